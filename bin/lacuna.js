@@ -1,0 +1,23 @@
+#!/usr/bin/env node
+// The only file that touches `process`: arguments and streams in, exit code out.
+import { main } from '../dist/src/cli/index.js';
+
+const stop = new AbortController();
+let signals = 0;
+for (const name of ['SIGINT', 'SIGTERM']) {
+  process.on(name, () => {
+    signals += 1;
+    // The first signal lets the job clean up after itself; a second one does not wait.
+    if (signals > 1) process.exit(130);
+    stop.abort(new Error(name));
+  });
+}
+// A reader that went away (`| head`) is not an error of ours.
+process.stdout.on('error', (error) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
+process.exitCode = await main(process.argv.slice(2), {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  signal: stop.signal,
+  dataFolder: new URL('../fixtures/texts/', import.meta.url),
+});

@@ -1,0 +1,57 @@
+// Shows the whole pipeline on the small trained model in fixtures/: build, eval, bench, run, and a table at the end.
+import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { installed } from './install.js';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const out = join(root, '.demo');
+const model = join(root, 'fixtures/tiny-llama');
+
+function sh(command, args) {
+  const { status } = spawnSync(command, args, { stdio: 'inherit', cwd: root, shell: process.platform === 'win32' });
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+/** Runs a command of lacuna as a user would; returns what --json prints. */
+function lacuna(...args) {
+  console.log(`\n$ lacuna ${args.map((arg) => arg.replace(`${root}/`, '')).join(' ')}`);
+  const { status, stdout } = spawnSync(process.execPath, [join(root, 'bin/lacuna.js'), ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    maxBuffer: 64 * 2 ** 20,
+    encoding: 'utf8',
+  });
+  if (status !== 0) {
+    console.log(stdout);
+    process.exit(status ?? 1);
+  }
+  return stdout;
+}
+
+const json = (...args) => JSON.parse(lacuna(...args, '--json'));
+const text = (value, digits) => value.toFixed(digits);
+
+if (!installed()) sh('npm', ['ci']);
+rmSync(out, { recursive: true, force: true });
+
+const dense = join(out, 'dense');
+lacuna('convert', model, '-o', dense);
+const rows = [];
+for (const [preset, target] of [['ffn-skip', '0.2'], ['top-k', '0.3']]) {
+  const folder = join(out, preset);
+  lacuna('build', model, '-o', folder, '--preset', preset, '--target', target);
+  const { modes } = json('eval', folder, '--against', dense, '--tokens', '4000');
+  const { ratio, contender, baseline } = json('bench', folder, '--against', dense, '--rounds', '8');
+  const decode = modes.find(({ mode }) => mode === 'decode');
+  if (rows.length === 0) rows.push(['dense', text(decode.dense.perplexity, 3), '1.000', '1.000', '-', text(baseline.tokensPerSecond, 0), '1.00']);
+  const realised = preset === 'top-k' ? `${text(100 * decode.realised.keptShare, 1)} % kept` : `${text(100 * decode.realised.skippedShare, 1)} % skipped`;
+  rows.push([preset, text(decode.sparse.perplexity, 3), text(decode.perplexityRatio, 3), text(decode.topOneAgreement, 3), realised, text(contender.tokensPerSecond, 0), text(1 / ratio.median, 2)]);
+}
+console.log(lacuna('run', join(out, 'top-k'), 'In the beginning', '--max-tokens', '40'));
+
+const header = ['model', 'perplexity', 'ratio', 'same top-1', 'FFN', 'tok/s', 'speed-up'];
+const widths = header.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
+const line = (cells) => cells.map((cell, i) => cell.padEnd(widths[i])).join('  ');
+console.log(`\n${[line(header), line(widths.map((w) => '-'.repeat(w))), ...rows.map(line)].join('\n')}`);
+console.log(`\nDecoding only, on fixtures/texts/test.txt. Folders: .demo/dense, .demo/ffn-skip, .demo/top-k`);

@@ -1,0 +1,100 @@
+/**
+ * An ONNX model as plain data: what converters build, passes rewrite and formats write. It mirrors the ONNX schema,
+ * so that nothing in a model read from disk is lost, but holds its weights as `TensorExpr`s instead of bytes.
+ */
+import type { DType } from './dtype.ts';
+import type { TensorExpr } from './tensor.ts';
+
+/** A number, or the name of a symbolic dimension. */
+export type Dim = number | string;
+
+export interface ValueInfo {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+}
+
+export type Attribute =
+  | { readonly kind: 'int'; readonly value: number }
+  | { readonly kind: 'float'; readonly value: number }
+  | { readonly kind: 'string'; readonly value: string }
+  | { readonly kind: 'ints'; readonly value: readonly number[] }
+  | { readonly kind: 'floats'; readonly value: readonly number[] }
+  | { readonly kind: 'strings'; readonly value: readonly string[] }
+  | { readonly kind: 'tensor'; readonly value: TensorExpr }
+  | { readonly kind: 'graph'; readonly value: Body }
+  /** Inside a function body: the value of the calling node's attribute `name`. */
+  | {
+      readonly kind: 'reference';
+      readonly name: string;
+      readonly type: 'int' | 'float' | 'string' | 'ints' | 'floats';
+    };
+
+export interface Node {
+  /** Unique in its graph; shows up in profiles. */
+  readonly name: string;
+  readonly opType: string;
+  /** '' is ONNX's own domain. */
+  readonly domain: string;
+  /** '' stands for an optional input that is not given. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attributes: Readonly<Record<string, Attribute>>;
+}
+
+export interface Initializer {
+  readonly name: string;
+  readonly data: TensorExpr;
+}
+
+/** Nodes in an order in which each value is made before it is used. */
+export interface Body {
+  readonly name: string;
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+  readonly initializers: readonly Initializer[];
+  readonly nodes: readonly Node[];
+}
+
+/** A local function: the portable body of an operator, inlined by a runtime that has no kernel for it. */
+export interface OpFunction {
+  readonly domain: string;
+  readonly name: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  /** Names of the attributes that the body refers to or that a kernel reads. */
+  readonly attributes: readonly string[];
+  readonly nodes: readonly Node[];
+  readonly opsets: Readonly<Record<string, number>>;
+  readonly doc?: string;
+}
+
+export interface Graph extends Body {
+  readonly functions: readonly OpFunction[];
+  /** Domain to version. */
+  readonly opsets: Readonly<Record<string, number>>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** The one form that every ONNX Runtime from 1.20 loads. */
+export const IR_VERSION = 10;
+export const OPSET = 21;
+export const CONTRIB_DOMAIN = 'com.microsoft';
+export const LACUNA_DOMAIN = 'lacuna';
+export const BASE_OPSETS: Readonly<Record<string, number>> = { '': OPSET, [CONTRIB_DOMAIN]: 1 };
+
+/** Shorthand for attributes: integers and floats are told apart by the helper, never by the value. */
+export const attr = {
+  int: (value: number): Attribute => ({ kind: 'int', value }),
+  float: (value: number): Attribute => ({ kind: 'float', value }),
+  string: (value: string): Attribute => ({ kind: 'string', value }),
+  ints: (value: readonly number[]): Attribute => ({ kind: 'ints', value }),
+  floats: (value: readonly number[]): Attribute => ({ kind: 'floats', value }),
+  tensor: (value: TensorExpr): Attribute => ({ kind: 'tensor', value }),
+  graph: (value: Body): Attribute => ({ kind: 'graph', value }),
+  reference: (name: string, type: 'int' | 'float' | 'string' | 'ints' | 'floats'): Attribute => ({
+    kind: 'reference',
+    name,
+    type,
+  }),
+} as const;

@@ -1,0 +1,40 @@
+/** `lacuna.json` in an output folder: what was made, from what, how, and what each file hashes to. */
+import { z } from 'zod';
+import { planSchema } from './plan.ts';
+
+export const MANIFEST_FORMAT = 'lacuna.manifest';
+export const MANIFEST_VERSION = 1;
+
+/** Written into every output; equals the package's version (a test says so). */
+export const LACUNA_VERSION = '0.1.0';
+
+export const manifestSchema = z.object({
+  format: z.literal(MANIFEST_FORMAT),
+  version: z.literal(MANIFEST_VERSION),
+  lacuna: z.string(),
+  precision: z.literal('fp32'),
+  /** The oldest ONNX Runtime that loads the folder. */
+  onnxruntime: z.string(),
+  spec: z.object({
+    modelType: z.string(),
+    architecture: z.string(),
+    numHiddenLayers: z.int().positive(),
+    hiddenSize: z.int().positive(),
+    intermediateSize: z.int().positive(),
+    vocabSize: z.int().positive(),
+    numAttentionHeads: z.int().positive(),
+    numKeyValueHeads: z.int().positive(),
+    headDim: z.int().positive(),
+    contextLength: z.int().positive(),
+    hiddenAct: z.string(),
+    bosTokenId: z.int().optional(),
+    eosTokenIds: z.array(z.int()),
+  }),
+  /** Fingerprint of the checkpoint it was made from. */
+  fingerprint: z.string(),
+  /** The plan it was sparsified by; null for a dense model. */
+  plan: planSchema.nullable(),
+  files: z.array(z.object({ path: z.string(), bytes: z.int().nonnegative(), sha256: z.string() })),
+});
+
+export type Manifest = z.infer<typeof manifestSchema>;

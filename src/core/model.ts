@@ -1,0 +1,77 @@
+/** A model as its converter sees it: what its numbers are, and the pieces its graph is assembled from. */
+import type { Graph } from './graph.ts';
+
+/** The facts that later stages need, all from the checkpoint's config. */
+export interface ModelSpec {
+  readonly modelType: string;
+  readonly architecture: string;
+  readonly numHiddenLayers: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly vocabSize: number;
+  readonly numAttentionHeads: number;
+  readonly numKeyValueHeads: number;
+  readonly headDim: number;
+  /** Positions the rotary tables cover (max_position_embeddings). */
+  readonly contextLength: number;
+  readonly hiddenAct: string;
+  readonly bosTokenId: number | undefined;
+  readonly eosTokenIds: readonly number[];
+}
+
+/**
+ * A model cut where one layer ends and the next begins, so that it can be run layer by layer.
+ *
+ * The residual stream is `hidden.0` (after the embedding) to `hidden.L`. Piece by piece, inputs -> outputs:
+ * - `embed`: input_ids int64 [batch_size, sequence_length], attention_mask int64 [batch_size, total_sequence_length]
+ *   -> hidden.0 float [batch_size, sequence_length, hidden_size], and the positions that all layers share:
+ *   seqlens_k int32 [batch_size], total_sequence_length int32 [], position_ids int64 [batch_size, sequence_length]
+ * - `layer(i)`: hidden.i, seqlens_k, total_sequence_length, past_key_values.i.key/value
+ *   -> hidden.(i+1), present.i.key/value
+ * - `head`: hidden.L -> logits float [batch_size, sequence_length, vocab_size]
+ *
+ * Initializers that pieces share (rotary tables, tied embeddings) carry the same name in each.
+ */
+export interface ModelPieces {
+  readonly spec: ModelSpec;
+  embed(): Graph;
+  layer(index: number): Graph;
+  head(): Graph;
+}
+
+/** Values inside layer(i) that calibration and rewriting find by name: `layers.<i>.<tap>`. */
+export const TAPS = [
+  'attn_in', // normed input of attention [b, s, hidden]
+  'ffn_residual', // residual stream entering the FFN block [b, s, hidden]
+  'ffn_in', // normed input of the FFN [b, s, hidden]
+  'gate', // gate projection [b, s, intermediate]
+  'up', // up projection [b, s, intermediate]
+  'act', // activation of the gate [b, s, intermediate]
+  'ffn_out', // what the block adds to the residual stream, after any post-FFN norm [b, s, hidden]
+] as const;
+
+export type Tap = (typeof TAPS)[number];
+
+export function tapName(layer: number, tap: Tap): string {
+  return `layers.${layer}.${tap}`;
+}
+
+export function hiddenName(index: number): string {
+  return `hidden.${index}`;
+}
+
+/** Weights of a layer's FFN as initializers are called in graphs; HF layout [out, in]. */
+export const FFN_WEIGHTS = ['gate_proj', 'up_proj', 'down_proj'] as const;
+
+export function ffnWeightName(layer: number, projection: (typeof FFN_WEIGHTS)[number]): string {
+  return `model.layers.${layer}.mlp.${projection}.weight`;
+}
+
+export function ffnBiasName(layer: number, projection: (typeof FFN_WEIGHTS)[number]): string {
+  return `model.layers.${layer}.mlp.${projection}.bias`;
+}
+
+/** `layers.<i>.ffn`, the way plans address the block from residual in to residual out, norms included. */
+export function ffnBlock(layer: number): string {
+  return `layers.${layer}.ffn`;
+}

@@ -1,0 +1,87 @@
+/** What to leave out of which block, as readable, versioned JSON. The types derive from the schema that files are read through. */
+import { z } from 'zod';
+
+export const PLAN_FORMAT = 'lacuna.plan';
+export const PLAN_VERSION = 1;
+
+const share = z.number().min(0).max(1);
+
+/**
+ * Which FFN neurons of a block are computed, per token:
+ * - threshold: keep neuron j where |act(gate_j)| * weights_j >= threshold (* the token's own scale, when relative).
+ *   `weights` names a float32 [intermediate_size] tensor of the plan: E|up_j| * ||down column j||. The token's scale is
+ *   the mean over j of |act(gate_j)| * weights_j.
+ * - statistical: theta = mean(gate) + std(gate) * Q(1 - density), population std; `soft` puts max(gate - theta, 0) in
+ *   the gate's place (Spark Transformer, section 3; Gemma 3n), `hard` keeps gate where gate >= theta, else 0.
+ */
+export const selectorSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('threshold'),
+    scale: z.enum(['absolute', 'token-mean']),
+    threshold: z.number().nonnegative(),
+    weights: z.string(),
+  }),
+  z.strictObject({ kind: z.literal('statistical'), mode: z.enum(['soft', 'hard']), density: share }),
+]);
+
+/** FFN-SkipLLM's test on this block: once cos(h, h + FFN(norm h)) >= threshold, the next `runLength` blocks are skipped. */
+export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLength: z.int().min(1) });
+
+export const blockPlanSchema = z.strictObject({
+  /** `layers.<i>.ffn`: from residual in to residual out, norms included. */
+  block: z.string().regex(/^layers\.\d+\.ffn$/),
+  select: selectorSchema.optional(),
+  skip: skipSchema.optional(),
+  expected: z.strictObject({
+    /** Share of FFN neurons computed. */
+    density: share.optional(),
+    /** Share of the block's output energy kept, summed over neurons. */
+    keptEnergy: share.optional(),
+    /** Share of tokens for which this block is skipped. */
+    skipped: share.optional(),
+    /** FFN weight bytes read per decoded token. */
+    bytesPerToken: z.number().nonnegative(),
+  }),
+  /** The statistic this came from, and how. */
+  why: z.string(),
+});
+
+export const planSchema = z.strictObject({
+  format: z.literal(PLAN_FORMAT),
+  version: z.literal(PLAN_VERSION),
+  preset: z.enum(['ffn-skip', 'top-k']),
+  model: z.strictObject({
+    modelType: z.string(),
+    fingerprint: z.string(),
+    numHiddenLayers: z.int().positive(),
+    hiddenSize: z.int().positive(),
+    intermediateSize: z.int().positive(),
+  }),
+  /** sha256 of the statistics it was made from. */
+  statistics: z.string(),
+  /** The .safetensors file beside the plan that holds its tensors, bound by hash; null when it has none. */
+  tensors: z.strictObject({ file: z.string(), sha256: z.string() }).nullable(),
+  /** What was asked for: a share of FFN blocks skipped, or a share of neurons kept. */
+  target: z.discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('skipped-blocks'), value: share }),
+    z.strictObject({ kind: z.literal('density'), value: share }),
+  ]),
+  /** `sparse`: every token; `dense`: calls with more than one token a row run dense. */
+  prefill: z.enum(['sparse', 'dense']),
+  /** Shared by all skipped blocks: tokens at positions below `warmUpTokens` never skip; `reArm` tests again after a run. */
+  skipping: z.strictObject({ warmUpTokens: z.int().nonnegative(), reArm: z.boolean() }).nullable(),
+  /** In layer order; a block that is not listed stays as it is (a cold layer). */
+  blocks: z.array(blockPlanSchema),
+});
+
+export type Plan = z.infer<typeof planSchema>;
+export type BlockPlan = z.infer<typeof blockPlanSchema>;
+export type Selector = z.infer<typeof selectorSchema>;
+
+/** The plan's tensors by name, as read from the file beside it. */
+export type PlanTensors = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>;
+
+/** The layer index of `layers.<i>.ffn`. */
+export function layerOfBlock(block: string): number {
+  return Number(block.split('.')[1]);
+}

@@ -1,0 +1,29 @@
+/** What stages know of a runtime: a graph can be opened and run. `src/runtime` provides it, `src/pipeline.ts` hands it out. */
+import type { DType } from './dtype.ts';
+import type { Graph } from './graph.ts';
+
+export type TensorData =
+  | Float32Array
+  | Float64Array
+  | Int32Array
+  | BigInt64Array
+  | Uint8Array
+  | Uint16Array
+  | Int8Array;
+
+export interface RuntimeTensor {
+  readonly dtype: DType;
+  readonly dims: readonly number[];
+  readonly data: TensorData;
+}
+
+export interface Runner {
+  /** Runs once; `fetches` names the outputs wanted (all when absent). */
+  run(
+    feeds: Readonly<Record<string, RuntimeTensor>>,
+    fetches?: readonly string[],
+  ): Promise<Record<string, RuntimeTensor>>;
+  close(): Promise<void>;
+}
+
+export type OpenGraph = (graph: Graph) => Promise<Runner>;

@@ -1,0 +1,92 @@
+/**
+ * Tensors that are not in memory: a `TensorExpr` says where the bytes are and what is done to them on the way.
+ *
+ * It is plain data, so a graph of a 4-billion-parameter model is a few kilobytes, can be hashed, and is evaluated a
+ * block of rows at a time while the output is written. All data are little-endian and row-major.
+ */
+import { type DType, elementCount } from './dtype.ts';
+
+interface TypedExpr {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+/** A range of a file. `name` is what errors call it; `mustBeFinite` refuses NaN and infinity while reading. */
+export interface FileTensor extends TypedExpr {
+  readonly kind: 'file';
+  readonly path: string;
+  readonly byteOffset: number;
+  readonly name: string;
+  readonly mustBeFinite: boolean;
+}
+
+export interface BytesTensor extends TypedExpr {
+  readonly kind: 'bytes';
+  readonly bytes: Uint8Array;
+}
+
+/** `from`, each element converted to `dtype` (float to float, round to nearest even). */
+export interface CastTensor extends TypedExpr {
+  readonly kind: 'cast';
+  readonly from: TensorExpr;
+}
+
+/** The transpose of a matrix. */
+export interface TransposeTensor extends TypedExpr {
+  readonly kind: 'transpose';
+  readonly from: TensorExpr;
+}
+
+/** Parts one after the other along axis 0; their other dimensions are equal. */
+export interface ConcatTensor extends TypedExpr {
+  readonly kind: 'concat';
+  readonly parts: readonly TensorExpr[];
+}
+
+export type TensorExpr = FileTensor | BytesTensor | CastTensor | TransposeTensor | ConcatTensor;
+
+/** `from` as `dtype`; nothing is added where it already is. */
+export function cast(from: TensorExpr, dtype: DType): TensorExpr {
+  return from.dtype === dtype ? from : { kind: 'cast', dtype, shape: from.shape, from };
+}
+
+/** The transpose of a matrix; transposing twice gives the original back. */
+export function transpose(from: TensorExpr): TensorExpr {
+  if (from.kind === 'transpose') return from.from;
+  if (from.kind === 'cast') return cast(transpose(from.from), from.dtype);
+  const [rows, columns] = from.shape;
+  return { kind: 'transpose', dtype: from.dtype, shape: [columns, rows], from };
+}
+
+/** Parts stacked along axis 0. */
+export function concatRows(parts: readonly TensorExpr[]): TensorExpr {
+  const [first] = parts;
+  const rows = parts.reduce((sum, part) => sum + part.shape[0], 0);
+  return { kind: 'concat', dtype: first.dtype, shape: [rows, ...first.shape.slice(1)], parts };
+}
+
+export function float32Tensor(values: ArrayLike<number>, shape: readonly number[] = [values.length]): BytesTensor {
+  return bytesOf('float32', Float32Array.from(values), shape);
+}
+
+export function int64Tensor(
+  values: readonly (number | bigint)[],
+  shape: readonly number[] = [values.length],
+): BytesTensor {
+  return bytesOf('int64', BigInt64Array.from(values, BigInt), shape);
+}
+
+export function int32Tensor(values: ArrayLike<number>, shape: readonly number[] = [values.length]): BytesTensor {
+  return bytesOf('int32', Int32Array.from(values), shape);
+}
+
+export function boolTensor(values: readonly boolean[], shape: readonly number[] = [values.length]): BytesTensor {
+  return bytesOf('bool', Uint8Array.from(values, Number), shape);
+}
+
+function bytesOf(dtype: DType, data: ArrayBufferView, shape: readonly number[]): BytesTensor {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  if (bytes.length % Math.max(1, elementCount(shape)) !== 0)
+    throw new RangeError(`${bytes.length} bytes do not fill [${shape}]`);
+  return { kind: 'bytes', dtype, shape, bytes };
+}
