@@ -10,6 +10,6 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, FileTensor>;
   /** Whether tokenizer.json is there; converting goes on without it, running does not. */
   readonly hasTokenizer: boolean;
-  /** sha256 over config.json and the tensors' headers and sizes: names the model in statistics and plans. */
+  /** sha256 over config.json and each tensor's header and a sample of its bytes: names the model in statistics and plans. */
   readonly fingerprint: string;
 }

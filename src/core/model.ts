@@ -15,7 +15,7 @@ export interface ModelSpec {
   /** Positions the rotary tables cover (max_position_embeddings). */
   readonly contextLength: number;
   readonly hiddenAct: string;
-  readonly bosTokenId: number | undefined;
+  readonly bosTokenId?: number | undefined;
   readonly eosTokenIds: readonly number[];
 }
 

@@ -4,13 +4,14 @@
  * Sums are integers, or multiples of a power of two held in float64 without rounding; adding them in any order gives
  * the same bits. They live in a .safetensors file beside statistics.json, which binds it by hash.
  */
+import { LacunaError } from './errors.ts';
 
 export interface SumTensor {
   readonly shape: readonly number[];
   readonly data: Float64Array | Uint32Array | Uint16Array;
 }
 
-/** One statistic's sums by name, as `histogram` or `count`. */
+/** One statistic's sums by name, as `histogram` or `count`. Constants that read them, as `edges`, are beside them. */
 export type Sums = Readonly<Record<string, SumTensor>>;
 
 export interface TextIdentity {
@@ -33,9 +34,42 @@ export interface Statistics {
   readonly texts: readonly TextIdentity[];
   /** Tokens a sequence; each starts with an empty cache. */
   readonly sequenceLength: number;
-  /** Indices of the sequences measured, of all those the texts were cut into: shards must not overlap. */
+  /** Indices of the sequences measured, ascending, of all those the texts were cut into: shards must not overlap. */
   readonly sequences: readonly number[];
+  /** Sequences that all shards measure together; fewer in `sequences` means that shards are still to be merged. */
+  readonly plannedSequences: number;
   readonly tokens: number;
+  /** Statistic name -> what it measures, as a formula. Sums of different definitions are never merged. */
+  readonly definitions: Readonly<Record<string, string>>;
   /** Statistic name -> its sums, each with a leading axis of layers. */
   readonly sums: Readonly<Record<string, Sums>>;
+}
+
+const KINDS = { float64: Float64Array, uint32: Uint32Array, uint16: Uint16Array } as const;
+
+type SumKind = keyof typeof KINDS;
+
+/** A sum's numbers, checked for kind and shape (`-1`: any size); the one way in which readers reach into `Sums`. */
+export function sumData<K extends SumKind>(
+  sums: Sums | undefined,
+  name: string,
+  kind: K,
+  shape: readonly number[],
+): InstanceType<(typeof KINDS)[K]> {
+  const tensor = sums !== undefined && Object.hasOwn(sums, name) ? sums[name] : undefined;
+  const wanted = `${kind} [${shape.map((dim) => (dim < 0 ? 'any' : dim)).join(', ')}]`;
+  const hint = 'Measure again with lacuna calibrate of this version.';
+  if (tensor === undefined)
+    throw new LacunaError('bad-file', `The statistics have no sum "${name}", wanted ${wanted}`, { hint });
+  const { data } = tensor;
+  const fits = tensor.shape.length === shape.length && tensor.shape.every((dim, i) => shape[i] < 0 || dim === shape[i]);
+  if (!fits || !isKind(data, kind)) {
+    const got = `${data.constructor.name} [${tensor.shape.join(', ')}]`;
+    throw new LacunaError('bad-file', `The statistics' sum "${name}" is ${got}, wanted ${wanted}`, { hint });
+  }
+  return data;
+}
+
+function isKind<K extends SumKind>(data: SumTensor['data'], kind: K): data is InstanceType<(typeof KINDS)[K]> {
+  return data instanceof KINDS[kind];
 }

@@ -1,0 +1,90 @@
+/** Tells what a path is that is no checkpoint of ours, and refuses it by name with the way out. */
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LacunaError } from '../src/core/errors.ts';
+import { asIoError, systemCode } from './io-error.ts';
+
+export const WEIGHTS = 'model.safetensors';
+export const WEIGHTS_INDEX = 'model.safetensors.index.json';
+
+/** Files that hold, or may hold, Python pickles: opening one runs whatever program it contains. */
+const PICKLE_NAME = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;
+const GGUF_NAME = /\.gguf$/i;
+const SAFETENSORS_NAME = /\.safetensors$/i;
+
+/** `owner/name`, as models are called on the Hub. */
+const HUB_ID = /^[\w][\w.-]*\/[\w][\w.-]*$/;
+
+/** The names in the checkpoint folder `path`, sorted; refuses what is not there and what is a file. */
+export async function listCheckpointFolder(path: string): Promise<readonly string[]> {
+  try {
+    if ((await stat(path)).isDirectory()) return (await readdir(path)).sort();
+  } catch (error) {
+    throw systemCode(error) === 'ENOENT' ? absentError(path) : asIoError(error, 'open', path);
+  }
+  throw fileError(path);
+}
+
+function absentError(path: string): LacunaError {
+  return new LacunaError('not-found', `There is no folder ${path}`, {
+    hint: HUB_ID.test(path)
+      ? `If it is a model on the Hub, download it first: hf download ${path} --local-dir ${path.split('/')[1]}`
+      : 'Give the folder of a checkpoint, with config.json and model.safetensors in it.',
+  });
+}
+
+function fileError(path: string): LacunaError {
+  if (GGUF_NAME.test(path)) return ggufError(path);
+  if (PICKLE_NAME.test(path)) return pickleError(path);
+  return new LacunaError('usage', `Expected the folder of a checkpoint but ${path} is a file`, {
+    hint: SAFETENSORS_NAME.test(path) ? 'Give the folder it lies in, with its config.json.' : 'Give a folder.',
+  });
+}
+
+/** Refuses a folder that lacks config.json or safetensors weights, saying what it holds in their place. */
+export function refuseUnusableFolder(path: string, files: readonly string[]): void {
+  const hasWeights = files.includes(WEIGHTS) || files.includes(WEIGHTS_INDEX);
+  if (!hasWeights) throw noWeightsError(path, files);
+  if (!files.includes('config.json'))
+    throw new LacunaError('not-found', `${path} has no config.json`, {
+      hint: "Download the model's config.json into the folder: the weights do not say how they are used.",
+    });
+}
+
+function noWeightsError(path: string, files: readonly string[]): LacunaError {
+  if (files.includes('adapter_config.json')) return adapterError(path);
+  const others = files.filter((file) => SAFETENSORS_NAME.test(file));
+  if (others.length > 0)
+    return new LacunaError(
+      'not-found',
+      `${path} has neither ${WEIGHTS} nor ${WEIGHTS_INDEX}, only ${others.join(', ')}`,
+      {
+        hint: `Download ${WEIGHTS_INDEX} too, or rename a single file to ${WEIGHTS}.`,
+      },
+    );
+  const pickle = files.find((file) => PICKLE_NAME.test(file));
+  if (pickle !== undefined) return pickleError(join(path, pickle));
+  const gguf = files.find((file) => GGUF_NAME.test(file));
+  if (gguf !== undefined) return ggufError(join(path, gguf));
+  return new LacunaError('not-found', `${path} has neither ${WEIGHTS} nor ${WEIGHTS_INDEX}`, {
+    hint: 'Give the folder of a checkpoint in safetensors format.',
+  });
+}
+
+function adapterError(path: string): LacunaError {
+  return new LacunaError('unsupported', `${path} holds an adapter (adapter_config.json), not a whole model`, {
+    hint: 'Merge it first: in Python, model.merge_and_unload().save_pretrained(DIR).',
+  });
+}
+
+function pickleError(file: string): LacunaError {
+  return new LacunaError('unsupported', `${file} is a pickle, which is never read: opening one can run any program`, {
+    hint: 'Save the model as safetensors: in Python, model.save_pretrained(DIR, safe_serialization=True).',
+  });
+}
+
+function ggufError(file: string): LacunaError {
+  return new LacunaError('unsupported', `${file} is a GGUF file; read are folders with safetensors`, {
+    hint: 'Give the original Hugging Face checkpoint it was made from.',
+  });
+}

@@ -1,0 +1,227 @@
+/** Files and folders that appear complete or not at all: temporary name, fsync, rename. Hashes of files. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { pid } from 'node:process';
+import { LacunaError } from '../src/core/errors.ts';
+import { asIoError, failedPath, systemCode } from './io-error.ts';
+
+/** The file that marks a folder as ours: only such a folder, or an empty one, is ever replaced. */
+const OUTPUT_MARK = 'lacuna.json';
+
+/** What hashing reads at a time: large enough for full disk speed, small beside everything else. */
+const HASH_BLOCK_BYTES = 1 << 20;
+
+let temporaryCount = 0;
+
+/**
+ * Makes something new under a name beside `path`, so that renaming never crosses file systems. Containers that share a
+ * disk may share a process id too: a name that is taken is left alone and the next one tried.
+ */
+async function createBeside<T>(path: string, create: (name: string) => Promise<T>): Promise<[string, T]> {
+  for (;;) {
+    temporaryCount += 1;
+    const name = join(dirname(path), `${basename(path)}.partial-${pid}-${temporaryCount}`);
+    try {
+      return [name, await create(name)];
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST') throw error;
+    }
+  }
+}
+
+/**
+ * Writes a whole file: readers of `path` see the old content or the new, never a part. Its folder must exist. A block is
+ * written while the next one is asked for, so whoever yields it must not overwrite it.
+ * Nothing is left behind on an error, which is 'io' (or 'not-found') when the system refused.
+ *
+ * @example await writeFileAtomically('plan.json', JSON.stringify(plan));
+ */
+export async function writeFileAtomically(
+  path: string,
+  data: Uint8Array | string | AsyncIterable<Uint8Array>,
+): Promise<void> {
+  const target = resolve(path);
+  try {
+    const [temporary, handle] = await createBeside(target, (name) => open(name, 'wx'));
+    try {
+      await writeAndSync(handle, data);
+      await rename(temporary, target);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+    await syncFolder(dirname(target));
+  } catch (error) {
+    throw asIoError(error, 'write', path);
+  }
+}
+
+async function writeAndSync(handle: FileHandle, data: Uint8Array | string | AsyncIterable<Uint8Array>): Promise<void> {
+  try {
+    if (typeof data === 'string') await writeAll(handle, new TextEncoder().encode(data));
+    else if (data instanceof Uint8Array) await writeAll(handle, data);
+    else await writeBlocks(handle, data);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** While one block is being written, the next is being made. */
+async function writeBlocks(handle: FileHandle, blocks: AsyncIterable<Uint8Array>): Promise<void> {
+  let pending = Promise.resolve();
+  try {
+    for await (const block of blocks) {
+      await pending;
+      pending = writeAll(handle, block);
+      // A failure is met at the next await, above or below.
+      pending.catch(() => {});
+    }
+  } finally {
+    await pending;
+  }
+}
+
+/** One write may take only a part (2 GiB at most on Linux, or a nearly full disk). */
+async function writeAll(handle: FileHandle, data: Uint8Array): Promise<void> {
+  for (let done = 0; done < data.length; ) {
+    const { bytesWritten } = await handle.write(data, done, Math.min(data.length - done, 1 << 30));
+    done += bytesWritten;
+  }
+}
+
+export interface NewFolderOptions {
+  /** Replace an output of an earlier run, once the new one is complete. */
+  readonly force: boolean;
+}
+
+/**
+ * Makes the folder `path` out of what `fill` writes into a temporary one beside it; returns what `fill` returns.
+ *
+ * - `path` exists and `force` is false: refused with code 'exists' before `fill` is called.
+ * - `force`: the old folder stays whole until the new one is complete and synced. Only a folder that holds
+ *   `lacuna.json`, or nothing, is replaced, so that a mistyped path never costs anybody else's files.
+ * - `fill` throws (or was aborted): the temporary folder is removed and the old one is untouched.
+ *
+ * @example await withNewFolder('out', { force: false }, (temporary) => writeFileAtomically(join(temporary, 'a'), 'a'));
+ */
+export async function withNewFolder<T>(
+  path: string,
+  options: NewFolderOptions,
+  fill: (temporary: string) => Promise<T>,
+): Promise<T> {
+  const target = resolve(path);
+  try {
+    await refuseExisting(path, options);
+    await mkdir(dirname(target), { recursive: true });
+    const [temporary] = await createBeside(target, (name) => mkdir(name));
+    try {
+      const result = await fill(temporary).catch((error) => {
+        throw asIoError(error, 'use', failedPath(error) ?? path);
+      });
+      await syncTree(temporary);
+      await refuseExisting(path, options);
+      await putInPlace(temporary, target);
+      return result;
+    } catch (error) {
+      await rm(temporary, { recursive: true, force: true });
+      throw error;
+    }
+  } catch (error) {
+    throw asIoError(error, 'write', path);
+  }
+}
+
+async function refuseExisting(path: string, { force }: NewFolderOptions): Promise<void> {
+  const entries = await listIfFolder(path);
+  if (entries === 'absent') return;
+  if (entries === 'file')
+    throw new LacunaError('exists', `${path} is a file; a folder is to be written there`, {
+      hint: 'Give another output folder.',
+    });
+  if (!force)
+    throw new LacunaError('exists', `${path} already exists`, {
+      hint: 'Give another output folder, or replace this one with --force.',
+    });
+  if (entries.length > 0 && !entries.includes(OUTPUT_MARK))
+    throw new LacunaError('exists', `${path} is not replaced: it holds no ${OUTPUT_MARK}, so it is no output of ours`, {
+      hint: 'Give another output folder, or remove this one yourself.',
+    });
+}
+
+async function listIfFolder(path: string): Promise<'absent' | 'file' | readonly string[]> {
+  try {
+    return (await lstat(path)).isDirectory() ? await readdir(path) : 'file';
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return 'absent';
+    throw error;
+  }
+}
+
+/**
+ * Renames a complete folder to `target`, replacing an old one: no system renames onto a folder that is not empty, so the
+ * old one is moved aside first and comes back if that fails.
+ */
+export async function putInPlace(temporary: string, target: string): Promise<void> {
+  if ((await listIfFolder(target)) === 'absent') {
+    await rename(temporary, target);
+    return syncFolder(dirname(target));
+  }
+  // A free name for the old folder: making one there shows that nobody else has it.
+  const [old] = await createBeside(target, (name) => mkdir(name));
+  await rmdir(old);
+  await rename(target, old);
+  try {
+    await rename(temporary, target);
+  } catch (error) {
+    await rename(old, target);
+    throw error;
+  }
+  await syncFolder(dirname(target));
+  await rm(old, { recursive: true, force: true });
+}
+
+async function syncTree(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await syncTree(path);
+    else if (entry.isFile()) await syncPath(path, 'r+');
+  }
+  await syncFolder(folder);
+}
+
+async function syncPath(path: string, flags: string): Promise<void> {
+  const handle = await open(path, flags);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Makes a rename last. Windows has no such call for folders and needs none. */
+async function syncFolder(path: string): Promise<void> {
+  try {
+    await syncPath(path, 'r');
+  } catch (error) {
+    if (!['EISDIR', 'EPERM', 'EINVAL'].includes(systemCode(error) ?? '')) throw error;
+  }
+}
+
+/** sha256 of bytes, as 64 hexadecimal digits. */
+export function sha256Bytes(data: Uint8Array | string): string {
+  return createHash('sha256').update(data).digest('hex');
+}
+
+/** sha256 of a file's bytes, read a block at a time. */
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  try {
+    for await (const block of createReadStream(path, { highWaterMark: HASH_BLOCK_BYTES })) hash.update(block);
+  } catch (error) {
+    throw asIoError(error, 'read', path);
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,68 @@
+/** Every hostile file meets the error that fixtures/hostile/hostile.json states for it. */
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { LacunaError } from '../src/core/errors.ts';
+import { openCheckpoint } from './checkpoint.ts';
+import { readSafetensors } from './safetensors/read.ts';
+import { readTensorBytes } from './tensor-data.ts';
+
+interface Expected {
+  readonly path: string;
+  /** When it is met: already when opening, or only when the tensors are read. */
+  readonly stage: 'open' | 'read';
+  readonly code: string;
+  /** A regular expression. */
+  readonly message: string;
+}
+
+const ROOT = join(import.meta.dirname, '../fixtures/hostile');
+const LIST = JSON.parse(readFileSync(join(ROOT, 'hostile.json'), 'utf8')) as readonly Expected[];
+
+const scratch = await mkdtemp(join(tmpdir(), 'lacuna-hostile-'));
+afterAll(() => rm(scratch, { recursive: true }));
+
+test.each(LIST)('$path: $code when $stage', async ({ path, stage, code, message }) => {
+  const met = await firstError(join(ROOT, path));
+  expect(met?.error).toBeInstanceOf(LacunaError);
+  expect({ stage: met?.stage, code: met?.error.code }).toEqual({ stage, code });
+  expect(met?.error.message).toMatch(new RegExp(message));
+  expect(met?.error.hint).toBeTruthy();
+});
+
+async function firstError(path: string): Promise<{ stage: string; error: LacunaError } | undefined> {
+  let stage = 'open';
+  try {
+    const { tensors } = path.endsWith('.safetensors')
+      ? await readSafetensors(path, { mustBeFinite: true })
+      : await openCheckpoint(path);
+    stage = 'read';
+    for (const tensor of tensors.values()) await readTensorBytes(tensor);
+    return undefined;
+  } catch (error) {
+    return { stage, error: error as LacunaError };
+  }
+}
+
+test('the list and the folder name the same files', () => {
+  const present = ['files', 'checkpoints'].flatMap((kind) =>
+    readdirSync(join(ROOT, kind)).map((name) => `${kind}/${name}`),
+  );
+  expect(present.length).toBeGreaterThan(50);
+  expect(LIST.map(({ path }) => path).sort()).toEqual(present.sort());
+});
+
+test('the committed files are those that make.js makes', () => {
+  execFileSync(process.execPath, [join(ROOT, 'make.js'), scratch]);
+  for (const kind of ['files', 'checkpoints'])
+    expect(contents(join(ROOT, kind))).toEqual(contents(join(scratch, kind)));
+});
+
+function contents(folder: string): Record<string, string> {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = entries.map((entry) => join(entry.parentPath, entry.name));
+  return Object.fromEntries(paths.map((path) => [relative(folder, path), readFileSync(path, 'hex')]));
+}

@@ -1,0 +1,187 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Plan, PlanTensors } from '../src/core/plan.ts';
+import { float32Tensor } from '../src/core/tensor.ts';
+import { sha256File } from './files.ts';
+import { readPlan, writePlan } from './plan.ts';
+import { writeSafetensors } from './safetensors/index.ts';
+
+const MODEL = { modelType: 'llama', fingerprint: 'f', numHiddenLayers: 4, hiddenSize: 2, intermediateSize: 3 };
+
+const TOP_K: Plan = {
+  format: 'lacuna.plan',
+  version: 1,
+  preset: 'top-k',
+  model: MODEL,
+  statistics: 's',
+  tensors: null,
+  target: { kind: 'density', value: 0.5 },
+  prefill: 'sparse',
+  skipping: null,
+  blocks: [1, 3].map((layer) => ({
+    block: `layers.${layer}.ffn`,
+    select: { kind: 'threshold', scale: 'absolute', threshold: 0.25, weights: 'w' },
+    expected: { density: 0.5, bytesPerToken: 48 },
+    why: 'made up',
+  })),
+};
+const TENSORS: PlanTensors = new Map([['w', { shape: [3], data: Float32Array.of(0.1, 0, 3) }]]);
+
+const SKIP: Plan = {
+  ...TOP_K,
+  preset: 'ffn-skip',
+  target: { kind: 'skipped-blocks', value: 0.25 },
+  skipping: { warmUpTokens: 25, reArm: true },
+  blocks: [1, 2].map((layer) => ({
+    block: `layers.${layer}.ffn`,
+    skip: { threshold: 0.97, runLength: 1 },
+    expected: { skipped: 0.25, bytesPerToken: 54 },
+    why: 'made up',
+  })),
+};
+
+let folder = '';
+let path = '';
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'lacuna-'));
+  path = join(folder, 'plan.json');
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+describe('plan files', () => {
+  it('give back a plan and its tensors', async () => {
+    const written = await writePlan(TOP_K, TENSORS, path);
+    expect(written.tensors).toEqual({
+      file: 'plan.safetensors',
+      sha256: await sha256File(join(folder, 'plan.safetensors')),
+    });
+    expect(await readPlan(path)).toEqual({ plan: written, tensors: TENSORS });
+  });
+
+  it('need no tensors when the plan has none', async () => {
+    expect(await writePlan(SKIP, new Map(), path)).toEqual(SKIP);
+    expect(await readPlan(path)).toEqual({ plan: SKIP, tensors: new Map() });
+  });
+
+  it('are not written when the parts do not fit', async () => {
+    await expect(writePlan(TOP_K, new Map(), join(folder, 'never.json'))).rejects.toMatchObject({ code: 'bad-file' });
+    await expect(readPlan(join(folder, 'never.json'))).rejects.toMatchObject({ code: 'not-found' });
+  });
+});
+
+describe('broken plan files', () => {
+  const [first, second] = TOP_K.blocks;
+  type Json = Record<string, unknown>;
+
+  const edited = async (plan: Plan, edit: (json: Json) => Json) => {
+    await writePlan(plan, plan === TOP_K ? TENSORS : new Map(), path);
+    await writeFile(path, JSON.stringify(edit(JSON.parse(await readFile(path, 'utf8')))));
+    return readPlan(path);
+  };
+
+  it.each<[string, Plan, (json: Json) => Json, string, RegExp]>([
+    ['another format', TOP_K, (json) => ({ ...json, format: 'x' }), 'bad-file', /format/],
+    ['a later version', TOP_K, (json) => ({ ...json, version: 2 }), 'bad-file', /version/],
+    ['an unknown preset', TOP_K, (json) => ({ ...json, preset: 'magic' }), 'bad-file', /preset/],
+    ['a field of no meaning', TOP_K, (json) => ({ ...json, extra: 1 }), 'bad-file', /extra/],
+    [
+      'a threshold below 0',
+      TOP_K,
+      (json) => ({ ...json, blocks: [{ ...first, select: { ...first.select, threshold: -1 } }] }),
+      'bad-file',
+      /threshold/,
+    ],
+    [
+      'a threshold that JSON cannot hold',
+      TOP_K,
+      (json) => ({ ...json, blocks: [{ ...first, select: { ...first.select, threshold: null } }] }),
+      'bad-file',
+      /threshold/,
+    ],
+    [
+      'a run of no blocks',
+      SKIP,
+      (json) => ({ ...json, blocks: [{ ...SKIP.blocks[0], skip: { threshold: 0.9, runLength: 0 } }] }),
+      'bad-file',
+      /runLength/,
+    ],
+    [
+      'a block of another kind',
+      TOP_K,
+      (json) => ({ ...json, blocks: [{ ...first, block: 'layers.1.attention' }] }),
+      'bad-file',
+      /block/,
+    ],
+    [
+      'a block past the last layer',
+      TOP_K,
+      (json) => ({ ...json, blocks: [{ ...first, block: 'layers.4.ffn' }] }),
+      'bad-file',
+      /past the model's 4/,
+    ],
+    ['a block named twice', TOP_K, (json) => ({ ...json, blocks: [first, first] }), 'bad-file', /once each/],
+    ['blocks out of order', TOP_K, (json) => ({ ...json, blocks: [second, first] }), 'bad-file', /layer order/],
+    [
+      'a target that is not its own',
+      TOP_K,
+      (json) => ({ ...json, target: SKIP.target }),
+      'bad-file',
+      /aims at density/,
+    ],
+    ['skips without their rule', SKIP, (json) => ({ ...json, skipping: null }), 'bad-file', /"skipping" is null/],
+    [
+      'weights that are not there',
+      TOP_K,
+      (json) => ({ ...json, blocks: [{ ...first, select: { ...first.select, weights: 'v' } }] }),
+      'bad-file',
+      /"v" is missing/,
+    ],
+    ['no tensors where they are needed', TOP_K, (json) => ({ ...json, tensors: null }), 'bad-file', /"w" is missing/],
+    [
+      'weights of another size',
+      TOP_K,
+      (json) => ({ ...json, model: { ...MODEL, intermediateSize: 4 } }),
+      'bad-file',
+      /\[3\], wanted float32 \[4\]/,
+    ],
+    [
+      'a path that leads elsewhere',
+      TOP_K,
+      (json) => ({ ...json, tensors: { file: '../plan.safetensors', sha256: '0'.repeat(64) } }),
+      'bad-file',
+      /beside it/,
+    ],
+    [
+      'tensors of another plan',
+      TOP_K,
+      (json) => ({ ...json, tensors: { file: 'plan.safetensors', sha256: '0'.repeat(64) } }),
+      'mismatch',
+      /sha256/,
+    ],
+  ])('are refused for %s', async (_, plan, edit, code, message) => {
+    await expect(edited(plan, edit)).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+      hint: expect.any(String),
+    });
+  });
+
+  it.each<[string, number[], string]>([
+    ['not numbers', [0.1, Number.NaN, 1], 'non-finite'],
+    ['negative', [0.1, -1, 1], 'bad-file'],
+  ])('are refused for weights that are %s', async (_, weights, code) => {
+    const file = join(folder, 'edited.safetensors');
+    await writeSafetensors(file, [{ name: 'w', data: float32Tensor(weights) }]);
+    const tensors = { file: 'edited.safetensors', sha256: await sha256File(file) };
+    await expect(edited(TOP_K, (json) => ({ ...json, tensors }))).rejects.toMatchObject({ code });
+  });
+
+  it('are refused for JSON that is none', async () => {
+    await writeFile(path, '{"format": "lacuna.plan", NaN');
+    await expect(readPlan(path)).rejects.toMatchObject({ code: 'bad-file' });
+    await writeFile(path, '[]');
+    await expect(readPlan(path)).rejects.toMatchObject({ code: 'bad-file' });
+  });
+});

@@ -1,0 +1,69 @@
+/** plan.json and its tensors: read through the schema in core, and checked for what a schema cannot say. */
+import { basename } from 'node:path';
+import { LacunaError } from '../src/core/errors.ts';
+import { layerOfBlock, type Plan, type PlanTensors, planSchema } from '../src/core/plan.ts';
+import { float32Tensor } from '../src/core/tensor.ts';
+import { readFloats } from './tensor-data.ts';
+import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
+
+/** Writes the plan and, when it has any, its tensors beside it; returns the plan as written, bound to them. */
+export async function writePlan(plan: Plan, tensors: PlanTensors, jsonPath: string): Promise<Plan> {
+  checkPlan(plan, tensors, basename(jsonPath));
+  const entries = [...tensors].map(([name, { shape, data }]) => ({ name, data: float32Tensor(data, shape) }));
+  const bound = { ...plan, tensors: entries.length === 0 ? null : await writeTensorsBeside(jsonPath, entries) };
+  await writeJson(jsonPath, bound);
+  return bound;
+}
+
+/**
+ * Reads a plan. Throws `not-found`, `bad-file` for what is not a plan of this version, names a block twice or a tensor
+ * that is missing or of a wrong shape, `mismatch` when the tensors are not those it was written with, `non-finite`
+ * for tensors that hold NaN or infinity.
+ */
+export async function readPlan(jsonPath: string): Promise<{ plan: Plan; tensors: PlanTensors }> {
+  const plan = await readJson(jsonPath, planSchema, 'plan');
+  const tensors = new Map<string, { shape: readonly number[]; data: Float32Array }>();
+  if (plan.tensors !== null) {
+    const bound = tensorsBesideSchema.safeParse(plan.tensors);
+    if (!bound.success) throw badPlan(jsonPath, `"tensors" must name a .safetensors file beside it and its sha256`);
+    for (const [name, tensor] of await readTensorsBeside(jsonPath, bound.data))
+      tensors.set(name, { shape: tensor.shape, data: await readFloats(tensor) });
+  }
+  checkPlan(plan, tensors, jsonPath);
+  return { plan, tensors };
+}
+
+/** What the schema cannot say: that the parts of a plan fit each other. */
+function checkPlan(plan: Plan, tensors: PlanTensors, path: string): void {
+  const wantedTarget = plan.preset === 'top-k' ? 'density' : 'skipped-blocks';
+  if (plan.target.kind !== wantedTarget)
+    throw badPlan(path, `preset ${plan.preset} aims at ${wantedTarget}, got ${plan.target.kind}`);
+  let last = -1;
+  for (const block of plan.blocks) {
+    const layer = layerOfBlock(block.block);
+    if (layer >= plan.model.numHiddenLayers)
+      throw badPlan(path, `block ${block.block} is past the model's ${plan.model.numHiddenLayers} layers`);
+    if (layer <= last)
+      throw badPlan(path, `block ${block.block} is not after layers.${last}.ffn; blocks go in layer order, once each`);
+    last = layer;
+    if (block.skip !== undefined && plan.skipping === null)
+      throw badPlan(path, `block ${block.block} may be skipped, but "skipping" is null`);
+    if (block.select?.kind === 'threshold') checkWeights(plan, tensors, block.select.weights, path);
+  }
+}
+
+function checkWeights(plan: Plan, tensors: PlanTensors, name: string, path: string): void {
+  const weights = tensors.get(name);
+  const wanted = `float32 [${plan.model.intermediateSize}]`;
+  if (weights === undefined) throw badPlan(path, `tensor "${name}" is missing, wanted ${wanted}`);
+  if (weights.shape.length !== 1 || weights.shape[0] !== plan.model.intermediateSize)
+    throw badPlan(path, `tensor "${name}" is [${weights.shape}], wanted ${wanted}`);
+  const negative = weights.data.find((weight) => !(weight >= 0));
+  if (negative !== undefined) throw badPlan(path, `tensor "${name}" holds ${negative}, score weights are not negative`);
+}
+
+function badPlan(path: string, what: string): LacunaError {
+  return new LacunaError('bad-file', `Plan ${path}: ${what}`, {
+    hint: 'Correct the plan, or make it again with lacuna plan.',
+  });
+}

@@ -1,0 +1,139 @@
+/** Reads a checkpoint that is cut into several safetensors files, listed tensor by tensor in an index. */
+import { join } from 'node:path';
+import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
+import type { FileTensor } from '../../src/core/tensor.ts';
+import { readJsonObject } from '../json-file.ts';
+import { MAX_HEADER_BYTES, type ReadOptions, readSafetensors } from './read.ts';
+
+/** An index names the tensors that the shards' headers name, so that it is no longer than one header may be. */
+const MAX_INDEX_BYTES = MAX_HEADER_BYTES;
+
+/** Files of this form in the folder are shards of some save: one that the index does not name is from another save. */
+const SHARD_NAME = /^model-.*\.safetensors$/;
+
+/** What is wrong with the set of shards; all of it is told at once. */
+interface Problem {
+  readonly code: ErrorCode;
+  readonly text: string;
+}
+
+interface Shard {
+  readonly file: string;
+  readonly expected: readonly string[];
+  readonly tensors: ReadonlyMap<string, FileTensor>;
+}
+
+/**
+ * All tensors of the shards that `indexFile` names, in the order of the index's shards and of their bytes. `files` are
+ * the names in `folder`.
+ *
+ * One error names every missing shard, every tensor its shard lacks ('not-found'), every damaged shard ('bad-file'),
+ * and every tensor and shard the index does not list ('mismatch'); its code is the first of these that occurs.
+ */
+export async function readShards(
+  folder: string,
+  indexFile: string,
+  files: readonly string[],
+  options: ReadOptions,
+): Promise<Map<string, FileTensor>> {
+  const expected = await readIndex(join(folder, indexFile));
+  const problems = unlistedShards(files, expected);
+  const shards: Shard[] = [];
+  for (const [file, names] of expected) {
+    const tensors = await readShard(folder, file, names, options, problems);
+    if (tensors !== undefined) shards.push({ file, expected: names, tensors });
+  }
+  for (const shard of shards) problems.push(...differences(shard));
+  if (problems.length > 0) throw shardsError(join(folder, indexFile), problems);
+  return new Map(shards.flatMap(({ tensors }) => [...tensors]));
+}
+
+/** Shard file -> the tensors it must hold. */
+async function readIndex(path: string): Promise<Map<string, string[]>> {
+  const { value } = await readJsonObject(path, MAX_INDEX_BYTES);
+  const weightMap = value.weight_map;
+  if (
+    typeof weightMap !== 'object' ||
+    weightMap === null ||
+    Array.isArray(weightMap) ||
+    Object.keys(weightMap).length === 0
+  )
+    throw new LacunaError('bad-file', `${path} must have a "weight_map" from tensor names to shard files`, {
+      hint: 'Download the index again.',
+    });
+  const shards = new Map<string, string[]>();
+  for (const [tensor, file] of Object.entries(weightMap as Readonly<Record<string, unknown>>)) {
+    const name = plainFileName(file, tensor, path);
+    const names = shards.get(name);
+    if (names === undefined) shards.set(name, [tensor]);
+    else names.push(tensor);
+  }
+  return shards;
+}
+
+/** A shard lies in the folder of its index and is safetensors: no path leads elsewhere, and no pickle gets in. */
+function plainFileName(file: unknown, tensor: string, path: string): string {
+  if (typeof file === 'string' && /^[^/\\:\0]+\.safetensors$/.test(file)) return file;
+  throw new LacunaError(
+    'bad-file',
+    `${path} puts tensor "${tensor}" in ${JSON.stringify(file)}; wanted is the plain name of a .safetensors file beside it`,
+    { hint: 'Download the index again, or save the checkpoint as safetensors.' },
+  );
+}
+
+function unlistedShards(files: readonly string[], expected: ReadonlyMap<string, unknown>): Problem[] {
+  return files
+    .filter((file) => SHARD_NAME.test(file) && !expected.has(file))
+    .map((file) => ({ code: 'mismatch', text: `${file} is in the folder but not in the index` }));
+}
+
+async function readShard(
+  folder: string,
+  file: string,
+  names: readonly string[],
+  options: ReadOptions,
+  problems: Problem[],
+): Promise<ReadonlyMap<string, FileTensor> | undefined> {
+  try {
+    return (await readSafetensors(join(folder, file), options)).tensors;
+  } catch (error) {
+    if (!(error instanceof LacunaError)) throw error;
+    const text = error.code === 'not-found' ? `${file} is missing, with ${some(names)}` : error.message;
+    problems.push({ code: error.code, text });
+    return undefined;
+  }
+}
+
+function some(names: readonly string[]): string {
+  return names.length === 1 ? `1 tensor, "${names[0]}"` : `${names.length} tensors such as "${names[0]}"`;
+}
+
+function differences({ file, expected, tensors }: Shard): Problem[] {
+  const wanted = new Set(expected);
+  const lacking = expected.filter((name) => !tensors.has(name));
+  const unlisted = [...tensors.keys()].filter((name) => !wanted.has(name));
+  return [
+    ...lacking.map((name): Problem => ({ code: 'not-found', text: `${file} lacks tensor "${name}"` })),
+    ...unlisted.map(
+      (name): Problem => ({
+        code: 'mismatch',
+        text: `${file} holds tensor "${name}", which the index does not put there`,
+      }),
+    ),
+  ];
+}
+
+/** Most telling first: what is missing explains what does not match. */
+const CODES_BY_WEIGHT: readonly ErrorCode[] = ['io', 'not-found', 'bad-file', 'unsupported', 'mismatch'];
+
+function shardsError(indexPath: string, problems: readonly Problem[]): LacunaError {
+  const code =
+    CODES_BY_WEIGHT.find((candidate) => problems.some((problem) => problem.code === candidate)) ?? 'bad-file';
+  const lines = problems.map(({ text }) => `\n  ${text}`).join('');
+  return new LacunaError(code, `${indexPath} and the files beside it do not agree:${lines}`, {
+    hint:
+      code === 'mismatch'
+        ? 'Remove files of another save from the folder, or download the checkpoint into a new one.'
+        : 'Download the missing or damaged files again.',
+  });
+}

@@ -1,0 +1,98 @@
+/** statistics.json and its tensors: what calibration measured, with its definitions and a summary to read. */
+import { z } from 'zod';
+import { DTYPE_BYTES, elementCount } from '../src/core/dtype.ts';
+import { LacunaError } from '../src/core/errors.ts';
+import type { Statistics, Sums, SumTensor } from '../src/core/statistics.ts';
+import type { BytesTensor, FileTensor } from '../src/core/tensor.ts';
+import { sha256File } from './files.ts';
+import { readTensorBytes } from './tensor-data.ts';
+import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
+
+export const STATISTICS_FORMAT = 'lacuna.statistics';
+export const STATISTICS_VERSION = 1;
+
+/** A layer's sums grow with its width: these bound what a file may make us reserve, with room beyond any known model. */
+const MAX_LAYERS = 4096;
+const MAX_WIDTH = 1 << 22;
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const count = z.int().nonnegative();
+
+const statisticsSchema = z.strictObject({
+  format: z.literal(STATISTICS_FORMAT),
+  version: z.literal(STATISTICS_VERSION),
+  model: z.strictObject({
+    modelType: z.string(),
+    fingerprint: z.string(),
+    numHiddenLayers: z.int().positive().max(MAX_LAYERS),
+    hiddenSize: z.int().positive().max(MAX_WIDTH),
+    intermediateSize: z.int().positive().max(MAX_WIDTH),
+  }),
+  texts: z.array(z.strictObject({ name: z.string(), sha256, tokens: count })),
+  sequenceLength: z.int().min(2),
+  plannedSequences: z.int().positive(),
+  sequences: z.array(count).refine((indices) => indices.every((index, i) => i === 0 || index > indices[i - 1]), {
+    error: 'must ascend',
+  }),
+  tokens: z.int().positive(),
+  /** Statistic -> its formula. */
+  definitions: z.record(z.string(), z.string()),
+  /** For people: figures made from the sums, not read back. */
+  summary: z.unknown(),
+  tensors: tensorsBesideSchema,
+});
+
+/**
+ * Writes the JSON and, beside it, the sums as `<name>.safetensors`; an existing pair is replaced. `summary` is put in
+ * for people. Returns the sha256 of the JSON, which names these statistics in plans.
+ */
+export async function writeStatistics(statistics: Statistics, jsonPath: string, summary: object): Promise<string> {
+  const { sums, ...facts } = statistics;
+  const tensors = await writeTensorsBeside(jsonPath, sumEntries(sums));
+  await writeJson(jsonPath, { format: STATISTICS_FORMAT, version: STATISTICS_VERSION, ...facts, summary, tensors });
+  return sha256File(jsonPath);
+}
+
+/**
+ * Reads statistics back. Throws `not-found`, `bad-file` for what is not JSON of this version or lacks a part,
+ * `mismatch` when the tensors are not those that the JSON was written with, `non-finite` for sums that are.
+ */
+export async function readStatistics(jsonPath: string): Promise<Statistics> {
+  const { format, version, summary, tensors, ...facts } = await readJson(jsonPath, statisticsSchema, 'statistics file');
+  const sums: Record<string, Record<string, SumTensor>> = {};
+  for (const [name, tensor] of await readTensorsBeside(jsonPath, tensors)) {
+    const [statistic, sum] = name.split('/');
+    if (sum === undefined || !Object.hasOwn(facts.definitions, statistic))
+      throw new LacunaError('bad-file', `${jsonPath}: tensor "${name}" belongs to no statistic that is defined`);
+    sums[statistic] = { ...sums[statistic], [sum]: await readSum(name, tensor) };
+  }
+  const missing = Object.keys(facts.definitions).find((statistic) => !Object.hasOwn(sums, statistic));
+  if (missing !== undefined) throw new LacunaError('bad-file', `${jsonPath}: no tensor of the statistic "${missing}"`);
+  return { ...facts, sums };
+}
+
+function* sumEntries(sums: Readonly<Record<string, Sums>>): Generator<{ name: string; data: BytesTensor }> {
+  for (const [statistic, parts] of Object.entries(sums))
+    for (const [sum, { shape, data }] of Object.entries(parts)) {
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      yield { name: `${statistic}/${sum}`, data: { kind: 'bytes', dtype: dtypeOf(data), shape, bytes } };
+    }
+}
+
+function dtypeOf(data: SumTensor['data']): 'float64' | 'uint32' | 'uint16' {
+  if (data instanceof Float64Array) return 'float64';
+  return data instanceof Uint32Array ? 'uint32' : 'uint16';
+}
+
+async function readSum(name: string, tensor: FileTensor): Promise<SumTensor> {
+  const { dtype, shape } = tensor;
+  if (dtype !== 'float64' && dtype !== 'uint32' && dtype !== 'uint16')
+    throw new LacunaError('bad-file', `Tensor "${name}" is ${dtype}, sums are float64, uint32 or uint16`);
+  const bytes = await readTensorBytes(tensor);
+  // A copy, because views of wider elements need an aligned start.
+  const { buffer } =
+    bytes.byteOffset % DTYPE_BYTES[dtype] === 0 && bytes.length === bytes.buffer.byteLength ? bytes : bytes.slice();
+  const length = elementCount(shape);
+  if (dtype === 'float64') return { shape, data: new Float64Array(buffer, 0, length) };
+  return { shape, data: dtype === 'uint32' ? new Uint32Array(buffer, 0, length) : new Uint16Array(buffer, 0, length) };
+}

@@ -1,0 +1,168 @@
+/** Evaluates a `TensorExpr`: reads, casts, transposes and joins its bytes, a few megabytes at a time. */
+import { type FileHandle, open } from 'node:fs/promises';
+import { byteLength, DTYPE_BYTES } from '../src/core/dtype.ts';
+import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
+import { type BytesTensor, type CastTensor, cast, type FileTensor, type TensorExpr } from '../src/core/tensor.ts';
+import { refuseNonFinite } from './finite.ts';
+import { castFloats, isFloatDType } from './float-cast.ts';
+import { asIoError } from './io-error.ts';
+import { transposeBlocks } from './transpose.ts';
+
+/** Bytes of a streamed block: large enough that calls cost nothing, a few of them small beside a runtime's memory. */
+const BLOCK_BYTES = 4 << 20;
+
+export interface StreamOptions {
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The bytes of `expr` in order, in blocks of whole elements of a few megabytes. Blocks must not be written to. Reading
+ * the next block overlaps with what is done with this one. Breaking off closes all files.
+ *
+ * Throws 'not-found' or 'io' when a file cannot be read, 'bad-file' when it ends too early, 'non-finite' when a file
+ * tensor with `mustBeFinite` holds NaN or infinity, 'interrupted' once the signal is aborted.
+ *
+ * @example for await (const block of streamTensor(cast(weight, 'float32'))) await handle.write(block);
+ */
+export async function* streamTensor(expr: TensorExpr, { signal }: StreamOptions = {}): AsyncGenerator<Uint8Array> {
+  const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
+  for await (const block of blocksOf(expr, elements, false)) {
+    throwIfAborted(signal);
+    yield block;
+  }
+}
+
+/** All bytes of `expr`, in memory of their own; errors as those of `streamTensor`. */
+export async function readTensorBytes(expr: TensorExpr): Promise<Uint8Array> {
+  const bytes = new Uint8Array(byteLength(expr.dtype, expr.shape));
+  let filled = 0;
+  for await (const block of streamTensor(expr)) {
+    bytes.set(block, filled);
+    filled += block.length;
+  }
+  return bytes;
+}
+
+/** All values of a float tensor as float32, rounded to nearest even where they are wider; errors as `streamTensor`. */
+export async function readFloats(expr: TensorExpr): Promise<Float32Array> {
+  const bytes = await readTensorBytes(cast(expr, 'float32'));
+  return new Float32Array(bytes.buffer, 0, bytes.length / 4);
+}
+
+type Blocks = AsyncGenerator<Uint8Array>;
+
+/**
+ * Blocks of at most `elements` elements, each starting at a multiple of 8 of its memory. When `elements` is a multiple
+ * of a row, blocks are whole rows. With `reuse` a block is overwritten once the next one is asked for, which only callers
+ * within this file can live with.
+ */
+function blocksOf(expr: TensorExpr, elements: number, reuse: boolean): Blocks {
+  switch (expr.kind) {
+    case 'file':
+      return fileBlocks(expr, elements, reuse);
+    case 'bytes':
+      return memoryBlocks(expr, elements);
+    case 'cast':
+      return castBlocks(expr, elements, reuse);
+    case 'transpose':
+      return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, true));
+    case 'concat':
+      return concatBlocks(expr.parts, elements, reuse);
+  }
+}
+
+async function* concatBlocks(parts: readonly TensorExpr[], elements: number, reuse: boolean): Blocks {
+  for (const part of parts) yield* blocksOf(part, elements, reuse);
+}
+
+async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {
+  const wanted = byteLength(expr.dtype, expr.shape);
+  if (expr.bytes.length !== wanted)
+    throw new RangeError(`A ${expr.dtype} tensor [${expr.shape}] takes ${wanted} bytes, not ${expr.bytes.length}`);
+  const bytes = expr.bytes.byteOffset % 8 === 0 ? expr.bytes : expr.bytes.slice();
+  // Blocks of a multiple of 8 elements stay aligned.
+  const step = elements * DTYPE_BYTES[expr.dtype];
+  for (let start = 0; start < wanted; start += step) {
+    const block = bytes.subarray(start, start + step);
+    yield block.byteOffset % 8 === 0 ? block : block.slice();
+  }
+}
+
+async function* fileBlocks(tensor: FileTensor, elements: number, reuse: boolean): Blocks {
+  const total = byteLength(tensor.dtype, tensor.shape);
+  if (total === 0) return;
+  const step = Math.min(total, elements * DTYPE_BYTES[tensor.dtype]);
+  const memory = reuse ? [new ArrayBuffer(step), new ArrayBuffer(step)] : [];
+  const handle = await openTensorFile(tensor);
+  const readBlock = (start: number): Promise<Uint8Array> => {
+    const length = Math.min(step, total - start);
+    const buffer = reuse ? memory[(start / step) % 2] : new ArrayBuffer(length);
+    const block = readFully(handle, tensor, start, new Uint8Array(buffer, 0, length));
+    // A failure is met when the block's turn comes, or by nobody when the consumer breaks off before.
+    block.catch(() => {});
+    return block;
+  };
+  let next = readBlock(0);
+  try {
+    for (let start = 0; start < total; start += step) {
+      const block = await next;
+      if (start + step < total) next = readBlock(start + step);
+      if (tensor.mustBeFinite) refuseNonFinite(tensor, block, start / DTYPE_BYTES[tensor.dtype]);
+      yield block;
+    }
+  } finally {
+    await next.catch(() => {});
+    await handle.close();
+  }
+}
+
+async function openTensorFile(tensor: FileTensor): Promise<FileHandle> {
+  try {
+    return await open(tensor.path, 'r');
+  } catch (error) {
+    throw asIoError(error, `read tensor "${tensor.name}" of`, tensor.path);
+  }
+}
+
+/** Fills `block` with the tensor's bytes from its byte `start` on; one read may return less than asked for. */
+async function readFully(
+  handle: FileHandle,
+  tensor: FileTensor,
+  start: number,
+  block: Uint8Array,
+): Promise<Uint8Array> {
+  try {
+    for (let done = 0; done < block.length; ) {
+      const { bytesRead } = await handle.read(block, done, block.length - done, tensor.byteOffset + start + done);
+      if (bytesRead === 0) throw truncatedError(tensor, tensor.byteOffset + start + done);
+      done += bytesRead;
+    }
+    return block;
+  } catch (error) {
+    throw asIoError(error, `read tensor "${tensor.name}" of`, tensor.path);
+  }
+}
+
+function truncatedError(tensor: FileTensor, fileEnd: number): LacunaError {
+  const end = tensor.byteOffset + byteLength(tensor.dtype, tensor.shape);
+  return new LacunaError(
+    'bad-file',
+    `${tensor.path} is truncated: tensor "${tensor.name}" takes bytes ${tensor.byteOffset} to ${end}, but the file ends at ${fileEnd}`,
+    { hint: 'Download or copy the file again.' },
+  );
+}
+
+async function* castBlocks({ from, dtype }: CastTensor, elements: number, reuse: boolean): Blocks {
+  const source = from.dtype;
+  if (!isFloatDType(source) || !isFloatDType(dtype))
+    throw new LacunaError('unsupported', `Cannot convert ${source} to ${dtype}: only float types are converted`);
+  const size = DTYPE_BYTES[dtype];
+  let memory = new ArrayBuffer(0);
+  for await (const block of blocksOf(from, elements, true)) {
+    const length = (block.length / DTYPE_BYTES[source]) * size;
+    if (!reuse || memory.byteLength < length) memory = new ArrayBuffer(length);
+    const target = new Uint8Array(memory, 0, length);
+    castFloats(block, source, target, dtype);
+    yield target;
+  }
+}

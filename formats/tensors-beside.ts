@@ -1,0 +1,59 @@
+/** JSON files whose tensors are in a .safetensors file beside them, bound by hash: statistics and plans. */
+import { basename, dirname, extname, join } from 'node:path';
+import { z } from 'zod';
+import { LacunaError } from '../src/core/errors.ts';
+import type { FileTensor, TensorExpr } from '../src/core/tensor.ts';
+import { sha256File, writeFileAtomically } from './files.ts';
+import { readJsonObject } from './json-file.ts';
+import { readSafetensors, writeSafetensors } from './safetensors/index.ts';
+
+/** Some 10 bytes a sequence, or 500 a layer: far above any real file, and small enough to parse in memory. */
+const MAX_JSON_BYTES = 64 * 1024 * 1024;
+
+/** How a JSON file names the tensors beside it. */
+export const tensorsBesideSchema = z.strictObject({
+  file: z.string().refine((file) => file === basename(file) && file.endsWith('.safetensors'), {
+    error: 'must be the bare name of a .safetensors file beside this one',
+  }),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+});
+
+export type TensorsBeside = z.infer<typeof tensorsBesideSchema>;
+
+/** Writes tensors to the JSON path's own name with the ending .safetensors, and returns what binds them. */
+export async function writeTensorsBeside(
+  jsonPath: string,
+  entries: Iterable<{ readonly name: string; readonly data: TensorExpr }>,
+): Promise<TensorsBeside> {
+  const file = `${basename(jsonPath, extname(jsonPath))}.safetensors`;
+  const path = join(dirname(jsonPath), file);
+  await writeSafetensors(path, entries);
+  return { file, sha256: await sha256File(path) };
+}
+
+/** The tensors' headers, once the file is known to be the one that was bound. Values are checked for NaN when read. */
+export async function readTensorsBeside(
+  jsonPath: string,
+  { file, sha256 }: TensorsBeside,
+): Promise<ReadonlyMap<string, FileTensor>> {
+  const path = join(dirname(jsonPath), file);
+  const found = await sha256File(path);
+  if (found !== sha256)
+    throw new LacunaError('mismatch', `${path} has the sha256 ${found}, ${jsonPath} wants ${sha256}`, {
+      hint: 'The two files belong together: copy both, or make them again.',
+    });
+  return (await readSafetensors(path, { mustBeFinite: true })).tensors;
+}
+
+export async function writeJson(path: string, content: object): Promise<void> {
+  await writeFileAtomically(path, `${JSON.stringify(content, null, 2)}\n`);
+}
+
+/** Reads JSON through a schema; `what` is what errors call it, as "plan". */
+export async function readJson<T>(path: string, schema: z.ZodType<T>, what: string): Promise<T> {
+  const parsed = schema.safeParse((await readJsonObject(path, MAX_JSON_BYTES)).value);
+  if (parsed.success) return parsed.data;
+  throw new LacunaError('bad-file', `${path} is no ${what} of this version:\n${z.prettifyError(parsed.error)}`, {
+    hint: 'Make it again with this version, or correct the fields named above.',
+  });
+}
