@@ -1,0 +1,25 @@
+/** What decoding knows of the file it reads, and how it complains about it. */
+import { LacunaError } from '../../src/core/errors.ts';
+import type { FileTensor } from '../../src/core/tensor.ts';
+import type { Int64 } from './proto.ts';
+
+export interface Source {
+  readonly path: string;
+  /** External data are named relative to it. */
+  readonly folder: string;
+  /** The whole file `path`. */
+  readonly bytes: Uint8Array;
+  /** Ranges of other files found so far; grows while decoding, and is checked against those files at the end. */
+  readonly externals: FileTensor[];
+}
+
+export function badFile({ path }: Source, problem: string, cause?: unknown): LacunaError {
+  return new LacunaError('bad-file', `${path}: ${problem}`, { cause });
+}
+
+/** An int64 as a number; those that a number cannot hold exactly are refused. */
+export function asSafeInteger(value: Int64, what: string, { path }: Source): number {
+  const number = Number(value.toString());
+  if (Number.isSafeInteger(number)) return number;
+  throw new LacunaError('unsupported', `${path}: ${what} is ${value}; whole numbers up to 2^53 - 1 are supported`);
+}

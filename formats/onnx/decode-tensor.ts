@@ -1,0 +1,166 @@
+/** TensorProto -> `TensorExpr`: values in any of ONNX's fields, or a checked range of an external file. */
+import { join } from 'node:path';
+import { byteLength, type DType, elementCount } from '../../src/core/dtype.ts';
+import { LacunaError } from '../../src/core/errors.ts';
+import type { FileTensor, TensorExpr } from '../../src/core/tensor.ts';
+import { dtypeOfCode, EXTERNAL_LOCATION } from './codes.ts';
+import { asSafeInteger, badFile, type Source } from './decode-source.ts';
+import type { Int64, TensorProto } from './proto.ts';
+
+/** More axes than NumPy allows; no operator takes as many. */
+const MAX_RANK = 64;
+
+/** Values that are larger stay in the file they are in, as ranges. */
+const COPIED_BYTES = 1024;
+
+export function decodeTensor(proto: TensorProto, source: Source, name = proto.name || '(constant)'): TensorExpr {
+  const what = `Tensor "${name}"`;
+  const dtype = dtypeOf(proto.dataType ?? 0, what, source);
+  const shape = decodeShape(proto, what, source);
+  if (proto.segment) throw new LacunaError('unsupported', `${source.path}: ${what} is stored in segments`);
+  const external = proto.dataLocation === EXTERNAL_LOCATION;
+  if (external) return externalTensor(proto, { dtype, shape, name }, source);
+  if (Object.hasOwn(proto, 'rawData'))
+    return rawTensor(proto.rawData ?? new Uint8Array(), { dtype, shape, name }, source);
+  return { kind: 'bytes', dtype, shape, bytes: typedBytes(proto, dtype, elementCount(shape), what, source) };
+}
+
+interface Described {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly name: string;
+}
+
+export function dtypeOf(code: number, what: string, { path }: Source): DType {
+  const dtype = dtypeOfCode(code);
+  if (dtype === undefined)
+    throw new LacunaError('unsupported', `${path}: ${what} has ONNX element type ${code}, which is not built here`);
+  return dtype;
+}
+
+function decodeShape(proto: TensorProto, what: string, source: Source): readonly number[] {
+  const dims = proto.dims ?? [];
+  if (dims.length > MAX_RANK) throw badFile(source, `${what} has ${dims.length} axes; at most ${MAX_RANK} are allowed`);
+  const shape = dims.map((dim) => asSafeInteger(dim, `an axis of ${what}`, source));
+  if (shape.some((dim) => dim < 0)) throw badFile(source, `${what} has a negative axis: [${shape}]`);
+  // Eight bytes an element is the most there is, and byte counts must stay exact.
+  if (elementCount(shape) > Number.MAX_SAFE_INTEGER / 8) throw badFile(source, `${what} is too large: [${shape}]`);
+  return shape;
+}
+
+function externalTensor(proto: TensorProto, described: Described, source: Source): FileTensor {
+  const { dtype, shape, name } = described;
+  const entries = new Map((proto.externalData ?? []).map(({ key, value }) => [key ?? '', value ?? '']));
+  const location = checkedLocation(entries.get('location') ?? '', name, source);
+  const wanted = byteLength(dtype, shape);
+  const length = asCount(entries.get('length') ?? String(wanted), `length of tensor "${name}"`, source);
+  if (length !== wanted)
+    throw badFile(
+      source,
+      `Tensor "${name}" of ${dtype} [${shape}] takes ${wanted} bytes, but its external length is ${length}`,
+    );
+  const byteOffset = asCount(entries.get('offset') ?? '0', `offset of tensor "${name}"`, source);
+  const tensor: FileTensor = {
+    kind: 'file',
+    dtype,
+    shape,
+    path: join(source.folder, location),
+    byteOffset,
+    name,
+    mustBeFinite: false,
+  };
+  source.externals.push(tensor);
+  return tensor;
+}
+
+/** A location is a path below the model's folder: anything else could name any file of the machine. */
+function checkedLocation(location: string, name: string, source: Source): string {
+  const parts = location.split(/[/\\]/);
+  const plain = parts.every((part) => part !== '' && part !== '.' && part !== '..' && !/[\0:]/.test(part));
+  if (!plain)
+    throw badFile(source, `Tensor "${name}" is in "${location}"; a relative name below the model's folder is wanted`);
+  return location;
+}
+
+function asCount(text: string, what: string, source: Source): number {
+  const count = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isSafeInteger(count)) throw badFile(source, `The ${what} is "${text}"; a number of bytes is wanted`);
+  return count;
+}
+
+function rawTensor(raw: Uint8Array, { dtype, shape, name }: Described, source: Source): TensorExpr {
+  const wanted = byteLength(dtype, shape);
+  if (raw.length !== wanted)
+    throw badFile(source, `Tensor "${name}" of ${dtype} [${shape}] takes ${wanted} bytes, but has ${raw.length}`);
+  if (raw.length <= COPIED_BYTES) return { kind: 'bytes', dtype, shape, bytes: new Uint8Array(raw) };
+  const byteOffset = raw.byteOffset - source.bytes.byteOffset;
+  return { kind: 'file', dtype, shape, path: source.path, byteOffset, name, mustBeFinite: false };
+}
+
+/** Values in the fields by type: those narrower than the field are stored one to an entry. */
+function typedBytes(proto: TensorProto, dtype: DType, count: number, what: string, source: Source): Uint8Array {
+  const entries = typedEntries(proto, dtype);
+  if (entries.length !== count)
+    throw badFile(source, `${what} has ${entries.length} values where its shape asks for ${count}`);
+  const view = typedArray(dtype, entries);
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
+function typedEntries(proto: TensorProto, dtype: DType): readonly Int64[] {
+  switch (dtype) {
+    case 'float32':
+      return proto.floatData ?? [];
+    case 'float64':
+      return proto.doubleData ?? [];
+    case 'int64':
+      return proto.int64Data ?? [];
+    case 'uint32':
+    case 'uint64':
+      return proto.uint64Data ?? [];
+    case 'bool':
+    case 'int8':
+    case 'uint8':
+    case 'int16':
+    case 'uint16':
+    case 'int32':
+    case 'float16':
+    case 'bfloat16':
+    case 'float8e4m3':
+    case 'float8e5m2':
+      return proto.int32Data ?? [];
+  }
+}
+
+function typedArray(dtype: DType, entries: readonly Int64[]): ArrayBufferView {
+  switch (dtype) {
+    case 'float32':
+      return Float32Array.from(entries, Number);
+    case 'float64':
+      return Float64Array.from(entries, Number);
+    case 'int64':
+      return BigInt64Array.from(entries, toBigInt);
+    case 'uint64':
+      return BigUint64Array.from(entries, toBigInt);
+    case 'int32':
+      return Int32Array.from(entries, Number);
+    case 'uint32':
+      return Uint32Array.from(entries, Number);
+    case 'int16':
+      return Int16Array.from(entries, Number);
+    case 'uint16':
+    case 'float16':
+    case 'bfloat16':
+      return Uint16Array.from(entries, Number);
+    case 'int8':
+      return Int8Array.from(entries, Number);
+    case 'bool':
+    case 'uint8':
+    case 'float8e4m3':
+    case 'float8e5m2':
+      return Uint8Array.from(entries, Number);
+  }
+}
+
+function toBigInt(entry: Int64): bigint {
+  return BigInt(entry.toString());
+}

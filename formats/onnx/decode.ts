@@ -1,0 +1,195 @@
+/** ModelProto bytes -> `Graph`. What a `Graph` cannot hold is refused by name, so that nothing is lost unnoticed. */
+import { LacunaError } from '../../src/core/errors.ts';
+import type { Attribute, Body, Dim, Graph, Node, OpFunction, ValueInfo } from '../../src/core/graph.ts';
+import { ATTRIBUTE_TYPES, OTHER_ATTRIBUTE_TYPES } from './codes.ts';
+import { asSafeInteger, badFile, type Source } from './decode-source.ts';
+import { decodeTensor, dtypeOf } from './decode-tensor.ts';
+import {
+  type AttributeProto,
+  decodeModelProto,
+  type FunctionProto,
+  findLostFunctionField,
+  type GraphProto,
+  type ModelProto,
+  type NodeProto,
+  type ValueInfoProto,
+} from './proto.ts';
+
+/** Nodes, initializers, inputs, outputs, functions and metadata, each: ten times what exporters make of a 100-layer model. */
+const MAX_ENTRIES = 1_000_000;
+/** Bodies inside bodies; exporters nest two deep, and each level costs stack. */
+const MAX_DEPTH = 16;
+
+export function decodeModel(source: Source): Graph {
+  const model = parse(source);
+  if (!model.graph) throw badFile(source, 'there is no graph in it');
+  if (model.trainingInfo?.length) throw unsupported(source, 'training information');
+  const functions = bounded(model.functions, 'functions', source);
+  return {
+    ...decodeBody(model.graph, source, 0),
+    functions: functions.map((fn) => decodeFunction(fn, source)),
+    opsets: decodeOpsets(model.opsetImport, source),
+    metadata: Object.fromEntries(
+      bounded(model.metadataProps, 'metadata entries', source).map(({ key, value }) => [key ?? '', value ?? '']),
+    ),
+  };
+}
+
+function parse(source: Source): ModelProto {
+  let lost: string | undefined;
+  let model: ModelProto;
+  try {
+    model = decodeModelProto(source.bytes);
+    lost = findLostFunctionField(source.bytes);
+  } catch (cause) {
+    throw badFile(source, 'this is not an ONNX model, or it is cut short', cause);
+  }
+  if (lost !== undefined) throw unsupported(source, `a local function with ${lost}`);
+  return model;
+}
+
+function unsupported({ path }: Source, what: string): LacunaError {
+  return new LacunaError('unsupported', `${path}: ${what} is not supported`);
+}
+
+function bounded<T>(entries: readonly T[] | null | undefined, what: string, source: Source): readonly T[] {
+  const list = entries ?? [];
+  if (list.length > MAX_ENTRIES) throw badFile(source, `${list.length} ${what}; at most ${MAX_ENTRIES} are allowed`);
+  return list;
+}
+
+function decodeBody(graph: GraphProto, source: Source, depth: number): Body {
+  if (depth > MAX_DEPTH) throw badFile(source, `graphs are nested more than ${MAX_DEPTH} deep`);
+  if (graph.sparseInitializer?.length) throw unsupported(source, 'a sparse initializer');
+  const initializers = bounded(graph.initializer, 'initializers', source).map((tensor) => ({
+    name: tensor.name ?? '',
+    data: decodeTensor(tensor, source),
+  }));
+  requireDistinct(
+    initializers.map(({ name }) => name),
+    source,
+  );
+  return {
+    name: graph.name ?? '',
+    inputs: bounded(graph.input, 'inputs', source).map((info) => decodeValueInfo(info, source)),
+    outputs: bounded(graph.output, 'outputs', source).map((info) => decodeValueInfo(info, source)),
+    initializers,
+    nodes: bounded(graph.node, 'nodes', source).map((node) => decodeNode(node, source, depth)),
+  };
+}
+
+function requireDistinct(names: readonly string[], source: Source): void {
+  const seen = new Set<string>();
+  for (const name of names) {
+    if (name === '') throw badFile(source, 'an initializer has no name');
+    if (seen.has(name)) throw badFile(source, `two initializers are called "${name}"`);
+    seen.add(name);
+  }
+}
+
+function decodeNode(node: NodeProto, source: Source, depth: number): Node {
+  const attributes = (node.attribute ?? []).map((attribute): [string, Attribute] => [
+    attribute.name ?? '',
+    decodeAttribute(attribute, `Attribute "${attribute.name}" of ${node.opType} "${node.name}"`, source, depth),
+  ]);
+  return {
+    name: node.name ?? '',
+    opType: node.opType ?? '',
+    domain: domainName(node.domain),
+    inputs: node.input ?? [],
+    outputs: node.output ?? [],
+    attributes: Object.fromEntries(attributes),
+  };
+}
+
+/** ONNX's own domain has two spellings. */
+function domainName(domain: string | null | undefined): string {
+  return domain === 'ai.onnx' ? '' : (domain ?? '');
+}
+
+function decodeAttribute(proto: AttributeProto, what: string, source: Source, depth: number): Attribute {
+  const kind = attributeKind(proto.type ?? 0, what, source);
+  if (proto.refAttrName) {
+    if (kind === 'tensor' || kind === 'graph' || kind === 'strings')
+      throw unsupported(source, `${what}, a reference of kind ${kind},`);
+    return { kind: 'reference', name: proto.refAttrName, type: kind };
+  }
+  switch (kind) {
+    case 'int':
+      return { kind, value: asSafeInteger(proto.i ?? 0, what, source) };
+    case 'float':
+      return { kind, value: proto.f ?? 0 };
+    case 'string':
+      return { kind, value: decodeText(proto.s ?? new Uint8Array(), what, source) };
+    case 'ints':
+      return { kind, value: (proto.ints ?? []).map((value) => asSafeInteger(value, what, source)) };
+    case 'floats':
+      return { kind, value: proto.floats ?? [] };
+    case 'strings':
+      return { kind, value: (proto.strings ?? []).map((value) => decodeText(value, what, source)) };
+    case 'tensor':
+      if (!proto.t) throw badFile(source, `${what} has no value`);
+      return { kind, value: decodeTensor(proto.t, source) };
+    case 'graph':
+      if (!proto.g) throw badFile(source, `${what} has no value`);
+      return { kind, value: decodeBody(proto.g, source, depth + 1) };
+  }
+}
+
+function attributeKind(type: number, what: string, source: Source): keyof typeof ATTRIBUTE_TYPES {
+  for (const kind of ATTRIBUTE_KINDS) if (ATTRIBUTE_TYPES[kind] === type) return kind;
+  const other = OTHER_ATTRIBUTE_TYPES[type];
+  if (other !== undefined) throw unsupported(source, `${what}, of kind ${other},`);
+  throw badFile(source, `${what} has type ${type}, which ONNX does not define`);
+}
+
+const ATTRIBUTE_KINDS = Object.keys(ATTRIBUTE_TYPES) as (keyof typeof ATTRIBUTE_TYPES)[];
+
+function decodeText(bytes: Uint8Array, what: string, source: Source): string {
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    throw unsupported(source, `${what}, which holds bytes that are not UTF-8 text,`);
+  }
+}
+
+// ignoreBOM keeps a leading U+FEFF, which is part of the value.
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function decodeValueInfo({ name, type }: ValueInfoProto, source: Source): ValueInfo {
+  const tensor = type?.tensorType;
+  if (!tensor?.shape) throw unsupported(source, `Value "${name}", whose type or shape is not that of a tensor,`);
+  const what = `Value "${name}"`;
+  return {
+    name: name ?? '',
+    dtype: dtypeOf(tensor.elemType ?? 0, what, source),
+    shape: (tensor.shape.dim ?? []).map((dim): Dim => {
+      if (!Object.hasOwn(dim, 'dimValue')) return dim.dimParam ?? '';
+      const size = asSafeInteger(dim.dimValue ?? 0, `an axis of ${what}`, source);
+      if (size < 0) throw badFile(source, `${what} has an axis of ${size}`);
+      return size;
+    }),
+  };
+}
+
+function decodeFunction(fn: FunctionProto, source: Source): OpFunction {
+  return {
+    domain: domainName(fn.domain),
+    name: fn.name ?? '',
+    inputs: fn.input ?? [],
+    outputs: fn.output ?? [],
+    attributes: fn.attribute ?? [],
+    nodes: bounded(fn.node, 'nodes', source).map((node) => decodeNode(node, source, 0)),
+    opsets: decodeOpsets(fn.opsetImport, source),
+    ...(fn.docString ? { doc: fn.docString } : {}),
+  };
+}
+
+function decodeOpsets(imports: ModelProto['opsetImport'], source: Source): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    (imports ?? []).map(({ domain, version }) => [
+      domainName(domain),
+      asSafeInteger(version ?? 0, `the version of domain "${domain ?? ''}"`, source),
+    ]),
+  );
+}

@@ -1,0 +1,240 @@
+/** `Graph` -> ModelProto bytes; where the weights are comes from a layout, their values from whoever reads them. */
+import { LacunaError } from '../../src/core/errors.ts';
+import {
+  type Attribute,
+  type Body,
+  type Dim,
+  type Graph,
+  IR_VERSION,
+  type Node,
+  type OpFunction,
+  type ValueInfo,
+} from '../../src/core/graph.ts';
+import type { TensorExpr } from '../../src/core/tensor.ts';
+import { readTensorBytes, streamTensor } from '../tensor-data.ts';
+import { ATTRIBUTE_TYPES, DATA_TYPES, EXTERNAL_LOCATION } from './codes.ts';
+import { type Layout, layOut, type Slot } from './layout.ts';
+import {
+  type AttributeProto,
+  encodeModelProto,
+  type FunctionProto,
+  type GraphProto,
+  type NodeProto,
+  type TensorProto,
+  type ValueInfoProto,
+} from './proto.ts';
+
+/** What the external data of a model in memory are called. */
+export const MEMORY_DATA_LOCATION = 'model.onnx_data';
+
+/** Protobuf's own limit on one message: readers count its bytes in a signed 32-bit integer. */
+const MAX_MODEL_BYTES = 2 ** 31 - 1;
+
+export interface EncodedModel {
+  readonly model: Uint8Array;
+  /** What `model.onnx_data` holds; undefined when every weight is inside `model`. */
+  readonly externalData: Uint8Array | undefined;
+}
+
+/**
+ * A whole model in memory, as a runtime takes it.
+ *
+ * @example
+ * const { model, externalData } = await encodeModel(graph);
+ * InferenceSession.create(model, { externalData: externalData && [{ path: 'model.onnx_data', data: externalData }] });
+ */
+export async function encodeModel(graph: Graph): Promise<EncodedModel> {
+  const layout = layOut(graph);
+  const model = await encodeGraph(graph, layout, MEMORY_DATA_LOCATION);
+  if (layout.totalBytes === 0) return { model, externalData: undefined };
+  const externalData = new Uint8Array(layout.totalBytes);
+  for (const slot of layout.slots) {
+    let position = slot.byteOffset;
+    for await (const block of streamTensor(slot.data)) {
+      externalData.set(block, position);
+      position += block.length;
+    }
+  }
+  return { model, externalData };
+}
+
+/** The ModelProto of a graph whose large weights are in the file `location`. Equal graphs give equal bytes. */
+export async function encodeGraph(graph: Graph, layout: Layout, location: string): Promise<Uint8Array> {
+  const context = { slotOf: layout.slotOf, location, inline: await readInline(graph, layout) };
+  return encodeModelProto({
+    irVersion: IR_VERSION,
+    producerName: 'lacuna',
+    opsetImport: opsetImport(completeOpsets(graph, graph.functions)),
+    graph: graphProto(graph, context),
+    metadataProps: Object.entries(graph.metadata).map(([key, value]) => ({ key, value })),
+    functions: graph.functions.map((fn) => functionProto(fn, graph.functions, context)),
+  });
+}
+
+interface Context {
+  readonly slotOf: ReadonlyMap<string, Slot>;
+  readonly location: string;
+  readonly inline: ReadonlyMap<TensorExpr, Uint8Array>;
+}
+
+/** Reads every tensor that goes into the model itself, so that encoding needs no waiting. */
+async function readInline(graph: Graph, { slotOf }: Layout): Promise<ReadonlyMap<TensorExpr, Uint8Array>> {
+  const tensors = new Set<TensorExpr>();
+  for (const { name, data } of graph.initializers) if (!slotOf.has(name)) tensors.add(data);
+  collectTensors(graph.nodes, tensors);
+  for (const { nodes } of graph.functions) collectTensors(nodes, tensors);
+  const inline = new Map<TensorExpr, Uint8Array>();
+  let total = 0;
+  for (const tensor of tensors) {
+    const bytes = await readTensorBytes(tensor);
+    total += bytes.length;
+    if (total > MAX_MODEL_BYTES) throw tooLarge();
+    inline.set(tensor, bytes);
+  }
+  return inline;
+}
+
+function collectTensors(nodes: readonly Node[], into: Set<TensorExpr>): void {
+  for (const { attributes } of nodes) {
+    for (const attribute of Object.values(attributes)) {
+      if (attribute.kind === 'tensor') into.add(attribute.value);
+      if (attribute.kind !== 'graph') continue;
+      for (const { data } of attribute.value.initializers) into.add(data);
+      collectTensors(attribute.value.nodes, into);
+    }
+  }
+}
+
+function tooLarge(): LacunaError {
+  return new LacunaError('unsupported', `Constants inside a model may take ${MAX_MODEL_BYTES} bytes, these take more`, {
+    hint: 'Make them initializers of the main graph, which go into the external data.',
+  });
+}
+
+function graphProto(body: Body, context: Context, isMain = true): GraphProto {
+  return {
+    name: body.name,
+    node: body.nodes.map((node) => nodeProto(node, context)),
+    initializer: body.initializers.map(({ name, data }) => {
+      const slot = isMain ? context.slotOf.get(name) : undefined;
+      return slot === undefined
+        ? inlineTensor(name, data, context)
+        : externalTensor(name, data, slot, context.location);
+    }),
+    input: body.inputs.map(valueInfoProto),
+    output: body.outputs.map(valueInfoProto),
+  };
+}
+
+function nodeProto(node: Node, context: Context): NodeProto {
+  return {
+    input: [...node.inputs],
+    output: [...node.outputs],
+    name: node.name,
+    opType: node.opType,
+    domain: node.domain,
+    attribute: Object.entries(node.attributes).map(([name, attribute]) => attributeProto(name, attribute, context)),
+  };
+}
+
+function attributeProto(name: string, attribute: Attribute, context: Context): AttributeProto {
+  if (attribute.kind === 'reference')
+    return { name, refAttrName: attribute.name, type: ATTRIBUTE_TYPES[attribute.type] };
+  const head = { name, type: ATTRIBUTE_TYPES[attribute.kind] };
+  switch (attribute.kind) {
+    case 'int':
+      return { ...head, i: attribute.value };
+    case 'float':
+      return { ...head, f: attribute.value };
+    case 'string':
+      return { ...head, s: utf8.encode(attribute.value) };
+    case 'ints':
+      return { ...head, ints: [...attribute.value] };
+    case 'floats':
+      return { ...head, floats: [...attribute.value] };
+    case 'strings':
+      return { ...head, strings: attribute.value.map((text) => utf8.encode(text)) };
+    case 'tensor':
+      return { ...head, t: inlineTensor('', attribute.value, context) };
+    case 'graph':
+      return { ...head, g: graphProto(attribute.value, context, false) };
+  }
+}
+
+const utf8 = new TextEncoder();
+
+function functionProto(fn: OpFunction, functions: readonly OpFunction[], context: Context): FunctionProto {
+  return {
+    name: fn.name,
+    input: [...fn.inputs],
+    output: [...fn.outputs],
+    attribute: [...fn.attributes],
+    node: fn.nodes.map((node) => nodeProto(node, context)),
+    ...(fn.doc === undefined ? {} : { docString: fn.doc }),
+    opsetImport: opsetImport(completeOpsets(fn, functions)),
+    domain: fn.domain,
+  };
+}
+
+function inlineTensor(name: string, data: TensorExpr, { inline }: Context): TensorProto {
+  return { ...tensorHead(name, data), rawData: inline.get(data) };
+}
+
+function externalTensor(name: string, data: TensorExpr, slot: Slot, location: string): TensorProto {
+  return {
+    ...tensorHead(name, data),
+    externalData: [
+      { key: 'location', value: location },
+      { key: 'offset', value: String(slot.byteOffset) },
+      { key: 'length', value: String(slot.byteLength) },
+    ],
+    dataLocation: EXTERNAL_LOCATION,
+  };
+}
+
+function tensorHead(name: string, { dtype, shape }: TensorExpr): TensorProto {
+  return { dims: [...shape], dataType: DATA_TYPES[dtype], ...(name === '' ? {} : { name }) };
+}
+
+function valueInfoProto({ name, dtype, shape }: ValueInfo): ValueInfoProto {
+  return { name, type: { tensorType: { elemType: DATA_TYPES[dtype], shape: { dim: shape.map(dimension) } } } };
+}
+
+/** '' is a dimension of which nothing is known. */
+function dimension(dim: Dim): { dimValue?: number; dimParam?: string } {
+  if (typeof dim === 'number') return { dimValue: dim };
+  return dim === '' ? {} : { dimParam: dim };
+}
+
+/**
+ * The versions of all domains whose operators occur. ONNX wants the domains of local functions listed as well; these
+ * have no versions, so 1 is filled in. Any other domain that is missing has no version to guess.
+ */
+function completeOpsets(
+  { nodes, opsets }: { readonly nodes: readonly Node[]; readonly opsets: Readonly<Record<string, number>> },
+  functions: readonly OpFunction[],
+): Readonly<Record<string, number>> {
+  const complete: Record<string, number> = { ...opsets };
+  const local = new Set(functions.map(({ domain }) => domain));
+  for (const domain of usedDomains(nodes)) {
+    if (Object.hasOwn(complete, domain)) continue;
+    if (!local.has(domain))
+      throw new LacunaError('mismatch', `Operators of domain "${domain}" are used, but its version is not stated`);
+    complete[domain] = 1;
+  }
+  return complete;
+}
+
+function usedDomains(nodes: readonly Node[]): ReadonlySet<string> {
+  const domains = new Set<string>();
+  for (const { domain, attributes } of nodes) {
+    domains.add(domain);
+    for (const attribute of Object.values(attributes))
+      if (attribute.kind === 'graph') for (const inner of usedDomains(attribute.value.nodes)) domains.add(inner);
+  }
+  return domains;
+}
+
+function opsetImport(opsets: Readonly<Record<string, number>>): { domain: string; version: number }[] {
+  return Object.entries(opsets).map(([domain, version]) => ({ domain, version }));
+}

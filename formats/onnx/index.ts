@@ -1,0 +1,5 @@
+/** ONNX models: to bytes, to files, and back. */
+export { type EncodedModel, encodeModel } from './encode.ts';
+export { readOnnx } from './read.ts';
+export { encodeReferencing, type ReferencingModel } from './reference.ts';
+export { type WriteOptions, writeOnnx } from './write.ts';

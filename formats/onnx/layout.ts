@@ -1,0 +1,71 @@
+/** Where each weight of a model goes: inside the model's own bytes, or at an offset of the external data. */
+import { byteLength } from '../../src/core/dtype.ts';
+import type { Graph } from '../../src/core/graph.ts';
+import type { TensorExpr } from '../../src/core/tensor.ts';
+
+/** A run of the external data. */
+export interface Slot {
+  readonly byteOffset: number;
+  readonly byteLength: number;
+  readonly data: TensorExpr;
+}
+
+export interface Layout {
+  /** Slots in the order of their offsets, each written once. */
+  readonly slots: readonly Slot[];
+  /** The slot of an initializer of the main graph, by its name; the others are inline. */
+  readonly slotOf: ReadonlyMap<string, Slot>;
+  /** Length of the external data; 0 when there are none. */
+  readonly totalBytes: number;
+}
+
+/** Up to this many bytes a tensor stays inline: runtimes fold small constants, and look for them in the model itself. */
+const INLINE_BYTES = 1024;
+/** Slots start at a page, so that a runtime can map a weight alone. */
+const ALIGNMENT = 4096;
+
+/** Lays out the external data from dtypes and shapes alone; nothing is read. Equal data share a slot. */
+export function layOut(graph: Graph): Layout {
+  const slots: Slot[] = [];
+  const slotOf = new Map<string, Slot>();
+  const slotByContent = new Map<string, Slot>();
+  const contentKey = contentKeys();
+  let end = 0;
+  for (const { name, data } of graph.initializers) {
+    const length = byteLength(data.dtype, data.shape);
+    if (length <= INLINE_BYTES) continue;
+    const key = contentKey(data);
+    let slot = slotByContent.get(key);
+    if (slot === undefined) {
+      slot = { byteOffset: Math.ceil(end / ALIGNMENT) * ALIGNMENT, byteLength: length, data };
+      end = slot.byteOffset + length;
+      slots.push(slot);
+      slotByContent.set(key, slot);
+    }
+    slotOf.set(name, slot);
+  }
+  return { slots, slotOf, totalBytes: end };
+}
+
+/** Keys that are equal only where the bytes are: the same range of a file, or the very same array, treated the same way. */
+function contentKeys(): (data: TensorExpr) => string {
+  const arrays = new Map<Uint8Array, number>();
+  const key = (data: TensorExpr): string => {
+    const { kind, dtype, shape } = data;
+    switch (kind) {
+      case 'file':
+        return JSON.stringify([kind, dtype, shape, data.path, data.byteOffset, data.mustBeFinite]);
+      case 'bytes': {
+        const id = arrays.get(data.bytes) ?? arrays.size;
+        arrays.set(data.bytes, id);
+        return JSON.stringify([kind, dtype, shape, id]);
+      }
+      case 'cast':
+      case 'transpose':
+        return JSON.stringify([kind, dtype, key(data.from)]);
+      case 'concat':
+        return JSON.stringify([kind, dtype, data.parts.map(key)]);
+    }
+  };
+  return key;
+}

@@ -1,0 +1,57 @@
+/**
+ * The protobuf codec of ONNX, the only file that knows onnx-proto and protobufjs: the build bundles it alone, because
+ * an installed package would get a protobufjs that this one does not run on.
+ */
+import type { onnx } from 'onnx-proto';
+import onnxProto from 'onnx-proto';
+import protobuf from 'protobufjs/minimal.js';
+
+export type AttributeProto = onnx.IAttributeProto;
+export type FunctionProto = onnx.IFunctionProto;
+export type GraphProto = onnx.IGraphProto;
+export type ModelProto = onnx.IModelProto;
+export type NodeProto = onnx.INodeProto;
+export type TensorProto = onnx.ITensorProto;
+export type ValueInfoProto = onnx.IValueInfoProto;
+
+/** An int64 as it comes off the wire. */
+export type Int64 = number | { toString(): string };
+
+export function encodeModelProto(model: ModelProto): Uint8Array {
+  return onnxProto.onnx.ModelProto.encode(model).finish();
+}
+
+/** Throws whatever protobufjs throws on bytes that are no ModelProto. */
+export function decodeModelProto(bytes: Uint8Array): ModelProto {
+  return onnxProto.onnx.ModelProto.decode(bytes);
+}
+
+/** ModelProto.functions. */
+const FUNCTIONS_FIELD = 25;
+/** Fields of FunctionProto that came after the schema of onnx-proto (ONNX 1.10), which would drop them unread. */
+const LATER_FUNCTION_FIELDS: Readonly<Record<number, string>> = { 11: 'attribute_proto', 13: 'overload' };
+
+/** The first field of a local function that decoding would lose and with it the function's meaning; usually none. */
+export function findLostFunctionField(bytes: Uint8Array): string | undefined {
+  const reader = protobuf.Reader.create(bytes);
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    if (tag >>> 3 !== FUNCTIONS_FIELD) {
+      reader.skipType(tag & 7);
+      continue;
+    }
+    const lost = findLaterField(protobuf.Reader.create(reader.bytes()));
+    if (lost !== undefined) return lost;
+  }
+  return undefined;
+}
+
+function findLaterField(functionReader: protobuf.Reader): string | undefined {
+  while (functionReader.pos < functionReader.len) {
+    const tag = functionReader.uint32();
+    const lost = LATER_FUNCTION_FIELDS[tag >>> 3];
+    if (lost !== undefined) return lost;
+    functionReader.skipType(tag & 7);
+  }
+  return undefined;
+}

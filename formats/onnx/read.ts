@@ -1,0 +1,71 @@
+/** Files -> `Graph`, with the weights left where they are. */
+import { readFile, stat } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { byteLength } from '../../src/core/dtype.ts';
+import { LacunaError } from '../../src/core/errors.ts';
+import type { Graph } from '../../src/core/graph.ts';
+import type { FileTensor } from '../../src/core/tensor.ts';
+import { asIoError, systemCode } from '../io-error.ts';
+import { decodeModel } from './decode.ts';
+import { badFile, type Source } from './decode-source.ts';
+
+/** Protobuf's own limit on one message. */
+const MAX_MODEL_BYTES = 2 ** 31 - 1;
+
+/**
+ * Reads a model. Weights of more than a kilobyte become ranges of the files they are in, checked to lie inside them.
+ *
+ * Throws `not-found` when the model or its external data are missing, `bad-file` for anything that is not a sound ONNX
+ * model, `unsupported` for a sound one that uses what a `Graph` cannot hold.
+ *
+ * @example const graph = await readOnnx('model/onnx/model.onnx');
+ */
+export async function readOnnx(modelPath: string): Promise<Graph> {
+  const size = await fileSize(modelPath, `No model at ${modelPath}`);
+  if (size > MAX_MODEL_BYTES)
+    throw new LacunaError('bad-file', `${modelPath}: ${size} bytes; an ONNX model has at most ${MAX_MODEL_BYTES}`, {
+      hint: 'Larger models keep their weights in external data.',
+    });
+  const source: Source = {
+    path: modelPath,
+    folder: dirname(modelPath),
+    bytes: await readFile(modelPath),
+    externals: [],
+  };
+  const graph = decodeModel(source);
+  await checkExternals(source);
+  return graph;
+}
+
+async function checkExternals(source: Source): Promise<void> {
+  const sizes = new Map<string, number>();
+  for (const tensor of source.externals) {
+    const { path } = tensor;
+    let size = sizes.get(path);
+    if (size === undefined) {
+      size = await fileSize(path, `${source.path} keeps weights in ${basename(path)}, which is not there`);
+      sizes.set(path, size);
+    }
+    requireInside(tensor, size, source);
+  }
+}
+
+function requireInside({ name, dtype, shape, byteOffset, path }: FileTensor, size: number, source: Source): void {
+  const end = byteOffset + byteLength(dtype, shape);
+  if (end > size)
+    throw badFile(
+      source,
+      `Tensor "${name}" ends at byte ${end} of ${basename(path)}, which has ${size}; is it cut short?`,
+    );
+}
+
+async function fileSize(path: string, missing: string): Promise<number> {
+  try {
+    const found = await stat(path);
+    if (found.isFile()) return found.size;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') throw new LacunaError('not-found', missing, { cause: error });
+    throw asIoError(error, 'read', path);
+  }
+  throw new LacunaError('bad-file', `${path} is not a file`);
+}

@@ -1,0 +1,31 @@
+/** A model on disk, edited in memory: its large weights stay in the file they are in. */
+import { basename, dirname, resolve } from 'node:path';
+import { byteLength } from '../../src/core/dtype.ts';
+import type { Graph } from '../../src/core/graph.ts';
+import { encodeGraph } from './encode.ts';
+import type { Slot } from './layout.ts';
+
+/** A ModelProto whose external data are files in `folder`. */
+export interface ReferencingModel {
+  readonly model: Uint8Array;
+  readonly folder: string;
+}
+
+/**
+ * Encodes `graph`, made from what `readOnnx(modelPath)` gave, without copying the weights that the model's data file
+ * holds; any other weights go into the bytes. A runtime opens the result as if it lay in `folder`.
+ *
+ * @example
+ * const graph = await readOnnx(modelPath);
+ * const outputs = [...graph.outputs, { name: 'layers.0.kept', dtype: 'int32', shape: ['batch_size', 'sequence_length'] }];
+ * const { model, folder } = await encodeReferencing({ ...graph, outputs }, modelPath);
+ */
+export async function encodeReferencing(graph: Graph, modelPath: string): Promise<ReferencingModel> {
+  const dataPath = resolve(`${modelPath}_data`);
+  const slotOf = new Map<string, Slot>();
+  for (const { name, data } of graph.initializers)
+    if (data.kind === 'file' && resolve(data.path) === dataPath)
+      slotOf.set(name, { byteOffset: data.byteOffset, byteLength: byteLength(data.dtype, data.shape), data });
+  const layout = { slots: [...slotOf.values()], slotOf, totalBytes: 0 };
+  return { model: await encodeGraph(graph, layout, basename(dataPath)), folder: dirname(modelPath) };
+}

@@ -1,0 +1,83 @@
+/** `Graph` -> files: `model.onnx`, and `model.onnx_data` beside it, streamed so that weights never fill memory. */
+import { rm } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { throwIfAborted } from '../../src/core/errors.ts';
+import type { Graph } from '../../src/core/graph.ts';
+import { type JobOptions, type ProgressStage, SILENT } from '../../src/core/progress.ts';
+import { writeFileAtomically } from '../files.ts';
+import { streamTensor } from '../tensor-data.ts';
+import { encodeGraph } from './encode.ts';
+import { type Layout, layOut } from './layout.ts';
+
+export type WriteOptions = Pick<JobOptions, 'signal' | 'progress'>;
+
+/**
+ * Writes a model and, when it has large weights, `<modelPath>_data`. The data get their name first, so that a model is
+ * never seen without them; after a failure neither is there.
+ *
+ * Equal graphs give equal bytes. Throws `io` when the disk refuses, `interrupted` when the signal is aborted, and what
+ * reading the weights throws.
+ *
+ * @example await writeOnnx(graph, 'out/onnx/model.onnx', { progress });
+ */
+export async function writeOnnx(graph: Graph, modelPath: string, options: WriteOptions = {}): Promise<void> {
+  const layout = layOut(graph);
+  const dataPath = `${modelPath}_data`;
+  const model = await encodeGraph(graph, layout, basename(dataPath));
+  throwIfAborted(options.signal);
+  if (layout.totalBytes === 0) return writeFileAtomically(modelPath, model);
+  await writeData(layout, dataPath, `Writing ${basename(modelPath)}`, options);
+  try {
+    await writeFileAtomically(modelPath, model);
+  } catch (error) {
+    await rm(dataPath, { force: true });
+    throw error;
+  }
+}
+
+async function writeData(layout: Layout, path: string, label: string, options: WriteOptions): Promise<void> {
+  const { signal, progress = SILENT } = options;
+  const stage = progress.stage(label, layout.totalBytes, 'bytes');
+  await writeFileAtomically(path, readAhead(dataBlocks(layout, signal, stage)));
+  stage.done();
+}
+
+/** The external data from the first byte to the last, zeros between slots included. */
+async function* dataBlocks(
+  layout: Layout,
+  signal: AbortSignal | undefined,
+  stage: ProgressStage,
+): AsyncGenerator<Uint8Array> {
+  let position = 0;
+  for (const slot of layout.slots) {
+    if (slot.byteOffset > position) yield new Uint8Array(slot.byteOffset - position);
+    position = slot.byteOffset;
+    for await (const block of streamTensor(slot.data, { signal })) {
+      throwIfAborted(signal);
+      yield block;
+      position += block.length;
+      stage.advance(block.length);
+    }
+    const written = position - slot.byteOffset;
+    if (written !== slot.byteLength) throw new RangeError(`A tensor of ${slot.byteLength} bytes yielded ${written}`);
+  }
+}
+
+/** Asks for the next block before it hands out this one: reading and converting go on while the disk writes. */
+async function* readAhead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
+  let next = source.next();
+  try {
+    for (;;) {
+      const { done, value } = await next;
+      if (done) return;
+      next = source.next();
+      // Awaited in the next round; until then a failure must not count as unhandled.
+      next.catch(() => {});
+      yield value;
+    }
+  } finally {
+    // Closes the file being read, also when the writer gave up half-way.
+    await next.catch(() => {});
+    await source.return(undefined);
+  }
+}

@@ -1,0 +1,151 @@
+/** A tokenizer as a folder of a model holds it: text to ids, ids to text, messages to text. */
+import { join } from 'node:path';
+import { LacunaError } from '../../src/core/errors.ts';
+import { readJsonObject } from '../json-file.ts';
+import { type ChatMessage, type ChatOptions, findChatTemplate, readOptional, renderChat } from './chat-template.ts';
+import { type HubTokenizer, openHubTokenizer } from './hub-tokenizer.ts';
+import { type DecodePlan, decodePlan, openStreamDecoder, type StreamDecoder } from './stream-decode.ts';
+
+export interface EncodeOptions {
+  /** Add what the tokenizer puts around a text, such as `<bos>` (default true). */
+  readonly addSpecialTokens?: boolean;
+}
+
+export interface DecodeOptions {
+  /** Leave out tokens that are marks for the model (default false). */
+  readonly skipSpecialTokens?: boolean;
+}
+
+export interface Tokenizer {
+  encode(text: string, options?: EncodeOptions): number[];
+  /** Bytes that are no UTF-8 become U+FFFD; ids outside the vocabulary become nothing. */
+  decode(ids: readonly number[], options?: DecodeOptions): string;
+  /** Decodes token by token; what it gives in sum is what `decode` gives. */
+  streamDecoder(options?: DecodeOptions): StreamDecoder;
+  readonly hasChatTemplate: boolean;
+  /** A conversation as text; it holds its special tokens, so encode it with `addSpecialTokens: false`. */
+  chat(messages: readonly ChatMessage[], options: ChatOptions): string;
+  /** What `encode` puts first; undefined when it puts nothing there. */
+  readonly bosTokenId: number | undefined;
+}
+
+/** Gemma's tokenizer.json has 33 MB, Llama 4's 28 MB. */
+const MAX_TOKENIZER_BYTES = 256 << 20;
+/** Up to 1.2 MB in Gemma, which lists its 6400 added tokens. */
+const MAX_CONFIG_BYTES = 32 << 20;
+
+type Json = Readonly<Record<string, unknown>>;
+
+/**
+ * Loads the tokenizer of a folder: tokenizer.json, and when they are there tokenizer_config.json,
+ * special_tokens_map.json, and the chat template in whichever file it is.
+ *
+ * Throws 'not-found' without tokenizer.json, 'bad-file' when it is damaged, 'unsupported' for kinds not built here.
+ *
+ * @example
+ * const tokenizer = await loadTokenizer('model');
+ * tokenizer.decode(tokenizer.encode('Hello')); // 'Hello', after what the tokenizer itself adds
+ */
+export async function loadTokenizer(folder: string): Promise<Tokenizer> {
+  const path = join(folder, 'tokenizer.json');
+  const json = await readOptional(path, async () => (await readJsonObject(path, MAX_TOKENIZER_BYTES)).value);
+  if (json === undefined) throw missing(folder);
+  const config = (await readConfig(folder, 'tokenizer_config.json')) ?? {};
+  const map = (await readConfig(folder, 'special_tokens_map.json')) ?? {};
+  const hub = openHubTokenizer(json, config, path);
+  const template = await findChatTemplate(folder, config);
+  return makeTokenizer(hub, decodePlan(json.decoder, path), template, specialTokens({ ...map, ...config }));
+}
+
+function missing(folder: string): LacunaError {
+  return new LacunaError('not-found', `No tokenizer.json in ${folder}`, {
+    hint: `Copy it there from the model's page; one is made from tokenizer.model with Transformers: AutoTokenizer.from_pretrained('${folder}').save_pretrained('${folder}')`,
+  });
+}
+
+async function readConfig(folder: string, name: string): Promise<Json | undefined> {
+  return readOptional(join(folder, name), async (path) => (await readJsonObject(path, MAX_CONFIG_BYTES)).value);
+}
+
+/** The named special tokens, as templates know them: `bos_token`, `eos_token` and so on. */
+function specialTokens(config: Json): Readonly<Record<string, string>> {
+  const tokens: Record<string, string> = {};
+  for (const [key, value] of Object.entries(config)) {
+    if (!key.endsWith('_token')) continue;
+    const content = typeof value === 'object' && value !== null && 'content' in value ? value.content : value;
+    if (typeof content === 'string') tokens[key] = content;
+  }
+  return tokens;
+}
+
+function makeTokenizer(
+  hub: HubTokenizer,
+  plan: DecodePlan,
+  template: string | undefined,
+  special: Readonly<Record<string, string>>,
+): Tokenizer {
+  const encode = (text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] =>
+    checkedIds(hub.encode(text, { add_special_tokens: addSpecialTokens }).ids, text);
+  const skipped = skippedIds(hub, special);
+  const bytesOf = tokenBytes(hub, plan);
+  const streamDecoder = ({ skipSpecialTokens = false }: DecodeOptions = {}): StreamDecoder =>
+    openStreamDecoder(plan, (id) => (skipSpecialTokens && skipped.has(id) ? undefined : bytesOf(id)));
+  return {
+    encode,
+    streamDecoder,
+    decode: (ids, options) => {
+      const decoder = streamDecoder(options);
+      return ids.map((id) => decoder.push(id)).join('') + decoder.end();
+    },
+    hasChatTemplate: template !== undefined,
+    chat: (messages, options) => {
+      if (template === undefined) throw noTemplate();
+      return renderChat(template, messages, options, special);
+    },
+    bosTokenId: prependedId(encode),
+  };
+}
+
+/** A vocabulary without an unknown token and without some byte has no id for everything. */
+function checkedIds(ids: readonly (number | undefined)[], text: string): number[] {
+  return ids.map((id) => {
+    if (id !== undefined) return id;
+    throw new LacunaError('unsupported', `The tokenizer has no token for a part of "${text.slice(0, 40)}"`);
+  });
+}
+
+function skippedIds(hub: HubTokenizer, special: Readonly<Record<string, string>>): ReadonlySet<number> {
+  const ids = new Set<number>();
+  for (const [id, token] of hub.get_added_tokens_decoder()) if (token.special) ids.add(id);
+  for (const content of Object.values(special)) {
+    const id = hub.token_to_id(content);
+    if (id !== undefined) ids.add(id);
+  }
+  return ids;
+}
+
+/** Bytes of tokens by id, worked out once for each. */
+function tokenBytes(hub: HubTokenizer, plan: DecodePlan): (id: number) => Uint8Array | undefined {
+  const known = new Map<number, Uint8Array>();
+  return (id) => {
+    let bytes = known.get(id);
+    const token = bytes === undefined ? hub.id_to_token(id) : undefined;
+    if (token !== undefined) {
+      bytes = plan.tokenBytes(token);
+      known.set(id, bytes);
+    }
+    return bytes;
+  };
+}
+
+function prependedId(encode: Tokenizer['encode']): number | undefined {
+  const [first] = encode('a');
+  const [bare] = encode('a', { addSpecialTokens: false });
+  return first === bare ? undefined : first;
+}
+
+function noTemplate(): LacunaError {
+  return new LacunaError('not-found', 'The tokenizer has no chat template', {
+    hint: 'Give the prompt as plain text, or add chat_template.jinja to the folder.',
+  });
+}
