@@ -1,0 +1,37 @@
+/** The first piece of a decoder: token embeddings, and what the attention mask says of positions. */
+import { attr, type Initializer } from '../../src/core/graph.ts';
+import type { GraphBuilder } from '../../src/core/graph-builder.ts';
+import { hiddenName } from '../../src/core/model.ts';
+import { int64Tensor } from '../../src/core/tensor.ts';
+
+/**
+ * From input_ids [b, s], attention_mask [b, total] and `table` [vocab, hidden]:
+ * - `hidden.0` float [b, s, hidden]
+ * - `seqlens_k` int32 [b]: index of each row's last true position, sum(mask) - 1
+ * - `total_sequence_length` int32 []: columns of the mask, past and padding included
+ * - `position_ids` int64 [b, s]: true tokens before each of the last s columns; padding repeats the position before it
+ */
+export function embedding(g: GraphBuilder, table: Initializer): void {
+  g.op('Gather', [g.initializer(table.name, table.data), 'input_ids'], { outputs: [hiddenName(0)] });
+  const rows = g.op('ReduceSum', ['attention_mask', g.int64(1)], { attributes: { keepdims: attr.int(0) } });
+  const last = g.op('Sub', [rows, g.int64Scalar(1)]);
+  toInt32(g, last, 'seqlens_k');
+  const columns = g.op('Gather', [g.op('Shape', ['attention_mask']), g.int64Scalar(1)]);
+  toInt32(g, columns, 'total_sequence_length');
+  positionIds(g);
+}
+
+function positionIds(g: GraphBuilder): void {
+  const counted = g.op('CumSum', ['attention_mask', g.int64Scalar(1)]);
+  const positions = g.op('Max', [g.op('Sub', [counted, g.int64Scalar(1)]), g.int64Scalar(0)]);
+  const newTokens = g.op('Shape', ['input_ids'], { attributes: { start: attr.int(1), end: attr.int(2) } });
+  const end = g.constant(int64Tensor([2n ** 63n - 1n]));
+  g.op('Slice', [positions, g.op('Neg', [newTokens]), end, g.int64(1)], { outputs: ['position_ids'] });
+}
+
+function toInt32(g: GraphBuilder, x: string, output: string): void {
+  g.op('Cast', [x], { attributes: { to: attr.int(INT32) }, outputs: [output] });
+}
+
+/** TensorProto.DataType.INT32. */
+const INT32 = 6;

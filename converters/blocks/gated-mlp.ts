@@ -1,0 +1,20 @@
+/** The gated FFN (Shazeer 2020, "GLU variants"): down(activation(gate x) * up x). */
+import type { Initializer } from '../../src/core/graph.ts';
+import type { GraphBuilder } from '../../src/core/graph-builder.ts';
+import { type FFN_WEIGHTS, ffnBiasName, ffnWeightName, tapName } from '../../src/core/model.ts';
+import type { DecoderConfig } from '../config/decoder-config.ts';
+import type { Weights } from '../weights.ts';
+import { activate } from './activation.ts';
+import { linear } from './linear.ts';
+
+/** x [b, s, hidden] -> what layer `index`'s FFN adds to the residual stream, with taps gate, up, act and ffn_out. */
+export function gatedMlp(g: GraphBuilder, x: string, index: number, config: DecoderConfig, weights: Weights): string {
+  const project = (from: string, projection: (typeof FFN_WEIGHTS)[number], output: string) => {
+    const bias: Initializer | undefined = config.mlpBias ? weights(ffnBiasName(index, projection)) : undefined;
+    return linear(g, from, weights(ffnWeightName(index, projection)), bias, output);
+  };
+  const gate = project(x, 'gate_proj', tapName(index, 'gate'));
+  const up = project(x, 'up_proj', tapName(index, 'up'));
+  const act = activate(g, gate, config.activation, tapName(index, 'act'));
+  return project(g.op('Mul', [act, up]), 'down_proj', tapName(index, 'ffn_out'));
+}

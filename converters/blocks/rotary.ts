@@ -1,0 +1,128 @@
+/**
+ * Rotary position tables (Su et al. 2021) with the scalings that LLaMA and Mistral checkpoints use.
+ *
+ * Transformers computes them in float32, so at long positions its angles carry float32's rounding, which is part of
+ * what the model computes there. Every step below is rounded as it is there, in the same order; `number / tensor` is a
+ * product with the reciprocal, as in PyTorch. Its power function is not correctly rounded: about one frequency in 150
+ * differs in the last bit, which moves an angle by as much as rounding the angle itself does.
+ */
+import { type BytesTensor, float32Tensor } from '../../src/core/tensor.ts';
+import type { RopeConfig } from '../config/rope-config.ts';
+
+export interface RotaryTables {
+  /** float32 [positions, columns]. */
+  readonly cos: BytesTensor;
+  readonly sin: BytesTensor;
+}
+
+const { fround } = Math;
+
+/** Names of the tables in every graph that reads them. */
+export const ROTARY_COS = 'rotary.cos';
+export const ROTARY_SIN = 'rotary.sin';
+
+/** The tables of `rope`, computed at the first call and shared by all. See `rotaryTables`. */
+export function lazyRotaryTables(rope: RopeConfig, headDim: number, positions: number): () => RotaryTables {
+  let tables: RotaryTables | undefined;
+  return () => {
+    tables ??= rotaryTables(rope, headDim, positions);
+    return tables;
+  };
+}
+
+/**
+ * cos and sin of position * frequency: [positions, headDim / 2], widened to what GroupQueryAttention takes (8 columns
+ * a step) by columns that turn nothing.
+ */
+export function rotaryTables(rope: RopeConfig, headDim: number, positions: number): RotaryTables {
+  const frequencies = inverseFrequencies(rope, headDim);
+  const columns = rotaryColumns(headDim);
+  const scale = fround(attentionFactor(rope));
+  const cos = new Float32Array(positions * columns).fill(1);
+  const sin = new Float32Array(positions * columns);
+  for (let position = 0; position < positions; position++)
+    for (let i = 0; i < frequencies.length; i++) {
+      const angle = fround(position * frequencies[i]);
+      cos[position * columns + i] = fround(Math.cos(angle)) * scale;
+      sin[position * columns + i] = fround(Math.sin(angle)) * scale;
+    }
+  return { cos: float32Tensor(cos, [positions, columns]), sin: float32Tensor(sin, [positions, columns]) };
+}
+
+/** Half of a head, rounded up to a multiple of 8: GroupQueryAttention rotates heads of multiples of 16 only. */
+export function rotaryColumns(headDim: number): number {
+  return Math.ceil(headDim / 16) * 8;
+}
+
+/** The angle that each pair of a head's dimensions turns by from one position to the next, [headDim / 2]. */
+export function inverseFrequencies(rope: RopeConfig, headDim: number): Float32Array {
+  switch (rope.kind) {
+    case 'default':
+      return reciprocals(powers(rope.theta, headDim));
+    case 'linear':
+      return reciprocals(powers(rope.theta, headDim)).map((frequency) => frequency / fround(rope.factor));
+    case 'dynamic':
+      return reciprocals(powers(dynamicTheta(rope, headDim), headDim));
+    case 'llama3':
+      return reciprocals(powers(rope.theta, headDim)).map((frequency) => llama3Frequency(rope, frequency));
+    case 'yarn':
+      return yarnFrequencies(rope, headDim);
+  }
+}
+
+/** theta^(2i / headDim). */
+function powers(theta: number, headDim: number): Float32Array {
+  return Float32Array.from({ length: headDim / 2 }, (_, i) => fround(theta) ** fround((2 * i) / headDim));
+}
+
+function reciprocals(values: Float32Array): Float32Array {
+  return values.map((value) => 1 / value);
+}
+
+/**
+ * NTK scaling at the length that the tables cover, where it is (up to rounding) no scaling. Past that length the base
+ * grows with every token while cached keys keep their old angles, so no table and no cache can hold it.
+ */
+function dynamicTheta({ theta, factor }: Extract<RopeConfig, { kind: 'dynamic' }>, headDim: number): number {
+  return theta * (factor - (factor - 1)) ** (headDim / (headDim - 2));
+}
+
+/** Llama 3.1: low frequencies divided by `factor`, high ones kept, and a straight line between. */
+function llama3Frequency(rope: Extract<RopeConfig, { kind: 'llama3' }>, frequency: number): number {
+  const { factor, lowFreqFactor: low, highFreqFactor: high, originalMaxPositions } = rope;
+  const waveLength = fround(fround(1 / frequency) * fround(2 * Math.PI));
+  if (waveLength > fround(originalMaxPositions / low)) return fround(frequency / fround(factor));
+  if (waveLength < fround(originalMaxPositions / high)) return frequency;
+  const waves = fround(fround(1 / waveLength) * originalMaxPositions);
+  const smooth = fround(fround(waves - fround(low)) / fround(high - low));
+  const scaled = fround(fround(fround(1 - smooth) * frequency) / fround(factor));
+  return fround(scaled + fround(smooth * frequency));
+}
+
+/** YaRN (Peng et al. 2023, section 3.2): dimensions that turn often keep their frequency, the others are divided. */
+function yarnFrequencies(rope: Extract<RopeConfig, { kind: 'yarn' }>, headDim: number): Float32Array {
+  const base = powers(rope.theta, headDim);
+  const interpolated = reciprocals(base.map((power) => fround(rope.factor) * power));
+  const [low, high] = yarnRange(rope, headDim);
+  const width = fround(high === low ? 0.001 : high - low);
+  return reciprocals(base).map((extrapolated, i) => {
+    const ramp = Math.min(1, Math.max(0, fround(fround(i - fround(low)) / width)));
+    const kept = fround(1 - ramp);
+    return fround(fround(interpolated[i] * fround(1 - kept)) + fround(extrapolated * kept));
+  });
+}
+
+/** Between which dimensions YaRN goes from keeping to dividing. */
+function yarnRange(rope: Extract<RopeConfig, { kind: 'yarn' }>, headDim: number): readonly [number, number] {
+  const dimension = (turns: number) =>
+    (headDim * Math.log(rope.originalMaxPositions / (turns * 2 * Math.PI))) / (2 * Math.log(rope.theta));
+  const low = dimension(rope.betaFast);
+  const high = dimension(rope.betaSlow);
+  const [from, to] = rope.truncate ? [Math.floor(low), Math.ceil(high)] : [low, high];
+  return [Math.max(from, 0), Math.min(to, headDim - 1)];
+}
+
+/** What cos and sin are multiplied by: 1, except for YaRN's correction of the attention's temperature. */
+function attentionFactor(rope: RopeConfig): number {
+  return rope.kind === 'yarn' ? rope.attentionFactor : 1;
+}

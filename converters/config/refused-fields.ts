@@ -1,0 +1,67 @@
+/**
+ * Config fields that change what a decoder computes and that no block of ours implements. They may be there with a
+ * value that turns them off; any other value is refused by name. All fields not listed and not read by the schema are
+ * ignored by Transformers' classes too.
+ */
+
+import { shown } from './issues.ts';
+
+type Neutral = (value: unknown) => boolean;
+
+const off: Neutral = (value) => value === undefined || value === null || value === false || value === 0;
+const absent: Neutral = (value) => value === undefined || value === null;
+const one: Neutral = (value) => absent(value) || value === 1;
+const on: Neutral = (value) => absent(value) || value === true;
+const empty: Neutral = (value) => absent(value) || (typeof value === 'object' && Object.keys(value ?? {}).length === 0);
+
+interface Refusal {
+  readonly neutral: Neutral;
+  readonly means: string;
+}
+
+const REFUSALS: Readonly<Record<string, Refusal>> = {
+  quantization_config: { neutral: absent, means: 'quantised weights' },
+  compression_config: { neutral: absent, means: 'quantised weights' },
+  quantization: { neutral: absent, means: 'quantised weights' },
+  pretraining_tp: { neutral: one, means: 'products cut as in tensor-parallel training' },
+  attn_logit_softcapping: { neutral: off, means: 'soft-capped attention scores' },
+  final_logit_softcapping: { neutral: off, means: 'soft-capped logits' },
+  query_pre_attn_scalar: { neutral: absent, means: 'another attention scale' },
+  attention_multiplier: { neutral: absent, means: 'another attention scale' },
+  embedding_multiplier: { neutral: one, means: 'scaled embeddings' },
+  residual_multiplier: { neutral: one, means: 'scaled residuals' },
+  logits_scaling: { neutral: one, means: 'scaled logits' },
+  logit_scale: { neutral: one, means: 'scaled logits' },
+  rope_interleaved: { neutral: off, means: 'rotary pairs of neighbours instead of halves' },
+  partial_rotary_factor: { neutral: one, means: 'rotary positions on part of each head' },
+  rotary_pct: { neutral: one, means: 'rotary positions on part of each head' },
+  no_rope_layers: { neutral: empty, means: 'layers without positions' },
+  no_rope_layer_interval: { neutral: off, means: 'layers without positions' },
+  alibi: { neutral: off, means: 'ALiBi positions' },
+  qk_norm: { neutral: off, means: 'normed queries and keys' },
+  use_qk_norm: { neutral: off, means: 'normed queries and keys' },
+  qk_layernorm: { neutral: off, means: 'normed queries and keys' },
+  clip_qkv: { neutral: absent, means: 'clipped queries, keys and values' },
+  attention_chunk_size: { neutral: off, means: 'attention in chunks' },
+  is_causal: { neutral: on, means: 'attention to later tokens' },
+  use_bidirectional_attention: { neutral: off, means: 'attention to later tokens' },
+  add_cross_attention: { neutral: off, means: 'cross attention' },
+  is_encoder_decoder: { neutral: off, means: 'an encoder' },
+  num_local_experts: { neutral: off, means: 'a mixture of experts' },
+  num_experts: { neutral: off, means: 'a mixture of experts' },
+  n_routed_experts: { neutral: off, means: 'a mixture of experts' },
+  pruned_heads: { neutral: empty, means: 'pruned attention heads' },
+};
+
+/**
+ * One line for each field of `config` that asks for something not built. `lacks` are fields that exist elsewhere, but
+ * that this architecture does not have: Transformers would ignore them, so a value there is most likely a mistake.
+ */
+export function refusedFields(config: Readonly<Record<string, unknown>>, lacks: readonly string[]): string[] {
+  const refused = Object.entries(REFUSALS).filter(([field, { neutral }]) => !neutral(config[field]));
+  const lacking = lacks.filter((field) => !off(config[field]));
+  return [
+    ...refused.map(([field, { means }]) => `${field} = ${shown(config[field])}: ${means}`),
+    ...lacking.map((field) => `${field} = ${shown(config[field])}: this architecture has no such thing`),
+  ];
+}

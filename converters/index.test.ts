@@ -1,0 +1,243 @@
+/** Converters against Transformers: the same logits, however the tokens are fed. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { openCheckpoint } from '../formats/checkpoint.ts';
+import { encodeModel } from '../formats/onnx/index.ts';
+import { readSafetensors } from '../formats/safetensors/index.ts';
+import { readTensorBytes } from '../formats/tensor-data.ts';
+import type { Checkpoint } from '../src/core/checkpoint.ts';
+import type { Graph } from '../src/core/graph.ts';
+import type { ModelPieces, ModelSpec } from '../src/core/model.ts';
+import type { Runner, RuntimeTensor } from '../src/core/runner.ts';
+import { createOpenGraph } from '../src/runtime/open-graph.ts';
+import { ARCHITECTURES, assemble, openModel } from './index.ts';
+
+const VARIANTS = join(import.meta.dirname, '..', 'fixtures', 'llama-variants');
+const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
+
+/**
+ * Largest difference of any logit, relative to the largest logit. The project's promise; sums of at most a few hundred
+ * float32 products (epsilon 6e-8 each) in two or three layers stay below it by a factor of ten, and every feature that
+ * the variants turn on changes the logits by 1e-3 and more.
+ */
+const TOLERANCE = 2e-5;
+
+interface Variant {
+  readonly name: string;
+  readonly exercises: string;
+}
+
+const { variants }: { variants: Variant[] } = JSON.parse(await readFile(join(VARIANTS, 'variants.json'), 'utf8'));
+
+/** Its expected logits are of a prompt beyond its context, which is refused: see the test of its own below. */
+const BEYOND_CONTEXT = 'rope-dynamic';
+
+test('every folder of the fixtures is a listed variant, and they are many', async () => {
+  const folders = (await readdir(VARIANTS, { withFileTypes: true })).filter((entry) => entry.isDirectory());
+  expect(folders.map((folder) => folder.name).sort()).toEqual(variants.map((variant) => variant.name).sort());
+  expect(variants.length).toBeGreaterThanOrEqual(14);
+  expect(variants.map((variant) => variant.name)).toContain(BEYOND_CONTEXT);
+});
+
+describe.each(variants.filter(({ name }) => name !== BEYOND_CONTEXT))('$name: $exercises', ({ name }) => {
+  test('logits of Transformers at prefill, in chunks of 5, and token by token', async () => {
+    const { pieces, ids, logits } = await openVariant(name);
+    const runner = await openGraph(assemble(pieces));
+    for (const chunk of [ids.length, 5, 1]) {
+      const error = relativeError(await feed(runner, pieces.spec, ids, chunk), logits);
+      expect(error, `chunks of ${chunk}`).toBeLessThan(TOLERANCE);
+    }
+    await runner.close();
+  });
+
+  test('embed, layers and head run one by one give the same bits as the assembled model', async () => {
+    const { pieces, ids } = await openVariant(name);
+    const whole = await openGraph(assemble(pieces));
+    const expected = await feed(whole, pieces.spec, ids, ids.length);
+    await whole.close();
+    expect(relativeError(await runPieces(pieces, ids), expected)).toBeLessThan(TOLERANCE);
+  });
+});
+
+describe('dynamic positions', () => {
+  test('within the context they are the default ones', async () => {
+    const { checkpoint, pieces, ids } = await openVariant(BEYOND_CONTEXT);
+    const unscaled = openModel(withConfig(checkpoint, { rope_scaling: null }), { precision: 'fp32' });
+    const prompt = ids.slice(0, pieces.spec.contextLength);
+    const logitsOf = async (model: ModelPieces) => {
+      const runner = await openGraph(assemble(model));
+      return feed(runner, model.spec, prompt, 5).finally(() => runner.close());
+    };
+    expect(await logitsOf(pieces)).toEqual(await logitsOf(unscaled));
+  });
+
+  test('beyond the context they are refused instead of wrong', async () => {
+    const { pieces, ids } = await openVariant(BEYOND_CONTEXT);
+    const runner = await openGraph(assemble(pieces));
+    expect(ids.length).toBeGreaterThan(pieces.spec.contextLength);
+    await expect(feed(runner, pieces.spec, ids, ids.length)).rejects.toThrow(/cos_cache/);
+    await runner.close();
+  });
+});
+
+describe('batches', () => {
+  test.each(['gqa-tied-bf16', 'odd-sizes', 'mistral-window'])(
+    '%s: a right-padded row gives its own logits',
+    async (name) => {
+      const { pieces, ids } = await openVariant(name);
+      const { spec } = pieces;
+      const runner = await openGraph(assemble(pieces));
+      const alone = await feed(runner, spec, ids.slice(0, 10), 1);
+      // Row 0: nine tokens of padding-free text; row 1: the text's first seven, then padding.
+      const [long, short] = [ids.slice(3, 12), ids.slice(0, 7)];
+      const padded = [...long, ...short, 5, 5];
+      const mask = [...Array(9).fill(1), ...Array(7).fill(1), 0, 0];
+      const first = await runner.run(feeds(spec, padded, mask, [2, 9], emptyCache(spec, 2)));
+      const row = floats(first.logits).slice(9 * spec.vocabSize, 16 * spec.vocabSize);
+      expect(relativeError(row, alone.slice(0, row.length))).toBeLessThan(TOLERANCE);
+      // Decoding goes on where the row's text ended.
+      const nextMask = [...Array(10).fill(1), ...Array(7).fill(1), 0, 0, 1];
+      const next = await runner.run(feeds(spec, [ids[12], ids[7]], nextMask, [2, 1], cacheOf(first)));
+      const decoded = floats(next.logits).slice(spec.vocabSize);
+      expect(relativeError(decoded, alone.slice(7 * spec.vocabSize, 8 * spec.vocabSize))).toBeLessThan(TOLERANCE);
+      await runner.close();
+    },
+  );
+});
+
+describe('openModel', () => {
+  test('lists architectures by distinct names', () => {
+    expect(ARCHITECTURES.map(({ modelType, className }) => [modelType, className])).toEqual([
+      ['llama', 'LlamaForCausalLM'],
+      ['mistral', 'MistralForCausalLM'],
+    ]);
+  });
+
+  test.each([
+    ['llama4', 'llama'],
+    ['ministral', 'mistral'],
+    ['gemma3_text', 'llama'],
+  ])('refuses %s and names the nearest: %s', async (modelType, like) => {
+    const { checkpoint } = await openVariant('gqa-tied-bf16');
+    const open = () => openModel(withConfig(checkpoint, { model_type: modelType }), { precision: 'fp32' });
+    expect(open).toThrow(
+      expect.objectContaining({
+        code: 'unsupported',
+        message: expect.stringContaining(`"${modelType}"`),
+        hint: expect.stringContaining('llama, mistral'),
+      }),
+    );
+    expect(open).toThrow(`the nearest that is: "${like}"`);
+  });
+
+  test('refuses a config without a model type, and another class of a known type', async () => {
+    const { checkpoint } = await openVariant('gqa-tied-bf16');
+    const open = (config: object) => () => openModel(withConfig(checkpoint, config), { precision: 'fp32' });
+    expect(open({ model_type: undefined })).toThrow(expect.objectContaining({ code: 'bad-file' }));
+    expect(open({ architectures: ['LlamaForSequenceClassification'] })).toThrow(
+      expect.objectContaining({
+        code: 'unsupported',
+        message: expect.stringContaining('LlamaForSequenceClassification'),
+      }),
+    );
+  });
+});
+
+interface OpenedVariant {
+  readonly checkpoint: Checkpoint;
+  readonly pieces: ModelPieces;
+  readonly ids: readonly number[];
+  readonly logits: Float32Array;
+}
+
+async function openVariant(name: string): Promise<OpenedVariant> {
+  const checkpoint = await openCheckpoint(join(VARIANTS, name));
+  const { tensors } = await readSafetensors(join(VARIANTS, name, 'expected.safetensors'));
+  const read = async (tensor: string) => {
+    const found = tensors.get(tensor);
+    if (found === undefined) throw new Error(`${name} has no expected ${tensor}`);
+    return (await readTensorBytes(found)).slice().buffer;
+  };
+  return {
+    checkpoint,
+    pieces: openModel(checkpoint, { precision: 'fp32' }),
+    ids: Array.from(new BigInt64Array(await read('input_ids')), Number),
+    logits: new Float32Array(await read('logits')),
+  };
+}
+
+function withConfig(checkpoint: Checkpoint, changes: object): Checkpoint {
+  return { ...checkpoint, config: { ...checkpoint.config, ...changes } };
+}
+
+type Feeds = Record<string, RuntimeTensor>;
+
+/** Logits of `ids` fed `chunk` at a time, each call with the cache of the one before. */
+async function feed(runner: Runner, spec: ModelSpec, ids: readonly number[], chunk: number): Promise<Float32Array> {
+  const logits: number[] = [];
+  let cache = emptyCache(spec, 1);
+  for (let start = 0; start < ids.length; start += chunk) {
+    const part = ids.slice(start, start + chunk);
+    const mask = Array(start + part.length).fill(1);
+    const outputs = await runner.run(feeds(spec, part, mask, [1, part.length], cache));
+    logits.push(...floats(outputs.logits));
+    cache = cacheOf(outputs);
+  }
+  return Float32Array.from(logits);
+}
+
+/** Logits of `ids` by one graph a piece, values handed on by name. */
+async function runPieces(pieces: ModelPieces, ids: readonly number[]): Promise<Float32Array> {
+  const layers = Array.from({ length: pieces.spec.numHiddenLayers }, (_, index) => pieces.layer(index));
+  const mask = Array(ids.length).fill(1);
+  let values: Feeds = feeds(pieces.spec, ids, mask, [1, ids.length], emptyCache(pieces.spec, 1));
+  for (const graph of [pieces.embed(), ...layers, pieces.head()])
+    values = { ...values, ...(await runOnce(graph, values)) };
+  return floats(values.logits);
+}
+
+async function runOnce(graph: Graph, values: Feeds): Promise<Feeds> {
+  const runner = await openGraph(graph);
+  const inputs = Object.fromEntries(graph.inputs.map(({ name }) => [name, values[name]]));
+  return runner.run(inputs).finally(() => runner.close());
+}
+
+function feeds(spec: ModelSpec, ids: readonly number[], mask: readonly number[], dims: number[], cache: Feeds): Feeds {
+  const int64 = (values: readonly number[], shape: readonly number[]): RuntimeTensor => ({
+    dtype: 'int64',
+    dims: shape,
+    data: BigInt64Array.from(values, BigInt),
+  });
+  expect(Object.keys(cache)).toHaveLength(2 * spec.numHiddenLayers);
+  return { input_ids: int64(ids, dims), attention_mask: int64(mask, [dims[0], mask.length / dims[0]]), ...cache };
+}
+
+function emptyCache(spec: ModelSpec, batch: number): Feeds {
+  const empty: RuntimeTensor = {
+    dtype: 'float32',
+    dims: [batch, spec.numKeyValueHeads, 0, spec.headDim],
+    data: new Float32Array(0),
+  };
+  const layers = Array.from({ length: spec.numHiddenLayers }, (_, index) => index);
+  return Object.fromEntries(
+    layers.flatMap((index) => ['key', 'value'].map((part) => [`past_key_values.${index}.${part}`, empty])),
+  );
+}
+
+function cacheOf(outputs: Feeds): Feeds {
+  const presents = Object.entries(outputs).filter(([name]) => name.startsWith('present.'));
+  return Object.fromEntries(presents.map(([name, tensor]) => [name.replace('present', 'past_key_values'), tensor]));
+}
+
+function floats(tensor: RuntimeTensor): Float32Array {
+  if (!(tensor.data instanceof Float32Array)) throw new Error(`${tensor.dtype} where float32 was expected`);
+  return tensor.data;
+}
+
+/** max |a - b| / max |b|. */
+function relativeError(actual: Float32Array, expected: Float32Array): number {
+  expect(actual.length).toBe(expected.length);
+  const largest = expected.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
+  return actual.reduce((max, value, i) => Math.max(max, Math.abs(value - expected[i])), 0) / largest;
+}

@@ -1,0 +1,60 @@
+/** Checkpoints to graphs: the list of architectures, and the two functions that later stages call. */
+import type { Checkpoint } from '../src/core/checkpoint.ts';
+import { LacunaError } from '../src/core/errors.ts';
+import type { ModelPieces } from '../src/core/model.ts';
+import type { Architecture, OpenOptions } from './architecture.ts';
+import { llama } from './llama.ts';
+import { mistral } from './mistral.ts';
+import { nearest } from './nearest.ts';
+
+export type { Architecture, OpenOptions } from './architecture.ts';
+export { PRECISIONS } from './architecture.ts';
+export { assemble } from './assemble.ts';
+export { sharesCacheBuffer } from './blocks/attention.ts';
+
+/** Every architecture that is built, in the order in which messages name them. */
+export const ARCHITECTURES: readonly Architecture[] = [llama, mistral];
+
+/**
+ * The pieces of the checkpoint's model. Config and tensor shapes are checked here, all of them, before any weight is
+ * read.
+ *
+ * Errors: `unsupported` for a model type, feature or float type that is not built; `bad-file` for a config that is
+ * wrong in itself; `not-found` for missing tensors; `mismatch` for tensors that are not what the config says.
+ *
+ * @example const pieces = openModel(await openCheckpoint('SmolLM2-135M'), { precision: 'fp32' });
+ */
+export function openModel(checkpoint: Checkpoint, options: OpenOptions): ModelPieces {
+  return findArchitecture(checkpoint).open(checkpoint, options);
+}
+
+function findArchitecture({ config, path }: Checkpoint): Architecture {
+  const { model_type: modelType, architectures } = config;
+  if (typeof modelType !== 'string')
+    throw new LacunaError('bad-file', `config.json of ${path} has no model_type, which says how to read the weights`, {
+      hint: `Give "model_type" one of: ${supported()}.`,
+    });
+  const found = ARCHITECTURES.find((architecture) => architecture.modelType === modelType);
+  if (found === undefined) {
+    const like = nearest(
+      modelType,
+      ARCHITECTURES.map((architecture) => architecture.modelType),
+    );
+    throw new LacunaError(
+      'unsupported',
+      `Model type "${modelType}" of ${path} is not supported; the nearest that is: "${like}"`,
+      { hint: `Give a checkpoint of one of these types: ${supported()}.` },
+    );
+  }
+  if (Array.isArray(architectures) && !architectures.includes(found.className))
+    throw new LacunaError(
+      'unsupported',
+      `${path} holds ${architectures.join(', ')}; of model type "${modelType}" only ${found.className} is built`,
+      { hint: `Give a checkpoint that was saved as ${found.className}.` },
+    );
+  return found;
+}
+
+function supported(): string {
+  return ARCHITECTURES.map((architecture) => architecture.modelType).join(', ');
+}

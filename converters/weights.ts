@@ -1,0 +1,108 @@
+/** Which tensors a config asks for, and the check that a checkpoint holds exactly those. */
+import type { Checkpoint } from '../src/core/checkpoint.ts';
+import { type DType, FLOAT_DTYPES } from '../src/core/dtype.ts';
+import { LacunaError } from '../src/core/errors.ts';
+import type { Initializer } from '../src/core/graph.ts';
+import { cast, type FileTensor } from '../src/core/tensor.ts';
+import type { DecoderConfig } from './config/decoder-config.ts';
+
+/** The weight of a name as an initializer of that name. */
+export type Weights = (name: string) => Initializer;
+
+export interface ExpectedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** Problems named in one message; more are counted. A missing shard of a large model would fill screens. */
+const NAMED_PROBLEMS = 20;
+
+/** Buffers that old versions of Transformers saved and that follow from the config. */
+const DERIVED = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$/;
+
+/** Every weight as a tensor of `dtype`. Only for names that `checkTensors` has seen. */
+export function weightsOf(tensors: ReadonlyMap<string, FileTensor>, dtype: DType): Weights {
+  return (name) => {
+    const tensor = tensors.get(name);
+    if (tensor === undefined) throw new LacunaError('not-found', `No tensor "${name}" in the checkpoint`);
+    return { name, data: cast(tensor, dtype) };
+  };
+}
+
+/** Names and shapes of a LLaMA-like decoder, weights as [out, in]. */
+export function decoderTensors(config: DecoderConfig): ExpectedTensor[] {
+  const { vocabSize, hiddenSize, numHiddenLayers } = config.spec;
+  const layers = Array.from({ length: numHiddenLayers }, (_, index) => layerTensors(config, `model.layers.${index}`));
+  const lmHead = { name: 'lm_head.weight', shape: [vocabSize, hiddenSize] };
+  return [
+    { name: 'model.embed_tokens.weight', shape: [vocabSize, hiddenSize] },
+    ...layers.flat(),
+    { name: 'model.norm.weight', shape: [hiddenSize] },
+    ...(config.sharesHead ? [] : [lmHead]),
+  ];
+}
+
+function layerTensors({ spec, attentionBias, mlpBias }: DecoderConfig, prefix: string): ExpectedTensor[] {
+  const { hiddenSize, intermediateSize, headDim } = spec;
+  const query = spec.numAttentionHeads * headDim;
+  const keyValue = spec.numKeyValueHeads * headDim;
+  return [
+    { name: `${prefix}.input_layernorm.weight`, shape: [hiddenSize] },
+    ...linearTensors(`${prefix}.self_attn.q_proj`, query, hiddenSize, attentionBias),
+    ...linearTensors(`${prefix}.self_attn.k_proj`, keyValue, hiddenSize, attentionBias),
+    ...linearTensors(`${prefix}.self_attn.v_proj`, keyValue, hiddenSize, attentionBias),
+    ...linearTensors(`${prefix}.self_attn.o_proj`, hiddenSize, query, attentionBias),
+    { name: `${prefix}.post_attention_layernorm.weight`, shape: [hiddenSize] },
+    ...linearTensors(`${prefix}.mlp.gate_proj`, intermediateSize, hiddenSize, mlpBias),
+    ...linearTensors(`${prefix}.mlp.up_proj`, intermediateSize, hiddenSize, mlpBias),
+    ...linearTensors(`${prefix}.mlp.down_proj`, hiddenSize, intermediateSize, mlpBias),
+  ];
+}
+
+function linearTensors(prefix: string, outputs: number, inputs: number, bias: boolean): ExpectedTensor[] {
+  const weight = { name: `${prefix}.weight`, shape: [outputs, inputs] };
+  return bias ? [weight, { name: `${prefix}.bias`, shape: [outputs] }] : [weight];
+}
+
+/**
+ * Refuses a checkpoint whose tensors are not those expected, with all that is wrong in one error: `not-found` when
+ * tensors are merely missing, `unsupported` when only their element types are not built, else `mismatch`. A tensor
+ * that nothing asks for is an error too: a model without it would quietly be another model.
+ */
+export function checkTensors({ tensors, path }: Checkpoint, expected: readonly ExpectedTensor[]): void {
+  const names = new Set(expected.map((tensor) => tensor.name));
+  const missing = expected.filter((tensor) => !tensors.has(tensor.name)).map((tensor) => `missing: ${tensor.name}`);
+  const shapes = expected.flatMap((tensor) => shapeProblem(tensor, tensors.get(tensor.name)));
+  const dtypes = expected.flatMap((tensor) => dtypeProblem(tensors.get(tensor.name)));
+  const extra = [...tensors.keys()].filter((name) => !names.has(name) && !DERIVED.test(name));
+  const unused = extra.map((name) => `used by nothing: ${name}`);
+  const problems = [...missing, ...shapes, ...unused, ...dtypes];
+  if (problems.length === 0) return;
+  const only = (kind: readonly string[]) => kind.length === problems.length;
+  const code = only(missing) ? 'not-found' : only(dtypes) ? 'unsupported' : 'mismatch';
+  throw new LacunaError(code, `The tensors of ${path} do not fit its config.json:\n${listed(problems)}`, {
+    hint: tensorHint(missing),
+  });
+}
+
+function shapeProblem({ name, shape }: ExpectedTensor, tensor: FileTensor | undefined): string[] {
+  if (tensor === undefined || String(tensor.shape) === String(shape)) return [];
+  return [`shape: ${name} is [${tensor.shape}], the config says [${shape}]`];
+}
+
+function dtypeProblem(tensor: FileTensor | undefined): string[] {
+  if (tensor === undefined || (FLOAT_DTYPES as readonly DType[]).includes(tensor.dtype)) return [];
+  return [`type: ${tensor.name} is ${tensor.dtype}, weights are read from ${FLOAT_DTYPES.join(', ')}`];
+}
+
+function listed(problems: readonly string[]): string {
+  const more = problems.length - NAMED_PROBLEMS;
+  const lines = problems.slice(0, NAMED_PROBLEMS).map((problem) => `  ${problem}`);
+  return [...lines, ...(more > 0 ? [`  and ${more} more`] : [])].join('\n');
+}
+
+function tensorHint(missing: readonly string[]): string {
+  return missing.includes('missing: lm_head.weight')
+    ? 'If the head is meant to be the embedding, set "tie_word_embeddings": true in config.json.'
+    : 'Give all files of one checkpoint, with the config.json that was saved beside them.';
+}
