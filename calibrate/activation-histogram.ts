@@ -1,0 +1,80 @@
+/** How large each neuron's activation is how often: what thresholds for a wanted density are found from. */
+import { sumData } from '../src/core/statistics.ts';
+import { addSums } from './exact-sum.ts';
+import {
+  BINS_PER_OCTAVE,
+  binOfPower,
+  bitsOf,
+  MAGNITUDE_MASK,
+  QUARTER_OCTAVE_SHIFT,
+  quarterOctaveEdges,
+} from './float-bins.ts';
+import type { Statistic } from './statistic.ts';
+
+/** From 2^-18, far below any threshold that leaves a useful share out, to 2^10, past any activation seen. */
+const LOWEST = -18;
+const HIGHEST = 10;
+/** Bin 0 is [0, first edge), the last one [last edge, infinity). */
+const BINS = (HIGHEST - LOWEST) * BINS_PER_OCTAVE + 2;
+
+/**
+ * One histogram a neuron, because a score weights each neuron differently, by numbers that are known only when all
+ * tokens have passed: P(|act_j| * w_j >= t) is the tail of neuron j's histogram at t / w_j, for any w and t.
+ */
+export const activationHistogram: Statistic = {
+  name: 'activation-histogram',
+  definition:
+    'counts of |act_j|, the size of the activated gate of neuron j, between fixed edges a quarter of an octave apart ' +
+    '(1, 1.25, 1.5, 1.75 times powers of two, 2^-18 to 2^10); the first bin holds what is below, the last what is not',
+  taps: ['act'],
+
+  empty: ({ spec: { numHiddenLayers: layers, intermediateSize: neurons } }) => ({
+    counts: { shape: [layers, neurons, BINS], data: new Uint32Array(layers * neurons * BINS) },
+    edges: { shape: [BINS - 1], data: quarterOctaveEdges(LOWEST, HIGHEST) },
+  }),
+
+  add(sums, layer, { act }, { spec, tokens }) {
+    const neurons = spec.intermediateSize;
+    const counts = sumData(sums, 'counts', 'uint32', [-1, neurons, BINS]);
+    const bits = bitsOf(act);
+    const shift = binOfPower(LOWEST) - 1;
+    const start = layer * neurons * BINS;
+    for (let token = 0, i = 0; token < tokens; token++) {
+      for (let row = start; row < start + neurons * BINS; row += BINS, i++) {
+        const bin = ((bits[i] & MAGNITUDE_MASK) >> QUARTER_OCTAVE_SHIFT) - shift;
+        counts[row + (bin < 0 ? 0 : bin >= BINS ? BINS - 1 : bin)] += 1;
+      }
+    }
+  },
+
+  merge: (a, b) => addSums(a, b, ['edges']),
+
+  finish(sums) {
+    const [layers, neurons] = sums.counts.shape;
+    const counts = sumData(sums, 'counts', 'uint32', [layers, neurons, BINS]);
+    const edges = sumData(sums, 'edges', 'float64', [BINS - 1]);
+    return {
+      medianAbsAct: Array.from({ length: layers }, (_, layer) => {
+        const size = neurons * BINS;
+        return medianOf(poolNeurons(counts.subarray(layer * size, (layer + 1) * size)), edges);
+      }),
+    };
+  },
+};
+
+function poolNeurons(counts: Uint32Array): Float64Array {
+  const pooled = new Float64Array(BINS);
+  for (let i = 0; i < counts.length; i++) pooled[i % BINS] += counts[i];
+  return pooled;
+}
+
+/** The edge nearest below which half of the counts lie. */
+function medianOf(counts: Float64Array, edges: Float64Array): number {
+  const half = counts.reduce((sum, count) => sum + count, 0) / 2;
+  let seen = 0;
+  const bin = counts.findIndex((count) => {
+    seen += count;
+    return seen >= half;
+  });
+  return edges[Math.min(bin, edges.length - 1)];
+}

@@ -1,0 +1,69 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { addExactly, addSums } from './exact-sum.ts';
+
+const terms = fc.array(fc.double({ min: -1e6, max: 1e6, noNaN: true }), { minLength: 1, maxLength: 40 });
+
+describe('addExactly', () => {
+  it('rounds each term once to its grid', () => {
+    const sums = new Float64Array(2);
+    // 0.3 * 4 = 1.2 -> 1 quarter; 0.4 * 4 = 1.6 -> 2 quarters.
+    addExactly(sums, 0, [0.3, 0.4], 2);
+    expect([...sums]).toEqual([0.25, 0.5]);
+  });
+
+  it('gives the same bits in every order and grouping', () => {
+    fc.assert(
+      fc.property(terms, fc.infiniteStream(fc.nat()), fc.nat(), (values, random, cut) => {
+        const forward = new Float64Array(1);
+        for (const term of values) addExactly(forward, 0, [term], 12);
+        const shuffled = [...values]
+          .map((term) => ({ term, key: random.next().value }))
+          .sort((a, b) => a.key - b.key)
+          .map(({ term }) => term);
+        const [left, right] = [new Float64Array(1), new Float64Array(1)];
+        shuffled.forEach((term, i) => {
+          addExactly(i < cut % values.length ? left : right, 0, [term], 12);
+        });
+        const merged = addSums({ sum: { shape: [1], data: left } }, { sum: { shape: [1], data: right } });
+        expect(Object.is(merged.sum.data[0] + 0, forward[0] + 0)).toBe(true);
+      }),
+    );
+  });
+
+  it('would not without the grid: 0.1 + 0.2 + 0.3 depends on the order', () => {
+    expect(0.1 + 0.2 + 0.3).not.toBe(0.3 + 0.2 + 0.1);
+    const [a, b] = [new Float64Array(1), new Float64Array(1)];
+    for (const term of [0.1, 0.2, 0.3]) addExactly(a, 0, [term], 20);
+    for (const term of [0.3, 0.2, 0.1]) addExactly(b, 0, [term], 20);
+    expect(a[0]).toBe(b[0]);
+  });
+
+  it('refuses a sum that is too large to be exact, and one that is no number', () => {
+    const sums = Float64Array.of(2 ** 41 - 1);
+    expect(() => addExactly(sums, 0, [1], 12)).toThrowError(expect.objectContaining({ code: 'unsupported' }));
+    expect(() => addExactly(sums, 0, [Number.NaN], 12)).toThrowError(expect.objectContaining({ code: 'non-finite' }));
+    expect(() => addExactly(sums, 0, [Number.POSITIVE_INFINITY], 12)).toThrowError(
+      expect.objectContaining({ code: 'non-finite' }),
+    );
+  });
+});
+
+describe('addSums', () => {
+  const sums = (data: Uint32Array | Float64Array) => ({ part: { shape: [data.length], data } });
+
+  it('keeps constants and refuses different ones', () => {
+    const a = sums(Float64Array.of(1, 2));
+    expect(addSums(a, sums(Float64Array.of(1, 2)), ['part']).part.data).toEqual(Float64Array.of(1, 2));
+    expect(() => addSums(a, sums(Float64Array.of(1, 3)), ['part'])).toThrowError(
+      expect.objectContaining({ code: 'mismatch' }),
+    );
+  });
+
+  it('refuses a count that wraps around, and shapes that differ', () => {
+    expect(() => addSums(sums(Uint32Array.of(2 ** 31)), sums(Uint32Array.of(2 ** 31)))).toThrowError(/4294967296/);
+    expect(() => addSums(sums(Uint32Array.of(1)), sums(Uint32Array.of(1, 2)))).toThrowError(
+      expect.objectContaining({ code: 'mismatch' }),
+    );
+  });
+});

@@ -1,0 +1,35 @@
+/**
+ * Histogram bins read off the bits of a float32, so that binning costs a shift and no logarithm.
+ *
+ * The upper bits of a positive float32 are its exponent and the leading bits of its mantissa: shifted right by 21 they
+ * count quarters of octaves, with edges at 1, 1.25, 1.5 and 1.75 times a power of two.
+ */
+
+/** Bits of the mantissa below a bin: two of its 23 stay. */
+export const QUARTER_OCTAVE_SHIFT = 21;
+export const BINS_PER_OCTAVE = 4;
+
+/** Drops a float32's sign. */
+export const MAGNITUDE_MASK = 0x7fffffff;
+
+/** Bias of a float32's exponent. */
+const EXPONENT_BIAS = 127;
+
+/** The shifted bits of 2^exponent. */
+export function binOfPower(exponent: number): number {
+  return (exponent + EXPONENT_BIAS) * BINS_PER_OCTAVE;
+}
+
+/** Edges from 2^lowest to 2^highest, each a quarter of an octave after the other. */
+export function quarterOctaveEdges(lowest: number, highest: number): Float64Array {
+  const count = (highest - lowest) * BINS_PER_OCTAVE + 1;
+  return Float64Array.from({ length: count }, (_, i) => {
+    const octave = Math.floor(i / BINS_PER_OCTAVE);
+    return 2 ** (lowest + octave) * (1 + (i % BINS_PER_OCTAVE) / BINS_PER_OCTAVE);
+  });
+}
+
+/** The same numbers, as the integers that their bits spell. */
+export function bitsOf(values: Float32Array): Int32Array {
+  return new Int32Array(values.buffer, values.byteOffset, values.length);
+}

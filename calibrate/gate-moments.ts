@@ -1,0 +1,124 @@
+/** How the gate's pre-activations are spread: what the statistical selector (Spark Transformer) assumes is normal. */
+import { sumData } from '../src/core/statistics.ts';
+import { addExactly, addSums } from './exact-sum.ts';
+import type { Statistic } from './statistic.ts';
+
+/** Standardised gates are binned from -8 to 8 deviations, 16 bins each; the ends take what is beyond. */
+const Z_BINS_PER_UNIT = 16;
+const Z_LIMIT = 8;
+const Z_BINS = 2 * Z_LIMIT * Z_BINS_PER_UNIT;
+
+/** Raw gates from -32 to 32, 8 bins a unit: SiLU and GELU are linear or zero long before the ends. */
+const GATE_BINS_PER_UNIT = 8;
+const GATE_LIMIT = 32;
+const GATE_BINS = 2 * GATE_LIMIT * GATE_BINS_PER_UNIT;
+
+/** A sequence's moments are of the order of its elements (10^6), so 2^-12 is far below their own rounding's effect. */
+const FRACTION_BITS = 12;
+
+const MOMENTS = ['elements', 'sum', 'squares', 'tokens', 'tokenMeans', 'tokenStds'] as const;
+
+export const gateMoments: Statistic = {
+  name: 'gate-moments',
+  definition:
+    'g = gate projection before its activation. moments: count, sum and sum of squares of g; count of tokens and sums ' +
+    "of each token's mean and population standard deviation of g over neurons. standardised: counts of (g - token mean) " +
+    '/ token std in bins of 1/16 from -8 to 8, whose upper tail at Q is the density that mean + std * Q keeps. gate: ' +
+    'counts of g in bins of 1/8 from -32 to 32. End bins hold what is beyond',
+  taps: ['gate'],
+
+  empty: ({ spec: { numHiddenLayers: layers } }) => ({
+    moments: { shape: [layers, MOMENTS.length], data: new Float64Array(layers * MOMENTS.length) },
+    standardised: { shape: [layers, Z_BINS], data: new Float64Array(layers * Z_BINS) },
+    gate: { shape: [layers, GATE_BINS], data: new Float64Array(layers * GATE_BINS) },
+  }),
+
+  add(sums, layer, { gate }, { spec, tokens }) {
+    const neurons = spec.intermediateSize;
+    const moments = new Float64Array(MOMENTS.length);
+    const zCounts = new Float64Array(Z_BINS);
+    const gateCounts = new Float64Array(GATE_BINS);
+    for (let token = 0; token < tokens; token++) {
+      const row = gate.subarray(token * neurons, (token + 1) * neurons);
+      const [sum, squares] = binRaw(row, gateCounts);
+      const mean = sum / neurons;
+      const std = Math.sqrt(Math.max(0, squares / neurons - mean * mean));
+      binStandardised(row, mean, std, zCounts);
+      [neurons, sum, squares, 1, mean, std].forEach((term, i) => {
+        moments[i] += term;
+      });
+    }
+    addExactly(
+      sumData(sums, 'moments', 'float64', [-1, MOMENTS.length]),
+      layer * MOMENTS.length,
+      moments,
+      FRACTION_BITS,
+    );
+    addExactly(sumData(sums, 'standardised', 'float64', [-1, Z_BINS]), layer * Z_BINS, zCounts, 0);
+    addExactly(sumData(sums, 'gate', 'float64', [-1, GATE_BINS]), layer * GATE_BINS, gateCounts, 0);
+  },
+
+  merge: (a, b) => addSums(a, b),
+
+  finish(sums) {
+    const moments = sumData(sums, 'moments', 'float64', [-1, MOMENTS.length]);
+    const gate = sumData(sums, 'gate', 'float64', [-1, GATE_BINS]);
+    const columns: Record<string, number[]> = {
+      gateMean: [],
+      gateStd: [],
+      gateTokenStd: [],
+      gateP05: [],
+      gateMedian: [],
+      gateP95: [],
+    };
+    for (let layer = 0; layer < sums.moments.shape[0]; layer++) {
+      const [elements, sum, squares, tokens, , stds] = moments.subarray(layer * MOMENTS.length);
+      const mean = sum / elements;
+      columns.gateMean.push(mean);
+      columns.gateStd.push(Math.sqrt(Math.max(0, squares / elements - mean * mean)));
+      columns.gateTokenStd.push(stds / tokens);
+      const counts = gate.subarray(layer * GATE_BINS, (layer + 1) * GATE_BINS);
+      columns.gateP05.push(gateQuantile(counts, 0.05));
+      columns.gateMedian.push(gateQuantile(counts, 0.5));
+      columns.gateP95.push(gateQuantile(counts, 0.95));
+    }
+    return columns;
+  },
+};
+
+/** Counts a token's gates and returns their sum and sum of squares. */
+function binRaw(row: Float32Array, counts: Float64Array): [number, number] {
+  let sum = 0;
+  let squares = 0;
+  for (let i = 0; i < row.length; i++) {
+    const gate = row[i];
+    sum += gate;
+    squares += gate * gate;
+    counts[clampBin(gate * GATE_BINS_PER_UNIT + GATE_BINS / 2, GATE_BINS)] += 1;
+  }
+  return [sum, squares];
+}
+
+function binStandardised(row: Float32Array, mean: number, std: number, counts: Float64Array): void {
+  const scale = std === 0 ? 0 : Z_BINS_PER_UNIT / std;
+  const shift = Z_BINS / 2 - mean * scale;
+  for (let i = 0; i < row.length; i++) counts[clampBin(row[i] * scale + shift, Z_BINS)] += 1;
+}
+
+/** The bin that a scaled value falls into, the ends taking what is beyond. */
+function clampBin(scaled: number, bins: number): number {
+  if (scaled < 0) return 0;
+  return scaled >= bins ? bins - 1 : scaled | 0;
+}
+
+/** The gate that `share` of the counted ones do not exceed, linear inside its bin. */
+function gateQuantile(counts: Float64Array, share: number): number {
+  const wanted = share * counts.reduce((sum, count) => sum + count, 0);
+  let seen = 0;
+  const bin = counts.findIndex((count) => {
+    seen += count;
+    return seen >= wanted && count > 0;
+  });
+  const into = 1 - (seen - wanted) / counts[bin];
+  return (bin + into) / GATE_BINS_PER_UNIT - GATE_LIMIT;
+}

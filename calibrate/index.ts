@@ -1,0 +1,7 @@
+/** Graph pieces + texts -> Statistics. */
+export { STATISTICS } from './list.ts';
+export { mergeStatistics } from './merge.ts';
+export { type CalibrationOptions, calibrate } from './run.ts';
+export { type CalibrationInput, type CalibrationText, DEFAULT_SEQUENCE_LENGTH } from './sequences.ts';
+export type { Statistic } from './statistic.ts';
+export { type StatisticsSummary, summarise } from './summarise.ts';

@@ -1,0 +1,15 @@
+/** The statistics that calibration measures, in the order in which reports print them. A new one is a file and a line here. */
+import { activationHistogram } from './activation-histogram.ts';
+import { gateMoments } from './gate-moments.ts';
+import { keptEnergy } from './kept-energy.ts';
+import { neuronMagnitudes } from './neuron-magnitudes.ts';
+import { saturation } from './saturation.ts';
+import type { Statistic } from './statistic.ts';
+
+export const STATISTICS: readonly Statistic[] = [
+  saturation,
+  gateMoments,
+  neuronMagnitudes,
+  activationHistogram,
+  keptEnergy,
+];

@@ -1,0 +1,152 @@
+/** The layer-by-layer pass, on a stand-in whose arithmetic is known; the real model's test is calibrate.test.ts. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Statistics } from '../src/core/statistics.ts';
+import { calibrate, mergeStatistics, STATISTICS, summarise } from './index.ts';
+import { downWeight, openDouble, PIECES, readFloats, SPEC } from './testing/double.ts';
+
+const TEXTS = [
+  { name: 'a', sha256: 'a'.repeat(64), tokens: Array.from({ length: 40 }, (_, i) => (i * 7) % 32) },
+  { name: 'b', sha256: 'b'.repeat(64), tokens: Array.from({ length: 21 }, (_, i) => (i * 5 + 3) % 32) },
+];
+const input = { texts: TEXTS, sequenceLength: 6 };
+const options = { openGraph: openDouble(), readFloats, fingerprint: 'double' };
+
+describe('calibrate', () => {
+  it('measures every token once in every layer', async () => {
+    const statistics = await calibrate(PIECES, input, options);
+    // 40 = 6 * 6 + 4, 21 = 3 * 6 + 3: 7 and 4 sequences.
+    expect(statistics.sequences).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    expect(statistics.tokens).toBe(61);
+    expect(statistics.texts.map(({ tokens }) => tokens)).toEqual([40, 21]);
+    expect(Object.keys(statistics.definitions)).toEqual(STATISTICS.map(({ name }) => name));
+    const counts = statistics.sums['activation-histogram'].counts.data;
+    const total = Array.from(counts).reduce((sum, count) => sum + count, 0);
+    expect(total).toBe(61 * SPEC.numHiddenLayers * SPEC.intermediateSize);
+  });
+
+  it('takes down norms from the columns of the weight', async () => {
+    const { sums } = await calibrate(PIECES, input, options);
+    const weight = downWeight(2);
+    const wanted = Array.from({ length: SPEC.intermediateSize }, (_, j) =>
+      Math.sqrt(
+        Array.from({ length: SPEC.hiddenSize }, (_, i) => weight[i * SPEC.intermediateSize + j] ** 2).reduce(
+          (a, b) => a + b,
+        ),
+      ),
+    );
+    const { down_norm } = sums['neuron-magnitudes'];
+    wanted.forEach((norm, j) => {
+      expect(down_norm.data[2 * SPEC.intermediateSize + j]).toBeCloseTo(norm, 12);
+    });
+  });
+
+  it('keeps one layer open at a time and closes what it opened, also on an error', async () => {
+    const log: string[] = [];
+    await calibrate(PIECES, input, { ...options, openGraph: openDouble(log) });
+    const names = ['embed', 'layer0', 'layer1', 'layer2', 'layer3', 'layer4'];
+    expect(log).toEqual(names.flatMap((name) => [`open ${name}`, `close ${name}`]));
+
+    const failing: string[] = [];
+    const openGraph = openDouble(failing, (hidden, layer) => {
+      if (layer === 1) hidden[3] = Number.NaN;
+    });
+    await expect(calibrate(PIECES, input, { ...options, openGraph })).rejects.toMatchObject({
+      code: 'non-finite',
+      message: expect.stringMatching(/Layer 1/),
+    });
+    expect(failing.slice(-2)).toEqual(['open layer1', 'close layer1']);
+  });
+
+  it('stops when it is told to', async () => {
+    const stop = new AbortController();
+    const log: string[] = [];
+    const openGraph = openDouble(log, (_, layer) => {
+      if (layer === 2) stop.abort();
+    });
+    const run = calibrate(PIECES, input, { ...options, openGraph, signal: stop.signal });
+    await expect(run).rejects.toMatchObject({ code: 'interrupted' });
+    expect(log.at(-1)).toBe('close layer2');
+  });
+
+  it('names the value that a graph lacks', async () => {
+    const layer = (i: number) => ({ ...PIECES.layer(i), nodes: [] });
+    await expect(calibrate({ ...PIECES, layer }, input, options)).rejects.toMatchObject({
+      code: 'mismatch',
+      message: expect.stringMatching(/layers\.0\.ffn_residual/),
+    });
+    const weightless = (i: number) => ({ ...PIECES.layer(i), initializers: [] });
+    await expect(calibrate({ ...PIECES, layer: weightless }, input, options)).rejects.toMatchObject({
+      code: 'mismatch',
+      message: expect.stringMatching(/down_proj/),
+    });
+  });
+});
+
+describe('mergeStatistics', () => {
+  const shards = (count: number) =>
+    Promise.all(
+      Array.from({ length: count }, (_, index) => calibrate(PIECES, { ...input, shard: { index, count } }, options)),
+    );
+
+  it('of any split in any order is the whole, bit for bit', async () => {
+    const whole = await calibrate(PIECES, input, options);
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 11 }).chain((count) =>
+          fc.shuffledSubarray(
+            Array.from({ length: count }, (_, i) => i),
+            { minLength: count, maxLength: count },
+          ),
+        ),
+        async (order) => {
+          const parts = await shards(order.length);
+          expect(mergeStatistics(order.map((i) => parts[i]))).toEqual(whole);
+        },
+      ),
+      { numRuns: 12 },
+    );
+  });
+
+  it('does not depend on how parts are grouped', async () => {
+    const [a, b, c] = await shards(3);
+    expect(mergeStatistics([mergeStatistics([c, a]), b])).toEqual(mergeStatistics([a, mergeStatistics([b, c])]));
+  });
+
+  it.each<[string, (part: Statistics) => Statistics, RegExp]>([
+    ['a shard twice', (part) => part, /share sequence 0/],
+    ['another model', (part) => ({ ...part, model: { ...part.model, fingerprint: 'other' } }), /differ in model/],
+    ['another text', (part) => ({ ...part, texts: part.texts.slice(0, 1) }), /differ in texts/],
+    [
+      'another definition',
+      (part) => ({ ...part, definitions: { ...part.definitions, saturation: 'cos(n, y)' } }),
+      /differ in definitions/,
+    ],
+    ['another choice of sequences', (part) => ({ ...part, plannedSequences: 3 }), /number of sequences/],
+  ])('refuses %s', async (_, change, message) => {
+    const [part] = await shards(2);
+    expect(() => mergeStatistics([part, change(part)])).toThrowError(
+      expect.objectContaining({ code: 'mismatch', message: expect.stringMatching(message) }),
+    );
+  });
+
+  it('refuses statistics that another version defines otherwise', async () => {
+    const parts = (await shards(2)).map((part) => ({
+      ...part,
+      definitions: { ...part.definitions, saturation: 'cos(n, y)' },
+    }));
+    expect(() => mergeStatistics(parts)).toThrowError(/define saturation otherwise/);
+  });
+});
+
+describe('summarise', () => {
+  it('gives every figure for every layer, and says what is doubtful', async () => {
+    const [part] = await Promise.all([calibrate(PIECES, { ...input, shard: { index: 0, count: 2 } }, options)]);
+    const { layers, saturated, warnings } = summarise(part);
+    expect(layers.map(({ layer }) => layer)).toEqual([0, 1, 2, 3, 4]);
+    for (const row of layers) expect(Object.values(row).every(Number.isFinite)).toBe(true);
+    expect(saturated.start).toBeGreaterThanOrEqual(1);
+    expect(warnings.join('\n')).toMatch(/6 of 11 sequences/);
+    expect(warnings.join('\n')).toMatch(/5 layers/);
+  });
+});

@@ -1,0 +1,210 @@
+/** Runs a model layer by layer over texts and gathers the statistics on the way. */
+import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
+import type { Graph } from '../src/core/graph.ts';
+import { value } from '../src/core/graph-builder.ts';
+import { ffnWeightName, hiddenName, type ModelPieces, type ModelSpec, type Tap, tapName } from '../src/core/model.ts';
+import { type JobOptions, type ProgressStage, SILENT } from '../src/core/progress.ts';
+import type { OpenGraph, Runner, RuntimeTensor } from '../src/core/runner.ts';
+import type { Statistics, Sums } from '../src/core/statistics.ts';
+import type { TensorExpr } from '../src/core/tensor.ts';
+import { STATISTICS } from './list.ts';
+import { type CalibrationInput, cutSequences, type Sequence } from './sequences.ts';
+import type { TapValues } from './statistic.ts';
+
+/** What calibration is handed, so that it knows no runtime and no file format. */
+export interface CalibrationOptions extends JobOptions {
+  readonly openGraph: OpenGraph;
+  readonly readFloats: (expr: TensorExpr) => Promise<Float32Array>;
+  /** The checkpoint's: binds the statistics to the model. */
+  readonly fingerprint: string;
+}
+
+/**
+ * Measures all of `STATISTICS` on the texts.
+ *
+ * One layer's weights are in memory at a time, and the residual stream of all tokens (4 bytes * tokens * hidden size),
+ * so a model larger than memory can be calibrated. Every sequence starts with an empty cache. Throws `usage` for a
+ * wrong input, `mismatch` for a graph without the values it must have, `non-finite` where a layer gives NaN or
+ * infinity, `interrupted` when the signal is aborted.
+ *
+ * @example
+ * const statistics = await calibrate(pieces, { texts: [{ name: 'fit.txt', sha256, tokens }], maxTokens: 20_000 },
+ *   { openGraph, readFloats, fingerprint: checkpoint.fingerprint });
+ */
+export async function calibrate(
+  pieces: ModelPieces,
+  input: CalibrationInput,
+  options: CalibrationOptions,
+): Promise<Statistics> {
+  const { spec } = pieces;
+  const { sequenceLength, planned, mine, texts } = cutSequences(input, spec);
+  const tokens = mine.reduce((sum, sequence) => sum + sequence.tokens.length, 0);
+  const shape = {
+    spec,
+    tokens,
+    sequences: mine.map((sequence) => ({ index: sequence.index, tokens: sequence.tokens.length })),
+  };
+  const sums = Object.fromEntries(STATISTICS.map((statistic) => [statistic.name, statistic.empty(shape)]));
+  const stage = (options.progress ?? SILENT).stage('Calibrating', spec.numHiddenLayers * tokens, 'layer tokens');
+  const streams = await embedAll(pieces, mine, options);
+  for (let layer = 0; layer < spec.numHiddenLayers; layer++)
+    await passLayer(pieces, layer, streams, sums, { ...options, stage });
+  stage.done();
+  return {
+    model: {
+      modelType: spec.modelType,
+      fingerprint: options.fingerprint,
+      numHiddenLayers: spec.numHiddenLayers,
+      hiddenSize: spec.hiddenSize,
+      intermediateSize: spec.intermediateSize,
+    },
+    texts,
+    sequenceLength,
+    sequences: mine.map(({ index }) => index),
+    plannedSequences: planned,
+    tokens,
+    definitions: Object.fromEntries(STATISTICS.map(({ name, definition }) => [name, definition])),
+    sums,
+  };
+}
+
+/** A sequence between two layers: its residual stream, and the positions that all layers share. */
+interface Stream {
+  readonly tokens: number;
+  readonly shared: Readonly<Record<string, RuntimeTensor>>;
+  hidden: RuntimeTensor;
+}
+
+async function embedAll(
+  pieces: ModelPieces,
+  sequences: readonly Sequence[],
+  { openGraph, signal }: CalibrationOptions,
+): Promise<Stream[]> {
+  const runner = await openGraph(pieces.embed());
+  const streams: Stream[] = [];
+  try {
+    for (const { tokens } of sequences) {
+      throwIfAborted(signal);
+      const dims = [1, tokens.length];
+      const { [hiddenName(0)]: hidden, ...shared } = await runner.run({
+        input_ids: { dtype: 'int64', dims, data: BigInt64Array.from(tokens, BigInt) },
+        attention_mask: { dtype: 'int64', dims, data: new BigInt64Array(tokens.length).fill(1n) },
+      });
+      streams.push({ tokens: tokens.length, shared, hidden });
+    }
+  } finally {
+    await runner.close();
+  }
+  return streams;
+}
+
+async function passLayer(
+  pieces: ModelPieces,
+  layer: number,
+  streams: readonly Stream[],
+  sums: Readonly<Record<string, Sums>>,
+  options: CalibrationOptions & { readonly stage: ProgressStage },
+): Promise<void> {
+  const { spec } = pieces;
+  throwIfAborted(options.signal);
+  const graph = pieces.layer(layer);
+  const downNorms = await readDownNorms(graph, layer, spec, options);
+  const taps = [...new Set(STATISTICS.flatMap((statistic) => statistic.taps))];
+  const runner = await options.openGraph(withTaps(graph, layer, taps, spec));
+  try {
+    let firstToken = 0;
+    for (const stream of streams) {
+      throwIfAborted(options.signal);
+      const values = await runLayer(runner, graph, layer, stream, taps, spec);
+      const context = { spec, tokens: stream.tokens, firstToken, downNorms };
+      for (const { name, add } of STATISTICS) add(sums[name], layer, values, context);
+      firstToken += stream.tokens;
+      options.stage.advance(stream.tokens);
+    }
+  } finally {
+    await runner.close();
+  }
+}
+
+/** Runs one sequence through one layer, moves its residual stream on and returns the tapped values. */
+async function runLayer(
+  runner: Runner,
+  graph: Graph,
+  layer: number,
+  stream: Stream,
+  taps: readonly Tap[],
+  spec: ModelSpec,
+): Promise<TapValues> {
+  const emptyCache: RuntimeTensor = {
+    dtype: 'float32',
+    dims: [1, spec.numKeyValueHeads, 0, spec.headDim],
+    data: new Float32Array(0),
+  };
+  const known: Readonly<Record<string, RuntimeTensor>> = {
+    ...stream.shared,
+    [hiddenName(layer)]: stream.hidden,
+    [`past_key_values.${layer}.key`]: emptyCache,
+    [`past_key_values.${layer}.value`]: emptyCache,
+  };
+  const feeds = Object.fromEntries(graph.inputs.map(({ name }) => [name, need(known, name, layer)]));
+  const next = hiddenName(layer + 1);
+  const outputs = await runner.run(feeds, [next, ...taps.map((tap) => tapName(layer, tap))]);
+  stream.hidden = need(outputs, next, layer);
+  if (!floats(stream.hidden, next).every(Number.isFinite))
+    throw new LacunaError('non-finite', `Layer ${layer} gives NaN or infinity in ${next}`, {
+      hint: 'Check the checkpoint: lacuna inspect names tensors that are not finite.',
+    });
+  const entries = taps.map((tap) => [tap, floats(need(outputs, tapName(layer, tap), layer), tap)]);
+  return Object.fromEntries(entries) as TapValues;
+}
+
+function need(tensors: Readonly<Record<string, RuntimeTensor>>, name: string, layer: number): RuntimeTensor {
+  if (!Object.hasOwn(tensors, name))
+    throw new LacunaError(
+      'mismatch',
+      `Layer ${layer} has no value for "${name}", wanted one of ${Object.keys(tensors)}`,
+    );
+  return tensors[name];
+}
+
+function floats(tensor: RuntimeTensor, name: string): Float32Array {
+  if (tensor.data instanceof Float32Array) return tensor.data;
+  throw new LacunaError('unsupported', `"${name}" is ${tensor.dtype}, calibration needs float32`, {
+    hint: 'Convert with --dtype fp32.',
+  });
+}
+
+/** The layer's graph with its tapped values as further outputs. */
+function withTaps(graph: Graph, layer: number, taps: readonly Tap[], spec: ModelSpec): Graph {
+  const made = new Set(graph.nodes.flatMap((node) => node.outputs));
+  const outputs = taps.map((tap) => {
+    const name = tapName(layer, tap);
+    if (!made.has(name))
+      throw new LacunaError('mismatch', `The graph of layer ${layer} makes no value "${name}", which is measured`);
+    const width = tap === 'gate' || tap === 'up' || tap === 'act' ? spec.intermediateSize : spec.hiddenSize;
+    return value(name, 'float32', ['batch_size', 'sequence_length', width]);
+  });
+  const already = new Set(graph.outputs.map(({ name }) => name));
+  return { ...graph, outputs: [...graph.outputs, ...outputs.filter(({ name }) => !already.has(name))] };
+}
+
+/** L2 norms of down_proj's columns, summed in float64. */
+async function readDownNorms(
+  graph: Graph,
+  layer: number,
+  spec: ModelSpec,
+  { readFloats }: CalibrationOptions,
+): Promise<Float64Array> {
+  const name = ffnWeightName(layer, 'down_proj');
+  const weight = graph.initializers.find((initializer) => initializer.name === name);
+  const wanted = [spec.hiddenSize, spec.intermediateSize];
+  if (weight === undefined || String(weight.data.shape) !== String(wanted))
+    throw new LacunaError(
+      'mismatch',
+      `Layer ${layer} wants a weight "${name}" of [${wanted}], got ${weight ? `[${weight.data.shape}]` : 'none'}`,
+    );
+  const floats = await readFloats(weight.data);
+  const squares = new Float64Array(spec.intermediateSize);
+  for (let i = 0; i < floats.length; i++) squares[i % squares.length] += floats[i] * floats[i];
+  return squares.map(Math.sqrt);
+}

@@ -1,0 +1,127 @@
+/** Cuts texts into the sequences that are measured, so that every shard of a run agrees on which is whose. */
+import { invalidArgument, LacunaError } from '../src/core/errors.ts';
+import type { ModelSpec } from '../src/core/model.ts';
+import type { TextIdentity } from '../src/core/statistics.ts';
+
+export interface CalibrationText {
+  readonly name: string;
+  readonly sha256: string;
+  /** The whole text's token ids. */
+  readonly tokens: ArrayLike<number>;
+}
+
+export interface CalibrationInput {
+  readonly texts: readonly CalibrationText[];
+  /** Tokens a sequence; 512 when absent. */
+  readonly sequenceLength?: number;
+  /** At most this many tokens over all shards; the sequences are taken evenly from all of the texts. */
+  readonly maxTokens?: number;
+  /** Measure every `count`-th sequence, from the `index`-th (counted from 0) on. */
+  readonly shard?: { readonly index: number; readonly count: number };
+  /** Put in front of every sequence, for models whose tokenizer puts it in front of every text. */
+  readonly bosTokenId?: number;
+}
+
+export interface Sequence {
+  /** Its number among all that are measured, over all shards. */
+  readonly index: number;
+  readonly text: number;
+  readonly tokens: Int32Array;
+}
+
+export const DEFAULT_SEQUENCE_LENGTH = 512;
+
+/** One token alone has no past to attend to and says nothing of the model at work. */
+const SHORTEST_SEQUENCE = 2;
+
+export interface Sequences {
+  readonly sequenceLength: number;
+  /** Sequences of all shards together. */
+  readonly planned: number;
+  readonly mine: readonly Sequence[];
+  /** The texts, with the tokens of them that this shard feeds. */
+  readonly texts: readonly TextIdentity[];
+}
+
+/**
+ * Cuts each text into sequences, numbers them through all texts, takes `maxTokens` of them evenly and gives this
+ * shard its part. A text's last sequence may be shorter; a single token left over is dropped.
+ */
+export function cutSequences(input: CalibrationInput, spec: ModelSpec): Sequences {
+  const { maxTokens = Number.POSITIVE_INFINITY, shard = { index: 0, count: 1 } } = input;
+  const wantedLength = input.sequenceLength ?? DEFAULT_SEQUENCE_LENGTH;
+  checkInput(input, wantedLength, shard, spec);
+  const sequenceLength = Math.min(wantedLength, Math.floor(maxTokens));
+  const all = input.texts.flatMap((text, number) => cutText(text, number, sequenceLength, input.bosTokenId, spec));
+  const planned = takeEvenly(all, sequenceLength, maxTokens).map((sequence, index) => ({
+    ...sequence,
+    index,
+  }));
+  const mine = planned.filter(({ index }) => index % shard.count === shard.index);
+  if (mine.length === 0)
+    throw new LacunaError('usage', `The texts give ${planned.length} sequences, none for shard ${shard.index}`, {
+      hint: `Give more text, or at most ${planned.length} shards.`,
+    });
+  const texts = input.texts.map(({ name, sha256 }, number) => ({ name, sha256, tokens: fedOf(mine, number) }));
+  return { sequenceLength, planned: planned.length, mine, texts };
+}
+
+function fedOf(sequences: readonly Sequence[], text: number): number {
+  return sequences.reduce((sum, sequence) => sum + (sequence.text === text ? sequence.tokens.length : 0), 0);
+}
+
+function checkInput(
+  { texts, maxTokens }: CalibrationInput,
+  sequenceLength: number,
+  shard: { readonly index: number; readonly count: number },
+  spec: ModelSpec,
+): void {
+  if (texts.length === 0) throw invalidArgument('texts', 'at least one text', 'none');
+  if (!Number.isInteger(sequenceLength) || sequenceLength < SHORTEST_SEQUENCE || sequenceLength > spec.contextLength)
+    throw invalidArgument('sequenceLength', `2 to ${spec.contextLength} (the model's context)`, sequenceLength);
+  if (maxTokens !== undefined && !(maxTokens >= SHORTEST_SEQUENCE))
+    throw invalidArgument('maxTokens', 'a number of at least 2', maxTokens);
+  if (!Number.isInteger(shard.count) || shard.count < 1) throw invalidArgument('shard count', '1 or more', shard.count);
+  if (!Number.isInteger(shard.index) || shard.index < 0 || shard.index >= shard.count)
+    throw invalidArgument('shard index', `0 to ${shard.count - 1}`, shard.index);
+}
+
+function cutText(
+  text: CalibrationText,
+  number: number,
+  sequenceLength: number,
+  bosTokenId: number | undefined,
+  spec: ModelSpec,
+): Omit<Sequence, 'index'>[] {
+  const ids = Int32Array.from(text.tokens);
+  const wrong = ids.find((id) => id < 0 || id >= spec.vocabSize);
+  if (wrong !== undefined)
+    throw new LacunaError(
+      'mismatch',
+      `Text "${text.name}" has token ${wrong}, the model knows 0 to ${spec.vocabSize - 1}`,
+      {
+        hint: "Encode the text with this checkpoint's tokenizer.",
+      },
+    );
+  const prefix = bosTokenId === undefined ? [] : [bosTokenId];
+  const first = prefix.length > 0 && ids[0] === bosTokenId ? 1 : 0;
+  const step = sequenceLength - prefix.length;
+  const sequences: Omit<Sequence, 'index'>[] = [];
+  for (let start = first; start < ids.length; start += step) {
+    const tokens = Int32Array.from([...prefix, ...ids.subarray(start, start + step)]);
+    if (tokens.length >= SHORTEST_SEQUENCE) sequences.push({ text: number, tokens });
+  }
+  return sequences;
+}
+
+/** Evenly spaced sequences, as many as `maxTokens` has room for. */
+function takeEvenly<T extends { readonly tokens: Int32Array }>(
+  sequences: readonly T[],
+  sequenceLength: number,
+  maxTokens: number,
+): readonly T[] {
+  const total = sequences.reduce((sum, { tokens }) => sum + tokens.length, 0);
+  if (total <= maxTokens) return sequences;
+  const room = Math.floor(maxTokens / sequenceLength);
+  return Array.from({ length: room }, (_, i) => sequences[Math.floor((i * sequences.length) / room)]);
+}

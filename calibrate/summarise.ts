@@ -1,0 +1,50 @@
+/** Statistics as figures to read: one row a layer, and warnings of what plans should not take for granted. */
+import { meanCosines, type Region, readTrace, saturatedRegion, spearman } from '../src/core/saturation.ts';
+import type { Statistics } from '../src/core/statistics.ts';
+import { STATISTICS } from './list.ts';
+import type { Columns } from './statistic.ts';
+
+export interface StatisticsSummary {
+  /** Figures by layer, as `{ layer: 0, meanCosine: 0.06, … }`; names carry the unit. */
+  readonly layers: readonly Readonly<Record<string, number>>[];
+  /** The layers that stand out as saturated, and how monotone their mean cosines are (Spearman; null if all equal). */
+  readonly saturated: Region & { readonly spearman: number | null };
+  readonly warnings: readonly string[];
+}
+
+/** FFN-SkipLLM was shown on 32 layers and more; the fewer there are, the more each one counts. */
+const SHALLOW_LAYERS = 24;
+
+/** Below this the greedy rule's assumption, that later layers are at least as saturated, does not describe the model. */
+const MONOTONE_SPEARMAN = 0.5;
+
+export function summarise(statistics: Statistics): StatisticsSummary {
+  const { numHiddenLayers } = statistics.model;
+  const columns: Columns = Object.assign({}, ...STATISTICS.map(({ name, finish }) => finish(statistics.sums[name])));
+  const layers = Array.from({ length: numHiddenLayers }, (_, layer) => ({
+    layer,
+    ...Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values[layer]])),
+  }));
+  const cosines = meanCosines(readTrace(statistics));
+  const region = saturatedRegion(cosines);
+  const rank = spearman(cosines.slice(region.start, region.end)) ?? null;
+  return { layers, saturated: { ...region, spearman: rank }, warnings: warningsOf(statistics, region, rank) };
+}
+
+function warningsOf(statistics: Statistics, region: Region, rank: number | null): string[] {
+  const { model, sequences, plannedSequences } = statistics;
+  const warnings: string[] = [];
+  if (sequences.length < plannedSequences)
+    warnings.push(`${sequences.length} of ${plannedSequences} sequences were measured: shards are still to be merged.`);
+  if (model.numHiddenLayers < SHALLOW_LAYERS)
+    warnings.push(
+      `The model has ${model.numHiddenLayers} layers; skipping FFN blocks was shown to be harmless on models of 32 and ` +
+        `more, and below ${SHALLOW_LAYERS} each block counts for much.`,
+    );
+  if (rank === null || rank < MONOTONE_SPEARMAN)
+    warnings.push(
+      `Mean cosines do not rise over layers ${region.start} to ${region.end - 1} (Spearman ` +
+        `${rank === null ? 'undefined' : rank.toFixed(2)}): the rule that skips the next blocks untested assumes they do.`,
+    );
+  return warnings;
+}

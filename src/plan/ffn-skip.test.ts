@@ -1,0 +1,188 @@
+import { describe, expect, it } from 'vitest';
+import { cosineOfLevel, levelOfCosine, readTrace } from '../core/saturation.ts';
+import { type FfnSkipOptions, makePlan, retune, simulateSkips } from './index.ts';
+import { normal, saturationOf, seeded, statisticsOf } from './testing/statistics.ts';
+import { findWarmUp, positionProfile } from './warm-up.ts';
+
+const FACTS = { layers: 12, neurons: 2, sequences: 10, sequenceLength: 200 };
+
+/** Rises from 0.93 to 0.98 in layers 2 to 9, with noise by token; the ends are low. */
+function madeUp(seed = 1) {
+  const next = seeded(seed);
+  const saturation = saturationOf(FACTS, (layer) => {
+    if (layer < 2 || layer > 9) return 0.3 + 0.01 * normal(next);
+    return Math.min(1, 0.93 + (layer - 2) * 0.007 + 0.01 * normal(next));
+  });
+  return statisticsOf(FACTS, { saturation });
+}
+
+const planSkip = (options: Omit<FfnSkipOptions, 'preset'> = {}, seed = 1) =>
+  makePlan(madeUp(seed), { preset: 'ffn-skip', ...options }, 'f'.repeat(64)).plan;
+
+describe('ffn-skip', () => {
+  it('meets the target on the statistics it is made from', () => {
+    for (const target of [0.05, 0.15, 0.25]) {
+      const plan = planSkip({ targetSkipped: target });
+      const share = plan.blocks.reduce((sum, { expected }) => sum + (expected.skipped ?? 0), 0) / FACTS.layers;
+      // A level more or less changes tokens that share it: 2,000 tokens over some 10,000 levels, so a few of 24,000 blocks.
+      expect(Math.abs(share - target)).toBeLessThan(0.002);
+      expect(plan.blocks.map(({ block }) => block)).toEqual([2, 3, 4, 5, 6, 7, 8, 9].map((i) => `layers.${i}.ffn`));
+    }
+  });
+
+  it('states what is read and where it comes from', () => {
+    const [first, second] = planSkip().blocks;
+    // The first block of the region is tested, never skipped: gate, up and down of 2 x 4 floats.
+    expect(first.expected).toEqual({ skipped: 0, bytesPerToken: 3 * 2 * 4 * 4 });
+    expect(second.expected.bytesPerToken).toBe(Math.round((1 - (second.expected.skipped ?? 0)) * 96));
+    expect(second.why).toMatch(/saturation: mean cosine 0\.93\d\d.*25\.\d % of all FFN blocks.*Spearman 1\.00/);
+  });
+
+  it('takes longer runs only where shorter ones do not reach', () => {
+    // 8 layers, 10 warm-up of 200 positions: runs of 1 skip at most 4 of 12 in 95 % of tokens, 31.7 %.
+    expect(planSkip({ targetSkipped: 0.3 }).blocks[0].skip?.runLength).toBe(1);
+    // Runs of 2 skip at most 5 of 12 (39.6 %), of 3 at most 6 (47.5 %).
+    expect(planSkip({ targetSkipped: 0.35 }).blocks[0].skip?.runLength).toBe(2);
+    expect(planSkip({ targetSkipped: 0.45 }).blocks[0].skip?.runLength).toBe(3);
+    // Without re-arming a token skips one run, so k is the number of blocks.
+    expect(planSkip({ targetSkipped: 0.25, reArm: false }).blocks[0].skip?.runLength).toBe(4);
+  });
+
+  it('says the most that can be had', () => {
+    // 7 of 12 in 190 of 200 positions: 55.4 %.
+    expect(() => planSkip({ targetSkipped: 0.6 })).toThrowError(
+      expect.objectContaining({ code: 'usage', message: expect.stringMatching(/At most 55\.4 %.*wanted 60\.0 %/) }),
+    );
+  });
+
+  it('takes what is given instead of what it would find', () => {
+    const plan = planSkip({ coldStart: 4, coldEnd: 8, runLength: 2, warmUpTokens: 3, threshold: 0.95, reArm: false });
+    expect(plan.blocks).toHaveLength(4);
+    expect(plan.blocks[0].skip).toEqual({ threshold: 0.95, runLength: 2 });
+    expect(plan.skipping).toEqual({ warmUpTokens: 3, reArm: false });
+    const level = levelOfCosine(0.95);
+    const rule = { start: 4, end: 8, level, runLength: 2, warmUpTokens: 3, reArm: false };
+    const simulated = simulateSkips(readTrace(madeUp()), {
+      ...rule,
+      level: cosineOfLevel(level) >= 0.95 ? level : level - 1,
+    });
+    expect(plan.target).toEqual({ kind: 'skipped-blocks', value: simulated.share });
+  });
+
+  it('keeps thresholds that pass exactly the cosines that the simulation let pass', () => {
+    const plan = planSkip();
+    const threshold = plan.blocks[0].skip?.threshold ?? Number.NaN;
+    const level = Math.floor((Math.acos(threshold) / Math.PI) * 65535);
+    expect(cosineOfLevel(level)).toBeGreaterThanOrEqual(threshold);
+    expect(cosineOfLevel(level + 1)).toBeLessThan(threshold);
+  });
+
+  it.each<[string, Omit<FfnSkipOptions, 'preset'>, RegExp]>([
+    ['a target of nothing', { targetSkipped: 0 }, /targetSkipped/],
+    ['a target of all', { targetSkipped: 1 }, /targetSkipped/],
+    ['a region past the end', { coldEnd: 13 }, /coldEnd/],
+    ['an empty region', { coldStart: 8, coldEnd: 8 }, /coldEnd/],
+    ['a run longer than the region', { runLength: 8 }, /runLength.*8/],
+    ['half a run', { runLength: 1.5 }, /runLength/],
+    ['a warm-up of whole sequences', { warmUpTokens: 200 }, /warmUpTokens/],
+    ['no cosine', { threshold: 1.5 }, /threshold/],
+  ])('refuses %s', (_, options, message) => {
+    expect(() => planSkip(options)).toThrowError(
+      expect.objectContaining({ code: 'usage', message: expect.stringMatching(message) }),
+    );
+  });
+
+  it('refuses statistics whose parts do not fit', () => {
+    const statistics = madeUp();
+    expect(() => makePlan({ ...statistics, tokens: 7 }, { preset: 'ffn-skip' }, '')).toThrowError(
+      /"trace" is Uint16Array \[12, 2000\]/,
+    );
+    expect(() => makePlan({ ...statistics, sums: {} }, { preset: 'ffn-skip' }, '')).toThrowError(/no sum "trace"/);
+  });
+});
+
+describe('retune of ffn-skip', () => {
+  it('comes to the target on a model that skips otherwise than simulated', () => {
+    const statistics = madeUp();
+    let { plan, tensors } = makePlan(statistics, { preset: 'ffn-skip', targetSkipped: 0.2 }, '');
+    // The model: other tokens, all less saturated.
+    const next = seeded(99);
+    const shifted = saturationOf(FACTS, (layer) =>
+      layer < 2 || layer > 9 ? 0.3 : 0.92 + (layer - 2) * 0.007 + 0.012 * normal(next),
+    );
+    const model = readTrace(statisticsOf(FACTS, { saturation: shifted }));
+    const realise = () => {
+      const level = levelOfCosine(plan.blocks[0].skip?.threshold ?? 0);
+      return simulateSkips(model, {
+        start: 2,
+        end: 10,
+        level,
+        runLength: 1,
+        warmUpTokens: plan.skipping?.warmUpTokens ?? 0,
+        reArm: true,
+      }).share;
+    };
+    const before = Math.abs(realise() - 0.2);
+    expect(before).toBeGreaterThan(0.02);
+    for (let i = 0; i < 4; i++) plan = retune(plan, tensors, statistics, { kind: 'skipped-blocks', share: realise() });
+    expect(Math.abs(realise() - 0.2)).toBeLessThan(0.01);
+    expect(plan.target.value).toBe(0.2);
+  });
+
+  it('leaves a plan as it is when the target was met', () => {
+    const statistics = madeUp();
+    const { plan, tensors } = makePlan(statistics, { preset: 'ffn-skip', targetSkipped: 0.2 }, '');
+    expect(retune(plan, tensors, statistics, { kind: 'skipped-blocks', share: 0.2 })).toEqual(plan);
+  });
+
+  it('refuses what does not belong together', () => {
+    const statistics = madeUp();
+    const { plan, tensors } = makePlan(statistics, { preset: 'ffn-skip' }, '');
+    expect(() => retune(plan, tensors, statistics, { kind: 'density', byBlock: {} })).toThrowError(
+      expect.objectContaining({ code: 'mismatch' }),
+    );
+    const other = { ...statistics, model: { ...statistics.model, fingerprint: 'other' } };
+    expect(() => retune(plan, tensors, other, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
+      expect.objectContaining({ code: 'mismatch' }),
+    );
+  });
+});
+
+describe('findWarmUp', () => {
+  const region = { start: 2, end: 10 };
+
+  /** Cosines that come to 0.95 with a decay of `tokens`. */
+  const settling = (tokens: number, sequenceLength: number) => {
+    const facts = { ...FACTS, sequenceLength };
+    const next = seeded(5);
+    const saturation = saturationOf(
+      facts,
+      (_, position) => 0.95 - 0.2 * Math.exp(-position / tokens) + 0.002 * normal(next),
+    );
+    return readTrace(statisticsOf(facts, { saturation }));
+  };
+
+  it('is the mean over layers and sequences at each position', () => {
+    const saturation = saturationOf(
+      { ...FACTS, sequenceLength: 2 },
+      (layer, position) => (layer < 6 ? 1 : 0) * (1 - position),
+    );
+    const profile = positionProfile(readTrace(statisticsOf({ ...FACTS, sequenceLength: 2 }, { saturation })), region);
+    // Position 0: layers 2 to 5 have 1, 6 to 9 have 0. Position 1: all 0. cos(32768 pi / 65535) is -2.4e-5.
+    expect(profile[0]).toBeCloseTo(0.5, 4);
+    expect(profile[1]).toBeCloseTo(0, 4);
+  });
+
+  it('grows with the time that the profile takes to settle, within the bounds of the paper', () => {
+    // 5 % and 10 % of 400: 20 to 40 tokens.
+    expect(findWarmUp(settling(0.5, 400), region, 400)).toBe(20);
+    const middling = findWarmUp(settling(6, 400), region, 400);
+    expect(middling).toBeGreaterThan(20);
+    expect(middling).toBeLessThan(40);
+    expect(findWarmUp(settling(60, 400), region, 400)).toBe(40);
+  });
+
+  it('is never more than 25 at the least, however long sequences are', () => {
+    expect(findWarmUp(settling(0.5, 1000), region, 1000)).toBe(25);
+  });
+});

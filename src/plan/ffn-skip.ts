@@ -1,0 +1,175 @@
+/** The `ffn-skip` preset: which blocks may be skipped, from which cosine on, and for how long (FFN-SkipLLM). */
+import { LacunaError } from '../core/errors.ts';
+import { ffnBlock } from '../core/model.ts';
+import type { BlockPlan, Plan } from '../core/plan.ts';
+import {
+  cosineOfLevel,
+  levelOfCosine,
+  MAX_LEVEL,
+  meanCosines,
+  type Region,
+  readTrace,
+  type SaturationTrace,
+  saturatedRegion,
+  spearman,
+} from '../core/saturation.ts';
+import type { Statistics } from '../core/statistics.ts';
+import { unskippedFfnBytes } from './bytes.ts';
+import { checkCount, checkShare, DEFAULT_SKIPPED, type FfnSkipOptions } from './options.ts';
+import { type SkipRule, simulateSkips } from './simulate.ts';
+import { findWarmUp } from './warm-up.ts';
+
+/** The parts of a plan that a preset decides. */
+export type SkipPlan = Pick<Plan, 'target' | 'skipping' | 'blocks'>;
+
+/** A region needs a block to test and one to skip. */
+const SMALLEST_REGION = 2;
+
+/**
+ * Chooses the region, the warm-up and the run length, and solves for the threshold whose simulated share of skipped
+ * blocks is the target. Throws `usage` for options out of range and for a target that the region cannot reach.
+ */
+export function planFfnSkip(statistics: Statistics, options: FfnSkipOptions): SkipPlan {
+  const { targetSkipped, threshold, reArm = true } = options;
+  checkShare('targetSkipped', targetSkipped ?? DEFAULT_SKIPPED);
+  const trace = readTrace(statistics);
+  const region = chooseRegion(trace, options);
+  checkCount('warmUpTokens', options.warmUpTokens, 0, statistics.sequenceLength - 1);
+  checkCount('runLength', options.runLength, 1, region.end - region.start - 1);
+  const warmUpTokens = options.warmUpTokens ?? findWarmUp(trace, region, statistics.sequenceLength);
+  const base = { ...region, warmUpTokens, reArm };
+  if (threshold === undefined) {
+    const target = targetSkipped ?? DEFAULT_SKIPPED;
+    return skipPlan(statistics, trace, solveRule(trace, base, target, options.runLength), target);
+  }
+  const rule = { ...base, level: levelOfThreshold(threshold), runLength: options.runLength ?? 1 };
+  // With a threshold alone, what it skips is what was asked for.
+  return skipPlan(statistics, trace, rule, targetSkipped ?? simulateSkips(trace, rule).share, threshold);
+}
+
+/**
+ * The same plan with its threshold moved, so that the share that a model realised comes to the target: if it skipped
+ * less than the simulation said, the simulation is asked for as much more.
+ */
+export function retuneFfnSkip(plan: Plan, statistics: Statistics, realised: number): SkipPlan {
+  const trace = readTrace(statistics);
+  const rule = ruleOfPlan(plan);
+  const simulated = simulateSkips(trace, rule).share;
+  const level = solveLevel(trace, rule, simulated + plan.target.value - realised);
+  return skipPlan(statistics, trace, { ...rule, level }, plan.target.value);
+}
+
+function chooseRegion(trace: SaturationTrace, { coldStart, coldEnd }: FfnSkipOptions): Region {
+  checkCount('coldStart', coldStart, 0, trace.layers - SMALLEST_REGION);
+  checkCount('coldEnd', coldEnd, (coldStart ?? 0) + SMALLEST_REGION, trace.layers);
+  const found = saturatedRegion(meanCosines(trace));
+  const region = { start: coldStart ?? found.start, end: coldEnd ?? found.end };
+  if (region.end - region.start < SMALLEST_REGION)
+    throw new LacunaError(
+      'usage',
+      `Layers ${region.start} to ${region.end - 1} are all that may be skipped, wanted at least ${SMALLEST_REGION}`,
+      { hint: 'Give the borders with --cold-start and --cold-end, or use the top-k preset.' },
+    );
+  return region;
+}
+
+type OpenRule = Omit<SkipRule, 'level' | 'runLength'>;
+
+/** The fewest blocks a run with which the target can be reached: shorter runs test more often. */
+function solveRule(trace: SaturationTrace, base: OpenRule, target: number, runLength: number | undefined): SkipRule {
+  const longest = base.end - base.start - 1;
+  let most = 0;
+  for (let length = runLength ?? 1; length <= (runLength ?? longest); length++) {
+    const rule = { ...base, runLength: length };
+    const { share } = simulateSkips(trace, { ...rule, level: MAX_LEVEL });
+    if (share >= target) return { ...rule, level: solveLevel(trace, rule, target) };
+    most = Math.max(most, share);
+  }
+  throw new LacunaError(
+    'usage',
+    `At most ${percent(most)} of the FFN blocks can be skipped in layers ${base.start} to ${base.end - 1} after ` +
+      `${base.warmUpTokens} warm-up tokens, wanted ${percent(target)}`,
+    { hint: 'Ask for less, or widen the region with --cold-start and --cold-end.' },
+  );
+}
+
+/**
+ * The level between whose neighbours the simulated share crosses the target, by bisection; of the two, the one that
+ * comes nearer. The share grows with the level but for the region's end, so the crossing is what one wants even there.
+ */
+function solveLevel(trace: SaturationTrace, rule: Omit<SkipRule, 'level'>, target: number): number {
+  const share = (level: number) => simulateSkips(trace, { ...rule, level }).share;
+  let below = -1;
+  let reached = MAX_LEVEL;
+  if (share(reached) < target) return reached;
+  while (reached - below > 1) {
+    const middle = Math.floor((below + reached) / 2);
+    if (share(middle) >= target) reached = middle;
+    else below = middle;
+  }
+  if (below < 0) return reached;
+  return target - share(below) < share(reached) - target ? below : reached;
+}
+
+/** Half a step past the level, so that a cosine passes exactly when its rounded angle does. */
+function thresholdOfLevel(level: number): number {
+  return cosineOfLevel(Math.min(MAX_LEVEL, level + 0.5));
+}
+
+/** The highest level whose cosine still passes the threshold; above 1 nothing does. */
+function levelOfThreshold(threshold: number): number {
+  if (!(threshold >= -1 && threshold <= 1))
+    throw new LacunaError('usage', `Expected a cosine from -1 to 1 for threshold but received ${threshold}`);
+  const level = levelOfCosine(threshold);
+  return cosineOfLevel(level) >= threshold ? level : level - 1;
+}
+
+function ruleOfPlan(plan: Plan): SkipRule {
+  const skipped = plan.blocks.flatMap(({ block, skip }) =>
+    skip ? [{ layer: Number(block.split('.')[1]), skip }] : [],
+  );
+  if (plan.preset !== 'ffn-skip' || plan.skipping === null || skipped.length === 0)
+    throw new LacunaError('mismatch', `Expected an ffn-skip plan with skipped blocks, got preset ${plan.preset}`);
+  const [{ layer: start, skip }] = skipped;
+  return {
+    start,
+    end: skipped[skipped.length - 1].layer + 1,
+    level: levelOfThreshold(skip.threshold),
+    runLength: skip.runLength,
+    ...plan.skipping,
+  };
+}
+
+function skipPlan(
+  statistics: Statistics,
+  trace: SaturationTrace,
+  rule: SkipRule,
+  target: number,
+  given?: number,
+): SkipPlan {
+  const { byLayer, share } = simulateSkips(trace, rule);
+  const threshold = given ?? thresholdOfLevel(rule.level);
+  const cosines = meanCosines(trace, rule.warmUpTokens);
+  const rank = spearman(cosines.slice(rule.start, rule.end));
+  const why =
+    `threshold ${given === undefined ? 'solved' : 'given'}, simulated on ${trace.tokens} tokens: ${percent(share)} of all ` +
+    `FFN blocks skipped in layers ${rule.start} to ${rule.end - 1} (Spearman ${rank?.toFixed(2) ?? 'undefined'})`;
+  const block = (layer: number): BlockPlan => {
+    const skipped = byLayer[layer] / trace.tokens;
+    return {
+      block: ffnBlock(layer),
+      skip: { threshold, runLength: rule.runLength },
+      expected: { skipped, bytesPerToken: unskippedFfnBytes(statistics.model, skipped) },
+      why: `saturation: mean cosine ${cosines[layer].toFixed(4)} past warm-up; ${why}`,
+    };
+  };
+  return {
+    target: { kind: 'skipped-blocks', value: target },
+    skipping: { warmUpTokens: rule.warmUpTokens, reArm: rule.reArm },
+    blocks: Array.from({ length: rule.end - rule.start }, (_, i) => block(rule.start + i)),
+  };
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}

@@ -1,0 +1,190 @@
+import { describe, expect, it } from 'vitest';
+import { activationHistogram } from '../../calibrate/activation-histogram.ts';
+import type { ModelSpec } from '../core/model.ts';
+import type { Statistics } from '../core/statistics.ts';
+import { makePlan, type PlanWithTensors, retune } from './index.ts';
+import { densityAt, readScoreTail, thresholdFor } from './score-tail.ts';
+import { normal, seeded, statisticsOf } from './testing/statistics.ts';
+
+const FACTS = { layers: 2, neurons: 64, sequences: 1, sequenceLength: 400 };
+const { layers, neurons, sequenceLength: tokens } = FACTS;
+
+/** Activations of each layer, [tokens, neurons], spread widely over neurons as a gated FFN's are. */
+function activations(seed: number): Float32Array[] {
+  const next = seeded(seed);
+  const sizes = Array.from({ length: neurons }, () => 2 ** (2 * normal(next)));
+  return Array.from({ length: layers }, () =>
+    Float32Array.from({ length: tokens * neurons }, (_, i) => sizes[i % neurons] * normal(next)),
+  );
+}
+
+function statisticsFrom(acts: readonly Float32Array[]): Statistics {
+  const spec = { numHiddenLayers: layers, intermediateSize: neurons, hiddenSize: 4 } as ModelSpec;
+  const histogram = activationHistogram.empty({ spec, tokens, sequences: [] });
+  acts.forEach((act, layer) => {
+    const none = new Float32Array(0);
+    const values = { attn_in: none, ffn_residual: none, ffn_in: none, gate: none, up: none, act, ffn_out: none };
+    activationHistogram.add(histogram, layer, values, { spec, tokens, firstToken: 0, downNorms: new Float64Array(0) });
+  });
+  const next = seeded(17);
+  const perNeuron = () => Float64Array.from({ length: layers * neurons }, () => 0.2 + next());
+  const perLayer = () => new Float64Array(layers).fill(tokens);
+  // Kept energy 0.9 at half the neurons.
+  const curve = Float64Array.from([0.9, 1, 0.9, 1], (share) => share * tokens);
+  return statisticsOf(FACTS, {
+    'activation-histogram': histogram,
+    'neuron-magnitudes': {
+      up_abs: { shape: [layers, neurons], data: perNeuron().map((value) => value * tokens) },
+      down_norm: { shape: [layers, neurons], data: perNeuron() },
+      count: { shape: [layers], data: perLayer() },
+    },
+    'kept-energy': {
+      densities: { shape: [2], data: Float64Array.of(0.5, 1) },
+      gate: { shape: [layers, 2], data: curve },
+      count: { shape: [layers], data: perLayer() },
+    },
+  });
+}
+
+const ACTS = activations(1);
+const STATISTICS = statisticsFrom(ACTS);
+
+/** Share of neurons that the operator's rule computes: |act_j| * weights_j >= threshold, in float32. */
+function realised({ plan, tensors }: PlanWithTensors, acts: readonly Float32Array[]): Record<string, number> {
+  return Object.fromEntries(
+    plan.blocks.map(({ block, select }, layer) => {
+      if (select?.kind !== 'threshold') throw new Error('no threshold');
+      const weights = tensors.get(select.weights)?.data ?? [];
+      const kept = acts[layer].filter(
+        (act, i) => Math.fround(Math.abs(act) * weights[i % neurons]) >= select.threshold,
+      );
+      return [block, kept.length / acts[layer].length];
+    }),
+  );
+}
+
+const planTopK = (density: number) => makePlan(STATISTICS, { preset: 'top-k', density }, 'f'.repeat(64));
+
+describe('top-k', () => {
+  it.each([0.05, 0.1, 0.3, 0.5, 0.7, 0.95])(
+    'finds thresholds that keep %s of the neurons to half a point',
+    (density) => {
+      const made = planTopK(density);
+      for (const share of Object.values(realised(made, ACTS))) expect(Math.abs(share - density)).toBeLessThan(0.005);
+      // The histogram's own idea of the density is what was asked for.
+      for (const { expected } of made.plan.blocks) expect(expected.density).toBeCloseTo(density, 5);
+    },
+  );
+
+  it('scores by E|up| times the down norm', () => {
+    const { plan, tensors } = planTopK(0.5);
+    expect([...tensors.keys()]).toEqual(['layers.0.ffn.weights', 'layers.1.ffn.weights']);
+    const sums = STATISTICS.sums['neuron-magnitudes'];
+    const at = neurons + 3;
+    const wanted = Math.fround((sums.up_abs.data[at] / tokens) * sums.down_norm.data[at]);
+    expect(tensors.get('layers.1.ffn.weights')?.data[3]).toBe(wanted);
+    expect(plan.blocks[1].select).toMatchObject({
+      kind: 'threshold',
+      scale: 'absolute',
+      weights: 'layers.1.ffn.weights',
+    });
+  });
+
+  it('states the energy kept and the bytes read', () => {
+    const [{ expected, why }] = planTopK(0.75).plan.blocks;
+    // Half way from 0.9 at 0.5 to 1 at 1; gate whole and 0.75 of up and down, of 64 x 4 floats.
+    expect(expected.keptEnergy).toBeCloseTo(0.95, 5);
+    expect(expected.bytesPerToken).toBe((1 + 2 * 0.75) * 64 * 4 * 4);
+    expect(why).toMatch(/activation-histogram.*75\.0 % on 400 tokens/);
+  });
+
+  it('refuses densities that are none', () => {
+    for (const density of [0, 1, -0.5, Number.NaN])
+      expect(() => planTopK(density)).toThrowError(expect.objectContaining({ code: 'usage' }));
+  });
+
+  it('refuses statistics that lack a part', () => {
+    const { 'kept-energy': _, ...sums } = STATISTICS.sums;
+    expect(() => makePlan({ ...STATISTICS, sums }, { preset: 'top-k' }, '')).toThrowError(/no sum "densities"/);
+    const empty = {
+      ...STATISTICS.sums,
+      'activation-histogram': activationHistogram.empty({
+        spec: { numHiddenLayers: layers, intermediateSize: neurons } as ModelSpec,
+        tokens,
+        sequences: [],
+      }),
+    };
+    expect(() => makePlan({ ...STATISTICS, sums: empty }, { preset: 'top-k' }, '')).toThrowError(
+      /histogram of layer 0 is empty/,
+    );
+  });
+});
+
+describe('densityAt', () => {
+  const edges = Float64Array.of(1, 2, 4);
+  /** Two neurons, bins [0, 1), [1, 2), [2, 4), [4, inf). */
+  const tail = (weights: number[]) =>
+    readScoreTail(
+      statisticsOf(
+        { layers: 1, neurons: 2, sequences: 1, sequenceLength: 4 },
+        {
+          'activation-histogram': {
+            edges: { shape: [3], data: edges },
+            counts: { shape: [1, 2, 4], data: Uint32Array.of(1, 1, 1, 1, 0, 0, 4, 0) },
+          },
+        },
+      ),
+      0,
+      Float32Array.from(weights),
+    );
+
+  it('counts tails at edges and goes straight between them', () => {
+    // At 2: neuron 0 has 2 of 4 at or above, neuron 1 all 4: 6 of 8. At 3: 1 + 0.5 and 2: 3.5 of 8.
+    expect(densityAt(tail([1, 1]), 2)).toBe(6 / 8);
+    expect(densityAt(tail([1, 1]), 3)).toBe(3.5 / 8);
+    expect(densityAt(tail([1, 1]), 0)).toBe(1);
+    // Below the first edge: half of neuron 0's one small token.
+    expect(densityAt(tail([1, 1]), 0.5)).toBe(7.5 / 8);
+  });
+
+  it('moves each neuron by its own weight', () => {
+    // Scores 3 mean magnitudes 1.5 of neuron 0 (2.5 of 4) and 6 of neuron 1 (none).
+    expect(densityAt(tail([2, 0.5]), 3)).toBe(2.5 / 8);
+    // A neuron of no weight never passes.
+    expect(densityAt(tail([1, 0]), 2)).toBe(2 / 8);
+  });
+
+  it('is undone by thresholdFor', () => {
+    for (const density of [0.2, 0.5, 0.8]) {
+      const threshold = thresholdFor(tail([1.5, 0.7]), density);
+      expect(threshold).toBe(Math.fround(threshold));
+      expect(densityAt(tail([1.5, 0.7]), threshold)).toBeCloseTo(density, 5);
+    }
+    expect(thresholdFor(tail([1, 1]), 1)).toBe(0);
+    expect(thresholdFor(tail([0, 0]), 0.5)).toBe(0);
+  });
+});
+
+describe('retune of top-k', () => {
+  /** What the sparse model sees: everything a fifth smaller. */
+  const drifted = ACTS.map((act) => act.map((value) => value * 0.8));
+
+  it('comes to the density on activations that drifted', () => {
+    let made = planTopK(0.4);
+    expect(Math.abs(realised(made, drifted)['layers.0.ffn'] - 0.4)).toBeGreaterThan(0.02);
+    for (let i = 0; i < 3; i++)
+      made = {
+        ...made,
+        plan: retune(made.plan, made.tensors, STATISTICS, { kind: 'density', byBlock: realised(made, drifted) }),
+      };
+    for (const share of Object.values(realised(made, drifted))) expect(Math.abs(share - 0.4)).toBeLessThan(0.005);
+    expect(made.plan.target).toEqual({ kind: 'density', value: 0.4 });
+  });
+
+  it('leaves blocks that were not measured as they are', () => {
+    const made = planTopK(0.4);
+    const plan = retune(made.plan, made.tensors, STATISTICS, { kind: 'density', byBlock: { 'layers.1.ffn': 0.3 } });
+    expect(plan.blocks[0]).toEqual(made.plan.blocks[0]);
+    expect(plan.blocks[1].expected.density).toBeCloseTo(0.5, 5);
+  });
+});

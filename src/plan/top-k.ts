@@ -1,0 +1,116 @@
+/** The `top-k` preset: each token computes the neurons whose score passes a threshold of their layer. */
+import { LacunaError } from '../core/errors.ts';
+import { ffnBlock } from '../core/model.ts';
+import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
+import { type Statistics, sumData } from '../core/statistics.ts';
+import { selectedFfnBytes } from './bytes.ts';
+import { checkShare, DEFAULT_DENSITY, type TopKOptions } from './options.ts';
+import { densityAt, readScoreTail, type ScoreTail, thresholdFor } from './score-tail.ts';
+
+export interface TopKPlan {
+  readonly parts: Pick<Plan, 'target' | 'skipping' | 'blocks'>;
+  readonly tensors: PlanTensors;
+}
+
+/**
+ * One absolute threshold a layer on |act(gate_j)| * E|up_j| * ||down_j||, at which the layer's mean density is the one
+ * asked for (CATS, 2404.08763, with the weights of what a neuron can do; the number of neurons varies by token).
+ */
+export function planTopK(statistics: Statistics, options: TopKOptions): TopKPlan {
+  const { density = DEFAULT_DENSITY } = options;
+  checkShare('density', density);
+  const layers = Array.from({ length: statistics.model.numHiddenLayers }, (_, layer) => layer);
+  const weights = layers.map((layer) => scoreWeights(statistics, layer));
+  return {
+    parts: {
+      target: { kind: 'density', value: density },
+      skipping: null,
+      blocks: layers.map((layer) => {
+        const tail = readScoreTail(statistics, layer, weights[layer]);
+        return blockPlan(statistics, tail, layer, thresholdFor(tail, density));
+      }),
+    },
+    tensors: new Map(
+      layers.map((layer) => [weightsName(layer), { shape: [weights[layer].length], data: weights[layer] }]),
+    ),
+  };
+}
+
+/**
+ * The same plan with each threshold moved so that the density that the model realised comes to the target: where it
+ * kept less than the histogram said, the histogram is asked for as much more. Blocks not listed stay as they are.
+ */
+export function retuneTopK(
+  plan: Plan,
+  tensors: PlanTensors,
+  statistics: Statistics,
+  realised: Readonly<Record<string, number>>,
+): Plan {
+  const target = plan.target.value;
+  return {
+    ...plan,
+    blocks: plan.blocks.map((block) => {
+      const measured = Object.hasOwn(realised, block.block) ? realised[block.block] : undefined;
+      if (measured === undefined || block.select?.kind !== 'threshold') return block;
+      const layer = layerOfBlock(block.block);
+      const weights = tensors.get(block.select.weights);
+      if (weights === undefined)
+        throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${block.select.weights}"`);
+      const tail = readScoreTail(statistics, layer, weights.data);
+      const wanted = densityAt(tail, block.select.threshold) + target - measured;
+      return blockPlan(statistics, tail, layer, thresholdFor(tail, Math.max(wanted, LEAST_DENSITY)));
+    }),
+  };
+}
+
+/** A correction never asks for nothing at all. */
+const LEAST_DENSITY = 0.01;
+
+function weightsName(layer: number): string {
+  return `${ffnBlock(layer)}.weights`;
+}
+
+/** E|up_j| * ||down_j||, in float32 as the model holds them. */
+function scoreWeights(statistics: Statistics, layer: number): Float32Array {
+  const { numHiddenLayers: layers, intermediateSize: neurons } = statistics.model;
+  const sums = statistics.sums['neuron-magnitudes'];
+  const upAbs = sumData(sums, 'up_abs', 'float64', [layers, neurons]);
+  const downNorm = sumData(sums, 'down_norm', 'float64', [layers, neurons]);
+  const count = sumData(sums, 'count', 'float64', [layers])[layer];
+  if (!(count > 0)) throw new LacunaError('bad-file', `The statistics measured no token in layer ${layer}`);
+  return Float32Array.from({ length: neurons }, (_, neuron) => {
+    const at = layer * neurons + neuron;
+    return (upAbs[at] / count) * downNorm[at];
+  });
+}
+
+function blockPlan(statistics: Statistics, tail: ScoreTail, layer: number, threshold: number): BlockPlan {
+  const density = densityAt(tail, threshold);
+  return {
+    block: ffnBlock(layer),
+    select: { kind: 'threshold', scale: 'absolute', threshold, weights: weightsName(layer) },
+    expected: {
+      density,
+      keptEnergy: keptEnergyAt(statistics, layer, density),
+      bytesPerToken: selectedFfnBytes(statistics.model, density),
+    },
+    why:
+      `activation-histogram and neuron-magnitudes: the mean over ${tail.neurons} neurons of P(|act| * E|up| * ||down|| >= ` +
+      `threshold) is ${(100 * density).toFixed(1)} % on ${tail.tokens} tokens; kept-energy (gate ranking) gives the energy`,
+  };
+}
+
+/** The kept-energy curve of the gate's ranking at a density, linear between its points; nothing is kept at 0, all past the last. */
+function keptEnergyAt(statistics: Statistics, layer: number, density: number): number {
+  const sums = statistics.sums['kept-energy'];
+  const densities = sumData(sums, 'densities', 'float64', [-1]);
+  const layers = statistics.model.numHiddenLayers;
+  const energies = sumData(sums, 'gate', 'float64', [layers, densities.length]);
+  const count = sumData(sums, 'count', 'float64', [layers])[layer];
+  const energyAt = (point: number) => energies[layer * densities.length + point] / count;
+  const right = densities.findIndex((point) => point >= density);
+  if (right < 0) return 1;
+  const [x0, y0] = right === 0 ? [0, 0] : [densities[right - 1], energyAt(right - 1)];
+  const share = (density - x0) / (densities[right] - x0);
+  return Math.min(1, y0 + share * (energyAt(right) - y0));
+}
