@@ -1,0 +1,218 @@
+import { describe, expect, it } from 'vitest';
+import { encodeModel } from '../../formats/onnx/index.ts';
+import { openBytes } from '../../test/open-bytes.ts';
+import { type Toy, toyDecoder, toyLogits } from '../../test/toy-decoder.ts';
+import type { Session } from '../core/session.ts';
+import { type CompareOptions, type Comparison, compare } from './compare.ts';
+import { measurePerplexity } from './perplexity.ts';
+import { measureRealised } from './realised-sparsity.ts';
+
+/** P(next | token) by rows. */
+const logs = (rows: readonly (readonly number[])[]) => rows.map((row) => row.map(Math.log));
+const DENSE: Toy = {
+  table: logs([
+    [1 / 2, 1 / 2],
+    [3 / 4, 1 / 4],
+  ]),
+};
+const SPARSE: Toy = {
+  table: logs([
+    [1 / 4, 3 / 4],
+    [3 / 4, 1 / 4],
+  ]),
+  counts: true,
+};
+const FFN = { numHiddenLayers: 1, intermediateSize: 4 };
+
+/** Logits are rounded to float32 once (2^-24 relative, of at most log 4), and once more where something is added. */
+const ROUNDING = 2 ** -22;
+
+async function withSessions<T>(toys: readonly Toy[], use: (...sessions: Session[]) => Promise<T>): Promise<T> {
+  const sessions = await Promise.all(toys.map(async (toy) => openBytes(await encodeModel(toyDecoder(toy)))));
+  try {
+    return await use(...sessions);
+  } finally {
+    for (const session of sessions) await session.close();
+  }
+}
+
+function expectClose(actual: number, expected: number): void {
+  expect(Math.abs(actual - expected)).toBeLessThanOrEqual(ROUNDING * Math.max(1, Math.abs(expected)));
+}
+
+describe('measurePerplexity', () => {
+  it('is the perplexity worked out by hand', async () => {
+    // 0 1 1 0: P(1|0) P(1|1) P(0|1) = 1/2 1/4 3/4; 1 0 0 1: P(0|1) P(0|0) P(1|0) = 3/4 1/2 1/2
+    const result = await withSessions([DENSE], (dense) =>
+      measurePerplexity(dense, [
+        [0, 1, 1, 0],
+        [1, 0, 0, 1],
+      ]),
+    );
+    const meanNll = -Math.log((1 / 2) * (1 / 4) * (3 / 4) * (3 / 4) * (1 / 2) * (1 / 2)) / 6;
+    expect(result).toMatchObject({ windows: 2, windowLength: 4, scoredTokens: 6 });
+    expectClose(result.meanNll, meanNll);
+    expectClose(result.perplexity, Math.exp(meanNll));
+  });
+
+  it('starts each window with an empty cache', async () => {
+    const toy: Toy = { ...DENSE, weight: [1, 2], direction: [1, 0] };
+    const windows = [
+      [0, 1, 1, 0],
+      [1, 1, 1, 1],
+    ];
+    const nll = (tokens: number[]) =>
+      toyLogits(toy, tokens.slice(0, -1)).reduce(
+        (sum, [a, b], at) => sum + Math.log(Math.exp(a) + Math.exp(b)) - [a, b][tokens[at + 1]],
+        0,
+      );
+    const { meanNll } = await withSessions([toy], (session) => measurePerplexity(session, windows));
+    expectClose(meanNll, (nll(windows[0]) + nll(windows[1])) / 6);
+  });
+
+  it('refuses logits that are not finite', async () => {
+    const table = [
+      [Number.NaN, 0],
+      [0, 0],
+    ];
+    const measured = withSessions([{ table }], (session) => measurePerplexity(session, [[0, 1, 1, 0]]));
+    await expect(measured).rejects.toMatchObject({ code: 'non-finite' });
+  });
+});
+
+const run = (
+  windows: readonly (readonly number[])[],
+  options: Pick<CompareOptions, 'mode' | 'feed'>,
+  toys = [DENSE, SPARSE],
+) => withSessions(toys, (dense, sparse) => compare(dense, sparse, windows, { ...options, ffn: FFN }));
+
+describe('compare', () => {
+  const windows = [
+    [0, 1, 1, 0, 0, 1],
+    [1, 1, 0, 0, 0, 0],
+  ];
+  // After token 0: 1/2 log 2 + 1/2 log 2/3; after token 1 the models are one.
+  const KL_AFTER_0 = Math.log(2) / 2 + Math.log(2 / 3) / 2;
+
+  it.each(['chunk', 'token'] as const)('mode all, fed by %s: every token but the first is scored', async (feed) => {
+    const result = await run(windows, { mode: 'all', feed });
+    // Ratios dense / sparse after token 0: 0→1 (1/2)/(3/4), 0→0 (1/2)/(1/4). First window 0→1 0→0 0→1, second 0→0 three times.
+    const logRatios = [2 * Math.log(2 / 3) + Math.log(2), 3 * Math.log(2)];
+    expect(result).toMatchObject({ mode: 'all', feed, windows: 2, windowLength: 6, scoredTokens: 10 });
+    expectClose(result.perplexityRatio, Math.exp((logRatios[0] + logRatios[1]) / 10));
+    expectClose(result.sparse.perplexity / result.dense.perplexity, result.perplexityRatio);
+    expectClose(result.meanKl, (6 * KL_AFTER_0) / 10);
+    // Dense says 0 after 0, the first of two equals; sparse says 1. After 1 both say 0.
+    expect(result.top1Agreement).toBe(4 / 10);
+    // Of two values a and b, the standard error of the mean is |a - b| / 2.
+    const error = Math.abs(logRatios[0] - logRatios[1]) / 5 / 2;
+    expectClose(result.perplexityRatioStandardError ?? Number.NaN, result.perplexityRatio * error);
+  });
+
+  it.each(['chunk', 'token'] as const)(
+    'mode decode, fed by %s: the second half after a dense first half',
+    async (feed) => {
+      const result = await run(windows, { mode: 'decode', feed });
+      // Halves 0 0 1 and 0 0 0: scored 0→0 0→1 and 0→0 0→0.
+      expect(result).toMatchObject({ mode: 'decode', scoredTokens: 4 });
+      expectClose(result.perplexityRatio, Math.exp((3 * Math.log(2) + Math.log(2 / 3)) / 4));
+      expectClose(result.meanKl, KL_AFTER_0);
+      expect(result.top1Agreement).toBe(0);
+    },
+  );
+
+  it('mode decode continues from the cache of the dense model, not of the sparse one', async () => {
+    const dense: Toy = { ...DENSE, weight: [1, 2], direction: [1, 0] };
+    // The same logits for the same past, but its own tokens weigh nothing: only the dense part of the cache shows.
+    const sparse: Toy = { ...dense, weight: [0, 0] };
+    const window = [1, 1, 0, 1, 1, 0];
+    const nll = ([a, b]: number[], target: number) => Math.log(Math.exp(a) + Math.exp(b)) - [a, b][target];
+    const [, , third, fourth, fifth] = toyLogits(dense, window);
+    const past = third[0] - DENSE.table[0][0];
+    const expected = [3, 4].map((at) =>
+      nll([DENSE.table[window[at]][0] + past, DENSE.table[window[at]][1]], window[at + 1]),
+    );
+    const result = await run([window], { mode: 'decode', feed: 'chunk' }, [dense, sparse]);
+    expectClose(result.sparse.meanNll, (expected[0] + expected[1]) / 2);
+    expectClose(result.dense.meanNll, (nll(fourth, 1) + nll(fifth, 0)) / 2);
+    expect(result.perplexityRatioStandardError).toBeNull();
+    expect(result.realised).toBeNull();
+  });
+
+  it.each(['chunk', 'token'] as const)(
+    'counts what was left out over the scored positions, fed by %s',
+    async (feed) => {
+      // Token 0 is skipped, token 1 keeps one neuron of 4. Fed: 0 1 1 0 0 and 1 1 0 0 0, so 4 of 10 ran.
+      const { realised } = await run(windows, { mode: 'all', feed });
+      expect(realised).toEqual({
+        tokens: 10,
+        skippedBlocks: 6,
+        skippedShare: 0.6,
+        density: 0.25,
+        computedShare: 0.1,
+        layers: [{ layer: 0, activeTokens: 4, skippedTokens: 6, skippedShare: 0.6, keptNeurons: 4, density: 0.25 }],
+      } satisfies Comparison['realised']);
+    },
+  );
+
+  it.each(['chunk', 'token'] as const)('measures the same without a baseline, fed by %s', async (feed) => {
+    const { realised } = await run(windows, { mode: 'all', feed });
+    const alone = await withSessions([SPARSE], (sparse) => measureRealised(sparse, windows, FFN, { feed }));
+    expect(alone).toEqual(realised);
+  });
+
+  it('counts a layer without outputs as run whole, and one that never ran as of no density', async () => {
+    const toys = [DENSE, SPARSE];
+    const result = await withSessions(toys, (dense, sparse) =>
+      compare(dense, sparse, [[0, 0, 0, 1]], {
+        mode: 'all',
+        feed: 'chunk',
+        ffn: { numHiddenLayers: 2, intermediateSize: 4 },
+      }),
+    );
+    expect(result.realised).toMatchObject({ skippedBlocks: 3, skippedShare: 0.5, density: 1, computedShare: 0.5 });
+    expect(result.realised?.layers.map(({ density }) => density)).toEqual([null, 1]);
+  });
+
+  it('finds no difference between a model and itself', async () => {
+    const result = await run(windows, { mode: 'all', feed: 'token' }, [DENSE, DENSE]);
+    expect(result).toMatchObject({ perplexityRatio: 1, perplexityRatioStandardError: 0, meanKl: 0, top1Agreement: 1 });
+  });
+
+  it('refuses models of different vocabularies', async () => {
+    const wider: Toy = {
+      table: [
+        [0, 0, 0],
+        [0, 0, 0],
+        [0, 0, 0],
+      ],
+    };
+    await expect(run(windows, { mode: 'all', feed: 'chunk' }, [DENSE, wider])).rejects.toMatchObject({
+      code: 'mismatch',
+      message: "Expected the baseline's vocabulary of 2, but it is 3",
+    });
+  });
+
+  it('reports its progress in tokens and stops when told', async () => {
+    let done = 0;
+    const controller = new AbortController();
+    const progress = {
+      stage: (_: string, total: number) => {
+        expect(total).toBe(12);
+        return {
+          advance: (count: number) => {
+            done += count;
+            controller.abort();
+          },
+          done: () => {},
+        };
+      },
+      note: () => {},
+    };
+    const comparing = withSessions([DENSE, SPARSE], (dense, sparse) =>
+      compare(dense, sparse, windows, { mode: 'all', feed: 'chunk', ffn: FFN, progress, signal: controller.signal }),
+    );
+    await expect(comparing).rejects.toMatchObject({ code: 'interrupted' });
+    expect(done).toBe(6);
+  });
+});

@@ -1,0 +1,20 @@
+/** Quality, realised sparsity and speed, each with its definition. */
+export {
+  type BenchOptions,
+  type BenchResult,
+  type BenchSubject,
+  bench,
+  type Spread,
+  type SubjectResult,
+} from './bench.ts';
+export { COMPARE_MODES, type CompareMode, type CompareOptions, type Comparison, compare } from './compare.ts';
+export { DEFINITIONS, type DefinedMetric } from './definitions.ts';
+export { measurePerplexity, type Perplexity, type PerplexityResult } from './perplexity.ts';
+export {
+  type FfnShape,
+  type LayerSparsity,
+  type MeasureOptions,
+  measureRealised,
+  type RealisedSparsity,
+} from './realised-sparsity.ts';
+export { cutWindows, WINDOW_TOKENS, type WindowOptions } from './windows.ts';

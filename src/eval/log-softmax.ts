@@ -1,0 +1,67 @@
+/**
+ * Scores of one position's logits. Sums are in float64 around the largest logit, so that nothing overflows and a sum
+ * over 262,144 words loses no digit that matters.
+ */
+
+export interface Score {
+  /** -log softmax(logits)[target], in nats. */
+  readonly nll: number;
+  /** The likeliest token, the first of equals. */
+  readonly top: number;
+}
+
+export interface ScorePair {
+  readonly dense: Score;
+  readonly sparse: Score;
+  /** KL(dense || sparse), in nats. */
+  readonly kl: number;
+}
+
+/** `logits` holds one position. A NaN or infinite result means that the logits were. */
+export function score(logits: Float32Array, target: number): Score {
+  const top = likeliest(logits);
+  return { nll: Math.log(sumOfExps(logits, logits[top])) + (logits[top] - logits[target]), top };
+}
+
+/**
+ * With a, b the logits and A, B their log-sum-exps: KL = sum p (log p - log q) = E_p[a - b] - A + B, so the sparse
+ * model's probabilities are needed for its own sum only.
+ */
+export function scorePair(dense: Float32Array, sparse: Float32Array, target: number): ScorePair {
+  const denseTop = likeliest(dense);
+  const max = dense[denseTop];
+  let sum = 0;
+  let weighted = 0;
+  for (let i = 0; i < dense.length; i++) {
+    const weight = Math.exp(dense[i] - max);
+    sum += weight;
+    weighted += weight * (dense[i] - sparse[i]);
+  }
+  const denseLog = max + Math.log(sum);
+  const { nll, top } = score(sparse, target);
+  const sparseLog = nll + sparse[target];
+  return {
+    dense: { nll: Math.log(sum) + (max - dense[target]), top: denseTop },
+    sparse: { nll, top },
+    // Rounding may take a KL of 0 below it, never by more than the sums' own error.
+    kl: Math.max(0, weighted / sum - denseLog + sparseLog),
+  };
+}
+
+function likeliest(logits: Float32Array): number {
+  let top = 0;
+  let max = logits[0];
+  for (let i = 1; i < logits.length; i++) {
+    if (logits[i] > max) {
+      max = logits[i];
+      top = i;
+    }
+  }
+  return top;
+}
+
+function sumOfExps(logits: Float32Array, max: number): number {
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max);
+  return sum;
+}

@@ -1,0 +1,131 @@
+/** What a sparse model really left out, counted from its own outputs `layers.<i>.kept` and `layers.<i>.active`. */
+import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import { type JobOptions, SILENT } from '../core/progress.ts';
+import type { RuntimeTensor } from '../core/runner.ts';
+import type { Session } from '../core/session.ts';
+
+export interface FfnShape {
+  readonly numHiddenLayers: number;
+  readonly intermediateSize: number;
+}
+
+export interface LayerSparsity {
+  readonly layer: number;
+  /** Tokens for which the block ran, and did not. */
+  readonly activeTokens: number;
+  readonly skippedTokens: number;
+  readonly skippedShare: number;
+  readonly keptNeurons: number;
+  /** null when the block ran for no token. */
+  readonly density: number | null;
+}
+
+/** Shares as DEFINITIONS has them. */
+export interface RealisedSparsity {
+  readonly tokens: number;
+  readonly skippedBlocks: number;
+  readonly skippedShare: number;
+  readonly density: number | null;
+  readonly computedShare: number;
+  readonly layers: readonly LayerSparsity[];
+}
+
+interface LayerCount {
+  readonly active: number;
+  readonly kept: number;
+}
+
+export interface Counts {
+  readonly tokens: number;
+  readonly layers: readonly LayerCount[];
+}
+
+export type Extras = Readonly<Record<string, RuntimeTensor>>;
+
+export interface MeasureOptions extends JobOptions {
+  /** One call a window (the default), or one a token, as plans need whose calls with several tokens run dense. */
+  readonly feed?: 'chunk' | 'token';
+}
+
+/** What a model leaves out of `windows`, each from an empty cache, at the positions that mode "all" scores. */
+export async function measureRealised(
+  session: Session,
+  windows: readonly (readonly number[])[],
+  shape: FfnShape,
+  { feed = 'chunk', progress = SILENT, signal }: MeasureOptions = {},
+): Promise<RealisedSparsity> {
+  const stage = progress.stage('realised sparsity', windows.length * windows[0].length, 'tokens');
+  const counts: Counts[] = [];
+  for (const window of windows) {
+    let cache = session.emptyCache();
+    for (const chunk of chunksOf(window.slice(0, -1), feed)) {
+      throwIfAborted(signal);
+      const step = await session.step(chunk, cache);
+      counts.push(countStep(step.extras, chunk.length, shape));
+      cache = step.cache;
+    }
+    stage.advance(window.length);
+  }
+  stage.done();
+  return realisedSparsity(counts.reduce(mergeCounts), shape);
+}
+
+/** The calls by which `tokens` are fed. */
+export function chunksOf(tokens: readonly number[], feed: 'chunk' | 'token'): readonly (readonly number[])[] {
+  return feed === 'chunk' ? [tokens] : tokens.map((token) => [token]);
+}
+
+/** What the outputs of one step over `tokens` tokens say; a layer without outputs ran whole. */
+export function countStep(extras: Extras, tokens: number, shape: FfnShape): Counts {
+  const layers = Array.from({ length: shape.numHiddenLayers }, (_, layer) => {
+    const active = total(extras, `layers.${layer}.active`, tokens) ?? tokens;
+    const kept = total(extras, `layers.${layer}.kept`, tokens) ?? active * shape.intermediateSize;
+    return { active, kept };
+  });
+  return { tokens, layers };
+}
+
+export function mergeCounts(a: Counts, b: Counts): Counts {
+  const layers = a.layers.map(({ active, kept }, layer) => ({
+    active: active + b.layers[layer].active,
+    kept: kept + b.layers[layer].kept,
+  }));
+  return { tokens: a.tokens + b.tokens, layers };
+}
+
+export function realisedSparsity({ tokens, layers }: Counts, { intermediateSize }: FfnShape): RealisedSparsity {
+  const active = layers.reduce((sum, layer) => sum + layer.active, 0);
+  const kept = layers.reduce((sum, layer) => sum + layer.kept, 0);
+  const blocks = tokens * layers.length;
+  return {
+    tokens,
+    skippedBlocks: blocks - active,
+    skippedShare: (blocks - active) / blocks,
+    density: densityOf({ active, kept }, intermediateSize),
+    computedShare: kept / (blocks * intermediateSize),
+    layers: layers.map((count, layer) => ({
+      layer,
+      activeTokens: count.active,
+      skippedTokens: tokens - count.active,
+      skippedShare: (tokens - count.active) / tokens,
+      keptNeurons: count.kept,
+      density: densityOf(count, intermediateSize),
+    })),
+  };
+}
+
+function densityOf({ active, kept }: LayerCount, intermediateSize: number): number | null {
+  return active === 0 ? null : kept / (active * intermediateSize);
+}
+
+/** Sum of an output with one value a token; undefined when the model has no such output. */
+function total(extras: Extras, name: string, tokens: number): number | undefined {
+  const tensor = extras[name];
+  if (tensor === undefined) return undefined;
+  const { data, dtype, dims } = tensor;
+  if (!(data instanceof Int32Array || data instanceof Uint8Array) || data.length !== tokens)
+    throw new LacunaError('mismatch', `Expected ${tokens} counts in ${name} but received ${dtype} [${dims}]`);
+  let sum = 0;
+  for (const value of data) sum += value;
+  return sum;
+}

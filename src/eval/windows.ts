@@ -1,0 +1,32 @@
+/** Cuts a text's tokens into the windows that are scored. */
+import { invalidArgument, LacunaError } from '../core/errors.ts';
+
+export const WINDOW_TOKENS = 512;
+
+export interface WindowOptions {
+  /** Tokens a window, BOS included. */
+  readonly length?: number;
+  /** Put before each window's text, where the tokenizer prepends it. */
+  readonly bosTokenId?: number | undefined;
+}
+
+/** Windows that do not overlap; a last part shorter than a window is dropped. Throws `usage` when not one is filled. */
+export function cutWindows(tokens: readonly number[], options: WindowOptions = {}): readonly (readonly number[])[] {
+  const { length = WINDOW_TOKENS, bosTokenId } = options;
+  // Half of a window is prefilled in mode `decode`, and what is left has to have a token to score.
+  if (!(Number.isInteger(length) && length >= 4)) throw invalidArgument('window', 'an integer of at least 4', length);
+  const start = bosTokenId === undefined ? [] : [bosTokenId];
+  const step = length - start.length;
+  if (tokens.length < step)
+    throw new LacunaError(
+      'usage',
+      `Expected a text of at least ${step} tokens, one window, but it has ${tokens.length}`,
+      {
+        hint: 'Give a longer text or a shorter window.',
+      },
+    );
+  return Array.from({ length: Math.floor(tokens.length / step) }, (_, index) => [
+    ...start,
+    ...tokens.slice(index * step, (index + 1) * step),
+  ]);
+}

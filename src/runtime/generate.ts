@@ -1,0 +1,86 @@
+/** Continues a text token by token. */
+import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
+import type { KvCache, Session, Step } from '../core/session.ts';
+import { createSampler, type SamplingOptions } from './sample.ts';
+
+/** A prompt is fed this many tokens at a time, so that the logits of a long one (4 bytes a word each) stay small. */
+const PREFILL_TOKENS = 512;
+
+export interface GenerateOptions extends SamplingOptions {
+  readonly maxTokens: number;
+  /** Tokens that end the text; they are not part of it. */
+  readonly eosTokenIds: readonly number[];
+  /** Tokens the model can attend to, prompt included; no limit when absent. */
+  readonly contextLength?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Why a text ended: an end token, `maxTokens`, or a full context. */
+export type StopReason = 'eos' | 'length' | 'context';
+
+/**
+ * Yields one token id after the other and returns why it stopped. Throws `usage` for an empty prompt or one longer than
+ * the context, `interrupted` once `signal` is aborted.
+ *
+ * @example
+ * for await (const token of generate(session, tokenizer.encode('Hello'), { maxTokens: 20, eosTokenIds: [2] }))
+ *   write(decoder.push(token));
+ */
+export async function* generate(
+  session: Session,
+  prompt: readonly number[],
+  options: GenerateOptions,
+): AsyncGenerator<number, StopReason> {
+  const { maxTokens, eosTokenIds, contextLength = Infinity, signal } = options;
+  checkPrompt(prompt, contextLength);
+  if (!(Number.isInteger(maxTokens) && maxTokens >= 0))
+    throw invalidArgument('the number of tokens', 'an integer of at least 0', maxTokens);
+  const sample = createSampler(options);
+  const seen = [...prompt];
+  if (maxTokens === 0) return 'length';
+  let step = await prefill(session, prompt, session.emptyCache(), signal);
+  for (let made = 1; ; made++) {
+    const token = sample(step.logits, seen);
+    if (eosTokenIds.includes(token)) return 'eos';
+    yield token;
+    seen.push(token);
+    if (made === maxTokens) return 'length';
+    // The last token of a full context is given out but has no room to be fed.
+    if (seen.length > contextLength) return 'context';
+    throwIfAborted(signal);
+    step = await session.step([token], step.cache);
+  }
+}
+
+/** Feeds `tokens` in chunks; the step of the last chunk, with the logits of the last token. */
+export async function prefill(
+  session: Session,
+  tokens: readonly number[],
+  cache: KvCache,
+  signal?: AbortSignal,
+): Promise<Step> {
+  const [first, ...rest] = chunksOf(tokens, PREFILL_TOKENS);
+  throwIfAborted(signal);
+  let step = await session.step(first, cache);
+  for (const chunk of rest) {
+    throwIfAborted(signal);
+    step = await session.step(chunk, step.cache);
+  }
+  return step;
+}
+
+function checkPrompt(prompt: readonly number[], contextLength: number): void {
+  if (prompt.length === 0) throw invalidArgument('prompt', 'at least one token', 'none');
+  if (prompt.length > contextLength)
+    throw new LacunaError(
+      'usage',
+      `Expected a prompt of at most ${contextLength} tokens, the model's context, but it has ${prompt.length}`,
+      { hint: 'Shorten the prompt.' },
+    );
+}
+
+function chunksOf(tokens: readonly number[], size: number): (readonly number[])[] {
+  const chunks = [tokens.slice(0, size)];
+  for (let start = size; start < tokens.length; start += size) chunks.push(tokens.slice(start, start + size));
+  return chunks;
+}

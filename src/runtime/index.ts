@@ -1,0 +1,6 @@
+/** ONNX Runtime: graphs and folders opened and run, texts continued. */
+export { type GenerateOptions, generate, prefill, type StopReason } from './generate.ts';
+export { createOpenGraph, type EncodedModel, type OpenGraphOptions } from './open-graph.ts';
+export type { SessionOptions } from './ort-session.ts';
+export { argmax, createSampler, type Sampler, type SamplingOptions } from './sample.ts';
+export { findModel, type ModelBeside, openSession } from './session.ts';

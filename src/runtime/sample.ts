@@ -1,0 +1,149 @@
+/** Picks the next token from logits: greedy, or drawn after repetition penalty, temperature, top-k and top-p, in that order. */
+import { invalidArgument } from '../core/errors.ts';
+
+export interface SamplingOptions {
+  /** 0 (the default) takes the likeliest token; above, logits are divided by it before drawing. */
+  readonly temperature?: number;
+  /** Draws among this many likeliest tokens. */
+  readonly topK?: number;
+  /** Draws among the fewest likeliest tokens that hold at least this share of probability. */
+  readonly topP?: number;
+  /** Above 1, logits of tokens seen before are divided (if positive) or multiplied (if negative) by it (CTRL, section 4.1). */
+  readonly repetitionPenalty?: number;
+  /** Draws repeat for the same seed; 0 by default. */
+  readonly seed?: number;
+}
+
+/** `seen` are the tokens so far, prompt included; only the repetition penalty looks at them. */
+export type Sampler = (logits: Float32Array, seen: readonly number[]) => number;
+
+/** Throws `usage` for options out of range. A sampler holds the state of its random numbers: one for each text. */
+export function createSampler(options: SamplingOptions = {}): Sampler {
+  const { temperature = 0, topK, topP = 1, repetitionPenalty = 1, seed = 0 } = options;
+  if (!(temperature >= 0 && temperature < Infinity)) throw invalidArgument('temperature', 'at least 0', temperature);
+  if (topK !== undefined && !(Number.isInteger(topK) && topK >= 1))
+    throw invalidArgument('top-k', 'an integer of at least 1', topK);
+  if (!(topP > 0 && topP <= 1)) throw invalidArgument('top-p', 'more than 0 and at most 1', topP);
+  if (!(repetitionPenalty > 0 && repetitionPenalty < Infinity))
+    throw invalidArgument('repetition penalty', 'a number above 0', repetitionPenalty);
+  if (!Number.isInteger(seed)) throw invalidArgument('seed', 'an integer', seed);
+  const random = createRandom(seed);
+  return (logits, seen) => {
+    const penalised = repetitionPenalty === 1 ? logits : penalise(logits, seen, repetitionPenalty);
+    if (temperature === 0) return argmax(penalised);
+    return draw(nucleus(candidatesOf(penalised, temperature, topK, topP), topP), random());
+  };
+}
+
+/** The index of the largest value, the first of equals. */
+export function argmax(values: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  return best;
+}
+
+function penalise(logits: Float32Array, seen: readonly number[], penalty: number): Float32Array {
+  const result = logits.slice();
+  for (const token of new Set(seen))
+    result[token] = logits[token] > 0 ? logits[token] / penalty : logits[token] * penalty;
+  return result;
+}
+
+interface Candidate {
+  readonly token: number;
+  /** Relative to the likeliest token's. */
+  readonly probability: number;
+}
+
+interface Candidates {
+  /** Likeliest first. */
+  readonly list: readonly Candidate[];
+  /** Sum over all tokens that may be drawn, those left out of `list` included. */
+  readonly total: number;
+}
+
+function candidatesOf(logits: Float32Array, temperature: number, topK: number | undefined, topP: number): Candidates {
+  const top = logits[argmax(logits)];
+  const probability = (logit: number) => Math.exp((logit - top) / temperature);
+  if (topK !== undefined && topK < logits.length) {
+    const lowest = kthLargest(logits, topK);
+    const list = sortedCandidates(logits, probability, (logit) => logit >= lowest).slice(0, topK);
+    return { list, total: sum(list) };
+  }
+  let total = 0;
+  for (const logit of logits) total += probability(logit);
+  // Tokens of a share below (1 - topP) / n hold less than 1 - topP together, so the others reach topP without them.
+  const negligible = ((1 - topP) / logits.length) * total;
+  return { list: sortedCandidates(logits, probability, (logit) => probability(logit) >= negligible), total };
+}
+
+function sortedCandidates(
+  logits: Float32Array,
+  probability: (logit: number) => number,
+  admit: (logit: number) => boolean,
+): Candidate[] {
+  const list: Candidate[] = [];
+  for (let token = 0; token < logits.length; token++)
+    if (admit(logits[token])) list.push({ token, probability: probability(logits[token]) });
+  return list.sort((a, b) => b.probability - a.probability || a.token - b.token);
+}
+
+/** The fewest likeliest candidates that hold at least `topP` of the total. */
+function nucleus({ list, total }: Candidates, topP: number): readonly Candidate[] {
+  if (topP === 1) return list;
+  let held = 0;
+  for (let count = 0; count < list.length; count++) {
+    held += list[count].probability;
+    if (held >= topP * total) return list.slice(0, count + 1);
+  }
+  return list;
+}
+
+function sum(candidates: readonly Candidate[]): number {
+  return candidates.reduce((total, { probability }) => total + probability, 0);
+}
+
+/** The candidate in whose share of the probability `uniform`, from [0, 1), falls. */
+function draw(candidates: readonly Candidate[], uniform: number): number {
+  let left = uniform * sum(candidates);
+  for (const { token, probability } of candidates) {
+    left -= probability;
+    if (left < 0) return token;
+  }
+  return candidates[candidates.length - 1].token;
+}
+
+/** The k-th largest value, in one pass over a sorted list of the k largest so far. */
+function kthLargest(values: Float32Array, k: number): number {
+  const largest = values.slice(0, k).sort();
+  for (let i = k; i < values.length; i++) {
+    const value = values[i];
+    if (value <= largest[0]) continue;
+    let low = 0;
+    let high = k;
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1;
+      if (largest[middle] < value) low = middle;
+      else high = middle;
+    }
+    largest.copyWithin(0, 1, low + 1);
+    largest[low] = value;
+  }
+  return largest[0];
+}
+
+/** Uniform numbers from [0, 1): xorshift with 128 bits of state (Marsaglia 2003), 32 bits a number. */
+function createRandom(seed: number): () => number {
+  // The golden ratio's bits keep the state from being all zero, the one state xorshift never leaves.
+  const state = Uint32Array.of(seed, Math.floor(seed / 2 ** 32), 0x9e3779b9, 0x7f4a7c15);
+  const next = () => {
+    const mixed = state[0] ^ (state[0] << 11);
+    state.copyWithin(0, 1);
+    const last = state[2];
+    state[3] = last ^ (last >>> 19) ^ mixed ^ (mixed >>> 8);
+    return state[3] / 2 ** 32;
+  };
+  // Close seeds give close numbers at first.
+  for (let i = 0; i < 32; i++) next();
+  return next;
+}

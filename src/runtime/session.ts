@@ -1,0 +1,128 @@
+/** A model folder opened for decoding: tokens in, logits and a longer cache out. Nothing here knows any architecture. */
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import type { InferenceSession, Tensor } from 'onnxruntime-node';
+import { invalidArgument, LacunaError } from '../core/errors.ts';
+import type { RuntimeTensor } from '../core/runner.ts';
+import type { KvCache, Session, Step } from '../core/session.ts';
+import { type ModelSource, openOrtSession, runOrtSession, type SessionOptions } from './ort-session.ts';
+import { readSignature, type Signature } from './signature.ts';
+import { emptyTensor, fromOrtTensor, toOrtTensor } from './tensors.ts';
+
+/** A model in memory whose external data are files in `folder`; this is how outputs are added to one on disk. */
+export interface ModelBeside {
+  readonly model: Uint8Array;
+  readonly folder: string;
+}
+
+/**
+ * Opens a model folder (onnx/model.onnx or model.onnx in it), an .onnx file, or bytes that refer to files.
+ * Throws `not-found` when there is none, `runtime` when ONNX Runtime refuses it, `unsupported` when it is no decoder.
+ *
+ * @example
+ * const session = await openSession('out/smollm2', { threads: 2 });
+ * const { logits, cache } = await session.step([504, 3575], session.emptyCache());
+ */
+export async function openSession(model: string | ModelBeside, options: SessionOptions = {}): Promise<Session> {
+  const source: ModelSource =
+    typeof model === 'string' ? { kind: 'file', path: await findModel(model) } : { kind: 'beside', ...model };
+  const session = await openOrtSession(source, options);
+  try {
+    return sessionOf(session, readSignature(session));
+  } catch (error) {
+    await session.release();
+    throw error;
+  }
+}
+
+/** The .onnx file that a folder or file name means. */
+export async function findModel(folderOrFile: string): Promise<string> {
+  const kind = await kindOf(folderOrFile);
+  if (kind === 'file') return folderOrFile;
+  const candidates = [path.join(folderOrFile, 'onnx', 'model.onnx'), path.join(folderOrFile, 'model.onnx')];
+  for (const candidate of candidates) if ((await kindOf(candidate)) === 'file') return candidate;
+  const looked = kind === 'nothing' ? 'there is nothing' : `it has neither onnx/model.onnx nor model.onnx`;
+  throw new LacunaError('not-found', `Expected a converted model at ${folderOrFile}, but ${looked}`, {
+    hint: 'Make one with `lacuna convert <checkpoint> -o DIR`.',
+  });
+}
+
+async function kindOf(file: string): Promise<'file' | 'folder' | 'nothing'> {
+  const found = await stat(file).catch(() => undefined);
+  if (found === undefined) return 'nothing';
+  return found.isDirectory() ? 'folder' : 'file';
+}
+
+function sessionOf(session: InferenceSession, signature: Signature): Session {
+  const { cache: cacheInputs, extraOutputs } = signature;
+  const fetches = ['logits', ...cacheInputs.map(({ present }) => present), ...extraOutputs];
+  return {
+    extraOutputs,
+    emptyCache: () => emptyCache(signature),
+    async step(tokens, cache, { logits: wanted = 'last' } = {}) {
+      const outputs = await runOrtSession(session, feedsOf(signature, tokens, cache), fetches);
+      const presents = cacheInputs.map(
+        ({ past, present }) => [past, fromOrtTensor(present, outputs[present])] as const,
+      );
+      const extras = extraOutputs.map((name) => [name, fromOrtTensor(name, outputs[name])] as const);
+      return {
+        ...logitsOf(fromOrtTensor('logits', outputs.logits), wanted),
+        cache: { length: cache.length + tokens.length, tensors: Object.fromEntries(presents) },
+        extras: Object.fromEntries(extras),
+      };
+    },
+    close: () => session.release(),
+  };
+}
+
+function emptyCache({ cache }: Signature): KvCache {
+  const tensors = cache.map(
+    ({ past, dtype, kvHeads, headDim }) => [past, emptyTensor(past, dtype, [1, kvHeads, 0, headDim])] as const,
+  );
+  return { length: 0, tensors: Object.fromEntries(tensors) };
+}
+
+function feedsOf(signature: Signature, tokens: ArrayLike<number>, cache: KvCache): Record<string, Tensor> {
+  const total = cache.length + tokens.length;
+  const feeds: Record<string, RuntimeTensor> = {
+    input_ids: int64Row(tokenIds(tokens, signature.vocab)),
+    attention_mask: int64Row(new BigInt64Array(total).fill(1n)),
+  };
+  if (signature.takesPositionIds)
+    feeds.position_ids = int64Row(BigInt64Array.from(tokens, (_, index) => BigInt(cache.length + index)));
+  for (const { past } of signature.cache) feeds[past] = pastOf(cache, past);
+  return Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, toOrtTensor(name, tensor)]));
+}
+
+/** Ids are checked here: what an embedding does with one outside the vocabulary depends on its kernel. */
+function tokenIds(tokens: ArrayLike<number>, vocab: number | undefined): BigInt64Array {
+  if (tokens.length === 0) throw invalidArgument('tokens', 'at least one token', 'none');
+  return BigInt64Array.from(tokens, (token) => {
+    if (!Number.isInteger(token) || token < 0 || (vocab !== undefined && token >= vocab))
+      throw invalidArgument('a token id', `an integer from 0 to ${vocab === undefined ? 'n' : vocab - 1}`, token);
+    return BigInt(token);
+  });
+}
+
+function int64Row(data: BigInt64Array): RuntimeTensor {
+  return { dtype: 'int64', dims: [1, data.length], data };
+}
+
+function pastOf(cache: KvCache, past: string): RuntimeTensor {
+  const tensor = cache.tensors[past];
+  if (tensor === undefined)
+    throw new LacunaError('mismatch', `Expected a cache with ${past}, but this one was made by a model without it`);
+  return tensor;
+}
+
+function logitsOf(
+  { dtype, dims, data }: RuntimeTensor,
+  wanted: 'all' | 'last',
+): Pick<Step, 'logits' | 'rows' | 'vocab'> {
+  const [, rows, vocab] = dims;
+  if (!(data instanceof Float32Array))
+    throw new LacunaError('unsupported', `Expected float32 logits but the model returns ${dtype}`);
+  if (wanted === 'all') return { logits: data, rows, vocab };
+  // A copy: a view would keep the logits of the whole prompt alive.
+  return { logits: data.slice((rows - 1) * vocab), rows: 1, vocab };
+}

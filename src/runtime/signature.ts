@@ -1,0 +1,69 @@
+/** What a decoder's graph says of itself: its cache, its vocabulary and its further outputs, by names and shapes alone. */
+import type { InferenceSession } from 'onnxruntime-node';
+import { LacunaError } from '../core/errors.ts';
+
+export interface CacheInput {
+  readonly past: string;
+  readonly present: string;
+  readonly dtype: string;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+export interface Signature {
+  readonly cache: readonly CacheInput[];
+  /** undefined where the graph leaves it open. */
+  readonly vocab: number | undefined;
+  readonly extraOutputs: readonly string[];
+  /** Graphs of other makers ask for them; ours derives positions from the mask. */
+  readonly takesPositionIds: boolean;
+}
+
+const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
+
+/** Throws `unsupported` for a graph that is not a decoder with a cache. */
+export function readSignature(session: InferenceSession): Signature {
+  const { inputNames, outputNames, inputMetadata, outputMetadata } = session;
+  const cache = inputMetadata.filter(({ name }) => PAST.test(name)).map(cacheInput);
+  const presents = cache.map(({ present }) => present);
+  const wanted = { inputs: ['input_ids', 'attention_mask'], outputs: ['logits', ...presents] };
+  const missing = [
+    ...wanted.inputs.filter((name) => !inputNames.includes(name)),
+    ...wanted.outputs.filter((name) => !outputNames.includes(name)),
+  ];
+  if (cache.length === 0) missing.push('past_key_values.0.key');
+  if (missing.length > 0) throw notADecoder(`without ${missing.join(', ')}`);
+  const takes = ['input_ids', 'attention_mask', 'position_ids'];
+  const unknown = inputNames.filter((name) => !takes.includes(name) && !PAST.test(name));
+  if (unknown.length > 0) throw notADecoder(`that also wants ${unknown.join(', ')}`);
+  return {
+    cache,
+    vocab: vocabOf(outputMetadata),
+    extraOutputs: outputNames.filter((name) => name !== 'logits' && !presents.includes(name)),
+    takesPositionIds: inputNames.includes('position_ids'),
+  };
+}
+
+function cacheInput(metadata: InferenceSession.ValueMetadata): CacheInput {
+  const shape = metadata.isTensor ? metadata.shape : [];
+  const [, kvHeads, , headDim] = shape;
+  if (!metadata.isTensor || shape.length !== 4 || typeof kvHeads !== 'number' || typeof headDim !== 'number')
+    throw notADecoder(`whose ${metadata.name} is [${shape}] instead of [batch, heads, past, head dimension]`);
+  const present = metadata.name.replace('past_key_values', 'present');
+  return { past: metadata.name, present, dtype: metadata.type, kvHeads, headDim };
+}
+
+function vocabOf(outputs: readonly InferenceSession.ValueMetadata[]): number | undefined {
+  const logits = outputs.find(({ name }) => name === 'logits');
+  const last = logits?.isTensor ? logits.shape.at(-1) : undefined;
+  return typeof last === 'number' ? last : undefined;
+}
+
+function notADecoder(found: string): LacunaError {
+  return new LacunaError(
+    'unsupported',
+    `Expected a decoder with input_ids, attention_mask, past_key_values.N.key|value, logits and present.N.key|value, ` +
+      `but the model is one ${found}`,
+    { hint: 'Convert the checkpoint with `lacuna convert`.' },
+  );
+}
