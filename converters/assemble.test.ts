@@ -2,9 +2,9 @@
 import { describe, expect, test } from 'vitest';
 import type { Graph } from '../src/core/graph.ts';
 import { TAPS, tapName } from '../src/core/model.ts';
+import { checkpointOf, fileTensor, SMALL_CONFIG } from '../test/small-checkpoint.ts';
 import { assemble } from './assemble.ts';
 import { readDecoderConfig } from './config/decoder-config.ts';
-import { checkpointOf, fileTensor, SMALL_CONFIG } from './config/test-config.ts';
 import { openModel, sharesCacheBuffer } from './index.ts';
 import { decoderTensors } from './weights.ts';
 
@@ -98,4 +98,13 @@ test('heads of multiples of 16 share a cache buffer, others are widened around t
   const kinds = (of: Graph) => new Set(of.nodes.map(({ opType }) => opType));
   expect(kinds(graph).has('Pad')).toBe(false);
   expect(kinds(assemble(small({ head_dim: 10 }))).has('Pad')).toBe(true);
+});
+
+test('a window that the context never fills is left out', () => {
+  const mistral = { model_type: 'mistral', architectures: ['MistralForCausalLM'] };
+  const windowOf = (sliding_window: number) =>
+    assemble(small({ ...mistral, sliding_window })).nodes.find(({ opType }) => opType === 'GroupQueryAttention')
+      ?.attributes.local_window_size;
+  expect(windowOf(63)).toEqual({ kind: 'int', value: 63 });
+  expect(windowOf(64)).toEqual({ kind: 'int', value: -1 });
 });

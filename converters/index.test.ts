@@ -51,7 +51,7 @@ describe.each(variants.filter(({ name }) => name !== BEYOND_CONTEXT))('$name: $e
     await runner.close();
   });
 
-  test('embed, layers and head run one by one give the same bits as the assembled model', async () => {
+  test('embed, layers and head run one by one give the same logits', async () => {
     const { pieces, ids } = await openVariant(name);
     const whole = await openGraph(assemble(pieces));
     const expected = await feed(whole, pieces.spec, ids, ids.length);

@@ -1,8 +1,8 @@
 /** A checkpoint's tensors have to be exactly what its config asks for. */
 import { describe, expect, test } from 'vitest';
 import type { FileTensor } from '../src/core/tensor.ts';
+import { checkpointOf, fileTensor, SMALL_CONFIG } from '../test/small-checkpoint.ts';
 import { type DecoderConfig, readDecoderConfig } from './config/decoder-config.ts';
-import { checkpointOf, fileTensor, SMALL_CONFIG } from './config/test-config.ts';
 import { checkTensors, decoderTensors, weightsOf } from './weights.ts';
 
 const FAMILY = {

@@ -5,8 +5,9 @@ import type { ModelSpec } from '../../src/core/model.ts';
 import { concatRows } from '../../src/core/tensor.ts';
 import type { DecoderConfig } from '../config/decoder-config.ts';
 import type { Weights } from '../weights.ts';
+import { CACHE_LAYOUT, narrowHeads, sideBySide, widenHeads } from './head-width.ts';
 import { linear } from './linear.ts';
-import { ROTARY_COS, ROTARY_SIN, type RotaryTables, rotaryColumns } from './rotary.ts';
+import { ROTARY_COS, ROTARY_SIN, type RotaryTables } from './rotary.ts';
 
 /**
  * Whether past and present may be one buffer of full length that attention writes into. Heads that are no multiple of
@@ -65,60 +66,46 @@ interface CacheNames {
   readonly value: string;
 }
 
-/** qkv [b, s, (heads + 2 kv heads) * head] -> [b, s, heads * head]; the caches by their names in the graph. */
+function cacheNames(prefix: string): CacheNames {
+  return { key: `${prefix}.key`, value: `${prefix}.value` };
+}
+
+/** qkv [b, s, (heads + 2 kv heads) * head] -> [b, s, heads * head], with the caches by their names in the graph. */
 function groupQueryAttention(
   g: GraphBuilder,
   qkv: string,
   index: number,
   config: DecoderConfig,
-  past: CacheNames = { key: `past_key_values.${index}.key`, value: `past_key_values.${index}.value` },
-  present: CacheNames = { key: `present.${index}.key`, value: `present.${index}.value` },
+  past = cacheNames(`past_key_values.${index}`),
+  present = cacheNames(`present.${index}`),
 ): string {
   const inputs = [qkv, '', '', past.key, past.value, 'seqlens_k', 'total_sequence_length', ROTARY_COS, ROTARY_SIN];
   const outputs = [g.fresh('attended'), present.key, present.value];
   return g.ops('GroupQueryAttention', inputs, { domain: CONTRIB_DOMAIN, attributes: attributes(config), outputs })[0];
 }
 
-function attributes({ spec, slidingWindow }: DecoderConfig): Record<string, Attribute> {
+function attributes({ spec, slidingWindow = Infinity }: DecoderConfig): Record<string, Attribute> {
   return {
     num_heads: attr.int(spec.numAttentionHeads),
     kv_num_heads: attr.int(spec.numKeyValueHeads),
     scale: attr.float(spec.headDim ** -0.5),
     do_rotary: attr.int(1),
     rotary_interleaved: attr.int(0),
-    // A token sees itself and the `local_window_size - 1` before it, as Transformers counts; -1 is no window.
-    local_window_size: attr.int(slidingWindow ?? -1),
+    // A token sees itself and the `local_window_size - 1` before it, as in Transformers; -1 is no window. Before 1.24,
+    // ONNX Runtime counted one token more, so a window that the context never fills is better left out.
+    local_window_size: attr.int(slidingWindow < spec.contextLength ? slidingWindow : -1),
   };
 }
 
-/**
- * The same for heads that are no multiple of 16 wide, which the operator refuses: both halves of each head (rotary
- * turns one against the other) are widened by zeros, which change no product, and cut again. The caches keep the true
- * width outside.
- */
+/** The same for heads that the operator refuses. The caches keep the true width outside. */
 function widenedAttention(g: GraphBuilder, qkv: string, index: number, config: DecoderConfig): string {
-  const { spec } = config;
-  const half = spec.headDim / 2;
-  const wideHalf = rotaryColumns(spec.headDim);
-  const halves = (heads: number, size: number) => [0, 0, heads, 2, size];
-  const widen = (x: string, split: readonly number[], joined: readonly number[]) => {
-    const pads = [...Array<number>(9).fill(0), wideHalf - half];
-    const padded = g.op('Pad', [g.op('Reshape', [x, g.int64(...split)]), g.int64(...pads)]);
-    return g.op('Reshape', [padded, g.int64(...joined)]);
-  };
-  const narrow = (x: string, split: readonly number[], joined: readonly number[], output: string) => {
-    const cut = g.op('Slice', [g.op('Reshape', [x, g.int64(...split)]), g.int64(0), g.int64(half), g.int64(4)]);
-    return g.op('Reshape', [cut, g.int64(...joined)], { outputs: [output] });
-  };
-  const allHeads = spec.numAttentionHeads + 2 * spec.numKeyValueHeads;
-  const wideQkv = widen(qkv, halves(allHeads, half), [0, 0, allHeads * 2 * wideHalf]);
-  const widePast = (part: string) =>
-    widen(`past_key_values.${index}.${part}`, [0, 0, 0, 2, half], [0, 0, 0, 2 * wideHalf]);
+  const { numAttentionHeads, numKeyValueHeads, headDim } = config.spec;
+  const heads = sideBySide(numAttentionHeads + 2 * numKeyValueHeads);
+  const widePast = (part: string) => widenHeads(g, `past_key_values.${index}.${part}`, CACHE_LAYOUT, headDim);
   const past = { key: widePast('key'), value: widePast('value') };
   const present = { key: g.fresh('wide_key'), value: g.fresh('wide_value') };
-  const attended = groupQueryAttention(g, wideQkv, index, config, past, present);
-  narrow(present.key, [0, 0, 0, 2, wideHalf], [0, 0, 0, spec.headDim], `present.${index}.key`);
-  narrow(present.value, [0, 0, 0, 2, wideHalf], [0, 0, 0, spec.headDim], `present.${index}.value`);
-  const queries = spec.numAttentionHeads;
-  return narrow(attended, halves(queries, wideHalf), [0, 0, queries * spec.headDim], g.fresh('narrow'));
+  const attended = groupQueryAttention(g, widenHeads(g, qkv, heads, headDim), index, config, past, present);
+  narrowHeads(g, present.key, CACHE_LAYOUT, headDim, `present.${index}.key`);
+  narrowHeads(g, present.value, CACHE_LAYOUT, headDim, `present.${index}.value`);
+  return narrowHeads(g, attended, sideBySide(numAttentionHeads), headDim, g.fresh('narrow'));
 }

@@ -58,11 +58,12 @@ export function rotaryColumns(headDim: number): number {
 export function inverseFrequencies(rope: RopeConfig, headDim: number): Float32Array {
   switch (rope.kind) {
     case 'default':
+    // Within the context, all that a table can hold: beyond it the base grows with every token, while cached keys keep
+    // the angles they were given.
+    case 'dynamic':
       return reciprocals(powers(rope.theta, headDim));
     case 'linear':
       return reciprocals(powers(rope.theta, headDim)).map((frequency) => frequency / fround(rope.factor));
-    case 'dynamic':
-      return reciprocals(powers(dynamicTheta(rope, headDim), headDim));
     case 'llama3':
       return reciprocals(powers(rope.theta, headDim)).map((frequency) => llama3Frequency(rope, frequency));
     case 'yarn':
@@ -77,14 +78,6 @@ function powers(theta: number, headDim: number): Float32Array {
 
 function reciprocals(values: Float32Array): Float32Array {
   return values.map((value) => 1 / value);
-}
-
-/**
- * NTK scaling at the length that the tables cover, where it is (up to rounding) no scaling. Past that length the base
- * grows with every token while cached keys keep their old angles, so no table and no cache can hold it.
- */
-function dynamicTheta({ theta, factor }: Extract<RopeConfig, { kind: 'dynamic' }>, headDim: number): number {
-  return theta * (factor - (factor - 1)) ** (headDim / (headDim - 2));
 }
 
 /** Llama 3.1: low frequencies divided by `factor`, high ones kept, and a straight line between. */

@@ -1,7 +1,7 @@
 /** What a decoder's config says, and every way in which it is refused. */
 import { describe, expect, test } from 'vitest';
+import { checkpointOf, fileTensor, SMALL_CONFIG } from '../../test/small-checkpoint.ts';
 import { type Family, readDecoderConfig } from './decoder-config.ts';
-import { checkpointOf, fileTensor, SMALL_CONFIG } from './test-config.ts';
 
 const FAMILY: Family = {
   modelType: 'llama',

@@ -29,7 +29,7 @@ test.each([
   [
     'rope_type before type',
     { rope_scaling: { type: 'linear', rope_type: 'dynamic', factor: 2 } },
-    { kind: 'dynamic', theta: 10_000, factor: 2 },
+    { kind: 'dynamic', theta: 10_000 },
   ],
   [
     'Llama 3.1, old',

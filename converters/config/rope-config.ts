@@ -13,7 +13,7 @@ import { badConfig, refuseAll, shown } from './issues.ts';
 export type RopeConfig =
   | { readonly kind: 'default'; readonly theta: number }
   | { readonly kind: 'linear'; readonly theta: number; readonly factor: number }
-  | { readonly kind: 'dynamic'; readonly theta: number; readonly factor: number }
+  | { readonly kind: 'dynamic'; readonly theta: number }
   | {
       readonly kind: 'llama3';
       readonly theta: number;
@@ -148,10 +148,10 @@ type Parse = <T>(schema: z.ZodType<T>) => T;
 function build(kind: RopeConfig['kind'], maxPositions: number, parse: Parse): RopeConfig {
   switch (kind) {
     case 'default':
-      return { kind, theta: parse(SCHEMAS.default).rope_theta };
-    case 'linear':
-    case 'dynamic': {
-      const rope = parse(SCHEMAS[kind]);
+    case 'dynamic':
+      return { kind, theta: parse<{ rope_theta: number }>(SCHEMAS[kind]).rope_theta };
+    case 'linear': {
+      const rope = parse(SCHEMAS.linear);
       return { kind, theta: rope.rope_theta, factor: rope.factor };
     }
     case 'llama3': {

@@ -1,7 +1,7 @@
 /** Configs and checkpoints without weights, for tests. */
-import type { Checkpoint } from '../../src/core/checkpoint.ts';
-import type { DType } from '../../src/core/dtype.ts';
-import type { FileTensor } from '../../src/core/tensor.ts';
+import type { Checkpoint } from '../src/core/checkpoint.ts';
+import type { DType } from '../src/core/dtype.ts';
+import type { FileTensor } from '../src/core/tensor.ts';
 
 /** Four queries of 8 over two keys, two layers; everything else by default. */
 export const SMALL_CONFIG = {
