@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Template } from '@huggingface/jinja';
-import { LacunaError } from '../../src/core/errors.ts';
+import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
 import { asIoError, systemCode } from '../io-error.ts';
 import { readJsonObject } from '../json-file.ts';
 
@@ -69,8 +69,8 @@ export async function readOptional<T>(path: string, read: (path: string) => Prom
 }
 
 /**
- * The template filled in. `specialTokens` (`bos_token`, `eos_token`, …) are its variables. Throws 'usage' when the
- * template itself refuses the messages, 'unsupported' when it cannot be run.
+ * The template filled in. `specialTokens` (`bos_token`, `eos_token`, …) are its variables. Throws 'unsupported' when it
+ * cannot be read, 'usage' when it fails, which is also how a template refuses messages (in the wrong order, say).
  */
 export function renderChat(
   template: string,
@@ -78,36 +78,20 @@ export function renderChat(
   { addGenerationPrompt }: ChatOptions,
   specialTokens: Readonly<Record<string, string>>,
 ): string {
-  const parsed = parseTemplate(template);
-  let refusal: string | undefined;
-  try {
-    return parsed.render({
-      ...specialTokens,
-      messages: messages.map(({ role, content }) => ({ role, content })),
-      add_generation_prompt: addGenerationPrompt,
-      raise_exception: (text: unknown) => {
-        refusal = String(text);
-        throw new Error(refusal);
-      },
-    });
-  } catch (cause) {
-    if (refusal !== undefined) throw new LacunaError('usage', `The chat template refuses: ${refusal}`, { cause });
-    throw failed('run', cause);
-  }
+  const variables = {
+    ...specialTokens,
+    messages: messages.map(({ role, content }) => ({ role, content })),
+    add_generation_prompt: addGenerationPrompt,
+  };
+  const parsed = attempt(() => new Template(template), 'unsupported', 'The chat template cannot be read');
+  return attempt(() => parsed.render(variables), 'usage', 'The chat template refuses these messages');
 }
 
-function parseTemplate(template: string): Template {
+function attempt<T>(action: () => T, code: ErrorCode, problem: string): T {
   try {
-    return new Template(template);
+    return action();
   } catch (cause) {
-    throw failed('parse', cause);
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new LacunaError(code, `${problem}: ${reason}`, { hint: 'Give the prompt as plain text instead.', cause });
   }
-}
-
-function failed(action: string, cause: unknown): LacunaError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new LacunaError('unsupported', `Cannot ${action} the chat template: ${reason}`, {
-    hint: 'Give the prompt as plain text instead.',
-    cause,
-  });
 }

@@ -141,6 +141,10 @@ describe('retune of ffn-skip', () => {
     expect(() => retune(plan, tensors, statistics, { kind: 'density', byBlock: {} })).toThrowError(
       expect.objectContaining({ code: 'mismatch' }),
     );
+    const edited = { ...plan, blocks: plan.blocks.filter((_, i) => i !== 2) };
+    expect(() => retune(edited, tensors, statistics, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
+      expect.objectContaining({ code: 'unsupported' }),
+    );
     const other = { ...statistics, model: { ...statistics.model, fingerprint: 'other' } };
     expect(() => retune(plan, tensors, other, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
       expect.objectContaining({ code: 'mismatch' }),

@@ -1,7 +1,7 @@
 /** The `ffn-skip` preset: which blocks may be skipped, from which cosine on, and for how long (FFN-SkipLLM). */
-import { LacunaError } from '../core/errors.ts';
+import { invalidArgument, LacunaError } from '../core/errors.ts';
 import { ffnBlock } from '../core/model.ts';
-import type { BlockPlan, Plan } from '../core/plan.ts';
+import { type BlockPlan, layerOfBlock, type Plan } from '../core/plan.ts';
 import {
   cosineOfLevel,
   levelOfCosine,
@@ -118,26 +118,26 @@ function thresholdOfLevel(level: number): number {
 
 /** The highest level whose cosine still passes the threshold; above 1 nothing does. */
 function levelOfThreshold(threshold: number): number {
-  if (!(threshold >= -1 && threshold <= 1))
-    throw new LacunaError('usage', `Expected a cosine from -1 to 1 for threshold but received ${threshold}`);
+  if (!(threshold >= -1 && threshold <= 1)) throw invalidArgument('threshold', 'a cosine from -1 to 1', threshold);
   const level = levelOfCosine(threshold);
   return cosineOfLevel(level) >= threshold ? level : level - 1;
 }
 
 function ruleOfPlan(plan: Plan): SkipRule {
-  const skipped = plan.blocks.flatMap(({ block, skip }) =>
-    skip ? [{ layer: Number(block.split('.')[1]), skip }] : [],
-  );
-  if (plan.preset !== 'ffn-skip' || plan.skipping === null || skipped.length === 0)
+  const skipped = plan.blocks.flatMap(({ block, skip }) => (skip ? [{ layer: layerOfBlock(block), skip }] : []));
+  if (plan.skipping === null || skipped.length === 0)
     throw new LacunaError('mismatch', `Expected an ffn-skip plan with skipped blocks, got preset ${plan.preset}`);
   const [{ layer: start, skip }] = skipped;
-  return {
-    start,
-    end: skipped[skipped.length - 1].layer + 1,
-    level: levelOfThreshold(skip.threshold),
-    runLength: skip.runLength,
-    ...plan.skipping,
-  };
+  const alike = skipped.every(
+    (other, i) =>
+      other.layer === start + i && other.skip.threshold === skip.threshold && other.skip.runLength === skip.runLength,
+  );
+  if (!alike)
+    throw new LacunaError('unsupported', 'Only plans whose skipped blocks adjoin and share one rule can be corrected', {
+      hint: 'Keep the plan as edited, or make it again with lacuna plan.',
+    });
+  const level = levelOfThreshold(skip.threshold);
+  return { start, end: start + skipped.length, level, runLength: skip.runLength, ...plan.skipping };
 }
 
 function skipPlan(
