@@ -1,7 +1,7 @@
 /** The `ffn-skip` preset: which blocks may be skipped, from which cosine on, and for how long (FFN-SkipLLM). */
 import { invalidArgument, LacunaError } from '../core/errors.ts';
 import { ffnBlock } from '../core/model.ts';
-import { type BlockPlan, layerOfBlock, type Plan } from '../core/plan.ts';
+import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
 import {
   cosineOfLevel,
   levelOfCosine,
@@ -16,11 +16,17 @@ import {
 import type { Statistics } from '../core/statistics.ts';
 import { unskippedFfnBytes } from './bytes.ts';
 import { checkCount, checkShare, DEFAULT_SKIPPED, type FfnSkipOptions } from './options.ts';
+import type { Preset, PresetPlan, Realised } from './preset.ts';
 import { type SkipRule, simulateSkips } from './simulate.ts';
 import { findWarmUp } from './warm-up.ts';
 
-/** The parts of a plan that a preset decides. */
-export type SkipPlan = Pick<Plan, 'target' | 'skipping' | 'blocks'>;
+export const ffnSkip: Preset<FfnSkipOptions, 'skipped-blocks'> = {
+  kind: 'skipped-blocks',
+  plan: (statistics, options) => ({ parts: planFfnSkip(statistics, options), tensors: new Map() }),
+  retune: retuneFfnSkip,
+};
+
+type SkipPlan = PresetPlan['parts'];
 
 /** A region needs a block to test and one to skip. */
 const SMALLEST_REGION = 2;
@@ -29,7 +35,7 @@ const SMALLEST_REGION = 2;
  * Chooses the region, the warm-up and the run length, and solves for the threshold whose simulated share of skipped
  * blocks is the target. Throws `usage` for options out of range and for a target that the region cannot reach.
  */
-export function planFfnSkip(statistics: Statistics, options: FfnSkipOptions): SkipPlan {
+function planFfnSkip(statistics: Statistics, options: FfnSkipOptions): SkipPlan {
   const { targetSkipped, threshold, reArm = true } = options;
   checkShare('targetSkipped', targetSkipped ?? DEFAULT_SKIPPED);
   const trace = readTrace(statistics);
@@ -48,15 +54,20 @@ export function planFfnSkip(statistics: Statistics, options: FfnSkipOptions): Sk
 }
 
 /**
- * The same plan with its threshold moved, so that the share that a model realised comes to the target: if it skipped
+ * The plan's blocks with their threshold moved, so that the share that a model realised comes to the target: if it skipped
  * less than the simulation said, the simulation is asked for as much more.
  */
-export function retuneFfnSkip(plan: Plan, statistics: Statistics, realised: number): SkipPlan {
+function retuneFfnSkip(
+  plan: Plan,
+  _tensors: PlanTensors,
+  statistics: Statistics,
+  { share }: Extract<Realised, { kind: 'skipped-blocks' }>,
+): Plan['blocks'] {
   const trace = readTrace(statistics);
   const rule = ruleOfPlan(plan);
   const simulated = simulateSkips(trace, rule).share;
-  const level = solveLevel(trace, rule, simulated + plan.target.value - realised);
-  return skipPlan(statistics, trace, { ...rule, level }, plan.target.value);
+  const level = solveLevel(trace, rule, simulated + plan.target.value - share);
+  return skipPlan(statistics, trace, { ...rule, level }, plan.target.value).blocks;
 }
 
 function chooseRegion(trace: SaturationTrace, { coldStart, coldEnd }: FfnSkipOptions): Region {

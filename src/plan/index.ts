@@ -1,14 +1,12 @@
 /** Statistics -> Plan. */
-import { LacunaError } from '../core/errors.ts';
 import { PLAN_FORMAT, PLAN_VERSION, type Plan, type PlanTensors } from '../core/plan.ts';
 import type { Statistics } from '../core/statistics.ts';
-import { planFfnSkip, retuneFfnSkip } from './ffn-skip.ts';
+import { ffnSkip } from './ffn-skip.ts';
 import type { PlanOptions } from './options.ts';
+import { checkRetune, type Preset, type Realised } from './preset.ts';
+import { topK } from './top-k.ts';
 
 export { denseFfnBytes } from './bytes.ts';
-
-import { planTopK, retuneTopK } from './top-k.ts';
-
 export {
   DEFAULT_DENSITY,
   DEFAULT_SKIPPED,
@@ -16,7 +14,19 @@ export {
   type PlanOptions,
   type TopKOptions,
 } from './options.ts';
+export type { Realised } from './preset.ts';
 export { type SkipCounts, type SkipRule, simulateSkips } from './simulate.ts';
+
+/** Every preset, by the name it is asked for. */
+const PRESETS: { readonly [Name in PlanOptions['preset']]: Preset<Extract<PlanOptions, { readonly preset: Name }>> } = {
+  'ffn-skip': ffnSkip,
+  'top-k': topK,
+};
+
+/** The compiler cannot see that options and preset are found by one name, so they meet here. */
+function presetNamed(name: PlanOptions['preset']): Preset<PlanOptions> {
+  return PRESETS[name] as Preset<PlanOptions>;
+}
 
 /** A plan and its tensors, which `writePlan` binds to it. */
 export interface PlanWithTensors {
@@ -31,10 +41,7 @@ export interface PlanWithTensors {
  * @example const { plan, tensors } = makePlan(statistics, { preset: 'top-k', density: 0.5 }, sha256);
  */
 export function makePlan(statistics: Statistics, options: PlanOptions, statisticsSha256: string): PlanWithTensors {
-  const { parts, tensors } =
-    options.preset === 'top-k'
-      ? planTopK(statistics, options)
-      : { parts: planFfnSkip(statistics, options), tensors: new Map() };
+  const { parts, tensors } = presetNamed(options.preset).plan(statistics, options);
   const plan: Plan = {
     format: PLAN_FORMAT,
     version: PLAN_VERSION,
@@ -48,25 +55,11 @@ export function makePlan(statistics: Statistics, options: PlanOptions, statistic
   return { plan, tensors };
 }
 
-/** What a model made by a plan was seen to do, on a text that the plan was not made from. */
-export type Realised =
-  /** Share of neurons computed in each block, by its name. */
-  | { readonly kind: 'density'; readonly byBlock: Readonly<Record<string, number>> }
-  /** Share of all FFN blocks (tokens times layers) that were skipped. */
-  | { readonly kind: 'skipped-blocks'; readonly share: number };
-
 /**
  * Corrects a plan's thresholds by what was realised; deterministic, and repeatable until it holds. Throws `mismatch`
  * when what was measured is not what the plan aims at, or the plan is of another model.
  */
 export function retune(plan: Plan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan {
-  if (realised.kind !== plan.target.kind)
-    throw new LacunaError('mismatch', `The plan aims at ${plan.target.kind}, what was measured is ${realised.kind}`);
-  if (statistics.model.fingerprint !== plan.model.fingerprint)
-    throw new LacunaError('mismatch', 'The statistics are of another model than the plan', {
-      hint: 'Give the statistics that the plan was made from.',
-    });
-  return realised.kind === 'density'
-    ? retuneTopK(plan, tensors, statistics, realised.byBlock)
-    : { ...plan, ...retuneFfnSkip(plan, statistics, realised.share) };
+  checkRetune(plan, statistics, realised);
+  return { ...plan, blocks: presetNamed(plan.preset).retune(plan, tensors, statistics, realised) };
 }

@@ -5,18 +5,16 @@ import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../co
 import { type Statistics, sumData } from '../core/statistics.ts';
 import { selectedFfnBytes } from './bytes.ts';
 import { checkShare, DEFAULT_DENSITY, type TopKOptions } from './options.ts';
+import type { Preset, PresetPlan, Realised } from './preset.ts';
 import { densityAt, readScoreTail, type ScoreTail, thresholdFor } from './score-tail.ts';
 
-export interface TopKPlan {
-  readonly parts: Pick<Plan, 'target' | 'skipping' | 'blocks'>;
-  readonly tensors: PlanTensors;
-}
+export const topK: Preset<TopKOptions, 'density'> = { kind: 'density', plan: planTopK, retune: retuneTopK };
 
 /**
  * One absolute threshold a layer on |act(gate_j)| * E|up_j| * ||down_j||, at which the layer's mean density is the one
  * asked for (CATS, 2404.08763, with the weights of what a neuron can do; the number of neurons varies by token).
  */
-export function planTopK(statistics: Statistics, options: TopKOptions): TopKPlan {
+function planTopK(statistics: Statistics, options: TopKOptions): PresetPlan {
   const { density = DEFAULT_DENSITY } = options;
   checkShare('density', density);
   const layers = Array.from({ length: statistics.model.numHiddenLayers }, (_, layer) => layer);
@@ -37,30 +35,27 @@ export function planTopK(statistics: Statistics, options: TopKOptions): TopKPlan
 }
 
 /**
- * The same plan with each threshold moved so that the density that the model realised comes to the target: where it
+ * The plan's blocks with each threshold moved so that the density that the model realised comes to the target: where it
  * kept less than the histogram said, the histogram is asked for as much more. Blocks not listed stay as they are.
  */
-export function retuneTopK(
+function retuneTopK(
   plan: Plan,
   tensors: PlanTensors,
   statistics: Statistics,
-  realised: Readonly<Record<string, number>>,
-): Plan {
+  { byBlock: realised }: Extract<Realised, { kind: 'density' }>,
+): Plan['blocks'] {
   const target = plan.target.value;
-  return {
-    ...plan,
-    blocks: plan.blocks.map((block) => {
-      const measured = Object.hasOwn(realised, block.block) ? realised[block.block] : undefined;
-      if (measured === undefined || block.select?.kind !== 'threshold') return block;
-      const layer = layerOfBlock(block.block);
-      const weights = tensors.get(block.select.weights);
-      if (weights === undefined)
-        throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${block.select.weights}"`);
-      const tail = readScoreTail(statistics, layer, weights.data);
-      const wanted = densityAt(tail, block.select.threshold) + target - measured;
-      return blockPlan(statistics, tail, layer, thresholdFor(tail, Math.max(wanted, LEAST_DENSITY)));
-    }),
-  };
+  return plan.blocks.map((block) => {
+    const measured = Object.hasOwn(realised, block.block) ? realised[block.block] : undefined;
+    if (measured === undefined || block.select?.kind !== 'threshold') return block;
+    const layer = layerOfBlock(block.block);
+    const weights = tensors.get(block.select.weights);
+    if (weights === undefined)
+      throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${block.select.weights}"`);
+    const tail = readScoreTail(statistics, layer, weights.data);
+    const wanted = densityAt(tail, block.select.threshold) + target - measured;
+    return blockPlan(statistics, tail, layer, thresholdFor(tail, Math.max(wanted, LEAST_DENSITY)));
+  });
 }
 
 /** A correction never asks for nothing at all. */
