@@ -38,15 +38,38 @@ rmSync(out, { recursive: true, force: true });
 const dense = join(out, 'dense');
 lacuna('convert', model, '-o', dense);
 const rows = [];
-for (const [preset, target] of [['ffn-skip', '0.2'], ['top-k', '0.3']]) {
+for (const [preset, target] of [
+  ['ffn-skip', '0.2'],
+  ['top-k', '0.3'],
+]) {
   const folder = join(out, preset);
   lacuna('build', model, '-o', folder, '--preset', preset, '--target', target);
   const { modes } = json('eval', folder, '--against', dense, '--tokens', '4000');
   const { ratio, contender, baseline } = json('bench', folder, '--against', dense, '--rounds', '8');
   const decode = modes.find(({ mode }) => mode === 'decode');
-  if (rows.length === 0) rows.push(['dense', text(decode.dense.perplexity, 3), '1.000', '1.000', '-', text(baseline.tokensPerSecond, 0), '1.00']);
-  const realised = preset === 'top-k' ? `${text(100 * decode.realised.keptShare, 1)} % kept` : `${text(100 * decode.realised.skippedShare, 1)} % skipped`;
-  rows.push([preset, text(decode.sparse.perplexity, 3), text(decode.perplexityRatio, 3), text(decode.topOneAgreement, 3), realised, text(contender.tokensPerSecond, 0), text(1 / ratio.median, 2)]);
+  if (rows.length === 0)
+    rows.push([
+      'dense',
+      text(decode.dense.perplexity, 3),
+      '1.000',
+      '1.000',
+      '-',
+      text(baseline.tokensPerSecond, 0),
+      '1.00',
+    ]);
+  const realised =
+    preset === 'top-k'
+      ? `${text(100 * decode.realised.keptShare, 1)} % kept`
+      : `${text(100 * decode.realised.skippedShare, 1)} % skipped`;
+  rows.push([
+    preset,
+    text(decode.sparse.perplexity, 3),
+    text(decode.perplexityRatio, 3),
+    text(decode.topOneAgreement, 3),
+    realised,
+    text(contender.tokensPerSecond, 0),
+    text(1 / ratio.median, 2),
+  ]);
 }
 console.log(lacuna('run', join(out, 'top-k'), 'In the beginning', '--max-tokens', '40'));
 

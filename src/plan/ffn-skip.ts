@@ -20,8 +20,7 @@ import type { Preset, PresetPlan, Realised } from './preset.ts';
 import { type SkipRule, simulateSkips } from './simulate.ts';
 import { findWarmUp } from './warm-up.ts';
 
-export const ffnSkip: Preset<FfnSkipOptions, 'skipped-blocks'> = {
-  kind: 'skipped-blocks',
+export const ffnSkip: Preset<FfnSkipOptions> = {
   plan: (statistics, options) => ({ parts: planFfnSkip(statistics, options), tensors: new Map() }),
   retune: retuneFfnSkip,
 };

@@ -16,18 +16,10 @@ export type Realised =
   /** Share of all FFN blocks (tokens times layers) that were skipped. */
   | { readonly kind: 'skipped-blocks'; readonly share: number };
 
-export type RealisedKind = Realised['kind'];
-
-export interface Preset<Options, Kind extends RealisedKind = RealisedKind> {
-  /** What its target is a share of. */
-  readonly kind: Kind;
+export interface Preset<Options> {
   plan(statistics: Statistics, options: Options): PresetPlan;
-  retune(
-    plan: Plan,
-    tensors: PlanTensors,
-    statistics: Statistics,
-    realised: Extract<Realised, { readonly kind: Kind }>,
-  ): Plan['blocks'];
+  /** `realised` is of the kind of the plan's target: the caller checks it. */
+  retune(plan: Plan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan['blocks'];
 }
 
 /** Throws `mismatch` when what was measured is not what the plan aims at, or the statistics are of another model. */

@@ -8,7 +8,7 @@ import { checkShare, DEFAULT_DENSITY, type TopKOptions } from './options.ts';
 import type { Preset, PresetPlan, Realised } from './preset.ts';
 import { densityAt, readScoreTail, type ScoreTail, thresholdFor } from './score-tail.ts';
 
-export const topK: Preset<TopKOptions, 'density'> = { kind: 'density', plan: planTopK, retune: retuneTopK };
+export const topK: Preset<TopKOptions> = { plan: planTopK, retune: retuneTopK };
 
 /**
  * One absolute threshold a layer on |act(gate_j)| * E|up_j| * ||down_j||, at which the layer's mean density is the one

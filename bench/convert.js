@@ -1,0 +1,108 @@
+// Conversion of SmolLM2-135M to fp32 against a plain copy of its output and against peers: wall time and peak memory.
+//
+//     node bench/convert.js [--rounds 5] [--python PATH]
+//
+// The copy is `cp` and fsync; contenders alternate, and what counts is the median of the ratios of one round. With
+// --python, onnxruntime-genai's builder and optimum run too where that Python has them. Prints a Markdown table.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const model = join(root, 'fixtures/real/models/smollm2-135m');
+const work = join(root, '.bench/convert');
+const { values: options } = parseArgs({
+  options: { rounds: { type: 'string', default: '5' }, python: { type: 'string' } },
+});
+
+if (!existsSync(join(model, 'config.json'))) {
+  console.error('Make the model first: python fixtures/real/prepare.py smollm2-135m');
+  process.exit(2);
+}
+
+const ours = [process.execPath, join(root, 'bin/lacuna.js'), 'convert', model, '-o', join(work, 'ours'), '--quiet'];
+const data = join(work, 'ours/onnx/model.onnx_data');
+const copy = ['sh', '-c', `cp ${join(work, 'source')} ${join(work, 'copy')} && sync ${join(work, 'copy')}`];
+
+/** Runs a command; seconds, and the high-water mark of its memory in MB (Linux). */
+async function measure(command) {
+  const started = performance.now();
+  const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] });
+  let peak = 0;
+  let stderr = '';
+  child.stderr.on('data', (text) => (stderr += text));
+  const watch = setInterval(() => {
+    try {
+      const [, kilobytes] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8')) ?? [];
+      peak = Math.max(peak, Number(kilobytes ?? 0) / 1000);
+    } catch {}
+  }, 5);
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  clearInterval(watch);
+  if (code !== 0) throw new Error(`${command.join(' ')} exited with ${code}\n${stderr.slice(-2000)}`);
+  return { seconds: (performance.now() - started) / 1000, peak };
+}
+
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+async function peer(name, command, output) {
+  rmSync(output, { recursive: true, force: true });
+  try {
+    const { seconds, peak } = await measure(command);
+    return [name, seconds.toFixed(1), '', peak.toFixed(0)];
+  } catch (error) {
+    console.error(`${name}: ${error.message.split('\n').slice(-3).join(' ')}`);
+    return [name, 'fails', '', ''];
+  }
+}
+
+rmSync(work, { recursive: true, force: true });
+mkdirSync(work, { recursive: true });
+await measure(ours);
+spawnSync('cp', [data, join(work, 'source')]);
+const rounds = [];
+for (let round = 0; round < Number(options.rounds); round++) {
+  rmSync(join(work, 'copy'), { force: true });
+  const copied = await measure(copy);
+  rmSync(join(work, 'ours'), { recursive: true, force: true });
+  spawnSync('sh', ['-c', `cat ${model}/*.safetensors > /dev/null`]);
+  rounds.push({ copied, converted: await measure(ours) });
+}
+const node = await measure([process.execPath, '-e', '0']);
+const ratio = median(rounds.map(({ copied, converted }) => converted.seconds / copied.seconds));
+const column = (pick) => median(rounds.map(pick));
+
+const rows = [
+  ['`cp` and fsync of the output', column(({ copied }) => copied.seconds).toFixed(2), '1.00', ''],
+  [
+    '**lacuna convert**',
+    column(({ converted }) => converted.seconds).toFixed(2),
+    ratio.toFixed(2),
+    column(({ converted }) => converted.peak).toFixed(0),
+  ],
+];
+if (options.python !== undefined) {
+  const bin = dirname(options.python);
+  const genai = join(work, 'genai');
+  const optimum = join(work, 'optimum');
+  rows.push(
+    await peer(
+      'onnxruntime-genai builder',
+      [options.python, '-m', 'onnxruntime_genai.models.builder', '-i', model, '-o', genai, '-p', 'fp32', '-e', 'cpu'],
+      genai,
+    ),
+  );
+  rows.push(
+    await peer(
+      'optimum-cli export onnx',
+      [join(bin, 'optimum-cli'), 'export', 'onnx', '--model', model, '--task', 'text-generation-with-past', optimum],
+      optimum,
+    ),
+  );
+}
+console.log(`Node alone: ${node.peak.toFixed(0)} MB. ${options.rounds} rounds.\n`);
+console.log('| SmolLM2-135M, fp32 | seconds | to the copy | peak memory, MB |\n|---|---|---|---|');
+for (const row of rows) console.log(`| ${row.join(' | ')} |`);
+rmSync(work, { recursive: true, force: true });

@@ -1,0 +1,99 @@
+// What sparsity costs and brings on SmolLM2-135M: builds plans, and holds the perplexity ratios against PyTorch's.
+//
+//     node bench/sparse.js [--plans ffn-skip:0.1,top-k:0.5] [--tokens 20000] [--threads 2] [--python PATH] [--model DIR]
+//
+// Each plan is built by `lacuna build` (fit, choose and test texts of fixtures/texts). With --python (torch,
+// transformers; fixtures/oracle/requirements-torch.txt) the same plan is applied by fixtures/oracle/apply_plan.py to the
+// same windows, and the two excesses over 1 are compared. Prints a Markdown table; folders stay in .bench/sparse.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const { values: options } = parseArgs({
+  options: {
+    plans: { type: 'string', default: 'ffn-skip:0.1,top-k:0.5' },
+    tokens: { type: 'string', default: '20000' },
+    threads: { type: 'string', default: '2' },
+    python: { type: 'string' },
+    model: { type: 'string', default: join(root, 'fixtures/real/models/smollm2-135m') },
+  },
+});
+const work = join(root, '.bench/sparse');
+const test = join(root, 'fixtures/texts/test.txt');
+mkdirSync(work, { recursive: true });
+
+function build(preset, target) {
+  const output = join(work, `${preset}-${target}-${options.tokens}`);
+  if (!existsSync(output)) {
+    const args = ['build', options.model, '-o', output, '--preset', preset, '--target', target];
+    const common = ['--tokens', options.tokens, '--threads', options.threads];
+    execFileSync(process.execPath, [join(root, 'bin/lacuna.js'), ...args, ...common], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+  }
+  const json = (name) => JSON.parse(readFileSync(join(output, 'lacuna', name), 'utf8'));
+  return {
+    output,
+    plan: join(output, 'lacuna/plan.json'),
+    evaluation: json('evaluation.json'),
+    bench: json('bench.json'),
+  };
+}
+
+function inTorch(plan, mode, windows) {
+  if (options.python === undefined) return undefined;
+  const script = join(root, 'fixtures/oracle/apply_plan.py');
+  const args = [
+    script,
+    options.model,
+    plan,
+    test,
+    '--mode',
+    mode,
+    '--windows',
+    String(windows),
+    '--threads',
+    options.threads,
+  ];
+  return JSON.parse(execFileSync(options.python, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }));
+}
+
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+console.log(
+  '| plan | mode | scored tokens | realised | dense ppl | ratio | PyTorch ratio | excess against PyTorch | KL | same top-1 | decode speed-up |',
+);
+console.log('|---|---|---|---|---|---|---|---|---|---|---|');
+for (const [preset, target] of options.plans.split(',').map((plan) => plan.split(':'))) {
+  const { plan, evaluation, bench } = build(preset, target);
+  for (const {
+    mode,
+    windows,
+    scoredTokens,
+    dense,
+    perplexityRatio,
+    meanKl,
+    top1Agreement,
+    realised,
+  } of evaluation.modes) {
+    const torch = inTorch(plan, mode, windows);
+    const excess = torch === undefined ? '-' : ((perplexityRatio - 1) / (torch.ratio - 1)).toFixed(3);
+    const share =
+      preset === 'top-k' ? `${percent(realised.density)} kept` : `${percent(realised.skippedShare)} skipped`;
+    const { median, p10, p90 } = bench.speedup;
+    const speed = mode === 'decode' ? `${median.toFixed(3)} (${p10.toFixed(3)}-${p90.toFixed(3)})` : '';
+    const cells = [
+      `${preset} ${percent(Number(target))}`,
+      mode,
+      scoredTokens,
+      share,
+      dense.perplexity.toFixed(4),
+      perplexityRatio.toFixed(4),
+    ];
+    console.log(
+      `| ${[...cells, torch?.ratio.toFixed(4) ?? '-', excess, meanKl.toFixed(4), percent(top1Agreement), speed].join(' | ')} |`,
+    );
+  }
+}

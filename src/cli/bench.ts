@@ -1,0 +1,64 @@
+/** `lacuna bench`. */
+import { type BenchResult, bench } from '../index.ts';
+import {
+  type CommonOptions,
+  jobOptions,
+  positiveInteger,
+  print,
+  type RegisterCommand,
+  withCommonOptions,
+} from './command.ts';
+import { defaultText } from './data.ts';
+import { formatBytes } from './progress.ts';
+import { table } from './table.ts';
+
+interface Options extends CommonOptions {
+  readonly against?: string;
+  readonly data?: readonly string[];
+  readonly promptTokens?: number;
+  readonly rounds?: number;
+  readonly steps?: number;
+}
+
+export const registerBench: RegisterCommand = (program, { io }) => {
+  const command = program
+    .command('bench')
+    .description('time decoding, interleaved with a baseline in one process')
+    .argument('<dir>', 'folder made by convert, sparsify or build')
+    .option('--against <dir>', 'folder to compare with')
+    .option('--data <file...>', 'UTF-8 texts to decode along (default: the pinned "test" text)')
+    .option('--prompt-tokens <n>', 'tokens in the cache when decoding starts (default 128)', positiveInteger)
+    .option('--rounds <n>', 'rounds to time (default 10)', positiveInteger)
+    .option('--steps <n>', 'tokens a block; a round has two blocks of each (default 16)', positiveInteger);
+  withCommonOptions(command).action(async (folder: string, options: Options) => {
+    const { steps: stepsPerBlock, data = [defaultText(io, 'test')] } = options;
+    print(
+      io,
+      options,
+      await bench({ ...options, folder, data, stepsPerBlock, ...jobOptions(options, io) }),
+      formatBench,
+    );
+  });
+};
+
+export function formatBench(result: BenchResult): string {
+  const rows = result.subjects.map(
+    ({ name, decodeTokensPerSecond: decode, prefillTokensPerSecond: prefill, ffnBytesPerToken }) => [
+      name,
+      decode.median.toFixed(1),
+      `${decode.p10.toFixed(1)}-${decode.p90.toFixed(1)}`,
+      prefill.median.toFixed(0),
+      ffnBytesPerToken === null ? '-' : formatBytes(ffnBytesPerToken),
+    ],
+  );
+  const lines = [table(['model', 'decode tok/s', 'p10-p90', 'prefill tok/s', 'FFN bytes/token'], rows), ''];
+  if (result.speedup !== null) {
+    const { median, p10, p90 } = result.speedup;
+    lines.push(
+      `decode speed-up ${median.toFixed(3)}x (p10-p90 ${p10.toFixed(3)}-${p90.toFixed(3)}), ${result.rounds} rounds of 4 x ${result.stepsPerBlock} tokens`,
+    );
+  }
+  if (result.prefillSpeedup !== null) lines.push(`prefill speed-up ${result.prefillSpeedup.median.toFixed(3)}x`);
+  lines.push(`prompt of ${result.promptTokens} tokens, threads: ${result.threads ?? "ONNX Runtime's choice"}`);
+  return lines.join('\n');
+}

@@ -1,0 +1,68 @@
+/** `lacuna build`. */
+import { type BuildResult, build } from '../index.ts';
+import { formatBench } from './bench.ts';
+import {
+  type CommonOptions,
+  jobOptions,
+  positiveInteger,
+  positiveNumber,
+  print,
+  type RegisterCommand,
+  withCommonOptions,
+} from './command.ts';
+import { defaultText, type TextRole } from './data.ts';
+import { formatEvaluation } from './eval.ts';
+import { planTable } from './inspect.ts';
+import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
+
+interface Options extends CommonOptions, PresetOptions {
+  readonly output: string;
+  readonly fit?: readonly string[];
+  readonly choose?: readonly string[];
+  readonly test?: readonly string[];
+  readonly tokens?: number;
+  readonly maxPplRatio?: number;
+  readonly force?: boolean;
+  readonly allowNonfinite?: boolean;
+}
+
+export const registerBuild: RegisterCommand = (program, { io }) => {
+  const command = program
+    .command('build')
+    .description('convert, calibrate, plan, sparsify, evaluate and time, resuming where it was stopped')
+    .argument('<checkpoint>', 'folder with config.json and safetensors')
+    .requiredOption('-o, --output <dir>', 'folder to make; unfinished stages are kept in <dir>.build')
+    .option('--fit <file...>', 'texts to measure statistics on (default: pinned)')
+    .option('--choose <file...>', 'texts to correct thresholds on (default: pinned)')
+    .option('--test <file...>', 'texts to take the figures from (default: pinned)')
+    .option('--tokens <n>', 'tokens to calibrate on and to score (default 20000)', positiveInteger)
+    .option(
+      '--max-ppl-ratio <r>',
+      'write nothing and exit with 1 when the perplexity ratio is above this',
+      positiveNumber,
+    )
+    .option('--force', 'replace an existing output')
+    .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
+  withCommonOptions(withPresetOptions(command)).action(async (checkpoint: string, options: Options) => {
+    const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite } = options;
+    const text = (role: TextRole) => options[role] ?? [defaultText(io, role)];
+    const texts = { fit: text('fit'), choose: text('choose'), test: text('test') };
+    const preset = planOptions(options);
+    const result = await build({
+      checkpoint,
+      output,
+      preset,
+      texts,
+      tokens,
+      maxPplRatio,
+      force,
+      allowNonFinite,
+      ...jobOptions(options, io),
+    });
+    print(io, options, result, format);
+  });
+};
+
+function format({ output, plan, evaluation, bench }: BuildResult): string {
+  return [planTable(plan), formatEvaluation(evaluation), formatBench(bench), `Written to ${output}`].join('\n\n');
+}

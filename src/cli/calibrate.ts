@@ -1,0 +1,65 @@
+/** `lacuna calibrate` and `lacuna calibrate merge`. */
+import { type CalibrateResult, calibrate, mergeCalibrations } from '../index.ts';
+import {
+  type CommonOptions,
+  jobOptions,
+  positiveInteger,
+  print,
+  type RegisterCommand,
+  withCommonOptions,
+} from './command.ts';
+import { defaultText } from './data.ts';
+import { statisticsTable } from './inspect.ts';
+import { parseShard, type Shard } from './shard.ts';
+
+interface Options extends CommonOptions {
+  readonly data?: readonly string[];
+  readonly output: string;
+  readonly tokens?: number;
+  readonly sequenceLength: number;
+  readonly shard?: Shard;
+  readonly force?: boolean;
+  readonly allowNonfinite?: boolean;
+}
+
+interface MergeOptions extends CommonOptions {
+  readonly output: string;
+  readonly force?: boolean;
+}
+
+export const registerCalibrate: RegisterCommand = (program, { io }) => {
+  const command = program
+    .command('calibrate')
+    .description('measure FFN saturation and gate statistics, layer by layer')
+    .argument('<checkpoint>', 'folder with config.json and safetensors')
+    .option('--data <file...>', 'UTF-8 texts to measure on (default: the pinned "fit" text)')
+    .requiredOption('-o, --output <file>', 'statistics JSON to make; its tensors go beside it')
+    .option('--tokens <n>', 'use at most this many tokens', positiveInteger)
+    .option('--sequence-length <n>', 'tokens a sequence', positiveInteger, 512)
+    .option('--shard <i/n>', 'measure every n-th sequence, starting at the i-th (0-based)', parseShard)
+    .option('--force', 'replace an existing output')
+    .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
+  withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
+    const data = options.data ?? [defaultText(io, 'fit')];
+    const result = await calibrate({
+      ...options,
+      checkpoint,
+      data,
+      allowNonFinite: options.allowNonfinite,
+      ...jobOptions(options, io),
+    });
+    print(io, options, result, format);
+  });
+
+  withCommonOptions(command.command('merge').description('add up the statistics of shards'))
+    .argument('<statistics...>', 'statistics JSON files of the shards')
+    .requiredOption('-o, --output <file>', 'statistics JSON to make')
+    .option('--force', 'replace an existing output')
+    .action(async (inputs: readonly string[], options: MergeOptions) => {
+      print(io, options, await mergeCalibrations({ ...options, inputs }), format);
+    });
+};
+
+function format({ output, summary }: CalibrateResult): string {
+  return `${statisticsTable(summary)}\n\nWritten to ${output}`;
+}

@@ -1,0 +1,18 @@
+/** What the command line is given instead of `process`. */
+
+export interface OutputStream {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+export interface Io {
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  /** Aborted by the first Ctrl-C. */
+  readonly signal: AbortSignal;
+  /** Folder of the texts that are used when no `--data` is given. */
+  readonly dataFolder: URL;
+}
+
+export const EXIT = { done: 0, checkFailed: 1, usage: 2, interrupted: 130 } as const;

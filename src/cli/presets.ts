@@ -1,0 +1,50 @@
+/** Options of `plan` and `build` that say what to leave out. */
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import type { PlanOptions } from '../index.ts';
+import { cosine, nonNegativeInteger, positiveInteger, share } from './command.ts';
+
+export interface PresetOptions {
+  readonly preset: PlanOptions['preset'];
+  readonly target?: number;
+  readonly coldStart?: number;
+  readonly coldEnd?: number;
+  readonly warmUpTokens?: number;
+  readonly runLength?: number;
+  readonly threshold?: number;
+  readonly reArm: boolean;
+  readonly prefill: 'sparse' | 'dense';
+}
+
+export function withPresetOptions(command: Command): Command {
+  return command
+    .addOption(new Option('--preset <name>', 'what to leave out').choices(['ffn-skip', 'top-k']).makeOptionMandatory())
+    .option(
+      '--target <share>',
+      'ffn-skip: share of FFN blocks to skip (default 0.25); top-k: share of neurons to keep (default 0.5)',
+      share,
+    )
+    .addOption(
+      new Option('--prefill <how>', 'dense: calls with several tokens run dense')
+        .choices(['sparse', 'dense'])
+        .default('sparse'),
+    )
+    .option('--cold-start <layer>', 'ffn-skip: first layer that may be skipped', nonNegativeInteger)
+    .option('--cold-end <layer>', 'ffn-skip: first layer after those that may be skipped', positiveInteger)
+    .option('--warm-up-tokens <n>', 'ffn-skip: first tokens that skip nothing', nonNegativeInteger)
+    .option('--run-length <n>', 'ffn-skip: blocks skipped after one that was saturated', positiveInteger)
+    .option(
+      '--threshold <cosine>',
+      'ffn-skip: cosine from which blocks are skipped, instead of solving for the target',
+      cosine,
+    )
+    .option('--no-re-arm', 'ffn-skip: at most one run of skips a token');
+}
+
+/** The options of the chosen preset; those of the other one are left out. */
+export function planOptions(options: PresetOptions): PlanOptions {
+  const { preset, target, prefill } = options;
+  if (preset === 'top-k') return { preset, density: target, prefill };
+  const { coldStart, coldEnd, warmUpTokens, runLength, threshold, reArm } = options;
+  return { preset, targetSkipped: target, prefill, coldStart, coldEnd, warmUpTokens, runLength, threshold, reArm };
+}

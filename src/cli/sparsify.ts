@@ -1,0 +1,43 @@
+/** `lacuna sparsify`. */
+import { type SparsifyResult, sparsify } from '../index.ts';
+import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { table } from './table.ts';
+
+interface Options extends CommonOptions {
+  readonly plan: string;
+  readonly output: string;
+  readonly explain?: boolean;
+  readonly force?: boolean;
+  readonly allowNonfinite?: boolean;
+}
+
+export const registerSparsify: RegisterCommand = (program, { io }) => {
+  const command = program
+    .command('sparsify')
+    .description('rewrite a model by a plan, with sparse operators')
+    .argument('<source>', 'checkpoint or dense folder')
+    .requiredOption('--plan <file>', 'plan JSON')
+    .requiredOption('-o, --output <dir>', 'folder to make')
+    .option('--explain', 'list every rule, whether it applied and why not')
+    .option('--force', 'replace an existing output')
+    .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
+  withCommonOptions(command).action(async (source: string, options: Options) => {
+    const result = await sparsify({
+      ...options,
+      source,
+      allowNonFinite: options.allowNonfinite,
+      ...jobOptions(options, io),
+    });
+    print(io, options, result, (data) => format(data, options.explain ?? false));
+  });
+};
+
+function format({ output, report }: SparsifyResult, explain: boolean): string {
+  const applied = report.filter((rule) => rule.applied).length;
+  const refused = report.length - applied;
+  const head = `${applied} rules applied${refused === 0 ? '' : `, ${refused} did not`}`;
+  const rows = report.map((rule) => [rule.rule, rule.block, rule.applied ? 'yes' : 'no', rule.reason]);
+  return [explain ? table(['rule', 'block', 'applied', 'reason'], rows) : '', head, `Written to ${output}`]
+    .filter(Boolean)
+    .join('\n');
+}

@@ -1,0 +1,22 @@
+/** The public door of Lacuna: one function a command, the error they throw, and the shapes that go in and out. */
+export { ERROR_CODES, type ErrorCode, LacunaError } from './core/errors.ts';
+export { LACUNA_VERSION, type Manifest } from './core/manifest.ts';
+export type { ModelSpec } from './core/model.ts';
+export type { BlockPlan, Plan, Selector } from './core/plan.ts';
+export type { JobOptions, Progress, ProgressStage } from './core/progress.ts';
+export { type BenchOptions, type BenchResult, bench } from './pipeline/bench.ts';
+export { type BuildOptions, type BuildResult, build } from './pipeline/build.ts';
+export {
+  type CalibrateOptions,
+  type CalibrateResult,
+  calibrate,
+  type MergeOptions,
+  mergeCalibrations,
+  type StatisticsSummary,
+} from './pipeline/calibrate.ts';
+export { type ConvertOptions, type ConvertResult, convert } from './pipeline/convert.ts';
+export { type EvaluateOptions, type EvaluateResult, evaluate } from './pipeline/evaluate.ts';
+export { type CheckpointSummary, type GraphSummary, type Inspection, inspect } from './pipeline/inspect.ts';
+export { type PlanCommandOptions, type PlanOptions, type PlanResult, plan } from './pipeline/plan.ts';
+export { type RunOptions, type RunResult, run } from './pipeline/run.ts';
+export { type SparsifyOptions, type SparsifyResult, sparsify } from './pipeline/sparsify.ts';

@@ -1,0 +1,81 @@
+/** What all portable bodies share: how a function is put together, and few-node phrases for what ONNX lacks. */
+import { attr, BASE_OPSETS, type Body, LACUNA_DOMAIN, type OpFunction } from '../core/graph.ts';
+import { GraphBuilder } from '../core/graph-builder.ts';
+import { contractOf, type OperatorContract, type OperatorName, type OutputName } from './contract.ts';
+
+/**
+ * The function `opType`, whose nodes `write` makes. Inputs and outputs have the contract's names; `outputs` lists those
+ * that this body makes. A runtime computes all of them, wanted or not: it inlines bodies, but prunes nothing.
+ */
+export function opFunction<Name extends OperatorName>(
+  name: Name,
+  opType: string,
+  doc: string,
+  outputs: readonly OutputName<Name>[],
+  write: (g: GraphBuilder) => void,
+): OpFunction {
+  const g = new GraphBuilder('');
+  write(g);
+  const contract: OperatorContract = contractOf(name);
+  const made = new Set<string>(outputs);
+  const last = contract.outputs.findLastIndex((output) => made.has(output));
+  const formal = contract.outputs.slice(0, last + 1);
+  // A function must make each of its outputs; a constant in the gap costs nothing.
+  for (const gap of formal.filter((output) => !made.has(output)))
+    g.op('Constant', [], { attributes: { value_float: attr.float(0) }, outputs: [gap] });
+  return {
+    domain: LACUNA_DOMAIN,
+    name: opType,
+    inputs: contract.inputs.map((input) => input.name),
+    outputs: formal,
+    attributes: Object.keys(contract.attributes),
+    nodes: g.nodes,
+    opsets: BASE_OPSETS,
+    doc,
+  };
+}
+
+/** The calling node's float attribute as a scalar. */
+export function floatAttribute(g: GraphBuilder, name: string): string {
+  return g.op('Constant', [], { attributes: { value_float: attr.reference(name, 'float') }, outputs: [g.fresh(name)] });
+}
+
+/** The calling node's integer attribute as an int32 scalar. */
+export function int32Attribute(g: GraphBuilder, name: string): string {
+  const wide = g.op('Constant', [], {
+    attributes: { value_int: attr.reference(name, 'int') },
+    outputs: [g.fresh(name)],
+  });
+  return castTo(g, wide, 'int32');
+}
+
+/** ONNX's codes of the types that bodies cast to (TensorProto.DataType). */
+const CAST_CODES = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
+
+export function castTo(g: GraphBuilder, x: string, dtype: keyof typeof CAST_CODES, output = g.fresh('cast')): string {
+  return g.op('Cast', [x], { attributes: { to: attr.int(CAST_CODES[dtype]) }, outputs: [output] });
+}
+
+/** The size of one axis, as int64 [1]. */
+export function axisSize(g: GraphBuilder, x: string, axis: number): string {
+  return g.op('Shape', [x], { attributes: { start: attr.int(axis), end: attr.int(axis + 1) } });
+}
+
+/** Sums, means and the like over the last axis; `keep` leaves it there with size 1. */
+export function reduceLast(g: GraphBuilder, opType: string, x: string, keep: boolean): string {
+  return g.op(opType, [x, g.int64(-1)], { attributes: { keepdims: attr.int(keep ? 1 : 0) } });
+}
+
+/** One branch of an `If`: `write` gets a builder of its own scope and returns the branch's results. */
+export function branch(
+  scope: string,
+  outputs: Body['outputs'],
+  write: (g: GraphBuilder, names: readonly string[]) => void,
+): Body {
+  const g = new GraphBuilder(scope);
+  write(
+    g,
+    outputs.map((output) => output.name),
+  );
+  return g.body(scope, [], outputs);
+}

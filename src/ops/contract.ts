@@ -1,0 +1,117 @@
+/** The operators of the `lacuna` domain: their inputs, outputs and attributes, which kernels and bodies share. */
+import { type Attribute, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
+
+/**
+ * Every operator, in order. An op type is the name, then what the operator's own file appends to tell bodies apart.
+ * Positions are fixed: an input or output is only ever added at the end.
+ */
+export const OPERATORS = [
+  {
+    name: 'StatisticalTopK',
+    inputs: [{ name: 'x', optional: false }],
+    outputs: ['y', 'kept'],
+    attributes: { quantile: 'float' },
+  },
+  {
+    name: 'GatedFFN',
+    inputs: [
+      { name: 'x', optional: false },
+      { name: 'gate', optional: false },
+      { name: 'up', optional: false },
+      { name: 'down', optional: false },
+      { name: 'gate_bias', optional: true },
+      { name: 'up_bias', optional: true },
+      { name: 'down_bias', optional: true },
+      { name: 'active', optional: true },
+      { name: 'residual', optional: true },
+      { name: 'post_norm', optional: true },
+      { name: 'threshold', optional: true },
+      { name: 'weights', optional: true },
+      { name: 'predictor_0', optional: true },
+      { name: 'predictor_1', optional: true },
+    ],
+    outputs: ['y', 'saturation', 'kept'],
+    attributes: { activation: 'string', quantile: 'float', epsilon: 'float', scale: 'string', mode: 'string' },
+  },
+  {
+    name: 'FFNSkipStart',
+    inputs: [{ name: 'position_ids', optional: false }],
+    outputs: ['state', 'active'],
+    attributes: { warm_up: 'int' },
+  },
+  {
+    name: 'FFNSkipStep',
+    inputs: [
+      { name: 'state', optional: false },
+      { name: 'saturation', optional: false },
+      { name: 'threshold', optional: false },
+    ],
+    outputs: ['next_state', 'next_active'],
+    attributes: { run_length: 'int', re_arm: 'int' },
+  },
+] as const satisfies readonly OperatorContract[];
+
+export interface OperatorContract {
+  readonly name: string;
+  readonly inputs: readonly { readonly name: string; readonly optional: boolean }[];
+  readonly outputs: readonly string[];
+  readonly attributes: Readonly<Record<string, 'int' | 'float' | 'string'>>;
+}
+
+type Contract = (typeof OPERATORS)[number];
+export type OperatorName = Contract['name'];
+export type ContractOf<Name extends OperatorName> = Extract<Contract, { readonly name: Name }>;
+type Input<Name extends OperatorName> = ContractOf<Name>['inputs'][number];
+
+export type RequiredInput<Name extends OperatorName> = Extract<Input<Name>, { readonly optional: false }>['name'];
+export type OptionalInput<Name extends OperatorName> = Extract<Input<Name>, { readonly optional: true }>['name'];
+/** Value names by input; those left out are not given. */
+export type InputValues<Name extends OperatorName> = Readonly<
+  Record<RequiredInput<Name>, string> & Partial<Record<OptionalInput<Name>, string>>
+>;
+export type OutputName<Name extends OperatorName> = ContractOf<Name>['outputs'][number];
+/** Value names by output; those left out are not wanted. */
+export type OutputValues<Name extends OperatorName> = Readonly<Partial<Record<OutputName<Name>, string>>>;
+type AttributeValues<Name extends OperatorName> = Readonly<
+  Partial<Record<keyof ContractOf<Name>['attributes'], Attribute>>
+>;
+
+export function contractOf<Name extends OperatorName>(name: Name): ContractOf<Name> {
+  const found = OPERATORS.find((operator): operator is ContractOf<Name> => operator.name === name);
+  if (found === undefined) throw new RangeError(`No operator ${name}`);
+  return found;
+}
+
+export interface Call<Name extends OperatorName> {
+  /** Name of the node. */
+  readonly node: string;
+  /** The operator's name and what tells its body apart. */
+  readonly opType: string;
+  readonly inputs: InputValues<Name>;
+  readonly outputs: OutputValues<Name>;
+  readonly attributes: AttributeValues<Name>;
+}
+
+/** The node that calls an operator, values at their fixed positions; what is not given at the end is left off. */
+export function callNode<Name extends OperatorName>(name: Name, call: Call<Name>): Node {
+  const contract: OperatorContract = contractOf(name);
+  const inputs: Readonly<Record<string, string | undefined>> = call.inputs;
+  const outputs: Readonly<Record<string, string | undefined>> = call.outputs;
+  return {
+    name: call.node,
+    opType: call.opType,
+    domain: LACUNA_DOMAIN,
+    inputs: trimmed(contract.inputs.map((input) => inputs[input.name] ?? '')),
+    outputs: trimmed(contract.outputs.map((output) => outputs[output] ?? '')),
+    attributes: given(call.attributes),
+  };
+}
+
+function given(attributes: Readonly<Record<string, Attribute | undefined>>): Record<string, Attribute> {
+  const entries = Object.entries(attributes);
+  return Object.fromEntries(entries.filter((entry): entry is [string, Attribute] => entry[1] !== undefined));
+}
+
+function trimmed(names: readonly string[]): readonly string[] {
+  return names.slice(0, names.findLastIndex((name) => name !== '') + 1);
+}

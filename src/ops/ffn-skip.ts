@@ -1,0 +1,93 @@
+/**
+ * FFNSkipStart and FFNSkipStep: FFN-SkipLLM's state (2404.03865, section 3), one int32 a token, handed from one
+ * skippable block to the next.
+ *
+ * State n > 0: the next n blocks are skipped; 0: armed, the block runs and is tested; -1: this token skips nothing
+ * any more, because it is in the warm-up or its run is over and does not re-arm. A block is active where state <= 0.
+ */
+import { attr, type Node, type OpFunction } from '../core/graph.ts';
+import type { GraphBuilder } from '../core/graph-builder.ts';
+import { axisSize, castTo, int32Attribute, opFunction } from './body.ts';
+import { type Call, callNode } from './contract.ts';
+
+/** `decode`: calls with more than one token a row skip nothing. */
+export function ffnSkipStartOpType(decode: boolean): string {
+  return decode ? 'FFNSkipStart_decode' : 'FFNSkipStart';
+}
+
+export interface FfnSkipStartCall extends Pick<Call<'FFNSkipStart'>, 'node' | 'inputs' | 'outputs'> {
+  readonly decode: boolean;
+  readonly warmUpTokens: number;
+}
+
+export function ffnSkipStartNode({ decode, warmUpTokens, ...call }: FfnSkipStartCall): Node {
+  return callNode('FFNSkipStart', {
+    ...call,
+    opType: ffnSkipStartOpType(decode),
+    attributes: { warm_up: attr.int(warmUpTokens) },
+  });
+}
+
+/** position_ids int64 [b, s] -> state int32, active bool: tokens at positions below warm_up start at -1, others at 0. */
+export function ffnSkipStartFunction(decode: boolean): OpFunction {
+  return opFunction(
+    'FFNSkipStart',
+    ffnSkipStartOpType(decode),
+    'The skip state before the first block.',
+    ['state', 'active'],
+    (g) => {
+      const warmUp = g.op('Constant', [], { attributes: { value_int: attr.reference('warm_up', 'int') } });
+      const early = g.op('Less', ['position_ids', warmUp]);
+      const never = decode ? g.op('Or', [early, hasManyTokens(g)]) : early;
+      g.op('Neg', [castTo(g, never, 'int32')], { outputs: ['state'] });
+      isActive(g, 'state', 'active');
+    },
+  );
+}
+
+function hasManyTokens(g: GraphBuilder): string {
+  return g.op('Greater', [axisSize(g, 'position_ids', 1), g.int64(1)]);
+}
+
+function isActive(g: GraphBuilder, state: string, output: string): void {
+  g.op('LessOrEqual', [state, g.int32Scalar(0)], { outputs: [output] });
+}
+
+export const FFN_SKIP_STEP_OP_TYPE = 'FFNSkipStep';
+
+export interface FfnSkipStepCall extends Pick<Call<'FFNSkipStep'>, 'node' | 'inputs' | 'outputs'> {
+  readonly runLength: number;
+  readonly reArm: boolean;
+}
+
+export function ffnSkipStepNode({ runLength, reArm, ...call }: FfnSkipStepCall): Node {
+  return callNode('FFNSkipStep', {
+    ...call,
+    opType: FFN_SKIP_STEP_OP_TYPE,
+    attributes: { run_length: attr.int(runLength), re_arm: attr.int(reArm ? 1 : 0) },
+  });
+}
+
+/**
+ * state int32 [b, s], saturation float [b, s] of the block just passed, threshold float [] -> the state and active
+ * of the next block: n > 0 counts down, and from 1 goes to -1 unless re_arm; 0 becomes run_length where
+ * saturation >= threshold; -1 stays.
+ */
+export function ffnSkipStepFunction(): OpFunction {
+  return opFunction(
+    'FFNSkipStep',
+    FFN_SKIP_STEP_OP_TYPE,
+    'The skip state after a block.',
+    ['next_state', 'next_active'],
+    (g) => {
+      const zero = g.int32Scalar(0);
+      const one = g.int32Scalar(1);
+      const afterRun = g.op('Sub', [int32Attribute(g, 're_arm'), one]);
+      const counted = g.op('Where', [g.op('Equal', ['state', one]), afterRun, g.op('Sub', ['state', one])]);
+      const passes = g.op('And', [g.op('Equal', ['state', zero]), g.op('GreaterOrEqual', ['saturation', 'threshold'])]);
+      const tested = g.op('Where', [passes, int32Attribute(g, 'run_length'), 'state']);
+      g.op('Where', [g.op('Greater', ['state', zero]), counted, tested], { outputs: ['next_state'] });
+      isActive(g, 'next_state', 'next_active');
+    },
+  );
+}

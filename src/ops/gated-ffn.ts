@@ -1,0 +1,153 @@
+/**
+ * GatedFFN: y = down(act(gate x) ∘ up x), of which a selector may leave out neurons and a mask whole tokens.
+ *
+ * Weights are neuron-major, [d_ff, h] each. The op type is `GatedFFN_<selector>_<storage>`, then `_mean` or `_hard`
+ * where the selector's settings need a body of their own, then `_masked`, then `_decode`. What else the body depends
+ * on, activation, biases and post-norm, is one for all layers of a model.
+ */
+import { attr, type Node, type OpFunction } from '../core/graph.ts';
+import type { GraphBuilder } from '../core/graph-builder.ts';
+import type { Activation } from './activations.ts';
+import { axisSize, opFunction } from './body.ts';
+import { callNode, type InputValues, type OutputName, type OutputValues } from './contract.ts';
+import { type BlockInputs, forActiveTokens, type ResultNames } from './gated-ffn/active-tokens.ts';
+import { addBias, allNeurons, chosenNeurons, project } from './gated-ffn/neurons.ts';
+import { saturation } from './gated-ffn/saturation.ts';
+import { type SelectorChoice, selectorOf } from './gated-ffn/selectors.ts';
+import { count } from './statistical-top-k.ts';
+
+/** How weights are stored. */
+export const STORAGES = ['fp32'] as const;
+export type Storage = (typeof STORAGES)[number];
+
+/** What decides the body. */
+export interface GatedFfnVariant {
+  readonly selector: SelectorChoice;
+  readonly storage: Storage;
+  /** Tokens where input `active` is false get y = 0, saturation 0 and kept 0. */
+  readonly masked: boolean;
+  /** Calls with more than one token a row choose every neuron. */
+  readonly decode: boolean;
+  readonly activation: Activation;
+  readonly gateBias: boolean;
+  readonly upBias: boolean;
+  readonly downBias: boolean;
+  /** RMS norm of y before it is added to the residual stream, as Gemma 2 and 3 have it. */
+  readonly postNorm: boolean;
+}
+
+export function gatedFfnOpType({ selector, storage, masked, decode }: GatedFfnVariant): string {
+  const flags = [...selectorOf(selector).flags(selector), ...(masked ? ['masked'] : []), ...(decode ? ['decode'] : [])];
+  return ['GatedFFN', selector.kind, storage, ...flags].join('_');
+}
+
+export interface GatedFfnCall {
+  readonly node: string;
+  readonly inputs: InputValues<'GatedFFN'>;
+  readonly outputs: OutputValues<'GatedFFN'>;
+  /** Q(1 - density), for selector `statistical`. */
+  readonly quantile?: number;
+  /** Of the post-norm. */
+  readonly epsilon?: number;
+}
+
+/**
+ * The outputs that a variant has. Each costs nodes whether a caller wants it or not, so the saturation is left to masked
+ * variants, whose model skips by it, and selector `none` does not count what it keeps.
+ */
+export function gatedFfnOutputs({ selector, masked }: GatedFfnVariant): OutputName<'GatedFFN'>[] {
+  return ['y', ...(masked ? (['saturation'] as const) : []), ...(selector.kind === 'none' ? [] : (['kept'] as const))];
+}
+
+/** The node that calls a variant; throws a RangeError when its inputs are not those that the variant reads. */
+export function gatedFfnNode(variant: GatedFfnVariant, call: GatedFfnCall): Node {
+  checkInputs(variant, call.inputs);
+  const { selector, activation } = variant;
+  return callNode('GatedFFN', {
+    ...call,
+    opType: gatedFfnOpType(variant),
+    attributes: {
+      activation: attr.string(activation),
+      ...(selector.kind === 'statistical' && {
+        quantile: attr.float(wanted(call.quantile)),
+        mode: attr.string(selector.mode),
+      }),
+      ...(selector.kind === 'threshold' && { scale: attr.string(selector.scale) }),
+      ...(variant.postNorm && { epsilon: attr.float(wanted(call.epsilon)) }),
+    },
+  });
+}
+
+function wanted(value: number | undefined): number {
+  if (value === undefined) throw new RangeError('GatedFFN lacks an attribute that its variant reads');
+  return value;
+}
+
+function checkInputs(variant: GatedFfnVariant, inputs: InputValues<'GatedFFN'>): void {
+  const reads: Readonly<Partial<Record<keyof InputValues<'GatedFFN'>, boolean>>> = {
+    gate_bias: variant.gateBias,
+    up_bias: variant.upBias,
+    down_bias: variant.downBias,
+    active: variant.masked,
+    residual: variant.masked,
+    post_norm: variant.postNorm,
+    ...Object.fromEntries(selectorOf(variant.selector).inputs.map((name) => [name, true])),
+  };
+  for (const name of OPTIONAL_INPUTS) {
+    if ((inputs[name] !== undefined) !== (reads[name] ?? false))
+      throw new RangeError(`${gatedFfnOpType(variant)} ${reads[name] ? 'lacks' : 'does not read'} input ${name}`);
+  }
+}
+
+const OPTIONAL_INPUTS = [
+  'gate_bias',
+  'up_bias',
+  'down_bias',
+  'active',
+  'residual',
+  'post_norm',
+  'threshold',
+  'weights',
+] as const;
+
+/** The portable body of a variant. */
+export function gatedFfnFunction(variant: GatedFfnVariant): OpFunction {
+  const doc = 'y = down(act(gate x) * up x) over the chosen neurons; saturation = cos(residual, residual + y).';
+  const outputs = gatedFfnOutputs(variant);
+  return opFunction('GatedFFN', gatedFfnOpType(variant), doc, outputs, (g) => {
+    const runDense = variant.decode ? hasManyTokens(g) : undefined;
+    const run = (b: GraphBuilder, inputs: BlockInputs, results: ResultNames) =>
+      writeBlock(b, variant, runDense, inputs, results);
+    const results = { y: 'y', ...Object.fromEntries(outputs.map((name) => [name, name])) };
+    if (variant.masked) forActiveTokens(g, results, run);
+    else run(g, { x: 'x', residual: 'residual' }, results);
+  });
+}
+
+/** bool [1]: more than one token a row. */
+function hasManyTokens(g: GraphBuilder): string {
+  return g.op('Greater', [axisSize(g, 'x', 1), g.int64(1)], { outputs: ['many_tokens'] });
+}
+
+function writeBlock(
+  g: GraphBuilder,
+  variant: GatedFfnVariant,
+  runDense: string | undefined,
+  { x, residual }: BlockInputs,
+  results: ResultNames,
+): void {
+  const { selector: choice, activation, upBias } = variant;
+  const gate = addBias(g, project(g, x, 'gate'), variant.gateBias ? 'gate_bias' : undefined);
+  const { act, chosen } = selectorOf(choice).select(g, gate, choice, { activation, runDense });
+  const product = chosen === undefined ? allNeurons(g, { x, act, upBias }) : chosenNeurons(g, { x, act, upBias });
+  const biased = addBias(g, product, variant.downBias ? 'down_bias' : undefined);
+  const y = g.op('Identity', [variant.postNorm ? postNorm(g, biased) : biased], { outputs: [results.y] });
+  if (results.saturation !== undefined) saturation(g, residual, y, results.saturation);
+  if (results.kept !== undefined && chosen !== undefined) count(g, chosen, results.kept);
+}
+
+function postNorm(g: GraphBuilder, y: string): string {
+  return g.op('SimplifiedLayerNormalization', [y, 'post_norm'], {
+    attributes: { axis: attr.int(-1), epsilon: attr.reference('epsilon', 'float'), stash_type: attr.int(1) },
+  });
+}

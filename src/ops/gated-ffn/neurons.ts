@@ -1,0 +1,55 @@
+/** The half of GatedFFN's body after the choice: y = down(act ∘ up x), over all neurons or over the chosen ones. */
+import { attr } from '../../core/graph.ts';
+import { type GraphBuilder, value } from '../../core/graph-builder.ts';
+import { axisSize, branch } from '../body.ts';
+
+export interface NeuronValues {
+  /** [b, s, h] */
+  readonly x: string;
+  /** [b, s, d_ff] */
+  readonly act: string;
+  readonly upBias: boolean;
+}
+
+/**
+ * Rows are gathered while fewer than one neuron in GATHER_SHARE is chosen. A gathered row is read, written and read
+ * again, and the product over gathered rows cannot use weights packed ahead: measured, that costs about three times
+ * what a row costs in the dense product (docs/operators.md, "Break-even").
+ */
+export const GATHER_SHARE = 3;
+
+/** All neurons: two dense products, whose weights ONNX Runtime packs when it loads the model. */
+export function allNeurons(g: GraphBuilder, { x, act, upBias }: NeuronValues, output = g.fresh('all')): string {
+  const up = addBias(g, project(g, x, 'up'), upBias ? 'up_bias' : undefined);
+  return g.op('MatMul', [g.op('Mul', [act, up]), 'down'], { outputs: [output] });
+}
+
+/**
+ * Only neurons whose activation is not 0 for some token, if they are few enough; all of them otherwise. Either is
+ * exact for any number of tokens, because a token's own zeros stay in the product.
+ */
+export function chosenNeurons(g: GraphBuilder, values: NeuronValues): string {
+  const anyToken = g.op('ReduceL1', [values.act, g.int64(0, 1)], { attributes: { keepdims: attr.int(0) } });
+  const rows = g.op('Squeeze', [g.op('NonZero', [anyToken]), g.int64(0)], { outputs: ['rows'] });
+  const few = g.op('Less', [g.op('Size', [rows]), g.op('Div', [axisSize(g, 'gate', 0), g.int64(GATHER_SHARE)])]);
+  const y = (scope: string) => [value(`${scope}.out`, 'float32', ['batch_size', 'sequence_length', 'hidden_size'])];
+  const gathered = branch('gathered', y('gathered'), (b, [to]) => gatheredNeurons(b, values, rows, to));
+  const dense = branch('dense', y('dense'), (b, [to]) => allNeurons(b, values, to));
+  return g.op('If', [few], { attributes: { then_branch: attr.graph(gathered), else_branch: attr.graph(dense) } });
+}
+
+/** `rows` int64 [n]; with none, products over an empty axis give the zeros that they should. */
+function gatheredNeurons(g: GraphBuilder, { x, act, upBias }: NeuronValues, rows: string, output: string): void {
+  const pick = (from: string, axis: number) => g.op('Gather', [from, rows], { attributes: { axis: attr.int(axis) } });
+  const up = addBias(g, project(g, x, pick('up', 0)), upBias ? pick('up_bias', 0) : undefined);
+  g.op('MatMul', [g.op('Mul', [pick(act, -1), up]), pick('down', 0)], { outputs: [output] });
+}
+
+/** x W^T: weights are neuron-major. */
+export function project(g: GraphBuilder, x: string, weight: string): string {
+  return g.contrib('FusedMatMul', [x, weight], { attributes: { transB: attr.int(1) } });
+}
+
+export function addBias(g: GraphBuilder, x: string, bias: string | undefined): string {
+  return bias === undefined ? x : g.op('Add', [x, bias]);
+}

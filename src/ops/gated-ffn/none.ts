@@ -1,0 +1,14 @@
+/** Selector `none`: every neuron of every token, as the dense model has it. */
+import { activate } from '../activations.ts';
+import type { Selector } from './selection.ts';
+
+export interface NoneSettings {
+  readonly kind: 'none';
+}
+
+export const none: Selector<NoneSettings> = {
+  kind: 'none',
+  flags: () => [],
+  inputs: [],
+  select: (g, gate, _settings, { activation }) => ({ act: activate(g, activation, gate), chosen: undefined }),
+};

@@ -1,0 +1,32 @@
+/** What a selector does in GatedFFN's body: decides per token which neurons count. */
+import type { GraphBuilder } from '../../core/graph-builder.ts';
+import type { Activation } from '../activations.ts';
+import type { OptionalInput } from '../contract.ts';
+
+export interface SelectionContext {
+  readonly activation: Activation;
+  /** bool scalar: everything is to be computed. Only `_decode` variants have it. */
+  readonly runDense: string | undefined;
+}
+
+export interface Selection {
+  /** activation(gate) [b, s, d_ff], exactly 0 where a neuron is not chosen: its up and down rows are irrelevant. */
+  readonly act: string;
+  /** float [b, s, d_ff]: 1 where a neuron is chosen, else 0; undefined when all are. */
+  readonly chosen: string | undefined;
+}
+
+/** What names a selector and, beside the name, the choices that need a body of their own. */
+export interface SelectorSettings {
+  readonly kind: string;
+}
+
+/** One way to choose. Its functions are methods, so that a list of selectors can be searched by `kind`. */
+export interface Selector<Settings extends SelectorSettings> {
+  readonly kind: Settings['kind'];
+  /** What the op type says of the settings, after the storage; the ordinary settings say nothing. */
+  flags(settings: Settings): readonly string[];
+  /** Optional inputs that a call must give. */
+  readonly inputs: readonly OptionalInput<'GatedFFN'>[];
+  select(g: GraphBuilder, gate: string, settings: Settings, context: SelectionContext): Selection;
+}

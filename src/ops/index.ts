@@ -1,0 +1,21 @@
+/** Operators of the `lacuna` domain: contracts, calling nodes and portable bodies. */
+export { ACTIVATIONS, type Activation } from './activations.ts';
+export { OPERATORS, type OperatorName } from './contract.ts';
+export {
+  FFN_SKIP_STEP_OP_TYPE,
+  ffnSkipStartFunction,
+  ffnSkipStartNode,
+  ffnSkipStartOpType,
+  ffnSkipStepFunction,
+  ffnSkipStepNode,
+} from './ffn-skip.ts';
+export { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
+export {
+  type GatedFfnVariant,
+  gatedFfnFunction,
+  gatedFfnNode,
+  gatedFfnOpType,
+  STORAGES,
+  type Storage,
+} from './gated-ffn.ts';
+export { statisticalTopKFunction, statisticalTopKOpType, TOP_K_MODES, type TopKMode } from './statistical-top-k.ts';

@@ -1,0 +1,143 @@
+/** The operators as plain loops in float64: what bodies and kernels are tested against. Slow, and meant to be read. */
+import type { Activation } from './activations.ts';
+import type { SelectorChoice } from './gated-ffn/selectors.ts';
+import type { TopKMode } from './statistical-top-k.ts';
+
+export type Vector = ArrayLike<number>;
+
+/** mean(x) + std(x) * quantile, with the population's standard deviation. */
+export function statisticalThreshold(x: Vector, quantile: number): number {
+  const values = Array.from(x);
+  const mean = sum(values) / values.length;
+  const variance = sum(values.map((value) => (value - mean) ** 2)) / values.length;
+  return mean + Math.sqrt(variance) * quantile;
+}
+
+/** One row of StatisticalTopK. */
+export function statisticalTopKRow(x: Vector, quantile: number, mode: TopKMode): { y: number[]; kept: number } {
+  const theta = statisticalThreshold(x, quantile);
+  const values = Array.from(x);
+  const chosen = values.map((value) => value >= theta);
+  const y = values.map((value, j) => (mode === 'soft' ? Math.max(value - theta, 0) : chosen[j] ? value : 0));
+  return { y, kept: chosen.filter(Boolean).length };
+}
+
+export function activationOf(activation: Activation, x: number): number {
+  switch (activation) {
+    case 'silu':
+      return x / (1 + Math.exp(-x));
+    case 'gelu':
+      return (x / 2) * (1 + erf(x / Math.SQRT2));
+    case 'gelu_tanh':
+      return (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+    case 'relu':
+      return Math.max(x, 0);
+  }
+}
+
+/** erf by its Taylor series; exact to about 1e-14 for the |x| < 5 that tests feed, 1 beyond. */
+function erf(x: number): number {
+  if (Math.abs(x) > 5) return Math.sign(x);
+  let total = 0;
+  let term = x;
+  for (let n = 0; n < 120; n++) {
+    total += term / (2 * n + 1);
+    term *= -(x * x) / (n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * total;
+}
+
+/** Weights row by row: [d_ff][h], biases and norms as vectors. */
+export interface FfnWeights {
+  readonly gate: readonly Vector[];
+  readonly up: readonly Vector[];
+  readonly down: readonly Vector[];
+  readonly gateBias?: Vector;
+  readonly upBias?: Vector;
+  readonly downBias?: Vector;
+  readonly postNorm?: { readonly weight: Vector; readonly epsilon: number };
+}
+
+export interface FfnChoice {
+  readonly activation: Activation;
+  readonly selector: SelectorChoice;
+  readonly threshold?: number;
+  readonly weights?: Vector;
+  readonly quantile?: number;
+}
+
+/** One active token of GatedFFN: y [h], y before its norm, and the number of neurons chosen. */
+export function gatedFfnToken(x: Vector, ffn: FfnWeights, choice: FfnChoice): { y: number[]; raw: number[]; kept: number } {
+  const gate = ffn.gate.map((row, j) => dot(row, x) + (ffn.gateBias?.[j] ?? 0));
+  const act = chosenActivations(gate, choice);
+  const raw = Array.from(x, (_, i) => ffn.downBias?.[i] ?? 0);
+  ffn.up.forEach((row, j) => {
+    const product = act.values[j] * (dot(row, x) + (ffn.upBias?.[j] ?? 0));
+    for (let i = 0; i < raw.length; i++) raw[i] += product * ffn.down[j][i];
+  });
+  return { y: ffn.postNorm === undefined ? raw : rmsNorm(raw, ffn.postNorm), raw, kept: act.kept };
+}
+
+/** activation(gate), 0 where a neuron is not chosen. */
+function chosenActivations(gate: readonly number[], choice: FfnChoice): { values: number[]; kept: number } {
+  const { activation, selector, quantile = 0 } = choice;
+  const activate = (values: readonly number[]) => values.map((value) => activationOf(activation, value));
+  switch (selector.kind) {
+    case 'none':
+      return { values: activate(gate), kept: gate.length };
+    case 'statistical': {
+      const { y, kept } = statisticalTopKRow(gate, quantile, selector.mode);
+      return { values: activate(y), kept };
+    }
+    case 'threshold': {
+      const values = activate(gate);
+      const scores = neuronScores(values, choice.weights ?? []);
+      const scale = selector.scale === 'absolute' ? 1 : sum(scores) / scores.length;
+      const chosen = scores.map((score) => score >= (choice.threshold ?? 0) * scale);
+      return { values: values.map((value, j) => (chosen[j] ? value : 0)), kept: chosen.filter(Boolean).length };
+    }
+  }
+}
+
+/** |act(gate_j)| * weights_j. */
+export function neuronScores(act: readonly number[], weights: Vector): number[] {
+  return act.map((value, j) => Math.abs(value) * weights[j]);
+}
+
+/** cos(residual, residual + y); 0 where either is a zero vector. */
+export function saturationOf(residual: Vector, y: Vector): number {
+  const after = Array.from(residual, (value, i) => value + y[i]);
+  const norms = Math.sqrt(dot(residual, residual) * dot(after, after));
+  return norms === 0 ? 0 : dot(residual, after) / norms;
+}
+
+export interface SkipRule {
+  readonly runLength: number;
+  readonly reArm: boolean;
+  readonly threshold: number;
+}
+
+/** FFNSkipStart for one token. */
+export function skipStart(position: number, warmUpTokens: number): number {
+  return position < warmUpTokens ? -1 : 0;
+}
+
+/** FFNSkipStep for one token. */
+export function skipStep(state: number, saturation: number, { runLength, reArm, threshold }: SkipRule): number {
+  if (state > 1) return state - 1;
+  if (state === 1) return reArm ? 0 : -1;
+  return state === 0 && saturation >= threshold ? runLength : state;
+}
+
+function rmsNorm(x: readonly number[], { weight, epsilon }: { weight: Vector; epsilon: number }): number[] {
+  const scale = 1 / Math.sqrt(dot(x, x) / x.length + epsilon);
+  return x.map((value, i) => value * scale * weight[i]);
+}
+
+export function dot(a: Vector, b: Vector): number {
+  return sum(Array.from(a, (value, i) => value * b[i]));
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

@@ -1,0 +1,68 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { floats, runBody } from '../../test/run-body.ts';
+import { attr } from '../core/graph.ts';
+import { callNode } from './contract.ts';
+import { statisticalThreshold, statisticalTopKRow } from './reference.ts';
+import { statisticalTopKFunction, statisticalTopKOpType, TOP_K_MODES, type TopKMode } from './statistical-top-k.ts';
+
+const EPSILON = 2 ** -23;
+
+async function topK(mode: TopKMode, quantile: number, data: readonly number[], dims: readonly number[]) {
+  const node = callNode('StatisticalTopK', {
+    node: 'top_k',
+    opType: statisticalTopKOpType(mode),
+    inputs: { x: 'x' },
+    outputs: { y: 'y', kept: 'kept' },
+    attributes: { quantile: attr.float(quantile) },
+  });
+  const outputs = { y: 'float32', kept: 'int32' } as const;
+  return runBody(node, statisticalTopKFunction(mode), { x: floats(data, dims) }, outputs);
+}
+
+describe('StatisticalTopK', () => {
+  it('keeps what lies over mean + std * quantile', async () => {
+    // Mean 3, population variance (4 + 1 + 0 + 1 + 4) / 5 = 2; with quantile 1 the cut is 3 + sqrt(2) = 4.414.
+    const x = [1, 2, 3, 4, 5];
+    const soft = await topK('soft', 1, x, [1, 1, 5]);
+    expect(Array.from(soft.kept.data)).toEqual([1]);
+    expect(Array.from(soft.y.data, Number).slice(0, 4)).toEqual([0, 0, 0, 0]);
+    expect(Number(soft.y.data[4])).toBeCloseTo(5 - 3 - Math.SQRT2, 6);
+    const hard = await topK('hard', 1, x, [1, 1, 5]);
+    expect(Array.from(hard.y.data)).toEqual([0, 0, 0, 0, 5]);
+  });
+
+  it('keeps all of a row whose entries are equal, and none of it in soft mode', async () => {
+    const hard = await topK('hard', 1.4, [2, 2, 2, 2], [1, 1, 4]);
+    expect([Array.from(hard.y.data), Array.from(hard.kept.data)]).toEqual([[2, 2, 2, 2], [4]]);
+    const soft = await topK('soft', 1.4, [2, 2, 2, 2], [1, 1, 4]);
+    expect(Array.from(soft.y.data)).toEqual([0, 0, 0, 0]);
+  });
+
+  it.each(TOP_K_MODES)('agrees with the plain loops row by row: %s', async (mode) => {
+    const rows = fc.array(fc.array(fc.float({ min: -8, max: 8, noNaN: true }), { minLength: 16, maxLength: 16 }), {
+      minLength: 1,
+      maxLength: 4,
+    });
+    await fc.assert(
+      fc.asyncProperty(rows, fc.float({ min: Math.fround(-0.5), max: 2, noNaN: true }), async (x, quantile) => {
+        // Sums of 16 values up to 8: mean, variance and cut are off by at most 16 eps times their magnitude, 8.
+        const tolerance = 16 * 4 * EPSILON * 8;
+        const clear = x.every((row) => {
+          const theta = statisticalThreshold(row, quantile);
+          return row.every((entry) => Math.abs(entry - theta) > tolerance);
+        });
+        fc.pre(clear);
+        const { y, kept } = await topK(mode, quantile, x.flat(), [1, x.length, 16]);
+        const wanted = x.map((row) => statisticalTopKRow(row, quantile, mode));
+        expect(Array.from(kept.data)).toEqual(wanted.map((row) => row.kept));
+        wanted
+          .flatMap((row) => row.y)
+          .forEach((entry, at) => {
+            expect(Math.abs(Number(y.data[at]) - entry)).toBeLessThanOrEqual(tolerance);
+          });
+      }),
+      { numRuns: 8, seed: 1 },
+    );
+  });
+});

@@ -1,0 +1,52 @@
+/**
+ * StatisticalTopK: about k of d entries are kept, found by mean and standard deviation instead of sorting.
+ *
+ * theta = mean(x) + std(x) * Q(1 - k/d) over the last axis, with the population's standard deviation and Q the
+ * quantile function of the standard normal distribution (Spark Transformer, 2506.06644, section 3). `soft` gives
+ * max(x - theta, 0), as the paper and Gemma 3n have it; `hard` gives x where x >= theta, else 0.
+ */
+import type { OpFunction } from '../core/graph.ts';
+import type { GraphBuilder } from '../core/graph-builder.ts';
+import { castTo, floatAttribute, opFunction, reduceLast } from './body.ts';
+
+export const TOP_K_MODES = ['soft', 'hard'] as const;
+export type TopKMode = (typeof TOP_K_MODES)[number];
+
+export function statisticalTopKOpType(mode: TopKMode): string {
+  return `StatisticalTopK_${mode}`;
+}
+
+/** x [..., d] -> y [..., d], kept int32 [...]: the entries over the threshold. */
+export function statisticalTopKFunction(mode: TopKMode): OpFunction {
+  return opFunction(
+    'StatisticalTopK',
+    statisticalTopKOpType(mode),
+    `Statistical top-k, ${mode}.`,
+    ['y', 'kept'],
+    (g) => {
+      const { y, chosen } = statisticalTopK(g, 'x', mode);
+      g.op('Identity', [y], { outputs: ['y'] });
+      count(g, castTo(g, chosen, 'float32'), 'kept');
+    },
+  );
+}
+
+/** The operator's nodes: `y`, and bool `chosen` where an entry reaches the threshold. Needs attribute `quantile`. */
+export function statisticalTopK(g: GraphBuilder, x: string, mode: TopKMode): { y: string; chosen: string } {
+  // Around the mean, x - theta is the difference of two small numbers, and the variance does not cancel.
+  const centred = g.op('Sub', [x, reduceLast(g, 'ReduceMean', x, true)]);
+  const variance = reduceLast(g, 'ReduceMean', g.op('Mul', [centred, centred]), true);
+  const cut = g.op('Mul', [g.op('Sqrt', [variance]), floatAttribute(g, 'quantile')]);
+  const chosen = g.op('GreaterOrEqual', [centred, cut]);
+  switch (mode) {
+    case 'soft':
+      return { y: g.op('Relu', [g.op('Sub', [centred, cut])]), chosen };
+    case 'hard':
+      return { y: g.op('Where', [chosen, x, g.float(0)]), chosen };
+  }
+}
+
+/** float [..., d] of zeros and ones -> int32 [...], exact below 2^24. */
+export function count(g: GraphBuilder, chosen: string, output: string): void {
+  castTo(g, reduceLast(g, 'ReduceSum', chosen, false), 'int32', output);
+}

@@ -1,0 +1,52 @@
+/** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
+
+import { byteLength } from '../core/dtype.ts';
+import type { Manifest } from '../core/manifest.ts';
+import type { ModelSpec } from '../core/model.ts';
+import type { JobOptions } from '../core/progress.ts';
+import { writeModelFolder } from './model-folder.ts';
+import { denseGraph, openPieces } from './source.ts';
+
+export interface ConvertOptions extends JobOptions {
+  readonly checkpoint: string;
+  readonly output: string;
+  readonly force?: boolean;
+  /** Writes weights that are NaN or infinite instead of refusing them. */
+  readonly allowNonFinite?: boolean;
+  /** Checks everything that can be checked without reading weights, and writes nothing. */
+  readonly dryRun?: boolean;
+}
+
+export interface ConvertResult {
+  readonly output: string;
+  readonly spec: ModelSpec;
+  readonly weightBytes: number;
+  readonly hasTokenizer: boolean;
+  /** Absent on a dry run. */
+  readonly files: Manifest['files'] | undefined;
+}
+
+/**
+ * Converts a Hugging Face checkpoint to fp32 ONNX.
+ *
+ * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/dense' });
+ */
+export async function convert(options: ConvertOptions): Promise<ConvertResult> {
+  const { checkpoint, pieces } = await openPieces(options.checkpoint, options);
+  const graph = denseGraph(pieces);
+  const weightBytes = graph.initializers.reduce((sum, { data }) => sum + byteLength(data.dtype, data.shape), 0);
+  const result = { output: options.output, spec: pieces.spec, weightBytes, hasTokenizer: checkpoint.hasTokenizer };
+  if (!checkpoint.hasTokenizer) {
+    options.progress?.note('No tokenizer.json: the folder can be loaded, but `lacuna run` and `lacuna eval` need one.');
+  }
+  if (options.dryRun) return { ...result, files: undefined };
+  const content = {
+    graph,
+    spec: pieces.spec,
+    fingerprint: checkpoint.fingerprint,
+    plan: null,
+    source: checkpoint.path,
+  };
+  const manifest = await writeModelFolder(options.output, content, options);
+  return { ...result, files: manifest.files };
+}

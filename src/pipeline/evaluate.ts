@@ -1,0 +1,142 @@
+/** `lacuna eval`: what a model's perplexity is, and what leaving something out cost against its dense baseline. */
+import { loadTokenizer } from '../../formats/tokenizer/index.ts';
+import { LacunaError } from '../core/errors.ts';
+import type { Plan } from '../core/plan.ts';
+import type { JobOptions } from '../core/progress.ts';
+import type { Session } from '../core/session.ts';
+import {
+  COMPARE_MODES,
+  type CompareMode,
+  type Comparison,
+  compare,
+  cutWindows,
+  DEFINITIONS,
+  measurePerplexity,
+  type PerplexityResult,
+} from '../eval/index.ts';
+import { openSession } from '../runtime/index.ts';
+import { openMeasuredSession } from './measured-session.ts';
+import { type ModelFolder, openModelFolder } from './model-folder.ts';
+import { readTexts } from './texts.ts';
+
+/** Scored tokens by default: enough for the third digit of a ratio. */
+export const DEFAULT_TOKENS = 20_000;
+
+export interface EvaluateOptions extends JobOptions {
+  readonly folder: string;
+  /** The dense baseline. Without it only the folder's own perplexity is measured. */
+  readonly against?: string;
+  readonly data: readonly string[];
+  /** Tokens to score at least (in mode `all`; half as many in mode `decode`). */
+  readonly tokens?: number;
+  /** Tokens a window. */
+  readonly window?: number;
+  readonly modes?: readonly CompareMode[];
+  /** The check fails when the perplexity ratio of any mode is above this. */
+  readonly maxPplRatio?: number;
+}
+
+export interface TextMeasured {
+  readonly name: string;
+  readonly sha256: string;
+}
+
+export interface EvaluateResult {
+  readonly folder: string;
+  readonly against: string | undefined;
+  readonly texts: readonly TextMeasured[];
+  readonly perplexity: PerplexityResult | undefined;
+  readonly modes: readonly Comparison[];
+  readonly target: Plan['target'] | undefined;
+  readonly check: { readonly maxPplRatio: number; readonly passed: boolean } | undefined;
+  /** What each figure means. */
+  readonly definitions: Readonly<Record<string, string>>;
+}
+
+/**
+ * Evaluates a folder, alone or against its dense baseline on the same tokens.
+ *
+ * A failed check is a result, not an error: `check.passed` is false.
+ *
+ * @example await evaluate({ folder: 'out/sparse', against: 'out/dense', data: ['fixtures/texts/test.txt'] });
+ */
+export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
+  const model = await openModelFolder(options.folder);
+  const { windows, texts } = await readWindows(options.folder, options);
+  const result = {
+    folder: options.folder,
+    against: options.against,
+    texts,
+    target: model.manifest.plan?.target,
+    definitions: DEFINITIONS,
+  };
+  if (options.against === undefined) {
+    if (options.maxPplRatio !== undefined) {
+      throw new LacunaError('usage', 'A perplexity ratio needs a dense baseline', { hint: 'Name it: --against DIR' });
+    }
+    const session = await openSession(options.folder, options);
+    const perplexity = await measurePerplexity(session, windows, options).finally(() => session.close());
+    return { ...result, perplexity, modes: [], check: undefined };
+  }
+  const modes = await compareFolders(model, options.against, windows, options);
+  return { ...result, perplexity: undefined, modes, check: checkRatio(modes, options.maxPplRatio) };
+}
+
+async function compareFolders(
+  model: ModelFolder,
+  against: string,
+  windows: readonly (readonly number[])[],
+  options: EvaluateOptions,
+): Promise<Comparison[]> {
+  const baseline = await openModelFolder(against);
+  if (baseline.manifest.fingerprint !== model.manifest.fingerprint) {
+    throw new LacunaError('mismatch', `${against} was made from another checkpoint than ${model.path}`, {
+      hint: 'Give the dense folder of the same checkpoint.',
+    });
+  }
+  const dense = await openSession(against, options);
+  try {
+    const sparse = await openMeasuredSession(model.path, model.graph, options);
+    return await compareSessions(dense, sparse, windows, model, options).finally(() => sparse.close());
+  } finally {
+    await dense.close();
+  }
+}
+
+/** All modes asked for, on sessions that are open. */
+export async function compareSessions(
+  dense: Session,
+  sparse: Session,
+  windows: readonly (readonly number[])[],
+  { manifest: { spec, plan } }: Pick<ModelFolder, 'manifest'>,
+  { modes = COMPARE_MODES, progress, signal }: Pick<EvaluateOptions, 'modes' | 'progress' | 'signal'>,
+): Promise<Comparison[]> {
+  // A plan that keeps calls of several tokens dense shows what it does only when tokens come one by one.
+  const feed = plan?.prefill === 'dense' ? 'token' : 'chunk';
+  const results: Comparison[] = [];
+  for (const mode of modes)
+    results.push(await compare(dense, sparse, windows, { mode, feed, ffn: spec, progress, signal }));
+  return results;
+}
+
+function checkRatio(modes: readonly Comparison[], maxPplRatio: number | undefined): EvaluateResult['check'] {
+  if (maxPplRatio === undefined) return undefined;
+  return { maxPplRatio, passed: modes.every(({ perplexityRatio }) => perplexityRatio <= maxPplRatio) };
+}
+
+export interface WindowsOptions {
+  readonly data: readonly string[];
+  readonly tokens?: number;
+  readonly window?: number;
+}
+
+/** The first windows of the texts that hold at least `tokens` scored tokens, by the folder's own tokenizer. */
+export async function readWindows(folder: string, { data, tokens = DEFAULT_TOKENS, window }: WindowsOptions) {
+  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(folder)]);
+  const { bosTokenId } = tokenizer;
+  const all = texts.flatMap(({ content }) =>
+    cutWindows(tokenizer.encode(content, { addSpecialTokens: false }), { length: window, bosTokenId }),
+  );
+  const wanted = Math.max(1, Math.ceil(tokens / (all[0].length - 1)));
+  return { windows: all.slice(0, wanted), texts: texts.map(({ name, sha256 }) => ({ name, sha256 })) };
+}

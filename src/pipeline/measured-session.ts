@@ -1,0 +1,22 @@
+/** A sparse model opened so that it tells what it left out: its counts are added as graph outputs, weights stay on disk. */
+import { join } from 'node:path';
+import { encodeReferencing } from '../../formats/onnx/index.ts';
+import type { Graph } from '../core/graph.ts';
+import { value } from '../core/graph-builder.ts';
+import type { JobOptions } from '../core/progress.ts';
+import type { Session } from '../core/session.ts';
+import { openSession } from '../runtime/index.ts';
+import { MODEL_FILE } from './model-folder.ts';
+
+/** `layers.<i>.kept` (neurons computed) and `layers.<i>.active` (whether the block ran), where the rewrite made them. */
+const COUNTS = /^layers\.\d+\.(kept|active)$/;
+
+/** Opens `graph`, whose weights lie in `folder`, with every count that its nodes make as a further output. */
+export async function openMeasuredSession(folder: string, graph: Graph, options: JobOptions): Promise<Session> {
+  const made = graph.nodes.flatMap(({ outputs }) => outputs).filter((name) => COUNTS.test(name));
+  const counts = made.map((name) =>
+    value(name, name.endsWith('kept') ? 'int32' : 'bool', ['batch_size', 'sequence_length']),
+  );
+  const model = await encodeReferencing({ ...graph, outputs: [...graph.outputs, ...counts] }, join(folder, MODEL_FILE));
+  return openSession(model, options);
+}

@@ -1,0 +1,37 @@
+/** README.md of an output folder: what it is, what was done to it, and how each runtime loads it. */
+import type { ModelSpec } from '../core/model.ts';
+import type { Plan } from '../core/plan.ts';
+
+export function modelCard(spec: ModelSpec, plan: Plan | null): string {
+  return `---
+library_name: transformers.js
+pipeline_tag: text-generation
+tags: [onnx, onnxruntime, lacuna]
+---
+
+# ${spec.architecture}, ${plan === null ? 'dense' : 'sparse'}, for ONNX Runtime
+
+${spec.numHiddenLayers} layers, hidden size ${spec.hiddenSize}, FFN size ${spec.intermediateSize}, vocabulary ${spec.vocabSize}, context ${spec.contextLength}.
+Weights and cache are float32; opset 21, IR 10; ONNX Runtime 1.21 or newer.
+
+${plan === null ? 'Nothing was left out: the logits are those of the checkpoint to rounding.' : planText(plan)}
+
+Made by Lacuna; \`lacuna.json\` holds the facts and the hash of each file.
+`;
+}
+
+function planText(plan: Plan): string {
+  const what =
+    plan.target.kind === 'density'
+      ? `about ${percent(plan.target.value)} of the FFN neurons are computed per token`
+      : `about ${percent(plan.target.value)} of the FFN blocks are skipped per token`;
+  return [
+    `Sparsified with the \`${plan.preset}\` preset: ${what} (${plan.blocks.length} blocks planned).`,
+    'The operators of the `lacuna` domain carry portable bodies: a stock ONNX Runtime runs the file as it is.',
+    "This changes the model's output; `lacuna eval DIR --against DENSE` measures by how much.",
+  ].join('\n');
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(0)} %`;
+}

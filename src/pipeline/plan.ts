@@ -1,0 +1,34 @@
+/** `lacuna plan`: statistics become a plan. */
+import { sha256File } from '../../formats/files.ts';
+import { writePlan } from '../../formats/plan.ts';
+import { readStatistics } from '../../formats/statistics.ts';
+import type { Plan } from '../core/plan.ts';
+import { makePlan, type PlanOptions } from '../plan/index.ts';
+import { refuseExisting } from './exists.ts';
+
+export type { PlanOptions };
+
+export interface PlanCommandOptions {
+  readonly statistics: string;
+  /** JSON file to make; its tensors, if it has any, go beside it. */
+  readonly output: string;
+  readonly preset: PlanOptions;
+  readonly force?: boolean;
+}
+
+export interface PlanResult {
+  readonly output: string;
+  readonly plan: Plan;
+}
+
+/**
+ * Chooses what to leave out, from statistics alone.
+ *
+ * @example await plan({ statistics: 's.json', output: 'p.json', preset: { preset: 'top-k', density: 0.3 } });
+ */
+export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
+  await refuseExisting(options);
+  const statistics = await readStatistics(options.statistics);
+  const made = makePlan(statistics, options.preset, await sha256File(options.statistics));
+  return { output: options.output, plan: await writePlan(made.plan, made.tensors, options.output) };
+}

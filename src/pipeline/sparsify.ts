@@ -1,0 +1,60 @@
+/** `lacuna sparsify`: a dense model and a plan become a sparse folder. */
+import { readPlan } from '../../formats/plan.ts';
+import { LacunaError } from '../core/errors.ts';
+import type { Manifest } from '../core/manifest.ts';
+import type { Plan, PlanTensors } from '../core/plan.ts';
+import type { JobOptions } from '../core/progress.ts';
+import { applyPlan, type RuleReport } from '../rewrite/index.ts';
+import { writeModelFolder } from './model-folder.ts';
+import { type DenseModel, openDense } from './source.ts';
+
+export interface SparsifyOptions extends JobOptions {
+  /** A checkpoint or a dense folder. */
+  readonly source: string;
+  readonly plan: string;
+  readonly output: string;
+  readonly force?: boolean;
+  readonly allowNonFinite?: boolean;
+}
+
+export interface SparsifyResult {
+  readonly output: string;
+  readonly report: readonly RuleReport[];
+  readonly files: Manifest['files'];
+}
+
+/**
+ * Rewrites a model by a plan and writes a folder that stands alone.
+ *
+ * @throws LacunaError `mismatch` when the plan was made for another model.
+ */
+export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult> {
+  const [model, { plan, tensors }] = await Promise.all([openDense(options.source, options), readPlan(options.plan)]);
+  return writeSparse(options.output, model, plan, tensors, options);
+}
+
+/** The same on a model and a plan in memory. */
+export async function writeSparse(
+  output: string,
+  model: DenseModel,
+  plan: Plan,
+  tensors: PlanTensors,
+  options: JobOptions & { readonly force?: boolean },
+): Promise<SparsifyResult> {
+  checkSameModel(model, plan);
+  const { graph, report } = applyPlan(model.graph, plan, tensors);
+  const { spec, fingerprint, path } = model;
+  const manifest = await writeModelFolder(output, { graph, spec, fingerprint, plan, source: path }, options);
+  return { output, report, files: manifest.files };
+}
+
+function checkSameModel(model: DenseModel, plan: Plan): void {
+  if (model.fingerprint === plan.model.fingerprint) return;
+  throw new LacunaError(
+    'mismatch',
+    `The plan was made for another model (${plan.model.fingerprint.slice(0, 12)}) than ${model.path} (${model.fingerprint.slice(0, 12)})`,
+    {
+      hint: 'Calibrate and plan on the checkpoint that you sparsify.',
+    },
+  );
+}

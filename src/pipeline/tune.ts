@@ -1,0 +1,80 @@
+/** Closes the loop on a plan: what it really leaves out is measured on held-out text, and its thresholds corrected. */
+import type { Graph, Initializer } from '../core/graph.ts';
+import type { Plan, PlanTensors } from '../core/plan.ts';
+import type { JobOptions } from '../core/progress.ts';
+import type { Statistics } from '../core/statistics.ts';
+import { measureRealised, type RealisedSparsity } from '../eval/index.ts';
+import { type Realised, retune } from '../plan/index.ts';
+import { applyPlan } from '../rewrite/index.ts';
+import { openMeasuredSession } from './measured-session.ts';
+import { openModelFolder } from './model-folder.ts';
+import type { DenseModel } from './source.ts';
+
+/** Corrections converge by about a factor of five a round; after four the rest is the text's own noise. */
+const MAX_ROUNDS = 4;
+
+/** Half a point: well inside the two points within which a target counts as met, well above what a round can move. */
+const CLOSE_ENOUGH = 0.005;
+
+export interface TuneInput {
+  readonly model: DenseModel;
+  readonly plan: Plan;
+  readonly tensors: PlanTensors;
+  readonly statistics: Statistics;
+  /** A folder written with this plan: its weights serve all rounds, since only thresholds change. */
+  readonly draft: string;
+  readonly windows: readonly (readonly number[])[];
+}
+
+/** The plan, retuned until what it leaves out is within half a point of its target, or the best of four rounds. */
+export async function tunePlan(input: TuneInput, options: JobOptions): Promise<Plan> {
+  const { graph: written } = await openModelFolder(input.draft);
+  let { plan } = input;
+  let best = { plan, error: Number.POSITIVE_INFINITY };
+  for (let round = 1; round <= MAX_ROUNDS; round++) {
+    const realised = await measureDraft(input, plan, written, options);
+    const error = Math.abs(achieved(plan, realised) - plan.target.value);
+    options.progress?.note(describe(plan, realised, round));
+    if (error < best.error) best = { plan, error };
+    if (error < CLOSE_ENOUGH || round === MAX_ROUNDS) break;
+    plan = retune(plan, input.tensors, input.statistics, measured(plan, realised));
+  }
+  return best.plan;
+}
+
+async function measureDraft(
+  { model, tensors, draft, windows }: TuneInput,
+  plan: Plan,
+  written: Graph,
+  options: JobOptions,
+) {
+  const { graph } = applyPlan(model.graph, plan, tensors);
+  const session = await openMeasuredSession(draft, onWrittenWeights(graph, written), options);
+  return measureRealised(session, windows, model.spec, options).finally(() => session.close());
+}
+
+/** `graph` with its weights taken from the file they were written to; small constants, as thresholds, stay its own. */
+function onWrittenWeights(graph: Graph, written: Graph): Graph {
+  const onDisk = new Map(written.initializers.map(({ name, data }) => [name, data]));
+  const initializers = graph.initializers.map((initializer): Initializer => {
+    const data = onDisk.get(initializer.name);
+    return data?.kind === 'file' ? { name: initializer.name, data } : initializer;
+  });
+  return { ...graph, initializers };
+}
+
+function achieved(plan: Plan, realised: RealisedSparsity): number {
+  return plan.target.kind === 'density' ? (realised.density ?? 0) : realised.skippedShare;
+}
+
+function measured(plan: Plan, realised: RealisedSparsity): Realised {
+  if (plan.target.kind === 'skipped-blocks') return { kind: 'skipped-blocks', share: realised.skippedShare };
+  const byBlock = realised.layers.map(({ layer, density }) => [`layers.${layer}.ffn`, density ?? 0] as const);
+  return { kind: 'density', byBlock: Object.fromEntries(byBlock) };
+}
+
+function describe(plan: Plan, realised: RealisedSparsity, round: number): string {
+  const what = plan.target.kind === 'density' ? 'neurons kept' : 'blocks skipped';
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  return `Round ${round}: ${percent(achieved(plan, realised))} of ${what}, wanted ${percent(plan.target.value)}`;
+}

@@ -1,0 +1,126 @@
+/** FFN-SkipLLM's rule in the graph: a state that goes from one skippable block to the next. */
+import { LacunaError } from '../core/errors.ts';
+import type { Graph, Initializer, Node } from '../core/graph.ts';
+import { type BlockPlan, layerOfBlock, type Plan } from '../core/plan.ts';
+import { float32Tensor } from '../core/tensor.ts';
+import { ffnSkipStartFunction, ffnSkipStartNode, ffnSkipStepFunction, ffnSkipStepNode } from '../ops/index.ts';
+import { gatedBlock, withBlocks } from './gated-block.ts';
+import { indexGraph, replaceNodes } from './graph-index.ts';
+import type { FfnMatch } from './match-ffn.ts';
+import type { Pass, PassResult, RuleReport } from './pass.ts';
+import type { PlanContext } from './plan-context.ts';
+import { findBlock, reportOf } from './sparse-ffn.ts';
+
+const POSITION_IDS = 'position_ids';
+
+/**
+ * Before: ffn_out = down(act(gate x) * up x) in blocks a < b < ... < z
+ * After:  state, layers.a.active = FFNSkipStart(position_ids)
+ *         ffn_out, layers.a.saturation = GatedFFN_..._masked(..., layers.a.active, residual)
+ *         state, layers.b.active = FFNSkipStep(state, layers.a.saturation, threshold), and so on; none after z
+ *
+ * Concerns blocks that the plan may skip, with or without a selector. Refuses a block where `matchFfn` does, and all
+ * of them where no node makes position_ids.
+ */
+export const ffnSkip: Pass<PlanContext> = {
+  name: 'ffn-skip',
+  description: 'gate, up, activation, Mul, down -> GatedFFN under a mask, FFNSkipStart and FFNSkipStep between them',
+  apply(graph, context) {
+    const wanted = context.plan.blocks.flatMap((block) =>
+      block.skip === undefined ? [] : [{ block, skip: block.skip }],
+    );
+    const index = indexGraph(graph);
+    const positions = index.producer(POSITION_IDS);
+    if (wanted.length === 0) return { graph, report: [] };
+    if (positions === undefined) return refuseAll(graph, wanted);
+    const found = wanted.map((candidate) => ({ ...candidate, match: findBlock(index, context, candidate.block) }));
+    const report = found.map(({ block, match }) => reportOf(ffnSkip.name, block, match));
+    const candidates = found.flatMap(({ match, ...rest }) => (match.kind === 'match' ? [{ ...rest, match }] : []));
+    if (candidates.length === 0) return { graph, report };
+    return { graph: withSkipping(graph, context, positions, candidates), report };
+  },
+};
+
+interface Skippable {
+  readonly block: BlockPlan;
+  readonly skip: NonNullable<BlockPlan['skip']>;
+}
+
+interface Candidate extends Skippable {
+  readonly match: FfnMatch;
+}
+
+function refuseAll(graph: Graph, blocks: readonly Skippable[]): PassResult {
+  const reason = `no node makes ${POSITION_IDS}`;
+  const report = blocks.map(
+    ({ block: { block } }): RuleReport => ({ rule: ffnSkip.name, block, applied: false, reason }),
+  );
+  return { graph, report };
+}
+
+function withSkipping(graph: Graph, context: PlanContext, positions: Node, candidates: readonly Candidate[]): Graph {
+  const { plan } = context;
+  const skipping = skippingOf(plan);
+  const blocks = candidates.map(({ block, match }) => gatedBlock(context, block, match, names(block).active));
+  const replaced = withBlocks(graph, blocks);
+  const steps = candidates
+    .slice(0, -1)
+    .map((candidate, index) => stepAfter(candidate, candidates[index + 1], skipping));
+  const start = startBefore(candidates[0], skipping, plan.prefill === 'dense');
+  const withState = replaceNodes(
+    replaced,
+    new Map([
+      [positions, [positions, start]],
+      ...steps.map(({ node }, index): [Node, Node[]] => [blocks[index].node, [blocks[index].node, node]]),
+    ]),
+  );
+  return {
+    ...withState,
+    initializers: [...withState.initializers, ...steps.map(({ threshold }) => threshold)],
+    functions: [
+      ...withState.functions,
+      ffnSkipStartFunction(plan.prefill === 'dense'),
+      ...(steps.length > 0 ? [ffnSkipStepFunction()] : []),
+    ],
+  };
+}
+
+type Skipping = NonNullable<Plan['skipping']>;
+
+function skippingOf({ skipping }: Plan): Skipping {
+  if (skipping !== null) return skipping;
+  throw new LacunaError('mismatch', 'The plan skips blocks, but says nothing of warm-up and re-arming', {
+    hint: 'Give the plan "skipping": {"warmUpTokens": ..., "reArm": ...}, or make it again.',
+  });
+}
+
+/** The values that belong to a skippable block. */
+function names({ block }: BlockPlan) {
+  const prefix = `layers.${layerOfBlock(block)}`;
+  return { state: `${prefix}.skip_state`, active: `${prefix}.active`, saturation: `${prefix}.saturation` };
+}
+
+function startBefore({ block }: Skippable, { warmUpTokens }: Skipping, decode: boolean): Node {
+  const { state, active } = names(block);
+  const inputs = { position_ids: POSITION_IDS };
+  return ffnSkipStartNode({ node: 'ffn_skip.start', decode, warmUpTokens, inputs, outputs: { state, active } });
+}
+
+/** The step that tests `block` and decides about `next`. */
+function stepAfter(
+  { block, skip }: Skippable,
+  next: Skippable,
+  { reArm }: Skipping,
+): { node: Node; threshold: Initializer } {
+  const threshold = { name: `${block.block}.skip_threshold`, data: float32Tensor([skip.threshold], []) };
+  const { state, saturation } = names(block);
+  const after = names(next.block);
+  const node = ffnSkipStepNode({
+    node: `${block.block}.skip_step`,
+    runLength: skip.runLength,
+    reArm,
+    inputs: { state, saturation, threshold: threshold.name },
+    outputs: { next_state: after.state, next_active: after.active },
+  });
+  return { node, threshold };
+}

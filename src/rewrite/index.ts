@@ -1,0 +1,44 @@
+/** Rewriting: graphs to graphs that say the same, or what a plan wants them to. */
+import type { Graph } from '../core/graph.ts';
+import type { Plan, PlanTensors } from '../core/plan.ts';
+import { ffnSkip } from './ffn-skip.ts';
+import { fuseSkipNorm } from './fuse-skip-norm.ts';
+import type { Pass, PassResult, RuleReport } from './pass.ts';
+import { checkBlocks, type PlanContext } from './plan-context.ts';
+import { sparseFfn } from './sparse-ffn.ts';
+
+export type { RuleReport };
+
+/** The passes that carry out a plan, in the order in which they run. */
+const PLAN_PASSES: readonly Pass<PlanContext>[] = [sparseFfn, ffnSkip];
+
+/** Every pass in order, as `before -> after`. */
+export const PASSES = [fuseSkipNorm, ...PLAN_PASSES].map(({ name, description }) => ({ name, description }));
+
+/**
+ * Residual additions and the norms after them as one operator; equal results, fewer operators.
+ *
+ * @example const dense = fuseSkipNorms(assemble(openModel(checkpoint, { precision: 'fp32' })));
+ */
+export function fuseSkipNorms(graph: Graph): Graph {
+  return fuseSkipNorm.apply(graph, undefined).graph;
+}
+
+/**
+ * The sparse graph that a plan asks for, and what each rule did with each block; blocks that no rule could rewrite
+ * stay dense and are reported with the reason.
+ *
+ * @throws LacunaError `mismatch` when plan, tensors and graph do not belong together.
+ * @example const { graph, report } = applyPlan(dense, plan, tensors);
+ */
+export function applyPlan(graph: Graph, plan: Plan, tensors: PlanTensors): PassResult {
+  const context = { plan, tensors };
+  checkBlocks(context, graph);
+  return PLAN_PASSES.reduce<PassResult>(
+    (before, pass) => {
+      const after = pass.apply(before.graph, context);
+      return { graph: after.graph, report: [...before.report, ...after.report] };
+    },
+    { graph, report: [] },
+  );
+}

@@ -1,0 +1,56 @@
+/** What the passes that carry out a plan know beside the graph. */
+import { LacunaError } from '../core/errors.ts';
+import type { Graph } from '../core/graph.ts';
+import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
+import type { FfnMatch } from './match-ffn.ts';
+
+export interface PlanContext {
+  readonly plan: Plan;
+  readonly tensors: PlanTensors;
+}
+
+/** Throws `mismatch` where a plan speaks of layers that the graph does not have, or not in their order. */
+export function checkBlocks({ plan }: PlanContext, graph: Graph): void {
+  let previous = -1;
+  for (const { block } of plan.blocks) {
+    const layer = layerOfBlock(block);
+    const exists = layer < plan.model.numHiddenLayers && graph.nodes.some((node) => belongsTo(node.outputs, layer));
+    if (!exists) throw wrongModel(`The plan's block ${block} is not in the model`);
+    if (layer <= previous)
+      throw badPlan(`The plan lists ${block} after layers.${previous}.ffn, wanted the order of layers`);
+    previous = layer;
+  }
+}
+
+function belongsTo(outputs: readonly string[], layer: number): boolean {
+  return outputs.some((output) => output.startsWith(`layers.${layer}.`));
+}
+
+/** Throws `mismatch` where the FFN found has not the size that the plan was made for. */
+export function checkSize({ plan }: PlanContext, { block }: BlockPlan, { gate }: FfnMatch): void {
+  const { hiddenSize, intermediateSize } = plan.model;
+  const [neurons, hidden] = gate.weight.data.shape;
+  if (neurons === intermediateSize && hidden === hiddenSize) return;
+  throw wrongModel(
+    `${block} has a gate of [${neurons}, ${hidden}], the plan wants [${intermediateSize}, ${hiddenSize}]`,
+  );
+}
+
+function wrongModel(message: string): LacunaError {
+  return new LacunaError('mismatch', message, { hint: 'Calibrate and plan on the checkpoint that you sparsify.' });
+}
+
+/** The score weights that a threshold selector names, as long as the block has neurons. */
+export function scoreWeights({ tensors }: PlanContext, block: string, name: string, neurons: number): Float32Array {
+  const tensor = tensors.get(name);
+  if (tensor === undefined) throw badPlan(`The plan's ${block} names tensor "${name}", which its file does not have`);
+  if (tensor.shape.length !== 1 || tensor.shape[0] !== neurons)
+    throw badPlan(`The plan's tensor "${name}" is [${tensor.shape}], ${block} has ${neurons} neurons`);
+  return tensor.data;
+}
+
+function badPlan(message: string): LacunaError {
+  return new LacunaError('mismatch', message, {
+    hint: 'Make the plan again with lacuna plan.',
+  });
+}

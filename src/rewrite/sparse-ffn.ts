@@ -1,0 +1,47 @@
+/** Gives blocks that a plan selects neurons for one GatedFFN operator. */
+import type { BlockPlan } from '../core/plan.ts';
+import { layerOfBlock } from '../core/plan.ts';
+import { gatedBlock, withBlocks } from './gated-block.ts';
+import { type GraphIndex, indexGraph } from './graph-index.ts';
+import { type FfnMatch, matchFfn, type Refusal } from './match-ffn.ts';
+import type { Pass, RuleReport } from './pass.ts';
+import { checkSize, type PlanContext } from './plan-context.ts';
+
+/**
+ * Before: ffn_out = down(act(gate x) * up x), node by node
+ * After:  ffn_out, kept = GatedFFN_<selector>_fp32(x, gate, up, transposed down, ..., threshold, weights)
+ *
+ * Concerns blocks with a selector that are never skipped. Refuses where `matchFfn` does.
+ */
+export const sparseFfn: Pass<PlanContext> = {
+  name: 'sparse-ffn',
+  description: 'gate, up, activation, Mul, down -> GatedFFN with the plan’s selector',
+  apply(graph, context) {
+    const index = indexGraph(graph);
+    const wanted = context.plan.blocks.filter((block) => block.select !== undefined && block.skip === undefined);
+    const found = wanted.map((block) => ({ block, match: findBlock(index, context, block) }));
+    const blocks = found.flatMap(({ block, match }) =>
+      match.kind === 'match' ? [gatedBlock(context, block, match)] : [],
+    );
+    return {
+      graph: blocks.length === 0 ? graph : withBlocks(graph, blocks),
+      report: found.map(({ block, match }) => reportOf(sparseFfn.name, block, match)),
+    };
+  },
+};
+
+/** The block's FFN, or why it cannot be replaced; throws `mismatch` when it is another model's. */
+export function findBlock(index: GraphIndex, context: PlanContext, block: BlockPlan): FfnMatch | Refusal {
+  const { select } = block;
+  if (select?.kind === 'statistical' && !(select.density > 0 && select.density < 1))
+    return { kind: 'refused', reason: `a density of ${select.density} has no finite quantile` };
+  const match = matchFfn(index, layerOfBlock(block.block));
+  if (match.kind === 'match') checkSize(context, block, match);
+  return match;
+}
+
+export function reportOf(rule: string, { block }: BlockPlan, match: FfnMatch | Refusal): RuleReport {
+  if (match.kind === 'refused') return { rule, block, applied: false, reason: match.reason };
+  const reason = `one operator in place of ${match.nodes.length}`;
+  return { rule, block, applied: true, reason, nodes: [`layers.${layerOfBlock(block)}.ffn.gated`] };
+}

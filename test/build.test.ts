@@ -1,0 +1,81 @@
+/** `build`, killed in every stage and started again, gives the bytes of an undisturbed run. */
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { root, temporaryFolder, tinyLlama } from './temporary.ts';
+
+const folder = temporaryFolder();
+
+/** Stages of build in their order, by what appears in `<output>.build` once they have begun or ended. */
+const STAGES = ['dense-', 'statistics-', 'plan-', 'draft-', 'sparse-', 'evaluation-', 'bench-'];
+
+function startBuild(output: string, preset: readonly string[]) {
+  const args = ['build', tinyLlama, '-o', output, ...preset, '--tokens', '1500', '--threads', '1', '--quiet'];
+  return spawn(process.execPath, [join(root, 'bin/lacuna.js'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+async function finish(child: ReturnType<typeof startBuild>): Promise<{ code: number | null; stderr: string }> {
+  let stderr = '';
+  child.stderr.on('data', (text) => (stderr += text));
+  child.stdout.resume();
+  const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
+  return { code, stderr };
+}
+
+/** Kills the build with SIGKILL as soon as `stage` shows; false when it ended before. */
+async function killIn(stage: string, output: string, preset: readonly string[]): Promise<boolean> {
+  const child = startBuild(output, preset);
+  const ended = finish(child);
+  const watch = setInterval(() => {
+    const work = `${output}.build`;
+    if (existsSync(work) && readdirSync(work).some((name) => name.startsWith(stage))) child.kill('SIGKILL');
+  }, 2);
+  const { code } = await ended;
+  clearInterval(watch);
+  return code === null;
+}
+
+/** sha256 of every file by its path; of bench.json only that it is there, since times differ. */
+function contents(output: string): Record<string, string> {
+  const files = readdirSync(output, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const entries = files.map(({ parentPath, name }) => {
+    const path = join(parentPath, name);
+    const bytes = name === 'bench.json' ? 'times' : createHash('sha256').update(readFileSync(path)).digest('hex');
+    return [path.slice(output.length + 1), bytes] as const;
+  });
+  return Object.fromEntries(entries.sort(([a], [b]) => a.localeCompare(b)));
+}
+
+describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-skip', '--target', '0.15']]])(
+  'build %j',
+  { timeout: 300_000 },
+  (preset) => {
+    it('gives the same bytes when it is killed in each of its stages', async () => {
+      const [, name] = preset;
+      const whole = join(folder, `whole-${name}`);
+      const killed = join(folder, `killed-${name}`);
+      const undisturbed = await finish(startBuild(whole, preset));
+      expect(undisturbed.stderr).toBe('');
+      expect(undisturbed.code).toBe(0);
+      for (const stage of STAGES) expect(await killIn(stage, killed, preset), `the build reached ${stage}`).toBe(true);
+      expect((await finish(startBuild(killed, preset))).code).toBe(0);
+      expect(contents(killed)).toEqual(contents(whole));
+      expect(Object.keys(contents(whole))).toContain('lacuna/evaluation.json');
+      expect(readdirSync(folder).filter((entry) => entry.includes('.build') || entry.includes('.partial'))).toEqual([]);
+    });
+
+    it('refuses to write over its result, and ships nothing over budget', async () => {
+      const [, name] = preset;
+      const again = await finish(startBuild(join(folder, `whole-${name}`), preset));
+      expect(again.code).toBe(2);
+      expect(again.stderr).toMatch(/already exists/);
+      const over = join(folder, `over-${name}`);
+      const refused = await finish(startBuild(over, [...preset, '--max-ppl-ratio', '1.000001']));
+      expect(refused.code).toBe(1);
+      expect(refused.stderr).toMatch(/over the budget/);
+      expect(existsSync(over)).toBe(false);
+    });
+  },
+);

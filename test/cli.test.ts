@@ -1,0 +1,268 @@
+/** The command line as a user meets it: exit codes, messages, JSON, and nothing left behind. */
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { LACUNA_VERSION } from '../src/core/manifest.ts';
+import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
+
+const folder = temporaryFolder();
+const dense = join(folder, 'dense');
+const statistics = join(folder, 'statistics.json');
+const plan = join(folder, 'plan.json');
+const sparse = join(folder, 'sparse');
+const few = ['--tokens', '1000', '--threads', '2', '--quiet'];
+
+beforeAll(async () => {
+  for (const args of [
+    ['convert', tinyLlama, '-o', dense, '--quiet'],
+    ['calibrate', tinyLlama, '-o', statistics, ...few],
+    ['plan', statistics, '-o', plan, '--preset', 'top-k', '--target', '30%'],
+    ['sparsify', dense, '--plan', plan, '-o', sparse, '--quiet'],
+  ]) {
+    const { code, stderr } = await lacuna(args);
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+  }
+}, 120_000);
+
+/** A copy of the small checkpoint, changed. */
+function variant(name: string, change: (path: string) => void): string {
+  const path = join(folder, name);
+  cpSync(tinyLlama, path, { recursive: true, filter: (source) => !source.includes('.cache') });
+  change(path);
+  return path;
+}
+
+function editJson(path: string, changes: Record<string, unknown>): void {
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), ...changes }));
+}
+
+describe('the version', () => {
+  it("is the package's", async () => {
+    expect(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version).toBe(LACUNA_VERSION);
+    expect((await lacuna(['--version'])).stdout.trim()).toBe(LACUNA_VERSION);
+  });
+});
+
+describe('usage', () => {
+  it('lists the commands in the order of the pipeline', async () => {
+    const { code, stdout } = await lacuna(['--help']);
+    expect(code).toBe(0);
+    const commands = [...stdout.matchAll(/^ {2}([a-z]+) (?:\[options\] )?/gm)].map(([, name]) => name);
+    expect(commands).toEqual([
+      'convert',
+      'calibrate',
+      'plan',
+      'sparsify',
+      'eval',
+      'bench',
+      'run',
+      'inspect',
+      'build',
+      'help',
+    ]);
+  });
+
+  it.each([
+    [['frobnicate'], /unknown command/],
+    [['convert', tinyLlama], /required option '-o, --output/],
+    [['convrt', tinyLlama], /Did you mean convert\?/],
+    [['plan', 'x', '-o', 'y', '--preset', 'magic'], /Allowed choices are ffn-skip, top-k/],
+    [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share from 0 to 1/],
+    [['eval', 'x', '--tokens', 'many'], /whole number of at least 1/],
+    [['calibrate', tinyLlama, '-o', 's.json', '--shard', '4/4'], /0 <= i < n/],
+  ])('refuses %j with 2', async (args, message) => {
+    const { code, stdout, stderr } = await lacuna(args);
+    expect(stderr).toMatch(message);
+    expect(stdout).toBe('');
+    expect(code).toBe(2);
+  });
+});
+
+describe('bad input', () => {
+  const out = join(folder, 'never');
+  const latin1 = join(folder, 'latin1.txt');
+  const empty = join(folder, 'empty.txt');
+
+  beforeAll(() => {
+    writeFileSync(latin1, Buffer.from([0x63, 0x61, 0x66, 0xe9]));
+    writeFileSync(empty, ' \n');
+  });
+
+  const cases: readonly [string, () => string[], RegExp][] = [
+    ['a folder that is not there', () => ['convert', join(folder, 'nowhere'), '-o', out], /nowhere/],
+    ['an output that exists', () => ['convert', tinyLlama, '-o', dense], /dense already exists\n {2}.*--force/],
+    [
+      'an unknown model type',
+      () => [
+        'convert',
+        variant('gemma', (path) => editJson(join(path, 'config.json'), { model_type: 'llamma' })),
+        '-o',
+        out,
+      ],
+      /"llamma".*nearest that is: "llama"/,
+    ],
+    [
+      'a config that contradicts the tensors',
+      () => [
+        'convert',
+        variant('wide', (path) => editJson(join(path, 'config.json'), { hidden_size: 256 })),
+        '-o',
+        out,
+      ],
+      /\[2048, 128\].*\[2048, 256\]|\[2048, 256\].*\[2048, 128\]/s,
+    ],
+    [
+      'a pickle',
+      () => [
+        'convert',
+        variant('pickle', (path) => {
+          rmSync(join(path, 'model.safetensors'));
+          writeFileSync(join(path, 'pytorch_model.bin'), 'x');
+        }),
+        '-o',
+        out,
+      ],
+      /pickle/i,
+    ],
+    [
+      'a truncated file',
+      () => [
+        'convert',
+        variant('short', (path) =>
+          writeFileSync(
+            join(path, 'model.safetensors'),
+            readFileSync(join(tinyLlama, 'model.safetensors')).subarray(0, 100_000),
+          ),
+        ),
+        '-o',
+        out,
+      ],
+      /model\.safetensors/,
+    ],
+    ['an empty text', () => ['calibrate', tinyLlama, '--data', empty, '-o', out], /empty\.txt is empty/],
+    [
+      'a text that is not UTF-8',
+      () => ['calibrate', tinyLlama, '--data', latin1, '-o', out],
+      /latin1\.txt is not UTF-8\n {2}.*iconv/,
+    ],
+    ['a missing text', () => ['calibrate', tinyLlama, '--data', join(folder, 'no.txt'), '-o', out], /no\.txt/],
+    [
+      'a plan of another model',
+      () => [
+        'sparsify',
+        variant('other', (path) => editJson(join(path, 'config.json'), { rope_theta: 5 })),
+        '--plan',
+        plan,
+        '-o',
+        out,
+      ],
+      /another model/,
+    ],
+    ['a sparse folder to sparsify', () => ['sparsify', sparse, '--plan', plan, '-o', out], /sparse already/],
+    ['a baseline that is missing', () => ['eval', sparse, '--max-ppl-ratio', '1.1'], /--against/],
+    ['a checkpoint where a folder is wanted', () => ['run', tinyLlama, 'x'], /lacuna convert/],
+    ['nothing to inspect', () => ['inspect', out], /Nothing at/],
+  ];
+
+  it.each(cases)('%s: one error, exit code 2, nothing left', async (_, args, message) => {
+    const command = args();
+    const before = readdirSync(folder).sort();
+    const { code, stdout, stderr } = await lacuna([...command, '--quiet']);
+    expect(stderr).toMatch(/^error: /);
+    expect(stderr).toMatch(message);
+    expect(stdout).toBe('');
+    expect(code).toBe(2);
+    expect(readdirSync(folder).sort()).toEqual(before);
+  });
+
+  it('tells a program the same as JSON', async () => {
+    const { code, stdout } = await lacuna(['convert', join(folder, 'nowhere'), '-o', out, '--json']);
+    expect(code).toBe(2);
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'not-found' } });
+  });
+
+  it('names a weight that is not finite, and takes it when told to', async () => {
+    const broken = variant('nan', (path) => {
+      const file = join(path, 'model.safetensors');
+      const bytes = readFileSync(file);
+      // The last two bytes are the last bf16 weight; 0x7fc0 is NaN.
+      bytes.writeUInt16LE(0x7fc0, bytes.length - 2);
+      writeFileSync(file, bytes);
+    });
+    const refused = await lacuna(['convert', broken, '-o', out, '--quiet']);
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toMatch(/NaN.*\n {2}.*--allow-nonfinite/s);
+    expect(existsSync(out)).toBe(false);
+    expect((await lacuna(['convert', broken, '-o', out, '--quiet', '--allow-nonfinite'])).code).toBe(0);
+    rmSync(out, { recursive: true });
+  });
+
+  it('converts without a tokenizer and says that it cannot be run', async () => {
+    const bare = variant('bare', (path) => rmSync(join(path, 'tokenizer.json')));
+    const converted = await lacuna(['convert', bare, '-o', out]);
+    expect(converted.code).toBe(0);
+    expect(converted.stderr).toMatch(/No tokenizer\.json/);
+    const ran = await lacuna(['run', out, 'x', '--quiet']);
+    expect(ran.code).toBe(2);
+    expect(ran.stderr).toMatch(/tokenizer\.json/);
+    rmSync(out, { recursive: true });
+  });
+
+  it('stops at a signal with 130 and leaves nothing', async () => {
+    const before = readdirSync(folder).sort();
+    const { code } = await lacuna(['calibrate', tinyLlama, '-o', out, '--quiet'], AbortSignal.abort());
+    expect(code).toBe(130);
+    expect(readdirSync(folder).sort()).toEqual(before);
+  });
+});
+
+describe('results', () => {
+  it('are one JSON object on stdout', async () => {
+    const { code, stdout } = await lacuna(['eval', sparse, '--against', dense, '--json', ...few]);
+    expect(code).toBe(0);
+    const { modes, target } = JSON.parse(stdout);
+    expect(target).toEqual({ kind: 'density', value: 0.3 });
+    expect(modes.map(({ mode }: { mode: string }) => mode)).toEqual(['all', 'decode']);
+  });
+
+  it('fail the check with 1 when over budget', async () => {
+    const args = ['eval', sparse, '--against', dense, '--mode', 'decode', ...few];
+    expect((await lacuna([...args, '--max-ppl-ratio', '1000'])).code).toBe(0);
+    const { code, stdout } = await lacuna([...args, '--max-ppl-ratio', '1.0000001']);
+    expect(stdout).toMatch(/FAILED/);
+    expect(code).toBe(1);
+  });
+
+  it('stream text', async () => {
+    const { code, stdout, stderr } = await lacuna(['run', sparse, 'In the beginning', '--max-tokens', '8']);
+    expect(code).toBe(0);
+    expect(stdout.length).toBeGreaterThan(5);
+    expect(stderr).toMatch(/8 tokens, .* tokens\/s/);
+  });
+
+  it('show what each stage left', async () => {
+    for (const path of [tinyLlama, dense, sparse, join(sparse, 'onnx/model.onnx'), statistics, plan]) {
+      const { code, stdout, stderr } = await lacuna(['inspect', path]);
+      expect(stderr).toBe('');
+      expect(code).toBe(0);
+      expect(stdout.split('\n').length).toBeGreaterThan(4);
+      expect(JSON.parse((await lacuna(['inspect', path, '--json'])).stdout)).toHaveProperty('kind');
+    }
+  });
+
+  it('of shards merge to those of one run', async () => {
+    const parts = ['0/2', '1/2'].map((shard) => [shard, join(folder, `part-${shard[0]}.json`)] as const);
+    for (const [shard, path] of parts) {
+      expect((await lacuna(['calibrate', tinyLlama, '-o', path, '--shard', shard, ...few])).code).toBe(0);
+    }
+    const merged = join(folder, 'merged', 'statistics.json');
+    mkdirSync(join(folder, 'merged'));
+    expect((await lacuna(['calibrate', 'merge', ...parts.map(([, path]) => path).reverse(), '-o', merged])).code).toBe(
+      0,
+    );
+    expect(readFileSync(merged, 'utf8')).toBe(readFileSync(statistics, 'utf8'));
+    const tensors = (path: string) => readFileSync(path.replace('.json', '.safetensors'));
+    expect(tensors(merged).equals(tensors(statistics))).toBe(true);
+  });
+});

@@ -1,0 +1,16 @@
+/** The real model that fixtures/real/prepare.py makes, and the Python oracles beside it. */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+export const root = dirname(dirname(import.meta.dirname));
+export const smollm2 = join(root, 'fixtures/real/models/smollm2-135m');
+export const testText = join(root, 'fixtures/texts/test.txt');
+
+/** Python with onnxruntime, from fixtures/oracle/requirements.txt. */
+export const python = join(root, '.venv/bin/python');
+
+/** Set where they must be there, as in continuous integration: tests that need them then fail instead of standing aside. */
+export const required = process.env.LACUNA_REAL !== undefined;
+
+export const hasSmollm2 = required || existsSync(join(smollm2, 'config.json'));
+export const hasPython = required || existsSync(python);

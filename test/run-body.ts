@@ -1,0 +1,42 @@
+/** Runs one operator of the `lacuna` domain by its portable body, as stock ONNX Runtime does. */
+import { encodeModel } from '../formats/onnx/index.ts';
+import { BASE_OPSETS, type Graph, LACUNA_DOMAIN, type Node, type OpFunction } from '../src/core/graph.ts';
+import { value } from '../src/core/graph-builder.ts';
+import type { RuntimeTensor } from '../src/core/runner.ts';
+import { createOpenGraph } from '../src/runtime/index.ts';
+
+export const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
+
+/** Outputs of `node` by name; its inputs are fed, so nothing is folded ahead. */
+export async function runBody(
+  node: Node,
+  body: OpFunction,
+  feeds: Readonly<Record<string, RuntimeTensor>>,
+  outputs: Readonly<Record<string, RuntimeTensor['dtype']>>,
+): Promise<Record<string, RuntimeTensor>> {
+  const graph: Graph = {
+    name: 'one-node',
+    inputs: Object.entries(feeds).map(([name, { dtype, dims }]) => value(name, dtype, dims)),
+    outputs: Object.entries(outputs).map(([name, dtype]) => value(name, dtype, dimsLike(name))),
+    initializers: [],
+    nodes: [node],
+    functions: [body],
+    opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },
+    metadata: {},
+  };
+  const runner = await openGraph(graph);
+  try {
+    return await runner.run(feeds);
+  } finally {
+    await runner.close();
+  }
+}
+
+/** All outputs but `y` have one value a token. */
+function dimsLike(name: string): string[] {
+  return name === 'y' ? ['batch', 'sequence', 'features'] : ['batch', 'sequence'];
+}
+
+export function floats(data: ArrayLike<number>, dims: readonly number[]): RuntimeTensor {
+  return { dtype: 'float32', dims, data: Float32Array.from(data) };
+}

@@ -1,0 +1,40 @@
+/** Temporary folders and the command line without a process, for tests. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll } from 'vitest';
+import { main } from '../src/cli/index.ts';
+
+export const root = dirname(import.meta.dirname);
+export const tinyLlama = join(root, 'fixtures/tiny-llama');
+export const texts = join(root, 'fixtures/texts');
+
+/** A folder that is removed when the file's tests are done. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'lacuna-test-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export interface CommandResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `lacuna <args>` in this process. */
+export async function lacuna(
+  args: readonly string[],
+  signal: AbortSignal = new AbortController().signal,
+): Promise<CommandResult> {
+  let stdout = '';
+  let stderr = '';
+  const code = await main(args, {
+    stdout: { write: (text) => (stdout += text) },
+    stderr: { write: (text) => (stderr += text) },
+    signal,
+    dataFolder: pathToFileURL(`${texts}/`),
+  });
+  return { code, stdout, stderr };
+}
