@@ -40,3 +40,8 @@ function dimsLike(name: string): string[] {
 export function floats(data: ArrayLike<number>, dims: readonly number[]): RuntimeTensor {
   return { dtype: 'float32', dims, data: Float32Array.from(data) };
 }
+
+/** A tensor's values as JavaScript numbers. */
+export function numbers({ data }: RuntimeTensor): number[] {
+  return data instanceof BigInt64Array ? Array.from(data, Number) : Array.from<number>(data);
+}

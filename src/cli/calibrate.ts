@@ -14,7 +14,7 @@ import { parseShard, type Shard } from './shard.ts';
 
 interface Options extends CommonOptions {
   readonly data?: readonly string[];
-  readonly output: string;
+  readonly output?: string;
   readonly tokens?: number;
   readonly sequenceLength: number;
   readonly shard?: Shard;
@@ -30,21 +30,26 @@ interface MergeOptions extends CommonOptions {
 export const registerCalibrate: RegisterCommand = (program, { io }) => {
   const command = program
     .command('calibrate')
+    .enablePositionalOptions()
     .description('measure FFN saturation and gate statistics, layer by layer')
     .argument('<checkpoint>', 'folder with config.json and safetensors')
     .option('--data <file...>', 'UTF-8 texts to measure on (default: the pinned "fit" text)')
-    .requiredOption('-o, --output <file>', 'statistics JSON to make; its tensors go beside it')
+    // Not a required option: commander would ask for it before `merge` too, which has its own.
+    .option('-o, --output <file>', 'statistics JSON to make; its tensors go beside it (required)')
     .option('--tokens <n>', 'use at most this many tokens', positiveInteger)
     .option('--sequence-length <n>', 'tokens a sequence', positiveInteger, 512)
     .option('--shard <i/n>', 'measure every n-th sequence, starting at the i-th (0-based)', parseShard)
     .option('--force', 'replace an existing output')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
+    const { output } = options;
+    if (output === undefined) return command.error("error: required option '-o, --output <file>' not specified");
     const data = options.data ?? [defaultText(io, 'fit')];
     const result = await calibrate({
       ...options,
       checkpoint,
       data,
+      output,
       allowNonFinite: options.allowNonfinite,
       ...jobOptions(options, io),
     });

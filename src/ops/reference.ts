@@ -67,7 +67,11 @@ export interface FfnChoice {
 }
 
 /** One active token of GatedFFN: y [h], y before its norm, and the number of neurons chosen. */
-export function gatedFfnToken(x: Vector, ffn: FfnWeights, choice: FfnChoice): { y: number[]; raw: number[]; kept: number } {
+export function gatedFfnToken(
+  x: Vector,
+  ffn: FfnWeights,
+  choice: FfnChoice,
+): { y: number[]; raw: number[]; kept: number } {
   const gate = ffn.gate.map((row, j) => dot(row, x) + (ffn.gateBias?.[j] ?? 0));
   const act = chosenActivations(gate, choice);
   const raw = Array.from(x, (_, i) => ffn.downBias?.[i] ?? 0);

@@ -1,0 +1,107 @@
+/** Sparse models from plan to figures, against the same computed in PyTorch by fixtures/oracle. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { assemble, openModel } from '../../converters/index.ts';
+import { openCheckpoint } from '../../formats/checkpoint.ts';
+import { encodeModel, writeOnnx } from '../../formats/onnx/index.ts';
+import { readPlan } from '../../formats/plan.ts';
+import { loadTokenizer } from '../../formats/tokenizer/index.ts';
+import { openBytes } from '../../test/open-bytes.ts';
+import type { Graph } from '../core/graph.ts';
+import { value } from '../core/graph-builder.ts';
+import type { ModelSpec } from '../core/model.ts';
+import type { Session } from '../core/session.ts';
+import { applyPlan, fuseSkipNorms } from '../rewrite/index.ts';
+import { openSession } from '../runtime/index.ts';
+import { COMPARE_MODES, type Comparison, compare, cutWindows } from './index.ts';
+
+const fixtures = join(import.meta.dirname, '..', '..', 'fixtures');
+const plansFolder = join(fixtures, 'oracle', 'plans');
+const oracle = JSON.parse(readFileSync(join(fixtures, 'oracle', 'expected.json'), 'utf8'));
+const PLANS = Object.keys(oracle.plans);
+
+let folder: string;
+let dense: Session;
+let graph: Graph;
+let spec: ModelSpec;
+let windows: readonly (readonly number[])[];
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'lacuna-oracle-'));
+  const checkpoint = join(fixtures, 'tiny-llama');
+  const pieces = openModel(await openCheckpoint(checkpoint), { precision: 'fp32' });
+  spec = pieces.spec;
+  graph = fuseSkipNorms(assemble(pieces));
+  await writeOnnx(graph, join(folder, 'model.onnx'));
+  dense = await openSession(folder, { threads: 1 });
+  const tokens = (await loadTokenizer(checkpoint)).encode(readFileSync(join(fixtures, 'texts', oracle.text), 'utf8'), {
+    addSpecialTokens: false,
+  });
+  windows = cutWindows(tokens, { length: oracle.window }).slice(0, 4);
+});
+afterAll(async () => {
+  await dense.close();
+  rmSync(folder, { recursive: true });
+});
+
+async function openSparse(name: string, prefill?: 'dense'): Promise<Session> {
+  const { plan, tensors } = await readPlan(join(plansFolder, `${name}.json`));
+  const { graph: sparse, report } = applyPlan(graph, prefill === undefined ? plan : { ...plan, prefill }, tensors);
+  expect(report.filter(({ applied }) => !applied)).toEqual([]);
+  const made = sparse.nodes
+    .flatMap(({ outputs }) => outputs)
+    .filter((output) => /^layers\.\d+\.(kept|active)$/.test(output));
+  const counts = made.map((output) =>
+    value(output, output.endsWith('kept') ? 'int32' : 'bool', ['batch_size', 'sequence_length']),
+  );
+  return openBytes(await encodeModel({ ...sparse, outputs: [...sparse.outputs, ...counts] }));
+}
+
+/**
+ * Logits agree to 2e-5 of the largest, which is below 20, so a log-likelihood to twice 4e-4. A decision at a threshold may
+ * fall otherwise by rounding: of a few thousand scored blocks and a million neurons, one block or ten neurons at most.
+ */
+function expectEqual(got: Comparison, wanted: typeof oracle): void {
+  expect(got.scoredTokens).toBe(wanted.scoredTokens);
+  expectClose(Math.log(got.dense.perplexity), Math.log(wanted.dense.perplexity), 8e-4);
+  expectClose(Math.log(got.perplexityRatio), Math.log(wanted.perplexityRatio), 1e-4);
+  expectClose(got.meanKl, wanted.meanKl, 1e-4 * wanted.meanKl + 1e-6);
+  expectClose(got.top1Agreement, wanted.top1Agreement, 1.01 / got.scoredTokens);
+  const { realised } = got;
+  if (realised === null) throw new Error('the sparse model told nothing');
+  const blocks = got.scoredTokens * spec.numHiddenLayers;
+  expectClose(realised.skippedShare, wanted.realised.skippedShare, 1.01 / blocks);
+  realised.layers.forEach(({ skippedShare, density }, layer) => {
+    expectClose(skippedShare, wanted.realised.layers[layer].skippedShare, 1.01 / got.scoredTokens);
+    expectClose(density ?? 0, wanted.realised.layers[layer].density, 10 / (got.scoredTokens * spec.intermediateSize));
+  });
+}
+
+function expectClose(got: number, wanted: number, tolerance: number): void {
+  expect(Math.abs(got - wanted), `${got}, wanted ${wanted}`).toBeLessThanOrEqual(tolerance);
+}
+
+describe('the oracle', () => {
+  it('has figures for every plan', () => {
+    const files = readdirSync(plansFolder).filter((file) => file.endsWith('.json'));
+    expect(files.sort()).toEqual(PLANS.map((name) => `${name}.json`).sort());
+    expect(PLANS.length).toBeGreaterThan(4);
+  });
+
+  it.each(PLANS)('agrees on %s, in both modes', async (name) => {
+    const sparse = await openSparse(name);
+    for (const mode of COMPARE_MODES)
+      { const r = await compare(dense, sparse, windows, { mode, feed: 'chunk', ffn: spec }); const w = oracle.plans[name][mode]; const n = r.scoredTokens; console.log(name, mode, r.perplexityRatio, w.perplexityRatio, r.meanKl, w.meanKl, r.top1Agreement-w.top1Agreement, r.realised?.layers.map((l, i) => [l.layer, Math.round((l.skippedShare - w.realised.layers[i].skippedShare) * n), Math.round(((l.density ?? 0) - w.realised.layers[i].density) * n * 384)].join(':')).join(' ')); }
+    await sparse.close();
+  });
+
+  it('agrees on plans with a dense prefill, whose tokens are fed one by one', async () => {
+    for (const name of ['token-mean', 'skip-and-select']) {
+      const sparse = await openSparse(name, 'dense');
+      const result = await compare(dense, sparse, windows, { mode: 'decode', feed: 'token', ffn: spec });
+      expectEqual(result, oracle.plans[name].decode);
+      await sparse.close();
+    }
+  });
+});

@@ -1,0 +1,247 @@
+import { describe, expect, it } from 'vitest';
+import { stackPlan } from '../../test/ffn-plan.ts';
+import { ffnStack, HIDDEN, NEURONS, type StackOptions } from '../../test/ffn-stack.ts';
+import { seededFloats } from '../../test/random.ts';
+import { floats, numbers, openGraph } from '../../test/run-body.ts';
+import type { Graph, Node } from '../core/graph.ts';
+import { value } from '../core/graph-builder.ts';
+import type { PlanTensors, Selector } from '../core/plan.ts';
+import type { TensorExpr } from '../core/tensor.ts';
+import { type FfnWeights, gatedFfnToken } from '../ops/reference.ts';
+import { applyPlan, fuseSkipNorms } from './index.ts';
+
+const WEIGHTS = Float32Array.from({ length: NEURONS }, (_, neuron) => 0.5 + neuron / NEURONS);
+const TENSORS: PlanTensors = new Map([['scores', { shape: [NEURONS], data: WEIGHTS }]]);
+const THRESHOLD: Selector = { kind: 'threshold', scale: 'absolute', threshold: 0.4, weights: 'scores' };
+const STATISTICAL: Selector = { kind: 'statistical', mode: 'soft', density: 0.3 };
+const TOKENS = 5;
+
+async function run(graph: Graph, outputs: readonly string[]) {
+  const infos = outputs.map((name) =>
+    name.endsWith('kept')
+      ? value(name, 'int32', ['batch_size', 'sequence_length'])
+      : value(name, 'float32', ['batch_size', 'sequence_length', HIDDEN]),
+  );
+  const runner = await openGraph({ ...graph, outputs: infos });
+  const positions = { dtype: 'int64', dims: [1, TOKENS], data: new BigInt64Array(TOKENS) } as const;
+  const results = await runner.run({
+    'hidden.0': floats(seededFloats(3)(TOKENS * HIDDEN), [1, TOKENS, HIDDEN]),
+    positions,
+  });
+  await runner.close();
+  return outputs.map((name) => numbers(results[name]));
+}
+
+function rowsOf(data: TensorExpr): Float32Array[] {
+  if (data.kind !== 'bytes') throw new Error(`${data.kind} is not in memory`);
+  const columns = data.shape[1] ?? data.shape[0];
+  const all = new Float32Array(data.bytes.buffer, data.bytes.byteOffset, data.bytes.byteLength / 4);
+  return Array.from({ length: all.length / columns }, (_, row) => all.subarray(row * columns, (row + 1) * columns));
+}
+
+/** The layer's FFN as the plain loops take it. */
+function ffnOf(graph: Graph, layer: number, { bias, postNorm }: StackOptions): FfnWeights {
+  const tensor = (name: string) =>
+    rowsOf(graph.initializers.find((one) => one.name === `model.layers.${layer}.${name}`)?.data as TensorExpr);
+  const down = tensor('mlp.down_proj.weight');
+  return {
+    gate: tensor('mlp.gate_proj.weight'),
+    up: tensor('mlp.up_proj.weight'),
+    down: Array.from({ length: NEURONS }, (_, neuron) => down.map((row) => row[neuron])),
+    ...(bias && {
+      gateBias: tensor('mlp.gate_proj.bias')[0],
+      upBias: tensor('mlp.up_proj.bias')[0],
+      downBias: tensor('mlp.down_proj.bias')[0],
+    }),
+    ...(postNorm && { postNorm: { weight: tensor('post_feedforward_layernorm.weight')[0], epsilon: 1e-6 } }),
+  };
+}
+
+const ours = (graph: Graph) => graph.nodes.filter(({ domain }) => domain === 'lacuna');
+const change = (graph: Graph, output: string, edit: (node: Node) => Node): Graph => ({
+  ...graph,
+  nodes: graph.nodes.map((node) => (node.outputs.includes(output) ? edit(node) : node)),
+});
+
+describe('sparse-ffn', () => {
+  it('puts one operator in the place of a block’s nodes and leaves other blocks alone', () => {
+    const dense = ffnStack({ layers: 3 });
+    const { graph, report } = applyPlan(dense, stackPlan(3, [{ layer: 1, select: THRESHOLD }]), TENSORS);
+    expect(report).toEqual([
+      {
+        rule: 'sparse-ffn',
+        block: 'layers.1.ffn',
+        applied: true,
+        reason: 'one operator in place of 6',
+        nodes: ['layers.1.ffn.gated'],
+      },
+    ]);
+    expect(ours(graph)).toEqual([
+      expect.objectContaining({
+        opType: 'GatedFFN_threshold_fp32',
+        inputs: [
+          'layers.1.ffn_in',
+          'model.layers.1.mlp.gate_proj.weight',
+          'model.layers.1.mlp.up_proj.weight',
+          'model.layers.1.mlp.down_proj.weight.neuron_major',
+          ...new Array(6).fill(''),
+          'layers.1.ffn.threshold',
+          'layers.1.ffn.score_weights',
+        ],
+        outputs: ['layers.1.ffn_out', '', 'layers.1.kept'],
+      }),
+    ]);
+    expect(graph.nodes.length).toBe(dense.nodes.length - 6 + 1);
+    expect(graph.functions.map(({ name }) => name)).toEqual(['GatedFFN_threshold_fp32']);
+    expect(graph.opsets).toEqual({ ...dense.opsets, lacuna: 1 });
+  });
+
+  it('holds each weight once, the down projection neuron by neuron', () => {
+    const { graph } = applyPlan(ffnStack({ layers: 2 }), stackPlan(2, [{ layer: 0, select: THRESHOLD }]), TENSORS);
+    const shapes = new Map(graph.initializers.map(({ name, data }) => [name, data.shape]));
+    expect(shapes.get('model.layers.0.mlp.down_proj.weight')).toBeUndefined();
+    expect(shapes.get('model.layers.0.mlp.down_proj.weight.neuron_major')).toEqual([NEURONS, HIDDEN]);
+    expect(shapes.get('model.layers.1.mlp.down_proj.weight')).toEqual([HIDDEN, NEURONS]);
+    expect(shapes.get('layers.0.ffn.threshold')).toEqual([]);
+    expect(shapes.size).toBe(graph.initializers.length);
+  });
+
+  const cases: readonly (readonly [StackOptions, Selector])[] = [
+    [{ layers: 2 }, THRESHOLD],
+    [
+      { layers: 2, activation: 'silu' },
+      { ...THRESHOLD, scale: 'token-mean' },
+    ],
+    [{ layers: 2, activation: 'gelu', bias: true }, THRESHOLD],
+    [{ layers: 2, activation: 'gelu_tanh', postNorm: true }, STATISTICAL],
+    [
+      { layers: 2, activation: 'relu', bias: true, postNorm: true },
+      { ...STATISTICAL, mode: 'hard' },
+    ],
+  ];
+  it.each(cases)('computes what the selector says: %j, %j', async (options, select) => {
+    const dense = fuseSkipNorms(ffnStack(options));
+    const plan = stackPlan(
+      2,
+      [0, 1].map((layer) => ({ layer, select })),
+    );
+    const { graph, report } = applyPlan(dense, plan, TENSORS);
+    expect(report.every(({ applied }) => applied)).toBe(true);
+    const activation =
+      options.activation === undefined || options.activation === 'silu-by-sigmoid' ? 'silu' : options.activation;
+    const choice =
+      select.kind === 'threshold'
+        ? { activation, selector: select, threshold: select.threshold, weights: WEIGHTS }
+        : // Q(0.7), from a table of the standard normal distribution.
+          { activation, selector: select, quantile: 0.5244005127080407 };
+    for (const layer of [0, 1]) {
+      const [x, y, kept] = await run(graph, [
+        `layers.${layer}.ffn_in`,
+        `layers.${layer}.ffn_out`,
+        `layers.${layer}.kept`,
+      ]);
+      const ffn = ffnOf(dense, layer, options);
+      for (let token = 0; token < TOKENS; token++) {
+        const wanted = gatedFfnToken(x.slice(token * HIDDEN, (token + 1) * HIDDEN), ffn, choice);
+        expect(kept[token]).toBe(wanted.kept);
+        // Sums of NEURONS products of sums of HIDDEN, of magnitudes below 100 in all.
+        const tolerance = 100 * (NEURONS + 2 * HIDDEN) * 2 ** -23;
+        wanted.y.forEach((entry, i) => {
+          expect(Math.abs(y[token * HIDDEN + i] - entry)).toBeLessThanOrEqual(tolerance);
+        });
+      }
+      expect(new Set(kept).size).toBeGreaterThan(1);
+    }
+  });
+
+  it('leaves calls with several tokens dense when the plan says so', async () => {
+    const dense = ffnStack({ layers: 1 });
+    const plan = stackPlan(1, [{ layer: 0, select: THRESHOLD }], { prefill: 'dense' });
+    const { graph } = applyPlan(dense, plan, TENSORS);
+    expect(ours(graph).map(({ opType }) => opType)).toEqual(['GatedFFN_threshold_fp32_decode']);
+    const [wanted] = await run(dense, ['out']);
+    const [got, kept] = await run(graph, ['out', 'layers.0.kept']);
+    expect(kept).toEqual(new Array(TOKENS).fill(NEURONS));
+    // As above; the last norm keeps its input's relative error.
+    got.forEach((entry, at) => {
+      expect(Math.abs(entry - wanted[at])).toBeLessThanOrEqual(100 * (NEURONS + 2 * HIDDEN) * 2 ** -23);
+    });
+  });
+
+  it.each<[string, (graph: Graph) => Graph]>([
+    [
+      'MatMulNBits makes layers.0.gate, wanted FusedMatMul or Add',
+      (graph) => change(graph, 'layers.0.gate', (node) => ({ ...node, opType: 'MatMulNBits' })),
+    ],
+    [
+      'Tanh makes layers.0.act, wanted Mul or QuickGelu or Gelu or Relu',
+      (graph) => change(graph, 'layers.0.act', (node) => ({ ...node, opType: 'Tanh', inputs: ['layers.0.gate'] })),
+    ],
+    [
+      'layers.0.up is made from layers.0.attn_in, wanted layers.0.ffn_in',
+      (graph) => change(graph, 'layers.0.up', (node) => ({ ...node, inputs: ['layers.0.attn_in', node.inputs[1]] })),
+    ],
+    [
+      'layers.0.act is an output of the model',
+      (graph) => ({ ...graph, outputs: [...graph.outputs, value('layers.0.act', 'float32', ['b', 's', NEURONS])] }),
+    ],
+    [
+      'layers.0.gate is read by stack.node.Add_1 too',
+      (graph) => change(graph, 'hidden.1', (node) => ({ ...node, inputs: [node.inputs[0], 'layers.0.gate'] })),
+    ],
+    ['layers.0.gate is not x W^T', (graph) => change(graph, 'layers.0.gate', (node) => ({ ...node, attributes: {} }))],
+    [
+      'model.layers.0.mlp.gate_proj.weight is float16 [24,8], wanted a float32 matrix',
+      (graph) => ({
+        ...graph,
+        initializers: graph.initializers.map((one) =>
+          one.name.endsWith('gate_proj.weight')
+            ? { ...one, data: { ...one.data, dtype: 'float16' } as TensorExpr }
+            : one,
+        ),
+      }),
+    ],
+  ])('refuses: %s', (reason, spoil) => {
+    const graph = spoil(ffnStack({ layers: 1 }));
+    const result = applyPlan(graph, stackPlan(1, [{ layer: 0, select: THRESHOLD }]), TENSORS);
+    expect(result.report).toEqual([{ rule: 'sparse-ffn', block: 'layers.0.ffn', applied: false, reason }]);
+    expect(result.graph).toBe(graph);
+  });
+
+  it('refuses a density without a quantile', () => {
+    const select: Selector = { ...STATISTICAL, density: 1 };
+    const { report } = applyPlan(ffnStack({ layers: 1 }), stackPlan(1, [{ layer: 0, select }]), TENSORS);
+    expect(report).toEqual([
+      expect.objectContaining({ applied: false, reason: 'a density of 1 has no finite quantile' }),
+    ]);
+  });
+});
+
+describe('a plan of another model', () => {
+  const dense = ffnStack({ layers: 2 });
+  const blocks = [{ layer: 1, select: THRESHOLD }];
+  const { model } = stackPlan(2, []);
+
+  it.each([
+    ["The plan's block layers.1.ffn is not in the model", stackPlan(1, blocks), TENSORS],
+    ["The plan's block layers.4.ffn is not in the model", stackPlan(9, [{ layer: 4, select: THRESHOLD }]), TENSORS],
+    [
+      'layers.1.ffn has a gate of [24, 8], the plan wants [32, 8]',
+      stackPlan(2, blocks, { model: { ...model, intermediateSize: 32 } }),
+      TENSORS,
+    ],
+    ['The plan\'s layers.1.ffn names tensor "scores", which its file does not have', stackPlan(2, blocks), new Map()],
+    [
+      'The plan\'s tensor "scores" is [3], layers.1.ffn has 24 neurons',
+      stackPlan(2, blocks),
+      new Map([['scores', { shape: [3], data: new Float32Array(3) }]]),
+    ],
+    [
+      'The plan lists layers.0.ffn after layers.1.ffn, wanted the order of layers',
+      stackPlan(2, [...blocks, { layer: 0, select: THRESHOLD }]),
+      TENSORS,
+    ],
+  ])('is a mismatch: %s', (message, plan, tensors) => {
+    expect(() => applyPlan(dense, plan, tensors)).toThrow(expect.objectContaining({ code: 'mismatch', message }));
+  });
+});
