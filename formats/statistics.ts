@@ -49,7 +49,9 @@ const statisticsSchema = z.strictObject({
 export async function writeStatistics(statistics: Statistics, jsonPath: string, summary: object): Promise<string> {
   const { sums, ...facts } = statistics;
   const tensors = await writeTensorsBeside(jsonPath, sumEntries(sums));
-  await writeJson(jsonPath, { format: STATISTICS_FORMAT, version: STATISTICS_VERSION, ...facts, summary, tensors });
+  const content = { format: STATISTICS_FORMAT, version: STATISTICS_VERSION, ...facts, summary, tensors };
+  // Through the schema, so that keys stand in its order: merged statistics are then the same file as those of one run.
+  await writeJson(jsonPath, statisticsSchema.parse(content));
   return sha256File(jsonPath);
 }
 

@@ -51,10 +51,11 @@ function createProgram(context: CommandContext): Command {
     )
     .version(LACUNA_VERSION)
     .showHelpAfterError('(add --help for the options)')
+    // An option belongs to the command before it: `calibrate merge -o` is merge's.
+    .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) });
   for (const register of COMMANDS) register(program, context);
-  // Commander copies these settings to subcommands at their creation only for .command(); ours are made that way.
   return program;
 }
 
