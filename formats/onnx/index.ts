@@ -2,4 +2,4 @@
 export { type EncodedModel, encodeModel } from './encode.ts';
 export { readOnnx } from './read.ts';
 export { encodeReferencing, type ReferencingModel } from './reference.ts';
-export { type WriteOptions, writeOnnx } from './write.ts';
+export { type WriteOptions, type WrittenFile, writeOnnx } from './write.ts';

@@ -1,9 +1,9 @@
 /** The output folder: one folder that ONNX Runtime, onnxruntime-genai, transformers.js and optimum load. */
 import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { sharesCacheBuffer } from '../../converters/index.ts';
 import { sha256File, withNewFolder } from '../../formats/files.ts';
-import { readOnnx, writeOnnx } from '../../formats/onnx/index.ts';
+import { readOnnx, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import { LACUNA_VERSION, MANIFEST_FORMAT, MANIFEST_VERSION, type Manifest, manifestSchema } from '../core/manifest.ts';
@@ -46,10 +46,11 @@ export async function writeModelFolder(
 ): Promise<Manifest> {
   return withNewFolder(path, { force: options.force ?? false }, async (folder) => {
     await mkdir(join(folder, 'onnx'));
-    await writeOnnx(content.graph, join(folder, MODEL_FILE), options);
+    const weights = await writeOnnx(content.graph, join(folder, MODEL_FILE), options);
     const copied = await copySmallFiles(content.source, folder);
     const written = await writeConfigs(folder, content);
-    const manifest = await describe(folder, content, [MODEL_FILE, `${MODEL_FILE}_data`, ...copied, ...written]);
+    const small = await Promise.all([...copied, ...written].map((name) => hashFile(join(folder, name))));
+    const manifest = describe(folder, content, [...weights, ...small]);
     await writeFile(join(folder, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
     return manifest;
   });
@@ -91,13 +92,12 @@ async function tokenizerConfigWithTemplate(source: string): Promise<Record<strin
   return { ...config, chat_template: await readFile(template, 'utf8') };
 }
 
-async function describe(folder: string, content: FolderContent, names: readonly string[]): Promise<Manifest> {
-  const files: Manifest['files'] = [];
-  for (const path of [...names].sort()) {
-    if (!(await exists(join(folder, path)))) continue;
-    const { size } = await stat(join(folder, path));
-    files.push({ path, bytes: size, sha256: await sha256File(join(folder, path)) });
-  }
+async function hashFile(path: string): Promise<WrittenFile> {
+  return { path, bytes: (await stat(path)).size, sha256: await sha256File(path) };
+}
+
+function describe(folder: string, content: FolderContent, written: readonly WrittenFile[]): Manifest {
+  const files = written.map((file) => ({ ...file, path: relative(folder, file.path) }));
   const { graph, spec, fingerprint, plan } = content;
   return {
     format: MANIFEST_FORMAT,
@@ -108,7 +108,7 @@ async function describe(folder: string, content: FolderContent, names: readonly 
     spec: { ...spec, eosTokenIds: [...spec.eosTokenIds] },
     fingerprint,
     plan,
-    files,
+    files: files.sort((a, b) => (a.path < b.path ? -1 : 1)),
   };
 }
 

@@ -1,0 +1,32 @@
+/** The package as it is published: packed, installed into an empty folder without this project's overrides, and used. */
+import { execFileSync } from 'node:child_process';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { root, temporaryFolder, tinyLlama } from './temporary.ts';
+
+const folder = temporaryFolder();
+const npm = (args: readonly string[], cwd: string) =>
+  execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: 'pipe' });
+
+describe('the packed tarball', { timeout: 300_000 }, () => {
+  it('installs, converts, runs and is imported', () => {
+    // The build made by `npm test` is packed as it is: building again would pull dist away under other tests.
+    npm(['pack', '--ignore-scripts', '--pack-destination', folder], root);
+    const [tarball] = readdirSync(folder);
+    const app = join(folder, 'app');
+    execFileSync('mkdir', [app]);
+    writeFileSync(join(app, 'package.json'), '{ "private": true, "type": "module" }');
+    npm(['install', '--onnxruntime-node-install=skip', '--no-audit', '--no-fund', join(folder, tarball)], app);
+    const lacuna = (...args: string[]) =>
+      execFileSync(join(app, 'node_modules/.bin/lacuna'), args, { cwd: app, encoding: 'utf8', stdio: 'pipe' });
+    expect(lacuna('--help')).toMatch(/convert/);
+    lacuna('convert', tinyLlama, '-o', 'dense');
+    expect(lacuna('run', 'dense', 'In the beginning', '--max-tokens', '4').length).toBeGreaterThan(4);
+    // No --data: the texts come with the package.
+    expect(lacuna('eval', 'dense', '--tokens', '600', '--quiet')).toMatch(/perplexity \d/);
+    writeFileSync(join(app, 'use.js'), "import { inspect } from 'lacuna'; console.log((await inspect('dense')).kind);");
+    expect(execFileSync(process.execPath, ['use.js'], { cwd: app, encoding: 'utf8' }).trim()).toBe('folder');
+    expect(readdirSync(join(app, 'node_modules'))).not.toContain('onnx-proto');
+  });
+});
