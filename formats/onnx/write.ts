@@ -4,8 +4,8 @@ import { basename } from 'node:path';
 import { throwIfAborted } from '../../src/core/errors.ts';
 import type { Graph } from '../../src/core/graph.ts';
 import { type JobOptions, type ProgressStage, SILENT } from '../../src/core/progress.ts';
-import { sha256Bytes, writeFileAtomically } from '../files.ts';
-import { hashing } from '../hashing.ts';
+import { checksummed, checksumOf } from '../checksum.ts';
+import { writeFileAtomically } from '../files.ts';
 import { streamTensor } from '../tensor-data.ts';
 import { encodeGraph } from './encode.ts';
 import { type Layout, layOut } from './layout.ts';
@@ -15,13 +15,13 @@ export type WriteOptions = Pick<JobOptions, 'signal' | 'progress'>;
 export interface WrittenFile {
   readonly path: string;
   readonly bytes: number;
-  readonly sha256: string;
+  readonly crc32: string;
 }
 
 /**
  * Writes a model and, when it has large weights, `<modelPath>_data`. The data get their name first, so that a model is
  * never seen without them; after a failure neither is there.
- * Returns the files with their hashes, taken while they were written.
+ * Returns the files with their checksums, taken while they were written.
  *
  * Equal graphs give equal bytes. Throws `io` when the disk refuses, `interrupted` when the signal is aborted, and what
  * reading the weights throws.
@@ -33,15 +33,15 @@ export async function writeOnnx(graph: Graph, modelPath: string, options: WriteO
   const dataPath = `${modelPath}_data`;
   const model = await encodeGraph(graph, layout, basename(dataPath));
   throwIfAborted(options.signal);
-  const modelFile = { path: modelPath, bytes: model.length, sha256: sha256Bytes(model) };
+  const modelFile = { path: modelPath, bytes: model.length, crc32: checksumOf(model) };
   if (layout.totalBytes === 0) {
     await writeFileAtomically(modelPath, model);
     return [modelFile];
   }
-  const sha256 = await writeData(layout, dataPath, `Writing ${basename(modelPath)}`, options);
+  const crc32 = await writeData(layout, dataPath, `Writing ${basename(modelPath)}`, options);
   try {
     await writeFileAtomically(modelPath, model);
-    return [modelFile, { path: dataPath, bytes: layout.totalBytes, sha256 }];
+    return [modelFile, { path: dataPath, bytes: layout.totalBytes, crc32 }];
   } catch (error) {
     await rm(dataPath, { force: true });
     throw error;
@@ -51,10 +51,10 @@ export async function writeOnnx(graph: Graph, modelPath: string, options: WriteO
 async function writeData(layout: Layout, path: string, label: string, options: WriteOptions): Promise<string> {
   const { signal, progress = SILENT } = options;
   const stage = progress.stage(label, layout.totalBytes, 'bytes');
-  const { blocks, digest } = hashing(readAhead(dataBlocks(layout, signal, stage)));
+  const { blocks, checksum } = checksummed(readAhead(dataBlocks(layout, signal, stage)));
   await writeFileAtomically(path, blocks);
   stage.done();
-  return digest();
+  return checksum();
 }
 
 /** The external data from the first byte to the last, zeros between slots included. */

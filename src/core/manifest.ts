@@ -34,7 +34,7 @@ export const manifestSchema = z.object({
   fingerprint: z.string(),
   /** The plan it was sparsified by; null for a dense model. */
   plan: planSchema.nullable(),
-  files: z.array(z.object({ path: z.string(), bytes: z.int().nonnegative(), sha256: z.string() })),
+  files: z.array(z.object({ path: z.string(), bytes: z.int().nonnegative(), crc32: z.string() })),
 });
 
 export type Manifest = z.infer<typeof manifestSchema>;

@@ -1,8 +1,9 @@
 /** The output folder: one folder that ONNX Runtime, onnxruntime-genai, transformers.js and optimum load. */
-import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { sharesCacheBuffer } from '../../converters/index.ts';
-import { sha256File, withNewFolder } from '../../formats/files.ts';
+import { checksumOf } from '../../formats/checksum.ts';
+import { withNewFolder } from '../../formats/files.ts';
 import { readOnnx, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
@@ -49,7 +50,7 @@ export async function writeModelFolder(
     const weights = await writeOnnx(content.graph, join(folder, MODEL_FILE), options);
     const copied = await copySmallFiles(content.source, folder);
     const written = await writeConfigs(folder, content);
-    const small = await Promise.all([...copied, ...written].map((name) => hashFile(join(folder, name))));
+    const small = await Promise.all([...copied, ...written].map((name) => checkFile(join(folder, name))));
     const manifest = describe(folder, content, [...weights, ...small]);
     await writeFile(join(folder, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
     return manifest;
@@ -92,8 +93,9 @@ async function tokenizerConfigWithTemplate(source: string): Promise<Record<strin
   return { ...config, chat_template: await readFile(template, 'utf8') };
 }
 
-async function hashFile(path: string): Promise<WrittenFile> {
-  return { path, bytes: (await stat(path)).size, sha256: await sha256File(path) };
+async function checkFile(path: string): Promise<WrittenFile> {
+  const content = await readFile(path);
+  return { path, bytes: content.length, crc32: checksumOf(content) };
 }
 
 function describe(folder: string, content: FolderContent, written: readonly WrittenFile[]): Manifest {
