@@ -7,6 +7,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { byteLength, DTYPE_BYTES, type DType } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import {
+  addConstant,
   boolTensor,
   cast,
   concatRows,
@@ -320,6 +321,23 @@ describe('transposes', () => {
   });
 });
 
+describe('sums', () => {
+  test('of bfloat16 and a number are rounded to float32 once, and leave what they are made from alone', async () => {
+    // 2^-9 (0x3b00) and 1 need ten bits, two more than bfloat16 has; 1/3 in bfloat16 is 0.333984375.
+    const stored = await fileTensor('bfloat16', [3], Buffer.from('003bab3ec0bf', 'hex'));
+    expect(await readFloats(addConstant(stored, 1))).toEqual(Float32Array.of(1 + 2 ** -9, 1.333984375, -0.5));
+    // 1 + 2^-24 lies between two float32 numbers, and the even one is 1.
+    const source = float32Tensor([2 ** -24, 3 * 2 ** -24]);
+    expect(await readFloats(addConstant(source, 1))).toEqual(Float32Array.of(1, 1 + 2 ** -22));
+    expect(await readFloats(source)).toEqual(Float32Array.of(2 ** -24, 3 * 2 ** -24));
+  });
+
+  test('keep the check of the weights they are made from', async () => {
+    const infinite = await fileTensor('bfloat16', [1], Buffer.from('807f', 'hex'), { mustBeFinite: true });
+    await expect(readFloats(addConstant(infinite, 1))).rejects.toMatchObject({ code: 'non-finite' });
+  });
+});
+
 /** What an expression means, element by element, from its definition: the oracle of the property below. */
 function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>): Float32Array {
   switch (expr.kind) {
@@ -328,6 +346,8 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
       return values.get(expr) ?? new Float32Array(0);
     case 'cast':
       return meaning(expr.from, values);
+    case 'add':
+      return meaning(expr.from, values).map((addend) => addend + expr.value);
     case 'concat':
       return Float32Array.from(expr.parts.flatMap((part) => [...meaning(part, values)]));
     case 'transpose': {
@@ -338,8 +358,8 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
   }
 }
 
-test('any tree of casts, transposes and joins means what its definition says', async () => {
-  const step = fc.constantFrom('cast', 'transpose', 'double', 'file');
+test('any tree of casts, sums, transposes and joins means what its definition says', async () => {
+  const step = fc.constantFrom('cast', 'add', 'transpose', 'double', 'file');
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 9 }),
@@ -352,6 +372,7 @@ test('any tree of casts, transposes and joins means what its definition says', a
         const leaves = new Map<TensorExpr, Float32Array>([[expr, values]]);
         for (const [i, name] of steps.entries()) {
           if (name === 'cast') expr = cast(expr, (['bfloat16', 'float64', 'float16', 'float32'] as const)[i % 4]);
+          else if (name === 'add') expr = addConstant(expr, 1);
           else if (name === 'transpose') expr = transpose(expr);
           else if (name === 'double') expr = concatRows([expr, expr]);
           else {

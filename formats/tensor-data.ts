@@ -1,8 +1,15 @@
-/** Evaluates a `TensorExpr`: reads, casts, transposes and joins its bytes, a few megabytes at a time. */
+/** Evaluates a `TensorExpr`: reads, casts, adds to, transposes and joins its bytes, a few megabytes at a time. */
 import { type FileHandle, open } from 'node:fs/promises';
 import { byteLength, DTYPE_BYTES } from '../src/core/dtype.ts';
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
-import { type BytesTensor, type CastTensor, cast, type FileTensor, type TensorExpr } from '../src/core/tensor.ts';
+import {
+  type AddTensor,
+  type BytesTensor,
+  type CastTensor,
+  cast,
+  type FileTensor,
+  type TensorExpr,
+} from '../src/core/tensor.ts';
 import { refuseNonFinite } from './finite.ts';
 import { castFloats, isFloatDType } from './float-cast.ts';
 import { asIoError } from './io-error.ts';
@@ -68,6 +75,8 @@ function blocksOf(expr: TensorExpr, elements: number, reuse: boolean): Blocks {
       return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, true));
     case 'concat':
       return concatBlocks(expr.parts, elements, reuse);
+    case 'add':
+      return addBlocks(expr, elements);
   }
 }
 
@@ -164,5 +173,14 @@ async function* castBlocks({ from, dtype }: CastTensor, elements: number, reuse:
     const target = new Uint8Array(memory, 0, length);
     castFloats(block, source, target, dtype);
     yield target;
+  }
+}
+
+async function* addBlocks({ from, value }: AddTensor, elements: number): Blocks {
+  for await (const block of blocksOf(from, elements, true)) {
+    const addends = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
+    // The float64 sum of two float32 numbers, rounded once more, is their float32 sum.
+    const sums = Float32Array.from(addends, (addend) => addend + value);
+    yield new Uint8Array(sums.buffer);
   }
 }

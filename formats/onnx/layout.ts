@@ -63,6 +63,8 @@ function contentKeys(): (data: TensorExpr) => string {
       case 'cast':
       case 'transpose':
         return JSON.stringify([kind, dtype, key(data.from)]);
+      case 'add':
+        return JSON.stringify([kind, dtype, data.value, key(data.from)]);
       case 'concat':
         return JSON.stringify([kind, dtype, data.parts.map(key)]);
     }

@@ -43,7 +43,14 @@ export interface ConcatTensor extends TypedExpr {
   readonly parts: readonly TensorExpr[];
 }
 
-export type TensorExpr = FileTensor | BytesTensor | CastTensor | TransposeTensor | ConcatTensor;
+/** `from`, which is float32, plus one float32 number, each sum rounded to float32. */
+export interface AddTensor extends TypedExpr {
+  readonly kind: 'add';
+  readonly from: TensorExpr;
+  readonly value: number;
+}
+
+export type TensorExpr = FileTensor | BytesTensor | CastTensor | TransposeTensor | ConcatTensor | AddTensor;
 
 /** `from` as `dtype`; nothing is added where it already is. */
 export function cast(from: TensorExpr, dtype: DType): TensorExpr {
@@ -56,6 +63,11 @@ export function transpose(from: TensorExpr): TensorExpr {
   if (from.kind === 'cast') return cast(transpose(from.from), from.dtype);
   const [rows, columns] = from.shape;
   return { kind: 'transpose', dtype: from.dtype, shape: [columns, rows], from };
+}
+
+/** `from` + `value` (rounded to float32), computed in float32 whatever float type `from` has. */
+export function addConstant(from: TensorExpr, value: number): TensorExpr {
+  return { kind: 'add', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), value: Math.fround(value) };
 }
 
 /** Parts stacked along axis 0. */

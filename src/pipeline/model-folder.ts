@@ -1,7 +1,7 @@
 /** The output folder: one folder that ONNX Runtime, onnxruntime-genai, transformers.js and optimum load. */
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { sharesCacheBuffer } from '../../converters/index.ts';
+import { hostConfig, sharesCacheBuffer } from '../../converters/index.ts';
 import { checksumOf } from '../../formats/checksum.ts';
 import { withNewFolder } from '../../formats/files.ts';
 import { readOnnx, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
@@ -68,7 +68,7 @@ async function copySmallFiles(source: string, folder: string): Promise<string[]>
 }
 
 async function writeConfigs(folder: string, content: FolderContent): Promise<string[]> {
-  const config = await readJson(join(content.source, 'config.json'));
+  const config = hostConfig(await readJson(join(content.source, 'config.json')));
   const files: Record<string, string> = {
     'config.json': pretty({
       ...config,
