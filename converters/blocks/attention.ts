@@ -36,21 +36,24 @@ function cache(name: string, length: string, spec: ModelSpec): ValueInfo {
 /** Names of float [b, s, heads * head]; of query, key and value each on its own, or of all three side by side. */
 type Projected = readonly [query: string, key: string, value: string] | readonly [all: string];
 
-/**
- * x [b, s, hidden] -> attention's output [b, s, hidden], before the residual is added. Query, key and value are one
- * product of stacked weights: one operator instead of three, and their rows are neighbours in memory.
- */
+/** x [b, s, hidden] -> attention's output [b, s, hidden], before the residual is added. */
 export function attention(g: GraphBuilder, x: string, index: number, parts: DecoderParts): string {
   const { config, weights } = parts;
   const prefix = `model.layers.${index}.self_attn`;
-  const bias = (of: () => Initializer) => (config.attentionBias ? of() : undefined);
-  const qkvBias = bias(() => packed(prefix, 'bias', weights));
-  const qkv = linear(g, x, packed(prefix, 'weight', weights), qkvBias);
-  const projected: Projected = config.traits.normsHeads ? normedHeads(g, qkv, prefix, parts) : [qkv];
+  const project = config.traits.normsHeads ? projectAndNorm : projectAtOnce;
   const attend = sharesCacheBuffer(config.spec) ? groupQueryAttention : widenedAttention;
-  const attended = attend(g, projected, index, parts);
-  const outBias = bias(() => weights(`${prefix}.o_proj.bias`));
+  const attended = attend(g, project(g, x, prefix, parts), index, parts);
+  const outBias = config.attentionBias ? weights(`${prefix}.o_proj.bias`) : undefined;
   return linear(g, attended, weights(`${prefix}.o_proj.weight`), outBias);
+}
+
+/**
+ * Query, key and value as one product of stacked weights: one operator instead of three, and their rows are neighbours
+ * in memory.
+ */
+function projectAtOnce(g: GraphBuilder, x: string, prefix: string, { config, weights }: DecoderParts): Projected {
+  const bias = config.attentionBias ? packed(prefix, 'bias', weights) : undefined;
+  return [linear(g, x, packed(prefix, 'weight', weights), bias)];
 }
 
 /** Query, key and value, one under the other: [(heads + 2 kv heads) * head, hidden], or the same of their biases. */
@@ -59,25 +62,29 @@ function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Init
   return { name: `${prefix}.qkv_proj.${part}`, data: concatRows(parts) };
 }
 
-/** Query, key and value apart, each head of query and key normed on its own (Henry et al. 2020). */
-function normedHeads(g: GraphBuilder, qkv: string, prefix: string, parts: DecoderParts): Projected {
-  const widths = headCounts(parts.config.spec).map((heads) => heads * parts.config.spec.headDim);
-  const [query, key, value] = g.ops('Split', [qkv, g.int64(...widths)], {
-    attributes: { axis: attr.int(-1) },
-    outputs: ['query', 'key', 'value'].map((name) => g.fresh(name)),
-  });
+/**
+ * Query, key and value each on its own, since what is normed lies apart; each head of query and key is normed by itself
+ * (Henry et al. 2020).
+ */
+function projectAndNorm(g: GraphBuilder, x: string, prefix: string, parts: DecoderParts): Projected {
+  const { config, weights } = parts;
+  const { numAttentionHeads, numKeyValueHeads } = config.spec;
+  const project = (name: string) => {
+    const bias = config.attentionBias ? weights(`${prefix}.${name}.bias`) : undefined;
+    return linear(g, x, weights(`${prefix}.${name}.weight`), bias);
+  };
   return [
-    normHeads(g, query, widths[0], `${prefix}.q_norm.weight`, parts),
-    normHeads(g, key, widths[1], `${prefix}.k_norm.weight`, parts),
-    value,
+    normHeads(g, project('q_proj'), numAttentionHeads, `${prefix}.q_norm.weight`, parts),
+    normHeads(g, project('k_proj'), numKeyValueHeads, `${prefix}.k_norm.weight`, parts),
+    project('v_proj'),
   ];
 }
 
-function normHeads(g: GraphBuilder, x: string, width: number, name: string, parts: DecoderParts): string {
+function normHeads(g: GraphBuilder, x: string, heads: number, name: string, parts: DecoderParts): string {
   const { spec, rmsNormEps } = parts.config;
-  const heads = g.op('Reshape', [x, g.int64(0, 0, width / spec.headDim, spec.headDim)]);
-  const normed = rmsNorm(g, heads, parts.normWeights(name), rmsNormEps);
-  return g.op('Reshape', [normed, g.int64(0, 0, width)]);
+  const apart = g.op('Reshape', [x, g.int64(0, 0, heads, spec.headDim)]);
+  const normed = rmsNorm(g, apart, parts.normWeights(name), rmsNormEps);
+  return g.op('Reshape', [normed, g.int64(0, 0, heads * spec.headDim)]);
 }
 
 /** How many heads query, key and value have. */

@@ -23,7 +23,7 @@ export interface Family {
   readonly activationField?: 'hidden_act' | 'hidden_activation';
   /** Names that mean another activation here than elsewhere. */
   readonly activations?: Readonly<Record<string, Activation>>;
-  /** Layers are of two kinds: `layer_types` says which, or every so manieth attends to all tokens, the others a window. */
+  /** Layers are of two kinds: `layer_types` says which, or every n-th attends to all tokens and the others to a window. */
   readonly fullEvery?: number;
   /** Rotary positions by kind of layer; by default one for all, called `rotary`. */
   readonly ropes?: ReadRopes;
