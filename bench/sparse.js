@@ -79,7 +79,7 @@ for (const [preset, target] of options.plans.split(',').map((plan) => plan.split
     realised,
   } of evaluation.modes) {
     const torch = inTorch(plan, mode, windows);
-    const excess = torch === undefined ? '-' : ((perplexityRatio - 1) / (torch.ratio - 1)).toFixed(3);
+    const excess = torch === undefined ? '-' : ((perplexityRatio - 1) / (torch.perplexityRatio - 1)).toFixed(3);
     const share =
       preset === 'top-k' ? `${percent(realised.density)} kept` : `${percent(realised.skippedShare)} skipped`;
     const { median, p10, p90 } = bench.speedup;
@@ -93,7 +93,7 @@ for (const [preset, target] of options.plans.split(',').map((plan) => plan.split
       perplexityRatio.toFixed(4),
     ];
     console.log(
-      `| ${[...cells, torch?.ratio.toFixed(4) ?? '-', excess, meanKl.toFixed(4), percent(top1Agreement), speed].join(' | ')} |`,
+      `| ${[...cells, torch?.perplexityRatio.toFixed(4) ?? '-', excess, meanKl.toFixed(4), percent(top1Agreement), speed].join(' | ')} |`,
     );
   }
 }
