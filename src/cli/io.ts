@@ -15,4 +15,5 @@ export interface Io {
   readonly dataFolder: URL;
 }
 
-export const EXIT = { done: 0, checkFailed: 1, usage: 2, interrupted: 130 } as const;
+/** `internal` is EX_SOFTWARE of sysexits.h: no check and no input of a user's is to blame. */
+export const EXIT = { done: 0, checkFailed: 1, usage: 2, internal: 70, interrupted: 130 } as const;

@@ -62,7 +62,7 @@ export async function bench(
   const { promptTokens = 128, rounds = 10, stepsPerBlock = 16, threads, progress = SILENT, signal } = options;
   const now = options.now ?? (() => performance.now());
   checkCounts({ promptTokens, rounds, stepsPerBlock }, tokens.length);
-  const stage = progress.stage('bench', PREFILL_ROUNDS + rounds, 'rounds');
+  const stage = progress.stage('Timing', PREFILL_ROUNDS + rounds, 'rounds');
   const prompt = tokens.slice(0, promptTokens);
   let caches = subjects.map(({ session }) => session.emptyCache());
   const timeBlocks = async (feeds: readonly (readonly number[])[]) => {

@@ -15,7 +15,7 @@ import {
   type PerplexityResult,
 } from '../eval/index.ts';
 import { openSession } from '../runtime/index.ts';
-import { openMeasuredSession } from './measured-session.ts';
+import { feedOf, openMeasuredSession } from './measured-session.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 import { readTexts } from './texts.ts';
 
@@ -111,15 +111,15 @@ export async function compareSessions(
   { manifest: { spec, plan } }: Pick<ModelFolder, 'manifest'>,
   { modes = COMPARE_MODES, progress, signal }: Pick<EvaluateOptions, 'modes' | 'progress' | 'signal'>,
 ): Promise<Comparison[]> {
-  // A plan that keeps calls of several tokens dense shows what it does only when tokens come one by one.
-  const feed = plan?.prefill === 'dense' ? 'token' : 'chunk';
+  const feed = feedOf(plan);
   const results: Comparison[] = [];
   for (const mode of modes)
     results.push(await compare(dense, sparse, windows, { mode, feed, ffn: spec, progress, signal }));
   return results;
 }
 
-function checkRatio(modes: readonly Comparison[], maxPplRatio: number | undefined): EvaluateResult['check'] {
+/** Whether every mode keeps to the budget; undefined without one. */
+export function checkRatio(modes: readonly Comparison[], maxPplRatio: number | undefined): EvaluateResult['check'] {
   if (maxPplRatio === undefined) return undefined;
   return { maxPplRatio, passed: modes.every(({ perplexityRatio }) => perplexityRatio <= maxPplRatio) };
 }

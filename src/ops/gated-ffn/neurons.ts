@@ -12,11 +12,17 @@ export interface NeuronValues {
 }
 
 /**
- * Rows are gathered while fewer than one neuron in GATHER_SHARE is chosen. A gathered row is read, written and read
- * again, and the product over gathered rows cannot use weights packed ahead: measured, that costs about three times
- * what a row costs in the dense product (docs/operators.md, "Break-even").
+ * Rows are gathered while fewer than this share of neurons, in percent, is chosen. A gathered row is read, written and
+ * read again, and a product over gathered rows cannot use weights packed ahead: measured, the gathered products take as
+ * long as the dense ones at 28 to 33 % (docs/operators.md, "Break-even").
  */
-export const GATHER_SHARE = 3;
+export const GATHER_PERCENT = 30;
+
+/** The number of neurons from which on all are computed, int64 [1]; made of a weight's shape, so known on loading. */
+function gatherLimit(g: GraphBuilder): string {
+  const scaled = g.op('Mul', [axisSize(g, 'gate', 0), g.int64(GATHER_PERCENT)]);
+  return g.op('Div', [scaled, g.int64(100)]);
+}
 
 /** All neurons: two dense products, whose weights ONNX Runtime packs when it loads the model. */
 export function allNeurons(g: GraphBuilder, { x, act, upBias }: NeuronValues, output = g.fresh('all')): string {
@@ -31,7 +37,7 @@ export function allNeurons(g: GraphBuilder, { x, act, upBias }: NeuronValues, ou
 export function chosenNeurons(g: GraphBuilder, values: NeuronValues): string {
   const anyToken = g.op('ReduceL1', [values.act, g.int64(0, 1)], { attributes: { keepdims: attr.int(0) } });
   const rows = g.op('Squeeze', [g.op('NonZero', [anyToken]), g.int64(0)], { outputs: ['rows'] });
-  const few = g.op('Less', [g.op('Size', [rows]), g.op('Div', [axisSize(g, 'gate', 0), g.int64(GATHER_SHARE)])]);
+  const few = g.op('Less', [g.op('Size', [rows]), gatherLimit(g)]);
   const y = (scope: string) => [value(`${scope}.out`, 'float32', ['batch_size', 'sequence_length', 'hidden_size'])];
   const gathered = branch('gathered', y('gathered'), (b, [to]) => gatheredNeurons(b, values, rows, to));
   const dense = branch('dense', y('dense'), (b, [to]) => allNeurons(b, values, to));
