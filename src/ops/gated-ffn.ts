@@ -127,7 +127,7 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   const gate = addBias(g, project(g, x, 'gate'), variant.gateBias ? 'gate_bias' : undefined);
   const { act, chosen } = selectorOf(choice).select(g, gate, choice, { activation, runDense });
   const values = { x, act, upBias };
-  const product = chosen === undefined ? allNeurons(g, values) : chosenNeurons(g, values);
+  const product = chosen === undefined ? allNeurons(g, values) : chosenNeurons(g, values, chosen);
   const biased = addBias(g, product, variant.downBias ? 'down_bias' : undefined);
   return { y: variant.postNorm ? postNorm(g, biased) : biased, kept: chosen && count(g, chosen) };
 }
