@@ -20,7 +20,8 @@ export const GATHER_PERCENT = 30;
 
 /** The number of neurons from which on all are computed, float [1]; made of a weight's shape, so known on loading. */
 function gatherLimit(g: GraphBuilder): string {
-  return g.op('Mul', [castTo(g, axisSize(g, 'gate', 0), 'float32'), g.float(GATHER_PERCENT / 100)]);
+  const scaled = g.op('Mul', [axisSize(g, 'gate', 0), g.int64(GATHER_PERCENT)]);
+  return castTo(g, g.op('Div', [scaled, g.int64(100)]), 'float32');
 }
 
 /** All neurons: two dense products, whose weights ONNX Runtime packs when it loads the model. */
