@@ -48,6 +48,6 @@ export function print<T>(
   result: T,
   format: (result: T, width: number) => string,
 ): void {
-  const width = Math.max(LEAST_WIDTH, stdout.columns ?? DEFAULT_WIDTH);
+  const width = Math.max(LEAST_WIDTH, stdout.columns || DEFAULT_WIDTH);
   stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${format(result, width)}\n`);
 }

@@ -3,6 +3,7 @@
 export interface OutputStream {
   write(text: string): unknown;
   readonly isTTY?: boolean;
+  /** 0 on a terminal that does not know its size. */
   readonly columns?: number;
 }
 

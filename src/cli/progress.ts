@@ -16,7 +16,8 @@ export interface DrawnProgress extends Progress {
 }
 
 export function createProgress(stream: OutputStream, now: Clock = () => performance.now()): DrawnProgress {
-  return stream.isTTY ? terminalProgress(stream, now) : plainProgress(stream, now);
+  // A terminal that was never told its size says 0 columns; a line then takes up infinitely many to be cleared.
+  return stream.isTTY && stream.columns ? terminalProgress(stream, now) : plainProgress(stream, now);
 }
 
 function plainProgress(stream: OutputStream, now: Clock): DrawnProgress {
@@ -74,9 +75,9 @@ function terminalProgress(stream: OutputStream, now: Clock): DrawnProgress {
   };
 }
 
-/** "37 % (5.1 MB of 13.8 MB, 2.3 MB/s, 3.8 s left)". */
+/** "37 % (5.1 MB of 13.8 MB, 2.3 MB/s, 3.8 s left)", "50 % (8 of 16 rounds, 2 rounds/s, 4.0 s left)". */
 function running(count: number, total: number, unit: string, elapsedMs: number): string {
-  const parts = [`${amount(count, unit)} of ${amount(total, unit)}`];
+  const parts = [`${unit === 'bytes' ? formatBytes(count) : count} of ${amount(total, unit)}`];
   if (elapsedMs > 0 && count > 0) {
     const perMs = count / elapsedMs;
     parts.push(`${amount(1000 * perMs, unit)}/s`);

@@ -17,21 +17,16 @@ export function table(header: readonly string[], rows: readonly (readonly string
   return [line(header), widths.map((width) => '-'.repeat(width)).join(GAP), ...rows.map(line)].join('\n');
 }
 
-/** A table too wide for `width` as several, one under the other, each with the first column. */
+/** A table too wide for `width` as several of about as many columns, one under the other, each with the first column. */
 export function foldedTable(header: readonly string[], rows: readonly (readonly string[])[], width: number): string {
-  const [first, ...others] = columnWidths(header, rows);
-  const folds: number[][] = [];
-  let room = 0;
-  for (const [index, columnWidth] of others.entries()) {
-    room -= GAP.length + columnWidth;
-    if (folds.length === 0 || room < 0) {
-      folds.push([0]);
-      room = width - first - GAP.length - columnWidth;
-    }
-    folds[folds.length - 1].push(index + 1);
-  }
+  const widths = columnWidths(header, rows);
+  const others = widths.length - 1;
+  const folds = Array.from({ length: others }, (_, index) => evenly(others, index + 1));
+  const fits = (columns: readonly number[]) =>
+    columns.reduce((sum, column) => sum + GAP.length + widths[column], -GAP.length) <= width;
+  const chosen = folds.find((fold) => fold.every(fits)) ?? folds[folds.length - 1] ?? [[0]];
   const pick = (cells: readonly string[], columns: readonly number[]) => columns.map((column) => cells[column]);
-  return folds
+  return chosen
     .map((columns) =>
       table(
         pick(header, columns),
@@ -39,6 +34,15 @@ export function foldedTable(header: readonly string[], rows: readonly (readonly 
       ),
     )
     .join('\n\n');
+}
+
+/** Columns 1 to `count` in `parts` runs, each led by column 0. */
+function evenly(count: number, parts: number): number[][] {
+  const border = (part: number) => Math.round((part * count) / parts);
+  return Array.from({ length: parts }, (_, part) => [
+    0,
+    ...Array.from({ length: border(part + 1) - border(part) }, (_column, index) => 1 + border(part) + index),
+  ]);
 }
 
 function columnWidths(header: readonly string[], rows: readonly (readonly string[])[]): number[] {

@@ -25,8 +25,8 @@ const COPIED = ['generation_config.json', 'tokenizer.json', 'special_tokens_map.
 /** What else of a source ends in the folder, in whole or in part. */
 const READ = ['config.json', 'tokenizer_config.json', 'chat_template.jinja'] as const;
 
-/** As much as config.json, tokenizer_config.json or lacuna.json could need: the largest known are a few megabytes. */
-const MAX_JSON_BYTES = 64 << 20;
+/** More than any JSON file of a model, of statistics or of a plan needs: the largest known are a few megabytes. */
+export const MAX_JSON_BYTES = 64 << 20;
 
 /** sha256 of every small file that a folder made from `source` depends on, by name. */
 export async function hashSmallFiles(source: string): Promise<Record<string, string>> {

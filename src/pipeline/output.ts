@@ -42,10 +42,14 @@ export async function checkJsonOutput({ output, force }: OutputOptions): Promise
   await checkWritable(dirname(resolve(output)));
 }
 
-/** The folder that is there already, of those that lead to an output, has to take new entries. */
-async function checkWritable(folder: string): Promise<void> {
+/** Throws 'io' unless the folder that is there already, of those that lead to `folder`, takes new entries. */
+export async function checkWritable(folder: string): Promise<void> {
   let present = folder;
   while (!(await exists(present)) && present !== dirname(present)) present = dirname(present);
+  if (!(await stat(present)).isDirectory())
+    throw new LacunaError('not-found', `Cannot write into ${present}: it is a file, not a folder`, {
+      hint: 'Check the path of the output.',
+    });
   await access(present, constants.W_OK).catch((error: unknown) => {
     throw asIoError(error, 'write into', present);
   });

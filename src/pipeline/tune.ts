@@ -50,7 +50,9 @@ async function measureDraft(
 ) {
   const { graph } = applyPlan(model.graph, plan, tensors);
   const session = await openMeasuredSession(draft, onWrittenWeights(graph, written), options);
-  return measureRealised(session, windows, model.spec, { ...options, feed: feedOf(plan) }).finally(() => session.close());
+  return measureRealised(session, windows, model.spec, { ...options, feed: feedOf(plan) }).finally(() =>
+    session.close(),
+  );
 }
 
 /** `graph` with its weights taken from the file they were written to; small constants, as thresholds, stay its own. */
