@@ -3,6 +3,7 @@
 export interface OutputStream {
   write(text: string): unknown;
   readonly isTTY?: boolean;
+  /** 0 on a terminal that does not know its size. */
   readonly columns?: number;
 }
 
@@ -15,4 +16,5 @@ export interface Io {
   readonly dataFolder: URL;
 }
 
-export const EXIT = { done: 0, checkFailed: 1, usage: 2, interrupted: 130 } as const;
+/** `internal` is EX_SOFTWARE of sysexits.h: no check and no input of a user's is to blame. */
+export const EXIT = { done: 0, checkFailed: 1, usage: 2, internal: 70, interrupted: 130 } as const;

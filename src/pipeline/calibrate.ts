@@ -1,4 +1,6 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`: a checkpoint and texts become statistics. */
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { calibrate as measure, mergeStatistics, type StatisticsSummary, summarise } from '../../calibrate/index.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { readStatistics, writeStatistics } from '../../formats/statistics.ts';
@@ -7,7 +9,7 @@ import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
-import { refuseExisting } from './exists.ts';
+import { checkJsonOutput } from './output.ts';
 import { openPieces } from './source.ts';
 import { readTexts } from './texts.ts';
 
@@ -40,7 +42,7 @@ export interface CalibrateResult {
  * @example await calibrate({ checkpoint: 'fixtures/tiny-llama', data: ['fixtures/texts/fit.txt'], output: 's.json' });
  */
 export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
-  await refuseExisting(options);
+  await checkJsonOutput(options);
   const { checkpoint, pieces } = await openPieces(options.checkpoint, options);
   const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint.path)]);
   const { tokens: maxTokens, sequenceLength, shard, signal, progress, threads } = options;
@@ -76,12 +78,13 @@ export interface MergeOptions {
 
 /** Adds up the statistics of shards; the order does not matter. */
 export async function mergeCalibrations(options: MergeOptions): Promise<CalibrateResult> {
-  await refuseExisting(options);
+  await checkJsonOutput(options);
   return save(mergeStatistics(await Promise.all(options.inputs.map(readStatistics))), options.output);
 }
 
 async function save(statistics: Statistics, output: string): Promise<CalibrateResult> {
   const summary = summarise(statistics);
+  await mkdir(dirname(output), { recursive: true });
   await writeStatistics(statistics, output, summary);
   return { output, tokens: statistics.tokens, summary };
 }

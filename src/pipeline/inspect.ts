@@ -1,19 +1,21 @@
 /** `lacuna inspect`: what a path holds, whatever stage of the pipeline it comes from. */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { type StatisticsSummary, summarise } from '../../calibrate/index.ts';
 import { openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
+import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { readPlan } from '../../formats/plan.ts';
-import { readStatistics } from '../../formats/statistics.ts';
+import { readStatistics, STATISTICS_FORMAT } from '../../formats/statistics.ts';
 import { byteLength, elementCount } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Body, Graph, ValueInfo } from '../core/graph.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
-import type { Manifest } from '../core/manifest.ts';
+import { MANIFEST_FORMAT, type Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
-import { isModelFolder, openModelFolder } from './model-folder.ts';
+import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './model-folder.ts';
 
 export interface GraphSummary {
   readonly opsets: Readonly<Record<string, number>>;
@@ -63,9 +65,13 @@ async function inspectFolder(path: string): Promise<Inspection> {
 }
 
 async function inspectJson(path: string): Promise<Inspection> {
-  const text = await readFile(path, 'utf8');
-  if (text.includes(`"${PLAN_FORMAT}"`)) return { kind: 'plan', path, plan: (await readPlan(path)).plan };
-  return { kind: 'statistics', path, summary: summarise(await readStatistics(path)) };
+  const { format } = (await readJsonObject(path, MAX_JSON_BYTES)).value;
+  if (format === PLAN_FORMAT) return { kind: 'plan', path, plan: (await readPlan(path)).plan };
+  if (format === STATISTICS_FORMAT) return { kind: 'statistics', path, summary: summarise(await readStatistics(path)) };
+  if (format === MANIFEST_FORMAT) return inspectFolder(dirname(path));
+  throw new LacunaError('bad-file', `${path} is neither statistics nor a plan`, {
+    hint: 'Of a checkpoint or a model folder, give the folder.',
+  });
 }
 
 async function inspectCheckpoint(path: string): Promise<Inspection> {

@@ -27,6 +27,10 @@ export interface OpenedCheckpoint {
 
 /** Opens a checkpoint and checks its config and every tensor's name, shape and dtype; no weight is read. */
 export async function openPieces(path: string, options: OpenOptions = {}): Promise<OpenedCheckpoint> {
+  if (await isModelFolder(path))
+    throw new LacunaError('unsupported', `${path} is a converted folder; the checkpoint it was made from is wanted`, {
+      hint: 'Give the folder with the safetensors files.',
+    });
   const checkpoint = await openCheckpoint(path, options);
   return { checkpoint, pieces: openModel(checkpoint, { precision: 'fp32' }) };
 }
