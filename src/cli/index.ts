@@ -53,7 +53,7 @@ function createProgram(context: CommandContext): Command {
   const { io } = context;
   const program = new Command('lacuna')
     .description(
-      'Turns LLaMA checkpoints into sparse ONNX models that ONNX Runtime decodes faster, and proves what that cost.',
+      'Turns LLaMA and Gemma checkpoints into sparse ONNX models that ONNX Runtime decodes faster, and proves what that cost.',
     )
     .version(LACUNA_VERSION)
     .showHelpAfterError('(add --help for the options)')
