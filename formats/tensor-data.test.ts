@@ -14,6 +14,8 @@ import {
   float32Tensor,
   int32Tensor,
   int64Tensor,
+  regroupRows,
+  shift,
   type TensorExpr,
   transpose,
 } from '../src/core/tensor.ts';
@@ -324,6 +326,7 @@ describe('transposes', () => {
 function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>): Float32Array {
   switch (expr.kind) {
     case 'file':
+    case 'ggml':
     case 'bytes':
       return values.get(expr) ?? new Float32Array(0);
     case 'cast':
@@ -335,11 +338,24 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
       const [rows, columns] = expr.from.shape;
       return from.map((_, i) => from[(i % rows) * columns + Math.floor(i / rows)]);
     }
+    case 'regroup': {
+      const from = meaning(expr.from, values);
+      const [rows, width] = expr.shape;
+      const [groupRows, height] = [rows / expr.groups, rows / expr.groups / expr.columns];
+      return from.map((_, i) => {
+        const row = Math.floor(i / width);
+        const inGroup = row % groupRows;
+        const source = row - inGroup + (inGroup % height) * expr.columns + Math.floor(inGroup / height);
+        return from[source * width + (i % width)];
+      });
+    }
+    case 'shift':
+      return meaning(expr.from, values).map((value) => value + expr.by);
   }
 }
 
-test('any tree of casts, transposes and joins means what its definition says', async () => {
-  const step = fc.constantFrom('cast', 'transpose', 'double', 'file');
+test('any tree of operations means what its definition says', async () => {
+  const step = fc.constantFrom('cast', 'transpose', 'double', 'file', 'regroup', 'shift');
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 9 }),
@@ -354,6 +370,8 @@ test('any tree of casts, transposes and joins means what its definition says', a
           if (name === 'cast') expr = cast(expr, (['bfloat16', 'float64', 'float16', 'float32'] as const)[i % 4]);
           else if (name === 'transpose') expr = transpose(expr);
           else if (name === 'double') expr = concatRows([expr, expr]);
+          else if (name === 'regroup') expr = regroupRows(concatRows([expr, expr, expr, expr]), 2, 2);
+          else if (name === 'shift') expr = shift(expr, -1);
           else {
             const known = meaning(expr, leaves);
             expr = await fileTensor(expr.dtype, expr.shape, await readTensorBytes(expr), {
@@ -367,6 +385,6 @@ test('any tree of casts, transposes and joins means what its definition says', a
         expect(await readFloats(expr)).toEqual(meaning(expr, leaves));
       },
     ),
-    { seed: 1, numRuns: 150 },
+    { seed: 1, numRuns: 200 },
   );
 });

@@ -1,11 +1,22 @@
 /** Evaluates a `TensorExpr`: reads, casts, transposes and joins its bytes, a few megabytes at a time. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { byteLength, DTYPE_BYTES } from '../src/core/dtype.ts';
+import { byteLength, DTYPE_BYTES, elementCount } from '../src/core/dtype.ts';
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
-import { type BytesTensor, type CastTensor, cast, type FileTensor, type TensorExpr } from '../src/core/tensor.ts';
+import {
+  type BytesTensor,
+  type CastTensor,
+  cast,
+  type FileTensor,
+  type GgmlTensor,
+  type ShiftTensor,
+  type TensorExpr,
+} from '../src/core/tensor.ts';
 import { refuseNonFinite } from './finite.ts';
 import { castFloats, isFloatDType } from './float-cast.ts';
+import { dequantize } from './gguf/dequantize.ts';
+import { BLOCK_SIZES } from './gguf/ggml-types.ts';
 import { asIoError } from './io-error.ts';
+import { regroupBlocks } from './regroup.ts';
 import { transposeBlocks } from './transpose.ts';
 
 /** Bytes of a streamed block: large enough that calls cost nothing, a few of them small beside a runtime's memory. */
@@ -60,6 +71,8 @@ function blocksOf(expr: TensorExpr, elements: number, reuse: boolean): Blocks {
   switch (expr.kind) {
     case 'file':
       return fileBlocks(expr, elements, reuse);
+    case 'ggml':
+      return ggmlBlocks(expr, elements, reuse);
     case 'bytes':
       return memoryBlocks(expr, elements);
     case 'cast':
@@ -68,6 +81,10 @@ function blocksOf(expr: TensorExpr, elements: number, reuse: boolean): Blocks {
       return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, true));
     case 'concat':
       return concatBlocks(expr.parts, elements, reuse);
+    case 'regroup':
+      return regroupBlocks(expr, elements, blocksOf(expr.from, elements, true));
+    case 'shift':
+      return shiftBlocks(expr, elements, reuse);
   }
 }
 
@@ -164,5 +181,44 @@ async function* castBlocks({ from, dtype }: CastTensor, elements: number, reuse:
     const target = new Uint8Array(memory, 0, length);
     castFloats(block, source, target, dtype);
     yield target;
+  }
+}
+
+/** A tensor's quantised bytes, read ahead as any file's, become floats block by block. */
+async function* ggmlBlocks(tensor: GgmlTensor, elements: number, reuse: boolean): Blocks {
+  const { type, path, byteOffset, name, shape } = tensor;
+  const { values, bytes } = BLOCK_SIZES[type];
+  const length = (elementCount(shape) / values) * bytes;
+  const raw: FileTensor = {
+    kind: 'file',
+    dtype: 'uint8',
+    shape: [length],
+    path,
+    byteOffset,
+    name,
+    mustBeFinite: false,
+  };
+  // Whole rows are whole blocks, and so is any other size that is asked for.
+  const step = Math.max(1, Math.floor(elements / values)) * bytes;
+  let memory = new Float32Array(0);
+  let done = 0;
+  for await (const block of fileBlocks(raw, step, true)) {
+    const count = (block.length / bytes) * values;
+    if (!reuse || memory.length < count) memory = new Float32Array(count);
+    dequantize(type, block, memory);
+    const target = new Uint8Array(memory.buffer, 0, 4 * count);
+    if (tensor.mustBeFinite) refuseNonFinite(tensor, target, done);
+    done += count;
+    yield target;
+  }
+}
+
+async function* shiftBlocks({ from, by }: ShiftTensor, elements: number, reuse: boolean): Blocks {
+  let memory = new Float32Array(0);
+  for await (const block of blocksOf(from, elements, true)) {
+    const source = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
+    if (!reuse || memory.length < source.length) memory = new Float32Array(source.length);
+    for (let i = 0; i < source.length; i++) memory[i] = source[i] + by;
+    yield new Uint8Array(memory.buffer, 0, block.length);
   }
 }

@@ -43,7 +43,47 @@ export interface ConcatTensor extends TypedExpr {
   readonly parts: readonly TensorExpr[];
 }
 
-export type TensorExpr = FileTensor | BytesTensor | CastTensor | TransposeTensor | ConcatTensor;
+/** Block types of GGUF that are read: each block of a row holds its own scale, some an offset too. */
+export const GGML_TYPES = ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q4_K', 'Q5_K', 'Q6_K'] as const;
+
+export type GgmlType = (typeof GGML_TYPES)[number];
+
+/** A range of a file that holds quantised blocks; its values are float32. */
+export interface GgmlTensor extends TypedExpr {
+  readonly kind: 'ggml';
+  readonly type: GgmlType;
+  readonly path: string;
+  readonly byteOffset: number;
+  readonly name: string;
+  readonly mustBeFinite: boolean;
+}
+
+/** The rows of each of `groups` equal groups, numbered row by row in a matrix of `columns` columns, column by column. */
+export interface RegroupTensor extends TypedExpr {
+  readonly kind: 'regroup';
+  readonly from: TensorExpr;
+  readonly groups: number;
+  readonly columns: number;
+}
+
+/** `from` + `by`, each sum rounded to float32. */
+export interface ShiftTensor extends TypedExpr {
+  readonly kind: 'shift';
+  readonly from: TensorExpr;
+  readonly by: number;
+}
+
+/** Leaves that are ranges of a file. */
+export type StoredTensor = FileTensor | GgmlTensor;
+
+export type TensorExpr =
+  | StoredTensor
+  | BytesTensor
+  | CastTensor
+  | TransposeTensor
+  | ConcatTensor
+  | RegroupTensor
+  | ShiftTensor;
 
 /** `from` as `dtype`; nothing is added where it already is. */
 export function cast(from: TensorExpr, dtype: DType): TensorExpr {
@@ -63,6 +103,36 @@ export function concatRows(parts: readonly TensorExpr[]): TensorExpr {
   const [first] = parts;
   const rows = parts.reduce((sum, part) => sum + part.shape[0], 0);
   return { kind: 'concat', dtype: first.dtype, shape: [rows, ...first.shape.slice(1)], parts };
+}
+
+/**
+ * Rows in another order: each of `groups` equal groups, seen as a matrix of `columns` columns whose elements are rows,
+ * is transposed. With 2 columns, rows 0 1 2 3 4 5 of a group become 0 2 4 1 3 5.
+ */
+export function regroupRows(from: TensorExpr, groups: number, columns: number): RegroupTensor {
+  if (from.shape[0] % (groups * columns) !== 0)
+    throw new RangeError(`${from.shape[0]} rows are not ${groups} groups of ${columns} columns`);
+  return { kind: 'regroup', dtype: from.dtype, shape: from.shape, from, groups, columns };
+}
+
+/** `from` + `by` in float32. */
+export function shift(from: TensorExpr, by: number): ShiftTensor {
+  return { kind: 'shift', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), by };
+}
+
+/** The ranges of files that an expression reads. */
+export function storedIn(expr: TensorExpr): readonly StoredTensor[] {
+  switch (expr.kind) {
+    case 'file':
+    case 'ggml':
+      return [expr];
+    case 'bytes':
+      return [];
+    case 'concat':
+      return expr.parts.flatMap(storedIn);
+    default:
+      return storedIn(expr.from);
+  }
 }
 
 export function float32Tensor(values: ArrayLike<number>, shape: readonly number[] = [values.length]): BytesTensor {

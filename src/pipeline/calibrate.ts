@@ -42,7 +42,7 @@ export interface CalibrateResult {
 export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
   await refuseExisting(options);
   const { checkpoint, pieces } = await openPieces(options.checkpoint, options);
-  const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint.path)]);
+  const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint)]);
   const { tokens: maxTokens, sequenceLength, shard, signal, progress, threads } = options;
   const statistics = await measure(
     pieces,

@@ -1,5 +1,6 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
 
+import { hasTokenizer } from '../core/checkpoint.ts';
 import { byteLength } from '../core/dtype.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
@@ -27,7 +28,7 @@ export interface ConvertResult {
 }
 
 /**
- * Converts a Hugging Face checkpoint to fp32 ONNX.
+ * Converts a checkpoint, a Hugging Face folder or a GGUF file, to fp32 ONNX.
  *
  * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/dense' });
  */
@@ -35,8 +36,8 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   const { checkpoint, pieces } = await openPieces(options.checkpoint, options);
   const graph = denseGraph(pieces);
   const weightBytes = graph.initializers.reduce((sum, { data }) => sum + byteLength(data.dtype, data.shape), 0);
-  const result = { output: options.output, spec: pieces.spec, weightBytes, hasTokenizer: checkpoint.hasTokenizer };
-  if (!checkpoint.hasTokenizer) {
+  const result = { output: options.output, spec: pieces.spec, weightBytes, hasTokenizer: hasTokenizer(checkpoint) };
+  if (!result.hasTokenizer) {
     options.progress?.note('No tokenizer.json: the folder can be loaded, but `lacuna run` and `lacuna eval` need one.');
   }
   if (options.dryRun) return { ...result, files: undefined };
@@ -45,7 +46,7 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
     spec: pieces.spec,
     fingerprint: checkpoint.fingerprint,
     plan: null,
-    source: checkpoint.path,
+    source: checkpoint,
   };
   const manifest = await writeModelFolder(options.output, content, options);
   return { ...result, files: manifest.files };

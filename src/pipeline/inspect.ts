@@ -3,9 +3,11 @@ import { readFile, stat } from 'node:fs/promises';
 import { type StatisticsSummary, summarise } from '../../calibrate/index.ts';
 import { openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
+import { storedBytes } from '../../formats/gguf/index.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { readPlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
+import { hasTokenizer } from '../core/checkpoint.ts';
 import { byteLength, elementCount } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Body, Graph, ValueInfo } from '../core/graph.ts';
@@ -13,6 +15,7 @@ import { LACUNA_DOMAIN } from '../core/graph.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
+import { storedIn } from '../core/tensor.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
 
 export interface GraphSummary {
@@ -72,7 +75,10 @@ async function inspectCheckpoint(path: string): Promise<Inspection> {
   const checkpoint = await openCheckpoint(path);
   const tensors = [...checkpoint.tensors.values()];
   const bytesByDtype: Record<string, number> = {};
-  for (const { dtype, shape } of tensors) bytesByDtype[dtype] = (bytesByDtype[dtype] ?? 0) + byteLength(dtype, shape);
+  for (const stored of tensors.flatMap(storedIn)) {
+    const type = stored.kind === 'ggml' ? stored.type : stored.dtype;
+    bytesByDtype[type] = (bytesByDtype[type] ?? 0) + storedBytes(stored);
+  }
   return {
     kind: 'checkpoint',
     path,
@@ -82,7 +88,7 @@ async function inspectCheckpoint(path: string): Promise<Inspection> {
       tensors: tensors.length,
       parameters: tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0),
       bytesByDtype,
-      hasTokenizer: checkpoint.hasTokenizer,
+      hasTokenizer: hasTokenizer(checkpoint),
     },
   };
 }

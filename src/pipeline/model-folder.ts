@@ -5,6 +5,8 @@ import { sharesCacheBuffer } from '../../converters/index.ts';
 import { checksumOf } from '../../formats/checksum.ts';
 import { withNewFolder } from '../../formats/files.ts';
 import { readOnnx, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
+import { openModelFiles, readSmallJson, readSmallText } from '../../formats/small-files.ts';
+import type { ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import { LACUNA_VERSION, MANIFEST_FORMAT, MANIFEST_VERSION, type Manifest, manifestSchema } from '../core/manifest.ts';
@@ -21,14 +23,17 @@ export const MANIFEST_FILE = 'lacuna.json';
 /** Files taken over from the source as they are, when they are there. */
 const COPIED = ['generation_config.json', 'tokenizer.json', 'special_tokens_map.json', 'tokenizer.model'] as const;
 
+/** Up to 1.2 MB in Gemma, whose tokenizer_config.json lists 6400 added tokens. */
+const MAX_CONFIG_BYTES = 32 << 20;
+
 /** What a model folder is made from. */
 export interface FolderContent {
   readonly graph: Graph;
   readonly spec: ModelSpec;
   readonly fingerprint: string;
   readonly plan: Plan | null;
-  /** Folder whose config and tokenizer files are taken over: a checkpoint or another model folder. */
-  readonly source: string;
+  /** Whose config and tokenizer files are taken over: a checkpoint or another model folder. */
+  readonly source: ModelFiles;
 }
 
 export interface WriteFolderOptions extends JobOptions {
@@ -57,18 +62,21 @@ export async function writeModelFolder(
   });
 }
 
-async function copySmallFiles(source: string, folder: string): Promise<string[]> {
+async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<string[]> {
   const copied: string[] = [];
   for (const name of COPIED) {
-    if (!(await exists(join(source, name)))) continue;
-    await copyFile(join(source, name), join(folder, name));
+    const file = files.get(name);
+    if (file === undefined) continue;
+    if ('text' in file) await writeFile(join(folder, name), file.text());
+    else await copyFile(file.path, join(folder, name));
     copied.push(name);
   }
   return copied;
 }
 
 async function writeConfigs(folder: string, content: FolderContent): Promise<string[]> {
-  const config = await readJson(join(content.source, 'config.json'));
+  const config = (await readSmallJson(content.source, 'config.json', MAX_CONFIG_BYTES))?.value;
+  if (config === undefined) throw new LacunaError('not-found', `${content.source.path} has no config.json`);
   const files: Record<string, string> = {
     'config.json': pretty({
       ...config,
@@ -84,13 +92,11 @@ async function writeConfigs(folder: string, content: FolderContent): Promise<str
 }
 
 /** tokenizer_config.json with the chat template inside: transformers.js reads no chat_template.jinja. */
-async function tokenizerConfigWithTemplate(source: string): Promise<Record<string, unknown> | undefined> {
-  const path = join(source, 'tokenizer_config.json');
-  if (!(await exists(path))) return undefined;
-  const config = await readJson(path);
-  const template = join(source, 'chat_template.jinja');
-  if (config.chat_template !== undefined || !(await exists(template))) return config;
-  return { ...config, chat_template: await readFile(template, 'utf8') };
+async function tokenizerConfigWithTemplate(source: ModelFiles): Promise<Record<string, unknown> | undefined> {
+  const config = (await readSmallJson(source, 'tokenizer_config.json', MAX_CONFIG_BYTES))?.value;
+  if (config === undefined || config.chat_template !== undefined) return config;
+  const template = await readSmallText(source, 'chat_template.jinja', MAX_CONFIG_BYTES);
+  return template === undefined ? config : { ...config, chat_template: template };
 }
 
 async function checkFile(path: string): Promise<WrittenFile> {
@@ -126,8 +132,7 @@ function oldestRuntime({ nodes }: Graph): string {
 }
 
 /** A model folder opened: its manifest and its graph, weights still on disk. */
-export interface ModelFolder {
-  readonly path: string;
+export interface ModelFolder extends ModelFiles {
   readonly manifest: Manifest;
   readonly graph: Graph;
 }
@@ -153,7 +158,7 @@ export async function readManifest(path: string): Promise<Manifest> {
 
 export async function openModelFolder(path: string): Promise<ModelFolder> {
   const manifest = await readManifest(path);
-  return { path, manifest, graph: await readOnnx(join(path, MODEL_FILE)) };
+  return { ...(await openModelFiles(path)), manifest, graph: await readOnnx(join(path, MODEL_FILE)) };
 }
 
 async function readJson(path: string): Promise<Record<string, unknown>> {

@@ -2,15 +2,14 @@
 
 import { assemble, openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
-import type { Checkpoint } from '../core/checkpoint.ts';
+import type { Checkpoint, ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
 import { fuseSkipNorms } from '../rewrite/index.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
 
-export interface DenseModel {
-  readonly path: string;
+export interface DenseModel extends ModelFiles {
   readonly spec: ModelSpec;
   readonly fingerprint: string;
   readonly graph: Graph;
@@ -40,13 +39,14 @@ export function denseGraph(pieces: ModelPieces): Graph {
 export async function openDense(path: string, options: OpenOptions = {}): Promise<DenseModel> {
   if (!(await isModelFolder(path))) {
     const { checkpoint, pieces } = await openPieces(path, options);
-    return { path, spec: pieces.spec, fingerprint: checkpoint.fingerprint, graph: denseGraph(pieces) };
+    const { files, fingerprint } = checkpoint;
+    return { path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces) };
   }
-  const { manifest, graph } = await openModelFolder(path);
+  const { manifest, graph, files } = await openModelFolder(path);
   if (manifest.plan !== null) {
     throw new LacunaError('unsupported', `${path} is sparse already (preset ${manifest.plan.preset})`, {
       hint: 'Start from the checkpoint or from a dense folder: lacuna convert CHECKPOINT -o DIR',
     });
   }
-  return { path, spec: manifest.spec, fingerprint: manifest.fingerprint, graph };
+  return { path, files, spec: manifest.spec, fingerprint: manifest.fingerprint, graph };
 }

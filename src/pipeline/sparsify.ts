@@ -43,8 +43,8 @@ export async function writeSparse(
 ): Promise<SparsifyResult> {
   checkSameModel(model, plan);
   const { graph, report } = applyPlan(model.graph, plan, tensors);
-  const { spec, fingerprint, path } = model;
-  const manifest = await writeModelFolder(output, { graph, spec, fingerprint, plan, source: path }, options);
+  const { spec, fingerprint } = model;
+  const manifest = await writeModelFolder(output, { graph, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };
 }
 
