@@ -7,7 +7,7 @@ import { asIoError, systemCode } from './io-error.ts';
 import { type JsonFile, parseJsonObject, readJsonObject } from './json-file.ts';
 
 /** All small files that anything here reads or copies. */
-const NAMES = [
+export const SMALL_FILE_NAMES = [
   'config.json',
   'generation_config.json',
   'tokenizer.json',
@@ -18,11 +18,11 @@ const NAMES = [
   'chat_template.json',
 ] as const;
 
-export type SmallFileName = (typeof NAMES)[number];
+export type SmallFileName = (typeof SMALL_FILE_NAMES)[number];
 
 /** The small files in `folder`, of whose entries the names are given. */
 export function smallFilesIn(folder: string, entries: readonly string[]): Map<string, SmallFile> {
-  const there = NAMES.filter((name) => entries.includes(name));
+  const there = SMALL_FILE_NAMES.filter((name) => entries.includes(name));
   return new Map(there.map((name) => [name, { path: join(folder, name) }]));
 }
 

@@ -30,7 +30,7 @@ export const registerBuild: RegisterCommand = (program, { io }) => {
   const command = program
     .command('build')
     .description('convert, calibrate, plan, sparsify, evaluate and time, resuming where it was stopped')
-    .argument('<checkpoint>', 'folder with config.json and safetensors, or a GGUF file')
+    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make; unfinished stages are kept in <dir>.build')
     .option('--fit <file...>', 'texts to measure statistics on (default: pinned)')
     .option('--choose <file...>', 'texts to correct thresholds on (default: pinned)')

@@ -32,7 +32,7 @@ export const registerCalibrate: RegisterCommand = (program, { io }) => {
     .command('calibrate')
     .enablePositionalOptions()
     .description('measure FFN saturation and gate statistics, layer by layer')
-    .argument('<checkpoint>', 'folder with config.json and safetensors, or a GGUF file')
+    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .option('--data <file...>', 'UTF-8 texts to measure on (default: the pinned "fit" text)')
     // Not a required option: commander would ask for it before `merge` too, which has its own.
     .option('-o, --output <file>', 'statistics JSON to make; its tensors go beside it (required)')

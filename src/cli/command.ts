@@ -1,6 +1,7 @@
 /** How a command is declared: options by commander, one function of the public door, one way to print its result. */
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
+import type { HubOptions } from '../core/hub.ts';
 import { type JobOptions, type Progress, SILENT } from '../core/progress.ts';
 import { EXIT, type Io } from './io.ts';
 import { createProgress } from './progress.ts';
@@ -28,10 +29,15 @@ export function withCommonOptions(command: Command): Command {
     .option('--threads <n>', "ONNX Runtime's threads (default: its own choice)", positiveInteger);
 }
 
-export function jobOptions(options: CommonOptions, io: Io): JobOptions & { readonly progress: Progress } {
+/** What every command passes on: progress, stopping, threads, and where models come from by name. */
+export function jobOptions(
+  options: CommonOptions,
+  io: Io,
+): JobOptions & { readonly progress: Progress; readonly hub?: HubOptions } {
   return {
     progress: options.quiet ? SILENT : createProgress(io.stderr),
     signal: io.signal,
+    ...(io.hub === undefined ? {} : { hub: io.hub }),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   };
 }

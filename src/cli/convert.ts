@@ -15,7 +15,7 @@ export const registerConvert: RegisterCommand = (program, { io }) => {
   const command = program
     .command('convert')
     .description('convert a checkpoint to a dense ONNX folder')
-    .argument('<checkpoint>', 'folder with config.json and safetensors, or a GGUF file')
+    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make')
     .option('--force', 'replace an existing output')
     .option('--dry-run', 'check config and tensors, print what would be written, write nothing')

@@ -8,7 +8,7 @@ import {
   type Plan,
   type StatisticsSummary,
 } from '../index.ts';
-import { type CommonOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 import { formatBytes } from './progress.ts';
 import { percent, table } from './table.ts';
 
@@ -18,7 +18,7 @@ export const registerInspect: RegisterCommand = (program, { io }) => {
     .description('show what a checkpoint, model folder, .onnx, statistics or plan file holds')
     .argument('<path>', 'what to look at');
   withCommonOptions(command).action(async (path: string, options: CommonOptions) => {
-    print(io, options, await inspect(path), format);
+    print(io, options, await inspect(path, jobOptions(options, io)), format);
   });
 };
 

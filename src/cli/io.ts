@@ -1,4 +1,5 @@
 /** What the command line is given instead of `process`. */
+import type { HubOptions } from '../core/hub.ts';
 
 export interface OutputStream {
   write(text: string): unknown;
@@ -13,6 +14,8 @@ export interface Io {
   readonly signal: AbortSignal;
   /** Folder of the texts that are used when no `--data` is given. */
   readonly dataFolder: URL;
+  /** Where checkpoints come from that are given by name. */
+  readonly hub?: HubOptions;
 }
 
 export const EXIT = { done: 0, checkFailed: 1, usage: 2, interrupted: 130 } as const;

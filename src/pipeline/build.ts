@@ -8,7 +8,7 @@ import { readStatistics } from '../../formats/statistics.ts';
 import { LacunaError } from '../core/errors.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
 import type { Plan } from '../core/plan.ts';
-import { type JobOptions, SILENT } from '../core/progress.ts';
+import { SILENT } from '../core/progress.ts';
 import type { BenchResult } from '../eval/index.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
 import { bench } from './bench.ts';
@@ -17,7 +17,7 @@ import { convert } from './convert.ts';
 import { DEFAULT_TOKENS, type EvaluateResult, evaluate, readWindows } from './evaluate.ts';
 import { exists, refuseExisting } from './exists.ts';
 import { isModelFolder } from './model-folder.ts';
-import { openDense, openPieces } from './source.ts';
+import { type HubJobOptions, localPath, openDense, openPieces } from './source.ts';
 import { writeSparse } from './sparsify.ts';
 import { readTexts } from './texts.ts';
 import { tunePlan } from './tune.ts';
@@ -32,7 +32,7 @@ export interface BuildTexts {
   readonly test: readonly string[];
 }
 
-export interface BuildOptions extends JobOptions {
+export interface BuildOptions extends HubJobOptions {
   readonly checkpoint: string;
   readonly output: string;
   readonly preset: PlanOptions;
@@ -67,8 +67,9 @@ const PROOF_FOLDER = 'lacuna';
  *
  * @throws LacunaError `check-failed` when the result is over budget; its stages are kept, nothing is shipped.
  */
-export async function build(options: BuildOptions): Promise<BuildResult> {
-  await refuseExisting(options);
+export async function build(given: BuildOptions): Promise<BuildResult> {
+  await refuseExisting(given);
+  const options = { ...given, checkpoint: await localPath(given.checkpoint, given) };
   const work = await openWorkspace(`${options.output}.build`);
   const dense = await buildDense(work, options);
   const statistics = await buildStatistics(work, dense, options);

@@ -4,16 +4,15 @@ import { encodeModel } from '../../formats/onnx/index.ts';
 import { readStatistics, writeStatistics } from '../../formats/statistics.ts';
 import { readFloats } from '../../formats/tensor-data.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
-import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
 import { refuseExisting } from './exists.ts';
-import { openPieces } from './source.ts';
+import { type HubJobOptions, openPieces } from './source.ts';
 import { readTexts } from './texts.ts';
 
 export type { StatisticsSummary };
 
-export interface CalibrateOptions extends JobOptions {
+export interface CalibrateOptions extends HubJobOptions {
   readonly checkpoint: string;
   /** UTF-8 files. */
   readonly data: readonly string[];

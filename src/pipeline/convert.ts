@@ -4,11 +4,11 @@ import { hasTokenizer } from '../core/checkpoint.ts';
 import { byteLength } from '../core/dtype.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
-import type { JobOptions } from '../core/progress.ts';
 import { writeModelFolder } from './model-folder.ts';
-import { denseGraph, openPieces } from './source.ts';
+import { denseGraph, type HubJobOptions, openPieces } from './source.ts';
 
-export interface ConvertOptions extends JobOptions {
+export interface ConvertOptions extends HubJobOptions {
+  /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
   readonly checkpoint: string;
   readonly output: string;
   readonly force?: boolean;

@@ -17,6 +17,7 @@ import type { ModelSpec } from '../core/model.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
 import { storedIn } from '../core/tensor.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
+import { type HubJobOptions, localPath } from './source.ts';
 
 export interface GraphSummary {
   readonly opsets: Readonly<Record<string, number>>;
@@ -46,8 +47,9 @@ export type Inspection =
   | { readonly kind: 'statistics'; readonly path: string; readonly summary: StatisticsSummary }
   | { readonly kind: 'plan'; readonly path: string; readonly plan: Plan };
 
-/** Reads headers only: no weight is loaded. */
-export async function inspect(path: string): Promise<Inspection> {
+/** Reads headers only: no weight is loaded (but, with `hub`, downloaded, when `given` names a model there). */
+export async function inspect(given: string, options: HubJobOptions = {}): Promise<Inspection> {
+  const path = await localPath(given, options);
   const info = await stat(path).catch((cause: unknown) => {
     throw new LacunaError('not-found', `Nothing at ${path}`, {
       cause,

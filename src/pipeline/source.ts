@@ -2,11 +2,15 @@
 
 import { assemble, openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
+import { fetchCheckpoint, parseHubReference } from '../../formats/hub/index.ts';
 import type { Checkpoint, ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
+import type { HubOptions } from '../core/hub.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
+import type { JobOptions } from '../core/progress.ts';
 import { fuseSkipNorms } from '../rewrite/index.ts';
+import { exists } from './exists.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
 
 export interface DenseModel extends ModelFiles {
@@ -15,8 +19,19 @@ export interface DenseModel extends ModelFiles {
   readonly graph: Graph;
 }
 
-export interface OpenOptions {
+export interface OpenOptions extends HubJobOptions {
   readonly allowNonFinite?: boolean;
+}
+
+export interface HubJobOptions extends JobOptions {
+  /** Without it, only checkpoints that are here are opened. */
+  readonly hub?: HubOptions;
+}
+
+/** `path` if something is there; else, if it names a model on the Hub, where its download lies. */
+export async function localPath(path: string, { hub, ...job }: HubJobOptions): Promise<string> {
+  const reference = hub === undefined || (await exists(path)) ? undefined : parseHubReference(path);
+  return hub === undefined || reference === undefined ? path : fetchCheckpoint(reference, hub, job);
 }
 
 export interface OpenedCheckpoint {
@@ -26,7 +41,7 @@ export interface OpenedCheckpoint {
 
 /** Opens a checkpoint and checks its config and every tensor's name, shape and dtype; no weight is read. */
 export async function openPieces(path: string, options: OpenOptions = {}): Promise<OpenedCheckpoint> {
-  const checkpoint = await openCheckpoint(path, options);
+  const checkpoint = await openCheckpoint(await localPath(path, options), options);
   return { checkpoint, pieces: openModel(checkpoint, { precision: 'fp32' }) };
 }
 

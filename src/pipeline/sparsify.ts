@@ -6,9 +6,9 @@ import type { Plan, PlanTensors } from '../core/plan.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { applyPlan, type RuleReport } from '../rewrite/index.ts';
 import { writeModelFolder } from './model-folder.ts';
-import { type DenseModel, openDense } from './source.ts';
+import { type DenseModel, type HubJobOptions, openDense } from './source.ts';
 
-export interface SparsifyOptions extends JobOptions {
+export interface SparsifyOptions extends HubJobOptions {
   /** A checkpoint or a dense folder. */
   readonly source: string;
   readonly plan: string;
