@@ -6,7 +6,7 @@ import { main } from '../dist/src/cli/index.js';
 
 const stop = new AbortController();
 let signals = 0;
-for (const name of ['SIGINT', 'SIGTERM']) {
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(name, () => {
     signals += 1;
     // The first signal lets the job clean up after itself; a second one does not wait.
@@ -15,7 +15,9 @@ for (const name of ['SIGINT', 'SIGTERM']) {
   });
 }
 // A reader that went away (`| head`) is not an error of ours.
-process.stdout.on('error', (error) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+process.stdout.on('error', (error) => process.exit(error.code === 'EPIPE' ? 0 : 2));
+// Nor does a job stop because nobody reads its progress any more.
+process.stderr.on('error', () => {});
 
 const { env } = process;
 process.exitCode = await main(process.argv.slice(2), {

@@ -22,8 +22,44 @@ import { transposeBlocks } from './transpose.ts';
 /** Bytes of a streamed block: large enough that calls cost nothing, a few of them small beside a runtime's memory. */
 const BLOCK_BYTES = 4 << 20;
 
+/** Where the memory of blocks comes from. */
+export interface BlockMemory {
+  /** Of what is read, and of what is converted. */
+  readonly read: (byteLength: number) => ArrayBuffer;
+  readonly cast: (byteLength: number) => ArrayBuffer;
+}
+
 export interface StreamOptions {
   readonly signal?: AbortSignal;
+  /** Blocks have memory of their own when absent, and may be kept; see `reusedMemory`. */
+  readonly memory?: BlockMemory;
+}
+
+/**
+ * Memory for a consumer that is done with a block when it asks for the next but one: fresh memory costs as much as the
+ * conversion that fills it. One reading ahead inside and one outside are allowed for.
+ */
+export function reusedMemory(): BlockMemory {
+  return { read: ring(4), cast: ring(4) };
+}
+
+/** `count` buffers in turn; each grows to the largest length it was asked for. */
+function ring(count: number): (byteLength: number) => ArrayBuffer {
+  const buffers = Array.from({ length: count }, () => new ArrayBuffer(0));
+  let turn = 0;
+  return (byteLength) => {
+    turn = (turn + 1) % count;
+    if (buffers[turn].byteLength < byteLength) buffers[turn] = new ArrayBuffer(byteLength);
+    return buffers[turn];
+  };
+}
+
+const fresh = (byteLength: number) => new ArrayBuffer(byteLength);
+const FRESH: BlockMemory = { read: fresh, cast: fresh };
+
+/** What is used up within this file: two suffice, one of which is read into while the other is converted. */
+function scratchMemory(): BlockMemory {
+  return { read: ring(2), cast: ring(2) };
 }
 
 /**
@@ -35,9 +71,12 @@ export interface StreamOptions {
  *
  * @example for await (const block of streamTensor(cast(weight, 'float32'))) await handle.write(block);
  */
-export async function* streamTensor(expr: TensorExpr, { signal }: StreamOptions = {}): AsyncGenerator<Uint8Array> {
+export async function* streamTensor(
+  expr: TensorExpr,
+  { signal, memory = FRESH }: StreamOptions = {},
+): AsyncGenerator<Uint8Array> {
   const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
-  for await (const block of blocksOf(expr, elements, false)) {
+  for await (const block of blocksOf(expr, elements, memory)) {
     throwIfAborted(signal);
     yield block;
   }
@@ -64,32 +103,31 @@ type Blocks = AsyncGenerator<Uint8Array>;
 
 /**
  * Blocks of at most `elements` elements, each starting at a multiple of 8 of its memory. When `elements` is a multiple
- * of a row, blocks are whole rows. With `reuse` a block is overwritten once the next one is asked for, which only callers
- * within this file can live with.
+ * of a row, blocks are whole rows.
  */
-function blocksOf(expr: TensorExpr, elements: number, reuse: boolean): Blocks {
+function blocksOf(expr: TensorExpr, elements: number, memory: BlockMemory): Blocks {
   switch (expr.kind) {
     case 'file':
-      return fileBlocks(expr, elements, reuse);
+      return fileBlocks(expr, elements, memory);
     case 'ggml':
-      return ggmlBlocks(expr, elements, reuse);
+      return ggmlBlocks(expr, elements, memory);
     case 'bytes':
       return memoryBlocks(expr, elements);
     case 'cast':
-      return castBlocks(expr, elements, reuse);
+      return castBlocks(expr, elements, memory);
     case 'transpose':
-      return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, true));
+      return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, scratchMemory()));
     case 'concat':
-      return concatBlocks(expr.parts, elements, reuse);
+      return concatBlocks(expr.parts, elements, memory);
     case 'regroup':
-      return regroupBlocks(expr, elements, blocksOf(expr.from, elements, true));
+      return regroupBlocks(expr, elements, blocksOf(expr.from, elements, scratchMemory()));
     case 'shift':
-      return shiftBlocks(expr, elements, reuse);
+      return shiftBlocks(expr, elements, memory);
   }
 }
 
-async function* concatBlocks(parts: readonly TensorExpr[], elements: number, reuse: boolean): Blocks {
-  for (const part of parts) yield* blocksOf(part, elements, reuse);
+async function* concatBlocks(parts: readonly TensorExpr[], elements: number, memory: BlockMemory): Blocks {
+  for (const part of parts) yield* blocksOf(part, elements, memory);
 }
 
 async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {
@@ -105,16 +143,14 @@ async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {
   }
 }
 
-async function* fileBlocks(tensor: FileTensor, elements: number, reuse: boolean): Blocks {
+async function* fileBlocks(tensor: FileTensor, elements: number, memory: BlockMemory): Blocks {
   const total = byteLength(tensor.dtype, tensor.shape);
   if (total === 0) return;
   const step = Math.min(total, elements * DTYPE_BYTES[tensor.dtype]);
-  const memory = reuse ? [new ArrayBuffer(step), new ArrayBuffer(step)] : [];
   const handle = await openTensorFile(tensor);
   const readBlock = (start: number): Promise<Uint8Array> => {
     const length = Math.min(step, total - start);
-    const buffer = reuse ? memory[(start / step) % 2] : new ArrayBuffer(length);
-    const block = readFully(handle, tensor, start, new Uint8Array(buffer, 0, length));
+    const block = readFully(handle, tensor, start, new Uint8Array(memory.read(length), 0, length));
     // A failure is met when the block's turn comes, or by nobody when the consumer breaks off before.
     block.catch(() => {});
     return block;
@@ -169,23 +205,21 @@ function truncatedError(tensor: FileTensor, fileEnd: number): LacunaError {
   );
 }
 
-async function* castBlocks({ from, dtype }: CastTensor, elements: number, reuse: boolean): Blocks {
+async function* castBlocks({ from, dtype }: CastTensor, elements: number, memory: BlockMemory): Blocks {
   const source = from.dtype;
   if (!isFloatDType(source) || !isFloatDType(dtype))
     throw new LacunaError('unsupported', `Cannot convert ${source} to ${dtype}: only float types are converted`);
   const size = DTYPE_BYTES[dtype];
-  let memory = new ArrayBuffer(0);
-  for await (const block of blocksOf(from, elements, true)) {
+  for await (const block of blocksOf(from, elements, memory === FRESH ? scratchMemory() : memory)) {
     const length = (block.length / DTYPE_BYTES[source]) * size;
-    if (!reuse || memory.byteLength < length) memory = new ArrayBuffer(length);
-    const target = new Uint8Array(memory, 0, length);
+    const target = new Uint8Array(memory.cast(length), 0, length);
     castFloats(block, source, target, dtype);
     yield target;
   }
 }
 
 /** A tensor's quantised bytes, read ahead as any file's, become floats block by block. */
-async function* ggmlBlocks(tensor: GgmlTensor, elements: number, reuse: boolean): Blocks {
+async function* ggmlBlocks(tensor: GgmlTensor, elements: number, memory: BlockMemory): Blocks {
   const { type, path, byteOffset, name, shape } = tensor;
   const { values, bytes } = BLOCK_SIZES[type];
   const length = (elementCount(shape) / values) * bytes;
@@ -200,25 +234,22 @@ async function* ggmlBlocks(tensor: GgmlTensor, elements: number, reuse: boolean)
   };
   // Whole rows are whole blocks, and so is any other size that is asked for.
   const step = Math.max(1, Math.floor(elements / values)) * bytes;
-  let memory = new Float32Array(0);
   let done = 0;
-  for await (const block of fileBlocks(raw, step, true)) {
+  for await (const block of fileBlocks(raw, step, memory === FRESH ? scratchMemory() : memory)) {
     const count = (block.length / bytes) * values;
-    if (!reuse || memory.length < count) memory = new Float32Array(count);
-    dequantize(type, block, memory);
-    const target = new Uint8Array(memory.buffer, 0, 4 * count);
+    const target = new Uint8Array(memory.cast(4 * count), 0, 4 * count);
+    dequantize(type, block, new Float32Array(target.buffer, 0, count));
     if (tensor.mustBeFinite) refuseNonFinite(tensor, target, done);
     done += count;
     yield target;
   }
 }
 
-async function* shiftBlocks({ from, by }: ShiftTensor, elements: number, reuse: boolean): Blocks {
-  let memory = new Float32Array(0);
-  for await (const block of blocksOf(from, elements, true)) {
+async function* shiftBlocks({ from, by }: ShiftTensor, elements: number, memory: BlockMemory): Blocks {
+  for await (const block of blocksOf(from, elements, scratchMemory())) {
     const source = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
-    if (!reuse || memory.length < source.length) memory = new Float32Array(source.length);
-    for (let i = 0; i < source.length; i++) memory[i] = source[i] + by;
-    yield new Uint8Array(memory.buffer, 0, block.length);
+    const target = new Float32Array(memory.cast(block.length), 0, source.length);
+    for (let i = 0; i < source.length; i++) target[i] = source[i] + by;
+    yield new Uint8Array(target.buffer, 0, block.length);
   }
 }

@@ -1,18 +1,11 @@
 /** `lacuna build`. */
 import { type BuildResult, build } from '../index.ts';
 import { formatBench } from './bench.ts';
-import {
-  type CommonOptions,
-  jobOptions,
-  positiveInteger,
-  positiveNumber,
-  print,
-  type RegisterCommand,
-  withCommonOptions,
-} from './command.ts';
+import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 import { defaultText, type TextRole } from './data.ts';
+import { planText } from './describe.ts';
 import { formatEvaluation } from './eval.ts';
-import { planTable } from './inspect.ts';
+import { positiveInteger, positiveNumber } from './parse.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
 
 interface Options extends CommonOptions, PresetOptions {
@@ -26,7 +19,7 @@ interface Options extends CommonOptions, PresetOptions {
   readonly allowNonfinite?: boolean;
 }
 
-export const registerBuild: RegisterCommand = (program, { io }) => {
+export const registerBuild: RegisterCommand = (program, context) => {
   const command = program
     .command('build')
     .description('convert, calibrate, plan, sparsify, evaluate and time, resuming where it was stopped')
@@ -45,7 +38,7 @@ export const registerBuild: RegisterCommand = (program, { io }) => {
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
   withCommonOptions(withPresetOptions(command)).action(async (checkpoint: string, options: Options) => {
     const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite } = options;
-    const text = (role: TextRole) => options[role] ?? [defaultText(io, role)];
+    const text = (role: TextRole) => options[role] ?? [defaultText(context.io, role)];
     const texts = { fit: text('fit'), choose: text('choose'), test: text('test') };
     const preset = planOptions(options);
     const result = await build({
@@ -57,12 +50,18 @@ export const registerBuild: RegisterCommand = (program, { io }) => {
       maxPplRatio,
       force,
       allowNonFinite,
-      ...jobOptions(options, io),
+      ...jobOptions(options, context),
     });
-    print(io, options, result, format);
+    print(context.io, options, result, format);
   });
 };
 
-function format({ output, plan, evaluation, bench }: BuildResult): string {
-  return [planTable(plan), formatEvaluation(evaluation), formatBench(bench), `Written to ${output}`].join('\n\n');
+function format({ output, plan, evaluation, bench }: BuildResult, width: number): string {
+  const parts = [
+    planText(plan, width),
+    formatEvaluation(evaluation, width),
+    formatBench(bench),
+    `Written to ${output}`,
+  ];
+  return parts.join('\n\n');
 }

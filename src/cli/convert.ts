@@ -1,7 +1,7 @@
 /** `lacuna convert`. */
 import { type ConvertResult, convert } from '../index.ts';
 import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { formatBytes } from './progress.ts';
+import { formatBytes } from './figures.ts';
 import { table } from './table.ts';
 
 interface Options extends CommonOptions {
@@ -11,7 +11,7 @@ interface Options extends CommonOptions {
   readonly allowNonfinite?: boolean;
 }
 
-export const registerConvert: RegisterCommand = (program, { io }) => {
+export const registerConvert: RegisterCommand = (program, context) => {
   const command = program
     .command('convert')
     .description('convert a checkpoint to a dense ONNX folder')
@@ -21,9 +21,10 @@ export const registerConvert: RegisterCommand = (program, { io }) => {
     .option('--dry-run', 'check config and tensors, print what would be written, write nothing')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
-    const { allowNonfinite: allowNonFinite, ...rest } = options;
-    const result = await convert({ ...rest, checkpoint, allowNonFinite, ...jobOptions(options, io) });
-    print(io, options, result, format);
+    const { output, force, dryRun, allowNonfinite: allowNonFinite } = options;
+    const job = jobOptions(options, context);
+    const result = await convert({ checkpoint, output, force, dryRun, allowNonFinite, ...job });
+    print(context.io, options, result, format);
   });
 };
 

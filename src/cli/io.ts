@@ -4,6 +4,7 @@ import type { HubOptions } from '../core/hub.ts';
 export interface OutputStream {
   write(text: string): unknown;
   readonly isTTY?: boolean;
+  /** 0 on a terminal that does not know its size. */
   readonly columns?: number;
 }
 
@@ -18,4 +19,5 @@ export interface Io {
   readonly hub?: HubOptions;
 }
 
-export const EXIT = { done: 0, checkFailed: 1, usage: 2, interrupted: 130 } as const;
+/** `internal` is EX_SOFTWARE of sysexits.h: no check and no input of a user's is to blame. */
+export const EXIT = { done: 0, checkFailed: 1, usage: 2, internal: 70, interrupted: 130 } as const;

@@ -11,7 +11,7 @@ interface Options extends CommonOptions {
   readonly allowNonfinite?: boolean;
 }
 
-export const registerSparsify: RegisterCommand = (program, { io }) => {
+export const registerSparsify: RegisterCommand = (program, context) => {
   const command = program
     .command('sparsify')
     .description('rewrite a model by a plan, with sparse operators')
@@ -22,13 +22,10 @@ export const registerSparsify: RegisterCommand = (program, { io }) => {
     .option('--force', 'replace an existing output')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (source: string, options: Options) => {
-    const result = await sparsify({
-      ...options,
-      source,
-      allowNonFinite: options.allowNonfinite,
-      ...jobOptions(options, io),
-    });
-    print(io, options, result, (data) => format(data, options.explain ?? false));
+    const { plan, output, force, allowNonfinite: allowNonFinite } = options;
+    const job = jobOptions(options, context);
+    const result = await sparsify({ source, plan, output, force, allowNonFinite, ...job });
+    print(context.io, options, result, (data) => format(data, options.explain ?? false));
   });
 };
 

@@ -5,15 +5,13 @@ import { byteLength } from '../core/dtype.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { writeModelFolder } from './model-folder.ts';
-import { denseGraph, type HubJobOptions, openPieces } from './source.ts';
+import { denseGraph, openPieces, type SourceOptions } from './source.ts';
 
-export interface ConvertOptions extends HubJobOptions {
+export interface ConvertOptions extends SourceOptions {
   /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
   readonly checkpoint: string;
   readonly output: string;
   readonly force?: boolean;
-  /** Writes weights that are NaN or infinite instead of refusing them. */
-  readonly allowNonFinite?: boolean;
   /** Checks everything that can be checked without reading weights, and writes nothing. */
   readonly dryRun?: boolean;
 }

@@ -1,8 +1,16 @@
-/** README.md of an output folder: what it is, what was done to it, and how each runtime loads it. */
+/** README.md of an output folder: what it is, what was done to it, and how to load it. */
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
 
-export function modelCard(spec: ModelSpec, plan: Plan | null): string {
+export interface CardContent {
+  readonly spec: ModelSpec;
+  readonly plan: Plan | null;
+  /** The oldest ONNX Runtime that loads the folder, as ">=1.21". */
+  readonly onnxruntime: string;
+}
+
+/** Markdown with the front matter that the Hub reads. */
+export function modelCard({ spec, plan, onnxruntime }: CardContent): string {
   return `---
 library_name: transformers.js
 pipeline_tag: text-generation
@@ -12,11 +20,16 @@ tags: [onnx, onnxruntime, lacuna]
 # ${spec.architecture}, ${plan === null ? 'dense' : 'sparse'}, for ONNX Runtime
 
 ${spec.numHiddenLayers} layers, hidden size ${spec.hiddenSize}, FFN size ${spec.intermediateSize}, vocabulary ${spec.vocabSize}, context ${spec.contextLength}.
-Weights and cache are float32; opset 21, IR 10; ONNX Runtime 1.21 or newer.
+Weights and cache are float32; opset 21, IR 10; ONNX Runtime ${onnxruntime.replace('>=', '')} or newer.
 
 ${plan === null ? 'Nothing was left out: the logits are those of the checkpoint to rounding.' : planText(plan)}
 
-Made by Lacuna; \`lacuna.json\` holds the facts and the hash of each file.
+    lacuna run . "Once upon a time"
+
+\`onnx/model.onnx\` takes \`input_ids\`, \`attention_mask\` and \`past_key_values.*\`, and gives \`logits\` and \`present.*\`.
+Positions are counted from the mask: rows are unpadded or padded on the right.
+
+Made by Lacuna; \`lacuna.json\` holds the facts and the checksum of each file.
 `;
 }
 

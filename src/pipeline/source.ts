@@ -10,8 +10,8 @@ import type { HubOptions } from '../core/hub.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { fuseSkipNorms } from '../rewrite/index.ts';
-import { exists } from './exists.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
+import { exists } from './output.ts';
 
 export interface DenseModel extends ModelFiles {
   readonly spec: ModelSpec;
@@ -19,17 +19,16 @@ export interface DenseModel extends ModelFiles {
   readonly graph: Graph;
 }
 
-export interface OpenOptions extends HubJobOptions {
+/** How the checkpoint of a command is opened. */
+export interface SourceOptions extends JobOptions {
+  /** Takes weights that are NaN or infinite instead of refusing them. */
   readonly allowNonFinite?: boolean;
-}
-
-export interface HubJobOptions extends JobOptions {
-  /** Without it, only checkpoints that are here are opened. */
+  /** Where checkpoints come from that are given by name; without it only those that are here are opened. */
   readonly hub?: HubOptions;
 }
 
 /** `path` if something is there; else, if it names a model on the Hub, where its download lies. */
-export async function localPath(path: string, { hub, ...job }: HubJobOptions): Promise<string> {
+export async function localPath(path: string, { hub, ...job }: SourceOptions): Promise<string> {
   const reference = hub === undefined || (await exists(path)) ? undefined : parseHubReference(path);
   return hub === undefined || reference === undefined ? path : fetchCheckpoint(reference, hub, job);
 }
@@ -40,8 +39,13 @@ export interface OpenedCheckpoint {
 }
 
 /** Opens a checkpoint and checks its config and every tensor's name, shape and dtype; no weight is read. */
-export async function openPieces(path: string, options: OpenOptions = {}): Promise<OpenedCheckpoint> {
-  const checkpoint = await openCheckpoint(await localPath(path, options), options);
+export async function openPieces(given: string, options: SourceOptions = {}): Promise<OpenedCheckpoint> {
+  const path = await localPath(given, options);
+  if (await isModelFolder(path))
+    throw new LacunaError('unsupported', `${path} is a converted folder; the checkpoint it was made from is wanted`, {
+      hint: 'Give the folder with the safetensors files, or the GGUF file.',
+    });
+  const checkpoint = await openCheckpoint(path, options);
   return { checkpoint, pieces: openModel(checkpoint, { precision: 'fp32' }) };
 }
 
@@ -51,11 +55,11 @@ export function denseGraph(pieces: ModelPieces): Graph {
 }
 
 /** The dense model behind a checkpoint or a converted folder. */
-export async function openDense(path: string, options: OpenOptions = {}): Promise<DenseModel> {
+export async function openDense(path: string, options: SourceOptions = {}): Promise<DenseModel> {
   if (!(await isModelFolder(path))) {
     const { checkpoint, pieces } = await openPieces(path, options);
     const { files, fingerprint } = checkpoint;
-    return { path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces) };
+    return { path: checkpoint.path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces) };
   }
   const { manifest, graph, files } = await openModelFolder(path);
   if (manifest.plan !== null) {

@@ -6,15 +6,14 @@ import type { Plan, PlanTensors } from '../core/plan.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { applyPlan, type RuleReport } from '../rewrite/index.ts';
 import { writeModelFolder } from './model-folder.ts';
-import { type DenseModel, type HubJobOptions, openDense } from './source.ts';
+import { type DenseModel, openDense, type SourceOptions } from './source.ts';
 
-export interface SparsifyOptions extends HubJobOptions {
+export interface SparsifyOptions extends SourceOptions {
   /** A checkpoint or a dense folder. */
   readonly source: string;
   readonly plan: string;
   readonly output: string;
   readonly force?: boolean;
-  readonly allowNonFinite?: boolean;
 }
 
 export interface SparsifyResult {
