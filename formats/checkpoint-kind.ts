@@ -98,7 +98,7 @@ function noWeightsError(path: string, files: readonly string[]): LacunaError {
 
 function adapterError(path: string): LacunaError {
   return new LacunaError('unsupported', `${path} holds an adapter (adapter_config.json), not a whole model`, {
-    hint: 'Merge it first: in Python, model.merge_and_unload().save_pretrained(DIR).',
+    hint: `Give the model it was trained on, and this beside it: --adapter ${path}`,
   });
 }
 

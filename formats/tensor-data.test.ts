@@ -7,6 +7,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { byteLength, DTYPE_BYTES, type DType } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import {
+  addLowRank,
   boolTensor,
   cast,
   concatRows,
@@ -351,11 +352,20 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
     }
     case 'shift':
       return meaning(expr.from, values).map((value) => value + expr.by);
+    case 'low-rank': {
+      const [from, left, right] = [expr.from, expr.left, expr.right].map((part) => meaning(part, values));
+      const [columns, rank] = [expr.shape[1], expr.left.shape[1]];
+      const term = (i: number, k: number) =>
+        left[Math.floor(i / columns) * rank + k] * right[k * columns + (i % columns)];
+      return from.map(
+        (value, i) => value + expr.scale * Array.from({ length: rank }, (_, k) => term(i, k)).reduce((a, b) => a + b),
+      );
+    }
   }
 }
 
 test('any tree of operations means what its definition says', async () => {
-  const step = fc.constantFrom('cast', 'transpose', 'double', 'file', 'regroup', 'shift');
+  const step = fc.constantFrom('cast', 'transpose', 'double', 'file', 'regroup', 'shift', 'low-rank');
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 9 }),
@@ -372,7 +382,15 @@ test('any tree of operations means what its definition says', async () => {
           else if (name === 'double') expr = concatRows([expr, expr]);
           else if (name === 'regroup') expr = regroupRows(concatRows([expr, expr, expr, expr]), 2, 2);
           else if (name === 'shift') expr = shift(expr, -1);
-          else {
+          else if (name === 'low-rank') {
+            const factor = (height: number, width: number) => {
+              const whole = Float32Array.from({ length: height * width }, (_, k) => (k % 3) - 1);
+              const tensor = float32Tensor(whole, [height, width]);
+              leaves.set(tensor, whole);
+              return tensor;
+            };
+            expr = addLowRank(expr, factor(expr.shape[0], 2), factor(2, expr.shape[1]), 2);
+          } else {
             const known = meaning(expr, leaves);
             expr = await fileTensor(expr.dtype, expr.shape, await readTensorBytes(expr), {
               before: i,

@@ -8,6 +8,7 @@ import {
   cast,
   type FileTensor,
   type GgmlTensor,
+  type LowRankTensor,
   type ShiftTensor,
   type TensorExpr,
 } from '../src/core/tensor.ts';
@@ -16,6 +17,7 @@ import { castFloats, isFloatDType } from './float-cast.ts';
 import { dequantize } from './gguf/dequantize.ts';
 import { BLOCK_SIZES } from './gguf/ggml-types.ts';
 import { asIoError } from './io-error.ts';
+import { addProduct } from './low-rank.ts';
 import { regroupBlocks } from './regroup.ts';
 import { transposeBlocks } from './transpose.ts';
 
@@ -123,6 +125,8 @@ function blocksOf(expr: TensorExpr, elements: number, memory: BlockMemory): Bloc
       return regroupBlocks(expr, elements, blocksOf(expr.from, elements, scratchMemory()));
     case 'shift':
       return shiftBlocks(expr, elements, memory);
+    case 'low-rank':
+      return lowRankBlocks(expr, elements, memory);
   }
 }
 
@@ -250,6 +254,24 @@ async function* shiftBlocks({ from, by }: ShiftTensor, elements: number, memory:
     const source = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
     const target = new Float32Array(memory.cast(block.length), 0, source.length);
     for (let i = 0; i < source.length; i++) target[i] = source[i] + by;
+    yield new Uint8Array(target.buffer, 0, block.length);
+  }
+}
+
+/** The two factors are held in memory: a rank of 64 is a hundredth of a large matrix. */
+async function* lowRankBlocks(expr: LowRankTensor, elements: number, memory: BlockMemory): Blocks {
+  const product = {
+    columns: expr.shape[1],
+    left: await readFloats(expr.left),
+    right: await readFloats(expr.right),
+    scale: expr.scale,
+  };
+  let done = 0;
+  for await (const block of blocksOf(expr.from, elements, scratchMemory())) {
+    const target = new Float32Array(memory.cast(block.length), 0, block.length / 4);
+    target.set(new Float32Array(block.buffer, block.byteOffset, target.length));
+    addProduct(product, done, target);
+    done += target.length;
     yield new Uint8Array(target.buffer, 0, block.length);
   }
 }

@@ -2,37 +2,20 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { readSafetensors } from '../formats/safetensors/index.ts';
-import { readFloats, readTensorBytes } from '../formats/tensor-data.ts';
-import { openSession } from '../src/runtime/index.ts';
+import { logitError, RELATIVE } from './expected-logits.ts';
 import { lacuna, root, temporaryFolder } from './temporary.ts';
 
 const folder = temporaryFolder();
 const fixtures = join(root, 'fixtures');
 const gguf = join(fixtures, 'gguf/attention-bias.gguf');
 
-/** As for the folder it was made from: float32 sums in another order than PyTorch's. */
-const RELATIVE = 2e-5;
-
 describe('a GGUF file', () => {
   const dense = join(folder, 'dense');
 
   test('converts to a model with the logits of Transformers', async () => {
     expect(await lacuna(['convert', gguf, '-o', dense, '--quiet'])).toMatchObject({ code: 0 });
-    const { tensors } = await readSafetensors(join(fixtures, 'llama-variants/attention-bias/expected.safetensors'));
-    const [ids, logits] = ['input_ids', 'logits'].map((name) => tensors.get(name));
-    if (ids === undefined || logits === undefined) throw new Error('no expectations');
-    const tokens = [...new BigInt64Array((await readTensorBytes(ids)).slice().buffer)].map(Number);
-    const expected = await readFloats(logits);
-    const session = await openSession(dense);
-    try {
-      const step = await session.step(tokens, session.emptyCache(), { logits: 'all' });
-      const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-      const difference = expected.reduce((most, value, i) => Math.max(most, Math.abs(value - step.logits[i])), 0);
-      expect(difference / largest).toBeLessThan(RELATIVE);
-    } finally {
-      await session.close();
-    }
+    const expected = join(fixtures, 'llama-variants/attention-bias/expected.safetensors');
+    expect(await logitError(dense, expected, expected)).toBeLessThan(RELATIVE);
   });
 
   test('brings its tokenizer along', async () => {

@@ -69,6 +69,8 @@ function contentKeys(): (data: TensorExpr) => string {
         return JSON.stringify([kind, data.groups, data.columns, key(data.from)]);
       case 'shift':
         return JSON.stringify([kind, data.by, key(data.from)]);
+      case 'low-rank':
+        return JSON.stringify([kind, data.scale, ...[data.from, data.left, data.right].map(key)]);
       case 'concat':
         return JSON.stringify([kind, dtype, data.parts.map(key)]);
     }

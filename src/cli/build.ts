@@ -17,6 +17,7 @@ interface Options extends CommonOptions, PresetOptions {
   readonly maxPplRatio?: number;
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
+  readonly adapter?: string;
 }
 
 export const registerBuild: RegisterCommand = (program, context) => {
@@ -35,9 +36,10 @@ export const registerBuild: RegisterCommand = (program, context) => {
       positiveNumber,
     )
     .option('--force', 'replace an existing output')
+    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
   withCommonOptions(withPresetOptions(command)).action(async (checkpoint: string, options: Options) => {
-    const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite } = options;
+    const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite, adapter } = options;
     const text = (role: TextRole) => options[role] ?? [defaultText(context.io, role)];
     const texts = { fit: text('fit'), choose: text('choose'), test: text('test') };
     const preset = planOptions(options);
@@ -50,6 +52,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
       maxPplRatio,
       force,
       allowNonFinite,
+      adapter,
       ...jobOptions(options, context),
     });
     print(context.io, options, result, format);

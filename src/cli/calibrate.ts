@@ -13,6 +13,7 @@ interface Options extends CommonOptions {
   readonly shard?: Shard;
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
+  readonly adapter?: string;
 }
 
 interface MergeOptions extends CommonOptions {
@@ -33,6 +34,7 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     .option('--sequence-length <n>', 'tokens a sequence', positiveInteger, 512)
     .option('--shard <i/n>', 'measure every n-th sequence, starting at the i-th (0-based)', shard)
     .option('--force', 'replace an existing output')
+    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
     const { output } = options;

@@ -73,6 +73,15 @@ export interface ShiftTensor extends TypedExpr {
   readonly by: number;
 }
 
+/** `from` + `scale` * `left` `right`: a matrix [rows, columns] and a product [rows, rank] [rank, columns], in float32. */
+export interface LowRankTensor extends TypedExpr {
+  readonly kind: 'low-rank';
+  readonly from: TensorExpr;
+  readonly left: TensorExpr;
+  readonly right: TensorExpr;
+  readonly scale: number;
+}
+
 /** Leaves that are ranges of a file. */
 export type StoredTensor = FileTensor | GgmlTensor;
 
@@ -83,7 +92,8 @@ export type TensorExpr =
   | TransposeTensor
   | ConcatTensor
   | RegroupTensor
-  | ShiftTensor;
+  | ShiftTensor
+  | LowRankTensor;
 
 /** `from` as `dtype`; nothing is added where it already is. */
 export function cast(from: TensorExpr, dtype: DType): TensorExpr {
@@ -120,6 +130,11 @@ export function shift(from: TensorExpr, by: number): ShiftTensor {
   return { kind: 'shift', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), by };
 }
 
+/** A matrix with `scale` * `left` `right` added to it, each sum rounded to float32 once. */
+export function addLowRank(from: TensorExpr, left: TensorExpr, right: TensorExpr, scale: number): LowRankTensor {
+  return { kind: 'low-rank', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), left, right, scale };
+}
+
 /** The ranges of files that an expression reads. */
 export function storedIn(expr: TensorExpr): readonly StoredTensor[] {
   switch (expr.kind) {
@@ -130,6 +145,8 @@ export function storedIn(expr: TensorExpr): readonly StoredTensor[] {
       return [];
     case 'concat':
       return expr.parts.flatMap(storedIn);
+    case 'low-rank':
+      return [expr.from, expr.left, expr.right].flatMap(storedIn);
     default:
       return storedIn(expr.from);
   }

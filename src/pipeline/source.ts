@@ -3,6 +3,7 @@
 import { assemble, openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
 import { fetchCheckpoint, parseHubReference } from '../../formats/hub/index.ts';
+import { mergeAdapter } from '../../formats/lora/index.ts';
 import type { Checkpoint, ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
@@ -25,6 +26,8 @@ export interface SourceOptions extends JobOptions {
   readonly allowNonFinite?: boolean;
   /** Where checkpoints come from that are given by name; without it only those that are here are opened. */
   readonly hub?: HubOptions;
+  /** Folder of a LoRA adapter that is merged into the checkpoint's weights. */
+  readonly adapter?: string;
 }
 
 /** `path` if something is there; else, if it names a model on the Hub, where its download lies. */
@@ -45,8 +48,13 @@ export async function openPieces(given: string, options: SourceOptions = {}): Pr
     throw new LacunaError('unsupported', `${path} is a converted folder; the checkpoint it was made from is wanted`, {
       hint: 'Give the folder with the safetensors files, or the GGUF file.',
     });
-  const checkpoint = await openCheckpoint(path, options);
+  const checkpoint = await openMerged(path, options);
   return { checkpoint, pieces: openModel(checkpoint, { precision: 'fp32' }) };
+}
+
+async function openMerged(path: string, { adapter, ...options }: SourceOptions): Promise<Checkpoint> {
+  const checkpoint = await openCheckpoint(path, options);
+  return adapter === undefined ? checkpoint : mergeAdapter(checkpoint, adapter, options);
 }
 
 /** The dense graph as it is written: pieces assembled, residual adds fused into the norms that follow. */
@@ -61,6 +69,10 @@ export async function openDense(path: string, options: SourceOptions = {}): Prom
     const { files, fingerprint } = checkpoint;
     return { path: checkpoint.path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces) };
   }
+  if (options.adapter !== undefined)
+    throw new LacunaError('unsupported', `${path} is a converted folder; an adapter is merged into a checkpoint`, {
+      hint: 'Give the checkpoint with --adapter, or the folder without.',
+    });
   const { manifest, graph, files } = await openModelFolder(path);
   if (manifest.plan !== null) {
     throw new LacunaError('unsupported', `${path} is sparse already (preset ${manifest.plan.preset})`, {
