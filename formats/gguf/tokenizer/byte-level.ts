@@ -57,6 +57,7 @@ export function byteLevelBpe(tokenizer: GgmlTokenizer): TokenizerParts {
     pre_tokenizer: pre.json,
     post_processor: surroundings(tokenizer, tokenizer.add_bos_token ?? pre.addsBos),
     decoder: { ...byteLevel(true), add_prefix_space: true },
+    tokens: tokenizer.tokens,
     model: () =>
       bpeModel(tokenizer.tokens, merges, { unknown: null, byteFallback: false, ignoreMerges: pre.ignoreMerges }),
   };

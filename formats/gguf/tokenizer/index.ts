@@ -18,15 +18,17 @@ export function tokenizerFiles(tokenizer: GgmlTokenizer): Map<string, SmallFile>
   const partsOf = KINDS.get(tokenizer.model);
   if (partsOf === undefined)
     throw unsupportedTokenizer(tokenizer, `is of kind "${tokenizer.model}"; built are ${[...KINDS.keys()].join(', ')}`);
-  const parts = partsOf(tokenizer);
-  const json = { version: '1.0', truncation: null, padding: null, added_tokens: addedTokens(tokenizer) };
+  const { model, tokens, ...parts } = partsOf(tokenizer);
+  const added = addedTokens(tokens, tokenizer);
+  const json = { version: '1.0', truncation: null, padding: null, added_tokens: added, ...parts };
   return new Map([
-    ['tokenizer.json', { text: () => JSON.stringify({ ...json, ...parts, model: parts.model() }) }],
+    ['tokenizer.json', { text: () => JSON.stringify({ ...json, model: model() }) }],
     ['tokenizer_config.json', { text: () => `${JSON.stringify(tokenizerConfig(tokenizer), null, 2)}\n` }],
   ]);
 }
 
-function addedTokens({ tokens, token_type: types = [] }: GgmlTokenizer): object[] {
+/** Spelt as in the vocabulary: Rust's library gives a token that is not in it an id of its own. */
+function addedTokens(tokens: readonly string[], { token_type: types = [] }: GgmlTokenizer): object[] {
   const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
   return tokens.flatMap((content, id) => {
     const special = types[id] === TOKEN_TYPE.control;

@@ -7,6 +7,8 @@ export interface TokenizerParts {
   readonly pre_tokenizer: object | null;
   readonly post_processor: object | null;
   readonly decoder: object;
+  /** Tokens by id, as the vocabulary of the model spells them. */
+  readonly tokens: readonly string[];
   /** Made only when asked for: working out sentencepiece's merges takes seconds. */
   readonly model: () => object;
 }

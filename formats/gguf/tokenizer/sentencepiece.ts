@@ -25,6 +25,7 @@ export function sentencepieceBpe(tokenizer: GgmlTokenizer): TokenizerParts {
       type: 'Sequence',
       decoders: hasPrefix ? [...steps, { type: 'Strip', content: ' ', start: 1, stop: 0 }] : steps,
     },
+    tokens: pieces,
     model: () => {
       const options = { unknown: tokens[unknown], byteFallback: true, ignoreMerges: false };
       return bpeModel(pieces, mergesOf(pieces, scores), options);

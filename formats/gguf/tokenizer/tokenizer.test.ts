@@ -138,6 +138,20 @@ describe.each(['llama2', 'llama3'] as const)('%s', async (name) => {
   });
 });
 
+test('runs of spaces that a user defined are pieces, and each added token is spelt as in the vocabulary', async () => {
+  const tokens = ['<unk>', '<s>', '  ', '▁', 'a'];
+  const metadata = keys({ model: 'llama', tokens, scores: [0, 0, -1000, -1, -2], token_type: [2, 3, 4, 1, 1] });
+  metadata.set('tokenizer.ggml.add_bos_token', false);
+  const { model, added_tokens: added } = jsonOf(filesOf(metadata));
+  expect(model.vocab).toEqual({ '<unk>': 0, '<s>': 1, '▁▁': 2, '▁': 3, a: 4 });
+  expect(added.map(({ id, content, special }) => [id, content, special])).toEqual([
+    [1, '<s>', true],
+    [2, '▁▁', false],
+  ]);
+  metadata.set('tokenizer.ggml.add_space_prefix', false);
+  expect((await rebuilt(metadata)).encode('a  a a')).toEqual([4, 2, 4, 3, 4]);
+});
+
 test('BOS, EOS and the space before are as the file says', async () => {
   const base = { model: 'llama', tokens: ['<unk>', '<s>', '</s>', '▁', 'a', '▁a', 'b'] };
   const rest = {
