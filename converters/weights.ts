@@ -29,7 +29,7 @@ export function weightsOf(tensors: ReadonlyMap<string, TensorExpr>, dtype: DType
   };
 }
 
-/** Names and shapes of a LLaMA-like decoder, weights as [out, in]. */
+/** Names and shapes of a LLaMA- or Gemma-like decoder, weights as [out, in]. */
 export function decoderTensors(config: DecoderConfig): ExpectedTensor[] {
   const { vocabSize, hiddenSize, numHiddenLayers } = config.spec;
   const layers = Array.from({ length: numHiddenLayers }, (_, index) => layerTensors(config, `model.layers.${index}`));
@@ -42,17 +42,22 @@ export function decoderTensors(config: DecoderConfig): ExpectedTensor[] {
   ];
 }
 
-function layerTensors({ spec, attentionBias, mlpBias }: DecoderConfig, prefix: string): ExpectedTensor[] {
+function layerTensors({ spec, attentionBias, mlpBias, traits }: DecoderConfig, prefix: string): ExpectedTensor[] {
   const { hiddenSize, intermediateSize, headDim } = spec;
   const query = spec.numAttentionHeads * headDim;
   const keyValue = spec.numKeyValueHeads * headDim;
+  const norm = (name: string, width: number) => ({ name: `${prefix}.${name}.weight`, shape: [width] });
+  const headNorms = ['self_attn.q_norm', 'self_attn.k_norm'].map((name) => norm(name, headDim));
+  const ffnNorms = ['pre_feedforward_layernorm', 'post_feedforward_layernorm'].map((name) => norm(name, hiddenSize));
   return [
-    { name: `${prefix}.input_layernorm.weight`, shape: [hiddenSize] },
+    norm('input_layernorm', hiddenSize),
     ...linearTensors(`${prefix}.self_attn.q_proj`, query, hiddenSize, attentionBias),
     ...linearTensors(`${prefix}.self_attn.k_proj`, keyValue, hiddenSize, attentionBias),
     ...linearTensors(`${prefix}.self_attn.v_proj`, keyValue, hiddenSize, attentionBias),
     ...linearTensors(`${prefix}.self_attn.o_proj`, hiddenSize, query, attentionBias),
-    { name: `${prefix}.post_attention_layernorm.weight`, shape: [hiddenSize] },
+    ...(traits.normsHeads ? headNorms : []),
+    norm('post_attention_layernorm', hiddenSize),
+    ...(traits.normsOutputs ? ffnNorms : []),
     ...linearTensors(`${prefix}.mlp.gate_proj`, intermediateSize, hiddenSize, mlpBias),
     ...linearTensors(`${prefix}.mlp.up_proj`, intermediateSize, hiddenSize, mlpBias),
     ...linearTensors(`${prefix}.mlp.down_proj`, hiddenSize, intermediateSize, mlpBias),

@@ -1,15 +1,15 @@
-/** Evaluates a `TensorExpr`: reads, casts, transposes and joins its bytes, a few megabytes at a time. */
+/** Evaluates a `TensorExpr`: reads, casts, adds to, transposes and joins its bytes, a few megabytes at a time. */
 import { type FileHandle, open } from 'node:fs/promises';
 import { byteLength, DTYPE_BYTES, elementCount } from '../src/core/dtype.ts';
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
 import {
+  type AddTensor,
   type BytesTensor,
   type CastTensor,
   cast,
   type FileTensor,
   type GgmlTensor,
   type LowRankTensor,
-  type ShiftTensor,
   type TensorExpr,
 } from '../src/core/tensor.ts';
 import { refuseNonFinite } from './finite.ts';
@@ -123,10 +123,10 @@ function blocksOf(expr: TensorExpr, elements: number, memory: BlockMemory): Bloc
       return concatBlocks(expr.parts, elements, memory);
     case 'regroup':
       return regroupBlocks(expr, elements, blocksOf(expr.from, elements, scratchMemory()));
-    case 'shift':
-      return shiftBlocks(expr, elements, memory);
     case 'low-rank':
       return lowRankBlocks(expr, elements, memory);
+    case 'add':
+      return addBlocks(expr, elements);
   }
 }
 
@@ -222,6 +222,15 @@ async function* castBlocks({ from, dtype }: CastTensor, elements: number, memory
   }
 }
 
+async function* addBlocks({ from, value }: AddTensor, elements: number): Blocks {
+  for await (const block of blocksOf(from, elements, scratchMemory())) {
+    const addends = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
+    // The float64 sum of two float32 numbers, rounded once more, is their float32 sum.
+    const sums = Float32Array.from(addends, (addend) => addend + value);
+    yield new Uint8Array(sums.buffer);
+  }
+}
+
 /** A tensor's quantised bytes, read ahead as any file's, become floats block by block. */
 async function* ggmlBlocks(tensor: GgmlTensor, elements: number, memory: BlockMemory): Blocks {
   const { type, path, byteOffset, name, shape } = tensor;
@@ -246,15 +255,6 @@ async function* ggmlBlocks(tensor: GgmlTensor, elements: number, memory: BlockMe
     if (tensor.mustBeFinite) refuseNonFinite(tensor, target, done);
     done += count;
     yield target;
-  }
-}
-
-async function* shiftBlocks({ from, by }: ShiftTensor, elements: number, memory: BlockMemory): Blocks {
-  for await (const block of blocksOf(from, elements, scratchMemory())) {
-    const source = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
-    const target = new Float32Array(memory.cast(block.length), 0, source.length);
-    for (let i = 0; i < source.length; i++) target[i] = source[i] + by;
-    yield new Uint8Array(target.buffer, 0, block.length);
   }
 }
 

@@ -6,13 +6,17 @@ import { int64Tensor } from '../../src/core/tensor.ts';
 
 /**
  * From input_ids [b, s], attention_mask [b, total] and `table` [vocab, hidden]:
- * - `hidden.0` float [b, s, hidden]
+ * - `hidden.0` float [b, s, hidden], times `scale` where one is given
  * - `seqlens_k` int32 [b]: index of each row's last true position, sum(mask) - 1
  * - `total_sequence_length` int32 []: columns of the mask, past and padding included
  * - `position_ids` int64 [b, s]: true tokens before each of the last s columns; padding repeats the position before it
  */
-export function embedding(g: GraphBuilder, table: Initializer): void {
-  g.op('Gather', [g.initializer(table.name, table.data), 'input_ids'], { outputs: [hiddenName(0)] });
+export function embedding(g: GraphBuilder, table: Initializer, scale?: number): void {
+  const inputs = [g.initializer(table.name, table.data), 'input_ids'];
+  const outputs = [hiddenName(0)];
+  // The head may be the same table, unscaled, so the scale stays out of the weights.
+  if (scale === undefined) g.op('Gather', inputs, { outputs });
+  else g.op('Mul', [g.op('Gather', inputs), g.float(scale)], { outputs });
   const rows = g.op('ReduceSum', ['attention_mask', g.int64(1)], { attributes: { keepdims: attr.int(0) } });
   const last = g.op('Sub', [rows, g.int64Scalar(1)]);
   toInt32(g, last, 'seqlens_k');

@@ -67,10 +67,10 @@ function contentKeys(): (data: TensorExpr) => string {
         return JSON.stringify([kind, dtype, key(data.from)]);
       case 'regroup':
         return JSON.stringify([kind, data.groups, data.columns, key(data.from)]);
-      case 'shift':
-        return JSON.stringify([kind, data.by, key(data.from)]);
       case 'low-rank':
         return JSON.stringify([kind, data.scale, ...[data.from, data.left, data.right].map(key)]);
+      case 'add':
+        return JSON.stringify([kind, dtype, data.value, key(data.from)]);
       case 'concat':
         return JSON.stringify([kind, dtype, data.parts.map(key)]);
     }

@@ -66,11 +66,11 @@ export interface RegroupTensor extends TypedExpr {
   readonly columns: number;
 }
 
-/** `from` + `by`, each sum rounded to float32. */
-export interface ShiftTensor extends TypedExpr {
-  readonly kind: 'shift';
+/** `from`, which is float32, plus one float32 number, each sum rounded to float32. */
+export interface AddTensor extends TypedExpr {
+  readonly kind: 'add';
   readonly from: TensorExpr;
-  readonly by: number;
+  readonly value: number;
 }
 
 /** `from` + `scale` * `left` `right`: a matrix [rows, columns] and a product [rows, rank] [rank, columns], in float32. */
@@ -92,7 +92,7 @@ export type TensorExpr =
   | TransposeTensor
   | ConcatTensor
   | RegroupTensor
-  | ShiftTensor
+  | AddTensor
   | LowRankTensor;
 
 /** `from` as `dtype`; nothing is added where it already is. */
@@ -106,6 +106,11 @@ export function transpose(from: TensorExpr): TensorExpr {
   if (from.kind === 'cast') return cast(transpose(from.from), from.dtype);
   const [rows, columns] = from.shape;
   return { kind: 'transpose', dtype: from.dtype, shape: [columns, rows], from };
+}
+
+/** `from` + `value` (rounded to float32), computed in float32 whatever float type `from` has. */
+export function addConstant(from: TensorExpr, value: number): TensorExpr {
+  return { kind: 'add', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), value: Math.fround(value) };
 }
 
 /** Parts stacked along axis 0. */
@@ -123,11 +128,6 @@ export function regroupRows(from: TensorExpr, groups: number, columns: number): 
   if (from.shape[0] % (groups * columns) !== 0)
     throw new RangeError(`${from.shape[0]} rows are not ${groups} groups of ${columns} columns`);
   return { kind: 'regroup', dtype: from.dtype, shape: from.shape, from, groups, columns };
-}
-
-/** `from` + `by` in float32. */
-export function shift(from: TensorExpr, by: number): ShiftTensor {
-  return { kind: 'shift', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), by };
 }
 
 /** A matrix with `scale` * `left` `right` added to it, each sum rounded to float32 once. */

@@ -35,6 +35,7 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   const graph = denseGraph(pieces);
   const weightBytes = graph.initializers.reduce((sum, { data }) => sum + byteLength(data.dtype, data.shape), 0);
   const result = { output: options.output, spec: pieces.spec, weightBytes, hasTokenizer: hasTokenizer(checkpoint) };
+  for (const note of pieces.notes ?? []) options.progress?.note(note);
   if (!result.hasTokenizer) {
     options.progress?.note('No tokenizer.json: the folder can be loaded, but `lacuna run` and `lacuna eval` need one.');
   }

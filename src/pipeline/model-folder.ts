@@ -1,7 +1,7 @@
 /** The output folder: one folder that ONNX Runtime, onnxruntime-genai, transformers.js and optimum load. */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { sharesCacheBuffer } from '../../converters/index.ts';
+import { hostConfig, sharesCacheBuffer } from '../../converters/index.ts';
 import { checksumOf } from '../../formats/checksum.ts';
 import { sha256Bytes, sha256File, withNewFolder } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
@@ -90,8 +90,9 @@ async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<st
 }
 
 async function writeConfigs(folder: string, content: FolderContent, onnxruntime: string): Promise<string[]> {
-  const config = (await readSmallJson(content.source, 'config.json', MAX_JSON_BYTES))?.value;
-  if (config === undefined) throw new LacunaError('not-found', `${content.source.path} has no config.json`);
+  const sourceConfig = (await readSmallJson(content.source, 'config.json', MAX_JSON_BYTES))?.value;
+  if (sourceConfig === undefined) throw new LacunaError('not-found', `${content.source.path} has no config.json`);
+  const config = hostConfig(sourceConfig);
   const files: Record<string, string> = {
     'config.json': pretty({
       ...config,

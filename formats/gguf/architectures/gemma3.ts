@@ -1,6 +1,6 @@
 /** Gemma 3's text model in GGUF: norms are stored as 1 + weight. */
 import { z } from 'zod';
-import { shift, type TensorExpr } from '../../../src/core/tensor.ts';
+import { addConstant, type TensorExpr } from '../../../src/core/tensor.ts';
 import { badGguf } from '../cursor.ts';
 import type { ConfigSource, GgufArchitecture, TensorRule } from './architecture.ts';
 import { block, linear } from './rules.ts';
@@ -37,7 +37,7 @@ const LOCAL_ROPE_THETA = 10_000;
 const LAYERS_OF_27B = 62;
 
 function norm(pattern: RegExp, name: string): TensorRule<Fields> {
-  return { pattern, name, undo: (tensor: TensorExpr) => shift(tensor, -1) };
+  return { pattern, name, undo: (tensor: TensorExpr) => addConstant(tensor, -1) };
 }
 
 const blockNorm = (part: string, name: string) => norm(block(part, 'weight'), `model.layers.{0}.${name}.weight`);
