@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 // The only file that touches `process`: arguments and streams in, exit code out.
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { main } from '../dist/src/cli/index.js';
 
 const stop = new AbortController();
@@ -17,9 +19,15 @@ process.stdout.on('error', (error) => process.exit(error.code === 'EPIPE' ? 0 : 
 // Nor does a job stop because nobody reads its progress any more.
 process.stderr.on('error', () => {});
 
+const { env } = process;
 process.exitCode = await main(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
   signal: stop.signal,
   dataFolder: new URL('../fixtures/texts/', import.meta.url),
+  hub: {
+    endpoint: (env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, ''),
+    token: env.HF_TOKEN || undefined,
+    cacheFolder: env.LACUNA_CACHE || join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'lacuna'),
+  },
 });

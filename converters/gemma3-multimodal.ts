@@ -1,7 +1,7 @@
 /** Gemma 3 as saved with its vision tower: the text model in it, which is a Gemma 3 of its own. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { LacunaError } from '../src/core/errors.ts';
-import type { FileTensor } from '../src/core/tensor.ts';
+import type { TensorExpr } from '../src/core/tensor.ts';
 import type { Architecture } from './architecture.ts';
 import { shown } from './config/issues.ts';
 import { decoderArchitecture } from './decoder.ts';
@@ -66,17 +66,19 @@ function textConfig(config: Config): Record<string, unknown> {
 const VISION = /^(model\.)?(vision_tower|multi_modal_projector)\./;
 
 /** Tensors of the text model by the names they have in a text checkpoint. */
-function textTensors(tensors: Checkpoint['tensors'], path: string): Map<string, FileTensor> {
-  const renamed = new Map<string, FileTensor>();
+function textTensors(tensors: Checkpoint['tensors'], path: string): Map<string, TensorExpr> {
+  const renamed = new Map<string, TensorExpr>();
+  const names = new Map<string, string>();
   for (const [name, tensor] of tensors) {
     if (VISION.test(name)) continue;
     const textName = textTensorName(name);
-    const twice = renamed.get(textName);
+    const twice = names.get(textName);
     if (twice !== undefined)
-      throw new LacunaError('mismatch', `${path} has one tensor under two names: ${twice.name} and ${name}`, {
+      throw new LacunaError('mismatch', `${path} has one tensor under two names: ${twice} and ${name}`, {
         hint: 'Remove one of the two from the checkpoint.',
       });
     renamed.set(textName, tensor);
+    names.set(textName, name);
   }
   return renamed;
 }

@@ -3,7 +3,7 @@ import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { type DType, FLOAT_DTYPES } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { Initializer } from '../src/core/graph.ts';
-import { cast, type FileTensor } from '../src/core/tensor.ts';
+import { cast, type TensorExpr } from '../src/core/tensor.ts';
 import type { DecoderConfig } from './config/decoder-config.ts';
 
 /** The weight of a name as an initializer of that name. */
@@ -21,7 +21,7 @@ const NAMED_PROBLEMS = 20;
 const DERIVED = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$/;
 
 /** Every weight as a tensor of `dtype`. Only for names that `checkTensors` has seen. */
-export function weightsOf(tensors: ReadonlyMap<string, FileTensor>, dtype: DType): Weights {
+export function weightsOf(tensors: ReadonlyMap<string, TensorExpr>, dtype: DType): Weights {
   return (name) => {
     const tensor = tensors.get(name);
     if (tensor === undefined) throw new LacunaError('not-found', `No tensor "${name}" in the checkpoint`);
@@ -78,7 +78,7 @@ export function checkTensors({ tensors, path }: Checkpoint, expected: readonly E
   const names = new Set(expected.map((tensor) => tensor.name));
   const missing = expected.filter((tensor) => !tensors.has(tensor.name)).map((tensor) => `missing: ${tensor.name}`);
   const shapes = expected.flatMap((tensor) => shapeProblem(tensor, tensors.get(tensor.name)));
-  const dtypes = expected.flatMap((tensor) => dtypeProblem(tensors.get(tensor.name)));
+  const dtypes = expected.flatMap(({ name }) => dtypeProblem(name, tensors.get(name)));
   const extra = [...tensors.keys()].filter((name) => !names.has(name) && !DERIVED.test(name));
   const unused = extra.map((name) => `used by nothing: ${name}`);
   const problems = [...missing, ...shapes, ...unused, ...dtypes];
@@ -90,14 +90,14 @@ export function checkTensors({ tensors, path }: Checkpoint, expected: readonly E
   });
 }
 
-function shapeProblem({ name, shape }: ExpectedTensor, tensor: FileTensor | undefined): string[] {
+function shapeProblem({ name, shape }: ExpectedTensor, tensor: TensorExpr | undefined): string[] {
   if (tensor === undefined || String(tensor.shape) === String(shape)) return [];
   return [`shape: ${name} is [${tensor.shape}], the config says [${shape}]`];
 }
 
-function dtypeProblem(tensor: FileTensor | undefined): string[] {
+function dtypeProblem(name: string, tensor: TensorExpr | undefined): string[] {
   if (tensor === undefined || (FLOAT_DTYPES as readonly DType[]).includes(tensor.dtype)) return [];
-  return [`type: ${tensor.name} is ${tensor.dtype}, weights are read from ${FLOAT_DTYPES.join(', ')}`];
+  return [`type: ${name} is ${tensor.dtype}, weights are read from ${FLOAT_DTYPES.join(', ')}`];
 }
 
 function listed(problems: readonly string[]): string {

@@ -1,7 +1,7 @@
 /** Finds NaN and infinity in raw float bytes: those are the elements whose exponent bits are all ones. */
 import { DTYPE_BYTES, type DType } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
-import type { FileTensor } from '../src/core/tensor.ts';
+import type { StoredTensor } from '../src/core/tensor.ts';
 
 /**
  * How words of 32 bits are tested, the even ones and the odd ones: adding the exponent's lowest bit to the magnitude
@@ -28,7 +28,7 @@ const TEST_BYTES = 16;
  * Throws 'non-finite' when `block` holds a NaN or an infinity. The block starts at a multiple of 8 of its memory and
  * holds the tensor's elements from index `firstElement` on.
  */
-export function refuseNonFinite(tensor: FileTensor, block: Uint8Array, firstElement: number): void {
+export function refuseNonFinite(tensor: StoredTensor, block: Uint8Array, firstElement: number): void {
   const test = WORD_TESTS[tensor.dtype];
   if (test === undefined) return;
   const tested = block.byteLength - (block.byteLength % TEST_BYTES);
@@ -71,7 +71,7 @@ function valueAt(dtype: DType, block: Uint8Array, index: number): number {
   return bits & 0x8000 ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
 }
 
-function nonFiniteError(tensor: FileTensor, flatIndex: number, value: number): LacunaError {
+function nonFiniteError(tensor: StoredTensor, flatIndex: number, value: number): LacunaError {
   const index = multiIndex(flatIndex, tensor.shape).join(', ');
   return new LacunaError(
     'non-finite',

@@ -8,6 +8,7 @@ import { byteLength, DTYPE_BYTES, type DType } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import {
   addConstant,
+  addLowRank,
   boolTensor,
   cast,
   concatRows,
@@ -15,6 +16,7 @@ import {
   float32Tensor,
   int32Tensor,
   int64Tensor,
+  regroupRows,
   type TensorExpr,
   transpose,
 } from '../src/core/tensor.ts';
@@ -342,6 +344,7 @@ describe('sums', () => {
 function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>): Float32Array {
   switch (expr.kind) {
     case 'file':
+    case 'ggml':
     case 'bytes':
       return values.get(expr) ?? new Float32Array(0);
     case 'cast':
@@ -355,11 +358,31 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
       const [rows, columns] = expr.from.shape;
       return from.map((_, i) => from[(i % rows) * columns + Math.floor(i / rows)]);
     }
+    case 'regroup': {
+      const from = meaning(expr.from, values);
+      const [rows, width] = expr.shape;
+      const [groupRows, height] = [rows / expr.groups, rows / expr.groups / expr.columns];
+      return from.map((_, i) => {
+        const row = Math.floor(i / width);
+        const inGroup = row % groupRows;
+        const source = row - inGroup + (inGroup % height) * expr.columns + Math.floor(inGroup / height);
+        return from[source * width + (i % width)];
+      });
+    }
+    case 'low-rank': {
+      const [from, left, right] = [expr.from, expr.left, expr.right].map((part) => meaning(part, values));
+      const [columns, rank] = [expr.shape[1], expr.left.shape[1]];
+      const term = (i: number, k: number) =>
+        left[Math.floor(i / columns) * rank + k] * right[k * columns + (i % columns)];
+      return from.map(
+        (value, i) => value + expr.scale * Array.from({ length: rank }, (_, k) => term(i, k)).reduce((a, b) => a + b),
+      );
+    }
   }
 }
 
-test('any tree of casts, sums, transposes and joins means what its definition says', async () => {
-  const step = fc.constantFrom('cast', 'add', 'transpose', 'double', 'file');
+test('any tree of operations means what its definition says', async () => {
+  const step = fc.constantFrom('cast', 'transpose', 'double', 'file', 'add', 'regroup', 'low-rank');
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 9 }),
@@ -375,7 +398,16 @@ test('any tree of casts, sums, transposes and joins means what its definition sa
           else if (name === 'add') expr = addConstant(expr, 1);
           else if (name === 'transpose') expr = transpose(expr);
           else if (name === 'double') expr = concatRows([expr, expr]);
-          else {
+          else if (name === 'regroup') expr = regroupRows(concatRows([expr, expr, expr, expr]), 2, 2);
+          else if (name === 'low-rank') {
+            const factor = (height: number, width: number) => {
+              const whole = Float32Array.from({ length: height * width }, (_, k) => (k % 3) - 1);
+              const tensor = float32Tensor(whole, [height, width]);
+              leaves.set(tensor, whole);
+              return tensor;
+            };
+            expr = addLowRank(expr, factor(expr.shape[0], 2), factor(2, expr.shape[1]), 2);
+          } else {
             const known = meaning(expr, leaves);
             expr = await fileTensor(expr.dtype, expr.shape, await readTensorBytes(expr), {
               before: i,
@@ -388,6 +420,6 @@ test('any tree of casts, sums, transposes and joins means what its definition sa
         expect(await readFloats(expr)).toEqual(meaning(expr, leaves));
       },
     ),
-    { seed: 1, numRuns: 150 },
+    { seed: 1, numRuns: 200 },
   );
 });

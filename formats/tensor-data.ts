@@ -1,6 +1,6 @@
 /** Evaluates a `TensorExpr`: reads, casts, adds to, transposes and joins its bytes, a few megabytes at a time. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { byteLength, DTYPE_BYTES } from '../src/core/dtype.ts';
+import { byteLength, DTYPE_BYTES, elementCount } from '../src/core/dtype.ts';
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
 import {
   type AddTensor,
@@ -8,11 +8,17 @@ import {
   type CastTensor,
   cast,
   type FileTensor,
+  type GgmlTensor,
+  type LowRankTensor,
   type TensorExpr,
 } from '../src/core/tensor.ts';
 import { refuseNonFinite } from './finite.ts';
 import { castFloats, isFloatDType } from './float-cast.ts';
+import { dequantize } from './gguf/dequantize.ts';
+import { BLOCK_SIZES } from './gguf/ggml-types.ts';
 import { asIoError } from './io-error.ts';
+import { addProduct } from './low-rank.ts';
+import { regroupBlocks } from './regroup.ts';
 import { transposeBlocks } from './transpose.ts';
 
 /** Bytes of a streamed block: large enough that calls cost nothing, a few of them small beside a runtime's memory. */
@@ -105,6 +111,8 @@ function blocksOf(expr: TensorExpr, elements: number, memory: BlockMemory): Bloc
   switch (expr.kind) {
     case 'file':
       return fileBlocks(expr, elements, memory);
+    case 'ggml':
+      return ggmlBlocks(expr, elements, memory);
     case 'bytes':
       return memoryBlocks(expr, elements);
     case 'cast':
@@ -113,6 +121,10 @@ function blocksOf(expr: TensorExpr, elements: number, memory: BlockMemory): Bloc
       return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, scratchMemory()));
     case 'concat':
       return concatBlocks(expr.parts, elements, memory);
+    case 'regroup':
+      return regroupBlocks(expr, elements, blocksOf(expr.from, elements, scratchMemory()));
+    case 'low-rank':
+      return lowRankBlocks(expr, elements, memory);
     case 'add':
       return addBlocks(expr, elements);
   }
@@ -216,5 +228,50 @@ async function* addBlocks({ from, value }: AddTensor, elements: number): Blocks 
     // The float64 sum of two float32 numbers, rounded once more, is their float32 sum.
     const sums = Float32Array.from(addends, (addend) => addend + value);
     yield new Uint8Array(sums.buffer);
+  }
+}
+
+/** A tensor's quantised bytes, read ahead as any file's, become floats block by block. */
+async function* ggmlBlocks(tensor: GgmlTensor, elements: number, memory: BlockMemory): Blocks {
+  const { type, path, byteOffset, name, shape } = tensor;
+  const { values, bytes } = BLOCK_SIZES[type];
+  const length = (elementCount(shape) / values) * bytes;
+  const raw: FileTensor = {
+    kind: 'file',
+    dtype: 'uint8',
+    shape: [length],
+    path,
+    byteOffset,
+    name,
+    mustBeFinite: false,
+  };
+  // Whole rows are whole blocks, and so is any other size that is asked for.
+  const step = Math.max(1, Math.floor(elements / values)) * bytes;
+  let done = 0;
+  for await (const block of fileBlocks(raw, step, memory === FRESH ? scratchMemory() : memory)) {
+    const count = (block.length / bytes) * values;
+    const target = new Uint8Array(memory.cast(4 * count), 0, 4 * count);
+    dequantize(type, block, new Float32Array(target.buffer, 0, count));
+    if (tensor.mustBeFinite) refuseNonFinite(tensor, target, done);
+    done += count;
+    yield target;
+  }
+}
+
+/** The two factors are held in memory: a rank of 64 is a hundredth of a large matrix. */
+async function* lowRankBlocks(expr: LowRankTensor, elements: number, memory: BlockMemory): Blocks {
+  const product = {
+    columns: expr.shape[1],
+    left: await readFloats(expr.left),
+    right: await readFloats(expr.right),
+    scale: expr.scale,
+  };
+  let done = 0;
+  for await (const block of blocksOf(expr.from, elements, scratchMemory())) {
+    const target = new Float32Array(memory.cast(block.length), 0, block.length / 4);
+    target.set(new Float32Array(block.buffer, block.byteOffset, target.length));
+    addProduct(product, done, target);
+    done += target.length;
+    yield new Uint8Array(target.buffer, 0, block.length);
   }
 }

@@ -17,13 +17,14 @@ interface Options extends CommonOptions, PresetOptions {
   readonly maxPplRatio?: number;
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
+  readonly adapter?: string;
 }
 
 export const registerBuild: RegisterCommand = (program, context) => {
   const command = program
     .command('build')
     .description('convert, calibrate, plan, sparsify, evaluate and time, resuming where it was stopped')
-    .argument('<checkpoint>', 'folder with config.json and safetensors')
+    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make; unfinished stages are kept in <dir>.build')
     .option('--fit <file...>', 'texts to measure statistics on (default: pinned)')
     .option('--choose <file...>', 'texts to correct thresholds on (default: pinned)')
@@ -35,9 +36,10 @@ export const registerBuild: RegisterCommand = (program, context) => {
       positiveNumber,
     )
     .option('--force', 'replace an existing output')
+    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
   withCommonOptions(withPresetOptions(command)).action(async (checkpoint: string, options: Options) => {
-    const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite } = options;
+    const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite, adapter } = options;
     const text = (role: TextRole) => options[role] ?? [defaultText(context.io, role)];
     const texts = { fit: text('fit'), choose: text('choose'), test: text('test') };
     const preset = planOptions(options);
@@ -50,6 +52,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
       maxPplRatio,
       force,
       allowNonFinite,
+      adapter,
       ...jobOptions(options, context),
     });
     print(context.io, options, result, format);

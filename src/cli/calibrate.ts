@@ -13,6 +13,7 @@ interface Options extends CommonOptions {
   readonly shard?: Shard;
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
+  readonly adapter?: string;
 }
 
 interface MergeOptions extends CommonOptions {
@@ -25,7 +26,7 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     .command('calibrate')
     .enablePositionalOptions()
     .description('measure FFN saturation and gate statistics, layer by layer')
-    .argument('<checkpoint>', 'folder with config.json and safetensors')
+    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .option('--data <file...>', 'UTF-8 texts to measure on (default: the pinned "fit" text)')
     // Not a required option: commander would ask for it before `merge` too, which has its own.
     .option('-o, --output <file>', 'statistics JSON to make; its tensors go beside it (required)')
@@ -33,6 +34,7 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     .option('--sequence-length <n>', 'tokens a sequence', positiveInteger, 512)
     .option('--shard <i/n>', 'measure every n-th sequence, starting at the i-th (0-based)', shard)
     .option('--force', 'replace an existing output')
+    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
     const { output } = options;

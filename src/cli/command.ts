@@ -1,5 +1,6 @@
 /** How a command is declared: options by commander, one function of the public door, one way to print its result. */
 import type { Command } from 'commander';
+import type { HubOptions } from '../core/hub.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { Io } from './io.ts';
 import { positiveInteger } from './parse.ts';
@@ -29,12 +30,17 @@ export function withCommonOptions(command: Command): Command {
     .option('--threads <n>', "ONNX Runtime's threads (default: its own choice)", positiveInteger);
 }
 
-/** What every job takes, from the options that every command takes. */
-export function jobOptions(
-  { quiet, threads }: CommonOptions,
-  { io, progress }: CommandContext,
-): Required<Pick<JobOptions, 'progress' | 'signal'>> & Pick<JobOptions, 'threads'> {
-  return { progress: quiet ? SILENT : progress, signal: io.signal, ...(threads === undefined ? {} : { threads }) };
+type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> &
+  Pick<JobOptions, 'threads'> & { readonly hub?: HubOptions };
+
+/** What every job takes, from the options that every command takes and from the command's surroundings. */
+export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: CommandContext): CommandJob {
+  return {
+    progress: quiet ? SILENT : progress,
+    signal: io.signal,
+    ...(threads !== undefined && { threads }),
+    ...(io.hub !== undefined && { hub: io.hub }),
+  };
 }
 
 /** Columns of a text when nobody tells how many there are, and the fewest to which it is still laid out. */

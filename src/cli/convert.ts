@@ -9,21 +9,23 @@ interface Options extends CommonOptions {
   readonly force?: boolean;
   readonly dryRun?: boolean;
   readonly allowNonfinite?: boolean;
+  readonly adapter?: string;
 }
 
 export const registerConvert: RegisterCommand = (program, context) => {
   const command = program
     .command('convert')
     .description('convert a checkpoint to a dense ONNX folder')
-    .argument('<checkpoint>', 'folder with config.json and safetensors')
+    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make')
     .option('--force', 'replace an existing output')
     .option('--dry-run', 'check config and tensors, print what would be written, write nothing')
+    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
-    const { output, force, dryRun, allowNonfinite: allowNonFinite } = options;
+    const { output, force, dryRun, allowNonfinite: allowNonFinite, adapter } = options;
     const job = jobOptions(options, context);
-    const result = await convert({ checkpoint, output, force, dryRun, allowNonFinite, ...job });
+    const result = await convert({ checkpoint, output, force, dryRun, allowNonFinite, adapter, ...job });
     print(context.io, options, result, format);
   });
 };

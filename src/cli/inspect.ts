@@ -1,6 +1,6 @@
 /** `lacuna inspect`. */
 import { type Inspection, inspect } from '../index.ts';
-import { type CommonOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 import { checkpointText, graphText, planText, specText, statisticsText } from './describe.ts';
 
 interface Options extends CommonOptions {
@@ -11,10 +11,11 @@ export const registerInspect: RegisterCommand = (program, context) => {
   const command = program
     .command('inspect')
     .description('show what a checkpoint, model folder, .onnx, statistics or plan file holds')
-    .argument('<path>', 'what to look at')
+    .argument('<path>', 'what to look at, or owner/name on the Hub')
     .option('--explain', 'say of every block of a plan why');
   withCommonOptions(command).action(async (path: string, options: Options) => {
-    print(context.io, options, await inspect(path), (found, width) => format(found, width, options.explain ?? false));
+    const found = await inspect(path, jobOptions(options, context));
+    print(context.io, options, found, (result, width) => format(result, width, options.explain ?? false));
   });
 };
 

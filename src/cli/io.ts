@@ -1,4 +1,5 @@
 /** What the command line is given instead of `process`. */
+import type { HubOptions } from '../core/hub.ts';
 
 export interface OutputStream {
   write(text: string): unknown;
@@ -14,6 +15,8 @@ export interface Io {
   readonly signal: AbortSignal;
   /** Folder of the texts that are used when no `--data` is given. */
   readonly dataFolder: URL;
+  /** Where checkpoints come from that are given by name. */
+  readonly hub?: HubOptions;
 }
 
 /** `internal` is EX_SOFTWARE of sysexits.h: no check and no input of a user's is to blame. */

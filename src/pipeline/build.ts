@@ -5,9 +5,10 @@ import { basename, join, resolve } from 'node:path';
 import { putInPlace, refuseExistingFolder, sha256File, writeFileAtomically } from '../../formats/files.ts';
 import { readPlan, writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
+import { hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
-import { type JobOptions, type Progress, SILENT } from '../core/progress.ts';
+import { type Progress, SILENT } from '../core/progress.ts';
 import type { BenchResult } from '../eval/index.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
 import { bench } from './bench.ts';
@@ -16,7 +17,7 @@ import { convert } from './convert.ts';
 import { checkRatio, DEFAULT_TOKENS, type EvaluateResult, evaluate, readWindows } from './evaluate.ts';
 import { hashSmallFiles, isModelFolder } from './model-folder.ts';
 import { exists, replaceExtension } from './output.ts';
-import { openDense, openPieces } from './source.ts';
+import { localPath, openDense, openPieces, type SourceOptions } from './source.ts';
 import { writeSparse } from './sparsify.ts';
 import { readTexts } from './texts.ts';
 import { tunePlan } from './tune.ts';
@@ -32,7 +33,7 @@ export interface BuildTexts {
   readonly test: readonly string[];
 }
 
-export interface BuildOptions extends JobOptions {
+export interface BuildOptions extends SourceOptions {
   readonly checkpoint: string;
   readonly output: string;
   readonly preset: PlanOptions;
@@ -42,7 +43,6 @@ export interface BuildOptions extends JobOptions {
   /** Nothing is shipped when the perplexity ratio of any mode is above this. */
   readonly maxPplRatio?: number;
   readonly force?: boolean;
-  readonly allowNonFinite?: boolean;
 }
 
 export interface BuildResult {
@@ -73,7 +73,8 @@ const BUILD_FILE = 'build.json';
  * const preset = { preset: 'top-k', density: 0.5 };
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, texts: { fit, choose, test } });
  */
-export async function build(options: BuildOptions): Promise<BuildResult> {
+export async function build(given: BuildOptions): Promise<BuildResult> {
+  const options = { ...given, checkpoint: await localPath(given.checkpoint, given) };
   const force = options.force ?? false;
   const keys = await keysOf(options);
   const work = `${resolve(options.output)}.build`;
@@ -98,12 +99,12 @@ interface Keys {
  */
 async function keysOf({ checkpoint: path, texts, preset, tokens, threads, ...options }: BuildOptions): Promise<Keys> {
   const { checkpoint, pieces } = await openPieces(path, options);
-  if (!checkpoint.hasTokenizer)
+  if (!hasTokenizer(checkpoint))
     throw new LacunaError('not-found', `No tokenizer.json in ${path}: there is nothing to measure a text with`, {
       hint: 'Put the tokenizer.json of the model there, or convert without measuring: lacuna convert',
     });
-  for (const data of [texts.choose, texts.test]) await readWindows(path, pieces.spec.contextLength, { data });
-  const dense = keyOf(checkpoint.fingerprint, await hashSmallFiles(path), options.allowNonFinite ?? false);
+  for (const data of [texts.choose, texts.test]) await readWindows(checkpoint, pieces.spec.contextLength, { data });
+  const dense = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint), options.allowNonFinite ?? false);
   const [fit, choose, test] = await Promise.all([texts.fit, texts.choose, texts.test].map(identify));
   const statistics = keyOf(dense, fit, tokens ?? DEFAULT_TOKENS, threads);
   const plan = keyOf(statistics, preset, choose);

@@ -6,16 +6,16 @@ import { encodeModel } from '../../formats/onnx/index.ts';
 import { readStatistics, writeStatistics } from '../../formats/statistics.ts';
 import { readFloats } from '../../formats/tensor-data.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
-import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
 import { checkJsonOutput } from './output.ts';
-import { openPieces } from './source.ts';
+import { openPieces, type SourceOptions } from './source.ts';
 import { readTexts } from './texts.ts';
 
 export type { StatisticsSummary };
 
-export interface CalibrateOptions extends JobOptions {
+export interface CalibrateOptions extends SourceOptions {
+  /** As for `convert`. */
   readonly checkpoint: string;
   /** UTF-8 files. */
   readonly data: readonly string[];
@@ -27,7 +27,6 @@ export interface CalibrateOptions extends JobOptions {
   /** Measures every `count`-th sequence from the `index`-th (0-based) on. */
   readonly shard?: { readonly index: number; readonly count: number };
   readonly force?: boolean;
-  readonly allowNonFinite?: boolean;
 }
 
 export interface CalibrateResult {
@@ -44,7 +43,7 @@ export interface CalibrateResult {
 export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
   const { checkpoint, pieces } = await openPieces(options.checkpoint, options);
-  const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint.path)]);
+  const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint)]);
   const { tokens: maxTokens, sequenceLength, shard, signal, progress, threads } = options;
   const statistics = await measure(
     pieces,

@@ -1,18 +1,17 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
 
+import { hasTokenizer } from '../core/checkpoint.ts';
 import { byteLength } from '../core/dtype.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
-import type { JobOptions } from '../core/progress.ts';
 import { writeModelFolder } from './model-folder.ts';
-import { denseGraph, openPieces } from './source.ts';
+import { denseGraph, openPieces, type SourceOptions } from './source.ts';
 
-export interface ConvertOptions extends JobOptions {
+export interface ConvertOptions extends SourceOptions {
+  /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
   readonly checkpoint: string;
   readonly output: string;
   readonly force?: boolean;
-  /** Writes weights that are NaN or infinite instead of refusing them. */
-  readonly allowNonFinite?: boolean;
   /** Checks everything that can be checked without reading weights, and writes nothing. */
   readonly dryRun?: boolean;
 }
@@ -27,7 +26,7 @@ export interface ConvertResult {
 }
 
 /**
- * Converts a Hugging Face checkpoint to fp32 ONNX.
+ * Converts a checkpoint, a Hugging Face folder or a GGUF file, to fp32 ONNX.
  *
  * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/dense' });
  */
@@ -35,9 +34,9 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   const { checkpoint, pieces } = await openPieces(options.checkpoint, options);
   const graph = denseGraph(pieces);
   const weightBytes = graph.initializers.reduce((sum, { data }) => sum + byteLength(data.dtype, data.shape), 0);
-  const result = { output: options.output, spec: pieces.spec, weightBytes, hasTokenizer: checkpoint.hasTokenizer };
+  const result = { output: options.output, spec: pieces.spec, weightBytes, hasTokenizer: hasTokenizer(checkpoint) };
   for (const note of pieces.notes ?? []) options.progress?.note(note);
-  if (!checkpoint.hasTokenizer) {
+  if (!result.hasTokenizer) {
     options.progress?.note('No tokenizer.json: the folder can be loaded, but `lacuna run` and `lacuna eval` need one.');
   }
   if (options.dryRun) return { ...result, files: undefined };
@@ -46,7 +45,7 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
     spec: pieces.spec,
     fingerprint: checkpoint.fingerprint,
     plan: null,
-    source: checkpoint.path,
+    source: checkpoint,
   };
   const manifest = await writeModelFolder(options.output, content, options);
   return { ...result, files: manifest.files };

@@ -1,5 +1,6 @@
 /** `lacuna eval`: what a model's perplexity is, and what leaving something out cost against its dense baseline. */
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
+import type { ModelFiles } from '../core/checkpoint.ts';
 import { invalidArgument, LacunaError } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
 import type { JobOptions } from '../core/progress.ts';
@@ -145,12 +146,12 @@ export interface WindowsOptions {
  * @throws LacunaError `usage` when a window is longer than the context, or a text shorter than a window.
  */
 export async function readWindows(
-  folder: string,
+  source: string | ModelFiles,
   contextLength: number,
   { data, tokens = DEFAULT_TOKENS, window = Math.min(WINDOW_TOKENS, contextLength) }: WindowsOptions,
 ) {
   if (window > contextLength) throw invalidArgument('window', `at most ${contextLength}, the model's context`, window);
-  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(folder)]);
+  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(source)]);
   const { bosTokenId } = tokenizer;
   const all = texts.flatMap(({ name, content }) => {
     const encoded = tokenizer.encode(content, { addSpecialTokens: false });

@@ -4,10 +4,12 @@ import { dirname } from 'node:path';
 import { type StatisticsSummary, summarise } from '../../calibrate/index.ts';
 import { openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
+import { storedBytes } from '../../formats/gguf/index.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { readPlan } from '../../formats/plan.ts';
 import { readStatistics, STATISTICS_FORMAT } from '../../formats/statistics.ts';
+import { hasTokenizer } from '../core/checkpoint.ts';
 import { byteLength, elementCount } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Body, Graph, ValueInfo } from '../core/graph.ts';
@@ -15,7 +17,9 @@ import { LACUNA_DOMAIN } from '../core/graph.ts';
 import { MANIFEST_FORMAT, type Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
+import { storedIn } from '../core/tensor.ts';
 import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './model-folder.ts';
+import { localPath, type SourceOptions } from './source.ts';
 
 export interface GraphSummary {
   readonly opsets: Readonly<Record<string, number>>;
@@ -45,8 +49,9 @@ export type Inspection =
   | { readonly kind: 'statistics'; readonly path: string; readonly summary: StatisticsSummary }
   | { readonly kind: 'plan'; readonly path: string; readonly plan: Plan };
 
-/** Reads headers only: no weight is loaded. */
-export async function inspect(path: string): Promise<Inspection> {
+/** Reads headers only: no weight is loaded (but the model is downloaded, when `given` names one on the `hub`). */
+export async function inspect(given: string, options: SourceOptions = {}): Promise<Inspection> {
+  const path = await localPath(given, options);
   const info = await stat(path).catch((cause: unknown) => {
     throw new LacunaError('not-found', `Nothing at ${path}`, {
       cause,
@@ -78,7 +83,10 @@ async function inspectCheckpoint(path: string): Promise<Inspection> {
   const checkpoint = await openCheckpoint(path);
   const tensors = [...checkpoint.tensors.values()];
   const bytesByDtype: Record<string, number> = {};
-  for (const { dtype, shape } of tensors) bytesByDtype[dtype] = (bytesByDtype[dtype] ?? 0) + byteLength(dtype, shape);
+  for (const stored of tensors.flatMap(storedIn)) {
+    const type = stored.kind === 'ggml' ? stored.type : stored.dtype;
+    bytesByDtype[type] = (bytesByDtype[type] ?? 0) + storedBytes(stored);
+  }
   return {
     kind: 'checkpoint',
     path,
@@ -88,7 +96,7 @@ async function inspectCheckpoint(path: string): Promise<Inspection> {
       tensors: tensors.length,
       parameters: tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0),
       bytesByDtype,
-      hasTokenizer: checkpoint.hasTokenizer,
+      hasTokenizer: hasTokenizer(checkpoint),
     },
   };
 }

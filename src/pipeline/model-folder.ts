@@ -3,9 +3,11 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { hostConfig, sharesCacheBuffer } from '../../converters/index.ts';
 import { checksumOf } from '../../formats/checksum.ts';
-import { sha256File, withNewFolder } from '../../formats/files.ts';
+import { sha256Bytes, sha256File, withNewFolder } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
+import { openModelFiles, readSmallJson, readSmallText } from '../../formats/small-files.ts';
+import type { ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import { LACUNA_VERSION, MANIFEST_FORMAT, MANIFEST_VERSION, type Manifest, manifestSchema } from '../core/manifest.ts';
@@ -29,10 +31,12 @@ const READ = ['config.json', 'tokenizer_config.json', 'chat_template.jinja'] as 
 export const MAX_JSON_BYTES = 64 << 20;
 
 /** sha256 of every small file that a folder made from `source` depends on, by name. */
-export async function hashSmallFiles(source: string): Promise<Record<string, string>> {
+export async function hashSmallFiles({ files }: ModelFiles): Promise<Record<string, string>> {
   const hashes: Record<string, string> = {};
-  for (const name of [...COPIED, ...READ])
-    if (await exists(join(source, name))) hashes[name] = await sha256File(join(source, name));
+  for (const name of [...COPIED, ...READ]) {
+    const file = files.get(name);
+    if (file !== undefined) hashes[name] = 'text' in file ? sha256Bytes(file.text()) : await sha256File(file.path);
+  }
   return hashes;
 }
 
@@ -42,8 +46,8 @@ export interface FolderContent {
   readonly spec: ModelSpec;
   readonly fingerprint: string;
   readonly plan: Plan | null;
-  /** Folder whose config and tokenizer files are taken over: a checkpoint or another model folder. */
-  readonly source: string;
+  /** Whose config and tokenizer files are taken over: a checkpoint or another model folder. */
+  readonly source: ModelFiles;
 }
 
 export interface WriteFolderOptions extends JobOptions {
@@ -73,19 +77,22 @@ export async function writeModelFolder(
   });
 }
 
-async function copySmallFiles(source: string, folder: string): Promise<string[]> {
+async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<string[]> {
   const copied: string[] = [];
   for (const name of COPIED) {
-    if (!(await exists(join(source, name)))) continue;
+    const file = files.get(name);
+    if (file === undefined) continue;
     // Copied by content: a read-only source must not make files that cannot be synced.
-    await writeFile(join(folder, name), await readFile(join(source, name)));
+    await writeFile(join(folder, name), 'text' in file ? file.text() : await readFile(file.path));
     copied.push(name);
   }
   return copied;
 }
 
 async function writeConfigs(folder: string, content: FolderContent, onnxruntime: string): Promise<string[]> {
-  const config = hostConfig((await readJsonObject(join(content.source, 'config.json'), MAX_JSON_BYTES)).value);
+  const sourceConfig = (await readSmallJson(content.source, 'config.json', MAX_JSON_BYTES))?.value;
+  if (sourceConfig === undefined) throw new LacunaError('not-found', `${content.source.path} has no config.json`);
+  const config = hostConfig(sourceConfig);
   const files: Record<string, string> = {
     'config.json': pretty({
       ...config,
@@ -101,13 +108,11 @@ async function writeConfigs(folder: string, content: FolderContent, onnxruntime:
 }
 
 /** tokenizer_config.json with the chat template inside: transformers.js reads no chat_template.jinja. */
-async function tokenizerConfigWithTemplate(source: string): Promise<Record<string, unknown> | undefined> {
-  const path = join(source, 'tokenizer_config.json');
-  if (!(await exists(path))) return undefined;
-  const config = (await readJsonObject(path, MAX_JSON_BYTES)).value;
-  const template = join(source, 'chat_template.jinja');
-  if (config.chat_template !== undefined || !(await exists(template))) return config;
-  return { ...config, chat_template: await readFile(template, 'utf8') };
+async function tokenizerConfigWithTemplate(source: ModelFiles): Promise<Record<string, unknown> | undefined> {
+  const config = (await readSmallJson(source, 'tokenizer_config.json', MAX_JSON_BYTES))?.value;
+  if (config === undefined || config.chat_template !== undefined) return config;
+  const template = await readSmallText(source, 'chat_template.jinja', MAX_JSON_BYTES);
+  return template === undefined ? config : { ...config, chat_template: template };
 }
 
 async function checkFile(path: string): Promise<WrittenFile> {
@@ -148,8 +153,7 @@ function oldestRuntime({ nodes }: Graph): string {
 }
 
 /** A model folder opened: its manifest and its graph, weights still on disk. */
-export interface ModelFolder {
-  readonly path: string;
+export interface ModelFolder extends ModelFiles {
   readonly manifest: Manifest;
   readonly graph: Graph;
 }
@@ -180,7 +184,7 @@ export async function readManifest(path: string): Promise<Manifest> {
 
 export async function openModelFolder(path: string): Promise<ModelFolder> {
   const manifest = await readManifest(path);
-  return { path, manifest, graph: await readOnnx(join(path, MODEL_FILE)) };
+  return { ...(await openModelFiles(path)), manifest, graph: await readOnnx(join(path, MODEL_FILE)) };
 }
 
 function pretty(data: unknown): string {
