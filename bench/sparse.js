@@ -4,9 +4,10 @@
 //
 // Each plan is built by `lacuna build` (fit, choose and test texts of fixtures/texts). With --python (torch,
 // transformers; fixtures/oracle/requirements-torch.txt) the same plan is applied by fixtures/oracle/apply_plan.py to the
-// same windows, and the two excesses over 1 are compared. Prints a Markdown table; folders stay in .bench/sparse.
+// same windows, and the two excesses over 1 are compared. Speed is measured anew each time, against a dense folder of
+// the same model. Prints a Markdown table; folders and PyTorch's figures stay in .bench/sparse and are used again.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -25,26 +26,37 @@ const work = join(root, '.bench/sparse');
 const test = join(root, 'fixtures/texts/test.txt');
 mkdirSync(work, { recursive: true });
 
+const lacuna = (...args) =>
+  execFileSync(process.execPath, [join(root, 'bin/lacuna.js'), ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+    maxBuffer: 64 << 20,
+  });
+
+const dense = join(work, `${basename(resolve(options.model))}-dense`);
+if (!existsSync(dense)) lacuna('convert', options.model, '-o', dense, '--quiet');
+
 function build(preset, target) {
   const run = [basename(resolve(options.model)), preset, target, options.tokens, `${options.threads}t`];
   const output = join(work, run.join('-'));
   if (!existsSync(output)) {
-    const args = ['build', options.model, '-o', output, '--preset', preset, '--target', target];
     const common = ['--tokens', options.tokens, '--threads', options.threads];
-    execFileSync(process.execPath, [join(root, 'bin/lacuna.js'), ...args, ...common], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
+    lacuna('build', options.model, '-o', output, '--preset', preset, '--target', target, ...common);
   }
   const json = (name) => JSON.parse(readFileSync(join(output, 'lacuna', name), 'utf8'));
   return {
     output,
     plan: join(output, 'lacuna/plan.json'),
     evaluation: json('evaluation.json'),
-    bench: json('bench.json'),
+    bench: JSON.parse(
+      lacuna('bench', output, '--against', dense, '--threads', options.threads, '--rounds', '20', '--quiet', '--json'),
+    ),
   };
 }
 
-function inTorch(plan, mode, windows) {
+function inTorch(output, plan, mode, windows) {
+  const cached = `${output}.torch-${mode}.json`;
+  if (existsSync(cached)) return JSON.parse(readFileSync(cached, 'utf8'));
   if (options.python === undefined) return undefined;
   const script = join(root, 'fixtures/oracle/apply_plan.py');
   const args = [
@@ -59,7 +71,8 @@ function inTorch(plan, mode, windows) {
     '--threads',
     options.threads,
   ];
-  return JSON.parse(execFileSync(options.python, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }));
+  writeFileSync(cached, execFileSync(options.python, args, { stdio: ['ignore', 'pipe', 'inherit'] }));
+  return JSON.parse(readFileSync(cached, 'utf8'));
 }
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -68,7 +81,7 @@ console.log(
 );
 console.log('|---|---|---|---|---|---|---|---|---|---|---|');
 for (const [preset, target] of options.plans.split(',').map((plan) => plan.split(':'))) {
-  const { plan, evaluation, bench } = build(preset, target);
+  const { output, plan, evaluation, bench } = build(preset, target);
   for (const {
     mode,
     windows,
@@ -79,7 +92,7 @@ for (const [preset, target] of options.plans.split(',').map((plan) => plan.split
     top1Agreement,
     realised,
   } of evaluation.modes) {
-    const torch = inTorch(plan, mode, windows);
+    const torch = inTorch(output, plan, mode, windows);
     const excess = torch === undefined ? '-' : ((perplexityRatio - 1) / (torch.perplexityRatio - 1)).toFixed(3);
     const share =
       preset === 'top-k' ? `${percent(realised.density)} kept` : `${percent(realised.skippedShare)} skipped`;
