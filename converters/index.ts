@@ -2,13 +2,13 @@
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { ModelPieces } from '../src/core/model.ts';
+import { choosePrecision } from '../src/core/precision.ts';
 import type { Architecture, OpenOptions } from './architecture.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 import { nearest } from './nearest.ts';
 
 export type { Architecture, OpenOptions } from './architecture.ts';
-export { PRECISIONS } from './architecture.ts';
 export { assemble } from './assemble.ts';
 export { sharesCacheBuffer } from './blocks/attention.ts';
 
@@ -24,8 +24,9 @@ export const ARCHITECTURES: readonly Architecture[] = [llama, mistral];
  *
  * @example const pieces = openModel(await openCheckpoint('SmolLM2-135M'), { precision: 'fp32' });
  */
-export function openModel(checkpoint: Checkpoint, options: OpenOptions): ModelPieces {
-  return findArchitecture(checkpoint).open(checkpoint, options);
+export function openModel(checkpoint: Checkpoint, { precision }: OpenOptions): ModelPieces {
+  const chosen = typeof precision === 'string' ? choosePrecision(precision) : precision;
+  return findArchitecture(checkpoint).open(checkpoint, chosen);
 }
 
 function findArchitecture({ config, path }: Checkpoint): Architecture {

@@ -3,6 +3,7 @@ import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { BASE_OPSETS, type Graph, type ValueInfo } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { hiddenName, type ModelPieces, tapName } from '../src/core/model.ts';
+import type { Precision } from '../src/core/precision.ts';
 import type { Architecture } from './architecture.ts';
 import { attention, cacheInputs, cacheOutputs } from './blocks/attention.ts';
 import { embedding } from './blocks/embedding.ts';
@@ -22,26 +23,29 @@ export const llama: Architecture = llamaFamily({
 
 /** An architecture whose blocks are LLaMA's and whose config differs only in what `family` says. */
 export function llamaFamily(family: Family): Architecture {
-  const open = (checkpoint: Checkpoint): ModelPieces => {
+  const open = (checkpoint: Checkpoint, precision: Precision): ModelPieces => {
     const config = readDecoderConfig(checkpoint, family);
     checkTensors(checkpoint, decoderTensors(config));
-    return llamaPieces(config, weightsOf(checkpoint.tensors, 'float32'));
+    return llamaPieces(config, weightsOf(checkpoint.tensors, precision), precision.floats);
   };
   return { modelType: family.modelType, className: family.className, open };
 }
 
-function llamaPieces(config: DecoderConfig, weights: Weights): ModelPieces {
+/** Type of the residual stream and the caches. */
+type Floats = Precision['floats'];
+
+function llamaPieces(config: DecoderConfig, weights: Weights, floats: Floats): ModelPieces {
   const { spec } = config;
   const rotaryTables = lazyRotaryTables(config.rope, spec.headDim, spec.contextLength);
   return {
     spec,
-    embed: () => embedPiece(config, weights),
-    layer: (index) => layerPiece(config, weights, rotaryTables(), index),
-    head: () => headPiece(config, weights),
+    embed: () => embedPiece(config, weights, floats),
+    layer: (index) => layerPiece(config, weights, rotaryTables(), index, floats),
+    head: () => headPiece(config, weights, floats),
   };
 }
 
-function embedPiece({ spec }: DecoderConfig, weights: Weights): Graph {
+function embedPiece({ spec }: DecoderConfig, weights: Weights, floats: Floats): Graph {
   const g = new GraphBuilder('embed');
   embedding(g, weights('model.embed_tokens.weight'));
   const inputs = [
@@ -49,11 +53,17 @@ function embedPiece({ spec }: DecoderConfig, weights: Weights): Graph {
     value('attention_mask', 'int64', ['batch_size', 'total_sequence_length']),
   ];
   const positionIds = value('position_ids', 'int64', ['batch_size', 'sequence_length']);
-  return piece(g, inputs, [hidden(0, spec.hiddenSize), ...rowLengths(), positionIds]);
+  return piece(g, inputs, [hidden(0, spec.hiddenSize, floats), ...rowLengths(), positionIds]);
 }
 
 /** x + attention(norm x), then x + FFN(norm x). */
-function layerPiece(config: DecoderConfig, weights: Weights, rotary: RotaryTables, index: number): Graph {
+function layerPiece(
+  config: DecoderConfig,
+  weights: Weights,
+  rotary: RotaryTables,
+  index: number,
+  floats: Floats,
+): Graph {
   const { spec, rmsNormEps } = config;
   const prefix = `model.layers.${index}`;
   const g = new GraphBuilder(`layers.${index}`);
@@ -66,22 +76,22 @@ function layerPiece(config: DecoderConfig, weights: Weights, rotary: RotaryTable
   g.op('Add', [residual, ffnOut], { outputs: [hiddenName(index + 1)] });
   return piece(
     g,
-    [hidden(index, spec.hiddenSize), ...rowLengths(), ...cacheInputs(index, spec)],
-    [hidden(index + 1, spec.hiddenSize), ...cacheOutputs(index, spec)],
+    [hidden(index, spec.hiddenSize, floats), ...rowLengths(), ...cacheInputs(index, spec, floats)],
+    [hidden(index + 1, spec.hiddenSize, floats), ...cacheOutputs(index, spec, floats)],
   );
 }
 
-function headPiece(config: DecoderConfig, weights: Weights): Graph {
+function headPiece(config: DecoderConfig, weights: Weights, floats: Floats): Graph {
   const { spec, rmsNormEps } = config;
   const g = new GraphBuilder('head');
   const normed = rmsNorm(g, hiddenName(spec.numHiddenLayers), weights('model.norm.weight'), rmsNormEps);
   head(g, normed, weights(config.sharesHead ? 'model.embed_tokens.weight' : 'lm_head.weight'));
   const logits = value('logits', 'float32', ['batch_size', 'sequence_length', spec.vocabSize]);
-  return piece(g, [hidden(spec.numHiddenLayers, spec.hiddenSize)], [logits]);
+  return piece(g, [hidden(spec.numHiddenLayers, spec.hiddenSize, floats)], [logits]);
 }
 
-function hidden(index: number, hiddenSize: number): ValueInfo {
-  return value(hiddenName(index), 'float32', ['batch_size', 'sequence_length', hiddenSize]);
+function hidden(index: number, hiddenSize: number, floats: Floats): ValueInfo {
+  return value(hiddenName(index), floats, ['batch_size', 'sequence_length', hiddenSize]);
 }
 
 /** What GroupQueryAttention asks of every layer; made by the embed piece. */

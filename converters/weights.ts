@@ -3,11 +3,17 @@ import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { type DType, FLOAT_DTYPES } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { Initializer } from '../src/core/graph.ts';
+import type { Precision } from '../src/core/precision.ts';
 import { cast, type FileTensor } from '../src/core/tensor.ts';
 import type { DecoderConfig } from './config/decoder-config.ts';
 
+/** A weight as floats; the block that it goes to stores it as the precision says. */
+export interface Weight extends Initializer {
+  readonly precision: Precision;
+}
+
 /** The weight of a name as an initializer of that name. */
-export type Weights = (name: string) => Initializer;
+export type Weights = (name: string) => Weight;
 
 export interface ExpectedTensor {
   readonly name: string;
@@ -20,12 +26,12 @@ const NAMED_PROBLEMS = 20;
 /** Buffers that old versions of Transformers saved and that follow from the config. */
 const DERIVED = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$/;
 
-/** Every weight as a tensor of `dtype`. Only for names that `checkTensors` has seen. */
-export function weightsOf(tensors: ReadonlyMap<string, FileTensor>, dtype: DType): Weights {
+/** Every weight, for a model of `precision`. Only for names that `checkTensors` has seen. */
+export function weightsOf(tensors: ReadonlyMap<string, FileTensor>, precision: Precision): Weights {
   return (name) => {
     const tensor = tensors.get(name);
     if (tensor === undefined) throw new LacunaError('not-found', `No tensor "${name}" in the checkpoint`);
-    return { name, data: cast(tensor, dtype) };
+    return { name, data: cast(tensor, precision.floats), precision };
   };
 }
 

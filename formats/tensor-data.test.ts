@@ -335,6 +335,8 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
       const [rows, columns] = expr.from.shape;
       return from.map((_, i) => from[(i % rows) * columns + Math.floor(i / rows)]);
     }
+    case 'quantize':
+      throw new Error('Nothing is computed from quantised tensors');
   }
 }
 

@@ -2,10 +2,18 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { byteLength, DTYPE_BYTES } from '../src/core/dtype.ts';
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
-import { type BytesTensor, type CastTensor, cast, type FileTensor, type TensorExpr } from '../src/core/tensor.ts';
+import {
+  type BytesTensor,
+  type CastTensor,
+  cast,
+  type FileTensor,
+  type QuantizeTensor,
+  type TensorExpr,
+} from '../src/core/tensor.ts';
 import { refuseNonFinite } from './finite.ts';
 import { castFloats, isFloatDType } from './float-cast.ts';
 import { asIoError } from './io-error.ts';
+import { type KeptFits, keptFits, quantizeBlocks } from './quantize/index.ts';
 import { transposeBlocks } from './transpose.ts';
 
 /** Bytes of a streamed block: large enough that calls cost nothing, a few of them small beside a runtime's memory. */
@@ -13,6 +21,8 @@ const BLOCK_BYTES = 4 << 20;
 
 export interface StreamOptions {
   readonly signal?: AbortSignal;
+  /** Given to the parts of one quantised matrix in turn, it saves quantising the matrix for each of them. */
+  readonly fits?: KeptFits;
 }
 
 /**
@@ -24,9 +34,14 @@ export interface StreamOptions {
  *
  * @example for await (const block of streamTensor(cast(weight, 'float32'))) await handle.write(block);
  */
-export async function* streamTensor(expr: TensorExpr, { signal }: StreamOptions = {}): AsyncGenerator<Uint8Array> {
+export async function* streamTensor(
+  expr: TensorExpr,
+  { signal, fits = keptFits() }: StreamOptions = {},
+): AsyncGenerator<Uint8Array> {
   const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
-  for await (const block of blocksOf(expr, elements, false)) {
+  // A quantised tensor stands outside of all others: nothing is computed from codes.
+  const blocks = expr.kind === 'quantize' ? quantizedBlocks(expr, fits) : blocksOf(expr, elements, false);
+  for await (const block of blocks) {
     throwIfAborted(signal);
     yield block;
   }
@@ -68,7 +83,16 @@ function blocksOf(expr: TensorExpr, elements: number, reuse: boolean): Blocks {
       return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, true));
     case 'concat':
       return concatBlocks(expr.parts, elements, reuse);
+    case 'quantize':
+      throw new RangeError('Quantised tensors are written as they are: nothing is computed from them');
   }
+}
+
+async function* quantizedBlocks(tensor: QuantizeTensor, fits: KeptFits): Blocks {
+  const { from, importance } = tensor;
+  const weights = importance === undefined ? undefined : await readFloats(importance);
+  const readRows = (elements: number) => blocksOf(cast(from, 'float32'), elements, true);
+  yield* quantizeBlocks(tensor, { readRows, weights }, fits);
 }
 
 async function* concatBlocks(parts: readonly TensorExpr[], elements: number, reuse: boolean): Blocks {

@@ -1,10 +1,11 @@
 /** Grouped-query attention (Ainslie et al. 2023) with rotary positions and its cache, in one GroupQueryAttention. */
-import { type Attribute, attr, CONTRIB_DOMAIN, type Initializer, type ValueInfo } from '../../src/core/graph.ts';
+import { type Attribute, attr, CONTRIB_DOMAIN, type ValueInfo } from '../../src/core/graph.ts';
 import { type GraphBuilder, value } from '../../src/core/graph-builder.ts';
 import type { ModelSpec } from '../../src/core/model.ts';
-import { concatRows } from '../../src/core/tensor.ts';
+import type { Precision } from '../../src/core/precision.ts';
+import { cast, concatRows } from '../../src/core/tensor.ts';
 import type { DecoderConfig } from '../config/decoder-config.ts';
-import type { Weights } from '../weights.ts';
+import type { Weight, Weights } from '../weights.ts';
 import { CACHE_LAYOUT, narrowHeads, sideBySide, widenHeads } from './head-width.ts';
 import { linear } from './linear.ts';
 import { ROTARY_COS, ROTARY_SIN, type RotaryTables } from './rotary.ts';
@@ -18,17 +19,21 @@ export function sharesCacheBuffer(spec: Pick<ModelSpec, 'headDim'>): boolean {
 }
 
 /** Layer `index`'s cache as it comes in, each float [b, kv heads, past, head]. */
-export function cacheInputs(index: number, spec: ModelSpec): ValueInfo[] {
-  return ['key', 'value'].map((part) => cache(`past_key_values.${index}.${part}`, 'past_sequence_length', spec));
+export function cacheInputs(index: number, spec: ModelSpec, floats: Floats): ValueInfo[] {
+  return ['key', 'value'].map((part) =>
+    cache(`past_key_values.${index}.${part}`, 'past_sequence_length', spec, floats),
+  );
 }
 
 /** Layer `index`'s cache with the new tokens in it. */
-export function cacheOutputs(index: number, spec: ModelSpec): ValueInfo[] {
-  return ['key', 'value'].map((part) => cache(`present.${index}.${part}`, 'total_sequence_length', spec));
+export function cacheOutputs(index: number, spec: ModelSpec, floats: Floats): ValueInfo[] {
+  return ['key', 'value'].map((part) => cache(`present.${index}.${part}`, 'total_sequence_length', spec, floats));
 }
 
-function cache(name: string, length: string, spec: ModelSpec): ValueInfo {
-  return value(name, 'float32', ['batch_size', spec.numKeyValueHeads, length, spec.headDim]);
+type Floats = Precision['floats'];
+
+function cache(name: string, length: string, spec: ModelSpec, floats: Floats): ValueInfo {
+  return value(name, floats, ['batch_size', spec.numKeyValueHeads, length, spec.headDim]);
 }
 
 /**
@@ -44,11 +49,12 @@ export function attention(
   rotary: RotaryTables,
 ): string {
   const prefix = `model.layers.${index}.self_attn`;
-  const bias = (of: () => Initializer) => (config.attentionBias ? of() : undefined);
+  const bias = (of: () => Weight) => (config.attentionBias ? of() : undefined);
   const qkvBias = bias(() => packed(prefix, 'bias', weights));
-  const qkv = linear(g, x, packed(prefix, 'weight', weights), qkvBias);
-  g.initializer(ROTARY_COS, rotary.cos);
-  g.initializer(ROTARY_SIN, rotary.sin);
+  const qkvWeight = packed(prefix, 'weight', weights);
+  const qkv = linear(g, x, qkvWeight, qkvBias);
+  g.initializer(ROTARY_COS, cast(rotary.cos, qkvWeight.precision.floats));
+  g.initializer(ROTARY_SIN, cast(rotary.sin, qkvWeight.precision.floats));
   const attend = sharesCacheBuffer(config.spec) ? groupQueryAttention : widenedAttention;
   const attended = attend(g, qkv, index, config);
   const outBias = bias(() => weights(`${prefix}.o_proj.bias`));
@@ -56,9 +62,10 @@ export function attention(
 }
 
 /** Query, key and value, one under the other: [(heads + 2 kv heads) * head, hidden], or the same of their biases. */
-function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Initializer {
-  const parts = ['q_proj', 'k_proj', 'v_proj'].map((projection) => weights(`${prefix}.${projection}.${part}`).data);
-  return { name: `${prefix}.qkv_proj.${part}`, data: concatRows(parts) };
+function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Weight {
+  const parts = ['q_proj', 'k_proj', 'v_proj'].map((projection) => weights(`${prefix}.${projection}.${part}`));
+  const data = concatRows(parts.map((one) => one.data));
+  return { name: `${prefix}.qkv_proj.${part}`, data, precision: parts[0].precision };
 }
 
 interface CacheNames {

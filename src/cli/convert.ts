@@ -1,6 +1,14 @@
 /** `lacuna convert`. */
+import { BLOCK_SIZES, PRECISION_NAMES } from '../core/precision.ts';
 import { type ConvertResult, convert } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import {
+  type CommonOptions,
+  jobOptions,
+  positiveInteger,
+  print,
+  type RegisterCommand,
+  withCommonOptions,
+} from './command.ts';
 import { formatBytes } from './progress.ts';
 import { table } from './table.ts';
 
@@ -9,6 +17,9 @@ interface Options extends CommonOptions {
   readonly force?: boolean;
   readonly dryRun?: boolean;
   readonly allowNonfinite?: boolean;
+  readonly dtype: string;
+  readonly blockSize?: number;
+  readonly asymmetric?: boolean;
 }
 
 export const registerConvert: RegisterCommand = (program, { io }) => {
@@ -17,6 +28,9 @@ export const registerConvert: RegisterCommand = (program, { io }) => {
     .description('convert a checkpoint to a dense ONNX folder')
     .argument('<checkpoint>', 'folder with config.json and safetensors')
     .requiredOption('-o, --output <dir>', 'folder to make')
+    .option('--dtype <name>', `precision of the weights: ${PRECISION_NAMES.join(', ')}`, 'fp32')
+    .option('--block-size <n>', `weights a scale, for int8 and int4: ${BLOCK_SIZES.join(', ')}`, positiveInteger)
+    .option('--asymmetric', 'store zero points too, for int8 and int4: smaller errors, slightly larger files')
     .option('--force', 'replace an existing output')
     .option('--dry-run', 'check config and tensors, print what would be written, write nothing')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
@@ -29,7 +43,7 @@ export const registerConvert: RegisterCommand = (program, { io }) => {
 
 function format(result: ConvertResult): string {
   const { spec, files } = result;
-  const model = `${spec.architecture}: ${spec.numHiddenLayers} layers, hidden ${spec.hiddenSize}, FFN ${spec.intermediateSize}, vocabulary ${spec.vocabSize}`;
+  const model = `${spec.architecture}: ${spec.numHiddenLayers} layers, hidden ${spec.hiddenSize}, FFN ${spec.intermediateSize}, vocabulary ${spec.vocabSize}; ${result.precision}`;
   if (files === undefined)
     return `${model}\nWould write ${formatBytes(result.weightBytes)} of weights to ${result.output}`;
   return `${model}\n\n${table(

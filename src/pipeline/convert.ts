@@ -1,8 +1,8 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
-
-import { byteLength } from '../core/dtype.ts';
+import { weightBytesOf } from '../../formats/onnx/index.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
+import { choosePrecision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { writeModelFolder } from './model-folder.ts';
 import { denseGraph, openPieces } from './source.ts';
@@ -13,6 +13,12 @@ export interface ConvertOptions extends JobOptions {
   readonly force?: boolean;
   /** Writes weights that are NaN or infinite instead of refusing them. */
   readonly allowNonFinite?: boolean;
+  /** Name of the precision; fp32 by default. */
+  readonly dtype?: string;
+  /** Weights a block: 16, 32, 64 or 128; for int8 and int4. */
+  readonly blockSize?: number;
+  /** Stores zero points too; for int8 and int4. */
+  readonly asymmetric?: boolean;
   /** Checks everything that can be checked without reading weights, and writes nothing. */
   readonly dryRun?: boolean;
 }
@@ -20,6 +26,7 @@ export interface ConvertOptions extends JobOptions {
 export interface ConvertResult {
   readonly output: string;
   readonly spec: ModelSpec;
+  readonly precision: string;
   readonly weightBytes: number;
   readonly hasTokenizer: boolean;
   /** Absent on a dry run. */
@@ -27,15 +34,18 @@ export interface ConvertResult {
 }
 
 /**
- * Converts a Hugging Face checkpoint to fp32 ONNX.
+ * Converts a Hugging Face checkpoint to ONNX, in a precision of `PRECISIONS`.
  *
  * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/dense' });
  */
 export async function convert(options: ConvertOptions): Promise<ConvertResult> {
-  const { checkpoint, pieces } = await openPieces(options.checkpoint, options);
+  const precision = choosePrecision(options.dtype ?? 'fp32', options);
+  const { checkpoint, pieces } = await openPieces(options.checkpoint, { ...options, precision });
   const graph = denseGraph(pieces);
-  const weightBytes = graph.initializers.reduce((sum, { data }) => sum + byteLength(data.dtype, data.shape), 0);
-  const result = { output: options.output, spec: pieces.spec, weightBytes, hasTokenizer: checkpoint.hasTokenizer };
+  const weightBytes = weightBytesOf(graph);
+  const { spec } = pieces;
+  const { hasTokenizer } = checkpoint;
+  const result = { output: options.output, spec, precision: precision.name, weightBytes, hasTokenizer };
   if (!checkpoint.hasTokenizer) {
     options.progress?.note('No tokenizer.json: the folder can be loaded, but `lacuna run` and `lacuna eval` need one.');
   }
@@ -45,6 +55,7 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
     spec: pieces.spec,
     fingerprint: checkpoint.fingerprint,
     plan: null,
+    precision,
     source: checkpoint.path,
   };
   const manifest = await writeModelFolder(options.output, content, options);

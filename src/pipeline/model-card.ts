@@ -1,8 +1,9 @@
 /** README.md of an output folder: what it is, what was done to it, and how each runtime loads it. */
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
+import type { Precision, WeightStorage } from '../core/precision.ts';
 
-export function modelCard(spec: ModelSpec, plan: Plan | null): string {
+export function modelCard(spec: ModelSpec, plan: Plan | null, precision: Precision, onnxruntime: string): string {
   return `---
 library_name: transformers.js
 pipeline_tag: text-generation
@@ -12,12 +13,27 @@ tags: [onnx, onnxruntime, lacuna]
 # ${spec.architecture}, ${plan === null ? 'dense' : 'sparse'}, for ONNX Runtime
 
 ${spec.numHiddenLayers} layers, hidden size ${spec.hiddenSize}, FFN size ${spec.intermediateSize}, vocabulary ${spec.vocabSize}, context ${spec.contextLength}.
-Weights and cache are float32; opset 21, IR 10; ONNX Runtime 1.21 or newer.
+${weightsText(precision)}; opset 21, IR 10; ONNX Runtime ${onnxruntime.replace('>=', '')} or newer.
 
-${plan === null ? 'Nothing was left out: the logits are those of the checkpoint to rounding.' : planText(plan)}
+${plan === null ? denseText(precision) : planText(plan)}
 
 Made by Lacuna; \`lacuna.json\` holds the facts and the hash of each file.
 `;
+}
+
+function weightsText({ floats, linear, vocabulary }: Precision): string {
+  if (linear.kind !== 'blocks') return `Weights and cache are ${floats}`;
+  const zeroPoints = linear.symmetric ? 'no zero points' : 'zero points';
+  return `Weights are ${bitsOf(linear)}-bit, embedding and head ${bitsOf(vocabulary)}-bit, in blocks of ${linear.blockSize} with ${zeroPoints}; the cache is ${floats}`;
+}
+
+function bitsOf(storage: WeightStorage): number | undefined {
+  return storage.kind === 'blocks' ? storage.bits : undefined;
+}
+
+function denseText({ name }: Precision): string {
+  if (name === 'fp32') return 'Nothing was left out: the logits are those of the checkpoint to rounding.';
+  return "Weights were rounded, which changes the model's output; `lacuna eval DIR --against FP32-DIR` measures by how much.";
 }
 
 function planText(plan: Plan): string {

@@ -6,6 +6,7 @@ import type { Checkpoint } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
+import type { Precision } from '../core/precision.ts';
 import { fuseSkipNorms } from '../rewrite/index.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
 
@@ -20,15 +21,19 @@ export interface OpenOptions {
   readonly allowNonFinite?: boolean;
 }
 
+export interface OpenPiecesOptions extends OpenOptions {
+  readonly precision?: Precision;
+}
+
 export interface OpenedCheckpoint {
   readonly checkpoint: Checkpoint;
   readonly pieces: ModelPieces;
 }
 
 /** Opens a checkpoint and checks its config and every tensor's name, shape and dtype; no weight is read. */
-export async function openPieces(path: string, options: OpenOptions = {}): Promise<OpenedCheckpoint> {
+export async function openPieces(path: string, options: OpenPiecesOptions = {}): Promise<OpenedCheckpoint> {
   const checkpoint = await openCheckpoint(path, options);
-  return { checkpoint, pieces: openModel(checkpoint, { precision: 'fp32' }) };
+  return { checkpoint, pieces: openModel(checkpoint, { precision: options.precision ?? 'fp32' }) };
 }
 
 /** The dense graph as it is written: pieces assembled, residual adds fused into the norms that follow. */
@@ -46,6 +51,11 @@ export async function openDense(path: string, options: OpenOptions = {}): Promis
   if (manifest.plan !== null) {
     throw new LacunaError('unsupported', `${path} is sparse already (preset ${manifest.plan.preset})`, {
       hint: 'Start from the checkpoint or from a dense folder: lacuna convert CHECKPOINT -o DIR',
+    });
+  }
+  if (manifest.precision !== 'fp32') {
+    throw new LacunaError('unsupported', `${path} is ${manifest.precision}: only fp32 models are made sparse`, {
+      hint: 'Start from the checkpoint or from an fp32 folder: lacuna convert CHECKPOINT -o DIR --dtype fp32',
     });
   }
   return { path, spec: manifest.spec, fingerprint: manifest.fingerprint, graph };
