@@ -10,7 +10,7 @@ import {
   type QuantizeTensor,
   type TensorExpr,
 } from '../src/core/tensor.ts';
-import { refuseNonFinite } from './finite.ts';
+import { refuseNonFinite, refuseOverflow } from './finite.ts';
 import { castFloats, isFloatDType } from './float-cast.ts';
 import { asIoError } from './io-error.ts';
 import { type KeptFits, keptFits, quantizeBlocks } from './quantize/index.ts';
@@ -30,7 +30,7 @@ export interface StreamOptions {
  * the next block overlaps with what is done with this one. Breaking off closes all files.
  *
  * Throws 'not-found' or 'io' when a file cannot be read, 'bad-file' when it ends too early, 'non-finite' when a file
- * tensor with `mustBeFinite` holds NaN or infinity, 'interrupted' once the signal is aborted.
+ * tensor with `mustBeFinite` holds NaN or infinity, 'unsupported' when one holds values beyond float16 and is cast to it, 'interrupted' once the signal is aborted.
  *
  * @example for await (const block of streamTensor(cast(weight, 'float32'))) await handle.write(block);
  */
@@ -187,6 +187,7 @@ async function* castBlocks({ from, dtype }: CastTensor, elements: number, reuse:
     if (!reuse || memory.byteLength < length) memory = new ArrayBuffer(length);
     const target = new Uint8Array(memory, 0, length);
     castFloats(block, source, target, dtype);
+    if (dtype === 'float16') refuseOverflow(from, target);
     yield target;
   }
 }

@@ -35,8 +35,7 @@ export function middleCode(bits: number): number {
 
 /** Rounds to the nearest code there is, halves up; `inverse` is 1 / scale. */
 export function codeOf(value: number, inverse: number, zeroPoint: number, top: number): number {
-  const code = Math.floor(value * inverse + zeroPoint + 0.5);
-  return code < 0 ? 0 : code > top ? top : code;
+  return Math.min(Math.max(Math.floor(value * inverse + zeroPoint + 0.5), 0), top);
 }
 
 export function fitBlock(block: Block, { bits, symmetric, method }: BlockScheme): Fit {
@@ -147,7 +146,7 @@ function trial(block: Block, inverse: number, zeroPoint: number, bits: number): 
     const value = values[start + i];
     // Cutting off instead of rounding down differs below zero only, which is clipped.
     const rounded = (value * inverse + shift) | 0;
-    const code = (rounded < 0 ? 0 : rounded > top ? top : rounded) - zeroPoint;
+    const code = Math.min(Math.max(rounded, 0), top) - zeroPoint;
     const weighted = code * weights[firstColumn + i];
     products += value * weighted;
     squares += code * weighted;
