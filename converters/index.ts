@@ -7,6 +7,7 @@ import type { Architecture, OpenOptions } from './architecture.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 import { nearest } from './nearest.ts';
+import { checkImportance } from './weights.ts';
 
 export type { Architecture, OpenOptions } from './architecture.ts';
 export { assemble } from './assemble.ts';
@@ -24,9 +25,10 @@ export const ARCHITECTURES: readonly Architecture[] = [llama, mistral];
  *
  * @example const pieces = openModel(await openCheckpoint('SmolLM2-135M'), { precision: 'fp32' });
  */
-export function openModel(checkpoint: Checkpoint, { precision }: OpenOptions): ModelPieces {
+export function openModel(checkpoint: Checkpoint, { precision, importance }: OpenOptions): ModelPieces {
   const chosen = typeof precision === 'string' ? choosePrecision(precision) : precision;
-  return findArchitecture(checkpoint).open(checkpoint, chosen);
+  if (importance !== undefined) checkImportance(checkpoint, importance);
+  return findArchitecture(checkpoint).open(checkpoint, { precision: chosen, importance });
 }
 
 function findArchitecture({ config, path }: Checkpoint): Architecture {

@@ -12,7 +12,7 @@ import { head } from './blocks/head.ts';
 import { rmsNorm } from './blocks/rms-norm.ts';
 import { lazyRotaryTables, type RotaryTables } from './blocks/rotary.ts';
 import { type DecoderConfig, type Family, readDecoderConfig } from './config/decoder-config.ts';
-import { checkTensors, decoderTensors, type Weights, weightsOf } from './weights.ts';
+import { checkTensors, decoderTensors, type StorageOptions, type Weights, weightsOf } from './weights.ts';
 
 export const llama: Architecture = llamaFamily({
   modelType: 'llama',
@@ -23,10 +23,10 @@ export const llama: Architecture = llamaFamily({
 
 /** An architecture whose blocks are LLaMA's and whose config differs only in what `family` says. */
 export function llamaFamily(family: Family): Architecture {
-  const open = (checkpoint: Checkpoint, precision: Precision): ModelPieces => {
+  const open = (checkpoint: Checkpoint, storage: StorageOptions): ModelPieces => {
     const config = readDecoderConfig(checkpoint, family);
     checkTensors(checkpoint, decoderTensors(config));
-    return llamaPieces(config, weightsOf(checkpoint.tensors, precision), precision.floats);
+    return llamaPieces(config, weightsOf(checkpoint.tensors, storage), storage.precision.floats);
   };
   return { modelType: family.modelType, className: family.className, open };
 }

@@ -7,6 +7,7 @@ import { encodeModel } from '../formats/onnx/index.ts';
 import { loadTokenizer } from '../formats/tokenizer/index.ts';
 import { choosePrecision, PRECISIONS, type Precision } from '../src/core/precision.ts';
 import type { Session } from '../src/core/session.ts';
+import { float32Tensor } from '../src/core/tensor.ts';
 import { cutWindows, measurePerplexity } from '../src/eval/index.ts';
 import { fuseSkipNorms } from '../src/rewrite/index.ts';
 import { openBytes } from '../test/open-bytes.ts';
@@ -56,6 +57,43 @@ describe.each(PRECISIONS.filter(({ name }) => name !== 'fp32'))('$name', (precis
     const error = relativeError(await logitsOf(folder, precision), await logitsOf(folder, choosePrecision('fp32')));
     expect(error).toBeLessThan(LIMITS[precision.name]);
     expect(error).toBeGreaterThan(0);
+  });
+});
+
+describe('importances', () => {
+  const folder = join(VARIANTS, 'gqa-tied-bf16');
+  const projections = ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.up_proj', 'mlp.down_proj'];
+
+  test('reach the matrix they are named for; query, key and value share one', async () => {
+    const checkpoint = await openCheckpoint(folder);
+    const importance = new Map(
+      projections.map((projection) => {
+        const name = `model.layers.1.${projection}.weight`;
+        const columns = checkpoint.tensors.get(name)?.shape[1] ?? 0;
+        return [name, float32Tensor(new Float32Array(columns).fill(2))] as const;
+      }),
+    );
+    const { initializers } = assemble(openModel(checkpoint, { precision: 'int4', importance }));
+    const reached = initializers.flatMap(({ name, data }) =>
+      data.kind === 'quantize' && data.part === 'codes' && data.importance !== undefined
+        ? [[name, data.importance]]
+        : [],
+    );
+    expect(reached).toEqual(
+      [...importance].map(([name, tensor]) => [`${name.replace('q_proj', 'qkv_proj')}.codes`, tensor]),
+    );
+  });
+
+  test.each([
+    ['model.layers.9.mlp.up_proj.weight', [64], /no matrix of the checkpoint: model\.layers\.9/],
+    ['model.norm.weight', [64], /no matrix of the checkpoint: model\.norm/],
+    ['model.layers.0.mlp.up_proj.weight', [3], /up_proj\.weight has \[3\], its weight has \d+ columns/],
+  ])('of %s, %j are refused', async (name, shape, message) => {
+    const importance = new Map([[name, float32Tensor(new Float32Array(shape[0]), shape)]]);
+    const checkpoint = await openCheckpoint(folder);
+    expect(() => openModel(checkpoint, { precision: 'int4', importance })).toThrow(
+      expect.objectContaining({ code: 'mismatch', message: expect.stringMatching(message) }),
+    );
   });
 });
 

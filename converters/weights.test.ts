@@ -124,7 +124,9 @@ describe('checkTensors', () => {
 });
 
 test('weights are cast to float32 on the way, and unknown names refused', () => {
-  const weights = weightsOf(checkpointOf(SMALL_CONFIG, tensorsOf(config)).tensors, choosePrecision('fp32'));
+  const weights = weightsOf(checkpointOf(SMALL_CONFIG, tensorsOf(config)).tensors, {
+    precision: choosePrecision('fp32'),
+  });
   const norm = weights('model.norm.weight');
   expect(norm).toMatchObject({ name: 'model.norm.weight', data: { kind: 'cast', dtype: 'float32', shape: [32] } });
   expect(() => weights('model.nothing')).toThrow(expect.objectContaining({ code: 'not-found' }));

@@ -90,9 +90,18 @@ function blocksOf(expr: TensorExpr, elements: number, reuse: boolean): Blocks {
 
 async function* quantizedBlocks(tensor: QuantizeTensor, fits: KeptFits): Blocks {
   const { from, importance } = tensor;
-  const weights = importance === undefined ? undefined : await readFloats(importance);
+  const weights = importance === undefined ? undefined : await readImportance(importance);
   const readRows = (elements: number) => blocksOf(cast(from, 'float32'), elements, true);
   yield* quantizeBlocks(tensor, { readRows, weights }, fits);
+}
+
+/** Throws 'bad-file' for what is no weight of a squared error. */
+async function readImportance(importance: TensorExpr): Promise<Float32Array> {
+  const weights = await readFloats(importance);
+  const wrong = weights.find((weight) => !(weight >= 0 && weight < Infinity));
+  if (wrong === undefined) return weights;
+  const name = importance.kind === 'file' ? ` "${importance.name}" in ${importance.path}` : '';
+  throw new LacunaError('bad-file', `Importance${name} holds ${wrong}; mean squares are finite and not negative`);
 }
 
 async function* concatBlocks(parts: readonly TensorExpr[], elements: number, reuse: boolean): Blocks {

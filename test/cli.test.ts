@@ -74,6 +74,8 @@ describe('usage', () => {
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'q4'], /Expected fp32, fp16, int8, int4 for the precision .* "q4"/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'bf16'], /bf16 is not written[\s\S]*fp16 .* or fp32/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--block-size', '20'], /16, 32, 64, 128 .* 20/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int8', '--importance', 'x'], /int8 searches no scales/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--allow-nonfinite'], /no codes for NaN/],
     [['convert', tinyLlama, '-o', 'x', '--asymmetric'], /fp32 stores no blocks/],
   ])('refuses %j with 2', async (args, message) => {
     const { code, stdout, stderr } = await lacuna(args);

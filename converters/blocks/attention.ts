@@ -65,7 +65,8 @@ export function attention(
 function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Weight {
   const parts = ['q_proj', 'k_proj', 'v_proj'].map((projection) => weights(`${prefix}.${projection}.${part}`));
   const data = concatRows(parts.map((one) => one.data));
-  return { name: `${prefix}.qkv_proj.${part}`, data, precision: parts[0].precision };
+  // All three read the same input, so what is important to one is to all.
+  return { ...parts[0], name: `${prefix}.qkv_proj.${part}`, data };
 }
 
 interface CacheNames {

@@ -18,7 +18,7 @@ const [OUT, ROWS] = [24, 5];
 
 function weightOf(columns: number): Weight {
   const data = float32Tensor(random(OUT * columns), [OUT, columns]);
-  return { name: 'weight', data, precision: choosePrecision('int4') };
+  return { name: 'weight', data, precision: choosePrecision('int4'), importance: undefined };
 }
 
 const cases = ([4, 8] as const).flatMap((bits) =>

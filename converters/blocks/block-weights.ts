@@ -12,8 +12,8 @@ const INT8_ACTIVATIONS = 4;
 
 /** x [..., in] -> x W^T [..., out] by MatMulNBits, which takes any number of columns. */
 export function blockProduct(g: GraphBuilder, x: string, weight: Weight, scheme: BlockScheme, output: string): string {
-  const { name, data } = weight;
-  const { codes, scales, zeroPoints } = quantize(data, scheme);
+  const { name, data, importance } = weight;
+  const { codes, scales, zeroPoints } = quantize(data, scheme, importance);
   const attributes: Record<string, Attribute> = {
     K: attr.int(data.shape[1]),
     N: attr.int(data.shape[0]),
@@ -37,9 +37,9 @@ export function canLookUp(columns: number, { bits, blockSize }: BlockScheme): bo
  * the bytes that `blockProduct` multiplies by, in other shapes, so that a head that shares them takes no space.
  */
 export function blockRows(g: GraphBuilder, ids: string, table: Weight, scheme: BlockScheme, output: string): string {
-  const { name, data } = table;
+  const { name, data, importance } = table;
   const [rows, columns] = data.shape;
-  const { codes, scales, zeroPoints } = quantize(data, scheme);
+  const { codes, scales, zeroPoints } = quantize(data, scheme, importance);
   const shaped = (part: string, tensor: TensorExpr, width: number) =>
     g.initializer(`${name}.${part}`, { ...tensor, shape: [rows, width] });
   const blocks = columns / scheme.blockSize;

@@ -17,6 +17,7 @@ beforeAll(async () => {
     name: 'table',
     data: float32Tensor([0, 0, 1, 10, 2, 20], [3, 2]),
     precision: choosePrecision('fp32'),
+    importance: undefined,
   });
   const body = g.body(
     'embed',

@@ -173,6 +173,12 @@ describe('search', () => {
   });
 });
 
+test.each([-1, Number.NaN, Infinity])('an importance of %s is refused', async (wrong) => {
+  const scheme: BlockScheme = { bits: 4, blockSize: 16, symmetric: true, method: 'search' };
+  const matrix = quantize(float32Tensor([1, 2], [1, 2]), scheme, float32Tensor([1, wrong]));
+  await expect(readTensorBytes(matrix.scales)).rejects.toThrow(expect.objectContaining({ code: 'bad-file' }));
+});
+
 describe('bytes', () => {
   test('of 4 bits are packed low bits first, zero points a row at a time', async () => {
     // Two rows of three blocks: scale 1, range of the codes 0..15 less a zero point of 3, 4 and 5.

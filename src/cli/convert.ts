@@ -20,6 +20,7 @@ interface Options extends CommonOptions {
   readonly dtype: string;
   readonly blockSize?: number;
   readonly asymmetric?: boolean;
+  readonly importance?: string;
 }
 
 export const registerConvert: RegisterCommand = (program, { io }) => {
@@ -31,6 +32,7 @@ export const registerConvert: RegisterCommand = (program, { io }) => {
     .option('--dtype <name>', `precision of the weights: ${PRECISION_NAMES.join(', ')}`, 'fp32')
     .option('--block-size <n>', `weights a scale, for int8 and int4: ${BLOCK_SIZES.join(', ')}`, positiveInteger)
     .option('--asymmetric', 'store zero points too, for int8 and int4: smaller errors, slightly larger files')
+    .option('--importance <file>', 'safetensors with the mean square of each input, by weight; for int4')
     .option('--force', 'replace an existing output')
     .option('--dry-run', 'check config and tensors, print what would be written, write nothing')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');

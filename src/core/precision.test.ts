@@ -1,6 +1,6 @@
 /** The table of precisions, and what is said to those who ask for something that is not in it. */
 import { expect, test } from 'vitest';
-import { BLOCK_SIZES, choosePrecision, PRECISION_NAMES } from './precision.ts';
+import { BLOCK_SIZES, bytesPerWeight, choosePrecision, PRECISION_NAMES } from './precision.ts';
 
 test('names are in the order of size', () => {
   expect(PRECISION_NAMES).toEqual(['fp32', 'fp16', 'int8', 'int4']);
@@ -27,6 +27,13 @@ test.each([
   expect(() => choosePrecision(name, options)).toThrow(
     expect.objectContaining({ code, message: expect.stringMatching(message) }),
   );
+});
+
+test('a weight takes its codes and its share of scale and zero point', () => {
+  expect(bytesPerWeight(choosePrecision('fp32'))).toBe(4);
+  expect(bytesPerWeight(choosePrecision('fp16'))).toBe(2);
+  expect(bytesPerWeight(choosePrecision('int8'))).toBe(1 + 4 / 32);
+  expect(bytesPerWeight(choosePrecision('int4', { blockSize: 16, asymmetric: true }))).toBe(0.5 + 4.5 / 16);
 });
 
 test('every block size is a power of two', () => {

@@ -1,4 +1,5 @@
 /** Precisions a model can be converted to: plain data, one line each; everything else asks this table. */
+import { DTYPE_BYTES } from './dtype.ts';
 import { LacunaError } from './errors.ts';
 import type { BlockScheme } from './tensor.ts';
 
@@ -75,6 +76,18 @@ export function choosePrecision(name: string, options: PrecisionOptions = {}): P
           symmetric: asymmetric === undefined ? storage.symmetric : !asymmetric,
         };
   return { ...precision, linear: change(precision.linear), vocabulary: change(precision.vocabulary) };
+}
+
+/** Whether scales are searched for, so that it matters which errors weigh most. */
+export function isSearched({ linear }: Precision): boolean {
+  return linear.kind === 'blocks' && linear.method === 'search';
+}
+
+/** Bytes that one weight of a layer takes, its share of scale and zero point included. */
+export function bytesPerWeight({ floats, linear }: Precision): number {
+  if (linear.kind !== 'blocks') return DTYPE_BYTES[floats];
+  const { bits, blockSize, symmetric } = linear;
+  return bits / 8 + (DTYPE_BYTES.float32 + (symmetric ? 0 : bits / 8)) / blockSize;
 }
 
 function unknownPrecision(name: string): LacunaError {

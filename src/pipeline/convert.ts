@@ -1,8 +1,9 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
 import { weightBytesOf } from '../../formats/onnx/index.ts';
+import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
-import { choosePrecision } from '../core/precision.ts';
+import { choosePrecision, isSearched } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { writeModelFolder } from './model-folder.ts';
 import { denseGraph, openPieces } from './source.ts';
@@ -19,6 +20,11 @@ export interface ConvertOptions extends JobOptions {
   readonly blockSize?: number;
   /** Stores zero points too; for int8 and int4. */
   readonly asymmetric?: boolean;
+  /**
+   * A safetensors file with the mean square of each input, by the name of the weight that it goes to: the search for
+   * scales then makes those columns exact that matter. For int4.
+   */
+  readonly importance?: string;
   /** Checks everything that can be checked without reading weights, and writes nothing. */
   readonly dryRun?: boolean;
 }
@@ -40,6 +46,14 @@ export interface ConvertResult {
  */
 export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   const precision = choosePrecision(options.dtype ?? 'fp32', options);
+  if (options.importance !== undefined && !isSearched(precision))
+    throw new LacunaError('usage', `${precision.name} searches no scales, so it has no use for importances`, {
+      hint: 'They are for --dtype int4.',
+    });
+  if (options.allowNonFinite && precision.linear.kind === 'blocks')
+    throw new LacunaError('usage', `${precision.name} has no codes for NaN and infinity, so they cannot be allowed`, {
+      hint: 'Use --dtype fp32 or fp16 with --allow-nonfinite.',
+    });
   const { checkpoint, pieces } = await openPieces(options.checkpoint, { ...options, precision });
   const graph = denseGraph(pieces);
   const weightBytes = weightBytesOf(graph);

@@ -2,6 +2,7 @@
 
 import { assemble, openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
+import { readSafetensors } from '../../formats/safetensors/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
@@ -23,6 +24,8 @@ export interface OpenOptions {
 
 export interface OpenPiecesOptions extends OpenOptions {
   readonly precision?: Precision;
+  /** safetensors: by the weight's name, the mean square of each of its inputs. */
+  readonly importance?: string;
 }
 
 export interface OpenedCheckpoint {
@@ -33,7 +36,8 @@ export interface OpenedCheckpoint {
 /** Opens a checkpoint and checks its config and every tensor's name, shape and dtype; no weight is read. */
 export async function openPieces(path: string, options: OpenPiecesOptions = {}): Promise<OpenedCheckpoint> {
   const checkpoint = await openCheckpoint(path, options);
-  return { checkpoint, pieces: openModel(checkpoint, { precision: options.precision ?? 'fp32' }) };
+  const importance = options.importance === undefined ? undefined : (await readSafetensors(options.importance)).tensors;
+  return { checkpoint, pieces: openModel(checkpoint, { precision: options.precision ?? 'fp32', importance }) };
 }
 
 /** The dense graph as it is written: pieces assembled, residual adds fused into the norms that follow. */
