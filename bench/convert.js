@@ -24,7 +24,7 @@ if (!existsSync(join(model, 'config.json'))) {
 
 const ours = [process.execPath, join(root, 'bin/lacuna.js'), 'convert', model, '-o', join(work, 'ours'), '--quiet'];
 const data = join(work, 'ours/onnx/model.onnx_data');
-const copy = ['sh', '-c', `cp ${join(work, 'source')} ${join(work, 'copy')} && sync ${join(work, 'copy')}`];
+const copy = ['sh', '-c', `cp "${join(work, 'source')}" "${join(work, 'copy')}" && sync "${join(work, 'copy')}"`];
 
 /** Runs a command; seconds, and the high-water mark of its memory in MB (Linux). */
 async function measure(command) {
@@ -67,7 +67,7 @@ for (let round = 0; round < Number(options.rounds); round++) {
   rmSync(join(work, 'copy'), { force: true });
   const copied = await measure(copy);
   rmSync(join(work, 'ours'), { recursive: true, force: true });
-  spawnSync('sh', ['-c', `cat ${model}/*.safetensors > /dev/null`]);
+  spawnSync('sh', ['-c', `cat "${model}"/*.safetensors > /dev/null`]);
   rounds.push({ copied, converted: await measure(ours) });
 }
 const node = await measure([process.execPath, '-e', '0']);

@@ -7,7 +7,7 @@
 // same windows, and the two excesses over 1 are compared. Prints a Markdown table; folders stay in .bench/sparse.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
@@ -26,7 +26,8 @@ const test = join(root, 'fixtures/texts/test.txt');
 mkdirSync(work, { recursive: true });
 
 function build(preset, target) {
-  const output = join(work, `${preset}-${target}-${options.tokens}`);
+  const run = [basename(resolve(options.model)), preset, target, options.tokens, `${options.threads}t`];
+  const output = join(work, run.join('-'));
   if (!existsSync(output)) {
     const args = ['build', options.model, '-o', output, '--preset', preset, '--target', target];
     const common = ['--tokens', options.tokens, '--threads', options.threads];
@@ -79,7 +80,7 @@ for (const [preset, target] of options.plans.split(',').map((plan) => plan.split
     realised,
   } of evaluation.modes) {
     const torch = inTorch(plan, mode, windows);
-    const excess = torch === undefined ? '-' : ((perplexityRatio - 1) / (torch.ratio - 1)).toFixed(3);
+    const excess = torch === undefined ? '-' : ((perplexityRatio - 1) / (torch.perplexityRatio - 1)).toFixed(3);
     const share =
       preset === 'top-k' ? `${percent(realised.density)} kept` : `${percent(realised.skippedShare)} skipped`;
     const { median, p10, p90 } = bench.speedup;
@@ -93,7 +94,7 @@ for (const [preset, target] of options.plans.split(',').map((plan) => plan.split
       perplexityRatio.toFixed(4),
     ];
     console.log(
-      `| ${[...cells, torch?.ratio.toFixed(4) ?? '-', excess, meanKl.toFixed(4), percent(top1Agreement), speed].join(' | ')} |`,
+      `| ${[...cells, torch?.perplexityRatio.toFixed(4) ?? '-', excess, meanKl.toFixed(4), percent(top1Agreement), speed].join(' | ')} |`,
     );
   }
 }

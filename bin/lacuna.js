@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 // The only file that touches `process`: arguments and streams in, exit code out.
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { main } from '../dist/src/cli/index.js';
 
 const stop = new AbortController();
 let signals = 0;
-for (const name of ['SIGINT', 'SIGTERM']) {
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(name, () => {
     signals += 1;
     // The first signal lets the job clean up after itself; a second one does not wait.
@@ -13,11 +15,19 @@ for (const name of ['SIGINT', 'SIGTERM']) {
   });
 }
 // A reader that went away (`| head`) is not an error of ours.
-process.stdout.on('error', (error) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+process.stdout.on('error', (error) => process.exit(error.code === 'EPIPE' ? 0 : 2));
+// Nor does a job stop because nobody reads its progress any more.
+process.stderr.on('error', () => {});
 
+const { env } = process;
 process.exitCode = await main(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
   signal: stop.signal,
   dataFolder: new URL('../fixtures/texts/', import.meta.url),
+  hub: {
+    endpoint: (env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, ''),
+    token: env.HF_TOKEN || undefined,
+    cacheFolder: env.LACUNA_CACHE || join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'lacuna'),
+  },
 });

@@ -19,4 +19,6 @@ export interface Architecture {
   readonly className: string;
   /** Checks the whole config and every tensor's shape, then hands out pieces; reads no weights. */
   readonly open: (checkpoint: Checkpoint, storage: StorageOptions) => ModelPieces;
+  /** config.json of what is converted, where that is not the checkpoint's own. */
+  readonly hostConfig?: (config: Checkpoint['config']) => Record<string, unknown>;
 }

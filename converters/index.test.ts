@@ -13,7 +13,7 @@ import type { Runner, RuntimeTensor } from '../src/core/runner.ts';
 import { createOpenGraph } from '../src/runtime/open-graph.ts';
 import { ARCHITECTURES, assemble, openModel } from './index.ts';
 
-const VARIANTS = join(import.meta.dirname, '..', 'fixtures', 'llama-variants');
+const FIXTURES = join(import.meta.dirname, '..', 'fixtures');
 const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
 
 /**
@@ -24,20 +24,33 @@ const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
 const TOLERANCE = 2e-5;
 
 interface Variant {
+  readonly folder: string;
   readonly name: string;
   readonly exercises: string;
 }
 
-const { variants }: { variants: Variant[] } = JSON.parse(await readFile(join(VARIANTS, 'variants.json'), 'utf8'));
+const FOLDERS = ['llama-variants', 'gemma-variants'];
+const variants = (await Promise.all(FOLDERS.map(listVariants))).flat();
+
+async function listVariants(folder: string): Promise<Variant[]> {
+  const list: { variants: Variant[] } = JSON.parse(await readFile(join(FIXTURES, folder, 'variants.json'), 'utf8'));
+  return list.variants.map((variant) => ({ ...variant, folder }));
+}
 
 /** Its expected logits are of a prompt beyond its context, which is refused: see the test of its own below. */
 const BEYOND_CONTEXT = 'rope-dynamic';
 
-test('every folder of the fixtures is a listed variant, and they are many', async () => {
-  const folders = (await readdir(VARIANTS, { withFileTypes: true })).filter((entry) => entry.isDirectory());
-  expect(folders.map((folder) => folder.name).sort()).toEqual(variants.map((variant) => variant.name).sort());
-  expect(variants.length).toBeGreaterThanOrEqual(14);
-  expect(variants.map((variant) => variant.name)).toContain(BEYOND_CONTEXT);
+test.each(FOLDERS)('every folder of %s is a listed variant, and they are many', async (folder) => {
+  const entries = await readdir(join(FIXTURES, folder), { withFileTypes: true });
+  const folders = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  const listed = variants.filter((variant) => variant.folder === folder).map(({ name }) => name);
+  expect(folders.sort()).toEqual(listed.sort());
+  expect(listed.length).toBeGreaterThanOrEqual(14);
+});
+
+test('names of variants are distinct', () => {
+  expect(new Set(variants.map(({ name }) => name)).size).toBe(variants.length);
+  expect(variants.map(({ name }) => name)).toContain(BEYOND_CONTEXT);
 });
 
 describe.each(variants.filter(({ name }) => name !== BEYOND_CONTEXT))('$name: $exercises', ({ name }) => {
@@ -82,7 +95,7 @@ describe('dynamic positions', () => {
 });
 
 describe('batches', () => {
-  test.each(['gqa-tied-bf16', 'odd-sizes', 'mistral-window'])(
+  test.each(['gqa-tied-bf16', 'odd-sizes', 'mistral-window', 'gemma2-softcap', 'gemma3-rope-scaling'])(
     '%s: a right-padded row gives its own logits',
     async (name) => {
       const { pieces, ids } = await openVariant(name);
@@ -111,13 +124,17 @@ describe('openModel', () => {
     expect(ARCHITECTURES.map(({ modelType, className }) => [modelType, className])).toEqual([
       ['llama', 'LlamaForCausalLM'],
       ['mistral', 'MistralForCausalLM'],
+      ['gemma', 'GemmaForCausalLM'],
+      ['gemma2', 'Gemma2ForCausalLM'],
+      ['gemma3_text', 'Gemma3ForCausalLM'],
+      ['gemma3', 'Gemma3ForConditionalGeneration'],
     ]);
   });
 
   test.each([
     ['llama4', 'llama'],
     ['ministral', 'mistral'],
-    ['gemma3_text', 'llama'],
+    ['gemma3n', 'gemma3'],
   ])('refuses %s and names the nearest: %s', async (modelType, like) => {
     const { checkpoint } = await openVariant('gqa-tied-bf16');
     const open = () => openModel(withConfig(checkpoint, { model_type: modelType }), { precision: 'fp32' });
@@ -152,8 +169,9 @@ interface OpenedVariant {
 }
 
 async function openVariant(name: string): Promise<OpenedVariant> {
-  const checkpoint = await openCheckpoint(join(VARIANTS, name));
-  const { tensors } = await readSafetensors(join(VARIANTS, name, 'expected.safetensors'));
+  const path = join(FIXTURES, variants.find((variant) => variant.name === name)?.folder ?? '', name);
+  const checkpoint = await openCheckpoint(path);
+  const { tensors } = await readSafetensors(join(path, 'expected.safetensors'));
   const read = async (tensor: string) => {
     const found = tensors.get(tensor);
     if (found === undefined) throw new Error(`${name} has no expected ${tensor}`);

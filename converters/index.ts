@@ -4,6 +4,10 @@ import { LacunaError } from '../src/core/errors.ts';
 import type { ModelPieces } from '../src/core/model.ts';
 import { choosePrecision } from '../src/core/precision.ts';
 import type { Architecture, OpenOptions } from './architecture.ts';
+import { gemma } from './gemma.ts';
+import { gemma2 } from './gemma2.ts';
+import { gemma3 } from './gemma3.ts';
+import { gemma3Multimodal } from './gemma3-multimodal.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 import { nearest } from './nearest.ts';
@@ -14,7 +18,7 @@ export { assemble } from './assemble.ts';
 export { sharesCacheBuffer } from './blocks/attention.ts';
 
 /** Every architecture that is built, in the order in which messages name them. */
-export const ARCHITECTURES: readonly Architecture[] = [llama, mistral];
+export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, gemma, gemma2, gemma3, gemma3Multimodal];
 
 /**
  * The pieces of the checkpoint's model. Config and tensor shapes are checked here, all of them, before any weight is
@@ -29,6 +33,12 @@ export function openModel(checkpoint: Checkpoint, { precision, importance }: Ope
   const chosen = typeof precision === 'string' ? choosePrecision(precision) : precision;
   if (importance !== undefined) checkImportance(checkpoint, importance);
   return findArchitecture(checkpoint).open(checkpoint, { precision: chosen, importance });
+}
+
+/** config.json of a checkpoint as hosts of the converted model should read it: of a part that is converted, the part's. */
+export function hostConfig(config: Checkpoint['config']): Checkpoint['config'] {
+  const architecture = ARCHITECTURES.find(({ modelType }) => modelType === config.model_type);
+  return architecture?.hostConfig?.(config) ?? config;
 }
 
 function findArchitecture({ config, path }: Checkpoint): Architecture {

@@ -1,7 +1,7 @@
 /** Mistral: LLaMA with a sliding window and without biases. */
-import { llamaFamily } from './llama.ts';
+import { decoderArchitecture } from './decoder.ts';
 
-export const mistral = llamaFamily({
+export const mistral = decoderArchitecture({
   modelType: 'mistral',
   className: 'MistralForCausalLM',
   defaults: { num_key_value_heads: 8, max_position_embeddings: 131_072, sliding_window: 4096 },

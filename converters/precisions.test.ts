@@ -14,7 +14,8 @@ import { openBytes } from '../test/open-bytes.ts';
 import { assemble, openModel } from './index.ts';
 
 const fixtures = join(import.meta.dirname, '..', 'fixtures');
-const VARIANTS = join(fixtures, 'llama-variants');
+/** Every architecture with every feature, a few layers each. */
+const FAMILIES = ['llama-variants', 'gemma-variants'];
 
 async function openAs(folder: string, precision: Precision): Promise<Session> {
   const pieces = openModel(await openCheckpoint(folder), { precision });
@@ -47,13 +48,15 @@ function relativeError(actual: Float32Array, expected: Float32Array): number {
  */
 const LIMITS: Readonly<Record<string, number>> = { fp16: 0.005, int8: 0.08, int4: 0.6 };
 
-const variants = readdirSync(VARIANTS, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory())
-  .map(({ name }) => name);
+const variants = FAMILIES.flatMap((family) =>
+  readdirSync(join(fixtures, family), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => join(family, name)),
+);
 
 describe.each(PRECISIONS.filter(({ name }) => name !== 'fp32'))('$name', (precision) => {
   test.each(variants)('%s has nearly the logits of fp32', async (variant) => {
-    const folder = join(VARIANTS, variant);
+    const folder = join(fixtures, variant);
     const error = relativeError(await logitsOf(folder, precision), await logitsOf(folder, choosePrecision('fp32')));
     expect(error).toBeLessThan(LIMITS[precision.name]);
     expect(error).toBeGreaterThan(0);
@@ -61,7 +64,7 @@ describe.each(PRECISIONS.filter(({ name }) => name !== 'fp32'))('$name', (precis
 });
 
 describe('importances', () => {
-  const folder = join(VARIANTS, 'gqa-tied-bf16');
+  const folder = join(fixtures, 'llama-variants/gqa-tied-bf16');
   const projections = ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.up_proj', 'mlp.down_proj'];
 
   test('reach the matrix they are named for; query, key and value share one', async () => {

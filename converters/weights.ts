@@ -4,7 +4,7 @@ import { type DType, FLOAT_DTYPES } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { Initializer } from '../src/core/graph.ts';
 import type { Precision } from '../src/core/precision.ts';
-import { cast, type FileTensor, type TensorExpr } from '../src/core/tensor.ts';
+import { cast, type TensorExpr } from '../src/core/tensor.ts';
 import type { DecoderConfig } from './config/decoder-config.ts';
 
 /** A weight as floats; the block that it goes to stores it as the precision says. */
@@ -36,7 +36,7 @@ const NAMED_PROBLEMS = 20;
 const DERIVED = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$/;
 
 /** Every weight, to be stored as `storage` says. Only for names that `checkTensors` has seen. */
-export function weightsOf(tensors: ReadonlyMap<string, FileTensor>, storage: StorageOptions): Weights {
+export function weightsOf(tensors: ReadonlyMap<string, TensorExpr>, storage: StorageOptions): Weights {
   const { precision, importance } = storage;
   return (name) => {
     const tensor = tensors.get(name);
@@ -45,7 +45,7 @@ export function weightsOf(tensors: ReadonlyMap<string, FileTensor>, storage: Sto
   };
 }
 
-/** Names and shapes of a LLaMA-like decoder, weights as [out, in]. */
+/** Names and shapes of a LLaMA- or Gemma-like decoder, weights as [out, in]. */
 export function decoderTensors(config: DecoderConfig): ExpectedTensor[] {
   const { vocabSize, hiddenSize, numHiddenLayers } = config.spec;
   const layers = Array.from({ length: numHiddenLayers }, (_, index) => layerTensors(config, `model.layers.${index}`));
@@ -58,17 +58,22 @@ export function decoderTensors(config: DecoderConfig): ExpectedTensor[] {
   ];
 }
 
-function layerTensors({ spec, attentionBias, mlpBias }: DecoderConfig, prefix: string): ExpectedTensor[] {
+function layerTensors({ spec, attentionBias, mlpBias, traits }: DecoderConfig, prefix: string): ExpectedTensor[] {
   const { hiddenSize, intermediateSize, headDim } = spec;
   const query = spec.numAttentionHeads * headDim;
   const keyValue = spec.numKeyValueHeads * headDim;
+  const norm = (name: string, width: number) => ({ name: `${prefix}.${name}.weight`, shape: [width] });
+  const headNorms = ['self_attn.q_norm', 'self_attn.k_norm'].map((name) => norm(name, headDim));
+  const ffnNorms = ['pre_feedforward_layernorm', 'post_feedforward_layernorm'].map((name) => norm(name, hiddenSize));
   return [
-    { name: `${prefix}.input_layernorm.weight`, shape: [hiddenSize] },
+    norm('input_layernorm', hiddenSize),
     ...linearTensors(`${prefix}.self_attn.q_proj`, query, hiddenSize, attentionBias),
     ...linearTensors(`${prefix}.self_attn.k_proj`, keyValue, hiddenSize, attentionBias),
     ...linearTensors(`${prefix}.self_attn.v_proj`, keyValue, hiddenSize, attentionBias),
     ...linearTensors(`${prefix}.self_attn.o_proj`, hiddenSize, query, attentionBias),
-    { name: `${prefix}.post_attention_layernorm.weight`, shape: [hiddenSize] },
+    ...(traits.normsHeads ? headNorms : []),
+    norm('post_attention_layernorm', hiddenSize),
+    ...(traits.normsOutputs ? ffnNorms : []),
     ...linearTensors(`${prefix}.mlp.gate_proj`, intermediateSize, hiddenSize, mlpBias),
     ...linearTensors(`${prefix}.mlp.up_proj`, intermediateSize, hiddenSize, mlpBias),
     ...linearTensors(`${prefix}.mlp.down_proj`, hiddenSize, intermediateSize, mlpBias),
@@ -89,7 +94,7 @@ export function checkTensors({ tensors, path }: Checkpoint, expected: readonly E
   const names = new Set(expected.map((tensor) => tensor.name));
   const missing = expected.filter((tensor) => !tensors.has(tensor.name)).map((tensor) => `missing: ${tensor.name}`);
   const shapes = expected.flatMap((tensor) => shapeProblem(tensor, tensors.get(tensor.name)));
-  const dtypes = expected.flatMap((tensor) => dtypeProblem(tensors.get(tensor.name)));
+  const dtypes = expected.flatMap(({ name }) => dtypeProblem(name, tensors.get(name)));
   const extra = [...tensors.keys()].filter((name) => !names.has(name) && !DERIVED.test(name));
   const unused = extra.map((name) => `used by nothing: ${name}`);
   const problems = [...missing, ...shapes, ...unused, ...dtypes];
@@ -101,14 +106,14 @@ export function checkTensors({ tensors, path }: Checkpoint, expected: readonly E
   });
 }
 
-function shapeProblem({ name, shape }: ExpectedTensor, tensor: FileTensor | undefined): string[] {
+function shapeProblem({ name, shape }: ExpectedTensor, tensor: TensorExpr | undefined): string[] {
   if (tensor === undefined || String(tensor.shape) === String(shape)) return [];
   return [`shape: ${name} is [${tensor.shape}], the config says [${shape}]`];
 }
 
-function dtypeProblem(tensor: FileTensor | undefined): string[] {
+function dtypeProblem(name: string, tensor: TensorExpr | undefined): string[] {
   if (tensor === undefined || (FLOAT_DTYPES as readonly DType[]).includes(tensor.dtype)) return [];
-  return [`type: ${tensor.name} is ${tensor.dtype}, weights are read from ${FLOAT_DTYPES.join(', ')}`];
+  return [`type: ${name} is ${tensor.dtype}, weights are read from ${FLOAT_DTYPES.join(', ')}`];
 }
 
 function listed(problems: readonly string[]): string {

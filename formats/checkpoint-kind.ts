@@ -25,19 +25,46 @@ export async function listCheckpointFolder(path: string): Promise<readonly strin
   throw fileError(path);
 }
 
+/**
+ * The GGUF file that `path` is, or the only one in the folder `path` that has no safetensors; undefined otherwise.
+ * 'usage' when there are several to choose from.
+ */
+export async function findGguf(path: string): Promise<string | undefined> {
+  const entries = await readdir(path).catch((error) => {
+    if (['ENOTDIR', 'ENOENT'].includes(systemCode(error) ?? '')) return undefined;
+    throw asIoError(error, 'open', path);
+  });
+  if (entries === undefined) return GGUF_NAME.test(path) && (await isFile(path)) ? path : undefined;
+  if (entries.some((name) => SAFETENSORS_NAME.test(name) || name === WEIGHTS_INDEX)) return undefined;
+  const found = entries.filter((name) => GGUF_NAME.test(name)).sort();
+  if (found.length > 1)
+    throw new LacunaError('usage', `${path} holds ${found.length} GGUF files: ${found.join(', ')}`, {
+      hint: `Give one of them: ${join(path, found[0])}`,
+    });
+  return found.length === 1 ? join(path, found[0]) : undefined;
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    (info) => info.isFile(),
+    () => false,
+  );
+}
+
 function absentError(path: string): LacunaError {
   return new LacunaError('not-found', `There is no folder ${path}`, {
     hint: HUB_ID.test(path)
       ? `If it is a model on the Hub, download it first: hf download ${path} --local-dir ${path.split('/')[1]}`
-      : 'Give the folder of a checkpoint, with config.json and model.safetensors in it.',
+      : 'Give the folder of a checkpoint, with config.json and model.safetensors in it, or a GGUF file.',
   });
 }
 
 function fileError(path: string): LacunaError {
-  if (GGUF_NAME.test(path)) return ggufError(path);
   if (PICKLE_NAME.test(path)) return pickleError(path);
   return new LacunaError('usage', `Expected the folder of a checkpoint but ${path} is a file`, {
-    hint: SAFETENSORS_NAME.test(path) ? 'Give the folder it lies in, with its config.json.' : 'Give a folder.',
+    hint: SAFETENSORS_NAME.test(path)
+      ? 'Give the folder it lies in, with its config.json.'
+      : 'Give a folder, or a file that ends in .gguf.',
   });
 }
 
@@ -64,27 +91,19 @@ function noWeightsError(path: string, files: readonly string[]): LacunaError {
     );
   const pickle = files.find((file) => PICKLE_NAME.test(file));
   if (pickle !== undefined) return pickleError(join(path, pickle));
-  const gguf = files.find((file) => GGUF_NAME.test(file));
-  if (gguf !== undefined) return ggufError(join(path, gguf));
   return new LacunaError('not-found', `${path} has neither ${WEIGHTS} nor ${WEIGHTS_INDEX}`, {
-    hint: 'Give the folder of a checkpoint in safetensors format.',
+    hint: 'Give the folder of a checkpoint in safetensors or GGUF format.',
   });
 }
 
 function adapterError(path: string): LacunaError {
   return new LacunaError('unsupported', `${path} holds an adapter (adapter_config.json), not a whole model`, {
-    hint: 'Merge it first: in Python, model.merge_and_unload().save_pretrained(DIR).',
+    hint: `Give the model it was trained on, and this beside it: --adapter ${path}`,
   });
 }
 
 function pickleError(file: string): LacunaError {
   return new LacunaError('unsupported', `${file} is a pickle, which is never read: opening one can run any program`, {
     hint: 'Save the model as safetensors: in Python, model.save_pretrained(DIR, safe_serialization=True).',
-  });
-}
-
-function ggufError(file: string): LacunaError {
-  return new LacunaError('unsupported', `${file} is a GGUF file; read are folders with safetensors`, {
-    hint: 'Give the original Hugging Face checkpoint it was made from.',
   });
 }

@@ -15,7 +15,8 @@ export function checksummed(source: AsyncIterable<Uint8Array>): ChecksummedStrea
   let sum = 0;
   async function* pass(): AsyncGenerator<Uint8Array> {
     for await (const block of source) {
-      sum = crc32(block, sum);
+      // zlib starts over when it is given no bytes.
+      if (block.length > 0) sum = crc32(block, sum);
       yield block;
     }
   }

@@ -114,7 +114,7 @@ export async function withNewFolder<T>(
 ): Promise<T> {
   const target = resolve(path);
   try {
-    await refuseExisting(path, options);
+    await refuseExistingFolder(path, options);
     await mkdir(dirname(target), { recursive: true });
     const [temporary] = await createBeside(target, (name) => mkdir(name));
     try {
@@ -122,7 +122,7 @@ export async function withNewFolder<T>(
         throw asIoError(error, 'use', failedPath(error) ?? path);
       });
       await syncTree(temporary);
-      await refuseExisting(path, options);
+      await refuseExistingFolder(path, options);
       await putInPlace(temporary, target);
       return result;
     } catch (error) {
@@ -134,7 +134,8 @@ export async function withNewFolder<T>(
   }
 }
 
-async function refuseExisting(path: string, { force }: NewFolderOptions): Promise<void> {
+/** Throws 'exists' unless `path` is free, or `force` is given and what is there is an empty folder or one of ours. */
+export async function refuseExistingFolder(path: string, { force }: NewFolderOptions): Promise<void> {
   const entries = await listIfFolder(path);
   if (entries === 'absent') return;
   if (entries === 'file')

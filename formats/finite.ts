@@ -1,7 +1,7 @@
 /** Finds NaN and infinity in raw float bytes: those are the elements whose exponent bits are all ones. */
 import { DTYPE_BYTES, type DType } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
-import type { FileTensor, TensorExpr } from '../src/core/tensor.ts';
+import type { StoredTensor, TensorExpr } from '../src/core/tensor.ts';
 
 /**
  * How words of 32 bits are tested, the even ones and the odd ones: adding the exponent's lowest bit to the magnitude
@@ -28,18 +28,19 @@ const TEST_BYTES = 16;
  * Throws 'non-finite' when `block` holds a NaN or an infinity. The block starts at a multiple of 8 of its memory and
  * holds the tensor's elements from index `firstElement` on.
  */
-export function refuseNonFinite(tensor: FileTensor, block: Uint8Array, firstElement: number): void {
+export function refuseNonFinite(tensor: StoredTensor, block: Uint8Array, firstElement: number): void {
   const index = indexOfNonFinite(tensor.dtype, block);
   if (index >= 0) throw nonFiniteError(tensor, firstElement + index, valueAt(tensor.dtype, block, index));
 }
 
 /**
- * Throws 'unsupported' when values of `from`, a file tensor that must be finite or its transpose, became infinite in `block`, its float16
- * form: a model with such weights answers with NaN.
+ * Throws 'unsupported' when values of `from`, a stored tensor that must be finite or its transpose, became infinite in
+ * `block`, its float16 form: a model with such weights answers with NaN.
  */
 export function refuseOverflow(from: TensorExpr, block: Uint8Array): void {
   const tensor = from.kind === 'transpose' ? from.from : from;
-  if (tensor.kind !== 'file' || !tensor.mustBeFinite || indexOfNonFinite('float16', block) < 0) return;
+  const isStored = tensor.kind === 'file' || tensor.kind === 'ggml';
+  if (!isStored || !tensor.mustBeFinite || indexOfNonFinite('float16', block) < 0) return;
   throw new LacunaError(
     'unsupported',
     `Tensor "${tensor.name}" holds values beyond ${MAX_FLOAT16}, the largest float16, in ${tensor.path}`,
@@ -92,7 +93,7 @@ function valueAt(dtype: DType, block: Uint8Array, index: number): number {
   return bits & 0x8000 ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
 }
 
-function nonFiniteError(tensor: FileTensor, flatIndex: number, value: number): LacunaError {
+function nonFiniteError(tensor: StoredTensor, flatIndex: number, value: number): LacunaError {
   const index = multiIndex(flatIndex, tensor.shape).join(', ');
   return new LacunaError(
     'non-finite',

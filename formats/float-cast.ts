@@ -102,9 +102,18 @@ function widenBfloat16(source: Uint16Array, bits: Uint32Array): void {
 let float16Table: Uint32Array | undefined;
 
 /** All 65,536 values by table (256 KiB): no branch for subnormal values. */
-function widenFloat16(source: Uint16Array, bits: Uint32Array): void {
+function float16Bits(): Uint32Array {
   float16Table ??= Uint32Array.from({ length: 65536 }, (_, half) => float16ToFloat32Bits(half));
-  const table = float16Table;
+  return float16Table;
+}
+
+/** The value of every float16, by its bits. */
+export function float16Values(): Float32Array {
+  return floatsOf(float16Bits());
+}
+
+function widenFloat16(source: Uint16Array, bits: Uint32Array): void {
+  const table = float16Bits();
   for (let i = 0; i < source.length; i++) bits[i] = table[source[i]];
 }
 

@@ -17,14 +17,19 @@ export interface JsonFile {
  */
 export async function readJsonObject(path: string, maxBytes: number): Promise<JsonFile> {
   const text = await readText(path, maxBytes);
+  return { value: parseJsonObject(text, path), text };
+}
+
+/** The object that `text` is as JSON; 'bad-file' otherwise, calling it `path`. */
+export function parseJsonObject(text: string, path: string): Readonly<Record<string, unknown>> {
   const value = parse(text, path);
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new LacunaError(
-      'bad-file',
-      `${path} must hold a JSON object but holds ${text.trim().slice(0, 40) || 'nothing'}`,
-      { hint: 'Mend it or download it again.' },
-    );
-  return { value: value as Readonly<Record<string, unknown>>, text };
+  if (typeof value === 'object' && value !== null && !Array.isArray(value))
+    return value as Readonly<Record<string, unknown>>;
+  throw new LacunaError(
+    'bad-file',
+    `${path} must hold a JSON object but holds ${text.trim().slice(0, 40) || 'nothing'}`,
+    { hint: 'Mend it or download it again.' },
+  );
 }
 
 async function readText(path: string, maxBytes: number): Promise<string> {

@@ -7,6 +7,8 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { byteLength, DTYPE_BYTES, type DType } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import {
+  addConstant,
+  addLowRank,
   boolTensor,
   cast,
   concatRows,
@@ -14,6 +16,7 @@ import {
   float32Tensor,
   int32Tensor,
   int64Tensor,
+  regroupRows,
   type TensorExpr,
   transpose,
 } from '../src/core/tensor.ts';
@@ -320,6 +323,23 @@ describe('transposes', () => {
   });
 });
 
+describe('sums', () => {
+  test('of bfloat16 and a number are rounded to float32 once, and leave what they are made from alone', async () => {
+    // 2^-9 (0x3b00) and 1 need ten bits, two more than bfloat16 has; 1/3 in bfloat16 is 0.333984375.
+    const stored = await fileTensor('bfloat16', [3], Buffer.from('003bab3ec0bf', 'hex'));
+    expect(await readFloats(addConstant(stored, 1))).toEqual(Float32Array.of(1 + 2 ** -9, 1.333984375, -0.5));
+    // 1 + 2^-24 lies between two float32 numbers, and the even one is 1.
+    const source = float32Tensor([2 ** -24, 3 * 2 ** -24]);
+    expect(await readFloats(addConstant(source, 1))).toEqual(Float32Array.of(1, 1 + 2 ** -22));
+    expect(await readFloats(source)).toEqual(Float32Array.of(2 ** -24, 3 * 2 ** -24));
+  });
+
+  test('keep the check of the weights they are made from', async () => {
+    const infinite = await fileTensor('bfloat16', [1], Buffer.from('807f', 'hex'), { mustBeFinite: true });
+    await expect(readFloats(addConstant(infinite, 1))).rejects.toMatchObject({ code: 'non-finite' });
+  });
+});
+
 describe('float16', () => {
   // 65504 is the largest; 65520 and above would become infinite.
   const bytes = (value: number) => Buffer.from(Float32Array.of(1, value).buffer);
@@ -345,10 +365,13 @@ describe('float16', () => {
 function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>): Float32Array {
   switch (expr.kind) {
     case 'file':
+    case 'ggml':
     case 'bytes':
       return values.get(expr) ?? new Float32Array(0);
     case 'cast':
       return meaning(expr.from, values);
+    case 'add':
+      return meaning(expr.from, values).map((addend) => addend + expr.value);
     case 'concat':
       return Float32Array.from(expr.parts.flatMap((part) => [...meaning(part, values)]));
     case 'transpose': {
@@ -358,11 +381,31 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
     }
     case 'quantize':
       throw new Error('Nothing is computed from quantised tensors');
+    case 'regroup': {
+      const from = meaning(expr.from, values);
+      const [rows, width] = expr.shape;
+      const [groupRows, height] = [rows / expr.groups, rows / expr.groups / expr.columns];
+      return from.map((_, i) => {
+        const row = Math.floor(i / width);
+        const inGroup = row % groupRows;
+        const source = row - inGroup + (inGroup % height) * expr.columns + Math.floor(inGroup / height);
+        return from[source * width + (i % width)];
+      });
+    }
+    case 'low-rank': {
+      const [from, left, right] = [expr.from, expr.left, expr.right].map((part) => meaning(part, values));
+      const [columns, rank] = [expr.shape[1], expr.left.shape[1]];
+      const term = (i: number, k: number) =>
+        left[Math.floor(i / columns) * rank + k] * right[k * columns + (i % columns)];
+      return from.map(
+        (value, i) => value + expr.scale * Array.from({ length: rank }, (_, k) => term(i, k)).reduce((a, b) => a + b),
+      );
+    }
   }
 }
 
-test('any tree of casts, transposes and joins means what its definition says', async () => {
-  const step = fc.constantFrom('cast', 'transpose', 'double', 'file');
+test('any tree of operations means what its definition says', async () => {
+  const step = fc.constantFrom('cast', 'transpose', 'double', 'file', 'add', 'regroup', 'low-rank');
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 9 }),
@@ -375,9 +418,19 @@ test('any tree of casts, transposes and joins means what its definition says', a
         const leaves = new Map<TensorExpr, Float32Array>([[expr, values]]);
         for (const [i, name] of steps.entries()) {
           if (name === 'cast') expr = cast(expr, (['bfloat16', 'float64', 'float16', 'float32'] as const)[i % 4]);
+          else if (name === 'add') expr = addConstant(expr, 1);
           else if (name === 'transpose') expr = transpose(expr);
           else if (name === 'double') expr = concatRows([expr, expr]);
-          else {
+          else if (name === 'regroup') expr = regroupRows(concatRows([expr, expr, expr, expr]), 2, 2);
+          else if (name === 'low-rank') {
+            const factor = (height: number, width: number) => {
+              const whole = Float32Array.from({ length: height * width }, (_, k) => (k % 3) - 1);
+              const tensor = float32Tensor(whole, [height, width]);
+              leaves.set(tensor, whole);
+              return tensor;
+            };
+            expr = addLowRank(expr, factor(expr.shape[0], 2), factor(2, expr.shape[1]), 2);
+          } else {
             const known = meaning(expr, leaves);
             expr = await fileTensor(expr.dtype, expr.shape, await readTensorBytes(expr), {
               before: i,
@@ -390,6 +443,6 @@ test('any tree of casts, transposes and joins means what its definition says', a
         expect(await readFloats(expr)).toEqual(meaning(expr, leaves));
       },
     ),
-    { seed: 1, numRuns: 150 },
+    { seed: 1, numRuns: 200 },
   );
 });

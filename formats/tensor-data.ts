@@ -1,28 +1,71 @@
-/** Evaluates a `TensorExpr`: reads, casts, transposes and joins its bytes, a few megabytes at a time. */
+/** Evaluates a `TensorExpr`: reads, casts, adds to, transposes and joins its bytes, a few megabytes at a time. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { byteLength, DTYPE_BYTES } from '../src/core/dtype.ts';
+import { byteLength, DTYPE_BYTES, elementCount } from '../src/core/dtype.ts';
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
 import {
+  type AddTensor,
   type BytesTensor,
   type CastTensor,
   cast,
   type FileTensor,
+  type GgmlTensor,
+  type LowRankTensor,
   type QuantizeTensor,
   type TensorExpr,
 } from '../src/core/tensor.ts';
 import { refuseNonFinite, refuseOverflow } from './finite.ts';
 import { castFloats, isFloatDType } from './float-cast.ts';
+import { dequantize } from './gguf/dequantize.ts';
+import { BLOCK_SIZES } from './gguf/ggml-types.ts';
 import { asIoError } from './io-error.ts';
+import { addProduct } from './low-rank.ts';
 import { type KeptFits, keptFits, quantizeBlocks } from './quantize/index.ts';
+import { regroupBlocks } from './regroup.ts';
 import { transposeBlocks } from './transpose.ts';
 
 /** Bytes of a streamed block: large enough that calls cost nothing, a few of them small beside a runtime's memory. */
 const BLOCK_BYTES = 4 << 20;
 
+/** Where the memory of blocks comes from. */
+export interface BlockMemory {
+  /** Of what is read, and of what is converted. */
+  readonly read: (byteLength: number) => ArrayBuffer;
+  readonly cast: (byteLength: number) => ArrayBuffer;
+}
+
 export interface StreamOptions {
   readonly signal?: AbortSignal;
+  /** Blocks have memory of their own when absent, and may be kept; see `reusedMemory`. */
+  readonly memory?: BlockMemory;
   /** Given to the parts of one quantised matrix in turn, it saves quantising the matrix for each of them. */
   readonly fits?: KeptFits;
+}
+
+/**
+ * Memory for a consumer that is done with a block when it asks for the next but one: fresh memory costs as much as the
+ * conversion that fills it. One reading ahead inside and one outside are allowed for.
+ */
+export function reusedMemory(): BlockMemory {
+  return { read: ring(4), cast: ring(4) };
+}
+
+/** `count` buffers in turn; each grows to the largest length it was asked for. */
+function ring(count: number): (byteLength: number) => ArrayBuffer {
+  const buffers = Array.from({ length: count }, () => new ArrayBuffer(0));
+  let turn = 0;
+  return (byteLength) => {
+    turn = (turn + 1) % count;
+    if (buffers[turn].byteLength < byteLength) buffers[turn] = new ArrayBuffer(byteLength);
+    return buffers[turn];
+  };
+}
+
+const fresh = (byteLength: number) => new ArrayBuffer(byteLength);
+const FRESH: BlockMemory = { read: fresh, cast: fresh };
+
+/** What is used up within this file: two suffice, one of which is read into while the other is converted. */
+function scratchMemory(): BlockMemory {
+  return { read: ring(2), cast: ring(2) };
 }
 
 /**
@@ -30,17 +73,18 @@ export interface StreamOptions {
  * the next block overlaps with what is done with this one. Breaking off closes all files.
  *
  * Throws 'not-found' or 'io' when a file cannot be read, 'bad-file' when it ends too early, 'non-finite' when a file
- * tensor with `mustBeFinite` holds NaN or infinity, 'unsupported' when one holds values beyond float16 and is cast to it, 'interrupted' once the signal is aborted.
+ * tensor with `mustBeFinite` holds NaN or infinity, 'unsupported' when one holds values beyond float16 and is cast to
+ * it, 'interrupted' once the signal is aborted.
  *
  * @example for await (const block of streamTensor(cast(weight, 'float32'))) await handle.write(block);
  */
 export async function* streamTensor(
   expr: TensorExpr,
-  { signal, fits = keptFits() }: StreamOptions = {},
+  { signal, memory = FRESH, fits = keptFits() }: StreamOptions = {},
 ): AsyncGenerator<Uint8Array> {
   const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
   // A quantised tensor stands outside of all others: nothing is computed from codes.
-  const blocks = expr.kind === 'quantize' ? quantizedBlocks(expr, fits) : blocksOf(expr, elements, false);
+  const blocks = expr.kind === 'quantize' ? quantizedBlocks(expr, fits) : blocksOf(expr, elements, memory);
   for await (const block of blocks) {
     throwIfAborted(signal);
     yield block;
@@ -68,21 +112,28 @@ type Blocks = AsyncGenerator<Uint8Array>;
 
 /**
  * Blocks of at most `elements` elements, each starting at a multiple of 8 of its memory. When `elements` is a multiple
- * of a row, blocks are whole rows. With `reuse` a block is overwritten once the next one is asked for, which only callers
- * within this file can live with.
+ * of a row, blocks are whole rows.
  */
-function blocksOf(expr: TensorExpr, elements: number, reuse: boolean): Blocks {
+function blocksOf(expr: TensorExpr, elements: number, memory: BlockMemory): Blocks {
   switch (expr.kind) {
     case 'file':
-      return fileBlocks(expr, elements, reuse);
+      return fileBlocks(expr, elements, memory);
+    case 'ggml':
+      return ggmlBlocks(expr, elements, memory);
     case 'bytes':
       return memoryBlocks(expr, elements);
     case 'cast':
-      return castBlocks(expr, elements, reuse);
+      return castBlocks(expr, elements, memory);
     case 'transpose':
-      return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, true));
+      return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, scratchMemory()));
     case 'concat':
-      return concatBlocks(expr.parts, elements, reuse);
+      return concatBlocks(expr.parts, elements, memory);
+    case 'regroup':
+      return regroupBlocks(expr, elements, blocksOf(expr.from, elements, scratchMemory()));
+    case 'low-rank':
+      return lowRankBlocks(expr, elements, memory);
+    case 'add':
+      return addBlocks(expr, elements);
     case 'quantize':
       throw new RangeError('Quantised tensors are written as they are: nothing is computed from them');
   }
@@ -91,7 +142,7 @@ function blocksOf(expr: TensorExpr, elements: number, reuse: boolean): Blocks {
 async function* quantizedBlocks(tensor: QuantizeTensor, fits: KeptFits): Blocks {
   const { from, importance } = tensor;
   const weights = importance === undefined ? undefined : await readImportance(importance);
-  const readRows = (elements: number) => blocksOf(cast(from, 'float32'), elements, true);
+  const readRows = (elements: number) => blocksOf(cast(from, 'float32'), elements, scratchMemory());
   yield* quantizeBlocks(tensor, { readRows, weights }, fits);
 }
 
@@ -104,8 +155,8 @@ async function readImportance(importance: TensorExpr): Promise<Float32Array> {
   throw new LacunaError('bad-file', `Importance${name} holds ${wrong}; mean squares are finite and not negative`);
 }
 
-async function* concatBlocks(parts: readonly TensorExpr[], elements: number, reuse: boolean): Blocks {
-  for (const part of parts) yield* blocksOf(part, elements, reuse);
+async function* concatBlocks(parts: readonly TensorExpr[], elements: number, memory: BlockMemory): Blocks {
+  for (const part of parts) yield* blocksOf(part, elements, memory);
 }
 
 async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {
@@ -121,16 +172,14 @@ async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {
   }
 }
 
-async function* fileBlocks(tensor: FileTensor, elements: number, reuse: boolean): Blocks {
+async function* fileBlocks(tensor: FileTensor, elements: number, memory: BlockMemory): Blocks {
   const total = byteLength(tensor.dtype, tensor.shape);
   if (total === 0) return;
   const step = Math.min(total, elements * DTYPE_BYTES[tensor.dtype]);
-  const memory = reuse ? [new ArrayBuffer(step), new ArrayBuffer(step)] : [];
   const handle = await openTensorFile(tensor);
   const readBlock = (start: number): Promise<Uint8Array> => {
     const length = Math.min(step, total - start);
-    const buffer = reuse ? memory[(start / step) % 2] : new ArrayBuffer(length);
-    const block = readFully(handle, tensor, start, new Uint8Array(buffer, 0, length));
+    const block = readFully(handle, tensor, start, new Uint8Array(memory.read(length), 0, length));
     // A failure is met when the block's turn comes, or by nobody when the consumer breaks off before.
     block.catch(() => {});
     return block;
@@ -185,18 +234,70 @@ function truncatedError(tensor: FileTensor, fileEnd: number): LacunaError {
   );
 }
 
-async function* castBlocks({ from, dtype }: CastTensor, elements: number, reuse: boolean): Blocks {
+async function* castBlocks({ from, dtype }: CastTensor, elements: number, memory: BlockMemory): Blocks {
   const source = from.dtype;
   if (!isFloatDType(source) || !isFloatDType(dtype))
     throw new LacunaError('unsupported', `Cannot convert ${source} to ${dtype}: only float types are converted`);
   const size = DTYPE_BYTES[dtype];
-  let memory = new ArrayBuffer(0);
-  for await (const block of blocksOf(from, elements, true)) {
+  for await (const block of blocksOf(from, elements, memory === FRESH ? scratchMemory() : memory)) {
     const length = (block.length / DTYPE_BYTES[source]) * size;
-    if (!reuse || memory.byteLength < length) memory = new ArrayBuffer(length);
-    const target = new Uint8Array(memory, 0, length);
+    const target = new Uint8Array(memory.cast(length), 0, length);
     castFloats(block, source, target, dtype);
     if (dtype === 'float16') refuseOverflow(from, target);
     yield target;
+  }
+}
+
+async function* addBlocks({ from, value }: AddTensor, elements: number): Blocks {
+  for await (const block of blocksOf(from, elements, scratchMemory())) {
+    const addends = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
+    // The float64 sum of two float32 numbers, rounded once more, is their float32 sum.
+    const sums = Float32Array.from(addends, (addend) => addend + value);
+    yield new Uint8Array(sums.buffer);
+  }
+}
+
+/** A tensor's quantised bytes, read ahead as any file's, become floats block by block. */
+async function* ggmlBlocks(tensor: GgmlTensor, elements: number, memory: BlockMemory): Blocks {
+  const { type, path, byteOffset, name, shape } = tensor;
+  const { values, bytes } = BLOCK_SIZES[type];
+  const length = (elementCount(shape) / values) * bytes;
+  const raw: FileTensor = {
+    kind: 'file',
+    dtype: 'uint8',
+    shape: [length],
+    path,
+    byteOffset,
+    name,
+    mustBeFinite: false,
+  };
+  // Whole rows are whole blocks, and so is any other size that is asked for.
+  const step = Math.max(1, Math.floor(elements / values)) * bytes;
+  let done = 0;
+  for await (const block of fileBlocks(raw, step, memory === FRESH ? scratchMemory() : memory)) {
+    const count = (block.length / bytes) * values;
+    const target = new Uint8Array(memory.cast(4 * count), 0, 4 * count);
+    dequantize(type, block, new Float32Array(target.buffer, 0, count));
+    if (tensor.mustBeFinite) refuseNonFinite(tensor, target, done);
+    done += count;
+    yield target;
+  }
+}
+
+/** The two factors are held in memory: a rank of 64 is a hundredth of a large matrix. */
+async function* lowRankBlocks(expr: LowRankTensor, elements: number, memory: BlockMemory): Blocks {
+  const product = {
+    columns: expr.shape[1],
+    left: await readFloats(expr.left),
+    right: await readFloats(expr.right),
+    scale: expr.scale,
+  };
+  let done = 0;
+  for await (const block of blocksOf(expr.from, elements, scratchMemory())) {
+    const target = new Float32Array(memory.cast(block.length), 0, block.length / 4);
+    target.set(new Float32Array(block.buffer, block.byteOffset, target.length));
+    addProduct(product, done, target);
+    done += target.length;
+    yield new Uint8Array(target.buffer, 0, block.length);
   }
 }

@@ -51,8 +51,14 @@ export async function writeJson(path: string, content: object): Promise<void> {
 
 /** Reads JSON through a schema; `what` is what errors call it, as "plan". */
 export async function readJson<T>(path: string, schema: z.ZodType<T>, what: string): Promise<T> {
-  const parsed = schema.safeParse((await readJsonObject(path, MAX_JSON_BYTES)).value);
+  const { value } = await readJsonObject(path, MAX_JSON_BYTES);
+  const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
+  const { format } = value;
+  if (parsed.error.issues.some(({ path: [field] }) => field === 'format'))
+    throw new LacunaError('bad-file', `${path} is no ${what}: its "format" is ${JSON.stringify(format) ?? 'missing'}`, {
+      hint: 'lacuna inspect tells what a file is.',
+    });
   throw new LacunaError('bad-file', `${path} is no ${what} of this version:\n${z.prettifyError(parsed.error)}`, {
     hint: 'Make it again with this version, or correct the fields named above.',
   });

@@ -43,32 +43,22 @@ for (const [preset, target] of [
   ['top-k', '0.3'],
 ]) {
   const folder = join(out, preset);
-  lacuna('build', model, '-o', folder, '--preset', preset, '--target', target);
-  const { modes } = json('eval', folder, '--against', dense, '--tokens', '4000');
-  const { ratio, contender, baseline } = json('bench', folder, '--against', dense, '--rounds', '8');
-  const decode = modes.find(({ mode }) => mode === 'decode');
-  if (rows.length === 0)
-    rows.push([
-      'dense',
-      text(decode.dense.perplexity, 3),
-      '1.000',
-      '1.000',
-      '-',
-      text(baseline.tokensPerSecond, 0),
-      '1.00',
-    ]);
-  const realised =
-    preset === 'top-k'
-      ? `${text(100 * decode.realised.keptShare, 1)} % kept`
-      : `${text(100 * decode.realised.skippedShare, 1)} % skipped`;
+  console.log(lacuna('build', model, '-o', folder, '--preset', preset, '--target', target, '--tokens', '10000'));
+  const { modes } = json('eval', folder, '--against', dense, '--tokens', '4000', '--mode', 'decode');
+  const { speedup, subjects } = json('bench', folder, '--against', dense, '--rounds', '8');
+  const [measured] = modes;
+  const speeds = subjects.map(({ decodeTokensPerSecond }) => text(decodeTokensPerSecond.median, 0));
+  if (rows.length === 0) rows.push(['dense', text(measured.dense.perplexity, 3), '1.000', '', '', speeds[0], '1.00']);
+  const { density, skippedShare } = measured.realised;
+  const realised = preset === 'top-k' ? `${text(100 * density, 1)} % kept` : `${text(100 * skippedShare, 1)} % skipped`;
   rows.push([
     preset,
-    text(decode.sparse.perplexity, 3),
-    text(decode.perplexityRatio, 3),
-    text(decode.topOneAgreement, 3),
+    text(measured.sparse.perplexity, 3),
+    text(measured.perplexityRatio, 3),
+    `${text(100 * measured.top1Agreement, 1)} %`,
     realised,
-    text(contender.tokensPerSecond, 0),
-    text(1 / ratio.median, 2),
+    speeds[1],
+    text(speedup.median, 2),
   ]);
 }
 console.log(lacuna('run', join(out, 'top-k'), 'In the beginning', '--max-tokens', '40'));

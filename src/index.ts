@@ -1,5 +1,6 @@
 /** The public door of Lacuna: one function a command, the error they throw, and the shapes that go in and out. */
 export { ERROR_CODES, type ErrorCode, LacunaError } from './core/errors.ts';
+export type { HubOptions } from './core/hub.ts';
 export { LACUNA_VERSION, type Manifest } from './core/manifest.ts';
 export type { ModelSpec } from './core/model.ts';
 export type { BlockPlan, Plan, Selector } from './core/plan.ts';

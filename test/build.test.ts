@@ -1,7 +1,7 @@
 /** `build`, killed in every stage and started again, gives the bytes of an undisturbed run. */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { root, temporaryFolder, tinyLlama } from './temporary.ts';
@@ -66,6 +66,18 @@ describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-sk
       expect(readdirSync(folder).filter((entry) => entry.startsWith(`killed-${name}`))).toEqual([`killed-${name}`]);
     });
 
+    it('that was killed after its last rename only cleans up', async () => {
+      const [, name] = preset;
+      const whole = join(folder, `whole-${name}`);
+      const before = contents(whole);
+      mkdirSync(join(`${whole}.build`, 'statistics-0'), { recursive: true });
+      const again = await finish(startBuild(whole, preset));
+      expect(again.stderr).toBe('');
+      expect(again.code).toBe(0);
+      expect(existsSync(`${whole}.build`)).toBe(false);
+      expect(contents(whole)).toEqual(before);
+    });
+
     it('refuses to write over its result, and ships nothing over budget', async () => {
       const [, name] = preset;
       const again = await finish(startBuild(join(folder, `whole-${name}`), preset));
@@ -76,6 +88,21 @@ describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-sk
       expect(refused.code).toBe(1);
       expect(refused.stderr).toMatch(/over the budget/);
       expect(existsSync(over)).toBe(false);
+      // Another budget measures nothing again: all that is left is to time and to ship.
+      const kept = readdirSync(`${over}.build`).sort();
+      expect(kept.map((entry) => entry.replace(/-.*/, ''))).toEqual([
+        'dense',
+        'evaluation',
+        'plan',
+        'sparse',
+        'statistics',
+      ]);
+      const allowed = await finish(startBuild(over, [...preset, '--max-ppl-ratio', '1000']));
+      expect(allowed.code).toBe(0);
+      expect(JSON.parse(readFileSync(join(over, 'lacuna/evaluation.json'), 'utf8')).check).toEqual({
+        maxPplRatio: 1000,
+        passed: true,
+      });
     });
   },
 );

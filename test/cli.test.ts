@@ -68,7 +68,7 @@ describe('usage', () => {
     [['convert', tinyLlama], /required option '-o, --output/],
     [['convrt', tinyLlama], /Did you mean convert\?/],
     [['plan', 'x', '-o', 'y', '--preset', 'magic'], /Allowed choices are ffn-skip, top-k/],
-    [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share from 0 to 1/],
+    [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share between 0 and 1/],
     [['eval', 'x', '--tokens', 'many'], /whole number of at least 1/],
     [['calibrate', tinyLlama, '-o', 's.json', '--shard', '4/4'], /0 <= i < n/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'q4'], /Expected fp32, fp16, int8, int4 for the precision .* "q4"/],
@@ -89,10 +89,12 @@ describe('bad input', () => {
   const out = join(folder, 'never');
   const latin1 = join(folder, 'latin1.txt');
   const empty = join(folder, 'empty.txt');
+  const short = join(folder, 'short.txt');
 
   beforeAll(() => {
     writeFileSync(latin1, Buffer.from([0x63, 0x61, 0x66, 0xe9]));
     writeFileSync(empty, ' \n');
+    writeFileSync(short, 'Fewer words than a window has tokens.');
   });
 
   const cases: readonly [string, () => string[], RegExp][] = [
@@ -168,6 +170,50 @@ describe('bad input', () => {
     ['a sparse folder to sparsify', () => ['sparsify', sparse, '--plan', plan, '-o', out], /sparse already/],
     ['a baseline that is missing', () => ['eval', sparse, '--max-ppl-ratio', '1.1'], /--against/],
     ['a checkpoint where a folder is wanted', () => ['run', tinyLlama, 'x'], /lacuna convert/],
+    ['a converted folder where a checkpoint is wanted', () => ['calibrate', dense, '-o', out], /is a converted folder/],
+    ['a folder that is not there where one is wanted', () => ['run', out, 'x'], /There is no folder/],
+    ['a window past the context', () => ['eval', dense, '--window', '5000'], /at most 1024, the model's context/],
+    [
+      'a benchmark past the context',
+      () => ['bench', dense, '--prompt-tokens', '1020', '--rounds', '1'],
+      /the model's context is 1024/,
+    ],
+    [
+      'a plan where statistics are wanted',
+      () => ['plan', plan, '-o', out, '--preset', 'top-k'],
+      /is no statistics file/,
+    ],
+    [
+      'tensors that are not ours',
+      () => [
+        'calibrate',
+        tinyLlama,
+        '-o',
+        join(
+          variant('own', () => {}),
+          'model.json',
+        ),
+      ],
+      /model\.safetensors already exists/,
+    ],
+    [
+      'a build over a folder that is not ours',
+      () => ['build', tinyLlama, '-o', variant('foreign', () => {}), '--force', '--preset', 'top-k'],
+      /is not replaced: it holds no lacuna\.json/,
+    ],
+    [
+      'a build on a text that is too short',
+      () => ['build', tinyLlama, '-o', out, '--preset', 'top-k', '--test', short],
+      /short\.txt: Expected a text of at least/,
+    ],
+    [
+      'a build without a tokenizer',
+      () => {
+        const bare = variant('mute', (path) => rmSync(join(path, 'tokenizer.json')));
+        return ['build', bare, '-o', out, '--preset', 'top-k'];
+      },
+      /No tokenizer\.json/,
+    ],
     ['nothing to inspect', () => ['inspect', out], /Nothing at/],
   ];
 

@@ -21,7 +21,7 @@ export function checkpointOf(config: object, tensors: readonly FileTensor[] = []
     config: config as Checkpoint['config'],
     generationConfig: generation as Checkpoint['generationConfig'],
     tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])),
-    hasTokenizer: false,
+    files: new Map(),
     fingerprint: '',
   };
 }

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll } from 'vitest';
 import { main } from '../src/cli/index.ts';
+import type { HubOptions } from '../src/core/hub.ts';
 
 export const root = dirname(import.meta.dirname);
 export const tinyLlama = join(root, 'fixtures/tiny-llama');
@@ -27,6 +28,7 @@ export interface CommandResult {
 export async function lacuna(
   args: readonly string[],
   signal: AbortSignal = new AbortController().signal,
+  hub?: HubOptions,
 ): Promise<CommandResult> {
   let stdout = '';
   let stderr = '';
@@ -35,6 +37,7 @@ export async function lacuna(
     stderr: { write: (text) => (stderr += text) },
     signal,
     dataFolder: pathToFileURL(`${texts}/`),
+    ...(hub && { hub }),
   });
   return { code, stdout, stderr };
 }

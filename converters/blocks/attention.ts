@@ -2,13 +2,14 @@
 import { type Attribute, attr, CONTRIB_DOMAIN, type ValueInfo } from '../../src/core/graph.ts';
 import { type GraphBuilder, value } from '../../src/core/graph-builder.ts';
 import type { ModelSpec } from '../../src/core/model.ts';
-import type { Precision } from '../../src/core/precision.ts';
 import { cast, concatRows } from '../../src/core/tensor.ts';
 import type { DecoderConfig } from '../config/decoder-config.ts';
 import type { Weight, Weights } from '../weights.ts';
 import { CACHE_LAYOUT, narrowHeads, sideBySide, widenHeads } from './head-width.ts';
 import { linear } from './linear.ts';
-import { ROTARY_COS, ROTARY_SIN, type RotaryTables } from './rotary.ts';
+import type { DecoderParts, Floats } from './parts.ts';
+import { rmsNorm } from './rms-norm.ts';
+import { rotaryInitializers } from './rotary.ts';
 
 /**
  * Whether past and present may be one buffer of full length that attention writes into. Heads that are no multiple of
@@ -30,35 +31,31 @@ export function cacheOutputs(index: number, spec: ModelSpec, floats: Floats): Va
   return ['key', 'value'].map((part) => cache(`present.${index}.${part}`, 'total_sequence_length', spec, floats));
 }
 
-type Floats = Precision['floats'];
-
 function cache(name: string, length: string, spec: ModelSpec, floats: Floats): ValueInfo {
   return value(name, floats, ['batch_size', spec.numKeyValueHeads, length, spec.headDim]);
 }
 
-/**
- * x [b, s, hidden] -> attention's output [b, s, hidden], before the residual is added. Query, key and value are one
- * product of stacked weights: one operator instead of three, and their rows are neighbours in memory.
- */
-export function attention(
-  g: GraphBuilder,
-  x: string,
-  index: number,
-  config: DecoderConfig,
-  weights: Weights,
-  rotary: RotaryTables,
-): string {
+/** Names of float [b, s, heads * head]; of query, key and value each on its own, or of all three side by side. */
+type Projected = readonly [query: string, key: string, value: string] | readonly [all: string];
+
+/** x [b, s, hidden] -> attention's output [b, s, hidden], before the residual is added. */
+export function attention(g: GraphBuilder, x: string, index: number, parts: DecoderParts): string {
+  const { config, weights } = parts;
   const prefix = `model.layers.${index}.self_attn`;
-  const bias = (of: () => Weight) => (config.attentionBias ? of() : undefined);
-  const qkvBias = bias(() => packed(prefix, 'bias', weights));
-  const qkvWeight = packed(prefix, 'weight', weights);
-  const qkv = linear(g, x, qkvWeight, qkvBias);
-  g.initializer(ROTARY_COS, cast(rotary.cos, qkvWeight.precision.floats));
-  g.initializer(ROTARY_SIN, cast(rotary.sin, qkvWeight.precision.floats));
+  const project = config.traits.normsHeads ? projectAndNorm : projectAtOnce;
   const attend = sharesCacheBuffer(config.spec) ? groupQueryAttention : widenedAttention;
-  const attended = attend(g, qkv, index, config);
-  const outBias = bias(() => weights(`${prefix}.o_proj.bias`));
+  const attended = attend(g, project(g, x, prefix, parts), index, parts);
+  const outBias = config.attentionBias ? weights(`${prefix}.o_proj.bias`) : undefined;
   return linear(g, attended, weights(`${prefix}.o_proj.weight`), outBias);
+}
+
+/**
+ * Query, key and value as one product of stacked weights: one operator instead of three, and their rows are neighbours
+ * in memory.
+ */
+function projectAtOnce(g: GraphBuilder, x: string, prefix: string, { config, weights }: DecoderParts): Projected {
+  const bias = config.attentionBias ? packed(prefix, 'bias', weights) : undefined;
+  return [linear(g, x, packed(prefix, 'weight', weights), bias)];
 }
 
 /** Query, key and value, one under the other: [(heads + 2 kv heads) * head, hidden], or the same of their biases. */
@@ -67,6 +64,36 @@ function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Weig
   const data = concatRows(parts.map((one) => one.data));
   // All three read the same input, so what is important to one is to all.
   return { ...parts[0], name: `${prefix}.qkv_proj.${part}`, data };
+}
+
+/**
+ * Query, key and value each on its own, since what is normed lies apart; each head of query and key is normed by itself
+ * (Henry et al. 2020).
+ */
+function projectAndNorm(g: GraphBuilder, x: string, prefix: string, parts: DecoderParts): Projected {
+  const { config, weights } = parts;
+  const { numAttentionHeads, numKeyValueHeads } = config.spec;
+  const project = (name: string) => {
+    const bias = config.attentionBias ? weights(`${prefix}.${name}.bias`) : undefined;
+    return linear(g, x, weights(`${prefix}.${name}.weight`), bias);
+  };
+  return [
+    normHeads(g, project('q_proj'), numAttentionHeads, `${prefix}.q_norm.weight`, parts),
+    normHeads(g, project('k_proj'), numKeyValueHeads, `${prefix}.k_norm.weight`, parts),
+    project('v_proj'),
+  ];
+}
+
+function normHeads(g: GraphBuilder, x: string, heads: number, name: string, parts: DecoderParts): string {
+  const { spec, rmsNormEps } = parts.config;
+  const apart = g.op('Reshape', [x, g.int64(0, 0, heads, spec.headDim)]);
+  const normed = rmsNorm(g, apart, parts.normWeights(name), rmsNormEps);
+  return g.op('Reshape', [normed, g.int64(0, 0, heads * spec.headDim)]);
+}
+
+/** How many heads query, key and value have. */
+function headCounts({ numAttentionHeads, numKeyValueHeads }: ModelSpec): readonly [number, number, number] {
+  return [numAttentionHeads, numKeyValueHeads, numKeyValueHeads];
 }
 
 interface CacheNames {
@@ -78,41 +105,56 @@ function cacheNames(prefix: string): CacheNames {
   return { key: `${prefix}.key`, value: `${prefix}.value` };
 }
 
-/** qkv [b, s, (heads + 2 kv heads) * head] -> [b, s, heads * head], with the caches by their names in the graph. */
+/** Query, key and value -> [b, s, heads * head], with the caches by their names in the graph. */
 function groupQueryAttention(
   g: GraphBuilder,
-  qkv: string,
+  [query, key = '', value = '']: Projected,
   index: number,
-  config: DecoderConfig,
+  { config, floats, rotary }: DecoderParts,
   past = cacheNames(`past_key_values.${index}`),
   present = cacheNames(`present.${index}`),
 ): string {
-  const inputs = [qkv, '', '', past.key, past.value, 'seqlens_k', 'total_sequence_length', ROTARY_COS, ROTARY_SIN];
+  const { rope } = config.layers[index];
+  const tables = rotaryInitializers(rope, rotary(rope)).map(({ name, data }) =>
+    g.initializer(name, cast(data, floats)),
+  );
+  const inputs = [query, key, value, past.key, past.value, 'seqlens_k', 'total_sequence_length', ...tables];
   const outputs = [g.fresh('attended'), present.key, present.value];
-  return g.ops('GroupQueryAttention', inputs, { domain: CONTRIB_DOMAIN, attributes: attributes(config), outputs })[0];
+  const options = { domain: CONTRIB_DOMAIN, attributes: attributes(config, index), outputs };
+  return g.ops('GroupQueryAttention', inputs, options)[0];
 }
 
-function attributes({ spec, slidingWindow = Infinity }: DecoderConfig): Record<string, Attribute> {
+function attributes(config: DecoderConfig, index: number): Record<string, Attribute> {
+  const { spec, attentionScale, attentionSoftcap } = config;
+  const { slidingWindow = Infinity } = config.layers[index];
   return {
     num_heads: attr.int(spec.numAttentionHeads),
     kv_num_heads: attr.int(spec.numKeyValueHeads),
-    scale: attr.float(spec.headDim ** -0.5),
+    scale: attr.float(attentionScale),
     do_rotary: attr.int(1),
     rotary_interleaved: attr.int(0),
     // A token sees itself and the `local_window_size - 1` before it, as in Transformers; -1 is no window. Before 1.24,
     // ONNX Runtime counted one token more, so a window that the context never fills is better left out.
     local_window_size: attr.int(slidingWindow < spec.contextLength ? slidingWindow : -1),
+    ...(attentionSoftcap === undefined ? {} : { softcap: attr.float(attentionSoftcap) }),
   };
 }
 
 /** The same for heads that the operator refuses. The caches keep the true width outside. */
-function widenedAttention(g: GraphBuilder, qkv: string, index: number, config: DecoderConfig): string {
-  const { numAttentionHeads, numKeyValueHeads, headDim } = config.spec;
-  const heads = sideBySide(numAttentionHeads + 2 * numKeyValueHeads);
+function widenedAttention(g: GraphBuilder, projected: Projected, index: number, parts: DecoderParts): string {
+  const { spec } = parts.config;
+  const { numAttentionHeads, headDim } = spec;
+  const counts = headCounts(spec);
+  const widen = (x: string, heads: number) => widenHeads(g, x, sideBySide(heads), headDim);
+  const [query, key = '', value = ''] = projected;
+  const wide: Projected =
+    key === ''
+      ? [widen(query, counts[0] + counts[1] + counts[2])]
+      : [widen(query, counts[0]), widen(key, counts[1]), widen(value, counts[2])];
   const widePast = (part: string) => widenHeads(g, `past_key_values.${index}.${part}`, CACHE_LAYOUT, headDim);
   const past = { key: widePast('key'), value: widePast('value') };
   const present = { key: g.fresh('wide_key'), value: g.fresh('wide_value') };
-  const attended = groupQueryAttention(g, widenHeads(g, qkv, heads, headDim), index, config, past, present);
+  const attended = groupQueryAttention(g, wide, index, parts, past, present);
   narrowHeads(g, present.key, CACHE_LAYOUT, headDim, `present.${index}.key`);
   narrowHeads(g, present.value, CACHE_LAYOUT, headDim, `present.${index}.value`);
   return narrowHeads(g, attended, sideBySide(numAttentionHeads), headDim, g.fresh('narrow'));

@@ -7,14 +7,24 @@ import type { Weights } from '../weights.ts';
 import { activate } from './activation.ts';
 import { linear } from './linear.ts';
 
-/** x [b, s, hidden] -> what layer `index`'s FFN adds to the residual stream, with taps gate, up, act and ffn_out. */
-export function gatedMlp(g: GraphBuilder, x: string, index: number, config: DecoderConfig, weights: Weights): string {
-  const project = (from: string, projection: (typeof FFN_WEIGHTS)[number], output: string) => {
+/**
+ * x [b, s, hidden] -> what layer `index`'s FFN gives, called `output`: the tap `ffn_out`, or `down` where a norm follows.
+ * Taps gate, up and act are on the way.
+ */
+export function gatedMlp(
+  g: GraphBuilder,
+  x: string,
+  index: number,
+  config: DecoderConfig,
+  weights: Weights,
+  output: string,
+): string {
+  const project = (from: string, projection: (typeof FFN_WEIGHTS)[number], result: string) => {
     const bias: Initializer | undefined = config.mlpBias ? weights(ffnBiasName(index, projection)) : undefined;
-    return linear(g, from, weights(ffnWeightName(index, projection)), bias, output);
+    return linear(g, from, weights(ffnWeightName(index, projection)), bias, result);
   };
   const gate = project(x, 'gate_proj', tapName(index, 'gate'));
   const up = project(x, 'up_proj', tapName(index, 'up'));
   const act = activate(g, gate, config.activation, tapName(index, 'act'));
-  return project(g.op('Mul', [act, up]), 'down_proj', tapName(index, 'ffn_out'));
+  return project(g.op('Mul', [act, up]), 'down_proj', output);
 }

@@ -6,6 +6,7 @@
  * product with the reciprocal, as in PyTorch. Its power function is not correctly rounded: about one frequency in 150
  * differs in the last bit, which moves an angle by as much as rounding the angle itself does.
  */
+import type { Initializer } from '../../src/core/graph.ts';
 import { type BytesTensor, float32Tensor } from '../../src/core/tensor.ts';
 import type { RopeConfig } from '../config/rope-config.ts';
 
@@ -17,9 +18,13 @@ export interface RotaryTables {
 
 const { fround } = Math;
 
-/** Names of the tables in every graph that reads them. */
-export const ROTARY_COS = 'rotary.cos';
-export const ROTARY_SIN = 'rotary.sin';
+/** The tables as the weights `<name>.cos` and `<name>.sin` of every graph that reads them. */
+export function rotaryInitializers(name: string, { cos, sin }: RotaryTables): readonly [Initializer, Initializer] {
+  return [
+    { name: `${name}.cos`, data: cos },
+    { name: `${name}.sin`, data: sin },
+  ];
+}
 
 /** The tables of `rope`, computed at the first call and shared by all. See `rotaryTables`. */
 export function lazyRotaryTables(rope: RopeConfig, headDim: number, positions: number): () => RotaryTables {

@@ -43,8 +43,12 @@ describe('defaults are those of Transformers', () => {
       attentionBias: false,
       mlpBias: false,
       sharesHead: false,
-      slidingWindow: undefined,
-      rope: { kind: 'default', theta: 10_000 },
+      attentionScale: 8 ** -0.5,
+      attentionSoftcap: undefined,
+      logitSoftcap: undefined,
+      layers: Array(2).fill({ slidingWindow: undefined, rope: 'rotary' }),
+      ropes: { rotary: { kind: 'default', theta: 10_000 } },
+      traits: { addsOneToNorms: false, scalesEmbeddings: false, normsHeads: false, normsOutputs: false },
     });
   });
 
@@ -52,9 +56,9 @@ describe('defaults are those of Transformers', () => {
     const { num_key_value_heads: _, ...rest } = SMALL_CONFIG;
     const config = { ...rest, num_attention_heads: 16, hidden_size: 64 };
     const readMistral = (changes: object) => readDecoderConfig(checkpointOf({ ...config, ...changes }), MISTRAL);
-    expect(readMistral({}).slidingWindow).toBe(4096);
+    expect(readMistral({}).layers[1].slidingWindow).toBe(4096);
     expect(readMistral({}).spec).toMatchObject({ numKeyValueHeads: 8, contextLength: 131_072 });
-    expect(readMistral({ sliding_window: null }).slidingWindow).toBeUndefined();
+    expect(readMistral({ sliding_window: null }).layers[1].slidingWindow).toBeUndefined();
     expect(readMistral({ num_key_value_heads: null }).spec.numKeyValueHeads).toBe(16);
   });
 });

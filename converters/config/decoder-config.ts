@@ -1,10 +1,11 @@
-/** config.json of a LLaMA-like decoder, checked and in our words: nothing in it is guessed or quietly ignored. */
+/** config.json of a LLaMA- or Gemma-like decoder, checked and in our words: nothing in it is guessed or quietly ignored. */
 import { z } from 'zod';
 import type { Checkpoint } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { ModelSpec } from '../../src/core/model.ts';
-import { ACTIVATIONS, type Activation, type HiddenAct } from '../blocks/activation.ts';
+import { ACTIVATIONS, type Activation } from '../blocks/activation.ts';
 import { badConfig, refuseAll, shown } from './issues.ts';
+import { type LayerKind, layerKindProblems, layerKinds } from './layer-kinds.ts';
 import { refusedFields } from './refused-fields.ts';
 import { type RopeConfig, readRopeConfig } from './rope-config.ts';
 
@@ -16,6 +17,49 @@ export interface Family {
   readonly defaults: Readonly<Record<string, unknown>>;
   /** Fields of other architectures that this one does not have. */
   readonly lacks: readonly string[];
+  /** Fields that are refused elsewhere and that this one has. */
+  readonly reads?: readonly string[];
+  /** The field that names the activation; `hidden_act` by default. */
+  readonly activationField?: 'hidden_act' | 'hidden_activation';
+  /** Names that mean another activation here than elsewhere. */
+  readonly activations?: Readonly<Record<string, Activation>>;
+  /** Layers are of two kinds: `layer_types` says which, or every n-th attends to all tokens and the others to a window. */
+  readonly fullEvery?: number;
+  /** Rotary positions by kind of layer; by default one for all, called `rotary`. */
+  readonly ropes?: ReadRopes;
+  readonly traits?: Partial<Traits>;
+}
+
+/** How an architecture's blocks differ from LLaMA's; none of it is in config.json. */
+export interface Traits {
+  /** Norms multiply by 1 + weight. */
+  readonly addsOneToNorms: boolean;
+  /** Embeddings are multiplied by sqrt(hidden_size). */
+  readonly scalesEmbeddings: boolean;
+  /** Each head of queries and keys is normed, before positions. */
+  readonly normsHeads: boolean;
+  /** What attention and FFN give is normed before it is added. */
+  readonly normsOutputs: boolean;
+}
+
+/** A rotary configuration and the name that its tables carry in graphs. */
+export interface NamedRope {
+  readonly name: string;
+  readonly rope: RopeConfig;
+}
+
+export type ReadRopes = (
+  config: Readonly<Record<string, unknown>>,
+  maxPositions: number,
+  path: string,
+) => Readonly<Record<LayerKind, NamedRope>>;
+
+/** How one layer attends. */
+export interface LayerConfig {
+  /** Tokens that a token sees, itself included; undefined = all before it. */
+  readonly slidingWindow: number | undefined;
+  /** Name of its rotary tables. */
+  readonly rope: string;
 }
 
 export interface DecoderConfig {
@@ -26,13 +70,20 @@ export interface DecoderConfig {
   readonly mlpBias: boolean;
   /** The head is the embedding, and the checkpoint has no tensor of its own for it. */
   readonly sharesHead: boolean;
-  /** Tokens that a token sees, itself included; undefined = all before it. */
-  readonly slidingWindow: number | undefined;
-  readonly rope: RopeConfig;
+  /** What products of queries and keys are multiplied by. */
+  readonly attentionScale: number;
+  /** c where c tanh(x / c) stands for a score x, after the scale. */
+  readonly attentionSoftcap: number | undefined;
+  /** The same for logits. */
+  readonly logitSoftcap: number | undefined;
+  readonly layers: readonly LayerConfig[];
+  /** Rotary positions by the names that layers call them. */
+  readonly ropes: Readonly<Record<string, RopeConfig>>;
+  readonly traits: Traits;
 }
 
 /**
- * Largest sizes that are believed, each several times what any published LLaMA or Mistral has; beyond them a config is
+ * Largest sizes that are believed, each several times what any published LLaMA, Mistral or Gemma has; beyond them a config is
  * damaged, and taking it at its word would allocate or loop for hours before the tensors' shapes give it away.
  */
 const LIMITS = {
@@ -47,6 +98,8 @@ const LIMITS = {
 
 const size = (limit: number) => z.int().positive().max(limit);
 const tokenId = z.int().nonnegative();
+/** Zero would divide by zero; as elsewhere in these configs it means that there is none. */
+const softcap = z.number().nonnegative().nullish();
 
 const bosToken = tokenId.nullish();
 const eosTokens = z.union([tokenId, z.array(tokenId)]).nullish();
@@ -61,12 +114,17 @@ const schema = z.object({
   head_dim: size(LIMITS.headDim).nullish(),
   max_position_embeddings: size(LIMITS.positions),
   hidden_act: z.string().default('silu'),
+  hidden_activation: z.string().nullish(),
   rms_norm_eps: z.number().positive().max(1).default(1e-6),
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
   tie_word_embeddings: z.boolean().default(false),
   sliding_window: size(LIMITS.positions).nullish(),
+  sliding_window_pattern: size(LIMITS.layers).nullish(),
   layer_types: z.array(z.string()).nullish(),
+  query_pre_attn_scalar: z.number().positive().nullish(),
+  attn_logit_softcapping: softcap,
+  final_logit_softcapping: softcap,
   bos_token_id: tokenId.nullable().default(1),
   eos_token_id: z
     .union([tokenId, z.array(tokenId)])
@@ -92,12 +150,14 @@ export function readDecoderConfig(checkpoint: Checkpoint, family: Family): Decod
   const fields = parsed.data;
   refuseAll(
     path,
-    [...refusedFields(config, family.lacks), ...layerTypeProblems(fields), ...activationProblems(fields)],
+    [...refusedFields(config, family), ...layerKindProblems(fields, family), ...activationProblems(fields, family)],
     'Give a checkpoint without these; a field that was left there by mistake can be removed from config.json.',
   );
   // Known by name: activationProblems has refused the others.
-  const activation = ACTIVATIONS[fields.hidden_act as HiddenAct];
+  const activation = activationsOf(family)[activationName(fields, family) ?? ''];
   const spec = { ...modelSpec(checkpoint, fields, family), hiddenAct: activation };
+  const kinds = layerKinds(fields, family, path);
+  const ropes = (family.ropes ?? oneRope)(config, spec.contextLength, path);
   return {
     spec,
     activation,
@@ -106,10 +166,29 @@ export function readDecoderConfig(checkpoint: Checkpoint, family: Family): Decod
     mlpBias: fields.mlp_bias,
     // With both in the file, Transformers reads the head's own tensor unless it equals the embedding: the same numbers.
     sharesHead: fields.tie_word_embeddings && !checkpoint.tensors.has('lm_head.weight'),
-    slidingWindow: fields.sliding_window ?? undefined,
-    rope: readRopeConfig(config, spec.contextLength, path),
+    attentionScale: (fields.query_pre_attn_scalar ?? spec.headDim) ** -0.5,
+    attentionSoftcap: fields.attn_logit_softcapping || undefined,
+    logitSoftcap: fields.final_logit_softcapping || undefined,
+    layers: kinds.map((kind) => ({
+      slidingWindow: kind === 'sliding_attention' ? (fields.sliding_window ?? undefined) : undefined,
+      rope: ropes[kind].name,
+    })),
+    ropes: Object.fromEntries([...new Set(kinds)].map((kind) => [ropes[kind].name, ropes[kind].rope])),
+    traits: { ...LLAMA_TRAITS, ...family.traits },
   };
 }
+
+const LLAMA_TRAITS: Traits = {
+  addsOneToNorms: false,
+  scalesEmbeddings: false,
+  normsHeads: false,
+  normsOutputs: false,
+};
+
+const oneRope: ReadRopes = (config, maxPositions, path) => {
+  const rope = { name: 'rotary', rope: readRopeConfig(config, maxPositions, path) };
+  return { full_attention: rope, sliding_attention: rope };
+};
 
 function modelSpec(checkpoint: Checkpoint, fields: Fields, family: Family): Omit<ModelSpec, 'hiddenAct'> {
   return {
@@ -156,15 +235,17 @@ function specialTokens({ generationConfig, path }: Checkpoint, fields: Fields) {
   };
 }
 
-/** Layers must all see what `sliding_window` says: alternating ones are another architecture. */
-function layerTypeProblems({ layer_types: types, sliding_window: window }: Fields): string[] {
-  const wanted = window === undefined || window === null ? 'full_attention' : 'sliding_attention';
-  return (types ?? []).every((type) => type === wanted)
-    ? []
-    : [`layer_types = ${shown(types)}: layers of other kinds than ${wanted}`];
+function activationsOf({ activations = {} }: Family): Readonly<Record<string, Activation>> {
+  return { ...ACTIVATIONS, ...activations };
 }
 
-function activationProblems({ hidden_act: activation }: Fields): string[] {
-  const names = Object.keys(ACTIVATIONS);
-  return names.includes(activation) ? [] : [`hidden_act = ${shown(activation)}: not one of ${names.join(', ')}`];
+function activationName(fields: Fields, { activationField = 'hidden_act' }: Family): string | undefined | null {
+  return fields[activationField];
+}
+
+function activationProblems(fields: Fields, family: Family): string[] {
+  const name = activationName(fields, family);
+  const names = Object.keys(activationsOf(family));
+  const field = family.activationField ?? 'hidden_act';
+  return names.includes(name ?? '') ? [] : [`${field} = ${shown(name)}: not one of ${names.join(', ')}`];
 }

@@ -6,6 +6,14 @@
 
 import { shown } from './issues.ts';
 
+/** What an architecture says of such fields. */
+export interface FieldRules {
+  /** Fields that exist elsewhere, but that it does not have: Transformers would ignore them, most likely by mistake. */
+  readonly lacks: readonly string[];
+  /** Fields of the list below that it has. */
+  readonly reads?: readonly string[];
+}
+
 type Neutral = (value: unknown) => boolean;
 
 const off: Neutral = (value) => value === undefined || value === null || value === false || value === 0;
@@ -53,12 +61,11 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   pruned_heads: { neutral: empty, means: 'pruned attention heads' },
 };
 
-/**
- * One line for each field of `config` that asks for something not built. `lacks` are fields that exist elsewhere, but
- * that this architecture does not have: Transformers would ignore them, so a value there is most likely a mistake.
- */
-export function refusedFields(config: Readonly<Record<string, unknown>>, lacks: readonly string[]): string[] {
-  const refused = Object.entries(REFUSALS).filter(([field, { neutral }]) => !neutral(config[field]));
+/** One line for each field of `config` that asks for something not built. */
+export function refusedFields(config: Readonly<Record<string, unknown>>, { lacks, reads = [] }: FieldRules): string[] {
+  const refused = Object.entries(REFUSALS).filter(
+    ([field, { neutral }]) => !reads.includes(field) && !lacks.includes(field) && !neutral(config[field]),
+  );
   const lacking = lacks.filter((field) => !off(config[field]));
   return [
     ...refused.map(([field, { means }]) => `${field} = ${shown(config[field])}: ${means}`),

@@ -81,13 +81,19 @@ const SCHEMAS = {
 } as const satisfies Record<RopeConfig['kind'], z.ZodType>;
 
 /**
- * The rotary configuration in config.json of the checkpoint at `path`.
+ * The rotary configuration in config.json of the checkpoint at `path`. `newField` is what errors call `rope_parameters`
+ * when it was taken from a part of it.
  *
  * Errors: `unsupported` for a kind or a parameter that is not built; `bad-file` for values that are wrong.
  */
-export function readRopeConfig(config: object, maxPositions: number, path: string): RopeConfig {
+export function readRopeConfig(
+  config: object,
+  maxPositions: number,
+  path: string,
+  newField = 'rope_parameters',
+): RopeConfig {
   const top = checked(topSchema, config, path);
-  const [field, given] = ropeRecord(top, path);
+  const [field, given] = ropeRecord(top, path, newField);
   const kind = ropeKind(given, field, path);
   refuseParameters(given, kind, field, path);
   const original = top.original_max_position_embeddings ?? given.original_max_position_embeddings ?? maxPositions;
@@ -106,15 +112,19 @@ function checked<T>(schema: z.ZodType<T>, value: unknown, path: string, field?: 
 }
 
 /** The one of the two styles that is there, with its name. */
-function ropeRecord(top: z.infer<typeof topSchema>, path: string): readonly [string, Record<string, unknown>] {
+function ropeRecord(
+  top: z.infer<typeof topSchema>,
+  path: string,
+  newField: string,
+): readonly [string, Record<string, unknown>] {
   const { rope_scaling: old, rope_parameters: current } = top;
   if (old && current && JSON.stringify(old) !== JSON.stringify(current))
     throw new LacunaError(
       'bad-file',
-      `config.json of ${path} has rope_scaling ${shown(old)} and rope_parameters ${shown(current)}, which differ`,
+      `config.json of ${path} has rope_scaling ${shown(old)} and ${newField} ${shown(current)}, which differ`,
       { hint: 'Remove the one that does not belong to the weights.' },
     );
-  return old ? ['rope_scaling', old] : ['rope_parameters', current ?? {}];
+  return old ? ['rope_scaling', old] : [newField, current ?? {}];
 }
 
 function ropeKind(rope: Record<string, unknown>, field: string, path: string): RopeConfig['kind'] {

@@ -63,6 +63,8 @@ function contentKeys(): (data: TensorExpr) => string {
     switch (kind) {
       case 'file':
         return JSON.stringify([kind, dtype, shape, data.path, data.byteOffset, data.mustBeFinite]);
+      case 'ggml':
+        return JSON.stringify([kind, data.type, shape, data.path, data.byteOffset, data.mustBeFinite]);
       case 'bytes': {
         const id = arrays.get(data.bytes) ?? arrays.size;
         arrays.set(data.bytes, id);
@@ -71,6 +73,12 @@ function contentKeys(): (data: TensorExpr) => string {
       case 'cast':
       case 'transpose':
         return JSON.stringify([kind, dtype, key(data.from)]);
+      case 'regroup':
+        return JSON.stringify([kind, data.groups, data.columns, key(data.from)]);
+      case 'low-rank':
+        return JSON.stringify([kind, data.scale, ...[data.from, data.left, data.right].map(key)]);
+      case 'add':
+        return JSON.stringify([kind, dtype, data.value, key(data.from)]);
       case 'concat':
         return JSON.stringify([kind, dtype, data.parts.map(key)]);
       case 'quantize':

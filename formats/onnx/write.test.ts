@@ -4,7 +4,15 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { BASE_OPSETS, type Graph, type Initializer } from '../../src/core/graph.ts';
 import type { Progress } from '../../src/core/progress.ts';
-import { cast, concatRows, type FileTensor, float32Tensor, int64Tensor, transpose } from '../../src/core/tensor.ts';
+import {
+  addConstant,
+  cast,
+  concatRows,
+  type FileTensor,
+  float32Tensor,
+  int64Tensor,
+  transpose,
+} from '../../src/core/tensor.ts';
 import { readTensorBytes } from '../tensor-data.ts';
 import { readOnnx } from './read.ts';
 import { writeOnnx } from './write.ts';
@@ -54,6 +62,8 @@ test('every kind of weight comes back as it was', async () => {
     { name: 'matrix', data: matrix },
     { name: 'half', data: cast(matrix, 'float16') },
     { name: 'turned', data: transpose(matrix) },
+    { name: 'and one', data: addConstant(matrix, 1) },
+    { name: 'and two', data: addConstant(matrix, 2) },
     { name: 'stacked', data: concatRows([matrix, matrix]) },
     { name: 'memory', data: float32Tensor(Float32Array.from({ length: 500 }, (_, i) => -i)) },
     { name: 'small', data: int64Tensor([1, -2]) },
@@ -64,6 +74,8 @@ test('every kind of weight comes back as it was', async () => {
     ['matrix', 'file', 'float32', [30, 20]],
     ['half', 'file', 'float16', [30, 20]],
     ['turned', 'file', 'float32', [20, 30]],
+    ['and one', 'file', 'float32', [30, 20]],
+    ['and two', 'file', 'float32', [30, 20]],
     ['stacked', 'file', 'float32', [60, 20]],
     ['memory', 'file', 'float32', [500]],
     ['small', 'bytes', 'int64', [2]],

@@ -1,10 +1,8 @@
 /** Messages -> the text a chat model expects, through the Jinja template that comes with its tokenizer. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Template } from '@huggingface/jinja';
+import type { ModelFiles } from '../../src/core/checkpoint.ts';
 import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
-import { asIoError, systemCode } from '../io-error.ts';
-import { readJsonObject } from '../json-file.ts';
+import { readSmallJson, readSmallText } from '../small-files.ts';
 
 export interface ChatMessage {
   readonly role: string;
@@ -21,14 +19,12 @@ const MAX_TEMPLATE_BYTES = 1 << 20;
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** The template of a tokenizer's folder: from tokenizer_config.json, else chat_template.jinja, else chat_template.json. */
-export async function findChatTemplate(folder: string, tokenizerConfig: Json): Promise<string | undefined> {
+/** The template of a tokenizer: from tokenizer_config.json, else chat_template.jinja, else chat_template.json. */
+export async function findChatTemplate(model: ModelFiles, tokenizerConfig: Json): Promise<string | undefined> {
   return (
     templateIn(tokenizerConfig) ??
-    (await readOptional(join(folder, 'chat_template.jinja'), readTemplate)) ??
-    (await readOptional(join(folder, 'chat_template.json'), async (path) =>
-      templateIn((await readJsonObject(path, MAX_TEMPLATE_BYTES)).value),
-    ))
+    (await readSmallText(model, 'chat_template.jinja', MAX_TEMPLATE_BYTES)) ??
+    templateIn((await readSmallJson(model, 'chat_template.json', MAX_TEMPLATE_BYTES))?.value ?? {})
   );
 }
 
@@ -48,24 +44,6 @@ function isNamedTemplate(entry: unknown): entry is { name: string; template: str
     'template' in entry &&
     typeof entry.template === 'string'
   );
-}
-
-async function readTemplate(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8');
-  if (text.length > MAX_TEMPLATE_BYTES)
-    throw new LacunaError('bad-file', `${path} is longer than ${MAX_TEMPLATE_BYTES} characters`);
-  return text;
-}
-
-/** What `read` makes of a file, or undefined when there is none. */
-export async function readOptional<T>(path: string, read: (path: string) => Promise<T>): Promise<T | undefined> {
-  try {
-    return await read(path);
-  } catch (error) {
-    const cause = error instanceof LacunaError ? error.cause : error;
-    if (systemCode(cause) === 'ENOENT') return undefined;
-    throw asIoError(error, 'read', path);
-  }
 }
 
 /**

@@ -1,8 +1,8 @@
-/** A tokenizer as a folder of a model holds it: text to ids, ids to text, messages to text. */
-import { join } from 'node:path';
+/** A tokenizer as the files of a model describe it: text to ids, ids to text, messages to text. */
+import type { ModelFiles } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
-import { readJsonObject } from '../json-file.ts';
-import { type ChatMessage, type ChatOptions, findChatTemplate, readOptional, renderChat } from './chat-template.ts';
+import { labelOf, openModelFiles, readSmallJson } from '../small-files.ts';
+import { type ChatMessage, type ChatOptions, findChatTemplate, renderChat } from './chat-template.ts';
 import { type HubTokenizer, openHubTokenizer } from './hub-tokenizer.ts';
 import { type DecodePlan, decodePlan, openStreamDecoder, type StreamDecoder } from './stream-decode.ts';
 
@@ -37,7 +37,7 @@ const MAX_CONFIG_BYTES = 32 << 20;
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * Loads the tokenizer of a folder: tokenizer.json, and when they are there tokenizer_config.json,
+ * Loads the tokenizer of a folder or a checkpoint: tokenizer.json, and when they are there tokenizer_config.json,
  * special_tokens_map.json, and the chat template in whichever file it is.
  *
  * Throws 'not-found' without tokenizer.json, 'bad-file' when it is damaged, 'unsupported' for kinds not built here.
@@ -46,25 +46,22 @@ type Json = Readonly<Record<string, unknown>>;
  * const tokenizer = await loadTokenizer('model');
  * tokenizer.decode(tokenizer.encode('Hello')); // 'Hello', after what the tokenizer itself adds
  */
-export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const path = join(folder, 'tokenizer.json');
-  const json = await readOptional(path, async () => (await readJsonObject(path, MAX_TOKENIZER_BYTES)).value);
-  if (json === undefined) throw missing(folder);
-  const config = (await readConfig(folder, 'tokenizer_config.json')) ?? {};
-  const map = (await readConfig(folder, 'special_tokens_map.json')) ?? {};
+export async function loadTokenizer(source: string | ModelFiles): Promise<Tokenizer> {
+  const model = typeof source === 'string' ? await openModelFiles(source) : source;
+  const json = (await readSmallJson(model, 'tokenizer.json', MAX_TOKENIZER_BYTES))?.value;
+  if (json === undefined) throw missing(model.path);
+  const config = (await readSmallJson(model, 'tokenizer_config.json', MAX_CONFIG_BYTES))?.value ?? {};
+  const map = (await readSmallJson(model, 'special_tokens_map.json', MAX_CONFIG_BYTES))?.value ?? {};
+  const path = labelOf(model, 'tokenizer.json');
   const hub = openHubTokenizer(json, config, path);
-  const template = await findChatTemplate(folder, config);
+  const template = await findChatTemplate(model, config);
   return makeTokenizer(hub, decodePlan(json.decoder, path), template, specialTokens({ ...map, ...config }));
 }
 
-function missing(folder: string): LacunaError {
-  return new LacunaError('not-found', `No tokenizer.json in ${folder}`, {
-    hint: `Copy it there from the model's page; one is made from tokenizer.model with Transformers: AutoTokenizer.from_pretrained('${folder}').save_pretrained('${folder}')`,
+function missing(path: string): LacunaError {
+  return new LacunaError('not-found', `No tokenizer.json in ${path}`, {
+    hint: `Copy it there from the model's page; one is made from tokenizer.model with Transformers: AutoTokenizer.from_pretrained('${path}').save_pretrained('${path}')`,
   });
-}
-
-async function readConfig(folder: string, name: string): Promise<Json | undefined> {
-  return readOptional(join(folder, name), async (path) => (await readJsonObject(path, MAX_CONFIG_BYTES)).value);
 }
 
 /** The named special tokens, as templates know them: `bos_token`, `eos_token` and so on. */

@@ -1,15 +1,9 @@
 /** `lacuna bench`. */
 import { type BenchResult, bench } from '../index.ts';
-import {
-  type CommonOptions,
-  jobOptions,
-  positiveInteger,
-  print,
-  type RegisterCommand,
-  withCommonOptions,
-} from './command.ts';
+import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 import { defaultText } from './data.ts';
-import { formatBytes } from './progress.ts';
+import { formatBytes } from './figures.ts';
+import { positiveInteger } from './parse.ts';
 import { table } from './table.ts';
 
 interface Options extends CommonOptions {
@@ -20,7 +14,7 @@ interface Options extends CommonOptions {
   readonly steps?: number;
 }
 
-export const registerBench: RegisterCommand = (program, { io }) => {
+export const registerBench: RegisterCommand = (program, context) => {
   const command = program
     .command('bench')
     .description('time decoding, interleaved with a baseline in one process')
@@ -31,13 +25,10 @@ export const registerBench: RegisterCommand = (program, { io }) => {
     .option('--rounds <n>', 'rounds to time (default 10)', positiveInteger)
     .option('--steps <n>', 'tokens a block; a round has two blocks of each (default 16)', positiveInteger);
   withCommonOptions(command).action(async (folder: string, options: Options) => {
-    const { steps: stepsPerBlock, data = [defaultText(io, 'test')] } = options;
-    print(
-      io,
-      options,
-      await bench({ ...options, folder, data, stepsPerBlock, ...jobOptions(options, io) }),
-      formatBench,
-    );
+    const { against, promptTokens, rounds, steps: stepsPerBlock, data = [defaultText(context.io, 'test')] } = options;
+    const job = jobOptions(options, context);
+    const result = await bench({ folder, against, data, promptTokens, rounds, stepsPerBlock, ...job });
+    print(context.io, options, result, formatBench);
   });
 };
 

@@ -1,18 +1,11 @@
 /** `lacuna build`. */
 import { type BuildResult, build } from '../index.ts';
 import { formatBench } from './bench.ts';
-import {
-  type CommonOptions,
-  jobOptions,
-  positiveInteger,
-  positiveNumber,
-  print,
-  type RegisterCommand,
-  withCommonOptions,
-} from './command.ts';
+import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 import { defaultText, type TextRole } from './data.ts';
+import { planText } from './describe.ts';
 import { formatEvaluation } from './eval.ts';
-import { planTable } from './inspect.ts';
+import { positiveInteger, positiveNumber } from './parse.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
 
 interface Options extends CommonOptions, PresetOptions {
@@ -24,13 +17,14 @@ interface Options extends CommonOptions, PresetOptions {
   readonly maxPplRatio?: number;
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
+  readonly adapter?: string;
 }
 
-export const registerBuild: RegisterCommand = (program, { io }) => {
+export const registerBuild: RegisterCommand = (program, context) => {
   const command = program
     .command('build')
     .description('convert, calibrate, plan, sparsify, evaluate and time, resuming where it was stopped')
-    .argument('<checkpoint>', 'folder with config.json and safetensors')
+    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make; unfinished stages are kept in <dir>.build')
     .option('--fit <file...>', 'texts to measure statistics on (default: pinned)')
     .option('--choose <file...>', 'texts to correct thresholds on (default: pinned)')
@@ -42,10 +36,11 @@ export const registerBuild: RegisterCommand = (program, { io }) => {
       positiveNumber,
     )
     .option('--force', 'replace an existing output')
+    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
   withCommonOptions(withPresetOptions(command)).action(async (checkpoint: string, options: Options) => {
-    const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite } = options;
-    const text = (role: TextRole) => options[role] ?? [defaultText(io, role)];
+    const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite, adapter } = options;
+    const text = (role: TextRole) => options[role] ?? [defaultText(context.io, role)];
     const texts = { fit: text('fit'), choose: text('choose'), test: text('test') };
     const preset = planOptions(options);
     const result = await build({
@@ -57,12 +52,19 @@ export const registerBuild: RegisterCommand = (program, { io }) => {
       maxPplRatio,
       force,
       allowNonFinite,
-      ...jobOptions(options, io),
+      adapter,
+      ...jobOptions(options, context),
     });
-    print(io, options, result, format);
+    print(context.io, options, result, format);
   });
 };
 
-function format({ output, plan, evaluation, bench }: BuildResult): string {
-  return [planTable(plan), formatEvaluation(evaluation), formatBench(bench), `Written to ${output}`].join('\n\n');
+function format({ output, plan, evaluation, bench }: BuildResult, width: number): string {
+  const parts = [
+    planText(plan, width),
+    formatEvaluation(evaluation, width),
+    formatBench(bench),
+    `Written to ${output}`,
+  ];
+  return parts.join('\n\n');
 }

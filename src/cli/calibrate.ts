@@ -1,16 +1,9 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`. */
 import { type CalibrateResult, calibrate, mergeCalibrations } from '../index.ts';
-import {
-  type CommonOptions,
-  jobOptions,
-  positiveInteger,
-  print,
-  type RegisterCommand,
-  withCommonOptions,
-} from './command.ts';
+import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 import { defaultText } from './data.ts';
-import { statisticsTable } from './inspect.ts';
-import { parseShard, type Shard } from './shard.ts';
+import { statisticsText } from './describe.ts';
+import { positiveInteger, type Shard, shard } from './parse.ts';
 
 interface Options extends CommonOptions {
   readonly data?: readonly string[];
@@ -20,6 +13,7 @@ interface Options extends CommonOptions {
   readonly shard?: Shard;
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
+  readonly adapter?: string;
 }
 
 interface MergeOptions extends CommonOptions {
@@ -27,33 +21,27 @@ interface MergeOptions extends CommonOptions {
   readonly force?: boolean;
 }
 
-export const registerCalibrate: RegisterCommand = (program, { io }) => {
+export const registerCalibrate: RegisterCommand = (program, context) => {
   const command = program
     .command('calibrate')
     .enablePositionalOptions()
     .description('measure FFN saturation and gate statistics, layer by layer')
-    .argument('<checkpoint>', 'folder with config.json and safetensors')
+    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .option('--data <file...>', 'UTF-8 texts to measure on (default: the pinned "fit" text)')
     // Not a required option: commander would ask for it before `merge` too, which has its own.
     .option('-o, --output <file>', 'statistics JSON to make; its tensors go beside it (required)')
     .option('--tokens <n>', 'use at most this many tokens', positiveInteger)
     .option('--sequence-length <n>', 'tokens a sequence', positiveInteger, 512)
-    .option('--shard <i/n>', 'measure every n-th sequence, starting at the i-th (0-based)', parseShard)
+    .option('--shard <i/n>', 'measure every n-th sequence, starting at the i-th (0-based)', shard)
     .option('--force', 'replace an existing output')
+    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
     const { output } = options;
     if (output === undefined) return command.error("error: required option '-o, --output <file>' not specified");
-    const data = options.data ?? [defaultText(io, 'fit')];
-    const result = await calibrate({
-      ...options,
-      checkpoint,
-      data,
-      output,
-      allowNonFinite: options.allowNonfinite,
-      ...jobOptions(options, io),
-    });
-    print(io, options, result, format);
+    const { data = [defaultText(context.io, 'fit')], allowNonfinite: allowNonFinite, ...rest } = options;
+    const job = jobOptions(options, context);
+    print(context.io, options, await calibrate({ ...rest, checkpoint, data, output, allowNonFinite, ...job }), format);
   });
 
   withCommonOptions(command.command('merge').description('add up the statistics of shards'))
@@ -61,10 +49,11 @@ export const registerCalibrate: RegisterCommand = (program, { io }) => {
     .requiredOption('-o, --output <file>', 'statistics JSON to make')
     .option('--force', 'replace an existing output')
     .action(async (inputs: readonly string[], options: MergeOptions) => {
-      print(io, options, await mergeCalibrations({ ...options, inputs }), format);
+      const { output, force } = options;
+      print(context.io, options, await mergeCalibrations({ inputs, output, force }), format);
     });
 };
 
-function format({ output, summary }: CalibrateResult): string {
-  return `${statisticsTable(summary)}\n\nWritten to ${output}`;
+function format({ output, summary }: CalibrateResult, width: number): string {
+  return `${statisticsText(summary, width)}\n\nWritten to ${output}`;
 }

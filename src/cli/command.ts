@@ -1,9 +1,10 @@
 /** How a command is declared: options by commander, one function of the public door, one way to print its result. */
 import type { Command } from 'commander';
-import { InvalidArgumentError } from 'commander';
-import { type JobOptions, type Progress, SILENT } from '../core/progress.ts';
-import { EXIT, type Io } from './io.ts';
-import { createProgress } from './progress.ts';
+import type { HubOptions } from '../core/hub.ts';
+import { type JobOptions, SILENT } from '../core/progress.ts';
+import type { Io } from './io.ts';
+import { positiveInteger } from './parse.ts';
+import type { DrawnProgress } from './progress.ts';
 
 /** Options that every command takes. */
 export interface CommonOptions {
@@ -14,6 +15,7 @@ export interface CommonOptions {
 
 export interface CommandContext {
   readonly io: Io;
+  readonly progress: DrawnProgress;
   /** Set by a command whose check failed; the exit code otherwise stays 0. */
   fail(): void;
 }
@@ -28,51 +30,30 @@ export function withCommonOptions(command: Command): Command {
     .option('--threads <n>', "ONNX Runtime's threads (default: its own choice)", positiveInteger);
 }
 
-export function jobOptions(options: CommonOptions, io: Io): JobOptions & { readonly progress: Progress } {
+type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> &
+  Pick<JobOptions, 'threads'> & { readonly hub?: HubOptions };
+
+/** What every job takes, from the options that every command takes and from the command's surroundings. */
+export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: CommandContext): CommandJob {
   return {
-    progress: options.quiet ? SILENT : createProgress(io.stderr),
+    progress: quiet ? SILENT : progress,
     signal: io.signal,
-    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    ...(threads !== undefined && { threads }),
+    ...(io.hub !== undefined && { hub: io.hub }),
   };
 }
 
-/** Prints `result` as JSON when asked, else the text that `format` makes of it. */
-export function print<T>(io: Io, options: CommonOptions, result: T, format: (result: T) => string): void {
-  io.stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${format(result)}\n`);
-}
+/** Columns of a text when nobody tells how many there are, and the fewest to which it is still laid out. */
+const DEFAULT_WIDTH = 100;
+const LEAST_WIDTH = 40;
 
-export function positiveInteger(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError(`Expected a whole number of at least 1.`);
-  return value;
+/** Prints `result` as JSON when asked, else the text that `format` makes of it for a terminal of `width` columns. */
+export function print<T>(
+  { stdout }: Io,
+  options: CommonOptions,
+  result: T,
+  format: (result: T, width: number) => string,
+): void {
+  const width = Math.max(LEAST_WIDTH, stdout.columns || DEFAULT_WIDTH);
+  stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${format(result, width)}\n`);
 }
-
-export function nonNegativeInteger(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isInteger(value) || value < 0)
-    throw new InvalidArgumentError('Expected a whole number of at least 0.');
-  return value;
-}
-
-/** A share between 0 and 1, also written as a percentage: "0.25" or "25%". */
-export function share(text: string): number {
-  const value = text.endsWith('%') ? Number(text.slice(0, -1)) / 100 : Number(text);
-  if (text.trim() === '' || !(value >= 0 && value <= 1))
-    throw new InvalidArgumentError('Expected a share from 0 to 1, or 0% to 100%.');
-  return value;
-}
-
-export function cosine(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !(value >= -1 && value <= 1))
-    throw new InvalidArgumentError('Expected a cosine from -1 to 1.');
-  return value;
-}
-
-export function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number above 0.');
-  return value;
-}
-
-export { EXIT };

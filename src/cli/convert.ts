@@ -1,15 +1,9 @@
 /** `lacuna convert`. */
 import { BLOCK_SIZES, PRECISION_NAMES } from '../core/precision.ts';
 import { type ConvertResult, convert } from '../index.ts';
-import {
-  type CommonOptions,
-  jobOptions,
-  positiveInteger,
-  print,
-  type RegisterCommand,
-  withCommonOptions,
-} from './command.ts';
-import { formatBytes } from './progress.ts';
+import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { formatBytes } from './figures.ts';
+import { positiveInteger } from './parse.ts';
 import { table } from './table.ts';
 
 interface Options extends CommonOptions {
@@ -17,17 +11,18 @@ interface Options extends CommonOptions {
   readonly force?: boolean;
   readonly dryRun?: boolean;
   readonly allowNonfinite?: boolean;
+  readonly adapter?: string;
   readonly dtype: string;
   readonly blockSize?: number;
   readonly asymmetric?: boolean;
   readonly importance?: string;
 }
 
-export const registerConvert: RegisterCommand = (program, { io }) => {
+export const registerConvert: RegisterCommand = (program, context) => {
   const command = program
     .command('convert')
     .description('convert a checkpoint to a dense ONNX folder')
-    .argument('<checkpoint>', 'folder with config.json and safetensors')
+    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make')
     .option('--dtype <name>', `precision of the weights: ${PRECISION_NAMES.join(', ')}`, 'fp32')
     .option('--block-size <n>', `weights a scale, for int8 and int4: ${BLOCK_SIZES.join(', ')}`, positiveInteger)
@@ -35,11 +30,15 @@ export const registerConvert: RegisterCommand = (program, { io }) => {
     .option('--importance <file>', 'safetensors with the mean square of each input, by weight; for int4')
     .option('--force', 'replace an existing output')
     .option('--dry-run', 'check config and tensors, print what would be written, write nothing')
+    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
-    const { allowNonfinite: allowNonFinite, ...rest } = options;
-    const result = await convert({ ...rest, checkpoint, allowNonFinite, ...jobOptions(options, io) });
-    print(io, options, result, format);
+    const { output, force, dryRun, allowNonfinite: allowNonFinite, adapter } = options;
+    const { dtype, blockSize, asymmetric, importance } = options;
+    const stored = { dtype, blockSize, asymmetric, importance };
+    const job = jobOptions(options, context);
+    const result = await convert({ checkpoint, output, force, dryRun, allowNonFinite, adapter, ...stored, ...job });
+    print(context.io, options, result, format);
   });
 };
 

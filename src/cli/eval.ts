@@ -1,17 +1,12 @@
 /** `lacuna eval`. */
 import { Option } from 'commander';
 import { type EvaluateResult, evaluate } from '../index.ts';
-import {
-  type CommonOptions,
-  jobOptions,
-  positiveInteger,
-  positiveNumber,
-  print,
-  type RegisterCommand,
-  withCommonOptions,
-} from './command.ts';
+import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 import { defaultText } from './data.ts';
-import { percent, table } from './table.ts';
+import { targetText } from './describe.ts';
+import { percent } from './figures.ts';
+import { positiveInteger, positiveNumber } from './parse.ts';
+import { table, wrap } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly against?: string;
@@ -23,7 +18,7 @@ interface Options extends CommonOptions {
   readonly layers?: boolean;
 }
 
-export const registerEval: RegisterCommand = (program, { io, fail }) => {
+export const registerEval: RegisterCommand = (program, context) => {
   const command = program
     .command('eval')
     .description('measure perplexity, and against a dense baseline what sparsity cost')
@@ -38,23 +33,36 @@ export const registerEval: RegisterCommand = (program, { io, fail }) => {
     .option('--max-ppl-ratio <r>', 'exit with 1 when the perplexity ratio is above this', positiveNumber)
     .option('--layers', 'show realised sparsity of each layer');
   withCommonOptions(command).action(async (folder: string, options: Options) => {
-    const { mode, data = [defaultText(io, 'test')] } = options;
+    const { against, tokens, window, mode, maxPplRatio, data = [defaultText(context.io, 'test')] } = options;
     const modes = mode === 'both' ? undefined : [mode];
-    const result = await evaluate({ ...options, folder, data, modes, ...jobOptions(options, io) });
-    print(io, options, result, (evaluation) => formatEvaluation(evaluation, options.layers ?? false));
-    if (result.check?.passed === false) fail();
+    const job = jobOptions(options, context);
+    const result = await evaluate({ folder, against, data, tokens, window, modes, maxPplRatio, ...job });
+    print(context.io, options, result, (evaluation, width) =>
+      formatEvaluation(evaluation, width, options.layers ?? false),
+    );
+    if (result.check?.passed === false) context.fail();
   });
 };
 
-export function formatEvaluation(result: EvaluateResult, layers = false): string {
-  if (result.perplexity !== undefined) {
-    const { perplexity, scoredTokens, windows, windowLength } = result.perplexity;
-    const parts = [
-      `perplexity ${perplexity.toFixed(4)} over ${scoredTokens} tokens (${windows} windows of ${windowLength})`,
-    ];
-    return [...parts, '', ...definitions(result, ['perplexity'])].join('\n');
+/** What was measured, as a table, and what each figure means. */
+export function formatEvaluation(result: EvaluateResult, width: number, layers = false): string {
+  const parts = result.perplexity === undefined ? comparisonParts(result, layers) : [perplexityText(result.perplexity)];
+  parts.push(definitionsText(result, width));
+  if (result.check !== undefined) {
+    parts.push(`check: ratio at most ${result.check.maxPplRatio}: ${result.check.passed ? 'passed' : 'FAILED'}`);
   }
-  const rows = result.modes.map((mode) => [
+  return parts.join('\n\n');
+}
+
+function perplexityText(measured: NonNullable<EvaluateResult['perplexity']>): string {
+  const { perplexity, scoredTokens, windows, windowLength } = measured;
+  return `perplexity ${perplexity.toFixed(4)} over ${scoredTokens} tokens (${windows} windows of ${windowLength})`;
+}
+
+const COLUMNS = ['mode', 'scored', 'dense ppl', 'sparse ppl', 'ratio', '±', 'KL', 'same top-1', 'density', 'skipped'];
+
+function comparisonParts({ modes, target }: EvaluateResult, layers: boolean): string[] {
+  const rows = modes.map((mode) => [
     mode.mode,
     String(mode.scoredTokens),
     mode.dense.perplexity.toFixed(4),
@@ -63,57 +71,47 @@ export function formatEvaluation(result: EvaluateResult, layers = false): string
     mode.perplexityRatioStandardError?.toFixed(4) ?? '-',
     mode.meanKl.toFixed(4),
     percent(mode.top1Agreement),
-    mode.realised?.density === undefined || mode.realised.density === null ? '-' : percent(mode.realised.density),
-    mode.realised === null ? '-' : percent(mode.realised.skippedShare),
+    shareOrDash(mode.realised?.density),
+    shareOrDash(mode.realised?.skippedShare),
   ]);
-  const header = [
-    'tokens',
-    'scored',
-    'dense ppl',
-    'sparse ppl',
-    'ratio',
-    '±',
-    'KL',
-    'same top-1',
-    'density',
-    'skipped',
-  ];
-  const parts = [table(header, rows), ''];
-  if (result.target !== undefined) {
-    parts.push(
-      `target: ${percent(result.target.value)} ${result.target.kind === 'density' ? 'of neurons kept' : 'of blocks skipped'}`,
-      '',
-    );
-  }
-  if (layers) parts.push(...result.modes.flatMap((mode) => [layerTable(mode), '']));
-  parts.push(
-    ...definitions(result, [
-      'perplexity',
-      'perplexityRatio',
-      'meanKl',
-      'top1Agreement',
-      'all',
-      'decode',
-      'density',
-      'skippedShare',
-    ]),
-  );
-  if (result.check !== undefined) {
-    parts.push('', `check: ratio at most ${result.check.maxPplRatio}: ${result.check.passed ? 'passed' : 'FAILED'}`);
-  }
-  return parts.join('\n');
+  const parts = [table(COLUMNS, rows)];
+  if (target !== undefined) parts.push(`target: ${targetText(target)}`);
+  if (layers) parts.push(...modes.map(layerTable));
+  return parts;
 }
 
 function layerTable({ mode, realised }: EvaluateResult['modes'][number]): string {
   if (realised === null) return `mode ${mode}: the model tells no counts`;
   const rows = realised.layers.map(({ layer, density, skippedShare }) => [
     String(layer),
-    density === null ? '-' : percent(density),
+    shareOrDash(density),
     percent(skippedShare),
   ]);
   return `mode ${mode}\n${table(['layer', 'density', 'skipped'], rows)}`;
 }
 
-function definitions(result: EvaluateResult, names: readonly string[]): string[] {
-  return names.map((name) => `${name}: ${result.definitions[name]}`);
+function shareOrDash(share: number | null | undefined): string {
+  return share === null || share === undefined ? '-' : percent(share);
+}
+
+/** Every figure of the table, under the heading it has there. */
+const COMPARED = {
+  ppl: 'perplexity',
+  'ratio, ±': 'perplexityRatio',
+  KL: 'meanKl',
+  'same top-1': 'top1Agreement',
+  all: 'all',
+  decode: 'decode',
+  density: 'density',
+  skipped: 'skippedShare',
+} as const;
+
+function definitionsText({ perplexity, modes, definitions }: EvaluateResult, width: number): string {
+  const shown = perplexity === undefined ? Object.entries(COMPARED) : [['perplexity', 'perplexity']];
+  const measured = shown.filter(
+    ([, name]) => !['all', 'decode'].includes(name) || modes.some(({ mode }) => mode === name),
+  );
+  return measured
+    .map(([heading, name]) => wrap(`${heading}: ${definitions[name].replace(/^mode "\w+": /, '')}`, width, '  '))
+    .join('\n');
 }

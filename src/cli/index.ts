@@ -1,16 +1,17 @@
 /** The command line: parses arguments, calls the public door, prints, and turns errors into exit codes. */
 import { Command, CommanderError } from 'commander';
-import { LacunaError } from '../core/errors.ts';
+import { type ErrorCode, LacunaError } from '../core/errors.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
 import { registerBench } from './bench.ts';
 import { registerBuild } from './build.ts';
 import { registerCalibrate } from './calibrate.ts';
-import { type CommandContext, EXIT, type RegisterCommand } from './command.ts';
+import type { CommandContext, RegisterCommand } from './command.ts';
 import { registerConvert } from './convert.ts';
 import { registerEval } from './eval.ts';
 import { registerInspect } from './inspect.ts';
-import type { Io } from './io.ts';
+import { EXIT, type Io } from './io.ts';
 import { registerPlan } from './plan.ts';
+import { createProgress } from './progress.ts';
 import { registerRun } from './run.ts';
 import { registerSparsify } from './sparsify.ts';
 
@@ -30,16 +31,21 @@ const COMMANDS: readonly RegisterCommand[] = [
 /**
  * Runs one command line.
  *
- * @returns the exit code: 0 done, 1 a check failed, 2 wrong usage or input, 130 interrupted.
+ * @returns the exit code: 0 done, 1 a check failed, 2 wrong usage or input, 130 interrupted, 70 a defect of ours.
  */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   let exitCode: number = EXIT.done;
-  const context: CommandContext = { io, fail: () => (exitCode = EXIT.checkFailed) };
+  const progress = createProgress(io.stderr);
+  const context: CommandContext = { io, progress, fail: () => (exitCode = EXIT.checkFailed) };
   try {
     await createProgram(context).parseAsync(argv, { from: 'user' });
     return exitCode;
   } catch (error) {
-    return report(error, io, argv.includes('--json'));
+    progress.stop();
+    const failure = failureOf(error, io.signal);
+    if (failure.code !== 'none' && argv.includes('--json')) io.stdout.write(jsonOf(failure));
+    io.stderr.write(failure.text);
+    return failure.exitCode;
   }
 }
 
@@ -47,29 +53,65 @@ function createProgram(context: CommandContext): Command {
   const { io } = context;
   const program = new Command('lacuna')
     .description(
-      'Turns LLaMA checkpoints into sparse ONNX models that ONNX Runtime decodes faster, and proves what that cost.',
+      'Turns LLaMA and Gemma checkpoints into sparse ONNX models that ONNX Runtime decodes faster, and proves what that cost.',
     )
     .version(LACUNA_VERSION)
     .showHelpAfterError('(add --help for the options)')
     // An option belongs to the command before it: `calibrate merge -o` is merge's.
     .enablePositionalOptions()
     .exitOverride()
-    .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) });
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      getOutHelpWidth: () => io.stdout.columns || HELP_WIDTH,
+      getErrHelpWidth: () => io.stderr.columns || HELP_WIDTH,
+    });
   for (const register of COMMANDS) register(program, context);
   return program;
 }
 
-function report(error: unknown, io: Io, json: boolean): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
-  if (io.signal.aborted || (error instanceof LacunaError && error.code === 'interrupted')) {
-    io.stderr.write('Stopped.\n');
-    return EXIT.interrupted;
+/** Columns of help that goes to a file or a pipe. */
+const HELP_WIDTH = 100;
+
+/** How a command ended without its result. */
+interface Failure {
+  /** "none" when all that was asked for was help or the version. */
+  readonly code: ErrorCode | 'internal' | 'none';
+  readonly message: string;
+  readonly hint?: string;
+  /** For people; empty where commander has spoken already. */
+  readonly text: string;
+  readonly exitCode: number;
+}
+
+function failureOf(error: unknown, signal: AbortSignal): Failure {
+  if (error instanceof CommanderError) {
+    const message = error.message.replace(/^error: /, '');
+    if (error.exitCode === 0) return { code: 'none', message, text: '', exitCode: EXIT.done };
+    return { code: 'usage', message, text: '', exitCode: EXIT.usage };
   }
-  if (!(error instanceof LacunaError)) throw error;
-  if (json)
-    io.stdout.write(
-      `${JSON.stringify({ error: { code: error.code, message: error.message, hint: error.hint } }, null, 2)}\n`,
-    );
-  io.stderr.write(`error: ${error.message}\n${error.hint === undefined ? '' : `  ${error.hint}\n`}`);
-  return error.code === 'check-failed' ? EXIT.checkFailed : EXIT.usage;
+  // Whatever broke off a job that was told to stop is no news.
+  if (signal.aborted || (error instanceof LacunaError && error.code === 'interrupted'))
+    return { code: 'interrupted', message: 'Stopped.', text: 'Stopped.\n', exitCode: EXIT.interrupted };
+  if (error instanceof LacunaError) {
+    const { code, message, hint } = error;
+    const text = `error: ${message}\n${hint === undefined ? '' : `  ${hint}\n`}`;
+    return { code, message, hint, text, exitCode: code === 'check-failed' ? EXIT.checkFailed : EXIT.usage };
+  }
+  if (isSystemError(error)) {
+    const { message } = error;
+    return { code: 'io', message, text: `error: ${message}\n`, exitCode: EXIT.usage };
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  const stack = error instanceof Error ? error.stack : message;
+  return { code: 'internal', message, text: `This is a defect of Lacuna:\n${stack}\n`, exitCode: EXIT.internal };
+}
+
+/** What the operating system refused, with the path in its message. */
+function isSystemError(error: unknown): error is Error {
+  return error instanceof Error && 'syscall' in error && 'code' in error;
+}
+
+function jsonOf({ code, message, hint }: Failure): string {
+  return `${JSON.stringify({ error: { code, message, hint } }, null, 2)}\n`;
 }

@@ -1,8 +1,10 @@
 /** What the command line is given instead of `process`. */
+import type { HubOptions } from '../core/hub.ts';
 
 export interface OutputStream {
   write(text: string): unknown;
   readonly isTTY?: boolean;
+  /** 0 on a terminal that does not know its size. */
   readonly columns?: number;
 }
 
@@ -13,6 +15,9 @@ export interface Io {
   readonly signal: AbortSignal;
   /** Folder of the texts that are used when no `--data` is given. */
   readonly dataFolder: URL;
+  /** Where checkpoints come from that are given by name. */
+  readonly hub?: HubOptions;
 }
 
-export const EXIT = { done: 0, checkFailed: 1, usage: 2, interrupted: 130 } as const;
+/** `internal` is EX_SOFTWARE of sysexits.h: no check and no input of a user's is to blame. */
+export const EXIT = { done: 0, checkFailed: 1, usage: 2, internal: 70, interrupted: 130 } as const;

@@ -1,11 +1,12 @@
 /** `lacuna plan`. */
 import { type PlanResult, plan } from '../index.ts';
 import { type CommonOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { planTable } from './inspect.ts';
+import { planText } from './describe.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
 
 interface Options extends CommonOptions, PresetOptions {
   readonly output: string;
+  readonly explain?: boolean;
   readonly force?: boolean;
 }
 
@@ -15,13 +16,15 @@ export const registerPlan: RegisterCommand = (program, { io }) => {
     .description('choose what to leave out, from statistics')
     .argument('<statistics>', 'statistics JSON')
     .requiredOption('-o, --output <file>', 'plan JSON to make')
+    .option('--explain', 'say of every block why')
     .option('--force', 'replace an existing output');
   withCommonOptions(withPresetOptions(command)).action(async (statistics: string, options: Options) => {
     const { output, force } = options;
-    print(io, options, await plan({ statistics, output, force, preset: planOptions(options) }), format);
+    const result = await plan({ statistics, output, force, preset: planOptions(options) });
+    print(io, options, result, (data, width) => format(data, width, options.explain ?? false));
   });
 };
 
-function format({ output, plan }: PlanResult): string {
-  return `${planTable(plan)}\n\nWritten to ${output}`;
+function format({ output, plan }: PlanResult, width: number, explain: boolean): string {
+  return `${planText(plan, width, explain)}\n\nWritten to ${output}`;
 }

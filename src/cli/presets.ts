@@ -1,8 +1,9 @@
 /** Options of `plan` and `build` that say what to leave out. */
 import type { Command } from 'commander';
 import { Option } from 'commander';
+import { LacunaError } from '../core/errors.ts';
 import type { PlanOptions } from '../index.ts';
-import { cosine, nonNegativeInteger, positiveInteger, share } from './command.ts';
+import { cosine, nonNegativeInteger, positiveInteger, share } from './parse.ts';
 
 export interface PresetOptions {
   readonly preset: PlanOptions['preset'];
@@ -41,10 +42,27 @@ export function withPresetOptions(command: Command): Command {
     .option('--no-re-arm', 'ffn-skip: at most one run of skips a token');
 }
 
-/** The options of the chosen preset; those of the other one are left out. */
+/**
+ * The options of the chosen preset.
+ *
+ * @throws LacunaError `usage` when one of another preset is given: it would say nothing.
+ */
 export function planOptions(options: PresetOptions): PlanOptions {
   const { preset, target, prefill } = options;
-  if (preset === 'top-k') return { preset, density: target, prefill };
   const { coldStart, coldEnd, warmUpTokens, runLength, threshold, reArm } = options;
-  return { preset, targetSkipped: target, prefill, coldStart, coldEnd, warmUpTokens, runLength, threshold, reArm };
+  if (preset === 'ffn-skip')
+    return { preset, targetSkipped: target, prefill, coldStart, coldEnd, warmUpTokens, runLength, threshold, reArm };
+  const foreign = Object.entries({
+    '--cold-start': coldStart,
+    '--cold-end': coldEnd,
+    '--warm-up-tokens': warmUpTokens,
+    '--run-length': runLength,
+    '--threshold': threshold,
+    '--no-re-arm': reArm ? undefined : false,
+  }).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  if (foreign.length > 0)
+    throw new LacunaError('usage', `${foreign.join(', ')}: only the preset ffn-skip takes this, not ${preset}`, {
+      hint: 'Leave it out, or use --preset ffn-skip.',
+    });
+  return { preset, density: target, prefill };
 }

@@ -1,77 +1,99 @@
-/** Draws progress on stderr: one living line on a terminal, plain lines a few seconds apart elsewhere. */
+/** Draws progress on stderr: one living line on a terminal; elsewhere a line a stage, and more only when it takes long. */
 import ora from 'ora';
 import type { Progress, ProgressStage } from '../core/progress.ts';
+import { formatBytes, formatSeconds } from './figures.ts';
 import type { OutputStream } from './io.ts';
 
-/** Seconds between plain lines: often enough for a log to show life, seldom enough to stay readable. */
-const PLAIN_INTERVAL_S = 5;
+/** Between plain lines of one stage: often enough for a log to show life, seldom enough to stay readable. */
+const PLAIN_INTERVAL_MS = 5000;
 
+/** In milliseconds. */
 export type Clock = () => number;
 
-/** `now` is in milliseconds. */
-export function createProgress(stream: OutputStream, now: Clock = () => performance.now()): Progress {
-  return stream.isTTY ? terminalProgress(stream, now) : plainProgress(stream, now);
+export interface DrawnProgress extends Progress {
+  /** Ends the stage that is still drawn because its job failed or was stopped: a terminal gets its line and cursor back. */
+  stop(): void;
 }
 
-function plainProgress(stream: OutputStream, now: Clock): Progress {
+export function createProgress(stream: OutputStream, now: Clock = () => performance.now()): DrawnProgress {
+  // A terminal that was never told its size says 0 columns; a line then takes up infinitely many to be cleared.
+  return stream.isTTY && stream.columns ? terminalProgress(stream, now) : plainProgress(stream, now);
+}
+
+function plainProgress(stream: OutputStream, now: Clock): DrawnProgress {
   return {
     stage(label, total, unit): ProgressStage {
       const started = now();
       let count = 0;
       let last = started;
-      stream.write(`${label}\n`);
       return {
         advance(by) {
           count += by;
-          if (now() - last < PLAIN_INTERVAL_S * 1000) return;
+          if (now() - last < PLAIN_INTERVAL_MS) return;
           last = now();
-          stream.write(`${label}: ${describe(count, total, unit, last - started)}\n`);
+          stream.write(`${label}: ${running(count, total, unit, last - started)}\n`);
         },
-        done: (note) => stream.write(`${label}: ${note ?? `done in ${seconds(now() - started)}`}\n`),
+        done: (note) => stream.write(`${label}: ${ended(note, total, unit, now() - started)}\n`),
       };
     },
     note: (text) => stream.write(`${text}\n`),
+    stop: () => {},
   };
 }
 
-function terminalProgress(stream: OutputStream, now: Clock): Progress {
+function terminalProgress(stream: OutputStream, now: Clock): DrawnProgress {
+  // stdin is left as it is, so that Ctrl-C stays a signal.
+  const spinner = ora({ stream: stream as NodeJS.WriteStream, discardStdin: false });
+  let drawn: string | undefined;
   return {
     stage(label, total, unit): ProgressStage {
       const started = now();
       let count = 0;
-      const spinner = ora({ text: label, stream: stream as NodeJS.WriteStream, discardStdin: false }).start();
+      drawn = label;
+      spinner.start(label);
       return {
         advance(by) {
           count += by;
-          spinner.text = `${label}: ${describe(count, total, unit, now() - started)}`;
+          spinner.text = `${label}: ${running(count, total, unit, now() - started)}`;
         },
-        done: (note) => spinner.succeed(`${label}: ${note ?? seconds(now() - started)}`),
+        done(note) {
+          drawn = undefined;
+          spinner.succeed(`${label}: ${ended(note, total, unit, now() - started)}`);
+        },
       };
     },
-    note: (text) => stream.write(`${text}\n`),
+    note(text) {
+      if (drawn === undefined) return void stream.write(`${text}\n`);
+      spinner.clear();
+      stream.write(`${text}\n`);
+      spinner.render();
+    },
+    stop() {
+      if (drawn !== undefined) spinner.fail(drawn);
+      drawn = undefined;
+    },
   };
 }
 
-/** "37 % (5.1 of 13.8 MB, 2.3 MB/s, 4 s left)". */
-function describe(count: number, total: number, unit: string, elapsedMs: number): string {
-  const rate = elapsedMs > 0 ? (1000 * count) / elapsedMs : 0;
-  const left = rate > 0 && total > count ? `, ${seconds((1000 * (total - count)) / rate)} left` : '';
-  return `${Math.floor((100 * count) / Math.max(1, total))} % (${amount(count, unit)} of ${amount(total, unit)}, ${amount(rate, unit)}/s${left})`;
+/** "37 % (5.1 MB of 13.8 MB, 2.3 MB/s, 3.8 s left)", "50 % (8 of 16 rounds, 2 rounds/s, 4.0 s left)". */
+function running(count: number, total: number, unit: string, elapsedMs: number): string {
+  const parts = [`${unit === 'bytes' ? formatBytes(count) : count} of ${amount(total, unit)}`];
+  if (elapsedMs > 0 && count > 0) {
+    const perMs = count / elapsedMs;
+    parts.push(`${amount(1000 * perMs, unit)}/s`);
+    if (total > count) parts.push(`${formatSeconds((total - count) / perMs)} left`);
+  }
+  return `${Math.floor((100 * count) / Math.max(1, total))} % (${parts.join(', ')})`;
+}
+
+/** "13.8 MB in 6.0 s", or what the stage itself has to say. */
+function ended(note: string | undefined, total: number, unit: string, elapsedMs: number): string {
+  return note === undefined
+    ? `${amount(total, unit)} in ${formatSeconds(elapsedMs)}`
+    : `${note} (${formatSeconds(elapsedMs)})`;
 }
 
 function amount(count: number, unit: string): string {
   if (unit === 'bytes') return formatBytes(count);
   return `${count >= 100 || Number.isInteger(count) ? Math.round(count) : count.toFixed(1)} ${unit}`;
-}
-
-export function formatBytes(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
-  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));
-  const scaled = bytes / 1000 ** power;
-  return `${power === 0 ? Math.round(scaled) : scaled.toFixed(1)} ${units[power]}`;
-}
-
-function seconds(ms: number): string {
-  const s = ms / 1000;
-  return s < 90 ? `${s.toFixed(s < 10 ? 1 : 0)} s` : `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`;
 }

@@ -1,14 +1,7 @@
 /** `lacuna run`. */
-import { run } from '../index.ts';
-import {
-  type CommonOptions,
-  jobOptions,
-  positiveInteger,
-  positiveNumber,
-  type RegisterCommand,
-  share,
-  withCommonOptions,
-} from './command.ts';
+import { type RunResult, run } from '../index.ts';
+import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { nonNegativeInteger, positiveInteger, positiveNumber, probability } from './parse.ts';
 
 interface Options extends CommonOptions {
   readonly maxTokens: number;
@@ -20,7 +13,7 @@ interface Options extends CommonOptions {
   readonly seed?: number;
 }
 
-export const registerRun: RegisterCommand = (program, { io }) => {
+export const registerRun: RegisterCommand = (program, context) => {
   const command = program
     .command('run')
     .description('generate text with a converted folder')
@@ -29,21 +22,37 @@ export const registerRun: RegisterCommand = (program, { io }) => {
     .option('--max-tokens <n>', 'tokens to generate at most', positiveInteger, 128)
     .option('--chat', "put the prompt into the model's chat template")
     .option('--ignore-eos', 'go on past the end-of-text token')
-    .option('--temperature <t>', 'sample at this temperature (default: the likeliest token)', positiveNumber)
+    .option(
+      '--temperature <t>',
+      'sample at this temperature (default: 1 with an option below, else no sampling)',
+      positiveNumber,
+    )
     .option('--top-k <n>', 'sample among the n likeliest tokens', positiveInteger)
-    .option('--top-p <share>', 'sample among the likeliest tokens that make up this share', share)
-    .option('--seed <n>', 'seed of the sampling', positiveInteger);
+    .option('--top-p <share>', 'sample among the likeliest tokens that make up this share', probability)
+    .option('--seed <n>', 'seed of the sampling (default 0)', nonNegativeInteger);
   withCommonOptions(command).action(async (folder: string, prompt: string, options: Options) => {
-    const job = jobOptions(options, io);
+    const { io } = context;
+    const job = jobOptions(options, context);
     const onText = options.json ? undefined : (text: string) => void io.stdout.write(text);
-    const result = await run({ ...options, folder, prompt, ...job, onText });
-    if (options.json) {
-      io.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
-      return;
-    }
-    io.stdout.write('\n');
-    job.progress.note(
-      `${result.tokens.length} tokens, ${result.decodeTokensPerSecond.toFixed(1)} tokens/s; prompt of ${result.promptTokens.length} in ${result.prefillSeconds.toFixed(2)} s`,
-    );
+    const result = await run({ ...options, temperature: temperatureOf(options), folder, prompt, ...job, onText });
+    // The text itself has been streamed: only the end of its line is missing.
+    print(io, options, result, () => '');
+    job.progress.note(figures(result));
   });
 };
+
+/** Who asks to sample among tokens wants no greedy text. */
+function temperatureOf({ temperature, topK, topP, seed }: Options): number | undefined {
+  return temperature ?? ([topK, topP, seed].every((option) => option === undefined) ? undefined : 1);
+}
+
+const STOPPED = {
+  eos: 'ended by the model',
+  length: 'stopped at --max-tokens',
+  context: 'the context is full',
+} as const;
+
+function figures({ tokens, decodeTokensPerSecond, promptTokens, prefillSeconds, stopped }: RunResult): string {
+  const prompt = `prompt of ${promptTokens.length} tokens in ${prefillSeconds.toFixed(2)} s`;
+  return `${tokens.length} tokens, ${decodeTokensPerSecond.toFixed(1)} tokens/s, ${STOPPED[stopped]}; ${prompt}`;
+}

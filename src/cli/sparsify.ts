@@ -9,9 +9,10 @@ interface Options extends CommonOptions {
   readonly explain?: boolean;
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
+  readonly adapter?: string;
 }
 
-export const registerSparsify: RegisterCommand = (program, { io }) => {
+export const registerSparsify: RegisterCommand = (program, context) => {
   const command = program
     .command('sparsify')
     .description('rewrite a model by a plan, with sparse operators')
@@ -20,15 +21,13 @@ export const registerSparsify: RegisterCommand = (program, { io }) => {
     .requiredOption('-o, --output <dir>', 'folder to make')
     .option('--explain', 'list every rule, whether it applied and why not')
     .option('--force', 'replace an existing output')
+    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (source: string, options: Options) => {
-    const result = await sparsify({
-      ...options,
-      source,
-      allowNonFinite: options.allowNonfinite,
-      ...jobOptions(options, io),
-    });
-    print(io, options, result, (data) => format(data, options.explain ?? false));
+    const { plan, output, force, allowNonfinite: allowNonFinite, adapter } = options;
+    const job = jobOptions(options, context);
+    const result = await sparsify({ source, plan, output, force, allowNonFinite, adapter, ...job });
+    print(context.io, options, result, (data) => format(data, options.explain ?? false));
   });
 };
 

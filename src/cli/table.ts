@@ -1,19 +1,65 @@
-/** Text tables: a header, a rule, rows; numbers to the right. */
+/** Text that fits a terminal: tables with numbers to the right, wide ones folded, long sentences wrapped. */
 
-/** Cells are text already; a column whose cells all look like numbers is aligned right. */
+const GAP = '  ';
+
+/** A number, with or without a unit: "12", "-0.5", "30.0 %", "314.6 kB", "1.2x"; "-" stands for none. */
+const NUMERIC = /^[-+]?[\d.,]+(e[-+]?\d+)?( ?(%|x|[kMGT]?B))?$|^-$/;
+
+/** A header, a rule, rows. Cells are text already; a column whose cells are all numbers is aligned to the right. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column].length)));
-  const right = header.map(
-    (_, column) => rows.length > 0 && rows.every((row) => /^[-+\d.,%×x ]*$|^-$/.test(row[column])),
-  );
+  const widths = columnWidths(header, rows);
+  const right = header.map((_, column) => rows.length > 0 && rows.every((row) => NUMERIC.test(row[column])));
   const line = (cells: readonly string[]) =>
     cells
       .map((cell, column) => (right[column] ? cell.padStart(widths[column]) : cell.padEnd(widths[column])))
-      .join('  ')
+      .join(GAP)
       .trimEnd();
-  return [line(header), widths.map((width) => '-'.repeat(width)).join('  '), ...rows.map(line)].join('\n');
+  return [line(header), widths.map((width) => '-'.repeat(width)).join(GAP), ...rows.map(line)].join('\n');
 }
 
-export function percent(share: number, digits = 1): string {
-  return `${(100 * share).toFixed(digits)} %`;
+/** A table too wide for `width` as several of about as many columns, one under the other, each with the first column. */
+export function foldedTable(header: readonly string[], rows: readonly (readonly string[])[], width: number): string {
+  const widths = columnWidths(header, rows);
+  const others = widths.length - 1;
+  const folds = Array.from({ length: others }, (_, index) => evenly(others, index + 1));
+  const fits = (columns: readonly number[]) =>
+    columns.reduce((sum, column) => sum + GAP.length + widths[column], -GAP.length) <= width;
+  const chosen = folds.find((fold) => fold.every(fits)) ?? folds[folds.length - 1] ?? [[0]];
+  const pick = (cells: readonly string[], columns: readonly number[]) => columns.map((column) => cells[column]);
+  return chosen
+    .map((columns) =>
+      table(
+        pick(header, columns),
+        rows.map((row) => pick(row, columns)),
+      ),
+    )
+    .join('\n\n');
+}
+
+/** Columns 1 to `count` in `parts` runs, each led by column 0. */
+function evenly(count: number, parts: number): number[][] {
+  const border = (part: number) => Math.round((part * count) / parts);
+  return Array.from({ length: parts }, (_, part) => [
+    0,
+    ...Array.from({ length: border(part + 1) - border(part) }, (_column, index) => 1 + border(part) + index),
+  ]);
+}
+
+function columnWidths(header: readonly string[], rows: readonly (readonly string[])[]): number[] {
+  return header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column].length)));
+}
+
+/** `text` in lines of at most `width` characters, all but the first one indented; a longer word has its own line. */
+export function wrap(text: string, width: number, indent = ''): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line.trim() === '') line += word;
+    else if (line.length + 1 + word.length <= width) line += ` ${word}`;
+    else {
+      lines.push(line);
+      line = indent + word;
+    }
+  }
+  return [...lines, line].join('\n');
 }

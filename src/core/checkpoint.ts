@@ -1,15 +1,27 @@
 /** A checkpoint as read from disk: configuration and lazy tensors; nothing of any architecture. */
-import type { FileTensor } from './tensor.ts';
+import type { TensorExpr } from './tensor.ts';
 
-export interface Checkpoint {
+/** A small file that goes with weights: as it lies on disk, or as text that is made, when asked for, of another format. */
+export type SmallFile = { readonly path: string } | { readonly text: () => string };
+
+/** The small files of a model, by the names that a Hugging Face folder gives them: config.json, tokenizer.json, … */
+export interface ModelFiles {
+  /** What errors call the model. */
   readonly path: string;
+  readonly files: ReadonlyMap<string, SmallFile>;
+}
+
+export interface Checkpoint extends ModelFiles {
   /** config.json, unread: the converter of its architecture checks it. */
   readonly config: Readonly<Record<string, unknown>>;
   /** generation_config.json, when there. */
   readonly generationConfig: Readonly<Record<string, unknown>> | undefined;
-  readonly tensors: ReadonlyMap<string, FileTensor>;
-  /** Whether tokenizer.json is there; converting goes on without it, running does not. */
-  readonly hasTokenizer: boolean;
+  readonly tensors: ReadonlyMap<string, TensorExpr>;
   /** sha256 over config.json and each tensor's header and a sample of its bytes: names the model in statistics and plans. */
   readonly fingerprint: string;
+}
+
+/** Converting goes on without a tokenizer, running does not. */
+export function hasTokenizer({ files }: ModelFiles): boolean {
+  return files.has('tokenizer.json');
 }

@@ -34,6 +34,8 @@ export interface ModelSpec {
  */
 export interface ModelPieces {
   readonly spec: ModelSpec;
+  /** What of the checkpoint is not in the pieces, and why: one sentence each, for people. */
+  readonly notes?: readonly string[];
   embed(): Graph;
   layer(index: number): Graph;
   head(): Graph;
@@ -52,7 +54,14 @@ export const TAPS = [
 
 export type Tap = (typeof TAPS)[number];
 
-export function tapName(layer: number, tap: Tap): string {
+/** Further values of layers that norm what their blocks add (Gemma 2 and 3). */
+export const POST_NORM_TAPS = [
+  'down', // down projection [b, s, hidden], which the post-FFN norm turns into ffn_out
+] as const;
+
+export type PostNormTap = (typeof POST_NORM_TAPS)[number];
+
+export function tapName(layer: number, tap: Tap | PostNormTap): string {
   return `layers.${layer}.${tap}`;
 }
 

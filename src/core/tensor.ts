@@ -43,6 +43,45 @@ export interface ConcatTensor extends TypedExpr {
   readonly parts: readonly TensorExpr[];
 }
 
+/** Block types of GGUF that are read: each block of a row holds its own scale, some an offset too. */
+export const GGML_TYPES = ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q4_K', 'Q5_K', 'Q6_K'] as const;
+
+export type GgmlType = (typeof GGML_TYPES)[number];
+
+/** A range of a file that holds quantised blocks; its values are float32. */
+export interface GgmlTensor extends TypedExpr {
+  readonly kind: 'ggml';
+  readonly type: GgmlType;
+  readonly path: string;
+  readonly byteOffset: number;
+  readonly name: string;
+  readonly mustBeFinite: boolean;
+}
+
+/** The rows of each of `groups` equal groups, numbered row by row in a matrix of `columns` columns, column by column. */
+export interface RegroupTensor extends TypedExpr {
+  readonly kind: 'regroup';
+  readonly from: TensorExpr;
+  readonly groups: number;
+  readonly columns: number;
+}
+
+/** `from`, which is float32, plus one float32 number, each sum rounded to float32. */
+export interface AddTensor extends TypedExpr {
+  readonly kind: 'add';
+  readonly from: TensorExpr;
+  readonly value: number;
+}
+
+/** `from` + `scale` * `left` `right`: a matrix [rows, columns] and a product [rows, rank] [rank, columns], in float32. */
+export interface LowRankTensor extends TypedExpr {
+  readonly kind: 'low-rank';
+  readonly from: TensorExpr;
+  readonly left: TensorExpr;
+  readonly right: TensorExpr;
+  readonly scale: number;
+}
+
 /**
  * How the rows of a float matrix are stored in blocks of columns: value = scale * (code - zero point), one scale (and
  * zero point) a block, codes of 0 to 2^bits - 1. A last block that is not full is filled up with zeros.
@@ -74,7 +113,19 @@ export interface QuantizeTensor extends TypedExpr {
   readonly importance: TensorExpr | undefined;
 }
 
-export type TensorExpr = FileTensor | BytesTensor | CastTensor | TransposeTensor | ConcatTensor | QuantizeTensor;
+/** Leaves that are ranges of a file. */
+export type StoredTensor = FileTensor | GgmlTensor;
+
+export type TensorExpr =
+  | StoredTensor
+  | BytesTensor
+  | CastTensor
+  | TransposeTensor
+  | ConcatTensor
+  | RegroupTensor
+  | AddTensor
+  | LowRankTensor
+  | QuantizeTensor;
 
 /** `from` as `dtype`; nothing is added where it already is. */
 export function cast(from: TensorExpr, dtype: DType): TensorExpr {
@@ -89,11 +140,48 @@ export function transpose(from: TensorExpr): TensorExpr {
   return { kind: 'transpose', dtype: from.dtype, shape: [columns, rows], from };
 }
 
+/** `from` + `value` (rounded to float32), computed in float32 whatever float type `from` has. */
+export function addConstant(from: TensorExpr, value: number): TensorExpr {
+  return { kind: 'add', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), value: Math.fround(value) };
+}
+
 /** Parts stacked along axis 0. */
 export function concatRows(parts: readonly TensorExpr[]): TensorExpr {
   const [first] = parts;
   const rows = parts.reduce((sum, part) => sum + part.shape[0], 0);
   return { kind: 'concat', dtype: first.dtype, shape: [rows, ...first.shape.slice(1)], parts };
+}
+
+/**
+ * Rows in another order: each of `groups` equal groups, seen as a matrix of `columns` columns whose elements are rows,
+ * is transposed. With 2 columns, rows 0 1 2 3 4 5 of a group become 0 2 4 1 3 5.
+ */
+export function regroupRows(from: TensorExpr, groups: number, columns: number): RegroupTensor {
+  if (from.shape[0] % (groups * columns) !== 0)
+    throw new RangeError(`${from.shape[0]} rows are not ${groups} groups of ${columns} columns`);
+  return { kind: 'regroup', dtype: from.dtype, shape: from.shape, from, groups, columns };
+}
+
+/** A matrix with `scale` * `left` `right` added to it, each sum rounded to float32 once. */
+export function addLowRank(from: TensorExpr, left: TensorExpr, right: TensorExpr, scale: number): LowRankTensor {
+  return { kind: 'low-rank', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), left, right, scale };
+}
+
+/** The ranges of files that an expression reads. */
+export function storedIn(expr: TensorExpr): readonly StoredTensor[] {
+  switch (expr.kind) {
+    case 'file':
+    case 'ggml':
+      return [expr];
+    case 'bytes':
+      return [];
+    case 'concat':
+      return expr.parts.flatMap(storedIn);
+    case 'low-rank':
+      return [expr.from, expr.left, expr.right].flatMap(storedIn);
+    default:
+      return storedIn(expr.from);
+  }
 }
 
 export interface QuantizedMatrix {

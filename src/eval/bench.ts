@@ -11,6 +11,8 @@ export interface BenchSubject {
 
 export interface BenchOptions extends JobOptions {
   readonly promptTokens?: number;
+  /** Tokens that every model can attend to; no limit when absent. */
+  readonly contextLength?: number;
   readonly rounds?: number;
   /** Tokens decoded a block; a round has two blocks of each model. */
   readonly stepsPerBlock?: number;
@@ -61,8 +63,8 @@ export async function bench(
 ): Promise<BenchResult> {
   const { promptTokens = 128, rounds = 10, stepsPerBlock = 16, threads, progress = SILENT, signal } = options;
   const now = options.now ?? (() => performance.now());
-  checkCounts({ promptTokens, rounds, stepsPerBlock }, tokens.length);
-  const stage = progress.stage('bench', PREFILL_ROUNDS + rounds, 'rounds');
+  checkCounts({ promptTokens, rounds, stepsPerBlock }, tokens.length, options.contextLength);
+  const stage = progress.stage('Timing', PREFILL_ROUNDS + 1 + rounds + 1, 'rounds');
   const prompt = tokens.slice(0, promptTokens);
   let caches = subjects.map(({ session }) => session.emptyCache());
   const timeBlocks = async (feeds: readonly (readonly number[])[]) => {
@@ -152,10 +154,17 @@ export function spread(values: readonly number[]): Spread {
 function checkCounts(
   counts: Readonly<Record<'promptTokens' | 'rounds' | 'stepsPerBlock', number>>,
   given: number,
+  contextLength = Number.POSITIVE_INFINITY,
 ): void {
   for (const [name, count] of Object.entries(counts))
     if (!(Number.isInteger(count) && count >= 1)) throw invalidArgument(name, 'an integer of at least 1', count);
   const wanted = counts.promptTokens + (counts.rounds + 1) * counts.stepsPerBlock;
+  if (wanted > contextLength)
+    throw new LacunaError(
+      'usage',
+      `The benchmark fills the cache with ${wanted} tokens, but the model's context is ${contextLength}`,
+      { hint: 'Ask for a shorter prompt, or fewer or shorter rounds.' },
+    );
   if (given < wanted)
     throw new LacunaError(
       'usage',

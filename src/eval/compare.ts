@@ -68,7 +68,11 @@ export async function compare(
   options: CompareOptions,
 ): Promise<Comparison> {
   const { mode, progress = SILENT, signal } = options;
-  const stage = progress.stage(`compare, ${mode}`, windows.length * windows[0].length, 'tokens');
+  const stage = progress.stage(
+    `Comparing with the dense model, mode ${mode}`,
+    windows.length * windows[0].length,
+    'tokens',
+  );
   const tallies: Tally[] = [];
   for (const window of windows) {
     throwIfAborted(signal);

@@ -1,4 +1,5 @@
 /** Sparse models from plan to figures, against the same computed in PyTorch by fixtures/oracle. */
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -60,13 +61,14 @@ async function openSparse(name: string, prefill?: 'dense'): Promise<Session> {
 
 /**
  * Logits agree to 2e-5 of the largest, which is below 20, so a log-likelihood to twice 4e-4. A decision at a threshold may
- * fall otherwise by rounding: of a few thousand scored blocks and a million neurons, one block or ten neurons at most.
+ * fall otherwise by rounding: of a few thousand scored blocks and a million neurons, one block or ten neurons at most. One
+ * neuron moves the KL of its token by some percent, which is below 1e-3 of the mean over 252 tokens.
  */
 function expectEqual(got: Comparison, wanted: typeof oracle): void {
   expect(got.scoredTokens).toBe(wanted.scoredTokens);
   expectClose(Math.log(got.dense.perplexity), Math.log(wanted.dense.perplexity), 8e-4);
   expectClose(Math.log(got.perplexityRatio), Math.log(wanted.perplexityRatio), 1e-4);
-  expectClose(got.meanKl, wanted.meanKl, 1e-4 * wanted.meanKl + 1e-6);
+  expectClose(got.meanKl, wanted.meanKl, 1e-3 * wanted.meanKl + 1e-6);
   expectClose(got.top1Agreement, wanted.top1Agreement, 1.01 / got.scoredTokens);
   const { realised } = got;
   if (realised === null) throw new Error('the sparse model told nothing');
@@ -87,6 +89,9 @@ describe('the oracle', () => {
     const files = readdirSync(plansFolder).filter((file) => file.endsWith('.json'));
     expect(files.sort()).toEqual(PLANS.map((name) => `${name}.json`).sort());
     expect(PLANS.length).toBeGreaterThan(4);
+    const weights = readFileSync(join(fixtures, 'tiny-llama', 'model.safetensors'));
+    const hash = createHash('sha256').update(weights).digest('hex');
+    expect(hash, 'tiny-llama is another: run fixtures/oracle/make.py').toBe(oracle.model);
   });
 
   it.each(PLANS)('agrees on %s, in both modes', async (name) => {

@@ -22,7 +22,7 @@ export async function measurePerplexity(
   windows: readonly (readonly number[])[],
   { progress = SILENT, signal }: JobOptions = {},
 ): Promise<PerplexityResult> {
-  const stage = progress.stage('perplexity', windows.length * windows[0].length, 'tokens');
+  const stage = progress.stage('Measuring perplexity', windows.length * windows[0].length, 'tokens');
   let sum = 0;
   let scoredTokens = 0;
   for (const window of windows) {

@@ -54,7 +54,7 @@ export async function measureRealised(
   shape: FfnShape,
   { feed = 'chunk', progress = SILENT, signal }: MeasureOptions = {},
 ): Promise<RealisedSparsity> {
-  const stage = progress.stage('realised sparsity', windows.length * windows[0].length, 'tokens');
+  const stage = progress.stage('Measuring what is left out', windows.length * windows[0].length, 'tokens');
   const counts: Counts[] = [];
   for (const window of windows) {
     let cache = session.emptyCache();

@@ -55,6 +55,7 @@ describe('tiny-llama', () => {
     expect(made).toEqual(wanted);
   });
 
+  // 60,000 tokens: a busy machine needs more than the usual time.
   it('has the perplexity that Transformers gives it', async () => {
     const windows = cutWindows(tokens, { length: expected.perplexity.window });
     const { perplexity, scoredTokens, windows: count } = await measurePerplexity(session, windows);
@@ -64,7 +65,7 @@ describe('tiny-llama', () => {
     });
     // A logit is off by TOLERANCE of the largest, about 20; a mean negative log-likelihood by at most twice that.
     expect(Math.abs(Math.log(perplexity / expected.perplexity.value))).toBeLessThanOrEqual(2 * 20 * TOLERANCE);
-  });
+  }, 120_000);
 
   it('equals itself in both modes, fed by chunk and by token', async () => {
     const windows = cutWindows(tokens.slice(0, 256), { length: 64 });

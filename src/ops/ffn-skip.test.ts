@@ -30,7 +30,7 @@ async function step(states: readonly number[], saturations: readonly number[], r
     saturation: floats(saturations, [1, states.length]),
     threshold: floats([rule.threshold], []),
   } as const;
-  return runBody(node, ffnSkipStepFunction(), feeds, { next_state: 'int32', next_active: 'bool' });
+  return runBody(node, ffnSkipStepFunction(rule.reArm), feeds, { next_state: 'int32', next_active: 'bool' });
 }
 
 describe('FFNSkipStart', () => {

@@ -53,7 +53,10 @@ function isActive(g: GraphBuilder, state: string, output: string): void {
   g.op('LessOrEqual', [state, g.int32Scalar(0)], { outputs: [output] });
 }
 
-export const FFN_SKIP_STEP_OP_TYPE = 'FFNSkipStep';
+/** `once`: a run that is over does not re-arm. */
+export function ffnSkipStepOpType(reArm: boolean): string {
+  return reArm ? 'FFNSkipStep' : 'FFNSkipStep_once';
+}
 
 export interface FfnSkipStepCall extends Pick<Call<'FFNSkipStep'>, 'node' | 'inputs' | 'outputs'> {
   readonly runLength: number;
@@ -63,30 +66,30 @@ export interface FfnSkipStepCall extends Pick<Call<'FFNSkipStep'>, 'node' | 'inp
 export function ffnSkipStepNode({ runLength, reArm, ...call }: FfnSkipStepCall): Node {
   return callNode('FFNSkipStep', {
     ...call,
-    opType: FFN_SKIP_STEP_OP_TYPE,
+    opType: ffnSkipStepOpType(reArm),
     attributes: { run_length: attr.int(runLength), re_arm: attr.int(reArm ? 1 : 0) },
   });
 }
 
 /**
  * state int32 [b, s], saturation float [b, s] of the block just passed, threshold float [] -> the state and active
- * of the next block: n > 0 counts down, and from 1 goes to -1 unless re_arm; 0 becomes run_length where
+ * of the next block: n > 0 counts down, and without re-arming from 1 to -1; 0 becomes run_length where
  * saturation >= threshold; -1 stays.
  */
-export function ffnSkipStepFunction(): OpFunction {
+export function ffnSkipStepFunction(reArm: boolean): OpFunction {
   return opFunction(
     'FFNSkipStep',
-    FFN_SKIP_STEP_OP_TYPE,
+    ffnSkipStepOpType(reArm),
     'The skip state after a block.',
     ['next_state', 'next_active'],
     (g) => {
       const zero = g.int32Scalar(0);
       const one = g.int32Scalar(1);
-      const afterRun = g.op('Sub', [int32Attribute(g, 're_arm'), one]);
-      const counted = g.op('Where', [g.op('Equal', ['state', one]), afterRun, g.op('Sub', ['state', one])]);
+      // n - 1 for n > 0, and 0 and -1 as they are.
+      const counted = g.op('Sub', ['state', g.op('Clip', ['state', zero, one])]);
+      const rested = reArm ? counted : g.op('Where', [g.op('Equal', ['state', one]), g.int32Scalar(-1), counted]);
       const passes = g.op('And', [g.op('Equal', ['state', zero]), g.op('GreaterOrEqual', ['saturation', 'threshold'])]);
-      const tested = g.op('Where', [passes, int32Attribute(g, 'run_length'), 'state']);
-      g.op('Where', [g.op('Greater', ['state', zero]), counted, tested], { outputs: ['next_state'] });
+      g.op('Where', [passes, int32Attribute(g, 'run_length'), rested], { outputs: ['next_state'] });
       isActive(g, 'next_state', 'next_active');
     },
   );

@@ -4,7 +4,7 @@ import { seededFloats } from '../../test/random.ts';
 import { floats, numbers, runBody } from '../../test/run-body.ts';
 import type { RuntimeTensor } from '../core/runner.ts';
 import { ACTIVATIONS } from './activations.ts';
-import { GATHER_SHARE } from './gated-ffn/neurons.ts';
+import { GATHER_PERCENT } from './gated-ffn/neurons.ts';
 import { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
 import { type GatedFfnVariant, gatedFfnFunction, gatedFfnNode, gatedFfnOpType, gatedFfnOutputs } from './gated-ffn.ts';
 import { activationOf, dot, type FfnWeights, gatedFfnToken, neuronScores, saturationOf } from './reference.ts';
@@ -231,7 +231,7 @@ describe('GatedFFN', () => {
     const tokens = randomTokens(block, [1, 1]);
     const act = block.ffn.gate.map((row) => activationOf('silu', dot(row, tokens.x)));
     const scores = neuronScores(act, block.scoreWeights).sort((a, b) => b - a);
-    const few = D / GATHER_SHARE - 1;
+    const few = Math.floor((D * GATHER_PERCENT) / 100) - 1;
     const between = (count: number) => (scores[count - 1] + scores[count]) / 2;
     // The weakest neuron's row is poisoned: the dense product reads it, the gathered one does not.
     const weakest = neuronScores(act, block.scoreWeights).indexOf(scores[D - 1]);

@@ -9,10 +9,9 @@ import { attr, type Node, type OpFunction } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
 import type { Activation } from './activations.ts';
 import { axisSize, opFunction } from './body.ts';
-import { callNode, type InputValues, type OutputName, type OutputValues } from './contract.ts';
-import { type BlockInputs, forActiveTokens, type ResultNames } from './gated-ffn/active-tokens.ts';
+import { callNode, contractOf, type InputValues, type OutputName, type OutputValues } from './contract.ts';
+import { type BlockValues, forActiveTokens } from './gated-ffn/active-tokens.ts';
 import { addBias, allNeurons, chosenNeurons, project } from './gated-ffn/neurons.ts';
-import { saturation } from './gated-ffn/saturation.ts';
 import { type SelectorChoice, selectorOf } from './gated-ffn/selectors.ts';
 import { count } from './statistical-top-k.ts';
 
@@ -84,31 +83,25 @@ function wanted(value: number | undefined): number {
 }
 
 function checkInputs(variant: GatedFfnVariant, inputs: InputValues<'GatedFFN'>): void {
-  const reads: Readonly<Partial<Record<keyof InputValues<'GatedFFN'>, boolean>>> = {
-    gate_bias: variant.gateBias,
-    up_bias: variant.upBias,
-    down_bias: variant.downBias,
-    active: variant.masked,
-    residual: variant.masked,
-    post_norm: variant.postNorm,
-    ...Object.fromEntries(selectorOf(variant.selector).inputs.map((name) => [name, true])),
-  };
-  for (const name of OPTIONAL_INPUTS) {
-    if ((inputs[name] !== undefined) !== (reads[name] ?? false))
-      throw new RangeError(`${gatedFfnOpType(variant)} ${reads[name] ? 'lacks' : 'does not read'} input ${name}`);
+  const opType = gatedFfnOpType(variant);
+  const reads = inputsRead(variant);
+  for (const { name } of contractOf('GatedFFN').inputs) {
+    if (inputs[name] === undefined && reads.has(name)) throw new RangeError(`${opType} lacks input ${name}`);
+    if (inputs[name] !== undefined && !reads.has(name)) throw new RangeError(`${opType} does not read input ${name}`);
   }
 }
 
-const OPTIONAL_INPUTS = [
-  'gate_bias',
-  'up_bias',
-  'down_bias',
-  'active',
-  'residual',
-  'post_norm',
-  'threshold',
-  'weights',
-] as const;
+function inputsRead(variant: GatedFfnVariant): ReadonlySet<keyof InputValues<'GatedFFN'>> {
+  return new Set([
+    ...(['x', 'gate', 'up', 'down'] as const),
+    ...(variant.gateBias ? (['gate_bias'] as const) : []),
+    ...(variant.upBias ? (['up_bias'] as const) : []),
+    ...(variant.downBias ? (['down_bias'] as const) : []),
+    ...(variant.masked ? (['active', 'residual'] as const) : []),
+    ...(variant.postNorm ? (['post_norm'] as const) : []),
+    ...selectorOf(variant.selector).inputs,
+  ]);
+}
 
 /** The portable body of a variant. */
 export function gatedFfnFunction(variant: GatedFfnVariant): OpFunction {
@@ -116,11 +109,11 @@ export function gatedFfnFunction(variant: GatedFfnVariant): OpFunction {
   const outputs = gatedFfnOutputs(variant);
   return opFunction('GatedFFN', gatedFfnOpType(variant), doc, outputs, (g) => {
     const runDense = variant.decode ? hasManyTokens(g) : undefined;
-    const run = (b: GraphBuilder, inputs: BlockInputs, results: ResultNames) =>
-      writeBlock(b, variant, runDense, inputs, results);
-    const results = { y: 'y', ...Object.fromEntries(outputs.map((name) => [name, name])) };
-    if (variant.masked) forActiveTokens(g, results, run);
-    else run(g, { x: 'x', residual: 'residual' }, results);
+    const run = (b: GraphBuilder, x: string) => writeBlock(b, variant, x, runDense);
+    if (variant.masked) return forActiveTokens(g, outputs, run);
+    const { y, kept } = run(g, 'x');
+    g.op('Identity', [y], { outputs: ['y'] });
+    if (kept !== undefined) g.op('Identity', [kept], { outputs: ['kept'] });
   });
 }
 
@@ -129,21 +122,14 @@ function hasManyTokens(g: GraphBuilder): string {
   return g.op('Greater', [axisSize(g, 'x', 1), g.int64(1)], { outputs: ['many_tokens'] });
 }
 
-function writeBlock(
-  g: GraphBuilder,
-  variant: GatedFfnVariant,
-  runDense: string | undefined,
-  { x, residual }: BlockInputs,
-  results: ResultNames,
-): void {
+function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDense: string | undefined): BlockValues {
   const { selector: choice, activation, upBias } = variant;
   const gate = addBias(g, project(g, x, 'gate'), variant.gateBias ? 'gate_bias' : undefined);
   const { act, chosen } = selectorOf(choice).select(g, gate, choice, { activation, runDense });
-  const product = chosen === undefined ? allNeurons(g, { x, act, upBias }) : chosenNeurons(g, { x, act, upBias });
+  const values = { x, act, upBias };
+  const product = chosen === undefined ? allNeurons(g, values) : chosenNeurons(g, values, chosen);
   const biased = addBias(g, product, variant.downBias ? 'down_bias' : undefined);
-  const y = g.op('Identity', [variant.postNorm ? postNorm(g, biased) : biased], { outputs: [results.y] });
-  if (results.saturation !== undefined) saturation(g, residual, y, results.saturation);
-  if (results.kept !== undefined && chosen !== undefined) count(g, chosen, results.kept);
+  return { y: variant.postNorm ? postNorm(g, biased) : biased, kept: chosen && count(g, chosen) };
 }
 
 function postNorm(g: GraphBuilder, y: string): string {

@@ -2,12 +2,12 @@
 export { ACTIVATIONS, type Activation } from './activations.ts';
 export { OPERATORS, type OperatorName } from './contract.ts';
 export {
-  FFN_SKIP_STEP_OP_TYPE,
   ffnSkipStartFunction,
   ffnSkipStartNode,
   ffnSkipStartOpType,
   ffnSkipStepFunction,
   ffnSkipStepNode,
+  ffnSkipStepOpType,
 } from './ffn-skip.ts';
 export { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
 export {

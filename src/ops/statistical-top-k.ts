@@ -47,6 +47,6 @@ export function statisticalTopK(g: GraphBuilder, x: string, mode: TopKMode): { y
 }
 
 /** float [..., d] of zeros and ones -> int32 [...], exact below 2^24. */
-export function count(g: GraphBuilder, chosen: string, output: string): void {
-  castTo(g, reduceLast(g, 'ReduceSum', chosen, false), 'int32', output);
+export function count(g: GraphBuilder, chosen: string, output = g.fresh('count')): string {
+  return castTo(g, reduceLast(g, 'ReduceSum', chosen, false), 'int32', output);
 }

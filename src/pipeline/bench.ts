@@ -1,6 +1,7 @@
 /** `lacuna bench`: how fast a folder decodes, and how much faster than another, in one process. */
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
+import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import { bytesPerWeight, choosePrecision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
@@ -30,9 +31,15 @@ export async function bench(options: BenchOptions): Promise<BenchResult> {
   const tokens = texts.flatMap(({ content }) => tokenizer.encode(content, { addSpecialTokens: false }));
   const contender = await openSubject(folder, options);
   try {
-    if (against === undefined) return await measure([contender], tokens, options);
+    const { contextLength } = contender;
+    if (against === undefined) return await measure([contender], tokens, { ...options, contextLength });
     const baseline = await openSubject(against, options);
-    return await measure([baseline, contender], tokens, options).finally(() => baseline.session.close());
+    try {
+      checkVocabulary(baseline, contender);
+      return await measure([baseline, contender], tokens, { ...options, contextLength });
+    } finally {
+      await baseline.session.close();
+    }
   } finally {
     await contender.session.close();
   }
@@ -40,7 +47,21 @@ export async function bench(options: BenchOptions): Promise<BenchResult> {
 
 async function openSubject(folder: string, options: BenchOptions) {
   const manifest = await readManifest(folder);
-  return { name: folder, session: await openSession(folder, options), ffnBytesPerToken: ffnBytesPerToken(manifest) };
+  const { vocabSize, contextLength } = manifest.spec;
+  const session = await openSession(folder, options);
+  return { name: folder, session, vocabSize, contextLength, ffnBytesPerToken: ffnBytesPerToken(manifest) };
+}
+
+type Subject = Awaited<ReturnType<typeof openSubject>>;
+
+/** Both are fed the tokens of one text, which another vocabulary gives another meaning or none. */
+function checkVocabulary(baseline: Subject, contender: Subject): void {
+  if (baseline.vocabSize === contender.vocabSize) return;
+  throw new LacunaError(
+    'mismatch',
+    `${baseline.name} has a vocabulary of ${baseline.vocabSize}, ${contender.name} one of ${contender.vocabSize}`,
+    { hint: 'Compare folders made from the same checkpoint.' },
+  );
 }
 
 /** Bytes of FFN weights read for a decoded token: what the plan expects of its blocks (all fp32), all of the others. */

@@ -1,26 +1,27 @@
 /** `lacuna build`: the whole pipeline, from a checkpoint to a sparse folder with its proof; it goes on where it was stopped. */
-import { createHash } from 'node:crypto';
-import { cp, mkdir, readdir, readFile, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { putInPlace, sha256File, writeFileAtomically } from '../../formats/files.ts';
+import { createReadStream } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { putInPlace, refuseExistingFolder, sha256File, writeFileAtomically } from '../../formats/files.ts';
 import { readPlan, writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
+import { hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
-import { LACUNA_VERSION } from '../core/manifest.ts';
 import type { Plan } from '../core/plan.ts';
-import { type JobOptions, SILENT } from '../core/progress.ts';
+import { type Progress, SILENT } from '../core/progress.ts';
 import type { BenchResult } from '../eval/index.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
 import { bench } from './bench.ts';
 import { calibrate } from './calibrate.ts';
 import { convert } from './convert.ts';
-import { DEFAULT_TOKENS, type EvaluateResult, evaluate, readWindows } from './evaluate.ts';
-import { exists, refuseExisting } from './exists.ts';
-import { isModelFolder } from './model-folder.ts';
-import { openDense, openPieces } from './source.ts';
+import { checkRatio, DEFAULT_TOKENS, type EvaluateResult, evaluate, readWindows } from './evaluate.ts';
+import { hashSmallFiles, isModelFolder } from './model-folder.ts';
+import { exists, replaceExtension } from './output.ts';
+import { localPath, openDense, openPieces, type SourceOptions } from './source.ts';
 import { writeSparse } from './sparsify.ts';
 import { readTexts } from './texts.ts';
 import { tunePlan } from './tune.ts';
+import { jsonStage, keyOf, readResult, type Stage, stage, withWorkspace } from './workspace.ts';
 
 /** Texts by what they are for; they should share no document. */
 export interface BuildTexts {
@@ -32,7 +33,7 @@ export interface BuildTexts {
   readonly test: readonly string[];
 }
 
-export interface BuildOptions extends JobOptions {
+export interface BuildOptions extends SourceOptions {
   readonly checkpoint: string;
   readonly output: string;
   readonly preset: PlanOptions;
@@ -42,7 +43,6 @@ export interface BuildOptions extends JobOptions {
   /** Nothing is shipped when the perplexity ratio of any mode is above this. */
   readonly maxPplRatio?: number;
   readonly force?: boolean;
-  readonly allowNonFinite?: boolean;
 }
 
 export interface BuildResult {
@@ -58,6 +58,9 @@ const TUNE_TOKENS = 4096;
 /** Subfolder of the output that holds what the result was made from and what was measured. */
 const PROOF_FOLDER = 'lacuna';
 
+/** In it, the key of the build: what tells a finished output of just these options from any other. */
+const BUILD_FILE = 'build.json';
+
 /**
  * Converts, calibrates, plans, corrects, rewrites, evaluates and times.
  *
@@ -66,166 +69,202 @@ const PROOF_FOLDER = 'lacuna';
  * is removed at the end.
  *
  * @throws LacunaError `check-failed` when the result is over budget; its stages are kept, nothing is shipped.
+ * @example
+ * const preset = { preset: 'top-k', density: 0.5 };
+ * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, texts: { fit, choose, test } });
  */
-export async function build(options: BuildOptions): Promise<BuildResult> {
-  await refuseExisting(options);
-  const work = await openWorkspace(`${options.output}.build`);
-  const dense = await buildDense(work, options);
-  const statistics = await buildStatistics(work, dense, options);
-  const plan = await buildPlan(work, dense, statistics, options);
-  const sparse = await buildSparse(work, dense, plan, options);
-  const evaluation = await buildEvaluation(work, dense, sparse, options);
-  checkBudget(evaluation.result);
-  const timing = await buildBench(work, dense, sparse, options);
-  await ship(work, { statistics, plan, sparse, evaluation, timing }, options);
+export async function build(given: BuildOptions): Promise<BuildResult> {
+  const options = { ...given, checkpoint: await localPath(given.checkpoint, given) };
+  const force = options.force ?? false;
+  const keys = await keysOf(options);
+  const work = `${resolve(options.output)}.build`;
+  if (!force && (await isShipped(options.output, work, keys))) return withWorkspace(work, () => tidy(work, options));
+  await refuseExistingFolder(options.output, { force });
+  return withWorkspace(work, () => runStages({ work, keys, options }));
+}
+
+/** The key of every stage, known before the first one runs. */
+interface Keys {
+  readonly dense: string;
+  readonly statistics: string;
+  readonly plan: string;
+  readonly evaluation: string;
+  readonly bench: string;
+  readonly build: string;
+}
+
+/**
+ * Reads what all stages will need, so that a missing tokenizer or a short text is named before hours are spent, and derives
+ * each stage's key from all that goes into it: a later one holds the keys of those it builds on.
+ */
+async function keysOf({ checkpoint: path, texts, preset, tokens, threads, ...options }: BuildOptions): Promise<Keys> {
+  const { checkpoint, pieces } = await openPieces(path, options);
+  if (!hasTokenizer(checkpoint))
+    throw new LacunaError('not-found', `No tokenizer.json in ${path}: there is nothing to measure a text with`, {
+      hint: 'Put the tokenizer.json of the model there, or convert without measuring: lacuna convert',
+    });
+  for (const data of [texts.choose, texts.test]) await readWindows(checkpoint, pieces.spec.contextLength, { data });
+  const dense = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint), options.allowNonFinite ?? false);
+  const [fit, choose, test] = await Promise.all([texts.fit, texts.choose, texts.test].map(identify));
+  const statistics = keyOf(dense, fit, tokens ?? DEFAULT_TOKENS, threads);
+  const plan = keyOf(statistics, preset, choose);
+  const evaluation = keyOf(plan, test, tokens ?? DEFAULT_TOKENS);
+  const timing = keyOf(plan, test);
+  return { dense, statistics, plan, evaluation, bench: timing, build: keyOf(evaluation, timing, options.maxPplRatio) };
+}
+
+async function identify(paths: readonly string[]): Promise<unknown> {
+  return (await readTexts(paths)).map(({ name, sha256 }) => [name, sha256]);
+}
+
+/** Whether the output is this very build's and only its workspace was left: the run was killed between the two. */
+async function isShipped(output: string, work: string, keys: Keys): Promise<boolean> {
+  const record = join(output, PROOF_FOLDER, BUILD_FILE);
+  if (!(await exists(work)) || !(await exists(record))) return false;
+  return (await readResult<{ readonly key?: string }>(record)).key === keys.build;
+}
+
+async function tidy(work: string, { output }: BuildOptions): Promise<BuildResult> {
+  const proof = join(output, PROOF_FOLDER);
+  const { plan } = await readPlan(join(proof, 'plan.json'));
+  const evaluation = await readResult<EvaluateResult>(join(proof, 'evaluation.json'));
+  const timing = await readResult<BenchResult>(join(proof, 'bench.json'));
+  await rm(work, { recursive: true, force: true });
+  return { output, plan, evaluation, bench: timing };
+}
+
+interface Build {
+  readonly work: string;
+  readonly keys: Keys;
+  readonly options: BuildOptions;
+}
+
+async function runStages(build: Build): Promise<BuildResult> {
+  const { work, options } = build;
+  const dense = await buildDense(build);
+  const statistics = await buildStatistics(build);
+  const plan = await buildPlan(build, dense, statistics);
+  const sparse = await buildSparse(build, dense, plan);
+  const measured = await buildEvaluation(build, dense, sparse);
+  const check = checkRatio(measured.result.modes, options.maxPplRatio);
+  const evaluation = { ...measured, result: { ...measured.result, check } };
+  checkBudget(evaluation);
+  const timing = await buildBench(build, dense, sparse);
+  await ship(build, { statistics, plan, sparse, evaluation, timing });
+  await rm(work, { recursive: true, force: true });
   return { output: options.output, plan: plan.result, evaluation: evaluation.result, bench: timing.result };
 }
 
-/** A finished stage: where it is, and the key that what depends on it builds on. */
-interface Stage<T> {
-  readonly path: string;
-  readonly key: string;
-  readonly result: T;
+/** The options of a stage: its lines of progress begin with the name of the command that does the same. */
+function optionsFor(name: string, options: BuildOptions): BuildOptions & { readonly progress: Progress } {
+  const { progress = SILENT } = options;
+  return {
+    ...options,
+    progress: {
+      stage: (label, total, unit) => progress.stage(`${name}: ${label}`, total, unit),
+      note: (text) => progress.note(`${name}: ${text}`),
+    },
+  };
 }
 
-type Workspace = string;
-
-async function openWorkspace(path: Workspace): Promise<Workspace> {
-  await mkdir(path, { recursive: true });
-  // What a killed run had half written is of no use.
-  for (const name of await readdir(path)) {
-    if (name.includes('.partial-')) await rm(join(path, name), { recursive: true, force: true });
-  }
-  return path;
+async function buildDense({ work, keys, options }: Build): Promise<Stage<null>> {
+  const output = join(work, `dense-${keys.dense}`);
+  const make = () => convert({ ...optionsFor('convert', options), output, force: false });
+  return stage(output, make, async () => null);
 }
 
-function keyOf(...inputs: readonly unknown[]): string {
-  return createHash('sha256')
-    .update(JSON.stringify([LACUNA_VERSION, ...inputs]))
-    .digest('hex')
-    .slice(0, 16);
-}
-
-/** Runs `make` unless its output is there: outputs appear whole or not at all. */
-async function stage<T>(
-  path: string,
-  key: string,
-  make: () => Promise<unknown>,
-  read: () => Promise<T>,
-): Promise<Stage<T>> {
-  if (!(await exists(path))) {
-    await mkdir(dirname(path), { recursive: true });
-    await make();
-  }
-  return { path, key, result: await read() };
-}
-
-async function buildDense(work: Workspace, options: BuildOptions): Promise<Stage<null>> {
-  const { checkpoint } = await openPieces(options.checkpoint, options);
-  const key = keyOf(checkpoint.fingerprint);
-  const output = join(work, `dense-${key}`);
-  return stage(
-    output,
-    key,
-    () => convert({ ...options, output, force: false }),
-    async () => null,
-  );
-}
-
-async function buildStatistics(work: Workspace, dense: Stage<null>, options: BuildOptions): Promise<Stage<null>> {
-  const { tokens = DEFAULT_TOKENS, threads } = options;
-  const data = options.texts.fit;
-  const key = keyOf(dense.key, await hashes(data), tokens, threads);
-  const output = join(work, `statistics-${key}`, 'statistics.json');
-  return stage(
-    output,
-    key,
-    () => calibrate({ ...options, data, tokens, output, force: true }),
-    async () => null,
-  );
+async function buildStatistics({ work, keys, options }: Build): Promise<Stage<null>> {
+  const { tokens = DEFAULT_TOKENS, texts } = options;
+  const output = join(work, `statistics-${keys.statistics}`, 'statistics.json');
+  // Tensors whose JSON is missing were left by a killed run: they are written again.
+  const make = () => calibrate({ ...optionsFor('calibrate', options), data: texts.fit, tokens, output, force: true });
+  return stage(output, make, async () => null);
 }
 
 async function buildPlan(
-  work: Workspace,
+  { work, keys, options }: Build,
   dense: Stage<null>,
   statistics: Stage<null>,
-  options: BuildOptions,
 ): Promise<Stage<Plan>> {
-  const key = keyOf(statistics.key, options.preset, await hashes(options.texts.choose));
-  const output = join(work, `plan-${key}`, 'plan.json');
+  const output = join(work, `plan-${keys.plan}`, 'plan.json');
   const make = async () => {
+    const job = optionsFor('plan', options);
     const sums = await readStatistics(statistics.path);
     const first = makePlan(sums, options.preset, await sha256File(statistics.path));
     const model = await openDense(dense.path);
-    const draft = join(work, `draft-${key}`);
-    if (!(await isModelFolder(draft))) await writeSparse(draft, model, first.plan, first.tensors, options);
-    const { windows } = await readWindows(dense.path, { data: options.texts.choose, tokens: TUNE_TOKENS });
-    const plan = await tunePlan({ model, ...first, statistics: sums, draft, windows }, options);
+    const draft = join(work, `draft-${keys.plan}`);
+    await removeModels(work, draft);
+    if (!(await isModelFolder(draft)))
+      await writeSparse(draft, model, first.plan, first.tensors, { ...job, force: false });
+    const { windows } = await readWindows(dense.path, model.spec.contextLength, {
+      data: options.texts.choose,
+      tokens: TUNE_TOKENS,
+    });
+    const plan = await tunePlan({ model, ...first, statistics: sums, draft, windows }, job);
     await writePlan(plan, first.tensors, output);
-    await rm(draft, { recursive: true, force: true });
   };
-  return stage(output, key, make, async () => (await readPlan(output)).plan);
+  return stage(output, make, async () => (await readPlan(output)).plan);
 }
 
 async function buildSparse(
-  work: Workspace,
+  { work, keys, options }: Build,
   dense: Stage<null>,
   plan: Stage<Plan>,
-  options: BuildOptions,
 ): Promise<Stage<null>> {
-  const output = join(work, `sparse-${plan.key}`);
+  const output = join(work, `sparse-${keys.plan}`);
+  await removeModels(work, output);
   const make = async () => {
     const { plan: tuned, tensors } = await readPlan(plan.path);
-    await writeSparse(output, await openDense(dense.path), tuned, tensors, options);
+    const job = { ...optionsFor('sparsify', options), force: false };
+    await writeSparse(output, await openDense(dense.path), tuned, tensors, job);
   };
-  return stage(output, plan.key, make, async () => null);
+  return stage(output, make, async () => null);
 }
 
+/** Drafts and sparse models but `kept`: each is as large as the model and quickly made again, so one is enough. */
+async function removeModels(work: string, kept: string): Promise<void> {
+  for (const name of await readdir(work)) {
+    const path = join(work, name);
+    if (/^(draft|sparse)-/.test(name) && path !== kept) await rm(path, { recursive: true, force: true });
+  }
+}
+
+/** Measured without the budget, so that another one needs no new measurement. */
 async function buildEvaluation(
-  work: Workspace,
+  { work, keys, options }: Build,
   dense: Stage<null>,
   sparse: Stage<null>,
-  options: BuildOptions,
 ): Promise<Stage<EvaluateResult>> {
-  const { maxPplRatio, tokens = DEFAULT_TOKENS } = options;
-  const data = options.texts.test;
-  const key = keyOf(sparse.key, await hashes(data), tokens, maxPplRatio);
-  return jsonStage(join(work, `evaluation-${key}`, 'evaluation.json'), key, async () => {
-    const result = await evaluate({ ...options, folder: sparse.path, against: dense.path, data, tokens });
+  const { tokens = DEFAULT_TOKENS, texts } = options;
+  return jsonStage(join(work, `evaluation-${keys.evaluation}`, 'evaluation.json'), async () => {
+    const job = { ...optionsFor('eval', options), maxPplRatio: undefined };
+    const result = await evaluate({ ...job, folder: sparse.path, against: dense.path, data: texts.test, tokens });
     // The workspace's names mean nothing once it is gone.
     return { ...result, folder: '.', against: 'dense' };
   });
 }
 
 async function buildBench(
-  work: Workspace,
+  { work, keys, options }: Build,
   dense: Stage<null>,
   sparse: Stage<null>,
-  options: BuildOptions,
 ): Promise<Stage<BenchResult>> {
-  const key = keyOf(sparse.key, options.threads);
-  return jsonStage(join(work, `bench-${key}`, 'bench.json'), key, async () => {
-    const result = await bench({ ...options, folder: sparse.path, against: dense.path, data: options.texts.test });
-    return {
-      ...result,
-      subjects: result.subjects.map((subject, index) => ({ ...subject, name: ['dense', 'sparse'][index] })),
-    };
+  return jsonStage(join(work, `bench-${keys.bench}`, 'bench.json'), async () => {
+    const job = optionsFor('bench', options);
+    const result = await bench({ ...job, folder: sparse.path, against: dense.path, data: options.texts.test });
+    const subjects = result.subjects.map((subject, index) => ({ ...subject, name: ['dense', 'sparse'][index] }));
+    return { ...result, subjects };
   });
 }
 
-async function jsonStage<T>(path: string, key: string, make: () => Promise<T>): Promise<Stage<T>> {
-  const write = async () => writeFileAtomically(path, `${JSON.stringify(await make(), null, 2)}\n`);
-  return stage(path, key, write, async () => JSON.parse(await readFile(path, 'utf8')) as T);
-}
-
-function checkBudget({ check, modes }: EvaluateResult): void {
+function checkBudget({ path, result: { check, modes } }: Stage<EvaluateResult>): void {
   if (check === undefined || check.passed) return;
   const ratios = modes.map(({ mode, perplexityRatio }) => `${perplexityRatio.toFixed(4)} (${mode})`).join(', ');
   throw new LacunaError(
     'check-failed',
     `Perplexity ratio ${ratios}, over the budget of ${check.maxPplRatio}: nothing was written`,
     {
-      hint: 'Leave out less (--target) or allow more (--max-ppl-ratio); finished stages are kept and reused.',
+      hint: `Leave out less (--target) or allow more (--max-ppl-ratio); finished stages are reused. All figures: ${path}`,
     },
   );
 }
@@ -239,24 +278,25 @@ interface Finished {
 }
 
 /** Puts the proof into the sparse folder and the folder in its place. */
-async function ship(work: Workspace, finished: Finished, { output, progress = SILENT }: BuildOptions): Promise<void> {
+async function ship({ keys, options }: Build, finished: Finished): Promise<void> {
   const { statistics, plan, sparse, evaluation, timing } = finished;
+  const { output, preset, maxPplRatio, tokens = DEFAULT_TOKENS, threads = null } = options;
   const proof = join(sparse.path, PROOF_FOLDER);
   await rm(proof, { recursive: true, force: true });
   await mkdir(proof);
-  const named = { statistics: statistics.path, plan: plan.path, evaluation: evaluation.path, bench: timing.path };
-  for (const path of Object.values(named)) await copyWithTensors(path, proof);
-  await putInPlace(sparse.path, output);
-  await rm(work, { recursive: true, force: true });
-  progress.note(`Written to ${output}`);
+  for (const { path } of [statistics, plan, timing]) await copyWithTensors(path, proof);
+  await writeJson(join(proof, 'evaluation.json'), evaluation.result);
+  await writeJson(join(proof, BUILD_FILE), { key: keys.build, preset, tokens, threads, maxPplRatio });
+  await refuseExistingFolder(output, { force: options.force ?? false });
+  await putInPlace(sparse.path, resolve(output));
+}
+
+async function writeJson(path: string, content: unknown): Promise<void> {
+  await writeFileAtomically(path, `${JSON.stringify(content, null, 2)}\n`);
 }
 
 /** A JSON file names its tensors' file: the two go together under their own names. */
 async function copyWithTensors(path: string, folder: string): Promise<void> {
-  const tensors = path.replace(/\.json$/, '.safetensors');
-  for (const file of [path, tensors]) if (await exists(file)) await cp(file, join(folder, basename(file)));
-}
-
-async function hashes(paths: readonly string[]): Promise<string[]> {
-  return (await readTexts(paths)).map(({ sha256 }) => sha256);
+  for (const file of [path, replaceExtension(path, '.safetensors')])
+    if (await exists(file)) await writeFileAtomically(join(folder, basename(file)), createReadStream(file));
 }

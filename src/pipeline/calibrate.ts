@@ -1,19 +1,21 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`: a checkpoint and texts become statistics. */
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { calibrate as measure, mergeStatistics, type StatisticsSummary, summarise } from '../../calibrate/index.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { readStatistics, writeStatistics } from '../../formats/statistics.ts';
 import { readFloats } from '../../formats/tensor-data.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
-import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
-import { refuseExisting } from './exists.ts';
-import { openPieces } from './source.ts';
+import { checkJsonOutput } from './output.ts';
+import { openPieces, type SourceOptions } from './source.ts';
 import { readTexts } from './texts.ts';
 
 export type { StatisticsSummary };
 
-export interface CalibrateOptions extends JobOptions {
+export interface CalibrateOptions extends SourceOptions {
+  /** As for `convert`. */
   readonly checkpoint: string;
   /** UTF-8 files. */
   readonly data: readonly string[];
@@ -25,7 +27,6 @@ export interface CalibrateOptions extends JobOptions {
   /** Measures every `count`-th sequence from the `index`-th (0-based) on. */
   readonly shard?: { readonly index: number; readonly count: number };
   readonly force?: boolean;
-  readonly allowNonFinite?: boolean;
 }
 
 export interface CalibrateResult {
@@ -40,9 +41,9 @@ export interface CalibrateResult {
  * @example await calibrate({ checkpoint: 'fixtures/tiny-llama', data: ['fixtures/texts/fit.txt'], output: 's.json' });
  */
 export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
-  await refuseExisting(options);
+  await checkJsonOutput(options);
   const { checkpoint, pieces } = await openPieces(options.checkpoint, options);
-  const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint.path)]);
+  const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint)]);
   const { tokens: maxTokens, sequenceLength, shard, signal, progress, threads } = options;
   const statistics = await measure(
     pieces,
@@ -76,12 +77,13 @@ export interface MergeOptions {
 
 /** Adds up the statistics of shards; the order does not matter. */
 export async function mergeCalibrations(options: MergeOptions): Promise<CalibrateResult> {
-  await refuseExisting(options);
+  await checkJsonOutput(options);
   return save(mergeStatistics(await Promise.all(options.inputs.map(readStatistics))), options.output);
 }
 
 async function save(statistics: Statistics, output: string): Promise<CalibrateResult> {
   const summary = summarise(statistics);
+  await mkdir(dirname(output), { recursive: true });
   await writeStatistics(statistics, output, summary);
   return { output, tokens: statistics.tokens, summary };
 }

@@ -1,19 +1,18 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
 import { weightBytesOf } from '../../formats/onnx/index.ts';
+import { hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
-import { choosePrecision, isSearched } from '../core/precision.ts';
-import type { JobOptions } from '../core/progress.ts';
+import { choosePrecision, isSearched, type Precision } from '../core/precision.ts';
 import { writeModelFolder } from './model-folder.ts';
-import { denseGraph, openPieces } from './source.ts';
+import { denseGraph, openPieces, type SourceOptions } from './source.ts';
 
-export interface ConvertOptions extends JobOptions {
+export interface ConvertOptions extends SourceOptions {
+  /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
   readonly checkpoint: string;
   readonly output: string;
   readonly force?: boolean;
-  /** Writes weights that are NaN or infinite instead of refusing them. */
-  readonly allowNonFinite?: boolean;
   /** Name of the precision; fp32 by default. */
   readonly dtype?: string;
   /** Weights a block: 16, 32, 64 or 128; for int8 and int4. */
@@ -40,27 +39,25 @@ export interface ConvertResult {
 }
 
 /**
- * Converts a Hugging Face checkpoint to ONNX, in a precision of `PRECISIONS`.
+ * Converts a checkpoint, a Hugging Face folder or a GGUF file, to ONNX, in a precision of `PRECISIONS`.
  *
  * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/dense' });
  */
 export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   const precision = choosePrecision(options.dtype ?? 'fp32', options);
-  if (options.importance !== undefined && !isSearched(precision))
-    throw new LacunaError('usage', `${precision.name} searches no scales, so it has no use for importances`, {
-      hint: 'They are for --dtype int4.',
-    });
-  if (options.allowNonFinite && precision.linear.kind === 'blocks')
-    throw new LacunaError('usage', `${precision.name} has no codes for NaN and infinity, so they cannot be allowed`, {
-      hint: 'Use --dtype fp32 or fp16 with --allow-nonfinite.',
-    });
-  const { checkpoint, pieces } = await openPieces(options.checkpoint, { ...options, precision });
+  checkOptions(precision, options);
+  const { importance } = options;
+  const { checkpoint, pieces } = await openPieces(options.checkpoint, options, { precision, importance });
   const graph = denseGraph(pieces);
-  const weightBytes = weightBytesOf(graph);
-  const { spec } = pieces;
-  const { hasTokenizer } = checkpoint;
-  const result = { output: options.output, spec, precision: precision.name, weightBytes, hasTokenizer };
-  if (!checkpoint.hasTokenizer) {
+  const result = {
+    output: options.output,
+    spec: pieces.spec,
+    precision: precision.name,
+    weightBytes: weightBytesOf(graph),
+    hasTokenizer: hasTokenizer(checkpoint),
+  };
+  for (const note of pieces.notes ?? []) options.progress?.note(note);
+  if (!result.hasTokenizer) {
     options.progress?.note('No tokenizer.json: the folder can be loaded, but `lacuna run` and `lacuna eval` need one.');
   }
   if (options.dryRun) return { ...result, files: undefined };
@@ -70,8 +67,19 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
     fingerprint: checkpoint.fingerprint,
     plan: null,
     precision,
-    source: checkpoint.path,
+    source: checkpoint,
   };
   const manifest = await writeModelFolder(options.output, content, options);
   return { ...result, files: manifest.files };
+}
+
+function checkOptions(precision: Precision, { importance, allowNonFinite }: ConvertOptions): void {
+  if (importance !== undefined && !isSearched(precision))
+    throw new LacunaError('usage', `${precision.name} searches no scales, so it has no use for importances`, {
+      hint: 'They are for --dtype int4.',
+    });
+  if (allowNonFinite && precision.linear.kind === 'blocks')
+    throw new LacunaError('usage', `${precision.name} has no codes for NaN and infinity, so they cannot be allowed`, {
+      hint: 'Use --dtype fp32 or fp16 with --allow-nonfinite.',
+    });
 }

@@ -1,6 +1,7 @@
 /** `lacuna eval`: what a model's perplexity is, and what leaving something out cost against its dense baseline. */
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
-import { LacunaError } from '../core/errors.ts';
+import type { ModelFiles } from '../core/checkpoint.ts';
+import { invalidArgument, LacunaError } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
@@ -13,9 +14,10 @@ import {
   DEFINITIONS,
   measurePerplexity,
   type PerplexityResult,
+  WINDOW_TOKENS,
 } from '../eval/index.ts';
 import { openSession } from '../runtime/index.ts';
-import { openMeasuredSession } from './measured-session.ts';
+import { feedOf, openMeasuredSession } from './measured-session.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 import { readTexts } from './texts.ts';
 
@@ -62,7 +64,9 @@ export interface EvaluateResult {
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   const model = await openModelFolder(options.folder);
-  const { windows, texts } = await readWindows(options.folder, options);
+  const { contextLength } = model.manifest.spec;
+  const { windows, texts } = await readWindows(options.folder, contextLength, options);
+  noteShortText(windows, options);
   const result = {
     folder: options.folder,
     against: options.against,
@@ -80,6 +84,12 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   }
   const modes = await compareFolders(model, options.against, windows, options);
   return { ...result, perplexity: undefined, modes, check: checkRatio(modes, options.maxPplRatio) };
+}
+
+function noteShortText(windows: readonly (readonly number[])[], { tokens, progress }: EvaluateOptions): void {
+  const scored = windows.length * (windows[0].length - 1);
+  if (tokens !== undefined && scored < tokens)
+    progress?.note(`The texts hold ${scored} tokens to score, ${tokens} were asked for: all are scored.`);
 }
 
 async function compareFolders(
@@ -111,15 +121,15 @@ export async function compareSessions(
   { manifest: { spec, plan } }: Pick<ModelFolder, 'manifest'>,
   { modes = COMPARE_MODES, progress, signal }: Pick<EvaluateOptions, 'modes' | 'progress' | 'signal'>,
 ): Promise<Comparison[]> {
-  // A plan that keeps calls of several tokens dense shows what it does only when tokens come one by one.
-  const feed = plan?.prefill === 'dense' ? 'token' : 'chunk';
+  const feed = feedOf(plan);
   const results: Comparison[] = [];
   for (const mode of modes)
     results.push(await compare(dense, sparse, windows, { mode, feed, ffn: spec, progress, signal }));
   return results;
 }
 
-function checkRatio(modes: readonly Comparison[], maxPplRatio: number | undefined): EvaluateResult['check'] {
+/** Whether every mode keeps to the budget; undefined without one. */
+export function checkRatio(modes: readonly Comparison[], maxPplRatio: number | undefined): EvaluateResult['check'] {
   if (maxPplRatio === undefined) return undefined;
   return { maxPplRatio, passed: modes.every(({ perplexityRatio }) => perplexityRatio <= maxPplRatio) };
 }
@@ -130,13 +140,33 @@ export interface WindowsOptions {
   readonly window?: number;
 }
 
-/** The first windows of the texts that hold at least `tokens` scored tokens, by the folder's own tokenizer. */
-export async function readWindows(folder: string, { data, tokens = DEFAULT_TOKENS, window }: WindowsOptions) {
-  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(folder)]);
+/**
+ * The first windows of the texts that hold at least `tokens` scored tokens, by the folder's own tokenizer.
+ *
+ * @throws LacunaError `usage` when a window is longer than the context, or a text shorter than a window.
+ */
+export async function readWindows(
+  source: string | ModelFiles,
+  contextLength: number,
+  { data, tokens = DEFAULT_TOKENS, window = Math.min(WINDOW_TOKENS, contextLength) }: WindowsOptions,
+) {
+  if (window > contextLength) throw invalidArgument('window', `at most ${contextLength}, the model's context`, window);
+  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(source)]);
   const { bosTokenId } = tokenizer;
-  const all = texts.flatMap(({ content }) =>
-    cutWindows(tokenizer.encode(content, { addSpecialTokens: false }), { length: window, bosTokenId }),
-  );
+  const all = texts.flatMap(({ name, content }) => {
+    const encoded = tokenizer.encode(content, { addSpecialTokens: false });
+    return naming(name, () => cutWindows(encoded, { length: window, bosTokenId }));
+  });
   const wanted = Math.max(1, Math.ceil(tokens / (all[0].length - 1)));
   return { windows: all.slice(0, wanted), texts: texts.map(({ name, sha256 }) => ({ name, sha256 })) };
+}
+
+/** What is wrong with a text, with its name: there may be several. */
+function naming<T>(name: string, cut: () => T): T {
+  try {
+    return cut();
+  } catch (error) {
+    if (!(error instanceof LacunaError)) throw error;
+    throw new LacunaError(error.code, `${name}: ${error.message}`, { hint: error.hint, cause: error });
+  }
 }

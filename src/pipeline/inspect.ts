@@ -1,19 +1,25 @@
 /** `lacuna inspect`: what a path holds, whatever stage of the pipeline it comes from. */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { type StatisticsSummary, summarise } from '../../calibrate/index.ts';
 import { openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
+import { storedBytes } from '../../formats/gguf/index.ts';
+import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { readPlan } from '../../formats/plan.ts';
-import { readStatistics } from '../../formats/statistics.ts';
+import { readStatistics, STATISTICS_FORMAT } from '../../formats/statistics.ts';
+import { hasTokenizer } from '../core/checkpoint.ts';
 import { byteLength, elementCount } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Body, Graph, ValueInfo } from '../core/graph.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
-import type { Manifest } from '../core/manifest.ts';
+import { MANIFEST_FORMAT, type Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
-import { isModelFolder, openModelFolder } from './model-folder.ts';
+import { storedIn } from '../core/tensor.ts';
+import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './model-folder.ts';
+import { localPath, type SourceOptions } from './source.ts';
 
 export interface GraphSummary {
   readonly opsets: Readonly<Record<string, number>>;
@@ -43,8 +49,9 @@ export type Inspection =
   | { readonly kind: 'statistics'; readonly path: string; readonly summary: StatisticsSummary }
   | { readonly kind: 'plan'; readonly path: string; readonly plan: Plan };
 
-/** Reads headers only: no weight is loaded. */
-export async function inspect(path: string): Promise<Inspection> {
+/** Reads headers only: no weight is loaded (but the model is downloaded, when `given` names one on the `hub`). */
+export async function inspect(given: string, options: SourceOptions = {}): Promise<Inspection> {
+  const path = await localPath(given, options);
   const info = await stat(path).catch((cause: unknown) => {
     throw new LacunaError('not-found', `Nothing at ${path}`, {
       cause,
@@ -63,16 +70,23 @@ async function inspectFolder(path: string): Promise<Inspection> {
 }
 
 async function inspectJson(path: string): Promise<Inspection> {
-  const text = await readFile(path, 'utf8');
-  if (text.includes(`"${PLAN_FORMAT}"`)) return { kind: 'plan', path, plan: (await readPlan(path)).plan };
-  return { kind: 'statistics', path, summary: summarise(await readStatistics(path)) };
+  const { format } = (await readJsonObject(path, MAX_JSON_BYTES)).value;
+  if (format === PLAN_FORMAT) return { kind: 'plan', path, plan: (await readPlan(path)).plan };
+  if (format === STATISTICS_FORMAT) return { kind: 'statistics', path, summary: summarise(await readStatistics(path)) };
+  if (format === MANIFEST_FORMAT) return inspectFolder(dirname(path));
+  throw new LacunaError('bad-file', `${path} is neither statistics nor a plan`, {
+    hint: 'Of a checkpoint or a model folder, give the folder.',
+  });
 }
 
 async function inspectCheckpoint(path: string): Promise<Inspection> {
   const checkpoint = await openCheckpoint(path);
   const tensors = [...checkpoint.tensors.values()];
   const bytesByDtype: Record<string, number> = {};
-  for (const { dtype, shape } of tensors) bytesByDtype[dtype] = (bytesByDtype[dtype] ?? 0) + byteLength(dtype, shape);
+  for (const stored of tensors.flatMap(storedIn)) {
+    const type = stored.kind === 'ggml' ? stored.type : stored.dtype;
+    bytesByDtype[type] = (bytesByDtype[type] ?? 0) + storedBytes(stored);
+  }
   return {
     kind: 'checkpoint',
     path,
@@ -82,7 +96,7 @@ async function inspectCheckpoint(path: string): Promise<Inspection> {
       tensors: tensors.length,
       parameters: tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0),
       bytesByDtype,
-      hasTokenizer: checkpoint.hasTokenizer,
+      hasTokenizer: hasTokenizer(checkpoint),
     },
   };
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { encodeReferencing } from '../../formats/onnx/index.ts';
 import type { Graph } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
+import type { Plan } from '../core/plan.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import { openSession } from '../runtime/index.ts';
@@ -10,6 +11,11 @@ import { MODEL_FILE } from './model-folder.ts';
 
 /** `layers.<i>.kept` (neurons computed) and `layers.<i>.active` (whether the block ran), where the rewrite made them. */
 const COUNTS = /^layers\.\d+\.(kept|active)$/;
+
+/** How a model is fed to be measured: one that keeps calls of several tokens dense shows its sparsity only token by token. */
+export function feedOf(plan: Plan | null): 'chunk' | 'token' {
+  return plan?.prefill === 'dense' ? 'token' : 'chunk';
+}
 
 /** Opens `graph`, whose weights lie in `folder`, with every count that its nodes make as a further output. */
 export async function openMeasuredSession(folder: string, graph: Graph, options: JobOptions): Promise<Session> {

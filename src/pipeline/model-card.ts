@@ -1,9 +1,18 @@
-/** README.md of an output folder: what it is, what was done to it, and how each runtime loads it. */
+/** README.md of an output folder: what it is, what was done to it, and how to load it. */
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
 import type { Precision, WeightStorage } from '../core/precision.ts';
 
-export function modelCard(spec: ModelSpec, plan: Plan | null, precision: Precision, onnxruntime: string): string {
+export interface CardContent {
+  readonly spec: ModelSpec;
+  readonly plan: Plan | null;
+  readonly precision: Precision;
+  /** The oldest ONNX Runtime that loads the folder, as ">=1.21". */
+  readonly onnxruntime: string;
+}
+
+/** Markdown with the front matter that the Hub reads. */
+export function modelCard({ spec, plan, precision, onnxruntime }: CardContent): string {
   return `---
 library_name: transformers.js
 pipeline_tag: text-generation
@@ -17,7 +26,12 @@ ${weightsText(precision)}; opset 21, IR 10; ONNX Runtime ${onnxruntime.replace('
 
 ${plan === null ? denseText(precision) : planText(plan)}
 
-Made by Lacuna; \`lacuna.json\` holds the facts and the hash of each file.
+    lacuna run . "Once upon a time"
+
+\`onnx/model.onnx\` takes \`input_ids\`, \`attention_mask\` and \`past_key_values.*\`, and gives \`logits\` and \`present.*\`.
+Positions are counted from the mask: rows are unpadded or padded on the right.
+
+Made by Lacuna; \`lacuna.json\` holds the facts and the checksum of each file.
 `;
 }
 

@@ -1,10 +1,13 @@
 /** The output folder: one folder that ONNX Runtime, onnxruntime-genai, transformers.js and optimum load. */
-import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { sharesCacheBuffer } from '../../converters/index.ts';
+import { hostConfig, sharesCacheBuffer } from '../../converters/index.ts';
 import { checksumOf } from '../../formats/checksum.ts';
-import { withNewFolder } from '../../formats/files.ts';
+import { sha256Bytes, sha256File, withNewFolder } from '../../formats/files.ts';
+import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
+import { openModelFiles, readSmallJson, readSmallText } from '../../formats/small-files.ts';
+import type { ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import { LACUNA_VERSION, MANIFEST_FORMAT, MANIFEST_VERSION, type Manifest, manifestSchema } from '../core/manifest.ts';
@@ -12,15 +15,31 @@ import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
 import { choosePrecision, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
-import { exists } from './exists.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
+import { exists } from './output.ts';
 
 export const MODEL_FILE = 'onnx/model.onnx';
 export const MANIFEST_FILE = 'lacuna.json';
 
 /** Files taken over from the source as they are, when they are there. */
 const COPIED = ['generation_config.json', 'tokenizer.json', 'special_tokens_map.json', 'tokenizer.model'] as const;
+
+/** What else of a source ends in the folder, in whole or in part. */
+const READ = ['config.json', 'tokenizer_config.json', 'chat_template.jinja'] as const;
+
+/** More than any JSON file of a model, of statistics or of a plan needs: the largest known are a few megabytes. */
+export const MAX_JSON_BYTES = 64 << 20;
+
+/** sha256 of every small file that a folder made from `source` depends on, by name. */
+export async function hashSmallFiles({ files }: ModelFiles): Promise<Record<string, string>> {
+  const hashes: Record<string, string> = {};
+  for (const name of [...COPIED, ...READ]) {
+    const file = files.get(name);
+    if (file !== undefined) hashes[name] = 'text' in file ? sha256Bytes(file.text()) : await sha256File(file.path);
+  }
+  return hashes;
+}
 
 /** What a model folder is made from. */
 export interface FolderContent {
@@ -30,8 +49,8 @@ export interface FolderContent {
   readonly plan: Plan | null;
   /** fp32 by default. */
   readonly precision?: Precision;
-  /** Folder whose config and tokenizer files are taken over: a checkpoint or another model folder. */
-  readonly source: string;
+  /** Whose config and tokenizer files are taken over: a checkpoint or another model folder. */
+  readonly source: ModelFiles;
 }
 
 export interface WriteFolderOptions extends JobOptions {
@@ -52,33 +71,38 @@ export async function writeModelFolder(
     await mkdir(join(folder, 'onnx'));
     const weights = await writeOnnx(content.graph, join(folder, MODEL_FILE), options);
     const copied = await copySmallFiles(content.source, folder);
-    const written = await writeConfigs(folder, content);
+    const onnxruntime = oldestRuntime(content.graph);
+    const written = await writeConfigs(folder, content, onnxruntime);
     const small = await Promise.all([...copied, ...written].map((name) => checkFile(join(folder, name))));
-    const manifest = describe(folder, content, [...weights, ...small]);
+    const manifest = describe(folder, content, onnxruntime, [...weights, ...small]);
     await writeFile(join(folder, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
     return manifest;
   });
 }
 
-async function copySmallFiles(source: string, folder: string): Promise<string[]> {
+async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<string[]> {
   const copied: string[] = [];
   for (const name of COPIED) {
-    if (!(await exists(join(source, name)))) continue;
-    await copyFile(join(source, name), join(folder, name));
+    const file = files.get(name);
+    if (file === undefined) continue;
+    // Copied by content: a read-only source must not make files that cannot be synced.
+    await writeFile(join(folder, name), 'text' in file ? file.text() : await readFile(file.path));
     copied.push(name);
   }
   return copied;
 }
 
-async function writeConfigs(folder: string, content: FolderContent): Promise<string[]> {
-  const config = await readJson(join(content.source, 'config.json'));
+async function writeConfigs(folder: string, content: FolderContent, onnxruntime: string): Promise<string[]> {
+  const sourceConfig = (await readSmallJson(content.source, 'config.json', MAX_JSON_BYTES))?.value;
+  if (sourceConfig === undefined) throw new LacunaError('not-found', `${content.source.path} has no config.json`);
+  const config = hostConfig(sourceConfig);
   const files: Record<string, string> = {
     'config.json': pretty({
       ...config,
       'transformers.js_config': transformersJs(content),
     }),
     'genai_config.json': pretty(genaiConfig(content.spec, sharesCacheBuffer(content.spec))),
-    'README.md': modelCard(content.spec, content.plan, precisionOf(content), oldestRuntime(content.graph)),
+    'README.md': modelCard({ ...content, precision: precisionOf(content), onnxruntime }),
   };
   const tokenizerConfig = await tokenizerConfigWithTemplate(content.source);
   if (tokenizerConfig !== undefined) files['tokenizer_config.json'] = pretty(tokenizerConfig);
@@ -103,13 +127,11 @@ function storedAs({ name, linear }: Precision): Pick<Manifest, 'precision' | 'bl
 }
 
 /** tokenizer_config.json with the chat template inside: transformers.js reads no chat_template.jinja. */
-async function tokenizerConfigWithTemplate(source: string): Promise<Record<string, unknown> | undefined> {
-  const path = join(source, 'tokenizer_config.json');
-  if (!(await exists(path))) return undefined;
-  const config = await readJson(path);
-  const template = join(source, 'chat_template.jinja');
-  if (config.chat_template !== undefined || !(await exists(template))) return config;
-  return { ...config, chat_template: await readFile(template, 'utf8') };
+async function tokenizerConfigWithTemplate(source: ModelFiles): Promise<Record<string, unknown> | undefined> {
+  const config = (await readSmallJson(source, 'tokenizer_config.json', MAX_JSON_BYTES))?.value;
+  if (config === undefined || config.chat_template !== undefined) return config;
+  const template = await readSmallText(source, 'chat_template.jinja', MAX_JSON_BYTES);
+  return template === undefined ? config : { ...config, chat_template: template };
 }
 
 async function checkFile(path: string): Promise<WrittenFile> {
@@ -117,15 +139,20 @@ async function checkFile(path: string): Promise<WrittenFile> {
   return { path, bytes: content.length, crc32: checksumOf(content) };
 }
 
-function describe(folder: string, content: FolderContent, written: readonly WrittenFile[]): Manifest {
+function describe(
+  folder: string,
+  content: FolderContent,
+  onnxruntime: string,
+  written: readonly WrittenFile[],
+): Manifest {
   const files = written.map((file) => ({ ...file, path: relative(folder, file.path) }));
-  const { graph, spec, fingerprint, plan } = content;
+  const { spec, fingerprint, plan } = content;
   return {
     format: MANIFEST_FORMAT,
     version: MANIFEST_VERSION,
     lacuna: LACUNA_VERSION,
     ...storedAs(precisionOf(content)),
-    onnxruntime: oldestRuntime(graph),
+    onnxruntime,
     spec: { ...spec, eosTokenIds: [...spec.eosTokenIds] },
     fingerprint,
     plan,
@@ -146,8 +173,7 @@ function oldestRuntime({ nodes }: Graph): string {
 }
 
 /** A model folder opened: its manifest and its graph, weights still on disk. */
-export interface ModelFolder {
-  readonly path: string;
+export interface ModelFolder extends ModelFiles {
   readonly manifest: Manifest;
   readonly graph: Graph;
 }
@@ -158,12 +184,17 @@ export async function isModelFolder(path: string): Promise<boolean> {
 }
 
 export async function readManifest(path: string): Promise<Manifest> {
+  if (!(await exists(path))) {
+    throw new LacunaError('not-found', `There is no folder ${path}`, {
+      hint: 'Give a folder made by lacuna convert, sparsify or build.',
+    });
+  }
   if (!(await isModelFolder(path))) {
     throw new LacunaError('not-found', `No ${MANIFEST_FILE} in ${path}: not a folder that Lacuna wrote`, {
       hint: `Convert the checkpoint first: lacuna convert ${path} -o DIR`,
     });
   }
-  const result = manifestSchema.safeParse(await readJson(join(path, MANIFEST_FILE)));
+  const result = manifestSchema.safeParse((await readJsonObject(join(path, MANIFEST_FILE), MAX_JSON_BYTES)).value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   throw new LacunaError('bad-file', `${join(path, MANIFEST_FILE)}: ${issue.path.join('.')}: ${issue.message}`, {
@@ -173,18 +204,7 @@ export async function readManifest(path: string): Promise<Manifest> {
 
 export async function openModelFolder(path: string): Promise<ModelFolder> {
   const manifest = await readManifest(path);
-  return { path, manifest, graph: await readOnnx(join(path, MODEL_FILE)) };
-}
-
-async function readJson(path: string): Promise<Record<string, unknown>> {
-  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new LacunaError('not-found', `Cannot read ${path}`, { cause });
-  });
-  try {
-    return JSON.parse(text) as Record<string, unknown>;
-  } catch (cause) {
-    throw new LacunaError('bad-file', `${path} is not JSON`, { cause });
-  }
+  return { ...(await openModelFiles(path)), manifest, graph: await readOnnx(join(path, MODEL_FILE)) };
 }
 
 function pretty(data: unknown): string {

@@ -1,10 +1,12 @@
 /** `lacuna plan`: statistics become a plan. */
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { sha256File } from '../../formats/files.ts';
 import { writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
 import type { Plan } from '../core/plan.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
-import { refuseExisting } from './exists.ts';
+import { checkJsonOutput } from './output.ts';
 
 export type { PlanOptions };
 
@@ -27,8 +29,9 @@ export interface PlanResult {
  * @example await plan({ statistics: 's.json', output: 'p.json', preset: { preset: 'top-k', density: 0.3 } });
  */
 export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
-  await refuseExisting(options);
+  await checkJsonOutput(options);
   const statistics = await readStatistics(options.statistics);
   const made = makePlan(statistics, options.preset, await sha256File(options.statistics));
+  await mkdir(dirname(options.output), { recursive: true });
   return { output: options.output, plan: await writePlan(made.plan, made.tensors, options.output) };
 }

@@ -2,30 +2,47 @@
 
 import { assemble, openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
+import { fetchCheckpoint, parseHubReference } from '../../formats/hub/index.ts';
+import { mergeAdapter } from '../../formats/lora/index.ts';
 import { readSafetensors } from '../../formats/safetensors/index.ts';
-import type { Checkpoint } from '../core/checkpoint.ts';
+import type { Checkpoint, ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
+import type { HubOptions } from '../core/hub.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
 import type { Precision } from '../core/precision.ts';
+import type { JobOptions } from '../core/progress.ts';
 import { fuseSkipNorms } from '../rewrite/index.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
+import { exists } from './output.ts';
 
-export interface DenseModel {
-  readonly path: string;
+export interface DenseModel extends ModelFiles {
   readonly spec: ModelSpec;
   readonly fingerprint: string;
   readonly graph: Graph;
 }
 
-export interface OpenOptions {
+/** How the checkpoint of a command is opened. */
+export interface SourceOptions extends JobOptions {
+  /** Takes weights that are NaN or infinite instead of refusing them. */
   readonly allowNonFinite?: boolean;
+  /** Where checkpoints come from that are given by name; without it only those that are here are opened. */
+  readonly hub?: HubOptions;
+  /** Folder of a LoRA adapter that is merged into the checkpoint's weights. */
+  readonly adapter?: string;
 }
 
-export interface OpenPiecesOptions extends OpenOptions {
+/** How the pieces' weights are to be stored; fp32 by default. */
+export interface PiecesStorage {
   readonly precision?: Precision;
   /** safetensors: by the weight's name, the mean square of each of its inputs. */
-  readonly importance?: string;
+  readonly importance?: string | undefined;
+}
+
+/** `path` if something is there; else, if it names a model on the Hub, where its download lies. */
+export async function localPath(path: string, { hub, ...job }: SourceOptions): Promise<string> {
+  const reference = hub === undefined || (await exists(path)) ? undefined : parseHubReference(path);
+  return hub === undefined || reference === undefined ? path : fetchCheckpoint(reference, hub, job);
 }
 
 export interface OpenedCheckpoint {
@@ -34,10 +51,24 @@ export interface OpenedCheckpoint {
 }
 
 /** Opens a checkpoint and checks its config and every tensor's name, shape and dtype; no weight is read. */
-export async function openPieces(path: string, options: OpenPiecesOptions = {}): Promise<OpenedCheckpoint> {
+export async function openPieces(
+  given: string,
+  options: SourceOptions = {},
+  { precision, importance: file }: PiecesStorage = {},
+): Promise<OpenedCheckpoint> {
+  const path = await localPath(given, options);
+  if (await isModelFolder(path))
+    throw new LacunaError('unsupported', `${path} is a converted folder; the checkpoint it was made from is wanted`, {
+      hint: 'Give the folder with the safetensors files, or the GGUF file.',
+    });
+  const checkpoint = await openMerged(path, options);
+  const importance = file === undefined ? undefined : (await readSafetensors(file)).tensors;
+  return { checkpoint, pieces: openModel(checkpoint, { precision: precision ?? 'fp32', importance }) };
+}
+
+async function openMerged(path: string, { adapter, ...options }: SourceOptions): Promise<Checkpoint> {
   const checkpoint = await openCheckpoint(path, options);
-  const importance = options.importance === undefined ? undefined : (await readSafetensors(options.importance)).tensors;
-  return { checkpoint, pieces: openModel(checkpoint, { precision: options.precision ?? 'fp32', importance }) };
+  return adapter === undefined ? checkpoint : mergeAdapter(checkpoint, adapter, options);
 }
 
 /** The dense graph as it is written: pieces assembled, residual adds fused into the norms that follow. */
@@ -46,12 +77,17 @@ export function denseGraph(pieces: ModelPieces): Graph {
 }
 
 /** The dense model behind a checkpoint or a converted folder. */
-export async function openDense(path: string, options: OpenOptions = {}): Promise<DenseModel> {
+export async function openDense(path: string, options: SourceOptions = {}): Promise<DenseModel> {
   if (!(await isModelFolder(path))) {
     const { checkpoint, pieces } = await openPieces(path, options);
-    return { path, spec: pieces.spec, fingerprint: checkpoint.fingerprint, graph: denseGraph(pieces) };
+    const { files, fingerprint } = checkpoint;
+    return { path: checkpoint.path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces) };
   }
-  const { manifest, graph } = await openModelFolder(path);
+  if (options.adapter !== undefined)
+    throw new LacunaError('unsupported', `${path} is a converted folder; an adapter is merged into a checkpoint`, {
+      hint: 'Give the checkpoint with --adapter, or the folder without.',
+    });
+  const { manifest, graph, files } = await openModelFolder(path);
   if (manifest.plan !== null) {
     throw new LacunaError('unsupported', `${path} is sparse already (preset ${manifest.plan.preset})`, {
       hint: 'Start from the checkpoint or from a dense folder: lacuna convert CHECKPOINT -o DIR',
@@ -62,5 +98,5 @@ export async function openDense(path: string, options: OpenOptions = {}): Promis
       hint: 'Start from the checkpoint or from an fp32 folder: lacuna convert CHECKPOINT -o DIR --dtype fp32',
     });
   }
-  return { path, spec: manifest.spec, fingerprint: manifest.fingerprint, graph };
+  return { path, files, spec: manifest.spec, fingerprint: manifest.fingerprint, graph };
 }

@@ -6,15 +6,14 @@ import type { Plan, PlanTensors } from '../core/plan.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { applyPlan, type RuleReport } from '../rewrite/index.ts';
 import { writeModelFolder } from './model-folder.ts';
-import { type DenseModel, openDense } from './source.ts';
+import { type DenseModel, openDense, type SourceOptions } from './source.ts';
 
-export interface SparsifyOptions extends JobOptions {
+export interface SparsifyOptions extends SourceOptions {
   /** A checkpoint or a dense folder. */
   readonly source: string;
   readonly plan: string;
   readonly output: string;
   readonly force?: boolean;
-  readonly allowNonFinite?: boolean;
 }
 
 export interface SparsifyResult {
@@ -43,8 +42,8 @@ export async function writeSparse(
 ): Promise<SparsifyResult> {
   checkSameModel(model, plan);
   const { graph, report } = applyPlan(model.graph, plan, tensors);
-  const { spec, fingerprint, path } = model;
-  const manifest = await writeModelFolder(output, { graph, spec, fingerprint, plan, source: path }, options);
+  const { spec, fingerprint } = model;
+  const manifest = await writeModelFolder(output, { graph, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };
 }
 

@@ -6,7 +6,7 @@ import type { Statistics } from '../core/statistics.ts';
 import { measureRealised, type RealisedSparsity } from '../eval/index.ts';
 import { type Realised, retune } from '../plan/index.ts';
 import { applyPlan } from '../rewrite/index.ts';
-import { openMeasuredSession } from './measured-session.ts';
+import { feedOf, openMeasuredSession } from './measured-session.ts';
 import { openModelFolder } from './model-folder.ts';
 import type { DenseModel } from './source.ts';
 
@@ -50,7 +50,9 @@ async function measureDraft(
 ) {
   const { graph } = applyPlan(model.graph, plan, tensors);
   const session = await openMeasuredSession(draft, onWrittenWeights(graph, written), options);
-  return measureRealised(session, windows, model.spec, options).finally(() => session.close());
+  return measureRealised(session, windows, model.spec, { ...options, feed: feedOf(plan) }).finally(() =>
+    session.close(),
+  );
 }
 
 /** `graph` with its weights taken from the file they were written to; small constants, as thresholds, stay its own. */

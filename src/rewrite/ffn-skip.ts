@@ -80,7 +80,7 @@ function withSkipping(graph: Graph, context: PlanContext, positions: Node, candi
     functions: [
       ...withState.functions,
       ffnSkipStartFunction(plan.prefill === 'dense'),
-      ...(steps.length > 0 ? [ffnSkipStepFunction()] : []),
+      ...(steps.length > 0 ? [ffnSkipStepFunction(skipping.reArm)] : []),
     ],
   };
 }

@@ -1,9 +1,10 @@
-/** The real model that fixtures/real/prepare.py makes, and the Python oracles beside it. */
+/** The real models that fixtures/real/prepare.py makes, and the Python oracles beside it. */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 export const root = dirname(dirname(import.meta.dirname));
 export const smollm2 = join(root, 'fixtures/real/models/smollm2-135m');
+export const gemma = join(root, 'fixtures/real/models/gemma-3-270m');
 export const testText = join(root, 'fixtures/texts/test.txt');
 
 /** Python with onnxruntime, from fixtures/oracle/requirements.txt. */
@@ -13,4 +14,5 @@ export const python = join(root, '.venv/bin/python');
 export const required = process.env.LACUNA_REAL !== undefined;
 
 export const hasSmollm2 = required || existsSync(join(smollm2, 'config.json'));
+export const hasGemma = required || existsSync(join(gemma, 'config.json'));
 export const hasPython = required || existsSync(python);

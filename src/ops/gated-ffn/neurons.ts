@@ -1,7 +1,7 @@
 /** The half of GatedFFN's body after the choice: y = down(act ∘ up x), over all neurons or over the chosen ones. */
 import { attr } from '../../core/graph.ts';
 import { type GraphBuilder, value } from '../../core/graph-builder.ts';
-import { axisSize, branch } from '../body.ts';
+import { axisSize, branch, castTo } from '../body.ts';
 
 export interface NeuronValues {
   /** [b, s, h] */
@@ -12,11 +12,17 @@ export interface NeuronValues {
 }
 
 /**
- * Rows are gathered while fewer than one neuron in GATHER_SHARE is chosen. A gathered row is read, written and read
- * again, and the product over gathered rows cannot use weights packed ahead: measured, that costs about three times
- * what a row costs in the dense product (docs/operators.md, "Break-even").
+ * Rows are gathered while fewer than this share of neurons, in percent, is chosen. A gathered row is read, written and
+ * read again, and a product over gathered rows cannot use weights packed ahead: measured, the gathered products take as
+ * long as the dense ones at 28 to 33 % (docs/operators.md, "Break-even").
  */
-export const GATHER_SHARE = 3;
+export const GATHER_PERCENT = 30;
+
+/** The number of neurons from which on all are computed, float [1]; made of a weight's shape, so known on loading. */
+function gatherLimit(g: GraphBuilder): string {
+  const scaled = g.op('Mul', [axisSize(g, 'gate', 0), g.int64(GATHER_PERCENT)]);
+  return castTo(g, g.op('Div', [scaled, g.int64(100)]), 'float32');
+}
 
 /** All neurons: two dense products, whose weights ONNX Runtime packs when it loads the model. */
 export function allNeurons(g: GraphBuilder, { x, act, upBias }: NeuronValues, output = g.fresh('all')): string {
@@ -25,15 +31,18 @@ export function allNeurons(g: GraphBuilder, { x, act, upBias }: NeuronValues, ou
 }
 
 /**
- * Only neurons whose activation is not 0 for some token, if they are few enough; all of them otherwise. Either is
- * exact for any number of tokens, because a token's own zeros stay in the product.
+ * Only neurons that some token chose, if they are few enough; all of them otherwise. Either is exact for any number of
+ * tokens, because a token's own zeros stay in the product. `chosen` is 0 or 1, float [b, s, d_ff].
  */
-export function chosenNeurons(g: GraphBuilder, values: NeuronValues): string {
-  const anyToken = g.op('ReduceL1', [values.act, g.int64(0, 1)], { attributes: { keepdims: attr.int(0) } });
-  const rows = g.op('Squeeze', [g.op('NonZero', [anyToken]), g.int64(0)], { outputs: ['rows'] });
-  const few = g.op('Less', [g.op('Size', [rows]), g.op('Div', [axisSize(g, 'gate', 0), g.int64(GATHER_SHARE)])]);
+export function chosenNeurons(g: GraphBuilder, values: NeuronValues, chosen: string): string {
+  const attributes = { keepdims: attr.int(0) };
+  const byAny = g.op('ReduceMax', [chosen, g.int64(0, 1)], { attributes });
+  // Counted before rows are looked up: finding them takes longer, and is of use to the gathered product alone.
+  const few = g.op('Less', [g.op('ReduceSum', [byAny], { attributes }), gatherLimit(g)]);
   const y = (scope: string) => [value(`${scope}.out`, 'float32', ['batch_size', 'sequence_length', 'hidden_size'])];
-  const gathered = branch('gathered', y('gathered'), (b, [to]) => gatheredNeurons(b, values, rows, to));
+  const gathered = branch('gathered', y('gathered'), (b, [to]) => {
+    gatheredNeurons(b, values, b.op('Squeeze', [b.op('NonZero', [byAny]), b.int64(0)]), to);
+  });
   const dense = branch('dense', y('dense'), (b, [to]) => allNeurons(b, values, to));
   return g.op('If', [few], { attributes: { then_branch: attr.graph(gathered), else_branch: attr.graph(dense) } });
 }

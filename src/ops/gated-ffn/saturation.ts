@@ -1,15 +1,26 @@
 /** cos(h, h + FFN(norm h)) for each token: how little the block turned the residual stream (FFN-SkipLLM, section 3). */
+import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
-import { reduceLast } from '../body.ts';
+import { float32Tensor } from '../../core/tensor.ts';
+import { axisSize, reduceLast } from '../body.ts';
 
-/** The smallest normal float32: a zero vector has saturation 0 and not NaN. */
-const TINY = 2 ** -126;
+/** Far below the mean square of any residual stream; gives a zero vector saturation 0 and not NaN. */
+const EPSILON = 1e-30;
 
-/** residual, y [b, s, h] -> float [b, s]. */
-export function saturation(g: GraphBuilder, residual: string, y: string, output: string): void {
-  const after = g.op('Add', [residual, y]);
-  const dot = reduceLast(g, 'ReduceSum', g.op('Mul', [residual, after]), false);
-  const squares = [residual, after].map((vector) => reduceLast(g, 'ReduceSumSquare', vector, false));
-  const norms = g.op('Sqrt', [g.op('Max', [g.op('Mul', squares), g.float(TINY)])]);
-  g.op('Div', [dot, norms], { outputs: [output] });
+/**
+ * residual, y [b, s, h] -> float [b, s]. The cosine is the mean product of both vectors divided by their root mean
+ * squares: two norms instead of the nine operators of the textbook's formula, which show at the sizes of one token.
+ */
+export function saturation(g: GraphBuilder, residual: string, y: string, ones: string): string {
+  const attributes = { epsilon: attr.float(EPSILON) };
+  const before = g.op('SimplifiedLayerNormalization', [residual, ones], {
+    attributes: { ...attributes, axis: attr.int(-1), stash_type: attr.int(1) },
+  });
+  const after = g.contrib('SkipSimplifiedLayerNormalization', [residual, y, ones], { attributes });
+  return reduceLast(g, 'ReduceMean', g.op('Mul', [before, after]), false);
+}
+
+/** The norms' weight, [h]; its shape is that of a weight, so a runtime computes it once, when it loads the model. */
+export function onesForSaturation(g: GraphBuilder): string {
+  return g.op('ConstantOfShape', [axisSize(g, 'down', 1)], { attributes: { value: attr.tensor(float32Tensor([1])) } });
 }

@@ -1,0 +1,41 @@
+/** One layer of a decoder: attention, then FFN, each added to the residual stream. */
+import type { GraphBuilder } from '../../src/core/graph-builder.ts';
+import { hiddenName, tapName } from '../../src/core/model.ts';
+import { attention } from './attention.ts';
+import { gatedMlp } from './gated-mlp.ts';
+import type { DecoderParts } from './parts.ts';
+import { rmsNorm } from './rms-norm.ts';
+
+/** Adds the nodes from `hidden.<index>` to `hidden.<index + 1>`, with all taps of the layer. */
+export type DecoderLayer = (g: GraphBuilder, index: number, parts: DecoderParts) => void;
+
+/** x + attention(norm x), then x + FFN(norm x): LLaMA's. */
+export const preNormLayer: DecoderLayer = (g, index, parts) => {
+  const { config, weights } = parts;
+  const norm = layerNorm(g, index, parts);
+  const input = hiddenName(index);
+  const attnOut = attention(g, norm(input, 'input_layernorm', tapName(index, 'attn_in')), index, parts);
+  const residual = g.op('Add', [input, attnOut], { outputs: [tapName(index, 'ffn_residual')] });
+  const ffnIn = norm(residual, 'post_attention_layernorm', tapName(index, 'ffn_in'));
+  const ffnOut = gatedMlp(g, ffnIn, index, config, weights, tapName(index, 'ffn_out'));
+  g.op('Add', [residual, ffnOut], { outputs: [hiddenName(index + 1)] });
+};
+
+/** x + norm(attention(norm x)), then x + norm(FFN(norm x)): from Gemma 2 on. */
+export const sandwichNormLayer: DecoderLayer = (g, index, parts) => {
+  const { config, weights } = parts;
+  const norm = layerNorm(g, index, parts);
+  const input = hiddenName(index);
+  const attnOut = attention(g, norm(input, 'input_layernorm', tapName(index, 'attn_in')), index, parts);
+  const attended = norm(attnOut, 'post_attention_layernorm');
+  const residual = g.op('Add', [input, attended], { outputs: [tapName(index, 'ffn_residual')] });
+  const ffnIn = norm(residual, 'pre_feedforward_layernorm', tapName(index, 'ffn_in'));
+  const down = gatedMlp(g, ffnIn, index, config, weights, tapName(index, 'down'));
+  const ffnOut = norm(down, 'post_feedforward_layernorm', tapName(index, 'ffn_out'));
+  g.op('Add', [residual, ffnOut], { outputs: [hiddenName(index + 1)] });
+};
+
+function layerNorm(g: GraphBuilder, index: number, { config, normWeights }: DecoderParts) {
+  return (x: string, name: string, output?: string) =>
+    rmsNorm(g, x, normWeights(`model.layers.${index}.${name}.weight`), config.rmsNormEps, output);
+}

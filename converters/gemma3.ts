@@ -1,0 +1,75 @@
+/** Gemma 3's text model: Gemma 2 with normed heads in place of soft-capped scores, and positions of its own in windows. */
+import { z } from 'zod';
+import type { Family, ReadRopes } from './config/decoder-config.ts';
+import { badConfig, refuseAll } from './config/issues.ts';
+import { readRopeConfig } from './config/rope-config.ts';
+import { decoderArchitecture } from './decoder.ts';
+
+const rope = z.record(z.string(), z.unknown()).nullish();
+const theta = z.number().gt(1);
+
+const ropeSchema = z.object({
+  rope_theta: theta.nullish(),
+  rope_local_base_freq: theta.nullish(),
+  rope_scaling: rope,
+  // Transformers reads nothing else in there, so that a rotary base beside the two would be lost.
+  rope_parameters: z.strictObject({ full_attention: rope, sliding_attention: rope }).nullish(),
+});
+
+/** Layers in a window keep the base they were trained with; only the others are scaled to long contexts. */
+const readRopes: ReadRopes = (config, maxPositions, path) => {
+  const parsed = ropeSchema.safeParse(config);
+  if (!parsed.success) throw badConfig(path, parsed.error, config);
+  const { rope_scaling: scaling, rope_parameters: parameters } = parsed.data;
+  refuseAll(
+    path,
+    scaling && scaling.rope_type === undefined && scaling.type !== undefined
+      ? ['rope_scaling.type without rope_type: versions of Transformers differ in whether they heed it']
+      : [],
+    'Rename the field to rope_type, or remove rope_scaling.',
+  );
+  const global = {
+    rope_theta: parsed.data.rope_theta ?? 1_000_000,
+    rope_scaling: scaling,
+    rope_parameters: parameters?.full_attention,
+  };
+  const local = {
+    rope_theta: parsed.data.rope_local_base_freq ?? 10_000,
+    rope_parameters: parameters?.sliding_attention,
+  };
+  const read = (from: object, kind: string) => readRopeConfig(from, maxPositions, path, `rope_parameters.${kind}`);
+  return {
+    full_attention: { name: 'rotary.global', rope: read(global, 'full_attention') },
+    sliding_attention: { name: 'rotary.local', rope: read(local, 'sliding_attention') },
+  };
+};
+
+export const gemma3Family: Family = {
+  modelType: 'gemma3_text',
+  className: 'Gemma3ForCausalLM',
+  defaults: {
+    vocab_size: 262_208,
+    hidden_size: 2304,
+    intermediate_size: 9216,
+    num_hidden_layers: 26,
+    num_attention_heads: 8,
+    num_key_value_heads: 4,
+    head_dim: 256,
+    hidden_activation: 'gelu_pytorch_tanh',
+    max_position_embeddings: 131_072,
+    eos_token_id: 1,
+    bos_token_id: 2,
+    tie_word_embeddings: true,
+    query_pre_attn_scalar: 256,
+    sliding_window: 4096,
+  },
+  // Transformers' config has a field for soft-capped scores, but its Gemma 3 does not compute them.
+  lacks: ['mlp_bias', 'attn_logit_softcapping'],
+  reads: ['query_pre_attn_scalar', 'final_logit_softcapping'],
+  activationField: 'hidden_activation',
+  fullEvery: 6,
+  ropes: readRopes,
+  traits: { addsOneToNorms: true, scalesEmbeddings: true, normsHeads: true, normsOutputs: true },
+};
+
+export const gemma3 = decoderArchitecture(gemma3Family);

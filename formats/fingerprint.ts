@@ -1,0 +1,45 @@
+/** Names a model by its config and a sample of its weights. */
+import { createHash, type Hash } from 'node:crypto';
+import { type FileHandle, open } from 'node:fs/promises';
+import { byteLength } from '../src/core/dtype.ts';
+import { type StoredTensor, storedIn, type TensorExpr } from '../src/core/tensor.ts';
+import { storedBytes } from './gguf/read.ts';
+
+/** Bytes read from the middle of each tensor: enough to tell fine-tunes of one model apart, little enough to read at once. */
+const SAMPLE_BYTES = 256;
+
+/**
+ * sha256 over config.json and, by name, each tensor's header and a sample of its bytes: cutting into other shards keeps
+ * it, other weights change it.
+ */
+export async function fingerprintOf(config: string, tensors: ReadonlyMap<string, TensorExpr>): Promise<string> {
+  const hash = createHash('sha256').update(config);
+  const files = new Map<string, FileHandle>();
+  try {
+    for (const [name, tensor] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      hash.update(`\n${describe(name, tensor)}`);
+      for (const stored of storedIn(tensor)) await addSample(hash, stored, files);
+    }
+  } finally {
+    await Promise.all([...files.values()].map((file) => file.close()));
+  }
+  return hash.digest('hex');
+}
+
+/** What a tensor is, without where it lies. */
+function describe(name: string, tensor: TensorExpr): string {
+  const { dtype, shape } = tensor;
+  if (tensor.kind === 'file') return JSON.stringify([name, dtype, shape, byteLength(dtype, shape)]);
+  const isPlace = (key: string) => key === 'path' || key === 'byteOffset';
+  return JSON.stringify([name, tensor], (key, value) => (isPlace(key) ? undefined : value));
+}
+
+async function addSample(hash: Hash, tensor: StoredTensor, files: Map<string, FileHandle>): Promise<void> {
+  const file = files.get(tensor.path) ?? (await open(tensor.path));
+  files.set(tensor.path, file);
+  const size = storedBytes(tensor);
+  const length = Math.min(size, SAMPLE_BYTES);
+  const start = tensor.byteOffset + Math.floor((size - length) / 2);
+  const { buffer, bytesRead } = await file.read(new Uint8Array(length), 0, length, start);
+  hash.update(buffer.subarray(0, bytesRead));
+}

@@ -1,0 +1,106 @@
+/** From a GGUF file to the config and the tensors of the Hugging Face model it was made from. */
+import { z } from 'zod';
+import { LacunaError } from '../../../src/core/errors.ts';
+import type { StoredTensor, TensorExpr } from '../../../src/core/tensor.ts';
+import { badGguf } from '../cursor.ts';
+import type { GgufFile } from '../read.ts';
+import type { GgufArchitecture, SpecialTokenIds, TensorRule } from './architecture.ts';
+import { gemma3 } from './gemma3.ts';
+import { llama } from './llama.ts';
+
+export interface Restored {
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly tensors: ReadonlyMap<string, TensorExpr>;
+}
+
+type Restore = (file: GgufFile, path: string, special: SpecialTokenIds) => Promise<Restored>;
+
+/** Every architecture that is read, by its name in GGUF. */
+const ARCHITECTURES: ReadonlyMap<string, Restore> = new Map([
+  [llama.name, restorer(llama)],
+  [gemma3.name, restorer(gemma3)],
+]);
+
+/** Names of tensors in one message; more are counted. */
+const NAMED = 10;
+
+/**
+ * Config and tensors under their names on the Hub, whatever llama.cpp's converter changed undone.
+ *
+ * Throws 'unsupported' for an architecture, a key or a tensor that is not known, 'bad-file' for wrong values.
+ */
+export async function restoreModel(file: GgufFile, path: string, special: SpecialTokenIds): Promise<Restored> {
+  const name = file.metadata.get('general.architecture');
+  refuseSplit(file, path);
+  const restore = typeof name === 'string' ? ARCHITECTURES.get(name) : undefined;
+  if (restore !== undefined) return restore(file, path, special);
+  throw new LacunaError('unsupported', `${path} is of architecture "${name}", which is not read from GGUF`, {
+    hint: `Architectures that are: ${[...ARCHITECTURES.keys()].join(', ')}. The Hugging Face checkpoint may be supported.`,
+  });
+}
+
+function refuseSplit({ metadata }: GgufFile, path: string): void {
+  const parts = metadata.get('split.count') ?? 0;
+  if (parts === 0 || parts === 1) return;
+  throw new LacunaError('unsupported', `${path} is one of ${parts} files of a split model`, {
+    hint: 'Join them with llama.cpp: llama-gguf-split --merge FIRST.gguf WHOLE.gguf',
+  });
+}
+
+function restorer<Fields>(architecture: GgufArchitecture<Fields>): Restore {
+  return async (file, path, special) => {
+    const fields = readFields(architecture, file, path);
+    const source = { path, fields, tensors: file.tensors, special };
+    const tensors = renamed(architecture, file.tensors, fields, path);
+    return { config: await architecture.config(source), tensors };
+  };
+}
+
+function readFields<Fields>(
+  { name, fields, keys }: GgufArchitecture<Fields>,
+  { metadata }: GgufFile,
+  path: string,
+): Fields {
+  const prefix = `${name}.`;
+  const own = [...metadata].filter(([key]) => key.startsWith(prefix));
+  const unknown = own.filter(([key]) => !keys.includes(key.slice(prefix.length)));
+  if (unknown.length > 0)
+    throw new LacunaError(
+      'unsupported',
+      `${path} has keys that may change what the model computes: ${unknown.map(([key, value]) => `${key} = ${value}`.slice(0, 80)).join(', ')}`,
+      { hint: 'Give the original Hugging Face checkpoint.' },
+    );
+  const parsed = fields.safeParse(Object.fromEntries(own.map(([key, value]) => [key.slice(prefix.length), value])));
+  if (parsed.success) return parsed.data;
+  throw badGguf(path, `its keys "${prefix}…" are wrong:\n${z.prettifyError(parsed.error)}`);
+}
+
+function renamed<Fields>(
+  { tensors: rules, inConfig }: GgufArchitecture<Fields>,
+  stored: ReadonlyMap<string, StoredTensor>,
+  fields: Fields,
+  path: string,
+): Map<string, TensorExpr> {
+  const tensors = new Map<string, TensorExpr>();
+  const unknown: string[] = [];
+  for (const [name, tensor] of stored) {
+    const found = ruleFor(name, rules);
+    if (found !== undefined) tensors.set(found.name, found.undo?.(tensor, fields) ?? tensor);
+    else if (!inConfig.includes(name)) unknown.push(name);
+  }
+  if (unknown.length > 0)
+    throw new LacunaError(
+      'unsupported',
+      `${path} holds ${unknown.length} tensors that are not known in its architecture: ${unknown.slice(0, NAMED).join(', ')}`,
+      { hint: 'Give the original Hugging Face checkpoint.' },
+    );
+  return tensors;
+}
+
+function ruleFor<Fields>(name: string, rules: readonly TensorRule<Fields>[]): TensorRule<Fields> | undefined {
+  for (const rule of rules) {
+    const match = rule.pattern.exec(name);
+    if (match) return { ...rule, name: rule.name.replace(/\{(\d)\}/g, (_, group) => match[Number(group) + 1]) };
+  }
+  return undefined;
+}

@@ -1,0 +1,138 @@
+/** LLaMA and Mistral in GGUF: query and key rows are reordered for rotary positions on neighbours. */
+import { z } from 'zod';
+import { LacunaError } from '../../../src/core/errors.ts';
+import { regroupRows, type TensorExpr } from '../../../src/core/tensor.ts';
+import { badGguf } from '../cursor.ts';
+import type { ConfigSource, GgufArchitecture, TensorRule } from './architecture.ts';
+import { llama3Scaling, ROPE_FACTORS } from './rope-factors.ts';
+import { block, linear } from './rules.ts';
+import { shortest } from './shortest.ts';
+
+const size = z.int().positive();
+
+const shape = {
+  vocab_size: size.optional(),
+  context_length: size,
+  embedding_length: size,
+  block_count: size,
+  feed_forward_length: size,
+  'attention.head_count': size,
+  'attention.head_count_kv': size.optional(),
+  'attention.key_length': size.optional(),
+  'attention.value_length': size.optional(),
+  'attention.layer_norm_rms_epsilon': z.number().positive(),
+  'attention.causal': z.literal(true).optional(),
+  'rope.dimension_count': size.optional(),
+  'rope.freq_base': z.number().positive().default(10_000),
+  'rope.scaling.type': z.enum(['none', 'linear', 'yarn']).default('none'),
+  'rope.scaling.factor': z.number().positive().optional(),
+  'rope.scaling.original_context_length': size.optional(),
+  'rope.scaling.finetuned': z.boolean().optional(),
+  // What old files have in place of the two keys above.
+  'rope.scale_linear': z.number().positive().optional(),
+  expert_count: z.literal(0).optional(),
+  expert_used_count: z.literal(0).optional(),
+  // A note of the converter ("Meta AI original pth"); the layout is always the same.
+  tensor_data_layout: z.string().optional(),
+};
+
+const fields = z.object(shape);
+
+type Fields = z.infer<typeof fields>;
+
+function queryHeads(tensor: TensorExpr, { 'attention.head_count': heads }: Fields): TensorExpr {
+  return halves(tensor, heads);
+}
+
+function keyHeads(tensor: TensorExpr, source: Fields): TensorExpr {
+  return halves(tensor, source['attention.head_count_kv'] ?? source['attention.head_count']);
+}
+
+/** Rows of a head as the pairs (0, d/2), (1, d/2 + 1), … back to two halves. */
+function halves(tensor: TensorExpr, heads: number): TensorExpr {
+  if (tensor.shape[0] % (2 * heads) === 0) return regroupRows(tensor, heads, 2);
+  throw new LacunaError('mismatch', `Queries or keys have ${tensor.shape[0]} rows, which are not ${heads} even heads`, {
+    hint: 'Get the file anew: its metadata and tensors do not belong together.',
+  });
+}
+
+const tensors: readonly TensorRule<Fields>[] = [
+  { pattern: /^token_embd\.weight$/, name: 'model.embed_tokens.weight' },
+  { pattern: block('attn_norm', 'weight'), name: 'model.layers.{0}.input_layernorm.weight' },
+  ...linear('attn_q', 'self_attn.q_proj', queryHeads),
+  ...linear('attn_k', 'self_attn.k_proj', keyHeads),
+  ...linear('attn_v', 'self_attn.v_proj'),
+  ...linear('attn_output', 'self_attn.o_proj'),
+  { pattern: block('ffn_norm', 'weight'), name: 'model.layers.{0}.post_attention_layernorm.weight' },
+  ...linear('ffn_gate', 'mlp.gate_proj'),
+  ...linear('ffn_up', 'mlp.up_proj'),
+  ...linear('ffn_down', 'mlp.down_proj'),
+  { pattern: /^output_norm\.weight$/, name: 'model.norm.weight' },
+  { pattern: /^output\.weight$/, name: 'lm_head.weight' },
+];
+
+export const llama: GgufArchitecture<Fields> = {
+  name: 'llama',
+  fields,
+  keys: Object.keys(shape),
+  config,
+  tensors,
+  inConfig: [ROPE_FACTORS],
+};
+
+async function config(source: ConfigSource<Fields>): Promise<Readonly<Record<string, unknown>>> {
+  const { fields, tensors, special, path } = source;
+  const [vocabSize] = tensors.get('token_embd.weight')?.shape ?? [];
+  const heads = fields['attention.head_count'];
+  const headDim = headWidth(fields, path);
+  return {
+    architectures: ['LlamaForCausalLM'],
+    attention_bias: tensors.has('blk.0.attn_q.bias'),
+    bos_token_id: special.bos ?? null,
+    eos_token_id: special.eos.length > 1 ? special.eos : (special.eos[0] ?? null),
+    head_dim: headDim,
+    hidden_act: 'silu',
+    hidden_size: fields.embedding_length,
+    intermediate_size: fields.feed_forward_length,
+    max_position_embeddings: fields.context_length,
+    mlp_bias: tensors.has('blk.0.ffn_up.bias'),
+    model_type: 'llama',
+    num_attention_heads: heads,
+    num_hidden_layers: fields.block_count,
+    num_key_value_heads: fields['attention.head_count_kv'] ?? heads,
+    pad_token_id: special.pad ?? null,
+    rms_norm_eps: shortest(fields['attention.layer_norm_rms_epsilon']),
+    rope_scaling: await ropeScaling(source, headDim),
+    rope_theta: fields['rope.freq_base'],
+    tie_word_embeddings: !tensors.has('output.weight'),
+    vocab_size: vocabSize ?? fields.vocab_size,
+  };
+}
+
+/** The width of a head, which positions must turn as a whole. */
+function headWidth(fields: Fields, path: string): number {
+  const width = fields['attention.key_length'] ?? fields.embedding_length / fields['attention.head_count'];
+  const others = [fields['attention.value_length'], fields['rope.dimension_count']];
+  if (Number.isInteger(width) && others.every((other) => other === undefined || other === width)) return width;
+  throw badGguf(
+    path,
+    `keys are ${width} wide, values ${others[0] ?? width}, rotary positions ${others[1] ?? width}; all must be equal`,
+  );
+}
+
+async function ropeScaling(
+  { fields, tensors, path }: ConfigSource<Fields>,
+  headDim: number,
+): Promise<Readonly<Record<string, unknown>> | null> {
+  const kind = fields['rope.scaling.type'];
+  const factor = fields['rope.scaling.factor'] ?? fields['rope.scale_linear'];
+  const factors = tensors.get(ROPE_FACTORS);
+  if (factors !== undefined && kind === 'none')
+    return llama3Scaling(factors, { theta: fields['rope.freq_base'], headDim, path });
+  if (kind === 'none') return factor === undefined || factor === 1 ? null : { rope_type: 'linear', factor };
+  if (factor === undefined || factors !== undefined)
+    throw badGguf(path, `positions are scaled by "${kind}" ${factor === undefined ? 'without' : 'and by'} factors`);
+  if (kind === 'linear') return { rope_type: 'linear', factor };
+  const original = fields['rope.scaling.original_context_length'];
+  return { rope_type: 'yarn', factor, ...(original && { original_max_position_embeddings: original }) };
+}

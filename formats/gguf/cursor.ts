@@ -1,0 +1,96 @@
+/** Reads numbers and strings off the beginning of a GGUF file, refusing whatever would lie beyond its end. */
+import { LacunaError } from '../../src/core/errors.ts';
+
+/** Thrown when the bytes at hand end before the file does: read more and begin again. */
+export class EndOfWindow extends Error {
+  override readonly name = 'EndOfWindow';
+}
+
+export interface Cursor {
+  readonly path: string;
+  readonly fileLength: number;
+  readonly position: number;
+  uint8(what: string): number;
+  uint16(what: string): number;
+  uint32(what: string): number;
+  /** A whole number up to 2^53 - 1 as a number, else as it is. */
+  uint64(what: string): number | bigint;
+  int8(what: string): number;
+  int16(what: string): number;
+  int32(what: string): number;
+  int64(what: string): number | bigint;
+  float32(what: string): number;
+  float64(what: string): number;
+  /** A length of 64 bits and as many bytes of UTF-8. */
+  string(what: string): string;
+  /** A number of things of at least `bytesEach` bytes that follow; more than `limit`, or than fit into the file, is refused. */
+  count(what: string, bytesEach: number, limit: Limit): number;
+}
+
+/** A bound on a number in the file, and why it is no lower: what the largest real file has. */
+export interface Limit {
+  readonly most: number;
+  readonly why: string;
+}
+
+/** Reads `bytes`, the beginning of a file of `fileLength` bytes. */
+export function openCursor(path: string, bytes: Uint8Array, fileLength: number): Cursor {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  let position = 0;
+  const take = (length: number, what: string): number => {
+    const start = position;
+    if (length > fileLength - start)
+      throw badGguf(path, `${what} takes ${length} bytes at byte ${start}, but the file has ${fileLength}`);
+    if (length > bytes.length - start) throw new EndOfWindow();
+    position += length;
+    return start;
+  };
+  const uint64 = (what: string) => asNumber(view.getBigUint64(take(8, what), true));
+  return {
+    path,
+    fileLength,
+    get position() {
+      return position;
+    },
+    uint8: (what) => view.getUint8(take(1, what)),
+    uint16: (what) => view.getUint16(take(2, what), true),
+    uint32: (what) => view.getUint32(take(4, what), true),
+    uint64,
+    int8: (what) => view.getInt8(take(1, what)),
+    int16: (what) => view.getInt16(take(2, what), true),
+    int32: (what) => view.getInt32(take(4, what), true),
+    int64: (what) => asNumber(view.getBigInt64(take(8, what), true)),
+    float32: (what) => view.getFloat32(take(4, what), true),
+    float64: (what) => view.getFloat64(take(8, what), true),
+    string: (what) => {
+      const length = uint64(`the length of ${what}`);
+      const start = take(Number(length), what);
+      try {
+        return decoder.decode(bytes.subarray(start, start + Number(length)));
+      } catch (cause) {
+        throw badGguf(path, `${what} is no UTF-8 text`, cause);
+      }
+    },
+    count: (what, bytesEach, { most, why }) => {
+      const count = uint64(what);
+      if (count > most) throw badGguf(path, `${what} is ${count}; the limit is ${most}: ${why}`);
+      const room = Math.floor((fileLength - position) / bytesEach);
+      if (count > room) throw badGguf(path, `${what} is ${count}, but there is room for ${room} in the file`);
+      return Number(count);
+    },
+  };
+}
+
+function asNumber(value: bigint): number | bigint {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
+}
+
+/** Every complaint about a GGUF file reads alike. */
+export function badGguf(path: string, what: string, cause?: unknown): LacunaError {
+  return new LacunaError('bad-file', `${path} is no valid GGUF file: ${what}`, {
+    hint: 'Download or copy the file again.',
+    cause,
+  });
+}

@@ -1,0 +1,177 @@
+/**
+ * The header of a GGUF file (version 2 or 3, little-endian): magic, version, counts, metadata, tensor infos. Every count
+ * and length is checked before anything is read through it.
+ */
+import { elementCount } from '../../src/core/dtype.ts';
+import { LacunaError } from '../../src/core/errors.ts';
+import { badGguf, type Cursor } from './cursor.ts';
+
+/** A value of the metadata; whole numbers beyond 2^53 - 1 stay bigints. */
+export type GgufValue = string | number | bigint | boolean | readonly string[] | readonly (number | bigint)[];
+
+export type GgufMetadata = ReadonlyMap<string, GgufValue>;
+
+export interface TensorInfo {
+  readonly name: string;
+  /** Row-major: the last dimension is the one whose elements lie side by side. */
+  readonly shape: readonly number[];
+  /** Code of the element type. */
+  readonly type: number;
+  /** From where the data begin. */
+  readonly offset: number;
+}
+
+export interface GgufHeader {
+  readonly metadata: GgufMetadata;
+  readonly tensors: readonly TensorInfo[];
+  readonly alignment: number;
+  /** Byte of the file where tensor data begin. */
+  readonly dataStart: number;
+}
+
+const MAGIC = 0x46554747; // "GGUF"
+/** "vers": what stands in a large file's place when a repository was cloned without Git LFS begins so. */
+const LFS_POINTER = 0x73726576;
+const VERSIONS = [2, 3];
+
+/** Where tensors begin when `general.alignment` is not there. */
+const DEFAULT_ALIGNMENT = 32;
+const MAX_ALIGNMENT = 1 << 20;
+
+/** Dimensions of a ggml tensor. */
+const MAX_DIMENSIONS = 4;
+
+const LIMITS = {
+  tensors: { most: 1 << 17, why: 'Llama 3.1 405B has 1138, mixtures of experts a few thousand' },
+  keys: { most: 1 << 14, why: 'models have some 20 to 60' },
+  array: { most: 1 << 24, why: 'the largest vocabularies have 262,144 tokens and twice as many merges' },
+  name: { most: 65_535, why: 'that is the longest name of the format' },
+} as const;
+
+/** Bytes that the smallest of each takes: a length and a type, or a name's length, dimensions, type and offset. */
+const SMALLEST = { key: 8 + 4 + 1, tensor: 8 + 4 + 4 + 8 } as const;
+
+/** Reads the header; 'bad-file' says what is wrong with it, 'unsupported' for other versions and big-endian files. */
+export function readHeader(cursor: Cursor): GgufHeader {
+  checkMagic(cursor.uint32('the magic'), cursor.path);
+  checkVersion(cursor.uint32('the version'), cursor.path);
+  const tensorCount = cursor.count('the number of tensors', SMALLEST.tensor, LIMITS.tensors);
+  const keyCount = cursor.count('the number of metadata keys', SMALLEST.key, LIMITS.keys);
+  const metadata = readMetadata(cursor, keyCount);
+  const alignment = readAlignment(metadata, cursor.path);
+  const tensors = Array.from({ length: tensorCount }, () => readTensorInfo(cursor, alignment));
+  const dataStart = Math.ceil(cursor.position / alignment) * alignment;
+  return { metadata, tensors, alignment, dataStart };
+}
+
+function checkMagic(magic: number, path: string): void {
+  if (magic === MAGIC) return;
+  if (magic !== LFS_POINTER) throw badGguf(path, 'it does not begin with "GGUF"');
+  throw new LacunaError('bad-file', `${path} is a Git LFS pointer, not the file itself`, {
+    hint: 'Run `git lfs pull` in its folder.',
+  });
+}
+
+function checkVersion(version: number, path: string): void {
+  if (VERSIONS.includes(version)) return;
+  // A version is a small number; with its bytes the other way round it is a large one.
+  const what = version > 0xffff ? 'is big-endian' : `has version ${version}`;
+  throw new LacunaError('unsupported', `${path} ${what}; read are little-endian files of version ${VERSIONS}`, {
+    hint: 'Convert it with a current llama.cpp, or give the original Hugging Face checkpoint.',
+  });
+}
+
+function readMetadata(cursor: Cursor, count: number): GgufMetadata {
+  const metadata = new Map<string, GgufValue>();
+  for (let i = 0; i < count; i++) {
+    const key = readName(cursor, `metadata key ${i}`);
+    if (metadata.has(key)) throw badGguf(cursor.path, `it has the key "${key}" twice`);
+    metadata.set(key, readValue(cursor, key));
+  }
+  return metadata;
+}
+
+function readName(cursor: Cursor, what: string): string {
+  const name = cursor.string(what);
+  if (name.length > LIMITS.name.most)
+    throw badGguf(cursor.path, `${what} is a name of ${name.length} characters; ${LIMITS.name.why}`);
+  return name;
+}
+
+type Scalar = string | number | bigint | boolean;
+
+interface ScalarType {
+  /** The fewest bytes that a value takes. */
+  readonly bytes: number;
+  readonly read: (cursor: Cursor, what: string) => Scalar;
+}
+
+const ARRAY = 9;
+
+/** `enum gguf_type`, arrays aside. */
+const SCALARS: Readonly<Record<number, ScalarType>> = {
+  0: { bytes: 1, read: (cursor, what) => cursor.uint8(what) },
+  1: { bytes: 1, read: (cursor, what) => cursor.int8(what) },
+  2: { bytes: 2, read: (cursor, what) => cursor.uint16(what) },
+  3: { bytes: 2, read: (cursor, what) => cursor.int16(what) },
+  4: { bytes: 4, read: (cursor, what) => cursor.uint32(what) },
+  5: { bytes: 4, read: (cursor, what) => cursor.int32(what) },
+  6: { bytes: 4, read: (cursor, what) => cursor.float32(what) },
+  7: { bytes: 1, read: readBool },
+  8: { bytes: 8, read: (cursor, what) => cursor.string(what) },
+  10: { bytes: 8, read: (cursor, what) => cursor.uint64(what) },
+  11: { bytes: 8, read: (cursor, what) => cursor.int64(what) },
+  12: { bytes: 8, read: (cursor, what) => cursor.float64(what) },
+};
+
+function readBool(cursor: Cursor, what: string): boolean {
+  const value = cursor.uint8(what);
+  if (value > 1) throw badGguf(cursor.path, `${what} must be 0 or 1 but is ${value}`);
+  return value === 1;
+}
+
+function readValue(cursor: Cursor, key: string): GgufValue {
+  const what = `"${key}"`;
+  const type = cursor.uint32(`the type of ${what}`);
+  return type === ARRAY ? readArray(cursor, what) : scalarType(type, what, cursor).read(cursor, what);
+}
+
+function scalarType(type: number, what: string, { path }: Cursor): ScalarType {
+  const found = Object.hasOwn(SCALARS, type) ? SCALARS[type] : undefined;
+  if (found !== undefined) return found;
+  // An array's elements may be arrays by the format; no known key has such, and depth would have to be bounded.
+  throw badGguf(path, `${what} holds values of type ${type}${type === ARRAY ? ' (arrays in arrays)' : ''}`);
+}
+
+function readArray(cursor: Cursor, what: string): readonly string[] | readonly (number | bigint)[] {
+  const { bytes, read } = scalarType(cursor.uint32(`the element type of ${what}`), what, cursor);
+  const length = cursor.count(`the length of ${what}`, bytes, LIMITS.array);
+  const values: Scalar[] = [];
+  for (let i = 0; i < length; i++) values.push(read(cursor, what));
+  // All of one type, by the table; booleans are not told from numbers in arrays, where nobody has any.
+  return values as string[] | (number | bigint)[];
+}
+
+function readAlignment(metadata: GgufMetadata, path: string): number {
+  const alignment = metadata.get('general.alignment') ?? DEFAULT_ALIGNMENT;
+  const isPower = typeof alignment === 'number' && alignment > 0 && (alignment & (alignment - 1)) === 0;
+  if (isPower && alignment >= 8 && alignment <= MAX_ALIGNMENT) return alignment;
+  throw badGguf(path, `general.alignment is ${alignment}; wanted is a power of two from 8 to ${MAX_ALIGNMENT}`);
+}
+
+function readTensorInfo(cursor: Cursor, alignment: number): TensorInfo {
+  const { path } = cursor;
+  const name = readName(cursor, "a tensor's name");
+  const what = `tensor "${name}"`;
+  const rank = cursor.uint32(`the rank of ${what}`);
+  if (rank > MAX_DIMENSIONS) throw badGguf(path, `${what} has ${rank} dimensions; the format allows ${MAX_DIMENSIONS}`);
+  const shape = Array.from({ length: rank }, () => cursor.uint64(`a dimension of ${what}`)).reverse();
+  const sizes = shape.filter((size) => typeof size === 'number');
+  if (sizes.length < rank || sizes.includes(0) || !Number.isSafeInteger(elementCount(sizes)))
+    throw badGguf(path, `${what} has the shape [${shape}]; wanted are 1 to 2^53 - 1 elements`);
+  const type = cursor.uint32(`the type of ${what}`);
+  const offset = cursor.uint64(`the offset of ${what}`);
+  if (typeof offset === 'bigint' || offset % alignment !== 0)
+    throw badGguf(path, `${what} has the offset ${offset}, no multiple of the alignment ${alignment}`);
+  return { name, shape: sizes, type, offset };
+}

@@ -1,0 +1,135 @@
+/** Opens GGUF files: only the header is read, tensors stay on disk as ranges of the file. */
+import { type FileHandle, open } from 'node:fs/promises';
+import { byteLength, elementCount } from '../../src/core/dtype.ts';
+import { LacunaError } from '../../src/core/errors.ts';
+import type { StoredTensor } from '../../src/core/tensor.ts';
+import { asIoError } from '../io-error.ts';
+import { badGguf, EndOfWindow, openCursor } from './cursor.ts';
+import { BLOCK_SIZES, READ_TYPES, typeOfCode } from './ggml-types.ts';
+import { type GgufHeader, type GgufMetadata, readHeader, type TensorInfo } from './header.ts';
+
+/** What is read at first; four times as much whenever the header goes on. */
+const FIRST_WINDOW_BYTES = 4 << 20;
+
+/** Against counts that ask for all memory; headers of the largest vocabularies have some 20 MB. */
+const MAX_HEADER_BYTES = 512 << 20;
+
+export interface GgufFile {
+  readonly metadata: GgufMetadata;
+  /** By the names of the file, in the order of their bytes. */
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+}
+
+export interface ReadOptions {
+  /** Tensors are refused while they are read if they hold NaN or infinity. */
+  readonly mustBeFinite?: boolean;
+}
+
+/**
+ * Metadata and tensors of a GGUF file.
+ *
+ * Throws 'not-found' or 'io' when the file cannot be read, 'bad-file' when it is damaged (truncated, counts beyond their
+ * limits, tensors that overlap), 'unsupported' for other versions, big-endian files and element types not read here.
+ *
+ * @example const { metadata, tensors } = await readGguf('model-Q4_K_M.gguf', { mustBeFinite: true });
+ */
+export async function readGguf(path: string, { mustBeFinite = false }: ReadOptions = {}): Promise<GgufFile> {
+  const handle = await open(path, 'r').catch((error) => {
+    throw asIoError(error, 'read', path);
+  });
+  try {
+    const { size } = await handle.stat();
+    const header = await headerOf(handle, path, size);
+    refuseUnreadTypes(header.tensors, path);
+    const stored = header.tensors.map((info) => locate(info, header, path, mustBeFinite));
+    stored.sort((a, b) => a.byteOffset - b.byteOffset);
+    checkRanges(stored, path, size);
+    return { metadata: header.metadata, tensors: byName(stored, path) };
+  } catch (error) {
+    throw asIoError(error, 'read', path);
+  } finally {
+    await handle.close();
+  }
+}
+
+async function headerOf(handle: FileHandle, path: string, fileLength: number): Promise<GgufHeader> {
+  for (let window = FIRST_WINDOW_BYTES; ; window *= 4) {
+    const bytes = await readStart(handle, path, Math.min(window, fileLength));
+    try {
+      return readHeader(openCursor(path, bytes, fileLength));
+    } catch (error) {
+      if (!(error instanceof EndOfWindow)) throw error;
+      if (window >= MAX_HEADER_BYTES)
+        throw badGguf(path, `its header is longer than ${window} bytes; the longest known have some 20 MB`);
+    }
+  }
+}
+
+async function readStart(handle: FileHandle, path: string, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  for (let done = 0; done < length; ) {
+    const { bytesRead } = await handle.read(bytes, done, length - done, done);
+    if (bytesRead === 0) throw badGguf(path, `it ended at byte ${done} while its header was read`);
+    done += bytesRead;
+  }
+  return bytes;
+}
+
+function refuseUnreadTypes(tensors: readonly TensorInfo[], path: string): void {
+  const unread = tensors.filter(({ type }) => typeOfCode(type).kind === 'unread');
+  if (unread.length === 0) return;
+  const names = [...new Set(unread.map(({ type }) => typeOfCode(type).name))];
+  throw new LacunaError(
+    'unsupported',
+    `${path}: ${unread.length} tensors, "${unread[0].name}" the first, are of type ${names.join(', ')}; read are ${READ_TYPES.join(', ')}`,
+    { hint: 'Give a file of another quantisation, such as Q8_0 or Q4_K_M, or the original Hugging Face checkpoint.' },
+  );
+}
+
+function locate(
+  { name, shape, type, offset }: TensorInfo,
+  { dataStart }: GgufHeader,
+  path: string,
+  mustBeFinite: boolean,
+): StoredTensor {
+  const place = { path, byteOffset: dataStart + offset, name, mustBeFinite };
+  const found = typeOfCode(type);
+  if (found.kind === 'plain') return { kind: 'file', dtype: found.dtype, shape, ...place };
+  if (found.kind === 'unread') throw new RangeError(`Type ${found.name} was not refused`);
+  const { values } = BLOCK_SIZES[found.name];
+  const columns = shape.at(-1) ?? 1;
+  if (columns % values !== 0)
+    throw badGguf(
+      path,
+      `tensor "${name}" has rows of ${columns}, no multiple of the ${values} of a ${found.name} block`,
+    );
+  return { kind: 'ggml', type: found.name, dtype: 'float32', shape, ...place };
+}
+
+/** Bytes that a tensor takes in its file. */
+export function storedBytes(tensor: StoredTensor): number {
+  if (tensor.kind === 'file') return byteLength(tensor.dtype, tensor.shape);
+  const { values, bytes } = BLOCK_SIZES[tensor.type];
+  return (elementCount(tensor.shape) / values) * bytes;
+}
+
+/** `stored` is in the order of bytes. There may be holes for alignment, but nothing may overlap or be cut off. */
+function checkRanges(stored: readonly StoredTensor[], path: string, fileLength: number): void {
+  let end = 0;
+  let before = '';
+  for (const tensor of stored) {
+    const { name, byteOffset } = tensor;
+    if (byteOffset < end) throw badGguf(path, `tensor "${name}" begins at byte ${byteOffset}, inside "${before}"`);
+    end = byteOffset + storedBytes(tensor);
+    before = name;
+    if (end > fileLength)
+      throw badGguf(path, `tensor "${name}" ends at byte ${end}, but the file has ${fileLength}: it is truncated`);
+  }
+}
+
+function byName(stored: readonly StoredTensor[], path: string): Map<string, StoredTensor> {
+  const tensors = new Map(stored.map((tensor) => [tensor.name, tensor]));
+  if (tensors.size === stored.length) return tensors;
+  const twice = stored.find((tensor) => tensors.get(tensor.name) !== tensor);
+  throw badGguf(path, `it has tensor "${twice?.name}" twice`);
+}

@@ -1,0 +1,72 @@
+/** What a model's repository on the Hub holds. */
+import { z } from 'zod';
+import { LacunaError } from '../../src/core/errors.ts';
+import { type Requester, repeatedly, request } from './http.ts';
+
+export interface RemoteFile {
+  readonly name: string;
+  readonly bytes: number;
+  /** Of large files sha256 of the content, of others the SHA-1 that git gives it. */
+  readonly hash: { readonly kind: 'sha256' | 'git'; readonly hex: string };
+}
+
+export interface Repository {
+  /** The commit that the revision stands for. */
+  readonly commit: string;
+  readonly files: readonly RemoteFile[];
+}
+
+const commit = z.string().regex(/^[0-9a-f]{40}$/);
+const bytes = z.int().nonnegative();
+
+const schema = z.object({
+  sha: commit,
+  siblings: z.array(
+    z.object({
+      rfilename: z.string(),
+      size: bytes,
+      blobId: commit,
+      lfs: z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), size: bytes }).nullish(),
+    }),
+  ),
+});
+
+/** Of the answer: a repository of thousands of files takes some hundred bytes for each. */
+const MAX_LISTING_BYTES = 64 << 20;
+
+/** Lists a repository; errors as those of `fetchCheckpoint`. */
+export async function listRepository(requester: Requester): Promise<Repository> {
+  const { reference, hub } = requester;
+  const address = `${hub.endpoint}/api/models/${reference.id}/revision/${encodeURIComponent(reference.revision)}?blobs=true`;
+  const text = await repeatedly(
+    requester,
+    async () => (await request(address, requester)).text(),
+    ({ message, cause }) =>
+      new LacunaError('io', `Cannot look up ${reference.id}: ${message}`, {
+        cause,
+        hint: 'Check the connection, or give the folder of a checkpoint that is here.',
+      }),
+  );
+  return parse(text, address);
+}
+
+function parse(text: string, address: string): Repository {
+  const parsed = text.length > MAX_LISTING_BYTES ? undefined : schema.safeParse(jsonOrNull(text));
+  if (!parsed?.success)
+    throw new LacunaError('bad-file', `${address} gave no list of a model's files: ${text.slice(0, 80)}`, {
+      hint: 'Check HF_ENDPOINT: it must be the Hub or a mirror of it.',
+    });
+  const files = parsed.data.siblings.map(({ rfilename: name, size, blobId, lfs }): RemoteFile => {
+    if (lfs) return { name, bytes: lfs.size, hash: { kind: 'sha256', hex: lfs.sha256 } };
+    return { name, bytes: size, hash: { kind: 'git', hex: blobId } };
+  });
+  return { commit: parsed.data.sha, files };
+}
+
+function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,63 @@
+/** Which files of a repository make a checkpoint: the small ones, and weights in one of the forms that are read. */
+import { LacunaError } from '../../src/core/errors.ts';
+import { WEIGHTS, WEIGHTS_INDEX } from '../checkpoint-kind.ts';
+import { SMALL_FILE_NAMES } from '../small-files.ts';
+import type { HubReference } from './reference.ts';
+import type { RemoteFile, Repository } from './repository.ts';
+
+/** Some forms name further files only once one of them is here. */
+export interface Selection {
+  readonly files: readonly RemoteFile[];
+  readonly hasIndex: boolean;
+}
+
+const SHARD = /^[\w][\w.-]*\.safetensors$/;
+const GGUF = /^[\w][\w.+-]*\.gguf$/i;
+
+/**
+ * The files to download, shards aside when there is an index. Files in folders are never taken: they are other formats'.
+ * 'not-found' when there are no weights, 'usage' when there are several GGUF files and none or no single one is meant.
+ */
+export function selectFiles({ files }: Repository, reference: HubReference): Selection {
+  const named = (name: string) => files.filter((file) => file.name === name);
+  const small = SMALL_FILE_NAMES.flatMap(named);
+  if (reference.gguf !== undefined) return { files: [selectGguf(files, reference)], hasIndex: false };
+  const [weights] = named(WEIGHTS);
+  if (weights !== undefined) return { files: [...small, weights], hasIndex: false };
+  const [index] = named(WEIGHTS_INDEX);
+  if (index !== undefined) return { files: [...small, index], hasIndex: true };
+  return { files: [selectGguf(files, reference)], hasIndex: false };
+}
+
+function selectGguf(files: readonly RemoteFile[], { id, gguf = '' }: HubReference): RemoteFile {
+  const all = files.filter(({ name }) => GGUF.test(name));
+  const wanted = gguf.toLowerCase();
+  const found = all.filter(({ name }) => name.toLowerCase().includes(wanted));
+  if (found.length === 1) return found[0];
+  if (all.length === 0)
+    throw new LacunaError('not-found', `${id} has neither ${WEIGHTS} nor ${WEIGHTS_INDEX} nor a GGUF file`, {
+      hint: 'Look for another copy of the model, saved as safetensors; pickles are never read.',
+    });
+  const names = (found.length === 0 ? all : found).map(({ name }) => name);
+  const what = found.length === 0 ? `no GGUF file named like "${gguf}", only` : `${found.length} GGUF files:`;
+  throw new LacunaError('usage', `${id} has ${what} ${names.join(', ')}`, {
+    hint: `Say which, by a part of its name that no other has: ${id}:${names[0].replace(/\.gguf$/i, '')}`,
+  });
+}
+
+/** The shards that an index's weight_map names; 'not-found' when the repository lacks some. */
+export function selectShards(
+  { files }: Repository,
+  index: Readonly<Record<string, unknown>>,
+  { id }: HubReference,
+): RemoteFile[] {
+  const map = index.weight_map;
+  const names = typeof map === 'object' && map !== null ? [...new Set(Object.values(map))].sort() : [];
+  const found = names.map((name) => files.find((file) => file.name === name));
+  const lacking = names.filter((name, i) => found[i] === undefined || typeof name !== 'string' || !SHARD.test(name));
+  if (lacking.length > 0)
+    throw new LacunaError('not-found', `${id} lacks files that its ${WEIGHTS_INDEX} names: ${lacking.join(', ')}`, {
+      hint: 'The model was not uploaded whole; look for another revision or copy.',
+    });
+  return found.filter((file) => file !== undefined);
+}

@@ -1,0 +1,105 @@
+/** adapter_config.json of a LoRA adapter as PEFT saves it: what scales the products, and everything not built, by name. */
+import { z } from 'zod';
+import { LacunaError } from '../../src/core/errors.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+
+const pattern = z.record(z.string(), z.number().positive()).nullish();
+
+type Patterns = z.infer<typeof pattern>;
+
+const schema = z.object({
+  peft_type: z.literal('LORA'),
+  r: z.int().positive(),
+  lora_alpha: z.number(),
+  use_rslora: z.boolean().nullish(),
+  rank_pattern: pattern,
+  alpha_pattern: pattern,
+});
+
+export interface LoraConfig {
+  /** What the product of a module's two matrices, of the given rank, is multiplied by. */
+  readonly scaleOf: (module: string, rank: number) => number;
+  /** The rank that the module's matrices must have. */
+  readonly rankOf: (module: string) => number;
+}
+
+const off = (value: unknown) => value === undefined || value === null || value === false;
+const empty = (value: unknown) => off(value) || (typeof value === 'object' && Object.keys(value ?? {}).length === 0);
+/** Ways to begin training that leave the base model as it is; the others change its weights, which are not in the adapter. */
+const plainStart = (value: unknown) =>
+  off(value) || value === true || ['gaussian', 'eva', 'orthogonal'].includes(String(value));
+
+/** PEFT takes the keys of patterns for regular expressions; names are built, and a dot in one is a dot. */
+const byName = (value: unknown) =>
+  empty(value) || (typeof value === 'object' && Object.keys(value ?? {}).every((key) => /^\^?[\w.-]+$/.test(key)));
+
+/** Fields that change what an adapter computes beyond a product added to a matrix; any other value is refused. */
+const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
+  fan_in_fan_out: off,
+  bias: (value) => off(value) || value === 'none',
+  lora_bias: off,
+  use_dora: off,
+  use_qalora: off,
+  use_bdlora: off,
+  modules_to_save: empty,
+  layer_replication: empty,
+  trainable_token_indices: empty,
+  target_parameters: empty,
+  alora_invocation_tokens: empty,
+  init_lora_weights: plainStart,
+  rank_pattern: byName,
+  alpha_pattern: byName,
+};
+
+/** Of what only says how training began or was run. */
+const IDLE_CONFIGS = ['eva_config', 'megatron_config'];
+
+/** Fields of the config that ask for what is not built; a variant of LoRA that is newer than this brings its own config. */
+function refusedFields(config: Json): string[] {
+  const named = Object.keys(NEUTRAL).filter((field) => !NEUTRAL[field](config[field]));
+  const variants = Object.keys(config).filter((field) => field.endsWith('_config') && !IDLE_CONFIGS.includes(field));
+  return [...named, ...variants.filter((field) => !empty(config[field]))];
+}
+
+/** Reads the config of the adapter at `path`; 'bad-file' or 'unsupported', naming all fields concerned. */
+export function readLoraConfig(config: Json, path: string): LoraConfig {
+  if (config.peft_type !== 'LORA')
+    throw new LacunaError('unsupported', `${path} is an adapter of type ${JSON.stringify(config.peft_type)}`, {
+      hint: 'Merge it into its model in Python: model.merge_and_unload().save_pretrained(DIR).',
+    });
+  const refused = refusedFields(config);
+  if (refused.length > 0)
+    throw new LacunaError(
+      'unsupported',
+      `${path} asks for what is not built: ${refused.map((field) => `${field} = ${JSON.stringify(config[field])}`).join(', ')}`,
+      { hint: 'Merge it into its model in Python: model.merge_and_unload().save_pretrained(DIR).' },
+    );
+  const parsed = schema.safeParse(config);
+  if (!parsed.success)
+    throw new LacunaError(
+      'bad-file',
+      `adapter_config.json of ${path} is not valid:\n${z.prettifyError(parsed.error)}`,
+      {
+        hint: 'Take the adapter_config.json that was saved with the adapter.',
+      },
+    );
+  return scales(parsed.data);
+}
+
+/** alpha / r (Hu et al., LoRA, section 4.1), or alpha / sqrt(r) (Kalajdzievski, rsLoRA, theorem 3.2). */
+function scales(config: z.infer<typeof schema>): LoraConfig {
+  const { r, lora_alpha: alpha, use_rslora: rankStabilised, rank_pattern: ranks, alpha_pattern: alphas } = config;
+  return {
+    rankOf: (module) => matching(ranks, module) ?? r,
+    scaleOf: (module, rank) => (matching(alphas, module) ?? alpha) / (rankStabilised ? Math.sqrt(rank) : rank),
+  };
+}
+
+/** The value of the first key that is the end of the module's name from a dot on; of one with ^, all of it. As in PEFT. */
+function matching(patterns: Patterns, module: string): number | undefined {
+  const found = Object.entries(patterns ?? {}).find(([key]) =>
+    key.startsWith('^') ? module === key.slice(1) : module === key || module.endsWith(`.${key}`),
+  );
+  return found?.[1];
+}

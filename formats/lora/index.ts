@@ -1,0 +1,133 @@
+/** LoRA adapters as PEFT saves them, merged into a checkpoint while its weights are read. */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Checkpoint } from '../../src/core/checkpoint.ts';
+import { isFloat } from '../../src/core/dtype.ts';
+import { LacunaError } from '../../src/core/errors.ts';
+import { addLowRank, type FileTensor, type TensorExpr } from '../../src/core/tensor.ts';
+import { fingerprintOf } from '../fingerprint.ts';
+import { asIoError } from '../io-error.ts';
+import { readJsonObject } from '../json-file.ts';
+import { readSafetensors } from '../safetensors/index.ts';
+import { type LoraConfig, readLoraConfig } from './config.ts';
+
+const CONFIG = 'adapter_config.json';
+const WEIGHTS = 'adapter_model.safetensors';
+
+/** Some hundred names at most. */
+const MAX_CONFIG_BYTES = 16 << 20;
+
+/** Problems named in one message; more are counted. */
+const NAMED = 20;
+
+/** A matrix of the base model, and the two whose product is added to it. */
+interface Pair {
+  /** The module's name in the base model. */
+  readonly module: string;
+  /** `lora_A` [rank, in] and `lora_B` [out, rank]. */
+  readonly a: FileTensor | undefined;
+  readonly b: FileTensor | undefined;
+}
+
+export interface OpenAdapterOptions {
+  readonly allowNonFinite?: boolean;
+}
+
+/**
+ * `checkpoint` with the LoRA adapter in the folder `path` merged: W + scale B A for each matrix it is for, in float32.
+ *
+ * Throws 'not-found' when it is no adapter's folder, 'unsupported' for kinds that are not built, 'mismatch' with every
+ * name and shape that does not fit when it was trained on another model.
+ *
+ * @example const merged = await mergeAdapter(await openCheckpoint('SmolLM2-135M'), './my-adapter');
+ */
+export async function mergeAdapter(
+  checkpoint: Checkpoint,
+  path: string,
+  { allowNonFinite = false }: OpenAdapterOptions = {},
+): Promise<Checkpoint> {
+  const config = await openConfig(path);
+  const { tensors } = await readSafetensors(join(path, WEIGHTS), { mustBeFinite: !allowNonFinite });
+  const pairs = pairsOf(tensors, path);
+  const problems = pairs.flatMap((pair) => problemsOf(pair, config, checkpoint));
+  if (problems.length > 0) throw mismatch(path, checkpoint.path, problems);
+  const merged = new Map(pairs.flatMap((pair) => mergedPair(pair, config, checkpoint)));
+  return {
+    ...checkpoint,
+    tensors: new Map([...checkpoint.tensors].map(([name, tensor]) => [name, merged.get(name) ?? tensor])),
+    fingerprint: await fingerprintOf(checkpoint.fingerprint, merged),
+  };
+}
+
+async function openConfig(path: string): Promise<LoraConfig> {
+  const files = await readdir(path).catch((error) => {
+    throw asIoError(error, 'open the adapter', path);
+  });
+  for (const name of [CONFIG, WEIGHTS])
+    if (!files.includes(name))
+      throw new LacunaError('not-found', `${path} is no adapter's folder: it has no ${name}`, {
+        hint: `Give the folder that PEFT saved, with ${CONFIG} and ${WEIGHTS} in it; pickles are never read.`,
+      });
+  return readLoraConfig((await readJsonObject(join(path, CONFIG), MAX_CONFIG_BYTES)).value, path);
+}
+
+const NAME = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/;
+
+function pairsOf(tensors: ReadonlyMap<string, FileTensor>, path: string): Pair[] {
+  const pairs = new Map<string, Pair>();
+  const others: string[] = [];
+  for (const [name, tensor] of tensors) {
+    const [, module, letter] = NAME.exec(name) ?? [];
+    if (module === undefined) others.push(name);
+    else
+      pairs.set(module, {
+        ...(pairs.get(module) ?? { module, a: undefined, b: undefined }),
+        [letter.toLowerCase()]: tensor,
+      });
+  }
+  if (others.length > 0 || pairs.size === 0)
+    throw new LacunaError(
+      'unsupported',
+      others.length === 0
+        ? `${path} holds no tensors`
+        : `${path} holds tensors that are not those of LoRA on linear layers:\n${listed(others)}`,
+      { hint: 'Merge it into its model in Python: model.merge_and_unload().save_pretrained(DIR).' },
+    );
+  return [...pairs.values()];
+}
+
+/** Everything in which a pair does not fit the config and the base model. */
+function problemsOf({ module, a, b }: Pair, config: LoraConfig, { tensors }: Checkpoint): string[] {
+  if (a === undefined || b === undefined) return [`${module} has lora_${a === undefined ? 'B' : 'A'} only`];
+  const base = tensors.get(`${module}.weight`);
+  if (base === undefined) return [`${module}.weight is not in the model`];
+  const rank = config.rankOf(module);
+  const [rows, columns] = base.shape;
+  const wanted = base.shape.length === 2 ? { a: `${rank},${columns}`, b: `${rows},${rank}` } : undefined;
+  if (wanted === undefined) return [`${module}.weight is no matrix but [${base.shape}]`];
+  return [
+    ...(String(a.shape) === wanted.a ? [] : [`${module}: lora_A is [${a.shape}], the model wants [${wanted.a}]`]),
+    ...(String(b.shape) === wanted.b ? [] : [`${module}: lora_B is [${b.shape}], the model wants [${wanted.b}]`]),
+    ...[base, a, b]
+      .filter(({ dtype }) => !isFloat(dtype))
+      .map(({ dtype }) => `${module} is of type ${dtype}, no float`),
+  ];
+}
+
+function mergedPair({ module, a, b }: Pair, config: LoraConfig, { tensors }: Checkpoint): [string, TensorExpr][] {
+  const name = `${module}.weight`;
+  const base = tensors.get(name);
+  if (base === undefined || a === undefined || b === undefined) return [];
+  return [[name, addLowRank(base, b, a, config.scaleOf(module, a.shape[0]))]];
+}
+
+function mismatch(path: string, base: string, problems: readonly string[]): LacunaError {
+  return new LacunaError('mismatch', `The adapter ${path} does not fit ${base}:\n${listed(problems)}`, {
+    hint: `Give the model it was trained on: base_model_name_or_path in ${join(path, CONFIG)}.`,
+  });
+}
+
+function listed(lines: readonly string[]): string {
+  const more = lines.length - NAMED;
+  return [...lines.slice(0, NAMED), ...(more > 0 ? [`and ${more} more`] : [])].map((line) => `  ${line}`).join('\n');
+}

@@ -1,0 +1,73 @@
+/** The small files of a model (config, tokenizer): found in a folder, read from wherever they are. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ModelFiles, SmallFile } from '../src/core/checkpoint.ts';
+import { LacunaError } from '../src/core/errors.ts';
+import { asIoError, systemCode } from './io-error.ts';
+import { type JsonFile, parseJsonObject, readJsonObject } from './json-file.ts';
+
+/** All small files that anything here reads or copies. */
+export const SMALL_FILE_NAMES = [
+  'config.json',
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'tokenizer.model',
+  'chat_template.jinja',
+  'chat_template.json',
+] as const;
+
+export type SmallFileName = (typeof SMALL_FILE_NAMES)[number];
+
+/** The small files in `folder`, of whose entries the names are given. */
+export function smallFilesIn(folder: string, entries: readonly string[]): Map<string, SmallFile> {
+  const there = SMALL_FILE_NAMES.filter((name) => entries.includes(name));
+  return new Map(there.map((name) => [name, { path: join(folder, name) }]));
+}
+
+/** The small files of a folder: none when there is no such folder, 'io' when it cannot be listed. */
+export async function openModelFiles(folder: string): Promise<ModelFiles> {
+  const entries = await readdir(folder).catch((error) => {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw asIoError(error, 'read', folder);
+  });
+  return { path: folder, files: smallFilesIn(folder, entries) };
+}
+
+/** What errors call a file: where it lies, or what it belongs to. */
+export function labelOf({ path, files }: ModelFiles, name: SmallFileName): string {
+  const file = files.get(name);
+  return file === undefined || 'text' in file ? `${name} of ${path}` : file.path;
+}
+
+/** The object in a JSON file of the model, or undefined when there is none; errors as those of `readJsonObject`. */
+export async function readSmallJson(
+  model: ModelFiles,
+  name: SmallFileName,
+  maxBytes: number,
+): Promise<JsonFile | undefined> {
+  const file = model.files.get(name);
+  if (file === undefined) return undefined;
+  if ('path' in file) return readJsonObject(file.path, maxBytes);
+  const text = file.text();
+  return { value: parseJsonObject(text, labelOf(model, name)), text };
+}
+
+/** A text file of the model, or undefined when there is none; 'bad-file' when it is longer than `maxBytes`. */
+export async function readSmallText(
+  model: ModelFiles,
+  name: SmallFileName,
+  maxBytes: number,
+): Promise<string | undefined> {
+  const file = model.files.get(name);
+  if (file === undefined || 'text' in file) return file?.text();
+  const bytes = await readFile(file.path).catch((error) => {
+    throw asIoError(error, 'read', file.path);
+  });
+  if (bytes.length > maxBytes)
+    throw new LacunaError('bad-file', `${file.path} has ${bytes.length} bytes; the limit is ${maxBytes}`, {
+      hint: 'Check that it is the right file.',
+    });
+  return bytes.toString('utf8');
+}

@@ -1,0 +1,26 @@
+/** Figures as a person reads them: shares, sizes, times. */
+
+export function percent(share: number, digits = 1): string {
+  return `${(100 * share).toFixed(digits)} %`;
+}
+
+const SIZES = ['B', 'kB', 'MB', 'GB', 'TB'] as const;
+
+/** In powers of 1000, as disks and networks count: "10.6 MB". */
+export function formatBytes(bytes: number): string {
+  let scaled = bytes;
+  let power = 0;
+  // 999.95 of a unit would be written 1000.0.
+  for (; scaled >= 999.95 && power < SIZES.length - 1; power++) scaled /= 1000;
+  return `${power === 0 ? Math.round(scaled) : scaled.toFixed(1)} ${SIZES[power]}`;
+}
+
+/** "3.2 s", "45 s", "2 min 5 s", "1 h 30 min". */
+export function formatSeconds(milliseconds: number): string {
+  const tenths = Math.round(milliseconds / 100) / 10;
+  if (tenths < 10) return `${tenths.toFixed(1)} s`;
+  const seconds = Math.round(milliseconds / 1000);
+  if (seconds < 90) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 90 ? `${minutes} min ${seconds % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

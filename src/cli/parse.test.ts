@@ -1,0 +1,20 @@
+import { describe, expect, it } from 'vitest';
+import { cosine, nonNegativeInteger, positiveInteger, positiveNumber, probability, shard, share } from './parse.ts';
+
+describe.each([
+  [positiveInteger, { '1': 1, '20': 20 }, ['', ' ', '0', '-1', '1.5', 'x', '1e30']],
+  [nonNegativeInteger, { '0': 0, '7': 7 }, ['', '-1', '0.5', 'x']],
+  [positiveNumber, { '1.02': 1.02 }, ['', '0', '-1', 'Infinity', 'x']],
+  [share, { '0.25': 0.25, '25%': 0.25, '.5': 0.5 }, ['', '%', '0', '0%', '1', '100%', '130%', 'x']],
+  [probability, { '1': 1, '0.9': 0.9 }, ['', '0', '1.1']],
+  [cosine, { '-1': -1, '0': 0, '0.99': 0.99 }, ['', '1.1', 'x']],
+  [shard, { '0/1': { index: 0, count: 1 }, '3/4': { index: 3, count: 4 } }, ['', '4/4', '1', '0/0', '-1/2', 'a/b']],
+] as const)('%o', (parse, good, bad) => {
+  it.each(Object.entries(good))('takes %j', (text, value) => {
+    expect(parse(text)).toEqual(value);
+  });
+
+  it.each(bad)('refuses %j', (text) => {
+    expect(() => parse(text)).toThrow(/^Expected/);
+  });
+});

@@ -1,0 +1,61 @@
+/** Values of options, checked where they are read: a wrong one is refused with what was wanted. */
+import { InvalidArgumentError } from 'commander';
+
+/** Number('') is 0, which nobody means who typed nothing. */
+function parseNumber(text: string): number {
+  return text.trim() === '' ? Number.NaN : Number(text);
+}
+
+export function positiveInteger(text: string): number {
+  const value = parseNumber(text);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new InvalidArgumentError('Expected a whole number of at least 1.');
+  return value;
+}
+
+export function nonNegativeInteger(text: string): number {
+  const value = parseNumber(text);
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new InvalidArgumentError('Expected a whole number of at least 0.');
+  return value;
+}
+
+export function positiveNumber(text: string): number {
+  const value = parseNumber(text);
+  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number above 0.');
+  return value;
+}
+
+/** A share between 0 and 1, also written as a percentage: "0.25" or "25%"; none and all are no targets. */
+export function share(text: string): number {
+  const value = text.endsWith('%') ? parseNumber(text.slice(0, -1)) / 100 : parseNumber(text);
+  if (!(value > 0 && value < 1)) throw new InvalidArgumentError('Expected a share between 0 and 1, as 0.25 or 25%.');
+  return value;
+}
+
+/** Like a share, but all is fine: what sampling draws from. */
+export function probability(text: string): number {
+  const value = parseNumber(text);
+  if (!(value > 0 && value <= 1)) throw new InvalidArgumentError('Expected a number above 0, at most 1.');
+  return value;
+}
+
+export function cosine(text: string): number {
+  const value = parseNumber(text);
+  if (!(value >= -1 && value <= 1)) throw new InvalidArgumentError('Expected a cosine from -1 to 1.');
+  return value;
+}
+
+export interface Shard {
+  readonly index: number;
+  readonly count: number;
+}
+
+/** "0/4" is the first of four. Indices start at 0, as JOB_COMPLETION_INDEX and SLURM_ARRAY_TASK_ID do. */
+export function shard(text: string): Shard {
+  const match = /^(\d+)\/(\d+)$/.exec(text);
+  const index = Number(match?.[1]);
+  const count = Number(match?.[2]);
+  if (!match || count < 1 || index >= count) throw new InvalidArgumentError('Expected i/n with 0 <= i < n, as 0/4.');
+  return { index, count };
+}

@@ -1,0 +1,39 @@
+import { Command } from 'commander';
+import { describe, expect, it } from 'vitest';
+import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
+
+function parse(...args: string[]) {
+  const command = withPresetOptions(new Command()).exitOverride();
+  return planOptions(command.parse(args, { from: 'user' }).opts<PresetOptions>());
+}
+
+describe('options of a preset', () => {
+  it('are those of top-k', () => {
+    expect(parse('--preset', 'top-k', '--target', '30%', '--prefill', 'dense')).toEqual({
+      preset: 'top-k',
+      density: 0.3,
+      prefill: 'dense',
+    });
+  });
+
+  it('are those of ffn-skip', () => {
+    const args = ['--cold-start', '2', '--cold-end', '9', '--warm-up-tokens', '0', '--run-length', '3'];
+    expect(parse('--preset', 'ffn-skip', ...args, '--threshold', '0.97', '--no-re-arm')).toEqual({
+      preset: 'ffn-skip',
+      prefill: 'sparse',
+      coldStart: 2,
+      coldEnd: 9,
+      warmUpTokens: 0,
+      runLength: 3,
+      threshold: 0.97,
+      reArm: false,
+    });
+  });
+
+  it.each([[['--cold-start', '2']], [['--warm-up-tokens', '0']], [['--no-re-arm']]])(
+    'are not %j with top-k',
+    (args) => {
+      expect(() => parse('--preset', 'top-k', ...args)).toThrow(`${args[0]}: only the preset ffn-skip`);
+    },
+  );
+});

@@ -1,0 +1,12 @@
+/** Where models that are named, not given as a path, come from and go to. */
+
+export interface HubOptions {
+  /** As https://huggingface.co, without a slash at the end. */
+  readonly endpoint: string;
+  /** Sent to the endpoint as a bearer token: for private and gated models. */
+  readonly token?: string;
+  /** Folder that downloads are kept in. */
+  readonly cacheFolder: string;
+  /** Before the first repeated attempt after a failure; doubled for each further one (default 1000). */
+  readonly retryDelayMs?: number;
+}

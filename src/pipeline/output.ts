@@ -1,0 +1,60 @@
+/** Where a command is to write: refused before any work when it is taken or cannot be written. */
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import { dirname, extname, resolve } from 'node:path';
+import { asIoError } from '../../formats/io-error.ts';
+import { LacunaError } from '../core/errors.ts';
+
+export async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+export interface OutputOptions {
+  readonly output: string;
+  readonly force?: boolean;
+}
+
+/**
+ * Checks a JSON output and the .safetensors beside it, which bears the same name: `model.json` beside a checkpoint's
+ * `model.safetensors` would cost its weights.
+ *
+ * @throws LacunaError `exists` when one of them is there and `force` is not given; `usage` or `io` when it cannot be written.
+ */
+export async function checkJsonOutput({ output, force }: OutputOptions): Promise<void> {
+  if (extname(output) === '.safetensors')
+    throw new LacunaError('usage', `${output} names the tensors; the output is the JSON file beside them`, {
+      hint: `Use -o ${replaceExtension(output, '.json')}`,
+    });
+  if (!force) {
+    for (const path of [output, replaceExtension(output, '.safetensors')]) {
+      if (await exists(path))
+        throw new LacunaError('exists', `${path} already exists`, {
+          hint: 'Give another name for the output, or replace it with --force.',
+        });
+    }
+  } else if ((await stat(output).catch(() => undefined))?.isDirectory())
+    throw new LacunaError('exists', `${output} is a folder; a file is to be written there`, {
+      hint: 'Give the name of a file.',
+    });
+  await checkWritable(dirname(resolve(output)));
+}
+
+/** Throws 'io' unless the folder that is there already, of those that lead to `folder`, takes new entries. */
+export async function checkWritable(folder: string): Promise<void> {
+  let present = folder;
+  while (!(await exists(present)) && present !== dirname(present)) present = dirname(present);
+  if (!(await stat(present)).isDirectory())
+    throw new LacunaError('not-found', `Cannot write into ${present}: it is a file, not a folder`, {
+      hint: 'Check the path of the output.',
+    });
+  await access(present, constants.W_OK).catch((error: unknown) => {
+    throw asIoError(error, 'write into', present);
+  });
+}
+
+export function replaceExtension(path: string, extension: string): string {
+  return path.slice(0, path.length - extname(path).length) + extension;
+}
