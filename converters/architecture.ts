@@ -1,12 +1,15 @@
 /** What an architecture is to the rest of the converters: the names it goes by, and how its checkpoints are opened. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import type { ModelPieces } from '../src/core/model.ts';
-
-/** Precisions a checkpoint can be opened in; the graph's weights are cast to it while they are written. */
-export const PRECISIONS = ['fp32'] as const;
+import type { Precision, PrecisionName } from '../src/core/precision.ts';
+import type { TensorExpr } from '../src/core/tensor.ts';
+import type { StorageOptions } from './weights.ts';
 
 export interface OpenOptions {
-  readonly precision: (typeof PRECISIONS)[number];
+  /** By its name, or one of `choosePrecision` with its blocks changed; weights become it while they are written. */
+  readonly precision: PrecisionName | Precision;
+  /** By the weight's name: the mean square of each of its inputs, float [columns]; makes blocks exact where it matters. */
+  readonly importance?: ReadonlyMap<string, TensorExpr> | undefined;
 }
 
 export interface Architecture {
@@ -15,7 +18,7 @@ export interface Architecture {
   /** The class in `architectures` of config.json. */
   readonly className: string;
   /** Checks the whole config and every tensor's shape, then hands out pieces; reads no weights. */
-  readonly open: (checkpoint: Checkpoint, options: OpenOptions) => ModelPieces;
+  readonly open: (checkpoint: Checkpoint, storage: StorageOptions) => ModelPieces;
   /** config.json of what is converted, where that is not the checkpoint's own. */
   readonly hostConfig?: (config: Checkpoint['config']) => Record<string, unknown>;
 }

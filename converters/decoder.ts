@@ -1,42 +1,52 @@
 /** Decoders of LLaMA's build, from checkpoint to pieces: embedding, layers one like the other, norm and head. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
-import { BASE_OPSETS, type Graph, type ValueInfo } from '../src/core/graph.ts';
+import { BASE_OPSETS, type Graph, type Initializer, type ValueInfo } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { hiddenName, type ModelPieces } from '../src/core/model.ts';
-import { addConstant } from '../src/core/tensor.ts';
+import { choosePrecision } from '../src/core/precision.ts';
+import { addConstant, cast } from '../src/core/tensor.ts';
 import type { Architecture } from './architecture.ts';
 import { cacheInputs, cacheOutputs } from './blocks/attention.ts';
 import { preNormLayer, sandwichNormLayer } from './blocks/decoder-layer.ts';
 import { embedding } from './blocks/embedding.ts';
 import { head } from './blocks/head.ts';
-import type { DecoderParts } from './blocks/parts.ts';
+import type { DecoderParts, Floats } from './blocks/parts.ts';
 import { rmsNorm } from './blocks/rms-norm.ts';
 import { lazyRotaryTables } from './blocks/rotary.ts';
 import { type DecoderConfig, type Family, readDecoderConfig } from './config/decoder-config.ts';
-import { checkTensors, decoderTensors, type Weights, weightsOf } from './weights.ts';
+import { checkTensors, decoderTensors, type StorageOptions, weightsOf } from './weights.ts';
 
 /** An architecture that differs from the others in no more than `family` says. */
 export function decoderArchitecture(family: Family): Architecture {
-  const open = (checkpoint: Checkpoint): ModelPieces => {
+  const open = (checkpoint: Checkpoint, storage: StorageOptions): ModelPieces => {
     const config = readDecoderConfig(checkpoint, family);
     checkTensors(checkpoint, decoderTensors(config));
-    return decoderPieces(partsOf(config, weightsOf(checkpoint.tensors, 'float32')));
+    return decoderPieces(partsOf(config, checkpoint, storage));
   };
   return { modelType: family.modelType, className: family.className, open };
 }
 
-function partsOf(config: DecoderConfig, weights: Weights): DecoderParts {
+function partsOf(config: DecoderConfig, { tensors }: Checkpoint, storage: StorageOptions): DecoderParts {
   const { spec, ropes, traits } = config;
+  const { floats } = storage.precision;
+  const weights = weightsOf(tensors, storage);
   const tables = Object.entries(ropes).map(
     ([name, rope]) => [name, lazyRotaryTables(rope, spec.headDim, spec.contextLength)] as const,
   );
   const rotary = Object.fromEntries(tables);
   return {
     config,
+    floats,
     weights,
-    normWeights: traits.addsOneToNorms ? (name) => ({ name, data: addConstant(weights(name).data, 1) }) : weights,
+    normWeights: traits.addsOneToNorms ? plusOne(tensors, floats) : weights,
     rotary: (name) => rotary[name](),
   };
+}
+
+/** 1 + weight, rounded once. */
+function plusOne(tensors: Checkpoint['tensors'], floats: Floats): (name: string) => Initializer {
+  const exact = weightsOf(tensors, { precision: choosePrecision('fp32') });
+  return (name) => ({ name, data: cast(addConstant(exact(name).data, 1), floats) });
 }
 
 function decoderPieces(parts: DecoderParts): ModelPieces {
@@ -48,10 +58,10 @@ function decoderPieces(parts: DecoderParts): ModelPieces {
   };
 }
 
-function embedPiece({ config, weights }: DecoderParts): Graph {
+function embedPiece({ config, weights, floats }: DecoderParts): Graph {
   const { spec, traits } = config;
   const g = new GraphBuilder('embed');
-  // Transformers rounds the root to the type it computes in; here that is float32, as the constant's own type is.
+  // Transformers rounds the root to the type it computes in, and so does the block.
   const scale = traits.scalesEmbeddings ? Math.sqrt(spec.hiddenSize) : undefined;
   embedding(g, weights('model.embed_tokens.weight'), scale);
   const inputs = [
@@ -59,32 +69,33 @@ function embedPiece({ config, weights }: DecoderParts): Graph {
     value('attention_mask', 'int64', ['batch_size', 'total_sequence_length']),
   ];
   const positionIds = value('position_ids', 'int64', ['batch_size', 'sequence_length']);
-  return piece(g, inputs, [hidden(0, spec.hiddenSize), ...rowLengths(), positionIds]);
+  return piece(g, inputs, [hidden(0, spec.hiddenSize, floats), ...rowLengths(), positionIds]);
 }
 
 function layerPiece(parts: DecoderParts, index: number): Graph {
+  const { floats } = parts;
   const { spec, traits } = parts.config;
   const g = new GraphBuilder(`layers.${index}`);
   const layer = traits.normsOutputs ? sandwichNormLayer : preNormLayer;
   layer(g, index, parts);
   return piece(
     g,
-    [hidden(index, spec.hiddenSize), ...rowLengths(), ...cacheInputs(index, spec)],
-    [hidden(index + 1, spec.hiddenSize), ...cacheOutputs(index, spec)],
+    [hidden(index, spec.hiddenSize, floats), ...rowLengths(), ...cacheInputs(index, spec, floats)],
+    [hidden(index + 1, spec.hiddenSize, floats), ...cacheOutputs(index, spec, floats)],
   );
 }
 
-function headPiece({ config, weights, normWeights }: DecoderParts): Graph {
+function headPiece({ config, weights, normWeights, floats }: DecoderParts): Graph {
   const { spec, rmsNormEps, logitSoftcap } = config;
   const g = new GraphBuilder('head');
   const normed = rmsNorm(g, hiddenName(spec.numHiddenLayers), normWeights('model.norm.weight'), rmsNormEps);
   head(g, normed, weights(config.sharesHead ? 'model.embed_tokens.weight' : 'lm_head.weight'), logitSoftcap);
   const logits = value('logits', 'float32', ['batch_size', 'sequence_length', spec.vocabSize]);
-  return piece(g, [hidden(spec.numHiddenLayers, spec.hiddenSize)], [logits]);
+  return piece(g, [hidden(spec.numHiddenLayers, spec.hiddenSize, floats)], [logits]);
 }
 
-function hidden(index: number, hiddenSize: number): ValueInfo {
-  return value(hiddenName(index), 'float32', ['batch_size', 'sequence_length', hiddenSize]);
+function hidden(index: number, hiddenSize: number, floats: Floats): ValueInfo {
+  return value(hiddenName(index), floats, ['batch_size', 'sequence_length', hiddenSize]);
 }
 
 /** What GroupQueryAttention asks of every layer; made by the embed piece. */

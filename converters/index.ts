@@ -2,6 +2,7 @@
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { ModelPieces } from '../src/core/model.ts';
+import { choosePrecision } from '../src/core/precision.ts';
 import type { Architecture, OpenOptions } from './architecture.ts';
 import { gemma } from './gemma.ts';
 import { gemma2 } from './gemma2.ts';
@@ -10,9 +11,9 @@ import { gemma3Multimodal } from './gemma3-multimodal.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 import { nearest } from './nearest.ts';
+import { checkImportance } from './weights.ts';
 
 export type { Architecture, OpenOptions } from './architecture.ts';
-export { PRECISIONS } from './architecture.ts';
 export { assemble } from './assemble.ts';
 export { sharesCacheBuffer } from './blocks/attention.ts';
 
@@ -28,8 +29,10 @@ export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, gemma, ge
  *
  * @example const pieces = openModel(await openCheckpoint('SmolLM2-135M'), { precision: 'fp32' });
  */
-export function openModel(checkpoint: Checkpoint, options: OpenOptions): ModelPieces {
-  return findArchitecture(checkpoint).open(checkpoint, options);
+export function openModel(checkpoint: Checkpoint, { precision, importance }: OpenOptions): ModelPieces {
+  const chosen = typeof precision === 'string' ? choosePrecision(precision) : precision;
+  if (importance !== undefined) checkImportance(checkpoint, importance);
+  return findArchitecture(checkpoint).open(checkpoint, { precision: chosen, importance });
 }
 
 /** config.json of a checkpoint as hosts of the converted model should read it: of a part that is converted, the part's. */

@@ -1,5 +1,6 @@
 /** A checkpoint's tensors have to be exactly what its config asks for. */
 import { describe, expect, test } from 'vitest';
+import { choosePrecision } from '../src/core/precision.ts';
 import type { FileTensor } from '../src/core/tensor.ts';
 import { checkpointOf, fileTensor, SMALL_CONFIG } from '../test/small-checkpoint.ts';
 import { type DecoderConfig, readDecoderConfig } from './config/decoder-config.ts';
@@ -123,7 +124,9 @@ describe('checkTensors', () => {
 });
 
 test('weights are cast to float32 on the way, and unknown names refused', () => {
-  const weights = weightsOf(checkpointOf(SMALL_CONFIG, tensorsOf(config)).tensors, 'float32');
+  const weights = weightsOf(checkpointOf(SMALL_CONFIG, tensorsOf(config)).tensors, {
+    precision: choosePrecision('fp32'),
+  });
   const norm = weights('model.norm.weight');
   expect(norm).toMatchObject({ name: 'model.norm.weight', data: { kind: 'cast', dtype: 'float32', shape: [32] } });
   expect(() => weights('model.nothing')).toThrow(expect.objectContaining({ code: 'not-found' }));

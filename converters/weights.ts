@@ -3,11 +3,26 @@ import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { type DType, FLOAT_DTYPES } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { Initializer } from '../src/core/graph.ts';
+import type { Precision } from '../src/core/precision.ts';
 import { cast, type TensorExpr } from '../src/core/tensor.ts';
 import type { DecoderConfig } from './config/decoder-config.ts';
 
+/** A weight as floats; the block that it goes to stores it as the precision says. */
+export interface Weight extends Initializer {
+  readonly precision: Precision;
+  /** What errors in each column weigh, float [columns], where that is known. */
+  readonly importance: TensorExpr | undefined;
+}
+
+/** How weights are to be stored. */
+export interface StorageOptions {
+  readonly precision: Precision;
+  /** By the weight's name: the mean square of each input that the weight is multiplied by, float [columns]. */
+  readonly importance?: ReadonlyMap<string, TensorExpr> | undefined;
+}
+
 /** The weight of a name as an initializer of that name. */
-export type Weights = (name: string) => Initializer;
+export type Weights = (name: string) => Weight;
 
 export interface ExpectedTensor {
   readonly name: string;
@@ -20,12 +35,13 @@ const NAMED_PROBLEMS = 20;
 /** Buffers that old versions of Transformers saved and that follow from the config. */
 const DERIVED = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$/;
 
-/** Every weight as a tensor of `dtype`. Only for names that `checkTensors` has seen. */
-export function weightsOf(tensors: ReadonlyMap<string, TensorExpr>, dtype: DType): Weights {
+/** Every weight, to be stored as `storage` says. Only for names that `checkTensors` has seen. */
+export function weightsOf(tensors: ReadonlyMap<string, TensorExpr>, storage: StorageOptions): Weights {
+  const { precision, importance } = storage;
   return (name) => {
     const tensor = tensors.get(name);
     if (tensor === undefined) throw new LacunaError('not-found', `No tensor "${name}" in the checkpoint`);
-    return { name, data: cast(tensor, dtype) };
+    return { name, data: cast(tensor, precision.floats), precision, importance: importance?.get(name) };
   };
 }
 
@@ -110,4 +126,18 @@ function tensorHint(missing: readonly string[]): string {
   return missing.includes('missing: lm_head.weight')
     ? 'If the head is meant to be the embedding, set "tie_word_embeddings": true in config.json.'
     : 'Give all files of one checkpoint, with the config.json that was saved beside them.';
+}
+
+/** Refuses, as `mismatch`, importances that are not one number for each column of a matrix of the checkpoint. */
+export function checkImportance({ tensors, path }: Checkpoint, importance: ReadonlyMap<string, TensorExpr>): void {
+  const problems = [...importance].flatMap(([name, { shape }]) => {
+    const weight = tensors.get(name);
+    if (weight?.shape.length !== 2) return [`no matrix of the checkpoint: ${name}`];
+    const fits = shape.length === 1 && shape[0] === weight.shape[1];
+    return fits ? [] : [`shape: ${name} has [${shape}], its weight has ${weight.shape[1]} columns`];
+  });
+  if (problems.length === 0) return;
+  throw new LacunaError('mismatch', `The importances do not fit the weights of ${path}:\n${listed(problems)}`, {
+    hint: 'Measure them on this checkpoint; names are those of its weights.',
+  });
 }

@@ -1,7 +1,7 @@
 /** Finds NaN and infinity in raw float bytes: those are the elements whose exponent bits are all ones. */
 import { DTYPE_BYTES, type DType } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
-import type { StoredTensor } from '../src/core/tensor.ts';
+import type { StoredTensor, TensorExpr } from '../src/core/tensor.ts';
 
 /**
  * How words of 32 bits are tested, the even ones and the odd ones: adding the exponent's lowest bit to the magnitude
@@ -29,12 +29,34 @@ const TEST_BYTES = 16;
  * holds the tensor's elements from index `firstElement` on.
  */
 export function refuseNonFinite(tensor: StoredTensor, block: Uint8Array, firstElement: number): void {
-  const test = WORD_TESTS[tensor.dtype];
-  if (test === undefined) return;
+  const index = indexOfNonFinite(tensor.dtype, block);
+  if (index >= 0) throw nonFiniteError(tensor, firstElement + index, valueAt(tensor.dtype, block, index));
+}
+
+/**
+ * Throws 'unsupported' when values of `from`, a stored tensor that must be finite or its transpose, became infinite in
+ * `block`, its float16 form: a model with such weights answers with NaN.
+ */
+export function refuseOverflow(from: TensorExpr, block: Uint8Array): void {
+  const tensor = from.kind === 'transpose' ? from.from : from;
+  const isStored = tensor.kind === 'file' || tensor.kind === 'ggml';
+  if (!isStored || !tensor.mustBeFinite || indexOfNonFinite('float16', block) < 0) return;
+  throw new LacunaError(
+    'unsupported',
+    `Tensor "${tensor.name}" holds values beyond ${MAX_FLOAT16}, the largest float16, in ${tensor.path}`,
+    { hint: 'Convert with --dtype fp32, int8 or int4.' },
+  );
+}
+
+const MAX_FLOAT16 = 65504;
+
+/** Index of the first element that is not finite, or -1; also for types without infinities. */
+function indexOfNonFinite(dtype: DType, block: Uint8Array): number {
+  const test = WORD_TESTS[dtype];
+  if (test === undefined) return -1;
   const tested = block.byteLength - (block.byteLength % TEST_BYTES);
   const words = new Int32Array(block.buffer, block.byteOffset, tested / 4);
-  const index = firstNonFinite(tensor.dtype, block, passes(words, test) ? tested : 0);
-  if (index >= 0) throw nonFiniteError(tensor, firstElement + index, valueAt(tensor.dtype, block, index));
+  return firstNonFinite(dtype, block, passes(words, test) ? tested : 0);
 }
 
 /** The hot pass: no branch in the loop, one answer for the whole block. */

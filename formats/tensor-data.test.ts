@@ -340,6 +340,27 @@ describe('sums', () => {
   });
 });
 
+describe('float16', () => {
+  // 65504 is the largest; 65520 and above would become infinite.
+  const bytes = (value: number) => Buffer.from(Float32Array.of(1, value).buffer);
+
+  test.each([false, true])('that a weight does not fit into is refused by name, transposed %s', async (turned) => {
+    const wide = await fileTensor('float32', [1, 2], bytes(-65520), { mustBeFinite: true });
+    const asHalf = cast(turned ? transpose(wide) : wide, 'float16');
+    await expect(readTensorBytes(asHalf)).rejects.toThrow(
+      expect.objectContaining({ code: 'unsupported', message: expect.stringContaining(`"${wide.name}"`) }),
+    );
+    expect(Buffer.from(await readTensorBytes(cast({ ...wide, mustBeFinite: false }, 'float16'))).toString('hex')).toBe(
+      '003c00fc',
+    );
+  });
+
+  test('takes the largest', async () => {
+    const most = await fileTensor('float32', [1, 2], bytes(65519), { mustBeFinite: true });
+    expect(Buffer.from(await readTensorBytes(cast(most, 'float16'))).toString('hex')).toBe('003cff7b');
+  });
+});
+
 /** What an expression means, element by element, from its definition: the oracle of the property below. */
 function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>): Float32Array {
   switch (expr.kind) {
@@ -358,6 +379,8 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
       const [rows, columns] = expr.from.shape;
       return from.map((_, i) => from[(i % rows) * columns + Math.floor(i / rows)]);
     }
+    case 'quantize':
+      throw new Error('Nothing is computed from quantised tensors');
     case 'regroup': {
       const from = meaning(expr.from, values);
       const [rows, width] = expr.shape;

@@ -10,14 +10,16 @@ import {
   type FileTensor,
   type GgmlTensor,
   type LowRankTensor,
+  type QuantizeTensor,
   type TensorExpr,
 } from '../src/core/tensor.ts';
-import { refuseNonFinite } from './finite.ts';
+import { refuseNonFinite, refuseOverflow } from './finite.ts';
 import { castFloats, isFloatDType } from './float-cast.ts';
 import { dequantize } from './gguf/dequantize.ts';
 import { BLOCK_SIZES } from './gguf/ggml-types.ts';
 import { asIoError } from './io-error.ts';
 import { addProduct } from './low-rank.ts';
+import { type KeptFits, keptFits, quantizeBlocks } from './quantize/index.ts';
 import { regroupBlocks } from './regroup.ts';
 import { transposeBlocks } from './transpose.ts';
 
@@ -35,6 +37,8 @@ export interface StreamOptions {
   readonly signal?: AbortSignal;
   /** Blocks have memory of their own when absent, and may be kept; see `reusedMemory`. */
   readonly memory?: BlockMemory;
+  /** Given to the parts of one quantised matrix in turn, it saves quantising the matrix for each of them. */
+  readonly fits?: KeptFits;
 }
 
 /**
@@ -69,16 +73,19 @@ function scratchMemory(): BlockMemory {
  * the next block overlaps with what is done with this one. Breaking off closes all files.
  *
  * Throws 'not-found' or 'io' when a file cannot be read, 'bad-file' when it ends too early, 'non-finite' when a file
- * tensor with `mustBeFinite` holds NaN or infinity, 'interrupted' once the signal is aborted.
+ * tensor with `mustBeFinite` holds NaN or infinity, 'unsupported' when one holds values beyond float16 and is cast to
+ * it, 'interrupted' once the signal is aborted.
  *
  * @example for await (const block of streamTensor(cast(weight, 'float32'))) await handle.write(block);
  */
 export async function* streamTensor(
   expr: TensorExpr,
-  { signal, memory = FRESH }: StreamOptions = {},
+  { signal, memory = FRESH, fits = keptFits() }: StreamOptions = {},
 ): AsyncGenerator<Uint8Array> {
   const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
-  for await (const block of blocksOf(expr, elements, memory)) {
+  // A quantised tensor stands outside of all others: nothing is computed from codes.
+  const blocks = expr.kind === 'quantize' ? quantizedBlocks(expr, fits) : blocksOf(expr, elements, memory);
+  for await (const block of blocks) {
     throwIfAborted(signal);
     yield block;
   }
@@ -127,7 +134,25 @@ function blocksOf(expr: TensorExpr, elements: number, memory: BlockMemory): Bloc
       return lowRankBlocks(expr, elements, memory);
     case 'add':
       return addBlocks(expr, elements);
+    case 'quantize':
+      throw new RangeError('Quantised tensors are written as they are: nothing is computed from them');
   }
+}
+
+async function* quantizedBlocks(tensor: QuantizeTensor, fits: KeptFits): Blocks {
+  const { from, importance } = tensor;
+  const weights = importance === undefined ? undefined : await readImportance(importance);
+  const readRows = (elements: number) => blocksOf(cast(from, 'float32'), elements, scratchMemory());
+  yield* quantizeBlocks(tensor, { readRows, weights }, fits);
+}
+
+/** Throws 'bad-file' for what is no weight of a squared error. */
+async function readImportance(importance: TensorExpr): Promise<Float32Array> {
+  const weights = await readFloats(importance);
+  const wrong = weights.find((weight) => !(weight >= 0 && weight < Infinity));
+  if (wrong === undefined) return weights;
+  const name = importance.kind === 'file' ? ` "${importance.name}" in ${importance.path}` : '';
+  throw new LacunaError('bad-file', `Importance${name} holds ${wrong}; mean squares are finite and not negative`);
 }
 
 async function* concatBlocks(parts: readonly TensorExpr[], elements: number, memory: BlockMemory): Blocks {
@@ -218,6 +243,7 @@ async function* castBlocks({ from, dtype }: CastTensor, elements: number, memory
     const length = (block.length / DTYPE_BYTES[source]) * size;
     const target = new Uint8Array(memory.cast(length), 0, length);
     castFloats(block, source, target, dtype);
+    if (dtype === 'float16') refuseOverflow(from, target);
     yield target;
   }
 }

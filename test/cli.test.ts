@@ -71,6 +71,12 @@ describe('usage', () => {
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share between 0 and 1/],
     [['eval', 'x', '--tokens', 'many'], /whole number of at least 1/],
     [['calibrate', tinyLlama, '-o', 's.json', '--shard', '4/4'], /0 <= i < n/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'q4'], /Expected fp32, fp16, int8, int4 for the precision .* "q4"/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'bf16'], /bf16 is not written[\s\S]*fp16 .* or fp32/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--block-size', '20'], /16, 32, 64, 128 .* 20/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int8', '--importance', 'x'], /int8 searches no scales/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--allow-nonfinite'], /no codes for NaN/],
+    [['convert', tinyLlama, '-o', 'x', '--asymmetric'], /fp32 stores no blocks/],
   ])('refuses %j with 2', async (args, message) => {
     const { code, stdout, stderr } = await lacuna(args);
     expect(stderr).toMatch(message);
@@ -278,6 +284,28 @@ describe('results', () => {
     const { code, stdout } = await lacuna([...args, '--max-ppl-ratio', '1.0000001']);
     expect(stdout).toMatch(/FAILED/);
     expect(code).toBe(1);
+  });
+
+  it.each([
+    ['int4', '>=1.23', { blockSize: 32, symmetric: true }],
+    ['int8', '>=1.23', { blockSize: 32, symmetric: true }],
+    ['fp16', '>=1.21', undefined],
+  ])('of %s say what they are, run, and are not made sparse', async (dtype, onnxruntime, blocks) => {
+    const path = join(folder, dtype);
+    const converted = await lacuna(['convert', tinyLlama, '-o', path, '--dtype', dtype, '--json']);
+    expect(converted.code).toBe(0);
+    const { weightBytes, files } = JSON.parse(converted.stdout);
+    const data = files.find((file: { path: string }) => file.path === 'onnx/model.onnx_data');
+    // Slots start at pages, and norms are inside the model: the two differ by less than a page a tensor.
+    expect(Math.abs(data.bytes - weightBytes)).toBeLessThan(4096 * 200);
+    const manifest = JSON.parse(readFileSync(join(path, 'lacuna.json'), 'utf8'));
+    expect(manifest).toMatchObject({ precision: dtype, onnxruntime });
+    expect(manifest.blocks).toEqual(blocks);
+    expect(readFileSync(join(path, 'README.md'), 'utf8')).toContain(`ONNX Runtime ${onnxruntime.slice(2)} or newer`);
+    expect((await lacuna(['run', path, 'In the beginning', '--max-tokens', '4'])).code).toBe(0);
+    const refused = await lacuna(['sparsify', path, '--plan', plan, '-o', join(folder, 'never')]);
+    expect(refused.stderr).toMatch(new RegExp(`is ${dtype}: only fp32 models are made sparse`));
+    expect(refused.code).toBe(2);
   });
 
   it('stream text', async () => {

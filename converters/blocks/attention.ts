@@ -1,13 +1,13 @@
 /** Grouped-query attention (Ainslie et al. 2023) with rotary positions and its cache, in one GroupQueryAttention. */
-import { type Attribute, attr, CONTRIB_DOMAIN, type Initializer, type ValueInfo } from '../../src/core/graph.ts';
+import { type Attribute, attr, CONTRIB_DOMAIN, type ValueInfo } from '../../src/core/graph.ts';
 import { type GraphBuilder, value } from '../../src/core/graph-builder.ts';
 import type { ModelSpec } from '../../src/core/model.ts';
-import { concatRows } from '../../src/core/tensor.ts';
+import { cast, concatRows } from '../../src/core/tensor.ts';
 import type { DecoderConfig } from '../config/decoder-config.ts';
-import type { Weights } from '../weights.ts';
+import type { Weight, Weights } from '../weights.ts';
 import { CACHE_LAYOUT, narrowHeads, sideBySide, widenHeads } from './head-width.ts';
 import { linear } from './linear.ts';
-import type { DecoderParts } from './parts.ts';
+import type { DecoderParts, Floats } from './parts.ts';
 import { rmsNorm } from './rms-norm.ts';
 import { rotaryInitializers } from './rotary.ts';
 
@@ -20,17 +20,19 @@ export function sharesCacheBuffer(spec: Pick<ModelSpec, 'headDim'>): boolean {
 }
 
 /** Layer `index`'s cache as it comes in, each float [b, kv heads, past, head]. */
-export function cacheInputs(index: number, spec: ModelSpec): ValueInfo[] {
-  return ['key', 'value'].map((part) => cache(`past_key_values.${index}.${part}`, 'past_sequence_length', spec));
+export function cacheInputs(index: number, spec: ModelSpec, floats: Floats): ValueInfo[] {
+  return ['key', 'value'].map((part) =>
+    cache(`past_key_values.${index}.${part}`, 'past_sequence_length', spec, floats),
+  );
 }
 
 /** Layer `index`'s cache with the new tokens in it. */
-export function cacheOutputs(index: number, spec: ModelSpec): ValueInfo[] {
-  return ['key', 'value'].map((part) => cache(`present.${index}.${part}`, 'total_sequence_length', spec));
+export function cacheOutputs(index: number, spec: ModelSpec, floats: Floats): ValueInfo[] {
+  return ['key', 'value'].map((part) => cache(`present.${index}.${part}`, 'total_sequence_length', spec, floats));
 }
 
-function cache(name: string, length: string, spec: ModelSpec): ValueInfo {
-  return value(name, 'float32', ['batch_size', spec.numKeyValueHeads, length, spec.headDim]);
+function cache(name: string, length: string, spec: ModelSpec, floats: Floats): ValueInfo {
+  return value(name, floats, ['batch_size', spec.numKeyValueHeads, length, spec.headDim]);
 }
 
 /** Names of float [b, s, heads * head]; of query, key and value each on its own, or of all three side by side. */
@@ -57,9 +59,11 @@ function projectAtOnce(g: GraphBuilder, x: string, prefix: string, { config, wei
 }
 
 /** Query, key and value, one under the other: [(heads + 2 kv heads) * head, hidden], or the same of their biases. */
-function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Initializer {
-  const parts = ['q_proj', 'k_proj', 'v_proj'].map((projection) => weights(`${prefix}.${projection}.${part}`).data);
-  return { name: `${prefix}.qkv_proj.${part}`, data: concatRows(parts) };
+function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Weight {
+  const parts = ['q_proj', 'k_proj', 'v_proj'].map((projection) => weights(`${prefix}.${projection}.${part}`));
+  const data = concatRows(parts.map((one) => one.data));
+  // All three read the same input, so what is important to one is to all.
+  return { ...parts[0], name: `${prefix}.qkv_proj.${part}`, data };
 }
 
 /**
@@ -106,12 +110,14 @@ function groupQueryAttention(
   g: GraphBuilder,
   [query, key = '', value = '']: Projected,
   index: number,
-  { config, rotary }: DecoderParts,
+  { config, floats, rotary }: DecoderParts,
   past = cacheNames(`past_key_values.${index}`),
   present = cacheNames(`present.${index}`),
 ): string {
   const { rope } = config.layers[index];
-  const tables = rotaryInitializers(rope, rotary(rope)).map(({ name, data }) => g.initializer(name, data));
+  const tables = rotaryInitializers(rope, rotary(rope)).map(({ name, data }) =>
+    g.initializer(name, cast(data, floats)),
+  );
   const inputs = [query, key, value, past.key, past.value, 'seqlens_k', 'total_sequence_length', ...tables];
   const outputs = [g.fresh('attended'), present.key, present.value];
   const options = { domain: CONTRIB_DOMAIN, attributes: attributes(config, index), outputs };

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { BASE_OPSETS } from '../../src/core/graph.ts';
 import { GraphBuilder, value } from '../../src/core/graph-builder.ts';
+import { choosePrecision } from '../../src/core/precision.ts';
 import type { Runner } from '../../src/core/runner.ts';
 import { float32Tensor } from '../../src/core/tensor.ts';
 import { createOpenGraph } from '../../src/runtime/open-graph.ts';
@@ -12,7 +13,12 @@ let runner: Runner;
 
 beforeAll(async () => {
   const g = new GraphBuilder('embed');
-  embedding(g, { name: 'table', data: float32Tensor([0, 0, 1, 10, 2, 20], [3, 2]) });
+  embedding(g, {
+    name: 'table',
+    data: float32Tensor([0, 0, 1, 10, 2, 20], [3, 2]),
+    precision: choosePrecision('fp32'),
+    importance: undefined,
+  });
   const body = g.body(
     'embed',
     [value('input_ids', 'int64', ['b', 's']), value('attention_mask', 'int64', ['b', 't'])],

@@ -1,28 +1,38 @@
 /** The first piece of a decoder: token embeddings, and what the attention mask says of positions. */
-import { attr, type Initializer } from '../../src/core/graph.ts';
+import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { hiddenName } from '../../src/core/model.ts';
-import { int64Tensor } from '../../src/core/tensor.ts';
+import { cast, float32Tensor, int64Tensor } from '../../src/core/tensor.ts';
+import type { Weight } from '../weights.ts';
+import { blockRows, canLookUp } from './block-weights.ts';
 
 /**
  * From input_ids [b, s], attention_mask [b, total] and `table` [vocab, hidden]:
- * - `hidden.0` float [b, s, hidden], times `scale` where one is given
+ * - `hidden.0` float [b, s, hidden], times `scale` where one is given; a table of rows that are no whole blocks stays float
  * - `seqlens_k` int32 [b]: index of each row's last true position, sum(mask) - 1
  * - `total_sequence_length` int32 []: columns of the mask, past and padding included
  * - `position_ids` int64 [b, s]: true tokens before each of the last s columns; padding repeats the position before it
  */
-export function embedding(g: GraphBuilder, table: Initializer, scale?: number): void {
-  const inputs = [g.initializer(table.name, table.data), 'input_ids'];
-  const outputs = [hiddenName(0)];
+export function embedding(g: GraphBuilder, table: Weight, scale?: number): void {
   // The head may be the same table, unscaled, so the scale stays out of the weights.
-  if (scale === undefined) g.op('Gather', inputs, { outputs });
-  else g.op('Mul', [g.op('Gather', inputs), g.float(scale)], { outputs });
+  if (scale === undefined) lookUp(g, table, hiddenName(0));
+  else {
+    const factor = g.constant(cast(float32Tensor([scale], []), table.precision.floats));
+    g.op('Mul', [lookUp(g, table, g.fresh('embedded')), factor], { outputs: [hiddenName(0)] });
+  }
   const rows = g.op('ReduceSum', ['attention_mask', g.int64(1)], { attributes: { keepdims: attr.int(0) } });
   const last = g.op('Sub', [rows, g.int64Scalar(1)]);
   toInt32(g, last, 'seqlens_k');
   const columns = g.op('Gather', [g.op('Shape', ['attention_mask']), g.int64Scalar(1)]);
   toInt32(g, columns, 'total_sequence_length');
   positionIds(g);
+}
+
+function lookUp(g: GraphBuilder, table: Weight, output: string): string {
+  const storage = table.precision.vocabulary;
+  if (storage.kind === 'blocks' && canLookUp(table.data.shape[1], storage))
+    return blockRows(g, 'input_ids', table, storage, output);
+  return g.op('Gather', [g.initializer(table.name, table.data), 'input_ids'], { outputs: [output] });
 }
 
 function positionIds(g: GraphBuilder): void {

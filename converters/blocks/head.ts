@@ -1,15 +1,27 @@
 /** The output head: hidden states to one logit a token of the vocabulary. */
-import type { Initializer } from '../../src/core/graph.ts';
+import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
-import { linear } from './linear.ts';
+import type { Weight } from '../weights.ts';
+import { product } from './product.ts';
 
 /**
- * x [b, s, hidden] -> logits [b, s, vocab], by `weight` [vocab, hidden], which may be the embedding itself. With a
- * `softcap` c (Gemma 2, section 2) each becomes c tanh(logit / c).
+ * x [b, s, hidden] -> logits float32 [b, s, vocab], by `weight` [vocab, hidden], which may be the embedding itself. With
+ * a `softcap` c (Gemma 2, section 2) each becomes c tanh(logit / c).
  */
-export function head(g: GraphBuilder, x: string, weight: Initializer, softcap?: number): string {
-  if (softcap === undefined) return linear(g, x, weight, undefined, 'logits');
+export function head(g: GraphBuilder, x: string, weight: Weight, softcap?: number): string {
+  if (softcap === undefined) return float32Product(g, x, weight, 'logits');
   const cap = g.float(softcap);
-  const bent = g.op('Tanh', [g.op('Div', [linear(g, x, weight, undefined), cap])]);
+  const bent = g.op('Tanh', [g.op('Div', [float32Product(g, x, weight, g.fresh('linear')), cap])]);
   return g.op('Mul', [bent, cap], { outputs: ['logits'] });
 }
+
+/** In float32 whatever the model computes in: hosts sample from that. */
+function float32Product(g: GraphBuilder, x: string, weight: Weight, output: string): string {
+  const { floats, vocabulary } = weight.precision;
+  if (floats === 'float32') return product(g, x, weight, vocabulary, output);
+  const narrow = product(g, x, weight, vocabulary, g.fresh('narrow_logits'));
+  return g.op('Cast', [narrow], { attributes: { to: attr.int(FLOAT) }, outputs: [output] });
+}
+
+/** TensorProto.DataType.FLOAT. */
+const FLOAT = 1;

@@ -11,6 +11,7 @@ import {
   type ValueInfo,
 } from '../../src/core/graph.ts';
 import type { TensorExpr } from '../../src/core/tensor.ts';
+import { keptFits } from '../quantize/index.ts';
 import { readTensorBytes, streamTensor } from '../tensor-data.ts';
 import { ATTRIBUTE_TYPES, DATA_TYPES, EXTERNAL_LOCATION } from './codes.ts';
 import { type Layout, layOut, type Slot } from './layout.ts';
@@ -48,9 +49,10 @@ export async function encodeModel(graph: Graph): Promise<EncodedModel> {
   const model = await encodeGraph(graph, layout, MEMORY_DATA_LOCATION);
   if (layout.totalBytes === 0) return { model, externalData: undefined };
   const externalData = new Uint8Array(layout.totalBytes);
+  const fits = keptFits();
   for (const slot of layout.slots) {
     let position = slot.byteOffset;
-    for await (const block of streamTensor(slot.data)) {
+    for await (const block of streamTensor(slot.data, { fits })) {
       externalData.set(block, position);
       position += block.length;
     }

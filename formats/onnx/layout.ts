@@ -47,6 +47,14 @@ export function layOut(graph: Graph): Layout {
   return { slots, slotOf, totalBytes: end };
 }
 
+/** Bytes that a model's weights take on disk, those that several initializers share counted once. */
+export function weightBytesOf(graph: Graph): number {
+  const { slots, slotOf } = layOut(graph);
+  const inline = graph.initializers.filter(({ name }) => !slotOf.has(name));
+  const inlineBytes = inline.reduce((sum, { data }) => sum + byteLength(data.dtype, data.shape), 0);
+  return slots.reduce((sum, slot) => sum + slot.byteLength, inlineBytes);
+}
+
 /** Keys that are equal only where the bytes are: the same range of a file, or the very same array, treated the same way. */
 function contentKeys(): (data: TensorExpr) => string {
   const arrays = new Map<Uint8Array, number>();
@@ -73,6 +81,9 @@ function contentKeys(): (data: TensorExpr) => string {
         return JSON.stringify([kind, dtype, data.value, key(data.from)]);
       case 'concat':
         return JSON.stringify([kind, dtype, data.parts.map(key)]);
+      case 'quantize':
+        // Not the shape: an embedding and the head that shares it want the same codes in other shapes.
+        return JSON.stringify([kind, data.part, data.scheme, key(data.from), data.importance && key(data.importance)]);
     }
   };
   return key;

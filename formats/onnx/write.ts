@@ -6,6 +6,7 @@ import type { Graph } from '../../src/core/graph.ts';
 import { type JobOptions, type ProgressStage, SILENT } from '../../src/core/progress.ts';
 import { checksummed, checksumOf } from '../checksum.ts';
 import { writeFileAtomically } from '../files.ts';
+import { keptFits } from '../quantize/index.ts';
 import { reusedMemory, streamTensor } from '../tensor-data.ts';
 import { encodeGraph } from './encode.ts';
 import { type Layout, layOut } from './layout.ts';
@@ -64,11 +65,12 @@ async function* dataBlocks(
   stage: ProgressStage,
 ): AsyncGenerator<Uint8Array> {
   const memory = reusedMemory();
+  const fits = keptFits();
   let position = 0;
   for (const slot of layout.slots) {
     if (slot.byteOffset > position) yield new Uint8Array(slot.byteOffset - position);
     position = slot.byteOffset;
-    for await (const block of streamTensor(slot.data, { signal, memory })) {
+    for await (const block of streamTensor(slot.data, { signal, memory, fits })) {
       throwIfAborted(signal);
       yield block;
       position += block.length;

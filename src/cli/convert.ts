@@ -1,7 +1,9 @@
 /** `lacuna convert`. */
+import { BLOCK_SIZES, PRECISION_NAMES } from '../core/precision.ts';
 import { type ConvertResult, convert } from '../index.ts';
 import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 import { formatBytes } from './figures.ts';
+import { positiveInteger } from './parse.ts';
 import { table } from './table.ts';
 
 interface Options extends CommonOptions {
@@ -10,6 +12,10 @@ interface Options extends CommonOptions {
   readonly dryRun?: boolean;
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
+  readonly dtype: string;
+  readonly blockSize?: number;
+  readonly asymmetric?: boolean;
+  readonly importance?: string;
 }
 
 export const registerConvert: RegisterCommand = (program, context) => {
@@ -18,21 +24,27 @@ export const registerConvert: RegisterCommand = (program, context) => {
     .description('convert a checkpoint to a dense ONNX folder')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make')
+    .option('--dtype <name>', `precision of the weights: ${PRECISION_NAMES.join(', ')}`, 'fp32')
+    .option('--block-size <n>', `weights a scale, for int8 and int4: ${BLOCK_SIZES.join(', ')}`, positiveInteger)
+    .option('--asymmetric', 'store zero points too, for int8 and int4: smaller errors, slightly larger files')
+    .option('--importance <file>', 'safetensors with the mean square of each input, by weight; for int4')
     .option('--force', 'replace an existing output')
     .option('--dry-run', 'check config and tensors, print what would be written, write nothing')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
     const { output, force, dryRun, allowNonfinite: allowNonFinite, adapter } = options;
+    const { dtype, blockSize, asymmetric, importance } = options;
+    const stored = { dtype, blockSize, asymmetric, importance };
     const job = jobOptions(options, context);
-    const result = await convert({ checkpoint, output, force, dryRun, allowNonFinite, adapter, ...job });
+    const result = await convert({ checkpoint, output, force, dryRun, allowNonFinite, adapter, ...stored, ...job });
     print(context.io, options, result, format);
   });
 };
 
 function format(result: ConvertResult): string {
   const { spec, files } = result;
-  const model = `${spec.architecture}: ${spec.numHiddenLayers} layers, hidden ${spec.hiddenSize}, FFN ${spec.intermediateSize}, vocabulary ${spec.vocabSize}`;
+  const model = `${spec.architecture}: ${spec.numHiddenLayers} layers, hidden ${spec.hiddenSize}, FFN ${spec.intermediateSize}, vocabulary ${spec.vocabSize}; ${result.precision}`;
   if (files === undefined)
     return `${model}\nWould write ${formatBytes(result.weightBytes)} of weights to ${result.output}`;
   return `${model}\n\n${table(

@@ -1,6 +1,7 @@
 /** `lacuna.json` in an output folder: what was made, from what, how, and what each file hashes to. */
 import { z } from 'zod';
 import { planSchema } from './plan.ts';
+import { PRECISION_NAMES } from './precision.ts';
 
 export const MANIFEST_FORMAT = 'lacuna.manifest';
 export const MANIFEST_VERSION = 1;
@@ -12,7 +13,9 @@ export const manifestSchema = z.object({
   format: z.literal(MANIFEST_FORMAT),
   version: z.literal(MANIFEST_VERSION),
   lacuna: z.string(),
-  precision: z.literal('fp32'),
+  precision: z.enum(PRECISION_NAMES),
+  /** How weights are stored in blocks, where they are. */
+  blocks: z.object({ blockSize: z.int().positive(), symmetric: z.boolean() }).optional(),
   /** The oldest ONNX Runtime that loads the folder. */
   onnxruntime: z.string(),
   spec: z.object({

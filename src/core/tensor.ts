@@ -82,6 +82,37 @@ export interface LowRankTensor extends TypedExpr {
   readonly scale: number;
 }
 
+/**
+ * How the rows of a float matrix are stored in blocks of columns: value = scale * (code - zero point), one scale (and
+ * zero point) a block, codes of 0 to 2^bits - 1. A last block that is not full is filled up with zeros.
+ */
+export interface BlockScheme {
+  readonly bits: 4 | 8;
+  /** Columns a block. */
+  readonly blockSize: number;
+  /** The zero point is the middle code, 2^(bits - 1), everywhere and is not stored. */
+  readonly symmetric: boolean;
+  /** `nearest`: the block's range fills the codes. `search`: the scale of least (weighted) squared error. */
+  readonly method: 'nearest' | 'search';
+}
+
+/**
+ * - `codes` uint8 [rows, blocks, blockSize * bits / 8], low bits first
+ * - `scales` float32 [rows * blocks]
+ * - `zero-points` uint8 [rows * ceil(blocks * bits / 8)], each row's packed low bits first
+ */
+export type QuantizedPart = 'codes' | 'scales' | 'zero-points';
+
+/** One of the tensors that the float matrix `from` [rows, columns] becomes; all are made from the same rows alike. */
+export interface QuantizeTensor extends TypedExpr {
+  readonly kind: 'quantize';
+  readonly part: QuantizedPart;
+  readonly scheme: BlockScheme;
+  readonly from: TensorExpr;
+  /** What a column's squared error weighs, float [columns], as the mean square of what it is multiplied by; or all alike. */
+  readonly importance: TensorExpr | undefined;
+}
+
 /** Leaves that are ranges of a file. */
 export type StoredTensor = FileTensor | GgmlTensor;
 
@@ -93,7 +124,8 @@ export type TensorExpr =
   | ConcatTensor
   | RegroupTensor
   | AddTensor
-  | LowRankTensor;
+  | LowRankTensor
+  | QuantizeTensor;
 
 /** `from` as `dtype`; nothing is added where it already is. */
 export function cast(from: TensorExpr, dtype: DType): TensorExpr {
@@ -150,6 +182,28 @@ export function storedIn(expr: TensorExpr): readonly StoredTensor[] {
     default:
       return storedIn(expr.from);
   }
+}
+
+export interface QuantizedMatrix {
+  readonly codes: QuantizeTensor;
+  readonly scales: QuantizeTensor;
+  /** undefined where the scheme is symmetric. */
+  readonly zeroPoints: QuantizeTensor | undefined;
+}
+
+/** The tensors of the matrix `from` stored by `scheme`, in the shapes that MatMulNBits takes. */
+export function quantize(from: TensorExpr, scheme: BlockScheme, importance?: TensorExpr): QuantizedMatrix {
+  const [rows, columns] = from.shape;
+  const { bits, blockSize } = scheme;
+  const blocks = Math.ceil(columns / blockSize);
+  const part = (name: QuantizedPart, dtype: DType, shape: readonly number[]): QuantizeTensor => {
+    return { kind: 'quantize', part: name, dtype, shape, scheme, from, importance };
+  };
+  return {
+    codes: part('codes', 'uint8', [rows, blocks, (blockSize * bits) / 8]),
+    scales: part('scales', 'float32', [rows * blocks]),
+    zeroPoints: scheme.symmetric ? undefined : part('zero-points', 'uint8', [rows * Math.ceil((blocks * bits) / 8)]),
+  };
 }
 
 export function float32Tensor(values: ArrayLike<number>, shape: readonly number[] = [values.length]): BytesTensor {

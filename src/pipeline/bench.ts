@@ -1,7 +1,9 @@
 /** `lacuna bench`: how fast a folder decodes, and how much faster than another, in one process. */
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
+import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
+import { bytesPerWeight, choosePrecision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { type BenchResult, bench as measure } from '../eval/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
@@ -62,9 +64,10 @@ function checkVocabulary(baseline: Subject, contender: Subject): void {
   );
 }
 
-/** Bytes of FFN weights read for a decoded token: what the plan expects of its blocks, all of the others. */
-function ffnBytesPerToken({ spec, plan }: Manifest): number {
-  const dense = denseFfnBytes(spec);
+/** Bytes of FFN weights read for a decoded token: what the plan expects of its blocks (all fp32), all of the others. */
+function ffnBytesPerToken({ spec, plan, precision, blocks: stored }: Manifest): number {
+  const blockOptions = stored && { blockSize: stored.blockSize, asymmetric: !stored.symmetric };
+  const dense = denseFfnBytes(spec) * (bytesPerWeight(choosePrecision(precision, blockOptions)) / DTYPE_BYTES.float32);
   const blocks = plan?.blocks ?? [];
   const planned = blocks.reduce((sum, { expected }) => sum + expected.bytesPerToken, 0);
   return (spec.numHiddenLayers - blocks.length) * dense + planned;

@@ -1,16 +1,18 @@
 /** README.md of an output folder: what it is, what was done to it, and how to load it. */
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
+import type { Precision, WeightStorage } from '../core/precision.ts';
 
 export interface CardContent {
   readonly spec: ModelSpec;
   readonly plan: Plan | null;
+  readonly precision: Precision;
   /** The oldest ONNX Runtime that loads the folder, as ">=1.21". */
   readonly onnxruntime: string;
 }
 
 /** Markdown with the front matter that the Hub reads. */
-export function modelCard({ spec, plan, onnxruntime }: CardContent): string {
+export function modelCard({ spec, plan, precision, onnxruntime }: CardContent): string {
   return `---
 library_name: transformers.js
 pipeline_tag: text-generation
@@ -20,9 +22,9 @@ tags: [onnx, onnxruntime, lacuna]
 # ${spec.architecture}, ${plan === null ? 'dense' : 'sparse'}, for ONNX Runtime
 
 ${spec.numHiddenLayers} layers, hidden size ${spec.hiddenSize}, FFN size ${spec.intermediateSize}, vocabulary ${spec.vocabSize}, context ${spec.contextLength}.
-Weights and cache are float32; opset 21, IR 10; ONNX Runtime ${onnxruntime.replace('>=', '')} or newer.
+${weightsText(precision)}; opset 21, IR 10; ONNX Runtime ${onnxruntime.replace('>=', '')} or newer.
 
-${plan === null ? 'Nothing was left out: the logits are those of the checkpoint to rounding.' : planText(plan)}
+${plan === null ? denseText(precision) : planText(plan)}
 
     lacuna run . "Once upon a time"
 
@@ -31,6 +33,21 @@ Positions are counted from the mask: rows are unpadded or padded on the right.
 
 Made by Lacuna; \`lacuna.json\` holds the facts and the checksum of each file.
 `;
+}
+
+function weightsText({ floats, linear, vocabulary }: Precision): string {
+  if (linear.kind !== 'blocks') return `Weights and cache are ${floats}`;
+  const zeroPoints = linear.symmetric ? 'no zero points' : 'zero points';
+  return `Weights are ${bitsOf(linear)}-bit, embedding and head ${bitsOf(vocabulary)}-bit, in blocks of ${linear.blockSize} with ${zeroPoints}; the cache is ${floats}`;
+}
+
+function bitsOf(storage: WeightStorage): number | undefined {
+  return storage.kind === 'blocks' ? storage.bits : undefined;
+}
+
+function denseText({ name }: Precision): string {
+  if (name === 'fp32') return 'Nothing was left out: the logits are those of the checkpoint to rounding.';
+  return "Weights were rounded, which changes the model's output; `lacuna eval DIR --against FP32-DIR` measures by how much.";
 }
 
 function planText(plan: Plan): string {

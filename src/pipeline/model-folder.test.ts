@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../../test/temporary.ts';
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
+import { choosePrecision, type Precision } from '../core/precision.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
 import { readManifest } from './model-folder.ts';
@@ -68,10 +69,14 @@ describe('modelCard', () => {
   };
 
   it('says what was left out, and of which runtime the folder needs', () => {
-    const card = modelCard({ spec, plan, onnxruntime: '>=1.24' });
+    const card = modelCard({ spec, plan, precision: choosePrecision('fp32'), onnxruntime: '>=1.24' });
     expect(card).toContain('`ffn-skip` preset: about 25 % of the FFN blocks are skipped');
     expect(card).toContain('ONNX Runtime 1.24 or newer');
-    expect(modelCard({ spec, plan: null, onnxruntime: '>=1.21' })).toContain('Nothing was left out');
+    const dense = (precision: Precision) => modelCard({ spec, plan: null, precision, onnxruntime: '>=1.21' });
+    expect(dense(choosePrecision('fp32'))).toContain('Nothing was left out');
+    expect(dense(choosePrecision('int4', { asymmetric: true }))).toContain(
+      'Weights are 4-bit, embedding and head 8-bit, in blocks of 32 with zero points; the cache is float32',
+    );
   });
 });
 

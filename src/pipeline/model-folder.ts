@@ -13,6 +13,7 @@ import type { Graph } from '../core/graph.ts';
 import { LACUNA_VERSION, MANIFEST_FORMAT, MANIFEST_VERSION, type Manifest, manifestSchema } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
+import { choosePrecision, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
@@ -46,6 +47,8 @@ export interface FolderContent {
   readonly spec: ModelSpec;
   readonly fingerprint: string;
   readonly plan: Plan | null;
+  /** fp32 by default. */
+  readonly precision?: Precision;
   /** Whose config and tokenizer files are taken over: a checkpoint or another model folder. */
   readonly source: ModelFiles;
 }
@@ -96,15 +99,31 @@ async function writeConfigs(folder: string, content: FolderContent, onnxruntime:
   const files: Record<string, string> = {
     'config.json': pretty({
       ...config,
-      'transformers.js_config': { dtype: 'fp32', use_external_data_format: { 'model.onnx': 1 } },
+      'transformers.js_config': transformersJs(content),
     }),
     'genai_config.json': pretty(genaiConfig(content.spec, sharesCacheBuffer(content.spec))),
-    'README.md': modelCard({ ...content, onnxruntime }),
+    'README.md': modelCard({ ...content, precision: precisionOf(content), onnxruntime }),
   };
   const tokenizerConfig = await tokenizerConfigWithTemplate(content.source);
   if (tokenizerConfig !== undefined) files['tokenizer_config.json'] = pretty(tokenizerConfig);
   for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
   return Object.keys(files);
+}
+
+function precisionOf({ precision }: FolderContent): Precision {
+  return precision ?? choosePrecision('fp32');
+}
+
+/** transformers.js appends its dtype's suffix to the file's name; ours has none, which it calls fp32. */
+function transformersJs(content: FolderContent): Record<string, unknown> {
+  const cache = precisionOf(content).floats === 'float16' ? { kv_cache_dtype: 'float16' } : {};
+  return { dtype: 'fp32', use_external_data_format: { 'model.onnx': 1 }, ...cache };
+}
+
+function storedAs({ name, linear }: Precision): Pick<Manifest, 'precision' | 'blocks'> {
+  const precision = name as Manifest['precision'];
+  if (linear.kind !== 'blocks') return { precision };
+  return { precision, blocks: { blockSize: linear.blockSize, symmetric: linear.symmetric } };
 }
 
 /** tokenizer_config.json with the chat template inside: transformers.js reads no chat_template.jinja. */
@@ -132,7 +151,7 @@ function describe(
     format: MANIFEST_FORMAT,
     version: MANIFEST_VERSION,
     lacuna: LACUNA_VERSION,
-    precision: 'fp32',
+    ...storedAs(precisionOf(content)),
     onnxruntime,
     spec: { ...spec, eosTokenIds: [...spec.eosTokenIds] },
     fingerprint,
@@ -142,14 +161,15 @@ function describe(
 }
 
 /**
- * The oldest ONNX Runtime that computes the graph rightly: function bodies need 1.21, and before 1.24
- * GroupQueryAttention counted one token too many in a sliding window.
+ * The oldest ONNX Runtime that computes the graph rightly: function bodies need 1.21, products of 8-bit blocks 1.22, and
+ * looking rows of blocks up 1.23; before 1.24 GroupQueryAttention counted one token too many in a sliding window.
  */
 function oldestRuntime({ nodes }: Graph): string {
-  const windowed = nodes.some(
-    ({ attributes: { local_window_size: window } }) => window?.kind === 'int' && window.value > 0,
-  );
-  return windowed ? '>=1.24' : '>=1.21';
+  const attributeAbove = (name: string, limit: number) =>
+    nodes.some(({ attributes: { [name]: found } }) => found?.kind === 'int' && found.value > limit);
+  if (attributeAbove('local_window_size', 0)) return '>=1.24';
+  if (nodes.some(({ opType }) => opType === 'GatherBlockQuantized')) return '>=1.23';
+  return attributeAbove('bits', 4) ? '>=1.22' : '>=1.21';
 }
 
 /** A model folder opened: its manifest and its graph, weights still on disk. */

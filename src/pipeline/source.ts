@@ -4,11 +4,13 @@ import { assemble, openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
 import { fetchCheckpoint, parseHubReference } from '../../formats/hub/index.ts';
 import { mergeAdapter } from '../../formats/lora/index.ts';
+import { readSafetensors } from '../../formats/safetensors/index.ts';
 import type { Checkpoint, ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { HubOptions } from '../core/hub.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
+import type { Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { fuseSkipNorms } from '../rewrite/index.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
@@ -30,6 +32,13 @@ export interface SourceOptions extends JobOptions {
   readonly adapter?: string;
 }
 
+/** How the pieces' weights are to be stored; fp32 by default. */
+export interface PiecesStorage {
+  readonly precision?: Precision;
+  /** safetensors: by the weight's name, the mean square of each of its inputs. */
+  readonly importance?: string | undefined;
+}
+
 /** `path` if something is there; else, if it names a model on the Hub, where its download lies. */
 export async function localPath(path: string, { hub, ...job }: SourceOptions): Promise<string> {
   const reference = hub === undefined || (await exists(path)) ? undefined : parseHubReference(path);
@@ -42,14 +51,19 @@ export interface OpenedCheckpoint {
 }
 
 /** Opens a checkpoint and checks its config and every tensor's name, shape and dtype; no weight is read. */
-export async function openPieces(given: string, options: SourceOptions = {}): Promise<OpenedCheckpoint> {
+export async function openPieces(
+  given: string,
+  options: SourceOptions = {},
+  { precision, importance: file }: PiecesStorage = {},
+): Promise<OpenedCheckpoint> {
   const path = await localPath(given, options);
   if (await isModelFolder(path))
     throw new LacunaError('unsupported', `${path} is a converted folder; the checkpoint it was made from is wanted`, {
       hint: 'Give the folder with the safetensors files, or the GGUF file.',
     });
   const checkpoint = await openMerged(path, options);
-  return { checkpoint, pieces: openModel(checkpoint, { precision: 'fp32' }) };
+  const importance = file === undefined ? undefined : (await readSafetensors(file)).tensors;
+  return { checkpoint, pieces: openModel(checkpoint, { precision: precision ?? 'fp32', importance }) };
 }
 
 async function openMerged(path: string, { adapter, ...options }: SourceOptions): Promise<Checkpoint> {
@@ -77,6 +91,11 @@ export async function openDense(path: string, options: SourceOptions = {}): Prom
   if (manifest.plan !== null) {
     throw new LacunaError('unsupported', `${path} is sparse already (preset ${manifest.plan.preset})`, {
       hint: 'Start from the checkpoint or from a dense folder: lacuna convert CHECKPOINT -o DIR',
+    });
+  }
+  if (manifest.precision !== 'fp32') {
+    throw new LacunaError('unsupported', `${path} is ${manifest.precision}: only fp32 models are made sparse`, {
+      hint: 'Start from the checkpoint or from an fp32 folder: lacuna convert CHECKPOINT -o DIR --dtype fp32',
     });
   }
   return { path, files, spec: manifest.spec, fingerprint: manifest.fingerprint, graph };

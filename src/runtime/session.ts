@@ -6,7 +6,7 @@ import { invalidArgument, LacunaError } from '../core/errors.ts';
 import type { RuntimeTensor } from '../core/runner.ts';
 import type { KvCache, Session, Step } from '../core/session.ts';
 import { type ModelSource, openOrtSession, runOrtSession, type SessionOptions } from './ort-session.ts';
-import { readSignature, type Signature } from './signature.ts';
+import { type CacheInput, readSignature, type Signature } from './signature.ts';
 import { emptyTensor, fromOrtTensor, toOrtTensor } from './tensors.ts';
 
 /** A model in memory whose external data are files in `folder`; this is how outputs are added to one on disk. */
@@ -90,7 +90,7 @@ function feedsOf(signature: Signature, tokens: ArrayLike<number>, cache: KvCache
   };
   if (signature.takesPositionIds)
     feeds.position_ids = int64Row(BigInt64Array.from(tokens, (_, index) => BigInt(cache.length + index)));
-  for (const { past } of signature.cache) feeds[past] = pastOf(cache, past);
+  for (const input of signature.cache) feeds[input.past] = pastOf(cache, input);
   return Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, toOrtTensor(name, tensor)]));
 }
 
@@ -108,10 +108,18 @@ function int64Row(data: BigInt64Array): RuntimeTensor {
   return { dtype: 'int64', dims: [1, data.length], data };
 }
 
-function pastOf(cache: KvCache, past: string): RuntimeTensor {
+function pastOf(cache: KvCache, { past, dtype }: CacheInput): RuntimeTensor {
   const tensor = cache.tensors[past];
   if (tensor === undefined)
     throw new LacunaError('mismatch', `Expected a cache with ${past}, but this one was made by a model without it`);
+  if (tensor.dtype !== dtype)
+    throw new LacunaError(
+      'mismatch',
+      `Expected a ${dtype} cache, but this one was made by a model of ${tensor.dtype}`,
+      {
+        hint: 'Models of different floats share no cache: compare them with --mode all.',
+      },
+    );
   return tensor;
 }
 

@@ -1,0 +1,30 @@
+/** x W^T for a weight [out, in], by the operator that reads the weight as it is stored. */
+import { attr } from '../../src/core/graph.ts';
+import type { GraphBuilder } from '../../src/core/graph-builder.ts';
+import type { WeightStorage } from '../../src/core/precision.ts';
+import { transpose } from '../../src/core/tensor.ts';
+import type { Weight } from '../weights.ts';
+import { blockProduct } from './block-weights.ts';
+
+/** x [..., in] -> x W^T [..., out], called `output`. */
+export function product(g: GraphBuilder, x: string, weight: Weight, storage: WeightStorage, output: string): string {
+  switch (storage.kind) {
+    case 'float':
+      return floatProduct(g, x, weight, output);
+    case 'transposed':
+      return g.op('MatMul', [x, g.initializer(`${weight.name}.transposed`, transpose(weight.data))], {
+        outputs: [output],
+      });
+    case 'blocks':
+      return blockProduct(g, x, weight, storage, output);
+  }
+}
+
+function floatProduct(g: GraphBuilder, x: string, weight: Weight, output: string): string {
+  const name = g.initializer(weight.name, weight.data);
+  if (weight.precision.floats === 'float32')
+    return g.contrib('FusedMatMul', [x, name], { attributes: { transB: attr.int(1) }, outputs: [output] });
+  // FusedMatMul is not everywhere in float16; a runtime transposes a weight once, when it loads it.
+  const transposed = g.op('Transpose', [name], { attributes: { perm: attr.ints([1, 0]) } });
+  return g.op('MatMul', [x, transposed], { outputs: [output] });
+}

@@ -1,0 +1,133 @@
+/** Converted precisions against fp32: every variant's logits, and a trained model's perplexity. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { openCheckpoint } from '../formats/checkpoint.ts';
+import { encodeModel } from '../formats/onnx/index.ts';
+import { loadTokenizer } from '../formats/tokenizer/index.ts';
+import { choosePrecision, PRECISIONS, type Precision } from '../src/core/precision.ts';
+import type { Session } from '../src/core/session.ts';
+import { float32Tensor } from '../src/core/tensor.ts';
+import { cutWindows, measurePerplexity } from '../src/eval/index.ts';
+import { fuseSkipNorms } from '../src/rewrite/index.ts';
+import { openBytes } from '../test/open-bytes.ts';
+import { assemble, openModel } from './index.ts';
+
+const fixtures = join(import.meta.dirname, '..', 'fixtures');
+/** Every architecture with every feature, a few layers each. */
+const FAMILIES = ['llama-variants', 'gemma-variants'];
+
+async function openAs(folder: string, precision: Precision): Promise<Session> {
+  const pieces = openModel(await openCheckpoint(folder), { precision });
+  return openBytes(await encodeModel(fuseSkipNorms(assemble(pieces))));
+}
+
+async function logitsOf(folder: string, precision: Precision): Promise<Float32Array> {
+  const session = await openAs(folder, precision);
+  const ids = Array.from({ length: 16 }, (_, i) => (i * 7) % 50);
+  const first = await session.step(ids.slice(0, 11), session.emptyCache(), { logits: 'all' });
+  const second = await session.step(ids.slice(11), first.cache, { logits: 'all' });
+  await session.close();
+  return Float32Array.from([...first.logits, ...second.logits]);
+}
+
+/** sqrt(sum (a - b)^2 / sum b^2). */
+function relativeError(actual: Float32Array, expected: Float32Array): number {
+  let [difference, size] = [0, 0];
+  for (const [i, value] of expected.entries()) {
+    difference += (actual[i] - value) ** 2;
+    size += value ** 2;
+  }
+  return Math.sqrt(difference / size);
+}
+
+/**
+ * Of the root mean square logit. Rounding errors of single weights, relative to their block's largest value: 2^-11 in
+ * float16, 1/256 in 8 bits, 1/16 in 4 bits; a block's typical value is a third of its largest, and about twenty products
+ * one after the other add their errors up as roots of squares do. A wrong layout, scale or zero point is off by 1 and more.
+ */
+const LIMITS: Readonly<Record<string, number>> = { fp16: 0.005, int8: 0.08, int4: 0.6 };
+
+const variants = FAMILIES.flatMap((family) =>
+  readdirSync(join(fixtures, family), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => join(family, name)),
+);
+
+describe.each(PRECISIONS.filter(({ name }) => name !== 'fp32'))('$name', (precision) => {
+  test.each(variants)('%s has nearly the logits of fp32', async (variant) => {
+    const folder = join(fixtures, variant);
+    const error = relativeError(await logitsOf(folder, precision), await logitsOf(folder, choosePrecision('fp32')));
+    expect(error).toBeLessThan(LIMITS[precision.name]);
+    expect(error).toBeGreaterThan(0);
+  });
+});
+
+describe('importances', () => {
+  const folder = join(fixtures, 'llama-variants/gqa-tied-bf16');
+  const projections = ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.up_proj', 'mlp.down_proj'];
+
+  test('reach the matrix they are named for; query, key and value share one', async () => {
+    const checkpoint = await openCheckpoint(folder);
+    const importance = new Map(
+      projections.map((projection) => {
+        const name = `model.layers.1.${projection}.weight`;
+        const columns = checkpoint.tensors.get(name)?.shape[1] ?? 0;
+        return [name, float32Tensor(new Float32Array(columns).fill(2))] as const;
+      }),
+    );
+    const { initializers } = assemble(openModel(checkpoint, { precision: 'int4', importance }));
+    const reached = initializers.flatMap(({ name, data }) =>
+      data.kind === 'quantize' && data.part === 'codes' && data.importance !== undefined
+        ? [[name, data.importance]]
+        : [],
+    );
+    expect(reached).toEqual(
+      [...importance].map(([name, tensor]) => [`${name.replace('q_proj', 'qkv_proj')}.codes`, tensor]),
+    );
+  });
+
+  test.each([
+    ['model.layers.9.mlp.up_proj.weight', [64], /no matrix of the checkpoint: model\.layers\.9/],
+    ['model.norm.weight', [64], /no matrix of the checkpoint: model\.norm/],
+    ['model.layers.0.mlp.up_proj.weight', [3], /up_proj\.weight has \[3\], its weight has \d+ columns/],
+  ])('of %s, %j are refused', async (name, shape, message) => {
+    const importance = new Map([[name, float32Tensor(new Float32Array(shape[0]), shape)]]);
+    const checkpoint = await openCheckpoint(folder);
+    expect(() => openModel(checkpoint, { precision: 'int4', importance })).toThrow(
+      expect.objectContaining({ code: 'mismatch', message: expect.stringMatching(message) }),
+    );
+  });
+});
+
+describe('perplexity of a trained model', () => {
+  const checkpoint = join(fixtures, 'tiny-llama');
+  let windows: ReturnType<typeof cutWindows>;
+  let dense: number;
+
+  async function perplexityAs(precision: Precision): Promise<number> {
+    const session = await openAs(checkpoint, precision);
+    const { perplexity } = await measurePerplexity(session, windows);
+    await session.close();
+    return perplexity;
+  }
+
+  beforeAll(async () => {
+    const text = readFileSync(join(fixtures, 'texts/test.txt'), 'utf8').slice(0, 12_000);
+    windows = cutWindows((await loadTokenizer(checkpoint)).encode(text, { addSpecialTokens: false }), { length: 256 });
+    dense = await perplexityAs(choosePrecision('fp32'));
+  });
+
+  test.each([
+    ['fp16', {}, 1.001],
+    ['int8', {}, 1.005],
+    ['int8', { blockSize: 128, asymmetric: true }, 1.005],
+    ['int4', {}, 1.03],
+    ['int4', { asymmetric: true }, 1.03],
+    ['int4', { blockSize: 128 }, 1.06],
+  ] as const)('in %s %j is within its ratio', async (name, options, limit) => {
+    const ratio = (await perplexityAs(choosePrecision(name, options))) / dense;
+    expect(ratio).toBeLessThan(limit);
+    expect(ratio).toBeGreaterThan(2 - limit);
+  });
+});

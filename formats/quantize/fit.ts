@@ -1,0 +1,175 @@
+/**
+ * Chooses scale and zero point of a block: value = scale * (code - zero point), codes from 0 to 2^bits - 1.
+ *
+ * `nearest` makes the block's range fill the codes, so that no value is off by more than half a step. `search` tries
+ * several scales, gives each the least-squares scale of the codes that it leads to, and keeps the best: clipping the few
+ * largest values pays where all others are rounded finer for it. (The same idea as in llama.cpp's quantisation.)
+ */
+import type { BlockScheme } from '../../src/core/tensor.ts';
+
+/** Values that are in one block, and what their squared errors weigh; neither is changed. */
+export interface Block {
+  readonly values: Float32Array;
+  /** Where the block starts in `values`, and where in `weights`. */
+  readonly start: number;
+  readonly firstColumn: number;
+  readonly length: number;
+  /** By column, none negative. */
+  readonly weights: Float32Array;
+}
+
+/** `scale` is a float32 other than 0 and may be negative. */
+export interface Fit {
+  readonly scale: number;
+  readonly zeroPoint: number;
+}
+
+export function topCode(bits: number): number {
+  return 2 ** bits - 1;
+}
+
+/** The zero point of symmetric schemes, and of operators that are given none. */
+export function middleCode(bits: number): number {
+  return 2 ** (bits - 1);
+}
+
+/** Rounds to the nearest code there is, halves up; `inverse` is 1 / scale. */
+export function codeOf(value: number, inverse: number, zeroPoint: number, top: number): number {
+  return Math.min(Math.max(Math.floor(value * inverse + zeroPoint + 0.5), 0), top);
+}
+
+export function fitBlock(block: Block, { bits, symmetric, method }: BlockScheme): Fit {
+  const range = rangeOf(block);
+  // All zeros: any scale gives them back.
+  if (range.low === 0 && range.high === 0) return { scale: 1, zeroPoint: middleCode(bits) };
+  const nearest = symmetric ? nearestSymmetric(range, bits) : nearestAsymmetric(range, bits);
+  if (method === 'nearest') return nearest;
+  const found = symmetric ? searchSymmetric(block, range, bits) : searchAsymmetric(block, range, bits);
+  return found !== undefined && squaredError(block, found, bits) < squaredError(block, nearest, bits) ? found : nearest;
+}
+
+/** Smallest and largest value, 0 included: every code set holds an exact zero. */
+interface Range {
+  readonly low: number;
+  readonly high: number;
+}
+
+function rangeOf({ values, start, length }: Block): Range {
+  let [low, high] = [0, 0];
+  for (let i = start; i < start + length; i++) {
+    const value = values[i];
+    if (value < low) low = value;
+    else if (value > high) high = value;
+  }
+  return { low, high };
+}
+
+/** There is one code more below the middle than above: the sign of the scale puts it where the range is longer. */
+function nearestSymmetric({ low, high }: Range, bits: number): Fit {
+  const middle = middleCode(bits);
+  const upright = Math.max(high / (middle - 1), -low / middle);
+  const turned = Math.max(high / middle, -low / (middle - 1));
+  return { scale: nonZero(upright <= turned ? upright : -turned), zeroPoint: middle };
+}
+
+function nearestAsymmetric({ low, high }: Range, bits: number): Fit {
+  const scale = nonZero((high - low) / topCode(bits));
+  return { scale, zeroPoint: Math.min(topCode(bits), Math.max(0, Math.round(-low / scale))) };
+}
+
+/** As a float32, and large enough to be divided by: smaller steps than that are no use to anyone. */
+function nonZero(scale: number): number {
+  const rounded = Math.fround(scale);
+  return Math.abs(rounded) < SMALLEST_NORMAL ? SMALLEST_NORMAL : rounded;
+}
+
+/** 2^-126: the reciprocal of anything smaller is beyond float32. */
+const SMALLEST_NORMAL = 2 ** -126;
+
+/**
+ * Where the largest value goes, in half ranges of codes (8 of 4 bits: -8 is the lowest code). Measured on trained
+ * weights, these seven come within 1 % of the error of an exhaustive search.
+ */
+const PEAKS = [-1.25, -1.125, -1.0625, -1, -0.9375, -0.875, 0.875] as const;
+
+function searchSymmetric(block: Block, { low, high }: Range, bits: number): Fit | undefined {
+  const middle = middleCode(bits);
+  const peak = -low > high ? low : high;
+  let best: Trial = NO_TRIAL;
+  for (const place of PEAKS) best = better(best, trial(block, (place * middle) / peak, middle, bits));
+  return refined(block, best, bits);
+}
+
+/** How much narrower the range of the codes is than the block's. */
+const SHRINKS = [0.95, 1.03, 1.11, 1.19, 1.27, 1.35] as const;
+
+/** Tries the two whole zero points that centre the codes on the range, at each of some scales. */
+function searchAsymmetric(block: Block, { low, high }: Range, bits: number): Fit | undefined {
+  const top = topCode(bits);
+  let best: Trial = NO_TRIAL;
+  for (const shrink of SHRINKS) {
+    const inverse = (shrink * top) / (high - low);
+    const centred = Math.floor(top / 2 - ((low + high) / 2) * inverse);
+    for (const zeroPoint of [centred, centred + 1]) {
+      if (zeroPoint < 0 || zeroPoint > top) continue;
+      best = better(best, trial(block, inverse, zeroPoint, bits));
+    }
+  }
+  return refined(block, best, bits);
+}
+
+/** The least-squares scale of the codes that some first scale leads to. */
+interface Trial {
+  readonly scale: number;
+  readonly zeroPoint: number;
+  /** By how much it lowers the squared error below that of a block of zeros. */
+  readonly gain: number;
+}
+
+const NO_TRIAL: Trial = { scale: 0, zeroPoint: 0, gain: 0 };
+
+function better(a: Trial, b: Trial): Trial {
+  return b.gain > a.gain ? b : a;
+}
+
+/**
+ * With codes c (zero point taken off) and weights w, sum w (x - s c)^2 is least at s = sum w x c / sum w c^2, where it
+ * is sum w x^2 - (sum w x c)^2 / sum w c^2.
+ */
+function trial(block: Block, inverse: number, zeroPoint: number, bits: number): Trial {
+  const { values, start, length, weights, firstColumn } = block;
+  const top = topCode(bits);
+  const shift = zeroPoint + 0.5;
+  let products = 0;
+  let squares = 0;
+  for (let i = 0; i < length; i++) {
+    const value = values[start + i];
+    // Cutting off instead of rounding down differs below zero only, which is clipped.
+    const rounded = (value * inverse + shift) | 0;
+    const code = Math.min(Math.max(rounded, 0), top) - zeroPoint;
+    const weighted = code * weights[firstColumn + i];
+    products += value * weighted;
+    squares += code * weighted;
+  }
+  if (!(squares > 0) || products === 0) return NO_TRIAL;
+  return { scale: products / squares, zeroPoint, gain: (products * products) / squares };
+}
+
+/** Rounds once more by the scale found, which can only lower the error; undefined where nothing was found. */
+function refined(block: Block, best: Trial, bits: number): Fit | undefined {
+  if (best.gain === 0) return undefined;
+  const again = better(best, trial(block, 1 / best.scale, best.zeroPoint, bits));
+  return { scale: nonZero(again.scale), zeroPoint: again.zeroPoint };
+}
+
+function squaredError(block: Block, { scale, zeroPoint }: Fit, bits: number): number {
+  const { values, start, length, weights, firstColumn } = block;
+  const [inverse, top] = [1 / scale, topCode(bits)];
+  let sum = 0;
+  for (let i = 0; i < length; i++) {
+    const value = values[start + i];
+    const error = value - scale * (codeOf(value, inverse, zeroPoint, top) - zeroPoint);
+    sum += error * error * weights[firstColumn + i];
+  }
+  return sum;
+}
