@@ -58,26 +58,63 @@ async function writeData(layout: Layout, path: string, label: string, options: W
   return checksum();
 }
 
-/** The external data from the first byte to the last, zeros between slots included. */
+/**
+ * The external data from the first byte to the last, zeros between slots included. A tensor's first block is asked for
+ * while the one before is still handed out: most tensors are one block, whose reading nothing else would overlap.
+ */
 async function* dataBlocks(
-  layout: Layout,
+  { slots }: Layout,
   signal: AbortSignal | undefined,
   stage: ProgressStage,
 ): AsyncGenerator<Uint8Array> {
-  const memory = reusedMemory();
+  // Two tensors are under way at once, in memory of their own.
+  const memories = [reusedMemory(), reusedMemory()];
   const fits = keptFits();
+  const begin = (index: number): Begun => {
+    const blocks = streamTensor(slots[index].data, { signal, memory: memories[index % 2], fits });
+    // Quantised parts of one tensor share the fits of its rows: they go one after the other.
+    return slots[index].data.kind === 'quantize' ? { blocks } : { blocks, first: started(blocks) };
+  };
   let position = 0;
-  for (const slot of layout.slots) {
-    if (slot.byteOffset > position) yield new Uint8Array(slot.byteOffset - position);
-    position = slot.byteOffset;
-    for await (const block of streamTensor(slot.data, { signal, memory, fits })) {
-      throwIfAborted(signal);
-      yield block;
-      position += block.length;
-      stage.advance(block.length);
+  let ahead: Begun | undefined;
+  try {
+    for (const [index, slot] of slots.entries()) {
+      if (slot.byteOffset > position) yield new Uint8Array(slot.byteOffset - position);
+      position = slot.byteOffset;
+      const current = ahead ?? begin(index);
+      ahead = index + 1 < slots.length ? begin(index + 1) : undefined;
+      for await (const block of blocksFrom(current)) {
+        throwIfAborted(signal);
+        yield block;
+        position += block.length;
+        stage.advance(block.length);
+      }
+      const written = position - slot.byteOffset;
+      if (written !== slot.byteLength) throw new RangeError(`A tensor of ${slot.byteLength} bytes yielded ${written}`);
     }
-    const written = position - slot.byteOffset;
-    if (written !== slot.byteLength) throw new RangeError(`A tensor of ${slot.byteLength} bytes yielded ${written}`);
+  } finally {
+    await ahead?.first?.catch(() => {});
+    await ahead?.blocks.return(undefined);
+  }
+}
+
+interface Begun {
+  readonly blocks: AsyncGenerator<Uint8Array>;
+  readonly first?: Promise<IteratorResult<Uint8Array>>;
+}
+
+/** A failure is met when the block's turn comes, or by nobody when the writer gives up before. */
+function started(blocks: AsyncGenerator<Uint8Array>): Promise<IteratorResult<Uint8Array>> {
+  const first = blocks.next();
+  first.catch(() => {});
+  return first;
+}
+
+async function* blocksFrom({ blocks, first }: Begun): AsyncGenerator<Uint8Array> {
+  try {
+    for (let step = await (first ?? blocks.next()); !step.done; step = await blocks.next()) yield step.value;
+  } finally {
+    await blocks.return(undefined);
   }
 }
 

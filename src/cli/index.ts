@@ -35,7 +35,7 @@ const COMMANDS: readonly RegisterCommand[] = [
  */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   let exitCode: number = EXIT.done;
-  const progress = createProgress(io.stderr);
+  const progress = await createProgress(io.stderr);
   const context: CommandContext = { io, progress, fail: () => (exitCode = EXIT.checkFailed) };
   try {
     await createProgram(context).parseAsync(argv, { from: 'user' });

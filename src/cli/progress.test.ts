@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { createProgress } from './progress.ts';
 
-function plain() {
+async function plain() {
   let written = '';
   let now = 0;
-  const progress = createProgress({ write: (text) => (written += text) }, () => now);
+  const progress = await createProgress({ write: (text) => (written += text) }, () => now);
   return { progress, lines: () => written.split('\n').slice(0, -1), wait: (ms: number) => (now += ms) };
 }
 
 describe('progress that is no terminal', () => {
-  it('is one line for a stage that is soon done', () => {
-    const { progress, lines, wait } = plain();
+  it('is one line for a stage that is soon done', async () => {
+    const { progress, lines, wait } = await plain();
     const stage = progress.stage('Writing', 2_000_000, 'bytes');
     wait(1200);
     stage.advance(1_000_000);
@@ -21,8 +21,8 @@ describe('progress that is no terminal', () => {
     expect(lines()).toEqual(['Writing: 2.0 MB in 2.4 s']);
   });
 
-  it('shows share, rate and time left every five seconds of a long one, and what it found at its end', () => {
-    const { progress, lines, wait } = plain();
+  it('shows share, rate and time left every five seconds of a long one, and what it found at its end', async () => {
+    const { progress, lines, wait } = await plain();
     const stage = progress.stage('Comparing', 100, 'tokens');
     for (let token = 0; token < 4; token++) {
       wait(2500);
@@ -36,9 +36,9 @@ describe('progress that is no terminal', () => {
     ]);
   });
 
-  it('is also what a terminal gets that does not know its width', () => {
+  it('is also what a terminal gets that does not know its width', async () => {
     let written = '';
-    const progress = createProgress({ write: (text) => (written += text), isTTY: true, columns: 0 }, () => 0);
+    const progress = await createProgress({ write: (text) => (written += text), isTTY: true, columns: 0 }, () => 0);
     progress.stage('Timing', 3, 'rounds').done();
     expect(written).toBe('Timing: 3 rounds in 0.0 s\n');
   });

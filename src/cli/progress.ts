@@ -1,5 +1,5 @@
 /** Draws progress on stderr: one living line on a terminal; elsewhere a line a stage, and more only when it takes long. */
-import ora from 'ora';
+import type { Ora } from 'ora';
 import type { Progress, ProgressStage } from '../core/progress.ts';
 import { formatBytes, formatSeconds } from './figures.ts';
 import type { OutputStream } from './io.ts';
@@ -15,9 +15,16 @@ export interface DrawnProgress extends Progress {
   stop(): void;
 }
 
-export function createProgress(stream: OutputStream, now: Clock = () => performance.now()): DrawnProgress {
+export async function createProgress(
+  stream: OutputStream,
+  now: Clock = () => performance.now(),
+): Promise<DrawnProgress> {
   // A terminal that was never told its size says 0 columns; a line then takes up infinitely many to be cleared.
-  return stream.isTTY && stream.columns ? terminalProgress(stream, now) : plainProgress(stream, now);
+  if (!stream.isTTY || !stream.columns) return plainProgress(stream, now);
+  // Loaded where it draws: it takes as long to load as all the rest of a short command.
+  const { default: ora } = await import('ora');
+  // stdin is left as it is, so that Ctrl-C stays a signal.
+  return terminalProgress(stream, now, ora({ stream: stream as NodeJS.WriteStream, discardStdin: false }));
 }
 
 function plainProgress(stream: OutputStream, now: Clock): DrawnProgress {
@@ -41,9 +48,7 @@ function plainProgress(stream: OutputStream, now: Clock): DrawnProgress {
   };
 }
 
-function terminalProgress(stream: OutputStream, now: Clock): DrawnProgress {
-  // stdin is left as it is, so that Ctrl-C stays a signal.
-  const spinner = ora({ stream: stream as NodeJS.WriteStream, discardStdin: false });
+function terminalProgress(stream: OutputStream, now: Clock, spinner: Ora): DrawnProgress {
   let drawn: string | undefined;
   return {
     stage(label, total, unit): ProgressStage {
