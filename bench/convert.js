@@ -1,9 +1,9 @@
 // Conversion of SmolLM2-135M to fp32 against a plain copy of its output and against peers: wall time and peak memory.
 //
-//     node bench/convert.js [--rounds 5] [--python PATH]
+//     node bench/convert.js [--rounds 5] [--genai PYTHON] [--optimum PYTHON]
 //
-// The copy is `cp` and fsync; contenders alternate, and what counts is the median of the ratios of one round. With
-// --python, onnxruntime-genai's builder and optimum run too where that Python has them. Prints a Markdown table.
+// The copy is `cp` and fsync; contenders alternate, and what counts is the median of the ratios of one round. Peers run
+// in the Pythons that have them: optimum wants Transformers below 4.58, genai's builder above. Prints a Markdown table.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -14,7 +14,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const model = join(root, 'fixtures/real/models/smollm2-135m');
 const work = join(root, '.bench/convert');
 const { values: options } = parseArgs({
-  options: { rounds: { type: 'string', default: '5' }, python: { type: 'string' } },
+  options: { rounds: { type: 'string', default: '5' }, genai: { type: 'string' }, optimum: { type: 'string' } },
 });
 
 if (!existsSync(join(model, 'config.json'))) {
@@ -83,24 +83,15 @@ const rows = [
     column(({ converted }) => converted.peak).toFixed(0),
   ],
 ];
-if (options.python !== undefined) {
-  const bin = dirname(options.python);
-  const genai = join(work, 'genai');
-  const optimum = join(work, 'optimum');
-  rows.push(
-    await peer(
-      'onnxruntime-genai builder',
-      [options.python, '-m', 'onnxruntime_genai.models.builder', '-i', model, '-o', genai, '-p', 'fp32', '-e', 'cpu'],
-      genai,
-    ),
-  );
-  rows.push(
-    await peer(
-      'optimum-cli export onnx',
-      [join(bin, 'optimum-cli'), 'export', 'onnx', '--model', model, '--task', 'text-generation-with-past', optimum],
-      optimum,
-    ),
-  );
+if (options.genai !== undefined) {
+  const output = join(work, 'genai');
+  const args = ['-m', 'onnxruntime_genai.models.builder', '-i', model, '-o', output, '-p', 'fp32', '-e', 'cpu'];
+  rows.push(await peer('onnxruntime-genai builder', [options.genai, ...args], output));
+}
+if (options.optimum !== undefined) {
+  const output = join(work, 'optimum');
+  const args = ['export', 'onnx', '--model', model, '--task', 'text-generation-with-past', output];
+  rows.push(await peer('optimum-cli export onnx', [join(dirname(options.optimum), 'optimum-cli'), ...args], output));
 }
 console.log(`Node alone: ${node.peak.toFixed(0)} MB. ${options.rounds} rounds.\n`);
 console.log('| SmolLM2-135M, fp32 | seconds | to the copy | peak memory, MB |\n|---|---|---|---|');
