@@ -33,7 +33,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
   const promptTokens = encodePrompt(tokenizer, options);
   const session = await openSession(options.folder, options);
   try {
-    const decoder = tokenizer.streamDecoder();
+    const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
     const tokens: number[] = [];
     let text = '';
     const emit = (piece: string) => {
