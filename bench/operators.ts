@@ -12,7 +12,7 @@ import { attr, BASE_OPSETS, type Graph, LACUNA_DOMAIN, type OpFunction } from '.
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import type { Runner, RuntimeTensor } from '../src/core/runner.ts';
 import { boolTensor, float32Tensor, type TensorExpr } from '../src/core/tensor.ts';
-import { type GatedFfnVariant, gatedFfnFunction, gatedFfnNode } from '../src/ops/index.ts';
+import { GATHER_SHARE, type GatedFfnVariant, gatedFfnFunction, gatedFfnNode } from '../src/ops/index.ts';
 import { createOpenGraph } from '../src/runtime/index.ts';
 
 interface Shape {
@@ -108,6 +108,7 @@ function block(
     ...choice,
     storage: 'fp32',
     decode: false,
+    gather: density < GATHER_SHARE || choice.selector.kind === 'statistical',
     activation: 'silu',
     gateBias: false,
     upBias: false,

@@ -5,6 +5,8 @@ import { HIDDEN, NEURONS } from './ffn-stack.ts';
 export interface BlockChoice {
   readonly layer: number;
   readonly select?: Selector;
+  /** Share of neurons expected to be chosen. */
+  readonly density?: number;
   readonly skip?: { readonly threshold: number; readonly runLength: number };
 }
 
@@ -30,6 +32,6 @@ export function stackPlan(layers: number, blocks: readonly BlockChoice[], rest: 
   };
 }
 
-function blockPlan({ layer, ...choice }: BlockChoice): BlockPlan {
-  return { block: `layers.${layer}.ffn`, ...choice, expected: { bytesPerToken: 0 }, why: 'a test' };
+function blockPlan({ layer, density, ...choice }: BlockChoice): BlockPlan {
+  return { block: `layers.${layer}.ffn`, ...choice, expected: { density, bytesPerToken: 0 }, why: 'a test' };
 }

@@ -22,7 +22,16 @@ const CHOICES: readonly SelectorChoice[] = [
 
 function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVariant> = {}): GatedFfnVariant {
   const biases = { gateBias: false, upBias: false, downBias: false, postNorm: false };
-  return { selector, storage: 'fp32', masked: false, decode: false, activation: 'silu', ...biases, ...rest };
+  return {
+    selector,
+    storage: 'fp32',
+    masked: false,
+    decode: false,
+    gather: true,
+    activation: 'silu',
+    ...biases,
+    ...rest,
+  };
 }
 
 /** A block with random weights: what the loops and what the node take. */
@@ -244,6 +253,15 @@ describe('GatedFFN', () => {
     expect(await poisonShows(between(few + 1))).toBe(true);
     await checkTokens(variant, block, tokens, between(few));
     await checkTokens(variant, block, tokens, between(few + 1));
+  });
+
+  it('gives the same without a gather, under a name of its own', async () => {
+    for (const selector of CHOICES) {
+      const variant = { ...variantOf(selector), gather: false };
+      const block = randomBlock(9, variant);
+      await checkTokens(variant, block, randomTokens(block, [2, 3]), 0.3);
+      expect(gatedFfnOpType(variant).endsWith('_whole')).toBe(selector.kind !== 'none');
+    }
   });
 
   it('decides for each token alone', async () => {

@@ -2,7 +2,7 @@
  * GatedFFN: y = down(act(gate x) ∘ up x), of which a selector may leave out neurons and a mask whole tokens.
  *
  * Weights are neuron-major, [d_ff, h] each. The op type is `GatedFFN_<selector>_<storage>`, then `_mean` or `_hard`
- * where the selector's settings need a body of their own, then `_masked`, then `_decode`. What else the body depends
+ * where the selector's settings need a body of their own, then `_masked`, `_decode`, `_whole`. What else the body depends
  * on, activation, biases and post-norm, is one for all layers of a model.
  */
 import { attr, type Node, type OpFunction } from '../core/graph.ts';
@@ -27,6 +27,11 @@ export interface GatedFfnVariant {
   readonly masked: boolean;
   /** Calls with more than one token a row choose every neuron. */
   readonly decode: boolean;
+  /**
+   * Rows of chosen neurons are gathered where they are few. Without it all are multiplied, and zeros do the masking:
+   * fewer operators, and each weight is held once, for blocks that rarely choose few. Selector `none` has no use for it.
+   */
+  readonly gather: boolean;
   readonly activation: Activation;
   readonly gateBias: boolean;
   readonly upBias: boolean;
@@ -35,8 +40,13 @@ export interface GatedFfnVariant {
   readonly postNorm: boolean;
 }
 
-export function gatedFfnOpType({ selector, storage, masked, decode }: GatedFfnVariant): string {
-  const flags = [...selectorOf(selector).flags(selector), ...(masked ? ['masked'] : []), ...(decode ? ['decode'] : [])];
+export function gatedFfnOpType({ selector, storage, masked, decode, gather }: GatedFfnVariant): string {
+  const flags = [
+    ...selectorOf(selector).flags(selector),
+    ...(masked ? ['masked'] : []),
+    ...(decode ? ['decode'] : []),
+    ...(gather || selector.kind === 'none' ? [] : ['whole']),
+  ];
   return ['GatedFFN', selector.kind, storage, ...flags].join('_');
 }
 
@@ -127,7 +137,7 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   const gate = addBias(g, project(g, x, 'gate'), variant.gateBias ? 'gate_bias' : undefined);
   const { act, chosen } = selectorOf(choice).select(g, gate, choice, { activation, runDense });
   const values = { x, act, upBias };
-  const product = chosen === undefined ? allNeurons(g, values) : chosenNeurons(g, values, chosen);
+  const product = chosen !== undefined && variant.gather ? chosenNeurons(g, values, chosen) : allNeurons(g, values);
   const biased = addBias(g, product, variant.downBias ? 'down_bias' : undefined);
   return { y: variant.postNorm ? postNorm(g, biased) : biased, kept: chosen && count(g, chosen) };
 }

@@ -9,6 +9,7 @@ export {
   ffnSkipStepNode,
   ffnSkipStepOpType,
 } from './ffn-skip.ts';
+export { GATHER_SHARE } from './gated-ffn/neurons.ts';
 export { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
 export {
   type GatedFfnVariant,

@@ -3,7 +3,13 @@ import type { Graph, Initializer, Node, OpFunction } from '../core/graph.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
 import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
 import { float32Tensor, transpose } from '../core/tensor.ts';
-import { type GatedFfnVariant, gatedFfnFunction, gatedFfnNode, type SelectorChoice } from '../ops/index.ts';
+import {
+  GATHER_SHARE,
+  type GatedFfnVariant,
+  gatedFfnFunction,
+  gatedFfnNode,
+  type SelectorChoice,
+} from '../ops/index.ts';
 import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
 import { normalQuantile } from './normal-quantile.ts';
@@ -48,19 +54,26 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
   return { match, node, initializers, function: gatedFfnFunction(variant) };
 }
 
-function variantOf({ plan }: PlanContext, { select }: BlockPlan, match: FfnMatch, masked: boolean): GatedFfnVariant {
+function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, masked: boolean): GatedFfnVariant {
+  const { select } = block;
   return {
     selector: choiceOf(select),
     storage: 'fp32',
     masked,
     // A block without a selector leaves out nothing but masked tokens, and FFNSkipStart masks none in dense prefill.
     decode: plan.prefill === 'dense' && select !== undefined,
+    gather: expectedDensity(block) < GATHER_SHARE,
     activation: match.activation,
     gateBias: match.gate.bias !== undefined,
     upBias: match.up.bias !== undefined,
     downBias: match.down.bias !== undefined,
     postNorm: match.postNorm !== undefined,
   };
+}
+
+/** Share of neurons that a block is planned to choose; 0 where the plan does not say, so that few may be gathered. */
+function expectedDensity({ select, expected }: BlockPlan): number {
+  return (select?.kind === 'statistical' ? select.density : expected.density) ?? 0;
 }
 
 function choiceOf(select: BlockPlan['select']): SelectorChoice {

@@ -64,6 +64,23 @@ const change = (graph: Graph, output: string, edit: (node: Node) => Node): Graph
 });
 
 describe('sparse-ffn', () => {
+  it('gathers rows only where the plan expects few, and computes the same either way', async () => {
+    const dense = ffnStack({ layers: 1 });
+    const at = (density: number) =>
+      applyPlan(dense, stackPlan(1, [{ layer: 0, select: THRESHOLD, density }]), TENSORS).graph;
+    const [few, many] = [at(0.29), at(0.3)];
+    expect(ours(few).map(({ opType }) => opType)).toEqual(['GatedFFN_threshold_fp32']);
+    expect(ours(many).map(({ opType }) => opType)).toEqual(['GatedFFN_threshold_fp32_whole']);
+    const [[y, kept], [yWhole, keptWhole]] = await Promise.all(
+      [few, many].map((graph) => run(graph, ['out', 'layers.0.kept'])),
+    );
+    expect(keptWhole).toEqual(kept);
+    // 24 products summed in another order, then normed to about 1.
+    y.forEach((entry, i) => {
+      expect(Math.abs(entry - yWhole[i])).toBeLessThanOrEqual(NEURONS * 2 ** -23 * 8);
+    });
+  });
+
   it('puts one operator in the place of a block’s nodes and leaves other blocks alone', () => {
     const dense = ffnStack({ layers: 3 });
     const { graph, report } = applyPlan(dense, stackPlan(3, [{ layer: 1, select: THRESHOLD }]), TENSORS);

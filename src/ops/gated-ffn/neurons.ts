@@ -18,6 +18,9 @@ export interface NeuronValues {
  */
 export const GATHER_PERCENT = 30;
 
+/** The same as a share. */
+export const GATHER_SHARE = GATHER_PERCENT / 100;
+
 /** The number of neurons from which on all are computed, float [1]; made of a weight's shape, so known on loading. */
 function gatherLimit(g: GraphBuilder): string {
   const scaled = g.op('Mul', [axisSize(g, 'gate', 0), g.int64(GATHER_PERCENT)]);
