@@ -4,13 +4,16 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { main } from '../dist/src/cli/index.js';
 
+/** Ms within which a second signal is the first one's echo: `timeout` and `npm` pass on what the terminal also sends. */
+const ECHO_MS = 500;
+
 const stop = new AbortController();
-let signals = 0;
+let stoppedAt;
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(name, () => {
-    signals += 1;
     // The first signal lets the job clean up after itself; a second one does not wait.
-    if (signals > 1) process.exit(130);
+    if (stoppedAt !== undefined && performance.now() - stoppedAt > ECHO_MS) process.exit(130);
+    stoppedAt ??= performance.now();
     stop.abort(new Error(name));
   });
 }

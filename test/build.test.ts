@@ -106,3 +106,24 @@ describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-sk
     });
   },
 );
+
+describe('a build that is interrupted', { timeout: 60_000 }, () => {
+  it('cleans up when one Ctrl-C arrives twice, as under npm or timeout', async () => {
+    const output = join(folder, 'twice');
+    const child = startBuild(output, ['--preset', 'top-k', '--target', '0.4']);
+    const ended = finish(child);
+    const watch = setInterval(() => {
+      const work = `${output}.build`;
+      if (!existsSync(work) || !readdirSync(work).some((name) => name.startsWith('statistics-'))) return;
+      clearInterval(watch);
+      child.kill('SIGINT');
+      child.kill('SIGTERM');
+    }, 2);
+    const { code, stderr } = await ended;
+    clearInterval(watch);
+    expect(stderr).toBe('Stopped.\n');
+    expect(code).toBe(130);
+    const left = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.startsWith('twice'));
+    expect(left.filter((name) => name.includes('.partial-'))).toEqual([]);
+  });
+});
