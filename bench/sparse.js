@@ -7,6 +7,7 @@
 // same windows, and the two excesses over 1 are compared. Speed is measured anew each time, against a dense folder of
 // the same model. Prints a Markdown table; folders and PyTorch's figures stay in .bench/sparse and are used again.
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -55,7 +56,9 @@ function build(preset, target) {
 }
 
 function inTorch(output, plan, mode, windows) {
-  const cached = `${output}.torch-${mode}.json`;
+  // By the plan's content: a folder built anew may have another plan.
+  const key = createHash('sha256').update(readFileSync(plan)).digest('hex').slice(0, 12);
+  const cached = `${output}.torch-${mode}-${key}.json`;
   if (existsSync(cached)) return JSON.parse(readFileSync(cached, 'utf8'));
   if (options.python === undefined) return undefined;
   const script = join(root, 'fixtures/oracle/apply_plan.py');
