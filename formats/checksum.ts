@@ -1,6 +1,6 @@
 /**
  * CRC-32 of files while they are written: tells a damaged or cut copy from a whole one. It is no proof against intent;
- * a cryptographic hash would be, and would take longer than converting and writing together.
+ * a cryptographic hash would be, and made converting visibly slower.
  */
 import { crc32 } from 'node:zlib';
 

@@ -1,4 +1,4 @@
-// Makes dist/: declarations by tsc, code by esbuild, in a few files because a hundred take a tenth of a second to load.
+// Makes dist/: declarations by tsc, code by esbuild, in a few files, which load faster than a hundred.
 //
 // What users install beside the package stays external. The protobuf codec of ONNX is bundled: onnx-proto asks for
 // protobufjs 6 while this project runs it on protobufjs 8 (an npm "override"), and npm ignores a dependency's overrides.
