@@ -12,7 +12,7 @@ import { embedding } from './blocks/embedding.ts';
 import { head } from './blocks/head.ts';
 import type { DecoderParts, Floats } from './blocks/parts.ts';
 import { rmsNorm } from './blocks/rms-norm.ts';
-import { lazyRotaryTables } from './blocks/rotary.ts';
+import { rotaryTables } from './blocks/rotary.ts';
 import { type DecoderConfig, type Family, readDecoderConfig } from './config/decoder-config.ts';
 import { checkTensors, decoderTensors, type StorageOptions, weightsOf } from './weights.ts';
 
@@ -30,16 +30,12 @@ function partsOf(config: DecoderConfig, { tensors }: Checkpoint, storage: Storag
   const { spec, ropes, traits } = config;
   const { floats } = storage.precision;
   const weights = weightsOf(tensors, storage);
-  const tables = Object.entries(ropes).map(
-    ([name, rope]) => [name, lazyRotaryTables(rope, spec.headDim, spec.contextLength)] as const,
-  );
-  const rotary = Object.fromEntries(tables);
   return {
     config,
     floats,
     weights,
     normWeights: traits.addsOneToNorms ? plusOne(tensors, floats) : weights,
-    rotary: (name) => rotary[name](),
+    rotary: (name) => rotaryTables(ropes[name], spec.headDim, spec.contextLength),
   };
 }
 

@@ -1,5 +1,5 @@
 /** Gemma 3's text model: Gemma 2 with normed heads in place of soft-capped scores, and positions of its own in windows. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Family, ReadRopes } from './config/decoder-config.ts';
 import { badConfig, refuseAll } from './config/issues.ts';
 import { readRopeConfig } from './config/rope-config.ts';

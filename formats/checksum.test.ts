@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { checksummed, checksumOf } from './checksum.ts';
+import { addToCrc32, checksumOf, joinCrc32 } from './checksum.ts';
 
 const text = (value: string) => new TextEncoder().encode(value);
 
@@ -9,14 +10,28 @@ describe('checksums', () => {
     expect(checksumOf(text(''))).toBe('00000000');
   });
 
-  it('of a stream are those of its bytes, however they are cut', async () => {
-    async function* parts() {
-      for (const part of ['1', '', '2345', '6789']) yield text(part);
-    }
-    const { blocks, checksum } = checksummed(parts());
-    let passed = '';
-    for await (const block of blocks) passed += new TextDecoder().decode(block);
-    expect(passed).toBe('123456789');
-    expect(checksum()).toBe('cbf43926');
+  it('of parts join to that of the whole, however it is cut', () => {
+    const sum = (data: Uint8Array) => addToCrc32(data, 0);
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 300 }), fc.uint8Array({ maxLength: 300 }), (first, second) => {
+        const whole = sum(Uint8Array.from([...first, ...second]));
+        expect(joinCrc32(sum(first), sum(second), second.length)).toBe(whole);
+        expect(addToCrc32(second, sum(first))).toBe(whole);
+      }),
+    );
+  });
+
+  it('join over more than 4 GiB: zeros after a part, added at once or a piece at a time', () => {
+    // The sum of n zero bytes by doubling, as an independent way to so many.
+    const zeros = (doublings: number): number => {
+      let sum = addToCrc32(new Uint8Array(1 << 20), 0);
+      for (let i = 0; i < doublings; i++) sum = joinCrc32(sum, sum, 2 ** (20 + i));
+      return sum;
+    };
+    const first = addToCrc32(text('123456789'), 0);
+    const [half, whole] = [zeros(12), zeros(13)];
+    expect(joinCrc32(joinCrc32(first, half, 2 ** 32), half, 2 ** 32)).toBe(joinCrc32(first, whole, 2 ** 33));
+    // One mebibyte more by the plain way.
+    expect(joinCrc32(first, zeros(0), 2 ** 20)).toBe(addToCrc32(new Uint8Array(1 << 20), first));
   });
 });

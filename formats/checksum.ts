@@ -1,33 +1,57 @@
 /**
- * CRC-32 of files while they are written: tells a damaged or cut copy from a whole one. It is no proof against intent;
- * a cryptographic hash would be, and made converting visibly slower.
+ * Checksums of files that Lacuna wrote, taken while they were written: tells a damaged or cut copy from a whole one. It
+ * is no proof against intent; a cryptographic hash would be, and made converting visibly slower.
  */
 import { crc32 } from 'node:zlib';
 
-export interface ChecksummedStream {
-  /** The same blocks. */
-  readonly blocks: AsyncGenerator<Uint8Array>;
-  /** Of the blocks so far. */
-  readonly checksum: () => string;
+/** CRC-32 (zlib's) of the bytes that `sum` is of and of `data` after them. */
+export function addToCrc32(data: Uint8Array, sum: number): number {
+  // zlib starts over when it is given no bytes.
+  return data.length === 0 ? sum : crc32(data, sum);
 }
 
-export function checksummed(source: AsyncIterable<Uint8Array>): ChecksummedStream {
-  let sum = 0;
-  async function* pass(): AsyncGenerator<Uint8Array> {
-    for await (const block of source) {
-      // zlib starts over when it is given no bytes.
-      if (block.length > 0) sum = crc32(block, sum);
-      yield block;
-    }
-  }
-  return { blocks: pass(), checksum: () => hex(sum) };
+/**
+ * CRC-32 of two runs of bytes, one after the other, from their CRC-32s and the length of the second: parts of a file
+ * are summed by whoever writes them, in any order.
+ *
+ * A CRC is the remainder of a polynomial over GF(2), and n bytes after it multiply it by x^8n (M. Adler's crc32_combine).
+ */
+export function joinCrc32(first: number, second: number, secondBytes: number): number {
+  return (multiply(powerOfByte(secondBytes), first) ^ second) >>> 0;
 }
 
-/** CRC-32 (zlib's) as eight hexadecimal digits. */
+/** CRC-32 as eight hexadecimal digits. */
 export function checksumOf(data: Uint8Array): string {
-  return hex(crc32(data));
+  return checksumText(crc32(data));
 }
 
-function hex(sum: number): string {
+export function checksumText(sum: number): string {
   return sum.toString(16).padStart(8, '0');
+}
+
+/** The polynomial of CRC-32 without x^32, the highest bit standing for x^0. */
+const POLYNOMIAL = 0xedb88320;
+const ONE = 0x80000000;
+const X_TO_THE_8 = 0x00800000;
+
+/** a * b modulo the polynomial. */
+function multiply(a: number, b: number): number {
+  let product = 0;
+  let shifted = b;
+  for (let bit = ONE; bit !== 0; bit >>>= 1) {
+    if (a & bit) product ^= shifted;
+    shifted = shifted & 1 ? (shifted >>> 1) ^ POLYNOMIAL : shifted >>> 1;
+  }
+  return product;
+}
+
+/** x^(8 * bytes) modulo the polynomial, by squaring; `bytes` may be more than 32 bits. */
+function powerOfByte(bytes: number): number {
+  let power = ONE;
+  let square = X_TO_THE_8;
+  for (let left = bytes; left > 0; left = Math.floor(left / 2)) {
+    if (left % 2 === 1) power = multiply(square, power);
+    square = multiply(square, square);
+  }
+  return power;
 }

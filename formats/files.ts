@@ -42,40 +42,97 @@ export async function writeFileAtomically(
   path: string,
   data: Uint8Array | string | AsyncIterable<Uint8Array>,
 ): Promise<void> {
+  await fillFileAtomically(path, async ({ handle, written }) => {
+    if (typeof data === 'string') await writeAll(handle, new TextEncoder().encode(data));
+    else if (data instanceof Uint8Array) await writeAll(handle, data);
+    else await writeBlocks(handle, data, written);
+  });
+}
+
+/** A file under its temporary name. */
+export interface PartialFile {
+  readonly path: string;
+  readonly handle: FileHandle;
+  /** To be told of bytes that are in the file: the disk gets them while others are being made. */
+  readonly written: (bytes: number) => void;
+}
+
+/**
+ * A whole file out of what `fill` writes, in any order, into an empty one; returns what `fill` returns. Otherwise as
+ * `writeFileAtomically`. Whoever opened the file by its temporary path has closed it when `fill` ends.
+ */
+export async function fillFileAtomically<T>(path: string, fill: (file: PartialFile) => Promise<T>): Promise<T> {
   const target = resolve(path);
   try {
     const [temporary, handle] = await createBeside(target, (name) => open(name, 'wx'));
     try {
-      await writeAndSync(handle, data);
+      const result = await fillAndSync(temporary, handle, fill);
       await rename(temporary, target);
+      await syncFolder(dirname(target));
+      return result;
     } catch (error) {
       await rm(temporary, { force: true });
       throw error;
     }
-    await syncFolder(dirname(target));
   } catch (error) {
     throw asIoError(error, 'write', path);
   }
 }
 
-async function writeAndSync(handle: FileHandle, data: Uint8Array | string | AsyncIterable<Uint8Array>): Promise<void> {
+async function fillAndSync<T>(path: string, handle: FileHandle, fill: (file: PartialFile) => Promise<T>): Promise<T> {
+  const { written, settled } = earlySync(handle);
   try {
-    if (typeof data === 'string') await writeAll(handle, new TextEncoder().encode(data));
-    else if (data instanceof Uint8Array) await writeAll(handle, data);
-    else await writeBlocks(handle, data);
+    const result = await fill({ path, handle, written });
+    await settled();
     await handle.sync();
+    return result;
   } finally {
+    // A sync that is under way outlives neither its file nor its failure.
+    await settled().catch(() => {});
     await handle.close();
   }
 }
 
+/** Bytes after which the disk is made to write: large enough for its full speed. */
+const SYNC_BYTES = 32 << 20;
+
+interface EarlySync {
+  readonly written: (bytes: number) => void;
+  /** Ends when no sync is under way; throws what one threw, which the system tells only once. */
+  readonly settled: () => Promise<void>;
+}
+
+/** Writes out what is in a file while more is being made, one sync at a time: the last one then has little left to do. */
+function earlySync(handle: FileHandle): EarlySync {
+  let unsynced = 0;
+  let isSyncing = false;
+  let syncs: Promise<unknown> = Promise.resolve();
+  const written = (bytes: number) => {
+    unsynced += bytes;
+    if (isSyncing || unsynced < SYNC_BYTES) return;
+    unsynced = 0;
+    isSyncing = true;
+    const sync = handle.datasync().finally(() => {
+      isSyncing = false;
+    });
+    syncs = Promise.all([syncs, sync]);
+    // Met by `settled`.
+    syncs.catch(() => {});
+  };
+  return { written, settled: () => syncs.then(() => {}) };
+}
+
 /** While one block is being written, the next is being made. */
-async function writeBlocks(handle: FileHandle, blocks: AsyncIterable<Uint8Array>): Promise<void> {
+async function writeBlocks(
+  handle: FileHandle,
+  blocks: AsyncIterable<Uint8Array>,
+  written: (bytes: number) => void,
+): Promise<void> {
   let pending = Promise.resolve();
   try {
     for await (const block of blocks) {
       await pending;
-      pending = writeAll(handle, block);
+      pending = writeAll(handle, block).then(() => written(block.length));
       // A failure is met at the next await, above or below.
       pending.catch(() => {});
     }
@@ -84,10 +141,14 @@ async function writeBlocks(handle: FileHandle, blocks: AsyncIterable<Uint8Array>
   }
 }
 
-/** One write may take only a part (2 GiB at most on Linux, or a nearly full disk). */
-async function writeAll(handle: FileHandle, data: Uint8Array): Promise<void> {
+/**
+ * Writes all of `data` from byte `position` of a file on, or where the last write ended. One write may take only a part
+ * (2 GiB at most on Linux, or a nearly full disk).
+ */
+export async function writeAll(handle: FileHandle, data: Uint8Array, position?: number): Promise<void> {
   for (let done = 0; done < data.length; ) {
-    const { bytesWritten } = await handle.write(data, done, Math.min(data.length - done, 1 << 30));
+    const at = position === undefined ? null : position + done;
+    const { bytesWritten } = await handle.write(data, done, Math.min(data.length - done, 1 << 30), at);
     done += bytesWritten;
   }
 }

@@ -1,5 +1,5 @@
 /** statistics.json and its tensors: what calibration measured, with its definitions and a summary to read. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { DTYPE_BYTES, elementCount } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { Statistics, Sums, SumTensor } from '../src/core/statistics.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
-import { byteLength, DTYPE_BYTES, type DType } from '../src/core/dtype.ts';
+import { byteLength, DTYPE_BYTES, type DType, elementCount } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import {
   addConstant,
@@ -19,6 +19,7 @@ import {
   regroupRows,
   type TensorExpr,
   transpose,
+  waves,
 } from '../src/core/tensor.ts';
 import { readFloats, readTensorBytes, streamTensor } from './tensor-data.ts';
 import { transposeBlocks } from './transpose.ts';
@@ -368,6 +369,11 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
     case 'ggml':
     case 'bytes':
       return values.get(expr) ?? new Float32Array(0);
+    case 'waves': {
+      const { shape, frequencies, wave, scale } = expr;
+      const angle = (i: number) => Math.fround(Math.floor(i / shape[1]) * frequencies[i % shape[1]]);
+      return Float32Array.from({ length: elementCount(shape) }, (_, i) => Math.fround(Math[wave](angle(i))) * scale);
+    }
     case 'cast':
       return meaning(expr.from, values);
     case 'add':
@@ -445,4 +451,13 @@ test('any tree of operations means what its definition says', async () => {
     ),
     { seed: 1, numRuns: 200 },
   );
+});
+
+test.each(['cos', 'sin'] as const)('a table of %s is computed a block of rows at a time', async (wave) => {
+  // More than a block of 4 MB, and rows of which a block holds no whole number.
+  const expr = waves(wave, 400_000, [1, Math.fround(0.1), 0], Math.fround(1.3));
+  const blocks: number[] = [];
+  for await (const block of streamTensor(expr)) blocks.push(block.length);
+  expect(blocks.length).toBeGreaterThan(1);
+  expect(await readFloats(expr)).toEqual(meaning(expr, new Map()));
 });

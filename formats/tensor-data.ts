@@ -12,6 +12,7 @@ import {
   type LowRankTensor,
   type QuantizeTensor,
   type TensorExpr,
+  type WavesTensor,
 } from '../src/core/tensor.ts';
 import { refuseNonFinite, refuseOverflow } from './finite.ts';
 import { castFloats, isFloatDType } from './float-cast.ts';
@@ -22,6 +23,7 @@ import { addProduct } from './low-rank.ts';
 import { type KeptFits, keptFits, quantizeBlocks } from './quantize/index.ts';
 import { regroupBlocks } from './regroup.ts';
 import { transposeBlocks } from './transpose.ts';
+import { fillWaves } from './waves.ts';
 
 /** Bytes of a streamed block: large enough that calls cost nothing, a few of them small beside a runtime's memory. */
 const BLOCK_BYTES = 4 << 20;
@@ -122,6 +124,8 @@ function blocksOf(expr: TensorExpr, elements: number, memory: BlockMemory): Bloc
       return ggmlBlocks(expr, elements, memory);
     case 'bytes':
       return memoryBlocks(expr, elements);
+    case 'waves':
+      return wavesBlocks(expr, elements, memory);
     case 'cast':
       return castBlocks(expr, elements, memory);
     case 'transpose':
@@ -169,6 +173,17 @@ async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {
   for (let start = 0; start < wanted; start += step) {
     const block = bytes.subarray(start, start + step);
     yield block.byteOffset % 8 === 0 ? block : block.slice();
+  }
+}
+
+async function* wavesBlocks(expr: WavesTensor, elements: number, memory: BlockMemory): Blocks {
+  const [rows, columns] = expr.shape;
+  const step = Math.max(1, Math.floor(elements / columns));
+  for (let row = 0; row < rows; row += step) {
+    const count = Math.min(step, rows - row) * columns;
+    const values = new Float32Array(memory.cast(4 * count), 0, count);
+    fillWaves(expr, row, values);
+    yield new Uint8Array(values.buffer, 0, 4 * count);
   }
 }
 

@@ -1,6 +1,6 @@
 /** JSON files whose tensors are in a .safetensors file beside them, bound by hash: statistics and plans. */
 import { basename, dirname, extname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LacunaError } from '../src/core/errors.ts';
 import type { FileTensor, TensorExpr } from '../src/core/tensor.ts';
 import { sha256File, writeFileAtomically } from './files.ts';

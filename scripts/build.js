@@ -14,7 +14,7 @@ const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'ut
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: ['src/index.ts', 'src/cli/index.ts'],
+  entryPoints: ['src/index.ts', 'src/cli/index.ts', 'formats/onnx/write-worker.ts'],
   outbase: '.',
   outdir: 'dist',
   bundle: true,

@@ -1,8 +1,8 @@
 /** Rotary tables against Transformers 5.24 (LlamaRotaryEmbedding, float32), heads of 16. */
 import { describe, expect, test } from 'vitest';
-import type { BytesTensor } from '../../src/core/tensor.ts';
+import { readFloats } from '../../formats/tensor-data.ts';
 import type { RopeConfig } from '../config/rope-config.ts';
-import { inverseFrequencies, lazyRotaryTables, rotaryColumns, rotaryTables } from './rotary.ts';
+import { inverseFrequencies, rotaryColumns, rotaryTables } from './rotary.ts';
 
 interface Oracle {
   readonly name: string;
@@ -91,7 +91,7 @@ describe.each(ORACLES)('$name', ({ rope, frequencies, position, cos, sin }) => {
     expect([...inverseFrequencies(rope, 16)]).toEqual(frequencies);
   });
 
-  test('has its cos and sin at the last position', () => {
+  test('has its cos and sin at the last position', async () => {
     const tables = rotaryTables(rope, 16, position + 1);
     // Angles are equal to the bit; both libraries' cos is within one unit in the last place, at most 2^-23 below 2.
     const ulp = 2 ** -23;
@@ -100,36 +100,26 @@ describe.each(ORACLES)('$name', ({ rope, frequencies, position, cos, sin }) => {
       [tables.sin, sin],
     ] as const) {
       expect(table.shape).toEqual([position + 1, 8]);
-      const row = floats(table).slice(position * 8);
+      const row = (await readFloats(table)).slice(position * 8);
       for (const [i, value] of expected.entries())
         expect(Math.abs(row[i] - value), `column ${i}`).toBeLessThanOrEqual(ulp);
     }
   });
 });
 
-test('position 0 turns nothing: cos 1 and sin 0', () => {
+test('position 0 turns nothing: cos 1 and sin 0', async () => {
   const { cos, sin } = rotaryTables(llama3, 16, 3);
-  expect([...floats(cos).slice(0, 8)]).toEqual(Array(8).fill(1));
-  expect([...floats(sin).slice(0, 8)]).toEqual(Array(8).fill(0));
+  expect([...(await readFloats(cos)).slice(0, 8)]).toEqual(Array(8).fill(1));
+  expect([...(await readFloats(sin)).slice(0, 8)]).toEqual(Array(8).fill(0));
 });
 
-test('tables of heads that are no multiple of 16 are filled up with columns that turn nothing', () => {
+test('tables of heads that are no multiple of 16 are filled up with columns that turn nothing', async () => {
   expect([10, 12, 16, 24, 100, 128].map(rotaryColumns)).toEqual([8, 8, 8, 16, 56, 64]);
   const { cos, sin } = rotaryTables({ kind: 'default', theta: 10_000 }, 10, 2);
   // Row 1: five angles 1, 10000^-0.2 ..., then three columns of cos 1 and sin 0.
-  const [cosRow, sinRow] = [floats(cos).slice(8), floats(sin).slice(8)];
+  const [cosRow, sinRow] = [(await readFloats(cos)).slice(8), (await readFloats(sin)).slice(8)];
   expect(cosRow[1]).toBeCloseTo(Math.cos(10_000 ** -0.2), 6);
   expect([...cosRow.slice(5)]).toEqual([1, 1, 1]);
   expect([...sinRow.slice(5)]).toEqual([0, 0, 0]);
   expect(sinRow[4]).toBeGreaterThan(0);
 });
-
-test('a lazy table is computed once', () => {
-  const tables = lazyRotaryTables({ kind: 'default', theta: 10_000 }, 16, 4);
-  expect(tables()).toBe(tables());
-});
-
-function floats(tensor: BytesTensor): Float32Array {
-  const { buffer, byteOffset, byteLength } = tensor.bytes;
-  return new Float32Array(buffer, byteOffset, byteLength / 4);
-}

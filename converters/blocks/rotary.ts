@@ -7,13 +7,13 @@
  * differs in the last bit, which moves an angle by as much as rounding the angle itself does.
  */
 import type { Initializer } from '../../src/core/graph.ts';
-import { type BytesTensor, float32Tensor } from '../../src/core/tensor.ts';
+import { type WavesTensor, waves } from '../../src/core/tensor.ts';
 import type { RopeConfig } from '../config/rope-config.ts';
 
 export interface RotaryTables {
   /** float32 [positions, columns]. */
-  readonly cos: BytesTensor;
-  readonly sin: BytesTensor;
+  readonly cos: WavesTensor;
+  readonly sin: WavesTensor;
 }
 
 const { fround } = Math;
@@ -26,32 +26,15 @@ export function rotaryInitializers(name: string, { cos, sin }: RotaryTables): re
   ];
 }
 
-/** The tables of `rope`, computed at the first call and shared by all. See `rotaryTables`. */
-export function lazyRotaryTables(rope: RopeConfig, headDim: number, positions: number): () => RotaryTables {
-  let tables: RotaryTables | undefined;
-  return () => {
-    tables ??= rotaryTables(rope, headDim, positions);
-    return tables;
-  };
-}
-
 /**
  * cos and sin of position * frequency: [positions, headDim / 2], widened to what GroupQueryAttention takes (8 columns
- * a step) by columns that turn nothing.
+ * a step) by columns that turn nothing: there, heads are zero.
  */
 export function rotaryTables(rope: RopeConfig, headDim: number, positions: number): RotaryTables {
-  const frequencies = inverseFrequencies(rope, headDim);
-  const columns = rotaryColumns(headDim);
+  const frequencies = [...inverseFrequencies(rope, headDim)];
+  while (frequencies.length < rotaryColumns(headDim)) frequencies.push(0);
   const scale = fround(attentionFactor(rope));
-  const cos = new Float32Array(positions * columns).fill(1);
-  const sin = new Float32Array(positions * columns);
-  for (let position = 0; position < positions; position++)
-    for (let i = 0; i < frequencies.length; i++) {
-      const angle = fround(position * frequencies[i]);
-      cos[position * columns + i] = fround(Math.cos(angle)) * scale;
-      sin[position * columns + i] = fround(Math.sin(angle)) * scale;
-    }
-  return { cos: float32Tensor(cos, [positions, columns]), sin: float32Tensor(sin, [positions, columns]) };
+  return { cos: waves('cos', positions, frequencies, scale), sin: waves('sin', positions, frequencies, scale) };
 }
 
 /** Half of a head, rounded up to a multiple of 8: GroupQueryAttention rotates heads of multiples of 16 only. */

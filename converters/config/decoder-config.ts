@@ -1,5 +1,5 @@
 /** config.json of a LLaMA- or Gemma-like decoder, checked and in our words: nothing in it is guessed or quietly ignored. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Checkpoint } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { ModelSpec } from '../../src/core/model.ts';

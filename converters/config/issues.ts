@@ -1,5 +1,5 @@
 /** What is wrong with a config, gathered into one error. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
 
 /** All issues of `error` as one `bad-file`; `value` is what was parsed, `field` where it is in config.json ('' = all). */

@@ -6,7 +6,7 @@
  * - dynamic: exact up to max_position_embeddings. There its base starts to grow with the length, so that the same text
  *   would mean different things fed at once and token by token; longer inputs are refused when they are run.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
 import { badConfig, refuseAll, shown } from './issues.ts';
 

@@ -1,5 +1,5 @@
 /** What a model's repository on the Hub holds. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
 import { type Requester, repeatedly, request } from './http.ts';
 

@@ -1,5 +1,5 @@
 /** adapter_config.json of a LoRA adapter as PEFT saves it: what scales the products, and everything not built, by name. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
 
 type Json = Readonly<Record<string, unknown>>;

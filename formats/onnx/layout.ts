@@ -70,6 +70,8 @@ function contentKeys(): (data: TensorExpr) => string {
         arrays.set(data.bytes, id);
         return JSON.stringify([kind, dtype, shape, id]);
       }
+      case 'waves':
+        return JSON.stringify([kind, shape, data.wave, data.frequencies, data.scale]);
       case 'cast':
       case 'transpose':
         return JSON.stringify([kind, dtype, key(data.from)]);

@@ -1,5 +1,5 @@
 /** Token ids -> text, one at a time: never half a character, and in sum what decoding all at once gives. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
 
 export interface StreamDecoder {

@@ -1,5 +1,5 @@
 /** `lacuna.json` in an output folder: what was made, from what, how, and what each file hashes to. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { planSchema } from './plan.ts';
 import { PRECISION_NAMES } from './precision.ts';
 

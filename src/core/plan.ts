@@ -1,5 +1,5 @@
 /** What to leave out of which block, as readable, versioned JSON. The types derive from the schema that files are read through. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const PLAN_FORMAT = 'lacuna.plan';
 export const PLAN_VERSION = 1;

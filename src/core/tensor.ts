@@ -25,6 +25,17 @@ export interface BytesTensor extends TypedExpr {
   readonly bytes: Uint8Array;
 }
 
+/**
+ * cos or sin of row * frequency, times `scale`: float32 [rows, columns], a frequency a column. The angle, its cosine and
+ * the product are each rounded to float32.
+ */
+export interface WavesTensor extends TypedExpr {
+  readonly kind: 'waves';
+  readonly wave: 'cos' | 'sin';
+  readonly frequencies: readonly number[];
+  readonly scale: number;
+}
+
 /** `from`, each element converted to `dtype` (float to float, round to nearest even). */
 export interface CastTensor extends TypedExpr {
   readonly kind: 'cast';
@@ -119,6 +130,7 @@ export type StoredTensor = FileTensor | GgmlTensor;
 export type TensorExpr =
   | StoredTensor
   | BytesTensor
+  | WavesTensor
   | CastTensor
   | TransposeTensor
   | ConcatTensor
@@ -126,6 +138,11 @@ export type TensorExpr =
   | AddTensor
   | LowRankTensor
   | QuantizeTensor;
+
+/** `rows` rows of waves; frequencies and scale are float32 numbers. */
+export function waves(wave: 'cos' | 'sin', rows: number, frequencies: readonly number[], scale: number): WavesTensor {
+  return { kind: 'waves', dtype: 'float32', shape: [rows, frequencies.length], wave, frequencies, scale };
+}
 
 /** `from` as `dtype`; nothing is added where it already is. */
 export function cast(from: TensorExpr, dtype: DType): TensorExpr {
@@ -174,6 +191,7 @@ export function storedIn(expr: TensorExpr): readonly StoredTensor[] {
     case 'ggml':
       return [expr];
     case 'bytes':
+    case 'waves':
       return [];
     case 'concat':
       return expr.parts.flatMap(storedIn);

@@ -1,5 +1,5 @@
 /** What llama.cpp's converter does to an architecture's config and tensors, told from its end. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import type { StoredTensor, TensorExpr } from '../../../src/core/tensor.ts';
 
 /** The special tokens that a GGUF file names. */

@@ -1,5 +1,5 @@
 /** Gemma 3's text model in GGUF: norms are stored as 1 + weight. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { addConstant, type TensorExpr } from '../../../src/core/tensor.ts';
 import { badGguf } from '../cursor.ts';
 import type { ConfigSource, GgufArchitecture, TensorRule } from './architecture.ts';

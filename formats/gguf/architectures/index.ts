@@ -1,5 +1,5 @@
 /** From a GGUF file to the config and the tensors of the Hugging Face model it was made from. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LacunaError } from '../../../src/core/errors.ts';
 import type { StoredTensor, TensorExpr } from '../../../src/core/tensor.ts';
 import { badGguf } from '../cursor.ts';

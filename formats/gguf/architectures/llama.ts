@@ -1,5 +1,5 @@
 /** LLaMA and Mistral in GGUF: query and key rows are reordered for rotary positions on neighbours. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LacunaError } from '../../../src/core/errors.ts';
 import { regroupRows, type TensorExpr } from '../../../src/core/tensor.ts';
 import { badGguf } from '../cursor.ts';

@@ -1,5 +1,5 @@
 /** The tokenizer's part of a GGUF file's metadata, checked. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LacunaError } from '../../../src/core/errors.ts';
 import type { SpecialTokenIds } from '../architectures/architecture.ts';
 import { badGguf } from '../cursor.ts';

@@ -1,0 +1,177 @@
+/**
+ * Writes the weights of a layout into one file, several threads side by side.
+ *
+ * Every thread takes the next job from one list, evaluates its weights a block at a time and writes them where they
+ * belong. So memory is a few blocks a thread, and who writes what changes nothing in the file.
+ */
+import { type FileHandle, open } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { throwIfAborted } from '../../src/core/errors.ts';
+import { addToCrc32, joinCrc32 } from '../checksum.ts';
+import { type PartialFile, writeAll } from '../files.ts';
+import { keptFits } from '../quantize/index.ts';
+import { reusedMemory, streamTensor } from '../tensor-data.ts';
+import type { Layout, Slot } from './layout.ts';
+import { canStartThreads, startThread } from './write-thread.ts';
+
+/** Slots that go together: the parts of a quantised matrix share the fits of its rows. */
+export type WriteJob = readonly Slot[];
+
+/** What all threads see; plain data and shared memory. */
+export interface SharedWork {
+  readonly path: string;
+  readonly jobs: readonly WriteJob[];
+  /** Shared: the next job's index, and whether all are to stop. */
+  readonly state: Int32Array;
+}
+
+const NEXT_JOB = 0;
+const STOPPED = 1;
+
+export interface WrittenSlot {
+  readonly byteOffset: number;
+  readonly byteLength: number;
+  readonly crc32: number;
+}
+
+/** How a thread tells what it did. */
+export interface Report {
+  readonly advance: (bytes: number) => void;
+  readonly wrote: (slot: WrittenSlot) => void;
+}
+
+/** More threads than this cost memory without winning time: the disk is what they wait for. */
+const MAX_THREADS = 4;
+
+/** A thread takes as long to start as it takes to write this much. */
+const BYTES_A_THREAD = 32 << 20;
+
+export interface WriteDataOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** At most so many threads; one a core, up to 4, by default. */
+  readonly threads?: number | undefined;
+  readonly advance: (bytes: number) => void;
+}
+
+/**
+ * Fills `file` with the external data of `layout`, zeros between slots included; returns their CRC-32.
+ *
+ * Throws what evaluating the weights and writing throw, `interrupted` when the signal is aborted. Nothing writes to the
+ * file any more once this has ended.
+ */
+export async function writeExternalData(file: PartialFile, layout: Layout, options: WriteDataOptions): Promise<number> {
+  const { signal } = options;
+  await file.handle.truncate(layout.totalBytes);
+  const work: SharedWork = {
+    path: file.path,
+    jobs: jobsOf(layout),
+    state: new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT)),
+  };
+  const slots: WrittenSlot[] = [];
+  const report: Report = {
+    advance: (bytes) => {
+      file.written(bytes);
+      options.advance(bytes);
+      if (signal?.aborted) stop(work);
+    },
+    wrote: (slot) => slots.push(slot),
+  };
+  const others = Array.from({ length: threadCount(layout, work, options) - 1 }, () => startThread(work, report));
+  // All have ended before the first failure is thrown: a thread must not write to a file that is given up.
+  const ends = await Promise.allSettled([doWork(work, report), ...others]);
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
+  throwIfAborted(signal);
+  return wholeChecksum(slots, layout);
+}
+
+/** Largest first, so that no thread is left alone with a long one at the end. */
+function jobsOf({ slots }: Layout): WriteJob[] {
+  const jobs = new Map<unknown, Slot[]>();
+  for (const slot of slots) {
+    const key = slot.data.kind === 'quantize' ? slot.data.from : slot;
+    const job = jobs.get(key);
+    if (job === undefined) jobs.set(key, [slot]);
+    else job.push(slot);
+  }
+  const bytes = (job: WriteJob) => job.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  return [...jobs.values()].sort((a, b) => bytes(b) - bytes(a));
+}
+
+function threadCount({ totalBytes }: Layout, { jobs }: SharedWork, { threads }: WriteDataOptions): number {
+  if (!canStartThreads) return 1;
+  const wanted = threads ?? Math.min(availableParallelism(), MAX_THREADS);
+  return Math.max(1, Math.min(wanted, jobs.length, Math.ceil(totalBytes / BYTES_A_THREAD)));
+}
+
+function stop({ state }: SharedWork): void {
+  Atomics.store(state, STOPPED, 1);
+}
+
+function isStopped({ state }: SharedWork): boolean {
+  return Atomics.load(state, STOPPED) === 1;
+}
+
+/**
+ * One thread's part: does jobs until none is left. A failure stops the others, which end without one, as all do when
+ * they are told to stop.
+ */
+export async function doWork(work: SharedWork, report: Report): Promise<void> {
+  try {
+    const handle = await open(work.path, 'r+');
+    try {
+      await doJobs(work, handle, report);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    stop(work);
+    throw error;
+  }
+}
+
+async function doJobs(work: SharedWork, handle: FileHandle, report: Report): Promise<void> {
+  const memory = reusedMemory();
+  // While a block is being written the next one is made, across slots: most of them are one block.
+  let writing = Promise.resolve();
+  const write = async (block: Uint8Array, position: number): Promise<void> => {
+    await writing;
+    writing = writeAll(handle, block, position).then(() => report.advance(block.length));
+    // A failure is met at the next await, above or below.
+    writing.catch(() => {});
+  };
+  try {
+    for (let job = takeJob(work); job !== undefined; job = takeJob(work)) {
+      const fits = keptFits();
+      for (const slot of job) {
+        let [crc32, position] = [0, slot.byteOffset];
+        for await (const block of streamTensor(slot.data, { memory, fits })) {
+          if (isStopped(work)) return;
+          crc32 = addToCrc32(block, crc32);
+          await write(block, position);
+          position += block.length;
+        }
+        const byteLength = position - slot.byteOffset;
+        if (byteLength !== slot.byteLength)
+          throw new RangeError(`A tensor of ${slot.byteLength} bytes yielded ${byteLength}`);
+        report.wrote({ byteOffset: slot.byteOffset, byteLength, crc32 });
+      }
+    }
+  } finally {
+    await writing;
+  }
+}
+
+function takeJob(work: SharedWork): WriteJob | undefined {
+  return isStopped(work) ? undefined : work.jobs[Atomics.add(work.state, NEXT_JOB, 1)];
+}
+
+/** CRC-32 of the file, from those of its slots and the zeros between them. */
+function wholeChecksum(slots: readonly WrittenSlot[], { slots: wanted }: Layout): number {
+  if (slots.length !== wanted.length) throw new Error(`${slots.length} of ${wanted.length} weights were written`);
+  let [sum, position] = [0, 0];
+  for (const { byteOffset, byteLength, crc32 } of [...slots].sort((a, b) => a.byteOffset - b.byteOffset)) {
+    sum = joinCrc32(addToCrc32(new Uint8Array(byteOffset - position), sum), crc32, byteLength);
+    position = byteOffset + byteLength;
+  }
+  return sum;
+}
