@@ -1,8 +1,12 @@
 #!/usr/bin/env node
 // The only file that touches `process`: arguments and streams in, exit code out.
+import * as module from 'node:module';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { main } from '../dist/src/cli/index.js';
+
+// From Node 22 on, code compiled once need not be compiled again.
+module.enableCompileCache?.();
+const { main } = await import('../dist/src/cli/index.js');
 
 /** Ms within which a second signal is the first one's echo: `timeout` and `npm` pass on what the terminal also sends. */
 const ECHO_MS = 500;

@@ -1,18 +1,21 @@
 // Makes dist/: declarations by tsc, code by esbuild, in a few files, which load faster than a hundred.
 //
-// What users install beside the package stays external. The protobuf codec of ONNX is bundled: onnx-proto asks for
-// protobufjs 6 while this project runs it on protobufjs 8 (an npm "override"), and npm ignores a dependency's overrides.
+// What users install beside the package stays external, but for two reasons to bundle. The protobuf codec of ONNX:
+// onnx-proto asks for protobufjs 6 while this project runs it on protobufjs 8 (an npm "override"), and npm ignores a
+// dependency's overrides. And what every command loads, whose many files take longer to find than to run: zod alone
+// took 40 ms (it is a dependency all the same, for the declarations).
 import { execFileSync } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const BUNDLED = ['commander', 'zod'];
 
 rmSync(join(root, 'dist'), { recursive: true, force: true });
-await build({
+const { metafile } = await build({
   absWorkingDir: root,
   entryPoints: ['src/index.ts', 'src/cli/index.ts', 'formats/onnx/write-worker.ts'],
   outbase: '.',
@@ -22,7 +25,8 @@ await build({
   format: 'esm',
   platform: 'node',
   target: 'node20',
-  external: Object.keys(dependencies),
+  external: Object.keys(dependencies).filter((name) => !BUNDLED.includes(name)),
+  metafile: true,
   chunkNames: 'chunks/[name]-[hash]',
   legalComments: 'inline',
   logLevel: 'warning',
@@ -35,3 +39,16 @@ execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconf
   stdio: 'inherit',
   cwd: root,
 });
+writeFileSync(join(root, 'dist/LICENCES.txt'), licences(Object.keys(metafile.inputs)));
+
+/** The licences of all packages that any of `files` is from, each with its name and version. */
+function licences(files) {
+  const folders = new Set(files.flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []));
+  const texts = [...folders].sort().map((folder) => {
+    const { name, version, license } = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'));
+    const file = readdirSync(join(root, folder)).find((entry) => /^licen[cs]e(\.|$)/i.test(entry));
+    const text = file === undefined ? '' : `\n\n${readFileSync(join(root, folder, file), 'utf8').trim()}`;
+    return `${name} ${version} (${license})${text}`;
+  });
+  return `Code of these packages is inside Lacuna's own.\n\n${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`;
+}

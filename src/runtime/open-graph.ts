@@ -1,9 +1,7 @@
 /** Runs graphs that are not on disk: the `OpenGraph` that calibration and checks are handed. */
-import type { InferenceSession } from 'onnxruntime-node';
 import type { Graph } from '../core/graph.ts';
-import type { OpenGraph, Runner, RuntimeTensor } from '../core/runner.ts';
-import { openOrtSession, runOrtSession, type SessionOptions } from './ort-session.ts';
-import { fromOrtTensor, toOrtTensor } from './tensors.ts';
+import type { OpenGraph, Runner } from '../core/runner.ts';
+import { type OrtSession, openOrtSession, type SessionOptions } from './ort-session.ts';
 
 export interface EncodedModel {
   readonly model: Uint8Array;
@@ -31,15 +29,9 @@ export function createOpenGraph(options: OpenGraphOptions): OpenGraph {
   };
 }
 
-function runnerOf(session: InferenceSession): Runner {
+function runnerOf(session: OrtSession): Runner {
   return {
-    async run(feeds, fetches = session.outputNames) {
-      const inputs = Object.entries(feeds).map(([name, tensor]) => [name, toOrtTensor(name, tensor)] as const);
-      const outputs = await runOrtSession(session, Object.fromEntries(inputs), fetches);
-      const results: Record<string, RuntimeTensor> = {};
-      for (const name of fetches) results[name] = fromOrtTensor(name, outputs[name]);
-      return results;
-    },
-    close: () => session.release(),
+    run: (feeds, fetches = session.metadata.outputNames) => session.run(feeds, fetches),
+    close: () => session.close(),
   };
 }

@@ -1,6 +1,8 @@
 /** Opens sessions of ONNX Runtime with our options, and turns its failures into errors of ours. */
-import { InferenceSession, type Tensor } from 'onnxruntime-node';
+import type { InferenceSession } from 'onnxruntime-node';
 import { LacunaError } from '../core/errors.ts';
+import type { RuntimeTensor } from '../core/runner.ts';
+import { fromOrtTensor, toOrtTensor } from './tensors.ts';
 
 export interface SessionOptions {
   /** Intra-op threads; ONNX Runtime's own choice (one a core) when absent. */
@@ -17,7 +19,33 @@ export type ModelSource =
 /** The name under which encoders put external data that stay in memory. */
 const EXTERNAL_DATA = 'model.onnx_data';
 
-export async function openOrtSession(source: ModelSource, options: SessionOptions): Promise<InferenceSession> {
+type Tensors = Readonly<Record<string, RuntimeTensor>>;
+
+export interface OrtSession {
+  /** What the model says of its inputs and outputs. */
+  readonly metadata: Pick<InferenceSession, 'inputNames' | 'outputNames' | 'inputMetadata' | 'outputMetadata'>;
+  run(feeds: Tensors, fetches: readonly string[]): Promise<Tensors>;
+  close(): Promise<void>;
+}
+
+type Ort = typeof import('onnxruntime-node');
+
+/** ONNX Runtime itself is loaded here and not before: most commands that need none would start later for it. */
+export async function openOrtSession(source: ModelSource, options: SessionOptions): Promise<OrtSession> {
+  const ort = await import('onnxruntime-node');
+  const session = await create(ort, source, options);
+  return {
+    metadata: session,
+    run: (feeds, fetches) => run(ort, session, feeds, fetches),
+    close: () => session.release(),
+  };
+}
+
+async function create(
+  { InferenceSession }: Ort,
+  source: ModelSource,
+  options: SessionOptions,
+): Promise<InferenceSession> {
   const shared = ortOptions(options);
   try {
     switch (source.kind) {
@@ -39,16 +67,20 @@ export async function openOrtSession(source: ModelSource, options: SessionOption
   }
 }
 
-export async function runOrtSession(
+async function run(
+  { Tensor }: Ort,
   session: InferenceSession,
-  feeds: Readonly<Record<string, Tensor>>,
+  feeds: Tensors,
   fetches: readonly string[],
-): Promise<Readonly<Record<string, Tensor>>> {
+): Promise<Tensors> {
+  const inputs = Object.entries(feeds).map(([name, tensor]) => [name, toOrtTensor(Tensor, name, tensor)] as const);
+  let outputs: InferenceSession.OnnxValueMapType;
   try {
-    return (await session.run(feeds, fetches)) as Readonly<Record<string, Tensor>>;
+    outputs = await session.run(Object.fromEntries(inputs), fetches);
   } catch (error) {
     throw runtimeError('ONNX Runtime could not run the model', error);
   }
+  return Object.fromEntries(fetches.map((name) => [name, fromOrtTensor(name, outputs[name])]));
 }
 
 const CONFIG = {} as const;

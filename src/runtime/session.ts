@@ -1,13 +1,12 @@
 /** A model folder opened for decoding: tokens in, logits and a longer cache out. Nothing here knows any architecture. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { invalidArgument, LacunaError } from '../core/errors.ts';
 import type { RuntimeTensor } from '../core/runner.ts';
 import type { KvCache, Session, Step } from '../core/session.ts';
-import { type ModelSource, openOrtSession, runOrtSession, type SessionOptions } from './ort-session.ts';
+import { type ModelSource, type OrtSession, openOrtSession, type SessionOptions } from './ort-session.ts';
 import { type CacheInput, readSignature, type Signature } from './signature.ts';
-import { emptyTensor, fromOrtTensor, toOrtTensor } from './tensors.ts';
+import { emptyTensor } from './tensors.ts';
 
 /** A model in memory whose external data are files in `folder`; this is how outputs are added to one on disk. */
 export interface ModelBeside {
@@ -28,9 +27,9 @@ export async function openSession(model: string | ModelBeside, options: SessionO
     typeof model === 'string' ? { kind: 'file', path: await findModel(model) } : { kind: 'beside', ...model };
   const session = await openOrtSession(source, options);
   try {
-    return sessionOf(session, readSignature(session));
+    return sessionOf(session, readSignature(session.metadata));
   } catch (error) {
-    await session.release();
+    await session.close();
     throw error;
   }
 }
@@ -53,25 +52,23 @@ async function kindOf(file: string): Promise<'file' | 'folder' | 'nothing'> {
   return found.isDirectory() ? 'folder' : 'file';
 }
 
-function sessionOf(session: InferenceSession, signature: Signature): Session {
+function sessionOf(session: OrtSession, signature: Signature): Session {
   const { cache: cacheInputs, extraOutputs } = signature;
   const fetches = ['logits', ...cacheInputs.map(({ present }) => present), ...extraOutputs];
   return {
     extraOutputs,
     emptyCache: () => emptyCache(signature),
     async step(tokens, cache, { logits: wanted = 'last' } = {}) {
-      const outputs = await runOrtSession(session, feedsOf(signature, tokens, cache), fetches);
-      const presents = cacheInputs.map(
-        ({ past, present }) => [past, fromOrtTensor(present, outputs[present])] as const,
-      );
-      const extras = extraOutputs.map((name) => [name, fromOrtTensor(name, outputs[name])] as const);
+      const outputs = await session.run(feedsOf(signature, tokens, cache), fetches);
+      const presents = cacheInputs.map(({ past, present }) => [past, outputs[present]] as const);
+      const extras = extraOutputs.map((name) => [name, outputs[name]] as const);
       return {
-        ...logitsOf(fromOrtTensor('logits', outputs.logits), wanted),
+        ...logitsOf(outputs.logits, wanted),
         cache: { length: cache.length + tokens.length, tensors: Object.fromEntries(presents) },
         extras: Object.fromEntries(extras),
       };
     },
-    close: () => session.release(),
+    close: () => session.close(),
   };
 }
 
@@ -82,7 +79,7 @@ function emptyCache({ cache }: Signature): KvCache {
   return { length: 0, tensors: Object.fromEntries(tensors) };
 }
 
-function feedsOf(signature: Signature, tokens: ArrayLike<number>, cache: KvCache): Record<string, Tensor> {
+function feedsOf(signature: Signature, tokens: ArrayLike<number>, cache: KvCache): Record<string, RuntimeTensor> {
   const total = cache.length + tokens.length;
   const feeds: Record<string, RuntimeTensor> = {
     input_ids: int64Row(tokenIds(tokens, signature.vocab)),
@@ -91,7 +88,7 @@ function feedsOf(signature: Signature, tokens: ArrayLike<number>, cache: KvCache
   if (signature.takesPositionIds)
     feeds.position_ids = int64Row(BigInt64Array.from(tokens, (_, index) => BigInt(cache.length + index)));
   for (const input of signature.cache) feeds[input.past] = pastOf(cache, input);
-  return Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, toOrtTensor(name, tensor)]));
+  return feeds;
 }
 
 /** Ids are checked here: what an embedding does with one outside the vocabulary depends on its kernel. */

@@ -1,6 +1,7 @@
 /** What a decoder's graph says of itself: its cache, its vocabulary and its further outputs, by names and shapes alone. */
 import type { InferenceSession } from 'onnxruntime-node';
 import { LacunaError } from '../core/errors.ts';
+import type { OrtSession } from './ort-session.ts';
 
 export interface CacheInput {
   readonly past: string;
@@ -22,8 +23,12 @@ export interface Signature {
 const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
 
 /** Throws `unsupported` for a graph that is not a decoder with a cache. */
-export function readSignature(session: InferenceSession): Signature {
-  const { inputNames, outputNames, inputMetadata, outputMetadata } = session;
+export function readSignature({
+  inputNames,
+  outputNames,
+  inputMetadata,
+  outputMetadata,
+}: OrtSession['metadata']): Signature {
   const cache = inputMetadata.filter(({ name }) => PAST.test(name)).map(cacheInput);
   const presents = cache.map(({ present }) => present);
   const wanted = { inputs: ['input_ids', 'attention_mask'], outputs: ['logits', ...presents] };

@@ -1,5 +1,5 @@
 /** Tensors of ours to tensors of ONNX Runtime and back; both wrap the same memory, nothing is copied. */
-import { Tensor } from 'onnxruntime-node';
+import type { Tensor, TensorConstructor } from 'onnxruntime-node';
 import { DTYPE_BYTES, type DType, elementCount } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { RuntimeTensor, TensorData } from '../core/runner.ts';
@@ -20,7 +20,7 @@ const ARRAYS = {
 type RuntimeDType = keyof typeof ARRAYS;
 
 /** Throws `unsupported` for types that cannot be handed to ONNX Runtime, `mismatch` when data and shape disagree. */
-export function toOrtTensor(name: string, tensor: RuntimeTensor): Tensor {
+export function toOrtTensor(Tensor: TensorConstructor, name: string, tensor: RuntimeTensor): Tensor {
   const dtype = runtimeDType(name, tensor.dtype);
   const wanted = elementCount(tensor.dims);
   if (!(tensor.data instanceof ARRAYS[dtype]) || tensor.data.length !== wanted)
