@@ -25,8 +25,8 @@ import { regroupBlocks } from './regroup.ts';
 import { transposeBlocks } from './transpose.ts';
 import { fillWaves } from './waves.ts';
 
-/** Bytes of a streamed block: large enough that calls cost nothing, a few of them small beside a runtime's memory. */
-const BLOCK_BYTES = 4 << 20;
+/** Bytes of a streamed block: what is done to it happens in the processor's own cache; larger ones took more time. */
+const BLOCK_BYTES = 1 << 20;
 
 /** Where the memory of blocks comes from. */
 export interface BlockMemory {
@@ -39,6 +39,8 @@ export interface StreamOptions {
   readonly signal?: AbortSignal;
   /** Blocks have memory of their own when absent, and may be kept; see `reusedMemory`. */
   readonly memory?: BlockMemory;
+  /** Every tensor's file is opened and closed for it when absent; see `keptFiles`. */
+  readonly files?: SourceFiles;
   /** Given to the parts of one quantised matrix in turn, it saves quantising the matrix for each of them. */
   readonly fits?: KeptFits;
 }
@@ -70,6 +72,36 @@ function scratchMemory(): BlockMemory {
   return { read: ring(2), cast: ring(2) };
 }
 
+/** How the files that tensors are in are opened. */
+export interface SourceFiles {
+  open(path: string): Promise<FileHandle>;
+  /** Nothing more is read through `handle` for this tensor. */
+  done(handle: FileHandle): Promise<void>;
+}
+
+const EACH_TIME: SourceFiles = { open: (path) => open(path, 'r'), done: (handle) => handle.close() };
+
+export interface KeptFiles extends SourceFiles {
+  close(): Promise<void>;
+}
+
+/** Each file is opened once and stays open until all are closed: opening takes as long as reading a small tensor. */
+export function keptFiles(): KeptFiles {
+  const handles = new Map<string, Promise<FileHandle>>();
+  return {
+    open: (path) => {
+      const handle = handles.get(path) ?? open(path, 'r');
+      handles.set(path, handle);
+      return handle;
+    },
+    done: async () => {},
+    close: async () => {
+      const opened = await Promise.allSettled(handles.values());
+      for (const handle of opened) if (handle.status === 'fulfilled') await handle.value.close();
+    },
+  };
+}
+
 /**
  * The bytes of `expr` in order, in blocks of whole elements of a few megabytes. Blocks must not be written to. Reading
  * the next block overlaps with what is done with this one. Breaking off closes all files.
@@ -82,11 +114,12 @@ function scratchMemory(): BlockMemory {
  */
 export async function* streamTensor(
   expr: TensorExpr,
-  { signal, memory = FRESH, fits = keptFits() }: StreamOptions = {},
+  { signal, memory = FRESH, files = EACH_TIME, fits = keptFits() }: StreamOptions = {},
 ): AsyncGenerator<Uint8Array> {
   const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
   // A quantised tensor stands outside of all others: nothing is computed from codes.
-  const blocks = expr.kind === 'quantize' ? quantizedBlocks(expr, fits) : blocksOf(expr, elements, memory);
+  const means = { memory, files };
+  const blocks = expr.kind === 'quantize' ? quantizedBlocks(expr, fits, means) : blocksOf(expr, elements, means);
   for await (const block of blocks) {
     throwIfAborted(signal);
     yield block;
@@ -112,41 +145,57 @@ export async function readFloats(expr: TensorExpr): Promise<Float32Array> {
 
 type Blocks = AsyncGenerator<Uint8Array>;
 
+/** What blocks are made with. */
+interface Means {
+  readonly memory: BlockMemory;
+  readonly files: SourceFiles;
+}
+
+/** For blocks that are used up within this file. */
+function within({ files }: Means): Means {
+  return { memory: scratchMemory(), files };
+}
+
+/** For blocks that are used up before what is made of them. */
+function consumed(means: Means): Means {
+  return means.memory === FRESH ? within(means) : means;
+}
+
 /**
  * Blocks of at most `elements` elements, each starting at a multiple of 8 of its memory. When `elements` is a multiple
  * of a row, blocks are whole rows.
  */
-function blocksOf(expr: TensorExpr, elements: number, memory: BlockMemory): Blocks {
+function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
   switch (expr.kind) {
     case 'file':
-      return fileBlocks(expr, elements, memory);
+      return fileBlocks(expr, elements, means);
     case 'ggml':
-      return ggmlBlocks(expr, elements, memory);
+      return ggmlBlocks(expr, elements, means);
     case 'bytes':
       return memoryBlocks(expr, elements);
     case 'waves':
-      return wavesBlocks(expr, elements, memory);
+      return wavesBlocks(expr, elements, means);
     case 'cast':
-      return castBlocks(expr, elements, memory);
+      return castBlocks(expr, elements, means);
     case 'transpose':
-      return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, scratchMemory()));
+      return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, within(means)));
     case 'concat':
-      return concatBlocks(expr.parts, elements, memory);
+      return concatBlocks(expr.parts, elements, means);
     case 'regroup':
-      return regroupBlocks(expr, elements, blocksOf(expr.from, elements, scratchMemory()));
+      return regroupBlocks(expr, elements, blocksOf(expr.from, elements, within(means)));
     case 'low-rank':
-      return lowRankBlocks(expr, elements, memory);
+      return lowRankBlocks(expr, elements, means);
     case 'add':
-      return addBlocks(expr, elements);
+      return addBlocks(expr, elements, means);
     case 'quantize':
       throw new RangeError('Quantised tensors are written as they are: nothing is computed from them');
   }
 }
 
-async function* quantizedBlocks(tensor: QuantizeTensor, fits: KeptFits): Blocks {
+async function* quantizedBlocks(tensor: QuantizeTensor, fits: KeptFits, means: Means): Blocks {
   const { from, importance } = tensor;
   const weights = importance === undefined ? undefined : await readImportance(importance);
-  const readRows = (elements: number) => blocksOf(cast(from, 'float32'), elements, scratchMemory());
+  const readRows = (elements: number) => blocksOf(cast(from, 'float32'), elements, within(means));
   yield* quantizeBlocks(tensor, { readRows, weights }, fits);
 }
 
@@ -159,8 +208,8 @@ async function readImportance(importance: TensorExpr): Promise<Float32Array> {
   throw new LacunaError('bad-file', `Importance${name} holds ${wrong}; mean squares are finite and not negative`);
 }
 
-async function* concatBlocks(parts: readonly TensorExpr[], elements: number, memory: BlockMemory): Blocks {
-  for (const part of parts) yield* blocksOf(part, elements, memory);
+async function* concatBlocks(parts: readonly TensorExpr[], elements: number, means: Means): Blocks {
+  for (const part of parts) yield* blocksOf(part, elements, means);
 }
 
 async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {
@@ -176,7 +225,7 @@ async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {
   }
 }
 
-async function* wavesBlocks(expr: WavesTensor, elements: number, memory: BlockMemory): Blocks {
+async function* wavesBlocks(expr: WavesTensor, elements: number, { memory }: Means): Blocks {
   const [rows, columns] = expr.shape;
   const step = Math.max(1, Math.floor(elements / columns));
   for (let row = 0; row < rows; row += step) {
@@ -187,11 +236,11 @@ async function* wavesBlocks(expr: WavesTensor, elements: number, memory: BlockMe
   }
 }
 
-async function* fileBlocks(tensor: FileTensor, elements: number, memory: BlockMemory): Blocks {
+async function* fileBlocks(tensor: FileTensor, elements: number, { memory, files }: Means): Blocks {
   const total = byteLength(tensor.dtype, tensor.shape);
   if (total === 0) return;
   const step = Math.min(total, elements * DTYPE_BYTES[tensor.dtype]);
-  const handle = await openTensorFile(tensor);
+  const handle = await openTensorFile(tensor, files);
   const readBlock = (start: number): Promise<Uint8Array> => {
     const length = Math.min(step, total - start);
     const block = readFully(handle, tensor, start, new Uint8Array(memory.read(length), 0, length));
@@ -209,13 +258,13 @@ async function* fileBlocks(tensor: FileTensor, elements: number, memory: BlockMe
     }
   } finally {
     await next.catch(() => {});
-    await handle.close();
+    await files.done(handle);
   }
 }
 
-async function openTensorFile(tensor: FileTensor): Promise<FileHandle> {
+async function openTensorFile(tensor: FileTensor, files: SourceFiles): Promise<FileHandle> {
   try {
-    return await open(tensor.path, 'r');
+    return await files.open(tensor.path);
   } catch (error) {
     throw asIoError(error, `read tensor "${tensor.name}" of`, tensor.path);
   }
@@ -249,22 +298,22 @@ function truncatedError(tensor: FileTensor, fileEnd: number): LacunaError {
   );
 }
 
-async function* castBlocks({ from, dtype }: CastTensor, elements: number, memory: BlockMemory): Blocks {
+async function* castBlocks({ from, dtype }: CastTensor, elements: number, means: Means): Blocks {
   const source = from.dtype;
   if (!isFloatDType(source) || !isFloatDType(dtype))
     throw new LacunaError('unsupported', `Cannot convert ${source} to ${dtype}: only float types are converted`);
   const size = DTYPE_BYTES[dtype];
-  for await (const block of blocksOf(from, elements, memory === FRESH ? scratchMemory() : memory)) {
+  for await (const block of blocksOf(from, elements, consumed(means))) {
     const length = (block.length / DTYPE_BYTES[source]) * size;
-    const target = new Uint8Array(memory.cast(length), 0, length);
+    const target = new Uint8Array(means.memory.cast(length), 0, length);
     castFloats(block, source, target, dtype);
     if (dtype === 'float16') refuseOverflow(from, target);
     yield target;
   }
 }
 
-async function* addBlocks({ from, value }: AddTensor, elements: number): Blocks {
-  for await (const block of blocksOf(from, elements, scratchMemory())) {
+async function* addBlocks({ from, value }: AddTensor, elements: number, means: Means): Blocks {
+  for await (const block of blocksOf(from, elements, within(means))) {
     const addends = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
     // The float64 sum of two float32 numbers, rounded once more, is their float32 sum.
     const sums = Float32Array.from(addends, (addend) => addend + value);
@@ -273,7 +322,7 @@ async function* addBlocks({ from, value }: AddTensor, elements: number): Blocks 
 }
 
 /** A tensor's quantised bytes, read ahead as any file's, become floats block by block. */
-async function* ggmlBlocks(tensor: GgmlTensor, elements: number, memory: BlockMemory): Blocks {
+async function* ggmlBlocks(tensor: GgmlTensor, elements: number, means: Means): Blocks {
   const { type, path, byteOffset, name, shape } = tensor;
   const { values, bytes } = BLOCK_SIZES[type];
   const length = (elementCount(shape) / values) * bytes;
@@ -289,9 +338,9 @@ async function* ggmlBlocks(tensor: GgmlTensor, elements: number, memory: BlockMe
   // Whole rows are whole blocks, and so is any other size that is asked for.
   const step = Math.max(1, Math.floor(elements / values)) * bytes;
   let done = 0;
-  for await (const block of fileBlocks(raw, step, memory === FRESH ? scratchMemory() : memory)) {
+  for await (const block of fileBlocks(raw, step, consumed(means))) {
     const count = (block.length / bytes) * values;
-    const target = new Uint8Array(memory.cast(4 * count), 0, 4 * count);
+    const target = new Uint8Array(means.memory.cast(4 * count), 0, 4 * count);
     dequantize(type, block, new Float32Array(target.buffer, 0, count));
     if (tensor.mustBeFinite) refuseNonFinite(tensor, target, done);
     done += count;
@@ -300,7 +349,7 @@ async function* ggmlBlocks(tensor: GgmlTensor, elements: number, memory: BlockMe
 }
 
 /** The two factors are held in memory: a rank of 64 is a hundredth of a large matrix. */
-async function* lowRankBlocks(expr: LowRankTensor, elements: number, memory: BlockMemory): Blocks {
+async function* lowRankBlocks(expr: LowRankTensor, elements: number, means: Means): Blocks {
   const product = {
     columns: expr.shape[1],
     left: await readFloats(expr.left),
@@ -308,8 +357,8 @@ async function* lowRankBlocks(expr: LowRankTensor, elements: number, memory: Blo
     scale: expr.scale,
   };
   let done = 0;
-  for await (const block of blocksOf(expr.from, elements, scratchMemory())) {
-    const target = new Float32Array(memory.cast(block.length), 0, block.length / 4);
+  for await (const block of blocksOf(expr.from, elements, within(means))) {
+    const target = new Float32Array(means.memory.cast(block.length), 0, block.length / 4);
     target.set(new Float32Array(block.buffer, block.byteOffset, target.length));
     addProduct(product, done, target);
     done += target.length;

@@ -3,9 +3,9 @@ import { DTYPE_BYTES, type DType } from '../src/core/dtype.ts';
 
 /**
  * How much of the result is put together at once. A larger matrix is read once for every such strip, and two strips may
- * be in memory while the first one's blocks are still in use.
+ * be in memory while the first one's blocks are still in use, on every thread.
  */
-const STRIP_BYTES = 128 << 20;
+const STRIP_BYTES = 32 << 20;
 
 /** Rows that are copied before the next column is begun: a tile's source lines stay in the first-level cache. */
 const TILE = 32;

@@ -10,7 +10,7 @@ import { throwIfAborted } from '../../src/core/errors.ts';
 import { addToCrc32, joinCrc32 } from '../checksum.ts';
 import { type PartialFile, writeAll } from '../files.ts';
 import { keptFits } from '../quantize/index.ts';
-import { reusedMemory, streamTensor } from '../tensor-data.ts';
+import { keptFiles, reusedMemory, streamTensor } from '../tensor-data.ts';
 import type { Layout, Slot } from './layout.ts';
 import { canStartThreads, startThread } from './write-thread.ts';
 
@@ -131,6 +131,7 @@ export async function doWork(work: SharedWork, report: Report): Promise<void> {
 
 async function doJobs(work: SharedWork, handle: FileHandle, report: Report): Promise<void> {
   const memory = reusedMemory();
+  const files = keptFiles();
   // While a block is being written the next one is made, across slots: most of them are one block.
   let writing = Promise.resolve();
   const write = async (block: Uint8Array, position: number): Promise<void> => {
@@ -144,7 +145,7 @@ async function doJobs(work: SharedWork, handle: FileHandle, report: Report): Pro
       const fits = keptFits();
       for (const slot of job) {
         let [crc32, position] = [0, slot.byteOffset];
-        for await (const block of streamTensor(slot.data, { memory, fits })) {
+        for await (const block of streamTensor(slot.data, { memory, files, fits })) {
           if (isStopped(work)) return;
           crc32 = addToCrc32(block, crc32);
           await write(block, position);
@@ -157,6 +158,7 @@ async function doJobs(work: SharedWork, handle: FileHandle, report: Report): Pro
       }
     }
   } finally {
+    await files.close();
     await writing;
   }
 }
