@@ -5,6 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
+import { openModel } from '../converters/index.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { readSafetensors } from './safetensors/read.ts';
@@ -12,8 +13,8 @@ import { readTensorBytes } from './tensor-data.ts';
 
 interface Expected {
   readonly path: string;
-  /** When it is met: already when opening, or only when the tensors are read. */
-  readonly stage: 'open' | 'read';
+  /** When it is met: when opening, only when the tensors are read, or not before they are taken for a model's. */
+  readonly stage: 'open' | 'read' | 'model';
   readonly code: string;
   /** A regular expression. */
   readonly message: string;
@@ -36,11 +37,13 @@ test.each(LIST)('$path: $code when $stage', async ({ path, stage, code, message 
 async function firstError(path: string): Promise<{ stage: string; error: LacunaError } | undefined> {
   let stage = 'open';
   try {
-    const { tensors } = path.endsWith('.safetensors')
+    const opened = path.endsWith('.safetensors')
       ? await readSafetensors(path, { mustBeFinite: true })
       : await openCheckpoint(path);
     stage = 'read';
-    for (const tensor of tensors.values()) await readTensorBytes(tensor);
+    for (const tensor of opened.tensors.values()) await readTensorBytes(tensor);
+    stage = 'model';
+    if ('config' in opened) openModel(opened, { precision: 'fp32' });
     return undefined;
   } catch (error) {
     return { stage, error: error as LacunaError };
