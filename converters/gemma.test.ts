@@ -94,6 +94,16 @@ describe('positions of Gemma 3', () => {
     ['unsupported', { rope_scaling: { type: 'linear', factor: 8 } }, 'rope_scaling.type without rope_type'],
     [
       'unsupported',
+      { rope_scaling: { rope_type: 'yarn', factor: 8, truncate: false } },
+      'rope_scaling.truncate = false: not read where positions are by kind of layer',
+    ],
+    [
+      'unsupported',
+      { rope_parameters: { full_attention: { rope_type: 'yarn', factor: 8, truncate: null } } },
+      'rope_parameters.full_attention.truncate = null: not read',
+    ],
+    [
+      'unsupported',
       { rope_parameters: { sliding_attention: { rope_type: 'longrope' } } },
       'rope_parameters.sliding_attention is of type "longrope"',
     ],

@@ -1,7 +1,7 @@
 /** Gemma 3's text model: Gemma 2 with normed heads in place of soft-capped scores, and positions of its own in windows. */
 import * as z from 'zod';
 import type { Family, ReadRopes } from './config/decoder-config.ts';
-import { badConfig, refuseAll } from './config/issues.ts';
+import { badConfig, refuseAll, shown } from './config/issues.ts';
 import { readRopeConfig } from './config/rope-config.ts';
 import { decoderArchitecture } from './decoder.ts';
 
@@ -28,6 +28,7 @@ const readRopes: ReadRopes = (config, maxPositions, path) => {
       : [],
     'Rename the field to rope_type, or remove rope_scaling.',
   );
+  refuseAll(path, untruncated(parsed.data), 'Remove the field: Transformers rounds the range whatever it says.');
   const global = {
     rope_theta: parsed.data.rope_theta ?? 1_000_000,
     rope_scaling: scaling,
@@ -43,6 +44,20 @@ const readRopes: ReadRopes = (config, maxPositions, path) => {
     sliding_attention: { name: 'rotary.local', rope: read(local, 'sliding_attention') },
   };
 };
+
+/** Transformers looks for the field beside the kinds of layers, where it cannot be. */
+function untruncated({ rope_scaling, rope_parameters }: z.infer<typeof ropeSchema>): string[] {
+  const records = {
+    rope_scaling,
+    'rope_parameters.full_attention': rope_parameters?.full_attention,
+    'rope_parameters.sliding_attention': rope_parameters?.sliding_attention,
+  };
+  return Object.entries(records)
+    .filter(([, rope]) => rope?.truncate !== undefined && rope.truncate !== true)
+    .map(
+      ([field, rope]) => `${field}.truncate = ${shown(rope?.truncate)}: not read where positions are by kind of layer`,
+    );
+}
 
 export const gemma3Family: Family = {
   modelType: 'gemma3_text',

@@ -70,6 +70,13 @@ describe('yarn', () => {
     expect(yarn({ factor: null, original_max_position_embeddings: 2048 })).toMatchObject({ factor: 4 });
   });
 
+  test('rounds the range of dimensions unless told not to; null counts as told, as in Transformers', () => {
+    const truncates = [{}, { truncate: true }, { truncate: false }, { truncate: null }].map((given) =>
+      yarn({ factor: 16, ...given }),
+    );
+    expect(truncates.map((rope) => 'truncate' in rope && rope.truncate)).toEqual([true, true, false, false]);
+  });
+
   test('takes the given attention factor, or the ratio of two scales', () => {
     expect(yarn({ factor: 16, attention_factor: 1.1 })).toMatchObject({ attentionFactor: 1.1 });
     // Transformers 5.24 for factor 40, mscale 1, mscale_all_dim 0.75: (0.1 ln 40 + 1) / (0.075 ln 40 + 1).

@@ -191,7 +191,8 @@ function yarnConfig(rope: z.infer<typeof SCHEMAS.yarn>, maxPositions: number): R
     // Zero counts as absent, as in Transformers.
     betaFast: rope.beta_fast || 32,
     betaSlow: rope.beta_slow || 1,
-    truncate: rope.truncate ?? true,
+    // Null is no, as in Transformers; only where the field is absent it is yes.
+    truncate: rope.truncate === undefined || rope.truncate === true,
     originalMaxPositions,
   };
 }
