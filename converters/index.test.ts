@@ -4,24 +4,16 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../formats/checkpoint.ts';
 import { encodeModel } from '../formats/onnx/index.ts';
-import { readSafetensors } from '../formats/safetensors/index.ts';
-import { readTensorBytes } from '../formats/tensor-data.ts';
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import type { Graph } from '../src/core/graph.ts';
 import type { ModelPieces, ModelSpec } from '../src/core/model.ts';
 import type { Runner, RuntimeTensor } from '../src/core/runner.ts';
 import { createOpenGraph } from '../src/runtime/open-graph.ts';
+import { type Expected, RELATIVE, readExpected, relativeError } from '../test/expected-logits.ts';
 import { ARCHITECTURES, assemble, openModel } from './index.ts';
 
 const FIXTURES = join(import.meta.dirname, '..', 'fixtures');
 const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
-
-/**
- * Largest difference of any logit, relative to the largest logit. The project's promise; sums of at most a few hundred
- * float32 products (epsilon 6e-8 each) in two or three layers stay below it by a factor of ten, and every feature that
- * the variants turn on changes the logits by 1e-3 and more.
- */
-const TOLERANCE = 2e-5;
 
 interface Variant {
   readonly folder: string;
@@ -59,7 +51,7 @@ describe.each(variants.filter(({ name }) => name !== BEYOND_CONTEXT))('$name: $e
     const runner = await openGraph(assemble(pieces));
     for (const chunk of [ids.length, 5, 1]) {
       const error = relativeError(await feed(runner, pieces.spec, ids, chunk), logits);
-      expect(error, `chunks of ${chunk}`).toBeLessThan(TOLERANCE);
+      expect(error, `chunks of ${chunk}`).toBeLessThan(RELATIVE);
     }
     await runner.close();
   });
@@ -69,7 +61,7 @@ describe.each(variants.filter(({ name }) => name !== BEYOND_CONTEXT))('$name: $e
     const whole = await openGraph(assemble(pieces));
     const expected = await feed(whole, pieces.spec, ids, ids.length);
     await whole.close();
-    expect(relativeError(await runPieces(pieces, ids), expected)).toBeLessThan(TOLERANCE);
+    expect(relativeError(await runPieces(pieces, ids), expected)).toBeLessThan(RELATIVE);
   });
 });
 
@@ -108,12 +100,12 @@ describe('batches', () => {
       const mask = [...Array(9).fill(1), ...Array(7).fill(1), 0, 0];
       const first = await runner.run(feeds(spec, padded, mask, [2, 9], emptyCache(spec, 2)));
       const row = floats(first.logits).slice(9 * spec.vocabSize, 16 * spec.vocabSize);
-      expect(relativeError(row, alone.slice(0, row.length))).toBeLessThan(TOLERANCE);
+      expect(relativeError(row, alone.slice(0, row.length))).toBeLessThan(RELATIVE);
       // Decoding goes on where the row's text ended.
       const nextMask = [...Array(10).fill(1), ...Array(7).fill(1), 0, 0, 1];
       const next = await runner.run(feeds(spec, [ids[12], ids[7]], nextMask, [2, 1], cacheOf(first)));
       const decoded = floats(next.logits).slice(spec.vocabSize);
-      expect(relativeError(decoded, alone.slice(7 * spec.vocabSize, 8 * spec.vocabSize))).toBeLessThan(TOLERANCE);
+      expect(relativeError(decoded, alone.slice(7 * spec.vocabSize, 8 * spec.vocabSize))).toBeLessThan(RELATIVE);
       await runner.close();
     },
   );
@@ -161,28 +153,16 @@ describe('openModel', () => {
   });
 });
 
-interface OpenedVariant {
+interface OpenedVariant extends Expected {
   readonly checkpoint: Checkpoint;
   readonly pieces: ModelPieces;
-  readonly ids: readonly number[];
-  readonly logits: Float32Array;
 }
 
 async function openVariant(name: string): Promise<OpenedVariant> {
   const path = join(FIXTURES, variants.find((variant) => variant.name === name)?.folder ?? '', name);
   const checkpoint = await openCheckpoint(path);
-  const { tensors } = await readSafetensors(join(path, 'expected.safetensors'));
-  const read = async (tensor: string) => {
-    const found = tensors.get(tensor);
-    if (found === undefined) throw new Error(`${name} has no expected ${tensor}`);
-    return (await readTensorBytes(found)).slice().buffer;
-  };
-  return {
-    checkpoint,
-    pieces: openModel(checkpoint, { precision: 'fp32' }),
-    ids: Array.from(new BigInt64Array(await read('input_ids')), Number),
-    logits: new Float32Array(await read('logits')),
-  };
+  const expected = await readExpected(join(path, 'expected.safetensors'));
+  return { checkpoint, pieces: openModel(checkpoint, { precision: 'fp32' }), ...expected };
 }
 
 function withConfig(checkpoint: Checkpoint, changes: object): Checkpoint {
@@ -251,11 +231,4 @@ function cacheOf(outputs: Feeds): Feeds {
 function floats(tensor: RuntimeTensor): Float32Array {
   if (!(tensor.data instanceof Float32Array)) throw new Error(`${tensor.dtype} where float32 was expected`);
   return tensor.data;
-}
-
-/** max |a - b| / max |b|. */
-function relativeError(actual: Float32Array, expected: Float32Array): number {
-  expect(actual.length).toBe(expected.length);
-  const largest = expected.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
-  return actual.reduce((max, value, i) => Math.max(max, Math.abs(value - expected[i])), 0) / largest;
 }

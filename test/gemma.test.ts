@@ -4,34 +4,23 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { assemble, openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
-import { readSafetensors } from '../formats/safetensors/index.ts';
-import { readFloats, readTensorBytes } from '../formats/tensor-data.ts';
 import type { Graph } from '../src/core/graph.ts';
 import type { ModelSpec } from '../src/core/model.ts';
 import type { Plan } from '../src/core/plan.ts';
 import { SILENT } from '../src/core/progress.ts';
-import type { FileTensor } from '../src/core/tensor.ts';
 import { convert } from '../src/index.ts';
 import { applyPlan, fuseSkipNorms } from '../src/rewrite/index.ts';
+import { RELATIVE, readExpected, relativeError } from './expected-logits.ts';
 import { openGraph } from './run-body.ts';
 import { root, temporaryFolder } from './temporary.ts';
 
 const folder = temporaryFolder();
 const variant = (name: string) => join(root, 'fixtures/gemma-variants', name);
 
-/** As in converters/index.test.ts; fusing and selecting only sum the same terms in another order. */
-const TOLERANCE = 2e-5;
-
 async function opened(name: string) {
   const { spec, ...pieces } = openModel(await openCheckpoint(variant(name)), { precision: 'fp32' });
-  const { tensors } = await readSafetensors(join(variant(name), 'expected.safetensors'));
-  const ids = (await readTensorBytes(tensorNamed(tensors, 'input_ids'))).slice().buffer;
-  const logits = await readFloats(tensorNamed(tensors, 'logits'));
-  return { spec, graph: fuseSkipNorms(assemble({ spec, ...pieces })), ids: new BigInt64Array(ids), logits };
-}
-
-function tensorNamed(tensors: ReadonlyMap<string, FileTensor>, name: string): FileTensor {
-  return tensors.get(name) ?? expect.fail(`no tensor ${name}`);
+  const { ids, logits } = await readExpected(join(variant(name), 'expected.safetensors'));
+  return { spec, graph: fuseSkipNorms(assemble({ spec, ...pieces })), ids: BigInt64Array.from(ids, BigInt), logits };
 }
 
 async function logitsOf(graph: Graph, spec: ModelSpec, ids: BigInt64Array): Promise<Float32Array> {
@@ -73,19 +62,12 @@ function planOf({ modelType, numHiddenLayers, hiddenSize, intermediateSize }: Mo
   };
 }
 
-/** max |a - b| / max |b| */
-function relativeError(got: Float32Array, wanted: Float32Array): number {
-  expect(got.length).toBe(wanted.length);
-  const largest = wanted.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  return got.reduce((most, value, at) => Math.max(most, Math.abs(value - wanted[at])), 0) / largest;
-}
-
 describe.each(['gemma-legacy-gelu', 'gemma2-softcap', 'gemma3-rope-scaling'])('%s', (name) => {
   it('has every residual addition fused with the norm after it, and still the logits of Transformers', async () => {
     const { spec, graph, ids, logits } = await opened(name);
     const fused = graph.nodes.filter(({ opType }) => opType === 'SkipSimplifiedLayerNormalization');
     expect(fused).toHaveLength(2 * spec.numHiddenLayers);
-    expect(relativeError(await logitsOf(graph, spec, ids), logits)).toBeLessThan(TOLERANCE);
+    expect(relativeError(await logitsOf(graph, spec, ids), logits)).toBeLessThan(RELATIVE);
   });
 
   it('takes a plan in every block: one that leaves out nothing changes nothing, one that does shows', async () => {
@@ -98,8 +80,8 @@ describe.each(['gemma-legacy-gelu', 'gemma2-softcap', 'gemma3-rope-scaling'])('%
       );
       return relativeError(await logitsOf(sparse.graph, spec, ids), logits);
     };
-    expect(await errorAt(0)).toBeLessThan(TOLERANCE);
-    expect(await errorAt(0.5)).toBeGreaterThan(100 * TOLERANCE);
+    expect(await errorAt(0)).toBeLessThan(RELATIVE);
+    expect(await errorAt(0.5)).toBeGreaterThan(100 * RELATIVE);
   });
 });
 
