@@ -151,7 +151,7 @@ describe('the draw', () => {
   let opened: readonly Opened[] = [];
   beforeAll(async () => {
     opened = await Promise.all(models.map(openNamed));
-  });
+  }, 30_000);
 
   test('has as many models of each architecture', () => {
     const counts = ALL.map((name) => opened.filter(({ architecture }) => architecture === name).length);
