@@ -5,9 +5,9 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../formats/checkpoint.ts';
 import { encodeModel } from '../formats/onnx/index.ts';
 import { loadTokenizer } from '../formats/tokenizer/index.ts';
-import { choosePrecision, PRECISIONS, type Precision } from '../src/core/precision.ts';
+import { choosePrecision, PRECISIONS, type Precision, VOCABULARY_NAMES } from '../src/core/precision.ts';
 import type { Session } from '../src/core/session.ts';
-import { float32Tensor } from '../src/core/tensor.ts';
+import { float32Tensor, storedIn } from '../src/core/tensor.ts';
 import { cutWindows, measurePerplexity } from '../src/eval/index.ts';
 import { fuseSkipNorms } from '../src/rewrite/index.ts';
 import { openBytes } from '../test/open-bytes.ts';
@@ -43,10 +43,10 @@ function relativeError(actual: Float32Array, expected: Float32Array): number {
 
 /**
  * Of the root mean square logit. Rounding errors of single weights, relative to their block's largest value: 2^-11 in
- * float16, 1/256 in 8 bits, 1/16 in 4 bits; a block's typical value is a third of its largest, and about twenty products
+ * float16, 2^-8 in bfloat16, of the weight itself in both; 1/256 in 8 bits, 1/16 in 4 bits; a block's typical value is a third of its largest, and about twenty products
  * one after the other add their errors up as roots of squares do. A wrong layout, scale or zero point is off by 1 and more.
  */
-const LIMITS: Readonly<Record<string, number>> = { fp16: 0.005, int8: 0.08, int4: 0.6 };
+const LIMITS: Readonly<Record<string, number>> = { fp16: 0.005, bf16: 0.04, int8: 0.08, int4: 0.6 };
 
 const variants = FAMILIES.flatMap((family) =>
   readdirSync(join(fixtures, family), { withFileTypes: true })
@@ -54,13 +54,63 @@ const variants = FAMILIES.flatMap((family) =>
     .map(({ name }) => join(family, name)),
 );
 
+async function errorOf(variant: string, precision: Precision): Promise<number> {
+  const folder = join(fixtures, variant);
+  return relativeError(await logitsOf(folder, precision), await logitsOf(folder, choosePrecision('fp32')));
+}
+
+/** Norms and biases are not rounded. */
+async function isBfloat16(variant: string): Promise<boolean> {
+  const { tensors } = await openCheckpoint(join(fixtures, variant));
+  return [...tensors.values()].every(({ dtype, shape }) => shape.length === 1 || dtype === 'bfloat16');
+}
+
 describe.each(PRECISIONS.filter(({ name }) => name !== 'fp32'))('$name', (precision) => {
   test.each(variants)('%s has nearly the logits of fp32', async (variant) => {
-    const folder = join(fixtures, variant);
-    const error = relativeError(await logitsOf(folder, precision), await logitsOf(folder, choosePrecision('fp32')));
+    const error = await errorOf(variant, precision);
     expect(error).toBeLessThan(LIMITS[precision.name]);
+    // What is stored as bfloat16 already is widened to the very same weights.
+    if (precision.name === 'bf16' && (await isBfloat16(variant))) expect(error).toBe(0);
+    else expect(error).toBeGreaterThan(0);
+  });
+});
+
+test('both kinds of checkpoints are among the variants', async () => {
+  const stored = new Set(await Promise.all(variants.map(isBfloat16)));
+  expect(stored).toEqual(new Set([true, false]));
+});
+
+describe.each(VOCABULARY_NAMES)('int4 with embedding and head in %s', (vocabulary) => {
+  test.each(['llama-variants/gqa-tied-bf16', 'gemma-variants/gemma-untied-fp32'])('%s', async (variant) => {
+    const error = await errorOf(variant, choosePrecision('int4', { vocabulary }));
+    expect(error).toBeLessThan(LIMITS.int4);
     expect(error).toBeGreaterThan(0);
   });
+});
+
+test.each(PRECISIONS)('$name: each residual addition is one operator with the norm after it', async (precision) => {
+  const checkpoint = await openCheckpoint(join(fixtures, 'llama-variants/gqa-tied-bf16'));
+  const pieces = openModel(checkpoint, { precision });
+  const { nodes } = fuseSkipNorms(assemble(pieces));
+  const count = (name: string) => nodes.filter(({ opType }) => opType === name).length;
+  expect(count('SkipSimplifiedLayerNormalization')).toBe(2 * pieces.spec.numHiddenLayers);
+  expect(count('SimplifiedLayerNormalization')).toBe(1);
+});
+
+test("bf16 writes the checkpoint's own bytes, once for a tied head, and norms as float32", async () => {
+  const checkpoint = await openCheckpoint(join(fixtures, 'llama-variants/gqa-tied-bf16'));
+  const graph = assemble(openModel(checkpoint, { precision: 'bf16' }));
+  const matrices = graph.initializers.filter(({ data }) => data.shape.length === 2 && data.kind !== 'bytes');
+  expect(matrices.every(({ data }) => data.dtype === 'bfloat16')).toBe(true);
+  expect(new Set(matrices.flatMap(({ data }) => storedIn(data)).map(({ dtype }) => dtype))).toEqual(
+    new Set(['bfloat16']),
+  );
+  // Query, key and value are joined; nothing is converted on the way.
+  expect(new Set(matrices.map(({ data }) => data.kind))).toEqual(new Set(['file', 'concat']));
+  expect(graph.initializers.filter(({ name }) => name === 'model.embed_tokens.weight')).toHaveLength(1);
+  const norms = graph.initializers.filter(({ name }) => name.endsWith('norm.weight'));
+  expect(norms.map(({ data }) => data.dtype)).toEqual(norms.map(() => 'float32'));
+  expect(norms.length).toBeGreaterThan(2);
 });
 
 describe('importances', () => {
@@ -125,9 +175,15 @@ describe('perplexity of a trained model', () => {
     ['int4', {}, 1.03],
     ['int4', { asymmetric: true }, 1.03],
     ['int4', { blockSize: 128 }, 1.06],
+    ['int4', { vocabulary: 'fp32' }, 1.03],
+    ['int4', { vocabulary: 'int4' }, 1.06],
   ] as const)('in %s %j is within its ratio', async (name, options, limit) => {
     const ratio = (await perplexityAs(choosePrecision(name, options))) / dense;
     expect(ratio).toBeLessThan(limit);
     expect(ratio).toBeGreaterThan(2 - limit);
+  });
+
+  test('in bf16 is that of fp32: so the weights are stored', async () => {
+    expect(await perplexityAs(choosePrecision('bf16'))).toBe(dense);
   });
 });

@@ -44,7 +44,7 @@ export function refuseOverflow(from: TensorExpr, block: Uint8Array): void {
   throw new LacunaError(
     'unsupported',
     `Tensor "${tensor.name}" holds values beyond ${MAX_FLOAT16}, the largest float16, in ${tensor.path}`,
-    { hint: 'Convert with --dtype fp32, int8 or int4.' },
+    { hint: 'Convert with --dtype fp32, bf16, int8 or int4.' },
   );
 }
 

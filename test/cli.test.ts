@@ -71,8 +71,11 @@ describe('usage', () => {
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share between 0 and 1/],
     [['eval', 'x', '--tokens', 'many'], /whole number of at least 1/],
     [['calibrate', tinyLlama, '-o', 's.json', '--shard', '4/4'], /0 <= i < n/],
-    [['convert', tinyLlama, '-o', 'x', '--dtype', 'q4'], /Expected fp32, fp16, int8, int4 for the precision .* "q4"/],
-    [['convert', tinyLlama, '-o', 'x', '--dtype', 'bf16'], /bf16 is not written[\s\S]*fp16 .* or fp32/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'q4'], /Expected fp32, fp16, bf16, int8, int4 .* "q4"/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4,fp32'], /fp32 comes first[\s\S]*--dtype fp32,int4/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'fp32,int8', '--importance', 'x'], /fp32, int8 searches no scales/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--vocabulary', 'int2'], /fp32, bf16, int8, int4 .* "int2"/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'bf16', '--vocabulary', 'int8'], /bf16 stores no blocks/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--block-size', '20'], /16, 32, 64, 128 .* 20/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int8', '--importance', 'x'], /int8 searches no scales/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--allow-nonfinite'], /no codes for NaN/],
@@ -287,20 +290,23 @@ describe('results', () => {
   });
 
   it.each([
-    ['int4', '>=1.23', { blockSize: 32, symmetric: true }],
-    ['int8', '>=1.23', { blockSize: 32, symmetric: true }],
-    ['fp16', '>=1.21', undefined],
-  ])('of %s say what they are, run, and are not made sparse', async (dtype, onnxruntime, blocks) => {
-    const path = join(folder, dtype);
-    const converted = await lacuna(['convert', tinyLlama, '-o', path, '--dtype', dtype, '--json']);
+    ['int4', [], '>=1.23', { vocabulary: 'int8', blocks: { blockSize: 32, symmetric: true } }],
+    ['int4', ['--vocabulary', 'fp32'], '>=1.21', { vocabulary: 'fp32', blocks: { blockSize: 32, symmetric: true } }],
+    ['int4', ['--vocabulary', 'int4'], '>=1.23', { vocabulary: 'int4', blocks: { blockSize: 32, symmetric: true } }],
+    ['int8', [], '>=1.23', { vocabulary: 'int8', blocks: { blockSize: 32, symmetric: true } }],
+    ['int8', ['--vocabulary', 'bf16'], '>=1.22', { vocabulary: 'bf16', blocks: { blockSize: 32, symmetric: true } }],
+    ['bf16', [], '>=1.21', { vocabulary: 'bf16' }],
+    ['fp16', [], '>=1.21', { vocabulary: 'fp16' }],
+  ])('of %s %j say what they are, run, and are not made sparse', async (dtype, options, onnxruntime, stored) => {
+    const path = join(folder, [dtype, ...options].join(''));
+    const converted = await lacuna(['convert', tinyLlama, '-o', path, '--dtype', dtype, ...options, '--json']);
     expect(converted.code).toBe(0);
     const { weightBytes, files } = JSON.parse(converted.stdout);
     const data = files.find((file: { path: string }) => file.path === 'onnx/model.onnx_data');
     // Slots start at pages, and norms are inside the model: the two differ by less than a page a tensor.
     expect(Math.abs(data.bytes - weightBytes)).toBeLessThan(4096 * 200);
     const manifest = JSON.parse(readFileSync(join(path, 'lacuna.json'), 'utf8'));
-    expect(manifest).toMatchObject({ precision: dtype, onnxruntime });
-    expect(manifest.blocks).toEqual(blocks);
+    expect(manifest.models).toEqual([{ file: 'onnx/model.onnx', precision: dtype, onnxruntime, ...stored }]);
     expect(readFileSync(join(path, 'README.md'), 'utf8')).toContain(`ONNX Runtime ${onnxruntime.slice(2)} or newer`);
     expect((await lacuna(['run', path, 'In the beginning', '--max-tokens', '4'])).code).toBe(0);
     const refused = await lacuna(['sparsify', path, '--plan', plan, '-o', join(folder, 'never')]);

@@ -5,6 +5,7 @@ import { hiddenName } from '../../src/core/model.ts';
 import { cast, float32Tensor, int64Tensor } from '../../src/core/tensor.ts';
 import type { Weight } from '../weights.ts';
 import { blockRows, canLookUp } from './block-weights.ts';
+import { toFloat32 } from './to-float32.ts';
 
 /**
  * From input_ids [b, s], attention_mask [b, total] and `table` [vocab, hidden]:
@@ -32,7 +33,13 @@ function lookUp(g: GraphBuilder, table: Weight, output: string): string {
   const storage = table.precision.vocabulary;
   if (storage.kind === 'blocks' && canLookUp(table.data.shape[1], storage))
     return blockRows(g, 'input_ids', table, storage, output);
-  return g.op('Gather', [g.initializer(table.name, table.data), 'input_ids'], { outputs: [output] });
+  if (storage.kind !== 'widened') return rows(g, table, output);
+  // Rows are looked up as they are stored: a widened copy of the whole table would serve a few of them.
+  return toFloat32(g, rows(g, { ...table, data: cast(table.data, storage.dtype) }, g.fresh('narrow')), output);
+}
+
+function rows(g: GraphBuilder, { name, data }: Weight, output: string): string {
+  return g.op('Gather', [g.initializer(name, data), 'input_ids'], { outputs: [output] });
 }
 
 function positionIds(g: GraphBuilder): void {

@@ -2,15 +2,18 @@
 import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import type { WeightStorage } from '../../src/core/precision.ts';
-import { transpose } from '../../src/core/tensor.ts';
+import { cast, transpose } from '../../src/core/tensor.ts';
 import type { Weight } from '../weights.ts';
 import { blockProduct } from './block-weights.ts';
+import { toFloat32 } from './to-float32.ts';
 
 /** x [..., in] -> x W^T [..., out], called `output`. */
 export function product(g: GraphBuilder, x: string, weight: Weight, storage: WeightStorage, output: string): string {
   switch (storage.kind) {
     case 'float':
       return floatProduct(g, x, weight, output);
+    case 'widened':
+      return fusedProduct(g, x, toFloat32(g, g.initializer(weight.name, cast(weight.data, storage.dtype))), output);
     case 'transposed':
       return g.op('MatMul', [x, g.initializer(`${weight.name}.transposed`, transpose(weight.data))], {
         outputs: [output],
@@ -22,9 +25,12 @@ export function product(g: GraphBuilder, x: string, weight: Weight, storage: Wei
 
 function floatProduct(g: GraphBuilder, x: string, weight: Weight, output: string): string {
   const name = g.initializer(weight.name, weight.data);
-  if (weight.precision.floats === 'float32')
-    return g.contrib('FusedMatMul', [x, name], { attributes: { transB: attr.int(1) }, outputs: [output] });
+  if (weight.precision.floats === 'float32') return fusedProduct(g, x, name, output);
   // FusedMatMul is not everywhere in float16; a runtime transposes a weight once, when it loads it.
   const transposed = g.op('Transpose', [name], { attributes: { perm: attr.ints([1, 0]) } });
   return g.op('MatMul', [x, transposed], { outputs: [output] });
+}
+
+function fusedProduct(g: GraphBuilder, x: string, weight: string, output: string): string {
+  return g.contrib('FusedMatMul', [x, weight], { attributes: { transB: attr.int(1) }, outputs: [output] });
 }

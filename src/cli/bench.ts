@@ -8,6 +8,8 @@ import { table } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly against?: string;
+  readonly dtype?: string;
+  readonly againstDtype?: string;
   readonly data?: readonly string[];
   readonly promptTokens?: number;
   readonly rounds?: number;
@@ -20,14 +22,34 @@ export const registerBench: RegisterCommand = (program, context) => {
     .description('time decoding, interleaved with a baseline in one process')
     .argument('<dir>', 'folder made by convert, sparsify or build')
     .option('--against <dir>', 'folder to compare with')
+    .option('--dtype <name>', 'precision to time, where the folder has several (default: its first)')
+    .option('--against-dtype <name>', "the baseline's precision; without --against it is one of the same folder")
     .option('--data <file...>', 'UTF-8 texts to decode along (default: the pinned "test" text)')
     .option('--prompt-tokens <n>', 'tokens in the cache when decoding starts (default 128)', positiveInteger)
     .option('--rounds <n>', 'rounds to time (default 10)', positiveInteger)
     .option('--steps <n>', 'tokens a block; a round has two blocks of each (default 16)', positiveInteger);
   withCommonOptions(command).action(async (folder: string, options: Options) => {
-    const { against, promptTokens, rounds, steps: stepsPerBlock, data = [defaultText(context.io, 'test')] } = options;
+    const {
+      against,
+      dtype,
+      againstDtype,
+      promptTokens,
+      rounds,
+      steps: stepsPerBlock,
+      data = [defaultText(context.io, 'test')],
+    } = options;
     const job = jobOptions(options, context);
-    const result = await bench({ folder, against, data, promptTokens, rounds, stepsPerBlock, ...job });
+    const result = await bench({
+      folder,
+      against,
+      dtype,
+      againstDtype,
+      data,
+      promptTokens,
+      rounds,
+      stepsPerBlock,
+      ...job,
+    });
     print(context.io, options, result, formatBench);
   });
 };

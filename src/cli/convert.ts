@@ -1,9 +1,9 @@
 /** `lacuna convert`. */
-import { BLOCK_SIZES, PRECISION_NAMES } from '../core/precision.ts';
+import { BLOCK_SIZES, PRECISION_NAMES, VOCABULARY_NAMES } from '../core/precision.ts';
 import { type ConvertResult, convert } from '../index.ts';
 import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 import { formatBytes } from './figures.ts';
-import { positiveInteger } from './parse.ts';
+import { commaSeparated, positiveInteger } from './parse.ts';
 import { table } from './table.ts';
 
 interface Options extends CommonOptions {
@@ -12,9 +12,10 @@ interface Options extends CommonOptions {
   readonly dryRun?: boolean;
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
-  readonly dtype: string;
+  readonly dtype?: readonly string[];
   readonly blockSize?: number;
   readonly asymmetric?: boolean;
+  readonly vocabulary?: string;
   readonly importance?: string;
 }
 
@@ -24,9 +25,17 @@ export const registerConvert: RegisterCommand = (program, context) => {
     .description('convert a checkpoint to a dense ONNX folder')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make')
-    .option('--dtype <name>', `precision of the weights: ${PRECISION_NAMES.join(', ')}`, 'fp32')
+    .option(
+      '--dtype <names>',
+      `precision of the weights: ${PRECISION_NAMES.join(', ')}; several, as fp32,int4, lie side by side (default: fp32)`,
+      commaSeparated,
+    )
     .option('--block-size <n>', `weights a scale, for int8 and int4: ${BLOCK_SIZES.join(', ')}`, positiveInteger)
     .option('--asymmetric', 'store zero points too, for int8 and int4: smaller errors, slightly larger files')
+    .option(
+      '--vocabulary <name>',
+      `how embedding and head are stored, for int8 and int4: ${VOCABULARY_NAMES.join(', ')} (default: int8)`,
+    )
     .option('--importance <file>', 'safetensors with the mean square of each input, by weight; for int4')
     .option('--force', 'replace an existing output')
     .option('--dry-run', 'check config and tensors, print what would be written, write nothing')
@@ -34,8 +43,8 @@ export const registerConvert: RegisterCommand = (program, context) => {
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
     const { output, force, dryRun, allowNonfinite: allowNonFinite, adapter } = options;
-    const { dtype, blockSize, asymmetric, importance } = options;
-    const stored = { dtype, blockSize, asymmetric, importance };
+    const { dtype, blockSize, asymmetric, vocabulary, importance } = options;
+    const stored = { dtype, blockSize, asymmetric, vocabulary, importance };
     const job = jobOptions(options, context);
     const result = await convert({ checkpoint, output, force, dryRun, allowNonFinite, adapter, ...stored, ...job });
     print(context.io, options, result, format);
@@ -43,8 +52,9 @@ export const registerConvert: RegisterCommand = (program, context) => {
 };
 
 function format(result: ConvertResult): string {
-  const { spec, files } = result;
-  const model = `${spec.architecture}: ${spec.numHiddenLayers} layers, hidden ${spec.hiddenSize}, FFN ${spec.intermediateSize}, vocabulary ${spec.vocabSize}; ${result.precision}`;
+  const { spec, models, files } = result;
+  const precisions = models.map(({ precision }) => precision).join(', ');
+  const model = `${spec.architecture}: ${spec.numHiddenLayers} layers, hidden ${spec.hiddenSize}, FFN ${spec.intermediateSize}, vocabulary ${spec.vocabSize}; ${precisions}`;
   if (files === undefined)
     return `${model}\nWould write ${formatBytes(result.weightBytes)} of weights to ${result.output}`;
   return `${model}\n\n${table(

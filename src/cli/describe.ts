@@ -1,5 +1,5 @@
 /** Models, graphs, statistics and plans as text: what `inspect` shows, and other commands of what they made. */
-import type { CheckpointSummary, GraphSummary, ModelSpec, Plan, StatisticsSummary } from '../index.ts';
+import type { CheckpointSummary, GraphSummary, Manifest, ModelSpec, Plan, StatisticsSummary } from '../index.ts';
 import { formatBytes, percent } from './figures.ts';
 import { foldedTable, table, wrap } from './table.ts';
 
@@ -9,6 +9,13 @@ export function specText(spec: ModelSpec): string {
     `${spec.numHiddenLayers} layers, hidden ${spec.hiddenSize}, FFN ${spec.intermediateSize} (${spec.hiddenAct})`,
     `${spec.numAttentionHeads} heads of ${spec.headDim}, ${spec.numKeyValueHeads} for keys and values, context ${spec.contextLength}, vocabulary ${spec.vocabSize}`,
   ].join('\n');
+}
+
+/** "int4 in blocks of 32, embedding and head int8". */
+export function storageText({ precision, blocks, vocabulary }: Manifest['models'][number]): string {
+  if (blocks === undefined) return precision;
+  const zeroPoints = blocks.symmetric ? '' : ' with zero points';
+  return `${precision} in blocks of ${blocks.blockSize}${zeroPoints}, embedding and head ${vocabulary}`;
 }
 
 export function checkpointText(checkpoint: CheckpointSummary): string {

@@ -10,6 +10,8 @@ import { table, wrap } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly against?: string;
+  readonly dtype?: string;
+  readonly againstDtype?: string;
   readonly data?: readonly string[];
   readonly tokens?: number;
   readonly window?: number;
@@ -24,6 +26,8 @@ export const registerEval: RegisterCommand = (program, context) => {
     .description('measure perplexity, and against a dense baseline what sparsity cost')
     .argument('<dir>', 'folder made by convert, sparsify or build')
     .option('--against <dir>', 'dense folder of the same checkpoint')
+    .option('--dtype <name>', 'precision to measure, where the folder has several (default: its first)')
+    .option('--against-dtype <name>', "the baseline's precision; without --against it is one of the same folder")
     .option('--data <file...>', 'UTF-8 texts to score (default: the pinned "test" text)')
     .option('--tokens <n>', 'score at least this many tokens (default 20000)', positiveInteger)
     .option('--window <n>', 'tokens a window (default 512)', positiveInteger)
@@ -33,10 +37,10 @@ export const registerEval: RegisterCommand = (program, context) => {
     .option('--max-ppl-ratio <r>', 'exit with 1 when the perplexity ratio is above this', positiveNumber)
     .option('--layers', 'show realised sparsity of each layer');
   withCommonOptions(command).action(async (folder: string, options: Options) => {
-    const { against, tokens, window, mode, maxPplRatio, data = [defaultText(context.io, 'test')] } = options;
+    const { mode, data = [defaultText(context.io, 'test')] } = options;
     const modes = mode === 'both' ? undefined : [mode];
     const job = jobOptions(options, context);
-    const result = await evaluate({ folder, against, data, tokens, window, modes, maxPplRatio, ...job });
+    const result = await evaluate({ ...options, folder, data, modes, ...job });
     print(context.io, options, result, (evaluation, width) =>
       formatEvaluation(evaluation, width, options.layers ?? false),
     );
@@ -61,7 +65,8 @@ function perplexityText(measured: NonNullable<EvaluateResult['perplexity']>): st
 
 const COLUMNS = ['mode', 'scored', 'dense ppl', 'sparse ppl', 'ratio', '±', 'KL', 'same top-1', 'density', 'skipped'];
 
-function comparisonParts({ modes, target }: EvaluateResult, layers: boolean): string[] {
+function comparisonParts(result: EvaluateResult, layers: boolean): string[] {
+  const { modes, target, precision, againstPrecision } = result;
   const rows = modes.map((mode) => [
     mode.mode,
     String(mode.scoredTokens),
@@ -75,6 +80,7 @@ function comparisonParts({ modes, target }: EvaluateResult, layers: boolean): st
     shareOrDash(mode.realised?.skippedShare),
   ]);
   const parts = [table(COLUMNS, rows)];
+  if (precision !== againstPrecision) parts.push(`${precision} against ${againstPrecision}`);
   if (target !== undefined) parts.push(`target: ${targetText(target)}`);
   if (layers) parts.push(...modes.map(layerTable));
   return parts;

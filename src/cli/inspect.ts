@@ -1,10 +1,12 @@
 /** `lacuna inspect`. */
 import { type Inspection, inspect } from '../index.ts';
 import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { checkpointText, graphText, planText, specText, statisticsText } from './describe.ts';
+import { checkpointText, graphText, planText, specText, statisticsText, storageText } from './describe.ts';
+import { table } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly explain?: boolean;
+  readonly dtype?: string;
 }
 
 export const registerInspect: RegisterCommand = (program, context) => {
@@ -12,9 +14,10 @@ export const registerInspect: RegisterCommand = (program, context) => {
     .command('inspect')
     .description('show what a checkpoint, model folder, .onnx, statistics or plan file holds')
     .argument('<path>', 'what to look at, or owner/name on the Hub')
+    .option('--dtype <name>', 'precision to show, where a folder has several (default: its first)')
     .option('--explain', 'say of every block of a plan why');
   withCommonOptions(command).action(async (path: string, options: Options) => {
-    const found = await inspect(path, jobOptions(options, context));
+    const found = await inspect(path, { ...jobOptions(options, context), dtype: options.dtype });
     print(context.io, options, found, (result, width) => format(result, width, options.explain ?? false));
   });
 };
@@ -24,9 +27,13 @@ function format(found: Inspection, width: number, explain: boolean): string {
     case 'checkpoint':
       return checkpointText(found.checkpoint);
     case 'folder': {
-      const { spec, lacuna, precision, onnxruntime, plan } = found.manifest;
-      const maker = `made by lacuna ${lacuna}, ${precision}, ONNX Runtime ${onnxruntime}`;
-      const parts = [`${specText(spec)}\n${maker}`, graphText(found.graph, width)];
+      const { spec, lacuna, models, plan } = found.manifest;
+      const rows = models.map((model) => [model.file, storageText(model), model.onnxruntime]);
+      const parts = [
+        `${specText(spec)}\nmade by lacuna ${lacuna}`,
+        table(['model', 'precision', 'ONNX Runtime'], rows),
+        `${found.model.file}: ${graphText(found.graph, width)}`,
+      ];
       return [...parts, ...(plan === null ? [] : [planText(plan, width, explain)])].join('\n\n');
     }
     case 'onnx':

@@ -26,6 +26,11 @@ export function positiveNumber(text: string): number {
   return value;
 }
 
+/** "fp32,int4" and "fp32, int4" are two names. */
+export function commaSeparated(text: string): readonly string[] {
+  return text.split(',').map((name) => name.trim());
+}
+
 /** A share between 0 and 1, also written as a percentage: "0.25" or "25%"; none and all are no targets. */
 export function share(text: string): number {
   const value = text.endsWith('%') ? parseNumber(text.slice(0, -1)) / 100 : parseNumber(text);

@@ -4,6 +4,7 @@ import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommon
 import { nonNegativeInteger, positiveInteger, positiveNumber, probability } from './parse.ts';
 
 interface Options extends CommonOptions {
+  readonly dtype?: string;
   readonly maxTokens: number;
   readonly chat?: boolean;
   readonly ignoreEos?: boolean;
@@ -19,6 +20,7 @@ export const registerRun: RegisterCommand = (program, context) => {
     .description('generate text with a converted folder')
     .argument('<dir>', 'folder made by convert, sparsify or build')
     .argument('<prompt>', 'text to continue')
+    .option('--dtype <name>', 'precision to run, where the folder has several (default: its first)')
     .option('--max-tokens <n>', 'tokens to generate at most', positiveInteger, 128)
     .option('--chat', "put the prompt into the model's chat template")
     .option('--ignore-eos', 'go on past the end-of-text token')

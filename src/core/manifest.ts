@@ -9,15 +9,25 @@ export const MANIFEST_VERSION = 1;
 /** Written into every output; equals the package's version (a test says so). */
 export const LACUNA_VERSION = '0.1.0';
 
+/** One model of a folder. */
+const modelSchema = z.object({
+  /** Where it is in the folder; its weights are beside it. */
+  file: z.string().regex(/^onnx\/model\w*\.onnx$/),
+  precision: z.enum(PRECISION_NAMES),
+  /** How weights are stored in blocks, where they are. */
+  blocks: z.object({ blockSize: z.int().positive(), symmetric: z.boolean() }).optional(),
+  /** The precision that stores everything as embedding and head are stored here. */
+  vocabulary: z.enum(PRECISION_NAMES),
+  /** The oldest ONNX Runtime that loads it. */
+  onnxruntime: z.string(),
+});
+
 export const manifestSchema = z.object({
   format: z.literal(MANIFEST_FORMAT),
   version: z.literal(MANIFEST_VERSION),
   lacuna: z.string(),
-  precision: z.enum(PRECISION_NAMES),
-  /** How weights are stored in blocks, where they are. */
-  blocks: z.object({ blockSize: z.int().positive(), symmetric: z.boolean() }).optional(),
-  /** The oldest ONNX Runtime that loads the folder. */
-  onnxruntime: z.string(),
+  /** One a precision; the first is what hosts open by default. */
+  models: z.array(modelSchema).min(1),
   spec: z.object({
     modelType: z.string(),
     architecture: z.string(),
@@ -41,3 +51,4 @@ export const manifestSchema = z.object({
 });
 
 export type Manifest = z.infer<typeof manifestSchema>;
+export type ManifestModel = Manifest['models'][number];

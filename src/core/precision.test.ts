@@ -1,9 +1,17 @@
 /** The table of precisions, and what is said to those who ask for something that is not in it. */
-import { expect, test } from 'vitest';
-import { BLOCK_SIZES, bytesPerWeight, choosePrecision, PRECISION_NAMES } from './precision.ts';
+import { describe, expect, test } from 'vitest';
+import {
+  BLOCK_SIZES,
+  bytesPerWeight,
+  choosePrecision,
+  choosePrecisions,
+  PRECISION_NAMES,
+  VOCABULARY_NAMES,
+  vocabularyOf,
+} from './precision.ts';
 
 test('names are in the order of size', () => {
-  expect(PRECISION_NAMES).toEqual(['fp32', 'fp16', 'int8', 'int4']);
+  expect(PRECISION_NAMES).toEqual(['fp32', 'fp16', 'bf16', 'int8', 'int4']);
 });
 
 test('block options change layers and vocabulary alike', () => {
@@ -18,10 +26,11 @@ test('block options change layers and vocabulary alike', () => {
 });
 
 test.each([
-  ['bf16', {}, 'unsupported', /CPU and browser kernels/],
-  ['q4', {}, 'usage', /fp32, fp16, int8, int4 .* "q4"/],
+  ['q4', {}, 'usage', /fp32, fp16, bf16, int8, int4 .* "q4"/],
   ['fp16', { blockSize: 32 }, 'usage', /fp16 stores no blocks/],
   ['fp32', { asymmetric: true }, 'usage', /fp32 stores no blocks/],
+  ['bf16', { vocabulary: 'int8' }, 'usage', /bf16 stores no blocks/],
+  ['int4', { vocabulary: 'fp16' }, 'usage', /fp32, bf16, int8, int4 for the vocabulary .* "fp16"/],
   ['int4', { blockSize: 20 }, 'usage', /16, 32, 64, 128 .* 20/],
 ] as const)('refuses %s with %j', (name, options, code, message) => {
   expect(() => choosePrecision(name, options)).toThrow(
@@ -29,9 +38,45 @@ test.each([
   );
 });
 
+test.each(VOCABULARY_NAMES)('embedding and head as %s, and layers as they were', (vocabulary) => {
+  const precision = choosePrecision('int4', { vocabulary, blockSize: 64 });
+  expect(vocabularyOf(precision)).toBe(vocabulary);
+  expect(precision.linear).toMatchObject({ bits: 4, blockSize: 64 });
+  if (precision.vocabulary.kind === 'blocks') expect(precision.vocabulary.blockSize).toBe(64);
+});
+
+test('what embedding and head are stored as without being asked', () => {
+  const own = PRECISION_NAMES.map((name) => vocabularyOf(choosePrecision(name)));
+  expect(own).toEqual(['fp32', 'fp16', 'bf16', 'int8', 'int8']);
+});
+
+describe('several precisions', () => {
+  test('options are for those that store blocks', () => {
+    const [floats, bytes, nibbles] = choosePrecisions(['fp32', 'int8', 'int4'], { blockSize: 64, vocabulary: 'bf16' });
+    expect(floats).toBe(choosePrecision('fp32'));
+    for (const one of [bytes, nibbles]) {
+      expect(one.linear).toMatchObject({ blockSize: 64 });
+      expect(vocabularyOf(one)).toBe('bf16');
+    }
+  });
+
+  test.each([
+    [['int4', 'fp16', 'int4'], {}, /int4 is named twice/],
+    [['int4', 'fp32'], {}, /fp32 comes first/],
+    [['fp32', ''], {}, /received ""/],
+    [['fp32', 'fp16'], { asymmetric: true }, /stores no blocks/],
+    [['fp32', 'int4'], { blockSize: 3 }, /16, 32, 64, 128/],
+  ])('%j with %j are refused', (names, options, message) => {
+    expect(() => choosePrecisions(names, options)).toThrow(
+      expect.objectContaining({ code: 'usage', message: expect.stringMatching(message) }),
+    );
+  });
+});
+
 test('a weight takes its codes and its share of scale and zero point', () => {
   expect(bytesPerWeight(choosePrecision('fp32'))).toBe(4);
   expect(bytesPerWeight(choosePrecision('fp16'))).toBe(2);
+  expect(bytesPerWeight(choosePrecision('bf16'))).toBe(4);
   expect(bytesPerWeight(choosePrecision('int8'))).toBe(1 + 4 / 32);
   expect(bytesPerWeight(choosePrecision('int4', { blockSize: 16, asymmetric: true }))).toBe(0.5 + 4.5 / 16);
 });

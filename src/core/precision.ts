@@ -1,15 +1,17 @@
 /** Precisions a model can be converted to: plain data, one line each; everything else asks this table. */
 import { DTYPE_BYTES } from './dtype.ts';
-import { LacunaError } from './errors.ts';
+import { invalidArgument, LacunaError } from './errors.ts';
 import type { BlockScheme } from './tensor.ts';
 
 /**
  * How a weight matrix is stored, and thereby which operator multiplies by it: floats as the checkpoint has them, [out,
- * in]; floats as MatMul takes them, [in, out]; or rows in blocks, [out, in].
+ * in]; floats as MatMul takes them, [in, out]; narrower floats, [out, in], that the graph widens before it uses them;
+ * or rows in blocks, [out, in].
  */
 export type WeightStorage =
   | { readonly kind: 'float' }
   | { readonly kind: 'transposed' }
+  | { readonly kind: 'widened'; readonly dtype: 'bfloat16' }
   | ({ readonly kind: 'blocks' } & BlockScheme);
 
 export interface Precision {
@@ -20,20 +22,25 @@ export interface Precision {
   readonly linear: WeightStorage;
   /** The embedding and the output head: one storage, so that a tied head shares it. */
   readonly vocabulary: WeightStorage;
+  /** What transformers.js puts behind "model" in the name of a file of this dtype; it knows no bf16. */
+  readonly fileSuffix: string;
 }
 
 const FLOAT: WeightStorage = { kind: 'float' };
 // float16 is for GPUs, and WebGPU has no FusedMatMul.
 const TRANSPOSED: WeightStorage = { kind: 'transposed' };
+// What every CPU can hold and few can multiply by.
+const BFLOAT16: WeightStorage = { kind: 'widened', dtype: 'bfloat16' };
 const INT8: WeightStorage = { kind: 'blocks', bits: 8, blockSize: 32, symmetric: true, method: 'nearest' };
 const INT4: WeightStorage = { kind: 'blocks', bits: 4, blockSize: 32, symmetric: true, method: 'search' };
 
-/** In the order in which messages name them, each smaller than the one before. */
+/** In the order in which messages name them, none larger than the one before. */
 export const PRECISIONS = [
-  { name: 'fp32', floats: 'float32', linear: FLOAT, vocabulary: FLOAT },
-  { name: 'fp16', floats: 'float16', linear: TRANSPOSED, vocabulary: FLOAT },
-  { name: 'int8', floats: 'float32', linear: INT8, vocabulary: INT8 },
-  { name: 'int4', floats: 'float32', linear: INT4, vocabulary: INT8 },
+  { name: 'fp32', floats: 'float32', linear: FLOAT, vocabulary: FLOAT, fileSuffix: '' },
+  { name: 'fp16', floats: 'float16', linear: TRANSPOSED, vocabulary: FLOAT, fileSuffix: '_fp16' },
+  { name: 'bf16', floats: 'float32', linear: BFLOAT16, vocabulary: BFLOAT16, fileSuffix: '_bf16' },
+  { name: 'int8', floats: 'float32', linear: INT8, vocabulary: INT8, fileSuffix: '_int8' },
+  { name: 'int4', floats: 'float32', linear: INT4, vocabulary: INT8, fileSuffix: '_q4' },
 ] as const satisfies readonly Precision[];
 
 export type PrecisionName = (typeof PRECISIONS)[number]['name'];
@@ -43,27 +50,34 @@ export const PRECISION_NAMES = PRECISIONS.map(({ name }) => name);
 /** Blocks that every kernel of MatMulNBits takes: powers of two from 16. Larger than 128 loses more than it saves. */
 export const BLOCK_SIZES = [16, 32, 64, 128] as const;
 
+/**
+ * Precisions as which a precision with blocks may store embedding and head: those that compute in float32 as it does.
+ */
+export const VOCABULARY_NAMES = ['fp32', 'bf16', 'int8', 'int4'] as const satisfies readonly PrecisionName[];
+
 export interface PrecisionOptions {
   /** Weights a block, for precisions that store blocks. */
   readonly blockSize?: number | undefined;
   /** Stores a zero point a block: smaller errors, slightly larger files. */
   readonly asymmetric?: boolean | undefined;
+  /** Stores embedding and head as the precision of this name stores its layers: one of `VOCABULARY_NAMES`. */
+  readonly vocabulary?: string | undefined;
 }
 
 /**
  * The precision of a name, with its blocks changed as asked.
  *
- * @throws LacunaError `usage` for an unknown name or block size, or for options of blocks where there are none;
- *   `unsupported` for bf16.
+ * @throws LacunaError `usage` for an unknown name, block size or vocabulary, or for options of blocks where there are
+ *   none.
  */
 export function choosePrecision(name: string, options: PrecisionOptions = {}): Precision {
   const precision: Precision | undefined = PRECISIONS.find((one) => one.name === name);
-  if (precision === undefined) throw unknownPrecision(name);
-  const { blockSize, asymmetric } = options;
-  if (blockSize === undefined && asymmetric === undefined) return precision;
-  if (precision.linear.kind !== 'blocks')
-    throw new LacunaError('usage', `${name} stores no blocks, so it has neither block size nor zero points`, {
-      hint: 'Block options are for --dtype int8 and int4.',
+  if (precision === undefined) throw invalidArgument('the precision', PRECISION_NAMES.join(', '), name);
+  const { blockSize, asymmetric, vocabulary } = options;
+  if (blockSize === undefined && asymmetric === undefined && vocabulary === undefined) return precision;
+  if (!hasBlocks(precision))
+    throw new LacunaError('usage', `${name} stores no blocks, so nothing is to be chosen about its weights`, {
+      hint: 'Block size, zero points and vocabulary are chosen for --dtype int8 and int4.',
     });
   if (blockSize !== undefined && !(BLOCK_SIZES as readonly number[]).includes(blockSize))
     throw new LacunaError('usage', `Expected ${BLOCK_SIZES.join(', ')} for the block size but received ${blockSize}`);
@@ -75,7 +89,47 @@ export function choosePrecision(name: string, options: PrecisionOptions = {}): P
           blockSize: blockSize ?? storage.blockSize,
           symmetric: asymmetric === undefined ? storage.symmetric : !asymmetric,
         };
-  return { ...precision, linear: change(precision.linear), vocabulary: change(precision.vocabulary) };
+  return {
+    ...precision,
+    linear: change(precision.linear),
+    vocabulary: change(vocabulary === undefined ? precision.vocabulary : vocabularyNamed(vocabulary)),
+  };
+}
+
+/**
+ * The precisions of names, to lie side by side in one folder; options are for those that store blocks.
+ *
+ * @throws LacunaError `usage` as `choosePrecision` does, for a name given twice, and for fp32 after another: the first
+ *   becomes model.onnx, and fp32 has no other name in transformers.js.
+ */
+export function choosePrecisions(names: readonly string[], options: PrecisionOptions = {}): readonly Precision[] {
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) throw new LacunaError('usage', `The precision ${twice} is named twice`);
+  if (names.indexOf('fp32') > 0)
+    throw new LacunaError('usage', 'fp32 comes first among several: hosts look for it in model.onnx', {
+      hint: `Use --dtype ${['fp32', ...names.filter((name) => name !== 'fp32')].join(',')}`,
+    });
+  const chosen = names.map((name) => choosePrecision(name));
+  if (!chosen.some(hasBlocks)) return names.map((name) => choosePrecision(name, options));
+  return chosen.map((precision) => (hasBlocks(precision) ? choosePrecision(precision.name, options) : precision));
+}
+
+/** Whether weights of the layers are stored in blocks. */
+export function hasBlocks({ linear }: Precision): boolean {
+  return linear.kind === 'blocks';
+}
+
+/** How embedding and head are stored, by the name of the precision that stores everything so. */
+export function vocabularyOf({ floats, vocabulary }: Precision): PrecisionName {
+  switch (vocabulary.kind) {
+    case 'blocks':
+      return vocabulary.bits === 8 ? 'int8' : 'int4';
+    case 'widened':
+      return 'bf16';
+    case 'float':
+    case 'transposed':
+      return floats === 'float16' ? 'fp16' : 'fp32';
+  }
 }
 
 /** Whether scales are searched for, so that it matters which errors weigh most. */
@@ -83,17 +137,18 @@ export function isSearched({ linear }: Precision): boolean {
   return linear.kind === 'blocks' && linear.method === 'search';
 }
 
-/** Bytes that one weight of a layer takes, its share of scale and zero point included. */
+/**
+ * Bytes that are read to multiply by one weight of a layer, its share of scale and zero point included. Weights that are
+ * widened are so once, when a runtime loads them.
+ */
 export function bytesPerWeight({ floats, linear }: Precision): number {
   if (linear.kind !== 'blocks') return DTYPE_BYTES[floats];
   const { bits, blockSize, symmetric } = linear;
   return bits / 8 + (DTYPE_BYTES.float32 + (symmetric ? 0 : bits / 8)) / blockSize;
 }
 
-function unknownPrecision(name: string): LacunaError {
-  const known = PRECISION_NAMES.join(', ');
-  if (name !== 'bf16') return new LacunaError('usage', `Expected ${known} for the precision but received "${name}"`);
-  return new LacunaError('unsupported', "bf16 is not written: ONNX Runtime's CPU and browser kernels do not take it", {
-    hint: `Use fp16 (as small) or fp32 (as exact); there are: ${known}.`,
-  });
+function vocabularyNamed(name: string): WeightStorage {
+  const known = VOCABULARY_NAMES.find((one) => one === name);
+  if (known === undefined) throw invalidArgument('the vocabulary', VOCABULARY_NAMES.join(', '), name);
+  return choosePrecision(known).linear;
 }

@@ -144,9 +144,19 @@ export function waves(wave: 'cos' | 'sin', rows: number, frequencies: readonly n
   return { kind: 'waves', dtype: 'float32', shape: [rows, frequencies.length], wave, frequencies, scale };
 }
 
-/** `from` as `dtype`; nothing is added where it already is. */
+/** Types that hold every value of a float type. */
+const WIDER: Readonly<Partial<Record<DType, readonly DType[]>>> = {
+  float16: ['float32', 'float64'],
+  bfloat16: ['float32', 'float64'],
+  float32: ['float64'],
+};
+
+/** `from` as `dtype`; nothing is added where it already is, and casts that lost nothing on the way are left out. */
 export function cast(from: TensorExpr, dtype: DType): TensorExpr {
-  return from.dtype === dtype ? from : { kind: 'cast', dtype, shape: from.shape, from };
+  if (from.dtype === dtype) return from;
+  if (from.kind === 'cast' && WIDER[from.from.dtype]?.includes(from.dtype)) return cast(from.from, dtype);
+  if (from.kind === 'concat') return concatRows(from.parts.map((part) => cast(part, dtype)));
+  return { kind: 'cast', dtype, shape: from.shape, from };
 }
 
 /** The transpose of a matrix; transposing twice gives the original back. */

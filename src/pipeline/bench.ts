@@ -2,13 +2,12 @@
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
-import type { Manifest } from '../core/manifest.ts';
 import { bytesPerWeight, choosePrecision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { type BenchResult, bench as measure } from '../eval/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
 import { openSession } from '../runtime/index.ts';
-import { readManifest } from './model-folder.ts';
+import { baselineOf, type ChosenModel, chooseModel } from './model-folder.ts';
 import { readTexts } from './texts.ts';
 
 export type { BenchResult };
@@ -17,6 +16,9 @@ export interface BenchOptions extends JobOptions {
   readonly folder: string;
   /** The baseline. */
   readonly against?: string;
+  /** Which of the folder's precisions, and of the baseline's; the first by default. */
+  readonly dtype?: string;
+  readonly againstDtype?: string;
   readonly data: readonly string[];
   readonly promptTokens?: number;
   readonly rounds?: number;
@@ -26,14 +28,15 @@ export interface BenchOptions extends JobOptions {
 
 /** Times decoding on the tokens of a text: both models are fed the same ones, in interleaved blocks. */
 export async function bench(options: BenchOptions): Promise<BenchResult> {
-  const { folder, against, data } = options;
+  const { folder, dtype, againstDtype, data } = options;
+  const against = baselineOf(options);
   const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(folder)]);
   const tokens = texts.flatMap(({ content }) => tokenizer.encode(content, { addSpecialTokens: false }));
-  const contender = await openSubject(folder, options);
+  const contender = await openSubject(folder, dtype, options);
   try {
     const { contextLength } = contender;
     if (against === undefined) return await measure([contender], tokens, { ...options, contextLength });
-    const baseline = await openSubject(against, options);
+    const baseline = await openSubject(against, againstDtype, options);
     try {
       checkVocabulary(baseline, contender);
       return await measure([baseline, contender], tokens, { ...options, contextLength });
@@ -45,11 +48,13 @@ export async function bench(options: BenchOptions): Promise<BenchResult> {
   }
 }
 
-async function openSubject(folder: string, options: BenchOptions) {
-  const manifest = await readManifest(folder);
-  const { vocabSize, contextLength } = manifest.spec;
-  const session = await openSession(folder, options);
-  return { name: folder, session, vocabSize, contextLength, ffnBytesPerToken: ffnBytesPerToken(manifest) };
+async function openSubject(folder: string, dtype: string | undefined, options: BenchOptions) {
+  const chosen = await chooseModel(folder, dtype);
+  const { models, spec } = chosen.manifest;
+  const name = models.length === 1 ? folder : `${folder} ${chosen.model.precision}`;
+  const session = await openSession(chosen.modelPath, options);
+  const { vocabSize, contextLength } = spec;
+  return { name, session, vocabSize, contextLength, ffnBytesPerToken: ffnBytesPerToken(chosen) };
 }
 
 type Subject = Awaited<ReturnType<typeof openSubject>>;
@@ -65,7 +70,7 @@ function checkVocabulary(baseline: Subject, contender: Subject): void {
 }
 
 /** Bytes of FFN weights read for a decoded token: what the plan expects of its blocks (all fp32), all of the others. */
-function ffnBytesPerToken({ spec, plan, precision, blocks: stored }: Manifest): number {
+function ffnBytesPerToken({ manifest: { spec, plan }, model: { precision, blocks: stored } }: ChosenModel): number {
   const blockOptions = stored && { blockSize: stored.blockSize, asymmetric: !stored.symmetric };
   const dense = denseFfnBytes(spec) * (bytesPerWeight(choosePrecision(precision, blockOptions)) / DTYPE_BYTES.float32);
   const blocks = plan?.blocks ?? [];

@@ -1,24 +1,30 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
+import { openModel } from '../../converters/index.ts';
 import { weightBytesOf } from '../../formats/onnx/index.ts';
+import { readSafetensors } from '../../formats/safetensors/index.ts';
 import { hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
-import { choosePrecision, isSearched, type Precision } from '../core/precision.ts';
+import { choosePrecisions, hasBlocks, isSearched, type Precision } from '../core/precision.ts';
 import { writeModelFolder } from './model-folder.ts';
-import { denseGraph, openPieces, type SourceOptions } from './source.ts';
+import { bfloat16Notes } from './notes.ts';
+import { denseGraph, openSource, type SourceOptions } from './source.ts';
+import { modelFileOf } from './transformers-js.ts';
 
 export interface ConvertOptions extends SourceOptions {
   /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
   readonly checkpoint: string;
   readonly output: string;
   readonly force?: boolean;
-  /** Name of the precision; fp32 by default. */
-  readonly dtype?: string;
+  /** Name of the precision, or of several: one model each, the first of them what hosts open. fp32 by default. */
+  readonly dtype?: string | readonly string[];
   /** Weights a block: 16, 32, 64 or 128; for int8 and int4. */
   readonly blockSize?: number;
   /** Stores zero points too; for int8 and int4. */
   readonly asymmetric?: boolean;
+  /** How embedding and head are stored, as fp32, bf16, int8 or int4; for int8 and int4. */
+  readonly vocabulary?: string;
   /**
    * A safetensors file with the mean square of each input, by the name of the weight that it goes to: the search for
    * scales then makes those columns exact that matter. For int4.
@@ -28,10 +34,20 @@ export interface ConvertOptions extends SourceOptions {
   readonly dryRun?: boolean;
 }
 
+/** One model of the folder. */
+export interface ConvertedModel {
+  readonly precision: string;
+  /** Where it is in the folder. */
+  readonly file: string;
+  readonly weightBytes: number;
+}
+
 export interface ConvertResult {
   readonly output: string;
   readonly spec: ModelSpec;
-  readonly precision: string;
+  /** In the order in which they were asked for. */
+  readonly models: readonly ConvertedModel[];
+  /** Of all of them. */
   readonly weightBytes: number;
   readonly hasTokenizer: boolean;
   /** Absent on a dry run. */
@@ -39,47 +55,54 @@ export interface ConvertResult {
 }
 
 /**
- * Converts a checkpoint, a Hugging Face folder or a GGUF file, to ONNX, in a precision of `PRECISIONS`.
+ * Converts a checkpoint, a Hugging Face folder or a GGUF file, to ONNX, in precisions of `PRECISIONS`.
  *
  * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/dense' });
+ * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/all', dtype: ['fp32', 'fp16', 'int4'] });
  */
 export async function convert(options: ConvertOptions): Promise<ConvertResult> {
-  const precision = choosePrecision(options.dtype ?? 'fp32', options);
-  checkOptions(precision, options);
-  const { importance } = options;
-  const { checkpoint, pieces } = await openPieces(options.checkpoint, options, { precision, importance });
-  const graph = denseGraph(pieces);
+  const precisions = choosePrecisions([options.dtype ?? 'fp32'].flat(), options);
+  checkOptions(precisions, options);
+  const checkpoint = await openSource(options.checkpoint, options);
+  const importance = options.importance === undefined ? undefined : (await readSafetensors(options.importance)).tensors;
+  // All of them are checked before the first is written.
+  const opened = precisions.map((precision) => {
+    const pieces = openModel(checkpoint, { precision, importance: isSearched(precision) ? importance : undefined });
+    return { precision, pieces, graph: denseGraph(pieces) };
+  });
+  const [{ pieces }] = opened;
+  const models = opened.map(({ precision, graph }, index) => {
+    return { precision: precision.name, file: modelFileOf(precision, index), weightBytes: weightBytesOf(graph) };
+  });
   const result = {
     output: options.output,
     spec: pieces.spec,
-    precision: precision.name,
-    weightBytes: weightBytesOf(graph),
+    models,
+    weightBytes: models.reduce((sum, { weightBytes }) => sum + weightBytes, 0),
     hasTokenizer: hasTokenizer(checkpoint),
   };
-  for (const note of pieces.notes ?? []) options.progress?.note(note);
+  for (const note of [...(pieces.notes ?? []), ...bfloat16Notes(precisions, checkpoint)]) options.progress?.note(note);
   if (!result.hasTokenizer) {
     options.progress?.note('No tokenizer.json: the folder can be loaded, but `lacuna run` and `lacuna eval` need one.');
   }
   if (options.dryRun) return { ...result, files: undefined };
-  const content = {
-    graph,
-    spec: pieces.spec,
-    fingerprint: checkpoint.fingerprint,
-    plan: null,
-    precision,
-    source: checkpoint,
-  };
+  const { spec } = pieces;
+  const { fingerprint } = checkpoint;
+  const content = { models: opened, spec, fingerprint, plan: null, source: checkpoint };
   const manifest = await writeModelFolder(options.output, content, options);
   return { ...result, files: manifest.files };
 }
 
-function checkOptions(precision: Precision, { importance, allowNonFinite }: ConvertOptions): void {
-  if (importance !== undefined && !isSearched(precision))
-    throw new LacunaError('usage', `${precision.name} searches no scales, so it has no use for importances`, {
+/** Options that no precision has a use for, or that one of them cannot honour, are refused. */
+function checkOptions(precisions: readonly Precision[], { importance, allowNonFinite }: ConvertOptions): void {
+  const names = precisions.map(({ name }) => name).join(', ');
+  if (importance !== undefined && !precisions.some(isSearched))
+    throw new LacunaError('usage', `${names} searches no scales, so it has no use for importances`, {
       hint: 'They are for --dtype int4.',
     });
-  if (allowNonFinite && precision.linear.kind === 'blocks')
-    throw new LacunaError('usage', `${precision.name} has no codes for NaN and infinity, so they cannot be allowed`, {
-      hint: 'Use --dtype fp32 or fp16 with --allow-nonfinite.',
+  const coded = precisions.find(hasBlocks);
+  if (allowNonFinite && coded !== undefined)
+    throw new LacunaError('usage', `${coded.name} has no codes for NaN and infinity, so they cannot be allowed`, {
+      hint: 'Use --dtype fp32, fp16 or bf16 with --allow-nonfinite.',
     });
 }

@@ -18,7 +18,7 @@ import {
 } from '../eval/index.ts';
 import { openSession } from '../runtime/index.ts';
 import { feedOf, openMeasuredSession } from './measured-session.ts';
-import { type ModelFolder, openModelFolder } from './model-folder.ts';
+import { baselineOf, type ChosenModel, chooseModel, type ModelFolder, openModelFolder } from './model-folder.ts';
 import { readTexts } from './texts.ts';
 
 /** Scored tokens by default: enough for the third digit of a ratio. */
@@ -28,6 +28,9 @@ export interface EvaluateOptions extends JobOptions {
   readonly folder: string;
   /** The dense baseline. Without it only the folder's own perplexity is measured. */
   readonly against?: string;
+  /** Which of the folder's precisions, and of the baseline's; the first by default. */
+  readonly dtype?: string;
+  readonly againstDtype?: string;
   readonly data: readonly string[];
   /** Tokens to score at least (in mode `all`; half as many in mode `decode`). */
   readonly tokens?: number;
@@ -46,6 +49,8 @@ export interface TextMeasured {
 export interface EvaluateResult {
   readonly folder: string;
   readonly against: string | undefined;
+  readonly precision: string;
+  readonly againstPrecision: string | undefined;
   readonly texts: readonly TextMeasured[];
   readonly perplexity: PerplexityResult | undefined;
   readonly modes: readonly Comparison[];
@@ -63,26 +68,30 @@ export interface EvaluateResult {
  * @example await evaluate({ folder: 'out/sparse', against: 'out/dense', data: ['fixtures/texts/test.txt'] });
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
-  const model = await openModelFolder(options.folder);
+  const model = await openModelFolder(options.folder, options.dtype);
+  const against = baselineOf(options);
+  const baseline = against === undefined ? undefined : await chooseModel(against, options.againstDtype);
   const { contextLength } = model.manifest.spec;
   const { windows, texts } = await readWindows(options.folder, contextLength, options);
   noteShortText(windows, options);
   const result = {
     folder: options.folder,
-    against: options.against,
+    against,
+    precision: model.model.precision,
+    againstPrecision: baseline?.model.precision,
     texts,
     target: model.manifest.plan?.target,
     definitions: DEFINITIONS,
   };
-  if (options.against === undefined) {
+  if (baseline === undefined) {
     if (options.maxPplRatio !== undefined) {
       throw new LacunaError('usage', 'A perplexity ratio needs a dense baseline', { hint: 'Name it: --against DIR' });
     }
-    const session = await openSession(options.folder, options);
+    const session = await openSession(model.modelPath, options);
     const perplexity = await measurePerplexity(session, windows, options).finally(() => session.close());
     return { ...result, perplexity, modes: [], check: undefined };
   }
-  const modes = await compareFolders(model, options.against, windows, options);
+  const modes = await compareFolders(model, baseline, windows, options);
   return { ...result, perplexity: undefined, modes, check: checkRatio(modes, options.maxPplRatio) };
 }
 
@@ -94,19 +103,22 @@ function noteShortText(windows: readonly (readonly number[])[], { tokens, progre
 
 async function compareFolders(
   model: ModelFolder,
-  against: string,
+  baseline: ChosenModel,
   windows: readonly (readonly number[])[],
   options: EvaluateOptions,
 ): Promise<Comparison[]> {
-  const baseline = await openModelFolder(against);
   if (baseline.manifest.fingerprint !== model.manifest.fingerprint) {
-    throw new LacunaError('mismatch', `${against} was made from another checkpoint than ${model.path}`, {
-      hint: 'Give the dense folder of the same checkpoint.',
-    });
+    throw new LacunaError(
+      'mismatch',
+      `${baseline.modelPath} was made from another checkpoint than ${model.modelPath}`,
+      {
+        hint: 'Give the dense folder of the same checkpoint.',
+      },
+    );
   }
-  const dense = await openSession(against, options);
+  const dense = await openSession(baseline.modelPath, options);
   try {
-    const sparse = await openMeasuredSession(model.path, model.graph, options);
+    const sparse = await openMeasuredSession(model.modelPath, model.graph, options);
     return await compareSessions(dense, sparse, windows, model, options).finally(() => sparse.close());
   } finally {
     await dense.close();

@@ -14,7 +14,7 @@ import { byteLength, elementCount } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Body, Graph, ValueInfo } from '../core/graph.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
-import { MANIFEST_FORMAT, type Manifest } from '../core/manifest.ts';
+import { MANIFEST_FORMAT, type Manifest, type ManifestModel } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
 import { storedIn } from '../core/tensor.ts';
@@ -44,13 +44,25 @@ export interface CheckpointSummary {
 
 export type Inspection =
   | { readonly kind: 'checkpoint'; readonly path: string; readonly checkpoint: CheckpointSummary }
-  | { readonly kind: 'folder'; readonly path: string; readonly manifest: Manifest; readonly graph: GraphSummary }
+  | {
+      readonly kind: 'folder';
+      readonly path: string;
+      readonly manifest: Manifest;
+      /** The one of the precision asked for, or the first. */
+      readonly model: ManifestModel;
+      readonly graph: GraphSummary;
+    }
   | { readonly kind: 'onnx'; readonly path: string; readonly graph: GraphSummary }
   | { readonly kind: 'statistics'; readonly path: string; readonly summary: StatisticsSummary }
   | { readonly kind: 'plan'; readonly path: string; readonly plan: Plan };
 
+export interface InspectOptions extends SourceOptions {
+  /** Which of a folder's precisions. */
+  readonly dtype?: string;
+}
+
 /** Reads headers only: no weight is loaded (but the model is downloaded, when `given` names one on the `hub`). */
-export async function inspect(given: string, options: SourceOptions = {}): Promise<Inspection> {
+export async function inspect(given: string, options: InspectOptions = {}): Promise<Inspection> {
   const path = await localPath(given, options);
   const info = await stat(path).catch((cause: unknown) => {
     throw new LacunaError('not-found', `Nothing at ${path}`, {
@@ -58,22 +70,23 @@ export async function inspect(given: string, options: SourceOptions = {}): Promi
       hint: 'Give a checkpoint, a model folder, a .onnx, statistics or plan file.',
     });
   });
-  if (info.isDirectory()) return (await isModelFolder(path)) ? inspectFolder(path) : inspectCheckpoint(path);
+  if (info.isDirectory())
+    return (await isModelFolder(path)) ? inspectFolder(path, options.dtype) : inspectCheckpoint(path);
   if (path.endsWith('.onnx')) return { kind: 'onnx', path, graph: summariseGraph(await readOnnx(path)) };
-  if (path.endsWith('.json')) return inspectJson(path);
+  if (path.endsWith('.json')) return inspectJson(path, options.dtype);
   return inspectCheckpoint(path);
 }
 
-async function inspectFolder(path: string): Promise<Inspection> {
-  const { manifest, graph } = await openModelFolder(path);
-  return { kind: 'folder', path, manifest, graph: summariseGraph(graph) };
+async function inspectFolder(path: string, dtype?: string): Promise<Inspection> {
+  const { manifest, model, graph } = await openModelFolder(path, dtype);
+  return { kind: 'folder', path, manifest, model, graph: summariseGraph(graph) };
 }
 
-async function inspectJson(path: string): Promise<Inspection> {
+async function inspectJson(path: string, dtype?: string): Promise<Inspection> {
   const { format } = (await readJsonObject(path, MAX_JSON_BYTES)).value;
   if (format === PLAN_FORMAT) return { kind: 'plan', path, plan: (await readPlan(path)).plan };
   if (format === STATISTICS_FORMAT) return { kind: 'statistics', path, summary: summarise(await readStatistics(path)) };
-  if (format === MANIFEST_FORMAT) return inspectFolder(dirname(path));
+  if (format === MANIFEST_FORMAT) return inspectFolder(dirname(path), dtype);
   throw new LacunaError('bad-file', `${path} is neither statistics nor a plan`, {
     hint: 'Of a checkpoint or a model folder, give the folder.',
   });

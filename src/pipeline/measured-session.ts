@@ -1,5 +1,4 @@
 /** A sparse model opened so that it tells what it left out: its counts are added as graph outputs, weights stay on disk. */
-import { join } from 'node:path';
 import { encodeReferencing } from '../../formats/onnx/index.ts';
 import type { Graph } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
@@ -7,7 +6,6 @@ import type { Plan } from '../core/plan.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import { openSession } from '../runtime/index.ts';
-import { MODEL_FILE } from './model-folder.ts';
 
 /** `layers.<i>.kept` (neurons computed) and `layers.<i>.active` (whether the block ran), where the rewrite made them. */
 const COUNTS = /^layers\.\d+\.(kept|active)$/;
@@ -17,12 +15,12 @@ export function feedOf(plan: Plan | null): 'chunk' | 'token' {
   return plan?.prefill === 'dense' ? 'token' : 'chunk';
 }
 
-/** Opens `graph`, whose weights lie in `folder`, with every count that its nodes make as a further output. */
-export async function openMeasuredSession(folder: string, graph: Graph, options: JobOptions): Promise<Session> {
+/** Opens `graph`, whose weights lie beside `modelPath`, with every count that its nodes make as a further output. */
+export async function openMeasuredSession(modelPath: string, graph: Graph, options: JobOptions): Promise<Session> {
   const made = graph.nodes.flatMap(({ outputs }) => outputs).filter((name) => COUNTS.test(name));
   const counts = made.map((name) =>
     value(name, name.endsWith('kept') ? 'int32' : 'bool', ['batch_size', 'sequence_length']),
   );
-  const model = await encodeReferencing({ ...graph, outputs: [...graph.outputs, ...counts] }, join(folder, MODEL_FILE));
+  const model = await encodeReferencing({ ...graph, outputs: [...graph.outputs, ...counts] }, modelPath);
   return openSession(model, options);
 }

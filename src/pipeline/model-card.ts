@@ -1,18 +1,24 @@
 /** README.md of an output folder: what it is, what was done to it, and how to load it. */
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
-import type { Precision, WeightStorage } from '../core/precision.ts';
+import { type Precision, vocabularyOf } from '../core/precision.ts';
 
 export interface CardContent {
   readonly spec: ModelSpec;
   readonly plan: Plan | null;
+  /** The default one first. */
+  readonly models: readonly CardModel[];
+}
+
+export interface CardModel {
+  readonly file: string;
   readonly precision: Precision;
-  /** The oldest ONNX Runtime that loads the folder, as ">=1.21". */
+  /** The oldest ONNX Runtime that loads it, as ">=1.21". */
   readonly onnxruntime: string;
 }
 
 /** Markdown with the front matter that the Hub reads. */
-export function modelCard({ spec, plan, precision, onnxruntime }: CardContent): string {
+export function modelCard({ spec, plan, models }: CardContent): string {
   return `---
 library_name: transformers.js
 pipeline_tag: text-generation
@@ -22,32 +28,55 @@ tags: [onnx, onnxruntime, lacuna]
 # ${spec.architecture}, ${plan === null ? 'dense' : 'sparse'}, for ONNX Runtime
 
 ${spec.numHiddenLayers} layers, hidden size ${spec.hiddenSize}, FFN size ${spec.intermediateSize}, vocabulary ${spec.vocabSize}, context ${spec.contextLength}.
-${weightsText(precision)}; opset 21, IR 10; ONNX Runtime ${onnxruntime.replace('>=', '')} or newer.
+Opset 21, IR 10.
 
-${plan === null ? denseText(precision) : planText(plan)}
+${models.map(modelText).join('\n')}
+
+${plan === null ? denseText(models) : planText(plan)}
 
     lacuna run . "Once upon a time"
-
-\`onnx/model.onnx\` takes \`input_ids\`, \`attention_mask\` and \`past_key_values.*\`, and gives \`logits\` and \`present.*\`.
+${models.length === 1 ? '' : CHOOSING}
+A model takes \`input_ids\`, \`attention_mask\` and \`past_key_values.*\`, and gives \`logits\` and \`present.*\`.
 Positions are counted from the mask: rows are unpadded or padded on the right.
 
 Made by Lacuna; \`lacuna.json\` holds the facts and the checksum of each file.
 `;
 }
 
-function weightsText({ floats, linear, vocabulary }: Precision): string {
-  if (linear.kind !== 'blocks') return `Weights and cache are ${floats}`;
-  const zeroPoints = linear.symmetric ? 'no zero points' : 'zero points';
-  return `Weights are ${bitsOf(linear)}-bit, embedding and head ${bitsOf(vocabulary)}-bit, in blocks of ${linear.blockSize} with ${zeroPoints}; the cache is ${floats}`;
+const CHOOSING = `
+\`onnx/model.onnx\` is what hosts open by default. Others are chosen by \`--dtype\`, by transformers.js' \`dtype\` (the end of the
+file's name), by optimum's \`file_name\`, by \`model.decoder.filename\` in \`genai_config.json\`.
+`;
+
+function modelText({ file, precision, onnxruntime }: CardModel): string {
+  const runtime = `ONNX Runtime ${onnxruntime.replace('>=', '')} or newer`;
+  return `- \`${file}\`, ${precision.name}: ${weightsText(precision)}; ${runtime}`;
 }
 
-function bitsOf(storage: WeightStorage): number | undefined {
-  return storage.kind === 'blocks' ? storage.bits : undefined;
+function weightsText(precision: Precision): string {
+  const { floats, linear } = precision;
+  switch (linear.kind) {
+    case 'float':
+    case 'transposed':
+      return `weights and cache are ${floats}`;
+    case 'widened':
+      return `weights are ${linear.dtype}, which a runtime widens when it loads them; the cache is ${floats}`;
+    case 'blocks': {
+      const blocks = `blocks of ${linear.blockSize} with ${linear.symmetric ? 'no zero points' : 'zero points'}`;
+      return `weights are ${linear.bits}-bit in ${blocks}, embedding and head ${vocabularyOf(precision)}; the cache is ${floats}`;
+    }
+  }
 }
 
-function denseText({ name }: Precision): string {
-  if (name === 'fp32') return 'Nothing was left out: the logits are those of the checkpoint to rounding.';
-  return "Weights were rounded, which changes the model's output; `lacuna eval DIR --against FP32-DIR` measures by how much.";
+function denseText(models: readonly CardModel[]): string {
+  const rounded = models.filter(({ precision }) => precision.name !== 'fp32');
+  if (rounded.length === 0) return 'Nothing was left out: the logits are those of the checkpoint to rounding.';
+  const [{ precision }] = rounded;
+  const command =
+    rounded.length < models.length
+      ? `lacuna eval . --dtype ${precision.name} --against-dtype fp32`
+      : 'lacuna eval . --against FP32-DIR';
+  return `Rounding weights changes the model's output; \`${command}\` measures by how much.`;
 }
 
 function planText(plan: Plan): string {

@@ -5,10 +5,11 @@ import { describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../../test/temporary.ts';
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
-import { choosePrecision, type Precision } from '../core/precision.ts';
+import { choosePrecision, choosePrecisions, PRECISION_NAMES, type PrecisionOptions } from '../core/precision.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
 import { readManifest } from './model-folder.ts';
+import { modelFileOf, transformersJsConfig } from './transformers-js.ts';
 
 const folder = temporaryFolder();
 
@@ -55,6 +56,10 @@ describe('readManifest', () => {
 });
 
 describe('modelCard', () => {
+  const model = (name: string, onnxruntime = '>=1.21', options: PrecisionOptions = {}) => {
+    return { file: 'onnx/model.onnx', precision: choosePrecision(name, options), onnxruntime };
+  };
+
   const plan: Plan = {
     format: 'lacuna.plan',
     version: 1,
@@ -69,14 +74,53 @@ describe('modelCard', () => {
   };
 
   it('says what was left out, and of which runtime the folder needs', () => {
-    const card = modelCard({ spec, plan, precision: choosePrecision('fp32'), onnxruntime: '>=1.24' });
+    const card = modelCard({ spec, plan, models: [model('fp32', '>=1.24')] });
     expect(card).toContain('`ffn-skip` preset: about 25 % of the FFN blocks are skipped');
     expect(card).toContain('ONNX Runtime 1.24 or newer');
-    const dense = (precision: Precision) => modelCard({ spec, plan: null, precision, onnxruntime: '>=1.21' });
-    expect(dense(choosePrecision('fp32'))).toContain('Nothing was left out');
-    expect(dense(choosePrecision('int4', { asymmetric: true }))).toContain(
-      'Weights are 4-bit, embedding and head 8-bit, in blocks of 32 with zero points; the cache is float32',
+  });
+
+  const dense = (...models: Parameters<typeof modelCard>[0]['models']) => modelCard({ spec, plan: null, models });
+
+  it('says how weights are stored, and what that may have cost', () => {
+    expect(dense(model('fp32'))).toContain('Nothing was left out');
+    expect(dense(model('bf16'))).toContain('weights are bfloat16, which a runtime widens when it loads them');
+    const nibbles = dense(model('int4', '>=1.23', { asymmetric: true }));
+    expect(nibbles).toContain(
+      '`onnx/model.onnx`, int4: weights are 4-bit in blocks of 32 with zero points, embedding and head int8; the cache is float32',
     );
+    expect(nibbles).toContain('`lacuna eval . --against FP32-DIR`');
+    expect(nibbles).not.toContain('file_name');
+  });
+
+  it('of several models names each, and how hosts choose', () => {
+    const card = dense(model('fp32'), { ...model('int4'), file: 'onnx/model_q4.onnx' });
+    expect(card).toMatch(/`onnx\/model.onnx`, fp32: .*\n- `onnx\/model_q4.onnx`, int4: /);
+    expect(card).toContain("optimum's `file_name`");
+    expect(card).toContain('`lacuna eval . --dtype int4 --against-dtype fp32`');
+  });
+});
+
+describe('transformers.js', () => {
+  it('finds each precision by the suffix of its dtype, the first without', () => {
+    const files = choosePrecisions(PRECISION_NAMES).map(modelFileOf);
+    expect(files).toEqual(
+      ['model', 'model_fp16', 'model_bf16', 'model_int8', 'model_q4'].map((name) => `onnx/${name}.onnx`),
+    );
+    expect(modelFileOf(choosePrecision('int4'), 0)).toBe('onnx/model.onnx');
+  });
+
+  it.each([
+    [['int4'], { 'model.onnx': 1 }, undefined],
+    [['fp16'], { 'model.onnx': 1 }, { fp32: 'float16' }],
+    [['fp32', 'fp16', 'int4'], { 'model.onnx': 1, 'model_fp16.onnx': 1, 'model_q4.onnx': 1 }, { fp16: 'float16' }],
+    [['fp16', 'int8'], { 'model.onnx': 1, 'model_int8.onnx': 1 }, { fp32: 'float16' }],
+  ])('of %j is told the data files, and by dtype which caches are not float32', (names, external, caches) => {
+    const config = transformersJsConfig(choosePrecisions(names));
+    expect(config).toEqual({
+      dtype: 'fp32',
+      use_external_data_format: external,
+      ...(caches && { kv_cache_dtype: caches }),
+    });
   });
 });
 

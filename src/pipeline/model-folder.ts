@@ -10,16 +10,23 @@ import { openModelFiles, readSmallJson, readSmallText } from '../../formats/smal
 import type { ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
-import { LACUNA_VERSION, MANIFEST_FORMAT, MANIFEST_VERSION, type Manifest, manifestSchema } from '../core/manifest.ts';
+import {
+  LACUNA_VERSION,
+  MANIFEST_FORMAT,
+  MANIFEST_VERSION,
+  type Manifest,
+  type ManifestModel,
+  manifestSchema,
+} from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
-import { choosePrecision, type Precision } from '../core/precision.ts';
+import { type Precision, vocabularyOf } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
 import { exists } from './output.ts';
+import { modelFileOf, transformersJsConfig } from './transformers-js.ts';
 
-export const MODEL_FILE = 'onnx/model.onnx';
 export const MANIFEST_FILE = 'lacuna.json';
 
 /** Files taken over from the source as they are, when they are there. */
@@ -41,14 +48,19 @@ export async function hashSmallFiles({ files }: ModelFiles): Promise<Record<stri
   return hashes;
 }
 
+/** One model of a folder, as it is to be written. */
+export interface FolderModel {
+  readonly graph: Graph;
+  readonly precision: Precision;
+}
+
 /** What a model folder is made from. */
 export interface FolderContent {
-  readonly graph: Graph;
+  /** The same model in different precisions, the default one first. */
+  readonly models: readonly FolderModel[];
   readonly spec: ModelSpec;
   readonly fingerprint: string;
   readonly plan: Plan | null;
-  /** fp32 by default. */
-  readonly precision?: Precision;
   /** Whose config and tokenizer files are taken over: a checkpoint or another model folder. */
   readonly source: ModelFiles;
 }
@@ -69,15 +81,26 @@ export async function writeModelFolder(
 ): Promise<Manifest> {
   return withNewFolder(path, { force: options.force ?? false }, async (folder) => {
     await mkdir(join(folder, 'onnx'));
-    const weights = await writeOnnx(content.graph, join(folder, MODEL_FILE), options);
+    const weights = await writeModels(folder, content, options);
     const copied = await copySmallFiles(content.source, folder);
-    const onnxruntime = oldestRuntime(content.graph);
-    const written = await writeConfigs(folder, content, onnxruntime);
+    const written = await writeConfigs(folder, content);
     const small = await Promise.all([...copied, ...written].map((name) => checkFile(join(folder, name))));
-    const manifest = describe(folder, content, onnxruntime, [...weights, ...small]);
+    const manifest = describe(folder, content, [...weights, ...small]);
     await writeFile(join(folder, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
     return manifest;
   });
+}
+
+/** One after the other: each of them keeps the disk busy. */
+async function writeModels(
+  folder: string,
+  { models }: FolderContent,
+  options: WriteFolderOptions,
+): Promise<WrittenFile[]> {
+  const files: WrittenFile[] = [];
+  for (const [index, { graph, precision }] of models.entries())
+    files.push(...(await writeOnnx(graph, join(folder, modelFileOf(precision, index)), options)));
+  return files;
 }
 
 async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<string[]> {
@@ -92,17 +115,21 @@ async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<st
   return copied;
 }
 
-async function writeConfigs(folder: string, content: FolderContent, onnxruntime: string): Promise<string[]> {
+async function writeConfigs(folder: string, content: FolderContent): Promise<string[]> {
   const sourceConfig = (await readSmallJson(content.source, 'config.json', MAX_JSON_BYTES))?.value;
   if (sourceConfig === undefined) throw new LacunaError('not-found', `${content.source.path} has no config.json`);
-  const config = hostConfig(sourceConfig);
+  const { spec, plan, models } = content;
   const files: Record<string, string> = {
     'config.json': pretty({
-      ...config,
-      'transformers.js_config': transformersJs(content),
+      ...hostConfig(sourceConfig),
+      'transformers.js_config': transformersJsConfig(models.map(({ precision }) => precision)),
     }),
-    'genai_config.json': pretty(genaiConfig(content.spec, sharesCacheBuffer(content.spec))),
-    'README.md': modelCard({ ...content, precision: precisionOf(content), onnxruntime }),
+    'genai_config.json': pretty(genaiConfig(spec, sharesCacheBuffer(spec))),
+    'README.md': modelCard({
+      spec,
+      plan,
+      models: models.map((model, index) => ({ ...describeModel(model, index), precision: model.precision })),
+    }),
   };
   const tokenizerConfig = await tokenizerConfigWithTemplate(content.source);
   if (tokenizerConfig !== undefined) files['tokenizer_config.json'] = pretty(tokenizerConfig);
@@ -110,20 +137,16 @@ async function writeConfigs(folder: string, content: FolderContent, onnxruntime:
   return Object.keys(files);
 }
 
-function precisionOf({ precision }: FolderContent): Precision {
-  return precision ?? choosePrecision('fp32');
-}
-
-/** transformers.js appends its dtype's suffix to the file's name; ours has none, which it calls fp32. */
-function transformersJs(content: FolderContent): Record<string, unknown> {
-  const cache = precisionOf(content).floats === 'float16' ? { kv_cache_dtype: 'float16' } : {};
-  return { dtype: 'fp32', use_external_data_format: { 'model.onnx': 1 }, ...cache };
-}
-
-function storedAs({ name, linear }: Precision): Pick<Manifest, 'precision' | 'blocks'> {
-  const precision = name as Manifest['precision'];
-  if (linear.kind !== 'blocks') return { precision };
-  return { precision, blocks: { blockSize: linear.blockSize, symmetric: linear.symmetric } };
+function describeModel({ graph, precision }: FolderModel, index: number): ManifestModel {
+  const { linear } = precision;
+  const blocks = linear.kind === 'blocks' && { blockSize: linear.blockSize, symmetric: linear.symmetric };
+  return {
+    file: modelFileOf(precision, index),
+    precision: precision.name as ManifestModel['precision'],
+    ...(blocks && { blocks }),
+    vocabulary: vocabularyOf(precision),
+    onnxruntime: oldestRuntime(graph),
+  };
 }
 
 /** tokenizer_config.json with the chat template inside: transformers.js reads no chat_template.jinja. */
@@ -139,20 +162,14 @@ async function checkFile(path: string): Promise<WrittenFile> {
   return { path, bytes: content.length, crc32: checksumOf(content) };
 }
 
-function describe(
-  folder: string,
-  content: FolderContent,
-  onnxruntime: string,
-  written: readonly WrittenFile[],
-): Manifest {
+function describe(folder: string, content: FolderContent, written: readonly WrittenFile[]): Manifest {
   const files = written.map((file) => ({ ...file, path: relative(folder, file.path) }));
   const { spec, fingerprint, plan } = content;
   return {
     format: MANIFEST_FORMAT,
     version: MANIFEST_VERSION,
     lacuna: LACUNA_VERSION,
-    ...storedAs(precisionOf(content)),
-    onnxruntime,
+    models: content.models.map(describeModel),
     spec: { ...spec, eosTokenIds: [...spec.eosTokenIds] },
     fingerprint,
     plan,
@@ -172,9 +189,16 @@ function oldestRuntime({ nodes }: Graph): string {
   return attributeAbove('bits', 4) ? '>=1.22' : '>=1.21';
 }
 
-/** A model folder opened: its manifest and its graph, weights still on disk. */
-export interface ModelFolder extends ModelFiles {
+/** One of a folder's models. */
+export interface ChosenModel {
   readonly manifest: Manifest;
+  readonly model: ManifestModel;
+  /** Path of its .onnx file. */
+  readonly modelPath: string;
+}
+
+/** A model folder opened: its manifest and the graph of one of its models, weights still on disk. */
+export interface ModelFolder extends ModelFiles, ChosenModel {
   readonly graph: Graph;
 }
 
@@ -202,9 +226,34 @@ export async function readManifest(path: string): Promise<Manifest> {
   });
 }
 
-export async function openModelFolder(path: string): Promise<ModelFolder> {
+/**
+ * The model of the precision `dtype` in a folder, or the first.
+ *
+ * @throws LacunaError `usage` when the folder holds no such model.
+ */
+export async function chooseModel(path: string, dtype?: string): Promise<ChosenModel> {
   const manifest = await readManifest(path);
-  return { ...(await openModelFiles(path)), manifest, graph: await readOnnx(join(path, MODEL_FILE)) };
+  const { models } = manifest;
+  const model = dtype === undefined ? models[0] : models.find(({ precision }) => precision === dtype);
+  if (model !== undefined) return { manifest, model, modelPath: join(path, model.file) };
+  const there = models.map(({ precision }) => precision).join(', ');
+  throw new LacunaError('usage', `${path} holds no ${dtype} model, but ${there}`, {
+    hint: `Choose one of those, or make another folder: lacuna convert CHECKPOINT -o DIR --dtype ${dtype}`,
+  });
+}
+
+/** The folder to compare with: with only a precision given, another model of the same folder. */
+export function baselineOf(given: {
+  readonly folder: string;
+  readonly against?: string;
+  readonly againstDtype?: string;
+}): string | undefined {
+  return given.against ?? (given.againstDtype === undefined ? undefined : given.folder);
+}
+
+export async function openModelFolder(path: string, dtype?: string): Promise<ModelFolder> {
+  const chosen = await chooseModel(path, dtype);
+  return { ...(await openModelFiles(path)), ...chosen, graph: await readOnnx(chosen.modelPath) };
 }
 
 function pretty(data: unknown): string {

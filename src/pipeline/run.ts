@@ -3,10 +3,12 @@ import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { generate, openSession, type SamplingOptions, type StopReason } from '../runtime/index.ts';
-import { readManifest } from './model-folder.ts';
+import { chooseModel } from './model-folder.ts';
 
 export interface RunOptions extends JobOptions, SamplingOptions {
   readonly folder: string;
+  /** Which of the folder's precisions; the first by default. */
+  readonly dtype?: string;
   readonly prompt: string;
   readonly maxTokens: number;
   /** Puts the prompt into the model's chat template as the user's message. */
@@ -28,10 +30,13 @@ export interface RunResult {
 
 /** Generates text with a converted folder, in stock onnxruntime-node. */
 export async function run(options: RunOptions): Promise<RunResult> {
-  const { spec } = await readManifest(options.folder);
+  const {
+    manifest: { spec },
+    modelPath,
+  } = await chooseModel(options.folder, options.dtype);
   const tokenizer = await loadTokenizer(options.folder);
   const promptTokens = encodePrompt(tokenizer, options);
-  const session = await openSession(options.folder, options);
+  const session = await openSession(modelPath, options);
   try {
     const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
     const tokens: number[] = [];

@@ -4,13 +4,11 @@ import { assemble, openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
 import { fetchCheckpoint, parseHubReference } from '../../formats/hub/index.ts';
 import { mergeAdapter } from '../../formats/lora/index.ts';
-import { readSafetensors } from '../../formats/safetensors/index.ts';
 import type { Checkpoint, ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { HubOptions } from '../core/hub.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
-import type { Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { fuseSkipNorms } from '../rewrite/index.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
@@ -32,13 +30,6 @@ export interface SourceOptions extends JobOptions {
   readonly adapter?: string;
 }
 
-/** How the pieces' weights are to be stored; fp32 by default. */
-export interface PiecesStorage {
-  readonly precision?: Precision;
-  /** safetensors: by the weight's name, the mean square of each of its inputs. */
-  readonly importance?: string | undefined;
-}
-
 /** `path` if something is there; else, if it names a model on the Hub, where its download lies. */
 export async function localPath(path: string, { hub, ...job }: SourceOptions): Promise<string> {
   const reference = hub === undefined || (await exists(path)) ? undefined : parseHubReference(path);
@@ -51,24 +42,21 @@ export interface OpenedCheckpoint {
 }
 
 /** Opens a checkpoint and checks its config and every tensor's name, shape and dtype; no weight is read. */
-export async function openPieces(
-  given: string,
-  options: SourceOptions = {},
-  { precision, importance: file }: PiecesStorage = {},
-): Promise<OpenedCheckpoint> {
+export async function openPieces(given: string, options: SourceOptions = {}): Promise<OpenedCheckpoint> {
+  const checkpoint = await openSource(given, options);
+  return { checkpoint, pieces: openModel(checkpoint, { precision: 'fp32' }) };
+}
+
+/** The checkpoint that `given` means, an adapter merged into it; nothing of it has been checked against its config. */
+export async function openSource(given: string, options: SourceOptions): Promise<Checkpoint> {
   const path = await localPath(given, options);
   if (await isModelFolder(path))
     throw new LacunaError('unsupported', `${path} is a converted folder; the checkpoint it was made from is wanted`, {
       hint: 'Give the folder with the safetensors files, or the GGUF file.',
     });
-  const checkpoint = await openMerged(path, options);
-  const importance = file === undefined ? undefined : (await readSafetensors(file)).tensors;
-  return { checkpoint, pieces: openModel(checkpoint, { precision: precision ?? 'fp32', importance }) };
-}
-
-async function openMerged(path: string, { adapter, ...options }: SourceOptions): Promise<Checkpoint> {
-  const checkpoint = await openCheckpoint(path, options);
-  return adapter === undefined ? checkpoint : mergeAdapter(checkpoint, adapter, options);
+  const { adapter, ...rest } = options;
+  const checkpoint = await openCheckpoint(path, rest);
+  return adapter === undefined ? checkpoint : mergeAdapter(checkpoint, adapter, rest);
 }
 
 /** The dense graph as it is written: pieces assembled, residual adds fused into the norms that follow. */
@@ -87,14 +75,15 @@ export async function openDense(path: string, options: SourceOptions = {}): Prom
     throw new LacunaError('unsupported', `${path} is a converted folder; an adapter is merged into a checkpoint`, {
       hint: 'Give the checkpoint with --adapter, or the folder without.',
     });
-  const { manifest, graph, files } = await openModelFolder(path);
+  // Where there are several precisions, fp32 is the first.
+  const { manifest, model, graph, files } = await openModelFolder(path);
   if (manifest.plan !== null) {
     throw new LacunaError('unsupported', `${path} is sparse already (preset ${manifest.plan.preset})`, {
       hint: 'Start from the checkpoint or from a dense folder: lacuna convert CHECKPOINT -o DIR',
     });
   }
-  if (manifest.precision !== 'fp32') {
-    throw new LacunaError('unsupported', `${path} is ${manifest.precision}: only fp32 models are made sparse`, {
+  if (model.precision !== 'fp32') {
+    throw new LacunaError('unsupported', `${path} is ${model.precision}: only fp32 models are made sparse`, {
       hint: 'Start from the checkpoint or from an fp32 folder: lacuna convert CHECKPOINT -o DIR --dtype fp32',
     });
   }

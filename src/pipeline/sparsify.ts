@@ -3,6 +3,7 @@ import { readPlan } from '../../formats/plan.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
+import { choosePrecision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { applyPlan, type RuleReport } from '../rewrite/index.ts';
 import { writeModelFolder } from './model-folder.ts';
@@ -43,7 +44,8 @@ export async function writeSparse(
   checkSameModel(model, plan);
   const { graph, report } = applyPlan(model.graph, plan, tensors);
   const { spec, fingerprint } = model;
-  const manifest = await writeModelFolder(output, { graph, spec, fingerprint, plan, source: model }, options);
+  const models = [{ graph, precision: choosePrecision('fp32') }];
+  const manifest = await writeModelFolder(output, { models, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };
 }
 

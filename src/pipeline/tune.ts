@@ -7,7 +7,7 @@ import { measureRealised, type RealisedSparsity } from '../eval/index.ts';
 import { type Realised, retune } from '../plan/index.ts';
 import { applyPlan } from '../rewrite/index.ts';
 import { feedOf, openMeasuredSession } from './measured-session.ts';
-import { openModelFolder } from './model-folder.ts';
+import { type ModelFolder, openModelFolder } from './model-folder.ts';
 import type { DenseModel } from './source.ts';
 
 /** Corrections converge by about a factor of five a round; after four the rest is the text's own noise. */
@@ -28,7 +28,7 @@ export interface TuneInput {
 
 /** The plan, retuned until what it leaves out is within half a point of its target, or the best of four rounds. */
 export async function tunePlan(input: TuneInput, options: JobOptions): Promise<Plan> {
-  const { graph: written } = await openModelFolder(input.draft);
+  const written = await openModelFolder(input.draft);
   let { plan } = input;
   let best = { plan, error: Number.POSITIVE_INFINITY };
   for (let round = 1; round <= MAX_ROUNDS; round++) {
@@ -43,13 +43,13 @@ export async function tunePlan(input: TuneInput, options: JobOptions): Promise<P
 }
 
 async function measureDraft(
-  { model, tensors, draft, windows }: TuneInput,
+  { model, tensors, windows }: TuneInput,
   plan: Plan,
-  written: Graph,
+  written: ModelFolder,
   options: JobOptions,
 ) {
   const { graph } = applyPlan(model.graph, plan, tensors);
-  const session = await openMeasuredSession(draft, onWrittenWeights(graph, written), options);
+  const session = await openMeasuredSession(written.modelPath, onWrittenWeights(graph, written.graph), options);
   return measureRealised(session, windows, model.spec, { ...options, feed: feedOf(plan) }).finally(() =>
     session.close(),
   );

@@ -36,7 +36,16 @@ export function sameShape(a: Shape | undefined, b: Shape | undefined): boolean {
   );
 }
 
-const LIKE_FIRST_INPUT = ['SimplifiedLayerNormalization', 'QuickGelu', 'Gelu', 'Sigmoid', 'Tanh', 'Relu', 'Identity'];
+const LIKE_FIRST_INPUT = [
+  'SimplifiedLayerNormalization',
+  'QuickGelu',
+  'Gelu',
+  'Sigmoid',
+  'Tanh',
+  'Relu',
+  'Identity',
+  'Cast',
+];
 
 function shapeOfOutput(node: Node, position: number, index: GraphIndex, shapeOf: ShapeOf): Shape | undefined {
   const first = shapeOf(node.inputs[0]);
@@ -56,6 +65,10 @@ function shapeOfOutput(node: Node, position: number, index: GraphIndex, shapeOf:
     case 'MatMul':
     case 'FusedMatMul':
       return product(node, first, shapeOf(node.inputs[1]));
+    case 'MatMulNBits':
+      return first && [...first.slice(0, -1), intOf(node, 'N')];
+    case 'GatherBlockQuantized':
+      return rowsOfBlocks(node, first, shapeOf(node.inputs[1]));
     case 'GroupQueryAttention':
       return position === 0 ? attended(node, first, shapeOf) : undefined;
     case 'Reshape':
@@ -82,6 +95,13 @@ function gathered(node: Node, data: Shape | undefined, indices: Shape | undefine
   const axis = node.attributes.axis;
   if (data === undefined || indices === undefined || (axis?.kind === 'int' && axis.value !== 0)) return undefined;
   return [...indices, ...data.slice(1)];
+}
+
+/** Rows are looked up by axis 0, their codes packed into bytes. */
+function rowsOfBlocks(node: Node, codes: Shape | undefined, indices: Shape | undefined): Shape | undefined {
+  const [bits, width] = [intOf(node, 'bits'), codes?.at(-1)];
+  if (indices === undefined || bits === undefined || typeof width !== 'number') return undefined;
+  return [...indices, (8 / bits) * width];
 }
 
 function product(node: Node, a: Shape | undefined, b: Shape | undefined): Shape | undefined {
