@@ -2,8 +2,9 @@
 
     python bench/perplexity.py TOKENIZER.json FOLDER... [--text fixtures/texts/test.txt] [--windows 10]
 
-A folder has onnx/model.onnx or model.onnx. Windows of 512 tokens, without special tokens, from empty caches; all tokens
-but a window's first are scored: what `lacuna eval` measures in mode "all". For the rounding of onnxruntime-genai:
+A folder has onnx/model.onnx or model.onnx; another model in it is given by its own .onnx file. Windows of 512 tokens,
+without special tokens, from empty caches; all tokens but a window's first are scored: what `lacuna eval` measures in
+mode "all". For the rounding of onnxruntime-genai:
 
     python -m onnxruntime_genai.models.builder -i CHECKPOINT -o FOLDER -p int4 -e cpu [--extra_options algo_config=k_quant]
 
@@ -23,6 +24,8 @@ WINDOW = 512
 
 
 def find_model(folder):
+    if folder.suffix == ".onnx":
+        return folder
     return next(path for path in (folder / "onnx/model.onnx", folder / "model.onnx") if path.exists())
 
 
@@ -40,6 +43,8 @@ def empty_caches(session, head_dim):
 
 def head_dim_of(folder):
     """genai_config.json names it, also in folders of its own builder."""
+    if folder.suffix == ".onnx":
+        folder = folder.parent.parent
     found = re.search(r'"head_size":\s*(\d+)', (folder / "genai_config.json").read_text())
     return int(found[1])
 
@@ -76,7 +81,8 @@ def main():
     ids = tokenizer.encode(arguments.text.read_text(encoding="utf-8"), add_special_tokens=False).ids
     windows = [ids[start : start + WINDOW] for start in range(0, len(ids) - WINDOW + 1, WINDOW)][: arguments.windows]
     for folder in arguments.folders:
-        size = sum(path.stat().st_size for path in find_model(folder).parent.glob("model.onnx*"))
+        model = find_model(folder)
+        size = sum(path.stat().st_size for path in model.parent.glob(f"{model.name}*"))
         print(f"{folder}: {perplexity(folder, windows):.3f}, {size / 1e6:.0f} MB", flush=True)
 
 

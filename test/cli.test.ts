@@ -314,6 +314,95 @@ describe('results', () => {
     expect(refused.code).toBe(2);
   });
 
+  it('of several precisions lie in one folder, and each is chosen by its name', async () => {
+    const path = join(folder, 'several');
+    const names = ['fp32', 'fp16', 'int4'];
+    const converted = await lacuna(['convert', tinyLlama, '-o', path, '--dtype', names.join(','), '--json']);
+    expect(converted.code).toBe(0);
+    const { models } = JSON.parse(converted.stdout);
+    const files = ['onnx/model.onnx', 'onnx/model_fp16.onnx', 'onnx/model_q4.onnx'];
+    expect(models.map(({ precision, file }: { precision: string; file: string }) => [precision, file])).toEqual(
+      names.map((name, index) => [name, files[index]]),
+    );
+    const written = readdirSync(join(path, 'onnx')).map((name) => `onnx/${name}`);
+    expect(written.sort()).toEqual(files.flatMap((file) => [file, `${file}_data`]).sort());
+    const json = (name: string) => JSON.parse(readFileSync(join(path, name), 'utf8'));
+    expect(json('genai_config.json').model.decoder.filename).toBe('onnx/model.onnx');
+    expect(json('config.json')['transformers.js_config']).toMatchObject({ kv_cache_dtype: { fp16: 'float16' } });
+
+    // What lies beside the others is what is made alone.
+    const alone = join(folder, 'alone');
+    expect((await lacuna(['convert', tinyLlama, '-o', alone, '--dtype', 'int4', '--quiet'])).code).toBe(0);
+    const weights = [join(path, 'onnx/model_q4.onnx_data'), join(alone, 'onnx/model.onnx_data')];
+    expect(readFileSync(weights[0]).equals(readFileSync(weights[1]))).toBe(true);
+
+    const evaluated = await lacuna([
+      'eval',
+      path,
+      '--dtype',
+      'int4',
+      '--against-dtype',
+      'fp32',
+      '--mode',
+      'all',
+      '--json',
+      ...few,
+    ]);
+    const { precision, againstPrecision, modes } = JSON.parse(evaluated.stdout);
+    expect([precision, againstPrecision]).toEqual(['int4', 'fp32']);
+    expect(modes[0].dense.perplexity).not.toBe(modes[0].sparse.perplexity);
+    const first = JSON.parse((await lacuna(['eval', path, '--json', ...few])).stdout);
+    expect(first.precision).toBe('fp32');
+    // Summed in another order.
+    expect(first.perplexity.perplexity).toBeCloseTo(modes[0].dense.perplexity, 9);
+
+    const inspected = await lacuna(['inspect', path, '--dtype', 'fp16', '--json']);
+    expect(JSON.parse(inspected.stdout)).toMatchObject({
+      model: { file: 'onnx/model_fp16.onnx' },
+      graph: { operators: { MatMul: expect.any(Number) } },
+    });
+    const short = ['--prompt-tokens', '8', '--rounds', '1', '--steps', '1', '--threads', '2', '--json'];
+    const timed = await lacuna(['bench', path, '--dtype', 'int4', '--against-dtype', 'fp16', ...short]);
+    expect(JSON.parse(timed.stdout).subjects.map(({ name }: { name: string }) => name)).toEqual([
+      `${path} fp16`,
+      `${path} int4`,
+    ]);
+    const run = ['run', path, 'In the beginning', '--max-tokens', '4', '--quiet'];
+    expect((await lacuna([...run, '--dtype', 'fp16'])).code).toBe(0);
+    const absent = await lacuna([...run, '--dtype', 'int8']);
+    expect(absent.stderr).toMatch(/several holds no int8 model, but fp32, fp16, int4/);
+    expect(absent.code).toBe(2);
+    // Its fp32 model is as good to start from as any.
+    expect((await lacuna(['sparsify', path, '--plan', plan, '-o', join(folder, 'from'), '--quiet'])).code).toBe(0);
+  }, 120_000);
+
+  it('of fp16 are refused where a weight is too large for it, with all that was written beside; bf16 holds it', async () => {
+    const large = variant('large', (path) => {
+      const file = join(path, 'model.safetensors');
+      const bytes = readFileSync(file);
+      // The last two bytes are the last bf16 weight; 0x47c3 is 99,840.
+      bytes.writeUInt16LE(0x47c3, bytes.length - 2);
+      writeFileSync(file, bytes);
+    });
+    const before = readdirSync(folder).sort();
+    const convert = ['convert', large, '-o', join(folder, 'of-large'), '--quiet', '--dtype'];
+    const refused = await lacuna([...convert, 'fp32,fp16']);
+    expect(refused.stderr).toMatch(/beyond 65504[\s\S]*--dtype fp32, bf16/);
+    expect(refused.code).toBe(2);
+    expect(readdirSync(folder).sort()).toEqual(before);
+    expect((await lacuna([...convert, 'fp32,bf16'])).code).toBe(0);
+  });
+
+  it('of bf16 say who widens them, and what was rounded', async () => {
+    const convert = (checkpoint: string, name: string) =>
+      lacuna(['convert', checkpoint, '-o', join(folder, name), '--dtype', 'bf16']);
+    const kept = await convert(tinyLlama, 'kept');
+    expect(kept.stderr).toMatch(/bf16 halves the file, not the memory/);
+    expect(kept.stderr).not.toMatch(/rounds/);
+    const rounded = await convert(join(root, 'fixtures/llama-variants/mha-untied-fp32'), 'rounded');
+    expect(rounded.stderr).toMatch(/holds float32: bf16 rounds it to 8 significant bits/);
+  });
+
   it('stream text', async () => {
     const { code, stdout, stderr } = await lacuna(['run', sparse, 'In the beginning', '--max-tokens', '8']);
     expect(code).toBe(0);

@@ -238,7 +238,7 @@ export async function chooseModel(path: string, dtype?: string): Promise<ChosenM
   if (model !== undefined) return { manifest, model, modelPath: join(path, model.file) };
   const there = models.map(({ precision }) => precision).join(', ');
   throw new LacunaError('usage', `${path} holds no ${dtype} model, but ${there}`, {
-    hint: `Choose one of those, or make another folder: lacuna convert CHECKPOINT -o DIR --dtype ${dtype}`,
+    hint: 'Choose one of those; lacuna convert CHECKPOINT -o DIR --dtype NAMES makes a folder with others.',
   });
 }
 
