@@ -29,27 +29,9 @@ export const registerBench: RegisterCommand = (program, context) => {
     .option('--rounds <n>', 'rounds to time (default 10)', positiveInteger)
     .option('--steps <n>', 'tokens a block; a round has two blocks of each (default 16)', positiveInteger);
   withCommonOptions(command).action(async (folder: string, options: Options) => {
-    const {
-      against,
-      dtype,
-      againstDtype,
-      promptTokens,
-      rounds,
-      steps: stepsPerBlock,
-      data = [defaultText(context.io, 'test')],
-    } = options;
+    const { steps: stepsPerBlock, data = [defaultText(context.io, 'test')] } = options;
     const job = jobOptions(options, context);
-    const result = await bench({
-      folder,
-      against,
-      dtype,
-      againstDtype,
-      data,
-      promptTokens,
-      rounds,
-      stepsPerBlock,
-      ...job,
-    });
+    const result = await bench({ ...options, folder, data, stepsPerBlock, ...job });
     print(context.io, options, result, formatBench);
   });
 };

@@ -76,7 +76,7 @@ function denseText(models: readonly CardModel[]): string {
     rounded.length < models.length
       ? `lacuna eval . --dtype ${precision.name} --against-dtype fp32`
       : 'lacuna eval . --against FP32-DIR';
-  return `Rounding weights changes the model's output; \`${command}\` measures by how much.`;
+  return `Where weights were rounded, the model's output changes; \`${command}\` measures by how much.`;
 }
 
 function planText(plan: Plan): string {
