@@ -13,6 +13,11 @@ import { modelFileOf, transformersJsConfig } from './transformers-js.ts';
 
 const folder = temporaryFolder();
 
+/** The beginning of one, with these models. */
+function manifest(models: readonly object[]): string {
+  return JSON.stringify({ format: 'lacuna.manifest', version: 1, lacuna: '0.1.0', models });
+}
+
 const spec: ModelSpec = {
   modelType: 'llama',
   architecture: 'LlamaForCausalLM',
@@ -41,6 +46,8 @@ describe('readManifest', () => {
     ['no JSON', '{', 'bad-file', /is no JSON/],
     ['an array', '[]', 'bad-file', /must hold a JSON object/],
     ['another format', '{ "format": "x", "version": 1 }', 'bad-file', /lacuna\.json: format:/],
+    ['no models', manifest([]), 'bad-file', /lacuna\.json: models:/],
+    ['a model elsewhere', manifest([{ file: 'onnx/../../x.onnx' }]), 'bad-file', /lacuna\.json: models\.0\.file:/],
     ['another version', '{ "format": "lacuna.manifest", "version": 2 }', 'bad-file', /lacuna\.json: version:/],
   ])('refuses %s', async (name, content, code, message) => {
     await expect(readManifest(holding(name, content))).rejects.toMatchObject({
