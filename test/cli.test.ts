@@ -400,7 +400,7 @@ describe('results', () => {
     expect(kept.stderr).toMatch(/bf16 halves the file, not the memory/);
     expect(kept.stderr).not.toMatch(/rounds/);
     const rounded = await convert(join(root, 'fixtures/llama-variants/mha-untied-fp32'), 'rounded');
-    expect(rounded.stderr).toMatch(/holds float32: bf16 rounds it to 8 significant bits/);
+    expect(rounded.stderr).toMatch(/come as float32: bf16 rounds them to 8 significant bits/);
   });
 
   it('stream text', async () => {

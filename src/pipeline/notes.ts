@@ -2,7 +2,7 @@
 import type { Checkpoint } from '../core/checkpoint.ts';
 import type { Precision } from '../core/precision.ts';
 
-/** Of precisions that store bfloat16: who widens it, and whether the checkpoint was rounded to it. */
+/** Of precisions that store bfloat16: who widens it, and whether weights are rounded to it. */
 export function bfloat16Notes(precisions: readonly Precision[], { tensors }: Checkpoint): string[] {
   if (!precisions.some(({ linear, vocabulary }) => [linear, vocabulary].some(({ kind }) => kind === 'widened')))
     return [];
@@ -10,6 +10,6 @@ export function bfloat16Notes(precisions: readonly Precision[], { tensors }: Che
   const rounded = [...new Set(matrices.map(({ dtype }) => dtype))].filter((dtype) => dtype !== 'bfloat16');
   const notes = ['bf16 halves the file, not the memory: runtimes without bfloat16 kernels widen weights as they load.'];
   if (rounded.length > 0)
-    notes.push(`The checkpoint holds ${rounded.join(', ')}: bf16 rounds it to 8 significant bits, where fp16 has 11.`);
+    notes.push(`Weights come as ${rounded.join(', ')}: bf16 rounds them to 8 significant bits, where fp16 has 11.`);
   return notes;
 }
