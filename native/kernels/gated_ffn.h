@@ -1,0 +1,69 @@
+// GatedFFN: y = down^T (act(gate x) * (up x)) over the neurons that a selector chooses for each token, and for masked
+// variants the saturation cos(residual, residual + y). docs/operators.md has the mathematics.
+#ifndef LACUNA_KERNELS_GATED_FFN_H_
+#define LACUNA_KERNELS_GATED_FFN_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/parallel.h"
+#include "kernels/scratch.h"
+
+namespace lacuna {
+
+enum class Activation { kSilu, kGeluTanh, kGelu, kRelu };
+
+enum class Selector {
+  kNone,
+  // |act(gate_j)| * score_weights_j >= threshold, or >= threshold * the token's mean of the left side.
+  kThreshold,
+  kThresholdOfMean,
+  // Statistical top-k of the gate, before the activation.
+  kStatisticalSoft,
+  kStatisticalHard,
+};
+
+// What stays the same from call to call. Matrices are neuron-major, [neurons, hidden]; null where a model has none.
+struct GatedFfn {
+  size_t hidden = 0;
+  size_t neurons = 0;
+  const float* gate = nullptr;
+  const float* up = nullptr;
+  const float* down = nullptr;
+  const float* gate_bias = nullptr;
+  const float* up_bias = nullptr;
+  const float* down_bias = nullptr;
+  const float* post_norm = nullptr;
+  const float* score_weights = nullptr;
+  Activation activation = Activation::kSilu;
+  Selector selector = Selector::kNone;
+  float threshold = 0;
+  // Of selector statistical: Q(1 - density).
+  float quantile = 0;
+  // Of the post-norm.
+  float epsilon = 0;
+};
+
+struct GatedFfnTokens {
+  size_t count = 0;
+  // [count, hidden]
+  const float* x = nullptr;
+  // [count], or null when all are. Inactive tokens get y = 0, saturation 0, kept 0.
+  const bool* active = nullptr;
+  // [count, hidden]; read only where saturation is wanted.
+  const float* residual = nullptr;
+  // Whatever the selector says, every neuron is chosen.
+  bool choose_all = false;
+  float* y = nullptr;
+  // [count] each, or null when not wanted.
+  float* saturation = nullptr;
+  int32_t* kept = nullptr;
+};
+
+// Only chosen neurons' rows of `up` and `down` are read. A token's result is the same, bit for bit, however many threads
+// there are and whichever tokens come with it. Throws std::bad_alloc when scratch cannot grow; steady calls do not allocate.
+void RunGatedFfn(const GatedFfn& ffn, const GatedFfnTokens& tokens, Scratch& scratch, const Parallel& parallel);
+
+}  // namespace lacuna
+
+#endif  // LACUNA_KERNELS_GATED_FFN_H_

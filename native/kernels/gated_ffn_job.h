@@ -1,0 +1,181 @@
+// One call of GatedFFN, cut into items: what they share, which item does what, and where intermediate values lie.
+//
+// Tokens are taken in blocks, so that scratch does not grow with a prompt. A block goes through phases; the items of a
+// phase are chunks of neurons, tokens, or ranges of columns:
+//
+//     gate         chunks    gate products and activation; also all of "choose" unless the choice needs all neurons
+//     statistics   tokens    mean and deviation over all neurons
+//     choose       chunks    chosen neurons are listed, their up products computed
+//     down         columns   y, from chosen neurons' rows
+//     finish       tokens    post-norm and saturation
+#ifndef LACUNA_KERNELS_GATED_FFN_JOB_H_
+#define LACUNA_KERNELS_GATED_FFN_JOB_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/gated_ffn.h"
+#include "kernels/moments.h"
+#include "kernels/parallel.h"
+#include "kernels/scratch.h"
+
+namespace lacuna {
+
+// Neurons an item: few enough to share work out evenly, and below 255 so that a byte numbers them.
+constexpr size_t kChunk = 128;
+// Tokens a block: enough to use a row of weights often while it is in the cache.
+constexpr size_t kTokenBlock = 64;
+// Floats of a row of `down` that are read in one go: a kilobyte.
+constexpr size_t kLeastColumns = 256;
+// In place of the length of a tile's list.
+constexpr uint8_t kTokenByToken = 255;
+
+// A token's measure of its neurons: they are below it where gate - mean < limit, or score < limit.
+struct Cut {
+  float mean = 0;
+  float limit = 0;
+};
+
+struct TokenBlock {
+  size_t first;
+  size_t count;
+};
+
+enum class GatedFfnPhase { kGate, kStatistics, kChoose, kDown, kFinish };
+
+inline size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
+
+struct GatedFfnArrays {
+  GatedFfnArrays(const GatedFfn& ffn, size_t tokens, ScratchLayout& layout) {
+    const size_t block = std::min(tokens, kTokenBlock);
+    const size_t chunks = DivideUp(ffn.neurons, kChunk);
+    active = layout.Array<uint32_t>(tokens);
+    coefficients = layout.Array<float>(block * chunks * kChunk);
+    moments = layout.Array<Moments>(block * chunks);
+    cuts = layout.Array<Cut>(block);
+    lists = layout.Array<uint8_t>(block * chunks * kChunk);
+    counts = layout.Array<uint8_t>(block * chunks);
+    kept = layout.Array<uint8_t>(block * chunks);
+    tile_lists = layout.Array<uint8_t>(block * chunks * kChunk);
+    tile_counts = layout.Array<uint8_t>(block * chunks);
+  }
+
+  // [tokens] indices of active tokens; all that follows is by position in a block of them.
+  uint32_t* active;
+  // [block, chunks * kChunk] gate, then act(gate), then act(gate) * up; 0 where a neuron is not chosen.
+  float* coefficients;
+  // [block, chunks]
+  Moments* moments;
+  // [block]
+  Cut* cuts;
+  // [block, chunks * kChunk] at each chunk's start the neurons of the chunk that count, and [block, chunks] how many.
+  uint8_t* lists;
+  uint8_t* counts;
+  // [block, chunks] neurons chosen.
+  uint8_t* kept;
+  // The same lists for tiles of tokens, or kTokenByToken.
+  uint8_t* tile_lists;
+  uint8_t* tile_counts;
+};
+
+struct GatedFfnJob {
+  GatedFfnJob(const GatedFfn& ffn_, const GatedFfnTokens& tokens_, const GatedFfnArrays& arrays_, size_t active_,
+              size_t workers)
+      : ffn(ffn_),
+        tokens(tokens_),
+        arrays(arrays_),
+        cuts(arrays_.cuts),
+        active(active_),
+        chunks(DivideUp(ffn.neurons, kChunk)),
+        columns(std::max(kLeastColumns, DivideUp(DivideUp(ffn.hidden, workers), 16) * 16)),
+        column_items(DivideUp(ffn.hidden, columns)),
+        choose_all(ffn.selector == Selector::kNone || tokens.choose_all),
+        statistical(ffn.selector == Selector::kStatisticalSoft || ffn.selector == Selector::kStatisticalHard),
+        two_steps(!choose_all && (statistical || ffn.selector == Selector::kThresholdOfMean)),
+        finish(ffn.post_norm != nullptr || tokens.saturation != nullptr),
+        items(ItemsOf(active)) {}
+
+  struct Place {
+    TokenBlock block;
+    GatedFfnPhase phase;
+    // Chunk, token or range of columns.
+    size_t index;
+    // Items before the phase.
+    size_t waits_for;
+  };
+
+  Place PlaceOf(size_t item) const {
+    const size_t in_full_block = ItemsOf(kTokenBlock);
+    const size_t block = item / in_full_block;
+    const TokenBlock these{block * kTokenBlock, std::min(kTokenBlock, active - block * kTokenBlock)};
+    size_t start = block * in_full_block;
+    for (GatedFfnPhase phase :
+         {GatedFfnPhase::kGate, GatedFfnPhase::kStatistics, GatedFfnPhase::kChoose, GatedFfnPhase::kDown}) {
+      const size_t count = PhaseItems(phase, these.count);
+      if (item < start + count) return {these, phase, item - start, start};
+      start += count;
+    }
+    return {these, GatedFfnPhase::kFinish, item - start, start};
+  }
+
+  size_t TokenOf(size_t position) const { return arrays.active[position]; }
+  const float* Input(size_t position) const { return tokens.x + TokenOf(position) * ffn.hidden; }
+  float* Output(size_t position) const { return tokens.y + TokenOf(position) * ffn.hidden; }
+  float* Coefficients(size_t t) const { return arrays.coefficients + t * chunks * kChunk; }
+  uint8_t* List(size_t t) const { return arrays.lists + t * chunks * kChunk; }
+  uint8_t* TileList(size_t tile) const { return arrays.tile_lists + tile * chunks * kChunk; }
+  Moments& ChunkMoments(size_t t, size_t chunk) const { return arrays.moments[t * chunks + chunk]; }
+  uint8_t& ChunkCount(size_t t, size_t chunk) const { return arrays.counts[t * chunks + chunk]; }
+  uint8_t& ChunkKept(size_t t, size_t chunk) const { return arrays.kept[t * chunks + chunk]; }
+  uint8_t& TileCount(size_t tile, size_t chunk) const { return arrays.tile_counts[tile * chunks + chunk]; }
+
+  const GatedFfn& ffn;
+  const GatedFfnTokens& tokens;
+  const GatedFfnArrays& arrays;
+  Cut* cuts;
+  // Active tokens.
+  const size_t active;
+  const size_t chunks;
+  const size_t columns;
+  const size_t column_items;
+  const bool choose_all;
+  const bool statistical;
+  // The choice needs a sum over all neurons first.
+  const bool two_steps;
+  const bool finish;
+  mutable ClaimedItems items;
+
+ private:
+  size_t PhaseItems(GatedFfnPhase phase, size_t block_tokens) const {
+    switch (phase) {
+      case GatedFfnPhase::kGate:
+        return chunks;
+      case GatedFfnPhase::kStatistics:
+        return two_steps ? block_tokens : 0;
+      case GatedFfnPhase::kChoose:
+        return two_steps ? chunks : 0;
+      case GatedFfnPhase::kDown:
+        return column_items;
+      case GatedFfnPhase::kFinish:
+        return finish ? block_tokens : 0;
+    }
+    return 0;
+  }
+
+  // Of all phases of full blocks and of what is left.
+  size_t ItemsOf(size_t tokens_left) const {
+    size_t total = 0;
+    for (size_t first = 0; first < tokens_left; first += kTokenBlock) {
+      const size_t block_tokens = std::min(kTokenBlock, tokens_left - first);
+      for (GatedFfnPhase phase : {GatedFfnPhase::kGate, GatedFfnPhase::kStatistics, GatedFfnPhase::kChoose,
+                                  GatedFfnPhase::kDown, GatedFfnPhase::kFinish})
+        total += PhaseItems(phase, block_tokens);
+    }
+    return total;
+  }
+};
+
+}  // namespace lacuna
+
+#endif  // LACUNA_KERNELS_GATED_FFN_JOB_H_

@@ -1,0 +1,73 @@
+// How kernels get threads: whoever calls them brings the threads, and every kernel enters them once a call.
+#ifndef LACUNA_KERNELS_PARALLEL_H_
+#define LACUNA_KERNELS_PARALLEL_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <thread>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace lacuna {
+
+// `run` calls task(argument, i) for i in [0, tasks), on one thread or several, in any order, and returns when all calls
+// have returned. Tasks need not run at the same time. `workers` is how many tasks are worth starting.
+struct Parallel {
+  void* state = nullptr;
+  size_t workers = 1;
+  void (*run)(void* state, size_t tasks, void (*task)(void*, size_t), void* argument) = nullptr;
+};
+
+// All work on the calling thread.
+inline Parallel OnThisThread() {
+  return {nullptr, 1, [](void*, size_t tasks, void (*task)(void*, size_t), void* argument) {
+            for (size_t i = 0; i < tasks; ++i) task(argument, i);
+          }};
+}
+
+// The items of one call, numbered through all its phases. Workers claim them in order; one that belongs to a later phase
+// waits until every item before that phase is done. Items that it waits for are held by threads that run, so this ends
+// however few threads there are: one region serves all phases, where a region for each would cost a wake-up for each.
+class ClaimedItems {
+ public:
+  explicit ClaimedItems(size_t count) : count_(count) {}
+
+  // The next item, or count() when there is none left.
+  size_t Claim() { return claimed_.fetch_add(1, std::memory_order_relaxed); }
+  size_t count() const { return count_; }
+  void Finish() { done_.fetch_add(1, std::memory_order_release); }
+
+  // Returns when the first `items` are done, and what they wrote is visible.
+  void WaitFor(size_t items) const {
+    for (int spins = 0; done_.load(std::memory_order_acquire) < items; ++spins) {
+      // Phases are a few microseconds apart; past that, the thread waited for has lost its core.
+      if (spins < kSpins) {
+        Pause();
+      } else {
+        std::this_thread::yield();
+      }
+    }
+  }
+
+ private:
+  static constexpr int kSpins = 2000;
+
+  static void Pause() {
+#if defined(__x86_64__) || defined(_M_X64)
+    _mm_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+
+  const size_t count_;
+  alignas(64) std::atomic<size_t> claimed_{0};
+  alignas(64) std::atomic<size_t> done_{0};
+};
+
+}  // namespace lacuna
+
+#endif  // LACUNA_KERNELS_PARALLEL_H_

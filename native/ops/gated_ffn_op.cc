@@ -1,0 +1,201 @@
+#include "kernels/gated_ffn.h"
+
+#include <utility>
+
+#include "ops/operators.h"
+
+namespace lacuna {
+namespace {
+
+// Positions of inputs and outputs, as src/ops/contract.ts fixes them.
+enum Input {
+  kX,
+  kGate,
+  kUp,
+  kDown,
+  kGateBias,
+  kUpBias,
+  kDownBias,
+  kActive,
+  kResidual,
+  kPostNorm,
+  kThreshold,
+  kWeights,
+};
+enum Output { kY, kSaturation, kKept };
+
+constexpr ort::Port kFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
+constexpr ort::Port kOptionalFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true};
+
+// Shared by all kernels of the process: calls of one session follow each other, so they use one block.
+ScratchPool& SharedScratch() {
+  static ScratchPool* const pool = new ScratchPool;
+  return *pool;
+}
+
+class TakenScratch {
+ public:
+  TakenScratch() : scratch_(SharedScratch().Take()) {}
+  ~TakenScratch() { SharedScratch().Return(std::move(scratch_)); }
+  TakenScratch(const TakenScratch&) = delete;
+  TakenScratch& operator=(const TakenScratch&) = delete;
+  Scratch& operator*() { return *scratch_; }
+
+ private:
+  std::unique_ptr<Scratch> scratch_;
+};
+
+Activation ActivationOf(const ort::Node& node) {
+  constexpr std::pair<const char*, Activation> kNames[] = {{"silu", Activation::kSilu},
+                                                           {"gelu_tanh", Activation::kGeluTanh},
+                                                           {"gelu", Activation::kGelu},
+                                                           {"relu", Activation::kRelu}};
+  const std::string wanted = node.String("activation");
+  for (const auto& [name, activation] : kNames)
+    if (wanted == name) return activation;
+  throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() +
+                                               ": expected silu, gelu_tanh, gelu or relu for attribute activation " +
+                                               "but received \"" + wanted + "\"");
+}
+
+class GatedFfnKernel {
+ public:
+  struct Settings {
+    Selector selector;
+    bool masked;
+    // Calls with more than one token a row choose every neuron.
+    bool decode;
+  };
+  static constexpr std::array<ort::Port, 12> kInputs = {{
+      kFloats,
+      kFloats,
+      kFloats,
+      kFloats,
+      kOptionalFloats,
+      kOptionalFloats,
+      kOptionalFloats,
+      {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, true},
+      kOptionalFloats,
+      kOptionalFloats,
+      kOptionalFloats,
+      kOptionalFloats,
+  }};
+  static constexpr std::array<ort::Port, 3> kOutputs = {
+      {kFloats, kOptionalFloats, {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, true}}};
+
+  GatedFfnKernel(Settings settings, const ort::Node& node) : settings_(settings) {
+    ffn_.selector = settings.selector;
+    ffn_.activation = ActivationOf(node);
+    if (IsStatistical()) ffn_.quantile = node.Float("quantile");
+    for (size_t input = kGate; input < kInputs.size(); ++input) constants_[input] = node.Constant(input);
+    // Only nodes with a post-norm have it.
+    if (constants_[kPostNorm].given()) ffn_.epsilon = node.Float("epsilon");
+  }
+
+  void Compute(ort::Call& call) {
+    const ort::Tensor x = call.Input(kX);
+    if (x.shape.rank() != 3) call.Refuse("expected [b, s, h] for input x but received " + x.shape.Text());
+    const GatedFfn ffn = Bind(call, x.shape[2]);
+    const ort::Shape rows = {x.shape[0], x.shape[1]};
+    GatedFfnTokens tokens;
+    tokens.count = rows.elements();
+    tokens.x = x.As<float>();
+    tokens.choose_all = settings_.decode && x.shape[1] > 1;
+    tokens.y = call.Output<float>(kY, x.shape);
+    tokens.kept = call.Output<int32_t>(kKept, rows);
+    BindMask(call, x.shape, rows, tokens);
+    TakenScratch scratch;
+    RunGatedFfn(ffn, tokens, *scratch, call.Threads());
+  }
+
+ private:
+  bool IsStatistical() const {
+    return settings_.selector == Selector::kStatisticalSoft || settings_.selector == Selector::kStatisticalHard;
+  }
+
+  ort::Tensor Get(const ort::Call& call, Input input) const {
+    return constants_[input].given() ? constants_[input] : call.Input(input);
+  }
+
+  const float* Given(const ort::Call& call, Input input, const char* name, const ort::Shape& shape) const {
+    const ort::Tensor tensor = Get(call, input);
+    call.Expect(name, tensor, shape);
+    return tensor.As<float>();
+  }
+
+  const float* Optional(const ort::Call& call, Input input, const char* name, const ort::Shape& shape) const {
+    return Get(call, input).given() ? Given(call, input, name, shape) : nullptr;
+  }
+
+  GatedFfn Bind(const ort::Call& call, int64_t hidden) const {
+    const ort::Tensor gate = Get(call, kGate);
+    if (gate.shape.rank() != 2) call.Refuse("expected [f, h] for input gate but received " + gate.shape.Text());
+    const int64_t neurons = gate.shape[0];
+    const ort::Shape matrix = {neurons, hidden};
+    GatedFfn ffn = ffn_;
+    ffn.hidden = static_cast<size_t>(hidden);
+    ffn.neurons = static_cast<size_t>(neurons);
+    ffn.gate = Given(call, kGate, "gate", matrix);
+    ffn.up = Given(call, kUp, "up", matrix);
+    ffn.down = Given(call, kDown, "down", matrix);
+    ffn.gate_bias = Optional(call, kGateBias, "gate_bias", {neurons});
+    ffn.up_bias = Optional(call, kUpBias, "up_bias", {neurons});
+    ffn.down_bias = Optional(call, kDownBias, "down_bias", {hidden});
+    ffn.post_norm = Optional(call, kPostNorm, "post_norm", {hidden});
+    if (settings_.selector == Selector::kThreshold || settings_.selector == Selector::kThresholdOfMean) {
+      ffn.threshold = *Given(call, kThreshold, "threshold", {});
+      ffn.score_weights = Given(call, kWeights, "weights", {neurons});
+    }
+    return ffn;
+  }
+
+  void BindMask(const ort::Call& call, const ort::Shape& stream, const ort::Shape& rows, GatedFfnTokens& tokens) const {
+    if (!settings_.masked) {
+      // As the body has it: other variants give the constant 0.
+      if (float* saturation = call.Output<float>(kSaturation, {})) *saturation = 0;
+      return;
+    }
+    const ort::Tensor active = call.Input(kActive), residual = call.Input(kResidual);
+    call.Expect("active", active, rows);
+    call.Expect("residual", residual, stream);
+    tokens.active = active.As<bool>();
+    tokens.residual = residual.As<float>();
+    tokens.saturation = call.Output<float>(kSaturation, rows);
+  }
+
+  Settings settings_;
+  GatedFfn ffn_;
+  std::array<ort::Tensor, kInputs.size()> constants_;
+};
+
+// A selector as op types name it: between `GatedFFN_` and the storage, and after the storage.
+struct SelectorName {
+  Selector selector;
+  const char* name;
+  const char* flag;
+};
+
+constexpr SelectorName kSelectorNames[] = {
+    {Selector::kNone, "none", ""},
+    {Selector::kThreshold, "threshold", ""},
+    {Selector::kThresholdOfMean, "threshold", "_mean"},
+    {Selector::kStatisticalSoft, "statistical", ""},
+    {Selector::kStatisticalHard, "statistical", "_hard"},
+};
+
+}  // namespace
+
+// `_whole` tells bodies apart that a kernel need not: one kernel does for both.
+void AddGatedFfn(ort::Operators& operators) {
+  for (const auto& [selector, name, flag] : kSelectorNames)
+    for (bool masked : {false, true})
+      for (bool decode : {false, true})
+        for (bool whole : {false, true}) {
+          if (whole && selector == Selector::kNone) continue;
+          const std::string op_type = std::string("GatedFFN_") + name + "_fp32" + flag + (masked ? "_masked" : "") +
+                                      (decode ? "_decode" : "") + (whole ? "_whole" : "");
+          ort::AddOperator<GatedFfnKernel>(operators, op_type, {selector, masked, decode});
+        }
+}
+
+}  // namespace lacuna

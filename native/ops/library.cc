@@ -1,0 +1,45 @@
+// The library's one door, which ONNX Runtime and onnxruntime-genai look up by name.
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "ops/operators.h"
+
+namespace lacuna {
+namespace {
+
+// The domain with all its operators. Sessions refer to it for as long as they live and nothing says when the last one
+// ends, so it is never released; a process has one for each ONNX Runtime that it has loaded.
+OrtCustomOpDomain* DomainOf(const OrtApi& api) {
+  static std::mutex* const mutex = new std::mutex;
+  static auto* const domains = new std::map<const OrtApi*, std::pair<OrtCustomOpDomain*, ort::Operators>>;
+  const std::lock_guard<std::mutex> lock(*mutex);
+  if (const auto found = domains->find(&api); found != domains->end()) return found->second.first;
+  ort::Operators operators;
+  AddStatisticalTopK(operators);
+  AddGatedFfn(operators);
+  AddFfnSkip(operators);
+  OrtCustomOpDomain* domain = nullptr;
+  ort::Check(api, api.CreateCustomOpDomain("lacuna", &domain));
+  for (const auto& op : operators) ort::Check(api, api.CustomOpDomain_Add(domain, op.get()));
+  domains->emplace(&api, std::make_pair(domain, std::move(operators)));
+  return domain;
+}
+
+}  // namespace
+}  // namespace lacuna
+
+extern "C" OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) noexcept {
+  const OrtApi* api = base->GetApi(lacuna::ort::kApiVersion);
+  if (api == nullptr) {
+    // Every runtime has version 1, which can at least say what is wrong.
+    const OrtApi* first = base->GetApi(1);
+    if (first == nullptr) return nullptr;
+    const std::string message = std::string("lacuna: ONNX Runtime ") + base->GetVersionString() +
+                                " is too old for Lacuna's operators, which need 1.17 or newer";
+    return first->CreateStatus(ORT_FAIL, message.c_str());
+  }
+  return lacuna::ort::Guarded(*api, [&] {
+    lacuna::ort::Check(*api, api->AddCustomOpDomain(options, lacuna::DomainOf(*api)));
+  });
+}

@@ -1,0 +1,111 @@
+#include "reference/gated_ffn.h"
+
+#include <cmath>
+
+#include "reference/statistical_top_k.h"
+
+namespace lacuna::reference {
+namespace {
+
+double Dot(const float* row, const float* x, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; ++i) sum += static_cast<double>(row[i]) * x[i];
+  return sum;
+}
+
+double At(const float* values, size_t i) { return values == nullptr ? 0.0 : values[i]; }
+
+struct Choice {
+  // act(gate), 0 where a neuron is not chosen.
+  std::vector<double> act;
+  int kept = 0;
+};
+
+Choice ChooseByScore(const GatedFfn& ffn, std::vector<double> act) {
+  std::vector<double> scores(act.size());
+  double mean = 0;
+  for (size_t j = 0; j < act.size(); ++j) {
+    scores[j] = std::abs(act[j]) * ffn.score_weights[j];
+    mean += scores[j] / static_cast<double>(act.size());
+  }
+  const double limit = ffn.selector == Selector::kThreshold ? ffn.threshold : ffn.threshold * mean;
+  int kept = 0;
+  for (size_t j = 0; j < act.size(); ++j) {
+    const bool chosen = scores[j] >= limit;
+    kept += chosen;
+    if (!chosen) act[j] = 0;
+  }
+  return {std::move(act), kept};
+}
+
+Choice Choose(const GatedFfn& ffn, const std::vector<double>& gate, bool choose_all) {
+  const bool statistical = ffn.selector == Selector::kStatisticalSoft || ffn.selector == Selector::kStatisticalHard;
+  std::vector<double> picked = gate;
+  int kept = static_cast<int>(gate.size());
+  if (statistical && !choose_all) {
+    TopK top = StatisticalTopK(gate, ffn.quantile, ffn.selector == Selector::kStatisticalSoft);
+    picked = std::move(top.y);
+    kept = top.kept;
+  }
+  for (double& value : picked) value = Activate(ffn.activation, value);
+  if (statistical || choose_all || ffn.selector == Selector::kNone) return {std::move(picked), kept};
+  return ChooseByScore(ffn, std::move(picked));
+}
+
+std::vector<double> RmsNorm(const std::vector<double>& y, const float* weight, double epsilon) {
+  double squares = 0;
+  for (double value : y) squares += value * value;
+  const double scale = 1 / std::sqrt(squares / static_cast<double>(y.size()) + epsilon);
+  std::vector<double> normed(y.size());
+  for (size_t i = 0; i < y.size(); ++i) normed[i] = y[i] * scale * weight[i];
+  return normed;
+}
+
+// cos(residual, residual + y); 0 where either is a zero vector.
+double Saturation(const float* residual, const std::vector<double>& y) {
+  double product = 0, before = 0, after = 0;
+  for (size_t i = 0; i < y.size(); ++i) {
+    const double h = residual[i], sum = h + y[i];
+    product += h * sum;
+    before += h * h;
+    after += sum * sum;
+  }
+  const double norms = std::sqrt(before * after);
+  return norms == 0 ? 0 : product / norms;
+}
+
+}  // namespace
+
+double Activate(Activation activation, double x) {
+  switch (activation) {
+    case Activation::kSilu:
+      return x / (1 + std::exp(-x));
+    case Activation::kGeluTanh:
+      return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+    case Activation::kGelu:
+      return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+    case Activation::kRelu:
+      return x > 0 ? x : 0;
+  }
+  return x;
+}
+
+GatedFfnToken RunGatedFfn(const GatedFfn& ffn, const float* x, const float* residual, bool choose_all) {
+  std::vector<double> gate(ffn.neurons);
+  for (size_t j = 0; j < ffn.neurons; ++j)
+    gate[j] = Dot(ffn.gate + j * ffn.hidden, x, ffn.hidden) + At(ffn.gate_bias, j);
+  const Choice choice = Choose(ffn, gate, choose_all);
+  GatedFfnToken token;
+  token.kept = choice.kept;
+  for (size_t i = 0; i < ffn.hidden; ++i) token.raw.push_back(At(ffn.down_bias, i));
+  for (size_t j = 0; j < ffn.neurons; ++j) {
+    if (choice.act[j] == 0) continue;
+    const double product = choice.act[j] * (Dot(ffn.up + j * ffn.hidden, x, ffn.hidden) + At(ffn.up_bias, j));
+    for (size_t i = 0; i < ffn.hidden; ++i) token.raw[i] += product * ffn.down[j * ffn.hidden + i];
+  }
+  token.y = ffn.post_norm == nullptr ? token.raw : RmsNorm(token.raw, ffn.post_norm, ffn.epsilon);
+  if (residual != nullptr) token.saturation = Saturation(residual, token.y);
+  return token;
+}
+
+}  // namespace lacuna::reference

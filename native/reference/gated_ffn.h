@@ -1,0 +1,27 @@
+// GatedFFN as plain loops in double, one token at a time: what its kernels are tested against.
+#ifndef LACUNA_REFERENCE_GATED_FFN_H_
+#define LACUNA_REFERENCE_GATED_FFN_H_
+
+#include <vector>
+
+#include "kernels/gated_ffn.h"
+
+namespace lacuna::reference {
+
+double Activate(Activation activation, double x);
+
+struct GatedFfnToken {
+  // After biases and post-norm.
+  std::vector<double> y;
+  // Before the post-norm.
+  std::vector<double> raw;
+  double saturation = 0;
+  int kept = 0;
+};
+
+// `residual` may be null: then there is no saturation.
+GatedFfnToken RunGatedFfn(const GatedFfn& ffn, const float* x, const float* residual, bool choose_all);
+
+}  // namespace lacuna::reference
+
+#endif  // LACUNA_REFERENCE_GATED_FFN_H_

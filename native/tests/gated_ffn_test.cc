@@ -1,0 +1,314 @@
+#include "kernels/gated_ffn.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "reference/gated_ffn.h"
+#include "tests/testing.h"
+
+namespace lacuna {
+namespace {
+
+using testing::Misaligned;
+
+constexpr Selector kSelectors[] = {Selector::kNone, Selector::kThreshold, Selector::kThresholdOfMean,
+                                   Selector::kStatisticalSoft, Selector::kStatisticalHard};
+constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu};
+
+struct Options {
+  size_t hidden = 24;
+  size_t neurons = 40;
+  size_t tokens = 1;
+  Selector selector = Selector::kNone;
+  Activation activation = Activation::kSilu;
+  bool biases = false;
+  bool post_norm = false;
+  bool masked = false;
+  bool choose_all = false;
+  float cut = 0.5f;
+  size_t offset = 0;
+  uint32_t seed = 1;
+};
+
+// A block with random weights and tokens, none of them aligned.
+class Block {
+ public:
+  explicit Block(const Options& options)
+      : options_(options),
+        random_(options.seed),
+        // Gates are of size 1 or so, where activations bend.
+        gate_(Rows(options.neurons, 1 / std::sqrt(static_cast<float>(options.hidden)))),
+        up_(Rows(options.neurons, 1 / std::sqrt(static_cast<float>(options.hidden)))),
+        down_(Rows(options.neurons, 1)),
+        gate_bias_(Vector(options.neurons)),
+        up_bias_(Vector(options.neurons)),
+        down_bias_(Vector(options.hidden)),
+        post_norm_(Vector(options.hidden)),
+        score_weights_(Sizes(Vector(options.neurons))),
+        x_(Rows(options.tokens, 1)),
+        residual_(Rows(options.tokens, 4)) {
+    for (size_t t = 0; t < options.tokens; ++t) active_.push_back(!options.masked || random_.Below(3) != 0);
+  }
+
+  GatedFfn Ffn() {
+    GatedFfn ffn;
+    ffn.hidden = options_.hidden;
+    ffn.neurons = options_.neurons;
+    ffn.gate = gate_.data();
+    ffn.up = up_.data();
+    ffn.down = down_.data();
+    ffn.gate_bias = options_.biases ? gate_bias_.data() : nullptr;
+    ffn.up_bias = options_.biases ? up_bias_.data() : nullptr;
+    ffn.down_bias = options_.biases ? down_bias_.data() : nullptr;
+    ffn.post_norm = options_.post_norm ? post_norm_.data() : nullptr;
+    ffn.score_weights = score_weights_.data();
+    ffn.activation = options_.activation;
+    ffn.selector = options_.selector;
+    ffn.threshold = options_.cut;
+    ffn.quantile = options_.cut;
+    ffn.epsilon = 1e-6f;
+    return ffn;
+  }
+
+  struct Result {
+    std::vector<float> y, saturation;
+    std::vector<int32_t> kept;
+    bool operator==(const Result& other) const = default;
+  };
+
+  // Tokens [first, first + count).
+  Result Run(size_t first, size_t count, const Parallel& parallel) {
+    Result result{std::vector<float>(count * options_.hidden, NAN), std::vector<float>(options_.masked ? count : 0, NAN),
+                  std::vector<int32_t>(count, -1)};
+    const std::unique_ptr<bool[]> active(new bool[count]);
+    for (size_t t = 0; t < count; ++t) active[t] = active_[first + t];
+    GatedFfnTokens tokens;
+    tokens.count = count;
+    tokens.x = x_.data() + first * options_.hidden;
+    tokens.active = options_.masked ? active.get() : nullptr;
+    tokens.residual = residual_.data() + first * options_.hidden;
+    tokens.choose_all = options_.choose_all;
+    tokens.y = result.y.data();
+    tokens.saturation = options_.masked ? result.saturation.data() : nullptr;
+    tokens.kept = result.kept.data();
+    RunGatedFfn(Ffn(), tokens, scratch_, parallel);
+    return result;
+  }
+  Result Run(const Parallel& parallel) { return Run(0, options_.tokens, parallel); }
+
+  reference::GatedFfnToken Reference(size_t token, float cut) {
+    GatedFfn ffn = Ffn();
+    ffn.threshold = ffn.quantile = cut;
+    const size_t start = token * options_.hidden;
+    return reference::RunGatedFfn(ffn, x_.data() + start, residual_.data() + start, options_.choose_all);
+  }
+
+  // Whether no neuron is so near the cut that rounding could decide about it.
+  bool IsClear(size_t token) {
+    return Reference(token, options_.cut * (1 - 1e-4f)).kept == Reference(token, options_.cut * (1 + 1e-4f)).kept;
+  }
+
+  // Every product is a sum of at most `neurons` terms of sums of `hidden` terms, each rounded; the same loops on absolute
+  // values, with relu and no selector, sum up all magnitudes. Activations are at most 1.13 steep, and their own error is
+  // within the 8. An RMS norm divides by the root mean square of what it normalises.
+  double Tolerance(size_t token, const std::vector<double>& raw) {
+    Options sizes = options_;
+    sizes.selector = Selector::kNone;
+    sizes.activation = Activation::kRelu;
+    sizes.post_norm = false;
+    Block block(*this);
+    block.options_ = sizes;
+    for (Misaligned* part : {&block.gate_, &block.up_, &block.down_, &block.gate_bias_, &block.up_bias_,
+                             &block.down_bias_, &block.x_})
+      *part = Sizes(*part);
+    double largest = 0;
+    for (double value : block.Reference(token, 0).raw) largest = std::max(largest, value);
+    const double product = 1.13 * static_cast<double>(2 * options_.hidden + options_.neurons + 8) * testing::kEpsilon * largest;
+    if (!options_.post_norm) return product;
+    double squares = 0, weight = 0;
+    for (double value : raw) squares += value * value;
+    for (size_t i = 0; i < options_.hidden; ++i) weight = std::max<double>(weight, std::abs(post_norm_.data()[i]));
+    return 2 * product * weight / std::sqrt(squares / static_cast<double>(options_.hidden) + 1e-6);
+  }
+
+  double ResidualSize(size_t token) {
+    double squares = 0;
+    for (size_t i = 0; i < options_.hidden; ++i) squares += std::pow(residual_.data()[token * options_.hidden + i], 2);
+    return std::sqrt(squares);
+  }
+
+  bool active(size_t token) const { return active_[token]; }
+  float* up_row(size_t j) { return up_.data() + j * options_.hidden; }
+  float* down_row(size_t j) { return down_.data() + j * options_.hidden; }
+
+ private:
+  Misaligned Rows(size_t count, float scale) {
+    return Misaligned(random_.Floats(count * options_.hidden, scale), options_.offset);
+  }
+  Misaligned Vector(size_t count) { return Misaligned(random_.Floats(count), options_.offset); }
+  Misaligned Sizes(Misaligned values) const {
+    for (size_t i = 0; i < values.size(); ++i) values.data()[i] = std::abs(values.data()[i]);
+    return values;
+  }
+
+  Options options_;
+  testing::Random random_;
+  Misaligned gate_, up_, down_, gate_bias_, up_bias_, down_bias_, post_norm_, score_weights_, x_, residual_;
+  std::vector<bool> active_;
+  Scratch scratch_;
+
+ public:
+  Block(const Block& other)
+      : options_(other.options_),
+        random_(other.random_),
+        gate_(other.gate_),
+        up_(other.up_),
+        down_(other.down_),
+        gate_bias_(other.gate_bias_),
+        up_bias_(other.up_bias_),
+        down_bias_(other.down_bias_),
+        post_norm_(other.post_norm_),
+        score_weights_(other.score_weights_),
+        x_(other.x_),
+        residual_(other.residual_),
+        active_(other.active_) {}
+};
+
+// Returns the number of tokens that were compared.
+int CheckAgainstLoops(const Options& options, const Parallel& parallel) {
+  Block block(options);
+  const Block::Result got = block.Run(parallel);
+  int compared = 0;
+  for (size_t token = 0; token < options.tokens; ++token) {
+    if (!block.IsClear(token)) continue;
+    ++compared;
+    const bool active = block.active(token);
+    const reference::GatedFfnToken wanted = block.Reference(token, options.cut);
+    const double tolerance = active ? block.Tolerance(token, wanted.raw) : 0;
+    for (size_t i = 0; i < options.hidden; ++i)
+      EXPECT_NEAR(got.y[token * options.hidden + i], active ? wanted.y[i] : 0, tolerance) << "token " << token << ", " << i;
+    EXPECT_EQ(got.kept[token], active ? wanted.kept : 0) << "token " << token;
+    if (!options.masked) continue;
+    // The cosine moves by at most |dy| / |h| and the rounding of three sums.
+    const double hidden = static_cast<double>(options.hidden);
+    const double slack = 2 * std::sqrt(hidden) * tolerance / block.ResidualSize(token) + 4 * hidden * testing::kEpsilon;
+    EXPECT_NEAR(got.saturation[token], active ? wanted.saturation : 0, active ? slack : 0) << "token " << token;
+  }
+  return compared;
+}
+
+class GatedFfnOf : public ::testing::TestWithParam<Selector> {};
+std::string NameOf(const ::testing::TestParamInfo<Selector>& info) {
+  constexpr const char* kNames[] = {"None", "Threshold", "ThresholdOfMean", "StatisticalSoft", "StatisticalHard"};
+  return kNames[static_cast<int>(info.param)];
+}
+INSTANTIATE_TEST_SUITE_P(Selectors, GatedFfnOf, ::testing::ValuesIn(kSelectors), NameOf);
+
+TEST_P(GatedFfnOf, AgreesWithPlainLoopsAtOddSizes) {
+  testing::ForEachTarget([](const std::string& target) {
+    SCOPED_TRACE(target);
+    int compared = 0;
+    uint32_t seed = 1;
+    // Around one vector, around one chunk of neurons, around a tile of tokens.
+    for (size_t hidden : {1, 7, 16, 33, 300})
+      for (size_t neurons : {1, 5, 127, 128, 129, 300})
+        for (size_t tokens : {1, 2, 5}) {
+          Options options{.hidden = hidden, .neurons = neurons, .tokens = tokens, .selector = GetParam()};
+          options.seed = ++seed;
+          options.offset = seed % 16;
+          options.activation = kActivations[seed % 4];
+          options.cut = seed % 3 == 0 ? 1.2f : 0.3f;
+          options.biases = seed % 2 == 0;
+          options.post_norm = seed % 5 == 0;
+          options.masked = seed % 3 == 1;
+          options.choose_all = seed % 7 == 0;
+          compared += CheckAgainstLoops(options, testing::OnThreads(3));
+          if (HasFailure()) FAIL() << hidden << " x " << neurons << ", " << tokens << " tokens, seed " << seed;
+        }
+    EXPECT_GT(compared, 150);
+  });
+}
+
+TEST_P(GatedFfnOf, IsTheSameWhateverTokensComeAlongAndHoweverManyThreads) {
+  testing::ForEachTarget([](const std::string& target) {
+    SCOPED_TRACE(target);
+    for (float cut : {0.1f, 1.4f}) {
+      // More than one block of tokens, more than one range of columns.
+      Options options{.hidden = 530, .neurons = 290, .tokens = 70, .selector = GetParam(), .cut = cut};
+      options.masked = true;
+      options.post_norm = true;
+      Block block(options);
+      const Block::Result together = block.Run(OnThisThread());
+      ASSERT_TRUE(block.Run(testing::OnThreads(4)) == together);
+      for (size_t token : {0, 3, 66, 69}) {
+        const Block::Result alone = block.Run(token, 1, testing::OnThreads(2));
+        ASSERT_TRUE(std::equal(alone.y.begin(), alone.y.end(), together.y.begin() + static_cast<std::ptrdiff_t>(token * 530)));
+        ASSERT_EQ(alone.saturation[0], together.saturation[token]);
+        ASSERT_EQ(alone.kept[0], together.kept[token]);
+      }
+    }
+  });
+}
+
+TEST_P(GatedFfnOf, ReadsOnlyChosenRows) {
+  if (GetParam() == Selector::kNone) return;
+  testing::ForEachTarget([](const std::string& target) {
+    SCOPED_TRACE(target);
+    for (size_t tokens : {1, 4, 9}) {
+      Options options{.hidden = 64, .neurons = 200, .tokens = tokens, .selector = GetParam(), .cut = 1.3f};
+      Block block(options);
+      const Block::Result before = block.Run(OnThisThread());
+      const GatedFfn ffn = block.Ffn();
+      // Rows that no token's reference uses: changing them changes no reference.
+      std::vector<std::vector<double>> wanted;
+      for (size_t t = 0; t < tokens; ++t) wanted.push_back(block.Reference(t, options.cut).y);
+      size_t poisoned = 0;
+      for (size_t j = 0; j < ffn.neurons; ++j) {
+        const std::vector<float> row(block.up_row(j), block.up_row(j) + ffn.hidden);
+        std::fill_n(block.up_row(j), ffn.hidden, NAN);
+        bool used = false;
+        for (size_t t = 0; t < tokens; ++t) {
+          const std::vector<double> y = block.Reference(t, options.cut).y;
+          used |= std::isnan(y[0]);
+        }
+        if (used) {
+          std::copy(row.begin(), row.end(), block.up_row(j));
+        } else {
+          std::fill_n(block.down_row(j), ffn.hidden, NAN);
+          ++poisoned;
+        }
+      }
+      ASSERT_GT(poisoned, 20u);
+      ASSERT_TRUE(block.Run(OnThisThread()) == before);
+    }
+  });
+}
+
+TEST(GatedFfn, WithNothingChosenIsTheBias) {
+  for (size_t tokens : {1, 6}) {
+    Options options{.tokens = tokens, .selector = Selector::kThreshold, .biases = true, .cut = 1e9f};
+    Block block(options);
+    const Block::Result got = block.Run(OnThisThread());
+    for (size_t i = 0; i < got.y.size(); ++i) ASSERT_EQ(got.y[i], block.Ffn().down_bias[i % options.hidden]);
+    EXPECT_EQ(got.kept, std::vector<int32_t>(tokens, 0));
+  }
+}
+
+TEST(GatedFfn, ShowsWhatIsNotANumber) {
+  for (Selector selector : kSelectors) {
+    Block block(Options{.tokens = 1, .selector = selector, .cut = 1.0f});
+    const_cast<float*>(block.Ffn().gate)[5] = NAN;
+    EXPECT_TRUE(std::isnan(block.Run(OnThisThread()).y[0])) << static_cast<int>(selector);
+  }
+}
+
+TEST(GatedFfn, OfNoTokensDoesNothing) {
+  Block block(Options{.tokens = 1});
+  EXPECT_TRUE(block.Run(0, 0, OnThisThread()).y.empty());
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -1,0 +1,140 @@
+// Dot products and weighted sums of rows: every length up to several vectors, every misalignment of a vector.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tests/rows_test.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/rows-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+
+size_t VectorFloats() { return hn::Lanes(Floats()); }
+
+// 4 rows times as many tokens as share a tile, [4, tokens].
+size_t DotFour(const float* const* rows, const float* const* xs, size_t n, float* out) {
+  DotTile<4, kTokenTile>(rows, xs, n, nullptr, out);
+  return kTokenTile;
+}
+
+void DotEight(const float* const* rows, const float* const* xs, size_t n, float* out) {
+  DotTile<8, 1>(rows, xs, n, rows, out);
+}
+
+void DotOne(const float* const* rows, const float* const* xs, size_t n, float* out) {
+  DotTile<1, 1>(rows, xs, n, nullptr, out);
+}
+
+void AddEight(const float* const* rows, const float* coefficients, size_t n, float* y) {
+  AddRows<8>(rows, coefficients, n, rows, y);
+}
+
+void AddOne(const float* const* rows, const float* coefficients, size_t n, float* y) {
+  AddRows<1>(rows, coefficients, n, nullptr, y);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include "tests/testing.h"
+
+namespace lacuna {
+namespace {
+
+HWY_EXPORT(VectorFloats);
+HWY_EXPORT(DotFour);
+HWY_EXPORT(DotEight);
+HWY_EXPORT(DotOne);
+HWY_EXPORT(AddEight);
+HWY_EXPORT(AddOne);
+
+using testing::Misaligned;
+
+// Rows and inputs of n floats, each misaligned by another number of floats.
+struct Operands {
+  Operands(size_t n, size_t offset) : random(static_cast<uint32_t>(1000 * n + offset)) {
+    for (size_t i = 0; i < 8; ++i) {
+      row_data.emplace_back(random.Floats(n), offset + i);
+      x_data.emplace_back(random.Floats(n), offset + 3 * i);
+    }
+    for (Misaligned& row : row_data) rows.push_back(row.data());
+    for (Misaligned& x : x_data) xs.push_back(x.data());
+  }
+  testing::Random random;
+  std::vector<Misaligned> row_data, x_data;
+  std::vector<const float*> rows, xs;
+};
+
+// A sum of n products in any order is off by at most n roundings of the sum of sizes (Higham, 3.1).
+void ExpectDot(float got, const float* row, const float* x, size_t n) {
+  double sum = 0, sizes = 0;
+  for (size_t i = 0; i < n; ++i) {
+    sum += static_cast<double>(row[i]) * x[i];
+    sizes += std::abs(static_cast<double>(row[i]) * x[i]);
+  }
+  ASSERT_NEAR(got, sum, static_cast<double>(n) * testing::kEpsilon * sizes);
+}
+
+template <class Check>
+void ForEachShape(Check check) {
+  testing::ForEachTarget([&](const std::string& target) {
+    SCOPED_TRACE(target);
+    const size_t lanes = HWY_DYNAMIC_DISPATCH(VectorFloats)();
+    for (size_t n = 0; n <= 3 * lanes + 1; ++n)
+      for (size_t offset = 0; offset < lanes; offset += n % 3 == 0 ? 1 : 5) check(n, offset);
+  });
+}
+
+TEST(Rows, DotProductsOfAllLengths) {
+  ForEachShape([](size_t n, size_t offset) {
+    Operands operands(n, offset);
+    float tile[16], eight[8], one;
+    const size_t tokens = HWY_DYNAMIC_DISPATCH(DotFour)(operands.rows.data(), operands.xs.data(), n, tile);
+    for (size_t r = 0; r < 4; ++r)
+      for (size_t t = 0; t < tokens; ++t) {
+        ExpectDot(tile[r * tokens + t], operands.rows[r], operands.xs[t], n);
+        // Whatever is computed beside it, a product has the same bits.
+        HWY_DYNAMIC_DISPATCH(DotOne)(&operands.rows[r], &operands.xs[t], n, &one);
+        ASSERT_EQ(one, tile[r * tokens + t]);
+      }
+    HWY_DYNAMIC_DISPATCH(DotEight)(operands.rows.data(), operands.xs.data(), n, eight);
+    for (size_t r = 0; r < 8; ++r) {
+      HWY_DYNAMIC_DISPATCH(DotOne)(&operands.rows[r], operands.xs.data(), n, &one);
+      ASSERT_EQ(one, eight[r]);
+    }
+  });
+}
+
+TEST(Rows, WeightedSumsOfAllLengths) {
+  ForEachShape([](size_t n, size_t offset) {
+    Operands operands(n, offset);
+    const std::vector<float> coefficients = operands.random.Floats(8);
+    const std::vector<float> start = operands.random.Floats(n);
+    Misaligned y(start, offset), singly(start, offset);
+    HWY_DYNAMIC_DISPATCH(AddEight)(operands.rows.data(), coefficients.data(), n, y.data());
+    for (size_t r = 0; r < 8; ++r)
+      HWY_DYNAMIC_DISPATCH(AddOne)(&operands.rows[r], &coefficients[r], n, singly.data());
+    ASSERT_TRUE(y.Intact());
+    for (size_t i = 0; i < n; ++i) {
+      double sum = start[i], sizes = std::abs(sum);
+      for (size_t r = 0; r < 8; ++r) {
+        sum += static_cast<double>(coefficients[r]) * operands.rows[r][i];
+        sizes += std::abs(static_cast<double>(coefficients[r]) * operands.rows[r][i]);
+      }
+      ASSERT_NEAR(y.data()[i], sum, 9 * testing::kEpsilon * sizes);
+      ASSERT_EQ(y.data()[i], singly.data()[i]);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace lacuna
+#endif  // HWY_ONCE

@@ -1,0 +1,82 @@
+// What the kernels' tests share: targets, threads, random floats and misaligned ones.
+#ifndef LACUNA_TESTS_TESTING_H_
+#define LACUNA_TESTS_TESTING_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "hwy/targets.h"
+#include "kernels/parallel.h"
+
+namespace lacuna::testing {
+
+constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
+
+// Calls `check` once for every instruction set that is built and that this processor has.
+template <class Check>
+void ForEachTarget(Check check) {
+  for (int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    hwy::SetSupportedTargetsForTest(target);
+    check(std::string(hwy::TargetName(target)));
+  }
+  hwy::SetSupportedTargetsForTest(0);
+}
+
+// A thread for every task, which is the least ordered way to run them.
+inline Parallel OnThreads(size_t workers) {
+  return {nullptr, workers, [](void*, size_t tasks, void (*task)(void*, size_t), void* argument) {
+            std::vector<std::thread> threads;
+            for (size_t i = 0; i < tasks; ++i) threads.emplace_back(task, argument, i);
+            for (std::thread& thread : threads) thread.join();
+          }};
+}
+
+class Random {
+ public:
+  explicit Random(uint32_t seed) : engine_(seed) {}
+
+  // Normal, with deviation 1.
+  std::vector<float> Floats(size_t count, float scale = 1) {
+    std::normal_distribution<float> normal;
+    std::vector<float> values(count);
+    for (float& value : values) value = scale * normal(engine_);
+    return values;
+  }
+  size_t Below(size_t limit) { return std::uniform_int_distribution<size_t>(0, limit - 1)(engine_); }
+
+ private:
+  std::mt19937 engine_;
+};
+
+// A copy of floats that starts `offset` floats past an aligned address, with guards on both sides.
+class Misaligned {
+ public:
+  Misaligned(const std::vector<float>& values, size_t offset)
+      : offset_(kGuard + offset), size_(values.size()), floats_(offset_ + size_ + kGuard, kSentinel) {
+    std::copy(values.begin(), values.end(), floats_.begin() + static_cast<std::ptrdiff_t>(offset_));
+  }
+  float* data() { return floats_.data() + offset_; }
+  size_t size() const { return size_; }
+  // Nothing was written outside.
+  bool Intact() const {
+    for (size_t i = 0; i < floats_.size(); ++i)
+      if ((i < offset_ || i >= offset_ + size_) && floats_[i] != kSentinel) return false;
+    return true;
+  }
+
+ private:
+  static constexpr size_t kGuard = 32;
+  static constexpr float kSentinel = -12345.5f;
+  size_t offset_, size_;
+  std::vector<float> floats_;
+};
+
+}  // namespace lacuna::testing
+
+#endif  // LACUNA_TESTS_TESTING_H_
