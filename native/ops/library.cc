@@ -29,7 +29,14 @@ OrtCustomOpDomain* DomainOf(const OrtApi& api) {
 }  // namespace
 }  // namespace lacuna
 
-extern "C" OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) noexcept {
+#ifdef _WIN32
+#define LACUNA_EXPORT __declspec(dllexport)
+#else
+#define LACUNA_EXPORT __attribute__((visibility("default")))
+#endif
+
+extern "C" LACUNA_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options,
+                                                                        const OrtApiBase* base) noexcept {
   const OrtApi* api = base->GetApi(lacuna::ort::kApiVersion);
   if (api == nullptr) {
     // Every runtime has version 1, which can at least say what is wrong.
