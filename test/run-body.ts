@@ -7,14 +7,17 @@ import { createOpenGraph } from '../src/runtime/index.ts';
 
 export const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
 
-/** Outputs of `node` by name; its inputs are fed, so nothing is folded ahead. */
-export async function runBody(
-  node: Node,
-  body: OpFunction,
-  feeds: Readonly<Record<string, RuntimeTensor>>,
-  outputs: Readonly<Record<string, RuntimeTensor['dtype']>>,
-): Promise<Record<string, RuntimeTensor>> {
-  const graph: Graph = {
+/** A node of the `lacuna` domain, whose inputs are all fed, so that nothing is folded ahead. */
+export interface OneNode {
+  readonly node: Node;
+  readonly body: OpFunction;
+  readonly feeds: Readonly<Record<string, RuntimeTensor>>;
+  /** Types of the outputs, by name. */
+  readonly outputs: Readonly<Record<string, RuntimeTensor['dtype']>>;
+}
+
+export function oneNodeGraph({ node, body, feeds, outputs }: OneNode): Graph {
+  return {
     name: 'one-node',
     inputs: Object.entries(feeds).map(([name, { dtype, dims }]) => value(name, dtype, dims)),
     outputs: Object.entries(outputs).map(([name, dtype]) => value(name, dtype, dimsLike(name))),
@@ -24,9 +27,13 @@ export async function runBody(
     opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },
     metadata: {},
   };
-  const runner = await openGraph(graph);
+}
+
+/** Outputs by name. */
+export async function runBody(call: OneNode): Promise<Record<string, RuntimeTensor>> {
+  const runner = await openGraph(oneNodeGraph(call));
   try {
-    return await runner.run(feeds);
+    return await runner.run(call.feeds);
   } finally {
     await runner.close();
   }

@@ -14,7 +14,12 @@ async function start(positions: readonly (readonly number[])[], warmUpTokens: nu
   });
   const dims = [positions.length, positions[0].length];
   const position_ids = { dtype: 'int64', dims, data: BigInt64Array.from(positions.flat(), BigInt) } as const;
-  return runBody(node, ffnSkipStartFunction(decode), { position_ids }, { state: 'int32', active: 'bool' });
+  return runBody({
+    node,
+    body: ffnSkipStartFunction(decode),
+    feeds: { position_ids },
+    outputs: { state: 'int32', active: 'bool' },
+  });
 }
 
 async function step(states: readonly number[], saturations: readonly number[], rule: SkipRule) {
@@ -30,7 +35,12 @@ async function step(states: readonly number[], saturations: readonly number[], r
     saturation: floats(saturations, [1, states.length]),
     threshold: floats([rule.threshold], []),
   } as const;
-  return runBody(node, ffnSkipStepFunction(rule.reArm), feeds, { next_state: 'int32', next_active: 'bool' });
+  return runBody({
+    node,
+    body: ffnSkipStepFunction(rule.reArm),
+    feeds,
+    outputs: { next_state: 'int32', next_active: 'bool' },
+  });
 }
 
 describe('FFNSkipStart', () => {

@@ -1,152 +1,31 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { seededFloats } from '../../test/random.ts';
-import { floats, numbers, runBody } from '../../test/run-body.ts';
-import type { RuntimeTensor } from '../core/runner.ts';
+import {
+  type Block,
+  CHOICES,
+  CUTS,
+  callOf,
+  D,
+  EPSILON,
+  H,
+  isClear,
+  randomBlock,
+  randomTokens,
+  reference,
+  split,
+  type Tokens,
+  tolerances,
+  variantOf,
+} from '../../test/gated-ffn-block.ts';
+import { numbers, runBody } from '../../test/run-body.ts';
 import { ACTIVATIONS } from './activations.ts';
 import { GATHER_PERCENT } from './gated-ffn/neurons.ts';
-import { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
-import { type GatedFfnVariant, gatedFfnFunction, gatedFfnNode, gatedFfnOpType, gatedFfnOutputs } from './gated-ffn.ts';
-import { activationOf, dot, type FfnWeights, gatedFfnToken, neuronScores, saturationOf } from './reference.ts';
+import { SELECTORS } from './gated-ffn/selectors.ts';
+import { type GatedFfnVariant, gatedFfnNode, gatedFfnOpType } from './gated-ffn.ts';
+import { activationOf, dot, type FfnWeights, neuronScores, saturationOf } from './reference.ts';
 
-const EPSILON = 2 ** -23;
-const [H, D] = [12, 24];
-
-const CHOICES: readonly SelectorChoice[] = [
-  { kind: 'none' },
-  { kind: 'threshold', scale: 'absolute' },
-  { kind: 'threshold', scale: 'token-mean' },
-  { kind: 'statistical', mode: 'soft' },
-  { kind: 'statistical', mode: 'hard' },
-];
-
-function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVariant> = {}): GatedFfnVariant {
-  const biases = { gateBias: false, upBias: false, downBias: false, postNorm: false };
-  return {
-    selector,
-    storage: 'fp32',
-    masked: false,
-    decode: false,
-    gather: true,
-    activation: 'silu',
-    ...biases,
-    ...rest,
-  };
-}
-
-/** A block with random weights: what the loops and what the node take. */
-function randomBlock(seed: number, variant: GatedFfnVariant) {
-  const next = seededFloats(seed);
-  const rows = () => Array.from({ length: D }, () => next(H));
-  const ffn: FfnWeights = {
-    gate: rows(),
-    up: rows(),
-    down: rows(),
-    ...(variant.gateBias && { gateBias: next(D) }),
-    ...(variant.upBias && { upBias: next(D) }),
-    ...(variant.downBias && { downBias: next(H) }),
-    ...(variant.postNorm && { postNorm: { weight: next(H), epsilon: 1e-6 } }),
-  };
-  return { ffn, scoreWeights: next(D).map(Math.abs), next };
-}
-
-type Block = ReturnType<typeof randomBlock>;
-
-interface Tokens {
-  readonly x: Float32Array;
-  readonly residual: Float32Array;
-  readonly dims: readonly [number, number];
-  readonly active?: readonly boolean[] | undefined;
-}
-
-async function run(variant: GatedFfnVariant, { ffn, scoreWeights }: Block, tokens: Tokens, cut: number) {
-  const { gateBias, upBias, downBias, postNorm } = ffn;
-  const matrix = (rows: FfnWeights['gate']) =>
-    floats(
-      rows.flatMap((row) => Array.from(row)),
-      [D, H],
-    );
-  const vector = (data: ArrayLike<number> | undefined) => data && floats(data, [data.length]);
-  const threshold = variant.selector.kind === 'threshold';
-  const given: Record<string, RuntimeTensor | undefined> = {
-    gate: matrix(ffn.gate),
-    up: matrix(ffn.up),
-    down: matrix(ffn.down),
-    gate_bias: vector(gateBias),
-    up_bias: vector(upBias),
-    down_bias: vector(downBias),
-    post_norm: vector(postNorm?.weight),
-    threshold: threshold ? floats([cut], []) : undefined,
-    weights: threshold ? vector(scoreWeights) : undefined,
-    residual: variant.masked ? floats(tokens.residual, [...tokens.dims, H]) : undefined,
-    active: tokens.active && { dtype: 'bool', dims: tokens.dims, data: Uint8Array.from(tokens.active, Number) },
-  };
-  const feeds = Object.entries(given).flatMap(([name, tensor]) =>
-    tensor === undefined ? [] : [[name, tensor] as const],
-  );
-  const outputs = gatedFfnOutputs(variant);
-  const names = {
-    x: 'x',
-    gate: 'gate',
-    up: 'up',
-    down: 'down',
-    ...Object.fromEntries(feeds.map(([name]) => [name, name])),
-  };
-  const node = gatedFfnNode(variant, {
-    node: 'ffn',
-    inputs: names,
-    outputs: Object.fromEntries(outputs.map((name) => [name, name])),
-    quantile: cut,
-    epsilon: 1e-6,
-  });
-  const types = Object.fromEntries(outputs.map((name) => [name, name === 'kept' ? 'int32' : 'float32'] as const));
-  return runBody(
-    node,
-    gatedFfnFunction(variant),
-    { x: floats(tokens.x, [...tokens.dims, H]), ...Object.fromEntries(feeds) },
-    types,
-  );
-}
-
-function reference(variant: GatedFfnVariant, { ffn, scoreWeights }: Block, x: ArrayLike<number>, cut: number) {
-  const { activation, selector } = variant;
-  return gatedFfnToken(x, ffn, { activation, selector, threshold: cut, weights: scoreWeights, quantile: cut });
-}
-
-/**
- * How far float32 may be from the loops. Every product is a sum of at most D terms of sums of H terms, each rounded to
- * eps; on absolute values, relu and no selector, the same loops give the sum of all magnitudes. Activations are at
- * most 1.13 steep. An RMS norm divides by the root mean square of what it normalises.
- */
-function tolerances({ ffn }: Block, x: Float32Array, raw: readonly number[]) {
-  const abs = (values: ArrayLike<number>) => Array.from(values, Math.abs);
-  const rows = (matrix: FfnWeights['gate']) => matrix.map(abs);
-  const magnitudes = gatedFfnToken(
-    abs(x),
-    {
-      gate: rows(ffn.gate),
-      up: rows(ffn.up),
-      down: rows(ffn.down),
-      gateBias: ffn.gateBias && abs(ffn.gateBias),
-      upBias: ffn.upBias && abs(ffn.upBias),
-      downBias: ffn.downBias && abs(ffn.downBias),
-    },
-    { activation: 'relu', selector: { kind: 'none' } },
-  ).y;
-  const product = 1.13 * (2 * H + D + 8) * EPSILON * Math.max(...magnitudes);
-  if (ffn.postNorm === undefined) return product;
-  const rms = Math.sqrt(dot(raw, raw) / H);
-  return (2 * product * Math.max(...abs(ffn.postNorm.weight))) / rms;
-}
-
-/** Whether no neuron of the token is so near the cut that rounding could decide about it. */
-function isClear(variant: GatedFfnVariant, block: Block, x: Float32Array, cut: number): boolean {
-  const near = [cut * (1 - 1e-4), cut * (1 + 1e-4)].map((other) => reference(variant, block, x, other).kept);
-  return near[0] === near[1];
-}
-
-function split(x: Float32Array): Float32Array[] {
-  return Array.from({ length: x.length / H }, (_, token) => x.subarray(token * H, (token + 1) * H));
+function run(variant: GatedFfnVariant, block: Block, tokens: Tokens, cut: number) {
+  return runBody(callOf(variant, block, tokens, cut));
 }
 
 async function checkTokens(variant: GatedFfnVariant, block: Block, tokens: Tokens, cut: number): Promise<void> {
@@ -171,14 +50,6 @@ async function checkTokens(variant: GatedFfnVariant, block: Block, tokens: Token
     expect(Math.abs(Number(got.saturation.data[token]) - saturation)).toBeLessThanOrEqual(active ? slack : 0);
   });
 }
-
-function randomTokens({ next }: Block, dims: readonly [number, number], active?: readonly boolean[]): Tokens {
-  const count = dims[0] * dims[1] * H;
-  return { x: next(count), residual: next(count).map((value) => 4 * value), dims, ...(active && { active }) };
-}
-
-/** Cuts that keep few, some and all neurons, as threshold and as quantile alike. */
-const CUTS = [0.02, 0.15, 0.5, 1.2];
 
 describe('GatedFFN', () => {
   const shapes = fc.constantFrom<readonly [number, number]>([1, 1], [1, 3], [2, 2]);

@@ -17,7 +17,7 @@ async function topK(mode: TopKMode, quantile: number, data: readonly number[], d
     attributes: { quantile: attr.float(quantile) },
   });
   const outputs = { y: 'float32', kept: 'int32' } as const;
-  return runBody(node, statisticalTopKFunction(mode), { x: floats(data, dims) }, outputs);
+  return runBody({ node, body: statisticalTopKFunction(mode), feeds: { x: floats(data, dims) }, outputs });
 }
 
 describe('StatisticalTopK', () => {
