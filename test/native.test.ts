@@ -1,6 +1,6 @@
 /** The native library's kernels against the portable bodies, in the hosts that load custom operators. */
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { assemble, openModel } from '../converters/index.ts';
@@ -9,9 +9,10 @@ import { writeOnnx } from '../formats/onnx/index.ts';
 import { readPlan } from '../formats/plan.ts';
 import { writeSafetensors } from '../formats/safetensors/index.ts';
 import { loadTokenizer } from '../formats/tokenizer/index.ts';
-import { attr, type Graph } from '../src/core/graph.ts';
+import { attr, type Graph, type Node } from '../src/core/graph.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
 import { type BytesTensor, float32Tensor, int64Tensor } from '../src/core/tensor.ts';
+import { calibrate, plan, sparsify } from '../src/index.ts';
 import { callNode } from '../src/ops/contract.ts';
 import {
   ACTIVATIONS,
@@ -30,6 +31,7 @@ import {
   CHOICES,
   CUTS,
   callOf,
+  D,
   EPSILON,
   H,
   isClear,
@@ -47,6 +49,7 @@ import { temporaryFolder, texts, tinyLlama } from './temporary.ts';
 
 const library = join(root, 'native/build/release/lib/liblacuna_ort.so');
 const hasNative = hasPython && (required || existsSync(library));
+const hasGenai = required || (hasPython && spawnSync(python, ['-c', 'import onnxruntime_genai']).status === 0);
 const oracle = join(root, 'fixtures/oracle');
 const folder = temporaryFolder();
 
@@ -151,7 +154,11 @@ function otherCases(): Case[] {
     } as const,
     tolerances: { state: 0, active: 0 },
   }));
-  const step = [false, true].map((reArm) => ({
+  return [...topK, ...start, skipStepCase(true), skipStepCase(false)];
+}
+
+function skipStepCase(reArm: boolean) {
+  return {
     name: reArm ? 'step' : 'step-once',
     call: {
       node: ffnSkipStepNode({
@@ -170,23 +177,24 @@ function otherCases(): Case[] {
       outputs: { next_state: 'int32', next_active: 'bool' },
     } as const,
     tolerances: { next_state: 0, next_active: 0 },
-  }));
-  return [...topK, ...start, ...step];
+  };
+}
+
+function tensor({ dtype, dims, data }: RuntimeTensor): BytesTensor {
+  return { kind: 'bytes', dtype, shape: dims, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+}
+
+function inputsOf({ feeds }: OneNode) {
+  return Object.entries(feeds).map(([input, value]) => ({ name: `in.${input}`, data: tensor(value) }));
 }
 
 async function writeCase(to: string, { name, call, tolerances: slack }: Case): Promise<void> {
   await writeOnnx(oneNodeGraph(call), join(to, `${name}.onnx`));
   const results = await runBody(call);
-  const tensor = ({ dtype, dims, data }: RuntimeTensor): BytesTensor => ({
-    kind: 'bytes',
-    dtype,
-    shape: dims,
-    bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
-  });
   const filled = (value: number | readonly number[], { data, dims }: RuntimeTensor) =>
     float32Tensor(typeof value === 'number' ? new Array<number>(data.length).fill(value) : value, dims);
   await writeSafetensors(join(to, `${name}.safetensors`), [
-    ...Object.entries(call.feeds).map(([input, value]) => ({ name: `in.${input}`, data: tensor(value) })),
+    ...inputsOf(call),
     ...Object.entries(results).flatMap(([output, value]) => [
       { name: `out.${output}`, data: tensor(value) },
       { name: `tolerance.${output}`, data: filled(slack[output], value) },
@@ -194,11 +202,59 @@ async function writeCase(to: string, { name, call, tolerances: slack }: Case): P
   ]);
 }
 
+/** Nodes that contradict the contract, and what the kernel says of them. */
+function refusedCases(): { name: string; call: OneNode; error: string }[] {
+  const variant = variantOf({ kind: 'threshold', scale: 'absolute' }, { masked: true });
+  const block = randomBlock(1, variant);
+  const good = callOf(variant, block, randomTokens(block, [1, 2], [true, true]), 0.1);
+  const fed = (feeds: OneNode['feeds']): OneNode => ({ ...good, feeds: { ...good.feeds, ...feeds } });
+  const saying = (call: OneNode, attributes: Node['attributes']): OneNode => ({
+    ...call,
+    node: { ...call.node, attributes: { ...call.node.attributes, ...attributes } },
+  });
+  const zeros = (...dims: number[]) => floats(new Float32Array(dims.reduce((a, b) => a * b, 1)), dims);
+  const step = skipStepCase(true).call;
+  return [
+    {
+      name: 'activation',
+      call: saying(good, { activation: attr.string('swish') }),
+      error: 'expected silu, gelu_tanh, gelu or relu for attribute activation but received "swish"',
+    },
+    {
+      name: 'up',
+      call: fed({ up: zeros(D - 1, H) }),
+      error: `GatedFFN_threshold_fp32_masked: expected [${D}, ${H}] for input up but received [${D - 1}, ${H}]`,
+    },
+    { name: 'down', call: fed({ down: zeros(D, H + 1) }), error: `for input down but received [${D}, ${H + 1}]` },
+    { name: 'residual', call: fed({ residual: zeros(1, 1, 1) }), error: 'for input residual but received [1, 1, 1]' },
+    { name: 'threshold', call: fed({ threshold: zeros(2) }), error: 'expected [] for input threshold' },
+    { name: 'x', call: fed({ x: zeros(2, H) }), error: 'expected [b, s, h] for input x' },
+    {
+      name: 'run-length',
+      call: saying(step, { run_length: attr.int(-1) }),
+      error: 'expected 0 to 2^31 - 1 for attribute run_length but received -1',
+    },
+  ];
+}
+
 describe.runIf(hasNative)('every operator', { timeout: 300_000 }, () => {
   it('gives by its kernel what it gives by its body', async () => {
     const cases = [...gatedFfnCases(), ...otherCases()];
-    for (const one of cases) await writeCase(folder, one);
-    const output = runOracle('kernel_compare.py', folder, '--library', library);
+    const models = mkdtempSync(join(folder, 'operators-'));
+    for (const one of cases) await writeCase(models, one);
+    const output = runOracle('kernel_compare.py', models, '--library', library);
+    expect(output).toMatch(new RegExp(`${cases.length} of ${cases.length} agree`));
+  });
+
+  it('refuses what contradicts its contract, and says how', async () => {
+    const cases = refusedCases();
+    const models = mkdtempSync(join(folder, 'refused-'));
+    for (const { name, call, error } of cases) {
+      await writeOnnx(oneNodeGraph(call), join(models, `${name}.onnx`));
+      await writeSafetensors(join(models, `${name}.safetensors`), inputsOf(call));
+      writeFileSync(join(models, `${name}.error.txt`), error);
+    }
+    const output = runOracle('kernel_compare.py', models, '--library', library);
     expect(output).toMatch(new RegExp(`${cases.length} of ${cases.length} agree`));
   });
 });
@@ -212,38 +268,51 @@ describe.runIf(hasNative)('a sparse model', { timeout: 600_000 }, () => {
     tokens = (await loadTokenizer(tinyLlama)).encode(text).slice(0, 128);
   });
 
+  /** The model of a plan, and the logits that its bodies give. */
+  async function writeModel(file: string, prefill: 'sparse' | 'dense') {
+    const { plan: made, tensors } = await readPlan(join(oracle, 'plans', file));
+    const model = mkdtempSync(join(folder, 'model-'));
+    await writeOnnx(applyPlan(graph, { ...made, prefill }, tensors).graph, join(model, 'model.onnx'));
+    const session = await openSession(model, { threads: 1 });
+    const { logits, vocab } = await session.step(tokens, session.emptyCache(), { logits: 'all' });
+    await session.close();
+    const expected = `${model}.safetensors`;
+    await writeSafetensors(expected, [
+      { name: 'input_ids', data: int64Tensor(tokens) },
+      { name: 'logits', data: float32Tensor(logits, [tokens.length, vocab]) },
+    ]);
+    return { model, expected };
+  }
+
   const plans = readdirSync(join(oracle, 'plans')).filter((file) => file.endsWith('.json'));
   const cases = plans.flatMap((file) => (['sparse', 'dense'] as const).map((prefill) => ({ file, prefill })));
 
   it.each(cases)(
     'gives the same logits by kernels as by bodies: $file, prefill $prefill',
     async ({ file, prefill }) => {
-      const { plan, tensors } = await readPlan(join(oracle, 'plans', file));
-      const model = join(folder, `${file}-${prefill}`);
-      mkdirSync(model);
-      await writeOnnx(applyPlan(graph, { ...plan, prefill }, tensors).graph, join(model, 'model.onnx'));
-      const session = await openSession(model, { threads: 1 });
-      const { logits, vocab } = await session.step(tokens, session.emptyCache(), { logits: 'all' });
-      await session.close();
-      const expected = `${model}.safetensors`;
-      await writeSafetensors(expected, [
-        { name: 'input_ids', data: int64Tensor(tokens) },
-        { name: 'logits', data: float32Tensor(logits, [tokens.length, vocab]) },
-      ]);
+      const { model, expected } = await writeModel(file, prefill);
       // With a dense prefill, one call of many tokens and many calls of one are two different computations by contract.
       for (const feed of prefill === 'dense' ? ['chunk'] : ['chunk', 'token']) {
         // A token whose score lies within rounding of a threshold may fall on its other side: one position of 128.
-        const output = runOracle(
-          ...(['ort_compare.py', model, expected, '--feed', feed, '--flips', '1', '--library', library] as const),
-        );
+        const args = ['--feed', feed, '--flips', '1', '--library', library];
+        const output = runOracle('ort_compare.py', model, expected, ...args);
         expect(output).toMatch(/kernels: .*(GatedFFN|FFNSkip)/);
       }
-      if (!required && !existsSync(join(oracle, '.cache', `onnxruntime-${RELEASES[0]}`))) return;
-      if (prefill === 'sparse')
-        runOracle(
-          ...(['across_runtimes.py', model, expected, '--flips', '1', '--library', library, '--only'] as const),
-          ...RELEASES,
-        );
     },
   );
+
+  const hasReleases = required || existsSync(join(oracle, '.cache', `onnxruntime-${RELEASES[0]}`));
+  it.runIf(hasReleases)('does so in the oldest and in the newest release', async () => {
+    const { model, expected } = await writeModel('skip-and-select.json', 'sparse');
+    const args = ['--flips', '1', '--library', library, '--only', ...RELEASES];
+    expect(runOracle('across_runtimes.py', model, expected, ...args)).toMatch(/2 of 2 releases agree/);
+  });
+
+  it.runIf(hasGenai)('generates the same text in onnxruntime-genai', async () => {
+    const [statistics, planned, sparse] = ['statistics.json', 'plan.json', 'sparse'].map((file) => join(folder, file));
+    await calibrate({ checkpoint: tinyLlama, data: [join(texts, 'fit.txt')], output: statistics, tokens: 2048 });
+    await plan({ statistics, output: planned, preset: { preset: 'top-k', density: 0.2 } });
+    await sparsify({ source: tinyLlama, plan: planned, output: sparse });
+    expect(runOracle('genai_compare.py', sparse, '--library', library)).toMatch(/kernels: GatedFFN_threshold_fp32/);
+  });
 });
