@@ -29,6 +29,7 @@ export async function lacuna(
   args: readonly string[],
   signal: AbortSignal = new AbortController().signal,
   hub?: HubOptions,
+  nativeFolder = join(root, 'native/build/release/lib'),
 ): Promise<CommandResult> {
   let stdout = '';
   let stderr = '';
@@ -37,6 +38,7 @@ export async function lacuna(
     stderr: { write: (text) => (stderr += text) },
     signal,
     dataFolder: pathToFileURL(`${texts}/`),
+    nativeFolder: pathToFileURL(`${nativeFolder}/`),
     ...(hub && { hub }),
   });
   return { code, stdout, stderr };

@@ -7,6 +7,7 @@ import { registerBuild } from './build.ts';
 import { registerCalibrate } from './calibrate.ts';
 import type { CommandContext, RegisterCommand } from './command.ts';
 import { registerConvert } from './convert.ts';
+import { registerDoctor } from './doctor.ts';
 import { registerEval } from './eval.ts';
 import { registerInspect } from './inspect.ts';
 import { EXIT, type Io } from './io.ts';
@@ -26,6 +27,7 @@ const COMMANDS: readonly RegisterCommand[] = [
   registerRun,
   registerInspect,
   registerBuild,
+  registerDoctor,
 ];
 
 /**

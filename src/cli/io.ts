@@ -15,6 +15,8 @@ export interface Io {
   readonly signal: AbortSignal;
   /** Folder of the texts that are used when no `--data` is given. */
   readonly dataFolder: URL;
+  /** Folder of the native library, whether it is there or not. */
+  readonly nativeFolder: URL;
   /** Where checkpoints come from that are given by name. */
   readonly hub?: HubOptions;
 }

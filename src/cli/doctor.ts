@@ -1,0 +1,27 @@
+/** `lacuna doctor`. */
+import { type DoctorResult, doctor } from '../index.ts';
+import { type CommonOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+
+export const registerDoctor: RegisterCommand = (program, context) => {
+  const command = program
+    .command('doctor')
+    .description('say which runtime there is, whether it works, and whether kernels are active');
+  withCommonOptions(command).action(async (options: CommonOptions) => {
+    const { nativeFolder } = context.io;
+    const result = await doctor({ nativeFolder });
+    print(context.io, options, result, formatDoctor);
+    if (result.problem !== null) context.fail();
+  });
+};
+
+export function formatDoctor({ lacuna, node, platform, runtime, problem, native, kernels }: DoctorResult): string {
+  const works = problem === null ? 'computes portable bodies rightly' : problem.message;
+  const lines = [
+    `lacuna ${lacuna}, Node.js ${node}, ${platform}`,
+    `runtime: ${runtime.name} ${runtime.version ?? '(not loaded)'}; ${works}`,
+    ...(problem?.hint ? [`  ${problem.hint}`] : []),
+    `native library: ${native.state === 'present' ? native.path : `${native.state}: ${native.why} (${native.path})`}`,
+    `kernels in this process: ${kernels.active ? 'active' : 'not active'}: ${kernels.why}`,
+  ];
+  return lines.join('\n');
+}

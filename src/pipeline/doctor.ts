@@ -1,0 +1,88 @@
+/** `lacuna doctor`: which runtime there is, whether it computes what it should, and where kernels are active. */
+import { arch, platform } from 'node:os';
+import { version as nodeVersion } from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { encodeModel } from '../../formats/onnx/index.ts';
+import { LacunaError } from '../core/errors.ts';
+import { attr, BASE_OPSETS, LACUNA_DOMAIN } from '../core/graph.ts';
+import { GraphBuilder, value } from '../core/graph-builder.ts';
+import { LACUNA_VERSION } from '../core/manifest.ts';
+import { statisticalTopKFunction, statisticalTopKOpType } from '../ops/index.ts';
+import { createOpenGraph, runtimeVersion } from '../runtime/index.ts';
+import { findNativeLibrary, type NativeLibrary } from './native-library.ts';
+
+export interface DoctorOptions {
+  /** Where the native library is looked for. */
+  readonly nativeFolder: URL;
+}
+
+export interface DoctorResult {
+  readonly lacuna: string;
+  readonly node: string;
+  readonly platform: string;
+  readonly runtime: { readonly name: 'onnxruntime-node'; readonly version: string | null };
+  /** What keeps models from running here at all; null when nothing does. */
+  readonly problem: { readonly message: string; readonly hint: string | null } | null;
+  readonly native: NativeLibrary;
+  /** Whether this process runs operators by kernels, and why not. */
+  readonly kernels: { readonly active: boolean; readonly why: string };
+}
+
+/** Never throws for what it is asked to find out. */
+export async function doctor({ nativeFolder }: DoctorOptions): Promise<DoctorResult> {
+  const native = await findNativeLibrary(fileURLToPath(nativeFolder));
+  let version: string | null = null;
+  let problem: DoctorResult['problem'] = null;
+  try {
+    version = await runtimeVersion();
+    await tryPortableBody();
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    problem = { message, hint: error instanceof LacunaError ? (error.hint ?? null) : null };
+  }
+  return {
+    lacuna: LACUNA_VERSION,
+    node: nodeVersion,
+    platform: `${platform()}-${arch()}`,
+    runtime: { name: 'onnxruntime-node', version },
+    problem,
+    native,
+    kernels: { active: false, why: whyNoKernels(native) },
+  };
+}
+
+function whyNoKernels(native: NativeLibrary): string {
+  if (native.state !== 'present') return `the native library cannot be used: ${native.why}`;
+  return 'onnxruntime-node cannot load operator libraries; Python’s onnxruntime and onnxruntime-genai can (docs/native.md)';
+}
+
+/** One operator by its body: max(x - theta, 0) of 1 to 5 at quantile 1, where theta is 3 + sqrt 2. */
+async function tryPortableBody(): Promise<void> {
+  const g = new GraphBuilder('doctor');
+  const body = statisticalTopKFunction('soft');
+  g.nodes.push({
+    name: 'top_k',
+    opType: statisticalTopKOpType('soft'),
+    domain: LACUNA_DOMAIN,
+    inputs: ['x'],
+    outputs: ['y', 'kept'],
+    attributes: { quantile: attr.float(1) },
+  });
+  const row = (name: string) => value(name, 'float32', [1, 5]);
+  const graph = {
+    ...g.body('doctor', [row('x')], [row('y')]),
+    functions: [body],
+    opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },
+    metadata: {},
+  };
+  const runner = await createOpenGraph({ encode: encodeModel, threads: 1 })(graph);
+  try {
+    const x = { dtype: 'float32', dims: [1, 5], data: Float32Array.of(1, 2, 3, 4, 5) } as const;
+    const y = Array.from((await runner.run({ x })).y.data, Number);
+    const wanted = [0, 0, 0, 0, 2 - Math.SQRT2];
+    if (!y.every((entry, i) => Math.abs(entry - wanted[i]) < 1e-5))
+      throw new LacunaError('runtime', `ONNX Runtime computes [${y}] where [${wanted}] is right`);
+  } finally {
+    await runner.close();
+  }
+}

@@ -1,0 +1,20 @@
+/** Which ONNX Runtime sessions run in. */
+import { LacunaError } from '../core/errors.ts';
+
+/**
+ * The version of onnxruntime-node.
+ *
+ * @throws LacunaError `runtime` when it cannot be loaded, as when its binary for this platform is missing.
+ */
+export async function runtimeVersion(): Promise<string> {
+  try {
+    const { env } = await import('onnxruntime-node');
+    return env.versions.node ?? env.versions.common;
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new LacunaError('runtime', `onnxruntime-node cannot be loaded: ${message}`, {
+      cause,
+      hint: 'Install it again for this platform: npm install onnxruntime-node',
+    });
+  }
+}
