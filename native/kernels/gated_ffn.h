@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/matrix.h"
 #include "kernels/parallel.h"
 #include "kernels/scratch.h"
 
@@ -23,13 +24,18 @@ enum class Selector {
   kStatisticalHard,
 };
 
-// What stays the same from call to call. Matrices are neuron-major, [neurons, hidden]; null where a model has none.
+// What stays the same from call to call; null where a model has none.
 struct GatedFfn {
   size_t hidden = 0;
   size_t neurons = 0;
-  const float* gate = nullptr;
-  const float* up = nullptr;
-  const float* down = nullptr;
+  Storage storage = Storage::kFp32;
+  // What of x gate and up are multiplied with: all of it, or in a Spark FFN the first r entries and the others.
+  Range gate_inputs;
+  Range up_inputs;
+  // [neurons, gate_inputs.count], [neurons, up_inputs.count], [neurons, hidden].
+  Matrix gate;
+  Matrix up;
+  Matrix down;
   const float* gate_bias = nullptr;
   const float* up_bias = nullptr;
   const float* down_bias = nullptr;

@@ -3,6 +3,7 @@
 // Tokens are taken in blocks, so that scratch does not grow with a prompt. A block goes through phases; the items of a
 // phase are chunks of neurons, tokens, or ranges of columns:
 //
+//     prepare      tokens    inputs quantised, where weights are in blocks
 //     gate         chunks    gate products and activation; also all of "choose" unless the choice needs all neurons
 //     statistics   tokens    mean and deviation over all neurons
 //     choose       chunks    chosen neurons are listed, their up products computed
@@ -42,9 +43,19 @@ struct TokenBlock {
   size_t count;
 };
 
-enum class GatedFfnPhase { kGate, kStatistics, kChoose, kDown, kFinish };
+enum class GatedFfnPhase { kPrepare, kGate, kStatistics, kChoose, kDown, kFinish };
 
 inline size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
+
+// Blocks of an input with room for what the widest vector reads past the end: 16 scales at a time.
+inline size_t PaddedBlocks(size_t width) { return DivideUp(Blocks(width), 16) * 16; }
+
+// Where a quantised input is written; QuantisedInput reads it.
+struct QuantisedPlace {
+  int8_t* codes;
+  float* scales;
+  float* sums;
+};
 
 struct GatedFfnArrays {
   GatedFfnArrays(const GatedFfn& ffn, size_t tokens, ScratchLayout& layout) {
@@ -59,6 +70,9 @@ struct GatedFfnArrays {
     kept = layout.Array<uint8_t>(block * chunks);
     tile_lists = layout.Array<uint8_t>(block * chunks * kChunk);
     tile_counts = layout.Array<uint8_t>(block * chunks);
+    if (!IsBlocked(ffn.storage)) return;
+    gate_quantised = Quantised(ffn.gate_inputs, block, layout);
+    up_quantised = Quantised(ffn.up_inputs, block, layout);
   }
 
   // [tokens] indices of active tokens; all that follows is by position in a block of them.
@@ -77,23 +91,46 @@ struct GatedFfnArrays {
   // The same lists for tiles of tokens, or kTokenByToken.
   uint8_t* tile_lists;
   uint8_t* tile_counts;
+  // [block] inputs of gate and up, where weights are in blocks.
+  QuantisedInput* gate_quantised = nullptr;
+  QuantisedInput* up_quantised = nullptr;
+
+ private:
+  static QuantisedInput* Quantised(const Range& range, size_t block, ScratchLayout& layout) {
+    QuantisedInput* inputs = layout.Array<QuantisedInput>(block);
+    const size_t blocks = PaddedBlocks(range.count);
+    for (size_t t = 0; t < block; ++t) {
+      const QuantisedInput input{layout.Array<int8_t>(blocks * kBlock), layout.Array<float>(blocks),
+                                 layout.Array<float>(blocks)};
+      if (inputs != nullptr) inputs[t] = input;
+    }
+    return inputs;
+  }
 };
+
+struct GatedFfnJob;
+void WorkOnFp32(const GatedFfnJob& job);
+void WorkOnBf16(const GatedFfnJob& job);
+void WorkOnInt8(const GatedFfnJob& job);
+void WorkOnInt4(const GatedFfnJob& job);
 
 struct GatedFfnJob {
   GatedFfnJob(const GatedFfn& ffn_, const GatedFfnTokens& tokens_, const GatedFfnArrays& arrays_, size_t active_,
-              size_t workers)
+              size_t workers, void (*work_)(const GatedFfnJob&))
       : ffn(ffn_),
         tokens(tokens_),
         arrays(arrays_),
         cuts(arrays_.cuts),
         active(active_),
         chunks(DivideUp(ffn.neurons, kChunk)),
-        columns(std::max(kLeastColumns, DivideUp(DivideUp(ffn.hidden, workers), 16) * 16)),
+        columns(std::max(kLeastColumns, DivideUp(DivideUp(ffn.hidden, workers), kBlock) * kBlock)),
         column_items(DivideUp(ffn.hidden, columns)),
         choose_all(ffn.selector == Selector::kNone || tokens.choose_all),
         statistical(ffn.selector == Selector::kStatisticalSoft || ffn.selector == Selector::kStatisticalHard),
         two_steps(!choose_all && (statistical || ffn.selector == Selector::kThresholdOfMean)),
         finish(ffn.post_norm != nullptr || tokens.saturation != nullptr),
+        split(ffn.gate_inputs.first != ffn.up_inputs.first || ffn.gate_inputs.count != ffn.up_inputs.count),
+        work(work_),
         items(ItemsOf(active)) {}
 
   struct Place {
@@ -110,8 +147,8 @@ struct GatedFfnJob {
     const size_t block = item / in_full_block;
     const TokenBlock these{block * kTokenBlock, std::min(kTokenBlock, active - block * kTokenBlock)};
     size_t start = block * in_full_block;
-    for (GatedFfnPhase phase :
-         {GatedFfnPhase::kGate, GatedFfnPhase::kStatistics, GatedFfnPhase::kChoose, GatedFfnPhase::kDown}) {
+    for (GatedFfnPhase phase : {GatedFfnPhase::kPrepare, GatedFfnPhase::kGate, GatedFfnPhase::kStatistics,
+                                GatedFfnPhase::kChoose, GatedFfnPhase::kDown}) {
       const size_t count = PhaseItems(phase, these.count);
       if (item < start + count) return {these, phase, item - start, start};
       start += count;
@@ -122,6 +159,8 @@ struct GatedFfnJob {
   size_t TokenOf(size_t position) const { return arrays.active[position]; }
   const float* Input(size_t position) const { return tokens.x + TokenOf(position) * ffn.hidden; }
   float* Output(size_t position) const { return tokens.y + TokenOf(position) * ffn.hidden; }
+  QuantisedPlace GatePlace(size_t t) const { return PlaceOfInput(arrays.gate_quantised[t]); }
+  QuantisedPlace UpPlace(size_t t) const { return PlaceOfInput(arrays.up_quantised[t]); }
   float* Coefficients(size_t t) const { return arrays.coefficients + t * chunks * kChunk; }
   uint8_t* List(size_t t) const { return arrays.lists + t * chunks * kChunk; }
   uint8_t* TileList(size_t tile) const { return arrays.tile_lists + tile * chunks * kChunk; }
@@ -144,11 +183,20 @@ struct GatedFfnJob {
   // The choice needs a sum over all neurons first.
   const bool two_steps;
   const bool finish;
+  // Gate and up read different entries of x.
+  const bool split;
+  void (*const work)(const GatedFfnJob&);
   mutable ClaimedItems items;
 
  private:
+  static QuantisedPlace PlaceOfInput(const QuantisedInput& input) {
+    return {const_cast<int8_t*>(input.codes), const_cast<float*>(input.scales), const_cast<float*>(input.sums)};
+  }
+
   size_t PhaseItems(GatedFfnPhase phase, size_t block_tokens) const {
     switch (phase) {
+      case GatedFfnPhase::kPrepare:
+        return IsBlocked(ffn.storage) ? block_tokens : 0;
       case GatedFfnPhase::kGate:
         return chunks;
       case GatedFfnPhase::kStatistics:
@@ -168,8 +216,8 @@ struct GatedFfnJob {
     size_t total = 0;
     for (size_t first = 0; first < tokens_left; first += kTokenBlock) {
       const size_t block_tokens = std::min(kTokenBlock, tokens_left - first);
-      for (GatedFfnPhase phase : {GatedFfnPhase::kGate, GatedFfnPhase::kStatistics, GatedFfnPhase::kChoose,
-                                  GatedFfnPhase::kDown, GatedFfnPhase::kFinish})
+      for (GatedFfnPhase phase : {GatedFfnPhase::kPrepare, GatedFfnPhase::kGate, GatedFfnPhase::kStatistics,
+                                  GatedFfnPhase::kChoose, GatedFfnPhase::kDown, GatedFfnPhase::kFinish})
         total += PhaseItems(phase, block_tokens);
     }
     return total;

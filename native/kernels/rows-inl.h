@@ -1,4 +1,4 @@
-// The two products of a sparse FFN: rows times vectors (gate, up), and a weighted sum of rows (down).
+// Products with rows of floats: dot products with inputs (gate, up), and weighted sums of rows (down).
 //
 // Each dot product has one vector accumulator that runs along its row, and each entry of a weighted sum adds its rows in
 // ascending order. So a result does not depend on which rows or tokens are computed beside it; independent accumulators
@@ -10,10 +10,13 @@
 #define LACUNA_KERNELS_ROWS_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
+#include "kernels/matrix.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lacuna {
@@ -23,74 +26,176 @@ namespace hn = hwy::HWY_NAMESPACE;
 using Floats = hn::ScalableTag<float>;
 using FloatVector = hn::Vec<Floats>;
 
-// Tokens that share a load of a row: 4 x 4 accumulators need the 32 registers of AVX-512 and NEON.
-constexpr size_t kTokenTile = (HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM) ? 4 : 2;
+// T is float or hwy::bfloat16_t.
+template <typename T>
+struct FloatRows {
+  // Tokens that share a load of a row: 4 x 4 accumulators need the 32 registers of AVX-512 and NEON.
+  static constexpr size_t kTokenTile = (HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM) ? 4 : 2;
+  // Rows asked for together at one token; enough accumulators to hide the latency of an addition.
+  static constexpr size_t kRowGroup = 8;
 
-// out[r * kTokens + t] = dot(rows[r], xs[t]) over n floats. `next` are the rows that are asked for after these, or null:
-// they are brought into the cache meanwhile, since rows of chosen neurons are where no hardware would guess them.
-template <size_t kRows, size_t kTokens>
-HWY_INLINE void DotTile(const float* const* HWY_RESTRICT rows, const float* const* HWY_RESTRICT xs, size_t n,
-                        const float* const* HWY_RESTRICT next, float* HWY_RESTRICT out) {
-  const Floats d;
-  const size_t lanes = hn::Lanes(d);
-  FloatVector sums[kRows][kTokens];
-#pragma GCC unroll 8
-  for (size_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (size_t t = 0; t < kTokens; ++t) sums[r][t] = hn::Zero(d);
+  using Row = const T*;
+  using Input = const float*;
+
+  static Row RowOf(const Matrix& matrix, size_t width, size_t j) {
+    return static_cast<const T*>(matrix.data) + j * width;
   }
-  const auto add = [&](auto load, size_t i) HWY_ATTR {
-    FloatVector x[kTokens];
-#pragma GCC unroll 4
-    for (size_t t = 0; t < kTokens; ++t) x[t] = load(xs[t] + i);
+  static Row From(Row row, size_t column) { return row + column; }
+
+  static HWY_INLINE FloatVector Load(const T* from) {
+    const Floats d;
+    if constexpr (std::is_same_v<T, float>) {
+      return hn::LoadU(d, from);
+    } else {
+      return hn::PromoteTo(d, hn::LoadU(hn::Rebind<T, Floats>(), from));
+    }
+  }
+  static HWY_INLINE FloatVector LoadFirst(const T* from, size_t count) {
+    const Floats d;
+    if constexpr (std::is_same_v<T, float>) {
+      return hn::LoadN(d, from, count);
+    } else {
+      return hn::PromoteTo(d, hn::LoadN(hn::Rebind<T, Floats>(), from, count));
+    }
+  }
+
+  // out[r * kTokens + t] = dot(rows[r], xs[t]) over n entries. `next` are the rows that are asked for after these, or null:
+  // they are brought into the cache meanwhile, since rows of chosen neurons are where no hardware would guess them.
+  template <size_t kRows, size_t kTokens>
+  static HWY_INLINE void DotTile(const Row* HWY_RESTRICT rows, const Input* HWY_RESTRICT xs, size_t n,
+                                 const Row* HWY_RESTRICT next, float* HWY_RESTRICT out) {
+    const Floats d;
+    const size_t lanes = hn::Lanes(d);
+    FloatVector sums[kRows][kTokens];
 #pragma GCC unroll 8
     for (size_t r = 0; r < kRows; ++r) {
-      const FloatVector row = load(rows[r] + i);
 #pragma GCC unroll 4
-      for (size_t t = 0; t < kTokens; ++t) sums[r][t] = hn::MulAdd(row, x[t], sums[r][t]);
+      for (size_t t = 0; t < kTokens; ++t) sums[r][t] = hn::Zero(d);
     }
-  };
-  size_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    if (next != nullptr) {
-#pragma GCC unroll 8
-      for (size_t r = 0; r < kRows; ++r) hwy::Prefetch(next[r] + i);
-    }
-    add([&](const float* from) HWY_ATTR { return hn::LoadU(d, from); }, i);
-  }
-  if (i < n) add([&](const float* from) HWY_ATTR { return hn::LoadN(d, from, n - i); }, i);
-#pragma GCC unroll 8
-  for (size_t r = 0; r < kRows; ++r) {
+    size_t i = 0;
+    for (; i + lanes <= n; i += lanes) {
+      FloatVector x[kTokens];
 #pragma GCC unroll 4
-    for (size_t t = 0; t < kTokens; ++t) out[r * kTokens + t] = hn::ReduceSum(d, sums[r][t]);
-  }
-}
-
-// y[i] += sum over r of coefficients[r] * rows[r][i], i < n.
-template <size_t kRows>
-HWY_INLINE void AddRows(const float* const* HWY_RESTRICT rows, const float* HWY_RESTRICT coefficients, size_t n,
-                        const float* const* HWY_RESTRICT next, float* HWY_RESTRICT y) {
-  const Floats d;
-  const size_t lanes = hn::Lanes(d);
-  FloatVector factors[kRows];
+      for (size_t t = 0; t < kTokens; ++t) x[t] = hn::LoadU(d, xs[t] + i);
 #pragma GCC unroll 8
-  for (size_t r = 0; r < kRows; ++r) factors[r] = hn::Set(d, coefficients[r]);
-  size_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    FloatVector sum = hn::LoadU(d, y + i);
+      for (size_t r = 0; r < kRows; ++r) {
+        if (next != nullptr) hwy::Prefetch(next[r] + i);
+        const FloatVector row = Load(rows[r] + i);
+#pragma GCC unroll 4
+        for (size_t t = 0; t < kTokens; ++t) sums[r][t] = hn::MulAdd(row, x[t], sums[r][t]);
+      }
+    }
+    if (i < n) {
+      for (size_t r = 0; r < kRows; ++r) {
+        const FloatVector row = LoadFirst(rows[r] + i, n - i);
+        for (size_t t = 0; t < kTokens; ++t)
+          sums[r][t] = hn::MulAdd(row, hn::LoadN(d, xs[t] + i, n - i), sums[r][t]);
+      }
+    }
 #pragma GCC unroll 8
     for (size_t r = 0; r < kRows; ++r) {
-      if (next != nullptr) hwy::Prefetch(next[r] + i);
-      sum = hn::MulAdd(factors[r], hn::LoadU(d, rows[r] + i), sum);
+#pragma GCC unroll 4
+      for (size_t t = 0; t < kTokens; ++t) out[r * kTokens + t] = hn::ReduceSum(d, sums[r][t]);
     }
-    hn::StoreU(sum, d, y + i);
   }
-  if (i == n) return;
-  FloatVector sum = hn::LoadN(d, y + i, n - i);
+
+  // dots[i * kTokens + t] = dot(rows[i], xs[t]) for i < count.
+  template <size_t kTokens>
+  static HWY_INLINE void Dot(const Row* rows, size_t count, const Input* xs, size_t n, float* dots) {
+    constexpr size_t kGroup = kTokens == 1 ? kRowGroup : 4;
+    Row next[kRowGroup];
+    size_t i = 0;
+    for (; i + kGroup <= count; i += kGroup) {
+      for (size_t r = 0; r < kGroup; ++r) next[r] = rows[std::min(i + kGroup + r, count - 1)];
+      DotTile<kGroup, kTokens>(rows + i, xs, n, next, dots + i * kTokens);
+    }
+    if (kGroup == 8 && i + 4 <= count) {
+      DotTile<4, kTokens>(rows + i, xs, n, nullptr, dots + i * kTokens);
+      i += 4;
+    }
+    for (; i < count; ++i) DotTile<1, kTokens>(rows + i, xs, n, nullptr, dots + i * kTokens);
+  }
+
+  // y[i] += sum over r of coefficients[r] * rows[r][i], i < n.
+  template <size_t kRows>
+  static HWY_INLINE void AddRows(const Row* HWY_RESTRICT rows, const float* HWY_RESTRICT coefficients, size_t n,
+                                 const Row* HWY_RESTRICT next, float* HWY_RESTRICT y) {
+    const Floats d;
+    const size_t lanes = hn::Lanes(d);
+    FloatVector factors[kRows];
 #pragma GCC unroll 8
-  for (size_t r = 0; r < kRows; ++r) sum = hn::MulAdd(factors[r], hn::LoadN(d, rows[r] + i, n - i), sum);
-  hn::StoreN(sum, d, y + i, n - i);
-}
+    for (size_t r = 0; r < kRows; ++r) factors[r] = hn::Set(d, coefficients[r]);
+    size_t i = 0;
+    for (; i + lanes <= n; i += lanes) {
+      FloatVector sum = hn::LoadU(d, y + i);
+#pragma GCC unroll 8
+      for (size_t r = 0; r < kRows; ++r) {
+        if (next != nullptr) hwy::Prefetch(next[r] + i);
+        sum = hn::MulAdd(factors[r], Load(rows[r] + i), sum);
+      }
+      hn::StoreU(sum, d, y + i);
+    }
+    if (i == n) return;
+    FloatVector sum = hn::LoadN(d, y + i, n - i);
+    for (size_t r = 0; r < kRows; ++r) sum = hn::MulAdd(factors[r], LoadFirst(rows[r] + i, n - i), sum);
+    hn::StoreN(sum, d, y + i, n - i);
+  }
+
+  // ys[t][i] += sum over r of coefficients[t][list[r]] * rows[r][i], i < n: vectors of a tile of tokens stay in registers
+  // while all rows pass.
+  static HWY_INLINE void AddRowsToTile(const Row* rows, const uint8_t* list, size_t count,
+                                       const float* const* coefficients, size_t n, float* const* ys) {
+    const size_t lanes = hn::Lanes(Floats());
+    size_t i = 0;
+    for (; i + 4 * lanes <= n; i += 4 * lanes) AddToTile<4>(rows, list, count, coefficients, i, 0, ys);
+    for (; i + lanes <= n; i += lanes) AddToTile<1>(rows, list, count, coefficients, i, 0, ys);
+    if (i < n) AddToTile<1>(rows, list, count, coefficients, i, n - i, ys);
+  }
+
+ private:
+  // `last`: entries of a vector that is not full, or 0.
+  template <size_t kVectors>
+  static HWY_INLINE void AddToTile(const Row* rows, const uint8_t* list, size_t count, const float* const* coefficients,
+                                   size_t start, size_t last, float* const* ys) {
+    const Floats d;
+    const size_t lanes = hn::Lanes(d);
+    FloatVector sums[kTokenTile][kVectors];
+#pragma GCC unroll 4
+    for (size_t t = 0; t < kTokenTile; ++t) {
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kVectors; ++v) {
+        const float* from = ys[t] + start + v * lanes;
+        sums[t][v] = last == 0 ? hn::LoadU(d, from) : hn::LoadN(d, from, last);
+      }
+    }
+    for (size_t i = 0; i < count; ++i) {
+      FloatVector part[kVectors];
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kVectors; ++v) {
+        const Row from = rows[i] + start + v * lanes;
+        part[v] = last == 0 ? Load(from) : LoadFirst(from, last);
+      }
+#pragma GCC unroll 4
+      for (size_t t = 0; t < kTokenTile; ++t) {
+        const FloatVector factor = hn::Set(d, coefficients[t][list[i]]);
+#pragma GCC unroll 4
+        for (size_t v = 0; v < kVectors; ++v) sums[t][v] = hn::MulAdd(factor, part[v], sums[t][v]);
+      }
+    }
+#pragma GCC unroll 4
+    for (size_t t = 0; t < kTokenTile; ++t) {
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kVectors; ++v) {
+        float* to = ys[t] + start + v * lanes;
+        if (last == 0) {
+          hn::StoreU(sums[t][v], d, to);
+        } else {
+          hn::StoreN(sums[t][v], d, to, last);
+        }
+      }
+    }
+  }
+};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lacuna

@@ -135,9 +135,10 @@ class GatedFfnKernel {
     GatedFfn ffn = ffn_;
     ffn.hidden = static_cast<size_t>(hidden);
     ffn.neurons = static_cast<size_t>(neurons);
-    ffn.gate = Given(call, kGate, "gate", matrix);
-    ffn.up = Given(call, kUp, "up", matrix);
-    ffn.down = Given(call, kDown, "down", matrix);
+    ffn.gate_inputs = ffn.up_inputs = {0, ffn.hidden};
+    ffn.gate.data = Given(call, kGate, "gate", matrix);
+    ffn.up.data = Given(call, kUp, "up", matrix);
+    ffn.down.data = Given(call, kDown, "down", matrix);
     ffn.gate_bias = Optional(call, kGateBias, "gate_bias", {neurons});
     ffn.up_bias = Optional(call, kUpBias, "up_bias", {neurons});
     ffn.down_bias = Optional(call, kDownBias, "down_bias", {hidden});

@@ -2,14 +2,21 @@
 
 #include <cmath>
 
+#include "reference/matrix.h"
 #include "reference/statistical_top_k.h"
 
 namespace lacuna::reference {
 namespace {
 
-double Dot(const float* row, const float* x, size_t n) {
+// The entries of x that a matrix is multiplied with.
+std::vector<double> Entries(const GatedFfn& ffn, const float* x, const Range& range) {
+  if (IsBlocked(ffn.storage)) return QuantisedEntries(x + range.first, range.count);
+  return {x + range.first, x + range.first + range.count};
+}
+
+double Dot(const std::vector<double>& row, const std::vector<double>& x) {
   double sum = 0;
-  for (size_t i = 0; i < n; ++i) sum += static_cast<double>(row[i]) * x[i];
+  for (size_t i = 0; i < row.size(); ++i) sum += row[i] * x[i];
   return sum;
 }
 
@@ -91,17 +98,19 @@ double Activate(Activation activation, double x) {
 }
 
 GatedFfnToken RunGatedFfn(const GatedFfn& ffn, const float* x, const float* residual, bool choose_all) {
+  const std::vector<double> gate_x = Entries(ffn, x, ffn.gate_inputs), up_x = Entries(ffn, x, ffn.up_inputs);
   std::vector<double> gate(ffn.neurons);
   for (size_t j = 0; j < ffn.neurons; ++j)
-    gate[j] = Dot(ffn.gate + j * ffn.hidden, x, ffn.hidden) + At(ffn.gate_bias, j);
+    gate[j] = Dot(RowOf(ffn.storage, ffn.gate, ffn.gate_inputs.count, j), gate_x) + At(ffn.gate_bias, j);
   const Choice choice = Choose(ffn, gate, choose_all);
   GatedFfnToken token;
   token.kept = choice.kept;
   for (size_t i = 0; i < ffn.hidden; ++i) token.raw.push_back(At(ffn.down_bias, i));
   for (size_t j = 0; j < ffn.neurons; ++j) {
     if (choice.act[j] == 0) continue;
-    const double product = choice.act[j] * (Dot(ffn.up + j * ffn.hidden, x, ffn.hidden) + At(ffn.up_bias, j));
-    for (size_t i = 0; i < ffn.hidden; ++i) token.raw[i] += product * ffn.down[j * ffn.hidden + i];
+    const double up = Dot(RowOf(ffn.storage, ffn.up, ffn.up_inputs.count, j), up_x) + At(ffn.up_bias, j);
+    const std::vector<double> down = RowOf(ffn.storage, ffn.down, ffn.hidden, j);
+    for (size_t i = 0; i < ffn.hidden; ++i) token.raw[i] += choice.act[j] * up * down[i];
   }
   token.y = ffn.post_norm == nullptr ? token.raw : RmsNorm(token.raw, ffn.post_norm, ffn.epsilon);
   if (residual != nullptr) token.saturation = Saturation(residual, token.y);

@@ -4,15 +4,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <tuple>
 
 #include "reference/gated_ffn.h"
+#include "reference/matrix.h"
 #include "tests/testing.h"
 
 namespace lacuna {
 namespace {
 
+using reference::StoredMatrix;
 using testing::Misaligned;
+
+constexpr Storage kStorages[] = {Storage::kFp32, Storage::kBf16, Storage::kInt8, Storage::kInt4};
 
 constexpr Selector kSelectors[] = {Selector::kNone, Selector::kThreshold, Selector::kThresholdOfMean,
                                    Selector::kStatisticalSoft, Selector::kStatisticalHard};
@@ -23,6 +27,9 @@ struct Options {
   size_t neurons = 40;
   size_t tokens = 1;
   Selector selector = Selector::kNone;
+  Storage storage = Storage::kFp32;
+  // Entries of x that the gate reads, up reading the others; 0 when both read all.
+  size_t split = 0;
   Activation activation = Activation::kSilu;
   bool biases = false;
   bool post_norm = false;
@@ -40,9 +47,9 @@ class Block {
       : options_(options),
         random_(options.seed),
         // Gates are of size 1 or so, where activations bend.
-        gate_(Rows(options.neurons, 1 / std::sqrt(static_cast<float>(options.hidden)))),
-        up_(Rows(options.neurons, 1 / std::sqrt(static_cast<float>(options.hidden)))),
-        down_(Rows(options.neurons, 1)),
+        gate_(Weights(GateInputs().count, 1 / std::sqrt(static_cast<float>(GateInputs().count)))),
+        up_(Weights(UpInputs().count, 1 / std::sqrt(static_cast<float>(UpInputs().count)))),
+        down_(Weights(options.hidden, 1)),
         gate_bias_(Vector(options.neurons)),
         up_bias_(Vector(options.neurons)),
         down_bias_(Vector(options.hidden)),
@@ -57,9 +64,12 @@ class Block {
     GatedFfn ffn;
     ffn.hidden = options_.hidden;
     ffn.neurons = options_.neurons;
-    ffn.gate = gate_.data();
-    ffn.up = up_.data();
-    ffn.down = down_.data();
+    ffn.storage = options_.storage;
+    ffn.gate_inputs = GateInputs();
+    ffn.up_inputs = UpInputs();
+    ffn.gate = gate_.matrix();
+    ffn.up = up_.matrix();
+    ffn.down = down_.matrix();
     ffn.gate_bias = options_.biases ? gate_bias_.data() : nullptr;
     ffn.up_bias = options_.biases ? up_bias_.data() : nullptr;
     ffn.down_bias = options_.biases ? down_bias_.data() : nullptr;
@@ -119,11 +129,11 @@ class Block {
     sizes.selector = Selector::kNone;
     sizes.activation = Activation::kRelu;
     sizes.post_norm = false;
+    sizes.storage = Storage::kFp32;
     Block block(*this);
     block.options_ = sizes;
-    for (Misaligned* part : {&block.gate_, &block.up_, &block.down_, &block.gate_bias_, &block.up_bias_,
-                             &block.down_bias_, &block.x_})
-      *part = Sizes(*part);
+    for (StoredMatrix* part : {&block.gate_, &block.up_, &block.down_}) *part = part->Sizes();
+    for (Misaligned* part : {&block.gate_bias_, &block.up_bias_, &block.down_bias_, &block.x_}) *part = Sizes(*part);
     double largest = 0;
     for (double value : block.Reference(token, 0).raw) largest = std::max(largest, value);
     const double product = 1.13 * static_cast<double>(2 * options_.hidden + options_.neurons + 8) * testing::kEpsilon * largest;
@@ -141,10 +151,18 @@ class Block {
   }
 
   bool active(size_t token) const { return active_[token]; }
-  float* up_row(size_t j) { return up_.data() + j * options_.hidden; }
-  float* down_row(size_t j) { return down_.data() + j * options_.hidden; }
+  void PoisonGate(size_t j) { gate_.Poison(j); }
+  void PoisonUp(size_t j) { up_.Poison(j); }
+  void PoisonDown(size_t j) { down_.Poison(j); }
 
  private:
+  Range GateInputs() const { return {0, options_.split == 0 ? options_.hidden : options_.split}; }
+  Range UpInputs() const {
+    return options_.split == 0 ? GateInputs() : Range{options_.split, options_.hidden - options_.split};
+  }
+  StoredMatrix Weights(size_t width, float scale) {
+    return StoredMatrix(options_.storage, random_.Floats(options_.neurons * width, scale), width, options_.offset);
+  }
   Misaligned Rows(size_t count, float scale) {
     return Misaligned(random_.Floats(count * options_.hidden, scale), options_.offset);
   }
@@ -156,7 +174,8 @@ class Block {
 
   Options options_;
   testing::Random random_;
-  Misaligned gate_, up_, down_, gate_bias_, up_bias_, down_bias_, post_norm_, score_weights_, x_, residual_;
+  StoredMatrix gate_, up_, down_;
+  Misaligned gate_bias_, up_bias_, down_bias_, post_norm_, score_weights_, x_, residual_;
   std::vector<bool> active_;
   Scratch scratch_;
 
@@ -200,23 +219,35 @@ int CheckAgainstLoops(const Options& options, const Parallel& parallel) {
   return compared;
 }
 
-class GatedFfnOf : public ::testing::TestWithParam<Selector> {};
-std::string NameOf(const ::testing::TestParamInfo<Selector>& info) {
-  constexpr const char* kNames[] = {"None", "Threshold", "ThresholdOfMean", "StatisticalSoft", "StatisticalHard"};
-  return kNames[static_cast<int>(info.param)];
+using Case = std::tuple<Selector, Storage>;
+
+class GatedFfnOf : public ::testing::TestWithParam<Case> {
+ protected:
+  static Selector selector() { return std::get<0>(GetParam()); }
+  static Storage storage() { return std::get<1>(GetParam()); }
+};
+
+std::string NameOf(const ::testing::TestParamInfo<Case>& info) {
+  constexpr const char* kSelectorNames[] = {"None", "Threshold", "ThresholdOfMean", "StatisticalSoft", "StatisticalHard"};
+  constexpr const char* kStorageNames[] = {"Fp32", "Bf16", "Int8", "Int4"};
+  return std::string(kSelectorNames[static_cast<int>(std::get<0>(info.param))]) + "Of" +
+         kStorageNames[static_cast<int>(std::get<1>(info.param))];
 }
-INSTANTIATE_TEST_SUITE_P(Selectors, GatedFfnOf, ::testing::ValuesIn(kSelectors), NameOf);
+INSTANTIATE_TEST_SUITE_P(All, GatedFfnOf,
+                         ::testing::Combine(::testing::ValuesIn(kSelectors), ::testing::ValuesIn(kStorages)), NameOf);
 
 TEST_P(GatedFfnOf, AgreesWithPlainLoopsAtOddSizes) {
   testing::ForEachTarget([](const std::string& target) {
     SCOPED_TRACE(target);
     int compared = 0;
     uint32_t seed = 1;
-    // Around one vector, around one chunk of neurons, around a tile of tokens.
-    for (size_t hidden : {1, 7, 16, 33, 300})
+    // Around one vector and one block, around one chunk of neurons, around a tile of tokens.
+    for (size_t hidden : {2, 7, 32, 65, 300})
       for (size_t neurons : {1, 5, 127, 128, 129, 300})
         for (size_t tokens : {1, 2, 5}) {
-          Options options{.hidden = hidden, .neurons = neurons, .tokens = tokens, .selector = GetParam()};
+          Options options{.hidden = hidden, .neurons = neurons, .tokens = tokens};
+          options.selector = selector();
+          options.storage = storage();
           options.seed = ++seed;
           options.offset = seed % 16;
           options.activation = kActivations[seed % 4];
@@ -225,6 +256,7 @@ TEST_P(GatedFfnOf, AgreesWithPlainLoopsAtOddSizes) {
           options.post_norm = seed % 5 == 0;
           options.masked = seed % 3 == 1;
           options.choose_all = seed % 7 == 0;
+          options.split = seed % 4 == 1 ? (hidden + 1) / 2 : 0;
           compared += CheckAgainstLoops(options, testing::OnThreads(3));
           if (HasFailure()) FAIL() << hidden << " x " << neurons << ", " << tokens << " tokens, seed " << seed;
         }
@@ -236,9 +268,10 @@ TEST_P(GatedFfnOf, IsTheSameWhateverTokensComeAlongAndHoweverManyThreads) {
   testing::ForEachTarget([](const std::string& target) {
     SCOPED_TRACE(target);
     for (float cut : {0.1f, 1.4f}) {
-      // More than one block of tokens, more than one range of columns.
-      Options options{.hidden = 530, .neurons = 290, .tokens = 70, .selector = GetParam(), .cut = cut};
-      options.masked = true;
+      // More than one block of tokens, more than one range of columns, more than one group of scales.
+      Options options{.hidden = 530, .neurons = 290, .tokens = 70, .masked = true, .cut = cut};
+      options.selector = selector();
+      options.storage = storage();
       options.post_norm = true;
       Block block(options);
       const Block::Result together = block.Run(OnThisThread());
@@ -254,34 +287,27 @@ TEST_P(GatedFfnOf, IsTheSameWhateverTokensComeAlongAndHoweverManyThreads) {
 }
 
 TEST_P(GatedFfnOf, ReadsOnlyChosenRows) {
-  if (GetParam() == Selector::kNone) return;
+  if (selector() == Selector::kNone) return;
   testing::ForEachTarget([](const std::string& target) {
     SCOPED_TRACE(target);
-    for (size_t tokens : {1, 4, 9}) {
-      Options options{.hidden = 64, .neurons = 200, .tokens = tokens, .selector = GetParam(), .cut = 1.3f};
+    for (size_t tokens : {1, 5}) {
+      Options options{.hidden = 40, .neurons = 140, .tokens = tokens, .cut = 1.3f};
+      options.selector = selector();
+      options.storage = storage();
       Block block(options);
       const Block::Result before = block.Run(OnThisThread());
-      const GatedFfn ffn = block.Ffn();
-      // Rows that no token's reference uses: changing them changes no reference.
-      std::vector<std::vector<double>> wanted;
-      for (size_t t = 0; t < tokens; ++t) wanted.push_back(block.Reference(t, options.cut).y);
       size_t poisoned = 0;
-      for (size_t j = 0; j < ffn.neurons; ++j) {
-        const std::vector<float> row(block.up_row(j), block.up_row(j) + ffn.hidden);
-        std::fill_n(block.up_row(j), ffn.hidden, NAN);
+      for (size_t j = 0; j < options.neurons; ++j) {
+        Block changed(block);
+        changed.PoisonUp(j);
         bool used = false;
-        for (size_t t = 0; t < tokens; ++t) {
-          const std::vector<double> y = block.Reference(t, options.cut).y;
-          used |= std::isnan(y[0]);
-        }
-        if (used) {
-          std::copy(row.begin(), row.end(), block.up_row(j));
-        } else {
-          std::fill_n(block.down_row(j), ffn.hidden, NAN);
-          ++poisoned;
-        }
+        for (size_t t = 0; t < tokens; ++t) used |= std::isnan(changed.Reference(t, options.cut).y[0]);
+        if (used) continue;
+        block.PoisonUp(j);
+        block.PoisonDown(j);
+        ++poisoned;
       }
-      ASSERT_GT(poisoned, 20u);
+      ASSERT_GT(poisoned, 15u);
       ASSERT_TRUE(block.Run(OnThisThread()) == before);
     }
   });
@@ -299,9 +325,11 @@ TEST(GatedFfn, WithNothingChosenIsTheBias) {
 
 TEST(GatedFfn, ShowsWhatIsNotANumber) {
   for (Selector selector : kSelectors) {
-    Block block(Options{.tokens = 1, .selector = selector, .cut = 1.0f});
-    const_cast<float*>(block.Ffn().gate)[5] = NAN;
-    EXPECT_TRUE(std::isnan(block.Run(OnThisThread()).y[0])) << static_cast<int>(selector);
+    for (Storage storage : kStorages) {
+      Block block(Options{.tokens = 1, .selector = selector, .storage = storage, .cut = 1.0f});
+      block.PoisonGate(5);
+      EXPECT_TRUE(std::isnan(block.Run(OnThisThread()).y[0])) << static_cast<int>(selector);
+    }
   }
 }
 

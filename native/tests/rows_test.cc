@@ -19,24 +19,24 @@ size_t VectorFloats() { return hn::Lanes(Floats()); }
 
 // 4 rows times as many tokens as share a tile, [4, tokens].
 size_t DotFour(const float* const* rows, const float* const* xs, size_t n, float* out) {
-  DotTile<4, kTokenTile>(rows, xs, n, nullptr, out);
-  return kTokenTile;
+  FloatRows<float>::DotTile<4, FloatRows<float>::kTokenTile>(rows, xs, n, nullptr, out);
+  return FloatRows<float>::kTokenTile;
 }
 
 void DotEight(const float* const* rows, const float* const* xs, size_t n, float* out) {
-  DotTile<8, 1>(rows, xs, n, rows, out);
+  FloatRows<float>::DotTile<8, 1>(rows, xs, n, rows, out);
 }
 
 void DotOne(const float* const* rows, const float* const* xs, size_t n, float* out) {
-  DotTile<1, 1>(rows, xs, n, nullptr, out);
+  FloatRows<float>::DotTile<1, 1>(rows, xs, n, nullptr, out);
 }
 
 void AddEight(const float* const* rows, const float* coefficients, size_t n, float* y) {
-  AddRows<8>(rows, coefficients, n, rows, y);
+  FloatRows<float>::AddRows<8>(rows, coefficients, n, rows, y);
 }
 
 void AddOne(const float* const* rows, const float* coefficients, size_t n, float* y) {
-  AddRows<1>(rows, coefficients, n, nullptr, y);
+  FloatRows<float>::AddRows<1>(rows, coefficients, n, nullptr, y);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -62,6 +62,7 @@ class Misaligned {
     std::copy(values.begin(), values.end(), floats_.begin() + static_cast<std::ptrdiff_t>(offset_));
   }
   float* data() { return floats_.data() + offset_; }
+  const float* data() const { return floats_.data() + offset_; }
   size_t size() const { return size_; }
   // Nothing was written outside.
   bool Intact() const {

@@ -1,0 +1,275 @@
+// Times GatedFFN's kernels: dense and sparse of equal parameters, contenders taking turns, and what share of the memory's
+// bandwidth they read at. bench/native.js runs this and makes the table of docs/native.md.
+//
+//     gated_ffn_bench [threads] [rounds]
+//
+// Weights of one contender are several layers, larger together than the caches, so that each call reads from memory.
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "hwy/targets.h"
+#include "kernels/gated_ffn.h"
+
+namespace lacuna {
+namespace {
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Threads that spin between calls, as those of an ONNX Runtime session do.
+class Pool {
+ public:
+  explicit Pool(size_t threads) : threads_(threads) {
+    for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { Work(i); });
+  }
+  ~Pool() {
+    stop_ = true;
+    epoch_.fetch_add(1);
+    for (std::thread& worker : workers_) worker.join();
+  }
+  Parallel parallel() {
+    return {this, threads_, [](void* state, size_t tasks, void (*task)(void*, size_t), void* argument) {
+              static_cast<Pool*>(state)->Run(tasks, task, argument);
+            }};
+  }
+
+ private:
+  void Run(size_t tasks, void (*task)(void*, size_t), void* argument) {
+    tasks_ = tasks;
+    task_ = task;
+    argument_ = argument;
+    left_.store(threads_ - 1, std::memory_order_relaxed);
+    epoch_.fetch_add(1, std::memory_order_release);
+    for (size_t i = 0; i < tasks; i += threads_) task(argument, i);
+    while (left_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  }
+  void Work(size_t index) {
+    for (size_t seen = 0;;) {
+      while (epoch_.load(std::memory_order_acquire) == seen) std::this_thread::yield();
+      seen = epoch_.load(std::memory_order_acquire);
+      if (stop_) return;
+      for (size_t i = index; i < tasks_; i += threads_) task_(argument_, i);
+      left_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  const size_t threads_;
+  std::atomic<size_t> epoch_{0}, left_{0};
+  std::atomic<bool> stop_{false};
+  size_t tasks_ = 0;
+  void (*task_)(void*, size_t) = nullptr;
+  void* argument_ = nullptr;
+  std::vector<std::thread> workers_;
+};
+
+// Gigabytes a second at which all threads together read memory in order: the best of some passes over 256 MB.
+double Bandwidth(const Parallel& parallel) {
+  static std::vector<uint64_t> words(32 << 20, 1);
+  struct Sums {
+    size_t parts;
+    std::atomic<uint64_t> total{0};
+  } sums{parallel.workers};
+  double best = 0;
+  for (int pass = 0; pass < 8; ++pass) {
+    const double start = Now();
+    parallel.run(
+        parallel.state, sums.parts,
+        [](void* argument, size_t i) {
+          Sums& all = *static_cast<Sums*>(argument);
+          const size_t part = words.size() / all.parts;
+          uint64_t lanes[16] = {};
+          for (const uint64_t* at = words.data() + i * part; at != words.data() + (i + 1) * part; at += 16)
+            for (size_t lane = 0; lane < 16; ++lane) lanes[lane] += at[lane];
+          for (uint64_t lane : lanes) all.total += lane;
+        },
+        &sums);
+    best = std::max(best, static_cast<double>(words.size() * sizeof(uint64_t)) / (Now() - start));
+  }
+  return best / 1e9;
+}
+
+struct StorageName {
+  Storage storage;
+  const char* name;
+  double bytes;
+};
+constexpr StorageName kStorages[] = {
+    {Storage::kFp32, "fp32", 4}, {Storage::kBf16, "bf16", 2}, {Storage::kInt8, "int8", 1.125}, {Storage::kInt4, "int4", 0.625}};
+
+// Random weights of the size that a storage takes.
+class Weights {
+ public:
+  Weights(const StorageName& storage, size_t rows, size_t width, uint32_t seed) {
+    const size_t blocks = Blocks(width);
+    const size_t bytes = IsBlocked(storage.storage) ? rows * blocks * (storage.storage == Storage::kInt4 ? 16 : 32)
+                                                    : rows * width * static_cast<size_t>(storage.bytes);
+    data_.resize(bytes);
+    std::mt19937 random(seed);
+    std::uniform_real_distribution<float> floats(-0.05f, 0.05f);
+    if (storage.storage == Storage::kFp32) {
+      float* to = reinterpret_cast<float*>(data_.data());
+      for (size_t i = 0; i < rows * width; ++i) to[i] = floats(random);
+    } else if (storage.storage == Storage::kBf16) {
+      uint16_t* to = reinterpret_cast<uint16_t*>(data_.data());
+      for (size_t i = 0; i < rows * width; ++i) {
+        const float value = floats(random);
+        uint32_t bits;
+        std::memcpy(&bits, &value, sizeof bits);
+        to[i] = static_cast<uint16_t>(bits >> 16);
+      }
+    } else {
+      for (size_t i = 0; i + 4 <= bytes; i += 4) {
+        const uint32_t bits = random();
+        std::memcpy(&data_[i], &bits, 4);
+      }
+      scales_.assign(rows * blocks, storage.storage == Storage::kInt4 ? 0.007f : 0.0004f);
+    }
+  }
+  Matrix matrix() const { return {data_.data(), scales_.empty() ? nullptr : scales_.data()}; }
+
+ private:
+  std::vector<uint8_t> data_;
+  std::vector<float> scales_;
+};
+
+struct Shape {
+  const char* name;
+  size_t hidden, dense_neurons, spark_neurons, split;
+  size_t layers;
+};
+constexpr Shape kShapes[] = {
+    {"576, 1536", 576, 1536, 1536, 0, 24},
+    {"2304, 9216; Spark 13824 of r 1024", 2304, 9216, 13824, 1024, 3},
+};
+// Q(1 - 0.08).
+constexpr float kQuantile = 1.405072f;
+
+class Contender {
+ public:
+  Contender(std::string name, const Shape& shape, const StorageName& storage, bool spark)
+      : name_(std::move(name)), hidden_(shape.hidden) {
+    const size_t neurons = spark ? shape.spark_neurons : shape.dense_neurons;
+    for (size_t layer = 0; layer < shape.layers; ++layer) {
+      GatedFfn ffn;
+      ffn.hidden = shape.hidden;
+      ffn.neurons = neurons;
+      ffn.storage = storage.storage;
+      ffn.activation = Activation::kGeluTanh;
+      ffn.selector = spark ? Selector::kStatisticalSoft : Selector::kNone;
+      ffn.quantile = kQuantile;
+      const size_t split = spark ? shape.split : 0;
+      ffn.gate_inputs = split == 0 ? Range{0, shape.hidden} : Range{0, split};
+      ffn.up_inputs = split == 0 ? ffn.gate_inputs : Range{split, shape.hidden - split};
+      const uint32_t seed = static_cast<uint32_t>(3 * layer + (spark ? 1000 : 0));
+      const size_t widths[] = {ffn.gate_inputs.count, ffn.up_inputs.count, shape.hidden};
+      Matrix* matrices[] = {&ffn.gate, &ffn.up, &ffn.down};
+      for (size_t i = 0; i < 3; ++i) {
+        weights_.push_back(std::make_unique<Weights>(storage, neurons, widths[i], seed + static_cast<uint32_t>(i)));
+        *matrices[i] = weights_.back()->matrix();
+      }
+      ffns_.push_back(ffn);
+    }
+    bytes_ = storage.bytes;
+    y_.resize(hidden_);
+  }
+
+  // Milliseconds a layer.
+  double Time(const std::vector<float>& x, const Parallel& parallel) {
+    int32_t kept = 0;
+    read_ = 0;
+    const double start = Now();
+    for (const GatedFfn& ffn : ffns_) {
+      GatedFfnTokens tokens;
+      tokens.count = 1;
+      tokens.x = x.data();
+      tokens.y = y_.data();
+      tokens.kept = &kept;
+      RunGatedFfn(ffn, tokens, scratch_, parallel);
+      read_ += bytes_ * static_cast<double>(ffn.neurons * ffn.gate_inputs.count) +
+               bytes_ * static_cast<double>(static_cast<size_t>(kept) * (ffn.up_inputs.count + ffn.hidden));
+    }
+    const double seconds = (Now() - start) / static_cast<double>(ffns_.size());
+    times_.push_back(seconds);
+    return seconds;
+  }
+
+  double Median() {
+    std::vector<double> sorted = times_;
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
+    return sorted[sorted.size() / 2];
+  }
+  double BytesALayer() const { return read_ / static_cast<double>(ffns_.size()); }
+  const std::string& name() const { return name_; }
+  const std::vector<double>& times() const { return times_; }
+  void Forget() { times_.clear(); }
+
+ private:
+  std::string name_;
+  size_t hidden_;
+  double bytes_ = 0, read_ = 0;
+  std::vector<std::unique_ptr<Weights>> weights_;
+  std::vector<GatedFfn> ffns_;
+  std::vector<float> y_;
+  std::vector<double> times_;
+  Scratch scratch_;
+};
+
+double MedianRatio(const std::vector<double>& above, const std::vector<double>& below) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < above.size(); ++i) ratios.push_back(above[i] / below[i]);
+  std::sort(ratios.begin(), ratios.end());
+  return ratios[ratios.size() / 2];
+}
+
+void BenchShape(const Shape& shape, size_t rounds, double bandwidth, const Parallel& parallel) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(shape.hidden);
+  for (float& value : x) value = normal(random);
+  for (const StorageName& storage : kStorages) {
+    Contender dense("dense", shape, storage, false), sparse("sparse", shape, storage, true);
+    for (size_t round = 0; round < rounds + 1; ++round) {
+      for (Contender* contender : {&dense, &sparse}) contender->Time(x, parallel);
+      // The first round maps memory.
+      if (round == 0) dense.Forget(), sparse.Forget();
+    }
+    for (Contender* contender : {&dense, &sparse})
+      std::printf("| %s | %s | %s | %.3f | %.2f | %.1f | %.0f %% |\n", shape.name, storage.name, contender->name().c_str(),
+                  1e3 * contender->Median(), MedianRatio(dense.times(), contender->times()),
+                  contender->BytesALayer() / 1e6, 100 * contender->BytesALayer() / contender->Median() / 1e9 / bandwidth);
+    std::fflush(stdout);
+  }
+}
+
+}  // namespace
+}  // namespace lacuna
+
+int main(int argc, char** argv) {
+  using namespace lacuna;
+  const size_t threads = argc > 1 ? static_cast<size_t>(std::atoi(argv[1])) : std::thread::hardware_concurrency();
+  const size_t rounds = argc > 2 ? static_cast<size_t>(std::atoi(argv[2])) : 40;
+  if (threads == 0 || rounds == 0) {
+    std::fprintf(stderr, "usage: gated_ffn_bench [threads] [rounds]\n");
+    return 2;
+  }
+  Pool pool(threads);
+  const Parallel parallel = pool.parallel();
+  const double bandwidth = Bandwidth(parallel);
+  std::printf("%zu threads, %s, %.1f GB/s read in order\n\n", threads,
+              hwy::TargetName(hwy::SupportedAndGeneratedTargets().front()), bandwidth);
+  std::printf("| hidden, neurons | weights | block | ms a token | dense / this | MB read | of bandwidth |\n");
+  std::printf("|---|---|---|---|---|---|---|\n");
+  for (const Shape& shape : kShapes) BenchShape(shape, rounds, bandwidth, parallel);
+  return 0;
+}

@@ -1,0 +1,443 @@
+// GatedFFN, item by item, for one storage of weights: WorkOnGatedFfn<Rows>, with Rows from rows-inl.h or blocks-inl.h.
+#if defined(LACUNA_KERNELS_GATED_FFN_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LACUNA_KERNELS_GATED_FFN_INL_H_
+#undef LACUNA_KERNELS_GATED_FFN_INL_H_
+#else
+#define LACUNA_KERNELS_GATED_FFN_INL_H_
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "hwy/highway.h"
+#include "kernels/activation-inl.h"
+#include "kernels/blocks-inl.h"
+#include "kernels/gated_ffn_job.h"
+#include "kernels/rows-inl.h"
+#include "kernels/statistics-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// One chunk of neurons for the tokens of one block.
+struct Chunk {
+  const GatedFfnJob& job;
+  const TokenBlock block;
+  const size_t index;
+  const size_t first = index * kChunk;
+  const size_t size = std::min(kChunk, job.ffn.neurons - first);
+
+  float* Coefficients(size_t token) const { return job.Coefficients(token) + first; }
+  uint8_t* List(size_t token) const { return job.List(token) + first; }
+};
+
+// Calls product(token, count of tokens) for tiles of Rows::kTokenTile tokens, then for single ones.
+template <class Rows, class Product>
+HWY_INLINE void ForTokenTiles(const TokenBlock& block, Product product) {
+  constexpr size_t kTile = Rows::kTokenTile;
+  size_t t = 0;
+  if constexpr (kTile > 1)
+    for (; t + kTile <= block.count; t += kTile) product(t, std::integral_constant<size_t, kTile>());
+  for (; t < block.count; ++t) product(t, std::integral_constant<size_t, 1>());
+}
+
+// What of a token the gate, or up, is multiplied with.
+template <class Rows>
+HWY_INLINE typename Rows::Input InputOf(const GatedFfnJob& job, const TokenBlock& block, size_t token, const Range& range,
+                                        const QuantisedInput* quantised) {
+  if constexpr (std::is_same_v<typename Rows::Input, QuantisedInput>) {
+    return quantised[token];
+  } else {
+    return job.Input(block.first + token) + range.first;
+  }
+}
+
+// Entries as blocks need them; up reads the gate's when both are of the same entries.
+template <class Rows>
+void PrepareItem(const GatedFfnJob& job, const TokenBlock& block, size_t token) {
+  if constexpr (std::is_same_v<typename Rows::Input, QuantisedInput>) {
+    const float* x = job.Input(block.first + token);
+    const auto quantise = [&](const Range& range, const QuantisedPlace& place) {
+      std::fill_n(place.codes, PaddedBlocks(range.count) * kBlock, static_cast<int8_t>(0));
+      std::fill_n(place.scales, PaddedBlocks(range.count), 0.0f);
+      std::fill_n(place.sums, PaddedBlocks(range.count), 0.0f);
+      Rows::Quantise(x + range.first, range.count, place.codes, place.scales, place.sums);
+    };
+    quantise(job.ffn.gate_inputs, job.GatePlace(token));
+    if (job.split) quantise(job.ffn.up_inputs, job.UpPlace(token));
+  }
+}
+
+template <class Rows>
+void GateProducts(const Chunk& chunk) {
+  const GatedFfnJob& job = chunk.job;
+  const Range range = job.ffn.gate_inputs;
+  typename Rows::Row rows[kChunk];
+  for (size_t j = 0; j < chunk.size; ++j) rows[j] = Rows::RowOf(job.ffn.gate, range.count, chunk.first + j);
+  ForTokenTiles<Rows>(chunk.block, [&](size_t token, auto tile) HWY_ATTR {
+    constexpr size_t kTokens = tile;
+    typename Rows::Input xs[kTokens];
+    for (size_t t = 0; t < kTokens; ++t)
+      xs[t] = InputOf<Rows>(job, chunk.block, token + t, range, job.arrays.gate_quantised);
+    float dots[kChunk * kTokens];
+    Rows::template Dot<kTokens>(rows, chunk.size, xs, range.count, dots);
+    for (size_t t = 0; t < kTokens; ++t) {
+      float* gate = chunk.Coefficients(token + t);
+      for (size_t j = 0; j < chunk.size; ++j) gate[j] = dots[j * kTokens + t];
+    }
+  });
+}
+
+// values[j] = map(values[j], j) for a chunk's values, by vectors.
+template <class Map>
+HWY_INLINE void MapChunk(const Chunk& chunk, float* values, Map map) {
+  const Floats d;
+  const size_t lanes = hn::Lanes(d);
+  // Rows of coefficients are whole chunks long, so the last vector may run over.
+  for (size_t j = 0; j < chunk.size; j += lanes) hn::StoreU(map(hn::LoadU(d, values + j), j), d, values + j);
+}
+
+// Vectors of a per-neuron input at neuron `first + j`, zero past the chunk.
+HWY_INLINE FloatVector LoadPerNeuron(const Chunk& chunk, const float* values, size_t j) {
+  const Floats d;
+  const size_t left = chunk.size - j;
+  const float* from = values + chunk.first + j;
+  return left >= hn::Lanes(d) ? hn::LoadU(d, from) : hn::LoadN(d, from, left);
+}
+
+// After this, coefficients hold the gate for selector statistical and act(gate) for all others, and what the selector
+// asks of all neurons is summed over the chunk.
+template <class Rows>
+void GateStep(const Chunk& chunk) {
+  const Floats d;
+  const GatedFfn& ffn = chunk.job.ffn;
+  GateProducts<Rows>(chunk);
+  for (size_t token = 0; token < chunk.block.count; ++token) {
+    float* values = chunk.Coefficients(token);
+    if (ffn.gate_bias != nullptr)
+      MapChunk(chunk, values, [&](FloatVector gate, size_t j) HWY_ATTR {
+        return hn::Add(gate, LoadPerNeuron(chunk, ffn.gate_bias, j));
+      });
+    if (!chunk.job.statistical)
+      MapChunk(chunk, values, [&](FloatVector gate, size_t) HWY_ATTR { return Activate(d, ffn.activation, gate); });
+    if (!chunk.job.two_steps) continue;
+    Moments& moments = chunk.job.ChunkMoments(token, chunk.index);
+    if (chunk.job.statistical) {
+      moments = MomentsOf(values, chunk.size);
+    } else {
+      const float scores = SumOf(values, chunk.size, [&](FloatVector act, size_t j) HWY_ATTR {
+        return hn::Mul(hn::Abs(act), LoadPerNeuron(chunk, ffn.score_weights, j));
+      });
+      moments = {static_cast<double>(chunk.size), scores / static_cast<double>(chunk.size), 0};
+    }
+  }
+}
+
+// What a token's neurons are measured by, from the chunks' sums.
+inline void StatisticsItem(const GatedFfnJob& job, size_t token) {
+  Moments moments;
+  for (size_t chunk = 0; chunk < job.chunks; ++chunk) moments.Merge(job.ChunkMoments(token, chunk));
+  const float mean = static_cast<float>(moments.mean);
+  job.cuts[token] = job.statistical ? Cut{mean, static_cast<float>(moments.Deviation()) * job.ffn.quantile}
+                                    : Cut{0, mean * job.ffn.threshold};
+}
+
+// Turns gates into act(gate), 0 where a neuron is not chosen; returns how many are chosen.
+inline size_t ChooseNeurons(const Chunk& chunk, size_t token) {
+  const Floats d;
+  const GatedFfn& ffn = chunk.job.ffn;
+  float* values = chunk.Coefficients(token);
+  if (chunk.job.choose_all) {
+    if (chunk.job.statistical)
+      MapChunk(chunk, values, [&](FloatVector gate, size_t) HWY_ATTR { return Activate(d, ffn.activation, gate); });
+    return chunk.size;
+  }
+  size_t kept = 0;
+  const Cut& cut = chunk.job.cuts[token];
+  const FloatVector limit = hn::Set(d, chunk.job.two_steps ? cut.limit : ffn.threshold);
+  const auto count = [&](auto below, size_t j) HWY_ATTR {
+    kept += hn::CountTrue(d, hn::AndNot(below, hn::FirstN(d, chunk.size - j)));
+  };
+  // "Not below" and not "at least": what is not a number is chosen, so that it shows.
+  if (chunk.job.statistical) {
+    const FloatVector mean = hn::Set(d, cut.mean);
+    const bool soft = ffn.selector == Selector::kStatisticalSoft;
+    MapChunk(chunk, values, [&](FloatVector gate, size_t j) HWY_ATTR {
+      const FloatVector centred = hn::Sub(gate, mean);
+      const auto below = hn::Lt(centred, limit);
+      count(below, j);
+      const FloatVector picked = soft ? hn::Sub(centred, limit) : gate;
+      return hn::IfThenZeroElse(below, Activate(d, ffn.activation, picked));
+    });
+  } else {
+    MapChunk(chunk, values, [&](FloatVector act, size_t j) HWY_ATTR {
+      const auto below = hn::Lt(hn::Mul(hn::Abs(act), LoadPerNeuron(chunk, ffn.score_weights, j)), limit);
+      count(below, j);
+      return hn::IfThenZeroElse(below, act);
+    });
+  }
+  return kept;
+}
+
+// Neurons whose coefficient is not 0; the others add nothing, whether they are chosen or not.
+inline size_t ListNeurons(const Chunk& chunk, size_t token) {
+  const float* values = chunk.Coefficients(token);
+  uint8_t* list = chunk.List(token);
+  size_t count = 0;
+  for (size_t j = 0; j < chunk.size; ++j) {
+    list[count] = static_cast<uint8_t>(j);
+    count += values[j] != 0;
+  }
+  return count;
+}
+
+// Neurons listed by any token of a tile.
+template <size_t kTokens>
+size_t ListUnion(const Chunk& chunk, size_t token, uint8_t* list) {
+  size_t count = 0;
+  for (size_t j = 0; j < chunk.size; ++j) {
+    bool any = false;
+    for (size_t t = 0; t < kTokens; ++t) any |= chunk.Coefficients(token + t)[j] != 0;
+    list[count] = static_cast<uint8_t>(j);
+    count += any;
+  }
+  return count;
+}
+
+// Coefficients of listed neurons are multiplied by up x.
+template <class Rows, size_t kTokens>
+HWY_INLINE void UpProducts(const Chunk& chunk, size_t token, const uint8_t* list, size_t count) {
+  const GatedFfnJob& job = chunk.job;
+  const GatedFfn& ffn = job.ffn;
+  const Range range = ffn.up_inputs;
+  typename Rows::Row rows[kChunk];
+  for (size_t i = 0; i < count; ++i) rows[i] = Rows::RowOf(ffn.up, range.count, chunk.first + list[i]);
+  typename Rows::Input xs[kTokens];
+  for (size_t t = 0; t < kTokens; ++t)
+    xs[t] = InputOf<Rows>(job, chunk.block, token + t, range,
+                          job.split ? job.arrays.up_quantised : job.arrays.gate_quantised);
+  float dots[kChunk * kTokens];
+  Rows::template Dot<kTokens>(rows, count, xs, range.count, dots);
+  for (size_t t = 0; t < kTokens; ++t) {
+    float* coefficients = chunk.Coefficients(token + t);
+    for (size_t i = 0; i < count; ++i) {
+      const float bias = ffn.up_bias == nullptr ? 0 : ffn.up_bias[chunk.first + list[i]];
+      // A token's zeros stay, whatever the product is.
+      if (coefficients[list[i]] != 0) coefficients[list[i]] *= dots[i * kTokens + t] + bias;
+    }
+  }
+}
+
+// Chooses neurons and computes what of `up` they need.
+template <class Rows>
+void ChooseStep(const Chunk& chunk) {
+  const GatedFfnJob& job = chunk.job;
+  for (size_t token = 0; token < chunk.block.count; ++token) {
+    job.ChunkKept(token, chunk.index) = static_cast<uint8_t>(ChooseNeurons(chunk, token));
+    job.ChunkCount(token, chunk.index) = static_cast<uint8_t>(ListNeurons(chunk, token));
+  }
+  ForTokenTiles<Rows>(chunk.block, [&](size_t token, auto tile) HWY_ATTR {
+    constexpr size_t kTokens = tile;
+    if constexpr (kTokens > 1) {
+      size_t wanted = 0;
+      for (size_t t = 0; t < kTokens; ++t) wanted += job.ChunkCount(token + t, chunk.index);
+      uint8_t* list = job.TileList(token / kTokens) + chunk.first;
+      const size_t count = ListUnion<kTokens>(chunk, token, list);
+      // A row loaded for a tile costs about half of what it does token by token (docs/native.md).
+      const bool together = count * kTokens <= 2 * wanted;
+      job.TileCount(token / kTokens, chunk.index) = together ? static_cast<uint8_t>(count) : kTokenByToken;
+      if (together) return UpProducts<Rows, kTokens>(chunk, token, list, count);
+    }
+    for (size_t t = 0; t < kTokens; ++t)
+      UpProducts<Rows, 1>(chunk, token + t, chunk.List(token + t), job.ChunkCount(token + t, chunk.index));
+  });
+}
+
+// Rows that are added to one token's columns, in groups and in order, with the next group brought in meanwhile.
+template <class Rows>
+class RowAdder {
+ public:
+  RowAdder(float* y, size_t columns) : y_(y), columns_(columns) {}
+
+  HWY_INLINE void Add(typename Rows::Row row, float coefficient) {
+    rows_[count_] = row;
+    coefficients_[count_] = coefficient;
+    if (++count_ < 2 * kGroup) return;
+    Rows::template AddRows<kGroup>(rows_, coefficients_, columns_, rows_ + kGroup, y_);
+    count_ = kGroup;
+    std::copy_n(rows_ + kGroup, kGroup, rows_);
+    std::copy_n(coefficients_ + kGroup, kGroup, coefficients_);
+  }
+
+  void Flush() {
+    size_t i = 0;
+    for (; i + kGroup <= count_; i += kGroup)
+      Rows::template AddRows<kGroup>(rows_ + i, coefficients_ + i, columns_, nullptr, y_);
+    for (; i < count_; ++i) Rows::template AddRows<1>(rows_ + i, coefficients_ + i, columns_, nullptr, y_);
+    count_ = 0;
+  }
+
+ private:
+  static constexpr size_t kGroup = 8;
+
+  float* y_;
+  size_t columns_;
+  size_t count_ = 0;
+  typename Rows::Row rows_[2 * kGroup];
+  float coefficients_[2 * kGroup];
+};
+
+template <class Rows>
+HWY_INLINE typename Rows::Row DownRow(const GatedFfn& ffn, size_t j, size_t column) {
+  return Rows::From(Rows::RowOf(ffn.down, ffn.hidden, j), column);
+}
+
+// Adds a tile's union of rows to its tokens.
+template <class Rows, size_t kTokens>
+void AddUnion(const Chunk& chunk, size_t token, const uint8_t* list, size_t count, size_t column, size_t columns) {
+  float* ys[kTokens];
+  const float* coefficients[kTokens];
+  for (size_t t = 0; t < kTokens; ++t) {
+    ys[t] = chunk.job.Output(chunk.block.first + token + t) + column;
+    coefficients[t] = chunk.Coefficients(token + t);
+  }
+  typename Rows::Row rows[kChunk];
+  for (size_t i = 0; i < count; ++i) rows[i] = DownRow<Rows>(chunk.job.ffn, chunk.first + list[i], column);
+  Rows::AddRowsToTile(rows, list, count, coefficients, columns, ys);
+}
+
+inline void StartColumns(const GatedFfnJob& job, float* y, size_t column, size_t columns) {
+  if (job.ffn.down_bias == nullptr) {
+    std::fill_n(y, columns, 0.0f);
+  } else {
+    std::copy_n(job.ffn.down_bias + column, columns, y);
+  }
+}
+
+// Adds a chunk's neurons to some columns of one token.
+template <class Rows>
+HWY_INLINE void AddChunk(const Chunk& chunk, size_t token, size_t column, RowAdder<Rows>& adder) {
+  const float* coefficients = chunk.Coefficients(token);
+  const uint8_t* list = chunk.List(token);
+  const size_t count = chunk.job.ChunkCount(token, chunk.index);
+  for (size_t i = 0; i < count; ++i)
+    adder.Add(DownRow<Rows>(chunk.job.ffn, chunk.first + list[i], column), coefficients[list[i]]);
+}
+
+// Some columns of y for one token, over all its neurons.
+template <class Rows>
+void DownToken(const GatedFfnJob& job, const TokenBlock& block, size_t column, size_t columns) {
+  RowAdder<Rows> adder(job.Output(block.first) + column, columns);
+  for (size_t c = 0; c < job.chunks; ++c) AddChunk<Rows>(Chunk{job, block, c}, 0, column, adder);
+  adder.Flush();
+}
+
+// The same for several tokens: a chunk's rows stay in the cache while all tokens pass.
+template <class Rows>
+void DownTokens(const Chunk& chunk, size_t column, size_t columns) {
+  const GatedFfnJob& job = chunk.job;
+  ForTokenTiles<Rows>(chunk.block, [&](size_t token, auto tile) HWY_ATTR {
+    constexpr size_t kTokens = tile;
+    if constexpr (kTokens > 1) {
+      const size_t count = job.TileCount(token / kTokens, chunk.index);
+      const uint8_t* list = job.TileList(token / kTokens) + chunk.first;
+      if (count != kTokenByToken) return AddUnion<Rows, kTokens>(chunk, token, list, count, column, columns);
+    }
+    for (size_t t = token; t < token + kTokens; ++t) {
+      RowAdder<Rows> adder(job.Output(chunk.block.first + t) + column, columns);
+      AddChunk<Rows>(chunk, t, column, adder);
+      adder.Flush();
+    }
+  });
+}
+
+template <class Rows>
+void DownItem(const GatedFfnJob& job, const TokenBlock& block, size_t item) {
+  const size_t column = item * job.columns;
+  const size_t columns = std::min(job.columns, job.ffn.hidden - column);
+  for (size_t t = 0; t < block.count; ++t) {
+    StartColumns(job, job.Output(block.first + t) + column, column, columns);
+    if (item == 0 && job.tokens.kept != nullptr) {
+      int32_t kept = 0;
+      for (size_t c = 0; c < job.chunks; ++c) kept += job.ChunkKept(t, c);
+      job.tokens.kept[job.TokenOf(block.first + t)] = kept;
+    }
+  }
+  if (block.count == 1) return DownToken<Rows>(job, block, column, columns);
+  for (size_t c = 0; c < job.chunks; ++c) DownTokens<Rows>(Chunk{job, block, c}, column, columns);
+}
+
+// Post-norm and saturation, which need a token's whole y.
+inline void FinishItem(const GatedFfnJob& job, size_t token) {
+  const Floats d;
+  const GatedFfn& ffn = job.ffn;
+  const size_t n = ffn.hidden;
+  const size_t lanes = hn::Lanes(d);
+  float* y = job.Output(token);
+  const auto square = [](FloatVector v, size_t) HWY_ATTR { return hn::Mul(v, v); };
+  if (ffn.post_norm != nullptr) {
+    const double mean_square = SumOf(y, n, square) / static_cast<double>(n);
+    const FloatVector scale = hn::Set(d, static_cast<float>(1.0 / std::sqrt(mean_square + ffn.epsilon)));
+    for (size_t i = 0; i < n; i += lanes) {
+      const size_t count = std::min(lanes, n - i);
+      const FloatVector normed = hn::Mul(hn::LoadN(d, y + i, count), scale);
+      hn::StoreN(hn::Mul(normed, hn::LoadN(d, ffn.post_norm + i, count)), d, y + i, count);
+    }
+  }
+  if (job.tokens.saturation == nullptr) return;
+  const float* before = job.tokens.residual + job.TokenOf(token) * n;
+  const auto after = [&](FloatVector h, size_t i) HWY_ATTR {
+    return hn::Add(h, i + lanes <= n ? hn::LoadU(d, y + i) : hn::LoadN(d, y + i, n - i));
+  };
+  const double size = static_cast<double>(n);
+  const double product = SumOf(before, n, [&](FloatVector h, size_t i) HWY_ATTR { return hn::Mul(h, after(h, i)); }) / size;
+  const double before_square = SumOf(before, n, square) / size;
+  const double after_square = SumOf(before, n, [&](FloatVector h, size_t i) HWY_ATTR { return square(after(h, i), i); }) / size;
+  // As in the portable body: gives a zero vector saturation 0, and is far below the mean square of any residual stream.
+  constexpr double kEpsilon = 1e-30;
+  job.tokens.saturation[job.TokenOf(token)] =
+      static_cast<float>(product / std::sqrt((before_square + kEpsilon) * (after_square + kEpsilon)));
+}
+
+template <class Rows>
+void RunItem(const GatedFfnJob& job, size_t item) {
+  const GatedFfnJob::Place place = job.PlaceOf(item);
+  switch (place.phase) {
+    case GatedFfnPhase::kPrepare:
+      return PrepareItem<Rows>(job, place.block, place.index);
+    case GatedFfnPhase::kGate: {
+      const Chunk chunk{job, place.block, place.index};
+      GateStep<Rows>(chunk);
+      if (!job.two_steps) ChooseStep<Rows>(chunk);
+      return;
+    }
+    case GatedFfnPhase::kStatistics:
+      return StatisticsItem(job, place.index);
+    case GatedFfnPhase::kChoose:
+      return ChooseStep<Rows>(Chunk{job, place.block, place.index});
+    case GatedFfnPhase::kDown:
+      return DownItem<Rows>(job, place.block, place.index);
+    case GatedFfnPhase::kFinish:
+      return FinishItem(job, place.block.first + place.index);
+  }
+}
+
+template <class Rows>
+void WorkOnGatedFfn(const GatedFfnJob& job) {
+  for (size_t item; (item = job.items.Claim()) < job.items.count();) {
+    job.items.WaitFor(job.PlaceOf(item).waits_for);
+    RunItem<Rows>(job, item);
+    job.items.Finish();
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#endif

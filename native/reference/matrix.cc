@@ -1,0 +1,118 @@
+#include "reference/matrix.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+namespace lacuna::reference {
+namespace {
+
+size_t BlockBytes(Storage storage) { return storage == Storage::kInt4 ? kBlock / 2 : kBlock; }
+
+int CodeAt(Storage storage, const uint8_t* block, size_t i) {
+  if (storage == Storage::kInt8) return block[i];
+  return i % 2 == 0 ? block[i / 2] & 15 : block[i / 2] >> 4;
+}
+
+uint16_t ToBf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+double FromBf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+
+}  // namespace
+
+std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, size_t row) {
+  std::vector<double> values(width);
+  const size_t blocks = Blocks(width);
+  for (size_t i = 0; i < width; ++i) {
+    switch (storage) {
+      case Storage::kFp32:
+        values[i] = static_cast<const float*>(matrix.data)[row * width + i];
+        break;
+      case Storage::kBf16:
+        values[i] = FromBf16(static_cast<const uint16_t*>(matrix.data)[row * width + i]);
+        break;
+      case Storage::kInt8:
+      case Storage::kInt4: {
+        const size_t block = row * blocks + i / kBlock;
+        const uint8_t* codes = static_cast<const uint8_t*>(matrix.data) + block * BlockBytes(storage);
+        const int zero = storage == Storage::kInt8 ? 128 : 8;
+        values[i] = static_cast<double>(matrix.scales[block]) * (CodeAt(storage, codes, i % kBlock) - zero);
+        break;
+      }
+    }
+  }
+  return values;
+}
+
+std::vector<double> QuantisedEntries(const float* x, size_t count) {
+  std::vector<double> entries(count);
+  for (size_t first = 0; first < count; first += kBlock) {
+    const size_t end = std::min(count, first + kBlock);
+    float largest = 0;
+    for (size_t i = first; i < end; ++i) largest = std::max(largest, std::abs(x[i]));
+    const float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
+    for (size_t i = first; i < end; ++i) entries[i] = static_cast<double>(scale) * std::nearbyint(x[i] * inverse);
+  }
+  return entries;
+}
+
+StoredMatrix::StoredMatrix(Storage storage, const std::vector<float>& values, size_t width, size_t offset)
+    : storage_(storage), width_(width), rows_(width == 0 ? 0 : values.size() / width), offset_(offset), values_(values) {
+  if (storage == Storage::kFp32) {
+    floats_.resize(offset);
+    floats_.insert(floats_.end(), values.begin(), values.end());
+  }
+  if (storage == Storage::kBf16) {
+    halves_.resize(offset);
+    for (float value : values) halves_.push_back(ToBf16(value));
+  }
+  if (!IsBlocked(storage)) return;
+  codes_.resize(offset);
+  scales_.resize(offset);
+  const int zero = storage == Storage::kInt8 ? 128 : 8;
+  for (size_t row = 0; row < rows_; ++row) {
+    for (size_t first = 0; first < width; first += kBlock) {
+      const size_t count = std::min(kBlock, width - first);
+      const float* block = values.data() + row * width + first;
+      float largest = 0;
+      for (size_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(block[i]));
+      const float scale = largest / static_cast<float>(zero - 1);
+      scales_.push_back(scale);
+      std::vector<uint8_t> codes(kBlock, static_cast<uint8_t>(zero));
+      for (size_t i = 0; i < count; ++i)
+        codes[i] = static_cast<uint8_t>(zero + (scale > 0 ? std::lround(block[i] / scale) : 0));
+      for (size_t i = 0; i < kBlock; i += storage == Storage::kInt4 ? 2 : 1)
+        codes_.push_back(storage == Storage::kInt8 ? codes[i] : static_cast<uint8_t>(codes[i] | codes[i + 1] << 4));
+    }
+  }
+}
+
+Matrix StoredMatrix::matrix() const {
+  const void* data = codes_.data() + offset_;
+  if (storage_ == Storage::kFp32) data = floats_.data() + offset_;
+  if (storage_ == Storage::kBf16) data = halves_.data() + offset_;
+  return {data, IsBlocked(storage_) ? scales_.data() + offset_ : nullptr};
+}
+
+void StoredMatrix::Poison(size_t row) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  if (storage_ == Storage::kFp32) std::fill_n(floats_.begin() + static_cast<std::ptrdiff_t>(offset_ + row * width_), width_, nan);
+  if (storage_ == Storage::kBf16)
+    std::fill_n(halves_.begin() + static_cast<std::ptrdiff_t>(offset_ + row * width_), width_, ToBf16(nan));
+  const size_t blocks = Blocks(width_);
+  if (IsBlocked(storage_))
+    std::fill_n(scales_.begin() + static_cast<std::ptrdiff_t>(offset_ + row * blocks), blocks, nan);
+}
+
+StoredMatrix StoredMatrix::Sizes() const {
+  std::vector<float> sizes;
+  for (size_t row = 0; row < rows_; ++row)
+    for (double value : RowOf(storage_, matrix(), width_, row)) sizes.push_back(static_cast<float>(std::abs(value)));
+  return StoredMatrix(Storage::kFp32, sizes, width_, offset_);
+}
+
+}  // namespace lacuna::reference

@@ -1,0 +1,42 @@
+// Rows of a matrix as numbers, and floats as a storage keeps them: by the definition of each, one entry at a time.
+#ifndef LACUNA_REFERENCE_MATRIX_H_
+#define LACUNA_REFERENCE_MATRIX_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/matrix.h"
+
+namespace lacuna::reference {
+
+std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, size_t row);
+
+// An input as products with blocks take it: each block's largest size is 127 steps, all entries are rounded to whole ones.
+std::vector<double> QuantisedEntries(const float* x, size_t count);
+
+// A matrix that owns its bytes. `offset` misaligns data and scales, in entries.
+class StoredMatrix {
+ public:
+  // Rounds `values` [rows, width] to the nearest that the storage has; a block's largest value takes its largest code.
+  StoredMatrix(Storage storage, const std::vector<float>& values, size_t width, size_t offset = 0);
+
+  Matrix matrix() const;
+  // Makes all entries of a row what is not a number.
+  void Poison(size_t row);
+  // Every stored value by its size.
+  StoredMatrix Sizes() const;
+
+ private:
+  Storage storage_;
+  size_t width_, rows_, offset_;
+  std::vector<float> values_;
+  std::vector<float> floats_;
+  std::vector<uint16_t> halves_;
+  std::vector<uint8_t> codes_;
+  std::vector<float> scales_;
+};
+
+}  // namespace lacuna::reference
+
+#endif  // LACUNA_REFERENCE_MATRIX_H_

@@ -1,0 +1,150 @@
+// Products with blocks of codes: every number of blocks up to several vectors of scales, and last blocks that are not full.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tests/blocks_test.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/blocks-inl.h"
+#include "kernels/gated_ffn_job.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+
+// dots[j] for `rows` rows, from floats.
+template <Storage kStorage>
+void DotOf(const Matrix& matrix, size_t rows, const float* x, size_t n, float* dots) {
+  using Rows = BlockRows<kStorage>;
+  std::vector<int8_t> codes(PaddedBlocks(n) * kBlock);
+  std::vector<float> scales(PaddedBlocks(n)), sums(PaddedBlocks(n));
+  Rows::Quantise(x, n, codes.data(), scales.data(), sums.data());
+  std::vector<typename Rows::Row> all;
+  for (size_t j = 0; j < rows; ++j) all.push_back(Rows::RowOf(matrix, n, j));
+  const QuantisedInput input{codes.data(), scales.data(), sums.data()};
+  Rows::template Dot<1>(all.data(), rows, &input, n, dots);
+}
+
+// y += sum of coefficients[j] * row j, from a column that starts a block on.
+template <Storage kStorage>
+void AddOf(const Matrix& matrix, const float* coefficients, size_t width, size_t column, size_t n, float* y) {
+  using Rows = BlockRows<kStorage>;
+  typename Rows::Row rows[8];
+  for (size_t j = 0; j < 8; ++j) rows[j] = Rows::From(Rows::RowOf(matrix, width, j), column);
+  Rows::template AddRows<8>(rows, coefficients, n, nullptr, y);
+}
+
+void DotInt8(const Matrix& m, size_t rows, const float* x, size_t n, float* dots) { DotOf<Storage::kInt8>(m, rows, x, n, dots); }
+void DotInt4(const Matrix& m, size_t rows, const float* x, size_t n, float* dots) { DotOf<Storage::kInt4>(m, rows, x, n, dots); }
+void AddInt8(const Matrix& m, const float* c, size_t width, size_t column, size_t n, float* y) {
+  AddOf<Storage::kInt8>(m, c, width, column, n, y);
+}
+void AddInt4(const Matrix& m, const float* c, size_t width, size_t column, size_t n, float* y) {
+  AddOf<Storage::kInt4>(m, c, width, column, n, y);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include "reference/matrix.h"
+#include "tests/testing.h"
+
+namespace lacuna {
+namespace {
+
+HWY_EXPORT(DotInt8);
+HWY_EXPORT(DotInt4);
+HWY_EXPORT(AddInt8);
+HWY_EXPORT(AddInt4);
+
+constexpr size_t kLengths[] = {1, 2, 31, 32, 33, 64, 100, 128, 160, 255, 512, 513, 544, 1000, 1024, 1100};
+
+TEST(Blocks, DotProductsAreThoseOfTheQuantisedInput) {
+  testing::ForEachTarget([](const std::string& target) {
+    for (Storage storage : {Storage::kInt8, Storage::kInt4}) {
+      for (size_t n : kLengths) {
+        SCOPED_TRACE(target + ", " + std::to_string(n));
+        testing::Random random(static_cast<uint32_t>(n));
+        constexpr size_t kRows = 7;
+        const reference::StoredMatrix stored(storage, random.Floats(kRows * n), n, n % 13);
+        const testing::Misaligned x(random.Floats(n), n % 7);
+        std::vector<float> dots(kRows);
+        if (storage == Storage::kInt8) {
+          HWY_DYNAMIC_DISPATCH(DotInt8)(stored.matrix(), kRows, x.data(), n, dots.data());
+        } else {
+          HWY_DYNAMIC_DISPATCH(DotInt4)(stored.matrix(), kRows, x.data(), n, dots.data());
+        }
+        const std::vector<double> entries = reference::QuantisedEntries(x.data(), n);
+        for (size_t j = 0; j < kRows; ++j) {
+          const std::vector<double> row = reference::RowOf(storage, stored.matrix(), n, j);
+          const double zero = storage == Storage::kInt8 ? 128 : 8;
+          double sum = 0, sizes = 0;
+          for (size_t i = 0; i < n; ++i) {
+            sum += row[i] * entries[i];
+            // Codes are multiplied with their zero still in them, which is taken off at the end.
+            const double scale = stored.matrix().scales[j * Blocks(n) + i / kBlock];
+            sizes += (std::abs(row[i]) + 2 * zero * scale) * std::abs(entries[i]);
+          }
+          // Blocks are exact; they are scaled, and added in float.
+          ASSERT_NEAR(dots[j], sum, static_cast<double>(Blocks(n) + 8) * testing::kEpsilon * sizes);
+        }
+      }
+    }
+  });
+}
+
+TEST(Blocks, AnInputIsOffByHalfAStepAtMost) {
+  testing::Random random(3);
+  const std::vector<float> x = random.Floats(100);
+  const std::vector<double> entries = reference::QuantisedEntries(x.data(), x.size());
+  for (size_t first = 0; first < x.size(); first += kBlock) {
+    const size_t end = std::min(x.size(), first + kBlock);
+    double largest = 0;
+    for (size_t i = first; i < end; ++i) largest = std::max<double>(largest, std::abs(x[i]));
+    for (size_t i = first; i < end; ++i) ASSERT_LE(std::abs(entries[i] - x[i]), largest / 254 * (1 + 1e-5));
+  }
+}
+
+TEST(Blocks, WeightedSumsOfRows) {
+  testing::ForEachTarget([](const std::string& target) {
+    for (Storage storage : {Storage::kInt8, Storage::kInt4}) {
+      for (size_t n : kLengths) {
+        for (size_t column : {size_t{0}, kBlock, 3 * kBlock}) {
+          SCOPED_TRACE(target + ", " + std::to_string(n));
+          const size_t width = n + column;
+          testing::Random random(static_cast<uint32_t>(n));
+          const reference::StoredMatrix stored(storage, random.Floats(8 * width), width, n % 13);
+          const std::vector<float> coefficients = random.Floats(8), start = random.Floats(n);
+          testing::Misaligned y(start, n % 7);
+          if (storage == Storage::kInt8) {
+            HWY_DYNAMIC_DISPATCH(AddInt8)(stored.matrix(), coefficients.data(), width, column, n, y.data());
+          } else {
+            HWY_DYNAMIC_DISPATCH(AddInt4)(stored.matrix(), coefficients.data(), width, column, n, y.data());
+          }
+          ASSERT_TRUE(y.Intact());
+          const double zero = storage == Storage::kInt8 ? 128 : 8;
+          for (size_t i = 0; i < n; ++i) {
+            double sum = start[i], sizes = std::abs(sum);
+            for (size_t j = 0; j < 8; ++j) {
+              const double value = reference::RowOf(storage, stored.matrix(), width, j)[column + i];
+              const double scale = stored.matrix().scales[j * Blocks(width) + (column + i) / kBlock];
+              sum += coefficients[j] * value;
+              sizes += std::abs(coefficients[j]) * (std::abs(value) + 2 * zero * scale);
+            }
+            ASSERT_NEAR(y.data()[i], sum, 20 * testing::kEpsilon * sizes);
+          }
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace lacuna
+#endif  // HWY_ONCE
