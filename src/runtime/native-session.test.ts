@@ -1,0 +1,193 @@
+/** The native session against the portable one, and what it does when it is misused. */
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { required, root } from '../../test/real/real-model.ts';
+import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
+import type { KvCache, Session } from '../core/session.ts';
+import { convert, sparsify } from '../index.ts';
+import { generate } from './generate.ts';
+import { openNativeSession } from './native-session.ts';
+import { openSession } from './session.ts';
+
+const lib = join(root, 'native/build/release/lib');
+const addon = join(lib, 'lacuna_node.node');
+const operators = join(lib, 'liblacuna_ort.so');
+const folder = temporaryFolder();
+
+/** 300 tokens: the cache outgrows its first 256. */
+const PROMPT = Array.from({ length: 300 }, (_, i) => (i * 389) % 2048);
+
+/**
+ * Both run the same operators on the same values; a cache that is read in place is multiplied in other blocks, so float32
+ * sums of up to 384 terms differ in their rounding: 384 * 2^-24 = 2.3e-5 of the largest logit at the very most.
+ */
+const TOLERANCE = 2.3e-5;
+
+function difference(a: Float32Array, b: Float32Array): number {
+  const largest = b.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0) / largest;
+}
+
+/** A plan of the fixtures, which are made for tiny-llama by its name, for the folder converted from it. */
+function planFor(model: string, name: string): string {
+  const plans = join(root, 'fixtures/oracle/plans');
+  const { fingerprint } = JSON.parse(readFileSync(join(model, 'lacuna.json'), 'utf8'));
+  const plan = JSON.parse(readFileSync(join(plans, `${name}.json`), 'utf8'));
+  const file = join(folder, `${name}.json`);
+  copyFileSync(join(plans, 'weights.safetensors'), join(folder, 'weights.safetensors'));
+  writeFileSync(file, JSON.stringify({ ...plan, model: { ...plan.model, fingerprint } }));
+  return file;
+}
+
+describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 120_000 }, () => {
+  let dense: string;
+  let portable: Session;
+  let native: Session;
+
+  beforeAll(async () => {
+    dense = join(folder, 'dense');
+    await convert({ checkpoint: tinyLlama, output: dense });
+    portable = await openSession(dense, { threads: 2 });
+    native = await openNativeSession(dense, { addon }, { threads: 2 });
+  }, 120_000);
+  afterAll(async () => {
+    await portable.close();
+    await native.close();
+  });
+
+  it('has the logits of the portable one: at once, in chunks, token by token, over a growing cache', async () => {
+    for (const sizes of [[300], [200, 100], [255, 1, 1, 43], Array(300).fill(1)]) {
+      let [ours, theirs]: KvCache[] = [native.emptyCache(), portable.emptyCache()];
+      let at = 0;
+      for (const size of sizes) {
+        const chunk = PROMPT.slice(at, at + size);
+        const [a, b] = [await native.step(chunk, ours), await portable.step(chunk, theirs)];
+        expect(difference(a.logits, b.logits), `${sizes.length} chunks, at ${at}`).toBeLessThan(TOLERANCE);
+        [ours, theirs] = [a.cache, b.cache];
+        at += size;
+      }
+      expect(ours.length).toBe(300);
+    }
+  });
+
+  it('generates what the portable one does', async () => {
+    const texts = await Promise.all(
+      [native, portable].map(async (session) => {
+        const made: number[] = [];
+        for await (const token of generate(session, PROMPT.slice(0, 20), { maxTokens: 40, eosTokenIds: [] }))
+          made.push(token);
+        return made;
+      }),
+    );
+    expect(texts[0]).toEqual(texts[1]);
+    expect(texts[0]).toHaveLength(40);
+  });
+
+  it('goes back to an older cache, which ends the newer ones', async () => {
+    const start = await native.step(PROMPT.slice(0, 10), native.emptyCache());
+    const first = await native.step([5], start.cache);
+    const logits = first.logits.slice();
+    const other = await native.step([6], start.cache);
+    expect(difference(other.logits, logits)).toBeGreaterThan(1e-3);
+    await expect(native.step([1], first.cache)).rejects.toMatchObject({ code: 'mismatch' });
+    const again = await native.step([5], start.cache);
+    expect(again.logits).toEqual(logits);
+  });
+
+  it('runs sparse folders by kernels, as their bodies compute', async () => {
+    for (const plan of ['absolute', 'token-mean', 'skip', 'skip-and-select']) {
+      const file = planFor(dense, plan);
+      const output = join(folder, plan);
+      await sparsify({ source: dense, plan: file, output });
+      const [kernels, bodies] = [
+        await openNativeSession(output, { addon, operators }, { threads: 2 }),
+        await openSession(output, { threads: 2 }),
+      ];
+      try {
+        let [ours, theirs]: KvCache[] = [kernels.emptyCache(), bodies.emptyCache()];
+        for (const chunk of [PROMPT.slice(0, 40), [1], [2], [3]]) {
+          const [a, b] = [await kernels.step(chunk, ours), await bodies.step(chunk, theirs)];
+          expect(difference(a.logits, b.logits), plan).toBeLessThan(TOLERANCE);
+          [ours, theirs] = [a.cache, b.cache];
+        }
+      } finally {
+        await kernels.close();
+        await bodies.close();
+      }
+    }
+  });
+
+  it('keeps its memory while it generates, and gives it back', async () => {
+    const session = await openNativeSession(dense, { addon }, { threads: 1 });
+    const resident = () => process.memoryUsage().rss / 1e6;
+    let cache = session.emptyCache();
+    const decode = async (tokens: number) => {
+      for (let i = 0; i < tokens; i++) ({ cache } = await session.step([i % 2048], cache));
+    };
+    await decode(600);
+    const before = resident();
+    await decode(400);
+    // 400 tokens of 12 layers, 2 heads of 32, keys and values: 2.4 MB, for which there is room already.
+    expect(resident() - before).toBeLessThan(30);
+    await session.close();
+    await expect(session.step([1], cache)).rejects.toMatchObject({ message: expect.stringMatching(/disposed/) });
+    await session.close();
+  });
+
+  it('does one thing at a time, and stops what runs when it is closed', async () => {
+    const session = await openNativeSession(dense, { addon }, { threads: 1 });
+    const long = session.step(PROMPT, session.emptyCache());
+    await expect(session.step([1], session.emptyCache())).rejects.toMatchObject({
+      code: 'runtime',
+      message: expect.stringMatching(/busy/),
+    });
+    await session.close();
+    // It was cancelled, or had ended just before; either way it settles and nothing crashes.
+    await long.catch((error) => expect(error).toMatchObject({ code: 'runtime' }));
+  });
+
+  it('works in several sessions at once and in worker threads', async () => {
+    const session = await openNativeSession(dense, { addon }, { threads: 1 });
+    const [a, b] = await Promise.all([
+      session.step(PROMPT, session.emptyCache()),
+      native.step(PROMPT, native.emptyCache()),
+    ]);
+    expect(difference(a.logits, b.logits)).toBeLessThan(TOLERANCE);
+    const source = `
+      const { parentPort, workerData } = require('node:worker_threads');
+      require(workerData.addon).open(workerData.options).then(async (decoder) => {
+        const logits = new Float32Array(decoder.vocab);
+        await decoder.feed(BigInt64Array.from(workerData.tokens, BigInt), logits);
+        parentPort.postMessage(logits);
+      });`;
+    const runtime = join(root, 'node_modules/onnxruntime-node/bin/napi-v6', process.platform, process.arch);
+    const options = { runtime: join(runtime, 'libonnxruntime.so.1'), model: join(dense, 'onnx/model.onnx') };
+    const worker = new Worker(source, { eval: true, workerData: { addon, options, tokens: PROMPT } });
+    const logits = await new Promise<Float32Array>((resolve, reject) => {
+      worker.on('message', resolve);
+      worker.on('error', reject);
+    });
+    await worker.terminate();
+    expect(difference(logits, a.logits)).toBeLessThan(TOLERANCE);
+    await session.close();
+  });
+
+  it('refuses what it cannot open or feed, and never crashes', async () => {
+    const notAModel = join(folder, 'broken');
+    mkdirSync(notAModel);
+    writeFileSync(join(notAModel, 'model.onnx'), 'not a model');
+    await expect(openNativeSession(notAModel, { addon })).rejects.toMatchObject({ code: 'runtime' });
+    await expect(openNativeSession(dense, { addon: join(folder, 'none.node') })).rejects.toMatchObject({
+      code: 'runtime',
+    });
+    await expect(openNativeSession(dense, { addon, operators: addon })).rejects.toMatchObject({ code: 'runtime' });
+    for (const tokens of [[], [-1], [2048], [0.5]])
+      await expect(native.step(tokens, native.emptyCache())).rejects.toMatchObject({ code: 'usage' });
+    await expect(native.step([1], native.emptyCache(), { logits: 'all' })).rejects.toMatchObject({
+      code: 'unsupported',
+    });
+    await expect(native.step([1], portable.emptyCache())).rejects.toMatchObject({ code: 'mismatch' });
+  });
+});

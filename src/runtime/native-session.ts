@@ -1,0 +1,121 @@
+/** A session of the native core: its cache stays where it is and grows in place, in ONNX Runtime's own memory. */
+import { readdir } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { arch, platform } from 'node:os';
+import path from 'node:path';
+import { invalidArgument, LacunaError } from '../core/errors.ts';
+import type { KvCache, Session } from '../core/session.ts';
+import type { SessionOptions } from './ort-session.ts';
+import { findModel } from './session.ts';
+
+/** Where the native core is. */
+export interface NativeFiles {
+  /** The face for Node, a `.node` file. */
+  readonly addon: string;
+  /** The library of operators; portable bodies run without it. */
+  readonly operators?: string;
+}
+
+/** What the addon exports (native/binding/addon.cc). */
+interface Addon {
+  open(options: { runtime: string; model: string; operators?: string; threads?: number }): Promise<NativeDecoder>;
+}
+
+interface NativeDecoder {
+  readonly length: number;
+  readonly vocab: number;
+  feed(tokens: BigInt64Array, logits?: Float32Array): Promise<void>;
+  rewind(length: number): void;
+  dispose(): void;
+}
+
+const require = createRequire(import.meta.url);
+
+/**
+ * Opens a model folder in ONNX Runtime by the native core. What `openSession` promises holds but for three things: there
+ * is one cache, so that going on from an older one ends those made after it; logits are those of the last token, and stay
+ * as they are until the next step; further outputs are not given out.
+ *
+ * Throws `runtime` when the addon, the runtime or the model cannot be loaded.
+ *
+ * @example const session = await openNativeSession('out/smollm2', { addon: 'native/build/release/lib/lacuna_node.node' });
+ */
+export async function openNativeSession(
+  folder: string,
+  { addon, operators }: NativeFiles,
+  { threads }: SessionOptions = {},
+): Promise<Session> {
+  const [runtime, model] = await Promise.all([runtimeLibrary(), findModel(folder)]);
+  const decoder = await attempt('open the model natively', () =>
+    loadAddon(addon).open({
+      runtime,
+      model,
+      ...(operators === undefined ? {} : { operators }),
+      ...(threads === undefined ? {} : { threads }),
+    }),
+  );
+  return sessionOf(decoder);
+}
+
+function loadAddon(file: string): Addon {
+  return require(path.resolve(file));
+}
+
+/** The library that onnxruntime-node ships for this machine: one process, one ONNX Runtime. */
+async function runtimeLibrary(): Promise<string> {
+  const root = path.dirname(path.dirname(require.resolve('onnxruntime-node')));
+  const folders = path.join(root, 'bin');
+  for (const napi of await readdir(folders).catch(() => [])) {
+    const folder = path.join(folders, napi, platform(), arch());
+    const names = await readdir(folder).catch(() => []);
+    const name = names.find((file) => /^(libonnxruntime\.(so\.\d+|[\d.]+dylib)|onnxruntime\.dll)$/.test(file));
+    if (name !== undefined) return path.join(folder, name);
+  }
+  throw new LacunaError('runtime', `onnxruntime-node in ${root} ships no library for ${platform()}-${arch()}`);
+}
+
+function sessionOf(decoder: NativeDecoder): Session {
+  const { vocab } = decoder;
+  const logits = new Float32Array(vocab);
+  const empty: KvCache = { length: 0, tensors: {} };
+  // The one cache by the steps that made it, the last of which is what it holds.
+  let lineage = [empty];
+  return {
+    extraOutputs: [],
+    emptyCache: () => empty,
+    async step(tokens, cache, { logits: wanted = 'last' } = {}) {
+      if (wanted === 'all') throw new LacunaError('unsupported', "A native session gives the last token's logits only");
+      const place = lineage.lastIndexOf(cache);
+      if (place < 0)
+        throw new LacunaError('mismatch', 'This cache is another session’s, or one that was gone on from before it');
+      const ids = tokenIds(tokens, vocab);
+      const next = { length: cache.length + tokens.length, tensors: {} };
+      await attempt('run the model natively', async () => {
+        if (decoder.length > cache.length) decoder.rewind(cache.length);
+        await decoder.feed(ids, logits);
+      });
+      lineage = place === lineage.length - 1 ? lineage : lineage.slice(0, place + 1);
+      lineage.push(next);
+      return { logits, rows: 1, vocab, cache: next, extras: {} };
+    },
+    close: async () => decoder.dispose(),
+  };
+}
+
+function tokenIds(tokens: ArrayLike<number>, vocab: number): BigInt64Array {
+  if (tokens.length === 0) throw invalidArgument('tokens', 'at least one token', 'none');
+  return BigInt64Array.from(tokens, (token) => {
+    if (!Number.isInteger(token) || token < 0 || token >= vocab)
+      throw invalidArgument('a token id', `an integer from 0 to ${vocab - 1}`, token);
+    return BigInt(token);
+  });
+}
+
+async function attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new LacunaError('runtime', `Could not ${what}: ${message}`, { cause: error });
+  }
+}
