@@ -17,6 +17,7 @@ export {
 } from './pipeline/calibrate.ts';
 export { type ConvertOptions, type ConvertResult, convert } from './pipeline/convert.ts';
 export { type DoctorOptions, type DoctorResult, doctor } from './pipeline/doctor.ts';
+export { ENGINES, type Engine } from './pipeline/engine.ts';
 export { type EvaluateOptions, type EvaluateResult, evaluate } from './pipeline/evaluate.ts';
 export { type CheckpointSummary, type GraphSummary, type Inspection, inspect } from './pipeline/inspect.ts';
 export { type PlanCommandOptions, type PlanOptions, type PlanResult, plan } from './pipeline/plan.ts';

@@ -1,12 +1,21 @@
 /** `lacuna bench`. */
-import { type BenchResult, bench } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { type BenchResult, bench, type Engine } from '../index.ts';
+import {
+  type CommonOptions,
+  engineOption,
+  jobOptions,
+  print,
+  type RegisterCommand,
+  withCommonOptions,
+} from './command.ts';
 import { defaultText } from './data.ts';
 import { formatBytes } from './figures.ts';
 import { positiveInteger } from './parse.ts';
 import { table } from './table.ts';
 
 interface Options extends CommonOptions {
+  readonly engine?: Engine;
+  readonly againstEngine?: Engine;
   readonly against?: string;
   readonly dtype?: string;
   readonly againstDtype?: string;
@@ -24,6 +33,13 @@ export const registerBench: RegisterCommand = (program, context) => {
     .option('--against <dir>', 'folder to compare with')
     .option('--dtype <name>', 'precision to time, where the folder has several (default: its first)')
     .option('--against-dtype <name>', "the baseline's precision; without --against it is one of the same folder")
+    .addOption(engineOption('--engine <name>', 'what decodes (default: native where it is built)'))
+    .addOption(
+      engineOption(
+        '--against-engine <name>',
+        'what decodes the baseline (default: as --engine); without --against it is the same folder',
+      ),
+    )
     .option('--data <file...>', 'UTF-8 texts to decode along (default: the pinned "test" text)')
     .option('--prompt-tokens <n>', 'tokens in the cache when decoding starts (default 128)', positiveInteger)
     .option('--rounds <n>', 'rounds to time (default 10)', positiveInteger)
@@ -31,7 +47,8 @@ export const registerBench: RegisterCommand = (program, context) => {
   withCommonOptions(command).action(async (folder: string, options: Options) => {
     const { steps: stepsPerBlock, data = [defaultText(context.io, 'test')] } = options;
     const job = jobOptions(options, context);
-    const result = await bench({ ...options, folder, data, stepsPerBlock, ...job });
+    const { nativeFolder } = context.io;
+    const result = await bench({ ...options, nativeFolder, folder, data, stepsPerBlock, ...job });
     print(context.io, options, result, formatBench);
   });
 };

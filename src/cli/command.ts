@@ -1,7 +1,8 @@
 /** How a command is declared: options by commander, one function of the public door, one way to print its result. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { HubOptions } from '../core/hub.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
+import { ENGINES } from '../index.ts';
 import type { Io } from './io.ts';
 import { positiveInteger } from './parse.ts';
 import type { DrawnProgress } from './progress.ts';
@@ -28,6 +29,11 @@ export function withCommonOptions(command: Command): Command {
     .option('--json', 'print one JSON object on stdout and nothing else there')
     .option('--quiet', 'no progress on stderr')
     .option('--threads <n>', "ONNX Runtime's threads (default: its own choice)", positiveInteger);
+}
+
+/** An option whose values are what can decode a model. */
+export function engineOption(flags: string, description: string): Option {
+  return new Option(flags, description).choices(ENGINES);
 }
 
 type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> &

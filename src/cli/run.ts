@@ -1,9 +1,17 @@
 /** `lacuna run`. */
-import { type RunResult, run } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { type Engine, type RunResult, run } from '../index.ts';
+import {
+  type CommonOptions,
+  engineOption,
+  jobOptions,
+  print,
+  type RegisterCommand,
+  withCommonOptions,
+} from './command.ts';
 import { nonNegativeInteger, positiveInteger, positiveNumber, probability } from './parse.ts';
 
 interface Options extends CommonOptions {
+  readonly engine?: Engine;
   readonly dtype?: string;
   readonly maxTokens: number;
   readonly chat?: boolean;
@@ -21,6 +29,7 @@ export const registerRun: RegisterCommand = (program, context) => {
     .argument('<dir>', 'folder made by convert, sparsify or build')
     .argument('<prompt>', 'text to continue')
     .option('--dtype <name>', 'precision to run, where the folder has several (default: its first)')
+    .addOption(engineOption('--engine <name>', 'what decodes (default: native where it is built)'))
     .option('--max-tokens <n>', 'tokens to generate at most', positiveInteger, 128)
     .option('--chat', "put the prompt into the model's chat template")
     .option('--ignore-eos', 'go on past the end-of-text token')
@@ -36,7 +45,16 @@ export const registerRun: RegisterCommand = (program, context) => {
     const { io } = context;
     const job = jobOptions(options, context);
     const onText = options.json ? undefined : (text: string) => void io.stdout.write(text);
-    const result = await run({ ...options, temperature: temperatureOf(options), folder, prompt, ...job, onText });
+    const { nativeFolder } = io;
+    const result = await run({
+      ...options,
+      nativeFolder,
+      temperature: temperatureOf(options),
+      folder,
+      prompt,
+      ...job,
+      onText,
+    });
     // The text itself has been streamed: only the end of its line is missing.
     print(io, options, result, () => '');
     job.progress.note(figures(result));

@@ -76,7 +76,8 @@ export async function bench(
 
   const prefills: Round[] = [];
   for (let i = 0; i <= PREFILL_ROUNDS; i++) prefills.push(await timeBlocks([prompt]));
-  caches = [...prefills[0].caches];
+  // The last: where a session has one cache in place, earlier ones have been written over.
+  caches = [...prefills[PREFILL_ROUNDS].caches];
   const decodes: Round[] = [];
   for (let i = 0; i <= rounds; i++) {
     const start = promptTokens + i * stepsPerBlock;

@@ -6,19 +6,21 @@ import { bytesPerWeight, choosePrecision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { type BenchResult, bench as measure } from '../eval/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
-import { openSession } from '../runtime/index.ts';
+import { type Engine, type EngineOptions, openDecodingSession } from './engine.ts';
 import { baselineOf, type ChosenModel, chooseModel } from './model-folder.ts';
 import { readTexts } from './texts.ts';
 
 export type { BenchResult };
 
-export interface BenchOptions extends JobOptions {
+export interface BenchOptions extends JobOptions, Pick<EngineOptions, 'engine' | 'nativeFolder'> {
   readonly folder: string;
   /** The baseline. */
   readonly against?: string;
   /** Which of the folder's precisions, and of the baseline's; the first by default. */
   readonly dtype?: string;
   readonly againstDtype?: string;
+  /** What decodes the baseline; as the other by default. */
+  readonly againstEngine?: Engine;
   readonly data: readonly string[];
   readonly promptTokens?: number;
   readonly rounds?: number;
@@ -28,15 +30,15 @@ export interface BenchOptions extends JobOptions {
 
 /** Times decoding on the tokens of a text: both models are fed the same ones, in interleaved blocks. */
 export async function bench(options: BenchOptions): Promise<BenchResult> {
-  const { folder, dtype, againstDtype, data } = options;
+  const { folder, dtype, againstDtype, engine, againstEngine = engine, data } = options;
   const against = baselineOf(options);
   const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(folder)]);
   const tokens = texts.flatMap(({ content }) => tokenizer.encode(content, { addSpecialTokens: false }));
-  const contender = await openSubject(folder, dtype, options);
+  const contender = await openSubject(folder, { ...options, dtype, engine });
   try {
     const { contextLength } = contender;
     if (against === undefined) return await measure([contender], tokens, { ...options, contextLength });
-    const baseline = await openSubject(against, againstDtype, options);
+    const baseline = await openSubject(against, { ...options, dtype: againstDtype, engine: againstEngine });
     try {
       checkVocabulary(baseline, contender);
       return await measure([baseline, contender], tokens, { ...options, contextLength });
@@ -48,11 +50,12 @@ export async function bench(options: BenchOptions): Promise<BenchResult> {
   }
 }
 
-async function openSubject(folder: string, dtype: string | undefined, options: BenchOptions) {
-  const chosen = await chooseModel(folder, dtype);
+async function openSubject(folder: string, options: EngineOptions & { readonly dtype: string | undefined }) {
+  const chosen = await chooseModel(folder, options.dtype);
   const { models, spec } = chosen.manifest;
-  const name = models.length === 1 ? folder : `${folder} ${chosen.model.precision}`;
-  const session = await openSession(chosen.modelPath, options);
+  const { engine, session } = await openDecodingSession(chosen.modelPath, options);
+  const which = [...(models.length === 1 ? [] : [chosen.model.precision]), ...(engine === 'native' ? [engine] : [])];
+  const name = [folder, ...which].join(' ');
   const { vocabSize, contextLength } = spec;
   return { name, session, vocabSize, contextLength, ffnBytesPerToken: ffnBytesPerToken(chosen) };
 }

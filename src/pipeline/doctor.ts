@@ -1,5 +1,6 @@
 /** `lacuna doctor`: which runtime there is, whether it computes what it should, and where kernels are active. */
 import { arch, platform } from 'node:os';
+import { join } from 'node:path';
 import { version as nodeVersion } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { encodeModel } from '../../formats/onnx/index.ts';
@@ -8,8 +9,8 @@ import { attr, BASE_OPSETS, LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
 import { statisticalTopKFunction, statisticalTopKOpType } from '../ops/index.ts';
-import { createOpenGraph, runtimeVersion } from '../runtime/index.ts';
-import { findNativeLibrary, type NativeLibrary } from './native-library.ts';
+import { addonProblem, createOpenGraph, runtimeVersion } from '../runtime/index.ts';
+import { ADDON_NAME, findNativeLibrary, type NativeLibrary } from './native-library.ts';
 
 export interface DoctorOptions {
   /** Where the native library is looked for. */
@@ -30,7 +31,8 @@ export interface DoctorResult {
 
 /** Never throws for what it is asked to find out. */
 export async function doctor({ nativeFolder }: DoctorOptions): Promise<DoctorResult> {
-  const native = await findNativeLibrary(fileURLToPath(nativeFolder));
+  const folder = fileURLToPath(nativeFolder);
+  const native = await findNativeLibrary(folder);
   let version: string | null = null;
   let problem: DoctorResult['problem'] = null;
   try {
@@ -47,13 +49,16 @@ export async function doctor({ nativeFolder }: DoctorOptions): Promise<DoctorRes
     runtime: { name: 'onnxruntime-node', version },
     problem,
     native,
-    kernels: { active: false, why: whyNoKernels(native) },
+    kernels: kernelsOf(native, folder),
   };
 }
 
-function whyNoKernels(native: NativeLibrary): string {
-  if (native.state !== 'present') return `the native library cannot be used: ${native.why}`;
-  return 'onnxruntime-node cannot load operator libraries; Python’s onnxruntime and onnxruntime-genai can (docs/native.md)';
+/** `run` and `bench` decode by kernels when there is the library of operators and the face for Node, and both load. */
+function kernelsOf(native: NativeLibrary, folder: string): DoctorResult['kernels'] {
+  if (native.state !== 'present') return { active: false, why: `the native library cannot be used: ${native.why}` };
+  const problem = addonProblem(join(folder, ADDON_NAME));
+  if (problem !== undefined) return { active: false, why: `the session for Node cannot be loaded: ${problem}` };
+  return { active: true, why: 'run and bench decode with them, in the native session' };
 }
 
 /** One operator by its body: max(x - theta, 0) of 1 to 5 at quantile 1, where theta is 3 + sqrt 2. */

@@ -242,13 +242,15 @@ export async function chooseModel(path: string, dtype?: string): Promise<ChosenM
   });
 }
 
-/** The folder to compare with: with only a precision given, another model of the same folder. */
+/** The folder to compare with: with only a precision or an engine given, the same folder. */
 export function baselineOf(given: {
   readonly folder: string;
   readonly against?: string;
   readonly againstDtype?: string;
+  readonly againstEngine?: string;
 }): string | undefined {
-  return given.against ?? (given.againstDtype === undefined ? undefined : given.folder);
+  const { folder, against, againstDtype, againstEngine } = given;
+  return against ?? (againstDtype === undefined && againstEngine === undefined ? undefined : folder);
 }
 
 export async function openModelFolder(path: string, dtype?: string): Promise<ModelFolder> {

@@ -14,6 +14,9 @@ const FILE_NAMES: Readonly<Partial<Record<NodeJS.Platform, string>>> = {
   win32: 'lacuna_ort.dll',
 };
 
+/** The face for Node beside the library. */
+export const ADDON_NAME = 'lacuna_node.node';
+
 /** Machine codes of the ELF header that builds may have (System V ABI, e_machine). */
 const ELF_MACHINES: Readonly<Record<number, string>> = { 62: 'x64', 183: 'arm64' };
 /** Up to and with e_machine. */

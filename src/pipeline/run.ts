@@ -2,10 +2,11 @@
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { JobOptions } from '../core/progress.ts';
-import { generate, openSession, type SamplingOptions, type StopReason } from '../runtime/index.ts';
+import { generate, type SamplingOptions, type StopReason } from '../runtime/index.ts';
+import { type Engine, type EngineOptions, openDecodingSession } from './engine.ts';
 import { chooseModel } from './model-folder.ts';
 
-export interface RunOptions extends JobOptions, SamplingOptions {
+export interface RunOptions extends JobOptions, SamplingOptions, Pick<EngineOptions, 'engine' | 'nativeFolder'> {
   readonly folder: string;
   /** Which of the folder's precisions; the first by default. */
   readonly dtype?: string;
@@ -20,6 +21,8 @@ export interface RunOptions extends JobOptions, SamplingOptions {
 }
 
 export interface RunResult {
+  /** What decoded: the native core, or stock onnxruntime-node. */
+  readonly engine: Engine;
   readonly text: string;
   readonly promptTokens: readonly number[];
   readonly tokens: readonly number[];
@@ -28,7 +31,7 @@ export interface RunResult {
   readonly decodeTokensPerSecond: number;
 }
 
-/** Generates text with a converted folder, in stock onnxruntime-node. */
+/** Generates text with a converted folder. */
 export async function run(options: RunOptions): Promise<RunResult> {
   const {
     manifest: { spec },
@@ -36,7 +39,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
   } = await chooseModel(options.folder, options.dtype);
   const tokenizer = await loadTokenizer(options.folder);
   const promptTokens = encodePrompt(tokenizer, options);
-  const session = await openSession(modelPath, options);
+  const { engine, session } = await openDecodingSession(modelPath, options);
   try {
     const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
     const tokens: number[] = [];
@@ -61,6 +64,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
     emit(decoder.end());
     const decodeSeconds = (performance.now() - first) / 1000;
     return {
+      engine,
       text,
       promptTokens,
       tokens,

@@ -72,6 +72,19 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     }
   });
 
+  it('feeds heads that are widened around the operator', async () => {
+    const output = join(folder, 'odd');
+    await convert({ checkpoint: join(root, 'fixtures/llama-variants/odd-sizes'), output });
+    const [odd, expected] = [await openNativeSession(output, { addon }), await openSession(output)];
+    let [ours, theirs]: KvCache[] = [odd.emptyCache(), expected.emptyCache()];
+    for (const chunk of [[3, 1, 4, 1], [5], [9, 2], [6]]) {
+      const [a, b] = [await odd.step(chunk, ours), await expected.step(chunk, theirs)];
+      expect(difference(a.logits, b.logits)).toBeLessThan(TOLERANCE);
+      [ours, theirs] = [a.cache, b.cache];
+    }
+    await Promise.all([odd.close(), expected.close()]);
+  });
+
   it('generates what the portable one does', async () => {
     const texts = await Promise.all(
       [native, portable].map(async (session) => {

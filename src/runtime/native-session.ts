@@ -57,6 +57,16 @@ export async function openNativeSession(
   return sessionOf(decoder);
 }
 
+/** Why the addon cannot be loaded; undefined when it can. */
+export function addonProblem(file: string): string | undefined {
+  try {
+    loadAddon(file);
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
 function loadAddon(file: string): Addon {
   return require(path.resolve(file));
 }

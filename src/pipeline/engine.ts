@@ -1,0 +1,62 @@
+/** Which engine decodes: the native core where it is built and can feed the model, else stock ONNX Runtime. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { LacunaError } from '../core/errors.ts';
+import { type Progress, SILENT } from '../core/progress.ts';
+import type { Session } from '../core/session.ts';
+import { type NativeFiles, openNativeSession, openSession, type SessionOptions } from '../runtime/index.ts';
+import { ADDON_NAME, findNativeLibrary } from './native-library.ts';
+
+export const ENGINES = ['native', 'stock'] as const;
+
+export type Engine = (typeof ENGINES)[number];
+
+export interface EngineOptions extends SessionOptions {
+  /** The one to use; the native core where it works, by default. */
+  readonly engine?: Engine | undefined;
+  /** Where the native core is looked for; nowhere when absent. */
+  readonly nativeFolder?: URL | undefined;
+  readonly progress?: Progress;
+}
+
+export interface DecodingSession {
+  readonly engine: Engine;
+  readonly session: Session;
+}
+
+/**
+ * Opens a model for decoding one text. Throws `not-found` when the native core is asked for and is not built, and what
+ * opening the model throws.
+ */
+export async function openDecodingSession(modelPath: string, options: EngineOptions = {}): Promise<DecodingSession> {
+  const { engine, nativeFolder, progress = SILENT } = options;
+  const native = engine === 'stock' || nativeFolder === undefined ? undefined : await findNative(nativeFolder);
+  if (native === undefined) {
+    if (engine === 'native') throw notBuilt();
+    return { engine: 'stock', session: await openSession(modelPath, options) };
+  }
+  try {
+    return { engine: 'native', session: await openNativeSession(modelPath, native, options) };
+  } catch (error) {
+    if (engine === 'native' || !(error instanceof LacunaError)) throw error;
+    // A model of another maker, or a core built for another machine: if stock ONNX Runtime cannot either, it says why.
+    const session = await openSession(modelPath, options);
+    progress.note(`Stock ONNX Runtime is used: ${error.message}`);
+    return { engine: 'stock', session };
+  }
+}
+
+async function findNative(nativeFolder: URL): Promise<NativeFiles | undefined> {
+  const folder = fileURLToPath(nativeFolder);
+  const addon = join(folder, ADDON_NAME);
+  if ((await stat(addon).catch(() => undefined)) === undefined) return undefined;
+  const library = await findNativeLibrary(folder);
+  return library.state === 'present' ? { addon, operators: library.path } : { addon };
+}
+
+function notBuilt(): LacunaError {
+  return new LacunaError('not-found', 'The native core is not built here', {
+    hint: 'Build it with `npm run build:native`, or use --engine stock.',
+  });
+}
