@@ -102,6 +102,13 @@ describe('special tokens', () => {
     expect(read({ eos_token_id: 3 }, FAMILY, {}).spec).toMatchObject({ bosTokenId: 1, eosTokenIds: [3] });
   });
 
+  test('a token for padding is there only where one is given', () => {
+    expect(read({}).spec).not.toHaveProperty('padTokenId');
+    expect(read({ pad_token_id: -1 }).spec).not.toHaveProperty('padTokenId');
+    expect(read({ pad_token_id: 0 }).spec.padTokenId).toBe(0);
+    expect(read({ pad_token_id: 0 }, FAMILY, { pad_token_id: 4 }).spec.padTokenId).toBe(4);
+  });
+
   test('null is none', () => {
     expect(read({ eos_token_id: null, bos_token_id: null }).spec).toMatchObject({
       bosTokenId: undefined,

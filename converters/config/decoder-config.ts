@@ -103,6 +103,8 @@ const softcap = z.number().nonnegative().nullish();
 
 const bosToken = tokenId.nullish();
 const eosTokens = z.union([tokenId, z.array(tokenId)]).nullish();
+/** -1 in configs of the first LLaMA: there is none. */
+const padToken = z.int().nullish();
 
 const schema = z.object({
   vocab_size: size(LIMITS.vocabulary),
@@ -130,9 +132,10 @@ const schema = z.object({
     .union([tokenId, z.array(tokenId)])
     .nullable()
     .default(2),
+  pad_token_id: padToken,
 });
 
-const generationSchema = z.object({ bos_token_id: bosToken, eos_token_id: eosTokens });
+const generationSchema = z.object({ bos_token_id: bosToken, eos_token_id: eosTokens, pad_token_id: padToken });
 
 type Fields = z.infer<typeof schema>;
 
@@ -229,9 +232,11 @@ function specialTokens({ generationConfig, path }: Checkpoint, fields: Fields) {
   const parsed = generationSchema.safeParse(generationConfig ?? {});
   if (!parsed.success) throw badConfig(path, parsed.error, generationConfig, 'generation_config');
   const eos = parsed.data.eos_token_id ?? fields.eos_token_id ?? [];
+  const pad = parsed.data.pad_token_id ?? fields.pad_token_id ?? -1;
   return {
     bosTokenId: parsed.data.bos_token_id ?? fields.bos_token_id ?? undefined,
     eosTokenIds: typeof eos === 'number' ? [eos] : eos,
+    ...(pad >= 0 && { padTokenId: pad }),
   };
 }
 

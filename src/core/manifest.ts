@@ -42,6 +42,7 @@ export const manifestSchema = z.object({
     hiddenAct: z.string(),
     bosTokenId: z.int().optional(),
     eosTokenIds: z.array(z.int()),
+    padTokenId: z.int().optional(),
   }),
   /** Fingerprint of the checkpoint it was made from. */
   fingerprint: z.string(),

@@ -17,6 +17,7 @@ export interface ModelSpec {
   readonly hiddenAct: string;
   readonly bosTokenId?: number | undefined;
   readonly eosTokenIds: readonly number[];
+  readonly padTokenId?: number | undefined;
 }
 
 /**

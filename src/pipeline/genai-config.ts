@@ -11,7 +11,7 @@ export function genaiConfig(spec: ModelSpec, sharesCacheBuffer: boolean): Record
       vocab_size: spec.vocabSize,
       ...(spec.bosTokenId === undefined ? {} : { bos_token_id: spec.bosTokenId }),
       eos_token_id: eos.length === 1 ? eos[0] : eos,
-      pad_token_id: eos[0],
+      pad_token_id: spec.padTokenId ?? eos[0],
       decoder: {
         filename: 'onnx/model.onnx',
         session_options: { log_id: 'onnxruntime-genai', provider_options: [] },

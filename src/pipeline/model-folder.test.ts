@@ -139,6 +139,10 @@ describe('genaiConfig', () => {
     expect(model({ eosTokenIds: [7, 8] })).toMatchObject({ eos_token_id: [7, 8], pad_token_id: 7 });
   });
 
+  it('pads with the token that the model is padded with', () => {
+    expect(model({ padTokenId: 0 })).toMatchObject({ eos_token_id: 2, pad_token_id: 0 });
+  });
+
   it('has a start token only where the model has one', () => {
     expect(model({})).not.toHaveProperty('bos_token_id');
     expect(model({ bosTokenId: 1 })).toMatchObject({ bos_token_id: 1 });

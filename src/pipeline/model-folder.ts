@@ -25,6 +25,7 @@ import type { JobOptions } from '../core/progress.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
 import { exists } from './output.ts';
+import { portableTokenizerConfig } from './tokenizer-config.ts';
 import { modelFileOf, transformersJsConfig } from './transformers-js.ts';
 
 export const MANIFEST_FILE = 'lacuna.json';
@@ -131,7 +132,7 @@ async function writeConfigs(folder: string, content: FolderContent): Promise<str
       models: models.map((model, index) => ({ ...describeModel(model, index), precision: model.precision })),
     }),
   };
-  const tokenizerConfig = await tokenizerConfigWithTemplate(content.source);
+  const tokenizerConfig = await readTokenizerConfig(content.source);
   if (tokenizerConfig !== undefined) files['tokenizer_config.json'] = pretty(tokenizerConfig);
   for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
   return Object.keys(files);
@@ -149,12 +150,10 @@ function describeModel({ graph, precision }: FolderModel, index: number): Manife
   };
 }
 
-/** tokenizer_config.json with the chat template inside: transformers.js reads no chat_template.jinja. */
-async function tokenizerConfigWithTemplate(source: ModelFiles): Promise<Record<string, unknown> | undefined> {
+async function readTokenizerConfig(source: ModelFiles): Promise<Readonly<Record<string, unknown>> | undefined> {
   const config = (await readSmallJson(source, 'tokenizer_config.json', MAX_JSON_BYTES))?.value;
-  if (config === undefined || config.chat_template !== undefined) return config;
-  const template = await readSmallText(source, 'chat_template.jinja', MAX_JSON_BYTES);
-  return template === undefined ? config : { ...config, chat_template: template };
+  if (config === undefined) return undefined;
+  return portableTokenizerConfig(config, await readSmallText(source, 'chat_template.jinja', MAX_JSON_BYTES));
 }
 
 async function checkFile(path: string): Promise<WrittenFile> {
