@@ -1,0 +1,61 @@
+/** In Chromium: onnxruntime-web (WebAssembly) computes what onnxruntime-node does; transformers.js finds all it needs. */
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { run } from '../../src/index.ts';
+import { temporaryFolder } from '../temporary.ts';
+import { type Browser, openBrowser } from './browser.ts';
+import { hasChromium } from './consumers.ts';
+import { COUNT, encode, KINDS, makeFolders, PROMPT } from './folders.ts';
+import { expectSame, greedy } from './greedy.ts';
+
+const parent = temporaryFolder();
+
+/** Whose embedding is looked up in blocks. */
+const IN_BLOCKS: readonly string[] = ['int8', 'int4'];
+
+describe.runIf(hasChromium)('in a browser', { timeout: 120_000 }, () => {
+  let browser: Browser;
+
+  beforeAll(async () => {
+    await makeFolders(parent);
+    browser = await openBrowser(parent);
+  }, 180_000);
+  afterAll(() => browser.close());
+
+  it.each(KINDS)('onnxruntime-web, $name: the same logits and tokens', async ({ name, tolerance }) => {
+    const folder = join(parent, name);
+    const ours = await greedy(folder, await encode(folder, PROMPT), COUNT);
+    const theirs = await browser.generate<{ readonly tokens: number[]; readonly logits: number[][] }>(
+      'onnxruntime-web.js',
+      `/folders/${name}`,
+      ours.promptIds,
+      COUNT,
+    );
+    expect(theirs.logits).toHaveLength(COUNT);
+    expectSame(theirs, ours, tolerance);
+  });
+
+  const inTransformersJs = (name: string) => browser.generate<string>('transformers-js.js', name, PROMPT, COUNT);
+
+  it.each(KINDS.filter(({ name }) => !IN_BLOCKS.includes(name)))(
+    'transformers.js, $name: the same text',
+    async (kind) => {
+      const before = browser.requests.length;
+      const text = await inTransformersJs(kind.name);
+      expect(text).toBe(
+        (await run({ folder: join(parent, kind.name), prompt: PROMPT, maxTokens: COUNT, threads: 1 })).text,
+      );
+      // Only what config.json names: the precision, and that there is external data.
+      const asked = browser.requests.slice(before).filter((path) => path.includes('/onnx/'));
+      expect(new Set(asked)).toEqual(
+        new Set(['model.onnx', 'model.onnx_data'].map((file) => `/folders/${kind.name}/onnx/${file}`)),
+      );
+    },
+  );
+
+  // The build of onnxruntime-web that can do WebGPU, which transformers.js always takes, lacks the kernel that its other
+  // builds have. When this fails it was mended, and docs/consumers.md can say so.
+  it.each(IN_BLOCKS)('transformers.js, %s: no kernel in WebAssembly', async (name) => {
+    await expect(inTransformersJs(name)).rejects.toThrow(/Could not find an implementation for GatherBlockQuantized/);
+  });
+});
