@@ -56,9 +56,9 @@ export async function transformersJs(folder: string, prompt: string, count: numb
 }
 
 /** The pipeline of a folder, from local files alone. */
-export function textGeneration(folder: string) {
+export function textGeneration(folder: string, options: { readonly dtype?: 'int8' | 'q4' } = {}) {
   env.allowRemoteModels = false;
-  return pipeline('text-generation', folder);
+  return pipeline('text-generation', folder, options);
 }
 
 function runPython(script: string, input: unknown) {

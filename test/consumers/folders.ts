@@ -11,6 +11,7 @@ import { TOLERANCE } from './greedy.ts';
 export const KINDS = [
   { name: 'fp32', plan: false, tolerance: TOLERANCE.fp32 },
   { name: 'fp16', plan: false, tolerance: TOLERANCE.fp16 },
+  { name: 'bf16', plan: false, tolerance: TOLERANCE.fp32 },
   { name: 'int8', plan: false, tolerance: TOLERANCE.int8 },
   { name: 'int4', plan: false, tolerance: TOLERANCE.int4 },
   // FFN skipping and thresholds on neurons, in the same layers.

@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
-import { run } from '../../src/index.ts';
-import { temporaryFolder } from '../temporary.ts';
+import { convert, run } from '../../src/index.ts';
+import { temporaryFolder, tinyLlama } from '../temporary.ts';
 import { textGeneration, transformersJs } from './consumers.ts';
 import { COUNT, convertSavedAnew, KINDS, makeFolders, OTHER_PROMPT, PROMPT } from './folders.ts';
 
@@ -33,6 +33,21 @@ describe('transformers.js in Node', { timeout: 60_000 }, () => {
       const ours = await run({ folder, prompt, maxTokens: COUNT, chat: true, threads: 1 });
       expect(ours.text).not.toBe('');
       expect(answer.generated_text.at(-1)).toEqual({ role: 'assistant', content: ours.text });
+    }
+  });
+
+  it('opens each precision of a folder by its dtype', async () => {
+    const folder = folderOf('several');
+    await convert({ checkpoint: tinyLlama, output: folder, dtype: ['fp32', 'int8', 'int4'] });
+    for (const [dtype, named] of [
+      ['int8', 'int8'],
+      ['q4', 'int4'],
+    ] as const) {
+      const generator = await textGeneration(folder, { dtype });
+      const [answer] = await generator(PROMPT, { max_new_tokens: COUNT, do_sample: false, return_full_text: false });
+      await generator.dispose();
+      const ours = await run({ folder, dtype: named, prompt: PROMPT, maxTokens: COUNT, threads: 1 });
+      expect(answer.generated_text).toBe(ours.text);
     }
   });
 
