@@ -48,7 +48,8 @@ describe.runIf(hasChromium)('in a browser', { timeout: 120_000 }, () => {
       const before = browser.requests.length;
       const text = await inTransformersJs(kind.name);
       expect(text).toBe(
-        (await run({ folder: join(parent, kind.name), prompt: PROMPT, maxTokens: COUNT, threads: 1 })).text,
+        (await run({ folder: join(parent, kind.name), prompt: PROMPT, maxTokens: COUNT, threads: 1, engine: 'stock' }))
+          .text,
       );
       // Only what config.json names: the precision, and that there is external data.
       const asked = browser.requests.slice(before).filter((path) => path.includes('/onnx/'));
@@ -68,6 +69,6 @@ describe.runIf(hasChromium)('in a browser', { timeout: 120_000 }, () => {
     await convert({ checkpoint: tinyLlama, output: folder, dtype, vocabulary: 'fp32' });
     // Fewer than elsewhere: activations that are rounded otherwise part texts sooner or later.
     const text = await inTransformersJs(`${dtype}-floats`, 12);
-    expect(text).toBe((await run({ folder, prompt: PROMPT, maxTokens: 12, threads: 1 })).text);
+    expect(text).toBe((await run({ folder, prompt: PROMPT, maxTokens: 12, threads: 1, engine: 'stock' })).text);
   });
 });

@@ -18,7 +18,7 @@ describe('transformers.js in Node', { timeout: 60_000 }, () => {
     const folder = folderOf(name);
     for (const prompt of [PROMPT, OTHER_PROMPT])
       expect(await transformersJs(folder, prompt, COUNT)).toBe(
-        (await run({ folder, prompt, maxTokens: COUNT, threads: 1 })).text,
+        (await run({ folder, prompt, maxTokens: COUNT, threads: 1, engine: 'stock' })).text,
       );
   });
 
@@ -30,7 +30,7 @@ describe('transformers.js in Node', { timeout: 60_000 }, () => {
       const messages = [{ role: 'user', content: prompt }];
       const [answer] = await generator(messages, { max_new_tokens: COUNT, do_sample: false });
       await generator.dispose();
-      const ours = await run({ folder, prompt, maxTokens: COUNT, chat: true, threads: 1 });
+      const ours = await run({ folder, prompt, maxTokens: COUNT, chat: true, threads: 1, engine: 'stock' });
       expect(ours.text).not.toBe('');
       expect(answer.generated_text.at(-1)).toEqual({ role: 'assistant', content: ours.text });
     }
@@ -46,7 +46,7 @@ describe('transformers.js in Node', { timeout: 60_000 }, () => {
       const generator = await textGeneration(folder, { dtype });
       const [answer] = await generator(PROMPT, { max_new_tokens: COUNT, do_sample: false, return_full_text: false });
       await generator.dispose();
-      const ours = await run({ folder, dtype: named, prompt: PROMPT, maxTokens: COUNT, threads: 1 });
+      const ours = await run({ folder, dtype: named, prompt: PROMPT, maxTokens: COUNT, threads: 1, engine: 'stock' });
       expect(answer.generated_text).toBe(ours.text);
     }
   });
@@ -59,7 +59,9 @@ describe('transformers.js in Node', { timeout: 60_000 }, () => {
     const generator = await textGeneration(folder);
     const answers = await generator(prompts, { max_new_tokens: 16, do_sample: false, return_full_text: false });
     await generator.dispose();
-    const ours = await Promise.all(prompts.map((prompt) => run({ folder, prompt, maxTokens: 16, threads: 1 })));
+    const ours = await Promise.all(
+      prompts.map((prompt) => run({ folder, prompt, maxTokens: 16, threads: 1, engine: 'stock' })),
+    );
     expect(answers.map(([{ generated_text: text }]) => text)).toEqual(ours.map(({ text }) => text));
   });
 });
