@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { addExactly, addSums } from './exact-sum.ts';
+import { addExactly, addSums, addWide, addWideSums, emptyWide, wideValues } from './exact-sum.ts';
 
 const terms = fc.array(fc.double({ min: -1e6, max: 1e6, noNaN: true }), { minLength: 1, maxLength: 40 });
 
@@ -65,5 +65,47 @@ describe('addSums', () => {
     expect(() => addSums(sums(Uint32Array.of(1)), sums(Uint32Array.of(1, 2)))).toThrowError(
       expect.objectContaining({ code: 'mismatch' }),
     );
+  });
+});
+
+describe('wide sums', () => {
+  // Twenty orders of magnitude: no float64 holds the sum of the largest and the smallest.
+  const wideTerms = fc.array(
+    fc.oneof(fc.double({ min: 0, max: 1, noNaN: true }), fc.double({ min: 0, max: 1e17, noNaN: true })),
+    { minLength: 1, maxLength: 40 },
+  );
+
+  it('are multiples of 2^16 and the rest', () => {
+    const { shape, data } = emptyWide([2]);
+    expect(shape).toEqual([2, 2]);
+    addWide(data as Float64Array, 0, [2 ** 40 + 1.5, 2 ** 16 - 1]);
+    addWide(data as Float64Array, 1, [2]);
+    expect([...data]).toEqual([2 ** 40, 2 ** 16, 1.5, 1]);
+    expect([...wideValues(data as Float64Array)]).toEqual([2 ** 40 + 1.5, 2 ** 16 + 1]);
+  });
+
+  it('are the sum itself, in every order and grouping', () => {
+    fc.assert(
+      fc.property(wideTerms, fc.infiniteStream(fc.nat()), fc.nat(), (values, random, cut) => {
+        const exact = values.reduce((sum, term) => sum + BigInt(Math.round(term * 2 ** 24)), 0n);
+        const shuffled = values
+          .map((term) => ({ term, key: random.next().value }))
+          .sort((a, b) => a.key - b.key)
+          .map(({ term }) => term);
+        const [left, right] = [new Float64Array(2), new Float64Array(2)];
+        shuffled.forEach((term, i) => {
+          addWide(i < cut % values.length ? left : right, 0, [term]);
+        });
+        const merged = addWideSums({ sum: { shape: [2, 1], data: left } }, { sum: { shape: [2, 1], data: right } });
+        const [coarse, fine] = merged.sum.data;
+        expect(BigInt(coarse) * 2n ** 24n + BigInt(fine * 2 ** 24)).toBe(exact);
+        expect(coarse % 2 ** 16).toBe(0);
+        expect(fine).toBeLessThan(2 ** 16);
+      }),
+    );
+  });
+
+  it.each([Number.NaN, Infinity, 2 ** 70])('refuse %s', (term) => {
+    expect(() => addWide(new Float64Array(2), 0, [term])).toThrowError(/not a number|no longer exact/);
   });
 });

@@ -2,8 +2,9 @@
  * Sums that do not depend on the order of adding. Every term is first rounded to a multiple of 2^-fractionBits; while
  * a sum stays below 2^(53 - fractionBits), float64 adds such terms without rounding, so shards merge bit for bit.
  */
+import { elementCount } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
-import type { Sums, SumTensor } from '../src/core/statistics.ts';
+import { type Sums, type SumTensor, sumData } from '../src/core/statistics.ts';
 
 /** float64 holds every integer up to 2^53. */
 const SIGNIFICANT_BITS = 53;
@@ -63,4 +64,54 @@ function unlike(name: string): LacunaError {
   return new LacunaError('mismatch', `The statistics to merge differ in "${name}", which must be the same`, {
     hint: 'Merge only shards of one checkpoint, measured by one version.',
   });
+}
+
+/** Wide sums are kept in two parts: multiples of 2^16 first, then what is left, in multiples of 2^-24. */
+const WIDE_FRACTION_BITS = 24;
+const WIDE_COARSE_STEP = 2 ** 16;
+
+/**
+ * Sums of terms that are not negative, exact from 2^-24 up to 2^69, for values of which little is known beforehand:
+ * [2, ...shape]. There is one way only to split a sum in two, so adding in any order gives the same bits here too.
+ */
+export function emptyWide(shape: readonly number[]): SumTensor {
+  return { shape: [2, ...shape], data: new Float64Array(2 * elementCount(shape)) };
+}
+
+/** Adds `terms[i]`, rounded to 2^-24, to the wide sum `offset + i`. Terms are whole sequences' sums. */
+export function addWide(sums: Float64Array, offset: number, terms: ArrayLike<number>): void {
+  const scale = 2 ** WIDE_FRACTION_BITS;
+  for (let i = 0; i < terms.length; i++) {
+    const term = Math.round(terms[i] * scale) / scale;
+    addParts(sums, offset + i, term - (term % WIDE_COARSE_STEP), term % WIDE_COARSE_STEP);
+  }
+}
+
+/** The wide sums as plain numbers, rounded to float64. */
+export function wideValues(sums: Float64Array): Float64Array {
+  const length = sums.length / 2;
+  return Float64Array.from({ length }, (_, i) => sums[i] + sums[length + i]);
+}
+
+function addParts(sums: Float64Array, index: number, coarse: number, fine: number): void {
+  const fineIndex = sums.length / 2 + index;
+  const rest = sums[fineIndex] + fine;
+  const carry = rest - (rest % WIDE_COARSE_STEP);
+  sums[fineIndex] = rest - carry;
+  sums[index] += coarse + carry;
+  const limit = 2 ** SIGNIFICANT_BITS * WIDE_COARSE_STEP;
+  if (!(sums[index] < limit)) throw outOfRange(sums[index], limit);
+}
+
+/** Merges sums that are all wide. */
+export function addWideSums(a: Sums, b: Sums): Sums {
+  return Object.fromEntries(
+    Object.entries(a).map(([name, left]) => {
+      const right = sumData(b, name, 'float64', left.shape);
+      const data = sumData(a, name, 'float64', left.shape).slice();
+      const length = data.length / 2;
+      for (let i = 0; i < length; i++) addParts(data, i, right[i], right[length + i]);
+      return [name, { shape: left.shape, data }];
+    }),
+  );
 }

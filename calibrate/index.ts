@@ -1,4 +1,6 @@
 /** Graph pieces + texts -> Statistics. */
+export { importanceOf } from './importance.ts';
+export { inputMoments } from './input-moments.ts';
 export { STATISTICS } from './list.ts';
 export { mergeStatistics } from './merge.ts';
 export { type CalibrationOptions, calibrate } from './run.ts';

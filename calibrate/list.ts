@@ -1,6 +1,7 @@
 /** The statistics that calibration measures, in the order in which reports print them. A new one is a file and a line here. */
 import { activationHistogram } from './activation-histogram.ts';
 import { gateMoments } from './gate-moments.ts';
+import { inputMoments } from './input-moments.ts';
 import { keptEnergy } from './kept-energy.ts';
 import { neuronMagnitudes } from './neuron-magnitudes.ts';
 import { saturation } from './saturation.ts';
@@ -12,4 +13,5 @@ export const STATISTICS: readonly Statistic[] = [
   neuronMagnitudes,
   activationHistogram,
   keptEnergy,
+  inputMoments,
 ];

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Statistics } from '../src/core/statistics.ts';
 import { calibrate, mergeStatistics, STATISTICS, summarise } from './index.ts';
+import { neuronMagnitudes } from './neuron-magnitudes.ts';
 import { downWeight, openDouble, PIECES, readFloats, SPEC } from './testing/double.ts';
 
 const TEXTS = [
@@ -25,6 +26,20 @@ describe('calibrate', () => {
     expect(total).toBe(61 * SPEC.numHiddenLayers * SPEC.intermediateSize);
   });
 
+  it('measures no more than it is asked for', async () => {
+    const log: string[] = [];
+    const statistics = await calibrate(PIECES, input, {
+      ...options,
+      openGraph: openDouble(log),
+      statistics: [neuronMagnitudes],
+    });
+    expect(Object.keys(statistics.sums)).toEqual(['neuron-magnitudes']);
+    expect(Object.keys(statistics.definitions)).toEqual(['neuron-magnitudes']);
+    expect(log).not.toContain('open head');
+    const whole = await calibrate(PIECES, input, options);
+    expect(statistics.sums['neuron-magnitudes']).toEqual(whole.sums['neuron-magnitudes']);
+  });
+
   it('takes down norms from the columns of the weight', async () => {
     const { sums } = await calibrate(PIECES, input, options);
     const weight = downWeight(2);
@@ -44,7 +59,7 @@ describe('calibrate', () => {
   it('keeps one layer open at a time and closes what it opened, also on an error', async () => {
     const log: string[] = [];
     await calibrate(PIECES, input, { ...options, openGraph: openDouble(log) });
-    const names = ['embed', 'layer0', 'layer1', 'layer2', 'layer3', 'layer4'];
+    const names = ['embed', 'layer0', 'layer1', 'layer2', 'layer3', 'layer4', 'head'];
     expect(log).toEqual(names.flatMap((name) => [`open ${name}`, `close ${name}`]));
 
     const failing: string[] = [];
@@ -74,6 +89,11 @@ describe('calibrate', () => {
     await expect(calibrate({ ...PIECES, layer }, input, options)).rejects.toMatchObject({
       code: 'mismatch',
       message: expect.stringMatching(/layers\.0\.ffn_residual/),
+    });
+    const head = () => ({ ...PIECES.head(), nodes: [] });
+    await expect(calibrate({ ...PIECES, head }, input, options)).rejects.toMatchObject({
+      code: 'mismatch',
+      message: expect.stringMatching(/head\.norm/),
     });
     const weightless = (i: number) => ({ ...PIECES.layer(i), initializers: [] });
     await expect(calibrate({ ...PIECES, layer: weightless }, input, options)).rejects.toMatchObject({

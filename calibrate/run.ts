@@ -2,14 +2,23 @@
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
 import type { Graph } from '../src/core/graph.ts';
 import { value } from '../src/core/graph-builder.ts';
-import { ffnWeightName, hiddenName, type ModelPieces, type ModelSpec, type Tap, tapName } from '../src/core/model.ts';
+import {
+  ffnWeightName,
+  HEAD_TAP,
+  hiddenName,
+  type ModelPieces,
+  type ModelSpec,
+  type Tap,
+  tapName,
+  tapWidth,
+} from '../src/core/model.ts';
 import { type JobOptions, type ProgressStage, SILENT } from '../src/core/progress.ts';
 import type { OpenGraph, Runner, RuntimeTensor } from '../src/core/runner.ts';
 import type { Statistics, Sums } from '../src/core/statistics.ts';
 import type { TensorExpr } from '../src/core/tensor.ts';
 import { STATISTICS } from './list.ts';
 import { type CalibrationInput, cutSequences, type Sequence } from './sequences.ts';
-import type { TapValues } from './statistic.ts';
+import type { Statistic, TapValues } from './statistic.ts';
 
 /** What calibration is handed, so that it knows no runtime and no file format. */
 export interface CalibrationOptions extends JobOptions {
@@ -17,10 +26,12 @@ export interface CalibrationOptions extends JobOptions {
   readonly readFloats: (expr: TensorExpr) => Promise<Float32Array>;
   /** The checkpoint's: binds the statistics to the model. */
   readonly fingerprint: string;
+  /** What is measured; all of `STATISTICS` when absent. */
+  readonly statistics?: readonly Statistic[] | undefined;
 }
 
 /**
- * Measures all of `STATISTICS` on the texts.
+ * Measures `statistics` on the texts.
  *
  * One layer's weights are in memory at a time, and the residual stream of all tokens (4 bytes * tokens * hidden size),
  * so a model larger than memory can be calibrated. Every sequence starts with an empty cache. Throws `usage` for a
@@ -37,6 +48,7 @@ export async function calibrate(
   options: CalibrationOptions,
 ): Promise<Statistics> {
   const { spec } = pieces;
+  const { statistics = STATISTICS } = options;
   const { sequenceLength, planned, mine, texts } = cutSequences(input, spec);
   const tokens = mine.reduce((sum, sequence) => sum + sequence.tokens.length, 0);
   const shape = {
@@ -44,11 +56,12 @@ export async function calibrate(
     tokens,
     sequences: mine.map((sequence) => ({ index: sequence.index, tokens: sequence.tokens.length })),
   };
-  const sums = Object.fromEntries(STATISTICS.map((statistic) => [statistic.name, statistic.empty(shape)]));
+  const sums = Object.fromEntries(statistics.map((statistic) => [statistic.name, statistic.empty(shape)]));
   const stage = (options.progress ?? SILENT).stage('Calibrating', spec.numHiddenLayers * tokens, 'layer tokens');
   const streams = await embedAll(pieces, mine, options);
   for (let layer = 0; layer < spec.numHiddenLayers; layer++)
-    await passLayer(pieces, layer, streams, sums, { ...options, stage });
+    await passLayer(pieces, layer, streams, sums, { ...options, statistics, stage });
+  await passHead(pieces, streams, sums, { ...options, statistics });
   stage.done();
   return {
     model: {
@@ -63,7 +76,7 @@ export async function calibrate(
     sequences: mine.map(({ index }) => index),
     plannedSequences: planned,
     tokens,
-    definitions: Object.fromEntries(STATISTICS.map(({ name, definition }) => [name, definition])),
+    definitions: Object.fromEntries(statistics.map(({ name, definition }) => [name, definition])),
     sums,
   };
 }
@@ -98,18 +111,20 @@ async function embedAll(
   return streams;
 }
 
+type PassOptions = CalibrationOptions & { readonly statistics: readonly Statistic[] };
+
 async function passLayer(
   pieces: ModelPieces,
   layer: number,
   streams: readonly Stream[],
   sums: Readonly<Record<string, Sums>>,
-  options: CalibrationOptions & { readonly stage: ProgressStage },
+  options: PassOptions & { readonly stage: ProgressStage },
 ): Promise<void> {
   const { spec } = pieces;
   throwIfAborted(options.signal);
   const graph = pieces.layer(layer);
   const downNorms = await readDownNorms(graph, layer, spec, options);
-  const taps = [...new Set(STATISTICS.flatMap((statistic) => statistic.taps))];
+  const taps = [...new Set(options.statistics.flatMap((statistic) => statistic.taps))];
   const runner = await options.openGraph(withTaps(graph, layer, taps, spec));
   try {
     let firstToken = 0;
@@ -117,13 +132,53 @@ async function passLayer(
       throwIfAborted(options.signal);
       const values = await runLayer(runner, graph, layer, stream, taps, spec);
       const context = { spec, tokens: stream.tokens, firstToken, downNorms };
-      for (const { name, add } of STATISTICS) add(sums[name], layer, values, context);
+      for (const { name, add } of options.statistics) add(sums[name], layer, values, context);
       firstToken += stream.tokens;
       options.stage.advance(stream.tokens);
     }
   } finally {
     await runner.close();
   }
+}
+
+/** The norm before the head, for statistics that measure what it gives; the head itself is not run. */
+async function passHead(
+  pieces: ModelPieces,
+  streams: readonly Stream[],
+  sums: Readonly<Record<string, Sums>>,
+  { statistics, openGraph, signal }: PassOptions,
+): Promise<void> {
+  const { spec } = pieces;
+  if (!statistics.some(({ addHead }) => addHead !== undefined)) return;
+  const runner = await openGraph(partThatMakes(pieces.head(), HEAD_TAP, spec.hiddenSize));
+  try {
+    for (const { hidden, tokens } of streams) {
+      throwIfAborted(signal);
+      const outputs = await runner.run({ [hiddenName(spec.numHiddenLayers)]: hidden });
+      const headIn = floats(outputs[HEAD_TAP], HEAD_TAP);
+      for (const { name, addHead } of statistics) addHead?.(sums[name], headIn, { spec, tokens });
+    }
+  } finally {
+    await runner.close();
+  }
+}
+
+/** The nodes and weights of a graph that one of its values [b, s, width] needs, with it as the only output. */
+function partThatMakes(graph: Graph, name: string, width: number): Graph {
+  const needed = new Set([name]);
+  const nodes = graph.nodes.toReversed().filter(({ inputs, outputs }) => {
+    const isNeeded = outputs.some((output) => needed.has(output));
+    if (isNeeded) for (const input of inputs) needed.add(input);
+    return isNeeded;
+  });
+  if (nodes.length === 0)
+    throw new LacunaError('mismatch', `The graph of the head makes no value "${name}", which is measured`);
+  return {
+    ...graph,
+    outputs: [value(name, 'float32', ['batch_size', 'sequence_length', width])],
+    initializers: graph.initializers.filter((initializer) => needed.has(initializer.name)),
+    nodes: nodes.toReversed(),
+  };
 }
 
 /** Runs one sequence through one layer, moves its residual stream on and returns the tapped values. */
@@ -181,8 +236,7 @@ function withTaps(graph: Graph, layer: number, taps: readonly Tap[], spec: Model
     const name = tapName(layer, tap);
     if (!made.has(name))
       throw new LacunaError('mismatch', `The graph of layer ${layer} makes no value "${name}", which is measured`);
-    const width = tap === 'gate' || tap === 'up' || tap === 'act' ? spec.intermediateSize : spec.hiddenSize;
-    return value(name, 'float32', ['batch_size', 'sequence_length', width]);
+    return value(name, 'float32', ['batch_size', 'sequence_length', tapWidth(tap, spec)]);
   });
   const already = new Set(graph.outputs.map(({ name }) => name));
   return { ...graph, outputs: [...graph.outputs, ...outputs.filter(({ name }) => !already.has(name))] };

@@ -21,7 +21,7 @@ export interface SequenceContext {
   readonly downNorms: Float64Array;
 }
 
-/** Tapped values of one sequence, row by row: [tokens, hidden] or [tokens, intermediate]. */
+/** Tapped values of one sequence, row by row: [tokens, `tapWidth`]. */
 export type TapValues = Readonly<Record<Tap, Float32Array>>;
 
 /** A figure a layer; the names carry the unit. */
@@ -36,6 +36,8 @@ export interface Statistic {
   empty(shape: RunShape): Sums;
   /** Adds one sequence's values in one layer to `sums`, in place. */
   add(sums: Sums, layer: number, values: TapValues, context: SequenceContext): void;
+  /** Adds one sequence's input of the output head [tokens, hidden], in place; absent where nothing of it is measured. */
+  addHead?(sums: Sums, headIn: Float32Array, context: Pick<SequenceContext, 'spec' | 'tokens'>): void;
   /** The sums of two disjoint sets of sequences; in any order and grouping the bits are the same. */
   merge(a: Sums, b: Sums): Sums;
   /** Readable figures, never read back: the sums are what counts. */

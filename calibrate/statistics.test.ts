@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { cosineOfLevel } from '../src/core/saturation.ts';
 import { activationHistogram } from './activation-histogram.ts';
 import { gateMoments } from './gate-moments.ts';
+import { inputMoments } from './input-moments.ts';
 import { keptEnergy } from './kept-energy.ts';
 import { neuronMagnitudes } from './neuron-magnitudes.ts';
 import { saturation } from './saturation.ts';
@@ -12,6 +13,7 @@ import { SPEC, seeded, seededFloats } from './testing/double.ts';
 const NONE = new Float32Array(0);
 const NO_TAPS: TapValues = {
   attn_in: NONE,
+  attended: NONE,
   ffn_residual: NONE,
   ffn_in: NONE,
   gate: NONE,
@@ -151,6 +153,41 @@ describe('activation-histogram', () => {
     // 1 = 2^0 is the 73rd edge (18 octaves of 4), so bin 73; 2 is 4 bins on.
     expect(counts.data[73]).toBe(2);
     expect([counts.data[bins], counts.data[bins + 77]]).toEqual([1, 1]);
+  });
+});
+
+describe('input-moments', () => {
+  // One head of two; two tokens; hidden 2, one neuron.
+  const spec = { ...SPEC, numHiddenLayers: 1, hiddenSize: 2, intermediateSize: 1, numAttentionHeads: 1, headDim: 2 };
+  const context = { spec, tokens: 2, firstToken: 0, downNorms: Float64Array.of(1) };
+  const sums = inputMoments.empty({ spec, tokens: 2, sequences: [{ index: 0, tokens: 2 }] });
+  const taps = {
+    attn_in: Float32Array.of(1, 2, 3, 4),
+    attended: Float32Array.of(0, 1, 0, -1),
+    ffn_in: Float32Array.of(0.5, 0, 0.5, 0),
+    act: Float32Array.of(2, 0.1),
+    up: Float32Array.of(-3, 10),
+  };
+  inputMoments.add(sums, 0, { ...NO_TAPS, ...taps }, context);
+  inputMoments.addHead?.(sums, Float32Array.of(1, 1, -2, 3), context);
+
+  it('sums the squares of each column', () => {
+    // Each after zeros: no sum reaches 2^16.
+    expect([...sums.attn_in.data]).toEqual([0, 0, 1 + 9, 4 + 16]);
+    expect([...sums.attended.data]).toEqual([0, 0, 0, 2]);
+    expect([...sums.ffn_in.data]).toEqual([0, 0, 0.5, 0]);
+    // (2 * -3)^2 + (0.1 * 10)^2, where float32 makes 1 of the second product.
+    expect([...sums.down_in.data]).toEqual([0, 36 + 1]);
+    expect([...sums.head_in.data]).toEqual([0, 0, 1 + 4, 1 + 9]);
+  });
+
+  it('summarises by how far the largest column stands out', () => {
+    expect(inputMoments.finish(sums)).toEqual({
+      attnInPeak: [20 / 15],
+      attendedPeak: [2],
+      ffnInPeak: [2],
+      downInPeak: [1],
+    });
   });
 });
 

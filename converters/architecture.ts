@@ -2,14 +2,16 @@
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import type { ModelPieces } from '../src/core/model.ts';
 import type { Precision, PrecisionName } from '../src/core/precision.ts';
-import type { TensorExpr } from '../src/core/tensor.ts';
-import type { StorageOptions } from './weights.ts';
+import type { Importance, StorageOptions } from './weights.ts';
 
 export interface OpenOptions {
   /** By its name, or one of `choosePrecision` with its blocks changed; weights become it while they are written. */
   readonly precision: PrecisionName | Precision;
-  /** By the weight's name: the mean square of each of its inputs, float [columns]; makes blocks exact where it matters. */
-  readonly importance?: ReadonlyMap<string, TensorExpr> | undefined;
+  /**
+   * By the weight's name, `lm_head.weight` also for a head that is the embedding; makes blocks exact where it matters.
+   * Names and widths that are not the model's are a `mismatch`.
+   */
+  readonly importance?: Importance | undefined;
 }
 
 export interface Architecture {

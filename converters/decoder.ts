@@ -2,7 +2,7 @@
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { BASE_OPSETS, type Graph, type Initializer, type ValueInfo } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
-import { hiddenName, type ModelPieces } from '../src/core/model.ts';
+import { EMBEDDING_WEIGHT, HEAD_TAP, HEAD_WEIGHT, hiddenName, type ModelPieces } from '../src/core/model.ts';
 import { choosePrecision } from '../src/core/precision.ts';
 import { addConstant, cast } from '../src/core/tensor.ts';
 import type { Architecture } from './architecture.ts';
@@ -14,16 +14,33 @@ import type { DecoderParts, Floats } from './blocks/parts.ts';
 import { rmsNorm } from './blocks/rms-norm.ts';
 import { rotaryTables } from './blocks/rotary.ts';
 import { type DecoderConfig, type Family, readDecoderConfig } from './config/decoder-config.ts';
-import { checkTensors, decoderTensors, type StorageOptions, weightsOf } from './weights.ts';
+import {
+  checkImportance,
+  checkTensors,
+  decoderTensors,
+  type Importance,
+  type StorageOptions,
+  weightsOf,
+} from './weights.ts';
 
 /** An architecture that differs from the others in no more than `family` says. */
 export function decoderArchitecture(family: Family): Architecture {
   const open = (checkpoint: Checkpoint, storage: StorageOptions): ModelPieces => {
     const config = readDecoderConfig(checkpoint, family);
     checkTensors(checkpoint, decoderTensors(config));
-    return decoderPieces(partsOf(config, checkpoint, storage));
+    const importance = storage.importance && ofStored(storage.importance, config);
+    if (importance !== undefined) checkImportance(checkpoint, importance);
+    return decoderPieces(partsOf(config, checkpoint, { ...storage, importance }));
   };
   return { modelType: family.modelType, className: family.className, open };
+}
+
+/** Importances by the names in the checkpoint: a head that is the embedding has no weight of its own. */
+function ofStored(importance: Importance, { sharesHead }: DecoderConfig): Importance {
+  const head = importance.get(HEAD_WEIGHT);
+  if (!sharesHead || head === undefined) return importance;
+  const layers = [...importance].filter(([name]) => name !== HEAD_WEIGHT);
+  return new Map([...layers, [EMBEDDING_WEIGHT, head]]);
 }
 
 function partsOf(config: DecoderConfig, { tensors }: Checkpoint, storage: StorageOptions): DecoderParts {
@@ -59,7 +76,7 @@ function embedPiece({ config, weights, floats }: DecoderParts): Graph {
   const g = new GraphBuilder('embed');
   // Transformers rounds the root to the type it computes in, and so does the block.
   const scale = traits.scalesEmbeddings ? Math.sqrt(spec.hiddenSize) : undefined;
-  embedding(g, weights('model.embed_tokens.weight'), scale);
+  embedding(g, weights(EMBEDDING_WEIGHT), scale);
   const inputs = [
     value('input_ids', 'int64', ['batch_size', 'sequence_length']),
     value('attention_mask', 'int64', ['batch_size', 'total_sequence_length']),
@@ -84,8 +101,8 @@ function layerPiece(parts: DecoderParts, index: number): Graph {
 function headPiece({ config, weights, normWeights, floats }: DecoderParts): Graph {
   const { spec, rmsNormEps, logitSoftcap } = config;
   const g = new GraphBuilder('head');
-  const normed = rmsNorm(g, hiddenName(spec.numHiddenLayers), normWeights('model.norm.weight'), rmsNormEps);
-  head(g, normed, weights(config.sharesHead ? 'model.embed_tokens.weight' : 'lm_head.weight'), logitSoftcap);
+  const normed = rmsNorm(g, hiddenName(spec.numHiddenLayers), normWeights('model.norm.weight'), rmsNormEps, HEAD_TAP);
+  head(g, normed, weights(config.sharesHead ? EMBEDDING_WEIGHT : HEAD_WEIGHT), logitSoftcap);
   const logits = value('logits', 'float32', ['batch_size', 'sequence_length', spec.vocabSize]);
   return piece(g, [hidden(spec.numHiddenLayers, spec.hiddenSize, floats)], [logits]);
 }

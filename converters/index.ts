@@ -11,7 +11,6 @@ import { gemma3Multimodal } from './gemma3-multimodal.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 import { nearest } from './nearest.ts';
-import { checkImportance } from './weights.ts';
 
 export type { Architecture, OpenOptions } from './architecture.ts';
 export { assemble } from './assemble.ts';
@@ -31,7 +30,6 @@ export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, gemma, ge
  */
 export function openModel(checkpoint: Checkpoint, { precision, importance }: OpenOptions): ModelPieces {
   const chosen = typeof precision === 'string' ? choosePrecision(precision) : precision;
-  if (importance !== undefined) checkImportance(checkpoint, importance);
   return findArchitecture(checkpoint).open(checkpoint, { precision: chosen, importance });
 }
 

@@ -138,6 +138,24 @@ describe('importances', () => {
   });
 
   test.each([
+    ['llama-variants/gqa-tied-bf16', 'model.embed_tokens.weight'],
+    ['gemma-variants/gemma-untied-fp32', 'lm_head.weight'],
+    // Whose checkpoint has other names than its text model.
+    ['gemma-variants/gemma3-multimodal', 'model.embed_tokens.weight'],
+  ])('of the head of %s go to %s', async (variant, stored) => {
+    const checkpoint = await openCheckpoint(join(fixtures, variant));
+    const { spec } = openModel(checkpoint, { precision: 'fp32' });
+    const head = float32Tensor(new Float32Array(spec.hiddenSize).fill(2));
+    const importance = new Map([['lm_head.weight', head]]);
+    const { initializers } = assemble(openModel(checkpoint, { precision: 'int4', importance }));
+    const reached = initializers.flatMap(({ name, data }) =>
+      data.kind === 'quantize' && data.importance === head ? [name] : [],
+    );
+    expect(reached).toContain(`${stored}.codes`);
+    expect(reached.every((name) => name.startsWith(stored))).toBe(true);
+  });
+
+  test.each([
     ['model.layers.9.mlp.up_proj.weight', [64], /no matrix of the checkpoint: model\.layers\.9/],
     ['model.norm.weight', [64], /no matrix of the checkpoint: model\.norm/],
     ['model.layers.0.mlp.up_proj.weight', [3], /up_proj\.weight has \[3\], its weight has \d+ columns/],

@@ -3,6 +3,7 @@ import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { type DType, FLOAT_DTYPES } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { Initializer } from '../src/core/graph.ts';
+import { EMBEDDING_WEIGHT, HEAD_WEIGHT } from '../src/core/model.ts';
 import type { Precision } from '../src/core/precision.ts';
 import { cast, type TensorExpr } from '../src/core/tensor.ts';
 import type { DecoderConfig } from './config/decoder-config.ts';
@@ -14,11 +15,13 @@ export interface Weight extends Initializer {
   readonly importance: TensorExpr | undefined;
 }
 
+/** By the weight's name: the mean square of each input that the weight is multiplied by, float [columns]. */
+export type Importance = ReadonlyMap<string, TensorExpr>;
+
 /** How weights are to be stored. */
 export interface StorageOptions {
   readonly precision: Precision;
-  /** By the weight's name: the mean square of each input that the weight is multiplied by, float [columns]. */
-  readonly importance?: ReadonlyMap<string, TensorExpr> | undefined;
+  readonly importance?: Importance | undefined;
 }
 
 /** The weight of a name as an initializer of that name. */
@@ -49,9 +52,9 @@ export function weightsOf(tensors: ReadonlyMap<string, TensorExpr>, storage: Sto
 export function decoderTensors(config: DecoderConfig): ExpectedTensor[] {
   const { vocabSize, hiddenSize, numHiddenLayers } = config.spec;
   const layers = Array.from({ length: numHiddenLayers }, (_, index) => layerTensors(config, `model.layers.${index}`));
-  const lmHead = { name: 'lm_head.weight', shape: [vocabSize, hiddenSize] };
+  const lmHead = { name: HEAD_WEIGHT, shape: [vocabSize, hiddenSize] };
   return [
-    { name: 'model.embed_tokens.weight', shape: [vocabSize, hiddenSize] },
+    { name: EMBEDDING_WEIGHT, shape: [vocabSize, hiddenSize] },
     ...layers.flat(),
     { name: 'model.norm.weight', shape: [hiddenSize] },
     ...(config.sharesHead ? [] : [lmHead]),
@@ -123,13 +126,13 @@ function listed(problems: readonly string[]): string {
 }
 
 function tensorHint(missing: readonly string[]): string {
-  return missing.includes('missing: lm_head.weight')
+  return missing.includes(`missing: ${HEAD_WEIGHT}`)
     ? 'If the head is meant to be the embedding, set "tie_word_embeddings": true in config.json.'
     : 'Give all files of one checkpoint, with the config.json that was saved beside them.';
 }
 
 /** Refuses, as `mismatch`, importances that are not one number for each column of a matrix of the checkpoint. */
-export function checkImportance({ tensors, path }: Checkpoint, importance: ReadonlyMap<string, TensorExpr>): void {
+export function checkImportance({ tensors, path }: Checkpoint, importance: Importance): void {
   const problems = [...importance].flatMap(([name, { shape }]) => {
     const weight = tensors.get(name);
     if (weight?.shape.length !== 2) return [`no matrix of the checkpoint: ${name}`];

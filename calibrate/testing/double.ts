@@ -5,7 +5,15 @@
 import type { Graph } from '../../src/core/graph.ts';
 import { BASE_OPSETS } from '../../src/core/graph.ts';
 import { value } from '../../src/core/graph-builder.ts';
-import { ffnWeightName, hiddenName, type ModelPieces, type ModelSpec, TAPS, tapName } from '../../src/core/model.ts';
+import {
+  ffnWeightName,
+  HEAD_TAP,
+  hiddenName,
+  type ModelPieces,
+  type ModelSpec,
+  TAPS,
+  tapName,
+} from '../../src/core/model.ts';
 import type { OpenGraph, RuntimeTensor } from '../../src/core/runner.ts';
 import { float32Tensor, type TensorExpr } from '../../src/core/tensor.ts';
 
@@ -84,7 +92,7 @@ export const PIECES: ModelPieces = {
         },
       ],
     ),
-  head: () => graphOf('head', [hiddenName(SPEC.numHiddenLayers)], ['logits'], []),
+  head: () => graphOf('head', [hiddenName(SPEC.numHiddenLayers)], ['logits', HEAD_TAP], []),
 };
 
 export async function readFloats(expr: TensorExpr): Promise<Float32Array> {
@@ -100,8 +108,11 @@ export function openDouble(
   return async (graph) => {
     log.push(`open ${graph.name}`);
     return {
-      run: async (feeds) =>
-        graph.name === 'embed' ? embed(feeds) : runLayer(Number(graph.name.slice(5)), feeds, change),
+      run: async (feeds) => {
+        if (graph.name === 'embed') return embed(feeds);
+        if (graph.name === 'head') return { [HEAD_TAP]: feeds[hiddenName(SPEC.numHiddenLayers)] };
+        return runLayer(Number(graph.name.slice(5)), feeds, change);
+      },
       close: async () => {
         log.push(`close ${graph.name}`);
       },
@@ -133,6 +144,9 @@ function runLayer(
   change(next, layer);
   return {
     [hiddenName(layer + 1)]: tensor(next, tokens, SPEC.hiddenSize),
+    [tapName(layer, 'attn_in')]: tensor(hidden, tokens, SPEC.hiddenSize),
+    [tapName(layer, 'attended')]: tensor(hidden, tokens, SPEC.hiddenSize),
+    [tapName(layer, 'ffn_in')]: tensor(hidden, tokens, SPEC.hiddenSize),
     [tapName(layer, 'ffn_residual')]: tensor(hidden, tokens, SPEC.hiddenSize),
     [tapName(layer, 'gate')]: tensor(gate, tokens, SPEC.intermediateSize),
     [tapName(layer, 'up')]: tensor(up, tokens, SPEC.intermediateSize),

@@ -1,7 +1,7 @@
 /** Grouped-query attention (Ainslie et al. 2023) with rotary positions and its cache, in one GroupQueryAttention. */
 import { type Attribute, attr, CONTRIB_DOMAIN, type ValueInfo } from '../../src/core/graph.ts';
 import { type GraphBuilder, value } from '../../src/core/graph-builder.ts';
-import type { ModelSpec } from '../../src/core/model.ts';
+import { type ModelSpec, tapName } from '../../src/core/model.ts';
 import { cast, concatRows } from '../../src/core/tensor.ts';
 import type { DecoderConfig } from '../config/decoder-config.ts';
 import type { Weight, Weights } from '../weights.ts';
@@ -38,7 +38,7 @@ function cache(name: string, length: string, spec: ModelSpec, floats: Floats): V
 /** Names of float [b, s, heads * head]; of query, key and value each on its own, or of all three side by side. */
 type Projected = readonly [query: string, key: string, value: string] | readonly [all: string];
 
-/** x [b, s, hidden] -> attention's output [b, s, hidden], before the residual is added. */
+/** x [b, s, hidden] -> attention's output [b, s, hidden], before the residual is added; the tap attended is on the way. */
 export function attention(g: GraphBuilder, x: string, index: number, parts: DecoderParts): string {
   const { config, weights } = parts;
   const prefix = `model.layers.${index}.self_attn`;
@@ -113,13 +113,14 @@ function groupQueryAttention(
   { config, floats, rotary }: DecoderParts,
   past = cacheNames(`past_key_values.${index}`),
   present = cacheNames(`present.${index}`),
+  output = tapName(index, 'attended'),
 ): string {
   const { rope } = config.layers[index];
   const tables = rotaryInitializers(rope, rotary(rope)).map(({ name, data }) =>
     g.initializer(name, cast(data, floats)),
   );
   const inputs = [query, key, value, past.key, past.value, 'seqlens_k', 'total_sequence_length', ...tables];
-  const outputs = [g.fresh('attended'), present.key, present.value];
+  const outputs = [output, present.key, present.value];
   const options = { domain: CONTRIB_DOMAIN, attributes: attributes(config, index), outputs };
   return g.ops('GroupQueryAttention', inputs, options)[0];
 }
@@ -154,8 +155,8 @@ function widenedAttention(g: GraphBuilder, projected: Projected, index: number, 
   const widePast = (part: string) => widenHeads(g, `past_key_values.${index}.${part}`, CACHE_LAYOUT, headDim);
   const past = { key: widePast('key'), value: widePast('value') };
   const present = { key: g.fresh('wide_key'), value: g.fresh('wide_value') };
-  const attended = groupQueryAttention(g, wide, index, parts, past, present);
+  const attended = groupQueryAttention(g, wide, index, parts, past, present, g.fresh('wide'));
   narrowHeads(g, present.key, CACHE_LAYOUT, headDim, `present.${index}.key`);
   narrowHeads(g, present.value, CACHE_LAYOUT, headDim, `present.${index}.value`);
-  return narrowHeads(g, attended, sideBySide(numAttentionHeads), headDim, g.fresh('narrow'));
+  return narrowHeads(g, attended, sideBySide(numAttentionHeads), headDim, tapName(index, 'attended'));
 }

@@ -45,6 +45,7 @@ export interface ModelPieces {
 /** Values inside layer(i) that calibration and rewriting find by name: `layers.<i>.<tap>`. */
 export const TAPS = [
   'attn_in', // normed input of attention [b, s, hidden]
+  'attended', // what attention hands to its output projection [b, s, heads * head]
   'ffn_residual', // residual stream entering the FFN block [b, s, hidden]
   'ffn_in', // normed input of the FFN [b, s, hidden]
   'gate', // gate projection [b, s, intermediate]
@@ -66,12 +67,30 @@ export function tapName(layer: number, tap: Tap | PostNormTap): string {
   return `layers.${layer}.${tap}`;
 }
 
+/** The normed input of the output head [b, s, hidden], in the head's piece. */
+export const HEAD_TAP = 'head.norm';
+
+/** Width of a tapped value's last axis. */
+export function tapWidth(tap: Tap, spec: ModelSpec): number {
+  if (tap === 'gate' || tap === 'up' || tap === 'act') return spec.intermediateSize;
+  return tap === 'attended' ? spec.numAttentionHeads * spec.headDim : spec.hiddenSize;
+}
+
 export function hiddenName(index: number): string {
   return `hidden.${index}`;
 }
 
 /** Weights of a layer's FFN as initializers are called in graphs; HF layout [out, in]. */
 export const FFN_WEIGHTS = ['gate_proj', 'up_proj', 'down_proj'] as const;
+
+/** Of a head that is the embedding too, this name stands for it in importances alone. */
+export const HEAD_WEIGHT = 'lm_head.weight';
+
+export const EMBEDDING_WEIGHT = 'model.embed_tokens.weight';
+
+export function attentionWeightName(layer: number, projection: 'q_proj' | 'k_proj' | 'v_proj' | 'o_proj'): string {
+  return `model.layers.${layer}.self_attn.${projection}.weight`;
+}
 
 export function ffnWeightName(layer: number, projection: (typeof FFN_WEIGHTS)[number]): string {
   return `model.layers.${layer}.mlp.${projection}.weight`;

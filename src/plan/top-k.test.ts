@@ -23,7 +23,16 @@ function statisticsFrom(acts: readonly Float32Array[]): Statistics {
   const histogram = activationHistogram.empty({ spec, tokens, sequences: [] });
   acts.forEach((act, layer) => {
     const none = new Float32Array(0);
-    const values = { attn_in: none, ffn_residual: none, ffn_in: none, gate: none, up: none, act, ffn_out: none };
+    const values = {
+      attn_in: none,
+      attended: none,
+      ffn_residual: none,
+      ffn_in: none,
+      gate: none,
+      up: none,
+      act,
+      ffn_out: none,
+    };
     activationHistogram.add(histogram, layer, values, { spec, tokens, firstToken: 0, downNorms: new Float64Array(0) });
   });
   const next = seeded(17);
