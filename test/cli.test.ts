@@ -78,6 +78,9 @@ describe('usage', () => {
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'bf16', '--vocabulary', 'int8'], /bf16 stores no blocks/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--block-size', '20'], /16, 32, 64, 128 .* 20/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int8', '--importance', 'x'], /int8 searches no scales/],
+    [['convert', tinyLlama, '-o', 'x', '--data', 'x'], /fp32 searches no scales/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--data', 'x', '--importance', 'y'], /not both/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--tokens', '9'], /no text to measure 9 tokens of/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--allow-nonfinite'], /no codes for NaN/],
     [['convert', tinyLlama, '-o', 'x', '--asymmetric'], /fp32 stores no blocks/],
   ])('refuses %j with 2', async (args, message) => {
@@ -103,6 +106,20 @@ describe('bad input', () => {
   const cases: readonly [string, () => string[], RegExp][] = [
     ['a folder that is not there', () => ['convert', join(folder, 'nowhere'), '-o', out], /nowhere/],
     ['an output that exists', () => ['convert', tinyLlama, '-o', dense], /dense already exists\n {2}.*--force/],
+    [
+      'importances that are no statistics',
+      () => ['convert', tinyLlama, '-o', out, '--dtype', 'int4', '--importance', join(tinyLlama, 'config.json')],
+      /config\.json is no statistics file/,
+    ],
+    [
+      'importances of another checkpoint',
+      () => [
+        'convert',
+        variant('other', (path) => editJson(join(path, 'config.json'), { rope_theta: 20000 })),
+        ...['-o', out, '--dtype', 'int4', '--importance', statistics],
+      ],
+      /statistics\.json was measured on another checkpoint/,
+    ],
     [
       'an unknown model type',
       () => [
@@ -401,6 +418,27 @@ describe('results', () => {
     expect(kept.stderr).not.toMatch(/rounds/);
     const rounded = await convert(join(root, 'fixtures/llama-variants/mha-untied-fp32'), 'rounded');
     expect(rounded.stderr).toMatch(/come as float32: bf16 rounds them to 8 significant bits/);
+  });
+
+  it('of int4 are the same, whether errors are weighed by statistics or by the text that they are of', async () => {
+    const make = async (name: string, ...args: readonly string[]) => {
+      const path = join(folder, name);
+      expect((await lacuna(['convert', tinyLlama, '-o', path, '--dtype', 'int4', ...args])).code).toBe(0);
+      return {
+        weights: readFileSync(join(path, 'onnx/model.onnx_data')),
+        model: JSON.parse(readFileSync(join(path, 'lacuna.json'), 'utf8')).models[0],
+      };
+    };
+    const fit = join(root, 'fixtures/texts/fit.txt');
+    const read = await make('weighed', '--importance', statistics, '--quiet');
+    const measured = await make('measured', '--data', fit, ...few);
+    const plain = await make('plain');
+    expect(measured.weights.equals(read.weights)).toBe(true);
+    expect(plain.weights.equals(read.weights)).toBe(false);
+    const { texts } = JSON.parse(readFileSync(statistics, 'utf8'));
+    expect(read.model.calibratedOn).toEqual(texts);
+    expect(measured.model.calibratedOn).toEqual(texts);
+    expect(plain.model).not.toHaveProperty('calibratedOn');
   });
 
   it('stream text', async () => {

@@ -17,6 +17,8 @@ interface Options extends CommonOptions {
   readonly asymmetric?: boolean;
   readonly vocabulary?: string;
   readonly importance?: string;
+  readonly data?: readonly string[];
+  readonly tokens?: number;
 }
 
 export const registerConvert: RegisterCommand = (program, context) => {
@@ -36,15 +38,17 @@ export const registerConvert: RegisterCommand = (program, context) => {
       '--vocabulary <name>',
       `how embedding and head are stored, for int8 and int4: ${VOCABULARY_NAMES.join(', ')} (default: int8)`,
     )
-    .option('--importance <file>', 'safetensors with the mean square of each input, by weight; for int4')
+    .option('--data <file...>', 'UTF-8 texts to measure on which errors weigh most; for int4')
+    .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)
+    .option('--importance <statistics>', 'statistics JSON that has it measured already, in place of --data')
     .option('--force', 'replace an existing output')
     .option('--dry-run', 'check config and tensors, print what would be written, write nothing')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
     const { output, force, dryRun, allowNonfinite: allowNonFinite, adapter } = options;
-    const { dtype, blockSize, asymmetric, vocabulary, importance } = options;
-    const stored = { dtype, blockSize, asymmetric, vocabulary, importance };
+    const { dtype, blockSize, asymmetric, vocabulary, importance, data, tokens } = options;
+    const stored = { dtype, blockSize, asymmetric, vocabulary, importance, data, tokens };
     const job = jobOptions(options, context);
     const result = await convert({ checkpoint, output, force, dryRun, allowNonFinite, adapter, ...stored, ...job });
     print(context.io, options, result, format);

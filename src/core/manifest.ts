@@ -18,6 +18,8 @@ const modelSchema = z.object({
   blocks: z.object({ blockSize: z.int().positive(), symmetric: z.boolean() }).optional(),
   /** The precision that stores everything as embedding and head are stored here. */
   vocabulary: z.enum(PRECISION_NAMES),
+  /** Texts by which rounding errors were weighed, with the tokens that were measured of each. */
+  calibratedOn: z.array(z.object({ name: z.string(), sha256: z.string(), tokens: z.int().nonnegative() })).optional(),
   /** The oldest ONNX Runtime that loads it. */
   onnxruntime: z.string(),
 });

@@ -1,31 +1,42 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`: a checkpoint and texts become statistics. */
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { calibrate as measure, mergeStatistics, type StatisticsSummary, summarise } from '../../calibrate/index.ts';
+import {
+  calibrate as measure,
+  mergeStatistics,
+  type Statistic,
+  type StatisticsSummary,
+  summarise,
+} from '../../calibrate/index.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { readStatistics, writeStatistics } from '../../formats/statistics.ts';
 import { readFloats } from '../../formats/tensor-data.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
+import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
 import { checkJsonOutput } from './output.ts';
-import { openPieces, type SourceOptions } from './source.ts';
+import { type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
 import { readTexts } from './texts.ts';
 
 export type { StatisticsSummary };
 
-export interface CalibrateOptions extends SourceOptions {
-  /** As for `convert`. */
-  readonly checkpoint: string;
+/** What is measured on. */
+export interface MeasureOptions extends JobOptions {
   /** UTF-8 files. */
   readonly data: readonly string[];
-  /** JSON file to make; its tensors go beside it. */
-  readonly output: string;
   /** Tokens to measure at most, over all shards. */
   readonly tokens?: number;
   readonly sequenceLength?: number;
   /** Measures every `count`-th sequence from the `index`-th (0-based) on. */
   readonly shard?: { readonly index: number; readonly count: number };
+}
+
+export interface CalibrateOptions extends SourceOptions, MeasureOptions {
+  /** As for `convert`. */
+  readonly checkpoint: string;
+  /** JSON file to make; its tensors go beside it. */
+  readonly output: string;
   readonly force?: boolean;
 }
 
@@ -42,10 +53,19 @@ export interface CalibrateResult {
  */
 export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
-  const { checkpoint, pieces } = await openPieces(options.checkpoint, options);
+  const opened = await openPieces(options.checkpoint, options);
+  return save(await measureOn(opened, options), options.output);
+}
+
+/** The sums of `statistics`, or of all that there are, over the texts. */
+export async function measureOn(
+  { checkpoint, pieces }: OpenedCheckpoint,
+  options: MeasureOptions,
+  statistics?: readonly Statistic[],
+): Promise<Statistics> {
   const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint)]);
   const { tokens: maxTokens, sequenceLength, shard, signal, progress, threads } = options;
-  const statistics = await measure(
+  return measure(
     pieces,
     {
       texts: texts.map(({ name, sha256, content }) => ({
@@ -62,11 +82,11 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibrateRes
       openGraph: createOpenGraph({ encode: encodeModel, threads }),
       readFloats,
       fingerprint: checkpoint.fingerprint,
+      statistics,
       progress,
       signal,
     },
   );
-  return save(statistics, options.output);
 }
 
 export interface MergeOptions {

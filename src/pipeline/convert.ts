@@ -1,12 +1,12 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
 import { openModel } from '../../converters/index.ts';
 import { weightBytesOf } from '../../formats/onnx/index.ts';
-import { readSafetensors } from '../../formats/safetensors/index.ts';
-import { hasTokenizer } from '../core/checkpoint.ts';
+import { type Checkpoint, hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { choosePrecisions, hasBlocks, isSearched, type Precision } from '../core/precision.ts';
+import { type MeasuredImportance, measureImportance, readImportance } from './importance.ts';
 import { writeModelFolder } from './model-folder.ts';
 import { bfloat16Notes } from './notes.ts';
 import { denseGraph, openSource, type SourceOptions } from './source.ts';
@@ -25,11 +25,12 @@ export interface ConvertOptions extends SourceOptions {
   readonly asymmetric?: boolean;
   /** How embedding and head are stored, as fp32, bf16, int8 or int4; for int8 and int4. */
   readonly vocabulary?: string;
-  /**
-   * A safetensors file with the mean square of each input, by the name of the weight that it goes to: the search for
-   * scales then makes those columns exact that matter. For int4.
-   */
+  /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For int4. */
   readonly importance?: string;
+  /** UTF-8 files to measure that on while converting, instead of reading it. */
+  readonly data?: readonly string[];
+  /** Tokens of them to measure at most; 8,192 by default. */
+  readonly tokens?: number;
   /** Checks everything that can be checked without reading weights, and writes nothing. */
   readonly dryRun?: boolean;
 }
@@ -59,16 +60,21 @@ export interface ConvertResult {
  *
  * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/dense' });
  * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/all', dtype: ['fp32', 'fp16', 'int4'] });
+ * @example
+ * const data = ['fixtures/texts/fit.txt'];
+ * await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/int4', dtype: 'int4', data });
  */
 export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   const precisions = choosePrecisions([options.dtype ?? 'fp32'].flat(), options);
   checkOptions(precisions, options);
   const checkpoint = await openSource(options.checkpoint, options);
-  const importance = options.importance === undefined ? undefined : (await readSafetensors(options.importance)).tensors;
-  // All of them are checked before the first is written.
+  // All of them are checked before anything is measured or written.
+  for (const precision of precisions) openModel(checkpoint, { precision });
+  const importance = await chooseImportance(checkpoint, options);
   const opened = precisions.map((precision) => {
-    const pieces = openModel(checkpoint, { precision, importance: isSearched(precision) ? importance : undefined });
-    return { precision, pieces, graph: denseGraph(pieces) };
+    const weighed = isSearched(precision) ? importance : undefined;
+    const pieces = openModel(checkpoint, { precision, importance: weighed?.byWeight });
+    return { precision, pieces, graph: denseGraph(pieces), calibratedOn: weighed?.texts };
   });
   const [{ pieces }] = opened;
   const models = opened.map(({ precision, graph }, index) => {
@@ -93,12 +99,30 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   return { ...result, files: manifest.files };
 }
 
+/** Importances as they were asked for; a dry run measures none. */
+async function chooseImportance(
+  checkpoint: Checkpoint,
+  { importance, data, dryRun, ...options }: ConvertOptions,
+): Promise<MeasuredImportance | undefined> {
+  if (importance !== undefined) return readImportance(checkpoint, importance);
+  return data === undefined || dryRun ? undefined : measureImportance(checkpoint, { ...options, data });
+}
+
 /** Options that no precision has a use for, or that one of them cannot honour, are refused. */
-function checkOptions(precisions: readonly Precision[], { importance, allowNonFinite }: ConvertOptions): void {
+function checkOptions(precisions: readonly Precision[], options: ConvertOptions): void {
+  const { importance, data, tokens, allowNonFinite } = options;
   const names = precisions.map(({ name }) => name).join(', ');
-  if (importance !== undefined && !precisions.some(isSearched))
+  if ((importance !== undefined || data !== undefined) && !precisions.some(isSearched))
     throw new LacunaError('usage', `${names} searches no scales, so it has no use for importances`, {
       hint: 'They are for --dtype int4.',
+    });
+  if (importance !== undefined && data !== undefined)
+    throw new LacunaError('usage', 'Importances are read from statistics or measured on texts, not both', {
+      hint: 'Give --importance or --data.',
+    });
+  if (tokens !== undefined && data === undefined)
+    throw new LacunaError('usage', `There is no text to measure ${tokens} tokens of`, {
+      hint: 'Give the text: --data FILE',
     });
   const coded = precisions.find(hasBlocks);
   if (allowNonFinite && coded !== undefined)

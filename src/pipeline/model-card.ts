@@ -2,6 +2,7 @@
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
 import { type Precision, vocabularyOf } from '../core/precision.ts';
+import type { TextIdentity } from '../core/statistics.ts';
 
 export interface CardContent {
   readonly spec: ModelSpec;
@@ -13,6 +14,7 @@ export interface CardContent {
 export interface CardModel {
   readonly file: string;
   readonly precision: Precision;
+  readonly calibratedOn?: readonly TextIdentity[] | undefined;
   /** The oldest ONNX Runtime that loads it, as ">=1.21". */
   readonly onnxruntime: string;
 }
@@ -48,9 +50,11 @@ const CHOOSING = `
 file's name), by optimum's \`file_name\`, by \`model.decoder.filename\` in \`genai_config.json\`.
 `;
 
-function modelText({ file, precision, onnxruntime }: CardModel): string {
+function modelText({ file, precision, calibratedOn = [], onnxruntime }: CardModel): string {
   const runtime = `ONNX Runtime ${onnxruntime.replace('>=', '')} or newer`;
-  return `- \`${file}\`, ${precision.name}: ${weightsText(precision)}; ${runtime}`;
+  const texts = calibratedOn.map((text) => `${text.tokens} tokens of ${text.name}`).join(' and ');
+  const weighed = texts === '' ? '' : `; each rounding error was weighed by the size of its input on ${texts}`;
+  return `- \`${file}\`, ${precision.name}: ${weightsText(precision)}${weighed}; ${runtime}`;
 }
 
 function weightsText(precision: Precision): string {

@@ -97,6 +97,10 @@ describe('modelCard', () => {
     );
     expect(nibbles).toContain('`lacuna eval . --against FP32-DIR`');
     expect(nibbles).not.toContain('file_name');
+    const calibratedOn = [{ name: 'fit.txt', sha256: '', tokens: 512 }];
+    expect(dense({ ...model('int4'), calibratedOn })).toContain(
+      'float32; each rounding error was weighed by the size of its input on 512 tokens of fit.txt; ONNX Runtime',
+    );
   });
 
   it('of several models names each, and how hosts choose', () => {

@@ -22,6 +22,7 @@ import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
 import { type Precision, vocabularyOf } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
+import type { TextIdentity } from '../core/statistics.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
 import { exists } from './output.ts';
@@ -53,6 +54,8 @@ export async function hashSmallFiles({ files }: ModelFiles): Promise<Record<stri
 export interface FolderModel {
   readonly graph: Graph;
   readonly precision: Precision;
+  /** Texts by which rounding errors were weighed; absent where all weigh the same. */
+  readonly calibratedOn?: readonly TextIdentity[] | undefined;
 }
 
 /** What a model folder is made from. */
@@ -138,7 +141,7 @@ async function writeConfigs(folder: string, content: FolderContent): Promise<str
   return Object.keys(files);
 }
 
-function describeModel({ graph, precision }: FolderModel, index: number): ManifestModel {
+function describeModel({ graph, precision, calibratedOn }: FolderModel, index: number): ManifestModel {
   const { linear } = precision;
   const blocks = linear.kind === 'blocks' && { blockSize: linear.blockSize, symmetric: linear.symmetric };
   return {
@@ -146,6 +149,7 @@ function describeModel({ graph, precision }: FolderModel, index: number): Manife
     precision: precision.name as ManifestModel['precision'],
     ...(blocks && { blocks }),
     vocabulary: vocabularyOf(precision),
+    ...(calibratedOn && { calibratedOn: [...calibratedOn] }),
     onnxruntime: oldestRuntime(graph),
   };
 }

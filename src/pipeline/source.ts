@@ -38,6 +38,7 @@ export async function localPath(path: string, { hub, ...job }: SourceOptions): P
 
 export interface OpenedCheckpoint {
   readonly checkpoint: Checkpoint;
+  /** In fp32. */
   readonly pieces: ModelPieces;
 }
 

@@ -1,0 +1,37 @@
+/** What rounding errors in each column of a weight cost: from statistics, or measured on texts while converting. */
+import { importanceOf, inputMoments } from '../../calibrate/index.ts';
+import { openModel } from '../../converters/index.ts';
+import { readStatistics } from '../../formats/statistics.ts';
+import type { Checkpoint } from '../core/checkpoint.ts';
+import { LacunaError } from '../core/errors.ts';
+import type { Statistics, TextIdentity } from '../core/statistics.ts';
+import type { TensorExpr } from '../core/tensor.ts';
+import { type MeasureOptions, measureOn } from './calibrate.ts';
+
+/** Sixteen sequences. */
+const DEFAULT_TOKENS = 8192;
+
+export interface MeasuredImportance {
+  readonly byWeight: ReadonlyMap<string, TensorExpr>;
+  readonly texts: readonly TextIdentity[];
+}
+
+/** Measures input moments alone, on `DEFAULT_TOKENS` where no number is given. */
+export async function measureImportance(checkpoint: Checkpoint, options: MeasureOptions): Promise<MeasuredImportance> {
+  const { tokens = DEFAULT_TOKENS } = options;
+  const pieces = openModel(checkpoint, { precision: 'fp32' });
+  return of(await measureOn({ checkpoint, pieces }, { ...options, tokens }, [inputMoments]));
+}
+
+/** From the statistics that `lacuna calibrate` wrote. Throws `mismatch` for those of another checkpoint. */
+export async function readImportance(checkpoint: Checkpoint, path: string): Promise<MeasuredImportance> {
+  const statistics = await readStatistics(path);
+  if (statistics.model.fingerprint === checkpoint.fingerprint) return of(statistics);
+  throw new LacunaError('mismatch', `${path} was measured on another checkpoint than ${checkpoint.path}`, {
+    hint: `Measure on this one: lacuna calibrate ${checkpoint.path} -o statistics.json`,
+  });
+}
+
+function of(statistics: Statistics): MeasuredImportance {
+  return { byWeight: importanceOf(statistics), texts: statistics.texts };
+}
