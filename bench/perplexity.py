@@ -1,19 +1,16 @@
 """Perplexity of model folders, ours or other makers', in Python's onnxruntime, on the same windows of one text.
 
-    python bench/perplexity.py TOKENIZER.json FOLDER... [--text fixtures/texts/test.txt] [--windows 10]
+    python bench/perplexity.py TOKENIZER.json FOLDER... [--text fixtures/texts/test.txt] [--windows 40] [--threads 1]
 
-A folder has onnx/model.onnx or model.onnx; another model in it is given by its own .onnx file. Windows of 512 tokens,
-without special tokens, from empty caches; all tokens but a window's first are scored: what `lacuna eval` measures in
-mode "all". For the rounding of onnxruntime-genai:
-
-    python -m onnxruntime_genai.models.builder -i CHECKPOINT -o FOLDER -p int4 -e cpu [--extra_options algo_config=k_quant]
+A folder has onnx/model.onnx or model.onnx; another model in it is given by its own .onnx file. Windows of 512 tokens, a
+BOS at their start where the tokenizer puts one, from empty caches; all tokens but a window's first are scored: what `lacuna eval` measures in mode "all".
 
 Needs numpy, onnxruntime and tokenizers.
 """
 
 import argparse
+import json
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +18,28 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 WINDOW = 512
+TEXTS = Path(__file__).parent.parent / "fixtures/texts"
 
 
 def find_model(folder):
     if folder.suffix == ".onnx":
         return folder
     return next(path for path in (folder / "onnx/model.onnx", folder / "model.onnx") if path.exists())
+
+
+def size_of(folder):
+    """Bytes of the model and its weights."""
+    model = find_model(folder)
+    return sum(path.stat().st_size for path in model.parent.glob(f"{model.name}*"))
+
+
+def cut_windows(tokenizer_json, text, count):
+    """The first `count` windows of a text, each of WINDOW tokens."""
+    tokenizer = Tokenizer.from_file(str(tokenizer_json))
+    start = tokenizer.encode("").ids  # [bos], or nothing
+    ids = tokenizer.encode(text.read_text(encoding="utf-8"), add_special_tokens=False).ids
+    step = WINDOW - len(start)
+    return [start + ids[i * step : (i + 1) * step] for i in range(min(count, len(ids) // step))]
 
 
 def empty_caches(session, head_dim):
@@ -45,20 +58,25 @@ def head_dim_of(folder):
     """genai_config.json names it, also in folders of its own builder."""
     if folder.suffix == ".onnx":
         folder = folder.parent.parent
-    found = re.search(r'"head_size":\s*(\d+)', (folder / "genai_config.json").read_text())
-    return int(found[1])
+    config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
+    return config["model"]["decoder"]["head_size"]
 
 
 def negative_log_likelihood(logits, targets):
-    logits = logits.astype(np.float64)
-    logits -= logits.max(axis=-1, keepdims=True)
-    chosen = logits[np.arange(len(targets)), targets]
-    return float(np.sum(np.log(np.exp(logits).sum(axis=-1)) - chosen))
+    """Of float32 [tokens, vocabulary], changed in place; exponentials in float32, their sums in float64."""
+    chosen = logits[np.arange(len(targets)), targets].astype(np.float64)
+    total = 0.0
+    for row in logits:
+        peak = row.max()
+        np.exp(np.subtract(row, peak, out=row), out=row)
+        total += math.log(row.sum(dtype=np.float64)) + float(peak)
+    return total - float(chosen.sum())
 
 
-def perplexity(folder, windows):
+def perplexity(folder, windows, threads=1):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(find_model(folder), options, providers=["CPUExecutionProvider"])
     caches = empty_caches(session, head_dim_of(folder))
     total = 0.0
@@ -66,7 +84,7 @@ def perplexity(folder, windows):
         ids = np.array([window], np.int64)
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), **caches}
         (logits,) = session.run(["logits"], feeds)
-        total += negative_log_likelihood(logits[0, :-1], ids[0, 1:])
+        total += negative_log_likelihood(logits[0, :-1].astype(np.float32, copy=False), ids[0, 1:])
     return math.exp(total / (len(windows) * (WINDOW - 1)))
 
 
@@ -74,16 +92,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--text", type=Path, default=Path(__file__).parent.parent / "fixtures/texts/test.txt")
-    parser.add_argument("--windows", type=int, default=10)
+    parser.add_argument("--text", type=Path, default=TEXTS / "test.txt")
+    parser.add_argument("--windows", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    tokenizer = Tokenizer.from_file(str(arguments.tokenizer))
-    ids = tokenizer.encode(arguments.text.read_text(encoding="utf-8"), add_special_tokens=False).ids
-    windows = [ids[start : start + WINDOW] for start in range(0, len(ids) - WINDOW + 1, WINDOW)][: arguments.windows]
+    windows = cut_windows(arguments.tokenizer, arguments.text, arguments.windows)
     for folder in arguments.folders:
-        model = find_model(folder)
-        size = sum(path.stat().st_size for path in model.parent.glob(f"{model.name}*"))
-        print(f"{folder}: {perplexity(folder, windows):.3f}, {size / 1e6:.0f} MB", flush=True)
+        found = perplexity(folder, windows, arguments.threads)
+        print(f"{folder}: {found:.3f}, {size_of(folder) / 1e6:.0f} MB", flush=True)
 
 
 if __name__ == "__main__":
