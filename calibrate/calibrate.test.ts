@@ -1,4 +1,4 @@
-/** Calibration of a real model in ONNX Runtime against the same figures from Transformers (expectations.py). */
+/** Calibration of small models in ONNX Runtime against the same figures from Transformers (expectations.py). */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
@@ -12,20 +12,24 @@ import { wideValues } from './exact-sum.ts';
 import expected from './expectations.json' with { type: 'json' };
 import { calibrate, importanceOf, mergeStatistics, type StatisticsSummary, summarise } from './index.ts';
 
-const texts = [{ name: 'expected', sha256: '0'.repeat(64), tokens: expected.tokens }];
-const { sequenceLength } = expected;
+/** Everything that is measured of a model, or a shard of it. */
+async function calibrateFolder(folder: string, tokens: readonly number[], shard = { index: 0, count: 1 }) {
+  const checkpoint = await openCheckpoint(folder);
+  const pieces = openModel(checkpoint, { precision: 'fp32' });
+  const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
+  const texts = [{ name: 'expected', sha256: '0'.repeat(64), tokens }];
+  const options = { openGraph, readFloats, fingerprint: checkpoint.fingerprint };
+  return calibrate(pieces, { texts, sequenceLength: expected.sequenceLength, shard }, options);
+}
 
-let measure: (shard: { index: number; count: number }) => Promise<Statistics>;
+const measure = (shard?: { index: number; count: number }) =>
+  calibrateFolder('fixtures/tiny-llama', expected.tokens, shard);
+
 let statistics: Statistics;
 let summary: StatisticsSummary;
 
 beforeAll(async () => {
-  const checkpoint = await openCheckpoint('fixtures/tiny-llama');
-  const pieces = openModel(checkpoint, { precision: 'fp32' });
-  const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
-  const options = { openGraph, readFloats, fingerprint: checkpoint.fingerprint };
-  measure = (shard) => calibrate(pieces, { texts, sequenceLength, shard }, options);
-  statistics = await measure({ index: 0, count: 1 });
+  statistics = await measure();
   summary = summarise(statistics);
 });
 
@@ -67,24 +71,28 @@ describe('calibrating fixtures/tiny-llama', () => {
     });
   });
 
-  it('measures the inputs of all linear layers', () => {
-    for (const [name, expectedLayers] of Object.entries(expected.moments)) {
-      const { shape, data } = statistics.sums['input-moments'][name];
-      const sums = wideValues(Float64Array.from(data));
-      const width = shape[shape.length - 1];
-      expectedLayers.forEach((squares, layer) => {
-        const found = sums.slice(layer * width, (layer + 1) * width).map((sum) => sum / statistics.tokens);
-        const all = found.reduce((sum, square) => sum + square, 0) / width;
-        squares.forEach((square, i) => {
-          // float32 noise of two runtimes through twelve layers, some 1e-5 of an input's root mean square, changes
-          // (x + e)^2 by 2 x e. The grid is 2^-24 a sequence.
-          const noise = 2 * Math.sqrt(square) * 1e-5 * Math.sqrt(all);
-          expect(Math.abs(found[layer + 16 * i] - square)).toBeLessThan(noise + 2 ** -24);
+  it.each(expected.moments)(
+    'measures the inputs of all linear layers of $folder',
+    async ({ folder, tokens, samples }) => {
+      const { sums, tokens: count } = await calibrateFolder(folder, tokens);
+      for (const [name, expectedLayers] of Object.entries(samples)) {
+        const { shape, data } = sums['input-moments'][name];
+        const squaresOf = wideValues(Float64Array.from(data));
+        const width = shape[shape.length - 1];
+        expectedLayers.forEach((squares, layer) => {
+          const found = squaresOf.slice(layer * width, (layer + 1) * width).map((sum) => sum / count);
+          const all = found.reduce((sum, square) => sum + square, 0) / width;
+          squares.forEach((square, i) => {
+            // float32 noise of two runtimes through twelve layers, some 1e-5 of an input's root mean square, changes
+            // (x + e)^2 by 2 x e. The grid is 2^-24 a sequence.
+            const noise = 2 * Math.sqrt(square) * 1e-5 * Math.sqrt(all);
+            expect(Math.abs(found[layer + 16 * i] - square)).toBeLessThan(noise + 2 ** -24);
+          });
         });
-      });
-    }
-    expect(Object.keys(expected.moments).sort()).toEqual(['attended', 'attn_in', 'down_in', 'ffn_in', 'head_in']);
-  });
+      }
+      expect(Object.keys(samples).sort()).toEqual(['attended', 'attn_in', 'down_in', 'ffn_in', 'head_in']);
+    },
+  );
 
   it('names importances as the weights that read them are named', async () => {
     const { tensors } = await openCheckpoint('fixtures/tiny-llama');

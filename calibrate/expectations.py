@@ -1,4 +1,4 @@
-"""Computes expectations.json: what statistics of fixtures/tiny-llama are, by Transformers and NumPy in plain words.
+"""Computes expectations.json: what statistics of two small models are, by Transformers and NumPy in plain words.
 
 Run from the repository's root with the packages of fixtures/tiny-llama/requirements.txt, and NumPy:
     python calibrate/expectations.py && npm run format
@@ -12,7 +12,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 HERE = pathlib.Path(__file__).parent
-MODEL = HERE.parent / "fixtures" / "tiny-llama"
+FIXTURES = HERE.parent / "fixtures"
+MODEL = FIXTURES / "tiny-llama"
+# Norms before and after each block, normed heads, a window in every other layer.
+GEMMA = FIXTURES / "gemma-variants" / "gemma3-pattern-2"
 SEQUENCE_LENGTH = 48
 # One linear layer of each input, by what the input is called.
 READERS = {
@@ -21,38 +24,62 @@ READERS = {
     "mlp.up_proj": "ffn_in",
     "mlp.down_proj": "down_in",
 }
-TOKENS = [(i * i * 37 + 11 * i) % 2048 for i in range(2 * SEQUENCE_LENGTH)]
+
+
+def tokens_of(model):
+    return [(i * i * 37 + 11 * i) % model.config.vocab_size for i in range(2 * SEQUENCE_LENGTH)]
 
 
 def main():
-    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32, attn_implementation="eager").eval()
-    seen = {name: [] for name in ("residual", "out", "gate", "up", "act", *READERS.values())}
-    head_in = []
-    model.lm_head.register_forward_pre_hook(lambda _, args: keep(head_in, args[0]))
+    model = load(MODEL)
+    seen = {name: [] for name in ("residual", "out", "gate", "up", "act")}
     for layer in model.model.layers:
         layer.post_attention_layernorm.register_forward_pre_hook(lambda _, args: keep(seen["residual"], args[0]))
         layer.mlp.register_forward_hook(lambda _, __, out: keep(seen["out"], out))
         layer.mlp.gate_proj.register_forward_hook(lambda _, __, out: keep(seen["gate"], out))
         layer.mlp.up_proj.register_forward_hook(lambda _, __, out: keep(seen["up"], out))
-        for linear, name in READERS.items():
-            layer.get_submodule(linear).register_forward_pre_hook(lambda _, args, name=name: keep(seen[name], args[0]))
         layer.mlp.act_fn.register_forward_hook(lambda _, __, out: keep(seen["act"], out))
-    for start in range(0, len(TOKENS), SEQUENCE_LENGTH):
-        model(torch.tensor([TOKENS[start : start + SEQUENCE_LENGTH]]))
+    run(model)
     layers = len(model.model.layers)
     rows = []
-    moments = {name: [] for name in READERS.values()}
     for i, layer in enumerate(model.model.layers):
         # Every layer is passed once a sequence, so its calls are `layers` apart.
         taps = {name: np.concatenate(values[i::layers]) for name, values in seen.items()}
         down = layer.mlp.down_proj.weight.detach().double().numpy()
-        for name, found in moments.items():
-            found.append(sample(taps[name], i))
         rows.append(figures(taps, np.linalg.norm(down, axis=0)))
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    result = {"sequenceLength": SEQUENCE_LENGTH, "tokens": TOKENS, "columns": columns, "moments": moments}
-    result["moments"]["head_in"] = [sample(np.concatenate(head_in), 0)]
+    result = {"sequenceLength": SEQUENCE_LENGTH, "tokens": tokens_of(model), "columns": columns}
+    result["moments"] = [moments_of(MODEL), moments_of(GEMMA)]
     (HERE / "expectations.json").write_text(json.dumps(result) + "\n")
+
+
+def load(path):
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def run(model):
+    tokens = tokens_of(model)
+    for start in range(0, len(tokens), SEQUENCE_LENGTH):
+        model(torch.tensor([tokens[start : start + SEQUENCE_LENGTH]]))
+
+
+def moments_of(path):
+    """What the linear layers of a model read: samples of each layer's mean squares, by input."""
+    model = load(path)
+    inputs = {name: [[] for _ in model.model.layers] for name in READERS.values()} | {"head_in": [[]]}
+    for i, layer in enumerate(model.model.layers):
+        for linear, name in READERS.items():
+            watch(layer.get_submodule(linear), inputs[name][i])
+    watch(model.lm_head, inputs["head_in"][0])
+    run(model)
+    samples = {
+        name: [sample(np.concatenate(values), i) for i, values in enumerate(layers)] for name, layers in inputs.items()
+    }
+    return {"folder": str(path.relative_to(HERE.parent)), "tokens": tokens_of(model), "samples": samples}
+
+
+def watch(module, values):
+    module.register_forward_pre_hook(lambda _, args: keep(values, args[0]))
 
 
 def keep(values, tensor):
