@@ -3,7 +3,8 @@
     python bench/perplexity.py TOKENIZER.json FOLDER... [--text fixtures/texts/test.txt] [--windows 40] [--threads 1]
 
 A folder has onnx/model.onnx or model.onnx; another model in it is given by its own .onnx file. Windows of 512 tokens, a
-BOS at their start where the tokenizer puts one, from empty caches; all tokens but a window's first are scored: what `lacuna eval` measures in mode "all".
+BOS at their start where the tokenizer puts one, from empty caches; all tokens but a window's first are scored: what
+`lacuna eval` measures in mode "all".
 
 Needs numpy, onnxruntime and tokenizers.
 """

@@ -91,6 +91,8 @@ ROWS = {
     "int8": lacuna("--dtype", "int8"),
     "int4 --data": lacuna("--dtype", "int4", "--data", FIT),
     "int4 --data --asymmetric": lacuna("--dtype", "int4", "--data", FIT, "--asymmetric"),
+    "int4 --data --vocabulary int4": lacuna("--dtype", "int4", "--data", FIT, "--vocabulary", "int4"),
+    "int4 --data --vocabulary bf16": lacuna("--dtype", "int4", "--data", FIT, "--vocabulary", "bf16"),
     "int4": lacuna("--dtype", "int4"),
     "int4 --asymmetric": lacuna("--dtype", "int4", "--asymmetric"),
     "genai rtn": genai("rtn"),
