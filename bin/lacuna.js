@@ -33,6 +33,7 @@ process.exitCode = await main(process.argv.slice(2), {
   signal: stop.signal,
   dataFolder: new URL('../fixtures/texts/', import.meta.url),
   nativeFolder: new URL('../native/build/release/lib/', import.meta.url),
+  python: env.LACUNA_PYTHON || undefined,
   hub: {
     endpoint: (env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, ''),
     token: env.HF_TOKEN || undefined,

@@ -4,6 +4,7 @@ import { BASE_OPSETS, type Graph, type Initializer, type ValueInfo } from '../sr
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { EMBEDDING_WEIGHT, HEAD_TAP, HEAD_WEIGHT, hiddenName, type ModelPieces } from '../src/core/model.ts';
 import { choosePrecision } from '../src/core/precision.ts';
+import { attempt } from '../src/core/problems.ts';
 import { addConstant, cast } from '../src/core/tensor.ts';
 import type { Architecture } from './architecture.ts';
 import { cacheInputs, cacheOutputs } from './blocks/attention.ts';
@@ -13,7 +14,8 @@ import { head } from './blocks/head.ts';
 import type { DecoderParts, Floats } from './blocks/parts.ts';
 import { rmsNorm } from './blocks/rms-norm.ts';
 import { rotaryTables } from './blocks/rotary.ts';
-import { type DecoderConfig, type Family, readDecoderConfig } from './config/decoder-config.ts';
+import { type DecoderConfig, type Family, readDecoderConfig, surveyDecoderConfig } from './config/decoder-config.ts';
+import { layoutOf } from './layout.ts';
 import {
   checkImportance,
   checkTensors,
@@ -32,7 +34,15 @@ export function decoderArchitecture(family: Family): Architecture {
     if (importance !== undefined) checkImportance(checkpoint, importance);
     return decoderPieces(partsOf(config, checkpoint, { ...storage, importance }));
   };
-  return { modelType: family.modelType, className: family.className, open };
+  const layout: Architecture['layout'] = (checkpoint) => layoutOf(readDecoderConfig(checkpoint, family));
+  const problems: Architecture['problems'] = (checkpoint, unread) => {
+    const { config, problems: found } = surveyDecoderConfig(checkpoint, family);
+    const all = [...found];
+    if (config !== undefined && unread !== 'all')
+      attempt(all, () => checkTensors(checkpoint, decoderTensors(config), unread));
+    return all;
+  };
+  return { modelType: family.modelType, className: family.className, open, problems, layout };
 }
 
 /** Importances by the names in the checkpoint: a head that is the embedding has no weight of its own. */

@@ -1,6 +1,7 @@
 /** Gemma 3 as saved with its vision tower: the text model in it, which is a Gemma 3 of its own. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { LacunaError } from '../src/core/errors.ts';
+import { attempt } from '../src/core/problems.ts';
 import type { TensorExpr } from '../src/core/tensor.ts';
 import type { Architecture } from './architecture.ts';
 import { shown } from './config/issues.ts';
@@ -24,6 +25,13 @@ export const gemma3Multimodal: Architecture = {
     const left = checkpoint.tensors.size - text.tensors.size;
     const note = `Only the text model is converted: ${left} tensors of the vision tower and its projector are left out.`;
     return { ...textModel.open(text, options), notes: left === 0 ? [] : [note] };
+  },
+  layout: (checkpoint) => textModel.layout(textCheckpoint(checkpoint)),
+  problems: (checkpoint, unread) => {
+    const problems: LacunaError[] = [];
+    const text = attempt(problems, () => textCheckpoint(checkpoint));
+    if (text === undefined) return problems;
+    return textModel.problems(text, unread === 'all' ? unread : new Set([...unread].map(textTensorName)));
   },
   hostConfig: (config) => ({ ...gemma3Family.defaults, ...textConfig(config) }),
 };

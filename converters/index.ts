@@ -3,18 +3,21 @@ import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { ModelPieces } from '../src/core/model.ts';
 import { choosePrecision } from '../src/core/precision.ts';
-import type { Architecture, OpenOptions } from './architecture.ts';
+import { attempt } from '../src/core/problems.ts';
+import type { Architecture, OpenOptions, UnreadTensors } from './architecture.ts';
 import { gemma } from './gemma.ts';
 import { gemma2 } from './gemma2.ts';
 import { gemma3 } from './gemma3.ts';
 import { gemma3Multimodal } from './gemma3-multimodal.ts';
+import type { ModelLayout } from './layout.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 import { nearest } from './nearest.ts';
 
-export type { Architecture, OpenOptions } from './architecture.ts';
+export type { Architecture, OpenOptions, UnreadTensors } from './architecture.ts';
 export { assemble } from './assemble.ts';
 export { sharesCacheBuffer } from './blocks/attention.ts';
+export { type ModelLayout, sumByKind, WEIGHT_KINDS, type WeightKind, weightKind } from './layout.ts';
 
 /** Every architecture that is built, in the order in which messages name them. */
 export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, gemma, gemma2, gemma3, gemma3Multimodal];
@@ -31,6 +34,21 @@ export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, gemma, ge
 export function openModel(checkpoint: Checkpoint, { precision, importance }: OpenOptions): ModelPieces {
   const chosen = typeof precision === 'string' ? choosePrecision(precision) : precision;
   return findArchitecture(checkpoint).open(checkpoint, { precision: chosen, importance });
+}
+
+/**
+ * All for which `openModel` would refuse a checkpoint, some of whose tensors may be `unread`: somewhere, but in a file
+ * that is missing or damaged.
+ */
+export function modelProblems(checkpoint: Checkpoint, unread: UnreadTensors = new Set()): readonly LacunaError[] {
+  const problems: LacunaError[] = [];
+  const architecture = attempt(problems, () => findArchitecture(checkpoint));
+  return architecture === undefined ? problems : architecture.problems(checkpoint, unread);
+}
+
+/** How the model of a config is built; the checkpoint need have no tensors. Errors as those of `openModel`. */
+export function modelLayout(checkpoint: Checkpoint): ModelLayout {
+  return findArchitecture(checkpoint).layout(checkpoint);
 }
 
 /** config.json of a checkpoint as hosts of the converted model should read it: of a part that is converted, the part's. */

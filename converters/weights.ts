@@ -91,11 +91,17 @@ function linearTensors(prefix: string, outputs: number, inputs: number, bias: bo
 /**
  * Refuses a checkpoint whose tensors are not those expected, with all that is wrong in one error: `not-found` when
  * tensors are merely missing, `unsupported` when only their element types are not built, else `mismatch`. A tensor
- * that nothing asks for is an error too: a model without it would quietly be another model.
+ * that nothing asks for is an error too: a model without it would quietly be another model. Tensors of the names `unread`
+ * are somewhere that could not be read: they are not missed.
  */
-export function checkTensors({ tensors, path }: Checkpoint, expected: readonly ExpectedTensor[]): void {
+export function checkTensors(
+  { tensors, path }: Checkpoint,
+  expected: readonly ExpectedTensor[],
+  unread: ReadonlySet<string> = new Set(),
+): void {
   const names = new Set(expected.map((tensor) => tensor.name));
-  const missing = expected.filter((tensor) => !tensors.has(tensor.name)).map((tensor) => `missing: ${tensor.name}`);
+  const absent = expected.filter(({ name }) => !tensors.has(name) && !unread.has(name));
+  const missing = absent.map((tensor) => `missing: ${tensor.name}`);
   const shapes = expected.flatMap((tensor) => shapeProblem(tensor, tensors.get(tensor.name)));
   const dtypes = expected.flatMap(({ name }) => dtypeProblem(name, tensors.get(name)));
   const extra = [...tensors.keys()].filter((name) => !names.has(name) && !DERIVED.test(name));

@@ -7,6 +7,9 @@ import { asIoError, systemCode } from './io-error.ts';
 export const WEIGHTS = 'model.safetensors';
 export const WEIGHTS_INDEX = 'model.safetensors.index.json';
 
+/** What Transformers computed from a checkpoint may lie beside it; of a GGUF file's, the name begins with the file's. */
+export const EXPECTATIONS_NAME = 'lacuna-expectations.safetensors';
+
 /** Files that hold, or may hold, Python pickles: opening one runs whatever program it contains. */
 const PICKLE_NAME = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;
 const GGUF_NAME = /\.gguf$/i;
@@ -35,7 +38,8 @@ export async function findGguf(path: string): Promise<string | undefined> {
     throw asIoError(error, 'open', path);
   });
   if (entries === undefined) return GGUF_NAME.test(path) && (await isFile(path)) ? path : undefined;
-  if (entries.some((name) => SAFETENSORS_NAME.test(name) || name === WEIGHTS_INDEX)) return undefined;
+  const isWeights = (name: string) => SAFETENSORS_NAME.test(name) && !name.endsWith(EXPECTATIONS_NAME);
+  if (entries.some((name) => isWeights(name) || name === WEIGHTS_INDEX)) return undefined;
   const found = entries.filter((name) => GGUF_NAME.test(name)).sort();
   if (found.length > 1)
     throw new LacunaError('usage', `${path} holds ${found.length} GGUF files: ${found.join(', ')}`, {

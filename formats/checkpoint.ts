@@ -1,12 +1,14 @@
 /** Opens a checkpoint: a folder as Hugging Face Transformers saves it (config.json and safetensors), or a GGUF file. */
 import { join } from 'node:path';
 import type { Checkpoint } from '../src/core/checkpoint.ts';
+import { LacunaError } from '../src/core/errors.ts';
+import type { TensorExpr } from '../src/core/tensor.ts';
 import { findGguf, listCheckpointFolder, refuseUnusableFolder, WEIGHTS, WEIGHTS_INDEX } from './checkpoint-kind.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { openGguf } from './gguf/index.ts';
 import { readJsonObject } from './json-file.ts';
-import { readSafetensors } from './safetensors/read.ts';
-import { readShards } from './safetensors/shards.ts';
+import { type ReadOptions, readSafetensors } from './safetensors/read.ts';
+import { readShards, type Tolerate } from './safetensors/shards.ts';
 import { smallFilesIn } from './small-files.ts';
 
 /** config.json holds at most a few hundred numbers and names; the largest known are below 100 kB. */
@@ -15,6 +17,8 @@ const MAX_CONFIG_BYTES = 16 << 20;
 export interface OpenOptions {
   /** Accept NaN and infinity in weights. */
   readonly allowNonFinite?: boolean;
+  /** Told of weights that are missing or damaged; the checkpoint then opens without them. */
+  readonly tolerate?: Tolerate;
 }
 
 /**
@@ -27,7 +31,10 @@ export interface OpenOptions {
  *
  * @example const checkpoint = await openCheckpoint('./SmolLM2-135M');
  */
-export async function openCheckpoint(path: string, { allowNonFinite = false }: OpenOptions = {}): Promise<Checkpoint> {
+export async function openCheckpoint(
+  path: string,
+  { allowNonFinite = false, tolerate }: OpenOptions = {},
+): Promise<Checkpoint> {
   const gguf = await findGguf(path);
   if (gguf !== undefined) return openGguf(gguf, { allowNonFinite });
   const files = await listCheckpointFolder(path);
@@ -38,8 +45,8 @@ export async function openCheckpoint(path: string, { allowNonFinite = false }: O
     : undefined;
   const options = { mustBeFinite: !allowNonFinite };
   const tensors = files.includes(WEIGHTS)
-    ? (await readSafetensors(join(path, WEIGHTS), options)).tensors
-    : await readShards(path, WEIGHTS_INDEX, files, options);
+    ? await readOneFile(join(path, WEIGHTS), { ...options, tolerate })
+    : await readShards(path, WEIGHTS_INDEX, files, { ...options, tolerate });
   return {
     path,
     config: config.value,
@@ -48,4 +55,17 @@ export async function openCheckpoint(path: string, { allowNonFinite = false }: O
     files: smallFilesIn(path, files),
     fingerprint: await fingerprintOf(config.text, tensors),
   };
+}
+
+async function readOneFile(
+  path: string,
+  { tolerate, ...options }: ReadOptions & Pick<OpenOptions, 'tolerate'>,
+): Promise<ReadonlyMap<string, TensorExpr>> {
+  try {
+    return (await readSafetensors(path, options)).tensors;
+  } catch (error) {
+    if (tolerate === undefined || !(error instanceof LacunaError)) throw error;
+    tolerate(error, 'all');
+    return new Map();
+  }
 }

@@ -5,6 +5,7 @@ export { LACUNA_VERSION, type Manifest } from './core/manifest.ts';
 export type { ModelSpec } from './core/model.ts';
 export type { BlockPlan, Plan, Selector } from './core/plan.ts';
 export type { JobOptions, Progress, ProgressStage } from './core/progress.ts';
+export type { Verification } from './core/verification.ts';
 export { type BenchOptions, type BenchResult, bench } from './pipeline/bench.ts';
 export { type BuildOptions, type BuildResult, build } from './pipeline/build.ts';
 export {
@@ -17,9 +18,24 @@ export {
 } from './pipeline/calibrate.ts';
 export { type ConvertOptions, type ConvertResult, convert } from './pipeline/convert.ts';
 export { type DoctorOptions, type DoctorResult, doctor } from './pipeline/doctor.ts';
+export { type DryRunEstimate, type DryRunResult, dryRun, type Problem } from './pipeline/dry-run.ts';
 export { ENGINES, type Engine } from './pipeline/engine.ts';
 export { type EvaluateOptions, type EvaluateResult, evaluate } from './pipeline/evaluate.ts';
-export { type CheckpointSummary, type GraphSummary, type Inspection, inspect } from './pipeline/inspect.ts';
+export {
+  type AdapterSummary,
+  type CheckpointSummary,
+  type GraphSummary,
+  type Inspection,
+  inspect,
+} from './pipeline/inspect.ts';
 export { type PlanCommandOptions, type PlanOptions, type PlanResult, plan } from './pipeline/plan.ts';
 export { type RunOptions, type RunResult, run } from './pipeline/run.ts';
 export { type SparsifyOptions, type SparsifyResult, sparsify } from './pipeline/sparsify.ts';
+export {
+  type ExpectOptions,
+  type ExpectResult,
+  type VerifyOptions,
+  type VerifyResult,
+  verify,
+  writeExpectations,
+} from './pipeline/verify.ts';

@@ -51,6 +51,7 @@ describe('usage', () => {
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) (?:\[options\] )?/gm)].map(([, name]) => name);
     expect(commands).toEqual([
       'convert',
+      'verify',
       'calibrate',
       'plan',
       'sparsify',
@@ -59,6 +60,7 @@ describe('usage', () => {
       'run',
       'inspect',
       'build',
+      'doctor',
       'help',
     ]);
   });

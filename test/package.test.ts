@@ -28,5 +28,8 @@ describe('the packed tarball', { timeout: 300_000 }, () => {
     writeFileSync(join(app, 'use.js'), "import { inspect } from 'lacuna'; console.log((await inspect('dense')).kind);");
     expect(execFileSync(process.execPath, ['use.js'], { cwd: app, encoding: 'utf8' }).trim()).toBe('folder');
     expect(readdirSync(join(app, 'node_modules'))).not.toContain('onnx-proto');
+    // The script is found from wherever the bundle lies: the Python that is to run it is what is missing.
+    const verify = ['verify', 'dense', '--checkpoint', tinyLlama, '--python', process.execPath];
+    expect(() => lacuna(...verify)).toThrow(/There is nothing to compare with: .* does not run/);
   });
 });

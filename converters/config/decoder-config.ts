@@ -3,6 +3,7 @@ import * as z from 'zod';
 import type { Checkpoint } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { ModelSpec } from '../../src/core/model.ts';
+import { attempt } from '../../src/core/problems.ts';
 import { ACTIVATIONS, type Activation } from '../blocks/activation.ts';
 import { badConfig, refuseAll, shown } from './issues.ts';
 import { type LayerKind, layerKindProblems, layerKinds } from './layer-kinds.ts';
@@ -146,21 +147,59 @@ type Fields = z.infer<typeof schema>;
  * that are not built, all named.
  */
 export function readDecoderConfig(checkpoint: Checkpoint, family: Family): DecoderConfig {
+  const { config, problems } = surveyDecoderConfig(checkpoint, family);
+  if (config === undefined || problems.length > 0) throw problems[0];
+  return config;
+}
+
+/** A config, as far as it can be read, and all that is wrong with it. */
+export interface DecoderConfigSurvey {
+  readonly config: DecoderConfig | undefined;
+  /** Errors as those of `readDecoderConfig`. */
+  readonly problems: readonly LacunaError[];
+}
+
+/** The same without stopping at what is wrong. */
+export function surveyDecoderConfig(checkpoint: Checkpoint, family: Family): DecoderConfigSurvey {
   const { config, path } = checkpoint;
   const given = { ...family.defaults, ...config };
   const parsed = schema.safeParse(given);
-  if (!parsed.success) throw badConfig(path, parsed.error, given);
+  const problems: LacunaError[] = [];
+  if (!parsed.success) {
+    problems.push(badConfig(path, parsed.error, given));
+    attempt(problems, () => refuseAll(path, refusedFields(config, family), REFUSED_HINT));
+    return { config: undefined, problems };
+  }
   const fields = parsed.data;
-  refuseAll(
-    path,
-    [...refusedFields(config, family), ...layerKindProblems(fields, family), ...activationProblems(fields, family)],
-    'Give a checkpoint without these; a field that was left there by mistake can be removed from config.json.',
-  );
-  // Known by name: activationProblems has refused the others.
+  const unknownKinds = layerKindProblems(fields, family);
+  const refused = [...refusedFields(config, family), ...unknownKinds, ...activationProblems(fields, family)];
+  attempt(problems, () => refuseAll(path, refused, REFUSED_HINT));
+  const spec = attempt(problems, () => modelSpec(checkpoint, fields, family));
+  const kinds = unknownKinds.length > 0 ? undefined : attempt(problems, () => layerKinds(fields, family, path));
+  const ropes = attempt(problems, () => (family.ropes ?? oneRope)(config, fields.max_position_embeddings, path));
+  if (spec === undefined || kinds === undefined || ropes === undefined) return { config: undefined, problems };
+  return { config: decoderConfig(checkpoint, { fields, family, spec, kinds, ropes }), problems };
+}
+
+const REFUSED_HINT =
+  'Give a checkpoint without these; a field that was left there by mistake can be removed from config.json.';
+
+/** All parts of a config, each checked for itself. */
+interface ConfigParts {
+  readonly fields: Fields;
+  readonly family: Family;
+  readonly spec: Omit<ModelSpec, 'hiddenAct'>;
+  readonly kinds: readonly LayerKind[];
+  readonly ropes: ReturnType<ReadRopes>;
+}
+
+function decoderConfig(
+  checkpoint: Checkpoint,
+  { fields, family, spec: parts, kinds, ropes }: ConfigParts,
+): DecoderConfig {
+  // Known by name, or refused.
   const activation = activationsOf(family)[activationName(fields, family) ?? ''];
-  const spec = { ...modelSpec(checkpoint, fields, family), hiddenAct: activation };
-  const kinds = layerKinds(fields, family, path);
-  const ropes = (family.ropes ?? oneRope)(config, spec.contextLength, path);
+  const spec = { ...parts, hiddenAct: activation };
   return {
     spec,
     activation,

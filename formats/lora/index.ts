@@ -10,12 +10,9 @@ import { asIoError } from '../io-error.ts';
 import { readJsonObject } from '../json-file.ts';
 import { readSafetensors } from '../safetensors/index.ts';
 import { type LoraConfig, readLoraConfig } from './config.ts';
+import { ADAPTER_CONFIG as CONFIG, MAX_CONFIG_BYTES, ADAPTER_WEIGHTS as WEIGHTS } from './summary.ts';
 
-const CONFIG = 'adapter_config.json';
-const WEIGHTS = 'adapter_model.safetensors';
-
-/** Some hundred names at most. */
-const MAX_CONFIG_BYTES = 16 << 20;
+export { ADAPTER_CONFIG, type AdapterSummary, summariseAdapter } from './summary.ts';
 
 /** Problems named in one message; more are counted. */
 const NAMED = 20;

@@ -76,7 +76,7 @@ export async function writeExternalData(file: PartialFile, layout: Layout, optio
     },
     wrote: (slot) => slots.push(slot),
   };
-  const others = Array.from({ length: threadCount(layout, work, options) - 1 }, () => startThread(work, report));
+  const others = Array.from({ length: threadsFor(layout, options) - 1 }, () => startThread(work, report));
   // All have ended before the first failure is thrown: a thread must not write to a file that is given up.
   const ends = await Promise.allSettled([doWork(work, report), ...others]);
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
@@ -97,10 +97,11 @@ function jobsOf({ slots }: Layout): WriteJob[] {
   return [...jobs.values()].sort((a, b) => bytes(b) - bytes(a));
 }
 
-function threadCount({ totalBytes }: Layout, { jobs }: SharedWork, { threads }: WriteDataOptions): number {
+/** Threads that write a layout. */
+export function threadsFor(layout: Layout, { threads }: Pick<WriteDataOptions, 'threads'>): number {
   if (!canStartThreads) return 1;
   const wanted = threads ?? Math.min(availableParallelism(), MAX_THREADS);
-  return Math.max(1, Math.min(wanted, jobs.length, Math.ceil(totalBytes / BYTES_A_THREAD)));
+  return Math.max(1, Math.min(wanted, jobsOf(layout).length, Math.ceil(layout.totalBytes / BYTES_A_THREAD)));
 }
 
 function stop({ state }: SharedWork): void {

@@ -11,6 +11,9 @@ const MAX_INDEX_BYTES = MAX_HEADER_BYTES;
 /** Files of this form in the folder are shards of some save: one that the index does not name is from another save. */
 const SHARD_NAME = /^model-.*\.safetensors$/;
 
+/** Is told what is wrong with weights, and the names of those that could not be read; `all` when none are known. */
+export type Tolerate = (error: LacunaError, unread: ReadonlySet<string> | 'all') => void;
+
 /** What is wrong with the set of shards; all of it is told at once. */
 interface Problem {
   readonly code: ErrorCode;
@@ -28,13 +31,14 @@ interface Shard {
  * the names in `folder`.
  *
  * One error names every missing shard, every tensor its shard lacks ('not-found'), every damaged shard ('bad-file'),
- * and every tensor and shard the index does not list ('mismatch'); its code is the first of these that occurs.
+ * and every tensor and shard the index does not list ('mismatch'); its code is the first of these that occurs. Whoever
+ * gives `tolerate` is told of it, and of the names that could not be read, and gets the other tensors.
  */
 export async function readShards(
   folder: string,
   indexFile: string,
   files: readonly string[],
-  options: ReadOptions,
+  { tolerate, ...options }: ReadOptions & { readonly tolerate?: Tolerate | undefined },
 ): Promise<Map<string, FileTensor>> {
   const expected = await readIndex(join(folder, indexFile));
   const problems = unlistedShards(files, expected);
@@ -44,8 +48,12 @@ export async function readShards(
     if (tensors !== undefined) shards.push({ file, expected: names, tensors });
   }
   for (const shard of shards) problems.push(...differences(shard));
-  if (problems.length > 0) throw shardsError(join(folder, indexFile), problems);
-  return new Map(shards.flatMap(({ tensors }) => [...tensors]));
+  const found = new Map(shards.flatMap(({ tensors }) => [...tensors]));
+  if (problems.length === 0) return found;
+  const error = shardsError(join(folder, indexFile), problems);
+  if (tolerate === undefined) throw error;
+  tolerate(error, new Set([...expected.values()].flat().filter((name) => !found.has(name))));
+  return found;
 }
 
 /** Shard file -> the tensors it must hold. */

@@ -14,6 +14,8 @@ export interface ChatOptions {
   readonly addGenerationPrompt: boolean;
 }
 
+/** Up to 1.2 MB in Gemma, which lists its 6400 added tokens. */
+export const MAX_CONFIG_BYTES = 32 << 20;
 /** The longest templates, with tools, have some 20 KB. */
 const MAX_TEMPLATE_BYTES = 1 << 20;
 
@@ -26,6 +28,12 @@ export async function findChatTemplate(model: ModelFiles, tokenizerConfig: Json)
     (await readSmallText(model, 'chat_template.jinja', MAX_TEMPLATE_BYTES)) ??
     templateIn((await readSmallJson(model, 'chat_template.json', MAX_TEMPLATE_BYTES))?.value ?? {})
   );
+}
+
+/** Whether a model has a template, which may be one that cannot be read. */
+export async function hasChatTemplate(model: ModelFiles): Promise<boolean> {
+  const config = (await readSmallJson(model, 'tokenizer_config.json', MAX_CONFIG_BYTES))?.value ?? {};
+  return (await findChatTemplate(model, config)) !== undefined;
 }
 
 /** `chat_template` is one template, or a list of named ones, of which `default` is meant for plain conversation. */

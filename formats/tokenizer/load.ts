@@ -2,7 +2,7 @@
 import type { ModelFiles } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import { labelOf, openModelFiles, readSmallJson } from '../small-files.ts';
-import { type ChatMessage, type ChatOptions, findChatTemplate, renderChat } from './chat-template.ts';
+import { type ChatMessage, type ChatOptions, findChatTemplate, MAX_CONFIG_BYTES, renderChat } from './chat-template.ts';
 import { type HubTokenizer, openHubTokenizer } from './hub-tokenizer.ts';
 import { type DecodePlan, decodePlan, openStreamDecoder, type StreamDecoder } from './stream-decode.ts';
 
@@ -31,8 +31,6 @@ export interface Tokenizer {
 
 /** Gemma's tokenizer.json has 33 MB, Llama 4's 28 MB. */
 const MAX_TOKENIZER_BYTES = 256 << 20;
-/** Up to 1.2 MB in Gemma, which lists its 6400 added tokens. */
-const MAX_CONFIG_BYTES = 32 << 20;
 
 type Json = Readonly<Record<string, unknown>>;
 

@@ -17,8 +17,8 @@ export interface CommonOptions {
 export interface CommandContext {
   readonly io: Io;
   readonly progress: DrawnProgress;
-  /** Set by a command whose check failed; the exit code otherwise stays 0. */
-  fail(): void;
+  /** Called by a command whose check failed, or that found its input wanting; the exit code otherwise stays 0. */
+  fail(exitCode?: number): void;
 }
 
 /** One file of `src/cli` exports one of these; `src/cli/index.ts` lists them. */

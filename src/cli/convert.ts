@@ -1,10 +1,28 @@
 /** `lacuna convert`. */
+
+import { LacunaError } from '../core/errors.ts';
 import { BLOCK_SIZES, PRECISION_NAMES, VOCABULARY_NAMES } from '../core/precision.ts';
-import { type ConvertResult, convert } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { formatBytes } from './figures.ts';
+import {
+  type ConvertOptions,
+  type ConvertResult,
+  convert,
+  type DryRunResult,
+  dryRun,
+  type ModelSpec,
+} from '../index.ts';
+import {
+  type CommandContext,
+  type CommonOptions,
+  jobOptions,
+  print,
+  type RegisterCommand,
+  withCommonOptions,
+} from './command.ts';
+import { formatBytes, formatSeconds } from './figures.ts';
+import { EXIT } from './io.ts';
 import { commaSeparated, positiveInteger } from './parse.ts';
-import { table } from './table.ts';
+import { table, wrap } from './table.ts';
+import { checksText, referenceOptions } from './verify.ts';
 
 interface Options extends CommonOptions {
   readonly output: string;
@@ -19,6 +37,9 @@ interface Options extends CommonOptions {
   readonly importance?: string;
   readonly data?: readonly string[];
   readonly tokens?: number;
+  readonly verify?: boolean;
+  readonly python?: string;
+  readonly expectations?: string;
 }
 
 export const registerConvert: RegisterCommand = (program, context) => {
@@ -42,27 +63,91 @@ export const registerConvert: RegisterCommand = (program, context) => {
     .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)
     .option('--importance <statistics>', 'statistics JSON that has it measured already, in place of --data')
     .option('--force', 'replace an existing output')
-    .option('--dry-run', 'check config and tensors, print what would be written, write nothing')
+    .option('--dry-run', 'list what would be written, what it takes and everything that is wrong; write nothing')
+    .option('--verify', 'compare the result with Transformers; exit with 1 where it differs')
+    .option('--python <path>', 'Python with Transformers, for --verify')
+    .option('--expectations <file>', 'what Transformers computed before, for --verify')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
-    const { output, force, dryRun, allowNonfinite: allowNonFinite, adapter } = options;
+    const { output, force, allowNonfinite: allowNonFinite, adapter } = options;
     const { dtype, blockSize, asymmetric, vocabulary, importance, data, tokens } = options;
     const stored = { dtype, blockSize, asymmetric, vocabulary, importance, data, tokens };
+    const verify = verifyOptions(options, context);
     const job = jobOptions(options, context);
-    const result = await convert({ checkpoint, output, force, dryRun, allowNonFinite, adapter, ...stored, ...job });
+    const wanted = { checkpoint, output, force, allowNonFinite, adapter, ...stored, verify, ...job };
+    if (options.dryRun) {
+      const found = await dryRun(wanted);
+      print(context.io, options, found, dryRunText);
+      if (found.problems.length > 0) context.fail(EXIT.usage);
+      return;
+    }
+    const result = await convert(wanted);
     print(context.io, options, result, format);
+    if (result.checks?.some(({ passed }) => !passed)) context.fail();
   });
 };
 
-function format(result: ConvertResult): string {
-  const { spec, models, files } = result;
-  const precisions = models.map(({ precision }) => precision).join(', ');
-  const model = `${spec.architecture}: ${spec.numHiddenLayers} layers, hidden ${spec.hiddenSize}, FFN ${spec.intermediateSize}, vocabulary ${spec.vocabSize}; ${precisions}`;
-  if (files === undefined)
-    return `${model}\nWould write ${formatBytes(result.weightBytes)} of weights to ${result.output}`;
-  return `${model}\n\n${table(
+function verifyOptions(options: Options, context: CommandContext): ConvertOptions['verify'] {
+  if (options.verify) return referenceOptions(options, context);
+  if (options.python === undefined && options.expectations === undefined) return undefined;
+  throw new LacunaError('usage', '--python and --expectations say what to verify against, and --verify is not given');
+}
+
+function format({ spec, models, files, output, checks }: ConvertResult, width: number): string {
+  const parts = [
+    modelText(
+      spec,
+      models.map(({ precision }) => precision),
+    ),
+    filesTable(files),
+    `Written to ${output}`,
+    ...(checks === undefined ? [] : [checksText(checks, width)]),
+  ];
+  return parts.join('\n\n');
+}
+
+function modelText(spec: ModelSpec, precisions: readonly string[]): string {
+  const sizes = `${spec.numHiddenLayers} layers, hidden ${spec.hiddenSize}, FFN ${spec.intermediateSize}, vocabulary ${spec.vocabSize}`;
+  return `${spec.architecture}: ${sizes}; ${precisions.join(', ')}`;
+}
+
+function filesTable(files: readonly { readonly path: string; readonly bytes: number }[]): string {
+  return table(
     ['file', 'size'],
     files.map(({ path, bytes }) => [path, formatBytes(bytes)]),
-  )}\n\nWritten to ${result.output}`;
+  );
+}
+
+/** What would be written, what it would take, and all that is wrong. */
+function dryRunText(found: DryRunResult, width: number): string {
+  const { spec, precisions, files, output, problems, notes } = found;
+  const parts = [
+    ...(spec === undefined ? [] : [modelText(spec, precisions)]),
+    ...(files === undefined ? [] : [filesTable(files), needsText(found, width)]),
+    ...problems.map(({ message, hint }) => `problem: ${message}${hint === undefined ? '' : `\n  ${hint}`}`),
+    ...(notes.length === 0 ? [] : [notes.map((note) => wrap(`note: ${note}`, width, '  ')).join('\n')]),
+    problems.length === 0
+      ? `Nothing stands in the way of ${output}; nothing was written`
+      : `${count(problems.length, 'problem')} to solve before ${output} can be written`,
+  ];
+  return parts.join('\n\n');
+}
+
+function needsText({ totalBytes, freeBytes, estimate }: DryRunResult, width: number): string {
+  const free = freeBytes === undefined ? '' : `, of ${formatBytes(freeBytes)} that are free`;
+  const lines = [`disk: ${formatBytes(totalBytes ?? 0)}${free}`];
+  if (estimate !== undefined) {
+    const { seconds, measuredBytes, threads, peakMemoryBytes, referenceMemoryBytes } = estimate;
+    const basis = `for ${count(threads, 'thread')}, by the ${formatBytes(measuredBytes)} of it that were made now and not written`;
+    lines.push(`time: about ${formatSeconds(1000 * seconds)} (${basis}; a slow disk takes longer)`);
+    lines.push(`memory: at most about ${formatBytes(peakMemoryBytes)}`);
+    if (referenceMemoryBytes !== undefined)
+      lines.push(`to verify: about ${formatBytes(referenceMemoryBytes)} for Transformers, which computes in float32`);
+  }
+  return lines.map((line) => wrap(line, width, '  ')).join('\n');
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`;
 }

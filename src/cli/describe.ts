@@ -1,7 +1,18 @@
 /** Models, graphs, statistics and plans as text: what `inspect` shows, and other commands of what they made. */
-import type { CheckpointSummary, GraphSummary, Manifest, ModelSpec, Plan, StatisticsSummary } from '../index.ts';
+import type {
+  AdapterSummary,
+  CheckpointSummary,
+  GraphSummary,
+  Manifest,
+  ModelSpec,
+  Plan,
+  StatisticsSummary,
+} from '../index.ts';
 import { formatBytes, percent } from './figures.ts';
 import { foldedTable, table, wrap } from './table.ts';
+
+type Layout = NonNullable<CheckpointSummary['layout']>;
+type Parts = CheckpointSummary['bytesByKind'];
 
 export function specText(spec: ModelSpec): string {
   return [
@@ -11,6 +22,78 @@ export function specText(spec: ModelSpec): string {
   ].join('\n');
 }
 
+/** How layers attend, one line for all that do so alike, and what the head multiplies by. */
+export function layoutText({ layers, ropes, sharesHead }: Layout, width: number): string {
+  const groups = new Map<string, number[]>();
+  for (const [index, { slidingWindow, rope }] of layers.entries()) {
+    const reach = slidingWindow === undefined ? 'all tokens' : `the last ${slidingWindow} tokens`;
+    const how = `attention to ${reach}, rotary ${ropeText(ropes[rope])}`;
+    groups.set(how, [...(groups.get(how) ?? []), index]);
+  }
+  const lines = [...groups].map(
+    ([how, indices]) => `${groups.size === 1 ? 'all layers' : layersText(indices)}: ${how}`,
+  );
+  const head = `head: ${sharesHead ? 'the embedding' : 'weights of its own'}`;
+  return [...lines, head].map((line) => wrap(line, width, '  ')).join('\n');
+}
+
+function layersText(indices: readonly number[]): string {
+  return `layer${indices.length === 1 ? '' : 's'} ${runsText(indices)}`;
+}
+
+function ropeText(rope: Layout['ropes'][string]): string {
+  const base = `base ${rope.theta}`;
+  switch (rope.kind) {
+    case 'default':
+      return base;
+    case 'dynamic':
+      return `${base}, dynamic beyond the context`;
+    case 'linear':
+      return `${base}, linear by ${rope.factor}`;
+    case 'llama3':
+    case 'yarn':
+      return `${base}, ${rope.kind} by ${rope.factor} from ${rope.originalMaxPositions}`;
+  }
+}
+
+/** "0-4, 6-10, 12": numbers in ascending order, neighbours joined. */
+export function runsText(numbers: readonly number[]): string {
+  const runs: [number, number][] = [];
+  for (const number of numbers) {
+    const last = runs.at(-1);
+    if (last?.[1] === number - 1) last[1] = number;
+    else runs.push([number, number]);
+  }
+  return runs.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(', ');
+}
+
+export function extrasText(model: { readonly hasTokenizer: boolean; readonly hasChatTemplate: boolean }): string {
+  return `tokenizer: ${model.hasTokenizer ? 'yes' : 'none'}, chat template: ${model.hasChatTemplate ? 'yes' : 'none'}`;
+}
+
+const PART_NAMES: Readonly<Record<keyof Parts, string>> = {
+  embedding: 'embedding',
+  attention: 'attention',
+  ffn: 'FFN',
+  norms: 'norms',
+  head: 'head',
+  other: 'other',
+};
+
+/** How many weights are where and what they take, and the sum. A shared head counts as the embedding. */
+export function partsText(parameters: Parts | undefined, bytes: Parts): string {
+  const kinds = (Object.keys(PART_NAMES) as (keyof Parts)[]).filter((kind) => parameters?.[kind] || bytes[kind]);
+  const all = (parts: Parts) => kinds.reduce((sum, kind) => sum + parts[kind], 0);
+  const row = (name: string, count: number | undefined, size: number) => [
+    name,
+    ...(count === undefined ? [] : [count === 0 ? '-' : count.toLocaleString('en')]),
+    formatBytes(size),
+  ];
+  const rows = kinds.map((kind) => row(PART_NAMES[kind], parameters?.[kind], bytes[kind]));
+  const header = ['weights', ...(parameters === undefined ? [] : ['parameters']), 'size'];
+  return table(header, [...rows, row('all', parameters && all(parameters), all(bytes))]);
+}
+
 /** "int4 in blocks of 32, embedding and head int8". */
 export function storageText({ precision, blocks, vocabulary }: Manifest['models'][number]): string {
   if (blocks === undefined) return precision;
@@ -18,21 +101,47 @@ export function storageText({ precision, blocks, vocabulary }: Manifest['models'
   return `${precision} in blocks of ${blocks.blockSize}${zeroPoints}, embedding and head ${vocabulary}`;
 }
 
-export function checkpointText(checkpoint: CheckpointSummary): string {
-  const rows = Object.entries(checkpoint.bytesByDtype).map(([dtype, bytes]) => [dtype, formatBytes(bytes)]);
+export function checkpointText(checkpoint: CheckpointSummary, width: number): string {
+  const { spec, layout, problems } = checkpoint;
+  const dtypes = Object.entries(checkpoint.bytesByDtype).map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`);
+  const tensors = `${tensorsText(checkpoint.tensors)}: ${dtypes.join(', ')}`;
   return [
-    checkpoint.spec === undefined ? `cannot be converted: ${checkpoint.problem}` : specText(checkpoint.spec),
-    `${checkpoint.tensors} tensors, ${(checkpoint.parameters / 1e6).toFixed(1)} million parameters, tokenizer: ${checkpoint.hasTokenizer ? 'yes' : 'none'}`,
-    '',
-    table(['dtype', 'size'], rows),
+    spec === undefined ? problemsText(problems) : specText(spec),
+    [...(layout === undefined ? [] : [layoutText(layout, width)]), extrasText(checkpoint), tensors].join('\n'),
+    partsText(checkpoint.parametersByKind, checkpoint.bytesByKind),
+  ].join('\n\n');
+}
+
+function tensorsText(count: number): string {
+  return `${count} tensor${count === 1 ? '' : 's'}`;
+}
+
+function problemsText(problems: readonly string[]): string {
+  return ['cannot be converted:', ...problems.map((problem) => `  ${problem.replaceAll('\n', '\n  ')}`)].join('\n');
+}
+
+/** What an adapter changes, and whether it can be merged. */
+export function adapterText(adapter: AdapterSummary, width: number): string {
+  const { type, rank = '?', alpha = '?', baseModel, modules } = adapter;
+  const scale = adapter.rankStabilised ? ', rank-stabilised' : '';
+  const changed = Object.entries(modules).map(([name, count]) => `${count} ${name}`);
+  const dtypes = Object.entries(adapter.bytesByDtype).map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`);
+  return [
+    `${type === 'LORA' ? 'LoRA' : type} adapter: rank ${rank}, alpha ${alpha}${scale}`,
+    `trained on ${baseModel ?? 'a model that it does not name'}`,
+    wrap(`changes ${changed.length === 0 ? 'no matrix' : changed.join(', ')}`, width, '  '),
+    `${tensorsText(adapter.tensors)}, ${adapter.parameters.toLocaleString('en')} parameters: ${dtypes.join(', ')}`,
+    adapter.problem === undefined ? 'merged by --adapter' : `cannot be merged: ${adapter.problem}`,
   ].join('\n');
 }
 
+/** Its interface and operators; what weights take is told elsewhere. */
 export function graphText(graph: GraphSummary, width: number): string {
   const opsets = Object.entries(graph.opsets).map(([domain, version]) => `${domain || 'ai.onnx'} ${version}`);
   const operators = Object.entries(graph.operators).map(([name, count]) => [name, String(count)]);
+  const dtypes = Object.entries(graph.bytesByDtype).map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`);
   const parts = [
-    `opsets ${opsets.join(', ')}; weights ${formatBytes(graph.weightBytes)}`,
+    `opsets ${opsets.join(', ')}; weights ${dtypes.join(', ') || 'none'}`,
     table(['input', 'dtype', 'shape'], valueRows(graph.inputs)),
     table(['output', 'dtype', 'shape'], valueRows(graph.outputs)),
     table(['operator', 'count'], operators),

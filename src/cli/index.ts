@@ -15,10 +15,12 @@ import { registerPlan } from './plan.ts';
 import { createProgress } from './progress.ts';
 import { registerRun } from './run.ts';
 import { registerSparsify } from './sparsify.ts';
+import { registerVerify } from './verify.ts';
 
 /** In the order in which `--help` shows them: the pipeline's. */
 const COMMANDS: readonly RegisterCommand[] = [
   registerConvert,
+  registerVerify,
   registerCalibrate,
   registerPlan,
   registerSparsify,
@@ -38,7 +40,7 @@ const COMMANDS: readonly RegisterCommand[] = [
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   let exitCode: number = EXIT.done;
   const progress = await createProgress(io.stderr);
-  const context: CommandContext = { io, progress, fail: () => (exitCode = EXIT.checkFailed) };
+  const context: CommandContext = { io, progress, fail: (code = EXIT.checkFailed) => (exitCode = code) };
   try {
     await createProgram(context).parseAsync(argv, { from: 'user' });
     return exitCode;

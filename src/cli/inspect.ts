@@ -1,8 +1,21 @@
 /** `lacuna inspect`. */
 import { type Inspection, inspect } from '../index.ts';
 import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { checkpointText, graphText, planText, specText, statisticsText, storageText } from './describe.ts';
+import {
+  adapterText,
+  checkpointText,
+  extrasText,
+  graphText,
+  layoutText,
+  partsText,
+  planText,
+  specText,
+  statisticsText,
+  storageText,
+} from './describe.ts';
+import { formatBytes } from './figures.ts';
 import { table } from './table.ts';
+import { checksText } from './verify.ts';
 
 interface Options extends CommonOptions {
   readonly explain?: boolean;
@@ -12,7 +25,7 @@ interface Options extends CommonOptions {
 export const registerInspect: RegisterCommand = (program, context) => {
   const command = program
     .command('inspect')
-    .description('show what a checkpoint, model folder, .onnx, statistics or plan file holds')
+    .description('show what a checkpoint, adapter, model folder, .onnx, statistics or plan file holds')
     .argument('<path>', 'what to look at, or owner/name on the Hub')
     .option('--dtype <name>', 'precision to show, where a folder has several (default: its first)')
     .option('--explain', 'say of every block of a plan why');
@@ -25,22 +38,49 @@ export const registerInspect: RegisterCommand = (program, context) => {
 function format(found: Inspection, width: number, explain: boolean): string {
   switch (found.kind) {
     case 'checkpoint':
-      return checkpointText(found.checkpoint);
-    case 'folder': {
-      const { spec, lacuna, models, plan } = found.manifest;
-      const rows = models.map((model) => [model.file, storageText(model), model.onnxruntime]);
-      const parts = [
-        `${specText(spec)}\nmade by lacuna ${lacuna}`,
-        table(['model', 'precision', 'ONNX Runtime'], rows),
-        `${found.model.file}: ${graphText(found.graph, width)}`,
-      ];
-      return [...parts, ...(plan === null ? [] : [planText(plan, width, explain)])].join('\n\n');
-    }
+      return checkpointText(found.checkpoint, width);
+    case 'adapter':
+      return adapterText(found.adapter, width);
+    case 'folder':
+      return folderText(found, width, explain);
     case 'onnx':
-      return graphText(found.graph, width);
+      return `${partsText(undefined, found.graph.bytesByKind)}\n\n${graphText(found.graph, width)}`;
     case 'statistics':
-      return statisticsText(found.summary, width);
+      return `${measuredText(found)}\n\n${statisticsText(found.summary, width)}`;
     case 'plan':
       return planText(found.plan, width, explain);
   }
+}
+
+function folderText(found: Extract<Inspection, { kind: 'folder' }>, width: number, explain: boolean): string {
+  const { manifest, model, graph, layout } = found;
+  const { spec, lacuna, models, plan, checks = [], files } = manifest;
+  const sizeOf = (file: string) => files.filter(({ path }) => path === file || path === `${file}_data`);
+  const rows = models.map((one) => [
+    one.file,
+    storageText(one),
+    formatBytes(sizeOf(one.file).reduce((sum, { bytes }) => sum + bytes, 0)),
+    one.onnxruntime,
+  ]);
+  const about = [
+    ...(layout === undefined ? [] : [layoutText(layout, width)]),
+    extrasText(found),
+    `${plan === null ? 'dense' : 'sparse'}, made by lacuna ${lacuna}${plan === null && checks.length === 0 ? ', not verified' : ''}`,
+  ];
+  return [
+    specText(spec),
+    about.join('\n'),
+    table(['model', 'precision', 'size', 'ONNX Runtime'], rows),
+    `${models.length === 1 ? '' : `${model.file}:\n\n`}${partsText(layout?.parameters, graph.bytesByKind)}`,
+    graphText(graph, width),
+    ...(plan === null ? [] : [planText(plan, width, explain)]),
+    ...(checks.length === 0 ? [] : [checksText(checks, width)]),
+  ].join('\n\n');
+}
+
+function measuredText({ model, texts }: Extract<Inspection, { kind: 'statistics' }>): string {
+  const { modelType, numHiddenLayers, hiddenSize, intermediateSize, fingerprint } = model;
+  const measured = texts.map(({ name, tokens }) => `${tokens} tokens of ${name}`).join(', ');
+  const sizes = `${numHiddenLayers} layers, hidden ${hiddenSize}, FFN ${intermediateSize}`;
+  return `${modelType}: ${sizes} (${fingerprint.slice(0, 12)}), measured on ${measured}`;
 }

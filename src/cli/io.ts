@@ -19,6 +19,8 @@ export interface Io {
   readonly nativeFolder: URL;
   /** Where checkpoints come from that are given by name. */
   readonly hub?: HubOptions;
+  /** The Python with Transformers that models are verified against; looked for when absent. */
+  readonly python?: string;
 }
 
 /** `internal` is EX_SOFTWARE of sysexits.h: no check and no input of a user's is to blame. */

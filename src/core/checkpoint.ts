@@ -1,4 +1,5 @@
 /** A checkpoint as read from disk: configuration and lazy tensors; nothing of any architecture. */
+import { elementCount } from './dtype.ts';
 import type { TensorExpr } from './tensor.ts';
 
 /** A small file that goes with weights: as it lies on disk, or as text that is made, when asked for, of another format. */
@@ -19,6 +20,11 @@ export interface Checkpoint extends ModelFiles {
   readonly tensors: ReadonlyMap<string, TensorExpr>;
   /** sha256 over config.json and each tensor's header and a sample of its bytes: names the model in statistics and plans. */
   readonly fingerprint: string;
+}
+
+/** Weights that a checkpoint holds, each tensor counted once. */
+export function parametersOf({ tensors }: Checkpoint): number {
+  return [...tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }
 
 /** Converting goes on without a tokenizer, running does not. */

@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { planSchema } from './plan.ts';
 import { PRECISION_NAMES } from './precision.ts';
+import { verificationSchema } from './verification.ts';
 
 export const MANIFEST_FORMAT = 'lacuna.manifest';
 export const MANIFEST_VERSION = 1;
@@ -50,6 +51,8 @@ export const manifestSchema = z.object({
   fingerprint: z.string(),
   /** The plan it was sparsified by; null for a dense model. */
   plan: planSchema.nullable(),
+  /** What `lacuna verify` found, the last result of each precision. */
+  checks: z.array(verificationSchema).optional(),
   files: z.array(z.object({ path: z.string(), bytes: z.int().nonnegative(), crc32: z.string() })),
 });
 

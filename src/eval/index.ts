@@ -17,4 +17,6 @@ export {
   measureRealised,
   type RealisedSparsity,
 } from './realised-sparsity.ts';
+export { addRows, NO_ROWS, type PromptLogits, type RowTally, type Tallies, tallyPrompt } from './verify.ts';
+export { failed, type Judgement, judge, limitsOf } from './verify-limits.ts';
 export { cutWindows, WINDOW_TOKENS, type WindowOptions } from './windows.ts';

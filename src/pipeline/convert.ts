@@ -3,14 +3,17 @@ import { openModel } from '../../converters/index.ts';
 import { weightBytesOf } from '../../formats/onnx/index.ts';
 import { type Checkpoint, hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
+import type { Graph } from '../core/graph.ts';
 import type { Manifest } from '../core/manifest.ts';
-import type { ModelSpec } from '../core/model.ts';
+import type { ModelPieces, ModelSpec } from '../core/model.ts';
 import { choosePrecisions, hasBlocks, isSearched, type Precision } from '../core/precision.ts';
 import { type MeasuredImportance, measureImportance, readImportance } from './importance.ts';
-import { writeModelFolder } from './model-folder.ts';
+import { type FolderContent, writeModelFolder } from './model-folder.ts';
 import { bfloat16Notes } from './notes.ts';
+import type { ReferenceOptions } from './reference.ts';
 import { denseGraph, openSource, type SourceOptions } from './source.ts';
 import { modelFileOf } from './transformers-js.ts';
+import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
 
 export interface ConvertOptions extends SourceOptions {
   /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
@@ -31,8 +34,8 @@ export interface ConvertOptions extends SourceOptions {
   readonly data?: readonly string[];
   /** Tokens of them to measure at most; 8,192 by default. */
   readonly tokens?: number;
-  /** Checks everything that can be checked without reading weights, and writes nothing. */
-  readonly dryRun?: boolean;
+  /** Compares the folder with Transformers once it is written; see `verify`. */
+  readonly verify?: ReferenceOptions;
 }
 
 /** One model of the folder. */
@@ -51,8 +54,9 @@ export interface ConvertResult {
   /** Of all of them. */
   readonly weightBytes: number;
   readonly hasTokenizer: boolean;
-  /** Absent on a dry run. */
-  readonly files: Manifest['files'] | undefined;
+  readonly files: Manifest['files'];
+  /** When it was asked for; a failed check leaves the folder where it is. */
+  readonly checks: VerifyResult['checks'] | undefined;
 }
 
 /**
@@ -65,17 +69,12 @@ export interface ConvertResult {
  * await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/int4', dtype: 'int4', data });
  */
 export async function convert(options: ConvertOptions): Promise<ConvertResult> {
-  const precisions = choosePrecisions([options.dtype ?? 'fp32'].flat(), options);
-  checkOptions(precisions, options);
+  const precisions = precisionsFor(options);
   const checkpoint = await openSource(options.checkpoint, options);
-  // All of them are checked before anything is measured or written.
+  // All of them are checked, and what is compared with is found, before anything is measured or written.
   for (const precision of precisions) openModel(checkpoint, { precision });
-  const importance = await chooseImportance(checkpoint, options);
-  const opened = precisions.map((precision) => {
-    const weighed = isSearched(precision) ? importance : undefined;
-    const pieces = openModel(checkpoint, { precision, importance: weighed?.byWeight });
-    return { precision, pieces, graph: denseGraph(pieces), calibratedOn: weighed?.texts };
-  });
+  const reference = options.verify && (await referenceFor(checkpoint, { ...options, ...options.verify }));
+  const opened = openModels(checkpoint, precisions, await chooseImportance(checkpoint, options));
   const [{ pieces }] = opened;
   const models = opened.map(({ precision, graph }, index) => {
     return { precision: precision.name, file: modelFileOf(precision, index), weightBytes: weightBytesOf(graph) };
@@ -87,25 +86,66 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
     weightBytes: models.reduce((sum, { weightBytes }) => sum + weightBytes, 0),
     hasTokenizer: hasTokenizer(checkpoint),
   };
-  for (const note of [...(pieces.notes ?? []), ...bfloat16Notes(precisions, checkpoint)]) options.progress?.note(note);
-  if (!result.hasTokenizer) {
-    options.progress?.note('No tokenizer.json: the folder can be loaded, but `lacuna run` and `lacuna eval` need one.');
-  }
-  if (options.dryRun) return { ...result, files: undefined };
-  const { spec } = pieces;
-  const { fingerprint } = checkpoint;
-  const content = { models: opened, spec, fingerprint, plan: null, source: checkpoint };
-  const manifest = await writeModelFolder(options.output, content, options);
-  return { ...result, files: manifest.files };
+  for (const note of notesOn(checkpoint, opened)) options.progress?.note(note);
+  const manifest = await writeModelFolder(options.output, contentOf(checkpoint, opened), options);
+  const verified = reference && (await verifyFolder(options.output, { checkpoint, pieces }, reference, options));
+  return { ...result, files: manifest.files, checks: verified?.checks };
 }
 
-/** Importances as they were asked for; a dry run measures none. */
+/** The precisions that are asked for. Throws 'usage' for unknown ones, and for options that have no use with them. */
+export function precisionsFor(options: ConvertOptions): readonly Precision[] {
+  const precisions = choosePrecisions([options.dtype ?? 'fp32'].flat(), options);
+  checkOptions(precisions, options);
+  return precisions;
+}
+
+/** A checkpoint in one of the precisions that are asked for. */
+export interface OpenedModel {
+  readonly precision: Precision;
+  readonly pieces: ModelPieces;
+  readonly graph: Graph;
+  /** What importances were measured on, where they were used. */
+  readonly calibratedOn: MeasuredImportance['texts'] | undefined;
+}
+
+export function openModels(
+  checkpoint: Checkpoint,
+  precisions: readonly Precision[],
+  importance: MeasuredImportance | undefined,
+): readonly OpenedModel[] {
+  return precisions.map((precision) => {
+    const weighed = isSearched(precision) ? importance : undefined;
+    const pieces = openModel(checkpoint, { precision, importance: weighed?.byWeight });
+    return { precision, pieces, graph: denseGraph(pieces), calibratedOn: weighed?.texts };
+  });
+}
+
+/** What the folder of a conversion is made from. */
+export function contentOf(checkpoint: Checkpoint, models: readonly OpenedModel[]): FolderContent {
+  const [{ pieces }] = models;
+  return { models, spec: pieces.spec, fingerprint: checkpoint.fingerprint, plan: null, source: checkpoint };
+}
+
+const NO_TOKENIZER = 'No tokenizer.json: the folder can be loaded, but `lacuna run` and `lacuna eval` need one.';
+
+export function tokenizerNotes(checkpoint: Checkpoint): string[] {
+  return hasTokenizer(checkpoint) ? [] : [NO_TOKENIZER];
+}
+
+/** What a user should know of a conversion that goes through. */
+export function notesOn(checkpoint: Checkpoint, models: readonly OpenedModel[]): string[] {
+  const [{ pieces }] = models;
+  const precisions = models.map(({ precision }) => precision);
+  return [...(pieces.notes ?? []), ...bfloat16Notes(precisions, checkpoint), ...tokenizerNotes(checkpoint)];
+}
+
+/** Importances as they were asked for. */
 async function chooseImportance(
   checkpoint: Checkpoint,
-  { importance, data, dryRun, ...options }: ConvertOptions,
+  { importance, data, ...options }: ConvertOptions,
 ): Promise<MeasuredImportance | undefined> {
   if (importance !== undefined) return readImportance(checkpoint, importance);
-  return data === undefined || dryRun ? undefined : measureImportance(checkpoint, { ...options, data });
+  return data === undefined ? undefined : measureImportance(checkpoint, { ...options, data });
 }
 
 /** Options that no precision has a use for, or that one of them cannot honour, are refused. */

@@ -1,11 +1,11 @@
 /** The output folder: one folder that ONNX Runtime, onnxruntime-genai, transformers.js and optimum load. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { basename, join, relative } from 'node:path';
 import { hostConfig, sharesCacheBuffer } from '../../converters/index.ts';
 import { checksumOf } from '../../formats/checksum.ts';
 import { sha256Bytes, sha256File, withNewFolder } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
-import { readOnnx, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
+import { readOnnx, sizesOf, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
 import { openModelFiles, readSmallJson, readSmallText } from '../../formats/small-files.ts';
 import type { ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
@@ -87,8 +87,10 @@ export async function writeModelFolder(
     await mkdir(join(folder, 'onnx'));
     const weights = await writeModels(folder, content, options);
     const copied = await copySmallFiles(content.source, folder);
-    const written = await writeConfigs(folder, content);
-    const small = await Promise.all([...copied, ...written].map((name) => checkFile(join(folder, name))));
+    const written = Object.entries(await configTexts(content));
+    for (const [name, text] of written) await writeFile(join(folder, name), text);
+    const names = [...copied, ...written.map(([name]) => name)];
+    const small = await Promise.all(names.map((name) => checkFile(join(folder, name))));
     const manifest = describe(folder, content, [...weights, ...small]);
     await writeFile(join(folder, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
     return manifest;
@@ -119,7 +121,40 @@ async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<st
   return copied;
 }
 
-async function writeConfigs(folder: string, content: FolderContent): Promise<string[]> {
+/**
+ * The files that `writeModelFolder` would write, with their sizes. Of the weights only those are read that go into the
+ * .onnx files themselves.
+ */
+export async function planModelFolder(content: FolderContent): Promise<readonly PlannedFile[]> {
+  const files: PlannedFile[] = [];
+  for (const [index, { graph, precision }] of content.models.entries()) {
+    const path = modelFileOf(precision, index);
+    const { modelBytes, dataBytes } = await sizesOf(graph, `${basename(path)}_data`);
+    files.push({ path, bytes: modelBytes }, ...(dataBytes > 0 ? [{ path: `${path}_data`, bytes: dataBytes }] : []));
+  }
+  for (const name of COPIED) {
+    const file = content.source.files.get(name);
+    if (file === undefined) continue;
+    files.push({ path: name, bytes: 'text' in file ? Buffer.byteLength(file.text()) : (await stat(file.path)).size });
+  }
+  for (const [path, text] of Object.entries(await configTexts(content)))
+    files.push({ path, bytes: Buffer.byteLength(text) });
+  // A checksum is as long as any other.
+  const crc32 = checksumOf(new Uint8Array(0));
+  const manifest = describe(
+    '',
+    content,
+    files.map((file) => ({ ...file, crc32 })),
+  );
+  return [...files, { path: MANIFEST_FILE, bytes: Buffer.byteLength(pretty(manifest)) }];
+}
+
+export interface PlannedFile {
+  readonly path: string;
+  readonly bytes: number;
+}
+
+async function configTexts(content: FolderContent): Promise<Readonly<Record<string, string>>> {
   const sourceConfig = (await readSmallJson(content.source, 'config.json', MAX_JSON_BYTES))?.value;
   if (sourceConfig === undefined) throw new LacunaError('not-found', `${content.source.path} has no config.json`);
   const { spec, plan, models } = content;
@@ -137,8 +172,7 @@ async function writeConfigs(folder: string, content: FolderContent): Promise<str
   };
   const tokenizerConfig = await readTokenizerConfig(content.source);
   if (tokenizerConfig !== undefined) files['tokenizer_config.json'] = pretty(tokenizerConfig);
-  for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
-  return Object.keys(files);
+  return files;
 }
 
 function describeModel({ graph, precision, calibratedOn }: FolderModel, index: number): ManifestModel {

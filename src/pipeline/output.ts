@@ -42,10 +42,16 @@ export async function checkJsonOutput({ output, force }: OutputOptions): Promise
   await checkWritable(dirname(resolve(output)));
 }
 
-/** Throws 'io' unless the folder that is there already, of those that lead to `folder`, takes new entries. */
-export async function checkWritable(folder: string): Promise<void> {
+/** The nearest of `folder` and those above it that is there already. */
+export async function presentFolder(folder: string): Promise<string> {
   let present = folder;
   while (!(await exists(present)) && present !== dirname(present)) present = dirname(present);
+  return present;
+}
+
+/** Throws 'io' unless the folder that is there already, of those that lead to `folder`, takes new entries. */
+export async function checkWritable(folder: string): Promise<void> {
+  const present = await presentFolder(folder);
   if (!(await stat(present)).isDirectory())
     throw new LacunaError('not-found', `Cannot write into ${present}: it is a file, not a folder`, {
       hint: 'Check the path of the output.',

@@ -50,14 +50,20 @@ export async function openPieces(given: string, options: SourceOptions = {}): Pr
 
 /** The checkpoint that `given` means, an adapter merged into it; nothing of it has been checked against its config. */
 export async function openSource(given: string, options: SourceOptions): Promise<Checkpoint> {
+  const path = await checkpointPath(given, options);
+  const { adapter, ...rest } = options;
+  const checkpoint = await openCheckpoint(path, rest);
+  return adapter === undefined ? checkpoint : mergeAdapter(checkpoint, adapter, rest);
+}
+
+/** As `localPath`, but 'unsupported' where a converted folder lies there. */
+export async function checkpointPath(given: string, options: SourceOptions): Promise<string> {
   const path = await localPath(given, options);
   if (await isModelFolder(path))
     throw new LacunaError('unsupported', `${path} is a converted folder; the checkpoint it was made from is wanted`, {
       hint: 'Give the folder with the safetensors files, or the GGUF file.',
     });
-  const { adapter, ...rest } = options;
-  const checkpoint = await openCheckpoint(path, rest);
-  return adapter === undefined ? checkpoint : mergeAdapter(checkpoint, adapter, rest);
+  return path;
 }
 
 /** The dense graph as it is written: pieces assembled, residual adds fused into the norms that follow. */

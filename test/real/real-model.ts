@@ -16,3 +16,6 @@ export const required = process.env.LACUNA_REAL !== undefined;
 export const hasSmollm2 = required || existsSync(join(smollm2, 'config.json'));
 export const hasGemma = required || existsSync(join(gemma, 'config.json'));
 export const hasPython = required || existsSync(python);
+
+/** Python with fixtures/real/requirements-verify.txt, named by the variable that `lacuna verify` reads too. */
+export const transformersPython = process.env.LACUNA_PYTHON;

@@ -1,0 +1,40 @@
+/** What a config says of a model beyond its sizes: how layers attend, positions, and how many weights are where. */
+import { elementCount } from '../src/core/dtype.ts';
+import type { DecoderConfig, LayerConfig } from './config/decoder-config.ts';
+import type { RopeConfig } from './config/rope-config.ts';
+import { decoderTensors } from './weights.ts';
+
+/** Parts of a model that weights belong to, in the order of a table. */
+export const WEIGHT_KINDS = ['embedding', 'attention', 'ffn', 'norms', 'head', 'other'] as const;
+
+export type WeightKind = (typeof WEIGHT_KINDS)[number];
+
+export interface ModelLayout {
+  readonly layers: readonly LayerConfig[];
+  /** Rotary positions by the names that `layers` call them. */
+  readonly ropes: Readonly<Record<string, RopeConfig>>;
+  /** The head is the embedding. */
+  readonly sharesHead: boolean;
+  readonly parameters: Readonly<Record<WeightKind, number>>;
+}
+
+export function layoutOf(config: DecoderConfig): ModelLayout {
+  const { layers, ropes, sharesHead } = config;
+  const counted = decoderTensors(config).map(({ name, shape }) => [weightKind(name), elementCount(shape)] as const);
+  return { layers, ropes, sharesHead, parameters: sumByKind(counted) };
+}
+
+/** The part that a weight belongs to, by its name in a checkpoint or in a graph made from one. */
+export function weightKind(name: string): WeightKind {
+  if (/norm(\.|$)/.test(name)) return 'norms';
+  if (name.includes('embed_tokens')) return 'embedding';
+  if (name.includes('lm_head')) return 'head';
+  if (name.includes('.self_attn.')) return 'attention';
+  return name.includes('.mlp.') ? 'ffn' : 'other';
+}
+
+export function sumByKind(counted: Iterable<readonly [WeightKind, number]>): Record<WeightKind, number> {
+  const sums = Object.fromEntries(WEIGHT_KINDS.map((kind) => [kind, 0])) as Record<WeightKind, number>;
+  for (const [kind, count] of counted) sums[kind] += count;
+  return sums;
+}

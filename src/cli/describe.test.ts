@@ -1,0 +1,55 @@
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { lacuna, root } from '../../test/temporary.ts';
+import { runsText } from './describe.ts';
+
+const inspected = async (path: string) => (await lacuna(['inspect', join(root, 'fixtures', path)])).stdout;
+
+describe('runsText', () => {
+  it.each([
+    [[], ''],
+    [[3], '3'],
+    [[0, 1], '0-1'],
+    [[0, 1, 2, 4, 6, 7], '0-2, 4, 6-7'],
+  ])('%j', (numbers, text) => {
+    expect(runsText(numbers)).toBe(text);
+  });
+});
+
+describe('inspect tells', () => {
+  it('how layers attend and turn positions, and where the weights are', async () => {
+    const text = await inspected('gemma-variants/gemma3-yarn');
+    expect(text).toContain('layer 0: attention to all tokens, rotary base 50, yarn by 4 from 16\n');
+    expect(text).toContain('layer 1: attention to the last 8 tokens, rotary base 50, linear by 3\n');
+    expect(text).toContain('tokenizer: none, chat template: none\n');
+    // 96 x 48 bf16, which the head shares; 2 layers of 3 x 24 x 48.
+    expect(text).toMatch(/head: the embedding\n[\s\S]*embedding +4,608 +9\.2 kB\n[\s\S]*FFN +6,912 +13\.8 kB/);
+    expect(text).not.toMatch(/^head /m);
+  });
+
+  it.each([
+    ['llama-variants/rope-llama3', /all layers: attention to all tokens, rotary base \d+, llama3 by \d+ from \d+/],
+    ['llama-variants/rope-dynamic', /dynamic beyond the context/],
+    ['llama-variants/mistral-window', /all layers: attention to the last \d+ tokens/],
+    ['llama-variants/mha-untied-fp32', /head: weights of its own[\s\S]*^head +[\d,]+ +[\d.]+ kB/m],
+  ])('it of %s', async (path, wanted) => {
+    expect(await inspected(path)).toMatch(wanted);
+  });
+
+  it('what a GGUF file stores and brings along', async () => {
+    const text = await inspected('gguf/attention-bias.gguf');
+    expect(text).toMatch(/^tokenizer: yes, chat template: none$/m);
+    expect(text).toMatch(/^\d+ tensors: (float|bfloat|Q)/m);
+  });
+
+  it('what an adapter changes', async () => {
+    const text = await inspected('lora/rank-stabilised');
+    expect(text).toMatch(/^LoRA adapter: rank 4, alpha 6, rank-stabilised\n/);
+    expect(text).toMatch(/changes 2 down_proj, .*2 o_proj\n20 tensors, 3,464 parameters: float32 13\.9 kB\nmerged by/);
+  });
+
+  it('all that is wrong with a checkpoint', async () => {
+    const text = await inspected('hostile/checkpoints/missing-shards');
+    expect(text).toMatch(/^cannot be converted:\n {2}.*do not agree:\n {4}.* is missing/);
+  });
+});

@@ -1,0 +1,125 @@
+/** `lacuna verify` and `lacuna verify expect`. */
+import { LacunaError } from '../core/errors.ts';
+import { type Verification, verify, writeExpectations } from '../index.ts';
+import {
+  type CommandContext,
+  type CommonOptions,
+  jobOptions,
+  print,
+  type RegisterCommand,
+  withCommonOptions,
+} from './command.ts';
+import { percent } from './figures.ts';
+import { table, wrap } from './table.ts';
+
+interface Options extends CommonOptions {
+  readonly checkpoint?: string;
+  readonly adapter?: string;
+  readonly python?: string;
+  readonly expectations?: string;
+}
+
+interface ExpectOptions extends CommonOptions {
+  readonly output?: string;
+  readonly adapter?: string;
+  readonly python?: string;
+  readonly force?: boolean;
+}
+
+const PYTHON_HELP = 'Python with Transformers (default: LACUNA_PYTHON, .venv, python3)';
+
+export const registerVerify: RegisterCommand = (program, context) => {
+  const command = program
+    .command('verify')
+    .description('compare a dense folder with what Transformers computes from its checkpoint')
+    .argument('<dir>', 'folder made by convert')
+    .option('--checkpoint <checkpoint>', 'what it was made from; has to be given')
+    .option('--adapter <dir>', 'LoRA adapter that was merged')
+    .option('--python <path>', PYTHON_HELP)
+    .option('--expectations <file>', 'what Transformers computed before, made by `verify expect`');
+  withCommonOptions(command).action(async (folder: string, options: Options) => {
+    const { checkpoint, adapter } = options;
+    // Commander would ask `verify expect` for it too, were it declared as required.
+    if (checkpoint === undefined)
+      throw new LacunaError('usage', 'The checkpoint that the folder was made from is not given', {
+        hint: `lacuna verify ${folder} --checkpoint CHECKPOINT`,
+      });
+    const reference = referenceOptions(options, context);
+    const result = await verify({ folder, checkpoint, adapter, ...reference, ...jobOptions(options, context) });
+    print(context.io, options, result, ({ checks }, width) => checksText(checks, width));
+    if (result.checks.some(({ passed }) => !passed)) context.fail();
+  });
+  const expect = command
+    .command('expect')
+    .description('write what Transformers computes into a file, to verify on machines without it')
+    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
+    .option('-o, --output <file>', 'where to (default: beside the checkpoint, where it is found by itself)')
+    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
+    .option('--python <path>', PYTHON_HELP)
+    .option('--force', 'replace an existing file');
+  withCommonOptions(expect).action(async (checkpoint: string, options: ExpectOptions) => {
+    const { output, adapter, force, python = context.io.python } = options;
+    const result = await writeExpectations({
+      checkpoint,
+      output,
+      adapter,
+      force,
+      python,
+      ...jobOptions(options, context),
+    });
+    print(context.io, options, result, ({ output, tools }) => `Written to ${output} by ${toolsText(tools)}`);
+  });
+};
+
+/** Where to take the reference from; a Python that is named goes before the one of the surroundings. */
+export function referenceOptions(
+  { python, expectations }: Pick<Options, 'python' | 'expectations'>,
+  { io }: CommandContext,
+): Pick<Options, 'python' | 'expectations'> {
+  if (python !== undefined && expectations !== undefined)
+    throw new LacunaError('usage', '--python and --expectations name two references', { hint: 'Give one of them.' });
+  return { python: python ?? io.python, expectations };
+}
+
+/** What was compared, as a table, with what, and what is wrong. */
+export function checksText(checks: readonly Verification[], width: number): string {
+  const rows = checks.flatMap((check) => [
+    ...checkRow(check, 'prefill'),
+    ...checkRow(check, 'decode'),
+    limitsRow(check),
+  ]);
+  const columns = ['precision', 'rows of logits', 'difference', 'KL', 'same top-1', 'check'];
+  const failures = checks.flatMap(({ precision, failures: found }) =>
+    found.map((failure) => `${precision}: ${failure}`),
+  );
+  const references = [...new Set(checks.map(referenceText))];
+  return [table(columns, rows), [...references, ...failures].map((line) => wrap(line, width, '  ')).join('\n')].join(
+    '\n\n',
+  );
+}
+
+/** One row, or none where there is nothing to show. */
+function checkRow(check: Verification, part: 'prefill' | 'decode'): string[][] {
+  const measured = check[part];
+  if (measured === null) return [];
+  const { rows, relativeDifference, meanKl, top1Agreement } = measured;
+  const figures = [relativeDifference.toExponential(1), meanKl.toExponential(1), percent(top1Agreement)];
+  return [[check.precision, `${rows} of ${part === 'prefill' ? 'prompts' : 'decoding'}`, ...figures, '']];
+}
+
+function limitsRow({ precision, limits, passed }: Verification): string[] {
+  const { relativeDifference, meanKl, top1Agreement } = limits;
+  const shown = [relativeDifference?.toExponential(1), meanKl?.toExponential(1)].map((figure) => figure ?? '-');
+  const share = top1Agreement === undefined ? '-' : percent(top1Agreement);
+  return [precision, 'limit', ...shown, share, passed ? 'passed' : 'FAILED'];
+}
+
+function referenceText({ reference, tools, sameTokenIds }: Verification): string {
+  const ids = sameTokenIds === null ? 'not compared' : sameTokenIds ? 'the same' : 'others';
+  const when = reference === 'expectations' ? ', computed before' : '';
+  return `compared with ${toolsText(tools)}${when}; token ids: ${ids}`;
+}
+
+function toolsText({ transformers = 'unknown', torch = 'unknown' }: Verification['tools']): string {
+  return `Transformers ${transformers} (torch ${torch}, float32)`;
+}

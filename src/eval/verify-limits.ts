@@ -1,0 +1,83 @@
+/** How far a converted model may be from its checkpoint, by precision, and the verdict; docs/verification.md derives it. */
+import type { PrecisionName } from '../core/precision.ts';
+import type { Verification, VerificationFigures } from '../core/verification.ts';
+import { addRows, type RowTally, type Tallies } from './verify.ts';
+
+type Limits = Verification['limits'];
+
+/** float32 sums of some thousand terms in another order: four times what was seen at most, a hundredth of the smallest fault. */
+const EXACT: Limits = { relativeDifference: 2e-5, top1Agreement: 1 };
+
+/** About three times what the worst model at hand has, and its share of equal tokens less three standard errors. */
+const LIMITS: Readonly<Record<PrecisionName, Limits>> = {
+  fp32: EXACT,
+  fp16: { relativeDifference: 1e-2, meanKl: 1e-4, top1Agreement: 0.9 },
+  // fp16's with 8 times its unit roundoff: KL grows with the square.
+  bf16: { relativeDifference: 8e-2, meanKl: 6.4e-3, top1Agreement: 0.8 },
+  int8: { meanKl: 0.02, top1Agreement: 0.85 },
+  int4: { meanKl: 1, top1Agreement: 0.4 },
+};
+
+/** `isBfloat16`: the checkpoint's matrices are bfloat16, so that storing them as that rounds nothing. */
+export function limitsOf(precision: PrecisionName, isBfloat16: boolean): Limits {
+  return precision === 'bf16' && isBfloat16 ? EXACT : LIMITS[precision];
+}
+
+export type Judgement = Pick<Verification, 'all' | 'prefill' | 'decode' | 'limits' | 'passed' | 'failures'>;
+
+/** The verdict on a model that cannot be measured. */
+export function failed(reason: string, limits: Limits): Judgement {
+  return { all: null, prefill: null, decode: null, limits, passed: false, failures: [reason] };
+}
+
+/** The verdict on all rows of all prompts. */
+export function judge({ prefill, decode }: Tallies, limits: Limits): Judgement {
+  const total = addRows(prefill, decode);
+  const all = figuresOf(total);
+  const failures = broken(all, total, limits);
+  return {
+    all,
+    prefill: figuresOf(prefill),
+    decode: figuresOf(decode),
+    limits,
+    passed: failures.length === 0,
+    failures,
+  };
+}
+
+function figuresOf({ rows, difference, largest, kl, agreed }: RowTally): VerificationFigures {
+  const count = Math.max(1, rows);
+  return {
+    rows,
+    // A model of zeros has nothing to divide by.
+    relativeDifference: largest === 0 ? difference : difference / largest,
+    meanKl: kl / count,
+    top1Agreement: agreed / count,
+  };
+}
+
+function broken(all: VerificationFigures, { lead, largest }: RowTally, limits: Limits): string[] {
+  const { relativeDifference, meanKl, top1Agreement } = limits;
+  const failures: string[] = [];
+  if (relativeDifference !== undefined && !(all.relativeDifference <= relativeDifference))
+    failures.push(
+      `Logits differ by ${shown(all.relativeDifference)} of the largest, more than ${shown(relativeDifference)}.`,
+    );
+  if (meanKl !== undefined && !(all.meanKl <= meanKl))
+    failures.push(`The mean KL divergence is ${shown(all.meanKl)} nats, more than ${shown(meanKl)}.`);
+  // Two logits that are each off by the limit may change places: such a tie is no other answer.
+  const isTie = relativeDifference !== undefined && lead <= 2 * relativeDifference * largest;
+  if (top1Agreement !== undefined && !(all.top1Agreement >= top1Agreement) && !(top1Agreement === 1 && isTie))
+    failures.push(
+      `The likeliest token is the same at ${share(all.top1Agreement)} of the rows, fewer than ${share(top1Agreement)}.`,
+    );
+  return failures;
+}
+
+function shown(figure: number): string {
+  return figure.toPrecision(2);
+}
+
+function share(figure: number): string {
+  return `${(100 * figure).toFixed(1)} %`;
+}

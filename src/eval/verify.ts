@@ -1,0 +1,127 @@
+/** A converted model against what another implementation computes from its checkpoint. */
+import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import type { KvCache, Session } from '../core/session.ts';
+import { scorePair } from './log-softmax.ts';
+
+/** `ExpectedPrompt` with its logits in memory. */
+export interface PromptLogits {
+  readonly name: string;
+  readonly ids: readonly number[];
+  readonly positions: readonly number[];
+  readonly prefill: Float32Array;
+  readonly tokens: readonly number[];
+  readonly decode: Float32Array;
+}
+
+/** Sums and extremes over rows of logits; two sets of rows add up. */
+export interface RowTally {
+  readonly rows: number;
+  /** Largest |difference| and largest |logit| of the reference. */
+  readonly difference: number;
+  readonly largest: number;
+  /** Sum of KL(reference || model), in nats. */
+  readonly kl: number;
+  /** Rows whose likeliest token is the reference's. */
+  readonly agreed: number;
+  /** Of the others, the largest lead that the reference gives its own token over the model's. */
+  readonly lead: number;
+}
+
+export interface Tallies {
+  /** Positions of prompts, which are fed some hundred tokens a call. */
+  readonly prefill: RowTally;
+  /** Tokens decoded one a call after them. */
+  readonly decode: RowTally;
+}
+
+/** Tokens a call of a prompt: several calls, so that logits of large vocabularies stay small and the cache is used. */
+const CHUNK_TOKENS = 256;
+
+export const NO_ROWS: RowTally = { rows: 0, difference: 0, largest: 0, kl: 0, agreed: 0, lead: 0 };
+
+export function addRows(a: RowTally, b: RowTally): RowTally {
+  return {
+    rows: a.rows + b.rows,
+    difference: Math.max(a.difference, b.difference),
+    largest: Math.max(a.largest, b.largest),
+    kl: a.kl + b.kl,
+    agreed: a.agreed + b.agreed,
+    lead: Math.max(a.lead, b.lead),
+  };
+}
+
+/**
+ * Feeds a prompt in chunks, then the reference's own likeliest tokens one by one, so that one early difference does not
+ * make all later rows incomparable.
+ *
+ * Throws `mismatch` for another vocabulary, `non-finite` where the model's logits are NaN or infinite.
+ */
+export async function tallyPrompt(session: Session, prompt: PromptLogits, signal?: AbortSignal): Promise<Tallies> {
+  const { cache, rows } = await tallyPrefill(session, prompt, signal);
+  return { prefill: rows, decode: await tallyDecoding(session, prompt, cache, signal) };
+}
+
+async function tallyPrefill(
+  session: Session,
+  { ids, positions, prefill, name }: PromptLogits,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly cache: KvCache; readonly rows: RowTally }> {
+  let cache = session.emptyCache();
+  let rows = NO_ROWS;
+  let next = 0;
+  for (let at = 0; at < ids.length; at += CHUNK_TOKENS) {
+    throwIfAborted(signal);
+    const step = await session.step(ids.slice(at, at + CHUNK_TOKENS), cache, { logits: 'all' });
+    cache = step.cache;
+    checkVocabulary(step.vocab, prefill.length / positions.length);
+    for (; next < positions.length && positions[next] < at + step.rows; next++) {
+      const [wanted, got] = [row(prefill, next, step.vocab), row(step.logits, positions[next] - at, step.vocab)];
+      rows = addRows(rows, tallyRow(wanted, got, `position ${positions[next]} of the prompt "${name}"`));
+    }
+  }
+  return { cache, rows };
+}
+
+async function tallyDecoding(
+  session: Session,
+  { tokens, decode, name }: PromptLogits,
+  start: KvCache,
+  signal: AbortSignal | undefined,
+): Promise<RowTally> {
+  let cache = start;
+  let rows = NO_ROWS;
+  for (const [index, token] of tokens.entries()) {
+    throwIfAborted(signal);
+    const step = await session.step([token], cache);
+    cache = step.cache;
+    const where = `token ${index + 1} after the prompt "${name}"`;
+    rows = addRows(rows, tallyRow(row(decode, index, step.vocab), step.logits, where));
+  }
+  return rows;
+}
+
+function row(logits: Float32Array, index: number, vocab: number): Float32Array {
+  return logits.subarray(index * vocab, (index + 1) * vocab);
+}
+
+function tallyRow(wanted: Float32Array, got: Float32Array, where: string): RowTally {
+  let difference = 0;
+  let largest = 0;
+  for (let i = 0; i < wanted.length; i++) {
+    // A NaN is no difference to Math.max, so it is looked for by hand.
+    if (!Number.isFinite(got[i]))
+      throw new LacunaError('non-finite', `The model gives a logit of ${got[i]} at ${where}`);
+    difference = Math.max(difference, Math.abs(wanted[i] - got[i]));
+    largest = Math.max(largest, Math.abs(wanted[i]));
+  }
+  const { kl, dense, sparse } = scorePair(wanted, got, 0);
+  const lead = wanted[dense.top] - wanted[sparse.top];
+  return { rows: 1, difference, largest, kl, agreed: dense.top === sparse.top ? 1 : 0, lead };
+}
+
+function checkVocabulary(got: number, wanted: number): void {
+  if (got === wanted) return;
+  throw new LacunaError('mismatch', `The model has a vocabulary of ${got}, what it is compared with one of ${wanted}`, {
+    hint: 'Compare it with the checkpoint that it was made from.',
+  });
+}

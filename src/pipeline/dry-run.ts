@@ -1,0 +1,241 @@
+/** `lacuna convert --dry-run`: what converting would write, take and meet, everything that is wrong at once. */
+import { statfs } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { modelProblems, type UnreadTensors } from '../../converters/index.ts';
+import { openCheckpoint } from '../../formats/checkpoint.ts';
+import { refuseExistingFolder } from '../../formats/files.ts';
+import { mergeAdapter } from '../../formats/lora/index.ts';
+import { estimatePace } from '../../formats/onnx/index.ts';
+import { readStatistics } from '../../formats/statistics.ts';
+import { loadTokenizer } from '../../formats/tokenizer/index.ts';
+import { type Checkpoint, hasTokenizer, parametersOf } from '../core/checkpoint.ts';
+import { type ErrorCode, LacunaError } from '../core/errors.ts';
+import type { ModelSpec } from '../core/model.ts';
+import type { Precision } from '../core/precision.ts';
+import { attempt, attemptAsync } from '../core/problems.ts';
+import {
+  type ConvertOptions,
+  contentOf,
+  notesOn,
+  type OpenedModel,
+  openModels,
+  precisionsFor,
+  tokenizerNotes,
+} from './convert.ts';
+import { type MeasuredImportance, readImportance } from './importance.ts';
+import { type PlannedFile, planModelFolder } from './model-folder.ts';
+import { checkWritable, presentFolder } from './output.ts';
+import { checkpointPath } from './source.ts';
+import { readTexts } from './texts.ts';
+import { referenceFor } from './verify.ts';
+
+export interface Problem {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint: string | undefined;
+}
+
+export interface DryRunEstimate {
+  /** Reading and converting; a disk that is slower than that makes it longer. */
+  readonly seconds: number;
+  /** Bytes that were made on this machine, without being written, to tell. */
+  readonly measuredBytes: number;
+  /** That convert; the disk has the rest of the work. */
+  readonly threads: number;
+  /** From figures that docs/verification.md gives. */
+  readonly peakMemoryBytes: number;
+  /** Of Transformers while it computes the reference; where that was asked for. */
+  readonly referenceMemoryBytes: number | undefined;
+}
+
+/**
+ * What converting takes at most beside the largest small file: Node and this program, and by how the layers are stored
+ * what a thread holds (blocks that are read and made; two strips of a transposed matrix; scales that are kept).
+ */
+const BASE_BYTES = 110e6;
+const THREAD_BYTES = { float: 25e6, widened: 25e6, transposed: 90e6, blocks: 80e6 } as const;
+
+/** What Transformers takes beside float32 weights: PyTorch, activations and a tensor or two that are being widened. */
+const TRANSFORMERS_BYTES = 800e6;
+
+export interface DryRunResult {
+  readonly output: string;
+  /** Undefined where the config cannot be read. */
+  readonly spec: ModelSpec | undefined;
+  readonly precisions: readonly string[];
+  /** Undefined where a problem keeps the model from being laid out, as `estimate` is. */
+  readonly files: readonly PlannedFile[] | undefined;
+  readonly totalBytes: number | undefined;
+  readonly estimate: DryRunEstimate | undefined;
+  /** Of the file system of the output; undefined where that cannot be told. */
+  readonly freeBytes: number | undefined;
+  /** For which `convert` would stop. */
+  readonly problems: readonly Problem[];
+  /** What it would do all the same, and what only reading the weights shows. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * Looks at everything that `convert` with the same options would need, and writes nothing. (A model that is named on
+ * the Hub is downloaded.)
+ *
+ * @example const { problems } = await dryRun({ checkpoint: './SmolLM2-135M', output: './dense' });
+ */
+export async function dryRun(options: ConvertOptions): Promise<DryRunResult> {
+  const problems: LacunaError[] = [];
+  const precisions = await attemptAsync(problems, async () => precisionsFor(options));
+  await checkOutput(problems, options);
+  const survey = await surveyCheckpoint(problems, options);
+  const models = survey && (await openWhatFits(problems, survey, precisions, options));
+  const plan = models && (await planWriting(models, survey, options));
+  const freeBytes = await freeBytesAt(options.output);
+  if (plan !== undefined && freeBytes !== undefined && plan.totalBytes > freeBytes)
+    problems.push(diskTooFull(options.output, plan.totalBytes, freeBytes));
+  if (survey !== undefined && options.verify !== undefined)
+    await attemptAsync(problems, () => referenceFor(survey.checkpoint, { ...options, ...options.verify }));
+  return {
+    output: options.output,
+    spec: models?.[0].pieces.spec,
+    precisions: (precisions ?? []).map(({ name }) => name),
+    files: plan?.files,
+    totalBytes: plan?.totalBytes,
+    estimate: plan?.estimate,
+    freeBytes,
+    problems: problems.map(({ code, message, hint }) => ({ code, message, hint })),
+    notes: survey === undefined ? [] : await notesFor(survey, models, options),
+  };
+}
+
+async function checkOutput(problems: LacunaError[], { output, force = false }: ConvertOptions): Promise<void> {
+  await attemptAsync(problems, () => refuseExistingFolder(output, { force }));
+  await attemptAsync(problems, () => checkWritable(dirname(resolve(output))));
+}
+
+/** A checkpoint as far as it can be read. */
+interface Survey {
+  readonly checkpoint: Checkpoint;
+  /** Set where weights are missing or damaged. */
+  readonly unread: UnreadTensors | undefined;
+}
+
+/** Opens the checkpoint, without the weights that cannot be read, and merges the adapter where they all can. */
+async function surveyCheckpoint(problems: LacunaError[], options: ConvertOptions): Promise<Survey | undefined> {
+  let unread: UnreadTensors | undefined;
+  const tolerate = (error: LacunaError, names: UnreadTensors) => {
+    problems.push(error);
+    unread = names;
+  };
+  const checkpoint = await attemptAsync(problems, async () =>
+    openCheckpoint(await checkpointPath(options.checkpoint, options), { ...options, tolerate }),
+  );
+  const { adapter } = options;
+  if (checkpoint === undefined || adapter === undefined || unread !== undefined)
+    return checkpoint && { checkpoint, unread };
+  const merged = await attemptAsync(problems, () => mergeAdapter(checkpoint, adapter, options));
+  return { checkpoint: merged ?? checkpoint, unread };
+}
+
+/** The models, unless something is wrong with them. */
+async function openWhatFits(
+  problems: LacunaError[],
+  { checkpoint, unread }: Survey,
+  precisions: readonly Precision[] | undefined,
+  options: ConvertOptions,
+): Promise<readonly OpenedModel[] | undefined> {
+  const found = [...modelProblems(checkpoint, unread)];
+  const importance = await attemptAsync(found, () => openImportance({ checkpoint, unread }, options));
+  const fits = found.length === 0 && unread === undefined && precisions !== undefined;
+  const models = fits ? attempt(found, () => openModels(checkpoint, precisions, importance)) : undefined;
+  problems.push(...found);
+  return models;
+}
+
+/** Importances that are measured already; of texts to measure them on, only whether they can be read. */
+async function openImportance(
+  { checkpoint, unread }: Survey,
+  { importance: path, data }: ConvertOptions,
+): Promise<MeasuredImportance | undefined> {
+  if (path === undefined) {
+    if (data !== undefined) await readTexts(data);
+    return undefined;
+  }
+  if (unread === undefined) return readImportance(checkpoint, path);
+  // Without all weights nobody can tell whether they are this checkpoint's.
+  await readStatistics(path);
+  return undefined;
+}
+
+/** Files and times; writing needs the whole space even where an old output is replaced, which stays until then. */
+async function planWriting(models: readonly OpenedModel[], { checkpoint }: Survey, options: ConvertOptions) {
+  const files = [...(await planModelFolder(contentOf(checkpoint, models)))].sort((a, b) => (a.path < b.path ? -1 : 1));
+  let [seconds, measuredBytes, threads] = [0, 0, 1];
+  for (const { graph } of models) {
+    const pace = await estimatePace(graph, options);
+    seconds += pace.seconds;
+    measuredBytes += pace.measuredBytes;
+    threads = Math.max(threads, pace.threads);
+  }
+  const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  const estimate: DryRunEstimate = {
+    seconds,
+    measuredBytes,
+    threads,
+    peakMemoryBytes: peakBytes(models, threads) + Math.max(0, ...files.filter(isSmall).map(({ bytes }) => bytes)),
+    referenceMemoryBytes: options.verify && TRANSFORMERS_BYTES + 4 * parametersOf(checkpoint),
+  };
+  return { files, totalBytes, estimate };
+}
+
+/** Precisions are written one after the other. */
+function peakBytes(models: readonly OpenedModel[], threads: number): number {
+  return BASE_BYTES + threads * Math.max(...models.map(({ precision }) => THREAD_BYTES[precision.linear.kind]));
+}
+
+/** All files but the weights' are in memory once, one after the other. */
+function isSmall({ path }: PlannedFile): boolean {
+  return !path.endsWith('.onnx_data');
+}
+
+async function freeBytesAt(output: string): Promise<number | undefined> {
+  const folder = await presentFolder(dirname(resolve(output)));
+  return statfs(folder).then(
+    ({ bavail, bsize }) => bavail * bsize,
+    () => undefined,
+  );
+}
+
+function diskTooFull(output: string, wanted: number, free: number): LacunaError {
+  return new LacunaError('io', `${output} will take ${wanted} bytes, and ${free} are free there`, {
+    hint: 'Free space, write to another disk, or choose a smaller --dtype.',
+  });
+}
+
+async function notesFor(
+  { checkpoint, unread }: Survey,
+  models: readonly OpenedModel[] | undefined,
+  options: ConvertOptions,
+): Promise<string[]> {
+  const notes = models === undefined ? tokenizerNotes(checkpoint) : notesOn(checkpoint, models);
+  const halves = (models ?? []).some(({ precision }) => precision.floats === 'float16');
+  return [
+    ...notes,
+    ...(await templateNotes(checkpoint)),
+    ...(unread !== undefined && options.adapter !== undefined ? [ADAPTER_NOT_CHECKED] : []),
+    ...(options.allowNonFinite ? [] : ['A weight that is NaN or infinite is refused when it is read.']),
+    ...(options.data === undefined ? [] : [MEASURING]),
+    ...(halves ? ['A weight beyond 65,504, the largest float16 number, is refused when it is read.'] : []),
+  ];
+}
+
+const ADAPTER_NOT_CHECKED = 'The adapter was not held against the weights, since not all of them could be read.';
+
+const MEASURING =
+  'Measuring on the texts comes on top: it runs the whole model over them, and README.md and lacuna.json name them.';
+
+async function templateNotes(checkpoint: Checkpoint): Promise<string[]> {
+  if (!hasTokenizer(checkpoint)) return [];
+  const failed: LacunaError[] = [];
+  const tokenizer = await attemptAsync(failed, () => loadTokenizer(checkpoint));
+  if (tokenizer === undefined) return [`The tokenizer is copied, but cannot be used: ${failed[0].message}`];
+  return tokenizer.hasChatTemplate ? [] : ['There is no chat template: `lacuna run --chat` will not work.'];
+}

@@ -1,0 +1,210 @@
+/** `lacuna verify`: a converted folder is held against what Transformers computes from its checkpoint. */
+import { createReadStream } from 'node:fs';
+import { basename, join } from 'node:path';
+import { readExpectations } from '../../formats/expectations.ts';
+import { writeFileAtomically } from '../../formats/files.ts';
+import { readFloats } from '../../formats/tensor-data.ts';
+import { writeJson } from '../../formats/tensors-beside.ts';
+import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts';
+import { type Checkpoint, hasTokenizer, parametersOf } from '../core/checkpoint.ts';
+import { LacunaError } from '../core/errors.ts';
+import type { Expectations, ExpectedPrompt } from '../core/expectations.ts';
+import { type JobOptions, SILENT } from '../core/progress.ts';
+import type { Session } from '../core/session.ts';
+import type { Verification } from '../core/verification.ts';
+import { addRows, failed, type Judgement, judge, limitsOf, NO_ROWS, type Tallies, tallyPrompt } from '../eval/index.ts';
+import { openSession } from '../runtime/index.ts';
+import { MANIFEST_FILE, readManifest } from './model-folder.ts';
+import { exists } from './output.ts';
+import {
+  askReference,
+  askTransformers,
+  expectationsPath,
+  findReference,
+  findTransformers,
+  type Question,
+  type Reference,
+  type ReferenceOptions,
+  type ReferenceSubject,
+} from './reference.ts';
+import { denseGraph, localPath, type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
+import { COMPARED_ROWS, decodedTokens, verifyPrompts } from './verify-prompts.ts';
+
+export interface VerifyOptions extends SourceOptions, ReferenceOptions {
+  /** A dense folder made by `convert`. */
+  readonly folder: string;
+  /** What it was made from. */
+  readonly checkpoint: string;
+}
+
+export interface VerifyResult {
+  readonly folder: string;
+  readonly checks: readonly Verification[];
+}
+
+/**
+ * Compares the logits of a dense folder with those of Transformers on its checkpoint, and writes the result into the
+ * folder's `lacuna.json`.
+ *
+ * A difference over the limit is a result, not an error: `passed` of a check is false.
+ *
+ * @throws LacunaError `not-found` when there is neither a Python with Transformers nor an expectations file,
+ *   `mismatch` when the folder was made from another checkpoint.
+ * @example const { checks } = await verify({ folder: 'out/dense', checkpoint: './SmolLM2-135M' });
+ */
+export async function verify(options: VerifyOptions): Promise<VerifyResult> {
+  const opened = await openPieces(options.checkpoint, options);
+  const reference = await referenceFor(opened.checkpoint, options);
+  return verifyFolder(options.folder, opened, reference, options);
+}
+
+/** The reference for an opened checkpoint; errors as those of `verify`. */
+export function referenceFor(
+  checkpoint: Checkpoint,
+  options: ReferenceOptions & Pick<SourceOptions, 'adapter'>,
+): Promise<Reference> {
+  return findReference(subjectOf(checkpoint, options), options);
+}
+
+function subjectOf(checkpoint: Checkpoint, { adapter }: Pick<SourceOptions, 'adapter'>): ReferenceSubject {
+  const { path, fingerprint } = checkpoint;
+  return { path, fingerprint, adapter, parameters: parametersOf(checkpoint) };
+}
+
+/** The same on a checkpoint that is open and a reference that was found. */
+export async function verifyFolder(
+  folder: string,
+  opened: OpenedCheckpoint,
+  reference: Reference,
+  options: JobOptions & Pick<SourceOptions, 'adapter'>,
+): Promise<VerifyResult> {
+  const manifest = await readManifest(folder);
+  if (manifest.plan !== null)
+    throw new LacunaError('unsupported', `${folder} is sparse: it is not meant to compute what its checkpoint does`, {
+      hint: 'lacuna eval DIR --against DENSE measures what was lost; verify the dense folder.',
+    });
+  if (manifest.fingerprint !== opened.checkpoint.fingerprint)
+    throw new LacunaError('mismatch', `${folder} was made from another checkpoint than ${opened.checkpoint.path}`, {
+      hint: 'Give the checkpoint it was made from, with the --adapter that was merged, if there was one.',
+    });
+  const tokenizer = await tokenizerOf(opened);
+  const subject = subjectOf(opened.checkpoint, options);
+  const question = questionOf(opened, tokenizer);
+  const checks = await askReference(reference, subject, question, options, async (expectations) => {
+    const { tools } = expectations;
+    const sameTokenIds = sameIds(expectations, tokenizer);
+    const found: Verification[] = [];
+    for (const { file, precision } of manifest.models) {
+      const limits = limitsOf(precision, isBfloat16(opened.checkpoint));
+      const judged = await judgeModel(join(folder, file), expectations, limits, options);
+      const failures = [...judged.failures, ...(sameTokenIds === false ? [OTHER_IDS] : [])];
+      const made = { precision, reference: reference.kind, tools, sameTokenIds };
+      found.push({ ...made, ...judged, passed: failures.length === 0, failures });
+    }
+    return found;
+  });
+  await writeJson(join(folder, MANIFEST_FILE), { ...manifest, checks });
+  return { folder, checks };
+}
+
+/** Whether storing the matrices as bfloat16 loses nothing. */
+function isBfloat16({ tensors }: Checkpoint): boolean {
+  return [...tensors.values()].every(({ shape, dtype }) => shape.length !== 2 || dtype === 'bfloat16');
+}
+
+const OTHER_IDS = "The tokenizer gives other ids to the prompts than the reference's.";
+
+async function tokenizerOf({ checkpoint }: OpenedCheckpoint): Promise<Tokenizer | undefined> {
+  return hasTokenizer(checkpoint) ? loadTokenizer(checkpoint) : undefined;
+}
+
+function questionOf({ pieces }: OpenedCheckpoint, tokenizer: Tokenizer | undefined): Question {
+  const { spec } = pieces;
+  const prompts = verifyPrompts(tokenizer, { spec, window: windowOf(pieces) });
+  return { prompts, rows: COMPARED_ROWS, steps: decodedTokens(spec) };
+}
+
+/** The longest window of attention that a layer has; undefined where all attend to all tokens. */
+function windowOf(pieces: OpenedCheckpoint['pieces']): number | undefined {
+  const windows = denseGraph(pieces).nodes.flatMap(({ attributes: { local_window_size: size } }) =>
+    size?.kind === 'int' && size.value > 0 ? [size.value] : [],
+  );
+  return windows.length === 0 ? undefined : Math.max(...windows);
+}
+
+/** NaN and infinity are a verdict too: other precisions of the folder may well be right. */
+async function judgeModel(
+  path: string,
+  expectations: Expectations,
+  limits: Verification['limits'],
+  job: JobOptions,
+): Promise<Judgement> {
+  try {
+    return judge(await tallyModel(path, expectations, job), limits);
+  } catch (error) {
+    if (error instanceof LacunaError && error.code === 'non-finite') return failed(`${error.message}.`, limits);
+    throw error;
+  }
+}
+
+async function tallyModel(path: string, { prompts }: Expectations, job: JobOptions): Promise<Tallies> {
+  const { progress = SILENT, signal } = job;
+  const stage = progress.stage(`Comparing ${basename(path)}`, prompts.length, 'prompts');
+  const session = await openSession(path, job);
+  try {
+    let tallies: Tallies = { prefill: NO_ROWS, decode: NO_ROWS };
+    for (const prompt of prompts) {
+      const { prefill, decode } = await tallyOne(session, prompt, signal);
+      tallies = { prefill: addRows(tallies.prefill, prefill), decode: addRows(tallies.decode, decode) };
+      stage.advance(1);
+    }
+    stage.done();
+    return tallies;
+  } finally {
+    await session.close();
+  }
+}
+
+async function tallyOne(session: Session, prompt: ExpectedPrompt, signal: AbortSignal | undefined): Promise<Tallies> {
+  const [prefill, decode] = [await readFloats(prompt.prefillLogits), await readFloats(prompt.decodeLogits)];
+  return tallyPrompt(session, { ...prompt, prefill, decode }, signal);
+}
+
+/** Whether our tokenizer gives the reference's ids to its texts; null where one of the two has none. */
+function sameIds({ prompts }: Expectations, tokenizer: Tokenizer | undefined): boolean | null {
+  const asked = prompts.flatMap(({ text, encoded }) => (text === null || encoded === null ? [] : [{ text, encoded }]));
+  if (tokenizer === undefined || asked.length === 0) return null;
+  return asked.every(({ text, encoded }) => String(tokenizer.encode(text)) === String(encoded));
+}
+
+export interface ExpectOptions extends SourceOptions, Pick<ReferenceOptions, 'python'> {
+  readonly checkpoint: string;
+  /** By default beside the checkpoint, where `verify` looks for it. */
+  readonly output?: string;
+  readonly force?: boolean;
+}
+
+export interface ExpectResult {
+  readonly output: string;
+  readonly tools: Readonly<Record<string, string>>;
+}
+
+/**
+ * Writes what Transformers computes from a checkpoint into a file, for machines that verify without it.
+ *
+ * @throws LacunaError `exists` when the file is there and `force` is not given, `not-found` without a Python that serves.
+ */
+export async function writeExpectations(given: ExpectOptions): Promise<ExpectResult> {
+  const path = await localPath(given.checkpoint, given);
+  const output = given.output ?? expectationsPath(path);
+  if (!given.force && (await exists(output)))
+    throw new LacunaError('exists', `${output} already exists`, { hint: 'Replace it with --force.' });
+  const opened = await openPieces(path, given);
+  const subject = subjectOf(opened.checkpoint, given);
+  const python = await findTransformers(subject, given.python);
+  const tokenizer = await tokenizerOf(opened);
+  return askTransformers({ python, subject, question: questionOf(opened, tokenizer) }, given, async (made) => {
+    await writeFileAtomically(output, createReadStream(made));
+    return { output, tools: (await readExpectations(output)).tools };
+  });
+}
