@@ -12,7 +12,7 @@ import { preNormLayer, sandwichNormLayer } from './blocks/decoder-layer.ts';
 import { embedding } from './blocks/embedding.ts';
 import { head } from './blocks/head.ts';
 import type { DecoderParts, Floats } from './blocks/parts.ts';
-import { rmsNorm } from './blocks/rms-norm.ts';
+import { rmsNorm, streamEpsilon } from './blocks/rms-norm.ts';
 import { rotaryTables } from './blocks/rotary.ts';
 import { type DecoderConfig, type Family, readDecoderConfig, surveyDecoderConfig } from './config/decoder-config.ts';
 import { layoutOf } from './layout.ts';
@@ -61,10 +61,23 @@ function partsOf(config: DecoderConfig, { tensors }: Checkpoint, storage: Storag
     config,
     floats,
     weights,
+    streamScale: streamScaleOf(config, floats),
     normWeights: traits.addsOneToNorms ? plusOne(tensors, floats) : weights,
     rotary: (name) => rotaryTables(ropes[name], spec.headDim, spec.contextLength),
   };
 }
+
+/**
+ * Gemma 3's residual stream grows beyond the largest float16 (104,000 in the 270M model). Where whatever is added to the
+ * stream is normed before, the whole stream can be made smaller: embeddings and those norms' weights times a power of two,
+ * which is exact, and the norms that read it do not see it, their epsilon times its square.
+ */
+function streamScaleOf({ traits }: DecoderConfig, floats: Floats): number {
+  return floats === 'float16' && traits.normsOutputs ? FLOAT16_STREAM_SCALE : 1;
+}
+
+/** Leaves room for a stream of a million, and sixteen bits below 1 before float16 loses precision. */
+const FLOAT16_STREAM_SCALE = 1 / 16;
 
 /** 1 + weight, rounded once. */
 function plusOne(tensors: Checkpoint['tensors'], floats: Floats): (name: string) => Initializer {
@@ -81,12 +94,12 @@ function decoderPieces(parts: DecoderParts): ModelPieces {
   };
 }
 
-function embedPiece({ config, weights, floats }: DecoderParts): Graph {
+function embedPiece({ config, weights, floats, streamScale }: DecoderParts): Graph {
   const { spec, traits } = config;
   const g = new GraphBuilder('embed');
   // Transformers rounds the root to the type it computes in, and so does the block.
-  const scale = traits.scalesEmbeddings ? Math.sqrt(spec.hiddenSize) : undefined;
-  embedding(g, weights(EMBEDDING_WEIGHT), scale);
+  const scale = (traits.scalesEmbeddings ? Math.sqrt(spec.hiddenSize) : 1) * streamScale;
+  embedding(g, weights(EMBEDDING_WEIGHT), scale === 1 ? undefined : scale);
   const inputs = [
     value('input_ids', 'int64', ['batch_size', 'sequence_length']),
     value('attention_mask', 'int64', ['batch_size', 'total_sequence_length']),
@@ -108,10 +121,12 @@ function layerPiece(parts: DecoderParts, index: number): Graph {
   );
 }
 
-function headPiece({ config, weights, normWeights, floats }: DecoderParts): Graph {
-  const { spec, rmsNormEps, logitSoftcap } = config;
+function headPiece(parts: DecoderParts): Graph {
+  const { config, weights, normWeights, floats } = parts;
+  const { spec, logitSoftcap } = config;
   const g = new GraphBuilder('head');
-  const normed = rmsNorm(g, hiddenName(spec.numHiddenLayers), normWeights('model.norm.weight'), rmsNormEps, HEAD_TAP);
+  const last = hiddenName(spec.numHiddenLayers);
+  const normed = rmsNorm(g, last, normWeights('model.norm.weight'), streamEpsilon(parts), HEAD_TAP);
   head(g, normed, weights(config.sharesHead ? EMBEDDING_WEIGHT : HEAD_WEIGHT), logitSoftcap);
   const logits = value('logits', 'float32', ['batch_size', 'sequence_length', spec.vocabSize]);
   return piece(g, [hidden(spec.numHiddenLayers, spec.hiddenSize, floats)], [logits]);

@@ -97,6 +97,23 @@ test.each(PRECISIONS)('$name: each residual addition is one operator with the no
   expect(count('SimplifiedLayerNormalization')).toBe(1);
 });
 
+test('fp16 keeps a residual stream that outgrows float16, where what is added to it is normed', async () => {
+  const checkpoint = await openCheckpoint(join(fixtures, 'gemma-variants/gemma3-pattern'));
+  // Each FFN adds values around 30,000 to the stream, which float16 holds up to 65,504.
+  const tensors = new Map(checkpoint.tensors);
+  for (const [name, { shape }] of tensors)
+    if (name.endsWith('post_feedforward_layernorm.weight'))
+      tensors.set(name, float32Tensor(new Float32Array(shape[0]).fill(30_000)));
+  const logits = async (dtype: 'fp16' | 'fp32') => {
+    const pieces = openModel({ ...checkpoint, tensors }, { precision: dtype });
+    const session = await openBytes(await encodeModel(fuseSkipNorms(assemble(pieces))));
+    const { logits: row } = await session.step([2, 7, 9, 30], session.emptyCache());
+    await session.close();
+    return row;
+  };
+  expect(relativeError(await logits('fp16'), await logits('fp32'))).toBeLessThan(LIMITS.fp16);
+});
+
 test("bf16 writes the checkpoint's own bytes, once for a tied head, and norms as float32", async () => {
   const checkpoint = await openCheckpoint(join(fixtures, 'llama-variants/gqa-tied-bf16'));
   const graph = assemble(openModel(checkpoint, { precision: 'bf16' }));

@@ -16,6 +16,7 @@ import {
   float32Tensor,
   int32Tensor,
   int64Tensor,
+  multiplyConstant,
   regroupRows,
   type TensorExpr,
   transpose,
@@ -400,6 +401,8 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
       return meaning(expr.from, values);
     case 'add':
       return meaning(expr.from, values).map((addend) => addend + expr.value);
+    case 'multiply':
+      return meaning(expr.from, values).map((factor) => factor * expr.value);
     case 'concat':
       return Float32Array.from(expr.parts.flatMap((part) => [...meaning(part, values)]));
     case 'transpose': {
@@ -433,7 +436,7 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
 }
 
 test('any tree of operations means what its definition says', async () => {
-  const step = fc.constantFrom('cast', 'transpose', 'double', 'file', 'add', 'regroup', 'low-rank');
+  const step = fc.constantFrom('cast', 'transpose', 'double', 'file', 'add', 'multiply', 'regroup', 'low-rank');
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 9 }),
@@ -447,6 +450,7 @@ test('any tree of operations means what its definition says', async () => {
         for (const [i, name] of steps.entries()) {
           if (name === 'cast') expr = cast(expr, (['bfloat16', 'float64', 'float16', 'float32'] as const)[i % 4]);
           else if (name === 'add') expr = addConstant(expr, 1);
+          else if (name === 'multiply') expr = multiplyConstant(expr, 0.5);
           else if (name === 'transpose') expr = transpose(expr);
           else if (name === 'double') expr = concatRows([expr, expr]);
           else if (name === 'regroup') expr = regroupRows(concatRows([expr, expr, expr, expr]), 2, 2);

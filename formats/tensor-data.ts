@@ -10,6 +10,7 @@ import {
   type FileTensor,
   type GgmlTensor,
   type LowRankTensor,
+  type MultiplyTensor,
   type QuantizeTensor,
   type TensorExpr,
   type WavesTensor,
@@ -186,7 +187,9 @@ function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
     case 'low-rank':
       return lowRankBlocks(expr, elements, means);
     case 'add':
-      return addBlocks(expr, elements, means);
+      return mapBlocks(expr, elements, means, (addend) => addend + expr.value);
+    case 'multiply':
+      return mapBlocks(expr, elements, means, (factor) => factor * expr.value);
     case 'quantize':
       throw new RangeError('Quantised tensors are written as they are: nothing is computed from them');
   }
@@ -312,12 +315,16 @@ async function* castBlocks({ from, dtype }: CastTensor, elements: number, means:
   }
 }
 
-async function* addBlocks({ from, value }: AddTensor, elements: number, means: Means): Blocks {
+/** Sums and products of two float32 numbers are exact enough in float64 that rounding them once more is float32's own. */
+async function* mapBlocks(
+  { from }: AddTensor | MultiplyTensor,
+  elements: number,
+  means: Means,
+  map: (value: number) => number,
+): Blocks {
   for await (const block of blocksOf(from, elements, within(means))) {
-    const addends = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
-    // The float64 sum of two float32 numbers, rounded once more, is their float32 sum.
-    const sums = Float32Array.from(addends, (addend) => addend + value);
-    yield new Uint8Array(sums.buffer);
+    const values = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
+    yield new Uint8Array(Float32Array.from(values, map).buffer);
   }
 }
 

@@ -1,10 +1,11 @@
 /** One layer of a decoder: attention, then FFN, each added to the residual stream. */
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { hiddenName, tapName } from '../../src/core/model.ts';
+import { cast, multiplyConstant } from '../../src/core/tensor.ts';
 import { attention } from './attention.ts';
 import { gatedMlp } from './gated-mlp.ts';
 import type { DecoderParts } from './parts.ts';
-import { rmsNorm } from './rms-norm.ts';
+import { rmsNorm, streamEpsilon } from './rms-norm.ts';
 
 /** Adds the nodes from `hidden.<index>` to `hidden.<index + 1>`, with all taps of the layer. */
 export type DecoderLayer = (g: GraphBuilder, index: number, parts: DecoderParts) => void;
@@ -27,15 +28,26 @@ export const sandwichNormLayer: DecoderLayer = (g, index, parts) => {
   const norm = layerNorm(g, index, parts);
   const input = hiddenName(index);
   const attnOut = attention(g, norm(input, 'input_layernorm', tapName(index, 'attn_in')), index, parts);
-  const attended = norm(attnOut, 'post_attention_layernorm');
+  const outputNorm = toStreamNorm(g, index, parts);
+  const attended = outputNorm(attnOut, 'post_attention_layernorm');
   const residual = g.op('Add', [input, attended], { outputs: [tapName(index, 'ffn_residual')] });
   const ffnIn = norm(residual, 'pre_feedforward_layernorm', tapName(index, 'ffn_in'));
   const down = gatedMlp(g, ffnIn, index, config, weights, tapName(index, 'down'));
-  const ffnOut = norm(down, 'post_feedforward_layernorm', tapName(index, 'ffn_out'));
+  const ffnOut = outputNorm(down, 'post_feedforward_layernorm', tapName(index, 'ffn_out'));
   g.op('Add', [residual, ffnOut], { outputs: [hiddenName(index + 1)] });
 };
 
-function layerNorm(g: GraphBuilder, index: number, { config, normWeights }: DecoderParts) {
+/** A norm of the residual stream. */
+function layerNorm(g: GraphBuilder, index: number, parts: DecoderParts) {
   return (x: string, name: string, output?: string) =>
-    rmsNorm(g, x, normWeights(`model.layers.${index}.${name}.weight`), config.rmsNormEps, output);
+    rmsNorm(g, x, parts.normWeights(`model.layers.${index}.${name}.weight`), streamEpsilon(parts), output);
+}
+
+/** A norm of what is added to the residual stream, at the stream's scale. */
+function toStreamNorm(g: GraphBuilder, index: number, { config, normWeights, streamScale, floats }: DecoderParts) {
+  return (x: string, name: string, output?: string) => {
+    const weight = normWeights(`model.layers.${index}.${name}.weight`);
+    const scaled = { name: weight.name, data: cast(multiplyConstant(weight.data, streamScale), floats) };
+    return rmsNorm(g, x, scaled, config.rmsNormEps, output);
+  };
 }

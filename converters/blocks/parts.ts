@@ -12,6 +12,8 @@ export interface DecoderParts {
   readonly config: DecoderConfig;
   readonly floats: Floats;
   readonly weights: Weights;
+  /** What the residual stream is multiplied by; a power of two. See `streamScaleOf`. */
+  readonly streamScale: number;
   /** Weights of norms as the operator multiplies by them: Gemma's checkpoints store them less one. */
   readonly normWeights: (name: string) => Initializer;
   /** The tables of a rotary configuration, by the name that layers call it. */

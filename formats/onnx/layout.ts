@@ -80,6 +80,7 @@ function contentKeys(): (data: TensorExpr) => string {
       case 'low-rank':
         return JSON.stringify([kind, data.scale, ...[data.from, data.left, data.right].map(key)]);
       case 'add':
+      case 'multiply':
         return JSON.stringify([kind, dtype, data.value, key(data.from)]);
       case 'concat':
         return JSON.stringify([kind, dtype, data.parts.map(key)]);

@@ -84,6 +84,13 @@ export interface AddTensor extends TypedExpr {
   readonly value: number;
 }
 
+/** `from`, which is float32, times one float32 number, each product rounded to float32. */
+export interface MultiplyTensor extends TypedExpr {
+  readonly kind: 'multiply';
+  readonly from: TensorExpr;
+  readonly value: number;
+}
+
 /** `from` + `scale` * `left` `right`: a matrix [rows, columns] and a product [rows, rank] [rank, columns], in float32. */
 export interface LowRankTensor extends TypedExpr {
   readonly kind: 'low-rank';
@@ -136,6 +143,7 @@ export type TensorExpr =
   | ConcatTensor
   | RegroupTensor
   | AddTensor
+  | MultiplyTensor
   | LowRankTensor
   | QuantizeTensor;
 
@@ -170,6 +178,13 @@ export function transpose(from: TensorExpr): TensorExpr {
 /** `from` + `value` (rounded to float32), computed in float32 whatever float type `from` has. */
 export function addConstant(from: TensorExpr, value: number): TensorExpr {
   return { kind: 'add', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), value: Math.fround(value) };
+}
+
+/** `from` * `value` (rounded to float32), computed in float32 whatever float type `from` has; itself where `value` is 1. */
+export function multiplyConstant(from: TensorExpr, value: number): TensorExpr {
+  if (value === 1) return from;
+  const factor = Math.fround(value);
+  return { kind: 'multiply', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), value: factor };
 }
 
 /** Parts stacked along axis 0. */

@@ -91,10 +91,12 @@ async function compareWindow(
   { mode, feed, ffn, signal }: CompareOptions,
 ): Promise<Tally> {
   const first = mode === 'all' ? 0 : Math.floor(window.length / 2);
-  let cache = first === 0 ? dense.emptyCache() : (await dense.step(window.slice(0, first), dense.emptyCache())).cache;
+  const before = first === 0 ? undefined : (await dense.step(window.slice(0, first), dense.emptyCache())).cache;
   const fed = window.slice(first, -1);
   const targets = window.slice(first + 1);
-  const baseline = await dense.step(fed, cache, { logits: 'all' });
+  const baseline = await dense.step(fed, before ?? dense.emptyCache(), { logits: 'all' });
+  // Both go on from the dense cache, or each from an empty one of its own float type.
+  let cache = before ?? sparse.emptyCache();
   const parts: Tally[] = [];
   let at = 0;
   for (const chunk of chunksOf(fed, feed)) {

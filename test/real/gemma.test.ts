@@ -68,4 +68,19 @@ describe.runIf(hasGemma)('Gemma-3-270M in fp32', { timeout: 600_000 }, () => {
     expect(perplexity?.windows).toBe(windows);
     expect(perplexity?.perplexity.toPrecision(4)).toBe(value.toPrecision(4));
   });
+
+  it('is as good in fp16, whose largest number its residual stream would exceed', async () => {
+    const half = join(folder, 'fp16');
+    await convert({ checkpoint: gemma, output: half, dtype: 'fp16' });
+    const { modes } = await evaluate({
+      folder: half,
+      against: dense,
+      data: [testText],
+      tokens: 500,
+      modes: ['all'],
+      threads: 2,
+    });
+    expect(modes[0].perplexityRatio).toBeGreaterThan(0.99);
+    expect(modes[0].perplexityRatio).toBeLessThan(1.01);
+  });
 });
