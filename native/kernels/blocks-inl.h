@@ -130,51 +130,78 @@ struct BlockRows {
     for (; i < count; ++i) DotGroup<1>(rows + i, *xs, n, rows + count - 1, dots + i);
   }
 
-  // y[i] += sum over r of coefficients[r] * rows[r][i], i < n, row by row.
+  // Asks for all of a row.
+  static HWY_INLINE void PrefetchRow(Row row, size_t n) {
+    for (size_t at = 0; at < Blocks(n) * kBlockBytes; at += kLine) hwy::Prefetch(row.codes + at);
+    for (size_t block = 0; block < Blocks(n); block += kLine / sizeof(float)) hwy::Prefetch(row.scales + block);
+  }
+
+  // y[i] += sum over r of coefficients[r] * rows[r][i], i < n, row by row, but for the codes' zero: what that adds to a block
+  // is summed in `zeros` [blocks], and taken off by FinishColumns.
   template <size_t kRows>
-  static HWY_INLINE void AddRows(const Row* rows, const float* coefficients, size_t n, const Row* next, float* y) {
-    for (size_t block = 0; block * kBlock < n; ++block) {
-      float factors[kRows];
+  static HWY_INLINE void AddRows(const Row* rows, const float* coefficients, size_t n, const Row* next, float* y,
+                                 float* zeros) {
+    for (size_t first = 0; first < Blocks(n); first += kPart) {
+      const size_t blocks = std::min(kPart, Blocks(n) - first);
+      float factors[kRows][kPart];
+      ScaleCoefficients<kRows>(rows, coefficients, first, blocks, next, factors, zeros);
+      for (size_t block = first; block < first + blocks; ++block) {
+        if (next != nullptr && block * kBlockBytes % kLine == 0) {
 #pragma GCC unroll 8
-      for (size_t r = 0; r < kRows; ++r) {
-        factors[r] = coefficients[r] * rows[r].scales[block];
-        if (next != nullptr) hwy::Prefetch(next[r].codes + block * kBlockBytes);
+          for (size_t r = 0; r < kRows; ++r) hwy::Prefetch(next[r].codes + block * kBlockBytes);
+        }
+        const size_t columns = std::min(kBlock, n - block * kBlock);
+        float* to = y + block * kBlock;
+        if (columns == kBlock) {
+          AddBlock<kRows>(rows, factors, block, block - first, to);
+          continue;
+        }
+        // The last block may reach past y.
+        float part[kBlock] = {};
+        std::copy_n(to, columns, part);
+        AddBlock<kRows>(rows, factors, block, block - first, part);
+        std::copy_n(part, columns, to);
       }
-      const size_t columns = std::min(kBlock, n - block * kBlock);
-      if (columns == kBlock) {
-        AddBlock<kRows>(rows, factors, block, y + block * kBlock);
-        continue;
-      }
-      // The last block may reach past y.
-      float part[kBlock] = {};
-      std::copy_n(y + block * kBlock, columns, part);
-      AddBlock<kRows>(rows, factors, block, part);
-      std::copy_n(part, columns, y + block * kBlock);
     }
   }
 
+  static void StartColumns(size_t columns, float* zeros) { std::fill_n(zeros, Blocks(columns), 0.0f); }
+  static void FinishColumns(float* y, size_t columns, const float* zeros) {
+    for (size_t i = 0; i < columns; ++i) y[i] -= static_cast<float>(kZero) * zeros[i / kBlock];
+  }
+
  private:
+  static constexpr size_t kLine = 64;
+  // Blocks whose factors are kept at a time.
+  static constexpr size_t kPart = 64;
   // At most as many entries as int4 has bytes a block.
   using DPart = hn::CappedTag<float, kBlock / 2>;
   using DPartInt = hn::RebindToSigned<DPart>;
   using DPartCodes = hn::Rebind<uint8_t, DPart>;
-  using PartInt = hn::Vec<DPartInt>;
 
-  // code - 8 as float, for codes below 16.
-  static HWY_INLINE hn::Vec<DPart> Int4ToFloat(PartInt codes) {
-    const DPart d;
-    const DPartInt di;
-    if constexpr (HWY_MAX_LANES_D(DPart) == 16) {
-      // One look-up in a vector of all sixteen.
-      const auto table = hn::ConvertTo(d, hn::Iota(di, -kZero));
-      return hn::TableLookupLanes(table, hn::IndicesFromVec(d, codes));
-    } else {
-      return hn::ConvertTo(d, hn::Sub(codes, hn::Set(di, kZero)));
+  // factors[r][i] = coefficients[r] * scale of block first + i of row r, and their sum over r added to `zeros`.
+  template <size_t kRows>
+  static HWY_INLINE void ScaleCoefficients(const Row* rows, const float* coefficients, size_t first, size_t blocks,
+                                           const Row* next, float (*factors)[kPart], float* zeros) {
+    const D d;
+    const size_t lanes = hn::Lanes(d);
+    for (size_t i = 0; i < blocks; i += lanes) {
+      const size_t count = std::min(lanes, blocks - i);
+      V sum = hn::LoadN(d, zeros + first + i, count);
+#pragma GCC unroll 8
+      for (size_t r = 0; r < kRows; ++r) {
+        const V scales = hn::LoadN(d, rows[r].scales + first + i, count);
+        const V factor = hn::Mul(hn::Set(d, coefficients[r]), scales);
+        hn::StoreN(factor, d, factors[r] + i, count);
+        sum = hn::Add(sum, factor);
+        if (next != nullptr) hwy::Prefetch(next[r].scales + first + i);
+      }
+      hn::StoreN(sum, d, zeros + first + i, count);
     }
   }
 
   template <size_t kRows>
-  static HWY_INLINE void AddBlock(const Row* rows, const float* factors, size_t block, float* y) {
+  static HWY_INLINE void AddBlock(const Row* rows, const float (*factors)[kPart], size_t block, size_t at, float* y) {
     const DPart d;
     const DPartInt di;
     const DPartCodes dcodes;
@@ -185,20 +212,18 @@ struct BlockRows {
         hn::LoadInterleaved2(d, y + 2 * i, even, odd);
 #pragma GCC unroll 8
         for (size_t r = 0; r < kRows; ++r) {
-          const PartInt codes = hn::PromoteTo(di, hn::LoadU(dcodes, rows[r].codes + block * kBlockBytes + i));
-          const auto factor = hn::Set(d, factors[r]);
-          even = hn::MulAdd(factor, Int4ToFloat(hn::And(codes, hn::Set(di, 15))), even);
-          odd = hn::MulAdd(factor, Int4ToFloat(hn::ShiftRight<4>(codes)), odd);
+          const auto codes = hn::PromoteTo(di, hn::LoadU(dcodes, rows[r].codes + block * kBlockBytes + i));
+          const auto factor = hn::Set(d, factors[r][at]);
+          even = hn::MulAdd(factor, hn::ConvertTo(d, hn::And(codes, hn::Set(di, 15))), even);
+          odd = hn::MulAdd(factor, hn::ConvertTo(d, hn::ShiftRight<4>(codes)), odd);
         }
         hn::StoreInterleaved2(even, odd, d, y + 2 * i);
       } else {
         auto sum = hn::LoadU(d, y + i);
 #pragma GCC unroll 8
         for (size_t r = 0; r < kRows; ++r) {
-          // code - 128 is the code with its highest bit turned, read as signed.
-          const auto codes = hn::Xor(hn::LoadU(dcodes, rows[r].codes + block * kBlockBytes + i), hn::Set(dcodes, 128));
-          const PartInt values = hn::PromoteTo(di, hn::BitCast(hn::RebindToSigned<DPartCodes>(), codes));
-          sum = hn::MulAdd(hn::Set(d, factors[r]), hn::ConvertTo(d, values), sum);
+          const auto codes = hn::PromoteTo(di, hn::LoadU(dcodes, rows[r].codes + block * kBlockBytes + i));
+          sum = hn::MulAdd(hn::Set(d, factors[r][at]), hn::ConvertTo(d, codes), sum);
         }
         hn::StoreU(sum, d, y + i);
       }

@@ -73,6 +73,7 @@ struct GatedFfnArrays {
     if (!IsBlocked(ffn.storage)) return;
     gate_quantised = Quantised(ffn.gate_inputs, block, layout);
     up_quantised = Quantised(ffn.up_inputs, block, layout);
+    zeros = layout.Array<float>(block * Blocks(ffn.hidden));
   }
 
   // [tokens] indices of active tokens; all that follows is by position in a block of them.
@@ -94,6 +95,8 @@ struct GatedFfnArrays {
   // [block] inputs of gate and up, where weights are in blocks.
   QuantisedInput* gate_quantised = nullptr;
   QuantisedInput* up_quantised = nullptr;
+  // [block, blocks of hidden] coefficient times scale, summed over rows of `down`.
+  float* zeros = nullptr;
 
  private:
   static QuantisedInput* Quantised(const Range& range, size_t block, ScratchLayout& layout) {
@@ -159,6 +162,14 @@ struct GatedFfnJob {
   size_t TokenOf(size_t position) const { return arrays.active[position]; }
   const float* Input(size_t position) const { return tokens.x + TokenOf(position) * ffn.hidden; }
   float* Output(size_t position) const { return tokens.y + TokenOf(position) * ffn.hidden; }
+  float* Zeros(size_t t, size_t column) const {
+    return arrays.zeros == nullptr ? nullptr : arrays.zeros + t * Blocks(ffn.hidden) + column / kBlock;
+  }
+  int32_t Kept(size_t t) const {
+    int32_t kept = 0;
+    for (size_t chunk = 0; chunk < chunks; ++chunk) kept += ChunkKept(t, chunk);
+    return kept;
+  }
   QuantisedPlace GatePlace(size_t t) const { return PlaceOfInput(arrays.gate_quantised[t]); }
   QuantisedPlace UpPlace(size_t t) const { return PlaceOfInput(arrays.up_quantised[t]); }
   float* Coefficients(size_t t) const { return arrays.coefficients + t * chunks * kChunk; }

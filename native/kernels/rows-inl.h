@@ -116,10 +116,15 @@ struct FloatRows {
     for (; i < count; ++i) DotTile<1, kTokens>(rows + i, xs, n, nullptr, dots + i * kTokens);
   }
 
-  // y[i] += sum over r of coefficients[r] * rows[r][i], i < n.
+  // Asks for all of a row.
+  static HWY_INLINE void PrefetchRow(Row row, size_t n) {
+    for (size_t i = 0; i < n; i += kLine) hwy::Prefetch(row + i);
+  }
+
+  // y[i] += sum over r of coefficients[r] * rows[r][i], i < n. The last argument is for rows whose zero is no zero.
   template <size_t kRows>
   static HWY_INLINE void AddRows(const Row* HWY_RESTRICT rows, const float* HWY_RESTRICT coefficients, size_t n,
-                                 const Row* HWY_RESTRICT next, float* HWY_RESTRICT y) {
+                                 const Row* HWY_RESTRICT next, float* HWY_RESTRICT y, float*) {
     const Floats d;
     const size_t lanes = hn::Lanes(d);
     FloatVector factors[kRows];
@@ -128,9 +133,10 @@ struct FloatRows {
     size_t i = 0;
     for (; i + lanes <= n; i += lanes) {
       FloatVector sum = hn::LoadU(d, y + i);
+      const bool new_line = i % kLine < lanes;
 #pragma GCC unroll 8
       for (size_t r = 0; r < kRows; ++r) {
-        if (next != nullptr) hwy::Prefetch(next[r] + i);
+        if (new_line && next != nullptr) hwy::Prefetch(next[r] + i);
         sum = hn::MulAdd(factors[r], Load(rows[r] + i), sum);
       }
       hn::StoreU(sum, d, y + i);
@@ -140,6 +146,9 @@ struct FloatRows {
     for (size_t r = 0; r < kRows; ++r) sum = hn::MulAdd(factors[r], LoadFirst(rows[r] + i, n - i), sum);
     hn::StoreN(sum, d, y + i, n - i);
   }
+
+  static void StartColumns(size_t, float*) {}
+  static void FinishColumns(float*, size_t, const float*) {}
 
   // ys[t][i] += sum over r of coefficients[t][list[r]] * rows[r][i], i < n: vectors of a tile of tokens stay in registers
   // while all rows pass.
@@ -153,6 +162,9 @@ struct FloatRows {
   }
 
  private:
+  // Entries a cache line.
+  static constexpr size_t kLine = 64 / sizeof(T);
+
   // `last`: entries of a vector that is not full, or 0.
   template <size_t kVectors>
   static HWY_INLINE void AddToTile(const Row* rows, const uint8_t* list, size_t count, const float* const* coefficients,

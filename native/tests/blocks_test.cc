@@ -35,7 +35,10 @@ void AddOf(const Matrix& matrix, const float* coefficients, size_t width, size_t
   using Rows = BlockRows<kStorage>;
   typename Rows::Row rows[8];
   for (size_t j = 0; j < 8; ++j) rows[j] = Rows::From(Rows::RowOf(matrix, width, j), column);
-  Rows::template AddRows<8>(rows, coefficients, n, nullptr, y);
+  std::vector<float> zeros(Blocks(n), -1.0f);
+  Rows::StartColumns(n, zeros.data());
+  Rows::template AddRows<8>(rows, coefficients, n, rows, y, zeros.data());
+  Rows::FinishColumns(y, n, zeros.data());
 }
 
 void DotInt8(const Matrix& m, size_t rows, const float* x, size_t n, float* dots) { DotOf<Storage::kInt8>(m, rows, x, n, dots); }

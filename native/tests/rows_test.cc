@@ -32,11 +32,11 @@ void DotOne(const float* const* rows, const float* const* xs, size_t n, float* o
 }
 
 void AddEight(const float* const* rows, const float* coefficients, size_t n, float* y) {
-  FloatRows<float>::AddRows<8>(rows, coefficients, n, rows, y);
+  FloatRows<float>::AddRows<8>(rows, coefficients, n, rows, y, nullptr);
 }
 
 void AddOne(const float* const* rows, const float* coefficients, size_t n, float* y) {
-  FloatRows<float>::AddRows<1>(rows, coefficients, n, nullptr, y);
+  FloatRows<float>::AddRows<1>(rows, coefficients, n, nullptr, y, nullptr);
 }
 
 }  // namespace HWY_NAMESPACE
