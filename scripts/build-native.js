@@ -1,4 +1,4 @@
-// Builds the native core: node scripts/build-native.js [--preset release|debug|address|thread] [--test] [--jobs N]
+// Builds the native core: node scripts/build-native.js [--preset release|debug|address|thread] [--test] [--bench] [--jobs N]
 //
 // Headers come from the system where it has them, else from Debian's packages, unpacked into native/build/prefix without
 // installing anything. What can be had neither way is named, with the package that brings it.
@@ -15,6 +15,7 @@ const { values: options } = parseArgs({
   options: {
     preset: { type: 'string', default: 'release' },
     test: { type: 'boolean', default: false },
+    bench: { type: 'boolean', default: false },
     jobs: { type: 'string', default: '2' },
   },
 });
@@ -153,9 +154,10 @@ function step(command, args) {
 
 checkTools();
 checkHeaders();
-const { preset, test, jobs } = options;
+const { preset, test, bench, jobs } = options;
+const onOff = (wanted) => (wanted ? 'ON' : 'OFF');
 const generator = has('ninja') ? ['-G', 'Ninja'] : [];
-step('cmake', ['--preset', preset, ...generator, `-DLACUNA_TESTS=${test ? 'ON' : 'OFF'}`]);
+step('cmake', ['--preset', preset, ...generator, `-DLACUNA_TESTS=${onOff(test)}`, `-DLACUNA_BENCH=${onOff(bench)}`]);
 step('cmake', ['--build', '--preset', preset, '-j', jobs]);
 if (test) step('ctest', ['--preset', preset]);
 console.log(`\nThe library for ONNX Runtime: ${join(native, 'build', preset, 'lib/liblacuna_ort.so')}`);
