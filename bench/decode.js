@@ -1,0 +1,118 @@
+// Decode speed on SmolLM2-135M: the native session against stock onnxruntime-node, sparse against dense by kernels, and
+// onnxruntime-genai beside them.
+//
+//     node bench/decode.js [--rounds 6] [--threads 2] [--genai PYTHON]
+//
+// Folders are made in .bench/decode and used again: dense fp32 and int4, and sparse ones by plans that are made from 4,000
+// tokens and not corrected (what they cost in quality is for bench/sparse.js). Each pair is timed by `lacuna bench`,
+// interleaved in one process. With --genai (onnxruntime-genai, its builder, torch), genai decodes its own int4 model and
+// ours, and our session the same, in processes that alternate; what counts is the median of the rounds' ratios.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const model = join(root, 'fixtures/real/models/smollm2-135m');
+const work = join(root, '.bench/decode');
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '6' },
+    threads: { type: 'string', default: '2' },
+    genai: { type: 'string' },
+  },
+});
+const PLANS = [
+  ['top-k', 0.5],
+  ['top-k', 0.25],
+  ['top-k', 0.1],
+  ['ffn-skip', 0.1],
+  ['ffn-skip', 0.3],
+];
+/** Prompt and steps a block of the comparison with genai, which both are told. */
+const PEER = { prompt: 128, steps: 96 };
+
+const run = (command, args) =>
+  execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 64 << 20 });
+const lacuna = (...args) => run(process.execPath, [join(root, 'bin/lacuna.js'), ...args, '--quiet']);
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+function made(name, make) {
+  const path = join(work, name);
+  if (!existsSync(path)) make(path);
+  return path;
+}
+
+mkdirSync(work, { recursive: true });
+const dense = made('fp32', (path) => lacuna('convert', model, '-o', path));
+const int4 = made('int4', (path) => lacuna('convert', model, '-o', path, '--dtype', 'int4'));
+const statistics = made('statistics.json', (path) => lacuna('calibrate', model, '-o', path, '--tokens', '4000'));
+const sparse = PLANS.map(([preset, target]) => {
+  const name = `${preset}-${target}`;
+  const plan = made(`${name}.json`, (path) =>
+    lacuna('plan', statistics, '-o', path, '--preset', preset, '--target', String(target)),
+  );
+  return { name, path: made(name, (path) => lacuna('sparsify', dense, '--plan', plan, '-o', path)) };
+});
+
+function bench(folder, ...args) {
+  const common = ['--threads', options.threads, '--rounds', options.rounds, '--json'];
+  const { subjects, speedup } = JSON.parse(lacuna('bench', folder, ...common, ...args));
+  const [before, after] = subjects.map(({ decodeTokensPerSecond }) => decodeTokensPerSecond.median.toFixed(1));
+  const { median: ratio, p10, p90 } = speedup;
+  return [before, after, `${ratio.toFixed(2)} (${p10.toFixed(2)}-${p90.toFixed(2)})`];
+}
+
+function print(title, rows) {
+  console.log(`\n| ${title.join(' | ')} |\n|${title.map(() => '---').join('|')}|`);
+  for (const row of rows) console.log(`| ${row.join(' | ')} |`);
+}
+
+const long = ['--prompt-tokens', '4000', '--steps', '8'];
+print(
+  ['native session against stock', 'cached tokens', 'stock tok/s', 'native tok/s', 'ratio (p10-p90)'],
+  [
+    ['fp32', '128', ...bench(dense, '--against-engine', 'stock')],
+    ['int4', '128', ...bench(int4, '--against-engine', 'stock')],
+    ['int4', '4,000', ...bench(int4, '--against-engine', 'stock', ...long)],
+  ],
+);
+for (const engine of ['native', 'stock'])
+  print(
+    [`sparse against dense fp32, ${engine}`, 'dense tok/s', 'sparse tok/s', 'ratio (p10-p90)'],
+    sparse.map(({ name, path }) => [name, ...bench(path, '--against', dense, '--engine', engine)]),
+  );
+
+if (options.genai !== undefined) {
+  const own = made('genai-int4', (path) =>
+    run(options.genai, ['-m', 'onnxruntime_genai.models.builder', '-i', model, '-o', path, '-p', 'int4', '-e', 'cpu']),
+  );
+  const decode = (folder) => {
+    const script = join(root, 'bench/genai_decode.py');
+    const counts = ['--prompt', String(PEER.prompt), '--steps', String(PEER.steps), '--threads', options.threads];
+    return Number(run(options.genai, [script, folder, ...counts]));
+  };
+  const ours = () => {
+    const args = ['--threads', options.threads, '--rounds', '3', '--steps', String(PEER.steps / 2), '--json'];
+    const { subjects } = JSON.parse(lacuna('bench', int4, ...args, '--prompt-tokens', String(PEER.prompt)));
+    return subjects[0].decodeTokensPerSecond.median;
+  };
+  const rounds = Array.from({ length: Number(options.rounds) }, () => ({
+    theirs: decode(own),
+    same: decode(int4),
+    ours: ours(),
+  }));
+  const row = (name, key) => {
+    const ratios = rounds.map((round) => round.ours / round[key]);
+    return [name, median(rounds.map((round) => round[key])).toFixed(1), median(ratios).toFixed(2)];
+  };
+  print(
+    ['int4, 128 cached tokens', 'tok/s', 'ours is faster by'],
+    [
+      row('onnxruntime-genai, its own int4 (head in 4 bits)', 'theirs'),
+      row('onnxruntime-genai, our int4 folder (head in 8 bits)', 'same'),
+      row('**native session, our int4 folder**', 'ours'),
+    ],
+  );
+}
