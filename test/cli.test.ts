@@ -75,11 +75,11 @@ describe('usage', () => {
     [['calibrate', tinyLlama, '-o', 's.json', '--shard', '4/4'], /0 <= i < n/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'q4'], /Expected fp32, fp16, bf16, int8, int4 .* "q4"/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4,fp32'], /fp32 comes first[\s\S]*--dtype fp32,int4/],
-    [['convert', tinyLlama, '-o', 'x', '--dtype', 'fp32,int8', '--importance', 'x'], /fp32, int8 searches no scales/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'fp32,fp16', '--importance', 'x'], /fp32, fp16 searches no scales/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--vocabulary', 'int2'], /fp32, bf16, int8, int4 .* "int2"/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'bf16', '--vocabulary', 'int8'], /bf16 stores no blocks/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--block-size', '20'], /16, 32, 64, 128 .* 20/],
-    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int8', '--importance', 'x'], /int8 searches no scales/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'fp16', '--importance', 'x'], /fp16 searches no scales/],
     [['convert', tinyLlama, '-o', 'x', '--data', 'x'], /fp32 searches no scales/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--data', 'x', '--importance', 'y'], /not both/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--tokens', '9'], /no text to measure 9 tokens of/],
@@ -381,7 +381,17 @@ describe('results', () => {
       graph: { operators: { MatMul: expect.any(Number) } },
     });
     const short = ['--prompt-tokens', '8', '--rounds', '1', '--steps', '1', '--threads', '2', '--json'];
-    const timed = await lacuna(['bench', path, '--dtype', 'int4', '--against-dtype', 'fp16', ...short]);
+    const timed = await lacuna([
+      'bench',
+      path,
+      '--engine',
+      'stock',
+      '--dtype',
+      'int4',
+      '--against-dtype',
+      'fp16',
+      ...short,
+    ]);
     expect(JSON.parse(timed.stdout).subjects.map(({ name }: { name: string }) => name)).toEqual([
       `${path} fp16`,
       `${path} int4`,

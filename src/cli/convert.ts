@@ -59,7 +59,7 @@ export const registerConvert: RegisterCommand = (program, context) => {
       '--vocabulary <name>',
       `how embedding and head are stored, for int8 and int4: ${VOCABULARY_NAMES.join(', ')} (default: int8)`,
     )
-    .option('--data <file...>', 'UTF-8 texts to measure on which errors weigh most; for int4')
+    .option('--data <file...>', 'UTF-8 texts to measure on which errors weigh most; for int8 and int4')
     .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)
     .option('--importance <statistics>', 'statistics JSON that has it measured already, in place of --data')
     .option('--force', 'replace an existing output')

@@ -31,7 +31,7 @@ const FLOAT: WeightStorage = { kind: 'float' };
 const TRANSPOSED: WeightStorage = { kind: 'transposed' };
 // What every CPU can hold and few can multiply by.
 const BFLOAT16: WeightStorage = { kind: 'widened', dtype: 'bfloat16' };
-const INT8: WeightStorage = { kind: 'blocks', bits: 8, blockSize: 32, symmetric: true, method: 'nearest' };
+const INT8: WeightStorage = { kind: 'blocks', bits: 8, blockSize: 32, symmetric: true, method: 'search' };
 const INT4: WeightStorage = { kind: 'blocks', bits: 4, blockSize: 32, symmetric: true, method: 'search' };
 
 /** In the order in which messages name them, none larger than the one before. */

@@ -169,7 +169,9 @@ function optionsFor(name: string, options: BuildOptions): BuildOptions & { reado
 
 async function buildDense({ work, keys, options }: Build): Promise<Stage<null>> {
   const output = join(work, `dense-${keys.dense}`);
-  const make = () => convert({ ...optionsFor('convert', options), output, force: false });
+  // Tokens are for the stages that measure: a conversion to float32 does not.
+  const { tokens: _, ...given } = optionsFor('convert', options);
+  const make = () => convert({ ...given, output, force: false });
   return stage(output, make, async () => null);
 }
 

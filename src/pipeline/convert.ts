@@ -28,7 +28,7 @@ export interface ConvertOptions extends SourceOptions {
   readonly asymmetric?: boolean;
   /** How embedding and head are stored, as fp32, bf16, int8 or int4; for int8 and int4. */
   readonly vocabulary?: string;
-  /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For int4. */
+  /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For int8 and int4. */
   readonly importance?: string;
   /** UTF-8 files to measure that on while converting, instead of reading it. */
   readonly data?: readonly string[];
@@ -154,7 +154,7 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
   const names = precisions.map(({ name }) => name).join(', ');
   if ((importance !== undefined || data !== undefined) && !precisions.some(isSearched))
     throw new LacunaError('usage', `${names} searches no scales, so it has no use for importances`, {
-      hint: 'They are for --dtype int4.',
+      hint: 'They are for --dtype int8 and int4.',
     });
   if (importance !== undefined && data !== undefined)
     throw new LacunaError('usage', 'Importances are read from statistics or measured on texts, not both', {
