@@ -175,6 +175,7 @@ function plot(rows, dtypes) {
       `<text x="${x(billions * 1e9)}" y="${height - bottom + 18}" text-anchor="middle">${billions} billion</text>`,
     );
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">
+<title>Peak memory of convert against parameters</title>
 <rect width="${width}" height="${height}" fill="white"/>
 <text x="${left}" y="14">peak memory of convert, MB</text>
 <text x="${width - 20}" y="${height - 12}" text-anchor="end">parameters</text>
