@@ -4,11 +4,12 @@
 //
 // The copy is `cp` and fsync; contenders alternate, and what counts is the median of the ratios of one round. Peers run
 // in the Pythons that have them: optimum wants Transformers below 4.58, genai's builder above. Prints a Markdown table.
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { measure } from './measure.js';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const model = join(root, 'fixtures/real/models/smollm2-135m');
@@ -25,25 +26,6 @@ if (!existsSync(join(model, 'config.json'))) {
 const ours = [process.execPath, join(root, 'bin/lacuna.js'), 'convert', model, '-o', join(work, 'ours'), '--quiet'];
 const data = join(work, 'ours/onnx/model.onnx_data');
 const copy = ['sh', '-c', `cp "${join(work, 'source')}" "${join(work, 'copy')}" && sync "${join(work, 'copy')}"`];
-
-/** Runs a command; seconds, and the high-water mark of its memory in MB (Linux). */
-async function measure(command) {
-  const started = performance.now();
-  const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] });
-  let peak = 0;
-  let stderr = '';
-  child.stderr.on('data', (text) => (stderr += text));
-  const watch = setInterval(() => {
-    try {
-      const [, kilobytes] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8')) ?? [];
-      peak = Math.max(peak, Number(kilobytes ?? 0) / 1000);
-    } catch {}
-  }, 5);
-  const code = await new Promise((resolve) => child.on('close', resolve));
-  clearInterval(watch);
-  if (code !== 0) throw new Error(`${command.join(' ')} exited with ${code}\n${stderr.slice(-2000)}`);
-  return { seconds: (performance.now() - started) / 1000, peak };
-}
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 

@@ -4,12 +4,12 @@
 //     node bench/memory.js [--dtype fp32,int4] [--up-to 4] [--threads N] [--plot docs/convert-memory.svg]
 //
 // Needs 6 bytes of disk a parameter for fp32. Prints a Markdown table; memory is the high-water mark of the process.
-import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { measure } from './measure.js';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const work = join(root, '.bench/memory');
@@ -132,23 +132,6 @@ function writeCheckpoint(folder, shape, filling) {
   return shards.flat().reduce((sum, tensor) => sum + bytesOf(tensor) / 2, 0);
 }
 
-/** Seconds and peak memory in MB of a command (Linux). */
-async function measure(args) {
-  const started = performance.now();
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'] });
-  let peak = 0;
-  const watch = setInterval(() => {
-    try {
-      const [, kilobytes] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8')) ?? [];
-      peak = Math.max(peak, Number(kilobytes ?? 0) / 1000);
-    } catch {}
-  }, 5);
-  const code = await new Promise((resolve) => child.on('close', resolve));
-  clearInterval(watch);
-  if (code !== 0) throw new Error(`${args.join(' ')} exited with ${code}`);
-  return { seconds: (performance.now() - started) / 1000, peak };
-}
-
 /** Memory over parameters, both linear from zero: a line a precision. */
 function plot(rows, dtypes) {
   const [width, height, left, bottom] = [720, 360, 70, 50];
@@ -187,7 +170,7 @@ ${[...grid, ...lines].join('\n')}
 const dtypes = options.dtype.split(',');
 const threads = options.threads === undefined ? [] : ['--threads', options.threads];
 const filling = noise();
-const node = await measure(['-e', '0']);
+const node = await measure([process.execPath, '-e', '0']);
 const rows = [];
 rmSync(work, { recursive: true, force: true });
 for (const [name, shape] of Object.entries(SHAPES)) {
@@ -197,7 +180,17 @@ for (const [name, shape] of Object.entries(SHAPES)) {
   if (parameters <= Number(options['up-to']) * 1e9) {
     const results = [];
     for (const dtype of dtypes) {
-      const args = [join(root, 'bin/lacuna.js'), 'convert', checkpoint, '-o', output, '--dtype', dtype, '--quiet'];
+      const args = [
+        process.execPath,
+        join(root, 'bin/lacuna.js'),
+        'convert',
+        checkpoint,
+        '-o',
+        output,
+        '--dtype',
+        dtype,
+        '--quiet',
+      ];
       const { seconds, peak } = await measure([...args, ...threads]);
       results.push({ seconds, peak, bytes: statSync(join(output, 'onnx/model.onnx_data')).size });
       rmSync(output, { recursive: true });
