@@ -1,17 +1,10 @@
 /** The mean square of each input, by the weights that multiply it: what conversion weighs rounding errors with. */
-import { attentionWeightName, ffnWeightName, HEAD_WEIGHT } from '../src/core/model.ts';
+import { HEAD_WEIGHT } from '../src/core/model.ts';
 import { type Statistics, sumData } from '../src/core/statistics.ts';
 import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
 import { wideValues } from './exact-sum.ts';
 import { inputMoments } from './input-moments.ts';
-
-/** Weights of a layer by the sum that is of their input. */
-const READERS: Readonly<Record<string, (layer: number) => readonly string[]>> = {
-  attn_in: (layer) => (['q_proj', 'k_proj', 'v_proj'] as const).map((name) => attentionWeightName(layer, name)),
-  attended: (layer) => [attentionWeightName(layer, 'o_proj')],
-  ffn_in: (layer) => (['gate_proj', 'up_proj'] as const).map((name) => ffnWeightName(layer, name)),
-  down_in: (layer) => [ffnWeightName(layer, 'down_proj')],
-};
+import { LINEAR_INPUTS } from './linear-inputs.ts';
 
 /**
  * By the weight's name, as Transformers calls it: the mean square of each of its inputs, float32 [columns].
@@ -22,12 +15,12 @@ export function importanceOf({ sums, tokens, model }: Statistics): Map<string, B
   const moments = sums[inputMoments.name];
   const importance = new Map<string, BytesTensor>();
   const mean = (squares: Float64Array) => float32Tensor(squares.map((square) => square / tokens));
-  for (const [name, weightsOf] of Object.entries(READERS)) {
+  for (const { name, readers } of LINEAR_INPUTS) {
     const squares = wideValues(sumData(moments, name, 'float64', [2, model.numHiddenLayers, -1]));
     const width = squares.length / model.numHiddenLayers;
     for (let layer = 0; layer < model.numHiddenLayers; layer++) {
       const tensor = mean(squares.subarray(layer * width, (layer + 1) * width));
-      for (const weight of weightsOf(layer)) importance.set(weight, tensor);
+      for (const weight of readers(layer)) importance.set(weight, tensor);
     }
   }
   return importance.set(HEAD_WEIGHT, mean(wideValues(sumData(moments, 'head_in', 'float64', [2, model.hiddenSize]))));

@@ -1,6 +1,8 @@
 /** Graph pieces + texts -> Statistics. */
 export { importanceOf } from './importance.ts';
+export { type InputGram, type InputGrams, inputGrams } from './input-grams.ts';
 export { inputMoments } from './input-moments.ts';
+export { linearWeights } from './linear-inputs.ts';
 export { STATISTICS } from './list.ts';
 export { mergeStatistics } from './merge.ts';
 export { type CalibrationOptions, calibrate } from './run.ts';

@@ -1,25 +1,12 @@
 /** How large each input of the linear layers is: what an error in a column of their weights costs, to the first order. */
-import type { ModelSpec } from '../src/core/model.ts';
 import { type Sums, sumData } from '../src/core/statistics.ts';
 import { addWide, addWideSums, emptyWide, wideValues } from './exact-sum.ts';
+import { LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
 import type { Statistic, TapValues } from './statistic.ts';
 
-/** The inputs by the names of their sums, each [tokens, width]. */
-const INPUTS = {
-  attn_in: (taps: TapValues) => taps.attn_in,
-  attended: (taps: TapValues) => taps.attended,
-  ffn_in: (taps: TapValues) => taps.ffn_in,
-  // As the graph multiplies them: in float32.
-  down_in: ({ act, up }: TapValues) => act.map((value, i) => value * up[i]),
-} as const;
-
-type Input = keyof typeof INPUTS;
-
-const INPUT_NAMES = Object.keys(INPUTS) as readonly Input[];
-
-function widthsOf(spec: ModelSpec): Readonly<Record<Input, number>> {
-  const { hiddenSize, intermediateSize, numAttentionHeads, headDim } = spec;
-  return { attn_in: hiddenSize, attended: numAttentionHeads * headDim, ffn_in: hiddenSize, down_in: intermediateSize };
+/** An input [tokens, width], multiplied as the graph does it: in float32. */
+function inputOf({ factors: [first, ...others] }: LinearInput, taps: TapValues): Float32Array {
+  return others.reduce((product, factor) => product.map((value, i) => value * taps[factor][i]), taps[first]);
 }
 
 export const inputMoments: Statistic = {
@@ -28,20 +15,19 @@ export const inputMoments: Statistic = {
     'sums over tokens of the square of each input of the linear layers. attn_in: of query, key and value; attended: of ' +
     "attention's output projection; ffn_in: of gate and up; down_in: of down, act * up; head_in: of the output head. " +
     'Each in two parts that add up: multiples of 2^16, and the rest',
-  taps: ['attn_in', 'attended', 'ffn_in', 'act', 'up'],
+  taps: LINEAR_INPUTS.flatMap(({ factors }) => factors),
 
   empty({ spec }) {
     const { numHiddenLayers: layers, hiddenSize } = spec;
-    const sums = Object.entries(widthsOf(spec)).map(([name, width]) => [name, emptyWide([layers, width])] as const);
+    const sums = LINEAR_INPUTS.map(({ name, width }) => [name, emptyWide([layers, width(spec)])] as const);
     return { ...Object.fromEntries(sums), head_in: emptyWide([hiddenSize]) };
   },
 
   add(sums, layer, taps, { spec }) {
-    const widths = widthsOf(spec);
-    for (const name of INPUT_NAMES) {
-      const width = widths[name];
-      const squares = columnSquares(INPUTS[name](taps), width);
-      addWide(sumData(sums, name, 'float64', [2, -1, width]), layer * width, squares);
+    for (const input of LINEAR_INPUTS) {
+      const width = input.width(spec);
+      const squares = columnSquares(inputOf(input, taps), width);
+      addWide(sumData(sums, input.name, 'float64', [2, -1, width]), layer * width, squares);
     }
   },
 
@@ -68,7 +54,7 @@ function columnSquares(values: Float32Array, width: number): Float64Array {
 }
 
 /** Each layer's largest column, by how many times the mean of all columns it is. */
-function peaks(sums: Sums, name: Input): number[] {
+function peaks(sums: Sums, name: LinearInput['name']): number[] {
   const data = wideValues(sumData(sums, name, 'float64', [2, -1, -1]));
   const [, layers, width] = sums[name].shape;
   return Array.from({ length: layers }, (_, layer) => {

@@ -13,12 +13,13 @@ import {
   tapWidth,
 } from '../src/core/model.ts';
 import { type JobOptions, type ProgressStage, SILENT } from '../src/core/progress.ts';
-import type { OpenGraph, Runner, RuntimeTensor } from '../src/core/runner.ts';
+import type { OpenGraph } from '../src/core/runner.ts';
 import type { Statistics, Sums } from '../src/core/statistics.ts';
 import type { TensorExpr } from '../src/core/tensor.ts';
 import { STATISTICS } from './list.ts';
-import { type CalibrationInput, cutSequences, type Sequence } from './sequences.ts';
+import { type CalibrationInput, cutSequences } from './sequences.ts';
 import type { Statistic, TapValues } from './statistic.ts';
+import { embedAll, floats, partThatMakes, runLayer, type Stream } from './walk.ts';
 
 /** What calibration is handed, so that it knows no runtime and no file format. */
 export interface CalibrationOptions extends JobOptions {
@@ -81,36 +82,6 @@ export async function calibrate(
   };
 }
 
-/** A sequence between two layers: its residual stream, and the positions that all layers share. */
-interface Stream {
-  readonly tokens: number;
-  readonly shared: Readonly<Record<string, RuntimeTensor>>;
-  hidden: RuntimeTensor;
-}
-
-async function embedAll(
-  pieces: ModelPieces,
-  sequences: readonly Sequence[],
-  { openGraph, signal }: CalibrationOptions,
-): Promise<Stream[]> {
-  const runner = await openGraph(pieces.embed());
-  const streams: Stream[] = [];
-  try {
-    for (const { tokens } of sequences) {
-      throwIfAborted(signal);
-      const dims = [1, tokens.length];
-      const { [hiddenName(0)]: hidden, ...shared } = await runner.run({
-        input_ids: { dtype: 'int64', dims, data: BigInt64Array.from(tokens, BigInt) },
-        attention_mask: { dtype: 'int64', dims, data: new BigInt64Array(tokens.length).fill(1n) },
-      });
-      streams.push({ tokens: tokens.length, shared, hidden });
-    }
-  } finally {
-    await runner.close();
-  }
-  return streams;
-}
-
 type PassOptions = CalibrationOptions & { readonly statistics: readonly Statistic[] };
 
 async function passLayer(
@@ -130,7 +101,9 @@ async function passLayer(
     let firstToken = 0;
     for (const stream of streams) {
       throwIfAborted(options.signal);
-      const values = await runLayer(runner, graph, layer, stream, taps, spec);
+      const names = taps.map((tap) => tapName(layer, tap));
+      const found = await runLayer(runner, graph, layer, stream, names, spec);
+      const values = Object.fromEntries(taps.map((tap, i) => [tap, found[names[i]]])) as TapValues;
       const context = { spec, tokens: stream.tokens, firstToken, downNorms };
       for (const { name, add } of options.statistics) add(sums[name], layer, values, context);
       firstToken += stream.tokens;
@@ -161,72 +134,6 @@ async function passHead(
   } finally {
     await runner.close();
   }
-}
-
-/** The nodes and weights of a graph that one of its values [b, s, width] needs, with it as the only output. */
-function partThatMakes(graph: Graph, name: string, width: number): Graph {
-  const needed = new Set([name]);
-  const nodes = graph.nodes.toReversed().filter(({ inputs, outputs }) => {
-    const isNeeded = outputs.some((output) => needed.has(output));
-    if (isNeeded) for (const input of inputs) needed.add(input);
-    return isNeeded;
-  });
-  if (nodes.length === 0)
-    throw new LacunaError('mismatch', `The graph of the head makes no value "${name}", which is measured`);
-  return {
-    ...graph,
-    outputs: [value(name, 'float32', ['batch_size', 'sequence_length', width])],
-    initializers: graph.initializers.filter((initializer) => needed.has(initializer.name)),
-    nodes: nodes.toReversed(),
-  };
-}
-
-/** Runs one sequence through one layer, moves its residual stream on and returns the tapped values. */
-async function runLayer(
-  runner: Runner,
-  graph: Graph,
-  layer: number,
-  stream: Stream,
-  taps: readonly Tap[],
-  spec: ModelSpec,
-): Promise<TapValues> {
-  const emptyCache: RuntimeTensor = {
-    dtype: 'float32',
-    dims: [1, spec.numKeyValueHeads, 0, spec.headDim],
-    data: new Float32Array(0),
-  };
-  const known: Readonly<Record<string, RuntimeTensor>> = {
-    ...stream.shared,
-    [hiddenName(layer)]: stream.hidden,
-    [`past_key_values.${layer}.key`]: emptyCache,
-    [`past_key_values.${layer}.value`]: emptyCache,
-  };
-  const feeds = Object.fromEntries(graph.inputs.map(({ name }) => [name, need(known, name, layer)]));
-  const next = hiddenName(layer + 1);
-  const outputs = await runner.run(feeds, [next, ...taps.map((tap) => tapName(layer, tap))]);
-  stream.hidden = need(outputs, next, layer);
-  if (!floats(stream.hidden, next).every(Number.isFinite))
-    throw new LacunaError('non-finite', `Layer ${layer} gives NaN or infinity in ${next}`, {
-      hint: 'Check the checkpoint: lacuna inspect names tensors that are not finite.',
-    });
-  const entries = taps.map((tap) => [tap, floats(need(outputs, tapName(layer, tap), layer), tap)]);
-  return Object.fromEntries(entries) as TapValues;
-}
-
-function need(tensors: Readonly<Record<string, RuntimeTensor>>, name: string, layer: number): RuntimeTensor {
-  if (!Object.hasOwn(tensors, name))
-    throw new LacunaError(
-      'mismatch',
-      `Layer ${layer} has no value for "${name}", wanted one of ${Object.keys(tensors)}`,
-    );
-  return tensors[name];
-}
-
-function floats(tensor: RuntimeTensor, name: string): Float32Array {
-  if (tensor.data instanceof Float32Array) return tensor.data;
-  throw new LacunaError('unsupported', `"${name}" is ${tensor.dtype}, calibration needs float32`, {
-    hint: 'Convert with --dtype fp32.',
-  });
 }
 
 /** The layer's graph with its tapped values as further outputs. */

@@ -4,7 +4,7 @@ import type { LacunaError } from '../src/core/errors.ts';
 import type { ModelPieces } from '../src/core/model.ts';
 import type { Precision, PrecisionName } from '../src/core/precision.ts';
 import type { ModelLayout } from './layout.ts';
-import type { Importance, StorageOptions } from './weights.ts';
+import type { Importance, Rounded, StorageOptions } from './weights.ts';
 
 export interface OpenOptions {
   /** By its name, or one of `choosePrecision` with its blocks changed; weights become it while they are written. */
@@ -14,6 +14,8 @@ export interface OpenOptions {
    * Names and widths that are not the model's are a `mismatch`.
    */
   readonly importance?: Importance | undefined;
+  /** By the weight's name: matrices of layers that are rounded already, in blocks of the precision's scheme. */
+  readonly rounded?: Rounded | undefined;
 }
 
 /** Names of tensors that are somewhere but could not be read; `all` when not even the names are known. */

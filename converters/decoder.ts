@@ -91,6 +91,7 @@ function decoderPieces(parts: DecoderParts): ModelPieces {
     embed: () => embedPiece(parts),
     layer: (index) => layerPiece(parts, index),
     head: () => headPiece(parts),
+    weight: (name) => parts.weights(name).data,
   };
 }
 

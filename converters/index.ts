@@ -31,9 +31,9 @@ export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, gemma, ge
  *
  * @example const pieces = openModel(await openCheckpoint('SmolLM2-135M'), { precision: 'fp32' });
  */
-export function openModel(checkpoint: Checkpoint, { precision, importance }: OpenOptions): ModelPieces {
+export function openModel(checkpoint: Checkpoint, { precision, ...rest }: OpenOptions): ModelPieces {
   const chosen = typeof precision === 'string' ? choosePrecision(precision) : precision;
-  return findArchitecture(checkpoint).open(checkpoint, { precision: chosen, importance });
+  return findArchitecture(checkpoint).open(checkpoint, { ...rest, precision: chosen });
 }
 
 /**

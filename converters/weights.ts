@@ -5,7 +5,7 @@ import { LacunaError } from '../src/core/errors.ts';
 import type { Initializer } from '../src/core/graph.ts';
 import { EMBEDDING_WEIGHT, HEAD_WEIGHT } from '../src/core/model.ts';
 import type { Precision } from '../src/core/precision.ts';
-import { cast, type TensorExpr } from '../src/core/tensor.ts';
+import { cast, type QuantizedMatrix, type TensorExpr } from '../src/core/tensor.ts';
 import type { DecoderConfig } from './config/decoder-config.ts';
 
 /** A weight as floats; the block that it goes to stores it as the precision says. */
@@ -13,15 +13,21 @@ export interface Weight extends Initializer {
   readonly precision: Precision;
   /** What errors in each column weigh, float [columns], where that is known. */
   readonly importance: TensorExpr | undefined;
+  /** What it is in blocks, where that has been computed before. */
+  readonly rounded?: QuantizedMatrix | undefined;
 }
 
 /** By the weight's name: the mean square of each input that the weight is multiplied by, float [columns]. */
 export type Importance = ReadonlyMap<string, TensorExpr>;
 
+/** By the weight's name: matrices that are in blocks of the precision's scheme already. */
+export type Rounded = ReadonlyMap<string, QuantizedMatrix>;
+
 /** How weights are to be stored. */
 export interface StorageOptions {
   readonly precision: Precision;
   readonly importance?: Importance | undefined;
+  readonly rounded?: Rounded | undefined;
 }
 
 /** The weight of a name as an initializer of that name. */
@@ -40,11 +46,12 @@ const DERIVED = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$/;
 
 /** Every weight, to be stored as `storage` says. Only for names that `checkTensors` has seen. */
 export function weightsOf(tensors: ReadonlyMap<string, TensorExpr>, storage: StorageOptions): Weights {
-  const { precision, importance } = storage;
+  const { precision, importance, rounded } = storage;
   return (name) => {
     const tensor = tensors.get(name);
     if (tensor === undefined) throw new LacunaError('not-found', `No tensor "${name}" in the checkpoint`);
-    return { name, data: cast(tensor, precision.floats), precision, importance: importance?.get(name) };
+    const data = cast(tensor, precision.floats);
+    return { name, data, precision, importance: importance?.get(name), rounded: rounded?.get(name) };
   };
 }
 

@@ -93,6 +93,9 @@ export const PIECES: ModelPieces = {
       ],
     ),
   head: () => graphOf('head', [hiddenName(SPEC.numHiddenLayers)], ['logits', HEAD_TAP], []),
+  weight: (name) => {
+    throw new RangeError(`The double has no weight ${name} by name`);
+  },
 };
 
 export async function readFloats(expr: TensorExpr): Promise<Float32Array> {

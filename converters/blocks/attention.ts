@@ -2,7 +2,7 @@
 import { type Attribute, attr, CONTRIB_DOMAIN, type ValueInfo } from '../../src/core/graph.ts';
 import { type GraphBuilder, value } from '../../src/core/graph-builder.ts';
 import { type ModelSpec, tapName } from '../../src/core/model.ts';
-import { cast, concatRows } from '../../src/core/tensor.ts';
+import { cast, concatRows, stackQuantized } from '../../src/core/tensor.ts';
 import type { DecoderConfig } from '../config/decoder-config.ts';
 import type { Weight, Weights } from '../weights.ts';
 import { CACHE_LAYOUT, narrowHeads, sideBySide, widenHeads } from './head-width.ts';
@@ -38,15 +38,24 @@ function cache(name: string, length: string, spec: ModelSpec, floats: Floats): V
 /** Names of float [b, s, heads * head]; of query, key and value each on its own, or of all three side by side. */
 type Projected = readonly [query: string, key: string, value: string] | readonly [all: string];
 
-/** x [b, s, hidden] -> attention's output [b, s, hidden], before the residual is added; the tap attended is on the way. */
-export function attention(g: GraphBuilder, x: string, index: number, parts: DecoderParts): string {
+/**
+ * x [b, s, hidden] -> attention's output [b, s, hidden], called `output`, before it is normed or added to the residual
+ * stream; the tap attended is on the way.
+ */
+export function attention(
+  g: GraphBuilder,
+  x: string,
+  index: number,
+  parts: DecoderParts,
+  output = g.fresh('o_proj'),
+): string {
   const { config, weights } = parts;
   const prefix = `model.layers.${index}.self_attn`;
   const project = config.traits.normsHeads ? projectAndNorm : projectAtOnce;
   const attend = sharesCacheBuffer(config.spec) ? groupQueryAttention : widenedAttention;
   const attended = attend(g, project(g, x, prefix, parts), index, parts);
   const outBias = config.attentionBias ? weights(`${prefix}.o_proj.bias`) : undefined;
-  return linear(g, attended, weights(`${prefix}.o_proj.weight`), outBias);
+  return linear(g, attended, weights(`${prefix}.o_proj.weight`), outBias, output);
 }
 
 /**
@@ -62,8 +71,14 @@ function projectAtOnce(g: GraphBuilder, x: string, prefix: string, { config, wei
 function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Weight {
   const parts = ['q_proj', 'k_proj', 'v_proj'].map((projection) => weights(`${prefix}.${projection}.${part}`));
   const data = concatRows(parts.map((one) => one.data));
+  const rounded = parts.map((one) => one.rounded).filter((one) => one !== undefined);
   // All three read the same input, so what is important to one is to all.
-  return { ...parts[0], name: `${prefix}.qkv_proj.${part}`, data };
+  return {
+    ...parts[0],
+    name: `${prefix}.qkv_proj.${part}`,
+    data,
+    rounded: rounded.length === parts.length ? stackQuantized(rounded) : undefined,
+  };
 }
 
 /**

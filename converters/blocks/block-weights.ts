@@ -12,8 +12,8 @@ const INT8_ACTIVATIONS = 4;
 
 /** x [..., in] -> x W^T [..., out] by MatMulNBits, which takes any number of columns. */
 export function blockProduct(g: GraphBuilder, x: string, weight: Weight, scheme: BlockScheme, output: string): string {
-  const { name, data, importance } = weight;
-  const { codes, scales, zeroPoints } = quantize(data, scheme, importance);
+  const { name, data, importance, rounded } = weight;
+  const { codes, scales, zeroPoints } = rounded ?? quantize(data, scheme, importance);
   const attributes: Record<string, Attribute> = {
     K: attr.int(data.shape[1]),
     N: attr.int(data.shape[0]),

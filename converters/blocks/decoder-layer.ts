@@ -27,7 +27,8 @@ export const sandwichNormLayer: DecoderLayer = (g, index, parts) => {
   const { config, weights } = parts;
   const norm = layerNorm(g, index, parts);
   const input = hiddenName(index);
-  const attnOut = attention(g, norm(input, 'input_layernorm', tapName(index, 'attn_in')), index, parts);
+  const attnIn = norm(input, 'input_layernorm', tapName(index, 'attn_in'));
+  const attnOut = attention(g, attnIn, index, parts, tapName(index, 'projected'));
   const outputNorm = toStreamNorm(g, index, parts);
   const attended = outputNorm(attnOut, 'post_attention_layernorm');
   const residual = g.op('Add', [input, attended], { outputs: [tapName(index, 'ffn_residual')] });

@@ -9,6 +9,7 @@ import {
   type DryRunResult,
   dryRun,
   type ModelSpec,
+  ROUNDINGS,
 } from '../index.ts';
 import {
   type CommandContext,
@@ -36,6 +37,7 @@ interface Options extends CommonOptions {
   readonly vocabulary?: string;
   readonly importance?: string;
   readonly data?: readonly string[];
+  readonly rounding?: string;
   readonly tokens?: number;
   readonly verify?: boolean;
   readonly python?: string;
@@ -59,7 +61,8 @@ export const registerConvert: RegisterCommand = (program, context) => {
       '--vocabulary <name>',
       `how embedding and head are stored, for int8 and int4: ${VOCABULARY_NAMES.join(', ')} (default: int8)`,
     )
-    .option('--data <file...>', 'UTF-8 texts to measure on which errors weigh most; for int8 and int4')
+    .option('--data <file...>', 'UTF-8 texts to round by: errors are put where they cost least; for int8 and int4')
+    .option('--rounding <name>', `how to use them: ${ROUNDINGS.join(', ')} (default: gptq, the better and slower one)`)
     .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)
     .option('--importance <statistics>', 'statistics JSON that has it measured already, in place of --data')
     .option('--force', 'replace an existing output')
@@ -71,8 +74,8 @@ export const registerConvert: RegisterCommand = (program, context) => {
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
     const { output, force, allowNonfinite: allowNonFinite, adapter } = options;
-    const { dtype, blockSize, asymmetric, vocabulary, importance, data, tokens } = options;
-    const stored = { dtype, blockSize, asymmetric, vocabulary, importance, data, tokens };
+    const { dtype, blockSize, asymmetric, vocabulary, importance, data, rounding, tokens } = options;
+    const stored = { dtype, blockSize, asymmetric, vocabulary, importance, data, rounding, tokens };
     const verify = verifyOptions(options, context);
     const job = jobOptions(options, context);
     const wanted = { checkpoint, output, force, allowNonFinite, adapter, ...stored, verify, ...job };

@@ -1,5 +1,6 @@
 /** A model as its converter sees it: what its numbers are, and the pieces its graph is assembled from. */
 import type { Graph } from './graph.ts';
+import type { TensorExpr } from './tensor.ts';
 
 /** The facts that later stages need, all from the checkpoint's config. */
 export interface ModelSpec {
@@ -40,6 +41,8 @@ export interface ModelPieces {
   embed(): Graph;
   layer(index: number): Graph;
   head(): Graph;
+  /** A weight of the layers by its name, [out, in], as the checkpoint has it; 'not-found' for any other. */
+  weight(name: string): TensorExpr;
 }
 
 /** Values inside layer(i) that calibration and rewriting find by name: `layers.<i>.<tap>`. */
@@ -58,6 +61,7 @@ export type Tap = (typeof TAPS)[number];
 
 /** Further values of layers that norm what their blocks add (Gemma 2 and 3). */
 export const POST_NORM_TAPS = [
+  'projected', // attention's output projection [b, s, hidden], which the post-attention norm turns into what is added
   'down', // down projection [b, s, hidden], which the post-FFN norm turns into ffn_out
 ] as const;
 

@@ -27,3 +27,10 @@ export interface Runner {
 }
 
 export type OpenGraph = (graph: Graph) => Promise<Runner>;
+
+/** A product of two matrices, row by row: a [m, k], b [k, n] -> [m, n], by whoever multiplies fast. */
+export type Multiply = (
+  a: Float32Array,
+  b: Float32Array,
+  shape: { m: number; k: number; n: number },
+) => Promise<Float32Array>;

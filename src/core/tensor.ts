@@ -6,7 +6,7 @@
  */
 import { type DType, elementCount } from './dtype.ts';
 
-interface TypedExpr {
+export interface TypedExpr {
   readonly dtype: DType;
   readonly shape: readonly number[];
 }
@@ -227,25 +227,45 @@ export function storedIn(expr: TensorExpr): readonly StoredTensor[] {
   }
 }
 
+/** A matrix in blocks, by the parts and in the shapes of `QuantizedPart`. */
 export interface QuantizedMatrix {
-  readonly codes: QuantizeTensor;
-  readonly scales: QuantizeTensor;
+  readonly codes: TensorExpr;
+  readonly scales: TensorExpr;
   /** undefined where the scheme is symmetric. */
-  readonly zeroPoints: QuantizeTensor | undefined;
+  readonly zeroPoints: TensorExpr | undefined;
 }
 
-/** The tensors of the matrix `from` stored by `scheme`, in the shapes that MatMulNBits takes. */
-export function quantize(from: TensorExpr, scheme: BlockScheme, importance?: TensorExpr): QuantizedMatrix {
-  const [rows, columns] = from.shape;
-  const { bits, blockSize } = scheme;
+/** What the parts of a matrix [rows, columns] are, in the shapes that MatMulNBits takes. */
+export function quantizedParts([rows, columns]: readonly number[], { bits, blockSize, symmetric }: BlockScheme) {
   const blocks = Math.ceil(columns / blockSize);
-  const part = (name: QuantizedPart, dtype: DType, shape: readonly number[]): QuantizeTensor => {
-    return { kind: 'quantize', part: name, dtype, shape, scheme, from, importance };
+  const part = (dtype: DType, shape: readonly number[]): TypedExpr => ({ dtype, shape });
+  return {
+    codes: part('uint8', [rows, blocks, (blockSize * bits) / 8]),
+    scales: part('float32', [rows * blocks]),
+    zeroPoints: symmetric ? undefined : part('uint8', [rows * Math.ceil((blocks * bits) / 8)]),
+  };
+}
+
+/** The tensors of the matrix `from` stored by `scheme`. */
+export function quantize(from: TensorExpr, scheme: BlockScheme, importance?: TensorExpr): QuantizedMatrix {
+  const { codes, scales, zeroPoints } = quantizedParts(from.shape, scheme);
+  const made = (part: QuantizedPart, typed: TypedExpr): QuantizeTensor => {
+    return { kind: 'quantize', part, ...typed, scheme, from, importance };
   };
   return {
-    codes: part('codes', 'uint8', [rows, blocks, (blockSize * bits) / 8]),
-    scales: part('scales', 'float32', [rows * blocks]),
-    zeroPoints: scheme.symmetric ? undefined : part('zero-points', 'uint8', [rows * Math.ceil((blocks * bits) / 8)]),
+    codes: made('codes', codes),
+    scales: made('scales', scales),
+    zeroPoints: zeroPoints && made('zero-points', zeroPoints),
+  };
+}
+
+/** Matrices of one scheme and as many columns, one under the other. */
+export function stackQuantized(matrices: readonly QuantizedMatrix[]): QuantizedMatrix {
+  const zeroPoints = matrices.map((matrix) => matrix.zeroPoints).filter((part) => part !== undefined);
+  return {
+    codes: concatRows(matrices.map(({ codes }) => codes)),
+    scales: concatRows(matrices.map(({ scales }) => scales)),
+    zeroPoints: zeroPoints.length === 0 ? undefined : concatRows(zeroPoints),
   };
 }
 

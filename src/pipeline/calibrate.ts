@@ -2,6 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import {
+  type CalibrationInput,
   calibrate as measure,
   mergeStatistics,
   type Statistic,
@@ -12,6 +13,7 @@ import { encodeModel } from '../../formats/onnx/index.ts';
 import { readStatistics, writeStatistics } from '../../formats/statistics.ts';
 import { readFloats } from '../../formats/tensor-data.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
+import type { Checkpoint } from '../core/checkpoint.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
@@ -63,30 +65,32 @@ export async function measureOn(
   options: MeasureOptions,
   statistics?: readonly Statistic[],
 ): Promise<Statistics> {
+  const { signal, progress, threads } = options;
+  return measure(pieces, await calibrationInput(checkpoint, options), {
+    openGraph: createOpenGraph({ encode: encodeModel, threads }),
+    readFloats,
+    fingerprint: checkpoint.fingerprint,
+    statistics,
+    progress,
+    signal,
+  });
+}
+
+/** The texts as tokens of the checkpoint's tokenizer, and which of them are measured. */
+export async function calibrationInput(checkpoint: Checkpoint, options: MeasureOptions): Promise<CalibrationInput> {
   const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint)]);
-  const { tokens: maxTokens, sequenceLength, shard, signal, progress, threads } = options;
-  return measure(
-    pieces,
-    {
-      texts: texts.map(({ name, sha256, content }) => ({
-        name,
-        sha256,
-        tokens: tokenizer.encode(content, { addSpecialTokens: false }),
-      })),
-      sequenceLength,
-      maxTokens,
-      shard,
-      bosTokenId: tokenizer.bosTokenId,
-    },
-    {
-      openGraph: createOpenGraph({ encode: encodeModel, threads }),
-      readFloats,
-      fingerprint: checkpoint.fingerprint,
-      statistics,
-      progress,
-      signal,
-    },
-  );
+  const { tokens: maxTokens, sequenceLength, shard } = options;
+  return {
+    texts: texts.map(({ name, sha256, content }) => ({
+      name,
+      sha256,
+      tokens: tokenizer.encode(content, { addSpecialTokens: false }),
+    })),
+    sequenceLength,
+    maxTokens,
+    shard,
+    bosTokenId: tokenizer.bosTokenId,
+  };
 }
 
 export interface MergeOptions {

@@ -1,8 +1,11 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
+import { rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { openModel } from '../../converters/index.ts';
+import { refuseExistingFolder } from '../../formats/files.ts';
 import { weightBytesOf } from '../../formats/onnx/index.ts';
 import { type Checkpoint, hasTokenizer } from '../core/checkpoint.ts';
-import { LacunaError } from '../core/errors.ts';
+import { invalidArgument, LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
@@ -11,9 +14,11 @@ import { type MeasuredImportance, measureImportance, readImportance } from './im
 import { type FolderContent, writeModelFolder } from './model-folder.ts';
 import { bfloat16Notes } from './notes.ts';
 import type { ReferenceOptions } from './reference.ts';
+import { type RoundedLayers, roundLayers } from './rounding.ts';
 import { denseGraph, openSource, type SourceOptions } from './source.ts';
 import { modelFileOf } from './transformers-js.ts';
 import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
+import { withWorkspace } from './workspace.ts';
 
 export interface ConvertOptions extends SourceOptions {
   /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
@@ -32,6 +37,8 @@ export interface ConvertOptions extends SourceOptions {
   readonly importance?: string;
   /** UTF-8 files to measure that on while converting, instead of reading it. */
   readonly data?: readonly string[];
+  /** How layers are rounded, of `ROUNDINGS`; with `data` `gptq` by default, which needs it. */
+  readonly rounding?: string;
   /** Tokens of them to measure at most; 8,192 by default. */
   readonly tokens?: number;
   /** Compares the folder with Transformers once it is written; see `verify`. */
@@ -74,7 +81,31 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   // All of them are checked, and what is compared with is found, before anything is measured or written.
   for (const precision of precisions) openModel(checkpoint, { precision });
   const reference = options.verify && (await referenceFor(checkpoint, { ...options, ...options.verify }));
-  const opened = openModels(checkpoint, precisions, await chooseImportance(checkpoint, options));
+  const write = (measured: Measured) => writeConverted(checkpoint, precisions, measured, reference, options);
+  const { data, importance } = options;
+  if (importance !== undefined) return write(await readImportance(checkpoint, importance));
+  if (data === undefined) return write(undefined);
+  if (roundingOf(options) === 'search') return write(await measureImportance(checkpoint, { ...options, data }));
+  const work = `${resolve(options.output)}.rounding`;
+  await refuseExistingFolder(options.output, { force: options.force ?? false });
+  return withWorkspace(work, async () => {
+    const result = await write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, { ...options, data }));
+    await rm(work, { recursive: true, force: true });
+    return result;
+  });
+}
+
+/** What was measured of the model on texts, where anything was. */
+type Measured = MeasuredImportance | RoundedLayers | undefined;
+
+async function writeConverted(
+  checkpoint: Checkpoint,
+  precisions: readonly Precision[],
+  measured: Measured,
+  reference: Awaited<ReturnType<typeof referenceFor>> | undefined,
+  options: ConvertOptions,
+): Promise<ConvertResult> {
+  const opened = openModels(checkpoint, precisions, measured);
   const [{ pieces }] = opened;
   const models = opened.map(({ precision, graph }, index) => {
     return { precision: precision.name, file: modelFileOf(precision, index), weightBytes: weightBytesOf(graph) };
@@ -111,11 +142,12 @@ export interface OpenedModel {
 export function openModels(
   checkpoint: Checkpoint,
   precisions: readonly Precision[],
-  importance: MeasuredImportance | undefined,
+  measured: Measured,
 ): readonly OpenedModel[] {
   return precisions.map((precision) => {
-    const weighed = isSearched(precision) ? importance : undefined;
-    const pieces = openModel(checkpoint, { precision, importance: weighed?.byWeight });
+    const weighed = isSearched(precision) ? measured : undefined;
+    const rounded = weighed !== undefined && 'rounded' in weighed ? weighed.rounded.get(precision.name) : undefined;
+    const pieces = openModel(checkpoint, { precision, importance: weighed?.byWeight, rounded });
     return { precision, pieces, graph: denseGraph(pieces), calibratedOn: weighed?.texts };
   });
 }
@@ -139,18 +171,17 @@ export function notesOn(checkpoint: Checkpoint, models: readonly OpenedModel[]):
   return [...(pieces.notes ?? []), ...bfloat16Notes(precisions, checkpoint), ...tokenizerNotes(checkpoint)];
 }
 
-/** Importances as they were asked for. */
-async function chooseImportance(
-  checkpoint: Checkpoint,
-  { importance, data, ...options }: ConvertOptions,
-): Promise<MeasuredImportance | undefined> {
-  if (importance !== undefined) return readImportance(checkpoint, importance);
-  return data === undefined ? undefined : measureImportance(checkpoint, { ...options, data });
+/** How layers are rounded once something was measured: errors weighed by column, or made up for by other columns. */
+export const ROUNDINGS = ['gptq', 'search'] as const;
+
+/** Of options that `checkOptions` has let pass. */
+function roundingOf({ rounding = 'gptq' }: ConvertOptions): (typeof ROUNDINGS)[number] {
+  return rounding === 'search' ? 'search' : 'gptq';
 }
 
 /** Options that no precision has a use for, or that one of them cannot honour, are refused. */
 function checkOptions(precisions: readonly Precision[], options: ConvertOptions): void {
-  const { importance, data, tokens, allowNonFinite } = options;
+  const { importance, data, rounding, tokens, allowNonFinite } = options;
   const names = precisions.map(({ name }) => name).join(', ');
   if ((importance !== undefined || data !== undefined) && !precisions.some(isSearched))
     throw new LacunaError('usage', `${names} searches no scales, so it has no use for importances`, {
@@ -159,6 +190,12 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
   if (importance !== undefined && data !== undefined)
     throw new LacunaError('usage', 'Importances are read from statistics or measured on texts, not both', {
       hint: 'Give --importance or --data.',
+    });
+  if (rounding !== undefined && !(ROUNDINGS as readonly string[]).includes(rounding))
+    throw invalidArgument('the rounding', ROUNDINGS.join(', '), rounding);
+  if (rounding === 'gptq' && data === undefined)
+    throw new LacunaError('usage', 'There is no text to measure what errors make up for each other', {
+      hint: 'Give the text: --data FILE',
     });
   if (tokens !== undefined && data === undefined)
     throw new LacunaError('usage', `There is no text to measure ${tokens} tokens of`, {

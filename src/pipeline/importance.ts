@@ -16,11 +16,15 @@ export interface MeasuredImportance {
   readonly texts: readonly TextIdentity[];
 }
 
+/** Tokens that are measured while converting. */
+export function tokensOf({ tokens = DEFAULT_TOKENS }: MeasureOptions): number {
+  return tokens;
+}
+
 /** Measures input moments alone, on `DEFAULT_TOKENS` where no number is given. */
 export async function measureImportance(checkpoint: Checkpoint, options: MeasureOptions): Promise<MeasuredImportance> {
-  const { tokens = DEFAULT_TOKENS } = options;
   const pieces = openModel(checkpoint, { precision: 'fp32' });
-  return of(await measureOn({ checkpoint, pieces }, { ...options, tokens }, [inputMoments]));
+  return of(await measureOn({ checkpoint, pieces }, { ...options, tokens: tokensOf(options) }, [inputMoments]));
 }
 
 /** From the statistics that `lacuna calibrate` wrote. Throws `mismatch` for those of another checkpoint. */

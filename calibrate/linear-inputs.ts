@@ -1,0 +1,43 @@
+/** What a layer's linear layers multiply: four inputs, each read by one to three weights. */
+import { attentionWeightName, ffnWeightName, type ModelSpec, type Tap } from '../src/core/model.ts';
+
+export interface LinearInput {
+  readonly name: 'attn_in' | 'attended' | 'ffn_in' | 'down_in';
+  /** The values whose product it is, each [tokens, width]. */
+  readonly factors: readonly Tap[];
+  readonly width: (spec: ModelSpec) => number;
+  /** Names of the weights that multiply it. */
+  readonly readers: (layer: number) => readonly string[];
+}
+
+export const LINEAR_INPUTS: readonly LinearInput[] = [
+  {
+    name: 'attn_in',
+    factors: ['attn_in'],
+    width: ({ hiddenSize }) => hiddenSize,
+    readers: (layer) => (['q_proj', 'k_proj', 'v_proj'] as const).map((name) => attentionWeightName(layer, name)),
+  },
+  {
+    name: 'attended',
+    factors: ['attended'],
+    width: ({ numAttentionHeads, headDim }) => numAttentionHeads * headDim,
+    readers: (layer) => [attentionWeightName(layer, 'o_proj')],
+  },
+  {
+    name: 'ffn_in',
+    factors: ['ffn_in'],
+    width: ({ hiddenSize }) => hiddenSize,
+    readers: (layer) => (['gate_proj', 'up_proj'] as const).map((name) => ffnWeightName(layer, name)),
+  },
+  {
+    name: 'down_in',
+    factors: ['act', 'up'],
+    width: ({ intermediateSize }) => intermediateSize,
+    readers: (layer) => [ffnWeightName(layer, 'down_proj')],
+  },
+];
+
+/** Names of all weights of a layer that multiply something. */
+export function linearWeights(layer: number): string[] {
+  return LINEAR_INPUTS.flatMap(({ readers }) => readers(layer));
+}

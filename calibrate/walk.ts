@@ -1,0 +1,111 @@
+/** Sends sequences through a model a layer at a time: one layer's weights are in memory, and all residual streams. */
+import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
+import type { Graph } from '../src/core/graph.ts';
+import { value } from '../src/core/graph-builder.ts';
+import { hiddenName, type ModelPieces, type ModelSpec } from '../src/core/model.ts';
+import type { OpenGraph, Runner, RuntimeTensor } from '../src/core/runner.ts';
+import type { Sequence } from './sequences.ts';
+
+export interface WalkOptions {
+  readonly openGraph: OpenGraph;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A sequence between two layers: its residual stream, and the positions that all layers share. */
+export interface Stream {
+  readonly tokens: number;
+  readonly shared: Readonly<Record<string, RuntimeTensor>>;
+  hidden: RuntimeTensor;
+}
+
+export async function embedAll(
+  pieces: ModelPieces,
+  sequences: readonly Sequence[],
+  { openGraph, signal }: WalkOptions,
+): Promise<Stream[]> {
+  const runner = await openGraph(pieces.embed());
+  const streams: Stream[] = [];
+  try {
+    for (const { tokens } of sequences) {
+      throwIfAborted(signal);
+      const dims = [1, tokens.length];
+      const { [hiddenName(0)]: hidden, ...shared } = await runner.run({
+        input_ids: { dtype: 'int64', dims, data: BigInt64Array.from(tokens, BigInt) },
+        attention_mask: { dtype: 'int64', dims, data: new BigInt64Array(tokens.length).fill(1n) },
+      });
+      streams.push({ tokens: tokens.length, shared, hidden });
+    }
+  } finally {
+    await runner.close();
+  }
+  return streams;
+}
+
+/** Runs one sequence through one layer, moves its residual stream on and returns the values called `wanted`. */
+export async function runLayer(
+  runner: Runner,
+  graph: Graph,
+  layer: number,
+  stream: Stream,
+  wanted: readonly string[],
+  spec: ModelSpec,
+): Promise<Readonly<Record<string, Float32Array>>> {
+  const emptyCache: RuntimeTensor = {
+    dtype: 'float32',
+    dims: [1, spec.numKeyValueHeads, 0, spec.headDim],
+    data: new Float32Array(0),
+  };
+  const known: Readonly<Record<string, RuntimeTensor>> = {
+    ...stream.shared,
+    [hiddenName(layer)]: stream.hidden,
+    [`past_key_values.${layer}.key`]: emptyCache,
+    [`past_key_values.${layer}.value`]: emptyCache,
+  };
+  const feeds = Object.fromEntries(graph.inputs.map(({ name }) => [name, need(known, name, layer)]));
+  const next = hiddenName(layer + 1);
+  const outputs = await runner.run(feeds, [next, ...wanted]);
+  stream.hidden = need(outputs, next, layer);
+  if (!floats(stream.hidden, next).every(Number.isFinite))
+    throw new LacunaError('non-finite', `Layer ${layer} gives NaN or infinity in ${next}`, {
+      hint: 'Check the checkpoint: lacuna inspect names tensors that are not finite.',
+    });
+  return Object.fromEntries(wanted.map((name) => [name, floats(need(outputs, name, layer), name)]));
+}
+
+function need(tensors: Readonly<Record<string, RuntimeTensor>>, name: string, layer: number): RuntimeTensor {
+  if (!Object.hasOwn(tensors, name))
+    throw new LacunaError(
+      'mismatch',
+      `Layer ${layer} has no value for "${name}", wanted one of ${Object.keys(tensors)}`,
+    );
+  return tensors[name];
+}
+
+export function floats(tensor: RuntimeTensor, name: string): Float32Array {
+  if (tensor.data instanceof Float32Array) return tensor.data;
+  throw new LacunaError('unsupported', `"${name}" is ${tensor.dtype}, calibration needs float32`, {
+    hint: 'Convert with --dtype fp32.',
+  });
+}
+
+/** The nodes and weights of a graph that one of its values [b, s, width] needs, with it as the only output. */
+export function partThatMakes(graph: Graph, name: string, width: number): Graph {
+  const needed = new Set([name]);
+  const nodes = graph.nodes.toReversed().filter(({ inputs, outputs }) => {
+    const isNeeded = outputs.some((output) => needed.has(output));
+    if (isNeeded) for (const input of inputs) needed.add(input);
+    return isNeeded;
+  });
+  if (nodes.length === 0)
+    throw new LacunaError('mismatch', `The graph of the head makes no value "${name}", which is measured`);
+  return {
+    ...graph,
+    outputs: [value(name, 'float32', ['batch_size', 'sequence_length', width])],
+    initializers: graph.initializers.filter((initializer) => needed.has(initializer.name)),
+    nodes: nodes.toReversed(),
+  };
+}
+
+export function makesValue(graph: Graph, name: string): boolean {
+  return graph.nodes.some(({ outputs }) => outputs.includes(name));
+}
