@@ -16,7 +16,7 @@ export {
   mergeCalibrations,
   type StatisticsSummary,
 } from './pipeline/calibrate.ts';
-export { type ConvertOptions, type ConvertResult, convert, ROUNDINGS } from './pipeline/convert.ts';
+export { type ConvertOptions, type ConvertResult, convert } from './pipeline/convert.ts';
 export { type DoctorOptions, type DoctorResult, doctor } from './pipeline/doctor.ts';
 export { type DryRunEstimate, type DryRunResult, dryRun, type Problem } from './pipeline/dry-run.ts';
 export { ENGINES, type Engine } from './pipeline/engine.ts';

@@ -82,6 +82,9 @@ describe('usage', () => {
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'fp16', '--importance', 'x'], /fp16 searches no scales/],
     [['convert', tinyLlama, '-o', 'x', '--data', 'x'], /fp32 searches no scales/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--data', 'x', '--importance', 'y'], /not both/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--data', 'x', '--rounding', 'best'], /gptq, search/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--rounding', 'gptq'], /no text.*--data FILE/s],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--rounding', 'search'], /no text.*--data FILE/s],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--tokens', '9'], /no text to measure 9 tokens of/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--allow-nonfinite'], /no codes for NaN/],
     [['convert', tinyLlama, '-o', 'x', '--asymmetric'], /fp32 stores no blocks/],
@@ -443,13 +446,14 @@ describe('results', () => {
     };
     const fit = join(root, 'fixtures/texts/fit.txt');
     const read = await make('weighed', '--importance', statistics, '--quiet');
-    const measured = await make('measured', '--data', fit, ...few);
+    const measured = await make('measured', '--data', fit, '--rounding', 'search', ...few);
     const plain = await make('plain');
     expect(measured.weights.equals(read.weights)).toBe(true);
     expect(plain.weights.equals(read.weights)).toBe(false);
     const { texts } = JSON.parse(readFileSync(statistics, 'utf8'));
     expect(read.model.calibratedOn).toEqual(texts);
     expect(measured.model.calibratedOn).toEqual(texts);
+    expect(measured.model.rounding).toBe('search');
     expect(plain.model).not.toHaveProperty('calibratedOn');
   });
 

@@ -101,7 +101,13 @@ const schemes = fc.record({
   method: fc.constantFrom('nearest' as const, 'search' as const),
 });
 
-function costOf(values: Float32Array, rounded: RoundedMatrix, gram: Float32Array, columns: number, scheme: BlockScheme) {
+function costOf(
+  values: Float32Array,
+  rounded: RoundedMatrix,
+  gram: Float32Array,
+  columns: number,
+  scheme: BlockScheme,
+) {
   const blocks = Math.ceil(columns / scheme.blockSize);
   const { codes, scales, zeroPoints } = unpack(rounded, scheme, blocks);
   let cost = 0;
@@ -165,7 +171,11 @@ describe('compensated rounding', () => {
         const gram = gramOf(columns, 2 * columns, seed);
         const values = seededFloats(seed + 1)(columns);
         const factor = await factorGram(gram, columns, multiply);
-        const found = unpack(await roundCompensated(values, scheme, factor, multiply), scheme, Math.ceil(columns / scheme.blockSize));
+        const found = unpack(
+          await roundCompensated(values, scheme, factor, multiply),
+          scheme,
+          Math.ceil(columns / scheme.blockSize),
+        );
         const { codes, hasTie } = byThePaper(values, gram, factor.order, found, scheme);
         if (hasTie) return;
         compared += 1;

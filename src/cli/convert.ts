@@ -1,7 +1,7 @@
 /** `lacuna convert`. */
 
 import { LacunaError } from '../core/errors.ts';
-import { BLOCK_SIZES, PRECISION_NAMES, VOCABULARY_NAMES } from '../core/precision.ts';
+import { BLOCK_SIZES, PRECISION_NAMES, ROUNDINGS, VOCABULARY_NAMES } from '../core/precision.ts';
 import {
   type ConvertOptions,
   type ConvertResult,
@@ -9,7 +9,6 @@ import {
   type DryRunResult,
   dryRun,
   type ModelSpec,
-  ROUNDINGS,
 } from '../index.ts';
 import {
   type CommandContext,

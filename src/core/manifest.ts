@@ -1,7 +1,7 @@
 /** `lacuna.json` in an output folder: what was made, from what, how, and what each file hashes to. */
 import * as z from 'zod';
 import { planSchema } from './plan.ts';
-import { PRECISION_NAMES } from './precision.ts';
+import { PRECISION_NAMES, ROUNDINGS } from './precision.ts';
 import { verificationSchema } from './verification.ts';
 
 export const MANIFEST_FORMAT = 'lacuna.manifest';
@@ -19,7 +19,9 @@ const modelSchema = z.object({
   blocks: z.object({ blockSize: z.int().positive(), symmetric: z.boolean() }).optional(),
   /** The precision that stores everything as embedding and head are stored here. */
   vocabulary: z.enum(PRECISION_NAMES),
-  /** Texts by which rounding errors were weighed, with the tokens that were measured of each. */
+  /** How weights were rounded by texts; absent where they were by none. */
+  rounding: z.enum(ROUNDINGS).optional(),
+  /** The texts, with the tokens that were measured of each. */
   calibratedOn: z.array(z.object({ name: z.string(), sha256: z.string(), tokens: z.int().nonnegative() })).optional(),
   /** The oldest ONNX Runtime that loads it. */
   onnxruntime: z.string(),

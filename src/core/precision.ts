@@ -132,6 +132,14 @@ export function vocabularyOf({ floats, vocabulary }: Precision): PrecisionName {
   }
 }
 
+/**
+ * How layers are rounded once something was measured on texts: errors weighed by column, or made up for by other columns.
+ * In the order in which they are preferred.
+ */
+export const ROUNDINGS = ['gptq', 'search'] as const;
+
+export type Rounding = (typeof ROUNDINGS)[number];
+
 /** Whether scales are searched for, so that it matters which errors weigh most. */
 export function isSearched({ linear }: Precision): boolean {
   return linear.kind === 'blocks' && linear.method === 'search';

@@ -9,7 +9,14 @@ import { invalidArgument, LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
-import { choosePrecisions, hasBlocks, isSearched, type Precision } from '../core/precision.ts';
+import {
+  choosePrecisions,
+  hasBlocks,
+  isSearched,
+  type Precision,
+  ROUNDINGS,
+  type Rounding,
+} from '../core/precision.ts';
 import { type MeasuredImportance, measureImportance, readImportance } from './importance.ts';
 import { type FolderContent, writeModelFolder } from './model-folder.ts';
 import { bfloat16Notes } from './notes.ts';
@@ -85,7 +92,7 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   const { data, importance } = options;
   if (importance !== undefined) return write(await readImportance(checkpoint, importance));
   if (data === undefined) return write(undefined);
-  if (roundingOf(options) === 'search') return write(await measureImportance(checkpoint, { ...options, data }));
+  if (options.rounding === 'search') return write(await measureImportance(checkpoint, { ...options, data }));
   const work = `${resolve(options.output)}.rounding`;
   await refuseExistingFolder(options.output, { force: options.force ?? false });
   return withWorkspace(work, async () => {
@@ -135,7 +142,8 @@ export interface OpenedModel {
   readonly precision: Precision;
   readonly pieces: ModelPieces;
   readonly graph: Graph;
-  /** What importances were measured on, where they were used. */
+  /** How the layers are rounded by texts, and by which, where they are. */
+  readonly rounding: Rounding | undefined;
   readonly calibratedOn: MeasuredImportance['texts'] | undefined;
 }
 
@@ -148,7 +156,8 @@ export function openModels(
     const weighed = isSearched(precision) ? measured : undefined;
     const rounded = weighed !== undefined && 'rounded' in weighed ? weighed.rounded.get(precision.name) : undefined;
     const pieces = openModel(checkpoint, { precision, importance: weighed?.byWeight, rounded });
-    return { precision, pieces, graph: denseGraph(pieces), calibratedOn: weighed?.texts };
+    const rounding = weighed && (rounded === undefined ? 'search' : 'gptq');
+    return { precision, pieces, graph: denseGraph(pieces), rounding, calibratedOn: weighed?.texts };
   });
 }
 
@@ -171,14 +180,6 @@ export function notesOn(checkpoint: Checkpoint, models: readonly OpenedModel[]):
   return [...(pieces.notes ?? []), ...bfloat16Notes(precisions, checkpoint), ...tokenizerNotes(checkpoint)];
 }
 
-/** How layers are rounded once something was measured: errors weighed by column, or made up for by other columns. */
-export const ROUNDINGS = ['gptq', 'search'] as const;
-
-/** Of options that `checkOptions` has let pass. */
-function roundingOf({ rounding = 'gptq' }: ConvertOptions): (typeof ROUNDINGS)[number] {
-  return rounding === 'search' ? 'search' : 'gptq';
-}
-
 /** Options that no precision has a use for, or that one of them cannot honour, are refused. */
 function checkOptions(precisions: readonly Precision[], options: ConvertOptions): void {
   const { importance, data, rounding, tokens, allowNonFinite } = options;
@@ -193,8 +194,8 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
     });
   if (rounding !== undefined && !(ROUNDINGS as readonly string[]).includes(rounding))
     throw invalidArgument('the rounding', ROUNDINGS.join(', '), rounding);
-  if (rounding === 'gptq' && data === undefined)
-    throw new LacunaError('usage', 'There is no text to measure what errors make up for each other', {
+  if (rounding !== undefined && data === undefined)
+    throw new LacunaError('usage', `There is no text to round by, as ${rounding} does`, {
       hint: 'Give the text: --data FILE',
     });
   if (tokens !== undefined && data === undefined)

@@ -230,7 +230,7 @@ async function notesFor(
 const ADAPTER_NOT_CHECKED = 'The adapter was not held against the weights, since not all of them could be read.';
 
 const MEASURING =
-  'Measuring on the texts comes on top: it runs the whole model over them, and README.md and lacuna.json name them.';
+  'Rounding by the texts comes on top: it runs the whole model over them, and README.md and lacuna.json name them.';
 
 async function templateNotes(checkpoint: Checkpoint): Promise<string[]> {
   if (!hasTokenizer(checkpoint)) return [];

@@ -1,7 +1,7 @@
 /** README.md of an output folder: what it is, what was done to it, and how to load it. */
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
-import { type Precision, vocabularyOf } from '../core/precision.ts';
+import { type Precision, type Rounding, vocabularyOf } from '../core/precision.ts';
 import type { TextIdentity } from '../core/statistics.ts';
 
 export interface CardContent {
@@ -14,6 +14,7 @@ export interface CardContent {
 export interface CardModel {
   readonly file: string;
   readonly precision: Precision;
+  readonly rounding?: Rounding | undefined;
   readonly calibratedOn?: readonly TextIdentity[] | undefined;
   /** The oldest ONNX Runtime that loads it, as ">=1.21". */
   readonly onnxruntime: string;
@@ -50,11 +51,16 @@ const CHOOSING = `
 file's name), by optimum's \`file_name\`, by \`model.decoder.filename\` in \`genai_config.json\`.
 `;
 
-function modelText({ file, precision, calibratedOn = [], onnxruntime }: CardModel): string {
+const ROUNDED_BY: Readonly<Record<Rounding, string>> = {
+  gptq: 'rounded by GPTQ, so that errors make up for each other',
+  search: 'each rounding error was weighed by the size of its input',
+};
+
+function modelText({ file, precision, rounding, calibratedOn = [], onnxruntime }: CardModel): string {
   const runtime = `ONNX Runtime ${onnxruntime.replace('>=', '')} or newer`;
   const texts = calibratedOn.map((text) => `${text.tokens} tokens of ${text.name}`).join(' and ');
-  const weighed = texts === '' ? '' : `; each rounding error was weighed by the size of its input on ${texts}`;
-  return `- \`${file}\`, ${precision.name}: ${weightsText(precision)}${weighed}; ${runtime}`;
+  const rounded = rounding === undefined ? '' : `; ${ROUNDED_BY[rounding]} on ${texts}`;
+  return `- \`${file}\`, ${precision.name}: ${weightsText(precision)}${rounded}; ${runtime}`;
 }
 
 function weightsText(precision: Precision): string {

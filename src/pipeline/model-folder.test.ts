@@ -98,7 +98,7 @@ describe('modelCard', () => {
     expect(nibbles).toContain('`lacuna eval . --against FP32-DIR`');
     expect(nibbles).not.toContain('file_name');
     const calibratedOn = [{ name: 'fit.txt', sha256: '', tokens: 512 }];
-    expect(dense({ ...model('int4'), calibratedOn })).toContain(
+    expect(dense({ ...model('int4'), rounding: 'search', calibratedOn })).toContain(
       'float32; each rounding error was weighed by the size of its input on 512 tokens of fit.txt; ONNX Runtime',
     );
   });

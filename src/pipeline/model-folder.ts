@@ -20,7 +20,7 @@ import {
 } from '../core/manifest.ts';
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
-import { type Precision, vocabularyOf } from '../core/precision.ts';
+import { type Precision, type Rounding, vocabularyOf } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { TextIdentity } from '../core/statistics.ts';
 import { genaiConfig } from './genai-config.ts';
@@ -54,7 +54,8 @@ export async function hashSmallFiles({ files }: ModelFiles): Promise<Record<stri
 export interface FolderModel {
   readonly graph: Graph;
   readonly precision: Precision;
-  /** Texts by which rounding errors were weighed; absent where all weigh the same. */
+  /** How weights were rounded by texts, and by which; absent where they were by none. */
+  readonly rounding?: Rounding | undefined;
   readonly calibratedOn?: readonly TextIdentity[] | undefined;
 }
 
@@ -175,7 +176,7 @@ async function configTexts(content: FolderContent): Promise<Readonly<Record<stri
   return files;
 }
 
-function describeModel({ graph, precision, calibratedOn }: FolderModel, index: number): ManifestModel {
+function describeModel({ graph, precision, rounding, calibratedOn }: FolderModel, index: number): ManifestModel {
   const { linear } = precision;
   const blocks = linear.kind === 'blocks' && { blockSize: linear.blockSize, symmetric: linear.symmetric };
   return {
@@ -183,6 +184,7 @@ function describeModel({ graph, precision, calibratedOn }: FolderModel, index: n
     precision: precision.name as ManifestModel['precision'],
     ...(blocks && { blocks }),
     vocabulary: vocabularyOf(precision),
+    ...(rounding && { rounding }),
     ...(calibratedOn && { calibratedOn: [...calibratedOn] }),
     onnxruntime: oldestRuntime(graph),
   };
