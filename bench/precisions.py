@@ -89,8 +89,11 @@ def as_matmul(graph):
 ROWS = {
     "fp32": lacuna(),
     "int8": lacuna("--dtype", "int8"),
+    "int8 --asymmetric": lacuna("--dtype", "int8", "--asymmetric"),
+    "int8 --data": lacuna("--dtype", "int8", "--data", FIT),
     "int4 --data": lacuna("--dtype", "int4", "--data", FIT),
     "int4 --data --asymmetric": lacuna("--dtype", "int4", "--data", FIT, "--asymmetric"),
+    "int4 --data --rounding search": lacuna("--dtype", "int4", "--data", FIT, "--rounding", "search"),
     "int4 --data --vocabulary int4": lacuna("--dtype", "int4", "--data", FIT, "--vocabulary", "int4"),
     "int4 --data --vocabulary bf16": lacuna("--dtype", "int4", "--data", FIT, "--vocabulary", "bf16"),
     "int4": lacuna("--dtype", "int4"),

@@ -17,7 +17,8 @@ const leftOf = (name: string) => readdirSync(folder).filter((entry) => entry.sta
 async function stopAfter(layer: number, output: string): Promise<number | null> {
   const child = spawn(process.execPath, [join(root, 'bin/lacuna.js'), ...rounded, '-o', output]);
   const work = `${output}.rounding`;
-  const isThere = () => existsSync(work) && readdirSync(work).some((name) => name.endsWith(`layer-${layer}.safetensors`));
+  const isThere = () =>
+    existsSync(work) && readdirSync(work).some((name) => name.endsWith(`layer-${layer}.safetensors`));
   const timer = setInterval(() => {
     if (!isThere()) return;
     clearInterval(timer);
