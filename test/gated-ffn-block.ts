@@ -5,9 +5,11 @@ import { type GatedFfnVariant, gatedFfnFunction, gatedFfnNode, gatedFfnOutputs }
 import { dot, type FfnWeights, gatedFfnToken } from '../src/ops/reference.ts';
 import { seededFloats } from './random.ts';
 import { floats, type OneNode } from './run-body.ts';
+import { storedWeights } from './stored-weights.ts';
 
 export const EPSILON = 2 ** -23;
-export const [H, D] = [12, 24];
+/** More than one block of 32 each, and no whole number of them. */
+export const [H, D] = [40, 72];
 
 export const CHOICES: readonly SelectorChoice[] = [
   { kind: 'none' },
@@ -34,17 +36,15 @@ export function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVarian
 /** A block with random weights: what the loops and what the node take. */
 export function randomBlock(seed: number, variant: GatedFfnVariant) {
   const next = seededFloats(seed);
-  const rows = () => Array.from({ length: D }, () => next(H));
+  const { rows, tensors } = storedWeights(variant.storage, [D, H], next);
   const ffn: FfnWeights = {
-    gate: rows(),
-    up: rows(),
-    down: rows(),
+    ...rows,
     ...(variant.gateBias && { gateBias: next(D) }),
     ...(variant.upBias && { upBias: next(D) }),
     ...(variant.downBias && { downBias: next(H) }),
     ...(variant.postNorm && { postNorm: { weight: next(H), epsilon: 1e-6 } }),
   };
-  return { ffn, scoreWeights: next(D).map(Math.abs), next };
+  return { ffn, tensors, storage: variant.storage, scoreWeights: next(D).map(Math.abs), next };
 }
 
 export type Block = ReturnType<typeof randomBlock>;
@@ -57,19 +57,20 @@ export interface Tokens {
 }
 
 /** The node that calls a variant on a block, its body, what it is fed, and the types of what it gives. */
-export function callOf(variant: GatedFfnVariant, { ffn, scoreWeights }: Block, tokens: Tokens, cut: number): OneNode {
+export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, cut: number): OneNode {
+  const { ffn, scoreWeights, storage } = block;
   const { gateBias, upBias, downBias, postNorm } = ffn;
   const matrix = (rows: FfnWeights['gate']) =>
     floats(
       rows.flatMap((row) => Array.from(row)),
       [D, H],
     );
+  // Floats are fed, so that tests can change them; nothing else can be fed to every host.
+  const isFed = storage === 'fp32';
   const vector = (data: ArrayLike<number> | undefined) => data && floats(data, [data.length]);
   const threshold = variant.selector.kind === 'threshold';
   const given: Record<string, RuntimeTensor | undefined> = {
-    gate: matrix(ffn.gate),
-    up: matrix(ffn.up),
-    down: matrix(ffn.down),
+    ...(isFed && { gate: matrix(ffn.gate), up: matrix(ffn.up), down: matrix(ffn.down) }),
     gate_bias: vector(gateBias),
     up_bias: vector(upBias),
     down_bias: vector(downBias),
@@ -83,12 +84,14 @@ export function callOf(variant: GatedFfnVariant, { ffn, scoreWeights }: Block, t
     tensor === undefined ? [] : [[name, tensor] as const],
   );
   const outputs = gatedFfnOutputs(variant);
+  const constants = isFed ? [] : Object.entries(block.tensors).map(([name, data]) => ({ name, data }));
   const names = {
     x: 'x',
     gate: 'gate',
     up: 'up',
     down: 'down',
     ...Object.fromEntries(feeds.map(([name]) => [name, name])),
+    ...Object.fromEntries(constants.map(({ name }) => [name, name])),
   };
   const node = gatedFfnNode(variant, {
     node: 'ffn',
@@ -96,12 +99,14 @@ export function callOf(variant: GatedFfnVariant, { ffn, scoreWeights }: Block, t
     outputs: Object.fromEntries(outputs.map((name) => [name, name])),
     quantile: cut,
     epsilon: 1e-6,
+    sizes: { hidden: H, neurons: D },
   });
   const types = Object.fromEntries(outputs.map((name) => [name, name === 'kept' ? 'int32' : 'float32'] as const));
   return {
     node,
     body: gatedFfnFunction(variant),
     feeds: { x: floats(tokens.x, [...tokens.dims, H]), ...Object.fromEntries(feeds) },
+    constants,
     outputs: types,
   };
 }
@@ -116,7 +121,8 @@ export function reference(variant: GatedFfnVariant, { ffn, scoreWeights }: Block
  * eps; on absolute values, relu and no selector, the same loops give the sum of all magnitudes. Activations are at
  * most 1.13 steep. An RMS norm divides by the root mean square of what it normalises.
  */
-export function tolerances({ ffn }: Block, x: Float32Array, raw: readonly number[]) {
+export function tolerances(block: Block, x: Float32Array, wanted: Wanted) {
+  const { ffn } = block;
   const abs = (values: ArrayLike<number>) => Array.from(values, Math.abs);
   const rows = (matrix: FfnWeights['gate']) => matrix.map(abs);
   const magnitudes = gatedFfnToken(
@@ -131,10 +137,28 @@ export function tolerances({ ffn }: Block, x: Float32Array, raw: readonly number
     },
     { activation: 'relu', selector: { kind: 'none' } },
   ).y;
-  const product = 1.13 * (2 * H + D + 8) * EPSILON * Math.max(...magnitudes);
+  const product = 1.13 * (2 * H + D + 8) * EPSILON * Math.max(...magnitudes) + roundedProducts(block, x, wanted);
   if (ffn.postNorm === undefined) return product;
-  const rms = Math.sqrt(dot(raw, raw) / H);
+  const rms = Math.sqrt(dot(wanted.raw, wanted.raw) / H);
   return (2 * product * Math.max(...abs(ffn.postNorm.weight))) / rms;
+}
+
+export type Wanted = Pick<ReturnType<typeof reference>, 'raw' | 'act'>;
+
+/**
+ * What a body adds where `down` is in blocks: MatMulNBits rounds what it is multiplied with, act * up, to steps of a 127th of
+ * the largest in each 32 of them. x is not rounded by that: `randomTokens` takes it from the steps.
+ */
+function roundedProducts({ ffn, storage }: Block, x: Float32Array, { act }: Wanted): number {
+  if (storage !== 'int8' && storage !== 'int4') return 0;
+  const products = act.map((value, j) => value * (dot(ffn.up[j], x) + (ffn.upBias?.[j] ?? 0)));
+  const halfSteps = products.map((_, j) => {
+    const start = Math.floor(j / 32) * 32;
+    return Math.max(...products.slice(start, start + 32).map(Math.abs)) / 254;
+  });
+  const errors = Array.from(x, (_, i) => halfSteps.reduce((sum, half, j) => sum + half * Math.abs(ffn.down[j][i]), 0));
+  // The step itself is a rounded number.
+  return 1.001 * Math.max(...errors);
 }
 
 /** Whether no neuron of the token is so near the cut that rounding could decide about it. */
@@ -147,9 +171,20 @@ export function split(x: Float32Array): Float32Array[] {
   return Array.from({ length: x.length / H }, (_, token) => x.subarray(token * H, (token + 1) * H));
 }
 
-export function randomTokens({ next }: Block, dims: readonly [number, number], active?: readonly boolean[]): Tokens {
+export function randomTokens(block: Block, dims: readonly [number, number], active?: readonly boolean[]): Tokens {
+  const { next, storage } = block;
   const count = dims[0] * dims[1] * H;
-  return { x: next(count), residual: next(count).map((value) => 4 * value), dims, ...(active && { active }) };
+  const floating = next(count);
+  const x = storage === 'int8' || storage === 'int4' ? onSteps(floating) : floating;
+  return { x, residual: next(count).map((value) => 4 * value), dims, ...(active && { active }) };
+}
+
+/**
+ * Entries as products with blocks take them, rounded to 127 steps of a block's largest: the largest is made 127 steps of
+ * 1/128, so that no further rounding changes an entry.
+ */
+function onSteps(x: Float32Array): Float32Array {
+  return x.map((value, at) => ((at % H) % 32 === 0 ? Math.sign(value) * (127 / 128) : Math.trunc(127 * value) / 128));
 }
 
 /** Cuts that keep few, some and all neurons, as threshold and as quantile alike. */

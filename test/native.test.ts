@@ -21,6 +21,7 @@ import {
   ffnSkipStepFunction,
   ffnSkipStepNode,
   gatedFfnOpType,
+  STORAGES,
   statisticalTopKFunction,
   statisticalTopKOpType,
   TOP_K_MODES,
@@ -76,10 +77,11 @@ interface Case {
 /** Every op type of GatedFFN, on a block of its own, away from the cut so that rounding decides nothing. */
 function gatedFfnCases(): Case[] {
   const flags = [false, true];
-  const variants = CHOICES.flatMap((selector) =>
-    flags.flatMap((masked) =>
-      flags.flatMap((decode) => flags.map((gather) => variantOf(selector, { masked, decode, gather }))),
-    ),
+  const settings = flags.flatMap((masked) =>
+    flags.flatMap((decode) => flags.map((gather) => ({ masked, decode, gather }))),
+  );
+  const variants = STORAGES.flatMap((storage) =>
+    CHOICES.flatMap((selector) => settings.map((setting) => variantOf(selector, { storage, ...setting }))),
   );
   return variants.map((plain, index) => {
     for (let seed = 100 * index; ; seed++) {
@@ -103,7 +105,7 @@ function gatedFfnCases(): Case[] {
       const cut = CUTS[(seed + index) % CUTS.length];
       const rows = split(tokens.x);
       if (!rows.every((x) => isClear(variant, block, x, cut))) continue;
-      const perToken = rows.map((x) => 2 * tolerances(block, x, reference(variant, block, x, cut).raw));
+      const perToken = rows.map((x) => 2 * tolerances(block, x, reference(variant, block, x, cut)));
       const residuals = split(tokens.residual).map((h) => Math.hypot(...h));
       return {
         name: `${index}-${gatedFfnOpType(variant)}`,
@@ -202,6 +204,11 @@ async function writeCase(to: string, { name, call, tolerances: slack }: Case): P
   ]);
 }
 
+function withConstant(call: OneNode, name: string, data: Omit<BytesTensor, 'kind'>): OneNode {
+  const others = (call.constants ?? []).filter((constant) => constant.name !== name);
+  return { ...call, constants: [...others, { name, data: { ...data, kind: 'bytes' } }] };
+}
+
 /** Nodes that contradict the contract, and what the kernel says of them. */
 function refusedCases(): { name: string; call: OneNode; error: string }[] {
   const variant = variantOf({ kind: 'threshold', scale: 'absolute' }, { masked: true });
@@ -214,6 +221,9 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
   });
   const zeros = (...dims: number[]) => floats(new Float32Array(dims.reduce((a, b) => a * b, 1)), dims);
   const step = skipStepCase(true).call;
+  const stored = variantOf({ kind: 'none' }, { storage: 'int4' });
+  const blocks = randomBlock(2, stored);
+  const int4 = callOf(stored, blocks, randomTokens(blocks, [1, 1]), 0);
   return [
     {
       name: 'activation',
@@ -229,6 +239,16 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     { name: 'residual', call: fed({ residual: zeros(1, 1, 1) }), error: 'for input residual but received [1, 1, 1]' },
     { name: 'threshold', call: fed({ threshold: zeros(2) }), error: 'expected [] for input threshold' },
     { name: 'x', call: fed({ x: zeros(2, H) }), error: 'expected [b, s, h] for input x' },
+    {
+      name: 'codes',
+      call: withConstant(int4, 'up', { dtype: 'uint8', shape: [D, 1, 16], bytes: new Uint8Array(D * 16) }),
+      error: `GatedFFN_none_int4: expected [${D}, 2, 16] for input up but received [${D}, 1, 16]`,
+    },
+    {
+      name: 'scales',
+      call: withConstant(int4, 'down_scales', float32Tensor(new Float32Array(D))),
+      error: `expected [${2 * D}] for input down_scales but received [${D}]`,
+    },
     {
       name: 'run-length',
       call: saying(step, { run_length: attr.int(-1) }),

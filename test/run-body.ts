@@ -1,27 +1,36 @@
 /** Runs one operator of the `lacuna` domain by its portable body, as stock ONNX Runtime does. */
 import { encodeModel } from '../formats/onnx/index.ts';
-import { BASE_OPSETS, type Graph, LACUNA_DOMAIN, type Node, type OpFunction } from '../src/core/graph.ts';
+import {
+  BASE_OPSETS,
+  type Graph,
+  type Initializer,
+  LACUNA_DOMAIN,
+  type Node,
+  type OpFunction,
+} from '../src/core/graph.ts';
 import { value } from '../src/core/graph-builder.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
 import { createOpenGraph } from '../src/runtime/index.ts';
 
 export const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
 
-/** A node of the `lacuna` domain, whose inputs are all fed, so that nothing is folded ahead. */
+/** A node of the `lacuna` domain. Inputs are fed, so that nothing is folded ahead, but for those in `constants`. */
 export interface OneNode {
   readonly node: Node;
   readonly body: OpFunction;
   readonly feeds: Readonly<Record<string, RuntimeTensor>>;
+  /** What no host can be fed, or what models hold as tensors of their own. */
+  readonly constants?: readonly Initializer[];
   /** Types of the outputs, by name. */
   readonly outputs: Readonly<Record<string, RuntimeTensor['dtype']>>;
 }
 
-export function oneNodeGraph({ node, body, feeds, outputs }: OneNode): Graph {
+export function oneNodeGraph({ node, body, feeds, constants = [], outputs }: OneNode): Graph {
   return {
     name: 'one-node',
     inputs: Object.entries(feeds).map(([name, { dtype, dims }]) => value(name, dtype, dims)),
     outputs: Object.entries(outputs).map(([name, dtype]) => value(name, dtype, dimsLike(name))),
-    initializers: [],
+    initializers: constants,
     nodes: [node],
     functions: [body],
     opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },

@@ -21,11 +21,43 @@ enum Input {
   kPostNorm,
   kThreshold,
   kWeights,
+  kPredictor0,
+  kPredictor1,
+  kGateScales,
+  kUpScales,
+  kDownScales,
+  // Of `down` along the other axis, which bodies multiply by.
+  kDownColumns,
+  kDownColumnsScales,
+  kInputCount,
 };
 enum Output { kY, kSaturation, kKept };
 
 constexpr ort::Port kFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
 constexpr ort::Port kOptionalFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true};
+
+constexpr ort::Port WeightPort(Storage storage) {
+  switch (storage) {
+    case Storage::kFp32:
+      return kFloats;
+    case Storage::kBf16:
+      return {ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16};
+    case Storage::kInt8:
+    case Storage::kInt4:
+      break;
+  }
+  return {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8};
+}
+
+constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
+  std::array<ort::Port, kInputCount> ports{};
+  for (ort::Port& port : ports) port = kOptionalFloats;
+  ports[kX] = kFloats;
+  for (Input matrix : {kGate, kUp, kDown}) ports[matrix] = WeightPort(storage);
+  ports[kActive] = {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, true};
+  for (Input codes : {kPredictor0, kDownColumns}) ports[codes] = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true};
+  return ports;
+}
 
 // Shared by all kernels of the process: calls of one session follow each other, so they use one block.
 ScratchPool& SharedScratch() {
@@ -58,6 +90,7 @@ Activation ActivationOf(const ort::Node& node) {
                                                "but received \"" + wanted + "\"");
 }
 
+template <Storage kStorage>
 class GatedFfnKernel {
  public:
   struct Settings {
@@ -66,24 +99,12 @@ class GatedFfnKernel {
     // Calls with more than one token a row choose every neuron.
     bool decode;
   };
-  static constexpr std::array<ort::Port, 12> kInputs = {{
-      kFloats,
-      kFloats,
-      kFloats,
-      kFloats,
-      kOptionalFloats,
-      kOptionalFloats,
-      kOptionalFloats,
-      {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, true},
-      kOptionalFloats,
-      kOptionalFloats,
-      kOptionalFloats,
-      kOptionalFloats,
-  }};
+  static constexpr std::array<ort::Port, kInputCount> kInputs = InputPorts(kStorage);
   static constexpr std::array<ort::Port, 3> kOutputs = {
       {kFloats, kOptionalFloats, {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, true}}};
 
   GatedFfnKernel(Settings settings, const ort::Node& node) : settings_(settings) {
+    ffn_.storage = kStorage;
     ffn_.selector = settings.selector;
     ffn_.activation = ActivationOf(node);
     if (IsStatistical()) ffn_.quantile = node.Float("quantile");
@@ -123,22 +144,36 @@ class GatedFfnKernel {
     return tensor.As<float>();
   }
 
+  // A matrix [rows, columns] as its storage has it.
+  Matrix Weights(const ort::Call& call, Input data, Input scales, const char* name, const ort::Shape& matrix) const {
+    const ort::Tensor tensor = Get(call, data);
+    if constexpr (!IsBlocked(kStorage)) {
+      call.Expect(name, tensor, matrix);
+      return {tensor.data, nullptr};
+    }
+    const int64_t blocks = static_cast<int64_t>(Blocks(static_cast<size_t>(matrix[1])));
+    call.Expect(name, tensor, {matrix[0], blocks, kStorage == Storage::kInt4 ? 16 : 32});
+    return {tensor.data, Given(call, scales, (std::string(name) + "_scales").c_str(), {matrix[0] * blocks})};
+  }
+
   const float* Optional(const ort::Call& call, Input input, const char* name, const ort::Shape& shape) const {
     return Get(call, input).given() ? Given(call, input, name, shape) : nullptr;
   }
 
   GatedFfn Bind(const ort::Call& call, int64_t hidden) const {
     const ort::Tensor gate = Get(call, kGate);
-    if (gate.shape.rank() != 2) call.Refuse("expected [f, h] for input gate but received " + gate.shape.Text());
+    constexpr size_t kRank = IsBlocked(kStorage) ? 3 : 2;
+    if (gate.shape.rank() != kRank)
+      call.Refuse(std::string("expected ") + (IsBlocked(kStorage) ? "[f, blocks, bytes]" : "[f, h]") +
+                  " for input gate but received " + gate.shape.Text());
     const int64_t neurons = gate.shape[0];
-    const ort::Shape matrix = {neurons, hidden};
     GatedFfn ffn = ffn_;
     ffn.hidden = static_cast<size_t>(hidden);
     ffn.neurons = static_cast<size_t>(neurons);
     ffn.gate_inputs = ffn.up_inputs = {0, ffn.hidden};
-    ffn.gate.data = Given(call, kGate, "gate", matrix);
-    ffn.up.data = Given(call, kUp, "up", matrix);
-    ffn.down.data = Given(call, kDown, "down", matrix);
+    ffn.gate = Weights(call, kGate, kGateScales, "gate", {neurons, hidden});
+    ffn.up = Weights(call, kUp, kUpScales, "up", {neurons, hidden});
+    ffn.down = Weights(call, kDown, kDownScales, "down", {neurons, hidden});
     ffn.gate_bias = Optional(call, kGateBias, "gate_bias", {neurons});
     ffn.up_bias = Optional(call, kUpBias, "up_bias", {neurons});
     ffn.down_bias = Optional(call, kDownBias, "down_bias", {hidden});
@@ -184,19 +219,29 @@ constexpr SelectorName kSelectorNames[] = {
     {Selector::kStatisticalHard, "statistical", "_hard"},
 };
 
+template <Storage kStorage>
+void AddStorage(ort::Operators& operators, const char* storage, const SelectorName& selector) {
+  for (bool masked : {false, true})
+    for (bool decode : {false, true})
+      for (bool whole : {false, true}) {
+        // Bodies that never gather need no name for not doing it.
+        if (whole && (selector.selector == Selector::kNone || IsBlocked(kStorage))) continue;
+        const std::string op_type = std::string("GatedFFN_") + selector.name + "_" + storage + selector.flag +
+                                    (masked ? "_masked" : "") + (decode ? "_decode" : "") + (whole ? "_whole" : "");
+        ort::AddOperator<GatedFfnKernel<kStorage>>(operators, op_type, {selector.selector, masked, decode});
+      }
+}
+
 }  // namespace
 
 // `_whole` tells bodies apart that a kernel need not: one kernel does for both.
 void AddGatedFfn(ort::Operators& operators) {
-  for (const auto& [selector, name, flag] : kSelectorNames)
-    for (bool masked : {false, true})
-      for (bool decode : {false, true})
-        for (bool whole : {false, true}) {
-          if (whole && selector == Selector::kNone) continue;
-          const std::string op_type = std::string("GatedFFN_") + name + "_fp32" + flag + (masked ? "_masked" : "") +
-                                      (decode ? "_decode" : "") + (whole ? "_whole" : "");
-          ort::AddOperator<GatedFfnKernel>(operators, op_type, {selector, masked, decode});
-        }
+  for (const SelectorName& selector : kSelectorNames) {
+    AddStorage<Storage::kFp32>(operators, "fp32", selector);
+    AddStorage<Storage::kBf16>(operators, "bf16", selector);
+    AddStorage<Storage::kInt8>(operators, "int8", selector);
+    AddStorage<Storage::kInt4>(operators, "int4", selector);
+  }
 }
 
 }  // namespace lacuna

@@ -49,6 +49,15 @@ export function int32Attribute(g: GraphBuilder, name: string): string {
   return castTo(g, wide, 'int32');
 }
 
+/** The calling node's integer attribute as int64 [1]: the size of an axis. */
+export function sizeAttribute(g: GraphBuilder, name: string): string {
+  const scalar = g.op('Constant', [], {
+    attributes: { value_int: attr.reference(name, 'int') },
+    outputs: [g.fresh(name)],
+  });
+  return g.op('Unsqueeze', [scalar, g.int64(0)]);
+}
+
 /** ONNX's codes of the types that bodies cast to (TensorProto.DataType). */
 const CAST_CODES = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
 

@@ -13,7 +13,8 @@ describe('operator contracts', () => {
   it('keep the positions that kernels are compiled against', () => {
     const [, gated] = OPERATORS;
     expect(gated.inputs.map(({ name }) => name).join(' ')).toBe(
-      'x gate up down gate_bias up_bias down_bias active residual post_norm threshold weights predictor_0 predictor_1',
+      'x gate up down gate_bias up_bias down_bias active residual post_norm threshold weights predictor_0 predictor_1 ' +
+        'gate_scales up_scales down_scales down_columns down_columns_scales',
     );
     expect(gated.outputs).toEqual(['y', 'saturation', 'kept']);
   });

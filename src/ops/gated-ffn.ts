@@ -1,23 +1,20 @@
 /**
  * GatedFFN: y = down(act(gate x) ∘ up x), of which a selector may leave out neurons and a mask whole tokens.
  *
- * Weights are neuron-major, [d_ff, h] each. The op type is `GatedFFN_<selector>_<storage>`, then `_mean` or `_hard`
+ * Weights are neuron-major, [d_ff, h] each, in one of `STORAGES`. The op type is `GatedFFN_<selector>_<storage>`, then `_mean` or `_hard`
  * where the selector's settings need a body of their own, then `_masked`, `_decode`, `_whole`. What else the body depends
  * on, activation, biases and post-norm, is one for all layers of a model.
  */
 import { attr, type Node, type OpFunction } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
 import type { Activation } from './activations.ts';
-import { axisSize, opFunction } from './body.ts';
+import { axisSize, opFunction, sizeAttribute } from './body.ts';
 import { callNode, contractOf, type InputValues, type OutputName, type OutputValues } from './contract.ts';
 import { type BlockValues, forActiveTokens } from './gated-ffn/active-tokens.ts';
-import { addBias, allNeurons, chosenNeurons, project } from './gated-ffn/neurons.ts';
+import { addBias, allNeurons, chosenNeurons } from './gated-ffn/neurons.ts';
 import { type SelectorChoice, selectorOf } from './gated-ffn/selectors.ts';
+import { type Storage, storageOf } from './gated-ffn/storages.ts';
 import { count } from './statistical-top-k.ts';
-
-/** How weights are stored. */
-export const STORAGES = ['fp32'] as const;
-export type Storage = (typeof STORAGES)[number];
 
 /** What decides the body. */
 export interface GatedFfnVariant {
@@ -29,7 +26,8 @@ export interface GatedFfnVariant {
   readonly decode: boolean;
   /**
    * Rows of chosen neurons are gathered where they are few. Without it all are multiplied, and zeros do the masking:
-   * fewer operators, and each weight is held once, for blocks that rarely choose few. Selector `none` has no use for it.
+   * fewer operators, and each weight is held once, for blocks that rarely choose few. Selector `none` and storages whose
+   * rows are not gathered have no use for it.
    */
   readonly gather: boolean;
   readonly activation: Activation;
@@ -45,7 +43,7 @@ export function gatedFfnOpType({ selector, storage, masked, decode, gather }: Ga
     ...selectorOf(selector).flags(selector),
     ...(masked ? ['masked'] : []),
     ...(decode ? ['decode'] : []),
-    ...(gather || selector.kind === 'none' ? [] : ['whole']),
+    ...(gather || selector.kind === 'none' || storageOf(storage).gathered === undefined ? [] : ['whole']),
   ];
   return ['GatedFFN', selector.kind, storage, ...flags].join('_');
 }
@@ -58,6 +56,8 @@ export interface GatedFfnCall {
   readonly quantile?: number;
   /** Of the post-norm. */
   readonly epsilon?: number;
+  /** h and f, for storages whose weights do not show them. */
+  readonly sizes?: { readonly hidden: number; readonly neurons: number };
 }
 
 /**
@@ -72,6 +72,7 @@ export function gatedFfnOutputs({ selector, masked }: GatedFfnVariant): OutputNa
 export function gatedFfnNode(variant: GatedFfnVariant, call: GatedFfnCall): Node {
   checkInputs(variant, call.inputs);
   const { selector, activation } = variant;
+  const { sized } = storageOf(variant.storage);
   return callNode('GatedFFN', {
     ...call,
     opType: gatedFfnOpType(variant),
@@ -83,6 +84,10 @@ export function gatedFfnNode(variant: GatedFfnVariant, call: GatedFfnCall): Node
       }),
       ...(selector.kind === 'threshold' && { scale: attr.string(selector.scale) }),
       ...(variant.postNorm && { epsilon: attr.float(wanted(call.epsilon)) }),
+      ...(sized && {
+        hidden_size: attr.int(wanted(call.sizes?.hidden)),
+        intermediate_size: attr.int(wanted(call.sizes?.neurons)),
+      }),
     },
   });
 }
@@ -110,6 +115,7 @@ function inputsRead(variant: GatedFfnVariant): ReadonlySet<keyof InputValues<'Ga
     ...(variant.masked ? (['active', 'residual'] as const) : []),
     ...(variant.postNorm ? (['post_norm'] as const) : []),
     ...selectorOf(variant.selector).inputs,
+    ...storageOf(variant.storage).inputs,
   ]);
 }
 
@@ -120,11 +126,16 @@ export function gatedFfnFunction(variant: GatedFfnVariant): OpFunction {
   return opFunction('GatedFFN', gatedFfnOpType(variant), doc, outputs, (g) => {
     const runDense = variant.decode ? hasManyTokens(g) : undefined;
     const run = (b: GraphBuilder, x: string) => writeBlock(b, variant, x, runDense);
-    if (variant.masked) return forActiveTokens(g, outputs, run);
+    if (variant.masked) return forActiveTokens(g, outputs, hiddenSize(g, variant), run);
     const { y, kept } = run(g, 'x');
     g.op('Identity', [y], { outputs: ['y'] });
     if (kept !== undefined) g.op('Identity', [kept], { outputs: ['kept'] });
   });
+}
+
+/** int64 [1], known on loading. */
+function hiddenSize(g: GraphBuilder, { storage }: GatedFfnVariant): string {
+  return storageOf(storage).sized ? sizeAttribute(g, 'hidden_size') : axisSize(g, 'down', 1);
 }
 
 /** bool [1]: more than one token a row. */
@@ -134,10 +145,14 @@ function hasManyTokens(g: GraphBuilder): string {
 
 function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDense: string | undefined): BlockValues {
   const { selector: choice, activation, upBias } = variant;
-  const gate = addBias(g, project(g, x, 'gate'), variant.gateBias ? 'gate_bias' : undefined);
+  const storage = storageOf(variant.storage);
+  const gate = addBias(g, storage.project(g, x, 'gate'), variant.gateBias ? 'gate_bias' : undefined);
   const { act, chosen } = selectorOf(choice).select(g, gate, choice, { activation, runDense });
-  const values = { x, act, upBias };
-  const product = chosen !== undefined && variant.gather ? chosenNeurons(g, values, chosen) : allNeurons(g, values);
+  const values = { x, act, upBias, storage };
+  const product =
+    chosen !== undefined && variant.gather && storage.gathered !== undefined
+      ? chosenNeurons(g, values, chosen, storage.gathered)
+      : allNeurons(g, values);
   const biased = addBias(g, product, variant.downBias ? 'down_bias' : undefined);
   return { y: variant.postNorm ? postNorm(g, biased) : biased, kept: chosen && count(g, chosen) };
 }

@@ -11,12 +11,11 @@ export {
 } from './ffn-skip.ts';
 export { GATHER_SHARE } from './gated-ffn/neurons.ts';
 export { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
+export { STORAGES, type Storage } from './gated-ffn/storages.ts';
 export {
   type GatedFfnVariant,
   gatedFfnFunction,
   gatedFfnNode,
   gatedFfnOpType,
-  STORAGES,
-  type Storage,
 } from './gated-ffn.ts';
 export { statisticalTopKFunction, statisticalTopKOpType, TOP_K_MODES, type TopKMode } from './statistical-top-k.ts';

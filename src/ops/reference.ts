@@ -66,12 +66,12 @@ export interface FfnChoice {
   readonly quantile?: number;
 }
 
-/** One active token of GatedFFN: y [h], y before its norm, and the number of neurons chosen. */
+/** One active token of GatedFFN: y [h], y before its norm, the number of neurons chosen, and act(gate) of those, else 0. */
 export function gatedFfnToken(
   x: Vector,
   ffn: FfnWeights,
   choice: FfnChoice,
-): { y: number[]; raw: number[]; kept: number } {
+): { y: number[]; raw: number[]; kept: number; act: number[] } {
   const gate = ffn.gate.map((row, j) => dot(row, x) + (ffn.gateBias?.[j] ?? 0));
   const act = chosenActivations(gate, choice);
   const raw = Array.from(x, (_, i) => ffn.downBias?.[i] ?? 0);
@@ -79,7 +79,7 @@ export function gatedFfnToken(
     const product = act.values[j] * (dot(row, x) + (ffn.upBias?.[j] ?? 0));
     for (let i = 0; i < raw.length; i++) raw[i] += product * ffn.down[j][i];
   });
-  return { y: ffn.postNorm === undefined ? raw : rmsNorm(raw, ffn.postNorm), raw, kept: act.kept };
+  return { y: ffn.postNorm === undefined ? raw : rmsNorm(raw, ffn.postNorm), raw, kept: act.kept, act: act.values };
 }
 
 /** activation(gate), 0 where a neuron is not chosen. */

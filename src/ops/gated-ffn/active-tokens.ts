@@ -34,10 +34,11 @@ type Output = OutputName<'GatedFFN'>;
 export function forActiveTokens(
   g: GraphBuilder,
   outputs: readonly Output[],
+  hiddenSize: string,
   run: (g: GraphBuilder, x: string) => BlockValues,
 ): void {
   const any = g.op('ReduceMax', ['active'], { attributes: { keepdims: attr.int(0) } });
-  const ones = onesForSaturation(g);
+  const ones = onesForSaturation(g, hiddenSize);
   const whenAny = branch('active', branchOutputs('active', outputs), (b) => {
     const { y, kept } = run(b, 'x');
     const whole = b.op('Unsqueeze', ['active', b.int64(-1)]);

@@ -2,6 +2,7 @@
 import { attr } from '../../core/graph.ts';
 import { type GraphBuilder, value } from '../../core/graph-builder.ts';
 import { axisSize, branch, castTo } from '../body.ts';
+import type { StorageKind } from './storage.ts';
 
 export interface NeuronValues {
   /** [b, s, h] */
@@ -9,6 +10,7 @@ export interface NeuronValues {
   /** [b, s, d_ff] */
   readonly act: string;
   readonly upBias: boolean;
+  readonly storage: StorageKind;
 }
 
 /**
@@ -28,38 +30,50 @@ function gatherLimit(g: GraphBuilder): string {
 }
 
 /** All neurons: two dense products, whose weights ONNX Runtime packs when it loads the model. */
-export function allNeurons(g: GraphBuilder, { x, act, upBias }: NeuronValues, output = g.fresh('all')): string {
-  const up = addBias(g, project(g, x, 'up'), upBias ? 'up_bias' : undefined);
-  return g.op('MatMul', [g.op('Mul', [act, up]), 'down'], { outputs: [output] });
+export function allNeurons(
+  g: GraphBuilder,
+  { x, act, upBias, storage }: NeuronValues,
+  output = g.fresh('all'),
+): string {
+  const up = addBias(g, storage.project(g, x, 'up'), upBias ? 'up_bias' : undefined);
+  return storage.combine(g, g.op('Mul', [act, up]), output);
 }
+
+export type GatheredProducts = NonNullable<StorageKind['gathered']>;
 
 /**
  * Only neurons that some token chose, if they are few enough; all of them otherwise. Either is exact for any number of
  * tokens, because a token's own zeros stay in the product. `chosen` is 0 or 1, float [b, s, d_ff].
  */
-export function chosenNeurons(g: GraphBuilder, values: NeuronValues, chosen: string): string {
+export function chosenNeurons(
+  g: GraphBuilder,
+  values: NeuronValues,
+  chosen: string,
+  products: GatheredProducts,
+): string {
   const attributes = { keepdims: attr.int(0) };
   const byAny = g.op('ReduceMax', [chosen, g.int64(0, 1)], { attributes });
   // Counted before rows are looked up: finding them takes longer, and is of use to the gathered product alone.
   const few = g.op('Less', [g.op('ReduceSum', [byAny], { attributes }), gatherLimit(g)]);
   const y = (scope: string) => [value(`${scope}.out`, 'float32', ['batch_size', 'sequence_length', 'hidden_size'])];
   const gathered = branch('gathered', y('gathered'), (b, [to]) => {
-    gatheredNeurons(b, values, b.op('Squeeze', [b.op('NonZero', [byAny]), b.int64(0)]), to);
+    gatheredNeurons(b, values, products, b.op('Squeeze', [b.op('NonZero', [byAny]), b.int64(0)]), to);
   });
   const dense = branch('dense', y('dense'), (b, [to]) => allNeurons(b, values, to));
   return g.op('If', [few], { attributes: { then_branch: attr.graph(gathered), else_branch: attr.graph(dense) } });
 }
 
 /** `rows` int64 [n]; with none, products over an empty axis give the zeros that they should. */
-function gatheredNeurons(g: GraphBuilder, { x, act, upBias }: NeuronValues, rows: string, output: string): void {
+function gatheredNeurons(
+  g: GraphBuilder,
+  { x, act, upBias }: NeuronValues,
+  products: GatheredProducts,
+  rows: string,
+  output: string,
+): void {
   const pick = (from: string, axis: number) => g.op('Gather', [from, rows], { attributes: { axis: attr.int(axis) } });
-  const up = addBias(g, project(g, x, pick('up', 0)), upBias ? pick('up_bias', 0) : undefined);
-  g.op('MatMul', [g.op('Mul', [pick(act, -1), up]), pick('down', 0)], { outputs: [output] });
-}
-
-/** x W^T: weights are neuron-major. */
-export function project(g: GraphBuilder, x: string, weight: string): string {
-  return g.contrib('FusedMatMul', [x, weight], { attributes: { transB: attr.int(1) } });
+  const up = addBias(g, products.project(g, x, rows), upBias ? pick('up_bias', 0) : undefined);
+  products.combine(g, g.op('Mul', [pick(act, -1), up]), rows, output);
 }
 
 export function addBias(g: GraphBuilder, x: string, bias: string | undefined): string {

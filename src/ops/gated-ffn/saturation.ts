@@ -2,7 +2,7 @@
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
 import { float32Tensor } from '../../core/tensor.ts';
-import { axisSize, reduceLast } from '../body.ts';
+import { reduceLast } from '../body.ts';
 
 /** Far below the mean square of any residual stream; gives a zero vector saturation 0 and not NaN. */
 const EPSILON = 1e-30;
@@ -20,7 +20,7 @@ export function saturation(g: GraphBuilder, residual: string, y: string, ones: s
   return reduceLast(g, 'ReduceMean', g.op('Mul', [before, after]), false);
 }
 
-/** The norms' weight, [h]; its shape is that of a weight, so a runtime computes it once, when it loads the model. */
-export function onesForSaturation(g: GraphBuilder): string {
-  return g.op('ConstantOfShape', [axisSize(g, 'down', 1)], { attributes: { value: attr.tensor(float32Tensor([1])) } });
+/** The norms' weight, [h], where `hiddenSize` is int64 [1]: one that is known on loading, so that this is computed once. */
+export function onesForSaturation(g: GraphBuilder, hiddenSize: string): string {
+  return g.op('ConstantOfShape', [hiddenSize], { attributes: { value: attr.tensor(float32Tensor([1])) } });
 }

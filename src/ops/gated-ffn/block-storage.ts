@@ -1,0 +1,47 @@
+/**
+ * Weights in blocks of 32 columns with a float scale each, as MatMulNBits has them without zero points: uint8 codes
+ * [rows, blocks, 16 or 32] and scales [rows * blocks].
+ *
+ * `down` is there twice: neuron-major for kernels, which read the rows of chosen neurons, and as the checkpoint has it,
+ * [h, f], for the body, since stock ONNX Runtime has no fast product with blocks along the other axis. Each is rounded
+ * from the floats by itself, so the two differ by as much as either does from them. Whichever a runtime does not read
+ * stays in the file.
+ */
+import { attr } from '../../core/graph.ts';
+import type { GraphBuilder } from '../../core/graph-builder.ts';
+import type { StorageKind } from './storage.ts';
+
+/** Columns a block: the one size that kernels are compiled for. */
+export const FFN_BLOCK_SIZE = 32;
+
+/** Lets MatMulNBits round its input to 8 bits a block, as kernels do. */
+const INT8_ACTIVATIONS = 4;
+
+type Size = 'hidden_size' | 'intermediate_size';
+
+function blocks<Name extends string>(name: Name, bits: 4 | 8) {
+  const product = (g: GraphBuilder, x: string, weight: string, [from, to]: readonly [Size, Size], output: string) =>
+    g.contrib('MatMulNBits', [x, weight, `${weight}_scales`], {
+      attributes: {
+        K: attr.reference(from, 'int'),
+        N: attr.reference(to, 'int'),
+        bits: attr.int(bits),
+        block_size: attr.int(FFN_BLOCK_SIZE),
+        accuracy_level: attr.int(INT8_ACTIVATIONS),
+      },
+      outputs: [output],
+    });
+  return {
+    name,
+    inputs: ['gate_scales', 'up_scales', 'down_scales', 'down_columns', 'down_columns_scales'],
+    sized: true,
+    project: (g, x, projection) => product(g, x, projection, ['hidden_size', 'intermediate_size'], g.fresh('product')),
+    combine: (g, act, output) => product(g, act, 'down_columns', ['intermediate_size', 'hidden_size'], output),
+    // Gathered rows have no constant number, which MatMulNBits wants; GatherBlockQuantized and a float product take 50
+    // times as long as multiplying by all rows.
+    gathered: undefined,
+  } as const satisfies StorageKind;
+}
+
+export const int8 = blocks('int8', 8);
+export const int4 = blocks('int4', 4);

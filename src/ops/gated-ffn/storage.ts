@@ -1,0 +1,29 @@
+/** How GatedFFN's weights are stored, and how its body multiplies by them. */
+import type { GraphBuilder } from '../../core/graph-builder.ts';
+import type { OptionalInput } from '../contract.ts';
+
+/** The matrices that x is multiplied by; neuron-major, a row a neuron. */
+export type Projection = 'gate' | 'up';
+
+/** One way to store weights. */
+export interface StorageKind {
+  readonly name: string;
+  /** Optional inputs that a call must give. */
+  readonly inputs: readonly OptionalInput<'GatedFFN'>[];
+  /** Whether a call says `hidden_size` and `intermediate_size`, which cannot be read from the shapes of packed weights. */
+  readonly sized: boolean;
+  /** x W^T: [..., h] -> [..., f]. */
+  readonly project: (g: GraphBuilder, x: string, projection: Projection) => string;
+  /** act down: [..., f] -> [..., h]; `output` names the result. */
+  readonly combine: (g: GraphBuilder, act: string, output: string) => string;
+  /**
+   * The same with the neurons `rows`, int64 [n], alone: [..., h] -> [..., n] and [..., n] -> [..., h]. undefined where
+   * no runtime gathers such rows in less time than it multiplies by all.
+   */
+  readonly gathered:
+    | {
+        readonly project: (g: GraphBuilder, x: string, rows: string) => string;
+        readonly combine: (g: GraphBuilder, act: string, rows: string, output: string) => string;
+      }
+    | undefined;
+}

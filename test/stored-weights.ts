@@ -1,0 +1,119 @@
+/** Random FFN weights that a storage holds exactly, as numbers and as the tensors that GatedFFN takes. */
+import type { DType } from '../src/core/dtype.ts';
+import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
+import type { Storage } from '../src/ops/index.ts';
+
+type Rows = readonly ArrayLike<number>[];
+
+export interface StoredWeights {
+  /** Neuron-major, [d][h]. */
+  readonly rows: { readonly gate: Rows; readonly up: Rows; readonly down: Rows };
+  readonly tensors: Readonly<Record<string, BytesTensor>>;
+}
+
+const BLOCK = 32;
+
+/** `next` gives floats in [-1, 1). */
+export function storedWeights(
+  storage: Storage,
+  [d, h]: readonly [number, number],
+  next: (count: number) => Float32Array,
+): StoredWeights {
+  const matrices = { fp32: plainRows, bf16: bfloat16Rows, int8: undefined, int4: undefined }[storage];
+  if (matrices === undefined) return blockWeights(storage === 'int8' ? 8 : 4, [d, h], next);
+  const [gate, up, down] = [0, 1, 2].map(() => matrices(Array.from({ length: d }, () => next(h))));
+  return {
+    rows: { gate: gate.rows, up: up.rows, down: down.rows },
+    tensors: { gate: gate.tensor, up: up.tensor, down: down.tensor },
+  };
+}
+
+function tensor(dtype: DType, shape: readonly number[], data: ArrayBufferView): BytesTensor {
+  return { kind: 'bytes', dtype, shape, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+}
+
+function plainRows(rows: readonly Float32Array[]) {
+  const values = rows.flatMap((row) => Array.from(row));
+  return { rows, tensor: float32Tensor(values, [rows.length, rows[0].length]) };
+}
+
+/** The upper halves of float32 numbers; what is cut off is gone from the rows too. */
+function bfloat16Rows(rows: readonly Float32Array[]) {
+  const cut = rows.map(
+    (row) => new Float32Array(new Uint32Array(row.buffer.slice(0)).map((bits) => bits & 0xffff0000).buffer),
+  );
+  const halves = cut.flatMap((row) => Array.from(new Uint32Array(row.buffer), (bits) => bits >>> 16));
+  return { rows: cut, tensor: tensor('bfloat16', [rows.length, rows[0].length], Uint16Array.from(halves)) };
+}
+
+/**
+ * Scales of gate and up differ from block to block. Those of `down` differ from one 32 outputs to the next but are one
+ * for all neurons, so that it is the same matrix in blocks along either axis.
+ */
+function blockWeights(
+  bits: 4 | 8,
+  [d, h]: readonly [number, number],
+  next: (count: number) => Float32Array,
+): StoredWeights {
+  const zero = 2 ** (bits - 1);
+  const codes = (count: number) => Array.from(next(count), (value) => Math.floor(zero + zero * value));
+  const scale = (value: number) => Math.fround((1.5 + value / 2) / zero);
+  const matrix = (rows: number, columns: number, code: (row: number, column: number) => number, scales: number[]) => {
+    const blocks = Math.ceil(columns / BLOCK);
+    const scaleOf = (row: number, column: number) => scales[row * blocks + Math.floor(column / BLOCK)];
+    return {
+      rows: Array.from({ length: rows }, (_, row) =>
+        Array.from({ length: columns }, (_, column) => scaleOf(row, column) * (code(row, column) - zero)),
+      ),
+      codes: packed(bits, rows, columns, code),
+      scales: float32Tensor(scales),
+    };
+  };
+  const projection = () => {
+    const all = codes(d * h);
+    return matrix(d, h, (row, column) => all[row * h + column], Array.from(next(d * Math.ceil(h / BLOCK)), scale));
+  };
+  const [gate, up] = [projection(), projection()];
+  const all = codes(d * h);
+  const perOutput = Array.from(next(Math.ceil(h / BLOCK)), scale);
+  const down = matrix(d, h, (j, i) => all[j * h + i], Array.from({ length: d }, () => perOutput).flat());
+  const blocksOfNeurons = Math.ceil(d / BLOCK);
+  const columnScales = Array.from(
+    { length: h * blocksOfNeurons },
+    (_, at) => perOutput[Math.floor(Math.floor(at / blocksOfNeurons) / BLOCK)],
+  );
+  const columns = matrix(h, d, (i, j) => all[j * h + i], columnScales);
+  return {
+    rows: { gate: gate.rows, up: up.rows, down: down.rows },
+    tensors: {
+      gate: gate.codes,
+      up: up.codes,
+      down: down.codes,
+      gate_scales: gate.scales,
+      up_scales: up.scales,
+      down_scales: down.scales,
+      down_columns: columns.codes,
+      down_columns_scales: columns.scales,
+    },
+  };
+}
+
+/** Codes as MatMulNBits packs them; a last block that is not full is filled up with zeros. */
+function packed(
+  bits: 4 | 8,
+  rows: number,
+  columns: number,
+  code: (row: number, column: number) => number,
+): BytesTensor {
+  const blocks = Math.ceil(columns / BLOCK);
+  const bytes = new Uint8Array((rows * blocks * BLOCK * bits) / 8);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < blocks * BLOCK; column++) {
+      const value = column < columns ? code(row, column) : 2 ** (bits - 1);
+      const at = row * blocks * BLOCK + column;
+      if (bits === 8) bytes[at] = value;
+      else bytes[at >> 1] |= value << (4 * (at & 1));
+    }
+  }
+  return tensor('uint8', [rows, blocks, (BLOCK * bits) / 8], bytes);
+}
