@@ -146,63 +146,142 @@ Owned<OrtValue> Decoder::Wrap(void* data, size_t bytes, ONNXTensorElementDataTyp
 
 void Decoder::Bind(const char* input, const OrtValue* value) { Check(api_, api_.BindInput(binding_.get(), input, value)); }
 
-void Decoder::Feed(std::span<const int64_t> tokens, std::span<float> logits) {
+void Decoder::Restart(size_t rows) {
+  lengths_.assign(rows, 0);
+  limit_ = SIZE_MAX;
+}
+
+void Decoder::Feed(size_t row, std::span<const int64_t> tokens, std::span<float> logits) {
   if (tokens.empty()) throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: no tokens to feed");
-  const size_t total = length_ + tokens.size();
+  const size_t total = lengths_[row] + tokens.size();
   Reserve(total);
-  const std::array<int64_t, 2> row = {1, static_cast<int64_t>(tokens.size())};
-  const Owned<OrtValue> ids = Wrap(const_cast<int64_t*>(tokens.data()), tokens.size_bytes(),
-                                   ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, row);
-  const std::array<int64_t, 2> seen = {1, static_cast<int64_t>(total)};
-  const Owned<OrtValue> mask =
-      Wrap(mask_.data(), total * sizeof(int64_t), ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, seen);
+  mask_.assign(total, 1);
   logits_.resize(tokens.size() * vocab());
-  const std::array<int64_t, 3> rows = {1, static_cast<int64_t>(tokens.size()), signature_.vocab};
-  const Owned<OrtValue> output =
-      Wrap(logits_.data(), logits_.size() * sizeof(float), ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, rows);
+  Run({row, 1}, tokens, mask_, logits_);
+  lengths_[row] = total;
+  if (!logits.empty()) std::copy_n(logits_.end() - signature_.vocab, vocab(), logits.begin());
+  // Those of a long prompt are larger than the model's weights, and nobody wants them again.
+  if (tokens.size() > 1) logits_ = {};
+}
+
+std::span<const float> Decoder::Step(std::span<const int64_t> tokens) {
+  if (tokens.size() != rows()) throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: a token is wanted for each row");
+  const size_t total = *std::max_element(lengths_.begin(), lengths_.end()) + 1;
+  Reserve(total);
+  mask_.assign(rows() * total, 0);
+  for (size_t row = 0; row < rows(); ++row) std::fill_n(mask_.begin() + static_cast<ptrdiff_t>(row * total), lengths_[row] + 1, 1);
+  logits_.resize(rows() * vocab());
+  Run({0, rows()}, tokens, mask_, logits_);
+  for (size_t& length : lengths_) ++length;
+  return logits_;
+}
+
+// The logits are [rows, tokens a row, vocab].
+void Decoder::Run(View view, std::span<const int64_t> tokens, std::span<const int64_t> mask, std::span<float> logits) {
+  BindCaches(view);
+  const auto rows = static_cast<int64_t>(view.count);
+  const std::array<int64_t, 3> shape = {rows, static_cast<int64_t>(tokens.size()) / rows, signature_.vocab};
+  const std::array<int64_t, 2> seen = {rows, static_cast<int64_t>(mask.size()) / rows};
+  const auto int64s = [&](std::span<const int64_t> data, std::span<const int64_t> dimensions) {
+    return Wrap(const_cast<int64_t*>(data.data()), data.size_bytes(), ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, dimensions);
+  };
+  const Owned<OrtValue> ids = int64s(tokens, std::span(shape).first(2));
+  const Owned<OrtValue> attention = int64s(mask, seen);
+  const Owned<OrtValue> output = Wrap(logits.data(), logits.size_bytes(), ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, shape);
   Bind("input_ids", ids.get());
-  Bind("attention_mask", mask.get());
+  Bind("attention_mask", attention.get());
   Check(api_, api_.BindOutput(binding_.get(), "logits", output.get()));
   Check(api_, api_.RunWithBinding(session_.get(), run_options_.get(), binding_.get()));
-  length_ = total;
-  if (!logits.empty()) std::copy_n(logits_.end() - signature_.vocab, vocab(), logits.begin());
 }
 
 void Decoder::Rewind(size_t length) {
-  if (length > length_)
+  if (length > lengths_[0])
     throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: cannot go back to token " + std::to_string(length) + " of " +
-                                                 std::to_string(length_));
-  length_ = length;
+                                                 std::to_string(lengths_[0]));
+  lengths_[0] = length;
+}
+
+void Decoder::Drop(size_t row) {
+  const size_t last = rows() - 1;
+  for (size_t i = 0; row != last && i < caches_.size(); ++i) {
+    const CacheSpec& spec = signature_.caches[i];
+    const size_t bytes = RowBytes(spec, capacity_);
+    const size_t head_bytes = bytes / static_cast<size_t>(spec.heads);
+    const size_t used = RowBytes(spec, lengths_[last]) / static_cast<size_t>(spec.heads);
+    for (size_t head = 0; head < static_cast<size_t>(spec.heads); ++head)
+      std::memcpy(caches_[i].get() + row * bytes + head * head_bytes, caches_[i].get() + last * bytes + head * head_bytes, used);
+  }
+  lengths_[row] = lengths_[last];
+  lengths_.pop_back();
 }
 
 void Decoder::Cancel() { Check(api_, api_.RunOptionsSetTerminate(run_options_.get())); }
 
-// Room for `length` tokens. What is there is kept: a head's tokens lie together, so larger caches are filled head by head.
+void Decoder::Resume() { Check(api_, api_.RunOptionsUnsetTerminate(run_options_.get())); }
+
+// Bytes of a row of `capacity` tokens.
+size_t Decoder::RowBytes(const CacheSpec& spec, size_t capacity) const {
+  return static_cast<size_t>(spec.heads) * capacity * static_cast<size_t>(spec.head_size) * ElementBytes(spec.type);
+}
+
+// Bytes of all caches of all rows.
+size_t Decoder::CacheBytes(size_t capacity) const {
+  size_t bytes = 0;
+  for (const CacheSpec& spec : signature_.caches) bytes += RowBytes(spec, capacity);
+  return bytes * rows();
+}
+
+Decoder::Memory Decoder::Allocate(size_t bytes, size_t capacity) const {
+  Memory memory(static_cast<std::byte*>(std::calloc(std::max<size_t>(bytes, 1), 1)));
+  if (memory == nullptr)
+    throw ort::Refusal(ORT_FAIL, "lacuna: out of memory: a cache of " + std::to_string(capacity) + " tokens for " +
+                                     std::to_string(rows()) + " row(s) takes " +
+                                     std::to_string((CacheBytes(capacity) >> 20) + 1) + " MiB");
+  return memory;
+}
+
+// Room for `length` tokens in each row. What is there is kept: a head's tokens lie together, so larger caches are filled
+// head by head.
 void Decoder::Reserve(size_t length) {
-  if (length <= capacity_) return;
-  const size_t capacity = std::max({length, 2 * capacity_, kLeastCapacity});
-  std::vector<Cache> larger;
+  if (length <= capacity_ && rows() <= most_rows_) return;
+  const size_t wanted = std::min(std::max(2 * capacity_, kLeastCapacity), limit_);
+  const size_t capacity = std::max(length, length <= capacity_ ? capacity_ : wanted);
+  std::vector<Memory> larger;
   larger.reserve(signature_.caches.size());
   for (size_t i = 0; i < signature_.caches.size(); ++i) {
     const CacheSpec& spec = signature_.caches[i];
-    const size_t token_bytes = static_cast<size_t>(spec.head_size) * ElementBytes(spec.type);
-    std::vector<std::byte> data(static_cast<size_t>(spec.heads) * capacity * token_bytes);
-    for (size_t head = 0; length_ > 0 && head < static_cast<size_t>(spec.heads); ++head)
-      std::memcpy(data.data() + head * capacity * token_bytes, caches_[i].data.data() + head * capacity_ * token_bytes,
-                  length_ * token_bytes);
-    const std::array<int64_t, 4> shape = {1, spec.heads, static_cast<int64_t>(capacity), spec.head_size};
-    Owned<OrtValue> value = Wrap(data.data(), data.size(), spec.type, shape);
-    larger.push_back({std::move(data), std::move(value)});
+    const size_t heads = static_cast<size_t>(spec.heads);
+    const size_t before = RowBytes(spec, capacity_) / heads;
+    const size_t after = RowBytes(spec, capacity) / heads;
+    Memory data = Allocate(RowBytes(spec, capacity) * rows(), capacity);
+    for (size_t row = 0; row < std::min(rows(), most_rows_); ++row)
+      for (size_t head = row * heads; lengths_[row] > 0 && head < (row + 1) * heads; ++head)
+        std::memcpy(data.get() + head * after, caches_[i].get() + head * before, RowBytes(spec, lengths_[row]) / heads);
+    larger.push_back(std::move(data));
   }
-  std::vector<int64_t> mask(capacity, 1);
-  // Nothing can fail from here on but binding, which leaves names bound to the one or the other.
-  for (size_t i = 0; i < larger.size(); ++i) {
-    Bind(signature_.caches[i].past.c_str(), larger[i].value.get());
-    Check(api_, api_.BindOutput(binding_.get(), signature_.caches[i].present.c_str(), larger[i].value.get()));
-  }
+  // What is bound goes with the old caches.
+  bound_ = {};
   caches_.swap(larger);
-  mask_.swap(mask);
   capacity_ = capacity;
+  most_rows_ = rows();
+}
+
+void Decoder::BindCaches(View view) {
+  if (view == bound_) return;
+  bound_ = {};
+  std::vector<Owned<OrtValue>> values;
+  values.reserve(caches_.size());
+  for (size_t i = 0; i < caches_.size(); ++i) {
+    const CacheSpec& spec = signature_.caches[i];
+    const size_t bytes = RowBytes(spec, capacity_);
+    const std::array<int64_t, 4> shape = {static_cast<int64_t>(view.count), spec.heads, static_cast<int64_t>(capacity_),
+                                          spec.head_size};
+    values.push_back(Wrap(caches_[i].get() + view.first * bytes, view.count * bytes, spec.type, shape));
+    Bind(spec.past.c_str(), values[i].get());
+    Check(api_, api_.BindOutput(binding_.get(), spec.present.c_str(), values[i].get()));
+  }
+  bound_values_.swap(values);
+  bound_ = view;
 }
 
 }  // namespace lacuna::binding

@@ -3,13 +3,19 @@
 // It takes what our graphs take: input_ids, attention_mask and caches, and nothing else.
 //
 // GroupQueryAttention writes new keys and values into the past it is given when past and present are one memory, and
-// reads as many of them as the attention mask counts. So the caches are tensors of a capacity, [1, heads, capacity, head],
+// reads as many of them as the attention mask counts. So the caches are tensors of a capacity, [rows, heads, capacity, head],
 // bound once as input and as output; a step binds its tokens and its mask, and copies nothing.
+//
+// Rows lie one after the other. GroupQueryAttention refuses several tokens after a past in a batch above 1, so prompts are
+// fed row by row, each into its own part of the caches, and rows are decoded together one token each. A row that ends makes
+// room: the last one moves into its place.
 #ifndef LACUNA_BINDING_DECODER_H_
 #define LACUNA_BINDING_DECODER_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -46,29 +52,52 @@ class Decoder {
   // Throws ort::Refusal when the model cannot be opened or is no decoder that this can feed.
   Decoder(const Runtime& runtime, const DecoderOptions& options);
 
-  // Tokens that the caches hold.
-  size_t length() const { return length_; }
+  size_t rows() const { return lengths_.size(); }
+  // Tokens that a row's caches hold.
+  size_t length(size_t row = 0) const { return lengths_[row]; }
   size_t vocab() const { return static_cast<size_t>(signature_.vocab); }
 
-  // Appends `tokens`; `logits` gets those of the last one, [vocab], unless it is empty. The caches grow as needed; after a
-  // failure they hold what they held. Throws ort::Refusal, std::bad_alloc.
-  void Feed(std::span<const int64_t> tokens, std::span<float> logits);
+  // From now on so many rows, at least one, all of them empty.
+  void Restart(size_t rows);
+  // No row will be longer: caches that grow need not have room for more.
+  void Limit(size_t tokens) { limit_ = tokens; }
 
-  // Forgets all tokens after the first `length`; those that are there can be fed again from here.
+  // Appends `tokens` to a row; `logits` gets those of the last one, [vocab], unless it is empty. The caches grow as needed;
+  // after a failure they hold what they held. Throws ort::Refusal.
+  void Feed(size_t row, std::span<const int64_t> tokens, std::span<float> logits);
+  // Appends one token to each row; the logits, [rows, vocab], are valid until the next call.
+  std::span<const float> Step(std::span<const int64_t> tokens);
+
+  // Forgets all tokens of the first row after the first `length`; those that are there can be fed again from here.
   void Rewind(size_t length);
+  // Takes a row out; the last one gets its number.
+  void Drop(size_t row);
 
-  // Makes a Feed that is running end soon, with a failure. May be called from any thread.
+  // Makes a call that is running end soon, with a failure, until Resume. Both may be called from any thread.
   void Cancel();
+  void Resume();
 
  private:
-  struct Cache {
-    std::vector<std::byte> data;
-    Owned<OrtValue> value;
+  // Zeros that take no memory before they are written.
+  struct Free {
+    void operator()(std::byte* data) const { std::free(data); }
+  };
+  using Memory = std::unique_ptr<std::byte, Free>;
+  // Rows whose caches are bound.
+  struct View {
+    size_t first = 0;
+    size_t count = 0;
+    bool operator==(const View&) const = default;
   };
 
   Owned<OrtValue> Wrap(void* data, size_t bytes, ONNXTensorElementDataType type, std::span<const int64_t> shape) const;
+  size_t RowBytes(const CacheSpec& spec, size_t capacity) const;
+  size_t CacheBytes(size_t capacity) const;
+  Memory Allocate(size_t bytes, size_t capacity) const;
   void Reserve(size_t length);
   void Bind(const char* input, const OrtValue* value);
+  void BindCaches(View view);
+  void Run(View view, std::span<const int64_t> tokens, std::span<const int64_t> mask, std::span<float> logits);
 
   const OrtApi& api_;
   Owned<OrtSession> session_;
@@ -76,9 +105,14 @@ class Decoder {
   Owned<OrtMemoryInfo> memory_;
   Owned<OrtIoBinding> binding_;
   Owned<OrtRunOptions> run_options_;
+  size_t limit_ = SIZE_MAX;
   size_t capacity_ = 0;
-  size_t length_ = 0;
-  std::vector<Cache> caches_;
+  // Rows that the caches have room for.
+  size_t most_rows_ = 0;
+  std::vector<size_t> lengths_ = {0};
+  std::vector<Memory> caches_;
+  View bound_;
+  std::vector<Owned<OrtValue>> bound_values_;
   std::vector<int64_t> mask_;
   std::vector<float> logits_;
 };

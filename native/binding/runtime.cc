@@ -6,6 +6,7 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "binding/worker.h"
 #include "ops/ort.h"
 
 namespace lacuna::binding {
@@ -32,6 +33,7 @@ Runtime::Runtime(const std::string& path) {
     throw std::runtime_error("ONNX Runtime " + version_ + " is too old: version 1." + std::to_string(ort::kApiVersion) +
                              " of its interface is needed");
   ort::Check(*api_, api_->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "lacuna", &env_));
+  EndWorkersAtExit();
 }
 
 }  // namespace lacuna::binding

@@ -1,10 +1,10 @@
 /** Continues a text token by token. */
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { KvCache, Session, Step } from '../core/session.ts';
-import { createSampler, type SamplingOptions } from './sample.ts';
+import { checkSampling, createSampler, type SamplingOptions } from './sample.ts';
 
 /** A prompt is fed this many tokens at a time, so that the logits of a long one (4 bytes a word each) stay small. */
-const PREFILL_TOKENS = 512;
+export const PREFILL_TOKENS = 512;
 
 export interface GenerateOptions extends SamplingOptions {
   readonly maxTokens: number;
@@ -13,6 +13,22 @@ export interface GenerateOptions extends SamplingOptions {
   /** Tokens the model can attend to, prompt included; no limit when absent. */
   readonly contextLength?: number;
   readonly signal?: AbortSignal;
+}
+
+/** A token of one of several texts. */
+export interface RowToken {
+  /** Index of its prompt. */
+  readonly row: number;
+  readonly token: number;
+}
+
+/** A session that continues texts by itself: one token of each after the other, sampling included. */
+export interface GeneratingSession extends Session {
+  /** As the function `generateRows`, for options that were checked. Ends what caches that were given out go on from. */
+  generateRows(
+    prompts: readonly (readonly number[])[],
+    options: GenerateOptions,
+  ): AsyncGenerator<RowToken, readonly StopReason[]>;
 }
 
 /** Why a text ended: an end token, `maxTokens`, or a full context. */
@@ -31,10 +47,55 @@ export async function* generate(
   prompt: readonly number[],
   options: GenerateOptions,
 ): AsyncGenerator<number, StopReason> {
+  checkOptions([prompt], options);
+  if (!continuesRows(session)) return yield* generateBySteps(session, prompt, options);
+  const rows = session.generateRows([prompt], options);
+  try {
+    let next = await rows.next();
+    for (; !next.done; next = await rows.next()) yield next.value.token;
+    return next.value[0];
+  } finally {
+    // Whoever stops reading stops the writing.
+    await rows.return([]);
+  }
+}
+
+/**
+ * Continues several texts and returns why each stopped. Tokens of a row come in their order, those of different rows in any.
+ * Row i draws by the seed plus i, and is what `generate` makes of its prompt by that seed. A session that decodes rows
+ * together reads its weights once for all of them; others make one text after the other. Throws what `generate` throws.
+ *
+ * @example
+ * for await (const { row, token } of generateRows(session, prompts, { maxTokens: 20, eosTokenIds: [2] }))
+ *   write(row, decoders[row].push(token));
+ */
+export async function* generateRows(
+  session: Session,
+  prompts: readonly (readonly number[])[],
+  options: GenerateOptions,
+): AsyncGenerator<RowToken, readonly StopReason[]> {
+  checkOptions(prompts, options);
+  if (continuesRows(session)) return yield* session.generateRows(prompts, options);
+  const reasons: StopReason[] = [];
+  for (const [row, prompt] of prompts.entries()) {
+    const tokens = generateBySteps(session, prompt, { ...options, seed: (options.seed ?? 0) + row });
+    let next = await tokens.next();
+    for (; !next.done; next = await tokens.next()) yield { row, token: next.value };
+    reasons.push(next.value);
+  }
+  return reasons;
+}
+
+function continuesRows(session: Session): session is GeneratingSession {
+  return 'generateRows' in session;
+}
+
+async function* generateBySteps(
+  session: Session,
+  prompt: readonly number[],
+  options: GenerateOptions,
+): AsyncGenerator<number, StopReason> {
   const { maxTokens, eosTokenIds, contextLength = Infinity, signal } = options;
-  checkPrompt(prompt, contextLength);
-  if (!(Number.isInteger(maxTokens) && maxTokens >= 0))
-    throw invalidArgument('the number of tokens', 'an integer of at least 0', maxTokens);
   const sample = createSampler(options);
   const seen = [...prompt];
   if (maxTokens === 0) return 'length';
@@ -67,6 +128,14 @@ export async function prefill(
     step = await session.step(chunk, step.cache);
   }
   return step;
+}
+
+function checkOptions(prompts: readonly (readonly number[])[], options: GenerateOptions): void {
+  const { maxTokens, contextLength = Infinity } = options;
+  for (const prompt of prompts) checkPrompt(prompt, contextLength);
+  if (!(Number.isInteger(maxTokens) && maxTokens >= 0))
+    throw invalidArgument('the number of tokens', 'an integer of at least 0', maxTokens);
+  checkSampling(options);
 }
 
 function checkPrompt(prompt: readonly number[], contextLength: number): void {

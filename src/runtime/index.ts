@@ -1,5 +1,13 @@
 /** ONNX Runtime: graphs and folders opened and run, texts continued. */
-export { type GenerateOptions, generate, prefill, type StopReason } from './generate.ts';
+export {
+  type GenerateOptions,
+  type GeneratingSession,
+  generate,
+  generateRows,
+  prefill,
+  type RowToken,
+  type StopReason,
+} from './generate.ts';
 export { type Multiplier, openMultiplier } from './multiply.ts';
 export { addonProblem, type NativeFiles, openNativeSession } from './native-session.ts';
 export { createOpenGraph, type EncodedModel, type OpenGraphOptions } from './open-graph.ts';

@@ -170,7 +170,7 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     expect(difference(a.logits, b.logits)).toBeLessThan(TOLERANCE);
     const source = `
       const { parentPort, workerData } = require('node:worker_threads');
-      require(workerData.addon).open(workerData.options).then(async (decoder) => {
+      require(workerData.addon).openDecoder(workerData.options).then(async (decoder) => {
         const logits = new Float32Array(decoder.vocab);
         await decoder.feed(BigInt64Array.from(workerData.tokens, BigInt), logits);
         parentPort.postMessage(logits);

@@ -1,11 +1,19 @@
-/** A session of the native core: its cache stays where it is and grows in place, in ONNX Runtime's own memory. */
+/** A session of the native core: its cache stays where it is and grows in place, and texts are continued without JavaScript. */
 import { readdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import path from 'node:path';
-import { invalidArgument, LacunaError } from '../core/errors.ts';
-import type { KvCache, Session } from '../core/session.ts';
+import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
+import type { KvCache, Step } from '../core/session.ts';
+import {
+  type GenerateOptions,
+  type GeneratingSession,
+  PREFILL_TOKENS,
+  type RowToken,
+  type StopReason,
+} from './generate.ts';
 import type { SessionOptions } from './ort-session.ts';
+import { seedWords } from './sample.ts';
 import { findModel } from './session.ts';
 
 /** Where the native core is. */
@@ -16,17 +24,41 @@ export interface NativeFiles {
   readonly operators?: string;
 }
 
-/** What the addon exports (native/binding/addon.cc). */
+/** What the addon exports (native/binding/node_decoder.cc). */
 interface Addon {
-  open(options: { runtime: string; model: string; operators?: string; threads?: number }): Promise<NativeDecoder>;
+  openDecoder(options: {
+    runtime: string;
+    model: string;
+    operators?: string;
+    threads?: number;
+  }): Promise<NativeDecoder>;
 }
 
 interface NativeDecoder {
+  /** Tokens that the first row's cache holds. */
   readonly length: number;
   readonly vocab: number;
-  feed(tokens: BigInt64Array, logits?: Float32Array): Promise<void>;
+  /** Appends tokens to the first row, each by a step of its own where `oneByOne`; `logits` gets the last one's. */
+  feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>;
+  generate(options: NativeGenerateOptions, onToken: (row: number, token: number) => void): Promise<StopReason[]>;
+  cancel(): void;
   rewind(length: number): void;
-  dispose(): void;
+  dispose(): Promise<void>;
+}
+
+interface NativeGenerateOptions {
+  readonly prompts: readonly BigInt64Array[];
+  /** Two words a prompt. */
+  readonly seeds: Uint32Array;
+  readonly eos: BigInt64Array;
+  readonly maxTokens: number;
+  readonly contextLength?: number;
+  readonly prefillTokens: number;
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly minP?: number;
+  readonly repetitionPenalty?: number;
 }
 
 const require = createRequire(import.meta.url);
@@ -44,10 +76,10 @@ export async function openNativeSession(
   folder: string,
   { addon, operators }: NativeFiles,
   { threads }: SessionOptions = {},
-): Promise<Session> {
+): Promise<GeneratingSession> {
   const [runtime, model] = await Promise.all([runtimeLibrary(), findModel(folder)]);
   const decoder = await attempt('open the model natively', () =>
-    loadAddon(addon).open({
+    loadAddon(addon).openDecoder({
       runtime,
       model,
       ...(operators === undefined ? {} : { operators }),
@@ -84,32 +116,105 @@ async function runtimeLibrary(): Promise<string> {
   throw new LacunaError('runtime', `onnxruntime-node in ${root} ships no library for ${platform()}-${arch()}`);
 }
 
-function sessionOf(decoder: NativeDecoder): Session {
+function sessionOf(decoder: NativeDecoder): GeneratingSession {
   const { vocab } = decoder;
   const logits = new Float32Array(vocab);
   const empty: KvCache = { length: 0, tensors: {} };
   // The one cache by the steps that made it, the last of which is what it holds.
   let lineage = [empty];
+  const feed = async (tokens: ArrayLike<number>, cache: KvCache, oneByOne: boolean): Promise<Step> => {
+    const place = lineage.lastIndexOf(cache);
+    if (place < 0)
+      throw new LacunaError('mismatch', 'This cache is another session’s, or one that was gone on from before it');
+    const ids = tokenIds(tokens, vocab);
+    const next = { length: cache.length + tokens.length, tensors: {} };
+    await attempt('run the model natively', async () => {
+      if (decoder.length > cache.length) decoder.rewind(cache.length);
+      await decoder.feed(ids, logits, oneByOne);
+    });
+    lineage = place === lineage.length - 1 ? lineage : lineage.slice(0, place + 1);
+    lineage.push(next);
+    return { logits, rows: 1, vocab, cache: next, extras: {} };
+  };
   return {
     extraOutputs: [],
     emptyCache: () => empty,
     async step(tokens, cache, { logits: wanted = 'last' } = {}) {
       if (wanted === 'all') throw new LacunaError('unsupported', "A native session gives the last token's logits only");
-      const place = lineage.lastIndexOf(cache);
-      if (place < 0)
-        throw new LacunaError('mismatch', 'This cache is another session’s, or one that was gone on from before it');
-      const ids = tokenIds(tokens, vocab);
-      const next = { length: cache.length + tokens.length, tensors: {} };
-      await attempt('run the model natively', async () => {
-        if (decoder.length > cache.length) decoder.rewind(cache.length);
-        await decoder.feed(ids, logits);
-      });
-      lineage = place === lineage.length - 1 ? lineage : lineage.slice(0, place + 1);
-      lineage.push(next);
-      return { logits, rows: 1, vocab, cache: next, extras: {} };
+      return feed(tokens, cache, false);
     },
-    close: async () => decoder.dispose(),
+    decode: (tokens, cache) => feed(tokens, cache, true),
+    async *generateRows(prompts, options) {
+      const request = requestOf(prompts, options, vocab);
+      lineage = [empty];
+      return yield* stream(decoder, request, options.signal);
+    },
+    close: () => decoder.dispose(),
   };
+}
+
+function requestOf(
+  prompts: readonly (readonly number[])[],
+  options: GenerateOptions,
+  vocab: number,
+): NativeGenerateOptions {
+  const { eosTokenIds, maxTokens, contextLength, seed = 0 } = options;
+  const { temperature, topK, topP, minP, repetitionPenalty } = options;
+  return {
+    prompts: prompts.map((prompt) => tokenIds(prompt, vocab)),
+    seeds: Uint32Array.from(prompts.flatMap((_, row) => seedWords(seed + row))),
+    eos: BigInt64Array.from(eosTokenIds, BigInt),
+    maxTokens,
+    prefillTokens: PREFILL_TOKENS,
+    contextLength,
+    temperature,
+    topK,
+    topP,
+    minP,
+    repetitionPenalty,
+  };
+}
+
+/** Tokens as the decoder's thread finds them; whoever stops reading, or aborts, stops it. */
+async function* stream(
+  decoder: NativeDecoder,
+  request: NativeGenerateOptions,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<RowToken, readonly StopReason[]> {
+  throwIfAborted(signal);
+  const waiting: RowToken[] = [];
+  let notify = () => {};
+  let isRunning = true;
+  const reasons = attempt('run the model natively', () =>
+    decoder.generate(request, (row, token) => {
+      waiting.push({ row, token });
+      notify();
+    }),
+  ).finally(() => {
+    isRunning = false;
+    notify();
+  });
+  // It is awaited below; until then a failure is nobody's.
+  reasons.catch(() => {});
+  const cancel = () => decoder.cancel();
+  signal?.addEventListener('abort', cancel, { once: true });
+  try {
+    while (isRunning || waiting.length > 0) {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+        throwIfAborted(signal);
+        yield next;
+      }
+      if (isRunning) await new Promise<void>((resolve) => (notify = resolve));
+    }
+    throwIfAborted(signal);
+    return await reasons;
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+    if (isRunning) {
+      decoder.cancel();
+      await reasons.catch(() => {});
+    }
+  }
 }
 
 function tokenIds(tokens: ArrayLike<number>, vocab: number): BigInt64Array {

@@ -1,5 +1,9 @@
-/** Picks the next token from logits: greedy, or drawn after repetition penalty, temperature, top-k and top-p, in that order. */
-import { invalidArgument } from '../core/errors.ts';
+/**
+ * Picks the next token from logits: greedy, or drawn after repetition penalty, temperature, top-k, top-p and min-p, in that
+ * order. native/binding/sampler.cc is the same once more, bit for bit: in either, a seed gives one text.
+ */
+import { invalidArgument, LacunaError } from '../core/errors.ts';
+import { exponential } from './exponential.ts';
 
 export interface SamplingOptions {
   /** 0 (the default) takes the likeliest token; above, logits are divided by it before drawing. */
@@ -8,6 +12,8 @@ export interface SamplingOptions {
   readonly topK?: number;
   /** Draws among the fewest likeliest tokens that hold at least this share of probability. */
   readonly topP?: number;
+  /** Draws among tokens that have at least this share of the likeliest one's probability; 0 by default. */
+  readonly minP?: number;
   /** Above 1, logits of tokens seen before are divided (if positive) or multiplied (if negative) by it (CTRL, section 4.1). */
   readonly repetitionPenalty?: number;
   /** Draws repeat for the same seed; 0 by default. */
@@ -19,20 +25,45 @@ export type Sampler = (logits: Float32Array, seen: readonly number[]) => number;
 
 /** Throws `usage` for options out of range. A sampler holds the state of its random numbers: one for each text. */
 export function createSampler(options: SamplingOptions = {}): Sampler {
-  const { temperature = 0, topK, topP = 1, repetitionPenalty = 1, seed = 0 } = options;
+  const chosen = checkSampling(options);
+  const { temperature, repetitionPenalty, seed } = chosen;
+  const random = createRandom(seed);
+  return (logits, seen) => {
+    const penalised = repetitionPenalty === 1 ? logits : penalise(logits, seen, repetitionPenalty);
+    const likeliest = argmax(penalised);
+    checkFinite(penalised, penalised[likeliest]);
+    if (temperature === 0) return likeliest;
+    return draw(keep(candidatesOf(penalised, penalised[likeliest], chosen), chosen), random());
+  };
+}
+
+type CheckedSampling = Required<Omit<SamplingOptions, 'topK'>> & Pick<SamplingOptions, 'topK'>;
+
+/** The options with what is not given filled in. Throws `usage` for one out of range. */
+export function checkSampling(options: SamplingOptions): CheckedSampling {
+  const { temperature = 0, topK, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
   if (!(temperature >= 0 && temperature < Infinity)) throw invalidArgument('temperature', 'at least 0', temperature);
   if (topK !== undefined && !(Number.isInteger(topK) && topK >= 1))
     throw invalidArgument('top-k', 'an integer of at least 1', topK);
   if (!(topP > 0 && topP <= 1)) throw invalidArgument('top-p', 'more than 0 and at most 1', topP);
+  if (!(minP >= 0 && minP <= 1)) throw invalidArgument('min-p', 'from 0 to 1', minP);
   if (!(repetitionPenalty > 0 && repetitionPenalty < Infinity))
     throw invalidArgument('repetition penalty', 'a number above 0', repetitionPenalty);
   if (!Number.isInteger(seed)) throw invalidArgument('seed', 'an integer', seed);
-  const random = createRandom(seed);
-  return (logits, seen) => {
-    const penalised = repetitionPenalty === 1 ? logits : penalise(logits, seen, repetitionPenalty);
-    if (temperature === 0) return argmax(penalised);
-    return draw(nucleus(candidatesOf(penalised, temperature, topK, topP), topP), random());
-  };
+  return { temperature, topK, topP, minP, repetitionPenalty, seed };
+}
+
+/** The two words, lower first, from which random numbers start. */
+export function seedWords(seed: number): readonly [number, number] {
+  return [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0];
+}
+
+/** A draw from what is no distribution would mean nothing. */
+function checkFinite(logits: Float32Array, top: number): void {
+  let isSound = Number.isFinite(top);
+  // Written so that what is not a number fails as well.
+  for (const logit of logits) if (!(logit <= top)) isSound = false;
+  if (!isSound) throw new LacunaError('non-finite', "The model's logits are not finite");
 }
 
 /** The index of the largest value, the first of equals. */
@@ -62,9 +93,12 @@ interface Candidates {
   readonly total: number;
 }
 
-function candidatesOf(logits: Float32Array, temperature: number, topK: number | undefined, topP: number): Candidates {
-  const top = logits[argmax(logits)];
-  const probability = (logit: number) => Math.exp((logit - top) / temperature);
+function candidatesOf(
+  logits: Float32Array,
+  top: number,
+  { temperature, topK, topP, minP }: CheckedSampling,
+): Candidates {
+  const probability = (logit: number) => exponential((logit - top) / temperature);
   if (topK !== undefined && topK < logits.length) {
     const lowest = kthLargest(logits, topK);
     const list = sortedCandidates(logits, probability, (logit) => logit >= lowest).slice(0, topK);
@@ -73,7 +107,7 @@ function candidatesOf(logits: Float32Array, temperature: number, topK: number | 
   let total = 0;
   for (const logit of logits) total += probability(logit);
   // Tokens of a share below (1 - topP) / n hold less than 1 - topP together, so the others reach topP without them.
-  const negligible = ((1 - topP) / logits.length) * total;
+  const negligible = Math.max(((1 - topP) / logits.length) * total, minP);
   return { list: sortedCandidates(logits, probability, (logit) => probability(logit) >= negligible), total };
 }
 
@@ -88,7 +122,13 @@ function sortedCandidates(
   return list.sort((a, b) => b.probability - a.probability || a.token - b.token);
 }
 
-/** The fewest likeliest candidates that hold at least `topP` of the total. */
+/** The fewest likeliest candidates that hold at least `topP` of the total, without those below `minP`. */
+function keep(all: Candidates, { topP, minP }: CheckedSampling): Candidates {
+  if (topP === 1 && minP === 0) return all;
+  const list = nucleus(all, topP).filter(({ probability }) => probability >= minP);
+  return { list, total: sum(list) };
+}
+
 function nucleus({ list, total }: Candidates, topP: number): readonly Candidate[] {
   if (topP === 1) return list;
   let held = 0;
@@ -104,13 +144,13 @@ function sum(candidates: readonly Candidate[]): number {
 }
 
 /** The candidate in whose share of the probability `uniform`, from [0, 1), falls. */
-function draw(candidates: readonly Candidate[], uniform: number): number {
-  let left = uniform * sum(candidates);
-  for (const { token, probability } of candidates) {
+function draw({ list, total }: Candidates, uniform: number): number {
+  let left = uniform * total;
+  for (const { token, probability } of list) {
     left -= probability;
     if (left < 0) return token;
   }
-  return candidates[candidates.length - 1].token;
+  return list[list.length - 1].token;
 }
 
 /** The k-th largest value, in one pass over a sorted list of the k largest so far. */
@@ -135,7 +175,7 @@ function kthLargest(values: Float32Array, k: number): number {
 /** Uniform numbers from [0, 1): xorshift with 128 bits of state (Marsaglia 2003), 32 bits a number. */
 function createRandom(seed: number): () => number {
   // The golden ratio's bits keep the state from being all zero, the one state xorshift never leaves.
-  const state = Uint32Array.of(seed, Math.floor(seed / 2 ** 32), 0x9e3779b9, 0x7f4a7c15);
+  const state = Uint32Array.of(...seedWords(seed), 0x9e3779b9, 0x7f4a7c15);
   const next = () => {
     const mixed = state[0] ^ (state[0] << 11);
     state.copyWithin(0, 1);

@@ -1,0 +1,138 @@
+#include "binding/worker.h"
+
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <set>
+#include <utility>
+
+namespace lacuna::binding {
+
+// All workers of the process whose threads have not ended.
+class LiveWorkers {
+ public:
+  static LiveWorkers& Get() {
+    static LiveWorkers* const live = new LiveWorkers;
+    return *live;
+  }
+
+  void Add(Worker* worker) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    workers_.insert(worker);
+  }
+  void Remove(Worker* worker) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    workers_.erase(worker);
+  }
+  void EndAll() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (Worker* worker : workers_) worker->interrupt_();
+    for (Worker* worker : workers_) worker->Join();
+    workers_.clear();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<Worker*> workers_;
+};
+
+Worker::Worker(Napi::Env env, std::function<void()> interrupt) : env_(env), interrupt_(std::move(interrupt)) {
+  const Napi::String name = Napi::String::New(env, "lacuna");
+  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, Deliver, &loop_) != napi_ok)
+    throw Napi::Error::New(env, "cannot make a way back to the event loop");
+  napi_unref_threadsafe_function(env, loop_);
+  try {
+    thread_ = std::thread([this] { Loop(); });
+  } catch (const std::exception& error) {
+    napi_release_threadsafe_function(loop_, napi_tsfn_release);
+    throw Napi::Error::New(env, std::string("cannot start a thread: ") + error.what());
+  }
+  // Hooks run last in, first out: this one before the one that closes the way back.
+  napi_add_env_cleanup_hook(env, OnTeardown, this);
+  LiveWorkers::Get().Add(this);
+}
+
+void Worker::Start(std::function<void()> work, Done done) {
+  is_working_ = true;
+  napi_ref_threadsafe_function(env_, loop_);
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    work_ = std::move(work);
+    done_ = std::move(done);
+  }
+  wake_.notify_one();
+}
+
+void Worker::Send(Message message) {
+  auto data = std::make_unique<Message>(std::move(message));
+  // What cannot be delivered any more is left as it is: what it holds must not go on this thread.
+  napi_call_threadsafe_function(loop_, data.release(), napi_tsfn_nonblocking);
+}
+
+void Worker::Stop() {
+  if (is_stopped_) return;
+  is_stopped_ = true;
+  napi_remove_env_cleanup_hook(env_, OnTeardown, this);
+  LiveWorkers::Get().Remove(this);
+  Join();
+  napi_release_threadsafe_function(loop_, napi_tsfn_release);
+}
+
+void Worker::OnTeardown(void* data) {
+  auto* worker = static_cast<Worker*>(data);
+  if (worker->is_working_) worker->interrupt_();
+  worker->Stop();
+}
+
+void Worker::Join() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    is_ending_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Worker::Loop() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [this] { return is_ending_ || work_ != nullptr; });
+    if (work_ == nullptr) return;
+    const std::function<void()> work = std::exchange(work_, nullptr);
+    Done done = std::exchange(done_, nullptr);
+    lock.unlock();
+    std::unique_ptr<std::string> failure;
+    try {
+      work();
+    } catch (const std::bad_alloc&) {
+      failure = std::make_unique<std::string>("out of memory");
+    } catch (const std::exception& error) {
+      failure = std::make_unique<std::string>(error.what());
+    }
+    const std::shared_ptr<std::string> shared = std::move(failure);
+    Send([this, done = std::move(done), shared](Napi::Env env) {
+      is_working_ = false;
+      napi_unref_threadsafe_function(env, loop_);
+      done(env, shared.get());
+    });
+    lock.lock();
+  }
+}
+
+// `env` is null when the environment is going: nobody listens any more.
+void Worker::Deliver(napi_env env, napi_value, void*, void* data) {
+  const std::unique_ptr<Message> message(static_cast<Message*>(data));
+  if (env == nullptr) return;
+  try {
+    (*message)(Napi::Env(env));
+  } catch (const Napi::Error& error) {
+    error.ThrowAsJavaScriptException();
+  }
+}
+
+void EndWorkersAtExit() {
+  static const int is_registered = std::atexit([] { LiveWorkers::Get().EndAll(); });
+  (void)is_registered;
+}
+
+}  // namespace lacuna::binding
