@@ -95,6 +95,11 @@ describe('calibrate', () => {
       code: 'mismatch',
       message: expect.stringMatching(/head\.norm/),
     });
+    const tableless = () => ({ ...PIECES.embed(), initializers: [] });
+    await expect(calibrate({ ...PIECES, embed: tableless }, input, options)).rejects.toMatchObject({
+      code: 'mismatch',
+      message: expect.stringMatching(/embed_tokens/),
+    });
     const weightless = (i: number) => ({ ...PIECES.layer(i), initializers: [] });
     await expect(calibrate({ ...PIECES, layer: weightless }, input, options)).rejects.toMatchObject({
       code: 'mismatch',

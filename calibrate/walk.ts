@@ -2,8 +2,9 @@
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
 import type { Graph } from '../src/core/graph.ts';
 import { value } from '../src/core/graph-builder.ts';
-import { hiddenName, type ModelPieces, type ModelSpec } from '../src/core/model.ts';
+import { EMBEDDING_WEIGHT, hiddenName, type ModelPieces, type ModelSpec } from '../src/core/model.ts';
 import type { OpenGraph, Runner, RuntimeTensor } from '../src/core/runner.ts';
+import { selectRows } from '../src/core/tensor.ts';
 import type { Sequence } from './sequences.ts';
 
 export interface WalkOptions {
@@ -18,19 +19,25 @@ export interface Stream {
   hidden: RuntimeTensor;
 }
 
+/**
+ * Residual streams of all sequences before the first layer. Of the embedding only the rows of their tokens are in memory: a
+ * vocabulary of 262,144 is larger than many layers.
+ */
 export async function embedAll(
   pieces: ModelPieces,
   sequences: readonly Sequence[],
   { openGraph, signal }: WalkOptions,
 ): Promise<Stream[]> {
-  const runner = await openGraph(pieces.embed());
+  const used = [...new Set(sequences.flatMap(({ tokens }) => [...tokens]))].sort((a, b) => a - b);
+  const row = new Map(used.map((token, index) => [token, BigInt(index)]));
+  const runner = await openGraph(withEmbeddings(pieces.embed(), used));
   const streams: Stream[] = [];
   try {
     for (const { tokens } of sequences) {
       throwIfAborted(signal);
       const dims = [1, tokens.length];
       const { [hiddenName(0)]: hidden, ...shared } = await runner.run({
-        input_ids: { dtype: 'int64', dims, data: BigInt64Array.from(tokens, BigInt) },
+        input_ids: { dtype: 'int64', dims, data: BigInt64Array.from(tokens, (token) => row.get(token) as bigint) },
         attention_mask: { dtype: 'int64', dims, data: new BigInt64Array(tokens.length).fill(1n) },
       });
       streams.push({ tokens: tokens.length, shared, hidden });
@@ -39,6 +46,18 @@ export async function embedAll(
     await runner.close();
   }
   return streams;
+}
+
+/** The graph with the rows of `tokens`, ascending, as all that its embedding has. */
+function withEmbeddings(graph: Graph, tokens: readonly number[]): Graph {
+  const table = graph.initializers.find(({ name }) => name === EMBEDDING_WEIGHT);
+  if (table === undefined)
+    throw new LacunaError('mismatch', `The graph of the embedding has no weight "${EMBEDDING_WEIGHT}"`);
+  const used = { ...table, data: selectRows(table.data, tokens) };
+  return {
+    ...graph,
+    initializers: graph.initializers.map((initializer) => (initializer === table ? used : initializer)),
+  };
 }
 
 /** Runs one sequence through one layer, moves its residual stream on and returns the values called `wanted`. */

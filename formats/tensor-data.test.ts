@@ -18,6 +18,7 @@ import {
   int64Tensor,
   multiplyConstant,
   regroupRows,
+  selectRows,
   type TensorExpr,
   transpose,
   waves,
@@ -423,6 +424,11 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
         return from[source * width + (i % width)];
       });
     }
+    case 'rows': {
+      const from = meaning(expr.from, values);
+      const width = expr.shape[1];
+      return Float32Array.from(expr.rows.flatMap((row) => [...from.subarray(row * width, (row + 1) * width)]));
+    }
     case 'low-rank': {
       const [from, left, right] = [expr.from, expr.left, expr.right].map((part) => meaning(part, values));
       const [columns, rank] = [expr.shape[1], expr.left.shape[1]];
@@ -436,7 +442,7 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
 }
 
 test('any tree of operations means what its definition says', async () => {
-  const step = fc.constantFrom('cast', 'transpose', 'double', 'file', 'add', 'multiply', 'regroup', 'low-rank');
+  const step = fc.constantFrom('cast', 'transpose', 'double', 'file', 'add', 'multiply', 'regroup', 'rows', 'low-rank');
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 9 }),
@@ -454,6 +460,11 @@ test('any tree of operations means what its definition says', async () => {
           else if (name === 'transpose') expr = transpose(expr);
           else if (name === 'double') expr = concatRows([expr, expr]);
           else if (name === 'regroup') expr = regroupRows(concatRows([expr, expr, expr, expr]), 2, 2);
+          else if (name === 'rows')
+            expr = selectRows(
+              expr,
+              [...Array(expr.shape[0]).keys()].filter((row) => row % 3 !== 1),
+            );
           else if (name === 'low-rank') {
             const factor = (height: number, width: number) => {
               const whole = Float32Array.from({ length: height * width }, (_, k) => (k % 3) - 1);

@@ -23,6 +23,7 @@ import { asIoError } from './io-error.ts';
 import { addProduct } from './low-rank.ts';
 import { type KeptFits, keptFits, quantizeBlocks } from './quantize/index.ts';
 import { regroupBlocks } from './regroup.ts';
+import { rowsBlocks } from './rows.ts';
 import { transposeBlocks } from './transpose.ts';
 import { fillWaves } from './waves.ts';
 
@@ -184,6 +185,8 @@ function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
       return concatBlocks(expr.parts, elements, means);
     case 'regroup':
       return regroupBlocks(expr, elements, blocksOf(expr.from, elements, within(means)));
+    case 'rows':
+      return rowsBlocks(expr, elements, (count) => blocksOf(expr.from, count, within(means)));
     case 'low-rank':
       return lowRankBlocks(expr, elements, means);
     case 'add':

@@ -6,6 +6,7 @@ import type { Graph } from '../../src/core/graph.ts';
 import { BASE_OPSETS } from '../../src/core/graph.ts';
 import { value } from '../../src/core/graph-builder.ts';
 import {
+  EMBEDDING_WEIGHT,
   ffnWeightName,
   HEAD_TAP,
   hiddenName,
@@ -53,6 +54,11 @@ const weightOf = {
   down_proj: (layer: number) => seededFloats(300 + layer, SPEC.hiddenSize * SPEC.intermediateSize),
 };
 
+function embeddings(): Float32Array {
+  const rows = Array.from({ length: SPEC.vocabSize }, (_, id) => [...seededFloats(1000 + id, SPEC.hiddenSize)]);
+  return Float32Array.from(rows.flat());
+}
+
 export const downWeight = weightOf.down_proj;
 
 function graphOf(
@@ -79,7 +85,13 @@ function graphOf(
 
 export const PIECES: ModelPieces = {
   spec: SPEC,
-  embed: () => graphOf('embed', ['input_ids', 'attention_mask'], [hiddenName(0), 'seqlens_k'], []),
+  embed: () =>
+    graphOf(
+      'embed',
+      ['input_ids', 'attention_mask'],
+      [hiddenName(0), 'seqlens_k'],
+      [{ name: EMBEDDING_WEIGHT, data: float32Tensor(embeddings(), [SPEC.vocabSize, SPEC.hiddenSize]) }],
+    ),
   layer: (i) =>
     graphOf(
       `layer${i}`,
@@ -112,7 +124,7 @@ export function openDouble(
     log.push(`open ${graph.name}`);
     return {
       run: async (feeds) => {
-        if (graph.name === 'embed') return embed(feeds);
+        if (graph.name === 'embed') return embed(feeds, graph.initializers[0].data);
         if (graph.name === 'head') return { [HEAD_TAP]: feeds[hiddenName(SPEC.numHiddenLayers)] };
         return runLayer(Number(graph.name.slice(5)), feeds, change);
       },
@@ -123,9 +135,12 @@ export function openDouble(
   };
 }
 
-function embed(feeds: Readonly<Record<string, RuntimeTensor>>): Record<string, RuntimeTensor> {
+/** Looks ids up in the table that the graph has, which is some rows of the model's. */
+function embed(feeds: Readonly<Record<string, RuntimeTensor>>, table: TensorExpr): Record<string, RuntimeTensor> {
+  if (table.kind !== 'rows') throw new Error(`The double looks up some rows, not ${table.kind}`);
   const ids = Array.from(feeds.input_ids.data, Number);
-  const data = Float32Array.from(ids.flatMap((id) => [...seededFloats(1000 + id, SPEC.hiddenSize)]));
+  const rowOf = (id: number) => [...seededFloats(1000 + table.rows[id], SPEC.hiddenSize)];
+  const data = Float32Array.from(ids.flatMap(rowOf));
   return {
     [hiddenName(0)]: tensor(data, ids.length, SPEC.hiddenSize),
     seqlens_k: { dtype: 'int32', dims: [1], data: Int32Array.of(ids.length - 1) },

@@ -77,6 +77,8 @@ function contentKeys(): (data: TensorExpr) => string {
         return JSON.stringify([kind, dtype, key(data.from)]);
       case 'regroup':
         return JSON.stringify([kind, data.groups, data.columns, key(data.from)]);
+      case 'rows':
+        return JSON.stringify([kind, data.rows, key(data.from)]);
       case 'low-rank':
         return JSON.stringify([kind, data.scale, ...[data.from, data.left, data.right].map(key)]);
       case 'add':

@@ -77,6 +77,13 @@ export interface RegroupTensor extends TypedExpr {
   readonly columns: number;
 }
 
+/** Some rows of `from`, in ascending order. */
+export interface RowsTensor extends TypedExpr {
+  readonly kind: 'rows';
+  readonly from: TensorExpr;
+  readonly rows: readonly number[];
+}
+
 /** `from`, which is float32, plus one float32 number, each sum rounded to float32. */
 export interface AddTensor extends TypedExpr {
   readonly kind: 'add';
@@ -142,6 +149,7 @@ export type TensorExpr =
   | TransposeTensor
   | ConcatTensor
   | RegroupTensor
+  | RowsTensor
   | AddTensor
   | MultiplyTensor
   | LowRankTensor
@@ -202,6 +210,13 @@ export function regroupRows(from: TensorExpr, groups: number, columns: number): 
   if (from.shape[0] % (groups * columns) !== 0)
     throw new RangeError(`${from.shape[0]} rows are not ${groups} groups of ${columns} columns`);
   return { kind: 'regroup', dtype: from.dtype, shape: from.shape, from, groups, columns };
+}
+
+/** The rows of these numbers, which ascend. What is left out is read all the same, and checked. */
+export function selectRows(from: TensorExpr, rows: readonly number[]): RowsTensor {
+  const wrong = rows.find((row, i) => !(row > (rows[i - 1] ?? -1) && row < from.shape[0]));
+  if (wrong !== undefined) throw new RangeError(`Row ${wrong} is out of order or not among ${from.shape[0]} rows`);
+  return { kind: 'rows', dtype: from.dtype, shape: [rows.length, ...from.shape.slice(1)], from, rows };
 }
 
 /** A matrix with `scale` * `left` `right` added to it, each sum rounded to float32 once. */
