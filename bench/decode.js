@@ -3,7 +3,7 @@
 //
 //     node bench/decode.js [--rounds 6] [--threads 2] [--genai PYTHON]
 //
-// Folders are made in .bench/decode and used again: dense fp32 and int4, and sparse ones by plans that are made from 4,000
+// Folders are made in .bench/decode and used again: dense and sparse ones in fp32 and int4, by plans that are made from 4,000
 // tokens and not corrected (what they cost in quality is for bench/sparse.js). Each pair is timed by `lacuna bench`,
 // interleaved in one process. With --genai (onnxruntime-genai, its builder, torch), genai decodes its own int4 model and
 // ours, and our session the same, in processes that alternate; what counts is the median of the rounds' ratios.
@@ -53,7 +53,9 @@ const sparse = PLANS.map(([preset, target]) => {
   const plan = made(`${name}.json`, (path) =>
     lacuna('plan', statistics, '-o', path, '--preset', preset, '--target', String(target)),
   );
-  return { name, path: made(name, (path) => lacuna('sparsify', dense, '--plan', plan, '-o', path)) };
+  const sparsify = (suffix, source, ...args) =>
+    made(`${name}${suffix}`, (path) => lacuna('sparsify', source, '--plan', plan, '-o', path, ...args));
+  return { name, fp32: sparsify('', dense), int4: sparsify('-int4', model, '--dtype', 'int4') };
 });
 
 function bench(folder, ...args) {
@@ -79,10 +81,11 @@ print(
   ],
 );
 for (const engine of ['native', 'stock'])
-  print(
-    [`sparse against dense fp32, ${engine}`, 'dense tok/s', 'sparse tok/s', 'ratio (p10-p90)'],
-    sparse.map(({ name, path }) => [name, ...bench(path, '--against', dense, '--engine', engine)]),
-  );
+  for (const [precision, against] of Object.entries({ fp32: dense, int4 }))
+    print(
+      [`sparse against dense ${precision}, ${engine}`, 'dense tok/s', 'sparse tok/s', 'ratio (p10-p90)'],
+      sparse.map((made) => [made.name, ...bench(made[precision], '--against', against, '--engine', engine)]),
+    );
 
 if (options.genai !== undefined) {
   const own = made('genai-int4', (path) =>

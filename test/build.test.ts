@@ -107,6 +107,21 @@ describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-sk
   },
 );
 
+describe('a build in int4', { timeout: 120_000 }, () => {
+  it('stores the sparse model so, and measures it against a dense one stored so', async () => {
+    const output = join(folder, 'int4');
+    const built = await finish(startBuild(output, ['--preset', 'top-k', '--target', '0.4', '--dtype', 'int4']));
+    expect(built.stderr).toBe('');
+    expect(built.code).toBe(0);
+    const json = (name: string) => JSON.parse(readFileSync(join(output, name), 'utf8'));
+    expect(json('lacuna.json').models).toEqual([expect.objectContaining({ precision: 'int4' })]);
+    // Rounding the tiny model's weights to 4 bits alone would show; leaving neurons out of the same codes does less.
+    const [{ perplexityRatio }] = json('lacuna/evaluation.json').modes;
+    expect(perplexityRatio).toBeGreaterThan(0.9);
+    expect(perplexityRatio).toBeLessThan(1.5);
+  });
+});
+
 describe('a build that is interrupted', { timeout: 60_000 }, () => {
   it('cleans up when one Ctrl-C arrives twice, as under npm or timeout', async () => {
     const output = join(folder, 'twice');

@@ -37,6 +37,21 @@ function editJson(path: string, changes: Record<string, unknown>): void {
   writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), ...changes }));
 }
 
+describe('sparsify --dtype', () => {
+  it.each(['bf16', 'int8', 'int4'])('stores the weights of a checkpoint as %s', async (dtype) => {
+    const output = join(folder, `sparse-${dtype}`);
+    const made = await lacuna(['sparsify', tinyLlama, '--plan', plan, '-o', output, '--dtype', dtype, '--json']);
+    expect(made.code).toBe(0);
+    const { report } = JSON.parse(made.stdout) as { report: { applied: boolean }[] };
+    expect(report.every(({ applied }) => applied)).toBe(true);
+    const { models } = JSON.parse(readFileSync(join(output, 'lacuna.json'), 'utf8')) as { models: object[] };
+    expect(models).toEqual([expect.objectContaining({ precision: dtype })]);
+    // Both engines: the stock one always, ours where it is built.
+    const run = await lacuna(['run', output, 'Once', '--max-tokens', '4', '--engine', 'stock', '--quiet']);
+    expect(run.code).toBe(0);
+  });
+});
+
 describe('the version', () => {
   it("is the package's", async () => {
     expect(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version).toBe(LACUNA_VERSION);
@@ -69,6 +84,11 @@ describe('usage', () => {
     [['frobnicate'], /unknown command/],
     [['convert', tinyLlama], /required option '-o, --output/],
     [['convrt', tinyLlama], /Did you mean convert\?/],
+    [
+      ['sparsify', tinyLlama, '--plan', 'x', '-o', 'y', '--dtype', 'fp16'],
+      /Expected fp32, bf16, int8, int4 for a sparse model's precision but received "fp16"/,
+    ],
+    [['build', tinyLlama, '-o', 'y', '--preset', 'top-k', '--dtype', 'q4'], /sparse model's precision/],
     [['plan', 'x', '-o', 'y', '--preset', 'magic'], /Allowed choices are ffn-skip, top-k/],
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share between 0 and 1/],
     [['eval', 'x', '--tokens', 'many'], /whole number of at least 1/],
@@ -191,6 +211,11 @@ describe('bad input', () => {
         out,
       ],
       /another model/,
+    ],
+    [
+      'a folder to sparsify in another precision',
+      () => ['sparsify', dense, '--plan', plan, '-o', out, '--dtype', 'int4'],
+      /is a converted folder; int4 is made of a checkpoint\n {2}.*--dtype int4/,
     ],
     ['a sparse folder to sparsify', () => ['sparsify', sparse, '--plan', plan, '-o', out], /sparse already/],
     ['a baseline that is missing', () => ['eval', sparse, '--max-ppl-ratio', '1.1'], /--against/],

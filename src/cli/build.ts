@@ -18,6 +18,7 @@ interface Options extends CommonOptions, PresetOptions {
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
+  readonly dtype?: string;
 }
 
 export const registerBuild: RegisterCommand = (program, context) => {
@@ -35,11 +36,12 @@ export const registerBuild: RegisterCommand = (program, context) => {
       'write nothing and exit with 1 when the perplexity ratio is above this',
       positiveNumber,
     )
+    .option('--dtype <name>', 'how weights are stored: fp32, bf16, int8 or int4 (default fp32)')
     .option('--force', 'replace an existing output')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
   withCommonOptions(withPresetOptions(command)).action(async (checkpoint: string, options: Options) => {
-    const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite, adapter } = options;
+    const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite, adapter, dtype } = options;
     const text = (role: TextRole) => options[role] ?? [defaultText(context.io, role)];
     const texts = { fit: text('fit'), choose: text('choose'), test: text('test') };
     const preset = planOptions(options);
@@ -53,6 +55,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
       force,
       allowNonFinite,
       adapter,
+      dtype,
       ...jobOptions(options, context),
     });
     print(context.io, options, result, format);

@@ -10,6 +10,7 @@ interface Options extends CommonOptions {
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
+  readonly dtype?: string;
 }
 
 export const registerSparsify: RegisterCommand = (program, context) => {
@@ -19,14 +20,15 @@ export const registerSparsify: RegisterCommand = (program, context) => {
     .argument('<source>', 'checkpoint or dense folder')
     .requiredOption('--plan <file>', 'plan JSON')
     .requiredOption('-o, --output <dir>', 'folder to make')
+    .option('--dtype <name>', 'how weights of a checkpoint are stored: fp32, bf16, int8 or int4 (default fp32)')
     .option('--explain', 'list every rule, whether it applied and why not')
     .option('--force', 'replace an existing output')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (source: string, options: Options) => {
-    const { plan, output, force, allowNonfinite: allowNonFinite, adapter } = options;
+    const { plan, output, force, allowNonfinite: allowNonFinite, adapter, dtype } = options;
     const job = jobOptions(options, context);
-    const result = await sparsify({ source, plan, output, force, allowNonFinite, adapter, ...job });
+    const result = await sparsify({ source, plan, output, force, allowNonFinite, adapter, dtype, ...job });
     print(context.io, options, result, (data) => format(data, options.explain ?? false));
   });
 };

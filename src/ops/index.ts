@@ -9,6 +9,7 @@ export {
   ffnSkipStepNode,
   ffnSkipStepOpType,
 } from './ffn-skip.ts';
+export { FFN_BLOCK_SIZE } from './gated-ffn/block-storage.ts';
 export { GATHER_SHARE } from './gated-ffn/neurons.ts';
 export { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
 export { STORAGES, type Storage } from './gated-ffn/storages.ts';

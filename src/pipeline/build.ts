@@ -18,7 +18,7 @@ import { checkRatio, DEFAULT_TOKENS, type EvaluateResult, evaluate, readWindows 
 import { hashSmallFiles, isModelFolder } from './model-folder.ts';
 import { exists, replaceExtension } from './output.ts';
 import { localPath, openDense, openPieces, type SourceOptions } from './source.ts';
-import { writeSparse } from './sparsify.ts';
+import { sparsePrecision, writeSparse } from './sparsify.ts';
 import { readTexts } from './texts.ts';
 import { tunePlan } from './tune.ts';
 import { jsonStage, keyOf, readResult, type Stage, stage, withWorkspace } from './workspace.ts';
@@ -43,6 +43,8 @@ export interface BuildOptions extends SourceOptions {
   /** Nothing is shipped when the perplexity ratio of any mode is above this. */
   readonly maxPplRatio?: number;
   readonly force?: boolean;
+  /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
+  readonly dtype?: string;
 }
 
 export interface BuildResult {
@@ -74,6 +76,7 @@ const BUILD_FILE = 'build.json';
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, texts: { fit, choose, test } });
  */
 export async function build(given: BuildOptions): Promise<BuildResult> {
+  sparsePrecision(given.dtype);
   const options = { ...given, checkpoint: await localPath(given.checkpoint, given) };
   const force = options.force ?? false;
   const keys = await keysOf(options);
@@ -104,10 +107,13 @@ async function keysOf({ checkpoint: path, texts, preset, tokens, threads, ...opt
       hint: 'Put the tokenizer.json of the model there, or convert without measuring: lacuna convert',
     });
   for (const data of [texts.choose, texts.test]) await readWindows(checkpoint, pieces.spec.contextLength, { data });
-  const dense = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint), options.allowNonFinite ?? false);
+  const source = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint), options.allowNonFinite ?? false);
+  const { name: dtype } = sparsePrecision(options.dtype);
+  const dense = keyOf(source, dtype);
   const [fit, choose, test] = await Promise.all([texts.fit, texts.choose, texts.test].map(identify));
-  const statistics = keyOf(dense, fit, tokens ?? DEFAULT_TOKENS, threads);
-  const plan = keyOf(statistics, preset, choose);
+  // Measured in fp32, whatever is made of it.
+  const statistics = keyOf(source, fit, tokens ?? DEFAULT_TOKENS, threads);
+  const plan = keyOf(statistics, dtype, preset, choose);
   const evaluation = keyOf(plan, test, tokens ?? DEFAULT_TOKENS);
   const timing = keyOf(plan, test);
   return { dense, statistics, plan, evaluation, bench: timing, build: keyOf(evaluation, timing, options.maxPplRatio) };
@@ -144,7 +150,7 @@ async function runStages(build: Build): Promise<BuildResult> {
   const dense = await buildDense(build);
   const statistics = await buildStatistics(build);
   const plan = await buildPlan(build, dense, statistics);
-  const sparse = await buildSparse(build, dense, plan);
+  const sparse = await buildSparse(build, plan);
   const measured = await buildEvaluation(build, dense, sparse);
   const check = checkRatio(measured.result.modes, options.maxPplRatio);
   const evaluation = { ...measured, result: { ...measured.result, check } };
@@ -183,6 +189,11 @@ async function buildStatistics({ work, keys, options }: Build): Promise<Stage<nu
   return stage(output, make, async () => null);
 }
 
+/** The dense model that plans are applied to: blocks are rounded from the checkpoint's floats. */
+function openSparseSource(options: BuildOptions) {
+  return openDense(options.checkpoint, { ...options, precision: sparsePrecision(options.dtype) });
+}
+
 async function buildPlan(
   { work, keys, options }: Build,
   dense: Stage<null>,
@@ -193,7 +204,7 @@ async function buildPlan(
     const job = optionsFor('plan', options);
     const sums = await readStatistics(statistics.path);
     const first = makePlan(sums, options.preset, await sha256File(statistics.path));
-    const model = await openDense(dense.path);
+    const model = await openSparseSource(options);
     const draft = join(work, `draft-${keys.plan}`);
     await removeModels(work, draft);
     if (!(await isModelFolder(draft)))
@@ -208,17 +219,13 @@ async function buildPlan(
   return stage(output, make, async () => (await readPlan(output)).plan);
 }
 
-async function buildSparse(
-  { work, keys, options }: Build,
-  dense: Stage<null>,
-  plan: Stage<Plan>,
-): Promise<Stage<null>> {
+async function buildSparse({ work, keys, options }: Build, plan: Stage<Plan>): Promise<Stage<null>> {
   const output = join(work, `sparse-${keys.plan}`);
   await removeModels(work, output);
   const make = async () => {
     const { plan: tuned, tensors } = await readPlan(plan.path);
     const job = { ...optionsFor('sparsify', options), force: false };
-    await writeSparse(output, await openDense(dense.path), tuned, tensors, job);
+    await writeSparse(output, await openSparseSource(options), tuned, tensors, job);
   };
   return stage(output, make, async () => null);
 }

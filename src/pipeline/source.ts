@@ -9,6 +9,7 @@ import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { HubOptions } from '../core/hub.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
+import { choosePrecision, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { fuseSkipNorms } from '../rewrite/index.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
@@ -18,6 +19,8 @@ export interface DenseModel extends ModelFiles {
   readonly spec: ModelSpec;
   readonly fingerprint: string;
   readonly graph: Graph;
+  /** How the graph stores its weights. */
+  readonly precision: Precision;
 }
 
 /** How the checkpoint of a command is opened. */
@@ -71,13 +74,24 @@ export function denseGraph(pieces: ModelPieces): Graph {
   return fuseSkipNorms(assemble(pieces));
 }
 
+export interface DenseOptions extends SourceOptions {
+  /** What a checkpoint's weights are stored as; fp32 by default. */
+  readonly precision?: Precision;
+}
+
 /** The dense model behind a checkpoint or a converted folder. */
-export async function openDense(path: string, options: SourceOptions = {}): Promise<DenseModel> {
+export async function openDense(path: string, options: DenseOptions = {}): Promise<DenseModel> {
+  const { precision = choosePrecision('fp32') } = options;
   if (!(await isModelFolder(path))) {
-    const { checkpoint, pieces } = await openPieces(path, options);
+    const checkpoint = await openSource(path, options);
+    const pieces = openModel(checkpoint, { precision });
     const { files, fingerprint } = checkpoint;
-    return { path: checkpoint.path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces) };
+    return { path: checkpoint.path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces), precision };
   }
+  if (precision.name !== 'fp32')
+    throw new LacunaError('unsupported', `${path} is a converted folder; ${precision.name} is made of a checkpoint`, {
+      hint: `Give the checkpoint with --dtype ${precision.name}, or the folder without.`,
+    });
   if (options.adapter !== undefined)
     throw new LacunaError('unsupported', `${path} is a converted folder; an adapter is merged into a checkpoint`, {
       hint: 'Give the checkpoint with --adapter, or the folder without.',
@@ -94,5 +108,5 @@ export async function openDense(path: string, options: SourceOptions = {}): Prom
       hint: 'Start from the checkpoint or from an fp32 folder: lacuna convert CHECKPOINT -o DIR --dtype fp32',
     });
   }
-  return { path, files, spec: manifest.spec, fingerprint: manifest.fingerprint, graph };
+  return { path, files, spec: manifest.spec, fingerprint: manifest.fingerprint, graph, precision };
 }

@@ -1,10 +1,11 @@
 /** `lacuna sparsify`: a dense model and a plan become a sparse folder. */
 import { readPlan } from '../../formats/plan.ts';
-import { LacunaError } from '../core/errors.ts';
+import { invalidArgument, LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
-import { choosePrecision } from '../core/precision.ts';
+import { choosePrecision, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
+import { STORAGES } from '../ops/index.ts';
 import { applyPlan, type RuleReport } from '../rewrite/index.ts';
 import { writeModelFolder } from './model-folder.ts';
 import { type DenseModel, openDense, type SourceOptions } from './source.ts';
@@ -15,6 +16,8 @@ export interface SparsifyOptions extends SourceOptions {
   readonly plan: string;
   readonly output: string;
   readonly force?: boolean;
+  /** How weights are stored, of `SPARSE_PRECISIONS`; fp32 by default, and the only one for a folder. */
+  readonly dtype?: string;
 }
 
 export interface SparsifyResult {
@@ -23,13 +26,27 @@ export interface SparsifyResult {
   readonly files: Manifest['files'];
 }
 
+/** Precisions that sparse models are made in: those that GatedFFN takes weights in. */
+export const SPARSE_PRECISIONS: readonly string[] = STORAGES;
+
+/** The precision of a name; throws `usage` where sparse models are not made in it. */
+export function sparsePrecision(name = 'fp32'): Precision {
+  if (!SPARSE_PRECISIONS.includes(name))
+    throw invalidArgument("a sparse model's precision", SPARSE_PRECISIONS.join(', '), name);
+  return choosePrecision(name);
+}
+
 /**
  * Rewrites a model by a plan and writes a folder that stands alone.
  *
  * @throws LacunaError `mismatch` when the plan was made for another model.
  */
 export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult> {
-  const [model, { plan, tensors }] = await Promise.all([openDense(options.source, options), readPlan(options.plan)]);
+  const precision = sparsePrecision(options.dtype);
+  const [model, { plan, tensors }] = await Promise.all([
+    openDense(options.source, { ...options, precision }),
+    readPlan(options.plan),
+  ]);
   return writeSparse(options.output, model, plan, tensors, options);
 }
 
@@ -44,7 +61,7 @@ export async function writeSparse(
   checkSameModel(model, plan);
   const { graph, report } = applyPlan(model.graph, plan, tensors);
   const { spec, fingerprint } = model;
-  const models = [{ graph, precision: choosePrecision('fp32') }];
+  const models = [{ graph, precision: model.precision }];
   const manifest = await writeModelFolder(output, { models, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };
 }

@@ -2,7 +2,7 @@
 import type { Graph, Initializer, Node, OpFunction } from '../core/graph.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
 import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
-import { float32Tensor, transpose } from '../core/tensor.ts';
+import { float32Tensor } from '../core/tensor.ts';
 import {
   GATHER_SHARE,
   type GatedFfnVariant,
@@ -14,6 +14,7 @@ import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
 import { normalQuantile } from './normal-quantile.ts';
 import { type PlanContext, scoreWeights } from './plan-context.ts';
+import type { StoredWeight } from './stored-weight.ts';
 
 export interface GatedBlock {
   readonly match: FfnMatch;
@@ -26,15 +27,13 @@ export interface GatedBlock {
 export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMatch, active?: string): GatedBlock {
   const variant = variantOf(context, block, match, active !== undefined);
   const prefix = `layers.${layerOfBlock(block.block)}`;
-  const down = { name: `${match.down.weight.name}.neuron_major`, data: transpose(match.down.weight.data) };
+  const weights = weightInputs(match);
   const selected = selectorInputs(context, block, match);
   const node = gatedFfnNode(variant, {
     node: `${prefix}.ffn.gated`,
     inputs: {
       x: match.x,
-      gate: match.gate.weight.name,
-      up: match.up.weight.name,
-      down: down.name,
+      ...weights.inputs,
       gate_bias: match.gate.bias,
       up_bias: match.up.bias,
       down_bias: match.down.bias,
@@ -49,16 +48,36 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
     },
     quantile: block.select?.kind === 'statistical' ? normalQuantile(1 - block.select.density) : undefined,
     epsilon: match.postNorm?.epsilon,
+    sizes: { hidden: match.gate.weight.shape[1], neurons: match.gate.weight.shape[0] },
   });
-  const initializers = [down, ...Object.values(selected)];
+  const initializers = [...weights.made, ...Object.values(selected)];
   return { match, node, initializers, function: gatedFfnFunction(variant) };
+}
+
+/** Names of the weights by input, and the tensors made for them. Those in blocks keep `down` for the body as it was. */
+function weightInputs({ gate, up, down, turnedDown }: FfnMatch) {
+  const [turned, turnedScales] = turnedDown;
+  const scales = ({ weight }: { weight: StoredWeight }) => weight.scales?.name;
+  const inputs = {
+    gate: gate.weight.data.name,
+    up: up.weight.data.name,
+    down: turned.name,
+    ...(turnedScales !== undefined && {
+      gate_scales: scales(gate),
+      up_scales: scales(up),
+      down_scales: turnedScales.name,
+      down_columns: down.weight.data.name,
+      down_columns_scales: scales(down),
+    }),
+  };
+  return { inputs, made: turnedDown };
 }
 
 function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, masked: boolean): GatedFfnVariant {
   const { select } = block;
   return {
     selector: choiceOf(select),
-    storage: 'fp32',
+    storage: match.gate.weight.storage,
     masked,
     // A block without a selector leaves out nothing but masked tokens, and FFNSkipStart masks none in dense prefill.
     decode: plan.prefill === 'dense' && select !== undefined,
@@ -94,7 +113,7 @@ function selectorInputs(
   { gate }: FfnMatch,
 ): Record<string, Initializer> {
   if (select?.kind !== 'threshold') return {};
-  const weights = scoreWeights(context, block, select.weights, gate.weight.data.shape[0]);
+  const weights = scoreWeights(context, block, select.weights, gate.weight.shape[0]);
   return {
     threshold: { name: `${block}.threshold`, data: float32Tensor([select.threshold], []) },
     weights: { name: `${block}.score_weights`, data: float32Tensor(weights) },

@@ -3,6 +3,7 @@ import { CONTRIB_DOMAIN, type Initializer, type Node } from '../core/graph.ts';
 import { type Tap, tapName } from '../core/model.ts';
 import type { Activation } from '../ops/index.ts';
 import type { GraphIndex } from './graph-index.ts';
+import { type StoredWeight, storedWeight, transposed } from './stored-weight.ts';
 
 /** x -> down(act(gate x) * up x), with what it is made of; weights in HF layout, [out, in]. */
 export interface FfnMatch {
@@ -16,13 +17,15 @@ export interface FfnMatch {
   readonly gate: Linear;
   readonly up: Linear;
   readonly down: Linear;
+  /** `down` neuron-major, in its storage: the matrix, or codes and scales. */
+  readonly turnedDown: readonly Initializer[];
   readonly postNorm: { readonly weight: string; readonly epsilon: number } | undefined;
   /** Every node between input and output, the one that makes the output first. */
   readonly nodes: readonly Node[];
 }
 
 export interface Linear {
-  readonly weight: Initializer;
+  readonly weight: StoredWeight;
   readonly bias: string | undefined;
 }
 
@@ -37,12 +40,13 @@ class Mismatch extends Error {}
 /**
  * Matches, for layer i, with taps `layers.<i>.<tap>`:
  *
- *     gate, up = FusedMatMul(ffn_in, weight, transB=1) [+ bias]
+ *     gate, up = product(ffn_in, weight) [+ bias]
  *     act      = gate * Sigmoid(gate) | QuickGelu(gate, alpha=1) | Gelu(gate) | Relu(gate)
- *     ffn_out  = FusedMatMul(act * up, weight, transB=1) [+ bias] [-> SimplifiedLayerNormalization]
+ *     ffn_out  = product(act * up, weight) [+ bias] [-> SimplifiedLayerNormalization]
+ *     product  = FusedMatMul(x, weight, transB=1) | FusedMatMul(x, Cast(weight), transB=1) | MatMulNBits(x, codes, scales)
  *
- * Refuses where an operator is another one (quantised weights, say), where a weight is no float32 matrix in the model,
- * and where a value in between is read from outside.
+ * Refuses where an operator is another one, where a weight is no tensor of the model or not stored as GatedFFN takes it,
+ * where the three are stored differently, and where a value in between is read from outside.
  */
 export function matchFfn(index: GraphIndex, layer: number): FfnMatch | Refusal {
   try {
@@ -52,6 +56,8 @@ export function matchFfn(index: GraphIndex, layer: number): FfnMatch | Refusal {
     throw error;
   }
 }
+
+const PRODUCTS = ['FusedMatMul', 'MatMulNBits'];
 
 function match(index: GraphIndex, layer: number): FfnMatch {
   const tap = (name: Tap) => tapName(layer, name);
@@ -67,7 +73,9 @@ function match(index: GraphIndex, layer: number): FfnMatch {
   const gate = matchLinear(index, tap('gate'), x, nodes);
   expectOwnValues(index, nodes, output);
   expectShapes(gate, up, down);
-  return { kind: 'match', x, residual, output, activation, gate, up, down, postNorm, nodes };
+  const turnedDown = transposed(down.weight);
+  expect(turnedDown !== undefined, `the floats that ${down.weight.data.name} was rounded from are not known`);
+  return { kind: 'match', x, residual, output, activation, gate, up, down, turnedDown, postNorm, nodes };
 }
 
 function expect(condition: boolean, otherwise: string): asserts condition {
@@ -102,21 +110,21 @@ function matchPostNorm(index: GraphIndex, output: string, nodes: Node[]) {
 
 /** `value` = x W^T (+ bias), from `wantedInput` where one is given. */
 function matchLinear(index: GraphIndex, value: string, wantedInput: string | undefined, nodes: Node[]) {
-  const last = nodeMaking(index, value, ['FusedMatMul', 'Add'], nodes);
+  const last = nodeMaking(index, value, [...PRODUCTS, 'Add'], nodes);
   const bias = last.opType === 'Add' ? last.inputs.find((input) => index.initializers.has(input)) : undefined;
   if (last.opType === 'Add') expect(bias !== undefined, `the Add that makes ${value} adds no bias of the model`);
   const sum = last.inputs.find((input) => input !== bias) ?? '';
-  const matMul = last.opType === 'Add' ? nodeMaking(index, sum, ['FusedMatMul'], nodes) : last;
+  const matMul = last.opType === 'Add' ? nodeMaking(index, sum, PRODUCTS, nodes) : last;
   const { transA, transB, alpha } = matMul.attributes;
   const plain = (transA === undefined || isInt(transA, 0)) && isInt(transB, 1);
-  expect(plain && (alpha === undefined || (alpha.kind === 'float' && alpha.value === 1)), `${value} is not x W^T`);
-  const [input, name] = matMul.inputs;
+  const isProduct = plain && (alpha === undefined || (alpha.kind === 'float' && alpha.value === 1));
+  expect(isProduct || matMul.opType === 'MatMulNBits', `${value} is not x W^T`);
+  const [input] = matMul.inputs;
   expect(wantedInput === undefined || input === wantedInput, `${value} is made from ${input}, wanted ${wantedInput}`);
-  const weight = index.initializers.get(name);
-  expect(weight !== undefined, `the weight of ${value}, ${name}, is no tensor of the model`);
-  const { dtype, shape } = weight.data;
-  expect(dtype === 'float32' && shape.length === 2, `${name} is ${dtype} [${shape}], wanted a float32 matrix`);
-  return { input, weight, bias };
+  const stored = storedWeight(index, matMul);
+  if (stored.kind === 'refused') throw new Mismatch(stored.reason);
+  nodes.push(...stored.nodes);
+  return { input, weight: stored.weight, bias };
 }
 
 function isInt(attribute: Node['attributes'][string] | undefined, value: number): boolean {
@@ -156,9 +164,9 @@ function expectOwnValues(index: GraphIndex, nodes: readonly Node[], output: stri
 }
 
 function expectShapes(gate: Linear, up: Linear, down: Linear): void {
-  const [neurons, hidden] = gate.weight.data.shape;
-  const fits = (linear: Linear, rows: number, columns: number) =>
-    linear.weight.data.shape[0] === rows && linear.weight.data.shape[1] === columns;
-  const shown = [gate, up, down].map((linear) => `[${linear.weight.data.shape}]`).join(', ');
+  const [neurons, hidden] = gate.weight.shape;
+  const fits = ({ weight: { shape, storage } }: Linear, rows: number, columns: number) =>
+    shape[0] === rows && shape[1] === columns && storage === gate.weight.storage;
+  const shown = [gate, up, down].map(({ weight }) => `${weight.storage} [${weight.shape}]`).join(', ');
   expect(fits(up, neurons, hidden) && fits(down, hidden, neurons), `gate, up and down are ${shown}`);
 }

@@ -29,7 +29,7 @@ function belongsTo(outputs: readonly string[], layer: number): boolean {
 /** Throws `mismatch` where the FFN found has not the size that the plan was made for. */
 export function checkSize({ plan }: PlanContext, { block }: BlockPlan, { gate }: FfnMatch): void {
   const { hiddenSize, intermediateSize } = plan.model;
-  const [neurons, hidden] = gate.weight.data.shape;
+  const [neurons, hidden] = gate.weight.shape;
   if (neurons === intermediateSize && hidden === hiddenSize) return;
   throw wrongModel(
     `${block} has a gate of [${neurons}, ${hidden}], the plan wants [${intermediateSize}, ${hiddenSize}]`,

@@ -3,10 +3,10 @@ import { stackPlan } from '../../test/ffn-plan.ts';
 import { ffnStack, HIDDEN, NEURONS, type StackOptions } from '../../test/ffn-stack.ts';
 import { seededFloats } from '../../test/random.ts';
 import { floats, numbers, openGraph } from '../../test/run-body.ts';
-import type { Graph, Node } from '../core/graph.ts';
+import { attr, type Graph, type Node } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
 import type { PlanTensors, Selector } from '../core/plan.ts';
-import type { TensorExpr } from '../core/tensor.ts';
+import { type BlockScheme, float32Tensor, quantize, type TensorExpr } from '../core/tensor.ts';
 import { type FfnWeights, gatedFfnToken } from '../ops/reference.ts';
 import { applyPlan, fuseSkipNorms } from './index.ts';
 
@@ -62,6 +62,34 @@ const change = (graph: Graph, output: string, edit: (node: Node) => Node): Graph
   ...graph,
   nodes: graph.nodes.map((node) => (node.outputs.includes(output) ? edit(node) : node)),
 });
+
+/** The product that makes a tap of layer 0, its weight in blocks. */
+function inBlocks(graph: Graph, tap: string, shape: readonly number[], scheme: Partial<BlockScheme>): Graph {
+  const { bits, blockSize, ...rest } = {
+    bits: 8,
+    blockSize: 32,
+    symmetric: true,
+    method: 'nearest',
+    ...scheme,
+  } as const;
+  const value = `layers.0.${tap}`;
+  const { codes, scales, zeroPoints } = quantize(float32Tensor(new Float32Array(shape[0] * shape[1]), shape), {
+    bits,
+    blockSize,
+    ...rest,
+  });
+  const parts = Object.entries({ codes, scales, zeroPoints }).flatMap(([name, data]) =>
+    data === undefined ? [] : [{ name: `${value}.${name}`, data }],
+  );
+  const attributes = { K: shape[1], N: shape[0], bits, block_size: blockSize };
+  const changed = change(graph, value, (node) => ({
+    ...node,
+    opType: 'MatMulNBits',
+    inputs: [node.inputs[0], ...parts.map(({ name }) => name)],
+    attributes: Object.fromEntries(Object.entries(attributes).map(([name, size]) => [name, attr.int(size)])),
+  }));
+  return { ...changed, initializers: [...changed.initializers, ...parts] };
+}
 
 describe('sparse-ffn', () => {
   it('gathers rows only where the plan expects few, and computes the same either way', async () => {
@@ -187,8 +215,34 @@ describe('sparse-ffn', () => {
 
   it.each<[string, (graph: Graph) => Graph]>([
     [
-      'MatMulNBits makes layers.0.gate, wanted FusedMatMul or Add',
-      (graph) => change(graph, 'layers.0.gate', (node) => ({ ...node, opType: 'MatMulNBits' })),
+      'MatMulInteger makes layers.0.gate, wanted FusedMatMul or MatMulNBits or Add',
+      (graph) => change(graph, 'layers.0.gate', (node) => ({ ...node, opType: 'MatMulInteger' })),
+    ],
+    [
+      'gate, up and down are int4 [24,8], fp32 [24,8], fp32 [8,24]',
+      (graph) => inBlocks(graph, 'gate', [NEURONS, HIDDEN], { bits: 4 }),
+    ],
+    [
+      'layers.0.up.codes is in blocks of 64, GatedFFN takes 32',
+      (graph) => inBlocks(graph, 'up', [NEURONS, HIDDEN], { blockSize: 64 }),
+    ],
+    [
+      'layers.0.up.codes has zero points, GatedFFN takes none',
+      (graph) => inBlocks(graph, 'up', [NEURONS, HIDDEN], { symmetric: false }),
+    ],
+    [
+      'the floats that layers.0.ffn_out.codes was rounded from are not known',
+      (graph) => {
+        const gate = inBlocks(graph, 'gate', [NEURONS, HIDDEN], {});
+        const blocks = inBlocks(inBlocks(gate, 'up', [NEURONS, HIDDEN], {}), 'ffn_out', [HIDDEN, NEURONS], {});
+        const codes = (data: TensorExpr): TensorExpr => ({ ...data, kind: 'bytes', bytes: new Uint8Array(0) });
+        return {
+          ...blocks,
+          initializers: blocks.initializers.map((one) =>
+            one.name === 'layers.0.ffn_out.codes' ? { ...one, data: codes(one.data) } : one,
+          ),
+        };
+      },
     ],
     [
       'Tanh makes layers.0.act, wanted Mul or QuickGelu or Gelu or Relu',

@@ -1,0 +1,86 @@
+/** The weight of a product, as converters store it and as GatedFFN takes it. */
+import type { Initializer, Node } from '../core/graph.ts';
+import { quantize, type TensorExpr, transpose } from '../core/tensor.ts';
+import { FFN_BLOCK_SIZE, type Storage } from '../ops/index.ts';
+import type { GraphIndex } from './graph-index.ts';
+
+/** A matrix [out, in]. */
+export interface StoredWeight {
+  readonly storage: Storage;
+  readonly shape: readonly [number, number];
+  /** The matrix, or its codes in blocks. */
+  readonly data: Initializer;
+  /** Of blocks. */
+  readonly scales: Initializer | undefined;
+}
+
+export type StoredWeightResult =
+  | { readonly kind: 'stored'; readonly weight: StoredWeight; readonly nodes: readonly Node[] }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+function refused(reason: string): StoredWeightResult {
+  return { kind: 'refused', reason };
+}
+
+/** The weight of a FusedMatMul or MatMulNBits, and the nodes between it and the product. */
+export function storedWeight(index: GraphIndex, product: Node): StoredWeightResult {
+  return product.opType === 'MatMulNBits' ? blockWeight(index, product) : floatWeight(index, product.inputs[1]);
+}
+
+function floatWeight(index: GraphIndex, name: string): StoredWeightResult {
+  const widened = index.producer(name);
+  const isCast = widened?.opType === 'Cast';
+  const data = index.initializers.get(isCast ? widened.inputs[0] : name);
+  if (data === undefined) return refused(`${name} is no tensor of the model`);
+  const { dtype, shape } = data.data;
+  const storage = isCast ? 'bf16' : 'fp32';
+  const wanted = isCast ? 'bfloat16' : 'float32';
+  if (dtype !== wanted || shape.length !== 2)
+    return refused(`${data.name} is ${dtype} [${shape}], wanted a ${wanted} matrix`);
+  const weight: StoredWeight = { storage, shape: [shape[0], shape[1]], data, scales: undefined };
+  return { kind: 'stored', weight, nodes: isCast ? [widened] : [] };
+}
+
+function blockWeight(index: GraphIndex, { inputs, attributes }: Node): StoredWeightResult {
+  const [, codes, scales, zeroPoints = ''] = inputs;
+  const int = (name: string) => {
+    const attribute = attributes[name];
+    return attribute?.kind === 'int' ? attribute.value : 0;
+  };
+  const [data, scaleData] = [codes, scales].map((name) => index.initializers.get(name));
+  if (data === undefined || scaleData === undefined) return refused(`${codes} is no tensor of the model`);
+  if (zeroPoints !== '') return refused(`${codes} has zero points, GatedFFN takes none`);
+  if (int('block_size') !== FFN_BLOCK_SIZE)
+    return refused(`${codes} is in blocks of ${int('block_size')}, GatedFFN takes ${FFN_BLOCK_SIZE}`);
+  const storage = int('bits') === 8 ? 'int8' : 'int4';
+  return {
+    kind: 'stored',
+    weight: { storage, shape: [int('N'), int('K')], data, scales: scaleData },
+    nodes: [],
+  };
+}
+
+/**
+ * The transpose of a weight in its storage: a matrix, or its codes and scales. Blocks along the other axis are rounded
+ * from the floats again, so the codes have to be an expression that knows them; undefined where they are not.
+ */
+export function transposed({ data, scales }: StoredWeight): readonly Initializer[] | undefined {
+  const name = `${stemOf(data.name)}.neuron_major`;
+  if (scales === undefined) return [{ name, data: transpose(data.data) }];
+  const source = floatsBehind(data.data);
+  if (source === undefined) return undefined;
+  const turned = quantize(transpose(source.from), source.scheme);
+  return [
+    { name: `${name}.codes`, data: turned.codes },
+    { name: `${name}.scales`, data: turned.scales },
+  ];
+}
+
+function floatsBehind(codes: TensorExpr) {
+  return codes.kind === 'quantize' ? codes : undefined;
+}
+
+/** Converters call the parts of a weight in blocks `<name>.codes` and `<name>.scales`. */
+function stemOf(name: string): string {
+  return name.replace(/\.codes$/, '');
+}
