@@ -2,8 +2,10 @@
 #include <napi.h>
 
 #include "binding/node_decoder.h"
+#include "binding/worker.h"
 
 static Napi::Object InitializeModule(Napi::Env env, Napi::Object exports) {
+  lacuna::binding::EndWorkersAtExit(env);
   lacuna::binding::ExportDecoder(env, exports);
   return exports;
 }

@@ -6,7 +6,6 @@
 #include <mutex>
 #include <stdexcept>
 
-#include "binding/worker.h"
 #include "ops/ort.h"
 
 namespace lacuna::binding {
@@ -33,7 +32,6 @@ Runtime::Runtime(const std::string& path) {
     throw std::runtime_error("ONNX Runtime " + version_ + " is too old: version 1." + std::to_string(ort::kApiVersion) +
                              " of its interface is needed");
   ort::Check(*api_, api_->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "lacuna", &env_));
-  EndWorkersAtExit();
 }
 
 }  // namespace lacuna::binding

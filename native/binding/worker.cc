@@ -24,11 +24,14 @@ class LiveWorkers {
     const std::lock_guard<std::mutex> lock(mutex_);
     workers_.erase(worker);
   }
-  void EndAll() {
+  // Those of an environment, or of all when it is null.
+  void End(napi_env env) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    for (Worker* worker : workers_) worker->interrupt_();
-    for (Worker* worker : workers_) worker->Join();
-    workers_.clear();
+    const auto is_meant = [env](const Worker* worker) { return env == nullptr || worker->env_ == env; };
+    for (Worker* worker : workers_)
+      if (is_meant(worker)) worker->interrupt_();
+    for (Worker* worker : workers_)
+      if (is_meant(worker)) worker->Join();
   }
 
  private:
@@ -126,13 +129,17 @@ void Worker::Deliver(napi_env env, napi_value, void*, void* data) {
   try {
     (*message)(Napi::Env(env));
   } catch (const Napi::Error& error) {
-    error.ThrowAsJavaScriptException();
+    // An exception of a callback is nobody's to catch: it is the process's uncaught exception.
+    napi_fatal_exception(env, error.Value());
   }
 }
 
-void EndWorkersAtExit() {
-  static const int is_registered = std::atexit([] { LiveWorkers::Get().EndAll(); });
+void EndWorkersAtExit(Napi::Env env) {
+  static const int is_registered = std::atexit([] { LiveWorkers::Get().End(nullptr); });
   (void)is_registered;
+  const auto process = env.Global().Get("process").As<Napi::Object>();
+  const auto end = [](const Napi::CallbackInfo& info) { LiveWorkers::Get().End(info.Env()); };
+  process.Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, end)});
 }
 
 }  // namespace lacuna::binding

@@ -59,8 +59,9 @@ class Worker {
   std::thread thread_;
 };
 
-// To be called after ONNX Runtime was loaded: at the end of the process, work is ended before what it uses goes.
-void EndWorkersAtExit();
+// To be called once an environment. When the process exits, destructors of ONNX Runtime's statics run in an order of their
+// own; so work is ended at Node's event "exit", before any of them. The C library's handler is there for exits without it.
+void EndWorkersAtExit(Napi::Env env);
 
 }  // namespace lacuna::binding
 

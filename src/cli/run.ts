@@ -19,6 +19,8 @@ interface Options extends CommonOptions {
   readonly temperature?: number;
   readonly topK?: number;
   readonly topP?: number;
+  readonly minP?: number;
+  readonly repetitionPenalty?: number;
   readonly seed?: number;
 }
 
@@ -40,6 +42,8 @@ export const registerRun: RegisterCommand = (program, context) => {
     )
     .option('--top-k <n>', 'sample among the n likeliest tokens', positiveInteger)
     .option('--top-p <share>', 'sample among the likeliest tokens that make up this share', probability)
+    .option('--min-p <share>', "sample among tokens with this share of the likeliest one's probability", probability)
+    .option('--repetition-penalty <x>', 'make tokens seen before less likely by this factor', positiveNumber)
     .option('--seed <n>', 'seed of the sampling (default 0)', nonNegativeInteger);
   withCommonOptions(command).action(async (folder: string, prompt: string, options: Options) => {
     const { io } = context;
@@ -62,8 +66,8 @@ export const registerRun: RegisterCommand = (program, context) => {
 };
 
 /** Who asks to sample among tokens wants no greedy text. */
-function temperatureOf({ temperature, topK, topP, seed }: Options): number | undefined {
-  return temperature ?? ([topK, topP, seed].every((option) => option === undefined) ? undefined : 1);
+function temperatureOf({ temperature, topK, topP, minP, seed }: Options): number | undefined {
+  return temperature ?? ([topK, topP, minP, seed].every((option) => option === undefined) ? undefined : 1);
 }
 
 const STOPPED = {

@@ -226,11 +226,19 @@ function tokenIds(tokens: ArrayLike<number>, vocab: number): BigInt64Array {
   });
 }
 
+/** What GroupQueryAttention says when its rotary tables, as long as the model's context, are too short. */
+const PAST_CONTEXT = /cos_cache dimension 0 shall not be less than total_sequence_length/;
+
 async function attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
+    if (PAST_CONTEXT.test(message))
+      throw new LacunaError('usage', "The text is longer than the model's context", {
+        hint: 'Shorten it, or give the length of the context, at which texts then end.',
+        cause: error,
+      });
     throw new LacunaError('runtime', `Could not ${what}: ${message}`, { cause: error });
   }
 }

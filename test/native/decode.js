@@ -1,0 +1,110 @@
+// A process that ends, or does other things, while a native decoder works: node decode.js HOW '{"addon": …, "runtime": …, "model": …}'
+import { createRequire } from 'node:module';
+import { Worker } from 'node:worker_threads';
+
+const [, , how, given] = process.argv;
+const { addon, ...options } = JSON.parse(given);
+const { openDecoder } = createRequire(import.meta.url)(addon);
+
+/** Tokens after which things happen: the middle of a text. */
+const MIDDLE = 20;
+
+/** A text of `maxTokens`; `onMiddle` is called within it. */
+function generate(decoder, maxTokens, onMiddle = () => {}) {
+  let made = 0;
+  const request = {
+    prompts: [BigInt64Array.of(1n, 2n)],
+    seeds: new Uint32Array(2),
+    eos: new BigInt64Array(0),
+    maxTokens,
+  };
+  return decoder.generate(request, () => {
+    if (++made === MIDDLE) onMiddle();
+  });
+}
+
+const open = () => openDecoder({ ...options, threads: 2 });
+const resident = () => Math.round(process.memoryUsage().rss / 2 ** 20);
+
+const WAYS = {
+  async exit() {
+    void generate(await open(), 900, () => process.exit(7));
+  },
+  async throw() {
+    void generate(await open(), 900, () => {
+      throw new Error('a callback failed');
+    });
+  },
+  // Nobody waits for it, and the process does.
+  async unawaited() {
+    void generate(await open(), 60).then((reasons) => console.log(reasons.join()));
+  },
+  async opening() {
+    void open();
+    setImmediate(() => process.exit(7));
+  },
+  async signal() {
+    process.on('SIGTERM', () => process.exit(7));
+    void generate(await open(), 900, () => process.kill(process.pid, 'SIGTERM'));
+  },
+  // Two threads of Node, each in the middle of a text, are stopped; the main one goes on.
+  async terminate() {
+    const source = `
+      const { workerData, parentPort } = require('node:worker_threads');
+      require(workerData.addon).openDecoder(workerData.options).then((decoder) => {
+        let made = 0;
+        const request = { prompts: [BigInt64Array.of(1n)], seeds: new Uint32Array(2), eos: new BigInt64Array(0), maxTokens: 900 };
+        decoder.generate(request, () => { if (++made === 20) parentPort.postMessage('middle'); });
+      });`;
+    const workers = [1, 2].map(() => new Worker(source, { eval: true, workerData: { addon, options } }));
+    await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once('message', resolve))));
+    await Promise.all(workers.map((worker) => worker.terminate()));
+    console.log((await generate(await open(), 60)).join());
+  },
+  // Decoders that are forgotten are freed when their objects are.
+  async forgotten() {
+    const series = [];
+    for (let i = 0; i < 60; i++) {
+      await generate(await open(), 30);
+      globalThis.gc();
+      // Finalizers run in a later turn.
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      series.push(resident());
+    }
+    console.log(JSON.stringify(series));
+  },
+  // Two texts of 10,000 tokens; resident memory at every thousandth of each.
+  async long() {
+    const series = [];
+    let made = 0;
+    const request = {
+      prompts: [BigInt64Array.of(1n)],
+      seeds: new Uint32Array(2),
+      eos: new BigInt64Array(0),
+      maxTokens: 10_000,
+    };
+    const decoder = await open();
+    for (let text = 0; text < 2; text++)
+      await decoder.generate({ ...request, temperature: 1 }, () => {
+        if (++made % 1000 !== 0) return;
+        globalThis.gc();
+        series.push(resident());
+      });
+    console.log(JSON.stringify(series));
+  },
+  async cycles() {
+    const series = [];
+    for (let i = 0; i < 120; i++) {
+      const decoder = await open();
+      // Every third is cancelled, every third disposed of in the middle of its text, the others end by themselves.
+      const end = [() => decoder.cancel(), () => decoder.dispose(), () => {}][i % 3];
+      await generate(decoder, 40, end).catch(() => {});
+      await decoder.dispose();
+      globalThis.gc();
+      series.push(resident());
+    }
+    console.log(JSON.stringify(series));
+  },
+};
+
+await WAYS[how]();
