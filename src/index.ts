@@ -28,6 +28,14 @@ export {
   type Inspection,
   inspect,
 } from './pipeline/inspect.ts';
+export { locateNative } from './pipeline/native-library.ts';
+export {
+  installOps,
+  type OpsInstallOptions,
+  type OpsInstallResult,
+  type OpsPathOptions,
+  opsPath,
+} from './pipeline/ops.ts';
 export { type PlanCommandOptions, type PlanOptions, type PlanResult, plan } from './pipeline/plan.ts';
 export { type RunOptions, type RunResult, run } from './pipeline/run.ts';
 export { type SparsifyOptions, type SparsifyResult, sparsify } from './pipeline/sparsify.ts';

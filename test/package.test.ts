@@ -1,11 +1,14 @@
 /** The package as it is published: packed, installed into an empty folder without this project's overrides, and used. */
 import { execFileSync } from 'node:child_process';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { required } from './real/real-model.ts';
 import { root, temporaryFolder, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const hasNative = required || existsSync(join(root, 'native/build/release/lib/lacuna_node.node'));
 const npm = (args: readonly string[], cwd: string) =>
   execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: 'pipe' });
 
@@ -31,5 +34,29 @@ describe('the packed tarball', { timeout: 300_000 }, () => {
     // The script is found from wherever the bundle lies: the Python that is to run it is what is missing.
     const verify = ['verify', 'dense', '--checkpoint', tinyLlama, '--python', process.execPath];
     expect(() => lacuna(...verify)).toThrow(/There is nothing to compare with: .* does not run/);
+
+    expect(lacuna('doctor')).toMatch(
+      /native library: absent: it is not built .* @lacuna\/native-\S+ \S+ is not installed/,
+    );
+    if (!hasNative) return;
+    const packages = join(folder, 'packages');
+    const [packed] = execFileSync(process.execPath, [join(root, 'scripts/pack-native.js'), '--output', packages], {
+      encoding: 'utf8',
+    }).split('\n');
+    npm(['pack', packed, '--pack-destination', packages], root);
+    const native = readdirSync(packages).filter((file) => file.endsWith('.tgz'));
+    expect(native).toEqual([`lacuna-native-linux-${process.arch}-${version}.tgz`]);
+    npm(['install', '--onnxruntime-node-install=skip', '--no-audit', '--no-fund', join(packages, native[0])], app);
+    expect(lacuna('doctor')).toMatch(
+      /native library: .*node_modules\/@lacuna\/native-linux-\S+\/lib\/liblacuna_ort\.so\n.*active/,
+    );
+    const prompt = ['run', 'dense', 'In the beginning', '--max-tokens', '4', '--json'];
+    const [ours, stock] = [lacuna(...prompt), lacuna(...prompt, '--engine', 'stock')].map((json) => JSON.parse(json));
+    expect([ours.engine, stock.engine]).toEqual(['native', 'stock']);
+    expect(ours.tokens).toEqual(stock.tokens);
+    // One of another version is left alone: what it is asked might be something it does not know.
+    const manifest = join(app, 'node_modules/@lacuna', `native-linux-${process.arch}`, 'package.json');
+    writeFileSync(manifest, readFileSync(manifest, 'utf8').replace(`"version": "${version}"`, '"version": "0.0.9"'));
+    expect(lacuna('doctor')).toMatch(/native library: absent/);
   });
 });

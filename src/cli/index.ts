@@ -11,11 +11,14 @@ import { registerDoctor } from './doctor.ts';
 import { registerEval } from './eval.ts';
 import { registerInspect } from './inspect.ts';
 import { EXIT, type Io } from './io.ts';
+import { registerOps } from './ops.ts';
 import { registerPlan } from './plan.ts';
 import { createProgress } from './progress.ts';
 import { registerRun } from './run.ts';
 import { registerSparsify } from './sparsify.ts';
 import { registerVerify } from './verify.ts';
+
+export { locateNative } from '../index.ts';
 
 /** In the order in which `--help` shows them: the pipeline's. */
 const COMMANDS: readonly RegisterCommand[] = [
@@ -29,6 +32,7 @@ const COMMANDS: readonly RegisterCommand[] = [
   registerRun,
   registerInspect,
   registerBuild,
+  registerOps,
   registerDoctor,
 ];
 

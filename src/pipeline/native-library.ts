@@ -1,7 +1,11 @@
 /** The native library of kernels: where it is, and whether this machine could load it. */
+import { existsSync, readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { LACUNA_VERSION } from '../core/manifest.ts';
 
 export type NativeLibrary =
   | { readonly state: 'absent'; readonly path: string; readonly why: string }
@@ -22,13 +26,57 @@ const ELF_MACHINES: Readonly<Record<number, string>> = { 62: 'x64', 183: 'arm64'
 /** Up to and with e_machine. */
 const ELF_HEADER_BYTES = 20;
 
+/** The package that brings the native core ready built for a machine (scripts/pack-native.js makes it). */
+export function platformPackage(): string {
+  return `@lacuna/native-${platform()}-${arch()}`;
+}
+
+/**
+ * Folder of the native core: the platform package's, where it is installed beside this one in the same version, else that
+ * of a build in this package, whether it is there or not.
+ */
+export function locateNative(): URL {
+  return folderUrl(packagedFolder() ?? join(packageRoot(), 'native/build/release/lib'));
+}
+
+function packagedFolder(): string | undefined {
+  const manifest = resolvePackage(platformPackage());
+  if (manifest === undefined) return undefined;
+  const { version } = JSON.parse(readFileSync(manifest, 'utf8'));
+  return version === LACUNA_VERSION ? join(dirname(manifest), 'lib') : undefined;
+}
+
+function resolvePackage(name: string): string | undefined {
+  try {
+    return createRequire(import.meta.url).resolve(`${name}/package.json`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Bundled or not, this file lies somewhere in the package. */
+function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
+}
+
+function folderUrl(folder: string): URL {
+  return pathToFileURL(`${folder}/`);
+}
+
 /** What lies in `folder`. Only headers are read: a library that is broken further on is found by the host that loads it. */
 export async function findNativeLibrary(folder: string): Promise<NativeLibrary> {
   const name = FILE_NAMES[platform()];
   if (name === undefined) return { state: 'absent', path: folder, why: `there is none for ${platform()}` };
   const path = join(folder, name);
   const header = await readHeader(path);
-  if (header === undefined) return { state: 'absent', path, why: 'it is not built (npm run build:native)' };
+  if (header === undefined)
+    return {
+      state: 'absent',
+      path,
+      why: `it is not built (npm run build:native), and ${platformPackage()} ${LACUNA_VERSION} is not installed`,
+    };
   const why = platform() === 'linux' ? elfProblem(header) : undefined;
   return why === undefined ? { state: 'present', path } : { state: 'unusable', path, why };
 }

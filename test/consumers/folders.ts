@@ -31,12 +31,16 @@ export const OTHER_PROMPT = 'The capital of France is';
 
 /** Makes a folder of every kind in `parent`, under its name. */
 export async function makeFolders(parent: string): Promise<void> {
+  for (const kind of KINDS) await makeFolder(parent, kind);
+}
+
+/** One of them. */
+export async function makeFolder(parent: string, { name, plan }: (typeof KINDS)[number]): Promise<string> {
+  const output = join(parent, name);
   const { fingerprint } = await openCheckpoint(tinyLlama);
-  for (const { name, plan } of KINDS) {
-    const output = join(parent, name);
-    if (plan) await sparsifyBy(bindPlan(name, fingerprint, parent), output);
-    else await convert({ checkpoint: tinyLlama, output, dtype: name });
-  }
+  if (plan) await sparsifyBy(bindPlan(name, fingerprint, parent), output);
+  else await convert({ checkpoint: tinyLlama, output, dtype: name });
+  return output;
 }
 
 /** A plan of the fixtures, which name no checkpoint, for the checkpoint of this fingerprint. */

@@ -57,6 +57,15 @@ def turns(model, tokenizer, job):
     return {"first": first, "second": go_on(generator, job["count"])}
 
 
+def libraries(model, tokenizer, job):
+    """promptIds, count -> tokens, and mapped: the files of Lacuna's library that this process has loaded."""
+    generator = start(model, job["promptIds"], job["count"])
+    tokens = go_on(generator, job["count"])
+    with open("/proc/self/maps") as maps:
+        mapped = sorted({line.split()[-1] for line in maps if "lacuna_ort" in line or "libhwy" in line})
+    return {"tokens": tokens, "mapped": mapped}
+
+
 def chat(model, tokenizer, job):
     """messages -> text: the prompt that the folder's template makes of them."""
     return {"text": tokenizer.apply_chat_template(json.dumps(job["messages"]), add_generation_prompt=True)}
@@ -85,6 +94,6 @@ def as_list(tokens):
 if __name__ == "__main__":
     job = json.load(sys.stdin)
     model = genai.Model(job["folder"])
-    tokenizer = None if job["kind"] == "ids" else genai.Tokenizer(model)
-    kinds = {kind.__name__: kind for kind in (text, ids, batch, turns, chat)}
+    tokenizer = None if job["kind"] in ("ids", "libraries") else genai.Tokenizer(model)
+    kinds = {kind.__name__: kind for kind in (text, ids, batch, turns, libraries, chat)}
     json.dump(kinds[job["kind"]](model, tokenizer, job), sys.stdout)

@@ -1,0 +1,32 @@
+/** `lacuna ops path` and `lacuna ops install`. */
+import { installOps, type OpsInstallResult, opsPath } from '../index.ts';
+import { type CommonOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+
+interface InstallOptions extends CommonOptions {
+  readonly undo?: boolean;
+}
+
+export const registerOps: RegisterCommand = (program, { io }) => {
+  const { nativeFolder } = io;
+  const command = program.command('ops').description("the library of Lacuna's operators for other hosts");
+
+  withCommonOptions(command.command('path').description('print its path, for register_custom_ops_library')).action(
+    async (options: CommonOptions) => {
+      print(io, options, { path: await opsPath({ nativeFolder }) }, ({ path }) => path);
+    },
+  );
+
+  withCommonOptions(
+    command.command('install').description('put it into a sparse folder, where onnxruntime-genai loads it'),
+  )
+    .argument('<dir>', 'folder made by sparsify or build')
+    .option('--undo', 'take it out again')
+    .action(async (folder: string, { undo, ...options }: InstallOptions) => {
+      print(io, options, await installOps({ folder, nativeFolder, undo }), format);
+    });
+};
+
+function format({ folder, installed, files }: OpsInstallResult): string {
+  if (installed) return `${folder}: onnxruntime-genai loads ${files[0]} from now on`;
+  return files.length === 0 ? `${folder}: there was nothing to take out` : `${folder}: took out ${files.join(', ')}`;
+}

@@ -1,0 +1,149 @@
+/** `lacuna ops`: the library of operators for hosts that load one, by its path or put into a model folder. */
+import { createReadStream } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import { basename, dirname, join, posix } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { writeFileAtomically } from '../../formats/files.ts';
+import { readJsonObject } from '../../formats/json-file.ts';
+import { readOnnx } from '../../formats/onnx/index.ts';
+import { LacunaError } from '../core/errors.ts';
+import { LACUNA_DOMAIN } from '../core/graph.ts';
+import { isModelFolder, MAX_JSON_BYTES } from './model-folder.ts';
+import { findNativeLibrary } from './native-library.ts';
+import { exists } from './output.ts';
+
+export interface OpsPathOptions {
+  /** Where the native library is. */
+  readonly nativeFolder: URL;
+}
+
+export interface OpsInstallOptions extends OpsPathOptions {
+  /** A sparse model folder. */
+  readonly folder: string;
+  /** Takes out what an earlier call put in. */
+  readonly undo?: boolean;
+}
+
+export interface OpsInstallResult {
+  readonly folder: string;
+  readonly installed: boolean;
+  /** What is in the folder, or was; relative to it. */
+  readonly files: readonly string[];
+}
+
+const CONFIG = 'genai_config.json';
+
+/** The library's absolute path, for `register_custom_ops_library`. Throws `not-found` where it cannot be used, saying why. */
+export async function opsPath({ nativeFolder }: OpsPathOptions): Promise<string> {
+  const library = await findNativeLibrary(fileURLToPath(nativeFolder));
+  if (library.state === 'present') return library.path;
+  throw new LacunaError('not-found', `The native library cannot be used: ${library.why} (${library.path})`, {
+    hint: 'Build it with `npm run build:native`; models run by their portable bodies without it.',
+  });
+}
+
+/**
+ * Copies the library beside a folder's model and names it in genai_config.json, relative to the folder, which may therefore
+ * be moved and copied to machines of the same kind; `undo` takes both out again. Doing either twice is doing it once.
+ *
+ * Throws `unsupported` for a folder whose model holds no operator of Lacuna's, `exists` where another library is named.
+ */
+export async function installOps(options: OpsInstallOptions): Promise<OpsInstallResult> {
+  const { folder, undo = false } = options;
+  const config = await readConfig(folder);
+  return undo ? uninstall(folder, config) : install(options, config);
+}
+
+async function install({ folder, nativeFolder }: OpsInstallOptions, config: GenaiConfig): Promise<OpsInstallResult> {
+  const { model, named } = config;
+  await refuseWithoutOperators(folder, model);
+  const source = await opsPath({ nativeFolder });
+  const beside = posix.dirname(model);
+  const library = posix.join(beside, basename(source));
+  if (named !== undefined && named !== library)
+    throw new LacunaError('exists', `${join(folder, CONFIG)} already names a library of operators: ${named}`, {
+      hint: 'A session of onnxruntime-genai loads one such library: take that one out first.',
+    });
+  const names = [basename(source), ...(await companions(source))];
+  for (const name of names)
+    await writeFileAtomically(join(folder, beside, name), createReadStream(join(dirname(source), name)));
+  // Last: a folder never names what is not there.
+  await config.write(library);
+  return { folder, installed: true, files: names.map((name) => posix.join(beside, name)) };
+}
+
+async function uninstall(folder: string, { model, named, write }: GenaiConfig): Promise<OpsInstallResult> {
+  const beside = posix.dirname(model);
+  const present = await readdir(join(folder, beside)).catch(() => []);
+  const files = present.filter((name) => isOurs(name)).map((name) => posix.join(beside, name));
+  if (named !== undefined && files.includes(named)) await write(undefined);
+  for (const file of files) await rm(join(folder, file), { force: true });
+  return { folder, installed: false, files };
+}
+
+/** Highway's library, which ours asks for by its name. */
+async function companions(library: string): Promise<string[]> {
+  return (await readdir(dirname(library))).filter((name) => HIGHWAY.test(name));
+}
+
+const HIGHWAY = /^libhwy\.(so|\d+\.dylib)/;
+
+function isOurs(name: string): boolean {
+  return HIGHWAY.test(name) || /^(lib)?lacuna_ort\.(so|dylib|dll)$/.test(name);
+}
+
+async function refuseWithoutOperators(folder: string, model: string): Promise<void> {
+  const { functions } = await readOnnx(join(folder, model));
+  if (functions.some(({ domain }) => domain === LACUNA_DOMAIN)) return;
+  throw new LacunaError(
+    'unsupported',
+    `${folder} holds no operator of Lacuna's: the library would have nothing to do`,
+    {
+      hint: 'Make a sparse folder first: lacuna sparsify or lacuna build.',
+    },
+  );
+}
+
+interface GenaiConfig {
+  /** The .onnx file, relative to the folder. */
+  readonly model: string;
+  /** The library that it names. */
+  readonly named: string | undefined;
+  /** Names another one, or none. */
+  readonly write: (library: string | undefined) => Promise<void>;
+}
+
+async function readConfig(folder: string): Promise<GenaiConfig> {
+  const path = join(folder, CONFIG);
+  if (!(await isModelFolder(folder)) || !(await exists(path)))
+    throw new LacunaError('not-found', `${folder} is no model folder with a ${CONFIG}`, {
+      hint: 'Give a folder made by lacuna sparsify or build.',
+    });
+  const { value } = await readJsonObject(path, MAX_JSON_BYTES);
+  const decoder = objectIn(objectIn(value, 'model', path), 'decoder', path);
+  const session = objectIn(decoder, 'session_options', path);
+  const { custom_ops_library: named, ...others } = session;
+  if (typeof decoder.filename !== 'string') throw badConfig(path, 'model.decoder.filename');
+  if (named !== undefined && typeof named !== 'string') throw badConfig(path, 'custom_ops_library');
+  const write = (library: string | undefined) => {
+    const options = library === undefined ? others : { ...others, custom_ops_library: library };
+    const changed = {
+      ...value,
+      model: { ...objectIn(value, 'model', path), decoder: { ...decoder, session_options: options } },
+    };
+    return writeFileAtomically(path, `${JSON.stringify(changed, null, 2)}\n`);
+  };
+  return { model: decoder.filename, named, write };
+}
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+function objectIn(parent: JsonObject, name: string, path: string): JsonObject {
+  const value = parent[name];
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as JsonObject;
+  throw badConfig(path, name);
+}
+
+function badConfig(path: string, what: string): LacunaError {
+  return new LacunaError('bad-file', `${path} holds no usable ${what}`, { hint: 'Make the folder again.' });
+}
