@@ -1,4 +1,5 @@
-// Builds the native core: node scripts/build-native.js [--preset release|debug|address|thread] [--test] [--bench] [--jobs N]
+// Builds the native core: node scripts/build-native.js [--preset release|debug|address|thread] [--test] [--bench] [--cuda]
+// [--jobs N]
 //
 // Headers come from the system where it has them, else from Debian's packages, unpacked into native/build/prefix without
 // installing anything. What can be had neither way is named, with the package that brings it.
@@ -16,6 +17,7 @@ const { values: options } = parseArgs({
     preset: { type: 'string', default: 'release' },
     test: { type: 'boolean', default: false },
     bench: { type: 'boolean', default: false },
+    cuda: { type: 'boolean', default: false },
     jobs: { type: 'string', default: '2' },
   },
 });
@@ -66,6 +68,11 @@ function found({ header, version, atLeast }) {
 
 function has(command) {
   return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
+}
+
+function hasNvcc() {
+  const { CUDA_PATH } = process.env;
+  return has('nvcc') || (CUDA_PATH !== undefined && has(join(CUDA_PATH, 'bin/nvcc')));
 }
 
 function fail(lines) {
@@ -124,6 +131,7 @@ function checkTools() {
     ...(has('cmake') ? [] : ['cmake (3.21 or newer)']),
     ...(['c++', 'g++', 'clang++'].some(has) ? [] : ['a C++20 compiler (g++ 11 or clang 14)']),
     ...(['ninja', 'make'].some(has) ? [] : ['ninja-build or make']),
+    ...(!options.cuda || hasNvcc() ? [] : ['nvcc 12 or newer (on the PATH, or in the bin of CUDA_PATH)']),
   ];
   if (missing.length > 0)
     fail([
@@ -154,10 +162,15 @@ function step(command, args) {
 
 checkTools();
 checkHeaders();
-const { preset, test, bench, jobs } = options;
-const onOff = (wanted) => (wanted ? 'ON' : 'OFF');
+const { preset, test, bench, cuda, jobs } = options;
+const parts = Object.entries({ TESTS: test, BENCH: bench, CUDA: cuda });
 const generator = has('ninja') ? ['-G', 'Ninja'] : [];
-step('cmake', ['--preset', preset, ...generator, `-DLACUNA_TESTS=${onOff(test)}`, `-DLACUNA_BENCH=${onOff(bench)}`]);
+step('cmake', [
+  '--preset',
+  preset,
+  ...generator,
+  ...parts.map(([part, on]) => `-DLACUNA_${part}=${on ? 'ON' : 'OFF'}`),
+]);
 step('cmake', ['--build', '--preset', preset, '-j', jobs]);
 if (test) step('ctest', ['--preset', preset]);
 console.log(`\nThe library for ONNX Runtime: ${join(native, 'build', preset, 'lib/liblacuna_ort.so')}`);

@@ -21,12 +21,12 @@ struct Parallel {
   void (*run)(void* state, size_t tasks, void (*task)(void*, size_t), void* argument) = nullptr;
 };
 
-// All work on the calling thread.
-inline Parallel OnThisThread() {
-  return {nullptr, 1, [](void*, size_t tasks, void (*task)(void*, size_t), void* argument) {
-            for (size_t i = 0; i < tasks; ++i) task(argument, i);
-          }};
+// All tasks on the calling thread.
+inline void RunInTurn(void*, size_t tasks, void (*task)(void*, size_t), void* argument) {
+  for (size_t i = 0; i < tasks; ++i) task(argument, i);
 }
+
+inline Parallel OnThisThread() { return {nullptr, 1, RunInTurn}; }
 
 // The items of one call, numbered through all its phases. Workers claim them in order; one that belongs to a later phase
 // waits until every item before that phase is done. Items that it waits for are held by threads that run, so this ends
