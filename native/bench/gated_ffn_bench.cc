@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "hwy/targets.h"
+#include "kernels/bandwidth.h"
 #include "kernels/gated_ffn.h"
 
 namespace lacuna {
@@ -72,32 +73,6 @@ class Pool {
   void* argument_ = nullptr;
   std::vector<std::thread> workers_;
 };
-
-// Gigabytes a second at which all threads together read memory in order: the best of some passes over 256 MB.
-double Bandwidth(const Parallel& parallel) {
-  static std::vector<uint64_t> words(32 << 20, 1);
-  struct Sums {
-    size_t parts;
-    std::atomic<uint64_t> total{0};
-  } sums{parallel.workers};
-  double best = 0;
-  for (int pass = 0; pass < 8; ++pass) {
-    const double start = Now();
-    parallel.run(
-        parallel.state, sums.parts,
-        [](void* argument, size_t i) {
-          Sums& all = *static_cast<Sums*>(argument);
-          const size_t part = words.size() / all.parts;
-          uint64_t lanes[16] = {};
-          for (const uint64_t* at = words.data() + i * part; at != words.data() + (i + 1) * part; at += 16)
-            for (size_t lane = 0; lane < 16; ++lane) lanes[lane] += at[lane];
-          for (uint64_t lane : lanes) all.total += lane;
-        },
-        &sums);
-    best = std::max(best, static_cast<double>(words.size() * sizeof(uint64_t)) / (Now() - start));
-  }
-  return best / 1e9;
-}
 
 struct StorageName {
   Storage storage;
@@ -265,7 +240,7 @@ int main(int argc, char** argv) {
   }
   Pool pool(threads);
   const Parallel parallel = pool.parallel();
-  const double bandwidth = Bandwidth(parallel);
+  const double bandwidth = ReadBandwidth(parallel) / 1e9;
   std::printf("%zu threads, %s, %.1f GB/s read in order\n\n", threads,
               hwy::TargetName(hwy::SupportedAndGeneratedTargets().front()), bandwidth);
   std::printf("| hidden, neurons | weights | block | ms a token | dense / this | MB read | of bandwidth |\n");

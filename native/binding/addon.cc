@@ -1,12 +1,14 @@
 // What Node loads. Each of a process's environments (worker threads have their own) gets its own exports.
 #include <napi.h>
 
+#include "binding/bandwidth.h"
 #include "binding/node_decoder.h"
 #include "binding/worker.h"
 
 static Napi::Object InitializeModule(Napi::Env env, Napi::Object exports) {
   lacuna::binding::EndWorkersAtExit(env);
   lacuna::binding::ExportDecoder(env, exports);
+  lacuna::binding::ExportBandwidth(env, exports);
   return exports;
 }
 

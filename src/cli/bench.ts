@@ -9,7 +9,7 @@ import {
   withCommonOptions,
 } from './command.ts';
 import { defaultText } from './data.ts';
-import { formatBytes } from './figures.ts';
+import { formatBytes, percent } from './figures.ts';
 import { positiveInteger } from './parse.ts';
 import { table } from './table.ts';
 
@@ -55,15 +55,17 @@ export const registerBench: RegisterCommand = (program, context) => {
 
 export function formatBench(result: BenchResult): string {
   const rows = result.subjects.map(
-    ({ name, decodeTokensPerSecond: decode, prefillTokensPerSecond: prefill, ffnBytesPerToken }) => [
+    ({ name, decodeTokensPerSecond: decode, prefillTokensPerSecond: prefill, ...subject }) => [
       name,
       decode.median.toFixed(1),
       `${decode.p10.toFixed(1)}-${decode.p90.toFixed(1)}`,
       prefill.median.toFixed(0),
-      ffnBytesPerToken === null ? '-' : formatBytes(ffnBytesPerToken),
+      subject.weightBytesPerToken === null ? '-' : formatBytes(subject.weightBytesPerToken),
+      subject.bandwidthShare === null ? '-' : percent(subject.bandwidthShare, 0),
     ],
   );
-  const lines = [table(['model', 'decode tok/s', 'p10-p90', 'prefill tok/s', 'FFN bytes/token'], rows), ''];
+  const header = ['model', 'decode tok/s', 'p10-p90', 'prefill tok/s', 'weights/token', 'of bandwidth'];
+  const lines = [table(header, rows), ''];
   if (result.speedup !== null) {
     const { median, p10, p90 } = result.speedup;
     lines.push(
@@ -72,5 +74,7 @@ export function formatBench(result: BenchResult): string {
   }
   if (result.prefillSpeedup !== null) lines.push(`prefill speed-up ${result.prefillSpeedup.median.toFixed(3)}x`);
   lines.push(`prompt of ${result.promptTokens} tokens, threads: ${result.threads ?? "ONNX Runtime's choice"}`);
+  if (result.memoryBandwidth !== null)
+    lines.push(`memory bandwidth, as many threads reading in order: ${formatBytes(result.memoryBandwidth)}/s`);
   return lines.join('\n');
 }

@@ -31,15 +31,23 @@ const SMALL = { promptTokens: 4, rounds: 2, stepsPerBlock: 2 };
 describe('bench', () => {
   it('reports rates and the ratio of two models', async () => {
     const { now, model } = machine();
-    const a = { name: 'dense', session: model('a', (past) => (past === 0 ? 1 : 10)), ffnBytesPerToken: 100 };
+    const a = {
+      name: 'dense',
+      session: model('a', (past) => (past === 0 ? 1 : 10)),
+      ffnBytesPerToken: 100,
+      weightBytesPerToken: 500,
+    };
     const b = { name: 'sparse', session: model('b', (past) => (past === 0 ? 2 : 4)) };
     const flat = (value: number) => ({ median: value, p10: value, p90: value });
-    expect(await bench([a, b], TOKENS, { ...SMALL, now, threads: 2 })).toEqual({
+    const unknown = { ffnBytesPerToken: null, weightBytesPerToken: null, bandwidthShare: null };
+    const known = { ffnBytesPerToken: 100, weightBytesPerToken: 500, bandwidthShare: 0.25 };
+    expect(await bench([a, b], TOKENS, { ...SMALL, now, threads: 2, memoryBandwidth: 200_000 })).toEqual({
       ...SMALL,
       threads: 2,
+      memoryBandwidth: 200_000,
       subjects: [
-        { name: 'dense', decodeTokensPerSecond: flat(100), prefillTokensPerSecond: flat(1000), ffnBytesPerToken: 100 },
-        { name: 'sparse', decodeTokensPerSecond: flat(250), prefillTokensPerSecond: flat(500), ffnBytesPerToken: null },
+        { name: 'dense', decodeTokensPerSecond: flat(100), prefillTokensPerSecond: flat(1000), ...known },
+        { name: 'sparse', decodeTokensPerSecond: flat(250), prefillTokensPerSecond: flat(500), ...unknown },
       ],
       speedup: flat(2.5),
       prefillSpeedup: flat(0.5),

@@ -7,6 +7,7 @@ export interface BenchSubject {
   readonly name: string;
   readonly session: Session;
   readonly ffnBytesPerToken?: number;
+  readonly weightBytesPerToken?: number;
 }
 
 export interface BenchOptions extends JobOptions {
@@ -16,6 +17,8 @@ export interface BenchOptions extends JobOptions {
   readonly rounds?: number;
   /** Tokens decoded a block; a round has two blocks of each model. */
   readonly stepsPerBlock?: number;
+  /** What the threads read from memory at most, in bytes a second. */
+  readonly memoryBandwidth?: number;
   /** Milliseconds from any origin. */
   readonly now?: () => number;
 }
@@ -31,6 +34,9 @@ export interface SubjectResult {
   readonly decodeTokensPerSecond: Spread;
   readonly prefillTokensPerSecond: Spread;
   readonly ffnBytesPerToken: number | null;
+  readonly weightBytesPerToken: number | null;
+  /** Of `memoryBandwidth`, what decoding reads weights at. */
+  readonly bandwidthShare: number | null;
 }
 
 export interface BenchResult {
@@ -38,6 +44,7 @@ export interface BenchResult {
   readonly promptTokens: number;
   readonly rounds: number;
   readonly stepsPerBlock: number;
+  readonly memoryBandwidth: number | null;
   readonly subjects: readonly SubjectResult[];
   /** Time of the first / time of the second, per round; null for one model. */
   readonly speedup: Spread | null;
@@ -62,6 +69,7 @@ export async function bench(
   options: BenchOptions = {},
 ): Promise<BenchResult> {
   const { promptTokens = 128, rounds = 10, stepsPerBlock = 16, threads, progress = SILENT, signal } = options;
+  const { memoryBandwidth } = options;
   const now = options.now ?? (() => performance.now());
   checkCounts({ promptTokens, rounds, stepsPerBlock }, tokens.length, options.contextLength);
   const stage = progress.stage('Timing', PREFILL_ROUNDS + 1 + rounds + 1, 'rounds');
@@ -93,12 +101,20 @@ export async function bench(
     promptTokens,
     rounds,
     stepsPerBlock,
-    subjects: subjects.map(({ name, ffnBytesPerToken = null }, index) => ({
-      name,
-      decodeTokensPerSecond: rates(timed.decodes, index, stepsPerBlock),
-      prefillTokensPerSecond: rates(timed.prefills, index, promptTokens),
-      ffnBytesPerToken,
-    })),
+    memoryBandwidth: memoryBandwidth ?? null,
+    subjects: subjects.map(({ name, ffnBytesPerToken = null, weightBytesPerToken = null }, index) => {
+      const decodeTokensPerSecond = rates(timed.decodes, index, stepsPerBlock);
+      const bytesPerSecond = weightBytesPerToken === null ? null : weightBytesPerToken * decodeTokensPerSecond.median;
+      return {
+        name,
+        decodeTokensPerSecond,
+        prefillTokensPerSecond: rates(timed.prefills, index, promptTokens),
+        ffnBytesPerToken,
+        weightBytesPerToken,
+        bandwidthShare:
+          bytesPerSecond === null || memoryBandwidth === undefined ? null : bytesPerSecond / memoryBandwidth,
+      };
+    }),
     speedup: ratios(timed.decodes),
     prefillSpeedup: ratios(timed.prefills),
   };

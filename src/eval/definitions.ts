@@ -31,6 +31,10 @@ export const DEFINITIONS = {
     'time of the first model / time of the second for the same tokens. A round times four blocks in the order first, ' +
     'second, second, first, in one process; the median over rounds, with the 10th and 90th percentile.',
   ffnBytesPerToken: 'bytes of FFN weights read for one decoded token, as the plan expects.',
+  weightBytesPerToken:
+    'bytes of all matrices read for one decoded token: attention, the FFN as the plan expects, and the output head.',
+  bandwidthShare:
+    'weightBytesPerToken times decodeTokensPerSecond, divided by what as many threads read from memory in order.',
 } as const;
 
 export type DefinedMetric = keyof typeof DEFINITIONS;

@@ -6,7 +6,7 @@ import { bytesPerWeight, choosePrecision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { type BenchResult, bench as measure } from '../eval/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
-import { type Engine, type EngineOptions, openDecodingSession } from './engine.ts';
+import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine.ts';
 import { baselineOf, type ChosenModel, chooseModel } from './model-folder.ts';
 import { readTexts } from './texts.ts';
 
@@ -34,14 +34,15 @@ export async function bench(options: BenchOptions): Promise<BenchResult> {
   const against = baselineOf(options);
   const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(folder)]);
   const tokens = texts.flatMap(({ content }) => tokenizer.encode(content, { addSpecialTokens: false }));
+  const bandwidth = await memoryBandwidth(options);
   const contender = await openSubject(folder, { ...options, dtype, engine });
   try {
-    const { contextLength } = contender;
-    if (against === undefined) return await measure([contender], tokens, { ...options, contextLength });
+    const measured = { ...options, contextLength: contender.contextLength, memoryBandwidth: bandwidth };
+    if (against === undefined) return await measure([contender], tokens, measured);
     const baseline = await openSubject(against, { ...options, dtype: againstDtype, engine: againstEngine });
     try {
       checkVocabulary(baseline, contender);
-      return await measure([baseline, contender], tokens, { ...options, contextLength });
+      return await measure([baseline, contender], tokens, measured);
     } finally {
       await baseline.session.close();
     }
@@ -57,7 +58,7 @@ async function openSubject(folder: string, options: EngineOptions & { readonly d
   const which = [...(models.length === 1 ? [] : [chosen.model.precision]), ...(engine === 'native' ? [engine] : [])];
   const name = [folder, ...which].join(' ');
   const { vocabSize, contextLength } = spec;
-  return { name, session, vocabSize, contextLength, ffnBytesPerToken: ffnBytesPerToken(chosen) };
+  return { name, session, vocabSize, contextLength, ...bytesPerToken(chosen) };
 }
 
 type Subject = Awaited<ReturnType<typeof openSubject>>;
@@ -72,11 +73,21 @@ function checkVocabulary(baseline: Subject, contender: Subject): void {
   );
 }
 
-/** Bytes of FFN weights read for a decoded token: what the plan expects of its blocks (all fp32), all of the others. */
-function ffnBytesPerToken({ manifest: { spec, plan }, model: { precision, blocks: stored } }: ChosenModel): number {
-  const blockOptions = stored && { blockSize: stored.blockSize, asymmetric: !stored.symmetric };
-  const dense = denseFfnBytes(spec) * (bytesPerWeight(choosePrecision(precision, blockOptions)) / DTYPE_BYTES.float32);
+/**
+ * Bytes of weights that are read for a decoded token. Of FFNs: what the plan, which reckons with float32, expects of its
+ * blocks, and all of the others.
+ */
+function bytesPerToken({ manifest: { spec, plan }, model }: ChosenModel) {
+  const stored = model.blocks && { blockSize: model.blocks.blockSize, asymmetric: !model.blocks.symmetric };
+  const { precision, vocabulary } = model;
+  const layerBytes = bytesPerWeight(choosePrecision(precision, stored));
+  const headBytes = bytesPerWeight(choosePrecision(vocabulary, vocabulary.startsWith('int') ? stored : undefined));
   const blocks = plan?.blocks ?? [];
   const planned = blocks.reduce((sum, { expected }) => sum + expected.bytesPerToken, 0);
-  return (spec.numHiddenLayers - blocks.length) * dense + planned;
+  const unplanned = (spec.numHiddenLayers - blocks.length) * denseFfnBytes(spec);
+  const ffnBytesPerToken = ((planned + unplanned) * layerBytes) / DTYPE_BYTES.float32;
+  // Query and output, key and value.
+  const attention = 2 * spec.hiddenSize * spec.headDim * (spec.numAttentionHeads + spec.numKeyValueHeads);
+  const others = spec.numHiddenLayers * attention * layerBytes + spec.vocabSize * spec.hiddenSize * headBytes;
+  return { ffnBytesPerToken, weightBytesPerToken: ffnBytesPerToken + others };
 }

@@ -1,11 +1,18 @@
 /** Which engine decodes: the native core where it is built and can feed the model, else stock ONNX Runtime. */
 import { stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LacunaError } from '../core/errors.ts';
 import { type Progress, SILENT } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
-import { type NativeFiles, openNativeSession, openSession, type SessionOptions } from '../runtime/index.ts';
+import {
+  measureReadBandwidth,
+  type NativeFiles,
+  openNativeSession,
+  openSession,
+  type SessionOptions,
+} from '../runtime/index.ts';
 import { ADDON_NAME, findNativeLibrary } from './native-library.ts';
 
 export const ENGINES = ['native', 'stock'] as const;
@@ -45,6 +52,17 @@ export async function openDecodingSession(modelPath: string, options: EngineOpti
     progress.note(`Stock ONNX Runtime is used: ${error.message}`);
     return { engine: 'stock', session };
   }
+}
+
+/**
+ * What `threads` threads read from memory, in bytes a second, as the native core measures it; undefined where it is not
+ * built or does not load.
+ */
+export async function memoryBandwidth({ nativeFolder, threads }: EngineOptions): Promise<number | undefined> {
+  const native = nativeFolder && (await findNative(nativeFolder));
+  if (native === undefined) return undefined;
+  // ONNX Runtime starts a thread a core when it is not told how many.
+  return measureReadBandwidth(native.addon, threads ?? availableParallelism()).catch(() => undefined);
 }
 
 async function findNative(nativeFolder: URL): Promise<NativeFiles | undefined> {

@@ -9,7 +9,7 @@ export {
   type StopReason,
 } from './generate.ts';
 export { type Multiplier, openMultiplier } from './multiply.ts';
-export { addonProblem, type NativeFiles, openNativeSession } from './native-session.ts';
+export { addonProblem, measureReadBandwidth, type NativeFiles, openNativeSession } from './native-session.ts';
 export { createOpenGraph, type EncodedModel, type OpenGraphOptions } from './open-graph.ts';
 export type { SessionOptions } from './ort-session.ts';
 export { argmax, createSampler, type Sampler, type SamplingOptions } from './sample.ts';

@@ -26,6 +26,7 @@ export interface NativeFiles {
 
 /** What the addon exports (native/binding/node_decoder.cc). */
 interface Addon {
+  readBandwidth(threads: number): Promise<number>;
   openDecoder(options: {
     runtime: string;
     model: string;
@@ -97,6 +98,14 @@ export function addonProblem(file: string): string | undefined {
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
+}
+
+/**
+ * Bytes a second at which this many threads (1 to 256) together read memory that no cache holds, measured now: a quarter of
+ * a gigabyte, eight times. Throws `runtime` when the addon cannot be loaded.
+ */
+export function measureReadBandwidth(addon: string, threads: number): Promise<number> {
+  return attempt('measure the memory', () => loadAddon(addon).readBandwidth(threads));
 }
 
 function loadAddon(file: string): Addon {
