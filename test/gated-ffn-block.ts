@@ -1,6 +1,7 @@
 /** GatedFFN on small random blocks: calls, what plain loops make of them, and how far float32 may be from that. */
 import type { RuntimeTensor } from '../src/core/runner.ts';
 import type { SelectorChoice } from '../src/ops/gated-ffn/selectors.ts';
+import type { Storage } from '../src/ops/gated-ffn/storages.ts';
 import { type GatedFfnVariant, gatedFfnFunction, gatedFfnNode, gatedFfnOutputs } from '../src/ops/gated-ffn.ts';
 import { dot, type FfnWeights, gatedFfnToken } from '../src/ops/reference.ts';
 import { seededFloats } from './random.ts';
@@ -36,7 +37,7 @@ export function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVarian
 /** A block with random weights: what the loops and what the node take. */
 export function randomBlock(seed: number, variant: GatedFfnVariant) {
   const next = seededFloats(seed);
-  const { rows, tensors } = storedWeights(variant.storage, [D, H], next);
+  const { rows, tensors } = storedWeights(variant.storage, { d: D, h: H, gate: H, up: H }, next);
   const ffn: FfnWeights = {
     ...rows,
     ...(variant.gateBias && { gateBias: next(D) }),
@@ -150,13 +151,20 @@ export type Wanted = Pick<ReturnType<typeof reference>, 'raw' | 'act'>;
  * the largest in each 32 of them. x is not rounded by that: `randomTokens` takes it from the steps.
  */
 function roundedProducts({ ffn, storage }: Block, x: Float32Array, { act }: Wanted): number {
-  if (storage !== 'int8' && storage !== 'int4') return 0;
   const products = act.map((value, j) => value * (dot(ffn.up[j], x) + (ffn.upBias?.[j] ?? 0)));
+  return roundingOf(storage, products, ffn.down);
+}
+
+/** The same by the products themselves. */
+export function roundingOf(storage: Storage, products: readonly number[], down: FfnWeights['down']): number {
+  if (storage !== 'int8' && storage !== 'int4') return 0;
   const halfSteps = products.map((_, j) => {
     const start = Math.floor(j / 32) * 32;
     return Math.max(...products.slice(start, start + 32).map(Math.abs)) / 254;
   });
-  const errors = Array.from(x, (_, i) => halfSteps.reduce((sum, half, j) => sum + half * Math.abs(ffn.down[j][i]), 0));
+  const errors = Array.from(down[0], (_, i) =>
+    halfSteps.reduce((sum, half, j) => sum + half * Math.abs(down[j][i]), 0),
+  );
   // The step itself is a rounded number.
   return 1.001 * Math.max(...errors);
 }
@@ -183,8 +191,10 @@ export function randomTokens(block: Block, dims: readonly [number, number], acti
  * Entries as products with blocks take them, rounded to 127 steps of a block's largest: the largest is made 127 steps of
  * 1/128, so that no further rounding changes an entry.
  */
-function onSteps(x: Float32Array): Float32Array {
-  return x.map((value, at) => ((at % H) % 32 === 0 ? Math.sign(value) * (127 / 128) : Math.trunc(127 * value) / 128));
+export function onSteps(x: Float32Array, width = H): Float32Array {
+  return x.map((value, at) =>
+    (at % width) % 32 === 0 ? Math.sign(value) * (127 / 128) : Math.trunc(127 * value) / 128,
+  );
 }
 
 /** Cuts that keep few, some and all neurons, as threshold and as quantile alike. */

@@ -22,6 +22,7 @@ import {
   ffnSkipStepNode,
   gatedFfnOpType,
   STORAGES,
+  sparkFfnOpType,
   statisticalTopKFunction,
   statisticalTopKOpType,
   TOP_K_MODES,
@@ -46,6 +47,15 @@ import {
 import { seededFloats } from './random.ts';
 import { hasPython, python, required, root } from './real/real-model.ts';
 import { floats, type OneNode, oneNodeGraph, runBody } from './run-body.ts';
+import {
+  isSparkClear,
+  SPARK,
+  sparkBlock,
+  sparkCall,
+  sparkTokens,
+  sparkTolerance,
+  sparkVariant,
+} from './spark-ffn-block.ts';
 import { temporaryFolder, texts, tinyLlama } from './temporary.ts';
 
 const library = join(root, 'native/build/release/lib/liblacuna_ort.so');
@@ -115,6 +125,34 @@ function gatedFfnCases(): Case[] {
           saturation: perToken.map((tolerance, t) => (2 * Math.sqrt(H) * tolerance) / residuals[t] + 8 * H * EPSILON),
           kept: 0,
         },
+      };
+    }
+  });
+}
+
+/** Every op type of SparkFFN. */
+function sparkFfnCases(): Case[] {
+  const shapes = [
+    [1, 1],
+    [1, 5],
+    [3, 2],
+  ] as const;
+  const variants = STORAGES.flatMap((storage) =>
+    TOP_K_MODES.flatMap((mode) => [false, true].map((postNorm) => sparkVariant(mode, { storage, postNorm }))),
+  );
+  return variants.map((plain, index) => {
+    for (let seed = 100 * index; ; seed++) {
+      const variant = { ...plain, activation: ACTIVATIONS[seed % ACTIVATIONS.length].name };
+      const block = sparkBlock(seed, variant);
+      const shape = shapes[(seed + index) % 3];
+      const quantile = [0.3, 1.2][index % 2];
+      const tokens = sparkTokens(block, variant, shape[0] * shape[1]);
+      if (!tokens.every((x) => isSparkClear(variant, block, x, quantile))) continue;
+      const y = tokens.flatMap((x) => new Array<number>(SPARK.h).fill(2 * sparkTolerance(variant, block, x, quantile)));
+      return {
+        name: `spark-${index}-${sparkFfnOpType(variant)}`,
+        call: sparkCall(variant, block, tokens, shape, quantile),
+        tolerances: { y, kept: 0 },
       };
     }
   });
@@ -221,6 +259,9 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
   });
   const zeros = (...dims: number[]) => floats(new Float32Array(dims.reduce((a, b) => a * b, 1)), dims);
   const step = skipStepCase(true).call;
+  const split = sparkVariant('soft');
+  const sparkWeights = sparkBlock(3, split);
+  const spark = sparkCall(split, sparkWeights, sparkTokens(sparkWeights, split, 1), [1, 1], 0.5);
   const stored = variantOf({ kind: 'none' }, { storage: 'int4' });
   const blocks = randomBlock(2, stored);
   const int4 = callOf(stored, blocks, randomTokens(blocks, [1, 1]), 0);
@@ -250,6 +291,16 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
       error: `expected [${2 * D}] for input down_scales but received [${D}]`,
     },
     {
+      name: 'gate-inputs',
+      call: saying(spark, { gate_inputs: attr.int(SPARK.h) }),
+      error: `expected 1 to ${SPARK.h - 1} for attribute gate_inputs but received ${SPARK.h}`,
+    },
+    {
+      name: 'split',
+      call: saying(spark, { gate_inputs: attr.int(SPARK.gate - 1) }),
+      error: `expected [${SPARK.d}, ${SPARK.gate - 1}] for input gate but received [${SPARK.d}, ${SPARK.gate}]`,
+    },
+    {
       name: 'run-length',
       call: saying(step, { run_length: attr.int(-1) }),
       error: 'expected 0 to 2^31 - 1 for attribute run_length but received -1',
@@ -259,7 +310,7 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
 
 describe.runIf(hasNative)('every operator', { timeout: 300_000 }, () => {
   it('gives by its kernel what it gives by its body', async () => {
-    const cases = [...gatedFfnCases(), ...otherCases()];
+    const cases = [...gatedFfnCases(), ...sparkFfnCases(), ...otherCases()];
     const models = mkdtempSync(join(folder, 'operators-'));
     for (const one of cases) await writeCase(models, one);
     const output = runOracle('kernel_compare.py', models, '--library', library);

@@ -13,15 +13,20 @@ export interface StoredWeights {
 
 const BLOCK = 32;
 
+/** d neurons, h outputs, and as many columns of gate and up. */
+export interface FfnSizes {
+  readonly d: number;
+  readonly h: number;
+  readonly gate: number;
+  readonly up: number;
+}
+
 /** `next` gives floats in [-1, 1). */
-export function storedWeights(
-  storage: Storage,
-  [d, h]: readonly [number, number],
-  next: (count: number) => Float32Array,
-): StoredWeights {
+export function storedWeights(storage: Storage, sizes: FfnSizes, next: (count: number) => Float32Array): StoredWeights {
   const matrices = { fp32: plainRows, bf16: bfloat16Rows, int8: undefined, int4: undefined }[storage];
-  if (matrices === undefined) return blockWeights(storage === 'int8' ? 8 : 4, [d, h], next);
-  const [gate, up, down] = [0, 1, 2].map(() => matrices(Array.from({ length: d }, () => next(h))));
+  if (matrices === undefined) return blockWeights(storage === 'int8' ? 8 : 4, sizes, next);
+  const widths = [sizes.gate, sizes.up, sizes.h];
+  const [gate, up, down] = widths.map((width) => matrices(Array.from({ length: sizes.d }, () => next(width))));
   return {
     rows: { gate: gate.rows, up: up.rows, down: down.rows },
     tensors: { gate: gate.tensor, up: up.tensor, down: down.tensor },
@@ -52,7 +57,7 @@ function bfloat16Rows(rows: readonly Float32Array[]) {
  */
 function blockWeights(
   bits: 4 | 8,
-  [d, h]: readonly [number, number],
+  { d, h, gate: gateColumns, up: upColumns }: FfnSizes,
   next: (count: number) => Float32Array,
 ): StoredWeights {
   const zero = 2 ** (bits - 1);
@@ -69,11 +74,12 @@ function blockWeights(
       scales: float32Tensor(scales),
     };
   };
-  const projection = () => {
-    const all = codes(d * h);
-    return matrix(d, h, (row, column) => all[row * h + column], Array.from(next(d * Math.ceil(h / BLOCK)), scale));
+  const projection = (columns: number) => {
+    const all = codes(d * columns);
+    const scales = Array.from(next(d * Math.ceil(columns / BLOCK)), scale);
+    return matrix(d, columns, (row, column) => all[row * columns + column], scales);
   };
-  const [gate, up] = [projection(), projection()];
+  const [gate, up] = [projection(gateColumns), projection(upColumns)];
   const all = codes(d * h);
   const perOutput = Array.from(next(Math.ceil(h / BLOCK)), scale);
   const down = matrix(d, h, (j, i) => all[j * h + i], Array.from({ length: d }, () => perOutput).flat());

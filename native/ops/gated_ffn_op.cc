@@ -1,7 +1,5 @@
 #include "kernels/gated_ffn.h"
-
-#include <utility>
-
+#include "ops/ffn_node.h"
 #include "ops/operators.h"
 
 namespace lacuna {
@@ -33,22 +31,6 @@ enum Input {
 };
 enum Output { kY, kSaturation, kKept };
 
-constexpr ort::Port kFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
-constexpr ort::Port kOptionalFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true};
-
-constexpr ort::Port WeightPort(Storage storage) {
-  switch (storage) {
-    case Storage::kFp32:
-      return kFloats;
-    case Storage::kBf16:
-      return {ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16};
-    case Storage::kInt8:
-    case Storage::kInt4:
-      break;
-  }
-  return {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8};
-}
-
 constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
   std::array<ort::Port, kInputCount> ports{};
   for (ort::Port& port : ports) port = kOptionalFloats;
@@ -57,37 +39,6 @@ constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
   ports[kActive] = {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, true};
   for (Input codes : {kPredictor0, kDownColumns}) ports[codes] = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true};
   return ports;
-}
-
-// Shared by all kernels of the process: calls of one session follow each other, so they use one block.
-ScratchPool& SharedScratch() {
-  static ScratchPool* const pool = new ScratchPool;
-  return *pool;
-}
-
-class TakenScratch {
- public:
-  TakenScratch() : scratch_(SharedScratch().Take()) {}
-  ~TakenScratch() { SharedScratch().Return(std::move(scratch_)); }
-  TakenScratch(const TakenScratch&) = delete;
-  TakenScratch& operator=(const TakenScratch&) = delete;
-  Scratch& operator*() { return *scratch_; }
-
- private:
-  std::unique_ptr<Scratch> scratch_;
-};
-
-Activation ActivationOf(const ort::Node& node) {
-  constexpr std::pair<const char*, Activation> kNames[] = {{"silu", Activation::kSilu},
-                                                           {"gelu_tanh", Activation::kGeluTanh},
-                                                           {"gelu", Activation::kGelu},
-                                                           {"relu", Activation::kRelu}};
-  const std::string wanted = node.String("activation");
-  for (const auto& [name, activation] : kNames)
-    if (wanted == name) return activation;
-  throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() +
-                                               ": expected silu, gelu_tanh, gelu or relu for attribute activation " +
-                                               "but received \"" + wanted + "\"");
 }
 
 template <Storage kStorage>
@@ -103,14 +54,13 @@ class GatedFfnKernel {
   static constexpr std::array<ort::Port, 3> kOutputs = {
       {kFloats, kOptionalFloats, {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, true}}};
 
-  GatedFfnKernel(Settings settings, const ort::Node& node) : settings_(settings) {
+  GatedFfnKernel(Settings settings, const ort::Node& node) : settings_(settings), inputs_(node, kGate) {
     ffn_.storage = kStorage;
     ffn_.selector = settings.selector;
     ffn_.activation = ActivationOf(node);
     if (IsStatistical()) ffn_.quantile = node.Float("quantile");
-    for (size_t input = kGate; input < kInputs.size(); ++input) constants_[input] = node.Constant(input);
     // Only nodes with a post-norm have it.
-    if (constants_[kPostNorm].given()) ffn_.epsilon = node.Float("epsilon");
+    if (inputs_.IsConstant(kPostNorm)) ffn_.epsilon = node.Float("epsilon");
   }
 
   void Compute(ort::Call& call) {
@@ -134,53 +84,22 @@ class GatedFfnKernel {
     return settings_.selector == Selector::kStatisticalSoft || settings_.selector == Selector::kStatisticalHard;
   }
 
-  ort::Tensor Get(const ort::Call& call, Input input) const {
-    return constants_[input].given() ? constants_[input] : call.Input(input);
-  }
-
-  const float* Given(const ort::Call& call, Input input, const char* name, const ort::Shape& shape) const {
-    const ort::Tensor tensor = Get(call, input);
-    call.Expect(name, tensor, shape);
-    return tensor.As<float>();
-  }
-
-  // A matrix [rows, columns] as its storage has it.
-  Matrix Weights(const ort::Call& call, Input data, Input scales, const char* name, const ort::Shape& matrix) const {
-    const ort::Tensor tensor = Get(call, data);
-    if constexpr (!IsBlocked(kStorage)) {
-      call.Expect(name, tensor, matrix);
-      return {tensor.data, nullptr};
-    }
-    const int64_t blocks = static_cast<int64_t>(Blocks(static_cast<size_t>(matrix[1])));
-    call.Expect(name, tensor, {matrix[0], blocks, kStorage == Storage::kInt4 ? 16 : 32});
-    return {tensor.data, Given(call, scales, (std::string(name) + "_scales").c_str(), {matrix[0] * blocks})};
-  }
-
-  const float* Optional(const ort::Call& call, Input input, const char* name, const ort::Shape& shape) const {
-    return Get(call, input).given() ? Given(call, input, name, shape) : nullptr;
-  }
-
   GatedFfn Bind(const ort::Call& call, int64_t hidden) const {
-    const ort::Tensor gate = Get(call, kGate);
-    constexpr size_t kRank = IsBlocked(kStorage) ? 3 : 2;
-    if (gate.shape.rank() != kRank)
-      call.Refuse(std::string("expected ") + (IsBlocked(kStorage) ? "[f, blocks, bytes]" : "[f, h]") +
-                  " for input gate but received " + gate.shape.Text());
-    const int64_t neurons = gate.shape[0];
+    const int64_t neurons = inputs_.template Rows<kStorage>(call, kGate, "gate");
     GatedFfn ffn = ffn_;
     ffn.hidden = static_cast<size_t>(hidden);
     ffn.neurons = static_cast<size_t>(neurons);
     ffn.gate_inputs = ffn.up_inputs = {0, ffn.hidden};
-    ffn.gate = Weights(call, kGate, kGateScales, "gate", {neurons, hidden});
-    ffn.up = Weights(call, kUp, kUpScales, "up", {neurons, hidden});
-    ffn.down = Weights(call, kDown, kDownScales, "down", {neurons, hidden});
-    ffn.gate_bias = Optional(call, kGateBias, "gate_bias", {neurons});
-    ffn.up_bias = Optional(call, kUpBias, "up_bias", {neurons});
-    ffn.down_bias = Optional(call, kDownBias, "down_bias", {hidden});
-    ffn.post_norm = Optional(call, kPostNorm, "post_norm", {hidden});
+    ffn.gate = inputs_.template Weights<kStorage>(call, kGate, kGateScales, "gate", {neurons, hidden});
+    ffn.up = inputs_.template Weights<kStorage>(call, kUp, kUpScales, "up", {neurons, hidden});
+    ffn.down = inputs_.template Weights<kStorage>(call, kDown, kDownScales, "down", {neurons, hidden});
+    ffn.gate_bias = inputs_.Optional(call, kGateBias, "gate_bias", {neurons});
+    ffn.up_bias = inputs_.Optional(call, kUpBias, "up_bias", {neurons});
+    ffn.down_bias = inputs_.Optional(call, kDownBias, "down_bias", {hidden});
+    ffn.post_norm = inputs_.Optional(call, kPostNorm, "post_norm", {hidden});
     if (settings_.selector == Selector::kThreshold || settings_.selector == Selector::kThresholdOfMean) {
-      ffn.threshold = *Given(call, kThreshold, "threshold", {});
-      ffn.score_weights = Given(call, kWeights, "weights", {neurons});
+      ffn.threshold = *inputs_.Given(call, kThreshold, "threshold", {});
+      ffn.score_weights = inputs_.Given(call, kWeights, "weights", {neurons});
     }
     return ffn;
   }
@@ -201,7 +120,7 @@ class GatedFfnKernel {
 
   Settings settings_;
   GatedFfn ffn_;
-  std::array<ort::Tensor, kInputs.size()> constants_;
+  FfnInputs<kInputCount> inputs_;
 };
 
 // A selector as op types name it: between `GatedFFN_` and the storage, and after the storage.

@@ -19,6 +19,7 @@ OrtCustomOpDomain* DomainOf(const OrtApi& api) {
   AddStatisticalTopK(operators);
   AddGatedFfn(operators);
   AddFfnSkip(operators);
+  AddSparkFfn(operators);
   OrtCustomOpDomain* domain = nullptr;
   ort::Check(api, api.CreateCustomOpDomain("lacuna", &domain));
   for (const auto& op : operators) ort::Check(api, api.CustomOpDomain_Add(domain, op.get()));

@@ -9,6 +9,7 @@ namespace lacuna {
 void AddStatisticalTopK(ort::Operators& operators);
 void AddGatedFfn(ort::Operators& operators);
 void AddFfnSkip(ort::Operators& operators);
+void AddSparkFfn(ort::Operators& operators);
 
 }  // namespace lacuna
 

@@ -62,6 +62,32 @@ export const OPERATORS = [
     outputs: ['next_state', 'next_active'],
     attributes: { run_length: 'int', re_arm: 'int' },
   },
+  {
+    name: 'SparkFFN',
+    inputs: [
+      { name: 'x', optional: false },
+      { name: 'gate', optional: false },
+      { name: 'up', optional: false },
+      { name: 'down', optional: false },
+      { name: 'post_norm', optional: true },
+      { name: 'gate_scales', optional: true },
+      { name: 'up_scales', optional: true },
+      { name: 'down_scales', optional: true },
+      { name: 'down_columns', optional: true },
+      { name: 'down_columns_scales', optional: true },
+    ],
+    outputs: ['y', 'kept'],
+    attributes: {
+      activation: 'string',
+      quantile: 'float',
+      mode: 'string',
+      epsilon: 'float',
+      gate_inputs: 'int',
+      up_inputs: 'int',
+      hidden_size: 'int',
+      intermediate_size: 'int',
+    },
+  },
 ] as const satisfies readonly OperatorContract[];
 
 export interface OperatorContract {

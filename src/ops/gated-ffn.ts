@@ -146,9 +146,9 @@ function hasManyTokens(g: GraphBuilder): string {
 function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDense: string | undefined): BlockValues {
   const { selector: choice, activation, upBias } = variant;
   const storage = storageOf(variant.storage);
-  const gate = addBias(g, storage.project(g, x, 'gate'), variant.gateBias ? 'gate_bias' : undefined);
+  const gate = addBias(g, storage.project(g, x, 'gate', 'hidden_size'), variant.gateBias ? 'gate_bias' : undefined);
   const { act, chosen } = selectorOf(choice).select(g, gate, choice, { activation, runDense });
-  const values = { x, act, upBias, storage };
+  const values = { x, act, upBias, storage, size: 'hidden_size' } as const;
   const product =
     chosen !== undefined && variant.gather && storage.gathered !== undefined
       ? chosenNeurons(g, values, chosen, storage.gathered)
@@ -157,7 +157,8 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   return { y: variant.postNorm ? postNorm(g, biased) : biased, kept: chosen && count(g, chosen) };
 }
 
-function postNorm(g: GraphBuilder, y: string): string {
+/** RMS norm by input `post_norm` and attribute `epsilon`. */
+export function postNorm(g: GraphBuilder, y: string): string {
   return g.op('SimplifiedLayerNormalization', [y, 'post_norm'], {
     attributes: { axis: attr.int(-1), epsilon: attr.reference('epsilon', 'float'), stash_type: attr.int(1) },
   });

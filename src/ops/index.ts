@@ -19,4 +19,10 @@ export {
   gatedFfnNode,
   gatedFfnOpType,
 } from './gated-ffn.ts';
+export {
+  type SparkFfnVariant,
+  sparkFfnFunction,
+  sparkFfnNode,
+  sparkFfnOpType,
+} from './spark-ffn.ts';
 export { statisticalTopKFunction, statisticalTopKOpType, TOP_K_MODES, type TopKMode } from './statistical-top-k.ts';

@@ -82,6 +82,26 @@ export function gatedFfnToken(
   return { y: ffn.postNorm === undefined ? raw : rmsNorm(raw, ffn.postNorm), raw, kept: act.kept, act: act.values };
 }
 
+/** SparkFFN of one token; `ffn.gate` is as wide as the entries that it reads, which are the first. */
+export function sparkFfnToken(
+  x: Vector,
+  ffn: Pick<FfnWeights, 'gate' | 'up' | 'down' | 'postNorm'>,
+  choice: { readonly activation: Activation; readonly mode: TopKMode; readonly quantile: number },
+): { y: number[]; raw: number[]; kept: number; act: number[] } {
+  const values = Array.from(x);
+  const first = values.slice(0, ffn.gate[0].length);
+  const rest = values.slice(first.length);
+  const gate = ffn.gate.map((row) => dot(row, first));
+  const { y: picked, kept } = statisticalTopKRow(gate, choice.quantile, choice.mode);
+  const act = picked.map((value) => activationOf(choice.activation, value));
+  const raw = values.map(() => 0);
+  ffn.up.forEach((row, j) => {
+    const product = act[j] * dot(row, rest);
+    for (let i = 0; i < raw.length; i++) raw[i] += product * ffn.down[j][i];
+  });
+  return { y: ffn.postNorm === undefined ? raw : rmsNorm(raw, ffn.postNorm), raw, kept, act };
+}
+
 /** activation(gate), 0 where a neuron is not chosen. */
 function chosenActivations(gate: readonly number[], choice: FfnChoice): { values: number[]; kept: number } {
   const { activation, selector, quantile = 0 } = choice;

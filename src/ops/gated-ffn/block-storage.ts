@@ -9,7 +9,7 @@
  */
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
-import type { StorageKind } from './storage.ts';
+import type { InputSize, StorageKind } from './storage.ts';
 
 /** Columns a block: the one size that kernels are compiled for. */
 export const FFN_BLOCK_SIZE = 32;
@@ -17,7 +17,7 @@ export const FFN_BLOCK_SIZE = 32;
 /** Lets MatMulNBits round its input to 8 bits a block, as kernels do. */
 const INT8_ACTIVATIONS = 4;
 
-type Size = 'hidden_size' | 'intermediate_size';
+type Size = InputSize | 'intermediate_size';
 
 function blocks<Name extends string>(name: Name, bits: 4 | 8) {
   const product = (g: GraphBuilder, x: string, weight: string, [from, to]: readonly [Size, Size], output: string) =>
@@ -35,7 +35,7 @@ function blocks<Name extends string>(name: Name, bits: 4 | 8) {
     name,
     inputs: ['gate_scales', 'up_scales', 'down_scales', 'down_columns', 'down_columns_scales'],
     sized: true,
-    project: (g, x, projection) => product(g, x, projection, ['hidden_size', 'intermediate_size'], g.fresh('product')),
+    project: (g, x, projection, size) => product(g, x, projection, [size, 'intermediate_size'], g.fresh('product')),
     combine: (g, act, output) => product(g, act, 'down_columns', ['intermediate_size', 'hidden_size'], output),
     // Gathered rows have no constant number, which MatMulNBits wants; GatherBlockQuantized and a float product take 50
     // times as long as multiplying by all rows.

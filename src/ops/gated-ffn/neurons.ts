@@ -2,15 +2,17 @@
 import { attr } from '../../core/graph.ts';
 import { type GraphBuilder, value } from '../../core/graph-builder.ts';
 import { axisSize, branch, castTo } from '../body.ts';
-import type { StorageKind } from './storage.ts';
+import type { InputSize, StorageKind } from './storage.ts';
 
 export interface NeuronValues {
-  /** [b, s, h] */
+  /** What up is multiplied with, [b, s, size]. */
   readonly x: string;
   /** [b, s, d_ff] */
   readonly act: string;
   readonly upBias: boolean;
   readonly storage: StorageKind;
+  /** How many entries x has. */
+  readonly size: InputSize;
 }
 
 /**
@@ -32,10 +34,10 @@ function gatherLimit(g: GraphBuilder): string {
 /** All neurons: two dense products, whose weights ONNX Runtime packs when it loads the model. */
 export function allNeurons(
   g: GraphBuilder,
-  { x, act, upBias, storage }: NeuronValues,
+  { x, act, upBias, storage, size }: NeuronValues,
   output = g.fresh('all'),
 ): string {
-  const up = addBias(g, storage.project(g, x, 'up'), upBias ? 'up_bias' : undefined);
+  const up = addBias(g, storage.project(g, x, 'up', size), upBias ? 'up_bias' : undefined);
   return storage.combine(g, g.op('Mul', [act, up]), output);
 }
 

@@ -5,15 +5,21 @@ import type { OptionalInput } from '../contract.ts';
 /** The matrices that x is multiplied by; neuron-major, a row a neuron. */
 export type Projection = 'gate' | 'up';
 
+/** Attributes of a calling node that say how many entries a matrix is multiplied with. */
+export type InputSize = 'hidden_size' | 'gate_inputs' | 'up_inputs';
+
+/** What a storage needs beside gate, up and down; GatedFFN and SparkFFN call it the same. */
+export type WeightInput = OptionalInput<'GatedFFN'> & OptionalInput<'SparkFFN'>;
+
 /** One way to store weights. */
 export interface StorageKind {
   readonly name: string;
   /** Optional inputs that a call must give. */
-  readonly inputs: readonly OptionalInput<'GatedFFN'>[];
+  readonly inputs: readonly WeightInput[];
   /** Whether a call says `hidden_size` and `intermediate_size`, which cannot be read from the shapes of packed weights. */
   readonly sized: boolean;
-  /** x W^T: [..., h] -> [..., f]. */
-  readonly project: (g: GraphBuilder, x: string, projection: Projection) => string;
+  /** x W^T: [..., size] -> [..., f]. */
+  readonly project: (g: GraphBuilder, x: string, projection: Projection, size: InputSize) => string;
   /** act down: [..., f] -> [..., h]; `output` names the result. */
   readonly combine: (g: GraphBuilder, act: string, output: string) => string;
   /**
