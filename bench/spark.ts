@@ -1,0 +1,312 @@
+/**
+ * A whole decode step at Gemma-2 2B's shape with weights made up: Spark Transformer's FFN (SparkFFN: d_ff 13824, of which
+ * about 1106 neurons are computed, r = 1024) against a dense FFN of as many parameters (d_ff 9216); attention, norms and
+ * head are the same. Sessions of the native core take turns in one process.
+ *
+ *     node bench/run.js spark [--layers 26] [--dtype int4,int8] [--vocabulary int4]
+ *         [--threads 2] [--rounds 10] [--steps 4]
+ *
+ * Run it in the repository's root. Models are made in .bench/spark and used again. Codes are random bytes and scales one number a matrix, so that every sum
+ * has the size that a trained model's has; what a model says is noise, what it takes is not. Needs twice a model's size of
+ * memory: 2 GB each in int4 and 4 GB in int8 with all layers.
+ */
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { assemble, openModel } from '../converters/index.ts';
+import { encodeModel, weightBytesOf, writeOnnx } from '../formats/onnx/index.ts';
+import type { Checkpoint } from '../src/core/checkpoint.ts';
+import { byteLength, elementCount } from '../src/core/dtype.ts';
+import { BASE_OPSETS, type Graph, type Initializer, LACUNA_DOMAIN, type Node } from '../src/core/graph.ts';
+import { value } from '../src/core/graph-builder.ts';
+import { choosePrecision } from '../src/core/precision.ts';
+import { type BlockScheme, float32Tensor, quantizedParts, storedIn, type TensorExpr } from '../src/core/tensor.ts';
+import { bench } from '../src/eval/index.ts';
+import { type SparkFfnVariant, sparkFfnFunction, sparkFfnNode } from '../src/ops/index.ts';
+import { indexGraph, replaceNodes } from '../src/rewrite/graph-index.ts';
+import { fuseSkipNorms } from '../src/rewrite/index.ts';
+import { matchFfn } from '../src/rewrite/match-ffn.ts';
+import { createOpenGraph, openNativeSession } from '../src/runtime/index.ts';
+
+const root = process.cwd();
+const work = join(root, '.bench/spark');
+const { values: options } = parseArgs({
+  options: {
+    layers: { type: 'string', default: '26' },
+    dtype: { type: 'string', default: 'int4,int8' },
+    vocabulary: { type: 'string' },
+    threads: { type: 'string', default: '2' },
+    rounds: { type: 'string', default: '10' },
+    steps: { type: 'string', default: '4' },
+  },
+});
+const LAYERS = Number(options.layers);
+
+/** Spark Transformer's sizes (2506.06644, section 4). */
+const SPARK = { hidden: 2304, gateInputs: 1024, neurons: 13824 };
+/** Q(1 - 1106 / 13824). */
+const QUANTILE = 1.405072;
+const PROMPT_TOKENS = 128;
+const NOISE_BYTES = 256 << 20;
+/** The file of the checkpoint's tensors. */
+const UNREAD = 'unread';
+
+const config = {
+  model_type: 'gemma2',
+  architectures: ['Gemma2ForCausalLM'],
+  vocab_size: 256_000,
+  hidden_size: SPARK.hidden,
+  intermediate_size: 9216,
+  num_hidden_layers: LAYERS,
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  head_dim: 256,
+  hidden_activation: 'gelu_pytorch_tanh',
+};
+
+/** Every tensor that the config asks for, in a file that is never read. */
+function checkpoint(): Checkpoint {
+  const { hidden_size: h, intermediate_size: f, num_attention_heads: q, num_key_value_heads: kv, head_dim: d } = config;
+  const shapes: Record<string, readonly number[]> = {
+    'model.embed_tokens.weight': [config.vocab_size, h],
+    'model.norm.weight': [h],
+  };
+  for (let layer = 0; layer < LAYERS; layer++) {
+    const prefix = `model.layers.${layer}`;
+    for (const [name, shape] of Object.entries({
+      'self_attn.q_proj': [q * d, h],
+      'self_attn.k_proj': [kv * d, h],
+      'self_attn.v_proj': [kv * d, h],
+      'self_attn.o_proj': [h, q * d],
+      'mlp.gate_proj': [f, h],
+      'mlp.up_proj': [f, h],
+      'mlp.down_proj': [h, f],
+      input_layernorm: [h],
+      post_attention_layernorm: [h],
+      pre_feedforward_layernorm: [h],
+      post_feedforward_layernorm: [h],
+    }))
+      shapes[`${prefix}.${name}.weight`] = shape;
+  }
+  const tensors = Object.entries(shapes).map(([name, shape]): [string, TensorExpr] => [
+    name,
+    { kind: 'file', path: UNREAD, byteOffset: 0, name, dtype: 'bfloat16', shape, mustBeFinite: false },
+  ]);
+  const nothing = { path: 'synthetic', generationConfig: undefined, files: new Map(), fingerprint: '' };
+  return { ...nothing, config, tensors: new Map(tensors) };
+}
+
+/** Random bytes, 32 bits of a linear congruential generator (Numerical Recipes) at a time. */
+function writeNoise(): string {
+  const path = join(work, 'noise.bin');
+  const words = new Uint32Array(NOISE_BYTES / 4);
+  for (let i = 0, state = 1; i < words.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    // The low bits of such a generator hardly vary; the high half is mixed into them.
+    words[i] = Math.imul(state ^ (state >>> 15), 2246822519);
+  }
+  writeFileSync(path, words);
+  return path;
+}
+
+/** Gives out ranges of the noise one after the other, from the start again at the end. */
+function noiseFrom(path: string) {
+  let at = 0;
+  let passes = 0;
+  return (shape: readonly number[]): TensorExpr => {
+    const length = byteLength('uint8', shape);
+    if (length > NOISE_BYTES) return concatNoise(path, shape);
+    // Never the same range twice: equal weights would be written once.
+    if (at + length > NOISE_BYTES) at = 64 * ++passes;
+    const byteOffset = at;
+    at += length;
+    return { kind: 'file', path, byteOffset, name: `noise.${byteOffset}`, dtype: 'uint8', shape, mustBeFinite: false };
+  };
+}
+
+/** The head is larger than the noise. */
+function concatNoise(path: string, [rows, ...rest]: readonly number[]): TensorExpr {
+  const step = Math.floor(NOISE_BYTES / byteLength('uint8', rest));
+  const parts: TensorExpr[] = [];
+  for (let row = 0; row < rows; row += step) {
+    const shape = [Math.min(step, rows - row), ...rest];
+    parts.push({ kind: 'file', path, byteOffset: 0, name: 'noise', dtype: 'uint8', shape, mustBeFinite: false });
+  }
+  return { kind: 'concat', dtype: 'uint8', shape: [rows, ...rest], parts };
+}
+
+/** A product with an input of size 1 an entry has size 1: codes are uniform, of standard deviation 2^bits / sqrt(12). */
+function scaleOf({ bits }: BlockScheme, columns: number): number {
+  return Math.sqrt(12 / columns) / 2 ** bits;
+}
+
+function scalesTensor(count: number, scheme: BlockScheme, columns: number): TensorExpr {
+  return float32Tensor(new Float32Array(count).fill(scaleOf(scheme, columns)), [count]);
+}
+
+/** A graph whose weights are noise instead of what they were to be read from. */
+function madeUp(graph: Graph, noise: (shape: readonly number[]) => TensorExpr): Graph {
+  const replace = ({ name, data }: Initializer): Initializer => {
+    if (!storedIn(data).some(({ path }) => path === UNREAD)) return { name, data };
+    if (data.kind !== 'quantize')
+      return { name, data: float32Tensor(new Float32Array(elementCount(data.shape)).fill(1), data.shape) };
+    if (data.part === 'codes') return { name, data: noise(data.shape) };
+    const columns = data.from.shape[1];
+    const scales = scalesTensor(elementCount(data.shape), data.scheme, columns);
+    return { name, data: { ...scales, shape: data.shape } as TensorExpr };
+  };
+  return { ...graph, initializers: graph.initializers.map(replace) };
+}
+
+/** The same model with a SparkFFN in the place of each layer's FFN. */
+function withSparkFfn(graph: Graph, scheme: BlockScheme, noise: (shape: readonly number[]) => TensorExpr): Graph {
+  const index = indexGraph(graph);
+  const variant: SparkFfnVariant = {
+    storage: scheme.bits === 4 ? 'int4' : 'int8',
+    mode: 'soft',
+    activation: 'gelu_tanh',
+    postNorm: true,
+  };
+  const replacements = new Map<Node, readonly Node[]>();
+  const initializers: Initializer[] = [];
+  const dropped = new Set<string>();
+  for (let layer = 0; layer < LAYERS; layer++) {
+    const match = matchFfn(index, layer);
+    if (match.kind === 'refused') throw new Error(match.reason);
+    const weights = sparkWeights(`layers.${layer}.spark`, scheme, noise);
+    initializers.push(...weights);
+    const inputs = Object.fromEntries(weights.map(({ name }) => [name.split('.').at(-1), name]));
+    const node = sparkFfnNode(variant, {
+      node: `layers.${layer}.ffn.spark`,
+      inputs: { x: match.x, gate: '', up: '', down: '', ...inputs, post_norm: match.postNorm?.weight },
+      outputs: { y: match.output },
+      quantile: QUANTILE,
+      sizes: SPARK,
+      epsilon: match.postNorm?.epsilon,
+    });
+    for (const old of match.nodes) replacements.set(old, []);
+    replacements.set(match.nodes[0], [node]);
+    for (const { weight } of [match.gate, match.up, match.down])
+      for (const old of [weight.data, weight.scales]) if (old !== undefined) dropped.add(old.name);
+  }
+  const kept = graph.initializers.filter(({ name }) => !dropped.has(name));
+  return {
+    ...replaceNodes(graph, replacements),
+    initializers: [...kept, ...initializers],
+    functions: [sparkFfnFunction(variant)],
+    opsets: { ...graph.opsets, [LACUNA_DOMAIN]: 1 },
+  };
+}
+
+/** All that a SparkFFN reads, named after its inputs. */
+function sparkWeights(
+  prefix: string,
+  scheme: BlockScheme,
+  noise: (shape: readonly number[]) => TensorExpr,
+): Initializer[] {
+  const { hidden, gateInputs, neurons } = SPARK;
+  const matrices: Record<string, readonly number[]> = {
+    gate: [neurons, gateInputs],
+    up: [neurons, hidden - gateInputs],
+    down: [neurons, hidden],
+    down_columns: [hidden, neurons],
+  };
+  return Object.entries(matrices).flatMap(([name, shape]) => {
+    const { codes, scales } = quantizedParts(shape, scheme);
+    // `down` adds up the chosen neurons, whichever way it lies.
+    const columns = name.startsWith('down') ? neurons : shape[1];
+    return [
+      { name: `${prefix}.${name}`, data: noise(codes.shape) },
+      { name: `${prefix}.${name}_scales`, data: scalesTensor(scales.shape[0], scheme, columns) },
+    ];
+  });
+}
+
+/** Share of neurons that a SparkFFN with such weights chooses, over tokens of normally distributed entries. */
+async function keptShare(scheme: BlockScheme, noise: (shape: readonly number[]) => TensorExpr): Promise<number> {
+  const variant: SparkFfnVariant = {
+    storage: scheme.bits === 4 ? 'int4' : 'int8',
+    mode: 'soft',
+    activation: 'gelu_tanh',
+    postNorm: false,
+  };
+  const weights = sparkWeights('', scheme, noise).map(({ name, data }) => ({ name: name.slice(1), data }));
+  const inputs = { x: 'x', ...Object.fromEntries(weights.map(({ name }) => [name, name])) };
+  const node = sparkFfnNode(variant, {
+    node: 'ffn',
+    inputs: { gate: 'gate', up: 'up', down: 'down', ...inputs },
+    outputs: { y: 'y', kept: 'kept' },
+    quantile: QUANTILE,
+    sizes: SPARK,
+  });
+  const runner = await createOpenGraph({ encode: encodeModel, threads: Number(options.threads) })({
+    name: 'kept',
+    inputs: [value('x', 'float32', [1, 'tokens', SPARK.hidden])],
+    outputs: [value('kept', 'int32', [1, 'tokens'])],
+    initializers: weights,
+    nodes: [node],
+    functions: [sparkFfnFunction(variant)],
+    opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },
+    metadata: {},
+  });
+  const tokens = 16;
+  const data = Float32Array.from({ length: tokens * SPARK.hidden }, gaussian);
+  const { kept } = await runner.run({ x: { dtype: 'float32', dims: [1, tokens, SPARK.hidden], data } });
+  await runner.close();
+  return Array.from(kept.data as Int32Array).reduce((sum, count) => sum + count, 0) / tokens / SPARK.neurons;
+}
+
+/** Normally distributed (Box and Muller). */
+function gaussian(): number {
+  return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+}
+
+async function made(dtype: string, noisePath: string) {
+  const { vocabulary } = options;
+  const precision = choosePrecision(dtype, { vocabulary });
+  if (precision.linear.kind !== 'blocks') throw new Error(`${dtype} stores no blocks`);
+  const noise = noiseFrom(noisePath);
+  const scheme = precision.linear;
+  const graph = fuseSkipNorms(assemble(openModel(checkpoint(), { precision })));
+  const contenders = { dense: madeUp(graph, noise), spark: madeUp(withSparkFfn(graph, scheme, noise), noise) };
+  const folders: Record<string, string> = {};
+  for (const [name, contender] of Object.entries(contenders)) {
+    folders[name] = join(work, `${dtype}-${vocabulary ?? 'own'}-${LAYERS}-${name}`);
+    if (existsSync(join(folders[name], 'model.onnx'))) continue;
+    mkdirSync(folders[name], { recursive: true });
+    await writeOnnx(contender, join(folders[name], 'model.onnx'), { threads: 1 });
+    console.error(`${folders[name]}: ${(weightBytesOf(contender) / 1e9).toFixed(2)} GB`);
+  }
+  return { folders, kept: await keptShare(scheme, noise) };
+}
+
+async function time(folders: Readonly<Record<string, string>>) {
+  const library = (name: string) => join(root, 'native/build/release/lib', name);
+  const files = { addon: library('lacuna_node.node'), operators: library('liblacuna_ort.so') };
+  const open = async (name: string) => ({
+    name,
+    session: await openNativeSession(folders[name], files, { threads: Number(options.threads) }),
+  });
+  const [dense, spark] = [await open('dense'), await open('spark')];
+  const [rounds, stepsPerBlock] = [Number(options.rounds), Number(options.steps)];
+  const count = PROMPT_TOKENS + (rounds + 1) * stepsPerBlock;
+  const tokens = Array.from({ length: count }, (_, index) => (7919 * (index + 1)) % config.vocab_size);
+  const result = await bench([dense, spark], tokens, { promptTokens: PROMPT_TOKENS, rounds, stepsPerBlock });
+  await dense.session.close();
+  await spark.session.close();
+  return result;
+}
+
+mkdirSync(work, { recursive: true });
+const noisePath = writeNoise();
+console.log(`${LAYERS} layers, ${options.threads} threads, ${PROMPT_TOKENS} cached tokens and more\n`);
+console.log('| weights | neurons kept | dense ms/token | Spark ms/token | dense / Spark (p10-p90) |');
+console.log('|---|---|---|---|---|');
+for (const dtype of options.dtype.split(',')) {
+  const { folders, kept } = await made(dtype, noisePath);
+  const { subjects, speedup } = await time(folders);
+  const [dense, spark] = subjects.map((subject) => (1000 / subject.decodeTokensPerSecond.median).toFixed(1));
+  const ratio = speedup && [speedup.median, speedup.p10, speedup.p90].map((value) => value.toFixed(2));
+  const shown = ratio === null ? '' : `${ratio[0]} (${ratio[1]}-${ratio[2]})`;
+  console.log(`| ${dtype} | ${(100 * kept).toFixed(1)} % | ${dense} | ${spark} | ${shown} |`);
+}
