@@ -6,9 +6,9 @@
  *     node bench/run.js spark [--layers 26] [--dtype int4,int8] [--vocabulary int4]
  *         [--threads 2] [--rounds 10] [--steps 4]
  *
- * Run it in the repository's root. Models are made in .bench/spark and used again. Codes are random bytes and scales one number a matrix, so that every sum
- * has the size that a trained model's has; what a model says is noise, what it takes is not. Needs twice a model's size of
- * memory: 2 GB each in int4 and 4 GB in int8 with all layers.
+ * Run it in the repository's root. Models are made in .bench/spark and used again. Codes are random bytes and scales one
+ * number a matrix, so that every sum has the size that a trained model's has; what a model says is noise, what it takes is
+ * not. Needs twice a model's size of memory: 2 GB each in int4 and 4 GB in int8 with all layers.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

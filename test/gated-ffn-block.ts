@@ -6,7 +6,7 @@ import { type GatedFfnVariant, gatedFfnFunction, gatedFfnNode, gatedFfnOutputs }
 import { dot, type FfnWeights, gatedFfnToken } from '../src/ops/reference.ts';
 import { seededFloats } from './random.ts';
 import { floats, type OneNode } from './run-body.ts';
-import { storedWeights } from './stored-weights.ts';
+import { int4Rows, storedWeights } from './stored-weights.ts';
 
 export const EPSILON = 2 ** -23;
 /** More than one block of 32 each, and no whole number of them. */
@@ -18,6 +18,10 @@ export const CHOICES: readonly SelectorChoice[] = [
   { kind: 'threshold', scale: 'token-mean' },
   { kind: 'statistical', mode: 'soft' },
   { kind: 'statistical', mode: 'hard' },
+  { kind: 'product', scale: 'absolute' },
+  { kind: 'product', scale: 'token-mean' },
+  { kind: 'predictor', scale: 'absolute' },
+  { kind: 'predictor', scale: 'token-mean' },
 ];
 
 export function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVariant> = {}): GatedFfnVariant {
@@ -45,7 +49,9 @@ export function randomBlock(seed: number, variant: GatedFfnVariant) {
     ...(variant.downBias && { downBias: next(H) }),
     ...(variant.postNorm && { postNorm: { weight: next(H), epsilon: 1e-6 } }),
   };
-  return { ffn, tensors, storage: variant.storage, scoreWeights: next(D).map(Math.abs), next };
+  const scoreWeights = next(D).map(Math.abs);
+  const predictor = variant.selector.kind === 'predictor' ? int4Rows(2 * D, H, next) : undefined;
+  return { ffn, tensors, storage: variant.storage, scoreWeights, predictor, next };
 }
 
 export type Block = ReturnType<typeof randomBlock>;
@@ -69,15 +75,15 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
   // Floats are fed, so that tests can change them; nothing else can be fed to every host.
   const isFed = storage === 'fp32';
   const vector = (data: ArrayLike<number> | undefined) => data && floats(data, [data.length]);
-  const threshold = variant.selector.kind === 'threshold';
+  const scored = 'scale' in variant.selector;
   const given: Record<string, RuntimeTensor | undefined> = {
     ...(isFed && { gate: matrix(ffn.gate), up: matrix(ffn.up), down: matrix(ffn.down) }),
     gate_bias: vector(gateBias),
     up_bias: vector(upBias),
     down_bias: vector(downBias),
     post_norm: vector(postNorm?.weight),
-    threshold: threshold ? floats([cut], []) : undefined,
-    weights: threshold ? vector(scoreWeights) : undefined,
+    threshold: scored ? floats([cut], []) : undefined,
+    weights: scored ? vector(scoreWeights) : undefined,
     residual: variant.masked ? floats(tokens.residual, [...tokens.dims, H]) : undefined,
     active: tokens.active && { dtype: 'bool', dims: tokens.dims, data: Uint8Array.from(tokens.active, Number) },
   };
@@ -85,7 +91,11 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
     tensor === undefined ? [] : [[name, tensor] as const],
   );
   const outputs = gatedFfnOutputs(variant);
-  const constants = isFed ? [] : Object.entries(block.tensors).map(([name, data]) => ({ name, data }));
+  const predictor = variant.selector.kind === 'predictor' ? block.predictor : undefined;
+  const constants = Object.entries({
+    ...(!isFed && block.tensors),
+    ...(predictor && { predictor_0: predictor.codes, predictor_1: predictor.scales }),
+  }).map(([name, data]) => ({ name, data }));
   const names = {
     x: 'x',
     gate: 'gate',
@@ -112,9 +122,12 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
   };
 }
 
-export function reference(variant: GatedFfnVariant, { ffn, scoreWeights }: Block, x: ArrayLike<number>, cut: number) {
+export function reference(variant: GatedFfnVariant, block: Block, x: ArrayLike<number>, cut: number) {
   const { activation, selector } = variant;
-  return gatedFfnToken(x, ffn, { activation, selector, threshold: cut, weights: scoreWeights, quantile: cut });
+  const { rows } = block.predictor ?? {};
+  const predictor = rows && { gate: rows.slice(0, D), up: rows.slice(D) };
+  const score = { threshold: cut, weights: block.scoreWeights, quantile: cut, ...(predictor && { predictor }) };
+  return gatedFfnToken(x, block.ffn, { activation, selector, ...score });
 }
 
 /**
@@ -180,10 +193,11 @@ export function split(x: Float32Array): Float32Array[] {
 }
 
 export function randomTokens(block: Block, dims: readonly [number, number], active?: readonly boolean[]): Tokens {
-  const { next, storage } = block;
+  const { next, storage, predictor } = block;
   const count = dims[0] * dims[1] * H;
   const floating = next(count);
-  const x = storage === 'int8' || storage === 'int4' ? onSteps(floating) : floating;
+  const rounds = storage === 'int8' || storage === 'int4' || predictor !== undefined;
+  const x = rounds ? onSteps(floating) : floating;
   return { x, residual: next(count).map((value) => 4 * value), dims, ...(active && { active }) };
 }
 

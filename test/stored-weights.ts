@@ -51,15 +51,13 @@ function bfloat16Rows(rows: readonly Float32Array[]) {
   return { rows: cut, tensor: tensor('bfloat16', [rows.length, rows[0].length], Uint16Array.from(halves)) };
 }
 
-/**
- * Scales of gate and up differ from block to block. Those of `down` differ from one 32 outputs to the next but are one
- * for all neurons, so that it is the same matrix in blocks along either axis.
- */
-function blockWeights(
-  bits: 4 | 8,
-  { d, h, gate: gateColumns, up: upColumns }: FfnSizes,
-  next: (count: number) => Float32Array,
-): StoredWeights {
+/** Random rows in 4 bits: as numbers, as codes [rows, blocks, 16], and their scales. */
+export function int4Rows(rows: number, columns: number, next: (count: number) => Float32Array) {
+  return blockMatrices(4, next).random(rows, columns);
+}
+
+/** Matrices in blocks of so many bits. */
+function blockMatrices(bits: 4 | 8, next: (count: number) => Float32Array) {
   const zero = 2 ** (bits - 1);
   const codes = (count: number) => Array.from(next(count), (value) => Math.floor(zero + zero * value));
   const scale = (value: number) => Math.fround((1.5 + value / 2) / zero);
@@ -74,12 +72,25 @@ function blockWeights(
       scales: float32Tensor(scales),
     };
   };
-  const projection = (columns: number) => {
-    const all = codes(d * columns);
-    const scales = Array.from(next(d * Math.ceil(columns / BLOCK)), scale);
-    return matrix(d, columns, (row, column) => all[row * columns + column], scales);
+  const random = (rows: number, columns: number) => {
+    const all = codes(rows * columns);
+    const scales = Array.from(next(rows * Math.ceil(columns / BLOCK)), scale);
+    return matrix(rows, columns, (row, column) => all[row * columns + column], scales);
   };
-  const [gate, up] = [projection(gateColumns), projection(upColumns)];
+  return { codes, scale, matrix, random };
+}
+
+/**
+ * Scales of gate and up differ from block to block. Those of `down` differ from one 32 outputs to the next but are one
+ * for all neurons, so that it is the same matrix in blocks along either axis.
+ */
+function blockWeights(
+  bits: 4 | 8,
+  { d, h, gate: gateColumns, up: upColumns }: FfnSizes,
+  next: (count: number) => Float32Array,
+): StoredWeights {
+  const { codes, scale, matrix, random } = blockMatrices(bits, next);
+  const [gate, up] = [random(d, gateColumns), random(d, upColumns)];
   const all = codes(d * h);
   const perOutput = Array.from(next(Math.ceil(h / BLOCK)), scale);
   const down = matrix(d, h, (j, i) => all[j * h + i], Array.from({ length: d }, () => perOutput).flat());

@@ -24,6 +24,9 @@ namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// A predictor's gate and up.
+using PredictorRows = BlockRows<Storage::kInt4>;
+
 // One chunk of neurons for the tokens of one block.
 struct Chunk {
   const GatedFfnJob& job;
@@ -57,39 +60,62 @@ HWY_INLINE typename Rows::Input InputOf(const GatedFfnJob& job, const TokenBlock
   }
 }
 
+template <class Rows>
+void QuantiseEntries(const float* x, const Range& range, const QuantisedPlace& place) {
+  std::fill_n(place.codes, PaddedBlocks(range.count) * kBlock, static_cast<int8_t>(0));
+  std::fill_n(place.scales, PaddedBlocks(range.count), 0.0f);
+  std::fill_n(place.sums, PaddedBlocks(range.count), 0.0f);
+  Rows::Quantise(x + range.first, range.count, place.codes, place.scales, place.sums);
+}
+
 // Entries as blocks need them; up reads the gate's when both are of the same entries.
 template <class Rows>
 void PrepareItem(const GatedFfnJob& job, const TokenBlock& block, size_t token) {
+  const float* x = job.Input(block.first + token);
+  const GatedFfnArrays& arrays = job.arrays;
   if constexpr (std::is_same_v<typename Rows::Input, QuantisedInput>) {
-    const float* x = job.Input(block.first + token);
-    const auto quantise = [&](const Range& range, const QuantisedPlace& place) {
-      std::fill_n(place.codes, PaddedBlocks(range.count) * kBlock, static_cast<int8_t>(0));
-      std::fill_n(place.scales, PaddedBlocks(range.count), 0.0f);
-      std::fill_n(place.sums, PaddedBlocks(range.count), 0.0f);
-      Rows::Quantise(x + range.first, range.count, place.codes, place.scales, place.sums);
-    };
-    quantise(job.ffn.gate_inputs, job.GatePlace(token));
-    if (job.split) quantise(job.ffn.up_inputs, job.UpPlace(token));
+    QuantiseEntries<Rows>(x, job.ffn.gate_inputs, QuantisedPlace(arrays.gate_quantised[token]));
+    if (job.split) QuantiseEntries<Rows>(x, job.ffn.up_inputs, QuantisedPlace(arrays.up_quantised[token]));
   }
+  if (!job.predicted) return;
+  QuantiseEntries<PredictorRows>(x, job.ffn.gate_inputs, QuantisedPlace(arrays.predictor_gate_quantised[token]));
+  if (job.split)
+    QuantiseEntries<PredictorRows>(x, job.ffn.up_inputs, QuantisedPlace(arrays.predictor_up_quantised[token]));
 }
 
-template <class Rows>
-void GateProducts(const Chunk& chunk) {
-  const GatedFfnJob& job = chunk.job;
-  const Range range = job.ffn.gate_inputs;
+// A matrix that tokens are multiplied with, and what of them.
+struct Projection {
+  const Matrix& matrix;
+  const Range range;
+  const QuantisedInput* quantised;
+};
+
+inline Projection GateOf(const GatedFfnJob& job) {
+  return {job.ffn.gate, job.ffn.gate_inputs, job.arrays.gate_quantised};
+}
+inline Projection UpOf(const GatedFfnJob& job) { return {job.ffn.up, job.ffn.up_inputs, job.UpQuantised()}; }
+inline Projection PredictorGateOf(const GatedFfnJob& job) {
+  return {job.ffn.predictor_gate, job.ffn.gate_inputs, job.arrays.predictor_gate_quantised};
+}
+inline Projection PredictorUpOf(const GatedFfnJob& job) {
+  return {job.ffn.predictor_up, job.ffn.up_inputs, job.PredictorUpQuantised()};
+}
+
+// Calls use(token, j, dot) for every token of the block and every neuron of the chunk.
+template <class Rows, class Use>
+HWY_INLINE void AllProducts(const Chunk& chunk, const Projection& projection, Use use) {
   typename Rows::Row rows[kChunk];
-  for (size_t j = 0; j < chunk.size; ++j) rows[j] = Rows::RowOf(job.ffn.gate, range.count, chunk.first + j);
+  for (size_t j = 0; j < chunk.size; ++j)
+    rows[j] = Rows::RowOf(projection.matrix, projection.range.count, chunk.first + j);
   ForTokenTiles<Rows>(chunk.block, [&](size_t token, auto tile) HWY_ATTR {
     constexpr size_t kTokens = tile;
     typename Rows::Input xs[kTokens];
     for (size_t t = 0; t < kTokens; ++t)
-      xs[t] = InputOf<Rows>(job, chunk.block, token + t, range, job.arrays.gate_quantised);
+      xs[t] = InputOf<Rows>(chunk.job, chunk.block, token + t, projection.range, projection.quantised);
     float dots[kChunk * kTokens];
-    Rows::template Dot<kTokens>(rows, chunk.size, xs, range.count, dots);
-    for (size_t t = 0; t < kTokens; ++t) {
-      float* gate = chunk.Coefficients(token + t);
-      for (size_t j = 0; j < chunk.size; ++j) gate[j] = dots[j * kTokens + t];
-    }
+    Rows::template Dot<kTokens>(rows, chunk.size, xs, projection.range.count, dots);
+    for (size_t t = 0; t < kTokens; ++t)
+      for (size_t j = 0; j < chunk.size; ++j) use(token + t, j, dots[j * kTokens + t]);
   });
 }
 
@@ -110,29 +136,58 @@ HWY_INLINE FloatVector LoadPerNeuron(const Chunk& chunk, const float* values, si
   return left >= hn::Lanes(d) ? hn::LoadU(d, from) : hn::LoadN(d, from, left);
 }
 
-// After this, coefficients hold the gate for selector statistical and act(gate) for all others, and what the selector
-// asks of all neurons is summed over the chunk.
+// Coefficients become act(gate), or the gate itself for selector statistical.
 template <class Rows>
-void GateStep(const Chunk& chunk) {
+void Activations(const Chunk& chunk, const Projection& gate) {
   const Floats d;
   const GatedFfn& ffn = chunk.job.ffn;
-  GateProducts<Rows>(chunk);
+  AllProducts<Rows>(chunk, gate, [&](size_t token, size_t j, float dot) { chunk.Coefficients(token)[j] = dot; });
   for (size_t token = 0; token < chunk.block.count; ++token) {
     float* values = chunk.Coefficients(token);
     if (ffn.gate_bias != nullptr)
-      MapChunk(chunk, values, [&](FloatVector gate, size_t j) HWY_ATTR {
-        return hn::Add(gate, LoadPerNeuron(chunk, ffn.gate_bias, j));
+      MapChunk(chunk, values, [&](FloatVector value, size_t j) HWY_ATTR {
+        return hn::Add(value, LoadPerNeuron(chunk, ffn.gate_bias, j));
       });
     if (!chunk.job.statistical)
-      MapChunk(chunk, values, [&](FloatVector gate, size_t) HWY_ATTR { return Activate(d, ffn.activation, gate); });
-    if (!chunk.job.two_steps) continue;
-    Moments& moments = chunk.job.ChunkMoments(token, chunk.index);
-    if (chunk.job.statistical) {
+      MapChunk(chunk, values, [&](FloatVector value, size_t) HWY_ATTR { return Activate(d, ffn.activation, value); });
+  }
+}
+
+// Coefficients of all neurons are multiplied by up x.
+template <class Rows>
+void MultiplyByUp(const Chunk& chunk, const Projection& up) {
+  const float* bias = chunk.job.ffn.up_bias;
+  AllProducts<Rows>(chunk, up, [&](size_t token, size_t j, float dot) {
+    chunk.Coefficients(token)[j] *= dot + (bias == nullptr ? 0 : bias[chunk.first + j]);
+  });
+}
+
+// Vectors of what a scored token's neurons are measured by.
+HWY_INLINE FloatVector ScoreOf(const Chunk& chunk, FloatVector coefficient, size_t j) {
+  return hn::Mul(hn::Abs(coefficient), LoadPerNeuron(chunk, chunk.job.ffn.score_weights, j));
+}
+
+// After this, coefficients hold what neurons are chosen by: the gate for selector statistical, act(gate) * up for product and
+// predictor, act(gate) for all others; and what the selector asks of all neurons is summed over the chunk.
+template <class Rows>
+void GateStep(const Chunk& chunk) {
+  const GatedFfnJob& job = chunk.job;
+  if (job.predicted) {
+    Activations<PredictorRows>(chunk, PredictorGateOf(job));
+    MultiplyByUp<PredictorRows>(chunk, PredictorUpOf(job));
+  } else {
+    Activations<Rows>(chunk, GateOf(job));
+    if (job.product) MultiplyByUp<Rows>(chunk, UpOf(job));
+  }
+  if (!job.two_steps) return;
+  for (size_t token = 0; token < chunk.block.count; ++token) {
+    const float* values = chunk.Coefficients(token);
+    Moments& moments = job.ChunkMoments(token, chunk.index);
+    if (job.statistical) {
       moments = MomentsOf(values, chunk.size);
     } else {
-      const float scores = SumOf(values, chunk.size, [&](FloatVector act, size_t j) HWY_ATTR {
-        return hn::Mul(hn::Abs(act), LoadPerNeuron(chunk, ffn.score_weights, j));
-      });
+      const float scores =
+          SumOf(values, chunk.size, [&](FloatVector value, size_t j) HWY_ATTR { return ScoreOf(chunk, value, j); });
       moments = {static_cast<double>(chunk.size), scores / static_cast<double>(chunk.size), 0};
     }
   }
@@ -147,7 +202,8 @@ inline void StatisticsItem(const GatedFfnJob& job, size_t token) {
                                     : Cut{0, mean * job.ffn.threshold};
 }
 
-// Turns gates into act(gate), 0 where a neuron is not chosen; returns how many are chosen.
+// Sets coefficients to 0 where a neuron is not chosen, and makes of gates act(gate), of a predictor's products 1; returns how
+// many are chosen.
 inline size_t ChooseNeurons(const Chunk& chunk, size_t token) {
   const Floats d;
   const GatedFfn& ffn = chunk.job.ffn;
@@ -175,10 +231,11 @@ inline size_t ChooseNeurons(const Chunk& chunk, size_t token) {
       return hn::IfThenZeroElse(below, Activate(d, ffn.activation, picked));
     });
   } else {
-    MapChunk(chunk, values, [&](FloatVector act, size_t j) HWY_ATTR {
-      const auto below = hn::Lt(hn::Mul(hn::Abs(act), LoadPerNeuron(chunk, ffn.score_weights, j)), limit);
+    const FloatVector one = hn::Set(d, 1.0f);
+    MapChunk(chunk, values, [&](FloatVector value, size_t j) HWY_ATTR {
+      const auto below = hn::Lt(ScoreOf(chunk, value, j), limit);
       count(below, j);
-      return hn::IfThenZeroElse(below, act);
+      return hn::IfThenZeroElse(below, chunk.job.predicted ? one : value);
     });
   }
   return kept;
@@ -209,34 +266,67 @@ size_t ListUnion(const Chunk& chunk, size_t token, uint8_t* list) {
   return count;
 }
 
-// Coefficients of listed neurons are multiplied by up x.
+// dots[i * kTokens + t] = row list[i] of the chunk times token t of a tile.
 template <class Rows, size_t kTokens>
-HWY_INLINE void UpProducts(const Chunk& chunk, size_t token, const uint8_t* list, size_t count) {
-  const GatedFfnJob& job = chunk.job;
-  const GatedFfn& ffn = job.ffn;
-  const Range range = ffn.up_inputs;
+HWY_INLINE void ListedProducts(const Chunk& chunk, size_t token, const uint8_t* list, size_t count,
+                               const Projection& projection, float* dots) {
+  const size_t width = projection.range.count;
   typename Rows::Row rows[kChunk];
-  for (size_t i = 0; i < count; ++i) rows[i] = Rows::RowOf(ffn.up, range.count, chunk.first + list[i]);
+  for (size_t i = 0; i < count; ++i) rows[i] = Rows::RowOf(projection.matrix, width, chunk.first + list[i]);
   typename Rows::Input xs[kTokens];
   for (size_t t = 0; t < kTokens; ++t)
-    xs[t] = InputOf<Rows>(job, chunk.block, token + t, range,
-                          job.split ? job.arrays.up_quantised : job.arrays.gate_quantised);
+    xs[t] = InputOf<Rows>(chunk.job, chunk.block, token + t, projection.range, projection.quantised);
   // Rows here and there: no hardware guesses where the next is, and all of them at once come faster than one by one.
   if (2 * count < chunk.size)
-    for (size_t i = 0; i < count; ++i) Rows::PrefetchRow(rows[i], range.count);
+    for (size_t i = 0; i < count; ++i) Rows::PrefetchRow(rows[i], width);
+  Rows::template Dot<kTokens>(rows, count, xs, width, dots);
+}
+
+// Coefficients of listed neurons, 1 where they are chosen, become act(gate).
+template <class Rows, size_t kTokens>
+HWY_INLINE void ListedGates(const Chunk& chunk, size_t token, const uint8_t* list, size_t count) {
+  const Floats d;
+  const GatedFfn& ffn = chunk.job.ffn;
   float dots[kChunk * kTokens];
-  Rows::template Dot<kTokens>(rows, count, xs, range.count, dots);
+  ListedProducts<Rows, kTokens>(chunk, token, list, count, GateOf(chunk.job), dots);
+  for (size_t t = 0; t < kTokens; ++t) {
+    // Whole vectors.
+    float acts[kChunk] = {};
+    for (size_t i = 0; i < count; ++i)
+      acts[i] = dots[i * kTokens + t] + (ffn.gate_bias == nullptr ? 0 : ffn.gate_bias[chunk.first + list[i]]);
+    for (size_t i = 0; i < count; i += hn::Lanes(d))
+      hn::StoreU(Activate(d, ffn.activation, hn::LoadU(d, acts + i)), d, acts + i);
+    float* coefficients = chunk.Coefficients(token + t);
+    for (size_t i = 0; i < count; ++i)
+      if (coefficients[list[i]] != 0) coefficients[list[i]] = acts[i];
+  }
+}
+
+// Coefficients of listed neurons are multiplied by up x.
+template <class Rows, size_t kTokens>
+HWY_INLINE void ListedUps(const Chunk& chunk, size_t token, const uint8_t* list, size_t count) {
+  const float* bias = chunk.job.ffn.up_bias;
+  float dots[kChunk * kTokens];
+  ListedProducts<Rows, kTokens>(chunk, token, list, count, UpOf(chunk.job), dots);
   for (size_t t = 0; t < kTokens; ++t) {
     float* coefficients = chunk.Coefficients(token + t);
     for (size_t i = 0; i < count; ++i) {
-      const float bias = ffn.up_bias == nullptr ? 0 : ffn.up_bias[chunk.first + list[i]];
       // A token's zeros stay, whatever the product is.
-      if (coefficients[list[i]] != 0) coefficients[list[i]] *= dots[i * kTokens + t] + bias;
+      if (coefficients[list[i]] != 0)
+        coefficients[list[i]] *= dots[i * kTokens + t] + (bias == nullptr ? 0 : bias[chunk.first + list[i]]);
     }
   }
 }
 
-// Chooses neurons and computes what of `up` they need.
+// What listed neurons still lack of act(gate) * up.
+template <class Rows, size_t kTokens>
+HWY_INLINE void FinishListed(const Chunk& chunk, size_t token, const uint8_t* list, size_t count) {
+  if (chunk.job.product) return;
+  if (chunk.job.predicted) ListedGates<Rows, kTokens>(chunk, token, list, count);
+  ListedUps<Rows, kTokens>(chunk, token, list, count);
+}
+
+// Chooses neurons and computes what they need.
 template <class Rows>
 void ChooseStep(const Chunk& chunk) {
   const GatedFfnJob& job = chunk.job;
@@ -254,10 +344,10 @@ void ChooseStep(const Chunk& chunk) {
       // A row loaded for a tile costs about half of what it does token by token (docs/native.md).
       const bool together = count * kTokens <= 2 * wanted;
       job.TileCount(token / kTokens, chunk.index) = together ? static_cast<uint8_t>(count) : kTokenByToken;
-      if (together) return UpProducts<Rows, kTokens>(chunk, token, list, count);
+      if (together) return FinishListed<Rows, kTokens>(chunk, token, list, count);
     }
     for (size_t t = 0; t < kTokens; ++t)
-      UpProducts<Rows, 1>(chunk, token + t, chunk.List(token + t), job.ChunkCount(token + t, chunk.index));
+      FinishListed<Rows, 1>(chunk, token + t, chunk.List(token + t), job.ChunkCount(token + t, chunk.index));
   });
 }
 

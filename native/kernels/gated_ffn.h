@@ -22,7 +22,30 @@ enum class Selector {
   // Statistical top-k of the gate, before the activation.
   kStatisticalSoft,
   kStatisticalHard,
+  // |act(gate_j) * up_j| * score_weights_j instead of the left side: `up` is read whole, `down` is not.
+  kProduct,
+  kProductOfMean,
+  // The same of predictor_gate and predictor_up in place of gate and up: of those, chosen rows alone are read.
+  kPredictor,
+  kPredictorOfMean,
 };
+
+inline constexpr bool IsStatistical(Selector selector) {
+  return selector == Selector::kStatisticalSoft || selector == Selector::kStatisticalHard;
+}
+inline constexpr bool IsProduct(Selector selector) {
+  return selector == Selector::kProduct || selector == Selector::kProductOfMean;
+}
+inline constexpr bool IsPredicted(Selector selector) {
+  return selector == Selector::kPredictor || selector == Selector::kPredictorOfMean;
+}
+// What is chosen depends on a sum over all neurons.
+inline constexpr bool IsRelative(Selector selector) {
+  return IsStatistical(selector) || selector == Selector::kThresholdOfMean || selector == Selector::kProductOfMean ||
+         selector == Selector::kPredictorOfMean;
+}
+// Neurons are measured by a score, against `threshold`.
+inline constexpr bool IsScored(Selector selector) { return selector != Selector::kNone && !IsStatistical(selector); }
 
 // What stays the same from call to call; null where a model has none.
 struct GatedFfn {
@@ -36,6 +59,9 @@ struct GatedFfn {
   Matrix gate;
   Matrix up;
   Matrix down;
+  // Of selector predictor: gate and up in int4, whatever `storage` is.
+  Matrix predictor_gate;
+  Matrix predictor_up;
   const float* gate_bias = nullptr;
   const float* up_bias = nullptr;
   const float* down_bias = nullptr;
@@ -66,7 +92,7 @@ struct GatedFfnTokens {
   int32_t* kept = nullptr;
 };
 
-// Only chosen neurons' rows of `up` and `down` are read. A token's result is the same, bit for bit, however many threads
+// Only chosen neurons' rows of `up` and `down` are read, but for selector product, which reads all of `up`. A token's result is the same, bit for bit, however many threads
 // there are and whichever tokens come with it. Throws std::bad_alloc when scratch cannot grow; steady calls do not allocate.
 void RunGatedFfn(const GatedFfn& ffn, const GatedFfnTokens& tokens, Scratch& scratch, const Parallel& parallel);
 

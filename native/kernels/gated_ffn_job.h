@@ -3,10 +3,11 @@
 // Tokens are taken in blocks, so that scratch does not grow with a prompt. A block goes through phases; the items of a
 // phase are chunks of neurons, tokens, or ranges of columns:
 //
-//     prepare      tokens    inputs quantised, where weights are in blocks
-//     gate         chunks    gate products and activation; also all of "choose" unless the choice needs all neurons
+//     prepare      tokens    inputs quantised, where weights or a predictor are in blocks
+//     gate         chunks    gate products and activation, or what a predictor makes of them, and what a choice by products
+//                            needs of `up`; also all of "choose" unless the choice needs all neurons
 //     statistics   tokens    mean and deviation over all neurons
-//     choose       chunks    chosen neurons are listed, their up products computed
+//     choose       chunks    chosen neurons are listed, what is missing of their gate and up products computed
 //     down         columns   y, from chosen neurons' rows
 //     finish       tokens    post-norm and saturation
 #ifndef LACUNA_KERNELS_GATED_FFN_JOB_H_
@@ -50,8 +51,13 @@ inline size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
 // Blocks of an input with room for what the widest vector reads past the end: 16 scales at a time.
 inline size_t PaddedBlocks(size_t width) { return DivideUp(Blocks(width), 16) * 16; }
 
-// Where a quantised input is written; QuantisedInput reads it.
+// Where a quantised input is written.
 struct QuantisedPlace {
+  explicit QuantisedPlace(const QuantisedInput& input)
+      : codes(const_cast<int8_t*>(input.codes)),
+        scales(const_cast<float*>(input.scales)),
+        sums(const_cast<float*>(input.sums)) {}
+
   int8_t* codes;
   float* scales;
   float* sums;
@@ -70,6 +76,10 @@ struct GatedFfnArrays {
     kept = layout.Array<uint8_t>(block * chunks);
     tile_lists = layout.Array<uint8_t>(block * chunks * kChunk);
     tile_counts = layout.Array<uint8_t>(block * chunks);
+    if (IsPredicted(ffn.selector)) {
+      predictor_gate_quantised = Quantised(ffn.gate_inputs, block, layout);
+      predictor_up_quantised = Quantised(ffn.up_inputs, block, layout);
+    }
     if (!IsBlocked(ffn.storage)) return;
     gate_quantised = Quantised(ffn.gate_inputs, block, layout);
     up_quantised = Quantised(ffn.up_inputs, block, layout);
@@ -95,6 +105,9 @@ struct GatedFfnArrays {
   // [block] inputs of gate and up, where weights are in blocks.
   QuantisedInput* gate_quantised = nullptr;
   QuantisedInput* up_quantised = nullptr;
+  // The same of a predictor.
+  QuantisedInput* predictor_gate_quantised = nullptr;
+  QuantisedInput* predictor_up_quantised = nullptr;
   // [block, blocks of hidden] coefficient times scale, summed over rows of `down`.
   float* zeros = nullptr;
 
@@ -129,8 +142,10 @@ struct GatedFfnJob {
         columns(std::max(kLeastColumns, DivideUp(DivideUp(ffn.hidden, workers), kBlock) * kBlock)),
         column_items(DivideUp(ffn.hidden, columns)),
         choose_all(ffn.selector == Selector::kNone || tokens.choose_all),
-        statistical(ffn.selector == Selector::kStatisticalSoft || ffn.selector == Selector::kStatisticalHard),
-        two_steps(!choose_all && (statistical || ffn.selector == Selector::kThresholdOfMean)),
+        statistical(IsStatistical(ffn.selector)),
+        product(!choose_all && IsProduct(ffn.selector)),
+        predicted(!choose_all && IsPredicted(ffn.selector)),
+        two_steps(!choose_all && IsRelative(ffn.selector)),
         finish(ffn.post_norm != nullptr || tokens.saturation != nullptr),
         split(ffn.gate_inputs.first != ffn.up_inputs.first || ffn.gate_inputs.count != ffn.up_inputs.count),
         work(work_),
@@ -170,8 +185,11 @@ struct GatedFfnJob {
     for (size_t chunk = 0; chunk < chunks; ++chunk) kept += ChunkKept(t, chunk);
     return kept;
   }
-  QuantisedPlace GatePlace(size_t t) const { return PlaceOfInput(arrays.gate_quantised[t]); }
-  QuantisedPlace UpPlace(size_t t) const { return PlaceOfInput(arrays.up_quantised[t]); }
+  // Where up's inputs are, which are the gate's when both read the same entries.
+  const QuantisedInput* UpQuantised() const { return split ? arrays.up_quantised : arrays.gate_quantised; }
+  const QuantisedInput* PredictorUpQuantised() const {
+    return split ? arrays.predictor_up_quantised : arrays.predictor_gate_quantised;
+  }
   float* Coefficients(size_t t) const { return arrays.coefficients + t * chunks * kChunk; }
   uint8_t* List(size_t t) const { return arrays.lists + t * chunks * kChunk; }
   uint8_t* TileList(size_t tile) const { return arrays.tile_lists + tile * chunks * kChunk; }
@@ -191,6 +209,9 @@ struct GatedFfnJob {
   const size_t column_items;
   const bool choose_all;
   const bool statistical;
+  // Neurons are chosen by act(gate) * up, or by a predictor's.
+  const bool product;
+  const bool predicted;
   // The choice needs a sum over all neurons first.
   const bool two_steps;
   const bool finish;
@@ -200,14 +221,10 @@ struct GatedFfnJob {
   mutable ClaimedItems items;
 
  private:
-  static QuantisedPlace PlaceOfInput(const QuantisedInput& input) {
-    return {const_cast<int8_t*>(input.codes), const_cast<float*>(input.scales), const_cast<float*>(input.sums)};
-  }
-
   size_t PhaseItems(GatedFfnPhase phase, size_t block_tokens) const {
     switch (phase) {
       case GatedFfnPhase::kPrepare:
-        return IsBlocked(ffn.storage) ? block_tokens : 0;
+        return IsBlocked(ffn.storage) || predicted ? block_tokens : 0;
       case GatedFfnPhase::kGate:
         return chunks;
       case GatedFfnPhase::kStatistics:

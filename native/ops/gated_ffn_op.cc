@@ -58,7 +58,7 @@ class GatedFfnKernel {
     ffn_.storage = kStorage;
     ffn_.selector = settings.selector;
     ffn_.activation = ActivationOf(node);
-    if (IsStatistical()) ffn_.quantile = node.Float("quantile");
+    if (IsStatistical(settings_.selector)) ffn_.quantile = node.Float("quantile");
     // Only nodes with a post-norm have it.
     if (inputs_.IsConstant(kPostNorm)) ffn_.epsilon = node.Float("epsilon");
   }
@@ -80,10 +80,6 @@ class GatedFfnKernel {
   }
 
  private:
-  bool IsStatistical() const {
-    return settings_.selector == Selector::kStatisticalSoft || settings_.selector == Selector::kStatisticalHard;
-  }
-
   GatedFfn Bind(const ort::Call& call, int64_t hidden) const {
     const int64_t neurons = inputs_.template Rows<kStorage>(call, kGate, "gate");
     GatedFfn ffn = ffn_;
@@ -97,11 +93,23 @@ class GatedFfnKernel {
     ffn.up_bias = inputs_.Optional(call, kUpBias, "up_bias", {neurons});
     ffn.down_bias = inputs_.Optional(call, kDownBias, "down_bias", {hidden});
     ffn.post_norm = inputs_.Optional(call, kPostNorm, "post_norm", {hidden});
-    if (settings_.selector == Selector::kThreshold || settings_.selector == Selector::kThresholdOfMean) {
+    if (IsScored(settings_.selector)) {
       ffn.threshold = *inputs_.Given(call, kThreshold, "threshold", {});
       ffn.score_weights = inputs_.Given(call, kWeights, "weights", {neurons});
     }
+    if (IsPredicted(settings_.selector)) BindPredictor(call, neurons, ffn);
     return ffn;
+  }
+
+  // One matrix: the gate's rows, then those of up.
+  void BindPredictor(const ort::Call& call, int64_t neurons, GatedFfn& ffn) const {
+    const int64_t blocks = static_cast<int64_t>(Blocks(ffn.hidden));
+    const ort::Tensor codes = inputs_.Get(call, kPredictor0);
+    call.Expect("predictor_0", codes, {2 * neurons, blocks, 16});
+    const float* scales = inputs_.Given(call, kPredictor1, "predictor_1", {2 * neurons * blocks});
+    const size_t half = static_cast<size_t>(neurons * blocks);
+    ffn.predictor_gate = {codes.data, scales};
+    ffn.predictor_up = {codes.As<uint8_t>() + 16 * half, scales + half};
   }
 
   void BindMask(const ort::Call& call, const ort::Shape& stream, const ort::Shape& rows, GatedFfnTokens& tokens) const {
@@ -136,6 +144,10 @@ constexpr SelectorName kSelectorNames[] = {
     {Selector::kThresholdOfMean, "threshold", "_mean"},
     {Selector::kStatisticalSoft, "statistical", ""},
     {Selector::kStatisticalHard, "statistical", "_hard"},
+    {Selector::kProduct, "product", ""},
+    {Selector::kProductOfMean, "product", "_mean"},
+    {Selector::kPredictor, "predictor", ""},
+    {Selector::kPredictorOfMean, "predictor", "_mean"},
 };
 
 template <Storage kStorage>
@@ -144,7 +156,7 @@ void AddStorage(ort::Operators& operators, const char* storage, const SelectorNa
     for (bool decode : {false, true})
       for (bool whole : {false, true}) {
         // Bodies that never gather need no name for not doing it.
-        if (whole && (selector.selector == Selector::kNone || IsBlocked(kStorage))) continue;
+        if (whole && (selector.selector == Selector::kNone || IsProduct(selector.selector) || IsBlocked(kStorage))) continue;
         const std::string op_type = std::string("GatedFFN_") + selector.name + "_" + storage + selector.flag +
                                     (masked ? "_masked" : "") + (decode ? "_decode" : "") + (whole ? "_whole" : "");
         ort::AddOperator<GatedFfnKernel<kStorage>>(operators, op_type, {selector.selector, masked, decode});

@@ -28,14 +28,15 @@ struct Choice {
   int kept = 0;
 };
 
-Choice ChooseByScore(const GatedFfn& ffn, std::vector<double> act) {
+// By |measure_j| * weights_j.
+Choice ChooseByScore(const GatedFfn& ffn, const std::vector<double>& measure, std::vector<double> act) {
   std::vector<double> scores(act.size());
   double mean = 0;
   for (size_t j = 0; j < act.size(); ++j) {
-    scores[j] = std::abs(act[j]) * ffn.score_weights[j];
+    scores[j] = std::abs(measure[j]) * ffn.score_weights[j];
     mean += scores[j] / static_cast<double>(act.size());
   }
-  const double limit = ffn.selector == Selector::kThreshold ? ffn.threshold : ffn.threshold * mean;
+  const double limit = IsRelative(ffn.selector) ? ffn.threshold * mean : ffn.threshold;
   int kept = 0;
   for (size_t j = 0; j < act.size(); ++j) {
     const bool chosen = scores[j] >= limit;
@@ -45,8 +46,38 @@ Choice ChooseByScore(const GatedFfn& ffn, std::vector<double> act) {
   return {std::move(act), kept};
 }
 
-Choice Choose(const GatedFfn& ffn, const std::vector<double>& gate, bool choose_all) {
-  const bool statistical = ffn.selector == Selector::kStatisticalSoft || ffn.selector == Selector::kStatisticalHard;
+// A matrix times entries, plus a bias.
+std::vector<double> Products(Storage storage, const Matrix& matrix, size_t width, const std::vector<double>& x,
+                             const float* bias, size_t neurons) {
+  std::vector<double> products(neurons);
+  for (size_t j = 0; j < neurons; ++j) products[j] = Dot(RowOf(storage, matrix, width, j), x) + At(bias, j);
+  return products;
+}
+
+// act(gate) * up of a predictor.
+std::vector<double> Predicted(const GatedFfn& ffn, const float* x) {
+  const auto project = [&](const Matrix& matrix, const Range& range, const float* bias) {
+    return Products(Storage::kInt4, matrix, range.count, QuantisedEntries(x + range.first, range.count), bias, ffn.neurons);
+  };
+  std::vector<double> products = project(ffn.predictor_gate, ffn.gate_inputs, ffn.gate_bias);
+  const std::vector<double> up = project(ffn.predictor_up, ffn.up_inputs, ffn.up_bias);
+  for (size_t j = 0; j < ffn.neurons; ++j) products[j] = Activate(ffn.activation, products[j]) * up[j];
+  return products;
+}
+
+// What scored selectors measure neurons by, where it is not act(gate).
+std::vector<double> MeasureOf(const GatedFfn& ffn, const float* x, const std::vector<double>& act,
+                              const std::vector<double>& up) {
+  if (IsPredicted(ffn.selector)) return Predicted(ffn, x);
+  if (!IsProduct(ffn.selector)) return act;
+  std::vector<double> products(act.size());
+  for (size_t j = 0; j < act.size(); ++j) products[j] = act[j] * up[j];
+  return products;
+}
+
+Choice Choose(const GatedFfn& ffn, const float* x, const std::vector<double>& gate, const std::vector<double>& up,
+              bool choose_all) {
+  const bool statistical = IsStatistical(ffn.selector);
   std::vector<double> picked = gate;
   int kept = static_cast<int>(gate.size());
   if (statistical && !choose_all) {
@@ -56,7 +87,8 @@ Choice Choose(const GatedFfn& ffn, const std::vector<double>& gate, bool choose_
   }
   for (double& value : picked) value = Activate(ffn.activation, value);
   if (statistical || choose_all || ffn.selector == Selector::kNone) return {std::move(picked), kept};
-  return ChooseByScore(ffn, std::move(picked));
+  const std::vector<double> measure = MeasureOf(ffn, x, picked, up);
+  return ChooseByScore(ffn, measure, std::move(picked));
 }
 
 std::vector<double> RmsNorm(const std::vector<double>& y, const float* weight, double epsilon) {
@@ -99,18 +131,17 @@ double Activate(Activation activation, double x) {
 
 GatedFfnToken RunGatedFfn(const GatedFfn& ffn, const float* x, const float* residual, bool choose_all) {
   const std::vector<double> gate_x = Entries(ffn, x, ffn.gate_inputs), up_x = Entries(ffn, x, ffn.up_inputs);
-  std::vector<double> gate(ffn.neurons);
-  for (size_t j = 0; j < ffn.neurons; ++j)
-    gate[j] = Dot(RowOf(ffn.storage, ffn.gate, ffn.gate_inputs.count, j), gate_x) + At(ffn.gate_bias, j);
-  const Choice choice = Choose(ffn, gate, choose_all);
+  const std::vector<double> gate =
+      Products(ffn.storage, ffn.gate, ffn.gate_inputs.count, gate_x, ffn.gate_bias, ffn.neurons);
+  const std::vector<double> up = Products(ffn.storage, ffn.up, ffn.up_inputs.count, up_x, ffn.up_bias, ffn.neurons);
+  const Choice choice = Choose(ffn, x, gate, up, choose_all);
   GatedFfnToken token;
   token.kept = choice.kept;
   for (size_t i = 0; i < ffn.hidden; ++i) token.raw.push_back(At(ffn.down_bias, i));
   for (size_t j = 0; j < ffn.neurons; ++j) {
     if (choice.act[j] == 0) continue;
-    const double up = Dot(RowOf(ffn.storage, ffn.up, ffn.up_inputs.count, j), up_x) + At(ffn.up_bias, j);
     const std::vector<double> down = RowOf(ffn.storage, ffn.down, ffn.hidden, j);
-    for (size_t i = 0; i < ffn.hidden; ++i) token.raw[i] += choice.act[j] * up * down[i];
+    for (size_t i = 0; i < ffn.hidden; ++i) token.raw[i] += choice.act[j] * up[j] * down[i];
   }
   token.y = ffn.post_norm == nullptr ? token.raw : RmsNorm(token.raw, ffn.post_norm, ffn.epsilon);
   if (residual != nullptr) token.saturation = Saturation(residual, token.y);

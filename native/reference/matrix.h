@@ -22,6 +22,9 @@ class StoredMatrix {
   StoredMatrix(Storage storage, const std::vector<float>& values, size_t width, size_t offset = 0);
 
   Matrix matrix() const;
+  // As they were before they were rounded.
+  const std::vector<float>& values() const { return values_; }
+  size_t width() const { return width_; }
   // Makes all entries of a row what is not a number.
   void Poison(size_t row);
   // Every stored value by its size.

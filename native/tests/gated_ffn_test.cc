@@ -19,7 +19,8 @@ using testing::Misaligned;
 constexpr Storage kStorages[] = {Storage::kFp32, Storage::kBf16, Storage::kInt8, Storage::kInt4};
 
 constexpr Selector kSelectors[] = {Selector::kNone, Selector::kThreshold, Selector::kThresholdOfMean,
-                                   Selector::kStatisticalSoft, Selector::kStatisticalHard};
+                                   Selector::kStatisticalSoft, Selector::kStatisticalHard, Selector::kProduct,
+                                   Selector::kProductOfMean, Selector::kPredictor, Selector::kPredictorOfMean};
 constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu};
 
 struct Options {
@@ -50,6 +51,8 @@ class Block {
         gate_(Weights(GateInputs().count, 1 / std::sqrt(static_cast<float>(GateInputs().count)))),
         up_(Weights(UpInputs().count, 1 / std::sqrt(static_cast<float>(UpInputs().count)))),
         down_(Weights(options.hidden, 1)),
+        predictor_gate_(Predictor(gate_)),
+        predictor_up_(Predictor(up_)),
         gate_bias_(Vector(options.neurons)),
         up_bias_(Vector(options.neurons)),
         down_bias_(Vector(options.hidden)),
@@ -70,6 +73,8 @@ class Block {
     ffn.gate = gate_.matrix();
     ffn.up = up_.matrix();
     ffn.down = down_.matrix();
+    ffn.predictor_gate = predictor_gate_.matrix();
+    ffn.predictor_up = predictor_up_.matrix();
     ffn.gate_bias = options_.biases ? gate_bias_.data() : nullptr;
     ffn.up_bias = options_.biases ? up_bias_.data() : nullptr;
     ffn.down_bias = options_.biases ? down_bias_.data() : nullptr;
@@ -151,6 +156,7 @@ class Block {
   }
 
   bool active(size_t token) const { return active_[token]; }
+  // Makes neuron j show wherever its gate is read.
   void PoisonGate(size_t j) { gate_.Poison(j); }
   void PoisonUp(size_t j) { up_.Poison(j); }
   void PoisonDown(size_t j) { down_.Poison(j); }
@@ -163,6 +169,10 @@ class Block {
   StoredMatrix Weights(size_t width, float scale) {
     return StoredMatrix(options_.storage, random_.Floats(options_.neurons * width, scale), width, options_.offset);
   }
+  // The same numbers in 4 bits.
+  StoredMatrix Predictor(const StoredMatrix& of) const {
+    return StoredMatrix(Storage::kInt4, of.values(), of.width(), options_.offset);
+  }
   Misaligned Rows(size_t count, float scale) {
     return Misaligned(random_.Floats(count * options_.hidden, scale), options_.offset);
   }
@@ -174,7 +184,7 @@ class Block {
 
   Options options_;
   testing::Random random_;
-  StoredMatrix gate_, up_, down_;
+  StoredMatrix gate_, up_, down_, predictor_gate_, predictor_up_;
   Misaligned gate_bias_, up_bias_, down_bias_, post_norm_, score_weights_, x_, residual_;
   std::vector<bool> active_;
   Scratch scratch_;
@@ -186,6 +196,8 @@ class Block {
         gate_(other.gate_),
         up_(other.up_),
         down_(other.down_),
+        predictor_gate_(other.predictor_gate_),
+        predictor_up_(other.predictor_up_),
         gate_bias_(other.gate_bias_),
         up_bias_(other.up_bias_),
         down_bias_(other.down_bias_),
@@ -228,7 +240,9 @@ class GatedFfnOf : public ::testing::TestWithParam<Case> {
 };
 
 std::string NameOf(const ::testing::TestParamInfo<Case>& info) {
-  constexpr const char* kSelectorNames[] = {"None", "Threshold", "ThresholdOfMean", "StatisticalSoft", "StatisticalHard"};
+  constexpr const char* kSelectorNames[] = {"None",           "Threshold",       "ThresholdOfMean",
+                                            "StatisticalSoft", "StatisticalHard", "Product",
+                                            "ProductOfMean",   "Predictor",       "PredictorOfMean"};
   constexpr const char* kStorageNames[] = {"Fp32", "Bf16", "Int8", "Int4"};
   return std::string(kSelectorNames[static_cast<int>(std::get<0>(info.param))]) + "Of" +
          kStorageNames[static_cast<int>(std::get<1>(info.param))];
@@ -299,11 +313,17 @@ TEST_P(GatedFfnOf, ReadsOnlyChosenRows) {
       size_t poisoned = 0;
       for (size_t j = 0; j < options.neurons; ++j) {
         Block changed(block);
-        changed.PoisonUp(j);
+        // A choice by products reads all of `up`.
+        if (IsProduct(selector())) {
+          changed.PoisonDown(j);
+        } else {
+          changed.PoisonUp(j);
+        }
         bool used = false;
         for (size_t t = 0; t < tokens; ++t) used |= std::isnan(changed.Reference(t, options.cut).y[0]);
         if (used) continue;
-        block.PoisonUp(j);
+        if (!IsProduct(selector())) block.PoisonUp(j);
+        if (IsPredicted(selector())) block.PoisonGate(j);
         block.PoisonDown(j);
         ++poisoned;
       }
@@ -326,7 +346,9 @@ TEST(GatedFfn, WithNothingChosenIsTheBias) {
 TEST(GatedFfn, ShowsWhatIsNotANumber) {
   for (Selector selector : kSelectors) {
     for (Storage storage : kStorages) {
-      Block block(Options{.tokens = 1, .selector = selector, .storage = storage, .cut = 1.0f});
+      // A predictor may well leave out a neuron whose own weights are no numbers: here it leaves out none.
+      const float cut = IsPredicted(selector) ? 0.0f : 1.0f;
+      Block block(Options{.tokens = 1, .selector = selector, .storage = storage, .cut = cut});
       block.PoisonGate(5);
       EXPECT_TRUE(std::isnan(block.Run(OnThisThread()).y[0])) << static_cast<int>(selector);
     }

@@ -44,6 +44,7 @@ export const OPERATORS = [
       mode: 'string',
       hidden_size: 'int',
       intermediate_size: 'int',
+      predictor_size: 'int',
     },
   },
   {

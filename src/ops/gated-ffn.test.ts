@@ -133,7 +133,7 @@ describe('GatedFFN', () => {
       const variant = { ...variantOf(selector), gather: false };
       const block = randomBlock(9, variant);
       await checkTokens(variant, block, randomTokens(block, [2, 3]), 0.3);
-      expect(gatedFfnOpType(variant).endsWith('_whole')).toBe(selector.kind !== 'none');
+      expect(gatedFfnOpType(variant).endsWith('_whole')).toBe(!['none', 'product'].includes(selector.kind));
     }
   });
 

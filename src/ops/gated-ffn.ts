@@ -12,7 +12,9 @@ import { axisSize, opFunction, sizeAttribute } from './body.ts';
 import { callNode, contractOf, type InputValues, type OutputName, type OutputValues } from './contract.ts';
 import { type BlockValues, forActiveTokens } from './gated-ffn/active-tokens.ts';
 import { addBias, allNeurons, chosenNeurons } from './gated-ffn/neurons.ts';
+import type { Selection } from './gated-ffn/selection.ts';
 import { type SelectorChoice, selectorOf } from './gated-ffn/selectors.ts';
+import type { Projection } from './gated-ffn/storage.ts';
 import { type Storage, storageOf } from './gated-ffn/storages.ts';
 import { count } from './statistical-top-k.ts';
 
@@ -26,8 +28,8 @@ export interface GatedFfnVariant {
   readonly decode: boolean;
   /**
    * Rows of chosen neurons are gathered where they are few. Without it all are multiplied, and zeros do the masking:
-   * fewer operators, and each weight is held once, for blocks that rarely choose few. Selector `none` and storages whose
-   * rows are not gathered have no use for it.
+   * fewer operators, and each weight is held once, for blocks that rarely choose few. Selectors and storages whose rows are
+   * not gathered have no use for it.
    */
   readonly gather: boolean;
   readonly activation: Activation;
@@ -43,7 +45,7 @@ export function gatedFfnOpType({ selector, storage, masked, decode, gather }: Ga
     ...selectorOf(selector).flags(selector),
     ...(masked ? ['masked'] : []),
     ...(decode ? ['decode'] : []),
-    ...(gather || selector.kind === 'none' || storageOf(storage).gathered === undefined ? [] : ['whole']),
+    ...(gather || !selectorOf(selector).gathers || storageOf(storage).gathered === undefined ? [] : ['whole']),
   ];
   return ['GatedFFN', selector.kind, storage, ...flags].join('_');
 }
@@ -72,7 +74,8 @@ export function gatedFfnOutputs({ selector, masked }: GatedFfnVariant): OutputNa
 export function gatedFfnNode(variant: GatedFfnVariant, call: GatedFfnCall): Node {
   checkInputs(variant, call.inputs);
   const { selector, activation } = variant;
-  const { sized } = storageOf(variant.storage);
+  const predicted = selector.kind === 'predictor';
+  const sized = storageOf(variant.storage).sized || predicted;
   return callNode('GatedFFN', {
     ...call,
     opType: gatedFfnOpType(variant),
@@ -82,12 +85,13 @@ export function gatedFfnNode(variant: GatedFfnVariant, call: GatedFfnCall): Node
         quantile: attr.float(wanted(call.quantile)),
         mode: attr.string(selector.mode),
       }),
-      ...(selector.kind === 'threshold' && { scale: attr.string(selector.scale) }),
+      ...('scale' in selector && { scale: attr.string(selector.scale) }),
       ...(variant.postNorm && { epsilon: attr.float(wanted(call.epsilon)) }),
       ...(sized && {
         hidden_size: attr.int(wanted(call.sizes?.hidden)),
         intermediate_size: attr.int(wanted(call.sizes?.neurons)),
       }),
+      ...(predicted && { predictor_size: attr.int(2 * wanted(call.sizes?.neurons)) }),
     },
   });
 }
@@ -146,15 +150,25 @@ function hasManyTokens(g: GraphBuilder): string {
 function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDense: string | undefined): BlockValues {
   const { selector: choice, activation, upBias } = variant;
   const storage = storageOf(variant.storage);
-  const gate = addBias(g, storage.project(g, x, 'gate', 'hidden_size'), variant.gateBias ? 'gate_bias' : undefined);
-  const { act, chosen } = selectorOf(choice).select(g, gate, choice, { activation, runDense });
-  const values = { x, act, upBias, storage, size: 'hidden_size' } as const;
-  const product =
-    chosen !== undefined && variant.gather && storage.gathered !== undefined
-      ? chosenNeurons(g, values, chosen, storage.gathered)
-      : allNeurons(g, values);
-  const biased = addBias(g, product, variant.downBias ? 'down_bias' : undefined);
+  const biases = { gate: variant.gateBias ? 'gate_bias' : undefined, up: upBias ? 'up_bias' : undefined };
+  const withBias = (projection: Projection, value: string) => addBias(g, value, biases[projection]);
+  const project = (projection: Projection) => withBias(projection, storage.project(g, x, projection, 'hidden_size'));
+  const context = { x, activation, runDense, project, withBias };
+  const selection = selectorOf(choice).select(g, project('gate'), choice, context);
+  const biased = addBias(g, down(g, variant, x, selection), variant.downBias ? 'down_bias' : undefined);
+  const { chosen } = selection;
   return { y: variant.postNorm ? postNorm(g, biased) : biased, kept: chosen && count(g, chosen) };
+}
+
+/** What is chosen, times up where that is still to be done, times down. */
+function down(g: GraphBuilder, variant: GatedFfnVariant, x: string, selection: Selection): string {
+  const storage = storageOf(variant.storage);
+  if ('products' in selection) return storage.combine(g, selection.products, g.fresh('all'));
+  const { act, chosen } = selection;
+  const values = { x, act, upBias: variant.upBias, storage, size: 'hidden_size' } as const;
+  return chosen !== undefined && variant.gather && storage.gathered !== undefined
+    ? chosenNeurons(g, values, chosen, storage.gathered)
+    : allNeurons(g, values);
 }
 
 /** RMS norm by input `post_norm` and attribute `epsilon`. */

@@ -64,6 +64,8 @@ export interface FfnChoice {
   readonly threshold?: number;
   readonly weights?: Vector;
   readonly quantile?: number;
+  /** Of selector predictor: what its codes stand for. */
+  readonly predictor?: { readonly gate: readonly Vector[]; readonly up: readonly Vector[] };
 }
 
 /** One active token of GatedFFN: y [h], y before its norm, the number of neurons chosen, and act(gate) of those, else 0. */
@@ -72,11 +74,9 @@ export function gatedFfnToken(
   ffn: FfnWeights,
   choice: FfnChoice,
 ): { y: number[]; raw: number[]; kept: number; act: number[] } {
-  const gate = ffn.gate.map((row, j) => dot(row, x) + (ffn.gateBias?.[j] ?? 0));
-  const act = chosenActivations(gate, choice);
+  const act = chosenActivations(x, ffn, choice);
   const raw = Array.from(x, (_, i) => ffn.downBias?.[i] ?? 0);
-  ffn.up.forEach((row, j) => {
-    const product = act.values[j] * (dot(row, x) + (ffn.upBias?.[j] ?? 0));
+  times(act.values, projected(ffn.up, x, ffn.upBias)).forEach((product, j) => {
     for (let i = 0; i < raw.length; i++) raw[i] += product * ffn.down[j][i];
   });
   return { y: ffn.postNorm === undefined ? raw : rmsNorm(raw, ffn.postNorm), raw, kept: act.kept, act: act.values };
@@ -103,19 +103,21 @@ export function sparkFfnToken(
 }
 
 /** activation(gate), 0 where a neuron is not chosen. */
-function chosenActivations(gate: readonly number[], choice: FfnChoice): { values: number[]; kept: number } {
+function chosenActivations(x: Vector, ffn: FfnWeights, choice: FfnChoice): { values: number[]; kept: number } {
   const { activation, selector, quantile = 0 } = choice;
-  const activate = (values: readonly number[]) => values.map((value) => activationOf(activation, value));
+  const gate = projected(ffn.gate, x, ffn.gateBias);
+  const values = gate.map((value) => activationOf(activation, value));
   switch (selector.kind) {
     case 'none':
-      return { values: activate(gate), kept: gate.length };
+      return { values, kept: gate.length };
     case 'statistical': {
       const { y, kept } = statisticalTopKRow(gate, quantile, selector.mode);
-      return { values: activate(y), kept };
+      return { values: y.map((value) => activationOf(activation, value)), kept };
     }
-    case 'threshold': {
-      const values = activate(gate);
-      const scores = neuronScores(values, choice.weights ?? []);
+    case 'threshold':
+    case 'product':
+    case 'predictor': {
+      const scores = neuronScores(measureOf(x, ffn, choice, values), choice.weights ?? []);
       const scale = selector.scale === 'absolute' ? 1 : sum(scores) / scores.length;
       const chosen = scores.map((score) => score >= (choice.threshold ?? 0) * scale);
       return { values: values.map((value, j) => (chosen[j] ? value : 0)), kept: chosen.filter(Boolean).length };
@@ -123,9 +125,27 @@ function chosenActivations(gate: readonly number[], choice: FfnChoice): { values
   }
 }
 
-/** |act(gate_j)| * weights_j. */
-export function neuronScores(act: readonly number[], weights: Vector): number[] {
-  return act.map((value, j) => Math.abs(value) * weights[j]);
+/** What neurons are measured by: act(gate), act(gate) * up, or the same of a predictor's matrices. */
+function measureOf(x: Vector, ffn: FfnWeights, { activation, selector, predictor }: FfnChoice, act: readonly number[]) {
+  if (selector.kind === 'threshold') return act;
+  if (selector.kind === 'product') return times(act, projected(ffn.up, x, ffn.upBias));
+  if (predictor === undefined) throw new RangeError('Selector predictor needs what it predicts by');
+  const gate = projected(predictor.gate, x, ffn.gateBias);
+  const predicted = gate.map((value) => activationOf(activation, value));
+  return times(predicted, projected(predictor.up, x, ffn.upBias));
+}
+
+function projected(rows: readonly Vector[], x: Vector, bias: Vector | undefined): number[] {
+  return rows.map((row, j) => dot(row, x) + (bias?.[j] ?? 0));
+}
+
+function times(a: readonly number[], b: readonly number[]): number[] {
+  return a.map((value, j) => value * b[j]);
+}
+
+/** |measure_j| * weights_j. */
+export function neuronScores(measure: readonly number[], weights: Vector): number[] {
+  return measure.map((value, j) => Math.abs(value) * weights[j]);
 }
 
 /** cos(residual, residual + y); 0 where either is a zero vector. */

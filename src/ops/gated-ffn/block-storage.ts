@@ -17,20 +17,32 @@ export const FFN_BLOCK_SIZE = 32;
 /** Lets MatMulNBits round its input to 8 bits a block, as kernels do. */
 const INT8_ACTIVATIONS = 4;
 
-type Size = InputSize | 'intermediate_size';
+type Size = InputSize | 'intermediate_size' | 'predictor_size';
+
+/** x W^T with `weight` codes and scales, of as many columns and rows as the calling node's attributes `sizes` say. */
+export function blockProduct(
+  g: GraphBuilder,
+  x: string,
+  weight: readonly [string, string],
+  bits: 4 | 8,
+  [columns, rows]: readonly [Size, Size],
+  output: string,
+): string {
+  return g.contrib('MatMulNBits', [x, ...weight], {
+    attributes: {
+      K: attr.reference(columns, 'int'),
+      N: attr.reference(rows, 'int'),
+      bits: attr.int(bits),
+      block_size: attr.int(FFN_BLOCK_SIZE),
+      accuracy_level: attr.int(INT8_ACTIVATIONS),
+    },
+    outputs: [output],
+  });
+}
 
 function blocks<Name extends string>(name: Name, bits: 4 | 8) {
-  const product = (g: GraphBuilder, x: string, weight: string, [from, to]: readonly [Size, Size], output: string) =>
-    g.contrib('MatMulNBits', [x, weight, `${weight}_scales`], {
-      attributes: {
-        K: attr.reference(from, 'int'),
-        N: attr.reference(to, 'int'),
-        bits: attr.int(bits),
-        block_size: attr.int(FFN_BLOCK_SIZE),
-        accuracy_level: attr.int(INT8_ACTIVATIONS),
-      },
-      outputs: [output],
-    });
+  const product = (g: GraphBuilder, x: string, weight: string, sizes: readonly [Size, Size], output: string) =>
+    blockProduct(g, x, [weight, `${weight}_scales`], bits, sizes, output);
   return {
     name,
     inputs: ['gate_scales', 'up_scales', 'down_scales', 'down_columns', 'down_columns_scales'],

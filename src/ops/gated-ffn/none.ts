@@ -10,5 +10,6 @@ export const none: Selector<NoneSettings> = {
   kind: 'none',
   flags: () => [],
   inputs: [],
+  gathers: false,
   select: (g, gate, _settings, { activation }) => ({ act: activate(g, activation, gate), chosen: undefined }),
 };

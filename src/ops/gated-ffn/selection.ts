@@ -2,19 +2,28 @@
 import type { GraphBuilder } from '../../core/graph-builder.ts';
 import type { Activation } from '../activations.ts';
 import type { OptionalInput } from '../contract.ts';
+import type { Projection } from './storage.ts';
 
 export interface SelectionContext {
+  /** [b, s, h] */
+  readonly x: string;
   readonly activation: Activation;
   /** bool scalar: everything is to be computed. Only `_decode` variants have it. */
   readonly runDense: string | undefined;
+  /** gate or up of x for every neuron, bias added. */
+  readonly project: (projection: Projection) => string;
+  /** A value with the bias of gate or up, where the model has one. */
+  readonly withBias: (projection: Projection, value: string) => string;
 }
 
-export interface Selection {
-  /** activation(gate) [b, s, d_ff], exactly 0 where a neuron is not chosen: its up and down rows are irrelevant. */
-  readonly act: string;
+/**
+ * `act`: activation(gate) [b, s, d_ff], exactly 0 where a neuron is not chosen: its up and down rows are irrelevant. Or
+ * `products`: activation(gate) * up, where a selector has computed that.
+ */
+export type Selection = ({ readonly act: string } | { readonly products: string }) & {
   /** float [b, s, d_ff]: 1 where a neuron is chosen, else 0; undefined when all are. */
   readonly chosen: string | undefined;
-}
+};
 
 /** What names a selector and, beside the name, the choices that need a body of their own. */
 export interface SelectorSettings {
@@ -28,5 +37,7 @@ export interface Selector<Settings extends SelectorSettings> {
   flags(settings: Settings): readonly string[];
   /** Optional inputs that a call must give. */
   readonly inputs: readonly OptionalInput<'GatedFFN'>[];
+  /** Whether the body may gather the rows of what is chosen. */
+  readonly gathers: boolean;
   select(g: GraphBuilder, gate: string, settings: Settings, context: SelectionContext): Selection;
 }

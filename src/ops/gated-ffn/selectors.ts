@@ -1,10 +1,12 @@
 /** The selectors, in order: a new one is a file beside this and a line here. */
 import { none } from './none.ts';
+import { predictor } from './predictor.ts';
+import { product } from './product.ts';
 import type { Selector } from './selection.ts';
 import { statistical } from './statistical.ts';
 import { threshold } from './threshold.ts';
 
-export const SELECTORS = [none, threshold, statistical] as const;
+export const SELECTORS = [none, threshold, statistical, product, predictor] as const;
 
 type SettingsOf<S> = S extends Selector<infer Settings> ? Settings : never;
 /** The settings of any selector, told apart by `kind`. */

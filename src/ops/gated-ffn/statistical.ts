@@ -16,6 +16,7 @@ export const statistical: Selector<StatisticalSettings> = {
   kind: 'statistical',
   flags: ({ mode }) => (mode === 'hard' ? ['hard'] : []),
   inputs: [],
+  gathers: true,
   select(g, gate, { mode }, { activation, runDense }) {
     const { y, chosen } = statisticalTopK(g, gate, mode);
     if (runDense === undefined) return { act: activate(g, activation, y), chosen: castTo(g, chosen, 'float32') };
