@@ -17,7 +17,7 @@ const BUNDLED = ['commander', 'zod'];
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 const { metafile } = await build({
   absWorkingDir: root,
-  entryPoints: ['src/index.ts', 'src/cli/index.ts', 'formats/onnx/write-worker.ts'],
+  entryPoints: ['src/index.ts', 'src/backend.ts', 'src/cli/index.ts', 'formats/onnx/write-worker.ts'],
   outbase: '.',
   outdir: 'dist',
   bundle: true,

@@ -54,6 +54,14 @@ describe('the packed tarball', { timeout: 300_000 }, () => {
     const [ours, stock] = [lacuna(...prompt), lacuna(...prompt, '--engine', 'stock')].map((json) => JSON.parse(json));
     expect([ours.engine, stock.engine]).toEqual(['native', 'stock']);
     expect(ours.tokens).toEqual(stock.tokens);
+    writeFileSync(
+      join(app, 'backend.js'),
+      `import 'lacuna/backend';
+       import { InferenceSession } from 'onnxruntime-node';
+       const session = await InferenceSession.create('dense/onnx/model.onnx', { executionProviders: ['lacuna'] });
+       console.log(session.outputNames[0]);`,
+    );
+    expect(execFileSync(process.execPath, ['backend.js'], { cwd: app, encoding: 'utf8' }).trim()).toBe('logits');
     // One of another version is left alone: what it is asked might be something it does not know.
     const manifest = join(app, 'node_modules/@lacuna', `native-linux-${process.arch}`, 'package.json');
     writeFileSync(manifest, readFileSync(manifest, 'utf8').replace(`"version": "${version}"`, '"version": "0.0.9"'));

@@ -3,11 +3,13 @@
 
 #include "binding/bandwidth.h"
 #include "binding/node_decoder.h"
+#include "binding/node_model.h"
 #include "binding/worker.h"
 
 static Napi::Object InitializeModule(Napi::Env env, Napi::Object exports) {
   lacuna::binding::EndWorkersAtExit(env);
   lacuna::binding::ExportDecoder(env, exports);
+  lacuna::binding::ExportModel(env, exports);
   lacuna::binding::ExportBandwidth(env, exports);
   return exports;
 }

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "binding/ports.h"
 #include "ops/ort.h"
 
 namespace lacuna::binding {
@@ -47,44 +48,6 @@ Owned<OrtSession> OpenSession(const Runtime& runtime, const DecoderOptions& opti
   throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: not a decoder with caches in place: " + what);
 }
 
-struct Port {
-  std::string name;
-  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
-  // -1 where the graph leaves a dimension open.
-  std::vector<int64_t> shape;
-};
-
-using CountPorts = decltype(OrtApi::SessionGetInputCount);
-using PortName = decltype(OrtApi::SessionGetInputName);
-using PortType = decltype(OrtApi::SessionGetInputTypeInfo);
-
-std::vector<Port> ReadPorts(const OrtApi& api, const OrtSession* session, CountPorts count_ports, PortName port_name,
-                            PortType port_type) {
-  OrtAllocator* allocator = nullptr;
-  Check(api, api.GetAllocatorWithDefaultOptions(&allocator));
-  size_t count = 0;
-  Check(api, count_ports(session, &count));
-  std::vector<Port> ports(count);
-  for (size_t i = 0; i < count; ++i) {
-    char* name = nullptr;
-    Check(api, port_name(session, i, allocator, &name));
-    ports[i].name = name;
-    Check(api, api.AllocatorFree(allocator, name));
-    OrtTypeInfo* made = nullptr;
-    Check(api, port_type(session, i, &made));
-    const Owned<OrtTypeInfo> type(made, api.ReleaseTypeInfo);
-    const OrtTensorTypeAndShapeInfo* tensor = nullptr;
-    Check(api, api.CastTypeInfoToTensorInfo(made, &tensor));
-    if (tensor == nullptr) RefuseModel(ports[i].name + " is no tensor");
-    size_t rank = 0;
-    Check(api, api.GetTensorElementType(tensor, &ports[i].type));
-    Check(api, api.GetDimensionsCount(tensor, &rank));
-    ports[i].shape.resize(rank);
-    Check(api, api.GetDimensions(tensor, ports[i].shape.data(), rank));
-  }
-  return ports;
-}
-
 const Port& FindPort(const std::vector<Port>& ports, const std::string& name) {
   const auto found = std::find_if(ports.begin(), ports.end(), [&](const Port& port) { return port.name == name; });
   if (found == ports.end()) RefuseModel("it has no " + name);
@@ -92,10 +55,11 @@ const Port& FindPort(const std::vector<Port>& ports, const std::string& name) {
 }
 
 Signature ReadSignature(const OrtApi& api, const OrtSession* session) {
-  const std::vector<Port> inputs =
-      ReadPorts(api, session, api.SessionGetInputCount, api.SessionGetInputName, api.SessionGetInputTypeInfo);
-  const std::vector<Port> outputs =
-      ReadPorts(api, session, api.SessionGetOutputCount, api.SessionGetOutputName, api.SessionGetOutputTypeInfo);
+  const std::vector<Port> inputs = ReadInputs(api, session);
+  const std::vector<Port> outputs = ReadOutputs(api, session);
+  for (const std::vector<Port>* ports : {&inputs, &outputs})
+    for (const Port& port : *ports)
+      if (!port.is_tensor) RefuseModel(port.name + " is no tensor");
   Signature signature;
   const std::string past = "past_key_values.";
   for (const Port& input : inputs) {

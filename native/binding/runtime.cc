@@ -27,9 +27,9 @@ Runtime::Runtime(const std::string& path) {
   if (get_base == nullptr) throw std::runtime_error(path + " is no ONNX Runtime: it has no OrtGetApiBase");
   const OrtApiBase* base = get_base();
   version_ = base->GetVersionString();
-  api_ = base->GetApi(ort::kApiVersion);
+  api_ = base->GetApi(kApiVersion);
   if (api_ == nullptr)
-    throw std::runtime_error("ONNX Runtime " + version_ + " is too old: version 1." + std::to_string(ort::kApiVersion) +
+    throw std::runtime_error("ONNX Runtime " + version_ + " is too old: version 1." + std::to_string(kApiVersion) +
                              " of its interface is needed");
   ort::Check(*api_, api_->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "lacuna", &env_));
 }

@@ -2,6 +2,7 @@
 #ifndef LACUNA_BINDING_RUNTIME_H_
 #define LACUNA_BINDING_RUNTIME_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -12,6 +13,9 @@ namespace lacuna::binding {
 // Releases what a Create call of the API made.
 template <typename T>
 using Owned = std::unique_ptr<T, void(ORT_API_CALL*)(T*)>;
+
+// The first that takes external data from memory.
+constexpr uint32_t kApiVersion = 18;
 
 class Runtime {
  public:

@@ -38,7 +38,7 @@ export interface DecodingSession {
  */
 export async function openDecodingSession(modelPath: string, options: EngineOptions = {}): Promise<DecodingSession> {
   const { engine, nativeFolder, progress = SILENT } = options;
-  const native = engine === 'stock' || nativeFolder === undefined ? undefined : await findNative(nativeFolder);
+  const native = engine === 'stock' || nativeFolder === undefined ? undefined : await findNativeFiles(nativeFolder);
   if (native === undefined) {
     if (engine === 'native') throw notBuilt();
     return { engine: 'stock', session: await openSession(modelPath, options) };
@@ -59,13 +59,14 @@ export async function openDecodingSession(modelPath: string, options: EngineOpti
  * built or does not load.
  */
 export async function memoryBandwidth({ nativeFolder, threads }: EngineOptions): Promise<number | undefined> {
-  const native = nativeFolder && (await findNative(nativeFolder));
+  const native = nativeFolder && (await findNativeFiles(nativeFolder));
   if (native === undefined) return undefined;
   // ONNX Runtime starts a thread a core when it is not told how many.
   return measureReadBandwidth(native.addon, threads ?? availableParallelism()).catch(() => undefined);
 }
 
-async function findNative(nativeFolder: URL): Promise<NativeFiles | undefined> {
+/** The native core's files in a folder; undefined without the face for Node. */
+export async function findNativeFiles(nativeFolder: URL): Promise<NativeFiles | undefined> {
   const folder = fileURLToPath(nativeFolder);
   const addon = join(folder, ADDON_NAME);
   if ((await stat(addon).catch(() => undefined)) === undefined) return undefined;

@@ -9,7 +9,10 @@ export {
   type StopReason,
 } from './generate.ts';
 export { type Multiplier, openMultiplier } from './multiply.ts';
-export { addonProblem, measureReadBandwidth, type NativeFiles, openNativeSession } from './native-session.ts';
+export { addonProblem, measureReadBandwidth, type NativeFiles } from './native-addon.ts';
+export { type CachePorts, createBackend } from './native-backend.ts';
+export { openNativeSession } from './native-session.ts';
+export type { TensorClass } from './native-tensors.ts';
 export { createOpenGraph, type EncodedModel, type OpenGraphOptions } from './open-graph.ts';
 export type { SessionOptions } from './ort-session.ts';
 export { argmax, createSampler, type Sampler, type SamplingOptions } from './sample.ts';

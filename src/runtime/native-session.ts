@@ -1,8 +1,4 @@
 /** A session of the native core: its cache stays where it is and grows in place, and texts are continued without JavaScript. */
-import { readdir } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { arch, platform } from 'node:os';
-import path from 'node:path';
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { KvCache, Step } from '../core/session.ts';
 import {
@@ -12,30 +8,13 @@ import {
   type RowToken,
   type StopReason,
 } from './generate.ts';
+import { attempt, loadAddon, type NativeFiles, runtimeLibrary } from './native-addon.ts';
 import type { SessionOptions } from './ort-session.ts';
 import { seedWords } from './sample.ts';
 import { findModel } from './session.ts';
 
-/** Where the native core is. */
-export interface NativeFiles {
-  /** The face for Node, a `.node` file. */
-  readonly addon: string;
-  /** The library of operators; portable bodies run without it. */
-  readonly operators?: string;
-}
-
-/** What the addon exports (native/binding/node_decoder.cc). */
-interface Addon {
-  readBandwidth(threads: number): Promise<number>;
-  openDecoder(options: {
-    runtime: string;
-    model: string;
-    operators?: string;
-    threads?: number;
-  }): Promise<NativeDecoder>;
-}
-
-interface NativeDecoder {
+/** native/binding/node_decoder.cc. */
+export interface NativeDecoder {
   /** Tokens that the first row's cache holds. */
   readonly length: number;
   readonly vocab: number;
@@ -47,7 +26,7 @@ interface NativeDecoder {
   dispose(): Promise<void>;
 }
 
-interface NativeGenerateOptions {
+export interface NativeGenerateOptions {
   readonly prompts: readonly BigInt64Array[];
   /** Two words a prompt. */
   readonly seeds: Uint32Array;
@@ -61,8 +40,6 @@ interface NativeGenerateOptions {
   readonly minP?: number;
   readonly repetitionPenalty?: number;
 }
-
-const require = createRequire(import.meta.url);
 
 /**
  * Opens a model folder in ONNX Runtime by the native core. What `openSession` promises holds but for three things: there
@@ -88,41 +65,6 @@ export async function openNativeSession(
     }),
   );
   return sessionOf(decoder);
-}
-
-/** Why the addon cannot be loaded; undefined when it can. */
-export function addonProblem(file: string): string | undefined {
-  try {
-    loadAddon(file);
-    return undefined;
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
-
-/**
- * Bytes a second at which this many threads (1 to 256) together read memory that no cache holds, measured now: a quarter of
- * a gigabyte, eight times. Throws `runtime` when the addon cannot be loaded.
- */
-export function measureReadBandwidth(addon: string, threads: number): Promise<number> {
-  return attempt('measure the memory', () => loadAddon(addon).readBandwidth(threads));
-}
-
-function loadAddon(file: string): Addon {
-  return require(path.resolve(file));
-}
-
-/** The library that onnxruntime-node ships for this machine: one process, one ONNX Runtime. */
-async function runtimeLibrary(): Promise<string> {
-  const root = path.dirname(path.dirname(require.resolve('onnxruntime-node')));
-  const folders = path.join(root, 'bin');
-  for (const napi of await readdir(folders).catch(() => [])) {
-    const folder = path.join(folders, napi, platform(), arch());
-    const names = await readdir(folder).catch(() => []);
-    const name = names.find((file) => /^(libonnxruntime\.(so\.\d+|[\d.]+dylib)|onnxruntime\.dll)$/.test(file));
-    if (name !== undefined) return path.join(folder, name);
-  }
-  throw new LacunaError('runtime', `onnxruntime-node in ${root} ships no library for ${platform()}-${arch()}`);
 }
 
 function sessionOf(decoder: NativeDecoder): GeneratingSession {
@@ -233,21 +175,4 @@ function tokenIds(tokens: ArrayLike<number>, vocab: number): BigInt64Array {
       throw invalidArgument('a token id', `an integer from 0 to ${vocab - 1}`, token);
     return BigInt(token);
   });
-}
-
-/** What GroupQueryAttention says when its rotary tables, as long as the model's context, are too short. */
-const PAST_CONTEXT = /cos_cache dimension 0 shall not be less than total_sequence_length/;
-
-async function attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    if (PAST_CONTEXT.test(message))
-      throw new LacunaError('usage', "The text is longer than the model's context", {
-        hint: 'Shorten it, or give the length of the context, at which texts then end.',
-        cause: error,
-      });
-    throw new LacunaError('runtime', `Could not ${what}: ${message}`, { cause: error });
-  }
 }

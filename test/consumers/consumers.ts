@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { env, pipeline } from '@huggingface/transformers';
+import type { InferenceSession } from 'onnxruntime-node';
 import { required, root } from '../real/real-model.ts';
 
 const python = join(root, '.venv-consumers/bin/python');
@@ -56,7 +57,10 @@ export async function transformersJs(folder: string, prompt: string, count: numb
 }
 
 /** The pipeline of a folder, from local files alone. */
-export function textGeneration(folder: string, options: { readonly dtype?: 'int8' | 'q4' } = {}) {
+export function textGeneration(
+  folder: string,
+  options: { readonly dtype?: 'int8' | 'q4'; readonly session_options?: InferenceSession.SessionOptions } = {},
+) {
   env.allowRemoteModels = false;
   return pipeline('text-generation', folder, options);
 }

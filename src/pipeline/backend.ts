@@ -1,0 +1,68 @@
+/** The native core as a backend of onnxruntime-common, with what it needs to know of a model. */
+import { fileURLToPath } from 'node:url';
+import type { Backend } from 'onnxruntime-node';
+import { readOnnx } from '../../formats/onnx/index.ts';
+import { LacunaError } from '../core/errors.ts';
+import type { Body, Node } from '../core/graph.ts';
+import { type CachePorts, createBackend, type TensorClass } from '../runtime/index.ts';
+import { findNativeFiles } from './engine.ts';
+import { locateNative } from './native-library.ts';
+
+/** A backend for the onnxruntime-common whose tensors these are. */
+export function nativeBackend(tensors: TensorClass, nativeFolder: URL = locateNative()): Backend {
+  return createBackend({ tensors, files: () => neededFiles(nativeFolder), findCaches });
+}
+
+async function neededFiles(nativeFolder: URL) {
+  const files = await findNativeFiles(nativeFolder);
+  if (files !== undefined) return files;
+  throw new LacunaError('not-found', `The native core is not in ${fileURLToPath(nativeFolder)}`, {
+    hint: 'Build it with `npm run build:native`, or install its package; `lacuna doctor` says more.',
+  });
+}
+
+/** Files that are no ONNX, or models that our reader does not know, have no caches that we know. */
+async function findCaches(model: string): Promise<readonly CachePorts[]> {
+  try {
+    return cachesInPlace(await readOnnx(model));
+  } catch {
+    return [];
+  }
+}
+
+const PAST = /^past_key_values\.(\d+\.(?:key|value))$/;
+/** GroupQueryAttention's past and present: of keys and of values. */
+const PLACES = [
+  [3, 1],
+  [4, 2],
+] as const;
+
+/**
+ * The caches of a graph that GroupQueryAttention alone reads and writes: their shapes then mean nothing but room. None where
+ * one of them is otherwise.
+ */
+export function cachesInPlace({ inputs, outputs, nodes }: Body): readonly CachePorts[] {
+  const caches = inputs.flatMap(({ name }) => {
+    const [, which] = PAST.exec(name) ?? [];
+    return which === undefined ? [] : [{ past: name, present: `present.${which}` }];
+  });
+  const names = new Set(outputs.map(({ name }) => name));
+  const isInPlace = ({ past, present }: CachePorts) => {
+    const [user, ...others] = nodes.filter((node) => uses(node, past));
+    return (
+      names.has(present) &&
+      others.length === 0 &&
+      user?.opType === 'GroupQueryAttention' &&
+      user.inputs.filter((name) => name === past).length === 1 &&
+      PLACES.some(([input, output]) => user.inputs[input] === past && user.outputs[output] === present)
+    );
+  };
+  return caches.every(isInPlace) ? caches : [];
+}
+
+function uses({ inputs, attributes }: Node, value: string): boolean {
+  const inBody = Object.values(attributes).some(
+    (attribute) => attribute.kind === 'graph' && attribute.value.nodes.some((node) => uses(node, value)),
+  );
+  return inBody || inputs.includes(value);
+}

@@ -1,0 +1,226 @@
+/**
+ * The native core as a backend of onnxruntime-common: sessions of any model, with Lacuna's kernels, for code that knows
+ * nothing of Lacuna. Caches of decoders stay where they are from run to run, where the graph allows it.
+ */
+import { readFile } from 'node:fs/promises';
+import type { Backend, InferenceSession, InferenceSessionHandler, Tensor } from 'onnxruntime-node';
+import { invalidArgument, LacunaError } from '../core/errors.ts';
+import { loadAddon, type NativeFiles, runtimeLibrary } from './native-addon.ts';
+import type { NativeModel, NativeModelOptions, NativePort, NativeValue } from './native-model.ts';
+import { type CacheMemory, NativeTensors, type TensorClass, typeName } from './native-tensors.ts';
+
+type SessionOptions = InferenceSession.SessionOptions;
+type Feeds = Readonly<Record<string, Tensor>>;
+type Fetches = Readonly<Record<string, Tensor | null>>;
+
+/** A graph's cache: an input that attention appends to, and the output that is the result. */
+export interface CachePorts {
+  readonly past: string;
+  readonly present: string;
+}
+
+export interface BackendOptions {
+  /** The onnxruntime-common that its users have. */
+  readonly tensors: TensorClass;
+  /** Throws when there is no native core. */
+  readonly files: () => Promise<NativeFiles>;
+  /** Caches of a model that attention may append to in place, their lengths being sums of `attention_mask`; none otherwise. */
+  readonly findCaches: (model: string) => Promise<readonly CachePorts[]>;
+}
+
+/** A backend for `registerBackend`. */
+export function createBackend({ tensors, files, findCaches }: BackendOptions): Backend {
+  return {
+    init: async () => void (await files()),
+    async createInferenceSessionHandler(uriOrBuffer, options = {}) {
+      const { addon, operators } = await files();
+      const request = await requestOf(uriOrBuffer, options);
+      const runtime = await runtimeLibrary();
+      const model = await loadAddon(addon).openModel({ ...request, runtime, ...(operators && { operators }) });
+      const caches = typeof uriOrBuffer === 'string' ? await findCaches(uriOrBuffer) : [];
+      return handlerOf(model, new NativeTensors(tensors, model), caches);
+    },
+  };
+}
+
+/** GraphOptimizationLevel of ONNX Runtime's C interface, by the names of session options. */
+const OPTIMISATION = { disabled: 0, basic: 1, extended: 2, layout: 3, all: 99 } as const;
+
+type ModelRequest = Omit<NativeModelOptions, 'runtime' | 'operators'>;
+
+async function requestOf(model: string | Uint8Array, options: SessionOptions): Promise<ModelRequest> {
+  const {
+    intraOpNumThreads,
+    interOpNumThreads,
+    graphOptimizationLevel = 'all',
+    executionMode,
+    logSeverityLevel,
+  } = options;
+  const optimisation = (OPTIMISATION as Readonly<Record<string, number | undefined>>)[graphOptimizationLevel];
+  if (optimisation === undefined)
+    throw invalidArgument('graphOptimizationLevel', Object.keys(OPTIMISATION).join(', '), graphOptimizationLevel);
+  return {
+    ...(typeof model === 'string' ? { path: model } : { bytes: model }),
+    externalData: typeof model === 'string' && !hasData(options) ? [] : await externalDataOf(options),
+    intraThreads: intraOpNumThreads,
+    interThreads: interOpNumThreads,
+    optimisation,
+    isParallel: executionMode === 'parallel',
+    logSeverity: logSeverityLevel,
+    freeDimensions: Object.entries(options.freeDimensionOverrides ?? {}),
+    config: flatten(options.extra?.session ?? {}, 'session'),
+  };
+}
+
+/** Files beside a model are found by ONNX Runtime itself. */
+function hasData({ externalData = [] }: SessionOptions): boolean {
+  return externalData.some((file) => typeof file === 'object' && 'data' in file && typeof file.data !== 'string');
+}
+
+function externalDataOf({ externalData = [] }: SessionOptions): Promise<(readonly [string, Uint8Array])[]> {
+  return Promise.all(
+    externalData.map(async (file) => {
+      const { path, data } =
+        typeof file === 'object' && 'data' in file ? file : { path: String(file), data: String(file) };
+      if (data instanceof Uint8Array) return [path, data] as const;
+      if (typeof data === 'string') return [path, await readFile(data)] as const;
+      throw new LacunaError('unsupported', `External data of ${path} must be a Uint8Array or the path of a file`);
+    }),
+  );
+}
+
+/** { a: { b: 1 } } as session.a.b: how onnxruntime-node reads entries of the session's configuration. */
+function flatten(entries: object, prefix: string): (readonly [string, string])[] {
+  return Object.entries(entries).flatMap(([key, value]) =>
+    typeof value === 'object' && value !== null
+      ? flatten(value, `${prefix}.${key}`)
+      : [[`${prefix}.${key}`, String(value)] as const],
+  );
+}
+
+function handlerOf(model: NativeModel, tensors: NativeTensors, caches: readonly CachePorts[]): InferenceSessionHandler {
+  const { inputs, outputs } = model;
+  // One run after the other, as in onnxruntime-node: each sees what the one before it made of the caches.
+  let last: Promise<unknown> = Promise.resolve();
+  return {
+    inputNames: inputs.map(({ name }) => name),
+    outputNames: outputs.map(({ name }) => name),
+    inputMetadata: inputs.map(metadataOf),
+    outputMetadata: outputs.map(metadataOf),
+    startProfiling() {},
+    endProfiling() {},
+    run(feeds, fetches) {
+      const result = last.then(() => run(model, tensors, caches, feeds, fetches));
+      last = result.catch(() => {});
+      return result;
+    },
+    dispose: () => model.dispose(),
+  };
+}
+
+function metadataOf({ name, isTensor, type, shape }: NativePort): InferenceSession.ValueMetadata {
+  return isTensor ? { name, isTensor, type: typeName(type), shape } : { name, isTensor };
+}
+
+async function run(
+  model: NativeModel,
+  tensors: NativeTensors,
+  caches: readonly CachePorts[],
+  feeds: Feeds,
+  fetches: Fetches,
+): Promise<Record<string, Tensor>> {
+  const memory = memoryFor(model, tensors, caches, feeds, fetches);
+  const places = memory && new Map(caches.flatMap(({ past, present }, i) => [past, present].map((name) => [name, i])));
+  const placeOf = (name: string) => places?.get(name);
+  const inputs = Object.entries(feeds).map(([name, tensor]) => {
+    const index = placeOf(name);
+    return { name, value: memory && index !== undefined ? memory.values[index] : tensors.valueOf(tensor) };
+  });
+  const outputs = Object.keys(fetches).map((name) => {
+    const index = placeOf(name);
+    return { name, value: memory && index !== undefined ? memory.values[index] : null };
+  });
+  const values = await model.run(inputs, outputs);
+  if (memory) memory.length = tokensOf(feeds).total;
+  const results = outputs.map(({ name }, i): [string, Tensor] => {
+    const index = placeOf(name);
+    if (memory && index !== undefined) return [name, tensors.wrapView({ memory, index, length: memory.length })];
+    return [name, written(fetches[name], values[i], tensors)];
+  });
+  return Object.fromEntries(results);
+}
+
+/** The result in the tensor that was given for it, or a new one. */
+function written(given: Tensor | null, value: NativeValue, tensors: NativeTensors): Tensor {
+  const made = tensors.wrap(value);
+  if (given === null) return made;
+  const [target, source] = [given.data, made.data] as [Float32Array, Float32Array];
+  if (given.type !== made.type || target.length !== source.length)
+    throw new LacunaError(
+      'mismatch',
+      `Expected a tensor of ${made.type} [${made.dims}] to write to but received ${given.type} [${given.dims}]`,
+    );
+  target.set(source);
+  return given;
+}
+
+interface Tokens {
+  readonly rows: number;
+  /** New ones of a row. */
+  readonly fed: number;
+  /** With those before them. */
+  readonly total: number;
+}
+
+function tokensOf({ input_ids: ids, attention_mask: mask }: Feeds): Tokens {
+  return { rows: ids.dims[0], fed: ids.dims[1], total: mask.dims[1] };
+}
+
+/** Tokens that caches have room for at first, and at least; room doubles when it is used up. */
+const LEAST_CAPACITY = 256;
+
+/**
+ * Where a run's caches are to be, with those of `feeds` in it and room for what comes; undefined where the run has to be
+ * one like any other. Going on from a cache that was gone on from before is a copy, so that both stay what they are.
+ */
+function memoryFor(
+  model: NativeModel,
+  tensors: NativeTensors,
+  caches: readonly CachePorts[],
+  feeds: Feeds,
+  fetches: Fetches,
+): CacheMemory | undefined {
+  if (caches.length === 0 || !caches.every(({ present }) => fetches[present] === null)) return undefined;
+  const pasts = caches.map(({ past }) => feeds[past]);
+  if (!arePlain(pasts, feeds)) return undefined;
+  const { rows, fed, total } = tokensOf(feeds);
+  const length = total - fed;
+  const views = pasts.map((past) => tensors.viewOf(past));
+  const memory = views[0]?.memory;
+  const isOne = memory !== undefined && views.every((view, i) => view?.memory === memory && view.index === i);
+  if (isOne && memory.length === length && memory.capacity >= total) return memory;
+  const capacity = Math.max(total, LEAST_CAPACITY, isOne ? 2 * memory.capacity : 0);
+  const values = pasts.map((past, i) => {
+    const from = isOne ? memory.values[i] : tensors.valueOf(past);
+    const [, heads, , width] = past.dims;
+    const value = model.createValue(from.type, [rows, heads, capacity, width]);
+    if (length > 0) value.copyTokens(from, length);
+    return value;
+  });
+  return { values, rows, capacity, length };
+}
+
+/**
+ * Whether all rows have as many tokens, none of them masked, and as many as the caches and the new ones are together: only
+ * then do the lengths that attention takes from the mask say the same as the caches' shapes. It takes several tokens with a
+ * past in one row only.
+ */
+function arePlain(pasts: readonly Tensor[], { input_ids: ids, attention_mask: mask }: Feeds): boolean {
+  if (ids?.dims.length !== 2 || mask?.dims.length !== 2 || mask.type !== 'int64') return false;
+  const [rows, fed] = ids.dims;
+  const length = mask.dims[1] - fed;
+  const [, , past] = pasts[0].dims;
+  const areAlike = pasts.every(({ dims }) => dims.length === 4 && dims[0] === rows && dims[2] === length);
+  if (!areAlike || past !== length || mask.dims[0] !== rows || !(rows === 1 || fed === 1 || length === 0)) return false;
+  return (mask.data as BigInt64Array).every((seen) => seen === 1n);
+}

@@ -1,0 +1,155 @@
+/** Tensors of onnxruntime-common over the native core's memory: what comes out of one run goes into the next uncopied. */
+import type { Tensor } from 'onnxruntime-node';
+import { LacunaError } from '../core/errors.ts';
+import type { NativeModel, NativeValue } from './native-model.ts';
+
+/** Element types that JavaScript has, by ONNX's numbers, and the arrays that hold them. */
+const TYPES = [
+  { number: 1, name: 'float32', array: Float32Array },
+  { number: 2, name: 'uint8', array: Uint8Array },
+  { number: 3, name: 'int8', array: Int8Array },
+  { number: 4, name: 'uint16', array: Uint16Array },
+  { number: 5, name: 'int16', array: Int16Array },
+  { number: 6, name: 'int32', array: Int32Array },
+  { number: 7, name: 'int64', array: BigInt64Array },
+  { number: 9, name: 'bool', array: Uint8Array },
+  { number: 10, name: 'float16', array: Uint16Array },
+  { number: 11, name: 'float64', array: Float64Array },
+  { number: 12, name: 'uint32', array: Uint32Array },
+  { number: 13, name: 'uint64', array: BigUint64Array },
+  { number: 21, name: 'uint4', array: Uint8Array },
+  { number: 22, name: 'int4', array: Int8Array },
+] as const;
+
+export type TensorType = (typeof TYPES)[number]['name'];
+type TensorData = InstanceType<(typeof TYPES)[number]['array']>;
+
+/** The class of the onnxruntime-common that sessions are made by: there may be several in a process. */
+export type TensorClass = typeof Tensor;
+
+export function typeName(number: number): TensorType {
+  return typeOf(number).name;
+}
+
+function typeOf(number: number) {
+  const type = TYPES.find((one) => one.number === number);
+  if (type !== undefined) return type;
+  throw new LacunaError('unsupported', `JavaScript has no tensors of ONNX's element type ${number}`);
+}
+
+export function typeNumber(name: string): number {
+  const type = TYPES.find((one) => one.name === name);
+  if (type !== undefined) return type.number;
+  throw new LacunaError('unsupported', `The native core takes no tensors of type ${name}`);
+}
+
+/** Keys and values in memory of a capacity, appended to in place: what several tensors of different lengths look into. */
+export interface CacheMemory {
+  /** One a cache, [rows, heads, capacity, head size]. */
+  readonly values: readonly NativeValue[];
+  readonly rows: number;
+  readonly capacity: number;
+  /** Tokens of the longest tensor; it alone can be appended to. */
+  length: number;
+}
+
+/** A cache as it was after `length` tokens, which nothing changes: what is appended comes after them. */
+export interface CacheView {
+  readonly memory: CacheMemory;
+  readonly index: number;
+  readonly length: number;
+}
+
+/** Which tensors are backed by what. It keeps nothing alive that nobody else has. */
+export class NativeTensors {
+  readonly #tensors: TensorClass;
+  readonly #model: NativeModel;
+  readonly #values = new WeakMap<object, NativeValue>();
+  readonly #views = new WeakMap<object, CacheView>();
+
+  constructor(tensors: TensorClass, model: NativeModel) {
+    this.#tensors = tensors;
+    this.#model = model;
+  }
+
+  /** A tensor whose data are the value's own memory. */
+  wrap(value: NativeValue): Tensor {
+    const { name } = typeOf(value.type);
+    const tensor: Tensor = new this.#tensors(name, dataOf(value), value.dims);
+    this.#values.set(tensor, value);
+    return tensor;
+  }
+
+  /** A tensor that is a copy when its data are read, and no copy before. */
+  wrapView(view: CacheView): Tensor {
+    const [, heads, , width] = view.memory.values[view.index].dims;
+    const dims = [view.memory.rows, heads, view.length, width];
+    const read = () => this.#read(tensor, view, dims);
+    // A tensor elsewhere by its class, which has no other that is read later; on the CPU for all who ask.
+    const tensor: Tensor = new this.#tensors({
+      location: 'gpu-buffer',
+      type: typeName(view.memory.values[view.index].type),
+      gpuBuffer: undefined,
+      dims,
+      download: async () => read(),
+      dispose: () => this.#views.delete(tensor),
+    } as never);
+    Object.defineProperties(tensor, {
+      location: { get: () => 'cpu' },
+      data: { get: read, configurable: true },
+    });
+    this.#views.set(tensor, view);
+    return tensor;
+  }
+
+  /** What a tensor looks at that `wrapView` made and nobody has read, or given other dimensions. */
+  viewOf(tensor: Tensor): CacheView | undefined {
+    const view = this.#views.get(tensor);
+    return view !== undefined && tensor.dims[2] === view.length && tensor.dims.length === 4 ? view : undefined;
+  }
+
+  /** The value of a tensor, for a run: its own, or a copy of its data. */
+  valueOf(tensor: Tensor): NativeValue {
+    const view = this.viewOf(tensor);
+    if (view !== undefined) return this.#compact(view, tensor.dims);
+    const own = this.#values.get(tensor);
+    if (own !== undefined && sameDims(own.dims, tensor.dims)) return own;
+    const type = typeNumber(tensor.type);
+    if (tensor.location !== 'cpu' && tensor.location !== 'cpu-pinned')
+      throw new LacunaError(
+        'unsupported',
+        `The native core takes tensors on the CPU, not of location ${tensor.location}`,
+      );
+    const { data } = tensor;
+    if (!ArrayBuffer.isView(data))
+      throw new LacunaError('unsupported', `A ${tensor.type} tensor must hold a typed array`);
+    return this.#model.createValue(type, tensor.dims, data);
+  }
+
+  #read(tensor: Tensor, view: CacheView, dims: readonly number[]): TensorData {
+    const known = this.#values.get(tensor);
+    if (known === undefined && !this.#views.has(tensor)) throw new Error('The tensor is disposed.');
+    const value = known ?? this.#compact(view, dims);
+    this.#values.set(tensor, value);
+    // Whoever has its data may change them: from now on they are what it is.
+    this.#views.delete(tensor);
+    const data = dataOf(value);
+    Object.defineProperty(tensor, 'data', { value: data, configurable: true });
+    return data;
+  }
+
+  #compact({ memory, index, length }: CacheView, dims: readonly number[]): NativeValue {
+    const from = memory.values[index];
+    const value = this.#model.createValue(from.type, dims);
+    value.copyTokens(from, length);
+    return value;
+  }
+}
+
+function dataOf(value: NativeValue): TensorData {
+  return new (typeOf(value.type).array)(value.buffer());
+}
+
+function sameDims(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((size, i) => size === b[i]);
+}
