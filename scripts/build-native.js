@@ -1,17 +1,16 @@
-// Builds the native core: node scripts/build-native.js [--preset release|debug|address|thread] [--test] [--bench] [--cuda]
-// [--jobs N]
+// Builds the native core: node scripts/build-native.js [--preset release|debug|address|thread|arm64] [--test] [--bench]
+// [--cuda] [--jobs N]
 //
 // Headers come from the system where it has them, else from Debian's packages, unpacked into native/build/prefix without
-// installing anything. What can be had neither way is named, with the package that brings it.
+// installing anything. What can be had neither way is named, with the package that brings it. The preset arm64 is built by a
+// cross compiler, from packages of that architecture alone.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const native = join(dirname(dirname(fileURLToPath(import.meta.url))), 'native');
-const prefix = join(native, 'build/prefix');
-
 const { values: options } = parseArgs({
   options: {
     preset: { type: 'string', default: 'release' },
@@ -22,6 +21,11 @@ const { values: options } = parseArgs({
   },
 });
 
+/** Builds for another machine: the compiler that makes them, and what Debian calls it. */
+const CROSS = { arm64: { compiler: 'aarch64-linux-gnu-g++', architecture: 'arm64', package: 'g++-aarch64-linux-gnu' } };
+const cross = CROSS[options.preset];
+const prefix = join(native, cross === undefined ? 'build/prefix' : `build/${options.preset}/prefix`);
+
 /** What the build reads, and the Debian packages that bring it. */
 const NEEDS = [
   {
@@ -29,17 +33,25 @@ const NEEDS = [
     header: ['hwy/highway.h'],
     version: (include) => highwayVersion(join(include, 'hwy/base.h')),
     atLeast: [1, 2],
-    packages: ['libhwy-dev', 'libhwy1t64'],
+    packages: packagesOf('libhwy-dev', 'libhwy1t64'),
   },
   {
     what: "ONNX Runtime's C header, 1.21 or newer",
     header: ['onnxruntime/onnxruntime_c_api.h', 'onnxruntime/core/session/onnxruntime_c_api.h', 'onnxruntime_c_api.h'],
     version: (_, header) => [1, Number(/define ORT_API_VERSION (\d+)/.exec(readFileSync(header, 'utf8'))?.[1])],
     atLeast: [1, 21],
-    packages: ['libonnxruntime-dev'],
+    packages: packagesOf('libonnxruntime-dev'),
   },
-  { what: 'GoogleTest', header: ['gtest/gtest.h'], packages: ['libgtest-dev'], forTests: true },
+  // For another machine it is compiled from its source, which is the same for all.
+  cross === undefined
+    ? { what: 'GoogleTest', header: ['gtest/gtest.h'], packages: ['libgtest-dev'], forTests: true }
+    : { what: 'GoogleTest', header: ['../src/googletest/CMakeLists.txt'], packages: ['googletest'], forTests: true },
 ];
+
+/** Packages of the architecture that is built for. */
+function packagesOf(...names) {
+  return cross === undefined ? names : names.map((name) => `${name}:${cross.architecture}`);
+}
 
 /** The Debian release that has them all. */
 const SUITE = 'trixie';
@@ -51,9 +63,8 @@ function highwayVersion(base) {
 
 function includeFolders() {
   const given = (process.env.CMAKE_PREFIX_PATH ?? '').split(/[:;]/).filter((folder) => folder !== '');
-  return [join(prefix, 'usr'), ...given, '/usr', '/usr/local', '/opt/homebrew'].map((folder) =>
-    join(folder, 'include'),
-  );
+  const here = cross === undefined ? [...given, '/usr', '/usr/local', '/opt/homebrew'] : [];
+  return [join(prefix, 'usr'), ...here].map((folder) => join(folder, 'include'));
 }
 
 function found({ header, version, atLeast }) {
@@ -107,6 +118,7 @@ function privateApt() {
     'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled': 'false',
     'Acquire::Languages': 'none',
     'APT::Sandbox::User': 'root',
+    ...(cross && { 'APT::Architectures::': cross.architecture }),
   };
   return Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
 }
@@ -119,7 +131,8 @@ function fetch(packages) {
   const debs = join(native, 'build/debs');
   rmSync(debs, { recursive: true, force: true });
   mkdirSync(debs, { recursive: true });
-  console.log(`== ${packages.join(', ')} from Debian ${SUITE}, into native/build/prefix`);
+  mkdirSync(prefix, { recursive: true });
+  console.log(`== ${packages.join(', ')} from Debian ${SUITE}, into ${relative(dirname(native), prefix)}`);
   const run = (...args) =>
     spawnSync('apt-get', [...apt, ...args], { cwd: debs, stdio: ['ignore', 'ignore', 'inherit'] });
   if (run('update').status !== 0 || run('download', ...packages).status !== 0) return false;
@@ -130,6 +143,7 @@ function checkTools() {
   const missing = [
     ...(has('cmake') ? [] : ['cmake (3.21 or newer)']),
     ...(['c++', 'g++', 'clang++'].some(has) ? [] : ['a C++20 compiler (g++ 11 or clang 14)']),
+    ...(cross === undefined || has(cross.compiler) ? [] : [`${cross.compiler} (Debian's ${cross.package})`]),
     ...(['ninja', 'make'].some(has) ? [] : ['ninja-build or make']),
     ...(!options.cuda || hasNvcc() ? [] : ['nvcc 12 or newer (on the PATH, or in the bin of CUDA_PATH)']),
   ];
