@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
 import { encodeModel } from '../formats/onnx/index.ts';
-import { readFloats } from '../formats/tensor-data.ts';
+import { readFloats } from '../formats/tensor/index.ts';
 import type { Statistics } from '../src/core/statistics.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 import { makePlan } from '../src/plan/index.ts';

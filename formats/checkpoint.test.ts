@@ -7,7 +7,7 @@ import { hasTokenizer } from '../src/core/checkpoint.ts';
 import { float32Tensor, int32Tensor, type TensorExpr } from '../src/core/tensor.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { writeSafetensors } from './safetensors/write.ts';
-import { readFloats } from './tensor-data.ts';
+import { readFloats } from './tensor/index.ts';
 
 let folder = '';
 beforeEach(async () => {

@@ -5,7 +5,7 @@ import type { Expectations, ExpectedPrompt } from '../src/core/expectations.ts';
 import type { FileTensor } from '../src/core/tensor.ts';
 import { parseJsonObject } from './json-file.ts';
 import { readSafetensors, type SafetensorsFile } from './safetensors/index.ts';
-import { readTensorBytes } from './tensor-data.ts';
+import { readTensorBytes } from './tensor/index.ts';
 
 export const EXPECTATIONS_FORMAT = 'lacuna.expectations';
 export const EXPECTATIONS_VERSION = '1';

@@ -9,7 +9,7 @@ import { openModel } from '../converters/index.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { readSafetensors } from './safetensors/read.ts';
-import { readTensorBytes } from './tensor-data.ts';
+import { readTensorBytes } from './tensor/index.ts';
 
 interface Expected {
   readonly path: string;

@@ -5,7 +5,7 @@ import { LacunaError } from '../src/core/errors.ts';
 import type { Statistics, Sums, SumTensor } from '../src/core/statistics.ts';
 import type { BytesTensor, FileTensor } from '../src/core/tensor.ts';
 import { sha256File } from './files.ts';
-import { readTensorBytes } from './tensor-data.ts';
+import { readTensorBytes } from './tensor/index.ts';
 import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
 
 export const STATISTICS_FORMAT = 'lacuna.statistics';

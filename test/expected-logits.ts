@@ -1,6 +1,6 @@
 /** Logits that another library computed, and how far ours are from them. */
 import { readSafetensors } from '../formats/safetensors/index.ts';
-import { readFloats, readTensorBytes } from '../formats/tensor-data.ts';
+import { readFloats, readTensorBytes } from '../formats/tensor/index.ts';
 import { openSession } from '../src/runtime/index.ts';
 
 /**

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { weightBytesOf } from '../../formats/onnx/layout.ts';
-import { readFloats, readTensorBytes } from '../../formats/tensor-data.ts';
+import { readFloats, readTensorBytes } from '../../formats/tensor/index.ts';
 import { type Attribute, attr, BASE_OPSETS, type Graph } from '../../src/core/graph.ts';
 import { GraphBuilder, value } from '../../src/core/graph-builder.ts';
 import { choosePrecision } from '../../src/core/precision.ts';

@@ -1,6 +1,6 @@
 /** Rotary tables against Transformers 5.24 (LlamaRotaryEmbedding, float32), heads of 16. */
 import { describe, expect, test } from 'vitest';
-import { readFloats } from '../../formats/tensor-data.ts';
+import { readFloats } from '../../formats/tensor/index.ts';
 import type { RopeConfig } from '../config/rope-config.ts';
 import { inverseFrequencies, rotaryColumns, rotaryTables } from './rotary.ts';
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { cast, GGML_TYPES, type TensorExpr, transpose } from '../../src/core/tensor.ts';
 import { readSafetensors } from '../safetensors/index.ts';
-import { readFloats, readTensorBytes, streamTensor } from '../tensor-data.ts';
+import { readFloats, readTensorBytes, streamTensor } from '../tensor/index.ts';
 import { READ_TYPES } from './ggml-types.ts';
 import { readGguf, storedBytes } from './read.ts';
 

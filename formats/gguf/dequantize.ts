@@ -6,7 +6,7 @@
  * once), so that every value is rounded once, as in the reference implementation, and equals its value bit for bit.
  */
 import type { GgmlType } from '../../src/core/tensor.ts';
-import { float16Values } from '../float-cast.ts';
+import { float16Values } from '../tensor/float-cast.ts';
 import { BLOCK_SIZES } from './ggml-types.ts';
 
 /** Writes the values of the block at `at` of `from` to `to`, beginning at `first`. */

@@ -7,7 +7,7 @@ import { openModel } from '../../converters/index.ts';
 import { hasTokenizer } from '../../src/core/checkpoint.ts';
 import { cast } from '../../src/core/tensor.ts';
 import { openCheckpoint } from '../checkpoint.ts';
-import { readTensorBytes } from '../tensor-data.ts';
+import { readTensorBytes } from '../tensor/index.ts';
 import { loadTokenizer } from '../tokenizer/index.ts';
 import { openGguf } from './index.ts';
 import { readGguf } from './read.ts';

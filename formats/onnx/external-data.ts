@@ -10,7 +10,7 @@ import { throwIfAborted } from '../../src/core/errors.ts';
 import { addToCrc32, joinCrc32 } from '../checksum.ts';
 import { type PartialFile, writeAll } from '../files.ts';
 import { keptFits } from '../quantize/index.ts';
-import { keptFiles, reusedMemory, streamTensor } from '../tensor-data.ts';
+import { keptFiles, reusedMemory, streamTensor } from '../tensor/index.ts';
 import type { Layout, Slot } from './layout.ts';
 import { canStartThreads, startThread } from './write-thread.ts';
 

@@ -13,7 +13,7 @@ import {
   int64Tensor,
   transpose,
 } from '../../src/core/tensor.ts';
-import { readTensorBytes } from '../tensor-data.ts';
+import { readTensorBytes } from '../tensor/index.ts';
 import { readOnnx } from './read.ts';
 import { writeOnnx } from './write.ts';
 

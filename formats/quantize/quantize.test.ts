@@ -9,7 +9,7 @@ import {
   quantize,
 } from '../../src/core/tensor.ts';
 import { seededFloats } from '../../test/random.ts';
-import { readTensorBytes, streamTensor } from '../tensor-data.ts';
+import { readTensorBytes, streamTensor } from '../tensor/index.ts';
 import { keptFits } from './index.ts';
 
 interface Stored {

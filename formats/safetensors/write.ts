@@ -3,7 +3,7 @@ import { byteLength } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { TensorExpr } from '../../src/core/tensor.ts';
 import { writeFileAtomically } from '../files.ts';
-import { streamTensor } from '../tensor-data.ts';
+import { streamTensor } from '../tensor/index.ts';
 import { safetensorsName } from './dtypes.ts';
 import { LENGTH_BYTES, MAX_HEADER_BYTES } from './read.ts';
 

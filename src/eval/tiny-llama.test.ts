@@ -7,7 +7,7 @@ import { assemble, openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
 import { writeOnnx } from '../../formats/onnx/index.ts';
 import { readSafetensors } from '../../formats/safetensors/index.ts';
-import { readFloats } from '../../formats/tensor-data.ts';
+import { readFloats } from '../../formats/tensor/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Session } from '../core/session.ts';
 import { generate, openSession } from '../runtime/index.ts';

@@ -11,7 +11,7 @@ import {
 } from '../../calibrate/index.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { readStatistics, writeStatistics } from '../../formats/statistics.ts';
-import { readFloats } from '../../formats/tensor-data.ts';
+import { readFloats } from '../../formats/tensor/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import type { JobOptions } from '../core/progress.ts';

@@ -6,7 +6,7 @@ import { openModel } from '../../converters/index.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { factorGram, roundCompensated } from '../../formats/quantize/index.ts';
 import { readSafetensors, writeSafetensors } from '../../formats/safetensors/index.ts';
-import { readFloats } from '../../formats/tensor-data.ts';
+import { readFloats } from '../../formats/tensor/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import { HEAD_WEIGHT, type ModelPieces } from '../core/model.ts';

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { basename, join } from 'node:path';
 import { readExpectations } from '../../formats/expectations.ts';
 import { writeFileAtomically } from '../../formats/files.ts';
-import { readFloats } from '../../formats/tensor-data.ts';
+import { readFloats } from '../../formats/tensor/index.ts';
 import { writeJson } from '../../formats/tensors-beside.ts';
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts';
 import { type Checkpoint, hasTokenizer, parametersOf } from '../core/checkpoint.ts';

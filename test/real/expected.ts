@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSafetensors } from '../../formats/safetensors/index.ts';
-import { readFloats, readTensorBytes } from '../../formats/tensor-data.ts';
+import { readFloats, readTensorBytes } from '../../formats/tensor/index.ts';
 import type { Session } from '../../src/core/session.ts';
 import type { FileTensor } from '../../src/core/tensor.ts';
 import { root } from './real-model.ts';

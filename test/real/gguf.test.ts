@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
-import { readTensorBytes } from '../../formats/tensor-data.ts';
+import { readTensorBytes } from '../../formats/tensor/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Checkpoint } from '../../src/core/checkpoint.ts';
 import { cast } from '../../src/core/tensor.ts';

@@ -1,5 +1,5 @@
 /** Transposes a matrix that is read a block of rows at a time, without holding all of a large one. */
-import { DTYPE_BYTES, type DType } from '../src/core/dtype.ts';
+import { DTYPE_BYTES, type DType } from '../../src/core/dtype.ts';
 
 /**
  * How much of the result is put together at once. A larger matrix is read once for every such strip, and two strips may

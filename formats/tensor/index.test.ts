@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
-import { byteLength, DTYPE_BYTES, type DType, elementCount } from '../src/core/dtype.ts';
-import { LacunaError } from '../src/core/errors.ts';
+import { byteLength, DTYPE_BYTES, type DType, elementCount } from '../../src/core/dtype.ts';
+import { LacunaError } from '../../src/core/errors.ts';
 import {
   addConstant,
   addLowRank,
@@ -22,8 +22,8 @@ import {
   type TensorExpr,
   transpose,
   waves,
-} from '../src/core/tensor.ts';
-import { keptFiles, readFloats, readTensorBytes, streamTensor } from './tensor-data.ts';
+} from '../../src/core/tensor.ts';
+import { keptFiles, readFloats, readTensorBytes, streamTensor } from './index.ts';
 import { transposeBlocks } from './transpose.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'lacuna-tensor-data-'));

@@ -1,5 +1,5 @@
 /** Evaluates tables of cosines and sines. */
-import type { WavesTensor } from '../src/core/tensor.ts';
+import type { WavesTensor } from '../../src/core/tensor.ts';
 
 const { fround } = Math;
 

@@ -1,6 +1,6 @@
 /** Reorders rows within groups while they are streamed, holding one group of them. */
-import { DTYPE_BYTES } from '../src/core/dtype.ts';
-import type { RegroupTensor } from '../src/core/tensor.ts';
+import { DTYPE_BYTES } from '../../src/core/dtype.ts';
+import type { RegroupTensor } from '../../src/core/tensor.ts';
 
 /**
  * Blocks of at most `elements` elements of the reordered rows, each at a multiple of 8 of its memory. `source` is all of

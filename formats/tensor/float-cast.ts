@@ -1,5 +1,5 @@
 /** Conversion among float16, bfloat16, float32 and float64, as raw bits: round to nearest, ties to even (IEEE 754-2019). */
-import { DTYPE_BYTES, type DType, FLOAT_DTYPES } from '../src/core/dtype.ts';
+import { DTYPE_BYTES, type DType, FLOAT_DTYPES } from '../../src/core/dtype.ts';
 
 export type FloatDType = (typeof FLOAT_DTYPES)[number];
 

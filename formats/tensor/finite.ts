@@ -1,7 +1,7 @@
 /** Finds NaN and infinity in raw float bytes: those are the elements whose exponent bits are all ones. */
-import { DTYPE_BYTES, type DType } from '../src/core/dtype.ts';
-import { LacunaError } from '../src/core/errors.ts';
-import type { StoredTensor, TensorExpr } from '../src/core/tensor.ts';
+import { DTYPE_BYTES, type DType } from '../../src/core/dtype.ts';
+import { LacunaError } from '../../src/core/errors.ts';
+import type { StoredTensor, TensorExpr } from '../../src/core/tensor.ts';
 
 /**
  * How words of 32 bits are tested, the even ones and the odd ones: adding the exponent's lowest bit to the magnitude

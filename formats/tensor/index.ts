@@ -1,7 +1,7 @@
 /** Evaluates a `TensorExpr`: reads, casts, adds to, transposes and joins its bytes, a few megabytes at a time. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { byteLength, DTYPE_BYTES, elementCount } from '../src/core/dtype.ts';
-import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
+import { byteLength, DTYPE_BYTES, elementCount } from '../../src/core/dtype.ts';
+import { LacunaError, throwIfAborted } from '../../src/core/errors.ts';
 import {
   type AddTensor,
   type BytesTensor,
@@ -14,14 +14,14 @@ import {
   type QuantizeTensor,
   type TensorExpr,
   type WavesTensor,
-} from '../src/core/tensor.ts';
+} from '../../src/core/tensor.ts';
+import { dequantize } from '../gguf/dequantize.ts';
+import { BLOCK_SIZES } from '../gguf/ggml-types.ts';
+import { asIoError } from '../io-error.ts';
+import { type KeptFits, keptFits, quantizeBlocks } from '../quantize/index.ts';
 import { refuseNonFinite, refuseOverflow } from './finite.ts';
 import { castFloats, isFloatDType } from './float-cast.ts';
-import { dequantize } from './gguf/dequantize.ts';
-import { BLOCK_SIZES } from './gguf/ggml-types.ts';
-import { asIoError } from './io-error.ts';
 import { addProduct } from './low-rank.ts';
-import { type KeptFits, keptFits, quantizeBlocks } from './quantize/index.ts';
 import { regroupBlocks } from './regroup.ts';
 import { rowsBlocks } from './rows.ts';
 import { transposeBlocks } from './transpose.ts';

@@ -1,6 +1,6 @@
 /** Float conversion agrees with IEEE 754 on every 16-bit value and at every point where rounding changes. */
 import { describe, expect, test } from 'vitest';
-import { DTYPE_BYTES } from '../src/core/dtype.ts';
+import { DTYPE_BYTES } from '../../src/core/dtype.ts';
 import { castFloats, type FloatDType } from './float-cast.ts';
 
 function cast(bytes: ArrayBufferView, from: FloatDType, to: FloatDType): Uint8Array {

@@ -1,6 +1,6 @@
 /** Takes some rows of a matrix while it is streamed. */
-import { DTYPE_BYTES } from '../src/core/dtype.ts';
-import type { RowsTensor } from '../src/core/tensor.ts';
+import { DTYPE_BYTES } from '../../src/core/dtype.ts';
+import type { RowsTensor } from '../../src/core/tensor.ts';
 
 /** Of what is read: a row at least. */
 const READ_ELEMENTS = 1 << 18;

@@ -1,0 +1,73 @@
+"""Tokens a second that Python's onnxruntime decodes with caches bound once and written in place: one number on stdout.
+
+    python bench/bound_decode.py FOLDER [--prompt 4000] [--steps 16] [--threads 2] [--library LIBRARY]
+
+What decode.js compares the native session with. `--library` registers operators' kernels. Needs numpy and onnxruntime.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import onnxruntime
+from perplexity import Path, find_model
+
+parser = argparse.ArgumentParser()
+parser.add_argument("folder", type=Path)
+parser.add_argument("--prompt", type=int, default=4000)
+parser.add_argument("--steps", type=int, default=16)
+parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--library")
+options = parser.parse_args()
+
+# Tokens a call while the prompt is read: the scores of all of them with all before are in memory at once.
+CHUNK = 256
+REPEATS = 3
+
+session_options = onnxruntime.SessionOptions()
+session_options.intra_op_num_threads = options.threads
+if options.library:
+    session_options.register_custom_ops_library(options.library)
+session = onnxruntime.InferenceSession(
+    str(find_model(options.folder)), session_options, providers=["CPUExecutionProvider"]
+)
+binding = session.io_binding()
+capacity = options.prompt + options.steps * REPEATS + 1
+for value in session.get_inputs():
+    if value.name.startswith("past_key_values."):
+        dtype = np.float16 if value.type == "tensor(float16)" else np.float32
+        cache = onnxruntime.OrtValue.ortvalue_from_numpy(
+            np.zeros((1, value.shape[1], capacity, value.shape[3]), dtype), "cpu", 0
+        )
+        binding.bind_ortvalue_input(value.name, cache)
+        binding.bind_ortvalue_output(value.name.replace("past_key_values", "present"), cache)
+
+
+def feed(tokens, length):
+    """Logits are bound anew: their shape is that of the tokens."""
+    binding.bind_cpu_input("input_ids", np.array([tokens], np.int64))
+    binding.bind_cpu_input("attention_mask", np.ones((1, length + len(tokens)), np.int64))
+    binding.bind_output("logits", "cpu")
+    session.run_with_iobinding(binding)
+
+
+length = 0
+while length < options.prompt:
+    tokens = range(5 + length, 5 + min(length + CHUNK, options.prompt))
+    feed(tokens, length)
+    length += len(tokens)
+
+
+def decode() -> float:
+    """Seconds for the next tokens, whatever they are."""
+    global length
+    started = time.perf_counter()
+    for _ in range(options.steps):
+        feed([7], length)
+        length += 1
+    return time.perf_counter() - started
+
+
+feed([7], length)
+length += 1
+print(options.steps / min(decode() for _ in range(REPEATS)))
