@@ -96,10 +96,6 @@ __global__ void GateKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   if (threadIdx.x % kWarp == 0) at.gate[token * ffn.neurons + neuron] = product + At(ffn.gate_bias, neuron);
 }
 
-__device__ bool IsStatistical(Selector selector) {
-  return selector == Selector::kStatisticalSoft || selector == Selector::kStatisticalHard;
-}
-
 // What a gate must reach, or a score: the same for all neurons of a token.
 __device__ float Limit(const GatedFfn& ffn, const float* gate) {
   if (IsStatistical(ffn.selector)) return StatisticalThreshold(gate, ffn.neurons, ffn.quantile);
@@ -269,6 +265,7 @@ size_t GatedFfnWorkspace(const GatedFfn& ffn, size_t tokens) {
 }
 
 cudaError_t RunGatedFfn(const GatedFfn& ffn, const GatedFfnTokens& tokens, void* workspace, cudaStream_t stream) {
+  if (IsProduct(ffn.selector) || IsPredicted(ffn.selector)) return cudaErrorNotSupported;
   for (size_t first = 0; first < tokens.count; first += kMostTokens) {
     const size_t left = tokens.count - first, count = left < kMostTokens ? left : kMostTokens;
     const GatedFfnTokens some = Some(tokens, ffn.hidden, first, count);

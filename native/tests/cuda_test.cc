@@ -257,12 +257,17 @@ TEST_F(Cuda, GatedFfnAgreesWithPlainLoops) {
             }
 }
 
-TEST_F(Cuda, GatedFfnRefusesStoragesThatItDoesNotHave) {
-  GatedFfn ffn;
-  ffn.storage = Storage::kInt4;
+TEST_F(Cuda, GatedFfnRefusesWhatItDoesNotHave) {
   GatedFfnTokens tokens;
   tokens.count = 1;
-  EXPECT_EQ(cuda::RunGatedFfn(ffn, tokens, nullptr, nullptr), cudaErrorNotSupported);
+  GatedFfn stored;
+  stored.storage = Storage::kInt4;
+  EXPECT_EQ(cuda::RunGatedFfn(stored, tokens, nullptr, nullptr), cudaErrorNotSupported);
+  for (Selector selector : {Selector::kProduct, Selector::kPredictorOfMean}) {
+    GatedFfn ffn;
+    ffn.selector = selector;
+    EXPECT_EQ(cuda::RunGatedFfn(ffn, tokens, nullptr, nullptr), cudaErrorNotSupported);
+  }
 }
 
 TEST_F(Cuda, StatisticalTopKAgreesWithPlainLoops) {
