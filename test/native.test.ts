@@ -10,6 +10,7 @@ import { readPlan } from '../formats/plan.ts';
 import { writeSafetensors } from '../formats/safetensors/index.ts';
 import { loadTokenizer } from '../formats/tokenizer/index.ts';
 import { attr, type Graph, type Node } from '../src/core/graph.ts';
+import { choosePrecision, type PrecisionName } from '../src/core/precision.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
 import { type BytesTensor, float32Tensor, int64Tensor } from '../src/core/tensor.ts';
 import { calibrate, plan, sparsify } from '../src/index.ts';
@@ -27,7 +28,7 @@ import {
   statisticalTopKOpType,
   TOP_K_MODES,
 } from '../src/ops/index.ts';
-import { applyPlan, fuseSkipNorms } from '../src/rewrite/index.ts';
+import { applyPlan, fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { openSession } from '../src/runtime/index.ts';
 import {
   CHOICES,
@@ -386,4 +387,77 @@ describe.runIf(hasNative)('a sparse model', { timeout: 600_000 }, () => {
     await sparsify({ source: tinyLlama, plan: planned, output: sparse });
     expect(runOracle('genai_compare.py', sparse, '--library', library)).toMatch(/kernels: GatedFFN_threshold_fp32/);
   });
+});
+
+describe.runIf(hasNative)('a model in blocks', { timeout: 600_000 }, () => {
+  // As many as the rotary tables of the smallest have positions for.
+  const tokens = Array.from({ length: 64 }, (_, i) => (i * 7) % 90);
+
+  /** The graph with products by floats: what rounding activations to 8 bits is off from. */
+  function withExactProducts(graph: Graph): Graph {
+    const exact = (node: Node): Node =>
+      node.opType === 'MatMulNBits'
+        ? { ...node, attributes: { ...node.attributes, accuracy_level: attr.int(1) } }
+        : node;
+    return { ...graph, nodes: graph.nodes.map(exact) };
+  }
+
+  async function written(name: string, graph: Graph) {
+    const model = mkdtempSync(join(folder, `${name}-`));
+    await writeOnnx(graph, join(model, 'model.onnx'));
+    return model;
+  }
+
+  async function logitsOf(model: string) {
+    const session = await openSession(model, { threads: 1 });
+    const step = await session.step(tokens, session.emptyCache(), { logits: 'all' });
+    await session.close();
+    return step;
+  }
+
+  const cases: readonly (readonly [checkpoint: string, precision: PrecisionName, kernels: RegExp])[] = [
+    [
+      'tiny-llama',
+      'int4',
+      /NormAttention_int4 x\d+, NormAttention_int4_first x\d+, NormFFN_int4 x\d+, NormProduct_int8 x/,
+    ],
+    [
+      'tiny-llama',
+      'int8',
+      /NormAttention_int8 x\d+, NormAttention_int8_first x\d+, NormFFN_int8 x\d+, NormProduct_int8 x/,
+    ],
+    ['llama-variants/mistral-window', 'int4', /NormAttention_int4 .*NormFFN_int4/],
+    ['llama-variants/mlp-bias', 'int8', /NormAttention_int8 x\d+, NormAttention_int8_first x\d+, NormProduct/],
+    ['gemma-variants/gemma2-softcap', 'int4', /NormAttention_int4 .*NormFFN_int4/],
+    ['gemma-variants/gemma3-pattern', 'int4', /NormAttention_int4 .*NormFFN_int4/],
+    ['gemma-variants/gemma3-multimodal', 'int8', /NormAttention_int8 .*NormFFN_int8/],
+  ];
+
+  // ONNX Runtime rounds activations to 8 bits a block as the kernels do, and where a value lies at a tie each may round it
+  // another way. So the kernels may be off from products by floats as far as bodies are, with room for their luck.
+  it.each(cases)(
+    'is as near to products by floats by kernels as by bodies: %s, %s',
+    async (name, precision, kernels) => {
+      const pieces = openModel(await openCheckpoint(join(root, 'fixtures', name)), {
+        precision: choosePrecision(precision),
+      });
+      const plain = fuseSkipNorms(assemble(pieces));
+      const exact = await logitsOf(await written('exact', withExactProducts(plain)));
+      const model = await written('blocks', fuseDecoderParts(plain));
+      const bodies = await logitsOf(model);
+      const worst = (row: Float32Array) =>
+        row.reduce((most, entry, at) => Math.max(most, Math.abs(entry - exact.logits[at])), 0);
+      const off = worst(bodies.logits) / exact.logits.reduce((most, entry) => Math.max(most, Math.abs(entry)), 0);
+      expect(off).toBeLessThan(0.2);
+      const expected = `${model}.safetensors`;
+      await writeSafetensors(expected, [
+        { name: 'input_ids', data: int64Tensor(tokens) },
+        { name: 'logits', data: float32Tensor(exact.logits, [tokens.length, exact.vocab]) },
+      ]);
+      for (const feed of ['chunk', 'token']) {
+        const args = ['--feed', feed, '--tolerance', String(2 * off), '--library', library];
+        expect(runOracle('ort_compare.py', model, expected, ...args)).toMatch(kernels);
+      }
+    },
+  );
 });

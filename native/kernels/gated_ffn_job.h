@@ -17,17 +17,16 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/coded_input.h"
 #include "kernels/gated_ffn.h"
 #include "kernels/moments.h"
-#include "kernels/parallel.h"
+#include "kernels/phases.h"
 #include "kernels/scratch.h"
 
 namespace lacuna {
 
 // Neurons an item: few enough to share work out evenly, and below 255 so that a byte numbers them.
 constexpr size_t kChunk = 128;
-// Tokens a block: enough to use a row of weights often while it is in the cache.
-constexpr size_t kTokenBlock = 64;
 // Floats of a row of `down` that are read in one go: a kilobyte.
 constexpr size_t kLeastColumns = 256;
 // In place of the length of a tile's list.
@@ -39,17 +38,8 @@ struct Cut {
   float limit = 0;
 };
 
-struct TokenBlock {
-  size_t first;
-  size_t count;
-};
-
 enum class GatedFfnPhase { kPrepare, kGate, kStatistics, kChoose, kDown, kFinish };
 
-inline size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
-
-// Blocks of an input with room for what the widest vector reads past the end: 16 scales at a time.
-inline size_t PaddedBlocks(size_t width) { return DivideUp(Blocks(width), 16) * 16; }
 
 // Where a quantised input is written.
 struct QuantisedPlace {

@@ -40,9 +40,12 @@ class ClaimedItems {
   size_t count() const { return count_; }
   void Finish() { done_.fetch_add(1, std::memory_order_release); }
 
-  // Returns when the first `items` are done, and what they wrote is visible.
+  // Whether the first `items` are done, and what they wrote is visible.
+  bool AreDone(size_t items) const { return done_.load(std::memory_order_acquire) >= items; }
+
+  // Returns when they are.
   void WaitFor(size_t items) const {
-    for (int spins = 0; done_.load(std::memory_order_acquire) < items; ++spins) {
+    for (int spins = 0; !AreDone(items); ++spins) {
       // Phases are a few microseconds apart; past that, the thread waited for has lost its core.
       if (spins < kSpins) {
         Pause();

@@ -20,6 +20,9 @@ OrtCustomOpDomain* DomainOf(const OrtApi& api) {
   AddGatedFfn(operators);
   AddFfnSkip(operators);
   AddSparkFfn(operators);
+  AddNormAttention(operators);
+  AddNormFfn(operators);
+  AddNormProduct(operators);
   OrtCustomOpDomain* domain = nullptr;
   ort::Check(api, api.CreateCustomOpDomain("lacuna", &domain));
   for (const auto& op : operators) ort::Check(api, api.CustomOpDomain_Add(domain, op.get()));

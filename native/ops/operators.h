@@ -10,6 +10,9 @@ void AddStatisticalTopK(ort::Operators& operators);
 void AddGatedFfn(ort::Operators& operators);
 void AddFfnSkip(ort::Operators& operators);
 void AddSparkFfn(ort::Operators& operators);
+void AddNormAttention(ort::Operators& operators);
+void AddNormFfn(ort::Operators& operators);
+void AddNormProduct(ort::Operators& operators);
 
 }  // namespace lacuna
 

@@ -17,6 +17,7 @@ import {
   ROUNDINGS,
   type Rounding,
 } from '../core/precision.ts';
+import { fuseDecoderParts } from '../rewrite/index.ts';
 import { type MeasuredImportance, measureImportance, readImportance } from './importance.ts';
 import { type FolderContent, writeModelFolder } from './model-folder.ts';
 import { bfloat16Notes } from './notes.ts';
@@ -157,7 +158,8 @@ export function openModels(
     const rounded = weighed !== undefined && 'rounded' in weighed ? weighed.rounded.get(precision.name) : undefined;
     const pieces = openModel(checkpoint, { precision, importance: weighed?.byWeight, rounded });
     const rounding = weighed && (rounded === undefined ? 'search' : 'gptq');
-    return { precision, pieces, graph: denseGraph(pieces), rounding, calibratedOn: weighed?.texts };
+    const graph = fuseDecoderParts(denseGraph(pieces));
+    return { precision, pieces, graph, rounding, calibratedOn: weighed?.texts };
   });
 }
 

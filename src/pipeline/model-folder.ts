@@ -220,7 +220,8 @@ function describe(folder: string, content: FolderContent, written: readonly Writ
  * The oldest ONNX Runtime that computes the graph rightly: function bodies need 1.21, products of 8-bit blocks 1.22, and
  * looking rows of blocks up 1.23; before 1.24 GroupQueryAttention counted one token too many in a sliding window.
  */
-function oldestRuntime({ nodes }: Graph): string {
+function oldestRuntime({ nodes: own, functions }: Graph): string {
+  const nodes = [...own, ...functions.flatMap((one) => one.nodes)];
   const attributeAbove = (name: string, limit: number) =>
     nodes.some(({ attributes: { [name]: found } }) => found?.kind === 'int' && found.value > limit);
   if (attributeAbove('local_window_size', 0)) return '>=1.24';

@@ -2,6 +2,7 @@
 import type { Graph } from '../core/graph.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
 import { ffnSkip } from './ffn-skip.ts';
+import { fuseParts } from './fuse-parts.ts';
 import { fuseSkipNorm } from './fuse-skip-norm.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
 import { checkBlocks, type PlanContext } from './plan-context.ts';
@@ -13,7 +14,7 @@ export type { RuleReport };
 const PLAN_PASSES: readonly Pass<PlanContext>[] = [sparseFfn, ffnSkip];
 
 /** Every pass in order, as `before -> after`. */
-export const PASSES = [fuseSkipNorm, ...PLAN_PASSES].map(({ name, description }) => ({ name, description }));
+export const PASSES = [fuseSkipNorm, fuseParts, ...PLAN_PASSES].map(({ name, description }) => ({ name, description }));
 
 /**
  * Residual additions and the norms after them as one operator; equal results, fewer operators.
@@ -22,6 +23,16 @@ export const PASSES = [fuseSkipNorm, ...PLAN_PASSES].map(({ name, description })
  */
 export function fuseSkipNorms(graph: Graph): Graph {
   return fuseSkipNorm.apply(graph, undefined).graph;
+}
+
+/**
+ * Attention, FFN and head of a decoder whose weights are in blocks as one operator each; the same graph to a runtime without
+ * kernels.
+ *
+ * @example const fused = fuseDecoderParts(fuseSkipNorms(assemble(openModel(checkpoint, { precision: 'int4' }))));
+ */
+export function fuseDecoderParts(graph: Graph): Graph {
+  return fuseParts.apply(graph, undefined).graph;
 }
 
 /**

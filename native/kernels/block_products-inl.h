@@ -1,0 +1,283 @@
+// Products of coded inputs with rows of 8 or 4 bits a weight, in blocks of 32 with a float scale each, row after row, for one
+// token or several.
+//
+// An input is coded to 8 bits a block as well, so that four products take one lane of an instruction. What a code above zero's
+// adds to a lane is known beforehand and is where the lane's sum starts, so sums within a block are exact; blocks are added in
+// float, in an order that does not depend on how many rows and tokens are computed beside each other.
+#if defined(LACUNA_KERNELS_BLOCK_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LACUNA_KERNELS_BLOCK_PRODUCTS_INL_H_
+#undef LACUNA_KERNELS_BLOCK_PRODUCTS_INL_H_
+#else
+#define LACUNA_KERNELS_BLOCK_PRODUCTS_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "hwy/cache_control.h"
+#include "hwy/highway.h"
+#include "kernels/coded_input.h"
+#include "kernels/decoder.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// The sums of kCount vectors' lanes, in the first kCount lanes. Lanes are added pair by pair, whatever kCount is.
+template <size_t kCount, class D, class V = hn::Vec<D>>
+HWY_INLINE V SumsOfLanes(D d, V* vectors) {
+  const auto pairs = [d](V a, V b) HWY_ATTR { return hn::Add(hn::ConcatEven(d, b, a), hn::ConcatOdd(d, b, a)); };
+  size_t width = hn::Lanes(d);
+#pragma GCC unroll 8
+  for (size_t count = kCount; count > 1; count /= 2, width /= 2) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < count / 2; ++i) vectors[i] = pairs(vectors[2 * i], vectors[2 * i + 1]);
+  }
+  for (; width > 1; width /= 2) vectors[0] = pairs(vectors[0], vectors[0]);
+  return vectors[0];
+}
+
+template <Storage kStorage>
+struct BlockProducts {
+  static constexpr bool kIsInt4 = kStorage == Storage::kInt4;
+  static constexpr size_t kBlockBytes = kIsInt4 ? kBlock / 2 : kBlock;
+  static constexpr size_t kBlockLanes = CodedTokens::kLanesOf(kStorage);
+  static constexpr uint8_t kZero = kIsInt4 ? 8 : 128;
+  // Tokens that share a load of a row: 4 x 4 accumulators need the 32 registers of AVX-512 and NEON.
+  static constexpr size_t kTokenTile = (HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM) ? 4 : 2;
+  static constexpr size_t kRowTile = 4;
+  static constexpr size_t kRowChunk = 64;
+
+  using D = hn::ScalableTag<float>;
+  using V = hn::Vec<D>;
+
+  // out[t * stride + j] = dot(row first + j, token from + t), j < count, t < tokens.
+  static HWY_INLINE void Multiply(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
+                                  size_t from, size_t tokens, float* out, size_t stride) {
+    // Rows stay in the nearest cache while tokens pass.
+    for (size_t j = 0; j < count; j += kRowChunk) {
+      const size_t rows = std::min(kRowChunk, count - j);
+      size_t t = 0;
+      for (; t + kTokenTile <= tokens; t += kTokenTile)
+        MultiplyTile<kTokenTile>(matrix, first + j, rows, inputs, from + t, out + t * stride + j, stride);
+      for (; t < tokens; ++t) MultiplyTile<1>(matrix, first + j, rows, inputs, from + t, out + t * stride + j, stride);
+    }
+  }
+
+  // Asks for the first bytes of rows from `first` on.
+  static HWY_INLINE void Fetch(const BlockMatrix& matrix, size_t first) {
+    const Row row = RowOf(matrix, first);
+    FetchAhead(row.codes, kAhead);
+    FetchAhead(row.scales, kAhead / kBlockBytes * sizeof(float));
+  }
+
+  // Codes n entries of token t, and fills up what products read beyond.
+  static HWY_INLINE void Code(const float* x, size_t n, const CodedTokens& to, size_t t) {
+    const CodedInput place = to.At(t);
+    const size_t whole = n / kBlock;
+    for (size_t block = 0; block < whole; ++block) CodeBlock(x + block * kBlock, block, place);
+    if (whole < Blocks(n)) {
+      float last[kBlock] = {};
+      std::copy_n(x + whole * kBlock, n - whole * kBlock, last);
+      CodeBlock(last, whole, place);
+    }
+    FillUp(n, place);
+  }
+
+  // Products read whole vectors: scales past those of n entries are made zero, so that what else is there does not matter.
+  static HWY_INLINE void FillUp(size_t n, const CodedInput& place) {
+    std::fill(place.scales + Blocks(n), place.scales + PaddedBlocks(n), 0.0f);
+  }
+
+  // Codes the 32 entries of a block. The largest becomes 127 or -127; what is not a number makes the scale so.
+  static HWY_INLINE void CodeBlock(const float* HWY_RESTRICT x, size_t block, const CodedInput& place) {
+    const DPart d;
+    const size_t lanes = hn::Lanes(d);
+    auto largest = hn::Zero(d), check = hn::Zero(d);
+    for (size_t i = 0; i < kBlock; i += lanes) {
+      const auto values = hn::LoadU(d, x + i);
+      largest = hn::Max(largest, hn::Abs(values));
+      check = hn::MulAdd(values, hn::Zero(d), check);
+    }
+    const float limit = hn::ReduceMax(d, largest);
+    // Numbers so small that dividing by them overflows are as good as zeros.
+    const float inverse = limit > 127 * std::numeric_limits<float>::min() ? 127 / limit : 0;
+    const float scale = limit / 127 + hn::ReduceSum(d, check);
+    const auto factor = hn::Set(d, inverse);
+    const auto store = [&](hn::Vec<DPart> values, int8_t* to) HWY_ATTR {
+      hn::StoreU(hn::DemoteTo(hn::Rebind<int8_t, DPart>(), hn::NearestInt(hn::Mul(values, factor))),
+                 hn::Rebind<int8_t, DPart>(), to);
+    };
+    const Place at(block);
+    int8_t* first = place.codes + at.first;
+    int8_t* second = place.codes + at.second;
+    for (size_t i = 0; i < kBlock / 2; i += lanes) {
+      hn::Vec<DPart> low, high;
+      if constexpr (kIsInt4) {
+        hn::LoadInterleaved2(d, x + 2 * i, low, high);
+      } else {
+        low = hn::LoadU(d, x + i);
+        high = hn::LoadU(d, x + kBlock / 2 + i);
+      }
+      store(low, first + i);
+      store(high, second + i);
+    }
+    place.scales[block] = scale;
+    StoreStarts(first, second, place.starts + block * kBlockLanes);
+  }
+
+ private:
+  using DI = hn::RebindToSigned<D>;
+  using DCodes = hn::Repartition<uint8_t, D>;
+  using DInput = hn::Repartition<int8_t, D>;
+  // At most as many entries as int4 has bytes a block.
+  using DPart = hn::CappedTag<float, kBlock / 2>;
+  // How far ahead rows are asked for, in bytes of codes. Rows lie one after the other, and so are they asked for: line by line
+  // where the rows of a tile are read side by side, which is twice as fast as asking for each row's next line.
+  static constexpr size_t kAhead = 8192;
+
+  static HWY_INLINE void FetchAhead(const void* from, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += 64) hwy::Prefetch(static_cast<const uint8_t*>(from) + at);
+  }
+
+  // Where the two halves of a block's codes are: what is multiplied with the low and with the high halves of int4's bytes, or
+  // the first and the last 16 of int8.
+  struct Place {
+    explicit Place(size_t block) {
+      if constexpr (kIsInt4) {
+        // A vector of weights holds so many blocks; what their low halves are multiplied with comes first.
+        const size_t bytes = 4 * hn::Lanes(D());
+        const size_t in_vector = bytes / kBlockBytes;
+        first = block / in_vector * 2 * bytes + block % in_vector * kBlockBytes;
+        second = first + bytes;
+      } else {
+        first = block * kBlock;
+        second = first + kBlock / 2;
+      }
+    }
+    size_t first;
+    size_t second;
+  };
+
+  // What a block's lanes start from: -zero * (sum of the codes that a lane takes).
+  static HWY_INLINE void StoreStarts(const int8_t* first, const int8_t* second, int32_t* starts) {
+    const hn::CappedTag<int32_t, 4> di;
+    const hn::Repartition<uint8_t, decltype(di)> dcodes;
+    const hn::Repartition<int8_t, decltype(di)> dinput;
+    const auto zero = hn::Set(dcodes, kZero);
+    const auto low = hn::SumOfMulQuadAccumulate(di, zero, hn::LoadU(dinput, first), hn::Zero(di));
+    if constexpr (kIsInt4) {
+      hn::StoreU(hn::Neg(hn::SumOfMulQuadAccumulate(di, zero, hn::LoadU(dinput, second), low)), di, starts);
+    } else {
+      const auto high = hn::SumOfMulQuadAccumulate(di, zero, hn::LoadU(dinput, second), hn::Zero(di));
+      hn::StoreU(hn::Neg(low), di, starts);
+      hn::StoreU(hn::Neg(high), di, starts + 4);
+    }
+  }
+
+  struct Row {
+    const uint8_t* codes;
+    const float* scales;
+  };
+
+  static HWY_INLINE Row RowOf(const BlockMatrix& matrix, size_t j) {
+    const size_t blocks = Blocks(matrix.columns);
+    return {static_cast<const uint8_t*>(matrix.stored.data) + j * blocks * kBlockBytes, matrix.stored.scales + j * blocks};
+  }
+
+  template <size_t kTokens>
+  static HWY_INLINE void MultiplyTile(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
+                                      size_t token, float* out, size_t stride) {
+    CodedInput xs[kTokens];
+    for (size_t t = 0; t < kTokens; ++t) xs[t] = inputs.At(token + t);
+    size_t j = 0;
+    for (; j + kRowTile <= count; j += kRowTile) Tile<kRowTile, kTokens>(matrix, first + j, xs, out + j, stride);
+    for (; j < count; ++j) Tile<1, kTokens>(matrix, first + j, xs, out + j, stride);
+  }
+
+  template <size_t kRows, size_t kTokens>
+  static HWY_INLINE void Tile(const BlockMatrix& matrix, size_t first, const CodedInput* xs, float* HWY_RESTRICT out,
+                              size_t stride) {
+    const D d;
+    const DI di;
+    const DCodes dcodes;
+    const DInput dinput;
+    const size_t lanes = hn::Lanes(d);
+    const size_t bytes = 4 * lanes;
+    // A vector of scales belongs to so many vectors of codes.
+    constexpr size_t kSteps = kBlockLanes;
+    const size_t blocks = Blocks(matrix.columns);
+    // Which of a vector of scales each lane of each step's products takes.
+    decltype(hn::IndicesFromVec(d, hn::Zero(di))) spread[kSteps];
+#pragma GCC unroll 8
+    for (size_t step = 0; step < kSteps; ++step)
+      spread[step] =
+          hn::IndicesFromVec(d, hn::ShiftRight<kIsInt4 ? 2 : 3>(hn::Iota(di, static_cast<int32_t>(step * lanes))));
+    Row rows[kRows];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < kRows; ++r) rows[r] = RowOf(matrix, first + r);
+    V sums[kTokens][kRows];
+#pragma GCC unroll 4
+    for (size_t t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kRows; ++r) sums[t][r] = hn::Zero(d);
+    }
+    for (size_t block = 0; block < blocks; block += lanes) {
+      const size_t left = std::min(lanes, blocks - block);
+      const bool whole = left == lanes;
+      V scales[kTokens][kRows];
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kRows; ++r) {
+        const float* from = rows[r].scales + block;
+        const V row_scales = whole ? hn::LoadU(d, from) : hn::LoadN(d, from, left);
+#pragma GCC unroll 4
+        for (size_t t = 0; t < kTokens; ++t) scales[t][r] = hn::Mul(row_scales, hn::LoadU(d, xs[t].scales + block));
+      }
+      const size_t from = block * kBlockBytes;
+      const size_t end = left * kBlockBytes;
+      if (kTokens == 1) FetchAhead(rows[0].scales + kRows * block + kAhead / kBlockBytes, kRows * left * sizeof(float));
+#pragma GCC unroll 8
+      for (size_t step = 0; step < kSteps; ++step) {
+        if (step * bytes >= end) break;
+        const size_t at = from + step * bytes;
+        if (kTokens == 1) FetchAhead(rows[0].codes + kRows * at + kAhead, kRows * bytes);
+        hn::Vec<DCodes> low[kRows], high[kRows];
+#pragma GCC unroll 4
+        for (size_t r = 0; r < kRows; ++r) {
+          const uint8_t* codes = rows[r].codes + at;
+          low[r] = whole || (step + 1) * bytes <= end ? hn::LoadU(dcodes, codes)
+                                                      : hn::LoadN(dcodes, codes, end - step * bytes);
+          if constexpr (kIsInt4) {
+            high[r] = hn::ShiftRight<4>(low[r]);
+            low[r] = hn::And(low[r], hn::Set(dcodes, 15));
+          }
+        }
+#pragma GCC unroll 4
+        for (size_t t = 0; t < kTokens; ++t) {
+          const int8_t* codes = xs[t].codes + (kIsInt4 ? 2 * at : at);
+          const auto first_half = hn::LoadU(dinput, codes);
+          const auto second_half = kIsInt4 ? hn::LoadU(dinput, codes + bytes) : first_half;
+          const auto start = hn::LoadU(di, xs[t].starts + at / 4);
+#pragma GCC unroll 4
+          for (size_t r = 0; r < kRows; ++r) {
+            auto products = hn::SumOfMulQuadAccumulate(di, low[r], first_half, start);
+            if constexpr (kIsInt4) products = hn::SumOfMulQuadAccumulate(di, high[r], second_half, products);
+            const V scale = hn::TableLookupLanes(scales[t][r], spread[step]);
+            sums[t][r] = hn::MulAdd(hn::ConvertTo(d, products), scale, sums[t][r]);
+          }
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (size_t t = 0; t < kTokens; ++t) hn::StoreN(SumsOfLanes<kRows>(d, sums[t]), d, out + t * stride, kRows);
+  }
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#endif

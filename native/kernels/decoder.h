@@ -1,0 +1,112 @@
+// The parts of a decoder layer, and its head, for weights in blocks of 32 (matrix.h): each is an RMS norm of the residual
+// stream, to which what the part before gave is added, and the products that read it. docs/operators.md has the mathematics.
+#ifndef LACUNA_KERNELS_DECODER_H_
+#define LACUNA_KERNELS_DECODER_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/gated_ffn.h"
+#include "kernels/matrix.h"
+#include "kernels/parallel.h"
+#include "kernels/scratch.h"
+
+namespace lacuna {
+
+// x W^T for W [rows, columns].
+struct BlockMatrix {
+  Matrix stored;
+  size_t rows = 0;
+  size_t columns = 0;
+};
+
+// y = x / sqrt(mean(x^2) + epsilon) * weight; no norm where there is no weight.
+struct RmsNorm {
+  const float* weight = nullptr;
+  float epsilon = 0;
+};
+
+// The residual stream as a part reads it: x, or x + skip where there is a skip.
+struct Stream {
+  size_t tokens = 0;
+  // [tokens, hidden]
+  const float* x = nullptr;
+  const float* skip = nullptr;
+  // Gets x + skip, [tokens, hidden]; null where that is not wanted.
+  float* sum = nullptr;
+};
+
+// y [tokens, rows] = product with norm(stream).
+struct NormProduct {
+  Storage storage = Storage::kInt4;
+  RmsNorm norm;
+  BlockMatrix weight;
+};
+
+// y [tokens, hidden] = post_norm(down(act(gate n) * up n)), n = norm(stream).
+struct NormFfn {
+  Storage storage = Storage::kInt4;
+  Activation activation = Activation::kSilu;
+  RmsNorm norm;
+  // [neurons, hidden] twice, and [hidden, neurons].
+  BlockMatrix gate;
+  BlockMatrix up;
+  BlockMatrix down;
+  RmsNorm post_norm;
+};
+
+// Of an attention head; published models have 256 at most.
+constexpr size_t kMostHeadSize = 512;
+
+// y [tokens, hidden] = post_norm(output(attention(norm(stream)))): grouped-query attention with rotary positions.
+struct NormAttention {
+  Storage storage = Storage::kInt4;
+  RmsNorm norm;
+  // [heads * head_size, hidden], [kv_heads * head_size, hidden] twice, [hidden, heads * head_size].
+  BlockMatrix query;
+  BlockMatrix key;
+  BlockMatrix value;
+  BlockMatrix output;
+  size_t heads = 0;
+  size_t kv_heads = 0;
+  // A multiple of 16 up to kMostHeadSize.
+  size_t head_size = 0;
+  // Of each head, before positions.
+  RmsNorm query_norm;
+  RmsNorm key_norm;
+  // [positions, head_size / 2]; entry i turns with entry i + head_size / 2.
+  const float* cosines = nullptr;
+  const float* sines = nullptr;
+  // Of scores; `softcap` c makes them c tanh(score / c), 0 leaves them.
+  float scale = 1;
+  float softcap = 0;
+  // A token sees itself and the window - 1 before it; 0: all before it.
+  size_t window = 0;
+  RmsNorm post_norm;
+};
+
+// Keys and values, [rows, kv_heads, capacity, head_size].
+struct Cache {
+  const float* past_key = nullptr;
+  const float* past_value = nullptr;
+  size_t past_capacity = 0;
+  // May be the past itself, which is then appended to in place; else what is seen of the past is copied.
+  float* key = nullptr;
+  float* value = nullptr;
+  size_t capacity = 0;
+  // [rows]: tokens seen before; those of a row are at the positions that follow. They fit the capacity.
+  const size_t* seen = nullptr;
+  size_t rows = 1;
+};
+
+// Inputs of products are rounded to 8 bits a block. A token's result is the same, bit for bit, however many threads there
+// are and whichever tokens come with it. All throw std::bad_alloc when scratch cannot grow; steady calls do not allocate.
+void RunNormProduct(const NormProduct& part, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel);
+void RunNormFfn(const NormFfn& part, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel);
+// `stream.tokens` is a multiple of cache.rows, row by row.
+void RunNormAttention(const NormAttention& part, const Stream& stream, const Cache& cache, float* y, Scratch& scratch,
+                      const Parallel& parallel);
+
+}  // namespace lacuna
+
+#endif  // LACUNA_KERNELS_DECODER_H_

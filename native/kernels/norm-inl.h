@@ -1,0 +1,64 @@
+// RMS norms of rows, and the residual additions before them.
+#if defined(LACUNA_KERNELS_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LACUNA_KERNELS_NORM_INL_H_
+#undef LACUNA_KERNELS_NORM_INL_H_
+#else
+#define LACUNA_KERNELS_NORM_INL_H_
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+#include "hwy/highway.h"
+#include "kernels/decoder.h"
+#include "kernels/statistics-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// y[i] = map(i), a vector of entries from i on, for i < n.
+template <class Map>
+HWY_INLINE void Fill(size_t n, float* y, Map map) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  for (size_t i = 0; i < n; i += lanes) {
+    const size_t count = std::min(lanes, n - i);
+    const auto load = [d, count, lanes, i](const float* from) HWY_ATTR {
+      return count == lanes ? hn::LoadU(d, from + i) : hn::LoadN(d, from + i, count);
+    };
+    if (count == lanes) {
+      hn::StoreU(map(load), d, y + i);
+    } else {
+      hn::StoreN(map(load), d, y + i, count);
+    }
+  }
+}
+
+// y = norm(x) over n entries; they may be the same.
+HWY_INLINE void Normalise(const RmsNorm& norm, const float* x, size_t n, float* y) {
+  const hn::ScalableTag<float> d;
+  const float squares = SumOf(x, n, [](auto v, size_t) HWY_ATTR { return hn::Mul(v, v); });
+  const auto factor = hn::Set(d, 1 / std::sqrt(squares / static_cast<float>(n) + norm.epsilon));
+  Fill(n, y, [&](auto load) HWY_ATTR { return hn::Mul(hn::Mul(load(x), factor), load(norm.weight)); });
+}
+
+// A token's norm(x + skip), into `y`; the sum goes where it is wanted.
+HWY_INLINE void NormaliseStream(const RmsNorm& norm, const Stream& stream, size_t token, size_t hidden, float* y) {
+  const float* x = stream.x + token * hidden;
+  if (stream.skip != nullptr) {
+    const float* skip = stream.skip + token * hidden;
+    float* sum = stream.sum == nullptr ? y : stream.sum + token * hidden;
+    Fill(hidden, sum, [&](auto load) HWY_ATTR { return hn::Add(load(x), load(skip)); });
+    x = sum;
+  }
+  Normalise(norm, x, hidden, y);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,308 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/norm_attention.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/attention-inl.h"
+#include "kernels/block_products-inl.h"
+#include "kernels/norm-inl.h"
+#include "kernels/part-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <Storage kStorage>
+class NormAttentionJob : public PartJob {
+ public:
+  using Products = BlockProducts<kStorage>;
+
+  NormAttentionJob(const NormAttention& part, const Stream& stream, const Cache& cache, float* y, Scratch& scratch,
+                   size_t most_workers)
+      : PartJob(stream.tokens, part.post_norm.weight == nullptr ? 5 : 6, ProductsOf(part) * stream.tokens, most_workers),
+        part_(part),
+        stream_(stream),
+        cache_(cache),
+        y_(y),
+        hidden_(part.output.rows),
+        head_(part.head_size),
+        group_(part.heads / part.kv_heads),
+        row_tokens_(stream.tokens / cache.rows),
+        projections_(RowsAnItem(part.heads + 2 * part.kv_heads, 1)),
+        rows_(RowsAnItem(part.output.rows, kRows)),
+        attention_(part.head_size, part.scale, part.softcap),
+        arrays_(Place<Arrays>(scratch, *this)) {
+    Number(arrays_.ends, [this](size_t phase, const TokenBlock& block) {
+      switch (phase) {
+        case kProject:
+          return DivideUp(Projections(), projections_);
+        case kAttend:
+          return part_.kv_heads * (block.count == 1 ? RunsOf(block.first) : DivideUp(block.count, kTokens));
+        case kOutput:
+          return DivideUp(hidden_, rows_);
+        default:
+          return DivideUp(block.count, kTokens);
+      }
+    });
+  }
+
+  void Item(size_t phase, const TokenBlock& block, size_t item) {
+    switch (phase) {
+      case kPrepare:
+        return ForTokens(block, item, [this](size_t token, size_t t) {
+          float* normed = arrays_.normed + t * hidden_;
+          NormaliseStream(part_.norm, stream_, token, hidden_, normed);
+          Products::Code(normed, hidden_, arrays_.input, t);
+        });
+      case kProject:
+        for (size_t one = item * projections_; one < std::min(Projections(), (item + 1) * projections_); ++one)
+          Project(block, one);
+        return;
+      case kAttend:
+        return block.count == 1 ? AttendRun(block.first, item) : AttendTokens(block, item);
+      case kCollect:
+        if (block.count == 1) JoinRuns(block.first);
+        return ForTokens(block, item, [this](size_t, size_t t) {
+          Products::Code(arrays_.attended + t * Width(), Width(), arrays_.output, t);
+        });
+      case kOutput: {
+        const size_t first = item * rows_;
+        return Products::Multiply(part_.output, first, std::min(rows_, hidden_ - first), arrays_.output, 0, block.count,
+                                  y_ + block.first * hidden_ + first, hidden_);
+      }
+      case kPostNorm:
+        return ForTokens(block, item, [this](size_t token, size_t) {
+          Normalise(part_.post_norm, y_ + token * hidden_, hidden_, y_ + token * hidden_);
+        });
+    }
+  }
+
+  void Fetch(size_t phase, size_t item) const {
+    if (phase == kProject) {
+      const auto [matrix, head] = ProjectionOf(item * projections_);
+      Products::Fetch(matrix, head * head_);
+    }
+    if (phase == kOutput) Products::Fetch(part_.output, item * rows_);
+  }
+
+ private:
+  enum Phase { kPrepare, kProject, kAttend, kCollect, kOutput, kPostNorm };
+  // An item's rows of the output's matrix are whole multiples of it.
+  static constexpr size_t kRows = 16;
+
+  struct Arrays {
+    Arrays(const NormAttentionJob& job, ScratchLayout& layout)
+        : ends(layout.Array<size_t>(job.steps())),
+          normed(layout.Array<float>(job.most_tokens() * job.hidden_)),
+          input(kStorage, job.hidden_, job.most_tokens(), layout),
+          queries(layout.Array<float>(job.most_tokens() * job.Width())),
+          attended(layout.Array<float>(job.most_tokens() * job.Width())),
+          output(kStorage, job.Width(), job.most_tokens(), layout),
+          sums(layout.Array<RunSums>(job.part_.heads * job.MostRuns())),
+          weighted(layout.Array<float>(job.Width() * job.MostRuns())) {}
+
+    size_t* ends;
+    // [tokens of a block, hidden]
+    float* normed;
+    CodedTokens input;
+    // [tokens of a block, heads * head]; what queries attended to.
+    float* queries;
+    float* attended;
+    CodedTokens output;
+    // Of a token that comes alone, [heads, runs] and [heads, runs, head].
+    RunSums* sums;
+    float* weighted;
+  };
+
+  struct Projection {
+    const BlockMatrix& matrix;
+    size_t head;
+  };
+
+  static size_t ProductsOf(const NormAttention& part) {
+    return (2 * part.query.rows + part.key.rows + part.value.rows) * part.query.columns;
+  }
+
+  size_t Width() const { return part_.heads * head_; }
+  // Heads of queries, keys and values.
+  size_t Projections() const { return part_.heads + 2 * part_.kv_heads; }
+
+  // Where a token of the call stands in its row.
+  size_t PositionOf(size_t token) const { return cache_.seen[token / row_tokens_] + token % row_tokens_; }
+  // The first position that it sees.
+  size_t FirstSeen(size_t position) const {
+    return part_.window == 0 || position < part_.window ? 0 : position - part_.window + 1;
+  }
+  size_t RunsOf(size_t token) const {
+    const size_t position = PositionOf(token);
+    return position / Attention::kRun - FirstSeen(position) / Attention::kRun + 1;
+  }
+  // Runs that are kept apart: of the one token that comes in a block of its own, which is the last where there are several.
+  size_t MostRuns() const { return stream_.tokens % kTokenBlock == 1 ? RunsOf(stream_.tokens - 1) : 0; }
+
+  Projection ProjectionOf(size_t projection) const {
+    if (projection < part_.heads) return {part_.query, projection};
+    const size_t head = projection - part_.heads;
+    if (head < part_.kv_heads) return {part_.key, head};
+    return {part_.value, head - part_.kv_heads};
+  }
+
+  float* PlaceOf(float* cache, size_t token, size_t kv_head) const {
+    const size_t row = token / row_tokens_;
+    return cache + ((row * part_.kv_heads + kv_head) * cache_.capacity + PositionOf(token)) * head_;
+  }
+
+  // One head of queries, keys or values for all tokens of a block, to where it is read from.
+  void Project(const TokenBlock& block, size_t projection) const {
+    const auto [matrix, head] = ProjectionOf(projection);
+    const bool is_query = projection < part_.heads, is_key = !is_query && projection < part_.heads + part_.kv_heads;
+    if (is_query) {
+      float* queries = arrays_.queries + head * head_;
+      Products::Multiply(matrix, head * head_, head_, arrays_.input, 0, block.count, queries, Width());
+      for (size_t t = 0; t < block.count; ++t)
+        Position(part_.query_norm, PositionOf(block.first + t), queries + t * Width());
+      return;
+    }
+    float* cache = is_key ? cache_.key : cache_.value;
+    if (block.first == 0) CopyPast(is_key ? cache_.past_key : cache_.past_value, cache, head);
+    // Tokens of one row have their places one after the other.
+    for (size_t t = 0; t < block.count;) {
+      const size_t token = block.first + t;
+      const size_t count = std::min(block.count - t, row_tokens_ - token % row_tokens_);
+      float* to = PlaceOf(cache, token, head);
+      Products::Multiply(matrix, head * head_, head_, arrays_.input, t, count, to, head_);
+      for (size_t i = 0; is_key && i < count; ++i)
+        Position(part_.key_norm, PositionOf(token + i), to + i * head_);
+      t += count;
+    }
+  }
+
+  // A head's norm, where it has one, and its position: pairs of entries turn by the position's angles.
+  void Position(const RmsNorm& norm, size_t position, float* head) const {
+    if (norm.weight != nullptr) Normalise(norm, head, head_, head);
+    // Heads are multiples of 16.
+    const hn::CappedTag<float, 8> d;
+    const size_t half = head_ / 2;
+    const float* cosines = part_.cosines + position * half;
+    const float* sines = part_.sines + position * half;
+    for (size_t i = 0; i < half; i += hn::Lanes(d)) {
+      const auto cosine = hn::LoadU(d, cosines + i), sine = hn::LoadU(d, sines + i);
+      const auto first = hn::LoadU(d, head + i), second = hn::LoadU(d, head + half + i);
+      hn::StoreU(hn::NegMulAdd(second, sine, hn::Mul(first, cosine)), d, head + i);
+      hn::StoreU(hn::MulAdd(first, sine, hn::Mul(second, cosine)), d, head + half + i);
+    }
+  }
+
+  // What was seen before goes to a cache that is not the past itself; the rest of its head is zeros, but for the new.
+  void CopyPast(const float* past, float* cache, size_t head) const {
+    if (past == cache) return;
+    for (size_t row = 0; row < cache_.rows; ++row) {
+      const size_t index = row * part_.kv_heads + head;
+      float* to = cache + index * cache_.capacity * head_;
+      const size_t seen = cache_.seen[row];
+      std::copy_n(past + index * cache_.past_capacity * head_, seen * head_, to);
+      std::fill(to + (seen + row_tokens_) * head_, to + cache_.capacity * head_, 0.0f);
+    }
+  }
+
+  // One run of positions for a token, given to each head of a group.
+  RunSums Attend(size_t token, size_t t, size_t head, size_t run, float* weighted) const {
+    const size_t position = PositionOf(token);
+    const size_t first = std::max(FirstSeen(position), run * Attention::kRun);
+    const size_t end = std::min(position + 1, (run + 1) * Attention::kRun);
+    const size_t row = token / row_tokens_;
+    const size_t from = ((row * part_.kv_heads + head / group_) * cache_.capacity + first) * head_;
+    return attention_.Run(arrays_.queries + t * Width() + head * head_, cache_.key + from, cache_.value + from, end - first,
+                          weighted);
+  }
+
+  // A run of positions for all queries of a group; items go through a group's runs.
+  void AttendRun(size_t token, size_t item) const {
+    const size_t runs = RunsOf(token);
+    const size_t run = item % runs;
+    const size_t first_run = FirstSeen(PositionOf(token)) / Attention::kRun;
+    for (size_t head = item / runs * group_; head < (item / runs + 1) * group_; ++head)
+      arrays_.sums[head * runs + run] =
+          Attend(token, 0, head, first_run + run, arrays_.weighted + (head * runs + run) * head_);
+  }
+
+  void JoinRuns(size_t token) const {
+    const size_t runs = RunsOf(token);
+    for (size_t head = 0; head < part_.heads; ++head) {
+      float* to = arrays_.attended + head * head_;
+      RunSums all = arrays_.sums[head * runs];
+      std::copy_n(arrays_.weighted + head * runs * head_, head_, to);
+      for (size_t run = 1; run < runs; ++run)
+        attention_.Join(arrays_.sums[head * runs + run], arrays_.weighted + (head * runs + run) * head_, all, to);
+      attention_.Finish(all, to);
+    }
+  }
+
+  // All runs of some tokens for all queries of a group. Keys and values of a run stay in the cache while queries pass.
+  void AttendTokens(const TokenBlock& block, size_t item) const {
+    const size_t tiles = DivideUp(block.count, kTokens);
+    const size_t kv_head = item / tiles;
+    const size_t from = item % tiles * kTokens, end = std::min(block.count, from + kTokens);
+    for (size_t t = from; t < end; ++t) {
+      for (size_t head = kv_head * group_; head < (kv_head + 1) * group_; ++head) AttendToken(block.first + t, t, head);
+    }
+  }
+
+  void AttendToken(size_t token, size_t t, size_t head) const {
+    float* to = arrays_.attended + t * Width() + head * head_;
+    float weighted[kMostHeadSize];
+    const size_t position = PositionOf(token);
+    const size_t first = FirstSeen(position) / Attention::kRun, last = position / Attention::kRun;
+    RunSums all = Attend(token, t, head, first, to);
+    for (size_t run = first + 1; run <= last; ++run) {
+      const RunSums sums = Attend(token, t, head, run, weighted);
+      attention_.Join(sums, weighted, all, to);
+    }
+    attention_.Finish(all, to);
+  }
+
+  const NormAttention& part_;
+  const Stream& stream_;
+  const Cache& cache_;
+  float* y_;
+  const size_t hidden_;
+  const size_t head_;
+  // Heads that share keys and values.
+  const size_t group_;
+  // Tokens a row.
+  const size_t row_tokens_;
+  // Heads, and rows of the output's matrix, an item.
+  const size_t projections_;
+  const size_t rows_;
+  const Attention attention_;
+  const Arrays arrays_;
+};
+
+void RunAttention(const NormAttention& part, const Stream& stream, const Cache& cache, float* y, Scratch& scratch,
+                  const Parallel& parallel) {
+  if (part.storage == Storage::kInt4) {
+    NormAttentionJob<Storage::kInt4> job(part, stream, cache, y, scratch, parallel.workers);
+    job.Run(job, parallel);
+  } else {
+    NormAttentionJob<Storage::kInt8> job(part, stream, cache, y, scratch, parallel.workers);
+    job.Run(job, parallel);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace lacuna {
+namespace {
+HWY_EXPORT(RunAttention);
+}  // namespace
+
+void RunNormAttention(const NormAttention& part, const Stream& stream, const Cache& cache, float* y, Scratch& scratch,
+                      const Parallel& parallel) {
+  if (stream.tokens > 0) HWY_DYNAMIC_DISPATCH(RunAttention)(part, stream, cache, y, scratch, parallel);
+}
+
+}  // namespace lacuna
+#endif  // HWY_ONCE

@@ -1,0 +1,151 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/norm_ffn.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/activation-inl.h"
+#include "kernels/block_products-inl.h"
+#include "kernels/norm-inl.h"
+#include "kernels/part-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <Storage kStorage>
+class NormFfnJob : public PartJob {
+ public:
+  using Products = BlockProducts<kStorage>;
+
+  NormFfnJob(const NormFfn& ffn, const Stream& stream, float* y, Scratch& scratch, size_t most_workers)
+      : PartJob(stream.tokens, ffn.post_norm.weight == nullptr ? 3 : 4,
+                stream.tokens * 3 * ffn.gate.rows * ffn.gate.columns, most_workers),
+        ffn_(ffn),
+        stream_(stream),
+        y_(y),
+        hidden_(ffn.down.rows),
+        neurons_(RowsAnItem(ffn.gate.rows, kNeurons)),
+        rows_(RowsAnItem(ffn.down.rows, kRows)),
+        arrays_(Place<Arrays>(scratch, *this)) {
+    Number(arrays_.ends, [this](size_t phase, const TokenBlock& block) {
+      switch (phase) {
+        case kGateUp:
+          return DivideUp(ffn_.gate.rows, neurons_);
+        case kDown:
+          return DivideUp(hidden_, rows_);
+        default:
+          return DivideUp(block.count, kTokens);
+      }
+    });
+  }
+
+  void Item(size_t phase, const TokenBlock& block, size_t item) {
+    switch (phase) {
+      case kPrepare:
+        return ForTokens(block, item, [this](size_t token, size_t t) {
+          float* normed = arrays_.normed + t * hidden_;
+          NormaliseStream(ffn_.norm, stream_, token, hidden_, normed);
+          Products::Code(normed, hidden_, arrays_.input, t);
+        });
+      case kGateUp:
+        for (size_t first = item * neurons_; first < std::min(ffn_.gate.rows, (item + 1) * neurons_); first += kNeurons)
+          GateUp(block, first);
+        return;
+      case kDown: {
+        const size_t first = item * rows_;
+        return Products::Multiply(ffn_.down, first, std::min(rows_, hidden_ - first), arrays_.product, 0, block.count,
+                                  y_ + block.first * hidden_ + first, hidden_);
+      }
+      case kPostNorm:
+        return ForTokens(block, item, [this](size_t token, size_t) {
+          Normalise(ffn_.post_norm, y_ + token * hidden_, hidden_, y_ + token * hidden_);
+        });
+    }
+  }
+
+  void Fetch(size_t phase, size_t item) const {
+    if (phase == kGateUp) {
+      Products::Fetch(ffn_.gate, item * neurons_);
+      Products::Fetch(ffn_.up, item * neurons_);
+    }
+    if (phase == kDown) Products::Fetch(ffn_.down, item * rows_);
+  }
+
+ private:
+  enum Phase { kPrepare, kGateUp, kDown, kPostNorm };
+  // Neurons that are computed together: two blocks of what `down` is multiplied with. Items are whole multiples of it, and of
+  // so many rows of `down`.
+  static constexpr size_t kNeurons = 2 * kBlock;
+  static constexpr size_t kRows = 16;
+
+  struct Arrays {
+    Arrays(const NormFfnJob& job, ScratchLayout& layout)
+        : ends(layout.Array<size_t>(job.steps())),
+          normed(layout.Array<float>(job.most_tokens() * job.hidden_)),
+          input(kStorage, job.hidden_, job.most_tokens(), layout),
+          product(kStorage, job.ffn_.gate.rows, job.most_tokens(), layout) {}
+
+    size_t* ends;
+    // [tokens of a block, hidden]
+    float* normed;
+    CodedTokens input;
+    // act(gate) * up.
+    CodedTokens product;
+  };
+
+  // act(gate) * up for some neurons and all tokens of a block, coded.
+  void GateUp(const TokenBlock& block, size_t first) const {
+    const size_t neurons = ffn_.gate.rows;
+    const size_t count = std::min(kNeurons, neurons - first);
+    float gates[kTokenBlock * kNeurons], ups[kTokenBlock * kNeurons];
+    Products::Multiply(ffn_.gate, first, count, arrays_.input, 0, block.count, gates, kNeurons);
+    Products::Multiply(ffn_.up, first, count, arrays_.input, 0, block.count, ups, kNeurons);
+    const hn::ScalableTag<float> d;
+    for (size_t t = 0; t < block.count; ++t) {
+      float* gate = gates + t * kNeurons;
+      const float* up = ups + t * kNeurons;
+      // Past the last neuron are zeros, as a block that is not full is coded.
+      std::fill(gate + count, gate + kNeurons, 0.0f);
+      Fill(count, gate, [&](auto load) HWY_ATTR { return hn::Mul(Activate(d, ffn_.activation, load(gate)), load(up)); });
+      const CodedInput place = arrays_.product.At(t);
+      for (size_t i = 0; i < count; i += kBlock) Products::CodeBlock(gate + i, (first + i) / kBlock, place);
+      if (first + count == neurons) Products::FillUp(neurons, place);
+    }
+  }
+
+  const NormFfn& ffn_;
+  const Stream& stream_;
+  float* y_;
+  const size_t hidden_;
+  // Neurons and rows of `down` an item.
+  const size_t neurons_;
+  const size_t rows_;
+  const Arrays arrays_;
+};
+
+void RunFfn(const NormFfn& ffn, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel) {
+  if (ffn.storage == Storage::kInt4) {
+    NormFfnJob<Storage::kInt4> job(ffn, stream, y, scratch, parallel.workers);
+    job.Run(job, parallel);
+  } else {
+    NormFfnJob<Storage::kInt8> job(ffn, stream, y, scratch, parallel.workers);
+    job.Run(job, parallel);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace lacuna {
+namespace {
+HWY_EXPORT(RunFfn);
+}  // namespace
+
+void RunNormFfn(const NormFfn& part, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel) {
+  if (stream.tokens > 0) HWY_DYNAMIC_DISPATCH(RunFfn)(part, stream, y, scratch, parallel);
+}
+
+}  // namespace lacuna
+#endif  // HWY_ONCE

@@ -1,0 +1,99 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/norm_product.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/block_products-inl.h"
+#include "kernels/norm-inl.h"
+#include "kernels/part-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+
+template <Storage kStorage>
+class NormProductJob : public PartJob {
+ public:
+  using Products = BlockProducts<kStorage>;
+
+  NormProductJob(const NormProduct& part, const Stream& stream, float* y, Scratch& scratch, size_t most_workers)
+      : PartJob(stream.tokens, 2, stream.tokens * part.weight.rows * part.weight.columns, most_workers),
+        part_(part),
+        stream_(stream),
+        y_(y),
+        rows_(RowsAnItem(part.weight.rows, kRows)),
+        arrays_(Place<Arrays>(scratch, *this)) {
+    Number(arrays_.ends, [this](size_t phase, const TokenBlock& block) {
+      return DivideUp(phase == kPrepare ? block.count : part_.weight.rows, phase == kPrepare ? kTokens : rows_);
+    });
+  }
+
+  void Item(size_t phase, const TokenBlock& block, size_t item) {
+    const size_t rows = part_.weight.rows;
+    if (phase == kPrepare) {
+      return ForTokens(block, item, [this](size_t token, size_t t) {
+        const size_t hidden = part_.weight.columns;
+        float* normed = arrays_.normed + t * hidden;
+        NormaliseStream(part_.norm, stream_, token, hidden, normed);
+        Products::Code(normed, hidden, arrays_.input, t);
+      });
+    }
+    const size_t first = item * rows_;
+    Products::Multiply(part_.weight, first, std::min(rows_, rows - first), arrays_.input, 0, block.count,
+                       y_ + block.first * rows + first, rows);
+  }
+
+  void Fetch(size_t phase, size_t item) const {
+    if (phase == kMultiply) Products::Fetch(part_.weight, item * rows_);
+  }
+
+ private:
+  enum Phase { kPrepare, kMultiply };
+  // An item's rows are whole multiples of it.
+  static constexpr size_t kRows = 64;
+
+  struct Arrays {
+    Arrays(const NormProductJob& job, ScratchLayout& layout)
+        : ends(layout.Array<size_t>(job.steps())),
+          normed(layout.Array<float>(job.most_tokens() * job.part_.weight.columns)),
+          input(kStorage, job.part_.weight.columns, job.most_tokens(), layout) {}
+
+    size_t* ends;
+    // [tokens of a block, hidden]
+    float* normed;
+    CodedTokens input;
+  };
+
+  const NormProduct& part_;
+  const Stream& stream_;
+  float* y_;
+  // Rows an item.
+  const size_t rows_;
+  const Arrays arrays_;
+};
+
+void RunProduct(const NormProduct& part, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel) {
+  if (part.storage == Storage::kInt4) {
+    NormProductJob<Storage::kInt4> job(part, stream, y, scratch, parallel.workers);
+    job.Run(job, parallel);
+  } else {
+    NormProductJob<Storage::kInt8> job(part, stream, y, scratch, parallel.workers);
+    job.Run(job, parallel);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace lacuna {
+namespace {
+HWY_EXPORT(RunProduct);
+}  // namespace
+
+void RunNormProduct(const NormProduct& part, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel) {
+  if (stream.tokens > 0) HWY_DYNAMIC_DISPATCH(RunProduct)(part, stream, y, scratch, parallel);
+}
+
+}  // namespace lacuna
+#endif  // HWY_ONCE

@@ -1,0 +1,35 @@
+// What the operators of decoder parts share: weights in blocks and norms.
+#ifndef LACUNA_OPS_DECODER_INPUTS_H_
+#define LACUNA_OPS_DECODER_INPUTS_H_
+
+#include <string>
+#include <utility>
+
+#include "kernels/decoder.h"
+#include "ops/ffn_node.h"
+#include "ops/ort.h"
+
+namespace lacuna {
+
+constexpr ort::Port kCodes = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8};
+constexpr ort::Port kOptionalCodes = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true};
+
+inline constexpr std::pair<Storage, const char*> kBlockStorages[] = {{Storage::kInt4, "int4"}, {Storage::kInt8, "int8"}};
+
+// A matrix as MatMulNBits has it, in blocks of 32 without zero points: codes uint8 [rows, blocks, 16 or 32], scales float
+// [rows, blocks] or as many in one dimension.
+BlockMatrix BlockMatrixOf(const ort::Call& call, const std::string& name, const ort::Tensor& codes, const ort::Tensor& scales,
+                          Storage storage, size_t columns);
+
+// Some of a matrix' rows.
+BlockMatrix RowsOf(const BlockMatrix& matrix, Storage storage, size_t first, size_t count);
+
+// A norm's weight of `size` entries; none where the input is not given.
+RmsNorm NormOf(const ort::Call& call, const char* name, const ort::Tensor& weight, int64_t size, float epsilon);
+
+// x, and skip where it is given, as [b, s, h].
+Stream StreamOf(const ort::Call& call, const ort::Tensor& x, const ort::Tensor& skip);
+
+}  // namespace lacuna
+
+#endif  // LACUNA_OPS_DECODER_INPUTS_H_

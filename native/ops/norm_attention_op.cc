@@ -1,0 +1,194 @@
+#include <algorithm>
+
+#include "kernels/decoder.h"
+#include "ops/decoder_inputs.h"
+#include "ops/operators.h"
+
+namespace lacuna {
+namespace {
+
+// Positions of inputs and outputs, as src/ops/contract.ts fixes them.
+enum Input {
+  kX,
+  kNorm,
+  kQuery,
+  kQueryScales,
+  kOutputWeight,
+  kOutputScales,
+  kPastKey,
+  kPastValue,
+  kSeqlensK,
+  kTotalLength,
+  kCosines,
+  kSines,
+  kSkip,
+  kKey,
+  kKeyScales,
+  kValue,
+  kValueScales,
+  kQueryNorm,
+  kKeyNorm,
+  kPostNorm,
+};
+enum Output { kY, kPresentKey, kPresentValue, kSum };
+
+constexpr ort::Port kInt32 = {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32};
+
+class NormAttentionKernel {
+ public:
+  using Settings = Storage;
+  static constexpr std::array<ort::Port, 20> kInputs = {
+      {kFloats,         kFloats,        kCodes,          kFloats,        kCodes,          kFloats,         kFloats,
+       kFloats,         kInt32,         kInt32,          kFloats,        kFloats,         kOptionalFloats, kOptionalCodes,
+       kOptionalFloats, kOptionalCodes, kOptionalFloats, kOptionalFloats, kOptionalFloats, kOptionalFloats}};
+  static constexpr std::array<ort::Port, 4> kOutputs = {{kFloats, kFloats, kFloats, kOptionalFloats}};
+
+  NormAttentionKernel(Storage storage, const ort::Node& node)
+      : inputs_(node, 0),
+        epsilon_(node.Float("epsilon")),
+        // Only nodes with these norms have them.
+        head_epsilon_(inputs_.IsConstant(kQueryNorm) ? node.Float("head_epsilon") : 0),
+        post_epsilon_(inputs_.IsConstant(kPostNorm) ? node.Float("post_epsilon") : 0) {
+    part_.storage = storage;
+    part_.heads = Positive(node, "num_heads");
+    part_.kv_heads = Positive(node, "kv_num_heads");
+    part_.scale = node.Float("scale");
+    part_.softcap = node.Float("softcap");
+    const int64_t window = node.Int("local_window_size");
+    part_.window = window < 0 ? 0 : static_cast<size_t>(window);
+    if (part_.heads % part_.kv_heads != 0)
+      throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() + ": num_heads is no multiple of kv_num_heads");
+  }
+
+  void Compute(ort::Call& call) {
+    const ort::Tensor x = call.Input(kX);
+    Stream stream = StreamOf(call, x, call.Input(kSkip));
+    const int64_t rows = x.shape[0], tokens = x.shape[1];
+    const ort::Tensor past_key = call.Input(kPastKey), past_value = call.Input(kPastValue);
+    const NormAttention part = Bind(call, x.shape[2], past_key);
+    const ort::Shape past = {rows, static_cast<int64_t>(part.kv_heads), past_key.shape[2],
+                             static_cast<int64_t>(part.head_size)};
+    call.Expect("past_key", past_key, past);
+    call.Expect("past_value", past_value, past);
+    const int64_t total = TotalLength(call);
+    // As GroupQueryAttention has it: a cache of a capacity keeps it.
+    const ort::Shape present = {rows, past[1], std::max(past[2], total), past[3]};
+    const std::vector<size_t> seen = Seen(call, rows, tokens, total, past[2], present[2]);
+    Cache cache;
+    cache.past_key = past_key.As<float>();
+    cache.past_value = past_value.As<float>();
+    cache.past_capacity = static_cast<size_t>(past[2]);
+    cache.capacity = static_cast<size_t>(present[2]);
+    cache.seen = seen.data();
+    cache.rows = static_cast<size_t>(rows);
+    float* y = call.Output<float>(kY, x.shape);
+    cache.key = call.Output<float>(kPresentKey, present);
+    cache.value = call.Output<float>(kPresentValue, present);
+    stream.sum = call.Output<float>(kSum, x.shape);
+    TakenScratch scratch;
+    RunNormAttention(part, stream, cache, y, *scratch, call.Threads());
+  }
+
+ private:
+  static size_t Positive(const ort::Node& node, const char* attribute) {
+    const int64_t value = node.Int(attribute);
+    if (value < 1)
+      throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() + ": expected a positive number for attribute " +
+                                                   attribute + " but received " + std::to_string(value));
+    return static_cast<size_t>(value);
+  }
+
+  NormAttention Bind(const ort::Call& call, int64_t hidden, const ort::Tensor& past_key) const {
+    if (past_key.shape.rank() != 4)
+      call.Refuse("expected [b, kv_heads, past, head] for input past_key but received " + past_key.shape.Text());
+    NormAttention part = part_;
+    const int64_t head = past_key.shape[3];
+    part.head_size = static_cast<size_t>(head);
+    if (head < 16 || head % 16 != 0 || part.head_size > kMostHeadSize)
+      call.Refuse("heads are " + std::to_string(head) + " wide, wanted a multiple of 16 up to " + std::to_string(kMostHeadSize));
+    part.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilon_);
+    part.query_norm = NormOf(call, "query_norm", inputs_.Get(call, kQueryNorm), head, head_epsilon_);
+    part.key_norm = NormOf(call, "key_norm", inputs_.Get(call, kKeyNorm), head, head_epsilon_);
+    part.post_norm = NormOf(call, "post_norm", inputs_.Get(call, kPostNorm), hidden, post_epsilon_);
+    BindWeights(call, static_cast<size_t>(hidden), part);
+    BindRotary(call, head, part);
+    return part;
+  }
+
+  void BindWeights(const ort::Call& call, size_t hidden, NormAttention& part) const {
+    const size_t queries = part.heads * part.head_size, keys = part.kv_heads * part.head_size;
+    const auto matrix = [&](const char* name, Input codes, size_t rows, size_t columns) {
+      const BlockMatrix found = BlockMatrixOf(call, name, inputs_.Get(call, codes), inputs_.Get(call, codes + 1),
+                                              part.storage, columns);
+      if (found.rows != rows)
+        call.Refuse("expected " + std::to_string(rows) + " rows for input " + name + " but received " +
+                    std::to_string(found.rows));
+      return found;
+    };
+    part.output = matrix("output", kOutputWeight, hidden, queries);
+    if (inputs_.Get(call, kKey).given()) {
+      part.query = matrix("query", kQuery, queries, hidden);
+      part.key = matrix("key", kKey, keys, hidden);
+      part.value = matrix("value", kValue, keys, hidden);
+      return;
+    }
+    // All three, one under the other.
+    const BlockMatrix all = matrix("query", kQuery, queries + 2 * keys, hidden);
+    part.query = RowsOf(all, part.storage, 0, queries);
+    part.key = RowsOf(all, part.storage, queries, keys);
+    part.value = RowsOf(all, part.storage, queries + keys, keys);
+  }
+
+  void BindRotary(const ort::Call& call, int64_t head, NormAttention& part) const {
+    const ort::Tensor cosines = inputs_.Get(call, kCosines), sines = inputs_.Get(call, kSines);
+    const int64_t positions = cosines.shape.rank() == 2 ? cosines.shape[0] : 0;
+    call.Expect("cosines", cosines, {positions, head / 2});
+    call.Expect("sines", sines, {positions, head / 2});
+    part.cosines = cosines.As<float>();
+    part.sines = sines.As<float>();
+  }
+
+  static int64_t TotalLength(const ort::Call& call) {
+    const ort::Tensor total = call.Input(kTotalLength);
+    if (!total.given() || total.shape.elements() != 1) call.Refuse("expected one number for input total_sequence_length");
+    return *total.As<int32_t>();
+  }
+
+  // Tokens of each row that were seen before: seqlens_k counts all but one of those that are seen now.
+  std::vector<size_t> Seen(const ort::Call& call, int64_t rows, int64_t tokens, int64_t total, int64_t past,
+                           int64_t capacity) const {
+    const ort::Tensor seqlens = call.Input(kSeqlensK);
+    if (!seqlens.given() || seqlens.shape.elements() != static_cast<size_t>(rows))
+      call.Refuse("expected [" + std::to_string(rows) + "] for input seqlens_k but received " + seqlens.shape.Text());
+    const int64_t positions = inputs_.Get(call, kCosines).shape[0];
+    std::vector<size_t> seen;
+    for (int64_t row = 0; row < rows; ++row) {
+      // A prompt starts from nothing, also where its row is padded on the right.
+      const int64_t before = tokens == total ? 0 : seqlens.As<int32_t>()[row] + int64_t{1} - tokens;
+      const int64_t end = before + tokens;
+      if (before < 0 || before > past || end > capacity || end > positions)
+        call.Refuse(std::to_string(tokens) + " tokens after " + std::to_string(before) + " do not fit a past of " +
+                    std::to_string(past) + ", a cache of " + std::to_string(capacity) + " and " + std::to_string(positions) +
+                    " positions");
+      seen.push_back(static_cast<size_t>(before));
+    }
+    return seen;
+  }
+
+  NormAttention part_;
+  FfnInputs<kInputs.size()> inputs_;
+  float epsilon_;
+  float head_epsilon_;
+  float post_epsilon_;
+};
+
+}  // namespace
+
+// `_first` is a layer without a skip: a matter of bodies alone.
+void AddNormAttention(ort::Operators& operators) {
+  for (const auto& [storage, name] : kBlockStorages)
+    for (const char* suffix : {"", "_first"})
+      ort::AddOperator<NormAttentionKernel>(operators, std::string("NormAttention_") + name + suffix, storage);
+}
+
+}  // namespace lacuna

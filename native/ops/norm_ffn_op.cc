@@ -1,0 +1,67 @@
+#include "kernels/decoder.h"
+#include "ops/decoder_inputs.h"
+#include "ops/operators.h"
+
+namespace lacuna {
+namespace {
+
+// Positions of inputs and outputs, as src/ops/contract.ts fixes them.
+enum Input { kX, kSkip, kNorm, kGate, kGateScales, kUp, kUpScales, kDown, kDownScales, kPostNorm };
+enum Output { kY, kSum };
+
+class NormFfnKernel {
+ public:
+  using Settings = Storage;
+  static constexpr std::array<ort::Port, 10> kInputs = {
+      {kFloats, kFloats, kFloats, kCodes, kFloats, kCodes, kFloats, kCodes, kFloats, kOptionalFloats}};
+  static constexpr std::array<ort::Port, 2> kOutputs = {{kFloats, kOptionalFloats}};
+
+  NormFfnKernel(Storage storage, const ort::Node& node)
+      : storage_(storage),
+        inputs_(node, 0),
+        activation_(ActivationOf(node)),
+        epsilon_(node.Float("epsilon")),
+        // Only nodes with a post-norm have it.
+        post_epsilon_(inputs_.IsConstant(kPostNorm) ? node.Float("post_epsilon") : 0) {}
+
+  void Compute(ort::Call& call) {
+    const ort::Tensor x = call.Input(kX);
+    Stream stream = StreamOf(call, x, call.Input(kSkip));
+    const int64_t hidden = x.shape[2];
+    const auto matrix = [&](const char* name, Input codes, size_t columns) {
+      return BlockMatrixOf(call, name, inputs_.Get(call, codes), inputs_.Get(call, codes + 1), storage_, columns);
+    };
+    NormFfn part;
+    part.storage = storage_;
+    part.activation = activation_;
+    part.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilon_);
+    part.gate = matrix("gate", kGate, static_cast<size_t>(hidden));
+    part.up = matrix("up", kUp, static_cast<size_t>(hidden));
+    if (part.up.rows != part.gate.rows) call.Expect("up", inputs_.Get(call, kUp), inputs_.Get(call, kGate).shape);
+    part.down = matrix("down", kDown, part.gate.rows);
+    if (static_cast<int64_t>(part.down.rows) != hidden)
+      call.Refuse("expected " + std::to_string(hidden) + " rows for input down but received " +
+                  std::to_string(part.down.rows));
+    part.post_norm = NormOf(call, "post_norm", inputs_.Get(call, kPostNorm), hidden, post_epsilon_);
+    float* y = call.Output<float>(kY, x.shape);
+    stream.sum = call.Output<float>(kSum, x.shape);
+    TakenScratch scratch;
+    RunNormFfn(part, stream, y, *scratch, call.Threads());
+  }
+
+ private:
+  Storage storage_;
+  FfnInputs<kInputs.size()> inputs_;
+  Activation activation_;
+  float epsilon_;
+  float post_epsilon_;
+};
+
+}  // namespace
+
+void AddNormFfn(ort::Operators& operators) {
+  for (const auto& [storage, name] : kBlockStorages)
+    ort::AddOperator<NormFfnKernel>(operators, std::string("NormFFN_") + name, storage);
+}
+
+}  // namespace lacuna

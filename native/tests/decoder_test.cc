@@ -1,0 +1,339 @@
+// The parts of a decoder layer against plain loops: odd sizes, blocks that are not full, misaligned memory, every storage and
+// instruction set, one token and many; and that a token's result does not depend on what comes with it.
+#include "kernels/decoder.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <deque>
+
+#include "reference/decoder.h"
+#include "reference/matrix.h"
+#include "tests/testing.h"
+
+namespace lacuna {
+namespace {
+
+using reference::Bounded;
+using reference::StoredMatrix;
+using testing::Misaligned;
+
+constexpr Storage kStorages[] = {Storage::kInt8, Storage::kInt4};
+
+// Random weights and rows that live as long as the test.
+class Made {
+ public:
+  explicit Made(uint32_t seed) : random_(seed) {}
+
+  BlockMatrix Matrix(Storage storage, size_t rows, size_t columns) {
+    const float scale = 1 / std::sqrt(static_cast<float>(columns));
+    const StoredMatrix& stored =
+        matrices_.emplace_back(storage, random_.Floats(rows * columns, scale), columns, random_.Below(7));
+    return {stored.matrix(), rows, columns};
+  }
+  // Around 1, as norms' weights are.
+  RmsNorm Norm(size_t size) {
+    std::vector<float> weight = random_.Floats(size, 0.2f);
+    for (float& entry : weight) entry += 1;
+    return {Keep(weight).data(), 1e-5f};
+  }
+  Misaligned& Rows(size_t rows, size_t columns, float scale = 1) { return Keep(random_.Floats(rows * columns, scale)); }
+  Misaligned& Keep(const std::vector<float>& values) { return rows_.emplace_back(values, random_.Below(7)); }
+
+ private:
+  testing::Random random_;
+  std::deque<StoredMatrix> matrices_;
+  std::deque<Misaligned> rows_;
+};
+
+// x + skip, token by token, and what a kernel is given of it.
+struct Tokens {
+  Tokens(Made& made, size_t count_, size_t hidden_, bool has_skip)
+      : count(count_), hidden(hidden_), x(made.Rows(count, hidden)), skip(made.Rows(count, hidden)), sum(made.Rows(count, hidden)) {
+    stream.tokens = count;
+    stream.x = x.data();
+    if (!has_skip) return;
+    stream.skip = skip.data();
+    stream.sum = sum.data();
+  }
+
+  reference::Row At(size_t token) const {
+    const reference::Row row = reference::Exact(x.data() + token * hidden, hidden);
+    return stream.skip == nullptr ? row : reference::Add(row, reference::Exact(skip.data() + token * hidden, hidden));
+  }
+  // The tokens from `first` on.
+  Stream From(size_t first, size_t number) const {
+    const size_t at = first * hidden;
+    return {number, stream.x + at, stream.skip == nullptr ? nullptr : stream.skip + at,
+            stream.sum == nullptr ? nullptr : stream.sum + at};
+  }
+  void CheckSum() const {
+    for (size_t i = 0; stream.sum != nullptr && i < count * hidden; ++i) ASSERT_EQ(sum.data()[i], x.data()[i] + skip.data()[i]);
+    ASSERT_TRUE(sum.Intact());
+  }
+
+  size_t count, hidden;
+  Misaligned &x, &skip, &sum;
+  Stream stream;
+};
+
+void ExpectRow(const float* got, const reference::Row& wanted) {
+  for (size_t i = 0; i < wanted.size(); ++i) ASSERT_NEAR(got[i], wanted[i].value, wanted[i].error) << i;
+}
+
+// How far results may be says something only where it is far below them. A row in which a tie may go either way is not such
+// a place, but most are.
+class Tightness {
+ public:
+  explicit Tightness(double most) : most_(most) {}
+  ~Tightness() { EXPECT_LT(4 * loose_, rows_); }
+
+  void Add(const reference::Row& row) {
+    double errors = 0, sizes = 0;
+    for (const Bounded& entry : row) {
+      errors += entry.error;
+      sizes += std::abs(entry.value);
+    }
+    ++rows_;
+    loose_ += errors > most_ * sizes;
+  }
+
+ private:
+  const double most_;
+  size_t rows_ = 0;
+  size_t loose_ = 0;
+};
+
+// `run(stream, y)` gives for all tokens at once what it gives for each alone.
+template <class Run>
+void ExpectSameAlone(const Tokens& tokens, size_t width, const float* y, Run run) {
+  std::vector<float> alone(width);
+  for (size_t token = 0; token < tokens.count; ++token) {
+    run(tokens.From(token, 1), alone.data());
+    for (size_t i = 0; i < width; ++i) ASSERT_EQ(alone[i], y[token * width + i]) << token << ", " << i;
+  }
+}
+
+constexpr size_t kCounts[] = {1, 2, 4, 7, 65};
+
+TEST(NormProduct, IsThatOfPlainLoops) {
+  Tightness tightness(1e-3);
+  testing::ForEachTarget([&](const std::string& target) {
+    for (Storage storage : kStorages) {
+      for (size_t hidden : {16, 32, 33, 128, 500, 576, 1100}) {
+        const size_t count = kCounts[hidden % 5], rows = 3 + hidden % 150;
+        SCOPED_TRACE(target + ", " + std::to_string(hidden) + ", " + std::to_string(count));
+        Made made(static_cast<uint32_t>(hidden));
+        const NormProduct part = {storage, made.Norm(hidden), made.Matrix(storage, rows, hidden)};
+        const Tokens tokens(made, count, hidden, hidden % 2 == 0);
+        Misaligned& y = made.Rows(count, rows);
+        Scratch scratch;
+        RunNormProduct(part, tokens.stream, y.data(), scratch, testing::OnThreads(3));
+        ASSERT_TRUE(y.Intact());
+        tokens.CheckSum();
+        for (size_t token = 0; token < count; ++token) {
+          const reference::Row wanted = reference::NormProductOf(part, tokens.At(token));
+          ExpectRow(y.data() + token * rows, wanted);
+          tightness.Add(wanted);
+        }
+        ExpectSameAlone(tokens, rows, y.data(), [&](const Stream& stream, float* to) {
+          RunNormProduct(part, stream, to, scratch, OnThisThread());
+        });
+      }
+    }
+  });
+}
+
+TEST(NormProduct, WhatIsNotANumberShows) {
+  testing::ForEachTarget([](const std::string&) {
+    Made made(1);
+    const NormProduct part = {Storage::kInt4, made.Norm(64), made.Matrix(Storage::kInt4, 5, 64)};
+    const Tokens tokens(made, 1, 64, true);
+    tokens.x.data()[40] = std::numeric_limits<float>::quiet_NaN();
+    std::vector<float> y(5);
+    Scratch scratch;
+    RunNormProduct(part, tokens.stream, y.data(), scratch, OnThisThread());
+    for (float entry : y) EXPECT_TRUE(std::isnan(entry));
+  });
+}
+
+TEST(NormFfn, IsThatOfPlainLoops) {
+  Tightness tightness(1e-2);
+  constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu};
+  testing::ForEachTarget([&](const std::string& target) {
+    for (Storage storage : kStorages) {
+      for (size_t neurons : {1, 31, 64, 65, 200, 330}) {
+        const size_t count = kCounts[neurons % 5], hidden = 20 + neurons % 100;
+        SCOPED_TRACE(target + ", " + std::to_string(neurons) + ", " + std::to_string(count));
+        Made made(static_cast<uint32_t>(neurons));
+        NormFfn part;
+        part.storage = storage;
+        part.activation = kActivations[neurons % 4];
+        part.norm = made.Norm(hidden);
+        part.gate = made.Matrix(storage, neurons, hidden);
+        part.up = made.Matrix(storage, neurons, hidden);
+        part.down = made.Matrix(storage, hidden, neurons);
+        if (neurons % 2 == 0) part.post_norm = made.Norm(hidden);
+        const Tokens tokens(made, count, hidden, true);
+        Misaligned& y = made.Rows(count, hidden);
+        Scratch scratch;
+        RunNormFfn(part, tokens.stream, y.data(), scratch, testing::OnThreads(3));
+        ASSERT_TRUE(y.Intact());
+        tokens.CheckSum();
+        for (size_t token = 0; token < count; ++token) {
+          const reference::Row wanted = reference::NormFfnOf(part, tokens.At(token));
+          ExpectRow(y.data() + token * hidden, wanted);
+          tightness.Add(wanted);
+        }
+        ExpectSameAlone(tokens, hidden, y.data(), [&](const Stream& stream, float* to) {
+          RunNormFfn(part, stream, to, scratch, OnThisThread());
+        });
+      }
+    }
+  });
+}
+
+struct Shape {
+  size_t head_size, heads, kv_heads, hidden;
+  bool normed;
+  size_t window;
+  float softcap;
+};
+
+constexpr Shape kShapes[] = {
+    {16, 2, 1, 40, false, 0, 0}, {32, 4, 4, 64, true, 0, 20}, {48, 6, 2, 96, false, 70, 0}, {112, 3, 1, 33, true, 5, 0}};
+
+NormAttention MadeAttention(Made& made, Storage storage, const Shape& shape, size_t positions) {
+  const auto& [size, heads, kv_heads, hidden, normed, window, softcap] = shape;
+  NormAttention part;
+  part.storage = storage;
+  part.norm = made.Norm(hidden);
+  part.query = made.Matrix(storage, heads * size, hidden);
+  part.key = made.Matrix(storage, kv_heads * size, hidden);
+  part.value = made.Matrix(storage, kv_heads * size, hidden);
+  part.output = made.Matrix(storage, hidden, heads * size);
+  part.heads = heads;
+  part.kv_heads = kv_heads;
+  part.head_size = size;
+  if (normed) {
+    part.query_norm = made.Norm(size);
+    part.key_norm = made.Norm(size);
+    part.post_norm = made.Norm(hidden);
+  }
+  std::vector<float> cosines, sines;
+  for (size_t i = 0; i < positions * size / 2; ++i) {
+    const float angle = static_cast<float>(i / (size / 2)) / static_cast<float>(1 + i % (size / 2));
+    cosines.push_back(std::cos(angle));
+    sines.push_back(std::sin(angle));
+  }
+  part.cosines = made.Keep(cosines).data();
+  part.sines = made.Keep(sines).data();
+  part.scale = 1 / std::sqrt(static_cast<float>(size));
+  part.softcap = softcap;
+  part.window = window;
+  return part;
+}
+
+// A row of tokens, fed in chunks with a cache in place.
+struct FedRow {
+  FedRow(const NormAttention& part, const Tokens& tokens, const std::vector<size_t>& chunks, size_t capacity_,
+         const Parallel& parallel)
+      : size(part.head_size),
+        capacity(capacity_),
+        keys(part.kv_heads * capacity * size, NAN),
+        values(keys),
+        y(tokens.count * tokens.hidden) {
+    Scratch scratch;
+    size_t seen = 0;
+    for (size_t count : chunks) {
+      const Cache cache = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, &seen, 1};
+      RunNormAttention(part, tokens.From(seen, count), cache, y.data() + seen * tokens.hidden, scratch, parallel);
+      seen += count;
+    }
+  }
+  // A position's entries of all heads.
+  std::vector<float> At(const std::vector<float>& cache, size_t position) const {
+    std::vector<float> entries;
+    for (size_t head = position * size; head < cache.size(); head += capacity * size)
+      entries.insert(entries.end(), cache.begin() + static_cast<std::ptrdiff_t>(head),
+                     cache.begin() + static_cast<std::ptrdiff_t>(head + size));
+    return entries;
+  }
+
+  size_t size, capacity;
+  std::vector<float> keys, values, y;
+};
+
+// Keys and values are held against plain loops where they are made, and what is attended to against loops over those very
+// numbers: else a tie at one position would loosen all that follow.
+TEST(NormAttention, IsThatOfPlainLoops) {
+  // Averages of many values are small beside the steps that they are rounded to, of which many may go either way; a wrong key,
+  // angle or weight moves outputs by as much as they are.
+  Tightness tightness(1e-2), outputs(0.25);
+  testing::ForEachTarget([&](const std::string& target) {
+    for (Storage storage : kStorages) {
+      for (const Shape& shape : kShapes) {
+        SCOPED_TRACE(target + ", heads of " + std::to_string(shape.head_size));
+        constexpr size_t kTokens = 140;
+        Made made(static_cast<uint32_t>(shape.head_size));
+        const NormAttention part = MadeAttention(made, storage, shape, kTokens);
+        const Tokens tokens(made, kTokens, shape.hidden, true);
+        const FedRow fed(part, tokens, {kTokens}, 150, testing::OnThreads(3));
+        tokens.CheckSum();
+        std::vector<reference::Row> keys, values;
+        for (size_t token = 0; token < kTokens; ++token) {
+          const reference::Projected wanted = reference::ProjectedOf(part, tokens.At(token), token);
+          const std::vector<float> key = fed.At(fed.keys, token), value = fed.At(fed.values, token);
+          ExpectRow(key.data(), wanted.keys);
+          ExpectRow(value.data(), wanted.values);
+          keys.push_back(reference::Exact(key.data(), key.size()));
+          values.push_back(reference::Exact(value.data(), value.size()));
+          const reference::Row y = reference::AttendedOf(part, wanted.queries, keys, values);
+          ExpectRow(fed.y.data() + token * shape.hidden, y);
+          outputs.Add(y);
+          for (const reference::Row& row : {wanted.keys, wanted.values}) tightness.Add(row);
+        }
+        const std::vector<size_t> ones(kTokens, 1);
+        EXPECT_EQ(FedRow(part, tokens, ones, 140, OnThisThread()).y, fed.y);
+        EXPECT_EQ(FedRow(part, tokens, {65, 1, 70, 4}, 140, testing::OnThreads(2)).y, fed.y);
+      }
+    }
+  });
+}
+
+// Two rows at once, after pasts of different lengths, into caches that are not the past.
+TEST(NormAttention, RowsDoNotSeeEachOther) {
+  const Shape shape = kShapes[2];
+  constexpr size_t kTokens = 3, kPast = 9, kCapacity = 11;
+  Made made(7);
+  const NormAttention part = MadeAttention(made, Storage::kInt4, shape, 20);
+  const Tokens tokens(made, 2 * kTokens, shape.hidden, false);
+  const size_t head = part.kv_heads * part.head_size;
+  const Misaligned &past_keys = made.Rows(2 * kPast, head), &past_values = made.Rows(2 * kPast, head);
+  std::vector<float> keys(2 * kCapacity * head, NAN), values(keys), y(tokens.count * shape.hidden);
+  const size_t seen[] = {8, 5};
+  const Cache both = {past_keys.data(), past_values.data(), kPast, keys.data(), values.data(), kCapacity, seen, 2};
+  Scratch scratch;
+  RunNormAttention(part, tokens.stream, both, y.data(), scratch, testing::OnThreads(3));
+  for (size_t row = 0; row < 2; ++row) {
+    std::vector<float> own_keys(kCapacity * head, NAN), own_values(own_keys), own(kTokens * shape.hidden);
+    const Cache cache = {past_keys.data() + row * kPast * head, past_values.data() + row * kPast * head, kPast,
+                         own_keys.data(), own_values.data(), kCapacity, seen + row, 1};
+    RunNormAttention(part, tokens.From(row * kTokens, kTokens), cache, own.data(), scratch, OnThisThread());
+    for (size_t i = 0; i < own.size(); ++i) ASSERT_EQ(own[i], y[row * own.size() + i]);
+    for (size_t i = 0; i < own_keys.size(); ++i) {
+      ASSERT_EQ(own_keys[i], keys[row * own_keys.size() + i]);
+      ASSERT_EQ(own_values[i], values[row * own_keys.size() + i]);
+    }
+    // What was seen, [kv head, position, head size], then the new, then zeros.
+    for (size_t kv_head = 0; kv_head < part.kv_heads; ++kv_head) {
+      const float* from = past_keys.data() + (row * part.kv_heads + kv_head) * kPast * part.head_size;
+      const float* to = own_keys.data() + kv_head * kCapacity * part.head_size;
+      for (size_t i = 0; i < seen[row] * part.head_size; ++i) ASSERT_EQ(to[i], from[i]);
+      for (size_t i = (seen[row] + kTokens) * part.head_size; i < kCapacity * part.head_size; ++i) ASSERT_EQ(to[i], 0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lacuna
