@@ -1,6 +1,7 @@
 #include "ops/ort.h"
 
 #include <algorithm>
+#include <cmath>
 #include <thread>
 
 namespace lacuna::ort {
@@ -66,6 +67,9 @@ void Node::Lacks(const char* attribute, OrtStatus* status) const {
 float Node::Float(const char* attribute) const {
   float value = 0;
   if (OrtStatus* status = api_.KernelInfoGetAttribute_float(info_, attribute, &value)) Lacks(attribute, status);
+  if (!std::isfinite(value))
+    throw Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + op_type_ + ": expected a finite number for attribute " + attribute +
+                                            " but received " + std::to_string(value));
   return value;
 }
 

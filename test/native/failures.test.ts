@@ -1,0 +1,223 @@
+/** What a user can get wrong with the native core: each is a clear error, and the process goes on. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import * as ort from 'onnxruntime-node';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeOnnx } from '../../formats/onnx/index.ts';
+import { type Attribute, attr, type Node } from '../../src/core/graph.ts';
+import type { RuntimeTensor } from '../../src/core/runner.ts';
+import { convert } from '../../src/index.ts';
+import {
+  ffnSkipStepFunction,
+  ffnSkipStepOpType,
+  gatedFfnFunction,
+  gatedFfnNode,
+  statisticalTopKFunction,
+  statisticalTopKOpType,
+} from '../../src/ops/index.ts';
+import { openNativeSession } from '../../src/runtime/index.ts';
+import { bigramDecoder } from '../bigram-decoder.ts';
+import { variantOf } from '../gated-ffn-block.ts';
+import { required, root } from '../real/real-model.ts';
+import { floats, type OneNode, oneNodeGraph } from '../run-body.ts';
+import { temporaryFolder, tinyLlama } from '../temporary.ts';
+
+const lib = join(root, 'native/build/release/lib');
+const addon = join(lib, 'lacuna_node.node');
+const operators = join(lib, 'liblacuna_ort.so');
+const runtime = join(
+  root,
+  'node_modules/onnxruntime-node/bin/napi-v6',
+  process.platform,
+  process.arch,
+  'libonnxruntime.so.1',
+);
+const folder = temporaryFolder();
+const hasCompiler = required || spawnSync('cc', ['--version']).status === 0;
+
+/** The same library as for a machine that there is none of: `e_machine` of the ELF header is at byte 18. */
+function ofAnotherMachine(file: string, name: string): string {
+  const bytes = readFileSync(file);
+  bytes.writeUInt16LE(process.arch === 'x64' ? 183 : 62, 18);
+  const copy = join(folder, name);
+  writeFileSync(copy, bytes);
+  return copy;
+}
+
+function compiled(name: string, source: string, ...flags: string[]): string {
+  const file = join(folder, `${name}.so`);
+  execFileSync('cc', ['-shared', '-fPIC', '-x', 'c', '-', '-o', file, ...flags], { input: source });
+  return file;
+}
+
+describe.skipIf(!required && !existsSync(addon))('the native core refuses', { timeout: 120_000 }, () => {
+  const dense = join(folder, 'dense');
+  const model = join(dense, 'onnx/model.onnx');
+  const { openDecoder } = createRequire(import.meta.url)(addon);
+  beforeAll(async () => {
+    await convert({ checkpoint: tinyLlama, output: dense });
+    await import('../../src/backend.ts');
+  }, 120_000);
+
+  it('libraries of another machine', async () => {
+    await expect(openNativeSession(dense, { addon: ofAnotherMachine(addon, 'other.node') })).rejects.toMatchObject({
+      code: 'runtime',
+      message: expect.stringMatching(/cannot open shared object file|invalid ELF header|wrong ELF class/),
+    });
+    const other = ofAnotherMachine(operators, 'other.so');
+    await expect(openNativeSession(dense, { addon, operators: other })).rejects.toThrow(
+      /Failed to load library .*other\.so/,
+    );
+    await expect(openDecoder({ runtime: ofAnotherMachine(runtime, 'ort.so'), model })).rejects.toThrow(
+      /cannot load ONNX Runtime: .*ort\.so/,
+    );
+  });
+
+  it('libraries that lack what they should have', async () => {
+    await expect(openNativeSession(dense, { addon, operators: addon })).rejects.toThrow(
+      /RegisterCustomOps.*undefined symbol|undefined symbol.*RegisterCustomOps/,
+    );
+    await expect(openDecoder({ runtime: operators, model })).rejects.toThrow(
+      /is no ONNX Runtime: it has no OrtGetApiBase/,
+    );
+  });
+
+  it.runIf(hasCompiler)('libraries with a symbol that nobody has, and a runtime that is too old', async () => {
+    const broken = compiled('broken', 'void nobody_has_this(void); void* RegisterCustomOps = nobody_has_this;');
+    await expect(openNativeSession(dense, { addon, operators: broken })).rejects.toThrow(
+      /undefined symbol: nobody_has_this/,
+    );
+    // As far as version 15 of the interface goes: GetApi, then GetVersionString.
+    const old = compiled(
+      'old',
+      `static const void* get_api(unsigned version) { return version <= 15 ? get_api : 0; }
+       static const char* get_version(void) { return "1.15.1"; }
+       static const void* base[] = { get_api, get_version };
+       const void* OrtGetApiBase(void) { return base; }`,
+    );
+    await expect(openDecoder({ runtime: old, model })).rejects.toThrow(
+      /ONNX Runtime 1\.15\.1 is too old: version 1\.18 of its interface is needed/,
+    );
+  });
+
+  it('texts beyond the context, and caches beyond memory', async () => {
+    const session = await openNativeSession(dense, { addon }, { threads: 1 });
+    const tokens = Array.from({ length: 1025 }, (_, i) => i);
+    await expect(session.step(tokens, session.emptyCache())).rejects.toMatchObject({
+      code: 'usage',
+      message: "The text is longer than the model's context",
+    });
+    const { cache } = await session.step(tokens.slice(0, 1024), session.emptyCache());
+    await expect(session.step([1], cache)).rejects.toMatchObject({ code: 'usage' });
+    await session.close();
+
+    // 2^20 heads of 2^20 floats: a token takes as much as there are addresses.
+    const graph = bigramDecoder(new Float32Array(4));
+    const isCache = (name: string) => /past|present/.test(name);
+    const huge = (ports: typeof graph.inputs) =>
+      ports.map((port) => (isCache(port.name) ? { ...port, shape: ['batch_size', 2 ** 20, 'length', 2 ** 20] } : port));
+    const large = join(folder, 'large.onnx');
+    await writeOnnx({ ...graph, inputs: huge(graph.inputs), outputs: huge(graph.outputs) }, large);
+    const hungry = await openNativeSession(large, { addon });
+    await expect(hungry.step([1], hungry.emptyCache())).rejects.toMatchObject({
+      code: 'runtime',
+      message: expect.stringMatching(/out of memory: a cache of 256 tokens for 1 row\(s\) takes \d+ MiB/),
+    });
+    await hungry.close();
+  });
+
+  describe('nodes of ours', () => {
+    const sessions: ort.InferenceSession[] = [];
+    afterAll(() => Promise.all(sessions.map((session) => session.release())));
+
+    let count = 0;
+    /** Opens a model of one node by kernel, and runs it on the feeds. */
+    async function run(call: OneNode, feeds = call.feeds) {
+      const file = join(folder, `node-${count++}.onnx`);
+      await writeOnnx(oneNodeGraph(call), file);
+      const session = await ort.InferenceSession.create(file, { executionProviders: ['lacuna'], logSeverityLevel: 4 });
+      sessions.push(session);
+      const tensors = Object.entries(feeds).map(([name, { dtype, dims, data }]) => [
+        name,
+        new ort.Tensor(dtype as 'float32', data as Float32Array, dims),
+      ]);
+      return session.run(Object.fromEntries(tensors));
+    }
+
+    const topK = (attributes: Node['attributes'], x: RuntimeTensor = floats([1, 2, 3, 4], [1, 1, 4])): OneNode => ({
+      node: {
+        name: 'node',
+        opType: statisticalTopKOpType('soft'),
+        domain: 'lacuna',
+        inputs: ['x'],
+        outputs: ['y'],
+        attributes,
+      },
+      body: statisticalTopKFunction('soft'),
+      feeds: { x },
+      outputs: { y: 'float32' },
+    });
+
+    it('with an attribute that is missing, of another kind, or out of range', async () => {
+      await expect(run(topK({ quantile: attr.float(1) }))).resolves.toBeDefined();
+      await expect(run(topK({}))).rejects.toThrow(/StatisticalTopK_soft needs attribute quantile/);
+      await expect(run(topK({ quantile: attr.string('one') }))).rejects.toThrow(/needs attribute quantile/);
+      await expect(run(topK({ quantile: attr.float(Number.NaN) }))).rejects.toThrow(
+        /StatisticalTopK_soft: expected a finite number for attribute quantile but received -?nan/,
+      );
+      const step = (runLength: Attribute): OneNode => ({
+        node: {
+          name: 'node',
+          opType: ffnSkipStepOpType(true),
+          domain: 'lacuna',
+          inputs: ['state', 'saturation', 'threshold'],
+          outputs: ['next'],
+          attributes: { run_length: runLength },
+        },
+        body: ffnSkipStepFunction(true),
+        feeds: {
+          state: { dtype: 'int32', dims: [1, 1], data: Int32Array.of(0) },
+          saturation: floats([0.5], [1, 1]),
+          threshold: floats([0.4], []),
+        },
+        outputs: { next: 'int32' },
+      });
+      await expect(run(step(attr.int(3)))).resolves.toBeDefined();
+      await expect(run(step(attr.int(-1)))).rejects.toThrow(
+        /expected 0 to 2\^31 - 1 for attribute run_length but received -1/,
+      );
+    });
+
+    it('with tensors of another type or shape', async () => {
+      const quantile = { quantile: attr.float(1) };
+      const x: RuntimeTensor = { dtype: 'float64', dims: [1, 1, 4], data: new Float64Array(4) };
+      await expect(run(topK(quantile, x))).rejects.toThrow(/Type Error|type/i);
+
+      const variant = variantOf({ kind: 'none' });
+      const [hidden, neurons] = [4, 6];
+      const inputs = { x: 'x', gate: 'gate', up: 'up', down: 'down' };
+      const ffn: OneNode = {
+        node: gatedFfnNode(variant, { node: 'node', inputs, outputs: { y: 'y' } }),
+        body: gatedFfnFunction(variant),
+        feeds: {
+          x: floats(new Float32Array(hidden), [1, 1, hidden]),
+          gate: floats(new Float32Array(neurons * hidden), [neurons, hidden]),
+          up: floats(new Float32Array(neurons * hidden), [neurons, hidden]),
+          down: floats(new Float32Array(neurons * hidden), [neurons, hidden]),
+        },
+        outputs: { y: 'float32' },
+      };
+      await expect(run(ffn)).resolves.toBeDefined();
+      const down = floats(new Float32Array((neurons - 1) * hidden), [neurons - 1, hidden]);
+      await expect(run({ ...ffn, feeds: { ...ffn.feeds, down } })).rejects.toThrow(
+        /GatedFFN_none_fp32: expected \[6, 4\] for input down but received \[5, 4\]/,
+      );
+      const flat = floats(new Float32Array(hidden), [1, hidden]);
+      await expect(run({ ...ffn, feeds: { ...ffn.feeds, x: flat } })).rejects.toThrow(
+        /expected \[b, s, h\] for input x but received \[1, 4\]/,
+      );
+    });
+  });
+});
