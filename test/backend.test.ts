@@ -63,11 +63,12 @@ describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the ba
     await import('../src/backend.ts');
   });
 
-  describe('with decoders', () => {
+  describe.each(['fp32', 'int4'] as const)('with decoders: %s', (precision) => {
+    const tolerance = TOLERANCE[precision];
     let native: ort.InferenceSession;
     let stock: ort.InferenceSession;
     beforeAll(async () => {
-      const model = join(await makeFolder(folder, kindOf('fp32')), 'onnx/model.onnx');
+      const model = join(await makeFolder(join(folder, 'decoders'), kindOf(precision)), 'onnx/model.onnx');
       native = await ort.InferenceSession.create(model, LACUNA);
       stock = await ort.InferenceSession.create(model, STOCK);
     }, 120_000);
@@ -79,7 +80,7 @@ describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the ba
     async function both(rows: readonly (readonly number[])[], past?: { ours: Tensors; theirs: Tensors }) {
       const ours = await native.run(feedsOf(native, rows, past?.ours));
       const theirs = await stock.run(feedsOf(stock, rows, past?.theirs));
-      expect(difference(ours.logits, theirs.logits)).toBeLessThan(TOLERANCE.fp32);
+      expect(difference(ours.logits, theirs.logits)).toBeLessThan(tolerance);
       return { ours, theirs } as { ours: Tensors; theirs: Tensors };
     }
 
@@ -94,7 +95,7 @@ describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the ba
       past = await both([[5, 6, 7]], past);
       expect(isLazy(past.ours['present.3.value'])).toBe(true);
       for (const name of ['present.0.key', 'present.11.value'])
-        expect(difference(past.ours[name], past.theirs[name])).toBeLessThan(TOLERANCE.fp32);
+        expect(difference(past.ours[name], past.theirs[name])).toBeLessThan(tolerance);
     });
 
     it('leaves older caches as they were, whoever goes on from them, and takes what is written into them', async () => {
@@ -107,7 +108,7 @@ describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the ba
       const again = await native.run(feedsOf(native, [[6]], first.ours));
       expect(again.logits.data).toEqual(before.logits.data);
       for (const name of ['present.0.key', 'present.5.value'])
-        expect(difference(start.ours[name], start.theirs[name])).toBeLessThan(TOLERANCE.fp32);
+        expect(difference(start.ours[name], start.theirs[name])).toBeLessThan(tolerance);
       // What was read may be changed.
       for (const { 'present.0.key': key } of [start.ours, start.theirs]) (key.data as Float32Array).fill(0.25);
       const changed = await both([[5]], start);
@@ -128,14 +129,16 @@ describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the ba
         ]),
         attention_mask: int64([1, 1, 1, 1, 1, 0], [2, 3]),
       });
-      const [ours, theirs] = [await native.run(feeds(native)), await stock.run(feeds(stock))];
+      const [ours, theirs] = [await native.run(feeds(native)), await stock.run(feeds(stock))] as Tensors[];
       expect(isLazy(ours['present.0.key'])).toBe(false);
-      expect(difference(ours.logits, theirs.logits)).toBeLessThan(TOLERANCE.fp32);
+      // What a host makes of the padding is its own affair.
+      const seen = ({ logits }: Tensors) => new ort.Tensor((logits.data as Float32Array).slice(0, 5 * 2048));
+      expect(difference(seen(ours), seen(theirs))).toBeLessThan(tolerance);
       const texts = [[1, 2], [3], [4, 5, 6]];
       const together = await Promise.all(texts.map((tokens) => native.run(feedsOf(native, [tokens]))));
       for (const [i, tokens] of texts.entries())
         expect(difference(together[i].logits, (await stock.run(feedsOf(stock, [tokens]))).logits)).toBeLessThan(
-          TOLERANCE.fp32,
+          tolerance,
         );
     });
 
@@ -144,7 +147,7 @@ describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the ba
       const results = await native.run(feedsOf(native, [[1, 2]]), { logits });
       expect(Object.keys(results)).toEqual(['logits']);
       expect(results.logits).toBe(logits);
-      expect(difference(logits, (await stock.run(feedsOf(stock, [[1, 2]]))).logits)).toBeLessThan(TOLERANCE.fp32);
+      expect(difference(logits, (await stock.run(feedsOf(stock, [[1, 2]]))).logits)).toBeLessThan(tolerance);
       const short = new ort.Tensor('float32', new Float32Array(3), [1, 1, 3]);
       await expect(native.run(feedsOf(native, [[1, 2]]), { logits: short })).rejects.toThrow(/to write to/);
     });
@@ -165,8 +168,8 @@ describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the ba
 
     it('goes by the shape of caches where the graph does more with them than append', async () => {
       // Heads of 10 are widened around the operator.
-      const output = join(folder, 'odd');
-      await convert({ checkpoint: join(root, 'fixtures/llama-variants/odd-sizes'), output });
+      const output = join(folder, `odd-${precision}`);
+      await convert({ checkpoint: join(root, 'fixtures/llama-variants/odd-sizes'), output, dtype: precision });
       const model = join(output, 'onnx/model.onnx');
       const [ours, theirs] = [
         await ort.InferenceSession.create(model, LACUNA),
@@ -182,7 +185,7 @@ describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the ba
           await ours.run(feedsOf(ours, [[token]], pasts[0])),
           await theirs.run(feedsOf(theirs, [[token]], pasts[1])),
         ] as Tensors[];
-        expect(difference(pasts[0].logits, pasts[1].logits)).toBeLessThan(TOLERANCE.fp32);
+        expect(difference(pasts[0].logits, pasts[1].logits)).toBeLessThan(tolerance);
       }
       await Promise.all([ours.release(), theirs.release()]);
     });

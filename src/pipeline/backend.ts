@@ -31,15 +31,27 @@ async function findCaches(model: string): Promise<readonly CachePorts[]> {
 }
 
 const PAST = /^past_key_values\.(\d+\.(?:key|value))$/;
-/** GroupQueryAttention's past and present: of keys and of values. */
-const PLACES = [
-  [3, 1],
-  [4, 2],
+/** Operators that append to a cache in place, with their inputs and outputs that are one: of keys and of values. */
+const ATTENTION = [
+  {
+    opType: /^GroupQueryAttention$/,
+    places: [
+      [3, 1],
+      [4, 2],
+    ],
+  },
+  {
+    opType: /^NormAttention_/,
+    places: [
+      [6, 1],
+      [7, 2],
+    ],
+  },
 ] as const;
 
 /**
- * The caches of a graph that GroupQueryAttention alone reads and writes: their shapes then mean nothing but room. None where
- * one of them is otherwise.
+ * The caches of a graph that such operators alone read and write: their shapes then mean nothing but room. None where one of
+ * them is otherwise.
  */
 export function cachesInPlace({ inputs, outputs, nodes }: Body): readonly CachePorts[] {
   const caches = inputs.flatMap(({ name }) => {
@@ -51,10 +63,14 @@ export function cachesInPlace({ inputs, outputs, nodes }: Body): readonly CacheP
     const [user, ...others] = nodes.filter((node) => uses(node, past));
     return (
       names.has(present) &&
+      user !== undefined &&
       others.length === 0 &&
-      user?.opType === 'GroupQueryAttention' &&
       user.inputs.filter((name) => name === past).length === 1 &&
-      PLACES.some(([input, output]) => user.inputs[input] === past && user.outputs[output] === present)
+      ATTENTION.some(
+        ({ opType, places }) =>
+          opType.test(user.opType) &&
+          places.some(([input, output]) => user.inputs[input] === past && user.outputs[output] === present),
+      )
     );
   };
   return caches.every(isInPlace) ? caches : [];

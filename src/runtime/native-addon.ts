@@ -65,8 +65,9 @@ export async function runtimeLibrary(): Promise<string> {
   throw new LacunaError('runtime', `onnxruntime-node in ${root} ships no library for ${platform()}-${arch()}`);
 }
 
-/** What GroupQueryAttention says when its rotary tables, as long as the model's context, are too short. */
-const PAST_CONTEXT = /cos_cache dimension 0 shall not be less than total_sequence_length/;
+/** What GroupQueryAttention and NormAttention say when rotary tables, as long as the model's context, are too short. */
+const PAST_CONTEXT =
+  /cos_cache dimension 0 shall not be less than total_sequence_length|do not fit a past of .* positions/;
 
 /** `action`, whose failure is one of running `what`. */
 export async function attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
