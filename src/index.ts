@@ -37,7 +37,15 @@ export {
   opsPath,
 } from './pipeline/ops.ts';
 export { type PlanCommandOptions, type PlanOptions, type PlanResult, plan } from './pipeline/plan.ts';
-export { type RunOptions, type RunResult, run } from './pipeline/run.ts';
+export {
+  type RowResult,
+  type RunOptions,
+  type RunResult,
+  type RunRowsOptions,
+  type RunRowsResult,
+  run,
+  runRows,
+} from './pipeline/run.ts';
 export { type SparsifyOptions, type SparsifyResult, sparsify } from './pipeline/sparsify.ts';
 export {
   type ExpectOptions,

@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, write
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { LACUNA_VERSION } from '../src/core/manifest.ts';
+import { ENGINES } from '../src/index.ts';
 import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
@@ -75,6 +76,7 @@ describe('usage', () => {
       'run',
       'inspect',
       'build',
+      'ops',
       'doctor',
       'help',
     ]);
@@ -426,6 +428,20 @@ describe('results', () => {
     ]);
     const run = ['run', path, 'In the beginning', '--max-tokens', '4', '--quiet'];
     expect((await lacuna([...run, '--dtype', 'fp16'])).code).toBe(0);
+    // Several prompts are continued together, each as it is alone.
+    const prompts = ['In the beginning', 'If the transaction fails, the'];
+    for (const engine of existsSync(join(root, 'native/build/release/lib/lacuna_node.node')) ? ENGINES : ['stock']) {
+      const options = ['--max-tokens', '6', '--engine', engine, '--json'];
+      const rows = JSON.parse((await lacuna(['run', path, ...prompts, ...options])).stdout);
+      expect(rows.engine).toBe(engine);
+      for (const [row, prompt] of prompts.entries()) {
+        const { text, tokens, stopped } = JSON.parse((await lacuna(['run', path, prompt, ...options])).stdout);
+        expect(rows.rows[row]).toMatchObject({ text, tokens, stopped });
+      }
+    }
+    const both = await lacuna(['run', path, ...prompts, '--max-tokens', '6']);
+    expect(both.stdout).toMatch(/^In the beginning …\n.+\n\nIf the transaction fails, the …\n.+\n$/s);
+    expect(both.stderr).toMatch(/tokens\/s in .* s, prompts included; tokens: 6 stopped at --max-tokens; 6 stopped/);
     const absent = await lacuna([...run, '--dtype', 'int8']);
     expect(absent.stderr).toMatch(/several holds no int8 model, but fp32, fp16, int4/);
     expect(absent.code).toBe(2);

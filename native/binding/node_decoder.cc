@@ -1,6 +1,7 @@
 #include "binding/node_decoder.h"
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
@@ -114,7 +115,7 @@ class NativeDecoder : public Napi::ObjectWrap<NativeDecoder> {
         });
   }
 
-  // generate({ prompts, seeds, eos, maxTokens, … }, onToken: (row, token) => void): Promise<('eos'|'length'|'context')[]>
+  // generate({ prompts, seeds, eos, maxTokens, … }, onToken: (row, token, milliseconds) => void): Promise<('eos'|'length'|'context')[]>
   Napi::Value Generate(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     Decoder& decoder = handle_->Idle(env);
@@ -127,9 +128,12 @@ class NativeDecoder : public Napi::ObjectWrap<NativeDecoder> {
         env,
         // Pointers: `finish` below holds what is JavaScript's, and comes after the last token.
         [&decoder, options, reasons, handle = handle_.get(), call = on_token.get()] {
-          *reasons = binding::Generate(decoder, *options, [handle, call](size_t row, int64_t token) {
-            handle->Send([call, row, token](Napi::Env e) {
-              call->Call({Napi::Number::New(e, static_cast<double>(row)), Napi::Number::New(e, static_cast<double>(token))});
+          const auto started = std::chrono::steady_clock::now();
+          *reasons = binding::Generate(decoder, *options, [handle, call, started](size_t row, int64_t token) {
+            const std::chrono::duration<double, std::milli> after = std::chrono::steady_clock::now() - started;
+            handle->Send([call, row, token, after](Napi::Env e) {
+              call->Call({Napi::Number::New(e, static_cast<double>(row)), Napi::Number::New(e, static_cast<double>(token)),
+                          Napi::Number::New(e, after.count())});
             });
           });
         },

@@ -1,5 +1,5 @@
 /** `lacuna run`. */
-import { type Engine, type RunResult, run } from '../index.ts';
+import { type Engine, type RunResult, type RunRowsResult, run, runRows } from '../index.ts';
 import {
   type CommonOptions,
   engineOption,
@@ -29,7 +29,7 @@ export const registerRun: RegisterCommand = (program, context) => {
     .command('run')
     .description('generate text with a converted folder')
     .argument('<dir>', 'folder made by convert, sparsify or build')
-    .argument('<prompt>', 'text to continue')
+    .argument('<prompt...>', 'text to continue; several are continued together')
     .option('--dtype <name>', 'precision to run, where the folder has several (default: its first)')
     .addOption(engineOption('--engine <name>', 'what decodes (default: native where it is built)'))
     .option('--max-tokens <n>', 'tokens to generate at most', positiveInteger, 128)
@@ -45,25 +45,32 @@ export const registerRun: RegisterCommand = (program, context) => {
     .option('--min-p <share>', "sample among tokens with this share of the likeliest one's probability", probability)
     .option('--repetition-penalty <x>', 'make tokens seen before less likely by this factor', positiveNumber)
     .option('--seed <n>', 'seed of the sampling (default 0)', nonNegativeInteger);
-  withCommonOptions(command).action(async (folder: string, prompt: string, options: Options) => {
+  withCommonOptions(command).action(async (folder: string, prompts: readonly string[], options: Options) => {
     const { io } = context;
     const job = jobOptions(options, context);
+    const request = { ...options, nativeFolder: io.nativeFolder, temperature: temperatureOf(options), folder, ...job };
+    if (prompts.length > 1) {
+      const result = await runRows({ ...request, prompts });
+      print(io, options, result, (rows) => rowsText(rows, prompts));
+      job.progress.note(rowsFigures(result));
+      return;
+    }
     const onText = options.json ? undefined : (text: string) => void io.stdout.write(text);
-    const { nativeFolder } = io;
-    const result = await run({
-      ...options,
-      nativeFolder,
-      temperature: temperatureOf(options),
-      folder,
-      prompt,
-      ...job,
-      onText,
-    });
+    const result = await run({ ...request, prompt: prompts[0], onText });
     // The text itself has been streamed: only the end of its line is missing.
     print(io, options, result, () => '');
     job.progress.note(figures(result));
   });
 };
+
+function rowsText({ rows }: RunRowsResult, prompts: readonly string[]): string {
+  return rows.map(({ text }, row) => `${prompts[row]} …\n${text.trim()}`).join('\n\n');
+}
+
+function rowsFigures({ rows, seconds, tokensPerSecond }: RunRowsResult): string {
+  const ends = rows.map(({ tokens, stopped }) => `${tokens.length} ${STOPPED[stopped]}`).join('; ');
+  return `${tokensPerSecond.toFixed(1)} tokens/s in ${seconds.toFixed(2)} s, prompts included; tokens: ${ends}`;
+}
 
 /** Who asks to sample among tokens wants no greedy text. */
 function temperatureOf({ temperature, topK, topP, minP, seed }: Options): number | undefined {

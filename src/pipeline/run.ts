@@ -1,9 +1,9 @@
-/** `lacuna run`: a prompt goes in, text streams out. */
+/** `lacuna run`: a prompt goes in, text streams out; several go in, and are continued together. */
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { JobOptions } from '../core/progress.ts';
-import { generate, type SamplingOptions, type StopReason } from '../runtime/index.ts';
-import { type Engine, type EngineOptions, openDecodingSession } from './engine.ts';
+import { type GenerateOptions, generateRows, type SamplingOptions, type StopReason } from '../runtime/index.ts';
+import { type DecodingSession, type Engine, type EngineOptions, openDecodingSession } from './engine.ts';
 import { chooseModel } from './model-folder.ts';
 
 export interface RunOptions extends JobOptions, SamplingOptions, Pick<EngineOptions, 'engine' | 'nativeFolder'> {
@@ -31,16 +31,26 @@ export interface RunResult {
   readonly decodeTokensPerSecond: number;
 }
 
+export interface RunRowsOptions extends Omit<RunOptions, 'prompt' | 'onText'> {
+  readonly prompts: readonly string[];
+}
+
+/** One of several texts. */
+export type RowResult = Pick<RunResult, 'text' | 'promptTokens' | 'tokens' | 'stopped'>;
+
+export interface RunRowsResult {
+  readonly engine: Engine;
+  /** In the order of the prompts. */
+  readonly rows: readonly RowResult[];
+  /** Of all rows together, prompts included. */
+  readonly seconds: number;
+  readonly tokensPerSecond: number;
+}
+
 /** Generates text with a converted folder. */
 export async function run(options: RunOptions): Promise<RunResult> {
-  const {
-    manifest: { spec },
-    modelPath,
-  } = await chooseModel(options.folder, options.dtype);
-  const tokenizer = await loadTokenizer(options.folder);
-  const promptTokens = encodePrompt(tokenizer, options);
-  const { engine, session } = await openDecodingSession(modelPath, options);
-  try {
+  return withModel(options, async ({ engine, session, tokenizer, request }) => {
+    const promptTokens = encodePrompt(tokenizer, options, options.prompt);
     const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
     const tokens: number[] = [];
     let text = '';
@@ -49,37 +59,84 @@ export async function run(options: RunOptions): Promise<RunResult> {
       if (piece !== '') options.onText?.(piece);
     };
     const started = performance.now();
-    let first = started;
-    const stream = generate(session, promptTokens, {
-      ...options,
-      eosTokenIds: options.ignoreEos ? [] : spec.eosTokenIds,
-      contextLength: spec.contextLength,
-    });
+    let [first, last] = [started, started];
+    const stream = generateRows(session, [promptTokens], request);
     let next = await stream.next();
     for (; !next.done; next = await stream.next()) {
-      if (tokens.length === 0) first = performance.now();
-      tokens.push(next.value);
-      emit(decoder.push(next.value));
+      const { token, at } = next.value;
+      if (tokens.length === 0) first = at;
+      last = at;
+      tokens.push(token);
+      emit(decoder.push(token));
     }
     emit(decoder.end());
-    const decodeSeconds = (performance.now() - first) / 1000;
     return {
       engine,
       text,
       promptTokens,
       tokens,
-      stopped: next.value,
+      stopped: next.value[0],
       prefillSeconds: (first - started) / 1000,
-      decodeTokensPerSecond: tokens.length > 1 ? (tokens.length - 1) / decodeSeconds : 0,
+      decodeTokensPerSecond: tokens.length > 1 ? ((tokens.length - 1) * 1000) / (last - first) : 0,
     };
+  });
+}
+
+/** Continues several prompts: by the native core together, which reads the weights once for all of them. */
+export async function runRows(options: RunRowsOptions): Promise<RunRowsResult> {
+  return withModel(options, async ({ engine, session, tokenizer, request }) => {
+    const prompts = options.prompts.map((prompt) => encodePrompt(tokenizer, options, prompt));
+    const tokens = prompts.map((): number[] => []);
+    const started = performance.now();
+    const stream = generateRows(session, prompts, request);
+    let next = await stream.next();
+    for (; !next.done; next = await stream.next()) tokens[next.value.row].push(next.value.token);
+    const seconds = (performance.now() - started) / 1000;
+    const reasons = next.value;
+    return {
+      engine,
+      rows: prompts.map((promptTokens, row) => ({
+        text: tokenizer.decode(tokens[row], { skipSpecialTokens: true }),
+        promptTokens,
+        tokens: tokens[row],
+        stopped: reasons[row],
+      })),
+      seconds,
+      tokensPerSecond: tokens.flat().length / seconds,
+    };
+  });
+}
+
+type Tokenizer = Awaited<ReturnType<typeof loadTokenizer>>;
+
+interface Loaded extends DecodingSession {
+  readonly tokenizer: Tokenizer;
+  readonly request: GenerateOptions;
+}
+
+async function withModel<T>(options: Omit<RunOptions, 'prompt'>, use: (loaded: Loaded) => Promise<T>): Promise<T> {
+  const {
+    manifest: { spec },
+    modelPath,
+  } = await chooseModel(options.folder, options.dtype);
+  const tokenizer = await loadTokenizer(options.folder);
+  const decoding = await openDecodingSession(modelPath, options);
+  try {
+    const request = {
+      ...options,
+      eosTokenIds: options.ignoreEos ? [] : spec.eosTokenIds,
+      contextLength: spec.contextLength,
+    };
+    return await use({ ...decoding, tokenizer, request });
   } finally {
-    await session.close();
+    await decoding.session.close();
   }
 }
 
 function encodePrompt(
-  tokenizer: Awaited<ReturnType<typeof loadTokenizer>>,
-  { prompt, chat, folder }: RunOptions,
+  tokenizer: Tokenizer,
+  { chat, folder }: Pick<RunOptions, 'chat' | 'folder'>,
+  prompt: string,
 ): number[] {
   if (!chat) return tokenizer.encode(prompt);
   if (!tokenizer.hasChatTemplate) {

@@ -20,6 +20,8 @@ export interface RowToken {
   /** Index of its prompt. */
   readonly row: number;
   readonly token: number;
+  /** When it was known, by `performance.now()`: it may have waited to be read. */
+  readonly at: number;
 }
 
 /** A session that continues texts by itself: one token of each after the other, sampling included. */
@@ -80,7 +82,7 @@ export async function* generateRows(
   for (const [row, prompt] of prompts.entries()) {
     const tokens = generateBySteps(session, prompt, { ...options, seed: (options.seed ?? 0) + row });
     let next = await tokens.next();
-    for (; !next.done; next = await tokens.next()) yield { row, token: next.value };
+    for (; !next.done; next = await tokens.next()) yield { row, token: next.value, at: performance.now() };
     reasons.push(next.value);
   }
   return reasons;

@@ -20,7 +20,11 @@ export interface NativeDecoder {
   readonly vocab: number;
   /** Appends tokens to the first row, each by a step of its own where `oneByOne`; `logits` gets the last one's. */
   feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>;
-  generate(options: NativeGenerateOptions, onToken: (row: number, token: number) => void): Promise<StopReason[]>;
+  /** `onToken` is also told the milliseconds since the beginning. */
+  generate(
+    options: NativeGenerateOptions,
+    onToken: (row: number, token: number, milliseconds: number) => void,
+  ): Promise<StopReason[]>;
   cancel(): void;
   rewind(length: number): void;
   dispose(): Promise<void>;
@@ -134,11 +138,12 @@ async function* stream(
 ): AsyncGenerator<RowToken, readonly StopReason[]> {
   throwIfAborted(signal);
   const waiting: RowToken[] = [];
+  const started = performance.now();
   let notify = () => {};
   let isRunning = true;
   const reasons = attempt('run the model natively', () =>
-    decoder.generate(request, (row, token) => {
-      waiting.push({ row, token });
+    decoder.generate(request, (row, token, milliseconds) => {
+      waiting.push({ row, token, at: started + milliseconds });
       notify();
     }),
   ).finally(() => {
