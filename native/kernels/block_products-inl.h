@@ -26,18 +26,21 @@ namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The sums of kCount vectors' lanes, in the first kCount lanes. Lanes are added pair by pair, whatever kCount is.
+// The sums of kCount vectors' lanes, in the first kCount lanes. Lanes are added pair by pair, whatever kCount is; `width` of
+// each vector are left to be added.
 template <size_t kCount, class D, class V = hn::Vec<D>>
-HWY_INLINE V SumsOfLanes(D d, V* vectors) {
+HWY_INLINE V SumsOfLanes(D d, const V* vectors, size_t width = hn::MaxLanes(D())) {
   const auto pairs = [d](V a, V b) HWY_ATTR { return hn::Add(hn::ConcatEven(d, b, a), hn::ConcatOdd(d, b, a)); };
-  size_t width = hn::Lanes(d);
+  if constexpr (kCount == 1) {
+    V sums = vectors[0];
+    for (; width > 1; width /= 2) sums = pairs(sums, sums);
+    return sums;
+  } else {
+    V half[kCount / 2];
 #pragma GCC unroll 8
-  for (size_t count = kCount; count > 1; count /= 2, width /= 2) {
-#pragma GCC unroll 16
-    for (size_t i = 0; i < count / 2; ++i) vectors[i] = pairs(vectors[2 * i], vectors[2 * i + 1]);
+    for (size_t i = 0; i < kCount / 2; ++i) half[i] = pairs(vectors[2 * i], vectors[2 * i + 1]);
+    return SumsOfLanes<kCount / 2>(d, half, width / 2);
   }
-  for (; width > 1; width /= 2) vectors[0] = pairs(vectors[0], vectors[0]);
-  return vectors[0];
 }
 
 template <Storage kStorage>

@@ -89,6 +89,8 @@ class NormAttentionJob : public PartJob {
   enum Phase { kPrepare, kProject, kAttend, kCollect, kOutput, kPostNorm };
   // An item's rows of the output's matrix are whole multiples of it.
   static constexpr size_t kRows = 16;
+  // Heads of a group that pass over a run together, with the tokens of an item.
+  static constexpr size_t kHeads = Attention::kMostQueries / kTokens;
 
   struct Arrays {
     Arrays(const NormAttentionJob& job, ScratchLayout& layout)
@@ -205,25 +207,34 @@ class NormAttentionJob : public PartJob {
     }
   }
 
-  // One run of positions for a token, given to each head of a group.
-  RunSums Attend(size_t token, size_t t, size_t head, size_t run, float* weighted) const {
-    const size_t position = PositionOf(token);
-    const size_t first = std::max(FirstSeen(position), run * Attention::kRun);
-    const size_t end = std::min(position + 1, (run + 1) * Attention::kRun);
-    const size_t row = token / row_tokens_;
-    const size_t from = ((row * part_.kv_heads + head / group_) * cache_.capacity + first) * head_;
-    return attention_.Run(arrays_.queries + t * Width() + head * head_, cache_.key + from, cache_.value + from, end - first,
-                          weighted);
+  // What of a run a token's query attends to.
+  Attention::Query QueryOf(size_t token, size_t t, size_t head, size_t run, float* weighted, RunSums* sums) const {
+    const size_t position = PositionOf(token), start = run * Attention::kRun;
+    const size_t first = FirstSeen(position);
+    return {arrays_.queries + t * Width() + head * head_, first <= start ? 0 : first - start,
+            std::min(position + 1 - start, Attention::kRun), weighted, sums};
+  }
+
+  // Queries of one group of heads and one row over a run.
+  void Attend(size_t row, size_t kv_head, size_t run, const Attention::Query* queries, size_t count) const {
+    const size_t from = ((row * part_.kv_heads + kv_head) * cache_.capacity + run * Attention::kRun) * head_;
+    for (size_t q = 0; q < count; q += Attention::kMostQueries)
+      attention_.Run(queries + q, std::min(Attention::kMostQueries, count - q), cache_.key + from, cache_.value + from);
   }
 
   // A run of positions for all queries of a group; items go through a group's runs.
   void AttendRun(size_t token, size_t item) const {
-    const size_t runs = RunsOf(token);
-    const size_t run = item % runs;
-    const size_t first_run = FirstSeen(PositionOf(token)) / Attention::kRun;
-    for (size_t head = item / runs * group_; head < (item / runs + 1) * group_; ++head)
-      arrays_.sums[head * runs + run] =
-          Attend(token, 0, head, first_run + run, arrays_.weighted + (head * runs + run) * head_);
+    const size_t runs = RunsOf(token), run = item % runs, kv_head = item / runs;
+    const size_t place = FirstSeen(PositionOf(token)) / Attention::kRun + run;
+    for (size_t first = kv_head * group_; first < (kv_head + 1) * group_; first += Attention::kMostQueries) {
+      Attention::Query queries[Attention::kMostQueries] = {};
+      const size_t count = std::min(Attention::kMostQueries, (kv_head + 1) * group_ - first);
+      for (size_t q = 0; q < count; ++q) {
+        const size_t at = (first + q) * runs + run;
+        queries[q] = QueryOf(token, 0, first + q, place, arrays_.weighted + at * head_, arrays_.sums + at);
+      }
+      Attend(token / row_tokens_, kv_head, place, queries, count);
+    }
   }
 
   void JoinRuns(size_t token) const {
@@ -238,27 +249,48 @@ class NormAttentionJob : public PartJob {
     }
   }
 
-  // All runs of some tokens for all queries of a group. Keys and values of a run stay in the cache while queries pass.
+  // All runs of some tokens for all queries of a group.
   void AttendTokens(const TokenBlock& block, size_t item) const {
     const size_t tiles = DivideUp(block.count, kTokens);
     const size_t kv_head = item / tiles;
     const size_t from = item % tiles * kTokens, end = std::min(block.count, from + kTokens);
-    for (size_t t = from; t < end; ++t) {
-      for (size_t head = kv_head * group_; head < (kv_head + 1) * group_; ++head) AttendToken(block.first + t, t, head);
+    // Tokens of a row, as many as pass together.
+    for (size_t t = from; t < end;) {
+      const size_t token = block.first + t;
+      const size_t count = std::min(end - t, row_tokens_ - token % row_tokens_);
+      for (size_t head = kv_head * group_; head < (kv_head + 1) * group_; head += kHeads)
+        AttendHeads(token, t, count, head, std::min(kHeads, (kv_head + 1) * group_ - head));
+      t += count;
     }
   }
 
-  void AttendToken(size_t token, size_t t, size_t head) const {
-    float* to = arrays_.attended + t * Width() + head * head_;
-    float weighted[kMostHeadSize];
-    const size_t position = PositionOf(token);
-    const size_t first = FirstSeen(position) / Attention::kRun, last = position / Attention::kRun;
-    RunSums all = Attend(token, t, head, first, to);
-    for (size_t run = first + 1; run <= last; ++run) {
-      const RunSums sums = Attend(token, t, head, run, weighted);
-      attention_.Join(sums, weighted, all, to);
+  // Some tokens of a row and some heads of a group, run by run.
+  void AttendHeads(size_t token, size_t t, size_t tokens, size_t head, size_t heads) const {
+    RunSums all[Attention::kMostQueries], sums[Attention::kMostQueries];
+    float weighted[Attention::kMostQueries * kMostHeadSize];
+    const size_t row = token / row_tokens_, last = PositionOf(token + tokens - 1) / Attention::kRun;
+    for (size_t run = FirstSeen(PositionOf(token)) / Attention::kRun; run <= last; ++run) {
+      Attention::Query queries[Attention::kMostQueries] = {};
+      size_t count = 0;
+      const auto each = [&](auto use) {
+        size_t q = 0;
+        for (size_t i = 0; i < tokens; ++i) {
+          const size_t position = PositionOf(token + i);
+          const size_t first = FirstSeen(position) / Attention::kRun;
+          for (size_t h = 0; h < heads; ++h, ++q)
+            if (first <= run && run <= position / Attention::kRun)
+              use(q, i, head + h, arrays_.attended + (t + i) * Width() + (head + h) * head_, first == run);
+        }
+      };
+      each([&](size_t q, size_t i, size_t h, float* to, bool is_first) {
+        queries[count++] = QueryOf(token + i, t + i, h, run, is_first ? to : weighted + q * head_, is_first ? all + q : sums + q);
+      });
+      Attend(row, head / group_, run, queries, count);
+      each([&](size_t q, size_t i, size_t, float* to, bool is_first) {
+        if (!is_first) attention_.Join(sums[q], weighted + q * head_, all[q], to);
+        if (PositionOf(token + i) / Attention::kRun == run) attention_.Finish(all[q], to);
+      });
     }
-    attention_.Finish(all, to);
   }
 
   const NormAttention& part_;
