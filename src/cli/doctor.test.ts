@@ -1,11 +1,13 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { lacuna, temporaryFolder } from '../../test/temporary.ts';
+import { required } from '../../test/real/real-model.ts';
+import { lacuna, root, temporaryFolder } from '../../test/temporary.ts';
 import type { DoctorResult } from '../index.ts';
 import { formatDoctor } from './doctor.ts';
 
 const folder = temporaryFolder();
+const lib = join(root, 'native/build/release/lib');
 
 /** An ELF header of a 64-bit little-endian library for a machine, and nothing after it. */
 function elf(machine: number): Buffer {
@@ -16,8 +18,9 @@ function elf(machine: number): Buffer {
   return header;
 }
 
-async function diagnose(library?: Buffer): Promise<DoctorResult> {
+async function diagnose(library?: Buffer, addon?: string): Promise<DoctorResult> {
   const nativeFolder = mkdtempSync(join(folder, 'lib-'));
+  if (addon !== undefined) copyFileSync(addon, join(nativeFolder, 'lacuna_node.node'));
   if (library !== undefined) writeFileSync(join(nativeFolder, 'liblacuna_ort.so'), library);
   const { code, stdout } = await lacuna(['doctor', '--json'], undefined, undefined, nativeFolder);
   expect(code).toBe(0);
@@ -37,6 +40,21 @@ describe.runIf(process.platform === 'linux')('lacuna doctor', () => {
       why: expect.stringMatching(/session for Node cannot be loaded: Cannot find module/),
     });
   });
+
+  it.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))(
+    'tries a kernel before it calls them active',
+    async () => {
+      const { stdout } = await lacuna(['doctor']);
+      expect(stdout).toMatch(/\nkernels in this process: active: run and bench decode with them/);
+      // A library whose header is right and that has nothing else.
+      const { native, kernels } = await diagnose(elf(ours), join(lib, 'lacuna_node.node'));
+      expect(native.state).toBe('present');
+      expect(kernels).toMatchObject({
+        active: false,
+        why: expect.stringMatching(/^an operator cannot be run by its kernel: .*liblacuna_ort\.so/),
+      });
+    },
+  );
 
   it('says what is wrong with a library that cannot be loaded', async () => {
     expect((await diagnose()).native).toMatchObject({ state: 'absent', why: expect.stringMatching(/build:native/) });

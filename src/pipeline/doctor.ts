@@ -5,11 +5,12 @@ import { version as nodeVersion } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
-import { attr, BASE_OPSETS, LACUNA_DOMAIN } from '../core/graph.ts';
+import { attr, BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
 import { statisticalTopKFunction, statisticalTopKOpType } from '../ops/index.ts';
 import { addonProblem, createOpenGraph, runtimeVersion } from '../runtime/index.ts';
+import { nativeBackend } from './backend.ts';
 import { ADDON_NAME, findNativeLibrary, type NativeLibrary } from './native-library.ts';
 
 export interface DoctorOptions {
@@ -49,20 +50,28 @@ export async function doctor({ nativeFolder }: DoctorOptions): Promise<DoctorRes
     runtime: { name: 'onnxruntime-node', version },
     problem,
     native,
-    kernels: kernelsOf(native, folder),
+    kernels: await kernelsOf(native, nativeFolder),
   };
 }
 
-/** `run` and `bench` decode by kernels when there is the library of operators and the face for Node, and both load. */
-function kernelsOf(native: NativeLibrary, folder: string): DoctorResult['kernels'] {
+/** `run` and `bench` decode by kernels when there is the library of operators and the face for Node, and both work. */
+async function kernelsOf(native: NativeLibrary, nativeFolder: URL): Promise<DoctorResult['kernels']> {
   if (native.state !== 'present') return { active: false, why: `the native library cannot be used: ${native.why}` };
-  const problem = addonProblem(join(folder, ADDON_NAME));
+  const problem = addonProblem(join(fileURLToPath(nativeFolder), ADDON_NAME));
   if (problem !== undefined) return { active: false, why: `the session for Node cannot be loaded: ${problem}` };
-  return { active: true, why: 'run and bench decode with them, in the native session' };
+  try {
+    await tryKernel(nativeFolder);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return { active: false, why: `an operator cannot be run by its kernel: ${message.trim()}` };
+  }
+  return { active: true, why: 'run and bench decode with them, in the native session; so does lacuna/backend' };
 }
 
-/** One operator by its body: max(x - theta, 0) of 1 to 5 at quantile 1, where theta is 3 + sqrt 2. */
-async function tryPortableBody(): Promise<void> {
+const ROW = { dtype: 'float32', dims: [1, 5], data: Float32Array.of(1, 2, 3, 4, 5) } as const;
+
+/** One operator: max(x - theta, 0) of 1 to 5 at quantile 1, where theta is 3 + sqrt 2. */
+function oneOperator(): Graph {
   const g = new GraphBuilder('doctor');
   const body = statisticalTopKFunction('soft');
   g.nodes.push({
@@ -74,20 +83,37 @@ async function tryPortableBody(): Promise<void> {
     attributes: { quantile: attr.float(1) },
   });
   const row = (name: string) => value(name, 'float32', [1, 5]);
-  const graph = {
+  return {
     ...g.body('doctor', [row('x')], [row('y')]),
     functions: [body],
     opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },
     metadata: {},
   };
-  const runner = await createOpenGraph({ encode: encodeModel, threads: 1 })(graph);
+}
+
+function checkResult(data: ArrayLike<number | bigint>): void {
+  const y = Array.from(data, Number);
+  const wanted = [0, 0, 0, 0, 2 - Math.SQRT2];
+  if (!y.every((entry, i) => Math.abs(entry - wanted[i]) < 1e-5))
+    throw new LacunaError('runtime', `ONNX Runtime computes [${y}] where [${wanted}] is right`);
+}
+
+async function tryPortableBody(): Promise<void> {
+  const runner = await createOpenGraph({ encode: encodeModel, threads: 1 })(oneOperator());
   try {
-    const x = { dtype: 'float32', dims: [1, 5], data: Float32Array.of(1, 2, 3, 4, 5) } as const;
-    const y = Array.from((await runner.run({ x })).y.data, Number);
-    const wanted = [0, 0, 0, 0, 2 - Math.SQRT2];
-    if (!y.every((entry, i) => Math.abs(entry - wanted[i]) < 1e-5))
-      throw new LacunaError('runtime', `ONNX Runtime computes [${y}] where [${wanted}] is right`);
+    checkResult((await runner.run({ x: ROW })).y.data);
   } finally {
     await runner.close();
+  }
+}
+
+async function tryKernel(nativeFolder: URL): Promise<void> {
+  const [{ Tensor }, { model }] = await Promise.all([import('onnxruntime-node'), encodeModel(oneOperator())]);
+  const session = await nativeBackend(Tensor, nativeFolder).createInferenceSessionHandler(model);
+  try {
+    const { y } = await session.run({ x: new Tensor(ROW.dtype, ROW.data, ROW.dims) }, { y: null }, {});
+    checkResult(y.data as Float32Array);
+  } finally {
+    await session.dispose();
   }
 }
