@@ -93,6 +93,7 @@ describe('usage', () => {
     [['build', tinyLlama, '-o', 'y', '--preset', 'top-k', '--dtype', 'q4'], /sparse model's precision/],
     [['plan', 'x', '-o', 'y', '--preset', 'magic'], /Allowed choices are ffn-skip, top-k/],
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share between 0 and 1/],
+    [['bench', 'x', '--gguf', 'y'], /--peers is not given/],
     [['eval', 'x', '--tokens', 'many'], /whole number of at least 1/],
     [['calibrate', tinyLlama, '-o', 's.json', '--shard', '4/4'], /0 <= i < n/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'q4'], /Expected fp32, fp16, bf16, int8, int4 .* "q4"/],
@@ -230,6 +231,7 @@ describe('bad input', () => {
       () => ['bench', dense, '--prompt-tokens', '1020', '--rounds', '1'],
       /the model's context is 1024/,
     ],
+    ['a Python that is none', () => ['bench', dense, '--peers', '--python', '/bin/true'], /\/bin\/true does not run/],
     [
       'a plan where statistics are wanted',
       () => ['plan', plan, '-o', out, '--preset', 'top-k'],

@@ -1,6 +1,8 @@
 /** `lacuna bench`. */
-import { type BenchResult, bench, type Engine } from '../index.ts';
+import { LacunaError } from '../core/errors.ts';
+import { type BenchOptions, type BenchReport, bench, type Engine } from '../index.ts';
 import {
+  type CommandContext,
   type CommonOptions,
   engineOption,
   jobOptions,
@@ -23,6 +25,9 @@ interface Options extends CommonOptions {
   readonly promptTokens?: number;
   readonly rounds?: number;
   readonly steps?: number;
+  readonly peers?: boolean;
+  readonly python?: string;
+  readonly gguf?: string;
 }
 
 export const registerBench: RegisterCommand = (program, context) => {
@@ -43,17 +48,27 @@ export const registerBench: RegisterCommand = (program, context) => {
     .option('--data <file...>', 'UTF-8 texts to decode along (default: the pinned "test" text)')
     .option('--prompt-tokens <n>', 'tokens in the cache when decoding starts (default 128)', positiveInteger)
     .option('--rounds <n>', 'rounds to time (default 10)', positiveInteger)
-    .option('--steps <n>', 'tokens a block; a round has two blocks of each (default 16)', positiveInteger);
+    .option('--steps <n>', 'tokens a block; a round has two blocks of each (default 16)', positiveInteger)
+    .option('--peers', 'then time onnxruntime-genai, and llama.cpp with --gguf, in turn with it')
+    .option('--python <path>', 'Python that has them (default: LACUNA_PYTHON, .venv, python3)')
+    .option('--gguf <file>', 'the same weights for llama.cpp');
   withCommonOptions(command).action(async (folder: string, options: Options) => {
     const { steps: stepsPerBlock, data = [defaultText(context.io, 'test')] } = options;
+    const peers = peersOf(options, context);
     const job = jobOptions(options, context);
     const { nativeFolder } = context.io;
-    const result = await bench({ ...options, nativeFolder, folder, data, stepsPerBlock, ...job });
+    const result = await bench({ ...options, nativeFolder, folder, data, stepsPerBlock, peers, ...job });
     print(context.io, options, result, formatBench);
   });
 };
 
-export function formatBench(result: BenchResult): string {
+function peersOf({ peers, python, gguf }: Options, { io }: CommandContext): BenchOptions['peers'] {
+  if (peers) return { python: python ?? io.python, gguf };
+  if (python === undefined && gguf === undefined) return undefined;
+  throw new LacunaError('usage', '--python and --gguf say what to compare with, and --peers is not given');
+}
+
+export function formatBench(result: BenchReport): string {
   const rows = result.subjects.map(
     ({ name, decodeTokensPerSecond: decode, prefillTokensPerSecond: prefill, ...subject }) => [
       name,
@@ -76,5 +91,16 @@ export function formatBench(result: BenchResult): string {
   lines.push(`prompt of ${result.promptTokens} tokens, threads: ${result.threads ?? "ONNX Runtime's choice"}`);
   if (result.memoryBandwidth !== null)
     lines.push(`memory bandwidth, as many threads reading in order: ${formatBytes(result.memoryBandwidth)}/s`);
+  if (result.peers !== null) lines.push('', peersTable(result.peers));
   return lines.join('\n');
+}
+
+function peersTable(peers: NonNullable<BenchReport['peers']>): string {
+  const rows = peers.map(({ name, version, decodeTokensPerSecond, prefillTokensPerSecond, speedup }) => [
+    `${name} ${version}`,
+    decodeTokensPerSecond.median.toFixed(1),
+    prefillTokensPerSecond.median.toFixed(0),
+    `${speedup.median.toFixed(2)}x (${speedup.p10.toFixed(2)}-${speedup.p90.toFixed(2)})`,
+  ]);
+  return table(['peer, in turn with it', 'decode tok/s', 'prefill tok/s', 'faster than it (p10-p90)'], rows);
 }

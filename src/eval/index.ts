@@ -6,6 +6,7 @@ export {
   bench,
   type Spread,
   type SubjectResult,
+  spread,
 } from './bench.ts';
 export { COMPARE_MODES, type CompareMode, type CompareOptions, type Comparison, compare } from './compare.ts';
 export { DEFINITIONS, type DefinedMetric } from './definitions.ts';

@@ -8,9 +8,13 @@ import { type BenchResult, bench as measure } from '../eval/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
 import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine.ts';
 import { baselineOf, type ChosenModel, chooseModel } from './model-folder.ts';
+import { findPeers, type PeerOptions, type PeerResult, timePeers } from './peers.ts';
 import { readTexts } from './texts.ts';
 
-export type { BenchResult };
+export interface BenchReport extends BenchResult {
+  /** Other programs' figures; null where none were asked for. */
+  readonly peers: readonly PeerResult[] | null;
+}
 
 export interface BenchOptions extends JobOptions, Pick<EngineOptions, 'engine' | 'nativeFolder'> {
   readonly folder: string;
@@ -26,32 +30,70 @@ export interface BenchOptions extends JobOptions, Pick<EngineOptions, 'engine' |
   readonly rounds?: number;
   /** Tokens decoded a block; a round has two blocks of each model. */
   readonly stepsPerBlock?: number;
+  /** Other programs to time beside it. */
+  readonly peers?: Pick<PeerOptions, 'python' | 'gguf'>;
 }
 
-/** Times decoding on the tokens of a text: both models are fed the same ones, in interleaved blocks. */
-export async function bench(options: BenchOptions): Promise<BenchResult> {
+/** Rounds with peers, whose every run loads the model anew, and rounds of ours in each of them. */
+const PEER_ROUNDS = 5;
+const ROUNDS_BETWEEN = 2;
+/** Tokens in the cache when peers decode, and tokens that they decode, when nothing else is said. */
+const PEER_PROMPT = 128;
+const PEER_STEPS = 96;
+
+/** Times decoding on the tokens of a text: both models are fed the same ones, in interleaved blocks. Then peers, in turn. */
+export async function bench(options: BenchOptions): Promise<BenchReport> {
   const { folder, dtype, againstDtype, engine, againstEngine = engine, data } = options;
   const against = baselineOf(options);
+  const { file: model } = (await chooseModel(folder, dtype)).model;
+  const peers = options.peers && (await findPeers({ folder, model }, options.peers));
   const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(folder)]);
   const tokens = texts.flatMap(({ content }) => tokenizer.encode(content, { addSpecialTokens: false }));
   const bandwidth = await memoryBandwidth(options);
   const contender = await openSubject(folder, { ...options, dtype, engine });
   try {
     const measured = { ...options, contextLength: contender.contextLength, memoryBandwidth: bandwidth };
-    if (against === undefined) return await measure([contender], tokens, measured);
-    const baseline = await openSubject(against, { ...options, dtype: againstDtype, engine: againstEngine });
-    try {
-      checkVocabulary(baseline, contender);
-      return await measure([baseline, contender], tokens, measured);
-    } finally {
-      await baseline.session.close();
-    }
+    const timed = await timeAgainst(contender, against, tokens, measured, {
+      dtype: againstDtype,
+      engine: againstEngine,
+    });
+    if (peers === undefined) return { ...timed, peers: null };
+    const { promptTokens = PEER_PROMPT } = options;
+    const steps = options.stepsPerBlock ?? PEER_STEPS;
+    const between = { threads: options.threads, signal: options.signal, promptTokens, rounds: ROUNDS_BETWEEN };
+    const decode = async () => {
+      const { subjects } = await measure([contender], tokens, { ...between, stepsPerBlock: Math.ceil(steps / 2) });
+      return subjects[0].decodeTokensPerSecond.median;
+    };
+    const subject = { folder, model, promptTokens, steps, rounds: PEER_ROUNDS, decode };
+    return { ...timed, peers: await timePeers(peers, subject, options) };
   } finally {
     await contender.session.close();
   }
 }
 
-async function openSubject(folder: string, options: EngineOptions & { readonly dtype: string | undefined }) {
+async function timeAgainst(
+  contender: Subject,
+  against: string | undefined,
+  tokens: readonly number[],
+  options: MeasureOptions,
+  choice: Pick<SubjectOptions, 'dtype' | 'engine'>,
+): Promise<BenchResult> {
+  if (against === undefined) return measure([contender], tokens, options);
+  const baseline = await openSubject(against, { ...options, ...choice });
+  try {
+    checkVocabulary(baseline, contender);
+    return await measure([baseline, contender], tokens, options);
+  } finally {
+    await baseline.session.close();
+  }
+}
+
+type SubjectOptions = EngineOptions & { readonly dtype: string | undefined };
+
+type MeasureOptions = Parameters<typeof measure>[2] & EngineOptions;
+
+async function openSubject(folder: string, options: SubjectOptions) {
   const chosen = await chooseModel(folder, options.dtype);
   const { models, spec } = chosen.manifest;
   const { engine, session } = await openDecodingSession(chosen.modelPath, options);

@@ -9,9 +9,8 @@ import { hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
 import { type Progress, SILENT } from '../core/progress.ts';
-import type { BenchResult } from '../eval/index.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
-import { bench } from './bench.ts';
+import { type BenchReport, bench } from './bench.ts';
 import { calibrate } from './calibrate.ts';
 import { convert } from './convert.ts';
 import { checkRatio, DEFAULT_TOKENS, type EvaluateResult, evaluate, readWindows } from './evaluate.ts';
@@ -51,7 +50,7 @@ export interface BuildResult {
   readonly output: string;
   readonly plan: Plan;
   readonly evaluation: EvaluateResult;
-  readonly bench: BenchResult;
+  readonly bench: BenchReport;
 }
 
 /** Tokens a round of threshold correction is measured on: a share of blocks or neurons is then known to about 0.2 points. */
@@ -134,7 +133,7 @@ async function tidy(work: string, { output }: BuildOptions): Promise<BuildResult
   const proof = join(output, PROOF_FOLDER);
   const { plan } = await readPlan(join(proof, 'plan.json'));
   const evaluation = await readResult<EvaluateResult>(join(proof, 'evaluation.json'));
-  const timing = await readResult<BenchResult>(join(proof, 'bench.json'));
+  const timing = await readResult<BenchReport>(join(proof, 'bench.json'));
   await rm(work, { recursive: true, force: true });
   return { output, plan, evaluation, bench: timing };
 }
@@ -257,7 +256,7 @@ async function buildBench(
   { work, keys, options }: Build,
   dense: Stage<null>,
   sparse: Stage<null>,
-): Promise<Stage<BenchResult>> {
+): Promise<Stage<BenchReport>> {
   return jsonStage(join(work, `bench-${keys.bench}`, 'bench.json'), async () => {
     const job = optionsFor('bench', options);
     // Plans are made for stock ONNX Runtime, and so is what they gain there.
@@ -290,7 +289,7 @@ interface Finished {
   readonly plan: Stage<Plan>;
   readonly sparse: Stage<null>;
   readonly evaluation: Stage<EvaluateResult>;
-  readonly timing: Stage<BenchResult>;
+  readonly timing: Stage<BenchReport>;
 }
 
 /** Puts the proof into the sparse folder and the folder in its place. */

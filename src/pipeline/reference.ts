@@ -1,16 +1,14 @@
 /** Where a reference to verify against comes from: Transformers in some Python, or a file that it made before. */
-import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join, resolve } from 'node:path';
-import { promisify } from 'node:util';
 import { EXPECTATIONS_NAME } from '../../formats/checkpoint-kind.ts';
 import { readExpectations } from '../../formats/expectations.ts';
-import { parseJsonObject } from '../../formats/json-file.ts';
-import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import { LacunaError } from '../core/errors.ts';
 import type { Expectations } from '../core/expectations.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import { exists } from './output.ts';
+import { PYTHONS, probeScript, runPython, scriptPath } from './python.ts';
 import type { VerifyPrompt } from './verify-prompts.ts';
 
 export interface ReferenceOptions {
@@ -34,8 +32,7 @@ export type Reference =
   | { readonly kind: 'transformers'; readonly python: string }
   | { readonly kind: 'expectations'; readonly path: string; readonly expectations: Expectations };
 
-/** Tried in this order: a virtual environment of the place one works in, then what the system calls Python. */
-const PYTHONS = ['.venv/bin/python', '.venv/Scripts/python.exe', 'python3', 'python'];
+const SCRIPT = 'expectations.py';
 
 /**
  * The reference for a checkpoint: the one that is named; else Transformers where a Python has it; else the expectations
@@ -110,23 +107,10 @@ async function storedReference(path: string, { fingerprint, path: checkpoint }: 
 
 /** Packages that `python` lacks for this subject; undefined when it does not run at all. */
 async function missingPackages(python: string, subject: ReferenceSubject): Promise<string[] | undefined> {
-  const script = await scriptPath();
-  const versions = await promisify(execFile)(python, [script, '--probe']).then(
-    ({ stdout }) => parseVersions(stdout),
-    () => undefined,
-  );
+  const versions = await probeScript(python, SCRIPT);
   if (versions === undefined) return undefined;
   const needed = ['torch', 'transformers', 'tokenizers', 'safetensors', ...extraPackages(subject)];
   return needed.filter((name) => !versions[name]);
-}
-
-/** undefined for what is none: a program that runs anything it is given is not a Python. */
-function parseVersions(text: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    return parseJsonObject(text, 'the answer');
-  } catch {
-    return undefined;
-  }
 }
 
 function isGguf({ path }: ReferenceSubject): boolean {
@@ -171,7 +155,11 @@ export async function askTransformers<T>(
     const request = join(folder, 'request.json');
     await writeFile(request, JSON.stringify({ ...requestFor(subject), ...question, output, threads: threads ?? null }));
     const stage = progress.stage('Asking Transformers', question.prompts.length * (1 + question.steps), 'calls');
-    await runPython(python, [await scriptPath(), request], { signal, onCall: () => stage.advance(1) });
+    await runPython(python, [await scriptPath(SCRIPT), request], {
+      signal,
+      onOutput: (text) => stage.advance([...text.matchAll(/^called$/gm)].length),
+      failure: 'Transformers could not compute the reference',
+    });
     stage.done();
     return await use(output);
   } finally {
@@ -188,53 +176,4 @@ function requestFor(subject: ReferenceSubject) {
     fingerprint,
     parameters,
   };
-}
-
-interface PythonRun {
-  readonly signal: AbortSignal | undefined;
-  readonly onCall: () => void;
-}
-
-/** Lines of Python's own report that an error repeats: the exception and what it says. */
-const REPORTED_LINES = 6;
-
-async function runPython(python: string, args: readonly string[], { signal, onCall }: PythonRun): Promise<void> {
-  throwIfAborted(signal);
-  const child = spawn(python, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  const stop = () => void child.kill('SIGKILL');
-  signal?.addEventListener('abort', stop, { once: true });
-  let report = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    for (const _ of text.matchAll(/^called$/gm)) onCall();
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    report = (report + text).slice(-65_536);
-  });
-  const ended = await new Promise<string | undefined>((done) => {
-    child.once('error', (error) => done(error.message));
-    child.once('close', (code, killedBy) =>
-      done(code === 0 ? undefined : killedBy === null ? lastLines(report) : `it was stopped by ${killedBy}`),
-    );
-  });
-  signal?.removeEventListener('abort', stop);
-  throwIfAborted(signal);
-  if (ended !== undefined)
-    throw new LacunaError('runtime', `Transformers could not compute the reference: ${ended}`, {
-      hint: `It ran in ${python}; another Python is named by --python PATH.`,
-      cause: new Error(report),
-    });
-}
-
-function lastLines(report: string): string {
-  const lines = report.split('\n').filter((line) => line.trim() !== '');
-  return lines.slice(-REPORTED_LINES).join('\n  ');
-}
-
-const SCRIPT = 'python/expectations.py';
-
-/** The script of this package, which lies above this file wherever the build has put it. */
-async function scriptPath(): Promise<string> {
-  for (let folder = import.meta.dirname; folder !== dirname(folder); folder = dirname(folder))
-    if (await exists(join(folder, SCRIPT))) return join(folder, SCRIPT);
-  throw new LacunaError('not-found', `The package is not whole: it lacks ${SCRIPT}`, { hint: 'Install it again.' });
 }

@@ -6,7 +6,7 @@ import { env, pipeline } from '@huggingface/transformers';
 import type { InferenceSession } from 'onnxruntime-node';
 import { required, root } from '../real/real-model.ts';
 
-const python = join(root, '.venv-consumers/bin/python');
+export const python = join(root, '.venv-consumers/bin/python');
 
 /** Debian's; playwright-core brings no browser. */
 export const chromium = '/usr/bin/chromium';

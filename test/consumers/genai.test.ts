@@ -2,9 +2,9 @@
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
-import { convert } from '../../src/index.ts';
+import { bench, convert } from '../../src/index.ts';
 import { root, temporaryFolder } from '../temporary.ts';
-import { genai, hasPython } from './consumers.ts';
+import { genai, hasPython, python } from './consumers.ts';
 import { COUNT, convertSavedAnew, encode, KINDS, makeFolders, OTHER_PROMPT, PROMPT } from './folders.ts';
 import { expectSame, greedy, TOLERANCE } from './greedy.ts';
 
@@ -42,6 +42,17 @@ describe.runIf(hasPython)('onnxruntime-genai', { timeout: 120_000 }, () => {
         tokenizer.chat(messages, { addGenerationPrompt: true }),
       );
     }
+  });
+
+  it('is timed by bench --peers', async () => {
+    const counts = { promptTokens: 16, rounds: 1, stepsPerBlock: 8, threads: 1 };
+    const data = [join(root, 'fixtures/texts/test.txt')];
+    const { peers } = await bench({ folder: folderOf('fp32'), data, peers: { python }, ...counts });
+    expect(peers).toEqual([
+      expect.objectContaining({ name: 'onnxruntime-genai', version: expect.stringMatching(/^\d/) }),
+    ]);
+    for (const { decodeTokensPerSecond: decoded, speedup } of peers ?? [])
+      expect([decoded.p10, speedup.p10].every((figure) => figure > 0 && figure < Infinity)).toBe(true);
   });
 
   // The fault is its own: folders of its own builder differ as much. When the first part fails, docs/consumers.md can lose it.

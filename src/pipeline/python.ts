@@ -1,0 +1,86 @@
+/** Runs this package's Python scripts: what only other people's programs can tell. */
+import { spawn } from 'node:child_process';
+import { dirname, join } from 'node:path';
+import { parseJsonObject } from '../../formats/json-file.ts';
+import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import { exists } from './output.ts';
+
+/** Tried in this order: a virtual environment of the place one works in, then what the system calls Python. */
+export const PYTHONS = ['.venv/bin/python', '.venv/Scripts/python.exe', 'python3', 'python'];
+
+export interface PythonRun {
+  readonly signal?: AbortSignal | undefined;
+  /** Called with what it writes to stdout. */
+  readonly onOutput: (text: string) => void;
+  /** What an error says could not be done. */
+  readonly failure: string;
+}
+
+/** Lines of Python's own report that an error repeats: the exception and what it says. */
+const REPORTED_LINES = 6;
+
+/** Runs `python` until it ends; `runtime` where it fails, `interrupted` once the signal is aborted. */
+export async function runPython(
+  python: string,
+  args: readonly string[],
+  { signal, onOutput, failure }: PythonRun,
+): Promise<void> {
+  throwIfAborted(signal);
+  const child = spawn(python, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const stop = () => void child.kill('SIGKILL');
+  signal?.addEventListener('abort', stop, { once: true });
+  let report = '';
+  child.stdout.setEncoding('utf8').on('data', onOutput);
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    report = (report + text).slice(-65_536);
+  });
+  const ended = await new Promise<string | undefined>((done) => {
+    child.once('error', (error) => done(error.message));
+    child.once('close', (code, killedBy) =>
+      done(code === 0 ? undefined : killedBy === null ? lastLines(report) : `it was stopped by ${killedBy}`),
+    );
+  });
+  signal?.removeEventListener('abort', stop);
+  throwIfAborted(signal);
+  if (ended !== undefined)
+    throw new LacunaError('runtime', `${failure}: ${ended}`, {
+      hint: `It ran in ${python}; another Python is named by --python PATH.`,
+      cause: new Error(report),
+    });
+}
+
+function lastLines(report: string): string {
+  const lines = report.split('\n').filter((line) => line.trim() !== '');
+  return lines.slice(-REPORTED_LINES).join('\n  ');
+}
+
+/**
+ * What a script answers to `--probe`: versions of the packages that it uses, by name, null for those that are missing;
+ * undefined when `python` does not run it.
+ */
+export async function probeScript(
+  python: string,
+  script: string,
+): Promise<Readonly<Record<string, unknown>> | undefined> {
+  let answer = '';
+  try {
+    await runPython(python, [await scriptPath(script), '--probe'], {
+      onOutput: (text) => {
+        answer += text;
+      },
+      failure: 'No answer',
+    });
+    // A program that runs anything it is given is not a Python.
+    return parseJsonObject(answer, 'the answer');
+  } catch {
+    return undefined;
+  }
+}
+
+/** A script of this package, which lies above this file wherever the build has put it. */
+export async function scriptPath(name: string): Promise<string> {
+  const script = join('python', name);
+  for (let folder = import.meta.dirname; folder !== dirname(folder); folder = dirname(folder))
+    if (await exists(join(folder, script))) return join(folder, script);
+  throw new LacunaError('not-found', `The package is not whole: it lacks ${script}`, { hint: 'Install it again.' });
+}
