@@ -1,12 +1,10 @@
-// Decode speed on SmolLM2-135M: the native session against stock onnxruntime-node, sparse against dense by kernels, and
-// onnxruntime-genai beside them.
+// Decode speed on SmolLM2-135M: the native session against stock onnxruntime-node, and sparse against dense by kernels.
 //
-//     node bench/decode.js [--rounds 6] [--threads 2] [--genai PYTHON]
+//     node bench/decode.js [--rounds 6] [--threads 2]
 //
 // Folders are made in .bench/decode and used again: dense and sparse ones in fp32 and int4, by plans that are made from 4,000
 // tokens and not corrected (what they cost in quality is for bench/sparse.js). Each pair is timed by `lacuna bench`,
-// interleaved in one process. With --genai (onnxruntime-genai, its builder, torch), genai decodes its own int4 model and
-// ours, and our session the same, in processes that alternate; what counts is the median of the rounds' ratios.
+// interleaved in one process. Other runtimes are in bench/peers.js.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -20,7 +18,6 @@ const { values: options } = parseArgs({
   options: {
     rounds: { type: 'string', default: '6' },
     threads: { type: 'string', default: '2' },
-    genai: { type: 'string' },
   },
 });
 const PLANS = [
@@ -30,13 +27,9 @@ const PLANS = [
   ['ffn-skip', 0.1],
   ['ffn-skip', 0.3],
 ];
-/** Prompt and steps a block of the comparison with genai, which both are told. */
-const PEER = { prompt: 128, steps: 96 };
-
 const run = (command, args) =>
   execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 64 << 20 });
 const lacuna = (...args) => run(process.execPath, [join(root, 'bin/lacuna.js'), ...args, '--quiet']);
-const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 function made(name, make) {
   const path = join(work, name);
@@ -86,36 +79,3 @@ for (const engine of ['native', 'stock'])
       [`sparse against dense ${precision}, ${engine}`, 'dense tok/s', 'sparse tok/s', 'ratio (p10-p90)'],
       sparse.map((made) => [made.name, ...bench(made[precision], '--against', against, '--engine', engine)]),
     );
-
-if (options.genai !== undefined) {
-  const own = made('genai-int4', (path) =>
-    run(options.genai, ['-m', 'onnxruntime_genai.models.builder', '-i', model, '-o', path, '-p', 'int4', '-e', 'cpu']),
-  );
-  const decode = (folder) => {
-    const script = join(root, 'bench/genai_decode.py');
-    const counts = ['--prompt', String(PEER.prompt), '--steps', String(PEER.steps), '--threads', options.threads];
-    return Number(run(options.genai, [script, folder, ...counts]));
-  };
-  const ours = () => {
-    const args = ['--threads', options.threads, '--rounds', '3', '--steps', String(PEER.steps / 2), '--json'];
-    const { subjects } = JSON.parse(lacuna('bench', int4, ...args, '--prompt-tokens', String(PEER.prompt)));
-    return subjects[0].decodeTokensPerSecond.median;
-  };
-  const rounds = Array.from({ length: Number(options.rounds) }, () => ({
-    theirs: decode(own),
-    same: decode(int4),
-    ours: ours(),
-  }));
-  const row = (name, key) => {
-    const ratios = rounds.map((round) => round.ours / round[key]);
-    return [name, median(rounds.map((round) => round[key])).toFixed(1), median(ratios).toFixed(2)];
-  };
-  print(
-    ['int4, 128 cached tokens', 'tok/s', 'ours is faster by'],
-    [
-      row('onnxruntime-genai, its own int4 (head in 4 bits)', 'theirs'),
-      row('onnxruntime-genai, our int4 folder (head in 8 bits)', 'same'),
-      row('**native session, our int4 folder**', 'ours'),
-    ],
-  );
-}
