@@ -5,7 +5,7 @@ import type { ModelPieces } from '../src/core/model.ts';
 /**
  * The whole model: `input_ids`, `attention_mask` and the caches in; `logits` and the new caches out.
  *
- * `position_ids` stays a value inside, for rules that need positions; a runtime drops its nodes when none does.
+ * `position_ids` stays a value inside, for rules that need positions.
  *
  * @example const graph = assemble(openModel(checkpoint, { precision: 'fp32' }));
  */

@@ -16,9 +16,7 @@ export const registerOps: RegisterCommand = (program, { io }) => {
     },
   );
 
-  withCommonOptions(
-    command.command('install').description('put it into a sparse folder, where onnxruntime-genai loads it'),
-  )
+  withCommonOptions(command.command('install').description('put it into a folder, where onnxruntime-genai loads it'))
     .argument('<dir>', 'folder made by sparsify or build')
     .option('--undo', 'take it out again')
     .action(async (folder: string, { undo, ...options }: InstallOptions) => {

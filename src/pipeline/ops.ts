@@ -99,7 +99,7 @@ async function refuseWithoutOperators(folder: string, model: string): Promise<vo
     'unsupported',
     `${folder} holds no operator of Lacuna's: the library would have nothing to do`,
     {
-      hint: 'Make a sparse folder first: lacuna sparsify or lacuna build.',
+      hint: 'Sparse folders hold some (lacuna sparsify, lacuna build), and dense ones in int8 and int4.',
     },
   );
 }

@@ -6,7 +6,7 @@ import type { Plan, PlanTensors } from '../core/plan.ts';
 import { choosePrecision, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { STORAGES } from '../ops/index.ts';
-import { applyPlan, type RuleReport } from '../rewrite/index.ts';
+import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { writeModelFolder } from './model-folder.ts';
 import { type DenseModel, openDense, type SourceOptions } from './source.ts';
 
@@ -61,7 +61,7 @@ export async function writeSparse(
   checkSameModel(model, plan);
   const { graph, report } = applyPlan(model.graph, plan, tensors);
   const { spec, fingerprint } = model;
-  const models = [{ graph, precision: model.precision }];
+  const models = [{ graph: fuseDecoderParts(graph), precision: model.precision }];
   const manifest = await writeModelFolder(output, { models, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };
 }

@@ -100,7 +100,13 @@ function expectClose(got: readonly number[], wanted: readonly number[], spec: Mo
 
 describe('PASSES', () => {
   it('lists passes in the order in which they run', () => {
-    expect(PASSES.map(({ name }) => name)).toEqual(['fuse-skip-norm', 'fuse-parts', 'sparse-ffn', 'ffn-skip']);
+    expect(PASSES.map(({ name }) => name)).toEqual([
+      'fuse-skip-norm',
+      'sparse-ffn',
+      'ffn-skip',
+      'fuse-parts',
+      'drop-unread',
+    ]);
     for (const { description } of PASSES) expect(description).toContain(' -> ');
   });
 });

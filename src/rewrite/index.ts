@@ -1,6 +1,7 @@
 /** Rewriting: graphs to graphs that say the same, or what a plan wants them to. */
 import type { Graph } from '../core/graph.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
+import { dropUnread } from './drop-unread.ts';
 import { ffnSkip } from './ffn-skip.ts';
 import { fuseParts } from './fuse-parts.ts';
 import { fuseSkipNorm } from './fuse-skip-norm.ts';
@@ -14,7 +15,10 @@ export type { RuleReport };
 const PLAN_PASSES: readonly Pass<PlanContext>[] = [sparseFfn, ffnSkip];
 
 /** Every pass in order, as `before -> after`. */
-export const PASSES = [fuseSkipNorm, fuseParts, ...PLAN_PASSES].map(({ name, description }) => ({ name, description }));
+export const PASSES = [fuseSkipNorm, ...PLAN_PASSES, fuseParts, dropUnread].map(({ name, description }) => ({
+  name,
+  description,
+}));
 
 /**
  * Residual additions and the norms after them as one operator; equal results, fewer operators.
@@ -26,13 +30,15 @@ export function fuseSkipNorms(graph: Graph): Graph {
 }
 
 /**
- * Attention, FFN and head of a decoder whose weights are in blocks as one operator each; the same graph to a runtime without
- * kernels.
+ * Attention, FFN and head of a decoder whose weights are in blocks as one operator each, the same graph to a runtime without
+ * kernels, and no nodes that nothing reads. The last that is done to a graph: plans find their blocks before it.
  *
  * @example const fused = fuseDecoderParts(fuseSkipNorms(assemble(openModel(checkpoint, { precision: 'int4' }))));
  */
 export function fuseDecoderParts(graph: Graph): Graph {
-  return fuseParts.apply(graph, undefined).graph;
+  const fused = fuseParts.apply(graph, undefined).graph;
+  // Folders of floats may still be made sparse, for which positions are wanted.
+  return fused === graph ? graph : dropUnread.apply(fused, undefined).graph;
 }
 
 /**

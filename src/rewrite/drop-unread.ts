@@ -1,0 +1,36 @@
+/** Nodes that nothing reads. */
+import type { Graph } from '../core/graph.ts';
+import { dropUnusedInitializers, indexGraph } from './graph-index.ts';
+import type { Pass } from './pass.ts';
+
+/**
+ * Before: nodes whose values are read by no node and are no outputs
+ * After:  without them, without what only they read, and without weights of theirs
+ *
+ * Runtimes compute what is in a graph, wanted or not: positions, say, which GroupQueryAttention counts by itself.
+ */
+export const dropUnread: Pass = {
+  name: 'drop-unread',
+  description: 'nodes that nothing reads -> nothing',
+  apply(graph) {
+    const kept = withoutUnread(graph);
+    const report = graph.nodes
+      .filter((node) => !kept.nodes.includes(node))
+      .map((node) => ({ rule: 'drop-unread', block: node.name, applied: true, reason: 'nothing reads it' }));
+    return { graph: report.length === 0 ? graph : kept, report };
+  },
+};
+
+function withoutUnread(graph: Graph): Graph {
+  const { consumers, isOutput } = indexGraph(graph);
+  const read = new Set<string>();
+  // From the last node on, since a node is read only if one after it is.
+  const nodes = graph.nodes.toReversed().filter((node) => {
+    const isRead = node.outputs.some(
+      (output) => output !== '' && (isOutput(output) || consumers(output).some(({ name }) => read.has(name))),
+    );
+    if (isRead) read.add(node.name);
+    return isRead;
+  });
+  return dropUnusedInitializers({ ...graph, nodes: nodes.toReversed() });
+}
