@@ -1,0 +1,118 @@
+// What the native core's session is worth on SmolLM2-135M in int4: several rows at once, and `lacuna/backend` against plain
+// onnxruntime-node.
+//
+//     node bench/session.js [--rounds 5] [--threads 2]
+//
+// The folder is made in .bench/decode and used again. Contenders take turns in one process; ratios are medians of the rounds'.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import '../dist/src/backend.js';
+import { locateNative, runRows } from '../dist/src/index.js';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const { values: options } = parseArgs({
+  options: { rounds: { type: 'string', default: '5' }, threads: { type: 'string', default: '2' } },
+});
+const rounds = Number(options.rounds);
+const threads = Number(options.threads);
+const folder = join(root, '.bench/decode/int4');
+if (!existsSync(folder)) {
+  mkdirSync(dirname(folder), { recursive: true });
+  const model = join(root, 'fixtures/real/models/smollm2-135m');
+  execFileSync(process.execPath, [join(root, 'bin/lacuna.js'), 'convert', model, '-o', folder, '--dtype', 'int4']);
+}
+
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+function print(title, rows) {
+  console.log(`\n| ${title.join(' | ')} |\n|${title.map(() => '---').join('|')}|`);
+  for (const row of rows) console.log(`| ${row.join(' | ')} |`);
+}
+
+const ROWS = [1, 2, 4, 8];
+const PROMPT = 'The capital of France is';
+
+async function rate(rows) {
+  const prompts = Array(rows).fill(PROMPT);
+  const nativeFolder = locateNative();
+  const request = { folder, prompts, nativeFolder, engine: 'native', threads, maxTokens: 96, ignoreEos: true };
+  return (await runRows(request)).tokensPerSecond;
+}
+
+const rates = [];
+for (let round = 0; round <= rounds; round++) {
+  const row = [];
+  for (const rows of ROWS) row.push(await rate(rows));
+  // The first meets a cold disk.
+  if (round > 0) rates.push(row);
+}
+print(
+  ['rows', 'tokens/s together', 'as one row'],
+  ROWS.map((rows, i) => [
+    rows,
+    median(rates.map((row) => row[i])).toFixed(0),
+    `${median(rates.map((row) => row[i] / row[0])).toFixed(2)}x`,
+  ]),
+);
+
+const int64 = (values, dims) => new Tensor('int64', BigInt64Array.from(values, BigInt), dims);
+
+/** What any program does that knows the names: results go back in as they came. */
+function feeds(session, tokens, past) {
+  const length = past?.['present.0.key'].dims[2] ?? 0;
+  const total = length + tokens.length;
+  const fed = {
+    input_ids: int64(tokens, [1, tokens.length]),
+    attention_mask: int64(Array(total).fill(1), [1, total]),
+  };
+  for (const { name, shape } of session.inputMetadata)
+    if (name.startsWith('past_key_values'))
+      fed[name] =
+        past?.[name.replace('past_key_values', 'present')] ?? new Tensor('float32', [], [1, shape[1], 0, shape[3]]);
+  return fed;
+}
+
+const STEPS = 24;
+
+/** Tokens a second after so many, and the cache that they leave. */
+async function decode(session, past) {
+  let results = past;
+  const started = performance.now();
+  for (let i = 0; i < STEPS; i++) results = await session.run(feeds(session, [100 + i], results));
+  return { rate: (STEPS * 1000) / (performance.now() - started), results };
+}
+
+const sessions = [];
+for (const provider of ['cpu', 'lacuna'])
+  sessions.push(
+    await InferenceSession.create(join(folder, 'onnx/model.onnx'), {
+      executionProviders: [provider],
+      intraOpNumThreads: threads,
+    }),
+  );
+
+async function compare(cached) {
+  const prompt = Array.from({ length: cached }, (_, i) => 100 + ((i * 389) % 40_000));
+  const pasts = [];
+  for (const session of sessions) pasts.push(await session.run(feeds(session, prompt)));
+  const measured = [];
+  for (let round = 0; round <= rounds; round++) {
+    const row = [];
+    for (const [i, session] of sessions.entries()) {
+      const { rate, results } = await decode(session, pasts[i]);
+      pasts[i] = results;
+      row.push(rate);
+    }
+    if (round > 0) measured.push(row);
+  }
+  const [stock, native] = [0, 1].map((i) => median(measured.map((row) => row[i])).toFixed(1));
+  return [cached, stock, native, `${median(measured.map(([before, after]) => after / before)).toFixed(2)}x`];
+}
+
+const compared = [];
+for (const cached of [128, 2000]) compared.push(await compare(cached));
+print(['cached tokens', "['cpu'] tokens/s", "['lacuna'] tokens/s", 'ratio'], compared);
