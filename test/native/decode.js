@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads';
 
 const [, , how, given] = process.argv;
 const { addon, ...options } = JSON.parse(given);
-const { openDecoder } = createRequire(import.meta.url)(addon);
+const { openDecoder, openModel } = createRequire(import.meta.url)(addon);
 
 /** Tokens after which things happen: the middle of a text. */
 const MIDDLE = 20;
@@ -22,6 +22,22 @@ function generate(decoder, maxTokens, onMiddle = () => {}) {
     if (++made === MIDDLE) onMiddle();
   });
 }
+
+/** A run of the model as of any model: a prompt of so many tokens, and all its results. */
+function runModel(opened, tokens) {
+  const [FLOAT, INT64] = [1, 7];
+  const ones = (type, dims) => opened.createValue(type, dims, new BigInt64Array(tokens).fill(1n));
+  const inputs = opened.inputs.map(({ name, shape }) => ({
+    name,
+    value: name.startsWith('past') ? opened.createValue(FLOAT, [1, shape[1], 0, shape[3]]) : ones(INT64, [1, tokens]),
+  }));
+  return opened.run(
+    inputs,
+    opened.outputs.map(({ name }) => ({ name, value: null })),
+  );
+}
+
+const openAny = () => openModel({ runtime: options.runtime, path: options.model, intraThreads: 2 });
 
 const open = () => openDecoder({ ...options, threads: 2 });
 const resident = () => Math.round(process.memoryUsage().rss / 2 ** 20);
@@ -90,6 +106,26 @@ const WAYS = {
         globalThis.gc();
         series.push(resident());
       });
+    console.log(JSON.stringify(series));
+  },
+  async modelExit() {
+    void runModel(await openAny(), 1000);
+    setTimeout(() => process.exit(7), 5);
+  },
+  async models() {
+    const series = [];
+    for (let i = 0; i < 60; i++) {
+      const opened = await openAny();
+      const run = runModel(opened, 64);
+      // Every other is disposed of in the middle; results of the others outlive their model.
+      if (i % 2 === 1) await opened.dispose();
+      const results = await run.catch(() => []);
+      await opened.dispose();
+      for (const result of results) new Uint8Array(result.buffer()).fill(1);
+      globalThis.gc();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      series.push(resident());
+    }
     console.log(JSON.stringify(series));
   },
   async cycles() {

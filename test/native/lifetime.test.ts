@@ -1,5 +1,5 @@
 /** Native decoders and the life of a process: it ends cleanly in the middle of a text, and nothing is leaked. */
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -7,7 +7,8 @@ import { convert } from '../../src/index.ts';
 import { required, root } from '../real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../temporary.ts';
 
-const addon = join(root, 'native/build/release/lib/lacuna_node.node');
+const released = join(root, 'native/build/release/lib/lacuna_node.node');
+const sanitized = join(root, 'native/build/address/lib/lacuna_node.node');
 const runtime = join(
   root,
   'node_modules/onnxruntime-node/bin/napi-v6',
@@ -18,12 +19,13 @@ const runtime = join(
 const folder = temporaryFolder();
 const dense = join(folder, 'dense/onnx/model.onnx');
 
-function decode(how: string, { model = dense, flags = [] as string[] } = {}) {
+function decode(how: string, { model = dense, flags = [] as string[], addon = released, env = {} } = {}) {
   const options = JSON.stringify({ addon, runtime, model });
   const script = join(import.meta.dirname, 'decode.js');
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, [...flags, script, how, options], {
     encoding: 'utf8',
     timeout: 120_000,
+    env: { ...process.env, ...env },
   });
   return { status, signal, stdout, stderr };
 }
@@ -35,12 +37,12 @@ function growth(series: readonly number[]): number {
   return median(series.slice(-quarter)) - median(series.slice(quarter, 2 * quarter));
 }
 
-describe.skipIf(!required && !existsSync(addon))('a process with native decoders', { timeout: 240_000 }, () => {
+describe.skipIf(!required && !existsSync(released))('a process with native decoders', { timeout: 240_000 }, () => {
   beforeAll(async () => {
     await convert({ checkpoint: tinyLlama, output: join(folder, 'dense') });
   }, 120_000);
 
-  it.each(['exit', 'opening', 'signal'])('ends with its own code: %s', (how) => {
+  it.each(['exit', 'opening', 'signal', 'modelExit'])('ends with its own code: %s', (how) => {
     expect(decode(how)).toEqual({ status: 7, signal: null, stdout: '', stderr: '' });
   });
 
@@ -60,7 +62,7 @@ describe.skipIf(!required && !existsSync(addon))('a process with native decoders
 
   // A decoder of this model takes 8 MB or more; were each kept, or every third, that would be 240 MB or 80 between the
   // quarters of 120, and 120 MB between those of 60.
-  it.each(['cycles', 'forgotten'])('gives memory back: %s', (how) => {
+  it.each(['cycles', 'forgotten', 'models'])('gives memory back: %s', (how) => {
     const { status, stdout } = decode(how, { flags: ['--expose-gc'] });
     expect(status).toBe(0);
     const series: number[] = JSON.parse(stdout);
@@ -84,5 +86,26 @@ describe.skipIf(!required && !existsSync(addon))('a process with native decoders
     // given back would show, from 4 MiB / 10,000 = 420 bytes a token on.
     expect(series[9] - series[1]).toBeLessThan(24);
     expect(series[19] - series[9]).toBeLessThan(4);
+  });
+
+  it.skipIf(!required && !existsSync(sanitized))('does nothing that the address sanitizer finds', () => {
+    const libraries = ['libasan.so', 'libubsan.so'].map((name) =>
+      execFileSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).trim(),
+    );
+    // Node and ONNX Runtime are not built with it: leaks and mismatched allocations of theirs are not ours to find.
+    const env = {
+      LD_PRELOAD: libraries.join(':'),
+      ASAN_OPTIONS: 'detect_leaks=0:alloc_dealloc_mismatch=0:exitcode=99',
+    };
+    for (const [how, status] of [
+      ['exit', 7],
+      ['modelExit', 7],
+      ['terminate', 0],
+      ['cycles', 0],
+      ['models', 0],
+    ] as const) {
+      const found = decode(how, { addon: sanitized, env, flags: ['--expose-gc'] });
+      expect({ how, status: found.status, stderr: found.stderr }).toEqual({ how, status, stderr: '' });
+    }
   });
 });
