@@ -102,6 +102,29 @@ describe.skipIf(!required && !existsSync(addon))('the native core refuses', { ti
     );
   });
 
+  it.runIf(hasCompiler)('to register operators in a runtime that is too old, which is told so', () => {
+    // Its table of functions ends with the first, which makes a status; here, it prints it.
+    const source = `
+      #include <dlfcn.h>
+      #include <stdio.h>
+      static void* create_status(int code, const char* message) { puts(message); return (void*)1; }
+      static const void* table[] = { create_status };
+      static const void* get_api(unsigned version) { return version <= 16 ? table : 0; }
+      static const char* get_version(void) { return "1.16.3"; }
+      int main(int count, char** arguments) {
+        const void* base[] = { get_api, get_version };
+        void* library = dlopen(arguments[1], RTLD_NOW);
+        if (library == 0) return puts(dlerror()), 2;
+        void* (*register_operators)(void*, const void*) = dlsym(library, "RegisterCustomOps");
+        return register_operators(0, base) == (void*)1 ? 0 : 1;
+      }`;
+    const program = join(folder, 'old-host');
+    execFileSync('cc', ['-x', 'c', '-', '-o', program, '-ldl'], { input: source });
+    expect(execFileSync(program, [operators], { encoding: 'utf8' })).toMatch(
+      /ONNX Runtime 1\.16\.3 is too old for Lacuna's operators, which need 1\.17 or newer/,
+    );
+  });
+
   it('texts beyond the context, and caches beyond memory', async () => {
     const session = await openNativeSession(dense, { addon }, { threads: 1 });
     const tokens = Array.from({ length: 1025 }, (_, i) => i);
