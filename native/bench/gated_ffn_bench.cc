@@ -12,6 +12,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <random>
 #include <string>
 #include <thread>
@@ -82,6 +83,19 @@ struct StorageName {
 constexpr StorageName kStorages[] = {
     {Storage::kFp32, "fp32", 4}, {Storage::kBf16, "bf16", 2}, {Storage::kInt8, "int8", 1.125}, {Storage::kInt4, "int4", 0.625}};
 
+// Weights of a model file start at a page.
+template <typename T>
+struct PageAligned {
+  using value_type = T;
+  static constexpr std::align_val_t kPage{4096};
+  PageAligned() = default;
+  template <typename U>
+  PageAligned(const PageAligned<U>&) {}
+  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kPage)); }
+  void deallocate(T* block, size_t) { ::operator delete(block, kPage); }
+  bool operator==(const PageAligned&) const = default;
+};
+
 // Random weights of the size that a storage takes.
 class Weights {
  public:
@@ -114,8 +128,8 @@ class Weights {
   Matrix matrix() const { return {data_.data(), scales_.empty() ? nullptr : scales_.data()}; }
 
  private:
-  std::vector<uint8_t> data_;
-  std::vector<float> scales_;
+  std::vector<uint8_t, PageAligned<uint8_t>> data_;
+  std::vector<float, PageAligned<float>> scales_;
 };
 
 struct Shape {

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "hwy/highway.h"
@@ -202,55 +203,88 @@ inline void StatisticsItem(const GatedFfnJob& job, size_t token) {
                                     : Cut{0, mean * job.ffn.threshold};
 }
 
-// Sets coefficients to 0 where a neuron is not chosen, and makes of gates act(gate), of a predictor's products 1; returns how
-// many are chosen.
-inline size_t ChooseNeurons(const Chunk& chunk, size_t token) {
+// Lists the chunk's neurons that `below` does not leave out, and gives their values, packed in front; returns how many.
+template <class Below>
+HWY_INLINE size_t PackChosen(const Chunk& chunk, size_t token, Below below, float* HWY_RESTRICT packed) {
   const Floats d;
-  const GatedFfn& ffn = chunk.job.ffn;
-  float* values = chunk.Coefficients(token);
-  if (chunk.job.choose_all) {
-    if (chunk.job.statistical)
-      MapChunk(chunk, values, [&](FloatVector gate, size_t) HWY_ATTR { return Activate(d, ffn.activation, gate); });
-    return chunk.size;
-  }
-  size_t kept = 0;
-  const Cut& cut = chunk.job.cuts[token];
-  const FloatVector limit = hn::Set(d, chunk.job.two_steps ? cut.limit : ffn.threshold);
-  const auto count = [&](auto below, size_t j) HWY_ATTR {
-    kept += hn::CountTrue(d, hn::AndNot(below, hn::FirstN(d, chunk.size - j)));
-  };
-  // "Not below" and not "at least": what is not a number is chosen, so that it shows.
-  if (chunk.job.statistical) {
-    const FloatVector mean = hn::Set(d, cut.mean);
-    const bool soft = ffn.selector == Selector::kStatisticalSoft;
-    MapChunk(chunk, values, [&](FloatVector gate, size_t j) HWY_ATTR {
-      const FloatVector centred = hn::Sub(gate, mean);
-      const auto below = hn::Lt(centred, limit);
-      count(below, j);
-      const FloatVector picked = soft ? hn::Sub(centred, limit) : gate;
-      return hn::IfThenZeroElse(below, Activate(d, ffn.activation, picked));
-    });
-  } else {
-    const FloatVector one = hn::Set(d, 1.0f);
-    MapChunk(chunk, values, [&](FloatVector value, size_t j) HWY_ATTR {
-      const auto below = hn::Lt(ScoreOf(chunk, value, j), limit);
-      count(below, j);
-      return hn::IfThenZeroElse(below, chunk.job.predicted ? one : value);
-    });
-  }
-  return kept;
-}
-
-// Neurons whose coefficient is not 0; the others add nothing, whether they are chosen or not.
-inline size_t ListNeurons(const Chunk& chunk, size_t token) {
+  const size_t lanes = hn::Lanes(d);
   const float* values = chunk.Coefficients(token);
   uint8_t* list = chunk.List(token);
   size_t count = 0;
-  for (size_t j = 0; j < chunk.size; ++j) {
-    list[count] = static_cast<uint8_t>(j);
-    count += values[j] != 0;
+  for (size_t j = 0; j < chunk.size; j += lanes) {
+    const FloatVector value = hn::LoadU(d, values + j);
+    const auto chosen = hn::AndNot(below(value, j), hn::FirstN(d, chunk.size - j));
+    uint8_t bytes[8] = {};
+    hn::StoreMaskBits(d, chosen, bytes);
+    uint64_t bits;
+    std::memcpy(&bits, bytes, sizeof bits);
+    hn::CompressBlendedStore(value, chosen, d, packed + count);
+    for (; bits != 0; bits &= bits - 1) list[count++] = static_cast<uint8_t>(j + hwy::Num0BitsBelowLS1Bit_Nonzero64(bits));
   }
   return count;
+}
+
+// packed[i] = map(packed[i]), by whole vectors.
+template <class Map>
+HWY_INLINE void MapPacked(float* packed, size_t count, Map map) {
+  const Floats d;
+  for (size_t i = 0; i < count; i += hn::Lanes(d)) hn::StoreU(map(hn::LoadU(d, packed + i)), d, packed + i);
+}
+
+// What PackChosen found by a token's cut, as it is to be: gates of selector statistical as act(gate), a predictor's products
+// as 1, all else as it is.
+inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
+  const Floats d;
+  const GatedFfn& ffn = chunk.job.ffn;
+  const Cut& cut = chunk.job.cuts[token];
+  const FloatVector limit = hn::Set(d, chunk.job.two_steps ? cut.limit : ffn.threshold);
+  // "Not below" and not "at least": what is not a number is chosen, so that it shows.
+  if (!chunk.job.statistical) {
+    const size_t kept = PackChosen(
+        chunk, token, [&](FloatVector value, size_t j) HWY_ATTR { return hn::Lt(ScoreOf(chunk, value, j), limit); }, packed);
+    if (chunk.job.predicted) std::fill_n(packed, kept, 1.0f);
+    return kept;
+  }
+  const FloatVector mean = hn::Set(d, cut.mean);
+  const size_t kept = PackChosen(
+      chunk, token, [&](FloatVector gate, size_t) HWY_ATTR { return hn::Lt(hn::Sub(gate, mean), limit); }, packed);
+  const bool soft = ffn.selector == Selector::kStatisticalSoft;
+  MapPacked(packed, kept, [&](FloatVector gate) HWY_ATTR {
+    return Activate(d, ffn.activation, soft ? hn::Sub(hn::Sub(gate, mean), limit) : gate);
+  });
+  return kept;
+}
+
+// All of the chunk, packed.
+inline size_t PackAll(const Chunk& chunk, size_t token, float* packed) {
+  const Floats d;
+  std::copy_n(chunk.Coefficients(token), chunk.size, packed);
+  uint8_t* list = chunk.List(token);
+  for (size_t j = 0; j < chunk.size; ++j) list[j] = static_cast<uint8_t>(j);
+  if (chunk.job.statistical)
+    MapPacked(packed, chunk.size,
+              [&](FloatVector gate) HWY_ATTR { return Activate(d, chunk.job.ffn.activation, gate); });
+  return chunk.size;
+}
+
+// Chooses a token's neurons of the chunk: coefficients of the others become 0, and those whose own is not 0 are listed, since
+// the others add nothing.
+inline void ChooseNeurons(const Chunk& chunk, size_t token) {
+  // Vectors are whole.
+  float packed[kChunk + hn::MaxLanes(Floats())] = {};
+  const size_t kept = chunk.job.choose_all ? PackAll(chunk, token, packed) : PackByCut(chunk, token, packed);
+  float* coefficients = chunk.Coefficients(token);
+  uint8_t* list = chunk.List(token);
+  std::fill_n(coefficients, chunk.size, 0.0f);
+  size_t count = 0;
+  for (size_t i = 0; i < kept; ++i) {
+    const uint8_t j = list[i];
+    coefficients[j] = packed[i];
+    list[count] = j;
+    count += packed[i] != 0;
+  }
+  chunk.job.ChunkKept(token, chunk.index) = static_cast<uint8_t>(kept);
+  chunk.job.ChunkCount(token, chunk.index) = static_cast<uint8_t>(count);
 }
 
 // Neurons listed by any token of a tile.
@@ -266,6 +300,15 @@ size_t ListUnion(const Chunk& chunk, size_t token, uint8_t* list) {
   return count;
 }
 
+// Asks for listed rows. No hardware guesses where the next is, and all of them at once come faster than one by one.
+template <class Rows>
+HWY_INLINE void PrefetchListed(const Chunk& chunk, const uint8_t* list, size_t count, const Projection& projection) {
+  if (2 * count >= chunk.size) return;
+  const size_t width = projection.range.count;
+  for (size_t i = 0; i < count; ++i)
+    Rows::PrefetchRow(Rows::RowOf(projection.matrix, width, chunk.first + list[i]), width);
+}
+
 // dots[i * kTokens + t] = row list[i] of the chunk times token t of a tile.
 template <class Rows, size_t kTokens>
 HWY_INLINE void ListedProducts(const Chunk& chunk, size_t token, const uint8_t* list, size_t count,
@@ -276,9 +319,6 @@ HWY_INLINE void ListedProducts(const Chunk& chunk, size_t token, const uint8_t* 
   typename Rows::Input xs[kTokens];
   for (size_t t = 0; t < kTokens; ++t)
     xs[t] = InputOf<Rows>(chunk.job, chunk.block, token + t, projection.range, projection.quantised);
-  // Rows here and there: no hardware guesses where the next is, and all of them at once come faster than one by one.
-  if (2 * count < chunk.size)
-    for (size_t i = 0; i < count; ++i) Rows::PrefetchRow(rows[i], width);
   Rows::template Dot<kTokens>(rows, count, xs, width, dots);
 }
 
@@ -326,14 +366,24 @@ HWY_INLINE void FinishListed(const Chunk& chunk, size_t token, const uint8_t* li
   ListedUps<Rows, kTokens>(chunk, token, list, count);
 }
 
-// Chooses neurons and computes what they need.
+// Chooses neurons, and asks for what FinishStep reads of them.
 template <class Rows>
 void ChooseStep(const Chunk& chunk) {
   const GatedFfnJob& job = chunk.job;
   for (size_t token = 0; token < chunk.block.count; ++token) {
-    job.ChunkKept(token, chunk.index) = static_cast<uint8_t>(ChooseNeurons(chunk, token));
-    job.ChunkCount(token, chunk.index) = static_cast<uint8_t>(ListNeurons(chunk, token));
+    ChooseNeurons(chunk, token);
+    if (job.product) continue;
+    const uint8_t* list = chunk.List(token);
+    const size_t count = job.ChunkCount(token, chunk.index);
+    if (job.predicted) PrefetchListed<Rows>(chunk, list, count, GateOf(job));
+    PrefetchListed<Rows>(chunk, list, count, UpOf(job));
   }
+}
+
+// Computes what chosen neurons lack.
+template <class Rows>
+void FinishStep(const Chunk& chunk) {
+  const GatedFfnJob& job = chunk.job;
   ForTokenTiles<Rows>(chunk.block, [&](size_t token, auto tile) HWY_ATTR {
     constexpr size_t kTokens = tile;
     if constexpr (kTokens > 1) {
@@ -501,6 +551,15 @@ inline void FinishItem(const GatedFfnJob& job, size_t token) {
       static_cast<float>(product / std::sqrt((before_square + kEpsilon) * (after_square + kEpsilon)));
 }
 
+// Chunks one after the other: while the first ones' rows are multiplied, the last ones' are on their way.
+template <class Rows>
+void ChooseItem(const GatedFfnJob& job, const TokenBlock& block, size_t item) {
+  const size_t first = item * job.choose_chunks;
+  const size_t end = std::min(first + job.choose_chunks, job.chunks);
+  for (size_t chunk = first; chunk < end; ++chunk) ChooseStep<Rows>(Chunk{job, block, chunk});
+  for (size_t chunk = first; chunk < end; ++chunk) FinishStep<Rows>(Chunk{job, block, chunk});
+}
+
 template <class Rows>
 void RunItem(const GatedFfnJob& job, size_t item) {
   const GatedFfnJob::Place place = job.PlaceOf(item);
@@ -510,13 +569,14 @@ void RunItem(const GatedFfnJob& job, size_t item) {
     case GatedFfnPhase::kGate: {
       const Chunk chunk{job, place.block, place.index};
       GateStep<Rows>(chunk);
-      if (!job.two_steps) ChooseStep<Rows>(chunk);
-      return;
+      if (job.two_steps) return;
+      ChooseStep<Rows>(chunk);
+      return FinishStep<Rows>(chunk);
     }
     case GatedFfnPhase::kStatistics:
       return StatisticsItem(job, place.index);
     case GatedFfnPhase::kChoose:
-      return ChooseStep<Rows>(Chunk{job, place.block, place.index});
+      return ChooseItem<Rows>(job, place.block, place.index);
     case GatedFfnPhase::kDown:
       return DownItem<Rows>(job, place.block, place.index);
     case GatedFfnPhase::kFinish:

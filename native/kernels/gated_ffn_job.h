@@ -7,7 +7,8 @@
 //     gate         chunks    gate products and activation, or what a predictor makes of them, and what a choice by products
 //                            needs of `up`; also all of "choose" unless the choice needs all neurons
 //     statistics   tokens    mean and deviation over all neurons
-//     choose       chunks    chosen neurons are listed, what is missing of their gate and up products computed
+//     choose       chunks    chosen neurons are listed, what is missing of their gate and up products computed; for one token
+//                            an item takes several
 //     down         columns   y, from chosen neurons' rows
 //     finish       tokens    post-norm and saturation
 #ifndef LACUNA_KERNELS_GATED_FFN_JOB_H_
@@ -29,6 +30,10 @@ namespace lacuna {
 constexpr size_t kChunk = 128;
 // Floats of a row of `down` that are read in one go: a kilobyte.
 constexpr size_t kLeastColumns = 256;
+// Chunks that one token's choice takes together at most, so that their rows come while others are multiplied; and how many
+// items are to be left for each worker, so that they end at about the same time.
+constexpr size_t kMostChooseChunks = 4;
+constexpr size_t kItemsAWorker = 6;
 // In place of the length of a tile's list.
 constexpr uint8_t kTokenByToken = 255;
 
@@ -129,6 +134,7 @@ struct GatedFfnJob {
         cuts(arrays_.cuts),
         active(active_),
         chunks(DivideUp(ffn.neurons, kChunk)),
+        choose_chunks(active == 1 ? std::clamp<size_t>(chunks / (kItemsAWorker * workers), 1, kMostChooseChunks) : 1),
         columns(std::max(kLeastColumns, DivideUp(DivideUp(ffn.hidden, workers), kBlock) * kBlock)),
         column_items(DivideUp(ffn.hidden, columns)),
         choose_all(ffn.selector == Selector::kNone || tokens.choose_all),
@@ -195,6 +201,8 @@ struct GatedFfnJob {
   // Active tokens.
   const size_t active;
   const size_t chunks;
+  // Chunks an item of "choose".
+  const size_t choose_chunks;
   const size_t columns;
   const size_t column_items;
   const bool choose_all;
@@ -220,7 +228,7 @@ struct GatedFfnJob {
       case GatedFfnPhase::kStatistics:
         return two_steps ? block_tokens : 0;
       case GatedFfnPhase::kChoose:
-        return two_steps ? chunks : 0;
+        return two_steps ? DivideUp(chunks, choose_chunks) : 0;
       case GatedFfnPhase::kDown:
         return column_items;
       case GatedFfnPhase::kFinish:
