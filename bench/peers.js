@@ -48,8 +48,10 @@ function ours(folder) {
   return subjects[0].decodeTokensPerSecond.median;
 }
 
-const genai = (folder) => Number(run(options.genai, [join(root, 'bench/genai_decode.py'), folder, ...counts]));
-const llama = (file) => Number(run(options.llama, [join(root, 'bench/llama_decode.py'), file, ...counts]));
+const peer = (python, ...args) =>
+  JSON.parse(run(python, [join(root, 'python/peers.py'), ...args, ...counts])).decodeTokensPerSecond;
+const genai = (folder) => peer(options.genai, 'onnxruntime-genai', folder);
+const llama = (file) => peer(options.llama, 'llama.cpp', file);
 const megabytes = (file) => `${(statSync(file).size / 1e6).toFixed(0)} MB`;
 
 /** Rows of the table: name, file whose weights a token reads, and tokens a second. */

@@ -56,26 +56,42 @@ def genai(options):
 
 
 def llama(options):
-    from llama_cpp import Llama
+    """By its C interface, which also opens files without a tokenizer."""
+    import ctypes
 
-    model = Llama(
-        options.path,
-        n_ctx=options.prompt + options.steps + 1,
-        n_threads=options.threads,
-        n_threads_batch=options.threads,
-        verbose=False,
-    )
+    import llama_cpp
+    import numpy as np
+
+    global silent  # Called by the library as long as it lives.
+    silent = llama_cpp.llama_log_callback(lambda *_: None)
+    llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+    model = llama_cpp.llama_model_load_from_file(options.path.encode(), llama_cpp.llama_model_default_params())
+    if not model:
+        raise SystemExit(f"llama.cpp cannot open {options.path}")
+    settings = llama_cpp.llama_context_default_params()
+    settings.n_ctx = options.prompt + options.steps + 1
+    settings.n_threads = settings.n_threads_batch = options.threads
+    vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+
+    def feed(context, tokens):
+        """The likeliest token after these."""
+        array = (llama_cpp.llama_token * len(tokens))(*tokens)
+        if llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(array, len(tokens))) != 0:
+            raise SystemExit("llama.cpp failed to decode")
+        logits = llama_cpp.llama_get_logits_ith(context, -1)
+        return int(np.ctypeslib.as_array(logits, (vocab,)).argmax())
 
     def decode():
-        model.reset()
+        context = llama_cpp.llama_init_from_model(model, settings)
         started = time.perf_counter()
-        model.eval(prompt_of(options.prompt))
-        token = model.sample(temp=0)
+        token = feed(context, prompt_of(options.prompt))
         read = time.perf_counter()
         for _ in range(options.steps):
-            model.eval([token])
-            token = model.sample(temp=0)
-        return read - started, time.perf_counter() - read
+            token = feed(context, [token])
+        ended = time.perf_counter()
+        llama_cpp.llama_free(context)
+        return read - started, ended - read
 
     return decode
 
