@@ -24,7 +24,7 @@ import { type BlockScheme, float32Tensor, quantizedParts, storedIn, type TensorE
 import { bench } from '../src/eval/index.ts';
 import { type SparkFfnVariant, sparkFfnFunction, sparkFfnNode } from '../src/ops/index.ts';
 import { indexGraph, replaceNodes } from '../src/rewrite/graph-index.ts';
-import { fuseSkipNorms } from '../src/rewrite/index.ts';
+import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { matchFfn } from '../src/rewrite/match-ffn.ts';
 import { createOpenGraph, openNativeSession } from '../src/runtime/index.ts';
 
@@ -268,9 +268,10 @@ async function made(dtype: string, noisePath: string) {
   const noise = noiseFrom(noisePath);
   const scheme = precision.linear;
   const graph = fuseSkipNorms(assemble(openModel(checkpoint(), { precision })));
-  const contenders = { dense: madeUp(graph, noise), spark: madeUp(withSparkFfn(graph, scheme, noise), noise) };
+  const whole = { dense: graph, spark: withSparkFfn(graph, scheme, noise) };
   const folders: Record<string, string> = {};
-  for (const [name, contender] of Object.entries(contenders)) {
+  for (const [name, parts] of Object.entries(whole)) {
+    const contender = madeUp(fuseDecoderParts(parts), noise);
     folders[name] = join(work, `${dtype}-${vocabulary ?? 'own'}-${LAYERS}-${name}`);
     if (existsSync(join(folders[name], 'model.onnx'))) continue;
     mkdirSync(folders[name], { recursive: true });
