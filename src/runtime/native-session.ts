@@ -108,6 +108,9 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
   };
 }
 
+/** Logits of a prompt's tokens that are there at once: 128 MiB. A vocabulary of 262,144 words makes half a gigabyte of 512. */
+const MOST_LOGITS = 2 ** 25;
+
 function requestOf(
   prompts: readonly (readonly number[])[],
   options: GenerateOptions,
@@ -120,7 +123,7 @@ function requestOf(
     seeds: Uint32Array.from(prompts.flatMap((_, row) => seedWords(seed + row))),
     eos: BigInt64Array.from(eosTokenIds, BigInt),
     maxTokens,
-    prefillTokens: PREFILL_TOKENS,
+    prefillTokens: Math.min(PREFILL_TOKENS, Math.max(1, Math.floor(MOST_LOGITS / vocab))),
     contextLength,
     temperature,
     topK,
