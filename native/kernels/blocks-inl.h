@@ -52,7 +52,8 @@ struct BlockRows {
   using DCodes = hn::Repartition<uint8_t, D>;
   using DInput = hn::Repartition<int8_t, D>;
 
-  // out[r] = dot(rows[r], x).
+  // out[r] = dot(rows[r], x). What is wanted next are the rows of `next`, or where that is null whatever follows the rows, which
+  // then lie one after the other.
   template <size_t kRows>
   static HWY_INLINE void DotGroup(const Row* rows, const Input& x, size_t n, const Row* next, float* out) {
     const D d;
@@ -84,8 +85,10 @@ struct BlockRows {
         const V row_scales = whole ? hn::LoadU(d, rows[r].scales + block) : hn::LoadN(d, rows[r].scales + block, left);
         scales[r] = hn::Mul(row_scales, x_scales);
         shifts[r] = hn::MulAdd(row_scales, x_sums, shifts[r]);
-        hwy::Prefetch(next[r].scales + block);
+        if (next != nullptr) hwy::Prefetch(next[r].scales + block);
       }
+      if (next == nullptr)
+        FetchAhead(rows[0].scales + kRows * block + kAhead / kBlockBytes, kRows * left * sizeof(float));
       const size_t from = block * kBlockBytes;
       const size_t end = left * kBlockBytes;
 #pragma GCC unroll 8
@@ -96,12 +99,13 @@ struct BlockRows {
           return whole || (step + 1) * bytes <= end ? hn::LoadU(dcodes, codes + at)
                                                     : hn::LoadN(dcodes, codes + at, end - step * bytes);
         };
+        if (next == nullptr) FetchAhead(rows[0].codes + kRows * at + kAhead, kRows * bytes);
         const auto first = hn::LoadU(dinput, x.codes + (kIsInt4 ? 2 * at : at));
         const auto second = kIsInt4 ? hn::LoadU(dinput, x.codes + 2 * at + bytes) : first;
 #pragma GCC unroll 4
         for (size_t r = 0; r < kRows; ++r) {
           const auto codes = load(rows[r].codes);
-          hwy::Prefetch(next[r].codes + at);
+          if (next != nullptr) hwy::Prefetch(next[r].codes + at);
           auto products = hn::Zero(di);
           if constexpr (kIsInt4) {
             products = hn::SumOfMulQuadAccumulate(di, hn::And(codes, hn::Set(dcodes, 15)), first, products);
@@ -121,11 +125,14 @@ struct BlockRows {
   template <size_t kTokens>
   static HWY_INLINE void Dot(const Row* rows, size_t count, const Input* xs, size_t n, float* dots) {
     static_assert(kTokens == 1);
+    if (count == 0) return;
+    // Rows ascend, so none is left out between the first and the last when those are so far apart.
+    const bool in_order = rows[count - 1].codes == rows[0].codes + (count - 1) * Blocks(n) * kBlockBytes;
     Row next[kRowGroup];
     size_t i = 0;
     for (; i + kRowGroup <= count; i += kRowGroup) {
       for (size_t r = 0; r < kRowGroup; ++r) next[r] = rows[std::min(i + kRowGroup + r, count - 1)];
-      DotGroup<kRowGroup>(rows + i, *xs, n, next, dots + i);
+      DotGroup<kRowGroup>(rows + i, *xs, n, in_order ? nullptr : next, dots + i);
     }
     for (; i < count; ++i) DotGroup<1>(rows + i, *xs, n, rows + count - 1, dots + i);
   }
@@ -172,6 +179,14 @@ struct BlockRows {
 
  private:
   static constexpr size_t kLine = 64;
+  // How far ahead rows that lie one after the other are asked for, in bytes of codes: as they lie, line by line, though four
+  // of them are read side by side.
+  static constexpr size_t kAhead = 8192;
+
+  static HWY_INLINE void FetchAhead(const void* from, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += kLine) hwy::Prefetch(static_cast<const uint8_t*>(from) + at);
+  }
+
   // Blocks whose factors are kept at a time.
   static constexpr size_t kPart = 64;
   // At most as many entries as int4 has bytes a block.
