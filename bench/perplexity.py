@@ -1,6 +1,6 @@
 """Perplexity of model folders, ours or other makers', in Python's onnxruntime, on the same windows of one text.
 
-    python bench/perplexity.py TOKENIZER.json FOLDER... [--text fixtures/texts/test.txt] [--windows 40] [--threads 1]
+    python bench/perplexity.py TOKENIZER.json FOLDER... [--text fixtures/texts/test.txt] [--windows 40] [--threads 1] [--library LIBRARY]
 
 A folder has onnx/model.onnx or model.onnx; another model in it is given by its own .onnx file. Windows of 512 tokens, a
 BOS at their start where the tokenizer puts one, from empty caches; all tokens but a window's first are scored: what
@@ -74,8 +74,11 @@ def negative_log_likelihood(logits, targets):
     return total - float(chosen.sum())
 
 
-def perplexity(folder, windows, threads=1):
+def perplexity(folder, windows, threads=1, library=None):
+    """By portable bodies, or by the kernels of a library."""
     options = onnxruntime.SessionOptions()
+    if library:
+        options.register_custom_ops_library(library)
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(find_model(folder), options, providers=["CPUExecutionProvider"])
@@ -96,10 +99,11 @@ def main():
     parser.add_argument("--text", type=Path, default=TEXTS / "test.txt")
     parser.add_argument("--windows", type=int, default=40)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--library")
     arguments = parser.parse_args()
     windows = cut_windows(arguments.tokenizer, arguments.text, arguments.windows)
     for folder in arguments.folders:
-        found = perplexity(folder, windows, arguments.threads)
+        found = perplexity(folder, windows, arguments.threads, arguments.library)
         print(f"{folder}: {found:.3f}, {size_of(folder) / 1e6:.0f} MB", flush=True)
 
 

@@ -120,6 +120,15 @@ describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the ba
         [1, 2, 3],
         [4, 5, 6],
       ]);
+      const next = [
+        [7, 9],
+        [8, 9],
+      ];
+      for (const [session, past] of [
+        [native, rows.ours],
+        [stock, rows.theirs],
+      ] as const)
+        await expect(session.run(feedsOf(session, next, past)), 'several tokens after a past').rejects.toThrow();
       await both([[7], [8]], rows);
       // The second row is a token shorter, and padded on its right.
       const feeds = (session: ort.InferenceSession) => ({

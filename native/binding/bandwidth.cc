@@ -9,10 +9,9 @@ namespace lacuna::binding {
 namespace {
 
 void RunOnThreads(void*, size_t tasks, void (*task)(void*, size_t), void* argument) {
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (size_t i = 1; i < tasks; ++i) threads.emplace_back(task, argument, i);
   task(argument, 0);
-  for (std::thread& thread : threads) thread.join();
 }
 
 class Measurement final : public Napi::AsyncWorker {

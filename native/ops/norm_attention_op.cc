@@ -161,6 +161,9 @@ class NormAttentionKernel {
     if (!seqlens.given() || seqlens.shape.elements() != static_cast<size_t>(rows))
       call.Refuse("expected [" + std::to_string(rows) + "] for input seqlens_k but received " + seqlens.shape.Text());
     const int64_t positions = inputs_.Get(call, kCosines).shape[0];
+    // GroupQueryAttention refuses it too: in rows padded on the right their own lengths no longer say where a past ends.
+    if (rows > 1 && tokens > 1 && tokens != total)
+      call.Refuse("several tokens after a past are taken in one row, not in " + std::to_string(rows));
     std::vector<size_t> seen;
     for (int64_t row = 0; row < rows; ++row) {
       // A prompt starts from nothing, also where its row is padded on the right.

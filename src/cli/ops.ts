@@ -17,7 +17,7 @@ export const registerOps: RegisterCommand = (program, { io }) => {
   );
 
   withCommonOptions(command.command('install').description('put it into a folder, where onnxruntime-genai loads it'))
-    .argument('<dir>', 'folder made by sparsify or build')
+    .argument('<dir>', 'folder made by sparsify, build, or convert to int8 or int4')
     .option('--undo', 'take it out again')
     .action(async (folder: string, { undo, ...options }: InstallOptions) => {
       print(io, options, await installOps({ folder, nativeFolder, undo }), format);

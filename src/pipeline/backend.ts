@@ -53,7 +53,7 @@ const ATTENTION = [
  * The caches of a graph that such operators alone read and write: their shapes then mean nothing but room. None where one of
  * them is otherwise.
  */
-export function cachesInPlace({ inputs, outputs, nodes }: Body): readonly CachePorts[] {
+function cachesInPlace({ inputs, outputs, nodes }: Body): readonly CachePorts[] {
   const caches = inputs.flatMap(({ name }) => {
     const [, which] = PAST.exec(name) ?? [];
     return which === undefined ? [] : [{ past: name, present: `present.${which}` }];

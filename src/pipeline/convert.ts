@@ -1,5 +1,4 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
-import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { openModel } from '../../converters/index.ts';
 import { refuseExistingFolder } from '../../formats/files.ts';
@@ -22,7 +21,7 @@ import { type MeasuredImportance, measureImportance, readImportance } from './im
 import { type FolderContent, writeModelFolder } from './model-folder.ts';
 import { bfloat16Notes } from './notes.ts';
 import type { ReferenceOptions } from './reference.ts';
-import { type RoundedLayers, roundLayers } from './rounding.ts';
+import { type RoundedLayers, removeLayers, roundLayers } from './rounding.ts';
 import { denseGraph, openSource, type SourceOptions } from './source.ts';
 import { modelFileOf } from './transformers-js.ts';
 import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
@@ -98,7 +97,7 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   await refuseExistingFolder(options.output, { force: options.force ?? false });
   return withWorkspace(work, async () => {
     const result = await write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, { ...options, data }));
-    await rm(work, { recursive: true, force: true });
+    await removeLayers(work);
     return result;
   });
 }

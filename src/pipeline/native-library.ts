@@ -27,7 +27,7 @@ const ELF_MACHINES: Readonly<Record<number, string>> = { 62: 'x64', 183: 'arm64'
 const ELF_HEADER_BYTES = 20;
 
 /** The package that brings the native core ready built for a machine (scripts/pack-native.js makes it). */
-export function platformPackage(): string {
+function platformPackage(): string {
   return `@lacuna/native-${platform()}-${arch()}`;
 }
 

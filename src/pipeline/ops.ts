@@ -18,7 +18,7 @@ export interface OpsPathOptions {
 }
 
 export interface OpsInstallOptions extends OpsPathOptions {
-  /** A sparse model folder. */
+  /** A model folder that holds operators of ours. */
   readonly folder: string;
   /** Takes out what an earlier call put in. */
   readonly undo?: boolean;
@@ -117,7 +117,7 @@ async function readConfig(folder: string): Promise<GenaiConfig> {
   const path = join(folder, CONFIG);
   if (!(await isModelFolder(folder)) || !(await exists(path)))
     throw new LacunaError('not-found', `${folder} is no model folder with a ${CONFIG}`, {
-      hint: 'Give a folder made by lacuna sparsify or build.',
+      hint: 'Give a folder made by lacuna sparsify, build, or convert to int8 or int4.',
     });
   const { value } = await readJsonObject(path, MAX_JSON_BYTES);
   const decoder = objectIn(objectIn(value, 'model', path), 'decoder', path);

@@ -69,8 +69,10 @@ export async function findPeers(
       const version = versions?.[name];
       return typeof version === 'string' ? [{ name, version, args }] : [];
     });
-    if (peers.length > 0) return { python, peers };
-    tried.push(`${python} ${versions === undefined ? 'does not run' : 'has none'}`);
+    const isComplete = gguf === undefined || peers.some(({ name }) => name === 'llama.cpp');
+    if (peers.length > 0 && isComplete) return { python, peers };
+    const lacks = gguf === undefined ? 'has none' : 'has no llama-cpp-python';
+    tried.push(`${python} ${versions === undefined ? 'does not run' : lacks}`);
   }
   throw new LacunaError('not-found', `There is no peer to compare with: ${tried.join('; ')}`, {
     hint: 'pip install onnxruntime-genai; for llama.cpp llama-cpp-python, and --gguf FILE with the same weights.',

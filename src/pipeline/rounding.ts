@@ -1,5 +1,5 @@
 /** Rounds the layers of a checkpoint so that errors make up for each other on texts, before they are written. */
-import { readdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type InputGram, inputGrams, linearWeights } from '../../calibrate/index.ts';
 import { openModel } from '../../converters/index.ts';
@@ -16,6 +16,7 @@ import { type BlockScheme, float32Tensor, type QuantizedMatrix, type TensorExpr 
 import { createOpenGraph, openMultiplier } from '../runtime/index.ts';
 import { calibrationInput, type MeasureOptions } from './calibrate.ts';
 import { type MeasuredImportance, tokensOf } from './importance.ts';
+import { hashSmallFiles } from './model-folder.ts';
 import { keyOf } from './workspace.ts';
 
 export interface RoundedLayers extends MeasuredImportance {
@@ -41,7 +42,10 @@ export async function roundLayers(
   const pieces = openModel(checkpoint, { precision: 'fp32' });
   const input = await calibrationInput(checkpoint, options);
   const hashes = input.texts.map(({ sha256 }) => sha256);
-  const key = keyOf(checkpoint.fingerprint, hashes, options.tokens, schemes);
+  // All that decides which tokens are measured, and by threads the last bits of their sums.
+  const { tokens, sequenceLength, shard, threads } = options;
+  const measured = { hashes, tokens, sequenceLength, shard, threads, tokenizer: await hashSmallFiles(checkpoint) };
+  const key = keyOf(checkpoint.fingerprint, measured, schemes);
   const fileOf = (layer: number) => join(work, `${key}.layer-${layer}.safetensors`);
   const openGraph = createOpenGraph({ encode: encodeModel, threads: options.threads });
   const known = await finishedLayers(work, pieces.spec.numHiddenLayers, fileOf);
@@ -59,6 +63,12 @@ export async function roundLayers(
   const files = Array.from({ length: pieces.spec.numHiddenLayers }, (_, layer) => fileOf(layer));
   const importance = head === undefined ? [] : [[HEAD_WEIGHT, diagonalOf(head)] as const];
   return { texts, byWeight: new Map(importance), rounded: await readLayers(files, schemes) };
+}
+
+/** Removes what `roundLayers` wrote to the folder, and nothing else. */
+export async function removeLayers(work: string): Promise<void> {
+  const names = (await readdir(work)).filter((name) => /^[0-9a-f]+\.layer-\d+\.safetensors$/.test(name));
+  for (const name of names) await rm(join(work, name), { force: true });
 }
 
 async function finishedLayers(work: string, count: number, fileOf: (layer: number) => string): Promise<Set<number>> {

@@ -66,8 +66,8 @@ async function takeLock(lock: string): Promise<void> {
     }
     const owner = await readOwner(lock);
     if (owner !== undefined && isAtWork(owner, lock))
-      throw new LacunaError('exists', `Another build (process ${owner.pid}) is at work in ${dirname(lock)}`, {
-        hint: `Wait for it, or give another output. If it is no build of Lacuna, remove ${lock}`,
+      throw new LacunaError('exists', `Another run (process ${owner.pid}) is at work in ${dirname(lock)}`, {
+        hint: `Wait for it, or give another output. If it is none of Lacuna, remove ${lock}`,
       });
     // Left by a run that was killed.
     await rm(lock, { force: true });

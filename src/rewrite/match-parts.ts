@@ -44,6 +44,14 @@ export function matchAttention(index: GraphIndex, attention: Node): PartMatch | 
     const part = new Part(index);
     const [query, key, value, pastKey, pastValue, seqlens, total, cosines, sines, ...more] = attention.inputs;
     expect(more.length === 0 && cosines !== undefined && sines !== undefined, 'GroupQueryAttention has other inputs');
+    const { do_rotary, rotary_interleaved, scale, ...others } = attention.attributes;
+    expect(do_rotary?.kind === 'int' && do_rotary.value === 1, 'GroupQueryAttention turns no positions');
+    const isSplit =
+      rotary_interleaved === undefined || (rotary_interleaved.kind === 'int' && rotary_interleaved.value === 0);
+    expect(isSplit, 'GroupQueryAttention turns neighbours, not halves');
+    expect(scale !== undefined, 'GroupQueryAttention has no scale');
+    const other = Object.keys(others).find((name) => !ATTENTION_ATTRIBUTES.includes(name));
+    expect(other === undefined, `GroupQueryAttention has the attribute ${other}`);
     const q = part.projection(query, 'query');
     const k = key === '' ? undefined : part.projection(key, 'key');
     const v = value === '' ? undefined : part.projection(value, 'value');
@@ -54,7 +62,7 @@ export function matchAttention(index: GraphIndex, attention: Node): PartMatch | 
     const y = part.postNorm(part.product(part.onlyReader(attention.outputs[0]), 'output').output);
     const width = part.headSize(attention, pastKey);
     expect(width !== undefined && width % 16 === 0 && width <= 512, `heads are ${width} wide`);
-    const { num_heads, kv_num_heads, scale, softcap, local_window_size } = attention.attributes;
+    const { num_heads, kv_num_heads, softcap, local_window_size } = others;
     const places = (name: string) => (name in attention.attributes ? { [name]: [[attention, name] as const] } : {});
     return part.match('NormAttention', {
       suffix: norm.skip === undefined ? '_first' : '',

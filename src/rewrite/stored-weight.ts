@@ -42,7 +42,7 @@ function floatWeight(index: GraphIndex, name: string): StoredWeightResult {
 }
 
 function blockWeight(index: GraphIndex, { inputs, attributes }: Node): StoredWeightResult {
-  const [, codes, scales, zeroPoints = ''] = inputs;
+  const [, codes, scales, zeroPoints = '', ...more] = inputs;
   const int = (name: string) => {
     const attribute = attributes[name];
     return attribute?.kind === 'int' ? attribute.value : 0;
@@ -52,6 +52,8 @@ function blockWeight(index: GraphIndex, { inputs, attributes }: Node): StoredWei
   if (zeroPoints !== '') return refused(`${codes} has zero points, GatedFFN takes none`);
   if (int('block_size') !== FFN_BLOCK_SIZE)
     return refused(`${codes} is in blocks of ${int('block_size')}, GatedFFN takes ${FFN_BLOCK_SIZE}`);
+  if (more.some((name) => name !== '')) return refused(`${codes} has a bias or an order of its groups`);
+  if (![4, 8].includes(int('bits'))) return refused(`${codes} has ${int('bits')} bits, GatedFFN takes 4 or 8`);
   const storage = int('bits') === 8 ? 'int8' : 'int4';
   return {
     kind: 'stored',

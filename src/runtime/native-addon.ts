@@ -69,6 +69,9 @@ export async function runtimeLibrary(): Promise<string> {
 const PAST_CONTEXT =
   /cos_cache dimension 0 shall not be less than total_sequence_length|do not fit a past of .* positions/;
 
+/** What the sampler says of logits of which no token can be drawn. */
+const NOT_FINITE = /logits are not finite/;
+
 /** `action`, whose failure is one of running `what`. */
 export async function attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
   try {
@@ -80,6 +83,8 @@ export async function attempt<T>(what: string, action: () => Promise<T>): Promis
         hint: 'Shorten it, or give the length of the context, at which texts then end.',
         cause: error,
       });
+    if (NOT_FINITE.test(message))
+      throw new LacunaError('non-finite', `Could not ${what}: ${message}`, { cause: error });
     throw new LacunaError('runtime', `Could not ${what}: ${message}`, { cause: error });
   }
 }

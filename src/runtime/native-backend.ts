@@ -68,8 +68,20 @@ async function requestOf(model: string | Uint8Array, options: SessionOptions): P
     isParallel: executionMode === 'parallel',
     logSeverity: logSeverityLevel,
     freeDimensions: Object.entries(options.freeDimensionOverrides ?? {}),
-    config: flatten(options.extra?.session ?? {}, 'session'),
+    config: configOf(options),
   };
+}
+
+/** Entries of `extra.session` by their dotted names. */
+function configOf({ extra }: SessionOptions): readonly (readonly [string, string])[] {
+  const config = flatten(extra?.session ?? {}, 'session');
+  // ONNX Runtime would go on reading bytes that belong to JavaScript.
+  const kept = config.find(([name]) => /use_ort_model_bytes/.test(name));
+  if (kept !== undefined)
+    throw new LacunaError('unsupported', `The native core does not keep a model's bytes: ${kept[0]}`, {
+      hint: 'Leave the option out, or give the path of the model.',
+    });
+  return config;
 }
 
 /** Files beside a model are found by ONNX Runtime itself. */

@@ -109,6 +109,15 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     expect(again.logits).toEqual(logits);
   });
 
+  it('ends the newer ones also when the step that goes back fails', async () => {
+    const start = await native.step(PROMPT.slice(0, 10), native.emptyCache());
+    const newer = await native.step([5], start.cache);
+    const tooLong = Array.from({ length: 2000 }, () => 7);
+    await expect(native.step(tooLong, start.cache)).rejects.toMatchObject({ code: 'usage' });
+    await expect(native.step([1], newer.cache)).rejects.toMatchObject({ code: 'mismatch' });
+    expect((await native.step([5], start.cache)).logits).toEqual(newer.logits);
+  });
+
   it('runs sparse folders by kernels, as their bodies compute', async () => {
     for (const plan of ['absolute', 'token-mean', 'skip', 'skip-and-select']) {
       const file = planFor(dense, plan);

@@ -85,9 +85,10 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
     const next = { length: cache.length + tokens.length, tensors: {} };
     await attempt('run the model natively', async () => {
       if (decoder.length > cache.length) decoder.rewind(cache.length);
+      // From here on those after it are gone, whether or not the step succeeds.
+      lineage = lineage.slice(0, place + 1);
       await decoder.feed(ids, logits, oneByOne);
     });
-    lineage = place === lineage.length - 1 ? lineage : lineage.slice(0, place + 1);
     lineage.push(next);
     return { logits, rows: 1, vocab, cache: next, extras: {} };
   };

@@ -21,7 +21,7 @@ const TYPES = [
   { number: 22, name: 'int4', array: Int8Array },
 ] as const;
 
-export type TensorType = (typeof TYPES)[number]['name'];
+type TensorType = (typeof TYPES)[number]['name'];
 type TensorData = InstanceType<(typeof TYPES)[number]['array']>;
 
 /** The class of the onnxruntime-common that sessions are made by: there may be several in a process. */
@@ -37,7 +37,7 @@ function typeOf(number: number) {
   throw new LacunaError('unsupported', `JavaScript has no tensors of ONNX's element type ${number}`);
 }
 
-export function typeNumber(name: string): number {
+function typeNumber(name: string): number {
   const type = TYPES.find((one) => one.name === name);
   if (type !== undefined) return type.number;
   throw new LacunaError('unsupported', `The native core takes no tensors of type ${name}`);
