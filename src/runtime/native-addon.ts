@@ -4,8 +4,8 @@ import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import path from 'node:path';
 import { LacunaError } from '../core/errors.ts';
+import type { NativeDecoder } from './native-decoder.ts';
 import type { NativeModel, NativeModelOptions } from './native-model.ts';
-import type { NativeDecoder } from './native-session.ts';
 
 /** Where the native core is. */
 export interface NativeFiles {

@@ -9,41 +9,10 @@ import {
   type StopReason,
 } from './generate.ts';
 import { attempt, loadAddon, type NativeFiles, runtimeLibrary } from './native-addon.ts';
+import type { NativeDecoder, NativeGenerateOptions } from './native-decoder.ts';
 import type { SessionOptions } from './ort-session.ts';
 import { seedWords } from './sample.ts';
 import { findModel } from './session.ts';
-
-/** native/binding/node_decoder.cc. */
-export interface NativeDecoder {
-  /** Tokens that the first row's cache holds. */
-  readonly length: number;
-  readonly vocab: number;
-  /** Appends tokens to the first row, each by a step of its own where `oneByOne`; `logits` gets the last one's. */
-  feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>;
-  /** `onToken` is also told the milliseconds since the beginning. */
-  generate(
-    options: NativeGenerateOptions,
-    onToken: (row: number, token: number, milliseconds: number) => void,
-  ): Promise<StopReason[]>;
-  cancel(): void;
-  rewind(length: number): void;
-  dispose(): Promise<void>;
-}
-
-export interface NativeGenerateOptions {
-  readonly prompts: readonly BigInt64Array[];
-  /** Two words a prompt. */
-  readonly seeds: Uint32Array;
-  readonly eos: BigInt64Array;
-  readonly maxTokens: number;
-  readonly contextLength?: number;
-  readonly prefillTokens: number;
-  readonly temperature?: number;
-  readonly topK?: number;
-  readonly topP?: number;
-  readonly minP?: number;
-  readonly repetitionPenalty?: number;
-}
 
 /**
  * Opens a model folder in ONNX Runtime by the native core. What `openSession` promises holds but for three things: there
