@@ -8,6 +8,7 @@ import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
 import type { KvCache, Session } from '../core/session.ts';
 import { convert, sparsify } from '../index.ts';
 import { generate } from './generate.ts';
+import { runtimeLibrary } from './native-addon.ts';
 import { openNativeSession } from './native-session.ts';
 import { openSession } from './session.ts';
 
@@ -184,8 +185,7 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
         await decoder.feed(BigInt64Array.from(workerData.tokens, BigInt), logits);
         parentPort.postMessage(logits);
       });`;
-    const runtime = join(root, 'node_modules/onnxruntime-node/bin/napi-v6', process.platform, process.arch);
-    const options = { runtime: join(runtime, 'libonnxruntime.so.1'), model: join(dense, 'onnx/model.onnx') };
+    const options = { runtime: await runtimeLibrary(), model: join(dense, 'onnx/model.onnx') };
     const worker = new Worker(source, { eval: true, workerData: { addon, options, tokens: PROMPT } });
     const logits = await new Promise<Float32Array>((resolve, reject) => {
       worker.on('message', resolve);

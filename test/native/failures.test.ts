@@ -18,6 +18,7 @@ import {
   statisticalTopKOpType,
 } from '../../src/ops/index.ts';
 import { openNativeSession } from '../../src/runtime/index.ts';
+import { runtimeLibrary } from '../../src/runtime/native-addon.ts';
 import { bigramDecoder } from '../bigram-decoder.ts';
 import { variantOf } from '../gated-ffn-block.ts';
 import { required, root } from '../real/real-model.ts';
@@ -27,13 +28,7 @@ import { temporaryFolder, tinyLlama } from '../temporary.ts';
 const lib = join(root, 'native/build/release/lib');
 const addon = join(lib, 'lacuna_node.node');
 const operators = join(lib, 'liblacuna_ort.so');
-const runtime = join(
-  root,
-  'node_modules/onnxruntime-node/bin/napi-v6',
-  process.platform,
-  process.arch,
-  'libonnxruntime.so.1',
-);
+const runtime = await runtimeLibrary();
 const folder = temporaryFolder();
 const hasCompiler = required || spawnSync('cc', ['--version']).status === 0;
 

@@ -4,18 +4,13 @@ import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { convert } from '../../src/index.ts';
+import { runtimeLibrary } from '../../src/runtime/native-addon.ts';
 import { required, root } from '../real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../temporary.ts';
 
 const released = join(root, 'native/build/release/lib/lacuna_node.node');
 const sanitized = join(root, 'native/build/address/lib/lacuna_node.node');
-const runtime = join(
-  root,
-  'node_modules/onnxruntime-node/bin/napi-v6',
-  process.platform,
-  process.arch,
-  'libonnxruntime.so.1',
-);
+const runtime = await runtimeLibrary();
 const folder = temporaryFolder();
 const dense = join(folder, 'dense/onnx/model.onnx');
 
