@@ -312,13 +312,7 @@ class NormAttentionJob : public PartJob {
 
 void RunAttention(const NormAttention& part, const Stream& stream, const Cache& cache, float* y, Scratch& scratch,
                   const Parallel& parallel) {
-  if (part.storage == Storage::kInt4) {
-    NormAttentionJob<Storage::kInt4> job(part, stream, cache, y, scratch, parallel.workers);
-    job.Run(job, parallel);
-  } else {
-    NormAttentionJob<Storage::kInt8> job(part, stream, cache, y, scratch, parallel.workers);
-    job.Run(job, parallel);
-  }
+  RunPart<NormAttentionJob>(part.storage, parallel, part, stream, cache, y, scratch);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -124,13 +124,7 @@ class NormFfnJob : public PartJob {
 };
 
 void RunFfn(const NormFfn& ffn, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel) {
-  if (ffn.storage == Storage::kInt4) {
-    NormFfnJob<Storage::kInt4> job(ffn, stream, y, scratch, parallel.workers);
-    job.Run(job, parallel);
-  } else {
-    NormFfnJob<Storage::kInt8> job(ffn, stream, y, scratch, parallel.workers);
-    job.Run(job, parallel);
-  }
+  RunPart<NormFfnJob>(ffn.storage, parallel, ffn, stream, y, scratch);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -72,13 +72,7 @@ class NormProductJob : public PartJob {
 };
 
 void RunProduct(const NormProduct& part, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel) {
-  if (part.storage == Storage::kInt4) {
-    NormProductJob<Storage::kInt4> job(part, stream, y, scratch, parallel.workers);
-    job.Run(job, parallel);
-  } else {
-    NormProductJob<Storage::kInt8> job(part, stream, y, scratch, parallel.workers);
-    job.Run(job, parallel);
-  }
+  RunPart<NormProductJob>(part.storage, parallel, part, stream, y, scratch);
 }
 
 }  // namespace HWY_NAMESPACE

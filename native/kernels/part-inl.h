@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "hwy/highway.h"
+#include "kernels/matrix.h"
 #include "kernels/phases.h"
 #include "kernels/scratch.h"
 
@@ -89,6 +90,18 @@ class PartJob {
   const size_t* ends_ = nullptr;
   std::optional<ClaimedItems> items_;
 };
+
+// Makes Job<storage>(args..., most workers) and does all of it.
+template <template <Storage> class Job, class... Args>
+void RunPart(Storage storage, const Parallel& parallel, Args&&... args) {
+  if (storage == Storage::kInt4) {
+    Job<Storage::kInt4> job(args..., parallel.workers);
+    job.Run(job, parallel);
+  } else {
+    Job<Storage::kInt8> job(args..., parallel.workers);
+    job.Run(job, parallel);
+  }
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lacuna
