@@ -1,6 +1,10 @@
-// Attention of one query to keys and values of one head, in runs of kRun positions that start at multiples of it: each is a
+// Attention of queries to keys and values of one head, in runs of kRun positions that start at multiples of it: each is a
 // softmax of its own, and runs are joined from left to right. So the result has the same bits whether runs are computed one
 // after the other or side by side.
+//
+// A few queries read keys as they lie, with a key's entries in the lanes. Many share keys that were turned first, so that
+// lanes are keys and a tile of queries multiplies each vector of them; entries are added in the order in which the lanes of
+// the former are, which gives the same bits.
 #if defined(LACUNA_KERNELS_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_ATTENTION_INL_H_
 #undef LACUNA_KERNELS_ATTENTION_INL_H_
@@ -22,71 +26,92 @@ namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The softmax of a run: exp(score - largest) summed, and the values weighted by it, [head_size].
+// The softmax of some positions: exp(score - largest) summed, beside the values weighted by it. No positions at first.
 struct RunSums {
-  float largest;
-  float weights;
+  float largest = -std::numeric_limits<float>::infinity();
+  float weights = 0;
 };
 
 class Attention {
  public:
   static constexpr size_t kRun = 64;
 
-  // What of a run a query attends to: positions first to end - 1 of it, at least one.
+  // What of a run a query attends to: positions first to end - 1 of it, at least one. They are joined to those before, whose
+  // sums are `sums` and whose weighted values, [head_size], are `weighted`: zeros at first.
   struct Query {
     const float* query;
     size_t first;
     size_t end;
-    // [head_size]
-    float* weighted;
     RunSums* sums;
+    float* weighted;
   };
   // Queries that pass over a run together.
   static constexpr size_t kMostQueries = 16;
+  // Queries for which a run's keys are worth turning.
+  static constexpr size_t kManyQueries = 8;
 
   // `softcap` 0: none.
   Attention(size_t head_size, float scale, float softcap) : head_size_(head_size), scale_(scale), softcap_(softcap) {}
 
-  // Queries of one group: keys and values of the run's positions are [position, head_size]. Each piece of them stays in the
-  // nearest cache while all queries pass; what a query gets does not depend on the others.
-  HWY_INLINE void Run(const Query* queries, size_t count, const float* HWY_RESTRICT keys,
-                      const float* HWY_RESTRICT values) const {
-    float weights[kMostQueries][kRun];
-    size_t end = 0;
-    for (size_t q = 0; q < count; ++q) end = std::max(end, queries[q].end);
-    for (size_t tile = 0; tile < end; tile += kLanes) {
-      for (size_t q = 0; q < count; ++q) {
-        if (tile < queries[q].end && tile + kLanes > queries[q].first)
-          Scores(queries[q].query, keys + tile * head_size_, std::min(kLanes, end - tile), weights[q] + tile);
+  // Turned keys of a run.
+  size_t turned_size() const { return kRun * head_size_; }
+
+  // Turns the first `count` keys of a run, [position, head_size]. Tile by tile of kTileKeys keys there are the entries of
+  // lane 0, then those of lane 1 and so on, each [kTileKeys]: the order in which they are read.
+  void Turn(const float* HWY_RESTRICT keys, size_t count, float* HWY_RESTRICT turned) const {
+    const D d;
+    const size_t vectors = head_size_ / kLanes;
+    for (size_t key = 0; key < count; key += kLanes) {
+      float* to = turned + key / kTileKeys * kTileKeys * head_size_ + key % kTileKeys;
+      for (size_t i = 0; i < vectors; ++i) {
+        V rows[kLanes];
+#pragma GCC unroll 16
+        for (size_t k = 0; k < kLanes; ++k)
+          rows[k] = hn::LoadU(d, keys + std::min(key + k, count - 1) * head_size_ + i * kLanes);
+        Transpose(rows);
+#pragma GCC unroll 16
+        for (size_t lane = 0; lane < kLanes; ++lane) hn::StoreU(rows[lane], d, to + (lane * vectors + i) * kTileKeys);
       }
-    }
-    for (size_t q = 0; q < count; ++q) *queries[q].sums = Weights(queries[q], weights[q]);
-    size_t i = 0;
-    for (; i + 4 * kLanes <= head_size_; i += 4 * kLanes) {
-      for (size_t q = 0; q < count; ++q) Weigh<4>(queries[q], weights[q], values, i);
-    }
-    for (; i < head_size_; i += kLanes) {
-      for (size_t q = 0; q < count; ++q) Weigh<1>(queries[q], weights[q], values, i);
     }
   }
 
-  // Adds a run to those before it, whose sums are `all` and whose weighted values are `to`.
-  HWY_INLINE void Join(const RunSums& run, const float* HWY_RESTRICT weighted, RunSums& all, float* HWY_RESTRICT to) const {
-    const float limit = std::max(all.largest, run.largest);
-    const float before = std::exp(all.largest - limit), after = std::exp(run.largest - limit);
-    all = {limit, all.weights * before + run.weights * after};
-    const D d;
-    for (size_t i = 0; i < head_size_; i += hn::Lanes(d)) {
-      const auto scaled = hn::Mul(hn::LoadU(d, to + i), hn::Set(d, before));
-      hn::StoreU(hn::MulAdd(hn::LoadU(d, weighted + i), hn::Set(d, after), scaled), d, to + i);
+  // A few queries over a run whose keys and values are [position, head_size]. Each piece of them stays in the nearest cache
+  // while all queries pass; what a query gets does not depend on the others.
+  void RunFew(const Query* queries, size_t count, const float* HWY_RESTRICT keys, const float* HWY_RESTRICT values) const {
+    float scores[kMostQueries][kRun];
+    const size_t end = EndOf(queries, count);
+    for (size_t key = 0; key < end; key += kLanes) {
+      for (size_t q = 0; q < count; ++q) {
+        if (key < queries[q].end && key + kLanes > queries[q].first)
+          Scores(queries[q].query, keys + key * head_size_, std::min(kLanes, end - key), scores[q] + key);
+      }
     }
+    Weigh(queries, count, scores, values);
+  }
+
+  // Queries over a run whose keys were turned.
+  void RunMany(const Query* queries, size_t count, const float* HWY_RESTRICT turned, const float* HWY_RESTRICT values) const {
+    float scores[kMostQueries][kRun];
+    const size_t end = EndOf(queries, count);
+    for (size_t key = 0; key < end; key += kTileKeys) {
+      for (size_t q = 0; q < count; q += kTileQueries)
+        TileOfScores(queries + q, std::min(kTileQueries, count - q), turned + key * head_size_, scores + q, key);
+    }
+    Weigh(queries, count, scores, values);
+  }
+
+  // Joins a run to those before it.
+  void Join(const RunSums& run, const float* HWY_RESTRICT weighted, RunSums& all, float* HWY_RESTRICT to) const {
+    const Shares shares = JoinSums(run, all);
+    const D d;
+    for (size_t i = 0; i < head_size_; i += kLanes) JoinVector(shares, hn::LoadU(d, weighted + i), to + i);
   }
 
   // Weighted values become their mean.
-  HWY_INLINE void Finish(const RunSums& all, float* to) const {
+  void Finish(const RunSums& all, float* to) const {
     const D d;
     const auto inverse = hn::Set(d, 1 / all.weights);
-    for (size_t i = 0; i < head_size_; i += hn::Lanes(d)) hn::StoreU(hn::Mul(hn::LoadU(d, to + i), inverse), d, to + i);
+    for (size_t i = 0; i < head_size_; i += kLanes) hn::StoreU(hn::Mul(hn::LoadU(d, to + i), inverse), d, to + i);
   }
 
  private:
@@ -95,6 +120,38 @@ class Attention {
   static constexpr size_t kLanes = hn::MaxLanes(D());
   // Heads are multiples of 16.
   static_assert(kRun % kLanes == 0 && 16 % kLanes == 0);
+  // Queries times vectors that are summed side by side: 4 x 4 need the 32 registers of AVX-512 and NEON.
+  static constexpr size_t kTileQueries = 4;
+  static constexpr size_t kTileVectors = (HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM) ? 4 : 2;
+  static constexpr size_t kTileKeys = kTileVectors * kLanes;
+
+  // What sums are multiplied with where runs are joined: those before and those of the run.
+  struct Shares {
+    float before;
+    float run;
+  };
+
+  static size_t EndOf(const Query* queries, size_t count) {
+    size_t end = 0;
+    for (size_t q = 0; q < count; ++q) end = std::max(end, queries[q].end);
+    return end;
+  }
+
+  // Rows become columns: each round takes the lowest bit of a column's number to the top of the row's, and the reverse.
+  static HWY_INLINE void Transpose(V* rows) {
+    const D d;
+#pragma GCC unroll 4
+    for (size_t round = 1; round < kLanes; round *= 2) {
+      V next[kLanes];
+#pragma GCC unroll 8
+      for (size_t i = 0; i < kLanes / 2; ++i) {
+        next[i] = hn::ConcatEven(d, rows[2 * i + 1], rows[2 * i]);
+        next[i + kLanes / 2] = hn::ConcatOdd(d, rows[2 * i + 1], rows[2 * i]);
+      }
+#pragma GCC unroll 16
+      for (size_t i = 0; i < kLanes; ++i) rows[i] = next[i];
+    }
+  }
 
   // Scores of a vector of keys; past `count` those of the last.
   HWY_INLINE void Scores(const float* HWY_RESTRICT query, const float* HWY_RESTRICT keys, size_t count,
@@ -110,12 +167,71 @@ class Attention {
 #pragma GCC unroll 16
       for (size_t k = 0; k < kLanes; ++k) sums[k] = hn::MulAdd(part, hn::LoadU(d, rows[k] + i), sums[k]);
     }
-    V all = hn::Mul(SumsOfLanes<kLanes>(d, sums), hn::Set(d, scale_));
-    if (softcap_ != 0) {
-      const V cap = hn::Set(d, softcap_);
-      all = hn::Mul(cap, hn::Tanh(d, hn::Div(all, cap)));
+    hn::StoreU(Scaled(SumsOfLanes<kLanes>(d, sums)), d, scores);
+  }
+
+  // Scores of a tile's queries and keys, from position `key` on; past `count` there is the last query again.
+  void TileOfScores(const Query* queries, size_t count, const float* HWY_RESTRICT turned, float (*scores)[kRun],
+                    size_t key) const {
+    const D d;
+    const float* inputs[kTileQueries];
+    for (size_t q = 0; q < kTileQueries; ++q) inputs[q] = queries[std::min(q, count - 1)].query;
+    // Sums of 1, 2, 4, ... lanes that wait for as many more: pairs are added as SumsOfLanes adds them.
+    V waiting[kLevels][kTileQueries][kTileVectors];
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      V sums[kTileQueries][kTileVectors];
+#pragma GCC unroll 4
+      for (size_t q = 0; q < kTileQueries; ++q) {
+#pragma GCC unroll 4
+        for (size_t v = 0; v < kTileVectors; ++v) sums[q][v] = hn::Zero(d);
+      }
+      for (size_t i = lane; i < head_size_; i += kLanes, turned += kTileKeys) {
+        V keys[kTileVectors];
+#pragma GCC unroll 4
+        for (size_t v = 0; v < kTileVectors; ++v) keys[v] = hn::LoadU(d, turned + v * kLanes);
+#pragma GCC unroll 4
+        for (size_t q = 0; q < kTileQueries; ++q) {
+          const V part = hn::Set(d, inputs[q][i]);
+#pragma GCC unroll 4
+          for (size_t v = 0; v < kTileVectors; ++v) sums[q][v] = hn::MulAdd(part, keys[v], sums[q][v]);
+        }
+      }
+      size_t level = 0;
+      for (; lane >> level & 1; ++level) {
+#pragma GCC unroll 4
+        for (size_t q = 0; q < kTileQueries; ++q) {
+#pragma GCC unroll 4
+          for (size_t v = 0; v < kTileVectors; ++v) sums[q][v] = hn::Add(waiting[level][q][v], sums[q][v]);
+        }
+      }
+#pragma GCC unroll 4
+      for (size_t q = 0; q < kTileQueries; ++q) {
+#pragma GCC unroll 4
+        for (size_t v = 0; v < kTileVectors; ++v) waiting[level][q][v] = sums[q][v];
+      }
     }
-    hn::StoreU(all, d, scores);
+    for (size_t q = 0; q < count; ++q) {
+      for (size_t v = 0; v < kTileVectors; ++v)
+        hn::StoreU(Scaled(waiting[kLevels - 1][q][v]), d, scores[q] + key + v * kLanes);
+    }
+  }
+
+  HWY_INLINE V Scaled(V products) const {
+    const D d;
+    const V scores = hn::Mul(products, hn::Set(d, scale_));
+    if (softcap_ == 0) return scores;
+    const V cap = hn::Set(d, softcap_);
+    return hn::Mul(cap, hn::Tanh(d, hn::Div(scores, cap)));
+  }
+
+  // Values weighted by the scores' softmax, joined to those before.
+  HWY_INLINE void Weigh(const Query* queries, size_t count, float (*scores)[kRun], const float* HWY_RESTRICT values) const {
+    Shares shares[kMostQueries];
+    for (size_t q = 0; q < count; ++q) shares[q] = JoinSums(Weights(queries[q], scores[q]), *queries[q].sums);
+    size_t i = 0;
+    for (; i + kTileVectors * kLanes <= head_size_; i += kTileVectors * kLanes)
+      WeighVectors<kTileVectors>(queries, count, scores, shares, values + i, i);
+    for (; i < head_size_; i += kLanes) WeighVectors<1>(queries, count, scores, shares, values + i, i);
   }
 
   // Scores become exp(score - largest), 0 where the query does not attend.
@@ -143,33 +259,69 @@ class Attention {
     return {hn::GetLane(limit), hn::ReduceSum(d, sums)};
   }
 
-  // kVectors vectors of a query's weighted values, from entry i on: even and odd positions apart, which is as many sums as
-  // hide the latency of one.
-  template <size_t kVectors>
-  HWY_INLINE void Weigh(const Query& query, const float* HWY_RESTRICT weights, const float* HWY_RESTRICT values,
-                        size_t i) const {
+  static Shares JoinSums(const RunSums& run, RunSums& all) {
+    // One of the two is exp(0).
+    const float other = std::exp(-std::abs(all.largest - run.largest));
+    const Shares shares = run.largest > all.largest ? Shares{other, 1} : Shares{1, other};
+    all = {std::max(all.largest, run.largest), all.weights * shares.before + run.weights * shares.run};
+    return shares;
+  }
+
+  static HWY_INLINE void JoinVector(const Shares& shares, V run, float* to) {
     const D d;
-    V even[kVectors], odd[kVectors];
+    const V before = hn::Mul(hn::LoadU(d, to), hn::Set(d, shares.before));
+    hn::StoreU(hn::MulAdd(run, hn::Set(d, shares.run), before), d, to);
+  }
+
+  // kVectors vectors of queries' weighted values, from entry i on.
+  template <size_t kVectors>
+  HWY_INLINE void WeighVectors(const Query* queries, size_t count, const float (*weights)[kRun], const Shares* shares,
+                               const float* HWY_RESTRICT values, size_t i) const {
+    size_t q = 0;
+    for (; q + kTileQueries <= count; q += kTileQueries)
+      WeighTile<kTileQueries, kVectors>(queries + q, weights + q, shares + q, values, i);
+    for (; q < count; ++q) WeighTile<1, kVectors>(queries + q, weights + q, shares + q, values, i);
+  }
+
+  template <size_t kQueries, size_t kVectors>
+  void WeighTile(const Query* queries, const float (*weights)[kRun], const Shares* shares, const float* HWY_RESTRICT values,
+                 size_t i) const {
+    const D d;
+    size_t first = queries[0].first, end = queries[0].end, all_first = first, all_end = end;
+    for (size_t q = 1; q < kQueries; ++q) {
+      first = std::min(first, queries[q].first);
+      all_first = std::max(all_first, queries[q].first);
+      end = std::max(end, queries[q].end);
+      all_end = std::min(all_end, queries[q].end);
+    }
+    V sums[kQueries][kVectors];
 #pragma GCC unroll 4
-    for (size_t v = 0; v < kVectors; ++v) even[v] = odd[v] = hn::Zero(d);
-    size_t j = query.first;
-    for (; j + 2 <= query.end; j += 2) {
-      const V first = hn::Set(d, weights[j]), second = hn::Set(d, weights[j + 1]);
-      const float* from = values + j * head_size_ + i;
+    for (size_t q = 0; q < kQueries; ++q) {
 #pragma GCC unroll 4
-      for (size_t v = 0; v < kVectors; ++v) {
-        even[v] = hn::MulAdd(first, hn::LoadU(d, from + v * kLanes), even[v]);
-        odd[v] = hn::MulAdd(second, hn::LoadU(d, from + head_size_ + v * kLanes), odd[v]);
+      for (size_t v = 0; v < kVectors; ++v) sums[q][v] = hn::Zero(d);
+    }
+    for (size_t j = first; j < end; ++j) {
+      const bool all = all_first <= j && j < all_end;
+      V from[kVectors];
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kVectors; ++v) from[v] = hn::LoadU(d, values + j * head_size_ + v * kLanes);
+#pragma GCC unroll 4
+      for (size_t q = 0; q < kQueries; ++q) {
+        // A weight of zero would not do: what is not a number at a position shows only where that is attended to.
+        if (!all && (j < queries[q].first || j >= queries[q].end)) continue;
+        const V weight = hn::Set(d, weights[q][j]);
+#pragma GCC unroll 4
+        for (size_t v = 0; v < kVectors; ++v) sums[q][v] = hn::MulAdd(weight, from[v], sums[q][v]);
       }
     }
-    if (j < query.end) {
 #pragma GCC unroll 4
-      for (size_t v = 0; v < kVectors; ++v)
-        even[v] = hn::MulAdd(hn::Set(d, weights[j]), hn::LoadU(d, values + j * head_size_ + i + v * kLanes), even[v]);
+    for (size_t q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kVectors; ++v) JoinVector(shares[q], sums[q][v], queries[q].weighted + i + v * kLanes);
     }
-#pragma GCC unroll 4
-    for (size_t v = 0; v < kVectors; ++v) hn::StoreU(hn::Add(even[v], odd[v]), d, query.weighted + i + v * kLanes);
   }
+
+  static constexpr size_t kLevels = hwy::CeilLog2(kLanes) + 1;
 
   const size_t head_size_;
   const float scale_;

@@ -30,6 +30,7 @@ class NormAttentionJob : public PartJob {
         row_tokens_(stream.tokens / cache.rows),
         projections_(RowsAnItem(part.heads + 2 * part.kv_heads, 1)),
         rows_(RowsAnItem(part.output.rows, kRows)),
+        attending_(std::max(kTokens, DivideUp(most_tokens(), DivideUp(ItemsWanted(), part.kv_heads)))),
         attention_(part.head_size, part.scale, part.softcap),
         arrays_(Place<Arrays>(scratch, *this)) {
     Number(arrays_.ends, [this](size_t phase, const TokenBlock& block) {
@@ -37,7 +38,7 @@ class NormAttentionJob : public PartJob {
         case kProject:
           return DivideUp(Projections(), projections_);
         case kAttend:
-          return part_.kv_heads * (block.count == 1 ? RunsOf(block.first) : DivideUp(block.count, kTokens));
+          return part_.kv_heads * (block.count == 1 ? RunsOf(block.first) : DivideUp(block.count, attending_));
         case kOutput:
           return DivideUp(hidden_, rows_);
         default:
@@ -89,8 +90,6 @@ class NormAttentionJob : public PartJob {
   enum Phase { kPrepare, kProject, kAttend, kCollect, kOutput, kPostNorm };
   // An item's rows of the output's matrix are whole multiples of it.
   static constexpr size_t kRows = 16;
-  // Heads of a group that pass over a run together, with the tokens of an item.
-  static constexpr size_t kHeads = Attention::kMostQueries / kTokens;
 
   struct Arrays {
     Arrays(const NormAttentionJob& job, ScratchLayout& layout)
@@ -100,8 +99,11 @@ class NormAttentionJob : public PartJob {
           queries(layout.Array<float>(job.most_tokens() * job.Width())),
           attended(layout.Array<float>(job.most_tokens() * job.Width())),
           output(kStorage, job.Width(), job.most_tokens(), layout),
-          sums(layout.Array<RunSums>(job.part_.heads * job.MostRuns())),
-          weighted(layout.Array<float>(job.Width() * job.MostRuns())) {}
+          sums(layout.Array<RunSums>(job.most_tokens() * job.part_.heads)),
+          turned(layout.Array<float>(job.part_.kv_heads * DivideUp(job.most_tokens(), job.attending_) *
+                                     job.attention_.turned_size())),
+          run_sums(layout.Array<RunSums>(job.part_.heads * job.MostRuns())),
+          run_weighted(layout.Array<float>(job.Width() * job.MostRuns())) {}
 
     size_t* ends;
     // [tokens of a block, hidden]
@@ -111,9 +113,13 @@ class NormAttentionJob : public PartJob {
     float* queries;
     float* attended;
     CodedTokens output;
-    // Of a token that comes alone, [heads, runs] and [heads, runs, head].
+    // [tokens of a block, heads]
     RunSums* sums;
-    float* weighted;
+    // Keys of the run that an item is at.
+    float* turned;
+    // Of a token that comes alone, [heads, runs] and [heads, runs, head].
+    RunSums* run_sums;
+    float* run_weighted;
   };
 
   struct Projection {
@@ -207,90 +213,110 @@ class NormAttentionJob : public PartJob {
     }
   }
 
-  // What of a run a token's query attends to.
-  Attention::Query QueryOf(size_t token, size_t t, size_t head, size_t run, float* weighted, RunSums* sums) const {
-    const size_t position = PositionOf(token), start = run * Attention::kRun;
-    const size_t first = FirstSeen(position);
-    return {arrays_.queries + t * Width() + head * head_, first <= start ? 0 : first - start,
-            std::min(position + 1 - start, Attention::kRun), weighted, sums};
+  // What of a run the query of a position attends to.
+  Attention::Query QueryOf(const float* query, size_t position, size_t run, RunSums* sums, float* weighted) const {
+    const size_t first = FirstSeen(position), start = run * Attention::kRun;
+    return {query, first <= start ? 0 : first - start, std::min(position + 1 - start, Attention::kRun), sums, weighted};
   }
 
-  // Queries of one group of heads and one row over a run.
-  void Attend(size_t row, size_t kv_head, size_t run, const Attention::Query* queries, size_t count) const {
-    const size_t from = ((row * part_.kv_heads + kv_head) * cache_.capacity + run * Attention::kRun) * head_;
-    for (size_t q = 0; q < count; q += Attention::kMostQueries)
-      attention_.Run(queries + q, std::min(Attention::kMostQueries, count - q), cache_.key + from, cache_.value + from);
+  // Where a run's keys and values are in their caches.
+  size_t PlaceOfRun(size_t row, size_t kv_head, size_t run) const {
+    return ((row * part_.kv_heads + kv_head) * cache_.capacity + run * Attention::kRun) * head_;
   }
 
   // A run of positions for all queries of a group; items go through a group's runs.
   void AttendRun(size_t token, size_t item) const {
     const size_t runs = RunsOf(token), run = item % runs, kv_head = item / runs;
-    const size_t place = FirstSeen(PositionOf(token)) / Attention::kRun + run;
-    for (size_t first = kv_head * group_; first < (kv_head + 1) * group_; first += Attention::kMostQueries) {
-      Attention::Query queries[Attention::kMostQueries] = {};
-      const size_t count = std::min(Attention::kMostQueries, (kv_head + 1) * group_ - first);
-      for (size_t q = 0; q < count; ++q) {
-        const size_t at = (first + q) * runs + run;
-        queries[q] = QueryOf(token, 0, first + q, place, arrays_.weighted + at * head_, arrays_.sums + at);
+    const size_t position = PositionOf(token), place = FirstSeen(position) / Attention::kRun + run;
+    const size_t from = PlaceOfRun(token / row_tokens_, kv_head, place);
+    for (size_t head = kv_head * group_, end = head + group_; head < end;) {
+      Attention::Query queries[Attention::kMostQueries];
+      size_t count = 0;
+      for (; head < end && count < Attention::kMostQueries; ++head) {
+        const size_t at = head * runs + run;
+        queries[count++] = QueryOf(arrays_.queries + head * head_, position, place, Reset(arrays_.run_sums + at),
+                                   Reset(arrays_.run_weighted + at * head_));
       }
-      Attend(token / row_tokens_, kv_head, place, queries, count);
+      attention_.RunFew(queries, count, cache_.key + from, cache_.value + from);
     }
   }
 
   void JoinRuns(size_t token) const {
     const size_t runs = RunsOf(token);
     for (size_t head = 0; head < part_.heads; ++head) {
-      float* to = arrays_.attended + head * head_;
-      RunSums all = arrays_.sums[head * runs];
-      std::copy_n(arrays_.weighted + head * runs * head_, head_, to);
-      for (size_t run = 1; run < runs; ++run)
-        attention_.Join(arrays_.sums[head * runs + run], arrays_.weighted + (head * runs + run) * head_, all, to);
+      RunSums& all = *Reset(arrays_.sums + head);
+      float* to = Reset(arrays_.attended + head * head_);
+      for (size_t at = head * runs; at < (head + 1) * runs; ++at)
+        attention_.Join(arrays_.run_sums[at], arrays_.run_weighted + at * head_, all, to);
       attention_.Finish(all, to);
     }
   }
 
   // All runs of some tokens for all queries of a group.
   void AttendTokens(const TokenBlock& block, size_t item) const {
-    const size_t tiles = DivideUp(block.count, kTokens);
-    const size_t kv_head = item / tiles;
-    const size_t from = item % tiles * kTokens, end = std::min(block.count, from + kTokens);
-    // Tokens of a row, as many as pass together.
-    for (size_t t = from; t < end;) {
+    const size_t parts = DivideUp(block.count, attending_);
+    const size_t first = item % parts * attending_, end = std::min(block.count, first + attending_);
+    // Tokens of a row attend to the same keys.
+    for (size_t t = first; t < end;) {
       const size_t token = block.first + t;
       const size_t count = std::min(end - t, row_tokens_ - token % row_tokens_);
-      for (size_t head = kv_head * group_; head < (kv_head + 1) * group_; head += kHeads)
-        AttendHeads(token, t, count, head, std::min(kHeads, (kv_head + 1) * group_ - head));
+      AttendGroup(token, t, count, item / parts, arrays_.turned + item * attention_.turned_size());
       t += count;
     }
   }
 
-  // Some tokens of a row and some heads of a group, run by run.
-  void AttendHeads(size_t token, size_t t, size_t tokens, size_t head, size_t heads) const {
-    RunSums all[Attention::kMostQueries], sums[Attention::kMostQueries];
-    float weighted[Attention::kMostQueries * kMostHeadSize];
-    const size_t row = token / row_tokens_, last = PositionOf(token + tokens - 1) / Attention::kRun;
-    for (size_t run = FirstSeen(PositionOf(token)) / Attention::kRun; run <= last; ++run) {
-      Attention::Query queries[Attention::kMostQueries] = {};
+  // Some tokens of a row and a group's heads, run by run.
+  void AttendGroup(size_t token, size_t t, size_t tokens, size_t kv_head, float* turned) const {
+    const size_t first = PositionOf(token), last = first + tokens - 1;
+    ForQueries(t, tokens, kv_head, [&](size_t, size_t at) {
+      Reset(arrays_.sums + at);
+      Reset(arrays_.attended + at * head_);
+    });
+    for (size_t run = FirstSeen(first) / Attention::kRun; run <= last / Attention::kRun; ++run) {
+      const size_t from = PlaceOfRun(token / row_tokens_, kv_head, run);
+      const float* keys = cache_.key + from;
+      const float* values = cache_.value + from;
+      const bool many = tokens * group_ >= Attention::kManyQueries;
+      if (many) attention_.Turn(keys, std::min(last + 1 - run * Attention::kRun, Attention::kRun), turned);
+      Attention::Query queries[Attention::kMostQueries];
       size_t count = 0;
-      const auto each = [&](auto use) {
-        size_t q = 0;
-        for (size_t i = 0; i < tokens; ++i) {
-          const size_t position = PositionOf(token + i);
-          const size_t first = FirstSeen(position) / Attention::kRun;
-          for (size_t h = 0; h < heads; ++h, ++q)
-            if (first <= run && run <= position / Attention::kRun)
-              use(q, i, head + h, arrays_.attended + (t + i) * Width() + (head + h) * head_, first == run);
+      const auto attend = [&] {
+        if (many) {
+          attention_.RunMany(queries, count, turned, values);
+        } else {
+          attention_.RunFew(queries, count, keys, values);
         }
+        count = 0;
       };
-      each([&](size_t q, size_t i, size_t h, float* to, bool is_first) {
-        queries[count++] = QueryOf(token + i, t + i, h, run, is_first ? to : weighted + q * head_, is_first ? all + q : sums + q);
+      ForQueries(t, tokens, kv_head, [&](size_t i, size_t at) {
+        const size_t position = first + i;
+        if (run < FirstSeen(position) / Attention::kRun || run > position / Attention::kRun) return;
+        queries[count++] =
+            QueryOf(arrays_.queries + at * head_, position, run, arrays_.sums + at, arrays_.attended + at * head_);
+        if (count == Attention::kMostQueries) attend();
       });
-      Attend(row, head / group_, run, queries, count);
-      each([&](size_t q, size_t i, size_t, float* to, bool is_first) {
-        if (!is_first) attention_.Join(sums[q], weighted + q * head_, all[q], to);
-        if (PositionOf(token + i) / Attention::kRun == run) attention_.Finish(all[q], to);
-      });
+      if (count > 0) attend();
     }
+    ForQueries(t, tokens, kv_head,
+               [&](size_t, size_t at) { attention_.Finish(arrays_.sums[at], arrays_.attended + at * head_); });
+  }
+
+  // Calls run(i, place in [tokens of a block, heads]) for the queries of a group's heads for tokens from t on.
+  template <class Run>
+  void ForQueries(size_t t, size_t tokens, size_t kv_head, Run run) const {
+    for (size_t i = 0; i < tokens; ++i) {
+      for (size_t head = kv_head * group_; head < (kv_head + 1) * group_; ++head) run(i, (t + i) * part_.heads + head);
+    }
+  }
+
+  // What no position was joined to yet.
+  RunSums* Reset(RunSums* sums) const {
+    *sums = {};
+    return sums;
+  }
+  float* Reset(float* weighted) const {
+    std::fill_n(weighted, head_, 0.0f);
+    return weighted;
   }
 
   const NormAttention& part_;
@@ -303,9 +329,10 @@ class NormAttentionJob : public PartJob {
   const size_t group_;
   // Tokens a row.
   const size_t row_tokens_;
-  // Heads, and rows of the output's matrix, an item.
+  // Heads, rows of the output's matrix, and tokens that attend, an item.
   const size_t projections_;
   const size_t rows_;
+  const size_t attending_;
   const Attention attention_;
   const Arrays arrays_;
 };

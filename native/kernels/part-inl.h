@@ -50,9 +50,12 @@ class PartJob {
   // Tokens an item, where tokens are taken one by one.
   static constexpr size_t kTokens = 4;
 
-  // Rows of a matrix an item, in whole multiples of `unit`: what a worker reads lies together, and the last to finish has
-  // half of a worker's share at most.
-  size_t RowsAnItem(size_t rows, size_t unit) const { return DivideUp(DivideUp(rows, 2 * workers_), unit) * unit; }
+  // Items of a phase that can be cut at will: what a worker reads lies together, and the last to finish has half of a
+  // worker's share at most.
+  size_t ItemsWanted() const { return 2 * workers_; }
+
+  // Rows of a matrix an item, in whole multiples of `unit`.
+  size_t RowsAnItem(size_t rows, size_t unit) const { return DivideUp(DivideUp(rows, ItemsWanted()), unit) * unit; }
 
   // Arrays(job, layout), in scratch that is large enough for them.
   template <class Arrays, class Job>

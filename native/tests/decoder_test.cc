@@ -200,8 +200,10 @@ struct Shape {
   float softcap;
 };
 
-constexpr Shape kShapes[] = {
-    {16, 2, 1, 40, false, 0, 0}, {32, 4, 4, 64, true, 0, 20}, {48, 6, 2, 96, false, 70, 0}, {112, 3, 1, 33, true, 5, 0}};
+// Groups of 1, 2, 3, 4 and 8 heads, and of more than pass over a run together.
+constexpr Shape kShapes[] = {{16, 2, 1, 40, false, 0, 0},    {32, 4, 4, 64, true, 0, 20},  {48, 6, 2, 96, false, 70, 0},
+                             {64, 9, 3, 64, false, 0, 0},    {96, 8, 1, 32, false, 33, 30}, {112, 3, 1, 33, true, 5, 0},
+                             {128, 4, 1, 64, false, 100, 0}, {256, 4, 1, 32, true, 0, 0},  {16, 19, 1, 32, false, 0, 0}};
 
 NormAttention MadeAttention(Made& made, Storage storage, const Shape& shape, size_t positions) {
   const auto& [size, heads, kv_heads, hidden, normed, window, softcap] = shape;
@@ -296,30 +298,50 @@ TEST(NormAttention, IsThatOfPlainLoops) {
         const std::vector<size_t> ones(kTokens, 1);
         EXPECT_EQ(FedRow(part, tokens, ones, 140, OnThisThread()).y, fed.y);
         EXPECT_EQ(FedRow(part, tokens, {65, 1, 70, 4}, 140, testing::OnThreads(2)).y, fed.y);
+        EXPECT_EQ(FedRow(part, tokens, {2, 3, 5, 11, 28, 91}, 140, testing::OnThreads(7)).y, fed.y);
+      }
+    }
+  });
+}
+
+// What is not a number at a position shows in the tokens that see it, and in no other, whatever passes with them.
+TEST(NormAttention, WhatIsNotANumberShowsWhereItIsSeen) {
+  testing::ForEachTarget([](const std::string&) {
+    for (const Shape& shape : kShapes) {
+      SCOPED_TRACE("heads of " + std::to_string(shape.head_size));
+      constexpr size_t kTokens = 90, kBad = 70;
+      Made made(3);
+      const NormAttention part = MadeAttention(made, Storage::kInt4, shape, kTokens);
+      const Tokens tokens(made, kTokens, shape.hidden, false);
+      tokens.x.data()[kBad * shape.hidden] = NAN;
+      const FedRow fed(part, tokens, {kTokens}, kTokens, OnThisThread());
+      for (size_t token = 0; token < kTokens; ++token) {
+        const bool sees = token >= kBad && (shape.window == 0 || token < kBad + shape.window);
+        EXPECT_EQ(std::isnan(fed.y[token * shape.hidden]), sees) << token;
       }
     }
   });
 }
 
 // Two rows at once, after pasts of different lengths, into caches that are not the past.
-TEST(NormAttention, RowsDoNotSeeEachOther) {
-  const Shape shape = kShapes[2];
-  constexpr size_t kTokens = 3, kPast = 9, kCapacity = 11;
+void ExpectRowsApart(const Shape& shape, size_t count) {
+  constexpr size_t kPast = 9;
+  const size_t capacity = 8 + count;
   Made made(7);
-  const NormAttention part = MadeAttention(made, Storage::kInt4, shape, 20);
-  const Tokens tokens(made, 2 * kTokens, shape.hidden, false);
+  const NormAttention part = MadeAttention(made, Storage::kInt4, shape, capacity);
+  const Tokens tokens(made, 2 * count, shape.hidden, false);
   const size_t head = part.kv_heads * part.head_size;
   const Misaligned &past_keys = made.Rows(2 * kPast, head), &past_values = made.Rows(2 * kPast, head);
-  std::vector<float> keys(2 * kCapacity * head, NAN), values(keys), y(tokens.count * shape.hidden);
+  std::vector<float> keys(2 * capacity * head, NAN), values(keys), y(tokens.count * shape.hidden);
   const size_t seen[] = {8, 5};
-  const Cache both = {past_keys.data(), past_values.data(), kPast, keys.data(), values.data(), kCapacity, seen, 2};
+  const Cache both = {past_keys.data(), past_values.data(), kPast, keys.data(), values.data(), capacity, seen, 2};
   Scratch scratch;
   RunNormAttention(part, tokens.stream, both, y.data(), scratch, testing::OnThreads(3));
   for (size_t row = 0; row < 2; ++row) {
-    std::vector<float> own_keys(kCapacity * head, NAN), own_values(own_keys), own(kTokens * shape.hidden);
+    std::vector<float> own_keys(capacity * head, NAN), own_values(own_keys), own(count * shape.hidden);
     const Cache cache = {past_keys.data() + row * kPast * head, past_values.data() + row * kPast * head, kPast,
-                         own_keys.data(), own_values.data(), kCapacity, seen + row, 1};
-    RunNormAttention(part, tokens.From(row * kTokens, kTokens), cache, own.data(), scratch, OnThisThread());
+                         own_keys.data(), own_values.data(), capacity, seen + row, 1};
+    RunNormAttention(part, tokens.From(row * count, count), cache, own.data(), scratch, OnThisThread());
     for (size_t i = 0; i < own.size(); ++i) ASSERT_EQ(own[i], y[row * own.size() + i]);
     for (size_t i = 0; i < own_keys.size(); ++i) {
       ASSERT_EQ(own_keys[i], keys[row * own_keys.size() + i]);
@@ -328,10 +350,17 @@ TEST(NormAttention, RowsDoNotSeeEachOther) {
     // What was seen, [kv head, position, head size], then the new, then zeros.
     for (size_t kv_head = 0; kv_head < part.kv_heads; ++kv_head) {
       const float* from = past_keys.data() + (row * part.kv_heads + kv_head) * kPast * part.head_size;
-      const float* to = own_keys.data() + kv_head * kCapacity * part.head_size;
+      const float* to = own_keys.data() + kv_head * capacity * part.head_size;
       for (size_t i = 0; i < seen[row] * part.head_size; ++i) ASSERT_EQ(to[i], from[i]);
-      for (size_t i = (seen[row] + kTokens) * part.head_size; i < kCapacity * part.head_size; ++i) ASSERT_EQ(to[i], 0);
+      for (size_t i = (seen[row] + count) * part.head_size; i < capacity * part.head_size; ++i) ASSERT_EQ(to[i], 0);
     }
+  }
+}
+
+TEST(NormAttention, RowsDoNotSeeEachOther) {
+  for (size_t count : {1, 3, 45}) {
+    SCOPED_TRACE(count);
+    ExpectRowsApart(kShapes[2], count);
   }
 }
 
