@@ -57,7 +57,8 @@ class Attention {
   size_t turned_size() const { return kRun * head_size_; }
 
   // Turns the first `count` keys of a run, [position, head_size]. Tile by tile of kTileKeys keys there are the entries of
-  // lane 0, then those of lane 1 and so on, each [kTileKeys]: the order in which they are read.
+  // lane 0, then those of lane 1 and so on, each [kTileKeys]: the order in which they are read. What fills up the last tile is
+  // read too, but not used.
   void Turn(const float* HWY_RESTRICT keys, size_t count, float* HWY_RESTRICT turned) const {
     const D d;
     const size_t vectors = head_size_ / kLanes;
@@ -125,6 +126,11 @@ class Attention {
   static constexpr size_t kTileVectors = (HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM) ? 4 : 2;
   static constexpr size_t kTileKeys = kTileVectors * kLanes;
 
+  // Sums of queries and vectors.
+  struct Tile {
+    V at[kTileQueries][kTileVectors];
+  };
+
   // What sums are multiplied with where runs are joined: those before and those of the run.
   struct Shares {
     float before;
@@ -173,47 +179,54 @@ class Attention {
   // Scores of a tile's queries and keys, from position `key` on; past `count` there is the last query again.
   void TileOfScores(const Query* queries, size_t count, const float* HWY_RESTRICT turned, float (*scores)[kRun],
                     size_t key) const {
-    const D d;
     const float* inputs[kTileQueries];
     for (size_t q = 0; q < kTileQueries; ++q) inputs[q] = queries[std::min(q, count - 1)].query;
     // Sums of 1, 2, 4, ... lanes that wait for as many more: pairs are added as SumsOfLanes adds them.
-    V waiting[kLevels][kTileQueries][kTileVectors];
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      V sums[kTileQueries][kTileVectors];
-#pragma GCC unroll 4
-      for (size_t q = 0; q < kTileQueries; ++q) {
-#pragma GCC unroll 4
-        for (size_t v = 0; v < kTileVectors; ++v) sums[q][v] = hn::Zero(d);
-      }
-      for (size_t i = lane; i < head_size_; i += kLanes, turned += kTileKeys) {
-        V keys[kTileVectors];
-#pragma GCC unroll 4
-        for (size_t v = 0; v < kTileVectors; ++v) keys[v] = hn::LoadU(d, turned + v * kLanes);
-#pragma GCC unroll 4
-        for (size_t q = 0; q < kTileQueries; ++q) {
-          const V part = hn::Set(d, inputs[q][i]);
-#pragma GCC unroll 4
-          for (size_t v = 0; v < kTileVectors; ++v) sums[q][v] = hn::MulAdd(part, keys[v], sums[q][v]);
-        }
-      }
+    constexpr size_t kLevels = hwy::CeilLog2(kLanes) + 1;
+    Tile waiting[kLevels];
+    for (size_t lane = 0; lane < kLanes; ++lane, turned += head_size_ / kLanes * kTileKeys) {
+      Tile sums = SumsOfLane(inputs, lane, turned);
       size_t level = 0;
-      for (; lane >> level & 1; ++level) {
-#pragma GCC unroll 4
-        for (size_t q = 0; q < kTileQueries; ++q) {
-#pragma GCC unroll 4
-          for (size_t v = 0; v < kTileVectors; ++v) sums[q][v] = hn::Add(waiting[level][q][v], sums[q][v]);
-        }
-      }
-#pragma GCC unroll 4
-      for (size_t q = 0; q < kTileQueries; ++q) {
-#pragma GCC unroll 4
-        for (size_t v = 0; v < kTileVectors; ++v) waiting[level][q][v] = sums[q][v];
-      }
+      for (; lane >> level & 1; ++level) sums = SumOf(waiting[level], sums);
+      waiting[level] = sums;
     }
     for (size_t q = 0; q < count; ++q) {
       for (size_t v = 0; v < kTileVectors; ++v)
-        hn::StoreU(Scaled(waiting[kLevels - 1][q][v]), d, scores[q] + key + v * kLanes);
+        hn::StoreU(Scaled(waiting[kLevels - 1].at[q][v]), D(), scores[q] + key + v * kLanes);
     }
+  }
+
+  // Products of a lane's entries.
+  HWY_INLINE Tile SumsOfLane(const float* const* inputs, size_t lane, const float* HWY_RESTRICT turned) const {
+    const D d;
+    Tile sums;
+#pragma GCC unroll 4
+    for (size_t q = 0; q < kTileQueries; ++q) {
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kTileVectors; ++v) sums.at[q][v] = hn::Zero(d);
+    }
+    for (size_t i = lane; i < head_size_; i += kLanes, turned += kTileKeys) {
+      V keys[kTileVectors];
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kTileVectors; ++v) keys[v] = hn::LoadU(d, turned + v * kLanes);
+#pragma GCC unroll 4
+      for (size_t q = 0; q < kTileQueries; ++q) {
+        const V part = hn::Set(d, inputs[q][i]);
+#pragma GCC unroll 4
+        for (size_t v = 0; v < kTileVectors; ++v) sums.at[q][v] = hn::MulAdd(part, keys[v], sums.at[q][v]);
+      }
+    }
+    return sums;
+  }
+
+  static HWY_INLINE Tile SumOf(const Tile& a, const Tile& b) {
+    Tile sum;
+#pragma GCC unroll 4
+    for (size_t q = 0; q < kTileQueries; ++q) {
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kTileVectors; ++v) sum.at[q][v] = hn::Add(a.at[q][v], b.at[q][v]);
+    }
+    return sum;
   }
 
   HWY_INLINE V Scaled(V products) const {
@@ -227,39 +240,49 @@ class Attention {
   // Values weighted by the scores' softmax, joined to those before.
   HWY_INLINE void Weigh(const Query* queries, size_t count, float (*scores)[kRun], const float* HWY_RESTRICT values) const {
     Shares shares[kMostQueries];
-    for (size_t q = 0; q < count; ++q) shares[q] = JoinSums(Weights(queries[q], scores[q]), *queries[q].sums);
+    RunSums sums[kMostQueries];
+    // Step by step for all queries: a query's own steps wait for each other.
+    for (size_t q = 0; q < count; ++q) sums[q].largest = Largest(queries[q], scores[q]);
+    for (size_t q = 0; q < count; ++q) sums[q].weights = Weights(queries[q], sums[q].largest, scores[q]);
+    for (size_t q = 0; q < count; ++q) shares[q] = JoinSums(sums[q], *queries[q].sums);
     size_t i = 0;
-    for (; i + kTileVectors * kLanes <= head_size_; i += kTileVectors * kLanes)
-      WeighVectors<kTileVectors>(queries, count, scores, shares, values + i, i);
-    for (; i < head_size_; i += kLanes) WeighVectors<1>(queries, count, scores, shares, values + i, i);
+    for (; i + 4 * kLanes <= head_size_; i += 4 * kLanes) WeighVectors<4>(queries, count, scores, shares, values, i);
+    for (; i + 2 * kLanes <= head_size_; i += 2 * kLanes) WeighVectors<2>(queries, count, scores, shares, values, i);
+    for (; i < head_size_; i += kLanes) WeighVectors<1>(queries, count, scores, shares, values, i);
   }
 
-  // Scores become exp(score - largest), 0 where the query does not attend.
-  static HWY_INLINE RunSums Weights(const Query& query, float* HWY_RESTRICT weights) {
+  // The largest score of those that a query attends to. What else is in their vectors becomes the least there is.
+  static HWY_INLINE float Largest(const Query& query, float* HWY_RESTRICT scores) {
     const D d;
+    const V least = hn::Set(d, -std::numeric_limits<float>::infinity());
     const size_t start = query.first / kLanes * kLanes;
-    // Of lanes from i on, those that are attended to.
-    const auto attended = [&](size_t i) HWY_ATTR {
-      const auto before = hn::FirstN(d, i < query.first ? query.first - i : 0);
-      return hn::AndNot(before, hn::FirstN(d, query.end - i));
-    };
-    V largest = hn::Set(d, -std::numeric_limits<float>::infinity());
-    for (size_t i = start; i < query.end; i += kLanes)
-      largest = hn::IfThenElse(attended(i), hn::Max(largest, hn::LoadU(d, weights + i)), largest);
-    const V limit = hn::Set(d, hn::ReduceMax(d, largest));
-    V sums = hn::Zero(d);
-    for (size_t i = start; i < query.end; i += kLanes) {
-      const V distances = hn::Sub(hn::LoadU(d, weights + i), limit);
-      // What is not a number stays so.
-      const V exps = hn::MulAdd(distances, hn::Zero(d), ClampedExp(d, distances));
-      const V lane = hn::IfThenElseZero(attended(i), exps);
-      sums = hn::Add(sums, lane);
-      hn::StoreU(lane, d, weights + i);
+    if (const size_t before = query.first % kLanes; before != 0)
+      hn::StoreU(hn::IfThenElse(hn::FirstN(d, before), least, hn::LoadU(d, scores + start)), d, scores + start);
+    if (const size_t attended = query.end % kLanes; attended != 0) {
+      float* last = scores + query.end - attended;
+      hn::StoreU(hn::IfThenElse(hn::FirstN(d, attended), hn::LoadU(d, last), least), d, last);
     }
-    return {hn::GetLane(limit), hn::ReduceSum(d, sums)};
+    V largest = least;
+    for (size_t i = start; i < query.end; i += kLanes) largest = hn::Max(largest, hn::LoadU(d, scores + i));
+    return hn::ReduceMax(d, largest);
   }
 
-  static Shares JoinSums(const RunSums& run, RunSums& all) {
+  // Scores become exp(score - largest), which are summed.
+  static HWY_INLINE float Weights(const Query& query, float largest, float* HWY_RESTRICT scores) {
+    const D d;
+    const V limit = hn::Set(d, largest);
+    V sums = hn::Zero(d);
+    for (size_t i = query.first / kLanes * kLanes; i < query.end; i += kLanes) {
+      const V distances = hn::Sub(hn::LoadU(d, scores + i), limit);
+      // What is not a number stays so.
+      const V exps = hn::IfThenElse(hn::IsNaN(distances), distances, ClampedExp(d, distances));
+      sums = hn::Add(sums, exps);
+      hn::StoreU(exps, d, scores + i);
+    }
+    return hn::ReduceSum(d, sums);
+  }
+
+  static HWY_INLINE Shares JoinSums(const RunSums& run, RunSums& all) {
     // One of the two is exp(0).
     const float other = std::exp(-std::abs(all.largest - run.largest));
     const Shares shares = run.largest > all.largest ? Shares{other, 1} : Shares{1, other};
@@ -278,15 +301,31 @@ class Attention {
   HWY_INLINE void WeighVectors(const Query* queries, size_t count, const float (*weights)[kRun], const Shares* shares,
                                const float* HWY_RESTRICT values, size_t i) const {
     size_t q = 0;
-    for (; q + kTileQueries <= count; q += kTileQueries)
-      WeighTile<kTileQueries, kVectors>(queries + q, weights + q, shares + q, values, i);
-    for (; q < count; ++q) WeighTile<1, kVectors>(queries + q, weights + q, shares + q, values, i);
+    for (; q + 4 <= count; q += 4) WeighTiles<4, kVectors>(queries + q, weights + q, shares + q, values, i);
+    switch (count - q) {
+      case 3:
+        return WeighTiles<3, kVectors>(queries + q, weights + q, shares + q, values, i);
+      case 2:
+        return WeighTiles<2, kVectors>(queries + q, weights + q, shares + q, values, i);
+      case 1:
+        return WeighTiles<1, kVectors>(queries + q, weights + q, shares + q, values, i);
+    }
+  }
+
+  // As many side by side as there are registers for.
+  template <size_t kQueries, size_t kVectors>
+  HWY_INLINE void WeighTiles(const Query* queries, const float (*weights)[kRun], const Shares* shares,
+                             const float* HWY_RESTRICT values, size_t i) const {
+    constexpr size_t kTogether = kQueries < 3 ? kVectors : std::min(kVectors, kTileVectors);
+    for (size_t end = i + kVectors * kLanes; i < end; i += kTogether * kLanes)
+      WeighTile<kQueries, kTogether>(queries, weights, shares, values, i);
   }
 
   template <size_t kQueries, size_t kVectors>
   void WeighTile(const Query* queries, const float (*weights)[kRun], const Shares* shares, const float* HWY_RESTRICT values,
                  size_t i) const {
     const D d;
+    // Positions that some attend to, and those of them that all do.
     size_t first = queries[0].first, end = queries[0].end, all_first = first, all_end = end;
     for (size_t q = 1; q < kQueries; ++q) {
       first = std::min(first, queries[q].first);
@@ -304,7 +343,7 @@ class Attention {
       const bool all = all_first <= j && j < all_end;
       V from[kVectors];
 #pragma GCC unroll 4
-      for (size_t v = 0; v < kVectors; ++v) from[v] = hn::LoadU(d, values + j * head_size_ + v * kLanes);
+      for (size_t v = 0; v < kVectors; ++v) from[v] = hn::LoadU(d, values + j * head_size_ + i + v * kLanes);
 #pragma GCC unroll 4
       for (size_t q = 0; q < kQueries; ++q) {
         // A weight of zero would not do: what is not a number at a position shows only where that is attended to.
@@ -320,8 +359,6 @@ class Attention {
       for (size_t v = 0; v < kVectors; ++v) JoinVector(shares[q], sums[q][v], queries[q].weighted + i + v * kLanes);
     }
   }
-
-  static constexpr size_t kLevels = hwy::CeilLog2(kLanes) + 1;
 
   const size_t head_size_;
   const float scale_;
