@@ -2,9 +2,9 @@
 // softmax of its own, and runs are joined from left to right. So the result has the same bits whether runs are computed one
 // after the other or side by side.
 //
-// A few queries read keys as they lie, with a key's entries in the lanes. Many share keys that were turned first, so that
-// lanes are keys and a tile of queries multiplies each vector of them; entries are added in the order in which the lanes of
-// the former are, which gives the same bits.
+// A few queries read keys as they lie, with a key's entries in the lanes. Many share keys that were transposed first, so
+// that lanes are keys and a tile of queries multiplies each vector of them; entries are added in the order in which the lanes
+// of the former are, which gives the same bits.
 #if defined(LACUNA_KERNELS_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_ATTENTION_INL_H_
 #undef LACUNA_KERNELS_ATTENTION_INL_H_
@@ -47,29 +47,29 @@ class Attention {
   };
   // Queries that pass over a run together.
   static constexpr size_t kMostQueries = 16;
-  // Queries for which a run's keys are worth turning.
+  // Queries for which a run's keys are worth transposing.
   static constexpr size_t kManyQueries = 8;
 
   // `softcap` 0: none.
   Attention(size_t head_size, float scale, float softcap) : head_size_(head_size), scale_(scale), softcap_(softcap) {}
 
-  // Turned keys of a run.
-  size_t turned_size() const { return kRun * head_size_; }
+  // Transposed keys of a run.
+  size_t transposed_size() const { return kRun * head_size_; }
 
-  // Turns the first `count` keys of a run, [position, head_size]. Tile by tile of kTileKeys keys there are the entries of
+  // Transposes the first `count` keys of a run, [position, head_size]. Tile by tile of kTileKeys keys there are the entries of
   // lane 0, then those of lane 1 and so on, each [kTileKeys]: the order in which they are read. What fills up the last tile is
   // read too, but not used.
-  void Turn(const float* HWY_RESTRICT keys, size_t count, float* HWY_RESTRICT turned) const {
+  void Transpose(const float* HWY_RESTRICT keys, size_t count, float* HWY_RESTRICT transposed) const {
     const D d;
     const size_t vectors = head_size_ / kLanes;
     for (size_t key = 0; key < count; key += kLanes) {
-      float* to = turned + key / kTileKeys * kTileKeys * head_size_ + key % kTileKeys;
+      float* to = transposed + key / kTileKeys * kTileKeys * head_size_ + key % kTileKeys;
       for (size_t i = 0; i < vectors; ++i) {
         V rows[kLanes];
 #pragma GCC unroll 16
         for (size_t k = 0; k < kLanes; ++k)
           rows[k] = hn::LoadU(d, keys + std::min(key + k, count - 1) * head_size_ + i * kLanes);
-        Transpose(rows);
+        TransposeBlock(rows);
 #pragma GCC unroll 16
         for (size_t lane = 0; lane < kLanes; ++lane) hn::StoreU(rows[lane], d, to + (lane * vectors + i) * kTileKeys);
       }
@@ -90,13 +90,14 @@ class Attention {
     Weigh(queries, count, scores, values);
   }
 
-  // Queries over a run whose keys were turned.
-  void RunMany(const Query* queries, size_t count, const float* HWY_RESTRICT turned, const float* HWY_RESTRICT values) const {
+  // Queries over a run whose keys were transposed.
+  void RunMany(const Query* queries, size_t count, const float* HWY_RESTRICT transposed,
+               const float* HWY_RESTRICT values) const {
     float scores[kMostQueries][kRun];
     const size_t end = EndOf(queries, count);
     for (size_t key = 0; key < end; key += kTileKeys) {
       for (size_t q = 0; q < count; q += kTileQueries)
-        TileOfScores(queries + q, std::min(kTileQueries, count - q), turned + key * head_size_, scores + q, key);
+        TileOfScores(queries + q, std::min(kTileQueries, count - q), transposed + key * head_size_, scores + q, key);
     }
     Weigh(queries, count, scores, values);
   }
@@ -144,7 +145,7 @@ class Attention {
   }
 
   // Rows become columns: each round takes the lowest bit of a column's number to the top of the row's, and the reverse.
-  static HWY_INLINE void Transpose(V* rows) {
+  static HWY_INLINE void TransposeBlock(V* rows) {
     const D d;
 #pragma GCC unroll 4
     for (size_t round = 1; round < kLanes; round *= 2) {
@@ -177,15 +178,15 @@ class Attention {
   }
 
   // Scores of a tile's queries and keys, from position `key` on; past `count` there is the last query again.
-  void TileOfScores(const Query* queries, size_t count, const float* HWY_RESTRICT turned, float (*scores)[kRun],
+  void TileOfScores(const Query* queries, size_t count, const float* HWY_RESTRICT transposed, float (*scores)[kRun],
                     size_t key) const {
     const float* inputs[kTileQueries];
     for (size_t q = 0; q < kTileQueries; ++q) inputs[q] = queries[std::min(q, count - 1)].query;
     // Sums of 1, 2, 4, ... lanes that wait for as many more: pairs are added as SumsOfLanes adds them.
     constexpr size_t kLevels = hwy::CeilLog2(kLanes) + 1;
     Tile waiting[kLevels];
-    for (size_t lane = 0; lane < kLanes; ++lane, turned += head_size_ / kLanes * kTileKeys) {
-      Tile sums = SumsOfLane(inputs, lane, turned);
+    for (size_t lane = 0; lane < kLanes; ++lane, transposed += head_size_ / kLanes * kTileKeys) {
+      Tile sums = SumsOfLane(inputs, lane, transposed);
       size_t level = 0;
       for (; lane >> level & 1; ++level) sums = SumOf(waiting[level], sums);
       waiting[level] = sums;
@@ -197,7 +198,7 @@ class Attention {
   }
 
   // Products of a lane's entries.
-  HWY_INLINE Tile SumsOfLane(const float* const* inputs, size_t lane, const float* HWY_RESTRICT turned) const {
+  HWY_INLINE Tile SumsOfLane(const float* const* inputs, size_t lane, const float* HWY_RESTRICT transposed) const {
     const D d;
     Tile sums;
 #pragma GCC unroll 4
@@ -205,10 +206,10 @@ class Attention {
 #pragma GCC unroll 4
       for (size_t v = 0; v < kTileVectors; ++v) sums.at[q][v] = hn::Zero(d);
     }
-    for (size_t i = lane; i < head_size_; i += kLanes, turned += kTileKeys) {
+    for (size_t i = lane; i < head_size_; i += kLanes, transposed += kTileKeys) {
       V keys[kTileVectors];
 #pragma GCC unroll 4
-      for (size_t v = 0; v < kTileVectors; ++v) keys[v] = hn::LoadU(d, turned + v * kLanes);
+      for (size_t v = 0; v < kTileVectors; ++v) keys[v] = hn::LoadU(d, transposed + v * kLanes);
 #pragma GCC unroll 4
       for (size_t q = 0; q < kTileQueries; ++q) {
         const V part = hn::Set(d, inputs[q][i]);

@@ -100,8 +100,8 @@ class NormAttentionJob : public PartJob {
           attended(layout.Array<float>(job.most_tokens() * job.Width())),
           output(kStorage, job.Width(), job.most_tokens(), layout),
           sums(layout.Array<RunSums>(job.most_tokens() * job.part_.heads)),
-          turned(layout.Array<float>(job.part_.kv_heads * DivideUp(job.most_tokens(), job.attending_) *
-                                     job.attention_.turned_size())),
+          transposed(layout.Array<float>(job.part_.kv_heads * DivideUp(job.most_tokens(), job.attending_) *
+                                     job.attention_.transposed_size())),
           run_sums(layout.Array<RunSums>(job.part_.heads * job.MostRuns())),
           run_weighted(layout.Array<float>(job.Width() * job.MostRuns())) {}
 
@@ -116,7 +116,7 @@ class NormAttentionJob : public PartJob {
     // [tokens of a block, heads]
     RunSums* sums;
     // Keys of the run that an item is at.
-    float* turned;
+    float* transposed;
     // Of a token that comes alone, [heads, runs] and [heads, runs, head].
     RunSums* run_sums;
     float* run_weighted;
@@ -260,13 +260,13 @@ class NormAttentionJob : public PartJob {
     for (size_t t = first; t < end;) {
       const size_t token = block.first + t;
       const size_t count = std::min(end - t, row_tokens_ - token % row_tokens_);
-      AttendGroup(token, t, count, item / parts, arrays_.turned + item * attention_.turned_size());
+      AttendGroup(token, t, count, item / parts, arrays_.transposed + item * attention_.transposed_size());
       t += count;
     }
   }
 
   // Some tokens of a row and a group's heads, run by run.
-  void AttendGroup(size_t token, size_t t, size_t tokens, size_t kv_head, float* turned) const {
+  void AttendGroup(size_t token, size_t t, size_t tokens, size_t kv_head, float* transposed) const {
     const size_t first = PositionOf(token), last = first + tokens - 1;
     ForQueries(t, tokens, kv_head, [&](size_t, size_t at) {
       Reset(arrays_.sums + at);
@@ -277,12 +277,12 @@ class NormAttentionJob : public PartJob {
       const float* keys = cache_.key + from;
       const float* values = cache_.value + from;
       const bool many = tokens * group_ >= Attention::kManyQueries;
-      if (many) attention_.Turn(keys, std::min(last + 1 - run * Attention::kRun, Attention::kRun), turned);
+      if (many) attention_.Transpose(keys, std::min(last + 1 - run * Attention::kRun, Attention::kRun), transposed);
       Attention::Query queries[Attention::kMostQueries];
       size_t count = 0;
       const auto attend = [&] {
         if (many) {
-          attention_.RunMany(queries, count, turned, values);
+          attention_.RunMany(queries, count, transposed, values);
         } else {
           attention_.RunFew(queries, count, keys, values);
         }
