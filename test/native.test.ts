@@ -460,4 +460,14 @@ describe.runIf(hasNative)('a model in blocks', { timeout: 600_000 }, () => {
       }
     },
   );
+
+  it('computes the logits that are wanted, and those alone', async () => {
+    const pieces = openModel(await openCheckpoint(tinyLlama), { precision: choosePrecision('int4') });
+    const model = await written('wanted', fuseDecoderParts(fuseSkipNorms(assemble(pieces))));
+    const said = runOracle('wanted_logits.py', model, '--library', library);
+    const leftOut = (wish: string) => Number(new RegExp(`${wish}: (\\d+) left out`).exec(said)?.[1]);
+    expect(leftOut('tokens 1, largest 1')).toBeGreaterThan(1000);
+    expect(leftOut('tokens 1, largest 8')).toBeGreaterThan(100);
+    for (const all of [0, 2048, 10 ** 12]) expect(leftOut(`tokens 1, largest ${all}`)).toBe(0);
+  });
 });

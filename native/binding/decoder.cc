@@ -1,5 +1,7 @@
 #include "binding/decoder.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -44,6 +46,12 @@ Owned<OrtSession> OpenSession(const Runtime& runtime, const DecoderOptions& opti
   return {session, api.ReleaseSession};
 }
 
+// What a library that ONNX Runtime has loaded exports; null where it has no such thing. The library then stays loaded.
+void* ExportOf(const std::string& library, const char* name) {
+  void* loaded = library.empty() ? nullptr : dlopen(library.c_str(), RTLD_NOW | RTLD_NOLOAD);
+  return loaded == nullptr ? nullptr : dlsym(loaded, name);
+}
+
 [[noreturn]] void RefuseModel(const std::string& what) {
   throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: not a decoder with caches in place: " + what);
 }
@@ -86,6 +94,7 @@ Signature ReadSignature(const OrtApi& api, const OrtSession* session) {
 Decoder::Decoder(const Runtime& runtime, const DecoderOptions& options)
     : api_(runtime.api()),
       session_(OpenSession(runtime, options)),
+      want_logits_(reinterpret_cast<WantLogits>(ExportOf(options.operators, "LacunaWantLogits"))),
       signature_(ReadSignature(api_, session_.get())),
       memory_(nullptr, api_.ReleaseMemoryInfo),
       binding_(nullptr, api_.ReleaseIoBinding),
@@ -120,28 +129,29 @@ void Decoder::Feed(size_t row, std::span<const int64_t> tokens, std::span<float>
   const size_t total = lengths_[row] + tokens.size();
   Reserve(total);
   mask_.assign(total, 1);
-  logits_.resize(tokens.size() * vocab());
-  Run({row, 1}, tokens, mask_, logits_);
+  // Those of a long prompt are larger than the model's weights; what is not written of them takes no memory.
+  const size_t count = tokens.size() * vocab();
+  const auto all = std::make_unique_for_overwrite<float[]>(count);
+  Run({row, 1}, tokens, mask_, {all.get(), count}, {logits.empty() ? size_t{0} : size_t{1}, 0});
   lengths_[row] = total;
-  if (!logits.empty()) std::copy_n(logits_.end() - signature_.vocab, vocab(), logits.begin());
-  // Those of a long prompt are larger than the model's weights, and nobody wants them again.
-  if (tokens.size() > 1) logits_ = {};
+  if (!logits.empty()) std::copy_n(all.get() + count - vocab(), vocab(), logits.begin());
 }
 
-std::span<const float> Decoder::Step(std::span<const int64_t> tokens) {
+std::span<const float> Decoder::Step(std::span<const int64_t> tokens, size_t largest) {
   if (tokens.size() != rows()) throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: a token is wanted for each row");
   const size_t total = *std::max_element(lengths_.begin(), lengths_.end()) + 1;
   Reserve(total);
   mask_.assign(rows() * total, 0);
   for (size_t row = 0; row < rows(); ++row) std::fill_n(mask_.begin() + static_cast<ptrdiff_t>(row * total), lengths_[row] + 1, 1);
   logits_.resize(rows() * vocab());
-  Run({0, rows()}, tokens, mask_, logits_);
+  Run({0, rows()}, tokens, mask_, logits_, {rows(), largest});
   for (size_t& length : lengths_) ++length;
   return logits_;
 }
 
 // The logits are [rows, tokens a row, vocab].
-void Decoder::Run(View view, std::span<const int64_t> tokens, std::span<const int64_t> mask, std::span<float> logits) {
+void Decoder::Run(View view, std::span<const int64_t> tokens, std::span<const int64_t> mask, std::span<float> logits,
+                  WantedLogits wanted) {
   BindCaches(view);
   const auto rows = static_cast<int64_t>(view.count);
   const std::array<int64_t, 3> shape = {rows, static_cast<int64_t>(tokens.size()) / rows, signature_.vocab};
@@ -155,7 +165,11 @@ void Decoder::Run(View view, std::span<const int64_t> tokens, std::span<const in
   Bind("input_ids", ids.get());
   Bind("attention_mask", attention.get());
   Check(api_, api_.BindOutput(binding_.get(), "logits", output.get()));
-  Check(api_, api_.RunWithBinding(session_.get(), run_options_.get(), binding_.get()));
+  // ONNX Runtime calls kernels from the thread that it is called from.
+  if (want_logits_ != nullptr) want_logits_(logits.data(), wanted.tokens, wanted.largest);
+  OrtStatus* status = api_.RunWithBinding(session_.get(), run_options_.get(), binding_.get());
+  if (want_logits_ != nullptr) want_logits_(nullptr, 0, 0);
+  Check(api_, status);
 }
 
 void Decoder::Rewind(size_t length) {

@@ -9,6 +9,8 @@
 // Rows lie one after the other. GroupQueryAttention refuses several tokens after a past in a batch above 1, so prompts are
 // fed row by row, each into its own part of the caches, and rows are decoded together one token each. A row that ends makes
 // room: the last one moves into its place.
+//
+// Operators are told which logits will be read (ops/wanted_logits.h): of a prompt the last token's at most.
 #ifndef LACUNA_BINDING_DECODER_H_
 #define LACUNA_BINDING_DECODER_H_
 
@@ -21,6 +23,7 @@
 #include <vector>
 
 #include "binding/runtime.h"
+#include "ops/wanted_logits.h"
 
 namespace lacuna::binding {
 
@@ -65,8 +68,9 @@ class Decoder {
   // Appends `tokens` to a row; `logits` gets those of the last one, [vocab], unless it is empty. The caches grow as needed;
   // after a failure they hold what they held. Throws ort::Refusal.
   void Feed(size_t row, std::span<const int64_t> tokens, std::span<float> logits);
-  // Appends one token to each row; the logits, [rows, vocab], are valid until the next call.
-  std::span<const float> Step(std::span<const int64_t> tokens);
+  // Appends one token to each row; the logits, [rows, vocab], are valid until the next call. With `largest` above 0 a row's so
+  // many largest, and those that equal the least of them, are as they are with 0; others may be less.
+  std::span<const float> Step(std::span<const int64_t> tokens, size_t largest = 0);
 
   // Forgets all tokens of the first row after the first `length`; those that are there can be fed again from here.
   void Rewind(size_t length);
@@ -90,6 +94,8 @@ class Decoder {
     bool operator==(const View&) const = default;
   };
 
+  using WantLogits = decltype(LacunaWantLogits)*;
+
   Owned<OrtValue> Wrap(void* data, size_t bytes, ONNXTensorElementDataType type, std::span<const int64_t> shape) const;
   size_t RowBytes(const CacheSpec& spec, size_t capacity) const;
   size_t CacheBytes(size_t capacity) const;
@@ -97,10 +103,13 @@ class Decoder {
   void Reserve(size_t length);
   void Bind(const char* input, const OrtValue* value);
   void BindCaches(View view);
-  void Run(View view, std::span<const int64_t> tokens, std::span<const int64_t> mask, std::span<float> logits);
+  void Run(View view, std::span<const int64_t> tokens, std::span<const int64_t> mask, std::span<float> logits,
+           WantedLogits wanted);
 
   const OrtApi& api_;
   Owned<OrtSession> session_;
+  // Null where the operators have no such thing.
+  WantLogits want_logits_;
   Signature signature_;
   Owned<OrtMemoryInfo> memory_;
   Owned<OrtIoBinding> binding_;

@@ -32,6 +32,17 @@ std::optional<StopReason> Advance(Running& running, std::span<const float> logit
   return std::nullopt;
 }
 
+// How many of the largest logits all rows together ask for; 0: all.
+size_t WantedBy(const std::vector<Running>& rows) {
+  size_t most = 0;
+  for (const Running& row : rows) {
+    const size_t wanted = row.sampler.Wanted();
+    if (wanted == 0) return 0;
+    most = std::max(most, wanted);
+  }
+  return most;
+}
+
 void Prefill(Decoder& decoder, size_t place, std::span<const int64_t> prompt, size_t chunk, std::span<float> logits) {
   while (prompt.size() > chunk) {
     decoder.Feed(place, prompt.first(chunk), {});
@@ -96,7 +107,7 @@ std::vector<StopReason> Generate(Decoder& decoder, const GenerationOptions& opti
   while (!running.empty()) {
     tokens.clear();
     for (const Running& row : running) tokens.push_back(row.next);
-    const std::span<const float> stepped = decoder.Step(tokens);
+    const std::span<const float> stepped = decoder.Step(tokens, WantedBy(running));
     // From the last on: a row that ends gives its place to one that has been looked at.
     for (size_t place = running.size(); place-- > 0;) advance(place, stepped.subspan(place * decoder.vocab(), decoder.vocab()));
   }

@@ -86,7 +86,7 @@ class NativeDecoder : public Napi::ObjectWrap<NativeDecoder> {
   }
 
  private:
-  // feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>
+  // feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>; steps are those of greedy decoding.
   Napi::Value Feed(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     Decoder& decoder = handle_->Idle(env);
@@ -95,15 +95,15 @@ class NativeDecoder : public Napi::ObjectWrap<NativeDecoder> {
     if (is_wanted && !(IsArray(info[1], napi_float32_array) && info[1].As<Napi::Float32Array>().ElementLength() == vocab))
       throw Napi::TypeError::New(env, "logits must be a Float32Array of " + std::to_string(vocab));
     const auto tokens = std::make_shared<std::vector<int64_t>>(TokensOf(info[0], "tokens", vocab));
-    const size_t chunk = info[2].ToBoolean() ? 1 : std::max<size_t>(tokens->size(), 1);
+    const bool is_stepped = info[2].ToBoolean();
     const auto logits = std::make_shared<std::vector<float>>(is_wanted ? vocab : 0);
     const auto target = std::make_shared<Napi::ObjectReference>();
     if (is_wanted) *target = Napi::Persistent(info[1].As<Napi::Object>());
     return handle_->Run(
         env,
-        [&decoder, tokens, chunk, logits] {
+        [&decoder, tokens, is_stepped, logits] {
           std::span<const int64_t> left = *tokens;
-          for (; left.size() > chunk; left = left.subspan(chunk)) decoder.Feed(0, left.first(chunk), {});
+          for (; is_stepped && left.size() > 1; left = left.subspan(1)) decoder.Step(left.first(1), 1);
           decoder.Feed(0, left, *logits);
         },
         [logits, target](Napi::Env e) {

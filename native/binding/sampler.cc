@@ -76,6 +76,14 @@ void Sampler::See(int64_t token) {
   distinct_.push_back(token);
 }
 
+size_t Sampler::Wanted() const {
+  const size_t likeliest = options_.temperature == 0 ? 1 : options_.top_k;
+  // A penalty that raises logits may raise any token's.
+  if (likeliest == 0 || options_.repetition_penalty < 1) return 0;
+  // One that lowers them lowers so many.
+  return likeliest + distinct_.size();
+}
+
 int64_t Sampler::Next(std::span<const float> given) {
   const std::span<const float> logits = Penalised(given);
   int64_t likeliest = 0;

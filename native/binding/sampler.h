@@ -48,6 +48,8 @@ class Sampler {
 
   // A token of the text, of the prompt or drawn; only the repetition penalty looks at them.
   void See(int64_t token);
+  // On how many of the largest logits, and those that equal the least of them, the next token depends at most; 0: on all.
+  size_t Wanted() const;
   // Throws std::runtime_error where logits are not numbers.
   int64_t Next(std::span<const float> logits);
 

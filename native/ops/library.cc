@@ -1,9 +1,10 @@
-// The library's one door, which ONNX Runtime and onnxruntime-genai look up by name.
+// The library's door, which ONNX Runtime and onnxruntime-genai look up by name; wanted_logits.h has another for its own session.
 #include <map>
 #include <mutex>
 #include <string>
 
 #include "ops/operators.h"
+#include "ops/wanted_logits.h"
 
 namespace lacuna {
 namespace {
@@ -32,12 +33,6 @@ OrtCustomOpDomain* DomainOf(const OrtApi& api) {
 
 }  // namespace
 }  // namespace lacuna
-
-#ifdef _WIN32
-#define LACUNA_EXPORT __declspec(dllexport)
-#else
-#define LACUNA_EXPORT __attribute__((visibility("default")))
-#endif
 
 extern "C" LACUNA_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options,
                                                                         const OrtApiBase* base) noexcept {

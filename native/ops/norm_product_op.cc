@@ -1,12 +1,25 @@
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <optional>
+
 #include "kernels/decoder.h"
+#include "kernels/screened_product.h"
 #include "ops/decoder_inputs.h"
 #include "ops/operators.h"
+#include "ops/wanted_logits.h"
 
 namespace lacuna {
 namespace {
 
 // Positions of inputs, as src/ops/contract.ts fixes them.
 enum Input { kX, kSkip, kNorm, kWeight, kWeightScales };
+
+// The last `count` tokens.
+Stream LastOf(const Stream& stream, size_t count, size_t hidden) {
+  const size_t before = (stream.tokens - count) * hidden;
+  return {count, stream.x + before, stream.skip == nullptr ? nullptr : stream.skip + before, nullptr};
+}
 
 class NormProductKernel {
  public:
@@ -26,14 +39,42 @@ class NormProductKernel {
     part.weight = BlockMatrixOf(call, "weight", inputs_.Get(call, kWeight), inputs_.Get(call, kWeightScales),
                                 storage_, static_cast<size_t>(hidden));
     float* y = call.Output<float>(0, {x.shape[0], x.shape[1], static_cast<int64_t>(part.weight.rows)});
+    const WantedLogits wanted = WantedOf(y);
+    const Stream read = LastOf(stream, std::min(wanted.tokens, stream.tokens), part.weight.columns);
+    float* to = y + (stream.tokens - read.tokens) * part.weight.rows;
     TakenScratch scratch;
-    RunNormProduct(part, stream, y, *scratch, call.Threads());
+    if (!IsScreened(wanted.largest, part.weight)) return RunNormProduct(part, read, to, *scratch, call.Threads());
+    const Screen& screen = ScreenOf(part.weight, call.Threads());
+    const size_t computed = RunScreenedProduct(part.norm, screen, wanted.largest, read, to, *scratch, call.Threads());
+    if (computed * kMostComputed > read.tokens * part.weight.rows) left_out_ = kLeftOut;
   }
 
  private:
+  // Rows here and there are read at a third of the rate of rows in order. Where more than one in so many has to be, as where
+  // many tokens are about equally likely, so many calls compute all, since what is said of the next word changes slowly.
+  static constexpr size_t kMostComputed = 8;
+  static constexpr int kLeftOut = 8;
+
+  bool IsScreened(size_t largest, const BlockMatrix& weight) {
+    const bool is_constant = inputs_.IsConstant(kWeight) && inputs_.IsConstant(kWeightScales);
+    if (storage_ != Storage::kInt8 || !is_constant || largest == 0 || largest > MostLargest(weight.rows)) return false;
+    if (left_out_.load(std::memory_order_relaxed) <= 0) return true;
+    left_out_.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+
+  // Made when it is first wanted: half as large as the weight.
+  const Screen& ScreenOf(const BlockMatrix& weight, const Parallel& parallel) {
+    std::call_once(is_made_, [&] { screen_.emplace(weight, parallel); });
+    return *screen_;
+  }
+
   Storage storage_;
   FfnInputs<kInputs.size()> inputs_;
   float epsilon_;
+  std::once_flag is_made_;
+  std::optional<Screen> screen_;
+  std::atomic<int> left_out_{0};
 };
 
 }  // namespace

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 #include <vector>
@@ -92,6 +94,33 @@ TEST(Sampler, RefusesWhatIsNoDistribution) {
   }
   EXPECT_THROW(Sampler({}, 2).Next(std::vector<float>{-infinity, -infinity}), std::runtime_error);
   EXPECT_EQ(Sampler({.temperature = 1}, 2).Next(std::vector<float>{-infinity, 0}), 1);
+}
+
+// Logits other than those that a sampler asks for may be anything less.
+TEST(Sampler, DrawsTheSameFromTheLogitsThatItWants) {
+  std::vector<SamplingOptions> all = {{}, {.repetition_penalty = 1.5}};
+  for (double penalty : {1.0, 1.2})
+    all.push_back({.temperature = 1.5, .top_k = 4, .top_p = 0.9, .min_p = 0.01, .repetition_penalty = penalty});
+  for (const SamplingOptions& options : all) {
+    Random random({3, 1});
+    Sampler by_all(options, 60), by_wanted(options, 60);
+    for (int i = 0; i < 40; ++i) {
+      std::vector<float> logits(60), sorted;
+      // Many are equal.
+      for (float& logit : logits) logit = static_cast<float>(std::floor(12 * random.Next()) - 6);
+      sorted = logits;
+      std::sort(sorted.begin(), sorted.end(), std::greater<float>());
+      const size_t wanted = by_wanted.Wanted();
+      ASSERT_GT(wanted, 0u);
+      const int64_t token = by_all.Next(logits);
+      for (float& logit : logits)
+        if (wanted < logits.size() && logit < sorted[wanted - 1]) logit = -std::numeric_limits<float>::infinity();
+      ASSERT_EQ(by_wanted.Next(logits), token);
+      for (Sampler* sampler : {&by_all, &by_wanted}) sampler->See(token);
+    }
+  }
+  EXPECT_EQ(Sampler({.temperature = 1}, 60).Wanted(), 0u);
+  EXPECT_EQ(Sampler({.repetition_penalty = 0.9}, 60).Wanted(), 0u);
 }
 
 }  // namespace

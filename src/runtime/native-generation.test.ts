@@ -10,7 +10,7 @@ import { required, root } from '../../test/real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
 import type { Session } from '../core/session.ts';
 import { convert } from '../index.ts';
-import { type GenerateOptions, generate, generateRows, type StopReason } from './generate.ts';
+import { type GenerateOptions, type GeneratingSession, generate, generateRows, type StopReason } from './generate.ts';
 import { openNativeSession } from './native-session.ts';
 import type { SamplingOptions } from './sample.ts';
 import { openSession } from './session.ts';
@@ -181,6 +181,24 @@ describe.skipIf(!required && !existsSync(addon)).each(CASES)(
       expect(await textsOf(pair.native, [...PROMPTS].reverse(), options)).toEqual([...alone].reverse());
       // Products of codes are rounded elsewhere in stock ONNX Runtime, which may lead to another token.
       if (dtype === 'fp32') expect(await textsOf(pair.stepwise, PROMPTS, options)).toEqual(alone);
+    });
+
+    // By steps every logit is computed, by itself those that may count: the native library leaves the others out.
+    it.each<SamplingOptions>([
+      {},
+      { temperature: 1, topK: 3, seed: 4 },
+      { temperature: 0.7, topK: 8, topP: 0.9, minP: 0.01, seed: 5 },
+      { repetitionPenalty: 1.3 },
+      { temperature: 1, topK: 2, repetitionPenalty: 0.9 },
+      { temperature: 1, topK: 4096 },
+      { temperature: 1 },
+    ])('have the texts that steps would give: %o', async (sampling) => {
+      const { generateRows: _, ...stepwise } = pair.native as GeneratingSession;
+      for (const length of [2, 60]) {
+        const options = { maxTokens: 80, eosTokenIds: [], ...sampling };
+        const text = await textOf(pair.native, prompt(length, 31), options);
+        expect(text).toEqual(await textOf(stepwise, prompt(length, 31), options));
+      }
     });
 
     it('stop at the context, each for itself', async () => {

@@ -1,0 +1,150 @@
+// What is screened against all products: the largest have the same bits, whatever the weights, and the others are as they are
+// or -infinity.
+#include "kernels/screened_product.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <vector>
+
+#include "tests/testing.h"
+
+namespace lacuna {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// A head of random codes and scales, and tokens that it reads.
+struct Head {
+  Head(size_t rows_, size_t hidden_, size_t tokens_)
+      : rows(rows_), hidden(hidden_), tokens(tokens_), random(static_cast<uint32_t>(rows + hidden)), codes(rows * Blocks(hidden) * kBlock),
+        scales(random.Floats(rows * Blocks(hidden), 0.01f)), norm(hidden, 1.0f), x(random.Floats(tokens * hidden)) {
+    for (uint8_t& code : codes) code = static_cast<uint8_t>(random.Below(256));
+  }
+
+  RmsNorm Norm() const { return {norm.data(), 1e-5f}; }
+  BlockMatrix Weight() const { return {{codes.data(), scales.data()}, rows, hidden}; }
+  Stream Tokens() const { return {tokens, x.data(), nullptr, nullptr}; }
+
+  void CopyRow(size_t from, size_t to) {
+    const size_t blocks = Blocks(hidden);
+    std::copy_n(codes.begin() + static_cast<std::ptrdiff_t>(from * blocks * kBlock), blocks * kBlock,
+                codes.begin() + static_cast<std::ptrdiff_t>(to * blocks * kBlock));
+    std::copy_n(scales.begin() + static_cast<std::ptrdiff_t>(from * blocks), blocks,
+                scales.begin() + static_cast<std::ptrdiff_t>(to * blocks));
+  }
+
+  std::vector<float> All() const {
+    std::vector<float> y(tokens * rows);
+    Scratch scratch;
+    RunNormProduct({Storage::kInt8, Norm(), Weight()}, Tokens(), y.data(), scratch, OnThisThread());
+    return y;
+  }
+  std::vector<float> Screened(size_t largest, const Parallel& parallel) const {
+    const Screen screen(Weight(), parallel);
+    testing::Misaligned y(std::vector<float>(tokens * rows), rows % 7);
+    Scratch scratch;
+    RunScreenedProduct(Norm(), screen, largest, Tokens(), y.data(), scratch, parallel);
+    EXPECT_TRUE(y.Intact());
+    return {y.data(), y.data() + y.size()};
+  }
+
+  size_t rows, hidden, tokens;
+  testing::Random random;
+  std::vector<uint8_t> codes;
+  std::vector<float> scales, norm, x;
+};
+
+// How many of a token's products were left out.
+size_t ExpectLargest(const float* all, const float* screened, size_t rows, size_t largest) {
+  std::vector<float> sorted(all, all + rows);
+  std::sort(sorted.begin(), sorted.end(), std::greater<float>());
+  const float least = sorted[largest - 1];
+  size_t left_out = 0;
+  for (size_t row = 0; row < rows; ++row) {
+    if (screened[row] == all[row]) continue;
+    EXPECT_EQ(screened[row], -kInfinity);
+    EXPECT_LT(all[row], least) << row;
+    ++left_out;
+  }
+  return left_out;
+}
+
+bool AreSame(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](float one, float other) { return one == other || (std::isnan(one) && std::isnan(other)); });
+}
+
+TEST(ScreenedProduct, TheLargestAreThoseOfAllProducts) {
+  testing::ForEachTarget([](const std::string& target) {
+    for (size_t hidden : {16, 33, 128, 500, 576, 1100}) {
+      for (size_t largest : {1, 2, 5, 9}) {
+        const Head head(256 * largest + 13 * (hidden % 7), hidden, std::vector<size_t>{1, 3, 4, 66}[(hidden + largest) % 4]);
+        SCOPED_TRACE(target + ", " + std::to_string(hidden) + ", " + std::to_string(largest));
+        const std::vector<float> all = head.All();
+        const std::vector<float> screened = head.Screened(largest, OnThisThread());
+        EXPECT_EQ(screened, head.Screened(largest, testing::OnThreads(3)));
+        for (size_t at = 0; at < all.size(); at += head.rows) ExpectLargest(&all[at], &screened[at], head.rows, largest);
+      }
+    }
+  });
+}
+
+TEST(ScreenedProduct, MostRowsOfALargeHeadAreLeftOut) {
+  const Head head(5000, 576, 4);
+  const std::vector<float> all = head.All();
+  for (const auto& [largest, share] : {std::pair<size_t, double>{1, 0.9}, {19, 0.5}}) {
+    const std::vector<float> screened = head.Screened(largest, testing::OnThreads(2));
+    for (size_t at = 0; at < all.size(); at += head.rows)
+      EXPECT_GT(ExpectLargest(&all[at], &screened[at], head.rows, largest), share * static_cast<double>(head.rows));
+  }
+}
+
+TEST(ScreenedProduct, RowsThatEqualTheLeastWantedAreThere) {
+  Head head(3000, 256, 1);
+  const std::vector<float> before = head.All();
+  const auto top = static_cast<size_t>(std::max_element(before.begin(), before.end()) - before.begin());
+  const std::vector<size_t> copies = {3, 700, 701, 2999};
+  for (size_t row : copies) head.CopyRow(top, row);
+  const std::vector<float> all = head.All(), screened = head.Screened(2, testing::OnThreads(3));
+  ExpectLargest(all.data(), screened.data(), head.rows, 2);
+  for (size_t row : copies) EXPECT_EQ(screened[row], before[top]);
+}
+
+TEST(ScreenedProduct, RowsOfZerosAreNumbers) {
+  Head head(800, 64, 2);
+  std::fill(head.codes.begin(), head.codes.end(), 128);
+  EXPECT_EQ(head.Screened(3, OnThisThread()), head.All());
+  std::fill(head.x.begin(), head.x.end(), 0.0f);
+  EXPECT_EQ(head.Screened(3, OnThisThread()), head.All());
+}
+
+TEST(ScreenedProduct, WhatIsNotANumberShows) {
+  for (float entry : {std::numeric_limits<float>::quiet_NaN(), kInfinity}) {
+    Head head(300, 96, 1);
+    head.x[40] = entry;
+    EXPECT_TRUE(AreSame(head.Screened(1, OnThisThread()), head.All()));
+  }
+  for (float scale : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity, 3e38f}) {
+    Head head(300, 96, 1);
+    head.scales[77 * 3 + 1] = scale;
+    EXPECT_TRUE(AreSame(head.Screened(1, OnThisThread()), head.All())) << scale;
+  }
+}
+
+// All that is left of the weights has the signs of the input, so that errors add up instead of evening out.
+TEST(ScreenedProduct, WeightsThatMarginsDoNotHoldForAreSeen) {
+  Head head(2000, 1024, 1);
+  for (float& entry : head.x) entry = std::copysign(1.0f, entry);
+  std::fill(head.scales.begin(), head.scales.end(), 0.01f);
+  for (size_t i = 0; i < head.codes.size(); ++i) {
+    const int left = i / head.hidden % 2 == 0 ? 0 : 7;
+    const int upper = 16 * static_cast<int>(1 + head.random.Below(15));
+    head.codes[i] = static_cast<uint8_t>(head.x[i % head.hidden] > 0 ? upper + left : upper - left);
+  }
+  EXPECT_EQ(head.Screened(1, testing::OnThreads(2)), head.All());
+}
+
+}  // namespace
+}  // namespace lacuna

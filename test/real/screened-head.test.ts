@@ -1,0 +1,58 @@
+/** Long texts of the native core, which leaves out logits that do not count, against those by all logits. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadTokenizer } from '../../formats/tokenizer/index.ts';
+import type { Session } from '../../src/core/session.ts';
+import { convert } from '../../src/index.ts';
+import { type GeneratingSession, generate, openNativeSession } from '../../src/runtime/index.ts';
+import type { SamplingOptions } from '../../src/runtime/sample.ts';
+import { gemma, hasGemma, hasSmollm2, required, root, smollm2 } from './real-model.ts';
+
+const lib = join(root, 'native/build/release/lib');
+const files = { addon: join(lib, 'lacuna_node.node'), operators: join(lib, 'liblacuna_ort.so') };
+const isBuilt = required || existsSync(files.addon);
+
+const MODELS = [
+  { name: 'SmolLM2-135M', checkpoint: smollm2, isThere: hasSmollm2, length: 600 },
+  { name: 'Gemma-3-270M', checkpoint: gemma, isThere: hasGemma, length: 300 },
+];
+
+describe.each(MODELS.filter(({ isThere }) => isBuilt && isThere))(
+  'texts by the logits that count: $name',
+  { timeout: 600_000 },
+  ({ checkpoint, length }) => {
+    const folder = mkdtempSync(join(tmpdir(), 'lacuna-screened-'));
+    let session: GeneratingSession;
+    let prompt: readonly number[];
+
+    beforeAll(async () => {
+      const output = join(folder, 'int4');
+      await convert({ checkpoint, output, dtype: 'int4' });
+      session = await openNativeSession(output, files, { threads: 2 });
+      prompt = (await loadTokenizer(output)).encode('The history of the lighthouse begins');
+    }, 300_000);
+
+    afterAll(async () => {
+      await session.close();
+      rmSync(folder, { recursive: true, force: true });
+    });
+
+    async function textOf(by: Session, sampling: SamplingOptions): Promise<number[]> {
+      const tokens: number[] = [];
+      const options = { maxTokens: length, eosTokenIds: [], ...sampling };
+      for await (const token of generate(by, prompt, options)) tokens.push(token);
+      return tokens;
+    }
+
+    it.each<SamplingOptions>([
+      {},
+      { temperature: 1, topK: 50, seed: 1 },
+      { temperature: 0.8, topK: 20, topP: 0.95, repetitionPenalty: 1.1, seed: 2 },
+    ])('are those by all logits: %o', async (sampling) => {
+      const { generateRows: _, ...stepwise } = session;
+      expect(await textOf(session, sampling)).toEqual(await textOf(stepwise, sampling));
+    });
+  },
+);
