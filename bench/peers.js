@@ -5,7 +5,8 @@
 // PYTHON has onnxruntime-genai, its builder and torch, or llama-cpp-python and gguf. Everything is made in .bench/peers and
 // used again: our folders with heads in 8 and in 4 bits, genai's own by its builder (which knows no Gemma 3 of this size), and
 // a GGUF file with layers in Q4_0 and the head in Q8_0. Each round every contender runs once, in a process of its own, and
-// says its best of three; a ratio is the median of the rounds' ratios. Bytes are those of the weights that a token reads.
+// says its best of three; a ratio is the median of the rounds' ratios. Bytes are those of the weights; of a
+// head in 8 bits the native session reads half.
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';

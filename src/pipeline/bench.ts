@@ -1,4 +1,5 @@
 /** `lacuna bench`: how fast a folder decodes, and how much faster than another, in one process. */
+import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
@@ -100,7 +101,14 @@ async function openSubject(folder: string, options: SubjectOptions) {
   const which = [...(models.length === 1 ? [] : [chosen.model.precision]), ...(engine === 'native' ? [engine] : [])];
   const name = [folder, ...which].join(' ');
   const { vocabSize, contextLength } = spec;
-  return { name, session, vocabSize, contextLength, ...bytesPerToken(chosen) };
+  const isScreened = engine === 'native' && (await hasScreenedHead(chosen.modelPath));
+  return { name, session, vocabSize, contextLength, ...bytesPerToken(chosen, isScreened) };
+}
+
+/** Whether the native core finds the likeliest tokens by half of each of the head's codes (docs/native.md). */
+async function hasScreenedHead(modelPath: string): Promise<boolean> {
+  const { nodes } = await readOnnx(modelPath);
+  return nodes.some(({ opType, outputs }) => opType === 'NormProduct_int8' && outputs.includes('logits'));
 }
 
 type Subject = Awaited<ReturnType<typeof openSubject>>;
@@ -119,11 +127,12 @@ function checkVocabulary(baseline: Subject, contender: Subject): void {
  * Bytes of weights that are read for a decoded token. Of FFNs: what the plan, which reckons with float32, expects of its
  * blocks, and all of the others.
  */
-function bytesPerToken({ manifest: { spec, plan }, model }: ChosenModel) {
+function bytesPerToken({ manifest: { spec, plan }, model }: ChosenModel, isScreened: boolean) {
   const stored = model.blocks && { blockSize: model.blocks.blockSize, asymmetric: !model.blocks.symmetric };
   const { precision, vocabulary } = model;
   const layerBytes = bytesPerWeight(choosePrecision(precision, stored));
-  const headBytes = bytesPerWeight(choosePrecision(vocabulary, vocabulary.startsWith('int') ? stored : undefined));
+  const storedHead = bytesPerWeight(choosePrecision(vocabulary, vocabulary.startsWith('int') ? stored : undefined));
+  const headBytes = isScreened ? storedHead - 0.5 : storedHead;
   const blocks = plan?.blocks ?? [];
   const planned = blocks.reduce((sum, { expected }) => sum + expected.bytesPerToken, 0);
   const unplanned = (spec.numHiddenLayers - blocks.length) * denseFfnBytes(spec);

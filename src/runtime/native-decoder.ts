@@ -5,7 +5,10 @@ export interface NativeDecoder {
   /** Tokens that the first row's cache holds. */
   readonly length: number;
   readonly vocab: number;
-  /** Appends tokens to the first row, each by a step of its own where `oneByOne`; `logits` gets the last one's. */
+  /**
+   * Appends tokens to the first row, each by a step of its own where `oneByOne`, as greedy decoding makes them; `logits` gets
+   * all of the last one's.
+   */
   feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>;
   /** `onToken` is also told the milliseconds since the beginning. */
   generate(
