@@ -50,7 +50,7 @@ class NormProductKernel {
   }
 
  private:
-  // Rows here and there are read at a third of the rate of rows in order. Where more than one in so many has to be, as where
+  // Rows here and there are read at a quarter of the rate of rows in order. Where more than one in so many has to be, as where
   // many tokens are about equally likely, so many calls compute all, since what is said of the next word changes slowly.
   static constexpr size_t kMostComputed = 8;
   static constexpr int kLeftOut = 8;
