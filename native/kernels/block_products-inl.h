@@ -16,10 +16,10 @@
 #include <cstdint>
 #include <limits>
 
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/coded_input.h"
 #include "kernels/decoder.h"
+#include "kernels/rows_ahead-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lacuna {
@@ -57,6 +57,34 @@ struct BlockProducts {
   using D = hn::ScalableTag<float>;
   using V = hn::Vec<D>;
 
+  struct Row {
+    const uint8_t* codes;
+    const float* scales;
+  };
+  static HWY_INLINE Row RowOf(const Matrix& matrix, size_t columns, size_t j) {
+    const size_t blocks = Blocks(columns);
+    return {static_cast<const uint8_t*>(matrix.data) + j * blocks * kBlockBytes, matrix.scales + j * blocks};
+  }
+
+  // What is asked for while a tile is multiplied, told what of the tile's rows is read, as if they lay one after the other.
+  // Nothing:
+  struct NothingAhead {
+    static HWY_INLINE void Codes(size_t, size_t) {}
+    static HWY_INLINE void Scales(size_t, size_t) {}
+  };
+  // What lies so far ahead. Rows lie one after the other, and so are they asked for: line by line where the rows of a tile are
+  // read side by side, which is twice as fast as asking for each row's next line.
+  class BytesAhead {
+   public:
+    explicit BytesAhead(Row first) : codes_(first.codes + kAhead), scales_(first.scales + kAhead / kBlockBytes) {}
+    HWY_INLINE void Codes(size_t at, size_t bytes) const { FetchBytes(codes_ + at, bytes); }
+    HWY_INLINE void Scales(size_t block, size_t blocks) const { FetchBytes(scales_ + block, blocks * sizeof(float)); }
+
+   private:
+    const uint8_t* codes_;
+    const float* scales_;
+  };
+
   // out[t * stride + j] = dot(row first + j, token from + t), j < count, t < tokens.
   static HWY_INLINE void Multiply(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
                                   size_t from, size_t tokens, float* out, size_t stride) {
@@ -65,16 +93,91 @@ struct BlockProducts {
       const size_t rows = std::min(kRowChunk, count - j);
       size_t t = 0;
       for (; t + kTokenTile <= tokens; t += kTokenTile)
-        MultiplyTile<kTokenTile>(matrix, first + j, rows, inputs, from + t, out + t * stride + j, stride);
-      for (; t < tokens; ++t) MultiplyTile<1>(matrix, first + j, rows, inputs, from + t, out + t * stride + j, stride);
+        MultiplyTile<kTokenTile>(matrix, first + j, rows, inputs, from + t, t == 0, out + t * stride + j, stride);
+      for (; t < tokens; ++t)
+        MultiplyTile<1>(matrix, first + j, rows, inputs, from + t, t == 0, out + t * stride + j, stride);
     }
+  }
+
+  // out[t * stride + r] = dot(rows[r], xs[t]).
+  template <size_t kRows, size_t kTokens, class Ahead>
+  static HWY_INLINE void Tile(const Row* rows, size_t blocks, const CodedInput* xs, Ahead&& ahead, float* HWY_RESTRICT out,
+                              size_t stride) {
+    const D d;
+    const DI di;
+    const DCodes dcodes;
+    const DInput dinput;
+    const size_t lanes = hn::Lanes(d);
+    const size_t bytes = 4 * lanes;
+    // A vector of scales belongs to so many vectors of codes.
+    constexpr size_t kSteps = kBlockLanes;
+    // Which of a vector of scales each lane of each step's products takes.
+    decltype(hn::IndicesFromVec(d, hn::Zero(di))) spread[kSteps];
+#pragma GCC unroll 8
+    for (size_t step = 0; step < kSteps; ++step)
+      spread[step] =
+          hn::IndicesFromVec(d, hn::ShiftRight<kIsInt4 ? 2 : 3>(hn::Iota(di, static_cast<int32_t>(step * lanes))));
+    V sums[kTokens][kRows];
+#pragma GCC unroll 4
+    for (size_t t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kRows; ++r) sums[t][r] = hn::Zero(d);
+    }
+    for (size_t block = 0; block < blocks; block += lanes) {
+      const size_t left = std::min(lanes, blocks - block);
+      const bool whole = left == lanes;
+      V scales[kTokens][kRows];
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kRows; ++r) {
+        const float* from = rows[r].scales + block;
+        const V row_scales = whole ? hn::LoadU(d, from) : hn::LoadN(d, from, left);
+#pragma GCC unroll 4
+        for (size_t t = 0; t < kTokens; ++t) scales[t][r] = hn::Mul(row_scales, hn::LoadU(d, xs[t].scales + block));
+      }
+      const size_t from = block * kBlockBytes;
+      const size_t end = left * kBlockBytes;
+      ahead.Scales(kRows * block, kRows * left);
+#pragma GCC unroll 8
+      for (size_t step = 0; step < kSteps; ++step) {
+        if (step * bytes >= end) break;
+        const size_t at = from + step * bytes;
+        ahead.Codes(kRows * at, kRows * bytes);
+        hn::Vec<DCodes> low[kRows], high[kRows];
+#pragma GCC unroll 4
+        for (size_t r = 0; r < kRows; ++r) {
+          const uint8_t* codes = rows[r].codes + at;
+          low[r] = whole || (step + 1) * bytes <= end ? hn::LoadU(dcodes, codes)
+                                                      : hn::LoadN(dcodes, codes, end - step * bytes);
+          if constexpr (kIsInt4) {
+            high[r] = hn::ShiftRight<4>(low[r]);
+            low[r] = hn::And(low[r], hn::Set(dcodes, 15));
+          }
+        }
+#pragma GCC unroll 4
+        for (size_t t = 0; t < kTokens; ++t) {
+          const int8_t* codes = xs[t].codes + (kIsInt4 ? 2 * at : at);
+          const auto first_half = hn::LoadU(dinput, codes);
+          const auto second_half = kIsInt4 ? hn::LoadU(dinput, codes + bytes) : first_half;
+          const auto start = hn::LoadU(di, xs[t].starts + at / 4);
+#pragma GCC unroll 4
+          for (size_t r = 0; r < kRows; ++r) {
+            auto products = hn::SumOfMulQuadAccumulate(di, low[r], first_half, start);
+            if constexpr (kIsInt4) products = hn::SumOfMulQuadAccumulate(di, high[r], second_half, products);
+            const V scale = hn::TableLookupLanes(scales[t][r], spread[step]);
+            sums[t][r] = hn::MulAdd(hn::ConvertTo(d, products), scale, sums[t][r]);
+          }
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (size_t t = 0; t < kTokens; ++t) hn::StoreN(SumsOfLanes<kRows>(d, sums[t]), d, out + t * stride, kRows);
   }
 
   // Asks for the first bytes of rows from `first` on.
   static HWY_INLINE void Fetch(const BlockMatrix& matrix, size_t first) {
-    const Row row = RowOf(matrix, first);
-    FetchAhead(row.codes, kAhead);
-    FetchAhead(row.scales, kAhead / kBlockBytes * sizeof(float));
+    const Row row = RowOf(matrix.stored, matrix.columns, first);
+    FetchBytes(row.codes, kAhead);
+    FetchBytes(row.scales, kAhead / kBlockBytes * sizeof(float));
   }
 
   // Codes n entries of token t, and fills up what products read beyond.
@@ -138,13 +241,8 @@ struct BlockProducts {
   using DInput = hn::Repartition<int8_t, D>;
   // At most as many entries as int4 has bytes a block.
   using DPart = hn::CappedTag<float, kBlock / 2>;
-  // How far ahead rows are asked for, in bytes of codes. Rows lie one after the other, and so are they asked for: line by line
-  // where the rows of a tile are read side by side, which is twice as fast as asking for each row's next line.
+  // How far ahead rows that lie one after the other are asked for, in bytes of codes.
   static constexpr size_t kAhead = 8192;
-
-  static HWY_INLINE void FetchAhead(const void* from, size_t bytes) {
-    for (size_t at = 0; at < bytes; at += 64) hwy::Prefetch(static_cast<const uint8_t*>(from) + at);
-  }
 
   // Where the two halves of a block's codes are: what is multiplied with the low and with the high halves of int4's bytes, or
   // the first and the last 16 of int8.
@@ -181,101 +279,27 @@ struct BlockProducts {
     }
   }
 
-  struct Row {
-    const uint8_t* codes;
-    const float* scales;
-  };
-
-  static HWY_INLINE Row RowOf(const BlockMatrix& matrix, size_t j) {
-    const size_t blocks = Blocks(matrix.columns);
-    return {static_cast<const uint8_t*>(matrix.stored.data) + j * blocks * kBlockBytes, matrix.stored.scales + j * blocks};
-  }
-
   template <size_t kTokens>
   static HWY_INLINE void MultiplyTile(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
-                                      size_t token, float* out, size_t stride) {
+                                      size_t token, bool is_first, float* out, size_t stride) {
     CodedInput xs[kTokens];
     for (size_t t = 0; t < kTokens; ++t) xs[t] = inputs.At(token + t);
-    size_t j = 0;
-    for (; j + kRowTile <= count; j += kRowTile) Tile<kRowTile, kTokens>(matrix, first + j, xs, out + j, stride);
-    for (; j < count; ++j) Tile<1, kTokens>(matrix, first + j, xs, out + j, stride);
-  }
-
-  template <size_t kRows, size_t kTokens>
-  static HWY_INLINE void Tile(const BlockMatrix& matrix, size_t first, const CodedInput* xs, float* HWY_RESTRICT out,
-                              size_t stride) {
-    const D d;
-    const DI di;
-    const DCodes dcodes;
-    const DInput dinput;
-    const size_t lanes = hn::Lanes(d);
-    const size_t bytes = 4 * lanes;
-    // A vector of scales belongs to so many vectors of codes.
-    constexpr size_t kSteps = kBlockLanes;
     const size_t blocks = Blocks(matrix.columns);
-    // Which of a vector of scales each lane of each step's products takes.
-    decltype(hn::IndicesFromVec(d, hn::Zero(di))) spread[kSteps];
-#pragma GCC unroll 8
-    for (size_t step = 0; step < kSteps; ++step)
-      spread[step] =
-          hn::IndicesFromVec(d, hn::ShiftRight<kIsInt4 ? 2 : 3>(hn::Iota(di, static_cast<int32_t>(step * lanes))));
-    Row rows[kRows];
+    size_t j = 0;
+    for (; j + kRowTile <= count; j += kRowTile) {
+      Row rows[kRowTile];
 #pragma GCC unroll 4
-    for (size_t r = 0; r < kRows; ++r) rows[r] = RowOf(matrix, first + r);
-    V sums[kTokens][kRows];
-#pragma GCC unroll 4
-    for (size_t t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 4
-      for (size_t r = 0; r < kRows; ++r) sums[t][r] = hn::Zero(d);
-    }
-    for (size_t block = 0; block < blocks; block += lanes) {
-      const size_t left = std::min(lanes, blocks - block);
-      const bool whole = left == lanes;
-      V scales[kTokens][kRows];
-#pragma GCC unroll 4
-      for (size_t r = 0; r < kRows; ++r) {
-        const float* from = rows[r].scales + block;
-        const V row_scales = whole ? hn::LoadU(d, from) : hn::LoadN(d, from, left);
-#pragma GCC unroll 4
-        for (size_t t = 0; t < kTokens; ++t) scales[t][r] = hn::Mul(row_scales, hn::LoadU(d, xs[t].scales + block));
-      }
-      const size_t from = block * kBlockBytes;
-      const size_t end = left * kBlockBytes;
-      if (kTokens == 1) FetchAhead(rows[0].scales + kRows * block + kAhead / kBlockBytes, kRows * left * sizeof(float));
-#pragma GCC unroll 8
-      for (size_t step = 0; step < kSteps; ++step) {
-        if (step * bytes >= end) break;
-        const size_t at = from + step * bytes;
-        if (kTokens == 1) FetchAhead(rows[0].codes + kRows * at + kAhead, kRows * bytes);
-        hn::Vec<DCodes> low[kRows], high[kRows];
-#pragma GCC unroll 4
-        for (size_t r = 0; r < kRows; ++r) {
-          const uint8_t* codes = rows[r].codes + at;
-          low[r] = whole || (step + 1) * bytes <= end ? hn::LoadU(dcodes, codes)
-                                                      : hn::LoadN(dcodes, codes, end - step * bytes);
-          if constexpr (kIsInt4) {
-            high[r] = hn::ShiftRight<4>(low[r]);
-            low[r] = hn::And(low[r], hn::Set(dcodes, 15));
-          }
-        }
-#pragma GCC unroll 4
-        for (size_t t = 0; t < kTokens; ++t) {
-          const int8_t* codes = xs[t].codes + (kIsInt4 ? 2 * at : at);
-          const auto first_half = hn::LoadU(dinput, codes);
-          const auto second_half = kIsInt4 ? hn::LoadU(dinput, codes + bytes) : first_half;
-          const auto start = hn::LoadU(di, xs[t].starts + at / 4);
-#pragma GCC unroll 4
-          for (size_t r = 0; r < kRows; ++r) {
-            auto products = hn::SumOfMulQuadAccumulate(di, low[r], first_half, start);
-            if constexpr (kIsInt4) products = hn::SumOfMulQuadAccumulate(di, high[r], second_half, products);
-            const V scale = hn::TableLookupLanes(scales[t][r], spread[step]);
-            sums[t][r] = hn::MulAdd(hn::ConvertTo(d, products), scale, sums[t][r]);
-          }
-        }
+      for (size_t r = 0; r < kRowTile; ++r) rows[r] = RowOf(matrix.stored, matrix.columns, first + j + r);
+      if (is_first) {
+        Tile<kRowTile, kTokens>(rows, blocks, xs, BytesAhead(rows[0]), out + j, stride);
+      } else {
+        Tile<kRowTile, kTokens>(rows, blocks, xs, NothingAhead(), out + j, stride);
       }
     }
-#pragma GCC unroll 4
-    for (size_t t = 0; t < kTokens; ++t) hn::StoreN(SumsOfLanes<kRows>(d, sums[t]), d, out + t * stride, kRows);
+    for (; j < count; ++j) {
+      const Row row = RowOf(matrix.stored, matrix.columns, first + j);
+      Tile<1, kTokens>(&row, blocks, xs, NothingAhead(), out + j, stride);
+    }
   }
 };
 

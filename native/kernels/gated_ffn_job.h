@@ -7,16 +7,22 @@
 //     gate         chunks    gate products and activation, or what a predictor makes of them, and what a choice by products
 //                            needs of `up`; also all of "choose" unless the choice needs all neurons
 //     statistics   tokens    mean and deviation over all neurons
-//     choose       chunks    chosen neurons are listed, what is missing of their gate and up products computed; for one token
-//                            an item takes several
+//     choose       chunks    chosen neurons are listed, what is missing of their gate and up products computed
 //     down         columns   y, from chosen neurons' rows
 //     finish       tokens    post-norm and saturation
+//
+// Rows of `down` are added segment by segment, a segment being some chunks, and y is the sum of the segments. A token that is
+// alone in its block is chosen for and added segment by segment too, which reads whole rows and waits less:
+//
+//     choose       segments  all of "gate" unless the choice needs all neurons, all of "choose", and the segment's sum
+//     down         columns   y, from the segments' sums
 #ifndef LACUNA_KERNELS_GATED_FFN_JOB_H_
 #define LACUNA_KERNELS_GATED_FFN_JOB_H_
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "kernels/coded_input.h"
 #include "kernels/gated_ffn.h"
@@ -30,12 +36,13 @@ namespace lacuna {
 constexpr size_t kChunk = 128;
 // Floats of a row of `down` that are read in one go: a kilobyte.
 constexpr size_t kLeastColumns = 256;
-// Chunks that one token's choice takes together at most, so that their rows come while others are multiplied; and how many
-// items are to be left for each worker, so that they end at about the same time.
-constexpr size_t kMostChooseChunks = 4;
-constexpr size_t kItemsAWorker = 6;
+// Segments at most: enough for the threads to end at about the same time, and few sums to add up.
+constexpr size_t kMostSegments = 16;
 // In place of the length of a tile's list.
 constexpr uint8_t kTokenByToken = 255;
+
+constexpr size_t SegmentChunks(size_t neurons) { return DivideUp(DivideUp(neurons, kChunk), kMostSegments); }
+constexpr size_t SegmentsOf(size_t neurons) { return DivideUp(DivideUp(neurons, kChunk), SegmentChunks(neurons)); }
 
 // A token's measure of its neurons: they are below it where gate - mean < limit, or score < limit.
 struct Cut {
@@ -45,18 +52,6 @@ struct Cut {
 
 enum class GatedFfnPhase { kPrepare, kGate, kStatistics, kChoose, kDown, kFinish };
 
-
-// Where a quantised input is written.
-struct QuantisedPlace {
-  explicit QuantisedPlace(const QuantisedInput& input)
-      : codes(const_cast<int8_t*>(input.codes)),
-        scales(const_cast<float*>(input.scales)),
-        sums(const_cast<float*>(input.sums)) {}
-
-  int8_t* codes;
-  float* scales;
-  float* sums;
-};
 
 struct GatedFfnArrays {
   GatedFfnArrays(const GatedFfn& ffn, size_t tokens, ScratchLayout& layout) {
@@ -71,14 +66,15 @@ struct GatedFfnArrays {
     kept = layout.Array<uint8_t>(block * chunks);
     tile_lists = layout.Array<uint8_t>(block * chunks * kChunk);
     tile_counts = layout.Array<uint8_t>(block * chunks);
+    sums = layout.Array<float>(SumsOf(ffn, block) * ffn.hidden);
     if (IsPredicted(ffn.selector)) {
-      predictor_gate_quantised = Quantised(ffn.gate_inputs, block, layout);
-      predictor_up_quantised = Quantised(ffn.up_inputs, block, layout);
+      predictor_gate_input.emplace(Storage::kInt4, ffn.gate_inputs.count, block, layout);
+      predictor_up_input.emplace(Storage::kInt4, ffn.up_inputs.count, block, layout);
     }
     if (!IsBlocked(ffn.storage)) return;
-    gate_quantised = Quantised(ffn.gate_inputs, block, layout);
-    up_quantised = Quantised(ffn.up_inputs, block, layout);
-    zeros = layout.Array<float>(block * Blocks(ffn.hidden));
+    gate_input.emplace(ffn.storage, ffn.gate_inputs.count, block, layout);
+    up_input.emplace(ffn.storage, ffn.up_inputs.count, block, layout);
+    zeros = layout.Array<float>(SumsOf(ffn, block) * Blocks(ffn.hidden));
   }
 
   // [tokens] indices of active tokens; all that follows is by position in a block of them.
@@ -97,25 +93,19 @@ struct GatedFfnArrays {
   // The same lists for tiles of tokens, or kTokenByToken.
   uint8_t* tile_lists;
   uint8_t* tile_counts;
-  // [block] inputs of gate and up, where weights are in blocks.
-  QuantisedInput* gate_quantised = nullptr;
-  QuantisedInput* up_quantised = nullptr;
-  // The same of a predictor.
-  QuantisedInput* predictor_gate_quantised = nullptr;
-  QuantisedInput* predictor_up_quantised = nullptr;
-  // [block, blocks of hidden] coefficient times scale, summed over rows of `down`.
+  // [block] what gate and up, and a predictor's, are multiplied with, where they are in blocks.
+  std::optional<CodedTokens> gate_input;
+  std::optional<CodedTokens> up_input;
+  std::optional<CodedTokens> predictor_gate_input;
+  std::optional<CodedTokens> predictor_up_input;
+  // [segments, hidden] of a token that is alone, or [block, hidden] of the segment that is added.
+  float* sums;
+  // The same for blocks: coefficient times scale.
   float* zeros = nullptr;
 
  private:
-  static QuantisedInput* Quantised(const Range& range, size_t block, ScratchLayout& layout) {
-    QuantisedInput* inputs = layout.Array<QuantisedInput>(block);
-    const size_t blocks = PaddedBlocks(range.count);
-    for (size_t t = 0; t < block; ++t) {
-      const QuantisedInput input{layout.Array<int8_t>(blocks * kBlock), layout.Array<float>(blocks),
-                                 layout.Array<float>(blocks)};
-      if (inputs != nullptr) inputs[t] = input;
-    }
-    return inputs;
+  static size_t SumsOf(const GatedFfn& ffn, size_t block) {
+    return std::max(block, SegmentsOf(ffn.neurons));
   }
 };
 
@@ -134,7 +124,8 @@ struct GatedFfnJob {
         cuts(arrays_.cuts),
         active(active_),
         chunks(DivideUp(ffn.neurons, kChunk)),
-        choose_chunks(active == 1 ? std::clamp<size_t>(chunks / (kItemsAWorker * workers), 1, kMostChooseChunks) : 1),
+        segment_chunks(SegmentChunks(ffn.neurons)),
+        segments(SegmentsOf(ffn.neurons)),
         columns(std::max(kLeastColumns, DivideUp(DivideUp(ffn.hidden, workers), kBlock) * kBlock)),
         column_items(DivideUp(ffn.hidden, columns)),
         choose_all(ffn.selector == Selector::kNone || tokens.choose_all),
@@ -150,7 +141,7 @@ struct GatedFfnJob {
   struct Place {
     TokenBlock block;
     GatedFfnPhase phase;
-    // Chunk, token or range of columns.
+    // Chunk, token, segment or range of columns.
     size_t index;
     // Items before the phase.
     size_t waits_for;
@@ -173,18 +164,16 @@ struct GatedFfnJob {
   size_t TokenOf(size_t position) const { return arrays.active[position]; }
   const float* Input(size_t position) const { return tokens.x + TokenOf(position) * ffn.hidden; }
   float* Output(size_t position) const { return tokens.y + TokenOf(position) * ffn.hidden; }
-  float* Zeros(size_t t, size_t column) const {
-    return arrays.zeros == nullptr ? nullptr : arrays.zeros + t * Blocks(ffn.hidden) + column / kBlock;
+  size_t FirstChunk(size_t segment) const { return std::min(segment * segment_chunks, chunks); }
+  // Of a segment, or of a token of the block.
+  float* Sums(size_t index) const { return arrays.sums + index * ffn.hidden; }
+  float* Zeros(size_t index, size_t column) const {
+    return arrays.zeros == nullptr ? nullptr : arrays.zeros + index * Blocks(ffn.hidden) + column / kBlock;
   }
   int32_t Kept(size_t t) const {
     int32_t kept = 0;
     for (size_t chunk = 0; chunk < chunks; ++chunk) kept += ChunkKept(t, chunk);
     return kept;
-  }
-  // Where up's inputs are, which are the gate's when both read the same entries.
-  const QuantisedInput* UpQuantised() const { return split ? arrays.up_quantised : arrays.gate_quantised; }
-  const QuantisedInput* PredictorUpQuantised() const {
-    return split ? arrays.predictor_up_quantised : arrays.predictor_gate_quantised;
   }
   float* Coefficients(size_t t) const { return arrays.coefficients + t * chunks * kChunk; }
   uint8_t* List(size_t t) const { return arrays.lists + t * chunks * kChunk; }
@@ -201,8 +190,9 @@ struct GatedFfnJob {
   // Active tokens.
   const size_t active;
   const size_t chunks;
-  // Chunks an item of "choose".
-  const size_t choose_chunks;
+  // Chunks a segment, but for the last.
+  const size_t segment_chunks;
+  const size_t segments;
   const size_t columns;
   const size_t column_items;
   const bool choose_all;
@@ -224,11 +214,11 @@ struct GatedFfnJob {
       case GatedFfnPhase::kPrepare:
         return IsBlocked(ffn.storage) || predicted ? block_tokens : 0;
       case GatedFfnPhase::kGate:
-        return chunks;
+        return block_tokens > 1 || two_steps ? chunks : 0;
       case GatedFfnPhase::kStatistics:
         return two_steps ? block_tokens : 0;
       case GatedFfnPhase::kChoose:
-        return two_steps ? DivideUp(chunks, choose_chunks) : 0;
+        return block_tokens == 1 ? segments : two_steps ? chunks : 0;
       case GatedFfnPhase::kDown:
         return column_items;
       case GatedFfnPhase::kFinish:

@@ -30,16 +30,6 @@ struct Range {
   size_t count = 0;
 };
 
-// A token's entries as products with blocks take them: codes of 8 bits, from -127 to 127, with a scale a block.
-struct QuantisedInput {
-  // Padded with zeros to whole blocks, and beyond to what the widest vector reads. For int4 each four blocks hold the even
-  // entries of all four, then the odd ones, in the order in which weights are unpacked.
-  const int8_t* codes = nullptr;
-  const float* scales = nullptr;
-  // scale * sum of the block's codes: what a code above zero's adds, for each unit.
-  const float* sums = nullptr;
-};
-
 }  // namespace lacuna
 
 #endif  // LACUNA_KERNELS_MATRIX_H_

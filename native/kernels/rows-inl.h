@@ -14,9 +14,9 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/matrix.h"
+#include "kernels/rows_ahead-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lacuna {
@@ -31,8 +31,9 @@ template <typename T>
 struct FloatRows {
   // Tokens that share a load of a row: 4 x 4 accumulators need the 32 registers of AVX-512 and NEON.
   static constexpr size_t kTokenTile = (HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM) ? 4 : 2;
-  // Rows asked for together at one token; enough accumulators to hide the latency of an addition.
+  // Rows at one token; enough accumulators to hide the latency of an addition.
   static constexpr size_t kRowGroup = 8;
+  static constexpr bool kSumsTiles = true;
 
   using Row = const T*;
   using Input = const float*;
@@ -59,11 +60,15 @@ struct FloatRows {
     }
   }
 
-  // out[r * kTokens + t] = dot(rows[r], xs[t]) over n entries. `next` are the rows that are asked for after these, or null:
-  // they are brought into the cache meanwhile, since rows of chosen neurons are where no hardware would guess them.
+  // Rows that are read later.
+  static HWY_INLINE void AddAhead(const Row* rows, size_t count, size_t n, RowsAhead& ahead) {
+    ahead.Add(PartAhead(count, n * sizeof(T), [&](size_t r) { return rows[r]; }));
+  }
+
+  // out[t * stride + r] = dot(rows[r], xs[t]) over n entries.
   template <size_t kRows, size_t kTokens>
-  static HWY_INLINE void DotTile(const Row* HWY_RESTRICT rows, const Input* HWY_RESTRICT xs, size_t n,
-                                 const Row* HWY_RESTRICT next, float* HWY_RESTRICT out) {
+  static HWY_INLINE void DotTile(const Row* HWY_RESTRICT rows, const Input* HWY_RESTRICT xs, size_t n, RowsAhead& ahead,
+                                 float* HWY_RESTRICT out, size_t stride) {
     const Floats d;
     const size_t lanes = hn::Lanes(d);
     FloatVector sums[kRows][kTokens];
@@ -74,12 +79,12 @@ struct FloatRows {
     }
     size_t i = 0;
     for (; i + lanes <= n; i += lanes) {
+      ahead.Step();
       FloatVector x[kTokens];
 #pragma GCC unroll 4
       for (size_t t = 0; t < kTokens; ++t) x[t] = hn::LoadU(d, xs[t] + i);
 #pragma GCC unroll 8
       for (size_t r = 0; r < kRows; ++r) {
-        if (next != nullptr) hwy::Prefetch(next[r] + i);
         const FloatVector row = Load(rows[r] + i);
 #pragma GCC unroll 4
         for (size_t t = 0; t < kTokens; ++t) sums[r][t] = hn::MulAdd(row, x[t], sums[r][t]);
@@ -95,55 +100,58 @@ struct FloatRows {
 #pragma GCC unroll 8
     for (size_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-      for (size_t t = 0; t < kTokens; ++t) out[r * kTokens + t] = hn::ReduceSum(d, sums[r][t]);
+      for (size_t t = 0; t < kTokens; ++t) out[t * stride + r] = hn::ReduceSum(d, sums[r][t]);
     }
   }
 
-  // dots[i * kTokens + t] = dot(rows[i], xs[t]) for i < count.
+  // dots[t * stride + i] = dot(rows[i], xs[t]) for i < count.
   template <size_t kTokens>
-  static HWY_INLINE void Dot(const Row* rows, size_t count, const Input* xs, size_t n, float* dots) {
+  static HWY_INLINE void Dot(const Row* rows, size_t count, const Input* xs, size_t n, float* dots, size_t stride) {
     constexpr size_t kGroup = kTokens == 1 ? kRowGroup : 4;
-    Row next[kRowGroup];
     size_t i = 0;
     for (; i + kGroup <= count; i += kGroup) {
-      for (size_t r = 0; r < kGroup; ++r) next[r] = rows[std::min(i + kGroup + r, count - 1)];
-      DotTile<kGroup, kTokens>(rows + i, xs, n, next, dots + i * kTokens);
+      RowsAhead ahead;
+      AddAhead(rows + i + kGroup, std::min(kGroup, count - i - kGroup), n, ahead);
+      ahead.Spread(Steps(n));
+      DotTile<kGroup, kTokens>(rows + i, xs, n, ahead, dots + i, stride);
     }
+    RowsAhead none;
     if (kGroup == 8 && i + 4 <= count) {
-      DotTile<4, kTokens>(rows + i, xs, n, nullptr, dots + i * kTokens);
+      DotTile<4, kTokens>(rows + i, xs, n, none, dots + i, stride);
       i += 4;
     }
-    for (; i < count; ++i) DotTile<1, kTokens>(rows + i, xs, n, nullptr, dots + i * kTokens);
+    for (; i < count; ++i) DotTile<1, kTokens>(rows + i, xs, n, none, dots + i, stride);
   }
 
-  // Asks for all of a row.
-  static HWY_INLINE void PrefetchRow(Row row, size_t n) {
-    for (size_t i = 0; i < n; i += kLine) hwy::Prefetch(row + i);
+  // Steps of DotEight and of AddEight.
+  static size_t DotSteps(size_t n) { return Steps(n); }
+  static size_t SumSteps(size_t n) { return Steps(n); }
+
+  // dots[r] = dot(rows[r], x) for eight rows.
+  static HWY_INLINE void DotEight(const Row* rows, const Input& x, size_t n, RowsAhead& ahead, float* dots) {
+    DotTile<8, 1>(rows, &x, n, ahead, dots, 0);
   }
 
-  // y[i] += sum over r of coefficients[r] * rows[r][i], i < n. The last argument is for rows whose zero is no zero.
-  template <size_t kRows>
-  static HWY_INLINE void AddRows(const Row* HWY_RESTRICT rows, const float* HWY_RESTRICT coefficients, size_t n,
-                                 const Row* HWY_RESTRICT next, float* HWY_RESTRICT y, float*) {
+  // y[i] += sum over r of coefficients[r] * rows[r][i] for eight rows, i < n. The last argument is for rows whose zero is no
+  // zero.
+  static HWY_INLINE void AddEight(const Row* HWY_RESTRICT rows, const float* HWY_RESTRICT coefficients, size_t n,
+                                  RowsAhead& ahead, float* HWY_RESTRICT y, float*) {
     const Floats d;
     const size_t lanes = hn::Lanes(d);
-    FloatVector factors[kRows];
+    FloatVector factors[8];
 #pragma GCC unroll 8
-    for (size_t r = 0; r < kRows; ++r) factors[r] = hn::Set(d, coefficients[r]);
+    for (size_t r = 0; r < 8; ++r) factors[r] = hn::Set(d, coefficients[r]);
     size_t i = 0;
     for (; i + lanes <= n; i += lanes) {
+      ahead.Step();
       FloatVector sum = hn::LoadU(d, y + i);
-      const bool new_line = i % kLine < lanes;
 #pragma GCC unroll 8
-      for (size_t r = 0; r < kRows; ++r) {
-        if (new_line && next != nullptr) hwy::Prefetch(next[r] + i);
-        sum = hn::MulAdd(factors[r], Load(rows[r] + i), sum);
-      }
+      for (size_t r = 0; r < 8; ++r) sum = hn::MulAdd(factors[r], Load(rows[r] + i), sum);
       hn::StoreU(sum, d, y + i);
     }
     if (i == n) return;
     FloatVector sum = hn::LoadN(d, y + i, n - i);
-    for (size_t r = 0; r < kRows; ++r) sum = hn::MulAdd(factors[r], LoadFirst(rows[r] + i, n - i), sum);
+    for (size_t r = 0; r < 8; ++r) sum = hn::MulAdd(factors[r], LoadFirst(rows[r] + i, n - i), sum);
     hn::StoreN(sum, d, y + i, n - i);
   }
 
@@ -162,8 +170,8 @@ struct FloatRows {
   }
 
  private:
-  // Entries a cache line.
-  static constexpr size_t kLine = 64 / sizeof(T);
+  // Vectors of a row, at least one.
+  static size_t Steps(size_t n) { return std::max<size_t>(1, n / hn::Lanes(Floats())); }
 
   // `last`: entries of a vector that is not full, or 0.
   template <size_t kVectors>

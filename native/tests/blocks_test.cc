@@ -20,13 +20,16 @@ namespace HWY_NAMESPACE {
 template <Storage kStorage>
 void DotOf(const Matrix& matrix, size_t rows, const float* x, size_t n, float* dots) {
   using Rows = BlockRows<kStorage>;
-  std::vector<int8_t> codes(PaddedBlocks(n) * kBlock);
-  std::vector<float> scales(PaddedBlocks(n)), sums(PaddedBlocks(n));
-  Rows::Quantise(x, n, codes.data(), scales.data(), sums.data());
+  ScratchLayout sizes(nullptr);
+  CodedTokens(kStorage, n, 1, sizes);
+  Scratch scratch;
+  ScratchLayout places(scratch.AtLeast(sizes.bytes()));
+  const CodedTokens tokens(kStorage, n, 1, places);
+  Rows::Products::Code(x, n, tokens, 0);
   std::vector<typename Rows::Row> all;
   for (size_t j = 0; j < rows; ++j) all.push_back(Rows::RowOf(matrix, n, j));
-  const QuantisedInput input{codes.data(), scales.data(), sums.data()};
-  Rows::template Dot<1>(all.data(), rows, &input, n, dots);
+  const CodedInput input = tokens.At(0);
+  Rows::template Dot<1>(all.data(), rows, &input, n, dots, rows);
 }
 
 // y += sum of coefficients[j] * row j, from a column that starts a block on.
@@ -37,7 +40,10 @@ void AddOf(const Matrix& matrix, const float* coefficients, size_t width, size_t
   for (size_t j = 0; j < 8; ++j) rows[j] = Rows::From(Rows::RowOf(matrix, width, j), column);
   std::vector<float> zeros(Blocks(n), -1.0f);
   Rows::StartColumns(n, zeros.data());
-  Rows::template AddRows<8>(rows, coefficients, n, rows, y, zeros.data());
+  RowsAhead ahead;
+  Rows::AddAhead(rows, 8, n, ahead);
+  ahead.Spread(Rows::SumSteps(n));
+  Rows::AddEight(rows, coefficients, n, ahead, y, zeros.data());
   Rows::FinishColumns(y, n, zeros.data());
 }
 

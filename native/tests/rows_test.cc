@@ -1,6 +1,7 @@
 // Dot products and weighted sums of rows: every length up to several vectors, every misalignment of a vector.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <vector>
@@ -17,26 +18,40 @@ namespace HWY_NAMESPACE {
 
 size_t VectorFloats() { return hn::Lanes(Floats()); }
 
-// 4 rows times as many tokens as share a tile, [4, tokens].
+// 4 rows times as many tokens as share a tile, [tokens, 4].
 size_t DotFour(const float* const* rows, const float* const* xs, size_t n, float* out) {
-  FloatRows<float>::DotTile<4, FloatRows<float>::kTokenTile>(rows, xs, n, nullptr, out);
+  RowsAhead none;
+  FloatRows<float>::DotTile<4, FloatRows<float>::kTokenTile>(rows, xs, n, none, out, 4);
   return FloatRows<float>::kTokenTile;
 }
 
+// The same rows are asked for again.
 void DotEight(const float* const* rows, const float* const* xs, size_t n, float* out) {
-  FloatRows<float>::DotTile<8, 1>(rows, xs, n, rows, out);
+  RowsAhead ahead;
+  FloatRows<float>::AddAhead(rows, 8, n, ahead);
+  ahead.Spread(FloatRows<float>::DotSteps(n));
+  FloatRows<float>::DotEight(rows, xs[0], n, ahead, out);
 }
 
 void DotOne(const float* const* rows, const float* const* xs, size_t n, float* out) {
-  FloatRows<float>::DotTile<1, 1>(rows, xs, n, nullptr, out);
+  RowsAhead none;
+  FloatRows<float>::DotTile<1, 1>(rows, xs, n, none, out, 0);
 }
 
 void AddEight(const float* const* rows, const float* coefficients, size_t n, float* y) {
-  FloatRows<float>::AddRows<8>(rows, coefficients, n, rows, y, nullptr);
+  RowsAhead ahead;
+  FloatRows<float>::AddAhead(rows, 8, n, ahead);
+  ahead.Spread(FloatRows<float>::SumSteps(n));
+  FloatRows<float>::AddEight(rows, coefficients, n, ahead, y, nullptr);
 }
 
-void AddOne(const float* const* rows, const float* coefficients, size_t n, float* y) {
-  FloatRows<float>::AddRows<1>(rows, coefficients, n, nullptr, y, nullptr);
+// One row, and seven times nothing of it.
+void AddOne(const float* const* row, const float* coefficient, size_t n, float* y) {
+  const float* rows[8];
+  std::fill_n(rows, 8, *row);
+  const float coefficients[8] = {*coefficient};
+  RowsAhead none;
+  FloatRows<float>::AddEight(rows, coefficients, n, none, y, nullptr);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -100,10 +115,10 @@ TEST(Rows, DotProductsOfAllLengths) {
     const size_t tokens = HWY_DYNAMIC_DISPATCH(DotFour)(operands.rows.data(), operands.xs.data(), n, tile);
     for (size_t r = 0; r < 4; ++r)
       for (size_t t = 0; t < tokens; ++t) {
-        ExpectDot(tile[r * tokens + t], operands.rows[r], operands.xs[t], n);
+        ExpectDot(tile[t * 4 + r], operands.rows[r], operands.xs[t], n);
         // Whatever is computed beside it, a product has the same bits.
         HWY_DYNAMIC_DISPATCH(DotOne)(&operands.rows[r], &operands.xs[t], n, &one);
-        ASSERT_EQ(one, tile[r * tokens + t]);
+        ASSERT_EQ(one, tile[t * 4 + r]);
       }
     HWY_DYNAMIC_DISPATCH(DotEight)(operands.rows.data(), operands.xs.data(), n, eight);
     for (size_t r = 0; r < 8; ++r) {

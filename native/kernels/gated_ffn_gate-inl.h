@@ -1,0 +1,204 @@
+// GatedFFN's phases up to the gate: inputs as blocks take them, products of all neurons, and what a choice needs of them.
+#if defined(LACUNA_KERNELS_GATED_FFN_GATE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LACUNA_KERNELS_GATED_FFN_GATE_INL_H_
+#undef LACUNA_KERNELS_GATED_FFN_GATE_INL_H_
+#else
+#define LACUNA_KERNELS_GATED_FFN_GATE_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <type_traits>
+
+#include "hwy/highway.h"
+#include "kernels/activation-inl.h"
+#include "kernels/blocks-inl.h"
+#include "kernels/gated_ffn_job.h"
+#include "kernels/rows-inl.h"
+#include "kernels/statistics-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// A predictor's gate and up.
+using PredictorRows = BlockRows<Storage::kInt4>;
+
+// One chunk of neurons for the tokens of one block.
+struct Chunk {
+  const GatedFfnJob& job;
+  const TokenBlock block;
+  const size_t index;
+  const size_t first = index * kChunk;
+  const size_t size = std::min(kChunk, job.ffn.neurons - first);
+
+  float* Coefficients(size_t token) const { return job.Coefficients(token) + first; }
+  uint8_t* List(size_t token) const { return job.List(token) + first; }
+};
+
+// Calls product(token, count of tokens) for tiles of Rows::kTokenTile tokens, then for single ones.
+template <class Rows, class Product>
+HWY_INLINE void ForTokenTiles(const TokenBlock& block, Product product) {
+  constexpr size_t kTile = Rows::kTokenTile;
+  size_t t = 0;
+  if constexpr (kTile > 1)
+    for (; t + kTile <= block.count; t += kTile) product(t, std::integral_constant<size_t, kTile>());
+  for (; t < block.count; ++t) product(t, std::integral_constant<size_t, 1>());
+}
+
+// A matrix that tokens are multiplied with, what of them, and that as blocks take it.
+struct Projection {
+  const Matrix& matrix;
+  const Range range;
+  const std::optional<CodedTokens>& coded;
+};
+
+inline Projection GateOf(const GatedFfnJob& job) { return {job.ffn.gate, job.ffn.gate_inputs, job.arrays.gate_input}; }
+inline Projection UpOf(const GatedFfnJob& job) {
+  // Up reads the gate's input when both are of the same entries.
+  return {job.ffn.up, job.ffn.up_inputs, job.split ? job.arrays.up_input : job.arrays.gate_input};
+}
+inline Projection PredictorGateOf(const GatedFfnJob& job) {
+  return {job.ffn.predictor_gate, job.ffn.gate_inputs, job.arrays.predictor_gate_input};
+}
+inline Projection PredictorUpOf(const GatedFfnJob& job) {
+  return {job.ffn.predictor_up, job.ffn.up_inputs,
+          job.split ? job.arrays.predictor_up_input : job.arrays.predictor_gate_input};
+}
+
+// What of a token a matrix is multiplied with.
+template <class Rows>
+HWY_INLINE typename Rows::Input InputOf(const GatedFfnJob& job, const TokenBlock& block, size_t token,
+                                        const Projection& projection) {
+  if constexpr (std::is_same_v<typename Rows::Input, CodedInput>) {
+    return projection.coded->At(token);
+  } else {
+    return job.Input(block.first + token) + projection.range.first;
+  }
+}
+
+// Entries as blocks need them.
+template <class Rows>
+void PrepareItem(const GatedFfnJob& job, const TokenBlock& block, size_t token) {
+  const auto code = [&]<class Of>(const Projection& projection, std::type_identity<Of>) {
+    if constexpr (std::is_same_v<typename Of::Input, CodedInput>) {
+      const float* x = job.Input(block.first + token) + projection.range.first;
+      Of::Products::Code(x, projection.range.count, *projection.coded, token);
+    }
+  };
+  code(GateOf(job), std::type_identity<Rows>());
+  if (job.split) code(UpOf(job), std::type_identity<Rows>());
+  if (!job.predicted) return;
+  code(PredictorGateOf(job), std::type_identity<PredictorRows>());
+  if (job.split) code(PredictorUpOf(job), std::type_identity<PredictorRows>());
+}
+
+// Calls use(token, j, dot) for every token of the block and every neuron of the chunk.
+template <class Rows, class Use>
+HWY_INLINE void AllProducts(const Chunk& chunk, const Projection& projection, Use use) {
+  typename Rows::Row rows[kChunk];
+  for (size_t j = 0; j < chunk.size; ++j)
+    rows[j] = Rows::RowOf(projection.matrix, projection.range.count, chunk.first + j);
+  ForTokenTiles<Rows>(chunk.block, [&](size_t token, auto tile) HWY_ATTR {
+    constexpr size_t kTokens = tile;
+    typename Rows::Input xs[kTokens];
+    for (size_t t = 0; t < kTokens; ++t)
+      xs[t] = InputOf<Rows>(chunk.job, chunk.block, token + t, projection);
+    float dots[kTokens * kChunk];
+    Rows::template Dot<kTokens>(rows, chunk.size, xs, projection.range.count, dots, kChunk);
+    for (size_t t = 0; t < kTokens; ++t)
+      for (size_t j = 0; j < chunk.size; ++j) use(token + t, j, dots[t * kChunk + j]);
+  });
+}
+
+// values[j] = map(values[j], j) for a chunk's values, by vectors.
+template <class Map>
+HWY_INLINE void MapChunk(const Chunk& chunk, float* values, Map map) {
+  const Floats d;
+  const size_t lanes = hn::Lanes(d);
+  // Rows of coefficients are whole chunks long, so the last vector may run over.
+  for (size_t j = 0; j < chunk.size; j += lanes) hn::StoreU(map(hn::LoadU(d, values + j), j), d, values + j);
+}
+
+// Vectors of a per-neuron input at neuron `first + j`, zero past the chunk.
+HWY_INLINE FloatVector LoadPerNeuron(const Chunk& chunk, const float* values, size_t j) {
+  const Floats d;
+  const size_t left = chunk.size - j;
+  const float* from = values + chunk.first + j;
+  return left >= hn::Lanes(d) ? hn::LoadU(d, from) : hn::LoadN(d, from, left);
+}
+
+// Coefficients become act(gate), or the gate itself for selector statistical.
+template <class Rows>
+void Activations(const Chunk& chunk, const Projection& gate) {
+  const Floats d;
+  const GatedFfn& ffn = chunk.job.ffn;
+  AllProducts<Rows>(chunk, gate, [&](size_t token, size_t j, float dot) { chunk.Coefficients(token)[j] = dot; });
+  for (size_t token = 0; token < chunk.block.count; ++token) {
+    float* values = chunk.Coefficients(token);
+    if (ffn.gate_bias != nullptr)
+      MapChunk(chunk, values, [&](FloatVector value, size_t j) HWY_ATTR {
+        return hn::Add(value, LoadPerNeuron(chunk, ffn.gate_bias, j));
+      });
+    if (!chunk.job.statistical)
+      MapChunk(chunk, values, [&](FloatVector value, size_t) HWY_ATTR { return Activate(d, ffn.activation, value); });
+  }
+}
+
+// Coefficients of all neurons are multiplied by up x.
+template <class Rows>
+void MultiplyByUp(const Chunk& chunk, const Projection& up) {
+  const float* bias = chunk.job.ffn.up_bias;
+  AllProducts<Rows>(chunk, up, [&](size_t token, size_t j, float dot) {
+    chunk.Coefficients(token)[j] *= dot + (bias == nullptr ? 0 : bias[chunk.first + j]);
+  });
+}
+
+// Vectors of what a scored token's neurons are measured by.
+HWY_INLINE FloatVector ScoreOf(const Chunk& chunk, FloatVector coefficient, size_t j) {
+  return hn::Mul(hn::Abs(coefficient), LoadPerNeuron(chunk, chunk.job.ffn.score_weights, j));
+}
+
+// After this, coefficients hold what neurons are chosen by: the gate for selector statistical, act(gate) * up for product and
+// predictor, act(gate) for all others; and what the selector asks of all neurons is summed over the chunk.
+template <class Rows>
+void GateStep(const Chunk& chunk) {
+  const GatedFfnJob& job = chunk.job;
+  if (job.predicted) {
+    Activations<PredictorRows>(chunk, PredictorGateOf(job));
+    MultiplyByUp<PredictorRows>(chunk, PredictorUpOf(job));
+  } else {
+    Activations<Rows>(chunk, GateOf(job));
+    if (job.product) MultiplyByUp<Rows>(chunk, UpOf(job));
+  }
+  if (!job.two_steps) return;
+  for (size_t token = 0; token < chunk.block.count; ++token) {
+    const float* values = chunk.Coefficients(token);
+    Moments& moments = job.ChunkMoments(token, chunk.index);
+    if (job.statistical) {
+      moments = MomentsOf(values, chunk.size);
+    } else {
+      const float scores =
+          SumOf(values, chunk.size, [&](FloatVector value, size_t j) HWY_ATTR { return ScoreOf(chunk, value, j); });
+      moments = {static_cast<double>(chunk.size), scores / static_cast<double>(chunk.size), 0};
+    }
+  }
+}
+
+// What a token's neurons are measured by, from the chunks' sums.
+inline void StatisticsItem(const GatedFfnJob& job, size_t token) {
+  Moments moments;
+  for (size_t chunk = 0; chunk < job.chunks; ++chunk) moments.Merge(job.ChunkMoments(token, chunk));
+  const float mean = static_cast<float>(moments.mean);
+  job.cuts[token] = job.statistical ? Cut{mean, static_cast<float>(moments.Deviation()) * job.ffn.quantile}
+                                    : Cut{0, mean * job.ffn.threshold};
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#endif

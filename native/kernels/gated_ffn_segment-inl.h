@@ -1,0 +1,173 @@
+// GatedFFN for a token that is alone in its block: segments of neurons, each from the choice to its share of y.
+#if defined(LACUNA_KERNELS_GATED_FFN_SEGMENT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LACUNA_KERNELS_GATED_FFN_SEGMENT_INL_H_
+#undef LACUNA_KERNELS_GATED_FFN_SEGMENT_INL_H_
+#else
+#define LACUNA_KERNELS_GATED_FFN_SEGMENT_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "hwy/highway.h"
+#include "kernels/gated_ffn_choice-inl.h"
+#include "kernels/gated_ffn_down-inl.h"
+#include "kernels/rows_ahead-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Neurons of a token that is alone, eight at a time.
+struct EightNeurons {
+  size_t count = 0;
+  uint32_t neurons[kEight];
+};
+
+// Those that a segment's chunks list, in ascending order.
+class ListedNeurons {
+ public:
+  ListedNeurons(const GatedFfnJob& job, size_t first, size_t end) : job_(job), chunk_(first), end_(end) {}
+
+  // None past the last.
+  EightNeurons Next() {
+    EightNeurons next;
+    while (next.count < kEight && chunk_ < end_) {
+      if (at_ == job_.ChunkCount(0, chunk_)) {
+        at_ = 0;
+        ++chunk_;
+        continue;
+      }
+      next.neurons[next.count++] = static_cast<uint32_t>(chunk_ * kChunk + job_.List(0)[chunk_ * kChunk + at_++]);
+    }
+    return next;
+  }
+
+ private:
+  const GatedFfnJob& job_;
+  size_t chunk_;
+  const size_t end_;
+  size_t at_ = 0;
+};
+
+// A matrix's rows of eight neurons; where there are fewer, the first's instead.
+template <class Rows>
+struct EightRows {
+  EightRows(const Matrix& matrix, size_t width_, const EightNeurons& eight) : width(width_) {
+    for (size_t r = 0; r < kEight; ++r) rows[r] = Rows::RowOf(matrix, width, eight.neurons[r < eight.count ? r : 0]);
+  }
+
+  const size_t width;
+  typename Rows::Row rows[kEight];
+};
+
+// A segment of a token that is alone in its block, from the gate on, or from the choice on where that needs all gates.
+template <class Rows>
+class Segment {
+ public:
+  Segment(const GatedFfnJob& job, const TokenBlock& block, size_t index)
+      : job_(job), block_(block), index_(index), first_(job.FirstChunk(index)), end_(job.FirstChunk(index + 1)) {}
+
+  void Run() const {
+    for (size_t c = first_; c < end_; ++c) {
+      const Chunk chunk{job_, block_, c};
+      if (!job_.two_steps) GateStep<Rows>(chunk);
+      ChooseNeurons(chunk, 0);
+    }
+    std::fill_n(job_.Sums(index_), job_.ffn.hidden, 0.0f);
+    Rows::StartColumns(job_.ffn.hidden, job_.Zeros(index_, 0));
+    AddListed();
+    Rows::FinishColumns(job_.Sums(index_), job_.ffn.hidden, job_.Zeros(index_, 0));
+  }
+
+ private:
+  using Eight = EightRows<Rows>;
+
+  // While rows of eight neurons are multiplied, those of the next eight are asked for.
+  void AddListed() const {
+    ListedNeurons listed(job_, first_, end_);
+    EightNeurons now = listed.Next();
+    Ahead(now).AskForAll();
+    while (now.count > 0) {
+      const EightNeurons next = listed.Next();
+      RowsAhead ahead = Ahead(next);
+      if (job_.predicted) Gates(now, ahead);
+      if (!job_.product) Ups(now, ahead);
+      AddDown(now, ahead);
+      now = next;
+    }
+  }
+
+  Eight RowsOf(const Projection& projection, const EightNeurons& eight) const {
+    return {projection.matrix, projection.range.count, eight};
+  }
+  Eight DownOf(const EightNeurons& eight) const { return {job_.ffn.down, job_.ffn.hidden, eight}; }
+
+  // All rows that are read of neurons, in the steps that it takes to multiply as many others.
+  RowsAhead Ahead(const EightNeurons& eight) const {
+    RowsAhead ahead;
+    size_t steps = 0;
+    const auto add = [&](const Eight& rows, size_t rows_steps) {
+      Rows::AddAhead(rows.rows, eight.count, rows.width, ahead);
+      steps += rows_steps;
+    };
+    const auto add_projection = [&](const Projection& projection) {
+      add(RowsOf(projection, eight), Rows::DotSteps(projection.range.count));
+    };
+    if (eight.count == 0) return ahead;
+    if (job_.predicted) add_projection(GateOf(job_));
+    if (!job_.product) add_projection(UpOf(job_));
+    add(DownOf(eight), Rows::SumSteps(job_.ffn.hidden));
+    ahead.Spread(steps);
+    return ahead;
+  }
+
+  void Multiply(const EightNeurons& eight, const Projection& projection, RowsAhead& ahead, float* dots) const {
+    const Eight rows = RowsOf(projection, eight);
+    Rows::DotEight(rows.rows, InputOf<Rows>(job_, block_, 0, projection), rows.width, ahead, dots);
+  }
+
+  // Coefficients, 1 until now, become act(gate).
+  void Gates(const EightNeurons& eight, RowsAhead& ahead) const {
+    const Floats d;
+    // A whole vector.
+    float acts[std::max(kEight, hn::MaxLanes(Floats()))] = {};
+    Multiply(eight, GateOf(job_), ahead, acts);
+    const float* bias = job_.ffn.gate_bias;
+    for (size_t r = 0; bias != nullptr && r < eight.count; ++r) acts[r] += bias[eight.neurons[r]];
+    for (size_t r = 0; r < kEight; r += hn::Lanes(d))
+      hn::StoreU(Activate(d, job_.ffn.activation, hn::LoadU(d, acts + r)), d, acts + r);
+    for (size_t r = 0; r < eight.count; ++r) job_.Coefficients(0)[eight.neurons[r]] = acts[r];
+  }
+
+  // Coefficients are multiplied by up x.
+  void Ups(const EightNeurons& eight, RowsAhead& ahead) const {
+    float dots[kEight];
+    Multiply(eight, UpOf(job_), ahead, dots);
+    const float* bias = job_.ffn.up_bias;
+    for (size_t r = 0; r < eight.count; ++r)
+      job_.Coefficients(0)[eight.neurons[r]] *= dots[r] + (bias == nullptr ? 0 : bias[eight.neurons[r]]);
+  }
+
+  void AddDown(const EightNeurons& eight, RowsAhead& ahead) const {
+    const Eight rows = DownOf(eight);
+    float coefficients[kEight] = {};
+    for (size_t r = 0; r < eight.count; ++r) coefficients[r] = job_.Coefficients(0)[eight.neurons[r]];
+    Rows::AddEight(rows.rows, coefficients, rows.width, ahead, job_.Sums(index_), job_.Zeros(index_, 0));
+  }
+
+  const GatedFfnJob& job_;
+  const TokenBlock& block_;
+  const size_t index_;
+  // Chunks.
+  const size_t first_;
+  const size_t end_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,97 @@
+// Rows that are read next, asked for while others are multiplied.
+//
+// Memory gives most when eight rows are asked for side by side, line by line, and rows that lie one after the other as they
+// lie; rows asked for one by one, or all at once, come a third slower (docs/native.md).
+#if defined(LACUNA_KERNELS_ROWS_AHEAD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LACUNA_KERNELS_ROWS_AHEAD_INL_H_
+#undef LACUNA_KERNELS_ROWS_AHEAD_INL_H_
+#else
+#define LACUNA_KERNELS_ROWS_AHEAD_INL_H_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hwy/cache_control.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+
+constexpr size_t kLine = 64;
+
+// Asks for bytes as they lie.
+HWY_INLINE void FetchBytes(const void* from, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += kLine) hwy::Prefetch(static_cast<const uint8_t*>(from) + at);
+}
+
+// The same part of some rows: all codes, or all scales.
+class PartAhead {
+ public:
+  static constexpr size_t kMostRows = 8;
+
+  PartAhead() = default;
+  // rows(r) is where row r's part begins, r < count.
+  template <class Rows>
+  HWY_INLINE PartAhead(size_t count, size_t bytes, Rows rows) : count_(count), bytes_(count == 0 ? 0 : bytes) {
+    for (size_t r = 0; r < count; ++r) rows_[r] = reinterpret_cast<const uint8_t*>(rows(r));
+    lie_together_ = count > 0 && rows_[count - 1] == rows_[0] + (count - 1) * bytes;
+  }
+
+  size_t lines() const { return (bytes_ + kLine - 1) / kLine; }
+  bool IsDone() const { return at_ >= bytes_; }
+
+  // One more line of each.
+  HWY_INLINE void AskForLine() {
+    for (size_t r = 0; r < count_; ++r) hwy::Prefetch(lie_together_ ? rows_[0] + count_ * at_ + r * kLine : rows_[r] + at_);
+    at_ += kLine;
+  }
+
+ private:
+  const uint8_t* rows_[kMostRows];
+  size_t count_ = 0;
+  size_t bytes_ = 0;
+  size_t at_ = 0;
+  bool lie_together_ = false;
+};
+
+class RowsAhead {
+ public:
+  HWY_INLINE void Add(const PartAhead& part) {
+    parts_[count_++] = part;
+    lines_ += part.lines();
+  }
+
+  // All is asked for in so many calls of Step.
+  void Spread(size_t steps) { steps_ = steps; }
+
+  HWY_INLINE void Step() {
+    for (due_ += lines_; due_ >= steps_; due_ -= steps_) AskForLine();
+  }
+
+  void AskForAll() {
+    while (now_ < count_) AskForLine();
+  }
+
+ private:
+  HWY_INLINE void AskForLine() {
+    while (now_ < count_ && parts_[now_].IsDone()) ++now_;
+    if (now_ < count_) parts_[now_].AskForLine();
+  }
+
+  // Codes and scales of gate, up and down.
+  PartAhead parts_[6];
+  size_t count_ = 0;
+  size_t now_ = 0;
+  size_t lines_ = 0;
+  size_t steps_ = 1;
+  // Lines that are due, times the steps.
+  size_t due_ = 0;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#endif
