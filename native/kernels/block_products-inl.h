@@ -49,8 +49,8 @@ struct BlockProducts {
   static constexpr size_t kBlockBytes = kIsInt4 ? kBlock / 2 : kBlock;
   static constexpr size_t kBlockLanes = CodedTokens::kLanesOf(kStorage);
   static constexpr uint8_t kZero = kIsInt4 ? 8 : 128;
-  // Tokens that share a load of a row: 4 x 4 accumulators need the 32 registers of AVX-512 and NEON.
-  static constexpr size_t kTokenTile = (HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM) ? 4 : 2;
+  // Tokens that share a load of a row: with more, the scales of rows and tokens would not be in registers beside the sums.
+  static constexpr size_t kTokenTile = 2;
   static constexpr size_t kRowTile = 4;
   static constexpr size_t kRowChunk = 64;
 
