@@ -52,7 +52,7 @@ class NormProductKernel {
  private:
   // Rows here and there are read at a quarter of the rate of rows in order. Where more than one in so many has to be, as where
   // many tokens are about equally likely, so many calls compute all, since what is said of the next word changes slowly.
-  static constexpr size_t kMostComputed = 8;
+  static constexpr size_t kMostComputed = 16;
   static constexpr int kLeftOut = 8;
 
   bool IsScreened(size_t largest, const BlockMatrix& weight) {
