@@ -16,16 +16,17 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/screened_product.cc"
 #include "hwy/foreach_target.h"
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/block_products-inl.h"
 #include "kernels/norm-inl.h"
 #include "kernels/part-inl.h"
+#include "kernels/rows_ahead-inl.h"
 #include "kernels/screened_product.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -129,8 +130,8 @@ class ScreenedProductJob : public PartJob {
   enum Phase { kPrepare, kScreen, kBound, kRescore, kRepair, kPhases };
   // Rows of a group; items are whole groups.
   static constexpr size_t kGroup = kScreenedGroup;
-  // Rows that are asked for at a time.
-  static constexpr size_t kAsked = 8;
+  // Rows that are multiplied side by side.
+  static constexpr size_t kTile = Exact::kRowTile;
 
   using D = hn::ScalableTag<float>;
 
@@ -208,28 +209,31 @@ class ScreenedProductJob : public PartJob {
     std::nth_element(best, best + (looked_ - 1), best + groups_, kIsAbove);
     for (size_t i = 0; i < looked_; ++i) FetchRow(best[i].row);
     bool is_trusted = true;
-    for (size_t i = 0; i < looked_; ++i) {
-      const float product = ProductOf(t, best[i].row);
-      is_trusted &= IsNear(t, best[i].row, std::exchange(best[i].value, product), product);
-    }
+    for (Ranked* one = best; one < best + looked_; ++one)
+      is_trusted &= Compute<1>(t, &one->row, [one](size_t) -> float& { return one->value; });
     if (is_trusted) std::nth_element(best, best + (largest_ - 1), best + looked_, kIsAbove);
     arrays_.floors[t] = is_trusted ? best[largest_ - 1].value : -std::numeric_limits<float>::infinity();
   }
 
   // Asks for a row, to be multiplied soon.
   void FetchRow(size_t row) const {
-    const size_t blocks = Blocks(weight().columns);
-    const auto ask = [](const void* from, size_t bytes) {
-      for (size_t at = 0; at < bytes; at += 64) hwy::Prefetch(static_cast<const uint8_t*>(from) + at);
-    };
-    ask(static_cast<const uint8_t*>(weight().stored.data) + row * blocks * kBlock, blocks * kBlock);
-    ask(weight().stored.scales + row * blocks, blocks * sizeof(float));
+    const auto [codes, scales] = Exact::RowOf(weight().stored, weight().columns, row);
+    FetchBytes(codes, Blocks(weight().columns) * kBlock);
+    FetchBytes(scales, Blocks(weight().columns) * sizeof(float));
   }
 
-  float ProductOf(size_t t, size_t row) const {
-    float product;
-    Exact::Multiply(weight(), row, 1, arrays_.exact, t, 1, &product, 1);
-    return product;
+  // The true products with some rows that lie anywhere in place of those by upper halves; whether those were as near as margins
+  // are good for. product(row) is where a row's is.
+  template <size_t kRows, class Products>
+  HWY_INLINE bool Compute(size_t t, const uint32_t* rows, Products product) const {
+    const CodedInput x = arrays_.exact.At(t);
+    Exact::Row from[kRows];
+    for (size_t r = 0; r < kRows; ++r) from[r] = Exact::RowOf(weight().stored, weight().columns, rows[r]);
+    float products[kRows];
+    Exact::Tile<kRows, 1>(from, Blocks(weight().columns), &x, Exact::NothingAhead(), products, 1);
+    bool are_near = true;
+    for (size_t r = 0; r < kRows; ++r) are_near &= IsNear(t, rows[r], std::exchange(product(rows[r]), products[r]), products[r]);
+    return are_near;
   }
 
   // Whether a true product is as near to what it looked like as margins are good for.
@@ -241,22 +245,24 @@ class ScreenedProductJob : public PartJob {
   void Rescore(const TokenBlock& block, size_t t, size_t item) {
     const auto [first, count] = RowsOf(item);
     float* y = YOf(block, t);
-    // They are far from each other: some are on their way while one is multiplied.
-    uint32_t asked[kAsked];
-    size_t found = 0;
+    // They are far from each other: as many as are multiplied side by side are on their way meanwhile.
+    uint32_t rows[2 * kTile];
+    size_t asked = 0, computed = 0;
     bool are_near = true;
-    const auto compute = [&](size_t row) HWY_ATTR {
-      const float product = ProductOf(t, row);
-      are_near &= IsNear(t, row, std::exchange(y[row], product), product);
+    const auto compute = [&]<size_t kRows>(std::integral_constant<size_t, kRows>) HWY_ATTR {
+      are_near &= Compute<kRows>(t, rows, [y](size_t row) -> float& { return y[row]; });
+      std::copy(rows + kRows, rows + asked, rows);
+      asked -= kRows;
+      computed += kRows;
     };
     ForReaching(t, y, first, first + count, [&](size_t row) HWY_ATTR {
       FetchRow(row);
-      if (found >= kAsked) compute(asked[found % kAsked]);
-      asked[found++ % kAsked] = static_cast<uint32_t>(row);
+      rows[asked++] = static_cast<uint32_t>(row);
+      if (asked == 2 * kTile) compute(std::integral_constant<size_t, kTile>());
     });
-    for (size_t i = found - std::min(found, kAsked); i < found; ++i) compute(asked[i % kAsked]);
+    while (asked > 0) compute(std::integral_constant<size_t, 1>());
     arrays_.doubted[t * row_items_ + item] = !are_near;
-    computed_.fetch_add(found, std::memory_order_relaxed);
+    computed_.fetch_add(computed, std::memory_order_relaxed);
   }
 
   // Calls run(row) for rows from `first` to `end` that may reach a token's floor; the products of others become -infinity.
