@@ -6,6 +6,7 @@
 #define LACUNA_KERNELS_GATED_FFN_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 
 #include "hwy/highway.h"
@@ -20,17 +21,23 @@ namespace lacuna {
 namespace HWY_NAMESPACE {
 
 template <class Rows>
+void GateItem(const GatedFfnJob& job, const TokenBlock& block, size_t item) {
+  const size_t chunks = block.count == 1 ? job.alone_gate_chunks : 1;
+  for (size_t c = item * chunks; c < std::min((item + 1) * chunks, job.chunks); ++c) {
+    const Chunk chunk{job, block, c};
+    GateStep<Rows>(chunk);
+    if (!job.two_steps) ChooseStep<Rows>(chunk);
+  }
+}
+
+template <class Rows>
 void RunItem(const GatedFfnJob& job, size_t item) {
   const GatedFfnJob::Place place = job.PlaceOf(item);
   switch (place.phase) {
     case GatedFfnPhase::kPrepare:
       return PrepareItem<Rows>(job, place.block, place.index);
-    case GatedFfnPhase::kGate: {
-      const Chunk chunk{job, place.block, place.index};
-      GateStep<Rows>(chunk);
-      if (!job.two_steps) ChooseStep<Rows>(chunk);
-      return;
-    }
+    case GatedFfnPhase::kGate:
+      return GateItem<Rows>(job, place.block, place.index);
     case GatedFfnPhase::kStatistics:
       return StatisticsItem(job, place.index);
     case GatedFfnPhase::kChoose:

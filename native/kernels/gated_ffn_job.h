@@ -36,6 +36,9 @@ namespace lacuna {
 constexpr size_t kChunk = 128;
 // Floats of a row of `down` that are read in one go: a kilobyte.
 constexpr size_t kLeastColumns = 256;
+// Items of the gate at one token, a worker: a few, since each begins with rows that were not asked for and ends by asking for
+// some that are another's.
+constexpr size_t kGateItemsAWorker = 4;
 // Segments at most: enough for the threads to end at about the same time, and few sums to add up.
 constexpr size_t kMostSegments = 16;
 // In place of the length of a tile's list.
@@ -124,6 +127,7 @@ struct GatedFfnJob {
         cuts(arrays_.cuts),
         active(active_),
         chunks(DivideUp(ffn.neurons, kChunk)),
+        alone_gate_chunks(std::max<size_t>(1, chunks / (kGateItemsAWorker * workers))),
         segment_chunks(SegmentChunks(ffn.neurons)),
         segments(SegmentsOf(ffn.neurons)),
         columns(std::max(kLeastColumns, DivideUp(DivideUp(ffn.hidden, workers), kBlock) * kBlock)),
@@ -190,6 +194,8 @@ struct GatedFfnJob {
   // Active tokens.
   const size_t active;
   const size_t chunks;
+  // Chunks an item of the gate, for a token that is alone in its block.
+  const size_t alone_gate_chunks;
   // Chunks a segment, but for the last.
   const size_t segment_chunks;
   const size_t segments;
@@ -214,7 +220,8 @@ struct GatedFfnJob {
       case GatedFfnPhase::kPrepare:
         return IsBlocked(ffn.storage) || predicted ? block_tokens : 0;
       case GatedFfnPhase::kGate:
-        return block_tokens > 1 || two_steps ? chunks : 0;
+        if (block_tokens > 1) return chunks;
+        return two_steps ? DivideUp(chunks, alone_gate_chunks) : 0;
       case GatedFfnPhase::kStatistics:
         return two_steps ? block_tokens : 0;
       case GatedFfnPhase::kChoose:
