@@ -1,4 +1,5 @@
 /** The output head: hidden states to one logit a token of the vocabulary. */
+import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import type { Weight } from '../weights.ts';
 import { product } from './product.ts';
@@ -10,7 +11,7 @@ import { toFloat32 } from './to-float32.ts';
  */
 export function head(g: GraphBuilder, x: string, weight: Weight, softcap?: number): string {
   if (softcap === undefined) return float32Product(g, x, weight, 'logits');
-  const cap = g.float(softcap);
+  const cap = g.op('Constant', [], { attributes: { value_float: attr.float(softcap) } });
   const bent = g.op('Tanh', [g.op('Div', [float32Product(g, x, weight, g.fresh('linear')), cap])]);
   return g.op('Mul', [bent, cap], { outputs: ['logits'] });
 }

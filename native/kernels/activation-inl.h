@@ -42,6 +42,12 @@ HWY_INLINE V Erf(D d, V x) {
   return hn::CopySign(hn::Sub(one, tail), x);
 }
 
+// x bent so that it stays within the cap (Gemma 2, section 2).
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V SoftCapped(D d, V x, float cap) {
+  return hn::Mul(hn::Set(d, cap), hn::Tanh(d, hn::Div(x, hn::Set(d, cap))));
+}
+
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Activate(D d, Activation activation, V x) {
   switch (activation) {

@@ -233,9 +233,7 @@ class Attention {
   HWY_INLINE V Scaled(V products) const {
     const D d;
     const V scores = hn::Mul(products, hn::Set(d, scale_));
-    if (softcap_ == 0) return scores;
-    const V cap = hn::Set(d, softcap_);
-    return hn::Mul(cap, hn::Tanh(d, hn::Div(scores, cap)));
+    return softcap_ == 0 ? scores : SoftCapped(d, scores, softcap_);
   }
 
   // Values weighted by the scores' softmax, joined to those before.

@@ -36,11 +36,13 @@ struct Stream {
   float* sum = nullptr;
 };
 
-// y [tokens, rows] = product with norm(stream).
+// y [tokens, rows] = product with norm(stream), softly capped.
 struct NormProduct {
   Storage storage = Storage::kInt4;
   RmsNorm norm;
   BlockMatrix weight;
+  // c makes them c tanh(y / c), 0 leaves them.
+  float softcap = 0;
 };
 
 // y [tokens, hidden] = post_norm(down(act(gate n) * up n)), n = norm(stream).

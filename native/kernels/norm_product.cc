@@ -2,6 +2,7 @@
 #define HWY_TARGET_INCLUDE "kernels/norm_product.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/activation-inl.h"
 #include "kernels/block_products-inl.h"
 #include "kernels/norm-inl.h"
 #include "kernels/part-inl.h"
@@ -9,6 +10,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace lacuna {
 namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
 
 template <Storage kStorage>
 class NormProductJob : public PartJob {
@@ -37,9 +39,12 @@ class NormProductJob : public PartJob {
         Products::Code(normed, hidden, arrays_.input, t);
       });
     }
-    const size_t first = item * rows_;
-    Products::Multiply(part_.weight, first, std::min(rows_, rows - first), arrays_.input, 0, block.count,
-                       y_ + block.first * rows + first, rows);
+    const size_t first = item * rows_, count = std::min(rows_, rows - first);
+    float* y = y_ + block.first * rows + first;
+    Products::Multiply(part_.weight, first, count, arrays_.input, 0, block.count, y, rows);
+    if (part_.softcap == 0) return;
+    for (size_t t = 0; t < block.count; ++t, y += rows)
+      Fill(count, y, [&](auto load) HWY_ATTR { return SoftCapped(hn::ScalableTag<float>(), load(y), part_.softcap); });
   }
 
   void Fetch(size_t phase, size_t item) const {

@@ -23,6 +23,7 @@
 #define HWY_TARGET_INCLUDE "kernels/screened_product.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/activation-inl.h"
 #include "kernels/block_products-inl.h"
 #include "kernels/norm-inl.h"
 #include "kernels/part-inl.h"
@@ -47,6 +48,8 @@ constexpr auto kIsAbove = [](const Ranked& a, const Ranked& b) {
 constexpr float kStep = 16;
 constexpr float kDeviations = 8;
 constexpr float kDoubted = 0.75f;
+// Of a soft cap c: at 5 c, products that differ by a thousandth of c are still capped to different floats.
+constexpr float kMostBent = 5;
 // Beside as many rows as are wanted, so that margins are seen at work and a row that only looks large sets no low floor.
 constexpr size_t kMoreLooked = 16;
 // Of |row| |x|: what two float sums over a row may differ by from rounding alone, 2^-24 for each of some hundred terms.
@@ -83,10 +86,10 @@ class ScreenedProductJob : public PartJob {
   using Near = BlockProducts<Storage::kInt4>;
   using Exact = BlockProducts<Storage::kInt8>;
 
-  ScreenedProductJob(const RmsNorm& norm, const Screen& screen, size_t largest, const Stream& stream, float* y, Scratch& scratch,
-                     size_t most_workers)
-      : PartJob(stream.tokens, kPhases, stream.tokens * screen.weight().rows * screen.weight().columns, most_workers),
-        norm_(norm),
+  ScreenedProductJob(const NormProduct& part, const Screen& screen, size_t largest, const Stream& stream, float* y,
+                     Scratch& scratch, size_t most_workers)
+      : PartJob(stream.tokens, part.softcap == 0 ? kCap : kCap + 1, stream.tokens * screen.weight().rows * screen.weight().columns, most_workers),
+        part_(part),
         screen_(screen),
         largest_(largest),
         groups_(DivideUp(weight().rows, kGroup)),
@@ -116,6 +119,9 @@ class ScreenedProductJob : public PartJob {
       case kRepair:
         for (size_t t = 0; t < block.count; ++t) Repair(block, t, item);
         return;
+      case kCap:
+        for (size_t t = 0; t < block.count; ++t) Cap(block, t, item);
+        return;
     }
   }
 
@@ -127,7 +133,7 @@ class ScreenedProductJob : public PartJob {
   }
 
  private:
-  enum Phase { kPrepare, kScreen, kBound, kRescore, kRepair, kPhases };
+  enum Phase { kPrepare, kScreen, kBound, kRescore, kRepair, kCap };
   // Rows of a group; items are whole groups.
   static constexpr size_t kGroup = kScreenedGroup;
   // Rows that are multiplied side by side.
@@ -171,7 +177,7 @@ class ScreenedProductJob : public PartJob {
   void Prepare(size_t token, size_t t) {
     const size_t hidden = weight().columns;
     float* normed = arrays_.normed + t * hidden;
-    NormaliseStream(norm_, stream_, token, hidden, normed);
+    NormaliseStream(part_.norm, stream_, token, hidden, normed);
     arrays_.lengths[t] = std::sqrt(SumOf(normed, hidden, [](auto v, size_t) HWY_ATTR { return hn::Mul(v, v); }));
     Near::Code(normed, hidden, arrays_.near, t);
     Exact::Code(normed, hidden, arrays_.exact, t);
@@ -203,7 +209,7 @@ class ScreenedProductJob : public PartJob {
   }
 
   // A token's floor: so many rows as are wanted have products at least as large. There is none, and all rows are computed,
-  // where they are not numbers or margins do not hold.
+  // where they are not numbers, margins do not hold, or a soft cap bends so much that products far apart may become the same.
   void Bound(size_t t) {
     Ranked* best = arrays_.best + t * groups_;
     std::nth_element(best, best + (looked_ - 1), best + groups_, kIsAbove);
@@ -212,7 +218,9 @@ class ScreenedProductJob : public PartJob {
     for (Ranked* one = best; one < best + looked_; ++one)
       is_trusted &= Compute<1>(t, &one->row, [one](size_t) -> float& { return one->value; });
     if (is_trusted) std::nth_element(best, best + (largest_ - 1), best + looked_, kIsAbove);
-    arrays_.floors[t] = is_trusted ? best[largest_ - 1].value : -std::numeric_limits<float>::infinity();
+    const float floor = best[largest_ - 1].value;
+    const bool is_bent = part_.softcap != 0 && floor > kMostBent * part_.softcap;
+    arrays_.floors[t] = is_trusted && !is_bent ? floor : -std::numeric_limits<float>::infinity();
   }
 
   // Asks for a row, to be multiplied soon.
@@ -294,7 +302,19 @@ class ScreenedProductJob : public PartJob {
     computed_.fetch_add(count, std::memory_order_relaxed);
   }
 
-  const RmsNorm& norm_;
+  // What was left out stays so.
+  void Cap(const TokenBlock& block, size_t t, size_t item) {
+    const auto [first, count] = RowsOf(item);
+    const D d;
+    float* y = YOf(block, t) + first;
+    Fill(count, y, [&](auto load) HWY_ATTR {
+      const auto products = load(y);
+      const auto is_out = hn::Eq(products, hn::Neg(hn::Inf(d)));
+      return hn::IfThenElse(is_out, products, SoftCapped(d, products, part_.softcap));
+    });
+  }
+
+  const NormProduct& part_;
   const Screen& screen_;
   const size_t largest_;
   // Of rows; and of their largest how many are computed to find what those that are wanted are at least.
@@ -309,9 +329,9 @@ class ScreenedProductJob : public PartJob {
   std::atomic<size_t> computed_{0};
 };
 
-size_t RunScreened(const RmsNorm& norm, const Screen& screen, size_t largest, const Stream& stream, float* y, Scratch& scratch,
-                 const Parallel& parallel) {
-  ScreenedProductJob job(norm, screen, largest, stream, y, scratch, parallel.workers);
+size_t RunScreened(const NormProduct& part, const Screen& screen, size_t largest, const Stream& stream, float* y,
+                   Scratch& scratch, const Parallel& parallel) {
+  ScreenedProductJob job(part, screen, largest, stream, y, scratch, parallel.workers);
   job.Run(job, parallel);
   return job.computed();
 }
@@ -342,9 +362,9 @@ Screen::Screen(const BlockMatrix& weight, const Parallel& parallel)
   parallel.run(parallel.state, DivideUp(weight.rows, kRowsATask), task, this);
 }
 
-size_t RunScreenedProduct(const RmsNorm& norm, const Screen& screen, size_t largest, const Stream& stream, float* y,
-                        Scratch& scratch, const Parallel& parallel) {
-  return stream.tokens == 0 ? 0 : HWY_DYNAMIC_DISPATCH(RunScreened)(norm, screen, largest, stream, y, scratch, parallel);
+size_t RunScreenedProduct(const NormProduct& part, const Screen& screen, size_t largest, const Stream& stream, float* y,
+                          Scratch& scratch, const Parallel& parallel) {
+  return stream.tokens == 0 ? 0 : HWY_DYNAMIC_DISPATCH(RunScreened)(part, screen, largest, stream, y, scratch, parallel);
 }
 
 }  // namespace lacuna

@@ -37,10 +37,10 @@ constexpr size_t kScreenedGroup = 64;
 // How many may be wanted: a quarter of the groups, as there would be little left to leave out.
 inline constexpr size_t MostLargest(size_t rows) { return rows / kScreenedGroup / 4; }
 
-// As RunNormProduct with screen.weight() in int8, in y [tokens, rows] the `largest` of each token, from 1 to MostLargest(rows),
+// As RunNormProduct of `part`, whose weight is screen.weight() in int8, in y [tokens, rows] the `largest` of each token, from 1 to MostLargest(rows),
 // and those that equal the least of them: bit for bit. Others are -infinity, or what RunNormProduct gives.
 // Returns how many products it computed.
-size_t RunScreenedProduct(const RmsNorm& norm, const Screen& screen, size_t largest, const Stream& stream, float* y,
+size_t RunScreenedProduct(const NormProduct& part, const Screen& screen, size_t largest, const Stream& stream, float* y,
                           Scratch& scratch, const Parallel& parallel);
 
 }  // namespace lacuna

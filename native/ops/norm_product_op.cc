@@ -27,7 +27,8 @@ class NormProductKernel {
   static constexpr std::array<ort::Port, 5> kInputs = {{kFloats, kFloats, kFloats, kCodes, kFloats}};
   static constexpr std::array<ort::Port, 1> kOutputs = {{kFloats}};
 
-  NormProductKernel(Storage storage, const ort::Node& node) : storage_(storage), inputs_(node, 0), epsilon_(node.Float("epsilon")) {}
+  NormProductKernel(Storage storage, const ort::Node& node)
+      : storage_(storage), inputs_(node, 0), epsilon_(node.Float("epsilon")), softcap_(node.Float("softcap")) {}
 
   void Compute(ort::Call& call) {
     const ort::Tensor x = call.Input(kX);
@@ -38,6 +39,7 @@ class NormProductKernel {
     part.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilon_);
     part.weight = BlockMatrixOf(call, "weight", inputs_.Get(call, kWeight), inputs_.Get(call, kWeightScales),
                                 storage_, static_cast<size_t>(hidden));
+    part.softcap = softcap_;
     float* y = call.Output<float>(0, {x.shape[0], x.shape[1], static_cast<int64_t>(part.weight.rows)});
     const WantedLogits wanted = WantedOf(y);
     const Stream read = LastOf(stream, std::min(wanted.tokens, stream.tokens), part.weight.columns);
@@ -45,7 +47,7 @@ class NormProductKernel {
     TakenScratch scratch;
     if (!IsScreened(wanted.largest, part.weight)) return RunNormProduct(part, read, to, *scratch, call.Threads());
     const Screen& screen = ScreenOf(part.weight, call.Threads());
-    const size_t computed = RunScreenedProduct(part.norm, screen, wanted.largest, read, to, *scratch, call.Threads());
+    const size_t computed = RunScreenedProduct(part, screen, wanted.largest, read, to, *scratch, call.Threads());
     if (computed * kMostComputed > read.tokens * part.weight.rows) left_out_ = kLeftOut;
   }
 
@@ -72,6 +74,7 @@ class NormProductKernel {
   Storage storage_;
   FfnInputs<kInputs.size()> inputs_;
   float epsilon_;
+  float softcap_;
   std::once_flag is_made_;
   std::optional<Screen> screen_;
   std::atomic<int> left_out_{0};

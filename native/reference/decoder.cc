@@ -175,7 +175,14 @@ Row Times(Storage storage, const BlockMatrix& matrix, const Row& coded) {
 }
 
 Row NormProductOf(const NormProduct& part, const Row& stream) {
-  return Times(part.storage, part.weight, Coded(Normed(part.norm, stream)));
+  Row products = Times(part.storage, part.weight, Coded(Normed(part.norm, stream)));
+  if (part.softcap == 0) return products;
+  for (Bounded& product : products) {
+    product.value = part.softcap * std::tanh(product.value / part.softcap);
+    // Capping bends by 1 at most.
+    product.error += 1e-6 * part.softcap;
+  }
+  return products;
 }
 
 Row NormFfnOf(const NormFfn& part, const Row& stream) {

@@ -25,6 +25,7 @@ struct Head {
 
   RmsNorm Norm() const { return {norm.data(), 1e-5f}; }
   BlockMatrix Weight() const { return {{codes.data(), scales.data()}, rows, hidden}; }
+  NormProduct Part() const { return {Storage::kInt8, Norm(), Weight(), softcap}; }
   Stream Tokens() const { return {tokens, x.data(), nullptr, nullptr}; }
 
   void CopyRow(size_t from, size_t to) {
@@ -38,14 +39,14 @@ struct Head {
   std::vector<float> All() const {
     std::vector<float> y(tokens * rows);
     Scratch scratch;
-    RunNormProduct({Storage::kInt8, Norm(), Weight()}, Tokens(), y.data(), scratch, OnThisThread());
+    RunNormProduct(Part(), Tokens(), y.data(), scratch, OnThisThread());
     return y;
   }
   std::vector<float> Screened(size_t largest, const Parallel& parallel) const {
     const Screen screen(Weight(), parallel);
     testing::Misaligned y(std::vector<float>(tokens * rows), rows % 7);
     Scratch scratch;
-    RunScreenedProduct(Norm(), screen, largest, Tokens(), y.data(), scratch, parallel);
+    RunScreenedProduct(Part(), screen, largest, Tokens(), y.data(), scratch, parallel);
     EXPECT_TRUE(y.Intact());
     return {y.data(), y.data() + y.size()};
   }
@@ -54,6 +55,7 @@ struct Head {
   testing::Random random;
   std::vector<uint8_t> codes;
   std::vector<float> scales, norm, x;
+  float softcap = 0;
 };
 
 // How many of a token's products were left out.
@@ -99,6 +101,23 @@ TEST(ScreenedProduct, MostRowsOfALargeHeadAreLeftOut) {
     for (size_t at = 0; at < all.size(); at += head.rows)
       EXPECT_GT(ExpectLargest(&all[at], &screened[at], head.rows, largest), share * static_cast<double>(head.rows));
   }
+}
+
+TEST(ScreenedProduct, TheLargestAreSoftlyCapped) {
+  testing::ForEachTarget([](const std::string&) {
+    Head head(5000, 128, 3);
+    const std::vector<float> plain = head.All();
+    const float most = *std::max_element(plain.begin(), plain.end());
+    // At the second, the largest are so far beyond the cap that many are the same.
+    for (float part : {0.5f, 20.0f}) {
+      head.softcap = most / part;
+      const std::vector<float> all = head.All(), screened = head.Screened(3, testing::OnThreads(2));
+      for (size_t at = 0; at < all.size(); at += head.rows) {
+        const size_t left_out = ExpectLargest(&all[at], &screened[at], head.rows, 3);
+        EXPECT_EQ(left_out > 0, part < 1);
+      }
+    }
+  });
 }
 
 TEST(ScreenedProduct, RowsThatEqualTheLeastWantedAreThere) {

@@ -152,7 +152,7 @@ export const OPERATORS = [
       { name: 'weight_scales', optional: false },
     ],
     outputs: ['y'],
-    attributes: { epsilon: 'float' },
+    attributes: { epsilon: 'float', softcap: 'float' },
   },
 ] as const satisfies readonly OperatorContract[];
 

@@ -65,6 +65,18 @@ describe('fuse-parts', () => {
     expect(new Set(layers.map(({ inputs }) => inputs[10])).size).toBe(2);
   });
 
+  it("takes a soft cap of the logits into the head, and the body takes it from the head's attribute", async () => {
+    const { graph } = fuseParts.apply(await graphOf('gemma-variants/gemma2-softcap'), undefined);
+    const [head] = graph.nodes.filter(({ opType }) => opType === 'NormProduct_int8');
+    expect(head).toMatchObject({ outputs: ['logits'], attributes: { softcap: { kind: 'float', value: 3 } } });
+    expect(graph.nodes.map(({ opType }) => opType)).not.toContain('Tanh');
+    const body = graph.functions.find(({ name }) => name === 'NormProduct_int8');
+    expect(body?.nodes.find(({ opType }) => opType === 'Constant')?.attributes.value_float).toMatchObject({
+      kind: 'reference',
+      name: 'softcap',
+    });
+  });
+
   it.each(variants)('changes no number in a runtime without kernels: %s', async (name) => {
     const plain = await graphOf(name, 'int4', { vocabulary: 'int4' });
     expect(await logitsOf(fuseParts.apply(plain, undefined).graph)).toEqual(await logitsOf(plain));

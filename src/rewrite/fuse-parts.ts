@@ -31,7 +31,7 @@ const MATCHERS = [
 const DOCS: Readonly<Record<string, string>> = {
   NormAttention: 'y = output(attention(norm(x + skip))); sum = x + skip.',
   NormFFN: 'y = down(act(gate n) * up n), n = norm(x + skip); sum = x + skip.',
-  NormProduct: 'y = weight norm(x + skip).',
+  NormProduct: 'y = weight norm(x + skip), softly capped.',
 };
 
 function fuse(graph: Graph): PassResult {

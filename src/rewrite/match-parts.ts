@@ -113,7 +113,7 @@ export function matchNormFfn(index: GraphIndex, multiply: Node): PartMatch | Par
 
 /**
  *     n = norm(x + skip)
- *     y = n weight^T
+ *     y = n weight^T, softly capped where it is
  */
 export function matchNormProduct(index: GraphIndex, product: Node): PartMatch | PartRefusal {
   return attempt(() => {
@@ -122,7 +122,8 @@ export function matchNormProduct(index: GraphIndex, product: Node): PartMatch | 
     const { skip, sum } = part.streamNorm(input);
     expect(skip !== undefined, 'nothing is added before the norm');
     expect(sum === undefined, `${sum} is read by others`);
-    return part.match('NormProduct', { outputs: { y: output } });
+    const { y, softcap, places } = part.softCap(output);
+    return part.match('NormProduct', { outputs: { y }, attributes: { softcap }, places });
   });
 }
 
@@ -266,6 +267,26 @@ class Part {
     this.take(reader);
     this.#norm(reader, 'post_norm', reader.inputs[1], 'post_epsilon');
     return reader.outputs[0];
+  }
+
+  /** c tanh(value / c), where that is all that is made of `value`; else `value`, and a cap of 0. */
+  softCap(value: string): { readonly y: string; readonly softcap: Attribute; readonly places: Lifted['attributes'] } {
+    const none = { y: value, softcap: attr.float(0), places: {} };
+    const readers = (name: string) => (this.#index.isOutput(name) ? [] : this.#index.consumers(name));
+    const [divide, ...others] = readers(value);
+    if (divide?.opType !== 'Div' || others.length > 0 || divide.inputs[0] !== value) return none;
+    const [bend, multiply] = [readers(divide.outputs[0]), readers(readers(divide.outputs[0])[0]?.outputs[0] ?? '')];
+    const cap = this.#index.producer(divide.inputs[1]);
+    const constant = cap?.opType === 'Constant' ? cap.attributes.value_float : undefined;
+    const isCap =
+      bend.length === 1 &&
+      bend[0].opType === 'Tanh' &&
+      multiply.length === 1 &&
+      multiply[0].opType === 'Mul' &&
+      multiply[0].inputs.includes(divide.inputs[1]);
+    if (!isCap || cap === undefined || constant === undefined) return none;
+    this.take(cap, divide, bend[0], multiply[0]);
+    return { y: multiply[0].outputs[0], softcap: constant, places: { softcap: [[cap, 'value_float']] } };
   }
 
   headSize(attention: Node, past: string): number | undefined {
