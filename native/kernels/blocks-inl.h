@@ -78,9 +78,10 @@ struct BlockRows {
       Products::template Tile<kTile, 1>(rows + r, Blocks(n), &x, AheadInSteps{ahead}, dots + r, 0);
   }
 
-  // y[i] += sum over r of coefficients[r] * rows[r][i] for eight rows, i < n, row by row, but for the codes' zero: what that
-  // adds to a block is summed in `zeros` [blocks], and taken off by FinishColumns.
-  static HWY_INLINE void AddEight(const Row* rows, const float* coefficients, size_t n, RowsAhead& ahead, float* y,
+  // sums[i] += sum over r of coefficients[r] * rows[r][i] for eight rows, i < n, row by row, but for two things that
+  // FinishColumns does at the end: what the codes' zero adds to a block is summed in `zeros` [blocks], to be taken off, and of
+  // int4's blocks the even columns come first. Sums are whole blocks.
+  static HWY_INLINE void AddEight(const Row* rows, const float* coefficients, size_t n, RowsAhead& ahead, float* sums,
                                   float* zeros) {
     for (size_t first = 0; first < Blocks(n); first += kPart) {
       const size_t blocks = std::min(kPart, Blocks(n) - first);
@@ -88,24 +89,29 @@ struct BlockRows {
       ScaleCoefficients(rows, coefficients, first, blocks, factors, zeros);
       for (size_t block = first; block < first + blocks; ++block) {
         ahead.Step();
-        const size_t columns = std::min(kBlock, n - block * kBlock);
-        float* to = y + block * kBlock;
-        if (columns == kBlock) {
-          AddBlock(rows, factors, block, block - first, to);
-          continue;
-        }
-        // The last block may reach past y.
-        float part[kBlock] = {};
-        std::copy_n(to, columns, part);
-        AddBlock(rows, factors, block, block - first, part);
-        std::copy_n(part, columns, to);
+        AddBlock(rows, factors, block, block - first, sums + block * kBlock);
       }
     }
   }
 
   static void StartColumns(size_t columns, float* zeros) { std::fill_n(zeros, Blocks(columns), 0.0f); }
-  static void FinishColumns(float* y, size_t columns, const float* zeros) {
-    for (size_t i = 0; i < columns; ++i) y[i] -= static_cast<float>(Products::kZero) * zeros[i / kBlock];
+  static void FinishColumns(float* sums, size_t n, const float* zeros) {
+    const DPart d;
+    const size_t lanes = hn::Lanes(d);
+    for (size_t block = 0; block < Blocks(n); ++block, sums += kBlock) {
+      const auto zero = hn::Set(d, static_cast<float>(Products::kZero) * zeros[block]);
+      float columns[kBlock];
+      for (size_t i = 0; i < kBlock / 2; i += lanes) {
+        const auto first = hn::Sub(hn::LoadU(d, sums + i), zero), second = hn::Sub(hn::LoadU(d, sums + kBlock / 2 + i), zero);
+        if constexpr (kIsInt4) {
+          hn::StoreInterleaved2(first, second, d, columns + 2 * i);
+        } else {
+          hn::StoreU(first, d, columns + i);
+          hn::StoreU(second, d, columns + kBlock / 2 + i);
+        }
+      }
+      std::copy_n(columns, kBlock, sums);
+    }
   }
 
  private:
@@ -148,32 +154,32 @@ struct BlockRows {
     }
   }
 
-  static HWY_INLINE void AddBlock(const Row* rows, const float (*factors)[kPart], size_t block, size_t at, float* y) {
+  static HWY_INLINE void AddBlock(const Row* rows, const float (*factors)[kPart], size_t block, size_t at, float* sums) {
     const DPart d;
     const DPartInt di;
     const DPartCodes dcodes;
     const size_t lanes = hn::Lanes(d);
     for (size_t i = 0; i < kBlockBytes; i += lanes) {
+      const auto codes_of = [&](size_t r) HWY_ATTR {
+        return hn::PromoteTo(di, hn::LoadU(dcodes, rows[r].codes + block * kBlockBytes + i));
+      };
+      auto low = hn::LoadU(d, sums + i);
       if constexpr (kIsInt4) {
-        hn::Vec<DPart> even, odd;
-        hn::LoadInterleaved2(d, y + 2 * i, even, odd);
+        auto high = hn::LoadU(d, sums + kBlock / 2 + i);
 #pragma GCC unroll 8
         for (size_t r = 0; r < 8; ++r) {
-          const auto codes = hn::PromoteTo(di, hn::LoadU(dcodes, rows[r].codes + block * kBlockBytes + i));
+          const auto codes = codes_of(r);
           const auto factor = hn::Set(d, factors[r][at]);
-          even = hn::MulAdd(factor, hn::ConvertTo(d, hn::And(codes, hn::Set(di, 15))), even);
-          odd = hn::MulAdd(factor, hn::ConvertTo(d, hn::ShiftRight<4>(codes)), odd);
+          low = hn::MulAdd(factor, hn::ConvertTo(d, hn::And(codes, hn::Set(di, 15))), low);
+          high = hn::MulAdd(factor, hn::ConvertTo(d, hn::ShiftRight<4>(codes)), high);
         }
-        hn::StoreInterleaved2(even, odd, d, y + 2 * i);
+        hn::StoreU(high, d, sums + kBlock / 2 + i);
       } else {
-        auto sum = hn::LoadU(d, y + i);
 #pragma GCC unroll 8
-        for (size_t r = 0; r < 8; ++r) {
-          const auto codes = hn::PromoteTo(di, hn::LoadU(dcodes, rows[r].codes + block * kBlockBytes + i));
-          sum = hn::MulAdd(hn::Set(d, factors[r][at]), hn::ConvertTo(d, codes), sum);
-        }
-        hn::StoreU(sum, d, y + i);
+        for (size_t r = 0; r < 8; ++r)
+          low = hn::MulAdd(hn::Set(d, factors[r][at]), hn::ConvertTo(d, codes_of(r)), low);
       }
+      hn::StoreU(low, d, sums + i);
     }
   }
 };

@@ -79,7 +79,7 @@ void DownTokens(const Chunk& chunk, size_t column, size_t columns) {
 // Sums of a segment, or of a token, begin and end.
 template <class Rows>
 HWY_INLINE void StartSums(const GatedFfnJob& job, size_t index, size_t column, size_t columns) {
-  std::fill_n(job.Sums(index) + column, columns, 0.0f);
+  std::fill_n(job.Sums(index) + column, PaddedColumns(columns), 0.0f);
   Rows::StartColumns(columns, job.Zeros(index, column));
 }
 template <class Rows>

@@ -44,6 +44,9 @@ constexpr size_t kMostSegments = 16;
 // In place of the length of a tile's list.
 constexpr uint8_t kTokenByToken = 255;
 
+// Sums are written by whole blocks.
+constexpr size_t PaddedColumns(size_t columns) { return DivideUp(columns, kBlock) * kBlock; }
+
 constexpr size_t SegmentChunks(size_t neurons) { return DivideUp(DivideUp(neurons, kChunk), kMostSegments); }
 constexpr size_t SegmentsOf(size_t neurons) { return DivideUp(DivideUp(neurons, kChunk), SegmentChunks(neurons)); }
 
@@ -69,7 +72,7 @@ struct GatedFfnArrays {
     kept = layout.Array<uint8_t>(block * chunks);
     tile_lists = layout.Array<uint8_t>(block * chunks * kChunk);
     tile_counts = layout.Array<uint8_t>(block * chunks);
-    sums = layout.Array<float>(SumsOf(ffn, block) * ffn.hidden);
+    sums = layout.Array<float>(SumsOf(ffn, block) * PaddedColumns(ffn.hidden));
     if (IsPredicted(ffn.selector)) {
       predictor_gate_input.emplace(Storage::kInt4, ffn.gate_inputs.count, block, layout);
       predictor_up_input.emplace(Storage::kInt4, ffn.up_inputs.count, block, layout);
@@ -101,7 +104,7 @@ struct GatedFfnArrays {
   std::optional<CodedTokens> up_input;
   std::optional<CodedTokens> predictor_gate_input;
   std::optional<CodedTokens> predictor_up_input;
-  // [segments, hidden] of a token that is alone, or [block, hidden] of the segment that is added.
+  // [segments, padded hidden] of a token that is alone, or [block, padded hidden] of the segment that is added.
   float* sums;
   // The same for blocks: coefficient times scale.
   float* zeros = nullptr;
@@ -170,7 +173,7 @@ struct GatedFfnJob {
   float* Output(size_t position) const { return tokens.y + TokenOf(position) * ffn.hidden; }
   size_t FirstChunk(size_t segment) const { return std::min(segment * segment_chunks, chunks); }
   // Of a segment, or of a token of the block.
-  float* Sums(size_t index) const { return arrays.sums + index * ffn.hidden; }
+  float* Sums(size_t index) const { return arrays.sums + index * PaddedColumns(ffn.hidden); }
   float* Zeros(size_t index, size_t column) const {
     return arrays.zeros == nullptr ? nullptr : arrays.zeros + index * Blocks(ffn.hidden) + column / kBlock;
   }

@@ -76,7 +76,7 @@ class Segment {
       if (!job_.two_steps) GateStep<Rows>(chunk);
       ChooseNeurons(chunk, 0);
     }
-    std::fill_n(job_.Sums(index_), job_.ffn.hidden, 0.0f);
+    std::fill_n(job_.Sums(index_), PaddedColumns(job_.ffn.hidden), 0.0f);
     Rows::StartColumns(job_.ffn.hidden, job_.Zeros(index_, 0));
     AddListed();
     Rows::FinishColumns(job_.Sums(index_), job_.ffn.hidden, job_.Zeros(index_, 0));
@@ -85,18 +85,22 @@ class Segment {
  private:
   using Eight = EightRows<Rows>;
 
-  // While rows of eight neurons are multiplied, those of the next eight are asked for.
+  // While rows of eight neurons are multiplied, those of the next eight are asked for, whose pages were before.
   void AddListed() const {
     ListedNeurons listed(job_, first_, end_);
-    EightNeurons now = listed.Next();
+    EightNeurons now = listed.Next(), next = listed.Next();
     Ahead(now).AskForAll();
+    RowsAhead ahead = Ahead(next);
     while (now.count > 0) {
-      const EightNeurons next = listed.Next();
-      RowsAhead ahead = Ahead(next);
+      const EightNeurons later = listed.Next();
+      const RowsAhead later_ahead = Ahead(later);
+      later_ahead.AskForPages();
       if (job_.predicted) Gates(now, ahead);
       if (!job_.product) Ups(now, ahead);
       AddDown(now, ahead);
       now = next;
+      next = later;
+      ahead = later_ahead;
     }
   }
 

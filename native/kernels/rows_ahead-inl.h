@@ -42,6 +42,10 @@ class PartAhead {
   size_t lines() const { return (bytes_ + kLine - 1) / kLine; }
   bool IsDone() const { return at_ >= bytes_; }
 
+  HWY_INLINE void AskForPages() const {
+    for (size_t r = 0; r < count_; ++r) hwy::Prefetch(rows_[r]);
+  }
+
   // One more line of each.
   HWY_INLINE void AskForLine() {
     for (size_t r = 0; r < count_; ++r) hwy::Prefetch(lie_together_ ? rows_[0] + count_ * at_ + r * kLine : rows_[r] + at_);
@@ -68,6 +72,11 @@ class RowsAhead {
 
   HWY_INLINE void Step() {
     for (due_ += lines_; due_ >= steps_; due_ -= steps_) AskForLine();
+  }
+
+  // One line of each row: what takes longest of a row in a page that was not read lately is where the page is.
+  HWY_INLINE void AskForPages() const {
+    for (size_t i = 0; i < count_; ++i) parts_[i].AskForPages();
   }
 
   void AskForAll() {

@@ -11,6 +11,7 @@
 #include "hwy/highway.h"
 #include "kernels/blocks-inl.h"
 #include "kernels/gated_ffn_job.h"
+#include "tests/testing.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lacuna {
@@ -32,7 +33,8 @@ void DotOf(const Matrix& matrix, size_t rows, const float* x, size_t n, float* d
   Rows::template Dot<1>(all.data(), rows, &input, n, dots, rows);
 }
 
-// y += sum of coefficients[j] * row j, from a column that starts a block on.
+// y += sum of coefficients[j] * row j, from a column that starts a block on. Sums may be written by whole blocks, and no
+// further.
 template <Storage kStorage>
 void AddOf(const Matrix& matrix, const float* coefficients, size_t width, size_t column, size_t n, float* y) {
   using Rows = BlockRows<kStorage>;
@@ -43,8 +45,11 @@ void AddOf(const Matrix& matrix, const float* coefficients, size_t width, size_t
   RowsAhead ahead;
   Rows::AddAhead(rows, 8, n, ahead);
   ahead.Spread(Rows::SumSteps(n));
-  Rows::AddEight(rows, coefficients, n, ahead, y, zeros.data());
-  Rows::FinishColumns(y, n, zeros.data());
+  testing::Misaligned sums(std::vector<float>(PaddedColumns(n)), n % 5);
+  Rows::AddEight(rows, coefficients, n, ahead, sums.data(), zeros.data());
+  Rows::FinishColumns(sums.data(), n, zeros.data());
+  EXPECT_TRUE(sums.Intact());
+  for (size_t i = 0; i < n; ++i) y[i] += sums.data()[i];
 }
 
 void DotInt8(const Matrix& m, size_t rows, const float* x, size_t n, float* dots) { DotOf<Storage::kInt8>(m, rows, x, n, dots); }
@@ -62,7 +67,6 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 #include "reference/matrix.h"
-#include "tests/testing.h"
 
 namespace lacuna {
 namespace {
