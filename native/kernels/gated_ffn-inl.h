@@ -22,7 +22,7 @@ namespace HWY_NAMESPACE {
 
 template <class Rows>
 void GateItem(const GatedFfnJob& job, const TokenBlock& block, size_t item) {
-  const size_t chunks = block.count == 1 ? job.alone_gate_chunks : 1;
+  const size_t chunks = block.count == 1 ? job.gate_chunks : 1;
   for (size_t c = item * chunks; c < std::min((item + 1) * chunks, job.chunks); ++c) {
     const Chunk chunk{job, block, c};
     GateStep<Rows>(chunk);
@@ -41,7 +41,7 @@ void RunItem(const GatedFfnJob& job, size_t item) {
     case GatedFfnPhase::kStatistics:
       return StatisticsItem(job, place.index);
     case GatedFfnPhase::kChoose:
-      if (place.block.count == 1) return Segment<Rows>(job, place.block, place.index).Run();
+      if (place.block.count == 1) return SegmentsItem<Rows>(job, place.block, place.index).Run();
       return ChooseStep<Rows>(Chunk{job, place.block, place.index});
     case GatedFfnPhase::kDown:
       return DownItem<Rows>(job, place.block, place.index);

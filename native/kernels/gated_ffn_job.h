@@ -36,10 +36,10 @@ namespace lacuna {
 constexpr size_t kChunk = 128;
 // Floats of a row of `down` that are read in one go: a kilobyte.
 constexpr size_t kLeastColumns = 256;
-// Items of the gate at one token, a worker: a few, since each begins with rows that were not asked for and ends by asking for
-// some that are another's.
-constexpr size_t kGateItemsAWorker = 4;
-// Segments at most: enough for the threads to end at about the same time, and few sums to add up.
+// Items of a phase, a worker, for a token that is alone in its block: a few, since each begins with rows that were not asked for
+// and may end by asking for some that are another's.
+constexpr size_t kItemsAWorker = 4;
+// Segments at most: enough for many threads, and few sums to add up. They do not depend on how many there are, as sums do not.
 constexpr size_t kMostSegments = 16;
 // In place of the length of a tile's list.
 constexpr uint8_t kTokenByToken = 255;
@@ -130,9 +130,10 @@ struct GatedFfnJob {
         cuts(arrays_.cuts),
         active(active_),
         chunks(DivideUp(ffn.neurons, kChunk)),
-        alone_gate_chunks(std::max<size_t>(1, chunks / (kGateItemsAWorker * workers))),
         segment_chunks(SegmentChunks(ffn.neurons)),
         segments(SegmentsOf(ffn.neurons)),
+        gate_chunks(std::max<size_t>(1, chunks / (kItemsAWorker * workers))),
+        item_segments(std::max<size_t>(1, segments / (kItemsAWorker * workers))),
         columns(std::max(kLeastColumns, DivideUp(DivideUp(ffn.hidden, workers), kBlock) * kBlock)),
         column_items(DivideUp(ffn.hidden, columns)),
         choose_all(ffn.selector == Selector::kNone || tokens.choose_all),
@@ -197,11 +198,12 @@ struct GatedFfnJob {
   // Active tokens.
   const size_t active;
   const size_t chunks;
-  // Chunks an item of the gate, for a token that is alone in its block.
-  const size_t alone_gate_chunks;
   // Chunks a segment, but for the last.
   const size_t segment_chunks;
   const size_t segments;
+  // For a token that is alone in its block, chunks an item of the gate, and segments an item.
+  const size_t gate_chunks;
+  const size_t item_segments;
   const size_t columns;
   const size_t column_items;
   const bool choose_all;
@@ -224,11 +226,12 @@ struct GatedFfnJob {
         return IsBlocked(ffn.storage) || predicted ? block_tokens : 0;
       case GatedFfnPhase::kGate:
         if (block_tokens > 1) return chunks;
-        return two_steps ? DivideUp(chunks, alone_gate_chunks) : 0;
+        return two_steps ? DivideUp(chunks, gate_chunks) : 0;
       case GatedFfnPhase::kStatistics:
         return two_steps ? block_tokens : 0;
       case GatedFfnPhase::kChoose:
-        return block_tokens == 1 ? segments : two_steps ? chunks : 0;
+        if (block_tokens == 1) return DivideUp(segments, item_segments);
+        return two_steps ? chunks : 0;
       case GatedFfnPhase::kDown:
         return column_items;
       case GatedFfnPhase::kFinish:

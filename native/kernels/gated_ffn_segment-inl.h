@@ -22,19 +22,32 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // Neurons of a token that is alone, eight at a time.
 struct EightNeurons {
+  size_t segment = 0;
+  // Fewer at a segment's end.
   size_t count = 0;
   uint32_t neurons[kEight];
 };
 
-// Those that a segment's chunks list, in ascending order.
+// Those that some segments' chunks list, in ascending order.
 class ListedNeurons {
  public:
-  ListedNeurons(const GatedFfnJob& job, size_t first, size_t end) : job_(job), chunk_(first), end_(end) {}
+  ListedNeurons(const GatedFfnJob& job, size_t segment, size_t end)
+      : job_(job), segment_(segment), end_(end), chunk_(job.FirstChunk(segment)) {}
 
   // None past the last.
   EightNeurons Next() {
     EightNeurons next;
-    while (next.count < kEight && chunk_ < end_) {
+    while (next.count == 0 && segment_ < end_) {
+      Fill(next);
+      if (chunk_ == job_.FirstChunk(segment_ + 1)) ++segment_;
+    }
+    return next;
+  }
+
+ private:
+  void Fill(EightNeurons& next) {
+    next.segment = segment_;
+    while (next.count < kEight && chunk_ < job_.FirstChunk(segment_ + 1)) {
       if (at_ == job_.ChunkCount(0, chunk_)) {
         at_ = 0;
         ++chunk_;
@@ -42,13 +55,12 @@ class ListedNeurons {
       }
       next.neurons[next.count++] = static_cast<uint32_t>(chunk_ * kChunk + job_.List(0)[chunk_ * kChunk + at_++]);
     }
-    return next;
   }
 
- private:
   const GatedFfnJob& job_;
-  size_t chunk_;
+  size_t segment_;
   const size_t end_;
+  size_t chunk_;
   size_t at_ = 0;
 };
 
@@ -63,23 +75,25 @@ struct EightRows {
   typename Rows::Row rows[kEight];
 };
 
-// A segment of a token that is alone in its block, from the gate on, or from the choice on where that needs all gates.
+// Some segments of a token that is alone in its block, from the gate on, or from the choice on where that needs all gates.
 template <class Rows>
-class Segment {
+class SegmentsItem {
  public:
-  Segment(const GatedFfnJob& job, const TokenBlock& block, size_t index)
-      : job_(job), block_(block), index_(index), first_(job.FirstChunk(index)), end_(job.FirstChunk(index + 1)) {}
+  SegmentsItem(const GatedFfnJob& job, const TokenBlock& block, size_t item)
+      : job_(job),
+        block_(block),
+        first_(item * job.item_segments),
+        end_(std::min(first_ + job.item_segments, job.segments)) {}
 
   void Run() const {
-    for (size_t c = first_; c < end_; ++c) {
+    for (size_t c = job_.FirstChunk(first_); c < job_.FirstChunk(end_); ++c) {
       const Chunk chunk{job_, block_, c};
       if (!job_.two_steps) GateStep<Rows>(chunk);
       ChooseNeurons(chunk, 0);
     }
-    std::fill_n(job_.Sums(index_), PaddedColumns(job_.ffn.hidden), 0.0f);
-    Rows::StartColumns(job_.ffn.hidden, job_.Zeros(index_, 0));
+    for (size_t segment = first_; segment < end_; ++segment) StartSums<Rows>(job_, segment, 0, job_.ffn.hidden);
     AddListed();
-    Rows::FinishColumns(job_.Sums(index_), job_.ffn.hidden, job_.Zeros(index_, 0));
+    for (size_t segment = first_; segment < end_; ++segment) EndSums<Rows>(job_, segment, 0, job_.ffn.hidden);
   }
 
  private:
@@ -159,13 +173,12 @@ class Segment {
     const Eight rows = DownOf(eight);
     float coefficients[kEight] = {};
     for (size_t r = 0; r < eight.count; ++r) coefficients[r] = job_.Coefficients(0)[eight.neurons[r]];
-    Rows::AddEight(rows.rows, coefficients, rows.width, ahead, job_.Sums(index_), job_.Zeros(index_, 0));
+    Rows::AddEight(rows.rows, coefficients, rows.width, ahead, job_.Sums(eight.segment), job_.Zeros(eight.segment, 0));
   }
 
   const GatedFfnJob& job_;
   const TokenBlock& block_;
-  const size_t index_;
-  // Chunks.
+  // Segments.
   const size_t first_;
   const size_t end_;
 };
