@@ -4,12 +4,15 @@
  * head are the same. Sessions of the native core take turns in one process.
  *
  *     node bench/run.js spark [--layers 26] [--dtype int4,int8] [--vocabulary int4]
- *         [--threads 2] [--rounds 10] [--steps 4]
+ *         [--threads 2] [--rounds 10] [--steps 4] [--genai PYTHON]
+ *
+ * PYTHON has onnxruntime-genai, which then decodes the dense folder too.
  *
  * Run it in the repository's root. Models are made in .bench/spark and used again. Codes are random bytes and scales one
  * number a matrix, so that every sum has the size that a trained model's has; what a model says is noise, what it takes is
  * not. Needs twice a model's size of memory: 2 GB each in int4 and 4 GB in int8 with all layers.
  */
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -23,6 +26,7 @@ import { choosePrecision } from '../src/core/precision.ts';
 import { type BlockScheme, float32Tensor, quantizedParts, storedIn, type TensorExpr } from '../src/core/tensor.ts';
 import { bench } from '../src/eval/index.ts';
 import { type SparkFfnVariant, sparkFfnFunction, sparkFfnNode } from '../src/ops/index.ts';
+import { genaiConfig } from '../src/pipeline/genai-config.ts';
 import { indexGraph, replaceNodes } from '../src/rewrite/graph-index.ts';
 import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { matchFfn } from '../src/rewrite/match-ffn.ts';
@@ -38,6 +42,7 @@ const { values: options } = parseArgs({
     threads: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '10' },
     steps: { type: 'string', default: '4' },
+    genai: { type: 'string' },
   },
 });
 const LAYERS = Number(options.layers);
@@ -267,7 +272,8 @@ async function made(dtype: string, noisePath: string) {
   if (precision.linear.kind !== 'blocks') throw new Error(`${dtype} stores no blocks`);
   const noise = noiseFrom(noisePath);
   const scheme = precision.linear;
-  const graph = fuseSkipNorms(assemble(openModel(checkpoint(), { precision })));
+  const model = openModel(checkpoint(), { precision });
+  const graph = fuseSkipNorms(assemble(model));
   const whole = { dense: graph, spark: withSparkFfn(graph, scheme, noise) };
   const folders: Record<string, string> = {};
   for (const [name, parts] of Object.entries(whole)) {
@@ -276,6 +282,7 @@ async function made(dtype: string, noisePath: string) {
     if (existsSync(join(folders[name], 'model.onnx'))) continue;
     mkdirSync(folders[name], { recursive: true });
     await writeOnnx(contender, join(folders[name], 'model.onnx'), { threads: 1 });
+    writeFileSync(join(folders[name], 'genai_config.json'), JSON.stringify(genaiConfig(model.spec, true)));
     console.error(`${folders[name]}: ${(weightBytesOf(contender) / 1e9).toFixed(2)} GB`);
   }
   return { folders, kept: await keptShare(scheme, noise) };
@@ -298,6 +305,17 @@ async function time(folders: Readonly<Record<string, string>>) {
   return result;
 }
 
+/** Runs of ours, each followed by one of onnxruntime-genai. */
+const PEER_TURNS = 3;
+
+/** Milliseconds a token. */
+function genai(python: string, folder: string): number {
+  const counts = ['--prompt', String(PROMPT_TOKENS), '--steps', '16', '--threads', options.threads];
+  const args = [join(root, 'python/peers.py'), 'onnxruntime-genai', folder, '--model', 'model.onnx', ...counts];
+  const output = execFileSync(python, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  return 1000 / JSON.parse(output).decodeTokensPerSecond;
+}
+
 mkdirSync(work, { recursive: true });
 const noisePath = writeNoise();
 console.log(`${LAYERS} layers, ${options.threads} threads, ${PROMPT_TOKENS} cached tokens and more\n`);
@@ -310,4 +328,12 @@ for (const dtype of options.dtype.split(',')) {
   const ratio = speedup && [speedup.median, speedup.p10, speedup.p90].map((value) => value.toFixed(2));
   const shown = ratio === null ? '' : `${ratio[0]} (${ratio[1]}-${ratio[2]})`;
   console.log(`| ${dtype} | ${(100 * kept).toFixed(1)} % | ${dense} | ${spark} | ${shown} |`);
+  if (options.genai === undefined) continue;
+  const ratios: number[] = [];
+  for (let turn = 0; turn < PEER_TURNS; turn++) {
+    const [ours] = (await time(folders)).subjects;
+    ratios.push((genai(options.genai, folders.dense) * ours.decodeTokensPerSecond.median) / 1000);
+  }
+  const [least, median, most] = ratios.sort((one, other) => one - other).map((value) => value.toFixed(2));
+  console.error(`onnxruntime-genai / dense, ${dtype}: ${median} (${least}-${most})`);
 }
