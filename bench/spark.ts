@@ -288,27 +288,28 @@ async function made(dtype: string, noisePath: string) {
   return { folders, kept: await keptShare(scheme, noise) };
 }
 
-async function time(folders: Readonly<Record<string, string>>) {
+/** Sessions of these folders, in turn. */
+async function time(folders: readonly string[]) {
   const library = (name: string) => join(root, 'native/build/release/lib', name);
   const files = { addon: library('lacuna_node.node'), operators: library('liblacuna_ort.so') };
   const open = async (name: string) => ({
     name,
-    session: await openNativeSession(folders[name], files, { threads: Number(options.threads) }),
+    session: await openNativeSession(name, files, { threads: Number(options.threads) }),
   });
-  const [dense, spark] = [await open('dense'), await open('spark')];
+  const [first, second] = [await open(folders[0]), folders.length > 1 ? await open(folders[1]) : undefined];
   const [rounds, stepsPerBlock] = [Number(options.rounds), Number(options.steps)];
   const count = PROMPT_TOKENS + (rounds + 1) * stepsPerBlock;
   const tokens = Array.from({ length: count }, (_, index) => (7919 * (index + 1)) % config.vocab_size);
-  const result = await bench([dense, spark], tokens, { promptTokens: PROMPT_TOKENS, rounds, stepsPerBlock });
-  await dense.session.close();
-  await spark.session.close();
+  const settings = { promptTokens: PROMPT_TOKENS, rounds, stepsPerBlock };
+  const result = await bench(second === undefined ? [first] : [first, second], tokens, settings);
+  for (const one of [first, second]) await one?.session.close();
   return result;
 }
 
-/** Runs of ours, each followed by one of onnxruntime-genai. */
-const PEER_TURNS = 3;
+/** Runs of ours, each followed by one of onnxruntime-genai; of each the best blocks count. */
+const PEER_TURNS = 5;
 
-/** Milliseconds a token. */
+/** Milliseconds a token, of its best run. */
 function genai(python: string, folder: string): number {
   const counts = ['--prompt', String(PROMPT_TOKENS), '--steps', '16', '--threads', options.threads];
   const args = [join(root, 'python/peers.py'), 'onnxruntime-genai', folder, '--model', 'model.onnx', ...counts];
@@ -323,7 +324,7 @@ console.log('| weights | neurons kept | dense ms/token | Spark ms/token | dense 
 console.log('|---|---|---|---|---|');
 for (const dtype of options.dtype.split(',')) {
   const { folders, kept } = await made(dtype, noisePath);
-  const { subjects, speedup } = await time(folders);
+  const { subjects, speedup } = await time([folders.dense, folders.spark]);
   const [dense, spark] = subjects.map((subject) => (1000 / subject.decodeTokensPerSecond.median).toFixed(1));
   const ratio = speedup && [speedup.median, speedup.p10, speedup.p90].map((value) => value.toFixed(2));
   const shown = ratio === null ? '' : `${ratio[0]} (${ratio[1]}-${ratio[2]})`;
@@ -331,9 +332,10 @@ for (const dtype of options.dtype.split(',')) {
   if (options.genai === undefined) continue;
   const ratios: number[] = [];
   for (let turn = 0; turn < PEER_TURNS; turn++) {
-    const [ours] = (await time(folders)).subjects;
-    ratios.push((genai(options.genai, folders.dense) * ours.decodeTokensPerSecond.median) / 1000);
+    const [ours] = (await time([folders.dense])).subjects;
+    ratios.push((genai(options.genai, folders.dense) * ours.decodeTokensPerSecond.p90) / 1000);
   }
-  const [least, median, most] = ratios.sort((one, other) => one - other).map((value) => value.toFixed(2));
-  console.error(`onnxruntime-genai / dense, ${dtype}: ${median} (${least}-${most})`);
+  const sorted = ratios.sort((one, other) => one - other).map((value) => value.toFixed(2));
+  const median = sorted[Math.floor(PEER_TURNS / 2)];
+  console.log(`\nonnxruntime-genai / dense, ${dtype}: ${median} (${sorted[0]}-${sorted.at(-1)})\n`);
 }
