@@ -129,6 +129,8 @@ class Attention {
 
   // Sums of queries and vectors.
   struct Tile {
+    // An implicit one would not be compiled for the target.
+    HWY_INLINE Tile() {}
     V at[kTileQueries][kTileVectors];
   };
 
