@@ -28,7 +28,6 @@ struct BlockRows {
   using Products = BlockProducts<kStorage>;
   using Row = typename Products::Row;
   using Input = CodedInput;
-  static constexpr Storage kWeights = kStorage;
   static constexpr bool kIsInt4 = Products::kIsInt4;
   static constexpr size_t kBlockBytes = Products::kBlockBytes;
   static constexpr size_t kTokenTile = Products::kTokenTile;

@@ -14,7 +14,8 @@
 // Rows of `down` are added segment by segment, a segment being some chunks, and y is the sum of the segments. A token that is
 // alone in its block is chosen for and added segment by segment too, which reads whole rows and waits less:
 //
-//     choose       segments  all of "gate" unless the choice needs all neurons, all of "choose", and the segment's sum
+//     gate         chunks    several an item, and only where the choice needs all neurons
+//     choose       segments  several an item: all of "gate" where that was not done, all of "choose", and the segments' sums
 //     down         columns   y, from the segments' sums
 #ifndef LACUNA_KERNELS_GATED_FFN_JOB_H_
 #define LACUNA_KERNELS_GATED_FFN_JOB_H_
@@ -57,7 +58,6 @@ struct Cut {
 };
 
 enum class GatedFfnPhase { kPrepare, kGate, kStatistics, kChoose, kDown, kFinish };
-
 
 struct GatedFfnArrays {
   GatedFfnArrays(const GatedFfn& ffn, size_t tokens, ScratchLayout& layout) {
@@ -110,9 +110,7 @@ struct GatedFfnArrays {
   float* zeros = nullptr;
 
  private:
-  static size_t SumsOf(const GatedFfn& ffn, size_t block) {
-    return std::max(block, SegmentsOf(ffn.neurons));
-  }
+  static size_t SumsOf(const GatedFfn& ffn, size_t block) { return std::max(block, SegmentsOf(ffn.neurons)); }
 };
 
 struct GatedFfnJob;
@@ -149,7 +147,7 @@ struct GatedFfnJob {
   struct Place {
     TokenBlock block;
     GatedFfnPhase phase;
-    // Chunk, token, segment or range of columns.
+    // Of a chunk, a token, a range of columns, or of some chunks or segments.
     size_t index;
     // Items before the phase.
     size_t waits_for;
