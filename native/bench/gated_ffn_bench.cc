@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "hwy/base.h"
 #include "hwy/targets.h"
 #include "kernels/bandwidth.h"
 #include "kernels/gated_ffn.h"
@@ -81,7 +82,8 @@ struct StorageName {
   double bytes;
 };
 constexpr StorageName kStorages[] = {
-    {Storage::kFp32, "fp32", 4}, {Storage::kBf16, "bf16", 2}, {Storage::kInt8, "int8", 1.125}, {Storage::kInt4, "int4", 0.625}};
+    {Storage::kFp32, "fp32", 4},      {Storage::kBf16, "bf16", 2},      {Storage::kFp16, "fp16", 2},
+    {Storage::kInt8, "int8", 1.125}, {Storage::kInt4, "int4", 0.625}};
 
 // Weights of a model file start at a page.
 template <typename T>
@@ -117,6 +119,9 @@ class Weights {
         std::memcpy(&bits, &value, sizeof bits);
         to[i] = static_cast<uint16_t>(bits >> 16);
       }
+    } else if (storage.storage == Storage::kFp16) {
+      hwy::float16_t* to = reinterpret_cast<hwy::float16_t*>(data_.data());
+      for (size_t i = 0; i < rows * width; ++i) to[i] = hwy::F16FromF32(floats(random));
     } else {
       for (size_t i = 0; i + 4 <= bytes; i += 4) {
         const uint32_t bits = random();

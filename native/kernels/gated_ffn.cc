@@ -14,6 +14,8 @@ void (*WorkerOf(Storage storage))(const GatedFfnJob& job) {
       return WorkOnFp32;
     case Storage::kBf16:
       return WorkOnBf16;
+    case Storage::kFp16:
+      return WorkOnFp16;
     case Storage::kInt8:
       return WorkOnInt8;
     case Storage::kInt4:

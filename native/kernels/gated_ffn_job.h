@@ -116,6 +116,7 @@ struct GatedFfnArrays {
 struct GatedFfnJob;
 void WorkOnFp32(const GatedFfnJob& job);
 void WorkOnBf16(const GatedFfnJob& job);
+void WorkOnFp16(const GatedFfnJob& job);
 void WorkOnInt8(const GatedFfnJob& job);
 void WorkOnInt4(const GatedFfnJob& job);
 

@@ -7,11 +7,11 @@
 
 namespace lacuna {
 
-// fp32 and bf16: [rows, width]. int8 and int4: as MatMulNBits has them, rows in blocks of 32 along the width, each with a
+// fp32, bf16 and fp16: [rows, width]. int8 and int4: as MatMulNBits has them, rows in blocks of 32 along the width, each with a
 // float scale, scales [rows, blocks]; a weight is scale * (code - 128 or 8). int8 codes are bytes [rows, blocks, 32];
 // int4 codes are [rows, blocks, 16], the even one of two neighbours in the low half of a byte. A last block that is not
 // full is stored whole.
-enum class Storage { kFp32, kBf16, kInt8, kInt4 };
+enum class Storage { kFp32, kBf16, kFp16, kInt8, kInt4 };
 
 constexpr size_t kBlock = 32;
 

@@ -37,6 +37,8 @@ constexpr ort::Port WeightPort(Storage storage) {
       return kFloats;
     case Storage::kBf16:
       return {ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16};
+    case Storage::kFp16:
+      return {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16};
     case Storage::kInt8:
     case Storage::kInt4:
       break;

@@ -156,7 +156,8 @@ void AddStorage(ort::Operators& operators, const char* storage, const SelectorNa
     for (bool decode : {false, true})
       for (bool whole : {false, true}) {
         // Bodies that never gather need no name for not doing it.
-        if (whole && (selector.selector == Selector::kNone || IsProduct(selector.selector) || IsBlocked(kStorage))) continue;
+        constexpr bool kGathers = kStorage == Storage::kFp32 || kStorage == Storage::kBf16;
+        if (whole && (selector.selector == Selector::kNone || IsProduct(selector.selector) || !kGathers)) continue;
         const std::string op_type = std::string("GatedFFN_") + selector.name + "_" + storage + selector.flag +
                                     (masked ? "_masked" : "") + (decode ? "_decode" : "") + (whole ? "_whole" : "");
         ort::AddOperator<GatedFfnKernel<kStorage>>(operators, op_type, {selector.selector, masked, decode});
@@ -170,6 +171,7 @@ void AddGatedFfn(ort::Operators& operators) {
   for (const SelectorName& selector : kSelectorNames) {
     AddStorage<Storage::kFp32>(operators, "fp32", selector);
     AddStorage<Storage::kBf16>(operators, "bf16", selector);
+    AddStorage<Storage::kFp16>(operators, "fp16", selector);
     AddStorage<Storage::kInt8>(operators, "int8", selector);
     AddStorage<Storage::kInt4>(operators, "int4", selector);
   }

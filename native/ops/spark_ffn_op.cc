@@ -99,6 +99,7 @@ void AddStorage(ort::Operators& operators, const std::string& storage) {
 void AddSparkFfn(ort::Operators& operators) {
   AddStorage<Storage::kFp32>(operators, "fp32");
   AddStorage<Storage::kBf16>(operators, "bf16");
+  AddStorage<Storage::kFp16>(operators, "fp16");
   AddStorage<Storage::kInt8>(operators, "int8");
   AddStorage<Storage::kInt4>(operators, "int4");
 }

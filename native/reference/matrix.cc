@@ -22,6 +22,29 @@ uint16_t ToBf16(float value) {
 
 double FromBf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
+// To the nearest, of two the even one. Below 2^-14 numbers are 2^-24 apart, above it a 1024th of the power of two below them.
+uint16_t ToFp16(float value) {
+  const int sign = std::signbit(value) ? 0x8000 : 0;
+  const double size = std::abs(static_cast<double>(value));
+  if (!(size < 65536)) return static_cast<uint16_t>(sign | (std::isnan(value) ? 0x7e00 : 0x7c00));
+  int exponent;
+  std::frexp(size, &exponent);
+  const int step = std::max(exponent - 11, -24);
+  // Steps that round up to the next power of two carry into the exponent, as they should.
+  return static_cast<uint16_t>(sign | (static_cast<int>(std::nearbyint(std::ldexp(size, -step))) + 1024 * (step + 24)));
+}
+
+double FromFp16(uint16_t bits) {
+  const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+  double size = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
+  if (exponent == 31) size = mantissa == 0 ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+  return bits >> 15 != 0 ? -size : size;
+}
+
+bool IsHalf(Storage storage) { return storage == Storage::kBf16 || storage == Storage::kFp16; }
+
+uint16_t ToHalf(Storage storage, float value) { return storage == Storage::kBf16 ? ToBf16(value) : ToFp16(value); }
+
 }  // namespace
 
 std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, size_t row) {
@@ -34,6 +57,9 @@ std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, s
         break;
       case Storage::kBf16:
         values[i] = FromBf16(static_cast<const uint16_t*>(matrix.data)[row * width + i]);
+        break;
+      case Storage::kFp16:
+        values[i] = FromFp16(static_cast<const uint16_t*>(matrix.data)[row * width + i]);
         break;
       case Storage::kInt8:
       case Storage::kInt4: {
@@ -66,9 +92,9 @@ StoredMatrix::StoredMatrix(Storage storage, const std::vector<float>& values, si
     floats_.resize(offset);
     floats_.insert(floats_.end(), values.begin(), values.end());
   }
-  if (storage == Storage::kBf16) {
+  if (IsHalf(storage)) {
     halves_.resize(offset);
-    for (float value : values) halves_.push_back(ToBf16(value));
+    for (float value : values) halves_.push_back(ToHalf(storage, value));
   }
   if (!IsBlocked(storage)) return;
   codes_.resize(offset);
@@ -94,15 +120,15 @@ StoredMatrix::StoredMatrix(Storage storage, const std::vector<float>& values, si
 Matrix StoredMatrix::matrix() const {
   const void* data = codes_.data() + offset_;
   if (storage_ == Storage::kFp32) data = floats_.data() + offset_;
-  if (storage_ == Storage::kBf16) data = halves_.data() + offset_;
+  if (IsHalf(storage_)) data = halves_.data() + offset_;
   return {data, IsBlocked(storage_) ? scales_.data() + offset_ : nullptr};
 }
 
 void StoredMatrix::Poison(size_t row) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   if (storage_ == Storage::kFp32) std::fill_n(floats_.begin() + static_cast<std::ptrdiff_t>(offset_ + row * width_), width_, nan);
-  if (storage_ == Storage::kBf16)
-    std::fill_n(halves_.begin() + static_cast<std::ptrdiff_t>(offset_ + row * width_), width_, ToBf16(nan));
+  if (IsHalf(storage_))
+    std::fill_n(halves_.begin() + static_cast<std::ptrdiff_t>(offset_ + row * width_), width_, ToHalf(storage_, nan));
   const size_t blocks = Blocks(width_);
   if (IsBlocked(storage_))
     std::fill_n(scales_.begin() + static_cast<std::ptrdiff_t>(offset_ + row * blocks), blocks, nan);

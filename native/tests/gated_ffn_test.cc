@@ -16,7 +16,7 @@ namespace {
 using reference::StoredMatrix;
 using testing::Misaligned;
 
-constexpr Storage kStorages[] = {Storage::kFp32, Storage::kBf16, Storage::kInt8, Storage::kInt4};
+constexpr Storage kStorages[] = {Storage::kFp32, Storage::kBf16, Storage::kFp16, Storage::kInt8, Storage::kInt4};
 
 constexpr Selector kSelectors[] = {Selector::kNone, Selector::kThreshold, Selector::kThresholdOfMean,
                                    Selector::kStatisticalSoft, Selector::kStatisticalHard, Selector::kProduct,
@@ -243,7 +243,7 @@ std::string NameOf(const ::testing::TestParamInfo<Case>& info) {
   constexpr const char* kSelectorNames[] = {"None",           "Threshold",       "ThresholdOfMean",
                                             "StatisticalSoft", "StatisticalHard", "Product",
                                             "ProductOfMean",   "Predictor",       "PredictorOfMean"};
-  constexpr const char* kStorageNames[] = {"Fp32", "Bf16", "Int8", "Int4"};
+  constexpr const char* kStorageNames[] = {"Fp32", "Bf16", "Fp16", "Int8", "Int4"};
   return std::string(kSelectorNames[static_cast<int>(std::get<0>(info.param))]) + "Of" +
          kStorageNames[static_cast<int>(std::get<1>(info.param))];
 }

@@ -54,11 +54,17 @@ void AddOne(const float* const* row, const float* coefficient, size_t n, float* 
   FloatRows<float>::AddEight(rows, coefficients, n, none, y, nullptr);
 }
 
+// n is a whole number of vectors.
+void WidenHalves(const hwy::float16_t* from, size_t n, float* to) {
+  for (size_t i = 0; i < n; i += hn::Lanes(Floats())) hn::StoreU(FloatRows<hwy::float16_t>::Load(from + i), Floats(), to + i);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace lacuna
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "reference/matrix.h"
 #include "tests/testing.h"
 
 namespace lacuna {
@@ -70,6 +76,7 @@ HWY_EXPORT(DotEight);
 HWY_EXPORT(DotOne);
 HWY_EXPORT(AddEight);
 HWY_EXPORT(AddOne);
+HWY_EXPORT(WidenHalves);
 
 using testing::Misaligned;
 
@@ -146,6 +153,23 @@ TEST(Rows, WeightedSumsOfAllLengths) {
       }
       ASSERT_NEAR(y.data()[i], sum, 9 * testing::kEpsilon * sizes);
       ASSERT_EQ(y.data()[i], singly.data()[i]);
+    }
+  });
+}
+
+// Numbers below the least normal one, infinity and what is no number among them.
+TEST(Rows, EveryHalfIsWidenedExactly) {
+  std::vector<uint16_t> halves(65536);
+  for (size_t bits = 0; bits < halves.size(); ++bits) halves[bits] = static_cast<uint16_t>(bits);
+  const std::vector<double> wanted = reference::RowOf(Storage::kFp16, {halves.data()}, halves.size(), 0);
+  testing::ForEachTarget([&](const std::string& target) {
+    SCOPED_TRACE(target);
+    std::vector<float> got(halves.size());
+    HWY_DYNAMIC_DISPATCH(WidenHalves)(reinterpret_cast<const hwy::float16_t*>(halves.data()), halves.size(), got.data());
+    for (size_t bits = 0; bits < halves.size(); ++bits) {
+      ASSERT_EQ(std::isnan(got[bits]), std::isnan(wanted[bits])) << bits;
+      if (std::isnan(wanted[bits])) continue;
+      ASSERT_EQ(got[bits], wanted[bits]) << bits;
     }
   });
 }
