@@ -39,7 +39,7 @@ function editJson(path: string, changes: Record<string, unknown>): void {
 }
 
 describe('sparsify --dtype', () => {
-  it.each(['bf16', 'int8', 'int4'])('stores the weights of a checkpoint as %s', async (dtype) => {
+  it.each(['fp16', 'bf16', 'int8', 'int4'])('stores the weights of a checkpoint as %s', async (dtype) => {
     const output = join(folder, `sparse-${dtype}`);
     const made = await lacuna(['sparsify', tinyLlama, '--plan', plan, '-o', output, '--dtype', dtype, '--json']);
     expect(made.code).toBe(0);
@@ -87,8 +87,8 @@ describe('usage', () => {
     [['convert', tinyLlama], /required option '-o, --output/],
     [['convrt', tinyLlama], /Did you mean convert\?/],
     [
-      ['sparsify', tinyLlama, '--plan', 'x', '-o', 'y', '--dtype', 'fp16'],
-      /Expected fp32, bf16, int8, int4 for a sparse model's precision but received "fp16"/,
+      ['sparsify', tinyLlama, '--plan', 'x', '-o', 'y', '--dtype', 'q4'],
+      /Expected fp32, fp16, bf16, int8, int4 for a sparse model's precision but received "q4"/,
     ],
     [['build', tinyLlama, '-o', 'y', '--preset', 'top-k', '--dtype', 'q4'], /sparse model's precision/],
     [['plan', 'x', '-o', 'y', '--preset', 'magic'], /Allowed choices are ffn-skip, top-k/],

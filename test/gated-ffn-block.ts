@@ -151,11 +151,24 @@ export function tolerances(block: Block, x: Float32Array, wanted: Wanted) {
     },
     { activation: 'relu', selector: { kind: 'none' } },
   ).y;
-  const product = 1.13 * (2 * H + D + 8) * EPSILON * Math.max(...magnitudes) + roundedProducts(block, x, wanted);
+  const relative = 1.13 * (2 * H + D + 8) * EPSILON + narrowRoundings(block.storage);
+  const product = relative * Math.max(...magnitudes) + roundedProducts(block, x, wanted);
   if (ffn.postNorm === undefined) return product;
   const rms = Math.sqrt(dot(wanted.raw, wanted.raw) / H);
   return (2 * product * Math.max(...abs(ffn.postNorm.weight))) / rms;
 }
+
+/**
+ * What a body that multiplies in float16 may be off by, as a share of the sum of magnitudes: gate (1.13 by the activation),
+ * up, their product and y are each rounded to 11 bits once, and a statistical cut is made of rounded gates. x is not
+ * rounded by that: `randomTokens` takes it from numbers that float16 has.
+ */
+export function narrowRoundings(storage: Storage): number {
+  return storage === 'fp16' ? 5 * NARROW_ROUNDING : 0;
+}
+
+/** Unit roundoff of float16. */
+const NARROW_ROUNDING = 2 ** -11;
 
 export type Wanted = Pick<ReturnType<typeof reference>, 'raw' | 'act'>;
 
@@ -184,8 +197,17 @@ export function roundingOf(storage: Storage, products: readonly number[], down: 
 
 /** Whether no neuron of the token is so near the cut that rounding could decide about it. */
 export function isClear(variant: GatedFfnVariant, block: Block, x: Float32Array, cut: number): boolean {
-  const near = [cut * (1 - 1e-4), cut * (1 + 1e-4)].map((other) => reference(variant, block, x, other).kept);
+  const margin = cutMargin(variant.storage, cut);
+  const near = [cut - margin, cut + margin].map((other) => reference(variant, block, x, other).kept);
   return near[0] === near[1];
+}
+
+/**
+ * How far a cut has to be from what it is compared with. In float16 a score is off by about two of its roundings, and by
+ * one of the gate's where the activation is steeper than the score is large: eight of the cut and of 1.
+ */
+export function cutMargin(storage: Storage, cut: number): number {
+  return storage === 'fp16' ? 8 * NARROW_ROUNDING * (1 + Math.abs(cut)) : 1e-4 * cut;
 }
 
 export function split(x: Float32Array): Float32Array[] {
@@ -196,14 +218,18 @@ export function randomTokens(block: Block, dims: readonly [number, number], acti
   const { next, storage, predictor } = block;
   const count = dims[0] * dims[1] * H;
   const floating = next(count);
-  const rounds = storage === 'int8' || storage === 'int4' || predictor !== undefined;
-  const x = rounds ? onSteps(floating) : floating;
+  const x = takesFloats(storage) && predictor === undefined ? floating : onSteps(floating);
   return { x, residual: next(count).map((value) => 4 * value), dims, ...(active && { active }) };
+}
+
+/** Whether products read x as it is; others round it, to blocks or to float16. */
+export function takesFloats(storage: Storage): boolean {
+  return storage === 'fp32' || storage === 'bf16';
 }
 
 /**
  * Entries as products with blocks take them, rounded to 127 steps of a block's largest: the largest is made 127 steps of
- * 1/128, so that no further rounding changes an entry.
+ * 1/128, so that no further rounding changes an entry. float16 has them all.
  */
 export function onSteps(x: Float32Array, width = H): Float32Array {
   return x.map((value, at) =>

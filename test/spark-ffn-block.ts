@@ -1,7 +1,7 @@
 /** SparkFFN on small random blocks: calls, what plain loops make of them, and how far float32 may be from that. */
 import { type SparkFfnVariant, sparkFfnFunction, sparkFfnNode, type TopKMode } from '../src/ops/index.ts';
 import { dot, sparkFfnToken } from '../src/ops/reference.ts';
-import { EPSILON, onSteps, roundingOf } from './gated-ffn-block.ts';
+import { cutMargin, EPSILON, narrowRoundings, onSteps, roundingOf, takesFloats } from './gated-ffn-block.ts';
 import { seededFloats } from './random.ts';
 import { floats, type OneNode } from './run-body.ts';
 import { type FfnSizes, storedWeights } from './stored-weights.ts';
@@ -24,11 +24,11 @@ export function sparkBlock(seed: number, { storage, postNorm }: SparkFfnVariant)
 
 export type SparkBlock = ReturnType<typeof sparkBlock>;
 
-/** Tokens row by row; for blocks their entries are whole steps, so that products round none of them. */
+/** Tokens row by row; where products would round entries, these are whole steps, of which none is rounded. */
 export function sparkTokens({ next }: SparkBlock, { storage }: SparkFfnVariant, count: number): Float32Array[] {
   return Array.from({ length: count }, () => {
     const x = next(SPARK.h);
-    if (storage !== 'int8' && storage !== 'int4') return x;
+    if (takesFloats(storage)) return x;
     return Float32Array.from([...onSteps(x.subarray(0, SPARK.gate)), ...onSteps(x.subarray(SPARK.gate))]);
   });
 }
@@ -89,7 +89,7 @@ export function sparkTolerance(variant: SparkFfnVariant, block: SparkBlock, x: F
   const { act, raw } = sparkReference(variant, block, x, quantile);
   const products = act.map((value, j) => value * dot(ffn.up[j], x.subarray(SPARK.gate)));
   const tolerance =
-    1.13 * (2 * SPARK.h + SPARK.d + 8) * EPSILON * Math.max(...magnitudes) +
+    (1.13 * (2 * SPARK.h + SPARK.d + 8) * EPSILON + narrowRoundings(variant.storage)) * Math.max(...magnitudes) +
     roundingOf(variant.storage, products, ffn.down);
   if (ffn.postNorm === undefined) return tolerance;
   const rms = Math.sqrt(dot(raw, raw) / SPARK.h);
@@ -98,6 +98,7 @@ export function sparkTolerance(variant: SparkFfnVariant, block: SparkBlock, x: F
 
 /** Whether no neuron is so near the cut that rounding could decide about it. */
 export function isSparkClear(variant: SparkFfnVariant, block: SparkBlock, x: Float32Array, quantile: number): boolean {
-  const [under, over] = [1 - 1e-4, 1 + 1e-4].map((by) => sparkReference(variant, block, x, quantile * by).kept);
+  const margin = cutMargin(variant.storage, quantile);
+  const [under, over] = [-margin, margin].map((by) => sparkReference(variant, block, x, quantile + by).kept);
   return under === over;
 }

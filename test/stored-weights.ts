@@ -1,4 +1,5 @@
 /** Random FFN weights that a storage holds exactly, as numbers and as the tensors that GatedFFN takes. */
+import { castFloats } from '../formats/tensor/float-cast.ts';
 import type { DType } from '../src/core/dtype.ts';
 import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
 import type { Storage } from '../src/ops/index.ts';
@@ -23,7 +24,13 @@ export interface FfnSizes {
 
 /** `next` gives floats in [-1, 1). */
 export function storedWeights(storage: Storage, sizes: FfnSizes, next: (count: number) => Float32Array): StoredWeights {
-  const matrices = { fp32: plainRows, bf16: bfloat16Rows, int8: undefined, int4: undefined }[storage];
+  const matrices = {
+    fp32: plainRows,
+    fp16: float16Rows,
+    bf16: bfloat16Rows,
+    int8: undefined,
+    int4: undefined,
+  }[storage];
   if (matrices === undefined) return blockWeights(storage === 'int8' ? 8 : 4, sizes, next);
   const widths = [sizes.gate, sizes.up, sizes.h];
   const [gate, up, down] = widths.map((width) => matrices(Array.from({ length: sizes.d }, () => next(width))));
@@ -49,6 +56,15 @@ function bfloat16Rows(rows: readonly Float32Array[]) {
   );
   const halves = cut.flatMap((row) => Array.from(new Uint32Array(row.buffer), (bits) => bits >>> 16));
   return { rows: cut, tensor: tensor('bfloat16', [rows.length, rows[0].length], Uint16Array.from(halves)) };
+}
+
+/** Whole 1024ths, which float16 has all of between -1 and 1. */
+function float16Rows(rows: readonly Float32Array[]) {
+  const cut = rows.map((row) => row.map((value) => Math.round(1024 * value) / 1024));
+  const { bytes } = plainRows(cut).tensor;
+  const halves = new Uint8Array(bytes.length / 2);
+  castFloats(bytes, 'float32', halves, 'float16');
+  return { rows: cut, tensor: tensor('float16', [rows.length, rows[0].length], halves) };
 }
 
 /** Random rows in 4 bits: as numbers, as codes [rows, blocks, 16], and their scales. */

@@ -36,7 +36,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
       'write nothing and exit with 1 when the perplexity ratio is above this',
       positiveNumber,
     )
-    .option('--dtype <name>', 'how weights are stored: fp32, bf16, int8 or int4 (default fp32)')
+    .option('--dtype <name>', 'how weights are stored: fp32, fp16, bf16, int8 or int4 (default fp32)')
     .option('--force', 'replace an existing output')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');

@@ -20,7 +20,7 @@ export const registerSparsify: RegisterCommand = (program, context) => {
     .argument('<source>', 'checkpoint or dense folder')
     .requiredOption('--plan <file>', 'plan JSON')
     .requiredOption('-o, --output <dir>', 'folder to make')
-    .option('--dtype <name>', 'how weights of a checkpoint are stored: fp32, bf16, int8 or int4 (default fp32)')
+    .option('--dtype <name>', 'how weights of a checkpoint are stored: fp32, fp16, bf16, int8 or int4 (default fp32)')
     .option('--explain', 'list every rule, whether it applied and why not')
     .option('--force', 'replace an existing output')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')

@@ -59,7 +59,7 @@ export function sizeAttribute(g: GraphBuilder, name: string): string {
 }
 
 /** ONNX's codes of the types that bodies cast to (TensorProto.DataType). */
-const CAST_CODES = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
+const CAST_CODES = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10 } as const;
 
 export function castTo(g: GraphBuilder, x: string, dtype: keyof typeof CAST_CODES, output = g.fresh('cast')): string {
   return g.op('Cast', [x], { attributes: { to: attr.int(CAST_CODES[dtype]) }, outputs: [output] });

@@ -22,7 +22,7 @@ import { ACTIVATIONS } from './activations.ts';
 import { GATHER_PERCENT } from './gated-ffn/neurons.ts';
 import { SELECTORS } from './gated-ffn/selectors.ts';
 import { STORAGES } from './gated-ffn/storages.ts';
-import { type GatedFfnVariant, gatedFfnNode, gatedFfnOpType } from './gated-ffn.ts';
+import { type GatedFfnVariant, gatedFfnFunction, gatedFfnNode, gatedFfnOpType } from './gated-ffn.ts';
 import { activationOf, dot, type FfnWeights, neuronScores, saturationOf } from './reference.ts';
 
 function run(variant: GatedFfnVariant, block: Block, tokens: Tokens, cut: number) {
@@ -190,6 +190,20 @@ describe('variants', () => {
 
   it('cover every selector', () => {
     expect(new Set(CHOICES.map(({ kind }) => kind))).toEqual(new Set(SELECTORS.map(({ kind }) => kind)));
+  });
+
+  it('take no branch in fp16, whose weights are for GPUs', () => {
+    const flags = [false, true];
+    const settings = flags.flatMap((masked) =>
+      flags.flatMap((decode) => flags.map((gather) => ({ masked, decode, gather }))),
+    );
+    for (const selector of CHOICES) {
+      const variants = settings.map((setting) => variantOf(selector, { storage: 'fp16', ...setting }));
+      const used = variants.flatMap((variant) => gatedFfnFunction(variant).nodes.map(({ opType }) => opType));
+      // Branches and the lengths of lists are what a host waits for.
+      expect(used.filter((opType) => ['If', 'Loop', 'NonZero'].includes(opType))).toEqual([]);
+      expect(variants.map(gatedFfnOpType).filter((opType) => opType.includes('whole'))).toEqual([]);
+    }
   });
 
   it('refuse a call that lacks what they read', () => {

@@ -130,7 +130,8 @@ export function gatedFfnFunction(variant: GatedFfnVariant): OpFunction {
   return opFunction('GatedFFN', gatedFfnOpType(variant), doc, outputs, (g) => {
     const runDense = variant.decode ? hasManyTokens(g) : undefined;
     const run = (b: GraphBuilder, x: string) => writeBlock(b, variant, x, runDense);
-    if (variant.masked) return forActiveTokens(g, outputs, hiddenSize(g, variant), run);
+    const { branches } = storageOf(variant.storage);
+    if (variant.masked) return forActiveTokens(g, outputs, hiddenSize(g, variant), branches, run);
     const { y, kept } = run(g, 'x');
     g.op('Identity', [y], { outputs: ['y'] });
     if (kept !== undefined) g.op('Identity', [kept], { outputs: ['kept'] });

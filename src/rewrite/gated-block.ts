@@ -1,9 +1,11 @@
 /** A matched FFN as one GatedFFN node: the edit that the plan's passes share. */
 import type { Graph, Initializer, Node, OpFunction } from '../core/graph.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
+import { GraphBuilder } from '../core/graph-builder.ts';
 import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
-import { float32Tensor } from '../core/tensor.ts';
+import { cast, float32Tensor } from '../core/tensor.ts';
 import {
+  castTo,
   GATHER_SHARE,
   type GatedFfnVariant,
   gatedFfnFunction,
@@ -19,6 +21,8 @@ import type { StoredWeight } from './stored-weight.ts';
 export interface GatedBlock {
   readonly match: FfnMatch;
   readonly node: Node;
+  /** The node, and the casts around it where the graph is in float16. */
+  readonly nodes: readonly Node[];
   readonly initializers: readonly Initializer[];
   readonly function: OpFunction;
 }
@@ -28,21 +32,25 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
   const variant = variantOf(context, block, match, active !== undefined);
   const prefix = `layers.${layerOfBlock(block.block)}`;
   const weights = weightInputs(match);
+  const vectors = vectorInputs(match);
   const selected = selectorInputs(context, block, match);
+  const g = new GraphBuilder(`${prefix}.ffn`);
+  // GatedFFN's values are float32: a graph in float16 casts what goes in and what comes out.
+  const isNarrow = variant.storage === 'fp16';
+  const read = (input: string, value: string) =>
+    isNarrow ? castTo(g, value, 'float32', `${g.scope}.${input}`) : value;
+  const y = isNarrow ? `${g.scope}.y` : match.output;
   const node = gatedFfnNode(variant, {
     node: `${prefix}.ffn.gated`,
     inputs: {
-      x: match.x,
+      x: read('x', match.x),
       ...weights.inputs,
-      gate_bias: match.gate.bias,
-      up_bias: match.up.bias,
-      down_bias: match.down.bias,
-      post_norm: match.postNorm?.weight,
-      ...(active !== undefined && { active, residual: match.residual }),
-      ...Object.fromEntries(Object.entries(selected).map(([input, { name }]) => [input, name])),
+      ...namesOf(vectors),
+      ...(active !== undefined && { active, residual: read('residual', match.residual) }),
+      ...namesOf(selected),
     },
     outputs: {
-      y: match.output,
+      y,
       ...(variant.masked && { saturation: `${prefix}.saturation` }),
       ...(variant.selector.kind !== 'none' && { kept: `${prefix}.kept` }),
     },
@@ -50,11 +58,30 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
     epsilon: match.postNorm?.epsilon,
     sizes: { hidden: match.gate.weight.shape[1], neurons: match.gate.weight.shape[0] },
   });
-  const initializers = [...weights.made, ...Object.values(selected)];
-  return { match, node, initializers, function: gatedFfnFunction(variant) };
+  const initializers = [...weights.tensors, ...Object.values(vectors), ...Object.values(selected)];
+  g.nodes.push(node);
+  if (isNarrow) castTo(g, y, 'float16', match.output);
+  return { match, node, nodes: g.nodes, initializers, function: gatedFfnFunction(variant) };
 }
 
-/** Names of the weights by input, and the tensors made for them. Those in blocks keep `down` for the body as it was. */
+function namesOf(inputs: Readonly<Record<string, Initializer>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(inputs).map(([input, { name }]) => [input, name]));
+}
+
+/** Biases and the post-norm's weight, which are float32 in any storage. */
+function vectorInputs({ gate, up, down, postNorm }: FfnMatch): Record<string, Initializer> {
+  const given = { gate_bias: gate.bias, up_bias: up.bias, down_bias: down.bias, post_norm: postNorm?.weight };
+  return Object.fromEntries(
+    Object.entries(given).flatMap(([input, vector]) => (vector === undefined ? [] : [[input, inFloat32(vector)]])),
+  );
+}
+
+function inFloat32(vector: Initializer): Initializer {
+  const { name, data } = vector;
+  return data.dtype === 'float32' ? vector : { name: `${name}.float32`, data: cast(data, 'float32') };
+}
+
+/** Names of the weights by input, and their tensors. Those in blocks keep `down` for the body as it was. */
 function weightInputs({ gate, up, down, turnedDown }: FfnMatch) {
   const [turned, turnedScales] = turnedDown;
   const scales = ({ weight }: { weight: StoredWeight }) => weight.scales?.name;
@@ -70,7 +97,7 @@ function weightInputs({ gate, up, down, turnedDown }: FfnMatch) {
       down_columns_scales: scales(down),
     }),
   };
-  return { inputs, made: turnedDown };
+  return { inputs, tensors: [gate.weight.data, up.weight.data, ...turnedDown] };
 }
 
 function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, masked: boolean): GatedFfnVariant {
@@ -123,20 +150,20 @@ function selectorInputs(
 /** Puts each block's node in the place of what it matched; bodies and weights come with it, unused weights go. */
 export function withBlocks(graph: Graph, blocks: readonly GatedBlock[]): Graph {
   const replacements = new Map<Node, readonly Node[]>();
-  for (const { match, node } of blocks) {
+  for (const { match, nodes } of blocks) {
     for (const matched of match.nodes) replacements.set(matched, []);
-    replacements.set(match.nodes[0], [node]);
+    replacements.set(match.nodes[0], nodes);
   }
   const replaced = replaceNodes(graph, replacements);
   return dropUnusedInitializers({
     ...replaced,
-    initializers: [...replaced.initializers, ...blocks.flatMap((block) => block.initializers)],
+    initializers: uniqueByName([...replaced.initializers, ...blocks.flatMap((block) => block.initializers)]),
     functions: uniqueByName([...replaced.functions, ...blocks.map((block) => block.function)]),
     opsets: { ...replaced.opsets, [LACUNA_DOMAIN]: 1 },
   });
 }
 
-/** One body a name: op types tell apart all bodies that one model can hold. */
-function uniqueByName(functions: readonly OpFunction[]): OpFunction[] {
-  return [...new Map(functions.map((one) => [one.name, one])).values()];
+/** One body a name, op types telling apart all bodies that one model can hold; and one tensor a name. */
+function uniqueByName<Named extends { readonly name: string }>(all: readonly Named[]): Named[] {
+  return [...new Map(all.map((one) => [one.name, one])).values()];
 }

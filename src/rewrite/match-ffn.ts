@@ -19,14 +19,14 @@ export interface FfnMatch {
   readonly down: Linear;
   /** `down` neuron-major, in its storage: the matrix, or codes and scales. */
   readonly turnedDown: readonly Initializer[];
-  readonly postNorm: { readonly weight: string; readonly epsilon: number } | undefined;
+  readonly postNorm: { readonly weight: Initializer; readonly epsilon: number } | undefined;
   /** Every node between input and output, the one that makes the output first. */
   readonly nodes: readonly Node[];
 }
 
 export interface Linear {
   readonly weight: StoredWeight;
-  readonly bias: string | undefined;
+  readonly bias: Initializer | undefined;
 }
 
 export interface Refusal {
@@ -43,7 +43,8 @@ class Mismatch extends Error {}
  *     gate, up = product(ffn_in, weight) [+ bias]
  *     act      = gate * Sigmoid(gate) | QuickGelu(gate, alpha=1) | Gelu(gate) | Relu(gate)
  *     ffn_out  = product(act * up, weight) [+ bias] [-> SimplifiedLayerNormalization]
- *     product  = FusedMatMul(x, weight, transB=1) | FusedMatMul(x, Cast(weight), transB=1) | MatMulNBits(x, codes, scales)
+ *     product  = FusedMatMul(x, weight, transB=1) | FusedMatMul(x, Cast(weight), transB=1) | MatMul(x, weight)
+ *              | MatMulNBits(x, codes, scales)
  *
  * Refuses where an operator is another one, where a weight is no tensor of the model or not stored as GatedFFN takes it,
  * where the three are stored differently, and where a value in between is read from outside.
@@ -57,7 +58,7 @@ export function matchFfn(index: GraphIndex, layer: number): FfnMatch | Refusal {
   }
 }
 
-const PRODUCTS = ['FusedMatMul', 'MatMulNBits'];
+const PRODUCTS = ['FusedMatMul', 'MatMul', 'MatMulNBits'];
 
 function match(index: GraphIndex, layer: number): FfnMatch {
   const tap = (name: Tap) => tapName(layer, name);
@@ -101,8 +102,9 @@ function matchPostNorm(index: GraphIndex, output: string, nodes: Node[]) {
   const norm = index.producer(output);
   if (norm?.opType !== 'SimplifiedLayerNormalization') return { normed: output, postNorm: undefined };
   nodes.push(norm);
-  const [normed, weight] = norm.inputs;
-  expect(index.initializers.has(weight), `the post-norm's weight ${weight} is computed`);
+  const [normed, name] = norm.inputs;
+  const weight = index.initializers.get(name);
+  expect(weight !== undefined, `the post-norm's weight ${name} is computed`);
   const { epsilon, axis } = norm.attributes;
   expect(axis === undefined || (axis.kind === 'int' && axis.value === -1), 'the post-norm is not over the last axis');
   return { normed, postNorm: { weight, epsilon: epsilon?.kind === 'float' ? epsilon.value : 1e-5 } };
@@ -111,14 +113,15 @@ function matchPostNorm(index: GraphIndex, output: string, nodes: Node[]) {
 /** `value` = x W^T (+ bias), from `wantedInput` where one is given. */
 function matchLinear(index: GraphIndex, value: string, wantedInput: string | undefined, nodes: Node[]) {
   const last = nodeMaking(index, value, [...PRODUCTS, 'Add'], nodes);
-  const bias = last.opType === 'Add' ? last.inputs.find((input) => index.initializers.has(input)) : undefined;
+  const added = last.opType === 'Add' ? last.inputs.map((input) => index.initializers.get(input)) : [];
+  const bias = added.find((initializer) => initializer !== undefined);
   if (last.opType === 'Add') expect(bias !== undefined, `the Add that makes ${value} adds no bias of the model`);
-  const sum = last.inputs.find((input) => input !== bias) ?? '';
+  const sum = last.inputs.find((input) => input !== bias?.name) ?? '';
   const matMul = last.opType === 'Add' ? nodeMaking(index, sum, PRODUCTS, nodes) : last;
   const { transA, transB, alpha } = matMul.attributes;
   const plain = (transA === undefined || isInt(transA, 0)) && isInt(transB, 1);
   const isProduct = plain && (alpha === undefined || (alpha.kind === 'float' && alpha.value === 1));
-  expect(isProduct || matMul.opType === 'MatMulNBits', `${value} is not x W^T`);
+  expect(isProduct || matMul.opType !== 'FusedMatMul', `${value} is not x W^T`);
   const [input] = matMul.inputs;
   expect(wantedInput === undefined || input === wantedInput, `${value} is made from ${input}, wanted ${wantedInput}`);
   const stored = storedWeight(index, matMul);

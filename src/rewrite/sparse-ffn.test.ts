@@ -215,7 +215,7 @@ describe('sparse-ffn', () => {
 
   it.each<[string, (graph: Graph) => Graph]>([
     [
-      'MatMulInteger makes layers.0.gate, wanted FusedMatMul or MatMulNBits or Add',
+      'MatMulInteger makes layers.0.gate, wanted FusedMatMul or MatMul or MatMulNBits or Add',
       (graph) => change(graph, 'layers.0.gate', (node) => ({ ...node, opType: 'MatMulInteger' })),
     ],
     [
@@ -261,6 +261,10 @@ describe('sparse-ffn', () => {
       (graph) => change(graph, 'hidden.1', (node) => ({ ...node, inputs: [node.inputs[0], 'layers.0.gate'] })),
     ],
     ['layers.0.gate is not x W^T', (graph) => change(graph, 'layers.0.gate', (node) => ({ ...node, attributes: {} }))],
+    [
+      'model.layers.0.mlp.gate_proj.weight is float32 [24,8], wanted a float16 matrix',
+      (graph) => change(graph, 'layers.0.gate', (node) => ({ ...node, opType: 'MatMul', domain: '', attributes: {} })),
+    ],
     [
       'model.layers.0.mlp.gate_proj.weight is float16 [24,8], wanted a float32 matrix',
       (graph) => ({

@@ -8,7 +8,7 @@ import type { GraphIndex } from './graph-index.ts';
 export interface StoredWeight {
   readonly storage: Storage;
   readonly shape: readonly [number, number];
-  /** The matrix, or its codes in blocks. */
+  /** The matrix, or its codes in blocks; a tensor of the graph, or one made of it. */
   readonly data: Initializer;
   /** Of blocks. */
   readonly scales: Initializer | undefined;
@@ -22,9 +22,16 @@ function refused(reason: string): StoredWeightResult {
   return { kind: 'refused', reason };
 }
 
-/** The weight of a FusedMatMul or MatMulNBits, and the nodes between it and the product. */
+/** The weight of a FusedMatMul, MatMul or MatMulNBits, and the nodes between it and the product. */
 export function storedWeight(index: GraphIndex, product: Node): StoredWeightResult {
-  return product.opType === 'MatMulNBits' ? blockWeight(index, product) : floatWeight(index, product.inputs[1]);
+  switch (product.opType) {
+    case 'MatMulNBits':
+      return blockWeight(index, product);
+    case 'MatMul':
+      return narrowWeight(index, product.inputs[1]);
+    default:
+      return floatWeight(index, product.inputs[1]);
+  }
 }
 
 function floatWeight(index: GraphIndex, name: string): StoredWeightResult {
@@ -39,6 +46,18 @@ function floatWeight(index: GraphIndex, name: string): StoredWeightResult {
     return refused(`${data.name} is ${dtype} [${shape}], wanted a ${wanted} matrix`);
   const weight: StoredWeight = { storage, shape: [shape[0], shape[1]], data, scales: undefined };
   return { kind: 'stored', weight, nodes: isCast ? [widened] : [] };
+}
+
+/** float16 is stored as MatMul takes it, [in, out], which GatedFFN does not. */
+function narrowWeight(index: GraphIndex, name: string): StoredWeightResult {
+  const stored = index.initializers.get(name);
+  if (stored === undefined) return refused(`${name} is no tensor of the model`);
+  const { dtype, shape } = stored.data;
+  if (dtype !== 'float16' || shape.length !== 2)
+    return refused(`${name} is ${dtype} [${shape}], wanted a float16 matrix`);
+  const data = { name: name.replace(/\.transposed$/, ''), data: transpose(stored.data) };
+  const weight: StoredWeight = { storage: 'fp16', shape: [shape[1], shape[0]], data, scales: undefined };
+  return { kind: 'stored', weight, nodes: [] };
 }
 
 function blockWeight(index: GraphIndex, { inputs, attributes }: Node): StoredWeightResult {

@@ -1,4 +1,4 @@
-/** Runs a block only when a token is active, and gives inactive tokens zeros. */
+/** Gives inactive tokens zeros, and runs a block only when a token is active where a branch may decide that. */
 import { attr, type ValueInfo } from '../../core/graph.ts';
 import { type GraphBuilder, value } from '../../core/graph-builder.ts';
 import { float32Tensor, int32Tensor } from '../../core/tensor.ts';
@@ -24,8 +24,8 @@ const OUTPUTS = {
 type Output = OutputName<'GatedFFN'>;
 
 /**
- * bool `active` [b, s] decides: when no token is active, nothing of `run` is computed and no weight is read; otherwise
- * it is run for all tokens, and inactive ones get 0 in all `outputs`.
+ * bool `active` [b, s] decides: inactive tokens get 0 in all `outputs`. Without `branches` the block is run whatever is
+ * active; with them, nothing of `run` is computed and no weight is read when no token is.
  *
  * Active tokens are not gathered first. At decode that took ten operators a block where this takes three, a tenth of
  * a small block's time, and it is decoding that skipping is for; what a prefill of many tokens could save is the skipped
@@ -35,18 +35,24 @@ export function forActiveTokens(
   g: GraphBuilder,
   outputs: readonly Output[],
   hiddenSize: string,
+  branches: boolean,
+  run: (g: GraphBuilder, x: string) => BlockValues,
+): void {
+  const ones = onesForSaturation(g, hiddenSize);
+  if (branches) branchOnAny(g, outputs, ones, run);
+  else mask(g, run(g, 'x'), ones, (output) => output);
+}
+
+function branchOnAny(
+  g: GraphBuilder,
+  outputs: readonly Output[],
+  ones: string,
   run: (g: GraphBuilder, x: string) => BlockValues,
 ): void {
   const any = g.op('ReduceMax', ['active'], { attributes: { keepdims: attr.int(0) } });
-  const ones = onesForSaturation(g, hiddenSize);
-  const whenAny = branch('active', branchOutputs('active', outputs), (b) => {
-    const { y, kept } = run(b, 'x');
-    const whole = b.op('Unsqueeze', ['active', b.int64(-1)]);
-    const masked = b.op('Where', [whole, y, b.float(0)], { outputs: [nameIn('active', 'y')] });
-    const cosine = saturation(b, 'residual', masked, ones);
-    b.op('Where', ['active', cosine, b.float(0)], { outputs: [nameIn('active', 'saturation')] });
-    if (kept !== undefined) b.op('Where', ['active', kept, b.int32Scalar(0)], { outputs: [nameIn('active', 'kept')] });
-  });
+  const whenAny = branch('active', branchOutputs('active', outputs), (b) =>
+    mask(b, run(b, 'x'), ones, (output) => nameIn('active', output)),
+  );
   const whenNone = branch('skipped', branchOutputs('skipped', outputs), (b) => {
     for (const output of outputs) zeros(b, output, nameIn('skipped', output));
   });
@@ -54,6 +60,15 @@ export function forActiveTokens(
     attributes: { then_branch: attr.graph(whenAny), else_branch: attr.graph(whenNone) },
     outputs,
   });
+}
+
+/** Zeros for inactive tokens, in outputs called as `name` says. */
+function mask(g: GraphBuilder, { y, kept }: BlockValues, ones: string, name: (output: Output) => string): void {
+  const whole = g.op('Unsqueeze', ['active', g.int64(-1)]);
+  const masked = g.op('Where', [whole, y, g.float(0)], { outputs: [name('y')] });
+  const cosine = saturation(g, 'residual', masked, ones);
+  g.op('Where', ['active', cosine, g.float(0)], { outputs: [name('saturation')] });
+  if (kept !== undefined) g.op('Where', ['active', kept, g.int32Scalar(0)], { outputs: [name('kept')] });
 }
 
 function nameIn(scope: string, output: Output): string {

@@ -47,6 +47,7 @@ function blocks<Name extends string>(name: Name, bits: 4 | 8) {
     name,
     inputs: ['gate_scales', 'up_scales', 'down_scales', 'down_columns', 'down_columns_scales'],
     sized: true,
+    branches: true,
     project: (g, x, projection, size) => product(g, x, projection, [size, 'intermediate_size'], g.fresh('product')),
     combine: (g, act, output) => product(g, act, 'down_columns', ['intermediate_size', 'hidden_size'], output),
     // Gathered rows have no constant number, which MatMulNBits wants; GatherBlockQuantized and a float product take 50

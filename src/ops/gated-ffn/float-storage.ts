@@ -1,4 +1,4 @@
-/** Weights as floats: fp32, and narrower ones that the body widens before it uses them. */
+/** Weights as floats: fp32, and bf16, which the body widens before it uses it. */
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
 import { castTo } from '../body.ts';
@@ -12,6 +12,7 @@ function floats<Name extends string>(name: Name, widen: (g: GraphBuilder, weight
     name,
     inputs: [],
     sized: false,
+    branches: true,
     project: (g, x, projection) => transposedProduct(g, x, widen(g, projection)),
     combine: (g, act, output) => g.op('MatMul', [act, widen(g, 'down')], { outputs: [output] }),
     gathered: {

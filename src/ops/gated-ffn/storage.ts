@@ -18,6 +18,8 @@ export interface StorageKind {
   readonly inputs: readonly WeightInput[];
   /** Whether a call says `hidden_size` and `intermediate_size`, which cannot be read from the shapes of packed weights. */
   readonly sized: boolean;
+  /** Whether a masked body skips its products by a branch where no token is active. */
+  readonly branches: boolean;
   /** x W^T: [..., size] -> [..., f]. */
   readonly project: (g: GraphBuilder, x: string, projection: Projection, size: InputSize) => string;
   /** act down: [..., f] -> [..., h]; `output` names the result. */

@@ -1,0 +1,30 @@
+/**
+ * Weights as float16, for GPUs: the body multiplies by them as they are, and values between products are float32. Widened
+ * they would be float32 in the device's memory, since a runtime casts constants when it loads them. Nor does the body
+ * branch: a branch is taken by the host, which would have to wait for the device in every block.
+ */
+import { attr } from '../../core/graph.ts';
+import type { GraphBuilder } from '../../core/graph-builder.ts';
+import { castTo } from '../body.ts';
+import type { StorageKind } from './storage.ts';
+
+/** float16 [f, h] each. */
+export const fp16 = {
+  name: 'fp16',
+  inputs: [],
+  sized: false,
+  branches: false,
+  project: (g, x, projection) => narrowProduct(g, x, transposed(g, projection)),
+  combine: (g, act, output) => narrowProduct(g, act, 'down', output),
+  gathered: undefined,
+} as const satisfies StorageKind;
+
+/** Not every runtime has FusedMatMul in float16; a weight is transposed once, when it is loaded. */
+function transposed(g: GraphBuilder, weight: string): string {
+  return g.op('Transpose', [weight], { attributes: { perm: attr.ints([1, 0]) } });
+}
+
+/** float32 [..., n] times float16 [n, m], multiplied in float16. */
+function narrowProduct(g: GraphBuilder, x: string, weight: string, output = g.fresh('product')): string {
+  return castTo(g, g.op('MatMul', [castTo(g, x, 'float16'), weight]), 'float32', output);
+}
