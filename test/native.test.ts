@@ -10,8 +10,8 @@ import { readPlan } from '../formats/plan.ts';
 import { writeSafetensors } from '../formats/safetensors/index.ts';
 import { loadTokenizer } from '../formats/tokenizer/index.ts';
 import type { Checkpoint } from '../src/core/checkpoint.ts';
-import { attr, type Graph, type Node } from '../src/core/graph.ts';
-import { choosePrecision, type PrecisionName } from '../src/core/precision.ts';
+import { attr, BASE_OPSETS, type Graph, LACUNA_DOMAIN, type Node } from '../src/core/graph.ts';
+import { choosePrecision, type PrecisionName, type PrecisionOptions } from '../src/core/precision.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
 import { type BytesTensor, float32Tensor, int64Tensor } from '../src/core/tensor.ts';
 import { calibrate, plan, sparsify } from '../src/index.ts';
@@ -65,6 +65,8 @@ const hasNative = hasPython && (required || existsSync(library));
 const hasGenai = required || (hasPython && spawnSync(python, ['-c', 'import onnxruntime_genai']).status === 0);
 const oracle = join(root, 'fixtures/oracle');
 const folder = temporaryFolder();
+
+const ASYMMETRIC: PrecisionOptions = { asymmetric: true };
 
 /** Oldest and newest release that models promise to run in. */
 const RELEASES = ['1.21.1', '1.32.0'];
@@ -253,6 +255,41 @@ function withConstant(call: OneNode, name: string, data: Omit<BytesTensor, 'kind
   return { ...call, constants: [...others, { name, data: { ...data, kind: 'bytes' } }] };
 }
 
+/** A head of four rows of 32 zeros in int4, with so many bytes of zero points. */
+function headWithZeroPoints(bytes: number): OneNode {
+  const weights = { weight: 'weight', weight_scales: 'weight_scales', weight_zero_points: 'weight_zero_points' };
+  const inputs = { x: 'x', skip: 'skip', norm: 'norm', ...weights };
+  const attributes = { epsilon: attr.float(EPSILON), softcap: attr.float(0) };
+  const opType = 'NormProduct_int4_asymmetric';
+  const codes = (shape: number[]): BytesTensor => ({
+    kind: 'bytes',
+    dtype: 'uint8',
+    shape,
+    bytes: new Uint8Array(shape.reduce((a, b) => a * b, 1)),
+  });
+  return {
+    node: callNode('NormProduct', { node: 'head', opType, inputs, outputs: { y: 'y' }, attributes }),
+    // Never run: there is a kernel.
+    body: {
+      domain: LACUNA_DOMAIN,
+      name: opType,
+      inputs: Object.keys(inputs),
+      outputs: ['y'],
+      attributes: Object.keys(attributes),
+      nodes: [{ name: 'y', opType: 'Identity', domain: '', inputs: ['x'], outputs: ['y'], attributes: {} }],
+      opsets: BASE_OPSETS,
+    },
+    feeds: { x: floats(new Float32Array(32), [1, 1, 32]), skip: floats(new Float32Array(32), [1, 1, 32]) },
+    constants: [
+      { name: 'norm', data: float32Tensor(new Float32Array(32)) },
+      { name: 'weight', data: codes([4, 1, 16]) },
+      { name: 'weight_scales', data: float32Tensor(new Float32Array(4)) },
+      { name: 'weight_zero_points', data: codes([bytes]) },
+    ],
+    outputs: { y: 'float32' },
+  };
+}
+
 /** Nodes that contradict the contract, and what the kernel says of them. */
 function refusedCases(): { name: string; call: OneNode; error: string }[] {
   const variant = variantOf({ kind: 'threshold', scale: 'absolute' }, { masked: true });
@@ -295,6 +332,11 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
       name: 'scales',
       call: withConstant(int4, 'down_scales', float32Tensor(new Float32Array(D))),
       error: `expected [${2 * D}] for input down_scales but received [${D}]`,
+    },
+    {
+      name: 'zero-points',
+      call: headWithZeroPoints(2),
+      error: 'NormProduct_int4_asymmetric: expected [4, 1] for input weight_zero_points but received [2]',
     },
     {
       name: 'gate-inputs',
@@ -408,8 +450,8 @@ describe.runIf(hasNative)('a sparse model', { timeout: 600_000 }, () => {
 });
 
 describe.runIf(hasNative)('a model in blocks', { timeout: 600_000 }, () => {
-  // As many as the rotary tables of the smallest have positions for.
-  const tokens = Array.from({ length: 64 }, (_, i) => (i * 7) % 90);
+  // As many as the rotary tables of the smallest have positions for, of the smallest vocabulary.
+  const tokens = Array.from({ length: 64 }, (_, i) => (i * 7) % 61);
 
   /** The graph with products by floats: what rounding activations to 8 bits is off from. */
   function withExactProducts(graph: Graph): Graph {
@@ -433,31 +475,49 @@ describe.runIf(hasNative)('a model in blocks', { timeout: 600_000 }, () => {
     return step;
   }
 
-  const cases: readonly (readonly [checkpoint: string, precision: PrecisionName, kernels: RegExp])[] = [
+  const cases: readonly (readonly [
+    checkpoint: string,
+    precision: PrecisionName,
+    options: PrecisionOptions,
+    kernels: RegExp,
+  ])[] = [
     [
       'tiny-llama',
       'int4',
+      {},
       /NormAttention_int4 x\d+, NormAttention_int4_first x\d+, NormFFN_int4 x\d+, NormProduct_int8 x/,
     ],
     [
       'tiny-llama',
       'int8',
+      {},
       /NormAttention_int8 x\d+, NormAttention_int8_first x\d+, NormFFN_int8 x\d+, NormProduct_int8 x/,
     ],
-    ['llama-variants/mistral-window', 'int4', /NormAttention_int4 .*NormFFN_int4/],
-    ['llama-variants/mlp-bias', 'int8', /NormAttention_int8 x\d+, NormAttention_int8_first x\d+, NormProduct/],
-    ['gemma-variants/gemma2-softcap', 'int4', /NormAttention_int4 .*NormFFN_int4/],
-    ['gemma-variants/gemma3-pattern', 'int4', /NormAttention_int4 .*NormFFN_int4/],
-    ['gemma-variants/gemma3-multimodal', 'int8', /NormAttention_int8 .*NormFFN_int8/],
+    [
+      'tiny-llama',
+      'int4',
+      ASYMMETRIC,
+      /NormAttention_int4_asymmetric x.* NormAttention_int4_asymmetric_first x.* NormFFN_int4_asymmetric x.* NormProduct_int8_asymmetric x/,
+    ],
+    ['tiny-llama', 'int8', ASYMMETRIC, /NormAttention_int8_asymmetric x.* NormFFN_int8_asymmetric x/],
+    ['llama-variants/mistral-window', 'int4', {}, /NormAttention_int4 .*NormFFN_int4/],
+    ['llama-variants/mlp-bias', 'int8', {}, /NormAttention_int8 x.* NormFFN_int8_biased x/],
+    ['llama-variants/attention-bias', 'int4', {}, /NormAttention_int4_biased x.* NormFFN_int4 x/],
+    ['llama-variants/attention-bias', 'int8', ASYMMETRIC, /NormAttention_int8_asymmetric_biased x/],
+    ['random-models/48-gemma3_text', 'int8', ASYMMETRIC, /NormAttention_int8_asymmetric_biased x/],
+    ['gemma-variants/gemma2-softcap', 'int4', {}, /NormAttention_int4 .*NormFFN_int4/],
+    ['gemma-variants/gemma2-softcap', 'int4', ASYMMETRIC, /NormAttention_int4_asymmetric .*NormFFN_int4_asymmetric/],
+    ['gemma-variants/gemma3-pattern', 'int4', {}, /NormAttention_int4 .*NormFFN_int4/],
+    ['gemma-variants/gemma3-multimodal', 'int8', {}, /NormAttention_int8 .*NormFFN_int8/],
   ];
 
   // ONNX Runtime rounds activations to 8 bits a block as the kernels do, and where a value lies at a tie each may round it
   // another way. So the kernels may be off from products by floats as far as bodies are, with room for their luck.
   it.each(cases)(
-    'is as near to products by floats by kernels as by bodies: %s, %s',
-    async (name, precision, kernels) => {
+    'is as near to products by floats by kernels as by bodies: %s, %s, %j',
+    async (name, precision, options, kernels) => {
       const pieces = openModel(await openCheckpoint(join(root, 'fixtures', name)), {
-        precision: choosePrecision(precision),
+        precision: choosePrecision(precision, options),
       });
       const plain = fuseSkipNorms(assemble(pieces));
       const exact = await logitsOf(await written('exact', withExactProducts(plain)));

@@ -3,7 +3,8 @@
 //
 // An input is coded to 8 bits a block as well, so that four products take one lane of an instruction. What a code above zero's
 // adds to a lane is known beforehand and is where the lane's sum starts, so sums within a block are exact; blocks are added in
-// float, in an order that does not depend on how many rows and tokens are computed beside each other.
+// float, in an order that does not depend on how many rows and tokens are computed beside each other. Sums start as if every
+// zero were the middle code. How far one that is stored lies from it counts once a block, times the sum of the block's input.
 #if defined(LACUNA_KERNELS_BLOCK_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_BLOCK_PRODUCTS_INL_H_
 #undef LACUNA_KERNELS_BLOCK_PRODUCTS_INL_H_
@@ -66,6 +67,36 @@ struct BlockProducts {
     return {static_cast<const uint8_t*>(matrix.data) + j * blocks * kBlockBytes, matrix.scales + j * blocks};
   }
 
+  // How far zeros lie below the middle code. Not at all:
+  struct MiddleZeros {
+    static constexpr bool kAreStored = false;
+  };
+  // As a tile's rows have them stored.
+  struct StoredZeros {
+    static constexpr bool kAreStored = true;
+
+    // For row r and a vector of blocks, of which `left` are there.
+    HWY_INLINE V Below(size_t r, size_t block, size_t left) const {
+      const D d;
+      const hn::Rebind<uint8_t, D> dbytes;
+      const auto load = [left, from = rows[r]](auto d8, size_t at, size_t count) HWY_ATTR {
+        return left == hn::Lanes(D()) ? hn::LoadU(d8, from + at) : hn::LoadN(d8, from + at, count);
+      };
+      hn::Vec<decltype(dbytes)> zeros;
+      if constexpr (kIsInt4) {
+        const hn::Repartition<uint16_t, decltype(dbytes)> dpairs;
+        // A byte's halves become two bytes.
+        const auto pairs = hn::PromoteTo(dpairs, load(hn::Rebind<uint8_t, decltype(dpairs)>(), block / 2, (left + 1) / 2));
+        zeros = hn::BitCast(dbytes, hn::And(hn::Or(pairs, hn::ShiftLeft<4>(pairs)), hn::Set(dpairs, uint16_t{0x0f0f})));
+      } else {
+        zeros = load(dbytes, block, left);
+      }
+      return hn::Sub(hn::Set(d, static_cast<float>(kZero)), hn::ConvertTo(d, hn::PromoteTo(DI(), zeros)));
+    }
+
+    const uint8_t* rows[kRowTile];
+  };
+
   // What is asked for while a tile is multiplied, told what of the tile's rows is read, as if they lay one after the other.
   // Nothing:
   struct NothingAhead {
@@ -85,24 +116,23 @@ struct BlockProducts {
     const float* scales_;
   };
 
-  // out[t * stride + j] = dot(row first + j, token from + t), j < count, t < tokens.
+  // out[t * stride + j] = dot(row first + j, token from + t) + bias[first + j], j < count, t < tokens.
   static HWY_INLINE void Multiply(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
                                   size_t from, size_t tokens, float* out, size_t stride) {
-    // Rows stay in the nearest cache while tokens pass.
-    for (size_t j = 0; j < count; j += kRowChunk) {
-      const size_t rows = std::min(kRowChunk, count - j);
-      size_t t = 0;
-      for (; t + kTokenTile <= tokens; t += kTokenTile)
-        MultiplyTile<kTokenTile>(matrix, first + j, rows, inputs, from + t, t == 0, out + t * stride + j, stride);
-      for (; t < tokens; ++t)
-        MultiplyTile<1>(matrix, first + j, rows, inputs, from + t, t == 0, out + t * stride + j, stride);
+    if (matrix.stored.zero_points == nullptr) {
+      MultiplyRows<MiddleZeros>(matrix, first, count, inputs, from, tokens, out, stride);
+    } else {
+      MultiplyStoredZeros(matrix, first, count, inputs, from, tokens, out, stride);
     }
+    if (matrix.bias == nullptr) return;
+    for (size_t t = 0; t < tokens; ++t)
+      for (size_t j = 0; j < count; ++j) out[t * stride + j] += matrix.bias[first + j];
   }
 
   // out[t * stride + r] = dot(rows[r], xs[t]).
-  template <size_t kRows, size_t kTokens, class Ahead>
-  static HWY_INLINE void Tile(const Row* rows, size_t blocks, const CodedInput* xs, Ahead&& ahead, float* HWY_RESTRICT out,
-                              size_t stride) {
+  template <size_t kRows, size_t kTokens, class Zeros, class Ahead>
+  static HWY_INLINE void Tile(const Row* rows, size_t blocks, const CodedInput* xs, const Zeros& zeros, Ahead&& ahead,
+                              float* HWY_RESTRICT out, size_t stride) {
     const D d;
     const DI di;
     const DCodes dcodes;
@@ -133,6 +163,12 @@ struct BlockProducts {
         const V row_scales = whole ? hn::LoadU(d, from) : hn::LoadN(d, from, left);
 #pragma GCC unroll 4
         for (size_t t = 0; t < kTokens; ++t) scales[t][r] = hn::Mul(row_scales, hn::LoadU(d, xs[t].scales + block));
+        if constexpr (Zeros::kAreStored) {
+          const V below = hn::Mul(row_scales, zeros.Below(r, block, left));
+#pragma GCC unroll 4
+          for (size_t t = 0; t < kTokens; ++t)
+            sums[t][r] = hn::MulAdd(below, hn::LoadU(d, xs[t].sums + block), sums[t][r]);
+        }
       }
       const size_t from = block * kBlockBytes;
       const size_t end = left * kBlockBytes;
@@ -193,9 +229,10 @@ struct BlockProducts {
     FillUp(n, place);
   }
 
-  // Products read whole vectors: scales past those of n entries are made zero, so that what else is there does not matter.
+  // Products read whole vectors: scales and sums past those of n entries are made zero, so that what else is there does not
+  // matter.
   static HWY_INLINE void FillUp(size_t n, const CodedInput& place) {
-    std::fill(place.scales + Blocks(n), place.scales + PaddedBlocks(n), 0.0f);
+    for (float* of_blocks : {place.scales, place.sums}) std::fill(of_blocks + Blocks(n), of_blocks + PaddedBlocks(n), 0.0f);
   }
 
   // Codes the 32 entries of a block. The largest becomes 127 or -127; what is not a number makes the scale so.
@@ -232,7 +269,7 @@ struct BlockProducts {
       store(high, second + i);
     }
     place.scales[block] = scale;
-    StoreStarts(first, second, place.starts + block * kBlockLanes);
+    place.sums[block] = scale * static_cast<float>(StoreStarts(first, second, place.starts + block * kBlockLanes));
   }
 
  private:
@@ -263,23 +300,46 @@ struct BlockProducts {
     size_t second;
   };
 
-  // What a block's lanes start from: -zero * (sum of the codes that a lane takes).
-  static HWY_INLINE void StoreStarts(const int8_t* first, const int8_t* second, int32_t* starts) {
+  // What a block's lanes start from: -zero * (sum of the codes that a lane takes). Returns the sum of all codes.
+  static HWY_INLINE int32_t StoreStarts(const int8_t* first, const int8_t* second, int32_t* starts) {
     const hn::CappedTag<int32_t, 4> di;
     const hn::Repartition<uint8_t, decltype(di)> dcodes;
     const hn::Repartition<int8_t, decltype(di)> dinput;
     const auto zero = hn::Set(dcodes, kZero);
     const auto low = hn::SumOfMulQuadAccumulate(di, zero, hn::LoadU(dinput, first), hn::Zero(di));
     if constexpr (kIsInt4) {
-      hn::StoreU(hn::Neg(hn::SumOfMulQuadAccumulate(di, zero, hn::LoadU(dinput, second), low)), di, starts);
+      const auto all = hn::SumOfMulQuadAccumulate(di, zero, hn::LoadU(dinput, second), low);
+      hn::StoreU(hn::Neg(all), di, starts);
+      return hn::ReduceSum(di, all) / kZero;
     } else {
       const auto high = hn::SumOfMulQuadAccumulate(di, zero, hn::LoadU(dinput, second), hn::Zero(di));
       hn::StoreU(hn::Neg(low), di, starts);
       hn::StoreU(hn::Neg(high), di, starts + 4);
+      return hn::ReduceSum(di, hn::Add(low, high)) / kZero;
     }
   }
 
-  template <size_t kTokens>
+  // Not inlined, so that the code of those without stays small.
+  static HWY_NOINLINE void MultiplyStoredZeros(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
+                                               size_t from, size_t tokens, float* out, size_t stride) {
+    MultiplyRows<StoredZeros>(matrix, first, count, inputs, from, tokens, out, stride);
+  }
+
+  template <class Zeros>
+  static HWY_INLINE void MultiplyRows(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
+                                      size_t from, size_t tokens, float* out, size_t stride) {
+    // Rows stay in the nearest cache while tokens pass.
+    for (size_t j = 0; j < count; j += kRowChunk) {
+      const size_t rows = std::min(kRowChunk, count - j);
+      size_t t = 0;
+      for (; t + kTokenTile <= tokens; t += kTokenTile)
+        MultiplyTile<kTokenTile, Zeros>(matrix, first + j, rows, inputs, from + t, t == 0, out + t * stride + j, stride);
+      for (; t < tokens; ++t)
+        MultiplyTile<1, Zeros>(matrix, first + j, rows, inputs, from + t, t == 0, out + t * stride + j, stride);
+    }
+  }
+
+  template <size_t kTokens, class Zeros>
   static HWY_INLINE void MultiplyTile(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
                                       size_t token, bool is_first, float* out, size_t stride) {
     CodedInput xs[kTokens];
@@ -290,16 +350,29 @@ struct BlockProducts {
       Row rows[kRowTile];
 #pragma GCC unroll 4
       for (size_t r = 0; r < kRowTile; ++r) rows[r] = RowOf(matrix.stored, matrix.columns, first + j + r);
+      const auto zeros = ZerosOf<Zeros, kRowTile>(matrix, first + j);
       if (is_first) {
-        Tile<kRowTile, kTokens>(rows, blocks, xs, BytesAhead(rows[0]), out + j, stride);
+        Tile<kRowTile, kTokens>(rows, blocks, xs, zeros, BytesAhead(rows[0]), out + j, stride);
       } else {
-        Tile<kRowTile, kTokens>(rows, blocks, xs, NothingAhead(), out + j, stride);
+        Tile<kRowTile, kTokens>(rows, blocks, xs, zeros, NothingAhead(), out + j, stride);
       }
     }
     for (; j < count; ++j) {
       const Row row = RowOf(matrix.stored, matrix.columns, first + j);
-      Tile<1, kTokens>(&row, blocks, xs, NothingAhead(), out + j, stride);
+      Tile<1, kTokens>(&row, blocks, xs, ZerosOf<Zeros, 1>(matrix, first + j), NothingAhead(), out + j, stride);
     }
+  }
+
+  // Of the rows from `first` on.
+  template <class Zeros, size_t kRows>
+  static HWY_INLINE Zeros ZerosOf(const BlockMatrix& matrix, size_t first) {
+    Zeros zeros;
+    if constexpr (Zeros::kAreStored) {
+      const size_t bytes = ZeroPointBytes(kStorage, matrix.columns);
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kRows; ++r) zeros.rows[r] = matrix.stored.zero_points + (first + r) * bytes;
+    }
+    return zeros;
   }
 };
 

@@ -55,16 +55,17 @@ struct BlockRows {
     size_t i = 0;
     for (; i + kTile <= count; i += kTile) {
       if (in_order) {
-        Products::template Tile<kTile, kTokens>(rows + i, blocks, xs, typename Products::BytesAhead(rows[i]), dots + i, stride);
+        Products::template Tile<kTile, kTokens>(rows + i, blocks, xs, kZeros, typename Products::BytesAhead(rows[i]), dots + i,
+                                                stride);
       } else {
         RowsAhead ahead;
         AddAhead(rows + i + kTile, std::min(kTile, count - i - kTile), n, ahead);
         ahead.Spread(CodeSteps(n));
-        Products::template Tile<kTile, kTokens>(rows + i, blocks, xs, AheadInSteps{ahead}, dots + i, stride);
+        Products::template Tile<kTile, kTokens>(rows + i, blocks, xs, kZeros, AheadInSteps{ahead}, dots + i, stride);
       }
     }
     for (; i < count; ++i)
-      Products::template Tile<1, kTokens>(rows + i, blocks, xs, typename Products::NothingAhead(), dots + i, stride);
+      Products::template Tile<1, kTokens>(rows + i, blocks, xs, kZeros, typename Products::NothingAhead(), dots + i, stride);
   }
 
   // Steps of DotEight and of AddEight.
@@ -74,7 +75,7 @@ struct BlockRows {
   // dots[r] = dot(rows[r], x) for eight rows.
   static HWY_INLINE void DotEight(const Row* rows, const Input& x, size_t n, RowsAhead& ahead, float* dots) {
     for (size_t r = 0; r < 8; r += kTile)
-      Products::template Tile<kTile, 1>(rows + r, Blocks(n), &x, AheadInSteps{ahead}, dots + r, 0);
+      Products::template Tile<kTile, 1>(rows + r, Blocks(n), &x, kZeros, AheadInSteps{ahead}, dots + r, 0);
   }
 
   // sums[i] += sum over r of coefficients[r] * rows[r][i] for eight rows, i < n, row by row, but for two things that
@@ -115,6 +116,7 @@ struct BlockRows {
 
  private:
   static constexpr size_t kTile = Products::kRowTile;
+  static constexpr typename Products::MiddleZeros kZeros{};
   static_assert(8 % kTile == 0);
 
   // A step for each load of codes.

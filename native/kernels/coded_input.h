@@ -20,8 +20,9 @@ struct CodedInput {
   int8_t* codes;
   // A lane's sum of products before any: what a code above zero's adds, with the sign changed.
   int32_t* starts;
-  // A block's; zero past the last.
+  // A block's, and the sum of its entries as they are coded; both are zero past the last.
   float* scales;
+  float* sums;
 };
 
 // Several tokens', one after the other.
@@ -33,18 +34,20 @@ class CodedTokens {
       : codes_(layout.Array<int8_t>(tokens * PaddedBlocks(width) * kBlock)),
         starts_(layout.Array<int32_t>(tokens * PaddedBlocks(width) * kLanesOf(storage))),
         scales_(layout.Array<float>(tokens * PaddedBlocks(width))),
+        sums_(layout.Array<float>(tokens * PaddedBlocks(width))),
         blocks_(PaddedBlocks(width)),
         lanes_(kLanesOf(storage)) {}
 
   CodedInput At(size_t token) const {
     const size_t block = token * blocks_;
-    return {codes_ + block * kBlock, starts_ + block * lanes_, scales_ + block};
+    return {codes_ + block * kBlock, starts_ + block * lanes_, scales_ + block, sums_ + block};
   }
 
  private:
   int8_t* codes_;
   int32_t* starts_;
   float* scales_;
+  float* sums_;
   size_t blocks_;
   size_t lanes_;
 };

@@ -13,11 +13,12 @@
 
 namespace lacuna {
 
-// x W^T for W [rows, columns].
+// x W^T for W [rows, columns], plus a bias [rows] where there is one.
 struct BlockMatrix {
   Matrix stored;
   size_t rows = 0;
   size_t columns = 0;
+  const float* bias = nullptr;
 };
 
 // y = x / sqrt(mean(x^2) + epsilon) * weight; no norm where there is no weight.

@@ -238,7 +238,7 @@ class ScreenedProductJob : public PartJob {
     Exact::Row from[kRows];
     for (size_t r = 0; r < kRows; ++r) from[r] = Exact::RowOf(weight().stored, weight().columns, rows[r]);
     float products[kRows];
-    Exact::Tile<kRows, 1>(from, Blocks(weight().columns), &x, Exact::NothingAhead(), products, 1);
+    Exact::Tile<kRows, 1>(from, Blocks(weight().columns), &x, Exact::MiddleZeros(), Exact::NothingAhead(), products, 1);
     bool are_near = true;
     for (size_t r = 0; r < kRows; ++r) are_near &= IsNear(t, rows[r], std::exchange(product(rows[r]), products[r]), products[r]);
     return are_near;

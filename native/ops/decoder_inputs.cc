@@ -2,23 +2,39 @@
 
 namespace lacuna {
 
-BlockMatrix BlockMatrixOf(const ort::Call& call, const std::string& name, const ort::Tensor& codes, const ort::Tensor& scales,
-                          Storage storage, size_t columns) {
+namespace {
+
+// [rows, of a row], or as many in one dimension.
+void ExpectRows(const ort::Call& call, const std::string& name, const ort::Tensor& tensor, int64_t rows, int64_t of_a_row) {
+  if (!(tensor.shape == ort::Shape{rows * of_a_row})) call.Expect(name.c_str(), tensor, {rows, of_a_row});
+}
+
+}  // namespace
+
+BlockMatrix BlockMatrixOf(const ort::Call& call, const std::string& name, const BlockTensors& tensors, Storage storage,
+                          size_t columns) {
+  const auto& [codes, scales, zero_points, bias] = tensors;
   if (!codes.given()) call.Refuse("input " + name + " is missing");
   const int64_t rows = codes.shape.rank() == 3 ? codes.shape[0] : 0;
   const auto blocks = static_cast<int64_t>(Blocks(columns));
   call.Expect(name.c_str(), codes, {rows, blocks, storage == Storage::kInt4 ? 16 : 32});
-  const std::string scales_name = name + "_scales";
-  if (!(scales.shape == ort::Shape{rows * blocks})) call.Expect(scales_name.c_str(), scales, {rows, blocks});
-  return {{codes.data, scales.As<float>()}, static_cast<size_t>(rows), columns};
+  ExpectRows(call, name + "_scales", scales, rows, blocks);
+  if (zero_points.given())
+    ExpectRows(call, name + "_zero_points", zero_points, rows, static_cast<int64_t>(ZeroPointBytes(storage, columns)));
+  if (bias.given()) call.Expect((name + "_bias").c_str(), bias, {rows});
+  return {{codes.data, scales.As<float>(), zero_points.As<uint8_t>()}, static_cast<size_t>(rows), columns, bias.As<float>()};
 }
 
 BlockMatrix RowsOf(const BlockMatrix& matrix, Storage storage, size_t first, size_t count) {
+  const auto& [codes, scales, zero_points] = matrix.stored;
   const size_t blocks = Blocks(matrix.columns);
   const size_t bytes = blocks * (storage == Storage::kInt4 ? kBlock / 2 : kBlock);
-  return {{static_cast<const uint8_t*>(matrix.stored.data) + first * bytes, matrix.stored.scales + first * blocks},
+  const size_t zero_bytes = ZeroPointBytes(storage, matrix.columns);
+  return {{static_cast<const uint8_t*>(codes) + first * bytes, scales + first * blocks,
+           zero_points == nullptr ? nullptr : zero_points + first * zero_bytes},
           count,
-          matrix.columns};
+          matrix.columns,
+          matrix.bias == nullptr ? nullptr : matrix.bias + first};
 }
 
 RmsNorm NormOf(const ort::Call& call, const char* name, const ort::Tensor& weight, int64_t size, float epsilon) {

@@ -15,11 +15,20 @@ constexpr ort::Port kCodes = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8};
 constexpr ort::Port kOptionalCodes = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true};
 
 inline constexpr std::pair<Storage, const char*> kBlockStorages[] = {{Storage::kInt4, "int4"}, {Storage::kInt8, "int8"}};
+// What tells bodies of a storage apart: stored zero points, and biases. Kernels see both in the inputs.
+inline constexpr const char* kBlockVariants[] = {"", "_asymmetric", "_biased", "_asymmetric_biased"};
 
-// A matrix as MatMulNBits has it, in blocks of 32 without zero points: codes uint8 [rows, blocks, 16 or 32], scales float
-// [rows, blocks] or as many in one dimension.
-BlockMatrix BlockMatrixOf(const ort::Call& call, const std::string& name, const ort::Tensor& codes, const ort::Tensor& scales,
-                          Storage storage, size_t columns);
+// A matrix as MatMulNBits has it, in blocks of 32: codes uint8 [rows, blocks, 16 or 32], scales float [rows, blocks], zero
+// points where they are stored, uint8 [rows, bytes of a row's]; scales and zero points may be as many in one dimension. And a
+// bias float [rows], where there is one.
+struct BlockTensors {
+  ort::Tensor codes;
+  ort::Tensor scales;
+  ort::Tensor zero_points;
+  ort::Tensor bias;
+};
+BlockMatrix BlockMatrixOf(const ort::Call& call, const std::string& name, const BlockTensors& tensors, Storage storage,
+                          size_t columns);
 
 // Some of a matrix' rows.
 BlockMatrix RowsOf(const BlockMatrix& matrix, Storage storage, size_t first, size_t count);

@@ -29,6 +29,14 @@ enum Input {
   kQueryNorm,
   kKeyNorm,
   kPostNorm,
+  kQueryZeroPoints,
+  kOutputZeroPoints,
+  kKeyZeroPoints,
+  kValueZeroPoints,
+  kQueryBias,
+  kOutputBias,
+  kKeyBias,
+  kValueBias,
 };
 enum Output { kY, kPresentKey, kPresentValue, kSum };
 
@@ -37,10 +45,11 @@ constexpr ort::Port kInt32 = {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32};
 class NormAttentionKernel {
  public:
   using Settings = Storage;
-  static constexpr std::array<ort::Port, 20> kInputs = {
-      {kFloats,         kFloats,        kCodes,          kFloats,        kCodes,          kFloats,         kFloats,
-       kFloats,         kInt32,         kInt32,          kFloats,        kFloats,         kOptionalFloats, kOptionalCodes,
-       kOptionalFloats, kOptionalCodes, kOptionalFloats, kOptionalFloats, kOptionalFloats, kOptionalFloats}};
+  static constexpr std::array<ort::Port, 28> kInputs = {
+      {kFloats,         kFloats,         kCodes,          kFloats,         kCodes,          kFloats,         kFloats,
+       kFloats,         kInt32,          kInt32,          kFloats,         kFloats,         kOptionalFloats, kOptionalCodes,
+       kOptionalFloats, kOptionalCodes,  kOptionalFloats, kOptionalFloats, kOptionalFloats, kOptionalFloats, kOptionalCodes,
+       kOptionalCodes,  kOptionalCodes,  kOptionalCodes,  kOptionalFloats, kOptionalFloats, kOptionalFloats, kOptionalFloats}};
   static constexpr std::array<ort::Port, 4> kOutputs = {{kFloats, kFloats, kFloats, kOptionalFloats}};
 
   NormAttentionKernel(Storage storage, const ort::Node& node)
@@ -117,23 +126,24 @@ class NormAttentionKernel {
 
   void BindWeights(const ort::Call& call, size_t hidden, NormAttention& part) const {
     const size_t queries = part.heads * part.head_size, keys = part.kv_heads * part.head_size;
-    const auto matrix = [&](const char* name, Input codes, size_t rows, size_t columns) {
-      const BlockMatrix found = BlockMatrixOf(call, name, inputs_.Get(call, codes), inputs_.Get(call, codes + 1),
-                                              part.storage, columns);
+    const auto matrix = [&](const char* name, Input codes, Input zero_points, Input bias, size_t rows, size_t columns) {
+      const BlockTensors tensors = {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), inputs_.Get(call, zero_points),
+                                    inputs_.Get(call, bias)};
+      const BlockMatrix found = BlockMatrixOf(call, name, tensors, part.storage, columns);
       if (found.rows != rows)
         call.Refuse("expected " + std::to_string(rows) + " rows for input " + name + " but received " +
                     std::to_string(found.rows));
       return found;
     };
-    part.output = matrix("output", kOutputWeight, hidden, queries);
+    part.output = matrix("output", kOutputWeight, kOutputZeroPoints, kOutputBias, hidden, queries);
     if (inputs_.Get(call, kKey).given()) {
-      part.query = matrix("query", kQuery, queries, hidden);
-      part.key = matrix("key", kKey, keys, hidden);
-      part.value = matrix("value", kValue, keys, hidden);
+      part.query = matrix("query", kQuery, kQueryZeroPoints, kQueryBias, queries, hidden);
+      part.key = matrix("key", kKey, kKeyZeroPoints, kKeyBias, keys, hidden);
+      part.value = matrix("value", kValue, kValueZeroPoints, kValueBias, keys, hidden);
       return;
     }
     // All three, one under the other.
-    const BlockMatrix all = matrix("query", kQuery, queries + 2 * keys, hidden);
+    const BlockMatrix all = matrix("query", kQuery, kQueryZeroPoints, kQueryBias, queries + 2 * keys, hidden);
     part.query = RowsOf(all, part.storage, 0, queries);
     part.key = RowsOf(all, part.storage, queries, keys);
     part.value = RowsOf(all, part.storage, queries + keys, keys);
@@ -190,8 +200,9 @@ class NormAttentionKernel {
 // `_first` is a layer without a skip: a matter of bodies alone.
 void AddNormAttention(ort::Operators& operators) {
   for (const auto& [storage, name] : kBlockStorages)
-    for (const char* suffix : {"", "_first"})
-      ort::AddOperator<NormAttentionKernel>(operators, std::string("NormAttention_") + name + suffix, storage);
+    for (const char* variant : kBlockVariants)
+      for (const char* suffix : {"", "_first"})
+        ort::AddOperator<NormAttentionKernel>(operators, std::string("NormAttention_") + name + variant + suffix, storage);
 }
 
 }  // namespace lacuna

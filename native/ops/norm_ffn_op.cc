@@ -6,14 +6,32 @@ namespace lacuna {
 namespace {
 
 // Positions of inputs and outputs, as src/ops/contract.ts fixes them.
-enum Input { kX, kSkip, kNorm, kGate, kGateScales, kUp, kUpScales, kDown, kDownScales, kPostNorm };
+enum Input {
+  kX,
+  kSkip,
+  kNorm,
+  kGate,
+  kGateScales,
+  kUp,
+  kUpScales,
+  kDown,
+  kDownScales,
+  kPostNorm,
+  kGateZeroPoints,
+  kUpZeroPoints,
+  kDownZeroPoints,
+  kGateBias,
+  kUpBias,
+  kDownBias,
+};
 enum Output { kY, kSum };
 
 class NormFfnKernel {
  public:
   using Settings = Storage;
-  static constexpr std::array<ort::Port, 10> kInputs = {
-      {kFloats, kFloats, kFloats, kCodes, kFloats, kCodes, kFloats, kCodes, kFloats, kOptionalFloats}};
+  static constexpr std::array<ort::Port, 16> kInputs = {
+      {kFloats, kFloats, kFloats, kCodes, kFloats, kCodes, kFloats, kCodes, kFloats, kOptionalFloats, kOptionalCodes,
+       kOptionalCodes, kOptionalCodes, kOptionalFloats, kOptionalFloats, kOptionalFloats}};
   static constexpr std::array<ort::Port, 2> kOutputs = {{kFloats, kOptionalFloats}};
 
   NormFfnKernel(Storage storage, const ort::Node& node)
@@ -28,17 +46,19 @@ class NormFfnKernel {
     const ort::Tensor x = call.Input(kX);
     Stream stream = StreamOf(call, x, call.Input(kSkip));
     const int64_t hidden = x.shape[2];
-    const auto matrix = [&](const char* name, Input codes, size_t columns) {
-      return BlockMatrixOf(call, name, inputs_.Get(call, codes), inputs_.Get(call, codes + 1), storage_, columns);
+    const auto matrix = [&](const char* name, Input codes, Input zero_points, Input bias, size_t columns) {
+      const BlockTensors tensors = {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), inputs_.Get(call, zero_points),
+                                    inputs_.Get(call, bias)};
+      return BlockMatrixOf(call, name, tensors, storage_, columns);
     };
     NormFfn part;
     part.storage = storage_;
     part.activation = activation_;
     part.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilon_);
-    part.gate = matrix("gate", kGate, static_cast<size_t>(hidden));
-    part.up = matrix("up", kUp, static_cast<size_t>(hidden));
+    part.gate = matrix("gate", kGate, kGateZeroPoints, kGateBias, static_cast<size_t>(hidden));
+    part.up = matrix("up", kUp, kUpZeroPoints, kUpBias, static_cast<size_t>(hidden));
     if (part.up.rows != part.gate.rows) call.Expect("up", inputs_.Get(call, kUp), inputs_.Get(call, kGate).shape);
-    part.down = matrix("down", kDown, part.gate.rows);
+    part.down = matrix("down", kDown, kDownZeroPoints, kDownBias, part.gate.rows);
     if (static_cast<int64_t>(part.down.rows) != hidden)
       call.Refuse("expected " + std::to_string(hidden) + " rows for input down but received " +
                   std::to_string(part.down.rows));
@@ -61,7 +81,8 @@ class NormFfnKernel {
 
 void AddNormFfn(ort::Operators& operators) {
   for (const auto& [storage, name] : kBlockStorages)
-    ort::AddOperator<NormFfnKernel>(operators, std::string("NormFFN_") + name, storage);
+    for (const char* variant : kBlockVariants)
+      ort::AddOperator<NormFfnKernel>(operators, std::string("NormFFN_") + name + variant, storage);
 }
 
 }  // namespace lacuna

@@ -13,7 +13,7 @@ namespace lacuna {
 namespace {
 
 // Positions of inputs, as src/ops/contract.ts fixes them.
-enum Input { kX, kSkip, kNorm, kWeight, kWeightScales };
+enum Input { kX, kSkip, kNorm, kWeight, kWeightScales, kZeroPoints };
 
 // The last `count` tokens.
 Stream LastOf(const Stream& stream, size_t count, size_t hidden) {
@@ -24,7 +24,7 @@ Stream LastOf(const Stream& stream, size_t count, size_t hidden) {
 class NormProductKernel {
  public:
   using Settings = Storage;
-  static constexpr std::array<ort::Port, 5> kInputs = {{kFloats, kFloats, kFloats, kCodes, kFloats}};
+  static constexpr std::array<ort::Port, 6> kInputs = {{kFloats, kFloats, kFloats, kCodes, kFloats, kOptionalCodes}};
   static constexpr std::array<ort::Port, 1> kOutputs = {{kFloats}};
 
   NormProductKernel(Storage storage, const ort::Node& node)
@@ -37,8 +37,9 @@ class NormProductKernel {
     NormProduct part;
     part.storage = storage_;
     part.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilon_);
-    part.weight = BlockMatrixOf(call, "weight", inputs_.Get(call, kWeight), inputs_.Get(call, kWeightScales),
-                                storage_, static_cast<size_t>(hidden));
+    const BlockTensors weight = {inputs_.Get(call, kWeight), inputs_.Get(call, kWeightScales),
+                                 inputs_.Get(call, kZeroPoints), {}};
+    part.weight = BlockMatrixOf(call, "weight", weight, storage_, static_cast<size_t>(hidden));
     part.softcap = softcap_;
     float* y = call.Output<float>(0, {x.shape[0], x.shape[1], static_cast<int64_t>(part.weight.rows)});
     const WantedLogits wanted = WantedOf(y);
@@ -59,7 +60,8 @@ class NormProductKernel {
 
   bool IsScreened(size_t largest, const BlockMatrix& weight) {
     const bool is_constant = inputs_.IsConstant(kWeight) && inputs_.IsConstant(kWeightScales);
-    if (storage_ != Storage::kInt8 || !is_constant || largest == 0 || largest > MostLargest(weight.rows)) return false;
+    if (storage_ != Storage::kInt8 || weight.stored.zero_points != nullptr || !is_constant) return false;
+    if (largest == 0 || largest > MostLargest(weight.rows)) return false;
     if (left_out_.load(std::memory_order_relaxed) <= 0) return true;
     left_out_.fetch_sub(1, std::memory_order_relaxed);
     return false;
@@ -84,7 +86,8 @@ class NormProductKernel {
 
 void AddNormProduct(ort::Operators& operators) {
   for (const auto& [storage, name] : kBlockStorages)
-    ort::AddOperator<NormProductKernel>(operators, std::string("NormProduct_") + name, storage);
+    for (const char* variant : {"", "_asymmetric"})
+      ort::AddOperator<NormProductKernel>(operators, std::string("NormProduct_") + name + variant, storage);
 }
 
 }  // namespace lacuna

@@ -15,6 +15,12 @@ int CodeAt(Storage storage, const uint8_t* block, size_t i) {
   return i % 2 == 0 ? block[i / 2] & 15 : block[i / 2] >> 4;
 }
 
+int ZeroOf(Storage storage, const Matrix& matrix, size_t width, size_t row, size_t block) {
+  if (matrix.zero_points == nullptr) return storage == Storage::kInt8 ? 128 : 8;
+  // They lie in their bytes as codes do.
+  return CodeAt(storage, matrix.zero_points + row * ZeroPointBytes(storage, width), block);
+}
+
 uint16_t ToBf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
@@ -65,8 +71,8 @@ std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, s
       case Storage::kInt4: {
         const size_t block = row * blocks + i / kBlock;
         const uint8_t* codes = static_cast<const uint8_t*>(matrix.data) + block * BlockBytes(storage);
-        const int zero = storage == Storage::kInt8 ? 128 : 8;
-        values[i] = static_cast<double>(matrix.scales[block]) * (CodeAt(storage, codes, i % kBlock) - zero);
+        const int code = CodeAt(storage, codes, i % kBlock);
+        values[i] = static_cast<double>(matrix.scales[block]) * (code - ZeroOf(storage, matrix, width, row, i / kBlock));
         break;
       }
     }

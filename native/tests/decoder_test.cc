@@ -20,16 +20,35 @@ using testing::Misaligned;
 
 constexpr Storage kStorages[] = {Storage::kInt8, Storage::kInt4};
 
+// What matrices have beside codes and scales.
+struct Variant {
+  bool asymmetric, biased;
+};
+constexpr Variant kVariants[] = {{false, false}, {true, false}, {false, true}, {true, true}};
+
+std::string NameOf(const Variant& variant) {
+  return std::string(variant.asymmetric ? ", zero points" : "") + (variant.biased ? ", biases" : "");
+}
+
+template <class Check>
+void ForEachVariant(Check check) {
+  for (Storage storage : kStorages)
+    for (const Variant& variant : kVariants) check(storage, variant);
+}
+
 // Random weights and rows that live as long as the test.
 class Made {
  public:
-  explicit Made(uint32_t seed) : random_(seed) {}
+  explicit Made(uint32_t seed, Variant variant = {}) : random_(seed), variant_(variant) {}
 
   BlockMatrix Matrix(Storage storage, size_t rows, size_t columns) {
     const float scale = 1 / std::sqrt(static_cast<float>(columns));
     const StoredMatrix& stored =
         matrices_.emplace_back(storage, random_.Floats(rows * columns, scale), columns, random_.Below(7));
-    return {stored.matrix(), rows, columns};
+    BlockMatrix matrix = {stored.matrix(), rows, columns};
+    if (variant_.asymmetric) matrix.stored.zero_points = ZeroPoints(rows * ZeroPointBytes(storage, columns));
+    if (variant_.biased) matrix.bias = Rows(rows, 1).data();
+    return matrix;
   }
   // Around 1, as norms' weights are.
   RmsNorm Norm(size_t size) {
@@ -41,9 +60,18 @@ class Made {
   Misaligned& Keep(const std::vector<float>& values) { return rows_.emplace_back(values, random_.Below(7)); }
 
  private:
+  // Any: codes are then far from even around zero, and what lies past a row's last is no zero point of it. No byte is beyond.
+  const uint8_t* ZeroPoints(size_t bytes) {
+    std::vector<uint8_t>& zeros = zero_points_.emplace_back(bytes);
+    for (uint8_t& two : zeros) two = static_cast<uint8_t>(random_.Below(256));
+    return zeros.data();
+  }
+
   testing::Random random_;
+  const Variant variant_;
   std::deque<StoredMatrix> matrices_;
   std::deque<Misaligned> rows_;
+  std::deque<std::vector<uint8_t>> zero_points_;
 };
 
 // x + skip, token by token, and what a kernel is given of it.
@@ -119,11 +147,11 @@ constexpr size_t kCounts[] = {1, 2, 4, 7, 65};
 TEST(NormProduct, IsThatOfPlainLoops) {
   Tightness tightness(1e-3);
   testing::ForEachTarget([&](const std::string& target) {
-    for (Storage storage : kStorages) {
+    ForEachVariant([&](Storage storage, const Variant& variant) {
       for (size_t hidden : {16, 32, 33, 128, 500, 576, 1100}) {
         const size_t count = kCounts[hidden % 5], rows = 3 + hidden % 150;
-        SCOPED_TRACE(target + ", " + std::to_string(hidden) + ", " + std::to_string(count));
-        Made made(static_cast<uint32_t>(hidden));
+        SCOPED_TRACE(target + ", " + std::to_string(hidden) + ", " + std::to_string(count) + NameOf(variant));
+        Made made(static_cast<uint32_t>(hidden), variant);
         const float softcap = hidden % 4 == 0 ? 0.5f : 0;
         const NormProduct part = {storage, made.Norm(hidden), made.Matrix(storage, rows, hidden), softcap};
         const Tokens tokens(made, count, hidden, hidden % 2 == 0);
@@ -141,7 +169,7 @@ TEST(NormProduct, IsThatOfPlainLoops) {
           RunNormProduct(part, stream, to, scratch, OnThisThread());
         });
       }
-    }
+    });
   });
 }
 
@@ -162,11 +190,11 @@ TEST(NormFfn, IsThatOfPlainLoops) {
   Tightness tightness(1e-2);
   constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu};
   testing::ForEachTarget([&](const std::string& target) {
-    for (Storage storage : kStorages) {
+    ForEachVariant([&](Storage storage, const Variant& variant) {
       for (size_t neurons : {1, 31, 64, 65, 200, 330}) {
         const size_t count = kCounts[neurons % 5], hidden = 20 + neurons % 100;
-        SCOPED_TRACE(target + ", " + std::to_string(neurons) + ", " + std::to_string(count));
-        Made made(static_cast<uint32_t>(neurons));
+        SCOPED_TRACE(target + ", " + std::to_string(neurons) + ", " + std::to_string(count) + NameOf(variant));
+        Made made(static_cast<uint32_t>(neurons), variant);
         NormFfn part;
         part.storage = storage;
         part.activation = kActivations[neurons % 4];
@@ -190,7 +218,7 @@ TEST(NormFfn, IsThatOfPlainLoops) {
           RunNormFfn(part, stream, to, scratch, OnThisThread());
         });
       }
-    }
+    });
   });
 }
 
@@ -275,10 +303,12 @@ TEST(NormAttention, IsThatOfPlainLoops) {
   Tightness tightness(1e-2), outputs(0.25);
   testing::ForEachTarget([&](const std::string& target) {
     for (Storage storage : kStorages) {
-      for (const Shape& shape : kShapes) {
-        SCOPED_TRACE(target + ", heads of " + std::to_string(shape.head_size));
+      for (size_t i = 0; i < std::size(kShapes); ++i) {
+        const Shape& shape = kShapes[i];
+        const Variant& variant = kVariants[i % std::size(kVariants)];
+        SCOPED_TRACE(target + ", heads of " + std::to_string(shape.head_size) + NameOf(variant));
         constexpr size_t kTokens = 140;
-        Made made(static_cast<uint32_t>(shape.head_size));
+        Made made(static_cast<uint32_t>(shape.head_size), variant);
         const NormAttention part = MadeAttention(made, storage, shape, kTokens);
         const Tokens tokens(made, kTokens, shape.hidden, true);
         const FedRow fed(part, tokens, {kTokens}, 150, testing::OnThreads(3));

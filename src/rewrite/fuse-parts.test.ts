@@ -10,6 +10,7 @@ import { choosePrecision, type PrecisionOptions } from '../core/precision.ts';
 import { fuseParts } from './fuse-parts.ts';
 import { fuseSkipNorms } from './index.ts';
 
+const ASYMMETRIC: PrecisionOptions = { asymmetric: true };
 const fixtures = join(import.meta.dirname, '../../fixtures');
 
 async function graphOf(name: string, precision = 'int4', options: PrecisionOptions = {}): Promise<Graph> {
@@ -77,25 +78,53 @@ describe('fuse-parts', () => {
     });
   });
 
-  it.each(variants)('changes no number in a runtime without kernels: %s', async (name) => {
-    const plain = await graphOf(name, 'int4', { vocabulary: 'int4' });
-    expect(await logitsOf(fuseParts.apply(plain, undefined).graph)).toEqual(await logitsOf(plain));
+  it('takes zero points into each part, whose op type says so', async () => {
+    const { graph } = fuseParts.apply(await graphOf('llama-variants/gqa-tied-bf16', 'int4', ASYMMETRIC), undefined);
+    expect(countsOf(graph)).toEqual({
+      NormAttention_int4_asymmetric_first: 1,
+      NormAttention_int4_asymmetric: 1,
+      NormFFN_int4_asymmetric: 2,
+      NormProduct_int8_asymmetric: 1,
+    });
+    const zeros = graph.nodes.flatMap(({ inputs }) => inputs).filter((name) => name.endsWith('.zero_points'));
+    expect(zeros).toHaveLength(2 * (2 + 3) + 1);
   });
 
-  it('leaves products with biases, zero points and other blocks where they are, and says why', async () => {
-    const reasons = async (name: string, options?: PrecisionOptions) => {
-      const { graph, report } = fuseParts.apply(await graphOf(name, 'int4', options), undefined);
-      return { counts: countsOf(graph), reasons: report.filter(({ applied }) => !applied).map(({ reason }) => reason) };
-    };
-    const biases = await reasons('llama-variants/attention-bias');
-    expect(biases.counts).toMatchObject({ NormFFN_int4: 2 });
-    expect(biases.reasons).toContain('Add where a product was wanted');
-    const zeros = await reasons('llama-variants/gqa-tied-bf16', { asymmetric: true });
-    expect(Object.keys(zeros.counts)).toEqual(['MatMulNBits']);
-    expect(zeros.reasons.filter((reason) => reason.endsWith('has zero points or a bias'))).not.toHaveLength(0);
-    const blocks = await reasons('llama-variants/gqa-tied-bf16', { blockSize: 64 });
-    expect(Object.keys(blocks.counts)).toEqual(['MatMulNBits']);
-    expect(blocks.reasons.filter((reason) => reason.endsWith('blocks of another size than 32'))).not.toHaveLength(0);
+  it.each([
+    ['llama-variants/attention-bias', ['NormAttention_int4_biased', 'NormFFN_int4'], 2],
+    ['llama-variants/mlp-bias', ['NormAttention_int4', 'NormFFN_int4_biased'], 3],
+    ['random-models/48-gemma3_text', ['NormAttention_int4_biased', 'NormFFN_int4'], 4],
+  ])('takes biases into the parts that have them: %s', async (name, opTypes, count) => {
+    const { graph } = fuseParts.apply(await graphOf(name), undefined);
+    expect(Object.keys(countsOf(graph))).toEqual(expect.arrayContaining([...opTypes, 'NormProduct_int8']));
+    expect(countsOf(graph).MatMulNBits).toBeUndefined();
+    const biased = graph.nodes.filter(({ opType }) => opType.includes('_biased'));
+    for (const { inputs } of biased) expect(inputs.filter((input) => input.endsWith('.bias'))).toHaveLength(count);
+  });
+
+  it.each(variants.flatMap((name) => [[name, {}] as const, [name, ASYMMETRIC] as const]))(
+    'changes no number in a runtime without kernels: %s, %j',
+    async (name, options) => {
+      const plain = await graphOf(name, 'int4', { vocabulary: 'int4', ...options });
+      expect(await logitsOf(fuseParts.apply(plain, undefined).graph)).toEqual(await logitsOf(plain));
+    },
+  );
+
+  it('leaves products with other blocks where they are, and says why', async () => {
+    const plain = await graphOf('llama-variants/gqa-tied-bf16', 'int4', { blockSize: 64 });
+    const { graph, report } = fuseParts.apply(plain, undefined);
+    expect(Object.keys(countsOf(graph))).toEqual(['MatMulNBits']);
+    expect(report.filter(({ reason }) => reason.endsWith('blocks of another size than 32'))).not.toHaveLength(0);
+  });
+
+  it('leaves what is added to a product outside where it is no bias of its rows', async () => {
+    const plain = await graphOf('llama-variants/mlp-bias');
+    const initializers = plain.initializers.map((one) =>
+      one.name.endsWith('gate_proj.bias') ? { ...one, data: { ...one.data, shape: [1] } } : one,
+    );
+    const { graph, report } = fuseParts.apply({ ...plain, initializers }, undefined);
+    expect(countsOf(graph).NormFFN_int4_biased).toBeUndefined();
+    expect(report.filter(({ reason }) => /gate_proj.bias is no bias of \d+ rows/.test(reason))).not.toHaveLength(0);
   });
 
   it('touches nothing where weights are floats', async () => {

@@ -22,7 +22,7 @@ class Mismatch extends Error {}
 
 /**
  * Each function tries to match around one node, and refuses where an operator or a shape is another one, where weights have
- * biases, zero points or blocks of another size than 32, and where a value in between is read from outside.
+ * blocks of another size than 32, and where a value in between is read from outside.
  */
 function attempt(match: () => PartMatch): PartMatch | PartRefusal {
   try {
@@ -35,9 +35,9 @@ function attempt(match: () => PartMatch): PartMatch | PartRefusal {
 
 /**
  *     n [, sum] = norm(x [+ skip])
- *     q, k, v   = n W^T, at once or each on its own; heads of q and k normed where they are
+ *     q, k, v   = n W^T [+ bias], at once or each on its own; heads of q and k normed where they are
  *     attended  = GroupQueryAttention(q, k, v, caches, lengths, tables)
- *     y         = attended W^T, normed where it is
+ *     y         = attended W^T [+ bias], normed where it is
  */
 export function matchAttention(index: GraphIndex, attention: Node): PartMatch | PartRefusal {
   return attempt(() => {
@@ -59,7 +59,7 @@ export function matchAttention(index: GraphIndex, attention: Node): PartMatch | 
     for (const { input } of [k, v].filter((one) => one !== undefined))
       expect(input === q.input, `products of ${q.input} and of ${input} are attended to`);
     part.take(attention);
-    const y = part.postNorm(part.product(part.onlyReader(attention.outputs[0]), 'output').output);
+    const y = part.postNorm(part.productOf(attention.outputs[0], 'output'));
     const width = part.headSize(attention, pastKey);
     expect(width !== undefined && width % 16 === 0 && width <= 512, `heads are ${width} wide`);
     const { num_heads, kv_num_heads, softcap, local_window_size } = others;
@@ -91,7 +91,7 @@ const ATTENTION_ATTRIBUTES = ['num_heads', 'kv_num_heads', 'scale', 'softcap', '
 
 /**
  *     n, sum = norm(x + skip)
- *     y      = (act(n gate^T) * n up^T) down^T, normed where it is
+ *     y      = (act(n gate^T) * n up^T) down^T, normed where it is; each product may have a bias
  */
 export function matchNormFfn(index: GraphIndex, multiply: Node): PartMatch | PartRefusal {
   return attempt(() => {
@@ -106,7 +106,7 @@ export function matchNormFfn(index: GraphIndex, multiply: Node): PartMatch | Par
     const { skip } = part.streamNorm(gate.input);
     expect(skip !== undefined, 'nothing is added before the norm');
     part.take(...act.nodes, multiply);
-    const y = part.postNorm(part.product(part.onlyReader(multiply.outputs[0]), 'down').output);
+    const y = part.postNorm(part.productOf(multiply.outputs[0], 'down'));
     return part.match('NormFFN', { outputs: { y }, attributes: { activation: attr.string(act.activation) } });
   });
 }
@@ -181,6 +181,8 @@ class Part {
   readonly #attributes: Record<string, Attribute> = {};
   readonly #places: Record<string, (readonly [Node, string])[]> = {};
   readonly #bits = new Set<number>();
+  /** What tells bodies apart beside bits. */
+  readonly #variants = new Set<'_asymmetric' | '_biased'>();
 
   constructor(index: GraphIndex) {
     this.#index = index;
@@ -205,26 +207,24 @@ class Part {
     return reader;
   }
 
-  /** A MatMulNBits by a weight that becomes input `role`. */
+  /** A MatMulNBits by a weight that becomes input `role`, or that and the bias that is added to it. */
   product(node: Node, role: string): { readonly input: string; readonly output: string } {
-    expect(
-      node.opType === 'MatMulNBits' && node.domain === CONTRIB_DOMAIN,
-      `${node.opType} where a product was wanted`,
-    );
-    const [input, codes, scales, ...more] = node.inputs;
-    expect(
-      more.every((name) => name === ''),
-      `${codes} has zero points or a bias`,
-    );
-    const { block_size, bits } = node.attributes;
-    expect(block_size?.kind === 'int' && block_size.value === 32, `${codes} has blocks of another size than 32`);
-    expect(bits?.kind === 'int' && (bits.value === 4 || bits.value === 8), `${codes} has other bits than 4 or 8`);
-    for (const name of [codes, scales]) expect(this.#index.initializers.has(name), `${name} is computed`);
-    this.#bits.add(bits.value);
+    const addend = node.opType === 'Add' ? this.#bias(node) : undefined;
+    if (addend === undefined) return this.#multiply(node, role);
     this.take(node);
-    this.#inputs[role] = codes;
-    this.#inputs[`${role}_scales`] = scales;
+    this.#variants.add('_biased');
+    const { input, rows } = this.#multiply(this.maker(addend.to), role);
+    expect(addend.size === rows, `${addend.bias} is no bias of ${rows} rows`);
+    this.#inputs[`${role}_bias`] = addend.bias;
     return { input, output: node.outputs[0] };
+  }
+
+  /** What is made of `value` alone by such a product. */
+  productOf(value: string, role: string): string {
+    const multiply = this.onlyReader(value);
+    const [reader, ...others] = this.#index.consumers(multiply.outputs[0]);
+    const isBiased = reader?.opType === 'Add' && others.length === 0 && this.#bias(reader) !== undefined;
+    return this.product(isBiased ? reader : multiply, role).output;
   }
 
   /** A product whose result's heads may be normed, each by itself: Reshape, norm, Reshape. */
@@ -314,13 +314,50 @@ class Part {
       operator,
       attributes: { ...this.#attributes, ...attributes },
       lifted: {
-        opType: `${operator}_int${bits}${suffix}`,
+        opType: [`${operator}_int${bits}`, ...[...this.#variants].sort(), suffix].join(''),
         nodes: this.#index.graph.nodes.filter((node) => this.#nodes.has(node)),
         inputs: { ...this.#inputs, ...inputs },
         outputs: all,
         attributes: { ...this.#places, ...places },
       },
     };
+  }
+
+  #multiply(node: Node, role: string): { readonly input: string; readonly output: string; readonly rows?: number } {
+    expect(
+      node.opType === 'MatMulNBits' && node.domain === CONTRIB_DOMAIN,
+      `${node.opType} where a product was wanted`,
+    );
+    const [input, codes, scales, zeroPoints = '', ...more] = node.inputs;
+    expect(
+      more.every((name) => name === ''),
+      `${codes} has other inputs than scales and zero points`,
+    );
+    const { block_size, bits } = node.attributes;
+    expect(block_size?.kind === 'int' && block_size.value === 32, `${codes} has blocks of another size than 32`);
+    expect(bits?.kind === 'int' && (bits.value === 4 || bits.value === 8), `${codes} has other bits than 4 or 8`);
+    for (const name of [codes, scales]) expect(this.#index.initializers.has(name), `${name} is computed`);
+    this.#bits.add(bits.value);
+    this.take(node);
+    this.#inputs[role] = codes;
+    this.#inputs[`${role}_scales`] = scales;
+    if (zeroPoints !== '') {
+      expect(
+        this.#index.initializers.get(zeroPoints)?.data.dtype === 'uint8',
+        `${zeroPoints} is no uint8 tensor of the model`,
+      );
+      this.#variants.add('_asymmetric');
+      this.#inputs[`${role}_zero_points`] = zeroPoints;
+    }
+    return { input, output: node.outputs[0], rows: this.#index.initializers.get(codes)?.data.shape[0] };
+  }
+
+  /** The row of the model's that an Add adds, and what to. */
+  #bias({ inputs }: Node): { readonly bias: string; readonly size: number; readonly to: string } | undefined {
+    const tensors = inputs.map((name) => this.#index.initializers.get(name)?.data);
+    const place = tensors.findIndex((data) => data?.dtype === 'float32' && data.shape.length === 1);
+    const data = tensors[place];
+    return data && { bias: inputs[place], size: data.shape[0], to: inputs[1 - place] };
   }
 
   #norm(node: Node, role: string, weight: string, epsilon: string): void {
