@@ -25,7 +25,13 @@ import { value } from '../src/core/graph-builder.ts';
 import { choosePrecision } from '../src/core/precision.ts';
 import { type BlockScheme, float32Tensor, quantizedParts, storedIn, type TensorExpr } from '../src/core/tensor.ts';
 import { bench } from '../src/eval/index.ts';
-import { type SparkFfnVariant, sparkFfnFunction, sparkFfnNode } from '../src/ops/index.ts';
+import {
+  neuronRecords,
+  SPARK_RECORDED,
+  type SparkFfnVariant,
+  sparkFfnFunction,
+  sparkFfnNode,
+} from '../src/ops/index.ts';
 import { genaiConfig } from '../src/pipeline/genai-config.ts';
 import { indexGraph, replaceNodes } from '../src/rewrite/graph-index.ts';
 import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
@@ -183,7 +189,7 @@ function withSparkFfn(graph: Graph, scheme: BlockScheme, noise: (shape: readonly
     const inputs = Object.fromEntries(weights.map(({ name }) => [name.split('.').at(-1), name]));
     const node = sparkFfnNode(variant, {
       node: `layers.${layer}.ffn.spark`,
-      inputs: { x: match.x, gate: '', up: '', down: '', ...inputs, post_norm: match.postNorm?.weight },
+      inputs: { x: match.x, gate: '', up: '', ...inputs, post_norm: match.postNorm?.weight },
       outputs: { y: match.output },
       quantile: QUANTILE,
       sizes: SPARK,
@@ -210,21 +216,21 @@ function sparkWeights(
   noise: (shape: readonly number[]) => TensorExpr,
 ): Initializer[] {
   const { hidden, gateInputs, neurons } = SPARK;
-  const matrices: Record<string, readonly number[]> = {
-    gate: [neurons, gateInputs],
-    up: [neurons, hidden - gateInputs],
-    down: [neurons, hidden],
-    down_columns: [hidden, neurons],
-  };
-  return Object.entries(matrices).flatMap(([name, shape]) => {
+  /** Codes and scales of a matrix whose products sum up so many terms. */
+  const matrix = (shape: readonly number[], terms = shape[1]) => {
     const { codes, scales } = quantizedParts(shape, scheme);
-    // `down` adds up the chosen neurons, whichever way it lies.
-    const columns = name.startsWith('down') ? neurons : shape[1];
-    return [
-      { name: `${prefix}.${name}`, data: noise(codes.shape) },
-      { name: `${prefix}.${name}_scales`, data: scalesTensor(scales.shape[0], scheme, columns) },
-    ];
-  });
+    return [noise(codes.shape), scalesTensor(scales.shape[0], scheme, terms)];
+  };
+  const up = matrix([neurons, hidden - gateInputs]);
+  const matrices = { gate: matrix([neurons, gateInputs]), up, down_columns: matrix([hidden, neurons]) };
+  const rows = { gate: [], up, down: matrix([neurons, hidden], neurons) };
+  return [
+    ...Object.entries(matrices).flatMap(([name, [codes, scales]]) => [
+      { name: `${prefix}.${name}`, data: codes },
+      { name: `${prefix}.${name}_scales`, data: scales },
+    ]),
+    { name: `${prefix}.records`, data: neuronRecords(SPARK_RECORDED, neurons, rows) },
+  ];
 }
 
 /** Share of neurons that a SparkFFN with such weights chooses, over tokens of normally distributed entries. */
@@ -239,7 +245,7 @@ async function keptShare(scheme: BlockScheme, noise: (shape: readonly number[]) 
   const inputs = { x: 'x', ...Object.fromEntries(weights.map(({ name }) => [name, name])) };
   const node = sparkFfnNode(variant, {
     node: 'ffn',
-    inputs: { gate: 'gate', up: 'up', down: 'down', ...inputs },
+    inputs: { gate: 'gate', up: 'up', ...inputs },
     outputs: { y: 'y', kept: 'kept' },
     quantile: QUANTILE,
     sizes: SPARK,

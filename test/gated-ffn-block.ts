@@ -2,7 +2,13 @@
 import type { RuntimeTensor } from '../src/core/runner.ts';
 import type { SelectorChoice } from '../src/ops/gated-ffn/selectors.ts';
 import type { Storage } from '../src/ops/gated-ffn/storages.ts';
-import { type GatedFfnVariant, gatedFfnFunction, gatedFfnNode, gatedFfnOutputs } from '../src/ops/gated-ffn.ts';
+import {
+  type GatedFfnVariant,
+  gatedFfnFunction,
+  gatedFfnNode,
+  gatedFfnOutputs,
+  recordedBy,
+} from '../src/ops/gated-ffn.ts';
 import { dot, type FfnWeights, gatedFfnToken } from '../src/ops/reference.ts';
 import { seededFloats } from './random.ts';
 import { floats, type OneNode } from './run-body.ts';
@@ -41,7 +47,12 @@ export function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVarian
 /** A block with random weights: what the loops and what the node take. */
 export function randomBlock(seed: number, variant: GatedFfnVariant) {
   const next = seededFloats(seed);
-  const { rows, tensors } = storedWeights(variant.storage, { d: D, h: H, gate: H, up: H }, next);
+  const { rows, tensors } = storedWeights(
+    variant.storage,
+    { d: D, h: H, gate: H, up: H },
+    recordedBy(variant.selector),
+    next,
+  );
   const ffn: FfnWeights = {
     ...rows,
     ...(variant.gateBias && { gateBias: next(D) }),
@@ -100,7 +111,6 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
     x: 'x',
     gate: 'gate',
     up: 'up',
-    down: 'down',
     ...Object.fromEntries(feeds.map(([name]) => [name, name])),
     ...Object.fromEntries(constants.map(({ name }) => [name, name])),
   };

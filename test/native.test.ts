@@ -330,8 +330,13 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     },
     {
       name: 'scales',
-      call: withConstant(int4, 'down_scales', float32Tensor(new Float32Array(D))),
-      error: `expected [${2 * D}] for input down_scales but received [${D}]`,
+      call: withConstant(int4, 'up_scales', float32Tensor(new Float32Array(D))),
+      error: `expected [${2 * D}] for input up_scales but received [${D}]`,
+    },
+    {
+      name: 'records',
+      call: withConstant(int4, 'records', { dtype: 'uint8', shape: [D, 40], bytes: new Uint8Array(40 * D) }),
+      error: `expected [${D}, 64] for input records but received [${D}, 40]`,
     },
     {
       name: 'zero-points',

@@ -1,5 +1,11 @@
 /** SparkFFN on small random blocks: calls, what plain loops make of them, and how far float32 may be from that. */
-import { type SparkFfnVariant, sparkFfnFunction, sparkFfnNode, type TopKMode } from '../src/ops/index.ts';
+import {
+  SPARK_RECORDED,
+  type SparkFfnVariant,
+  sparkFfnFunction,
+  sparkFfnNode,
+  type TopKMode,
+} from '../src/ops/index.ts';
 import { dot, sparkFfnToken } from '../src/ops/reference.ts';
 import { cutMargin, EPSILON, narrowRoundings, onSteps, roundingOf, takesFloats } from './gated-ffn-block.ts';
 import { seededFloats } from './random.ts';
@@ -17,7 +23,7 @@ export function sparkVariant(mode: TopKMode, rest: Partial<SparkFfnVariant> = {}
 
 export function sparkBlock(seed: number, { storage, postNorm }: SparkFfnVariant) {
   const next = seededFloats(seed);
-  const { rows, tensors } = storedWeights(storage, SPARK, next);
+  const { rows, tensors } = storedWeights(storage, SPARK, SPARK_RECORDED, next);
   const norm = postNorm ? { postNorm: { weight: next(SPARK.h), epsilon: NORM_EPSILON } } : {};
   return { ffn: { ...rows, ...norm }, tensors, next };
 }
@@ -45,7 +51,6 @@ export function sparkCall(
   const weights = {
     gate: 'gate',
     up: 'up',
-    down: 'down',
     ...Object.fromEntries(constants.map(({ name }) => [name, name])),
   };
   const norm = ffn.postNorm && floats(ffn.postNorm.weight, [SPARK.h]);

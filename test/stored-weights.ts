@@ -2,6 +2,7 @@
 import { castFloats } from '../formats/tensor/float-cast.ts';
 import type { DType } from '../src/core/dtype.ts';
 import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
+import type { FfnMatrix } from '../src/ops/gated-ffn/storage.ts';
 import type { Storage } from '../src/ops/index.ts';
 
 type Rows = readonly ArrayLike<number>[];
@@ -23,7 +24,12 @@ export interface FfnSizes {
 }
 
 /** `next` gives floats in [-1, 1). */
-export function storedWeights(storage: Storage, sizes: FfnSizes, next: (count: number) => Float32Array): StoredWeights {
+export function storedWeights(
+  storage: Storage,
+  sizes: FfnSizes,
+  recorded: readonly FfnMatrix[],
+  next: (count: number) => Float32Array,
+): StoredWeights {
   const matrices = {
     fp32: plainRows,
     fp16: float16Rows,
@@ -31,7 +37,7 @@ export function storedWeights(storage: Storage, sizes: FfnSizes, next: (count: n
     int8: undefined,
     int4: undefined,
   }[storage];
-  if (matrices === undefined) return blockWeights(storage === 'int8' ? 8 : 4, sizes, next);
+  if (matrices === undefined) return blockWeights(storage === 'int8' ? 8 : 4, sizes, recorded, next);
   const widths = [sizes.gate, sizes.up, sizes.h];
   const [gate, up, down] = widths.map((width) => matrices(Array.from({ length: sizes.d }, () => next(width))));
   return {
@@ -103,6 +109,7 @@ function blockMatrices(bits: 4 | 8, next: (count: number) => Float32Array) {
 function blockWeights(
   bits: 4 | 8,
   { d, h, gate: gateColumns, up: upColumns }: FfnSizes,
+  recorded: readonly FfnMatrix[],
   next: (count: number) => Float32Array,
 ): StoredWeights {
   const { codes, scale, matrix, random } = blockMatrices(bits, next);
@@ -121,14 +128,29 @@ function blockWeights(
     tensors: {
       gate: gate.codes,
       up: up.codes,
-      down: down.codes,
       gate_scales: gate.scales,
       up_scales: up.scales,
-      down_scales: down.scales,
+      records: joined(
+        d,
+        recorded.map((matrix) => ({ gate, up, down })[matrix]),
+      ),
       down_columns: columns.codes,
       down_columns_scales: columns.scales,
     },
   };
+}
+
+/** Each neuron's codes and scales of some matrices one after the other, up to a multiple of 64 bytes. */
+function joined(neurons: number, matrices: readonly { readonly codes: BytesTensor; readonly scales: BytesTensor }[]) {
+  const parts = matrices.flatMap(({ codes, scales }) => [codes.bytes, scales.bytes]);
+  const rows = Array.from({ length: neurons }, (_, j) => {
+    const row = parts.flatMap((bytes) => {
+      const size = bytes.length / neurons;
+      return Array.from(bytes.subarray(j * size, (j + 1) * size));
+    });
+    return [...row, ...new Array(-row.length & 63).fill(0)];
+  });
+  return tensor('uint8', [neurons, rows[0].length], Uint8Array.from(rows.flat()));
 }
 
 /** Codes as MatMulNBits packs them; a last block that is not full is filled up with zeros. */

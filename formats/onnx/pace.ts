@@ -71,6 +71,8 @@ function recipeOf(tensor: TensorExpr): string {
       return tensor.type;
     case 'concat':
       return recipeOf(tensor.parts[0]);
+    case 'records':
+      return JSON.stringify([tensor.kind, tensor.parts.map(recipeOf)]);
     case 'quantize':
       return JSON.stringify([tensor.scheme, tensor.importance !== undefined, recipeOf(tensor.from)]);
     default:

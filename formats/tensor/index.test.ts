@@ -1,5 +1,5 @@
 /** Tensor expressions are evaluated exactly, in blocks, and refuse what is truncated or not finite. */
-import { mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -17,13 +17,15 @@ import {
   int32Tensor,
   int64Tensor,
   multiplyConstant,
+  quantize,
+  records,
   regroupRows,
   selectRows,
   type TensorExpr,
   transpose,
   waves,
 } from '../../src/core/tensor.ts';
-import { keptFiles, readFloats, readTensorBytes, streamTensor } from './index.ts';
+import { keptFiles, readFloats, readTensorBytes, type SourceFiles, streamTensor } from './index.ts';
 import { transposeBlocks } from './transpose.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'lacuna-tensor-data-'));
@@ -412,6 +414,7 @@ function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>
       return from.map((_, i) => from[(i % rows) * columns + Math.floor(i / rows)]);
     }
     case 'quantize':
+    case 'records':
       throw new Error('Nothing is computed from quantised tensors');
     case 'regroup': {
       const from = meaning(expr.from, values);
@@ -488,6 +491,81 @@ test('any tree of operations means what its definition says', async () => {
     ),
     { seed: 1, numRuns: 200 },
   );
+});
+
+describe('records', () => {
+  test('have the bytes of a row of each part, then zeros', async () => {
+    const codes: TensorExpr = {
+      kind: 'bytes',
+      dtype: 'uint8',
+      shape: [2, 1, 3],
+      bytes: Uint8Array.of(1, 2, 3, 4, 5, 6),
+    };
+    const joined = await readTensorBytes(records(2, [codes, float32Tensor([1, -2])], 8));
+    expect([...joined]).toEqual([1, 2, 3, 0, 0, 0x80, 0x3f, 0, 4, 5, 6, 0, 0, 0, 0xc0, 0]);
+  });
+
+  test('refuse parts that are not as many rows', () => {
+    expect(() => records(3, [float32Tensor([1, 2, 3, 4], [2, 2])], 1)).toThrow('float32 [2,2] is no 3 rows');
+  });
+
+  const scheme = { bits: 4, blockSize: 32, symmetric: true, method: 'search' } as const;
+  const matrix = (rows: number, columns: number) =>
+    float32Tensor(
+      Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * i)),
+      [rows, columns],
+    );
+
+  // Of the last, codes take more than a block.
+  test.each([
+    [1, 1, 70],
+    [5, 33, 32],
+    [3000, 700, 40],
+  ])('of %i rows of two quantised matrices are what these are by themselves', async (rows, first, second) => {
+    const parts = [matrix(rows, first), matrix(rows, second)].flatMap((floats) => {
+      const { codes, scales } = quantize(floats, scheme);
+      return [codes, scales];
+    });
+    const expr = records(rows, parts, 64);
+    const joined = await readTensorBytes(expr);
+    expect(joined.length).toBe(byteLength(expr.dtype, expr.shape));
+    let at = 0;
+    for (const part of parts) {
+      const alone = await readTensorBytes(part);
+      const size = alone.length / rows;
+      for (const row of [0, rows >> 1, rows - 1]) {
+        const start = row * expr.shape[1] + at;
+        expect(Buffer.compare(joined.subarray(start, start + size), alone.subarray(row * size, (row + 1) * size))).toBe(
+          0,
+        );
+      }
+      at += size;
+    }
+  });
+
+  test('close their files when they are broken off, and when one is missing', async () => {
+    const file = await fileTensor('float32', [4, 2], new Uint8Array(32));
+    let opened = 0;
+    const files: SourceFiles = {
+      open: async (path) => {
+        const handle = await open(path, 'r');
+        opened++;
+        return handle;
+      },
+      done: async (handle) => {
+        opened--;
+        await handle.close();
+      },
+    };
+    const gone = { ...file, path: `${file.path}.gone` };
+    for await (const _ of streamTensor(records(4, [file, file], 1), { files })) break;
+    expect(opened).toBe(0);
+    const missing = async () => {
+      for await (const _ of streamTensor(records(4, [file, gone], 1), { files }));
+    };
+    await expect(missing()).rejects.toThrow(expect.objectContaining({ code: 'not-found' }));
+    expect(opened).toBe(0);
+  });
 });
 
 test.each(['cos', 'sin'] as const)('a table of %s is computed a block of rows at a time', async (wave) => {

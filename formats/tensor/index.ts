@@ -12,6 +12,7 @@ import {
   type LowRankTensor,
   type MultiplyTensor,
   type QuantizeTensor,
+  type RecordsTensor,
   type TensorExpr,
   type WavesTensor,
 } from '../../src/core/tensor.ts';
@@ -22,6 +23,7 @@ import { type KeptFits, keptFits, quantizeBlocks } from '../quantize/index.ts';
 import { refuseNonFinite, refuseOverflow } from './finite.ts';
 import { castFloats, isFloatDType } from './float-cast.ts';
 import { addProduct } from './low-rank.ts';
+import { recordsBlocks } from './records.ts';
 import { regroupBlocks } from './regroup.ts';
 import { rowsBlocks } from './rows.ts';
 import { transposeBlocks } from './transpose.ts';
@@ -119,9 +121,7 @@ export async function* streamTensor(
   { signal, memory = FRESH, files = EACH_TIME, fits = keptFits() }: StreamOptions = {},
 ): AsyncGenerator<Uint8Array> {
   const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
-  // A quantised tensor stands outside of all others: nothing is computed from codes.
-  const means = { memory, files };
-  const blocks = expr.kind === 'quantize' ? quantizedBlocks(expr, fits, means) : blocksOf(expr, elements, means);
+  const blocks = storedBlocks(expr, elements, fits, { memory, files });
   for await (const block of blocks) {
     throwIfAborted(signal);
     yield block;
@@ -194,8 +194,39 @@ function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
     case 'multiply':
       return mapBlocks(expr, elements, means, (factor) => factor * expr.value);
     case 'quantize':
+    case 'records':
       throw new RangeError('Quantised tensors are written as they are: nothing is computed from them');
   }
+}
+
+/** Quantised tensors, and records of them, stand outside of all others: nothing is computed from codes. */
+function storedBlocks(expr: TensorExpr, elements: number, fits: KeptFits, means: Means): Blocks {
+  if (expr.kind === 'quantize') return quantizedBlocks(expr, fits, means);
+  return expr.kind === 'records' ? recordBlocks(expr, elements, means) : blocksOf(expr, elements, means);
+}
+
+async function* recordBlocks(expr: RecordsTensor, bytes: number, means: Means): Blocks {
+  const fits = new Map<TensorExpr, KeptFits>();
+  const fitsOf = (part: TensorExpr) => {
+    const matrix = part.kind === 'quantize' ? part.from : part;
+    if (!fits.has(matrix)) fits.set(matrix, keptFits());
+    return fits.get(matrix) as KeptFits;
+  };
+  const read = (part: TensorExpr) => storedBlocks(part, bytes, fitsOf(part), within(means));
+  // Finding scales takes nearly all the time of quantising, and codes follow from them: scales come first, and stay.
+  const scales = new Map<TensorExpr, Uint8Array>();
+  for (const part of expr.parts)
+    if (part.kind === 'quantize' && part.part !== 'codes') scales.set(part, await joined(read(part)));
+  async function* kept(part: TensorExpr): Blocks {
+    yield scales.get(part) as Uint8Array;
+  }
+  yield* recordsBlocks(expr, bytes, (part) => (scales.has(part) ? kept(part) : read(part)));
+}
+
+async function joined(blocks: Blocks): Promise<Uint8Array> {
+  const copies: Uint8Array[] = [];
+  for await (const block of blocks) copies.push(block.slice());
+  return Buffer.concat(copies);
 }
 
 async function* quantizedBlocks(tensor: QuantizeTensor, fits: KeptFits, means: Means): Blocks {

@@ -1,6 +1,7 @@
 /** Reorders rows within groups while they are streamed, holding one group of them. */
 import { DTYPE_BYTES } from '../../src/core/dtype.ts';
 import type { RegroupTensor } from '../../src/core/tensor.ts';
+import { inPieces } from './pieces.ts';
 
 /**
  * Blocks of at most `elements` elements of the reordered rows, each at a multiple of 8 of its memory. `source` is all of
@@ -21,23 +22,6 @@ export async function* regroupBlocks(
     for (let start = 0; start < size; start += step) {
       const block = ordered.subarray(start, start + step);
       yield block.byteOffset % 8 === 0 ? block : block.slice();
-    }
-  }
-}
-
-/** `source` in pieces of exactly `size` bytes; a piece is overwritten when the next one is asked for. */
-async function* inPieces(source: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array> {
-  const piece = new Uint8Array(size);
-  let filled = 0;
-  for await (const block of source) {
-    for (let start = 0; start < block.length; ) {
-      const part = block.subarray(start, start + size - filled);
-      piece.set(part, filled);
-      start += part.length;
-      filled += part.length;
-      if (filled < size) break;
-      yield piece;
-      filled = 0;
     }
   }
 }

@@ -22,6 +22,7 @@
 #include "hwy/targets.h"
 #include "kernels/bandwidth.h"
 #include "kernels/gated_ffn.h"
+#include "reference/matrix.h"
 
 namespace lacuna {
 namespace {
@@ -172,6 +173,15 @@ class Contender {
         weights_.push_back(std::make_unique<Weights>(storage, neurons, widths[i], seed + static_cast<uint32_t>(i)));
         *matrices[i] = weights_.back()->matrix();
       }
+      if (IsBlocked(storage.storage)) {
+        // What a neuron's up and down take lies together, as in a model file.
+        records_.push_back(std::make_unique<reference::StoredRecords>(
+            storage.storage, neurons,
+            std::vector<reference::StoredRecords::Part>{{ffn.up, widths[1]}, {ffn.down, widths[2]}}));
+        weights_.resize(weights_.size() - 2);
+        ffn.up = records_.back()->matrix(0);
+        ffn.down = records_.back()->matrix(1);
+      }
       ffns_.push_back(ffn);
     }
     bytes_ = storage.bytes;
@@ -213,6 +223,7 @@ class Contender {
   size_t hidden_;
   double bytes_ = 0, read_ = 0;
   std::vector<std::unique_ptr<Weights>> weights_;
+  std::vector<std::unique_ptr<reference::StoredRecords>> records_;
   std::vector<GatedFfn> ffns_;
   std::vector<float> y_;
   std::vector<double> times_;

@@ -34,7 +34,11 @@ struct BlockRows {
   // Weighted sums are made token by token: a chunk's rows are in the cache by the second.
   static constexpr bool kSumsTiles = false;
 
-  static Row RowOf(const Matrix& matrix, size_t width, size_t j) { return Products::RowOf(matrix, width, j); }
+  static HWY_INLINE Row RowOf(const Matrix& matrix, size_t width, size_t j) {
+    if (matrix.stride == 0) return Products::RowOf(matrix, width, j);
+    const auto at = [&](const void* first) { return static_cast<const uint8_t*>(first) + j * matrix.stride; };
+    return {at(matrix.data), reinterpret_cast<const float*>(at(matrix.scales))};
+  }
   static Row From(Row row, size_t column) {
     return {row.codes + column / kBlock * kBlockBytes, row.scales + column / kBlock};
   }

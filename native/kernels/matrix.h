@@ -17,6 +17,8 @@ enum class Storage { kFp32, kBf16, kFp16, kInt8, kInt4 };
 constexpr size_t kBlock = 32;
 
 inline constexpr bool IsBlocked(Storage storage) { return storage == Storage::kInt8 || storage == Storage::kInt4; }
+// Of codes, a block.
+inline constexpr size_t BlockBytes(Storage storage) { return storage == Storage::kInt4 ? kBlock / 2 : kBlock; }
 inline constexpr size_t Blocks(size_t width) { return (width + kBlock - 1) / kBlock; }
 // Of a row.
 inline constexpr size_t ZeroPointBytes(Storage storage, size_t width) {
@@ -28,6 +30,32 @@ struct Matrix {
   // Of blocks; zero points only where they are stored.
   const float* scales = nullptr;
   const uint8_t* zero_points = nullptr;
+  // Bytes from a row to the next, of codes as of scales, where it is part of records; else 0.
+  size_t stride = 0;
+};
+
+// Rows in blocks of several matrices side by side: a record has all that is read of one neuron, each matrix' codes and then
+// its scales, so that it lies in one page or two. Its size is whole cache lines.
+class RecordLayout {
+ public:
+  static constexpr size_t kUnit = 64;
+
+  explicit RecordLayout(Storage storage) : storage_(storage) {}
+
+  size_t PartBytes(size_t width) const { return Blocks(width) * (BlockBytes(storage_) + sizeof(float)); }
+  // A further matrix of so many columns.
+  void Add(size_t width) { bytes_ += PartBytes(width); }
+  // Bytes of a record, when all are added.
+  size_t stride() const { return (bytes_ + kUnit - 1) / kUnit * kUnit; }
+  // The matrix whose part begins at that byte of each record.
+  Matrix At(const void* records, size_t offset, size_t width) const {
+    const uint8_t* codes = static_cast<const uint8_t*>(records) + offset;
+    return {codes, reinterpret_cast<const float*>(codes + Blocks(width) * BlockBytes(storage_)), nullptr, stride()};
+  }
+
+ private:
+  Storage storage_;
+  size_t bytes_ = 0;
 };
 
 // Some of a token's entries.

@@ -26,12 +26,11 @@ BlockMatrix BlockMatrixOf(const ort::Call& call, const std::string& name, const 
 }
 
 BlockMatrix RowsOf(const BlockMatrix& matrix, Storage storage, size_t first, size_t count) {
-  const auto& [codes, scales, zero_points] = matrix.stored;
+  const Matrix& stored = matrix.stored;
   const size_t blocks = Blocks(matrix.columns);
-  const size_t bytes = blocks * (storage == Storage::kInt4 ? kBlock / 2 : kBlock);
   const size_t zero_bytes = ZeroPointBytes(storage, matrix.columns);
-  return {{static_cast<const uint8_t*>(codes) + first * bytes, scales + first * blocks,
-           zero_points == nullptr ? nullptr : zero_points + first * zero_bytes},
+  return {{static_cast<const uint8_t*>(stored.data) + first * blocks * BlockBytes(storage), stored.scales + first * blocks,
+           stored.zero_points == nullptr ? nullptr : stored.zero_points + first * zero_bytes},
           count,
           matrix.columns,
           matrix.bias == nullptr ? nullptr : matrix.bias + first};

@@ -12,7 +12,6 @@
 namespace lacuna {
 
 constexpr ort::Port kCodes = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8};
-constexpr ort::Port kOptionalCodes = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true};
 
 inline constexpr std::pair<Storage, const char*> kBlockStorages[] = {{Storage::kInt4, "int4"}, {Storage::kInt8, "int8"}};
 // What tells bodies of a storage apart: stored zero points, and biases. Kernels see both in the inputs.

@@ -3,6 +3,7 @@
 #define LACUNA_OPS_FFN_NODE_H_
 
 #include <array>
+#include <initializer_list>
 #include <memory>
 #include <string>
 
@@ -31,6 +32,9 @@ Activation ActivationOf(const ort::Node& node);
 constexpr ort::Port kFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
 constexpr ort::Port kOptionalFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true};
 
+constexpr ort::Port kOptionalCodes = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true};
+
+// Of gate and up; storages in blocks have no `down` but in records.
 constexpr ort::Port WeightPort(Storage storage) {
   switch (storage) {
     case Storage::kFp32:
@@ -92,6 +96,24 @@ class FfnInputs {
     const int64_t blocks = static_cast<int64_t>(Blocks(static_cast<size_t>(matrix[1])));
     call.Expect(name, tensor, {matrix[0], blocks, kStorage == Storage::kInt4 ? 16 : 32});
     return {tensor.data, Given(call, scales, (std::string(name) + "_scales").c_str(), {matrix[0] * blocks})};
+  }
+
+  // Matrices whose rows lie in input `records`, in that order.
+  struct Recorded {
+    Matrix* matrix;
+    size_t width;
+  };
+  template <Storage kStorage>
+  void Records(const ort::Call& call, size_t input, int64_t neurons, std::initializer_list<Recorded> parts) const {
+    RecordLayout layout(kStorage);
+    for (const Recorded& part : parts) layout.Add(part.width);
+    const ort::Tensor tensor = Get(call, input);
+    call.Expect("records", tensor, {neurons, static_cast<int64_t>(layout.stride())});
+    size_t offset = 0;
+    for (const Recorded& part : parts) {
+      *part.matrix = layout.At(tensor.data, offset, part.width);
+      offset += layout.PartBytes(part.width);
+    }
   }
 
  private:

@@ -23,7 +23,7 @@ enum Input {
   kPredictor1,
   kGateScales,
   kUpScales,
-  kDownScales,
+  kRecords,
   // Of `down` along the other axis, which bodies multiply by.
   kDownColumns,
   kDownColumnsScales,
@@ -36,8 +36,9 @@ constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
   for (ort::Port& port : ports) port = kOptionalFloats;
   ports[kX] = kFloats;
   for (Input matrix : {kGate, kUp, kDown}) ports[matrix] = WeightPort(storage);
+  ports[kDown].optional = true;
   ports[kActive] = {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, true};
-  for (Input codes : {kPredictor0, kDownColumns}) ports[codes] = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true};
+  for (Input codes : {kPredictor0, kRecords, kDownColumns}) ports[codes] = kOptionalCodes;
   return ports;
 }
 
@@ -86,9 +87,7 @@ class GatedFfnKernel {
     ffn.hidden = static_cast<size_t>(hidden);
     ffn.neurons = static_cast<size_t>(neurons);
     ffn.gate_inputs = ffn.up_inputs = {0, ffn.hidden};
-    ffn.gate = inputs_.template Weights<kStorage>(call, kGate, kGateScales, "gate", {neurons, hidden});
-    ffn.up = inputs_.template Weights<kStorage>(call, kUp, kUpScales, "up", {neurons, hidden});
-    ffn.down = inputs_.template Weights<kStorage>(call, kDown, kDownScales, "down", {neurons, hidden});
+    BindWeights(call, neurons, hidden, ffn);
     ffn.gate_bias = inputs_.Optional(call, kGateBias, "gate_bias", {neurons});
     ffn.up_bias = inputs_.Optional(call, kUpBias, "up_bias", {neurons});
     ffn.down_bias = inputs_.Optional(call, kDownBias, "down_bias", {hidden});
@@ -99,6 +98,22 @@ class GatedFfnKernel {
     }
     if (IsPredicted(settings_.selector)) BindPredictor(call, neurons, ffn);
     return ffn;
+  }
+
+  // Of matrices that are read row by row those in blocks are taken from the records, so that the others' memory is not touched.
+  void BindWeights(const ort::Call& call, int64_t neurons, int64_t hidden, GatedFfn& ffn) const {
+    ffn.gate = inputs_.template Weights<kStorage>(call, kGate, kGateScales, "gate", {neurons, hidden});
+    ffn.up = inputs_.template Weights<kStorage>(call, kUp, kUpScales, "up", {neurons, hidden});
+    if constexpr (!IsBlocked(kStorage)) {
+      ffn.down = inputs_.template Weights<kStorage>(call, kDown, 0, "down", {neurons, hidden});
+    } else if (IsPredicted(settings_.selector)) {
+      inputs_.template Records<kStorage>(call, kRecords, neurons,
+                                         {{&ffn.gate, ffn.hidden}, {&ffn.up, ffn.hidden}, {&ffn.down, ffn.hidden}});
+    } else if (settings_.selector == Selector::kNone || IsProduct(settings_.selector)) {
+      inputs_.template Records<kStorage>(call, kRecords, neurons, {{&ffn.down, ffn.hidden}});
+    } else {
+      inputs_.template Records<kStorage>(call, kRecords, neurons, {{&ffn.up, ffn.hidden}, {&ffn.down, ffn.hidden}});
+    }
   }
 
   // One matrix: the gate's rows, then those of up.

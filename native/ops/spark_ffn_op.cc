@@ -14,7 +14,7 @@ enum Input {
   kPostNorm,
   kGateScales,
   kUpScales,
-  kDownScales,
+  kRecords,
   // Of `down` along the other axis, which bodies multiply by.
   kDownColumns,
   kDownColumnsScales,
@@ -27,7 +27,8 @@ constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
   for (ort::Port& port : ports) port = kOptionalFloats;
   ports[kX] = kFloats;
   for (Input matrix : {kGate, kUp, kDown}) ports[matrix] = WeightPort(storage);
-  ports[kDownColumns] = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true};
+  ports[kDown].optional = true;
+  for (Input codes : {kRecords, kDownColumns}) ports[codes] = kOptionalCodes;
   return ports;
 }
 
@@ -78,7 +79,11 @@ class SparkFfnKernel {
     ffn.up_inputs = {ffn.gate_inputs.count, ffn.hidden - ffn.gate_inputs.count};
     ffn.gate = inputs_.template Weights<kStorage>(call, kGate, kGateScales, "gate", {neurons, gate_inputs_});
     ffn.up = inputs_.template Weights<kStorage>(call, kUp, kUpScales, "up", {neurons, hidden - gate_inputs_});
-    ffn.down = inputs_.template Weights<kStorage>(call, kDown, kDownScales, "down", {neurons, hidden});
+    if constexpr (IsBlocked(kStorage)) {
+      inputs_.template Records<kStorage>(call, kRecords, neurons, {{&ffn.up, ffn.up_inputs.count}, {&ffn.down, ffn.hidden}});
+    } else {
+      ffn.down = inputs_.template Weights<kStorage>(call, kDown, 0, "down", {neurons, hidden});
+    }
     ffn.post_norm = inputs_.Optional(call, kPostNorm, "post_norm", {hidden});
     return ffn;
   }

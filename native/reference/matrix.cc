@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <utility>
 
 namespace lacuna::reference {
 namespace {
-
-size_t BlockBytes(Storage storage) { return storage == Storage::kInt4 ? kBlock / 2 : kBlock; }
 
 int CodeAt(Storage storage, const uint8_t* block, size_t i) {
   if (storage == Storage::kInt8) return block[i];
@@ -19,6 +19,15 @@ int ZeroOf(Storage storage, const Matrix& matrix, size_t width, size_t row, size
   if (matrix.zero_points == nullptr) return storage == Storage::kInt8 ? 128 : 8;
   // They lie in their bytes as codes do.
   return CodeAt(storage, matrix.zero_points + row * ZeroPointBytes(storage, width), block);
+}
+
+const uint8_t* CodesOf(Storage storage, const Matrix& matrix, size_t blocks, size_t row) {
+  const size_t stride = matrix.stride == 0 ? blocks * BlockBytes(storage) : matrix.stride;
+  return static_cast<const uint8_t*>(matrix.data) + row * stride;
+}
+
+const float* ScalesOf(const Matrix& matrix, size_t blocks, size_t row) {
+  return matrix.scales + row * (matrix.stride == 0 ? blocks : matrix.stride / sizeof(float));
 }
 
 uint16_t ToBf16(float value) {
@@ -69,10 +78,10 @@ std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, s
         break;
       case Storage::kInt8:
       case Storage::kInt4: {
-        const size_t block = row * blocks + i / kBlock;
-        const uint8_t* codes = static_cast<const uint8_t*>(matrix.data) + block * BlockBytes(storage);
+        const size_t block = i / kBlock;
+        const uint8_t* codes = CodesOf(storage, matrix, blocks, row) + block * BlockBytes(storage);
         const int code = CodeAt(storage, codes, i % kBlock);
-        values[i] = static_cast<double>(matrix.scales[block]) * (code - ZeroOf(storage, matrix, width, row, i / kBlock));
+        values[i] = static_cast<double>(ScalesOf(matrix, blocks, row)[block]) * (code - ZeroOf(storage, matrix, width, row, block));
         break;
       }
     }
@@ -90,6 +99,30 @@ std::vector<double> QuantisedEntries(const float* x, size_t count) {
     for (size_t i = first; i < end; ++i) entries[i] = static_cast<double>(scale) * std::nearbyint(x[i] * inverse);
   }
   return entries;
+}
+
+StoredRecords::StoredRecords(Storage storage, size_t rows, const std::vector<Part>& parts, size_t offset)
+    : layout_(storage), parts_(parts), offset_(offset) {
+  size_t end = 0;
+  for (const Part& part : parts) {
+    layout_.Add(part.width);
+    offsets_.push_back(std::exchange(end, end + layout_.PartBytes(part.width)));
+  }
+  bytes_.resize(offset + rows * layout_.stride() / sizeof(float));
+  uint8_t* const bytes = reinterpret_cast<uint8_t*>(bytes_.data() + offset);
+  std::fill_n(bytes, rows * layout_.stride(), uint8_t{255});
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const size_t blocks = Blocks(parts[i].width), codes = blocks * BlockBytes(storage);
+    for (size_t row = 0; row < rows; ++row) {
+      uint8_t* const to = bytes + row * layout_.stride() + offsets_[i];
+      std::copy_n(CodesOf(storage, parts[i].matrix, blocks, row), codes, to);
+      std::memcpy(to + codes, ScalesOf(parts[i].matrix, blocks, row), blocks * sizeof(float));
+    }
+  }
+}
+
+Matrix StoredRecords::matrix(size_t part) const {
+  return layout_.At(bytes_.data() + offset_, offsets_[part], parts_[part].width);
 }
 
 StoredMatrix::StoredMatrix(Storage storage, const std::vector<float>& values, size_t width, size_t offset)

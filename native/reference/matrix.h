@@ -15,6 +15,27 @@ std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, s
 // An input as products with blocks take it: each block's largest size is 127 steps, all entries are rounded to whole ones.
 std::vector<double> QuantisedEntries(const float* x, size_t count);
 
+// Matrices of one storage in blocks and as many rows, joined into records that own their bytes.
+class StoredRecords {
+ public:
+  struct Part {
+    Matrix matrix;
+    size_t width;
+  };
+  // What fills up a record is 255. `offset` misaligns them, in scales.
+  StoredRecords(Storage storage, size_t rows, const std::vector<Part>& parts, size_t offset = 0);
+
+  Matrix matrix(size_t part) const;
+
+ private:
+  RecordLayout layout_;
+  std::vector<Part> parts_;
+  std::vector<size_t> offsets_;
+  // Scales are floats.
+  std::vector<float> bytes_;
+  size_t offset_;
+};
+
 // A matrix that owns its bytes. `offset` misaligns data and scales, in entries.
 class StoredMatrix {
  public:

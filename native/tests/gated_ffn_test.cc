@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <tuple>
 
 #include "reference/gated_ffn.h"
@@ -38,6 +39,8 @@ struct Options {
   bool choose_all = false;
   float cut = 0.5f;
   size_t offset = 0;
+  // Rows in blocks lie in records; the gate's too, which a predictor's kernel reads so.
+  bool records = false;
   uint32_t seed = 1;
 };
 
@@ -73,6 +76,14 @@ class Block {
     ffn.gate = gate_.matrix();
     ffn.up = up_.matrix();
     ffn.down = down_.matrix();
+    if (options_.records) {
+      using Parts = std::vector<reference::StoredRecords::Part>;
+      const Parts parts = {{ffn.gate, gate_.width()}, {ffn.up, up_.width()}, {ffn.down, down_.width()}};
+      records_.emplace(options_.storage, options_.neurons, parts, options_.offset);
+      ffn.gate = records_->matrix(0);
+      ffn.up = records_->matrix(1);
+      ffn.down = records_->matrix(2);
+    }
     ffn.predictor_gate = predictor_gate_.matrix();
     ffn.predictor_up = predictor_up_.matrix();
     ffn.gate_bias = options_.biases ? gate_bias_.data() : nullptr;
@@ -135,6 +146,7 @@ class Block {
     sizes.activation = Activation::kRelu;
     sizes.post_norm = false;
     sizes.storage = Storage::kFp32;
+    sizes.records = false;
     Block block(*this);
     block.options_ = sizes;
     for (StoredMatrix* part : {&block.gate_, &block.up_, &block.down_}) *part = part->Sizes();
@@ -185,6 +197,7 @@ class Block {
   Options options_;
   testing::Random random_;
   StoredMatrix gate_, up_, down_, predictor_gate_, predictor_up_;
+  std::optional<reference::StoredRecords> records_;
   Misaligned gate_bias_, up_bias_, down_bias_, post_norm_, score_weights_, x_, residual_;
   std::vector<bool> active_;
   Scratch scratch_;
@@ -271,6 +284,7 @@ TEST_P(GatedFfnOf, AgreesWithPlainLoopsAtOddSizes) {
           options.masked = seed % 3 == 1;
           options.choose_all = seed % 7 == 0;
           options.split = seed % 4 == 1 ? (hidden + 1) / 2 : 0;
+          options.records = IsBlocked(storage()) && seed % 2 == 1;
           compared += CheckAgainstLoops(options, testing::OnThreads(3));
           if (HasFailure()) FAIL() << hidden << " x " << neurons << ", " << tokens << " tokens, seed " << seed;
         }
@@ -287,6 +301,7 @@ TEST_P(GatedFfnOf, IsTheSameWhateverTokensComeAlongAndHoweverManyThreads) {
       options.selector = selector();
       options.storage = storage();
       options.post_norm = true;
+      options.records = IsBlocked(storage()) && cut > 1;
       Block block(options);
       const Block::Result together = block.Run(OnThisThread());
       ASSERT_TRUE(block.Run(testing::OnThreads(4)) == together);
@@ -308,6 +323,7 @@ TEST_P(GatedFfnOf, ReadsOnlyChosenRows) {
       Options options{.hidden = 40, .neurons = 140, .tokens = tokens, .cut = 1.3f};
       options.selector = selector();
       options.storage = storage();
+      options.records = IsBlocked(storage()) && tokens == 1;
       Block block(options);
       const Block::Result before = block.Run(OnThisThread());
       size_t poisoned = 0;
@@ -331,6 +347,19 @@ TEST_P(GatedFfnOf, ReadsOnlyChosenRows) {
       ASSERT_TRUE(block.Run(OnThisThread()) == before);
     }
   });
+}
+
+TEST(GatedFfn, IsTheSameFromRecordsAndFromMatrices) {
+  for (Selector selector : kSelectors) {
+    for (Storage storage : {Storage::kInt8, Storage::kInt4}) {
+      for (size_t tokens : {1, 3}) {
+        Options options{.hidden = 70, .neurons = 150, .tokens = tokens, .selector = selector, .storage = storage};
+        const Block::Result apart = Block(options).Run(OnThisThread());
+        options.records = true;
+        EXPECT_TRUE(Block(options).Run(OnThisThread()) == apart) << static_cast<int>(selector);
+      }
+    }
+  }
 }
 
 TEST(GatedFfn, WithNothingChosenIsTheBias) {

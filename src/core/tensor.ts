@@ -4,7 +4,7 @@
  * It is plain data, so a graph of a 4-billion-parameter model is a few kilobytes, can be hashed, and is evaluated a
  * block of rows at a time while the output is written. All data are little-endian and row-major.
  */
-import { type DType, elementCount } from './dtype.ts';
+import { byteLength, type DType, elementCount } from './dtype.ts';
 
 export interface TypedExpr {
   readonly dtype: DType;
@@ -138,6 +138,12 @@ export interface QuantizeTensor extends TypedExpr {
   readonly importance: TensorExpr | undefined;
 }
 
+/** The bytes of row j of each part one after the other, then zeros up to the record's size: uint8 [rows, bytes]. */
+export interface RecordsTensor extends TypedExpr {
+  readonly kind: 'records';
+  readonly parts: readonly TensorExpr[];
+}
+
 /** Leaves that are ranges of a file. */
 export type StoredTensor = FileTensor | GgmlTensor;
 
@@ -153,7 +159,8 @@ export type TensorExpr =
   | AddTensor
   | MultiplyTensor
   | LowRankTensor
-  | QuantizeTensor;
+  | QuantizeTensor
+  | RecordsTensor;
 
 /** `rows` rows of waves; frequencies and scale are float32 numbers. */
 export function waves(wave: 'cos' | 'sin', rows: number, frequencies: readonly number[], scale: number): WavesTensor {
@@ -224,6 +231,19 @@ export function addLowRank(from: TensorExpr, left: TensorExpr, right: TensorExpr
   return { kind: 'low-rank', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), left, right, scale };
 }
 
+/** Bytes that a part takes of each of `rows` records. */
+export function recordBytes({ dtype, shape }: TypedExpr, rows: number): number {
+  return byteLength(dtype, shape) / rows;
+}
+
+/** `rows` records, a part's elements shared out evenly in order, each record filled up to a multiple of `alignment` bytes. */
+export function records(rows: number, parts: readonly TensorExpr[], alignment: number): RecordsTensor {
+  const uneven = parts.find((part) => !Number.isInteger(recordBytes(part, rows)));
+  if (uneven !== undefined) throw new RangeError(`${uneven.dtype} [${uneven.shape}] is no ${rows} rows`);
+  const bytes = parts.reduce((sum, part) => sum + recordBytes(part, rows), 0);
+  return { kind: 'records', dtype: 'uint8', shape: [rows, Math.ceil(bytes / alignment) * alignment], parts };
+}
+
 /** The ranges of files that an expression reads. */
 export function storedIn(expr: TensorExpr): readonly StoredTensor[] {
   switch (expr.kind) {
@@ -234,6 +254,7 @@ export function storedIn(expr: TensorExpr): readonly StoredTensor[] {
     case 'waves':
       return [];
     case 'concat':
+    case 'records':
       return expr.parts.flatMap(storedIn);
     case 'low-rank':
       return [expr.from, expr.left, expr.right].flatMap(storedIn);

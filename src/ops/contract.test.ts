@@ -14,7 +14,7 @@ describe('operator contracts', () => {
     const [, gated] = OPERATORS;
     expect(gated.inputs.map(({ name }) => name).join(' ')).toBe(
       'x gate up down gate_bias up_bias down_bias active residual post_norm threshold weights predictor_0 predictor_1 ' +
-        'gate_scales up_scales down_scales down_columns down_columns_scales',
+        'gate_scales up_scales records down_columns down_columns_scales',
     );
     expect(gated.outputs).toEqual(['y', 'saturation', 'kept']);
   });
@@ -43,7 +43,7 @@ describe('callNode', () => {
     callNode('GatedFFN', { ...call, inputs: { ...weights, state: 's' }, outputs: { y: 'y' } });
     // @ts-expect-error GatedFFN has no output `next_state`.
     callNode('GatedFFN', { ...call, inputs: weights, outputs: { next_state: 's' } });
-    // @ts-expect-error `down` is missing.
-    callNode('GatedFFN', { ...call, inputs: { x: 'x', gate: 'g', up: 'u' }, outputs: { y: 'y' } });
+    // @ts-expect-error `up` is missing.
+    callNode('GatedFFN', { ...call, inputs: { x: 'x', gate: 'g', down: 'd' }, outputs: { y: 'y' } });
   });
 });

@@ -14,7 +14,7 @@ import { type BlockValues, forActiveTokens } from './gated-ffn/active-tokens.ts'
 import { addBias, allNeurons, chosenNeurons } from './gated-ffn/neurons.ts';
 import type { Selection } from './gated-ffn/selection.ts';
 import { type SelectorChoice, selectorOf } from './gated-ffn/selectors.ts';
-import type { Projection } from './gated-ffn/storage.ts';
+import type { FfnMatrix, Projection } from './gated-ffn/storage.ts';
 import { type Storage, storageOf } from './gated-ffn/storages.ts';
 import { count } from './statistical-top-k.ts';
 
@@ -112,7 +112,7 @@ function checkInputs(variant: GatedFfnVariant, inputs: InputValues<'GatedFFN'>):
 
 function inputsRead(variant: GatedFfnVariant): ReadonlySet<keyof InputValues<'GatedFFN'>> {
   return new Set([
-    ...(['x', 'gate', 'up', 'down'] as const),
+    ...(['x', 'gate', 'up'] as const),
     ...(variant.gateBias ? (['gate_bias'] as const) : []),
     ...(variant.upBias ? (['up_bias'] as const) : []),
     ...(variant.downBias ? (['down_bias'] as const) : []),
@@ -121,6 +121,11 @@ function inputsRead(variant: GatedFfnVariant): ReadonlySet<keyof InputValues<'Ga
     ...selectorOf(variant.selector).inputs,
     ...storageOf(variant.storage).inputs,
   ]);
+}
+
+/** What is in the records of a node with this selector, in storages that have records. */
+export function recordedBy(selector: SelectorChoice): readonly FfnMatrix[] {
+  return selectorOf(selector).recorded;
 }
 
 /** The portable body of a variant. */

@@ -12,6 +12,7 @@ export {
 } from './ffn-skip.ts';
 export { FFN_BLOCK_SIZE } from './gated-ffn/block-storage.ts';
 export { GATHER_SHARE } from './gated-ffn/neurons.ts';
+export { type NeuronRows, neuronRecords } from './gated-ffn/records.ts';
 export { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
 export { STORAGES, type Storage } from './gated-ffn/storages.ts';
 export {
@@ -19,8 +20,10 @@ export {
   gatedFfnFunction,
   gatedFfnNode,
   gatedFfnOpType,
+  recordedBy,
 } from './gated-ffn.ts';
 export {
+  SPARK_RECORDED,
   type SparkFfnVariant,
   sparkFfnFunction,
   sparkFfnNode,

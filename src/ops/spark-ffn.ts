@@ -15,6 +15,7 @@ import { type Activation, activate } from './activations.ts';
 import { castTo, opFunction, sizeAttribute } from './body.ts';
 import { callNode, type InputValues, type OutputValues } from './contract.ts';
 import { allNeurons, chosenNeurons } from './gated-ffn/neurons.ts';
+import type { FfnMatrix } from './gated-ffn/storage.ts';
 import { type Storage, storageOf } from './gated-ffn/storages.ts';
 import { postNorm } from './gated-ffn.ts';
 import { count, statisticalTopK, type TopKMode } from './statistical-top-k.ts';
@@ -43,6 +44,9 @@ export interface SparkFfnCall {
 export function sparkFfnOpType({ storage, mode }: SparkFfnVariant): string {
   return ['SparkFFN', storage, ...(mode === 'hard' ? ['hard'] : [])].join('_');
 }
+
+/** What is in its records, in storages that have records. */
+export const SPARK_RECORDED: readonly FfnMatrix[] = ['up', 'down'];
 
 /** The node that calls a variant; throws a RangeError when r is not between 0 and h. */
 export function sparkFfnNode(variant: SparkFfnVariant, call: SparkFfnCall): Node {

@@ -10,13 +10,14 @@ import {
   type GatedFfnVariant,
   gatedFfnFunction,
   gatedFfnNode,
+  neuronRecords,
+  recordedBy,
   type SelectorChoice,
 } from '../ops/index.ts';
 import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
 import { normalQuantile } from './normal-quantile.ts';
 import { type PlanContext, scoreWeights } from './plan-context.ts';
-import type { StoredWeight } from './stored-weight.ts';
 
 export interface GatedBlock {
   readonly match: FfnMatch;
@@ -31,7 +32,7 @@ export interface GatedBlock {
 export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMatch, active?: string): GatedBlock {
   const variant = variantOf(context, block, match, active !== undefined);
   const prefix = `layers.${layerOfBlock(block.block)}`;
-  const weights = weightInputs(match);
+  const weights = weightInputs(prefix, match, variant.selector);
   const vectors = vectorInputs(match);
   const selected = selectorInputs(context, block, match);
   const g = new GraphBuilder(`${prefix}.ffn`);
@@ -82,22 +83,30 @@ function inFloat32(vector: Initializer): Initializer {
 }
 
 /** Names of the weights by input, and their tensors. Those in blocks keep `down` for the body as it was. */
-function weightInputs({ gate, up, down, turnedDown }: FfnMatch) {
-  const [turned, turnedScales] = turnedDown;
-  const scales = ({ weight }: { weight: StoredWeight }) => weight.scales?.name;
-  const inputs = {
-    gate: gate.weight.data.name,
-    up: up.weight.data.name,
-    down: turned.name,
-    ...(turnedScales !== undefined && {
-      gate_scales: scales(gate),
-      up_scales: scales(up),
-      down_scales: turnedScales.name,
-      down_columns: down.weight.data.name,
-      down_columns_scales: scales(down),
-    }),
+function weightInputs(prefix: string, { gate, up, down, turnedDown }: FfnMatch, selector: SelectorChoice) {
+  const matrices = { gate: gate.weight.data.name, up: up.weight.data.name };
+  const tensors = [gate.weight.data, up.weight.data];
+  const scales = [gate, up, down].map(({ weight }) => weight.scales);
+  if (!scales.every((one) => one !== undefined)) {
+    const made = { name: `${down.weight.data.name}.neuron_major`, data: turnedDown[0] };
+    return { inputs: { ...matrices, down: made.name }, tensors: [...tensors, made] };
+  }
+  const [gateScales, upScales, downScales] = scales;
+  const rows = {
+    gate: [gate.weight.data.data, gateScales.data],
+    up: [up.weight.data.data, upScales.data],
+    down: turnedDown,
   };
-  return { inputs, tensors: [gate.weight.data, up.weight.data, ...turnedDown] };
+  const made = { name: `${prefix}.ffn.records`, data: neuronRecords(recordedBy(selector), gate.weight.shape[0], rows) };
+  const inputs = {
+    ...matrices,
+    gate_scales: gateScales.name,
+    up_scales: upScales.name,
+    records: made.name,
+    down_columns: down.weight.data.name,
+    down_columns_scales: downScales.name,
+  };
+  return { inputs, tensors: [...tensors, made] };
 }
 
 function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, masked: boolean): GatedFfnVariant {

@@ -1,6 +1,7 @@
 /** Finds a layer's gated FFN in a graph by its taps, and makes sure that it is what its names say. */
 import { CONTRIB_DOMAIN, type Initializer, type Node } from '../core/graph.ts';
 import { type Tap, tapName } from '../core/model.ts';
+import type { TensorExpr } from '../core/tensor.ts';
 import type { Activation } from '../ops/index.ts';
 import type { GraphIndex } from './graph-index.ts';
 import { type StoredWeight, storedWeight, transposed } from './stored-weight.ts';
@@ -18,7 +19,7 @@ export interface FfnMatch {
   readonly up: Linear;
   readonly down: Linear;
   /** `down` neuron-major, in its storage: the matrix, or codes and scales. */
-  readonly turnedDown: readonly Initializer[];
+  readonly turnedDown: readonly TensorExpr[];
   readonly postNorm: { readonly weight: Initializer; readonly epsilon: number } | undefined;
   /** Every node between input and output, the one that makes the output first. */
   readonly nodes: readonly Node[];

@@ -85,23 +85,14 @@ function blockWeight(index: GraphIndex, { inputs, attributes }: Node): StoredWei
  * The transpose of a weight in its storage: a matrix, or its codes and scales. Blocks along the other axis are rounded
  * from the floats again, so the codes have to be an expression that knows them; undefined where they are not.
  */
-export function transposed({ data, scales }: StoredWeight): readonly Initializer[] | undefined {
-  const name = `${stemOf(data.name)}.neuron_major`;
-  if (scales === undefined) return [{ name, data: transpose(data.data) }];
+export function transposed({ data, scales }: StoredWeight): readonly TensorExpr[] | undefined {
+  if (scales === undefined) return [transpose(data.data)];
   const source = floatsBehind(data.data);
   if (source === undefined) return undefined;
   const turned = quantize(transpose(source.from), source.scheme);
-  return [
-    { name: `${name}.codes`, data: turned.codes },
-    { name: `${name}.scales`, data: turned.scales },
-  ];
+  return [turned.codes, turned.scales];
 }
 
 function floatsBehind(codes: TensorExpr) {
   return codes.kind === 'quantize' ? codes : undefined;
-}
-
-/** Converters call the parts of a weight in blocks `<name>.codes` and `<name>.scales`. */
-function stemOf(name: string): string {
-  return name.replace(/\.codes$/, '');
 }

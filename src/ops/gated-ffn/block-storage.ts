@@ -2,10 +2,10 @@
  * Weights in blocks of 32 columns with a float scale each, as MatMulNBits has them without zero points: uint8 codes
  * [rows, blocks, 16 or 32] and scales [rows * blocks].
  *
- * `down` is there twice: neuron-major for kernels, which read the rows of chosen neurons, and as the checkpoint has it,
- * [h, f], for the body, since stock ONNX Runtime has no fast product with blocks along the other axis. Each is rounded
- * from the floats by itself, so the two differ by as much as either does from them. Whichever a runtime does not read
- * stays in the file.
+ * What is read of chosen neurons alone is there twice. Kernels read `records`, which have it neuron by neuron, so that a
+ * neuron's rows lie in a page or two. The body reads matrices, `down` as the checkpoint has it, [h, f], since stock ONNX
+ * Runtime has no fast product with blocks along the other axis; each is rounded from the floats by itself, so the two differ
+ * by as much as either does from them. Whichever a runtime does not read stays in the file.
  */
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
@@ -45,7 +45,7 @@ function blocks<Name extends string>(name: Name, bits: 4 | 8) {
     blockProduct(g, x, [weight, `${weight}_scales`], bits, sizes, output);
   return {
     name,
-    inputs: ['gate_scales', 'up_scales', 'down_scales', 'down_columns', 'down_columns_scales'],
+    inputs: ['gate_scales', 'up_scales', 'records', 'down_columns', 'down_columns_scales'],
     sized: true,
     branches: true,
     project: (g, x, projection, size) => product(g, x, projection, [size, 'intermediate_size'], g.fresh('product')),

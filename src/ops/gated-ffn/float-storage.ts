@@ -10,7 +10,7 @@ function floats<Name extends string>(name: Name, widen: (g: GraphBuilder, weight
     widen(g, g.op('Gather', [weight, rows], { attributes: { axis: attr.int(0) } }));
   return {
     name,
-    inputs: [],
+    inputs: ['down'],
     sized: false,
     branches: true,
     project: (g, x, projection) => transposedProduct(g, x, widen(g, projection)),

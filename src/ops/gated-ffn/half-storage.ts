@@ -11,7 +11,7 @@ import type { StorageKind } from './storage.ts';
 /** float16 [f, h] each. */
 export const fp16 = {
   name: 'fp16',
-  inputs: [],
+  inputs: ['down'],
   sized: false,
   branches: false,
   project: (g, x, projection) => narrowProduct(g, x, transposed(g, projection)),

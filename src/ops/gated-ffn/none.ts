@@ -10,6 +10,7 @@ export const none: Selector<NoneSettings> = {
   kind: 'none',
   flags: () => [],
   inputs: [],
+  recorded: ['down'],
   gathers: false,
   select: (g, gate, _settings, { activation }) => ({ act: activate(g, activation, gate), chosen: undefined }),
 };

@@ -21,6 +21,7 @@ export const predictor: Selector<PredictorSettings> = {
   kind: 'predictor',
   flags: ({ scale }) => scaleFlags(scale),
   inputs: ['threshold', 'weights', 'predictor_0', 'predictor_1'],
+  recorded: ['gate', 'up', 'down'],
   gathers: true,
   select(g, gate, { scale }, { x, activation, runDense, withBias }) {
     const names = ['predictor_0', 'predictor_1'] as const;

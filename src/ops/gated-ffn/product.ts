@@ -16,6 +16,7 @@ export const product: Selector<ProductSettings> = {
   kind: 'product',
   flags: ({ scale }) => scaleFlags(scale),
   inputs: ['threshold', 'weights'],
+  recorded: ['down'],
   gathers: false,
   select(g, gate, { scale }, { activation, runDense, project }) {
     const products = g.op('Mul', [activate(g, activation, gate), project('up')]);

@@ -2,7 +2,7 @@
 import type { GraphBuilder } from '../../core/graph-builder.ts';
 import type { Activation } from '../activations.ts';
 import type { OptionalInput } from '../contract.ts';
-import type { Projection } from './storage.ts';
+import type { FfnMatrix, Projection } from './storage.ts';
 
 export interface SelectionContext {
   /** [b, s, h] */
@@ -37,6 +37,8 @@ export interface Selector<Settings extends SelectorSettings> {
   flags(settings: Settings): readonly string[];
   /** Optional inputs that a call must give. */
   readonly inputs: readonly OptionalInput<'GatedFFN'>[];
+  /** What of a neuron its record has, in storages with records: the matrices of which kernels read chosen rows. */
+  readonly recorded: readonly FfnMatrix[];
   /** Whether the body may gather the rows of what is chosen. */
   readonly gathers: boolean;
   select(g: GraphBuilder, gate: string, settings: Settings, context: SelectionContext): Selection;

@@ -16,6 +16,7 @@ export const statistical: Selector<StatisticalSettings> = {
   kind: 'statistical',
   flags: ({ mode }) => (mode === 'hard' ? ['hard'] : []),
   inputs: [],
+  recorded: ['up', 'down'],
   gathers: true,
   select(g, gate, { mode }, { activation, runDense }) {
     const { y, chosen } = statisticalTopK(g, gate, mode);

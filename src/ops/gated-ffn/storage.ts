@@ -5,10 +5,13 @@ import type { OptionalInput } from '../contract.ts';
 /** The matrices that x is multiplied by; neuron-major, a row a neuron. */
 export type Projection = 'gate' | 'up';
 
+/** A matrix of the FFN; `down` transposed, so that a row is a neuron in each. */
+export type FfnMatrix = Projection | 'down';
+
 /** Attributes of a calling node that say how many entries a matrix is multiplied with. */
 export type InputSize = 'hidden_size' | 'gate_inputs' | 'up_inputs';
 
-/** What a storage needs beside gate, up and down; GatedFFN and SparkFFN call it the same. */
+/** What a storage needs beside gate and up; GatedFFN and SparkFFN call it the same. */
 export type WeightInput = OptionalInput<'GatedFFN'> & OptionalInput<'SparkFFN'>;
 
 /** One way to store weights. */

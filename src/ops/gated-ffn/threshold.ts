@@ -15,6 +15,7 @@ export const threshold: Selector<ThresholdSettings> = {
   kind: 'threshold',
   flags: ({ scale }) => scaleFlags(scale),
   inputs: ['threshold', 'weights'],
+  recorded: ['up', 'down'],
   gathers: true,
   select(g, gate, { scale }, { activation, runDense }) {
     const act = activate(g, activation, gate);

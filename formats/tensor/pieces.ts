@@ -1,0 +1,16 @@
+/** `source` in pieces of exactly `size` bytes; a piece is overwritten when the next one is asked for. */
+export async function* inPieces(source: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array> {
+  const piece = new Uint8Array(size);
+  let filled = 0;
+  for await (const block of source) {
+    for (let start = 0; start < block.length; ) {
+      const part = block.subarray(start, start + size - filled);
+      piece.set(part, filled);
+      start += part.length;
+      filled += part.length;
+      if (filled < size) break;
+      yield piece;
+      filled = 0;
+    }
+  }
+}
