@@ -173,14 +173,15 @@ class Contender {
         weights_.push_back(std::make_unique<Weights>(storage, neurons, widths[i], seed + static_cast<uint32_t>(i)));
         *matrices[i] = weights_.back()->matrix();
       }
+      // As in a model file: what is read of chosen neurons alone lies neuron by neuron.
       if (IsBlocked(storage.storage)) {
-        // What a neuron's up and down take lies together, as in a model file.
-        records_.push_back(std::make_unique<reference::StoredRecords>(
-            storage.storage, neurons,
-            std::vector<reference::StoredRecords::Part>{{ffn.up, widths[1]}, {ffn.down, widths[2]}}));
-        weights_.resize(weights_.size() - 2);
-        ffn.up = records_.back()->matrix(0);
-        ffn.down = records_.back()->matrix(1);
+        using Parts = std::vector<reference::StoredRecords::Part>;
+        Parts parts = {{ffn.down, widths[2]}};
+        if (spark) parts.insert(parts.begin(), {ffn.up, widths[1]});
+        records_.push_back(std::make_unique<reference::StoredRecords>(storage.storage, neurons, parts));
+        weights_.resize(weights_.size() - parts.size());
+        ffn.down = records_.back()->matrix(parts.size() - 1);
+        if (spark) ffn.up = records_.back()->matrix(0);
       }
       ffns_.push_back(ffn);
     }
