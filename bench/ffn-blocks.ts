@@ -2,8 +2,15 @@
 import { attr, BASE_OPSETS, type Graph, LACUNA_DOMAIN, type OpFunction } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
-import { boolTensor, float32Tensor, type TensorExpr } from '../src/core/tensor.ts';
-import { GATHER_SHARE, type GatedFfnVariant, gatedFfnFunction, gatedFfnNode } from '../src/ops/index.ts';
+import { boolTensor, float32Tensor, quantizedParts, type TensorExpr } from '../src/core/tensor.ts';
+import {
+  FFN_BLOCK_SIZE,
+  GATHER_SHARE,
+  type GatedFfnVariant,
+  gatedFfnFunction,
+  gatedFfnNode,
+  type Storage,
+} from '../src/ops/index.ts';
 
 export interface Shape {
   readonly hidden: number;
@@ -19,6 +26,9 @@ export interface Contender {
   readonly active?: boolean;
 }
 
+/** Storages that blocks are made in. bf16 is widened when a model is loaded, and then is fp32. */
+export type BlockStorage = Exclude<Storage, 'bf16'>;
+
 /** Q(1 - 0.08), Q being the standard normal quantile. */
 const QUANTILE_8_PERCENT = 1.405072;
 
@@ -33,21 +43,42 @@ function noise(count: number, seed: number): Float32Array {
   return values;
 }
 
-function weights({ hidden, neurons }: Shape, layer: number): Record<'gate' | 'up' | 'down', TensorExpr> {
-  const matrix = (seed: number) => float32Tensor(noise(hidden * neurons, seed), [neurons, hidden]);
-  return { gate: matrix(3 * layer + 1), up: matrix(3 * layer + 2), down: matrix(3 * layer + 3) };
+/** Tensors of a layer by the input of GatedFFN that they are for: matrices, or codes and scales. */
+function weights({ hidden, neurons }: Shape, storage: BlockStorage, layer: number): Record<string, TensorExpr> {
+  const wide = [neurons, hidden];
+  const matrices = { gate: wide, up: wide, down: wide };
+  const entries = Object.entries(storage === 'fp32' ? matrices : { ...matrices, down_columns: [hidden, neurons] });
+  return Object.fromEntries(
+    entries.flatMap(([name, shape], index): [string, TensorExpr][] => {
+      const seed = entries.length * layer + index + 1;
+      if (storage === 'fp32') return [[name, float32Tensor(noise(hidden * neurons, seed), shape)]];
+      const { codes, scales } = quantizedParts(shape, schemeOf(storage));
+      const bytes = new Uint8Array(noise((codes.shape[0] * codes.shape[1] * codes.shape[2]) / 4, seed).buffer);
+      return [
+        [name, { kind: 'bytes', dtype: 'uint8', shape: codes.shape, bytes }],
+        [`${name}_scales`, float32Tensor(new Float32Array(scales.shape[0]).fill(2 ** -9))],
+      ];
+    }),
+  );
 }
 
-export function stack(contender: Contender, shape: Shape): Graph {
+function schemeOf(storage: Exclude<BlockStorage, 'fp32'>) {
+  return { bits: storage === 'int4' ? 4 : 8, blockSize: FFN_BLOCK_SIZE, symmetric: true, method: 'search' } as const;
+}
+
+export function stack(contender: Contender, shape: Shape, storage: BlockStorage = 'fp32'): Graph {
   const g = new GraphBuilder('bench');
   const functions = new Map<string, OpFunction>();
   let sum = 'x';
   for (let layer = 0; layer < shape.layers; layer++) {
     const names = Object.fromEntries(
-      Object.entries(weights(shape, layer)).map(([name, data]) => [name, g.initializer(`${layer}.${name}`, data)]),
+      Object.entries(weights(shape, storage, layer)).map(([name, data]) => [
+        name,
+        g.initializer(`${layer}.${name}`, data),
+      ]),
     );
     // Every block reads the same x: in a chain of random blocks numbers would grow beyond all bounds.
-    sum = g.op('Add', [sum, block(g, contender, shape, 'x', names, layer, functions)]);
+    sum = g.op('Add', [sum, block(g, contender, { shape, storage, layer, names }, functions)]);
   }
   g.op('Identity', [sum], { outputs: ['out'] });
   const stream = (name: string) => value(name, 'float32', [1, 'tokens', shape.hidden]);
@@ -60,24 +91,25 @@ export function stack(contender: Contender, shape: Shape): Graph {
   };
 }
 
+interface Layer {
+  readonly shape: Shape;
+  readonly storage: BlockStorage;
+  readonly layer: number;
+  /** Of the weights in the graph, by input. */
+  readonly names: Readonly<Record<string, string>>;
+}
+
 function block(
   g: GraphBuilder,
   { variant: choice, density = 1 }: Contender,
-  { neurons }: Shape,
-  x: string,
-  { gate, up, down }: Readonly<Record<string, string>>,
-  layer: number,
+  { shape, storage, layer, names }: Layer,
   functions: Map<string, OpFunction>,
 ): string {
-  if (choice === undefined) {
-    const multiply = (input: string, weight: string) =>
-      g.contrib('FusedMatMul', [input, weight], { attributes: { transB: attr.int(1) } });
-    const act = g.contrib('QuickGelu', [multiply(x, gate)], { attributes: { alpha: attr.float(1) } });
-    return g.op('MatMul', [g.op('Mul', [act, multiply(x, up)]), down]);
-  }
+  const { hidden, neurons } = shape;
+  if (choice === undefined) return denseBlock(g, shape, storage, names);
   const variant: GatedFfnVariant = {
     ...choice,
-    storage: 'fp32',
+    storage,
     decode: false,
     gather: density < GATHER_SHARE || choice.selector.kind === 'statistical',
     activation: 'silu',
@@ -94,12 +126,14 @@ function block(
   const node = gatedFfnNode(variant, {
     node: g.fresh('ffn'),
     quantile: QUANTILE_8_PERCENT,
+    sizes: { hidden, neurons },
     inputs: {
-      x,
-      gate,
-      up,
-      down,
-      ...(choice.masked && { active: 'active', residual: x }),
+      x: 'x',
+      gate: '',
+      up: '',
+      down: '',
+      ...names,
+      ...(choice.masked && { active: 'active', residual: 'x' }),
       ...(choice.selector.kind === 'threshold' && {
         threshold: g.initializer(`${layer}.threshold`, float32Tensor([1e-30], [])),
         weights: g.initializer(`${layer}.weights`, float32Tensor(kept)),
@@ -113,6 +147,34 @@ function block(
   });
   g.nodes.push(node);
   return y;
+}
+
+/** As converters write it. */
+function denseBlock(
+  g: GraphBuilder,
+  { hidden, neurons }: Shape,
+  storage: BlockStorage,
+  names: Readonly<Record<string, string>>,
+): string {
+  const multiply = (input: string, name: string, [rows, columns]: readonly [number, number]) => {
+    if (storage === 'fp32')
+      return g.contrib('FusedMatMul', [input, names[name]], { attributes: { transB: attr.int(1) } });
+    return g.contrib('MatMulNBits', [input, names[name], names[`${name}_scales`]], {
+      attributes: {
+        K: attr.int(columns),
+        N: attr.int(rows),
+        bits: attr.int(schemeOf(storage).bits),
+        block_size: attr.int(FFN_BLOCK_SIZE),
+        accuracy_level: attr.int(4),
+      },
+    });
+  };
+  const gate = multiply('x', 'gate', [neurons, hidden]);
+  const act = g.contrib('QuickGelu', [gate], { attributes: { alpha: attr.float(1) } });
+  const products = g.op('Mul', [act, multiply('x', 'up', [neurons, hidden])]);
+  return storage === 'fp32'
+    ? g.op('MatMul', [products, names.down])
+    : multiply(products, 'down_columns', [hidden, neurons]);
 }
 
 export function feedsOf({ variant, active = true }: Contender, { hidden }: Shape): Record<string, RuntimeTensor> {

@@ -2,7 +2,7 @@
  * What the portable bodies cost in stock onnxruntime-node: milliseconds for a block and one token, and the dense block's
  * time divided by it. Prints the table of docs/operators.md.
  *
- *     node bench/run.js operators [--threads 1] [--rounds 30]
+ *     node bench/run.js operators [--threads 1] [--rounds 30] [--dtype fp32|int8|int4]
  *
  * The blocks of a model together are larger than the caches; contenders take turns, and the lower quartile counts.
  */
@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { encodeModel } from '../formats/onnx/index.ts';
 import type { Runner } from '../src/core/runner.ts';
 import { createOpenGraph } from '../src/runtime/index.ts';
-import { type Contender, feedsOf, type Shape, stack } from './ffn-blocks.ts';
+import { type BlockStorage, type Contender, feedsOf, type Shape, stack } from './ffn-blocks.ts';
 
 const SHAPES: readonly Shape[] = [
   { hidden: 576, neurons: 1536, layers: 24 },
@@ -31,10 +31,16 @@ const CONTENDERS: readonly Contender[] = [
   })),
 ];
 
-async function timeShape(shape: Shape, threads: number, rounds: number): Promise<number[]> {
+interface Timing {
+  readonly storage: BlockStorage;
+  readonly threads: number;
+  readonly rounds: number;
+}
+
+async function timeShape(shape: Shape, { storage, threads, rounds }: Timing): Promise<number[]> {
   const openGraph = createOpenGraph({ encode: encodeModel, threads });
   const runners: Runner[] = [];
-  for (const contender of CONTENDERS) runners.push(await openGraph(stack(contender, shape)));
+  for (const contender of CONTENDERS) runners.push(await openGraph(stack(contender, shape, storage)));
   const times: number[][] = CONTENDERS.map(() => []);
   for (let round = 0; round <= rounds; round++) {
     for (const [index, runner] of runners.entries()) {
@@ -50,12 +56,21 @@ async function timeShape(shape: Shape, threads: number, rounds: number): Promise
 }
 
 const { values: options } = parseArgs({
-  options: { threads: { type: 'string', default: '1' }, rounds: { type: 'string', default: '30' } },
+  options: {
+    threads: { type: 'string', default: '1' },
+    rounds: { type: 'string', default: '30' },
+    dtype: { type: 'string', default: 'fp32' },
+  },
 });
+const timing: Timing = {
+  storage: options.dtype as BlockStorage,
+  threads: Number(options.threads),
+  rounds: Number(options.rounds),
+};
 const columns: number[][] = [];
-for (const shape of SHAPES) columns.push(await timeShape(shape, Number(options.threads), Number(options.rounds)));
+for (const shape of SHAPES) columns.push(await timeShape(shape, timing));
 console.log(
-  `| ms a block and token, ${options.threads} thread(s) | ${SHAPES.map(({ hidden, neurons }) => `${hidden}x${neurons}`).join(' | ')} |`,
+  `| ms a block and token, ${options.dtype}, ${options.threads} thread(s) | ${SHAPES.map(({ hidden, neurons }) => `${hidden}x${neurons}`).join(' | ')} |`,
 );
 console.log(`|---|${SHAPES.map(() => '---|').join('')}`);
 for (const [row, { name }] of CONTENDERS.entries()) {
