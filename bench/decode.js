@@ -3,8 +3,9 @@
 //     node bench/decode.js [--rounds 6] [--threads 2]
 //
 // Folders are made in .bench/decode and used again: dense and sparse ones in fp32 and int4, by plans that are made from 4,000
-// tokens and not corrected (what they cost in quality is for bench/sparse.js). Each pair is timed by `lacuna bench`,
-// interleaved in one process. Other runtimes are in bench/peers.js.
+// tokens and not corrected (what they cost in quality is for bench/sparse.js); and sparse ones by plans for stock ONNX Runtime
+// (--host stock), timed there. Each pair is timed by `lacuna bench`, interleaved in one process. Other runtimes are in
+// bench/peers.js.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -26,6 +27,15 @@ const PLANS = [
   ['top-k', 0.1],
   ['ffn-skip', 0.1],
   ['ffn-skip', 0.3],
+];
+/** Targets that pay in stock ONNX Runtime, the first of each preset just so. */
+const STOCK_PLANS = [
+  ['fp32', 'top-k', 0.13],
+  ['fp32', 'top-k', 0.1],
+  ['fp32', 'ffn-skip', 0.32],
+  ['fp32', 'ffn-skip', 0.4],
+  ['int4', 'ffn-skip', 0.54],
+  ['int4', 'ffn-skip', 0.6],
 ];
 const run = (command, args) =>
   execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 64 << 20 });
@@ -49,6 +59,16 @@ const sparse = PLANS.map(([preset, target]) => {
   const sparsify = (suffix, source, ...args) =>
     made(`${name}${suffix}`, (path) => lacuna('sparsify', source, '--plan', plan, '-o', path, ...args));
   return { name, fp32: sparsify('', dense), int4: sparsify('-int4', model, '--dtype', 'int4') };
+});
+
+const forStock = STOCK_PLANS.map(([dtype, preset, target]) => {
+  const name = `stock-${dtype}-${preset}-${target}`;
+  const plan = made(`${name}.json`, (path) => {
+    const what = ['--preset', preset, '--target', String(target), '--host', 'stock', '--dtype', dtype];
+    lacuna('plan', statistics, '-o', path, ...what);
+  });
+  const folder = made(name, (path) => lacuna('sparsify', model, '--plan', plan, '-o', path, '--dtype', dtype));
+  return { name: `${dtype}, ${preset} ${target}`, folder, against: dtype === 'fp32' ? dense : int4 };
 });
 
 function bench(folder, ...args) {
@@ -79,3 +99,7 @@ for (const engine of ['native', 'stock'])
       [`sparse against dense ${precision}, ${engine}`, 'dense tok/s', 'sparse tok/s', 'ratio (p10-p90)'],
       sparse.map((made) => [made.name, ...bench(made[precision], '--against', against, '--engine', engine)]),
     );
+print(
+  ['plans for stock, stock', 'dense tok/s', 'sparse tok/s', 'ratio (p10-p90)'],
+  forStock.map(({ name, folder, against }) => [name, ...bench(folder, '--against', against, '--engine', 'stock')]),
+);

@@ -26,8 +26,8 @@ export interface Contender {
   readonly active?: boolean;
 }
 
-/** Storages that blocks are made in. bf16 is widened when a model is loaded, and then is fp32. */
-export type BlockStorage = Exclude<Storage, 'bf16'>;
+/** Storages that blocks are made in: those of CPUs. bf16 is widened when a model is loaded, and then is fp32. */
+export type BlockStorage = Exclude<Storage, 'bf16' | 'fp16'>;
 
 /** Q(1 - 0.08), Q being the standard normal quantile. */
 const QUANTILE_8_PERCENT = 1.405072;
@@ -46,11 +46,10 @@ function noise(count: number, seed: number): Float32Array {
 /** Tensors of a layer by the input of GatedFFN that they are for: matrices, or codes and scales. */
 function weights({ hidden, neurons }: Shape, storage: BlockStorage, layer: number): Record<string, TensorExpr> {
   const wide = [neurons, hidden];
-  const matrices = { gate: wide, up: wide, down: wide };
-  const entries = Object.entries(storage === 'fp32' ? matrices : { ...matrices, down_columns: [hidden, neurons] });
-  return Object.fromEntries(
-    entries.flatMap(([name, shape], index): [string, TensorExpr][] => {
-      const seed = entries.length * layer + index + 1;
+  const down = storage === 'fp32' ? { down: wide } : { down_columns: [hidden, neurons] };
+  const made = Object.fromEntries(
+    Object.entries({ gate: wide, up: wide, ...down }).flatMap(([name, shape], index): [string, TensorExpr][] => {
+      const seed = 3 * layer + index + 1;
       if (storage === 'fp32') return [[name, float32Tensor(noise(hidden * neurons, seed), shape)]];
       const { codes, scales } = quantizedParts(shape, schemeOf(storage));
       const bytes = new Uint8Array(noise((codes.shape[0] * codes.shape[1] * codes.shape[2]) / 4, seed).buffer);
@@ -60,6 +59,8 @@ function weights({ hidden, neurons }: Shape, storage: BlockStorage, layer: numbe
       ];
     }),
   );
+  // Kernels alone read records.
+  return storage === 'fp32' ? made : { ...made, records: float32Tensor([0]) };
 }
 
 function schemeOf(storage: Exclude<BlockStorage, 'fp32'>) {
@@ -131,7 +132,6 @@ function block(
       x: 'x',
       gate: '',
       up: '',
-      down: '',
       ...names,
       ...(choice.masked && { active: 'active', residual: 'x' }),
       ...(choice.selector.kind === 'threshold' && {

@@ -14,6 +14,7 @@ const TOP_K: Plan = {
   format: 'lacuna.plan',
   version: 1,
   preset: 'top-k',
+  host: { kind: 'native' },
   model: MODEL,
   statistics: 's',
   tensors: null,
@@ -65,6 +66,16 @@ describe('plan files', () => {
     expect(await readPlan(path)).toEqual({ plan: SKIP, tensors: new Map() });
   });
 
+  it('keep the host and the times on it, and are for the native kernels where they name none', async () => {
+    const host = { kind: 'stock', dtype: 'int4' } as const;
+    const blocks = SKIP.blocks.map((block) => ({ ...block, expected: { ...block.expected, time: 0.8 } }));
+    await writePlan({ ...SKIP, host, blocks }, new Map(), path);
+    expect((await readPlan(path)).plan).toEqual({ ...SKIP, host, blocks });
+    const { host: _, ...before } = SKIP;
+    await writeFile(path, JSON.stringify(before));
+    expect((await readPlan(path)).plan).toEqual(SKIP);
+  });
+
   it('are not written when the parts do not fit', async () => {
     await expect(writePlan(TOP_K, new Map(), join(folder, 'never.json'))).rejects.toMatchObject({ code: 'bad-file' });
     await expect(readPlan(join(folder, 'never.json'))).rejects.toMatchObject({ code: 'not-found' });
@@ -85,6 +96,29 @@ describe('broken plan files', () => {
     ['another format', TOP_K, (json) => ({ ...json, format: 'x' }), 'bad-file', /format/],
     ['a later version', TOP_K, (json) => ({ ...json, version: 2 }), 'bad-file', /version/],
     ['an unknown preset', TOP_K, (json) => ({ ...json, preset: 'magic' }), 'bad-file', /preset/],
+    ['an unknown host', TOP_K, (json) => ({ ...json, host: { kind: 'moon' } }), 'bad-file', /host/],
+    ['a host without a dtype', TOP_K, (json) => ({ ...json, host: { kind: 'stock' } }), 'bad-file', /dtype/],
+    [
+      'a dtype that is none of a sparse model',
+      TOP_K,
+      (json) => ({ ...json, host: { kind: 'stock', dtype: 'fp16' } }),
+      'bad-file',
+      /dtype/,
+    ],
+    [
+      'a dtype that the host does not ask for',
+      TOP_K,
+      (json) => ({ ...json, host: { kind: 'native', dtype: 'fp32' } }),
+      'bad-file',
+      /dtype/,
+    ],
+    [
+      'a time below 0',
+      TOP_K,
+      (json) => ({ ...json, blocks: [{ ...first, expected: { ...first.expected, time: -1 } }] }),
+      'bad-file',
+      /time/,
+    ],
     ['a field of no meaning', TOP_K, (json) => ({ ...json, extra: 1 }), 'bad-file', /extra/],
     [
       'a threshold below 0',

@@ -1,5 +1,5 @@
 /** The command line as a user meets it: exit codes, messages, JSON, and nothing left behind. */
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { LACUNA_VERSION } from '../src/core/manifest.ts';
@@ -93,6 +93,12 @@ describe('usage', () => {
     [['build', tinyLlama, '-o', 'y', '--preset', 'top-k', '--dtype', 'q4'], /sparse model's precision/],
     [['plan', 'x', '-o', 'y', '--preset', 'magic'], /Allowed choices are ffn-skip, top-k/],
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share between 0 and 1/],
+    [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--host', 'moon'], /Allowed choices are native, stock/],
+    [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--dtype', 'int4'], /--dtype: only a plan for --host stock/],
+    [
+      ['plan', 'x', '-o', 'y', '--preset', 'top-k', '--host', 'stock', '--dtype', 'q4'],
+      /int4 for the dtype of a plan .* "q4"/,
+    ],
     [['bench', 'x', '--gguf', 'y'], /--peers is not given/],
     [['eval', 'x', '--tokens', 'many'], /whole number of at least 1/],
     [['calibrate', tinyLlama, '-o', 's.json', '--shard', '4/4'], /0 <= i < n/],
@@ -236,6 +242,21 @@ describe('bad input', () => {
       'a plan where statistics are wanted',
       () => ['plan', plan, '-o', out, '--preset', 'top-k'],
       /is no statistics file/,
+    ],
+    [
+      'a plan for stock ONNX Runtime, where blocks as small as these gain nothing',
+      () => ['plan', statistics, '-o', out, '--preset', 'top-k', '--target', '0.1', '--host', 'stock'],
+      /blocks of \d+x\d+ in fp32 .* of their dense time .*\n {2}No --target .*--host native/,
+    ],
+    [
+      'a plan for stock ONNX Runtime and weights that are stored otherwise',
+      () => {
+        const path = join(folder, 'stock.json');
+        copyFileSync(plan, path);
+        editJson(path, { host: { kind: 'stock', dtype: 'int4' } });
+        return ['sparsify', tinyLlama, '--plan', path, '-o', out];
+      },
+      /weights in int4, the model's are in fp32\n {2}Use --dtype int4/,
     ],
     [
       'tensors that are not ours',

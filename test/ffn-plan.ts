@@ -15,6 +15,7 @@ export function stackPlan(layers: number, blocks: readonly BlockChoice[], rest: 
     format: 'lacuna.plan',
     version: 1,
     preset: 'top-k',
+    host: { kind: 'native' },
     model: {
       modelType: 'stack',
       fingerprint: 'none',

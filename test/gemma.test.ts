@@ -47,6 +47,7 @@ function planOf({ modelType, numHiddenLayers, hiddenSize, intermediateSize }: Mo
     format: 'lacuna.plan',
     version: 1,
     preset: 'top-k',
+    host: { kind: 'native' },
     model: { modelType, fingerprint: '', numHiddenLayers, hiddenSize, intermediateSize },
     statistics: '',
     tensors: null,

@@ -7,7 +7,7 @@ import { openCheckpoint } from '../formats/checkpoint.ts';
 import { writeOnnx } from '../formats/onnx/index.ts';
 import { readPlan } from '../formats/plan.ts';
 import type { Graph, Node } from '../src/core/graph.ts';
-import type { BlockPlan, Plan } from '../src/core/plan.ts';
+import { type BlockPlan, HOST_DTYPES, type Plan } from '../src/core/plan.ts';
 import { choosePrecision } from '../src/core/precision.ts';
 import { STORAGES } from '../src/ops/index.ts';
 import { applyPlan, fuseSkipNorms } from '../src/rewrite/index.ts';
@@ -50,6 +50,10 @@ function withThreshold(plan: Plan, threshold: number): Plan {
     block.select?.kind === 'threshold' ? { ...block, select: { ...block.select, threshold } } : block;
   return { ...plan, blocks: plan.blocks.map(change) };
 }
+
+it('every storage but that for GPUs is one that plans for stock ONNX Runtime know', () => {
+  expect(HOST_DTYPES).toEqual(STORAGES.filter((storage) => storage !== 'fp16'));
+});
 
 describe.each(STORAGES)('a sparse model in %s', (precision) => {
   it('computes what the dense one does when every neuron passes', async () => {

@@ -56,6 +56,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
       allowNonFinite,
       adapter,
       dtype,
+      nativeFolder: context.io.nativeFolder,
       ...jobOptions(options, context),
     });
     print(context.io, options, result, format);

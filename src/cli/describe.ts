@@ -189,8 +189,18 @@ export function planText(plan: Plan, width: number, explain = false): string {
     dash(block.expected.keptEnergy),
     dash(block.expected.skipped),
     formatBytes(block.expected.bytesPerToken),
+    dash(block.expected.time),
   ]);
-  const columns = ['block', 'does', 'threshold', 'density', 'kept energy', 'skipped', 'FFN bytes/token'];
+  const columns = [
+    'block',
+    'does',
+    'threshold',
+    'density',
+    'kept energy',
+    'skipped',
+    'FFN bytes/token',
+    'of dense time',
+  ];
   // A preset leaves some columns empty everywhere.
   const used = columns.flatMap((_, column) => (rows.some((row) => row[column] !== '-') ? [column] : []));
   const pick = (cells: readonly string[]) => used.map((column) => cells[column]);
@@ -207,18 +217,27 @@ function thresholdText({ select, skip }: Plan['blocks'][number]): string {
   return threshold === undefined ? '-' : threshold.toPrecision(4);
 }
 
-function planHeading({ preset, target, skipping, prefill }: Plan): string {
+function planHeading({ preset, host, target, skipping, prefill }: Plan): string {
   const rearming = skipping?.reArm ? 're-arming' : 'one run a token';
   const skips = skipping === null ? '' : `, ${skipping.warmUpTokens} warm-up tokens, ${rearming}`;
-  return `preset ${preset}: ${targetText(target)}${skips}; prefill ${prefill}`;
+  return `preset ${preset}: ${targetText(target)}${skips}; prefill ${prefill}${hostText(host)}`;
+}
+
+function hostText(host: Plan['host']): string {
+  return host.kind === 'native' ? '' : `; for stock ONNX Runtime, ${host.dtype}`;
 }
 
 export function targetText({ kind, value }: Plan['target']): string {
   return `${percent(value)} ${kind === 'density' ? 'of neurons kept' : 'of FFN blocks skipped'}`;
 }
 
-function whyText({ blocks }: Plan, width: number, explain: boolean): string {
+function whyText({ blocks, model }: Plan, width: number, explain: boolean): string {
   const shown = explain ? blocks : blocks.slice(0, 1);
+  const planned = new Set(blocks.map(({ block }) => block));
+  const dense = Array.from({ length: model.numHiddenLayers }, (_, layer) => layer).filter(
+    (layer) => !planned.has(`layers.${layer}.ffn`),
+  );
   const lines = shown.map(({ block, why }) => wrap(`why ${block}: ${why}`, width, '  '));
+  if (explain && dense.length > 0) lines.push(`dense: ${layersText(dense)}`);
   return lines.join('\n');
 }

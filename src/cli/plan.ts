@@ -1,4 +1,5 @@
 /** `lacuna plan`. */
+import { LacunaError } from '../core/errors.ts';
 import { type PlanResult, plan } from '../index.ts';
 import { type CommonOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 import { planText } from './describe.ts';
@@ -16,10 +17,18 @@ export const registerPlan: RegisterCommand = (program, { io }) => {
     .description('choose what to leave out, from statistics')
     .argument('<statistics>', 'statistics JSON')
     .requiredOption('-o, --output <file>', 'plan JSON to make')
+    .option(
+      '--dtype <name>',
+      'with --host stock: how the weights will be stored: fp32, bf16, int8 or int4 (default fp32)',
+    )
     .option('--explain', 'say of every block why')
     .option('--force', 'replace an existing output');
   withCommonOptions(withPresetOptions(command)).action(async (statistics: string, options: Options) => {
     const { output, force } = options;
+    if (options.dtype !== undefined && options.host === 'native')
+      throw new LacunaError('usage', '--dtype: only a plan for --host stock depends on it', {
+        hint: 'Leave it out, or use --host stock.',
+      });
     const result = await plan({ statistics, output, force, preset: planOptions(options) });
     print(io, options, result, (data, width) => format(data, width, options.explain ?? false));
   });

@@ -13,6 +13,7 @@ describe('options of a preset', () => {
       preset: 'top-k',
       density: 0.3,
       prefill: 'dense',
+      host: { kind: 'native' },
     });
   });
 
@@ -21,6 +22,7 @@ describe('options of a preset', () => {
     expect(parse('--preset', 'ffn-skip', ...args, '--threshold', '0.97', '--no-re-arm')).toEqual({
       preset: 'ffn-skip',
       prefill: 'sparse',
+      host: { kind: 'native' },
       coldStart: 2,
       coldEnd: 9,
       warmUpTokens: 0,
@@ -28,6 +30,18 @@ describe('options of a preset', () => {
       threshold: 0.97,
       reArm: false,
     });
+  });
+
+  it('name the host, which reckons with how weights are stored', () => {
+    const hostOf = (dtype: string | undefined, ...args: string[]) => {
+      const command = withPresetOptions(new Command()).exitOverride();
+      const options = command.parse(['--preset', 'top-k', ...args], { from: 'user' }).opts<PresetOptions>();
+      return planOptions({ ...options, dtype }).host;
+    };
+    expect(hostOf(undefined, '--host', 'stock')).toEqual({ kind: 'stock', dtype: 'fp32' });
+    expect(hostOf('int8', '--host', 'stock')).toEqual({ kind: 'stock', dtype: 'int8' });
+    expect(hostOf('int8')).toEqual({ kind: 'native' });
+    expect(() => hostOf('fp16', '--host', 'stock')).toThrow('Expected fp32, bf16, int8, int4 for the dtype');
   });
 
   it.each([[['--cold-start', '2']], [['--warm-up-tokens', '0']], [['--no-re-arm']]])(

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { LacunaError } from '../core/errors.ts';
+import { hostNamed } from '../core/plan.ts';
 import type { PlanOptions } from '../index.ts';
 import { cosine, nonNegativeInteger, positiveInteger, share } from './parse.ts';
 
@@ -15,6 +16,9 @@ export interface PresetOptions {
   readonly threshold?: number;
   readonly reArm: boolean;
   readonly prefill: 'sparse' | 'dense';
+  readonly host: 'native' | 'stock';
+  /** How the weights will be stored, which matters to the host. */
+  readonly dtype?: string;
 }
 
 export function withPresetOptions(command: Command): Command {
@@ -29,6 +33,11 @@ export function withPresetOptions(command: Command): Command {
       new Option('--prefill <how>', 'dense: calls with several tokens run dense')
         .choices(['sparse', 'dense'])
         .default('sparse'),
+    )
+    .addOption(
+      new Option('--host <name>', 'stock: leave out only what pays in ONNX Runtime without the native kernels')
+        .choices(['native', 'stock'])
+        .default('native'),
     )
     .option('--cold-start <layer>', 'ffn-skip: first layer that may be skipped', nonNegativeInteger)
     .option('--cold-end <layer>', 'ffn-skip: first layer after those that may be skipped', positiveInteger)
@@ -49,9 +58,21 @@ export function withPresetOptions(command: Command): Command {
  */
 export function planOptions(options: PresetOptions): PlanOptions {
   const { preset, target, prefill } = options;
+  const host = hostNamed(options.host, options.dtype);
   const { coldStart, coldEnd, warmUpTokens, runLength, threshold, reArm } = options;
   if (preset === 'ffn-skip')
-    return { preset, targetSkipped: target, prefill, coldStart, coldEnd, warmUpTokens, runLength, threshold, reArm };
+    return {
+      preset,
+      targetSkipped: target,
+      prefill,
+      host,
+      coldStart,
+      coldEnd,
+      warmUpTokens,
+      runLength,
+      threshold,
+      reArm,
+    };
   const foreign = Object.entries({
     '--cold-start': coldStart,
     '--cold-end': coldEnd,
@@ -64,5 +85,5 @@ export function planOptions(options: PresetOptions): PlanOptions {
     throw new LacunaError('usage', `${foreign.join(', ')}: only the preset ffn-skip takes this, not ${preset}`, {
       hint: 'Leave it out, or use --preset ffn-skip.',
     });
-  return { preset, density: target, prefill };
+  return { preset, density: target, prefill, host };
 }

@@ -1,5 +1,7 @@
 /** What to leave out of which block, as readable, versioned JSON. The types derive from the schema that files are read through. */
 import * as z from 'zod';
+import { invalidArgument } from './errors.ts';
+import type { PrecisionName } from './precision.ts';
 
 export const PLAN_FORMAT = 'lacuna.plan';
 export const PLAN_VERSION = 1;
@@ -27,6 +29,18 @@ export const selectorSchema = z.discriminatedUnion('kind', [
 /** FFN-SkipLLM's test on this block: once cos(h, h + FFN(norm h)) >= threshold, the next `runLength` blocks are skipped. */
 export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLength: z.int().min(1) });
 
+/** How weights may be stored that a plan for stock ONNX Runtime is made for. Bodies in fp16 leave nothing out: they are for GPUs. */
+export const HOST_DTYPES = ['fp32', 'bf16', 'int8', 'int4'] as const satisfies readonly PrecisionName[];
+
+/**
+ * What the plan is to pay on: our kernels, for which whatever was asked for is planned, or ONNX Runtime without them and
+ * weights in that storage, for which it leaves out only what makes a block faster there. Plans of before are of the first kind.
+ */
+export const hostSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('native') }),
+  z.strictObject({ kind: z.literal('stock'), dtype: z.enum(HOST_DTYPES) }),
+]);
+
 export const blockPlanSchema = z.strictObject({
   /** `layers.<i>.ffn`: from residual in to residual out, norms included. */
   block: z.string().regex(/^layers\.\d+\.ffn$/),
@@ -41,6 +55,8 @@ export const blockPlanSchema = z.strictObject({
     skipped: share.optional(),
     /** FFN weight bytes read per decoded token. */
     bytesPerToken: z.number().nonnegative(),
+    /** Time of the block on the plan's host, as a share of the dense block's; where the host's times are known. */
+    time: z.number().nonnegative().optional(),
   }),
   /** The statistic this came from, and how. */
   why: z.string(),
@@ -50,6 +66,7 @@ export const planSchema = z.strictObject({
   format: z.literal(PLAN_FORMAT),
   version: z.literal(PLAN_VERSION),
   preset: z.enum(['ffn-skip', 'top-k']),
+  host: hostSchema.default({ kind: 'native' }),
   model: z.strictObject({
     modelType: z.string(),
     fingerprint: z.string(),
@@ -75,11 +92,22 @@ export const planSchema = z.strictObject({
 });
 
 export type Plan = z.infer<typeof planSchema>;
+export type Host = Plan['host'];
+export type HostDtype = (typeof HOST_DTYPES)[number];
 export type BlockPlan = z.infer<typeof blockPlanSchema>;
 export type Selector = z.infer<typeof selectorSchema>;
 
 /** The plan's tensors by name, as read from the file beside it. */
 export type PlanTensors = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>;
+
+/** The host of a name, with weights stored as `dtype`; throws `usage` for a storage in which nothing pays there, or none at all. */
+export function hostNamed(kind: Host['kind'], dtype = 'fp32'): Host {
+  if (kind === 'native') return { kind };
+  const known = HOST_DTYPES.find((name) => name === dtype);
+  if (known === undefined)
+    throw invalidArgument('the dtype of a plan for stock ONNX Runtime', HOST_DTYPES.join(', '), dtype);
+  return { kind, dtype: known };
+}
 
 /** The layer index of `layers.<i>.ffn`. */
 export function layerOfBlock(block: string): number {

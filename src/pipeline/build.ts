@@ -17,7 +17,7 @@ import { checkRatio, DEFAULT_TOKENS, type EvaluateResult, evaluate, readWindows 
 import { hashSmallFiles, isModelFolder } from './model-folder.ts';
 import { exists, replaceExtension } from './output.ts';
 import { localPath, openDense, openPieces, type SourceOptions } from './source.ts';
-import { sparsePrecision, writeSparse } from './sparsify.ts';
+import { checkHost, sparsePrecision, writeSparse } from './sparsify.ts';
 import { readTexts } from './texts.ts';
 import { tunePlan } from './tune.ts';
 import { jsonStage, keyOf, readResult, type Stage, stage, withWorkspace } from './workspace.ts';
@@ -44,6 +44,8 @@ export interface BuildOptions extends SourceOptions {
   readonly force?: boolean;
   /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
   readonly dtype?: string;
+  /** Where the native core is looked for, which times plans that are made for it; nowhere when absent. */
+  readonly nativeFolder?: URL;
 }
 
 export interface BuildResult {
@@ -75,7 +77,8 @@ const BUILD_FILE = 'build.json';
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, texts: { fit, choose, test } });
  */
 export async function build(given: BuildOptions): Promise<BuildResult> {
-  sparsePrecision(given.dtype);
+  const precision = sparsePrecision(given.dtype);
+  if (given.preset.host !== undefined) checkHost(precision, given.preset.host);
   const options = { ...given, checkpoint: await localPath(given.checkpoint, given) };
   const force = options.force ?? false;
   const keys = await keysOf(options);
@@ -259,10 +262,11 @@ async function buildBench(
 ): Promise<Stage<BenchReport>> {
   return jsonStage(join(work, `bench-${keys.bench}`, 'bench.json'), async () => {
     const job = optionsFor('bench', options);
-    // Plans are made for stock ONNX Runtime, and so is what they gain there.
+    // What a plan gains is what it gains where it is to run.
+    const { host } = options.preset;
     const result = await bench({
       ...job,
-      engine: 'stock',
+      ...(host?.kind === 'stock' && { engine: 'stock' }),
       folder: sparse.path,
       against: dense.path,
       data: options.texts.test,

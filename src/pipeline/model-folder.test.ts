@@ -71,6 +71,7 @@ describe('modelCard', () => {
     format: 'lacuna.plan',
     version: 1,
     preset: 'ffn-skip',
+    host: { kind: 'native' },
     model: { ...spec, fingerprint: '' },
     statistics: '',
     tensors: null,

@@ -2,7 +2,7 @@
 import { readPlan } from '../../formats/plan.ts';
 import { invalidArgument, LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
-import type { Plan, PlanTensors } from '../core/plan.ts';
+import type { Host, Plan, PlanTensors } from '../core/plan.ts';
 import { choosePrecision, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { STORAGES } from '../ops/index.ts';
@@ -39,7 +39,8 @@ export function sparsePrecision(name = 'fp32'): Precision {
 /**
  * Rewrites a model by a plan and writes a folder that stands alone.
  *
- * @throws LacunaError `mismatch` when the plan was made for another model.
+ * @throws LacunaError `mismatch` when the plan was made for another model, or for weights of another storage in stock ONNX
+ *   Runtime.
  */
 export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult> {
   const precision = sparsePrecision(options.dtype);
@@ -59,6 +60,7 @@ export async function writeSparse(
   options: JobOptions & { readonly force?: boolean },
 ): Promise<SparsifyResult> {
   checkSameModel(model, plan);
+  checkHost(model.precision, plan.host);
   const { graph, report } = applyPlan(model.graph, plan, tensors);
   const { spec, fingerprint } = model;
   const models = [{ graph: fuseDecoderParts(graph), precision: model.precision }];
@@ -74,5 +76,15 @@ function checkSameModel(model: DenseModel, plan: Plan): void {
     {
       hint: 'Calibrate and plan on the checkpoint that you sparsify.',
     },
+  );
+}
+
+/** Throws `mismatch` where a plan's host reckons with weights that are stored otherwise: what pays depends on it. */
+export function checkHost({ name }: Precision, host: Host): void {
+  if (host.kind === 'native' || host.dtype === name) return;
+  throw new LacunaError(
+    'mismatch',
+    `The plan is for stock ONNX Runtime and weights in ${host.dtype}, the model's are in ${name}`,
+    { hint: `Use --dtype ${host.dtype}, or make a plan for these: lacuna plan --host stock --dtype ${name}` },
   );
 }

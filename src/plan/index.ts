@@ -2,6 +2,7 @@
 import { PLAN_FORMAT, PLAN_VERSION, type Plan, type PlanTensors } from '../core/plan.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { ffnSkip } from './ffn-skip.ts';
+import { forHost, withTimes } from './host.ts';
 import type { PlanOptions } from './options.ts';
 import { checkRetune, type Preset, type Realised } from './preset.ts';
 import { topK } from './top-k.ts';
@@ -36,21 +37,24 @@ export interface PlanWithTensors {
 
 /**
  * Makes a plan from statistics; the same statistics and options give the same plan. `statisticsSha256` names the
- * statistics in it. Throws `usage` for options out of range or a target that cannot be reached.
+ * statistics in it. Throws `usage` for options out of range, a target that cannot be reached, and a host on which nothing
+ * of the plan would pay.
  *
  * @example const { plan, tensors } = makePlan(statistics, { preset: 'top-k', density: 0.5 }, sha256);
  */
 export function makePlan(statistics: Statistics, options: PlanOptions, statisticsSha256: string): PlanWithTensors {
-  const { parts, tensors } = presetNamed(options.preset).plan(statistics, options);
+  const { preset, prefill = 'sparse', host = { kind: 'native' } } = options;
+  const { parts, tensors } = presetNamed(preset).plan(statistics, options);
   const plan: Plan = {
     format: PLAN_FORMAT,
     version: PLAN_VERSION,
-    preset: options.preset,
+    preset,
+    host,
     model: statistics.model,
     statistics: statisticsSha256,
     tensors: null,
-    prefill: options.prefill ?? 'sparse',
-    ...parts,
+    prefill,
+    ...forHost(parts, host, statistics.model),
   };
   return { plan, tensors };
 }
@@ -61,5 +65,6 @@ export function makePlan(statistics: Statistics, options: PlanOptions, statistic
  */
 export function retune(plan: Plan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan {
   checkRetune(plan, statistics, realised);
-  return { ...plan, blocks: presetNamed(plan.preset).retune(plan, tensors, statistics, realised) };
+  const blocks = presetNamed(plan.preset).retune(plan, tensors, statistics, realised);
+  return { ...plan, blocks: withTimes(blocks, plan.host, plan.model) };
 }

@@ -1,6 +1,6 @@
 /** What a user asks of a plan, checked. */
 import { invalidArgument } from '../core/errors.ts';
-import type { Plan } from '../core/plan.ts';
+import type { Host, Plan } from '../core/plan.ts';
 
 export interface FfnSkipOptions {
   readonly preset: 'ffn-skip';
@@ -17,6 +17,7 @@ export interface FfnSkipOptions {
   /** Whether the test is made again after a run, in the same token; true when absent. */
   readonly reArm?: boolean;
   readonly prefill?: Plan['prefill'];
+  readonly host?: Host;
 }
 
 export interface TopKOptions {
@@ -24,6 +25,7 @@ export interface TopKOptions {
   /** Share of FFN neurons computed; 0.5 when absent. */
   readonly density?: number;
   readonly prefill?: Plan['prefill'];
+  readonly host?: Host;
 }
 
 export type PlanOptions = FfnSkipOptions | TopKOptions;

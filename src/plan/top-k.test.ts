@@ -107,6 +107,25 @@ describe('top-k', () => {
     expect(why).toMatch(/activation-histogram.*75\.0 % on 400 tokens/);
   });
 
+  it('reckons with the host, whose times follow the thresholds', () => {
+    const host = { kind: 'stock', dtype: 'fp32' } as const;
+    expect(planTopK(0.1).plan.host).toEqual({ kind: 'native' });
+    // Blocks of 64 x 4 weights are nothing but operators.
+    expect(() => makePlan(STATISTICS, { preset: 'top-k', density: 0.1, host }, '')).toThrowError(
+      expect.objectContaining({ code: 'usage' }),
+    );
+    const large = { ...STATISTICS, model: { ...STATISTICS.model, hiddenSize: 2 ** 20 } };
+    const { plan, tensors } = makePlan(large, { preset: 'top-k', density: 0.1, host }, '');
+    expect(plan).toMatchObject({ host, target: { kind: 'density', value: 0.1 } });
+    const timesOf = ({ blocks }: typeof plan) => blocks.map(({ expected }) => expected.time ?? Number.NaN);
+    expect(timesOf(plan)).toHaveLength(layers);
+    const byBlock = Object.fromEntries(plan.blocks.map(({ block }) => [block, 0.15]));
+    const corrected = retune(plan, tensors, large, { kind: 'density', byBlock });
+    timesOf(corrected).forEach((time, layer) => {
+      expect(time).toBeLessThan(timesOf(plan)[layer]);
+    });
+  });
+
   it('refuses densities that are none', () => {
     for (const density of [0, 1, -0.5, Number.NaN])
       expect(() => planTopK(density)).toThrowError(expect.objectContaining({ code: 'usage' }));

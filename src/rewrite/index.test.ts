@@ -43,6 +43,7 @@ function planOf(spec: ModelSpec, blocks: readonly Pick<BlockPlan, 'select' | 'sk
     format: 'lacuna.plan',
     version: 1,
     preset: 'top-k',
+    host: { kind: 'native' },
     model: { modelType, fingerprint: '', numHiddenLayers, hiddenSize, intermediateSize },
     statistics: '',
     tensors: null,

@@ -1,0 +1,144 @@
+/** What a block takes on a plan's host, and which blocks of a plan are to take less than they do dense. */
+import { LacunaError } from '../core/errors.ts';
+import type { BlockPlan, Host, HostDtype } from '../core/plan.ts';
+import type { ModelIdentity } from '../core/statistics.ts';
+import type { PresetPlan } from './preset.ts';
+
+type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
+
+/** Stock ONNX Runtime's times for one token, in microseconds; docs/plans.md, "Hosts", says where they come from. */
+const STOCK = {
+  /** What a dense block takes beside its products. */
+  block: 20,
+  /** A weight, in products over all neurons. bf16 is widened when a model is loaded. */
+  weight: { fp32: 120e-6, bf16: 120e-6, int8: 45e-6, int4: 28e-6 },
+  /** Times `weight`, in products over gathered rows: these are copied, and cannot be packed ahead. */
+  gathered: 3,
+  /** Choosing neurons, by a body that multiplies by all of them. */
+  choose: 30,
+  /** Choosing, finding and gathering them. */
+  gather: 60,
+  /** The mask of a block that may be skipped, its cosine, and the step of the state. */
+  mask: 60,
+  /** A block that is skipped, with that step. */
+  skipped: 16,
+} as const;
+
+/** Storages whose rows stock ONNX Runtime gathers in less time than it multiplies by all. */
+const GATHERING: ReadonlySet<HostDtype> = new Set(['fp32', 'bf16']);
+
+/**
+ * A block has to be expected to take at most this share of the dense block's time. Times differ by a tenth between processors,
+ * numbers of threads and loads of the same model, and a plan that was not corrected may skip a fifth less than it says.
+ */
+const WORTHWHILE = 0.8;
+
+/**
+ * The time of a block in stock ONNX Runtime, for the mean over tokens of which it computes `expected.density` of the neurons
+ * and skips `expected.skipped`, as a share of the dense block's.
+ */
+export function stockTime(shape: FfnShape, dtype: HostDtype, { select, skip, expected }: BlockPlan): number {
+  const dense = denseTime(shape, dtype);
+  const run = select === undefined ? dense : selectedTime(shape, dtype, expected.density ?? 1);
+  return (skip === undefined ? run : skippingTime(run, expected.skipped ?? 0)) / dense;
+}
+
+function projectionTime({ hiddenSize, intermediateSize }: FfnShape, dtype: HostDtype): number {
+  return STOCK.weight[dtype] * hiddenSize * intermediateSize;
+}
+
+function denseTime(shape: FfnShape, dtype: HostDtype): number {
+  return STOCK.block + 3 * projectionTime(shape, dtype);
+}
+
+function selectedTime(shape: FfnShape, dtype: HostDtype, density: number): number {
+  const whole = denseTime(shape, dtype) + STOCK.choose;
+  return GATHERING.has(dtype) ? Math.min(whole, gatheredTime(shape, dtype, density)) : whole;
+}
+
+/** The gate whole, and `density` of up's and down's rows. */
+function gatheredTime(shape: FfnShape, dtype: HostDtype, density: number): number {
+  return STOCK.block + STOCK.gather + (1 + 2 * STOCK.gathered * density) * projectionTime(shape, dtype);
+}
+
+function skippingTime(run: number, skipped: number): number {
+  return (1 - skipped) * (run + STOCK.mask) + skipped * STOCK.skipped;
+}
+
+/** The blocks with what each is expected to take on the host, where that is known. */
+export function withTimes(blocks: readonly BlockPlan[], host: Host, shape: FfnShape): BlockPlan[] {
+  if (host.kind === 'native') return [...blocks];
+  return blocks.map((block) => ({
+    ...block,
+    expected: { ...block.expected, time: stockTime(shape, host.dtype, block) },
+  }));
+}
+
+/**
+ * A plan's parts without the blocks that would gain nothing on the host. Blocks that may be skipped stay or go together:
+ * whether one is skipped was tested in those before it, the first of which never is.
+ *
+ * @throws LacunaError `usage` when no block is left, with a target that would leave some.
+ */
+export function forHost(parts: PresetPlan['parts'], host: Host, model: ModelIdentity): PresetPlan['parts'] {
+  if (host.kind === 'native') return parts;
+  const timed = withTimes(parts.blocks, host, model);
+  const groups = parts.skipping === null ? timed.map((block) => [block]) : [timed];
+  const blocks = groups.filter((group) => meanTime(group) <= WORTHWHILE).flat();
+  if (blocks.length === 0) throw nothingPays(timed, parts, host.dtype, model);
+  return { ...parts, blocks };
+}
+
+function meanTime(blocks: readonly BlockPlan[]): number {
+  return blocks.reduce((sum, { expected }) => sum + (expected.time ?? 1), 0) / blocks.length;
+}
+
+function nothingPays(
+  timed: readonly BlockPlan[],
+  { target: { kind } }: PresetPlan['parts'],
+  dtype: HostDtype,
+  model: ModelIdentity,
+): LacunaError {
+  const size = `${model.hiddenSize}x${model.intermediateSize}`;
+  const share = kind === 'density' ? payingDensity(model, dtype) : payingSkips(timed.length, model, dtype);
+  const what = kind === 'density' ? 'Neurons to keep' : 'FFN blocks to skip';
+  const other = 'or plan for the native kernels: --host native';
+  return new LacunaError(
+    'usage',
+    `In stock ONNX Runtime blocks of ${size} in ${dtype} are expected to take ${percent(meanTime(timed))} of their dense time ` +
+      `by this plan, wanted at most ${percent(WORTHWHILE)}`,
+    {
+      hint:
+        share === undefined
+          ? `No --target of this preset would do in ${dtype} at this size; try the other preset, ${other}.`
+          : `${what}: ${kind === 'density' ? 'at most' : 'at least'} --target ${share.toFixed(2)}; ${other}.`,
+    },
+  );
+}
+
+/** The highest density that pays, in hundredths; undefined where none does. */
+export function payingDensity(shape: FfnShape, dtype: HostDtype): number | undefined {
+  if (!GATHERING.has(dtype)) return undefined;
+  const share = shareThatPays(shape, dtype, (density) => gatheredTime(shape, dtype, density));
+  return asTarget(Math.floor(100 * share));
+}
+
+/** The least share of all FFN blocks whose skipping pays where `blocks` of the layers may be skipped, in hundredths. */
+export function payingSkips(blocks: number, model: ModelIdentity, dtype: HostDtype): number | undefined {
+  const share = shareThatPays(model, dtype, (skipped) => skippingTime(denseTime(model, dtype), skipped));
+  return share < 1 ? asTarget(Math.ceil((100 * share * blocks) / model.numHiddenLayers)) : undefined;
+}
+
+/** Where a time that is linear in a share comes to what pays. */
+function shareThatPays(shape: FfnShape, dtype: HostDtype, time: (share: number) => number): number {
+  const [none, all] = [time(0), time(1)];
+  return (WORTHWHILE * denseTime(shape, dtype) - none) / (all - none);
+}
+
+function asTarget(hundredths: number): number | undefined {
+  return hundredths > 0 && hundredths < 100 ? hundredths / 100 : undefined;
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(0)} %`;
+}
