@@ -209,11 +209,6 @@ class Contender {
     return seconds;
   }
 
-  double Median() {
-    std::vector<double> sorted = times_;
-    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
-    return sorted[sorted.size() / 2];
-  }
   double BytesALayer() const { return read_ / static_cast<double>(ffns_.size()); }
   const std::string& name() const { return name_; }
   const std::vector<double>& times() const { return times_; }
@@ -231,29 +226,37 @@ class Contender {
   Scratch scratch_;
 };
 
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
 double MedianRatio(const std::vector<double>& above, const std::vector<double>& below) {
   std::vector<double> ratios;
   for (size_t i = 0; i < above.size(); ++i) ratios.push_back(above[i] / below[i]);
-  std::sort(ratios.begin(), ratios.end());
-  return ratios[ratios.size() / 2];
+  return Median(ratios);
 }
 
-void BenchShape(const Shape& shape, size_t rounds, double bandwidth, const Parallel& parallel) {
+// Of what memory gives is told by turns as well: on a machine that others share it changes from second to second.
+void BenchShape(const Shape& shape, size_t rounds, OrderedReads& memory, const Parallel& parallel) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   std::vector<float> x(shape.hidden);
   for (float& value : x) value = normal(random);
   for (const StorageName& storage : kStorages) {
     Contender dense("dense", shape, storage, false), sparse("sparse", shape, storage, true);
+    std::vector<double> seconds_a_byte;
     for (size_t round = 0; round < rounds + 1; ++round) {
       for (Contender* contender : {&dense, &sparse}) contender->Time(x, parallel);
+      seconds_a_byte.push_back(1 / memory.Pass(parallel));
       // The first round maps memory.
-      if (round == 0) dense.Forget(), sparse.Forget();
+      if (round == 0) dense.Forget(), sparse.Forget(), seconds_a_byte.clear();
     }
     for (Contender* contender : {&dense, &sparse})
       std::printf("| %s | %s | %s | %.3f | %.2f | %.1f | %.0f %% |\n", shape.name, storage.name, contender->name().c_str(),
-                  1e3 * contender->Median(), MedianRatio(dense.times(), contender->times()),
-                  contender->BytesALayer() / 1e6, 100 * contender->BytesALayer() / contender->Median() / 1e9 / bandwidth);
+                  1e3 * Median(contender->times()), MedianRatio(dense.times(), contender->times()),
+                  contender->BytesALayer() / 1e6,
+                  100 * contender->BytesALayer() * MedianRatio(seconds_a_byte, contender->times()));
     std::fflush(stdout);
   }
 }
@@ -271,11 +274,13 @@ int main(int argc, char** argv) {
   }
   Pool pool(threads);
   const Parallel parallel = pool.parallel();
-  const double bandwidth = ReadBandwidth(parallel) / 1e9;
+  OrderedReads memory;
+  std::vector<double> passes;
+  for (size_t i = 0; i < rounds; ++i) passes.push_back(memory.Pass(parallel));
   std::printf("%zu threads, %s, %.1f GB/s read in order\n\n", threads,
-              hwy::TargetName(hwy::SupportedAndGeneratedTargets().front()), bandwidth);
+              hwy::TargetName(hwy::SupportedAndGeneratedTargets().front()), Median(passes) / 1e9);
   std::printf("| hidden, neurons | weights | block | ms a token | dense / this | MB read | of bandwidth |\n");
   std::printf("|---|---|---|---|---|---|---|\n");
-  for (const Shape& shape : kShapes) BenchShape(shape, rounds, bandwidth, parallel);
+  for (const Shape& shape : kShapes) BenchShape(shape, rounds, memory, parallel);
   return 0;
 }
