@@ -32,10 +32,8 @@ const PLANS = [
 const STOCK_PLANS = [
   ['fp32', 'top-k', 0.13],
   ['fp32', 'top-k', 0.1],
-  ['fp32', 'ffn-skip', 0.32],
-  ['fp32', 'ffn-skip', 0.4],
-  ['int4', 'ffn-skip', 0.54],
-  ['int4', 'ffn-skip', 0.6],
+  ['fp32', 'ffn-skip', 0.39],
+  ['int4', 'ffn-skip', 0.67],
 ];
 const run = (command, args) =>
   execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 64 << 20 });

@@ -89,9 +89,9 @@ describe('forHost', () => {
   });
 
   it('keeps blocks that may be skipped together, the first of which never is', () => {
-    const { blocks } = forHost(ffnSkip(0, 0.6, 0.6), stock('fp32'), model(SMALL));
+    const { blocks } = forHost(ffnSkip(0, 0.7, 0.7), stock('fp32'), model(SMALL));
     expect(blocks.map(({ expected }) => (expected.time ?? 0) > 1)).toEqual([true, false, false]);
-    expect(() => forHost(ffnSkip(0, 0.6, 0), stock('fp32'), model(SMALL))).toThrowError(
+    expect(() => forHost(ffnSkip(0, 0.7, 0), stock('fp32'), model(SMALL))).toThrowError(
       expect.objectContaining({ code: 'usage' }),
     );
   });
