@@ -50,7 +50,20 @@ function build(preset, target) {
     plan: join(output, 'lacuna/plan.json'),
     evaluation: json('evaluation.json'),
     bench: JSON.parse(
-      lacuna('bench', output, '--against', dense, '--threads', options.threads, '--rounds', '20', '--quiet', '--json'),
+      lacuna(
+        'bench',
+        output,
+        '--against',
+        dense,
+        '--engine',
+        'stock',
+        '--threads',
+        options.threads,
+        '--rounds',
+        '20',
+        '--quiet',
+        '--json',
+      ),
     ),
   };
 }
