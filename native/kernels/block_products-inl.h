@@ -71,9 +71,11 @@ struct BlockProducts {
   struct MiddleZeros {
     static constexpr bool kAreStored = false;
   };
-  // As a tile's rows have them stored.
-  struct StoredZeros {
+  // As a tile's rows have them stored, among their own codes or among finer ones: a code of int4 is sixteen of int8.
+  template <Storage kIn>
+  struct ZerosIn {
     static constexpr bool kAreStored = true;
+    static constexpr Storage kStored = kIn;
 
     // For row r and a vector of blocks, of which `left` are there.
     HWY_INLINE V Below(size_t r, size_t block, size_t left) const {
@@ -83,7 +85,7 @@ struct BlockProducts {
         return left == hn::Lanes(D()) ? hn::LoadU(d8, from + at) : hn::LoadN(d8, from + at, count);
       };
       hn::Vec<decltype(dbytes)> zeros;
-      if constexpr (kIsInt4) {
+      if constexpr (kIn == Storage::kInt4) {
         const hn::Repartition<uint16_t, decltype(dbytes)> dpairs;
         // A byte's halves become two bytes.
         const auto pairs = hn::PromoteTo(dpairs, load(hn::Rebind<uint8_t, decltype(dpairs)>(), block / 2, (left + 1) / 2));
@@ -91,11 +93,25 @@ struct BlockProducts {
       } else {
         zeros = load(dbytes, block, left);
       }
-      return hn::Sub(hn::Set(d, static_cast<float>(kZero)), hn::ConvertTo(d, hn::PromoteTo(DI(), zeros)));
+      const auto size = hn::Set(d, kIn == kStorage ? 1.0f : 1.0f / 16);
+      return hn::NegMulAdd(hn::ConvertTo(d, hn::PromoteTo(DI(), zeros)), size, hn::Set(d, static_cast<float>(kZero)));
     }
 
     const uint8_t* rows[kRowTile];
   };
+  using StoredZeros = ZerosIn<kStorage>;
+
+  // Of kRows rows of a matrix, row_at(r) being the number of each.
+  template <class Zeros, size_t kRows, class RowAt>
+  static HWY_INLINE Zeros ZerosOf(const BlockMatrix& matrix, RowAt row_at) {
+    Zeros zeros;
+    if constexpr (Zeros::kAreStored) {
+      const size_t bytes = ZeroPointBytes(Zeros::kStored, matrix.columns);
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kRows; ++r) zeros.rows[r] = matrix.stored.zero_points + row_at(r) * bytes;
+    }
+    return zeros;
+  }
 
   // What is asked for while a tile is multiplied, told what of the tile's rows is read, as if they lay one after the other.
   // Nothing:
@@ -117,12 +133,13 @@ struct BlockProducts {
   };
 
   // out[t * stride + j] = dot(row first + j, token from + t) + bias[first + j], j < count, t < tokens.
+  template <class Stored = StoredZeros>
   static HWY_INLINE void Multiply(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
                                   size_t from, size_t tokens, float* out, size_t stride) {
     if (matrix.stored.zero_points == nullptr) {
       MultiplyRows<MiddleZeros>(matrix, first, count, inputs, from, tokens, out, stride);
     } else {
-      MultiplyStoredZeros(matrix, first, count, inputs, from, tokens, out, stride);
+      MultiplyStored<Stored>(matrix, first, count, inputs, from, tokens, out, stride);
     }
     if (matrix.bias == nullptr) return;
     for (size_t t = 0; t < tokens; ++t)
@@ -320,9 +337,10 @@ struct BlockProducts {
   }
 
   // Not inlined, so that the code of those without stays small.
-  static HWY_NOINLINE void MultiplyStoredZeros(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
-                                               size_t from, size_t tokens, float* out, size_t stride) {
-    MultiplyRows<StoredZeros>(matrix, first, count, inputs, from, tokens, out, stride);
+  template <class Zeros>
+  static HWY_NOINLINE void MultiplyStored(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
+                                          size_t from, size_t tokens, float* out, size_t stride) {
+    MultiplyRows<Zeros>(matrix, first, count, inputs, from, tokens, out, stride);
   }
 
   template <class Zeros>
@@ -350,7 +368,7 @@ struct BlockProducts {
       Row rows[kRowTile];
 #pragma GCC unroll 4
       for (size_t r = 0; r < kRowTile; ++r) rows[r] = RowOf(matrix.stored, matrix.columns, first + j + r);
-      const auto zeros = ZerosOf<Zeros, kRowTile>(matrix, first + j);
+      const auto zeros = ZerosOf<Zeros, kRowTile>(matrix, [&](size_t r) { return first + j + r; });
       if (is_first) {
         Tile<kRowTile, kTokens>(rows, blocks, xs, zeros, BytesAhead(rows[0]), out + j, stride);
       } else {
@@ -359,20 +377,9 @@ struct BlockProducts {
     }
     for (; j < count; ++j) {
       const Row row = RowOf(matrix.stored, matrix.columns, first + j);
-      Tile<1, kTokens>(&row, blocks, xs, ZerosOf<Zeros, 1>(matrix, first + j), NothingAhead(), out + j, stride);
+      const auto zeros = ZerosOf<Zeros, 1>(matrix, [&](size_t) { return first + j; });
+      Tile<1, kTokens>(&row, blocks, xs, zeros, NothingAhead(), out + j, stride);
     }
-  }
-
-  // Of the rows from `first` on.
-  template <class Zeros, size_t kRows>
-  static HWY_INLINE Zeros ZerosOf(const BlockMatrix& matrix, size_t first) {
-    Zeros zeros;
-    if constexpr (Zeros::kAreStored) {
-      const size_t bytes = ZeroPointBytes(kStorage, matrix.columns);
-#pragma GCC unroll 4
-      for (size_t r = 0; r < kRows; ++r) zeros.rows[r] = matrix.stored.zero_points + (first + r) * bytes;
-    }
-    return zeros;
   }
 };
 

@@ -64,12 +64,14 @@ void ScreenRows(const BlockMatrix& weight, size_t first, size_t end, uint8_t* up
     for (size_t block = row * blocks; block < (row + 1) * blocks; ++block) {
       const uint8_t* HWY_RESTRICT codes = static_cast<const uint8_t*>(weight.stored.data) + block * kBlock;
       uint8_t* HWY_RESTRICT to = upper + block * kBlock / 2;
+      const int below = weight.stored.zero_points == nullptr ? 0 : 128 - weight.stored.zero_points[block];
       int rests = 0, wholes = 0;
       const auto nearest = [&](int code) HWY_ATTR {
         const int half = std::min((code + 8) >> 4, 15);
         const int left = code - 16 * half;
         rests += left * left;
-        wholes += (code - 128) * (code - 128);
+        const int whole = std::abs(code - 128) + std::abs(below);
+        wholes += whole * whole;
         return half;
       };
       for (size_t i = 0; i < kBlock / 2; ++i) to[i] = static_cast<uint8_t>(nearest(codes[2 * i]) | nearest(codes[2 * i + 1]) << 4);
@@ -186,7 +188,9 @@ class ScreenedProductJob : public PartJob {
   // Into y, products by upper halves; and of each group of rows the largest.
   void ScreenItem(const TokenBlock& block, size_t item) {
     const auto [first, count] = RowsOf(item);
-    Near::Multiply(screen_.upper(), first, count, arrays_.near, 0, block.count, YOf(block, 0) + first, weight().rows);
+    // Zeros are those of the weight, whole.
+    Near::Multiply<Near::ZerosIn<Storage::kInt8>>(screen_.upper(), first, count, arrays_.near, 0, block.count,
+                                                  YOf(block, 0) + first, weight().rows);
     for (size_t t = 0; t < block.count; ++t)
       for (size_t row = first; row < first + count; row += kGroup)
         arrays_.best[t * groups_ + row / kGroup] = LargestOf(YOf(block, t), row, std::min(row + kGroup, first + count));
@@ -228,6 +232,9 @@ class ScreenedProductJob : public PartJob {
     const auto [codes, scales] = Exact::RowOf(weight().stored, weight().columns, row);
     FetchBytes(codes, Blocks(weight().columns) * kBlock);
     FetchBytes(scales, Blocks(weight().columns) * sizeof(float));
+    if (weight().stored.zero_points == nullptr) return;
+    const size_t bytes = ZeroPointBytes(Storage::kInt8, weight().columns);
+    FetchBytes(weight().stored.zero_points + row * bytes, bytes);
   }
 
   // The true products with some rows that lie anywhere in place of those by upper halves; whether those were as near as margins
@@ -238,7 +245,14 @@ class ScreenedProductJob : public PartJob {
     Exact::Row from[kRows];
     for (size_t r = 0; r < kRows; ++r) from[r] = Exact::RowOf(weight().stored, weight().columns, rows[r]);
     float products[kRows];
-    Exact::Tile<kRows, 1>(from, Blocks(weight().columns), &x, Exact::MiddleZeros(), Exact::NothingAhead(), products, 1);
+    const auto multiply = [&]<class Zeros>(Zeros zeros) HWY_ATTR {
+      Exact::Tile<kRows, 1>(from, Blocks(weight().columns), &x, zeros, Exact::NothingAhead(), products, 1);
+    };
+    if (weight().stored.zero_points == nullptr) {
+      multiply(Exact::MiddleZeros());
+    } else {
+      multiply(Exact::ZerosOf<Exact::StoredZeros, kRows>(weight(), [rows](size_t r) { return rows[r]; }));
+    }
     bool are_near = true;
     for (size_t r = 0; r < kRows; ++r) are_near &= IsNear(t, rows[r], std::exchange(product(rows[r]), products[r]), products[r]);
     return are_near;
@@ -351,7 +365,7 @@ Screen::Screen(const BlockMatrix& weight, const Parallel& parallel)
     : weight_(weight),
       codes_(new uint8_t[weight.rows * Blocks(weight.columns) * kBlock / 2]),
       margins_(new float[weight.rows]),
-      upper_{{codes_.get(), weight.stored.scales}, weight.rows, weight.columns} {
+      upper_{{codes_.get(), weight.stored.scales, weight.stored.zero_points}, weight.rows, weight.columns} {
   constexpr size_t kRowsATask = 1024;
   const auto task = [](void* argument, size_t index) {
     const Screen& screen = *static_cast<const Screen*>(argument);

@@ -12,14 +12,14 @@
 namespace lacuna {
 
 // What is known beforehand of a weight in int8. A code c is 16 u + r with u the nearest that four bits hold, so r is from -8 to
-// 7, and up to 15 beside the largest codes. By u alone, whose zero is 8, a weight s (c - 128) is s 16 (u - 8), off by s r.
+// 7, and up to 15 beside the largest codes. By u alone a weight s (c - zero) is s 16 (u - zero / 16), off by s r.
 class Screen {
  public:
   // Of `weight`, which has to stay where it is.
   Screen(const BlockMatrix& weight, const Parallel& parallel);
 
   const BlockMatrix& weight() const { return weight_; }
-  // The u, with the weight's own scales: rows in int4, a sixteenth of what is near the weight's.
+  // The u, with the weight's own scales and zero points: rows in int4, a sixteenth of what is near the weight's.
   const BlockMatrix& upper() const { return upper_; }
   // [rows]: times the length of an input, how far sixteen times a row's product by u is from its product (screened_product.cc).
   const float* margins() const { return margins_.get(); }

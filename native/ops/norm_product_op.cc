@@ -59,8 +59,9 @@ class NormProductKernel {
   static constexpr int kLeftOut = 8;
 
   bool IsScreened(size_t largest, const BlockMatrix& weight) {
-    const bool is_constant = inputs_.IsConstant(kWeight) && inputs_.IsConstant(kWeightScales);
-    if (storage_ != Storage::kInt8 || weight.stored.zero_points != nullptr || !is_constant) return false;
+    const bool is_constant = inputs_.IsConstant(kWeight) && inputs_.IsConstant(kWeightScales) &&
+                             (weight.stored.zero_points == nullptr || inputs_.IsConstant(kZeroPoints));
+    if (storage_ != Storage::kInt8 || !is_constant) return false;
     if (largest == 0 || largest > MostLargest(weight.rows)) return false;
     if (left_out_.load(std::memory_order_relaxed) <= 0) return true;
     left_out_.fetch_sub(1, std::memory_order_relaxed);

@@ -108,7 +108,7 @@ async function openSubject(folder: string, options: SubjectOptions) {
 /** Whether the native core finds the likeliest tokens by half of each of the head's codes (docs/native.md). */
 async function hasScreenedHead(modelPath: string): Promise<boolean> {
   const { nodes } = await readOnnx(modelPath);
-  return nodes.some(({ opType, outputs }) => opType === 'NormProduct_int8' && outputs.includes('logits'));
+  return nodes.some(({ opType, outputs }) => /^NormProduct_int8/.test(opType) && outputs.includes('logits'));
 }
 
 type Subject = Awaited<ReturnType<typeof openSubject>>;

@@ -15,21 +15,22 @@ const files = { addon: join(lib, 'lacuna_node.node'), operators: join(lib, 'libl
 const isBuilt = required || existsSync(files.addon);
 
 const MODELS = [
-  { name: 'SmolLM2-135M', checkpoint: smollm2, isThere: hasSmollm2, length: 600 },
-  { name: 'Gemma-3-270M', checkpoint: gemma, isThere: hasGemma, length: 300 },
+  { name: 'SmolLM2-135M', checkpoint: smollm2, isThere: hasSmollm2, length: 600, asymmetric: false },
+  { name: 'SmolLM2-135M, asymmetric', checkpoint: smollm2, isThere: hasSmollm2, length: 600, asymmetric: true },
+  { name: 'Gemma-3-270M', checkpoint: gemma, isThere: hasGemma, length: 300, asymmetric: false },
 ];
 
 describe.each(MODELS.filter(({ isThere }) => isBuilt && isThere))(
   'texts by the logits that count: $name',
   { timeout: 600_000 },
-  ({ checkpoint, length }) => {
+  ({ checkpoint, length, asymmetric }) => {
     const folder = mkdtempSync(join(tmpdir(), 'lacuna-screened-'));
     let session: GeneratingSession;
     let prompt: readonly number[];
 
     beforeAll(async () => {
       const output = join(folder, 'int4');
-      await convert({ checkpoint, output, dtype: 'int4' });
+      await convert({ checkpoint, output, dtype: 'int4', asymmetric });
       session = await openNativeSession(output, files, { threads: 2 });
       prompt = (await loadTokenizer(output)).encode('The history of the lighthouse begins');
     }, 300_000);
