@@ -1,18 +1,19 @@
 /** GatedFFN on small random blocks: calls, what plain loops make of them, and how far float32 may be from that. */
 import type { RuntimeTensor } from '../src/core/runner.ts';
 import type { SelectorChoice } from '../src/ops/gated-ffn/selectors.ts';
-import type { Storage } from '../src/ops/gated-ffn/storages.ts';
+import { STORAGES, type Storage } from '../src/ops/gated-ffn/storages.ts';
 import {
   type GatedFfnVariant,
   gatedFfnFunction,
   gatedFfnNode,
   gatedFfnOutputs,
+  isForStorage,
   recordedBy,
 } from '../src/ops/gated-ffn.ts';
 import { dot, type FfnWeights, gatedFfnToken } from '../src/ops/reference.ts';
 import { seededFloats } from './random.ts';
 import { floats, type OneNode } from './run-body.ts';
-import { int4Rows, storedWeights } from './stored-weights.ts';
+import { int4Rows, planeWeights, storedWeights } from './stored-weights.ts';
 
 export const EPSILON = 2 ** -23;
 /** More than one block of 32 each, and no whole number of them. */
@@ -28,13 +29,20 @@ export const CHOICES: readonly SelectorChoice[] = [
   { kind: 'product', scale: 'token-mean' },
   { kind: 'predictor', scale: 'absolute' },
   { kind: 'predictor', scale: 'token-mean' },
+  { kind: 'nested', scale: 'absolute' },
+  { kind: 'nested', scale: 'token-mean' },
 ];
+
+/** Those that a selector is for. */
+export function storagesOf(selector: SelectorChoice): readonly Storage[] {
+  return STORAGES.filter((storage) => isForStorage(selector, storage));
+}
 
 export function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVariant> = {}): GatedFfnVariant {
   const biases = { gateBias: false, upBias: false, downBias: false, postNorm: false };
   return {
     selector,
-    storage: 'fp32',
+    storage: storagesOf(selector)[0],
     masked: false,
     decode: false,
     gather: true,
@@ -47,12 +55,9 @@ export function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVarian
 /** A block with random weights: what the loops and what the node take. */
 export function randomBlock(seed: number, variant: GatedFfnVariant) {
   const next = seededFloats(seed);
-  const { rows, tensors } = storedWeights(
-    variant.storage,
-    { d: D, h: H, gate: H, up: H },
-    recordedBy(variant.selector),
-    next,
-  );
+  const sizes = { d: D, h: H, gate: H, up: H };
+  const planes = variant.selector.kind === 'nested' ? planeWeights(sizes, next) : undefined;
+  const { rows, tensors } = planes ?? storedWeights(variant.storage, sizes, recordedBy(variant.selector), next);
   const ffn: FfnWeights = {
     ...rows,
     ...(variant.gateBias && { gateBias: next(D) }),
@@ -61,8 +66,16 @@ export function randomBlock(seed: number, variant: GatedFfnVariant) {
     ...(variant.postNorm && { postNorm: { weight: next(H), epsilon: 1e-6 } }),
   };
   const scoreWeights = next(D).map(Math.abs);
-  const predictor = variant.selector.kind === 'predictor' ? int4Rows(2 * D, H, next) : undefined;
+  const predictor =
+    variant.selector.kind === 'predictor' ? randomPredictor(next) : planes && { rows: planes.upper, tensors: {} };
   return { ffn, tensors, storage: variant.storage, scoreWeights, predictor, next };
+}
+
+/** What selector `predictor` chooses by, as numbers and as inputs. */
+function randomPredictor(next: (count: number) => Float32Array) {
+  const { rows, codes, scales } = int4Rows(2 * D, H, next);
+  const tensors = { predictor_0: codes, predictor_1: scales };
+  return { rows: { gate: rows.slice(0, D), up: rows.slice(D) }, tensors };
 }
 
 export type Block = ReturnType<typeof randomBlock>;
@@ -76,7 +89,7 @@ export interface Tokens {
 
 /** The node that calls a variant on a block, its body, what it is fed, and the types of what it gives. */
 export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, cut: number): OneNode {
-  const { ffn, scoreWeights, storage } = block;
+  const { ffn, scoreWeights } = block;
   const { gateBias, upBias, downBias, postNorm } = ffn;
   const matrix = (rows: FfnWeights['gate']) =>
     floats(
@@ -84,7 +97,7 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
       [D, H],
     );
   // Floats are fed, so that tests can change them; nothing else can be fed to every host.
-  const isFed = storage === 'fp32';
+  const isFed = variant.storage === 'fp32';
   const vector = (data: ArrayLike<number> | undefined) => data && floats(data, [data.length]);
   const scored = 'scale' in variant.selector;
   const given: Record<string, RuntimeTensor | undefined> = {
@@ -102,10 +115,9 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
     tensor === undefined ? [] : [[name, tensor] as const],
   );
   const outputs = gatedFfnOutputs(variant);
-  const predictor = variant.selector.kind === 'predictor' ? block.predictor : undefined;
   const constants = Object.entries({
     ...(!isFed && block.tensors),
-    ...(predictor && { predictor_0: predictor.codes, predictor_1: predictor.scales }),
+    ...(variant.selector.kind === 'predictor' && block.predictor?.tensors),
   }).map(([name, data]) => ({ name, data }));
   const names = {
     x: 'x',
@@ -134,8 +146,7 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
 
 export function reference(variant: GatedFfnVariant, block: Block, x: ArrayLike<number>, cut: number) {
   const { activation, selector } = variant;
-  const { rows } = block.predictor ?? {};
-  const predictor = rows && { gate: rows.slice(0, D), up: rows.slice(D) };
+  const predictor = block.predictor?.rows;
   const score = { threshold: cut, weights: block.scoreWeights, quantile: cut, ...(predictor && { predictor }) };
   return gatedFfnToken(x, block.ffn, { activation, selector, ...score });
 }
@@ -143,7 +154,8 @@ export function reference(variant: GatedFfnVariant, block: Block, x: ArrayLike<n
 /**
  * How far float32 may be from the loops. Every product is a sum of at most D terms of sums of H terms, each rounded to
  * eps; on absolute values, relu and no selector, the same loops give the sum of all magnitudes. Activations are at
- * most 1.13 steep. An RMS norm divides by the root mean square of what it normalises.
+ * most 1.13 steep. An RMS norm divides by the root mean square of what it normalises. Where weights are in blocks sums within one
+ * are exact, so the same holds for two planes, whose sizes are together less than twice the matrix'.
  */
 export function tolerances(block: Block, x: Float32Array, wanted: Wanted) {
   const { ffn } = block;

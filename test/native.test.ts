@@ -43,6 +43,7 @@ import {
   randomTokens,
   reference,
   split,
+  storagesOf,
   tolerances,
   variantOf,
 } from './gated-ffn-block.ts';
@@ -96,8 +97,8 @@ function gatedFfnCases(): Case[] {
   const settings = flags.flatMap((masked) =>
     flags.flatMap((decode) => flags.map((gather) => ({ masked, decode, gather }))),
   );
-  const variants = STORAGES.flatMap((storage) =>
-    CHOICES.flatMap((selector) => settings.map((setting) => variantOf(selector, { storage, ...setting }))),
+  const variants = CHOICES.flatMap((selector) =>
+    storagesOf(selector).flatMap((storage) => settings.map((setting) => variantOf(selector, { storage, ...setting }))),
   );
   return variants.map((plain, index) => {
     for (let seed = 100 * index; ; seed++) {
@@ -308,6 +309,9 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
   const stored = variantOf({ kind: 'none' }, { storage: 'int4' });
   const blocks = randomBlock(2, stored);
   const int4 = callOf(stored, blocks, randomTokens(blocks, [1, 1]), 0);
+  const inPlanes = variantOf({ kind: 'nested', scale: 'absolute' });
+  const planes = randomBlock(4, inPlanes);
+  const nested = callOf(inPlanes, planes, randomTokens(planes, [1, 1]), 0);
   return [
     {
       name: 'activation',
@@ -337,6 +341,16 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
       name: 'records',
       call: withConstant(int4, 'records', { dtype: 'uint8', shape: [D, 40], bytes: new Uint8Array(40 * D) }),
       error: `expected [${D}, 64] for input records but received [${D}, 40]`,
+    },
+    {
+      name: 'plane',
+      call: withConstant(nested, 'gate', { dtype: 'uint8', shape: [D, 2, 32], bytes: new Uint8Array(D * 64) }),
+      error: `GatedFFN_nested_int8: expected [${D}, 2, 16] for input gate but received [${D}, 2, 32]`,
+    },
+    {
+      name: 'planes-records',
+      call: withConstant(nested, 'records', { dtype: 'uint8', shape: [D, 64], bytes: new Uint8Array(64 * D) }),
+      error: `expected [${D}, 192] for input records but received [${D}, 64]`,
     },
     {
       name: 'zero-points',

@@ -102,27 +102,16 @@ function blockMatrices(bits: 4 | 8, next: (count: number) => Float32Array) {
   return { codes, scale, matrix, random };
 }
 
-/**
- * Scales of gate and up differ from block to block. Those of `down` differ from one 32 outputs to the next but are one
- * for all neurons, so that it is the same matrix in blocks along either axis.
- */
+/** Scales of gate and up differ from block to block. */
 function blockWeights(
   bits: 4 | 8,
   { d, h, gate: gateColumns, up: upColumns }: FfnSizes,
   recorded: readonly FfnMatrix[],
   next: (count: number) => Float32Array,
 ): StoredWeights {
-  const { codes, scale, matrix, random } = blockMatrices(bits, next);
+  const { random } = blockMatrices(bits, next);
   const [gate, up] = [random(d, gateColumns), random(d, upColumns)];
-  const all = codes(d * h);
-  const perOutput = Array.from(next(Math.ceil(h / BLOCK)), scale);
-  const down = matrix(d, h, (j, i) => all[j * h + i], Array.from({ length: d }, () => perOutput).flat());
-  const blocksOfNeurons = Math.ceil(d / BLOCK);
-  const columnScales = Array.from(
-    { length: h * blocksOfNeurons },
-    (_, at) => perOutput[Math.floor(Math.floor(at / blocksOfNeurons) / BLOCK)],
-  );
-  const columns = matrix(h, d, (i, j) => all[j * h + i], columnScales);
+  const { down, columns } = blockDown(bits, d, h, next);
   return {
     rows: { gate: gate.rows, up: up.rows, down: down.rows },
     tensors: {
@@ -132,19 +121,69 @@ function blockWeights(
       up_scales: up.scales,
       records: joined(
         d,
-        recorded.map((matrix) => ({ gate, up, down })[matrix]),
+        recorded.flatMap((name) => {
+          const { codes, scales } = { gate, up, down }[name];
+          return [codes, scales];
+        }),
       ),
-      down_columns: columns.codes,
-      down_columns_scales: columns.scales,
+      ...columns,
     },
   };
 }
 
-/** Each neuron's codes and scales of some matrices one after the other, up to a multiple of 64 bytes. */
-function joined(neurons: number, matrices: readonly { readonly codes: BytesTensor; readonly scales: BytesTensor }[]) {
-  const parts = matrices.flatMap(({ codes, scales }) => [codes.bytes, scales.bytes]);
+/** gate and up in two planes of 4 bits, down in 8: what selector `nested` takes, and the upper planes as numbers. */
+export function planeWeights({ d, h, gate, up }: FfnSizes, next: (count: number) => Float32Array) {
+  const [gatePlanes, upPlanes] = [planes(d, gate, next), planes(d, up, next)];
+  const { down, columns } = blockDown(8, d, h, next);
+  return {
+    rows: { gate: gatePlanes.rows, up: upPlanes.rows, down: down.rows },
+    upper: { gate: gatePlanes.upper.rows, up: upPlanes.upper.rows },
+    tensors: {
+      gate: gatePlanes.upper.codes,
+      up: upPlanes.upper.codes,
+      gate_scales: gatePlanes.upper.scales,
+      up_scales: upPlanes.upper.scales,
+      records: joined(d, [gatePlanes.lower.codes, upPlanes.lower.codes, down.codes, down.scales]),
+      ...columns,
+      gate_lower: gatePlanes.lower.codes,
+      up_lower: upPlanes.lower.codes,
+    },
+  };
+}
+
+/** upper + lower / 16, with the same scales. */
+function planes(rows: number, columns: number, next: (count: number) => Float32Array) {
+  const { codes, scale, matrix } = blockMatrices(4, next);
+  const scales = Array.from(next(rows * Math.ceil(columns / BLOCK)), scale);
+  const [upper, lower] = [codes(rows * columns), codes(rows * columns)].map((all) =>
+    matrix(rows, columns, (row, column) => all[row * columns + column], scales),
+  );
+  const whole = upper.rows.map((row, j) => row.map((value, i) => value + lower.rows[j][i] / 16));
+  return { rows: whole, upper, lower };
+}
+
+/**
+ * `down` by neurons, and as the body takes it. Its scales differ from one 32 outputs to the next but are one for all neurons, so
+ * that it is the same matrix in blocks along either axis.
+ */
+function blockDown(bits: 4 | 8, d: number, h: number, next: (count: number) => Float32Array) {
+  const { codes, scale, matrix } = blockMatrices(bits, next);
+  const all = codes(d * h);
+  const perOutput = Array.from(next(Math.ceil(h / BLOCK)), scale);
+  const down = matrix(d, h, (j, i) => all[j * h + i], Array.from({ length: d }, () => perOutput).flat());
+  const blocksOfNeurons = Math.ceil(d / BLOCK);
+  const columnScales = Array.from(
+    { length: h * blocksOfNeurons },
+    (_, at) => perOutput[Math.floor(Math.floor(at / blocksOfNeurons) / BLOCK)],
+  );
+  const columns = matrix(h, d, (i, j) => all[j * h + i], columnScales);
+  return { down, columns: { down_columns: columns.codes, down_columns_scales: columns.scales } };
+}
+
+/** Each neuron's part of some tensors one after the other, up to a multiple of 64 bytes. */
+function joined(neurons: number, parts: readonly BytesTensor[]) {
   const rows = Array.from({ length: neurons }, (_, j) => {
-    const row = parts.flatMap((bytes) => {
+    const row = parts.flatMap(({ bytes }) => {
       const size = bytes.length / neurons;
       return Array.from(bytes.subarray(j * size, (j + 1) * size));
     });

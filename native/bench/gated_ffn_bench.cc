@@ -176,9 +176,9 @@ class Contender {
       // As in a model file: what is read of chosen neurons alone lies neuron by neuron.
       if (IsBlocked(storage.storage)) {
         using Parts = std::vector<reference::StoredRecords::Part>;
-        Parts parts = {{ffn.down, widths[2]}};
-        if (spark) parts.insert(parts.begin(), {ffn.up, widths[1]});
-        records_.push_back(std::make_unique<reference::StoredRecords>(storage.storage, neurons, parts));
+        Parts parts = {{ffn.down, {storage.storage, widths[2]}}};
+        if (spark) parts.insert(parts.begin(), {ffn.up, {storage.storage, widths[1]}});
+        records_.push_back(std::make_unique<reference::StoredRecords>(neurons, parts));
         weights_.resize(weights_.size() - parts.size());
         ffn.down = records_.back()->matrix(parts.size() - 1);
         if (spark) ffn.up = records_.back()->matrix(0);

@@ -25,6 +25,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 template <Storage kStorage>
 struct BlockRows {
+  using Down = BlockRows;
   using Products = BlockProducts<kStorage>;
   using Row = typename Products::Row;
   using Input = CodedInput;
@@ -35,9 +36,11 @@ struct BlockRows {
   static constexpr bool kSumsTiles = false;
 
   static HWY_INLINE Row RowOf(const Matrix& matrix, size_t width, size_t j) {
-    if (matrix.stride == 0) return Products::RowOf(matrix, width, j);
-    const auto at = [&](const void* first) { return static_cast<const uint8_t*>(first) + j * matrix.stride; };
-    return {at(matrix.data), reinterpret_cast<const float*>(at(matrix.scales))};
+    const auto at = [j](const void* first, size_t stride, size_t bytes) {
+      return static_cast<const uint8_t*>(first) + j * (stride == 0 ? bytes : stride);
+    };
+    return {at(matrix.data, matrix.stride, Blocks(width) * kBlockBytes),
+            reinterpret_cast<const float*>(at(matrix.scales, matrix.scales_stride, Blocks(width) * sizeof(float)))};
   }
   static Row From(Row row, size_t column) {
     return {row.codes + column / kBlock * kBlockBytes, row.scales + column / kBlock};

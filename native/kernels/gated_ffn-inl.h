@@ -1,4 +1,5 @@
-// GatedFFN, item by item, for one storage of weights: WorkOnGatedFfn<Rows>, with Rows from rows-inl.h or blocks-inl.h.
+// GatedFFN, item by item, for one storage of weights: WorkOnGatedFfn<Rows>, with Rows from rows-inl.h or blocks-inl.h for gate
+// and up, and Rows::Down for `down`.
 #if defined(LACUNA_KERNELS_GATED_FFN_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_GATED_FFN_INL_H_
 #undef LACUNA_KERNELS_GATED_FFN_INL_H_
@@ -44,7 +45,7 @@ void RunItem(const GatedFfnJob& job, size_t item) {
       if (place.block.count == 1) return SegmentsItem<Rows>(job, place.block, place.index).Run();
       return ChooseStep<Rows>(Chunk{job, place.block, place.index});
     case GatedFfnPhase::kDown:
-      return DownItem<Rows>(job, place.block, place.index);
+      return DownItem<typename Rows::Down>(job, place.block, place.index);
     case GatedFfnPhase::kFinish:
       return FinishItem(job, place.block.first + place.index);
   }

@@ -7,9 +7,10 @@
 namespace lacuna {
 namespace {
 
-// Of each storage's own file.
-void (*WorkerOf(Storage storage))(const GatedFfnJob& job) {
-  switch (storage) {
+// Of each storage's own file, or of selector nested's.
+void (*WorkerOf(const GatedFfn& ffn))(const GatedFfnJob& job) {
+  if (IsNested(ffn.selector)) return WorkOnNested;
+  switch (ffn.storage) {
     case Storage::kFp32:
       return WorkOnFp32;
     case Storage::kBf16:
@@ -58,7 +59,7 @@ void RunGatedFfn(const GatedFfn& ffn, const GatedFfnTokens& tokens, Scratch& scr
   const size_t active = SetInactive(ffn, tokens, arrays.active);
   if (active == 0) return;
   const size_t workers = WorkersFor(ffn, active, parallel.workers);
-  GatedFfnJob job(ffn, tokens, arrays, active, workers, WorkerOf(ffn.storage));
+  GatedFfnJob job(ffn, tokens, arrays, active, workers, WorkerOf(ffn));
   const auto task = [](void* argument, size_t) {
     const GatedFfnJob& mine = *static_cast<const GatedFfnJob*>(argument);
     mine.work(mine);

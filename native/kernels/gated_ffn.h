@@ -28,6 +28,9 @@ enum class Selector {
   // The same of predictor_gate and predictor_up in place of gate and up: of those, chosen rows alone are read.
   kPredictor,
   kPredictorOfMean,
+  // The same where the predictor is the upper plane of gate and up, and what is read of chosen rows is what that lacks.
+  kNested,
+  kNestedOfMean,
 };
 
 inline constexpr bool IsStatistical(Selector selector) {
@@ -36,13 +39,16 @@ inline constexpr bool IsStatistical(Selector selector) {
 inline constexpr bool IsProduct(Selector selector) {
   return selector == Selector::kProduct || selector == Selector::kProductOfMean;
 }
+inline constexpr bool IsNested(Selector selector) {
+  return selector == Selector::kNested || selector == Selector::kNestedOfMean;
+}
 inline constexpr bool IsPredicted(Selector selector) {
-  return selector == Selector::kPredictor || selector == Selector::kPredictorOfMean;
+  return selector == Selector::kPredictor || selector == Selector::kPredictorOfMean || IsNested(selector);
 }
 // What is chosen depends on a sum over all neurons.
 inline constexpr bool IsRelative(Selector selector) {
   return IsStatistical(selector) || selector == Selector::kThresholdOfMean || selector == Selector::kProductOfMean ||
-         selector == Selector::kPredictorOfMean;
+         selector == Selector::kPredictorOfMean || selector == Selector::kNestedOfMean;
 }
 // Neurons are measured by a score, against `threshold`.
 inline constexpr bool IsScored(Selector selector) { return selector != Selector::kNone && !IsStatistical(selector); }
@@ -55,11 +61,12 @@ struct GatedFfn {
   // What of x gate and up are multiplied with: all of it, or in a Spark FFN the first r entries and the others.
   Range gate_inputs;
   Range up_inputs;
-  // [neurons, gate_inputs.count], [neurons, up_inputs.count], [neurons, hidden].
+  // [neurons, gate_inputs.count], [neurons, up_inputs.count], [neurons, hidden]. Of selector nested, `gate` and `up` are the
+  // lower planes, in int4: what is multiplied with is the predictor and a sixteenth of these.
   Matrix gate;
   Matrix up;
   Matrix down;
-  // Of selector predictor: gate and up in int4, whatever `storage` is.
+  // Of selectors predictor and nested: gate and up in int4, whatever `storage` is.
   Matrix predictor_gate;
   Matrix predictor_up;
   const float* gate_bias = nullptr;
@@ -75,6 +82,11 @@ struct GatedFfn {
   // Of the post-norm.
   float epsilon = 0;
 };
+
+// What gate and up are stored in.
+inline constexpr Storage ProjectionStorage(const GatedFfn& ffn) {
+  return IsNested(ffn.selector) ? Storage::kInt4 : ffn.storage;
+}
 
 struct GatedFfnTokens {
   size_t count = 0;

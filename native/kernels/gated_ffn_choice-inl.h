@@ -71,10 +71,14 @@ inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
   return kept;
 }
 
-// All of the chunk, packed.
+// All of the chunk, packed, as it is to be.
 inline size_t PackAll(const Chunk& chunk, size_t token, float* packed) {
   const Floats d;
-  std::copy_n(chunk.Coefficients(token), chunk.size, packed);
+  if (chunk.job.predicted) {
+    std::fill_n(packed, chunk.size, 1.0f);
+  } else {
+    std::copy_n(chunk.Coefficients(token), chunk.size, packed);
+  }
   uint8_t* list = chunk.List(token);
   for (size_t j = 0; j < chunk.size; ++j) list[j] = static_cast<uint8_t>(j);
   if (chunk.job.statistical)
@@ -127,6 +131,10 @@ HWY_INLINE void ListedProducts(const Chunk& chunk, size_t token, const uint8_t* 
   for (size_t t = 0; t < kTokens; ++t)
     xs[t] = InputOf<Rows>(chunk.job, chunk.block, token + t, projection);
   Rows::template Dot<kTokens>(rows, count, xs, width, dots, kChunk);
+  for (size_t t = 0; projection.uppers != nullptr && t < kTokens; ++t) {
+    const float* uppers = UppersOf(chunk.job, projection, token + t) + chunk.first;
+    for (size_t i = 0; i < count; ++i) dots[t * kChunk + i] = WithUpper(uppers[list[i]], dots[t * kChunk + i]);
+  }
 }
 
 // Coefficients of listed neurons, 1 where they are chosen, become act(gate).

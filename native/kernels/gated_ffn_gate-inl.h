@@ -54,19 +54,24 @@ struct Projection {
   const Matrix& matrix;
   const Range range;
   const std::optional<CodedTokens>& coded;
+  // Of selector nested, [block, chunks * kChunk] products with the upper plane: kept when they are made, and added to those
+  // with the lower. Else null.
+  float* uppers;
 };
 
-inline Projection GateOf(const GatedFfnJob& job) { return {job.ffn.gate, job.ffn.gate_inputs, job.arrays.gate_input}; }
+inline Projection GateOf(const GatedFfnJob& job) {
+  return {job.ffn.gate, job.ffn.gate_inputs, job.arrays.gate_input, job.arrays.upper_gate};
+}
 inline Projection UpOf(const GatedFfnJob& job) {
   // Up reads the gate's input when both are of the same entries.
-  return {job.ffn.up, job.ffn.up_inputs, job.split ? job.arrays.up_input : job.arrays.gate_input};
+  return {job.ffn.up, job.ffn.up_inputs, job.split ? job.arrays.up_input : job.arrays.gate_input, job.arrays.upper_up};
 }
 inline Projection PredictorGateOf(const GatedFfnJob& job) {
-  return {job.ffn.predictor_gate, job.ffn.gate_inputs, job.arrays.predictor_gate_input};
+  return {job.ffn.predictor_gate, job.ffn.gate_inputs, job.arrays.predictor_gate_input, job.arrays.upper_gate};
 }
 inline Projection PredictorUpOf(const GatedFfnJob& job) {
   return {job.ffn.predictor_up, job.ffn.up_inputs,
-          job.split ? job.arrays.predictor_up_input : job.arrays.predictor_gate_input};
+          job.split ? job.arrays.predictor_up_input : job.arrays.predictor_gate_input, job.arrays.upper_up};
 }
 
 // What of a token a matrix is multiplied with.
@@ -91,12 +96,20 @@ void PrepareItem(const GatedFfnJob& job, const TokenBlock& block, size_t token) 
   };
   code(GateOf(job), std::type_identity<Rows>());
   if (job.split) code(UpOf(job), std::type_identity<Rows>());
-  if (!job.predicted) return;
+  if (!job.predicted || ProjectionStorage(job.ffn) == Storage::kInt4) return;
   code(PredictorGateOf(job), std::type_identity<PredictorRows>());
   if (job.split) code(PredictorUpOf(job), std::type_identity<PredictorRows>());
 }
 
-// Calls use(token, j, dot) for every token of the block and every neuron of the chunk.
+// A token's products with upper planes, by neuron.
+inline float* UppersOf(const GatedFfnJob& job, const Projection& projection, size_t token) {
+  return projection.uppers + token * job.chunks * kChunk;
+}
+
+// A product with a lower plane becomes one with both.
+HWY_INLINE float WithUpper(float upper, float lower) { return upper + lower / 16; }
+
+// Calls use(token, j, dot) for every token of the block and every neuron of the chunk, and keeps products with upper planes.
 template <class Rows, class Use>
 HWY_INLINE void AllProducts(const Chunk& chunk, const Projection& projection, Use use) {
   typename Rows::Row rows[kChunk];
@@ -109,6 +122,8 @@ HWY_INLINE void AllProducts(const Chunk& chunk, const Projection& projection, Us
       xs[t] = InputOf<Rows>(chunk.job, chunk.block, token + t, projection);
     float dots[kTokens * kChunk];
     Rows::template Dot<kTokens>(rows, chunk.size, xs, projection.range.count, dots, kChunk);
+    for (size_t t = 0; projection.uppers != nullptr && t < kTokens; ++t)
+      std::copy_n(dots + t * kChunk, chunk.size, UppersOf(chunk.job, projection, token + t) + chunk.first);
     for (size_t t = 0; t < kTokens; ++t)
       for (size_t j = 0; j < chunk.size; ++j) use(token + t, j, dots[t * kChunk + j]);
   });

@@ -73,14 +73,23 @@ struct GatedFfnArrays {
     tile_lists = layout.Array<uint8_t>(block * chunks * kChunk);
     tile_counts = layout.Array<uint8_t>(block * chunks);
     sums = layout.Array<float>(SumsOf(ffn, block) * PaddedColumns(ffn.hidden));
-    if (IsPredicted(ffn.selector)) {
+    if (IsNested(ffn.selector)) {
+      upper_gate = layout.Array<float>(block * chunks * kChunk);
+      upper_up = layout.Array<float>(block * chunks * kChunk);
+    }
+    if (IsBlocked(ffn.storage)) {
+      gate_input.emplace(ProjectionStorage(ffn), ffn.gate_inputs.count, block, layout);
+      up_input.emplace(ProjectionStorage(ffn), ffn.up_inputs.count, block, layout);
+      zeros = layout.Array<float>(SumsOf(ffn, block) * Blocks(ffn.hidden));
+    }
+    if (!IsPredicted(ffn.selector)) return;
+    if (ProjectionStorage(ffn) == Storage::kInt4) {
+      predictor_gate_input = gate_input;
+      predictor_up_input = up_input;
+    } else {
       predictor_gate_input.emplace(Storage::kInt4, ffn.gate_inputs.count, block, layout);
       predictor_up_input.emplace(Storage::kInt4, ffn.up_inputs.count, block, layout);
     }
-    if (!IsBlocked(ffn.storage)) return;
-    gate_input.emplace(ffn.storage, ffn.gate_inputs.count, block, layout);
-    up_input.emplace(ffn.storage, ffn.up_inputs.count, block, layout);
-    zeros = layout.Array<float>(SumsOf(ffn, block) * Blocks(ffn.hidden));
   }
 
   // [tokens] indices of active tokens; all that follows is by position in a block of them.
@@ -99,7 +108,10 @@ struct GatedFfnArrays {
   // The same lists for tiles of tokens, or kTokenByToken.
   uint8_t* tile_lists;
   uint8_t* tile_counts;
-  // [block] what gate and up, and a predictor's, are multiplied with, where they are in blocks.
+  // [block, chunks * kChunk] of selector nested, what the predictor's gate and up make of x.
+  float* upper_gate = nullptr;
+  float* upper_up = nullptr;
+  // [block] what gate and up, and a predictor's, are multiplied with, where they are in blocks; the same where all are in int4.
   std::optional<CodedTokens> gate_input;
   std::optional<CodedTokens> up_input;
   std::optional<CodedTokens> predictor_gate_input;
@@ -119,6 +131,7 @@ void WorkOnBf16(const GatedFfnJob& job);
 void WorkOnFp16(const GatedFfnJob& job);
 void WorkOnInt8(const GatedFfnJob& job);
 void WorkOnInt4(const GatedFfnJob& job);
+void WorkOnNested(const GatedFfnJob& job);
 
 struct GatedFfnJob {
   GatedFfnJob(const GatedFfn& ffn_, const GatedFfnTokens& tokens_, const GatedFfnArrays& arrays_, size_t active_,
@@ -138,7 +151,7 @@ struct GatedFfnJob {
         choose_all(ffn.selector == Selector::kNone || tokens.choose_all),
         statistical(IsStatistical(ffn.selector)),
         product(!choose_all && IsProduct(ffn.selector)),
-        predicted(!choose_all && IsPredicted(ffn.selector)),
+        predicted(IsNested(ffn.selector) || (!choose_all && IsPredicted(ffn.selector))),
         two_steps(!choose_all && IsRelative(ffn.selector)),
         finish(ffn.post_norm != nullptr || tokens.saturation != nullptr),
         split(ffn.gate_inputs.first != ffn.up_inputs.first || ffn.gate_inputs.count != ffn.up_inputs.count),
@@ -207,7 +220,8 @@ struct GatedFfnJob {
   const size_t column_items;
   const bool choose_all;
   const bool statistical;
-  // Neurons are chosen by act(gate) * up, or by a predictor's.
+  // Neurons are chosen by act(gate) * up, or by a predictor's; what selector nested reads of rows presumes its predictor, also
+  // where all are chosen.
   const bool product;
   const bool predicted;
   // The choice needs a sum over all neurons first.

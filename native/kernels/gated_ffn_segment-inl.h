@@ -91,13 +91,13 @@ class SegmentsItem {
       if (!job_.two_steps) GateStep<Rows>(chunk);
       ChooseNeurons(chunk, 0);
     }
-    for (size_t segment = first_; segment < end_; ++segment) StartSums<Rows>(job_, segment, 0, job_.ffn.hidden);
+    for (size_t segment = first_; segment < end_; ++segment) StartSums<Down>(job_, segment, 0, job_.ffn.hidden);
     AddListed();
-    for (size_t segment = first_; segment < end_; ++segment) EndSums<Rows>(job_, segment, 0, job_.ffn.hidden);
+    for (size_t segment = first_; segment < end_; ++segment) EndSums<Down>(job_, segment, 0, job_.ffn.hidden);
   }
 
  private:
-  using Eight = EightRows<Rows>;
+  using Down = typename Rows::Down;
 
   // While rows of eight neurons are multiplied, those of the next eight are asked for, whose pages were before.
   void AddListed() const {
@@ -118,33 +118,35 @@ class SegmentsItem {
     }
   }
 
-  Eight RowsOf(const Projection& projection, const EightNeurons& eight) const {
+  EightRows<Rows> RowsOf(const Projection& projection, const EightNeurons& eight) const {
     return {projection.matrix, projection.range.count, eight};
   }
-  Eight DownOf(const EightNeurons& eight) const { return {job_.ffn.down, job_.ffn.hidden, eight}; }
+  EightRows<Down> DownOf(const EightNeurons& eight) const { return {job_.ffn.down, job_.ffn.hidden, eight}; }
 
   // All rows that are read of neurons, in the steps that it takes to multiply as many others.
   RowsAhead Ahead(const EightNeurons& eight) const {
     RowsAhead ahead;
     size_t steps = 0;
-    const auto add = [&](const Eight& rows, size_t rows_steps) {
+    const auto add = [&](const Projection& projection) {
+      const EightRows<Rows> rows = RowsOf(projection, eight);
       Rows::AddAhead(rows.rows, eight.count, rows.width, ahead);
-      steps += rows_steps;
-    };
-    const auto add_projection = [&](const Projection& projection) {
-      add(RowsOf(projection, eight), Rows::DotSteps(projection.range.count));
+      steps += Rows::DotSteps(rows.width);
     };
     if (eight.count == 0) return ahead;
-    if (job_.predicted) add_projection(GateOf(job_));
-    if (!job_.product) add_projection(UpOf(job_));
-    add(DownOf(eight), Rows::SumSteps(job_.ffn.hidden));
+    if (job_.predicted) add(GateOf(job_));
+    if (!job_.product) add(UpOf(job_));
+    const EightRows<Down> down = DownOf(eight);
+    Down::AddAhead(down.rows, eight.count, down.width, ahead);
+    steps += Down::SumSteps(down.width);
     ahead.Spread(steps);
     return ahead;
   }
 
   void Multiply(const EightNeurons& eight, const Projection& projection, RowsAhead& ahead, float* dots) const {
-    const Eight rows = RowsOf(projection, eight);
+    const EightRows<Rows> rows = RowsOf(projection, eight);
     Rows::DotEight(rows.rows, InputOf<Rows>(job_, block_, 0, projection), rows.width, ahead, dots);
+    for (size_t r = 0; projection.uppers != nullptr && r < eight.count; ++r)
+      dots[r] = WithUpper(projection.uppers[eight.neurons[r]], dots[r]);
   }
 
   // Coefficients, 1 until now, become act(gate).
@@ -170,10 +172,10 @@ class SegmentsItem {
   }
 
   void AddDown(const EightNeurons& eight, RowsAhead& ahead) const {
-    const Eight rows = DownOf(eight);
+    const EightRows<Down> rows = DownOf(eight);
     float coefficients[kEight] = {};
     for (size_t r = 0; r < eight.count; ++r) coefficients[r] = job_.Coefficients(0)[eight.neurons[r]];
-    Rows::AddEight(rows.rows, coefficients, rows.width, ahead, job_.Sums(eight.segment), job_.Zeros(eight.segment, 0));
+    Down::AddEight(rows.rows, coefficients, rows.width, ahead, job_.Sums(eight.segment), job_.Zeros(eight.segment, 0));
   }
 
   const GatedFfnJob& job_;

@@ -30,8 +30,20 @@ struct Matrix {
   // Of blocks; zero points only where they are stored.
   const float* scales = nullptr;
   const uint8_t* zero_points = nullptr;
-  // Bytes from a row to the next, of codes as of scales, where it is part of records; else 0.
+  // Bytes from a row of codes to the next, and of scales, where they are part of records; else 0.
   size_t stride = 0;
+  size_t scales_stride = 0;
+};
+
+// A matrix in blocks as part of records; without scales where it shares another's.
+struct RecordPart {
+  Storage storage;
+  size_t width;
+  bool has_scales = true;
+
+  // Of a row.
+  size_t CodeBytes() const { return Blocks(width) * BlockBytes(storage); }
+  size_t Bytes() const { return CodeBytes() + (has_scales ? Blocks(width) * sizeof(float) : 0); }
 };
 
 // Rows in blocks of several matrices side by side: a record has all that is read of one neuron, each matrix' codes and then
@@ -40,21 +52,18 @@ class RecordLayout {
  public:
   static constexpr size_t kUnit = 64;
 
-  explicit RecordLayout(Storage storage) : storage_(storage) {}
-
-  size_t PartBytes(size_t width) const { return Blocks(width) * (BlockBytes(storage_) + sizeof(float)); }
-  // A further matrix of so many columns.
-  void Add(size_t width) { bytes_ += PartBytes(width); }
+  // A further matrix.
+  void Add(const RecordPart& part) { bytes_ += part.Bytes(); }
   // Bytes of a record, when all are added.
   size_t stride() const { return (bytes_ + kUnit - 1) / kUnit * kUnit; }
   // The matrix whose part begins at that byte of each record.
-  Matrix At(const void* records, size_t offset, size_t width) const {
+  Matrix At(const void* records, size_t offset, const RecordPart& part) const {
     const uint8_t* codes = static_cast<const uint8_t*>(records) + offset;
-    return {codes, reinterpret_cast<const float*>(codes + Blocks(width) * BlockBytes(storage_)), nullptr, stride()};
+    if (!part.has_scales) return {codes, nullptr, nullptr, stride()};
+    return {codes, reinterpret_cast<const float*>(codes + part.CodeBytes()), nullptr, stride(), stride()};
   }
 
  private:
-  Storage storage_;
   size_t bytes_ = 0;
 };
 

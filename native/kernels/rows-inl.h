@@ -57,6 +57,7 @@ struct FloatRows {
   static constexpr size_t kRowGroup = 8;
   static constexpr bool kSumsTiles = true;
 
+  using Down = FloatRows;
   using Row = const T*;
   using Input = const float*;
 

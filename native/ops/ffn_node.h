@@ -101,18 +101,17 @@ class FfnInputs {
   // Matrices whose rows lie in input `records`, in that order.
   struct Recorded {
     Matrix* matrix;
-    size_t width;
+    RecordPart part;
   };
-  template <Storage kStorage>
-  void Records(const ort::Call& call, size_t input, int64_t neurons, std::initializer_list<Recorded> parts) const {
-    RecordLayout layout(kStorage);
-    for (const Recorded& part : parts) layout.Add(part.width);
+  void Records(const ort::Call& call, size_t input, int64_t neurons, std::initializer_list<Recorded> recorded) const {
+    RecordLayout layout;
+    for (const auto& [matrix, part] : recorded) layout.Add(part);
     const ort::Tensor tensor = Get(call, input);
     call.Expect("records", tensor, {neurons, static_cast<int64_t>(layout.stride())});
     size_t offset = 0;
-    for (const Recorded& part : parts) {
-      *part.matrix = layout.At(tensor.data, offset, part.width);
-      offset += layout.PartBytes(part.width);
+    for (const auto& [matrix, part] : recorded) {
+      *matrix = layout.At(tensor.data, offset, part);
+      offset += part.Bytes();
     }
   }
 

@@ -27,6 +27,9 @@ enum Input {
   // Of `down` along the other axis, which bodies multiply by.
   kDownColumns,
   kDownColumnsScales,
+  // Of selector nested, which bodies multiply by.
+  kGateLower,
+  kUpLower,
   kInputCount,
 };
 enum Output { kY, kSaturation, kKept };
@@ -38,7 +41,7 @@ constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
   for (Input matrix : {kGate, kUp, kDown}) ports[matrix] = WeightPort(storage);
   ports[kDown].optional = true;
   ports[kActive] = {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, true};
-  for (Input codes : {kPredictor0, kRecords, kDownColumns}) ports[codes] = kOptionalCodes;
+  for (Input codes : {kPredictor0, kRecords, kDownColumns, kGateLower, kUpLower}) ports[codes] = kOptionalCodes;
   return ports;
 }
 
@@ -87,7 +90,12 @@ class GatedFfnKernel {
     ffn.hidden = static_cast<size_t>(hidden);
     ffn.neurons = static_cast<size_t>(neurons);
     ffn.gate_inputs = ffn.up_inputs = {0, ffn.hidden};
-    BindWeights(call, neurons, hidden, ffn);
+    if (IsNested(settings_.selector)) {
+      BindPlanes(call, neurons, hidden, ffn);
+    } else {
+      BindWeights(call, neurons, hidden, ffn);
+      if (IsPredicted(settings_.selector)) BindPredictor(call, neurons, ffn);
+    }
     ffn.gate_bias = inputs_.Optional(call, kGateBias, "gate_bias", {neurons});
     ffn.up_bias = inputs_.Optional(call, kUpBias, "up_bias", {neurons});
     ffn.down_bias = inputs_.Optional(call, kDownBias, "down_bias", {hidden});
@@ -96,7 +104,6 @@ class GatedFfnKernel {
       ffn.threshold = *inputs_.Given(call, kThreshold, "threshold", {});
       ffn.score_weights = inputs_.Given(call, kWeights, "weights", {neurons});
     }
-    if (IsPredicted(settings_.selector)) BindPredictor(call, neurons, ffn);
     return ffn;
   }
 
@@ -106,14 +113,27 @@ class GatedFfnKernel {
     ffn.up = inputs_.template Weights<kStorage>(call, kUp, kUpScales, "up", {neurons, hidden});
     if constexpr (!IsBlocked(kStorage)) {
       ffn.down = inputs_.template Weights<kStorage>(call, kDown, 0, "down", {neurons, hidden});
-    } else if (IsPredicted(settings_.selector)) {
-      inputs_.template Records<kStorage>(call, kRecords, neurons,
-                                         {{&ffn.gate, ffn.hidden}, {&ffn.up, ffn.hidden}, {&ffn.down, ffn.hidden}});
-    } else if (settings_.selector == Selector::kNone || IsProduct(settings_.selector)) {
-      inputs_.template Records<kStorage>(call, kRecords, neurons, {{&ffn.down, ffn.hidden}});
     } else {
-      inputs_.template Records<kStorage>(call, kRecords, neurons, {{&ffn.up, ffn.hidden}, {&ffn.down, ffn.hidden}});
+      const RecordPart row{kStorage, ffn.hidden};
+      if (IsPredicted(settings_.selector)) {
+        inputs_.Records(call, kRecords, neurons, {{&ffn.gate, row}, {&ffn.up, row}, {&ffn.down, row}});
+      } else if (settings_.selector == Selector::kNone || IsProduct(settings_.selector)) {
+        inputs_.Records(call, kRecords, neurons, {{&ffn.down, row}});
+      } else {
+        inputs_.Records(call, kRecords, neurons, {{&ffn.up, row}, {&ffn.down, row}});
+      }
     }
+  }
+
+  // Inputs gate and up are upper planes, all of which is read; the lower ones, whose scales are the same, are in the records.
+  void BindPlanes(const ort::Call& call, int64_t neurons, int64_t hidden, GatedFfn& ffn) const {
+    const ort::Shape shape = {neurons, hidden};
+    ffn.predictor_gate = inputs_.template Weights<Storage::kInt4>(call, kGate, kGateScales, "gate", shape);
+    ffn.predictor_up = inputs_.template Weights<Storage::kInt4>(call, kUp, kUpScales, "up", shape);
+    const RecordPart lower{Storage::kInt4, ffn.hidden, false};
+    inputs_.Records(call, kRecords, neurons, {{&ffn.gate, lower}, {&ffn.up, lower}, {&ffn.down, {kStorage, ffn.hidden}}});
+    ffn.gate.scales = ffn.predictor_gate.scales;
+    ffn.up.scales = ffn.predictor_up.scales;
   }
 
   // One matrix: the gate's rows, then those of up.
@@ -163,10 +183,13 @@ constexpr SelectorName kSelectorNames[] = {
     {Selector::kProductOfMean, "product", "_mean"},
     {Selector::kPredictor, "predictor", ""},
     {Selector::kPredictorOfMean, "predictor", "_mean"},
+    {Selector::kNested, "nested", ""},
+    {Selector::kNestedOfMean, "nested", "_mean"},
 };
 
 template <Storage kStorage>
 void AddStorage(ort::Operators& operators, const char* storage, const SelectorName& selector) {
+  if (IsNested(selector.selector) && kStorage != Storage::kInt8) return;
   for (bool masked : {false, true})
     for (bool decode : {false, true})
       for (bool whole : {false, true}) {

@@ -80,7 +80,8 @@ class SparkFfnKernel {
     ffn.gate = inputs_.template Weights<kStorage>(call, kGate, kGateScales, "gate", {neurons, gate_inputs_});
     ffn.up = inputs_.template Weights<kStorage>(call, kUp, kUpScales, "up", {neurons, hidden - gate_inputs_});
     if constexpr (IsBlocked(kStorage)) {
-      inputs_.template Records<kStorage>(call, kRecords, neurons, {{&ffn.up, ffn.up_inputs.count}, {&ffn.down, ffn.hidden}});
+      inputs_.Records(call, kRecords, neurons,
+                      {{&ffn.up, {kStorage, ffn.up_inputs.count}}, {&ffn.down, {kStorage, ffn.hidden}}});
     } else {
       ffn.down = inputs_.template Weights<kStorage>(call, kDown, 0, "down", {neurons, hidden});
     }

@@ -54,6 +54,16 @@ std::vector<double> Products(Storage storage, const Matrix& matrix, size_t width
   return products;
 }
 
+// Gate or up times entries, plus a bias, by both planes where there are two.
+std::vector<double> Projected(const GatedFfn& ffn, const Matrix& matrix, const Matrix& upper, size_t width,
+                              const std::vector<double>& x, const float* bias) {
+  if (!IsNested(ffn.selector)) return Products(ffn.storage, matrix, width, x, bias, ffn.neurons);
+  std::vector<double> products = Products(Storage::kInt4, upper, width, x, bias, ffn.neurons);
+  const std::vector<double> lower = Products(Storage::kInt4, matrix, width, x, nullptr, ffn.neurons);
+  for (size_t j = 0; j < ffn.neurons; ++j) products[j] += lower[j] / 16;
+  return products;
+}
+
 // act(gate) * up of a predictor.
 std::vector<double> Predicted(const GatedFfn& ffn, const float* x) {
   const auto project = [&](const Matrix& matrix, const Range& range, const float* bias) {
@@ -132,8 +142,8 @@ double Activate(Activation activation, double x) {
 GatedFfnToken RunGatedFfn(const GatedFfn& ffn, const float* x, const float* residual, bool choose_all) {
   const std::vector<double> gate_x = Entries(ffn, x, ffn.gate_inputs), up_x = Entries(ffn, x, ffn.up_inputs);
   const std::vector<double> gate =
-      Products(ffn.storage, ffn.gate, ffn.gate_inputs.count, gate_x, ffn.gate_bias, ffn.neurons);
-  const std::vector<double> up = Products(ffn.storage, ffn.up, ffn.up_inputs.count, up_x, ffn.up_bias, ffn.neurons);
+      Projected(ffn, ffn.gate, ffn.predictor_gate, ffn.gate_inputs.count, gate_x, ffn.gate_bias);
+  const std::vector<double> up = Projected(ffn, ffn.up, ffn.predictor_up, ffn.up_inputs.count, up_x, ffn.up_bias);
   const Choice choice = Choose(ffn, x, gate, up, choose_all);
   GatedFfnToken token;
   token.kept = choice.kept;

@@ -27,7 +27,7 @@ const uint8_t* CodesOf(Storage storage, const Matrix& matrix, size_t blocks, siz
 }
 
 const float* ScalesOf(const Matrix& matrix, size_t blocks, size_t row) {
-  return matrix.scales + row * (matrix.stride == 0 ? blocks : matrix.stride / sizeof(float));
+  return matrix.scales + row * (matrix.scales_stride == 0 ? blocks : matrix.scales_stride / sizeof(float));
 }
 
 uint16_t ToBf16(float value) {
@@ -55,6 +55,9 @@ double FromFp16(uint16_t bits) {
   if (exponent == 31) size = mantissa == 0 ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
   return bits >> 15 != 0 ? -size : size;
 }
+
+// The nearest number of steps.
+int StepsOf(float value, float step) { return step > 0 ? static_cast<int>(std::lround(value / step)) : 0; }
 
 bool IsHalf(Storage storage) { return storage == Storage::kBf16 || storage == Storage::kFp16; }
 
@@ -101,28 +104,30 @@ std::vector<double> QuantisedEntries(const float* x, size_t count) {
   return entries;
 }
 
-StoredRecords::StoredRecords(Storage storage, size_t rows, const std::vector<Part>& parts, size_t offset)
-    : layout_(storage), parts_(parts), offset_(offset) {
+StoredRecords::StoredRecords(size_t rows, const std::vector<Part>& parts, size_t offset) : parts_(parts), offset_(offset) {
   size_t end = 0;
-  for (const Part& part : parts) {
-    layout_.Add(part.width);
-    offsets_.push_back(std::exchange(end, end + layout_.PartBytes(part.width)));
+  for (const auto& [matrix, part] : parts) {
+    layout_.Add(part);
+    offsets_.push_back(std::exchange(end, end + part.Bytes()));
   }
   bytes_.resize(offset + rows * layout_.stride() / sizeof(float));
   uint8_t* const bytes = reinterpret_cast<uint8_t*>(bytes_.data() + offset);
   std::fill_n(bytes, rows * layout_.stride(), uint8_t{255});
   for (size_t i = 0; i < parts.size(); ++i) {
-    const size_t blocks = Blocks(parts[i].width), codes = blocks * BlockBytes(storage);
+    const auto& [matrix, part] = parts[i];
+    const size_t blocks = Blocks(part.width);
     for (size_t row = 0; row < rows; ++row) {
       uint8_t* const to = bytes + row * layout_.stride() + offsets_[i];
-      std::copy_n(CodesOf(storage, parts[i].matrix, blocks, row), codes, to);
-      std::memcpy(to + codes, ScalesOf(parts[i].matrix, blocks, row), blocks * sizeof(float));
+      std::copy_n(CodesOf(part.storage, matrix, blocks, row), part.CodeBytes(), to);
+      if (part.has_scales) std::memcpy(to + part.CodeBytes(), ScalesOf(matrix, blocks, row), blocks * sizeof(float));
     }
   }
 }
 
 Matrix StoredRecords::matrix(size_t part) const {
-  return layout_.At(bytes_.data() + offset_, offsets_[part], parts_[part].width);
+  Matrix recorded = layout_.At(bytes_.data() + offset_, offsets_[part], parts_[part].part);
+  if (!parts_[part].part.has_scales) recorded.scales = parts_[part].matrix.scales;
+  return recorded;
 }
 
 StoredMatrix::StoredMatrix(Storage storage, const std::vector<float>& values, size_t width, size_t offset)
@@ -136,24 +141,48 @@ StoredMatrix::StoredMatrix(Storage storage, const std::vector<float>& values, si
     for (float value : values) halves_.push_back(ToHalf(storage, value));
   }
   if (!IsBlocked(storage)) return;
-  codes_.resize(offset);
-  scales_.resize(offset);
-  const int zero = storage == Storage::kInt8 ? 128 : 8;
+  ForBlocks([&](const float* block, size_t count, float largest) {
+    const float scale = largest / (storage == Storage::kInt8 ? 127 : 7);
+    int codes[kBlock];
+    for (size_t i = 0; i < count; ++i) codes[i] = StepsOf(block[i], scale);
+    AddBlock(codes, count, scale);
+  });
+}
+
+StoredMatrix::StoredMatrix(Plane plane, const std::vector<float>& values, size_t width, size_t offset)
+    : storage_(Storage::kInt4), width_(width), rows_(values.size() / width), offset_(offset), values_(values) {
+  ForBlocks([&](const float* block, size_t count, float largest) {
+    const float scale = largest / 119;
+    int codes[kBlock];
+    for (size_t i = 0; i < count; ++i) {
+      const int steps = StepsOf(block[i], scale);
+      const int upper = (steps + 8) >> 4;
+      codes[i] = plane == Plane::kUpper ? upper : steps - 16 * upper;
+    }
+    AddBlock(codes, count, 16 * scale);
+  });
+}
+
+template <class Add>
+void StoredMatrix::ForBlocks(Add add) {
+  codes_.resize(offset_);
+  scales_.resize(offset_);
   for (size_t row = 0; row < rows_; ++row) {
-    for (size_t first = 0; first < width; first += kBlock) {
-      const size_t count = std::min(kBlock, width - first);
-      const float* block = values.data() + row * width + first;
+    for (size_t first = 0; first < width_; first += kBlock) {
+      const size_t count = std::min(kBlock, width_ - first);
+      const float* block = values_.data() + row * width_ + first;
       float largest = 0;
       for (size_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(block[i]));
-      const float scale = largest / static_cast<float>(zero - 1);
-      scales_.push_back(scale);
-      std::vector<uint8_t> codes(kBlock, static_cast<uint8_t>(zero));
-      for (size_t i = 0; i < count; ++i)
-        codes[i] = static_cast<uint8_t>(zero + (scale > 0 ? std::lround(block[i] / scale) : 0));
-      for (size_t i = 0; i < kBlock; i += storage == Storage::kInt4 ? 2 : 1)
-        codes_.push_back(storage == Storage::kInt8 ? codes[i] : static_cast<uint8_t>(codes[i] | codes[i + 1] << 4));
+      add(block, count, largest);
     }
   }
+}
+
+void StoredMatrix::AddBlock(const int* codes, size_t count, float scale) {
+  const auto code = [&](size_t i) { return (storage_ == Storage::kInt8 ? 128 : 8) + (i < count ? codes[i] : 0); };
+  scales_.push_back(scale);
+  for (size_t i = 0; i < kBlock; i += storage_ == Storage::kInt4 ? 2 : 1)
+    codes_.push_back(static_cast<uint8_t>(storage_ == Storage::kInt8 ? code(i) : code(i) | code(i + 1) << 4));
 }
 
 Matrix StoredMatrix::matrix() const {

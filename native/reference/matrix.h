@@ -15,15 +15,15 @@ std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, s
 // An input as products with blocks take it: each block's largest size is 127 steps, all entries are rounded to whole ones.
 std::vector<double> QuantisedEntries(const float* x, size_t count);
 
-// Matrices of one storage in blocks and as many rows, joined into records that own their bytes.
+// Matrices in blocks of as many rows, joined into records that own their bytes.
 class StoredRecords {
  public:
   struct Part {
     Matrix matrix;
-    size_t width;
+    RecordPart part;
   };
   // What fills up a record is 255. `offset` misaligns them, in scales.
-  StoredRecords(Storage storage, size_t rows, const std::vector<Part>& parts, size_t offset = 0);
+  StoredRecords(size_t rows, const std::vector<Part>& parts, size_t offset = 0);
 
   Matrix matrix(size_t part) const;
 
@@ -36,11 +36,17 @@ class StoredRecords {
   size_t offset_;
 };
 
+// Of a matrix in two planes of int4: upper + lower / 16.
+enum class Plane { kUpper, kLower };
+
 // A matrix that owns its bytes. `offset` misaligns data and scales, in entries.
 class StoredMatrix {
  public:
   // Rounds `values` [rows, width] to the nearest that the storage has; a block's largest value takes its largest code.
   StoredMatrix(Storage storage, const std::vector<float>& values, size_t width, size_t offset = 0);
+  // A plane of `values`, int4 both: a block's largest value is 119 sixteenths of the scale, which is one for both, so that codes
+  // of both are in reach of all others; the upper plane is rounded to the nearest.
+  StoredMatrix(Plane plane, const std::vector<float>& values, size_t width, size_t offset = 0);
 
   Matrix matrix() const;
   // As they were before they were rounded.
@@ -52,6 +58,12 @@ class StoredMatrix {
   StoredMatrix Sizes() const;
 
  private:
+  // Codes, zero being in the middle, and scale of a further block.
+  void AddBlock(const int* codes, size_t count, float scale);
+  // Calls add(block, count, largest size) for the blocks of all rows.
+  template <class Add>
+  void ForBlocks(Add add);
+
   Storage storage_;
   size_t width_, rows_, offset_;
   std::vector<float> values_;

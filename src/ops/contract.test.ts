@@ -14,7 +14,7 @@ describe('operator contracts', () => {
     const [, gated] = OPERATORS;
     expect(gated.inputs.map(({ name }) => name).join(' ')).toBe(
       'x gate up down gate_bias up_bias down_bias active residual post_norm threshold weights predictor_0 predictor_1 ' +
-        'gate_scales up_scales records down_columns down_columns_scales',
+        'gate_scales up_scales records down_columns down_columns_scales gate_lower up_lower',
     );
     expect(gated.outputs).toEqual(['y', 'saturation', 'kept']);
   });

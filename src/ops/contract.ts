@@ -34,6 +34,8 @@ export const OPERATORS = [
       { name: 'records', optional: true },
       { name: 'down_columns', optional: true },
       { name: 'down_columns_scales', optional: true },
+      { name: 'gate_lower', optional: true },
+      { name: 'up_lower', optional: true },
     ],
     outputs: ['y', 'saturation', 'kept'],
     attributes: {

@@ -13,6 +13,7 @@ import {
   randomTokens,
   reference,
   split,
+  storagesOf,
   type Tokens,
   tolerances,
   variantOf,
@@ -20,8 +21,7 @@ import {
 import { numbers, runBody } from '../../test/run-body.ts';
 import { ACTIVATIONS } from './activations.ts';
 import { GATHER_PERCENT } from './gated-ffn/neurons.ts';
-import { SELECTORS } from './gated-ffn/selectors.ts';
-import { STORAGES } from './gated-ffn/storages.ts';
+import { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
 import { type GatedFfnVariant, gatedFfnFunction, gatedFfnNode, gatedFfnOpType } from './gated-ffn.ts';
 import { activationOf, dot, type FfnWeights, neuronScores, saturationOf } from './reference.ts';
 
@@ -54,21 +54,22 @@ async function checkTokens(variant: GatedFfnVariant, block: Block, tokens: Token
 
 describe('GatedFFN', () => {
   const shapes = fc.constantFrom<readonly [number, number]>([1, 1], [1, 3], [2, 2]);
-  const cases = fc.record({
-    storage: fc.constantFrom(...STORAGES),
-    seed: fc.integer({ min: 1, max: 1e6 }),
-    shape: shapes,
-    cut: fc.constantFrom(...CUTS),
-    activation: fc.constantFrom(...ACTIVATIONS.map(({ name }) => name)),
-    gateBias: fc.boolean(),
-    upBias: fc.boolean(),
-    downBias: fc.boolean(),
-    postNorm: fc.boolean(),
-  });
+  const casesOf = (selector: SelectorChoice) =>
+    fc.record({
+      storage: fc.constantFrom(...storagesOf(selector)),
+      seed: fc.integer({ min: 1, max: 1e6 }),
+      shape: shapes,
+      cut: fc.constantFrom(...CUTS),
+      activation: fc.constantFrom(...ACTIVATIONS.map(({ name }) => name)),
+      gateBias: fc.boolean(),
+      upBias: fc.boolean(),
+      downBias: fc.boolean(),
+      postNorm: fc.boolean(),
+    });
 
   it.each(CHOICES)('agrees with the plain loops: %j', async (selector) => {
     await fc.assert(
-      fc.asyncProperty(cases, async ({ seed, shape, cut, ...rest }) => {
+      fc.asyncProperty(casesOf(selector), async ({ seed, shape, cut, ...rest }) => {
         const variant = variantOf(selector, rest);
         const block = randomBlock(seed, variant);
         await checkTokens(variant, block, randomTokens(block, shape), cut);
@@ -80,7 +81,7 @@ describe('GatedFFN', () => {
   it.each(CHOICES)('gives inactive tokens zeros and the others their saturation: %j', async (selector) => {
     const masks = fc.array(fc.boolean(), { minLength: 4, maxLength: 4 });
     await fc.assert(
-      fc.asyncProperty(cases, masks, async ({ seed, shape, cut, ...rest }, mask) => {
+      fc.asyncProperty(casesOf(selector), masks, async ({ seed, shape, cut, ...rest }, mask) => {
         const variant = variantOf(selector, { ...rest, masked: true });
         const block = randomBlock(seed, variant);
         await checkTokens(variant, block, randomTokens(block, shape, mask.slice(0, shape[0] * shape[1])), cut);
@@ -133,7 +134,7 @@ describe('GatedFFN', () => {
       const variant = { ...variantOf(selector), gather: false };
       const block = randomBlock(9, variant);
       await checkTokens(variant, block, randomTokens(block, [2, 3]), 0.3);
-      expect(gatedFfnOpType(variant).endsWith('_whole')).toBe(!['none', 'product'].includes(selector.kind));
+      expect(gatedFfnOpType(variant).endsWith('_whole')).toBe(!['none', 'product', 'nested'].includes(selector.kind));
     }
   });
 
@@ -197,13 +198,18 @@ describe('variants', () => {
     const settings = flags.flatMap((masked) =>
       flags.flatMap((decode) => flags.map((gather) => ({ masked, decode, gather }))),
     );
-    for (const selector of CHOICES) {
+    for (const selector of CHOICES.filter((choice) => storagesOf(choice).includes('fp16'))) {
       const variants = settings.map((setting) => variantOf(selector, { storage: 'fp16', ...setting }));
       const used = variants.flatMap((variant) => gatedFfnFunction(variant).nodes.map(({ opType }) => opType));
       // Branches and the lengths of lists are what a host waits for.
       expect(used.filter((opType) => ['If', 'Loop', 'NonZero'].includes(opType))).toEqual([]);
       expect(variants.map(gatedFfnOpType).filter((opType) => opType.includes('whole'))).toEqual([]);
     }
+  });
+
+  it('refuse a storage that has no such selector', () => {
+    const variant = variantOf({ kind: 'nested', scale: 'absolute' }, { storage: 'bf16' });
+    expect(() => gatedFfnFunction(variant)).toThrow('Selector nested is for storage int8, not for bf16');
   });
 
   it('refuse a call that lacks what they read', () => {

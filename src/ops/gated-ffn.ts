@@ -40,12 +40,23 @@ export interface GatedFfnVariant {
   readonly postNorm: boolean;
 }
 
+/** Whether a selector is there in a storage. */
+export function isForStorage(selector: SelectorChoice, storage: Storage): boolean {
+  return selectorOf(selector).storages?.includes(storage) ?? true;
+}
+
+/** Throws a RangeError where the storage does not have the selector. */
 export function gatedFfnOpType({ selector, storage, masked, decode, gather }: GatedFfnVariant): string {
+  const chooser = selectorOf(selector);
+  if (!isForStorage(selector, storage))
+    throw new RangeError(
+      `Selector ${selector.kind} is for storage ${chooser.storages?.join(' or ')}, not for ${storage}`,
+    );
   const flags = [
-    ...selectorOf(selector).flags(selector),
+    ...chooser.flags(selector),
     ...(masked ? ['masked'] : []),
     ...(decode ? ['decode'] : []),
-    ...(gather || !selectorOf(selector).gathers || storageOf(storage).gathered === undefined ? [] : ['whole']),
+    ...(gather || !chooser.gathers || storageOf(storage).gathered === undefined ? [] : ['whole']),
   ];
   return ['GatedFFN', selector.kind, storage, ...flags].join('_');
 }
@@ -160,7 +171,7 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   const withBias = (projection: Projection, value: string) => addBias(g, value, biases[projection]);
   const project = (projection: Projection) => withBias(projection, storage.project(g, x, projection, 'hidden_size'));
   const context = { x, activation, runDense, project, withBias };
-  const selection = selectorOf(choice).select(g, project('gate'), choice, context);
+  const selection = selectorOf(choice).select(g, choice, context);
   const biased = addBias(g, down(g, variant, x, selection), variant.downBias ? 'down_bias' : undefined);
   const { chosen } = selection;
   return { y: variant.postNorm ? postNorm(g, biased) : biased, kept: chosen && count(g, chosen) };

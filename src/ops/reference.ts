@@ -64,7 +64,7 @@ export interface FfnChoice {
   readonly threshold?: number;
   readonly weights?: Vector;
   readonly quantile?: number;
-  /** Of selector predictor: what its codes stand for. */
+  /** Of selectors predictor and nested: what is predicted by, as numbers. */
   readonly predictor?: { readonly gate: readonly Vector[]; readonly up: readonly Vector[] };
 }
 
@@ -116,7 +116,8 @@ function chosenActivations(x: Vector, ffn: FfnWeights, choice: FfnChoice): { val
     }
     case 'threshold':
     case 'product':
-    case 'predictor': {
+    case 'predictor':
+    case 'nested': {
       const scores = neuronScores(measureOf(x, ffn, choice, values), choice.weights ?? []);
       const scale = selector.scale === 'absolute' ? 1 : sum(scores) / scores.length;
       const chosen = scores.map((score) => score >= (choice.threshold ?? 0) * scale);
@@ -129,7 +130,7 @@ function chosenActivations(x: Vector, ffn: FfnWeights, choice: FfnChoice): { val
 function measureOf(x: Vector, ffn: FfnWeights, { activation, selector, predictor }: FfnChoice, act: readonly number[]) {
   if (selector.kind === 'threshold') return act;
   if (selector.kind === 'product') return times(act, projected(ffn.up, x, ffn.upBias));
-  if (predictor === undefined) throw new RangeError('Selector predictor needs what it predicts by');
+  if (predictor === undefined) throw new RangeError(`Selector ${selector.kind} needs what it predicts by`);
   const gate = projected(predictor.gate, x, ffn.gateBias);
   const predicted = gate.map((value) => activationOf(activation, value));
   return times(predicted, projected(predictor.up, x, ffn.upBias));

@@ -12,5 +12,8 @@ export const none: Selector<NoneSettings> = {
   inputs: [],
   recorded: ['down'],
   gathers: false,
-  select: (g, gate, _settings, { activation }) => ({ act: activate(g, activation, gate), chosen: undefined }),
+  select: (g, _settings, { activation, project }) => ({
+    act: activate(g, activation, project('gate')),
+    chosen: undefined,
+  }),
 };

@@ -23,7 +23,8 @@ export const predictor: Selector<PredictorSettings> = {
   inputs: ['threshold', 'weights', 'predictor_0', 'predictor_1'],
   recorded: ['gate', 'up', 'down'],
   gathers: true,
-  select(g, gate, { scale }, { x, activation, runDense, withBias }) {
+  select(g, { scale }, { x, activation, runDense, project, withBias }) {
+    const gate = project('gate');
     const names = ['predictor_0', 'predictor_1'] as const;
     const both = blockProduct(g, x, names, 4, ['hidden_size', 'predictor_size'], g.fresh('predicted'));
     const outputs = [g.fresh('predicted_gate'), g.fresh('predicted_up')];

@@ -18,8 +18,8 @@ export const product: Selector<ProductSettings> = {
   inputs: ['threshold', 'weights'],
   recorded: ['down'],
   gathers: false,
-  select(g, gate, { scale }, { activation, runDense, project }) {
-    const products = g.op('Mul', [activate(g, activation, gate), project('up')]);
+  select(g, { scale }, { activation, runDense, project }) {
+    const products = g.op('Mul', [activate(g, activation, project('gate')), project('up')]);
     const chosen = chosenByScore(g, products, scale, runDense);
     return { products: g.op('Mul', [products, chosen]), chosen };
   },

@@ -3,6 +3,7 @@ import type { GraphBuilder } from '../../core/graph-builder.ts';
 import type { Activation } from '../activations.ts';
 import type { OptionalInput } from '../contract.ts';
 import type { FfnMatrix, Projection } from './storage.ts';
+import type { Storage } from './storages.ts';
 
 export interface SelectionContext {
   /** [b, s, h] */
@@ -33,13 +34,18 @@ export interface SelectorSettings {
 /** One way to choose. Its functions are methods, so that a list of selectors can be searched by `kind`. */
 export interface Selector<Settings extends SelectorSettings> {
   readonly kind: Settings['kind'];
+  /** The storages that it is for, where it is not for all. */
+  readonly storages?: readonly Storage[];
   /** What the op type says of the settings, after the storage; the ordinary settings say nothing. */
   flags(settings: Settings): readonly string[];
   /** Optional inputs that a call must give. */
   readonly inputs: readonly OptionalInput<'GatedFFN'>[];
-  /** What of a neuron its record has, in storages with records: the matrices of which kernels read chosen rows. */
+  /**
+   * What of a neuron its record has, in storages with records: the matrices of which kernels read chosen rows. In place of one
+   * whose upper plane is read whole, it has the codes of the lower.
+   */
   readonly recorded: readonly FfnMatrix[];
   /** Whether the body may gather the rows of what is chosen. */
   readonly gathers: boolean;
-  select(g: GraphBuilder, gate: string, settings: Settings, context: SelectionContext): Selection;
+  select(g: GraphBuilder, settings: Settings, context: SelectionContext): Selection;
 }

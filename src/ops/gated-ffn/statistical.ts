@@ -18,7 +18,8 @@ export const statistical: Selector<StatisticalSettings> = {
   inputs: [],
   recorded: ['up', 'down'],
   gathers: true,
-  select(g, gate, { mode }, { activation, runDense }) {
+  select(g, { mode }, { activation, runDense, project }) {
+    const gate = project('gate');
     const { y, chosen } = statisticalTopK(g, gate, mode);
     if (runDense === undefined) return { act: activate(g, activation, y), chosen: castTo(g, chosen, 'float32') };
     const picked = g.op('Where', [runDense, gate, y]);

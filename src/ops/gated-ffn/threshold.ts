@@ -17,8 +17,8 @@ export const threshold: Selector<ThresholdSettings> = {
   inputs: ['threshold', 'weights'],
   recorded: ['up', 'down'],
   gathers: true,
-  select(g, gate, { scale }, { activation, runDense }) {
-    const act = activate(g, activation, gate);
+  select(g, { scale }, { activation, runDense, project }) {
+    const act = activate(g, activation, project('gate'));
     const chosen = chosenByScore(g, act, scale, runDense);
     return { act: g.op('Mul', [act, chosen]), chosen };
   },
