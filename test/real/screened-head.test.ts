@@ -16,7 +16,7 @@ const isBuilt = required || existsSync(files.addon);
 
 const MODELS = [
   { name: 'SmolLM2-135M', checkpoint: smollm2, isThere: hasSmollm2, length: 600, asymmetric: false },
-  { name: 'SmolLM2-135M, asymmetric', checkpoint: smollm2, isThere: hasSmollm2, length: 600, asymmetric: true },
+  { name: 'SmolLM2-135M, asymmetric', checkpoint: smollm2, isThere: hasSmollm2, length: 300, asymmetric: true },
   { name: 'Gemma-3-270M', checkpoint: gemma, isThere: hasGemma, length: 300, asymmetric: false },
 ];
 
