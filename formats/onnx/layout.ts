@@ -85,8 +85,9 @@ function contentKeys(): (data: TensorExpr) => string {
       case 'multiply':
         return JSON.stringify([kind, dtype, data.value, key(data.from)]);
       case 'concat':
-      case 'records':
         return JSON.stringify([kind, dtype, data.parts.map(key)]);
+      case 'records':
+        return JSON.stringify([kind, shape, data.parts.map(key)]);
       case 'quantize':
         // Not the shape: an embedding and the head that shares it want the same codes in other shapes.
         return JSON.stringify([kind, data.part, data.scheme, key(data.from), data.importance && key(data.importance)]);

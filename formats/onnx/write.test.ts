@@ -11,6 +11,7 @@ import {
   type FileTensor,
   float32Tensor,
   int64Tensor,
+  records,
   transpose,
 } from '../../src/core/tensor.ts';
 import { readTensorBytes } from '../tensor/index.ts';
@@ -99,6 +100,15 @@ test('weights start at pages, and the same range of a file is written once', asy
   const data = await readFile(`${model}_data`);
   expect(data.length).toBe(4096 + 4800);
   expect(data.subarray(2400, 4096).every((byte) => byte === 0)).toBe(true);
+});
+
+test('records of one matrix are written once where they are as long, and apart where they are not', async () => {
+  const matrix = await fileMatrix(30, 20); // 80 bytes a row
+  const of = (alignment: number) => records(30, [matrix], alignment);
+  const lengths = [of(64), of(64), of(256)];
+  await writeOnnx(graphOf(lengths.map((data, i) => ({ name: `records.${i}`, data }))), model);
+  const offsets = (await readOnnx(model)).initializers.map(({ data }) => data.kind === 'file' && data.byteOffset);
+  expect(offsets).toEqual([0, 0, 4096]);
 });
 
 test('progress counts the bytes written; equal graphs give equal files', async () => {
