@@ -12,7 +12,6 @@ import {
   type LowRankTensor,
   type MultiplyTensor,
   type QuantizeTensor,
-  type RecordsTensor,
   type TensorExpr,
   type WavesTensor,
 } from '../../src/core/tensor.ts';
@@ -202,31 +201,8 @@ function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
 /** Quantised tensors, and records of them, stand outside of all others: nothing is computed from codes. */
 function storedBlocks(expr: TensorExpr, elements: number, fits: KeptFits, means: Means): Blocks {
   if (expr.kind === 'quantize') return quantizedBlocks(expr, fits, means);
-  return expr.kind === 'records' ? recordBlocks(expr, elements, means) : blocksOf(expr, elements, means);
-}
-
-async function* recordBlocks(expr: RecordsTensor, bytes: number, means: Means): Blocks {
-  const fits = new Map<TensorExpr, KeptFits>();
-  const fitsOf = (part: TensorExpr) => {
-    const matrix = part.kind === 'quantize' ? part.from : part;
-    if (!fits.has(matrix)) fits.set(matrix, keptFits());
-    return fits.get(matrix) as KeptFits;
-  };
-  const read = (part: TensorExpr) => storedBlocks(part, bytes, fitsOf(part), within(means));
-  // Finding scales takes nearly all the time of quantising, and codes follow from them: scales come first, and stay.
-  const scales = new Map<TensorExpr, Uint8Array>();
-  for (const part of expr.parts)
-    if (part.kind === 'quantize' && part.part !== 'codes') scales.set(part, await joined(read(part)));
-  async function* kept(part: TensorExpr): Blocks {
-    yield scales.get(part) as Uint8Array;
-  }
-  yield* recordsBlocks(expr, bytes, (part) => (scales.has(part) ? kept(part) : read(part)));
-}
-
-async function joined(blocks: Blocks): Promise<Uint8Array> {
-  const copies: Uint8Array[] = [];
-  for await (const block of blocks) copies.push(block.slice());
-  return Buffer.concat(copies);
+  if (expr.kind !== 'records') return blocksOf(expr, elements, means);
+  return recordsBlocks(expr, elements, (part, kept) => storedBlocks(part, elements, kept, within(means)));
 }
 
 async function* quantizedBlocks(tensor: QuantizeTensor, fits: KeptFits, means: Means): Blocks {
