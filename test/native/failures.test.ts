@@ -50,7 +50,8 @@ function compiled(name: string, source: string, ...flags: string[]): string {
 describe.skipIf(!required && !existsSync(addon))('the native core refuses', { timeout: 120_000 }, () => {
   const dense = join(folder, 'dense');
   const model = join(dense, 'onnx/model.onnx');
-  const { openDecoder } = createRequire(import.meta.url)(addon);
+  // A suite that is left out is read all the same.
+  const openDecoder = (...given: unknown[]) => createRequire(import.meta.url)(addon).openDecoder(...given);
   beforeAll(async () => {
     await convert({ checkpoint: tinyLlama, output: dense });
     await import('../../src/backend.ts');
