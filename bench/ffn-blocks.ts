@@ -113,6 +113,7 @@ function block(
     storage,
     decode: false,
     gather: density < GATHER_SHARE || choice.selector.kind === 'statistical',
+    counted: false,
     activation: 'silu',
     gateBias: false,
     upBias: false,
@@ -142,7 +143,6 @@ function block(
     outputs: {
       y,
       ...(choice.masked && { saturation: g.fresh('saturation') }),
-      ...(choice.selector.kind !== 'none' && { kept: g.fresh('kept') }),
     },
   });
   g.nodes.push(node);

@@ -2,9 +2,10 @@
  * What the portable bodies cost in stock onnxruntime-node: milliseconds for a block and one token, and the dense block's
  * time divided by it. Prints the table of docs/operators.md.
  *
- *     node bench/run.js operators [--threads 1] [--rounds 30] [--dtype fp32|int8|int4]
+ *     node bench/run.js operators [--threads 1] [--rounds 12] [--repeats 11] [--dtype fp32|int8|int4]
  *
- * The blocks of a model together are larger than the caches; contenders take turns, and the lower quartile counts.
+ * The blocks of a model together are larger than the caches; contenders take turns, the lower quartile of the rounds counts,
+ * and of the repeats the median.
  */
 import { parseArgs } from 'node:util';
 import { encodeModel } from '../formats/onnx/index.ts';
@@ -35,15 +36,43 @@ interface Timing {
   readonly storage: BlockStorage;
   readonly threads: number;
   readonly rounds: number;
+  readonly repeats: number;
 }
 
-async function timeShape(shape: Shape, { storage, threads, rounds }: Timing): Promise<number[]> {
+/** Of each contender, milliseconds a block, and the dense block's divided by that. */
+interface Column {
+  readonly times: readonly number[];
+  readonly ratios: readonly number[];
+}
+
+/**
+ * Where in memory a session's weights come to lie moves its time by a tenth, and is decided when it is opened: all are opened
+ * anew for each repeat, each time beginning with another.
+ */
+async function timeShape(shape: Shape, timing: Timing): Promise<Column> {
+  const repeats: number[][] = [];
+  for (let repeat = 0; repeat < timing.repeats; repeat++) repeats.push(await timeOnce(shape, timing, repeat));
+  const ofEach = (measure: (times: number[], index: number) => number) =>
+    CONTENDERS.map((_, index) =>
+      quantile(
+        repeats.map((times) => measure(times, index)),
+        0.5,
+      ),
+    );
+  return {
+    times: ofEach((times, index) => times[index]),
+    ratios: ofEach((times, index) => times[0] / times[index]),
+  };
+}
+
+async function timeOnce(shape: Shape, { storage, threads, rounds }: Timing, repeat: number): Promise<number[]> {
   const openGraph = createOpenGraph({ encode: encodeModel, threads });
-  const runners: Runner[] = [];
-  for (const contender of CONTENDERS) runners.push(await openGraph(stack(contender, shape, storage)));
+  const order = CONTENDERS.map((_, index) => (index + 3 * repeat) % CONTENDERS.length);
+  const runners = new Map<number, Runner>();
+  for (const index of order) runners.set(index, await openGraph(stack(CONTENDERS[index], shape, storage)));
   const times: number[][] = CONTENDERS.map(() => []);
   for (let round = 0; round <= rounds; round++) {
-    for (const [index, runner] of runners.entries()) {
+    for (const [index, runner] of runners) {
       const feeds = feedsOf(CONTENDERS[index], shape);
       const started = performance.now();
       await runner.run(feeds);
@@ -51,14 +80,19 @@ async function timeShape(shape: Shape, { storage, threads, rounds }: Timing): Pr
       if (round > 0) times[index].push((performance.now() - started) / shape.layers);
     }
   }
-  for (const runner of runners) await runner.close();
-  return times.map((samples) => samples.sort((a, b) => a - b)[Math.floor(samples.length / 4)]);
+  for (const runner of runners.values()) await runner.close();
+  return times.map((samples) => quantile(samples, 0.25));
+}
+
+function quantile(samples: readonly number[], share: number): number {
+  return samples.toSorted((a, b) => a - b)[Math.floor(samples.length * share)];
 }
 
 const { values: options } = parseArgs({
   options: {
     threads: { type: 'string', default: '1' },
-    rounds: { type: 'string', default: '30' },
+    rounds: { type: 'string', default: '12' },
+    repeats: { type: 'string', default: '11' },
     dtype: { type: 'string', default: 'fp32' },
   },
 });
@@ -66,14 +100,15 @@ const timing: Timing = {
   storage: options.dtype as BlockStorage,
   threads: Number(options.threads),
   rounds: Number(options.rounds),
+  repeats: Number(options.repeats),
 };
-const columns: number[][] = [];
+const columns: Column[] = [];
 for (const shape of SHAPES) columns.push(await timeShape(shape, timing));
 console.log(
   `| ms a block and token, ${options.dtype}, ${options.threads} thread(s) | ${SHAPES.map(({ hidden, neurons }) => `${hidden}x${neurons}`).join(' | ')} |`,
 );
 console.log(`|---|${SHAPES.map(() => '---|').join('')}`);
 for (const [row, { name }] of CONTENDERS.entries()) {
-  const cells = columns.map((times) => `${times[row].toPrecision(3)} (${(times[0] / times[row]).toFixed(2)})`);
+  const cells = columns.map(({ times, ratios }) => `${times[row].toPrecision(3)} (${ratios[row].toFixed(2)})`);
   console.log(`| ${name} | ${cells.join(' | ')} |`);
 }

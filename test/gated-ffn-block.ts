@@ -46,6 +46,7 @@ export function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVarian
     masked: false,
     decode: false,
     gather: true,
+    counted: true,
     activation: 'silu',
     ...biases,
     ...rest,

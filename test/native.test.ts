@@ -139,6 +139,21 @@ function gatedFfnCases(): Case[] {
   });
 }
 
+/** Neurons of weight 0, which a threshold of 0 lets pass and no other. */
+function weightlessCases(): Case[] {
+  return [0, 0.3].map((cut) => {
+    const variant = variantOf({ kind: 'threshold', scale: 'absolute' });
+    const block = randomBlock(5, variant);
+    const weightless = { ...block, scoreWeights: block.scoreWeights.map((weight, j) => (j % 2 === 0 ? 0 : weight)) };
+    const tokens = randomTokens(block, [1, 3]);
+    const y = split(tokens.x).flatMap((x) => {
+      const tolerance = 2 * tolerances(weightless, x, reference(variant, weightless, x, cut));
+      return new Array<number>(H).fill(tolerance);
+    });
+    return { name: `weightless-${cut}`, call: callOf(variant, weightless, tokens, cut), tolerances: { y, kept: 0 } };
+  });
+}
+
 /** Every op type of SparkFFN. */
 function sparkFfnCases(): Case[] {
   const shapes = [
@@ -321,7 +336,7 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     {
       name: 'up',
       call: fed({ up: zeros(D - 1, H) }),
-      error: `GatedFFN_threshold_fp32_masked: expected [${D}, ${H}] for input up but received [${D - 1}, ${H}]`,
+      error: `GatedFFN_threshold_fp32_masked_counted: expected [${D}, ${H}] for input up but received [${D - 1}, ${H}]`,
     },
     { name: 'down', call: fed({ down: zeros(D, H + 1) }), error: `for input down but received [${D}, ${H + 1}]` },
     { name: 'residual', call: fed({ residual: zeros(1, 1, 1) }), error: 'for input residual but received [1, 1, 1]' },
@@ -345,7 +360,7 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     {
       name: 'plane',
       call: withConstant(nested, 'gate', { dtype: 'uint8', shape: [D, 2, 32], bytes: new Uint8Array(D * 64) }),
-      error: `GatedFFN_nested_int8: expected [${D}, 2, 16] for input gate but received [${D}, 2, 32]`,
+      error: `GatedFFN_nested_int8_counted: expected [${D}, 2, 16] for input gate but received [${D}, 2, 32]`,
     },
     {
       name: 'planes-records',
@@ -377,7 +392,7 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
 
 describe.runIf(hasNative)('every operator', { timeout: 300_000 }, () => {
   it('gives by its kernel what it gives by its body', async () => {
-    const cases = [...gatedFfnCases(), ...sparkFfnCases(), ...otherCases()];
+    const cases = [...gatedFfnCases(), ...weightlessCases(), ...sparkFfnCases(), ...otherCases()];
     const models = mkdtempSync(join(folder, 'operators-'));
     for (const one of cases) await writeCase(models, one);
     const output = runOracle('kernel_compare.py', models, '--library', library);

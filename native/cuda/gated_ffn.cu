@@ -1,5 +1,7 @@
 #include <cuda_bf16.h>
 
+#include <cfloat>
+
 #include "cuda/gated_ffn.h"
 #include "cuda/reduce.cuh"
 
@@ -116,7 +118,9 @@ __device__ Choice Choose(const GatedFfn& ffn, float gate, size_t neuron, float l
   if (IsStatistical(ffn.selector))
     return {!(gate < limit), Activate(ffn.activation, ffn.selector == Selector::kStatisticalSoft ? gate - limit : gate)};
   const float act = Activate(ffn.activation, gate);
-  return {!(fabsf(act) * ffn.score_weights[neuron] < limit), act};
+  const float size = fabsf(act), weight = ffn.score_weights[neuron];
+  // A limit that is the same for all tokens is divided by the weights, as the body has it.
+  return {!(IsRelative(ffn.selector) ? size * weight < limit : size < limit / fmaxf(weight, FLT_MIN)), act};
 }
 
 // Chosen neurons of a token, in order, and their activations: a block a token.

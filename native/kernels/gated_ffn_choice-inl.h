@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "hwy/highway.h"
 #include "kernels/gated_ffn_gate-inl.h"
@@ -47,6 +48,15 @@ HWY_INLINE void MapPacked(float* packed, size_t count, Map map) {
   for (size_t i = 0; i < count; i += hn::Lanes(d)) hn::StoreU(map(hn::LoadU(d, packed + i)), d, packed + i);
 }
 
+// Which of a vector's neurons are left out. A limit that is the same for all tokens is divided by the weights, as the body has
+// it, so that a neuron of weight 0 passes a limit of 0.
+HWY_INLINE auto IsBelow(const Chunk& chunk, FloatVector value, size_t j, FloatVector limit) {
+  if (chunk.job.two_steps) return hn::Lt(ScoreOf(chunk, value, j), limit);
+  const FloatVector least = hn::Set(Floats(), std::numeric_limits<float>::min());
+  const FloatVector weights = hn::Max(LoadPerNeuron(chunk, chunk.job.ffn.score_weights, j), least);
+  return hn::Lt(hn::Abs(value), hn::Div(limit, weights));
+}
+
 // What PackChosen found by a token's cut, as it is to be: gates of selector statistical as act(gate), a predictor's products
 // as 1, all else as it is.
 inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
@@ -57,7 +67,7 @@ inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
   // "Not below" and not "at least": what is not a number is chosen, so that it shows.
   if (!chunk.job.statistical) {
     const size_t kept = PackChosen(
-        chunk, token, [&](FloatVector value, size_t j) HWY_ATTR { return hn::Lt(ScoreOf(chunk, value, j), limit); }, packed);
+        chunk, token, [&](FloatVector value, size_t j) HWY_ATTR { return IsBelow(chunk, value, j, limit); }, packed);
     if (chunk.job.predicted) std::fill_n(packed, kept, 1.0f);
     return kept;
   }

@@ -199,12 +199,14 @@ void AddStorage(ort::Operators& operators, const char* storage, const SelectorNa
         const std::string op_type = std::string("GatedFFN_") + selector.name + "_" + storage + selector.flag +
                                     (masked ? "_masked" : "") + (decode ? "_decode" : "") + (whole ? "_whole" : "");
         ort::AddOperator<GatedFfnKernel<kStorage>>(operators, op_type, {selector.selector, masked, decode});
+        if (selector.selector != Selector::kNone)
+          ort::AddOperator<GatedFfnKernel<kStorage>>(operators, op_type + "_counted", {selector.selector, masked, decode});
       }
 }
 
 }  // namespace
 
-// `_whole` tells bodies apart that a kernel need not: one kernel does for both.
+// `_whole` and `_counted` tell bodies apart that a kernel need not: one kernel does for all.
 void AddGatedFfn(ort::Operators& operators) {
   for (const SelectorName& selector : kSelectorNames) {
     AddStorage<Storage::kFp32>(operators, "fp32", selector);

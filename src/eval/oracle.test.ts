@@ -14,7 +14,7 @@ import type { Graph } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
 import type { ModelSpec } from '../core/model.ts';
 import type { Session } from '../core/session.ts';
-import { applyPlan, fuseSkipNorms } from '../rewrite/index.ts';
+import { applyPlan, fuseSkipNorms, withCounts } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
 import { COMPARE_MODES, type Comparison, compare, cutWindows } from './index.ts';
 
@@ -50,13 +50,14 @@ async function openSparse(name: string, prefill?: 'dense'): Promise<Session> {
   const { plan, tensors } = await readPlan(join(plansFolder, `${name}.json`));
   const { graph: sparse, report } = applyPlan(graph, prefill === undefined ? plan : { ...plan, prefill }, tensors);
   expect(report.filter(({ applied }) => !applied)).toEqual([]);
-  const made = sparse.nodes
+  const counting = withCounts(sparse);
+  const made = counting.nodes
     .flatMap(({ outputs }) => outputs)
     .filter((output) => /^layers\.\d+\.(kept|active)$/.test(output));
   const counts = made.map((output) =>
     value(output, output.endsWith('kept') ? 'int32' : 'bool', ['batch_size', 'sequence_length']),
   );
-  return openBytes(await encodeModel({ ...sparse, outputs: [...sparse.outputs, ...counts] }));
+  return openBytes(await encodeModel({ ...counting, outputs: [...sparse.outputs, ...counts] }));
 }
 
 /**

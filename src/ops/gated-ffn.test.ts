@@ -98,6 +98,13 @@ describe('GatedFFN', () => {
     expect(numbers(kept)).toEqual(new Array(tokens).fill(0));
   });
 
+  it.each([0, 0.3])('lets neurons of weight 0 pass a threshold of 0 alone: %d', async (cut) => {
+    const variant = variantOf({ kind: 'threshold', scale: 'absolute' });
+    const block = randomBlock(5, variant);
+    const scoreWeights = block.scoreWeights.map((weight, j) => (j % 2 === 0 ? 0 : weight));
+    await checkTokens(variant, { ...block, scoreWeights }, randomTokens(block, [1, 3]), cut);
+  });
+
   it('computes nothing when no token is active', async () => {
     const variant = variantOf({ kind: 'none' }, { masked: true });
     const block = randomBlock(6, variant);
@@ -134,7 +141,7 @@ describe('GatedFFN', () => {
       const variant = { ...variantOf(selector), gather: false };
       const block = randomBlock(9, variant);
       await checkTokens(variant, block, randomTokens(block, [2, 3]), 0.3);
-      expect(gatedFfnOpType(variant).endsWith('_whole')).toBe(!['none', 'product', 'nested'].includes(selector.kind));
+      expect(gatedFfnOpType(variant).includes('_whole')).toBe(!['none', 'product', 'nested'].includes(selector.kind));
     }
   });
 
@@ -180,12 +187,15 @@ describe('GatedFFN', () => {
 
 describe('variants', () => {
   it('have op types that tell their bodies apart', () => {
-    const flags = [false, true].flatMap((masked) => [false, true].map((decode) => ({ masked, decode })));
+    const flags = [false, true].flatMap((masked) =>
+      [false, true].map((decode) => ({ masked, decode, counted: false })),
+    );
     const variants = CHOICES.flatMap((selector) => flags.map((flag) => variantOf(selector, flag)));
     expect(new Set(variants.map(gatedFfnOpType)).size).toBe(variants.length);
-    expect(gatedFfnOpType(variantOf({ kind: 'threshold', scale: 'absolute' }))).toBe('GatedFFN_threshold_fp32');
+    const threshold: SelectorChoice = { kind: 'threshold', scale: 'absolute' };
+    expect(gatedFfnOpType(variantOf(threshold, { counted: false }))).toBe('GatedFFN_threshold_fp32');
     expect(gatedFfnOpType(variantOf({ kind: 'statistical', mode: 'hard' }, { masked: true, decode: true }))).toBe(
-      'GatedFFN_statistical_fp32_hard_masked_decode',
+      'GatedFFN_statistical_fp32_hard_masked_decode_counted',
     );
   });
 

@@ -2,7 +2,7 @@
  * GatedFFN: y = down(act(gate x) ∘ up x), of which a selector may leave out neurons and a mask whole tokens.
  *
  * Weights are neuron-major, [d_ff, h] each, in one of `STORAGES`. The op type is `GatedFFN_<selector>_<storage>`, then `_mean` or `_hard`
- * where the selector's settings need a body of their own, then `_masked`, `_decode`, `_whole`. What else the body depends
+ * where the selector's settings need a body of their own, then `_masked`, `_decode`, `_whole`, `_counted`. What else the body depends
  * on, activation, biases and post-norm, is one for all layers of a model.
  */
 import { attr, type Node, type OpFunction } from '../core/graph.ts';
@@ -32,6 +32,8 @@ export interface GatedFfnVariant {
    * not gathered have no use for it.
    */
   readonly gather: boolean;
+  /** How many neurons a token chose is an output, where a selector chooses: three operators more. */
+  readonly counted: boolean;
   readonly activation: Activation;
   readonly gateBias: boolean;
   readonly upBias: boolean;
@@ -46,7 +48,8 @@ export function isForStorage(selector: SelectorChoice, storage: Storage): boolea
 }
 
 /** Throws a RangeError where the storage does not have the selector. */
-export function gatedFfnOpType({ selector, storage, masked, decode, gather }: GatedFfnVariant): string {
+export function gatedFfnOpType(variant: GatedFfnVariant): string {
+  const { selector, storage, masked, decode, gather } = variant;
   const chooser = selectorOf(selector);
   if (!isForStorage(selector, storage))
     throw new RangeError(
@@ -57,8 +60,21 @@ export function gatedFfnOpType({ selector, storage, masked, decode, gather }: Ga
     ...(masked ? ['masked'] : []),
     ...(decode ? ['decode'] : []),
     ...(gather || !chooser.gathers || storageOf(storage).gathered === undefined ? [] : ['whole']),
+    ...(isCounted(variant) ? [COUNTED] : []),
   ];
   return ['GatedFFN', selector.kind, storage, ...flags].join('_');
+}
+
+const COUNTED = 'counted';
+
+function isCounted({ selector, counted }: GatedFfnVariant): boolean {
+  return counted && selector.kind !== 'none';
+}
+
+/** A calling node as the same call of the variant that counts, `kept` naming its count. */
+export function countedNode(node: Node, kept: string): Node {
+  const outputs = contractOf('GatedFFN').outputs.map((name, at) => (name === 'kept' ? kept : (node.outputs[at] ?? '')));
+  return { ...node, opType: `${node.opType}_${COUNTED}`, outputs };
 }
 
 export interface GatedFfnCall {
@@ -75,10 +91,14 @@ export interface GatedFfnCall {
 
 /**
  * The outputs that a variant has. Each costs nodes whether a caller wants it or not, so the saturation is left to masked
- * variants, whose model skips by it, and selector `none` does not count what it keeps.
+ * variants, whose model skips by it, and the count to those that are measured.
  */
-export function gatedFfnOutputs({ selector, masked }: GatedFfnVariant): OutputName<'GatedFFN'>[] {
-  return ['y', ...(masked ? (['saturation'] as const) : []), ...(selector.kind === 'none' ? [] : (['kept'] as const))];
+export function gatedFfnOutputs(variant: GatedFfnVariant): OutputName<'GatedFFN'>[] {
+  return [
+    'y',
+    ...(variant.masked ? (['saturation'] as const) : []),
+    ...(isCounted(variant) ? (['kept'] as const) : []),
+  ];
 }
 
 /** The node that calls a variant; throws a RangeError when its inputs are not those that the variant reads. */
@@ -174,7 +194,10 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   const selection = selectorOf(choice).select(g, choice, context);
   const biased = addBias(g, down(g, variant, x, selection), variant.downBias ? 'down_bias' : undefined);
   const { chosen } = selection;
-  return { y: variant.postNorm ? postNorm(g, biased) : biased, kept: chosen && count(g, chosen) };
+  return {
+    y: variant.postNorm ? postNorm(g, biased) : biased,
+    kept: chosen && variant.counted ? count(g, chosen()) : undefined,
+  };
 }
 
 /** What is chosen, times up where that is still to be done, times down. */
@@ -184,7 +207,7 @@ function down(g: GraphBuilder, variant: GatedFfnVariant, x: string, selection: S
   const { act, chosen } = selection;
   const values = { x, act, upBias: variant.upBias, storage, size: 'hidden_size' } as const;
   return chosen !== undefined && variant.gather && storage.gathered !== undefined
-    ? chosenNeurons(g, values, chosen, storage.gathered)
+    ? chosenNeurons(g, values, chosen(), storage.gathered)
     : allNeurons(g, values);
 }
 

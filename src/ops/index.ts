@@ -16,6 +16,7 @@ export { type NeuronRows, neuronRecords } from './gated-ffn/records.ts';
 export { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
 export { STORAGES, type Storage } from './gated-ffn/storages.ts';
 export {
+  countedNode,
   type GatedFfnVariant,
   gatedFfnFunction,
   gatedFfnNode,

@@ -78,7 +78,7 @@ export function sparkFfnFunction(variant: SparkFfnVariant): OpFunction {
     const { y: gate, chosen } = statisticalTopK(g, storage.project(g, first, 'gate', 'gate_inputs'), variant.mode);
     const act = activate(g, variant.activation, gate);
     const values = { x: rest, act, upBias: false, storage, size: 'up_inputs' } as const;
-    const isChosen = castTo(g, chosen, 'float32');
+    const isChosen = castTo(g, chosen(), 'float32');
     const { gathered } = storage;
     const product = gathered === undefined ? allNeurons(g, values) : chosenNeurons(g, values, isChosen, gathered);
     g.op('Identity', [variant.postNorm ? postNorm(g, product) : product], { outputs: ['y'] });

@@ -26,23 +26,31 @@ export function statisticalTopKFunction(mode: TopKMode): OpFunction {
     (g) => {
       const { y, chosen } = statisticalTopK(g, 'x', mode);
       g.op('Identity', [y], { outputs: ['y'] });
-      count(g, castTo(g, chosen, 'float32'), 'kept');
+      count(g, castTo(g, chosen(), 'float32'), 'kept');
     },
   );
 }
 
-/** The operator's nodes: `y`, and bool `chosen` where an entry reaches the threshold. Needs attribute `quantile`. */
-export function statisticalTopK(g: GraphBuilder, x: string, mode: TopKMode): { y: string; chosen: string } {
+export interface TopK {
+  readonly y: string;
+  /** Makes bool [..., d], true where an entry reaches the threshold, for bodies that read it. */
+  readonly chosen: () => string;
+}
+
+/** The operator's nodes. Needs attribute `quantile`. */
+export function statisticalTopK(g: GraphBuilder, x: string, mode: TopKMode): TopK {
   // Around the mean, x - theta is the difference of two small numbers, and the variance does not cancel.
   const centred = g.op('Sub', [x, reduceLast(g, 'ReduceMean', x, true)]);
   const variance = reduceLast(g, 'ReduceMean', g.op('Mul', [centred, centred]), true);
   const cut = g.op('Mul', [g.op('Sqrt', [variance]), floatAttribute(g, 'quantile')]);
-  const chosen = g.op('GreaterOrEqual', [centred, cut]);
+  const reaches = () => g.op('GreaterOrEqual', [centred, cut]);
   switch (mode) {
     case 'soft':
-      return { y: g.op('Relu', [g.op('Sub', [centred, cut])]), chosen };
-    case 'hard':
-      return { y: g.op('Where', [chosen, x, g.float(0)]), chosen };
+      return { y: g.op('Relu', [g.op('Sub', [centred, cut])]), chosen: reaches };
+    case 'hard': {
+      const chosen = reaches();
+      return { y: g.op('Where', [chosen, x, g.float(0)]), chosen: () => chosen };
+    }
   }
 }
 

@@ -5,6 +5,7 @@ import { value } from '../core/graph-builder.ts';
 import type { Plan } from '../core/plan.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
+import { withCounts } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
 
 /** `layers.<i>.kept` (neurons computed) and `layers.<i>.active` (whether the block ran), where the rewrite made them. */
@@ -17,10 +18,11 @@ export function feedOf(plan: Plan | null): 'chunk' | 'token' {
 
 /** Opens `graph`, whose weights lie beside `modelPath`, with every count that its nodes make as a further output. */
 export async function openMeasuredSession(modelPath: string, graph: Graph, options: JobOptions): Promise<Session> {
-  const made = graph.nodes.flatMap(({ outputs }) => outputs).filter((name) => COUNTS.test(name));
+  const counting = withCounts(graph);
+  const made = counting.nodes.flatMap(({ outputs }) => outputs).filter((name) => COUNTS.test(name));
   const counts = made.map((name) =>
     value(name, name.endsWith('kept') ? 'int32' : 'bool', ['batch_size', 'sequence_length']),
   );
-  const model = await encodeReferencing({ ...graph, outputs: [...graph.outputs, ...counts] }, modelPath);
+  const model = await encodeReferencing({ ...counting, outputs: [...graph.outputs, ...counts] }, modelPath);
   return openSession(model, options);
 }

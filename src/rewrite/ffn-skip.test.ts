@@ -7,7 +7,7 @@ import type { Graph } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
 import { type SkipRule, saturationOf, skipStart, skipStep } from '../ops/reference.ts';
-import { applyPlan, fuseSkipNorms } from './index.ts';
+import { applyPlan, fuseSkipNorms, withCounts } from './index.ts';
 
 const LAYERS = 8;
 /** The first and the last layer are cold. */
@@ -186,9 +186,9 @@ describe('ffn-skip', () => {
     const tensors = new Map([['scores', { shape: [NEURONS], data: new Float32Array(NEURONS).fill(1) }]]);
     const { graph } = applyPlan(ffnStack({ layers: LAYERS }), skipPlan(RULES, {}, select), tensors);
     const gated = graph.nodes.filter(({ opType }) => opType === 'GatedFFN_threshold_fp32_masked');
-    expect(gated.map(({ outputs }) => outputs[2])).toEqual(CANDIDATES.map((layer) => `layers.${layer}.kept`));
+    expect(gated.length).toBe(CANDIDATES.length);
     const open = await openGraph({
-      ...graph,
+      ...withCounts(graph),
       outputs: [
         ...graph.outputs,
         value('layers.2.kept', 'int32', ['b', 's']),

@@ -6,6 +6,7 @@ import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
 import { cast, float32Tensor } from '../core/tensor.ts';
 import {
   castTo,
+  countedNode,
   GATHER_SHARE,
   type GatedFfnVariant,
   gatedFfnFunction,
@@ -25,7 +26,25 @@ export interface GatedBlock {
   /** The node, and the casts around it where the graph is in float16. */
   readonly nodes: readonly Node[];
   readonly initializers: readonly Initializer[];
-  readonly function: OpFunction;
+  /** The body, and the same with a count, which calls that are measured take (`withCounts`). */
+  readonly functions: readonly OpFunction[];
+}
+
+/** What nodes' names end with; before it is their layer. */
+const GATED = '.ffn.gated';
+
+/**
+ * The graph with its blocks counting what they choose: `layers.<i>.kept`, int32 [b, s], where a selector chooses. Takes
+ * graphs from `applyPlan`, which hold the bodies for it.
+ */
+export function withCounts(graph: Graph): Graph {
+  const bodies = new Set(graph.functions.map(({ name }) => name));
+  const nodes = graph.nodes.map((node) => {
+    if (node.domain !== LACUNA_DOMAIN || !node.name.endsWith(GATED)) return node;
+    const counted = countedNode(node, `${node.name.slice(0, -GATED.length)}.kept`);
+    return bodies.has(counted.opType) ? counted : node;
+  });
+  return { ...graph, nodes };
 }
 
 /** The node for a block's FFN. A block that skips reads its mask from `active` and gives its saturation. */
@@ -42,7 +61,7 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
     isNarrow ? castTo(g, value, 'float32', `${g.scope}.${input}`) : value;
   const y = isNarrow ? `${g.scope}.y` : match.output;
   const node = gatedFfnNode(variant, {
-    node: `${prefix}.ffn.gated`,
+    node: `${prefix}${GATED}`,
     inputs: {
       x: read('x', match.x),
       ...weights.inputs,
@@ -53,7 +72,6 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
     outputs: {
       y,
       ...(variant.masked && { saturation: `${prefix}.saturation` }),
-      ...(variant.selector.kind !== 'none' && { kept: `${prefix}.kept` }),
     },
     quantile: block.select?.kind === 'statistical' ? normalQuantile(1 - block.select.density) : undefined,
     epsilon: match.postNorm?.epsilon,
@@ -62,7 +80,8 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
   const initializers = [...weights.tensors, ...Object.values(vectors), ...Object.values(selected)];
   g.nodes.push(node);
   if (isNarrow) castTo(g, y, 'float16', match.output);
-  return { match, node, nodes: g.nodes, initializers, function: gatedFfnFunction(variant) };
+  const functions = [variant, { ...variant, counted: true }].map(gatedFfnFunction);
+  return { match, node, nodes: g.nodes, initializers, functions };
 }
 
 function namesOf(inputs: Readonly<Record<string, Initializer>>): Record<string, string> {
@@ -118,6 +137,7 @@ function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, mas
     // A block without a selector leaves out nothing but masked tokens, and FFNSkipStart masks none in dense prefill.
     decode: plan.prefill === 'dense' && select !== undefined,
     gather: expectedDensity(block) < GATHER_SHARE,
+    counted: false,
     activation: match.activation,
     gateBias: match.gate.bias !== undefined,
     upBias: match.up.bias !== undefined,
@@ -167,7 +187,7 @@ export function withBlocks(graph: Graph, blocks: readonly GatedBlock[]): Graph {
   return dropUnusedInitializers({
     ...replaced,
     initializers: uniqueByName([...replaced.initializers, ...blocks.flatMap((block) => block.initializers)]),
-    functions: uniqueByName([...replaced.functions, ...blocks.map((block) => block.function)]),
+    functions: uniqueByName([...replaced.functions, ...blocks.flatMap((block) => block.functions)]),
     opsets: { ...replaced.opsets, [LACUNA_DOMAIN]: 1 },
   });
 }

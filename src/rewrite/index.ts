@@ -5,11 +5,13 @@ import { dropUnread } from './drop-unread.ts';
 import { ffnSkip } from './ffn-skip.ts';
 import { fuseParts } from './fuse-parts.ts';
 import { fuseSkipNorm } from './fuse-skip-norm.ts';
+import { withCounts } from './gated-block.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
 import { checkBlocks, type PlanContext } from './plan-context.ts';
 import { sparseFfn } from './sparse-ffn.ts';
 
 export type { RuleReport };
+export { withCounts };
 
 /** The passes that carry out a plan, in the order in which they run. */
 const PLAN_PASSES: readonly Pass<PlanContext>[] = [sparseFfn, ffnSkip];

@@ -8,7 +8,7 @@ import { value } from '../core/graph-builder.ts';
 import type { PlanTensors, Selector } from '../core/plan.ts';
 import { type BlockScheme, float32Tensor, quantize, type TensorExpr } from '../core/tensor.ts';
 import { type FfnWeights, gatedFfnToken } from '../ops/reference.ts';
-import { applyPlan, fuseSkipNorms } from './index.ts';
+import { applyPlan, fuseSkipNorms, withCounts } from './index.ts';
 
 const WEIGHTS = Float32Array.from({ length: NEURONS }, (_, neuron) => 0.5 + neuron / NEURONS);
 const TENSORS: PlanTensors = new Map([['scores', { shape: [NEURONS], data: WEIGHTS }]]);
@@ -22,7 +22,7 @@ async function run(graph: Graph, outputs: readonly string[]) {
       ? value(name, 'int32', ['batch_size', 'sequence_length'])
       : value(name, 'float32', ['batch_size', 'sequence_length', HIDDEN]),
   );
-  const runner = await openGraph({ ...graph, outputs: infos });
+  const runner = await openGraph({ ...withCounts(graph), outputs: infos });
   const positions = { dtype: 'int64', dims: [1, TOKENS], data: new BigInt64Array(TOKENS) } as const;
   const results = await runner.run({
     'hidden.0': floats(seededFloats(3)(TOKENS * HIDDEN), [1, TOKENS, HIDDEN]),
@@ -133,11 +133,14 @@ describe('sparse-ffn', () => {
           'layers.1.ffn.threshold',
           'layers.1.ffn.score_weights',
         ],
-        outputs: ['layers.1.ffn_out', '', 'layers.1.kept'],
+        outputs: ['layers.1.ffn_out'],
       }),
     ]);
     expect(graph.nodes.length).toBe(dense.nodes.length - 6 + 1);
-    expect(graph.functions.map(({ name }) => name)).toEqual(['GatedFFN_threshold_fp32']);
+    expect(graph.functions.map(({ name }) => name)).toEqual([
+      'GatedFFN_threshold_fp32',
+      'GatedFFN_threshold_fp32_counted',
+    ]);
     expect(graph.opsets).toEqual({ ...dense.opsets, lacuna: 1 });
   });
 

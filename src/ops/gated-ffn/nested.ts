@@ -32,7 +32,7 @@ export const nested: Selector<NestedSettings> = {
       g.op('Mul', [activate(g, activation, withBias('gate', gateProduct)), withBias('up', upProduct)]);
     const chosen = chosenByScore(g, products(gate, up), scale, runDense);
     const whole = products(withLower(g, x, 'gate', gate), withLower(g, x, 'up', up));
-    return { products: g.op('Mul', [whole, chosen]), chosen };
+    return { products: g.op('Mul', [whole, chosen]), chosen: () => chosen };
   },
 };
 

@@ -33,6 +33,6 @@ export const predictor: Selector<PredictorSettings> = {
     const predictedAct = activate(g, activation, withBias('gate', predictedGate));
     const products = g.op('Mul', [predictedAct, withBias('up', predictedUp)]);
     const chosen = chosenByScore(g, products, scale, runDense);
-    return { act: g.op('Mul', [activate(g, activation, gate), chosen]), chosen };
+    return { act: g.op('Mul', [activate(g, activation, gate), chosen]), chosen: () => chosen };
   },
 };

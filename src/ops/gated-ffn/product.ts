@@ -21,6 +21,6 @@ export const product: Selector<ProductSettings> = {
   select(g, { scale }, { activation, runDense, project }) {
     const products = g.op('Mul', [activate(g, activation, project('gate')), project('up')]);
     const chosen = chosenByScore(g, products, scale, runDense);
-    return { products: g.op('Mul', [products, chosen]), chosen };
+    return { products: g.op('Mul', [products, chosen]), chosen: () => chosen };
   },
 };

@@ -22,8 +22,8 @@ export interface SelectionContext {
  * `products`: activation(gate) * up, where a selector has computed that.
  */
 export type Selection = ({ readonly act: string } | { readonly products: string }) & {
-  /** float [b, s, d_ff]: 1 where a neuron is chosen, else 0; undefined when all are. */
-  readonly chosen: string | undefined;
+  /** Makes float [b, s, d_ff], 1 where a neuron is chosen, else 0, for bodies that read it; undefined when all are chosen. */
+  readonly chosen: (() => string) | undefined;
 };
 
 /** What names a selector and, beside the name, the choices that need a body of their own. */

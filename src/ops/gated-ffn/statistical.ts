@@ -21,8 +21,12 @@ export const statistical: Selector<StatisticalSettings> = {
   select(g, { mode }, { activation, runDense, project }) {
     const gate = project('gate');
     const { y, chosen } = statisticalTopK(g, gate, mode);
-    if (runDense === undefined) return { act: activate(g, activation, y), chosen: castTo(g, chosen, 'float32') };
+    if (runDense === undefined)
+      return { act: activate(g, activation, y), chosen: () => castTo(g, chosen(), 'float32') };
     const picked = g.op('Where', [runDense, gate, y]);
-    return { act: activate(g, activation, picked), chosen: castTo(g, g.op('Or', [chosen, runDense]), 'float32') };
+    return {
+      act: activate(g, activation, picked),
+      chosen: () => castTo(g, g.op('Or', [chosen(), runDense]), 'float32'),
+    };
   },
 };

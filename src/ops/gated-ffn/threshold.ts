@@ -20,6 +20,6 @@ export const threshold: Selector<ThresholdSettings> = {
   select(g, { scale }, { activation, runDense, project }) {
     const act = activate(g, activation, project('gate'));
     const chosen = chosenByScore(g, act, scale, runDense);
-    return { act: g.op('Mul', [act, chosen]), chosen };
+    return { act: g.op('Mul', [act, chosen]), chosen: () => chosen };
   },
 };
