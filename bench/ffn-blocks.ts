@@ -44,11 +44,17 @@ function noise(count: number, seed: number): Float32Array {
 }
 
 /** Tensors of a layer by the input of GatedFFN that they are for: matrices, or codes and scales. */
-function weights({ hidden, neurons }: Shape, storage: BlockStorage, layer: number): Record<string, TensorExpr> {
+function weights(
+  { hidden, neurons }: Shape,
+  storage: BlockStorage,
+  layer: number,
+  isDense: boolean,
+): Record<string, TensorExpr> {
   const wide = [neurons, hidden];
+  const inputs = storage === 'fp32' || isDense ? { gate: wide, up: wide } : { gate_up: [2 * neurons, hidden] };
   const down = storage === 'fp32' ? { down: wide } : { down_columns: [hidden, neurons] };
   const made = Object.fromEntries(
-    Object.entries({ gate: wide, up: wide, ...down }).flatMap(([name, shape], index): [string, TensorExpr][] => {
+    Object.entries({ ...inputs, ...down }).flatMap(([name, shape], index): [string, TensorExpr][] => {
       const seed = 3 * layer + index + 1;
       if (storage === 'fp32') return [[name, float32Tensor(noise(hidden * neurons, seed), shape)]];
       const { codes, scales } = quantizedParts(shape, schemeOf(storage));
@@ -60,7 +66,7 @@ function weights({ hidden, neurons }: Shape, storage: BlockStorage, layer: numbe
     }),
   );
   // Kernels alone read records.
-  return storage === 'fp32' ? made : { ...made, records: float32Tensor([0]) };
+  return storage === 'fp32' || isDense ? made : { ...made, records: float32Tensor([0]) };
 }
 
 function schemeOf(storage: Exclude<BlockStorage, 'fp32'>) {
@@ -73,7 +79,7 @@ export function stack(contender: Contender, shape: Shape, storage: BlockStorage 
   let sum = 'x';
   for (let layer = 0; layer < shape.layers; layer++) {
     const names = Object.fromEntries(
-      Object.entries(weights(shape, storage, layer)).map(([name, data]) => [
+      Object.entries(weights(shape, storage, layer, contender.variant === undefined)).map(([name, data]) => [
         name,
         g.initializer(`${layer}.${name}`, data),
       ]),
@@ -131,8 +137,6 @@ function block(
     sizes: { hidden, neurons },
     inputs: {
       x: 'x',
-      gate: '',
-      up: '',
       ...names,
       ...(choice.masked && { active: 'active', residual: 'x' }),
       ...(choice.selector.kind === 'threshold' && {

@@ -13,7 +13,7 @@ import {
 import { dot, type FfnWeights, gatedFfnToken } from '../src/ops/reference.ts';
 import { seededFloats } from './random.ts';
 import { floats, type OneNode } from './run-body.ts';
-import { int4Rows, planeWeights, storedWeights } from './stored-weights.ts';
+import { int4Rows, planeWeights, storedWeights, withOneMatrix } from './stored-weights.ts';
 
 export const EPSILON = 2 ** -23;
 /** More than one block of 32 each, and no whole number of them. */
@@ -58,7 +58,8 @@ export function randomBlock(seed: number, variant: GatedFfnVariant) {
   const next = seededFloats(seed);
   const sizes = { d: D, h: H, gate: H, up: H };
   const planes = variant.selector.kind === 'nested' ? planeWeights(sizes, next) : undefined;
-  const { rows, tensors } = planes ?? storedWeights(variant.storage, sizes, recordedBy(variant.selector), next);
+  const stored = planes ?? storedWeights(variant.storage, sizes, recordedBy(variant.selector), next);
+  const { rows, tensors } = { ...stored, tensors: withOneMatrix(stored.tensors) };
   const ffn: FfnWeights = {
     ...rows,
     ...(variant.gateBias && { gateBias: next(D) }),
@@ -75,7 +76,7 @@ export function randomBlock(seed: number, variant: GatedFfnVariant) {
 /** What selector `predictor` chooses by, as numbers and as inputs. */
 function randomPredictor(next: (count: number) => Float32Array) {
   const { rows, codes, scales } = int4Rows(2 * D, H, next);
-  const tensors = { predictor_0: codes, predictor_1: scales };
+  const tensors = { predictor: codes, predictor_scales: scales };
   return { rows: { gate: rows.slice(0, D), up: rows.slice(D) }, tensors };
 }
 
@@ -122,8 +123,6 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
   }).map(([name, data]) => ({ name, data }));
   const names = {
     x: 'x',
-    gate: 'gate',
-    up: 'up',
     ...Object.fromEntries(feeds.map(([name]) => [name, name])),
     ...Object.fromEntries(constants.map(({ name }) => [name, name])),
   };

@@ -344,13 +344,13 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     { name: 'x', call: fed({ x: zeros(2, H) }), error: 'expected [b, s, h] for input x' },
     {
       name: 'codes',
-      call: withConstant(int4, 'up', { dtype: 'uint8', shape: [D, 1, 16], bytes: new Uint8Array(D * 16) }),
-      error: `GatedFFN_none_int4: expected [${D}, 2, 16] for input up but received [${D}, 1, 16]`,
+      call: withConstant(int4, 'gate_up', { dtype: 'uint8', shape: [2 * D, 1, 16], bytes: new Uint8Array(2 * D * 16) }),
+      error: `GatedFFN_none_int4: expected [${2 * D}, 2, 16] for input gate_up but received [${2 * D}, 1, 16]`,
     },
     {
       name: 'scales',
-      call: withConstant(int4, 'up_scales', float32Tensor(new Float32Array(D))),
-      error: `expected [${2 * D}] for input up_scales but received [${D}]`,
+      call: withConstant(int4, 'gate_up_scales', float32Tensor(new Float32Array(D))),
+      error: `expected [${4 * D}] for input gate_up_scales but received [${D}]`,
     },
     {
       name: 'records',
@@ -359,8 +359,8 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     },
     {
       name: 'plane',
-      call: withConstant(nested, 'gate', { dtype: 'uint8', shape: [D, 2, 32], bytes: new Uint8Array(D * 64) }),
-      error: `GatedFFN_nested_int8_counted: expected [${D}, 2, 16] for input gate but received [${D}, 2, 32]`,
+      call: withConstant(nested, 'gate_up', { dtype: 'uint8', shape: [2 * D, 2, 32], bytes: new Uint8Array(D * 128) }),
+      error: `GatedFFN_nested_int8_counted: expected [${2 * D}, 2, 16] for input gate_up but received [${2 * D}, 2, 32]`,
     },
     {
       name: 'planes-records',

@@ -131,6 +131,19 @@ function blockWeights(
   };
 }
 
+/** Weights in blocks with gate and up in one matrix, as GatedFFN takes them; others are as they were. */
+export function withOneMatrix(tensors: StoredWeights['tensors']): StoredWeights['tensors'] {
+  const { gate, up, gate_scales, up_scales, ...rest } = tensors;
+  if (gate_scales === undefined) return tensors;
+  return { gate_up: stacked(gate, up), gate_up_scales: stacked(gate_scales, up_scales), ...rest };
+}
+
+/** One under the other. */
+function stacked(above: BytesTensor, below: BytesTensor): BytesTensor {
+  const shape = [above.shape[0] + below.shape[0], ...above.shape.slice(1)];
+  return { ...above, shape, bytes: Uint8Array.from([...above.bytes, ...below.bytes]) };
+}
+
 /** gate and up in two planes of 4 bits, down in 8: what selector `nested` takes, and the upper planes as numbers. */
 export function planeWeights({ d, h, gate, up }: FfnSizes, next: (count: number) => Float32Array) {
   const [gatePlanes, upPlanes] = [planes(d, gate, next), planes(d, up, next)];
@@ -139,14 +152,11 @@ export function planeWeights({ d, h, gate, up }: FfnSizes, next: (count: number)
     rows: { gate: gatePlanes.rows, up: upPlanes.rows, down: down.rows },
     upper: { gate: gatePlanes.upper.rows, up: upPlanes.upper.rows },
     tensors: {
-      gate: gatePlanes.upper.codes,
-      up: upPlanes.upper.codes,
-      gate_scales: gatePlanes.upper.scales,
-      up_scales: upPlanes.upper.scales,
+      gate_up: stacked(gatePlanes.upper.codes, upPlanes.upper.codes),
+      gate_up_scales: stacked(gatePlanes.upper.scales, upPlanes.upper.scales),
       records: joined(d, [gatePlanes.lower.codes, upPlanes.lower.codes, down.codes, down.scales]),
       ...columns,
-      gate_lower: gatePlanes.lower.codes,
-      up_lower: upPlanes.lower.codes,
+      gate_up_lower: stacked(gatePlanes.lower.codes, upPlanes.lower.codes),
     },
   };
 }

@@ -19,17 +19,17 @@ enum Input {
   kPostNorm,
   kThreshold,
   kWeights,
-  kPredictor0,
-  kPredictor1,
-  kGateScales,
-  kUpScales,
+  kPredictor,
+  kPredictorScales,
+  // Both matrices of storages in blocks, the gate's rows first.
+  kGateUp,
+  kGateUpScales,
   kRecords,
   // Of `down` along the other axis, which bodies multiply by.
   kDownColumns,
   kDownColumnsScales,
   // Of selector nested, which bodies multiply by.
-  kGateLower,
-  kUpLower,
+  kGateUpLower,
   kInputCount,
 };
 enum Output { kY, kSaturation, kKept };
@@ -38,10 +38,12 @@ constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
   std::array<ort::Port, kInputCount> ports{};
   for (ort::Port& port : ports) port = kOptionalFloats;
   ports[kX] = kFloats;
-  for (Input matrix : {kGate, kUp, kDown}) ports[matrix] = WeightPort(storage);
-  ports[kDown].optional = true;
+  for (Input matrix : {kGate, kUp, kDown}) {
+    ports[matrix] = WeightPort(storage);
+    ports[matrix].optional = true;
+  }
   ports[kActive] = {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, true};
-  for (Input codes : {kPredictor0, kRecords, kDownColumns, kGateLower, kUpLower}) ports[codes] = kOptionalCodes;
+  for (Input codes : {kPredictor, kGateUp, kRecords, kDownColumns, kGateUpLower}) ports[codes] = kOptionalCodes;
   return ports;
 }
 
@@ -85,16 +87,17 @@ class GatedFfnKernel {
 
  private:
   GatedFfn Bind(const ort::Call& call, int64_t hidden) const {
-    const int64_t neurons = inputs_.template Rows<kStorage>(call, kGate, "gate");
+    const int64_t neurons = Neurons(call);
     GatedFfn ffn = ffn_;
     ffn.hidden = static_cast<size_t>(hidden);
     ffn.neurons = static_cast<size_t>(neurons);
     ffn.gate_inputs = ffn.up_inputs = {0, ffn.hidden};
     if (IsNested(settings_.selector)) {
-      BindPlanes(call, neurons, hidden, ffn);
+      BindPlanes(call, neurons, ffn);
     } else {
       BindWeights(call, neurons, hidden, ffn);
-      if (IsPredicted(settings_.selector)) BindPredictor(call, neurons, ffn);
+      if (IsPredicted(settings_.selector))
+        BindBoth<Storage::kInt4>(call, kPredictor, "predictor", ffn, ffn.predictor_gate, ffn.predictor_up);
     }
     ffn.gate_bias = inputs_.Optional(call, kGateBias, "gate_bias", {neurons});
     ffn.up_bias = inputs_.Optional(call, kUpBias, "up_bias", {neurons});
@@ -107,13 +110,28 @@ class GatedFfnKernel {
     return ffn;
   }
 
+  int64_t Neurons(const ort::Call& call) const {
+    if constexpr (IsBlocked(kStorage)) return inputs_.template Rows<kStorage>(call, kGateUp, "gate_up") / 2;
+    return inputs_.template Rows<kStorage>(call, kGate, "gate");
+  }
+
+  // The halves of a matrix in blocks: the gate's rows, then those of up.
+  template <Storage kOf>
+  void BindBoth(const ort::Call& call, Input codes, const char* name, const GatedFfn& ffn, Matrix& gate, Matrix& up) const {
+    const ort::Shape shape = {static_cast<int64_t>(2 * ffn.neurons), static_cast<int64_t>(ffn.hidden)};
+    gate = inputs_.template Weights<kOf>(call, codes, codes + 1, name, shape);
+    const size_t blocks = ffn.neurons * Blocks(ffn.hidden);
+    up = {static_cast<const uint8_t*>(gate.data) + blocks * BlockBytes(kOf), gate.scales + blocks};
+  }
+
   // Of matrices that are read row by row those in blocks are taken from the records, so that the others' memory is not touched.
   void BindWeights(const ort::Call& call, int64_t neurons, int64_t hidden, GatedFfn& ffn) const {
-    ffn.gate = inputs_.template Weights<kStorage>(call, kGate, kGateScales, "gate", {neurons, hidden});
-    ffn.up = inputs_.template Weights<kStorage>(call, kUp, kUpScales, "up", {neurons, hidden});
     if constexpr (!IsBlocked(kStorage)) {
+      ffn.gate = inputs_.template Weights<kStorage>(call, kGate, 0, "gate", {neurons, hidden});
+      ffn.up = inputs_.template Weights<kStorage>(call, kUp, 0, "up", {neurons, hidden});
       ffn.down = inputs_.template Weights<kStorage>(call, kDown, 0, "down", {neurons, hidden});
     } else {
+      BindBoth<kStorage>(call, kGateUp, "gate_up", ffn, ffn.gate, ffn.up);
       const RecordPart row{kStorage, ffn.hidden};
       if (IsPredicted(settings_.selector)) {
         inputs_.Records(call, kRecords, neurons, {{&ffn.gate, row}, {&ffn.up, row}, {&ffn.down, row}});
@@ -125,26 +143,13 @@ class GatedFfnKernel {
     }
   }
 
-  // Inputs gate and up are upper planes, all of which is read; the lower ones, whose scales are the same, are in the records.
-  void BindPlanes(const ort::Call& call, int64_t neurons, int64_t hidden, GatedFfn& ffn) const {
-    const ort::Shape shape = {neurons, hidden};
-    ffn.predictor_gate = inputs_.template Weights<Storage::kInt4>(call, kGate, kGateScales, "gate", shape);
-    ffn.predictor_up = inputs_.template Weights<Storage::kInt4>(call, kUp, kUpScales, "up", shape);
+  // Input gate_up is the upper plane, all of which is read; the lower one, whose scales are the same, is in the records.
+  void BindPlanes(const ort::Call& call, int64_t neurons, GatedFfn& ffn) const {
+    BindBoth<Storage::kInt4>(call, kGateUp, "gate_up", ffn, ffn.predictor_gate, ffn.predictor_up);
     const RecordPart lower{Storage::kInt4, ffn.hidden, false};
     inputs_.Records(call, kRecords, neurons, {{&ffn.gate, lower}, {&ffn.up, lower}, {&ffn.down, {kStorage, ffn.hidden}}});
     ffn.gate.scales = ffn.predictor_gate.scales;
     ffn.up.scales = ffn.predictor_up.scales;
-  }
-
-  // One matrix: the gate's rows, then those of up.
-  void BindPredictor(const ort::Call& call, int64_t neurons, GatedFfn& ffn) const {
-    const int64_t blocks = static_cast<int64_t>(Blocks(ffn.hidden));
-    const ort::Tensor codes = inputs_.Get(call, kPredictor0);
-    call.Expect("predictor_0", codes, {2 * neurons, blocks, 16});
-    const float* scales = inputs_.Given(call, kPredictor1, "predictor_1", {2 * neurons * blocks});
-    const size_t half = static_cast<size_t>(neurons * blocks);
-    ffn.predictor_gate = {codes.data, scales};
-    ffn.predictor_up = {codes.As<uint8_t>() + 16 * half, scales + half};
   }
 
   void BindMask(const ort::Call& call, const ort::Shape& stream, const ort::Shape& rows, GatedFfnTokens& tokens) const {

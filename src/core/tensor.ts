@@ -295,14 +295,23 @@ export function quantize(from: TensorExpr, scheme: BlockScheme, importance?: Ten
   };
 }
 
-/** Matrices of one scheme and as many columns, one under the other. */
+/** Matrices of one scheme and as many columns, one under the other; what is still to be rounded is rounded as one matrix. */
 export function stackQuantized(matrices: readonly QuantizedMatrix[]): QuantizedMatrix {
+  const [first, ...rest] = matrices.map(({ codes }) => codes);
+  if (first.kind === 'quantize' && rest.every((codes) => isRoundedAs(codes, first))) {
+    const floats = matrices.map(({ codes }) => cast((codes as QuantizeTensor).from, 'float32'));
+    return quantize(concatRows(floats), first.scheme, first.importance);
+  }
   const zeroPoints = matrices.map((matrix) => matrix.zeroPoints).filter((part) => part !== undefined);
   return {
     codes: concatRows(matrices.map(({ codes }) => codes)),
     scales: concatRows(matrices.map(({ scales }) => scales)),
     zeroPoints: zeroPoints.length === 0 ? undefined : concatRows(zeroPoints),
   };
+}
+
+function isRoundedAs(codes: TensorExpr, { scheme, importance }: QuantizeTensor): codes is QuantizeTensor {
+  return codes.kind === 'quantize' && codes.scheme === scheme && codes.importance === importance;
 }
 
 export function float32Tensor(values: ArrayLike<number>, shape: readonly number[] = [values.length]): BytesTensor {

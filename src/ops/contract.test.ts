@@ -13,8 +13,8 @@ describe('operator contracts', () => {
   it('keep the positions that kernels are compiled against', () => {
     const [, gated] = OPERATORS;
     expect(gated.inputs.map(({ name }) => name).join(' ')).toBe(
-      'x gate up down gate_bias up_bias down_bias active residual post_norm threshold weights predictor_0 predictor_1 ' +
-        'gate_scales up_scales records down_columns down_columns_scales gate_lower up_lower',
+      'x gate up down gate_bias up_bias down_bias active residual post_norm threshold weights predictor predictor_scales ' +
+        'gate_up gate_up_scales records down_columns down_columns_scales gate_up_lower',
     );
     expect(gated.outputs).toEqual(['y', 'saturation', 'kept']);
   });
@@ -43,7 +43,7 @@ describe('callNode', () => {
     callNode('GatedFFN', { ...call, inputs: { ...weights, state: 's' }, outputs: { y: 'y' } });
     // @ts-expect-error GatedFFN has no output `next_state`.
     callNode('GatedFFN', { ...call, inputs: weights, outputs: { next_state: 's' } });
-    // @ts-expect-error `up` is missing.
-    callNode('GatedFFN', { ...call, inputs: { x: 'x', gate: 'g', down: 'd' }, outputs: { y: 'y' } });
+    // @ts-expect-error `x` is missing.
+    callNode('GatedFFN', { ...call, inputs: { gate: 'g', up: 'u', down: 'd' }, outputs: { y: 'y' } });
   });
 });

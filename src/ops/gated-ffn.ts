@@ -11,10 +11,10 @@ import type { Activation } from './activations.ts';
 import { axisSize, opFunction, sizeAttribute } from './body.ts';
 import { callNode, contractOf, type InputValues, type OutputName, type OutputValues } from './contract.ts';
 import { type BlockValues, forActiveTokens } from './gated-ffn/active-tokens.ts';
-import { addBias, allNeurons, chosenNeurons } from './gated-ffn/neurons.ts';
+import { addBias, allNeurons, chosenNeurons, type NeuronValues } from './gated-ffn/neurons.ts';
 import type { Selection } from './gated-ffn/selection.ts';
 import { type SelectorChoice, selectorOf } from './gated-ffn/selectors.ts';
-import type { FfnMatrix, Projection } from './gated-ffn/storage.ts';
+import type { FfnMatrix, Projection, Projections, StorageKind } from './gated-ffn/storage.ts';
 import { type Storage, storageOf } from './gated-ffn/storages.ts';
 import { count } from './statistical-top-k.ts';
 
@@ -121,8 +121,8 @@ export function gatedFfnNode(variant: GatedFfnVariant, call: GatedFfnCall): Node
       ...(sized && {
         hidden_size: attr.int(wanted(call.sizes?.hidden)),
         intermediate_size: attr.int(wanted(call.sizes?.neurons)),
+        gate_up_size: attr.int(2 * wanted(call.sizes?.neurons)),
       }),
-      ...(predicted && { predictor_size: attr.int(2 * wanted(call.sizes?.neurons)) }),
     },
   });
 }
@@ -143,7 +143,8 @@ function checkInputs(variant: GatedFfnVariant, inputs: InputValues<'GatedFFN'>):
 
 function inputsRead(variant: GatedFfnVariant): ReadonlySet<keyof InputValues<'GatedFFN'>> {
   return new Set([
-    ...(['x', 'gate', 'up'] as const),
+    'x' as const,
+    ...storageOf(variant.storage).projections,
     ...(variant.gateBias ? (['gate_bias'] as const) : []),
     ...(variant.upBias ? (['up_bias'] as const) : []),
     ...(variant.downBias ? (['down_bias'] as const) : []),
@@ -189,10 +190,12 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   const storage = storageOf(variant.storage);
   const biases = { gate: variant.gateBias ? 'gate_bias' : undefined, up: upBias ? 'up_bias' : undefined };
   const withBias = (projection: Projection, value: string) => addBias(g, value, biases[projection]);
-  const project = (projection: Projection) => withBias(projection, storage.project(g, x, projection, 'hidden_size'));
+  const product = projector(g, storage, x);
+  const project = (projection: Projection) => withBias(projection, product(g, projection));
   const context = { x, activation, runDense, project, withBias };
   const selection = selectorOf(choice).select(g, choice, context);
-  const biased = addBias(g, down(g, variant, x, selection), variant.downBias ? 'down_bias' : undefined);
+  const values = { x, up: (b: GraphBuilder) => product(b, 'up'), upBias, storage };
+  const biased = addBias(g, down(g, variant, values, selection), variant.downBias ? 'down_bias' : undefined);
   const { chosen } = selection;
   return {
     y: variant.postNorm ? postNorm(g, biased) : biased,
@@ -200,12 +203,27 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   };
 }
 
+/** x W^T by name, in the builder that is given; both at the first that is asked for where they are one matrix. */
+function projector(g: GraphBuilder, storage: StorageKind, x: string) {
+  let both: Projections | undefined;
+  return (b: GraphBuilder, projection: Projection): string => {
+    if (storage.projectBoth === undefined) return storage.project(b, x, projection, 'hidden_size');
+    both ??= storage.projectBoth(g, x);
+    return both[projection];
+  };
+}
+
 /** What is chosen, times up where that is still to be done, times down. */
-function down(g: GraphBuilder, variant: GatedFfnVariant, x: string, selection: Selection): string {
-  const storage = storageOf(variant.storage);
+function down(
+  g: GraphBuilder,
+  variant: GatedFfnVariant,
+  withoutAct: Omit<NeuronValues, 'act'>,
+  selection: Selection,
+): string {
+  const { storage } = withoutAct;
   if ('products' in selection) return storage.combine(g, selection.products, g.fresh('all'));
   const { act, chosen } = selection;
-  const values = { x, act, upBias: variant.upBias, storage, size: 'hidden_size' } as const;
+  const values = { ...withoutAct, act };
   return chosen !== undefined && variant.gather && storage.gathered !== undefined
     ? chosenNeurons(g, values, chosen(), storage.gathered)
     : allNeurons(g, values);

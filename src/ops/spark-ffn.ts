@@ -77,7 +77,8 @@ export function sparkFfnFunction(variant: SparkFfnVariant): OpFunction {
     const { first, rest } = splitInput(g);
     const { y: gate, chosen } = statisticalTopK(g, storage.project(g, first, 'gate', 'gate_inputs'), variant.mode);
     const act = activate(g, variant.activation, gate);
-    const values = { x: rest, act, upBias: false, storage, size: 'up_inputs' } as const;
+    const up = (b: GraphBuilder) => storage.project(b, rest, 'up', 'up_inputs');
+    const values = { x: rest, act, up, upBias: false, storage };
     const isChosen = castTo(g, chosen(), 'float32');
     const { gathered } = storage;
     const product = gathered === undefined ? allNeurons(g, values) : chosenNeurons(g, values, isChosen, gathered);

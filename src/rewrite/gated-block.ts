@@ -3,7 +3,7 @@ import type { Graph, Initializer, Node, OpFunction } from '../core/graph.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder } from '../core/graph-builder.ts';
 import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
-import { cast, float32Tensor } from '../core/tensor.ts';
+import { cast, float32Tensor, stackQuantized } from '../core/tensor.ts';
 import {
   castTo,
   countedNode,
@@ -103,29 +103,28 @@ function inFloat32(vector: Initializer): Initializer {
 
 /** Names of the weights by input, and their tensors. Those in blocks keep `down` for the body as it was. */
 function weightInputs(prefix: string, { gate, up, down, turnedDown }: FfnMatch, selector: SelectorChoice) {
-  const matrices = { gate: gate.weight.data.name, up: up.weight.data.name };
-  const tensors = [gate.weight.data, up.weight.data];
   const scales = [gate, up, down].map(({ weight }) => weight.scales);
   if (!scales.every((one) => one !== undefined)) {
     const made = { name: `${down.weight.data.name}.neuron_major`, data: turnedDown[0] };
-    return { inputs: { ...matrices, down: made.name }, tensors: [...tensors, made] };
+    const inputs = { gate: gate.weight.data.name, up: up.weight.data.name, down: made.name };
+    return { inputs, tensors: [gate.weight.data, up.weight.data, made] };
   }
   const [gateScales, upScales, downScales] = scales;
+  const gateParts = { codes: gate.weight.data.data, scales: gateScales.data, zeroPoints: undefined };
+  const upParts = { codes: up.weight.data.data, scales: upScales.data, zeroPoints: undefined };
+  const both = stackQuantized([gateParts, upParts]);
   const rows = {
-    gate: [gate.weight.data.data, gateScales.data],
-    up: [up.weight.data.data, upScales.data],
+    gate: [gateParts.codes, gateParts.scales],
+    up: [upParts.codes, upParts.scales],
     down: turnedDown,
   };
-  const made = { name: `${prefix}.ffn.records`, data: neuronRecords(recordedBy(selector), gate.weight.shape[0], rows) };
-  const inputs = {
-    ...matrices,
-    gate_scales: gateScales.name,
-    up_scales: upScales.name,
-    records: made.name,
-    down_columns: down.weight.data.name,
-    down_columns_scales: downScales.name,
+  const made = {
+    gate_up: { name: `${prefix}.ffn.gate_up`, data: both.codes },
+    gate_up_scales: { name: `${prefix}.ffn.gate_up.scales`, data: both.scales },
+    records: { name: `${prefix}.ffn.records`, data: neuronRecords(recordedBy(selector), gate.weight.shape[0], rows) },
   };
-  return { inputs, tensors: [...tensors, made] };
+  const inputs = { ...namesOf(made), down_columns: down.weight.data.name, down_columns_scales: downScales.name };
+  return { inputs, tensors: Object.values(made) };
 }
 
 function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, masked: boolean): GatedFfnVariant {

@@ -6,10 +6,12 @@
  * neuron's rows lie in a page or two. The body reads matrices, `down` as the checkpoint has it, [h, f], since stock ONNX
  * Runtime has no fast product with blocks along the other axis; each is rounded from the floats by itself, so the two differ
  * by as much as either does from them. Whichever a runtime does not read stays in the file.
+ *
+ * GatedFFN's gate and up are one matrix, the gate's rows first: stock ONNX Runtime rounds x and wakes its threads once for both.
  */
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
-import type { InputSize, StorageKind } from './storage.ts';
+import type { InputSize, Projections, StorageKind } from './storage.ts';
 
 /** Columns a block: the one size that kernels are compiled for. */
 export const FFN_BLOCK_SIZE = 32;
@@ -17,7 +19,7 @@ export const FFN_BLOCK_SIZE = 32;
 /** Lets MatMulNBits round its input to 8 bits a block, as kernels do. */
 const INT8_ACTIVATIONS = 4;
 
-type Size = InputSize | 'intermediate_size' | 'predictor_size';
+type Size = InputSize | 'intermediate_size' | 'gate_up_size';
 
 /** x W^T with `weight` codes and scales, of as many columns and rows as the calling node's attributes `sizes` say. */
 export function blockProduct(
@@ -40,15 +42,29 @@ export function blockProduct(
   });
 }
 
+/** x times one matrix of gate and up, [..., 2 f]. */
+export function bothProducts(g: GraphBuilder, x: string, weight: readonly [string, string], bits: 4 | 8): string {
+  return blockProduct(g, x, weight, bits, ['hidden_size', 'gate_up_size'], g.fresh('both'));
+}
+
+/** The halves of a product with both. */
+export function splitProjections(g: GraphBuilder, both: string): Projections {
+  const attributes = { axis: attr.int(-1), num_outputs: attr.int(2) };
+  const [gate, up] = g.ops('Split', [both], { attributes, outputs: [g.fresh('gate_product'), g.fresh('up_product')] });
+  return { gate, up };
+}
+
 function blocks<Name extends string>(name: Name, bits: 4 | 8) {
   const product = (g: GraphBuilder, x: string, weight: string, sizes: readonly [Size, Size], output: string) =>
     blockProduct(g, x, [weight, `${weight}_scales`], bits, sizes, output);
   return {
     name,
-    inputs: ['gate_scales', 'up_scales', 'records', 'down_columns', 'down_columns_scales'],
+    inputs: ['records', 'down_columns', 'down_columns_scales'],
+    projections: ['gate_up', 'gate_up_scales'],
     sized: true,
     branches: true,
     project: (g, x, projection, size) => product(g, x, projection, [size, 'intermediate_size'], g.fresh('product')),
+    projectBoth: (g, x) => splitProjections(g, bothProducts(g, x, ['gate_up', 'gate_up_scales'], bits)),
     combine: (g, act, output) => product(g, act, 'down_columns', ['intermediate_size', 'hidden_size'], output),
     // Gathered rows have no constant number, which MatMulNBits wants; GatherBlockQuantized and a float product take 50
     // times as long as multiplying by all rows.

@@ -11,9 +11,11 @@ function floats<Name extends string>(name: Name, widen: (g: GraphBuilder, weight
   return {
     name,
     inputs: ['down'],
+    projections: ['gate', 'up'],
     sized: false,
     branches: true,
     project: (g, x, projection) => transposedProduct(g, x, widen(g, projection)),
+    projectBoth: undefined,
     combine: (g, act, output) => g.op('MatMul', [act, widen(g, 'down')], { outputs: [output] }),
     gathered: {
       project: (g, x, rows) => transposedProduct(g, x, rowsOf(g, 'up', rows)),

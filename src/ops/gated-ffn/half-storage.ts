@@ -12,9 +12,11 @@ import type { StorageKind } from './storage.ts';
 export const fp16 = {
   name: 'fp16',
   inputs: ['down'],
+  projections: ['gate', 'up'],
   sized: false,
   branches: false,
   project: (g, x, projection) => narrowProduct(g, x, transposed(g, projection)),
+  projectBoth: undefined,
   combine: (g, act, output) => narrowProduct(g, act, 'down', output),
   gathered: undefined,
 } as const satisfies StorageKind;

@@ -2,17 +2,17 @@
 import { attr } from '../../core/graph.ts';
 import { type GraphBuilder, value } from '../../core/graph-builder.ts';
 import { axisSize, branch, castTo } from '../body.ts';
-import type { InputSize, StorageKind } from './storage.ts';
+import type { StorageKind } from './storage.ts';
 
 export interface NeuronValues {
-  /** What up is multiplied with, [b, s, size]. */
+  /** What up is multiplied with. */
   readonly x: string;
   /** [b, s, d_ff] */
   readonly act: string;
+  /** up x for all neurons, without its bias. */
+  readonly up: (g: GraphBuilder) => string;
   readonly upBias: boolean;
   readonly storage: StorageKind;
-  /** How many entries x has. */
-  readonly size: InputSize;
 }
 
 /**
@@ -34,11 +34,11 @@ function gatherLimit(g: GraphBuilder): string {
 /** All neurons: two dense products, whose weights ONNX Runtime packs when it loads the model. */
 export function allNeurons(
   g: GraphBuilder,
-  { x, act, upBias, storage, size }: NeuronValues,
+  { act, up, upBias, storage }: NeuronValues,
   output = g.fresh('all'),
 ): string {
-  const up = addBias(g, storage.project(g, x, 'up', size), upBias ? 'up_bias' : undefined);
-  return storage.combine(g, g.op('Mul', [act, up]), output);
+  const biased = addBias(g, up(g), upBias ? 'up_bias' : undefined);
+  return storage.combine(g, g.op('Mul', [act, biased]), output);
 }
 
 export type GatheredProducts = NonNullable<StorageKind['gathered']>;

@@ -8,6 +8,9 @@ export type Projection = 'gate' | 'up';
 /** A matrix of the FFN; `down` transposed, so that a row is a neuron in each. */
 export type FfnMatrix = Projection | 'down';
 
+/** gate x and up x, [..., f] each. */
+export type Projections = Readonly<Record<Projection, string>>;
+
 /** Attributes of a calling node that say how many entries a matrix is multiplied with. */
 export type InputSize = 'hidden_size' | 'gate_inputs' | 'up_inputs';
 
@@ -17,14 +20,18 @@ export type WeightInput = OptionalInput<'GatedFFN'> & OptionalInput<'SparkFFN'>;
 /** One way to store weights. */
 export interface StorageKind {
   readonly name: string;
-  /** Optional inputs that a call must give. */
+  /** Optional inputs that a call must give, beside those of gate and up. */
   readonly inputs: readonly WeightInput[];
+  /** How GatedFFN calls gate and up. */
+  readonly projections: readonly OptionalInput<'GatedFFN'>[];
   /** Whether a call says `hidden_size` and `intermediate_size`, which cannot be read from the shapes of packed weights. */
   readonly sized: boolean;
   /** Whether a masked body skips its products by a branch where no token is active. */
   readonly branches: boolean;
   /** x W^T: [..., size] -> [..., f]. */
   readonly project: (g: GraphBuilder, x: string, projection: Projection, size: InputSize) => string;
+  /** The same with gate and up at once, where GatedFFN has them in one matrix. */
+  readonly projectBoth: ((g: GraphBuilder, x: string) => Projections) | undefined;
   /** act down: [..., f] -> [..., h]; `output` names the result. */
   readonly combine: (g: GraphBuilder, act: string, output: string) => string;
   /**
