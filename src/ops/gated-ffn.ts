@@ -11,7 +11,7 @@ import type { Activation } from './activations.ts';
 import { axisSize, opFunction, sizeAttribute } from './body.ts';
 import { callNode, contractOf, type InputValues, type OutputName, type OutputValues } from './contract.ts';
 import { type BlockValues, forActiveTokens } from './gated-ffn/active-tokens.ts';
-import { addBias, allNeurons, chosenNeurons, type NeuronValues } from './gated-ffn/neurons.ts';
+import { addBias, allNeurons, chosenNeurons, type NeuronValues, neuronCount } from './gated-ffn/neurons.ts';
 import type { Selection } from './gated-ffn/selection.ts';
 import { type SelectorChoice, selectorOf } from './gated-ffn/selectors.ts';
 import type { FfnMatrix, Projection, Projections, StorageKind } from './gated-ffn/storage.ts';
@@ -192,7 +192,8 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   const withBias = (projection: Projection, value: string) => addBias(g, value, biases[projection]);
   const product = projector(g, storage, x);
   const project = (projection: Projection) => withBias(projection, product(g, projection));
-  const context = { x, activation, runDense, project, withBias };
+  const neurons = () => neuronCount(g, storage);
+  const context = { x, activation, neurons, runDense, project, withBias };
   const selection = selectorOf(choice).select(g, choice, context);
   const values = { x, up: (b: GraphBuilder) => product(b, 'up'), upBias, storage };
   const biased = addBias(g, down(g, variant, values, selection), variant.downBias ? 'down_bias' : undefined);

@@ -14,7 +14,7 @@ import type { GraphBuilder } from '../core/graph-builder.ts';
 import { type Activation, activate } from './activations.ts';
 import { castTo, opFunction, sizeAttribute } from './body.ts';
 import { callNode, type InputValues, type OutputValues } from './contract.ts';
-import { allNeurons, chosenNeurons } from './gated-ffn/neurons.ts';
+import { allNeurons, chosenNeurons, neuronCount } from './gated-ffn/neurons.ts';
 import type { FfnMatrix } from './gated-ffn/storage.ts';
 import { type Storage, storageOf } from './gated-ffn/storages.ts';
 import { postNorm } from './gated-ffn.ts';
@@ -75,7 +75,8 @@ export function sparkFfnFunction(variant: SparkFfnVariant): OpFunction {
   return opFunction('SparkFFN', sparkFfnOpType(variant), doc, ['y', 'kept'], (g) => {
     const storage = storageOf(variant.storage);
     const { first, rest } = splitInput(g);
-    const { y: gate, chosen } = statisticalTopK(g, storage.project(g, first, 'gate', 'gate_inputs'), variant.mode);
+    const projected = storage.project(g, first, 'gate', 'gate_inputs');
+    const { y: gate, chosen } = statisticalTopK(g, projected, neuronCount(g, storage), variant.mode);
     const act = activate(g, variant.activation, gate);
     const up = (b: GraphBuilder) => storage.project(b, rest, 'up', 'up_inputs');
     const values = { x: rest, act, up, upBias: false, storage };

@@ -5,7 +5,7 @@
  * quantile function of the standard normal distribution (Spark Transformer, 2506.06644, section 3). `soft` gives
  * max(x - theta, 0), as the paper and Gemma 3n have it; `hard` gives x where x >= theta, else 0.
  */
-import type { OpFunction } from '../core/graph.ts';
+import { attr, type OpFunction } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
 import { castTo, floatAttribute, opFunction, reduceLast } from './body.ts';
 
@@ -24,11 +24,15 @@ export function statisticalTopKFunction(mode: TopKMode): OpFunction {
     `Statistical top-k, ${mode}.`,
     ['y', 'kept'],
     (g) => {
-      const { y, chosen } = statisticalTopK(g, 'x', mode);
+      const { y, chosen } = statisticalTopK(g, 'x', lastSize(g, 'x'), mode);
       g.op('Identity', [y], { outputs: ['y'] });
       count(g, castTo(g, chosen(), 'float32'), 'kept');
     },
   );
+}
+
+function lastSize(g: GraphBuilder, x: string): string {
+  return g.op('Shape', [x], { attributes: { start: attr.int(-1) } });
 }
 
 export interface TopK {
@@ -37,12 +41,16 @@ export interface TopK {
   readonly chosen: () => string;
 }
 
-/** The operator's nodes. Needs attribute `quantile`. */
-export function statisticalTopK(g: GraphBuilder, x: string, mode: TopKMode): TopK {
+/**
+ * The operator's nodes for x [..., d]; `size` is d, int64 [1], of a value whose whole shape is known on loading, so that
+ * what is made of it is too. Needs attribute `quantile`.
+ */
+export function statisticalTopK(g: GraphBuilder, x: string, size: string, mode: TopKMode): TopK {
   // Around the mean, x - theta is the difference of two small numbers, and the variance does not cancel.
   const centred = g.op('Sub', [x, reduceLast(g, 'ReduceMean', x, true)]);
-  const variance = reduceLast(g, 'ReduceMean', g.op('Mul', [centred, centred]), true);
-  const cut = g.op('Mul', [g.op('Sqrt', [variance]), floatAttribute(g, 'quantile')]);
+  // The deviation is the length of what is centred by sqrt(d).
+  const factor = g.op('Div', [floatAttribute(g, 'quantile'), g.op('Sqrt', [castTo(g, size, 'float32')])]);
+  const cut = g.op('Mul', [reduceLast(g, 'ReduceL2', centred, true), factor]);
   const reaches = () => g.op('GreaterOrEqual', [centred, cut]);
   switch (mode) {
     case 'soft':

@@ -9,6 +9,8 @@ export interface SelectionContext {
   /** [b, s, h] */
   readonly x: string;
   readonly activation: Activation;
+  /** Makes int64 [1], known on loading: d_ff. */
+  readonly neurons: () => string;
   /** bool scalar: everything is to be computed. Only `_decode` variants have it. */
   readonly runDense: string | undefined;
   /** gate or up of x for every neuron, bias added. */

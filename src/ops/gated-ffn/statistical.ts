@@ -18,9 +18,9 @@ export const statistical: Selector<StatisticalSettings> = {
   inputs: [],
   recorded: ['up', 'down'],
   gathers: true,
-  select(g, { mode }, { activation, runDense, project }) {
+  select(g, { mode }, { activation, neurons, runDense, project }) {
     const gate = project('gate');
-    const { y, chosen } = statisticalTopK(g, gate, mode);
+    const { y, chosen } = statisticalTopK(g, gate, neurons(), mode);
     if (runDense === undefined)
       return { act: activate(g, activation, y), chosen: () => castTo(g, chosen(), 'float32') };
     const picked = g.op('Where', [runDense, gate, y]);
