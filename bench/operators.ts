@@ -67,7 +67,7 @@ async function timeShape(shape: Shape, timing: Timing): Promise<Column> {
 
 async function timeOnce(shape: Shape, { storage, threads, rounds }: Timing, repeat: number): Promise<number[]> {
   const openGraph = createOpenGraph({ encode: encodeModel, threads });
-  const order = CONTENDERS.map((_, index) => (index + 3 * repeat) % CONTENDERS.length);
+  const order = CONTENDERS.map((_, index) => (index + repeat) % CONTENDERS.length);
   const runners = new Map<number, Runner>();
   for (const index of order) runners.set(index, await openGraph(stack(CONTENDERS[index], shape, storage)));
   const times: number[][] = CONTENDERS.map(() => []);

@@ -30,7 +30,8 @@ export function weightKind(name: string): WeightKind {
   if (name.includes('embed_tokens')) return 'embedding';
   if (name.includes('lm_head')) return 'head';
   if (name.includes('.self_attn.')) return 'attention';
-  return name.includes('.mlp.') ? 'ffn' : 'other';
+  // Rewrites call what they make of an FFN's weights `.ffn.`.
+  return name.includes('.mlp.') || name.includes('.ffn.') ? 'ffn' : 'other';
 }
 
 export function sumByKind(counted: Iterable<readonly [WeightKind, number]>): Record<WeightKind, number> {

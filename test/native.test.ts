@@ -95,10 +95,14 @@ const ALL = { kind: 'none' } as const;
 function gatedFfnCases(): Case[] {
   const flags = [false, true];
   const settings = flags.flatMap((masked) =>
-    flags.flatMap((decode) => flags.map((gather) => ({ masked, decode, gather }))),
+    flags.flatMap((decode) => flags.flatMap((gather) => flags.map((counted) => ({ masked, decode, gather, counted })))),
   );
   const variants = CHOICES.flatMap((selector) =>
-    storagesOf(selector).flatMap((storage) => settings.map((setting) => variantOf(selector, { storage, ...setting }))),
+    storagesOf(selector).flatMap((storage) =>
+      settings
+        .filter(({ counted }) => !counted || selector.kind !== 'none')
+        .map((setting) => variantOf(selector, { storage, ...setting })),
+    ),
   );
   return variants.map((plain, index) => {
     for (let seed = 100 * index; ; seed++) {

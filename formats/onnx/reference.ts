@@ -16,7 +16,7 @@ export interface ReferencingModel {
  * holds; any other weights go into the bytes. A runtime opens the result as if it lay in `folder`.
  *
  * @example
- * const graph = await readOnnx(modelPath);
+ * const graph = withCounts(await readOnnx(modelPath));
  * const outputs = [...graph.outputs, { name: 'layers.0.kept', dtype: 'int32', shape: ['batch_size', 'sequence_length'] }];
  * const { model, folder } = await encodeReferencing({ ...graph, outputs }, modelPath);
  */

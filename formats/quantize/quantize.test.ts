@@ -7,6 +7,7 @@ import {
   type QuantizedMatrix,
   type QuantizeTensor,
   quantize,
+  stackQuantized,
 } from '../../src/core/tensor.ts';
 import { seededFloats } from '../../test/random.ts';
 import { readTensorBytes, streamTensor } from '../tensor/index.ts';
@@ -229,5 +230,24 @@ describe('bytes', () => {
       }
     }
     expect(alone.map((bytes) => bytes.length)).toEqual([1500 * 12 * 64, 1500 * 12 * 4, 1500 * 6]);
+  });
+});
+
+describe('matrices one under the other', () => {
+  const scheme: BlockScheme = { bits: 4, blockSize: 32, symmetric: false, method: 'search' };
+  const next = seededFloats(11);
+  const [above, below] = [3, 5].map((rows) => float32Tensor(next(rows * 70), [rows, 70]));
+
+  test('are rounded as each is by itself', async () => {
+    const apart = [above, below].map((matrix) => quantize(matrix, scheme));
+    const [first, second, both] = await Promise.all([...apart, stackQuantized(apart)].map(store));
+    expect(both.codes).toEqual(Uint8Array.from([...first.codes, ...second.codes]));
+    expect(both.scales).toEqual(Float32Array.from([...first.scales, ...second.scales]));
+    expect(both.zeroPoints).toEqual(Uint8Array.from([...(first.zeroPoints ?? []), ...(second.zeroPoints ?? [])]));
+  });
+
+  test('are refused where they are rounded in several ways', () => {
+    const apart = [quantize(above, scheme), quantize(below, { ...scheme, method: 'nearest' })];
+    expect(() => stackQuantized(apart)).toThrow('rounded in several ways');
   });
 });

@@ -181,7 +181,7 @@ function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
     case 'transpose':
       return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, within(means)));
     case 'concat':
-      return concatBlocks(expr.parts, (part) => blocksOf(part, elements, means));
+      return concatBlocks(expr.parts, elements, means);
     case 'regroup':
       return regroupBlocks(expr, elements, blocksOf(expr.from, elements, within(means)));
     case 'rows':
@@ -201,8 +201,6 @@ function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
 /** Quantised tensors, and records of them, stand outside of all others: nothing is computed from codes. */
 function storedBlocks(expr: TensorExpr, elements: number, fits: KeptFits, means: Means): Blocks {
   if (expr.kind === 'quantize') return quantizedBlocks(expr, fits, means);
-  if (expr.kind === 'concat')
-    return concatBlocks(expr.parts, (part) => storedBlocks(part, elements, keptFits(), means));
   if (expr.kind !== 'records') return blocksOf(expr, elements, means);
   return recordsBlocks(expr, elements, (part, kept) => storedBlocks(part, elements, kept, within(means)));
 }
@@ -223,8 +221,8 @@ async function readImportance(importance: TensorExpr): Promise<Float32Array> {
   throw new LacunaError('bad-file', `Importance${name} holds ${wrong}; mean squares are finite and not negative`);
 }
 
-async function* concatBlocks(parts: readonly TensorExpr[], blocks: (part: TensorExpr) => Blocks): Blocks {
-  for (const part of parts) yield* blocks(part);
+async function* concatBlocks(parts: readonly TensorExpr[], elements: number, means: Means): Blocks {
+  for (const part of parts) yield* blocksOf(part, elements, means);
 }
 
 async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {

@@ -295,13 +295,13 @@ export function quantize(from: TensorExpr, scheme: BlockScheme, importance?: Ten
   };
 }
 
-/** Matrices of one scheme and as many columns, one under the other; what is still to be rounded is rounded as one matrix. */
+/**
+ * Matrices of one scheme and as many columns, one under the other; those still to be rounded are rounded as one matrix, to
+ * the same bytes. Throws a RangeError where these are rounded in several ways.
+ */
 export function stackQuantized(matrices: readonly QuantizedMatrix[]): QuantizedMatrix {
-  const [first, ...rest] = matrices.map(({ codes }) => codes);
-  if (first.kind === 'quantize' && rest.every((codes) => isRoundedAs(codes, first))) {
-    const floats = matrices.map(({ codes }) => cast((codes as QuantizeTensor).from, 'float32'));
-    return quantize(concatRows(floats), first.scheme, first.importance);
-  }
+  const toRound = matrices.map(({ codes }) => codes).filter((codes) => codes.kind === 'quantize');
+  if (toRound.length > 0) return roundedAsOne(toRound, matrices.length);
   const zeroPoints = matrices.map((matrix) => matrix.zeroPoints).filter((part) => part !== undefined);
   return {
     codes: concatRows(matrices.map(({ codes }) => codes)),
@@ -310,8 +310,11 @@ export function stackQuantized(matrices: readonly QuantizedMatrix[]): QuantizedM
   };
 }
 
-function isRoundedAs(codes: TensorExpr, { scheme, importance }: QuantizeTensor): codes is QuantizeTensor {
-  return codes.kind === 'quantize' && codes.scheme === scheme && codes.importance === importance;
+function roundedAsOne(codes: readonly QuantizeTensor[], count: number): QuantizedMatrix {
+  const [{ scheme, importance }] = codes;
+  const isOneWay = codes.every((one) => one.scheme === scheme && one.importance === importance);
+  if (codes.length < count || !isOneWay) throw new RangeError('Matrices rounded in several ways cannot be stacked');
+  return quantize(concatRows(codes.map(({ from }) => cast(from, 'float32'))), scheme, importance);
 }
 
 export function float32Tensor(values: ArrayLike<number>, shape: readonly number[] = [values.length]): BytesTensor {

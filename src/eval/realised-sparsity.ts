@@ -1,4 +1,4 @@
-/** What a sparse model really left out, counted from its own outputs `layers.<i>.kept` and `layers.<i>.active`. */
+/** What a sparse model really left out, by the values `layers.<i>.kept` and `layers.<i>.active` of a measured session. */
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { RuntimeTensor } from '../core/runner.ts';

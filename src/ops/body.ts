@@ -20,7 +20,7 @@ export function opFunction<Name extends OperatorName>(
   const made = new Set<string>(outputs);
   const last = contract.outputs.findLastIndex((output) => made.has(output));
   const formal = contract.outputs.slice(0, last + 1);
-  // ONNX Runtime crashes when it inlines a body in which a value is called as an input is.
+  // ONNX Runtime crashes when it inlines a body in which a value is called as an input is. In branches, names have a scope.
   const clash = contract.inputs.find(({ name: input }) => g.nodes.some(({ outputs: own }) => own.includes(input)));
   if (clash !== undefined) throw new RangeError(`${opType} makes a value called ${clash.name}, as its input is`);
   // A function must make each of its outputs; a constant in the gap costs nothing.

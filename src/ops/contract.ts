@@ -3,7 +3,7 @@ import { type Attribute, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 
 /**
  * Every operator, in order. An op type is the name, then what the operator's own file appends to tell bodies apart.
- * Positions are fixed: an input or output is only ever added at the end.
+ * Positions are fixed from the first release on: an input or output is then only ever added at the end.
  */
 export const OPERATORS = [
   {

@@ -1,11 +1,11 @@
 /**
  * GatedFFN: y = down(act(gate x) ∘ up x), of which a selector may leave out neurons and a mask whole tokens.
  *
- * Weights are neuron-major, [d_ff, h] each, in one of `STORAGES`. The op type is `GatedFFN_<selector>_<storage>`, then `_mean` or `_hard`
- * where the selector's settings need a body of their own, then `_masked`, `_decode`, `_whole`, `_counted`. What else the body depends
- * on, activation, biases and post-norm, is one for all layers of a model.
+ * Weights are neuron-major, a row a neuron, in one of `STORAGES`. The op type is `GatedFFN_<selector>_<storage>`, then `_mean`
+ * or `_hard` where the selector's settings need a body of their own, then `_masked`, `_decode`, `_whole`, `_counted`. What else
+ * the body depends on, activation, biases and post-norm, is one for all layers of a model.
  */
-import { attr, type Node, type OpFunction } from '../core/graph.ts';
+import { attr, LACUNA_DOMAIN, type Node, type OpFunction } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
 import type { Activation } from './activations.ts';
 import { axisSize, opFunction, sizeAttribute } from './body.ts';
@@ -32,7 +32,7 @@ export interface GatedFfnVariant {
    * not gathered have no use for it.
    */
   readonly gather: boolean;
-  /** How many neurons a token chose is an output, where a selector chooses: three operators more. */
+  /** How many neurons a token chose is an output, where a selector chooses: a few operators more. */
   readonly counted: boolean;
   readonly activation: Activation;
   readonly gateBias: boolean;
@@ -69,6 +69,16 @@ const COUNTED = 'counted';
 
 function isCounted({ selector, counted }: GatedFfnVariant): boolean {
   return counted && selector.kind !== 'none';
+}
+
+/** Whether a node calls GatedFFN with a selector that chooses. */
+export function choosesNeurons({ domain, opType }: Node): boolean {
+  return domain === LACUNA_DOMAIN && opType.startsWith('GatedFFN_') && !opType.startsWith('GatedFFN_none_');
+}
+
+/** The name of its count, where a node has that output. */
+export function countOf({ outputs }: Node): string | undefined {
+  return outputs[contractOf('GatedFFN').outputs.indexOf('kept')] || undefined;
 }
 
 /** A calling node as the same call of the variant that counts, `kept` naming its count. */
@@ -194,7 +204,7 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   const project = (projection: Projection) => withBias(projection, product(g, projection));
   const neurons = () => neuronCount(g, storage);
   const context = { x, activation, neurons, runDense, project, withBias };
-  const selection = selectorOf(choice).select(g, choice, context);
+  const selection = once(selectorOf(choice).select(g, choice, context));
   const values = { x, up: (b: GraphBuilder) => product(b, 'up'), upBias, storage };
   const biased = addBias(g, down(g, variant, values, selection), variant.downBias ? 'down_bias' : undefined);
   const { chosen } = selection;
@@ -202,6 +212,14 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
     y: variant.postNorm ? postNorm(g, biased) : biased,
     kept: chosen && variant.counted ? count(g, chosen()) : undefined,
   };
+}
+
+/** What is chosen is made at most once, outside of all branches. */
+function once(selection: Selection): Selection {
+  const { chosen } = selection;
+  let made: string | undefined;
+  const make = chosen && (() => (made ??= chosen()));
+  return { ...selection, chosen: make };
 }
 
 /** x W^T by name, in the builder that is given; both at the first that is asked for where they are one matrix. */

@@ -16,7 +16,9 @@ export { type NeuronRows, neuronRecords } from './gated-ffn/records.ts';
 export { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
 export { STORAGES, type Storage } from './gated-ffn/storages.ts';
 export {
+  choosesNeurons,
   countedNode,
+  countOf,
   type GatedFfnVariant,
   gatedFfnFunction,
   gatedFfnNode,

@@ -35,15 +35,15 @@ function lastSize(g: GraphBuilder, x: string): string {
   return g.op('Shape', [x], { attributes: { start: attr.int(-1) } });
 }
 
-export interface TopK {
+interface TopK {
   readonly y: string;
   /** Makes bool [..., d], true where an entry reaches the threshold, for bodies that read it. */
   readonly chosen: () => string;
 }
 
 /**
- * The operator's nodes for x [..., d]; `size` is d, int64 [1], of a value whose whole shape is known on loading, so that
- * what is made of it is too. Needs attribute `quantile`.
+ * The operator's nodes for x [..., d]; `size` is d, int64 [1]. Where it is taken from what is known on loading, so is what is
+ * made of it. Needs attribute `quantile`.
  */
 export function statisticalTopK(g: GraphBuilder, x: string, size: string, mode: TopKMode): TopK {
   // Around the mean, x - theta is the difference of two small numbers, and the variance does not cancel.

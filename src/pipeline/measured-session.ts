@@ -8,7 +8,7 @@ import type { Session } from '../core/session.ts';
 import { withCounts } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
 
-/** `layers.<i>.kept` (neurons computed) and `layers.<i>.active` (whether the block ran), where the rewrite made them. */
+/** `layers.<i>.kept` (neurons computed, by `withCounts`) and `layers.<i>.active` (whether the block ran, by the rewrite). */
 const COUNTS = /^layers\.\d+\.(kept|active)$/;
 
 /** How a model is fed to be measured: one that keeps calls of several tokens dense shows its sparsity only token by token. */

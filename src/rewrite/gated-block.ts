@@ -1,4 +1,5 @@
 /** A matched FFN as one GatedFFN node: the edit that the plan's passes share. */
+import { LacunaError } from '../core/errors.ts';
 import type { Graph, Initializer, Node, OpFunction } from '../core/graph.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder } from '../core/graph-builder.ts';
@@ -6,7 +7,9 @@ import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
 import { cast, float32Tensor, stackQuantized } from '../core/tensor.ts';
 import {
   castTo,
+  choosesNeurons,
   countedNode,
+  countOf,
   GATHER_SHARE,
   type GatedFfnVariant,
   gatedFfnFunction,
@@ -34,15 +37,19 @@ export interface GatedBlock {
 const GATED = '.ffn.gated';
 
 /**
- * The graph with its blocks counting what they choose: `layers.<i>.kept`, int32 [b, s], where a selector chooses. Takes
- * graphs from `applyPlan`, which hold the bodies for it.
+ * The graph with its blocks counting what they choose: `layers.<i>.kept`, int32 [b, s], where a selector chooses.
+ *
+ * @throws LacunaError `mismatch` where a node is not named as `applyPlan` names it, or the graph lacks a counting body.
  */
 export function withCounts(graph: Graph): Graph {
   const bodies = new Set(graph.functions.map(({ name }) => name));
   const nodes = graph.nodes.map((node) => {
-    if (node.domain !== LACUNA_DOMAIN || !node.name.endsWith(GATED)) return node;
+    if (!choosesNeurons(node) || countOf(node) !== undefined) return node;
     const counted = countedNode(node, `${node.name.slice(0, -GATED.length)}.kept`);
-    return bodies.has(counted.opType) ? counted : node;
+    if (node.name.endsWith(GATED) && bodies.has(counted.opType)) return counted;
+    throw new LacunaError('mismatch', `What ${node.name} leaves out cannot be counted: ${counted.opType} is missing`, {
+      hint: 'Measure the folder as lacuna sparsify wrote it: other tools drop functions that no node calls.',
+    });
   });
   return { ...graph, nodes };
 }

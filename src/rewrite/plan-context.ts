@@ -46,6 +46,8 @@ export function scoreWeights({ tensors }: PlanContext, block: string, name: stri
   if (tensor === undefined) throw badPlan(`The plan's ${block} names tensor "${name}", which its file does not have`);
   if (tensor.shape.length !== 1 || tensor.shape[0] !== neurons)
     throw badPlan(`The plan's tensor "${name}" is [${tensor.shape}], ${block} has ${neurons} neurons`);
+  if (!tensor.data.every((weight) => weight >= 0 && weight < Number.POSITIVE_INFINITY))
+    throw badPlan(`The plan's tensor "${name}" has negative numbers or none; score weights are 0 or more`);
   return tensor.data;
 }
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { weightKind } from '../../converters/index.ts';
 import { stackPlan } from '../../test/ffn-plan.ts';
 import { ffnStack, HIDDEN, NEURONS, type StackOptions } from '../../test/ffn-stack.ts';
 import { seededFloats } from '../../test/random.ts';
@@ -142,6 +143,24 @@ describe('sparse-ffn', () => {
       'GatedFFN_threshold_fp32_counted',
     ]);
     expect(graph.opsets).toEqual({ ...dense.opsets, lacuna: 1 });
+  });
+
+  it('cannot be counted where the bodies for it are gone', () => {
+    const { graph } = applyPlan(ffnStack({ layers: 1 }), stackPlan(1, [{ layer: 0, select: THRESHOLD }]), TENSORS);
+    const called = graph.functions.filter(({ name }) => graph.nodes.some(({ opType }) => opType === name));
+    expect(() => withCounts({ ...graph, functions: called })).toThrow(
+      expect.objectContaining({ code: 'mismatch', message: expect.stringContaining('layers.0.ffn.gated') }),
+    );
+    const counting = withCounts(graph);
+    expect(withCounts(counting)).toEqual(counting);
+  });
+
+  it('makes weights that are told to be of FFNs', () => {
+    const dense = ffnStack({ layers: 1 });
+    const { graph } = applyPlan(dense, stackPlan(1, [{ layer: 0, select: THRESHOLD }]), TENSORS);
+    const before = new Set(dense.initializers.map(({ name }) => name));
+    const made = graph.initializers.filter(({ name }) => !before.has(name));
+    expect(new Set(made.map(({ name }) => weightKind(name)))).toEqual(new Set(['ffn']));
   });
 
   it('holds each weight once, the down projection neuron by neuron', () => {
@@ -313,6 +332,11 @@ describe('a plan of another model', () => {
       'The plan\'s tensor "scores" is [3], layers.1.ffn has 24 neurons',
       stackPlan(2, blocks),
       new Map([['scores', { shape: [3], data: new Float32Array(3) }]]),
+    ],
+    [
+      'The plan\'s tensor "scores" has negative numbers or none; score weights are 0 or more',
+      stackPlan(2, blocks),
+      new Map([['scores', { shape: [NEURONS], data: WEIGHTS.map((weight, j) => (j === 3 ? Number.NaN : weight)) }]]),
     ],
     [
       'The plan lists layers.0.ffn after layers.1.ffn, wanted the order of layers',

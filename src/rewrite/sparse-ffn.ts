@@ -9,7 +9,7 @@ import { checkSize, type PlanContext } from './plan-context.ts';
 
 /**
  * Before: ffn_out = down(act(gate x) * up x), node by node
- * After:  ffn_out, kept = GatedFFN_<selector>_fp32(x, gate, up, transposed down, ..., threshold, weights)
+ * After:  ffn_out = GatedFFN_<selector>_<storage>(x, weights neuron by neuron, ..., threshold, weights of the score)
  *
  * Concerns blocks with a selector that are never skipped. Refuses where `matchFfn` does.
  */

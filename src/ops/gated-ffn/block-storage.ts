@@ -42,7 +42,7 @@ export function blockProduct(
   });
 }
 
-/** x times one matrix of gate and up, [..., 2 f]. */
+/** x times one matrix of gate and up, or of a predictor's, [..., 2 f]. */
 export function bothProducts(g: GraphBuilder, x: string, weight: readonly [string, string], bits: 4 | 8): string {
   return blockProduct(g, x, weight, bits, ['hidden_size', 'gate_up_size'], g.fresh('both'));
 }

@@ -4,7 +4,7 @@
  * them, with one scale a block for both. Input `gate_up` is the upper plane, rounded to the nearest, so that it alone is the
  * matrices in 4 bits; `gate_up_lower` is what it lacks.
  *
- * A kernel reads the upper planes, and of chosen neurons the rows of the lower ones, from the records. The body computes both planes.
+ * A kernel reads the upper plane, and of chosen neurons the rows of the lower one, from the records. The body computes both.
  */
 import { activate } from '../activations.ts';
 import { bothProducts, splitProjections } from './block-storage.ts';

@@ -10,12 +10,12 @@ export function scaleFlags(scale: ThresholdScale): readonly string[] {
   return scale === 'token-mean' ? ['mean'] : [];
 }
 
-/** The least weight that a threshold is divided by, float32's least normal number: neurons of weight 0 pass thresholds of 0 alone. */
+/** The least weight that thresholds are divided by, float32's least normal number: 0 then lets a threshold of 0 pass. */
 const LEAST_WEIGHT = 2 ** -126;
 
 /**
- * `measure` [b, s, d_ff] -> float 1 where |measure_j| * weights_j >= threshold, or >= threshold times the token's mean of the left
- * side (`token-mean`), else 0. All are 1 where `runDense` is true.
+ * `measure` [b, s, d_ff] -> float 1 where |measure_j| * weights_j >= threshold, or >= threshold times the token's mean of the
+ * left side (`token-mean`), else 0. All are 1 where `runDense` is true.
  *
  * An absolute cut is |measure_j| >= threshold / weights_j, of which the right side is known on loading.
  */
