@@ -97,13 +97,11 @@ function gatedFfnCases(): Case[] {
   const settings = flags.flatMap((masked) =>
     flags.flatMap((decode) => flags.flatMap((gather) => flags.map((counted) => ({ masked, decode, gather, counted })))),
   );
-  const variants = CHOICES.flatMap((selector) =>
-    storagesOf(selector).flatMap((storage) =>
-      settings
-        .filter(({ counted }) => !counted || selector.kind !== 'none')
-        .map((setting) => variantOf(selector, { storage, ...setting })),
-    ),
+  const all = CHOICES.flatMap((selector) =>
+    storagesOf(selector).flatMap((storage) => settings.map((setting) => variantOf(selector, { storage, ...setting }))),
   );
+  // Not every setting is one to every selector and storage.
+  const variants = [...new Map(all.map((variant) => [gatedFfnOpType(variant), variant])).values()];
   return variants.map((plain, index) => {
     for (let seed = 100 * index; ; seed++) {
       const [gateBias, upBias, downBias, postNorm] = seededFloats(seed)(4).map((value) => (value > 0 ? 1 : 0));
