@@ -1,0 +1,386 @@
+/** Every operator by its kernel against its body, in Python's ONNX Runtime, and calls that kernels refuse. */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { writeOnnx } from '../../formats/onnx/index.ts';
+import { writeSafetensors } from '../../formats/safetensors/index.ts';
+import { attr, BASE_OPSETS, LACUNA_DOMAIN, type Node } from '../../src/core/graph.ts';
+import type { RuntimeTensor } from '../../src/core/runner.ts';
+import { type BytesTensor, float32Tensor } from '../../src/core/tensor.ts';
+import { callNode } from '../../src/ops/contract.ts';
+import {
+  ACTIVATIONS,
+  ffnSkipStartFunction,
+  ffnSkipStartNode,
+  ffnSkipStepFunction,
+  ffnSkipStepNode,
+  gatedFfnOpType,
+  STORAGES,
+  sparkFfnOpType,
+  statisticalTopKFunction,
+  statisticalTopKOpType,
+  TOP_K_MODES,
+} from '../../src/ops/index.ts';
+import {
+  CHOICES,
+  CUTS,
+  callOf,
+  D,
+  EPSILON,
+  H,
+  isClear,
+  randomBlock,
+  randomTokens,
+  reference,
+  split,
+  storagesOf,
+  tolerances,
+  variantOf,
+} from '../gated-ffn-block.ts';
+import { seededFloats } from '../random.ts';
+import { floats, type OneNode, oneNodeGraph, runBody } from '../run-body.ts';
+import {
+  isSparkClear,
+  SPARK,
+  sparkBlock,
+  sparkCall,
+  sparkTokens,
+  sparkTolerance,
+  sparkVariant,
+} from '../spark-ffn-block.ts';
+import { temporaryFolder } from '../temporary.ts';
+import { hasNative, library, runOracle } from './library.ts';
+
+const folder = temporaryFolder();
+
+interface Case {
+  readonly name: string;
+  readonly call: OneNode;
+  /** How far an output may be from the body's, which is as far from the truth again: a number, or one an entry. */
+  readonly tolerances: Readonly<Record<string, number | readonly number[]>>;
+}
+
+const ALL = { kind: 'none' } as const;
+
+/** Every op type of GatedFFN, on a block of its own, away from the cut so that rounding decides nothing. */
+function gatedFfnCases(): Case[] {
+  const flags = [false, true];
+  const settings = flags.flatMap((masked) =>
+    flags.flatMap((decode) => flags.flatMap((gather) => flags.map((counted) => ({ masked, decode, gather, counted })))),
+  );
+  const all = CHOICES.flatMap((selector) =>
+    storagesOf(selector).flatMap((storage) => settings.map((setting) => variantOf(selector, { storage, ...setting }))),
+  );
+  // Not every setting is one to every selector and storage.
+  const variants = [...new Map(all.map((variant) => [gatedFfnOpType(variant), variant])).values()];
+  return variants.map((plain, index) => {
+    for (let seed = 100 * index; ; seed++) {
+      const [gateBias, upBias, downBias, postNorm] = seededFloats(seed)(4).map((value) => (value > 0 ? 1 : 0));
+      const activation = ACTIVATIONS[seed % ACTIVATIONS.length].name;
+      const options = { gateBias: gateBias > 0, upBias: upBias > 0, downBias: downBias > 0, postNorm: postNorm > 0 };
+      const variant = { ...plain, activation, ...options };
+      const block = randomBlock(seed, variant);
+      const dims = (
+        [
+          [1, 1],
+          [2, 1],
+          [1, 5],
+          [3, 2],
+        ] as const
+      )[(seed + index) % 4];
+      const active = plain.masked
+        ? Array.from({ length: dims[0] * dims[1] }, (_, t) => (seed + t) % 3 !== 0)
+        : undefined;
+      const tokens = randomTokens(block, dims, active);
+      const cut = CUTS[(seed + index) % CUTS.length];
+      const rows = split(tokens.x);
+      if (!rows.every((x) => isClear(variant, block, x, cut))) continue;
+      // Of several tokens a row, these compute every neuron.
+      const computed = variant.decode && dims[1] > 1 ? { ...variant, selector: ALL } : variant;
+      const perToken = rows.map((x) => 2 * tolerances(block, x, reference(computed, block, x, cut)));
+      const residuals = split(tokens.residual).map((h) => Math.hypot(...h));
+      return {
+        name: `${index}-${gatedFfnOpType(variant)}`,
+        call: callOf(variant, block, tokens, cut),
+        tolerances: {
+          y: perToken.flatMap((tolerance) => new Array<number>(H).fill(tolerance)),
+          saturation: perToken.map((tolerance, t) => (2 * Math.sqrt(H) * tolerance) / residuals[t] + 8 * H * EPSILON),
+          kept: 0,
+        },
+      };
+    }
+  });
+}
+
+/** Neurons of weight 0, which a threshold of 0 lets pass and no other. */
+function weightlessCases(): Case[] {
+  return [0, 0.3].map((cut) => {
+    const variant = variantOf({ kind: 'threshold', scale: 'absolute' });
+    const block = randomBlock(5, variant);
+    const weightless = { ...block, scoreWeights: block.scoreWeights.map((weight, j) => (j % 2 === 0 ? 0 : weight)) };
+    const tokens = randomTokens(block, [1, 3]);
+    const y = split(tokens.x).flatMap((x) => {
+      const tolerance = 2 * tolerances(weightless, x, reference(variant, weightless, x, cut));
+      return new Array<number>(H).fill(tolerance);
+    });
+    return { name: `weightless-${cut}`, call: callOf(variant, weightless, tokens, cut), tolerances: { y, kept: 0 } };
+  });
+}
+
+/** Every op type of SparkFFN. */
+function sparkFfnCases(): Case[] {
+  const shapes = [
+    [1, 1],
+    [1, 5],
+    [3, 2],
+  ] as const;
+  const variants = STORAGES.flatMap((storage) =>
+    TOP_K_MODES.flatMap((mode) => [false, true].map((postNorm) => sparkVariant(mode, { storage, postNorm }))),
+  );
+  return variants.map((plain, index) => {
+    for (let seed = 100 * index; ; seed++) {
+      const variant = { ...plain, activation: ACTIVATIONS[seed % ACTIVATIONS.length].name };
+      const block = sparkBlock(seed, variant);
+      const shape = shapes[(seed + index) % 3];
+      const quantile = [0.3, 1.2][index % 2];
+      const tokens = sparkTokens(block, variant, shape[0] * shape[1]);
+      if (!tokens.every((x) => isSparkClear(variant, block, x, quantile))) continue;
+      const y = tokens.flatMap((x) => new Array<number>(SPARK.h).fill(2 * sparkTolerance(variant, block, x, quantile)));
+      return {
+        name: `spark-${index}-${sparkFfnOpType(variant)}`,
+        call: sparkCall(variant, block, tokens, shape, quantile),
+        tolerances: { y, kept: 0 },
+      };
+    }
+  });
+}
+
+function otherCases(): Case[] {
+  const x = seededFloats(5)(3 * 37);
+  const topK = TOP_K_MODES.map((mode) => ({
+    name: statisticalTopKOpType(mode),
+    call: {
+      node: callNode('StatisticalTopK', {
+        node: 'top_k',
+        opType: statisticalTopKOpType(mode),
+        inputs: { x: 'x' },
+        outputs: { y: 'y', kept: 'kept' },
+        attributes: { quantile: attr.float(0.7) },
+      }),
+      body: statisticalTopKFunction(mode),
+      feeds: { x: floats(x, [1, 3, 37]) },
+      outputs: { y: 'float32', kept: 'int32' },
+    } as const,
+    // Two sums of 37 numbers below 1.
+    tolerances: { y: 4 * 37 * EPSILON, kept: 0 },
+  }));
+  const positions = { dtype: 'int64', dims: [2, 3], data: BigInt64Array.from([0n, 1n, 2n, 5n, 6n, 7n]) } as const;
+  const start = [false, true].map((decode) => ({
+    name: decode ? 'start-decode' : 'start',
+    call: {
+      node: ffnSkipStartNode({
+        node: 'start',
+        decode,
+        warmUpTokens: 2,
+        inputs: { position_ids: 'position_ids' },
+        outputs: { state: 'state', active: 'active' },
+      }),
+      body: ffnSkipStartFunction(decode),
+      feeds: { position_ids: positions },
+      outputs: { state: 'int32', active: 'bool' },
+    } as const,
+    tolerances: { state: 0, active: 0 },
+  }));
+  return [...topK, ...start, skipStepCase(true), skipStepCase(false)];
+}
+
+function skipStepCase(reArm: boolean) {
+  return {
+    name: reArm ? 'step' : 'step-once',
+    call: {
+      node: ffnSkipStepNode({
+        node: 'step',
+        runLength: 3,
+        reArm,
+        inputs: { state: 'state', saturation: 'saturation', threshold: 'threshold' },
+        outputs: { next_state: 'next_state', next_active: 'next_active' },
+      }),
+      body: ffnSkipStepFunction(reArm),
+      feeds: {
+        state: { dtype: 'int32', dims: [1, 6], data: Int32Array.from([-1, 0, 0, 1, 2, 5]) },
+        saturation: floats([1, 0.9, 0.5, 0.9, 0.9, 0], [1, 6]),
+        threshold: floats([0.9], []),
+      },
+      outputs: { next_state: 'int32', next_active: 'bool' },
+    } as const,
+    tolerances: { next_state: 0, next_active: 0 },
+  };
+}
+
+function tensor({ dtype, dims, data }: RuntimeTensor): BytesTensor {
+  return { kind: 'bytes', dtype, shape: dims, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+}
+
+function inputsOf({ feeds }: OneNode) {
+  return Object.entries(feeds).map(([input, value]) => ({ name: `in.${input}`, data: tensor(value) }));
+}
+
+async function writeCase(to: string, { name, call, tolerances: slack }: Case): Promise<void> {
+  await writeOnnx(oneNodeGraph(call), join(to, `${name}.onnx`));
+  const results = await runBody(call);
+  const filled = (value: number | readonly number[], { data, dims }: RuntimeTensor) =>
+    float32Tensor(typeof value === 'number' ? new Array<number>(data.length).fill(value) : value, dims);
+  await writeSafetensors(join(to, `${name}.safetensors`), [
+    ...inputsOf(call),
+    ...Object.entries(results).flatMap(([output, value]) => [
+      { name: `out.${output}`, data: tensor(value) },
+      { name: `tolerance.${output}`, data: filled(slack[output], value) },
+    ]),
+  ]);
+}
+
+function withConstant(call: OneNode, name: string, data: Omit<BytesTensor, 'kind'>): OneNode {
+  const others = (call.constants ?? []).filter((constant) => constant.name !== name);
+  return { ...call, constants: [...others, { name, data: { ...data, kind: 'bytes' } }] };
+}
+
+/** A head of four rows of 32 zeros in int4, with so many bytes of zero points. */
+function headWithZeroPoints(bytes: number): OneNode {
+  const weights = { weight: 'weight', weight_scales: 'weight_scales', weight_zero_points: 'weight_zero_points' };
+  const inputs = { x: 'x', skip: 'skip', norm: 'norm', ...weights };
+  const attributes = { epsilon: attr.float(EPSILON), softcap: attr.float(0) };
+  const opType = 'NormProduct_int4_asymmetric';
+  const codes = (shape: number[]): BytesTensor => ({
+    kind: 'bytes',
+    dtype: 'uint8',
+    shape,
+    bytes: new Uint8Array(shape.reduce((a, b) => a * b, 1)),
+  });
+  return {
+    node: callNode('NormProduct', { node: 'head', opType, inputs, outputs: { y: 'y' }, attributes }),
+    // Never run: there is a kernel.
+    body: {
+      domain: LACUNA_DOMAIN,
+      name: opType,
+      inputs: Object.keys(inputs),
+      outputs: ['y'],
+      attributes: Object.keys(attributes),
+      nodes: [{ name: 'y', opType: 'Identity', domain: '', inputs: ['x'], outputs: ['y'], attributes: {} }],
+      opsets: BASE_OPSETS,
+    },
+    feeds: { x: floats(new Float32Array(32), [1, 1, 32]), skip: floats(new Float32Array(32), [1, 1, 32]) },
+    constants: [
+      { name: 'norm', data: float32Tensor(new Float32Array(32)) },
+      { name: 'weight', data: codes([4, 1, 16]) },
+      { name: 'weight_scales', data: float32Tensor(new Float32Array(4)) },
+      { name: 'weight_zero_points', data: codes([bytes]) },
+    ],
+    outputs: { y: 'float32' },
+  };
+}
+
+/** Nodes that contradict the contract, and what the kernel says of them. */
+function refusedCases(): { name: string; call: OneNode; error: string }[] {
+  const variant = variantOf({ kind: 'threshold', scale: 'absolute' }, { masked: true });
+  const block = randomBlock(1, variant);
+  const good = callOf(variant, block, randomTokens(block, [1, 2], [true, true]), 0.1);
+  const fed = (feeds: OneNode['feeds']): OneNode => ({ ...good, feeds: { ...good.feeds, ...feeds } });
+  const saying = (call: OneNode, attributes: Node['attributes']): OneNode => ({
+    ...call,
+    node: { ...call.node, attributes: { ...call.node.attributes, ...attributes } },
+  });
+  const zeros = (...dims: number[]) => floats(new Float32Array(dims.reduce((a, b) => a * b, 1)), dims);
+  const step = skipStepCase(true).call;
+  const split = sparkVariant('soft');
+  const sparkWeights = sparkBlock(3, split);
+  const spark = sparkCall(split, sparkWeights, sparkTokens(sparkWeights, split, 1), [1, 1], 0.5);
+  const stored = variantOf({ kind: 'none' }, { storage: 'int4' });
+  const blocks = randomBlock(2, stored);
+  const int4 = callOf(stored, blocks, randomTokens(blocks, [1, 1]), 0);
+  const inPlanes = variantOf({ kind: 'nested', scale: 'absolute' });
+  const planes = randomBlock(4, inPlanes);
+  const nested = callOf(inPlanes, planes, randomTokens(planes, [1, 1]), 0);
+  return [
+    {
+      name: 'activation',
+      call: saying(good, { activation: attr.string('swish') }),
+      error: 'expected silu, gelu_tanh, gelu or relu for attribute activation but received "swish"',
+    },
+    {
+      name: 'up',
+      call: fed({ up: zeros(D - 1, H) }),
+      error: `GatedFFN_threshold_fp32_masked_counted: expected [${D}, ${H}] for input up but received [${D - 1}, ${H}]`,
+    },
+    { name: 'down', call: fed({ down: zeros(D, H + 1) }), error: `for input down but received [${D}, ${H + 1}]` },
+    { name: 'residual', call: fed({ residual: zeros(1, 1, 1) }), error: 'for input residual but received [1, 1, 1]' },
+    { name: 'threshold', call: fed({ threshold: zeros(2) }), error: 'expected [] for input threshold' },
+    { name: 'x', call: fed({ x: zeros(2, H) }), error: 'expected [b, s, h] for input x' },
+    {
+      name: 'codes',
+      call: withConstant(int4, 'gate_up', { dtype: 'uint8', shape: [2 * D, 1, 16], bytes: new Uint8Array(2 * D * 16) }),
+      error: `GatedFFN_none_int4: expected [${2 * D}, 2, 16] for input gate_up but received [${2 * D}, 1, 16]`,
+    },
+    {
+      name: 'scales',
+      call: withConstant(int4, 'gate_up_scales', float32Tensor(new Float32Array(D))),
+      error: `expected [${4 * D}] for input gate_up_scales but received [${D}]`,
+    },
+    {
+      name: 'records',
+      call: withConstant(int4, 'records', { dtype: 'uint8', shape: [D, 40], bytes: new Uint8Array(40 * D) }),
+      error: `expected [${D}, 64] for input records but received [${D}, 40]`,
+    },
+    {
+      name: 'plane',
+      call: withConstant(nested, 'gate_up', { dtype: 'uint8', shape: [2 * D, 2, 32], bytes: new Uint8Array(D * 128) }),
+      error: `GatedFFN_nested_int8_counted: expected [${2 * D}, 2, 16] for input gate_up but received [${2 * D}, 2, 32]`,
+    },
+    {
+      name: 'planes-records',
+      call: withConstant(nested, 'records', { dtype: 'uint8', shape: [D, 64], bytes: new Uint8Array(64 * D) }),
+      error: `expected [${D}, 192] for input records but received [${D}, 64]`,
+    },
+    {
+      name: 'zero-points',
+      call: headWithZeroPoints(2),
+      error: 'NormProduct_int4_asymmetric: expected [4, 1] for input weight_zero_points but received [2]',
+    },
+    {
+      name: 'gate-inputs',
+      call: saying(spark, { gate_inputs: attr.int(SPARK.h) }),
+      error: `expected 1 to ${SPARK.h - 1} for attribute gate_inputs but received ${SPARK.h}`,
+    },
+    {
+      name: 'split',
+      call: saying(spark, { gate_inputs: attr.int(SPARK.gate - 1) }),
+      error: `expected [${SPARK.d}, ${SPARK.gate - 1}] for input gate but received [${SPARK.d}, ${SPARK.gate}]`,
+    },
+    {
+      name: 'run-length',
+      call: saying(step, { run_length: attr.int(-1) }),
+      error: 'expected 0 to 2^31 - 1 for attribute run_length but received -1',
+    },
+  ];
+}
+
+describe.runIf(hasNative)('every operator', { timeout: 300_000 }, () => {
+  it('gives by its kernel what it gives by its body', async () => {
+    const cases = [...gatedFfnCases(), ...weightlessCases(), ...sparkFfnCases(), ...otherCases()];
+    const models = mkdtempSync(join(folder, 'operators-'));
+    for (const one of cases) await writeCase(models, one);
+    const output = runOracle('kernel_compare.py', models, '--library', library);
+    expect(output).toMatch(new RegExp(`${cases.length} of ${cases.length} agree`));
+  });
+
+  it('refuses what contradicts its contract, and says how', async () => {
+    const cases = refusedCases();
+    const models = mkdtempSync(join(folder, 'refused-'));
+    for (const { name, call, error } of cases) {
+      await writeOnnx(oneNodeGraph(call), join(models, `${name}.onnx`));
+      await writeSafetensors(join(models, `${name}.safetensors`), inputsOf(call));
+      writeFileSync(join(models, `${name}.error.txt`), error);
+    }
+    const output = runOracle('kernel_compare.py', models, '--library', library);
+    expect(output).toMatch(new RegExp(`${cases.length} of ${cases.length} agree`));
+  });
+});
