@@ -196,8 +196,8 @@ class Contender {
     const double start = Now();
     for (const GatedFfn& ffn : ffns_) {
       GatedFfnTokens tokens;
-      tokens.count = 1;
-      tokens.x = x.data();
+      tokens.stream.tokens = 1;
+      tokens.stream.x = x.data();
       tokens.y = y_.data();
       tokens.kept = &kept;
       RunGatedFfn(ffn, tokens, scratch_, parallel);

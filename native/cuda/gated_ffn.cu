@@ -90,10 +90,10 @@ __device__ float Activate(Activation activation, float x) {
 template <class Weight>
 __global__ void GateKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   const size_t token = blockIdx.y, neuron = size_t{blockIdx.x} * kRowsPerBlock + threadIdx.x / kWarp;
-  if (neuron >= ffn.neurons || IsInactive(tokens.active, token)) return;
+  if (neuron >= ffn.neurons || IsInactive(tokens.mask.active, token)) return;
   const Weight* const weights = static_cast<const Weight*>(ffn.gate.data);
   const size_t width = ffn.gate_inputs.count;
-  const float* const x = tokens.x + token * ffn.hidden + ffn.gate_inputs.first;
+  const float* const x = tokens.stream.x + token * ffn.hidden + ffn.gate_inputs.first;
   const float product = RowProduct(weights + neuron * width, x, width, HasPairs(weights, width, sizeof(Weight)));
   if (threadIdx.x % kWarp == 0) at.gate[token * ffn.neurons + neuron] = product + At(ffn.gate_bias, neuron);
 }
@@ -127,7 +127,7 @@ __device__ Choice Choose(const GatedFfn& ffn, float gate, size_t neuron, float l
 __global__ void __launch_bounds__(kRowThreads) ChooseKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   __shared__ int warp_counts[kRowThreads / kWarp];
   const size_t token = blockIdx.x;
-  if (IsInactive(tokens.active, token)) {
+  if (IsInactive(tokens.mask.active, token)) {
     if (threadIdx.x == 0) at.counts[token] = 0;
     return;
   }
@@ -166,7 +166,7 @@ __global__ void UpKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   const size_t count = static_cast<size_t>(at.counts[token]), width = ffn.up_inputs.count;
   const Weight* const weights = static_cast<const Weight*>(ffn.up.data);
   const bool pairs = HasPairs(weights, width, sizeof(Weight));
-  const float* const x = tokens.x + token * ffn.hidden + ffn.up_inputs.first;
+  const float* const x = tokens.stream.x + token * ffn.hidden + ffn.up_inputs.first;
   for (size_t rank = first; rank < count; rank += size_t{gridDim.x} * kRowsPerBlock) {
     const size_t neuron = static_cast<size_t>(at.chosen[token * ffn.neurons + rank]);
     const float up = RowProduct(weights + neuron * width, x, width, pairs) + At(ffn.up_bias, neuron);
@@ -199,7 +199,7 @@ __global__ void DownKernel(GatedFfn ffn, Workspace at) {
 __global__ void __launch_bounds__(kRowThreads) FinishKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   const size_t token = blockIdx.x;
   float* const y = tokens.y + token * ffn.hidden;
-  const bool inactive = IsInactive(tokens.active, token);
+  const bool inactive = IsInactive(tokens.mask.active, token);
   float squares = 0;
   for (size_t i = threadIdx.x; i < ffn.hidden; i += kRowThreads) {
     float sum = inactive ? 0.0f : At(ffn.down_bias, i);
@@ -209,32 +209,32 @@ __global__ void __launch_bounds__(kRowThreads) FinishKernel(GatedFfn ffn, GatedF
   }
   if (threadIdx.x == 0) {
     if (tokens.kept != nullptr) tokens.kept[token] = at.counts[token];
-    if (tokens.saturation != nullptr && inactive) tokens.saturation[token] = 0;
+    if (tokens.mask.saturation != nullptr && inactive) tokens.mask.saturation[token] = 0;
   }
   if (inactive) return;
-  if (ffn.post_norm != nullptr) {
-    const float scale = rsqrtf(BlockSum(squares) / static_cast<float>(ffn.hidden) + ffn.epsilon);
-    for (size_t i = threadIdx.x; i < ffn.hidden; i += kRowThreads) y[i] *= scale * ffn.post_norm[i];
+  if (ffn.post_norm.weight != nullptr) {
+    const float scale = rsqrtf(BlockSum(squares) / static_cast<float>(ffn.hidden) + ffn.post_norm.epsilon);
+    for (size_t i = threadIdx.x; i < ffn.hidden; i += kRowThreads) y[i] *= scale * ffn.post_norm.weight[i];
   }
-  if (tokens.saturation == nullptr) return;
+  if (tokens.mask.saturation == nullptr) return;
   // Each thread reads the entries of y that it wrote.
   float product = 0, before = 0, after = 0;
   for (size_t i = threadIdx.x; i < ffn.hidden; i += kRowThreads) {
-    const float h = tokens.residual[token * ffn.hidden + i], sum = h + y[i];
+    const float h = tokens.mask.residual[token * ffn.hidden + i], sum = h + y[i];
     product += h * sum;
     before += h * h;
     after += sum * sum;
   }
   product = BlockSum(product);
   const float norms = sqrtf(BlockSum(before)) * sqrtf(BlockSum(after));
-  if (threadIdx.x == 0) tokens.saturation[token] = norms == 0 ? 0.0f : product / norms;
+  if (threadIdx.x == 0) tokens.mask.saturation[token] = norms == 0 ? 0.0f : product / norms;
 }
 
 unsigned Ceiling(size_t count, size_t step) { return static_cast<unsigned>((count + step - 1) / step); }
 
 template <class Weight>
 cudaError_t Run(const GatedFfn& ffn, const GatedFfnTokens& tokens, const Workspace& at, cudaStream_t stream) {
-  const unsigned count = static_cast<unsigned>(tokens.count);
+  const unsigned count = static_cast<unsigned>(tokens.stream.tokens);
   const unsigned threads = kRowsPerBlock * kWarp;
   GateKernel<Weight><<<dim3(Ceiling(ffn.neurons, kRowsPerBlock), count), threads, 0, stream>>>(ffn, tokens, at);
   ChooseKernel<<<count, kRowThreads, 0, stream>>>(ffn, tokens, at);
@@ -251,12 +251,13 @@ constexpr size_t kMostTokens = 65535;
 // `tokens` from `first` on, `count` of them.
 GatedFfnTokens Some(const GatedFfnTokens& tokens, size_t hidden, size_t first, size_t count) {
   GatedFfnTokens some = tokens;
-  some.count = count;
-  some.x += first * hidden;
+  Mask& mask = some.mask;
+  some.stream.tokens = count;
+  some.stream.x += first * hidden;
   some.y += first * hidden;
-  if (some.active != nullptr) some.active += first;
-  if (some.residual != nullptr) some.residual += first * hidden;
-  if (some.saturation != nullptr) some.saturation += first;
+  if (mask.active != nullptr) mask.active += first;
+  if (mask.residual != nullptr) mask.residual += first * hidden;
+  if (mask.saturation != nullptr) mask.saturation += first;
   if (some.kept != nullptr) some.kept += first;
   return some;
 }
@@ -269,9 +270,9 @@ size_t GatedFfnWorkspace(const GatedFfn& ffn, size_t tokens) {
 }
 
 cudaError_t RunGatedFfn(const GatedFfn& ffn, const GatedFfnTokens& tokens, void* workspace, cudaStream_t stream) {
-  if (IsProduct(ffn.selector) || IsPredicted(ffn.selector)) return cudaErrorNotSupported;
-  for (size_t first = 0; first < tokens.count; first += kMostTokens) {
-    const size_t left = tokens.count - first, count = left < kMostTokens ? left : kMostTokens;
+  if (IsProduct(ffn.selector) || IsPredicted(ffn.selector) || ffn.norm.weight != nullptr) return cudaErrorNotSupported;
+  for (size_t first = 0; first < tokens.stream.tokens; first += kMostTokens) {
+    const size_t left = tokens.stream.tokens - first, count = left < kMostTokens ? left : kMostTokens;
     const GatedFfnTokens some = Some(tokens, ffn.hidden, first, count);
     const Workspace at = WorkspaceAt(ffn, count, workspace);
     cudaError_t error = cudaErrorNotSupported;

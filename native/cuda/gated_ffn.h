@@ -18,7 +18,8 @@ size_t GatedFfnWorkspace(const GatedFfn& ffn, size_t tokens);
 // for it and nothing is copied to the host, so a whole model can be one CUDA graph. A token's result has the same bits
 // whichever tokens come with it.
 //
-// Weights are fp32 or bf16, and the gate alone decides; other storages and selectors give cudaErrorNotSupported. Returns the first error of a launch.
+// Weights are fp32 or bf16, the gate alone decides, and x is normed already; all else gives cudaErrorNotSupported. Returns the
+// first error of a launch.
 cudaError_t RunGatedFfn(const GatedFfn& ffn, const GatedFfnTokens& tokens, void* workspace, cudaStream_t stream);
 
 }  // namespace lacuna::cuda

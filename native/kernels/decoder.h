@@ -10,6 +10,7 @@
 #include "kernels/matrix.h"
 #include "kernels/parallel.h"
 #include "kernels/scratch.h"
+#include "kernels/stream.h"
 
 namespace lacuna {
 
@@ -21,22 +22,6 @@ struct BlockMatrix {
   const float* bias = nullptr;
 };
 
-// y = x / sqrt(mean(x^2) + epsilon) * weight; no norm where there is no weight.
-struct RmsNorm {
-  const float* weight = nullptr;
-  float epsilon = 0;
-};
-
-// The residual stream as a part reads it: x, or x + skip where there is a skip.
-struct Stream {
-  size_t tokens = 0;
-  // [tokens, hidden]
-  const float* x = nullptr;
-  const float* skip = nullptr;
-  // Gets x + skip, [tokens, hidden]; null where that is not wanted.
-  float* sum = nullptr;
-};
-
 // y [tokens, rows] = product with norm(stream), softly capped.
 struct NormProduct {
   Storage storage = Storage::kInt4;
@@ -46,7 +31,7 @@ struct NormProduct {
   float softcap = 0;
 };
 
-// y [tokens, hidden] = post_norm(down(act(gate n) * up n)), n = norm(stream).
+// y [tokens, hidden] = post_norm(down(act(gate n) * up n)), n = norm(stream), or the stream where there is no norm.
 struct NormFfn {
   Storage storage = Storage::kInt4;
   Activation activation = Activation::kSilu;
@@ -105,7 +90,9 @@ struct Cache {
 // Inputs of products are rounded to 8 bits a block. A token's result is the same, bit for bit, however many threads there
 // are and whichever tokens come with it. All throw std::bad_alloc when scratch cannot grow; steady calls do not allocate.
 void RunNormProduct(const NormProduct& part, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel);
-void RunNormFfn(const NormFfn& part, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel);
+// Without a norm there is no skip. Where some tokens are active, time is as if all were.
+void RunNormFfn(const NormFfn& part, const Stream& stream, const Mask& mask, float* y, Scratch& scratch,
+                const Parallel& parallel);
 // `stream.tokens` is a multiple of cache.rows, row by row.
 void RunNormAttention(const NormAttention& part, const Stream& stream, const Cache& cache, float* y, Scratch& scratch,
                       const Parallel& parallel);

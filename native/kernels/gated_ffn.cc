@@ -33,16 +33,15 @@ size_t WorkersFor(const GatedFfn& ffn, size_t tokens, size_t most) {
   return std::clamp<size_t>(products / kProductsAWorker, 1, most);
 }
 
-// Inactive tokens get zeros; returns how many are active, and which in `active`.
+// Returns how many tokens are active, and which in `active`; leaves out the others.
 size_t SetInactive(const GatedFfn& ffn, const GatedFfnTokens& tokens, uint32_t* active) {
   size_t count = 0;
-  for (size_t token = 0; token < tokens.count; ++token) {
-    if (tokens.active == nullptr || tokens.active[token]) {
+  for (size_t token = 0; token < tokens.stream.tokens; ++token) {
+    if (tokens.mask.IsActive(token)) {
       active[count++] = static_cast<uint32_t>(token);
       continue;
     }
-    std::fill_n(tokens.y + token * ffn.hidden, ffn.hidden, 0.0f);
-    if (tokens.saturation != nullptr) tokens.saturation[token] = 0;
+    LeaveOut(tokens.stream, tokens.mask, token, ffn.hidden, tokens.y);
     if (tokens.kept != nullptr) tokens.kept[token] = 0;
   }
   return count;
@@ -51,11 +50,11 @@ size_t SetInactive(const GatedFfn& ffn, const GatedFfnTokens& tokens, uint32_t* 
 }  // namespace
 
 void RunGatedFfn(const GatedFfn& ffn, const GatedFfnTokens& tokens, Scratch& scratch, const Parallel& parallel) {
-  if (tokens.count == 0) return;
+  if (tokens.stream.tokens == 0) return;
   ScratchLayout sizes(nullptr);
-  GatedFfnArrays(ffn, tokens.count, sizes);
+  GatedFfnArrays(ffn, tokens.stream.tokens, sizes);
   ScratchLayout places(scratch.AtLeast(sizes.bytes()));
-  const GatedFfnArrays arrays(ffn, tokens.count, places);
+  const GatedFfnArrays arrays(ffn, tokens.stream.tokens, places);
   const size_t active = SetInactive(ffn, tokens, arrays.active);
   if (active == 0) return;
   const size_t workers = WorkersFor(ffn, active, parallel.workers);

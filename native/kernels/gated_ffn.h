@@ -1,4 +1,4 @@
-// GatedFFN: y = down^T (act(gate x) * (up x)) over the neurons that a selector chooses for each token, and for masked
+// GatedFFN: y = down^T (act(gate n) * (up n)), n = norm(x + skip) or x as it is, over the neurons that a selector chooses for each token, and for masked
 // variants the saturation cos(residual, residual + y). docs/operators.md has the mathematics.
 #ifndef LACUNA_KERNELS_GATED_FFN_H_
 #define LACUNA_KERNELS_GATED_FFN_H_
@@ -9,6 +9,7 @@
 #include "kernels/matrix.h"
 #include "kernels/parallel.h"
 #include "kernels/scratch.h"
+#include "kernels/stream.h"
 
 namespace lacuna {
 
@@ -72,15 +73,15 @@ struct GatedFfn {
   const float* gate_bias = nullptr;
   const float* up_bias = nullptr;
   const float* down_bias = nullptr;
-  const float* post_norm = nullptr;
+  // Of the stream, and of y.
+  RmsNorm norm;
+  RmsNorm post_norm;
   const float* score_weights = nullptr;
   Activation activation = Activation::kSilu;
   Selector selector = Selector::kNone;
   float threshold = 0;
   // Of selector statistical: Q(1 - density).
   float quantile = 0;
-  // Of the post-norm.
-  float epsilon = 0;
 };
 
 // What gate and up are stored in.
@@ -89,18 +90,14 @@ inline constexpr Storage ProjectionStorage(const GatedFfn& ffn) {
 }
 
 struct GatedFfnTokens {
-  size_t count = 0;
-  // [count, hidden]
-  const float* x = nullptr;
-  // [count], or null when all are. Inactive tokens get y = 0, saturation 0, kept 0.
-  const bool* active = nullptr;
-  // [count, hidden]; read only where saturation is wanted.
-  const float* residual = nullptr;
+  // Without a norm there is no skip. The sum is that of inactive tokens too.
+  Stream stream;
+  Mask mask;
   // Whatever the selector says, every neuron is chosen.
   bool choose_all = false;
+  // [tokens, hidden]
   float* y = nullptr;
-  // [count] each, or null when not wanted.
-  float* saturation = nullptr;
+  // [tokens] neurons chosen, 0 of inactive tokens; null when not wanted.
   int32_t* kept = nullptr;
 };
 

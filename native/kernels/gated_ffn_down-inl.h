@@ -7,7 +7,6 @@
 #endif
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -127,34 +126,11 @@ void DownItem(const GatedFfnJob& job, const TokenBlock& block, size_t item) {
 
 // Post-norm and saturation, which need a token's whole y.
 inline void FinishItem(const GatedFfnJob& job, size_t token) {
-  const Floats d;
-  const GatedFfn& ffn = job.ffn;
-  const size_t n = ffn.hidden;
-  const size_t lanes = hn::Lanes(d);
+  const size_t n = job.ffn.hidden, place = job.TokenOf(token);
   float* y = job.Output(token);
-  const auto square = [](FloatVector v, size_t) HWY_ATTR { return hn::Mul(v, v); };
-  if (ffn.post_norm != nullptr) {
-    const double mean_square = SumOf(y, n, square) / static_cast<double>(n);
-    const FloatVector scale = hn::Set(d, static_cast<float>(1.0 / std::sqrt(mean_square + ffn.epsilon)));
-    for (size_t i = 0; i < n; i += lanes) {
-      const size_t count = std::min(lanes, n - i);
-      const FloatVector normed = hn::Mul(hn::LoadN(d, y + i, count), scale);
-      hn::StoreN(hn::Mul(normed, hn::LoadN(d, ffn.post_norm + i, count)), d, y + i, count);
-    }
-  }
-  if (job.tokens.saturation == nullptr) return;
-  const float* before = job.tokens.residual + job.TokenOf(token) * n;
-  const auto after = [&](FloatVector h, size_t i) HWY_ATTR {
-    return hn::Add(h, i + lanes <= n ? hn::LoadU(d, y + i) : hn::LoadN(d, y + i, n - i));
-  };
-  const double size = static_cast<double>(n);
-  const double product = SumOf(before, n, [&](FloatVector h, size_t i) HWY_ATTR { return hn::Mul(h, after(h, i)); }) / size;
-  const double before_square = SumOf(before, n, square) / size;
-  const double after_square = SumOf(before, n, [&](FloatVector h, size_t i) HWY_ATTR { return square(after(h, i), i); }) / size;
-  // As in the portable body: gives a zero vector saturation 0, and is far below the mean square of any residual stream.
-  constexpr double kEpsilon = 1e-30;
-  job.tokens.saturation[job.TokenOf(token)] =
-      static_cast<float>(product / std::sqrt((before_square + kEpsilon) * (after_square + kEpsilon)));
+  if (job.ffn.post_norm.weight != nullptr) Normalise(job.ffn.post_norm, y, n, y);
+  const Mask& mask = job.tokens.mask;
+  if (mask.saturation != nullptr) mask.saturation[place] = SaturationOf(mask.residual + place * n, y, n);
 }
 
 }  // namespace HWY_NAMESPACE

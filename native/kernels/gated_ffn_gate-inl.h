@@ -16,6 +16,7 @@
 #include "kernels/activation-inl.h"
 #include "kernels/blocks-inl.h"
 #include "kernels/gated_ffn_job.h"
+#include "kernels/norm-inl.h"
 #include "kernels/rows-inl.h"
 #include "kernels/statistics-inl.h"
 
@@ -81,16 +82,19 @@ HWY_INLINE typename Rows::Input InputOf(const GatedFfnJob& job, const TokenBlock
   if constexpr (std::is_same_v<typename Rows::Input, CodedInput>) {
     return projection.coded->At(token);
   } else {
-    return job.Input(block.first + token) + projection.range.first;
+    return job.Input(block, token) + projection.range.first;
   }
 }
 
-// Entries as blocks need them.
+// Entries as gate and up need them.
 template <class Rows>
 void PrepareItem(const GatedFfnJob& job, const TokenBlock& block, size_t token) {
+  if (job.arrays.normed != nullptr)
+    NormaliseStream(job.ffn.norm, job.tokens.stream, job.TokenOf(block.first + token), job.ffn.hidden,
+                    job.arrays.normed + token * job.ffn.hidden);
   const auto code = [&]<class Of>(const Projection& projection, std::type_identity<Of>) {
     if constexpr (std::is_same_v<typename Of::Input, CodedInput>) {
-      const float* x = job.Input(block.first + token) + projection.range.first;
+      const float* x = job.Input(block, token) + projection.range.first;
       Of::Products::Code(x, projection.range.count, *projection.coded, token);
     }
   };

@@ -3,7 +3,7 @@
 // Tokens are taken in blocks, so that scratch does not grow with a prompt. A block goes through phases; the items of a
 // phase are chunks of neurons, tokens, or ranges of columns:
 //
-//     prepare      tokens    inputs quantised, where weights or a predictor are in blocks
+//     prepare      tokens    the stream normed, where there is a norm; inputs quantised, where weights or a predictor are in blocks
 //     gate         chunks    gate products and activation, or what a predictor makes of them, and what a choice by products
 //                            needs of `up`; also all of "choose" unless the choice needs all neurons
 //     statistics   tokens    mean and deviation over all neurons
@@ -73,6 +73,7 @@ struct GatedFfnArrays {
     tile_lists = layout.Array<uint8_t>(block * chunks * kChunk);
     tile_counts = layout.Array<uint8_t>(block * chunks);
     sums = layout.Array<float>(SumsOf(ffn, block) * PaddedColumns(ffn.hidden));
+    if (ffn.norm.weight != nullptr) normed = layout.Array<float>(block * ffn.hidden);
     if (IsNested(ffn.selector)) {
       upper_gate = layout.Array<float>(block * chunks * kChunk);
       upper_up = layout.Array<float>(block * chunks * kChunk);
@@ -94,6 +95,8 @@ struct GatedFfnArrays {
 
   // [tokens] indices of active tokens; all that follows is by position in a block of them.
   uint32_t* active;
+  // [block, hidden] what gate and up are multiplied with, where there is a norm.
+  float* normed = nullptr;
   // [block, chunks * kChunk] gate, then act(gate), then act(gate) * up; 0 where a neuron is not chosen.
   float* coefficients;
   // [block, chunks]
@@ -153,7 +156,7 @@ struct GatedFfnJob {
         product(!choose_all && IsProduct(ffn.selector)),
         predicted(IsNested(ffn.selector) || (!choose_all && IsPredicted(ffn.selector))),
         two_steps(!choose_all && IsRelative(ffn.selector)),
-        finish(ffn.post_norm != nullptr || tokens.saturation != nullptr),
+        finish(ffn.post_norm.weight != nullptr || tokens.mask.saturation != nullptr),
         split(ffn.gate_inputs.first != ffn.up_inputs.first || ffn.gate_inputs.count != ffn.up_inputs.count),
         work(work_),
         items(ItemsOf(active)) {}
@@ -182,7 +185,11 @@ struct GatedFfnJob {
   }
 
   size_t TokenOf(size_t position) const { return arrays.active[position]; }
-  const float* Input(size_t position) const { return tokens.x + TokenOf(position) * ffn.hidden; }
+  // What a token of a block is multiplied with.
+  const float* Input(const TokenBlock& block, size_t t) const {
+    if (arrays.normed != nullptr) return arrays.normed + t * ffn.hidden;
+    return tokens.stream.x + TokenOf(block.first + t) * ffn.hidden;
+  }
   float* Output(size_t position) const { return tokens.y + TokenOf(position) * ffn.hidden; }
   size_t FirstChunk(size_t segment) const { return std::min(segment * segment_chunks, chunks); }
   // Of a segment, or of a token of the block.
@@ -236,7 +243,7 @@ struct GatedFfnJob {
   size_t PhaseItems(GatedFfnPhase phase, size_t block_tokens) const {
     switch (phase) {
       case GatedFfnPhase::kPrepare:
-        return IsBlocked(ffn.storage) || predicted ? block_tokens : 0;
+        return IsBlocked(ffn.storage) || predicted || arrays.normed != nullptr ? block_tokens : 0;
       case GatedFfnPhase::kGate:
         if (block_tokens > 1) return chunks;
         return two_steps ? DivideUp(chunks, gate_chunks) : 0;

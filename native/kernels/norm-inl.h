@@ -1,4 +1,4 @@
-// RMS norms of rows, and the residual additions before them.
+// RMS norms of rows, the residual additions before them, and what is measured of those after.
 #if defined(LACUNA_KERNELS_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_NORM_INL_H_
 #undef LACUNA_KERNELS_NORM_INL_H_
@@ -11,8 +11,8 @@
 #include <cstddef>
 
 #include "hwy/highway.h"
-#include "kernels/decoder.h"
 #include "kernels/statistics-inl.h"
+#include "kernels/stream.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lacuna {
@@ -55,6 +55,23 @@ HWY_INLINE void NormaliseStream(const RmsNorm& norm, const Stream& stream, size_
     x = sum;
   }
   Normalise(norm, x, hidden, y);
+}
+
+// cos(h, h + y) over n entries: how little of the stream's direction adding y changes (FFN-SkipLLM).
+HWY_INLINE float SaturationOf(const float* h, const float* y, size_t n) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  const auto square = [](auto v) HWY_ATTR { return hn::Mul(v, v); };
+  const auto after = [&](auto v, size_t i) HWY_ATTR {
+    return hn::Add(v, i + lanes <= n ? hn::LoadU(d, y + i) : hn::LoadN(d, y + i, n - i));
+  };
+  const double size = static_cast<double>(n);
+  const double product = SumOf(h, n, [&](auto v, size_t i) HWY_ATTR { return hn::Mul(v, after(v, i)); }) / size;
+  const double before_square = SumOf(h, n, [&](auto v, size_t) HWY_ATTR { return square(v); }) / size;
+  const double after_square = SumOf(h, n, [&](auto v, size_t i) HWY_ATTR { return square(after(v, i)); }) / size;
+  // As in the portable body: gives a zero vector saturation 0, and is far below the mean square of any residual stream.
+  constexpr double kEpsilon = 1e-30;
+  return static_cast<float>(product / std::sqrt((before_square + kEpsilon) * (after_square + kEpsilon)));
 }
 
 }  // namespace HWY_NAMESPACE

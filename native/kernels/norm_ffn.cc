@@ -17,11 +17,12 @@ class NormFfnJob : public PartJob {
  public:
   using Products = BlockProducts<kStorage>;
 
-  NormFfnJob(const NormFfn& ffn, const Stream& stream, float* y, Scratch& scratch, size_t most_workers)
-      : PartJob(stream.tokens, ffn.post_norm.weight == nullptr ? 3 : 4,
-                stream.tokens * 3 * ffn.gate.rows * ffn.gate.columns, most_workers),
+  NormFfnJob(const NormFfn& ffn, const Stream& stream, const Mask& mask, float* y, Scratch& scratch, size_t most_workers)
+      : PartJob(stream.tokens, IsFinished(ffn, mask) ? 4 : 3, stream.tokens * 3 * ffn.gate.rows * ffn.gate.columns,
+                most_workers),
         ffn_(ffn),
         stream_(stream),
+        mask_(mask),
         y_(y),
         hidden_(ffn.down.rows),
         neurons_(RowsAnItem(ffn.gate.rows, kNeurons)),
@@ -43,9 +44,13 @@ class NormFfnJob : public PartJob {
     switch (phase) {
       case kPrepare:
         return ForTokens(block, item, [this](size_t token, size_t t) {
-          float* normed = arrays_.normed + t * hidden_;
-          NormaliseStream(ffn_.norm, stream_, token, hidden_, normed);
-          Products::Code(normed, hidden_, arrays_.input, t);
+          const float* x = stream_.x + token * hidden_;
+          if (ffn_.norm.weight != nullptr) {
+            float* normed = arrays_.normed + t * hidden_;
+            NormaliseStream(ffn_.norm, stream_, token, hidden_, normed);
+            x = normed;
+          }
+          Products::Code(x, hidden_, arrays_.input, t);
         });
       case kGateUp:
         for (size_t first = item * neurons_; first < std::min(ffn_.gate.rows, (item + 1) * neurons_); first += kNeurons)
@@ -56,10 +61,8 @@ class NormFfnJob : public PartJob {
         return Products::Multiply(ffn_.down, first, std::min(rows_, hidden_ - first), arrays_.product, 0, block.count,
                                   y_ + block.first * hidden_ + first, hidden_);
       }
-      case kPostNorm:
-        return ForTokens(block, item, [this](size_t token, size_t) {
-          Normalise(ffn_.post_norm, y_ + token * hidden_, hidden_, y_ + token * hidden_);
-        });
+      case kFinish:
+        return ForTokens(block, item, [this](size_t token, size_t) { Finish(token); });
     }
   }
 
@@ -72,7 +75,10 @@ class NormFfnJob : public PartJob {
   }
 
  private:
-  enum Phase { kPrepare, kGateUp, kDown, kPostNorm };
+  enum Phase { kPrepare, kGateUp, kDown, kFinish };
+  static bool IsFinished(const NormFfn& ffn, const Mask& mask) {
+    return ffn.post_norm.weight != nullptr || mask.active != nullptr || mask.saturation != nullptr;
+  }
   // Neurons that are computed together: two blocks of what `down` is multiplied with. Items are whole multiples of it, and of
   // so many rows of `down`.
   static constexpr size_t kNeurons = 2 * kBlock;
@@ -113,8 +119,18 @@ class NormFfnJob : public PartJob {
     }
   }
 
+  // What needs a token's whole y.
+  void Finish(size_t token) const {
+    float* y = y_ + token * hidden_;
+    if (!mask_.IsActive(token)) return LeaveOut({}, mask_, token, hidden_, y_);
+    if (ffn_.post_norm.weight != nullptr) Normalise(ffn_.post_norm, y, hidden_, y);
+    if (mask_.saturation != nullptr)
+      mask_.saturation[token] = SaturationOf(mask_.residual + token * hidden_, y, hidden_);
+  }
+
   const NormFfn& ffn_;
   const Stream& stream_;
+  const Mask& mask_;
   float* y_;
   const size_t hidden_;
   // Neurons and rows of `down` an item.
@@ -123,8 +139,9 @@ class NormFfnJob : public PartJob {
   const Arrays arrays_;
 };
 
-void RunFfn(const NormFfn& ffn, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel) {
-  RunPart<NormFfnJob>(ffn.storage, parallel, ffn, stream, y, scratch);
+void RunFfn(const NormFfn& ffn, const Stream& stream, const Mask& mask, float* y, Scratch& scratch,
+            const Parallel& parallel) {
+  RunPart<NormFfnJob>(ffn.storage, parallel, ffn, stream, mask, y, scratch);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -137,8 +154,12 @@ namespace {
 HWY_EXPORT(RunFfn);
 }  // namespace
 
-void RunNormFfn(const NormFfn& part, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel) {
-  if (stream.tokens > 0) HWY_DYNAMIC_DISPATCH(RunFfn)(part, stream, y, scratch, parallel);
+void RunNormFfn(const NormFfn& part, const Stream& stream, const Mask& mask, float* y, Scratch& scratch,
+                const Parallel& parallel) {
+  bool any = false;
+  for (size_t token = 0; token < stream.tokens; ++token) any = any || mask.IsActive(token);
+  if (any) return HWY_DYNAMIC_DISPATCH(RunFfn)(part, stream, mask, y, scratch, parallel);
+  for (size_t token = 0; token < stream.tokens; ++token) LeaveOut(stream, mask, token, part.down.rows, y);
 }
 
 }  // namespace lacuna

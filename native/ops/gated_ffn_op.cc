@@ -1,4 +1,6 @@
+#include "kernels/decoder.h"
 #include "kernels/gated_ffn.h"
+#include "ops/decoder_inputs.h"
 #include "ops/ffn_node.h"
 #include "ops/operators.h"
 
@@ -30,9 +32,12 @@ enum Input {
   kDownColumnsScales,
   // Of selector nested, which bodies multiply by.
   kGateUpLower,
+  // The stream is x + skip, and what is multiplied its norm, where these are given.
+  kSkip,
+  kNorm,
   kInputCount,
 };
-enum Output { kY, kSaturation, kKept };
+enum Output { kY, kSaturation, kKept, kSum };
 
 constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
   std::array<ort::Port, kInputCount> ports{};
@@ -47,40 +52,82 @@ constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
   return ports;
 }
 
+constexpr std::array<ort::Port, 4> kOutputPorts = {
+    {kFloats, kOptionalFloats, {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, true}, kOptionalFloats}};
+
+// Attribute epsilons of norms: nodes have them where they have the norm.
+struct Epsilons {
+  float norm = 0;
+  float post_norm = 0;
+};
+Epsilons EpsilonsOf(const ort::Node& node, const FfnInputs<kInputCount>& inputs) {
+  return {inputs.IsConstant(kNorm) ? node.Float("norm_epsilon") : 0,
+          inputs.IsConstant(kPostNorm) ? node.Float("epsilon") : 0};
+}
+
+// What is read of the stream, and its sum where it is made here.
+Stream BindStream(ort::Call& call, const FfnInputs<kInputCount>& inputs) {
+  const ort::Tensor x = call.Input(kX), skip = call.Input(kSkip);
+  if (skip.given() != inputs.IsConstant(kNorm)) call.Refuse("expected both or neither of inputs skip and norm");
+  Stream stream = StreamOf(call, x, skip);
+  if (skip.given()) stream.sum = call.Output<float>(kSum, x.shape);
+  return stream;
+}
+
+Mask BindMask(ort::Call& call, bool masked, const Stream& stream) {
+  if (!masked) {
+    // As the body has it: other variants give the constant 0.
+    if (float* saturation = call.Output<float>(kSaturation, {})) *saturation = 0;
+    return {};
+  }
+  const ort::Tensor x = call.Input(kX), active = call.Input(kActive);
+  const ort::Shape rows = {x.shape[0], x.shape[1]};
+  call.Expect("active", active, rows);
+  Mask mask;
+  mask.active = active.As<bool>();
+  mask.saturation = call.Output<float>(kSaturation, rows);
+  if (stream.skip != nullptr) {
+    if (stream.sum == nullptr) call.Refuse("expected output sum, of which the saturation is made");
+    mask.residual = stream.sum;
+  } else {
+    const ort::Tensor residual = call.Input(kResidual);
+    call.Expect("residual", residual, x.shape);
+    mask.residual = residual.As<float>();
+  }
+  return mask;
+}
+
+struct Variant {
+  Selector selector;
+  bool masked;
+  // Calls with more than one token a row choose every neuron.
+  bool decode;
+};
+
 template <Storage kStorage>
 class GatedFfnKernel {
  public:
-  struct Settings {
-    Selector selector;
-    bool masked;
-    // Calls with more than one token a row choose every neuron.
-    bool decode;
-  };
+  using Settings = Variant;
   static constexpr std::array<ort::Port, kInputCount> kInputs = InputPorts(kStorage);
-  static constexpr std::array<ort::Port, 3> kOutputs = {
-      {kFloats, kOptionalFloats, {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, true}}};
+  static constexpr std::array<ort::Port, 4> kOutputs = kOutputPorts;
 
-  GatedFfnKernel(Settings settings, const ort::Node& node) : settings_(settings), inputs_(node, kGate) {
+  GatedFfnKernel(Variant settings, const ort::Node& node)
+      : settings_(settings), inputs_(node, kGate), epsilons_(EpsilonsOf(node, inputs_)) {
     ffn_.storage = kStorage;
     ffn_.selector = settings.selector;
     ffn_.activation = ActivationOf(node);
     if (IsStatistical(settings_.selector)) ffn_.quantile = node.Float("quantile");
-    // Only nodes with a post-norm have it.
-    if (inputs_.IsConstant(kPostNorm)) ffn_.epsilon = node.Float("epsilon");
   }
 
   void Compute(ort::Call& call) {
-    const ort::Tensor x = call.Input(kX);
-    if (x.shape.rank() != 3) call.Refuse("expected [b, s, h] for input x but received " + x.shape.Text());
-    const GatedFfn ffn = Bind(call, x.shape[2]);
-    const ort::Shape rows = {x.shape[0], x.shape[1]};
     GatedFfnTokens tokens;
-    tokens.count = rows.elements();
-    tokens.x = x.As<float>();
+    tokens.stream = BindStream(call, inputs_);
+    tokens.mask = BindMask(call, settings_.masked, tokens.stream);
+    const ort::Tensor x = call.Input(kX);
+    const GatedFfn ffn = Bind(call, x.shape[2]);
     tokens.choose_all = settings_.decode && x.shape[1] > 1;
     tokens.y = call.Output<float>(kY, x.shape);
-    tokens.kept = call.Output<int32_t>(kKept, rows);
-    BindMask(call, x.shape, rows, tokens);
+    tokens.kept = call.Output<int32_t>(kKept, {x.shape[0], x.shape[1]});
     TakenScratch scratch;
     RunGatedFfn(ffn, tokens, *scratch, call.Threads());
   }
@@ -102,7 +149,8 @@ class GatedFfnKernel {
     ffn.gate_bias = inputs_.Optional(call, kGateBias, "gate_bias", {neurons});
     ffn.up_bias = inputs_.Optional(call, kUpBias, "up_bias", {neurons});
     ffn.down_bias = inputs_.Optional(call, kDownBias, "down_bias", {hidden});
-    ffn.post_norm = inputs_.Optional(call, kPostNorm, "post_norm", {hidden});
+    ffn.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilons_.norm);
+    ffn.post_norm = NormOf(call, "post_norm", inputs_.Get(call, kPostNorm), hidden, epsilons_.post_norm);
     if (IsScored(settings_.selector)) {
       ffn.threshold = *inputs_.Given(call, kThreshold, "threshold", {});
       ffn.score_weights = inputs_.Given(call, kWeights, "weights", {neurons});
@@ -152,23 +200,61 @@ class GatedFfnKernel {
     ffn.up.scales = ffn.predictor_up.scales;
   }
 
-  void BindMask(const ort::Call& call, const ort::Shape& stream, const ort::Shape& rows, GatedFfnTokens& tokens) const {
-    if (!settings_.masked) {
-      // As the body has it: other variants give the constant 0.
-      if (float* saturation = call.Output<float>(kSaturation, {})) *saturation = 0;
-      return;
-    }
-    const ort::Tensor active = call.Input(kActive), residual = call.Input(kResidual);
-    call.Expect("active", active, rows);
-    call.Expect("residual", residual, stream);
-    tokens.active = active.As<bool>();
-    tokens.residual = residual.As<float>();
-    tokens.saturation = call.Output<float>(kSaturation, rows);
-  }
-
-  Settings settings_;
+  Variant settings_;
   GatedFfn ffn_;
   FfnInputs<kInputCount> inputs_;
+  Epsilons epsilons_;
+};
+
+// Selector none of storages in blocks: NormFFN's kernel, which multiplies by `down` as bodies do, since no row is left out.
+template <Storage kStorage>
+class WholeFfnKernel {
+ public:
+  using Settings = Variant;
+  static constexpr std::array<ort::Port, kInputCount> kInputs = InputPorts(kStorage);
+  static constexpr std::array<ort::Port, 4> kOutputs = kOutputPorts;
+
+  WholeFfnKernel(Variant settings, const ort::Node& node)
+      : masked_(settings.masked), inputs_(node, kGate), epsilons_(EpsilonsOf(node, inputs_)), activation_(ActivationOf(node)) {}
+
+  void Compute(ort::Call& call) {
+    const Stream stream = BindStream(call, inputs_);
+    const Mask mask = BindMask(call, masked_, stream);
+    const ort::Tensor x = call.Input(kX);
+    const NormFfn ffn = Bind(call, x.shape[2]);
+    float* y = call.Output<float>(kY, x.shape);
+    TakenScratch scratch;
+    RunNormFfn(ffn, stream, mask, y, *scratch, call.Threads());
+  }
+
+ private:
+  NormFfn Bind(const ort::Call& call, int64_t hidden) const {
+    const auto matrix = [&](const char* name, Input codes, size_t columns) {
+      return BlockMatrixOf(call, name, {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), {}, {}}, kStorage, columns);
+    };
+    const BlockMatrix both = matrix("gate_up", kGateUp, static_cast<size_t>(hidden));
+    const int64_t neurons = static_cast<int64_t>(both.rows / 2);
+    NormFfn ffn;
+    ffn.storage = kStorage;
+    ffn.activation = activation_;
+    ffn.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilons_.norm);
+    ffn.gate = RowsOf(both, kStorage, 0, both.rows / 2);
+    ffn.up = RowsOf(both, kStorage, both.rows / 2, both.rows / 2);
+    ffn.down = matrix("down_columns", kDownColumns, both.rows / 2);
+    if (static_cast<int64_t>(ffn.down.rows) != hidden)
+      call.Refuse("expected " + std::to_string(hidden) + " rows for input down_columns but received " +
+                  std::to_string(ffn.down.rows));
+    ffn.gate.bias = inputs_.Optional(call, kGateBias, "gate_bias", {neurons});
+    ffn.up.bias = inputs_.Optional(call, kUpBias, "up_bias", {neurons});
+    ffn.down.bias = inputs_.Optional(call, kDownBias, "down_bias", {hidden});
+    ffn.post_norm = NormOf(call, "post_norm", inputs_.Get(call, kPostNorm), hidden, epsilons_.post_norm);
+    return ffn;
+  }
+
+  bool masked_;
+  FfnInputs<kInputCount> inputs_;
+  Epsilons epsilons_;
+  Activation activation_;
 };
 
 // A selector as op types name it: between `GatedFFN_` and the storage, and after the storage.
@@ -193,25 +279,37 @@ constexpr SelectorName kSelectorNames[] = {
 };
 
 template <Storage kStorage>
+void AddVariant(ort::Operators& operators, const std::string& op_type, Variant variant) {
+  if constexpr (IsBlocked(kStorage)) {
+    if (variant.selector == Selector::kNone) return ort::AddOperator<WholeFfnKernel<kStorage>>(operators, op_type, variant);
+  }
+  ort::AddOperator<GatedFfnKernel<kStorage>>(operators, op_type, variant);
+}
+
+// `_whole` and `_counted` tell bodies apart that a kernel need not, and `_normed` is to be seen in the inputs.
+template <Storage kStorage>
 void AddStorage(ort::Operators& operators, const char* storage, const SelectorName& selector) {
+  const bool chooses = selector.selector != Selector::kNone;
   if (IsNested(selector.selector) && kStorage != Storage::kInt8) return;
+  // Bodies that never gather need no name for not doing it, and graphs in float16 keep their norms.
+  constexpr bool kGathers = kStorage == Storage::kFp32 || kStorage == Storage::kBf16;
+  const bool gathers = kGathers && chooses && !IsProduct(selector.selector);
+  const bool normed = kStorage != Storage::kFp16;
+  using Flags = std::vector<const char*>;
+  const auto flags = [](bool given, const char* flag) { return given ? Flags{"", flag} : Flags{""}; };
   for (bool masked : {false, true})
     for (bool decode : {false, true})
-      for (bool whole : {false, true}) {
-        // Bodies that never gather need no name for not doing it.
-        constexpr bool kGathers = kStorage == Storage::kFp32 || kStorage == Storage::kBf16;
-        if (whole && (selector.selector == Selector::kNone || IsProduct(selector.selector) || !kGathers)) continue;
-        const std::string op_type = std::string("GatedFFN_") + selector.name + "_" + storage + selector.flag +
-                                    (masked ? "_masked" : "") + (decode ? "_decode" : "") + (whole ? "_whole" : "");
-        ort::AddOperator<GatedFfnKernel<kStorage>>(operators, op_type, {selector.selector, masked, decode});
-        if (selector.selector != Selector::kNone)
-          ort::AddOperator<GatedFfnKernel<kStorage>>(operators, op_type + "_counted", {selector.selector, masked, decode});
-      }
+      for (const char* whole : flags(gathers, "_whole"))
+        for (const char* norm : flags(normed, "_normed"))
+          for (const char* counted : flags(chooses, "_counted")) {
+            const std::string op_type = std::string("GatedFFN_") + selector.name + "_" + storage + selector.flag +
+                                        (masked ? "_masked" : "") + (decode ? "_decode" : "") + whole + norm + counted;
+            AddVariant<kStorage>(operators, op_type, {selector.selector, masked, decode});
+          }
 }
 
 }  // namespace
 
-// `_whole` and `_counted` tell bodies apart that a kernel need not: one kernel does for all.
 void AddGatedFfn(ort::Operators& operators) {
   for (const SelectorName& selector : kSelectorNames) {
     AddStorage<Storage::kFp32>(operators, "fp32", selector);

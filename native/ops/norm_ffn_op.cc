@@ -66,7 +66,7 @@ class NormFfnKernel {
     float* y = call.Output<float>(kY, x.shape);
     stream.sum = call.Output<float>(kSum, x.shape);
     TakenScratch scratch;
-    RunNormFfn(part, stream, y, *scratch, call.Threads());
+    RunNormFfn(part, stream, {}, y, *scratch, call.Threads());
   }
 
  private:

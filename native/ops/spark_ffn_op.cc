@@ -1,4 +1,5 @@
 #include "kernels/gated_ffn.h"
+#include "ops/decoder_inputs.h"
 #include "ops/ffn_node.h"
 #include "ops/operators.h"
 
@@ -49,17 +50,15 @@ class SparkFfnKernel {
     ffn_.activation = ActivationOf(node);
     ffn_.quantile = node.Float("quantile");
     // Only nodes with a post-norm have it.
-    if (inputs_.IsConstant(kPostNorm)) ffn_.epsilon = node.Float("epsilon");
+    if (inputs_.IsConstant(kPostNorm)) ffn_.post_norm.epsilon = node.Float("epsilon");
   }
 
   void Compute(ort::Call& call) {
     const ort::Tensor x = call.Input(kX);
-    if (x.shape.rank() != 3) call.Refuse("expected [b, s, h] for input x but received " + x.shape.Text());
+    GatedFfnTokens tokens;
+    tokens.stream = StreamOf(call, x, {});
     const GatedFfn ffn = Bind(call, x.shape[2]);
     const ort::Shape rows = {x.shape[0], x.shape[1]};
-    GatedFfnTokens tokens;
-    tokens.count = rows.elements();
-    tokens.x = x.As<float>();
     tokens.y = call.Output<float>(kY, x.shape);
     tokens.kept = call.Output<int32_t>(kKept, rows);
     TakenScratch scratch;
@@ -85,7 +84,7 @@ class SparkFfnKernel {
     } else {
       ffn.down = inputs_.template Weights<kStorage>(call, kDown, 0, "down", {neurons, hidden});
     }
-    ffn.post_norm = inputs_.Optional(call, kPostNorm, "post_norm", {hidden});
+    ffn.post_norm.weight = inputs_.Optional(call, kPostNorm, "post_norm", {hidden});
     return ffn;
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "reference/gated_ffn.h"
 #include "reference/matrix.h"
@@ -51,11 +52,11 @@ Bounded Product(const Bounded& a, const Bounded& b) {
   return {value, std::abs(a.value) * b.error + std::abs(b.value) * a.error + a.error * b.error + Roundings(value)};
 }
 
-Row PostNormed(const RmsNorm& norm, Row y) { return norm.weight == nullptr ? y : Normed(norm, y); }
+Row NormedWhere(const RmsNorm& norm, Row y) { return norm.weight == nullptr ? y : Normed(norm, y); }
 
 // A head with its norm, turned by a position's angles.
 Row Positioned(const NormAttention& part, const RmsNorm& norm, Row head, size_t position) {
-  if (norm.weight != nullptr) head = Normed(norm, head);
+  head = NormedWhere(norm, std::move(head));
   const size_t half = part.head_size / 2;
   Row turned(head.size());
   for (size_t i = 0; i < half; ++i) {
@@ -195,11 +196,11 @@ Row NormProductOf(const NormProduct& part, const Row& stream) {
 }
 
 Row NormFfnOf(const NormFfn& part, const Row& stream) {
-  const Row input = Coded(Normed(part.norm, stream));
+  const Row input = Coded(NormedWhere(part.norm, stream));
   const Row gate = Times(part.storage, part.gate, input), up = Times(part.storage, part.up, input);
   Row product(gate.size());
   for (size_t j = 0; j < gate.size(); ++j) product[j] = Product(Activated(part.activation, gate[j]), up[j]);
-  return PostNormed(part.post_norm, Times(part.storage, part.down, Coded(product)));
+  return NormedWhere(part.post_norm, Times(part.storage, part.down, Coded(product)));
 }
 
 Projected ProjectedOf(const NormAttention& part, const Row& stream, size_t position) {
@@ -223,7 +224,7 @@ Row AttendedOf(const NormAttention& part, const Row& queries, const std::vector<
     const Row one = Attended(part, Slice(queries, head * size, size), head / group, keys, values);
     attended.insert(attended.end(), one.begin(), one.end());
   }
-  return PostNormed(part.post_norm, Times(part.storage, part.output, Coded(attended)));
+  return NormedWhere(part.post_norm, Times(part.storage, part.output, Coded(attended)));
 }
 
 }  // namespace lacuna::reference

@@ -101,16 +101,17 @@ Choice Choose(const GatedFfn& ffn, const float* x, const std::vector<double>& ga
   return ChooseByScore(ffn, measure, std::move(picked));
 }
 
-std::vector<double> RmsNorm(const std::vector<double>& y, const float* weight, double epsilon) {
+std::vector<double> Normed(const RmsNorm& norm, const std::vector<double>& y) {
   double squares = 0;
   for (double value : y) squares += value * value;
-  const double scale = 1 / std::sqrt(squares / static_cast<double>(y.size()) + epsilon);
+  const double scale = 1 / std::sqrt(squares / static_cast<double>(y.size()) + norm.epsilon);
   std::vector<double> normed(y.size());
-  for (size_t i = 0; i < y.size(); ++i) normed[i] = y[i] * scale * weight[i];
+  for (size_t i = 0; i < y.size(); ++i) normed[i] = y[i] * scale * norm.weight[i];
   return normed;
 }
 
-// cos(residual, residual + y); 0 where either is a zero vector.
+}  // namespace
+
 double Saturation(const float* residual, const std::vector<double>& y) {
   double product = 0, before = 0, after = 0;
   for (size_t i = 0; i < y.size(); ++i) {
@@ -122,8 +123,6 @@ double Saturation(const float* residual, const std::vector<double>& y) {
   const double norms = std::sqrt(before * after);
   return norms == 0 ? 0 : product / norms;
 }
-
-}  // namespace
 
 double Activate(Activation activation, double x) {
   switch (activation) {
@@ -153,7 +152,7 @@ GatedFfnToken RunGatedFfn(const GatedFfn& ffn, const float* x, const float* resi
     const std::vector<double> down = RowOf(ffn.storage, ffn.down, ffn.hidden, j);
     for (size_t i = 0; i < ffn.hidden; ++i) token.raw[i] += choice.act[j] * up[j] * down[i];
   }
-  token.y = ffn.post_norm == nullptr ? token.raw : RmsNorm(token.raw, ffn.post_norm, ffn.epsilon);
+  token.y = ffn.post_norm.weight == nullptr ? token.raw : Normed(ffn.post_norm, token.raw);
   if (residual != nullptr) token.saturation = Saturation(residual, token.y);
   return token;
 }

@@ -10,6 +10,9 @@ namespace lacuna::reference {
 
 double Activate(Activation activation, double x);
 
+// cos(residual, residual + y); 0 where either is a zero vector.
+double Saturation(const float* residual, const std::vector<double>& y);
+
 struct GatedFfnToken {
   // After biases and post-norm.
   std::vector<double> y;
@@ -19,7 +22,7 @@ struct GatedFfnToken {
   int kept = 0;
 };
 
-// `residual` may be null: then there is no saturation.
+// Of what is multiplied, the norm of the stream being done. `residual` may be null: then there is no saturation.
 GatedFfnToken RunGatedFfn(const GatedFfn& ffn, const float* x, const float* residual, bool choose_all);
 
 }  // namespace lacuna::reference

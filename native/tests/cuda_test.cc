@@ -88,13 +88,13 @@ class Block {
     const OnDevice<int32_t> kept(std::vector<int32_t>(shape_.tokens, -1));
     const OnDevice<bool> active(active_.get(), shape_.tokens);
     GatedFfnTokens tokens;
-    tokens.count = shape_.tokens;
-    tokens.x = x.data();
-    tokens.active = variant_.everything ? active.data() : nullptr;
-    tokens.residual = residual.data();
+    tokens.stream.tokens = shape_.tokens;
+    tokens.stream.x = x.data();
+    tokens.mask.active = variant_.everything ? active.data() : nullptr;
+    tokens.mask.residual = residual.data();
     tokens.choose_all = variant_.choose_all;
     tokens.y = y.data();
-    tokens.saturation = variant_.everything ? saturation.data() : nullptr;
+    tokens.mask.saturation = variant_.everything ? saturation.data() : nullptr;
     tokens.kept = kept.data();
     Run(tokens);
     const Floats found = y.Read(), cosines = saturation.Read();
@@ -126,13 +126,12 @@ class Block {
       ffn.gate_bias = gate_bias_.data();
       ffn.up_bias = up_bias_.data();
       ffn.down_bias = down_bias_.data();
-      ffn.post_norm = post_norm_.data();
+      ffn.post_norm = {post_norm_.data(), 1e-6f};
     }
     ffn.score_weights = scores_.data();
     ffn.activation = variant_.activation;
     ffn.selector = variant_.selector;
     ffn.threshold = ffn.quantile = kCut;
-    ffn.epsilon = 1e-6f;
     return ffn;
   }
 
@@ -148,13 +147,13 @@ class Block {
     }
     std::vector<std::unique_ptr<OnDevice<float>>> vectors;
     for (auto [vector, count] : {std::pair{&ffn.gate_bias, shape_.neurons}, {&ffn.up_bias, shape_.neurons},
-                                 {&ffn.down_bias, shape_.hidden}, {&ffn.post_norm, shape_.hidden},
+                                 {&ffn.down_bias, shape_.hidden}, {&ffn.post_norm.weight, shape_.hidden},
                                  {&ffn.score_weights, shape_.neurons}}) {
       if (*vector == nullptr) continue;
       vectors.push_back(std::make_unique<OnDevice<float>>(*vector, count));
       *vector = vectors.back()->data();
     }
-    const OnDevice<uint8_t> workspace(std::vector<uint8_t>(cuda::GatedFfnWorkspace(ffn, tokens.count), 0xff));
+    const OnDevice<uint8_t> workspace(std::vector<uint8_t>(cuda::GatedFfnWorkspace(ffn, tokens.stream.tokens), 0xff));
     ASSERT_EQ(cuda::RunGatedFfn(ffn, tokens, workspace.data(), nullptr), cudaSuccess);
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   }
@@ -210,7 +209,7 @@ class Block {
       ffn.gate_bias = gate_bias.data();
       ffn.up_bias = up_bias.data();
       ffn.down_bias = down_bias.data();
-      ffn.post_norm = nullptr;
+      ffn.post_norm = {};
     }
     double largest = 0;
     for (double value : reference::RunGatedFfn(ffn, x.data() + token * shape_.hidden, nullptr, true).raw)
@@ -259,7 +258,7 @@ TEST_F(Cuda, GatedFfnAgreesWithPlainLoops) {
 
 TEST_F(Cuda, GatedFfnRefusesWhatItDoesNotHave) {
   GatedFfnTokens tokens;
-  tokens.count = 1;
+  tokens.stream.tokens = 1;
   GatedFfn stored;
   stored.storage = Storage::kInt4;
   EXPECT_EQ(cuda::RunGatedFfn(stored, tokens, nullptr, nullptr), cudaErrorNotSupported);

@@ -4,10 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <deque>
+#include <memory>
 
 #include "reference/decoder.h"
+#include "reference/gated_ffn.h"
 #include "reference/matrix.h"
 #include "tests/testing.h"
 
@@ -198,15 +201,16 @@ TEST(NormFfn, IsThatOfPlainLoops) {
         NormFfn part;
         part.storage = storage;
         part.activation = kActivations[neurons % 4];
-        part.norm = made.Norm(hidden);
+        const bool normed = neurons % 4 != 1;
+        if (normed) part.norm = made.Norm(hidden);
         part.gate = made.Matrix(storage, neurons, hidden);
         part.up = made.Matrix(storage, neurons, hidden);
         part.down = made.Matrix(storage, hidden, neurons);
         if (neurons % 2 == 0) part.post_norm = made.Norm(hidden);
-        const Tokens tokens(made, count, hidden, true);
+        const Tokens tokens(made, count, hidden, normed);
         Misaligned& y = made.Rows(count, hidden);
         Scratch scratch;
-        RunNormFfn(part, tokens.stream, y.data(), scratch, testing::OnThreads(3));
+        RunNormFfn(part, tokens.stream, {}, y.data(), scratch, testing::OnThreads(3));
         ASSERT_TRUE(y.Intact());
         tokens.CheckSum();
         for (size_t token = 0; token < count; ++token) {
@@ -215,10 +219,46 @@ TEST(NormFfn, IsThatOfPlainLoops) {
           tightness.Add(wanted);
         }
         ExpectSameAlone(tokens, hidden, y.data(), [&](const Stream& stream, float* to) {
-          RunNormFfn(part, stream, to, scratch, OnThisThread());
+          RunNormFfn(part, stream, {}, to, scratch, OnThisThread());
         });
       }
     });
+  });
+}
+
+TEST(NormFfn, LeavesOutInactiveTokens) {
+  testing::ForEachTarget([](const std::string& target) {
+    for (Storage storage : kStorages)
+      for (const std::vector<uint8_t>& pattern : {std::vector<uint8_t>{1}, {0}, {1, 0, 0, 1, 1}, {0, 0, 0}}) {
+        SCOPED_TRACE(target + ", " + std::to_string(pattern.size()));
+        constexpr size_t kHidden = 70;
+        const size_t count = pattern.size();
+        Made made(static_cast<uint32_t>(count));
+        NormFfn part;
+        part.storage = storage;
+        part.norm = made.Norm(kHidden);
+        part.gate = made.Matrix(storage, 90, kHidden);
+        part.up = made.Matrix(storage, 90, kHidden);
+        part.down = made.Matrix(storage, kHidden, 90);
+        part.post_norm = made.Norm(kHidden);
+        const Tokens tokens(made, count, kHidden, true);
+        std::vector<float> whole(count * kHidden), y(count * kHidden, NAN), saturation(count, NAN);
+        Scratch scratch;
+        RunNormFfn(part, tokens.stream, {}, whole.data(), scratch, OnThisThread());
+        const std::unique_ptr<bool[]> active(new bool[count]);
+        std::copy(pattern.begin(), pattern.end(), active.get());
+        std::fill_n(tokens.sum.data(), count * kHidden, NAN);
+        RunNormFfn(part, tokens.stream, {active.get(), tokens.sum.data(), saturation.data()}, y.data(), scratch,
+                   testing::OnThreads(2));
+        tokens.CheckSum();
+        for (size_t token = 0; token < count; ++token) {
+          const float* row = y.data() + token * kHidden;
+          for (size_t i = 0; i < kHidden; ++i) ASSERT_EQ(row[i], active[token] ? whole[token * kHidden + i] : 0);
+          const double wanted = reference::Saturation(tokens.sum.data() + token * kHidden, {row, row + kHidden});
+          // Of three sums.
+          ASSERT_NEAR(saturation[token], active[token] ? wanted : 0, 4 * kHidden * testing::kEpsilon);
+        }
+      }
   });
 }
 

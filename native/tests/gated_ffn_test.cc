@@ -36,6 +36,8 @@ struct Options {
   Activation activation = Activation::kSilu;
   bool biases = false;
   bool post_norm = false;
+  // x and skip are added and normed.
+  bool normed = false;
   bool masked = false;
   bool choose_all = false;
   float cut = 0.5f;
@@ -63,7 +65,9 @@ class Block {
         post_norm_(Vector(options.hidden)),
         score_weights_(Sizes(Vector(options.neurons))),
         x_(Rows(options.tokens, 1)),
-        residual_(Rows(options.tokens, 4)) {
+        residual_(Rows(options.tokens, 4)),
+        norm_(Vector(options.hidden)),
+        skip_(Rows(options.tokens, 1)) {
     for (size_t t = 0; t < options.tokens; ++t) active_.push_back(!options.masked || random_.Below(3) != 0);
   }
 
@@ -95,18 +99,18 @@ class Block {
     ffn.gate_bias = options_.biases ? gate_bias_.data() : nullptr;
     ffn.up_bias = options_.biases ? up_bias_.data() : nullptr;
     ffn.down_bias = options_.biases ? down_bias_.data() : nullptr;
-    ffn.post_norm = options_.post_norm ? post_norm_.data() : nullptr;
+    ffn.post_norm = {options_.post_norm ? post_norm_.data() : nullptr, 1e-6f};
+    if (options_.normed) ffn.norm = {norm_.data(), 1e-6f};
     ffn.score_weights = score_weights_.data();
     ffn.activation = options_.activation;
     ffn.selector = options_.selector;
     ffn.threshold = options_.cut;
     ffn.quantile = options_.cut;
-    ffn.epsilon = 1e-6f;
     return ffn;
   }
 
   struct Result {
-    std::vector<float> y, saturation;
+    std::vector<float> y, saturation, sum;
     std::vector<int32_t> kept;
     bool operator==(const Result& other) const = default;
   };
@@ -114,17 +118,21 @@ class Block {
   // Tokens [first, first + count).
   Result Run(size_t first, size_t count, const Parallel& parallel) {
     Result result{std::vector<float>(count * options_.hidden, NAN), std::vector<float>(options_.masked ? count : 0, NAN),
-                  std::vector<int32_t>(count, -1)};
+                  std::vector<float>(options_.normed ? count * options_.hidden : 0, NAN), std::vector<int32_t>(count, -1)};
     const std::unique_ptr<bool[]> active(new bool[count]);
     for (size_t t = 0; t < count; ++t) active[t] = active_[first + t];
     GatedFfnTokens tokens;
-    tokens.count = count;
-    tokens.x = x_.data() + first * options_.hidden;
-    tokens.active = options_.masked ? active.get() : nullptr;
-    tokens.residual = residual_.data() + first * options_.hidden;
+    tokens.stream.tokens = count;
+    tokens.stream.x = x_.data() + first * options_.hidden;
+    if (options_.normed) {
+      tokens.stream.skip = skip_.data() + first * options_.hidden;
+      tokens.stream.sum = result.sum.data();
+    }
+    tokens.mask.active = options_.masked ? active.get() : nullptr;
+    tokens.mask.residual = options_.normed ? result.sum.data() : residual_.data() + first * options_.hidden;
     tokens.choose_all = options_.choose_all;
     tokens.y = result.y.data();
-    tokens.saturation = options_.masked ? result.saturation.data() : nullptr;
+    tokens.mask.saturation = options_.masked ? result.saturation.data() : nullptr;
     tokens.kept = result.kept.data();
     RunGatedFfn(Ffn(), tokens, scratch_, parallel);
     return result;
@@ -178,6 +186,43 @@ class Block {
   }
 
   bool active(size_t token) const { return active_[token]; }
+  float NormWeight(size_t i) const { return norm_.data()[i]; }
+
+  // x + skip.
+  std::vector<float> Sum() const {
+    std::vector<float> sum(x_.data(), x_.data() + x_.size());
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += skip_.data()[i];
+    return sum;
+  }
+
+  // The stream's norm as kernels have it, bit for bit: y of neurons that are 1 times an entry, and whose `down` gives it back.
+  std::vector<float> Normed() {
+    const size_t n = options_.hidden;
+    std::vector<float> identity(n * n), ones(n, 1.0f), zeros(n * n), y(options_.tokens * n);
+    for (size_t i = 0; i < n; ++i) identity[i * n + i] = 1;
+    GatedFfn ffn;
+    ffn.hidden = ffn.neurons = n;
+    ffn.gate_inputs = ffn.up_inputs = {0, n};
+    ffn.gate.data = zeros.data();
+    ffn.gate_bias = ones.data();
+    ffn.up.data = ffn.down.data = identity.data();
+    ffn.activation = Activation::kRelu;
+    ffn.norm = {norm_.data(), 1e-6f};
+    GatedFfnTokens tokens;
+    tokens.stream = {options_.tokens, x_.data(), skip_.data()};
+    tokens.y = y.data();
+    RunGatedFfn(ffn, tokens, scratch_, OnThisThread());
+    return y;
+  }
+
+  // The same block and tokens, the norm having been done.
+  Block AfterNorm() {
+    Block block(*this);
+    block.options_.normed = false;
+    block.x_ = Misaligned(Normed(), options_.offset);
+    block.residual_ = Misaligned(Sum(), options_.offset);
+    return block;
+  }
   // Makes neuron j show wherever its gate is read.
   void PoisonGate(size_t j) { gate_.Poison(j); }
   void PoisonUp(size_t j) { up_.Poison(j); }
@@ -218,7 +263,7 @@ class Block {
   testing::Random random_;
   StoredMatrix gate_, up_, down_, predictor_gate_, predictor_up_;
   std::optional<reference::StoredRecords> records_;
-  Misaligned gate_bias_, up_bias_, down_bias_, post_norm_, score_weights_, x_, residual_;
+  Misaligned gate_bias_, up_bias_, down_bias_, post_norm_, score_weights_, x_, residual_, norm_, skip_;
   std::vector<bool> active_;
   Scratch scratch_;
 
@@ -238,6 +283,8 @@ class Block {
         score_weights_(other.score_weights_),
         x_(other.x_),
         residual_(other.residual_),
+        norm_(other.norm_),
+        skip_(other.skip_),
         active_(other.active_) {}
 };
 
@@ -339,6 +386,47 @@ TEST_P(GatedFfnOf, IsTheSameWhateverTokensComeAlongAndHoweverManyThreads) {
         ASSERT_TRUE(std::equal(alone.y.begin(), alone.y.end(), together.y.begin() + static_cast<std::ptrdiff_t>(token * 530)));
         ASSERT_EQ(alone.saturation[0], together.saturation[token]);
         ASSERT_EQ(alone.kept[0], together.kept[token]);
+      }
+    }
+  });
+}
+
+TEST_P(GatedFfnOf, NormsTheStreamFirst) {
+  testing::ForEachTarget([](const std::string& target) {
+    SCOPED_TRACE(target);
+    // One token, which has no gate's phase of its own, and more than one block of them.
+    for (size_t tokens : {1, 5, 70}) {
+      Options options{.hidden = 70, .neurons = 150, .tokens = tokens, .normed = true, .offset = 3};
+      options.selector = selector();
+      options.storage = storage();
+      options.masked = tokens != 1;
+      options.split = tokens == 5 ? 30 : 0;
+      Block block(options);
+      Block after = block.AfterNorm();
+      const Block::Result got = block.Run(testing::OnThreads(3)), wanted = after.Run(OnThisThread());
+      ASSERT_EQ(got.sum, block.Sum());
+      ASSERT_EQ(got.y, wanted.y);
+      ASSERT_EQ(got.kept, wanted.kept);
+      ASSERT_EQ(got.saturation, wanted.saturation);
+    }
+  });
+}
+
+TEST(GatedFfn, NormIsThatOfPlainLoops) {
+  testing::ForEachTarget([](const std::string& target) {
+    for (size_t hidden : {1, 7, 32, 65, 300}) {
+      SCOPED_TRACE(target + ", " + std::to_string(hidden));
+      Block block(Options{.hidden = hidden, .tokens = 3, .normed = true, .offset = hidden % 5});
+      const std::vector<float> got = block.Normed(), sum = block.Sum();
+      for (size_t token = 0; token < 3; ++token) {
+        double squares = 0;
+        for (size_t i = 0; i < hidden; ++i) squares += std::pow(sum[token * hidden + i], 2);
+        const double scale = 1 / std::sqrt(squares / static_cast<double>(hidden) + 1e-6);
+        for (size_t i = 0; i < hidden; ++i) {
+          const double wanted = sum[token * hidden + i] * scale * block.NormWeight(i);
+          // Half the error of a sum of so many squares, and a few roundings.
+          ASSERT_NEAR(got[token * hidden + i], wanted, static_cast<double>(hidden / 2 + 8) * testing::kEpsilon * std::abs(wanted));
+        }
       }
     }
   });
