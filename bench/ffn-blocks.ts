@@ -9,6 +9,7 @@ import {
   type GatedFfnVariant,
   gatedFfnFunction,
   gatedFfnNode,
+  recordedBy,
   type Storage,
 } from '../src/ops/index.ts';
 
@@ -45,11 +46,12 @@ function noise(count: number, seed: number): Float32Array {
 
 /** Tensors of a layer by the input of GatedFFN that they are for: matrices, or codes and scales. */
 function weights(
+  { variant }: Contender,
   { hidden, neurons }: Shape,
   storage: BlockStorage,
   layer: number,
-  isDense: boolean,
 ): Record<string, TensorExpr> {
+  const isDense = variant === undefined;
   const wide = [neurons, hidden];
   const inputs = storage === 'fp32' || isDense ? { gate: wide, up: wide } : { gate_up: [2 * neurons, hidden] };
   const down = storage === 'fp32' ? { down: wide } : { down_columns: [hidden, neurons] };
@@ -66,7 +68,8 @@ function weights(
     }),
   );
   // Kernels alone read records.
-  return storage === 'fp32' || isDense ? made : { ...made, records: float32Tensor([0]) };
+  const hasRecords = storage !== 'fp32' && !isDense && recordedBy(variant.selector).length > 0;
+  return hasRecords ? { ...made, records: float32Tensor([0]) } : made;
 }
 
 function schemeOf(storage: Exclude<BlockStorage, 'fp32'>) {
@@ -79,7 +82,7 @@ export function stack(contender: Contender, shape: Shape, storage: BlockStorage 
   let sum = 'x';
   for (let layer = 0; layer < shape.layers; layer++) {
     const names = Object.fromEntries(
-      Object.entries(weights(shape, storage, layer, contender.variant === undefined)).map(([name, data]) => [
+      Object.entries(weights(contender, shape, storage, layer)).map(([name, data]) => [
         name,
         g.initializer(`${layer}.${name}`, data),
       ]),
@@ -119,6 +122,7 @@ function block(
     storage,
     decode: false,
     gather: density < GATHER_SHARE || choice.selector.kind === 'statistical',
+    normed: false,
     counted: false,
     activation: 'silu',
     gateBias: false,

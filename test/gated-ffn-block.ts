@@ -46,6 +46,7 @@ export function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVarian
     masked: false,
     decode: false,
     gather: true,
+    normed: false,
     counted: true,
     activation: 'silu',
     ...biases,
@@ -70,7 +71,14 @@ export function randomBlock(seed: number, variant: GatedFfnVariant) {
   const scoreWeights = next(D).map(Math.abs);
   const predictor =
     variant.selector.kind === 'predictor' ? randomPredictor(next) : planes && { rows: planes.upper, tensors: {} };
-  return { ffn, tensors, storage: variant.storage, scoreWeights, predictor, next };
+  const norm = variant.normed ? normWeight(next) : undefined;
+  return { ffn, tensors, storage: variant.storage, scoreWeights, predictor, norm, next };
+}
+
+/** A power of 2 for each 32 entries: what is on a block's steps stays there when it is normed. */
+function normWeight(next: (count: number) => Float32Array): Float32Array {
+  const powers = next(Math.ceil(H / 32)).map((value) => 2 ** Math.round(2 * value));
+  return Float32Array.from({ length: H }, (_, i) => powers[Math.floor(i / 32)]);
 }
 
 /** What selector `predictor` chooses by, as numbers and as inputs. */
@@ -83,7 +91,9 @@ function randomPredictor(next: (count: number) => Float32Array) {
 export type Block = ReturnType<typeof randomBlock>;
 
 export interface Tokens {
+  /** What is multiplied. */
   readonly x: Float32Array;
+  /** The stream, of which a normed variant makes x. */
   readonly residual: Float32Array;
   readonly dims: readonly [number, number];
   readonly active?: readonly boolean[] | undefined;
@@ -91,7 +101,7 @@ export interface Tokens {
 
 /** The node that calls a variant on a block, its body, what it is fed, and the types of what it gives. */
 export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, cut: number): OneNode {
-  const { ffn, scoreWeights } = block;
+  const { ffn, scoreWeights, norm } = block;
   const { gateBias, upBias, downBias, postNorm } = ffn;
   const matrix = (rows: FfnWeights['gate']) =>
     floats(
@@ -102,6 +112,12 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
   const isFed = variant.storage === 'fp32';
   const vector = (data: ArrayLike<number> | undefined) => data && floats(data, [data.length]);
   const scored = 'scale' in variant.selector;
+  // Doubled and taken off once, the stream is what it was.
+  const stream = (times: number) =>
+    floats(
+      tokens.residual.map((value) => times * value),
+      [...tokens.dims, H],
+    );
   const given: Record<string, RuntimeTensor | undefined> = {
     ...(isFed && { gate: matrix(ffn.gate), up: matrix(ffn.up), down: matrix(ffn.down) }),
     gate_bias: vector(gateBias),
@@ -110,7 +126,9 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
     post_norm: vector(postNorm?.weight),
     threshold: scored ? floats([cut], []) : undefined,
     weights: scored ? vector(scoreWeights) : undefined,
-    residual: variant.masked ? floats(tokens.residual, [...tokens.dims, H]) : undefined,
+    residual: variant.masked && !variant.normed ? stream(1) : undefined,
+    skip: variant.normed ? stream(-1) : undefined,
+    norm: vector(norm),
     active: tokens.active && { dtype: 'bool', dims: tokens.dims, data: Uint8Array.from(tokens.active, Number) },
   };
   const feeds = Object.entries(given).flatMap(([name, tensor]) =>
@@ -132,13 +150,14 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
     outputs: Object.fromEntries(outputs.map((name) => [name, name])),
     quantile: cut,
     epsilon: 1e-6,
+    normEpsilon: NORM_EPSILON,
     sizes: { hidden: H, neurons: D },
   });
   const types = Object.fromEntries(outputs.map((name) => [name, name === 'kept' ? 'int32' : 'float32'] as const));
   return {
     node,
     body: gatedFfnFunction(variant),
-    feeds: { x: floats(tokens.x, [...tokens.dims, H]), ...Object.fromEntries(feeds) },
+    feeds: { x: variant.normed ? stream(2) : floats(tokens.x, [...tokens.dims, H]), ...Object.fromEntries(feeds) },
     constants,
     outputs: types,
   };
@@ -173,7 +192,9 @@ export function tolerances(block: Block, x: Float32Array, wanted: Wanted) {
     },
     { activation: 'relu', selector: { kind: 'none' } },
   ).y;
-  const relative = 1.13 * (2 * H + D + 8) * EPSILON + narrowRoundings(block.storage);
+  // Gate and up are each made of entries that are off by what a norm's sum of squares is, by half.
+  const normed = block.norm === undefined ? 0 : H + 16;
+  const relative = 1.13 * (2 * H + D + 8 + normed) * EPSILON + narrowRoundings(block.storage);
   const product = relative * Math.max(...magnitudes) + roundedProducts(block, x, wanted);
   if (ffn.postNorm === undefined) return product;
   const rms = Math.sqrt(dot(wanted.raw, wanted.raw) / H);
@@ -237,11 +258,20 @@ export function split(x: Float32Array): Float32Array[] {
 }
 
 export function randomTokens(block: Block, dims: readonly [number, number], active?: readonly boolean[]): Tokens {
-  const { next, storage, predictor } = block;
+  const { next, storage, predictor, norm } = block;
   const count = dims[0] * dims[1] * H;
   const floating = next(count);
-  const x = takesFloats(storage) && predictor === undefined ? floating : onSteps(floating);
-  return { x, residual: next(count).map((value) => 4 * value), dims, ...(active && { active }) };
+  const given = takesFloats(storage) && predictor === undefined ? floating : onSteps(floating);
+  const residual = norm === undefined ? next(count).map((value) => 4 * value) : given;
+  const x = norm === undefined ? given : Float32Array.from(split(given).flatMap((row) => normedRow(row, norm)));
+  return { x, residual, dims, ...(active && { active }) };
+}
+
+const NORM_EPSILON = 1e-5;
+
+function normedRow(row: Float32Array, weight: Float32Array): number[] {
+  const scale = 1 / Math.sqrt(dot(row, row) / H + NORM_EPSILON);
+  return Array.from(row, (value, i) => value * scale * weight[i]);
 }
 
 /** Whether products read x as it is; others round it, to blocks or to float16. */

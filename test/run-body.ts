@@ -40,17 +40,54 @@ export function oneNodeGraph({ node, body, feeds, constants = [], outputs }: One
 
 /** Outputs by name. */
 export async function runBody(call: OneNode): Promise<Record<string, RuntimeTensor>> {
-  const runner = await openGraph(oneNodeGraph(call));
+  return runGraph(oneNodeGraph(call), call.feeds);
+}
+
+export async function runGraph(graph: Graph, feeds: OneNode['feeds']): Promise<Record<string, RuntimeTensor>> {
+  const runner = await openGraph(graph);
   try {
-    return await runner.run(call.feeds);
+    return await runner.run(feeds);
   } finally {
     await runner.close();
   }
 }
 
-/** All outputs but `y` have one value a token. */
+/** Graphs of one node side by side, each one's values called `<its name>.<value>`: a session for many costs as much as for one. */
+export function sideBySide(calls: readonly { readonly name: string; readonly call: OneNode }[]): Graph {
+  const parts = calls.map(({ name, call }) => withPrefix(oneNodeGraph(call), `${name}.`));
+  return {
+    ...parts[0],
+    name: 'side-by-side',
+    inputs: parts.flatMap(({ inputs }) => inputs),
+    outputs: parts.flatMap(({ outputs }) => outputs),
+    initializers: parts.flatMap(({ initializers }) => initializers),
+    nodes: parts.flatMap(({ nodes }) => nodes),
+    functions: parts.flatMap(({ functions }) => functions),
+  };
+}
+
+function withPrefix(graph: Graph, prefix: string): Graph {
+  const renamed = (name: string) => (name === '' ? '' : prefix + name);
+  const rename = <Named extends { readonly name: string }>(named: Named): Named => ({
+    ...named,
+    name: renamed(named.name),
+  });
+  return {
+    ...graph,
+    inputs: graph.inputs.map(rename),
+    outputs: graph.outputs.map(rename),
+    initializers: graph.initializers.map(rename),
+    nodes: graph.nodes.map((node) => ({
+      ...rename(node),
+      inputs: node.inputs.map(renamed),
+      outputs: node.outputs.map(renamed),
+    })),
+  };
+}
+
+/** All outputs but the stream's have one value a token. */
 function dimsLike(name: string): string[] {
-  return name === 'y' ? ['batch', 'sequence', 'features'] : ['batch', 'sequence'];
+  return name === 'y' || name === 'sum' ? ['batch', 'sequence', 'features'] : ['batch', 'sequence'];
 }
 
 export function floats(data: ArrayLike<number>, dims: readonly number[]): RuntimeTensor {

@@ -119,13 +119,15 @@ function blockWeights(
       up: up.codes,
       gate_scales: gate.scales,
       up_scales: up.scales,
-      records: joined(
-        d,
-        recorded.flatMap((name) => {
-          const { codes, scales } = { gate, up, down }[name];
-          return [codes, scales];
-        }),
-      ),
+      ...(recorded.length > 0 && {
+        records: joined(
+          d,
+          recorded.flatMap((name) => {
+            const { codes, scales } = { gate, up, down }[name];
+            return [codes, scales];
+          }),
+        ),
+      }),
       ...columns,
     },
   };

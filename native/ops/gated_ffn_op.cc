@@ -60,15 +60,14 @@ struct Epsilons {
   float norm = 0;
   float post_norm = 0;
 };
-Epsilons EpsilonsOf(const ort::Node& node, const FfnInputs<kInputCount>& inputs) {
-  return {inputs.IsConstant(kNorm) ? node.Float("norm_epsilon") : 0,
-          inputs.IsConstant(kPostNorm) ? node.Float("epsilon") : 0};
+Epsilons EpsilonsOf(const ort::Node& node) {
+  return {node.HasInput(kNorm) ? node.Float("norm_epsilon") : 0, node.HasInput(kPostNorm) ? node.Float("epsilon") : 0};
 }
 
 // What is read of the stream, and its sum where it is made here.
 Stream BindStream(ort::Call& call, const FfnInputs<kInputCount>& inputs) {
   const ort::Tensor x = call.Input(kX), skip = call.Input(kSkip);
-  if (skip.given() != inputs.IsConstant(kNorm)) call.Refuse("expected both or neither of inputs skip and norm");
+  if (skip.given() != inputs.Get(call, kNorm).given()) call.Refuse("expected both or neither of inputs skip and norm");
   Stream stream = StreamOf(call, x, skip);
   if (skip.given()) stream.sum = call.Output<float>(kSum, x.shape);
   return stream;
@@ -112,7 +111,7 @@ class GatedFfnKernel {
   static constexpr std::array<ort::Port, 4> kOutputs = kOutputPorts;
 
   GatedFfnKernel(Variant settings, const ort::Node& node)
-      : settings_(settings), inputs_(node, kGate), epsilons_(EpsilonsOf(node, inputs_)) {
+      : settings_(settings), inputs_(node, kGate), epsilons_(EpsilonsOf(node)) {
     ffn_.storage = kStorage;
     ffn_.selector = settings.selector;
     ffn_.activation = ActivationOf(node);
@@ -215,7 +214,7 @@ class WholeFfnKernel {
   static constexpr std::array<ort::Port, 4> kOutputs = kOutputPorts;
 
   WholeFfnKernel(Variant settings, const ort::Node& node)
-      : masked_(settings.masked), inputs_(node, kGate), epsilons_(EpsilonsOf(node, inputs_)), activation_(ActivationOf(node)) {}
+      : masked_(settings.masked), inputs_(node, kGate), epsilons_(EpsilonsOf(node)), activation_(ActivationOf(node)) {}
 
   void Compute(ort::Call& call) {
     const Stream stream = BindStream(call, inputs_);

@@ -56,8 +56,8 @@ class NormAttentionKernel {
       : inputs_(node, 0),
         epsilon_(node.Float("epsilon")),
         // Only nodes with these norms have them.
-        head_epsilon_(inputs_.IsConstant(kQueryNorm) ? node.Float("head_epsilon") : 0),
-        post_epsilon_(inputs_.IsConstant(kPostNorm) ? node.Float("post_epsilon") : 0) {
+        head_epsilon_(node.HasInput(kQueryNorm) ? node.Float("head_epsilon") : 0),
+        post_epsilon_(node.HasInput(kPostNorm) ? node.Float("post_epsilon") : 0) {
     part_.storage = storage;
     part_.heads = Positive(node, "num_heads");
     part_.kv_heads = Positive(node, "kv_num_heads");

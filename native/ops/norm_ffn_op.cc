@@ -40,7 +40,7 @@ class NormFfnKernel {
         activation_(ActivationOf(node)),
         epsilon_(node.Float("epsilon")),
         // Only nodes with a post-norm have it.
-        post_epsilon_(inputs_.IsConstant(kPostNorm) ? node.Float("post_epsilon") : 0) {}
+        post_epsilon_(node.HasInput(kPostNorm) ? node.Float("post_epsilon") : 0) {}
 
   void Compute(ort::Call& call) {
     const ort::Tensor x = call.Input(kX);

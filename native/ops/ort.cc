@@ -90,6 +90,16 @@ std::string Node::String(const char* attribute) const {
   return value;
 }
 
+bool Node::HasInput(size_t input) const {
+  size_t inputs = 0;
+  Check(api_, api_.KernelInfo_GetInputCount(info_, &inputs));
+  if (input >= inputs) return false;
+  // Inputs that are left out have no name; the size counts the zero at the end.
+  size_t size = 0;
+  Check(api_, api_.KernelInfo_GetInputName(info_, input, nullptr, &size));
+  return size > 1;
+}
+
 Tensor Node::Constant(size_t input) const {
   size_t inputs = 0;
   Check(api_, api_.KernelInfo_GetInputCount(info_, &inputs));

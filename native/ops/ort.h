@@ -93,6 +93,8 @@ class Node {
   float Float(const char* attribute) const;
   int64_t Int(const char* attribute) const;
   std::string String(const char* attribute) const;
+  // Whether an optional input is there, computed or not.
+  bool HasInput(size_t input) const;
   // An initializer; not given when the input is computed, or is not there.
   Tensor Constant(size_t input) const;
 

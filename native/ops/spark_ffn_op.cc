@@ -50,7 +50,7 @@ class SparkFfnKernel {
     ffn_.activation = ActivationOf(node);
     ffn_.quantile = node.Float("quantile");
     // Only nodes with a post-norm have it.
-    if (inputs_.IsConstant(kPostNorm)) ffn_.post_norm.epsilon = node.Float("epsilon");
+    if (node.HasInput(kPostNorm)) ffn_.post_norm.epsilon = node.Float("epsilon");
   }
 
   void Compute(ort::Call& call) {

@@ -61,6 +61,7 @@ describe('GatedFFN', () => {
       shape: shapes,
       cut: fc.constantFrom(...CUTS),
       counted: fc.boolean(),
+      normed: fc.boolean(),
       activation: fc.constantFrom(...ACTIVATIONS.map(({ name }) => name)),
       gateBias: fc.boolean(),
       upBias: fc.boolean(),

@@ -1,11 +1,13 @@
 /**
- * GatedFFN: y = down(act(gate x) ∘ up x), of which a selector may leave out neurons and a mask whole tokens.
+ * GatedFFN: y = down(act(gate x) ∘ up x), of which a selector may leave out neurons and a mask whole tokens. x may be made
+ * here: the norm of the residual stream, to which what attention gave is added first.
  *
  * Weights are neuron-major, a row a neuron, in one of `STORAGES`. The op type is `GatedFFN_<selector>_<storage>`, then `_mean`
- * or `_hard` where the selector's settings need a body of their own, then `_masked`, `_decode`, `_whole`, `_counted`. What else
+ * or `_hard` where the selector's settings need a body of their own, then `_masked`, `_decode`, `_whole`, `_normed`, `_counted`.
+ * What else
  * the body depends on, activation, biases and post-norm, is one for all layers of a model.
  */
-import { attr, LACUNA_DOMAIN, type Node, type OpFunction } from '../core/graph.ts';
+import { attr, CONTRIB_DOMAIN, LACUNA_DOMAIN, type Node, type OpFunction } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
 import type { Activation } from './activations.ts';
 import { axisSize, opFunction, sizeAttribute } from './body.ts';
@@ -32,6 +34,8 @@ export interface GatedFfnVariant {
    * not gathered have no use for it.
    */
   readonly gather: boolean;
+  /** What is multiplied is the RMS norm of `x` + `skip`, and that sum is an output: the residual stream. */
+  readonly normed: boolean;
   /** How many neurons a token chose is an output, where a selector chooses: a few operators more. */
   readonly counted: boolean;
   readonly activation: Activation;
@@ -49,7 +53,7 @@ export function isForStorage(selector: SelectorChoice, storage: Storage): boolea
 
 /** Throws a RangeError where the storage does not have the selector. */
 export function gatedFfnOpType(variant: GatedFfnVariant): string {
-  const { selector, storage, masked, decode, gather } = variant;
+  const { selector, storage, masked, decode, gather, normed } = variant;
   const chooser = selectorOf(selector);
   if (!isForStorage(selector, storage))
     throw new RangeError(
@@ -60,6 +64,7 @@ export function gatedFfnOpType(variant: GatedFfnVariant): string {
     ...(masked ? ['masked'] : []),
     ...(decode ? ['decode'] : []),
     ...(gather || !chooser.gathers || storageOf(storage).gathered === undefined ? [] : ['whole']),
+    ...(normed ? ['normed'] : []),
     ...(isCounted(variant) ? [COUNTED] : []),
   ];
   return ['GatedFFN', selector.kind, storage, ...flags].join('_');
@@ -83,7 +88,9 @@ export function countOf({ outputs }: Node): string | undefined {
 
 /** A calling node as the same call of the variant that counts, `kept` naming its count. */
 export function countedNode(node: Node, kept: string): Node {
-  const outputs = contractOf('GatedFFN').outputs.map((name, at) => (name === 'kept' ? kept : (node.outputs[at] ?? '')));
+  const at = contractOf('GatedFFN').outputs.indexOf('kept');
+  const before = Array.from({ length: at }, (_, output) => node.outputs[output] ?? '');
+  const outputs = [...before, kept, ...node.outputs.slice(at + 1)];
   return { ...node, opType: `${node.opType}_${COUNTED}`, outputs };
 }
 
@@ -93,8 +100,9 @@ export interface GatedFfnCall {
   readonly outputs: OutputValues<'GatedFFN'>;
   /** Q(1 - density), for selector `statistical`. */
   readonly quantile?: number;
-  /** Of the post-norm. */
+  /** Of the post-norm, and of the norm before. */
   readonly epsilon?: number;
+  readonly normEpsilon?: number;
   /** h and f, for storages whose weights do not show them. */
   readonly sizes?: { readonly hidden: number; readonly neurons: number };
 }
@@ -108,6 +116,7 @@ export function gatedFfnOutputs(variant: GatedFfnVariant): OutputName<'GatedFFN'
     'y',
     ...(variant.masked ? (['saturation'] as const) : []),
     ...(isCounted(variant) ? (['kept'] as const) : []),
+    ...(variant.normed ? (['sum'] as const) : []),
   ];
 }
 
@@ -128,6 +137,7 @@ export function gatedFfnNode(variant: GatedFfnVariant, call: GatedFfnCall): Node
       }),
       ...('scale' in selector && { scale: attr.string(selector.scale) }),
       ...(variant.postNorm && { epsilon: attr.float(wanted(call.epsilon)) }),
+      ...(variant.normed && { norm_epsilon: attr.float(wanted(call.normEpsilon)) }),
       ...(sized && {
         hidden_size: attr.int(wanted(call.sizes?.hidden)),
         intermediate_size: attr.int(wanted(call.sizes?.neurons)),
@@ -158,14 +168,22 @@ function inputsRead(variant: GatedFfnVariant): ReadonlySet<keyof InputValues<'Ga
     ...(variant.gateBias ? (['gate_bias'] as const) : []),
     ...(variant.upBias ? (['up_bias'] as const) : []),
     ...(variant.downBias ? (['down_bias'] as const) : []),
-    ...(variant.masked ? (['active', 'residual'] as const) : []),
+    ...(variant.normed ? (['skip', 'norm'] as const) : []),
+    ...(variant.masked ? (['active'] as const) : []),
+    // Of a stream that is added up here the sum is at hand.
+    ...(variant.masked && !variant.normed ? (['residual'] as const) : []),
     ...(variant.postNorm ? (['post_norm'] as const) : []),
     ...selectorOf(variant.selector).inputs,
     ...storageOf(variant.storage).inputs,
+    ...(hasRecords(variant) ? (['records'] as const) : []),
   ]);
 }
 
-/** What is in the records of a node with this selector, in storages that have records. */
+function hasRecords({ selector, storage }: GatedFfnVariant): boolean {
+  return storageOf(storage).hasRecords && recordedBy(selector).length > 0;
+}
+
+/** What is in the records of a node with this selector, in storages that have records; there are none where that is nothing. */
 export function recordedBy(selector: SelectorChoice): readonly FfnMatrix[] {
   return selectorOf(selector).recorded;
 }
@@ -173,16 +191,29 @@ export function recordedBy(selector: SelectorChoice): readonly FfnMatrix[] {
 /** The portable body of a variant. */
 export function gatedFfnFunction(variant: GatedFfnVariant): OpFunction {
   const doc = 'y = down(act(gate x) * up x) over the chosen neurons; saturation = cos(residual, residual + y).';
-  const outputs = gatedFfnOutputs(variant);
-  return opFunction('GatedFFN', gatedFfnOpType(variant), doc, outputs, (g) => {
+  return opFunction('GatedFFN', gatedFfnOpType(variant), doc, gatedFfnOutputs(variant), (g) => {
     const runDense = variant.decode ? hasManyTokens(g) : undefined;
-    const run = (b: GraphBuilder, x: string) => writeBlock(b, variant, x, runDense);
+    const { x, residual } = variant.normed ? normedStream(g) : { x: 'x', residual: 'residual' };
+    const run = (b: GraphBuilder) => writeBlock(b, variant, x, runDense);
     const { branches } = storageOf(variant.storage);
-    if (variant.masked) return forActiveTokens(g, outputs, hiddenSize(g, variant), branches, run);
-    const { y, kept } = run(g, 'x');
+    if (variant.masked) {
+      const hidden = hiddenSize(g, variant);
+      return forActiveTokens(g, { residual, hidden, counted: isCounted(variant), branches }, run);
+    }
+    const { y, kept } = run(g);
     g.op('Identity', [y], { outputs: ['y'] });
     if (kept !== undefined) g.op('Identity', [kept], { outputs: ['kept'] });
   });
+}
+
+/** The residual stream, which is output `sum`, and its norm. */
+function normedStream(g: GraphBuilder): { readonly x: string; readonly residual: string } {
+  const [x, , , residual] = g.ops('SkipSimplifiedLayerNormalization', ['x', 'skip', 'norm'], {
+    domain: CONTRIB_DOMAIN,
+    attributes: { epsilon: attr.reference('norm_epsilon', 'float') },
+    outputs: [g.fresh('normed'), '', '', 'sum'],
+  });
+  return { x, residual };
 }
 
 /** int64 [1], known on loading. */

@@ -87,12 +87,12 @@ describe('ffn-skip', () => {
     const ours = graph.nodes.filter(({ domain }) => domain === 'lacuna');
     expect(ours.map(({ opType }) => opType)).toEqual([
       'FFNSkipStart',
-      ...CANDIDATES.slice(1).flatMap(() => ['GatedFFN_none_fp32_masked', 'FFNSkipStep']),
-      'GatedFFN_none_fp32_masked',
+      ...CANDIDATES.slice(1).flatMap(() => ['GatedFFN_none_fp32_masked_normed', 'FFNSkipStep']),
+      'GatedFFN_none_fp32_masked_normed',
     ]);
     expect(ours[1]).toMatchObject({
       inputs: [
-        'layers.1.ffn_in',
+        'hidden.1',
         'model.layers.1.mlp.gate_proj.weight',
         'model.layers.1.mlp.up_proj.weight',
         'model.layers.1.mlp.down_proj.weight.neuron_major',
@@ -100,16 +100,18 @@ describe('ffn-skip', () => {
         '',
         '',
         'layers.1.active',
-        'layers.1.ffn_residual',
+        ...new Array(12).fill(''),
+        'stack.mixed_1',
+        'model.layers.1.post_attention_layernorm.weight',
       ],
-      outputs: ['layers.1.ffn_out', 'layers.1.saturation'],
+      outputs: ['layers.1.ffn_out', 'layers.1.saturation', '', 'layers.1.ffn_residual'],
     });
     expect(ours[2]).toMatchObject({
       inputs: ['layers.1.skip_state', 'layers.1.saturation', 'layers.1.ffn.skip_threshold'],
       outputs: ['layers.2.skip_state', 'layers.2.active'],
     });
     expect(graph.functions.map(({ name }) => name)).toEqual([
-      'GatedFFN_none_fp32_masked',
+      'GatedFFN_none_fp32_masked_normed',
       'FFNSkipStart',
       'FFNSkipStep',
     ]);

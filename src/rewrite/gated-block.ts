@@ -19,12 +19,13 @@ import {
   type SelectorChoice,
 } from '../ops/index.ts';
 import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
-import type { FfnMatch } from './match-ffn.ts';
+import type { FfnMatch, StreamNorm } from './match-ffn.ts';
 import { normalQuantile } from './normal-quantile.ts';
 import { type PlanContext, scoreWeights } from './plan-context.ts';
 
 export interface GatedBlock {
-  readonly match: FfnMatch;
+  /** In whose place it comes: that of the first. */
+  readonly replaced: readonly Node[];
   readonly node: Node;
   /** The node, and the casts around it where the graph is in float16. */
   readonly nodes: readonly Node[];
@@ -59,7 +60,8 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
   const variant = variantOf(context, block, match, active !== undefined);
   const prefix = `layers.${layerOfBlock(block.block)}`;
   const weights = weightInputs(prefix, match, variant.selector);
-  const vectors = vectorInputs(match);
+  const norm = normOf(match);
+  const vectors = vectorInputs(match, norm);
   const selected = selectorInputs(context, block, match);
   const g = new GraphBuilder(`${prefix}.ffn`);
   // GatedFFN's values are float32: a graph in float16 casts what goes in and what comes out.
@@ -70,34 +72,48 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
   const node = gatedFfnNode(variant, {
     node: `${prefix}${GATED}`,
     inputs: {
-      x: read('x', match.x),
+      ...(norm === undefined ? { x: read('x', match.x) } : { x: norm.added, skip: norm.skip }),
       ...weights.inputs,
       ...namesOf(vectors),
-      ...(active !== undefined && { active, residual: read('residual', match.residual) }),
+      ...(active !== undefined && { active }),
+      ...(active !== undefined && norm === undefined && { residual: read('residual', match.residual) }),
       ...namesOf(selected),
     },
     outputs: {
       y,
       ...(variant.masked && { saturation: `${prefix}.saturation` }),
+      ...(norm !== undefined && { sum: match.residual }),
     },
     quantile: block.select?.kind === 'statistical' ? normalQuantile(1 - block.select.density) : undefined,
     epsilon: match.postNorm?.epsilon,
+    normEpsilon: norm?.epsilon,
     sizes: { hidden: match.gate.weight.shape[1], neurons: match.gate.weight.shape[0] },
   });
   const initializers = [...weights.tensors, ...Object.values(vectors), ...Object.values(selected)];
   g.nodes.push(node);
   if (isNarrow) castTo(g, y, 'float16', match.output);
   const functions = [variant, { ...variant, counted: true }].map(gatedFfnFunction);
-  return { match, node, nodes: g.nodes, initializers, functions };
+  // All that the block reads is there where its norm is, and what the norm makes may be read from there on.
+  const replaced = norm === undefined ? match.nodes : [norm.node, ...match.nodes];
+  return { replaced, node, nodes: g.nodes, initializers, functions };
+}
+
+/** The norm that becomes part of the block: graphs in float16 would have to cast more than it is worth. */
+function normOf({ norm, gate }: FfnMatch): StreamNorm | undefined {
+  return gate.weight.storage === 'fp16' ? undefined : norm;
 }
 
 function namesOf(inputs: Readonly<Record<string, Initializer>>): Record<string, string> {
   return Object.fromEntries(Object.entries(inputs).map(([input, { name }]) => [input, name]));
 }
 
-/** Biases and the post-norm's weight, which are float32 in any storage. */
-function vectorInputs({ gate, up, down, postNorm }: FfnMatch): Record<string, Initializer> {
-  const given = { gate_bias: gate.bias, up_bias: up.bias, down_bias: down.bias, post_norm: postNorm?.weight };
+/** Biases and norms' weights, which are float32 in any storage. */
+function vectorInputs(
+  { gate, up, down, postNorm }: FfnMatch,
+  norm: StreamNorm | undefined,
+): Record<string, Initializer> {
+  const biases = { gate_bias: gate.bias, up_bias: up.bias, down_bias: down.bias };
+  const given = { ...biases, post_norm: postNorm?.weight, norm: norm?.weight };
   return Object.fromEntries(
     Object.entries(given).flatMap(([input, vector]) => (vector === undefined ? [] : [[input, inFloat32(vector)]])),
   );
@@ -125,10 +141,13 @@ function weightInputs(prefix: string, { gate, up, down, turnedDown }: FfnMatch, 
     up: [upParts.codes, upParts.scales],
     down: turnedDown,
   };
+  const recorded = recordedBy(selector);
   const made = {
     gate_up: { name: `${prefix}.ffn.gate_up`, data: both.codes },
     gate_up_scales: { name: `${prefix}.ffn.gate_up.scales`, data: both.scales },
-    records: { name: `${prefix}.ffn.records`, data: neuronRecords(recordedBy(selector), gate.weight.shape[0], rows) },
+    ...(recorded.length > 0 && {
+      records: { name: `${prefix}.ffn.records`, data: neuronRecords(recorded, gate.weight.shape[0], rows) },
+    }),
   };
   const inputs = { ...namesOf(made), down_columns: down.weight.data.name, down_columns_scales: downScales.name };
   return { inputs, tensors: Object.values(made) };
@@ -143,6 +162,7 @@ function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, mas
     // A block without a selector leaves out nothing but masked tokens, and FFNSkipStart masks none in dense prefill.
     decode: plan.prefill === 'dense' && select !== undefined,
     gather: expectedDensity(block) < GATHER_SHARE,
+    normed: normOf(match) !== undefined,
     counted: false,
     activation: match.activation,
     gateBias: match.gate.bias !== undefined,
@@ -185,9 +205,9 @@ function selectorInputs(
 /** Puts each block's node in the place of what it matched; bodies and weights come with it, unused weights go. */
 export function withBlocks(graph: Graph, blocks: readonly GatedBlock[]): Graph {
   const replacements = new Map<Node, readonly Node[]>();
-  for (const { match, nodes } of blocks) {
-    for (const matched of match.nodes) replacements.set(matched, []);
-    replacements.set(match.nodes[0], nodes);
+  for (const { replaced, nodes } of blocks) {
+    for (const node of replaced) replacements.set(node, []);
+    replacements.set(replaced[0], nodes);
   }
   const replaced = replaceNodes(graph, replacements);
   return dropUnusedInitializers({

@@ -20,9 +20,23 @@ export interface FfnMatch {
   readonly down: Linear;
   /** `down` neuron-major, in its storage: the matrix, or codes and scales. */
   readonly turnedDown: readonly TensorExpr[];
-  readonly postNorm: { readonly weight: Initializer; readonly epsilon: number } | undefined;
+  readonly postNorm: Norm | undefined;
+  /** What adds up the residual stream and makes x of it, where x is read by the FFN alone. */
+  readonly norm: StreamNorm | undefined;
   /** Every node between input and output, the one that makes the output first. */
   readonly nodes: readonly Node[];
+}
+
+export interface Norm {
+  readonly weight: Initializer;
+  readonly epsilon: number;
+}
+
+/** x = norm(added + skip), residual = added + skip. */
+export interface StreamNorm extends Norm {
+  readonly node: Node;
+  readonly added: string;
+  readonly skip: string;
 }
 
 export interface Linear {
@@ -77,7 +91,19 @@ function match(index: GraphIndex, layer: number): FfnMatch {
   expectShapes(gate, up, down);
   const turnedDown = transposed(down.weight);
   expect(turnedDown !== undefined, `the floats that ${down.weight.data.name} was rounded from are not known`);
-  return { kind: 'match', x, residual, output, activation, gate, up, down, turnedDown, postNorm, nodes };
+  const norm = streamNorm(index, x, residual, nodes);
+  return { kind: 'match', x, residual, output, activation, gate, up, down, turnedDown, postNorm, norm, nodes };
+}
+
+function streamNorm(index: GraphIndex, x: string, residual: string, readers: readonly Node[]): StreamNorm | undefined {
+  const node = index.producer(x);
+  if (node?.opType !== 'SkipSimplifiedLayerNormalization' || node.inputs.length !== 3) return undefined;
+  const [added, skip, name] = node.inputs;
+  const weight = index.initializers.get(name);
+  const isOwn = !index.isOutput(x) && index.consumers(x).every((reader) => readers.includes(reader));
+  if (weight === undefined || !isOwn || node.outputs[0] !== x || node.outputs[3] !== residual) return undefined;
+  const { epsilon } = node.attributes;
+  return epsilon?.kind === 'float' ? { node, added, skip, weight, epsilon: epsilon.value } : undefined;
 }
 
 function expect(condition: boolean, otherwise: string): asserts condition {

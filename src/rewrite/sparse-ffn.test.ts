@@ -40,10 +40,20 @@ function rowsOf(data: TensorExpr): Float32Array[] {
   return Array.from({ length: all.length / columns }, (_, row) => all.subarray(row * columns, (row + 1) * columns));
 }
 
+function tensorRows(graph: Graph, layer: number, name: string): Float32Array[] {
+  return rowsOf(graph.initializers.find((one) => one.name === `model.layers.${layer}.${name}`)?.data as TensorExpr);
+}
+
+/** What the layer's FFN multiplies. */
+function normed(graph: Graph, layer: number, residual: readonly number[]): number[] {
+  const [weight] = tensorRows(graph, layer, 'post_attention_layernorm.weight');
+  const scale = 1 / Math.sqrt(residual.reduce((sum, value) => sum + value * value, 0) / HIDDEN + 1e-6);
+  return residual.map((value, i) => value * scale * weight[i]);
+}
+
 /** The layer's FFN as the plain loops take it. */
 function ffnOf(graph: Graph, layer: number, { bias, postNorm }: StackOptions): FfnWeights {
-  const tensor = (name: string) =>
-    rowsOf(graph.initializers.find((one) => one.name === `model.layers.${layer}.${name}`)?.data as TensorExpr);
+  const tensor = (name: string) => tensorRows(graph, layer, name);
   const down = tensor('mlp.down_proj.weight');
   return {
     gate: tensor('mlp.gate_proj.weight'),
@@ -202,14 +212,15 @@ describe('sparse-ffn', () => {
         : // Q(0.7), from a table of the standard normal distribution.
           { activation, selector: select, quantile: 0.5244005127080407 };
     for (const layer of [0, 1]) {
-      const [x, y, kept] = await run(graph, [
-        `layers.${layer}.ffn_in`,
+      const [residual, y, kept] = await run(graph, [
+        `layers.${layer}.ffn_residual`,
         `layers.${layer}.ffn_out`,
         `layers.${layer}.kept`,
       ]);
       const ffn = ffnOf(dense, layer, options);
       for (let token = 0; token < TOKENS; token++) {
-        const wanted = gatedFfnToken(x.slice(token * HIDDEN, (token + 1) * HIDDEN), ffn, choice);
+        const x = normed(dense, layer, residual.slice(token * HIDDEN, (token + 1) * HIDDEN));
+        const wanted = gatedFfnToken(x, ffn, choice);
         expect(kept[token]).toBe(wanted.kept);
         // Sums of NEURONS products of sums of HIDDEN, of magnitudes below 100 in all.
         const tolerance = 100 * (NEURONS + 2 * HIDDEN) * 2 ** -23;

@@ -14,6 +14,7 @@ import {
   ffnSkipStartNode,
   ffnSkipStepFunction,
   ffnSkipStepNode,
+  type GatedFfnVariant,
   gatedFfnOpType,
   STORAGES,
   sparkFfnOpType,
@@ -38,7 +39,7 @@ import {
   variantOf,
 } from '../gated-ffn-block.ts';
 import { seededFloats } from '../random.ts';
-import { floats, type OneNode, oneNodeGraph, runBody } from '../run-body.ts';
+import { floats, type OneNode, oneNodeGraph, runGraph, sideBySide } from '../run-body.ts';
 import {
   isSparkClear,
   SPARK,
@@ -65,11 +66,17 @@ const ALL = { kind: 'none' } as const;
 /** Every op type of GatedFFN, on a block of its own, away from the cut so that rounding decides nothing. */
 function gatedFfnCases(): Case[] {
   const flags = [false, true];
-  const settings = flags.flatMap((masked) =>
-    flags.flatMap((decode) => flags.flatMap((gather) => flags.map((counted) => ({ masked, decode, gather, counted })))),
+  const settings = ['masked', 'decode', 'gather', 'normed', 'counted'].reduce<Partial<GatedFfnVariant>[]>(
+    (before, name) => before.flatMap((setting) => flags.map((flag) => ({ ...setting, [name]: flag }))),
+    [{}],
   );
   const all = CHOICES.flatMap((selector) =>
-    storagesOf(selector).flatMap((storage) => settings.map((setting) => variantOf(selector, { storage, ...setting }))),
+    storagesOf(selector).flatMap((storage) =>
+      settings
+        // Graphs in float16 keep their norms.
+        .filter(({ normed }) => !(normed && storage === 'fp16'))
+        .map((setting) => variantOf(selector, { storage, ...setting })),
+    ),
   );
   // Not every setting is one to every selector and storage.
   const variants = [...new Map(all.map((variant) => [gatedFfnOpType(variant), variant])).values()];
@@ -106,6 +113,7 @@ function gatedFfnCases(): Case[] {
           y: perToken.flatMap((tolerance) => new Array<number>(H).fill(tolerance)),
           saturation: perToken.map((tolerance, t) => (2 * Math.sqrt(H) * tolerance) / residuals[t] + 8 * H * EPSILON),
           kept: 0,
+          sum: 0,
         },
       };
     }
@@ -221,20 +229,44 @@ function tensor({ dtype, dims, data }: RuntimeTensor): BytesTensor {
   return { kind: 'bytes', dtype, shape: dims, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
 }
 
-function inputsOf({ feeds }: OneNode) {
+function inputsOf(feeds: OneNode['feeds']) {
   return Object.entries(feeds).map(([input, value]) => ({ name: `in.${input}`, data: tensor(value) }));
 }
 
-async function writeCase(to: string, { name, call, tolerances: slack }: Case): Promise<void> {
-  await writeOnnx(oneNodeGraph(call), join(to, `${name}.onnx`));
-  const results = await runBody(call);
+/** Cases for one model each: it holds one body of an op type. */
+function groupsOf(cases: readonly Case[]): readonly (readonly Case[])[] {
+  const groups: Case[][] = [];
+  for (const one of cases) {
+    const fits = (group: readonly Case[]) =>
+      group.length < 32 && group.every(({ call }) => call.node.opType !== one.call.node.opType);
+    const group = groups.find(fits);
+    if (group === undefined) groups.push([one]);
+    else group.push(one);
+  }
+  return groups;
+}
+
+/** A model of some cases, with what their bodies give. */
+async function writeCases(path: string, cases: readonly Case[]): Promise<void> {
+  const graph = sideBySide(cases);
+  await writeOnnx(graph, `${path}.onnx`);
+  const named = cases.map(({ name, call, tolerances: slack }) => ({ prefix: `${name}.`, call, slack }));
+  const feeds = Object.fromEntries(
+    named.flatMap(({ prefix, call }) =>
+      Object.entries(call.feeds).map(([input, value]) => [prefix + input, value] as const),
+    ),
+  );
+  const results = await runGraph(graph, feeds);
   const filled = (value: number | readonly number[], { data, dims }: RuntimeTensor) =>
     float32Tensor(typeof value === 'number' ? new Array<number>(data.length).fill(value) : value, dims);
-  await writeSafetensors(join(to, `${name}.safetensors`), [
-    ...inputsOf(call),
-    ...Object.entries(results).flatMap(([output, value]) => [
-      { name: `out.${output}`, data: tensor(value) },
-      { name: `tolerance.${output}`, data: filled(slack[output], value) },
+  const outputs = named.flatMap(({ prefix, call, slack }) =>
+    Object.keys(call.outputs).map((output) => ({ name: prefix + output, tolerance: slack[output] })),
+  );
+  await writeSafetensors(`${path}.safetensors`, [
+    ...inputsOf(feeds),
+    ...outputs.flatMap(({ name, tolerance }) => [
+      { name: `out.${name}`, data: tensor(results[name]) },
+      { name: `tolerance.${name}`, data: filled(tolerance, results[name]) },
     ]),
   ]);
 }
@@ -297,6 +329,12 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
   const stored = variantOf({ kind: 'none' }, { storage: 'int4' });
   const blocks = randomBlock(2, stored);
   const int4 = callOf(stored, blocks, randomTokens(blocks, [1, 1]), 0);
+  const chosen = variantOf({ kind: 'threshold', scale: 'absolute' }, { storage: 'int4' });
+  const chosenBlock = randomBlock(2, chosen);
+  const recorded = callOf(chosen, chosenBlock, randomTokens(chosenBlock, [1, 1]), 0.1);
+  const inStream = variantOf({ kind: 'none' }, { normed: true });
+  const streamBlock = randomBlock(2, inStream);
+  const normed = callOf(inStream, streamBlock, randomTokens(streamBlock, [1, 1]), 0);
   const inPlanes = variantOf({ kind: 'nested', scale: 'absolute' });
   const planes = randomBlock(4, inPlanes);
   const nested = callOf(inPlanes, planes, randomTokens(planes, [1, 1]), 0);
@@ -323,12 +361,22 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     {
       name: 'scales',
       call: withConstant(int4, 'gate_up_scales', float32Tensor(new Float32Array(D))),
-      error: `expected [${4 * D}] for input gate_up_scales but received [${D}]`,
+      error: `expected [${2 * D}, 2] for input gate_up_scales but received [${D}]`,
     },
     {
       name: 'records',
-      call: withConstant(int4, 'records', { dtype: 'uint8', shape: [D, 40], bytes: new Uint8Array(40 * D) }),
-      error: `expected [${D}, 64] for input records but received [${D}, 40]`,
+      call: withConstant(recorded, 'records', { dtype: 'uint8', shape: [D, 40], bytes: new Uint8Array(40 * D) }),
+      error: `expected [${D}, 128] for input records but received [${D}, 40]`,
+    },
+    {
+      name: 'down-columns',
+      call: withConstant(int4, 'down_columns', { dtype: 'uint8', shape: [H, 2, 16], bytes: new Uint8Array(H * 32) }),
+      error: `GatedFFN_none_int4: expected [${H}, 3, 16] for input down_columns but received [${H}, 2, 16]`,
+    },
+    {
+      name: 'skip',
+      call: { ...normed, feeds: { ...normed.feeds, skip: zeros(1, 1, 1) } },
+      error: 'for input skip but received [1, 1, 1]',
     },
     {
       name: 'plane',
@@ -367,7 +415,7 @@ describe.runIf(hasNative)('every operator', { timeout: 300_000 }, () => {
   it('gives by its kernel what it gives by its body', async () => {
     const cases = [...gatedFfnCases(), ...weightlessCases(), ...sparkFfnCases(), ...otherCases()];
     const models = mkdtempSync(join(folder, 'operators-'));
-    for (const one of cases) await writeCase(models, one);
+    for (const [index, group] of groupsOf(cases).entries()) await writeCases(join(models, `${index}`), group);
     const output = runOracle('kernel_compare.py', models, '--library', library);
     expect(output).toMatch(new RegExp(`${cases.length} of ${cases.length} agree`));
   });
@@ -377,7 +425,7 @@ describe.runIf(hasNative)('every operator', { timeout: 300_000 }, () => {
     const models = mkdtempSync(join(folder, 'refused-'));
     for (const { name, call, error } of cases) {
       await writeOnnx(oneNodeGraph(call), join(models, `${name}.onnx`));
-      await writeSafetensors(join(models, `${name}.safetensors`), inputsOf(call));
+      await writeSafetensors(join(models, `${name}.safetensors`), inputsOf(call.feeds));
       writeFileSync(join(models, `${name}.error.txt`), error);
     }
     const output = runOracle('kernel_compare.py', models, '--library', library);

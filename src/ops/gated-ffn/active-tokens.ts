@@ -3,7 +3,6 @@ import { attr, type ValueInfo } from '../../core/graph.ts';
 import { type GraphBuilder, value } from '../../core/graph-builder.ts';
 import { float32Tensor, int32Tensor } from '../../core/tensor.ts';
 import { branch } from '../body.ts';
-import type { OutputName } from '../contract.ts';
 import { onesForSaturation, saturation } from './saturation.ts';
 
 /** What a block gives for the tokens that it is run for. */
@@ -21,37 +20,46 @@ const OUTPUTS = {
   kept: { dtype: 'int32', like: 'active' },
 } as const;
 
-type Output = OutputName<'GatedFFN'>;
+type Output = keyof typeof OUTPUTS;
+
+/** What decides how inactive tokens are left out. */
+export interface Masking {
+  /** [b, s, h]: what y will be added to. */
+  readonly residual: string;
+  /** int64 [1], known on loading: h. */
+  readonly hidden: string;
+  /** Whether `kept` is an output. */
+  readonly counted: boolean;
+  /**
+   * Nothing of the block is computed and no weight is read when no token is active; without, the block is run whatever is
+   * active.
+   */
+  readonly branches: boolean;
+}
 
 /**
- * bool `active` [b, s] decides: inactive tokens get 0 in all `outputs`. Without `branches` the block is run whatever is
- * active; with them, nothing of `run` is computed and no weight is read when no token is.
+ * bool `active` [b, s] decides: inactive tokens get 0 in all outputs.
  *
  * Active tokens are not gathered first. At decode that took ten operators a block where this takes three, a tenth of
  * a small block's time, and it is decoding that skipping is for; what a prefill of many tokens could save is the skipped
  * share of its FFN products.
  */
-export function forActiveTokens(
-  g: GraphBuilder,
-  outputs: readonly Output[],
-  hiddenSize: string,
-  branches: boolean,
-  run: (g: GraphBuilder, x: string) => BlockValues,
-): void {
-  const ones = onesForSaturation(g, hiddenSize);
-  if (branches) branchOnAny(g, outputs, ones, run);
-  else mask(g, run(g, 'x'), ones, (output) => output);
+export function forActiveTokens(g: GraphBuilder, masking: Masking, run: (g: GraphBuilder) => BlockValues): void {
+  const ones = onesForSaturation(g, masking.hidden);
+  const mask = (b: GraphBuilder, name: (output: Output) => string) =>
+    writeMasked(b, run(b), masking.residual, ones, name);
+  if (masking.branches) branchOnAny(g, masking.counted ? ['y', 'saturation', 'kept'] : ['y', 'saturation'], mask);
+  else mask(g, (output) => output);
 }
 
 function branchOnAny(
   g: GraphBuilder,
   outputs: readonly Output[],
-  ones: string,
-  run: (g: GraphBuilder, x: string) => BlockValues,
+  mask: (g: GraphBuilder, name: (output: Output) => string) => void,
 ): void {
   const any = g.op('ReduceMax', ['active'], { attributes: { keepdims: attr.int(0) } });
   const whenAny = branch('active', branchOutputs('active', outputs), (b) =>
-    mask(b, run(b, 'x'), ones, (output) => nameIn('active', output)),
+    mask(b, (output) => nameIn('active', output)),
   );
   const whenNone = branch('skipped', branchOutputs('skipped', outputs), (b) => {
     for (const output of outputs) zeros(b, output, nameIn('skipped', output));
@@ -63,10 +71,16 @@ function branchOnAny(
 }
 
 /** Zeros for inactive tokens, in outputs called as `name` says. */
-function mask(g: GraphBuilder, { y, kept }: BlockValues, ones: string, name: (output: Output) => string): void {
+function writeMasked(
+  g: GraphBuilder,
+  { y, kept }: BlockValues,
+  residual: string,
+  ones: string,
+  name: (output: Output) => string,
+): void {
   const whole = g.op('Unsqueeze', ['active', g.int64(-1)]);
   const masked = g.op('Where', [whole, y, g.float(0)], { outputs: [name('y')] });
-  const cosine = saturation(g, 'residual', masked, ones);
+  const cosine = saturation(g, residual, masked, ones);
   g.op('Where', ['active', cosine, g.float(0)], { outputs: [name('saturation')] });
   if (kept !== undefined) g.op('Where', ['active', kept, g.int32Scalar(0)], { outputs: [name('kept')] });
 }

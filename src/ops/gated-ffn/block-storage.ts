@@ -59,7 +59,8 @@ function blocks<Name extends string>(name: Name, bits: 4 | 8) {
     blockProduct(g, x, [weight, `${weight}_scales`], bits, sizes, output);
   return {
     name,
-    inputs: ['records', 'down_columns', 'down_columns_scales'],
+    inputs: ['down_columns', 'down_columns_scales'],
+    hasRecords: true,
     projections: ['gate_up', 'gate_up_scales'],
     sized: true,
     branches: true,

@@ -11,6 +11,7 @@ function floats<Name extends string>(name: Name, widen: (g: GraphBuilder, weight
   return {
     name,
     inputs: ['down'],
+    hasRecords: false,
     projections: ['gate', 'up'],
     sized: false,
     branches: true,

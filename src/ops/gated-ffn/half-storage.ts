@@ -12,6 +12,7 @@ import type { StorageKind } from './storage.ts';
 export const fp16 = {
   name: 'fp16',
   inputs: ['down'],
+  hasRecords: false,
   projections: ['gate', 'up'],
   sized: false,
   branches: false,

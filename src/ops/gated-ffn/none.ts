@@ -10,7 +10,7 @@ export const none: Selector<NoneSettings> = {
   kind: 'none',
   flags: () => [],
   inputs: [],
-  recorded: ['down'],
+  recorded: [],
   gathers: false,
   select: (g, _settings, { activation, project }) => ({
     act: activate(g, activation, project('gate')),

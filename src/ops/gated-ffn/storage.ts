@@ -20,8 +20,10 @@ export type WeightInput = OptionalInput<'GatedFFN'> & OptionalInput<'SparkFFN'>;
 /** One way to store weights. */
 export interface StorageKind {
   readonly name: string;
-  /** Optional inputs that a call must give, beside those of gate and up. */
+  /** Optional inputs that a call must give, beside those of gate and up, and beside records. */
   readonly inputs: readonly WeightInput[];
+  /** Whether kernels read chosen rows from input `records`. */
+  readonly hasRecords: boolean;
   /** How GatedFFN calls gate and up. */
   readonly projections: readonly OptionalInput<'GatedFFN'>[];
   /** Whether a call says `hidden_size` and `intermediate_size`, which cannot be read from the shapes of packed weights. */
