@@ -4,9 +4,8 @@
 //
 // Folders are made in .bench/decode and used again: dense and sparse ones in fp32 and int4, by plans that are made from 4,000
 // tokens and not corrected (what they cost in quality is for bench/sparse.js); and sparse ones by plans for stock ONNX Runtime
-// (--host stock), timed there. Each pair is timed by `lacuna bench`, interleaved in one process, and several times: where a
-// session's weights come to lie in memory moves its speed by a tenth, and is decided when it is opened. Other runtimes are
-// in bench/peers.js.
+// (--host stock), timed there. Each pair is timed by `lacuna bench`, interleaved in one process, in sessions opened anew for
+// each repeat. Other runtimes are in bench/peers.js.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -71,21 +70,13 @@ const forStock = STOCK_PLANS.map(([dtype, preset, target]) => {
   return { name: `${dtype}, ${preset} ${target}`, folder, against: dtype === 'fp32' ? dense : int4 };
 });
 
-/** Medians of the repeats, and the least and greatest of their ratios. */
+/** Medians of both rates and of their ratio, with its 10th and 90th percentile. */
 function bench(folder, ...args) {
-  const common = ['--threads', options.threads, '--rounds', options.rounds, '--json'];
-  const repeats = Array.from({ length: Number(options.repeats) }, () =>
-    JSON.parse(lacuna('bench', folder, ...common, ...args)),
-  );
-  const rate = (subject) =>
-    median(repeats.map(({ subjects }) => subjects[subject].decodeTokensPerSecond.median)).toFixed(1);
-  const ratios = repeats.map(({ speedup }) => speedup.median);
-  const [least, greatest] = [Math.min(...ratios), Math.max(...ratios)].map((ratio) => ratio.toFixed(2));
-  return [rate(0), rate(1), `${median(ratios).toFixed(2)} (${least}-${greatest})`];
-}
-
-function median(values) {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+  const counts = ['repeats', 'rounds', 'threads'].flatMap((name) => [`--${name}`, options[name]]);
+  const { subjects, speedup } = JSON.parse(lacuna('bench', folder, ...counts, '--json', ...args));
+  const rates = subjects.map(({ decodeTokensPerSecond }) => decodeTokensPerSecond.median.toFixed(1));
+  const [ratio, p10, p90] = [speedup.median, speedup.p10, speedup.p90].map((value) => value.toFixed(2));
+  return [...rates, `${ratio} (${p10}-${p90})`];
 }
 
 function print(title, rows) {
@@ -95,7 +86,7 @@ function print(title, rows) {
 
 const long = ['--prompt-tokens', '4000', '--steps', '8'];
 print(
-  ['native session against stock', 'cached tokens', 'stock tok/s', 'native tok/s', 'ratio (least-greatest)'],
+  ['native session against stock', 'cached tokens', 'stock tok/s', 'native tok/s', 'ratio (p10-p90)'],
   [
     ['fp32', '128', ...bench(dense, '--against-engine', 'stock')],
     ['int4', '128', ...bench(int4, '--against-engine', 'stock')],
@@ -105,10 +96,10 @@ print(
 for (const engine of ['native', 'stock'])
   for (const [precision, against] of Object.entries({ fp32: dense, int4 }))
     print(
-      [`sparse against dense ${precision}, ${engine}`, 'dense tok/s', 'sparse tok/s', 'ratio (least-greatest)'],
+      [`sparse against dense ${precision}, ${engine}`, 'dense tok/s', 'sparse tok/s', 'ratio (p10-p90)'],
       sparse.map((made) => [made.name, ...bench(made[precision], '--against', against, '--engine', engine)]),
     );
 print(
-  ['plans for stock, stock', 'dense tok/s', 'sparse tok/s', 'ratio (least-greatest)'],
+  ['plans for stock, stock', 'dense tok/s', 'sparse tok/s', 'ratio (p10-p90)'],
   forStock.map(({ name, folder, against }) => [name, ...bench(folder, '--against', against, '--engine', 'stock')]),
 );

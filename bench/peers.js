@@ -44,8 +44,8 @@ function made(name, make) {
 }
 
 function ours(folder) {
-  const args = ['--threads', options.threads, '--rounds', '3', '--steps', String(STEPS / 2), '--json'];
-  const { subjects } = JSON.parse(lacuna('bench', folder, ...args, '--prompt-tokens', String(PROMPT)));
+  const counts = ['--prompt-tokens', String(PROMPT), '--steps', String(STEPS / 2), '--repeats', '1', '--rounds', '3'];
+  const { subjects } = JSON.parse(lacuna('bench', folder, ...counts, '--threads', options.threads, '--json'));
   // Of the best blocks, as a peer's best run counts.
   return subjects[0].decodeTokensPerSecond.p90;
 }

@@ -4,7 +4,7 @@
  * head are the same. Sessions of the native core take turns in one process.
  *
  *     node bench/run.js spark [--layers 26] [--dtype int4,int8] [--vocabulary int4]
- *         [--threads 2] [--rounds 10] [--steps 4] [--genai PYTHON]
+ *         [--threads 2] [--repeats 5] [--rounds 2] [--steps 4] [--genai PYTHON]
  *
  * PYTHON has onnxruntime-genai, which then decodes the dense folder too.
  *
@@ -46,7 +46,8 @@ const { values: options } = parseArgs({
     dtype: { type: 'string', default: 'int4,int8' },
     vocabulary: { type: 'string' },
     threads: { type: 'string', default: '2' },
-    rounds: { type: 'string', default: '10' },
+    repeats: { type: 'string', default: '5' },
+    rounds: { type: 'string', default: '2' },
     steps: { type: 'string', default: '4' },
     genai: { type: 'string' },
   },
@@ -295,21 +296,21 @@ async function made(dtype: string, noisePath: string) {
 }
 
 /** Sessions of these folders, in turn. */
-async function time(folders: readonly string[]) {
+async function time(
+  [first, second]: readonly [string] | readonly [string, string],
+  { repeats, rounds }: { readonly repeats: number; readonly rounds: number },
+) {
   const library = (name: string) => join(root, 'native/build/release/lib', name);
   const files = { addon: library('lacuna_node.node'), operators: library('liblacuna_ort.so') };
-  const open = async (name: string) => ({
+  const opener = (name: string) => async () => ({
     name,
     session: await openNativeSession(name, files, { threads: Number(options.threads) }),
   });
-  const [first, second] = [await open(folders[0]), folders.length > 1 ? await open(folders[1]) : undefined];
-  const [rounds, stepsPerBlock] = [Number(options.rounds), Number(options.steps)];
+  const stepsPerBlock = Number(options.steps);
   const count = PROMPT_TOKENS + (rounds + 1) * stepsPerBlock;
   const tokens = Array.from({ length: count }, (_, index) => (7919 * (index + 1)) % config.vocab_size);
-  const settings = { promptTokens: PROMPT_TOKENS, rounds, stepsPerBlock };
-  const result = await bench(second === undefined ? [first] : [first, second], tokens, settings);
-  for (const one of [first, second]) await one?.session.close();
-  return result;
+  const settings = { promptTokens: PROMPT_TOKENS, repeats, rounds, stepsPerBlock };
+  return bench(second === undefined ? [opener(first)] : [opener(first), opener(second)], tokens, settings);
 }
 
 /** Runs of ours, each followed by one of onnxruntime-genai; of each the best blocks count. */
@@ -324,13 +325,16 @@ function genai(python: string, folder: string): number {
 }
 
 mkdirSync(work, { recursive: true });
+const counts = { repeats: Number(options.repeats), rounds: Number(options.rounds) };
+/** As many rounds; the peer has opened its session once, too. */
+const inTurn = { repeats: 1, rounds: counts.repeats * counts.rounds };
 const noisePath = writeNoise();
 console.log(`${LAYERS} layers, ${options.threads} threads, ${PROMPT_TOKENS} cached tokens and more\n`);
 console.log('| weights | neurons kept | dense ms/token | Spark ms/token | dense / Spark (p10-p90) |');
 console.log('|---|---|---|---|---|');
 for (const dtype of options.dtype.split(',')) {
   const { folders, kept } = await made(dtype, noisePath);
-  const { subjects, speedup } = await time([folders.dense, folders.spark]);
+  const { subjects, speedup } = await time([folders.dense, folders.spark], counts);
   const [dense, spark] = subjects.map((subject) => (1000 / subject.decodeTokensPerSecond.median).toFixed(1));
   const ratio = speedup && [speedup.median, speedup.p10, speedup.p90].map((value) => value.toFixed(2));
   const shown = ratio === null ? '' : `${ratio[0]} (${ratio[1]}-${ratio[2]})`;
@@ -338,7 +342,7 @@ for (const dtype of options.dtype.split(',')) {
   if (options.genai === undefined) continue;
   const ratios: number[] = [];
   for (let turn = 0; turn < PEER_TURNS; turn++) {
-    const [ours] = (await time([folders.dense])).subjects;
+    const [ours] = (await time([folders.dense], inTurn)).subjects;
     ratios.push((genai(options.genai, folders.dense) * ours.decodeTokensPerSecond.p90) / 1000);
   }
   const sorted = ratios.sort((one, other) => one - other).map((value) => value.toFixed(2));

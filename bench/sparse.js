@@ -60,7 +60,7 @@ function build(preset, target) {
         '--threads',
         options.threads,
         '--rounds',
-        '20',
+        '4',
         '--quiet',
         '--json',
       ),

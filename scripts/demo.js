@@ -45,7 +45,7 @@ for (const [preset, target] of [
   const folder = join(out, preset);
   console.log(lacuna('build', model, '-o', folder, '--preset', preset, '--target', target, '--tokens', '10000'));
   const { modes } = json('eval', folder, '--against', dense, '--tokens', '4000', '--mode', 'decode');
-  const { speedup, subjects } = json('bench', folder, '--against', dense, '--rounds', '8');
+  const { speedup, subjects } = json('bench', folder, '--against', dense);
   const [measured] = modes;
   const speeds = subjects.map(({ decodeTokensPerSecond }) => text(decodeTokensPerSecond.median, 0));
   if (rows.length === 0) rows.push(['dense', text(measured.dense.perplexity, 3), '1.000', '', '', speeds[0], '1.00']);

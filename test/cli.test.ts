@@ -53,6 +53,37 @@ describe('sparsify --dtype', () => {
   });
 });
 
+describe('bench', () => {
+  const short = ['--prompt-tokens', '8', '--repeats', '2', '--rounds', '1', '--steps', '1', '--threads', '1'];
+
+  it('times a folder against another, and says how often both were opened', async () => {
+    const args = ['bench', sparse, '--against', dense, '--engine', 'stock', ...short];
+    const { code, stdout } = await lacuna([...args, '--quiet']);
+    expect(code).toBe(0);
+    const lines = stdout.split('\n');
+    expect(lines.slice(2, 4).map((line) => line.split(' ')[0])).toEqual([dense, sparse]);
+    const ratio = String.raw`speed-up \d+\.\d{3}x \(p10-p90 \d+\.\d{3}-\d+\.\d{3}\)$`;
+    expect(lines.slice(5, 9)).toEqual([
+      expect.stringMatching(`^decode ${ratio}`),
+      expect.stringMatching(`^prefill ${ratio}`),
+      'repeats, each in sessions opened anew: 2; rounds in each: 1, of 4 x 1 tokens',
+      'prompt of 8 tokens, threads: 1',
+    ]);
+    const { repeats, rounds, subjects } = JSON.parse((await lacuna([...args, '--json'])).stdout);
+    expect([repeats, rounds, subjects.length]).toEqual([2, 1, 2]);
+  });
+
+  it('opens a model by stock ONNX Runtime each time, and says so once, when the native core fails', async () => {
+    const native = join(folder, 'broken-core');
+    mkdirSync(native);
+    writeFileSync(join(native, 'lacuna_node.node'), 'no library');
+    const { code, stdout, stderr } = await lacuna(['bench', dense, ...short], undefined, undefined, native);
+    expect(code).toBe(0);
+    expect(stderr.match(/Stock ONNX Runtime is used/g)).toHaveLength(1);
+    expect(stdout.split('\n')[2]).not.toContain(' native ');
+  });
+});
+
 describe('the version', () => {
   it("is the package's", async () => {
     expect(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version).toBe(LACUNA_VERSION);

@@ -23,6 +23,7 @@ interface Options extends CommonOptions {
   readonly againstDtype?: string;
   readonly data?: readonly string[];
   readonly promptTokens?: number;
+  readonly repeats?: number;
   readonly rounds?: number;
   readonly steps?: number;
   readonly peers?: boolean;
@@ -47,7 +48,8 @@ export const registerBench: RegisterCommand = (program, context) => {
     )
     .option('--data <file...>', 'UTF-8 texts to decode along (default: the pinned "test" text)')
     .option('--prompt-tokens <n>', 'tokens in the cache when decoding starts (default 128)', positiveInteger)
-    .option('--rounds <n>', 'rounds to time (default 10)', positiveInteger)
+    .option('--repeats <n>', 'how often models are opened anew (default 5)', positiveInteger)
+    .option('--rounds <n>', 'rounds to time in each repeat (default 2)', positiveInteger)
     .option('--steps <n>', 'tokens a block; a round has two blocks of each (default 16)', positiveInteger)
     .option('--peers', 'then time onnxruntime-genai, and llama.cpp with --gguf, in turn with it')
     .option('--python <path>', 'Python that has them (default: LACUNA_PYTHON, .venv, python3)')
@@ -81,14 +83,16 @@ export function formatBench(result: BenchReport): string {
   );
   const header = ['model', 'decode tok/s', 'p10-p90', 'prefill tok/s', 'weights/token', 'of bandwidth'];
   const lines = [table(header, rows), ''];
-  if (result.speedup !== null) {
-    const { median, p10, p90 } = result.speedup;
-    lines.push(
-      `decode speed-up ${median.toFixed(3)}x (p10-p90 ${p10.toFixed(3)}-${p90.toFixed(3)}), ${result.rounds} rounds of 4 x ${result.stepsPerBlock} tokens`,
-    );
+  for (const [kind, ratio] of Object.entries({ decode: result.speedup, prefill: result.prefillSpeedup })) {
+    if (ratio === null) continue;
+    const [median, p10, p90] = [ratio.median, ratio.p10, ratio.p90].map((value) => value.toFixed(3));
+    lines.push(`${kind} speed-up ${median}x (p10-p90 ${p10}-${p90})`);
   }
-  if (result.prefillSpeedup !== null) lines.push(`prefill speed-up ${result.prefillSpeedup.median.toFixed(3)}x`);
-  lines.push(`prompt of ${result.promptTokens} tokens, threads: ${result.threads ?? "ONNX Runtime's choice"}`);
+  const { repeats, rounds, stepsPerBlock, promptTokens, threads } = result;
+  lines.push(
+    `repeats, each in sessions opened anew: ${repeats}; rounds in each: ${rounds}, of ${2 * result.subjects.length} x ${stepsPerBlock} tokens`,
+    `prompt of ${promptTokens} tokens, threads: ${threads ?? "ONNX Runtime's choice"}`,
+  );
   if (result.memoryBandwidth !== null)
     lines.push(`memory bandwidth, as many threads reading in order: ${formatBytes(result.memoryBandwidth)}/s`);
   if (result.peers !== null) lines.push('', peersTable(result.peers));

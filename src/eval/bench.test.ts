@@ -1,47 +1,54 @@
 import { describe, expect, it } from 'vitest';
 import type { Session } from '../core/session.ts';
-import { bench, spread } from './bench.ts';
+import { type BenchSubject, bench, type OpenSubject, spread } from './bench.ts';
 
-/** A machine whose clock moves only when a model works: `cost` milliseconds a token at a cache of that length. */
+/** What a token takes, in milliseconds: at a cache of that length, a time of the clock, and the session's number of its model. */
+type Cost = (past: number, at: number, opening: number) => number;
+
+/** A machine whose clock moves only when a model works. */
 function machine() {
   let time = 0;
   const calls: string[] = [];
-  const model = (name: string, cost: (past: number, at: number) => number): Session => ({
-    extraOutputs: [],
-    emptyCache: () => ({ length: 0, tensors: {} }),
-    async step(tokens, cache) {
-      calls.push(`${name}${cache.length}+${tokens.length}:${tokens[0]}`);
-      time += tokens.length * cost(cache.length, time);
-      return {
-        logits: new Float32Array(1),
-        rows: 1,
-        vocab: 1,
-        cache: { length: cache.length + tokens.length, tensors: {} },
-        extras: {},
+  const model = (name: string, cost: Cost, bytes: Partial<BenchSubject> = {}): OpenSubject => {
+    let openings = 0;
+    return async () => {
+      const opening = openings++;
+      calls.push(`open ${name}`);
+      const session: Session = {
+        extraOutputs: [],
+        emptyCache: () => ({ length: 0, tensors: {} }),
+        async step(tokens, cache) {
+          calls.push(`${name}${cache.length}+${tokens.length}:${tokens[0]}`);
+          time += tokens.length * cost(cache.length, time, opening);
+          return {
+            logits: new Float32Array(1),
+            rows: 1,
+            vocab: 1,
+            cache: { length: cache.length + tokens.length, tensors: {} },
+            extras: {},
+          };
+        },
+        close: async () => void calls.push(`close ${name}`),
       };
-    },
-    close: async () => {},
-  });
+      return { name, session, ...bytes };
+    };
+  };
   return { now: () => time, calls, model };
 }
 
 const TOKENS = Array.from({ length: 100 }, (_, index) => index);
-const SMALL = { promptTokens: 4, rounds: 2, stepsPerBlock: 2 };
+const SMALL = { promptTokens: 4, repeats: 1, rounds: 2, stepsPerBlock: 2 };
 
 describe('bench', () => {
   it('reports rates and the ratio of two models', async () => {
     const { now, model } = machine();
-    const a = {
-      name: 'dense',
-      session: model('a', (past) => (past === 0 ? 1 : 10)),
-      ffnBytesPerToken: 100,
-      weightBytesPerToken: 500,
-    };
-    const b = { name: 'sparse', session: model('b', (past) => (past === 0 ? 2 : 4)) };
+    const bytes = { ffnBytesPerToken: 100, weightBytesPerToken: 500 };
+    const dense = model('dense', (past) => (past === 0 ? 1 : 10), bytes);
+    const sparse = model('sparse', (past) => (past === 0 ? 2 : 4));
     const flat = (value: number) => ({ median: value, p10: value, p90: value });
     const unknown = { ffnBytesPerToken: null, weightBytesPerToken: null, bandwidthShare: null };
-    const known = { ffnBytesPerToken: 100, weightBytesPerToken: 500, bandwidthShare: 0.25 };
-    expect(await bench([a, b], TOKENS, { ...SMALL, now, threads: 2, memoryBandwidth: 200_000 })).toEqual({
+    const known = { ...bytes, bandwidthShare: 0.25 };
+    expect(await bench([dense, sparse], TOKENS, { ...SMALL, now, threads: 2, memoryBandwidth: 200_000 })).toEqual({
       ...SMALL,
       threads: 2,
       memoryBandwidth: 200_000,
@@ -54,29 +61,57 @@ describe('bench', () => {
     });
   });
 
-  it('alternates blocks a b b a over the same tokens, and goes on from round to round', async () => {
+  it('warms up with a block each, alternates blocks a b b a over the same tokens, and goes on from round to round', async () => {
     const { now, model, calls } = machine();
-    const subjects = [
-      { name: 'a', session: model('a', () => 1) },
-      { name: 'b', session: model('b', () => 1) },
-    ] as const;
-    await bench(subjects, TOKENS, { ...SMALL, now });
-    const reads = ['a0+4:0', 'b0+4:0', 'b0+4:0', 'a0+4:0'];
-    expect(calls.slice(0, 16)).toEqual([...reads, ...reads, ...reads, ...reads]);
-    const round = (from: number) =>
-      ['a', 'b', 'b', 'a'].flatMap((name) => [`${name}${from}+1:${from}`, `${name}${from + 1}+1:${from + 1}`]);
-    expect(calls.slice(16)).toEqual([...round(4), ...round(6), ...round(8)]);
+    await bench([model('a', () => 1), model('b', () => 1)], TOKENS, { ...SMALL, now });
+    const decode = (from: number, order: readonly string[]) =>
+      order.flatMap((name) => [`${name}${from}+1:${from}`, `${name}${from + 1}+1:${from + 1}`]);
+    expect(calls).toEqual([
+      ...['open a', 'open b'],
+      ...['a0+4:0', 'b0+4:0'],
+      ...['a0+4:0', 'b0+4:0', 'b0+4:0', 'a0+4:0'],
+      ...decode(4, ['a', 'b']),
+      ...decode(6, ['a', 'b', 'b', 'a']),
+      ...decode(8, ['a', 'b', 'b', 'a']),
+      ...['close a', 'close b'],
+    ]);
+  });
+
+  it('opens sessions anew for each repeat, beginning with the other, when those of the last are closed', async () => {
+    const { now, model, calls } = machine();
+    await bench([model('a', () => 1), model('b', () => 1)], TOKENS, { ...SMALL, repeats: 3, now });
+    const closed = ['close a', 'close b'];
+    expect(calls.filter((call) => /^open|^close/.test(call))).toEqual([
+      ...['open a', 'open b', ...closed],
+      ...['open b', 'open a', ...closed],
+      ...['open a', 'open b', ...closed],
+    ]);
+    // Each reads and decodes the same tokens.
+    const fed = calls.filter((call) => !/^open|^close/.test(call));
+    expect(fed).toHaveLength(3 * (6 + 2 * 2 + 2 * 8));
+    expect(fed.slice(0, 26)).toEqual(fed.slice(26, 52));
+  });
+
+  it('has what opening changes in its median and its spread', async () => {
+    const { now, model } = machine();
+    const lucky = [1, 1.25, 0.8, 1, 1.25];
+    const subjects = [model('a', () => 1), model('b', (_past, _at, opening) => lucky[opening])] as const;
+    const once = await bench(subjects, TOKENS, { ...SMALL, now, repeats: 1, rounds: 10 });
+    expect(once.speedup).toEqual({ median: 1, p10: 1, p90: 1 });
+    const again = [model('a', () => 1), model('b', (_past, _at, opening) => lucky[opening])] as const;
+    const { repeats, rounds, speedup, prefillSpeedup } = await bench(again, TOKENS, { ...SMALL, now, repeats: 5 });
+    expect([repeats, rounds]).toEqual([5, 2]);
+    // Ratios 0.8 0.8 0.8 0.8 1 1 1 1 1.25 1.25, whose deciles lie at places 0.9 and 8.1; of prompts one of each.
+    expect(speedup).toEqual({ median: 1, p10: expect.closeTo(0.8), p90: expect.closeTo(1.25) });
+    // 0.8 0.8 1 1 1.25 at places 0.4 and 3.6
+    expect(prefillSpeedup).toEqual({ median: 1, p10: expect.closeTo(0.8), p90: expect.closeTo(1 + 0.6 * 0.25) });
   });
 
   it('is not misled by a machine that slows down steadily', async () => {
     const { now, model } = machine();
     // Speed falls with time itself; timing all of a first would make b look slower.
     const cost = (_: number, at: number) => 1 + at / 1000;
-    const subjects = [
-      { name: 'a', session: model('a', cost) },
-      { name: 'b', session: model('b', cost) },
-    ] as const;
-    const { speedup } = await bench(subjects, TOKENS, { ...SMALL, now });
+    const { speedup } = await bench([model('a', cost), model('b', cost)], TOKENS, { ...SMALL, now });
     // Cost grows by a factor of 1.001 a token: a has tokens 1 2 7 8 of a round, b has 3 4 5 6, so sums differ in second order.
     const g = 1.001;
     expect(speedup?.median).toBeCloseTo((1 + g + g ** 6 + g ** 7) / (g ** 2 + g ** 3 + g ** 4 + g ** 5), 12);
@@ -85,22 +120,49 @@ describe('bench', () => {
 
   it('times one model alone', async () => {
     const { now, model, calls } = machine();
-    const result = await bench([{ name: 'a', session: model('a', () => 2) }], TOKENS, { ...SMALL, now });
+    const result = await bench([model('a', () => 2)], TOKENS, { ...SMALL, now });
     expect(result.subjects[0].decodeTokensPerSecond.median).toBe(500);
     expect(result).toMatchObject({ speedup: null, prefillSpeedup: null, threads: null });
-    expect(calls).toHaveLength(8 + 3 * 2 * 2);
+    // Opened; a prompt and two; a block of two and two rounds of two blocks; closed.
+    expect(calls).toHaveLength(1 + 3 + 2 + 2 * 2 * 2 + 1);
   });
 
-  it('refuses a text too short for its rounds, and counts of 0', async () => {
-    const { now, model } = machine();
-    const subject = [{ name: 'a', session: model('a', () => 1) }] as const;
+  it('closes what it opened when one cannot be opened or fails, and when it is stopped', async () => {
+    const broken = new Error('broken');
+    const failing = () => {
+      throw broken;
+    };
+    const { now, model, calls } = machine();
+    const good = model('a', () => 1);
+    await expect(bench([good, async () => failing()], TOKENS, { ...SMALL, now })).rejects.toBe(broken);
+    expect(calls).toEqual(['open a', 'close a']);
+    await expect(bench([good, model('b', failing)], TOKENS, { ...SMALL, now })).rejects.toBe(broken);
+    expect(calls.slice(-2)).toEqual(['close a', 'close b']);
+
+    const stop = new AbortController();
+    const stopping = model('c', (past) => {
+      if (past > 0) stop.abort();
+      return 1;
+    });
+    await expect(bench([good, stopping], TOKENS, { ...SMALL, now, signal: stop.signal })).rejects.toMatchObject({
+      code: 'interrupted',
+    });
+    // After the block that it was stopped in.
+    expect(calls.slice(-4)).toEqual(['c4+1:4', 'c5+1:5', 'close a', 'close c']);
+  });
+
+  it('refuses a text too short for its rounds, and counts of 0, before it opens anything', async () => {
+    const { now, model, calls } = machine();
+    const subject = [model('a', () => 1)] as const;
     // 4 of the prompt, 2 rounds and one that is not counted, 2 tokens each
     await expect(bench(subject, TOKENS.slice(0, 9), { ...SMALL, now })).rejects.toMatchObject({
       code: 'usage',
       message: 'Expected a text of at least 10 tokens for the benchmark, but it has 9',
     });
+    for (const count of ['promptTokens', 'repeats', 'rounds', 'stepsPerBlock'])
+      await expect(bench(subject, TOKENS, { ...SMALL, [count]: 0, now })).rejects.toMatchObject({ code: 'usage' });
+    expect(calls).toEqual([]);
     await expect(bench(subject, TOKENS.slice(0, 10), { ...SMALL, now })).resolves.toBeDefined();
-    await expect(bench(subject, TOKENS, { ...SMALL, rounds: 0, now })).rejects.toMatchObject({ code: 'usage' });
   });
 });
 

@@ -1,8 +1,9 @@
 /** Decode speed of one model, or of two against each other in one process, so that both meet the same machine. */
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
-import { type JobOptions, SILENT } from '../core/progress.ts';
+import { type JobOptions, type ProgressStage, SILENT } from '../core/progress.ts';
 import type { KvCache, Session } from '../core/session.ts';
 
+/** A model, opened. */
 export interface BenchSubject {
   readonly name: string;
   readonly session: Session;
@@ -10,10 +11,16 @@ export interface BenchSubject {
   readonly weightBytesPerToken?: number;
 }
 
+/** Opens a model once more; whoever asks for it closes the session. */
+export type OpenSubject = () => Promise<BenchSubject>;
+
 export interface BenchOptions extends JobOptions {
   readonly promptTokens?: number;
   /** Tokens that every model can attend to; no limit when absent. */
   readonly contextLength?: number;
+  /** How often sessions are opened anew. */
+  readonly repeats?: number;
+  /** Timed rounds of each repeat. */
   readonly rounds?: number;
   /** Tokens decoded a block; a round has two blocks of each model. */
   readonly stepsPerBlock?: number;
@@ -42,113 +49,176 @@ export interface SubjectResult {
 export interface BenchResult {
   readonly threads: number | null;
   readonly promptTokens: number;
+  /** How often sessions were opened anew. */
+  readonly repeats: number;
+  /** Timed rounds of each repeat. */
   readonly rounds: number;
   readonly stepsPerBlock: number;
   readonly memoryBandwidth: number | null;
   readonly subjects: readonly SubjectResult[];
-  /** Time of the first / time of the second, per round; null for one model. */
+  /** Time of the first / time of the second, per round of any repeat; null for one model. */
   readonly speedup: Spread | null;
   readonly prefillSpeedup: Spread | null;
 }
 
-/** Reading the prompt takes as long as many steps: fewer repeats do. */
-const PREFILL_ROUNDS = 3;
-
-type Subjects = readonly [BenchSubject] | readonly [BenchSubject, BenchSubject];
+type OpenSubjects = readonly [OpenSubject] | readonly [OpenSubject, OpenSubject];
 
 /**
  * Both models read the first `promptTokens` of `tokens`, then decode the following ones; from round to round the cache
  * grows. Of two models, the first is the baseline. Throws `usage` when there are too few tokens.
  *
+ * Where a session's weights come to lie in memory moves its speed by a tenth, and is decided when it is opened. So all of
+ * this is repeated in sessions opened anew, when those of before are closed. Medians and spreads are over the rounds of all
+ * repeats: a spread holds what differs between rounds and between openings.
+ *
  * @example
- * const { speedup } = await bench([{ name: 'dense', session: dense }, { name: 'sparse', session: sparse }], tokens);
+ * const open = (name: string) => async () => ({ name, session: await openSession(name) });
+ * const { speedup } = await bench([open('dense'), open('sparse')], tokens);
  */
 export async function bench(
-  subjects: Subjects,
+  subjects: OpenSubjects,
   tokens: readonly number[],
   options: BenchOptions = {},
 ): Promise<BenchResult> {
-  const { promptTokens = 128, rounds = 10, stepsPerBlock = 16, threads, progress = SILENT, signal } = options;
-  const { memoryBandwidth } = options;
-  const now = options.now ?? (() => performance.now());
-  checkCounts({ promptTokens, rounds, stepsPerBlock }, tokens.length, options.contextLength);
-  const stage = progress.stage('Timing', PREFILL_ROUNDS + 1 + rounds + 1, 'rounds');
-  const prompt = tokens.slice(0, promptTokens);
-  let caches = subjects.map(({ session }) => session.emptyCache());
-  const timeBlocks = async (feeds: readonly (readonly number[])[]) => {
-    throwIfAborted(signal);
-    const round = await timeRound(subjects, caches, feeds, now);
-    stage.advance(1);
-    return round;
-  };
-
-  const prefills: Round[] = [];
-  for (let i = 0; i <= PREFILL_ROUNDS; i++) prefills.push(await timeBlocks([prompt]));
-  // The last: where a session has one cache in place, earlier ones have been written over.
-  caches = [...prefills[PREFILL_ROUNDS].caches];
-  const decodes: Round[] = [];
-  for (let i = 0; i <= rounds; i++) {
-    const start = promptTokens + i * stepsPerBlock;
-    const round = await timeBlocks(tokens.slice(start, start + stepsPerBlock).map((token) => [token]));
-    caches = [...round.caches];
-    decodes.push(round);
-  }
+  const { promptTokens = 128, repeats = 5, rounds = 2, stepsPerBlock = 16, threads, memoryBandwidth } = options;
+  const { progress = SILENT, signal, now = () => performance.now() } = options;
+  checkCounts({ promptTokens, repeats, rounds, stepsPerBlock }, tokens.length, options.contextLength);
+  const prompt = [tokens.slice(0, promptTokens)];
+  const blocks = Array.from({ length: rounds + 1 }, (_, round) => {
+    const start = promptTokens + round * stepsPerBlock;
+    return tokens.slice(start, start + stepsPerBlock).map((token) => [token]);
+  });
+  const stage = progress.stage('Timing', repeats * (2 + blocks.length), 'rounds');
+  const course = { prompt, blocks, now, signal, stage };
+  const timed: Repeat[] = [];
+  for (let repeat = 0; repeat < repeats; repeat++)
+    timed.push(await withOpened(subjects, repeat, signal, (opened) => timeRepeat(opened, course)));
   stage.done();
-  // The first round of each kind meets cold caches and a runtime that still allocates.
-  const timed = { prefills: prefills.slice(1), decodes: decodes.slice(1) };
+  const prefills = timed.map(({ prefill }) => prefill);
+  const decodes = timed.flatMap((repeat) => repeat.decodes);
   return {
     threads: threads ?? null,
     promptTokens,
+    repeats,
     rounds,
     stepsPerBlock,
     memoryBandwidth: memoryBandwidth ?? null,
-    subjects: subjects.map(({ name, ffnBytesPerToken = null, weightBytesPerToken = null }, index) => {
-      const decodeTokensPerSecond = rates(timed.decodes, index, stepsPerBlock);
+    subjects: timed[0].subjects.map(({ name, ffnBytesPerToken = null, weightBytesPerToken = null }, index) => {
+      const decodeTokensPerSecond = rates(decodes, index, stepsPerBlock);
       const bytesPerSecond = weightBytesPerToken === null ? null : weightBytesPerToken * decodeTokensPerSecond.median;
       return {
         name,
         decodeTokensPerSecond,
-        prefillTokensPerSecond: rates(timed.prefills, index, promptTokens),
+        prefillTokensPerSecond: rates(prefills, index, promptTokens),
         ffnBytesPerToken,
         weightBytesPerToken,
         bandwidthShare:
           bytesPerSecond === null || memoryBandwidth === undefined ? null : bytesPerSecond / memoryBandwidth,
       };
     }),
-    speedup: ratios(timed.decodes),
-    prefillSpeedup: ratios(timed.prefills),
+    speedup: ratios(decodes),
+    prefillSpeedup: ratios(prefills),
   };
 }
 
+/** Opens one after the other, beginning with another each time, and closes what it opened in any case. */
+async function withOpened<T>(
+  subjects: OpenSubjects,
+  first: number,
+  signal: AbortSignal | undefined,
+  use: (opened: readonly BenchSubject[]) => Promise<T>,
+): Promise<T> {
+  const opened: BenchSubject[] = [];
+  try {
+    for (const turn of subjects.keys()) {
+      throwIfAborted(signal);
+      const index = (first + turn) % subjects.length;
+      opened[index] = await subjects[index]();
+    }
+    return await use(opened);
+  } finally {
+    // `map` passes over those that could not be opened.
+    await Promise.all(opened.map(({ session }) => session.close()));
+  }
+}
+
+/** Of each subject, what the two blocks of a round took. */
+type Milliseconds = readonly number[];
+
+interface Repeat {
+  readonly subjects: readonly Omit<BenchSubject, 'session'>[];
+  readonly prefill: Milliseconds;
+  readonly decodes: readonly Milliseconds[];
+}
+
+/** What a session is given in one call each. */
+type Feeds = readonly (readonly number[])[];
+
+/** What a repeat feeds, and how it is watched. */
+interface Course {
+  readonly prompt: Feeds;
+  /** Of each round; the first is not timed. */
+  readonly blocks: readonly Feeds[];
+  readonly now: () => number;
+  readonly signal: AbortSignal | undefined;
+  readonly stage: ProgressStage;
+}
+
+/** Of either kind, a block each comes first and does not count: it meets cold caches and a runtime that still allocates. */
+async function timeRepeat(opened: readonly BenchSubject[], course: Course): Promise<Repeat> {
+  const sessions = opened.map(({ session }) => session);
+  const once = [...sessions.keys()];
+  // 0 1 1 0: a machine that slowly gets faster or slower does so for both alike.
+  const twice = [...once, ...once.toReversed()];
+  const time = (order: readonly number[], feeds: Feeds, caches: readonly KvCache[]) =>
+    timeRound({ sessions, order, feeds, caches }, course);
+
+  const { prompt, blocks } = course;
+  const empty = sessions.map((session) => session.emptyCache());
+  await time(once, prompt, empty);
+  const prefill = await time(twice, prompt, empty);
+  let { caches } = await time(once, blocks[0], prefill.caches);
+  const decodes: Milliseconds[] = [];
+  for (const block of blocks.slice(1)) {
+    const round = await time(twice, block, caches);
+    decodes.push(round.milliseconds);
+    caches = round.caches;
+  }
+  const subjects = opened.map(({ session, ...subject }) => subject);
+  return { subjects, prefill: prefill.milliseconds, decodes };
+}
+
 interface Round {
-  /** Of each subject, over its two blocks. */
-  readonly milliseconds: readonly number[];
+  readonly sessions: readonly Session[];
+  /** Whose turn it is. */
+  readonly order: readonly number[];
+  readonly feeds: Feeds;
+  /** What each session's turns go on from. */
   readonly caches: readonly KvCache[];
 }
 
-/** Blocks in the order 0 1 1 0: a machine that slowly gets faster or slower does so for both alike. */
-async function timeRound(
-  subjects: Subjects,
-  caches: readonly KvCache[],
-  feeds: readonly (readonly number[])[],
-  now: () => number,
-): Promise<Round> {
-  const order = subjects.length === 2 ? [0, 1, 1, 0] : [0, 0];
-  const milliseconds = subjects.map(() => 0);
+interface TimedRound {
+  readonly milliseconds: Milliseconds;
+  /** Of the last turns: where a session has one cache in place, earlier ones have been written over. */
+  readonly caches: readonly KvCache[];
+}
+
+async function timeRound({ sessions, order, feeds, caches }: Round, course: Course): Promise<TimedRound> {
+  const { now, signal, stage } = course;
+  throwIfAborted(signal);
+  const milliseconds = sessions.map(() => 0);
   const grown = [...caches];
   for (const index of order) {
-    const { session } = subjects[index];
-    let cache = caches[index];
     const start = now();
-    cache = await feedAll(session, feeds, cache);
+    grown[index] = await feedAll(sessions[index], feeds, caches[index]);
     milliseconds[index] += now() - start;
-    grown[index] = cache;
   }
+  stage.advance(1);
   return { milliseconds, caches: grown };
 }
 
 /** Tokens fed one by one are decoded as the session does that best. */
-async function feedAll(session: Session, feeds: readonly (readonly number[])[], cache: KvCache): Promise<KvCache> {
+async function feedAll(session: Session, feeds: Feeds, cache: KvCache): Promise<KvCache> {
   if (session.decode !== undefined && feeds.every(({ length }) => length === 1))
     return (await session.decode(feeds.flat(), cache)).cache;
   let grown = cache;
@@ -156,13 +226,13 @@ async function feedAll(session: Session, feeds: readonly (readonly number[])[], 
   return grown;
 }
 
-function rates(rounds: readonly Round[], index: number, tokensPerBlock: number): Spread {
-  return spread(rounds.map(({ milliseconds }) => (2 * tokensPerBlock * 1000) / milliseconds[index]));
+function rates(rounds: readonly Milliseconds[], index: number, tokensPerBlock: number): Spread {
+  return spread(rounds.map((milliseconds) => (2 * tokensPerBlock * 1000) / milliseconds[index]));
 }
 
-function ratios(rounds: readonly Round[]): Spread | null {
-  if (rounds[0].milliseconds.length < 2) return null;
-  return spread(rounds.map(({ milliseconds: [first, second] }) => first / second));
+function ratios(rounds: readonly Milliseconds[]): Spread | null {
+  if (rounds[0].length < 2) return null;
+  return spread(rounds.map(([first, second]) => first / second));
 }
 
 /** Median and outer deciles, linear between neighbours. */
@@ -178,7 +248,7 @@ export function spread(values: readonly number[]): Spread {
 }
 
 function checkCounts(
-  counts: Readonly<Record<'promptTokens' | 'rounds' | 'stepsPerBlock', number>>,
+  counts: Readonly<Record<'promptTokens' | 'repeats' | 'rounds' | 'stepsPerBlock', number>>,
   given: number,
   contextLength = Number.POSITIVE_INFINITY,
 ): void {

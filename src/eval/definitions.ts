@@ -24,13 +24,14 @@ export const DEFINITIONS = {
   skippedShare: 'FFN blocks skipped / (tokens x layers), over the positions whose logits are scored.',
   computedShare: 'neurons computed / (tokens x layers x FFN neurons): density and skipping together.',
   decodeTokensPerSecond:
-    'tokens / seconds while one token a call is decoded, batch 1, over the blocks of a round; the median over rounds, ' +
-    'with the 10th and 90th percentile. The tokens fed are those of the text, so no sampling is timed; the native core ' +
+    'tokens / seconds while one token a call is decoded, batch 1, over the blocks of a round; the median over the rounds ' +
+    'of all repeats, with the 10th and 90th percentile. The tokens fed are those of the text, so no sampling is timed; the native core ' +
     'computes the logits that greedy decoding wants.',
   prefillTokensPerSecond: 'tokens of the prompt / seconds for the one call that reads it, from an empty cache.',
   speedup:
     'time of the first model / time of the second for the same tokens. A round times four blocks in the order first, ' +
-    'second, second, first, in one process; the median over rounds, with the 10th and 90th percentile.',
+    'second, second, first, in one process; a repeat opens both models anew and times a few rounds. The median over the ' +
+    'rounds of all repeats, with the 10th and 90th percentile.',
   ffnBytesPerToken: 'bytes of FFN weights read for one decoded token, as the plan expects.',
   weightBytesPerToken:
     'bytes of all matrices read for one decoded token: attention, the FFN as the plan expects, and the output head, ' +

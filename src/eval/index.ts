@@ -4,6 +4,7 @@ export {
   type BenchResult,
   type BenchSubject,
   bench,
+  type OpenSubject,
   type Spread,
   type SubjectResult,
   spread,

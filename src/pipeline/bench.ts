@@ -5,7 +5,7 @@ import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import { bytesPerWeight, choosePrecision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
-import { type BenchResult, bench as measure } from '../eval/index.ts';
+import { type BenchResult, bench as measure, type OpenSubject } from '../eval/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
 import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine.ts';
 import { baselineOf, type ChosenModel, chooseModel } from './model-folder.ts';
@@ -28,6 +28,9 @@ export interface BenchOptions extends JobOptions, Pick<EngineOptions, 'engine' |
   readonly againstEngine?: Engine;
   readonly data: readonly string[];
   readonly promptTokens?: number;
+  /** How often sessions are opened anew. */
+  readonly repeats?: number;
+  /** Timed rounds of each repeat. */
   readonly rounds?: number;
   /** Tokens decoded a block; a round has two blocks of each model. */
   readonly stepsPerBlock?: number;
@@ -46,63 +49,68 @@ const PEER_STEPS = 96;
 export async function bench(options: BenchOptions): Promise<BenchReport> {
   const { folder, dtype, againstDtype, engine, againstEngine = engine, data } = options;
   const against = baselineOf(options);
-  const { file: model } = (await chooseModel(folder, dtype)).model;
+  const contender = await chooseSubject(folder, { ...options, dtype, engine });
+  const baseline =
+    against === undefined
+      ? undefined
+      : await chooseSubject(against, { ...options, dtype: againstDtype, engine: againstEngine });
+  if (baseline !== undefined) checkVocabulary(baseline, contender);
+  const { model } = contender;
   const peers = options.peers && (await findPeers({ folder, model }, options.peers));
   const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(folder)]);
   const tokens = texts.flatMap(({ content }) => tokenizer.encode(content, { addSpecialTokens: false }));
-  const bandwidth = await memoryBandwidth(options);
-  const contender = await openSubject(folder, { ...options, dtype, engine });
-  try {
-    const measured = { ...options, contextLength: contender.contextLength, memoryBandwidth: bandwidth };
-    const timed = await timeAgainst(contender, against, tokens, measured, {
-      dtype: againstDtype,
-      engine: againstEngine,
-    });
-    if (peers === undefined) return { ...timed, peers: null };
-    const { promptTokens = PEER_PROMPT } = options;
-    const steps = options.stepsPerBlock ?? PEER_STEPS;
-    const between = { threads: options.threads, signal: options.signal, promptTokens, rounds: ROUNDS_BETWEEN };
-    const decode = async () => {
-      const { subjects } = await measure([contender], tokens, { ...between, stepsPerBlock: Math.ceil(steps / 2) });
-      return subjects[0].decodeTokensPerSecond.median;
-    };
-    const subject = { folder, model, promptTokens, steps, rounds: PEER_ROUNDS, decode };
-    return { ...timed, peers: await timePeers(peers, subject, options) };
-  } finally {
-    await contender.session.close();
-  }
+  const timed = await measure(baseline === undefined ? [contender.open] : [baseline.open, contender.open], tokens, {
+    ...options,
+    contextLength: contender.contextLength,
+    memoryBandwidth: await memoryBandwidth(options),
+  });
+  if (peers === undefined) return { ...timed, peers: null };
+  const { promptTokens = PEER_PROMPT, stepsPerBlock: steps = PEER_STEPS, threads, signal } = options;
+  const once = {
+    threads,
+    signal,
+    promptTokens,
+    repeats: 1,
+    rounds: ROUNDS_BETWEEN,
+    stepsPerBlock: Math.ceil(steps / 2),
+  };
+  const decode = async () => {
+    const { subjects } = await measure([contender.open], tokens, once);
+    return subjects[0].decodeTokensPerSecond.median;
+  };
+  const subject = { folder, model, promptTokens, steps, rounds: PEER_ROUNDS, decode };
+  return { ...timed, peers: await timePeers(peers, subject, options) };
 }
 
-async function timeAgainst(
-  contender: Subject,
-  against: string | undefined,
-  tokens: readonly number[],
-  options: MeasureOptions,
-  choice: Pick<SubjectOptions, 'dtype' | 'engine'>,
-): Promise<BenchResult> {
-  if (against === undefined) return measure([contender], tokens, options);
-  const baseline = await openSubject(against, { ...options, ...choice });
-  try {
-    checkVocabulary(baseline, contender);
-    return await measure([baseline, contender], tokens, options);
-  } finally {
-    await baseline.session.close();
-  }
+interface Subject {
+  /** Its folder, and its precision where that has several. */
+  readonly name: string;
+  /** Its .onnx file, relative to the folder. */
+  readonly model: string;
+  readonly vocabSize: number;
+  readonly contextLength: number;
+  readonly open: OpenSubject;
 }
 
-type SubjectOptions = EngineOptions & { readonly dtype: string | undefined };
-
-type MeasureOptions = Parameters<typeof measure>[2] & EngineOptions;
-
-async function openSubject(folder: string, options: SubjectOptions) {
+async function chooseSubject(
+  folder: string,
+  options: EngineOptions & { readonly dtype: string | undefined },
+): Promise<Subject> {
   const chosen = await chooseModel(folder, options.dtype);
-  const { models, spec } = chosen.manifest;
-  const { engine, session } = await openDecodingSession(chosen.modelPath, options);
-  const which = [...(models.length === 1 ? [] : [chosen.model.precision]), ...(engine === 'native' ? [engine] : [])];
-  const name = [folder, ...which].join(' ');
-  const { vocabSize, contextLength } = spec;
-  const isScreened = engine === 'native' && (await hasScreenedHead(chosen.modelPath));
-  return { name, session, vocabSize, contextLength, ...bytesPerToken(chosen, isScreened) };
+  const { model, modelPath, manifest } = chosen;
+  const { models, spec } = manifest;
+  const name = models.length === 1 ? folder : `${folder} ${model.precision}`;
+  const hasScreen = await hasScreenedHead(modelPath);
+  let { engine } = options;
+  const open = async () => {
+    const opened = await openDecodingSession(modelPath, { ...options, engine });
+    // What the native core refused once is not offered to it again.
+    engine = opened.engine;
+    const isNative = engine === 'native';
+    const { session } = opened;
+    return { name: isNative ? `${name} native` : name, session, ...bytesPerToken(chosen, isNative && hasScreen) };
+  };
+  return { name, model: model.file, vocabSize: spec.vocabSize, contextLength: spec.contextLength, open };
 }
 
 /** Whether the native core finds the likeliest tokens by half of each of the head's codes (docs/native.md). */
@@ -110,8 +118,6 @@ async function hasScreenedHead(modelPath: string): Promise<boolean> {
   const { nodes } = await readOnnx(modelPath);
   return nodes.some(({ opType, outputs }) => /^NormProduct_int8/.test(opType) && outputs.includes('logits'));
 }
-
-type Subject = Awaited<ReturnType<typeof openSubject>>;
 
 /** Both are fed the tokens of one text, which another vocabulary gives another meaning or none. */
 function checkVocabulary(baseline: Subject, contender: Subject): void {
