@@ -21,6 +21,7 @@
 #include "hwy/base.h"
 #include "hwy/targets.h"
 #include "kernels/bandwidth.h"
+#include "kernels/decoder.h"
 #include "kernels/gated_ffn.h"
 #include "reference/matrix.h"
 
@@ -153,73 +154,100 @@ constexpr float kQuantile = 1.405072f;
 class Contender {
  public:
   Contender(std::string name, const Shape& shape, const StorageName& storage, bool spark)
-      : name_(std::move(name)), hidden_(shape.hidden) {
-    const size_t neurons = spark ? shape.spark_neurons : shape.dense_neurons;
+      : name_(std::move(name)), storage_(storage), hidden_(shape.hidden),
+        neurons_(spark ? shape.spark_neurons : shape.dense_neurons), y_(shape.hidden) {
     for (size_t layer = 0; layer < shape.layers; ++layer) {
-      GatedFfn ffn;
-      ffn.hidden = shape.hidden;
-      ffn.neurons = neurons;
-      ffn.storage = storage.storage;
-      ffn.activation = Activation::kGeluTanh;
-      ffn.selector = spark ? Selector::kStatisticalSoft : Selector::kNone;
-      ffn.quantile = kQuantile;
-      const size_t split = spark ? shape.split : 0;
-      ffn.gate_inputs = split == 0 ? Range{0, shape.hidden} : Range{0, split};
-      ffn.up_inputs = split == 0 ? ffn.gate_inputs : Range{split, shape.hidden - split};
-      const uint32_t seed = static_cast<uint32_t>(3 * layer + (spark ? 1000 : 0));
-      const size_t widths[] = {ffn.gate_inputs.count, ffn.up_inputs.count, shape.hidden};
-      Matrix* matrices[] = {&ffn.gate, &ffn.up, &ffn.down};
-      for (size_t i = 0; i < 3; ++i) {
-        weights_.push_back(std::make_unique<Weights>(storage, neurons, widths[i], seed + static_cast<uint32_t>(i)));
-        *matrices[i] = weights_.back()->matrix();
+      if (IsBlocked(storage.storage) && !spark) {
+        whole_.push_back(Whole());
+      } else {
+        ffns_.push_back(Ffn(shape, spark));
       }
-      // As in a model file: what is read of chosen neurons alone lies neuron by neuron.
-      if (IsBlocked(storage.storage)) {
-        using Parts = std::vector<reference::StoredRecords::Part>;
-        Parts parts = {{ffn.down, {storage.storage, widths[2]}}};
-        if (spark) parts.insert(parts.begin(), {ffn.up, {storage.storage, widths[1]}});
-        records_.push_back(std::make_unique<reference::StoredRecords>(neurons, parts));
-        weights_.resize(weights_.size() - parts.size());
-        ffn.down = records_.back()->matrix(parts.size() - 1);
-        if (spark) ffn.up = records_.back()->matrix(0);
-      }
-      ffns_.push_back(ffn);
     }
-    bytes_ = storage.bytes;
-    y_.resize(hidden_);
   }
 
   // Milliseconds a layer.
   double Time(const std::vector<float>& x, const Parallel& parallel) {
-    int32_t kept = 0;
+    Stream stream;
+    stream.tokens = 1;
+    stream.x = x.data();
     read_ = 0;
     const double start = Now();
+    for (const NormFfn& ffn : whole_) {
+      RunNormFfn(ffn, stream, {}, y_.data(), scratch_, parallel);
+      read_ += storage_.bytes * static_cast<double>(3 * neurons_ * hidden_);
+    }
     for (const GatedFfn& ffn : ffns_) {
+      int32_t kept = 0;
       GatedFfnTokens tokens;
-      tokens.stream.tokens = 1;
-      tokens.stream.x = x.data();
+      tokens.stream = stream;
       tokens.y = y_.data();
       tokens.kept = &kept;
       RunGatedFfn(ffn, tokens, scratch_, parallel);
-      read_ += bytes_ * static_cast<double>(ffn.neurons * ffn.gate_inputs.count) +
-               bytes_ * static_cast<double>(static_cast<size_t>(kept) * (ffn.up_inputs.count + ffn.hidden));
+      read_ += storage_.bytes * static_cast<double>(neurons_ * ffn.gate_inputs.count +
+                                                    static_cast<size_t>(kept) * (ffn.up_inputs.count + hidden_));
     }
-    const double seconds = (Now() - start) / static_cast<double>(ffns_.size());
+    const double seconds = (Now() - start) / static_cast<double>(layers());
     times_.push_back(seconds);
     return seconds;
   }
 
-  double BytesALayer() const { return read_ / static_cast<double>(ffns_.size()); }
+  double BytesALayer() const { return read_ / static_cast<double>(layers()); }
   const std::string& name() const { return name_; }
   const std::vector<double>& times() const { return times_; }
   void Forget() { times_.clear(); }
 
  private:
+  size_t layers() const { return whole_.size() + ffns_.size(); }
+
+  Matrix Made(size_t rows, size_t width) {
+    weights_.push_back(std::make_unique<Weights>(storage_, rows, width, ++seed_));
+    return weights_.back()->matrix();
+  }
+
+  // As selector none has it.
+  NormFfn Whole() {
+    NormFfn ffn;
+    ffn.storage = storage_.storage;
+    ffn.activation = Activation::kGeluTanh;
+    ffn.gate = {Made(neurons_, hidden_), neurons_, hidden_};
+    ffn.up = {Made(neurons_, hidden_), neurons_, hidden_};
+    ffn.down = {Made(hidden_, neurons_), hidden_, neurons_};
+    return ffn;
+  }
+
+  GatedFfn Ffn(const Shape& shape, bool spark) {
+    GatedFfn ffn;
+    ffn.hidden = hidden_;
+    ffn.neurons = neurons_;
+    ffn.storage = storage_.storage;
+    ffn.activation = Activation::kGeluTanh;
+    ffn.selector = spark ? Selector::kStatisticalSoft : Selector::kNone;
+    ffn.quantile = kQuantile;
+    const size_t split = spark ? shape.split : 0;
+    ffn.gate_inputs = split == 0 ? Range{0, hidden_} : Range{0, split};
+    ffn.up_inputs = split == 0 ? ffn.gate_inputs : Range{split, hidden_ - split};
+    ffn.gate = Made(neurons_, ffn.gate_inputs.count);
+    ffn.up = Made(neurons_, ffn.up_inputs.count);
+    ffn.down = Made(neurons_, hidden_);
+    if (!IsBlocked(ffn.storage)) return ffn;
+    // As in a model file: what is read of chosen neurons alone lies neuron by neuron.
+    const std::vector<reference::StoredRecords::Part> parts = {{ffn.up, {ffn.storage, ffn.up_inputs.count}},
+                                                               {ffn.down, {ffn.storage, hidden_}}};
+    records_.push_back(std::make_unique<reference::StoredRecords>(neurons_, parts));
+    weights_.resize(weights_.size() - parts.size());
+    ffn.up = records_.back()->matrix(0);
+    ffn.down = records_.back()->matrix(1);
+    return ffn;
+  }
+
   std::string name_;
-  size_t hidden_;
-  double bytes_ = 0, read_ = 0;
+  StorageName storage_;
+  size_t hidden_, neurons_;
+  double read_ = 0;
+  uint32_t seed_ = 0;
   std::vector<std::unique_ptr<Weights>> weights_;
   std::vector<std::unique_ptr<reference::StoredRecords>> records_;
+  std::vector<NormFfn> whole_;
   std::vector<GatedFfn> ffns_;
   std::vector<float> y_;
   std::vector<double> times_;
