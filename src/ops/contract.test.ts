@@ -14,9 +14,9 @@ describe('operator contracts', () => {
     const [, gated] = OPERATORS;
     expect(gated.inputs.map(({ name }) => name).join(' ')).toBe(
       'x gate up down gate_bias up_bias down_bias active residual post_norm threshold weights predictor predictor_scales ' +
-        'gate_up gate_up_scales records down_columns down_columns_scales gate_up_lower',
+        'gate_up gate_up_scales records down_columns down_columns_scales gate_up_lower skip norm',
     );
-    expect(gated.outputs).toEqual(['y', 'saturation', 'kept']);
+    expect(gated.outputs).toEqual(['y', 'saturation', 'kept', 'sum']);
   });
 });
 
