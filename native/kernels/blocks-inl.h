@@ -48,8 +48,15 @@ struct BlockRows {
 
   // Rows that are read later.
   static HWY_INLINE void AddAhead(const Row* rows, size_t count, size_t n, RowsAhead& ahead) {
-    ahead.Add(PartAhead(count, ScaleBytes(n), [&](size_t r) { return rows[r].scales; }));
-    ahead.Add(PartAhead(count, Blocks(n) * kBlockBytes, [&](size_t r) { return rows[r].codes; }));
+    const auto codes_of = [&](size_t r) { return rows[r].codes; };
+    const size_t bytes = Blocks(n) * kBlockBytes;
+    // In records a row's scales lie behind its codes, and may end a line later.
+    if (count > 0 && static_cast<const void*>(rows[0].scales) == rows[0].codes + bytes) {
+      ahead.Add(PartAhead(count, bytes + ScaleBytes(n), codes_of));
+    } else {
+      ahead.Add(PartAhead(count, ScaleBytes(n), [&](size_t r) { return rows[r].scales; }));
+      ahead.Add(PartAhead(count, bytes, codes_of));
+    }
   }
 
   // dots[t * stride + i] = dot(rows[i], xs[t]), i < count.
