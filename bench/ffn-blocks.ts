@@ -2,8 +2,9 @@
 import { attr, BASE_OPSETS, type Graph, LACUNA_DOMAIN, type OpFunction } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
-import { boolTensor, float32Tensor, quantizedParts, type TensorExpr } from '../src/core/tensor.ts';
+import { boolTensor, cast, float32Tensor, quantizedParts, type TensorExpr } from '../src/core/tensor.ts';
 import {
+  castTo,
   FFN_BLOCK_SIZE,
   GATHER_SHARE,
   type GatedFfnVariant,
@@ -63,7 +64,7 @@ function weights(
       const bytes = new Uint8Array(noise((codes.shape[0] * codes.shape[1] * codes.shape[2]) / 4, seed).buffer);
       return [
         [name, { kind: 'bytes', dtype: 'uint8', shape: codes.shape, bytes }],
-        [`${name}_scales`, float32Tensor(new Float32Array(scales.shape[0]).fill(2 ** -9))],
+        [`${name}_scales`, cast(float32Tensor(new Float32Array(scales.shape[0]).fill(2 ** -9)), 'float16')],
       ];
     }),
   );
@@ -167,7 +168,8 @@ function denseBlock(
   const multiply = (input: string, name: string, [rows, columns]: readonly [number, number]) => {
     if (storage === 'fp32')
       return g.contrib('FusedMatMul', [input, names[name]], { attributes: { transB: attr.int(1) } });
-    return g.contrib('MatMulNBits', [input, names[name], names[`${name}_scales`]], {
+    const scales = castTo(g, names[`${name}_scales`], 'float32');
+    return g.contrib('MatMulNBits', [input, names[name], scales], {
       attributes: {
         K: attr.int(columns),
         N: attr.int(rows),

@@ -23,7 +23,14 @@ import { byteLength, elementCount } from '../src/core/dtype.ts';
 import { BASE_OPSETS, type Graph, type Initializer, LACUNA_DOMAIN, type Node } from '../src/core/graph.ts';
 import { value } from '../src/core/graph-builder.ts';
 import { choosePrecision } from '../src/core/precision.ts';
-import { type BlockScheme, float32Tensor, quantizedParts, storedIn, type TensorExpr } from '../src/core/tensor.ts';
+import {
+  type BlockScheme,
+  cast,
+  float32Tensor,
+  quantizedParts,
+  storedIn,
+  type TensorExpr,
+} from '../src/core/tensor.ts';
 import { bench } from '../src/eval/index.ts';
 import {
   neuronRecords,
@@ -152,8 +159,8 @@ function scaleOf({ bits }: BlockScheme, columns: number): number {
   return Math.sqrt(12 / columns) / 2 ** bits;
 }
 
-function scalesTensor(count: number, scheme: BlockScheme, columns: number): TensorExpr {
-  return float32Tensor(new Float32Array(count).fill(scaleOf(scheme, columns)), [count]);
+function scalesTensor(shape: readonly number[], scheme: BlockScheme, columns: number): TensorExpr {
+  return cast(float32Tensor(new Float32Array(elementCount(shape)).fill(scaleOf(scheme, columns)), shape), 'float16');
 }
 
 /** A graph whose weights are noise instead of what they were to be read from. */
@@ -163,9 +170,7 @@ function madeUp(graph: Graph, noise: (shape: readonly number[]) => TensorExpr): 
     if (data.kind !== 'quantize')
       return { name, data: float32Tensor(new Float32Array(elementCount(data.shape)).fill(1), data.shape) };
     if (data.part === 'codes') return { name, data: noise(data.shape) };
-    const columns = data.from.shape[1];
-    const scales = scalesTensor(elementCount(data.shape), data.scheme, columns);
-    return { name, data: { ...scales, shape: data.shape } as TensorExpr };
+    return { name, data: scalesTensor(data.shape, data.scheme, data.from.shape[1]) };
   };
   return { ...graph, initializers: graph.initializers.map(replace) };
 }
@@ -220,7 +225,7 @@ function sparkWeights(
   /** Codes and scales of a matrix whose products sum up so many terms. */
   const matrix = (shape: readonly number[], terms = shape[1]) => {
     const { codes, scales } = quantizedParts(shape, scheme);
-    return [noise(codes.shape), scalesTensor(scales.shape[0], scheme, terms)];
+    return [noise(codes.shape), scalesTensor(scales.shape, scheme, terms)];
   };
   const up = matrix([neurons, hidden - gateInputs]);
   const matrices = { gate: matrix([neurons, gateInputs]), up, down_columns: matrix([hidden, neurons]) };

@@ -67,10 +67,13 @@ function bfloat16Rows(rows: readonly Float32Array[]) {
 /** Whole 1024ths, which float16 has all of between -1 and 1. */
 function float16Rows(rows: readonly Float32Array[]) {
   const cut = rows.map((row) => row.map((value) => Math.round(1024 * value) / 1024));
-  const { bytes } = plainRows(cut).tensor;
+  return { rows: cut, tensor: inFloat16(plainRows(cut).tensor) };
+}
+
+function inFloat16({ shape, bytes }: BytesTensor): BytesTensor {
   const halves = new Uint8Array(bytes.length / 2);
   castFloats(bytes, 'float32', halves, 'float16');
-  return { rows: cut, tensor: tensor('float16', [rows.length, rows[0].length], halves) };
+  return tensor('float16', shape, halves);
 }
 
 /** Random rows in 4 bits: as numbers, as codes [rows, blocks, 16], and their scales. */
@@ -82,7 +85,8 @@ export function int4Rows(rows: number, columns: number, next: (count: number) =>
 function blockMatrices(bits: 4 | 8, next: (count: number) => Float32Array) {
   const zero = 2 ** (bits - 1);
   const codes = (count: number) => Array.from(next(count), (value) => Math.floor(zero + zero * value));
-  const scale = (value: number) => Math.fround((1.5 + value / 2) / zero);
+  // Whole 1024ths of a number from 1 to 2, which float16 has all of.
+  const scale = (value: number) => Math.round(1024 * (1.5 + value / 2)) / 1024 / zero;
   const matrix = (rows: number, columns: number, code: (row: number, column: number) => number, scales: number[]) => {
     const blocks = Math.ceil(columns / BLOCK);
     const scaleOf = (row: number, column: number) => scales[row * blocks + Math.floor(column / BLOCK)];
@@ -91,7 +95,7 @@ function blockMatrices(bits: 4 | 8, next: (count: number) => Float32Array) {
         Array.from({ length: columns }, (_, column) => scaleOf(row, column) * (code(row, column) - zero)),
       ),
       codes: packed(bits, rows, columns, code),
-      scales: float32Tensor(scales),
+      scales: inFloat16(float32Tensor(scales)),
     };
   };
   const random = (rows: number, columns: number) => {

@@ -3,6 +3,7 @@ import { type Attribute, attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { type BlockScheme, quantize, type TensorExpr } from '../../src/core/tensor.ts';
 import type { Weight } from '../weights.ts';
+import { toFloat32 } from './to-float32.ts';
 
 /**
  * Lets kernels round activations to int8 a block at a time: on CPUs the products are several times faster, and the
@@ -10,7 +11,7 @@ import type { Weight } from '../weights.ts';
  */
 const INT8_ACTIVATIONS = 4;
 
-/** x [..., in] -> x W^T [..., out] by MatMulNBits, which takes any number of columns. */
+/** x [..., in] -> x W^T [..., out] by MatMulNBits, which takes any number of columns, and scales of x's type alone. */
 export function blockProduct(g: GraphBuilder, x: string, weight: Weight, scheme: BlockScheme, output: string): string {
   const { name, data, importance, rounded } = weight;
   const { codes, scales, zeroPoints } = rounded ?? quantize(data, scheme, importance);
@@ -21,7 +22,8 @@ export function blockProduct(g: GraphBuilder, x: string, weight: Weight, scheme:
     block_size: attr.int(scheme.blockSize),
     accuracy_level: attr.int(INT8_ACTIVATIONS),
   };
-  const inputs = [x, g.initializer(`${name}.codes`, codes), g.initializer(`${name}.scales`, scales)];
+  const widened = toFloat32(g, g.initializer(`${name}.scales`, scales));
+  const inputs = [x, g.initializer(`${name}.codes`, codes), widened];
   if (zeroPoints !== undefined) inputs.push(g.initializer(`${name}.zero_points`, zeroPoints));
   return g.contrib('MatMulNBits', inputs, { attributes, outputs: [output] });
 }
@@ -46,7 +48,7 @@ export function blockRows(g: GraphBuilder, ids: string, table: Weight, scheme: B
   const inputs = [
     shaped('row_codes', codes, (columns * scheme.bits) / 8),
     ids,
-    shaped('row_scales', scales, blocks),
+    toFloat32(g, shaped('row_scales', scales, blocks)),
     ...(zeroPoints === undefined ? [] : [shaped('row_zero_points', zeroPoints, Math.ceil((blocks * scheme.bits) / 8))]),
   ];
   return g.contrib('GatherBlockQuantized', inputs, {

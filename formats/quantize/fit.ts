@@ -5,6 +5,7 @@
  * several scales, gives each the least-squares scale of the codes that it leads to, and keeps the best: clipping the few
  * largest values pays where all others are rounded finer for it. (The same idea as in llama.cpp's quantisation.)
  */
+import { LacunaError } from '../../src/core/errors.ts';
 import type { BlockScheme } from '../../src/core/tensor.ts';
 
 /** Values that are in one block, and what their squared errors weigh; neither is changed. */
@@ -18,7 +19,7 @@ export interface Block {
   readonly weights: Float32Array;
 }
 
-/** `scale` is a float32 other than 0 and may be negative. */
+/** `scale` is a float16 other than 0 and may be negative. */
 export interface Fit {
   readonly scale: number;
   readonly zeroPoint: number;
@@ -38,6 +39,7 @@ export function codeOf(value: number, inverse: number, zeroPoint: number, top: n
   return Math.min(Math.max(Math.floor(value * inverse + zeroPoint + 0.5), 0), top);
 }
 
+/** Throws 'unsupported' for values so large that no float16 is their scale. */
 export function fitBlock(block: Block, { bits, symmetric, method }: BlockScheme): Fit {
   const range = rangeOf(block);
   // All zeros: any scale gives them back.
@@ -70,22 +72,42 @@ function nearestSymmetric({ low, high }: Range, bits: number): Fit {
   const middle = middleCode(bits);
   const upright = Math.max(high / (middle - 1), -low / middle);
   const turned = Math.max(high / middle, -low / (middle - 1));
-  return { scale: nonZero(upright <= turned ? upright : -turned), zeroPoint: middle };
+  return { scale: inRange(stored(upright <= turned ? upright : -turned)), zeroPoint: middle };
 }
 
 function nearestAsymmetric({ low, high }: Range, bits: number): Fit {
-  const scale = nonZero((high - low) / topCode(bits));
+  const scale = inRange(stored((high - low) / topCode(bits)));
   return { scale, zeroPoint: Math.min(topCode(bits), Math.max(0, Math.round(-low / scale))) };
 }
 
-/** As a float32, and large enough to be divided by: smaller steps than that are no use to anyone. */
-function nonZero(scale: number): number {
-  const rounded = Math.fround(scale);
-  return Math.abs(rounded) < SMALLEST_NORMAL ? SMALLEST_NORMAL : rounded;
+/**
+ * The next float16 away from zero, where a scale rounded to float32 is none: the values that fill its codes are then still in
+ * reach, and no scale becomes 0. Beyond the largest float16 it is some larger number.
+ */
+function stored(scale: number): number {
+  FLOAT[0] = scale;
+  // Below 2^-14 float16 has the multiples of 2^-24, above it numbers of 13 bits less than float32.
+  if (Math.abs(scale) < 2 ** -14)
+    return (Math.sign(scale) * Math.max(1, Math.ceil(Math.abs(FLOAT[0]) * 2 ** 24))) / 2 ** 24;
+  BITS[0] = (BITS[0] + 0x1fff) & ~0x1fff;
+  return FLOAT[0];
 }
 
-/** 2^-126: the reciprocal of anything smaller is beyond float32. */
-const SMALLEST_NORMAL = 2 ** -126;
+const FLOAT = new Float32Array(1);
+const BITS = new Uint32Array(FLOAT.buffer);
+const MAX_FLOAT16 = 65504;
+
+/** Weights that are infinite, where they are let through, have a scale that is. */
+function inRange(scale: number): number {
+  if (Math.abs(scale) <= MAX_FLOAT16 || !Number.isFinite(scale)) return scale;
+  throw new LacunaError(
+    'unsupported',
+    `A block of weights has the scale ${scale}, beyond ${MAX_FLOAT16}, the largest float16`,
+    {
+      hint: 'Convert with --dtype fp32 or bf16.',
+    },
+  );
+}
 
 /**
  * Where the largest value goes, in half ranges of codes (8 of 4 bits: -8 is the lowest code). Measured on trained
@@ -193,7 +215,8 @@ function refined(block: Block, best: Trial, bits: number): Fit | undefined {
   if (best.gain === 0) return undefined;
   const { scale, zeroPoint } = best;
   tryTwo(block, 1 / scale, zeroPoint, 1 / scale, zeroPoint, topCode(bits), best);
-  return { scale: nonZero(best.scale), zeroPoint: best.zeroPoint };
+  const rounded = stored(best.scale);
+  return Math.abs(rounded) <= MAX_FLOAT16 ? { scale: rounded, zeroPoint: best.zeroPoint } : undefined;
 }
 
 /** The fit of less weighted squared error; `b` where they are alike. */

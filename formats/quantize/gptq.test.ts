@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Multiply } from '../../src/core/runner.ts';
 import type { BlockScheme } from '../../src/core/tensor.ts';
+import { float16Numbers } from '../../test/float16.ts';
 import { seededFloats } from '../../test/random.ts';
 import { factorGram, type RoundedMatrix, roundCompensated } from './index.ts';
 
@@ -60,7 +61,7 @@ interface Unpacked {
 
 function unpack(rounded: RoundedMatrix, { bits, symmetric }: BlockScheme, blocks: number): Unpacked {
   const nibbles = (bytes: Uint8Array) => [...bytes].flatMap((byte) => (bits === 8 ? [byte] : [byte & 15, byte >> 4]));
-  const scales = new Float32Array(rounded.scales.bytes.slice().buffer);
+  const scales = float16Numbers(rounded.scales.bytes);
   const rows = scales.length / blocks;
   const stored = rounded.zeroPoints === undefined ? [] : nibbles(rounded.zeroPoints.bytes);
   const width = stored.length / rows;

@@ -1,5 +1,6 @@
 /** A matrix in blocks: scale and zero point of each, the codes, and their bytes as MatMulNBits takes them. */
 import type { BlockScheme, QuantizedPart } from '../../src/core/tensor.ts';
+import { castFloats } from '../tensor/float-cast.ts';
 import { codeOf, type Fit, fitBlock, middleCode, topCode } from './fit.ts';
 
 export interface BlockShape {
@@ -15,6 +16,7 @@ export function blockShape(shape: readonly number[], { blockSize }: BlockScheme)
 }
 
 export interface MatrixFits {
+  /** Numbers that float16 has. */
   readonly scales: Float32Array;
   /** One a byte, unpacked. */
   readonly zeroPoints: Uint8Array;
@@ -79,8 +81,10 @@ export function partBytes(
   { scales, zeroPoints }: MatrixFits,
 ): Uint8Array {
   if (part === 'zero-points') return pack(zeroPoints, blocks, bits);
-  // A copy, so that it starts at a multiple of 8 and nobody holds what is kept.
-  return new Uint8Array(scales.slice().buffer);
+  const halves = new Uint8Array(2 * scales.length);
+  // Of a copy, which starts at a multiple of 8. Nothing is lost: fits have scales that float16 has.
+  castFloats(new Uint8Array(scales.slice().buffer), 'float32', halves, 'float16');
+  return halves;
 }
 
 /** Rows of `width` codes each, packed low bits first; a row's last byte is filled up with the middle code. */

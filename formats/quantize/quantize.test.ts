@@ -9,6 +9,7 @@ import {
   quantize,
   stackQuantized,
 } from '../../src/core/tensor.ts';
+import { float16Numbers } from '../../test/float16.ts';
 import { seededFloats } from '../../test/random.ts';
 import { readTensorBytes, streamTensor } from '../tensor/index.ts';
 import { keptFits } from './index.ts';
@@ -20,10 +21,9 @@ interface Stored {
 }
 
 async function store(matrix: QuantizedMatrix): Promise<Stored> {
-  const scales = await readTensorBytes(matrix.scales);
   return {
     codes: await readTensorBytes(matrix.codes),
-    scales: new Float32Array(scales.buffer),
+    scales: float16Numbers(await readTensorBytes(matrix.scales)),
     zeroPoints: matrix.zeroPoints && (await readTensorBytes(matrix.zeroPoints)),
   };
 }
@@ -68,7 +68,8 @@ const matrices = fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, m
     rows: fc.constant(rows),
     columns: fc.constant(columns),
     values: fc.array(
-      fc.oneof(fc.float({ min: -2, max: 2, noNaN: true }), fc.float({ noNaN: true, noDefaultInfinity: true })),
+      // From the smallest steps of float16 to nearly the largest number of which a 7th is one.
+      fc.oneof(...[2 ** -20, 2, 2 ** 18].map((max) => fc.float({ min: -max, max, noNaN: true }))),
       { minLength: rows * columns, maxLength: rows * columns },
     ),
   }),
@@ -91,14 +92,23 @@ describe('nearest', () => {
     );
   });
 
-  test('gives back what lies on the grid', async () => {
-    const values = Array.from({ length: 32 }, (_, i) => (((i * 7) % 16) - 8) * 0.25);
+  // The smallest scale that there is, and one of as many bits as there are.
+  test.each([0.25, 2 ** -24, 2047 * 2 ** -20])('gives back what lies on a grid of %s', async (step) => {
+    const values = Array.from({ length: 32 }, (_, i) => (((i * 7) % 16) - 8) * step);
     for (const symmetric of [true, false]) {
       const scheme: BlockScheme = { bits: 4, blockSize: 16, symmetric, method: 'nearest' };
       const stored = await store(quantize(float32Tensor(values, [1, 32]), scheme));
       expect(dequantize(stored, 1, 32, scheme).map(({ value }) => value)).toEqual(values);
     }
   });
+});
+
+test.each(['nearest', 'search'] as const)('%s refuses weights too large for a float16 scale', async (method) => {
+  const scheme: BlockScheme = { bits: 4, blockSize: 16, symmetric: true, method };
+  const scalesOf = (largest: number) => readTensorBytes(quantize(float32Tensor([1, largest], [1, 2]), scheme).scales);
+  // The lowest code is -8: the largest takes an eighth of itself as scale.
+  await expect(scalesOf(8 * 65504)).resolves.toBeDefined();
+  await expect(scalesOf(8 * 65504 + 1)).rejects.toThrow(expect.objectContaining({ code: 'unsupported' }));
 });
 
 function weightedErrors(
@@ -229,7 +239,7 @@ describe('bytes', () => {
         expect(Buffer.concat(blocks).equals(alone[part])).toBe(true);
       }
     }
-    expect(alone.map((bytes) => bytes.length)).toEqual([1500 * 12 * 64, 1500 * 12 * 4, 1500 * 6]);
+    expect(alone.map((bytes) => bytes.length)).toEqual([1500 * 12 * 64, 1500 * 12 * 2, 1500 * 6]);
   });
 });
 

@@ -85,7 +85,7 @@ struct StorageName {
 };
 constexpr StorageName kStorages[] = {
     {Storage::kFp32, "fp32", 4},      {Storage::kBf16, "bf16", 2},      {Storage::kFp16, "fp16", 2},
-    {Storage::kInt8, "int8", 1.125}, {Storage::kInt4, "int4", 0.625}};
+    {Storage::kInt8, "int8", 1.0625}, {Storage::kInt4, "int4", 0.5625}};
 
 // Weights of a model file start at a page.
 template <typename T>
@@ -129,14 +129,15 @@ class Weights {
         const uint32_t bits = random();
         std::memcpy(&data_[i], &bits, 4);
       }
-      scales_.assign(rows * blocks, storage.storage == Storage::kInt4 ? 0.007f : 0.0004f);
+      const float scale = storage.storage == Storage::kInt4 ? 0.007f : 0.0004f;
+      scales_.assign(rows * blocks, reference::Fp16Of({scale})[0]);
     }
   }
   Matrix matrix() const { return {data_.data(), scales_.empty() ? nullptr : scales_.data()}; }
 
  private:
   std::vector<uint8_t, PageAligned<uint8_t>> data_;
-  std::vector<float, PageAligned<float>> scales_;
+  std::vector<uint16_t, PageAligned<uint16_t>> scales_;
 };
 
 struct Shape {

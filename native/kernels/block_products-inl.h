@@ -1,4 +1,4 @@
-// Products of coded inputs with rows of 8 or 4 bits a weight, in blocks of 32 with a float scale each, row after row, for one
+// Products of coded inputs with rows of 8 or 4 bits a weight, in blocks of 32 with a float16 scale each, row after row, for one
 // token or several.
 //
 // An input is coded to 8 bits a block as well, so that four products take one lane of an instruction. What a code above zero's
@@ -21,6 +21,7 @@
 #include "kernels/coded_input.h"
 #include "kernels/decoder.h"
 #include "kernels/rows_ahead-inl.h"
+#include "kernels/widened-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lacuna {
@@ -60,7 +61,7 @@ struct BlockProducts {
 
   struct Row {
     const uint8_t* codes;
-    const float* scales;
+    const uint16_t* scales;
   };
   static HWY_INLINE Row RowOf(const Matrix& matrix, size_t columns, size_t j) {
     const size_t blocks = Blocks(columns);
@@ -125,11 +126,11 @@ struct BlockProducts {
    public:
     explicit BytesAhead(Row first) : codes_(first.codes + kAhead), scales_(first.scales + kAhead / kBlockBytes) {}
     HWY_INLINE void Codes(size_t at, size_t bytes) const { FetchBytes(codes_ + at, bytes); }
-    HWY_INLINE void Scales(size_t block, size_t blocks) const { FetchBytes(scales_ + block, blocks * sizeof(float)); }
+    HWY_INLINE void Scales(size_t block, size_t blocks) const { FetchBytes(scales_ + block, blocks * sizeof(uint16_t)); }
 
    private:
     const uint8_t* codes_;
-    const float* scales_;
+    const uint16_t* scales_;
   };
 
   // out[t * stride + j] = dot(row first + j, token from + t) + bias[first + j], j < count, t < tokens.
@@ -176,8 +177,8 @@ struct BlockProducts {
       V scales[kTokens][kRows];
 #pragma GCC unroll 4
       for (size_t r = 0; r < kRows; ++r) {
-        const float* from = rows[r].scales + block;
-        const V row_scales = whole ? hn::LoadU(d, from) : hn::LoadN(d, from, left);
+        const uint16_t* from = rows[r].scales + block;
+        const V row_scales = whole ? LoadScales(from) : LoadScales(from, left);
 #pragma GCC unroll 4
         for (size_t t = 0; t < kTokens; ++t) scales[t][r] = hn::Mul(row_scales, hn::LoadU(d, xs[t].scales + block));
         if constexpr (Zeros::kAreStored) {
@@ -230,7 +231,7 @@ struct BlockProducts {
   static HWY_INLINE void Fetch(const BlockMatrix& matrix, size_t first) {
     const Row row = RowOf(matrix.stored, matrix.columns, first);
     FetchBytes(row.codes, kAhead);
-    FetchBytes(row.scales, kAhead / kBlockBytes * sizeof(float));
+    FetchBytes(row.scales, kAhead / kBlockBytes * sizeof(uint16_t));
   }
 
   // Codes n entries of token t, and fills up what products read beyond.

@@ -1,4 +1,4 @@
-// GatedFFN's rows of 8 or 4 bits a weight, in blocks of 32 with a float scale each.
+// GatedFFN's rows of 8 or 4 bits a weight, in blocks of 32 with a float16 scale each.
 //
 // Dot products are those of block_products-inl.h. Weighted sums of rows (down) keep their coefficients in float.
 #if defined(LACUNA_KERNELS_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -40,7 +40,7 @@ struct BlockRows {
       return static_cast<const uint8_t*>(first) + j * (stride == 0 ? bytes : stride);
     };
     return {at(matrix.data, matrix.stride, Blocks(width) * kBlockBytes),
-            reinterpret_cast<const float*>(at(matrix.scales, matrix.scales_stride, Blocks(width) * sizeof(float)))};
+            reinterpret_cast<const uint16_t*>(at(matrix.scales, matrix.scales_stride, ScaleBytes(width)))};
   }
   static Row From(Row row, size_t column) {
     return {row.codes + column / kBlock * kBlockBytes, row.scales + column / kBlock};
@@ -48,8 +48,15 @@ struct BlockRows {
 
   // Rows that are read later.
   static HWY_INLINE void AddAhead(const Row* rows, size_t count, size_t n, RowsAhead& ahead) {
-    ahead.Add(PartAhead(count, Blocks(n) * sizeof(float), [&](size_t r) { return rows[r].scales; }));
-    ahead.Add(PartAhead(count, Blocks(n) * kBlockBytes, [&](size_t r) { return rows[r].codes; }));
+    const auto codes_of = [&](size_t r) { return rows[r].codes; };
+    const size_t bytes = Blocks(n) * kBlockBytes;
+    // In records a row's scales lie behind its codes, and may end a line later.
+    if (count > 0 && static_cast<const void*>(rows[0].scales) == rows[0].codes + bytes) {
+      ahead.Add(PartAhead(count, bytes + ScaleBytes(n), codes_of));
+    } else {
+      ahead.Add(PartAhead(count, ScaleBytes(n), [&](size_t r) { return rows[r].scales; }));
+      ahead.Add(PartAhead(count, bytes, codes_of));
+    }
   }
 
   // dots[t * stride + i] = dot(rows[i], xs[t]), i < count.
@@ -153,7 +160,7 @@ struct BlockRows {
       V sum = hn::LoadN(d, zeros + first + i, count);
 #pragma GCC unroll 8
       for (size_t r = 0; r < 8; ++r) {
-        const V scales = hn::LoadN(d, rows[r].scales + first + i, count);
+        const V scales = LoadScales(rows[r].scales + first + i, count);
         const V factor = hn::Mul(hn::Set(d, coefficients[r]), scales);
         hn::StoreN(factor, d, factors[r] + i, count);
         sum = hn::Add(sum, factor);

@@ -7,8 +7,8 @@
 
 namespace lacuna {
 
-// fp32, bf16 and fp16: [rows, width]. int8 and int4: as MatMulNBits has them, rows in blocks of 32 along the width, each with a
-// float scale, scales [rows, blocks]; a weight is scale * (code - zero point). int8 codes are bytes [rows, blocks, 32];
+// fp32, bf16 and fp16: [rows, width]. int8 and int4: codes as MatMulNBits has them, rows in blocks of 32 along the width, each
+// with a float16 scale, scales [rows, blocks]; a weight is scale * (code - zero point). int8 codes are bytes [rows, blocks, 32];
 // int4 codes are [rows, blocks, 16], the even one of two neighbours in the low half of a byte. A last block that is not
 // full is stored whole. A block's zero point is the middle code, 128 or 8, where none are stored; int8's are bytes
 // [rows, blocks], int4's [rows, half of the blocks], the even block's in the low half of a byte.
@@ -21,14 +21,15 @@ inline constexpr bool IsBlocked(Storage storage) { return storage == Storage::kI
 inline constexpr size_t BlockBytes(Storage storage) { return storage == Storage::kInt4 ? kBlock / 2 : kBlock; }
 inline constexpr size_t Blocks(size_t width) { return (width + kBlock - 1) / kBlock; }
 // Of a row.
+inline constexpr size_t ScaleBytes(size_t width) { return Blocks(width) * sizeof(uint16_t); }
 inline constexpr size_t ZeroPointBytes(Storage storage, size_t width) {
   return storage == Storage::kInt4 ? (Blocks(width) + 1) / 2 : Blocks(width);
 }
 
 struct Matrix {
   const void* data = nullptr;
-  // Of blocks; zero points only where they are stored.
-  const float* scales = nullptr;
+  // Of blocks: the bits of float16, and zero points only where they are stored.
+  const uint16_t* scales = nullptr;
   const uint8_t* zero_points = nullptr;
   // Bytes from a row of codes to the next, and of scales, where they are part of records; else 0.
   size_t stride = 0;
@@ -43,7 +44,7 @@ struct RecordPart {
 
   // Of a row.
   size_t CodeBytes() const { return Blocks(width) * BlockBytes(storage); }
-  size_t Bytes() const { return CodeBytes() + (has_scales ? Blocks(width) * sizeof(float) : 0); }
+  size_t Bytes() const { return CodeBytes() + (has_scales ? ScaleBytes(width) : 0); }
 };
 
 // Rows in blocks of several matrices side by side: a record has all that is read of one neuron, each matrix' codes and then
@@ -60,7 +61,7 @@ class RecordLayout {
   Matrix At(const void* records, size_t offset, const RecordPart& part) const {
     const uint8_t* codes = static_cast<const uint8_t*>(records) + offset;
     if (!part.has_scales) return {codes, nullptr, nullptr, stride()};
-    return {codes, reinterpret_cast<const float*>(codes + part.CodeBytes()), nullptr, stride(), stride()};
+    return {codes, reinterpret_cast<const uint16_t*>(codes + part.CodeBytes()), nullptr, stride(), stride()};
   }
 
  private:

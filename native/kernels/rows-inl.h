@@ -12,41 +12,16 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <type_traits>
 
 #include "hwy/highway.h"
 #include "kernels/matrix.h"
 #include "kernels/rows_ahead-inl.h"
+#include "kernels/widened-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-using Floats = hn::ScalableTag<float>;
-using FloatVector = hn::Vec<Floats>;
-
-// A vector of floats as it is stored, as float32.
-template <typename T>
-HWY_INLINE FloatVector Widened(hn::Vec<hn::Rebind<T, Floats>> stored) {
-  const Floats d;
-  if constexpr (std::is_same_v<T, float>) {
-    return stored;
-#if HWY_TARGET == HWY_SSE2
-  } else if constexpr (std::is_same_v<T, hwy::float16_t>) {
-    // Highway's own promotion makes numbers of infinity and NaN where the processor has no instruction for it. Exponents are
-    // 112 less in float16; the largest stands for what is no number, in float32 the largest again.
-    const hn::RebindToUnsigned<Floats> du;
-    const auto bits = hn::PromoteTo(du, hn::BitCast(hn::Rebind<uint16_t, Floats>(), stored));
-    const auto sign = hn::And(bits, hn::Set(du, 0x8000));
-    const FloatVector size = hn::Mul(hn::BitCast(d, hn::ShiftLeft<13>(hn::Xor(bits, sign))), hn::Set(d, 0x1p112f));
-    const auto endless = hn::IfThenElseZero(hn::Ge(size, hn::Set(d, 0x1p16f)), hn::BitCast(d, hn::Set(du, 0x7f800000)));
-    return hn::Or(hn::Or(size, endless), hn::BitCast(d, hn::ShiftLeft<16>(sign)));
-#endif
-  } else {
-    return hn::PromoteTo(d, stored);
-  }
-}
 
 // T is float, hwy::bfloat16_t or hwy::float16_t.
 template <typename T>

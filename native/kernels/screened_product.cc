@@ -75,7 +75,8 @@ void ScreenRows(const BlockMatrix& weight, size_t first, size_t end, uint8_t* up
         return half;
       };
       for (size_t i = 0; i < kBlock / 2; ++i) to[i] = static_cast<uint8_t>(nearest(codes[2 * i]) | nearest(codes[2 * i + 1]) << 4);
-      const float squared = weight.stored.scales[block] * weight.stored.scales[block];
+      const float scale = hwy::F32FromF16(hwy::BitCastScalar<hwy::float16_t>(weight.stored.scales[block]));
+      const float squared = scale * scale;
       rest += squared * static_cast<float>(rests);
       all += squared * static_cast<float>(wholes);
     }
@@ -231,7 +232,7 @@ class ScreenedProductJob : public PartJob {
   void FetchRow(size_t row) const {
     const auto [codes, scales] = Exact::RowOf(weight().stored, weight().columns, row);
     FetchBytes(codes, Blocks(weight().columns) * kBlock);
-    FetchBytes(scales, Blocks(weight().columns) * sizeof(float));
+    FetchBytes(scales, ScaleBytes(weight().columns));
     if (weight().stored.zero_points == nullptr) return;
     const size_t bytes = ZeroPointBytes(Storage::kInt8, weight().columns);
     FetchBytes(weight().stored.zero_points + row * bytes, bytes);

@@ -22,7 +22,7 @@ BlockMatrix BlockMatrixOf(const ort::Call& call, const std::string& name, const 
   if (zero_points.given())
     ExpectRows(call, name + "_zero_points", zero_points, rows, static_cast<int64_t>(ZeroPointBytes(storage, columns)));
   if (bias.given()) call.Expect((name + "_bias").c_str(), bias, {rows});
-  return {{codes.data, scales.As<float>(), zero_points.As<uint8_t>()}, static_cast<size_t>(rows), columns, bias.As<float>()};
+  return {{codes.data, scales.As<uint16_t>(), zero_points.As<uint8_t>()}, static_cast<size_t>(rows), columns, bias.As<float>()};
 }
 
 BlockMatrix RowsOf(const BlockMatrix& matrix, Storage storage, size_t first, size_t count) {

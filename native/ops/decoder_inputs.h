@@ -17,7 +17,7 @@ inline constexpr std::pair<Storage, const char*> kBlockStorages[] = {{Storage::k
 // What tells bodies of a storage apart: stored zero points, and biases. Kernels see both in the inputs.
 inline constexpr const char* kBlockVariants[] = {"", "_asymmetric", "_biased", "_asymmetric_biased"};
 
-// A matrix as MatMulNBits has it, in blocks of 32: codes uint8 [rows, blocks, 16 or 32], scales float [rows, blocks], zero
+// A matrix as MatMulNBits has it, in blocks of 32: codes uint8 [rows, blocks, 16 or 32], scales float16 [rows, blocks], zero
 // points where they are stored, uint8 [rows, bytes of a row's]; scales and zero points may be as many in one dimension. And a
 // bias float [rows], where there is one.
 struct BlockTensors {

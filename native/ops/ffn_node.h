@@ -32,6 +32,10 @@ Activation ActivationOf(const ort::Node& node);
 constexpr ort::Port kFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
 constexpr ort::Port kOptionalFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true};
 
+// Of blocks.
+constexpr ort::Port kScales = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16};
+constexpr ort::Port kOptionalScales = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, true};
+
 constexpr ort::Port kOptionalCodes = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true};
 
 // Of gate and up; storages in blocks have no `down` but in records.
@@ -95,7 +99,9 @@ class FfnInputs {
     }
     const int64_t blocks = static_cast<int64_t>(Blocks(static_cast<size_t>(matrix[1])));
     call.Expect(name, tensor, {matrix[0], blocks, kStorage == Storage::kInt4 ? 16 : 32});
-    return {tensor.data, Given(call, scales, (std::string(name) + "_scales").c_str(), {matrix[0] * blocks})};
+    const ort::Tensor of_blocks = Get(call, scales);
+    call.Expect((std::string(name) + "_scales").c_str(), of_blocks, {matrix[0] * blocks});
+    return {tensor.data, of_blocks.As<uint16_t>()};
   }
 
   // Matrices whose rows lie in input `records`, in that order.

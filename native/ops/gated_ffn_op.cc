@@ -48,6 +48,7 @@ constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
     ports[matrix].optional = true;
   }
   ports[kActive] = {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, true};
+  for (Input scales : {kPredictorScales, kGateUpScales, kDownColumnsScales}) ports[scales] = kOptionalScales;
   for (Input codes : {kPredictor, kGateUp, kRecords, kDownColumns, kGateUpLower}) ports[codes] = kOptionalCodes;
   return ports;
 }

@@ -46,9 +46,9 @@ class NormAttentionKernel {
  public:
   using Settings = Storage;
   static constexpr std::array<ort::Port, 28> kInputs = {
-      {kFloats,         kFloats,         kCodes,          kFloats,         kCodes,          kFloats,         kFloats,
+      {kFloats,         kFloats,         kCodes,          kScales,         kCodes,          kScales,         kFloats,
        kFloats,         kInt32,          kInt32,          kFloats,         kFloats,         kOptionalFloats, kOptionalCodes,
-       kOptionalFloats, kOptionalCodes,  kOptionalFloats, kOptionalFloats, kOptionalFloats, kOptionalFloats, kOptionalCodes,
+       kOptionalScales, kOptionalCodes,  kOptionalScales, kOptionalFloats, kOptionalFloats, kOptionalFloats, kOptionalCodes,
        kOptionalCodes,  kOptionalCodes,  kOptionalCodes,  kOptionalFloats, kOptionalFloats, kOptionalFloats, kOptionalFloats}};
   static constexpr std::array<ort::Port, 4> kOutputs = {{kFloats, kFloats, kFloats, kOptionalFloats}};
 

@@ -30,7 +30,7 @@ class NormFfnKernel {
  public:
   using Settings = Storage;
   static constexpr std::array<ort::Port, 16> kInputs = {
-      {kFloats, kFloats, kFloats, kCodes, kFloats, kCodes, kFloats, kCodes, kFloats, kOptionalFloats, kOptionalCodes,
+      {kFloats, kFloats, kFloats, kCodes, kScales, kCodes, kScales, kCodes, kScales, kOptionalFloats, kOptionalCodes,
        kOptionalCodes, kOptionalCodes, kOptionalFloats, kOptionalFloats, kOptionalFloats}};
   static constexpr std::array<ort::Port, 2> kOutputs = {{kFloats, kOptionalFloats}};
 

@@ -24,7 +24,7 @@ Stream LastOf(const Stream& stream, size_t count, size_t hidden) {
 class NormProductKernel {
  public:
   using Settings = Storage;
-  static constexpr std::array<ort::Port, 6> kInputs = {{kFloats, kFloats, kFloats, kCodes, kFloats, kOptionalCodes}};
+  static constexpr std::array<ort::Port, 6> kInputs = {{kFloats, kFloats, kFloats, kCodes, kScales, kOptionalCodes}};
   static constexpr std::array<ort::Port, 1> kOutputs = {{kFloats}};
 
   NormProductKernel(Storage storage, const ort::Node& node)

@@ -29,6 +29,7 @@ constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
   ports[kX] = kFloats;
   for (Input matrix : {kGate, kUp, kDown}) ports[matrix] = WeightPort(storage);
   ports[kDown].optional = true;
+  for (Input scales : {kGateScales, kUpScales, kDownColumnsScales}) ports[scales] = kOptionalScales;
   for (Input codes : {kRecords, kDownColumns}) ports[codes] = kOptionalCodes;
   return ports;
 }

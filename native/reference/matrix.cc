@@ -26,8 +26,8 @@ const uint8_t* CodesOf(Storage storage, const Matrix& matrix, size_t blocks, siz
   return static_cast<const uint8_t*>(matrix.data) + row * stride;
 }
 
-const float* ScalesOf(const Matrix& matrix, size_t blocks, size_t row) {
-  return matrix.scales + row * (matrix.scales_stride == 0 ? blocks : matrix.scales_stride / sizeof(float));
+const uint16_t* ScalesOf(const Matrix& matrix, size_t blocks, size_t row) {
+  return matrix.scales + row * (matrix.scales_stride == 0 ? blocks : matrix.scales_stride / sizeof(uint16_t));
 }
 
 uint16_t ToBf16(float value) {
@@ -65,6 +65,16 @@ uint16_t ToHalf(Storage storage, float value) { return storage == Storage::kBf16
 
 }  // namespace
 
+double ScaleOf(const Matrix& matrix, size_t width, size_t row, size_t block) {
+  return FromFp16(ScalesOf(matrix, Blocks(width), row)[block]);
+}
+
+std::vector<uint16_t> Fp16Of(const std::vector<float>& values) {
+  std::vector<uint16_t> halves;
+  for (float value : values) halves.push_back(ToFp16(value));
+  return halves;
+}
+
 std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, size_t row) {
   std::vector<double> values(width);
   const size_t blocks = Blocks(width);
@@ -84,7 +94,7 @@ std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, s
         const size_t block = i / kBlock;
         const uint8_t* codes = CodesOf(storage, matrix, blocks, row) + block * BlockBytes(storage);
         const int code = CodeAt(storage, codes, i % kBlock);
-        values[i] = static_cast<double>(ScalesOf(matrix, blocks, row)[block]) * (code - ZeroOf(storage, matrix, width, row, block));
+        values[i] = ScaleOf(matrix, width, row, block) * (code - ZeroOf(storage, matrix, width, row, block));
         break;
       }
     }
@@ -110,7 +120,7 @@ StoredRecords::StoredRecords(size_t rows, const std::vector<Part>& parts, size_t
     layout_.Add(part);
     offsets_.push_back(std::exchange(end, end + part.Bytes()));
   }
-  bytes_.resize(offset + rows * layout_.stride() / sizeof(float));
+  bytes_.resize(offset + rows * layout_.stride() / sizeof(uint16_t));
   uint8_t* const bytes = reinterpret_cast<uint8_t*>(bytes_.data() + offset);
   std::fill_n(bytes, rows * layout_.stride(), uint8_t{255});
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -119,7 +129,7 @@ StoredRecords::StoredRecords(size_t rows, const std::vector<Part>& parts, size_t
     for (size_t row = 0; row < rows; ++row) {
       uint8_t* const to = bytes + row * layout_.stride() + offsets_[i];
       std::copy_n(CodesOf(part.storage, matrix, blocks, row), part.CodeBytes(), to);
-      if (part.has_scales) std::memcpy(to + part.CodeBytes(), ScalesOf(matrix, blocks, row), blocks * sizeof(float));
+      if (part.has_scales) std::memcpy(to + part.CodeBytes(), ScalesOf(matrix, blocks, row), ScaleBytes(part.width));
     }
   }
 }
@@ -142,9 +152,9 @@ StoredMatrix::StoredMatrix(Storage storage, const std::vector<float>& values, si
   }
   if (!IsBlocked(storage)) return;
   ForBlocks([&](const float* block, size_t count, float largest) {
-    const float scale = largest / (storage == Storage::kInt8 ? 127 : 7);
+    const uint16_t scale = ToFp16(largest / (storage == Storage::kInt8 ? 127 : 7));
     int codes[kBlock];
-    for (size_t i = 0; i < count; ++i) codes[i] = StepsOf(block[i], scale);
+    for (size_t i = 0; i < count; ++i) codes[i] = StepsOf(block[i], static_cast<float>(FromFp16(scale)));
     AddBlock(codes, count, scale);
   });
 }
@@ -152,14 +162,14 @@ StoredMatrix::StoredMatrix(Storage storage, const std::vector<float>& values, si
 StoredMatrix::StoredMatrix(Plane plane, const std::vector<float>& values, size_t width, size_t offset)
     : storage_(Storage::kInt4), width_(width), rows_(values.size() / width), offset_(offset), values_(values) {
   ForBlocks([&](const float* block, size_t count, float largest) {
-    const float scale = largest / 119;
+    const uint16_t scale = ToFp16(16 * largest / 119);
     int codes[kBlock];
     for (size_t i = 0; i < count; ++i) {
-      const int steps = StepsOf(block[i], scale);
+      const int steps = StepsOf(block[i], static_cast<float>(FromFp16(scale) / 16));
       const int upper = (steps + 8) >> 4;
       codes[i] = plane == Plane::kUpper ? upper : steps - 16 * upper;
     }
-    AddBlock(codes, count, 16 * scale);
+    AddBlock(codes, count, scale);
   });
 }
 
@@ -178,7 +188,7 @@ void StoredMatrix::ForBlocks(Add add) {
   }
 }
 
-void StoredMatrix::AddBlock(const int* codes, size_t count, float scale) {
+void StoredMatrix::AddBlock(const int* codes, size_t count, uint16_t scale) {
   const auto code = [&](size_t i) { return (storage_ == Storage::kInt8 ? 128 : 8) + (i < count ? codes[i] : 0); };
   scales_.push_back(scale);
   for (size_t i = 0; i < kBlock; i += storage_ == Storage::kInt4 ? 2 : 1)
@@ -199,7 +209,7 @@ void StoredMatrix::Poison(size_t row) {
     std::fill_n(halves_.begin() + static_cast<std::ptrdiff_t>(offset_ + row * width_), width_, ToHalf(storage_, nan));
   const size_t blocks = Blocks(width_);
   if (IsBlocked(storage_))
-    std::fill_n(scales_.begin() + static_cast<std::ptrdiff_t>(offset_ + row * blocks), blocks, nan);
+    std::fill_n(scales_.begin() + static_cast<std::ptrdiff_t>(offset_ + row * blocks), blocks, ToFp16(nan));
 }
 
 StoredMatrix StoredMatrix::Sizes() const {

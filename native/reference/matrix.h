@@ -11,6 +11,10 @@
 namespace lacuna::reference {
 
 std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, size_t row);
+double ScaleOf(const Matrix& matrix, size_t width, size_t row, size_t block);
+
+// Floats as float16, each rounded to the nearest.
+std::vector<uint16_t> Fp16Of(const std::vector<float>& values);
 
 // An input as products with blocks take it: each block's largest size is 127 steps, all entries are rounded to whole ones.
 std::vector<double> QuantisedEntries(const float* x, size_t count);
@@ -31,8 +35,8 @@ class StoredRecords {
   RecordLayout layout_;
   std::vector<Part> parts_;
   std::vector<size_t> offsets_;
-  // Scales are floats.
-  std::vector<float> bytes_;
+  // By the size of a scale.
+  std::vector<uint16_t> bytes_;
   size_t offset_;
 };
 
@@ -42,7 +46,8 @@ enum class Plane { kUpper, kLower };
 // A matrix that owns its bytes. `offset` misaligns data and scales, in entries.
 class StoredMatrix {
  public:
-  // Rounds `values` [rows, width] to the nearest that the storage has; a block's largest value takes its largest code.
+  // Rounds `values` [rows, width] to the nearest that the storage has; a block's largest value takes its largest code, by a
+  // scale that float16 has.
   StoredMatrix(Storage storage, const std::vector<float>& values, size_t width, size_t offset = 0);
   // A plane of `values`, int4 both: a block's largest value is 119 sixteenths of the scale, which is one for both, so that codes
   // of both are in reach of all others; the upper plane is rounded to the nearest.
@@ -59,7 +64,7 @@ class StoredMatrix {
 
  private:
   // Codes, zero being in the middle, and scale of a further block.
-  void AddBlock(const int* codes, size_t count, float scale);
+  void AddBlock(const int* codes, size_t count, uint16_t scale);
   // Calls add(block, count, largest size) for the blocks of all rows.
   template <class Add>
   void ForBlocks(Add add);
@@ -70,7 +75,7 @@ class StoredMatrix {
   std::vector<float> floats_;
   std::vector<uint16_t> halves_;
   std::vector<uint8_t> codes_;
-  std::vector<float> scales_;
+  std::vector<uint16_t> scales_;
 };
 
 }  // namespace lacuna::reference

@@ -101,7 +101,7 @@ TEST(Blocks, DotProductsAreThoseOfTheQuantisedInput) {
           for (size_t i = 0; i < n; ++i) {
             sum += row[i] * entries[i];
             // Codes are multiplied with their zero still in them, which is taken off at the end.
-            const double scale = stored.matrix().scales[j * Blocks(n) + i / kBlock];
+            const double scale = reference::ScaleOf(stored.matrix(), n, j, i / kBlock);
             sizes += (std::abs(row[i]) + 2 * zero * scale) * std::abs(entries[i]);
           }
           // Blocks are exact; they are scaled, and added in float.
@@ -146,7 +146,7 @@ TEST(Blocks, WeightedSumsOfRows) {
             double sum = start[i], sizes = std::abs(sum);
             for (size_t j = 0; j < 8; ++j) {
               const double value = reference::RowOf(storage, stored.matrix(), width, j)[column + i];
-              const double scale = stored.matrix().scales[j * Blocks(width) + (column + i) / kBlock];
+              const double scale = reference::ScaleOf(stored.matrix(), width, j, (column + i) / kBlock);
               sum += coefficients[j] * value;
               sizes += std::abs(coefficients[j]) * (std::abs(value) + 2 * zero * scale);
             }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <vector>
 
+#include "reference/matrix.h"
 #include "tests/testing.h"
 
 namespace lacuna {
@@ -19,7 +20,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 struct Head {
   Head(size_t rows_, size_t hidden_, size_t tokens_)
       : rows(rows_), hidden(hidden_), tokens(tokens_), random(static_cast<uint32_t>(rows + hidden)), codes(rows * Blocks(hidden) * kBlock),
-        scales(random.Floats(rows * Blocks(hidden), 0.01f)), norm(hidden, 1.0f), x(random.Floats(tokens * hidden)) {
+        scales(reference::Fp16Of(random.Floats(rows * Blocks(hidden), 0.01f))), norm(hidden, 1.0f), x(random.Floats(tokens * hidden)) {
     for (uint8_t& code : codes) code = static_cast<uint8_t>(random.Below(256));
   }
 
@@ -60,7 +61,8 @@ struct Head {
   size_t rows, hidden, tokens;
   testing::Random random;
   std::vector<uint8_t> codes, zero_points;
-  std::vector<float> scales, norm, x;
+  std::vector<uint16_t> scales;
+  std::vector<float> norm, x;
   float softcap = 0;
 };
 
@@ -158,9 +160,9 @@ TEST(ScreenedProduct, WhatIsNotANumberShows) {
     head.x[40] = entry;
     EXPECT_TRUE(AreSame(head.Screened(1, OnThisThread()), head.All()));
   }
-  for (float scale : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity, 3e38f}) {
+  for (float scale : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity}) {
     Head head(300, 96, 1);
-    head.scales[77 * 3 + 1] = scale;
+    head.scales[77 * 3 + 1] = reference::Fp16Of({scale})[0];
     EXPECT_TRUE(AreSame(head.Screened(1, OnThisThread()), head.All())) << scale;
   }
 }
@@ -169,7 +171,7 @@ TEST(ScreenedProduct, WhatIsNotANumberShows) {
 TEST(ScreenedProduct, WeightsThatMarginsDoNotHoldForAreSeen) {
   Head head(2000, 1024, 1);
   for (float& entry : head.x) entry = std::copysign(1.0f, entry);
-  std::fill(head.scales.begin(), head.scales.end(), 0.01f);
+  std::fill(head.scales.begin(), head.scales.end(), reference::Fp16Of({0.01f})[0]);
   for (size_t i = 0; i < head.codes.size(); ++i) {
     const int left = i / head.hidden % 2 == 0 ? 0 : 7;
     const int upper = 16 * static_cast<int>(1 + head.random.Below(15));

@@ -77,8 +77,8 @@ test('a weight takes its codes and its share of scale and zero point', () => {
   expect(bytesPerWeight(choosePrecision('fp32'))).toBe(4);
   expect(bytesPerWeight(choosePrecision('fp16'))).toBe(2);
   expect(bytesPerWeight(choosePrecision('bf16'))).toBe(4);
-  expect(bytesPerWeight(choosePrecision('int8'))).toBe(1 + 4 / 32);
-  expect(bytesPerWeight(choosePrecision('int4', { blockSize: 16, asymmetric: true }))).toBe(0.5 + 4.5 / 16);
+  expect(bytesPerWeight(choosePrecision('int8'))).toBe(1 + 2 / 32);
+  expect(bytesPerWeight(choosePrecision('int4', { blockSize: 16, asymmetric: true }))).toBe(0.5 + 2.5 / 16);
 });
 
 test('every block size is a power of two', () => {

@@ -152,7 +152,7 @@ export function isSearched({ linear }: Precision): boolean {
 export function bytesPerWeight({ floats, linear }: Precision): number {
   if (linear.kind !== 'blocks') return DTYPE_BYTES[floats];
   const { bits, blockSize, symmetric } = linear;
-  return bits / 8 + (DTYPE_BYTES.float32 + (symmetric ? 0 : bits / 8)) / blockSize;
+  return bits / 8 + (DTYPE_BYTES.float16 + (symmetric ? 0 : bits / 8)) / blockSize;
 }
 
 function vocabularyNamed(name: string): WeightStorage {

@@ -123,7 +123,7 @@ export interface BlockScheme {
 
 /**
  * - `codes` uint8 [rows, blocks, blockSize * bits / 8], low bits first
- * - `scales` float32 [rows * blocks]
+ * - `scales` float16 [rows * blocks]
  * - `zero-points` uint8 [rows * ceil(blocks * bits / 8)], each row's packed low bits first
  */
 export type QuantizedPart = 'codes' | 'scales' | 'zero-points';
@@ -277,7 +277,7 @@ export function quantizedParts([rows, columns]: readonly number[], { bits, block
   const part = (dtype: DType, shape: readonly number[]): TypedExpr => ({ dtype, shape });
   return {
     codes: part('uint8', [rows, blocks, (blockSize * bits) / 8]),
-    scales: part('float32', [rows * blocks]),
+    scales: part('float16', [rows * blocks]),
     zeroPoints: symmetric ? undefined : part('uint8', [rows * Math.ceil((blocks * bits) / 8)]),
   };
 }

@@ -7,6 +7,7 @@ import { encodeModel } from '../../formats/onnx/index.ts';
 import { openBytes } from '../../test/open-bytes.ts';
 import type { Graph } from '../core/graph.ts';
 import { choosePrecision, type PrecisionOptions } from '../core/precision.ts';
+import { float32Tensor } from '../core/tensor.ts';
 import { fuseParts } from './fuse-parts.ts';
 import { fuseSkipNorms } from './index.ts';
 
@@ -115,6 +116,19 @@ describe('fuse-parts', () => {
     const { graph, report } = fuseParts.apply(plain, undefined);
     expect(Object.keys(countsOf(graph))).toEqual(['MatMulNBits']);
     expect(report.filter(({ reason }) => reason.endsWith('blocks of another size than 32'))).not.toHaveLength(0);
+  });
+
+  it('leaves products whose scales are no float16 where they are, and says why', async () => {
+    const plain = await graphOf('llama-variants/gqa-tied-bf16');
+    const initializers = plain.initializers.map(({ name, data }) =>
+      name.endsWith('up_proj.weight.scales')
+        ? { name, data: float32Tensor(new Float32Array(data.shape[0])) }
+        : { name, data },
+    );
+    const { graph, report } = fuseParts.apply({ ...plain, initializers }, undefined);
+    expect(Object.keys(countsOf(graph))).not.toContain('NormFFN_int4');
+    const reasons = report.map(({ reason }) => reason);
+    expect(reasons).toContain('model.layers.0.mlp.up_proj.weight.scales is float32, wanted float16');
   });
 
   it('leaves what is added to a product outside where it is no bias of its rows', async () => {

@@ -59,7 +59,7 @@ class Mismatch extends Error {}
  *     act      = gate * Sigmoid(gate) | QuickGelu(gate, alpha=1) | Gelu(gate) | Relu(gate)
  *     ffn_out  = product(act * up, weight) [+ bias] [-> SimplifiedLayerNormalization]
  *     product  = FusedMatMul(x, weight, transB=1) | FusedMatMul(x, Cast(weight), transB=1) | MatMul(x, weight)
- *              | MatMulNBits(x, codes, scales)
+ *              | MatMulNBits(x, codes, Cast(scales))
  *
  * Refuses where an operator is another one, where a weight is no tensor of the model or not stored as GatedFFN takes it,
  * where the three are stored differently, and where a value in between is read from outside.

@@ -1,6 +1,7 @@
 /** Finds the parts of a decoder whose weights are in blocks: a norm of the residual stream and the products that read it. */
 import { type Attribute, attr, CONTRIB_DOMAIN, type Node } from '../core/graph.ts';
 import type { Activation, OperatorName } from '../ops/index.ts';
+import { blockScales } from './block-scales.ts';
 import type { GraphIndex } from './graph-index.ts';
 import type { Lifted } from './lift.ts';
 
@@ -336,11 +337,13 @@ class Part {
     const { block_size, bits } = node.attributes;
     expect(block_size?.kind === 'int' && block_size.value === 32, `${codes} has blocks of another size than 32`);
     expect(bits?.kind === 'int' && (bits.value === 4 || bits.value === 8), `${codes} has other bits than 4 or 8`);
-    for (const name of [codes, scales]) expect(this.#index.initializers.has(name), `${name} is computed`);
+    expect(this.#index.initializers.has(codes), `${codes} is computed`);
+    const found = blockScales(this.#index, scales);
+    if (found.kind === 'refused') throw new Mismatch(found.reason);
     this.#bits.add(bits.value);
-    this.take(node);
+    this.take(found.widened, node);
     this.#inputs[role] = codes;
-    this.#inputs[`${role}_scales`] = scales;
+    this.#inputs[`${role}_scales`] = found.tensor.name;
     if (zeroPoints !== '') {
       expect(
         this.#index.initializers.get(zeroPoints)?.data.dtype === 'uint8',

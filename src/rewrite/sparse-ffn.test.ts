@@ -92,14 +92,22 @@ function inBlocks(graph: Graph, tap: string, shape: readonly number[], scheme: P
   const parts = Object.entries({ codes, scales, zeroPoints }).flatMap(([name, data]) =>
     data === undefined ? [] : [{ name: `${value}.${name}`, data }],
   );
+  const widened: Node = {
+    name: `${value}.widen`,
+    opType: 'Cast',
+    domain: '',
+    inputs: [`${value}.scales`],
+    outputs: [`${value}.widened`],
+    attributes: { to: attr.int(1) },
+  };
   const attributes = { K: shape[1], N: shape[0], bits, block_size: blockSize };
   const changed = change(graph, value, (node) => ({
     ...node,
     opType: 'MatMulNBits',
-    inputs: [node.inputs[0], ...parts.map(({ name }) => name)],
+    inputs: [node.inputs[0], ...parts.map(({ name }) => (name === widened.inputs[0] ? widened.outputs[0] : name))],
     attributes: Object.fromEntries(Object.entries(attributes).map(([name, size]) => [name, attr.int(size)])),
   }));
-  return { ...changed, initializers: [...changed.initializers, ...parts] };
+  return { ...changed, nodes: [widened, ...changed.nodes], initializers: [...changed.initializers, ...parts] };
 }
 
 describe('sparse-ffn', () => {
@@ -262,6 +270,14 @@ describe('sparse-ffn', () => {
     [
       'layers.0.up.codes has zero points, GatedFFN takes none',
       (graph) => inBlocks(graph, 'up', [NEURONS, HIDDEN], { symmetric: false }),
+    ],
+    [
+      'layers.0.up.scales is float32, wanted float16',
+      (graph) => {
+        const blocks = inBlocks(graph, 'up', [NEURONS, HIDDEN], {});
+        const scales = { name: 'layers.0.up.scales', data: float32Tensor(new Float32Array(NEURONS)) };
+        return { ...blocks, initializers: blocks.initializers.map((one) => (one.name === scales.name ? scales : one)) };
+      },
     ],
     [
       'the floats that layers.0.ffn_out.codes was rounded from are not known',

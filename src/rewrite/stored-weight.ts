@@ -2,6 +2,7 @@
 import type { Initializer, Node } from '../core/graph.ts';
 import { quantize, type TensorExpr, transpose } from '../core/tensor.ts';
 import { FFN_BLOCK_SIZE, type Storage } from '../ops/index.ts';
+import { blockScales } from './block-scales.ts';
 import type { GraphIndex } from './graph-index.ts';
 
 /** A matrix [out, in]. */
@@ -66,18 +67,20 @@ function blockWeight(index: GraphIndex, { inputs, attributes }: Node): StoredWei
     const attribute = attributes[name];
     return attribute?.kind === 'int' ? attribute.value : 0;
   };
-  const [data, scaleData] = [codes, scales].map((name) => index.initializers.get(name));
-  if (data === undefined || scaleData === undefined) return refused(`${codes} is no tensor of the model`);
+  const data = index.initializers.get(codes);
+  if (data === undefined) return refused(`${codes} is no tensor of the model`);
   if (zeroPoints !== '') return refused(`${codes} has zero points, GatedFFN takes none`);
   if (int('block_size') !== FFN_BLOCK_SIZE)
     return refused(`${codes} is in blocks of ${int('block_size')}, GatedFFN takes ${FFN_BLOCK_SIZE}`);
   if (more.some((name) => name !== '')) return refused(`${codes} has a bias or an order of its groups`);
   if (![4, 8].includes(int('bits'))) return refused(`${codes} has ${int('bits')} bits, GatedFFN takes 4 or 8`);
+  const found = blockScales(index, scales);
+  if (found.kind === 'refused') return found;
   const storage = int('bits') === 8 ? 'int8' : 'int4';
   return {
     kind: 'stored',
-    weight: { storage, shape: [int('N'), int('K')], data, scales: scaleData },
-    nodes: [],
+    weight: { storage, shape: [int('N'), int('K')], data, scales: found.tensor },
+    nodes: [found.widened],
   };
 }
 

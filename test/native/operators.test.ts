@@ -304,7 +304,7 @@ function headWithZeroPoints(bytes: number): OneNode {
     constants: [
       { name: 'norm', data: float32Tensor(new Float32Array(32)) },
       { name: 'weight', data: codes([4, 1, 16]) },
-      { name: 'weight_scales', data: float32Tensor(new Float32Array(4)) },
+      { name: 'weight_scales', data: { kind: 'bytes', dtype: 'float16', shape: [4], bytes: new Uint8Array(8) } },
       { name: 'weight_zero_points', data: codes([bytes]) },
     ],
     outputs: { y: 'float32' },
@@ -360,8 +360,13 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     },
     {
       name: 'scales',
-      call: withConstant(int4, 'gate_up_scales', float32Tensor(new Float32Array(D))),
+      call: withConstant(int4, 'gate_up_scales', { dtype: 'float16', shape: [D], bytes: new Uint8Array(2 * D) }),
       error: `expected [${2 * D}, 2] for input gate_up_scales but received [${D}]`,
+    },
+    {
+      name: 'wide-scales',
+      call: withConstant(int4, 'gate_up_scales', float32Tensor(new Float32Array(4 * D))),
+      error: "Type 'tensor(float)' of input parameter (gate_up_scales)",
     },
     {
       name: 'records',

@@ -1,6 +1,7 @@
 /**
- * Weights in blocks of 32 columns with a float scale each, as MatMulNBits has them without zero points: uint8 codes
- * [rows, blocks, 16 or 32] and scales [rows * blocks].
+ * Weights in blocks of 32 columns with a float16 scale each, as MatMulNBits has them without zero points: uint8 codes
+ * [rows, blocks, 16 or 32] and scales [rows * blocks]. MatMulNBits wants scales of its input's type: bodies cast them, which a
+ * runtime does once, when it loads the model.
  *
  * What is read of chosen neurons alone is there twice. Kernels read `records`, which have it neuron by neuron, so that a
  * neuron's rows lie in a page or two. The body reads matrices, `down` as the checkpoint has it, [h, f], since stock ONNX
@@ -11,6 +12,7 @@
  */
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
+import { castTo } from '../body.ts';
 import type { InputSize, Projections, StorageKind } from './storage.ts';
 
 /** Columns a block: the one size that kernels are compiled for. */
@@ -21,16 +23,16 @@ const INT8_ACTIVATIONS = 4;
 
 type Size = InputSize | 'intermediate_size' | 'gate_up_size';
 
-/** x W^T with `weight` codes and scales, of as many columns and rows as the calling node's attributes `sizes` say. */
+/** x W^T by codes and scales of a weight, of as many columns and rows as the calling node's attributes `sizes` say. */
 export function blockProduct(
   g: GraphBuilder,
   x: string,
-  weight: readonly [string, string],
+  [codes, scales]: readonly [string, string],
   bits: 4 | 8,
   [columns, rows]: readonly [Size, Size],
   output: string,
 ): string {
-  return g.contrib('MatMulNBits', [x, ...weight], {
+  return g.contrib('MatMulNBits', [x, codes, castTo(g, scales, 'float32')], {
     attributes: {
       K: attr.reference(columns, 'int'),
       N: attr.reference(rows, 'int'),
