@@ -4,14 +4,23 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type ConvertOptions, convert, writeExpectations } from '../../src/index.ts';
 import { temporaryFolder, tinyLlama } from '../temporary.ts';
-import { gemma, hasGemma, hasSmollm2, transformersPython as python, required, root, smollm2 } from './real-model.ts';
+import {
+  gemma,
+  hasGemma,
+  hasSmollm2,
+  transformersPython as python,
+  required,
+  root,
+  smollm2,
+  THREADS,
+} from './real-model.ts';
 
 const folder = temporaryFolder();
 let count = 0;
 
 async function verified(checkpoint: string, options: Partial<ConvertOptions> = {}) {
   const output = join(folder, String(count++));
-  const { checks } = await convert({ checkpoint, output, threads: 2, verify: { python }, ...options });
+  const { checks } = await convert({ checkpoint, output, threads: THREADS, verify: { python }, ...options });
   console.log(checkpoint.slice(root.length), JSON.stringify(checks?.map(({ precision, all }) => [precision, all])));
   return checks ?? [];
 }
