@@ -39,16 +39,11 @@ inline Parallel OnThreads(size_t workers) {
 
 class Random {
  public:
-  explicit Random(uint32_t seed) : engine_(seed) {}
+  explicit Random(uint32_t seed);
 
   // Normal, with deviation 1.
-  std::vector<float> Floats(size_t count, float scale = 1) {
-    std::normal_distribution<float> normal;
-    std::vector<float> values(count);
-    for (float& value : values) value = scale * normal(engine_);
-    return values;
-  }
-  size_t Below(size_t limit) { return std::uniform_int_distribution<size_t>(0, limit - 1)(engine_); }
+  std::vector<float> Floats(size_t count, float scale = 1);
+  size_t Below(size_t limit);
 
  private:
   std::mt19937 engine_;
