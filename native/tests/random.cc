@@ -1,4 +1,4 @@
-#include "tests/testing.h"
+#include "tests/random.h"
 
 namespace lacuna::testing {
 
