@@ -151,26 +151,28 @@ class Block {
     return Reference(token, options_.cut * (1 - 1e-4f)).kept == Reference(token, options_.cut * (1 + 1e-4f)).kept;
   }
 
-  // Every product is a sum of at most `neurons` terms of sums of `hidden` terms, each rounded; the same loops on absolute
-  // values, with relu and no selector, sum up all magnitudes. Activations are at most 1.13 steep, and their own error is
-  // within the 8. An RMS norm divides by the root mean square of what it normalises.
-  double Tolerance(size_t token, const std::vector<double>& raw) {
-    Options sizes = options_;
-    sizes.selector = Selector::kNone;
-    sizes.activation = Activation::kRelu;
-    sizes.post_norm = false;
-    sizes.storage = Storage::kFp32;
-    sizes.records = false;
+  // The same block by magnitudes: with relu and no selector, what it gives is the sum of all of them.
+  Block Magnitudes() const {
     Block block(*this);
-    block.options_ = sizes;
+    block.options_.selector = Selector::kNone;
+    block.options_.activation = Activation::kRelu;
+    block.options_.post_norm = false;
+    block.options_.storage = Storage::kFp32;
+    block.options_.records = false;
     for (StoredMatrix* part : {&block.gate_, &block.up_, &block.down_}) *part = part->Sizes();
     if (IsNested(options_.selector)) {
       block.gate_ = SizesOfPlanes(predictor_gate_, gate_);
       block.up_ = SizesOfPlanes(predictor_up_, up_);
     }
     for (Misaligned* part : {&block.gate_bias_, &block.up_bias_, &block.down_bias_, &block.x_}) *part = Sizes(*part);
+    return block;
+  }
+
+  // Every product is a sum of at most `neurons` terms of sums of `hidden` terms, each rounded. Activations are at most 1.13
+  // steep, and their own error is within the 8. An RMS norm divides by the root mean square of what it normalises.
+  double Tolerance(Block& magnitudes, size_t token, const std::vector<double>& raw) const {
     double largest = 0;
-    for (double value : block.Reference(token, 0).raw) largest = std::max(largest, value);
+    for (double value : magnitudes.Reference(token, 0).raw) largest = std::max(largest, value);
     const double product = 1.13 * static_cast<double>(2 * options_.hidden + options_.neurons + 8) * testing::kEpsilon * largest;
     if (!options_.post_norm) return product;
     double squares = 0, weight = 0;
@@ -291,6 +293,7 @@ class Block {
 // Returns the number of tokens that were compared.
 int CheckAgainstLoops(const Options& options, const Parallel& parallel) {
   Block block(options);
+  Block magnitudes = block.Magnitudes();
   const Block::Result got = block.Run(parallel);
   int compared = 0;
   for (size_t token = 0; token < options.tokens; ++token) {
@@ -298,7 +301,7 @@ int CheckAgainstLoops(const Options& options, const Parallel& parallel) {
     ++compared;
     const bool active = block.active(token);
     const reference::GatedFfnToken wanted = block.Reference(token, options.cut);
-    const double tolerance = active ? block.Tolerance(token, wanted.raw) : 0;
+    const double tolerance = active ? block.Tolerance(magnitudes, token, wanted.raw) : 0;
     for (size_t i = 0; i < options.hidden; ++i)
       EXPECT_NEAR(got.y[token * options.hidden + i], active ? wanted.y[i] : 0, tolerance) << "token " << token << ", " << i;
     EXPECT_EQ(got.kept[token], active ? wanted.kept : 0) << "token " << token;

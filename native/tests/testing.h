@@ -1,4 +1,4 @@
-// What the kernels' tests share: targets, threads, random floats and misaligned ones.
+// What the kernels' tests share: targets, threads, random floats (random.h) and misaligned ones.
 #ifndef LACUNA_TESTS_TESTING_H_
 #define LACUNA_TESTS_TESTING_H_
 
@@ -6,13 +6,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "hwy/targets.h"
 #include "kernels/parallel.h"
+#include "tests/random.h"
 
 namespace lacuna::testing {
 
@@ -36,23 +36,6 @@ inline Parallel OnThreads(size_t workers) {
             for (std::thread& thread : threads) thread.join();
           }};
 }
-
-class Random {
- public:
-  explicit Random(uint32_t seed) : engine_(seed) {}
-
-  // Normal, with deviation 1.
-  std::vector<float> Floats(size_t count, float scale = 1) {
-    std::normal_distribution<float> normal;
-    std::vector<float> values(count);
-    for (float& value : values) value = scale * normal(engine_);
-    return values;
-  }
-  size_t Below(size_t limit) { return std::uniform_int_distribution<size_t>(0, limit - 1)(engine_); }
-
- private:
-  std::mt19937 engine_;
-};
 
 // A copy of floats that starts `offset` floats past an aligned address, with guards on both sides.
 class Misaligned {

@@ -8,7 +8,7 @@ import type { Session } from '../../src/core/session.ts';
 import { convert, evaluate } from '../../src/index.ts';
 import { generate, openSession } from '../../src/runtime/index.ts';
 import { largestDifference, longPromptLogits, promptLogits, readExpected } from './expected.ts';
-import { gemma, hasGemma, testText } from './real-model.ts';
+import { gemma, hasGemma, THREADS, testText } from './real-model.ts';
 
 const expected = readExpected('gemma-3-270m');
 
@@ -26,7 +26,7 @@ describe.runIf(hasGemma)('Gemma-3-270M in fp32', { timeout: 600_000 }, () => {
 
   beforeAll(async () => {
     await convert({ checkpoint: gemma, output: dense });
-    session = await openSession(dense, { threads: 2 });
+    session = await openSession(dense, { threads: THREADS });
   }, 120_000);
 
   afterAll(async () => {
@@ -64,7 +64,7 @@ describe.runIf(hasGemma)('Gemma-3-270M in fp32', { timeout: 600_000 }, () => {
 
   it('has the perplexity of Transformers to four digits', async () => {
     const { scored_tokens: tokens, value, windows } = expected.perplexity;
-    const { perplexity } = await evaluate({ folder: dense, data: [testText], tokens, threads: 2 });
+    const { perplexity } = await evaluate({ folder: dense, data: [testText], tokens, threads: THREADS });
     expect(perplexity?.windows).toBe(windows);
     expect(perplexity?.perplexity.toPrecision(4)).toBe(value.toPrecision(4));
   });
@@ -78,7 +78,7 @@ describe.runIf(hasGemma)('Gemma-3-270M in fp32', { timeout: 600_000 }, () => {
       data: [testText],
       tokens: 500,
       modes: ['all'],
-      threads: 2,
+      threads: THREADS,
     });
     expect(modes[0].perplexityRatio).toBeGreaterThan(0.99);
     expect(modes[0].perplexityRatio).toBeLessThan(1.01);

@@ -7,7 +7,7 @@ import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { cutWindows, measurePerplexity } from '../../src/eval/index.ts';
 import { convert } from '../../src/index.ts';
 import { openSession } from '../../src/runtime/index.ts';
-import { hasSmollm2, smollm2, testText } from './real-model.ts';
+import { hasSmollm2, smollm2, THREADS, testText } from './real-model.ts';
 
 describe.runIf(hasSmollm2)('SmolLM2-135M', { timeout: 600_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'lacuna-precisions-'));
@@ -17,7 +17,7 @@ describe.runIf(hasSmollm2)('SmolLM2-135M', { timeout: 600_000 }, () => {
   async function perplexityAs(dtype: string, asymmetric?: boolean): Promise<number> {
     const output = join(folder, dtype);
     await convert({ checkpoint: smollm2, output, dtype, ...(asymmetric && { asymmetric }), force: true });
-    const session = await openSession(output, { threads: 2 });
+    const session = await openSession(output, { threads: THREADS });
     const { perplexity } = await measurePerplexity(session, windows);
     await session.close();
     return perplexity;

@@ -10,6 +10,12 @@ export const testText = join(root, 'fixtures/texts/test.txt');
 /** Python with onnxruntime, from fixtures/oracle/requirements.txt. */
 export const python = join(root, '.venv/bin/python');
 
+/**
+ * Of sessions on real models. Test files run two at a time, one a core: with a second thread each, sessions would wait, spinning,
+ * for one that the other file's threads keep from running, which takes half as long again and twice the time token by token.
+ */
+export const THREADS = 1;
+
 /** Set where they must be there, as in continuous integration: tests that need them then fail instead of standing aside. */
 export const required = process.env.LACUNA_REAL !== undefined;
 

@@ -8,21 +8,28 @@ import type { Session } from '../../src/core/session.ts';
 import { convert } from '../../src/index.ts';
 import { type GeneratingSession, generate, openNativeSession } from '../../src/runtime/index.ts';
 import type { SamplingOptions } from '../../src/runtime/sample.ts';
-import { gemma, hasGemma, hasSmollm2, required, root, smollm2 } from './real-model.ts';
+import { gemma, hasGemma, hasSmollm2, required, root, smollm2, THREADS } from './real-model.ts';
 
 const lib = join(root, 'native/build/release/lib');
 const files = { addon: join(lib, 'lacuna_node.node'), operators: join(lib, 'liblacuna_ort.so') };
 const isBuilt = required || existsSync(files.addon);
 
 const MODELS = [
-  { name: 'SmolLM2-135M', checkpoint: smollm2, isThere: hasSmollm2, length: 600, asymmetric: false },
-  { name: 'SmolLM2-135M, asymmetric', checkpoint: smollm2, isThere: hasSmollm2, length: 300, asymmetric: true },
-  { name: 'Gemma-3-270M', checkpoint: gemma, isThere: hasGemma, length: 300, asymmetric: false },
+  { name: 'SmolLM2-135M', checkpoint: smollm2, isThere: hasSmollm2, length: 600, asymmetric: false, threads: THREADS },
+  {
+    name: 'SmolLM2-135M, asymmetric',
+    checkpoint: smollm2,
+    isThere: hasSmollm2,
+    length: 300,
+    asymmetric: true,
+    threads: 2,
+  },
+  { name: 'Gemma-3-270M', checkpoint: gemma, isThere: hasGemma, length: 300, asymmetric: false, threads: THREADS },
 ];
 
 describe.each(MODELS)('texts by the logits that count: $name', { timeout: 600_000 }, ({ isThere, ...model }) => {
   describe.skipIf(!isBuilt || !isThere)('of the native core', () => {
-    const { checkpoint, length, asymmetric } = model;
+    const { checkpoint, length, asymmetric, threads } = model;
     let folder: string;
     let session: GeneratingSession;
     let prompt: readonly number[];
@@ -31,7 +38,7 @@ describe.each(MODELS)('texts by the logits that count: $name', { timeout: 600_00
       folder = mkdtempSync(join(tmpdir(), 'lacuna-screened-'));
       const output = join(folder, 'int4');
       await convert({ checkpoint, output, dtype: 'int4', asymmetric });
-      session = await openNativeSession(output, files, { threads: 2 });
+      session = await openNativeSession(output, files, { threads });
       prompt = (await loadTokenizer(output)).encode('The history of the lighthouse begins');
     }, 300_000);
 

@@ -8,7 +8,7 @@ import type { Session } from '../../src/core/session.ts';
 import { convert, evaluate } from '../../src/index.ts';
 import { generate, openSession } from '../../src/runtime/index.ts';
 import { largestDifference, promptLogits, readExpected } from './expected.ts';
-import { hasSmollm2, smollm2, testText } from './real-model.ts';
+import { hasSmollm2, smollm2, THREADS, testText } from './real-model.ts';
 
 const expected = readExpected('smollm2-135m');
 
@@ -25,7 +25,7 @@ describe.runIf(hasSmollm2)('SmolLM2-135M in fp32', { timeout: 600_000 }, () => {
 
   beforeAll(async () => {
     await convert({ checkpoint: smollm2, output: dense });
-    session = await openSession(dense, { threads: 2 });
+    session = await openSession(dense, { threads: THREADS });
   }, 120_000);
 
   afterAll(async () => {
@@ -57,7 +57,7 @@ describe.runIf(hasSmollm2)('SmolLM2-135M in fp32', { timeout: 600_000 }, () => {
 
   it('has the perplexity of Transformers to four digits', async () => {
     const { scored_tokens: tokens, value, windows } = expected.perplexity;
-    const { perplexity } = await evaluate({ folder: dense, data: [testText], tokens, threads: 2 });
+    const { perplexity } = await evaluate({ folder: dense, data: [testText], tokens, threads: THREADS });
     expect(perplexity?.windows).toBe(windows);
     expect(perplexity?.perplexity.toPrecision(4)).toBe(value.toPrecision(4));
   });
