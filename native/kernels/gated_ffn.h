@@ -1,5 +1,5 @@
-// GatedFFN: y = down^T (act(gate n) * (up n)), n = norm(x + skip) or x as it is, over the neurons that a selector chooses for each token, and for masked
-// variants the saturation cos(residual, residual + y). docs/operators.md has the mathematics.
+// GatedFFN: y = down^T (act(gate n) * (up n)), n = norm(x + skip) or x as it is, over the neurons that a selector chooses for
+// each token, and for masked variants the saturation cos(residual, residual + y). docs/operators.md has the mathematics.
 #ifndef LACUNA_KERNELS_GATED_FFN_H_
 #define LACUNA_KERNELS_GATED_FFN_H_
 

@@ -3,7 +3,8 @@
 // Tokens are taken in blocks, so that scratch does not grow with a prompt. A block goes through phases; the items of a
 // phase are chunks of neurons, tokens, or ranges of columns:
 //
-//     prepare      tokens    the stream normed, where there is a norm; inputs quantised, where weights or a predictor are in blocks
+//     prepare      tokens    the stream normed, where there is a norm; inputs quantised, where weights or a predictor are in
+//                            blocks
 //     gate         chunks    gate products and activation, or what a predictor makes of them, and what a choice by products
 //                            needs of `up`; also all of "choose" unless the choice needs all neurons
 //     statistics   tokens    mean and deviation over all neurons

@@ -26,7 +26,7 @@ HWY_INLINE void FetchBytes(const void* from, size_t bytes) {
   for (size_t at = 0; at < bytes; at += kLine) hwy::Prefetch(static_cast<const uint8_t*>(from) + at);
 }
 
-// The same part of some rows: all codes, or all scales.
+// The same part of some rows: all codes, or all scales, or both where they lie together.
 class PartAhead {
  public:
   static constexpr size_t kMostRows = 8;

@@ -20,7 +20,7 @@ struct Stream {
   // [tokens, hidden]
   const float* x = nullptr;
   const float* skip = nullptr;
-  // Gets x + skip, [tokens, hidden]; null where that is not wanted.
+  // Gets x + skip, [tokens, hidden]; null where that is not wanted or there is no skip.
   float* sum = nullptr;
 };
 

@@ -87,7 +87,8 @@ Mask BindMask(ort::Call& call, bool masked, const Stream& stream) {
   mask.active = active.As<bool>();
   mask.saturation = call.Output<float>(kSaturation, rows);
   if (stream.skip != nullptr) {
-    if (stream.sum == nullptr) call.Refuse("expected output sum, of which the saturation is made");
+    if (stream.sum == nullptr && mask.saturation != nullptr)
+      call.Refuse("expected output sum, of which the saturation is made");
     mask.residual = stream.sum;
   } else {
     const ort::Tensor residual = call.Input(kResidual);
@@ -183,7 +184,7 @@ class GatedFfnKernel {
       const RecordPart row{kStorage, ffn.hidden};
       if (IsPredicted(settings_.selector)) {
         inputs_.Records(call, kRecords, neurons, {{&ffn.gate, row}, {&ffn.up, row}, {&ffn.down, row}});
-      } else if (settings_.selector == Selector::kNone || IsProduct(settings_.selector)) {
+      } else if (IsProduct(settings_.selector)) {
         inputs_.Records(call, kRecords, neurons, {{&ffn.down, row}});
       } else {
         inputs_.Records(call, kRecords, neurons, {{&ffn.up, row}, {&ffn.down, row}});
@@ -233,6 +234,7 @@ class WholeFfnKernel {
       return BlockMatrixOf(call, name, {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), {}, {}}, kStorage, columns);
     };
     const BlockMatrix both = matrix("gate_up", kGateUp, static_cast<size_t>(hidden));
+    if (both.rows % 2 != 0) call.Refuse("expected as many rows of gate as of up in input gate_up");
     const int64_t neurons = static_cast<int64_t>(both.rows / 2);
     NormFfn ffn;
     ffn.storage = kStorage;

@@ -262,6 +262,10 @@ TEST_F(Cuda, GatedFfnRefusesWhatItDoesNotHave) {
   GatedFfn stored;
   stored.storage = Storage::kInt4;
   EXPECT_EQ(cuda::RunGatedFfn(stored, tokens, nullptr, nullptr), cudaErrorNotSupported);
+  const float weight = 1;
+  GatedFfn normed;
+  normed.norm = {&weight, 0};
+  EXPECT_EQ(cuda::RunGatedFfn(normed, tokens, nullptr, nullptr), cudaErrorNotSupported);
   for (Selector selector : {Selector::kProduct, Selector::kPredictorOfMean}) {
     GatedFfn ffn;
     ffn.selector = selector;

@@ -4,8 +4,7 @@
  *
  * Weights are neuron-major, a row a neuron, in one of `STORAGES`. The op type is `GatedFFN_<selector>_<storage>`, then `_mean`
  * or `_hard` where the selector's settings need a body of their own, then `_masked`, `_decode`, `_whole`, `_normed`, `_counted`.
- * What else
- * the body depends on, activation, biases and post-norm, is one for all layers of a model.
+ * What else the body depends on, activation, biases and post-norm, is one for all layers of a model.
  */
 import { attr, CONTRIB_DOMAIN, LACUNA_DOMAIN, type Node, type OpFunction } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
@@ -190,7 +189,8 @@ export function recordedBy(selector: SelectorChoice): readonly FfnMatrix[] {
 
 /** The portable body of a variant. */
 export function gatedFfnFunction(variant: GatedFfnVariant): OpFunction {
-  const doc = 'y = down(act(gate x) * up x) over the chosen neurons; saturation = cos(residual, residual + y).';
+  const stream = variant.normed ? 'n = norm(sum), sum = x + skip' : 'n = x';
+  const doc = `y = down(act(gate n) * up n) over the chosen neurons, ${stream}; saturation = cos(residual, residual + y).`;
   return opFunction('GatedFFN', gatedFfnOpType(variant), doc, gatedFfnOutputs(variant), (g) => {
     const runDense = variant.decode ? hasManyTokens(g) : undefined;
     const { x, residual } = variant.normed ? normedStream(g) : { x: 'x', residual: 'residual' };

@@ -19,6 +19,8 @@ const POSITION_IDS = 'position_ids';
  *         ffn_out, layers.a.saturation = GatedFFN_..._masked(..., layers.a.active, residual)
  *         state, layers.b.active = FFNSkipStep(state, layers.a.saturation, threshold), and so on; none after z
  *
+ * with the norm before as `sparse-ffn` has it: then `residual` is what the block makes itself.
+ *
  * Concerns blocks that the plan may skip, with or without a selector. Refuses a block where `matchFfn` does, and all
  * of them where no node makes position_ids.
  */

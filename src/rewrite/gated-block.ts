@@ -19,13 +19,12 @@ import {
   type SelectorChoice,
 } from '../ops/index.ts';
 import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
-import type { FfnMatch, StreamNorm } from './match-ffn.ts';
+import type { FfnMatch } from './match-ffn.ts';
 import { normalQuantile } from './normal-quantile.ts';
 import { type PlanContext, scoreWeights } from './plan-context.ts';
 
 export interface GatedBlock {
-  /** In whose place it comes: that of the first. */
-  readonly replaced: readonly Node[];
+  readonly match: FfnMatch;
   readonly node: Node;
   /** The node, and the casts around it where the graph is in float16. */
   readonly nodes: readonly Node[];
@@ -60,8 +59,8 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
   const variant = variantOf(context, block, match, active !== undefined);
   const prefix = `layers.${layerOfBlock(block.block)}`;
   const weights = weightInputs(prefix, match, variant.selector);
-  const norm = normOf(match);
-  const vectors = vectorInputs(match, norm);
+  const { norm } = match;
+  const vectors = vectorInputs(match);
   const selected = selectorInputs(context, block, match);
   const g = new GraphBuilder(`${prefix}.ffn`);
   // GatedFFN's values are float32: a graph in float16 casts what goes in and what comes out.
@@ -93,14 +92,7 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
   g.nodes.push(node);
   if (isNarrow) castTo(g, y, 'float16', match.output);
   const functions = [variant, { ...variant, counted: true }].map(gatedFfnFunction);
-  // All that the block reads is there where its norm is, and what the norm makes may be read from there on.
-  const replaced = norm === undefined ? match.nodes : [norm.node, ...match.nodes];
-  return { replaced, node, nodes: g.nodes, initializers, functions };
-}
-
-/** The norm that becomes part of the block: graphs in float16 would have to cast more than it is worth. */
-function normOf({ norm, gate }: FfnMatch): StreamNorm | undefined {
-  return gate.weight.storage === 'fp16' ? undefined : norm;
+  return { match, node, nodes: g.nodes, initializers, functions };
 }
 
 function namesOf(inputs: Readonly<Record<string, Initializer>>): Record<string, string> {
@@ -108,10 +100,7 @@ function namesOf(inputs: Readonly<Record<string, Initializer>>): Record<string, 
 }
 
 /** Biases and norms' weights, which are float32 in any storage. */
-function vectorInputs(
-  { gate, up, down, postNorm }: FfnMatch,
-  norm: StreamNorm | undefined,
-): Record<string, Initializer> {
+function vectorInputs({ gate, up, down, postNorm, norm }: FfnMatch): Record<string, Initializer> {
   const biases = { gate_bias: gate.bias, up_bias: up.bias, down_bias: down.bias };
   const given = { ...biases, post_norm: postNorm?.weight, norm: norm?.weight };
   return Object.fromEntries(
@@ -162,7 +151,7 @@ function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, mas
     // A block without a selector leaves out nothing but masked tokens, and FFNSkipStart masks none in dense prefill.
     decode: plan.prefill === 'dense' && select !== undefined,
     gather: expectedDensity(block) < GATHER_SHARE,
-    normed: normOf(match) !== undefined,
+    normed: match.norm !== undefined,
     counted: false,
     activation: match.activation,
     gateBias: match.gate.bias !== undefined,
@@ -205,9 +194,9 @@ function selectorInputs(
 /** Puts each block's node in the place of what it matched; bodies and weights come with it, unused weights go. */
 export function withBlocks(graph: Graph, blocks: readonly GatedBlock[]): Graph {
   const replacements = new Map<Node, readonly Node[]>();
-  for (const { replaced, nodes } of blocks) {
-    for (const node of replaced) replacements.set(node, []);
-    replacements.set(replaced[0], nodes);
+  for (const { match, nodes } of blocks) {
+    for (const matched of match.nodes) replacements.set(matched, []);
+    replacements.set(match.nodes[0], nodes);
   }
   const replaced = replaceNodes(graph, replacements);
   return dropUnusedInitializers({

@@ -21,9 +21,9 @@ export interface FfnMatch {
   /** `down` neuron-major, in its storage: the matrix, or codes and scales. */
   readonly turnedDown: readonly TensorExpr[];
   readonly postNorm: Norm | undefined;
-  /** What adds up the residual stream and makes x of it, where x is read by the FFN alone. */
+  /** What adds up the residual stream and makes x of it, where the block takes that along. */
   readonly norm: StreamNorm | undefined;
-  /** Every node between input and output, the one that makes the output first. */
+  /** All that the block takes the place of. Where the first is, all that it reads has been made, and nothing that it makes is read. */
   readonly nodes: readonly Node[];
 }
 
@@ -34,7 +34,6 @@ export interface Norm {
 
 /** x = norm(added + skip), residual = added + skip. */
 export interface StreamNorm extends Norm {
-  readonly node: Node;
   readonly added: string;
   readonly skip: string;
 }
@@ -60,6 +59,9 @@ class Mismatch extends Error {}
  *     ffn_out  = product(act * up, weight) [+ bias] [-> SimplifiedLayerNormalization]
  *     product  = FusedMatMul(x, weight, transB=1) | FusedMatMul(x, Cast(weight), transB=1) | MatMul(x, weight)
  *              | MatMulNBits(x, codes, Cast(scales))
+ *
+ * and, where the FFN alone reads ffn_in, what makes it: ffn_in, '', '', ffn_residual = SkipSimplifiedLayerNormalization(added,
+ * skip, weight). Without that the match has no norm.
  *
  * Refuses where an operator is another one, where a weight is no tensor of the model or not stored as GatedFFN takes it,
  * where the three are stored differently, and where a value in between is read from outside.
@@ -91,19 +93,28 @@ function match(index: GraphIndex, layer: number): FfnMatch {
   expectShapes(gate, up, down);
   const turnedDown = transposed(down.weight);
   expect(turnedDown !== undefined, `the floats that ${down.weight.data.name} was rounded from are not known`);
-  const norm = streamNorm(index, x, residual, nodes);
-  return { kind: 'match', x, residual, output, activation, gate, up, down, turnedDown, postNorm, norm, nodes };
+  const found = { kind: 'match' as const, x, residual, output, activation, gate, up, down, turnedDown, postNorm };
+  const norm = streamNorm(index, found, nodes);
+  if (norm === undefined) return { ...found, norm, nodes };
+  return { ...found, norm: norm.norm, nodes: [norm.node, ...nodes] };
 }
 
-function streamNorm(index: GraphIndex, x: string, residual: string, readers: readonly Node[]): StreamNorm | undefined {
+/** The norm before an FFN, where the FFN's nodes alone read what it makes; graphs in float16 would have to cast more than it is worth. */
+function streamNorm(
+  index: GraphIndex,
+  { x, residual, gate }: Pick<FfnMatch, 'x' | 'residual' | 'gate'>,
+  readers: readonly Node[],
+): { readonly norm: StreamNorm; readonly node: Node } | undefined {
   const node = index.producer(x);
-  if (node?.opType !== 'SkipSimplifiedLayerNormalization' || node.inputs.length !== 3) return undefined;
-  const [added, skip, name] = node.inputs;
+  if (node?.opType !== 'SkipSimplifiedLayerNormalization' || node.domain !== CONTRIB_DOMAIN) return undefined;
+  const [added, skip, name, ...more] = node.inputs;
   const weight = index.initializers.get(name);
-  const isOwn = !index.isOutput(x) && index.consumers(x).every((reader) => readers.includes(reader));
-  if (weight === undefined || !isOwn || node.outputs[0] !== x || node.outputs[3] !== residual) return undefined;
   const { epsilon } = node.attributes;
-  return epsilon?.kind === 'float' ? { node, added, skip, weight, epsilon: epsilon.value } : undefined;
+  const makesBoth = node.outputs.join() === [x, '', '', residual].join();
+  const isOwn = !index.isOutput(x) && index.consumers(x).every((reader) => readers.includes(reader));
+  const fits = makesBoth && isOwn && more.length === 0 && gate.weight.storage !== 'fp16';
+  if (!fits || weight === undefined || epsilon?.kind !== 'float') return undefined;
+  return { norm: { added, skip, weight, epsilon: epsilon.value }, node };
 }
 
 function expect(condition: boolean, otherwise: string): asserts condition {

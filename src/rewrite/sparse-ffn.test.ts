@@ -240,6 +240,45 @@ describe('sparse-ffn', () => {
     }
   });
 
+  it('takes the norm along, which makes the residual stream then', () => {
+    const dense = fuseSkipNorms(ffnStack({ layers: 1 }));
+    const { graph, report } = applyPlan(dense, stackPlan(1, [{ layer: 0, select: THRESHOLD }]), TENSORS);
+    const [block] = ours(graph);
+    expect(block).toMatchObject({
+      opType: 'GatedFFN_threshold_fp32_normed',
+      outputs: ['layers.0.ffn_out', '', '', 'layers.0.ffn_residual'],
+    });
+    expect(report[0].reason).toBe('one operator in place of 7');
+    expect(graph.nodes.flatMap(({ outputs }) => outputs)).not.toContain('layers.0.ffn_in');
+  });
+
+  it.each<[string, (graph: Graph) => Graph]>([
+    [
+      'an output of the model',
+      (graph) => ({ ...graph, outputs: [...graph.outputs, value('layers.0.ffn_in', 'float32', ['b', 's', HIDDEN])] }),
+    ],
+    [
+      'read by others',
+      (graph) => {
+        const reader = { name: 'reader', opType: 'Identity', domain: '', attributes: {} };
+        return { ...graph, nodes: [...graph.nodes, { ...reader, inputs: ['layers.0.ffn_in'], outputs: ['copy'] }] };
+      },
+    ],
+    [
+      'not all that the norm makes',
+      (graph) =>
+        change(graph, 'layers.0.ffn_in', (node) => ({
+          ...node,
+          outputs: [node.outputs[0], 'mean', '', node.outputs[3]],
+        })),
+    ],
+  ])('leaves the norm outside where ffn_in is %s', (_, spoil) => {
+    const dense = spoil(fuseSkipNorms(ffnStack({ layers: 1 })));
+    const { graph } = applyPlan(dense, stackPlan(1, [{ layer: 0, select: THRESHOLD }]), TENSORS);
+    expect(ours(graph).map(({ opType }) => opType)).toEqual(['GatedFFN_threshold_fp32']);
+    expect(graph.nodes.flatMap(({ outputs }) => outputs)).toContain('layers.0.ffn_in');
+  });
+
   it('leaves calls with several tokens dense when the plan says so', async () => {
     const dense = ffnStack({ layers: 1 });
     const plan = stackPlan(1, [{ layer: 0, select: THRESHOLD }], { prefill: 'dense' });
@@ -278,6 +317,14 @@ describe('sparse-ffn', () => {
         const scales = { name: 'layers.0.up.scales', data: float32Tensor(new Float32Array(NEURONS)) };
         return { ...blocks, initializers: blocks.initializers.map((one) => (one.name === scales.name ? scales : one)) };
       },
+    ],
+    [
+      'layers.0.up.scales is not cast to float32',
+      (graph) =>
+        change(inBlocks(graph, 'up', [NEURONS, HIDDEN], {}), 'layers.0.up', (node) => ({
+          ...node,
+          inputs: [node.inputs[0], node.inputs[1], 'layers.0.up.scales'],
+        })),
     ],
     [
       'the floats that layers.0.ffn_out.codes was rounded from are not known',

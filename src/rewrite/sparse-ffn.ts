@@ -11,6 +11,9 @@ import { checkSize, type PlanContext } from './plan-context.ts';
  * Before: ffn_out = down(act(gate x) * up x), node by node
  * After:  ffn_out = GatedFFN_<selector>_<storage>(x, weights neuron by neuron, ..., threshold, weights of the score)
  *
+ * Before: x, residual = norm(added + skip), and then the same, where the FFN alone reads x
+ * After:  ffn_out, residual = GatedFFN_<selector>_<storage>_normed(added, ..., skip, weight of the norm)
+ *
  * Concerns blocks with a selector that are never skipped. Refuses where `matchFfn` does.
  */
 export const sparseFfn: Pass<PlanContext> = {
