@@ -67,7 +67,7 @@ type OpenSubjects = readonly [OpenSubject] | readonly [OpenSubject, OpenSubject]
  * Both models read the first `promptTokens` of `tokens`, then decode the following ones; from round to round the cache
  * grows. Of two models, the first is the baseline. Throws `usage` when there are too few tokens.
  *
- * Where a session's weights come to lie in memory moves its speed by a tenth, and is decided when it is opened. So all of
+ * Where a session's weights come to lie in memory moves its speed by up to a tenth, and is decided when it is opened. So all of
  * this is repeated in sessions opened anew, when those of before are closed. Medians and spreads are over the rounds of all
  * repeats: a spread holds what differs between rounds and between openings.
  *
