@@ -13,13 +13,14 @@ import { makePlan, type PlanOptions } from '../plan/index.ts';
 import { type BenchReport, bench } from './bench.ts';
 import { calibrate } from './calibrate.ts';
 import { convert } from './convert.ts';
-import { checkRatio, DEFAULT_TOKENS, type EvaluateResult, evaluate, readWindows } from './evaluate.ts';
+import { checkRatio, type EvaluateResult, evaluate } from './evaluate.ts';
 import { hashSmallFiles, isModelFolder } from './model-folder.ts';
 import { exists, replaceExtension } from './output.ts';
 import { localPath, openDense, openPieces, type SourceOptions } from './source.ts';
 import { checkHost, sparsePrecision, writeSparse } from './sparsify.ts';
 import { readTexts } from './texts.ts';
 import { tunePlan } from './tune.ts';
+import { DEFAULT_TOKENS, readWindows } from './windows.ts';
 import { jsonStage, keyOf, readResult, type Stage, stage, withWorkspace } from './workspace.ts';
 
 /** Texts by what they are for; they should share no document. */

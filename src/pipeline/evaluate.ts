@@ -1,7 +1,5 @@
 /** `lacuna eval`: what a model's perplexity is, and what leaving something out cost against its dense baseline. */
-import { loadTokenizer } from '../../formats/tokenizer/index.ts';
-import type { ModelFiles } from '../core/checkpoint.ts';
-import { invalidArgument, LacunaError } from '../core/errors.ts';
+import { LacunaError } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
@@ -10,19 +8,14 @@ import {
   type CompareMode,
   type Comparison,
   compare,
-  cutWindows,
   DEFINITIONS,
   measurePerplexity,
   type PerplexityResult,
-  WINDOW_TOKENS,
 } from '../eval/index.ts';
 import { openSession } from '../runtime/index.ts';
 import { feedOf, openMeasuredSession } from './measured-session.ts';
 import { baselineOf, type ChosenModel, chooseModel, type ModelFolder, openModelFolder } from './model-folder.ts';
-import { readTexts } from './texts.ts';
-
-/** Scored tokens by default: enough for the third digit of a ratio. */
-export const DEFAULT_TOKENS = 20_000;
+import { readWindows } from './windows.ts';
 
 export interface EvaluateOptions extends JobOptions {
   readonly folder: string;
@@ -144,41 +137,4 @@ export async function compareSessions(
 export function checkRatio(modes: readonly Comparison[], maxPplRatio: number | undefined): EvaluateResult['check'] {
   if (maxPplRatio === undefined) return undefined;
   return { maxPplRatio, passed: modes.every(({ perplexityRatio }) => perplexityRatio <= maxPplRatio) };
-}
-
-export interface WindowsOptions {
-  readonly data: readonly string[];
-  readonly tokens?: number;
-  readonly window?: number;
-}
-
-/**
- * The first windows of the texts that hold at least `tokens` scored tokens, by the folder's own tokenizer.
- *
- * @throws LacunaError `usage` when a window is longer than the context, or a text shorter than a window.
- */
-export async function readWindows(
-  source: string | ModelFiles,
-  contextLength: number,
-  { data, tokens = DEFAULT_TOKENS, window = Math.min(WINDOW_TOKENS, contextLength) }: WindowsOptions,
-) {
-  if (window > contextLength) throw invalidArgument('window', `at most ${contextLength}, the model's context`, window);
-  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(source)]);
-  const { bosTokenId } = tokenizer;
-  const all = texts.flatMap(({ name, content }) => {
-    const encoded = tokenizer.encode(content, { addSpecialTokens: false });
-    return naming(name, () => cutWindows(encoded, { length: window, bosTokenId }));
-  });
-  const wanted = Math.max(1, Math.ceil(tokens / (all[0].length - 1)));
-  return { windows: all.slice(0, wanted), texts: texts.map(({ name, sha256 }) => ({ name, sha256 })) };
-}
-
-/** What is wrong with a text, with its name: there may be several. */
-function naming<T>(name: string, cut: () => T): T {
-  try {
-    return cut();
-  } catch (error) {
-    if (!(error instanceof LacunaError)) throw error;
-    throw new LacunaError(error.code, `${name}: ${error.message}`, { hint: error.hint, cause: error });
-  }
 }
