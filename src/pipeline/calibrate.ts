@@ -19,7 +19,7 @@ import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
 import { checkJsonOutput } from './output.ts';
 import { type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
-import { readTexts } from './texts.ts';
+import { encodeTexts } from './texts.ts';
 
 export type { StatisticsSummary };
 
@@ -78,14 +78,10 @@ export async function measureOn(
 
 /** The texts as tokens of the checkpoint's tokenizer, and which of them are measured. */
 export async function calibrationInput(checkpoint: Checkpoint, options: MeasureOptions): Promise<CalibrationInput> {
-  const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint)]);
+  const tokenizer = await loadTokenizer(checkpoint);
   const { tokens: maxTokens, sequenceLength, shard } = options;
   return {
-    texts: texts.map(({ name, sha256, content }) => ({
-      name,
-      sha256,
-      tokens: tokenizer.encode(content, { addSpecialTokens: false }),
-    })),
+    texts: await encodeTexts(options.data, tokenizer),
     sequenceLength,
     maxTokens,
     shard,

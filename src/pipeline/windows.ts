@@ -2,8 +2,9 @@
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { ModelFiles } from '../core/checkpoint.ts';
 import { invalidArgument, LacunaError } from '../core/errors.ts';
+import { spreadEvenly } from '../core/spread-evenly.ts';
 import { cutWindows, WINDOW_TOKENS } from '../eval/index.ts';
-import { readTexts } from './texts.ts';
+import { encodeTexts } from './texts.ts';
 
 /** Scored tokens by default: enough for the third digit of a ratio. */
 export const DEFAULT_TOKENS = 20_000;
@@ -15,7 +16,8 @@ export interface WindowsOptions {
 }
 
 /**
- * The first windows of the texts that hold at least `tokens` scored tokens, by the folder's own tokenizer.
+ * Windows that hold at least `tokens` scored tokens, spread evenly over all that the texts hold, by the folder's own
+ * tokenizer.
  *
  * @throws LacunaError `usage` when a window is longer than the context, or a text shorter than a window.
  */
@@ -25,14 +27,12 @@ export async function readWindows(
   { data, tokens = DEFAULT_TOKENS, window = Math.min(WINDOW_TOKENS, contextLength) }: WindowsOptions,
 ) {
   if (window > contextLength) throw invalidArgument('window', `at most ${contextLength}, the model's context`, window);
-  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(source)]);
+  const tokenizer = await loadTokenizer(source);
   const { bosTokenId } = tokenizer;
-  const all = texts.flatMap(({ name, content }) => {
-    const encoded = tokenizer.encode(content, { addSpecialTokens: false });
-    return naming(name, () => cutWindows(encoded, { length: window, bosTokenId }));
-  });
-  const wanted = Math.max(1, Math.ceil(tokens / (all[0].length - 1)));
-  return { windows: all.slice(0, wanted), texts: texts.map(({ name, sha256 }) => ({ name, sha256 })) };
+  const texts = await encodeTexts(data, tokenizer);
+  const all = texts.flatMap((text) => naming(text.name, () => cutWindows(text.tokens, { length: window, bosTokenId })));
+  const wanted = Math.max(1, Math.ceil(tokens / (window - 1)));
+  return { windows: spreadEvenly(all, wanted), texts: texts.map(({ name, sha256 }) => ({ name, sha256 })) };
 }
 
 /** What is wrong with a text, with its name: there may be several. */
