@@ -1,7 +1,10 @@
 /** Texts as a user gives them: JSONL, several files, files of no text, and too little of it. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { loadTokenizer } from '../formats/tokenizer/index.ts';
+import { encodeTexts } from '../src/pipeline/texts.ts';
+import { readWindows } from '../src/pipeline/windows.ts';
 import { lacuna, temporaryFolder, texts, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
@@ -88,6 +91,113 @@ describe('a text', () => {
   it('that is a device is refused with 2', async () => {
     const { code, stderr } = await lacuna(['eval', dense, '--data', '/dev/zero', '--quiet']);
     expect(stderr).toMatch(/\/dev\/zero is no file/);
+    expect(code).toBe(2);
+  });
+});
+
+describe('windows', () => {
+  /** Windows of a text that is spread over files, by which of them they are from. */
+  it('are spread evenly over all texts', async () => {
+    const data = ['a', 'b', 'c'].map((letter) => file(`${letter}.txt`, `${letter} `.repeat(2000)));
+    const tokenizer = await loadTokenizer(tinyLlama);
+    const { windows } = await readWindows(tinyLlama, 1024, { data, tokens: 6 * 63, window: 64 });
+    expect(windows.map((window) => tokenizer.decode(window).trim()[0])).toEqual(['a', 'a', 'b', 'b', 'c', 'c']);
+    const [first] = (await readWindows(tinyLlama, 1024, { data: [data[0]], window: 64 })).windows;
+    expect(windows[0]).toEqual(first);
+  });
+
+  it('are all that there are where more are asked for, and at least two', async () => {
+    const data = [file('short.txt', fit.slice(0, 4000))];
+    const all = await readWindows(tinyLlama, 1024, { data, window: 64 });
+    const tokens = (await encodeTexts(data, await loadTokenizer(tinyLlama)))[0].tokens;
+    expect(all.windows.flat()).toEqual(tokens.slice(0, all.windows.length * 64));
+    expect((await readWindows(tinyLlama, 1024, { data, window: 64, tokens: 1 })).windows).toHaveLength(2);
+  });
+});
+
+describe('too little text', () => {
+  const some = file('some.txt', fit.slice(0, 1600));
+  const output = join(folder, 'never');
+
+  const refused: readonly [string, string[], RegExp][] = [
+    [
+      'to calibrate',
+      ['calibrate', tinyLlama, '--data', some, '-o', output],
+      /Statistics: at least 1000 .* there are \d+/,
+    ],
+    [
+      'to calibrate by --tokens',
+      ['calibrate', tinyLlama, '--tokens', '30', '-o', output],
+      /there are 30\n {2}Give more/,
+    ],
+    [
+      'to round by',
+      ['convert', tinyLlama, '--dtype', 'int4', '--data', some, '-o', output],
+      /Rounding by texts: at least 1000 tokens are wanted/,
+    ],
+    [
+      'to search scales by',
+      ['convert', tinyLlama, '--dtype', 'int4', '--data', some, '--rounding', 'search', '-o', output],
+      /Statistics: at least 1000/,
+    ],
+    ['to score', ['eval', dense, '--data', some], /The texts fill one window of 512 tokens, at least 2 are scored/],
+    ['to build from', ['build', tinyLlama, '--preset', 'top-k', '--fit', some, '-o', output], /at least 1000 tokens/],
+  ];
+
+  it.each(refused)('%s is refused with 2 before anything starts', async (_, args, message) => {
+    const before = readdirSync(folder).sort();
+    const { code, stderr } = await lacuna([...args, '--quiet']);
+    expect(stderr).toMatch(message);
+    expect(code).toBe(2);
+    expect(readdirSync(folder).sort()).toEqual(before);
+  });
+
+  it('to plan from is refused with 2, however it was measured', async () => {
+    const statistics = join(folder, 'shard.json');
+    const args = ['--shard', '0/2', '--tokens', '1100', '--quiet'];
+    expect((await lacuna(['calibrate', tinyLlama, '-o', statistics, ...args])).code).toBe(0);
+    const planned = await lacuna(['plan', statistics, '-o', output, '--preset', 'top-k']);
+    expect(planned.stderr).toMatch(/Statistics: at least 1000 tokens are wanted, there are 512/);
+    expect(planned.code).toBe(2);
+    const weighed = await lacuna(['convert', tinyLlama, '-o', output, '--dtype', 'int4', '--importance', statistics]);
+    expect(weighed.stderr).toMatch(/there are 512/);
+    expect(weighed.code).toBe(2);
+  });
+
+  it('that gives something is named', async () => {
+    const args = ['calibrate', tinyLlama, '-o', join(folder, 'few.json'), '--tokens', '1100', '--threads', '1'];
+    expect((await lacuna(args)).stderr).toMatch(/Statistics: 1100 tokens are few, 4096 or more are better\./);
+    const scored = await lacuna(['eval', dense, '--tokens', '1000', '--threads', '1']);
+    expect(scored.stderr).toMatch(/1022 tokens are scored; figures to quote want 20000\./);
+  });
+});
+
+describe('a build', () => {
+  const output = join(folder, 'shared');
+  const build = (...args: string[]) =>
+    lacuna(['build', tinyLlama, '-o', output, '--preset', 'top-k', '--quiet', ...args]);
+
+  it('on one file for two roles is refused with 2 before anything starts', async () => {
+    const text = join(texts, 'fit.txt');
+    const copy = file('copy.txt', fit);
+    for (const [args, message] of [
+      [['--fit', text, '--test', text], /fit and test share a text: .*fit\.txt\n {2}Give each/],
+      [['--test', copy], /fit and test share a text: .*fit\.txt is .*copy\.txt\n/],
+      [['--choose', copy, '--test', copy], /fit and choose share a text/],
+    ] as const) {
+      const { code, stderr } = await build(...args);
+      expect(stderr).toMatch(message);
+      expect(code).toBe(2);
+    }
+    expect(existsSync(`${output}.build`)).toBe(false);
+  });
+
+  it('on texts with a document in common is refused, naming both places', async () => {
+    const rows = Array.from({ length: 40 }, (_, i) => ({ text: fit.slice(i * 1000, (i + 1) * 1000) }));
+    const fitting = jsonl('fitting.jsonl', rows.slice(0, 21));
+    const testing = jsonl('testing.jsonl', rows.slice(19));
+    const { code, stderr } = await build('--fit', fitting, '--test', testing);
+    expect(stderr).toMatch(/fit and test share a text: .*fitting\.jsonl:20 is .*testing\.jsonl:1, and 1 more\n/);
     expect(code).toBe(2);
   });
 });

@@ -11,19 +11,20 @@ import type { Plan } from '../core/plan.ts';
 import { type Progress, SILENT } from '../core/progress.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
 import { type BenchReport, bench } from './bench.ts';
-import { calibrate } from './calibrate.ts';
+import { calibrate, calibrationInput } from './calibrate.ts';
 import { convert } from './convert.ts';
+import { STATISTICS } from './enough-tokens.ts';
 import { checkRatio, type EvaluateResult, evaluate } from './evaluate.ts';
 import { hashSmallFiles, isModelFolder } from './model-folder.ts';
 import { exists, replaceExtension } from './output.ts';
 import { localPath, openDense, openPieces, type SourceOptions } from './source.ts';
 import { checkHost, sparsePrecision, writeSparse } from './sparsify.ts';
-import { readTexts } from './texts.ts';
+import { checkDisjoint, readTexts } from './texts.ts';
 import { tunePlan } from './tune.ts';
 import { DEFAULT_TOKENS, readWindows } from './windows.ts';
 import { jsonStage, keyOf, readResult, type Stage, stage, withWorkspace } from './workspace.ts';
 
-/** Texts by what they are for; they should share no document. */
+/** Texts by what they are for; none may share a document with another. */
 export interface BuildTexts {
   /** Statistics are measured on these, */
   readonly fit: readonly string[];
@@ -109,6 +110,8 @@ async function keysOf({ checkpoint: path, texts, preset, tokens, threads, ...opt
     throw new LacunaError('not-found', `No tokenizer.json in ${path}: there is nothing to measure a text with`, {
       hint: 'Put the tokenizer.json of the model there, or convert without measuring: lacuna convert',
     });
+  await checkDisjoint({ ...texts });
+  await calibrationInput(checkpoint, STATISTICS, { data: texts.fit, tokens });
   for (const data of [texts.choose, texts.test]) await readWindows(checkpoint, pieces.spec.contextLength, { data });
   const source = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint), options.allowNonFinite ?? false);
   const { name: dtype } = sparsePrecision(options.dtype);

@@ -66,7 +66,6 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   const baseline = against === undefined ? undefined : await chooseModel(against, options.againstDtype);
   const { contextLength } = model.manifest.spec;
   const { windows, texts } = await readWindows(options.folder, contextLength, options);
-  noteShortText(windows, options);
   const result = {
     folder: options.folder,
     against,
@@ -86,12 +85,6 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   }
   const modes = await compareFolders(model, baseline, windows, options);
   return { ...result, perplexity: undefined, modes, check: checkRatio(modes, options.maxPplRatio) };
-}
-
-function noteShortText(windows: readonly (readonly number[])[], { tokens, progress }: EvaluateOptions): void {
-  const scored = windows.length * (windows[0].length - 1);
-  if (tokens !== undefined && scored < tokens)
-    progress?.note(`The texts hold ${scored} tokens to score, ${tokens} were asked for: all are scored.`);
 }
 
 async function compareFolders(

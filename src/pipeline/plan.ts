@@ -6,6 +6,7 @@ import { writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
 import type { Plan } from '../core/plan.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
+import { checkTokens, STATISTICS } from './enough-tokens.ts';
 import { checkJsonOutput } from './output.ts';
 
 export type { PlanOptions };
@@ -31,6 +32,7 @@ export interface PlanResult {
 export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
   await checkJsonOutput(options);
   const statistics = await readStatistics(options.statistics);
+  checkTokens(STATISTICS, statistics.tokens);
   const made = makePlan(statistics, options.preset, await sha256File(options.statistics));
   await mkdir(dirname(options.output), { recursive: true });
   return { output: options.output, plan: await writePlan(made.plan, made.tensors, options.output) };

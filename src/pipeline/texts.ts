@@ -1,4 +1,5 @@
 /** The one way from the files of `--data` to tokens, for whatever measures a model on texts. */
+import { sha256Bytes } from '../../formats/files.ts';
 import { readTextFile, type TextDocument, type TextFile } from '../../formats/texts/index.ts';
 import type { Tokenizer } from '../../formats/tokenizer/index.ts';
 import { LacunaError } from '../core/errors.ts';
@@ -52,4 +53,42 @@ function encode({ at, content }: TextDocument, tokenizer: Tokenizer): number[] {
       typeof content === 'string' ? error.hint : 'Give what the model is to read: {"text": "…"} in place of messages.';
     throw new LacunaError(error.code, `${at}: ${error.message}`, { hint, cause: error });
   }
+}
+
+/** What texts are for, with their files. */
+export type TextsByRole = Readonly<Record<string, readonly string[]>>;
+
+/**
+ * Throws `usage` where two roles share a file or a document: a figure of a text that was fitted to is better than that of any
+ * other.
+ *
+ * @example await checkDisjoint({ fit: ['fit.txt'], choose: ['choose.txt'], test: ['chats.jsonl'] });
+ */
+export async function checkDisjoint(roles: TextsByRole): Promise<void> {
+  const texts = await Promise.all(
+    Object.entries(roles).map(async ([role, paths]) => ({ role, files: await readTexts(paths) })),
+  );
+  for (const [index, one] of texts.entries())
+    for (const other of texts.slice(index + 1)) {
+      const [first, ...rest] = sharedBy(one.files, other.files);
+      if (first === undefined) continue;
+      const more = rest.length === 0 ? '' : `, and ${rest.length} more`;
+      throw new LacunaError('usage', `${one.role} and ${other.role} share a text: ${first}${more}`, {
+        hint: 'Give each a text of its own: what is fitted to a text is better on it than on any other.',
+      });
+    }
+}
+
+/** Places of what is in both, "fit.jsonl:3 is test.jsonl:7". */
+function sharedBy(ones: readonly TextFile[], others: readonly TextFile[]): string[] {
+  const documents = (files: readonly TextFile[]) => files.flatMap((file) => file.documents);
+  const places = new Map(documents(ones).map((document) => [keyOfDocument(document), document.at]));
+  return documents(others).flatMap((document) => {
+    const place = places.get(keyOfDocument(document));
+    return place === undefined ? [] : [place === document.at ? place : `${place} is ${document.at}`];
+  });
+}
+
+function keyOfDocument({ content }: TextDocument): string {
+  return sha256Bytes(typeof content === 'string' ? content.trim() : JSON.stringify(content));
 }
