@@ -27,6 +27,8 @@ export interface Tokenizer {
   chat(messages: readonly ChatMessage[], options: ChatOptions): string;
   /** What `encode` puts first; undefined when it puts nothing there. */
   readonly bosTokenId: number | undefined;
+  /** The token named as the one that ends a text; undefined when none is. */
+  readonly eosTokenId: number | undefined;
 }
 
 /** Gemma's tokenizer.json has 33 MB, Llama 4's 28 MB. */
@@ -98,6 +100,7 @@ function makeTokenizer(
       return renderChat(template, messages, options, special);
     },
     bosTokenId: prependedId(encode),
+    eosTokenId: special.eos_token === undefined ? undefined : hub.token_to_id(special.eos_token),
   };
 }
 

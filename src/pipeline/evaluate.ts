@@ -16,7 +16,8 @@ import {
 } from '../eval/index.ts';
 import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
-import { type BudgetCheck, checkMaxPplRatio, checkWindowsFor, FLOATS, judgeBudget } from './budget.ts';
+import { type BudgetCheck, checkMaxPplRatio, FLOATS, judgeBudget } from './budget.ts';
+import { noteFittedTexts } from './fitted-texts.ts';
 import { feedOf, openMeasuredSession } from './measured-session.ts';
 import { baselineOf, type ChosenModel, chooseModel, type ModelFolder, openModelFolder } from './model-folder.ts';
 import { readWindows } from './windows.ts';
@@ -73,8 +74,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   if (maxPplRatio !== undefined) checkIsFloats(baseline);
   const { contextLength } = model.manifest.spec;
   const { windows, texts } = await readWindows(options.folder, contextLength, options);
-  checkWindowsFor(maxPplRatio, windows.length);
-  noteShortText(windows, options);
+  noteFittedTexts(model, texts, options.progress);
   const result = {
     ...resultOf(model, texts),
     folder: options.folder,
@@ -114,12 +114,6 @@ function checkIsFloats(baseline: ChosenModel | undefined): void {
   throw new LacunaError('usage', `A budget is against the checkpoint's floats, but ${modelPath} is ${what}`, {
     hint: `Give its dense ${FLOATS} folder: --against DIR. lacuna convert CHECKPOINT -o DIR makes one.`,
   });
-}
-
-function noteShortText(windows: readonly (readonly number[])[], { tokens, progress }: EvaluateOptions): void {
-  const scored = windows.length * (windows[0].length - 1);
-  if (tokens !== undefined && scored < tokens)
-    progress?.note(`The texts hold ${scored} tokens to score, ${tokens} were asked for: all are scored.`);
 }
 
 async function compareFolders(

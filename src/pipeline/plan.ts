@@ -8,6 +8,7 @@ import type { Plan } from '../core/plan.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
 import { FLOATS } from './budget.ts';
 import { installedHost } from './engine.ts';
+import { checkTokens, STATISTICS } from './enough-tokens.ts';
 import { checkJsonOutput } from './output.ts';
 
 export type { PlanOptions };
@@ -39,6 +40,7 @@ export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
   await checkJsonOutput(options);
   const { preset, dtype = FLOATS, nativeFolder } = options;
   const statistics = await readStatistics(options.statistics);
+  checkTokens(STATISTICS, statistics.tokens);
   const host = preset.host ?? (await installedHost(dtype, nativeFolder));
   const made = makePlan(statistics, { ...preset, host }, await sha256File(options.statistics));
   await mkdir(dirname(options.output), { recursive: true });

@@ -22,6 +22,7 @@ import {
 import type { RoundedSquares } from '../rewrite/index.ts';
 import { createOpenGraph, openMultiplier } from '../runtime/index.ts';
 import { calibrationInput, type MeasureOptions } from './calibrate.ts';
+import { roundingTokens } from './enough-tokens.ts';
 import { type MeasuredImportance, tokensOf } from './importance.ts';
 import { hashSmallFiles } from './model-folder.ts';
 import { keyOf, withWorkspace } from './workspace.ts';
@@ -56,7 +57,7 @@ export async function roundLayers(
     schemesOf(name, linear as BlockScheme, given.squares ?? false),
   );
   const pieces = openModel(checkpoint, { precision: 'fp32' });
-  const input = await calibrationInput(checkpoint, options);
+  const input = await calibrationInput(checkpoint, roundingTokens(pieces.spec), options);
   const hashes = input.texts.map(({ sha256 }) => sha256);
   // All that decides which tokens are measured, and by threads the last bits of their sums.
   const { tokens, sequenceLength, shard, threads } = options;

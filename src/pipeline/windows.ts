@@ -2,37 +2,58 @@
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { ModelFiles } from '../core/checkpoint.ts';
 import { invalidArgument, LacunaError } from '../core/errors.ts';
+import type { Progress } from '../core/progress.ts';
+import { spreadEvenly } from '../core/spread-evenly.ts';
 import { cutWindows, WINDOW_TOKENS } from '../eval/index.ts';
-import { readTexts } from './texts.ts';
+import { FIGURES_TOKENS, LEAST_WINDOWS } from './enough-tokens.ts';
+import { encodeTexts } from './texts.ts';
 
-/** Scored tokens by default: enough for the third digit of a ratio. */
-export const DEFAULT_TOKENS = 20_000;
+/** Scored tokens by default. */
+export const DEFAULT_TOKENS = FIGURES_TOKENS;
 
 export interface WindowsOptions {
   readonly data: readonly string[];
+  /** Tokens to score at least; what the texts do not hold is noted. */
   readonly tokens?: number;
   readonly window?: number;
+  readonly progress?: Progress;
 }
 
 /**
- * The first windows of the texts that hold at least `tokens` scored tokens, by the folder's own tokenizer.
+ * Windows that hold at least `tokens` scored tokens, spread evenly over all that the texts hold, by the folder's own
+ * tokenizer.
  *
- * @throws LacunaError `usage` when a window is longer than the context, or a text shorter than a window.
+ * @throws LacunaError `usage` when a window is longer than the context, a text shorter than a window, or all of them hold
+ *   one window.
  */
 export async function readWindows(
   source: string | ModelFiles,
   contextLength: number,
-  { data, tokens = DEFAULT_TOKENS, window = Math.min(WINDOW_TOKENS, contextLength) }: WindowsOptions,
+  { data, tokens = DEFAULT_TOKENS, window = Math.min(WINDOW_TOKENS, contextLength), progress }: WindowsOptions,
 ) {
   if (window > contextLength) throw invalidArgument('window', `at most ${contextLength}, the model's context`, window);
-  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(source)]);
+  const tokenizer = await loadTokenizer(source);
   const { bosTokenId } = tokenizer;
-  const all = texts.flatMap(({ name, content }) => {
-    const encoded = tokenizer.encode(content, { addSpecialTokens: false });
-    return naming(name, () => cutWindows(encoded, { length: window, bosTokenId }));
-  });
-  const wanted = Math.max(1, Math.ceil(tokens / (all[0].length - 1)));
-  return { windows: all.slice(0, wanted), texts: texts.map(({ name, sha256 }) => ({ name, sha256 })) };
+  const texts = await encodeTexts(data, tokenizer);
+  const all = texts.flatMap((text) => naming(text.name, () => cutWindows(text.tokens, { length: window, bosTokenId })));
+  if (all.length < LEAST_WINDOWS)
+    throw new LacunaError(
+      'usage',
+      `The texts fill one window of ${window} tokens, at least ${LEAST_WINDOWS} are scored`,
+      {
+        hint: `Give more text, or shorter windows with --window; ${FIGURES_TOKENS} tokens are enough for figures to quote.`,
+      },
+    );
+  const windows = spreadEvenly(all, Math.max(LEAST_WINDOWS, Math.ceil(tokens / (window - 1))));
+  noteFewTokens(windows.length * (window - 1), tokens, progress);
+  return { windows, texts: texts.map(({ name, sha256 }) => ({ name, sha256 })) };
+}
+
+function noteFewTokens(scored: number, wanted: number, progress: Progress | undefined): void {
+  if (scored < wanted)
+    progress?.note(`The texts hold ${scored} tokens to score, ${wanted} were asked for: all are scored.`);
+  else if (scored < FIGURES_TOKENS)
+    progress?.note(`${scored} tokens are scored; figures to quote want ${FIGURES_TOKENS}.`);
 }
 
 /** What is wrong with a text, with its name: there may be several. */

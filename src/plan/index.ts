@@ -60,6 +60,7 @@ export function makePlan(statistics: Statistics, options: PlanOptions, statistic
     host,
     model: statistics.model,
     statistics: statisticsSha256,
+    texts: [...statistics.texts],
     tensors: null,
     prefill,
     ...forHost(parts, host, statistics.model),

@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { hasTokenizer } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { ModelSpec } from '../../core/model.ts';
-import { checkWindowsFor } from '../budget.ts';
+import { calibrationInput } from '../calibrate.ts';
+import { STATISTICS } from '../enough-tokens.ts';
 import { hashSmallFiles } from '../model-folder.ts';
 import { openPieces } from '../source.ts';
 import { sparsePrecision } from '../sparsify.ts';
-import { readTexts } from '../texts.ts';
+import { checkDisjoint, readTexts } from '../texts.ts';
 import { DEFAULT_TOKENS, readWindows } from '../windows.ts';
 import { keyOf } from '../workspace.ts';
 import type { BuildOptions } from './options.ts';
@@ -49,9 +50,10 @@ export async function surveyBuild(options: BuildOptions): Promise<Survey> {
       hint: 'Put the tokenizer.json of the model there, or convert without measuring: lacuna convert',
     });
   const { contextLength } = pieces.spec;
+  await checkDisjoint({ ...texts });
+  await calibrationInput(checkpoint, STATISTICS, { data: texts.fit, tokens });
   await readWindows(checkpoint, contextLength, { data: texts.choose });
   const { windows } = await readWindows(checkpoint, contextLength, { data: texts.test, tokens });
-  checkWindowsFor(maxPplRatio, windows.length);
   const [fit, choose, test] = await Promise.all([texts.fit, texts.choose, texts.test].map(identify));
   const source = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint), options.allowNonFinite ?? false);
   const { name: dtype } = sparsePrecision(options.dtype);
