@@ -1,11 +1,11 @@
 /** Files and folders that appear complete or not at all: temporary name, fsync, rename. Hashes of files. */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { pid } from 'node:process';
 import { LacunaError } from '../src/core/errors.ts';
 import { asIoError, failedPath, systemCode } from './io-error.ts';
+import { openRegular } from './regular-file.ts';
 
 /** The file that marks a folder as ours: only such a folder, or an empty one, is ever replaced. */
 const OUTPUT_MARK = 'lacuna.json';
@@ -281,7 +281,8 @@ export function sha256Bytes(data: Uint8Array | string): string {
 export async function sha256File(path: string): Promise<string> {
   const hash = createHash('sha256');
   try {
-    for await (const block of createReadStream(path, { highWaterMark: HASH_BLOCK_BYTES })) hash.update(block);
+    const file = await openRegular(path);
+    for await (const block of file.createReadStream({ highWaterMark: HASH_BLOCK_BYTES })) hash.update(block);
   } catch (error) {
     throw asIoError(error, 'read', path);
   }
