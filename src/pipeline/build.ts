@@ -2,7 +2,13 @@
 import { createReadStream } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { putInPlace, refuseExistingFolder, sha256File, writeFileAtomically } from '../../formats/files.ts';
+import {
+  putInPlace,
+  recoverFolder,
+  refuseExistingFolder,
+  sha256File,
+  writeFileAtomically,
+} from '../../formats/files.ts';
 import { readPlan, writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
 import { hasTokenizer } from '../core/checkpoint.ts';
@@ -137,6 +143,7 @@ async function tidy(work: string, { output }: BuildOptions): Promise<BuildResult
   const { plan } = await readPlan(join(proof, 'plan.json'));
   const evaluation = await readResult<EvaluateResult>(join(proof, 'evaluation.json'));
   const timing = await readResult<BenchReport>(join(proof, 'bench.json'));
+  await recoverFolder(output);
   await rm(work, { recursive: true, force: true });
   return { output, plan, evaluation, bench: timing };
 }
@@ -306,8 +313,7 @@ async function ship({ keys, options }: Build, finished: Finished): Promise<void>
   for (const { path } of [statistics, plan, timing]) await copyWithTensors(path, proof);
   await writeJson(join(proof, 'evaluation.json'), evaluation.result);
   await writeJson(join(proof, BUILD_FILE), { key: keys.build, preset, tokens, threads, maxPplRatio });
-  await refuseExistingFolder(output, { force: options.force ?? false });
-  await putInPlace(sparse.path, resolve(output));
+  await putInPlace(sparse.path, output, { force: options.force ?? false });
 }
 
 async function writeJson(path: string, content: unknown): Promise<void> {

@@ -95,11 +95,12 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   if (options.rounding === 'search') return write(await measureImportance(checkpoint, { ...options, data }));
   const work = `${resolve(options.output)}.rounding`;
   await refuseExistingFolder(options.output, { force: options.force ?? false });
-  return withWorkspace(work, async () => {
+  const round = async () => {
     const result = await write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, { ...options, data }));
     await removeLayers(work);
     return result;
-  });
+  };
+  return withWorkspace(work, round, options.progress);
 }
 
 /** What was measured of the model on texts, where anything was. */
