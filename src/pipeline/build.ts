@@ -1,7 +1,7 @@
 /** `lacuna build`: the whole pipeline, from a checkpoint to a sparse folder with its proof; it goes on where it was stopped. */
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { refuseExistingFolder } from '../../formats/files.ts';
+import { recoverFolder, refuseExistingFolder } from '../../formats/files.ts';
 import { readPlan } from '../../formats/plan.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
@@ -61,9 +61,9 @@ export interface BuildResult {
 export async function build(given: BuildOptions): Promise<BuildResult> {
   const { job, force } = await prepareBuild(given);
   const { options, work } = job;
-  if (!force && (await isShipped(job))) return withWorkspace(work, () => tidy(job));
+  if (!force && (await isShipped(job))) return withWorkspace(work, () => tidy(job), options.progress);
   await refuseExistingFolder(options.output, { force });
-  return withWorkspace(work, () => runStages(job));
+  return withWorkspace(work, () => runStages(job), options.progress);
 }
 
 export interface PreparedBuild {
@@ -123,6 +123,7 @@ async function tidy({ work, host, precision, options: { output } }: Build): Prom
   const { plan } = await readPlan(join(proof, 'plan.json'));
   const evaluation = await readResult<EvaluateResult>(join(proof, 'evaluation.json'));
   const timing = await readResult<BenchReport>(join(proof, 'bench.json'));
+  await recoverFolder(output);
   await rm(work, { recursive: true, force: true });
   const bytes = await modelBytes(output);
   return { output, host, precision: precision.name, plan, evaluation, bench: timing, bytes };

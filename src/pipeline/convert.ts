@@ -92,9 +92,9 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   if (data === undefined) return write(undefined);
   if (options.rounding === 'search') return write(await measureImportance(checkpoint, { ...options, data }));
   await refuseExistingFolder(options.output, { force: options.force ?? false });
-  return inRoundingWorkspace(options.output, async (work) =>
-    write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, { ...options, data })),
-  );
+  const round = async (work: string) =>
+    write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, { ...options, data }));
+  return inRoundingWorkspace(options.output, round, options);
 }
 
 /** What was measured of the model on texts, where anything was. */

@@ -6,7 +6,8 @@ import { checksumOf } from '../../formats/checksum.ts';
 import { sha256Bytes, sha256File, withNewFolder, writeFileAtomically } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx, sizesOf, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
-import { openModelFiles, readSmallJson, readSmallText } from '../../formats/small-files.ts';
+import { readBounded } from '../../formats/regular-file.ts';
+import { MAX_SMALL_FILE_BYTES, openModelFiles, readSmallJson, readSmallText } from '../../formats/small-files.ts';
 import type { ModelFiles } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
@@ -117,7 +118,10 @@ async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<st
     const file = files.get(name);
     if (file === undefined) continue;
     // Copied by content: a read-only source must not make files that cannot be synced.
-    await writeFile(join(folder, name), 'text' in file ? file.text() : await readFile(file.path));
+    await writeFile(
+      join(folder, name),
+      'text' in file ? file.text() : await readBounded(file.path, MAX_SMALL_FILE_BYTES),
+    );
     copied.push(name);
   }
   return copied;

@@ -11,6 +11,7 @@ import type { Checkpoint } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import { HEAD_WEIGHT, type ModelPieces } from '../core/model.ts';
 import type { Precision } from '../core/precision.ts';
+import type { JobOptions } from '../core/progress.ts';
 import type { Multiply } from '../core/runner.ts';
 import {
   type BlockScheme,
@@ -97,13 +98,18 @@ function isRoundedBy({ scheme }: NamedScheme, weight: string): boolean {
 }
 
 /** Runs `use` in the folder beside `output` that rounded layers are kept in; they go away with success. */
-export async function inRoundingWorkspace<T>(output: string, use: (work: string) => Promise<T>): Promise<T> {
+export async function inRoundingWorkspace<T>(
+  output: string,
+  use: (work: string) => Promise<T>,
+  { progress }: Pick<JobOptions, 'progress'>,
+): Promise<T> {
   const work = `${resolve(output)}.rounding`;
-  return withWorkspace(work, async () => {
+  const round = async () => {
     const result = await use(work);
     await removeLayers(work);
     return result;
-  });
+  };
+  return withWorkspace(work, round, progress);
 }
 
 /** Removes what `roundLayers` wrote to the folder, and nothing else. */

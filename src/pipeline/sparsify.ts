@@ -57,14 +57,15 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
   const checkpoint = await openSource(source, options);
   checkSameModel(checkpoint, plan);
   await refuseExistingFolder(output, { force: options.force ?? false });
-  return inRoundingWorkspace(output, async (work) => {
+  const round = async (work: string) => {
     const rounded = await roundLayers(checkpoint, [precision], work, {
       ...options,
       data,
       squares: choosesNeurons(plan),
     });
     return writeSparse(output, denseModel(checkpoint, precision, rounded), plan, tensors, options);
-  });
+  };
+  return inRoundingWorkspace(output, round, options);
 }
 
 /** Whether blocks compute some of their neurons, so that kernels read `down` along both of its axes. */

@@ -1,8 +1,8 @@
 /** The end of a build: figures go into the sparse folder, and the folder goes to its place. */
 import { createReadStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
-import { putInPlace, refuseExistingFolder, writeFileAtomically } from '../../../formats/files.ts';
+import { basename, join } from 'node:path';
+import { putInPlace, writeFileAtomically } from '../../../formats/files.ts';
 import type { Plan } from '../../core/plan.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
@@ -34,8 +34,7 @@ export async function ship(build: Build, finished: Finished): Promise<void> {
   await writeJson(join(proof, 'evaluation.json'), evaluation);
   await writeJson(join(proof, BUILD_FILE), { key: keys.build, preset, tokens, threads, maxPplRatio, allowSlower });
   await addToCard(sparse.path, measuredText(build, evaluation, timing.result));
-  await refuseExistingFolder(output, { force: options.force ?? false });
-  await putInPlace(sparse.path, resolve(output));
+  await putInPlace(sparse.path, output, { force: options.force ?? false });
 }
 
 async function writeJson(path: string, content: unknown): Promise<void> {
