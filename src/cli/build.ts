@@ -1,8 +1,7 @@
 /** `lacuna build`. */
-import { type BuildResult, build } from '../index.ts';
+import { type BuildOptions, type BuildResult, build } from '../index.ts';
 import { formatBench } from './bench.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { defaultText, type TextRole } from './data.ts';
+import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import { planText } from './describe.ts';
 import { formatEvaluation } from './eval.ts';
 import { positiveInteger, positiveNumber } from './parse.ts';
@@ -18,7 +17,7 @@ interface Options extends CommonOptions, PresetOptions {
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
-  readonly dtype?: string;
+  readonly dtype?: BuildOptions['dtype'];
 }
 
 export const registerBuild: RegisterCommand = (program, context) => {
@@ -42,14 +41,13 @@ export const registerBuild: RegisterCommand = (program, context) => {
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
   withCommonOptions(withPresetOptions(command)).action(async (checkpoint: string, options: Options) => {
     const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite, adapter, dtype } = options;
-    const text = (role: TextRole) => options[role] ?? [defaultText(context.io, role)];
-    const texts = { fit: text('fit'), choose: text('choose'), test: text('test') };
+    const { fit, choose, test } = options;
     const preset = planOptions(options);
     const result = await build({
       checkpoint,
       output,
       preset,
-      texts,
+      texts: { fit, choose, test },
       tokens,
       maxPplRatio,
       force,
@@ -57,7 +55,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
       adapter,
       dtype,
       nativeFolder: context.io.nativeFolder,
-      ...jobOptions(options, context),
+      ...sourceOptions(options, context),
     });
     print(context.io, options, result, format);
   });

@@ -1,6 +1,6 @@
 /** `lacuna sparsify`. */
-import { type SparsifyResult, sparsify } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { type SparsifyOptions, type SparsifyResult, sparsify } from '../index.ts';
+import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import { table } from './table.ts';
 
 interface Options extends CommonOptions {
@@ -10,7 +10,7 @@ interface Options extends CommonOptions {
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
-  readonly dtype?: string;
+  readonly dtype?: SparsifyOptions['dtype'];
 }
 
 export const registerSparsify: RegisterCommand = (program, context) => {
@@ -27,7 +27,7 @@ export const registerSparsify: RegisterCommand = (program, context) => {
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (source: string, options: Options) => {
     const { plan, output, force, allowNonfinite: allowNonFinite, adapter, dtype } = options;
-    const job = jobOptions(options, context);
+    const job = sourceOptions(options, context);
     const result = await sparsify({ source, plan, output, force, allowNonFinite, adapter, dtype, ...job });
     print(context.io, options, result, (data) => format(data, options.explain ?? false));
   });

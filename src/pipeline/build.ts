@@ -17,8 +17,8 @@ import { checkRatio, DEFAULT_TOKENS, type EvaluateResult, evaluate, readWindows 
 import { hashSmallFiles, isModelFolder } from './model-folder.ts';
 import { exists, replaceExtension } from './output.ts';
 import { localPath, openDense, openPieces, type SourceOptions } from './source.ts';
-import { checkHost, sparsePrecision, writeSparse } from './sparsify.ts';
-import { readTexts } from './texts.ts';
+import { checkHost, type SparsePrecision, sparsePrecision, writeSparse } from './sparsify.ts';
+import { pinnedTexts, readTexts } from './texts.ts';
 import { tunePlan } from './tune.ts';
 import { jsonStage, keyOf, readResult, type Stage, stage, withWorkspace } from './workspace.ts';
 
@@ -36,16 +36,27 @@ export interface BuildOptions extends SourceOptions {
   readonly checkpoint: string;
   readonly output: string;
   readonly preset: PlanOptions;
-  readonly texts: BuildTexts;
+  /** Of those that are not given, the ones that come with the package. */
+  readonly texts?: Partial<BuildTexts>;
   /** Tokens to calibrate on and to score at least. */
   readonly tokens?: number;
   /** Nothing is shipped when the perplexity ratio of any mode is above this. */
   readonly maxPplRatio?: number;
   readonly force?: boolean;
   /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
-  readonly dtype?: string;
-  /** Where the native core is looked for, which times plans that are made for it; nowhere when absent. */
-  readonly nativeFolder?: URL;
+  readonly dtype?: SparsePrecision;
+  /** Where the native core is, which times plans that are made for it; found by itself when absent. */
+  readonly nativeFolder?: string | URL;
+}
+
+/** With the texts that were not given. */
+interface WholeOptions extends BuildOptions {
+  readonly texts: BuildTexts;
+}
+
+function textsOf({ texts = {} }: BuildOptions): BuildTexts {
+  const { fit = pinnedTexts('fit'), choose = pinnedTexts('choose'), test = pinnedTexts('test') } = texts;
+  return { fit, choose, test };
 }
 
 export interface BuildResult {
@@ -74,12 +85,16 @@ const BUILD_FILE = 'build.json';
  * @throws LacunaError `check-failed` when the result is over budget; its stages are kept, nothing is shipped.
  * @example
  * const preset = { preset: 'top-k', density: 0.5 };
- * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, texts: { fit, choose, test } });
+ * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
  */
 export async function build(given: BuildOptions): Promise<BuildResult> {
   const precision = sparsePrecision(given.dtype);
   if (given.preset.host !== undefined) checkHost(precision, given.preset.host);
-  const options = { ...given, checkpoint: await localPath(given.checkpoint, given) };
+  const options = {
+    ...given,
+    texts: textsOf(given),
+    checkpoint: await localPath(given.checkpoint, given),
+  };
   const force = options.force ?? false;
   const keys = await keysOf(options);
   const work = `${resolve(options.output)}.build`;
@@ -102,7 +117,7 @@ interface Keys {
  * Reads what all stages will need, so that a missing tokenizer or a short text is named before hours are spent, and derives
  * each stage's key from all that goes into it: a later one holds the keys of those it builds on.
  */
-async function keysOf({ checkpoint: path, texts, preset, tokens, threads, ...options }: BuildOptions): Promise<Keys> {
+async function keysOf({ checkpoint: path, texts, preset, tokens, threads, ...options }: WholeOptions): Promise<Keys> {
   const { checkpoint, pieces } = await openPieces(path, options);
   if (!hasTokenizer(checkpoint))
     throw new LacunaError('not-found', `No tokenizer.json in ${path}: there is nothing to measure a text with`, {
@@ -144,7 +159,7 @@ async function tidy(work: string, { output }: BuildOptions): Promise<BuildResult
 interface Build {
   readonly work: string;
   readonly keys: Keys;
-  readonly options: BuildOptions;
+  readonly options: WholeOptions;
 }
 
 async function runStages(build: Build): Promise<BuildResult> {
@@ -164,7 +179,7 @@ async function runStages(build: Build): Promise<BuildResult> {
 }
 
 /** The options of a stage: its lines of progress begin with the name of the command that does the same. */
-function optionsFor(name: string, options: BuildOptions): BuildOptions & { readonly progress: Progress } {
+function optionsFor(name: string, options: WholeOptions): WholeOptions & { readonly progress: Progress } {
   const { progress = SILENT } = options;
   return {
     ...options,

@@ -19,14 +19,14 @@ import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
 import { checkJsonOutput } from './output.ts';
 import { type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
-import { readTexts } from './texts.ts';
+import { pinnedTexts, readTexts } from './texts.ts';
 
 export type { StatisticsSummary };
 
 /** What is measured on. */
 export interface MeasureOptions extends JobOptions {
-  /** UTF-8 files. */
-  readonly data: readonly string[];
+  /** UTF-8 files; the pinned `fit` text by default. */
+  readonly data?: readonly string[];
   /** Tokens to measure at most, over all shards. */
   readonly tokens?: number;
   readonly sequenceLength?: number;
@@ -51,7 +51,7 @@ export interface CalibrateResult {
 /**
  * Measures FFN saturation, gate statistics and neuron magnitudes layer by layer: one layer's weights are in memory.
  *
- * @example await calibrate({ checkpoint: 'fixtures/tiny-llama', data: ['fixtures/texts/fit.txt'], output: 's.json' });
+ * @example await calibrate({ checkpoint: 'fixtures/tiny-llama', output: 's.json' });
  */
 export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
@@ -78,8 +78,8 @@ export async function measureOn(
 
 /** The texts as tokens of the checkpoint's tokenizer, and which of them are measured. */
 export async function calibrationInput(checkpoint: Checkpoint, options: MeasureOptions): Promise<CalibrationInput> {
-  const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint)]);
-  const { tokens: maxTokens, sequenceLength, shard } = options;
+  const { data = pinnedTexts('fit'), tokens: maxTokens, sequenceLength, shard } = options;
+  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(checkpoint)]);
   return {
     texts: texts.map(({ name, sha256, content }) => ({
       name,

@@ -3,6 +3,7 @@ import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { ModelFiles } from '../core/checkpoint.ts';
 import { invalidArgument, LacunaError } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
+import type { PrecisionName } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import {
@@ -19,7 +20,7 @@ import {
 import { openSession } from '../runtime/index.ts';
 import { feedOf, openMeasuredSession } from './measured-session.ts';
 import { baselineOf, type ChosenModel, chooseModel, type ModelFolder, openModelFolder } from './model-folder.ts';
-import { readTexts } from './texts.ts';
+import { pinnedTexts, readTexts } from './texts.ts';
 
 /** Scored tokens by default: enough for the third digit of a ratio. */
 export const DEFAULT_TOKENS = 20_000;
@@ -29,9 +30,10 @@ export interface EvaluateOptions extends JobOptions {
   /** The dense baseline. Without it only the folder's own perplexity is measured. */
   readonly against?: string;
   /** Which of the folder's precisions, and of the baseline's; the first by default. */
-  readonly dtype?: string;
-  readonly againstDtype?: string;
-  readonly data: readonly string[];
+  readonly dtype?: PrecisionName;
+  readonly againstDtype?: PrecisionName;
+  /** UTF-8 files; the pinned `test` text by default. */
+  readonly data?: readonly string[];
   /** Tokens to score at least (in mode `all`; half as many in mode `decode`). */
   readonly tokens?: number;
   /** Tokens a window. */
@@ -65,7 +67,7 @@ export interface EvaluateResult {
  *
  * A failed check is a result, not an error: `check.passed` is false.
  *
- * @example await evaluate({ folder: 'out/sparse', against: 'out/dense', data: ['fixtures/texts/test.txt'] });
+ * @example const { modes } = await evaluate({ folder: 'out/sparse', against: 'out/dense' });
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   const model = await openModelFolder(options.folder, options.dtype);
@@ -147,7 +149,7 @@ export function checkRatio(modes: readonly Comparison[], maxPplRatio: number | u
 }
 
 export interface WindowsOptions {
-  readonly data: readonly string[];
+  readonly data?: readonly string[];
   readonly tokens?: number;
   readonly window?: number;
 }
@@ -160,7 +162,11 @@ export interface WindowsOptions {
 export async function readWindows(
   source: string | ModelFiles,
   contextLength: number,
-  { data, tokens = DEFAULT_TOKENS, window = Math.min(WINDOW_TOKENS, contextLength) }: WindowsOptions,
+  {
+    data = pinnedTexts('test'),
+    tokens = DEFAULT_TOKENS,
+    window = Math.min(WINDOW_TOKENS, contextLength),
+  }: WindowsOptions,
 ) {
   if (window > contextLength) throw invalidArgument('window', `at most ${contextLength}, the model's context`, window);
   const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(source)]);

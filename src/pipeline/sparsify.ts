@@ -1,11 +1,11 @@
 /** `lacuna sparsify`: a dense model and a plan become a sparse folder. */
 import { readPlan } from '../../formats/plan.ts';
-import { invalidArgument, LacunaError } from '../core/errors.ts';
+import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { Host, Plan, PlanTensors } from '../core/plan.ts';
 import { choosePrecision, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
-import { STORAGES } from '../ops/index.ts';
+import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { writeModelFolder } from './model-folder.ts';
 import { type DenseModel, openDense, type SourceOptions } from './source.ts';
@@ -17,7 +17,7 @@ export interface SparsifyOptions extends SourceOptions {
   readonly output: string;
   readonly force?: boolean;
   /** How weights are stored, of `SPARSE_PRECISIONS`; fp32 by default, and the only one for a folder. */
-  readonly dtype?: string;
+  readonly dtype?: SparsePrecision;
 }
 
 export interface SparsifyResult {
@@ -27,12 +27,12 @@ export interface SparsifyResult {
 }
 
 /** Precisions that sparse models are made in: those that GatedFFN takes weights in. */
-export const SPARSE_PRECISIONS: readonly string[] = STORAGES;
+export const SPARSE_PRECISIONS: readonly SparsePrecision[] = STORAGES;
 
-/** The precision of a name; throws `usage` where sparse models are not made in it. */
-export function sparsePrecision(name = 'fp32'): Precision {
-  if (!SPARSE_PRECISIONS.includes(name))
-    throw invalidArgument("a sparse model's precision", SPARSE_PRECISIONS.join(', '), name);
+export type SparsePrecision = Storage;
+
+/** The precision that a sparse model is made in. */
+export function sparsePrecision(name: SparsePrecision = 'fp32'): Precision {
   return choosePrecision(name);
 }
 

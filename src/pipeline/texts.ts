@@ -3,11 +3,20 @@ import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { sha256Bytes } from '../../formats/files.ts';
 import { LacunaError } from '../core/errors.ts';
+import { packageFile } from './package-files.ts';
 
 export interface Text {
   readonly name: string;
   readonly sha256: string;
   readonly content: string;
+}
+
+/** `fit` for statistics, `choose` for thresholds, `test` for the figures: they share no document. */
+export type TextRole = 'fit' | 'choose' | 'test';
+
+/** The texts that are taken where none are given: one that comes with the package. */
+export function pinnedTexts(role: TextRole): readonly string[] {
+  return [packageFile(`fixtures/texts/${role}.txt`)];
 }
 
 /** @throws LacunaError when a file is missing, empty or not UTF-8. */
