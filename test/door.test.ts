@@ -72,7 +72,7 @@ const WRONG: Readonly<Record<string, readonly [() => Promise<unknown>, RegExp]>>
     () => build({ ...source, preset, texts: { fit: ['a.txt', null] } }),
     /^Expected a string for texts\.fit\[1\] but received null$/,
   ],
-  'a path that no system takes': [() => inspect('a\0b'), /a path, which holds no NUL for the path/],
+  'a path that no system takes': [() => inspect('a\0b'), /a path, which holds no NUL for path/],
   'a missing checkpoint': [
     // @ts-expect-error
     () => convert({ output }),

@@ -30,7 +30,7 @@ export async function lacuna(
   signal: AbortSignal = new AbortController().signal,
   hub?: HubOptions,
   nativeFolder = join(root, 'native/build/release/lib'),
-  stdin: Iterable<string | Uint8Array> = [],
+  stdin = Readable.from([]),
 ): Promise<CommandResult> {
   let stdout = '';
   let stderr = '';
@@ -38,7 +38,7 @@ export async function lacuna(
     stdout: { write: (text) => (stdout += text) },
     stderr: { write: (text) => (stderr += text) },
     signal,
-    stdin: Readable.from(stdin),
+    stdin,
     nativeFolder,
     ...(hub && { hub }),
   });

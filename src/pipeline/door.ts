@@ -121,7 +121,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult>
 
 /** What a path holds: a checkpoint, an adapter, a model folder, a .onnx, statistics or plan file. No weight is read. */
 export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
-  const given = checkArgument(schemas.path, path, { of: 'inspect', name: 'the path' });
+  const given = checkArgument(schemas.path, path, { of: 'inspect', name: 'path' });
   return commands.inspect(given, checkArgument(schemas.inspectOptions, options, { of: 'inspect' }));
 }
 
@@ -135,6 +135,6 @@ export async function inspect(path: string, options: InspectOptions = {}): Promi
  * await model.close();
  */
 export async function open(folder: string, options: OpenOptions = {}): Promise<Model> {
-  const given = checkArgument(schemas.path, folder, { of: 'open', name: 'the folder' });
+  const given = checkArgument(schemas.path, folder, { of: 'open', name: 'folder' });
   return commands.open(given, checkArgument(schemas.openOptions, options, { of: 'open' }));
 }

@@ -111,9 +111,9 @@ export async function open(folder: string, options: OpenOptions = {}): Promise<M
     throw new LacunaError('usage', `The model of ${folder} is closed`, { hint: `Open it again: open('${folder}')` });
   };
   const encode = (prompt: Prompt) => encodePrompt(tokenizer, folder, prompt);
-  const stream: Model['stream'] = (prompt, given) => {
-    const request = requestOf(spec, check(generationOptions, given ?? {}));
-    const promptTokens = encode(check(promptSchema, prompt, 'the prompt'));
+  const stream: Model['stream'] = (prompt, given = {}) => {
+    const request = requestOf(spec, check(generationOptions, given));
+    const promptTokens = encode(check(promptSchema, prompt, 'prompt'));
     return pieces(tokenizer, promptTokens, turns.rows([promptTokens], request));
   };
   const close = () => (closed ??= turns.close());
@@ -124,13 +124,13 @@ export async function open(folder: string, options: OpenOptions = {}): Promise<M
     spec,
     stream,
     generate: async (prompt, given) => resultOf(stream(prompt, given)),
-    generateAll: async (prompts, given) => {
-      const request = requestOf(spec, check(generationOptions, given ?? {}));
-      const encoded = check(z.array(promptSchema).min(1), prompts, 'the prompts').map(encode);
+    generateAll: async (prompts, given = {}) => {
+      const request = requestOf(spec, check(generationOptions, given));
+      const encoded = check(z.array(promptSchema).min(1), prompts, 'prompts').map(encode);
       return together(tokenizer, encoded, turns.rows(encoded, request));
     },
-    tokens: (text) => tokenizer.encode(check(z.string(), text, 'the text')),
-    text: (ids) => tokenizer.decode(check(tokenIds(spec), ids, 'the tokens'), { skipSpecialTokens: true }),
+    tokens: (text) => tokenizer.encode(check(z.string(), text, 'text')),
+    text: (ids) => tokenizer.decode(check(tokenIds(spec), ids, 'tokens'), { skipSpecialTokens: true }),
     close,
     [Symbol.asyncDispose]: close,
   };
