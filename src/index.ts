@@ -51,7 +51,6 @@ export type {
   Inspection,
   InspectOptions,
 } from './pipeline/inspect.ts';
-export { locateNative } from './pipeline/native-library.ts';
 export type {
   ChatMessage,
   GeneratedText,
