@@ -137,8 +137,8 @@ const WRONG: Readonly<Record<string, readonly [() => Promise<unknown>, RegExp]>>
     /^Expected a file URL for nativeFolder/,
   ],
   'an endpoint': [
-    () => convert({ ...source, hub: { endpoint: 'hub', cacheFolder: folder } }),
-    /^Expected a URL for hub\.endpoint but received "hub"$/,
+    () => convert({ ...source, hub: { endpoint: '', cacheFolder: folder } }),
+    /^Expected a string that is not empty for hub\.endpoint but received ""$/,
   ],
 };
 

@@ -6,7 +6,7 @@ import { nearest } from './nearest.ts';
 type OptionalName<T> = { [Name in keyof T]-?: undefined extends T[Name] ? Name : never }[keyof T];
 type Fields<T, Names extends keyof T> = { readonly [Name in Names]-?: z.ZodType<Exclude<T[Name], undefined>> };
 
-/** The schema of an interface of options. A field that is in only one of the two does not compile. */
+/** The schema of an interface of options: one that lacks a field of it does not compile. */
 export function optionsOf<T>(
   required: Fields<T, Exclude<keyof T, OptionalName<T>>>,
   optional: Fields<T, OptionalName<T>>,

@@ -53,7 +53,7 @@ const threads = z.int().min(1).max(MAX_THREADS);
 const job = { progress, signal, threads };
 
 const hub = optionsOf<HubOptions>(
-  { endpoint: z.url('a URL'), cacheFolder: path },
+  { endpoint: z.string().min(1), cacheFolder: path },
   { token: z.string(), retryDelayMs: z.number().min(0) },
 );
 const source = { ...job, allowNonFinite: flag, hub, adapter: path };
