@@ -4,8 +4,12 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { describe, expect, expectTypeOf, it } from 'vitest';
+import * as z from 'zod';
+import { checkArgument } from '../src/core/options.ts';
 import * as lacuna from '../src/index.ts';
+import * as schemas from '../src/pipeline/options.ts';
 import { temporaryFolder, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
@@ -199,6 +203,32 @@ describe('whatever is given in place of options', () => {
       await expect(call({ folder })).rejects.toMatchObject({ code: 'usage' });
     }
     expect(await doctor()).toMatchObject({ lacuna: lacuna.LACUNA_VERSION });
+  });
+});
+
+describe('any value at all of any field', () => {
+  const fields = Object.entries(schemas).flatMap(([name, schema]) =>
+    schema instanceof z.ZodObject ? Object.keys(schema.shape).map((field) => ({ name, schema, field })) : [],
+  );
+
+  it('is taken or refused with usage, never with another error', () => {
+    expect(fields.length).toBeGreaterThan(100);
+    const anything = fc.anything({
+      withBigInt: true,
+      withNullPrototype: true,
+      withTypedArray: true,
+      withSparseArray: true,
+    });
+    fc.assert(
+      fc.property(fc.constantFrom(...fields), anything, ({ name, schema, field }, value) => {
+        try {
+          checkArgument(schema, { [field]: value }, { of: name });
+        } catch (error) {
+          expect(error).toMatchObject({ name: 'LacunaError', code: 'usage' });
+        }
+      }),
+      { numRuns: 3000 },
+    );
   });
 });
 

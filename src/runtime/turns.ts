@@ -22,7 +22,7 @@ export function takeTurns(session: Session): Turns {
   let pull: Promise<unknown> = Promise.resolve();
   return {
     async *rows(prompts, options) {
-      const signal = AbortSignal.any([closing.signal, ...(options.signal === undefined ? [] : [options.signal])]);
+      const { signal, release } = eitherOf(closing.signal, options.signal);
       const before = last;
       let leave = () => {};
       const ended = new Promise<void>((resolve) => (leave = resolve));
@@ -43,6 +43,7 @@ export function takeTurns(session: Session): Turns {
       } finally {
         // Whoever stops reading stops the writing.
         await tokens.return([]);
+        release();
         leave();
       }
     },
@@ -51,6 +52,20 @@ export function takeTurns(session: Session): Turns {
       await pull;
       await session.close();
     },
+  };
+}
+
+/** As AbortSignal.any, which in Node 20 keeps something of every signal that it made for as long as the session is there. */
+function eitherOf(...signals: readonly (AbortSignal | undefined)[]): { signal: AbortSignal; release: () => void } {
+  const either = new AbortController();
+  const abort = ({ target }: Event) => either.abort((target as AbortSignal).reason);
+  for (const signal of signals) {
+    if (signal?.aborted) either.abort(signal.reason);
+    signal?.addEventListener('abort', abort);
+  }
+  return {
+    signal: either.signal,
+    release: () => signals.forEach((signal) => signal?.removeEventListener('abort', abort)),
   };
 }
 
