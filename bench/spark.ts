@@ -3,12 +3,12 @@
  * about 1106 neurons are computed, r = 1024) against a dense FFN of as many parameters (d_ff 9216); attention, norms and
  * head are the same. Sessions of the native core take turns in one process.
  *
- *     node bench/run.js spark [--layers 26] [--dtype int4,int8] [--vocabulary int4]
- *         [--threads 2] [--repeats 5] [--rounds 2] [--steps 4] [--genai PYTHON]
+ *     node bench/run.js spark [--layers 26] [--vocab-size 256000] [--dtype int4,int8] [--vocabulary int4]
+ *         [--threads 2] [--repeats 5] [--rounds 2] [--steps 4] [--genai PYTHON] [--work .bench/spark]
  *
  * PYTHON has onnxruntime-genai, which then decodes the dense folder too.
  *
- * Run it in the repository's root. Models are made in .bench/spark and used again. Codes are random bytes and scales one
+ * Run it in the repository's root. Models are made in the --work folder and used again. Codes are random bytes and scales one
  * number a matrix, so that every sum has the size that a trained model's has; what a model says is noise, what it takes is
  * not. Needs twice a model's size of memory: 2 GB each in int4 and 4 GB in int8 with all layers.
  */
@@ -46,10 +46,11 @@ import { matchFfn } from '../src/rewrite/match-ffn.ts';
 import { createOpenGraph, openNativeSession } from '../src/runtime/index.ts';
 
 const root = process.cwd();
-const work = join(root, '.bench/spark');
 const { values: options } = parseArgs({
   options: {
+    work: { type: 'string', default: join(root, '.bench/spark') },
     layers: { type: 'string', default: '26' },
+    'vocab-size': { type: 'string', default: '256000' },
     dtype: { type: 'string', default: 'int4,int8' },
     vocabulary: { type: 'string' },
     threads: { type: 'string', default: '2' },
@@ -59,6 +60,7 @@ const { values: options } = parseArgs({
     genai: { type: 'string' },
   },
 });
+const { work } = options;
 const LAYERS = Number(options.layers);
 
 /** Spark Transformer's sizes (2506.06644, section 4). */
@@ -73,7 +75,7 @@ const UNREAD = 'unread';
 const config = {
   model_type: 'gemma2',
   architectures: ['Gemma2ForCausalLM'],
-  vocab_size: 256_000,
+  vocab_size: Number(options['vocab-size']),
   hidden_size: SPARK.hidden,
   intermediate_size: 9216,
   num_hidden_layers: LAYERS,
@@ -201,8 +203,10 @@ function withSparkFfn(graph: Graph, scheme: BlockScheme, noise: (shape: readonly
       sizes: SPARK,
       epsilon: match.postNorm?.epsilon,
     });
-    for (const old of match.nodes) replacements.set(old, []);
-    replacements.set(match.nodes[0], [node]);
+    const [first, ...others] = match.nodes;
+    for (const old of others) replacements.set(old, []);
+    // GatedFFN takes along the norm that makes x, and then that comes first; SparkFFN reads x.
+    replacements.set(first, match.norm === undefined ? [node] : [first, node]);
     for (const { weight } of [match.gate, match.up, match.down])
       for (const old of [weight.data, weight.scales]) if (old !== undefined) dropped.add(old.name);
   }
@@ -290,7 +294,7 @@ async function made(dtype: string, noisePath: string) {
   const folders: Record<string, string> = {};
   for (const [name, parts] of Object.entries(whole)) {
     const contender = madeUp(fuseDecoderParts(parts), noise);
-    folders[name] = join(work, `${dtype}-${vocabulary ?? 'own'}-${LAYERS}-${name}`);
+    folders[name] = join(work, `${dtype}-${vocabulary ?? 'own'}-${LAYERS}-${config.vocab_size}-${name}`);
     if (existsSync(join(folders[name], 'model.onnx'))) continue;
     mkdirSync(folders[name], { recursive: true });
     await writeOnnx(contender, join(folders[name], 'model.onnx'), { threads: 1 });
