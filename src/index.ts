@@ -36,6 +36,7 @@ export {
   type OpsPathOptions,
   opsPath,
 } from './pipeline/ops.ts';
+export type { FailedPeer, PeerResult, TimedPeer } from './pipeline/peers.ts';
 export { type PlanCommandOptions, type PlanOptions, type PlanResult, plan } from './pipeline/plan.ts';
 export {
   type RowResult,

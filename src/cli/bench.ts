@@ -1,9 +1,10 @@
 /** `lacuna bench`. */
 import { LacunaError } from '../core/errors.ts';
-import { type BenchOptions, type BenchReport, bench, type Engine } from '../index.ts';
+import { type BenchOptions, type BenchReport, bench, type Engine, type FailedPeer, type TimedPeer } from '../index.ts';
 import {
   type CommandContext,
   type CommonOptions,
+  DEFAULT_WIDTH,
   engineOption,
   jobOptions,
   print,
@@ -13,7 +14,7 @@ import {
 import { defaultText } from './data.ts';
 import { formatBytes, percent } from './figures.ts';
 import { positiveInteger } from './parse.ts';
-import { table } from './table.ts';
+import { table, wrap } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly engine?: Engine;
@@ -70,7 +71,7 @@ function peersOf({ peers, python, gguf }: Options, { io }: CommandContext): Benc
   throw new LacunaError('usage', '--python and --gguf say what to compare with, and --peers is not given');
 }
 
-export function formatBench(result: BenchReport): string {
+export function formatBench(result: BenchReport, width = DEFAULT_WIDTH): string {
   const rows = result.subjects.map(
     ({ name, decodeTokensPerSecond: decode, prefillTokensPerSecond: prefill, ...subject }) => [
       name,
@@ -95,16 +96,26 @@ export function formatBench(result: BenchReport): string {
   );
   if (result.memoryBandwidth !== null)
     lines.push(`memory bandwidth, as many threads reading in order: ${formatBytes(result.memoryBandwidth)}/s`);
-  if (result.peers !== null) lines.push('', peersTable(result.peers));
+  if (result.peers !== null) lines.push('', peersText(result.peers, width));
   return lines.join('\n');
 }
 
-function peersTable(peers: NonNullable<BenchReport['peers']>): string {
-  const rows = peers.map(({ name, version, decodeTokensPerSecond, prefillTokensPerSecond, speedup }) => [
+function peersText(peers: NonNullable<BenchReport['peers']>, width: number): string {
+  const rows = peers.flatMap((peer) => ('failure' in peer ? [] : [peerRow(peer)]));
+  const header = ['peer, in turn with it', 'decode tok/s', 'prefill tok/s', 'faster than it (p10-p90)'];
+  const reasons = peers.flatMap((peer) => ('failure' in peer ? [notTimed(peer, width)] : []));
+  return [...(rows.length === 0 ? [] : [table(header, rows)]), ...reasons].join('\n');
+}
+
+function peerRow({ name, version, decodeTokensPerSecond, prefillTokensPerSecond, speedup }: TimedPeer): string[] {
+  return [
     `${name} ${version}`,
     decodeTokensPerSecond.median.toFixed(1),
     prefillTokensPerSecond.median.toFixed(0),
     `${speedup.median.toFixed(2)}x (${speedup.p10.toFixed(2)}-${speedup.p90.toFixed(2)})`,
-  ]);
-  return table(['peer, in turn with it', 'decode tok/s', 'prefill tok/s', 'faster than it (p10-p90)'], rows);
+  ];
+}
+
+function notTimed({ name, version, failure }: FailedPeer, width: number): string {
+  return wrap(`${version === null ? name : `${name} ${version}`} was not timed: ${failure}`, width, '  ');
 }

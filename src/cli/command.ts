@@ -50,7 +50,7 @@ export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: 
 }
 
 /** Columns of a text when nobody tells how many there are, and the fewest to which it is still laid out. */
-const DEFAULT_WIDTH = 100;
+export const DEFAULT_WIDTH = 80;
 const LEAST_WIDTH = 40;
 
 /** Prints `result` as JSON when asked, else the text that `format` makes of it for a terminal of `width` columns. */
