@@ -32,6 +32,7 @@ export const registerInspect: RegisterCommand = (program, context) => {
   withCommonOptions(command).action(async (path: string, options: Options) => {
     const found = await inspect(path, { ...jobOptions(options, context), dtype: options.dtype });
     print(context.io, options, found, (result, width) => format(result, width, options.explain ?? false));
+    if (found.problems.length > 0) context.fail();
   });
 };
 
