@@ -14,7 +14,7 @@ import {
 import { defaultText } from './data.ts';
 import { formatBytes, percent } from './figures.ts';
 import { positiveInteger } from './parse.ts';
-import { table, wrap } from './table.ts';
+import { foldedTable, wrap } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly engine?: Engine;
@@ -82,8 +82,8 @@ export function formatBench(result: BenchReport, width = DEFAULT_WIDTH): string 
       subject.bandwidthShare === null ? '-' : percent(subject.bandwidthShare, 0),
     ],
   );
-  const header = ['model', 'decode tok/s', 'p10-p90', 'prefill tok/s', 'weights/token', 'of bandwidth'];
-  const lines = [table(header, rows), ''];
+  const header = ['model', 'decode tok/s', 'p10-p90', 'prefill', 'weights', 'bandwidth'];
+  const lines = [foldedTable(header, rows, width), ''];
   for (const [kind, ratio] of Object.entries({ decode: result.speedup, prefill: result.prefillSpeedup })) {
     if (ratio === null) continue;
     const [median, p10, p90] = [ratio.median, ratio.p10, ratio.p90].map((value) => value.toFixed(3));
@@ -93,6 +93,7 @@ export function formatBench(result: BenchReport, width = DEFAULT_WIDTH): string 
   lines.push(
     `repeats, each in sessions opened anew: ${repeats}; rounds in each: ${rounds}, of ${2 * result.subjects.length} x ${stepsPerBlock} tokens`,
     `prompt of ${promptTokens} tokens, threads: ${threads ?? "ONNX Runtime's choice"}`,
+    'prefill in tok/s; weights: bytes of them that a decoded token reads; bandwidth: share of the memory bandwidth that this takes',
   );
   if (result.memoryBandwidth !== null)
     lines.push(`memory bandwidth, as many threads reading in order: ${formatBytes(result.memoryBandwidth)}/s`);
@@ -104,7 +105,7 @@ function peersText(peers: NonNullable<BenchReport['peers']>, width: number): str
   const rows = peers.flatMap((peer) => ('failure' in peer ? [] : [peerRow(peer)]));
   const header = ['peer, in turn with it', 'decode tok/s', 'prefill tok/s', 'faster than it (p10-p90)'];
   const reasons = peers.flatMap((peer) => ('failure' in peer ? [notTimed(peer, width)] : []));
-  return [...(rows.length === 0 ? [] : [table(header, rows)]), ...reasons].join('\n');
+  return [...(rows.length === 0 ? [] : [foldedTable(header, rows, width)]), ...reasons].join('\n');
 }
 
 function peerRow({ name, version, decodeTokensPerSecond, prefillTokensPerSecond, speedup }: TimedPeer): string[] {

@@ -6,6 +6,7 @@ import { ENGINES } from '../index.ts';
 import type { Io } from './io.ts';
 import { positiveInteger } from './parse.ts';
 import type { DrawnProgress } from './progress.ts';
+import { wrapText } from './table.ts';
 
 /** Options that every command takes. */
 export interface CommonOptions {
@@ -53,7 +54,7 @@ export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: 
 export const DEFAULT_WIDTH = 80;
 const LEAST_WIDTH = 40;
 
-/** Prints `result` as JSON when asked, else the text that `format` makes of it for a terminal of `width` columns. */
+/** Prints `result` as JSON when asked, else the text that `format` makes of it for a terminal of `width` columns; prose is wrapped. */
 export function print<T>(
   { stdout }: Io,
   options: CommonOptions,
@@ -61,5 +62,5 @@ export function print<T>(
   format: (result: T, width: number) => string,
 ): void {
   const width = Math.max(LEAST_WIDTH, stdout.columns || DEFAULT_WIDTH);
-  stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${format(result, width)}\n`);
+  stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${wrapText(format(result, width), width)}\n`);
 }

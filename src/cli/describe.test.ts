@@ -52,7 +52,7 @@ describe('inspect tells', () => {
 
   it('all that is wrong with a checkpoint', async () => {
     const text = await inspected('hostile/checkpoints/missing-shards');
-    expect(text).toMatch(/^cannot be converted:\n {2}.*do not agree:\n {4}.* is missing/);
+    expect(text).toMatch(/^cannot be converted:\n {2}\S+\s+and the files beside it do not agree:\n {4}.* is missing/);
   });
 
   it('by its exit code and in JSON that something is wrong, and what', async () => {

@@ -1,7 +1,7 @@
 /** `lacuna sparsify`. */
 import { type SparsifyResult, sparsify } from '../index.ts';
 import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { table } from './table.ts';
+import { proseTable } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly plan: string;
@@ -29,16 +29,16 @@ export const registerSparsify: RegisterCommand = (program, context) => {
     const { plan, output, force, allowNonfinite: allowNonFinite, adapter, dtype } = options;
     const job = jobOptions(options, context);
     const result = await sparsify({ source, plan, output, force, allowNonFinite, adapter, dtype, ...job });
-    print(context.io, options, result, (data) => format(data, options.explain ?? false));
+    print(context.io, options, result, (data, width) => format(data, width, options.explain ?? false));
   });
 };
 
-function format({ output, report }: SparsifyResult, explain: boolean): string {
+function format({ output, report }: SparsifyResult, width: number, explain: boolean): string {
   const applied = report.filter((rule) => rule.applied).length;
   const refused = report.length - applied;
   const head = `${applied} rules applied${refused === 0 ? '' : `, ${refused} did not`}`;
   const rows = report.map((rule) => [rule.rule, rule.block, rule.applied ? 'yes' : 'no', rule.reason]);
-  return [explain ? table(['rule', 'block', 'applied', 'reason'], rows) : '', head, `Written to ${output}`]
+  return [explain ? proseTable(['rule', 'block', 'applied', 'reason'], rows, width) : '', head, `Written to ${output}`]
     .filter(Boolean)
     .join('\n');
 }
