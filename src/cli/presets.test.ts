@@ -4,7 +4,7 @@ import type { PrecisionName } from '../index.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
 
 function parse(...args: string[]) {
-  const command = withPresetOptions(new Command()).exitOverride();
+  const command = withPresetOptions(new Command(), 'native').exitOverride();
   return planOptions(command.parse(args, { from: 'user' }).opts<PresetOptions>());
 }
 
@@ -34,7 +34,7 @@ describe('options of a preset', () => {
 
   it('name the host, which reckons with how weights are stored', () => {
     const hostOf = (dtype: PrecisionName | undefined, ...args: string[]) => {
-      const command = withPresetOptions(new Command()).exitOverride();
+      const command = withPresetOptions(new Command(), 'native').exitOverride();
       const options = command.parse(['--preset', 'top-k', ...args], { from: 'user' }).opts<PresetOptions>();
       return planOptions({ ...options, dtype }).host;
     };
