@@ -13,7 +13,7 @@ const fit = readFileSync(join(texts, 'fit.txt'), 'utf8');
 
 beforeAll(async () => {
   expect((await lacuna(['convert', tinyLlama, '-o', dense, '--quiet'])).code).toBe(0);
-});
+}, 60_000);
 
 /** A file of the folder with this content. */
 function file(name: string, content: string | Uint8Array): string {
@@ -78,7 +78,7 @@ describe('JSONL', () => {
     );
     // As Transformers' apply_chat_template writes it, after <bos>; this tokenizer names its eos_token so.
     const wanted = '<start_of_turn>user\nHi<end_of_turn>\n';
-    expect(gemma.decode(tokens)).toBe(`${wanted}${wanted}Hi<end_of_turn>Ho`);
+    expect((await gemma).decode(tokens)).toBe(`${wanted}${wanted}Hi<end_of_turn>Ho`);
   });
 
   it('names the line of messages that the model has no template for, or that it refuses', async () => {
@@ -163,6 +163,7 @@ describe('too little text', () => {
       ['calibrate', tinyLlama, '--data', some, '-o', output],
       /Statistics: at least 1000 .* there are \d+/,
     ],
+    ['to calibrate by one sequence', ['calibrate', tinyLlama, '--tokens', '1000', '-o', output], /there are 512\n/],
     [
       'to calibrate by --tokens',
       ['calibrate', tinyLlama, '--tokens', '30', '-o', output],
@@ -190,6 +191,14 @@ describe('too little text', () => {
     expect(readdirSync(folder).sort()).toEqual(before);
   });
 
+  it('to round by is foretold', async () => {
+    const args = ['convert', tinyLlama, '--dtype', 'int4', '--data', some, '-o', output, '--dry-run', '--json'];
+    const { problems } = JSON.parse((await lacuna(args)).stdout);
+    expect(problems).toEqual([
+      expect.objectContaining({ message: expect.stringMatching(/^Rounding by texts: at least/) }),
+    ]);
+  });
+
   it('to plan from is refused with 2, however it was measured', async () => {
     const statistics = join(folder, 'shard.json');
     const args = ['--shard', '0/2', '--tokens', '1100', '--quiet'];
@@ -204,7 +213,7 @@ describe('too little text', () => {
 
   it('that gives something is named', async () => {
     const args = ['calibrate', tinyLlama, '-o', join(folder, 'few.json'), '--tokens', '1100', '--threads', '1'];
-    expect((await lacuna(args)).stderr).toMatch(/Statistics: 1100 tokens are few, 4096 or more are better\./);
+    expect((await lacuna(args)).stderr).toMatch(/Statistics: 1024 tokens are few, 4096 or more are better\./);
     const scored = await lacuna(['eval', dense, '--tokens', '1000', '--threads', '1']);
     expect(scored.stderr).toMatch(/1022 tokens are scored; figures to quote want 20000\./);
   });
