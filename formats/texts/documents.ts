@@ -57,7 +57,8 @@ function wanted(value: unknown, key: string, at: string): string {
 }
 
 function conversation(value: unknown, key: string, at: string): readonly ChatMessage[] {
-  if (Array.isArray(value) && value.length > 0 && value.every(isMessage)) return value;
+  if (Array.isArray(value) && value.length > 0 && value.every(isMessage))
+    return value.map(({ role, content }) => ({ role, content }));
   throw badLine(at, `has no messages in "${key}"`, 'Wanted: a list of {"role": "user", "content": "…"}, both strings.');
 }
 
