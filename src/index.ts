@@ -7,7 +7,7 @@ export type { BlockPlan, Plan, Selector } from './core/plan.ts';
 export type { JobOptions, Progress, ProgressStage } from './core/progress.ts';
 export type { Verification } from './core/verification.ts';
 export { type BenchOptions, type BenchReport, bench } from './pipeline/bench.ts';
-export { type BuildOptions, type BuildResult, build } from './pipeline/build.ts';
+export { type BuildDryRun, type BuildOptions, type BuildResult, build, dryRunBuild } from './pipeline/build.ts';
 export {
   type CalibrateOptions,
   type CalibrateResult,

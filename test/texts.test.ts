@@ -104,7 +104,7 @@ describe('a text', () => {
 
   const cases: readonly [string, string, string | Uint8Array, RegExp][] = [
     ['no JSON', 'a.jsonl', '{"text": "x"}\n{"text": ', /a\.jsonl:2 is no JSON/],
-    ['a list', 'b.jsonl', '\n["x"]\n', /b\.jsonl:2 is no JSON object\n {2}Wanted: "text", "messages", or "prompt"/],
+    ['a list', 'b.jsonl', '\n["x"]\n', /b\.jsonl:2 must hold a JSON object but holds \["x"\]/],
     ['none of the keys', 'c.jsonl', '{"id": 1, "body": "x"}', /c\.jsonl:1 has the keys "id", "body", none of which/],
     ['a prompt without a completion', 'd.jsonl', '{"prompt": "x"}', /d\.jsonl:1 has the keys "prompt", none of which/],
     ['a text that is a number', 'e.jsonl', '{"text": 3}', /e\.jsonl:1 has a value of type number for "text"/],
@@ -128,7 +128,7 @@ describe('a text', () => {
 
   it('that is a device is refused with 2', async () => {
     const { code, stderr } = await lacuna(['eval', dense, '--data', '/dev/zero', '--quiet']);
-    expect(stderr).toMatch(/\/dev\/zero is no file/);
+    expect(stderr).toMatch(/\/dev\/zero is a device/);
     expect(code).toBe(2);
   });
 });

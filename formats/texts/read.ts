@@ -1,9 +1,8 @@
 /** Reads a text file: UTF-8 or refused, named by the hash of its bytes. */
-import { readFile, stat } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
 import { LacunaError } from '../../src/core/errors.ts';
 import { sha256Bytes } from '../files.ts';
-import { asIoError } from '../io-error.ts';
+import { readBounded } from '../regular-file.ts';
 import { jsonLines, plainDocument, type TextDocument } from './documents.ts';
 
 export interface TextFile {
@@ -46,7 +45,11 @@ export async function readTextFile(path: string): Promise<TextFile> {
   const unpack = OTHER_FORMATS[extension];
   if (unpack !== undefined)
     throw new LacunaError('bad-file', `${path} is no text: ${extension} files are not read`, { hint: unpack });
-  const bytes = await readBytes(path);
+  const bytes = await readBounded(
+    path,
+    MAX_FILE_BYTES,
+    'Give a part of it: some megabytes hold far more tokens than are measured.',
+  );
   const text = decodeUtf8(bytes, path);
   const all = JSON_LINES.includes(extension) ? jsonLines(text, path) : [plainDocument(text, path)];
   const documents = all.filter(({ content }) => typeof content !== 'string' || content.trim() !== '');
@@ -54,24 +57,6 @@ export async function readTextFile(path: string): Promise<TextFile> {
     throw new LacunaError('bad-file', `The text ${path} is empty`, { hint: 'Give a text of some thousand words.' });
   for (const document of documents) checkLength(document);
   return { path, name: basename(path), sha256: sha256Bytes(bytes), documents };
-}
-
-/** The whole of a regular file: a pipe or device may never end, and texts are read more than once. */
-async function readBytes(path: string): Promise<Uint8Array> {
-  try {
-    const found = await stat(path);
-    if (!found.isFile())
-      throw new LacunaError('bad-file', `The text ${path} is no file`, {
-        hint: 'Write what it gives to a file first.',
-      });
-    if (found.size > MAX_FILE_BYTES)
-      throw new LacunaError('bad-file', `The text ${path} has ${found.size} bytes; the limit is ${MAX_FILE_BYTES}`, {
-        hint: 'Give a part of it: some megabytes hold far more tokens than are measured.',
-      });
-    return await readFile(path);
-  } catch (error) {
-    throw asIoError(error, 'read', path);
-  }
 }
 
 /** Without a byte order mark, where there is one. */

@@ -6,6 +6,8 @@ import { writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
 import type { Plan } from '../core/plan.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
+import { FLOATS } from './budget.ts';
+import { installedHost } from './engine.ts';
 import { checkTokens, STATISTICS } from './enough-tokens.ts';
 import { checkJsonOutput } from './output.ts';
 
@@ -15,8 +17,13 @@ export interface PlanCommandOptions {
   readonly statistics: string;
   /** JSON file to make; its tensors, if it has any, go beside it. */
   readonly output: string;
+  /** Without a host: what this installation runs. */
   readonly preset: PlanOptions;
+  /** How the weights will be stored, which decides what pays in stock ONNX Runtime; fp32 by default. */
+  readonly dtype?: string;
   readonly force?: boolean;
+  /** Where the native core is looked for; nowhere when absent. */
+  readonly nativeFolder?: URL;
 }
 
 export interface PlanResult {
@@ -31,9 +38,11 @@ export interface PlanResult {
  */
 export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
   await checkJsonOutput(options);
+  const { preset, dtype = FLOATS, nativeFolder } = options;
   const statistics = await readStatistics(options.statistics);
   checkTokens(STATISTICS, statistics.tokens);
-  const made = makePlan(statistics, options.preset, await sha256File(options.statistics));
+  const host = preset.host ?? (await installedHost(dtype, nativeFolder));
+  const made = makePlan(statistics, { ...preset, host }, await sha256File(options.statistics));
   await mkdir(dirname(options.output), { recursive: true });
   return { output: options.output, plan: await writePlan(made.plan, made.tensors, options.output) };
 }

@@ -1,0 +1,63 @@
+/** What `build` is asked for, and what it works with once that is settled. */
+import type { Host } from '../../core/plan.ts';
+import { hasBlocks, type Precision } from '../../core/precision.ts';
+import { type Progress, SILENT } from '../../core/progress.ts';
+import type { PlanOptions } from '../../plan/index.ts';
+import type { SourceOptions } from '../source.ts';
+import type { Keys } from './keys.ts';
+
+/** Texts by what they are for; none may share a document with another. */
+export interface BuildTexts {
+  /** Statistics are measured on these, and int8 and int4 rounded by them, */
+  readonly fit: readonly string[];
+  /** thresholds corrected on these, */
+  readonly choose: readonly string[];
+  /** and the figures taken from these. */
+  readonly test: readonly string[];
+}
+
+export interface BuildOptions extends SourceOptions {
+  readonly checkpoint: string;
+  readonly output: string;
+  /** Without a host: what this installation runs. */
+  readonly preset: PlanOptions;
+  readonly texts: BuildTexts;
+  /** Tokens to calibrate on and to score at least. */
+  readonly tokens?: number;
+  /** Nothing is shipped when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
+  readonly maxPplRatio?: number;
+  /** Ships a model too that does not decode faster than the dense one. */
+  readonly allowSlower?: boolean;
+  readonly force?: boolean;
+  /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
+  readonly dtype?: string;
+  /** Where the native core is looked for, which times plans that are made for it; nowhere when absent. */
+  readonly nativeFolder?: URL;
+}
+
+/** A build whose options are settled and checked. */
+export interface Build {
+  /** Its workspace. */
+  readonly work: string;
+  readonly keys: Keys;
+  readonly precision: Precision;
+  readonly host: Host;
+  readonly options: BuildOptions;
+}
+
+/** Whether weights are rounded by the fitting text. */
+export function isRounded({ precision }: Pick<Build, 'precision'>): boolean {
+  return hasBlocks(precision);
+}
+
+/** The options of a stage: its lines of progress begin with the name of the command that does the same. */
+export function optionsFor(name: string, options: BuildOptions): BuildOptions & { readonly progress: Progress } {
+  const { progress = SILENT } = options;
+  return {
+    ...options,
+    progress: {
+      stage: (label, total, unit) => progress.stage(`${name}: ${label}`, total, unit),
+      note: (text) => progress.note(`${name}: ${text}`),
+    },
+  };
+}
