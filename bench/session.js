@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import '../dist/src/backend.js';
-import { locateNative, runRows } from '../dist/src/index.js';
+import { runRows } from '../dist/src/index.js';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { values: options } = parseArgs({
@@ -38,8 +38,7 @@ const PROMPT = 'The capital of France is';
 
 async function rate(rows) {
   const prompts = Array(rows).fill(PROMPT);
-  const nativeFolder = locateNative();
-  const request = { folder, prompts, nativeFolder, engine: 'native', threads, maxTokens: 96, ignoreEos: true };
+  const request = { folder, prompts, engine: 'native', threads, maxTokens: 96, ignoreEos: true };
   return (await runRows(request)).tokensPerSecond;
 }
 

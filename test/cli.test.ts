@@ -119,9 +119,12 @@ describe('usage', () => {
     [['convrt', tinyLlama], /Did you mean convert\?/],
     [
       ['sparsify', tinyLlama, '--plan', 'x', '-o', 'y', '--dtype', 'q4'],
-      /Expected fp32, fp16, bf16, int8, int4 for a sparse model's precision but received "q4"/,
+      /Expected fp32, fp16, bf16, int8, int4 for dtype but received "q4"/,
     ],
-    [['build', tinyLlama, '-o', 'y', '--preset', 'top-k', '--dtype', 'q4'], /sparse model's precision/],
+    [
+      ['build', tinyLlama, '-o', 'y', '--preset', 'top-k', '--dtype', 'q4'],
+      /fp32, fp16, bf16, int8, int4 for dtype but received "q4"/,
+    ],
     [['plan', 'x', '-o', 'y', '--preset', 'magic'], /Allowed choices are ffn-skip, top-k/],
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share between 0 and 1/],
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--host', 'moon'], /Allowed choices are native, stock/],

@@ -1,16 +1,16 @@
 /** `lacuna bench`. */
 import { LacunaError } from '../core/errors.ts';
-import { type BenchOptions, type BenchReport, bench, type Engine } from '../index.ts';
+import { type BenchOptions, type BenchReport, bench, type Engine, type PrecisionName } from '../index.ts';
 import {
   type CommandContext,
   type CommonOptions,
   engineOption,
   jobOptions,
+  ownOptions,
   print,
   type RegisterCommand,
   withCommonOptions,
 } from './command.ts';
-import { defaultText } from './data.ts';
 import { formatBytes, percent } from './figures.ts';
 import { positiveInteger } from './parse.ts';
 import { table } from './table.ts';
@@ -19,8 +19,8 @@ interface Options extends CommonOptions {
   readonly engine?: Engine;
   readonly againstEngine?: Engine;
   readonly against?: string;
-  readonly dtype?: string;
-  readonly againstDtype?: string;
+  readonly dtype?: PrecisionName;
+  readonly againstDtype?: PrecisionName;
   readonly data?: readonly string[];
   readonly promptTokens?: number;
   readonly repeats?: number;
@@ -55,16 +55,19 @@ export const registerBench: RegisterCommand = (program, context) => {
     .option('--python <path>', 'Python that has them (default: LACUNA_PYTHON, .venv, python3)')
     .option('--gguf <file>', 'the same weights for llama.cpp');
   withCommonOptions(command).action(async (folder: string, options: Options) => {
-    const { steps: stepsPerBlock, data = [defaultText(context.io, 'test')] } = options;
-    const peers = peersOf(options, context);
+    const { steps: stepsPerBlock, peers: asked, python, gguf, ...own } = ownOptions(options);
+    const peers = peersOf({ peers: asked, python, gguf }, context);
     const job = jobOptions(options, context);
     const { nativeFolder } = context.io;
-    const result = await bench({ ...options, nativeFolder, folder, data, stepsPerBlock, peers, ...job });
+    const result = await bench({ ...own, nativeFolder, folder, stepsPerBlock, peers, ...job });
     print(context.io, options, result, formatBench);
   });
 };
 
-function peersOf({ peers, python, gguf }: Options, { io }: CommandContext): BenchOptions['peers'] {
+function peersOf(
+  { peers, python, gguf }: Pick<Options, 'peers' | 'python' | 'gguf'>,
+  { io }: CommandContext,
+): BenchOptions['peers'] {
   if (peers) return { python: python ?? io.python, gguf };
   if (python === undefined && gguf === undefined) return undefined;
   throw new LacunaError('usage', '--python and --gguf say what to compare with, and --peers is not given');

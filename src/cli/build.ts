@@ -1,7 +1,6 @@
 /** `lacuna build`. */
-import { type BuildDryRun, type BuildResult, build, dryRunBuild } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { defaultText, type TextRole } from './data.ts';
+import { type BuildDryRun, type BuildOptions, type BuildResult, build, dryRunBuild } from '../index.ts';
+import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import { targetText } from './describe.ts';
 import { formatBytes, percent } from './figures.ts';
 import { EXIT } from './io.ts';
@@ -21,7 +20,7 @@ interface Options extends CommonOptions, PresetOptions {
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
-  readonly dtype?: string;
+  readonly dtype?: BuildOptions['dtype'];
 }
 
 export const registerBuild: RegisterCommand = (program, context) => {
@@ -46,13 +45,12 @@ export const registerBuild: RegisterCommand = (program, context) => {
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
   withCommonOptions(withPresetOptions(command)).action(async (checkpoint: string, options: Options) => {
-    const { output, tokens, maxPplRatio, allowSlower, force, adapter, dtype } = options;
-    const text = (role: TextRole) => options[role] ?? [defaultText(context.io, role)];
+    const { output, tokens, maxPplRatio, allowSlower, force, adapter, dtype, fit, choose, test } = options;
     const wanted = {
       checkpoint,
       output,
       preset: planOptions(options),
-      texts: { fit: text('fit'), choose: text('choose'), test: text('test') },
+      texts: { fit, choose, test },
       tokens,
       maxPplRatio,
       allowSlower,
@@ -61,7 +59,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
       adapter,
       dtype,
       nativeFolder: context.io.nativeFolder,
-      ...jobOptions(options, context),
+      ...sourceOptions(options, context),
     };
     if (options.dryRun) {
       const found = await dryRunBuild(wanted);

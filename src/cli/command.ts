@@ -37,8 +37,7 @@ export function engineOption(flags: string, description: string): Option {
   return new Option(flags, description).choices(ENGINES);
 }
 
-type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> &
-  Pick<JobOptions, 'threads'> & { readonly hub?: HubOptions };
+type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> & Pick<JobOptions, 'threads'>;
 
 /** What every job takes, from the options that every command takes and from the command's surroundings. */
 export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: CommandContext): CommandJob {
@@ -46,8 +45,22 @@ export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: 
     progress: quiet ? SILENT : progress,
     signal: io.signal,
     ...(threads !== undefined && { threads }),
-    ...(io.hub !== undefined && { hub: io.hub }),
   };
+}
+
+/** The same, for a job that may have to fetch its checkpoint. */
+export function sourceOptions(
+  options: CommonOptions,
+  context: CommandContext,
+): CommandJob & { readonly hub?: HubOptions } {
+  const { hub } = context.io;
+  return { ...jobOptions(options, context), ...(hub !== undefined && { hub }) };
+}
+
+/** The options of a command alone, without those that every command takes. */
+export function ownOptions<T extends CommonOptions>(options: T): Omit<T, keyof CommonOptions> {
+  const { json: _json, quiet: _quiet, threads: _threads, ...own } = options;
+  return own;
 }
 
 /** Columns of a text when nobody tells how many there are, and the fewest to which it is still laid out. */

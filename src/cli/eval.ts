@@ -1,8 +1,14 @@
 /** `lacuna eval`. */
 import { Option } from 'commander';
-import { type EvaluateResult, evaluate } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { defaultText } from './data.ts';
+import { type EvaluateResult, evaluate, type PrecisionName } from '../index.ts';
+import {
+  type CommonOptions,
+  jobOptions,
+  ownOptions,
+  print,
+  type RegisterCommand,
+  withCommonOptions,
+} from './command.ts';
 import { targetText } from './describe.ts';
 import { percent } from './figures.ts';
 import { budget, positiveInteger } from './parse.ts';
@@ -10,8 +16,8 @@ import { foldedTable, table, wrap } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly against?: string;
-  readonly dtype?: string;
-  readonly againstDtype?: string;
+  readonly dtype?: PrecisionName;
+  readonly againstDtype?: PrecisionName;
   readonly data?: readonly string[];
   readonly tokens?: number;
   readonly window?: number;
@@ -41,13 +47,11 @@ export const registerEval: RegisterCommand = (program, context) => {
     )
     .option('--layers', 'show realised sparsity of each layer');
   withCommonOptions(command).action(async (folder: string, options: Options) => {
-    const { mode, data = [defaultText(context.io, 'test')] } = options;
+    const { mode, layers = false, ...own } = ownOptions(options);
     const modes = mode === 'both' ? undefined : [mode];
     const job = jobOptions(options, context);
-    const result = await evaluate({ ...options, folder, data, modes, ...job });
-    print(context.io, options, result, (evaluation, width) =>
-      formatEvaluation(evaluation, width, options.layers ?? false),
-    );
+    const result = await evaluate({ ...own, folder, modes, ...job });
+    print(context.io, options, result, (evaluation, width) => formatEvaluation(evaluation, width, layers));
     if (result.check?.passed === false) context.fail();
   });
 };

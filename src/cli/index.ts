@@ -19,8 +19,6 @@ import { registerRun } from './run.ts';
 import { registerSparsify } from './sparsify.ts';
 import { registerVerify } from './verify.ts';
 
-export { locateNative } from '../index.ts';
-
 /** In the order in which `--help` shows them: the pipeline's. */
 const COMMANDS: readonly RegisterCommand[] = [
   registerConvert,

@@ -1,6 +1,6 @@
 /** `lacuna inspect`. */
-import { type Inspection, inspect } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { type Inspection, inspect, type PrecisionName } from '../index.ts';
+import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import {
   adapterText,
   checkpointText,
@@ -19,7 +19,7 @@ import { checksText } from './verify.ts';
 
 interface Options extends CommonOptions {
   readonly explain?: boolean;
-  readonly dtype?: string;
+  readonly dtype?: PrecisionName;
 }
 
 export const registerInspect: RegisterCommand = (program, context) => {
@@ -30,7 +30,7 @@ export const registerInspect: RegisterCommand = (program, context) => {
     .option('--dtype <name>', 'precision to show, where a folder has several (default: its first)')
     .option('--explain', 'say of every block of a plan why');
   withCommonOptions(command).action(async (path: string, options: Options) => {
-    const found = await inspect(path, { ...jobOptions(options, context), dtype: options.dtype });
+    const found = await inspect(path, { ...sourceOptions(options, context), dtype: options.dtype });
     print(context.io, options, found, (result, width) => format(result, width, options.explain ?? false));
   });
 };

@@ -26,6 +26,12 @@ export function positiveNumber(text: string): number {
   return value;
 }
 
+export function nonNegativeNumber(text: string): number {
+  const value = parseNumber(text);
+  if (!(value >= 0) || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number of at least 0.');
+  return value;
+}
+
 /** "fp32,int4" and "fp32, int4" are two names. */
 export function commaSeparated(text: string): readonly string[] {
   return text.split(',').map((name) => name.trim());

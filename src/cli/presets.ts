@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { LacunaError } from '../core/errors.ts';
 import { hostNamed } from '../core/plan.ts';
-import type { PlanOptions } from '../index.ts';
+import type { PlanOptions, PrecisionName } from '../index.ts';
 import { cosine, nonNegativeInteger, positiveInteger, share } from './parse.ts';
 
 export interface PresetOptions {
@@ -18,7 +18,7 @@ export interface PresetOptions {
   readonly prefill: 'sparse' | 'dense';
   readonly host?: 'native' | 'stock';
   /** How the weights will be stored, which matters to the host. */
-  readonly dtype?: string;
+  readonly dtype?: PrecisionName;
 }
 
 export function withPresetOptions(command: Command): Command {

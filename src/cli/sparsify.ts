@@ -1,7 +1,6 @@
 /** `lacuna sparsify`. */
-import { type SparsifyResult, sparsify } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { defaultText } from './data.ts';
+import { type SparsifyOptions, type SparsifyResult, sparsify } from '../index.ts';
+import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import { positiveInteger } from './parse.ts';
 import { table } from './table.ts';
 
@@ -12,7 +11,7 @@ interface Options extends CommonOptions {
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
-  readonly dtype?: string;
+  readonly dtype?: SparsifyOptions['dtype'];
   readonly data?: readonly string[];
   readonly tokens?: number;
 }
@@ -32,9 +31,8 @@ export const registerSparsify: RegisterCommand = (program, context) => {
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (source: string, options: Options) => {
-    const { plan, output, force, allowNonfinite: allowNonFinite, adapter, dtype, tokens } = options;
-    const { data = [defaultText(context.io, 'fit')] } = options;
-    const job = jobOptions(options, context);
+    const { plan, output, force, allowNonfinite: allowNonFinite, adapter, dtype, data, tokens } = options;
+    const job = sourceOptions(options, context);
     const stored = { dtype, data, tokens };
     const result = await sparsify({ source, plan, output, force, allowNonFinite, adapter, ...stored, ...job });
     print(context.io, options, result, (data) => format(data, options.explain ?? false));

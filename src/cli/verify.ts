@@ -4,9 +4,9 @@ import { type Verification, verify, writeExpectations } from '../index.ts';
 import {
   type CommandContext,
   type CommonOptions,
-  jobOptions,
   print,
   type RegisterCommand,
+  sourceOptions,
   withCommonOptions,
 } from './command.ts';
 import { percent } from './figures.ts';
@@ -45,7 +45,7 @@ export const registerVerify: RegisterCommand = (program, context) => {
         hint: `lacuna verify ${folder} --checkpoint CHECKPOINT`,
       });
     const reference = referenceOptions(options, context);
-    const result = await verify({ folder, checkpoint, adapter, ...reference, ...jobOptions(options, context) });
+    const result = await verify({ folder, checkpoint, adapter, ...reference, ...sourceOptions(options, context) });
     print(context.io, options, result, ({ checks }, width) => checksText(checks, width));
     if (result.checks.some(({ passed }) => !passed)) context.fail();
   });
@@ -65,7 +65,7 @@ export const registerVerify: RegisterCommand = (program, context) => {
       adapter,
       force,
       python,
-      ...jobOptions(options, context),
+      ...sourceOptions(options, context),
     });
     print(context.io, options, result, ({ output, tools }) => `Written to ${output} by ${toolsText(tools)}`);
   });

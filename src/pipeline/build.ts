@@ -11,7 +11,7 @@ import type { BenchReport } from './bench.ts';
 import { checkMaxPplRatio } from './budget.ts';
 import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
 import { buildRecord, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
-import type { Build, BuildOptions, BuildTexts } from './build/options.ts';
+import { type Build, type BuildOptions, type BuildTexts, wholeOptions } from './build/options.ts';
 import { ship } from './build/ship.ts';
 import {
   buildBench,
@@ -56,7 +56,7 @@ export interface BuildResult {
  *   and `allowSlower` is not given; its stages are kept, nothing is shipped.
  * @example
  * const preset = { preset: 'top-k', density: 0.5 };
- * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, texts: { fit, choose, test } });
+ * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
  */
 export async function build(given: BuildOptions): Promise<BuildResult> {
   const { job, force } = await prepareBuild(given);
@@ -82,7 +82,7 @@ export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> 
   checkHost(precision, host);
   if (host.kind === 'native' && given.preset.host !== undefined && !given.allowSlower) await checkCanTime(given);
   const preset = { ...given.preset, host };
-  const options = { ...given, preset, checkpoint: await localPath(given.checkpoint, given) };
+  const options = { ...wholeOptions(given), preset, checkpoint: await localPath(given.checkpoint, given) };
   const { keys, spec, scoredTokens } = await surveyBuild(options);
   checkTarget(preset, spec);
   const work = `${resolve(options.output)}.build`;

@@ -21,14 +21,14 @@ import { createOpenGraph } from '../runtime/index.ts';
 import { checkTokens, STATISTICS, type Wanted } from './enough-tokens.ts';
 import { checkJsonOutput } from './output.ts';
 import { type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
-import { encodeTexts } from './texts.ts';
+import { encodeTexts, pinnedTexts } from './texts.ts';
 
 export type { StatisticsSummary };
 
 /** What is measured on. */
 export interface MeasureOptions extends JobOptions {
-  /** Files of text, UTF-8 or JSONL. */
-  readonly data: readonly string[];
+  /** Texts, UTF-8 or JSONL; the pinned `fit` text by default. */
+  readonly data?: readonly string[];
   /** Tokens to measure at most, over all shards. */
   readonly tokens?: number;
   readonly sequenceLength?: number;
@@ -53,7 +53,7 @@ export interface CalibrateResult {
 /**
  * Measures FFN saturation, gate statistics and neuron magnitudes layer by layer: one layer's weights are in memory.
  *
- * @example await calibrate({ checkpoint: 'fixtures/tiny-llama', data: ['fixtures/texts/fit.txt'], output: 's.json' });
+ * @example await calibrate({ checkpoint: 'fixtures/tiny-llama', output: 's.json' });
  */
 export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
@@ -85,7 +85,7 @@ export async function calibrationInput(
   options: MeasureOptions,
 ): Promise<CalibrationInput> {
   const tokenizer = await loadTokenizer(checkpoint);
-  const texts = await encodeTexts(options.data, tokenizer);
+  const texts = await encodeTexts(options.data ?? pinnedTexts('fit'), tokenizer);
   const { tokens: maxTokens = Number.POSITIVE_INFINITY, sequenceLength, shard, progress } = options;
   const held = texts.reduce((sum, { tokens }) => sum + tokens.length, 0);
   checkTokens(wanted, held <= maxTokens ? held : inWholeSequences(maxTokens, sequenceLength), progress);

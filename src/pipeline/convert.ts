@@ -3,17 +3,19 @@ import { openModel } from '../../converters/index.ts';
 import { refuseExistingFolder } from '../../formats/files.ts';
 import { weightBytesOf } from '../../formats/onnx/index.ts';
 import { type Checkpoint, hasTokenizer } from '../core/checkpoint.ts';
-import { invalidArgument, LacunaError } from '../core/errors.ts';
+import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
 import {
+  type BlockSize,
   choosePrecisions,
   hasBlocks,
   isSearched,
   type Precision,
-  ROUNDINGS,
+  type PrecisionName,
   type Rounding,
+  type VocabularyName,
 } from '../core/precision.ts';
 import { fuseDecoderParts } from '../rewrite/index.ts';
 import { type MeasuredImportance, measureImportance, readImportance } from './importance.ts';
@@ -31,19 +33,19 @@ export interface ConvertOptions extends SourceOptions {
   readonly output: string;
   readonly force?: boolean;
   /** Name of the precision, or of several: one model each, the first of them what hosts open. fp32 by default. */
-  readonly dtype?: string | readonly string[];
+  readonly dtype?: PrecisionName | readonly PrecisionName[];
   /** Weights a block: 16, 32, 64 or 128; for int8 and int4. */
-  readonly blockSize?: number;
+  readonly blockSize?: BlockSize;
   /** Stores zero points too; for int8 and int4. */
   readonly asymmetric?: boolean;
   /** How embedding and head are stored, as fp32, bf16, int8 or int4; for int8 and int4. */
-  readonly vocabulary?: string;
+  readonly vocabulary?: VocabularyName;
   /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For int8 and int4. */
   readonly importance?: string;
   /** Texts, UTF-8 or JSONL, to measure that on while converting, instead of reading it. */
   readonly data?: readonly string[];
   /** How layers are rounded, of `ROUNDINGS`; with `data` `gptq` by default, which needs it. */
-  readonly rounding?: string;
+  readonly rounding?: Rounding;
   /** Tokens of them to measure at most; 8,192 by default. */
   readonly tokens?: number;
   /** Compares the folder with Transformers once it is written; see `verify`. */
@@ -188,8 +190,6 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
     throw new LacunaError('usage', 'Importances are read from statistics or measured on texts, not both', {
       hint: 'Give --importance or --data.',
     });
-  if (rounding !== undefined && !(ROUNDINGS as readonly string[]).includes(rounding))
-    throw invalidArgument('the rounding', ROUNDINGS.join(', '), rounding);
   if (rounding !== undefined && data === undefined)
     throw new LacunaError('usage', `There is no text to round by, as ${rounding} does`, {
       hint: 'Give the text: --data FILE',

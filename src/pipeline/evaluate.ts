@@ -1,6 +1,7 @@
 /** `lacuna eval`: what a model's perplexity is, and what rounding its weights and leaving something out cost. */
 import { LacunaError } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
+import type { PrecisionName } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import {
@@ -27,9 +28,10 @@ export interface EvaluateOptions extends JobOptions {
   /** The baseline: a folder of the same checkpoint. Without it only the folder's own perplexity is measured. */
   readonly against?: string;
   /** Which of the folder's precisions, and of the baseline's; the first by default. */
-  readonly dtype?: string;
-  readonly againstDtype?: string;
-  readonly data: readonly string[];
+  readonly dtype?: PrecisionName;
+  readonly againstDtype?: PrecisionName;
+  /** UTF-8 files; the pinned `test` text by default. */
+  readonly data?: readonly string[];
   /** Tokens to score at least (in mode `all`; half as many in mode `decode`). */
   readonly tokens?: number;
   /** Tokens a window. */
@@ -63,7 +65,7 @@ export interface EvaluateResult {
  *
  * A failed check is a result, not an error: `check.passed` is false.
  *
- * @example await evaluate({ folder: 'out/sparse', against: 'out/dense', data: ['fixtures/texts/test.txt'] });
+ * @example const { modes } = await evaluate({ folder: 'out/sparse', against: 'out/dense' });
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   const { maxPplRatio } = options;

@@ -12,6 +12,7 @@ import { readStatistics, STATISTICS_FORMAT } from '../../formats/statistics.ts';
 import { LacunaError } from '../core/errors.ts';
 import { MANIFEST_FORMAT, type Manifest, type ManifestModel } from '../core/manifest.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
+import type { PrecisionName } from '../core/precision.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './model-folder.ts';
 import { exists } from './output.ts';
@@ -54,7 +55,7 @@ export type Inspection =
 
 export interface InspectOptions extends SourceOptions {
   /** Which of a folder's precisions. */
-  readonly dtype?: string;
+  readonly dtype?: PrecisionName;
 }
 
 /** Reads headers only: no weight is loaded (but the model is downloaded, when `given` names one on the `hub`). */

@@ -112,7 +112,7 @@ async function askPeer(python: string, args: readonly string[], name: string, si
   const onOutput = (text: string) => {
     answer += text;
   };
-  await runPython(python, [await scriptPath(SCRIPT), ...args], {
+  await runPython(python, [scriptPath(SCRIPT), ...args], {
     signal,
     onOutput,
     failure: `${name} could not decode`,

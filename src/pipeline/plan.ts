@@ -5,6 +5,7 @@ import { sha256File } from '../../formats/files.ts';
 import { writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
 import type { Plan } from '../core/plan.ts';
+import type { PrecisionName } from '../core/precision.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
 import { FLOATS } from './budget.ts';
 import { installedHost } from './engine.ts';
@@ -20,10 +21,10 @@ export interface PlanCommandOptions {
   /** Without a host: what this installation runs. */
   readonly preset: PlanOptions;
   /** How the weights will be stored, which decides what pays in stock ONNX Runtime; fp32 by default. */
-  readonly dtype?: string;
+  readonly dtype?: PrecisionName;
   readonly force?: boolean;
-  /** Where the native core is looked for; nowhere when absent. */
-  readonly nativeFolder?: URL;
+  /** Where the native core is; found by itself when absent. */
+  readonly nativeFolder?: string | URL;
 }
 
 export interface PlanResult {

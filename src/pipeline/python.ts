@@ -1,9 +1,9 @@
 /** Runs this package's Python scripts: what only other people's programs can tell. */
 import { spawn } from 'node:child_process';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseJsonObject } from '../../formats/json-file.ts';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
-import { exists } from './output.ts';
+import { packageFile } from './package-files.ts';
 
 /** Tried in this order: a virtual environment of the place one works in, then what the system calls Python. */
 export const PYTHONS = ['.venv/bin/python', '.venv/Scripts/python.exe', 'python3', 'python'];
@@ -64,7 +64,7 @@ export async function probeScript(
 ): Promise<Readonly<Record<string, unknown>> | undefined> {
   let answer = '';
   try {
-    await runPython(python, [await scriptPath(script), '--probe'], {
+    await runPython(python, [scriptPath(script), '--probe'], {
       onOutput: (text) => {
         answer += text;
       },
@@ -77,10 +77,7 @@ export async function probeScript(
   }
 }
 
-/** A script of this package, which lies above this file wherever the build has put it. */
-export async function scriptPath(name: string): Promise<string> {
-  const script = join('python', name);
-  for (let folder = import.meta.dirname; folder !== dirname(folder); folder = dirname(folder))
-    if (await exists(join(folder, script))) return join(folder, script);
-  throw new LacunaError('not-found', `The package is not whole: it lacks ${script}`, { hint: 'Install it again.' });
+/** A script of this package. */
+export function scriptPath(name: string): string {
+  return packageFile(join('python', name));
 }

@@ -1,16 +1,17 @@
 /** `lacuna sparsify`: a dense model and a plan become a sparse folder. */
 import { refuseExistingFolder } from '../../formats/files.ts';
 import { readPlan } from '../../formats/plan.ts';
-import { invalidArgument, LacunaError } from '../core/errors.ts';
+import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { Host, Plan, PlanTensors } from '../core/plan.ts';
 import { choosePrecision, hasBlocks, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
-import { STORAGES } from '../ops/index.ts';
+import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { writeModelFolder } from './model-folder.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
 import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './source.ts';
+import { pinnedTexts } from './texts.ts';
 
 export interface SparsifyOptions extends SourceOptions {
   /** A checkpoint or a dense folder. */
@@ -19,8 +20,8 @@ export interface SparsifyOptions extends SourceOptions {
   readonly output: string;
   readonly force?: boolean;
   /** How weights are stored, of `SPARSE_PRECISIONS`; fp32 by default, and the only one for a folder. */
-  readonly dtype?: string;
-  /** Texts that int8 and int4 are rounded by; to the nearest code when absent. */
+  readonly dtype?: SparsePrecision;
+  /** Texts that int8 and int4 are rounded by; the pinned `fit` text by default. */
   readonly data?: readonly string[];
   /** Tokens of them to measure at most; 8,192 by default. */
   readonly tokens?: number;
@@ -33,12 +34,12 @@ export interface SparsifyResult {
 }
 
 /** Precisions that sparse models are made in: those that GatedFFN takes weights in. */
-export const SPARSE_PRECISIONS: readonly string[] = STORAGES;
+export const SPARSE_PRECISIONS: readonly SparsePrecision[] = STORAGES;
 
-/** The precision of a name; throws `usage` where sparse models are not made in it. */
-export function sparsePrecision(name = 'fp32'): Precision {
-  if (!SPARSE_PRECISIONS.includes(name))
-    throw invalidArgument("a sparse model's precision", SPARSE_PRECISIONS.join(', '), name);
+export type SparsePrecision = Storage;
+
+/** The precision that a sparse model is made in. */
+export function sparsePrecision(name: SparsePrecision = 'fp32'): Precision {
   return choosePrecision(name);
 }
 
@@ -50,9 +51,9 @@ export function sparsePrecision(name = 'fp32'): Precision {
  */
 export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult> {
   const precision = sparsePrecision(options.dtype);
-  const { source, output, data } = options;
+  const { source, output, data = pinnedTexts('fit') } = options;
   const { plan, tensors } = await readPlan(options.plan);
-  if (data === undefined || !hasBlocks(precision))
+  if (!hasBlocks(precision))
     return writeSparse(output, await openDense(source, { ...options, precision }), plan, tensors, options);
   const checkpoint = await openSource(source, options);
   checkSameModel(checkpoint, plan);

@@ -3,6 +3,7 @@ import { sha256Bytes } from '../../formats/files.ts';
 import { readTextFile, type TextDocument, type TextFile } from '../../formats/texts/index.ts';
 import type { Tokenizer } from '../../formats/tokenizer/index.ts';
 import { LacunaError } from '../core/errors.ts';
+import { packageFile } from './package-files.ts';
 
 export interface EncodedText {
   readonly name: string;
@@ -10,6 +11,14 @@ export interface EncodedText {
   readonly sha256: string;
   /** All of the file's documents, one after the other. */
   readonly tokens: readonly number[];
+}
+
+/** `fit` for statistics, `choose` for thresholds, `test` for the figures: they share no document. */
+export type TextRole = 'fit' | 'choose' | 'test';
+
+/** The texts that are taken where none are given: one that comes with the package. */
+export function pinnedTexts(role: TextRole): readonly string[] {
+  return [packageFile(`fixtures/texts/${role}.txt`)];
 }
 
 /** The files, checked and not yet encoded. @throws LacunaError when one of them is missing, empty or no text. */

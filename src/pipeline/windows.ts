@@ -6,13 +6,13 @@ import type { Progress } from '../core/progress.ts';
 import { spreadEvenly } from '../core/spread-evenly.ts';
 import { cutWindows, WINDOW_TOKENS } from '../eval/index.ts';
 import { FIGURES_TOKENS, LEAST_WINDOWS } from './enough-tokens.ts';
-import { encodeTexts } from './texts.ts';
+import { encodeTexts, pinnedTexts } from './texts.ts';
 
 /** Scored tokens by default. */
 export const DEFAULT_TOKENS = FIGURES_TOKENS;
 
 export interface WindowsOptions {
-  readonly data: readonly string[];
+  readonly data?: readonly string[];
   /** Tokens to score at least; what the texts do not hold is noted. */
   readonly tokens?: number;
   readonly window?: number;
@@ -29,7 +29,12 @@ export interface WindowsOptions {
 export async function readWindows(
   source: string | ModelFiles,
   contextLength: number,
-  { data, tokens = DEFAULT_TOKENS, window = Math.min(WINDOW_TOKENS, contextLength), progress }: WindowsOptions,
+  {
+    data = pinnedTexts('test'),
+    tokens = DEFAULT_TOKENS,
+    window = Math.min(WINDOW_TOKENS, contextLength),
+    progress,
+  }: WindowsOptions,
 ) {
   if (window > contextLength) throw invalidArgument('window', `at most ${contextLength}, the model's context`, window);
   const tokenizer = await loadTokenizer(source);

@@ -4,6 +4,8 @@ import { hasBlocks, type Precision } from '../../core/precision.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
 import type { PlanOptions } from '../../plan/index.ts';
 import type { SourceOptions } from '../source.ts';
+import type { SparsePrecision } from '../sparsify.ts';
+import { pinnedTexts } from '../texts.ts';
 import type { Keys } from './keys.ts';
 
 /** Texts by what they are for; none may share a document with another. */
@@ -21,7 +23,8 @@ export interface BuildOptions extends SourceOptions {
   readonly output: string;
   /** Without a host: what this installation runs. */
   readonly preset: PlanOptions;
-  readonly texts: BuildTexts;
+  /** Of those that are not given, the ones that come with the package. */
+  readonly texts?: Partial<BuildTexts>;
   /** Tokens to calibrate on and to score at least. */
   readonly tokens?: number;
   /** Nothing is shipped when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
@@ -30,9 +33,19 @@ export interface BuildOptions extends SourceOptions {
   readonly allowSlower?: boolean;
   readonly force?: boolean;
   /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
-  readonly dtype?: string;
-  /** Where the native core is looked for, which times plans that are made for it; nowhere when absent. */
-  readonly nativeFolder?: URL;
+  readonly dtype?: SparsePrecision;
+  /** Where the native core is, which times plans that are made for it; found by itself when absent. */
+  readonly nativeFolder?: string | URL;
+}
+
+/** With the texts that were not given. */
+export interface WholeOptions extends BuildOptions {
+  readonly texts: BuildTexts;
+}
+
+export function wholeOptions(given: BuildOptions): WholeOptions {
+  const { fit = pinnedTexts('fit'), choose = pinnedTexts('choose'), test = pinnedTexts('test') } = given.texts ?? {};
+  return { ...given, texts: { fit, choose, test } };
 }
 
 /** A build whose options are settled and checked. */
@@ -42,7 +55,7 @@ export interface Build {
   readonly keys: Keys;
   readonly precision: Precision;
   readonly host: Host;
-  readonly options: BuildOptions;
+  readonly options: WholeOptions;
 }
 
 /** Whether weights are rounded by the fitting text. */
@@ -51,7 +64,7 @@ export function isRounded({ precision }: Pick<Build, 'precision'>): boolean {
 }
 
 /** The options of a stage: its lines of progress begin with the name of the command that does the same. */
-export function optionsFor(name: string, options: BuildOptions): BuildOptions & { readonly progress: Progress } {
+export function optionsFor(name: string, options: WholeOptions): WholeOptions & { readonly progress: Progress } {
   const { progress = SILENT } = options;
   return {
     ...options,
