@@ -63,10 +63,10 @@ function eitherOf(...signals: readonly (AbortSignal | undefined)[]): { signal: A
     if (signal?.aborted) either.abort(signal.reason);
     signal?.addEventListener('abort', abort);
   }
-  return {
-    signal: either.signal,
-    release: () => signals.forEach((signal) => signal?.removeEventListener('abort', abort)),
+  const release = () => {
+    for (const signal of signals) signal?.removeEventListener('abort', abort);
   };
+  return { signal: either.signal, release };
 }
 
 async function turn(before: Promise<unknown>, signal: AbortSignal): Promise<void> {
