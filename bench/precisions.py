@@ -127,7 +127,7 @@ def main():
         folder = work / slug(row)
         if not folder.exists():
             ROWS[row](arguments.checkpoint, folder, work)
-        key = f"{arguments.text.name}, {len(windows)} windows"
+        key = f"{arguments.text.name}, {len(windows)} windows, spread"
         if key not in scores_in(work).get(row, {}):
             found = perplexity(folder, windows, arguments.threads)
             scores = scores_in(work)

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LacunaError } from '../src/core/errors.ts';
-import { sha256Bytes, sha256File, withNewFolder, writeFileAtomically } from './files.ts';
+import { putInPlace, recoverFolder, sha256Bytes, sha256File, withNewFolder, writeFileAtomically } from './files.ts';
+import { THIS_PROCESS } from './process.ts';
 
 let folder = '';
 beforeEach(async () => {
@@ -98,8 +99,8 @@ describe('withNewFolder', () => {
 
   test('is not seen under its name before it is complete', async () => {
     await withNewFolder(join(folder, 'out'), { force: false }, async (temporary) => {
-      expect(await readdir(folder)).toEqual([temporary.slice(folder.length + 1)]);
-      expect(temporary).toMatch(/out\.partial-\d+-\d+$/);
+      expect(await readdir(folder)).toEqual(['out.lock', temporary.slice(folder.length + 1)]);
+      expect(temporary).toMatch(/out\.partial-[0-9a-f]{8}-\d+-\d+-\d+$/);
     });
   });
 
@@ -189,6 +190,109 @@ describe('withNewFolder', () => {
   test('two at once into different names do not meet', async () => {
     await Promise.all(['a', 'b', 'c'].map((name) => withNewFolder(join(folder, name), { force: false }, fill)));
     expect((await readdir(folder)).sort()).toEqual(['a', 'b', 'c']);
+  });
+});
+
+describe('what a killed process left', () => {
+  const { host, started } = THIS_PROCESS;
+  // Ids on Linux are below 2^22: this one is nobody's.
+  const dead = `${host}-${2 ** 30}-1-1`;
+  const living = `${host}-${process.ppid}-0-1`;
+  const elsewhere = `${host === '00000000' ? '1' : '0'}0000000-1-1-1`;
+
+  const fill = (text: string) => (temporary: string) => writeFile(join(temporary, 'lacuna.json'), text);
+  const out = () => join(folder, 'out');
+  const put = async (name: string, text: string) => {
+    await mkdir(join(folder, name));
+    await writeFile(join(folder, name, 'lacuna.json'), text);
+  };
+  const content = () => readFile(join(out(), 'lacuna.json'), 'utf8');
+
+  test('a file: the next one that writes it removes that, and nothing of a living process or another host', async () => {
+    const names = [dead, living, elsewhere].map((maker) => `a.partial-${maker}`);
+    // The same process id, of one that began earlier.
+    const namesake = `a.partial-${host}-${process.pid}-${started + 1}-1`;
+    const others = [`b.partial-${dead}`, 'a.partial-mine', 'a.partial-1-1', `xa.partial-${dead}`];
+    for (const name of [...names, namesake, ...others]) await writeFile(join(folder, name), '');
+    await writeFileAtomically(join(folder, 'a'), 'new');
+    expect((await readdir(folder)).sort()).toEqual(['a', names[1], names[2], ...others].sort());
+  });
+
+  test('a folder half filled: removed, also that of another host', async () => {
+    await put(`out.partial-${dead}`, 'half');
+    await put(`out.partial-${elsewhere}`, 'half');
+    await put(`out2.partial-${dead}`, 'of another folder');
+    await withNewFolder(out(), { force: false }, fill('new'));
+    expect((await readdir(folder)).sort()).toEqual(['out', `out2.partial-${dead}`]);
+  });
+
+  test('the old folder moved aside, the new one not there yet: the old one comes back', async () => {
+    await put(`out.replaced-${dead}`, 'old');
+    await put(`out.partial-${dead}`, 'new');
+    const error = await failure(withNewFolder(out(), { force: false }, fill('newer')));
+    expect(error.code).toBe('exists');
+    expect(await content()).toBe('old');
+    expect(await readdir(folder)).toEqual(['out']);
+  });
+
+  test('the same, and the next run fails: the old one is back', async () => {
+    await put(`out.replaced-${dead}`, 'old');
+    const stopped = withNewFolder(out(), { force: true }, async () => {
+      expect(await content()).toBe('old');
+      throw new LacunaError('interrupted', 'Stopped.');
+    });
+    expect((await failure(stopped)).code).toBe('interrupted');
+    expect(await content()).toBe('old');
+    expect(await readdir(folder)).toEqual(['out']);
+  });
+
+  test('the new folder in place, the old one not removed yet: it is', async () => {
+    await put('out', 'new');
+    await put(`out.replaced-${dead}`, 'old');
+    await recoverFolder(out());
+    expect(await content()).toBe('new');
+    expect(await readdir(folder)).toEqual(['out']);
+  });
+
+  test('its lock: taken over', async () => {
+    await writeFile(`${out()}.lock`, JSON.stringify({ ...THIS_PROCESS, pid: 2 ** 30 }));
+    await withNewFolder(out(), { force: false }, fill('new'));
+    expect(await readdir(folder)).toEqual(['out']);
+  });
+
+  test('a process that is still at work is not disturbed', async () => {
+    await put(`out.partial-${living}`, 'half');
+    await writeFile(`${out()}.lock`, JSON.stringify({ ...THIS_PROCESS, pid: process.ppid, started: 0 }));
+    const error = await failure(withNewFolder(out(), { force: true }, fill('new')));
+    expect(error).toMatchObject({ code: 'exists', message: expect.stringContaining(`process ${process.ppid}`) });
+    expect((await readdir(folder)).sort()).toEqual(['out.lock', `out.partial-${living}`]);
+  });
+});
+
+describe('two at once into one folder', () => {
+  test.each([false, true])('force %s: the second is refused before any work', async (force) => {
+    const out = join(folder, 'out');
+    await withNewFolder(out, { force }, async (temporary) => {
+      let called = false;
+      const second = withNewFolder(out, { force }, async () => {
+        called = true;
+      });
+      expect(await failure(second)).toMatchObject({ code: 'exists', message: expect.stringMatching(/is at work in/) });
+      expect(called).toBe(false);
+      await writeFile(join(temporary, 'lacuna.json'), 'first');
+    });
+    expect(await readFile(join(out, 'lacuna.json'), 'utf8')).toBe('first');
+    expect(await readdir(folder)).toEqual(['out']);
+  });
+
+  test('a complete folder is not put where another one has appeared', async () => {
+    const [out, complete] = [join(folder, 'out'), join(folder, 'complete')];
+    await mkdir(complete);
+    await mkdir(out);
+    expect((await failure(putInPlace(complete, out, { force: false }))).code).toBe('exists');
+    expect((await readdir(folder)).sort()).toEqual(['complete', 'out']);
+    await putInPlace(complete, out, { force: true });
+    expect(await readdir(folder)).toEqual(['out']);
   });
 });
 

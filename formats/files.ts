@@ -1,11 +1,12 @@
 /** Files and folders that appear complete or not at all: temporary name, fsync, rename. Hashes of files. */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
-import { pid } from 'node:process';
+import { dirname, join, resolve } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
+import { createBeside, neighboursOf, removeAbandoned } from './beside.ts';
 import { asIoError, failedPath, systemCode } from './io-error.ts';
+import { withLock } from './lock.ts';
+import { openRegular } from './regular-file.ts';
 
 /** The file that marks a folder as ours: only such a folder, or an empty one, is ever replaced. */
 const OUTPUT_MARK = 'lacuna.json';
@@ -13,28 +14,11 @@ const OUTPUT_MARK = 'lacuna.json';
 /** What hashing reads at a time: large enough for full disk speed, small beside everything else. */
 const HASH_BLOCK_BYTES = 1 << 20;
 
-let temporaryCount = 0;
-
-/**
- * Makes something new under a name beside `path`, so that renaming never crosses file systems. Containers that share a
- * disk may share a process id too: a name that is taken is left alone and the next one tried.
- */
-async function createBeside<T>(path: string, create: (name: string) => Promise<T>): Promise<[string, T]> {
-  for (;;) {
-    temporaryCount += 1;
-    const name = join(dirname(path), `${basename(path)}.partial-${pid}-${temporaryCount}`);
-    try {
-      return [name, await create(name)];
-    } catch (error) {
-      if (systemCode(error) !== 'EEXIST') throw error;
-    }
-  }
-}
-
 /**
  * Writes a whole file: readers of `path` see the old content or the new, never a part. Its folder must exist. A block is
  * written while the next one is asked for, so whoever yields it must not overwrite it.
- * Nothing is left behind on an error, which is 'io' (or 'not-found') when the system refused.
+ * Nothing is left behind on an error, which is 'io' (or 'not-found') when the system refused; what a killed process left
+ * is removed by the next one that writes the same file.
  *
  * @example await writeFileAtomically('plan.json', JSON.stringify(plan));
  */
@@ -64,7 +48,8 @@ export interface PartialFile {
 export async function fillFileAtomically<T>(path: string, fill: (file: PartialFile) => Promise<T>): Promise<T> {
   const target = resolve(path);
   try {
-    const [temporary, handle] = await createBeside(target, (name) => open(name, 'wx'));
+    await removeAbandoned(target);
+    const [temporary, handle] = await createBeside(target, 'partial', (name) => open(name, 'wx'));
     try {
       const result = await fillAndSync(temporary, handle, fill);
       await rename(temporary, target);
@@ -161,10 +146,12 @@ export interface NewFolderOptions {
 /**
  * Makes the folder `path` out of what `fill` writes into a temporary one beside it; returns what `fill` returns.
  *
- * - `path` exists and `force` is false: refused with code 'exists' before `fill` is called.
+ * - `path` exists and `force` is false, or another process is making it: refused with code 'exists' before `fill` is called.
  * - `force`: the old folder stays whole until the new one is complete and synced. Only a folder that holds
  *   `lacuna.json`, or nothing, is replaced, so that a mistyped path never costs anybody else's files.
  * - `fill` throws (or was aborted): the temporary folder is removed and the old one is untouched.
+ * - The process is killed: the next one that makes the folder removes what this one left, and brings the old one back
+ *   when it had been moved aside.
  *
  * @example await withNewFolder('out', { force: false }, (temporary) => writeFileAtomically(join(temporary, 'a'), 'a'));
  */
@@ -174,24 +161,56 @@ export async function withNewFolder<T>(
   fill: (temporary: string) => Promise<T>,
 ): Promise<T> {
   const target = resolve(path);
-  try {
-    await refuseExistingFolder(path, options);
-    await mkdir(dirname(target), { recursive: true });
-    const [temporary] = await createBeside(target, (name) => mkdir(name));
+  return lockedFolder(path, options, async () => {
+    const [temporary] = await createBeside(target, 'partial', (name) => mkdir(name));
     try {
       const result = await fill(temporary).catch((error) => {
         throw asIoError(error, 'use', failedPath(error) ?? path);
       });
       await syncTree(temporary);
       await refuseExistingFolder(path, options);
-      await putInPlace(temporary, target);
+      await exchange(temporary, target);
       return result;
     } catch (error) {
       await rm(temporary, { recursive: true, force: true });
       throw error;
     }
+  });
+}
+
+/** Gives a complete folder the name `path`, with the same rules. Throws 'exists' and leaves it where it is, or 'io'. */
+export async function putInPlace(complete: string, path: string, options: NewFolderOptions): Promise<void> {
+  await lockedFolder(path, options, () => exchange(complete, resolve(path)));
+}
+
+/** Puts right what a killed process left of the folder `path`. Throws 'exists' while another process makes the folder. */
+export async function recoverFolder(path: string): Promise<void> {
+  await lockedFolder(path, { force: true }, async () => {});
+}
+
+/** Runs `use` while no other process makes the folder `path`, and nothing is there that would be lost. */
+async function lockedFolder<T>(path: string, options: NewFolderOptions, use: () => Promise<T>): Promise<T> {
+  const target = resolve(path);
+  try {
+    await refuseExistingFolder(path, options);
+    await mkdir(dirname(target), { recursive: true });
+    return await withLock(`${target}.lock`, path, async () => {
+      await recover(target);
+      // What was brought back is there too, and so is what another process made before this one had the lock.
+      await refuseExistingFolder(path, options);
+      return await use();
+    });
   } catch (error) {
     throw asIoError(error, 'write', path);
+  }
+}
+
+/** Under the lock nobody else makes the folder: whatever lies beside it was left by a process that was killed. */
+async function recover(target: string): Promise<void> {
+  for (const { path, mark } of await neighboursOf(target)) {
+    // The old folder had been moved aside, and the new one was not there yet.
+    if (mark === 'replaced' && (await listIfFolder(target)) === 'absent') await rename(path, target);
+    else await discard(path, target);
   }
 }
 
@@ -226,23 +245,36 @@ async function listIfFolder(path: string): Promise<'absent' | 'file' | readonly 
  * Renames a complete folder to `target`, replacing an old one: no system renames onto a folder that is not empty, so the
  * old one is moved aside first and comes back if that fails.
  */
-export async function putInPlace(temporary: string, target: string): Promise<void> {
+async function exchange(complete: string, target: string): Promise<void> {
   if ((await listIfFolder(target)) === 'absent') {
-    await rename(temporary, target);
+    await rename(complete, target);
     return syncFolder(dirname(target));
   }
-  // A free name for the old folder: making one there shows that nobody else has it.
-  const [old] = await createBeside(target, (name) => mkdir(name));
-  await rmdir(old);
-  await rename(target, old);
+  const old = await moveAside(target);
   try {
-    await rename(temporary, target);
+    await rename(complete, target);
   } catch (error) {
     await rename(old, target);
     throw error;
   }
   await syncFolder(dirname(target));
-  await rm(old, { recursive: true, force: true });
+  await discard(old, target);
+}
+
+/** The new name of a folder. Making one there shows that nobody else has it. */
+async function moveAside(target: string): Promise<string> {
+  const [old] = await createBeside(target, 'replaced', (name) => mkdir(name));
+  await rmdir(old);
+  await rename(target, old);
+  return old;
+}
+
+/** Removes a folder beside `target`. It loses its mark first: a folder that is half removed must not be brought back. */
+async function discard(path: string, target: string): Promise<void> {
+  const [doomed] = await createBeside(target, 'partial', (name) => mkdir(name));
+  await rmdir(doomed);
+  await rename(path, doomed);
+  await rm(doomed, { recursive: true, force: true });
 }
 
 async function syncTree(folder: string): Promise<void> {
@@ -281,7 +313,8 @@ export function sha256Bytes(data: Uint8Array | string): string {
 export async function sha256File(path: string): Promise<string> {
   const hash = createHash('sha256');
   try {
-    for await (const block of createReadStream(path, { highWaterMark: HASH_BLOCK_BYTES })) hash.update(block);
+    const file = await openRegular(path);
+    for await (const block of file.createReadStream({ highWaterMark: HASH_BLOCK_BYTES })) hash.update(block);
   } catch (error) {
     throw asIoError(error, 'read', path);
   }

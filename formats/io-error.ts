@@ -8,7 +8,7 @@ const KNOWN: Readonly<Record<string, { readonly code: ErrorCode; readonly what: 
   ENOSPC: {
     code: 'io',
     what: 'the disk is full',
-    hint: 'Free space or write to another disk; nothing was left behind.',
+    hint: 'Free space or write to another disk, then run the same command again.',
   },
   EDQUOT: { code: 'io', what: 'the disk quota is used up', hint: 'Free space or write to another disk.' },
   EACCES: { code: 'io', what: 'permission denied', hint: 'Check who owns the path and its mode.' },

@@ -1,7 +1,12 @@
 /** Reads a JSON file that must hold an object. */
-import { open } from 'node:fs/promises';
 import { LacunaError } from '../src/core/errors.ts';
-import { asIoError } from './io-error.ts';
+import { readBounded } from './regular-file.ts';
+
+/**
+ * Objects and arrays within each other. Real files have ten; whatever walks through a value level by level, as printing it
+ * does, comes to the end of its stack at some thousands.
+ */
+export const MAX_JSON_LEVELS = 100;
 
 export interface JsonFile {
   readonly value: Readonly<Record<string, unknown>>;
@@ -33,26 +38,19 @@ export function parseJsonObject(text: string, path: string): Readonly<Record<str
 }
 
 async function readText(path: string, maxBytes: number): Promise<string> {
-  const handle = await open(path, 'r').catch((error) => {
-    throw asIoError(error, 'read', path);
-  });
+  const bytes = await readBounded(path, maxBytes);
   try {
-    const { size } = await handle.stat();
-    if (size > maxBytes)
-      throw new LacunaError('bad-file', `${path} has ${size} bytes; the limit is ${maxBytes}, far above any real one`, {
-        hint: 'Check that the path is right.',
-      });
-    return new TextDecoder('utf-8', { fatal: true }).decode(await handle.readFile());
-  } catch (error) {
-    if (error instanceof TypeError)
-      throw new LacunaError('bad-file', `${path} is no UTF-8 text`, { hint: 'Download the file again.', cause: error });
-    throw asIoError(error, 'read', path);
-  } finally {
-    await handle.close();
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new LacunaError('bad-file', `${path} is no UTF-8 text`, { hint: 'Download the file again.', cause });
   }
 }
 
 function parse(text: string, path: string): unknown {
+  if (isTooDeep(text))
+    throw new LacunaError('bad-file', `${path} nests objects and arrays deeper than ${MAX_JSON_LEVELS} levels`, {
+      hint: 'Mend it or download it again: real files have ten levels at most.',
+    });
   try {
     return JSON.parse(text);
   } catch (error) {
@@ -61,4 +59,26 @@ function parse(text: string, path: string): unknown {
       cause: error,
     });
   }
+}
+
+const [QUOTE, BACKSLASH] = [0x22, 0x5c];
+const [OPENING_BRACE, CLOSING_BRACE] = [0x7b, 0x7d];
+const [OPENING_BRACKET, CLOSING_BRACKET] = [0x5b, 0x5d];
+
+/** Whether `text`, if it is JSON, has more than `MAX_JSON_LEVELS` levels. */
+export function isTooDeep(text: string): boolean {
+  let level = 0;
+  let isInString = false;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (isInString) {
+      if (code === QUOTE) isInString = false;
+      else if (code === BACKSLASH) at += 1;
+    } else if (code === QUOTE) isInString = true;
+    else if (code === OPENING_BRACE || code === OPENING_BRACKET) {
+      level += 1;
+      if (level > MAX_JSON_LEVELS) return true;
+    } else if (code === CLOSING_BRACE || code === CLOSING_BRACKET) level -= 1;
+  }
+  return false;
 }

@@ -1,10 +1,10 @@
 /** The small files of a model (config, tokenizer): found in a folder, read from wherever they are. */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelFiles, SmallFile } from '../src/core/checkpoint.ts';
-import { LacunaError } from '../src/core/errors.ts';
 import { asIoError, systemCode } from './io-error.ts';
 import { type JsonFile, parseJsonObject, readJsonObject } from './json-file.ts';
+import { readBounded } from './regular-file.ts';
 
 /** All small files that anything here reads or copies. */
 export const SMALL_FILE_NAMES = [
@@ -17,6 +17,9 @@ export const SMALL_FILE_NAMES = [
   'chat_template.jinja',
   'chat_template.json',
 ] as const;
+
+/** Above all of them: Gemma's tokenizer.json has 33 MB, Llama 4's 28 MB. */
+export const MAX_SMALL_FILE_BYTES = 256 << 20;
 
 export type SmallFileName = (typeof SMALL_FILE_NAMES)[number];
 
@@ -62,12 +65,5 @@ export async function readSmallText(
 ): Promise<string | undefined> {
   const file = model.files.get(name);
   if (file === undefined || 'text' in file) return file?.text();
-  const bytes = await readFile(file.path).catch((error) => {
-    throw asIoError(error, 'read', file.path);
-  });
-  if (bytes.length > maxBytes)
-    throw new LacunaError('bad-file', `${file.path} has ${bytes.length} bytes; the limit is ${maxBytes}`, {
-      hint: 'Check that it is the right file.',
-    });
-  return bytes.toString('utf8');
+  return (await readBounded(file.path, maxBytes)).toString('utf8');
 }

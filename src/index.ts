@@ -17,7 +17,7 @@ export {
 export type { JobOptions, Progress, ProgressStage } from './core/progress.ts';
 export type { Verification } from './core/verification.ts';
 export type { BenchOptions, BenchReport } from './pipeline/bench.ts';
-export type { BuildOptions, BuildResult, BuildTexts } from './pipeline/build.ts';
+export type { BuildDryRun, BuildOptions, BuildResult, BuildTexts } from './pipeline/build.ts';
 export type { CalibrateOptions, CalibrateResult, MergeOptions, StatisticsSummary } from './pipeline/calibrate.ts';
 export type { ConvertOptions, ConvertResult } from './pipeline/convert.ts';
 export type { DoctorOptions, DoctorResult } from './pipeline/doctor.ts';
@@ -28,6 +28,7 @@ export {
   convert,
   doctor,
   dryRun,
+  dryRunBuild,
   evaluate,
   inspect,
   installOps,

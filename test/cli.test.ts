@@ -456,11 +456,11 @@ describe('results', () => {
     ]);
     const { precision, againstPrecision, modes } = JSON.parse(evaluated.stdout);
     expect([precision, againstPrecision]).toEqual(['int4', 'fp32']);
-    expect(modes[0].dense.perplexity).not.toBe(modes[0].sparse.perplexity);
+    expect(modes[0].baseline.perplexity).not.toBe(modes[0].model.perplexity);
     const first = JSON.parse((await lacuna(['eval', path, '--json', ...few])).stdout);
     expect(first.precision).toBe('fp32');
     // Summed in another order.
-    expect(first.perplexity.perplexity).toBeCloseTo(modes[0].dense.perplexity, 9);
+    expect(first.perplexity.perplexity).toBeCloseTo(modes[0].baseline.perplexity, 9);
 
     const inspected = await lacuna(['inspect', path, '--dtype', 'fp16', '--json']);
     expect(JSON.parse(inspected.stdout)).toMatchObject({

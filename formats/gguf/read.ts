@@ -1,9 +1,10 @@
 /** Opens GGUF files: only the header is read, tensors stay on disk as ranges of the file. */
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { byteLength, elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { StoredTensor } from '../../src/core/tensor.ts';
 import { asIoError } from '../io-error.ts';
+import { openRegular } from '../regular-file.ts';
 import { badGguf, EndOfWindow, openCursor } from './cursor.ts';
 import { BLOCK_SIZES, READ_TYPES, typeOfCode } from './ggml-types.ts';
 import { type GgufHeader, type GgufMetadata, readHeader, type TensorInfo } from './header.ts';
@@ -34,9 +35,7 @@ export interface ReadOptions {
  * @example const { metadata, tensors } = await readGguf('model-Q4_K_M.gguf', { mustBeFinite: true });
  */
 export async function readGguf(path: string, { mustBeFinite = false }: ReadOptions = {}): Promise<GgufFile> {
-  const handle = await open(path, 'r').catch((error) => {
-    throw asIoError(error, 'read', path);
-  });
+  const handle = await openRegular(path);
   try {
     const { size } = await handle.stat();
     const header = await headerOf(handle, path, size);

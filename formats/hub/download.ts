@@ -72,21 +72,23 @@ async function fetchRest(
     requester,
     async (progressed) => {
       if (done >= file.bytes) return;
-      const response = await request(address, requester, done === 0 ? {} : { range: `bytes=${done}-` });
-      if (done > 0 && response.status !== 206) {
-        // The server sends everything again.
-        await handle.truncate(0);
-        advance(-done);
-        done = 0;
-      }
-      for await (const block of bodyOf(response, requester)) {
-        throwIfAborted(signal);
-        if (done + block.length > file.bytes) throw tooLong(file, address);
-        await handle.appendFile(block);
-        done += block.length;
-        advance(block.length);
-        progressed();
-      }
+      const range: Record<string, string> = done === 0 ? {} : { range: `bytes=${done}-` };
+      await request(address, requester, range, async ({ status, blocks }) => {
+        if (done > 0 && status !== 206) {
+          // The server sends everything again.
+          await handle.truncate(0);
+          advance(-done);
+          done = 0;
+        }
+        for await (const block of blocks) {
+          throwIfAborted(signal);
+          if (done + block.length > file.bytes) throw tooLong(file, address);
+          await handle.appendFile(block);
+          done += block.length;
+          advance(block.length);
+          progressed();
+        }
+      });
       if (done < file.bytes) throw passing(`the connection ended after ${done} of ${file.bytes} bytes`);
     },
     ({ message, cause }) =>
@@ -95,17 +97,6 @@ async function fetchRest(
         hint: 'Run the same command again when the network is back: it goes on from where it was.',
       }),
   );
-}
-
-/** The blocks of a response; a connection that breaks is a failure that may pass. */
-async function* bodyOf({ body }: Response, { hub, signal }: Requester): AsyncGenerator<Uint8Array> {
-  try {
-    if (body !== null) for await (const block of body) yield block as Uint8Array;
-  } catch (error) {
-    throwIfAborted(signal);
-    if (error instanceof LacunaError) throw error;
-    throw passing(`the connection to ${hub.endpoint} broke`, error);
-  }
 }
 
 function tooLong({ name, bytes }: RemoteFile, address: string): LacunaError {

@@ -20,23 +20,121 @@ export class PassingFailure extends Error {
   override readonly name = 'PassingFailure';
 }
 
-/** One request; throws `PassingFailure`, or a `LacunaError` when repeating it would not help. */
-export async function request(
+/** An answer that is no refusal. */
+export interface Answer {
+  readonly status: number;
+  /** What it holds; a connection that breaks is a `PassingFailure`. To be read once. */
+  readonly blocks: AsyncIterable<Uint8Array>;
+}
+
+/**
+ * One request, and what `use` makes of the answer. Throws `PassingFailure`, also when nothing comes for a while, or a
+ * `LacunaError` when repeating it would not help.
+ */
+export async function request<T>(
   address: string,
-  { reference, hub, signal }: Requester,
-  headers: Readonly<Record<string, string>> = {},
-): Promise<Response> {
+  requester: Requester,
+  headers: Readonly<Record<string, string>>,
+  use: (answer: Answer) => Promise<T>,
+): Promise<T> {
+  const { reference, hub } = requester;
   const authorization: Record<string, string> = hub.token === undefined ? {} : { authorization: `Bearer ${hub.token}` };
-  const options = { headers: { ...headers, ...authorization }, signal: signal ?? null };
-  const response = await fetch(address, options).catch((cause: unknown) => {
-    throwIfAborted(signal);
-    throw passing(`${hub.endpoint} cannot be reached`, cause);
+  const watch = watchConnection(requester);
+  try {
+    const options = { headers: { ...headers, ...authorization }, signal: watch.signal };
+    const response = await fetch(address, options).catch((error: unknown) => {
+      watch.check();
+      throw unreachable(hub.endpoint, error);
+    });
+    if (response.ok) return await use({ status: response.status, blocks: blocksOf(response, hub.endpoint, watch) });
+    if (response.status === 429 || response.status >= 500)
+      throw passing(`${hub.endpoint} answered ${response.status} ${response.statusText}`);
+    throw refusal(response, reference, hub);
+  } finally {
+    watch.end();
+  }
+}
+
+async function* blocksOf({ body }: Response, endpoint: string, watch: Watch): AsyncGenerator<Uint8Array> {
+  try {
+    if (body === null) return;
+    for await (const block of body) {
+      watch.came(block.length);
+      yield block;
+    }
+  } catch (error) {
+    watch.check();
+    throw passing(`the connection to ${endpoint} broke`, error);
+  }
+}
+
+/** With fewer bytes than `LEAST_BYTES` in this time a connection is given up: it may be one that nobody serves any more. */
+const DEFAULT_STALL_MS = 30_000;
+
+/** So few that the slowest line brings them, and so many that a server cannot keep us for ever with single bytes. */
+const LEAST_BYTES = 1024;
+
+interface Watch {
+  /** Aborted with the job, or when too little came. */
+  readonly signal: AbortSignal;
+  /** To be told of bytes that came. */
+  readonly came: (bytes: number) => void;
+  /** Throws what the signal was aborted for. */
+  readonly check: () => void;
+  readonly end: () => void;
+}
+
+function watchConnection({ hub, signal }: Requester): Watch {
+  const stallMs = hub.stallMs ?? DEFAULT_STALL_MS;
+  const stalled = new AbortController();
+  let bytes = 0;
+  const timer = setInterval(() => {
+    if (bytes < LEAST_BYTES) stalled.abort();
+    bytes = 0;
+  }, stallMs);
+  return {
+    signal: signal === undefined ? stalled.signal : AbortSignal.any([signal, stalled.signal]),
+    came: (count) => {
+      bytes += count;
+    },
+    check: () => {
+      throwIfAborted(signal);
+      if (stalled.signal.aborted) throw passing(`${hub.endpoint} sent nothing for ${stallMs / 1000} s`);
+    },
+    end: () => {
+      clearInterval(timer);
+      // What was not read of the answer need not be sent.
+      stalled.abort();
+    },
+  };
+}
+
+/** What is the matter with a connection that may be well in a moment. All else stays: no such host, no certificate, no address. */
+const PASSING_CODES: readonly unknown[] = [
+  'ECONNABORTED',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EAI_AGAIN',
+  'EHOSTDOWN',
+  'EHOSTUNREACH',
+  'ENETDOWN',
+  'ENETUNREACH',
+  'EPIPE',
+  'ETIMEDOUT',
+  'UND_ERR_BODY_TIMEOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_SOCKET',
+];
+
+function unreachable(endpoint: string, error: unknown): PassingFailure | LacunaError {
+  const failure = passing(`${endpoint} cannot be reached`, error);
+  const cause = error instanceof Error ? error.cause : undefined;
+  if (cause instanceof Error && 'code' in cause && PASSING_CODES.includes(cause.code)) return failure;
+  return new LacunaError('io', failure.message, {
+    hint: 'Check HF_ENDPOINT and the connection, or give the folder of a checkpoint that is here.',
+    cause: error,
   });
-  if (response.ok) return response;
-  await response.body?.cancel();
-  if (response.status === 429 || response.status >= 500)
-    throw passing(`${hub.endpoint} answered ${response.status} ${response.statusText}`);
-  throw refusal(response, reference, hub);
 }
 
 export function passing(message: string, cause?: unknown): PassingFailure {

@@ -41,8 +41,14 @@ const MODELS = {
   'org/gated': { files: one, large, needsToken: 'secret' },
   'org/forged': { files: one, large, forged: { 'model.safetensors': Buffer.alloc(whole.length) } },
   'org/forged-config': { files: one, large, forged: { 'config.json': Buffer.alloc(one['config.json'].length) } },
+  'org/endless': { files: one, large, listing: 'endless' },
+  'org/silent': { files: one, large, listing: 'silent' },
+  'org/large-config': { files: one, large, sizes: { 'config.json': 2 ** 40 } },
+  'org/large-index': { files: sharded, large, sizes: { 'model.safetensors.index.json': 2 ** 40 } },
   'org/half': { files: { ...sharded, [shards[0]]: undefined as never }, large },
-};
+} as const;
+const SILENT_MS = 200;
+
 Reflect.deleteProperty(MODELS['org/half'].files, shards[0]);
 
 let server: HubDouble;
@@ -177,6 +183,34 @@ describe('a connection that breaks', () => {
     await expect(fetched('org/sharded')).rejects.toMatchObject({ code: 'io', message: /cannot be reached/ });
   });
 
+  test('without breaking, as nothing comes any more: goes on from there', async () => {
+    server.faults.push({ kind: 'stall', file: 'model.safetensors', after: 10_000 });
+    const folder = await fetched('org/one', { stallMs: SILENT_MS });
+    expect(readFileSync(join(folder, 'model.safetensors')).equals(whole)).toBe(true);
+    expect(asked().slice(1)).toEqual([
+      ['model.safetensors', undefined],
+      ['model.safetensors', 'bytes=10000-'],
+    ]);
+  });
+
+  test('so for good ends, and leaves what came', async () => {
+    const stall = { kind: 'stall', file: 'model.safetensors' } as const;
+    server.faults.push({ ...stall, after: 30_000 }, ...Array.from({ length: 5 }, () => ({ ...stall, after: 0 })));
+    await expect(fetched('org/one', { stallMs: SILENT_MS })).rejects.toMatchObject({
+      code: 'io',
+      message: `Cannot download model.safetensors of org/one: ${server.endpoint} sent nothing for 0.2 s`,
+    });
+    expect(statSync(join(foldersIn(cacheFolder)[0], 'model.safetensors.part')).size).toBe(30_000);
+  });
+
+  test('before the list of files comes', async () => {
+    await expect(fetched('org/silent', { stallMs: SILENT_MS })).rejects.toMatchObject({
+      code: 'io',
+      message: `Cannot look up org/silent: ${server.endpoint} sent nothing for 0.2 s`,
+    });
+    expect(server.requests.length).toBe(5);
+  });
+
   test('with 503 is tried again', async () => {
     server.faults.push({ kind: 'status', file: 'config.json', status: 503 });
     await fetched('org/one');
@@ -240,6 +274,49 @@ describe('refused', () => {
     await rm(join(folder, 'model.safetensors'));
     writeFileSync(join(folder, 'model.safetensors.part'), Buffer.alloc(4000, 1));
     await expect(fetched('org/one')).rejects.toMatchObject({ code: 'bad-file' });
+    expect(await fetched('org/one')).toBe(folder);
+    expect(readFileSync(join(folder, 'model.safetensors')).equals(whole)).toBe(true);
+  });
+
+  test('a list of files without end, at its limit', async () => {
+    const before = process.memoryUsage().rss;
+    await expect(fetched('org/endless')).rejects.toMatchObject({
+      code: 'bad-file',
+      message: expect.stringMatching(/sends a list of more than 67108864 bytes/),
+    });
+    expect(process.memoryUsage().rss - before).toBeLessThan(512 << 20);
+    expect(server.requests.length).toBe(1);
+  });
+
+  test.each([
+    ['org/large-config', 'config.json', 256 << 20],
+    ['org/large-index', 'model.safetensors.index.json', 100_000_000],
+  ])('a small file that is large, before it is downloaded: %s', async (name, file, limit) => {
+    await expect(fetched(name)).rejects.toMatchObject({
+      code: 'bad-file',
+      message: `${file} of ${name} has ${2 ** 40} bytes; the limit is ${limit}`,
+    });
+    expect(asked()).toEqual([]);
+  });
+
+  test.each([
+    ['org/nothing', {}, 1],
+    ['org/gated', { token: 'wrong' }, 1],
+    ['org/one', { endpoint: 'nothing:at all' }, 0],
+  ])('without trying again what cannot succeed: %s %j', async (name, options, requests) => {
+    const started = performance.now();
+    await expect(fetched(name, { ...options, retryDelayMs: 60_000 })).rejects.toHaveProperty('code');
+    expect(server.requests.length).toBe(requests);
+    // Less than the pause before a second attempt.
+    expect(performance.now() - started).toBeLessThan(60_000);
+  });
+
+  test('a second process, while one downloads into the same folder', async () => {
+    server.faults.push({ kind: 'stall', file: 'model.safetensors', after: 10_000 });
+    const first = fetched('org/one', { stallMs: 1000 });
+    await expect.poll(() => asked().length).toBe(2);
+    await expect(fetched('org/one')).rejects.toMatchObject({ code: 'exists', message: /is at work in/ });
+    const folder = await first;
     expect(await fetched('org/one')).toBe(folder);
     expect(readFileSync(join(folder, 'model.safetensors')).equals(whole)).toBe(true);
   });

@@ -1,22 +1,21 @@
 /** Models by name: downloaded from the Hub into a cache, whole and checked, before anything reads them. */
-import { stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { HubOptions } from '../../src/core/hub.ts';
 import { type JobOptions, SILENT } from '../../src/core/progress.ts';
 import { WEIGHTS_INDEX } from '../checkpoint-kind.ts';
 import { writeFileAtomically } from '../files.ts';
+import { asIoError } from '../io-error.ts';
 import { readJsonObject } from '../json-file.ts';
+import { withLock } from '../lock.ts';
 import { downloadFile, isDownloaded } from './download.ts';
 import type { Requester } from './http.ts';
 import type { HubReference } from './reference.ts';
 import { listRepository, type RemoteFile, type Repository } from './repository.ts';
-import { selectFiles, selectShards } from './select.ts';
+import { MAX_INDEX_BYTES, selectFiles, selectShards } from './select.ts';
 
 export { type HubReference, parseHubReference } from './reference.ts';
-
-/** As for an index beside its shards. */
-const MAX_INDEX_BYTES = 100_000_000;
 
 /**
  * The folder, or the GGUF file, that holds the model `reference` names; what is not in the cache is downloaded.
@@ -82,18 +81,30 @@ async function fetchFiles(
   return gguf === undefined ? folder : join(folder, gguf.name);
 }
 
+/** One process at a time downloads into a folder: two would write the same parts. */
 async function fetchAll(
   files: readonly RemoteFile[],
   commit: string,
   folder: string,
   requester: Requester,
-  { progress = SILENT }: JobOptions,
+  job: JobOptions,
 ): Promise<void> {
+  // A cache that has everything may be read-only.
+  if ((await missingOf(files, folder)).length === 0) return;
+  await mkdir(folder, { recursive: true }).catch((error) => {
+    throw asIoError(error, 'write', folder);
+  });
+  await withLock(`${folder}.lock`, folder, async () => {
+    const missing = await missingOf(files, folder);
+    const total = missing.reduce((sum, { bytes }) => sum + bytes, 0);
+    const stage = (job.progress ?? SILENT).stage(`Downloading ${requester.reference.id}`, total, 'bytes');
+    for (const file of missing) await downloadFile({ file, commit, folder, advance: stage.advance }, requester);
+    stage.done();
+  });
+}
+
+async function missingOf(files: readonly RemoteFile[], folder: string): Promise<RemoteFile[]> {
   const missing: RemoteFile[] = [];
   for (const file of files) if (!(await isDownloaded(file, folder))) missing.push(file);
-  if (missing.length === 0) return;
-  const total = missing.reduce((sum, { bytes }) => sum + bytes, 0);
-  const stage = progress.stage(`Downloading ${requester.reference.id}`, total, 'bytes');
-  for (const file of missing) await downloadFile({ file, commit, folder, advance: stage.advance }, requester);
-  stage.done();
+  return missing;
 }

@@ -1,6 +1,7 @@
 /** What a model's repository on the Hub holds. */
 import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
+import { isTooDeep } from '../json-file.ts';
 import { type Requester, repeatedly, request } from './http.ts';
 
 export interface RemoteFile {
@@ -31,7 +32,7 @@ const schema = z.object({
   ),
 });
 
-/** Of the answer: a repository of thousands of files takes some hundred bytes for each. */
+/** A repository of thousands of files takes some hundred bytes for each. */
 const MAX_LISTING_BYTES = 64 << 20;
 
 /** Lists a repository; errors as those of `fetchCheckpoint`. */
@@ -40,7 +41,7 @@ export async function listRepository(requester: Requester): Promise<Repository> 
   const address = `${hub.endpoint}/api/models/${reference.id}/revision/${encodeURIComponent(reference.revision)}?blobs=true`;
   const text = await repeatedly(
     requester,
-    async () => (await request(address, requester)).text(),
+    () => request(address, requester, {}, ({ blocks }) => readListing(blocks, address)),
     ({ message, cause }) =>
       new LacunaError('io', `Cannot look up ${reference.id}: ${message}`, {
         cause,
@@ -50,12 +51,26 @@ export async function listRepository(requester: Requester): Promise<Repository> 
   return parse(text, address);
 }
 
+/** The listing's text; no more of it is read than there may be. */
+async function readListing(blocks: AsyncIterable<Uint8Array>, address: string): Promise<string> {
+  const read: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const block of blocks) {
+    read.push(block);
+    bytes += block.length;
+    if (bytes > MAX_LISTING_BYTES)
+      throw noListing(`${address} sends a list of more than ${MAX_LISTING_BYTES} bytes, far above any real one`);
+  }
+  return Buffer.concat(read).toString('utf8');
+}
+
+function noListing(message: string): LacunaError {
+  return new LacunaError('bad-file', message, { hint: 'Check HF_ENDPOINT: it must be the Hub or a mirror of it.' });
+}
+
 function parse(text: string, address: string): Repository {
-  const parsed = text.length > MAX_LISTING_BYTES ? undefined : schema.safeParse(jsonOrNull(text));
-  if (!parsed?.success)
-    throw new LacunaError('bad-file', `${address} gave no list of a model's files: ${text.slice(0, 80)}`, {
-      hint: 'Check HF_ENDPOINT: it must be the Hub or a mirror of it.',
-    });
+  const parsed = schema.safeParse(jsonOrNull(text));
+  if (!parsed.success) throw noListing(`${address} gave no list of a model's files: ${text.slice(0, 80)}`);
   const files = parsed.data.siblings.map(({ rfilename: name, size, blobId, lfs }): RemoteFile => {
     if (lfs) return { name, bytes: lfs.size, hash: { kind: 'sha256', hex: lfs.sha256 } };
     return { name, bytes: size, hash: { kind: 'git', hex: blobId } };
@@ -65,7 +80,7 @@ function parse(text: string, address: string): Repository {
 
 function jsonOrNull(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return isTooDeep(text) ? null : JSON.parse(text);
   } catch {
     return null;
   }

@@ -1,9 +1,12 @@
 /** Which files of a repository make a checkpoint: the small ones, and weights in one of the forms that are read. */
 import { LacunaError } from '../../src/core/errors.ts';
 import { WEIGHTS, WEIGHTS_INDEX } from '../checkpoint-kind.ts';
-import { SMALL_FILE_NAMES } from '../small-files.ts';
+import { MAX_SMALL_FILE_BYTES, SMALL_FILE_NAMES } from '../small-files.ts';
 import type { HubReference } from './reference.ts';
 import type { RemoteFile, Repository } from './repository.ts';
+
+/** As for an index beside its shards. */
+export const MAX_INDEX_BYTES = 100_000_000;
 
 /** Some forms name further files only once one of them is here. */
 export interface Selection {
@@ -21,12 +24,25 @@ const GGUF = /^[\w][\w.+-]*\.gguf$/i;
 export function selectFiles({ files }: Repository, reference: HubReference): Selection {
   const named = (name: string) => files.filter((file) => file.name === name);
   const small = SMALL_FILE_NAMES.flatMap(named);
+  refuseLarge(small, MAX_SMALL_FILE_BYTES, reference);
   if (reference.gguf !== undefined) return { files: [selectGguf(files, reference)], hasIndex: false };
   const [weights] = named(WEIGHTS);
   if (weights !== undefined) return { files: [...small, weights], hasIndex: false };
   const [index] = named(WEIGHTS_INDEX);
-  if (index !== undefined) return { files: [...small, index], hasIndex: true };
+  if (index !== undefined) {
+    refuseLarge([index], MAX_INDEX_BYTES, reference);
+    return { files: [...small, index], hasIndex: true };
+  }
   return { files: [selectGguf(files, reference)], hasIndex: false };
+}
+
+/** They would be refused once they are here: what a hostile repository says of their size may fill the disk before. */
+function refuseLarge(files: readonly RemoteFile[], maxBytes: number, { id }: HubReference): void {
+  const large = files.find(({ bytes }) => bytes > maxBytes);
+  if (large === undefined) return;
+  throw new LacunaError('bad-file', `${large.name} of ${id} has ${large.bytes} bytes; the limit is ${maxBytes}`, {
+    hint: 'Look for another revision or copy of the model.',
+  });
 }
 
 function selectGguf(files: readonly RemoteFile[], { id, gguf = '' }: HubReference): RemoteFile {

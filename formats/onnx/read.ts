@@ -1,11 +1,12 @@
 /** Files -> `Graph`, with the weights left where they are. */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { byteLength } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { Graph } from '../../src/core/graph.ts';
 import type { FileTensor } from '../../src/core/tensor.ts';
 import { asIoError, systemCode } from '../io-error.ts';
+import { readBounded } from '../regular-file.ts';
 import { decodeModel } from './decode.ts';
 import { badFile, type Source } from './decode-source.ts';
 
@@ -21,20 +22,25 @@ const MAX_MODEL_BYTES = 2 ** 31 - 1;
  * @example const graph = await readOnnx('model/onnx/model.onnx');
  */
 export async function readOnnx(modelPath: string): Promise<Graph> {
-  const size = await fileSize(modelPath, `No model at ${modelPath}`);
-  if (size > MAX_MODEL_BYTES)
-    throw new LacunaError('bad-file', `${modelPath}: ${size} bytes; an ONNX model has at most ${MAX_MODEL_BYTES}`, {
-      hint: 'Larger models keep their weights in external data.',
-    });
   const source: Source = {
     path: modelPath,
     folder: dirname(modelPath),
-    bytes: await readFile(modelPath),
+    bytes: await readModel(modelPath),
     externals: [],
   };
   const graph = decodeModel(source);
   await checkExternals(source);
   return graph;
+}
+
+async function readModel(path: string): Promise<Uint8Array> {
+  try {
+    return await readBounded(path, MAX_MODEL_BYTES, 'Larger models keep their weights in external data.');
+  } catch (error) {
+    if (error instanceof LacunaError && error.code === 'not-found')
+      throw new LacunaError('not-found', `No model at ${path}`, { cause: error });
+    throw error;
+  }
 }
 
 async function checkExternals(source: Source): Promise<void> {

@@ -2,6 +2,7 @@
 import { byteLength, elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { FileTensor } from '../../src/core/tensor.ts';
+import { isTooDeep, MAX_JSON_LEVELS } from '../json-file.ts';
 import { isFloatDType } from '../tensor/float-cast.ts';
 import { isSafetensorsDType, SAFETENSORS_DTYPES } from './dtypes.ts';
 
@@ -41,6 +42,8 @@ function parseJsonObject(text: string, path: string): Readonly<Record<string, un
   // The format asks for this byte, and it keeps a JSON array, number or string out.
   if (!text.startsWith('{'))
     throw badFile(path, `its header must start with "{" but starts with ${JSON.stringify(text.slice(0, 8))}`);
+  if (isTooDeep(text))
+    throw badFile(path, `its header nests deeper than ${MAX_JSON_LEVELS} levels; the format has two`);
   try {
     return JSON.parse(text) as Readonly<Record<string, unknown>>;
   } catch (error) {

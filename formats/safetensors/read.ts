@@ -1,7 +1,8 @@
 /** Opens safetensors files: only the header is read, tensors stay on disk as ranges of the file. */
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { LacunaError } from '../../src/core/errors.ts';
 import { asIoError } from '../io-error.ts';
+import { openRegular } from '../regular-file.ts';
 import { badFile, parseHeader, type SafetensorsFile } from './header.ts';
 
 /** Bytes before the header: its length, little-endian. */
@@ -30,9 +31,7 @@ export async function readSafetensors(
   path: string,
   { mustBeFinite = false }: ReadOptions = {},
 ): Promise<SafetensorsFile> {
-  const handle = await open(path, 'r').catch((error) => {
-    throw asIoError(error, 'read', path);
-  });
+  const handle = await openRegular(path);
   try {
     const { text, dataStart, fileLength } = await readHeader(handle, path);
     return parseHeader(text, { path, dataStart, dataLength: fileLength - dataStart, mustBeFinite });

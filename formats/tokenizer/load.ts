@@ -1,7 +1,7 @@
 /** A tokenizer as the files of a model describe it: text to ids, ids to text, messages to text. */
 import type { ModelFiles } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
-import { labelOf, openModelFiles, readSmallJson } from '../small-files.ts';
+import { labelOf, MAX_SMALL_FILE_BYTES, openModelFiles, readSmallJson } from '../small-files.ts';
 import { type ChatMessage, type ChatOptions, findChatTemplate, MAX_CONFIG_BYTES, renderChat } from './chat-template.ts';
 import { type HubTokenizer, openHubTokenizer } from './hub-tokenizer.ts';
 import { type DecodePlan, decodePlan, openStreamDecoder, type StreamDecoder } from './stream-decode.ts';
@@ -27,10 +27,9 @@ export interface Tokenizer {
   chat(messages: readonly ChatMessage[], options: ChatOptions): string;
   /** What `encode` puts first; undefined when it puts nothing there. */
   readonly bosTokenId: number | undefined;
+  /** The token named as the one that ends a text; undefined when none is. */
+  readonly eosTokenId: number | undefined;
 }
-
-/** Gemma's tokenizer.json has 33 MB, Llama 4's 28 MB. */
-const MAX_TOKENIZER_BYTES = 256 << 20;
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -46,7 +45,7 @@ type Json = Readonly<Record<string, unknown>>;
  */
 export async function loadTokenizer(source: string | ModelFiles): Promise<Tokenizer> {
   const model = typeof source === 'string' ? await openModelFiles(source) : source;
-  const json = (await readSmallJson(model, 'tokenizer.json', MAX_TOKENIZER_BYTES))?.value;
+  const json = (await readSmallJson(model, 'tokenizer.json', MAX_SMALL_FILE_BYTES))?.value;
   if (json === undefined) throw missing(model.path);
   const config = (await readSmallJson(model, 'tokenizer_config.json', MAX_CONFIG_BYTES))?.value ?? {};
   const map = (await readSmallJson(model, 'special_tokens_map.json', MAX_CONFIG_BYTES))?.value ?? {};
@@ -98,6 +97,7 @@ function makeTokenizer(
       return renderChat(template, messages, options, special);
     },
     bosTokenId: prependedId(encode),
+    eosTokenId: special.eos_token === undefined ? undefined : hub.token_to_id(special.eos_token),
   };
 }
 

@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import type { HubOptions } from '../core/hub.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
+import { visible } from '../core/shown.ts';
 import { ENGINES } from '../index.ts';
 import type { Io } from './io.ts';
 import { positiveInteger } from './parse.ts';
@@ -74,5 +75,5 @@ export function print<T>(
   format: (result: T, width: number) => string,
 ): void {
   const width = Math.max(LEAST_WIDTH, stdout.columns || DEFAULT_WIDTH);
-  stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${format(result, width)}\n`);
+  stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${visible(format(result, width))}\n`);
 }

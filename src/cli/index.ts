@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { type ErrorCode, LacunaError } from '../core/errors.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
+import { shown } from '../core/shown.ts';
 import { registerBench } from './bench.ts';
 import { registerBuild } from './build.ts';
 import { registerCalibrate } from './calibrate.ts';
@@ -105,11 +106,11 @@ function failureOf(error: unknown, signal: AbortSignal): Failure {
     return { code, message, hint, text, exitCode: code === 'check-failed' ? EXIT.checkFailed : EXIT.usage };
   }
   if (isSystemError(error)) {
-    const { message } = error;
+    const message = shown(error.message);
     return { code: 'io', message, text: `error: ${message}\n`, exitCode: EXIT.usage };
   }
-  const message = error instanceof Error ? error.message : String(error);
-  const stack = error instanceof Error ? error.stack : message;
+  const message = shown(error instanceof Error ? error.message : String(error));
+  const stack = error instanceof Error && error.stack !== undefined ? shown(error.stack) : message;
   return { code: 'internal', message, text: `This is a defect of Lacuna:\n${stack}\n`, exitCode: EXIT.internal };
 }
 

@@ -44,6 +44,14 @@ export function share(text: string): number {
   return value;
 }
 
+/** What a perplexity may be multiplied by, also written as what it may lose: "1.02" or "2%". */
+export function budget(text: string): number {
+  const value = text.endsWith('%') ? 1 + parseNumber(text.slice(0, -1)) / 100 : parseNumber(text);
+  if (!(value >= 1 && Number.isFinite(value)))
+    throw new InvalidArgumentError('Expected a ratio of at least 1, as 1.02, or a loss, as 2%.');
+  return value;
+}
+
 /** Like a share, but all is fine: what sampling draws from. */
 export function probability(text: string): number {
   const value = parseNumber(text);

@@ -19,7 +19,7 @@ export const registerPlan: RegisterCommand = (program, { io }) => {
     .requiredOption('-o, --output <file>', 'plan JSON to make')
     .option(
       '--dtype <name>',
-      'with --host stock: how the weights will be stored: fp32, bf16, int8 or int4 (default fp32)',
+      'how the weights will be stored, which matters in stock ONNX Runtime: fp32, bf16, int8 or int4 (default fp32)',
     )
     .option('--explain', 'say of every block why')
     .option('--force', 'replace an existing output');
@@ -29,7 +29,15 @@ export const registerPlan: RegisterCommand = (program, { io }) => {
       throw new LacunaError('usage', '--dtype: only a plan for --host stock depends on it', {
         hint: 'Leave it out, or use --host stock.',
       });
-    const result = await plan({ statistics, output, force, preset: planOptions(options) });
+    const { nativeFolder } = io;
+    const result = await plan({
+      statistics,
+      output,
+      force,
+      preset: planOptions(options),
+      dtype: options.dtype,
+      nativeFolder,
+    });
     print(io, options, result, (data, width) => format(data, width, options.explain ?? false));
   });
 };

@@ -33,7 +33,7 @@ describe('options of a preset', () => {
   });
 
   it('name the host, which reckons with how weights are stored', () => {
-    const hostOf = (dtype: string | undefined, ...args: string[]) => {
+    const hostOf = (dtype: PresetOptions['dtype'], ...args: string[]) => {
       const command = withPresetOptions(new Command()).exitOverride();
       const options = command.parse(['--preset', 'top-k', ...args], { from: 'user' }).opts<PresetOptions>();
       return planOptions({ ...options, dtype }).host;

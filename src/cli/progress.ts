@@ -1,6 +1,7 @@
 /** Draws progress on stderr: one living line on a terminal; elsewhere a line a stage, and more only when it takes long. */
 import type { Ora } from 'ora';
 import type { Progress, ProgressStage } from '../core/progress.ts';
+import { shown } from '../core/shown.ts';
 import { formatBytes, formatSeconds } from './figures.ts';
 import type { OutputStream } from './io.ts';
 
@@ -43,7 +44,7 @@ function plainProgress(stream: OutputStream, now: Clock): DrawnProgress {
         done: (note) => stream.write(`${label}: ${ended(note, total, unit, now() - started)}\n`),
       };
     },
-    note: (text) => stream.write(`${text}\n`),
+    note: (text) => stream.write(`${shown(text)}\n`),
     stop: () => {},
   };
 }
@@ -68,9 +69,10 @@ function terminalProgress(stream: OutputStream, now: Clock, spinner: Ora): Drawn
       };
     },
     note(text) {
-      if (drawn === undefined) return void stream.write(`${text}\n`);
+      const line = `${shown(text)}\n`;
+      if (drawn === undefined) return void stream.write(line);
       spinner.clear();
-      stream.write(`${text}\n`);
+      stream.write(line);
       spinner.render();
     },
     stop() {

@@ -1,6 +1,7 @@
 /** `lacuna sparsify`. */
 import { type SparsifyOptions, type SparsifyResult, sparsify } from '../index.ts';
 import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
+import { positiveInteger } from './parse.ts';
 import { table } from './table.ts';
 
 interface Options extends CommonOptions {
@@ -11,6 +12,8 @@ interface Options extends CommonOptions {
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
   readonly dtype?: SparsifyOptions['dtype'];
+  readonly data?: readonly string[];
+  readonly tokens?: number;
 }
 
 export const registerSparsify: RegisterCommand = (program, context) => {
@@ -21,14 +24,17 @@ export const registerSparsify: RegisterCommand = (program, context) => {
     .requiredOption('--plan <file>', 'plan JSON')
     .requiredOption('-o, --output <dir>', 'folder to make')
     .option('--dtype <name>', 'how weights of a checkpoint are stored: fp32, fp16, bf16, int8 or int4 (default fp32)')
+    .option('--data <file...>', 'UTF-8 texts that int8 and int4 are rounded by (default: the pinned "fit" text)')
+    .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)
     .option('--explain', 'list every rule, whether it applied and why not')
     .option('--force', 'replace an existing output')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (source: string, options: Options) => {
-    const { plan, output, force, allowNonfinite: allowNonFinite, adapter, dtype } = options;
+    const { plan, output, force, allowNonfinite: allowNonFinite, adapter, dtype, tokens } = options;
     const job = sourceOptions(options, context);
-    const result = await sparsify({ source, plan, output, force, allowNonFinite, adapter, dtype, ...job });
+    const stored = { dtype, data: options.data, tokens };
+    const result = await sparsify({ source, plan, output, force, allowNonFinite, adapter, ...stored, ...job });
     print(context.io, options, result, (data) => format(data, options.explain ?? false));
   });
 };

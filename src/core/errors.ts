@@ -1,4 +1,5 @@
 /** The one error class of Lacuna: everything a user can cause arrives as a `LacunaError`. */
+import { shown } from './shown.ts';
 
 /** What kind of thing went wrong. Codes are stable: programs may branch on them. */
 export const ERROR_CODES = [
@@ -24,7 +25,8 @@ export interface ErrorDetails {
 }
 
 /**
- * A failure with a stable `code`, a message that says what was wanted and what was found, and a `hint`.
+ * A failure with a stable `code`, a message that says what was wanted and what was found, and a `hint`. Both may quote what
+ * a file holds: they are shortened, and control characters in them written out.
  *
  * @example throw new LacunaError('not-found', 'No config.json in ./model', { hint: 'Give the folder of a checkpoint.' });
  */
@@ -34,18 +36,19 @@ export class LacunaError extends Error {
   readonly hint: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    super(shown(message), details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
-    this.hint = details.hint;
+    this.hint = details.hint === undefined ? undefined : shown(details.hint);
   }
 }
 
 /** "Expected <what> for <name> but received <value>": the one wording of a wrong argument. */
 export function invalidArgument(name: string, wanted: string, got: unknown): LacunaError {
-  return new LacunaError('usage', `Expected ${wanted} for ${name} but received ${shown(got)}`);
+  return new LacunaError('usage', `Expected ${wanted} for ${name} but received ${kindOf(got)}`);
 }
 
-function shown(value: unknown): string {
+/** A value that is no text or number by its kind. */
+function kindOf(value: unknown): string {
   if (typeof value === 'string') return `"${value}"`;
   if (typeof value === 'function') return 'a function';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';

@@ -9,4 +9,6 @@ export interface HubOptions {
   readonly cacheFolder: string;
   /** Before the first repeated attempt after a failure; doubled for each further one (default 1000). */
   readonly retryDelayMs?: number;
+  /** Time without progress after which a connection is given up and tried again (default 30,000). */
+  readonly stallMs?: number;
 }

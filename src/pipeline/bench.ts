@@ -10,7 +10,7 @@ import { denseFfnBytes } from '../plan/index.ts';
 import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine.ts';
 import { baselineOf, type ChosenModel, chooseModel } from './model-folder.ts';
 import { findPeers, type PeerOptions, type PeerResult, timePeers } from './peers.ts';
-import { pinnedTexts, readTexts } from './texts.ts';
+import { encodeTexts, pinnedTexts } from './texts.ts';
 
 export interface BenchReport extends BenchResult {
   /** Other programs' figures; null where none were asked for. */
@@ -59,8 +59,8 @@ export async function bench(options: BenchOptions): Promise<BenchReport> {
   if (baseline !== undefined) checkVocabulary(baseline, contender);
   const { model } = contender;
   const peers = options.peers && (await findPeers({ folder, model }, options.peers));
-  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(folder)]);
-  const tokens = texts.flatMap(({ content }) => tokenizer.encode(content, { addSpecialTokens: false }));
+  // One run of tokens, from the beginning of the first text on: that is what decoding goes through.
+  const tokens = (await encodeTexts(data, await loadTokenizer(folder))).flatMap((text) => text.tokens);
   const timed = await measure(baseline === undefined ? [contender.open] : [baseline.open, contender.open], tokens, {
     ...options,
     contextLength: contender.contextLength,

@@ -17,9 +17,10 @@ import type { Checkpoint } from '../core/checkpoint.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
+import { checkTokens, STATISTICS, type Wanted } from './enough-tokens.ts';
 import { checkJsonOutput } from './output.ts';
 import { type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
-import { pinnedTexts, readTexts } from './texts.ts';
+import { encodeTexts, pinnedTexts } from './texts.ts';
 
 export type { StatisticsSummary };
 
@@ -66,7 +67,7 @@ export async function measureOn(
   statistics?: readonly Statistic[],
 ): Promise<Statistics> {
   const { signal, progress, threads } = options;
-  return measure(pieces, await calibrationInput(checkpoint, options), {
+  return measure(pieces, await calibrationInput(checkpoint, STATISTICS, options), {
     openGraph: createOpenGraph({ encode: encodeModel, threads }),
     readFloats,
     fingerprint: checkpoint.fingerprint,
@@ -76,16 +77,20 @@ export async function measureOn(
   });
 }
 
-/** The texts as tokens of the checkpoint's tokenizer, and which of them are measured. */
-export async function calibrationInput(checkpoint: Checkpoint, options: MeasureOptions): Promise<CalibrationInput> {
-  const { data = pinnedTexts('fit'), tokens: maxTokens, sequenceLength, shard } = options;
-  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(checkpoint)]);
+/** The texts as tokens of the checkpoint's tokenizer, and which of them are measured; too few are refused. */
+export async function calibrationInput(
+  checkpoint: Checkpoint,
+  wanted: Wanted,
+  options: MeasureOptions,
+): Promise<CalibrationInput> {
+  const tokenizer = await loadTokenizer(checkpoint);
+  const { data = pinnedTexts('fit') } = options;
+  const texts = await encodeTexts(data, tokenizer);
+  const { tokens: maxTokens = Number.POSITIVE_INFINITY, sequenceLength, shard, progress } = options;
+  const held = texts.reduce((sum, { tokens }) => sum + tokens.length, 0);
+  checkTokens(wanted, Math.min(held, maxTokens), progress);
   return {
-    texts: texts.map(({ name, sha256, content }) => ({
-      name,
-      sha256,
-      tokens: tokenizer.encode(content, { addSpecialTokens: false }),
-    })),
+    texts,
     sequenceLength,
     maxTokens,
     shard,

@@ -1,6 +1,6 @@
 /** Every command's function as it is, for the door to stand before. */
 export { bench } from './bench.ts';
-export { build } from './build.ts';
+export { build, dryRunBuild } from './build.ts';
 export { calibrate, mergeCalibrations } from './calibrate.ts';
 export { convert } from './convert.ts';
 export { doctor } from './doctor.ts';

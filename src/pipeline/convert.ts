@@ -1,5 +1,4 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
-import { resolve } from 'node:path';
 import { openModel } from '../../converters/index.ts';
 import { refuseExistingFolder } from '../../formats/files.ts';
 import { weightBytesOf } from '../../formats/onnx/index.ts';
@@ -23,11 +22,10 @@ import { type MeasuredImportance, measureImportance, readImportance } from './im
 import { type FolderContent, writeModelFolder } from './model-folder.ts';
 import { bfloat16Notes } from './notes.ts';
 import type { ReferenceOptions } from './reference.ts';
-import { type RoundedLayers, removeLayers, roundLayers } from './rounding.ts';
+import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
 import { denseGraph, openSource, type SourceOptions } from './source.ts';
 import { modelFileOf } from './transformers-js.ts';
 import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
-import { withWorkspace } from './workspace.ts';
 
 export interface ConvertOptions extends SourceOptions {
   /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
@@ -95,13 +93,10 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   if (importance !== undefined) return write(await readImportance(checkpoint, importance));
   if (data === undefined) return write(undefined);
   if (options.rounding === 'search') return write(await measureImportance(checkpoint, { ...options, data }));
-  const work = `${resolve(options.output)}.rounding`;
   await refuseExistingFolder(options.output, { force: options.force ?? false });
-  return withWorkspace(work, async () => {
-    const result = await write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, { ...options, data }));
-    await removeLayers(work);
-    return result;
-  });
+  const round = async (work: string) =>
+    write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, { ...options, data }));
+  return inRoundingWorkspace(options.output, round, options);
 }
 
 /** What was measured of the model on texts, where anything was. */

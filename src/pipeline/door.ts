@@ -70,6 +70,9 @@ export const sparsify = door('sparsify', schemas.sparsifyOptions, commands.spars
  */
 export const build = door('build', schemas.buildOptions, commands.build);
 
+/** What `build` with the same options would do; it measures and writes nothing. */
+export const dryRunBuild = door('dryRunBuild', schemas.buildOptions, commands.dryRunBuild);
+
 /**
  * Measures a folder's perplexity, and against its dense baseline what leaving something out cost. A failed check is a
  * result, not an error.

@@ -3,9 +3,11 @@ import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { LacunaError } from '../core/errors.ts';
+import { type Host, hostNamed } from '../core/plan.ts';
 import { type Progress, SILENT } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import {
+  addonProblem,
   measureReadBandwidth,
   type NativeFiles,
   openNativeSession,
@@ -62,6 +64,21 @@ export async function memoryBandwidth({ nativeFolder, threads }: EngineOptions):
   if (native === undefined) return undefined;
   // ONNX Runtime starts a thread a core when it is not told how many.
   return measureReadBandwidth(native.addon, threads ?? availableParallelism()).catch(() => undefined);
+}
+
+/** Whether the native core is built and loads. */
+export async function hasNativeCore(nativeFolder: string | URL | undefined): Promise<boolean> {
+  const native = await findNativeFiles(nativeFolder);
+  return native !== undefined && addonProblem(native.addon) === undefined;
+}
+
+/**
+ * What this installation runs models on: our kernels where they are built, else stock ONNX Runtime. float16 is for GPUs, on which
+ * it is neither's.
+ */
+export async function installedHost(dtype: string, nativeFolder: string | URL | undefined): Promise<Host> {
+  const isNative = dtype === 'fp16' || (await hasNativeCore(nativeFolder));
+  return hostNamed(isNative ? 'native' : 'stock', dtype);
 }
 
 /** The native core's files; undefined without the face for Node. */

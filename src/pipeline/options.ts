@@ -54,7 +54,7 @@ const job = { progress, signal, threads };
 
 const hub = optionsOf<HubOptions>(
   { endpoint: z.string().min(1), cacheFolder: path },
-  { token: z.string(), retryDelayMs: z.number().min(0) },
+  { token: z.string(), retryDelayMs: z.number().min(0), stallMs: z.number().gt(0) },
 );
 const source = { ...job, allowNonFinite: flag, hub, adapter: path };
 
@@ -109,11 +109,14 @@ const preset = z.discriminatedUnion('preset', [
   optionsOf<TopKOptions>({ preset: z.literal('top-k') }, { density: share, prefill, host }),
 ]);
 
-export const planOptions = optionsOf<PlanCommandOptions>({ statistics: path, output: path, preset }, { force: flag });
+export const planOptions = optionsOf<PlanCommandOptions>(
+  { statistics: path, output: path, preset },
+  { force: flag, dtype: precision, nativeFolder },
+);
 
 export const sparsifyOptions = optionsOf<SparsifyOptions>(
   { source: path, plan: path, output: path },
-  { ...source, force: flag, dtype: sparsePrecision },
+  { ...source, force: flag, dtype: sparsePrecision, data: files, tokens: count },
 );
 
 /** Of a perplexity over its baseline's. */
@@ -126,6 +129,7 @@ export const buildOptions = optionsOf<BuildOptions>(
     texts: optionsOf<Partial<BuildTexts>>({}, { fit: files, choose: files, test: files }),
     tokens: count,
     maxPplRatio,
+    allowSlower: flag,
     force: flag,
     dtype: sparsePrecision,
     nativeFolder,

@@ -1,13 +1,13 @@
 /** Where `build` keeps finished stages until the whole is done: a folder that one process at a time works in. */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { kill, pid } from 'node:process';
 import { writeFileAtomically } from '../../formats/files.ts';
-import { asIoError, systemCode } from '../../formats/io-error.ts';
-import { LacunaError } from '../core/errors.ts';
+import { asIoError } from '../../formats/io-error.ts';
+import { readJsonObject } from '../../formats/json-file.ts';
+import { withLock } from '../../formats/lock.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
+import { type Progress, SILENT } from '../core/progress.ts';
 import { checkWritable, exists } from './output.ts';
 
 /** A finished stage: where it is, and what it gave. */
@@ -24,85 +24,55 @@ export function keyOf(...inputs: readonly unknown[]): string {
     .slice(0, 16);
 }
 
-const LOCK_FILE = 'lock';
-
-/** Locks that this process holds: its own id in a lock file does not tell whether it took it or a namesake did, killed in a container of before. */
-const held = new Set<string>();
-
 /**
  * Runs `use` in the folder `path`, made when it is not there. What a killed run had half written is removed first; what
- * it had finished stays, and so does all when `use` throws.
+ * it had finished stays, and so does all when `use` throws. `progress` is told of both.
  *
- * @throws LacunaError `exists` while another build works in it.
+ * The lock lies beside the folder, so that `use` may remove that.
+ *
+ * @throws LacunaError `exists` while another run works in it.
  */
-export async function withWorkspace<T>(path: string, use: () => Promise<T>): Promise<T> {
-  const lock = join(path, LOCK_FILE);
+export async function withWorkspace<T>(path: string, use: () => Promise<T>, progress: Progress = SILENT): Promise<T> {
+  await makeFolder(dirname(path));
+  return withLock(`${path}.lock`, path, async () => {
+    await makeFolder(path);
+    await removeUnfinished(path);
+    const found = await finishedIn(path);
+    if (found > 0) progress.note(`Taking up ${parts(found)} from ${path}`);
+    try {
+      return await use();
+    } catch (error) {
+      const kept = await finishedIn(path);
+      if (kept > 0) progress.note(`Kept in ${path}: ${parts(kept)}; the same command goes on from there.`);
+      throw error;
+    } finally {
+      // Without a finished stage there is nothing to keep.
+      await rmdir(path).catch(() => {});
+    }
+  });
+}
+
+async function makeFolder(path: string): Promise<void> {
   try {
-    await checkWritable(dirname(path));
+    await checkWritable(path);
     await mkdir(path, { recursive: true });
-    await takeLock(lock);
   } catch (error) {
     throw asIoError(error, 'write', path);
   }
-  try {
-    await removeUnfinished(path);
-    return await use();
-  } finally {
-    held.delete(lock);
-    await rm(lock, { force: true });
-    // Without a finished stage there is nothing to keep.
-    await rmdir(path).catch(() => {});
-  }
 }
 
-async function takeLock(lock: string): Promise<void> {
-  for (;;) {
-    try {
-      await writeFile(lock, JSON.stringify({ host: hostname(), pid }), { flag: 'wx' });
-      held.add(lock);
-      return;
-    } catch (error) {
-      if (systemCode(error) !== 'EEXIST') throw error;
-    }
-    const owner = await readOwner(lock);
-    if (owner !== undefined && isAtWork(owner, lock))
-      throw new LacunaError('exists', `Another run (process ${owner.pid}) is at work in ${dirname(lock)}`, {
-        hint: `Wait for it, or give another output. If it is none of Lacuna, remove ${lock}`,
-      });
-    // Left by a run that was killed.
-    await rm(lock, { force: true });
-  }
-}
-
-interface Owner {
-  readonly host: string;
-  readonly pid: number;
-}
-
-async function readOwner(lock: string): Promise<Owner | undefined> {
-  try {
-    return JSON.parse(await readFile(lock, 'utf8')) as Owner;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Of another host one cannot know: it is taken for gone, as a restarted job lands on another one. */
-function isAtWork(owner: Owner, lock: string): boolean {
-  if (owner.host !== hostname()) return false;
-  if (owner.pid === pid) return held.has(lock);
-  try {
-    // Signal 0 only asks whether the process is there.
-    return kill(owner.pid, 0);
-  } catch (error) {
-    return systemCode(error) === 'EPERM';
-  }
-}
-
+/** Nobody else works here: what is being made, and what is locked, was left by a process that was killed. */
 async function removeUnfinished(path: string): Promise<void> {
-  for (const name of await readdir(path, { recursive: true })) {
-    if (name.includes('.partial-')) await rm(join(path, name), { recursive: true, force: true });
-  }
+  for (const name of await readdir(path, { recursive: true }))
+    if (/\.(partial-|lock)/.test(name)) await rm(join(path, name), { recursive: true, force: true });
+}
+
+async function finishedIn(path: string): Promise<number> {
+  return (await readdir(path).catch(() => [])).length;
+}
+
+function parts(count: number): string {
+  return count === 1 ? '1 finished part' : `${count} finished parts`;
 }
 
 /** Runs `make` unless its output is there: outputs appear whole or not at all. */
@@ -120,7 +90,10 @@ export async function jsonStage<T>(path: string, make: () => Promise<T>): Promis
   return stage(path, write, () => readResult<T>(path));
 }
 
+/** Figures of a stage have some kilobytes. */
+const MAX_RESULT_BYTES = 64 << 20;
+
 /** What a JSON stage wrote. */
 export async function readResult<T>(path: string): Promise<T> {
-  return JSON.parse(await readFile(path, 'utf8')) as T;
+  return (await readJsonObject(path, MAX_RESULT_BYTES)).value as T;
 }

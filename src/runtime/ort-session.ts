@@ -92,7 +92,8 @@ function ortOptions({ threads }: SessionOptions): InferenceSession.SessionOption
     executionMode: 'sequential',
     interOpNumThreads: 1,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
-    logSeverityLevel: 3,
+    // Fatal only: what goes wrong arrives as an error, and its lines are for no user's terminal.
+    logSeverityLevel: 4,
     extra: { session: CONFIG },
   };
 }

@@ -48,8 +48,9 @@ export async function findModel(folderOrFile: string): Promise<string> {
 
 async function kindOf(file: string): Promise<'file' | 'folder' | 'nothing'> {
   const found = await stat(file).catch(() => undefined);
-  if (found === undefined) return 'nothing';
-  return found.isDirectory() ? 'folder' : 'file';
+  if (found?.isDirectory()) return 'folder';
+  // A pipe or a device has no end that ONNX Runtime would come to.
+  return found?.isFile() ? 'file' : 'nothing';
 }
 
 function sessionOf(session: OrtSession, signature: Signature): Session {

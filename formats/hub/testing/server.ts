@@ -19,6 +19,8 @@ export interface HubDouble {
 export type Fault =
   /** The connection breaks after so many bytes of the content. */
   | { readonly kind: 'drop'; readonly file: string; readonly after: number }
+  /** After so many bytes nothing comes any more; the connection stays. */
+  | { readonly kind: 'stall'; readonly file: string; readonly after: number }
   /** The whole file comes, whatever part of it is asked for. */
   | { readonly kind: 'ignore-range'; readonly file: string }
   | { readonly kind: 'status'; readonly file: string; readonly status: number; readonly code?: string };
@@ -30,6 +32,10 @@ export interface HubModel {
   /** Sent in place of the content, whose hash is told. */
   readonly forged?: Readonly<Record<string, Uint8Array>>;
   readonly needsToken?: string;
+  /** Told in place of the true sizes. */
+  readonly sizes?: Readonly<Record<string, number>>;
+  /** The list of files never ends, or never begins. */
+  readonly listing?: 'endless' | 'silent';
 }
 
 const COMMIT = '0123456789abcdef0123456789abcdef01234567';
@@ -77,11 +83,22 @@ function refuse(response: ServerResponse, status: number, code?: string): void {
   response.writeHead(status, code === undefined ? {} : { 'x-error-code': code }).end();
 }
 
-function list(response: ServerResponse, { files, large }: HubModel): void {
+function list(response: ServerResponse, { files, large, sizes = {}, listing }: HubModel): void {
+  if (listing === 'endless') sendWithoutEnd(response);
+  if (listing !== undefined) return;
   const siblings = Object.entries(files).map(([rfilename, content]) => {
     const git = createHash('sha1').update(`blob ${content.length}\0`).update(content).digest('hex');
-    const lfs = { sha256: createHash('sha256').update(content).digest('hex'), size: content.length, pointerSize: 134 };
-    return { rfilename, size: content.length, blobId: git, ...(large.includes(rfilename) && { lfs }) };
+    const lfs = {
+      sha256: createHash('sha256').update(content).digest('hex'),
+      size: sizes[rfilename] ?? content.length,
+      pointerSize: 134,
+    };
+    return {
+      rfilename,
+      size: sizes[rfilename] ?? content.length,
+      blobId: git,
+      ...(large.includes(rfilename) && { lfs }),
+    };
   });
   response.end(JSON.stringify({ id: 'x', sha: COMMIT, siblings }));
 }
@@ -91,6 +108,23 @@ function send(request: IncomingMessage, response: ServerResponse, content: Uint8
   const start = fault?.kind === 'ignore-range' ? 0 : from;
   const status = start > 0 ? 206 : 200;
   response.writeHead(status, { 'content-length': content.length - start });
-  if (fault?.kind !== 'drop') response.end(content.subarray(start));
-  else response.write(content.subarray(start, start + fault.after), () => setImmediate(() => response.destroy()));
+  switch (fault?.kind) {
+    case 'drop':
+      response.write(content.subarray(start, start + fault.after), () => setImmediate(() => response.destroy()));
+      break;
+    case 'stall':
+      response.write(content.subarray(start, start + fault.after));
+      break;
+    default:
+      response.end(content.subarray(start));
+  }
+}
+
+function sendWithoutEnd(response: ServerResponse): void {
+  const block = Buffer.alloc(1 << 20, ' ');
+  const send = () => {
+    while (!response.destroyed && response.write(block));
+  };
+  response.on('drain', send);
+  send();
 }

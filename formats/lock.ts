@@ -1,0 +1,162 @@
+/**
+ * A file that one process at a time holds, and that is taken over from a dead one.
+ *
+ * A lock appears whole: its text is written under another name, then linked to its own, which only one can do. Taking over
+ * a stale one is to remove it and to try again, and what makes that safe is a second lock, the guard, named by the
+ * stale one's text: whoever holds the guard looks whether that very text is still there before removing it. Without it, one
+ * that read the stale lock could remove the new one of another that was quicker. No two locks have the same text, so
+ * a guard that is taken late finds another text and removes nothing. A guard may itself be left by a dead process, and is
+ * then taken over in the same way.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { link, lstat, open, readdir, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { LacunaError } from '../src/core/errors.ts';
+import { createBeside, parseNeighbour } from './beside.ts';
+import { asIoError, systemCode } from './io-error.ts';
+import { isProcessId, isRunning, type ProcessName, THIS_PROCESS } from './process.ts';
+
+/** A lock of ours has some hundred bytes; what else lies there is not read to its end. */
+const MAX_LOCK_BYTES = 1024;
+
+/** Texts of locks that this process holds: of its own id alone it could not tell whether it or a namesake took one. */
+const held = new Set<string>();
+
+/**
+ * Runs `use` while this process holds the lock file `path`, whose folder must exist. `place` is what the lock is for, as
+ * errors call it.
+ *
+ * @throws LacunaError `exists` while another holds it (there is no waiting), `io` when it cannot be written.
+ * @example await withLock('out.lock', 'out', () => fill('out'));
+ */
+export async function withLock<T>(path: string, place: string, use: () => Promise<T>): Promise<T> {
+  const text = await take(path, place).catch((error) => {
+    throw asIoError(error, 'write', path);
+  });
+  try {
+    await removeLeftovers(path);
+    return await use();
+  } finally {
+    await release(path, text);
+  }
+}
+
+async function take(path: string, place: string): Promise<string> {
+  const text = JSON.stringify({ ...THIS_PROCESS, nonce: randomUUID() });
+  for (;;) {
+    held.add(text);
+    if (await appears(path, text)) return text;
+    held.delete(text);
+    const found = await readLock(path);
+    // Released since.
+    if (found === undefined) continue;
+    const holder = holderOf(found);
+    if (holder !== undefined) throw atWork(holder, path, place);
+    await removeStale(path, found, place);
+  }
+}
+
+/** Makes the file with its text, unless there is one. */
+async function appears(path: string, text: string): Promise<boolean> {
+  const [whole] = await createBeside(path, 'partial', (name) => writeFile(name, text, { flag: 'wx' }));
+  try {
+    await linkOrWrite(whole, path, text);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false;
+    throw error;
+  } finally {
+    await rm(whole, { force: true });
+  }
+}
+
+/** What file systems say that have no links, as that of a USB stick. */
+const NO_LINKS = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'];
+
+async function linkOrWrite(whole: string, path: string, text: string): Promise<void> {
+  try {
+    await link(whole, path);
+  } catch (error) {
+    if (!NO_LINKS.includes(systemCode(error) ?? '')) throw error;
+    await writeFile(path, text, { flag: 'wx' });
+  }
+}
+
+/** The text of the lock, or undefined when there is none. */
+async function readLock(path: string): Promise<string | undefined> {
+  try {
+    if (!(await lstat(path)).isFile())
+      throw new LacunaError('exists', `${path} is not a file, so it is no lock of ours`, {
+        hint: 'Give another output, or remove it yourself.',
+      });
+    const handle = await open(path);
+    try {
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAX_LOCK_BYTES), 0, MAX_LOCK_BYTES, 0);
+      return buffer.toString('utf8', 0, bytesRead);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The process that holds a lock with this text; undefined when it is gone, or the text is no lock's. */
+function holderOf(text: string): ProcessName | undefined {
+  const named = parse(text);
+  if (named === undefined) return undefined;
+  const { host, pid } = named;
+  if (host === THIS_PROCESS.host && pid === THIS_PROCESS.pid) return held.has(text) ? named : undefined;
+  // Of another host one cannot know: it is taken for gone, as a restarted job lands on another one.
+  return isRunning(named) === true ? named : undefined;
+}
+
+function parse(text: string): ProcessName | undefined {
+  try {
+    const { host, pid, started } = JSON.parse(text) ?? {};
+    return typeof host === 'string' && isProcessId(pid) && Number.isSafeInteger(started)
+      ? { host, pid, started }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function atWork({ pid }: ProcessName, path: string, place: string): LacunaError {
+  return new LacunaError('exists', `Another run (process ${pid}) is at work in ${place}`, {
+    hint: `Wait for it, or give another output. If it is none of Lacuna, remove ${path}`,
+  });
+}
+
+/** Whoever is quicker takes the lock over; who finds it at that is told so, and goes. */
+async function removeStale(path: string, text: string, place: string): Promise<void> {
+  const guard = guardOf(path, text);
+  const guarding = await take(guard, place);
+  try {
+    if ((await readLock(path)) === text) await rm(path, { force: true });
+  } finally {
+    await release(guard, guarding);
+  }
+}
+
+function guardOf(path: string, text: string): string {
+  return `${path}.${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
+}
+
+async function release(path: string, text: string): Promise<void> {
+  held.delete(text);
+  if ((await readLock(path)) === text) await rm(path, { force: true });
+}
+
+/** What processes left that died while they took the lock. No guard is needed any more: each is for a text that is gone. */
+async function removeLeftovers(path: string): Promise<void> {
+  const [folder, base] = [dirname(path), basename(path)];
+  for (const name of await readdir(folder)) {
+    if (!name.startsWith(`${base}.`)) continue;
+    const { of, maker } = parseNeighbour(name) ?? { of: name };
+    const isGuard = /^(\.[0-9a-f]{16})+$/.test(of.slice(base.length));
+    const isAbandoned = maker === undefined ? isGuard : (isGuard || of === base) && isRunning(maker) !== true;
+    if (isAbandoned) await rm(join(folder, name), { force: true });
+  }
+}

@@ -1,0 +1,59 @@
+/** Which process made a file or holds a lock, told from a later one that got the same id. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { kill, pid } from 'node:process';
+import { systemCode } from './io-error.ts';
+
+export interface ProcessName {
+  readonly host: string;
+  readonly pid: number;
+  /** When it began, in the system's own unit; 0 where the system does not say. */
+  readonly started: number;
+}
+
+/** Of a host's name so much that two hosts of one disk are told apart, and little in the name of a file. */
+const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
+
+export const THIS_PROCESS: ProcessName = { host: HOST, pid, started: stateOf(pid)?.started ?? 0 };
+
+/** Ids are positive and have 32 bits: 0 and negative ones mean groups of processes, ours among them. */
+export function isProcessId(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 2 ** 31;
+}
+
+/** Whether a process is still there; undefined of another host, where one cannot know. */
+export function isRunning({ host, pid, started }: ProcessName): boolean | undefined {
+  if (host !== HOST) return undefined;
+  if (!answers(pid)) return false;
+  const state = stateOf(pid);
+  if (state === undefined) return true;
+  return !state.hasEnded && (started === 0 || state.started === started);
+}
+
+function answers(pid: number): boolean {
+  try {
+    // Signal 0 only asks whether the process is there.
+    return kill(pid, 0);
+  } catch (error) {
+    return systemCode(error) === 'EPERM';
+  }
+}
+
+interface ProcessState {
+  readonly started: number;
+  /** It only waits for its parent to ask how it ended. */
+  readonly hasEnded: boolean;
+}
+
+/** What Linux says of a process; undefined elsewhere, and when it is gone or hidden. */
+function stateOf(pid: number): ProcessState | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // "1234 (any name) S 1 …": a name may hold spaces and brackets. State is the third field, the start the 22nd.
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return { hasEnded: 'ZX'.includes(fields[0]), started: Number(fields[19]) };
+  } catch {
+    return undefined;
+  }
+}

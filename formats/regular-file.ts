@@ -1,0 +1,86 @@
+/** Opens what should be a file and may be anything: a device, a pipe or a file without end must not cost memory or time. */
+import { constants, type Stats } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { LacunaError } from '../src/core/errors.ts';
+import { asIoError } from './io-error.ts';
+
+/** Opening a pipe that nobody writes to waits for a writer without this flag. Windows has neither. */
+const FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+
+/** Some systems refuse to read more at a time. */
+const MOST_AT_ONCE = 1 << 30;
+
+/**
+ * Opens a regular file, or a link to one, for reading. What is open is looked at, so that nothing can be put in its place
+ * after the check.
+ *
+ * Throws 'not-found' or 'io' when it cannot be opened, 'bad-file' for folders, devices, pipes and sockets.
+ */
+export async function openRegular(path: string): Promise<FileHandle> {
+  const handle = await open(path, FLAGS).catch((error) => {
+    throw asIoError(error, 'read', path);
+  });
+  try {
+    const kind = kindOf(await handle.stat());
+    if (kind === 'a regular file') return handle;
+    throw new LacunaError('bad-file', `${path} is ${kind}, not a regular file`, {
+      hint: 'Give a file. What comes from a pipe or a device must be written to a file first.',
+    });
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+function kindOf(stats: Stats): string {
+  if (stats.isFile()) return 'a regular file';
+  if (stats.isDirectory()) return 'a folder';
+  if (stats.isFIFO()) return 'a pipe';
+  return stats.isSocket() ? 'a socket' : 'a device';
+}
+
+const WRONG_PATH = 'Check that the path is right.';
+
+/**
+ * All bytes of a file that has at most `maxBytes`. A larger one is refused before it is read, and one that grows while it
+ * is read as soon as it is too large; `hint` says what to do then.
+ *
+ * Throws 'bad-file' when it is larger, and what `openRegular` throws.
+ *
+ * @example const bytes = await readBounded('model/tokenizer.model', 256 << 20);
+ */
+export async function readBounded(path: string, maxBytes: number, hint = WRONG_PATH): Promise<Buffer> {
+  const handle = await openRegular(path);
+  try {
+    const { size } = await handle.stat();
+    if (size > maxBytes) throw tooLarge(path, size, maxBytes, hint);
+    // One byte more than there should be: it is read where the file has grown, or did not tell its size.
+    const bytes = await readUpTo(handle, size + 1);
+    if (bytes.length <= size) return bytes;
+    const more = await readUpTo(handle, maxBytes + 1 - bytes.length);
+    if (bytes.length + more.length > maxBytes) throw tooLarge(path, `more than ${maxBytes}`, maxBytes, hint);
+    return Buffer.concat([bytes, more]);
+  } catch (error) {
+    throw asIoError(error, 'read', path);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The next bytes of a file: `most` of them, or all that are left. */
+async function readUpTo(handle: FileHandle, most: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafe(most);
+  let done = 0;
+  while (done < most) {
+    const { bytesRead } = await handle.read(bytes, done, Math.min(most - done, MOST_AT_ONCE));
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return bytes.subarray(0, done);
+}
+
+function tooLarge(path: string, found: number | string, maxBytes: number, hint: string): LacunaError {
+  return new LacunaError('bad-file', `${path} has ${found} bytes; the limit is ${maxBytes}, far above any real one`, {
+    hint,
+  });
+}
