@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from tokenizers import Tokenizer
 
 WINDOW = 512
 TEXTS = Path(__file__).parent.parent / "fixtures/texts"
@@ -36,6 +35,8 @@ def size_of(folder):
 
 def cut_windows(tokenizer_json, text, count):
     """`count` windows of WINDOW tokens, spread evenly over a text: those that `lacuna eval` scores."""
+    from tokenizers import Tokenizer  # Not needed by those who use the rest of this file.
+
     tokenizer = Tokenizer.from_file(str(tokenizer_json))
     start = tokenizer.encode("").ids  # [bos], or nothing
     ids = tokenizer.encode(text.read_text(encoding="utf-8"), add_special_tokens=False).ids

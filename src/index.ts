@@ -63,6 +63,7 @@ export type {
   Prompt,
 } from './pipeline/open.ts';
 export type { OpsInstallOptions, OpsInstallResult, OpsPathOptions } from './pipeline/ops.ts';
+export type { FailedPeer, PeerResult, TimedPeer } from './pipeline/peers.ts';
 export type { PlanCommandOptions, PlanOptions, PlanResult } from './pipeline/plan.ts';
 export type { RunOptions, RunResult, RunRowsOptions, RunRowsResult } from './pipeline/run.ts';
 export {

@@ -63,7 +63,9 @@ describe('bench', () => {
     const lines = stdout.split('\n');
     expect(lines.slice(2, 4).map((line) => line.split(' ')[0])).toEqual([dense, sparse]);
     const ratio = String.raw`speed-up \d+\.\d{3}x \(p10-p90 \d+\.\d{3}-\d+\.\d{3}\)$`;
-    expect(lines.slice(5, 9)).toEqual([
+    // The table is folded where the folders' names leave no room for it.
+    const said = stdout.split('\n\n').at(-1)?.split('\n') ?? [];
+    expect(said.slice(0, 4)).toEqual([
       expect.stringMatching(`^decode ${ratio}`),
       expect.stringMatching(`^prefill ${ratio}`),
       'repeats, each in sessions opened anew: 2; rounds in each: 1, of 4 x 1 tokens',
@@ -568,7 +570,8 @@ describe('results', () => {
       expect(stderr).toBe('');
       expect(code).toBe(0);
       expect(stdout.split('\n').length).toBeGreaterThan(4);
-      expect(JSON.parse((await lacuna(['inspect', path, '--json'])).stdout)).toHaveProperty('kind');
+      const found = JSON.parse((await lacuna(['inspect', path, '--json'])).stdout);
+      expect(found).toMatchObject({ kind: expect.any(String), problems: [] });
     }
   });
 

@@ -78,7 +78,7 @@ describe('JSONL', () => {
     );
     // As Transformers' apply_chat_template writes it, after <bos>; this tokenizer names its eos_token so.
     const wanted = '<start_of_turn>user\nHi<end_of_turn>\n';
-    expect(gemma.decode(tokens)).toBe(`${wanted}${wanted}Hi<end_of_turn>Ho`);
+    expect((await gemma).decode(tokens)).toBe(`${wanted}${wanted}Hi<end_of_turn>Ho`);
   });
 
   it('names the line of messages that the model has no template for, or that it refuses', async () => {

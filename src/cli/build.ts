@@ -44,32 +44,33 @@ export const registerBuild: RegisterCommand = (program, context) => {
     .option('--force', 'replace an existing output')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
-  withCommonOptions(withPresetOptions(command)).action(async (checkpoint: string, options: Options) => {
-    const { output, tokens, maxPplRatio, allowSlower, force, adapter, dtype } = options;
-    const { fit, choose, test } = options;
-    const wanted = {
-      checkpoint,
-      output,
-      preset: planOptions(options),
-      texts: { fit, choose, test },
-      tokens,
-      maxPplRatio,
-      allowSlower,
-      force,
-      allowNonFinite: options.allowNonfinite,
-      adapter,
-      dtype,
-      nativeFolder: context.io.nativeFolder,
-      ...sourceOptions(options, context),
-    };
-    if (options.dryRun) {
-      const found = await dryRunBuild(wanted);
-      print(context.io, options, found, dryRunText);
-      if (found.problem !== undefined) context.fail(EXIT.usage);
-      return;
-    }
-    print(context.io, options, await build(wanted), resultText);
-  });
+  withCommonOptions(withPresetOptions(command, 'what is installed here')).action(
+    async (checkpoint: string, options: Options) => {
+      const { output, tokens, maxPplRatio, allowSlower, force, adapter, dtype, fit, choose, test } = options;
+      const wanted = {
+        checkpoint,
+        output,
+        preset: planOptions(options),
+        texts: { fit, choose, test },
+        tokens,
+        maxPplRatio,
+        allowSlower,
+        force,
+        allowNonFinite: options.allowNonfinite,
+        adapter,
+        dtype,
+        nativeFolder: context.io.nativeFolder,
+        ...sourceOptions(options, context),
+      };
+      if (options.dryRun) {
+        const found = await dryRunBuild(wanted);
+        print(context.io, options, found, dryRunText);
+        if (found.problem !== undefined) context.fail(EXIT.usage);
+        return;
+      }
+      print(context.io, options, await build(wanted), resultText);
+    },
+  );
 };
 
 /** Verdict, quality, speed, size, where it is; all else is in the files. */

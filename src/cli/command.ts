@@ -7,6 +7,7 @@ import { ENGINES } from '../index.ts';
 import type { Io } from './io.ts';
 import { positiveInteger } from './parse.ts';
 import type { DrawnProgress } from './progress.ts';
+import { wrapText } from './table.ts';
 
 /** Options that every command takes. */
 export interface CommonOptions {
@@ -64,10 +65,10 @@ export function ownOptions<T extends CommonOptions>(options: T): Omit<T, keyof C
 }
 
 /** Columns of a text when nobody tells how many there are, and the fewest to which it is still laid out. */
-const DEFAULT_WIDTH = 100;
+export const DEFAULT_WIDTH = 80;
 const LEAST_WIDTH = 40;
 
-/** Prints `result` as JSON when asked, else the text that `format` makes of it for a terminal of `width` columns. */
+/** Prints `result` as JSON when asked, else the text that `format` makes of it for a terminal of `width` columns; prose is wrapped. */
 export function print<T>(
   { stdout }: Io,
   options: CommonOptions,
@@ -75,5 +76,6 @@ export function print<T>(
   format: (result: T, width: number) => string,
 ): void {
   const width = Math.max(LEAST_WIDTH, stdout.columns || DEFAULT_WIDTH);
-  stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${visible(format(result, width))}\n`);
+  const text = () => wrapText(visible(format(result, width)), width);
+  stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${text()}\n`);
 }

@@ -14,7 +14,7 @@ import {
   storageText,
 } from './describe.ts';
 import { formatBytes } from './figures.ts';
-import { table } from './table.ts';
+import { foldedTable } from './table.ts';
 import { checksText } from './verify.ts';
 
 interface Options extends CommonOptions {
@@ -32,6 +32,7 @@ export const registerInspect: RegisterCommand = (program, context) => {
   withCommonOptions(command).action(async (path: string, options: Options) => {
     const found = await inspect(path, { ...sourceOptions(options, context), dtype: options.dtype });
     print(context.io, options, found, (result, width) => format(result, width, options.explain ?? false));
+    if (found.problems.length > 0) context.fail();
   });
 };
 
@@ -70,7 +71,7 @@ function folderText(found: Extract<Inspection, { kind: 'folder' }>, width: numbe
   return [
     specText(spec),
     about.join('\n'),
-    table(['model', 'precision', 'size', 'ONNX Runtime'], rows),
+    foldedTable(['model', 'precision', 'size', 'ONNX Runtime'], rows, width),
     `${models.length === 1 ? '' : `${model.file}:\n\n`}${partsText(layout?.parameters, graph.bytesByKind)}`,
     graphText(graph, width),
     ...(plan === null ? [] : [planText(plan, width, explain)]),

@@ -19,25 +19,17 @@ export const registerPlan: RegisterCommand = (program, { io }) => {
     .requiredOption('-o, --output <file>', 'plan JSON to make')
     .option(
       '--dtype <name>',
-      'how the weights will be stored, which matters in stock ONNX Runtime: fp32, bf16, int8 or int4 (default fp32)',
+      'with --host stock: how the weights will be stored: fp32, bf16, int8 or int4 (default fp32)',
     )
     .option('--explain', 'say of every block why')
     .option('--force', 'replace an existing output');
-  withCommonOptions(withPresetOptions(command)).action(async (statistics: string, options: Options) => {
+  withCommonOptions(withPresetOptions(command, 'native')).action(async (statistics: string, options: Options) => {
     const { output, force } = options;
-    if (options.dtype !== undefined && options.host === 'native')
+    if (options.dtype !== undefined && options.host !== 'stock')
       throw new LacunaError('usage', '--dtype: only a plan for --host stock depends on it', {
         hint: 'Leave it out, or use --host stock.',
       });
-    const { nativeFolder } = io;
-    const result = await plan({
-      statistics,
-      output,
-      force,
-      preset: planOptions(options),
-      dtype: options.dtype,
-      nativeFolder,
-    });
+    const result = await plan({ statistics, output, force, preset: planOptions(options) });
     print(io, options, result, (data, width) => format(data, width, options.explain ?? false));
   });
 };

@@ -21,7 +21,8 @@ export interface PresetOptions {
   readonly dtype?: PrecisionName;
 }
 
-export function withPresetOptions(command: Command): Command {
+/** `usualHost` says what is taken where no host is named. */
+export function withPresetOptions(command: Command, usualHost: string): Command {
   return command
     .addOption(new Option('--preset <name>', 'what to leave out').choices(['ffn-skip', 'top-k']).makeOptionMandatory())
     .option(
@@ -37,7 +38,7 @@ export function withPresetOptions(command: Command): Command {
     .addOption(
       new Option(
         '--host <name>',
-        'where it is to pay: in the native kernels, or in stock ONNX Runtime without them (default: what is installed here)',
+        `where it is to pay: in the native kernels, or in stock ONNX Runtime without them (default: ${usualHost})`,
       ).choices(['native', 'stock']),
     )
     .option('--cold-start <layer>', 'ffn-skip: first layer that may be skipped', nonNegativeInteger)

@@ -2,7 +2,7 @@
 import { type SparsifyOptions, type SparsifyResult, sparsify } from '../index.ts';
 import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import { positiveInteger } from './parse.ts';
-import { table } from './table.ts';
+import { proseTable } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly plan: string;
@@ -31,20 +31,20 @@ export const registerSparsify: RegisterCommand = (program, context) => {
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
   withCommonOptions(command).action(async (source: string, options: Options) => {
-    const { plan, output, force, allowNonfinite: allowNonFinite, adapter, dtype, tokens } = options;
+    const { plan, output, force, allowNonfinite: allowNonFinite, adapter, dtype, data, tokens } = options;
     const job = sourceOptions(options, context);
-    const stored = { dtype, data: options.data, tokens };
+    const stored = { dtype, data, tokens };
     const result = await sparsify({ source, plan, output, force, allowNonFinite, adapter, ...stored, ...job });
-    print(context.io, options, result, (data) => format(data, options.explain ?? false));
+    print(context.io, options, result, (made, width) => format(made, width, options.explain ?? false));
   });
 };
 
-function format({ output, report }: SparsifyResult, explain: boolean): string {
+function format({ output, report }: SparsifyResult, width: number, explain: boolean): string {
   const applied = report.filter((rule) => rule.applied).length;
   const refused = report.length - applied;
   const head = `${applied} rules applied${refused === 0 ? '' : `, ${refused} did not`}`;
   const rows = report.map((rule) => [rule.rule, rule.block, rule.applied ? 'yes' : 'no', rule.reason]);
-  return [explain ? table(['rule', 'block', 'applied', 'reason'], rows) : '', head, `Written to ${output}`]
+  return [explain ? proseTable(['rule', 'block', 'applied', 'reason'], rows, width) : '', head, `Written to ${output}`]
     .filter(Boolean)
     .join('\n');
 }

@@ -10,7 +10,7 @@ import {
   withCommonOptions,
 } from './command.ts';
 import { percent } from './figures.ts';
-import { table, wrap } from './table.ts';
+import { foldedTable, wrap } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly checkpoint?: string;
@@ -93,9 +93,10 @@ export function checksText(checks: readonly Verification[], width: number): stri
     found.map((failure) => `${precision}: ${failure}`),
   );
   const references = [...new Set(checks.map(referenceText))];
-  return [table(columns, rows), [...references, ...failures].map((line) => wrap(line, width, '  ')).join('\n')].join(
-    '\n\n',
-  );
+  return [
+    foldedTable(columns, rows, width),
+    [...references, ...failures].map((line) => wrap(line, width, '  ')).join('\n'),
+  ].join('\n\n');
 }
 
 /** One row, or none where there is nothing to show. */

@@ -44,11 +44,10 @@ export class LacunaError extends Error {
 
 /** "Expected <what> for <name> but received <value>": the one wording of a wrong argument. */
 export function invalidArgument(name: string, wanted: string, got: unknown): LacunaError {
-  return new LacunaError('usage', `Expected ${wanted} for ${name} but received ${kindOf(got)}`);
+  return new LacunaError('usage', `Expected ${wanted} for ${name} but received ${received(got)}`);
 }
 
-/** A value that is no text or number by its kind. */
-function kindOf(value: unknown): string {
+function received(value: unknown): string {
   if (typeof value === 'string') return `"${value}"`;
   if (typeof value === 'function') return 'a function';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';

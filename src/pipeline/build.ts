@@ -11,7 +11,7 @@ import type { BenchReport } from './bench.ts';
 import { checkMaxPplRatio } from './budget.ts';
 import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
 import { buildRecord, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
-import { type Build, type BuildOptions, type BuildTexts, textsOf } from './build/options.ts';
+import { type Build, type BuildOptions, type BuildTexts, wholeOptions } from './build/options.ts';
 import { ship } from './build/ship.ts';
 import {
   buildBench,
@@ -82,8 +82,7 @@ export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> 
   checkHost(precision, host);
   if (host.kind === 'native' && given.preset.host !== undefined && !given.allowSlower) await checkCanTime(given);
   const preset = { ...given.preset, host };
-  const checkpoint = await localPath(given.checkpoint, given);
-  const options = { ...given, preset, texts: textsOf(given), checkpoint };
+  const options = { ...wholeOptions(given), preset, checkpoint: await localPath(given.checkpoint, given) };
   const { keys, spec, scoredTokens } = await surveyBuild(options);
   checkTarget(preset, spec);
   const work = `${resolve(options.output)}.build`;

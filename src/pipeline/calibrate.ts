@@ -84,8 +84,7 @@ export async function calibrationInput(
   options: MeasureOptions,
 ): Promise<CalibrationInput> {
   const tokenizer = await loadTokenizer(checkpoint);
-  const { data = pinnedTexts('fit') } = options;
-  const texts = await encodeTexts(data, tokenizer);
+  const texts = await encodeTexts(options.data ?? pinnedTexts('fit'), tokenizer);
   const { tokens: maxTokens = Number.POSITIVE_INFINITY, sequenceLength, shard, progress } = options;
   const held = texts.reduce((sum, { tokens }) => sum + tokens.length, 0);
   checkTokens(wanted, Math.min(held, maxTokens), progress);

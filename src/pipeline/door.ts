@@ -61,16 +61,20 @@ export const plan = door('plan', schemas.planOptions, commands.plan);
 export const sparsify = door('sparsify', schemas.sparsifyOptions, commands.sparsify);
 
 /**
- * Converts, calibrates, plans, corrects, rewrites, evaluates and times, going on where it was stopped.
+ * Converts, calibrates, plans, corrects, rewrites, times and evaluates, going on where it was stopped.
  *
- * @throws LacunaError `check-failed` when the result is over its budget: nothing is shipped.
+ * @throws LacunaError `check-failed` when the result is over its budget, or no faster than the dense model: nothing is shipped.
  * @example
  * const preset = { preset: 'top-k', density: 0.5 } as const;
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, maxPplRatio: 1.05 });
  */
 export const build = door('build', schemas.buildOptions, commands.build);
 
-/** What `build` with the same options would do; it measures and writes nothing. */
+/**
+ * Says what `build` with the same options would do and whether it can pay; measures and writes nothing.
+ *
+ * @example const { stages } = await dryRunBuild({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
+ */
 export const dryRunBuild = door('dryRunBuild', schemas.buildOptions, commands.dryRunBuild);
 
 /**

@@ -67,7 +67,7 @@ export async function memoryBandwidth({ nativeFolder, threads }: EngineOptions):
 }
 
 /** Whether the native core is built and loads. */
-export async function hasNativeCore(nativeFolder: string | URL | undefined): Promise<boolean> {
+export async function hasNativeCore(nativeFolder?: string | URL): Promise<boolean> {
   const native = await findNativeFiles(nativeFolder);
   return native !== undefined && addonProblem(native.addon) === undefined;
 }
@@ -76,7 +76,7 @@ export async function hasNativeCore(nativeFolder: string | URL | undefined): Pro
  * What this installation runs models on: our kernels where they are built, else stock ONNX Runtime. float16 is for GPUs, on which
  * it is neither's.
  */
-export async function installedHost(dtype: string, nativeFolder: string | URL | undefined): Promise<Host> {
+export async function installedHost(dtype: string, nativeFolder?: string | URL): Promise<Host> {
   const isNative = dtype === 'fp16' || (await hasNativeCore(nativeFolder));
   return hostNamed(isNative ? 'native' : 'stock', dtype);
 }

@@ -109,10 +109,7 @@ const preset = z.discriminatedUnion('preset', [
   optionsOf<TopKOptions>({ preset: z.literal('top-k') }, { density: share, prefill, host }),
 ]);
 
-export const planOptions = optionsOf<PlanCommandOptions>(
-  { statistics: path, output: path, preset },
-  { force: flag, dtype: precision, nativeFolder },
-);
+export const planOptions = optionsOf<PlanCommandOptions>({ statistics: path, output: path, preset }, { force: flag });
 
 export const sparsifyOptions = optionsOf<SparsifyOptions>(
   { source: path, plan: path, output: path },

@@ -12,7 +12,6 @@ import { encodeTexts, pinnedTexts } from './texts.ts';
 export const DEFAULT_TOKENS = FIGURES_TOKENS;
 
 export interface WindowsOptions {
-  /** UTF-8 files; the pinned `test` text by default. */
   readonly data?: readonly string[];
   /** Tokens to score at least; what the texts do not hold is noted. */
   readonly tokens?: number;

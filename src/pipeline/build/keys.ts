@@ -11,7 +11,7 @@ import { sparsePrecision } from '../sparsify.ts';
 import { checkDisjoint, readTexts } from '../texts.ts';
 import { DEFAULT_TOKENS, readWindows } from '../windows.ts';
 import { keyOf } from '../workspace.ts';
-import type { SettledOptions } from './options.ts';
+import type { WholeOptions } from './options.ts';
 
 export interface Keys {
   readonly dense: string;
@@ -42,7 +42,7 @@ export interface Survey {
  * Reads what all stages will need, so that a missing tokenizer or a short text is named before hours are spent, and derives
  * each stage's key from all that goes into it: a later one holds the keys of those it builds on.
  */
-export async function surveyBuild(options: SettledOptions): Promise<Survey> {
+export async function surveyBuild(options: WholeOptions): Promise<Survey> {
   const { checkpoint: path, texts, preset, tokens = DEFAULT_TOKENS, threads, maxPplRatio, allowSlower } = options;
   const { checkpoint, pieces } = await openPieces(path, options);
   if (!hasTokenizer(checkpoint))

@@ -39,13 +39,13 @@ export interface BuildOptions extends SourceOptions {
 }
 
 /** With the texts that were not given. */
-export interface SettledOptions extends BuildOptions {
+export interface WholeOptions extends BuildOptions {
   readonly texts: BuildTexts;
 }
 
-export function textsOf({ texts = {} }: BuildOptions): BuildTexts {
-  const { fit = pinnedTexts('fit'), choose = pinnedTexts('choose'), test = pinnedTexts('test') } = texts;
-  return { fit, choose, test };
+export function wholeOptions(given: BuildOptions): WholeOptions {
+  const { fit = pinnedTexts('fit'), choose = pinnedTexts('choose'), test = pinnedTexts('test') } = given.texts ?? {};
+  return { ...given, texts: { fit, choose, test } };
 }
 
 /** A build whose options are settled and checked. */
@@ -55,7 +55,7 @@ export interface Build {
   readonly keys: Keys;
   readonly precision: Precision;
   readonly host: Host;
-  readonly options: SettledOptions;
+  readonly options: WholeOptions;
 }
 
 /** Whether weights are rounded by the fitting text. */
@@ -64,7 +64,7 @@ export function isRounded({ precision }: Pick<Build, 'precision'>): boolean {
 }
 
 /** The options of a stage: its lines of progress begin with the name of the command that does the same. */
-export function optionsFor(name: string, options: SettledOptions): SettledOptions & { readonly progress: Progress } {
+export function optionsFor(name: string, options: WholeOptions): WholeOptions & { readonly progress: Progress } {
   const { progress = SILENT } = options;
   return {
     ...options,

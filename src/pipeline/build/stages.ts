@@ -20,7 +20,7 @@ import { writeSparse } from '../sparsify.ts';
 import { tunePlan } from '../tune.ts';
 import { DEFAULT_TOKENS, readWindows } from '../windows.ts';
 import { jsonStage, type Stage, stage } from '../workspace.ts';
-import { type Build, isRounded, optionsFor, type SettledOptions } from './options.ts';
+import { type Build, isRounded, optionsFor, type WholeOptions } from './options.ts';
 
 /** Tokens a round of threshold correction is measured on: a share of blocks or neurons is then known to about 0.2 points. */
 const TUNE_TOKENS = 4096;
@@ -37,7 +37,7 @@ export async function buildRounding(build: Build): Promise<RoundedLayers | undef
 async function roundedIn(
   folder: string,
   precision: Precision,
-  options: SettledOptions,
+  options: WholeOptions,
   squares: boolean,
 ): Promise<RoundedLayers> {
   const { tokens: _, ...job } = optionsFor('round', options);
@@ -55,7 +55,7 @@ function writeDense(
   output: string,
   precision: Precision,
   rounded: RoundedLayers | undefined,
-  options: SettledOptions,
+  options: WholeOptions,
 ): Promise<Stage<null>> {
   const make = async () => {
     const checkpoint = await openSource(options.checkpoint, options);
@@ -82,13 +82,13 @@ export async function buildFloats(
 }
 
 /** A dense folder's scores of the test text. */
-export async function scoreFolder(folder: string, options: SettledOptions): Promise<TextScores> {
+export async function scoreFolder(folder: string, options: WholeOptions): Promise<TextScores> {
   const { manifest, modelPath } = await chooseModel(folder);
   const { windows } = await testWindows(folder, manifest.spec.contextLength, options);
   return scoreModel(modelPath, windows, optionsFor('eval', options));
 }
 
-function testWindows(folder: string, contextLength: number, { texts, tokens = DEFAULT_TOKENS }: SettledOptions) {
+function testWindows(folder: string, contextLength: number, { texts, tokens = DEFAULT_TOKENS }: WholeOptions) {
   return readWindows(folder, contextLength, { data: texts.test, tokens });
 }
 
@@ -192,7 +192,7 @@ export function timeAgainst(
   { host }: Build,
   folder: string,
   against: string,
-  options: SettledOptions,
+  options: WholeOptions,
 ): Promise<BenchReport> {
   const engine = host.kind === 'stock' ? 'stock' : undefined;
   const job = { ...optionsFor('bench', options), dtype: undefined };
