@@ -1,22 +1,29 @@
 // Conversion of SmolLM2-135M to fp32 against a plain copy of its output and against peers: wall time and peak memory.
 //
-//     node bench/convert.js [--rounds 5] [--genai PYTHON] [--optimum PYTHON]
+//     node bench/convert.js [--rounds 5] [--genai PYTHON] [--optimum PYTHON] [--model DIR] [--work WORK]
 //
 // The copy is `cp` and fsync; contenders alternate, and what counts is the median of the ratios of one round. Peers run
-// in the Pythons that have them: optimum wants Transformers below 4.58, genai's builder above. Prints a Markdown table.
+// in the Pythons that have them: optimum wants Transformers below 4.58, genai's builder above; one that fails is named and left
+// out. Prints a Markdown table. Everything is made in WORK/convert and removed.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { measure } from './measure.js';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const model = join(root, 'fixtures/real/models/smollm2-135m');
-const work = join(root, '.bench/convert');
 const { values: options } = parseArgs({
-  options: { rounds: { type: 'string', default: '5' }, genai: { type: 'string' }, optimum: { type: 'string' } },
+  options: {
+    rounds: { type: 'string', default: '5' },
+    genai: { type: 'string' },
+    optimum: { type: 'string' },
+    model: { type: 'string', default: join(root, 'fixtures/real/models/smollm2-135m') },
+    work: { type: 'string', default: join(root, '.bench') },
+  },
 });
+const { model } = options;
+const work = join(options.work, 'convert');
 
 if (!existsSync(join(model, 'config.json'))) {
   console.error('Make the model first: python fixtures/real/prepare.py smollm2-135m');
@@ -76,6 +83,6 @@ if (options.optimum !== undefined) {
   rows.push(await peer('optimum-cli export onnx', [join(dirname(options.optimum), 'optimum-cli'), ...args], output));
 }
 console.log(`Node alone: ${node.peak.toFixed(0)} MB. ${options.rounds} rounds.\n`);
-console.log('| SmolLM2-135M, fp32 | seconds | to the copy | peak memory, MB |\n|---|---|---|---|');
+console.log(`| ${basename(model)}, fp32 | seconds | to the copy | peak memory, MB |\n|---|---|---|---|`);
 for (const row of rows) console.log(`| ${row.join(' | ')} |`);
 rmSync(work, { recursive: true, force: true });

@@ -89,8 +89,8 @@ def renamed(name: str, kind: str) -> str:
 
 
 def tensors(checkpoint: Path):
-    """Names and float32 arrays of all safetensors files."""
-    for path in sorted(checkpoint.glob("*.safetensors")):
+    """Names and float32 arrays of all of its safetensors files."""
+    for path in sorted(checkpoint.glob("model*.safetensors")):
         raw = path.read_bytes()
         size = struct.unpack("<Q", raw[:8])[0]
         for name, entry in json.loads(raw[8 : 8 + size]).items():

@@ -2,10 +2,10 @@
  * The native library's kernels against portable bodies and against the dense block, in Python's ONNX Runtime: prints the
  * second table of docs/native.md.
  *
- *     node bench/run.js kernels --python PATH [--library FILE] [--threads 2] [--rounds 30]
+ *     node bench/run.js kernels --python PATH [--library FILE] [--threads 2] [--rounds 30] [--layers N]
  *
  * Python needs onnxruntime and NumPy (fixtures/oracle/requirements.txt). The blocks of a model together are larger than
- * the caches.
+ * the caches; --layers takes as many of each size.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -37,11 +37,13 @@ const { values: options } = parseArgs({
     library: { type: 'string', default: 'native/build/release/lib/liblacuna_ort.so' },
     threads: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '30' },
+    layers: { type: 'string' },
   },
 });
 const folder = mkdtempSync(join(tmpdir(), 'lacuna-kernels-'));
 try {
-  for (const shape of SHAPES) {
+  for (const one of SHAPES) {
+    const shape = { ...one, layers: Number(options.layers ?? one.layers) };
     const models = join(folder, `${shape.hidden}x${shape.neurons}`);
     for (const contender of CONTENDERS) {
       const to = join(models, contender.name);

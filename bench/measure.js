@@ -15,8 +15,11 @@ export async function measure(command) {
       peak = Math.max(peak, Number(kilobytes ?? 0) / 1000);
     } catch {}
   }, 5);
-  const code = await new Promise((resolve) => child.on('close', resolve));
+  const ended = await new Promise((resolve) => {
+    child.on('error', ({ message }) => resolve(message));
+    child.on('close', (code, signal) => resolve(signal ?? code));
+  });
   clearInterval(watch);
-  if (code !== 0) throw new Error(`${command.join(' ')} exited with ${code}\n${stderr.slice(-2000)}`);
+  if (ended !== 0) throw new Error(`${command.join(' ')} ended with ${ended}\n${stderr.slice(-2000)}`);
   return { seconds: (performance.now() - started) / 1000, peak };
 }

@@ -1,7 +1,9 @@
 // Memory of `lacuna convert` against the size of the model: synthetic checkpoints in the shapes of published ones, up to
 // four billion parameters, written in shards and deleted afterwards.
 //
-//     node bench/memory.js [--dtype fp32,int4] [--up-to 4] [--threads N] [--plot docs/convert-memory.svg]
+//     node bench/memory.js [--dtype fp32,int4] [--up-to 4] [--threads N] [--plot docs/convert-memory.svg] [--work WORK]
+//
+// --up-to takes billions of parameters. Everything is made in WORK/memory and removed.
 //
 // Needs 6 bytes of disk a parameter for fp32. Prints a Markdown table; memory is the high-water mark of the process.
 import { closeSync, mkdirSync, openSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
@@ -12,15 +14,16 @@ import { parseArgs } from 'node:util';
 import { measure } from './measure.js';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const work = join(root, '.bench/memory');
 const { values: options } = parseArgs({
   options: {
     dtype: { type: 'string', default: 'fp32,int4' },
     'up-to': { type: 'string', default: '4' },
     threads: { type: 'string' },
     plot: { type: 'string' },
+    work: { type: 'string', default: join(root, '.bench') },
   },
 });
+const work = join(options.work, 'memory');
 
 /** Hidden size, FFN size, layers, query heads, key heads, head size, vocabulary. */
 const SHAPES = {
@@ -117,7 +120,10 @@ function writeShard(path, tensors, filling) {
   closeSync(file);
 }
 
-/** Parameters of the checkpoint written to `folder`. */
+function parametersOf(shape) {
+  return tensorsOf(shape).reduce((sum, tensor) => sum + bytesOf(tensor) / 2, 0);
+}
+
 function writeCheckpoint(folder, shape, filling) {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'config.json'), JSON.stringify(configOf(shape)));
@@ -129,7 +135,6 @@ function writeCheckpoint(folder, shape, filling) {
     for (const [tensor] of tensors) weightMap[tensor] = name;
   }
   writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify({ weight_map: weightMap }));
-  return shards.flat().reduce((sum, tensor) => sum + bytesOf(tensor) / 2, 0);
 }
 
 /** Memory over parameters, both linear from zero: a line a precision. */
@@ -174,30 +179,19 @@ const node = await measure([process.execPath, '-e', '0']);
 const rows = [];
 rmSync(work, { recursive: true, force: true });
 for (const [name, shape] of Object.entries(SHAPES)) {
-  const checkpoint = join(work, 'checkpoint');
-  const output = join(work, 'output');
-  const parameters = writeCheckpoint(checkpoint, shape, filling);
-  if (parameters <= Number(options['up-to']) * 1e9) {
-    const results = [];
-    for (const dtype of dtypes) {
-      const args = [
-        process.execPath,
-        join(root, 'bin/lacuna.js'),
-        'convert',
-        checkpoint,
-        '-o',
-        output,
-        '--dtype',
-        dtype,
-        '--quiet',
-      ];
-      const { seconds, peak } = await measure([...args, ...threads]);
-      results.push({ seconds, peak, bytes: statSync(join(output, 'onnx/model.onnx_data')).size });
-      rmSync(output, { recursive: true });
-    }
-    rows.push({ name, parameters, results });
-    console.error(`${name}: ${results.map(({ peak, seconds }) => `${peak.toFixed(0)} MB, ${seconds.toFixed(1)} s`)}`);
+  const parameters = parametersOf(shape);
+  if (parameters > Number(options['up-to']) * 1e9) continue;
+  const [checkpoint, output] = [join(work, 'checkpoint'), join(work, 'output')];
+  writeCheckpoint(checkpoint, shape, filling);
+  const convert = [process.execPath, join(root, 'bin/lacuna.js'), 'convert', checkpoint, '-o', output, '--quiet'];
+  const results = [];
+  for (const dtype of dtypes) {
+    const { seconds, peak } = await measure([...convert, '--dtype', dtype, ...threads]);
+    results.push({ seconds, peak, bytes: statSync(join(output, 'onnx/model.onnx_data')).size });
+    rmSync(output, { recursive: true });
   }
+  rows.push({ name, parameters, results });
+  console.error(`${name}: ${results.map(({ peak, seconds }) => `${peak.toFixed(0)} MB, ${seconds.toFixed(1)} s`)}`);
   rmSync(work, { recursive: true });
 }
 

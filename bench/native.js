@@ -1,12 +1,17 @@
 // Times the native kernels against each other, and prints the first table of docs/native.md.
 //
-//     node bench/native.js [threads] [rounds]
+//     node bench/native.js [threads] [rounds] [--built]
+//
+// It builds what it runs, unless --built says that it is there.
 import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-execFileSync(process.execPath, [join(root, 'scripts/build-native.js'), '--bench'], {
-  stdio: ['ignore', 'ignore', 'inherit'],
-});
-execFileSync(join(root, 'native/build/release/gated_ffn_bench'), process.argv.slice(2), { stdio: 'inherit' });
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { built: { type: 'boolean' } } });
+if (!values.built)
+  execFileSync(process.execPath, [join(root, 'scripts/build-native.js'), '--bench'], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+execFileSync(join(root, 'native/build/release/gated_ffn_bench'), positionals, { stdio: 'inherit' });

@@ -2,10 +2,10 @@
  * What the portable bodies cost in stock onnxruntime-node: milliseconds for a block and one token, and the dense block's
  * time divided by it. Prints the table of docs/operators.md.
  *
- *     node bench/run.js operators [--threads 1] [--rounds 12] [--repeats 11] [--dtype fp32|int8|int4]
+ *     node bench/run.js operators [--threads 1] [--rounds 12] [--repeats 11] [--dtype fp32|int8|int4] [--layers N]
  *
  * The blocks of a model together are larger than the caches; contenders take turns, the lower quartile of the rounds counts,
- * and of the repeats the median.
+ * and of the repeats the median. --layers takes as many blocks of each size.
  */
 import { parseArgs } from 'node:util';
 import { encodeModel } from '../formats/onnx/index.ts';
@@ -94,6 +94,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '12' },
     repeats: { type: 'string', default: '11' },
     dtype: { type: 'string', default: 'fp32' },
+    layers: { type: 'string' },
   },
 });
 const timing: Timing = {
@@ -103,7 +104,8 @@ const timing: Timing = {
   repeats: Number(options.repeats),
 };
 const columns: Column[] = [];
-for (const shape of SHAPES) columns.push(await timeShape(shape, timing));
+for (const { layers, ...shape } of SHAPES)
+  columns.push(await timeShape({ ...shape, layers: Number(options.layers ?? layers) }, timing));
 console.log(
   `| ms a block and token, ${options.dtype}, ${options.threads} thread(s) | ${SHAPES.map(({ hidden, neurons }) => `${hidden}x${neurons}`).join(' | ')} |`,
 );

@@ -1,41 +1,59 @@
 // Dense int4 decoding on the same weights: our session, onnxruntime-genai and llama.cpp.
 //
-//     node bench/peers.js [--rounds 6] [--threads 2] [--genai PYTHON] [--llama PYTHON]
+//     node bench/peers.js [--rounds 6] [--threads 2] [--genai PYTHON] [--llama PYTHON] [--models DIR,...] [--work WORK]
+//         [--prompt 128] [--steps 96]
 //
-// PYTHON has onnxruntime-genai, its builder and torch, or llama-cpp-python and gguf. Everything is made in .bench/peers and
+// PYTHON has onnxruntime-genai, its builder and torch, or llama-cpp-python and gguf. Everything is made in WORK/peers and
 // used again: our folders with heads in 8 and in 4 bits, genai's own by its builder (which knows no Gemma 3 of this size), and
 // a GGUF file with layers in Q4_0 and the head in Q8_0. Each round every contender runs once, in a process of its own, and
 // says its best of three; a ratio is the median of the rounds' ratios. Bytes are those of the weights; of a
-// head in 8 bits the native session reads half.
-import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+// head in 8 bits the native session reads half. A peer that is not installed, dies, fails or takes ten minutes has the reason in
+// the place of its figures, and the others are timed all the same.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const work = join(root, '.bench/peers');
+const models = join(root, 'fixtures/real/models');
 const { values: options } = parseArgs({
   options: {
     rounds: { type: 'string', default: '6' },
     threads: { type: 'string', default: '2' },
+    prompt: { type: 'string', default: '128' },
+    steps: { type: 'string', default: '96' },
     genai: { type: 'string' },
     llama: { type: 'string' },
+    models: { type: 'string', default: `${join(models, 'smollm2-135m')},${join(models, 'gemma-3-270m')}` },
+    work: { type: 'string', default: join(root, '.bench') },
   },
 });
-/** Prompt and steps that every contender is told. */
-const [PROMPT, STEPS] = [128, 96];
-/** Models, and whether genai's builder converts them. */
-const MODELS = [
-  { name: 'smollm2-135m', isBuilt: true },
-  { name: 'gemma-3-270m', isBuilt: false },
-];
+const work = join(options.work, 'peers');
+/** What any one run of a peer may take. */
+const LIMIT_MS = 600_000;
 
 const run = (command, args) =>
   execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 64 << 20 });
 const lacuna = (...args) => run(process.execPath, [join(root, 'bin/lacuna.js'), ...args, '--quiet']);
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-const counts = ['--prompt', String(PROMPT), '--steps', String(STEPS), '--threads', options.threads];
+const counts = ['--prompt', options.prompt, '--steps', options.steps, '--threads', options.threads];
+
+/** What a peer's program prints; throws why there is nothing. */
+function runPeer(command, args) {
+  const { status, signal, error, stdout, stderr } = spawnSync(command, args, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    maxBuffer: 64 << 20,
+    timeout: LIMIT_MS,
+    killSignal: 'SIGKILL',
+  });
+  if (error?.code === 'ETIMEDOUT') throw new Error(`no answer after ${LIMIT_MS / 1000} s`);
+  if (error !== undefined) throw error;
+  if (signal !== null) throw new Error(`stopped by ${signal}`);
+  if (status !== 0) throw new Error(stderr.trim().split('\n').at(-1) || `exited with ${status}`);
+  return stdout;
+}
 
 function made(name, make) {
   const path = join(work, name);
@@ -44,64 +62,106 @@ function made(name, make) {
 }
 
 function ours(folder) {
-  const counts = ['--prompt-tokens', String(PROMPT), '--steps', String(STEPS / 2), '--repeats', '1', '--rounds', '3'];
-  const { subjects } = JSON.parse(lacuna('bench', folder, ...counts, '--threads', options.threads, '--json'));
+  const [prompt, steps] = [options.prompt, String(Math.ceil(Number(options.steps) / 2))];
+  const counts = ['--prompt-tokens', prompt, '--steps', steps, '--repeats', '1', '--rounds', '3'];
+  const how = ['--engine', 'native', '--threads', options.threads];
+  const { subjects } = JSON.parse(lacuna('bench', folder, ...counts, ...how, '--json'));
   // Of the best blocks, as a peer's best run counts.
   return subjects[0].decodeTokensPerSecond.p90;
 }
 
-const peer = (python, ...args) =>
-  JSON.parse(run(python, [join(root, 'python/peers.py'), ...args, ...counts])).decodeTokensPerSecond;
+function peer(python, ...args) {
+  const answer = runPeer(python, [join(root, 'python/peers.py'), ...args, ...counts]);
+  // Libraries may print before; the script's own is the last line.
+  return JSON.parse(answer.trim().split('\n').at(-1)).decodeTokensPerSecond;
+}
+
 const genai = (folder) => peer(options.genai, 'onnxruntime-genai', folder);
 const llama = (file) => peer(options.llama, 'llama.cpp', file);
 const megabytes = (file) => `${(statSync(file).size / 1e6).toFixed(0)} MB`;
 
-/** Rows of the table: name, file whose weights a token reads, and tokens a second. */
-function contendersOf({ name, isBuilt }) {
-  const model = join(root, 'fixtures/real/models', name);
+/** Rows of the table: a name, and what makes the file whose weights a token reads and the function that decodes. */
+function contendersOf(model) {
+  const name = basename(model);
   const convert = (suffix, ...args) =>
     made(`${name}${suffix}`, (path) => lacuna('convert', model, '-o', path, '--dtype', 'int4', ...args));
   const folder = convert('');
   const narrow = convert('-int4-head', '--vocabulary', 'int4');
   const weights = (path) => join(path, 'onnx/model.onnx_data');
   const rows = [
-    { label: '**native session**', file: weights(folder), decode: () => ours(folder) },
-    { label: '**native session**, head in 4 bits', file: weights(narrow), decode: () => ours(narrow) },
+    { label: '**native session**', make: () => [weights(folder), () => ours(folder)] },
+    { label: '**native session**, head in 4 bits', make: () => [weights(narrow), () => ours(narrow)] },
   ];
   if (options.genai !== undefined) {
-    if (isBuilt) {
+    const { model_type: type } = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8'));
+    const buildOwn = () => {
       const own = made(`${name}-genai`, (path) => {
         const args = ['-m', 'onnxruntime_genai.models.builder', '-i', model, '-o', path, '-p', 'int4', '-e', 'cpu'];
-        run(options.genai, args);
+        runPeer(options.genai, args);
       });
-      const label = 'onnxruntime-genai, its own int4 (head in 4 bits)';
-      rows.push({ label, file: join(own, 'model.onnx.data'), decode: () => genai(own) });
-    }
-    const installed = made(`${name}-with-kernels`, (path) => {
-      cpSync(folder, path, { recursive: true });
-      lacuna('ops', 'install', path);
-    });
+      return [join(own, 'model.onnx.data'), () => genai(own)];
+    };
+    const install = () => {
+      const installed = made(`${name}-with-kernels`, (path) => {
+        cpSync(folder, path, { recursive: true });
+        lacuna('ops', 'install', path);
+      });
+      return [weights(folder), () => genai(installed)];
+    };
     rows.push(
-      { label: 'onnxruntime-genai, our folder', file: weights(folder), decode: () => genai(folder) },
-      { label: 'onnxruntime-genai, our folder and kernels', file: weights(folder), decode: () => genai(installed) },
+      ...(type === 'llama' ? [{ label: 'onnxruntime-genai, its own int4 (head in 4 bits)', make: buildOwn }] : []),
+      { label: 'onnxruntime-genai, our folder', make: () => [weights(folder), () => genai(folder)] },
+      { label: 'onnxruntime-genai, our folder and kernels', make: install },
     );
   }
   if (options.llama !== undefined) {
-    const file = made(`${name}.gguf`, (path) => run(options.llama, [join(root, 'bench/gguf_q4.py'), model, path]));
-    rows.push({ label: 'llama.cpp, Q4_0 (head in Q8_0)', file, decode: () => llama(file) });
+    const write = () => {
+      const file = made(`${name}.gguf`, (path) =>
+        runPeer(options.llama, [join(root, 'bench/gguf_q4.py'), model, path]),
+      );
+      return [file, () => llama(file)];
+    };
+    rows.push({ label: 'llama.cpp, Q4_0 (head in Q8_0)', make: write });
   }
   return rows;
 }
 
-mkdirSync(work, { recursive: true });
-for (const model of MODELS) {
-  const rows = contendersOf(model);
-  const rounds = Array.from({ length: Number(options.rounds) }, () => rows.map(({ decode }) => decode()));
-  const title = `${model.name}, ${options.threads} thread(s), ${PROMPT} cached tokens`;
-  console.log(`\n| ${title} | weights | tok/s | native session is faster by |\n|---|---|---|---|`);
-  rows.forEach(({ label, file }, at) => {
-    const rates = rounds.map((round) => round[at]);
-    const ratios = rounds.map((round) => round[0] / round[at]);
-    console.log(`| ${label} | ${megabytes(file)} | ${median(rates).toFixed(0)} | ${median(ratios).toFixed(2)} |`);
+/** What `act` returns, or what it throws, as text. */
+function attempt(act) {
+  try {
+    return { value: act() };
+  } catch (error) {
+    return { failure: error.message };
+  }
+}
+
+/** Rates of each round; a contender that failed is not asked again. */
+function race(rows) {
+  const contenders = rows.map(({ label, make }) => {
+    const { value: [file, decode] = [], failure } = attempt(make);
+    return { label, file, decode, failure, rates: [] };
   });
+  for (let round = 0; round < Number(options.rounds); round++)
+    for (const contender of contenders) {
+      if (contender.failure !== undefined) continue;
+      const { value, failure } = attempt(contender.decode);
+      if (failure === undefined) contender.rates.push(value);
+      else contender.failure = failure;
+    }
+  return contenders;
+}
+
+mkdirSync(work, { recursive: true });
+for (const model of options.models.split(',')) {
+  const [native, ...others] = race(contendersOf(model));
+  // All ratios are to it.
+  if (native.failure !== undefined) throw new Error(native.failure);
+  const title = `${basename(model)}, ${options.threads} thread(s), ${options.prompt} cached tokens`;
+  console.log(`\n| ${title} | weights | tok/s | native session is faster by |\n|---|---|---|---|`);
+  for (const { label, file, rates, failure } of [native, ...others]) {
+    const size = file === undefined ? '' : megabytes(file);
+    const ratio = () => median(rates.map((rate, round) => native.rates[round] / rate)).toFixed(2);
+    const figures = failure === undefined ? [median(rates).toFixed(0), ratio()] : ['', `not timed: ${failure}`];
+    console.log(`| ${[label, size, ...figures].join(' | ')} |`);
+  }
 }

@@ -1,23 +1,23 @@
 """What each precision costs in perplexity, beside what other makers' rounding costs: the table of docs/precisions.md.
 
-    python bench/precisions.py CHECKPOINT WORK [--rows NAME...] [--text fixtures/texts/test.txt] [--windows 40]
+    python bench/precisions.py CHECKPOINT WORK [--rows NAME...] [--text fixtures/texts/test.txt]
+        [--windows 40] [--threads 1]
 
 Each row makes its folder in WORK unless it is there, is scored once on the text, and is kept in WORK/scores.json: an
 interrupted run goes on, and further rows add to the table, which is printed at the end. Perplexities are onnxruntime's
 in Python (perplexity.py), all on the same windows, and divided by that of fp32.
 
-Needs node and a built dist/ (npm run build); numpy, onnx, onnxruntime, tokenizers; onnxruntime-genai with torch and
-transformers for the rows "genai ...".
+Needs node and a built dist/ (npm run build); numpy, onnxruntime, tokenizers; onnx for the rows "matmul_nbits ...";
+onnxruntime-genai with torch and transformers for the rows "genai ...". A row that cannot be made is named and left out.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import onnx
-from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from perplexity import TEXTS, cut_windows, find_model, perplexity, size_of
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +48,9 @@ def matmul_nbits(symmetric, keep_head):
     """onnxruntime's own quantiser on our fp32 file, blocks of 32; `keep_head` leaves the head in fp32."""
 
     def make(checkpoint, folder, work):
+        import onnx
+        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
         dense = work / slug("fp32")
         if not dense.exists():
             ROWS["fp32"](checkpoint, dense, work)
@@ -68,6 +71,8 @@ def matmul_nbits(symmetric, keep_head):
 
 def as_matmul(graph):
     """FusedMatMul of a weight [out, in] -> MatMul of its transpose, which is all that the quantiser looks for."""
+    import onnx
+
     weights = {tensor.name: tensor for tensor in graph.initializer}
     turned = {}
     for node in graph.node:
@@ -125,15 +130,28 @@ def main():
     windows = cut_windows(arguments.checkpoint / "tokenizer.json", arguments.text, arguments.windows)
     for row in dict.fromkeys(["fp32", *arguments.rows]):
         folder = work / slug(row)
-        if not folder.exists():
-            ROWS[row](arguments.checkpoint, folder, work)
-        key = f"{arguments.text.name}, {len(windows)} windows"
+        if not folder.exists() and not is_made(row, arguments.checkpoint, folder, work):
+            continue
+        key = f"{arguments.text.name}, {len(windows)} windows, spread"
         if key not in scores_in(work).get(row, {}):
             found = perplexity(folder, windows, arguments.threads)
             scores = scores_in(work)
             scores.setdefault(row, {"megabytes": size_of(folder) / 1e6})[key] = found
             (work / "scores.json").write_text(json.dumps(scores, indent=2), encoding="utf-8")
     print_table(scores_in(work))
+
+
+def is_made(row, checkpoint, folder, work):
+    """Makes a row's folder; where that fails, says why and leaves nothing of it. fp32, which all are compared with, has to be made."""
+    try:
+        ROWS[row](checkpoint, folder, work)
+        return True
+    except (ImportError, subprocess.CalledProcessError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if row == "fp32":
+            raise
+        print(f"{row} is left out: {error}", file=sys.stderr)
+        return False
 
 
 def scores_in(work):

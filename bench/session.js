@@ -1,29 +1,36 @@
 // What the native core's session is worth on SmolLM2-135M in int4: several rows at once, and `lacuna/backend` against plain
 // onnxruntime-node.
 //
-//     node bench/session.js [--rounds 5] [--threads 2]
+//     node bench/session.js [--rounds 5] [--threads 2] [--long 2000] [--model DIR] [--work WORK]
 //
-// The folder is made in .bench/decode and used again. Contenders take turns in one process; ratios are medians of the rounds'.
+// The folder is made in WORK/decode and used again. Contenders take turns in one process; ratios are medians of the rounds'.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import '../dist/src/backend.js';
-import { locateNative, runRows } from '../dist/src/index.js';
+import { runRows } from '../dist/src/index.js';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { values: options } = parseArgs({
-  options: { rounds: { type: 'string', default: '5' }, threads: { type: 'string', default: '2' } },
+  options: {
+    rounds: { type: 'string', default: '5' },
+    threads: { type: 'string', default: '2' },
+    long: { type: 'string', default: '2000' },
+    model: { type: 'string', default: join(root, 'fixtures/real/models/smollm2-135m') },
+    work: { type: 'string', default: join(root, '.bench') },
+  },
 });
 const rounds = Number(options.rounds);
 const threads = Number(options.threads);
-const folder = join(root, '.bench/decode/int4');
+const vocabulary = JSON.parse(readFileSync(join(options.model, 'config.json'), 'utf8')).vocab_size;
+const folder = join(options.work, 'decode/int4');
 if (!existsSync(folder)) {
   mkdirSync(dirname(folder), { recursive: true });
-  const model = join(root, 'fixtures/real/models/smollm2-135m');
-  execFileSync(process.execPath, [join(root, 'bin/lacuna.js'), 'convert', model, '-o', folder, '--dtype', 'int4']);
+  const args = ['convert', options.model, '-o', folder, '--dtype', 'int4', '--quiet'];
+  execFileSync(process.execPath, [join(root, 'bin/lacuna.js'), ...args]);
 }
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
@@ -38,8 +45,7 @@ const PROMPT = 'The capital of France is';
 
 async function rate(rows) {
   const prompts = Array(rows).fill(PROMPT);
-  const nativeFolder = locateNative();
-  const request = { folder, prompts, nativeFolder, engine: 'native', threads, maxTokens: 96, ignoreEos: true };
+  const request = { folder, prompts, engine: 'native', threads, maxTokens: 96, ignoreEos: true };
   return (await runRows(request)).tokensPerSecond;
 }
 
@@ -96,7 +102,7 @@ for (const provider of ['cpu', 'lacuna'])
   );
 
 async function compare(cached) {
-  const prompt = Array.from({ length: cached }, (_, i) => 100 + ((i * 389) % 40_000));
+  const prompt = Array.from({ length: cached }, (_, i) => 100 + ((i * 389) % (vocabulary - 100)));
   const pasts = [];
   for (const session of sessions) pasts.push(await session.run(feeds(session, prompt)));
   const measured = [];
@@ -114,5 +120,5 @@ async function compare(cached) {
 }
 
 const compared = [];
-for (const cached of [128, 2000]) compared.push(await compare(cached));
+for (const cached of [128, Number(options.long)]) compared.push(await compare(cached));
 print(['cached tokens', "['cpu'] tokens/s", "['lacuna'] tokens/s", 'ratio'], compared);

@@ -1,12 +1,13 @@
 // What sparsity costs and brings on SmolLM2-135M: builds plans, and holds the perplexity ratios against PyTorch's.
 //
-//     node bench/sparse.js [--plans ffn-skip:0.1,top-k:0.5] [--tokens 20000] [--threads 2] [--python PATH] [--model DIR]
+//     node bench/sparse.js [--plans ffn-skip:0.1,top-k:0.5] [--tokens 20000] [--threads 2] [--rounds 4] [--python PATH]
+//         [--model DIR] [--work WORK]
 //
 // Each plan is built by `lacuna build` (fit, choose and test texts of fixtures/texts). With --python (torch,
 // transformers; fixtures/oracle/requirements-torch.txt) the same plan is applied by fixtures/oracle/apply_plan.py to the
 // same windows, and the two excesses over 1 are compared. Speed is measured anew each time, against a dense folder of
-// the same model. Prints a Markdown table; folders and PyTorch's figures stay in .bench/sparse and are used again.
-import { execFileSync } from 'node:child_process';
+// the same model. Prints a Markdown table; folders and PyTorch's figures stay in WORK/sparse and are used again.
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -19,11 +20,13 @@ const { values: options } = parseArgs({
     plans: { type: 'string', default: 'ffn-skip:0.1,top-k:0.5' },
     tokens: { type: 'string', default: '20000' },
     threads: { type: 'string', default: '2' },
+    rounds: { type: 'string', default: '4' },
     python: { type: 'string' },
     model: { type: 'string', default: join(root, 'fixtures/real/models/smollm2-135m') },
+    work: { type: 'string', default: join(root, '.bench') },
   },
 });
-const work = join(root, '.bench/sparse');
+const work = join(options.work, 'sparse');
 const test = join(root, 'fixtures/texts/test.txt');
 mkdirSync(work, { recursive: true });
 
@@ -42,29 +45,17 @@ function build(preset, target) {
   const output = join(work, run.join('-'));
   if (!existsSync(output)) {
     const common = ['--tokens', options.tokens, '--threads', options.threads];
-    lacuna('build', options.model, '-o', output, '--preset', preset, '--target', target, ...common);
+    // What the plan costs is asked for, whether it pays in stock ONNX Runtime or not.
+    const wanted = ['--preset', preset, '--target', target, '--host', 'native', '--allow-slower'];
+    lacuna('build', options.model, '-o', output, ...wanted, ...common);
   }
+  const timing = ['--threads', options.threads, '--rounds', options.rounds];
   const json = (name) => JSON.parse(readFileSync(join(output, 'lacuna', name), 'utf8'));
   return {
     output,
     plan: join(output, 'lacuna/plan.json'),
     evaluation: json('evaluation.json'),
-    bench: JSON.parse(
-      lacuna(
-        'bench',
-        output,
-        '--against',
-        dense,
-        '--engine',
-        'stock',
-        '--threads',
-        options.threads,
-        '--rounds',
-        '4',
-        '--quiet',
-        '--json',
-      ),
-    ),
+    bench: JSON.parse(lacuna('bench', output, '--against', dense, '--engine', 'stock', ...timing, '--quiet', '--json')),
   };
 }
 
@@ -75,20 +66,17 @@ function inTorch(output, plan, mode, windows) {
   if (existsSync(cached)) return JSON.parse(readFileSync(cached, 'utf8'));
   if (options.python === undefined) return undefined;
   const script = join(root, 'fixtures/oracle/apply_plan.py');
-  const args = [
-    script,
-    options.model,
-    plan,
-    test,
-    '--mode',
-    mode,
-    '--windows',
-    String(windows),
-    '--threads',
-    options.threads,
-  ];
-  writeFileSync(cached, execFileSync(options.python, args, { stdio: ['ignore', 'pipe', 'inherit'] }));
-  return JSON.parse(readFileSync(cached, 'utf8'));
+  const counts = ['--mode', mode, '--windows', String(windows), '--threads', options.threads];
+  const { status, signal, stdout } = spawnSync(options.python, [script, options.model, plan, test, ...counts], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+  });
+  if (status !== 0) {
+    console.error(`PyTorch's figures are left out: ${options.python} ended with ${signal ?? status ?? 'no start'}`);
+    return undefined;
+  }
+  writeFileSync(cached, stdout);
+  return JSON.parse(stdout);
 }
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -102,14 +90,14 @@ for (const [preset, target] of options.plans.split(',').map((plan) => plan.split
     mode,
     windows,
     scoredTokens,
-    dense,
-    perplexityRatio,
+    baseline,
+    perplexityRatio: { value: ratio },
     meanKl,
     top1Agreement,
     realised,
   } of evaluation.modes) {
     const torch = inTorch(output, plan, mode, windows);
-    const excess = torch === undefined ? '-' : ((perplexityRatio - 1) / (torch.perplexityRatio - 1)).toFixed(3);
+    const excess = torch === undefined ? '-' : ((ratio - 1) / (torch.perplexityRatio - 1)).toFixed(3);
     const share =
       preset === 'top-k' ? `${percent(realised.density)} kept` : `${percent(realised.skippedShare)} skipped`;
     const { median, p10, p90 } = bench.speedup;
@@ -119,8 +107,8 @@ for (const [preset, target] of options.plans.split(',').map((plan) => plan.split
       mode,
       scoredTokens,
       share,
-      dense.perplexity.toFixed(4),
-      perplexityRatio.toFixed(4),
+      baseline.perplexity.toFixed(4),
+      ratio.toFixed(4),
     ];
     console.log(
       `| ${[...cells, torch?.perplexityRatio.toFixed(4) ?? '-', excess, meanKl.toFixed(4), percent(top1Agreement), speed].join(' | ')} |`,

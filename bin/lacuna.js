@@ -6,7 +6,7 @@ import { join } from 'node:path';
 
 // From Node 22 on, code compiled once need not be compiled again.
 module.enableCompileCache?.();
-const { locateNative, main } = await import('../dist/src/cli/index.js');
+const { main } = await import('../dist/src/cli/index.js');
 
 /** Ms within which a second signal is the first one's echo: `timeout` and `npm` pass on what the terminal also sends. */
 const ECHO_MS = 500;
@@ -28,11 +28,13 @@ process.stderr.on('error', () => {});
 
 const { env } = process;
 process.exitCode = await main(process.argv.slice(2), {
+  // Opened where it is read: a process that was started without one runs all the same.
+  get stdin() {
+    return process.stdin;
+  },
   stdout: process.stdout,
   stderr: process.stderr,
   signal: stop.signal,
-  dataFolder: new URL('../fixtures/texts/', import.meta.url),
-  nativeFolder: locateNative(),
   python: env.LACUNA_PYTHON || undefined,
   hub: {
     endpoint: (env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, ''),

@@ -1,6 +1,7 @@
 /** Cuts texts into the sequences that are measured, so that every shard of a run agrees on which is whose. */
 import { invalidArgument, LacunaError } from '../src/core/errors.ts';
 import type { ModelSpec } from '../src/core/model.ts';
+import { spreadEvenly } from '../src/core/spread-evenly.ts';
 import type { TextIdentity } from '../src/core/statistics.ts';
 
 export interface CalibrationText {
@@ -122,6 +123,5 @@ function takeEvenly<T extends { readonly tokens: Int32Array }>(
 ): readonly T[] {
   const total = sequences.reduce((sum, { tokens }) => sum + tokens.length, 0);
   if (total <= maxTokens) return sequences;
-  const room = Math.floor(maxTokens / sequenceLength);
-  return Array.from({ length: room }, (_, i) => sequences[Math.floor((i * sequences.length) / room)]);
+  return spreadEvenly(sequences, Math.floor(maxTokens / sequenceLength));
 }

@@ -2,6 +2,7 @@
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { ModelPieces } from '../src/core/model.ts';
+import { nearest } from '../src/core/nearest.ts';
 import { choosePrecision } from '../src/core/precision.ts';
 import { attempt } from '../src/core/problems.ts';
 import type { Architecture, OpenOptions, UnreadTensors } from './architecture.ts';
@@ -12,7 +13,6 @@ import { gemma3Multimodal } from './gemma3-multimodal.ts';
 import type { ModelLayout } from './layout.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
-import { nearest } from './nearest.ts';
 
 export type { Architecture, OpenOptions, UnreadTensors } from './architecture.ts';
 export { assemble } from './assemble.ts';

@@ -5,7 +5,6 @@ import { createServer } from 'node:net';
 import { platform } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { readText } from '../src/pipeline/texts.ts';
 import { temporaryFolder, tinyLlama } from '../test/temporary.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { readGguf } from './gguf/read.ts';
@@ -16,6 +15,7 @@ import { readBounded } from './regular-file.ts';
 import { readSafetensors } from './safetensors/index.ts';
 import { openModelFiles, readSmallText } from './small-files.ts';
 import { readStatistics } from './statistics.ts';
+import { readTextFile } from './texts/index.ts';
 import { loadTokenizer } from './tokenizer/index.ts';
 
 const folder = temporaryFolder();
@@ -62,7 +62,7 @@ describe.runIf(platform() === 'linux')('on Linux', () => {
   /** Who reads a small file, by what it is called; each is given the path of what is in its place. */
   const readers: [string, (path: string) => Promise<unknown>][] = [
     ['any.json', (path) => readJsonObject(path, 1000)],
-    ['text.txt', readText],
+    ['text.txt', readTextFile],
     ['plan.json', readPlan],
     ['statistics.json', readStatistics],
     ['model.onnx', readOnnx],
@@ -137,6 +137,15 @@ describe('JSON of many levels', () => {
     await expect(readSafetensors(at('deep.safetensors'))).rejects.toMatchObject({
       code: 'bad-file',
       message: /deeper/,
+    });
+  });
+
+  test('in a line of JSONL', async () => {
+    const message = `{"role": "user", "content": "text", "more": ${nested(20_000)}}`;
+    writeFileSync(at('deep.jsonl'), `{"text": "fine"}\n{"messages": [${message}]}\n`);
+    await expect(readTextFile(at('deep.jsonl'))).rejects.toMatchObject({
+      code: 'bad-file',
+      message: `${at('deep.jsonl')}:2 nests objects and arrays deeper than 100 levels`,
     });
   });
 

@@ -4,54 +4,72 @@ export type { HubOptions } from './core/hub.ts';
 export { LACUNA_VERSION, type Manifest } from './core/manifest.ts';
 export type { ModelSpec } from './core/model.ts';
 export type { BlockPlan, Plan, Selector } from './core/plan.ts';
+export {
+  BLOCK_SIZES,
+  type BlockSize,
+  PRECISION_NAMES,
+  type PrecisionName,
+  ROUNDINGS,
+  type Rounding,
+  VOCABULARY_NAMES,
+  type VocabularyName,
+} from './core/precision.ts';
 export type { JobOptions, Progress, ProgressStage } from './core/progress.ts';
 export type { Verification } from './core/verification.ts';
-export { type BenchOptions, type BenchReport, bench } from './pipeline/bench.ts';
-export { type BuildOptions, type BuildResult, build } from './pipeline/build.ts';
+export type { BenchOptions, BenchReport } from './pipeline/bench.ts';
+export type { BuildDryRun, BuildOptions, BuildResult, BuildTexts } from './pipeline/build.ts';
+export type { CalibrateOptions, CalibrateResult, MergeOptions, StatisticsSummary } from './pipeline/calibrate.ts';
+export type { ConvertOptions, ConvertResult } from './pipeline/convert.ts';
+export type { DoctorOptions, DoctorResult } from './pipeline/doctor.ts';
 export {
-  type CalibrateOptions,
-  type CalibrateResult,
+  bench,
+  build,
   calibrate,
-  type MergeOptions,
-  mergeCalibrations,
-  type StatisticsSummary,
-} from './pipeline/calibrate.ts';
-export { type ConvertOptions, type ConvertResult, convert } from './pipeline/convert.ts';
-export { type DoctorOptions, type DoctorResult, doctor } from './pipeline/doctor.ts';
-export { type DryRunEstimate, type DryRunResult, dryRun, type Problem } from './pipeline/dry-run.ts';
-export { ENGINES, type Engine } from './pipeline/engine.ts';
-export { type EvaluateOptions, type EvaluateResult, evaluate } from './pipeline/evaluate.ts';
-export {
-  type AdapterSummary,
-  type CheckpointSummary,
-  type GraphSummary,
-  type Inspection,
+  convert,
+  doctor,
+  dryRun,
+  dryRunBuild,
+  evaluate,
   inspect,
-} from './pipeline/inspect.ts';
-export { locateNative } from './pipeline/native-library.ts';
-export {
   installOps,
-  type OpsInstallOptions,
-  type OpsInstallResult,
-  type OpsPathOptions,
+  mergeCalibrations,
+  open,
   opsPath,
-} from './pipeline/ops.ts';
-export { type PlanCommandOptions, type PlanOptions, type PlanResult, plan } from './pipeline/plan.ts';
-export {
-  type RowResult,
-  type RunOptions,
-  type RunResult,
-  type RunRowsOptions,
-  type RunRowsResult,
+  plan,
   run,
   runRows,
-} from './pipeline/run.ts';
-export { type SparsifyOptions, type SparsifyResult, sparsify } from './pipeline/sparsify.ts';
-export {
-  type ExpectOptions,
-  type ExpectResult,
-  type VerifyOptions,
-  type VerifyResult,
+  sparsify,
   verify,
   writeExpectations,
-} from './pipeline/verify.ts';
+} from './pipeline/door.ts';
+export type { DryRunEstimate, DryRunResult, Problem } from './pipeline/dry-run.ts';
+export { ENGINES, type Engine } from './pipeline/engine.ts';
+export type { EvaluateOptions, EvaluateResult } from './pipeline/evaluate.ts';
+export type {
+  AdapterSummary,
+  CheckpointSummary,
+  GraphSummary,
+  Inspection,
+  InspectOptions,
+} from './pipeline/inspect.ts';
+export type {
+  ChatMessage,
+  GeneratedText,
+  Generation,
+  GenerationOptions,
+  Generations,
+  Model,
+  OpenOptions,
+  Prompt,
+} from './pipeline/open.ts';
+export type { OpsInstallOptions, OpsInstallResult, OpsPathOptions } from './pipeline/ops.ts';
+export type { FailedPeer, PeerResult, TimedPeer } from './pipeline/peers.ts';
+export type { PlanCommandOptions, PlanOptions, PlanResult } from './pipeline/plan.ts';
+export type { RunOptions, RunResult, RunRowsOptions, RunRowsResult } from './pipeline/run.ts';
+export {
+  SPARSE_PRECISIONS,
+  type SparsePrecision,
+  type SparsifyOptions,
+  type SparsifyResult,
+} from './pipeline/sparsify.ts';
+export type { ExpectOptions, ExpectResult, VerifyOptions, VerifyResult } from './pipeline/verify.ts';

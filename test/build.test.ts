@@ -4,15 +4,19 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { checksumOf } from '../formats/checksum.ts';
 import { root, temporaryFolder, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
 
 /** Stages of build in their order, by what appears in `<output>.build` once they have begun or ended. */
-const STAGES = ['dense-', 'statistics-', 'plan-', 'draft-', 'sparse-', 'evaluation-', 'bench-'];
+const STAGES = ['dense-', 'statistics-', 'plan-', 'draft-', 'sparse-', 'bench-', 'evaluation-'];
 
-function startBuild(output: string, preset: readonly string[]) {
-  const args = ['build', tinyLlama, '-o', output, ...preset, '--tokens', '1500', '--threads', '1', '--quiet'];
+/** Of a model as small as the fixture's nobody knows whether it gains, least of all while other tests run. */
+const ANYWAY = ['--host', 'native', '--allow-slower'];
+
+function startBuild(output: string, preset: readonly string[], host: readonly string[] = ANYWAY) {
+  const args = ['build', tinyLlama, '-o', output, ...preset, ...host, '--tokens', '1500', '--threads', '1', '--quiet'];
   return spawn(process.execPath, [join(root, 'bin/lacuna.js'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
@@ -37,15 +41,32 @@ async function killIn(stage: string, output: string, preset: readonly string[]):
   return code === null;
 }
 
-/** sha256 of every file by its path; of bench.json only that it is there, since times differ. */
+/** sha256 of every file by its path, without what was timed: bench.json, the card's sentence of it, and the card's checksum. */
 function contents(output: string): Record<string, string> {
   const files = readdirSync(output, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const entries = files.map(({ parentPath, name }) => {
     const path = join(parentPath, name);
-    const bytes = name === 'bench.json' ? 'times' : createHash('sha256').update(readFileSync(path)).digest('hex');
+    const bytes = createHash('sha256')
+      .update(withoutTimes(name, readFileSync(path)))
+      .digest('hex');
     return [path.slice(output.length + 1), bytes] as const;
   });
   return Object.fromEntries(entries.sort(([a], [b]) => a.localeCompare(b)));
+}
+
+function withoutTimes(name: string, bytes: Buffer): Buffer | string {
+  switch (name) {
+    case 'bench.json':
+      return 'times';
+    case 'README.md':
+      return bytes.toString().replace(/^Decoding, .*$/m, '');
+    case 'lacuna.json': {
+      const manifest = JSON.parse(bytes.toString()) as { files: { path: string }[] };
+      return JSON.stringify({ ...manifest, files: manifest.files.filter(({ path }) => path !== 'README.md') });
+    }
+    default:
+      return bytes;
+  }
 }
 
 describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-skip', '--target', '0.15']]])(
@@ -88,9 +109,10 @@ describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-sk
       expect(refused.code).toBe(1);
       expect(refused.stderr).toMatch(/over the budget/);
       expect(existsSync(over)).toBe(false);
-      // Another budget measures nothing again: all that is left is to time and to ship.
+      // Another budget measures nothing again: all that is left is to ship.
       const kept = readdirSync(`${over}.build`).sort();
       expect(kept.map((entry) => entry.replace(/-.*/, ''))).toEqual([
+        'bench',
         'dense',
         'evaluation',
         'plan',
@@ -101,6 +123,7 @@ describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-sk
       expect(allowed.code).toBe(0);
       expect(JSON.parse(readFileSync(join(over, 'lacuna/evaluation.json'), 'utf8')).check).toEqual({
         maxPplRatio: 1000,
+        upperBound: expect.any(Number),
         passed: true,
       });
     });
@@ -108,17 +131,59 @@ describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-sk
 );
 
 describe('a build in int4', { timeout: 120_000 }, () => {
-  it('stores the sparse model so, and measures it against a dense one stored so', async () => {
-    const output = join(folder, 'int4');
+  const output = join(folder, 'int4');
+  const json = (name: string) => JSON.parse(readFileSync(join(output, name), 'utf8'));
+
+  it('is rounded by the fitting text, and measured against the floats, with both losses apart', async () => {
     const built = await finish(startBuild(output, ['--preset', 'top-k', '--target', '0.4', '--dtype', 'int4']));
     expect(built.stderr).toBe('');
     expect(built.code).toBe(0);
-    const json = (name: string) => JSON.parse(readFileSync(join(output, name), 'utf8'));
-    expect(json('lacuna.json').models).toEqual([expect.objectContaining({ precision: 'int4' })]);
-    // Rounding the tiny model's weights to 4 bits alone would show; leaving neurons out of the same codes does less.
-    const [{ perplexityRatio }] = json('lacuna/evaluation.json').modes;
-    expect(perplexityRatio).toBeGreaterThan(0.9);
-    expect(perplexityRatio).toBeLessThan(1.5);
+    const { models } = json('lacuna.json');
+    expect(models).toEqual([expect.objectContaining({ precision: 'int4', rounding: 'gptq' })]);
+    expect(models[0].calibratedOn).toEqual([expect.objectContaining({ name: 'fit.txt' })]);
+    const { againstPrecision, modes } = json('lacuna/evaluation.json');
+    expect(againstPrecision).toBe('fp32');
+    for (const { perplexityRatio, rounded, baseline, model } of modes) {
+      expect(perplexityRatio.value).toBeCloseTo(model.perplexity / baseline.perplexity, 9);
+      expect(rounded.rounding.value * rounded.leavingOut.value).toBeCloseTo(perplexityRatio.value, 9);
+      // Rounding alone shows, and so does leaving out.
+      expect(Math.abs(Math.log(rounded.rounding.value))).toBeGreaterThan(1e-4);
+      expect(rounded.leavingOut.value).toBeGreaterThan(1.005);
+    }
+  });
+
+  it('says in its card what was measured, of what and how surely; the manifest has the checksum', () => {
+    const card = readFileSync(join(output, 'README.md'), 'utf8');
+    const [all] = json('lacuna/evaluation.json').modes;
+    expect(card).toContain(`| all | ${all.scoredTokens} | ${all.perplexityRatio.value.toFixed(4)} ± `);
+    expect(card).toContain("to the checkpoint's floats (fp32), on test.txt");
+    expect(card.match(/## Measured/g)).toHaveLength(1);
+    const file = json('lacuna.json').files.find(({ path }: { path: string }) => path === 'README.md');
+    expect(file).toMatchObject({ bytes: Buffer.byteLength(card), crc32: checksumOf(Buffer.from(card)) });
+  });
+});
+
+describe('a build that cannot pay', { timeout: 60_000 }, () => {
+  it.each([
+    ['top-k', '0.4'],
+    ['ffn-skip', '0.2'],
+  ])('on stock ONNX Runtime is refused before anything is measured: %s', async (preset, target) => {
+    const output = join(folder, `stock-${preset}`);
+    const { code, stderr } = await finish(
+      startBuild(output, ['--preset', preset, '--target', target], ['--host', 'stock']),
+    );
+    expect(stderr).toMatch(/expected to take \d+ % of their dense time/);
+    expect(code).toBe(2);
+    expect(existsSync(output)).toBe(false);
+    expect(existsSync(`${output}.build`)).toBe(false);
+  });
+
+  it('tells so in a dry run', async () => {
+    const output = join(folder, 'dry');
+    const dry = ['--preset', 'top-k', '--target', '0.4', '--dry-run'];
+    expect((await finish(startBuild(output, dry, ['--host', 'stock']))).code).toBe(2);
+    expect(await finish(startBuild(output, dry))).toEqual({ code: 0, stderr: '' });
+    expect(existsSync(`${output}.build`)).toBe(false);
   });
 });
 

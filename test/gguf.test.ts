@@ -30,7 +30,7 @@ describe('a GGUF file', () => {
     const [text, statistics, plan] = ['text.txt', 's.json', 'p.json'].map((name) => join(folder, name));
     writeFileSync(text, 'The quick brown fox jumps over the lazy dog. '.repeat(30));
     for (const args of [
-      ['calibrate', gguf, '--data', text, '-o', statistics, '--tokens', '600', '--sequence-length', '32', '--quiet'],
+      ['calibrate', gguf, '--data', text, '-o', statistics, '--tokens', '1100', '--sequence-length', '32', '--quiet'],
       ['plan', statistics, '-o', plan, '--preset', 'top-k', '--target', '50%'],
       ['sparsify', gguf, '--plan', plan, '-o', join(folder, 'sparse'), '--quiet'],
     ])

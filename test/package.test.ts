@@ -1,8 +1,8 @@
 /** The package as it is published: packed, installed into an empty folder without this project's overrides, and used. */
-import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { required } from './real/real-model.ts';
 import { root, temporaryFolder, tinyLlama } from './temporary.ts';
 
@@ -12,15 +12,59 @@ const hasNative = required || existsSync(join(root, 'native/build/release/lib/la
 const npm = (args: readonly string[], cwd: string) =>
   execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: 'pipe' });
 
+/** Every example of README.md and docs/ that imports the package, by the name that it is compiled under. */
+const examples = Object.fromEntries(
+  ['README.md', ...readdirSync(join(root, 'docs')).map((name) => join('docs', name))]
+    .filter((path) => path.endsWith('.md'))
+    .flatMap((path) =>
+      [...readFileSync(join(root, path), 'utf8').matchAll(/^```ts\n(.*?)^```$/gms)]
+        .filter(([, code]) => code.includes("from 'lacuna'"))
+        .map(([, code], index) => [`${basename(path, '.md')}-${index + 1}.mts`, code]),
+    ),
+);
+
+/** What the compiler says to files, with the options of docs/library.md: declarations of the package are checked as well. */
+function compile(folder: string, names: readonly string[]): string {
+  const options = ['--strict', '--module', 'nodenext', '--target', 'es2022', ...names];
+  return spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...options], {
+    cwd: folder,
+    encoding: 'utf8',
+  }).stdout;
+}
+
 describe('the packed tarball', { timeout: 300_000 }, () => {
-  it('installs, converts, runs and is imported', () => {
+  const app = join(folder, 'app');
+
+  beforeAll(() => {
     // The build made by `npm test` is packed as it is: building again would pull dist away under other tests.
     npm(['pack', '--ignore-scripts', '--pack-destination', folder], root);
     const [tarball] = readdirSync(folder);
-    const app = join(folder, 'app');
-    execFileSync('mkdir', [app]);
+    mkdirSync(app);
     writeFileSync(join(app, 'package.json'), '{ "private": true, "type": "module" }');
     npm(['install', '--onnxruntime-node-install=skip', '--no-audit', '--no-fund', join(folder, tarball)], app);
+  }, 300_000);
+
+  it('has types by which every example compiles, and that refuse what there is not', () => {
+    const names = Object.entries(examples).map(([name, code]) => {
+      writeFileSync(join(app, name), code);
+      return name;
+    });
+    expect(names).toEqual(expect.arrayContaining(['README-1.mts', 'library-1.mts']));
+    expect(compile(app, names)).toBe('');
+    writeFileSync(join(app, 'wrong.mts'), examples['README-1.mts'].replace("'int8'", "'int3'"));
+    expect(compile(app, ['wrong.mts'])).toMatch(/^wrong\.mts\(\d+,\d+\): error .*"int3"/);
+  });
+
+  it("runs README's first example, which prints a perplexity and a text", () => {
+    symlinkSync(tinyLlama, join(app, 'SmolLM2-135M'));
+    writeFileSync(join(app, 'first.mts'), examples['README-1.mts']);
+    expect(compile(app, ['first.mts'])).toBe('');
+    const printed = execFileSync(process.execPath, ['first.mjs'], { cwd: app, encoding: 'utf8' });
+    expect(printed).toMatch(/^perplexity \d+\.\d\d\n./);
+    rmSync(join(app, 'dense'), { recursive: true });
+  });
+
+  it('installs, converts, runs and is imported', () => {
     const lacuna = (...args: string[]) =>
       execFileSync(join(app, 'node_modules/.bin/lacuna'), args, { cwd: app, encoding: 'utf8', stdio: 'pipe' });
     expect(lacuna('--help')).toMatch(/convert/);

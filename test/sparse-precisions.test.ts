@@ -9,8 +9,9 @@ import { readPlan } from '../formats/plan.ts';
 import type { Graph, Node } from '../src/core/graph.ts';
 import { type BlockPlan, HOST_DTYPES, type Plan } from '../src/core/plan.ts';
 import { choosePrecision } from '../src/core/precision.ts';
+import { quantizeSquare, type TensorExpr } from '../src/core/tensor.ts';
 import { STORAGES } from '../src/ops/index.ts';
-import { applyPlan, fuseSkipNorms } from '../src/rewrite/index.ts';
+import { applyPlan, fuseSkipNorms, withNothingLeftOut } from '../src/rewrite/index.ts';
 import { openSession } from '../src/runtime/index.ts';
 import { stackPlan } from './ffn-plan.ts';
 import { root, temporaryFolder, tinyLlama } from './temporary.ts';
@@ -21,6 +22,20 @@ const TOKENS = Array.from({ length: 24 }, (_, index) => 3 + 7 * index);
 async function denseGraph(precision: string, path = tinyLlama): Promise<Graph> {
   const checkpoint = await openCheckpoint(path);
   return fuseSkipNorms(assemble(openModel(checkpoint, { precision: choosePrecision(precision) })));
+}
+
+/** A dense graph with `down` in square blocks where it is in blocks and the plan chooses neurons, as in the sparse one. */
+function withSquareDown(graph: Graph, { blocks }: Plan): Graph {
+  const chosen = blocks.flatMap(({ block, select }) => (select === undefined ? [] : [block.replace(/ffn$/, 'mlp.')]));
+  const squares = new Map<string, TensorExpr>();
+  for (const { name, data } of graph.initializers) {
+    const isRead = name.endsWith('down_proj.weight.codes') && chosen.some((block) => name.includes(block));
+    if (!isRead || data.kind !== 'quantize') continue;
+    const { codes, scales } = quantizeSquare(data.from, data.scheme, data.importance);
+    squares.set(name, codes).set(name.replace(/codes$/, 'scales'), scales);
+  }
+  const initializers = graph.initializers.map((one) => ({ ...one, data: squares.get(one.name) ?? one.data }));
+  return { ...graph, initializers };
 }
 
 async function logitsOf(graph: Graph, tokens = TOKENS): Promise<Float32Array> {
@@ -64,7 +79,7 @@ describe.each(STORAGES)('a sparse model in %s', (precision) => {
     // Graphs in float16 keep their norms.
     const opType = `GatedFFN_threshold_${precision}${precision === 'fp16' ? '' : '_normed'}`;
     expect(graph.functions.map(({ name }) => name)).toEqual([opType, `${opType}_counted`]);
-    const [wanted, got] = [await logitsOf(dense), await logitsOf(graph)];
+    const [wanted, got] = [await logitsOf(withSquareDown(dense, plan)), await logitsOf(graph)];
     // Floats are summed in another order, in float16 also rounded in other places; products with blocks are the same ones.
     const shares = { fp32: 2e-5, fp16: NARROW, bf16: 2e-5, int8: 0, int4: 0 };
     expectClose(got, wanted, shares[precision]);
@@ -84,6 +99,29 @@ describe.each(STORAGES)('a sparse model in %s', (precision) => {
     expect(many).toBeGreaterThan(0);
     expect(few).toBeGreaterThan(many);
   });
+});
+
+describe.each(['absolute', 'token-mean', 'skip', 'skip-and-select'])('the plan %s with nothing left out', (name) => {
+  it.each(STORAGES)('computes what the dense model does, in %s', async (precision) => {
+    const dense = await denseGraph(precision);
+    const { plan, tensors } = await readPlan(join(root, `fixtures/oracle/plans/${name}.json`));
+    const { graph } = applyPlan(dense, plan, tensors);
+    const whole = withNothingLeftOut(graph);
+    if (whole === undefined) throw new Error('no thresholds');
+    const [wanted, sparse, got] = [
+      await logitsOf(withSquareDown(dense, plan)),
+      await logitsOf(graph),
+      await logitsOf(whole),
+    ];
+    expect(sparse).not.toEqual(got);
+    const shares = { fp32: 2e-5, fp16: NARROW, bf16: 2e-5, int8: 2e-5, int4: 2e-5 };
+    expectClose(got, wanted, shares[precision]);
+  });
+});
+
+it('what follows from the token itself cannot be put back in', async () => {
+  const { plan, tensors } = await readPlan(join(root, 'fixtures/oracle/plans/statistical.json'));
+  expect(withNothingLeftOut(applyPlan(await denseGraph('fp32'), plan, tensors).graph)).toBeUndefined();
 });
 
 /** Nodes of all bodies and of the branches in them. */

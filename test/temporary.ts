@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { Readable } from 'node:stream';
 import { afterAll } from 'vitest';
 import { main } from '../src/cli/index.ts';
 import type { HubOptions } from '../src/core/hub.ts';
@@ -30,6 +30,7 @@ export async function lacuna(
   signal: AbortSignal = new AbortController().signal,
   hub?: HubOptions,
   nativeFolder = join(root, 'native/build/release/lib'),
+  stdin = Readable.from([]),
 ): Promise<CommandResult> {
   let stdout = '';
   let stderr = '';
@@ -37,8 +38,8 @@ export async function lacuna(
     stdout: { write: (text) => (stdout += text) },
     stderr: { write: (text) => (stderr += text) },
     signal,
-    dataFolder: pathToFileURL(`${texts}/`),
-    nativeFolder: pathToFileURL(`${nativeFolder}/`),
+    stdin,
+    nativeFolder,
     ...(hub && { hub }),
   });
   return { code, stdout, stderr };

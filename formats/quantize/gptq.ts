@@ -10,11 +10,13 @@ import {
   type BytesTensor,
   type QuantizedMatrix,
   quantizedParts,
+  squareParts,
   type TypedExpr,
 } from '../../src/core/tensor.ts';
 import type { GramFactor } from './factor.ts';
 import { codeOf, topCode } from './fit.ts';
 import { type BlockShape, blockShape, fitRows, type MatrixFits, packCodes, partBytes } from './matrix.ts';
+import { turnedCodes, turnedScales } from './turn.ts';
 
 /** Columns that are rounded before what they are off by is carried on to all others in one product. */
 const STRIP = 64;
@@ -24,6 +26,8 @@ export interface RoundedMatrix extends QuantizedMatrix {
   readonly codes: BytesTensor;
   readonly scales: BytesTensor;
   readonly zeroPoints: BytesTensor | undefined;
+  /** The transpose in the same blocks, of schemes whose blocks are square. */
+  readonly turned: { readonly codes: BytesTensor; readonly scales: BytesTensor } | undefined;
 }
 
 /**
@@ -44,10 +48,15 @@ export async function roundCompensated(
   const codes = await compensatedCodes(values, { scheme, shape, fits, factor, multiply });
   const parts = quantizedParts([shape.rows, columns], scheme);
   const tensor = (part: TypedExpr, bytes: Uint8Array): BytesTensor => ({ kind: 'bytes', ...part, bytes });
+  const { turned } = squareParts([shape.rows, columns], scheme);
   return {
     codes: tensor(parts.codes, packCodes(codes, scheme, shape)),
     scales: tensor(parts.scales, partBytes('scales', scheme, shape, fits)),
     zeroPoints: parts.zeroPoints && tensor(parts.zeroPoints, partBytes('zero-points', scheme, shape, fits)),
+    turned: scheme.square && {
+      codes: tensor(turned.codes, turnedCodes(codes, scheme, shape)),
+      scales: tensor(turned.scales, turnedScales(fits.scales, scheme, shape)),
+    },
   };
 }
 

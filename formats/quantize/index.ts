@@ -1,7 +1,17 @@
 /** Quantises a float matrix that is read a few rows at a time: codes, scales and zero points as MatMulNBits takes them. */
 import { elementCount } from '../../src/core/dtype.ts';
-import type { QuantizeTensor } from '../../src/core/tensor.ts';
-import { type BlockShape, blockShape, encodeRows, fitRows, type MatrixFits, partBytes, roomFor } from './matrix.ts';
+import type { BlockScheme, QuantizeTensor } from '../../src/core/tensor.ts';
+import {
+  type BlockShape,
+  blockShape,
+  encodeRows,
+  fitRows,
+  type MatrixFits,
+  packCodes,
+  partBytes,
+  roomFor,
+} from './matrix.ts';
+import { turnedCodes, turnedScales } from './turn.ts';
 
 export { factorGram, type GramFactor } from './factor.ts';
 export { type RoundedMatrix, roundCompensated } from './gptq.ts';
@@ -31,35 +41,81 @@ export interface QuantizeSources {
   readonly weights: Float32Array | undefined;
 }
 
-/** Blocks of the bytes of one part, whole rows each. The bytes of all parts follow from the rows alone. */
+/**
+ * Blocks of the bytes of one part, whole rows each. The bytes of all parts follow from the rows alone. A matrix whose
+ * transpose is wanted is held in memory, a byte a weight.
+ */
 export async function* quantizeBlocks(
   tensor: QuantizeTensor,
-  { readRows, weights }: QuantizeSources,
+  sources: QuantizeSources,
   kept: KeptFits,
 ): AsyncGenerator<Uint8Array> {
-  const shape = blockShape(tensor.from.shape, tensor.scheme);
-  if (elementCount(tensor.from.shape) === 0) return;
+  const { part, scheme, from } = tensor;
+  const shape = blockShape(from.shape, scheme);
+  if (elementCount(from.shape) === 0) return;
   const known = kept.last !== undefined && sameMatrix(kept.last.tensor, tensor) ? kept.last.fits : undefined;
-  if (known !== undefined && tensor.part !== 'codes') {
-    yield partBytes(tensor.part, tensor.scheme, shape, known);
-    return;
+  switch (part) {
+    case 'codes':
+      for await (const { codes } of fittedRows(tensor, shape, sources, known, kept))
+        yield packCodes(codes(), scheme, shape);
+      return;
+    case 'turned-codes': {
+      const all = new Uint8Array(shape.rows * shape.blocks * scheme.blockSize);
+      for await (const { codes, row } of fittedRows(tensor, shape, sources, known, kept))
+        all.set(codes(), row * shape.blocks * scheme.blockSize);
+      yield turnedCodes(all, scheme, shape);
+      return;
+    }
+    case 'turned-scales': {
+      const scales = known?.scales ?? new Float32Array(shape.rows * shape.blocks);
+      if (known === undefined)
+        for await (const { fits, row } of fittedRows(tensor, shape, sources, known, kept))
+          scales.set(fits.scales, row * shape.blocks);
+      yield turnedScales(scales, scheme, shape);
+      return;
+    }
+    default:
+      if (known !== undefined) yield partBytes(part, scheme, shape, known);
+      else
+        for await (const { fits } of fittedRows(tensor, shape, sources, known, kept))
+          yield partBytes(part, scheme, shape, fits);
   }
+}
+
+/** Some rows of a matrix: the first of them, their fits, and their codes, one a byte, where these are asked for. */
+interface FittedRows {
+  readonly row: number;
+  readonly fits: MatrixFits;
+  readonly codes: () => Uint8Array;
+}
+
+/** A matrix a few rows at a time; its fits are kept at the end where they were not known and there is room. */
+async function* fittedRows(
+  tensor: QuantizeTensor,
+  shape: BlockShape,
+  { readRows, weights }: QuantizeSources,
+  known: MatrixFits | undefined,
+  kept: KeptFits,
+): AsyncGenerator<FittedRows> {
+  const { scheme } = tensor;
   const columnWeights = weights ?? new Float32Array(shape.columns).fill(1);
   const all = known === undefined ? roomForAll(shape) : undefined;
-  const step = Math.max(1, Math.floor(CHUNK_ELEMENTS / shape.columns)) * shape.columns;
   let row = 0;
-  for await (const block of readRows(step)) {
+  for await (const block of readRows(rowsAtATime(shape, scheme) * shape.columns)) {
     const values = new Float32Array(block.buffer, block.byteOffset, block.byteLength / 4);
     const rows = values.length / shape.columns;
-    const fits =
-      known === undefined ? fitRows(values, columnWeights, tensor.scheme, shape) : cut(known, row, rows, shape);
+    const fits = known === undefined ? fitRows(values, columnWeights, scheme, shape) : cut(known, row, rows, shape);
     if (all !== undefined) put(all, fits, row * shape.blocks);
-    yield tensor.part === 'codes'
-      ? encodeRows(values, tensor.scheme, shape, fits)
-      : partBytes(tensor.part, tensor.scheme, shape, fits);
+    yield { row, fits, codes: () => encodeRows(values, scheme, shape, fits) };
     row += rows;
   }
   if (all !== undefined) kept.last = { tensor, fits: all };
+}
+
+/** Rows that share a scale are read together. */
+function rowsAtATime({ columns }: BlockShape, { square, blockSize }: BlockScheme): number {
+  const group = square ? blockSize : 1;
+  return Math.max(1, Math.floor(CHUNK_ELEMENTS / columns / group)) * group;
 }
 
 /** By identity: the parts of a matrix are made together and share what they are made from. */

@@ -1,5 +1,5 @@
 /** A matrix in blocks: scale and zero point of each, the codes, and their bytes as MatMulNBits takes them. */
-import type { BlockScheme, QuantizedPart } from '../../src/core/tensor.ts';
+import type { BlockScheme } from '../../src/core/tensor.ts';
 import { castFloats } from '../tensor/float-cast.ts';
 import { codeOf, type Fit, fitBlock, middleCode, topCode } from './fit.ts';
 
@@ -34,6 +34,7 @@ export function fitRows(
   { columns, blocks }: BlockShape,
 ): MatrixFits {
   const rows = values.length / columns;
+  if (scheme.square) return fitSquares(values, weights, scheme, { rows, columns, blocks });
   const { scales, zeroPoints } = roomFor(rows * blocks);
   for (let row = 0, block = 0; row < rows; row++) {
     for (let firstColumn = 0; firstColumn < columns; firstColumn += scheme.blockSize, block++) {
@@ -47,7 +48,39 @@ export function fitRows(
   return { scales, zeroPoints };
 }
 
-/** The bytes of nearest codes of whole rows; what is past the last column gets the zero point's, which stands for 0. */
+/** The same where as many rows as a block has columns share a scale, which each of them is given. */
+function fitSquares(
+  values: Float32Array,
+  weights: Float32Array,
+  scheme: BlockScheme,
+  { rows, columns, blocks }: BlockShape,
+): MatrixFits {
+  const { blockSize } = scheme;
+  const fits = roomFor(rows * blocks);
+  for (let firstRow = 0; firstRow < rows; firstRow += blockSize) {
+    const height = Math.min(blockSize, rows - firstRow);
+    for (let block = 0; block < blocks; block++) {
+      const firstColumn = block * blockSize;
+      const width = Math.min(blockSize, columns - firstColumn);
+      const length = height * width;
+      const gathered = new Float32Array(length);
+      const repeated = new Float32Array(length);
+      for (let i = 0; i < height; i++) {
+        const start = (firstRow + i) * columns + firstColumn;
+        gathered.set(values.subarray(start, start + width), i * width);
+        repeated.set(weights.subarray(firstColumn, firstColumn + width), i * width);
+      }
+      const fit = fitBlock({ values: gathered, start: 0, firstColumn: 0, length, weights: repeated }, scheme);
+      for (let i = 0; i < height; i++) {
+        fits.scales[(firstRow + i) * blocks + block] = fit.scale;
+        fits.zeroPoints[(firstRow + i) * blocks + block] = fit.zeroPoint;
+      }
+    }
+  }
+  return fits;
+}
+
+/** Nearest codes of whole rows, one a byte; what is past the last column gets the zero point's, which stands for 0. */
 export function encodeRows(
   values: Float32Array,
   { bits, blockSize }: BlockScheme,
@@ -66,21 +99,26 @@ export function encodeRows(
       if (length < blockSize) codes.fill(zeroPoint, to + length, to + blockSize);
     }
   }
-  return pack(codes, blocks * blockSize, bits);
+  return codes;
 }
 
-/** The bytes of codes that were chosen elsewhere, one a byte [rows, blocks * blockSize]. */
+/** The bytes of codes, one a byte [rows, blocks * blockSize]. */
 export function packCodes(codes: Uint8Array, { bits, blockSize }: BlockScheme, { blocks }: BlockShape): Uint8Array {
   return pack(codes, blocks * blockSize, bits);
 }
 
+/** The bytes of scales or zero points of whole rows. */
 export function partBytes(
-  part: QuantizedPart,
+  part: 'scales' | 'zero-points',
   { bits }: BlockScheme,
   { blocks }: BlockShape,
   { scales, zeroPoints }: MatrixFits,
 ): Uint8Array {
-  if (part === 'zero-points') return pack(zeroPoints, blocks, bits);
+  return part === 'zero-points' ? pack(zeroPoints, blocks, bits) : scaleBytes(scales);
+}
+
+/** As float16. */
+export function scaleBytes(scales: Float32Array): Uint8Array {
   const halves = new Uint8Array(2 * scales.length);
   // Of a copy, which starts at a multiple of 8. Nothing is lost: fits have scales that float16 has.
   castFloats(new Uint8Array(scales.slice().buffer), 'float32', halves, 'float16');

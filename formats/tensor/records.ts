@@ -38,7 +38,7 @@ async function partStreams(parts: readonly TensorExpr[], read: ReadPart): Promis
   const streams: Blocks[] = [];
   for (const part of parts) {
     const stream = read(part, fits.get(matrixOf(part)) ?? keptFits());
-    const isFit = part.kind === 'quantize' && part.part !== 'codes';
+    const isFit = part.kind === 'quantize' && !part.part.endsWith('codes');
     streams.push(isFit ? await held(stream) : stream);
   }
   return streams;

@@ -27,6 +27,8 @@ export interface Tokenizer {
   chat(messages: readonly ChatMessage[], options: ChatOptions): string;
   /** What `encode` puts first; undefined when it puts nothing there. */
   readonly bosTokenId: number | undefined;
+  /** The token named as the one that ends a text; undefined when none is. */
+  readonly eosTokenId: number | undefined;
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -95,6 +97,7 @@ function makeTokenizer(
       return renderChat(template, messages, options, special);
     },
     bosTokenId: prependedId(encode),
+    eosTokenId: special.eos_token === undefined ? undefined : hub.token_to_id(special.eos_token),
   };
 }
 

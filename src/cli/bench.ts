@@ -1,26 +1,35 @@
 /** `lacuna bench`. */
 import { LacunaError } from '../core/errors.ts';
-import { type BenchOptions, type BenchReport, bench, type Engine } from '../index.ts';
+import {
+  type BenchOptions,
+  type BenchReport,
+  bench,
+  type Engine,
+  type FailedPeer,
+  type PrecisionName,
+  type TimedPeer,
+} from '../index.ts';
 import {
   type CommandContext,
   type CommonOptions,
+  DEFAULT_WIDTH,
   engineOption,
   jobOptions,
+  ownOptions,
   print,
   type RegisterCommand,
   withCommonOptions,
 } from './command.ts';
-import { defaultText } from './data.ts';
 import { formatBytes, percent } from './figures.ts';
 import { positiveInteger } from './parse.ts';
-import { table } from './table.ts';
+import { foldedTable, wrap } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly engine?: Engine;
   readonly againstEngine?: Engine;
   readonly against?: string;
-  readonly dtype?: string;
-  readonly againstDtype?: string;
+  readonly dtype?: PrecisionName;
+  readonly againstDtype?: PrecisionName;
   readonly data?: readonly string[];
   readonly promptTokens?: number;
   readonly repeats?: number;
@@ -55,22 +64,25 @@ export const registerBench: RegisterCommand = (program, context) => {
     .option('--python <path>', 'Python that has them (default: LACUNA_PYTHON, .venv, python3)')
     .option('--gguf <file>', 'the same weights for llama.cpp');
   withCommonOptions(command).action(async (folder: string, options: Options) => {
-    const { steps: stepsPerBlock, data = [defaultText(context.io, 'test')] } = options;
-    const peers = peersOf(options, context);
+    const { steps: stepsPerBlock, peers: asked, python, gguf, ...own } = ownOptions(options);
+    const peers = peersOf({ peers: asked, python, gguf }, context);
     const job = jobOptions(options, context);
     const { nativeFolder } = context.io;
-    const result = await bench({ ...options, nativeFolder, folder, data, stepsPerBlock, peers, ...job });
+    const result = await bench({ ...own, nativeFolder, folder, stepsPerBlock, peers, ...job });
     print(context.io, options, result, formatBench);
   });
 };
 
-function peersOf({ peers, python, gguf }: Options, { io }: CommandContext): BenchOptions['peers'] {
+function peersOf(
+  { peers, python, gguf }: Pick<Options, 'peers' | 'python' | 'gguf'>,
+  { io }: CommandContext,
+): BenchOptions['peers'] {
   if (peers) return { python: python ?? io.python, gguf };
   if (python === undefined && gguf === undefined) return undefined;
   throw new LacunaError('usage', '--python and --gguf say what to compare with, and --peers is not given');
 }
 
-export function formatBench(result: BenchReport): string {
+export function formatBench(result: BenchReport, width = DEFAULT_WIDTH): string {
   const rows = result.subjects.map(
     ({ name, decodeTokensPerSecond: decode, prefillTokensPerSecond: prefill, ...subject }) => [
       name,
@@ -81,8 +93,8 @@ export function formatBench(result: BenchReport): string {
       subject.bandwidthShare === null ? '-' : percent(subject.bandwidthShare, 0),
     ],
   );
-  const header = ['model', 'decode tok/s', 'p10-p90', 'prefill tok/s', 'weights/token', 'of bandwidth'];
-  const lines = [table(header, rows), ''];
+  const header = ['model', 'decode tok/s', 'p10-p90', 'prefill', 'weights', 'bandwidth'];
+  const lines = [foldedTable(header, rows, width), ''];
   for (const [kind, ratio] of Object.entries({ decode: result.speedup, prefill: result.prefillSpeedup })) {
     if (ratio === null) continue;
     const [median, p10, p90] = [ratio.median, ratio.p10, ratio.p90].map((value) => value.toFixed(3));
@@ -92,19 +104,30 @@ export function formatBench(result: BenchReport): string {
   lines.push(
     `repeats, each in sessions opened anew: ${repeats}; rounds in each: ${rounds}, of ${2 * result.subjects.length} x ${stepsPerBlock} tokens`,
     `prompt of ${promptTokens} tokens, threads: ${threads ?? "ONNX Runtime's choice"}`,
+    'prefill in tok/s; weights: bytes of them that a decoded token reads; bandwidth: share of the memory bandwidth that this takes',
   );
   if (result.memoryBandwidth !== null)
     lines.push(`memory bandwidth, as many threads reading in order: ${formatBytes(result.memoryBandwidth)}/s`);
-  if (result.peers !== null) lines.push('', peersTable(result.peers));
+  if (result.peers !== null) lines.push('', peersText(result.peers, width));
   return lines.join('\n');
 }
 
-function peersTable(peers: NonNullable<BenchReport['peers']>): string {
-  const rows = peers.map(({ name, version, decodeTokensPerSecond, prefillTokensPerSecond, speedup }) => [
+function peersText(peers: NonNullable<BenchReport['peers']>, width: number): string {
+  const rows = peers.flatMap((peer) => ('failure' in peer ? [] : [peerRow(peer)]));
+  const header = ['peer, in turn with it', 'decode tok/s', 'prefill tok/s', 'faster than it (p10-p90)'];
+  const reasons = peers.flatMap((peer) => ('failure' in peer ? [notTimed(peer, width)] : []));
+  return [...(rows.length === 0 ? [] : [foldedTable(header, rows, width)]), ...reasons].join('\n');
+}
+
+function peerRow({ name, version, decodeTokensPerSecond, prefillTokensPerSecond, speedup }: TimedPeer): string[] {
+  return [
     `${name} ${version}`,
     decodeTokensPerSecond.median.toFixed(1),
     prefillTokensPerSecond.median.toFixed(0),
     `${speedup.median.toFixed(2)}x (${speedup.p10.toFixed(2)}-${speedup.p90.toFixed(2)})`,
-  ]);
-  return table(['peer, in turn with it', 'decode tok/s', 'prefill tok/s', 'faster than it (p10-p90)'], rows);
+  ];
+}
+
+function notTimed({ name, version, failure }: FailedPeer, width: number): string {
+  return wrap(`${version === null ? name : `${name} ${version}`} was not timed: ${failure}`, width, '  ');
 }

@@ -1,12 +1,12 @@
 /** `lacuna build`. */
-import { type BuildResult, build } from '../index.ts';
-import { formatBench } from './bench.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { defaultText, type TextRole } from './data.ts';
-import { planText } from './describe.ts';
-import { formatEvaluation } from './eval.ts';
-import { positiveInteger, positiveNumber } from './parse.ts';
+import { type BuildDryRun, type BuildOptions, type BuildResult, build, dryRunBuild } from '../index.ts';
+import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
+import { targetText } from './describe.ts';
+import { formatBytes, percent } from './figures.ts';
+import { EXIT } from './io.ts';
+import { budget, positiveInteger } from './parse.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
+import { wrap } from './table.ts';
 
 interface Options extends CommonOptions, PresetOptions {
   readonly output: string;
@@ -15,60 +15,126 @@ interface Options extends CommonOptions, PresetOptions {
   readonly test?: readonly string[];
   readonly tokens?: number;
   readonly maxPplRatio?: number;
+  readonly allowSlower?: boolean;
+  readonly dryRun?: boolean;
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
-  readonly dtype?: string;
+  readonly dtype?: BuildOptions['dtype'];
 }
 
 export const registerBuild: RegisterCommand = (program, context) => {
   const command = program
     .command('build')
-    .description('convert, calibrate, plan, sparsify, evaluate and time, resuming where it was stopped')
+    .description('convert, calibrate, plan, sparsify, time and evaluate, resuming where it was stopped')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make; unfinished stages are kept in <dir>.build')
-    .option('--fit <file...>', 'texts to measure statistics on (default: pinned)')
+    .option('--fit <file...>', 'texts to measure statistics on, and to round int8 and int4 by (default: pinned)')
     .option('--choose <file...>', 'texts to correct thresholds on (default: pinned)')
     .option('--test <file...>', 'texts to take the figures from (default: pinned)')
     .option('--tokens <n>', 'tokens to calibrate on and to score (default 20000)', positiveInteger)
     .option(
       '--max-ppl-ratio <r>',
-      'write nothing and exit with 1 when the perplexity ratio is above this',
-      positiveNumber,
+      "write nothing and exit with 1 when the ratio to the checkpoint's floats, with its error, may be above this, as 1.02 or 2%",
+      budget,
     )
+    .option('--allow-slower', 'ship a model too that does not decode faster than the dense one')
     .option('--dtype <name>', 'how weights are stored: fp32, fp16, bf16, int8 or int4 (default fp32)')
+    .option('--dry-run', 'say what would be done and whether it can pay; measure and write nothing')
     .option('--force', 'replace an existing output')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
-  withCommonOptions(withPresetOptions(command)).action(async (checkpoint: string, options: Options) => {
-    const { output, tokens, maxPplRatio, force, allowNonfinite: allowNonFinite, adapter, dtype } = options;
-    const text = (role: TextRole) => options[role] ?? [defaultText(context.io, role)];
-    const texts = { fit: text('fit'), choose: text('choose'), test: text('test') };
-    const preset = planOptions(options);
-    const result = await build({
-      checkpoint,
-      output,
-      preset,
-      texts,
-      tokens,
-      maxPplRatio,
-      force,
-      allowNonFinite,
-      adapter,
-      dtype,
-      nativeFolder: context.io.nativeFolder,
-      ...jobOptions(options, context),
-    });
-    print(context.io, options, result, format);
-  });
+  withCommonOptions(withPresetOptions(command, 'what is installed here')).action(
+    async (checkpoint: string, options: Options) => {
+      const { output, tokens, maxPplRatio, allowSlower, force, adapter, dtype, fit, choose, test } = options;
+      const wanted = {
+        checkpoint,
+        output,
+        preset: planOptions(options),
+        texts: { fit, choose, test },
+        tokens,
+        maxPplRatio,
+        allowSlower,
+        force,
+        allowNonFinite: options.allowNonfinite,
+        adapter,
+        dtype,
+        nativeFolder: context.io.nativeFolder,
+        ...sourceOptions(options, context),
+      };
+      if (options.dryRun) {
+        const found = await dryRunBuild(wanted);
+        print(context.io, options, found, dryRunText);
+        if (found.problem !== undefined) context.fail(EXIT.usage);
+        return;
+      }
+      print(context.io, options, await build(wanted), resultText);
+    },
+  );
 };
 
-function format({ output, plan, evaluation, bench }: BuildResult, width: number): string {
-  const parts = [
-    planText(plan, width),
-    formatEvaluation(evaluation, width),
-    formatBench(bench),
-    `Written to ${output}`,
+/** Verdict, quality, speed, size, where it is; all else is in the files. */
+function resultText(result: BuildResult, width: number): string {
+  const { output, precision, host, plan, evaluation, bench, bytes } = result;
+  const texts = evaluation.texts.map(({ name }) => name).join(', ');
+  const lines = [
+    `Shipped: ${precision}, preset ${plan.preset}, target ${targetText(plan.target)}, for ${hostText(host)}`,
+    ...evaluation.modes.flatMap((mode) => qualityLines(mode, precision)),
+    ...(evaluation.check === undefined ? [] : [`Budget:  ${budgetText(evaluation.check)}`]),
+    `Text:    ${texts}; baseline the checkpoint's floats (fp32)`,
+    `Speed:   ${speedText(bench, precision)}`,
+    `Size:    ${formatBytes(bytes)}`,
+    `Where:   ${output}; all figures in ${output}/lacuna and README.md`,
   ];
-  return parts.join('\n\n');
+  return lines.map((line) => wrap(line, width, '         ')).join('\n');
+}
+
+function qualityLines(
+  { mode, scoredTokens, perplexityRatio: ratio, rounded, realised }: BuildResult['evaluation']['modes'][number],
+  precision: string,
+): string[] {
+  const error = ratio.standardError === null ? '' : ` ± ${ratio.standardError.toFixed(4)}`;
+  const kept = realised === null ? '' : `; ${percent(realised.computedShare)} of the FFN computed`;
+  const apart =
+    rounded === null
+      ? ''
+      : ` (rounding to ${precision} ${rounded.rounding.value.toFixed(4)}, leaving out ${rounded.leavingOut.value.toFixed(4)})`;
+  return [
+    `Quality: perplexity ratio ${ratio.value.toFixed(4)}${error}${apart}, ${mode}, ${scoredTokens} tokens${kept}`,
+  ];
+}
+
+function budgetText({ maxPplRatio, upperBound }: NonNullable<BuildResult['evaluation']['check']>): string {
+  return `held: the ratio is below ${upperBound.toFixed(4)}, wanted at most ${maxPplRatio}`;
+}
+
+function speedText({ speedup, subjects }: BuildResult['bench'], precision: string): string {
+  const [dense, sparse] = subjects.map(({ decodeTokensPerSecond: { median } }) => median.toFixed(1));
+  if (speedup === null) return `${sparse} tokens/s`;
+  const [median, p10, p90] = [speedup.median, speedup.p10, speedup.p90].map((value) => value.toFixed(2));
+  return `${verdictOf(speedup)}decodes ${median} times as fast as dense ${precision} (${p10} to ${p90}): ${sparse} and ${dense} tokens/s`;
+}
+
+/** In front of what is not a gain. */
+function verdictOf({ p10, p90 }: NonNullable<BuildResult['bench']['speedup']>): string {
+  if (p90 < 1) return 'SLOWER: ';
+  return p10 < 1 ? 'not sure to be faster: ' : '';
+}
+
+function hostText({ kind }: BuildResult['host']): string {
+  return kind === 'stock' ? 'stock ONNX Runtime' : 'the native kernels';
+}
+
+function dryRunText(found: BuildDryRun, width: number): string {
+  const { precision, host, target, stages, scoredTokens, freeBytes, denseBytes, problem, output } = found;
+  const lines = [
+    `Would make: ${precision}, ${targetText(target)}, for ${hostText(host)}`,
+    `Figures:    from ${scoredTokens} tokens, against the checkpoint's floats (fp32)`,
+    `Stages:     ${stages.map(({ name, isKept }) => (isKept ? `${name} (kept)` : name)).join(', ')}`,
+    `Disk:       about ${formatBytes(denseBytes)} for each model${freeBytes === undefined ? '' : `, of ${formatBytes(freeBytes)} that are free`}`,
+    problem === undefined
+      ? `Nothing stands in the way of ${output}; nothing was written`
+      : `problem: ${problem.message}${problem.hint === undefined ? '' : `\n  ${problem.hint}`}`,
+  ];
+  return lines.map((line) => wrap(line, width, '            ')).join('\n');
 }

@@ -1,7 +1,13 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`. */
 import { type CalibrateResult, calibrate, mergeCalibrations } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { defaultText } from './data.ts';
+import {
+  type CommonOptions,
+  ownOptions,
+  print,
+  type RegisterCommand,
+  sourceOptions,
+  withCommonOptions,
+} from './command.ts';
 import { statisticsText } from './describe.ts';
 import { positiveInteger, type Shard, shard } from './parse.ts';
 
@@ -39,9 +45,9 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
   withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
     const { output } = options;
     if (output === undefined) return command.error("error: required option '-o, --output <file>' not specified");
-    const { data = [defaultText(context.io, 'fit')], allowNonfinite: allowNonFinite, ...rest } = options;
-    const job = jobOptions(options, context);
-    print(context.io, options, await calibrate({ ...rest, checkpoint, data, output, allowNonFinite, ...job }), format);
+    const { allowNonfinite: allowNonFinite, ...own } = ownOptions(options);
+    const job = sourceOptions(options, context);
+    print(context.io, options, await calibrate({ ...own, checkpoint, output, allowNonFinite, ...job }), format);
   });
 
   withCommonOptions(command.command('merge').description('add up the statistics of shards'))

@@ -7,6 +7,7 @@ import { ENGINES } from '../index.ts';
 import type { Io } from './io.ts';
 import { positiveInteger } from './parse.ts';
 import type { DrawnProgress } from './progress.ts';
+import { wrapText } from './table.ts';
 
 /** Options that every command takes. */
 export interface CommonOptions {
@@ -37,8 +38,7 @@ export function engineOption(flags: string, description: string): Option {
   return new Option(flags, description).choices(ENGINES);
 }
 
-type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> &
-  Pick<JobOptions, 'threads'> & { readonly hub?: HubOptions };
+type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> & Pick<JobOptions, 'threads'>;
 
 /** What every job takes, from the options that every command takes and from the command's surroundings. */
 export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: CommandContext): CommandJob {
@@ -46,15 +46,29 @@ export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: 
     progress: quiet ? SILENT : progress,
     signal: io.signal,
     ...(threads !== undefined && { threads }),
-    ...(io.hub !== undefined && { hub: io.hub }),
   };
 }
 
+/** The same, for a job that may have to fetch its checkpoint. */
+export function sourceOptions(
+  options: CommonOptions,
+  context: CommandContext,
+): CommandJob & { readonly hub?: HubOptions } {
+  const { hub } = context.io;
+  return { ...jobOptions(options, context), ...(hub !== undefined && { hub }) };
+}
+
+/** The options of a command alone, without those that every command takes. */
+export function ownOptions<T extends CommonOptions>(options: T): Omit<T, keyof CommonOptions> {
+  const { json: _json, quiet: _quiet, threads: _threads, ...own } = options;
+  return own;
+}
+
 /** Columns of a text when nobody tells how many there are, and the fewest to which it is still laid out. */
-const DEFAULT_WIDTH = 100;
+export const DEFAULT_WIDTH = 80;
 const LEAST_WIDTH = 40;
 
-/** Prints `result` as JSON when asked, else the text that `format` makes of it for a terminal of `width` columns. */
+/** Prints `result` as JSON when asked, else the text that `format` makes of it for a terminal of `width` columns; prose is wrapped. */
 export function print<T>(
   { stdout }: Io,
   options: CommonOptions,
@@ -62,5 +76,6 @@ export function print<T>(
   format: (result: T, width: number) => string,
 ): void {
   const width = Math.max(LEAST_WIDTH, stdout.columns || DEFAULT_WIDTH);
-  stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${visible(format(result, width))}\n`);
+  const text = () => wrapText(visible(format(result, width)), width);
+  stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${text()}\n`);
 }

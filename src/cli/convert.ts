@@ -1,21 +1,24 @@
 /** `lacuna convert`. */
 
 import { LacunaError } from '../core/errors.ts';
-import { BLOCK_SIZES, PRECISION_NAMES, ROUNDINGS, VOCABULARY_NAMES } from '../core/precision.ts';
 import {
+  BLOCK_SIZES,
   type ConvertOptions,
   type ConvertResult,
   convert,
   type DryRunResult,
   dryRun,
   type ModelSpec,
+  PRECISION_NAMES,
+  ROUNDINGS,
+  VOCABULARY_NAMES,
 } from '../index.ts';
 import {
   type CommandContext,
   type CommonOptions,
-  jobOptions,
   print,
   type RegisterCommand,
+  sourceOptions,
   withCommonOptions,
 } from './command.ts';
 import { formatBytes, formatSeconds } from './figures.ts';
@@ -30,13 +33,13 @@ interface Options extends CommonOptions {
   readonly dryRun?: boolean;
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
-  readonly dtype?: readonly string[];
-  readonly blockSize?: number;
+  readonly dtype?: ConvertOptions['dtype'];
+  readonly blockSize?: ConvertOptions['blockSize'];
   readonly asymmetric?: boolean;
-  readonly vocabulary?: string;
+  readonly vocabulary?: ConvertOptions['vocabulary'];
   readonly importance?: string;
   readonly data?: readonly string[];
-  readonly rounding?: string;
+  readonly rounding?: ConvertOptions['rounding'];
   readonly tokens?: number;
   readonly verify?: boolean;
   readonly python?: string;
@@ -76,7 +79,7 @@ export const registerConvert: RegisterCommand = (program, context) => {
     const { dtype, blockSize, asymmetric, vocabulary, importance, data, rounding, tokens } = options;
     const stored = { dtype, blockSize, asymmetric, vocabulary, importance, data, rounding, tokens };
     const verify = verifyOptions(options, context);
-    const job = jobOptions(options, context);
+    const job = sourceOptions(options, context);
     const wanted = { checkpoint, output, force, allowNonFinite, adapter, ...stored, verify, ...job };
     if (options.dryRun) {
       const found = await dryRun(wanted);

@@ -1,8 +1,10 @@
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { lacuna, root } from '../../test/temporary.ts';
+import { lacuna, root, temporaryFolder } from '../../test/temporary.ts';
 import { runsText } from './describe.ts';
 
+const folder = temporaryFolder();
 const inspected = async (path: string) => (await lacuna(['inspect', join(root, 'fixtures', path)])).stdout;
 
 describe('runsText', () => {
@@ -29,7 +31,7 @@ describe('inspect tells', () => {
 
   it.each([
     ['llama-variants/rope-llama3', /all layers: attention to all tokens, rotary base \d+, llama3 by \d+ from \d+/],
-    ['llama-variants/rope-dynamic', /dynamic beyond the context/],
+    ['llama-variants/rope-dynamic', /dynamic\s+beyond\s+the\s+context/],
     ['llama-variants/mistral-window', /all layers: attention to the last \d+ tokens/],
     ['llama-variants/mha-untied-fp32', /head: weights of its own[\s\S]*^head +[\d,]+ +[\d.]+ kB/m],
   ])('it of %s', async (path, wanted) => {
@@ -50,6 +52,23 @@ describe('inspect tells', () => {
 
   it('all that is wrong with a checkpoint', async () => {
     const text = await inspected('hostile/checkpoints/missing-shards');
-    expect(text).toMatch(/^cannot be converted:\n {2}.*do not agree:\n {4}.* is missing/);
+    expect(text).toMatch(/^cannot be converted:\n {2}\S+\s+and the files beside it do not agree:\n {4}.* is missing/);
+  });
+
+  it('by its exit code and in JSON that something is wrong, and what', async () => {
+    const path = join(root, 'fixtures/hostile/checkpoints/missing-shards');
+    const adapter = join(folder, 'adapter');
+    cpSync(join(root, 'fixtures/lora/plain'), adapter, { recursive: true });
+    const config = join(adapter, 'adapter_config.json');
+    writeFileSync(config, JSON.stringify({ ...JSON.parse(readFileSync(config, 'utf8')), peft_type: 'IA3' }));
+    for (const [wrong, reason] of [
+      [path, /is missing/],
+      [adapter, /IA3/],
+    ] as const) {
+      const { code, stdout } = await lacuna(['inspect', wrong, '--json']);
+      expect(code).toBe(1);
+      expect(JSON.parse(stdout).problems).toContainEqual(expect.stringMatching(reason));
+      expect(await lacuna(['inspect', wrong])).toMatchObject({ code: 1, stdout: expect.stringMatching(reason) });
+    }
   });
 });

@@ -142,8 +142,8 @@ export function graphText(graph: GraphSummary, width: number): string {
   const dtypes = Object.entries(graph.bytesByDtype).map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`);
   const parts = [
     `opsets ${opsets.join(', ')}; weights ${dtypes.join(', ') || 'none'}`,
-    table(['input', 'dtype', 'shape'], valueRows(graph.inputs)),
-    table(['output', 'dtype', 'shape'], valueRows(graph.outputs)),
+    foldedTable(['input', 'dtype', 'shape'], valueRows(graph.inputs), width),
+    foldedTable(['output', 'dtype', 'shape'], valueRows(graph.outputs), width),
     table(['operator', 'count'], operators),
   ];
   if (graph.functions.length > 0) parts.push(wrap(`portable bodies: ${graph.functions.join(', ')}`, width, '  '));
@@ -204,7 +204,9 @@ export function planText(plan: Plan, width: number, explain = false): string {
   // A preset leaves some columns empty everywhere.
   const used = columns.flatMap((_, column) => (rows.some((row) => row[column] !== '-') ? [column] : []));
   const pick = (cells: readonly string[]) => used.map((column) => cells[column]);
-  return [planHeading(plan), table(pick(columns), rows.map(pick)), whyText(plan, width, explain)].join('\n\n');
+  return [planHeading(plan), foldedTable(pick(columns), rows.map(pick), width), whyText(plan, width, explain)].join(
+    '\n\n',
+  );
 }
 
 function actionText({ select, skip }: Plan['blocks'][number]): string {

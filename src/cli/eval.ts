@@ -1,17 +1,23 @@
 /** `lacuna eval`. */
 import { Option } from 'commander';
-import { type EvaluateResult, evaluate } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
-import { defaultText } from './data.ts';
+import { type EvaluateResult, evaluate, type PrecisionName } from '../index.ts';
+import {
+  type CommonOptions,
+  jobOptions,
+  ownOptions,
+  print,
+  type RegisterCommand,
+  withCommonOptions,
+} from './command.ts';
 import { targetText } from './describe.ts';
 import { percent } from './figures.ts';
-import { positiveInteger, positiveNumber } from './parse.ts';
-import { table, wrap } from './table.ts';
+import { budget, positiveInteger } from './parse.ts';
+import { foldedTable, table, wrap } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly against?: string;
-  readonly dtype?: string;
-  readonly againstDtype?: string;
+  readonly dtype?: PrecisionName;
+  readonly againstDtype?: PrecisionName;
   readonly data?: readonly string[];
   readonly tokens?: number;
   readonly window?: number;
@@ -23,39 +29,45 @@ interface Options extends CommonOptions {
 export const registerEval: RegisterCommand = (program, context) => {
   const command = program
     .command('eval')
-    .description('measure perplexity, and against a dense baseline what sparsity cost')
+    .description('measure perplexity, and against a baseline what rounding and leaving out cost')
     .argument('<dir>', 'folder made by convert, sparsify or build')
-    .option('--against <dir>', 'dense folder of the same checkpoint')
+    .option('--against <dir>', 'baseline: a folder of the same checkpoint; for a budget its dense fp32 folder')
     .option('--dtype <name>', 'precision to measure, where the folder has several (default: its first)')
     .option('--against-dtype <name>', "the baseline's precision; without --against it is one of the same folder")
     .option('--data <file...>', 'UTF-8 texts to score (default: the pinned "test" text)')
     .option('--tokens <n>', 'score at least this many tokens (default 20000)', positiveInteger)
     .option('--window <n>', 'tokens a window (default 512)', positiveInteger)
     .addOption(
-      new Option('--mode <which>', 'which tokens run sparse').choices(['all', 'decode', 'both']).default('both'),
+      new Option('--mode <which>', 'which tokens the model runs').choices(['all', 'decode', 'both']).default('both'),
     )
-    .option('--max-ppl-ratio <r>', 'exit with 1 when the perplexity ratio is above this', positiveNumber)
+    .option(
+      '--max-ppl-ratio <r>',
+      "exit with 1 when the ratio to the checkpoint's floats, with its error, may be above this, as 1.02 or 2%",
+      budget,
+    )
     .option('--layers', 'show realised sparsity of each layer');
   withCommonOptions(command).action(async (folder: string, options: Options) => {
-    const { mode, data = [defaultText(context.io, 'test')] } = options;
+    const { mode, layers = false, ...own } = ownOptions(options);
     const modes = mode === 'both' ? undefined : [mode];
     const job = jobOptions(options, context);
-    const result = await evaluate({ ...options, folder, data, modes, ...job });
-    print(context.io, options, result, (evaluation, width) =>
-      formatEvaluation(evaluation, width, options.layers ?? false),
-    );
+    const result = await evaluate({ ...own, folder, modes, ...job });
+    print(context.io, options, result, (evaluation, width) => formatEvaluation(evaluation, width, layers));
     if (result.check?.passed === false) context.fail();
   });
 };
 
 /** What was measured, as a table, and what each figure means. */
-export function formatEvaluation(result: EvaluateResult, width: number, layers = false): string {
-  const parts = result.perplexity === undefined ? comparisonParts(result, layers) : [perplexityText(result.perplexity)];
+function formatEvaluation(result: EvaluateResult, width: number, layers: boolean): string {
+  const parts =
+    result.perplexity === undefined ? comparisonParts(result, width, layers) : [perplexityText(result.perplexity)];
   parts.push(definitionsText(result, width));
-  if (result.check !== undefined) {
-    parts.push(`check: ratio at most ${result.check.maxPplRatio}: ${result.check.passed ? 'passed' : 'FAILED'}`);
-  }
+  if (result.check !== undefined) parts.push(wrap(checkText(result.check), width, '  '));
   return parts.join('\n\n');
+}
+
+function checkText({ maxPplRatio, upperBound, passed }: NonNullable<EvaluateResult['check']>): string {
+  const bound = `the ratio to the checkpoint's floats is below ${upperBound.toFixed(4)}, wanted at most ${maxPplRatio}`;
+  return `check: ${passed ? 'passed' : 'FAILED'}: ${bound}`;
 }
 
 function perplexityText(measured: NonNullable<EvaluateResult['perplexity']>): string {
@@ -63,27 +75,44 @@ function perplexityText(measured: NonNullable<EvaluateResult['perplexity']>): st
   return `perplexity ${perplexity.toFixed(4)} over ${scoredTokens} tokens (${windows} windows of ${windowLength})`;
 }
 
-const COLUMNS = ['mode', 'scored', 'dense ppl', 'sparse ppl', 'ratio', '±', 'KL', 'same top-1', 'density', 'skipped'];
+const COLUMNS = ['mode', 'scored', 'baseline', 'ppl', 'ratio', '±', 'bound', 'KL', 'same top-1'];
 
-function comparisonParts(result: EvaluateResult, layers: boolean): string[] {
+function comparisonParts(result: EvaluateResult, width: number, layers: boolean): string[] {
   const { modes, target, precision, againstPrecision } = result;
   const rows = modes.map((mode) => [
     mode.mode,
     String(mode.scoredTokens),
-    mode.dense.perplexity.toFixed(4),
-    mode.sparse.perplexity.toFixed(4),
-    mode.perplexityRatio.toFixed(4),
-    mode.perplexityRatioStandardError?.toFixed(4) ?? '-',
+    mode.baseline.perplexity.toFixed(4),
+    mode.model.perplexity.toFixed(4),
+    mode.perplexityRatio.value.toFixed(4),
+    mode.perplexityRatio.standardError?.toFixed(4) ?? '-',
+    mode.perplexityRatio.upperBound?.toFixed(4) ?? '-',
     mode.meanKl.toFixed(4),
     percent(mode.top1Agreement),
-    shareOrDash(mode.realised?.density),
-    shareOrDash(mode.realised?.skippedShare),
   ]);
-  const parts = [table(COLUMNS, rows)];
-  if (precision !== againstPrecision) parts.push(`${precision} against ${againstPrecision}`);
-  if (target !== undefined) parts.push(`target: ${targetText(target)}`);
+  const parts = [foldedTable(COLUMNS, rows, width)];
+  parts.push(`baseline: ${againstPrecision}; model: ${precision}`);
+  if (modes.some(({ rounded }) => rounded !== null)) parts.push(table(APART, modes.flatMap(apartRow)));
+  if (target !== undefined)
+    parts.push(`target: ${targetText(target)}; realised: ${modes.map(realisedText).join('; ')}`);
   if (layers) parts.push(...modes.map(layerTable));
   return parts;
+}
+
+const APART = ['mode', 'by rounding', '±', 'by leaving out', '±'];
+
+function apartRow({ mode, rounded }: EvaluateResult['modes'][number]): string[][] {
+  if (rounded === null) return [];
+  const cells = [rounded.rounding, rounded.leavingOut].flatMap(({ value, standardError }) => [
+    value.toFixed(4),
+    standardError?.toFixed(4) ?? '-',
+  ]);
+  return [[mode, ...cells]];
+}
+
+function realisedText({ mode, realised }: EvaluateResult['modes'][number]): string {
+  if (realised === null) return `${mode}: not told`;
+  return `${mode}: density ${shareOrDash(realised.density)}, skipped ${percent(realised.skippedShare)}`;
 }
 
 function layerTable({ mode, realised }: EvaluateResult['modes'][number]): string {
@@ -104,6 +133,9 @@ function shareOrDash(share: number | null | undefined): string {
 const COMPARED = {
   ppl: 'perplexity',
   'ratio, ±': 'perplexityRatio',
+  bound: 'upperBound',
+  'by rounding': 'rounding',
+  'by leaving out': 'leavingOut',
   KL: 'meanKl',
   'same top-1': 'top1Agreement',
   all: 'all',
@@ -112,11 +144,17 @@ const COMPARED = {
   skipped: 'skippedShare',
 } as const;
 
+/** Modes that were not asked for, and losses that are not told apart, need no words. */
+function isShown(name: string, modes: EvaluateResult['modes']): boolean {
+  if (name === 'all' || name === 'decode') return modes.some(({ mode }) => mode === name);
+  if (name === 'rounding' || name === 'leavingOut') return modes.some(({ rounded }) => rounded !== null);
+  if (name === 'density' || name === 'skippedShare') return modes.some(({ realised }) => realised !== null);
+  return true;
+}
+
 function definitionsText({ perplexity, modes, definitions }: EvaluateResult, width: number): string {
   const shown = perplexity === undefined ? Object.entries(COMPARED) : [['perplexity', 'perplexity']];
-  const measured = shown.filter(
-    ([, name]) => !['all', 'decode'].includes(name) || modes.some(({ mode }) => mode === name),
-  );
+  const measured = shown.filter(([, name]) => isShown(name, modes));
   return measured
     .map(([heading, name]) => wrap(`${heading}: ${definitions[name].replace(/^mode "\w+": /, '')}`, width, '  '))
     .join('\n');

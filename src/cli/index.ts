@@ -6,20 +6,19 @@ import { shown } from '../core/shown.ts';
 import { registerBench } from './bench.ts';
 import { registerBuild } from './build.ts';
 import { registerCalibrate } from './calibrate.ts';
-import type { CommandContext, RegisterCommand } from './command.ts';
+import { type CommandContext, DEFAULT_WIDTH, type RegisterCommand } from './command.ts';
 import { registerConvert } from './convert.ts';
 import { registerDoctor } from './doctor.ts';
 import { registerEval } from './eval.ts';
 import { registerInspect } from './inspect.ts';
-import { EXIT, type Io } from './io.ts';
+import { EXIT, type Io, type OutputStream } from './io.ts';
 import { registerOps } from './ops.ts';
 import { registerPlan } from './plan.ts';
 import { createProgress } from './progress.ts';
 import { registerRun } from './run.ts';
 import { registerSparsify } from './sparsify.ts';
+import { wrapText } from './table.ts';
 import { registerVerify } from './verify.ts';
-
-export { locateNative } from '../index.ts';
 
 /** In the order in which `--help` shows them: the pipeline's. */
 const COMMANDS: readonly RegisterCommand[] = [
@@ -47,18 +46,23 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   const progress = await createProgress(io.stderr);
   const context: CommandContext = { io, progress, fail: (code = EXIT.checkFailed) => (exitCode = code) };
   try {
-    await createProgram(context).parseAsync(argv, { from: 'user' });
+    await createProgram(context, argv).parseAsync(argv, { from: 'user' });
     return exitCode;
   } catch (error) {
     progress.stop();
     const failure = failureOf(error, io.signal);
     if (failure.code !== 'none' && argv.includes('--json')) io.stdout.write(jsonOf(failure));
-    io.stderr.write(failure.text);
+    io.stderr.write(forTerminal(failure.text, io.stderr, argv));
     return failure.exitCode;
   }
 }
 
-function createProgram(context: CommandContext): Command {
+/** What a terminal shows without breaking words; as it is for a file or a pipe, whose readers look for whole sentences. */
+function forTerminal(text: string, { columns }: OutputStream, argv: readonly string[]): string {
+  return columns ? wrapText(text, columns, argv) : text;
+}
+
+function createProgram(context: CommandContext, argv: readonly string[]): Command {
   const { io } = context;
   const program = new Command('lacuna')
     .description(
@@ -72,15 +76,13 @@ function createProgram(context: CommandContext): Command {
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
       writeErr: (text) => io.stderr.write(text),
-      getOutHelpWidth: () => io.stdout.columns || HELP_WIDTH,
-      getErrHelpWidth: () => io.stderr.columns || HELP_WIDTH,
+      outputError: (text, write) => write(forTerminal(text, io.stderr, argv)),
+      getOutHelpWidth: () => io.stdout.columns || DEFAULT_WIDTH,
+      getErrHelpWidth: () => io.stderr.columns || DEFAULT_WIDTH,
     });
   for (const register of COMMANDS) register(program, context);
   return program;
 }
-
-/** Columns of help that goes to a file or a pipe. */
-const HELP_WIDTH = 100;
 
 /** How a command ended without its result. */
 interface Failure {

@@ -1,6 +1,6 @@
 /** `lacuna inspect`. */
-import { type Inspection, inspect } from '../index.ts';
-import { type CommonOptions, jobOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { type Inspection, inspect, type PrecisionName } from '../index.ts';
+import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import {
   adapterText,
   checkpointText,
@@ -14,12 +14,12 @@ import {
   storageText,
 } from './describe.ts';
 import { formatBytes } from './figures.ts';
-import { table } from './table.ts';
+import { foldedTable } from './table.ts';
 import { checksText } from './verify.ts';
 
 interface Options extends CommonOptions {
   readonly explain?: boolean;
-  readonly dtype?: string;
+  readonly dtype?: PrecisionName;
 }
 
 export const registerInspect: RegisterCommand = (program, context) => {
@@ -30,8 +30,9 @@ export const registerInspect: RegisterCommand = (program, context) => {
     .option('--dtype <name>', 'precision to show, where a folder has several (default: its first)')
     .option('--explain', 'say of every block of a plan why');
   withCommonOptions(command).action(async (path: string, options: Options) => {
-    const found = await inspect(path, { ...jobOptions(options, context), dtype: options.dtype });
+    const found = await inspect(path, { ...sourceOptions(options, context), dtype: options.dtype });
     print(context.io, options, found, (result, width) => format(result, width, options.explain ?? false));
+    if (found.problems.length > 0) context.fail();
   });
 };
 
@@ -70,7 +71,7 @@ function folderText(found: Extract<Inspection, { kind: 'folder' }>, width: numbe
   return [
     specText(spec),
     about.join('\n'),
-    table(['model', 'precision', 'size', 'ONNX Runtime'], rows),
+    foldedTable(['model', 'precision', 'size', 'ONNX Runtime'], rows, width),
     `${models.length === 1 ? '' : `${model.file}:\n\n`}${partsText(layout?.parameters, graph.bytesByKind)}`,
     graphText(graph, width),
     ...(plan === null ? [] : [planText(plan, width, explain)]),

@@ -1,4 +1,5 @@
 /** What the command line is given instead of `process`. */
+import type { Readable } from 'node:stream';
 import type { HubOptions } from '../core/hub.ts';
 
 export interface OutputStream {
@@ -9,14 +10,14 @@ export interface OutputStream {
 }
 
 export interface Io {
+  /** Read where a prompt is `-`. */
+  readonly stdin: Readable;
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
   /** Aborted by the first Ctrl-C. */
   readonly signal: AbortSignal;
-  /** Folder of the texts that are used when no `--data` is given. */
-  readonly dataFolder: URL;
-  /** Folder of the native library, whether it is there or not. */
-  readonly nativeFolder: URL;
+  /** Folder of the native library, whether it is there or not; found by itself when absent. */
+  readonly nativeFolder?: string;
   /** Where checkpoints come from that are given by name. */
   readonly hub?: HubOptions;
   /** The Python with Transformers that models are verified against; looked for when absent. */

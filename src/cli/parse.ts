@@ -26,6 +26,12 @@ export function positiveNumber(text: string): number {
   return value;
 }
 
+export function nonNegativeNumber(text: string): number {
+  const value = parseNumber(text);
+  if (!(value >= 0) || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number of at least 0.');
+  return value;
+}
+
 /** "fp32,int4" and "fp32, int4" are two names. */
 export function commaSeparated(text: string): readonly string[] {
   return text.split(',').map((name) => name.trim());
@@ -35,6 +41,14 @@ export function commaSeparated(text: string): readonly string[] {
 export function share(text: string): number {
   const value = text.endsWith('%') ? parseNumber(text.slice(0, -1)) / 100 : parseNumber(text);
   if (!(value > 0 && value < 1)) throw new InvalidArgumentError('Expected a share between 0 and 1, as 0.25 or 25%.');
+  return value;
+}
+
+/** What a perplexity may be multiplied by, also written as what it may lose: "1.02" or "2%". */
+export function budget(text: string): number {
+  const value = text.endsWith('%') ? 1 + parseNumber(text.slice(0, -1)) / 100 : parseNumber(text);
+  if (!(value >= 1 && Number.isFinite(value)))
+    throw new InvalidArgumentError('Expected a ratio of at least 1, as 1.02, or a loss, as 2%.');
   return value;
 }
 

@@ -23,9 +23,9 @@ export const registerPlan: RegisterCommand = (program, { io }) => {
     )
     .option('--explain', 'say of every block why')
     .option('--force', 'replace an existing output');
-  withCommonOptions(withPresetOptions(command)).action(async (statistics: string, options: Options) => {
+  withCommonOptions(withPresetOptions(command, 'native')).action(async (statistics: string, options: Options) => {
     const { output, force } = options;
-    if (options.dtype !== undefined && options.host === 'native')
+    if (options.dtype !== undefined && options.host !== 'stock')
       throw new LacunaError('usage', '--dtype: only a plan for --host stock depends on it', {
         hint: 'Leave it out, or use --host stock.',
       });

@@ -1,9 +1,10 @@
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
+import type { PrecisionName } from '../index.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
 
 function parse(...args: string[]) {
-  const command = withPresetOptions(new Command()).exitOverride();
+  const command = withPresetOptions(new Command(), 'native').exitOverride();
   return planOptions(command.parse(args, { from: 'user' }).opts<PresetOptions>());
 }
 
@@ -13,7 +14,7 @@ describe('options of a preset', () => {
       preset: 'top-k',
       density: 0.3,
       prefill: 'dense',
-      host: { kind: 'native' },
+      host: undefined,
     });
   });
 
@@ -22,7 +23,6 @@ describe('options of a preset', () => {
     expect(parse('--preset', 'ffn-skip', ...args, '--threshold', '0.97', '--no-re-arm')).toEqual({
       preset: 'ffn-skip',
       prefill: 'sparse',
-      host: { kind: 'native' },
       coldStart: 2,
       coldEnd: 9,
       warmUpTokens: 0,
@@ -33,14 +33,16 @@ describe('options of a preset', () => {
   });
 
   it('name the host, which reckons with how weights are stored', () => {
-    const hostOf = (dtype: string | undefined, ...args: string[]) => {
-      const command = withPresetOptions(new Command()).exitOverride();
+    const hostOf = (dtype: PrecisionName | undefined, ...args: string[]) => {
+      const command = withPresetOptions(new Command(), 'native').exitOverride();
       const options = command.parse(['--preset', 'top-k', ...args], { from: 'user' }).opts<PresetOptions>();
       return planOptions({ ...options, dtype }).host;
     };
     expect(hostOf(undefined, '--host', 'stock')).toEqual({ kind: 'stock', dtype: 'fp32' });
     expect(hostOf('int8', '--host', 'stock')).toEqual({ kind: 'stock', dtype: 'int8' });
-    expect(hostOf('int8')).toEqual({ kind: 'native' });
+    expect(hostOf('int8', '--host', 'native')).toEqual({ kind: 'native' });
+    // Whoever plans finds out what is installed.
+    expect(hostOf('int8')).toBeUndefined();
     expect(() => hostOf('fp16', '--host', 'stock')).toThrow('Expected fp32, bf16, int8, int4 for the dtype');
   });
 

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { LacunaError } from '../core/errors.ts';
 import { hostNamed } from '../core/plan.ts';
-import type { PlanOptions } from '../index.ts';
+import type { PlanOptions, PrecisionName } from '../index.ts';
 import { cosine, nonNegativeInteger, positiveInteger, share } from './parse.ts';
 
 export interface PresetOptions {
@@ -16,12 +16,13 @@ export interface PresetOptions {
   readonly threshold?: number;
   readonly reArm: boolean;
   readonly prefill: 'sparse' | 'dense';
-  readonly host: 'native' | 'stock';
+  readonly host?: 'native' | 'stock';
   /** How the weights will be stored, which matters to the host. */
-  readonly dtype?: string;
+  readonly dtype?: PrecisionName;
 }
 
-export function withPresetOptions(command: Command): Command {
+/** `usualHost` says what is taken where no host is named. */
+export function withPresetOptions(command: Command, usualHost: string): Command {
   return command
     .addOption(new Option('--preset <name>', 'what to leave out').choices(['ffn-skip', 'top-k']).makeOptionMandatory())
     .option(
@@ -35,9 +36,10 @@ export function withPresetOptions(command: Command): Command {
         .default('sparse'),
     )
     .addOption(
-      new Option('--host <name>', 'stock: leave out only what pays in ONNX Runtime without the native kernels')
-        .choices(['native', 'stock'])
-        .default('native'),
+      new Option(
+        '--host <name>',
+        `where it is to pay: in the native kernels, or in stock ONNX Runtime without them (default: ${usualHost})`,
+      ).choices(['native', 'stock']),
     )
     .option('--cold-start <layer>', 'ffn-skip: first layer that may be skipped', nonNegativeInteger)
     .option('--cold-end <layer>', 'ffn-skip: first layer after those that may be skipped', positiveInteger)
@@ -58,7 +60,7 @@ export function withPresetOptions(command: Command): Command {
  */
 export function planOptions(options: PresetOptions): PlanOptions {
   const { preset, target, prefill } = options;
-  const host = hostNamed(options.host, options.dtype);
+  const host = options.host && hostNamed(options.host, options.dtype);
   const { coldStart, coldEnd, warmUpTokens, runLength, threshold, reArm } = options;
   if (preset === 'ffn-skip')
     return {

@@ -4,6 +4,7 @@ import type { Progress, ProgressStage } from '../core/progress.ts';
 import { shown } from '../core/shown.ts';
 import { formatBytes, formatSeconds } from './figures.ts';
 import type { OutputStream } from './io.ts';
+import { wrapText } from './table.ts';
 
 /** Between plain lines of one stage: often enough for a log to show life, seldom enough to stay readable. */
 const PLAIN_INTERVAL_MS = 5000;
@@ -25,7 +26,12 @@ export async function createProgress(
   // Loaded where it draws: it takes as long to load as all the rest of a short command.
   const { default: ora } = await import('ora');
   // stdin is left as it is, so that Ctrl-C stays a signal.
-  return terminalProgress(stream, now, ora({ stream: stream as NodeJS.WriteStream, discardStdin: false }));
+  return terminalProgress(
+    stream,
+    stream.columns,
+    now,
+    ora({ stream: stream as NodeJS.WriteStream, discardStdin: false }),
+  );
 }
 
 function plainProgress(stream: OutputStream, now: Clock): DrawnProgress {
@@ -49,7 +55,10 @@ function plainProgress(stream: OutputStream, now: Clock): DrawnProgress {
   };
 }
 
-function terminalProgress(stream: OutputStream, now: Clock, spinner: Ora): DrawnProgress {
+/** Columns of the spinner and the space after it. */
+const SPINNER_WIDTH = 2;
+
+function terminalProgress(stream: OutputStream, columns: number, now: Clock, spinner: Ora): DrawnProgress {
   let drawn: string | undefined;
   return {
     stage(label, total, unit): ProgressStage {
@@ -60,19 +69,21 @@ function terminalProgress(stream: OutputStream, now: Clock, spinner: Ora): Drawn
       return {
         advance(by) {
           count += by;
-          spinner.text = `${label}: ${running(count, total, unit, now() - started)}`;
+          const room = columns - SPINNER_WIDTH - label.length - 2;
+          spinner.text = `${label}: ${running(count, total, unit, now() - started, room)}`;
         },
         done(note) {
           drawn = undefined;
-          spinner.succeed(`${label}: ${ended(note, total, unit, now() - started)}`);
+          const text = `${label}: ${ended(note, total, unit, now() - started)}`;
+          spinner.succeed(wrapText(text, columns - SPINNER_WIDTH));
         },
       };
     },
     note(text) {
-      const line = `${shown(text)}\n`;
-      if (drawn === undefined) return void stream.write(line);
+      const wrapped = `${wrapText(shown(text), columns)}\n`;
+      if (drawn === undefined) return void stream.write(wrapped);
       spinner.clear();
-      stream.write(line);
+      stream.write(wrapped);
       spinner.render();
     },
     stop() {
@@ -82,15 +93,18 @@ function terminalProgress(stream: OutputStream, now: Clock, spinner: Ora): Drawn
   };
 }
 
-/** "37 % (5.1 MB of 13.8 MB, 2.3 MB/s, 3.8 s left)", "50 % (8 of 16 rounds, 2 rounds/s, 4.0 s left)". */
-function running(count: number, total: number, unit: string, elapsedMs: number): string {
-  const parts = [`${unit === 'bytes' ? formatBytes(count) : count} of ${amount(total, unit)}`];
-  if (elapsedMs > 0 && count > 0) {
-    const perMs = count / elapsedMs;
-    parts.push(`${amount(1000 * perMs, unit)}/s`);
-    if (total > count) parts.push(`${formatSeconds((total - count) / perMs)} left`);
-  }
-  return `${Math.floor((100 * count) / Math.max(1, total))} % (${parts.join(', ')})`;
+/**
+ * "37 % (5.1 MB of 13.8 MB, 2.3 MB/s, 3.8 s left)", "50 % (8 of 16 rounds, 2 rounds/s, 4.0 s left)"; where there is no room for
+ * that, first without the speed, then without the amount.
+ */
+function running(count: number, total: number, unit: string, elapsedMs: number, room = Infinity): string {
+  const done = `${unit === 'bytes' ? formatBytes(count) : count} of ${amount(total, unit)}`;
+  const share = `${Math.floor((100 * count) / Math.max(1, total))} %`;
+  const perMs = elapsedMs > 0 && count > 0 ? count / elapsedMs : undefined;
+  const speed = perMs === undefined ? [] : [`${amount(1000 * perMs, unit)}/s`];
+  const left = perMs === undefined || total <= count ? [] : [`${formatSeconds((total - count) / perMs)} left`];
+  const forms = [[done, ...speed, ...left], [done, ...left], left].map((parts) => `${share} (${parts.join(', ')})`);
+  return forms.find((form) => form.length <= room) ?? share;
 }
 
 /** "13.8 MB in 6.0 s", or what the stage itself has to say. */

@@ -1,19 +1,23 @@
 /** `lacuna run`. */
-import { type Engine, type RunResult, type RunRowsResult, run, runRows } from '../index.ts';
+import { LacunaError } from '../core/errors.ts';
+import { type Engine, type PrecisionName, type RunResult, type RunRowsResult, run, runRows } from '../index.ts';
 import {
   type CommonOptions,
   engineOption,
   jobOptions,
+  ownOptions,
   print,
   type RegisterCommand,
   withCommonOptions,
 } from './command.ts';
-import { nonNegativeInteger, positiveInteger, positiveNumber, probability } from './parse.ts';
+import type { Io } from './io.ts';
+import { nonNegativeInteger, nonNegativeNumber, positiveInteger, positiveNumber, probability } from './parse.ts';
+import { readText } from './stdin.ts';
 
 interface Options extends CommonOptions {
   readonly engine?: Engine;
-  readonly dtype?: string;
-  readonly maxTokens: number;
+  readonly dtype?: PrecisionName;
+  readonly maxTokens?: number;
   readonly chat?: boolean;
   readonly ignoreEos?: boolean;
   readonly temperature?: number;
@@ -29,26 +33,27 @@ export const registerRun: RegisterCommand = (program, context) => {
     .command('run')
     .description('generate text with a converted folder')
     .argument('<dir>', 'folder made by convert, sparsify or build')
-    .argument('<prompt...>', 'text to continue; several are continued together')
+    .argument('<prompt...>', 'text to continue; several are continued together; - is read from standard input')
     .option('--dtype <name>', 'precision to run, where the folder has several (default: its first)')
     .addOption(engineOption('--engine <name>', 'what decodes (default: native where it is built)'))
-    .option('--max-tokens <n>', 'tokens to generate at most', positiveInteger, 128)
+    .option('--max-tokens <n>', 'tokens to generate at most (default 128)', positiveInteger)
     .option('--chat', "put the prompt into the model's chat template")
     .option('--ignore-eos', 'go on past the end-of-text token')
     .option(
       '--temperature <t>',
-      'sample at this temperature (default: 1 with an option below, else no sampling)',
-      positiveNumber,
+      'sample at this temperature; 0 takes the likeliest token (default: 1 with an option below, else 0)',
+      nonNegativeNumber,
     )
     .option('--top-k <n>', 'sample among the n likeliest tokens', positiveInteger)
     .option('--top-p <share>', 'sample among the likeliest tokens that make up this share', probability)
     .option('--min-p <share>', "sample among tokens with this share of the likeliest one's probability", probability)
     .option('--repetition-penalty <x>', 'make tokens seen before less likely by this factor', positiveNumber)
     .option('--seed <n>', 'seed of the sampling (default 0)', nonNegativeInteger);
-  withCommonOptions(command).action(async (folder: string, prompts: readonly string[], options: Options) => {
+  withCommonOptions(command).action(async (folder: string, given: readonly string[], options: Options) => {
     const { io } = context;
     const job = jobOptions(options, context);
-    const request = { ...options, nativeFolder: io.nativeFolder, temperature: temperatureOf(options), folder, ...job };
+    const request = { ...ownOptions(options), nativeFolder: io.nativeFolder, folder, ...job };
+    const prompts = await withStdin(given, io);
     if (prompts.length > 1) {
       const result = await runRows({ ...request, prompts });
       print(io, options, result, (rows) => rowsText(rows, prompts));
@@ -63,6 +68,15 @@ export const registerRun: RegisterCommand = (program, context) => {
   });
 };
 
+/** The prompts, the one that is `-` as it is piped in. */
+async function withStdin(prompts: readonly string[], io: Io): Promise<readonly string[]> {
+  const piped = prompts.filter((prompt) => prompt === '-');
+  if (piped.length === 0) return prompts;
+  if (piped.length > 1) throw new LacunaError('usage', 'Standard input holds one prompt, and - is given twice');
+  const text = await readText(io.stdin, io.signal);
+  return prompts.map((prompt) => (prompt === '-' ? text : prompt));
+}
+
 function rowsText({ rows }: RunRowsResult, prompts: readonly string[]): string {
   return rows.map(({ text }, row) => `${prompts[row]} …\n${text.trim()}`).join('\n\n');
 }
@@ -70,11 +84,6 @@ function rowsText({ rows }: RunRowsResult, prompts: readonly string[]): string {
 function rowsFigures({ rows, seconds, tokensPerSecond }: RunRowsResult): string {
   const ends = rows.map(({ tokens, stopped }) => `${tokens.length} ${STOPPED[stopped]}`).join('; ');
   return `${tokensPerSecond.toFixed(1)} tokens/s in ${seconds.toFixed(2)} s, prompts included; tokens: ${ends}`;
-}
-
-/** Who asks to sample among tokens wants no greedy text. */
-function temperatureOf({ temperature, topK, topP, minP, seed }: Options): number | undefined {
-  return temperature ?? ([topK, topP, minP, seed].every((option) => option === undefined) ? undefined : 1);
 }
 
 const STOPPED = {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { foldedTable, table, wrap } from './table.ts';
+import { foldedTable, proseTable, table, wrap, wrapText } from './table.ts';
 
 describe('table', () => {
   it('puts numbers to the right, with their units, and text to the left', () => {
@@ -60,5 +60,46 @@ describe('wrap', () => {
     ['', 4, ''],
   ])('%j in %i', (text, width, wanted) => {
     expect(wrap(text, width, '  ')).toBe(wanted);
+  });
+});
+
+describe('proseTable', () => {
+  it('goes on with the last column in rows of its own', () => {
+    const rows = [
+      ['a', 'one two three four five six'],
+      ['b', 'seven'],
+    ];
+    expect(proseTable(['name', 'reason'], rows, 26).split('\n')).toEqual([
+      'name  reason',
+      '----  ------------------',
+      'a     one two three four',
+      '      five six',
+      'b     seven',
+    ]);
+  });
+});
+
+describe('wrapText', () => {
+  it('indents what goes on, and leaves short lines and rows of tables alone', () => {
+    const text = 'a long line of words\n  an indented one of them\nshort\nname                 12.5 %';
+    expect(wrapText(text, 14).split('\n')).toEqual([
+      'a long line of',
+      '  words',
+      '  an indented',
+      '    one of',
+      '    them',
+      'short',
+      'name                 12.5 %',
+    ]);
+  });
+
+  it('keeps commands and what was typed in one piece', () => {
+    const text = 'Nothing at /my models/x. Convert it first: lacuna convert A -o B; then run it';
+    expect(wrapText(text, 24, ['/my models/x']).split('\n')).toEqual([
+      'Nothing at /my models/x.',
+      '  Convert it first:',
+      '  lacuna convert A -o B;',
+      '  then run it',
+    ]);
   });
 });

@@ -17,6 +17,22 @@ export function table(header: readonly string[], rows: readonly (readonly string
   return [line(header), widths.map((width) => '-'.repeat(width)).join(GAP), ...rows.map(line)].join('\n');
 }
 
+/** A table whose last column is prose: what does not fit beside the others goes on in further lines of that column. */
+export function proseTable(header: readonly string[], rows: readonly (readonly string[])[], width: number): string {
+  const others = columnWidths(header, rows).slice(0, -1);
+  const left = width - others.reduce((sum, column) => sum + column + GAP.length, 0);
+  const wrapped = rows.flatMap((row) => {
+    const first = row.slice(0, -1);
+    const blank = first.map(() => '');
+    const lines = wrap(row[row.length - 1], Math.max(LEAST_PROSE, left)).split('\n');
+    return lines.map((line, index) => [...(index === 0 ? first : blank), line]);
+  });
+  return table(header, wrapped);
+}
+
+/** Columns to which prose in a table is still wrapped. */
+const LEAST_PROSE = 20;
+
 /** A table too wide for `width` as several of about as many columns, one under the other, each with the first column. */
 export function foldedTable(header: readonly string[], rows: readonly (readonly string[])[], width: number): string {
   const widths = columnWidths(header, rows);
@@ -62,4 +78,31 @@ export function wrap(text: string, width: number, indent = ''): string {
     }
   }
   return [...lines, line].join('\n');
+}
+
+/**
+ * `text` with every line of at most `width` characters, where words allow it; rows of tables are left as they are. Commands stay in
+ * one piece, for whoever copies them, and so do the texts in `whole`: what the user typed may be a path with spaces.
+ */
+export function wrapText(text: string, width: number, whole: readonly string[] = []): string {
+  return text
+    .split('\n')
+    .map((line) => (line.length <= width || TABLE_ROW.test(line) ? line : wrapLine(line, width, whole)))
+    .join('\n');
+}
+
+const TABLE_ROW = /\S {2,}\S/;
+/** A command that begins a line or follows a colon, up to the end of its sentence. */
+const COMMAND = /(?<=^|: )(?:lacuna|npm|npx|pip|python3?|node) .+?(?=; |\. |$)/g;
+/** Stands for a space that no line ends at: never in a text. */
+const JOINT = '\0';
+
+function wrapLine(line: string, width: number, whole: readonly string[]): string {
+  const body = line.trimStart();
+  const indent = ' '.repeat(line.length - body.length);
+  // A command may hold a path, never the other way round.
+  const pieces = [...(body.match(COMMAND) ?? []), ...whole.filter((piece) => piece.includes(' '))];
+  const joined = pieces.reduce((text, piece) => text.replaceAll(piece, piece.replaceAll(' ', JOINT)), body);
+  const lines = wrap(joined, width - indent.length, '  ').split('\n');
+  return lines.map((one) => indent + one.replaceAll(JOINT, ' ')).join('\n');
 }

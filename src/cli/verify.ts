@@ -4,13 +4,13 @@ import { type Verification, verify, writeExpectations } from '../index.ts';
 import {
   type CommandContext,
   type CommonOptions,
-  jobOptions,
   print,
   type RegisterCommand,
+  sourceOptions,
   withCommonOptions,
 } from './command.ts';
 import { percent } from './figures.ts';
-import { table, wrap } from './table.ts';
+import { foldedTable, wrap } from './table.ts';
 
 interface Options extends CommonOptions {
   readonly checkpoint?: string;
@@ -45,7 +45,7 @@ export const registerVerify: RegisterCommand = (program, context) => {
         hint: `lacuna verify ${folder} --checkpoint CHECKPOINT`,
       });
     const reference = referenceOptions(options, context);
-    const result = await verify({ folder, checkpoint, adapter, ...reference, ...jobOptions(options, context) });
+    const result = await verify({ folder, checkpoint, adapter, ...reference, ...sourceOptions(options, context) });
     print(context.io, options, result, ({ checks }, width) => checksText(checks, width));
     if (result.checks.some(({ passed }) => !passed)) context.fail();
   });
@@ -65,7 +65,7 @@ export const registerVerify: RegisterCommand = (program, context) => {
       adapter,
       force,
       python,
-      ...jobOptions(options, context),
+      ...sourceOptions(options, context),
     });
     print(context.io, options, result, ({ output, tools }) => `Written to ${output} by ${toolsText(tools)}`);
   });
@@ -93,9 +93,10 @@ export function checksText(checks: readonly Verification[], width: number): stri
     found.map((failure) => `${precision}: ${failure}`),
   );
   const references = [...new Set(checks.map(referenceText))];
-  return [table(columns, rows), [...references, ...failures].map((line) => wrap(line, width, '  ')).join('\n')].join(
-    '\n\n',
-  );
+  return [
+    foldedTable(columns, rows, width),
+    [...references, ...failures].map((line) => wrap(line, width, '  ')).join('\n'),
+  ].join('\n\n');
 }
 
 /** One row, or none where there is nothing to show. */

@@ -44,8 +44,14 @@ export class LacunaError extends Error {
 
 /** "Expected <what> for <name> but received <value>": the one wording of a wrong argument. */
 export function invalidArgument(name: string, wanted: string, got: unknown): LacunaError {
-  const shown = typeof got === 'string' ? `"${got}"` : String(got);
-  return new LacunaError('usage', `Expected ${wanted} for ${name} but received ${shown}`);
+  return new LacunaError('usage', `Expected ${wanted} for ${name} but received ${received(got)}`);
+}
+
+function received(value: unknown): string {
+  if (typeof value === 'string') return `"${value}"`;
+  if (typeof value === 'function') return 'a function';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
+  return typeof value === 'object' && value !== null ? 'an object' : String(value);
 }
 
 /** Throws the signal's reason as an `interrupted` error once it is aborted. Long loops call it once a step. */

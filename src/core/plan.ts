@@ -76,6 +76,8 @@ export const planSchema = z.strictObject({
   }),
   /** sha256 of the statistics it was made from. */
   statistics: z.string(),
+  /** The texts that those were measured on; absent in plans of before. */
+  texts: z.array(z.strictObject({ name: z.string(), sha256: z.string(), tokens: z.int().nonnegative() })).optional(),
   /** The .safetensors file beside the plan that holds its tensors, bound by hash; null when it has none. */
   tensors: z.strictObject({ file: z.string(), sha256: z.string() }).nullable(),
   /** What was asked for: a share of FFN blocks skipped, or a share of neurons kept. */

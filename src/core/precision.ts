@@ -50,10 +50,14 @@ export const PRECISION_NAMES = PRECISIONS.map(({ name }) => name);
 /** Blocks that every kernel of MatMulNBits takes: powers of two from 16. Larger than 128 loses more than it saves. */
 export const BLOCK_SIZES = [16, 32, 64, 128] as const;
 
+export type BlockSize = (typeof BLOCK_SIZES)[number];
+
 /**
  * Precisions as which a precision with blocks may store embedding and head: those that compute in float32 as it does.
  */
 export const VOCABULARY_NAMES = ['fp32', 'bf16', 'int8', 'int4'] as const satisfies readonly PrecisionName[];
+
+export type VocabularyName = (typeof VOCABULARY_NAMES)[number];
 
 export interface PrecisionOptions {
   /** Weights a block, for precisions that store blocks. */

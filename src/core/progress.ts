@@ -19,10 +19,13 @@ export const SILENT: Progress = {
   note: () => {},
 };
 
+/** More threads than any machine decodes faster with, and few enough to start. */
+export const MAX_THREADS = 256;
+
 /** What every long function takes. */
 export interface JobOptions {
   readonly progress?: Progress;
   readonly signal?: AbortSignal;
-  /** Intra-op threads of ONNX Runtime; its own choice when absent. Results are reproducible at a fixed number. */
+  /** Intra-op threads of ONNX Runtime, 1 to 256; its own choice when absent. Results are reproducible at a fixed number. */
   readonly threads?: number;
 }

@@ -119,14 +119,17 @@ export interface BlockScheme {
   readonly symmetric: boolean;
   /** `nearest`: the block's range fills the codes. `search`: the scale of least (weighted) squared error. */
   readonly method: 'nearest' | 'search';
+  /** As many rows as columns share a scale: the matrix and its transpose are then stored in blocks with the same values. */
+  readonly square?: true;
 }
 
 /**
  * - `codes` uint8 [rows, blocks, blockSize * bits / 8], low bits first
  * - `scales` float16 [rows * blocks]
  * - `zero-points` uint8 [rows * ceil(blocks * bits / 8)], each row's packed low bits first
+ * - `turned-codes` and `turned-scales`: the same of the transpose, of square blocks
  */
-export type QuantizedPart = 'codes' | 'scales' | 'zero-points';
+export type QuantizedPart = 'codes' | 'scales' | 'zero-points' | 'turned-codes' | 'turned-scales';
 
 /** One of the tensors that the float matrix `from` [rows, columns] becomes; all are made from the same rows alike. */
 export interface QuantizeTensor extends TypedExpr {
@@ -292,6 +295,35 @@ export function quantize(from: TensorExpr, scheme: BlockScheme, importance?: Ten
     codes: made('codes', codes),
     scales: made('scales', scales),
     zeroPoints: zeroPoints && made('zero-points', zeroPoints),
+  };
+}
+
+/** A matrix in square blocks, and its transpose in the same ones. */
+export interface SquareMatrix extends QuantizedMatrix {
+  readonly turned: QuantizedMatrix;
+}
+
+/** What the parts of a matrix [rows, columns] and of its transpose are; `scheme` has square blocks. */
+export function squareParts(shape: readonly number[], scheme: BlockScheme) {
+  return { ...quantizedParts(shape, scheme), turned: quantizedParts(shape.toReversed(), scheme) };
+}
+
+/** The matrix `from` and its transpose, stored in the square blocks that go with `scheme`, which has no zero points. */
+export function quantizeSquare(from: TensorExpr, scheme: BlockScheme, importance?: TensorExpr): SquareMatrix {
+  const square = { ...scheme, square: true } as const;
+  const { turned, ...parts } = squareParts(from.shape, square);
+  const made = (part: QuantizedPart, typed: TypedExpr): QuantizeTensor => {
+    return { kind: 'quantize', part, ...typed, scheme: square, from, importance };
+  };
+  return {
+    codes: made('codes', parts.codes),
+    scales: made('scales', parts.scales),
+    zeroPoints: undefined,
+    turned: {
+      codes: made('turned-codes', turned.codes),
+      scales: made('turned-scales', turned.scales),
+      zeroPoints: undefined,
+    },
   };
 }
 

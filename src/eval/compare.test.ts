@@ -99,14 +99,16 @@ describe('compare', () => {
     // Ratios dense / sparse after token 0: 0→1 (1/2)/(3/4), 0→0 (1/2)/(1/4). First window 0→1 0→0 0→1, second 0→0 three times.
     const logRatios = [2 * Math.log(2 / 3) + Math.log(2), 3 * Math.log(2)];
     expect(result).toMatchObject({ mode: 'all', feed, windows: 2, windowLength: 6, scoredTokens: 10 });
-    expectClose(result.perplexityRatio, Math.exp((logRatios[0] + logRatios[1]) / 10));
-    expectClose(result.sparse.perplexity / result.dense.perplexity, result.perplexityRatio);
+    expectClose(result.perplexityRatio.value, Math.exp((logRatios[0] + logRatios[1]) / 10));
+    expectClose(result.model.perplexity / result.baseline.perplexity, result.perplexityRatio.value);
+    expect(result.rounded).toBeNull();
     expectClose(result.meanKl, (6 * KL_AFTER_0) / 10);
     // Dense says 0 after 0, the first of two equals; sparse says 1. After 1 both say 0.
     expect(result.top1Agreement).toBe(4 / 10);
     // Of two values a and b, the standard error of the mean is |a - b| / 2.
     const error = Math.abs(logRatios[0] - logRatios[1]) / 5 / 2;
-    expectClose(result.perplexityRatioStandardError ?? Number.NaN, result.perplexityRatio * error);
+    const { value, standardError } = result.perplexityRatio;
+    expectClose(standardError ?? Number.NaN, value * error);
   });
 
   it.each(['chunk', 'token'] as const)(
@@ -115,7 +117,7 @@ describe('compare', () => {
       const result = await run(windows, { mode: 'decode', feed });
       // Halves 0 0 1 and 0 0 0: scored 0→0 0→1 and 0→0 0→0.
       expect(result).toMatchObject({ mode: 'decode', scoredTokens: 4 });
-      expectClose(result.perplexityRatio, Math.exp((3 * Math.log(2) + Math.log(2 / 3)) / 4));
+      expectClose(result.perplexityRatio.value, Math.exp((3 * Math.log(2) + Math.log(2 / 3)) / 4));
       expectClose(result.meanKl, KL_AFTER_0);
       expect(result.top1Agreement).toBe(0);
     },
@@ -133,9 +135,9 @@ describe('compare', () => {
       nll([DENSE.table[window[at]][0] + past, DENSE.table[window[at]][1]], window[at + 1]),
     );
     const result = await run([window], { mode: 'decode', feed: 'chunk' }, [dense, sparse]);
-    expectClose(result.sparse.meanNll, (expected[0] + expected[1]) / 2);
-    expectClose(result.dense.meanNll, (nll(fourth, 1) + nll(fifth, 0)) / 2);
-    expect(result.perplexityRatioStandardError).toBeNull();
+    expectClose(result.model.meanNll, (expected[0] + expected[1]) / 2);
+    expectClose(result.baseline.meanNll, (nll(fourth, 1) + nll(fifth, 0)) / 2);
+    expect(result.perplexityRatio).toMatchObject({ standardError: null, upperBound: null });
     expect(result.realised).toBeNull();
   });
 
@@ -176,7 +178,28 @@ describe('compare', () => {
 
   it('finds no difference between a model and itself', async () => {
     const result = await run(windows, { mode: 'all', feed: 'token' }, [DENSE, DENSE]);
-    expect(result).toMatchObject({ perplexityRatio: 1, perplexityRatioStandardError: 0, meanKl: 0, top1Agreement: 1 });
+    expect(result).toMatchObject({
+      perplexityRatio: { value: 1, standardError: 0, upperBound: 1 },
+      meanKl: 0,
+      top1Agreement: 1,
+    });
+  });
+
+  it.each(['all', 'decode'] as const)('tells rounding apart where it is given the floats, in mode %s', async (mode) => {
+    // Of a third model: every token's negative log-likelihood is its place in the window.
+    const floats = { windows: windows.map((window) => window.slice(1).map((_, place) => place)) };
+    const alone = await run(windows, { mode, feed: 'chunk' });
+    const toys = [DENSE, SPARSE];
+    const result = await withSessions(toys, (dense, sparse) =>
+      compare(dense, sparse, windows, { mode, feed: 'chunk', ffn: FFN, floats }),
+    );
+    const meanOfPlaces = mode === 'all' ? (0 + 1 + 2 + 3 + 4) / 5 : (3 + 4) / 2;
+    expectClose(result.baseline.meanNll, meanOfPlaces);
+    expectClose(result.perplexityRatio.value, Math.exp(alone.model.meanNll - meanOfPlaces));
+    expectClose(result.rounded?.meanNll ?? Number.NaN, alone.baseline.meanNll);
+    expectClose(result.rounded?.rounding.value ?? Number.NaN, Math.exp(alone.baseline.meanNll - meanOfPlaces));
+    expect(result.rounded?.leavingOut).toEqual(alone.perplexityRatio);
+    expect([result.meanKl, result.top1Agreement]).toEqual([alone.meanKl, alone.top1Agreement]);
   });
 
   it('refuses models of different vocabularies', async () => {

@@ -1,9 +1,10 @@
-/** A sparse model against its dense baseline, window by window, so that no logits are kept longer than one window. */
+/** A model against a baseline, window by window, so that no logits are kept longer than one window. */
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { Session, Step } from '../core/session.ts';
 import { scorePair } from './log-softmax.ts';
-import { checkFinite, type Perplexity, perplexityOf, rowOf } from './perplexity.ts';
+import { checkFinite, type Perplexity, perplexityOf, rowOf, type TextScores } from './perplexity.ts';
+import { type Ratio, ratioOf } from './ratio.ts';
 import {
   type Counts,
   chunksOf,
@@ -26,6 +27,8 @@ export interface CompareOptions extends JobOptions {
    * where each token is decided on its own. `token`: one token a call, as plans need whose calls with several tokens run dense.
    */
   readonly feed: 'chunk' | 'token';
+  /** Of the windows, by the checkpoint's floats: then these are the baseline, and rounding is told apart from leaving out. */
+  readonly floats?: TextScores | undefined;
 }
 
 export interface Comparison {
@@ -34,14 +37,16 @@ export interface Comparison {
   readonly windows: number;
   readonly windowLength: number;
   readonly scoredTokens: number;
-  readonly dense: Perplexity;
-  readonly sparse: Perplexity;
-  readonly perplexityRatio: number;
-  /** null with a single window. */
-  readonly perplexityRatioStandardError: number | null;
+  readonly baseline: Perplexity;
+  readonly model: Perplexity;
+  /** Of the model's perplexity to the baseline's. */
+  readonly perplexityRatio: Ratio;
+  /** The model with nothing left out, where the baseline is stored otherwise: its ratio to the baseline, and the model's to it. */
+  readonly rounded: (Perplexity & { readonly rounding: Ratio; readonly leavingOut: Ratio }) | null;
+  /** Against the model with nothing left out, where there is one, else against the baseline. */
   readonly meanKl: number;
   readonly top1Agreement: number;
-  /** null when the sparse model has no outputs that tell. */
+  /** null when the model has no outputs that tell. */
   readonly realised: RealisedSparsity | null;
 }
 
@@ -49,59 +54,73 @@ export interface Comparison {
 interface Tally {
   readonly tokens: number;
   readonly denseNll: number;
-  readonly sparseNll: number;
+  readonly modelNll: number;
   readonly kl: number;
   readonly agreed: number;
   readonly counts: Counts;
 }
 
+/** What a window adds to the sums. */
+interface WindowTally extends Tally {
+  readonly baselineNll: number;
+}
+
 /**
- * `windows` come from `cutWindows`. Throws `mismatch` for models of different vocabularies, `non-finite` for NaN logits.
+ * Compares `model` with `dense`, which reads what is not scored. With `options.floats` these are the baseline, and `dense` is the
+ * model itself with nothing left out; without, `dense` is the baseline. `windows` come from `cutWindows`. Throws `mismatch` for
+ * models of different vocabularies, `non-finite` for NaN logits.
  *
  * @example
  * const result = await compare(dense, sparse, windows, { mode: 'decode', feed: 'chunk', ffn: spec });
  */
 export async function compare(
   dense: Session,
-  sparse: Session,
+  model: Session,
   windows: readonly (readonly number[])[],
   options: CompareOptions,
 ): Promise<Comparison> {
   const { mode, progress = SILENT, signal } = options;
-  const stage = progress.stage(
-    `Comparing with the dense model, mode ${mode}`,
-    windows.length * windows[0].length,
-    'tokens',
-  );
-  const tallies: Tally[] = [];
-  for (const window of windows) {
+  const stage = progress.stage(`Comparing, mode ${mode}`, windows.length * windows[0].length, 'tokens');
+  const tallies: WindowTally[] = [];
+  for (const [index, window] of windows.entries()) {
     throwIfAborted(signal);
-    tallies.push(await compareWindow(dense, sparse, window, options));
+    const tally = await compareWindow(dense, model, window, options);
+    const floats = options.floats?.windows[index].slice(firstScored(window, mode));
+    tallies.push({ ...tally, baselineNll: floats === undefined ? tally.denseNll : sum(floats) });
     stage.advance(window.length);
   }
-  const result = summarise(tallies, windows[0].length, sparse.extraOutputs.length > 0, options);
-  stage.done(`perplexity ratio ${result.perplexityRatio.toFixed(4)}`);
+  const result = summarise(tallies, windows[0].length, model.extraOutputs.length > 0, options);
+  stage.done(`perplexity ratio ${result.perplexityRatio.value.toFixed(4)}`);
   return result;
+}
+
+/** The first token of a window that the model is fed: the one after it is the first to be scored. */
+function firstScored(window: readonly number[], mode: CompareMode): number {
+  return mode === 'all' ? 0 : Math.floor(window.length / 2);
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 async function compareWindow(
   dense: Session,
-  sparse: Session,
+  model: Session,
   window: readonly number[],
   { mode, feed, ffn, signal }: CompareOptions,
 ): Promise<Tally> {
-  const first = mode === 'all' ? 0 : Math.floor(window.length / 2);
+  const first = firstScored(window, mode);
   const before = first === 0 ? undefined : (await dense.step(window.slice(0, first), dense.emptyCache())).cache;
   const fed = window.slice(first, -1);
   const targets = window.slice(first + 1);
   const baseline = await dense.step(fed, before ?? dense.emptyCache(), { logits: 'all' });
   // Both go on from the dense cache, or each from an empty one of its own float type.
-  let cache = before ?? sparse.emptyCache();
+  let cache = before ?? model.emptyCache();
   const parts: Tally[] = [];
   let at = 0;
   for (const chunk of chunksOf(fed, feed)) {
     throwIfAborted(signal);
-    const step = await sparse.step(chunk, cache, { logits: 'all' });
+    const step = await model.step(chunk, cache, { logits: 'all' });
     const counts = countStep(step.extras, step.rows, ffn);
     parts.push({ ...tallyStep(baseline, at, step, targets.slice(at)), counts });
     cache = step.cache;
@@ -115,16 +134,16 @@ function tallyStep(baseline: Step, first: number, step: Step, targets: readonly 
   const { vocab, rows } = step;
   if (vocab !== baseline.vocab)
     throw new LacunaError('mismatch', `Expected the baseline's vocabulary of ${baseline.vocab}, but it is ${vocab}`, {
-      hint: 'Compare a sparse model with the dense model of the same checkpoint.',
+      hint: 'Compare models of the same checkpoint.',
     });
-  const sums = { tokens: rows, denseNll: 0, sparseNll: 0, kl: 0, agreed: 0 };
+  const sums = { tokens: rows, denseNll: 0, modelNll: 0, kl: 0, agreed: 0 };
   for (let row = 0; row < rows; row++) {
     const denseRow = rowOf(baseline.logits, first + row, vocab);
     const pair = scorePair(denseRow, rowOf(step.logits, row, vocab), targets[row]);
-    sums.denseNll += checkFinite(pair.dense.nll);
-    sums.sparseNll += checkFinite(pair.sparse.nll);
+    sums.denseNll += checkFinite(pair.baseline.nll);
+    sums.modelNll += checkFinite(pair.model.nll);
     sums.kl += checkFinite(pair.kl);
-    if (pair.dense.top === pair.sparse.top) sums.agreed++;
+    if (pair.baseline.top === pair.model.top) sums.agreed++;
   }
   return sums;
 }
@@ -133,7 +152,7 @@ function addTallies(a: Tally, b: Tally): Tally {
   return {
     tokens: a.tokens + b.tokens,
     denseNll: a.denseNll + b.denseNll,
-    sparseNll: a.sparseNll + b.sparseNll,
+    modelNll: a.modelNll + b.modelNll,
     kl: a.kl + b.kl,
     agreed: a.agreed + b.agreed,
     counts: mergeCounts(a.counts, b.counts),
@@ -141,36 +160,34 @@ function addTallies(a: Tally, b: Tally): Tally {
 }
 
 function summarise(
-  windows: readonly Tally[],
+  windows: readonly WindowTally[],
   windowLength: number,
   hasExtras: boolean,
-  { mode, feed, ffn }: CompareOptions,
+  { mode, feed, ffn, floats }: CompareOptions,
 ): Comparison {
-  const all = windows.reduce(addTallies);
-  const dense = perplexityOf(all.denseNll, all.tokens);
-  const sparse = perplexityOf(all.sparseNll, all.tokens);
-  const perplexityRatio = Math.exp(sparse.meanNll - dense.meanNll);
-  const error = standardError(windows.map(({ tokens, denseNll, sparseNll }) => (sparseNll - denseNll) / tokens));
+  const all = windows.map((window): Tally => window).reduce(addTallies);
+  const perplexity = (nll: (window: WindowTally) => number) => perplexityOf(sum(windows.map(nll)), all.tokens);
+  const ratio = (of: (window: WindowTally) => number, to: (window: WindowTally) => number) =>
+    ratioOf(windows.map((window) => (of(window) - to(window)) / window.tokens));
   return {
     mode,
     feed,
     windows: windows.length,
     windowLength,
     scoredTokens: all.tokens,
-    dense,
-    sparse,
-    perplexityRatio,
-    perplexityRatioStandardError: error === null ? null : perplexityRatio * error,
+    baseline: perplexity(baselineNll),
+    model: perplexity(modelNll),
+    perplexityRatio: ratio(modelNll, baselineNll),
+    rounded:
+      floats === undefined
+        ? null
+        : { ...perplexity(denseNll), rounding: ratio(denseNll, baselineNll), leavingOut: ratio(modelNll, denseNll) },
     meanKl: all.kl / all.tokens,
     top1Agreement: all.agreed / all.tokens,
     realised: hasExtras ? realisedSparsity(all.counts, ffn) : null,
   };
 }
 
-/** Standard error of the mean. */
-function standardError(values: readonly number[]): number | null {
-  if (values.length < 2) return null;
-  const mean = values.reduce((total, value) => total + value, 0) / values.length;
-  const squares = values.reduce((total, value) => total + (value - mean) ** 2, 0);
-  return Math.sqrt(squares / (values.length - 1) / values.length);
-}
+const baselineNll = (window: WindowTally) => window.baselineNll;
+const denseNll = (window: WindowTally) => window.denseNll;
+const modelNll = (window: WindowTally) => window.modelNll;

@@ -7,17 +7,23 @@ export const DEFINITIONS = {
     'window starts with an empty cache, and with the BOS token where the tokenizer prepends one. Every token of a ' +
     'window is scored but its first.',
   perplexityRatio:
-    'perplexity of the sparse model divided by perplexity of its dense baseline, both on the same scored tokens. Its ' +
+    'perplexity of the model divided by perplexity of the baseline, both on the same scored tokens. Its ' +
     "standard error is the ratio times the standard error, over windows, of the window's mean difference in negative " +
     'log-likelihood.',
+  upperBound:
+    'what the perplexity ratio is below with a confidence of 95 %: the ratio times exp(t e), e the standard error of its ' +
+    "logarithm over windows and t Student's quantile. A budget holds when this bound keeps to it, in every mode.",
+  rounding:
+    'perplexity of the model with nothing left out divided by perplexity of the baseline: what storing weights in fewer bits costs.',
+  leavingOut: 'perplexity of the model divided by perplexity of the same model with nothing left out.',
   meanKl:
-    'KL(dense || sparse) in nats: the sum over the vocabulary of p (log p - log q), with p the dense and q the sparse ' +
-    "model's distribution of the next token, averaged over scored tokens.",
-  top1Agreement: 'share of scored tokens for which both models hold the same token to be the likeliest.',
-  all: 'mode "all": every token of a window runs sparse, from an empty cache.',
+    'KL(p || q) in nats: the sum over the vocabulary of p (log p - log q), with p the distribution of the next token by the ' +
+    "model with nothing left out (or by the baseline, where the two are stored alike) and q the model's, averaged over scored tokens.",
+  top1Agreement: 'share of scored tokens for which these two hold the same token to be the likeliest.',
+  all: 'mode "all": the model runs every token of a window, from an empty cache.',
   decode:
-    'mode "decode": the dense model reads the first half of each window; both models then continue from its cache, and ' +
-    'the tokens of the second half are scored but its first.',
+    'mode "decode": the model with nothing left out, or the baseline, reads the first half of each window; the model goes on ' +
+    'from its cache, and the tokens of the second half are scored but its first.',
   density:
     'neurons computed / (tokens for which the block ran x FFN neurons), over the positions whose logits are scored; ' +
     '1 for a block without a selector.',

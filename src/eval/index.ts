@@ -11,7 +11,15 @@ export {
 } from './bench.ts';
 export { COMPARE_MODES, type CompareMode, type CompareOptions, type Comparison, compare } from './compare.ts';
 export { DEFINITIONS, type DefinedMetric } from './definitions.ts';
-export { measurePerplexity, type Perplexity, type PerplexityResult } from './perplexity.ts';
+export {
+  measurePerplexity,
+  type Perplexity,
+  type PerplexityResult,
+  scoreWindows,
+  summariseScores,
+  type TextScores,
+} from './perplexity.ts';
+export { type Ratio, ratioOf } from './ratio.ts';
 export {
   type FfnShape,
   type LayerSparsity,

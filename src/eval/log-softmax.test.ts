@@ -36,12 +36,12 @@ describe('score', () => {
 
 describe('scorePair', () => {
   it('is the KL worked out by hand', () => {
-    const { kl, dense, sparse } = scorePair(logs(1 / 2, 1 / 4, 1 / 4), logs(1 / 4, 1 / 4, 1 / 2), 2);
+    const { kl, baseline, model } = scorePair(logs(1 / 2, 1 / 4, 1 / 4), logs(1 / 4, 1 / 4, 1 / 2), 2);
     // 1/2 log 2 + 1/4 log 1 + 1/4 log 1/2
     expect(Math.abs(kl - Math.log(2) / 4)).toBeLessThanOrEqual(ROUNDING);
-    expect([dense.top, sparse.top]).toEqual([0, 2]);
-    expect(Math.abs(dense.nll - Math.log(4))).toBeLessThanOrEqual(ROUNDING);
-    expect(Math.abs(sparse.nll - Math.log(2))).toBeLessThanOrEqual(ROUNDING);
+    expect([baseline.top, model.top]).toEqual([0, 2]);
+    expect(Math.abs(baseline.nll - Math.log(4))).toBeLessThanOrEqual(ROUNDING);
+    expect(Math.abs(model.nll - Math.log(2))).toBeLessThanOrEqual(ROUNDING);
   });
 
   it('is 0 for equal distributions, also when their logits differ by a constant', () => {
@@ -63,8 +63,8 @@ describe('scorePair', () => {
         }
         // Logits are below 16: terms below 32 rounded to float64, six of them and a few operations each.
         expect(Math.abs(pair.kl - kl)).toBeLessThanOrEqual(64 * 32 * Number.EPSILON);
-        expect(pair.dense.nll).toBe(score(dense, target).nll);
-        expect(pair.sparse).toEqual(score(sparse, target));
+        expect(pair.baseline.nll).toBe(score(dense, target).nll);
+        expect(pair.model).toEqual(score(sparse, target));
       }),
       { seed: 11, numRuns: 200 },
     );

@@ -11,9 +11,9 @@ export interface Score {
 }
 
 export interface ScorePair {
-  readonly dense: Score;
-  readonly sparse: Score;
-  /** KL(dense || sparse), in nats. */
+  readonly baseline: Score;
+  readonly model: Score;
+  /** KL(baseline || model), in nats. */
   readonly kl: number;
 }
 
@@ -24,27 +24,27 @@ export function score(logits: Float32Array, target: number): Score {
 }
 
 /**
- * With a, b the logits and A, B their log-sum-exps: KL = sum p (log p - log q) = E_p[a - b] - A + B, so the sparse
+ * With a, b the logits and A, B their log-sum-exps: KL = sum p (log p - log q) = E_p[a - b] - A + B, so the
  * model's probabilities are needed for its own sum only.
  */
-export function scorePair(dense: Float32Array, sparse: Float32Array, target: number): ScorePair {
-  const denseTop = likeliest(dense);
-  const max = dense[denseTop];
+export function scorePair(baseline: Float32Array, model: Float32Array, target: number): ScorePair {
+  const baselineTop = likeliest(baseline);
+  const max = baseline[baselineTop];
   let sum = 0;
   let weighted = 0;
-  for (let i = 0; i < dense.length; i++) {
-    const weight = Math.exp(dense[i] - max);
+  for (let i = 0; i < baseline.length; i++) {
+    const weight = Math.exp(baseline[i] - max);
     sum += weight;
-    weighted += weight * (dense[i] - sparse[i]);
+    weighted += weight * (baseline[i] - model[i]);
   }
-  const denseLog = max + Math.log(sum);
-  const { nll, top } = score(sparse, target);
-  const sparseLog = nll + sparse[target];
+  const baselineLog = max + Math.log(sum);
+  const { nll, top } = score(model, target);
+  const modelLog = nll + model[target];
   return {
-    dense: { nll: Math.log(sum) + (max - dense[target]), top: denseTop },
-    sparse: { nll, top },
+    baseline: { nll: Math.log(sum) + (max - baseline[target]), top: baselineTop },
+    model: { nll, top },
     // Rounding may take a KL of 0 below it, never by more than the sums' own error.
-    kl: Math.max(0, weighted / sum - denseLog + sparseLog),
+    kl: Math.max(0, weighted / sum - baselineLog + modelLog),
   };
 }
 

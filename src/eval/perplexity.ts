@@ -16,31 +16,45 @@ export interface PerplexityResult extends Perplexity {
   readonly scoredTokens: number;
 }
 
+/** Every scored token's negative log-likelihood, by window: all that ratios need of a model's logits, which are 2,000 times as much. */
+export interface TextScores {
+  readonly windows: readonly (readonly number[])[];
+}
+
 /** `windows` come from `cutWindows`. Throws `non-finite` when the model's logits are. */
-export async function measurePerplexity(
+export async function scoreWindows(
   session: Session,
   windows: readonly (readonly number[])[],
   { progress = SILENT, signal }: JobOptions = {},
-): Promise<PerplexityResult> {
+): Promise<TextScores> {
   const stage = progress.stage('Measuring perplexity', windows.length * windows[0].length, 'tokens');
-  let sum = 0;
-  let scoredTokens = 0;
+  const scored: number[][] = [];
   for (const window of windows) {
     throwIfAborted(signal);
-    const step = await session.step(window.slice(0, -1), session.emptyCache(), { logits: 'all' });
-    for (let row = 0; row < step.rows; row++)
-      sum += checkFinite(score(rowOf(step.logits, row, step.vocab), window[row + 1]).nll);
-    scoredTokens += step.rows;
+    const { logits, rows, vocab } = await session.step(window.slice(0, -1), session.emptyCache(), { logits: 'all' });
+    const nll = (row: number) => checkFinite(score(rowOf(logits, row, vocab), window[row + 1]).nll);
+    scored.push(Array.from({ length: rows }, (_, row) => nll(row)));
     stage.advance(window.length);
   }
-  const result = {
-    ...perplexityOf(sum, scoredTokens),
-    windows: windows.length,
-    windowLength: windows[0].length,
-    scoredTokens,
-  };
-  stage.done(`perplexity ${result.perplexity.toFixed(3)}`);
-  return result;
+  stage.done(`perplexity ${summariseScores({ windows: scored }).perplexity.toFixed(3)}`);
+  return { windows: scored };
+}
+
+/** A model's perplexity alone; errors as those of `scoreWindows`. */
+export async function measurePerplexity(
+  session: Session,
+  windows: readonly (readonly number[])[],
+  options: JobOptions = {},
+): Promise<PerplexityResult> {
+  return summariseScores(await scoreWindows(session, windows, options));
+}
+
+/** The perplexity that scores amount to. */
+export function summariseScores({ windows }: TextScores): PerplexityResult {
+  const all = windows.flat();
+  const nll = all.reduce((sum, value) => sum + value, 0);
+  const windowLength = windows[0].length + 1;
+  return { ...perplexityOf(nll, all.length), windows: windows.length, windowLength, scoredTokens: all.length };
 }
 
 export function perplexityOf(nllSum: number, scoredTokens: number): Perplexity {

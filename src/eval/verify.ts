@@ -114,9 +114,9 @@ function tallyRow(wanted: Float32Array, got: Float32Array, where: string): RowTa
     difference = Math.max(difference, Math.abs(wanted[i] - got[i]));
     largest = Math.max(largest, Math.abs(wanted[i]));
   }
-  const { kl, dense, sparse } = scorePair(wanted, got, 0);
-  const lead = wanted[dense.top] - wanted[sparse.top];
-  return { rows: 1, difference, largest, kl, agreed: dense.top === sparse.top ? 1 : 0, lead };
+  const { kl, baseline, model } = scorePair(wanted, got, 0);
+  const lead = wanted[baseline.top] - wanted[model.top];
+  return { rows: 1, difference, largest, kl, agreed: baseline.top === model.top ? 1 : 0, lead };
 }
 
 function checkVocabulary(got: number, wanted: number): void {

@@ -1,7 +1,7 @@
 /** Operators of the `lacuna` domain: contracts, calling nodes and portable bodies. */
 export { ACTIVATIONS, type Activation } from './activations.ts';
 export { castTo } from './body.ts';
-export { OPERATORS, type OperatorName } from './contract.ts';
+export { contractOf, OPERATORS, type OperatorName } from './contract.ts';
 export {
   ffnSkipStartFunction,
   ffnSkipStartNode,

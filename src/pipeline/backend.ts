@@ -1,22 +1,21 @@
 /** The native core as a backend of onnxruntime-common, with what it needs to know of a model. */
-import { fileURLToPath } from 'node:url';
 import type { Backend } from 'onnxruntime-node';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Body, Node } from '../core/graph.ts';
 import { type CachePorts, createBackend, type TensorClass } from '../runtime/index.ts';
 import { findNativeFiles } from './engine.ts';
-import { locateNative } from './native-library.ts';
+import { nativePath } from './native-library.ts';
 
 /** A backend for the onnxruntime-common whose tensors these are. */
-export function nativeBackend(tensors: TensorClass, nativeFolder: URL = locateNative()): Backend {
+export function nativeBackend(tensors: TensorClass, nativeFolder?: string | URL): Backend {
   return createBackend({ tensors, files: () => neededFiles(nativeFolder), findCaches });
 }
 
-async function neededFiles(nativeFolder: URL) {
+async function neededFiles(nativeFolder: string | URL | undefined) {
   const files = await findNativeFiles(nativeFolder);
   if (files !== undefined) return files;
-  throw new LacunaError('not-found', `The native core is not in ${fileURLToPath(nativeFolder)}`, {
+  throw new LacunaError('not-found', `The native core is not in ${nativePath(nativeFolder)}`, {
     hint: 'Build it with `npm run build:native`, or install its package; `lacuna doctor` says more.',
   });
 }

@@ -3,14 +3,14 @@ import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
-import { bytesPerWeight, choosePrecision } from '../core/precision.ts';
+import { bytesPerWeight, choosePrecision, type PrecisionName } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { type BenchResult, bench as measure, type OpenSubject } from '../eval/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
 import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine.ts';
 import { baselineOf, type ChosenModel, chooseModel } from './model-folder.ts';
 import { findPeers, type PeerOptions, type PeerResult, timePeers } from './peers.ts';
-import { readTexts } from './texts.ts';
+import { encodeTexts, pinnedTexts } from './texts.ts';
 
 export interface BenchReport extends BenchResult {
   /** Other programs' figures; null where none were asked for. */
@@ -22,11 +22,12 @@ export interface BenchOptions extends JobOptions, Pick<EngineOptions, 'engine' |
   /** The baseline. */
   readonly against?: string;
   /** Which of the folder's precisions, and of the baseline's; the first by default. */
-  readonly dtype?: string;
-  readonly againstDtype?: string;
+  readonly dtype?: PrecisionName;
+  readonly againstDtype?: PrecisionName;
   /** What decodes the baseline; as the other by default. */
   readonly againstEngine?: Engine;
-  readonly data: readonly string[];
+  /** UTF-8 files to decode along; the pinned `test` text by default. */
+  readonly data?: readonly string[];
   readonly promptTokens?: number;
   /** How often sessions are opened anew. */
   readonly repeats?: number;
@@ -47,7 +48,8 @@ const PEER_STEPS = 96;
 
 /** Times decoding on the tokens of a text: both models are fed the same ones, in interleaved blocks. Then peers, in turn. */
 export async function bench(options: BenchOptions): Promise<BenchReport> {
-  const { folder, dtype, againstDtype, engine, againstEngine = engine, data } = options;
+  const { folder, dtype, againstDtype, engine, againstEngine = engine } = options;
+  const { data = pinnedTexts('test') } = options;
   const against = baselineOf(options);
   const contender = await chooseSubject(folder, { ...options, dtype, engine });
   const baseline =
@@ -57,8 +59,8 @@ export async function bench(options: BenchOptions): Promise<BenchReport> {
   if (baseline !== undefined) checkVocabulary(baseline, contender);
   const { model } = contender;
   const peers = options.peers && (await findPeers({ folder, model }, options.peers));
-  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(folder)]);
-  const tokens = texts.flatMap(({ content }) => tokenizer.encode(content, { addSpecialTokens: false }));
+  // One run of tokens, from the beginning of the first text on: that is what decoding goes through.
+  const tokens = (await encodeTexts(data, await loadTokenizer(folder))).flatMap((text) => text.tokens);
   const timed = await measure(baseline === undefined ? [contender.open] : [baseline.open, contender.open], tokens, {
     ...options,
     contextLength: contender.contextLength,

@@ -15,16 +15,17 @@ import type { Checkpoint } from '../core/checkpoint.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
+import { checkTokens, STATISTICS, type Wanted } from './enough-tokens.ts';
 import { checkJsonOutput, writeJsonOutput } from './output.ts';
 import { type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
-import { readTexts } from './texts.ts';
+import { encodeTexts, pinnedTexts } from './texts.ts';
 
 export type { StatisticsSummary };
 
 /** What is measured on. */
 export interface MeasureOptions extends JobOptions {
-  /** UTF-8 files. */
-  readonly data: readonly string[];
+  /** UTF-8 files; the pinned `fit` text by default. */
+  readonly data?: readonly string[];
   /** Tokens to measure at most, over all shards. */
   readonly tokens?: number;
   readonly sequenceLength?: number;
@@ -49,7 +50,7 @@ export interface CalibrateResult {
 /**
  * Measures FFN saturation, gate statistics and neuron magnitudes layer by layer: one layer's weights are in memory.
  *
- * @example await calibrate({ checkpoint: 'fixtures/tiny-llama', data: ['fixtures/texts/fit.txt'], output: 's.json' });
+ * @example await calibrate({ checkpoint: 'fixtures/tiny-llama', output: 's.json' });
  */
 export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
@@ -64,7 +65,7 @@ export async function measureOn(
   statistics?: readonly Statistic[],
 ): Promise<Statistics> {
   const { signal, progress, threads } = options;
-  return measure(pieces, await calibrationInput(checkpoint, options), {
+  return measure(pieces, await calibrationInput(checkpoint, STATISTICS, options), {
     openGraph: createOpenGraph({ encode: encodeModel, threads }),
     readFloats,
     fingerprint: checkpoint.fingerprint,
@@ -74,16 +75,19 @@ export async function measureOn(
   });
 }
 
-/** The texts as tokens of the checkpoint's tokenizer, and which of them are measured. */
-export async function calibrationInput(checkpoint: Checkpoint, options: MeasureOptions): Promise<CalibrationInput> {
-  const [texts, tokenizer] = await Promise.all([readTexts(options.data), loadTokenizer(checkpoint)]);
-  const { tokens: maxTokens, sequenceLength, shard } = options;
+/** The texts as tokens of the checkpoint's tokenizer, and which of them are measured; too few are refused. */
+export async function calibrationInput(
+  checkpoint: Checkpoint,
+  wanted: Wanted,
+  options: MeasureOptions,
+): Promise<CalibrationInput> {
+  const tokenizer = await loadTokenizer(checkpoint);
+  const texts = await encodeTexts(options.data ?? pinnedTexts('fit'), tokenizer);
+  const { tokens: maxTokens = Number.POSITIVE_INFINITY, sequenceLength, shard, progress } = options;
+  const held = texts.reduce((sum, { tokens }) => sum + tokens.length, 0);
+  checkTokens(wanted, Math.min(held, maxTokens), progress);
   return {
-    texts: texts.map(({ name, sha256, content }) => ({
-      name,
-      sha256,
-      tokens: tokenizer.encode(content, { addSpecialTokens: false }),
-    })),
+    texts,
     sequenceLength,
     maxTokens,
     shard,

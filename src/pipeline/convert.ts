@@ -1,31 +1,31 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
-import { resolve } from 'node:path';
 import { openModel } from '../../converters/index.ts';
 import { refuseExistingFolder } from '../../formats/files.ts';
 import { weightBytesOf } from '../../formats/onnx/index.ts';
 import { type Checkpoint, hasTokenizer } from '../core/checkpoint.ts';
-import { invalidArgument, LacunaError } from '../core/errors.ts';
+import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
 import {
+  type BlockSize,
   choosePrecisions,
   hasBlocks,
   isSearched,
   type Precision,
-  ROUNDINGS,
+  type PrecisionName,
   type Rounding,
+  type VocabularyName,
 } from '../core/precision.ts';
 import { fuseDecoderParts } from '../rewrite/index.ts';
 import { type MeasuredImportance, measureImportance, readImportance } from './importance.ts';
 import { type FolderContent, writeModelFolder } from './model-folder.ts';
 import { bfloat16Notes } from './notes.ts';
 import type { ReferenceOptions } from './reference.ts';
-import { type RoundedLayers, removeLayers, roundLayers } from './rounding.ts';
+import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
 import { denseGraph, openSource, type SourceOptions } from './source.ts';
 import { modelFileOf } from './transformers-js.ts';
 import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
-import { withWorkspace } from './workspace.ts';
 
 export interface ConvertOptions extends SourceOptions {
   /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
@@ -33,19 +33,19 @@ export interface ConvertOptions extends SourceOptions {
   readonly output: string;
   readonly force?: boolean;
   /** Name of the precision, or of several: one model each, the first of them what hosts open. fp32 by default. */
-  readonly dtype?: string | readonly string[];
+  readonly dtype?: PrecisionName | readonly PrecisionName[];
   /** Weights a block: 16, 32, 64 or 128; for int8 and int4. */
-  readonly blockSize?: number;
+  readonly blockSize?: BlockSize;
   /** Stores zero points too; for int8 and int4. */
   readonly asymmetric?: boolean;
   /** How embedding and head are stored, as fp32, bf16, int8 or int4; for int8 and int4. */
-  readonly vocabulary?: string;
+  readonly vocabulary?: VocabularyName;
   /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For int8 and int4. */
   readonly importance?: string;
   /** UTF-8 files to measure that on while converting, instead of reading it. */
   readonly data?: readonly string[];
   /** How layers are rounded, of `ROUNDINGS`; with `data` `gptq` by default, which needs it. */
-  readonly rounding?: string;
+  readonly rounding?: Rounding;
   /** Tokens of them to measure at most; 8,192 by default. */
   readonly tokens?: number;
   /** Compares the folder with Transformers once it is written; see `verify`. */
@@ -93,14 +93,10 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   if (importance !== undefined) return write(await readImportance(checkpoint, importance));
   if (data === undefined) return write(undefined);
   if (options.rounding === 'search') return write(await measureImportance(checkpoint, { ...options, data }));
-  const work = `${resolve(options.output)}.rounding`;
   await refuseExistingFolder(options.output, { force: options.force ?? false });
-  const round = async () => {
-    const result = await write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, { ...options, data }));
-    await removeLayers(work);
-    return result;
-  };
-  return withWorkspace(work, round, options.progress);
+  const round = async (work: string) =>
+    write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, { ...options, data }));
+  return inRoundingWorkspace(options.output, round, options);
 }
 
 /** What was measured of the model on texts, where anything was. */
@@ -194,8 +190,6 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
     throw new LacunaError('usage', 'Importances are read from statistics or measured on texts, not both', {
       hint: 'Give --importance or --data.',
     });
-  if (rounding !== undefined && !(ROUNDINGS as readonly string[]).includes(rounding))
-    throw invalidArgument('the rounding', ROUNDINGS.join(', '), rounding);
   if (rounding !== undefined && data === undefined)
     throw new LacunaError('usage', `There is no text to round by, as ${rounding} does`, {
       hint: 'Give the text: --data FILE',

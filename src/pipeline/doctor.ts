@@ -2,7 +2,6 @@
 import { arch, platform } from 'node:os';
 import { join } from 'node:path';
 import { version as nodeVersion } from 'node:process';
-import { fileURLToPath } from 'node:url';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import { attr, BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../core/graph.ts';
@@ -11,11 +10,11 @@ import { LACUNA_VERSION } from '../core/manifest.ts';
 import { statisticalTopKFunction, statisticalTopKOpType } from '../ops/index.ts';
 import { addonProblem, createOpenGraph, runtimeVersion } from '../runtime/index.ts';
 import { nativeBackend } from './backend.ts';
-import { ADDON_NAME, findNativeLibrary, type NativeLibrary } from './native-library.ts';
+import { ADDON_NAME, findNativeLibrary, type NativeLibrary, nativePath } from './native-library.ts';
 
 export interface DoctorOptions {
-  /** Where the native library is looked for. */
-  readonly nativeFolder: URL;
+  /** Where the native library is; found by itself when absent. */
+  readonly nativeFolder?: string | URL;
 }
 
 export interface DoctorResult {
@@ -31,8 +30,8 @@ export interface DoctorResult {
 }
 
 /** Never throws for what it is asked to find out. */
-export async function doctor({ nativeFolder }: DoctorOptions): Promise<DoctorResult> {
-  const folder = fileURLToPath(nativeFolder);
+export async function doctor({ nativeFolder }: DoctorOptions = {}): Promise<DoctorResult> {
+  const folder = nativePath(nativeFolder);
   const native = await findNativeLibrary(folder);
   let version: string | null = null;
   let problem: DoctorResult['problem'] = null;
@@ -50,17 +49,17 @@ export async function doctor({ nativeFolder }: DoctorOptions): Promise<DoctorRes
     runtime: { name: 'onnxruntime-node', version },
     problem,
     native,
-    kernels: await kernelsOf(native, nativeFolder),
+    kernels: await kernelsOf(native, folder),
   };
 }
 
 /** `run` and `bench` decode by kernels when there is the library of operators and the face for Node, and both work. */
-async function kernelsOf(native: NativeLibrary, nativeFolder: URL): Promise<DoctorResult['kernels']> {
+async function kernelsOf(native: NativeLibrary, folder: string): Promise<DoctorResult['kernels']> {
   if (native.state !== 'present') return { active: false, why: `the native library cannot be used: ${native.why}` };
-  const problem = addonProblem(join(fileURLToPath(nativeFolder), ADDON_NAME));
+  const problem = addonProblem(join(folder, ADDON_NAME));
   if (problem !== undefined) return { active: false, why: `the session for Node cannot be loaded: ${problem}` };
   try {
-    await tryKernel(nativeFolder);
+    await tryKernel(folder);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return { active: false, why: `an operator cannot be run by its kernel: ${message.trim()}` };
@@ -107,9 +106,9 @@ async function tryPortableBody(): Promise<void> {
   }
 }
 
-async function tryKernel(nativeFolder: URL): Promise<void> {
+async function tryKernel(folder: string): Promise<void> {
   const [{ Tensor }, { model }] = await Promise.all([import('onnxruntime-node'), encodeModel(oneOperator())]);
-  const session = await nativeBackend(Tensor, nativeFolder).createInferenceSessionHandler(model);
+  const session = await nativeBackend(Tensor, folder).createInferenceSessionHandler(model);
   try {
     const { y } = await session.run({ x: new Tensor(ROW.dtype, ROW.data, ROW.dims) }, { y: null }, {});
     checkResult(y.data as Float32Array);

@@ -196,7 +196,8 @@ function isSmall({ path }: PlannedFile): boolean {
   return !path.endsWith('.onnx_data');
 }
 
-async function freeBytesAt(output: string): Promise<number | undefined> {
+/** Of the file system that a path is on, or will be; undefined where that cannot be told. */
+export async function freeBytesAt(output: string): Promise<number | undefined> {
   const folder = await presentFolder(dirname(resolve(output)));
   return statfs(folder).then(
     ({ bavail, bsize }) => bavail * bsize,

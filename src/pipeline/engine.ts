@@ -2,18 +2,19 @@
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { LacunaError } from '../core/errors.ts';
+import { type Host, hostNamed } from '../core/plan.ts';
 import { type Progress, SILENT } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import {
+  addonProblem,
   measureReadBandwidth,
   type NativeFiles,
   openNativeSession,
   openSession,
   type SessionOptions,
 } from '../runtime/index.ts';
-import { ADDON_NAME, findNativeLibrary } from './native-library.ts';
+import { ADDON_NAME, findNativeLibrary, nativePath } from './native-library.ts';
 
 export const ENGINES = ['native', 'stock'] as const;
 
@@ -22,8 +23,8 @@ export type Engine = (typeof ENGINES)[number];
 export interface EngineOptions extends SessionOptions {
   /** The one to use; the native core where it works, by default. */
   readonly engine?: Engine | undefined;
-  /** Where the native core is looked for; nowhere when absent. */
-  readonly nativeFolder?: URL | undefined;
+  /** Where the native core is; found by itself when absent. */
+  readonly nativeFolder?: string | URL | undefined;
   readonly progress?: Progress;
 }
 
@@ -38,7 +39,7 @@ export interface DecodingSession {
  */
 export async function openDecodingSession(modelPath: string, options: EngineOptions = {}): Promise<DecodingSession> {
   const { engine, nativeFolder, progress = SILENT } = options;
-  const native = engine === 'stock' || nativeFolder === undefined ? undefined : await findNativeFiles(nativeFolder);
+  const native = engine === 'stock' ? undefined : await findNativeFiles(nativeFolder);
   if (native === undefined) {
     if (engine === 'native') throw notBuilt();
     return { engine: 'stock', session: await openSession(modelPath, options) };
@@ -59,15 +60,30 @@ export async function openDecodingSession(modelPath: string, options: EngineOpti
  * built or does not load.
  */
 export async function memoryBandwidth({ nativeFolder, threads }: EngineOptions): Promise<number | undefined> {
-  const native = nativeFolder && (await findNativeFiles(nativeFolder));
+  const native = await findNativeFiles(nativeFolder);
   if (native === undefined) return undefined;
   // ONNX Runtime starts a thread a core when it is not told how many.
   return measureReadBandwidth(native.addon, threads ?? availableParallelism()).catch(() => undefined);
 }
 
-/** The native core's files in a folder; undefined without the face for Node. */
-export async function findNativeFiles(nativeFolder: URL): Promise<NativeFiles | undefined> {
-  const folder = fileURLToPath(nativeFolder);
+/** Whether the native core is built and loads. */
+export async function hasNativeCore(nativeFolder?: string | URL): Promise<boolean> {
+  const native = await findNativeFiles(nativeFolder);
+  return native !== undefined && addonProblem(native.addon) === undefined;
+}
+
+/**
+ * What this installation runs models on: our kernels where they are built, else stock ONNX Runtime. float16 is for GPUs, on which
+ * it is neither's.
+ */
+export async function installedHost(dtype: string, nativeFolder?: string | URL): Promise<Host> {
+  const isNative = dtype === 'fp16' || (await hasNativeCore(nativeFolder));
+  return hostNamed(isNative ? 'native' : 'stock', dtype);
+}
+
+/** The native core's files; undefined without the face for Node. */
+export async function findNativeFiles(nativeFolder?: string | URL): Promise<NativeFiles | undefined> {
+  const folder = nativePath(nativeFolder);
   const addon = join(folder, ADDON_NAME);
   if ((await stat(addon).catch(() => undefined)) === undefined) return undefined;
   const library = await findNativeLibrary(folder);

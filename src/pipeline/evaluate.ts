@@ -1,8 +1,7 @@
-/** `lacuna eval`: what a model's perplexity is, and what leaving something out cost against its dense baseline. */
-import { loadTokenizer } from '../../formats/tokenizer/index.ts';
-import type { ModelFiles } from '../core/checkpoint.ts';
-import { invalidArgument, LacunaError } from '../core/errors.ts';
+/** `lacuna eval`: what a model's perplexity is, and what rounding its weights and leaving something out cost. */
+import { LacunaError } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
+import type { PrecisionName } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import {
@@ -10,34 +9,35 @@ import {
   type CompareMode,
   type Comparison,
   compare,
-  cutWindows,
   DEFINITIONS,
   measurePerplexity,
   type PerplexityResult,
-  WINDOW_TOKENS,
+  scoreWindows,
+  type TextScores,
 } from '../eval/index.ts';
+import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
+import { type BudgetCheck, checkMaxPplRatio, FLOATS, judgeBudget } from './budget.ts';
+import { noteFittedTexts } from './fitted-texts.ts';
 import { feedOf, openMeasuredSession } from './measured-session.ts';
 import { baselineOf, type ChosenModel, chooseModel, type ModelFolder, openModelFolder } from './model-folder.ts';
-import { readTexts } from './texts.ts';
-
-/** Scored tokens by default: enough for the third digit of a ratio. */
-export const DEFAULT_TOKENS = 20_000;
+import { readWindows } from './windows.ts';
 
 export interface EvaluateOptions extends JobOptions {
   readonly folder: string;
-  /** The dense baseline. Without it only the folder's own perplexity is measured. */
+  /** The baseline: a folder of the same checkpoint. Without it only the folder's own perplexity is measured. */
   readonly against?: string;
   /** Which of the folder's precisions, and of the baseline's; the first by default. */
-  readonly dtype?: string;
-  readonly againstDtype?: string;
-  readonly data: readonly string[];
+  readonly dtype?: PrecisionName;
+  readonly againstDtype?: PrecisionName;
+  /** UTF-8 files; the pinned `test` text by default. */
+  readonly data?: readonly string[];
   /** Tokens to score at least (in mode `all`; half as many in mode `decode`). */
   readonly tokens?: number;
   /** Tokens a window. */
   readonly window?: number;
   readonly modes?: readonly CompareMode[];
-  /** The check fails when the perplexity ratio of any mode is above this. */
+  /** The check fails when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
   readonly maxPplRatio?: number;
 }
 
@@ -55,56 +55,73 @@ export interface EvaluateResult {
   readonly perplexity: PerplexityResult | undefined;
   readonly modes: readonly Comparison[];
   readonly target: Plan['target'] | undefined;
-  readonly check: { readonly maxPplRatio: number; readonly passed: boolean } | undefined;
+  readonly check: BudgetCheck | undefined;
   /** What each figure means. */
   readonly definitions: Readonly<Record<string, string>>;
 }
 
 /**
- * Evaluates a folder, alone or against its dense baseline on the same tokens.
+ * Evaluates a folder, alone or against a baseline on the same tokens.
  *
  * A failed check is a result, not an error: `check.passed` is false.
  *
- * @example await evaluate({ folder: 'out/sparse', against: 'out/dense', data: ['fixtures/texts/test.txt'] });
+ * @example const { modes } = await evaluate({ folder: 'out/sparse', against: 'out/dense' });
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
+  const { maxPplRatio } = options;
+  checkMaxPplRatio(maxPplRatio);
   const model = await openModelFolder(options.folder, options.dtype);
   const against = baselineOf(options);
   const baseline = against === undefined ? undefined : await chooseModel(against, options.againstDtype);
+  if (maxPplRatio !== undefined) checkIsFloats(baseline);
   const { contextLength } = model.manifest.spec;
   const { windows, texts } = await readWindows(options.folder, contextLength, options);
-  noteShortText(windows, options);
+  noteFittedTexts(model, texts, options.progress);
   const result = {
+    ...resultOf(model, texts),
     folder: options.folder,
     against,
-    precision: model.model.precision,
     againstPrecision: baseline?.model.precision,
-    texts,
-    target: model.manifest.plan?.target,
-    definitions: DEFINITIONS,
   };
   if (baseline === undefined) {
-    if (options.maxPplRatio !== undefined) {
-      throw new LacunaError('usage', 'A perplexity ratio needs a dense baseline', { hint: 'Name it: --against DIR' });
-    }
     const session = await openSession(model.modelPath, options);
     const perplexity = await measurePerplexity(session, windows, options).finally(() => session.close());
-    return { ...result, perplexity, modes: [], check: undefined };
+    return { ...result, perplexity, modes: [] };
   }
   const modes = await compareFolders(model, baseline, windows, options);
-  return { ...result, perplexity: undefined, modes, check: checkRatio(modes, options.maxPplRatio) };
+  return { ...result, modes, check: judgeBudget(modes, maxPplRatio) };
 }
 
-function noteShortText(windows: readonly (readonly number[])[], { tokens, progress }: EvaluateOptions): void {
-  const scored = windows.length * (windows[0].length - 1);
-  if (tokens !== undefined && scored < tokens)
-    progress?.note(`The texts hold ${scored} tokens to score, ${tokens} were asked for: all are scored.`);
+/** What a result says beside its figures. */
+export function resultOf({ model, manifest }: ModelFolder, texts: readonly TextMeasured[]) {
+  return {
+    precision: model.precision,
+    texts,
+    target: manifest.plan?.target,
+    definitions: DEFINITIONS,
+    perplexity: undefined,
+    check: undefined,
+  };
+}
+
+/** A budget is what a model may lose of its checkpoint, so what it is judged against has to compute with those very weights. */
+function checkIsFloats(baseline: ChosenModel | undefined): void {
+  if (baseline === undefined)
+    throw new LacunaError('usage', `A budget is against the checkpoint's floats, and no ${FLOATS} folder is named`, {
+      hint: `Name it: --against DIR. lacuna convert CHECKPOINT -o DIR makes one.`,
+    });
+  const { manifest, model, modelPath } = baseline;
+  if (model.precision === FLOATS && manifest.plan === null) return;
+  const what = manifest.plan === null ? model.precision : `sparse ${model.precision}`;
+  throw new LacunaError('usage', `A budget is against the checkpoint's floats, but ${modelPath} is ${what}`, {
+    hint: `Give its dense ${FLOATS} folder: --against DIR. lacuna convert CHECKPOINT -o DIR makes one.`,
+  });
 }
 
 async function compareFolders(
   model: ModelFolder,
   baseline: ChosenModel,
-  windows: readonly (readonly number[])[],
+  windows: Windows,
   options: EvaluateOptions,
 ): Promise<Comparison[]> {
   if (baseline.manifest.fingerprint !== model.manifest.fingerprint) {
@@ -112,73 +129,94 @@ async function compareFolders(
       'mismatch',
       `${baseline.modelPath} was made from another checkpoint than ${model.modelPath}`,
       {
-        hint: 'Give the dense folder of the same checkpoint.',
+        hint: 'Give a folder of the same checkpoint.',
       },
     );
   }
-  const dense = await openSession(baseline.modelPath, options);
+  const isRounded = model.manifest.plan !== null && model.model.precision !== baseline.model.precision;
+  if (isRounded && withNothingLeftOut(model.graph) !== undefined)
+    return compareApart(model, await scoreModel(baseline.modelPath, windows, options), windows, options);
+  return compareWithModel(model, baseline.modelPath, windows, options);
+}
+
+/** Against the first model of a dense folder. */
+export async function compareWithFolder(
+  model: ModelFolder,
+  folder: string,
+  windows: Windows,
+  options: CompareFolderOptions,
+): Promise<Comparison[]> {
+  return compareWithModel(model, (await chooseModel(folder)).modelPath, windows, options);
+}
+
+async function compareWithModel(
+  model: ModelFolder,
+  baseline: string,
+  windows: Windows,
+  options: CompareFolderOptions,
+): Promise<Comparison[]> {
+  const dense = await openSession(baseline, options);
   try {
-    const sparse = await openMeasuredSession(model.modelPath, model.graph, options);
-    return await compareSessions(dense, sparse, windows, model, options).finally(() => sparse.close());
+    return await compareWith(dense, model, windows, options);
   } finally {
     await dense.close();
   }
 }
 
-/** All modes asked for, on sessions that are open. */
-export async function compareSessions(
-  dense: Session,
-  sparse: Session,
-  windows: readonly (readonly number[])[],
-  { manifest: { spec, plan } }: Pick<ModelFolder, 'manifest'>,
-  { modes = COMPARE_MODES, progress, signal }: Pick<EvaluateOptions, 'modes' | 'progress' | 'signal'>,
-): Promise<Comparison[]> {
-  const feed = feedOf(plan);
-  const results: Comparison[] = [];
-  for (const mode of modes)
-    results.push(await compare(dense, sparse, windows, { mode, feed, ffn: spec, progress, signal }));
-  return results;
-}
+export type Windows = readonly (readonly number[])[];
 
-/** Whether every mode keeps to the budget; undefined without one. */
-export function checkRatio(modes: readonly Comparison[], maxPplRatio: number | undefined): EvaluateResult['check'] {
-  if (maxPplRatio === undefined) return undefined;
-  return { maxPplRatio, passed: modes.every(({ perplexityRatio }) => perplexityRatio <= maxPplRatio) };
-}
-
-export interface WindowsOptions {
-  readonly data: readonly string[];
-  readonly tokens?: number;
-  readonly window?: number;
+/** The scores that a model file gives every token of the windows. */
+export async function scoreModel(modelPath: string, windows: Windows, options: JobOptions): Promise<TextScores> {
+  const session = await openSession(modelPath, options);
+  return scoreWindows(session, windows, options).finally(() => session.close());
 }
 
 /**
- * The first windows of the texts that hold at least `tokens` scored tokens, by the folder's own tokenizer.
- *
- * @throws LacunaError `usage` when a window is longer than the context, or a text shorter than a window.
+ * A sparse model against the floats' scores, rounding and leaving out told apart: the same weights are run with nothing left
+ * out as well. Throws `unsupported` where its thresholds cannot be moved.
  */
-export async function readWindows(
-  source: string | ModelFiles,
-  contextLength: number,
-  { data, tokens = DEFAULT_TOKENS, window = Math.min(WINDOW_TOKENS, contextLength) }: WindowsOptions,
-) {
-  if (window > contextLength) throw invalidArgument('window', `at most ${contextLength}, the model's context`, window);
-  const [texts, tokenizer] = await Promise.all([readTexts(data), loadTokenizer(source)]);
-  const { bosTokenId } = tokenizer;
-  const all = texts.flatMap(({ name, content }) => {
-    const encoded = tokenizer.encode(content, { addSpecialTokens: false });
-    return naming(name, () => cutWindows(encoded, { length: window, bosTokenId }));
-  });
-  const wanted = Math.max(1, Math.ceil(tokens / (all[0].length - 1)));
-  return { windows: all.slice(0, wanted), texts: texts.map(({ name, sha256 }) => ({ name, sha256 })) };
+export async function compareApart(
+  model: ModelFolder,
+  floats: TextScores,
+  windows: Windows,
+  options: CompareFolderOptions,
+): Promise<Comparison[]> {
+  const whole = withNothingLeftOut(model.graph);
+  if (whole === undefined)
+    throw new LacunaError(
+      'unsupported',
+      `What ${model.modelPath} leaves out cannot be put back in to measure rounding`,
+    );
+  const dense = await openMeasuredSession(model.modelPath, whole, options);
+  try {
+    return await compareWith(dense, model, windows, { ...options, floats });
+  } finally {
+    await dense.close();
+  }
 }
 
-/** What is wrong with a text, with its name: there may be several. */
-function naming<T>(name: string, cut: () => T): T {
+interface CompareFolderOptions extends Pick<EvaluateOptions, 'modes' | 'progress' | 'signal' | 'threads'> {
+  readonly floats?: TextScores;
+}
+
+/** All modes asked for, against a session that is open. */
+async function compareWith(
+  dense: Session,
+  model: ModelFolder,
+  windows: Windows,
+  options: CompareFolderOptions,
+): Promise<Comparison[]> {
+  const { modes = COMPARE_MODES, progress, signal, floats } = options;
+  const { spec, plan } = model.manifest;
+  const session = await openMeasuredSession(model.modelPath, model.graph, options);
   try {
-    return cut();
-  } catch (error) {
-    if (!(error instanceof LacunaError)) throw error;
-    throw new LacunaError(error.code, `${name}: ${error.message}`, { hint: error.hint, cause: error });
+    const results: Comparison[] = [];
+    for (const mode of modes)
+      results.push(
+        await compare(dense, session, windows, { mode, feed: feedOf(plan), ffn: spec, floats, progress, signal }),
+      );
+    return results;
+  } finally {
+    await session.close();
   }
 }

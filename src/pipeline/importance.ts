@@ -7,6 +7,7 @@ import { LacunaError } from '../core/errors.ts';
 import type { Statistics, TextIdentity } from '../core/statistics.ts';
 import type { TensorExpr } from '../core/tensor.ts';
 import { type MeasureOptions, measureOn } from './calibrate.ts';
+import { checkTokens, STATISTICS } from './enough-tokens.ts';
 
 /** Sixteen sequences. */
 const DEFAULT_TOKENS = 8192;
@@ -30,6 +31,7 @@ export async function measureImportance(checkpoint: Checkpoint, options: Measure
 /** From the statistics that `lacuna calibrate` wrote. Throws `mismatch` for those of another checkpoint. */
 export async function readImportance(checkpoint: Checkpoint, path: string): Promise<MeasuredImportance> {
   const statistics = await readStatistics(path);
+  checkTokens(STATISTICS, statistics.tokens);
   if (statistics.model.fingerprint === checkpoint.fingerprint) return of(statistics);
   throw new LacunaError('mismatch', `${path} was measured on another checkpoint than ${checkpoint.path}`, {
     hint: `Measure on this one: lacuna calibrate ${checkpoint.path} -o statistics.json`,

@@ -12,6 +12,7 @@ import { readStatistics, STATISTICS_FORMAT } from '../../formats/statistics.ts';
 import { LacunaError } from '../core/errors.ts';
 import { MANIFEST_FORMAT, type Manifest, type ManifestModel } from '../core/manifest.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
+import type { PrecisionName } from '../core/precision.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './model-folder.ts';
 import { exists } from './output.ts';
@@ -29,7 +30,10 @@ import {
 export type { AdapterSummary } from '../../formats/lora/index.ts';
 export type { CheckpointSummary, GraphSummary } from './summaries.ts';
 
-export type Inspection =
+/** What a path holds, and why it cannot be converted or merged, where it cannot: all reasons. */
+export type Inspection = Found & { readonly problems: readonly string[] };
+
+type Found =
   | { readonly kind: 'checkpoint'; readonly path: string; readonly checkpoint: CheckpointSummary }
   | ({
       readonly kind: 'folder';
@@ -54,25 +58,34 @@ export type Inspection =
 
 export interface InspectOptions extends SourceOptions {
   /** Which of a folder's precisions. */
-  readonly dtype?: string;
+  readonly dtype?: PrecisionName;
 }
 
 /** Reads headers only: no weight is loaded (but the model is downloaded, when `given` names one on the `hub`). */
 export async function inspect(given: string, options: InspectOptions = {}): Promise<Inspection> {
-  const path = await localPath(given, options);
+  const found = await find(await localPath(given, options), options.dtype);
+  return { ...found, problems: problemsOf(found) };
+}
+
+function problemsOf(found: Found): readonly string[] {
+  if (found.kind === 'checkpoint') return found.checkpoint.problems;
+  return found.kind === 'adapter' && found.adapter.problem !== undefined ? [found.adapter.problem] : [];
+}
+
+async function find(path: string, dtype: string | undefined): Promise<Found> {
   const info = await stat(path).catch((cause: unknown) => {
     throw new LacunaError('not-found', `Nothing at ${path}`, {
       cause,
       hint: 'Give a checkpoint, an adapter, a model folder, a .onnx, statistics or plan file.',
     });
   });
-  if (info.isDirectory()) return inspectDirectory(path, options.dtype);
+  if (info.isDirectory()) return inspectDirectory(path, dtype);
   if (path.endsWith('.onnx')) return { kind: 'onnx', path, graph: summariseGraph(await readOnnx(path)) };
-  if (path.endsWith('.json')) return inspectJson(path, options.dtype);
+  if (path.endsWith('.json')) return inspectJson(path, dtype);
   return inspectCheckpoint(path);
 }
 
-async function inspectDirectory(path: string, dtype?: string): Promise<Inspection> {
+async function inspectDirectory(path: string, dtype?: string): Promise<Found> {
   if (await isModelFolder(path)) return inspectFolder(path, dtype);
   // A folder may hold a merged model beside the adapter that it was merged from.
   const isAdapter = (await exists(join(path, ADAPTER_CONFIG))) && !(await exists(join(path, 'config.json')));
@@ -80,7 +93,7 @@ async function inspectDirectory(path: string, dtype?: string): Promise<Inspectio
   return { kind: 'adapter', path, adapter: await summariseAdapter(path) };
 }
 
-async function inspectFolder(path: string, dtype?: string): Promise<Inspection> {
+async function inspectFolder(path: string, dtype?: string): Promise<Found> {
   const { manifest, model, graph, files } = await openModelFolder(path, dtype);
   const folder = { path, files };
   const layout = await folderLayout(folder, manifest.fingerprint);
@@ -88,7 +101,7 @@ async function inspectFolder(path: string, dtype?: string): Promise<Inspection> 
   return { kind: 'folder', path, manifest, model, graph: summariseGraph(graph), layout, ...extras };
 }
 
-async function inspectJson(path: string, dtype?: string): Promise<Inspection> {
+async function inspectJson(path: string, dtype?: string): Promise<Found> {
   const { format } = (await readJsonObject(path, MAX_JSON_BYTES)).value;
   if (format === PLAN_FORMAT) return { kind: 'plan', path, plan: (await readPlan(path)).plan };
   if (format === STATISTICS_FORMAT) return inspectStatistics(path);
@@ -98,13 +111,13 @@ async function inspectJson(path: string, dtype?: string): Promise<Inspection> {
   });
 }
 
-async function inspectStatistics(path: string): Promise<Inspection> {
+async function inspectStatistics(path: string): Promise<Found> {
   const statistics = await readStatistics(path);
   const { model, texts } = statistics;
   return { kind: 'statistics', path, model, texts, summary: summarise(statistics) };
 }
 
-async function inspectCheckpoint(path: string): Promise<Inspection> {
+async function inspectCheckpoint(path: string): Promise<Found> {
   const problems: LacunaError[] = [];
   let unread: UnreadTensors | undefined;
   const checkpoint = await openCheckpoint(path, {

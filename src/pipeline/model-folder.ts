@@ -3,7 +3,7 @@ import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { hostConfig, sharesCacheBuffer } from '../../converters/index.ts';
 import { checksumOf } from '../../formats/checksum.ts';
-import { sha256Bytes, sha256File, withNewFolder } from '../../formats/files.ts';
+import { sha256Bytes, sha256File, withNewFolder, writeFileAtomically } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx, sizesOf, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
 import { readBounded } from '../../formats/regular-file.ts';
@@ -31,6 +31,7 @@ import { portableTokenizerConfig } from './tokenizer-config.ts';
 import { modelFileOf, transformersJsConfig } from './transformers-js.ts';
 
 export const MANIFEST_FILE = 'lacuna.json';
+const CARD_FILE = 'README.md';
 
 /** Files taken over from the source as they are, when they are there. */
 const COPIED = ['generation_config.json', 'tokenizer.json', 'special_tokens_map.json', 'tokenizer.model'] as const;
@@ -126,6 +127,18 @@ async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<st
   return copied;
 }
 
+/** Ends the model card of a folder with a section, in place of one of that heading, and puts the card's new checksum into its manifest. */
+export async function addToCard(path: string, section: string): Promise<void> {
+  const manifest = await readManifest(path);
+  const card = join(path, CARD_FILE);
+  const [heading] = section.split('\n', 1);
+  const [before] = (await readFile(card, 'utf8')).split(`\n${heading}\n`);
+  await writeFileAtomically(card, `${before}\n${section}`);
+  const checked = { ...(await checkFile(card)), path: CARD_FILE };
+  const files = manifest.files.map((file) => (file.path === CARD_FILE ? checked : file));
+  await writeFileAtomically(join(path, MANIFEST_FILE), pretty({ ...manifest, files }));
+}
+
 /**
  * The files that `writeModelFolder` would write, with their sizes. Of the weights only those are read that go into the
  * .onnx files themselves.
@@ -169,7 +182,7 @@ async function configTexts(content: FolderContent): Promise<Readonly<Record<stri
       'transformers.js_config': transformersJsConfig(models.map(({ precision }) => precision)),
     }),
     'genai_config.json': pretty(genaiConfig(spec, sharesCacheBuffer(spec))),
-    'README.md': modelCard({
+    [CARD_FILE]: modelCard({
       spec,
       plan,
       models: models.map((model, index) => ({ ...describeModel(model, index), precision: model.precision })),

@@ -1,11 +1,12 @@
 /** The native library of kernels: where it is, and whether this machine could load it. */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { LACUNA_VERSION } from '../core/manifest.ts';
+import { findPackageFile } from './package-files.ts';
 
 export type NativeLibrary =
   | { readonly state: 'absent'; readonly path: string; readonly why: string }
@@ -36,7 +37,9 @@ function platformPackage(): string {
  * of a build in this package, whether it is there or not.
  */
 export function locateNative(): URL {
-  return folderUrl(packagedFolder() ?? join(packageRoot(), 'native/build/release/lib'));
+  return pathToFileURL(
+    `${packagedFolder() ?? join(dirname(findPackageFile('package.json') ?? import.meta.filename), 'native/build/release/lib')}/`,
+  );
 }
 
 function packagedFolder(): string | undefined {
@@ -54,15 +57,9 @@ function resolvePackage(name: string): string | undefined {
   }
 }
 
-/** Bundled or not, this file lies somewhere in the package. */
-function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
-  return folder;
-}
-
-function folderUrl(folder: string): URL {
-  return pathToFileURL(`${folder}/`);
+/** The folder of the native core as a path: the one that is named, else where an installation has it. */
+export function nativePath(named: string | URL = locateNative()): string {
+  return typeof named === 'string' ? named : fileURLToPath(named);
 }
 
 /** What lies in `folder`. Only headers are read: a library that is broken further on is found by the host that loads it. */

@@ -2,19 +2,18 @@
 import { createReadStream } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { writeFileAtomically } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
 import { isModelFolder, MAX_JSON_BYTES } from './model-folder.ts';
-import { findNativeLibrary } from './native-library.ts';
+import { findNativeLibrary, nativePath } from './native-library.ts';
 import { exists } from './output.ts';
 
 export interface OpsPathOptions {
-  /** Where the native library is. */
-  readonly nativeFolder: URL;
+  /** Where the native library is; found by itself when absent. */
+  readonly nativeFolder?: string | URL;
 }
 
 export interface OpsInstallOptions extends OpsPathOptions {
@@ -34,8 +33,8 @@ export interface OpsInstallResult {
 const CONFIG = 'genai_config.json';
 
 /** The library's absolute path, for `register_custom_ops_library`. Throws `not-found` where it cannot be used, saying why. */
-export async function opsPath({ nativeFolder }: OpsPathOptions): Promise<string> {
-  const library = await findNativeLibrary(fileURLToPath(nativeFolder));
+export async function opsPath({ nativeFolder }: OpsPathOptions = {}): Promise<string> {
+  const library = await findNativeLibrary(nativePath(nativeFolder));
   if (library.state === 'present') return library.path;
   throw new LacunaError('not-found', `The native library cannot be used: ${library.why} (${library.path})`, {
     hint: 'Build it with `npm run build:native`; models run by their portable bodies without it.',

@@ -13,13 +13,23 @@ export interface PeerOptions extends JobOptions {
   readonly gguf?: string | undefined;
 }
 
-export interface PeerResult {
+export type PeerResult = TimedPeer | FailedPeer;
+
+export interface TimedPeer {
   readonly name: string;
   readonly version: string;
   readonly decodeTokensPerSecond: Spread;
   readonly prefillTokensPerSecond: Spread;
   /** Tokens a second of the folder that is timed / of the peer, a round each. */
   readonly speedup: Spread;
+}
+
+/** A peer that is not installed, that failed or that did not answer: the others are timed all the same. */
+export interface FailedPeer {
+  readonly name: string;
+  /** null where it is not installed. */
+  readonly version: string | null;
+  readonly failure: string;
 }
 
 /** What is timed against the peers. */
@@ -33,11 +43,15 @@ export interface PeerSubject {
   readonly rounds: number;
   /** Tokens a second that the subject decodes, measured now. */
   readonly decode: () => Promise<number>;
+  /** Milliseconds that a peer gets, beside many times what the subject takes. */
+  readonly patienceMs?: number;
 }
 
 export interface Peers {
   readonly python: string;
   readonly peers: readonly Peer[];
+  /** Those that were asked for and are not installed. */
+  readonly missing: readonly FailedPeer[];
 }
 
 interface Peer {
@@ -48,6 +62,10 @@ interface Peer {
 }
 
 const SCRIPT = 'peers.py';
+
+/** A peer that takes longer than this, and so many times what the subject takes, will not answer. */
+const PATIENCE_MS = 300_000;
+const PATIENCE_TURNS = 30;
 
 /**
  * The peers that are installed and have something to open: quick, so that it can be done before anything is timed.
@@ -63,66 +81,107 @@ export async function findPeers(
     ...(gguf !== undefined && { 'llama.cpp': [resolve(gguf)] }),
   };
   const tried: string[] = [];
+  const found: Peers[] = [];
   for (const python of named === undefined ? PYTHONS : [named]) {
     const versions = await probeScript(python, SCRIPT);
     const peers = Object.entries(opens).flatMap(([name, args]) => {
       const version = versions?.[name];
       return typeof version === 'string' ? [{ name, version, args }] : [];
     });
-    const isComplete = gguf === undefined || peers.some(({ name }) => name === 'llama.cpp');
-    if (peers.length > 0 && isComplete) return { python, peers };
-    const lacks = gguf === undefined ? 'has none' : 'has no llama-cpp-python';
-    tried.push(`${python} ${versions === undefined ? 'does not run' : lacks}`);
+    const lacks = Object.keys(opens).filter((name) => peers.every((peer) => peer.name !== name));
+    const missing = lacks.map((name) => ({ name, version: null, failure: `it is not installed in ${python}` }));
+    if (missing.length === 0) return { python, peers, missing };
+    if (peers.length > 0) found.push({ python, peers, missing });
+    tried.push(`${python} ${versions === undefined ? 'does not run' : 'has none'}`);
   }
+  // One of two is better than none; the report names the other.
+  if (found.length > 0) return found[0];
   throw new LacunaError('not-found', `There is no peer to compare with: ${tried.join('; ')}`, {
     hint: 'pip install onnxruntime-genai; for llama.cpp llama-cpp-python, and --gguf FILE with the same weights.',
   });
 }
 
-/** The subject and each peer decode in turn, round after round; a peer in a process of its own, which loads the model anew. */
+/**
+ * The subject and each peer decode in turn, round after round; a peer in a process of its own, which loads the model anew. A peer
+ * that fails once is not asked again.
+ */
 export async function timePeers(
-  { python, peers }: Peers,
-  { promptTokens, steps, rounds, decode }: PeerSubject,
+  { python, peers, missing }: Peers,
+  { promptTokens, steps, rounds, decode, patienceMs = PATIENCE_MS }: PeerSubject,
   { progress = SILENT, signal, threads }: JobOptions,
 ): Promise<readonly PeerResult[]> {
   const stage = progress.stage('Timing peers', rounds * peers.length, 'runs');
   const counts = ['--prompt', `${promptTokens}`, '--steps', `${steps}`];
   const options = [...counts, ...(threads === undefined ? [] : ['--threads', `${threads}`])];
-  const found = peers.map(() => [] as { ours: number; decoded: number; read: number }[]);
-  for (let round = 0; round < rounds; round++) {
+  const turns: Turn[][] = peers.map(() => []);
+  const failures = new Map<Peer, FailedPeer>();
+  for (let round = 0; round < rounds && failures.size < peers.length; round++) {
+    const started = performance.now();
     const ours = await decode();
-    for (const [index, { name, args }] of peers.entries()) {
-      const figures = await askPeer(python, [name, ...args, ...options], name, signal);
-      found[index].push({ ours, decoded: figures.decodeTokensPerSecond, read: figures.prefillTokensPerSecond });
+    const limitMs = patienceMs + PATIENCE_TURNS * (performance.now() - started);
+    for (const [index, peer] of peers.entries()) {
+      if (!failures.has(peer)) {
+        const asked = { python, args: [peer.name, ...peer.args, ...options], signal, limitMs };
+        const answer = await answerOf(peer, asked);
+        if ('failure' in answer) failures.set(peer, answer);
+        else turns[index].push({ ours, ...answer });
+      }
       stage.advance(1);
     }
   }
   stage.done();
-  return peers.map(({ name, version }, index) => ({
-    name,
-    version,
-    decodeTokensPerSecond: spread(found[index].map(({ decoded }) => decoded)),
-    prefillTokensPerSecond: spread(found[index].map(({ read }) => read)),
-    speedup: spread(found[index].map(({ ours, decoded }) => ours / decoded)),
-  }));
+  return [...peers.map((peer, index) => failures.get(peer) ?? timed(peer, turns[index])), ...missing];
 }
 
-async function askPeer(python: string, args: readonly string[], name: string, signal: AbortSignal | undefined) {
+interface PeerFigures {
+  readonly decodeTokensPerSecond: number;
+  readonly prefillTokensPerSecond: number;
+}
+
+/** A round: what the subject decoded, and what the peer did after it. */
+interface Turn extends PeerFigures {
+  readonly ours: number;
+}
+
+function timed({ name, version }: Peer, turns: readonly Turn[]): TimedPeer {
+  return {
+    name,
+    version,
+    decodeTokensPerSecond: spread(turns.map((turn) => turn.decodeTokensPerSecond)),
+    prefillTokensPerSecond: spread(turns.map((turn) => turn.prefillTokensPerSecond)),
+    speedup: spread(turns.map(({ ours, decodeTokensPerSecond }) => ours / decodeTokensPerSecond)),
+  };
+}
+
+interface PeerCall {
+  readonly python: string;
+  readonly args: readonly string[];
+  readonly signal: AbortSignal | undefined;
+  readonly limitMs: number;
+}
+
+/** A peer's figures, or why there are none: whatever happens in its process is its own affair. */
+async function answerOf({ name, version }: Peer, call: PeerCall): Promise<PeerFigures | FailedPeer> {
+  try {
+    return await askPeer(call, name);
+  } catch (error) {
+    if (!(error instanceof LacunaError) || error.code === 'interrupted') throw error;
+    return { name, version, failure: error.message };
+  }
+}
+
+async function askPeer({ python, args, signal, limitMs }: PeerCall, name: string): Promise<PeerFigures> {
   let answer = '';
   const onOutput = (text: string) => {
     answer += text;
   };
-  await runPython(python, [await scriptPath(SCRIPT), ...args], {
-    signal,
-    onOutput,
-    failure: `${name} could not decode`,
-  });
+  await runPython(python, [scriptPath(SCRIPT), ...args], { signal, onOutput, failure: 'it failed', limitMs });
   // Libraries may print before; the script's own is the last line.
   const { decodeTokensPerSecond, prefillTokensPerSecond } = parseJsonObject(
     answer.trim().split('\n').at(-1) ?? '',
     `what ${name} answered`,
   );
   if (typeof decodeTokensPerSecond !== 'number' || typeof prefillTokensPerSecond !== 'number')
-    throw new LacunaError('runtime', `${name} answered without figures: ${answer.trim().slice(-200)}`);
+    throw new LacunaError('runtime', `it answered without figures: ${answer.trim().slice(-200)}`);
   return { decodeTokensPerSecond, prefillTokensPerSecond };
 }

@@ -4,6 +4,7 @@ import { writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
 import type { Plan } from '../core/plan.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
+import { checkTokens, STATISTICS } from './enough-tokens.ts';
 import { checkJsonOutput, writeJsonOutput } from './output.ts';
 
 export type { PlanOptions };
@@ -29,6 +30,7 @@ export interface PlanResult {
 export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
   await checkJsonOutput(options);
   const statistics = await readStatistics(options.statistics);
+  checkTokens(STATISTICS, statistics.tokens);
   const made = makePlan(statistics, options.preset, await sha256File(options.statistics));
   const { output } = options;
   return { output, plan: await writeJsonOutput(output, () => writePlan(made.plan, made.tensors, output)) };

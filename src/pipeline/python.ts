@@ -1,9 +1,9 @@
 /** Runs this package's Python scripts: what only other people's programs can tell. */
 import { spawn } from 'node:child_process';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseJsonObject } from '../../formats/json-file.ts';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
-import { exists } from './output.ts';
+import { packageFile } from './package-files.ts';
 
 /** Tried in this order: a virtual environment of the place one works in, then what the system calls Python. */
 export const PYTHONS = ['.venv/bin/python', '.venv/Scripts/python.exe', 'python3', 'python'];
@@ -14,6 +14,8 @@ export interface PythonRun {
   readonly onOutput: (text: string) => void;
   /** What an error says could not be done. */
   readonly failure: string;
+  /** After so many milliseconds it is stopped, and has failed. */
+  readonly limitMs?: number | undefined;
 }
 
 /** Lines of Python's own report that an error repeats: the exception and what it says. */
@@ -23,11 +25,17 @@ const REPORTED_LINES = 6;
 export async function runPython(
   python: string,
   args: readonly string[],
-  { signal, onOutput, failure }: PythonRun,
+  { signal, onOutput, failure, limitMs }: PythonRun,
 ): Promise<void> {
   throwIfAborted(signal);
   const child = spawn(python, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   const stop = () => void child.kill('SIGKILL');
+  let isLate = false;
+  const onLate = () => {
+    isLate = true;
+    stop();
+  };
+  const limit = limitMs === undefined ? undefined : setTimeout(onLate, limitMs);
   signal?.addEventListener('abort', stop, { once: true });
   let report = '';
   child.stdout.setEncoding('utf8').on('data', onOutput);
@@ -36,10 +44,13 @@ export async function runPython(
   });
   const ended = await new Promise<string | undefined>((done) => {
     child.once('error', (error) => done(error.message));
-    child.once('close', (code, killedBy) =>
-      done(code === 0 ? undefined : killedBy === null ? lastLines(report) : `it was stopped by ${killedBy}`),
-    );
+    child.once('close', (code, killedBy) => {
+      if (code === 0) return done(undefined);
+      if (isLate) return done(`it had not ended after ${Math.round((limitMs ?? 0) / 1000)} s`);
+      done(killedBy === null ? lastLines(report) || `it exited with ${code}` : `it was stopped by ${killedBy}`);
+    });
   });
+  clearTimeout(limit);
   signal?.removeEventListener('abort', stop);
   throwIfAborted(signal);
   if (ended !== undefined)
@@ -64,7 +75,7 @@ export async function probeScript(
 ): Promise<Readonly<Record<string, unknown>> | undefined> {
   let answer = '';
   try {
-    await runPython(python, [await scriptPath(script), '--probe'], {
+    await runPython(python, [scriptPath(script), '--probe'], {
       onOutput: (text) => {
         answer += text;
       },
@@ -77,10 +88,7 @@ export async function probeScript(
   }
 }
 
-/** A script of this package, which lies above this file wherever the build has put it. */
-export async function scriptPath(name: string): Promise<string> {
-  const script = join('python', name);
-  for (let folder = import.meta.dirname; folder !== dirname(folder); folder = dirname(folder))
-    if (await exists(join(folder, script))) return join(folder, script);
-  throw new LacunaError('not-found', `The package is not whole: it lacks ${script}`, { hint: 'Install it again.' });
+/** A script of this package. */
+export function scriptPath(name: string): string {
+  return packageFile(join('python', name));
 }

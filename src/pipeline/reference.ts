@@ -155,7 +155,7 @@ export async function askTransformers<T>(
     const request = join(folder, 'request.json');
     await writeFile(request, JSON.stringify({ ...requestFor(subject), ...question, output, threads: threads ?? null }));
     const stage = progress.stage('Asking Transformers', question.prompts.length * (1 + question.steps), 'calls');
-    await runPython(python, [await scriptPath(SCRIPT), request], {
+    await runPython(python, [scriptPath(SCRIPT), request], {
       signal,
       onOutput: (text) => stage.advance([...text.matchAll(/^called$/gm)].length),
       failure: 'Transformers could not compute the reference',

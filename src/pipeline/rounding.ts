@@ -1,6 +1,6 @@
 /** Rounds the layers of a checkpoint so that errors make up for each other on texts, before they are written. */
 import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { type InputGram, inputGrams, linearWeights } from '../../calibrate/index.ts';
 import { openModel } from '../../converters/index.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
@@ -11,17 +11,33 @@ import type { Checkpoint } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import { HEAD_WEIGHT, type ModelPieces } from '../core/model.ts';
 import type { Precision } from '../core/precision.ts';
+import type { JobOptions } from '../core/progress.ts';
 import type { Multiply } from '../core/runner.ts';
-import { type BlockScheme, float32Tensor, type QuantizedMatrix, type TensorExpr } from '../core/tensor.ts';
+import {
+  type BlockScheme,
+  float32Tensor,
+  type QuantizedMatrix,
+  type SquareMatrix,
+  type TensorExpr,
+} from '../core/tensor.ts';
+import type { RoundedSquares } from '../rewrite/index.ts';
 import { createOpenGraph, openMultiplier } from '../runtime/index.ts';
 import { calibrationInput, type MeasureOptions } from './calibrate.ts';
+import { roundingTokens } from './enough-tokens.ts';
 import { type MeasuredImportance, tokensOf } from './importance.ts';
 import { hashSmallFiles } from './model-folder.ts';
-import { keyOf } from './workspace.ts';
+import { keyOf, withWorkspace } from './workspace.ts';
 
 export interface RoundedLayers extends MeasuredImportance {
   /** By the name of the precision, then of the weight. */
   readonly rounded: ReadonlyMap<string, ReadonlyMap<string, QuantizedMatrix>>;
+  /** `down` in square blocks, where `options.squares` asked for it; by the same names. */
+  readonly squares: ReadonlyMap<string, RoundedSquares>;
+}
+
+export interface RoundOptions extends MeasureOptions {
+  /** Rounds each `down` a second time, in square blocks, for sparse models that read it along both axes. */
+  readonly squares?: boolean;
 }
 
 /**
@@ -35,12 +51,14 @@ export async function roundLayers(
   checkpoint: Checkpoint,
   precisions: readonly Precision[],
   work: string,
-  given: MeasureOptions,
+  given: RoundOptions,
 ): Promise<RoundedLayers> {
   const options = { ...given, tokens: tokensOf(given) };
-  const schemes = precisions.map(({ name, linear }) => ({ name, scheme: linear as BlockScheme }));
+  const schemes = precisions.flatMap(({ name, linear }) =>
+    schemesOf(name, linear as BlockScheme, given.squares ?? false),
+  );
   const pieces = openModel(checkpoint, { precision: 'fp32' });
-  const input = await calibrationInput(checkpoint, options);
+  const input = await calibrationInput(checkpoint, roundingTokens(pieces.spec), options);
   const hashes = input.texts.map(({ sha256 }) => sha256);
   // All that decides which tokens are measured, and by threads the last bits of their sums.
   const { tokens, sequenceLength, shard, threads } = options;
@@ -48,25 +66,54 @@ export async function roundLayers(
   const key = keyOf(checkpoint.fingerprint, measured, schemes);
   const fileOf = (layer: number) => join(work, `${key}.layer-${layer}.safetensors`);
   const openGraph = createOpenGraph({ encode: encodeModel, threads: options.threads });
-  const known = await finishedLayers(work, pieces.spec.numHiddenLayers, fileOf);
+  // The head comes after the last layer.
+  const head = pieces.spec.numHiddenLayers;
+  const known = await finishedLayers(work, head + 1, fileOf);
   const { texts, layers } = inputGrams(pieces, input, { ...options, openGraph, known });
-  const multiplier = await openMultiplier(openGraph);
-  let head: InputGram | undefined;
-  try {
-    for await (const { layer, inputs } of layers) {
-      if (layer === pieces.spec.numHiddenLayers) [head] = inputs;
-      else await writeLayer(fileOf(layer), inputs, { pieces, schemes, multiply: multiplier.multiply });
+  if (known.size <= head) {
+    const multiplier = await openMultiplier(openGraph);
+    try {
+      for await (const { layer, inputs } of layers) {
+        if (layer === head) await writeSafetensors(fileOf(head), [{ name: HEAD_WEIGHT, data: diagonalOf(inputs[0]) }]);
+        else await writeLayer(fileOf(layer), inputs, { pieces, schemes, multiply: multiplier.multiply });
+      }
+    } finally {
+      await multiplier.close();
     }
-  } finally {
-    await multiplier.close();
   }
-  const files = Array.from({ length: pieces.spec.numHiddenLayers }, (_, layer) => fileOf(layer));
-  const importance = head === undefined ? [] : [[HEAD_WEIGHT, diagonalOf(head)] as const];
-  return { texts, byWeight: new Map(importance), rounded: await readLayers(files, schemes) };
+  const files = Array.from({ length: head }, (_, layer) => fileOf(layer));
+  const { tensors } = await readSafetensors(fileOf(head));
+  const byWeight = new Map([[HEAD_WEIGHT, present(tensors.get(HEAD_WEIGHT), fileOf(head))]]);
+  return { texts, byWeight, ...(await readLayers(files, schemes)) };
+}
+
+/** A precision's own scheme for every weight, and where it is wanted that of square blocks for `down`. */
+function schemesOf(name: string, scheme: BlockScheme, squares: boolean): NamedScheme[] {
+  const square: NamedScheme = { name, scheme: { ...scheme, square: true } };
+  return squares ? [{ name, scheme }, square] : [{ name, scheme }];
+}
+
+function isRoundedBy({ scheme }: NamedScheme, weight: string): boolean {
+  return !scheme.square || /\.down_proj\.weight$/.test(weight);
+}
+
+/** Runs `use` in the folder beside `output` that rounded layers are kept in; they go away with success. */
+export async function inRoundingWorkspace<T>(
+  output: string,
+  use: (work: string) => Promise<T>,
+  { progress }: Pick<JobOptions, 'progress'>,
+): Promise<T> {
+  const work = `${resolve(output)}.rounding`;
+  const round = async () => {
+    const result = await use(work);
+    await removeLayers(work);
+    return result;
+  };
+  return withWorkspace(work, round, progress);
 }
 
 /** Removes what `roundLayers` wrote to the folder, and nothing else. */
-export async function removeLayers(work: string): Promise<void> {
+async function removeLayers(work: string): Promise<void> {
   const names = (await readdir(work)).filter((name) => /^[0-9a-f]+\.layer-\d+\.safetensors$/.test(name));
   for (const name of names) await rm(join(work, name), { force: true });
 }
@@ -88,8 +135,8 @@ interface LayerRounding {
 }
 
 /** Name of a part of a weight in a layer's file. */
-function entryName(precision: string, weight: string, part: string): string {
-  return `${precision}.${weight}.${part}`;
+function entryName({ name, scheme }: NamedScheme, weight: string, part: string): string {
+  return `${name}${scheme.square ? '.square' : ''}.${weight}.${part}`;
 }
 
 async function writeLayer(
@@ -102,10 +149,11 @@ async function writeLayer(
     const factor = await factorGram(gram, width, multiply);
     for (const weight of readers) {
       const values = await readFloats(pieces.weight(weight));
-      for (const { name, scheme } of schemes) {
-        const parts = await roundCompensated(values, scheme, factor, multiply);
-        for (const [part, data] of Object.entries(parts))
-          if (data !== undefined) entries.push({ name: entryName(name, weight, part), data });
+      for (const scheme of schemes.filter((one) => isRoundedBy(one, weight))) {
+        const { turned, ...parts } = await roundCompensated(values, scheme.scheme, factor, multiply);
+        const named = { ...parts, turned_codes: turned?.codes, turned_scales: turned?.scales };
+        for (const [part, data] of Object.entries(named))
+          if (data !== undefined) entries.push({ name: entryName(scheme, weight, part), data });
       }
     }
   }
@@ -120,18 +168,24 @@ function diagonalOf({ gram, width }: InputGram): TensorExpr {
 async function readLayers(
   files: readonly string[],
   schemes: readonly NamedScheme[],
-): Promise<RoundedLayers['rounded']> {
+): Promise<Pick<RoundedLayers, 'rounded' | 'squares'>> {
   const rounded = new Map(schemes.map(({ name }) => [name, new Map<string, QuantizedMatrix>()]));
+  const squares = new Map(schemes.map(({ name }) => [name, new Map<string, SquareMatrix>()]));
   for (const [layer, path] of files.entries()) {
     const { tensors } = await readSafetensors(path);
-    for (const { name, scheme } of schemes)
-      for (const weight of linearWeights(layer)) {
-        const part = (part: keyof QuantizedMatrix) => present(tensors.get(entryName(name, weight, part)), path);
-        const zeroPoints = scheme.symmetric ? undefined : part('zeroPoints');
-        rounded.get(name)?.set(weight, { codes: part('codes'), scales: part('scales'), zeroPoints });
+    for (const scheme of schemes)
+      for (const weight of linearWeights(layer).filter((one) => isRoundedBy(scheme, one))) {
+        const part = (name: string) => present(tensors.get(entryName(scheme, weight, name)), path);
+        const zeroPoints = scheme.scheme.symmetric ? undefined : part('zeroPoints');
+        const matrix = { codes: part('codes'), scales: part('scales'), zeroPoints };
+        if (!scheme.scheme.square) rounded.get(scheme.name)?.set(weight, matrix);
+        else {
+          const turned = { codes: part('turned_codes'), scales: part('turned_scales'), zeroPoints: undefined };
+          squares.get(scheme.name)?.set(weight, { ...matrix, turned });
+        }
       }
   }
-  return rounded;
+  return { rounded, squares };
 }
 
 /** Files are named by all that went into them, so only a foreign one lacks a part. */

@@ -14,6 +14,7 @@ import type { JobOptions } from '../core/progress.ts';
 import { fuseSkipNorms } from '../rewrite/index.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
 import { exists } from './output.ts';
+import type { RoundedLayers } from './rounding.ts';
 
 export interface DenseModel extends ModelFiles {
   readonly spec: ModelSpec;
@@ -21,6 +22,8 @@ export interface DenseModel extends ModelFiles {
   readonly graph: Graph;
   /** How the graph stores its weights. */
   readonly precision: Precision;
+  /** How they were rounded by texts, where they were. */
+  readonly rounded?: RoundedLayers | undefined;
 }
 
 /** How the checkpoint of a command is opened. */
@@ -79,14 +82,22 @@ export interface DenseOptions extends SourceOptions {
   readonly precision?: Precision;
 }
 
+/** The dense model of a checkpoint in a precision, its weights rounded by texts where they were. */
+export function denseModel(checkpoint: Checkpoint, precision: Precision, rounded?: RoundedLayers): DenseModel {
+  const pieces = openModel(checkpoint, {
+    precision,
+    importance: rounded?.byWeight,
+    rounded: rounded?.rounded.get(precision.name),
+  });
+  const { path, files, fingerprint } = checkpoint;
+  return { path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces), precision, rounded };
+}
+
 /** The dense model behind a checkpoint or a converted folder. */
 export async function openDense(path: string, options: DenseOptions = {}): Promise<DenseModel> {
   const { precision = choosePrecision('fp32') } = options;
   if (!(await isModelFolder(path))) {
-    const checkpoint = await openSource(path, options);
-    const pieces = openModel(checkpoint, { precision });
-    const { files, fingerprint } = checkpoint;
-    return { path: checkpoint.path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces), precision };
+    return denseModel(await openSource(path, options), precision);
   }
   if (precision.name !== 'fp32')
     throw new LacunaError('unsupported', `${path} is a converted folder; ${precision.name} is made of a checkpoint`, {

@@ -1,14 +1,17 @@
 /** `lacuna sparsify`: a dense model and a plan become a sparse folder. */
+import { refuseExistingFolder } from '../../formats/files.ts';
 import { readPlan } from '../../formats/plan.ts';
-import { invalidArgument, LacunaError } from '../core/errors.ts';
+import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { Host, Plan, PlanTensors } from '../core/plan.ts';
-import { choosePrecision, type Precision } from '../core/precision.ts';
+import { choosePrecision, hasBlocks, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
-import { STORAGES } from '../ops/index.ts';
+import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { writeModelFolder } from './model-folder.ts';
-import { type DenseModel, openDense, type SourceOptions } from './source.ts';
+import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
+import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './source.ts';
+import { pinnedTexts } from './texts.ts';
 
 export interface SparsifyOptions extends SourceOptions {
   /** A checkpoint or a dense folder. */
@@ -17,7 +20,11 @@ export interface SparsifyOptions extends SourceOptions {
   readonly output: string;
   readonly force?: boolean;
   /** How weights are stored, of `SPARSE_PRECISIONS`; fp32 by default, and the only one for a folder. */
-  readonly dtype?: string;
+  readonly dtype?: SparsePrecision;
+  /** Texts that int8 and int4 are rounded by; the pinned `fit` text by default. */
+  readonly data?: readonly string[];
+  /** Tokens of them to measure at most; 8,192 by default. */
+  readonly tokens?: number;
 }
 
 export interface SparsifyResult {
@@ -27,12 +34,12 @@ export interface SparsifyResult {
 }
 
 /** Precisions that sparse models are made in: those that GatedFFN takes weights in. */
-export const SPARSE_PRECISIONS: readonly string[] = STORAGES;
+export const SPARSE_PRECISIONS: readonly SparsePrecision[] = STORAGES;
 
-/** The precision of a name; throws `usage` where sparse models are not made in it. */
-export function sparsePrecision(name = 'fp32'): Precision {
-  if (!SPARSE_PRECISIONS.includes(name))
-    throw invalidArgument("a sparse model's precision", SPARSE_PRECISIONS.join(', '), name);
+export type SparsePrecision = Storage;
+
+/** The precision that a sparse model is made in. */
+export function sparsePrecision(name: SparsePrecision = 'fp32'): Precision {
   return choosePrecision(name);
 }
 
@@ -44,11 +51,27 @@ export function sparsePrecision(name = 'fp32'): Precision {
  */
 export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult> {
   const precision = sparsePrecision(options.dtype);
-  const [model, { plan, tensors }] = await Promise.all([
-    openDense(options.source, { ...options, precision }),
-    readPlan(options.plan),
-  ]);
-  return writeSparse(options.output, model, plan, tensors, options);
+  const { source, output, data = pinnedTexts('fit') } = options;
+  const { plan, tensors } = await readPlan(options.plan);
+  if (!hasBlocks(precision))
+    return writeSparse(output, await openDense(source, { ...options, precision }), plan, tensors, options);
+  const checkpoint = await openSource(source, options);
+  checkSameModel(checkpoint, plan);
+  await refuseExistingFolder(output, { force: options.force ?? false });
+  const round = async (work: string) => {
+    const rounded = await roundLayers(checkpoint, [precision], work, {
+      ...options,
+      data,
+      squares: choosesNeurons(plan),
+    });
+    return writeSparse(output, denseModel(checkpoint, precision, rounded), plan, tensors, options);
+  };
+  return inRoundingWorkspace(output, round, options);
+}
+
+/** Whether blocks compute some of their neurons, so that kernels read `down` along both of its axes. */
+export function choosesNeurons({ blocks }: Plan): boolean {
+  return blocks.some(({ select }) => select !== undefined);
 }
 
 /** The same on a model and a plan in memory. */
@@ -61,14 +84,19 @@ export async function writeSparse(
 ): Promise<SparsifyResult> {
   checkSameModel(model, plan);
   checkHost(model.precision, plan.host);
-  const { graph, report } = applyPlan(model.graph, plan, tensors);
-  const { spec, fingerprint } = model;
-  const models = [{ graph: fuseDecoderParts(graph), precision: model.precision }];
+  const { spec, fingerprint, precision, rounded } = model;
+  const { graph, report } = applyPlan(model.graph, plan, tensors, rounded?.squares.get(precision.name));
+  const models = [{ graph: fuseDecoderParts(graph), precision, ...roundingOf(rounded) }];
   const manifest = await writeModelFolder(output, { models, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };
 }
 
-function checkSameModel(model: DenseModel, plan: Plan): void {
+/** What a folder says of how it was rounded. */
+export function roundingOf(rounded: RoundedLayers | undefined) {
+  return rounded && { rounding: 'gptq' as const, calibratedOn: rounded.texts };
+}
+
+function checkSameModel(model: Pick<DenseModel, 'fingerprint' | 'path'>, plan: Plan): void {
   if (model.fingerprint === plan.model.fingerprint) return;
   throw new LacunaError(
     'mismatch',

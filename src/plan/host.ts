@@ -2,9 +2,11 @@
 import { LacunaError } from '../core/errors.ts';
 import type { BlockPlan, Host, HostDtype } from '../core/plan.ts';
 import type { ModelIdentity } from '../core/statistics.ts';
+import { DEFAULT_DENSITY, type PlanOptions } from './options.ts';
 import type { PresetPlan } from './preset.ts';
 
 type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
+type ModelShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize' | 'numHiddenLayers'>;
 
 /** Stock ONNX Runtime's times for one token, in microseconds; docs/plans.md, "Hosts", says where they come from. */
 const STOCK = {
@@ -88,8 +90,31 @@ export function forHost(parts: PresetPlan['parts'], host: Host, model: ModelIden
   const timed = withTimes(parts.blocks, host, model);
   const groups = parts.skipping === null ? timed.map((block) => [block]) : [timed];
   const blocks = groups.filter((group) => meanTime(group) <= WORTHWHILE).flat();
-  if (blocks.length === 0) throw nothingPays(timed, parts, host.dtype, model);
+  if (blocks.length === 0) {
+    const { kind } = parts.target;
+    const share = kind === 'density' ? payingDensity(model, host.dtype) : payingSkips(timed.length, model, host.dtype);
+    throw nothingPays(meanTime(timed), share, kind, host.dtype, model);
+  }
   return { ...parts, blocks };
+}
+
+/**
+ * Refuses, before anything is measured, a target that pays for no block of this size on the host, whatever the statistics may say.
+ *
+ * @throws LacunaError `usage` as `forHost` does.
+ */
+export function checkTarget(options: PlanOptions, model: ModelShape): void {
+  const { host = { kind: 'native' } } = options;
+  if (host.kind === 'native') return;
+  if (options.preset === 'top-k') {
+    const { density = DEFAULT_DENSITY } = options;
+    const time = selectedTime(model, host.dtype, density) / denseTime(model, host.dtype);
+    if (time > WORTHWHILE) throw nothingPays(time, payingDensity(model, host.dtype), 'density', host.dtype, model);
+    return;
+  }
+  // The fewer blocks are skipped, the more often: at best each is skipped by every token.
+  const time = skippingTime(denseTime(model, host.dtype), 1) / denseTime(model, host.dtype);
+  if (time > WORTHWHILE) throw nothingPays(time, undefined, 'skipped-blocks', host.dtype, model);
 }
 
 function meanTime(blocks: readonly BlockPlan[]): number {
@@ -97,18 +122,17 @@ function meanTime(blocks: readonly BlockPlan[]): number {
 }
 
 function nothingPays(
-  timed: readonly BlockPlan[],
-  { target: { kind } }: PresetPlan['parts'],
+  time: number,
+  share: number | undefined,
+  kind: PresetPlan['parts']['target']['kind'],
   dtype: HostDtype,
-  model: ModelIdentity,
+  { hiddenSize, intermediateSize }: FfnShape,
 ): LacunaError {
-  const size = `${model.hiddenSize}x${model.intermediateSize}`;
-  const share = kind === 'density' ? payingDensity(model, dtype) : payingSkips(timed.length, model, dtype);
   const what = kind === 'density' ? 'Neurons to keep' : 'FFN blocks to skip';
   const other = 'or plan for the native kernels: --host native';
   return new LacunaError(
     'usage',
-    `In stock ONNX Runtime blocks of ${size} in ${dtype} are expected to take ${percent(meanTime(timed))} of their dense time ` +
+    `In stock ONNX Runtime blocks of ${hiddenSize}x${intermediateSize} in ${dtype} are expected to take ${percent(time)} of their dense time ` +
       `by this plan, wanted at most ${percent(WORTHWHILE)}`,
     {
       hint:

@@ -3,11 +3,12 @@ import { PLAN_FORMAT, PLAN_VERSION, type Plan, type PlanTensors } from '../core/
 import type { Statistics } from '../core/statistics.ts';
 import { ffnSkip } from './ffn-skip.ts';
 import { forHost, withTimes } from './host.ts';
-import type { PlanOptions } from './options.ts';
+import { DEFAULT_DENSITY, DEFAULT_SKIPPED, type PlanOptions } from './options.ts';
 import { checkRetune, type Preset, type Realised } from './preset.ts';
 import { topK } from './top-k.ts';
 
 export { denseFfnBytes } from './bytes.ts';
+export { checkTarget } from './host.ts';
 export {
   DEFAULT_DENSITY,
   DEFAULT_SKIPPED,
@@ -27,6 +28,13 @@ const PRESETS: { readonly [Name in PlanOptions['preset']]: Preset<Extract<PlanOp
 /** The compiler cannot see that options and preset are found by one name, so they meet here. */
 function presetNamed(name: PlanOptions['preset']): Preset<PlanOptions> {
   return PRESETS[name] as Preset<PlanOptions>;
+}
+
+/** What a plan of these options aims at. */
+export function targetOf(options: PlanOptions): Plan['target'] {
+  return options.preset === 'top-k'
+    ? { kind: 'density', value: options.density ?? DEFAULT_DENSITY }
+    : { kind: 'skipped-blocks', value: options.targetSkipped ?? DEFAULT_SKIPPED };
 }
 
 /** A plan and its tensors, which `writePlan` binds to it. */
@@ -52,6 +60,7 @@ export function makePlan(statistics: Statistics, options: PlanOptions, statistic
     host,
     model: statistics.model,
     statistics: statisticsSha256,
+    texts: [...statistics.texts],
     tensors: null,
     prefill,
     ...forHost(parts, host, statistics.model),

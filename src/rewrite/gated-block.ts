@@ -4,7 +4,7 @@ import type { Graph, Initializer, Node, OpFunction } from '../core/graph.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder } from '../core/graph-builder.ts';
 import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
-import { cast, float32Tensor, stackQuantized } from '../core/tensor.ts';
+import { cast, float32Tensor, type SquareMatrix, stackQuantized, transpose } from '../core/tensor.ts';
 import {
   castTo,
   choosesNeurons,
@@ -22,6 +22,7 @@ import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
 import { normalQuantile } from './normal-quantile.ts';
 import { type PlanContext, scoreWeights } from './plan-context.ts';
+import { squareBlocks } from './stored-weight.ts';
 
 export interface GatedBlock {
   readonly match: FfnMatch;
@@ -58,7 +59,8 @@ export function withCounts(graph: Graph): Graph {
 export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMatch, active?: string): GatedBlock {
   const variant = variantOf(context, block, match, active !== undefined);
   const prefix = `layers.${layerOfBlock(block.block)}`;
-  const weights = weightInputs(prefix, match, variant.selector);
+  const square = hasRecords(block, match) ? squareBlocks(match.down.weight, context.rounded) : undefined;
+  const weights = weightInputs(prefix, match, recordedBy(variant.selector), square);
   const { norm } = match;
   const vectors = vectorInputs(match);
   const selected = selectorInputs(context, block, match);
@@ -113,11 +115,21 @@ function inFloat32(vector: Initializer): Initializer {
   return data.dtype === 'float32' ? vector : { name: `${name}.float32`, data: cast(data, 'float32') };
 }
 
-/** Names of the weights by input, and their tensors. Those in blocks keep `down` for the body as it was. */
-function weightInputs(prefix: string, { gate, up, down, turnedDown }: FfnMatch, selector: SelectorChoice) {
+/** Whether kernels read chosen neurons of a block by records, whose `down` has to be stored along both of its axes. */
+export function hasRecords({ select }: BlockPlan, { down }: FfnMatch): boolean {
+  return down.weight.scales !== undefined && recordedBy(choiceOf(select)).length > 0;
+}
+
+/** Names of the weights by input, and their tensors; `square` is the `down` of a block that has records. */
+function weightInputs(
+  prefix: string,
+  { gate, up, down }: FfnMatch,
+  recorded: ReturnType<typeof recordedBy>,
+  square: SquareMatrix | undefined,
+) {
   const scales = [gate, up, down].map(({ weight }) => weight.scales);
   if (!scales.every((one) => one !== undefined)) {
-    const made = { name: `${down.weight.data.name}.neuron_major`, data: turnedDown[0] };
+    const made = { name: `${down.weight.data.name}.neuron_major`, data: transpose(down.weight.data.data) };
     const inputs = { gate: gate.weight.data.name, up: up.weight.data.name, down: made.name };
     return { inputs, tensors: [gate.weight.data, up.weight.data, made] };
   }
@@ -125,21 +137,26 @@ function weightInputs(prefix: string, { gate, up, down, turnedDown }: FfnMatch, 
   const gateParts = { codes: gate.weight.data.data, scales: gateScales.data, zeroPoints: undefined };
   const upParts = { codes: up.weight.data.data, scales: upScales.data, zeroPoints: undefined };
   const both = stackQuantized([gateParts, upParts]);
-  const rows = {
-    gate: [gateParts.codes, gateParts.scales],
-    up: [upParts.codes, upParts.scales],
-    down: turnedDown,
-  };
-  const recorded = recordedBy(selector);
   const made = {
     gate_up: { name: `${prefix}.ffn.gate_up`, data: both.codes },
     gate_up_scales: { name: `${prefix}.ffn.gate_up.scales`, data: both.scales },
-    ...(recorded.length > 0 && {
-      records: { name: `${prefix}.ffn.records`, data: neuronRecords(recorded, gate.weight.shape[0], rows) },
-    }),
   };
-  const inputs = { ...namesOf(made), down_columns: down.weight.data.name, down_columns_scales: downScales.name };
-  return { inputs, tensors: Object.values(made) };
+  if (square === undefined) {
+    const inputs = { ...namesOf(made), down_columns: down.weight.data.name, down_columns_scales: downScales.name };
+    return { inputs, tensors: Object.values(made) };
+  }
+  const rows = {
+    gate: [gateParts.codes, gateParts.scales],
+    up: [upParts.codes, upParts.scales],
+    down: [square.turned.codes, square.turned.scales],
+  };
+  const chosen = {
+    ...made,
+    down_columns: { name: `${prefix}.ffn.down`, data: square.codes },
+    down_columns_scales: { name: `${prefix}.ffn.down.scales`, data: square.scales },
+    records: { name: `${prefix}.ffn.records`, data: neuronRecords(recorded, gate.weight.shape[0], rows) },
+  };
+  return { inputs: namesOf(chosen), tensors: Object.values(chosen) };
 }
 
 function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, masked: boolean): GatedFfnVariant {

@@ -6,12 +6,14 @@ import { ffnSkip } from './ffn-skip.ts';
 import { fuseParts } from './fuse-parts.ts';
 import { fuseSkipNorm } from './fuse-skip-norm.ts';
 import { withCounts } from './gated-block.ts';
+import { withNothingLeftOut } from './nothing-left-out.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
 import { checkBlocks, type PlanContext } from './plan-context.ts';
 import { sparseFfn } from './sparse-ffn.ts';
+import type { RoundedSquares } from './stored-weight.ts';
 
-export type { RuleReport };
-export { withCounts };
+export type { RoundedSquares, RuleReport };
+export { withCounts, withNothingLeftOut };
 
 /** The passes that carry out a plan, in the order in which they run. */
 const PLAN_PASSES: readonly Pass<PlanContext>[] = [sparseFfn, ffnSkip];
@@ -47,11 +49,18 @@ export function fuseDecoderParts(graph: Graph): Graph {
  * The sparse graph that a plan asks for, and what each rule did with each block; blocks that no rule could rewrite
  * stay dense and are reported with the reason.
  *
+ * `rounded` has weights that were rounded by texts in square blocks; others are rounded by themselves when they are written.
+ *
  * @throws LacunaError `mismatch` when plan, tensors and graph do not belong together.
  * @example const { graph, report } = applyPlan(dense, plan, tensors);
  */
-export function applyPlan(graph: Graph, plan: Plan, tensors: PlanTensors): PassResult {
-  const context = { plan, tensors };
+export function applyPlan(
+  graph: Graph,
+  plan: Plan,
+  tensors: PlanTensors,
+  rounded: RoundedSquares = new Map(),
+): PassResult {
+  const context = { plan, tensors, rounded };
   checkBlocks(context, graph);
   return PLAN_PASSES.reduce<PassResult>(
     (before, pass) => {

@@ -1,10 +1,9 @@
 /** Finds a layer's gated FFN in a graph by its taps, and makes sure that it is what its names say. */
 import { CONTRIB_DOMAIN, type Initializer, type Node } from '../core/graph.ts';
 import { type Tap, tapName } from '../core/model.ts';
-import type { TensorExpr } from '../core/tensor.ts';
 import type { Activation } from '../ops/index.ts';
 import type { GraphIndex } from './graph-index.ts';
-import { type StoredWeight, storedWeight, transposed } from './stored-weight.ts';
+import { type StoredWeight, storedWeight } from './stored-weight.ts';
 
 /** x -> down(act(gate x) * up x), with what it is made of; weights in HF layout, [out, in]. */
 export interface FfnMatch {
@@ -18,8 +17,6 @@ export interface FfnMatch {
   readonly gate: Linear;
   readonly up: Linear;
   readonly down: Linear;
-  /** `down` neuron-major, in its storage: the matrix, or codes and scales. */
-  readonly turnedDown: readonly TensorExpr[];
   readonly postNorm: Norm | undefined;
   /** What adds up the residual stream and makes x of it, where the block takes that along. */
   readonly norm: StreamNorm | undefined;
@@ -91,9 +88,7 @@ function match(index: GraphIndex, layer: number): FfnMatch {
   const gate = matchLinear(index, tap('gate'), x, nodes);
   expectOwnValues(index, nodes, output);
   expectShapes(gate, up, down);
-  const turnedDown = transposed(down.weight);
-  expect(turnedDown !== undefined, `the floats that ${down.weight.data.name} was rounded from are not known`);
-  const found = { kind: 'match' as const, x, residual, output, activation, gate, up, down, turnedDown, postNorm };
+  const found = { kind: 'match' as const, x, residual, output, activation, gate, up, down, postNorm };
   const norm = streamNorm(index, found, nodes);
   if (norm === undefined) return { ...found, norm, nodes };
   return { ...found, norm: norm.norm, nodes: [norm.node, ...nodes] };

@@ -1,11 +1,12 @@
 /** Gives blocks that a plan selects neurons for one GatedFFN operator. */
 import type { BlockPlan } from '../core/plan.ts';
 import { layerOfBlock } from '../core/plan.ts';
-import { gatedBlock, withBlocks } from './gated-block.ts';
+import { gatedBlock, hasRecords, withBlocks } from './gated-block.ts';
 import { type GraphIndex, indexGraph } from './graph-index.ts';
 import { type FfnMatch, matchFfn, type Refusal } from './match-ffn.ts';
 import type { Pass, RuleReport } from './pass.ts';
 import { checkSize, type PlanContext } from './plan-context.ts';
+import { squareBlocks } from './stored-weight.ts';
 
 /**
  * Before: ffn_out = down(act(gate x) * up x), node by node
@@ -39,7 +40,10 @@ export function findBlock(index: GraphIndex, context: PlanContext, block: BlockP
   if (select?.kind === 'statistical' && !(select.density > 0 && select.density < 1))
     return { kind: 'refused', reason: `a density of ${select.density} has no finite quantile` };
   const match = matchFfn(index, layerOfBlock(block.block));
-  if (match.kind === 'match') checkSize(context, block, match);
+  if (match.kind === 'refused') return match;
+  checkSize(context, block, match);
+  if (hasRecords(block, match) && squareBlocks(match.down.weight, context.rounded) === undefined)
+    return { kind: 'refused', reason: `the floats that ${match.down.weight.data.name} was rounded from are not known` };
   return match;
 }
 

@@ -1,6 +1,6 @@
 /** The weight of a product, as converters store it and as GatedFFN takes it. */
 import type { Initializer, Node } from '../core/graph.ts';
-import { quantize, type TensorExpr, transpose } from '../core/tensor.ts';
+import { quantizeSquare, type SquareMatrix, transpose } from '../core/tensor.ts';
 import { FFN_BLOCK_SIZE, type Storage } from '../ops/index.ts';
 import { blockScales } from './block-scales.ts';
 import type { GraphIndex } from './graph-index.ts';
@@ -84,18 +84,18 @@ function blockWeight(index: GraphIndex, { inputs, attributes }: Node): StoredWei
   };
 }
 
-/**
- * The transpose of a weight in its storage: a matrix, or its codes and scales. Blocks along the other axis are rounded
- * from the floats again, so the codes have to be an expression that knows them; undefined where they are not.
- */
-export function transposed({ data, scales }: StoredWeight): readonly TensorExpr[] | undefined {
-  if (scales === undefined) return [transpose(data.data)];
-  const source = floatsBehind(data.data);
-  if (source === undefined) return undefined;
-  const turned = quantize(transpose(source.from), source.scheme);
-  return [turned.codes, turned.scales];
-}
+/** Matrices that were rounded before, in square blocks, by the weight's name. */
+export type RoundedSquares = ReadonlyMap<string, SquareMatrix>;
 
-function floatsBehind(codes: TensorExpr) {
-  return codes.kind === 'quantize' ? codes : undefined;
+/**
+ * A weight in blocks as one that is read along both of its axes: rounded once, in square blocks. It was either rounded before, or is
+ * rounded from the floats, so the codes have to be an expression that knows them; undefined where they are not.
+ */
+export function squareBlocks(
+  { data: { name, data } }: StoredWeight,
+  rounded: RoundedSquares,
+): SquareMatrix | undefined {
+  const known = rounded.get(name.replace(/\.codes$/, ''));
+  if (known !== undefined) return known;
+  return data.kind === 'quantize' ? quantizeSquare(data.from, data.scheme, data.importance) : undefined;
 }

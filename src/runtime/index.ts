@@ -17,4 +17,5 @@ export { createOpenGraph, type EncodedModel, type OpenGraphOptions } from './ope
 export type { SessionOptions } from './ort-session.ts';
 export { argmax, createSampler, type Sampler, type SamplingOptions } from './sample.ts';
 export { findModel, type ModelBeside, openSession } from './session.ts';
+export { type Turns, takeTurns } from './turns.ts';
 export { runtimeVersion } from './version.ts';

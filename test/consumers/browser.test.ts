@@ -64,11 +64,14 @@ describe.runIf(hasChromium)('in a browser', { timeout: 120_000 }, () => {
     await expect(inTransformersJs(name)).rejects.toThrow(`Could not find an implementation for ${operator}`);
   });
 
-  it.each(['int8', 'int4'])('transformers.js, %s with a vocabulary of floats: the same text', async (dtype) => {
-    const folder = join(parent, `${dtype}-floats`);
-    await convert({ checkpoint: tinyLlama, output: folder, dtype, vocabulary: 'fp32' });
-    // Fewer than elsewhere: activations that are rounded otherwise part texts sooner or later.
-    const text = await inTransformersJs(`${dtype}-floats`, 12);
-    expect(text).toBe((await run({ folder, prompt: PROMPT, maxTokens: 12, threads: 1, engine: 'stock' })).text);
-  });
+  it.each(['int8', 'int4'] as const)(
+    'transformers.js, %s with a vocabulary of floats: the same text',
+    async (dtype) => {
+      const folder = join(parent, `${dtype}-floats`);
+      await convert({ checkpoint: tinyLlama, output: folder, dtype, vocabulary: 'fp32' });
+      // Fewer than elsewhere: activations that are rounded otherwise part texts sooner or later.
+      const text = await inTransformersJs(`${dtype}-floats`, 12);
+      expect(text).toBe((await run({ folder, prompt: PROMPT, maxTokens: 12, threads: 1, engine: 'stock' })).text);
+    },
+  );
 });

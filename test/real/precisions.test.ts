@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { cutWindows, measurePerplexity } from '../../src/eval/index.ts';
-import { convert } from '../../src/index.ts';
+import { convert, type PrecisionName } from '../../src/index.ts';
 import { openSession } from '../../src/runtime/index.ts';
 import { hasSmollm2, smollm2, THREADS, testText } from './real-model.ts';
 
@@ -14,7 +14,7 @@ describe.runIf(hasSmollm2)('SmolLM2-135M', { timeout: 600_000 }, () => {
   let windows: ReturnType<typeof cutWindows>;
   let dense: number;
 
-  async function perplexityAs(dtype: string, asymmetric?: boolean): Promise<number> {
+  async function perplexityAs(dtype: PrecisionName, asymmetric?: boolean): Promise<number> {
     const output = join(folder, dtype);
     await convert({ checkpoint: smollm2, output, dtype, ...(asymmetric && { asymmetric }), force: true });
     const session = await openSession(output, { threads: THREADS });
@@ -40,7 +40,7 @@ describe.runIf(hasSmollm2)('SmolLM2-135M', { timeout: 600_000 }, () => {
     ['int8', false, 1.005, 0.29],
     ['int4', false, 1.26, 0.19],
     ['int4', true, 1.22, 0.195],
-  ])('in %s, asymmetric %s, is within its ratio and size', async (dtype, asymmetric, ratio, size) => {
+  ] as const)('in %s, asymmetric %s, is within its ratio and size', async (dtype, asymmetric, ratio, size) => {
     expect((await perplexityAs(dtype, asymmetric)) / dense).toBeLessThan(ratio);
     const bytes = (name: string) => statSync(join(folder, name, 'onnx/model.onnx_data')).size;
     expect(bytes(dtype) / bytes('fp32')).toBeLessThan(size);

@@ -1,0 +1,81 @@
+/** Reads a text file: UTF-8 or refused, named by the hash of its bytes. */
+import { basename, extname } from 'node:path';
+import { LacunaError } from '../../src/core/errors.ts';
+import { sha256Bytes } from '../files.ts';
+import { readBounded } from '../regular-file.ts';
+import { jsonLines, plainDocument, type TextDocument } from './documents.ts';
+
+export interface TextFile {
+  readonly path: string;
+  readonly name: string;
+  /** Of the file's bytes. */
+  readonly sha256: string;
+  /** In their order; none is blank. */
+  readonly documents: readonly TextDocument[];
+}
+
+/** The file and its characters are in memory at once; its tokens, a few million of them, are some hundred times what is measured. */
+const MAX_FILE_BYTES = 64 << 20;
+
+/** A document is encoded at once, which takes 75 bytes of memory and two microseconds a character. */
+const MAX_DOCUMENT_LENGTH = 8 << 20;
+
+const JSON_LINES: readonly string[] = ['.jsonl', '.ndjson'];
+
+/** Files that hold texts and are no text themselves, with what makes one of them. */
+const OTHER_FORMATS: Readonly<Record<string, string>> = {
+  '.json': "Write one object a line: jq -c '.[]' IN.json > OUT.jsonl",
+  '.parquet': "Write one object a line, in Python: pandas.read_parquet(IN).to_json(OUT, orient='records', lines=True)",
+  '.arrow': 'Write one object a line, in Python: datasets.Dataset.from_file(IN).to_json(OUT)',
+  '.gz': 'Unpack it: gunzip -k FILE',
+  '.zst': 'Unpack it: unzstd FILE',
+  '.xz': 'Unpack it: unxz -k FILE',
+  '.bz2': 'Unpack it: bunzip2 -k FILE',
+  '.zip': 'Unpack it: unzip FILE',
+};
+
+/**
+ * The documents of a text file: of .jsonl and .ndjson each line's, of any other file one, which is all of it.
+ *
+ * @throws LacunaError `not-found`, `io`, or `bad-file` for what is no text, too long, or holds nothing.
+ * @example const { documents } = await readTextFile('fixtures/texts/fit.txt');
+ */
+export async function readTextFile(path: string): Promise<TextFile> {
+  const extension = extname(path).toLowerCase();
+  const unpack = OTHER_FORMATS[extension];
+  if (unpack !== undefined)
+    throw new LacunaError('bad-file', `${path} is no text: ${extension} files are not read`, { hint: unpack });
+  const bytes = await readBounded(
+    path,
+    MAX_FILE_BYTES,
+    'Give a part of it: some megabytes hold far more tokens than are measured.',
+  );
+  const text = decodeUtf8(bytes, path);
+  const all = JSON_LINES.includes(extension) ? jsonLines(text, path) : [plainDocument(text, path)];
+  const documents = all.filter(({ content }) => typeof content !== 'string' || content.trim() !== '');
+  if (documents.length === 0)
+    throw new LacunaError('bad-file', `The text ${path} is empty`, { hint: 'Give a text of some thousand words.' });
+  for (const document of documents) checkLength(document);
+  return { path, name: basename(path), sha256: sha256Bytes(bytes), documents };
+}
+
+/** Without a byte order mark, where there is one. */
+function decodeUtf8(bytes: Uint8Array, path: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new LacunaError('bad-file', `The text ${path} is not UTF-8`, {
+      cause,
+      hint: 'Convert it, as: iconv -f latin1 -t utf-8 IN > OUT',
+    });
+  }
+}
+
+function checkLength({ at, content }: TextDocument): void {
+  const parts = typeof content === 'string' ? [content] : content.map((message) => message.content);
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  if (length <= MAX_DOCUMENT_LENGTH) return;
+  throw new LacunaError('bad-file', `The text ${at} has ${length} characters; the limit is ${MAX_DOCUMENT_LENGTH}`, {
+    hint: 'Give a part of it, or several documents, one a line as {"text": "…"} in a .jsonl file.',
+  });
+}

@@ -1,0 +1,99 @@
+/** Options of public functions, held against a schema before anything is done: what is wrong is named, with what was wanted. */
+import * as z from 'zod';
+import { invalidArgument, LacunaError } from './errors.ts';
+import { nearest } from './nearest.ts';
+
+type OptionalName<T> = { [Name in keyof T]-?: undefined extends T[Name] ? Name : never }[keyof T];
+type Fields<T, Names extends keyof T> = { readonly [Name in Names]-?: z.ZodType<Exclude<T[Name], undefined>> };
+
+/** The schema of an interface of options: one that lacks a field of it does not compile. */
+export function optionsOf<T>(
+  required: Fields<T, Exclude<keyof T, OptionalName<T>>>,
+  optional: Fields<T, OptionalName<T>>,
+): z.ZodType<T> & z.ZodObject {
+  const entries = Object.entries<z.ZodType>(optional).map(([name, schema]) => [name, schema.optional()] as const);
+  return z.strictObject({ ...required, ...Object.fromEntries(entries) }) as unknown as z.ZodType<T> & z.ZodObject;
+}
+
+/**
+ * What was given, as far as the schema knows it. Throws `usage` with the first thing that is wrong: an unknown field before a
+ * missing one, which it may be the misspelt name of. `name` is the argument's: nothing for an object of options.
+ */
+export function checkArgument<T>(schema: z.ZodType<T>, given: unknown, { of, name }: { of: string; name?: string }): T {
+  const result = schema.safeParse(given, { error: wanted });
+  if (result.success) return result.data;
+  const { issues } = result.error;
+  const issue = furthest(issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]);
+  if (issue.code === 'unrecognized_keys') throw unknownField(of, issue);
+  const label = pathText([...(name === undefined ? [] : [name]), ...issue.path]);
+  const value = issue.path.reduce<unknown>((outer, key) => Object(outer)[key], given);
+  const error = invalidArgument(label === '' ? `the options of ${of}` : label, issue.message, value);
+  if (!(isListWanted(issue) && typeof value === 'string')) throw error;
+  throw new LacunaError('usage', error.message, { hint: `One is a list as well: ["${value}"].` });
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** Of a value that is none of several things, what is wrong with it as the one that it is most like. */
+function furthest(issue: Issue): Issue {
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return issue;
+  const depth = (issues: readonly Issue[]) => Math.max(...issues.map(({ path }) => path.length));
+  const [[first]] = issue.errors.toSorted((a, b) => depth(b) - depth(a));
+  const inner = furthest(first);
+  return { ...inner, path: [...issue.path, ...inner.path] };
+}
+
+/** How messages name what a schema wants. */
+const KINDS: Readonly<Record<string, string>> = {
+  string: 'a string',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'an object',
+};
+
+/** What was wanted where something is wrong: the message of each issue. Of unknown fields, those that there are. */
+function wanted(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case 'invalid_type':
+      if (issue.inst instanceof z.ZodNumberFormat) return KINDS.int;
+      return KINDS[issue.expected] ?? `a ${issue.expected}`;
+    case 'invalid_value':
+      return issue.values.join(', ');
+    case 'invalid_union':
+      return 'options' in issue && Array.isArray(issue.options) ? issue.options.join(', ') : undefined;
+    case 'too_small':
+      if (issue.origin === 'string') return 'a string that is not empty';
+      if (issue.origin === 'array') return 'a list that is not empty';
+      return `a number ${issue.inclusive ? 'of at least' : 'above'} ${issue.minimum}`;
+    case 'too_big':
+      return `a number ${issue.inclusive ? 'of at most' : 'below'} ${issue.maximum}`;
+    case 'unrecognized_keys':
+      return issue.inst instanceof z.ZodObject ? Object.keys(issue.inst.shape).join(', ') : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function isListWanted(issue: Issue): boolean {
+  return issue.code === 'invalid_type' && issue.expected === 'array';
+}
+
+function unknownField(of: string, { path, keys, message }: z.core.$ZodIssueUnrecognizedKeys): LacunaError {
+  const like = nearest(keys[0], message.split(', '));
+  return new LacunaError(
+    'usage',
+    `${of} takes no ${pathText([...path, keys[0]])}: did you mean ${pathText([...path, like])}?`,
+    {
+      hint: `It takes ${path.length === 0 ? '' : `in ${pathText(path)} `}${message}.`,
+    },
+  );
+}
+
+/** "texts.fit[0]". */
+function pathText(path: readonly PropertyKey[]): string {
+  return path
+    .map((key, index) => (typeof key === 'number' ? `[${key}]` : `${index === 0 ? '' : '.'}${String(key)}`))
+    .join('');
+}

@@ -1,0 +1,50 @@
+/** The ratio of two perplexities on the same tokens, with what is known of it from this many windows. */
+
+export interface Ratio {
+  readonly value: number;
+  /** null with a single window. */
+  readonly standardError: number | null;
+  /** What the ratio is below with a confidence of 95 %; null with a single window. */
+  readonly upperBound: number | null;
+}
+
+/**
+ * exp of the mean difference in negative log-likelihood. `differences` are the means of windows that score equally many tokens.
+ * The bound is Student's: few windows promise little.
+ */
+export function ratioOf(differences: readonly number[]): Ratio {
+  const value = Math.exp(mean(differences));
+  const error = standardError(differences);
+  if (error === null) return { value, standardError: null, upperBound: null };
+  // Of the logarithm, which is what the windows are a mean of.
+  const upperBound = value * Math.exp(studentQuantile(differences.length - 1) * error);
+  return { value, standardError: value * error, upperBound };
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0) / values.length;
+}
+
+/** Of the mean. */
+function standardError(values: readonly number[]): number | null {
+  if (values.length < 2) return null;
+  const centre = mean(values);
+  const squares = values.reduce((total, value) => total + (value - centre) ** 2, 0);
+  return Math.sqrt(squares / (values.length - 1) / values.length);
+}
+
+/** The normal distribution's quantile of 95 %. */
+const NORMAL_95 = 1.6448536269514722;
+
+/** Student's quantile of 95 %: exact for 1 and 2 degrees of freedom, else by its expansion in 1 / degrees (Fisher and Cornish 1960). */
+export function studentQuantile(degrees: number): number {
+  if (degrees === 1) return Math.tan(Math.PI * 0.45);
+  if (degrees === 2) return 0.9 / Math.sqrt(2 * 0.95 * 0.05);
+  const z = NORMAL_95;
+  return (
+    z +
+    (z ** 3 + z) / (4 * degrees) +
+    (5 * z ** 5 + 16 * z ** 3 + 3 * z) / (96 * degrees ** 2) +
+    (3 * z ** 7 + 19 * z ** 5 + 17 * z ** 3 - 15 * z) / (384 * degrees ** 3)
+  );
+}

@@ -1,0 +1,48 @@
+/** The end of a build: figures go into the sparse folder, and the folder goes to its place. */
+import { createReadStream } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { putInPlace, writeFileAtomically } from '../../../formats/files.ts';
+import type { Plan } from '../../core/plan.ts';
+import type { BenchReport } from '../bench.ts';
+import type { EvaluateResult } from '../evaluate.ts';
+import { addToCard } from '../model-folder.ts';
+import { exists, replaceExtension } from '../output.ts';
+import { DEFAULT_TOKENS } from '../windows.ts';
+import type { Stage } from '../workspace.ts';
+import { BUILD_FILE, PROOF_FOLDER } from './keys.ts';
+import { measuredText } from './measured-text.ts';
+import type { Build } from './options.ts';
+
+export interface Finished {
+  readonly statistics: Stage<null>;
+  readonly plan: Stage<Plan>;
+  readonly sparse: Stage<null>;
+  readonly evaluation: EvaluateResult;
+  readonly timing: Stage<BenchReport>;
+}
+
+/** Puts the proof into the sparse folder and the folder in its place. */
+export async function ship(build: Build, finished: Finished): Promise<void> {
+  const { statistics, plan, sparse, evaluation, timing } = finished;
+  const { keys, options } = build;
+  const { output, preset, maxPplRatio, allowSlower = false, tokens = DEFAULT_TOKENS, threads = null } = options;
+  const proof = join(sparse.path, PROOF_FOLDER);
+  await rm(proof, { recursive: true, force: true });
+  await mkdir(proof);
+  for (const { path } of [statistics, plan, timing]) await copyWithTensors(path, proof);
+  await writeJson(join(proof, 'evaluation.json'), evaluation);
+  await writeJson(join(proof, BUILD_FILE), { key: keys.build, preset, tokens, threads, maxPplRatio, allowSlower });
+  await addToCard(sparse.path, measuredText(build, evaluation, timing.result));
+  await putInPlace(sparse.path, output, { force: options.force ?? false });
+}
+
+async function writeJson(path: string, content: unknown): Promise<void> {
+  await writeFileAtomically(path, `${JSON.stringify(content, null, 2)}\n`);
+}
+
+/** A JSON file names its tensors' file: the two go together under their own names. */
+async function copyWithTensors(path: string, folder: string): Promise<void> {
+  for (const file of [path, replaceExtension(path, '.safetensors')])
+    if (await exists(file)) await writeFileAtomically(join(folder, basename(file)), createReadStream(file));
+}

@@ -1,0 +1,214 @@
+/** The stages of a build, each kept under its key in the workspace once it is finished. */
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { sha256File } from '../../../formats/files.ts';
+import { readPlan, writePlan } from '../../../formats/plan.ts';
+import { readStatistics } from '../../../formats/statistics.ts';
+import type { Plan } from '../../core/plan.ts';
+import { choosePrecision, type Precision } from '../../core/precision.ts';
+import type { TextScores } from '../../eval/index.ts';
+import { makePlan } from '../../plan/index.ts';
+import { type BenchReport, bench } from '../bench.ts';
+import { FLOATS } from '../budget.ts';
+import { calibrate } from '../calibrate.ts';
+import { contentOf, openModels } from '../convert.ts';
+import { compareApart, compareWithFolder, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
+import { chooseModel, isModelFolder, openModelFolder, writeModelFolder } from '../model-folder.ts';
+import { type RoundedLayers, roundLayers } from '../rounding.ts';
+import { type DenseModel, denseModel, openSource } from '../source.ts';
+import { writeSparse } from '../sparsify.ts';
+import { tunePlan } from '../tune.ts';
+import { DEFAULT_TOKENS, readWindows } from '../windows.ts';
+import { jsonStage, type Stage, stage } from '../workspace.ts';
+import { type Build, isRounded, optionsFor, type WholeOptions } from './options.ts';
+
+/** Tokens a round of threshold correction is measured on: a share of blocks or neurons is then known to about 0.2 points. */
+const TUNE_TOKENS = 4096;
+
+/** The layers' weights in blocks, rounded by the fitting text; undefined where they are not stored in blocks. */
+export async function buildRounding(build: Build): Promise<RoundedLayers | undefined> {
+  if (!isRounded(build)) return undefined;
+  const { work, keys, precision, options } = build;
+  // Only a preset that chooses neurons reads `down` along both axes.
+  const squares = options.preset.preset === 'top-k';
+  return roundedIn(join(work, `rounding-${keys.rounding}`), precision, options, squares);
+}
+
+async function roundedIn(
+  folder: string,
+  precision: Precision,
+  options: WholeOptions,
+  squares: boolean,
+): Promise<RoundedLayers> {
+  const { tokens: _, ...job } = optionsFor('round', options);
+  const checkpoint = await openSource(options.checkpoint, options);
+  await mkdir(folder, { recursive: true });
+  return roundLayers(checkpoint, [precision], folder, { ...job, data: options.texts.fit, squares });
+}
+
+/** The dense model in the build's precision, which the sparse one is timed against. */
+export async function buildDense(build: Build, rounded: RoundedLayers | undefined): Promise<Stage<null>> {
+  return writeDense(join(build.work, `dense-${build.keys.dense}`), build.precision, rounded, build.options);
+}
+
+function writeDense(
+  output: string,
+  precision: Precision,
+  rounded: RoundedLayers | undefined,
+  options: WholeOptions,
+): Promise<Stage<null>> {
+  const make = async () => {
+    const checkpoint = await openSource(options.checkpoint, options);
+    const models = openModels(checkpoint, [precision], rounded);
+    await writeModelFolder(output, contentOf(checkpoint, models), optionsFor('convert', options));
+  };
+  return stage(output, make, async () => null);
+}
+
+/** What the checkpoint's floats make of the test text: computed once, whatever is compared with them. */
+export async function buildFloats(
+  { work, keys, precision, options }: Build,
+  dense: string,
+): Promise<Stage<TextScores>> {
+  const path = join(work, `floats-${keys.floats}`, 'scores.json');
+  return jsonStage(path, async () => {
+    if (precision.name === FLOATS) return scoreFolder(dense, options);
+    const folder = join(dirname(path), 'dense');
+    const { path: floats } = await writeDense(folder, choosePrecision(FLOATS), undefined, options);
+    const scores = await scoreFolder(floats, options);
+    await rm(folder, { recursive: true, force: true });
+    return scores;
+  });
+}
+
+/** A dense folder's scores of the test text. */
+export async function scoreFolder(folder: string, options: WholeOptions): Promise<TextScores> {
+  const { manifest, modelPath } = await chooseModel(folder);
+  const { windows } = await testWindows(folder, manifest.spec.contextLength, options);
+  return scoreModel(modelPath, windows, optionsFor('eval', options));
+}
+
+function testWindows(folder: string, contextLength: number, { texts, tokens = DEFAULT_TOKENS }: WholeOptions) {
+  return readWindows(folder, contextLength, { data: texts.test, tokens });
+}
+
+export async function buildStatistics({ work, keys, options }: Build): Promise<Stage<null>> {
+  const { tokens = DEFAULT_TOKENS, texts } = options;
+  const output = join(work, `statistics-${keys.statistics}`, 'statistics.json');
+  // Tensors whose JSON is missing were left by a killed run: they are written again.
+  const make = () => calibrate({ ...optionsFor('calibrate', options), data: texts.fit, tokens, output, force: true });
+  return stage(output, make, async () => null);
+}
+
+/** The dense model that plans are applied to. */
+async function openSparseSource(
+  { precision, options }: Build,
+  rounded: RoundedLayers | undefined,
+): Promise<DenseModel> {
+  return denseModel(await openSource(options.checkpoint, options), precision, rounded);
+}
+
+export async function buildPlan(
+  build: Build,
+  rounded: RoundedLayers | undefined,
+  statistics: Stage<null>,
+): Promise<Stage<Plan>> {
+  const { work, keys, options, host } = build;
+  const output = join(work, `plan-${keys.plan}`, 'plan.json');
+  const make = async () => {
+    const job = optionsFor('plan', options);
+    const sums = await readStatistics(statistics.path);
+    const first = makePlan(sums, { ...options.preset, host }, await sha256File(statistics.path));
+    const model = await openSparseSource(build, rounded);
+    const draft = join(work, `draft-${keys.plan}`);
+    await removeModels(work, draft);
+    if (!(await isModelFolder(draft)))
+      await writeSparse(draft, model, first.plan, first.tensors, { ...job, force: false });
+    const { windows } = await readWindows(model, model.spec.contextLength, {
+      data: options.texts.choose,
+      tokens: TUNE_TOKENS,
+    });
+    const plan = await tunePlan({ model, ...first, statistics: sums, draft, windows }, job);
+    await writePlan(plan, first.tensors, output);
+  };
+  return stage(output, make, async () => (await readPlan(output)).plan);
+}
+
+export async function buildSparse(
+  build: Build,
+  rounded: RoundedLayers | undefined,
+  plan: Stage<Plan>,
+): Promise<Stage<null>> {
+  const { work, keys, options } = build;
+  const output = join(work, `sparse-${keys.plan}`);
+  await removeModels(work, output);
+  const make = async () => {
+    const { plan: tuned, tensors } = await readPlan(plan.path);
+    const job = { ...optionsFor('sparsify', options), force: false };
+    await writeSparse(output, await openSparseSource(build, rounded), tuned, tensors, job);
+  };
+  return stage(output, make, async () => null);
+}
+
+/** Drafts and sparse models but `kept`: each is as large as the model and quickly made again, so one is enough. */
+async function removeModels(work: string, kept: string): Promise<void> {
+  for (const name of await readdir(work)) {
+    const path = join(work, name);
+    if (/^(draft|sparse)-/.test(name) && path !== kept) await rm(path, { recursive: true, force: true });
+  }
+}
+
+/** Measured without the budget, so that another one needs no new measurement. */
+export async function buildEvaluation(
+  build: Build,
+  dense: Stage<null>,
+  sparse: Stage<null>,
+): Promise<Stage<EvaluateResult>> {
+  const { work, keys, precision, options } = build;
+  return jsonStage(join(work, `evaluation-${keys.evaluation}`, 'evaluation.json'), async () => {
+    const job = optionsFor('eval', options);
+    const model = await openModelFolder(sparse.path);
+    const { windows, texts } = await testWindows(sparse.path, model.manifest.spec.contextLength, options);
+    const modes =
+      precision.name === FLOATS
+        ? await compareWithFolder(model, dense.path, windows, job)
+        : await compareApart(model, (await buildFloats(build, dense.path)).result, windows, job);
+    // The workspace's names mean nothing once it is gone.
+    return { ...resultOf(model, texts), folder: '.', against: 'the checkpoint', againstPrecision: FLOATS, modes };
+  });
+}
+
+export async function buildBench(build: Build, dense: Stage<null>, sparse: Stage<null>): Promise<Stage<BenchReport>> {
+  const { work, keys, options } = build;
+  return jsonStage(join(work, `bench-${keys.bench}`, 'bench.json'), async () => {
+    const result = await timeAgainst(build, sparse.path, dense.path, options);
+    const subjects = result.subjects.map((subject, index) => ({ ...subject, name: ['dense', 'sparse'][index] }));
+    return { ...result, subjects };
+  });
+}
+
+/** What a model gains is what it gains where it is to run. */
+export function timeAgainst(
+  { host }: Build,
+  folder: string,
+  against: string,
+  options: WholeOptions,
+): Promise<BenchReport> {
+  const engine = host.kind === 'stock' ? 'stock' : undefined;
+  const job = { ...optionsFor('bench', options), dtype: undefined };
+  return bench({ ...job, engine, folder, against, data: options.texts.test });
+}
+
+/** A dense model of another precision, with its scores and its speed against the build's dense model. */
+export async function buildAlternative(build: Build, dense: Stage<null>, name: 'int8' | 'int4') {
+  const { work, keys, options } = build;
+  const folder = join(work, `alternative-${keys.alternative}`);
+  const make = async () => {
+    const precision = choosePrecision(name);
+    const rounded = await roundedIn(join(folder, 'rounding'), precision, options, false);
+    const { path } = await writeDense(join(folder, 'dense'), precision, rounded, options);
+    const { speedup } = await timeAgainst(build, path, dense.path, options);
+    return { speedup, scores: await scoreFolder(path, options) };
+  };
+  return jsonStage(join(folder, `${name}.json`), make);
+}

@@ -1,0 +1,229 @@
+/** A model folder opened to write texts: prompts in, text out, one generation at a time, until it is closed. */
+/// <reference lib="esnext.disposable" preserve="true" />
+import * as z from 'zod';
+import { type ChatMessage, loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts';
+import { LacunaError } from '../core/errors.ts';
+import type { ModelSpec } from '../core/model.ts';
+import { checkArgument } from '../core/options.ts';
+import type { PrecisionName } from '../core/precision.ts';
+import type { JobOptions } from '../core/progress.ts';
+import {
+  type GenerateOptions,
+  type SamplingOptions,
+  type StopReason,
+  type Turns,
+  takeTurns,
+} from '../runtime/index.ts';
+import { type Engine, type EngineOptions, openDecodingSession } from './engine.ts';
+import { chooseModel } from './model-folder.ts';
+import { generationOptions, promptSchema, tokenIds } from './options.ts';
+
+export type { ChatMessage };
+
+export interface OpenOptions
+  extends Pick<EngineOptions, 'engine' | 'nativeFolder'>,
+    Pick<JobOptions, 'progress' | 'threads'> {
+  /** Which of the folder's precisions; the first by default. */
+  readonly dtype?: PrecisionName;
+}
+
+/** A text to continue, or a conversation, which goes through the model's chat template. */
+export type Prompt = string | readonly ChatMessage[];
+
+/** The likeliest token each time, unless one of the options of sampling is given: `temperature` is then 1 by default. */
+export interface GenerationOptions extends SamplingOptions {
+  /** Tokens to make at most; 128 by default. */
+  readonly maxTokens?: number;
+  /** Goes on past end-of-text tokens. */
+  readonly ignoreEos?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** A text that was made, without its prompt. */
+export interface GeneratedText {
+  readonly text: string;
+  readonly promptTokens: readonly number[];
+  readonly tokens: readonly number[];
+  readonly stopped: StopReason;
+}
+
+export interface Generation extends GeneratedText {
+  readonly prefillSeconds: number;
+  readonly decodeTokensPerSecond: number;
+}
+
+export interface Generations {
+  /** In the order of the prompts. */
+  readonly rows: readonly GeneratedText[];
+  /** Of all rows together, prompts included. */
+  readonly seconds: number;
+  readonly tokensPerSecond: number;
+}
+
+/**
+ * A model that is in memory. It makes one text at a time: a second call waits until the first has ended, in the order of the
+ * calls. A stream that is neither read to its end nor left (`break`, `return()`) keeps those behind it waiting.
+ *
+ * All methods throw `usage` for wrong arguments and once the model is closed, `interrupted` when their signal is aborted.
+ */
+export interface Model {
+  readonly folder: string;
+  readonly precision: PrecisionName;
+  /** What decodes: the native core, or stock onnxruntime-node. */
+  readonly engine: Engine;
+  readonly spec: ModelSpec;
+  /** The text that follows the prompt. */
+  generate(prompt: Prompt, options?: GenerationOptions): Promise<Generation>;
+  /** The same, piece by piece as it is known. Leaving the loop ends the generation. */
+  stream(prompt: Prompt, options?: GenerationOptions): AsyncGenerator<string, Generation, void>;
+  /** Continues several prompts: by the native core together, which reads the weights once for all of them. */
+  generateAll(prompts: readonly Prompt[], options?: GenerationOptions): Promise<Generations>;
+  /** A text as token ids, with those that the tokenizer puts around it. */
+  tokens(text: string): number[];
+  /** The text of token ids, without special tokens. */
+  text(tokens: readonly number[]): string;
+  /** Ends a generation that runs, and frees the model. A closed one may be closed again. */
+  close(): Promise<void>;
+  /** The same, by `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+const DEFAULT_MAX_TOKENS = 128;
+
+/**
+ * Opens a folder made by `convert`, `sparsify` or `build`.
+ *
+ * @example
+ * const model = await open('./sparse');
+ * const { text } = await model.generate('The capital of France is', { maxTokens: 16 });
+ * for await (const piece of model.stream([{ role: 'user', content: 'Who was Ada Lovelace?' }])) console.log(piece);
+ * await model.close();
+ */
+export async function open(folder: string, options: OpenOptions = {}): Promise<Model> {
+  const { manifest, model, modelPath } = await chooseModel(folder, options.dtype);
+  const { spec } = manifest;
+  const tokenizer = await loadTokenizer(folder);
+  const { engine, session } = await openDecodingSession(modelPath, options);
+  const turns = takeTurns(session);
+  let closed: Promise<void> | undefined;
+  const check = <T>(schema: z.ZodType<T>, given: unknown, name?: string): T => {
+    if (closed === undefined) return checkArgument(schema, given, { of: 'a generation', name });
+    throw new LacunaError('usage', `The model of ${folder} is closed`, { hint: `Open it again: open('${folder}')` });
+  };
+  const encode = (prompt: Prompt) => encodePrompt(tokenizer, folder, prompt);
+  const stream: Model['stream'] = (prompt, given = {}) => {
+    const request = requestOf(spec, check(generationOptions, given));
+    const promptTokens = encode(check(promptSchema, prompt, 'prompt'));
+    return pieces(tokenizer, promptTokens, turns.rows([promptTokens], request));
+  };
+  const close = () => (closed ??= turns.close());
+  return {
+    folder,
+    precision: model.precision,
+    engine,
+    spec,
+    stream,
+    generate: async (prompt, given) => resultOf(stream(prompt, given)),
+    generateAll: async (prompts, given = {}) => {
+      const request = requestOf(spec, check(generationOptions, given));
+      const encoded = check(z.array(promptSchema).min(1), prompts, 'prompts').map(encode);
+      return together(tokenizer, encoded, turns.rows(encoded, request));
+    },
+    tokens: (text) => tokenizer.encode(check(z.string(), text, 'text')),
+    text: (ids) => tokenizer.decode(check(tokenIds(spec), ids, 'tokens'), { skipSpecialTokens: true }),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function encodePrompt(tokenizer: Tokenizer, folder: string, prompt: Prompt): number[] {
+  if (typeof prompt === 'string') return tokenizer.encode(prompt);
+  if (!tokenizer.hasChatTemplate)
+    throw new LacunaError('unsupported', `${folder} has no chat template`, {
+      hint: 'Give the prompt as a text (in the command line: without --chat); it is then continued as it is.',
+    });
+  // The template writes the special tokens itself.
+  return tokenizer.encode(tokenizer.chat(prompt, { addGenerationPrompt: true }), { addSpecialTokens: false });
+}
+
+function requestOf({ eosTokenIds, contextLength }: ModelSpec, given: GenerationOptions): GenerateOptions {
+  const { maxTokens = DEFAULT_MAX_TOKENS, ignoreEos, temperature, ...rest } = given;
+  const { topK, topP, minP, seed } = rest;
+  // Who asks to sample among tokens wants no greedy text.
+  const isSampled = [topK, topP, minP, seed].some((option) => option !== undefined);
+  return {
+    ...rest,
+    maxTokens,
+    temperature: temperature ?? (isSampled ? 1 : 0),
+    eosTokenIds: ignoreEos ? [] : eosTokenIds,
+    contextLength,
+  };
+}
+
+type Rows = ReturnType<Turns['rows']>;
+
+/** The pieces of the one text that is made, as soon as its tokens tell them. */
+async function* pieces(
+  tokenizer: Tokenizer,
+  promptTokens: readonly number[],
+  rows: Rows,
+): AsyncGenerator<string, Generation, void> {
+  const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
+  const tokens: number[] = [];
+  const started = performance.now();
+  let [first, last, text] = [started, started, ''];
+  try {
+    let next = await rows.next();
+    for (; !next.done; next = await rows.next()) {
+      const { token, at } = next.value;
+      if (tokens.length === 0) first = at;
+      last = at;
+      tokens.push(token);
+      const piece = decoder.push(token);
+      text += piece;
+      if (piece !== '') yield piece;
+    }
+    const rest = decoder.end();
+    if (rest !== '') yield rest;
+    return {
+      text: text + rest,
+      promptTokens,
+      tokens,
+      stopped: next.value[0],
+      prefillSeconds: (first - started) / 1000,
+      decodeTokensPerSecond: tokens.length > 1 ? ((tokens.length - 1) * 1000) / (last - first) : 0,
+    };
+  } finally {
+    await rows.return([]);
+  }
+}
+
+async function resultOf<T>(generator: AsyncGenerator<unknown, T, void>): Promise<T> {
+  for (;;) {
+    const next = await generator.next();
+    if (next.done) return next.value;
+  }
+}
+
+async function together(
+  tokenizer: Tokenizer,
+  prompts: readonly (readonly number[])[],
+  rows: Rows,
+): Promise<Generations> {
+  const tokens = prompts.map((): number[] => []);
+  const started = performance.now();
+  let next = await rows.next();
+  for (; !next.done; next = await rows.next()) tokens[next.value.row].push(next.value.token);
+  const seconds = (performance.now() - started) / 1000;
+  const reasons = next.value;
+  return {
+    rows: prompts.map((promptTokens, row) => ({
+      text: tokenizer.decode(tokens[row], { skipSpecialTokens: true }),
+      promptTokens,
+      tokens: tokens[row],
+      stopped: reasons[row],
+    })),
+    seconds,
+    tokensPerSecond: tokens.flat().length / seconds,
+  };
+}

@@ -1,0 +1,39 @@
+/** A sparse graph with its thresholds moved out of the way: what it computes with the same weights and nothing left out. */
+import type { Graph, Node } from '../core/graph.ts';
+import { LACUNA_DOMAIN } from '../core/graph.ts';
+import { float32Tensor } from '../core/tensor.ts';
+import { choosesNeurons, contractOf, type OperatorName } from '../ops/index.ts';
+
+/** Every score reaches 0, and no cosine 2. */
+const CHOOSES_ALL = 0;
+const NEVER_SATURATED = 2;
+
+/**
+ * The graph with no neuron and no block left out, for measuring what rounding alone costs; undefined where a threshold is no
+ * tensor of the model: a statistical one follows from the token.
+ */
+export function withNothingLeftOut(graph: Graph): Graph | undefined {
+  const values = new Map<string, number>();
+  for (const node of graph.nodes) {
+    const found = thresholdOf(node);
+    if (found === undefined) continue;
+    if (found.name === undefined) return undefined;
+    values.set(found.name, found.value);
+  }
+  const initializers = graph.initializers.map((initializer) => {
+    const value = values.get(initializer.name);
+    return value === undefined ? initializer : { ...initializer, data: float32Tensor([value], initializer.data.shape) };
+  });
+  return { ...graph, initializers };
+}
+
+/** Of a node that decides what is left out. */
+function thresholdOf(node: Node): { readonly name: string | undefined; readonly value: number } | undefined {
+  if (choosesNeurons(node)) return { name: input('GatedFFN', node), value: CHOOSES_ALL };
+  const isStep = node.domain === LACUNA_DOMAIN && node.opType.startsWith('FFNSkipStep');
+  return isStep ? { name: input('FFNSkipStep', node), value: NEVER_SATURATED } : undefined;
+}
+
+function input(operator: OperatorName, { inputs }: Node): string | undefined {
+  return inputs[contractOf(operator).inputs.findIndex(({ name }) => name === 'threshold')] || undefined;
+}

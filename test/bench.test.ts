@@ -1,0 +1,369 @@
+/** Every script in bench/ at toy size: that it runs, and what its output looks like. What it says of speed means nothing here. */
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { python as consumersPython } from './consumers/consumers.ts';
+import { python, required } from './real/real-model.ts';
+import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
+
+const work = temporaryFolder();
+const dense = join(work, 'decode/fp32');
+const int4 = join(work, 'decode/int4');
+const gguf = join(work, 'tiny.gguf');
+const tokenizer = join(tinyLlama, 'tokenizer.json');
+/** Stands in for the Python of a peer, and dies as llama.cpp does where it takes a processor for another. */
+const dying = join(work, 'dying');
+
+/** What has to be there for a script to run; all of it in continuous integration. */
+const NEEDS = {
+  dist: join(root, 'dist/src/cli/index.js'),
+  native: join(root, 'native/build/release/lib/lacuna_node.node'),
+  nativeBench: join(root, 'native/build/release/gated_ffn_bench'),
+  python,
+  consumers: consumersPython,
+};
+
+/** What a cell of a table may hold. */
+const NAME = /^\S.*$/;
+const NUMBER = /^\d[\d,]*(\.\d+)?$/;
+const TIMES = /^\d+\.\d+x$/;
+const SPREAD = /^\d+\.\d+ \(\d+\.\d+-\d+\.\d+\)$/;
+const OF_DENSE = /^[\d.]+ \(\d+\.\d+\)$/;
+const SHARE = /^\d+(\.\d+)? %$/;
+const orNone = (pattern: RegExp) => new RegExp(`${pattern.source}|^-?$`);
+
+interface Table {
+  /** The pattern of a column's cells, by its title. */
+  readonly columns: Readonly<Record<string, RegExp>>;
+  /** At least one where it is not said. */
+  readonly rows?: number;
+}
+
+interface Script {
+  readonly script: string;
+  readonly args: readonly string[];
+  readonly needs: readonly (keyof typeof NEEDS)[];
+  readonly tables?: readonly Table[];
+  /** What else it says, on stdout and stderr together. */
+  readonly says?: readonly RegExp[];
+}
+
+const toy = ['--model', tinyLlama, '--work', work];
+const ratioColumns = { 'dense tok/s': NUMBER, 'sparse tok/s': NUMBER, 'ratio (p10-p90)': SPREAD };
+const blockColumns = { 'ms a block and token': NUMBER, 'dense / this': NUMBER };
+
+const SCRIPTS: readonly Script[] = [
+  {
+    script: 'convert.js',
+    args: ['--rounds', '1', '--genai', dying, ...toy],
+    needs: ['dist'],
+    tables: [
+      {
+        columns: {
+          'tiny-llama, fp32': NAME,
+          seconds: /^\d+\.\d+$|^fails$/,
+          'to the copy': orNone(NUMBER),
+          'peak memory, MB': orNone(NUMBER),
+        },
+        rows: 3,
+      },
+    ],
+    says: [/onnxruntime-genai builder: .*SIGILL/],
+  },
+  {
+    script: 'decode.js',
+    args: [
+      ...['--rounds', '1', '--repeats', '1', '--threads', '1', '--long', '200', ...toy],
+      ...['--plans', 'top-k:0.25', '--stock-plans', 'fp32:top-k:0.1'],
+    ],
+    needs: ['dist', 'native'],
+    tables: [
+      {
+        columns: {
+          'native session against stock': NAME,
+          'cached tokens': NUMBER,
+          'stock tok/s': NUMBER,
+          'native tok/s': NUMBER,
+          'ratio (p10-p90)': SPREAD,
+        },
+        rows: 3,
+      },
+      ...['fp32, native', 'int4, native', 'fp32, stock', 'int4, stock'].map((which) => ({
+        columns: { [`sparse against dense ${which}`]: NAME, ...ratioColumns },
+        rows: 1,
+      })),
+      // None pays for so small a model.
+      { columns: { 'plans for stock, stock': NAME, ...ratioColumns }, rows: 0 },
+    ],
+    says: [/The plan for stock fp32, top-k 0.1, is left out/],
+  },
+  {
+    script: 'session.js',
+    args: ['--rounds', '1', '--threads', '1', '--long', '200', ...toy],
+    needs: ['dist', 'native'],
+    tables: [
+      { columns: { rows: NUMBER, 'tokens/s together': NUMBER, 'as one row': TIMES }, rows: 4 },
+      {
+        columns: { 'cached tokens': NUMBER, "['cpu'] tokens/s": NUMBER, "['lacuna'] tokens/s": NUMBER, ratio: TIMES },
+        rows: 2,
+      },
+    ],
+  },
+  {
+    script: 'sparse.js',
+    args: ['--plans', 'top-k:0.5', '--tokens', '1100', '--threads', '1', '--rounds', '1', '--python', dying, ...toy],
+    needs: ['dist'],
+    tables: [
+      {
+        columns: {
+          plan: NAME,
+          mode: /^(all|decode)$/,
+          'scored tokens': NUMBER,
+          realised: /^\d+\.\d % kept$/,
+          'dense ppl': NUMBER,
+          ratio: NUMBER,
+          'PyTorch ratio': /^-$/,
+          'excess against PyTorch': /^-$/,
+          KL: NUMBER,
+          'same top-1': SHARE,
+          'decode speed-up': orNone(SPREAD),
+        },
+        rows: 2,
+      },
+    ],
+    says: [/PyTorch's figures are left out: .* ended with SIGILL/],
+  },
+  {
+    script: 'memory.js',
+    args: ['--up-to', '0.2', '--dtype', 'fp32', '--work', work, '--plot', join(work, 'plot.svg')],
+    needs: ['dist'],
+    tables: [
+      {
+        columns: {
+          'shapes of': NAME,
+          parameters: /^0\.13 billion$/,
+          'fp32: peak MB': NUMBER,
+          s: NUMBER,
+          'GB written': NUMBER,
+        },
+        rows: 1,
+      },
+    ],
+  },
+  {
+    script: 'peers.js',
+    args: [
+      ...['--models', tinyLlama, '--work', work, '--rounds', '1', '--threads', '1', '--prompt', '8', '--steps', '4'],
+      ...['--genai', python, '--llama', dying],
+    ],
+    needs: ['dist', 'native', 'python'],
+    tables: [
+      {
+        columns: {
+          'tiny-llama, 1 thread(s), 8 cached tokens': NAME,
+          weights: /^(\d+ MB)?$/,
+          'tok/s': orNone(NUMBER),
+          'native session is faster by': /^(\d+\.\d+|not timed: .+)$/,
+        },
+        rows: 6,
+      },
+    ],
+    says: [/our folder \| \d+ MB \| \d+ \| \d/, /llama.cpp.* not timed: stopped by SIGILL/],
+  },
+  {
+    script: 'native.js',
+    args: ['1', '1', '--built'],
+    needs: ['nativeBench'],
+    tables: [
+      {
+        columns: {
+          'hidden, neurons': NAME,
+          weights: NAME,
+          block: NAME,
+          'ms a token': NUMBER,
+          'dense / this': NUMBER,
+          'MB read': NUMBER,
+          'of bandwidth': SHARE,
+        },
+      },
+    ],
+  },
+  {
+    script: 'operators.ts',
+    args: ['--rounds', '1', '--repeats', '1', '--layers', '1', '--dtype', 'int4'],
+    needs: [],
+    tables: [
+      {
+        columns: {
+          'ms a block and token, int4, 1 thread(s)': NAME,
+          '576x1536': OF_DENSE,
+          '2048x8192': OF_DENSE,
+        },
+        rows: 11,
+      },
+    ],
+  },
+  {
+    script: 'kernels.ts',
+    args: ['--python', python, '--rounds', '1', '--layers', '1', '--threads', '1'],
+    needs: ['native', 'python'],
+    tables: Array(2).fill({ columns: { block: NAME, by: /^(body|kernel)$/, ...blockColumns }, rows: 11 }),
+  },
+  {
+    script: 'spark.ts',
+    args: [
+      ...['--layers', '1', '--vocab-size', '2048', '--dtype', 'int4', '--work', work],
+      ...['--repeats', '1', '--rounds', '1', '--steps', '1', '--genai', dying],
+    ],
+    needs: ['native'],
+    tables: [
+      {
+        columns: {
+          weights: /^int4$/,
+          'neurons kept': /^[78]\.\d %$/,
+          'dense ms/token': NUMBER,
+          'Spark ms/token': NUMBER,
+          'dense / Spark (p10-p90)': SPREAD,
+        },
+        rows: 1,
+      },
+    ],
+    says: [/onnxruntime-genai \/ dense, int4: not timed/],
+  },
+  {
+    script: 'bound_decode.py',
+    args: [int4, '--prompt', '300', '--steps', '2', '--threads', '1'],
+    needs: ['python'],
+    says: [/"promptSeconds": \d+\.\d+, "tokensPerSecond": \d+\.\d+, "processorMillisecondsPerToken": \d+\.\d+/],
+  },
+  {
+    script: 'decode_profile.py',
+    args: [dense, '--tokens', '4', '--threads', '1'],
+    needs: ['python'],
+    says: [/median \d+\.\d+ ms a token, profiled/, /GroupQueryAttention +\d+\.\d+ ms +12\.0 calls/],
+  },
+  { script: 'gguf_q4.py', args: [tinyLlama, gguf], needs: ['python'] },
+  {
+    script: 'perplexity.py',
+    args: [tokenizer, dense, int4, '--windows', '2'],
+    needs: ['consumers'],
+    says: [/fp32: \d+\.\d+, 11 MB/, /int4: \d+\.\d+, 2 MB/],
+  },
+  {
+    script: 'precisions.py',
+    args: [tinyLlama, join(work, 'precisions'), '--rows', 'int8', '--windows', '2'],
+    needs: ['dist', 'consumers'],
+    tables: [{ columns: { '': NAME, 'test.txt, 2 windows': NUMBER, MB: NUMBER }, rows: 2 }],
+  },
+];
+
+/** Imported by scripts, or run by one of them. */
+const HELPERS = ['ffn-blocks.ts', 'kernels.py', 'measure.js', 'run.js'];
+
+const scripts = readdirSync(join(root, 'bench')).filter((name) => /\.(js|ts|py)$/.test(name));
+const sourceOf = (script: string) => readFileSync(join(root, 'bench', script), 'utf8');
+
+function commandOf({ script, args, needs }: Script): [string, readonly string[]] {
+  const path = join(root, 'bench', script);
+  if (script.endsWith('.py')) return [needs.includes('consumers') ? consumersPython : python, [path, ...args]];
+  if (script.endsWith('.ts'))
+    return [process.execPath, [join(root, 'bench/run.js'), script.replace('.ts', ''), ...args]];
+  return [process.execPath, [path, ...args]];
+}
+
+/** The Markdown tables in a text, cells by row. */
+function tablesOf(text: string): string[][][] {
+  const tables: string[][][] = [[]];
+  for (const line of text.split('\n')) {
+    if (line.startsWith('|'))
+      tables.at(-1)?.push(
+        line
+          .slice(1, line.lastIndexOf('|'))
+          .split('|')
+          .map((c) => c.trim()),
+      );
+    else if (tables.at(-1)?.length !== 0) tables.push([]);
+  }
+  return tables.filter((table) => table.length > 0);
+}
+
+function expectTable(found: readonly (readonly string[])[], { columns, rows }: Table): void {
+  const [header, , ...body] = found;
+  expect(header).toEqual(Object.keys(columns));
+  expect(body).toHaveLength(rows ?? Math.max(1, body.length));
+  for (const row of body)
+    for (const [column, pattern] of Object.values(columns).entries())
+      expect(row[column], `${header[column]} of ${row[0]}`).toMatch(pattern);
+}
+
+describe('a script in bench/', () => {
+  beforeAll(async () => {
+    writeFileSync(dying, '#!/bin/sh\nkill -ILL $$\n', { mode: 0o755 });
+    for (const [folder, dtype] of [
+      [dense, 'fp32'],
+      [int4, 'int4'],
+    ])
+      expect(await lacuna(['convert', tinyLlama, '-o', folder, '--dtype', dtype, '--quiet'])).toMatchObject({
+        code: 0,
+      });
+  }, 60_000);
+
+  for (const one of SCRIPTS) {
+    const missing = one.needs.map((need) => NEEDS[need]).filter((path) => !existsSync(path));
+    it.skipIf(missing.length > 0 && !required)(
+      `runs and prints what it should: ${one.script}`,
+      async () => {
+        const [command, args] = commandOf(one);
+        const { stdout, stderr } = await promisify(execFile)(command, args, { cwd: root, maxBuffer: 1 << 26 });
+        const tables = tablesOf(stdout);
+        expect(tables).toHaveLength(one.tables?.length ?? 0);
+        for (const [index, table] of (one.tables ?? []).entries()) expectTable(tables[index], table);
+        for (const pattern of one.says ?? []) expect(stdout + stderr).toMatch(pattern);
+      },
+      300_000,
+    );
+  }
+
+  it('is in the list above, or helps one that is', () => {
+    expect([...SCRIPTS.map(({ script }) => script), ...HELPERS].sort()).toEqual(scripts.sort());
+    const all = scripts.map(sourceOf).join('\n');
+    for (const helper of HELPERS) expect(all, helper).toContain(helper.replace(/\.ts$/, ''));
+  });
+
+  it.each(scripts.filter((script) => /parseArgs|add_argument/.test(sourceOf(script))))(
+    'names each of its options in its head: %s',
+    (script) => {
+      const [head] = sourceOf(script).split(/^(?:import|from) /m);
+      for (const option of optionsOf(script)) expect(head).toContain(`--${option}`);
+    },
+  );
+});
+
+function optionsOf(script: string): readonly string[] {
+  const source = sourceOf(script);
+  const found = script.endsWith('.py')
+    ? source.matchAll(/add_argument\("--([a-z-]+)"/g)
+    : source.matchAll(/[\s{]'?([a-z-]+)'?: \{[^{}]*?type: '(?:string|boolean)'/g);
+  return [...found].map(([, name]) => name);
+}
+
+describe('a command of the documentation', () => {
+  const documents = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)];
+  const commands = documents
+    .filter((name) => name.endsWith('.md'))
+    .flatMap((name) => [
+      ...readFileSync(join(root, name), 'utf8').matchAll(/(?:node|python) (bench\/\S+\.(?:js|py))(?: ([^`\n]*))?/g),
+    ])
+    .map(([command, script, rest = '']) => ({ command, script, rest }));
+
+  it('is found', () => expect(commands.length).toBeGreaterThan(10));
+
+  it.each(commands)('names a script and options that there are: $command', ({ script, rest }) => {
+    const [first] = rest.split(' ');
+    const run = script === 'bench/run.js' ? `${first}.ts` : script.replace('bench/', '');
+    expect(scripts).toContain(run);
+    for (const [, option] of rest.matchAll(/--([a-z-]+)/g)) expect(optionsOf(run), run).toContain(option);
+  });
+});

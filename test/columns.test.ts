@@ -1,0 +1,113 @@
+/** At a terminal of 80 columns no line wraps: of any command's output and help, and of errors. */
+import { cpSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { main } from '../src/cli/index.ts';
+import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
+
+const COLUMNS = 80;
+const folder = temporaryFolder();
+const at = (name: string) => join(folder, name);
+const fixture = (name: string) => join(root, 'fixtures', name);
+const few = ['--tokens', '1100', '--threads', '1', '--quiet'];
+const short = ['--prompt-tokens', '8', '--repeats', '1', '--rounds', '1', '--steps', '1', '--threads', '1', '--quiet'];
+const stock = ['--engine', 'stock'];
+
+/** What a command prints on both streams, at a terminal so wide. */
+async function printed(args: readonly string[]): Promise<string> {
+  let text = '';
+  const stream = { write: (more: string) => (text += more), columns: COLUMNS };
+  await main(args, {
+    stdout: stream,
+    stderr: stream,
+    signal: new AbortController().signal,
+    stdin: Readable.from([]),
+    nativeFolder: at('no-native-core'),
+  });
+  return text;
+}
+
+/** Lines that a terminal would break. A line that is one path has nowhere to be broken. */
+function tooLong(text: string): readonly string[] {
+  return text.split('\n').filter((line) => line.length > COLUMNS && !/^\s*(?:error: )?\S*\/\S*$/.test(line));
+}
+
+beforeAll(async () => {
+  for (const args of [
+    ['convert', tinyLlama, '-o', at('d'), '--dtype', 'fp32,int4', '--quiet'],
+    ['calibrate', tinyLlama, '-o', at('s.json'), ...few],
+    ['plan', at('s.json'), '-o', at('p.json'), '--preset', 'top-k', '--target', '30%'],
+    ['plan', at('s.json'), '-o', at('q.json'), '--preset', 'ffn-skip', '--target', '30%'],
+    ['sparsify', at('d'), '--plan', at('p.json'), '-o', at('e'), '--quiet'],
+    ['sparsify', at('d'), '--plan', at('q.json'), '-o', at('f'), '--quiet'],
+  ])
+    expect(await lacuna(args)).toMatchObject({ code: 0, stderr: '' });
+  mkdirSync(at('a folder of one'));
+  cpSync(fixture('llama-variants/rope-yarn'), at('a folder of one/small model'), { recursive: true });
+}, 120_000);
+
+describe(`${COLUMNS} columns hold`, () => {
+  const commands = ['convert', 'verify', 'verify expect', 'calibrate', 'calibrate merge', 'plan', 'sparsify', 'eval'];
+  const others = ['bench', 'run', 'inspect', 'build', 'ops', 'ops path', 'ops install', 'doctor', ''];
+
+  it.each([...commands, ...others])('lacuna %s --help', async (command) => {
+    const text = await printed([...command.split(' ').filter(Boolean), '--help']);
+    expect(text.split('\n').length).toBeGreaterThan(5);
+    expect(tooLong(text)).toEqual([]);
+  });
+
+  it.each<[string, () => readonly string[]]>([
+    ['convert', () => ['convert', tinyLlama, '-o', at('c'), '--dtype', 'fp32,int4', '--quiet']],
+    ['convert --dry-run', () => ['convert', tinyLlama, '-o', at('x'), '--dry-run', '--dtype', 'int4', '--quiet']],
+    ['calibrate', () => ['calibrate', tinyLlama, '-o', at('t.json'), ...few]],
+    ['plan', () => ['plan', at('s.json'), '-o', at('r.json'), '--preset', 'ffn-skip', '--target', '20%', '--explain']],
+    ['sparsify --explain', () => ['sparsify', at('d'), '--plan', at('p.json'), '-o', at('g'), '--explain', '--quiet']],
+    ['bench', () => ['bench', at('e'), '--against', at('d'), ...stock, ...short]],
+    ['run', () => ['run', at('e'), 'one', 'two', '--max-tokens', '4', ...stock, '--quiet']],
+    ['verify', () => ['verify', at('d'), '--checkpoint', tinyLlama, '--quiet']],
+    ['inspect of a checkpoint', () => ['inspect', tinyLlama]],
+    ['inspect of layers that differ', () => ['inspect', fixture('gemma-variants/gemma3-yarn')]],
+    ['inspect of an adapter', () => ['inspect', fixture('lora/plain')]],
+    ['inspect of a folder', () => ['inspect', at('d')]],
+    ['inspect of a sparse folder', () => ['inspect', at('f')]],
+    ['inspect of a graph', () => ['inspect', join(at('e'), 'onnx/model.onnx')]],
+    ['inspect of statistics', () => ['inspect', at('s.json')]],
+    ['inspect of a plan', () => ['inspect', at('q.json'), '--explain']],
+    ['inspect of what is broken', () => ['inspect', fixture('hostile/checkpoints/missing-shards')]],
+    ['doctor', () => ['doctor']],
+  ])('the output of %s', async (_, args) => {
+    const text = await printed(args());
+    expect(text).not.toMatch(/^error/m);
+    expect(text.length).toBeGreaterThan(0);
+    expect(tooLong(text)).toEqual([]);
+  });
+
+  it.each<[string, () => readonly string[]]>([
+    ['an unknown command', () => ['frobnicate']],
+    ['a value that an option does not take', () => ['calibrate', tinyLlama, '-o', at('x'), '--shard', '4/4']],
+    ['a folder that is not there', () => ['convert', at('nowhere'), '-o', at('x')]],
+    ['a checkpoint that is not converted', () => ['run', tinyLlama, 'Once']],
+    ['an output that is there', () => ['convert', tinyLlama, '-o', at('d')]],
+    ['a config of another model', () => ['convert', fixture('hostile/checkpoints/config-of-wider-ffn'), '-o', at('x')]],
+    ['a peer that is none', () => ['bench', at('d'), '--peers', '--python', '/bin/true']],
+    ['a plan that does not pay', () => ['plan', at('s.json'), '-o', at('x'), '--preset', 'top-k', '--host', 'stock']],
+    ['a target beyond reach', () => ['plan', at('s.json'), '-o', at('x'), '--preset', 'ffn-skip', '--target', '99%']],
+  ])('the error of %s', async (_, args) => {
+    const text = await printed(args());
+    expect(text).toMatch(/^error: /);
+    expect(tooLong(text)).toEqual([]);
+  });
+
+  it('a path with spaces and a command in one piece, whatever their length', async () => {
+    const path = at('a folder of one/small model');
+    const text = await printed(['run', path, 'Once']);
+    expect(text).toContain(path);
+    expect(text).toContain(`lacuna convert ${path} -o DIR`);
+  });
+});
+
+it('an error in a file or a pipe is one line, as whoever looks for it expects', async () => {
+  const { stderr } = await lacuna(['calibrate', tinyLlama, '-o', at('x'), '--shard', '4/4']);
+  expect(stderr).toMatch(/^error: option '--shard <i\/n>' argument '4\/4' is invalid\. Expected i\/n .*, as 0\/4\.$/m);
+});
