@@ -1,6 +1,4 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`: a checkpoint and texts become statistics. */
-import { mkdir } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import {
   type CalibrationInput,
   DEFAULT_SEQUENCE_LENGTH,
@@ -19,7 +17,7 @@ import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
 import { checkTokens, STATISTICS, type Wanted } from './enough-tokens.ts';
-import { checkJsonOutput } from './output.ts';
+import { checkJsonOutput, writeJsonOutput } from './output.ts';
 import { type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
 import { encodeTexts, pinnedTexts } from './texts.ts';
 
@@ -118,7 +116,6 @@ export async function mergeCalibrations(options: MergeOptions): Promise<Calibrat
 
 async function save(statistics: Statistics, output: string): Promise<CalibrateResult> {
   const summary = summarise(statistics);
-  await mkdir(dirname(output), { recursive: true });
-  await writeStatistics(statistics, output, summary);
+  await writeJsonOutput(output, () => writeStatistics(statistics, output, summary));
   return { output, tokens: statistics.tokens, summary };
 }
