@@ -5,8 +5,8 @@
  *
  * What is read of chosen neurons alone is there twice. Kernels read `records`, which have it neuron by neuron, so that a
  * neuron's rows lie in a page or two. The body reads matrices, `down` as the checkpoint has it, [h, f], since stock ONNX
- * Runtime has no fast product with blocks along the other axis; each is rounded from the floats by itself, so the two differ
- * by as much as either does from them. Whichever a runtime does not read stays in the file.
+ * Runtime has no fast product with blocks along the other axis. Both hold the same numbers: `down` is rounded once, in blocks of
+ * 32 x 32 that share a scale. Whichever a runtime does not read stays in the file.
  *
  * GatedFFN's gate and up are one matrix, the gate's rows first: stock ONNX Runtime rounds x and wakes its threads once for both.
  */
