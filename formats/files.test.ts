@@ -254,6 +254,16 @@ describe('what a killed process left', () => {
     expect(await readdir(folder)).toEqual(['out']);
   });
 
+  test('after it had finished: its locks, and the folder it replaced, are removed as the next one is refused', async () => {
+    await put('out', 'new');
+    await put(`out.replaced-${dead}`, 'old');
+    const text = JSON.stringify({ ...THIS_PROCESS, pid: 2 ** 30 });
+    for (const name of ['out.lock', 'out.build.lock', 'out.rounding.lock']) await writeFile(join(folder, name), text);
+    expect((await failure(withNewFolder(out(), { force: false }, fill('newer')))).code).toBe('exists');
+    expect(await content()).toBe('new');
+    expect(await readdir(folder)).toEqual(['out']);
+  });
+
   test('its lock: taken over', async () => {
     await writeFile(`${out()}.lock`, JSON.stringify({ ...THIS_PROCESS, pid: 2 ** 30 }));
     await withNewFolder(out(), { force: false }, fill('new'));

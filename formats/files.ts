@@ -5,11 +5,14 @@ import { dirname, join, resolve } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
 import { createBeside, neighboursOf, removeAbandoned } from './beside.ts';
 import { asIoError, failedPath, systemCode } from './io-error.ts';
-import { withLock } from './lock.ts';
+import { removeStaleLock, withLock } from './lock.ts';
 import { openRegular } from './regular-file.ts';
 
 /** The file that marks a folder as ours: only such a folder, or an empty one, is ever replaced. */
 const OUTPUT_MARK = 'lacuna.json';
+
+/** Folders beside an output in which a command works until the output is whole. */
+const WORKSPACE_SUFFIXES = ['.build', '.rounding'] as const;
 
 /** What hashing reads at a time: large enough for full disk speed, small beside everything else. */
 const HASH_BLOCK_BYTES = 1 << 20;
@@ -215,21 +218,34 @@ async function recover(target: string): Promise<void> {
 }
 
 /** Throws 'exists' unless `path` is free, or `force` is given and what is there is an empty folder or one of ours. */
-export async function refuseExistingFolder(path: string, { force }: NewFolderOptions): Promise<void> {
+export async function refuseExistingFolder(path: string, options: NewFolderOptions): Promise<void> {
+  const refusal = await refusalOf(path, options);
+  if (refusal === undefined) return;
+  await tidyBeside(resolve(path));
+  throw refusal;
+}
+
+async function refusalOf(path: string, { force }: NewFolderOptions): Promise<LacunaError | undefined> {
   const entries = await listIfFolder(path);
-  if (entries === 'absent') return;
+  if (entries === 'absent') return undefined;
   if (entries === 'file')
-    throw new LacunaError('exists', `${path} is a file; a folder is to be written there`, {
+    return new LacunaError('exists', `${path} is a file; a folder is to be written there`, {
       hint: 'Give another output folder.',
     });
   if (!force)
-    throw new LacunaError('exists', `${path} already exists`, {
+    return new LacunaError('exists', `${path} already exists`, {
       hint: 'Give another output folder, or replace this one with --force.',
     });
-  if (entries.length > 0 && !entries.includes(OUTPUT_MARK))
-    throw new LacunaError('exists', `${path} is not replaced: it holds no ${OUTPUT_MARK}, so it is no output of ours`, {
-      hint: 'Give another output folder, or remove this one yourself.',
-    });
+  if (entries.length === 0 || entries.includes(OUTPUT_MARK)) return undefined;
+  return new LacunaError('exists', `${path} is not replaced: it holds no ${OUTPUT_MARK}, so it is no output of ours`, {
+    hint: 'Give another output folder, or remove this one yourself.',
+  });
+}
+
+/** Whoever was killed just after finishing a folder left locks beside it, and no later run that takes them over. */
+async function tidyBeside(target: string): Promise<void> {
+  await removeStaleLock(`${target}.lock`, () => recover(target));
+  for (const suffix of WORKSPACE_SUFFIXES) await removeStaleLock(`${target}${suffix}.lock`);
 }
 
 async function listIfFolder(path: string): Promise<'absent' | 'file' | readonly string[]> {

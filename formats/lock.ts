@@ -41,6 +41,17 @@ export async function withLock<T>(path: string, place: string, use: () => Promis
   }
 }
 
+/** Whether a process that is gone left the lock `path`. */
+export async function isStaleLock(path: string): Promise<boolean> {
+  const found = await readLock(path).catch(() => undefined);
+  return found !== undefined && holderOf(found) === undefined;
+}
+
+/** Runs `use` under a lock that a process left which is gone, and removes it; one that is held stays, and so does one that cannot be removed. */
+export async function removeStaleLock(path: string, use: () => Promise<void> = async () => {}): Promise<void> {
+  if (await isStaleLock(path)) await withLock(path, path, use).catch(() => {});
+}
+
 async function take(path: string, place: string): Promise<string> {
   const text = JSON.stringify({ ...THIS_PROCESS, nonce: randomUUID() });
   for (;;) {

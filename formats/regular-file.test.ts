@@ -140,6 +140,15 @@ describe('JSON of many levels', () => {
     });
   });
 
+  test('in a line of JSONL', async () => {
+    const message = `{"role": "user", "content": "text", "more": ${nested(20_000)}}`;
+    writeFileSync(at('deep.jsonl'), `{"text": "fine"}\n{"messages": [${message}]}\n`);
+    await expect(readTextFile(at('deep.jsonl'))).rejects.toMatchObject({
+      code: 'bad-file',
+      message: `${at('deep.jsonl')}:2 nests objects and arrays deeper than 100 levels`,
+    });
+  });
+
   test.each(['plan.json', 'statistics.json'])('as %s', async (name) => {
     writeFileSync(at(name), nested(20_000));
     const read = name === 'plan.json' ? readPlan : readStatistics;

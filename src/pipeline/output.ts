@@ -1,8 +1,9 @@
 /** Where a command is to write: refused before any work when it is taken or cannot be written. */
 import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
+import { access, mkdir, stat } from 'node:fs/promises';
 import { dirname, extname, resolve } from 'node:path';
 import { asIoError } from '../../formats/io-error.ts';
+import { isStaleLock, removeStaleLock, withLock } from '../../formats/lock.ts';
 import { LacunaError } from '../core/errors.ts';
 
 export async function exists(path: string): Promise<boolean> {
@@ -28,18 +29,40 @@ export async function checkJsonOutput({ output, force }: OutputOptions): Promise
     throw new LacunaError('usage', `${output} names the tensors; the output is the JSON file beside them`, {
       hint: `Use -o ${replaceExtension(output, '.json')}`,
     });
-  if (!force) {
-    for (const path of [output, replaceExtension(output, '.safetensors')]) {
-      if (await exists(path))
-        throw new LacunaError('exists', `${path} already exists`, {
-          hint: 'Give another name for the output, or replace it with --force.',
-        });
-    }
-  } else if ((await stat(output).catch(() => undefined))?.isDirectory())
+  if (!force) await refuseExistingOutput(output);
+  else if ((await stat(output).catch(() => undefined))?.isDirectory())
     throw new LacunaError('exists', `${output} is a folder; a file is to be written there`, {
       hint: 'Give the name of a file.',
     });
   await checkWritable(dirname(resolve(output)));
+}
+
+async function refuseExistingOutput(output: string): Promise<void> {
+  const lock = lockOf(output);
+  const hasJson = await exists(output);
+  // Tensors alone are somebody else's, unless a run was killed before it wrote the JSON file.
+  if (!hasJson && (await isStaleLock(lock))) return;
+  const tensors = replaceExtension(output, '.safetensors');
+  if (!hasJson && !(await exists(tensors))) return;
+  await removeStaleLock(lock);
+  throw new LacunaError('exists', `${hasJson ? output : tensors} already exists`, {
+    hint: 'Give another name for the output, or replace it with --force.',
+  });
+}
+
+/**
+ * Runs `write`, which makes a JSON output and the .safetensors beside it, in folders made for them. One process at a time
+ * does so: the two files belong together.
+ *
+ * @throws LacunaError `exists` while another does.
+ */
+export async function writeJsonOutput<T>(output: string, write: () => Promise<T>): Promise<T> {
+  await mkdir(dirname(resolve(output)), { recursive: true });
+  return withLock(lockOf(output), output, write);
+}
+
+function lockOf(output: string): string {
+  return `${resolve(output)}.lock`;
 }
 
 /** The nearest of `folder` and those above it that is there already. */

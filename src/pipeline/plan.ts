@@ -1,13 +1,11 @@
 /** `lacuna plan`: statistics become a plan. */
-import { mkdir } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { sha256File } from '../../formats/files.ts';
 import { writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
 import type { Plan } from '../core/plan.ts';
 import { makePlan, type PlanOptions } from '../plan/index.ts';
 import { checkTokens, STATISTICS } from './enough-tokens.ts';
-import { checkJsonOutput } from './output.ts';
+import { checkJsonOutput, writeJsonOutput } from './output.ts';
 
 export type { PlanOptions };
 
@@ -34,6 +32,6 @@ export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
   const statistics = await readStatistics(options.statistics);
   checkTokens(STATISTICS, statistics.tokens);
   const made = makePlan(statistics, options.preset, await sha256File(options.statistics));
-  await mkdir(dirname(options.output), { recursive: true });
-  return { output: options.output, plan: await writePlan(made.plan, made.tensors, options.output) };
+  const { output } = options;
+  return { output, plan: await writeJsonOutput(output, () => writePlan(made.plan, made.tensors, output)) };
 }
