@@ -8,7 +8,7 @@ import { choosePrecision, hasBlocks, type Precision } from '../core/precision.ts
 import type { JobOptions } from '../core/progress.ts';
 import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
-import { writeModelFolder } from './model-folder.ts';
+import { isModelFolder, writeModelFolder } from './model-folder.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
 import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './source.ts';
 import { pinnedTexts } from './texts.ts';
@@ -53,7 +53,8 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
   const precision = sparsePrecision(options.dtype);
   const { source, output, data = pinnedTexts('fit') } = options;
   const { plan, tensors } = await readPlan(options.plan);
-  if (!hasBlocks(precision))
+  // A folder in blocks is refused there, with what to give in its place.
+  if (!hasBlocks(precision) || (await isModelFolder(source)))
     return writeSparse(output, await openDense(source, { ...options, precision }), plan, tensors, options);
   const checkpoint = await openSource(source, options);
   checkSameModel(checkpoint, plan);
