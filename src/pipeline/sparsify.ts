@@ -63,7 +63,7 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
     const rounded = await roundLayers(checkpoint, [precision], work, {
       ...options,
       data,
-      squares: choosesNeurons(plan),
+      turnables: choosesNeurons(plan),
     });
     return writeSparse(output, denseModel(checkpoint, precision, rounded), plan, tensors, options);
   };
@@ -86,7 +86,7 @@ export async function writeSparse(
   checkSameModel(model, plan);
   checkHost(model.precision, plan.host);
   const { spec, fingerprint, precision, rounded } = model;
-  const { graph, report } = applyPlan(model.graph, plan, tensors, rounded?.squares.get(precision.name));
+  const { graph, report } = applyPlan(model.graph, plan, tensors, rounded?.turnables.get(precision.name));
   const models = [{ graph: fuseDecoderParts(graph), precision, ...roundingOf(rounded) }];
   const manifest = await writeModelFolder(output, { models, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };
