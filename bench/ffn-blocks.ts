@@ -56,11 +56,16 @@ function weights(
   const wide = [neurons, hidden];
   const inputs = storage === 'fp32' || isDense ? { gate: wide, up: wide } : { gate_up: [2 * neurons, hidden] };
   const down = storage === 'fp32' ? { down: wide } : { down_columns: [hidden, neurons] };
+  // Kernels alone read records; bodies then have `down` in 8 bits.
+  const hasRecords = storage !== 'fp32' && !isDense && recordedBy(variant.selector).length > 0;
   const made = Object.fromEntries(
     Object.entries({ ...inputs, ...down }).flatMap(([name, shape], index): [string, TensorExpr][] => {
       const seed = 3 * layer + index + 1;
       if (storage === 'fp32') return [[name, float32Tensor(noise(hidden * neurons, seed), shape)]];
-      const { codes, scales } = quantizedParts(shape, schemeOf(storage));
+      const { codes, scales } = quantizedParts(shape, {
+        ...schemeOf(storage),
+        ...(hasRecords && name === 'down_columns' && { bits: 8 }),
+      });
       const bytes = new Uint8Array(noise((codes.shape[0] * codes.shape[1] * codes.shape[2]) / 4, seed).buffer);
       return [
         [name, { kind: 'bytes', dtype: 'uint8', shape: codes.shape, bytes }],
@@ -68,8 +73,6 @@ function weights(
       ];
     }),
   );
-  // Kernels alone read records.
-  const hasRecords = storage !== 'fp32' && !isDense && recordedBy(variant.selector).length > 0;
   return hasRecords ? { ...made, records: float32Tensor([0]) } : made;
 }
 

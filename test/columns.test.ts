@@ -14,6 +14,12 @@ const few = ['--tokens', '1100', '--threads', '1', '--quiet'];
 const short = ['--prompt-tokens', '8', '--repeats', '1', '--rounds', '1', '--steps', '1', '--threads', '1', '--quiet'];
 const stock = ['--engine', 'stock'];
 
+/** Whatever it decodes like: while tests run nobody can tell. */
+const build = (output: string) => {
+  const anyway = ['--preset', 'top-k', '--host', 'native', '--allow-slower'];
+  return ['build', tinyLlama, '-o', output, ...anyway, ...few];
+};
+
 /** What a command prints on both streams, at a terminal so wide. */
 async function printed(args: readonly string[]): Promise<string> {
   let text = '';
@@ -41,6 +47,7 @@ beforeAll(async () => {
     ['plan', at('s.json'), '-o', at('q.json'), '--preset', 'ffn-skip', '--target', '30%'],
     ['sparsify', at('d'), '--plan', at('p.json'), '-o', at('e'), '--quiet'],
     ['sparsify', at('d'), '--plan', at('q.json'), '-o', at('f'), '--quiet'],
+    ['sparsify', tinyLlama, '--plan', at('p.json'), '-o', at('h'), '--dtype', 'int4', '--quiet'],
   ])
     expect(await lacuna(args)).toMatchObject({ code: 0, stderr: '' });
   mkdirSync(at('a folder of one'));
@@ -64,6 +71,10 @@ describe(`${COLUMNS} columns hold`, () => {
     ['plan', () => ['plan', at('s.json'), '-o', at('r.json'), '--preset', 'ffn-skip', '--target', '20%', '--explain']],
     ['sparsify --explain', () => ['sparsify', at('d'), '--plan', at('p.json'), '-o', at('g'), '--explain', '--quiet']],
     ['bench', () => ['bench', at('e'), '--against', at('d'), ...stock, ...short]],
+    ['eval', () => ['eval', at('h'), '--against', at('d'), '--layers', '--max-ppl-ratio', '3', ...few]],
+    ['eval alone', () => ['eval', at('d'), ...few]],
+    ['build', () => [...build(at('i')), '--target', '40%', '--dtype', 'int4', '--max-ppl-ratio', '200%']],
+    ['build --dry-run', () => [...build(at('x')), '--dry-run']],
     ['run', () => ['run', at('e'), 'one', 'two', '--max-tokens', '4', ...stock, '--quiet']],
     ['verify', () => ['verify', at('d'), '--checkpoint', tinyLlama, '--quiet']],
     ['inspect of a checkpoint', () => ['inspect', tinyLlama]],
@@ -91,6 +102,9 @@ describe(`${COLUMNS} columns hold`, () => {
     ['an output that is there', () => ['convert', tinyLlama, '-o', at('d')]],
     ['a config of another model', () => ['convert', fixture('hostile/checkpoints/config-of-wider-ffn'), '-o', at('x')]],
     ['a peer that is none', () => ['bench', at('d'), '--peers', '--python', '/bin/true']],
+    ['a budget that nothing keeps', () => [...build(at('j')), '--max-ppl-ratio', '1.00001']],
+    ['a budget without floats', () => ['eval', at('e'), '--max-ppl-ratio', '2%']],
+    ['a build that does not pay', () => ['build', tinyLlama, '-o', at('x'), '--preset', 'top-k', '--host', 'stock']],
     ['a plan that does not pay', () => ['plan', at('s.json'), '-o', at('x'), '--preset', 'top-k', '--host', 'stock']],
     ['a target beyond reach', () => ['plan', at('s.json'), '-o', at('x'), '--preset', 'ffn-skip', '--target', '99%']],
   ])('the error of %s', async (_, args) => {

@@ -59,7 +59,7 @@ export function randomBlock(seed: number, variant: GatedFfnVariant) {
   const next = seededFloats(seed);
   const sizes = { d: D, h: H, gate: H, up: H };
   const planes = variant.selector.kind === 'nested' ? planeWeights(sizes, next) : undefined;
-  const stored = planes ?? storedWeights(variant.storage, sizes, recordedBy(variant.selector), next);
+  const stored = planes ?? storedWeights(variant.storage, sizes, recordedBy(variant.selector), next, true);
   const { rows, tensors } = { ...stored, tensors: withOneMatrix(stored.tensors) };
   const ffn: FfnWeights = {
     ...rows,

@@ -23,12 +23,13 @@ export interface FfnSizes {
   readonly up: number;
 }
 
-/** `next` gives floats in [-1, 1). */
+/** `next` gives floats in [-1, 1). `turnable`: a body reads `down` in 8 bits where it is in records. */
 export function storedWeights(
   storage: Storage,
   sizes: FfnSizes,
   recorded: readonly FfnMatrix[],
   next: (count: number) => Float32Array,
+  turnable = false,
 ): StoredWeights {
   const matrices = {
     fp32: plainRows,
@@ -37,7 +38,7 @@ export function storedWeights(
     int8: undefined,
     int4: undefined,
   }[storage];
-  if (matrices === undefined) return blockWeights(storage === 'int8' ? 8 : 4, sizes, recorded, next);
+  if (matrices === undefined) return blockWeights(storage === 'int8' ? 8 : 4, sizes, recorded, next, turnable);
   const widths = [sizes.gate, sizes.up, sizes.h];
   const [gate, up, down] = widths.map((width) => matrices(Array.from({ length: sizes.d }, () => next(width))));
   return {
@@ -112,10 +113,12 @@ function blockWeights(
   { d, h, gate: gateColumns, up: upColumns }: FfnSizes,
   recorded: readonly FfnMatrix[],
   next: (count: number) => Float32Array,
+  turnable: boolean,
 ): StoredWeights {
   const { random } = blockMatrices(bits, next);
   const [gate, up] = [random(d, gateColumns), random(d, upColumns)];
-  const { down, columns } = blockDown(bits, d, h, next);
+  const isTurnable = turnable && bits === 4 && recorded.includes('down');
+  const { down, columns } = isTurnable ? turnableDown(d, h, next) : blockDown(bits, d, h, next);
   return {
     rows: { gate: gate.rows, up: up.rows, down: down.rows },
     tensors: {
@@ -193,6 +196,32 @@ function blockDown(bits: 4 | 8, d: number, h: number, next: (count: number) => F
     (_, at) => perOutput[Math.floor(Math.floor(at / blocksOfNeurons) / BLOCK)],
   );
   const columns = matrix(h, d, (i, j) => all[j * h + i], columnScales);
+  return { down, columns: { down_columns: columns.codes, down_columns_scales: columns.scales } };
+}
+
+/**
+ * `down` by neurons in 4 bits, and the same numbers as the body takes them, in 8: a neuron's scales are one to fifteen times those
+ * that the body has for all of them.
+ */
+function turnableDown(d: number, h: number, next: (count: number) => Float32Array) {
+  const { codes, matrix } = blockMatrices(4, next);
+  const all = codes(d * h);
+  // Whole 64ths, of which float16 has all multiples.
+  const perOutput = Array.from(next(Math.ceil(h / BLOCK)), (value) => Math.round(64 * (1.5 + value / 2)) / 64 / 64);
+  const multiples = Array.from(next(d), (value) => 8 + Math.round(7 * value));
+  const down = matrix(
+    d,
+    h,
+    (j, i) => all[j * h + i],
+    multiples.flatMap((multiple) => perOutput.map((scale) => multiple * scale)),
+  );
+  const blocksOfNeurons = Math.ceil(d / BLOCK);
+  const columnScales = Array.from(
+    { length: h * blocksOfNeurons },
+    (_, at) => perOutput[Math.floor(Math.floor(at / blocksOfNeurons) / BLOCK)],
+  );
+  const code = (i: number, j: number) => 128 + multiples[j] * (all[j * h + i] - 8);
+  const columns = blockMatrices(8, next).matrix(h, d, code, columnScales);
   return { down, columns: { down_columns: columns.codes, down_columns_scales: columns.scales } };
 }
 

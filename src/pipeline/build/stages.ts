@@ -199,13 +199,23 @@ export function timeAgainst(
   return bench({ ...job, engine, folder, against, data: options.texts.test });
 }
 
-/** A dense model of another precision, with its scores and its speed against the build's dense model. */
+/** Of alternatives. */
+export function isRoundedByText(name: 'int8' | 'int4'): boolean {
+  return name === 'int4';
+}
+
+/**
+ * A dense model of another precision, with its scores and its speed against the build's dense model. int8 loses so little that
+ * rounding it by texts, which takes minutes, is not worth the wait.
+ */
 export async function buildAlternative(build: Build, dense: Stage<null>, name: 'int8' | 'int4') {
   const { work, keys, options } = build;
   const folder = join(work, `alternative-${keys.alternative}`);
   const make = async () => {
     const precision = choosePrecision(name);
-    const rounded = await roundedIn(join(folder, 'rounding'), precision, options, false);
+    const rounded = isRoundedByText(name)
+      ? await roundedIn(join(folder, 'rounding'), precision, options, false)
+      : undefined;
     const { path } = await writeDense(join(folder, 'dense'), precision, rounded, options);
     const { speedup } = await timeAgainst(build, path, dense.path, options);
     return { speedup, scores: await scoreFolder(path, options) };

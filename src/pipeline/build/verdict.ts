@@ -6,8 +6,8 @@ import type { BenchReport } from '../bench.ts';
 import { FLOATS, judgeBudget } from '../budget.ts';
 import type { EvaluateResult } from '../evaluate.ts';
 import type { Stage } from '../workspace.ts';
-import type { Build } from './options.ts';
-import { buildAlternative, buildFloats, scoreFolder } from './stages.ts';
+import { type Build, isRounded } from './options.ts';
+import { buildAlternative, buildFloats, isRoundedByText, scoreFolder } from './stages.ts';
 
 /** The measurement with the budget's verdict. Throws `check-failed` over the budget. */
 export function withinBudget({ path, result }: Stage<EvaluateResult>, maxPplRatio: number | undefined): EvaluateResult {
@@ -33,6 +33,8 @@ interface Faster {
   readonly speedup: Spread | null;
   /** To the floats; null for the floats themselves. */
   readonly ratio: Ratio | null;
+  /** Whether its weights were rounded by the fitting text. */
+  readonly byText: boolean;
 }
 
 /**
@@ -63,12 +65,14 @@ async function fasterModels(build: Build, dense: Stage<null>): Promise<Faster[]>
     precision: name,
     speedup: null,
     ratio: name === FLOATS ? null : ratioTo(floats, await scoreFolder(dense.path, options)),
+    byText: isRounded(build),
   };
   const smaller = SMALLER[name];
   if (smaller === undefined) return [same];
   const { result } = await buildAlternative(build, dense, smaller);
   const isFaster = result.speedup !== null && result.speedup.p10 > 1;
-  const other = { precision: smaller, speedup: result.speedup, ratio: ratioTo(floats, result.scores) };
+  const ratio = ratioTo(floats, result.scores);
+  const other = { precision: smaller, speedup: result.speedup, ratio, byText: isRoundedByText(smaller) };
   return isFaster ? [other, same] : [same];
 }
 
@@ -89,10 +93,10 @@ function keepsTo(ratio: Ratio | null, maxPplRatio: number | undefined): boolean 
   return ratio === null || maxPplRatio === undefined || (ratio.upperBound ?? ratio.value) <= maxPplRatio;
 }
 
-function sentence({ precision, speedup, ratio }: Faster, { options }: Build): string {
+function sentence({ precision, speedup, ratio, byText }: Faster, { options }: Build): string {
   const speed = speedup === null ? 'faster' : `${times(speedup)} as fast as dense ${options.dtype ?? FLOATS}`;
   const loss = ratio === null ? 'loses nothing' : `has a perplexity ratio of ${ratio.value.toFixed(4)}`;
-  const rounded = precision.startsWith('int') ? ` --data ${options.texts.fit.join(' ')}` : '';
+  const rounded = byText ? ` --data ${options.texts.fit.join(' ')}` : '';
   return `Dense ${precision} is ${speed} and ${loss}: lacuna convert ${options.checkpoint} -o DIR --dtype ${precision}${rounded}`;
 }
 
