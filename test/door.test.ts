@@ -18,7 +18,7 @@ const checkpoint = tinyLlama;
 const source = { checkpoint, output };
 const preset = { preset: 'top-k' } as const;
 
-const { bench, build, calibrate, convert, doctor, dryRun, evaluate, inspect, installOps } = lacuna;
+const { bench, build, calibrate, convert, doctor, dryRun, dryRunBuild, evaluate, inspect, installOps } = lacuna;
 const { mergeCalibrations, open, opsPath, plan, run, runRows, sparsify, verify, writeExpectations } = lacuna;
 
 /** What each call is refused with; `@ts-expect-error` fails to compile where the types would allow it. */
@@ -173,6 +173,7 @@ describe('whatever is given in place of options', () => {
     calibrate,
     convert,
     dryRun,
+    dryRunBuild,
     evaluate,
     installOps,
     mergeCalibrations,

@@ -6,10 +6,10 @@ import { assemble, openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
 import { writeOnnx } from '../formats/onnx/index.ts';
 import { readPlan } from '../formats/plan.ts';
-import type { Graph, Node } from '../src/core/graph.ts';
+import { attr, type Graph, type Node } from '../src/core/graph.ts';
 import { type BlockPlan, HOST_DTYPES, type Plan } from '../src/core/plan.ts';
 import { choosePrecision } from '../src/core/precision.ts';
-import { quantizeSquare, type TensorExpr } from '../src/core/tensor.ts';
+import { quantizeTurnable, type TensorExpr } from '../src/core/tensor.ts';
 import { STORAGES } from '../src/ops/index.ts';
 import { applyPlan, fuseSkipNorms, withNothingLeftOut } from '../src/rewrite/index.ts';
 import { openSession } from '../src/runtime/index.ts';
@@ -24,18 +24,21 @@ async function denseGraph(precision: string, path = tinyLlama): Promise<Graph> {
   return fuseSkipNorms(assemble(openModel(checkpoint, { precision: choosePrecision(precision) })));
 }
 
-/** A dense graph with `down` in square blocks where it is in blocks and the plan chooses neurons, as in the sparse one. */
-function withSquareDown(graph: Graph, { blocks }: Plan): Graph {
+/** A dense graph with `down` turnable where it is in blocks and the plan chooses neurons, as in the sparse one. */
+function withTurnableDown(graph: Graph, { blocks }: Plan): Graph {
   const chosen = blocks.flatMap(({ block, select }) => (select === undefined ? [] : [block.replace(/ffn$/, 'mlp.')]));
-  const squares = new Map<string, TensorExpr>();
+  const turnables = new Map<string, TensorExpr>();
   for (const { name, data } of graph.initializers) {
     const isRead = name.endsWith('down_proj.weight.codes') && chosen.some((block) => name.includes(block));
     if (!isRead || data.kind !== 'quantize') continue;
-    const { codes, scales } = quantizeSquare(data.from, data.scheme, data.importance);
-    squares.set(name, codes).set(name.replace(/codes$/, 'scales'), scales);
+    const { codes, scales } = quantizeTurnable(data.from, data.scheme, data.importance);
+    turnables.set(name, codes).set(name.replace(/codes$/, 'scales'), scales);
   }
-  const initializers = graph.initializers.map((one) => ({ ...one, data: squares.get(one.name) ?? one.data }));
-  return { ...graph, initializers };
+  const initializers = graph.initializers.map((one) => ({ ...one, data: turnables.get(one.name) ?? one.data }));
+  const nodes = graph.nodes.map((node) =>
+    turnables.has(node.inputs[1]) ? { ...node, attributes: { ...node.attributes, bits: attr.int(8) } } : node,
+  );
+  return { ...graph, initializers, nodes };
 }
 
 async function logitsOf(graph: Graph, tokens = TOKENS): Promise<Float32Array> {
@@ -79,7 +82,7 @@ describe.each(STORAGES)('a sparse model in %s', (precision) => {
     // Graphs in float16 keep their norms.
     const opType = `GatedFFN_threshold_${precision}${precision === 'fp16' ? '' : '_normed'}`;
     expect(graph.functions.map(({ name }) => name)).toEqual([opType, `${opType}_counted`]);
-    const [wanted, got] = [await logitsOf(withSquareDown(dense, plan)), await logitsOf(graph)];
+    const [wanted, got] = [await logitsOf(withTurnableDown(dense, plan)), await logitsOf(graph)];
     // Floats are summed in another order, in float16 also rounded in other places; products with blocks are the same ones.
     const shares = { fp32: 2e-5, fp16: NARROW, bf16: 2e-5, int8: 0, int4: 0 };
     expectClose(got, wanted, shares[precision]);
@@ -109,7 +112,7 @@ describe.each(['absolute', 'token-mean', 'skip', 'skip-and-select'])('the plan %
     const whole = withNothingLeftOut(graph);
     if (whole === undefined) throw new Error('no thresholds');
     const [wanted, sparse, got] = [
-      await logitsOf(withSquareDown(dense, plan)),
+      await logitsOf(withTurnableDown(dense, plan)),
       await logitsOf(graph),
       await logitsOf(whole),
     ];

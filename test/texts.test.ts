@@ -13,7 +13,7 @@ const fit = readFileSync(join(texts, 'fit.txt'), 'utf8');
 
 beforeAll(async () => {
   expect((await lacuna(['convert', tinyLlama, '-o', dense, '--quiet'])).code).toBe(0);
-});
+}, 60_000);
 
 /** A file of the folder with this content. */
 function file(name: string, content: string | Uint8Array): string {
@@ -104,7 +104,7 @@ describe('a text', () => {
 
   const cases: readonly [string, string, string | Uint8Array, RegExp][] = [
     ['no JSON', 'a.jsonl', '{"text": "x"}\n{"text": ', /a\.jsonl:2 is no JSON/],
-    ['a list', 'b.jsonl', '\n["x"]\n', /b\.jsonl:2 is no JSON object\n {2}Wanted: "text", "messages", or "prompt"/],
+    ['a list', 'b.jsonl', '\n["x"]\n', /b\.jsonl:2 must hold a JSON object but holds \["x"\]/],
     ['none of the keys', 'c.jsonl', '{"id": 1, "body": "x"}', /c\.jsonl:1 has the keys "id", "body", none of which/],
     ['a prompt without a completion', 'd.jsonl', '{"prompt": "x"}', /d\.jsonl:1 has the keys "prompt", none of which/],
     ['a text that is a number', 'e.jsonl', '{"text": 3}', /e\.jsonl:1 has a value of type number for "text"/],
@@ -128,7 +128,7 @@ describe('a text', () => {
 
   it('that is a device is refused with 2', async () => {
     const { code, stderr } = await lacuna(['eval', dense, '--data', '/dev/zero', '--quiet']);
-    expect(stderr).toMatch(/\/dev\/zero is no file/);
+    expect(stderr).toMatch(/\/dev\/zero is a device/);
     expect(code).toBe(2);
   });
 });
@@ -163,6 +163,7 @@ describe('too little text', () => {
       ['calibrate', tinyLlama, '--data', some, '-o', output],
       /Statistics: at least 1000 .* there are \d+/,
     ],
+    ['to calibrate by one sequence', ['calibrate', tinyLlama, '--tokens', '1000', '-o', output], /there are 512\n/],
     [
       'to calibrate by --tokens',
       ['calibrate', tinyLlama, '--tokens', '30', '-o', output],
@@ -190,6 +191,14 @@ describe('too little text', () => {
     expect(readdirSync(folder).sort()).toEqual(before);
   });
 
+  it('to round by is foretold', async () => {
+    const args = ['convert', tinyLlama, '--dtype', 'int4', '--data', some, '-o', output, '--dry-run', '--json'];
+    const { problems } = JSON.parse((await lacuna(args)).stdout);
+    expect(problems).toEqual([
+      expect.objectContaining({ message: expect.stringMatching(/^Rounding by texts: at least/) }),
+    ]);
+  });
+
   it('to plan from is refused with 2, however it was measured', async () => {
     const statistics = join(folder, 'shard.json');
     const args = ['--shard', '0/2', '--tokens', '1100', '--quiet'];
@@ -204,7 +213,7 @@ describe('too little text', () => {
 
   it('that gives something is named', async () => {
     const args = ['calibrate', tinyLlama, '-o', join(folder, 'few.json'), '--tokens', '1100', '--threads', '1'];
-    expect((await lacuna(args)).stderr).toMatch(/Statistics: 1100 tokens are few, 4096 or more are better\./);
+    expect((await lacuna(args)).stderr).toMatch(/Statistics: 1024 tokens are few, 4096 or more are better\./);
     const scored = await lacuna(['eval', dense, '--tokens', '1000', '--threads', '1']);
     expect(scored.stderr).toMatch(/1022 tokens are scored; figures to quote want 20000\./);
   });

@@ -97,8 +97,8 @@ const FLOAT = new Float32Array(1);
 const BITS = new Uint32Array(FLOAT.buffer);
 const MAX_FLOAT16 = 65504;
 
-/** Weights that are infinite, where they are let through, have a scale that is. */
-function inRange(scale: number): number {
+/** Throws 'unsupported' for a scale beyond float16; weights that are infinite, where they are let through, have a scale that is. */
+export function inRange(scale: number): number {
   if (Math.abs(scale) <= MAX_FLOAT16 || !Number.isFinite(scale)) return scale;
   throw new LacunaError(
     'unsupported',

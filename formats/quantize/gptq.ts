@@ -10,13 +10,13 @@ import {
   type BytesTensor,
   type QuantizedMatrix,
   quantizedParts,
-  squareParts,
   type TypedExpr,
+  turnableParts,
 } from '../../src/core/tensor.ts';
 import type { GramFactor } from './factor.ts';
-import { codeOf, topCode } from './fit.ts';
+import { codeOf, middleCode, topCode } from './fit.ts';
 import { type BlockShape, blockShape, fitRows, type MatrixFits, packCodes, partBytes } from './matrix.ts';
-import { turnedCodes, turnedScales } from './turn.ts';
+import { fitTurnable, ownCodes, ownScales, turnableScale, turnedCodes, turnedScales } from './turnable.ts';
 
 /** Columns that are rounded before what they are off by is carried on to all others in one product. */
 const STRIP = 64;
@@ -26,8 +26,11 @@ export interface RoundedMatrix extends QuantizedMatrix {
   readonly codes: BytesTensor;
   readonly scales: BytesTensor;
   readonly zeroPoints: BytesTensor | undefined;
-  /** The transpose in the same blocks, of schemes whose blocks are square. */
-  readonly turned: { readonly codes: BytesTensor; readonly scales: BytesTensor } | undefined;
+}
+
+/** A turnable one: `TurnableMatrix`. */
+export interface RoundedTurnable extends RoundedMatrix {
+  readonly turned: RoundedMatrix;
 }
 
 /**
@@ -45,37 +48,85 @@ export async function roundCompensated(
   const { columns, diagonal } = factor;
   const shape = blockShape([values.length / columns, columns], scheme);
   const fits = fitRows(values, diagonal, scheme, shape);
-  const codes = await compensatedCodes(values, { scheme, shape, fits, factor, multiply });
+  const blockOf = (row: number, column: number) => row * shape.blocks + Math.floor(column / scheme.blockSize);
+  const grid: Grid = {
+    rows: shape.rows,
+    width: shape.blocks * scheme.blockSize,
+    top: topCode(scheme.bits),
+    scaleOf: (row, column) => fits.scales[blockOf(row, column)],
+    zeroPointOf: (row, column) => fits.zeroPoints[blockOf(row, column)],
+  };
+  const codes = await compensatedCodes(values, zeroCodes(scheme, shape, fits), { grid, factor, multiply });
   const parts = quantizedParts([shape.rows, columns], scheme);
-  const tensor = (part: TypedExpr, bytes: Uint8Array): BytesTensor => ({ kind: 'bytes', ...part, bytes });
-  const { turned } = squareParts([shape.rows, columns], scheme);
   return {
-    codes: tensor(parts.codes, packCodes(codes, scheme, shape)),
-    scales: tensor(parts.scales, partBytes('scales', scheme, shape, fits)),
-    zeroPoints: parts.zeroPoints && tensor(parts.zeroPoints, partBytes('zero-points', scheme, shape, fits)),
-    turned: scheme.square && {
-      codes: tensor(turned.codes, turnedCodes(codes, scheme, shape)),
-      scales: tensor(turned.scales, turnedScales(fits.scales, scheme, shape)),
+    codes: inMemory(parts.codes, packCodes(codes, scheme, shape)),
+    scales: inMemory(parts.scales, partBytes('scales', scheme, shape, fits)),
+    zeroPoints: parts.zeroPoints && inMemory(parts.zeroPoints, partBytes('zero-points', scheme, shape, fits)),
+  };
+}
+
+/** The same of a matrix that is stored along both of its axes; `scheme` is that of its transpose. */
+export async function roundTurnable(
+  values: Float32Array,
+  scheme: BlockScheme,
+  factor: GramFactor,
+  multiply: Multiply,
+): Promise<RoundedTurnable> {
+  const { columns, diagonal } = factor;
+  const shape = blockShape([values.length / columns, columns], scheme);
+  const fits = fitTurnable(values, diagonal, scheme, shape);
+  const grid: Grid = {
+    rows: shape.rows,
+    width: columns,
+    top: topCode(scheme.bits),
+    scaleOf: (row, column) => turnableScale(fits, shape, scheme, row, column),
+    zeroPointOf: () => middleCode(scheme.bits),
+  };
+  const codes = await compensatedCodes(values, new Uint8Array(values.length), { grid, factor, multiply });
+  const { turned, ...parts } = turnableParts([shape.rows, columns], scheme);
+  return {
+    codes: inMemory(parts.codes, ownCodes(codes, scheme, shape, fits)),
+    scales: inMemory(parts.scales, ownScales(shape.rows, scheme, shape, fits)),
+    zeroPoints: undefined,
+    turned: {
+      codes: inMemory(turned.codes, turnedCodes(codes, scheme, shape)),
+      scales: inMemory(turned.scales, turnedScales(fits, scheme, shape)),
+      zeroPoints: undefined,
     },
   };
 }
 
+function inMemory(part: TypedExpr, bytes: Uint8Array): BytesTensor {
+  return { kind: 'bytes', ...part, bytes };
+}
+
+/** What values are rounded to: scale * (code - zero point), codes from 0 to `top`. */
+interface Grid {
+  readonly rows: number;
+  /** Codes a row. */
+  readonly width: number;
+  readonly top: number;
+  readonly scaleOf: (row: number, column: number) => number;
+  readonly zeroPointOf: (row: number, column: number) => number;
+}
+
 interface Rounding {
-  readonly scheme: BlockScheme;
-  readonly shape: BlockShape;
-  readonly fits: MatrixFits;
+  readonly grid: Grid;
   readonly factor: GramFactor;
   readonly multiply: Multiply;
 }
 
 /**
- * One a byte, [rows, blocks * blockSize]. Column j, of the values w_j, is rounded as x_j = w_j + sum over the columns i
+ * Fills `codes`, one a byte [rows, width]. Column j, of the values w_j, is rounded as x_j = w_j + sum over the columns i
  * before it of U_ij e_i, where e_i = w_i - what w_i was rounded to.
  */
-async function compensatedCodes(values: Float32Array, rounding: Rounding): Promise<Uint8Array> {
-  const { scheme, shape, fits, factor, multiply } = rounding;
-  const { rows, columns } = shape;
-  const codes = zeroCodes(scheme, shape, fits);
+async function compensatedCodes(
+  values: Float32Array,
+  codes: Uint8Array,
+  { grid, factor, multiply }: Rounding,
+): Promise<Uint8Array> {
+  const { rows } = grid;
+  const { columns } = factor;
   const errors = new Float32Array(columns * rows);
   const column = emptyColumn(rows);
   for (let start = 0; start < columns; start += STRIP) {
@@ -83,10 +134,10 @@ async function compensatedCodes(values: Float32Array, rounding: Rounding): Promi
     const carried = await carriedOn(errors, factor, { start, width, rows }, multiply);
     for (let j = 0; j < width; j++) {
       const index = factor.order[start + j];
-      takeColumn(column, values, index, rounding);
+      takeColumn(column, values, columns, index, grid);
       const error = errors.subarray((start + j) * rows, (start + j + 1) * rows);
-      roundColumn(column, carried.subarray(j * rows, (j + 1) * rows), error, topCode(scheme.bits));
-      putCodes(codes, column.codes, index, rounding);
+      roundColumn(column, carried.subarray(j * rows, (j + 1) * rows), error, grid.top);
+      for (let row = 0; row < rows; row++) codes[row * grid.width + index] = column.codes[row];
       for (let later = j + 1; later < width; later++)
         addScaled(carried, later * rows, error, factor.upper[(start + j) * columns + start + later]);
     }
@@ -142,20 +193,15 @@ function emptyColumn(rows: number): Column {
 function takeColumn(
   { values: taken, scales, zeroPoints }: Column,
   values: Float32Array,
+  columns: number,
   index: number,
-  { scheme, shape: { columns, blocks }, fits }: Rounding,
+  { scaleOf, zeroPointOf }: Grid,
 ): void {
-  const block = Math.floor(index / scheme.blockSize);
   for (let row = 0; row < taken.length; row++) {
     taken[row] = values[row * columns + index];
-    scales[row] = fits.scales[row * blocks + block];
-    zeroPoints[row] = fits.zeroPoints[row * blocks + block];
+    scales[row] = scaleOf(row, index);
+    zeroPoints[row] = zeroPointOf(row, index);
   }
-}
-
-function putCodes(codes: Uint8Array, column: Uint8Array, index: number, { scheme, shape }: Rounding): void {
-  const width = shape.blocks * scheme.blockSize;
-  for (let row = 0; row < column.length; row++) codes[row * width + index] = column[row];
 }
 
 function roundColumn(

@@ -1,6 +1,6 @@
 /** Quantises a float matrix that is read a few rows at a time: codes, scales and zero points as MatMulNBits takes them. */
 import { elementCount } from '../../src/core/dtype.ts';
-import type { BlockScheme, QuantizeTensor } from '../../src/core/tensor.ts';
+import type { QuantizeTensor } from '../../src/core/tensor.ts';
 import {
   type BlockShape,
   blockShape,
@@ -11,10 +11,18 @@ import {
   partBytes,
   roomFor,
 } from './matrix.ts';
-import { turnedCodes, turnedScales } from './turn.ts';
+import {
+  encodeTurnable,
+  fitTurnable,
+  ownCodes,
+  ownScales,
+  roomForTurnable,
+  turnedCodes,
+  turnedScales,
+} from './turnable.ts';
 
 export { factorGram, type GramFactor } from './factor.ts';
-export { type RoundedMatrix, roundCompensated } from './gptq.ts';
+export { type RoundedMatrix, type RoundedTurnable, roundCompensated, roundTurnable } from './gptq.ts';
 
 /** Floats that are read and quantised at a time; a row at least. */
 const CHUNK_ELEMENTS = 1 << 20;
@@ -41,80 +49,69 @@ export interface QuantizeSources {
   readonly weights: Float32Array | undefined;
 }
 
-/**
- * Blocks of the bytes of one part, whole rows each. The bytes of all parts follow from the rows alone. A matrix whose
- * transpose is wanted is held in memory, a byte a weight.
- */
+/** Blocks of the bytes of one part, whole rows each. The bytes of all parts follow from the rows alone. */
 export async function* quantizeBlocks(
   tensor: QuantizeTensor,
-  sources: QuantizeSources,
+  { readRows, weights }: QuantizeSources,
   kept: KeptFits,
 ): AsyncGenerator<Uint8Array> {
-  const { part, scheme, from } = tensor;
-  const shape = blockShape(from.shape, scheme);
-  if (elementCount(from.shape) === 0) return;
-  const known = kept.last !== undefined && sameMatrix(kept.last.tensor, tensor) ? kept.last.fits : undefined;
-  switch (part) {
-    case 'codes':
-      for await (const { codes } of fittedRows(tensor, shape, sources, known, kept))
-        yield packCodes(codes(), scheme, shape);
-      return;
-    case 'turned-codes': {
-      const all = new Uint8Array(shape.rows * shape.blocks * scheme.blockSize);
-      for await (const { codes, row } of fittedRows(tensor, shape, sources, known, kept))
-        all.set(codes(), row * shape.blocks * scheme.blockSize);
-      yield turnedCodes(all, scheme, shape);
-      return;
-    }
-    case 'turned-scales': {
-      const scales = known?.scales ?? new Float32Array(shape.rows * shape.blocks);
-      if (known === undefined)
-        for await (const { fits, row } of fittedRows(tensor, shape, sources, known, kept))
-          scales.set(fits.scales, row * shape.blocks);
-      yield turnedScales(scales, scheme, shape);
-      return;
-    }
-    default:
-      if (known !== undefined) yield partBytes(part, scheme, shape, known);
-      else
-        for await (const { fits } of fittedRows(tensor, shape, sources, known, kept))
-          yield partBytes(part, scheme, shape, fits);
-  }
-}
-
-/** Some rows of a matrix: the first of them, their fits, and their codes, one a byte, where these are asked for. */
-interface FittedRows {
-  readonly row: number;
-  readonly fits: MatrixFits;
-  readonly codes: () => Uint8Array;
-}
-
-/** A matrix a few rows at a time; its fits are kept at the end where they were not known and there is room. */
-async function* fittedRows(
-  tensor: QuantizeTensor,
-  shape: BlockShape,
-  { readRows, weights }: QuantizeSources,
-  known: MatrixFits | undefined,
-  kept: KeptFits,
-): AsyncGenerator<FittedRows> {
-  const { scheme } = tensor;
+  const shape = blockShape(tensor.from.shape, tensor.scheme);
+  if (elementCount(tensor.from.shape) === 0) return;
   const columnWeights = weights ?? new Float32Array(shape.columns).fill(1);
+  if (tensor.scheme.turnable) return yield* turnableBlocks(tensor, shape, readRows, columnWeights);
+  const known = kept.last !== undefined && sameMatrix(kept.last.tensor, tensor) ? kept.last.fits : undefined;
+  const part = tensor.part as 'codes' | 'scales' | 'zero-points';
+  if (known !== undefined && part !== 'codes') {
+    yield partBytes(part, tensor.scheme, shape, known);
+    return;
+  }
   const all = known === undefined ? roomForAll(shape) : undefined;
   let row = 0;
-  for await (const block of readRows(rowsAtATime(shape, scheme) * shape.columns)) {
-    const values = new Float32Array(block.buffer, block.byteOffset, block.byteLength / 4);
+  for await (const values of floatsOf(readRows(rowsAtATime(shape, 1) * shape.columns))) {
     const rows = values.length / shape.columns;
-    const fits = known === undefined ? fitRows(values, columnWeights, scheme, shape) : cut(known, row, rows, shape);
+    const fits =
+      known === undefined ? fitRows(values, columnWeights, tensor.scheme, shape) : cut(known, row, rows, shape);
     if (all !== undefined) put(all, fits, row * shape.blocks);
-    yield { row, fits, codes: () => encodeRows(values, scheme, shape, fits) };
+    yield part === 'codes'
+      ? packCodes(encodeRows(values, tensor.scheme, shape, fits), tensor.scheme, shape)
+      : partBytes(part, tensor.scheme, shape, fits);
     row += rows;
   }
   if (all !== undefined) kept.last = { tensor, fits: all };
 }
 
-/** Rows that share a scale are read together. */
-function rowsAtATime({ columns }: BlockShape, { square, blockSize }: BlockScheme): number {
-  const group = square ? blockSize : 1;
+/** The same of a turnable matrix. Its transpose is put together in memory, a byte a weight. */
+async function* turnableBlocks(
+  { part, scheme }: QuantizeTensor,
+  shape: BlockShape,
+  readRows: QuantizeSources['readRows'],
+  weights: Float32Array,
+): AsyncGenerator<Uint8Array> {
+  const isTurned = part.startsWith('turned');
+  const codes = new Uint8Array(isTurned ? shape.rows * shape.columns : 0);
+  const all = roomForTurnable(shape, scheme);
+  let row = 0;
+  for await (const values of floatsOf(readRows(rowsAtATime(shape, scheme.blockSize) * shape.columns))) {
+    const fits = fitTurnable(values, weights, scheme, shape);
+    const encoded = () => encodeTurnable(values, scheme, shape, fits);
+    if (part === 'codes') yield ownCodes(encoded(), scheme, shape, fits);
+    if (part === 'scales') yield ownScales(values.length / shape.columns, scheme, shape, fits);
+    if (part === 'turned-codes') codes.set(encoded(), row * shape.columns);
+    all.units.set(fits.units, (row / scheme.blockSize) * shape.blocks);
+    all.multiples.set(fits.multiples, (row / scheme.blockSize) * shape.columns);
+    row += values.length / shape.columns;
+  }
+  if (part === 'turned-codes') yield turnedCodes(codes, scheme, shape);
+  if (part === 'turned-scales') yield turnedScales(all, scheme, shape);
+}
+
+async function* floatsOf(blocks: AsyncIterable<Uint8Array>): AsyncGenerator<Float32Array> {
+  for await (const { buffer, byteOffset, byteLength } of blocks)
+    yield new Float32Array(buffer, byteOffset, byteLength / 4);
+}
+
+/** A multiple of `group`, as what shares a scale is read together. */
+function rowsAtATime({ columns }: BlockShape, group: number): number {
   return Math.max(1, Math.floor(CHUNK_ELEMENTS / columns / group)) * group;
 }
 

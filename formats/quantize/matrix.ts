@@ -34,7 +34,6 @@ export function fitRows(
   { columns, blocks }: BlockShape,
 ): MatrixFits {
   const rows = values.length / columns;
-  if (scheme.square) return fitSquares(values, weights, scheme, { rows, columns, blocks });
   const { scales, zeroPoints } = roomFor(rows * blocks);
   for (let row = 0, block = 0; row < rows; row++) {
     for (let firstColumn = 0; firstColumn < columns; firstColumn += scheme.blockSize, block++) {
@@ -46,38 +45,6 @@ export function fitRows(
     }
   }
   return { scales, zeroPoints };
-}
-
-/** The same where as many rows as a block has columns share a scale, which each of them is given. */
-function fitSquares(
-  values: Float32Array,
-  weights: Float32Array,
-  scheme: BlockScheme,
-  { rows, columns, blocks }: BlockShape,
-): MatrixFits {
-  const { blockSize } = scheme;
-  const fits = roomFor(rows * blocks);
-  for (let firstRow = 0; firstRow < rows; firstRow += blockSize) {
-    const height = Math.min(blockSize, rows - firstRow);
-    for (let block = 0; block < blocks; block++) {
-      const firstColumn = block * blockSize;
-      const width = Math.min(blockSize, columns - firstColumn);
-      const length = height * width;
-      const gathered = new Float32Array(length);
-      const repeated = new Float32Array(length);
-      for (let i = 0; i < height; i++) {
-        const start = (firstRow + i) * columns + firstColumn;
-        gathered.set(values.subarray(start, start + width), i * width);
-        repeated.set(weights.subarray(firstColumn, firstColumn + width), i * width);
-      }
-      const fit = fitBlock({ values: gathered, start: 0, firstColumn: 0, length, weights: repeated }, scheme);
-      for (let i = 0; i < height; i++) {
-        fits.scales[(firstRow + i) * blocks + block] = fit.scale;
-        fits.zeroPoints[(firstRow + i) * blocks + block] = fit.zeroPoint;
-      }
-    }
-  }
-  return fits;
 }
 
 /** Nearest codes of whole rows, one a byte; what is past the last column gets the zero point's, which stands for 0. */

@@ -1,6 +1,6 @@
 /** What a text file holds: one document of plain text, or in JSONL one a line. */
 import { LacunaError } from '../../src/core/errors.ts';
-import { isTooDeep, MAX_JSON_LEVELS } from '../json-file.ts';
+import { parseJsonObject } from '../json-file.ts';
 import type { ChatMessage } from '../tokenizer/index.ts';
 
 export interface TextDocument {
@@ -22,24 +22,11 @@ export function jsonLines(text: string, path: string): TextDocument[] {
   return text.split('\n').flatMap((line, index) => {
     if (line.trim() === '') return [];
     const at = `${path}:${index + 1}`;
-    return [{ at, content: contentOf(parseLine(line, at), at) }];
+    return [{ at, content: contentOf(parseJsonObject(line, at), at) }];
   });
 }
 
 type Row = Readonly<Record<string, unknown>>;
-
-function parseLine(line: string, at: string): Row {
-  if (isTooDeep(line))
-    throw badLine(at, `nests objects and arrays deeper than ${MAX_JSON_LEVELS} levels`, 'Put one object on each line.');
-  let row: unknown;
-  try {
-    row = JSON.parse(line);
-  } catch (cause) {
-    throw badLine(at, `is no JSON: ${(cause as Error).message.slice(0, 80)}`, 'Put one object on each line.', cause);
-  }
-  if (typeof row === 'object' && row !== null && !Array.isArray(row)) return row as Row;
-  throw badLine(at, 'is no JSON object', SHAPES);
-}
 
 /** The first of the three shapes that the row has; other keys, as ids and sources, are not read. */
 function contentOf(row: Row, at: string): TextDocument['content'] {
@@ -60,7 +47,8 @@ function wanted(value: unknown, key: string, at: string): string {
 }
 
 function conversation(value: unknown, key: string, at: string): readonly ChatMessage[] {
-  if (Array.isArray(value) && value.length > 0 && value.every(isMessage)) return value;
+  if (Array.isArray(value) && value.length > 0 && value.every(isMessage))
+    return value.map(({ role, content }) => ({ role, content }));
   throw badLine(at, `has no messages in "${key}"`, 'Wanted: a list of {"role": "user", "content": "…"}, both strings.');
 }
 
@@ -78,6 +66,6 @@ function quoted(keys: readonly string[]): string {
   return keys.map((key) => `"${key.slice(0, 40)}"`).join(', ');
 }
 
-function badLine(at: string, problem: string, hint: string, cause?: unknown): LacunaError {
-  return new LacunaError('bad-file', `${at} ${problem}`, { hint, cause });
+function badLine(at: string, problem: string, hint: string): LacunaError {
+  return new LacunaError('bad-file', `${at} ${problem}`, { hint });
 }

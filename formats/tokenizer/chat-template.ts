@@ -61,24 +61,25 @@ function isNamedTemplate(entry: unknown): entry is { name: string; template: str
   );
 }
 
+export type RenderChat = (messages: readonly ChatMessage[], options: ChatOptions) => string;
+
 /**
- * The template filled in. `specialTokens` (`bos_token`, `eos_token`, …) are its variables. Throws 'unsupported' when it
- * cannot be read, 'usage' when it fails, which is also how a template refuses messages (in the wrong order, say).
+ * Fills the template in, which is parsed once, when it is first wanted. `specialTokens` (`bos_token`, `eos_token`, …) are its
+ * variables. Throws 'unsupported' when it cannot be read, 'usage' when it fails, which is also how a template refuses messages
+ * (in the wrong order, say).
  */
-export function renderChat(
-  template: string,
-  messages: readonly ChatMessage[],
-  { addGenerationPrompt }: ChatOptions,
-  specialTokens: Readonly<Record<string, string>>,
-): string {
-  const variables = {
-    ...specialTokens,
-    messages: messages.map(({ role, content }) => ({ role, content })),
-    add_generation_prompt: addGenerationPrompt,
+export function chatRenderer(template: string, specialTokens: Readonly<Record<string, string>>): RenderChat {
+  let parsed: Template | undefined;
+  return (messages, { addGenerationPrompt }) => {
+    const variables = {
+      ...specialTokens,
+      messages: messages.map(({ role, content }) => ({ role, content })),
+      add_generation_prompt: addGenerationPrompt,
+    };
+    const known = attempt(() => (parsed ??= new Template(template)), 'unsupported', 'The chat template cannot be read');
+    const rendering = () => withinTime(RENDER_MS, 'The chat template', () => render(known.parsed, variables));
+    return attempt(rendering, 'usage', 'The chat template refuses these messages');
   };
-  const { parsed } = attempt(() => new Template(template), 'unsupported', 'The chat template cannot be read');
-  const rendering = () => withinTime(RENDER_MS, 'The chat template', () => render(parsed, variables));
-  return attempt(rendering, 'usage', 'The chat template refuses these messages');
 }
 
 /** As `Template.render`, but no value grows beyond `MAX_LENGTH`: a template could fill all memory with a few doublings. */

@@ -2,7 +2,13 @@
 import type { ModelFiles } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import { labelOf, MAX_SMALL_FILE_BYTES, openModelFiles, readSmallJson } from '../small-files.ts';
-import { type ChatMessage, type ChatOptions, findChatTemplate, MAX_CONFIG_BYTES, renderChat } from './chat-template.ts';
+import {
+  type ChatMessage,
+  type ChatOptions,
+  chatRenderer,
+  findChatTemplate,
+  MAX_CONFIG_BYTES,
+} from './chat-template.ts';
 import { type HubTokenizer, openHubTokenizer } from './hub-tokenizer.ts';
 import { type DecodePlan, decodePlan, openStreamDecoder, type StreamDecoder } from './stream-decode.ts';
 
@@ -92,10 +98,7 @@ function makeTokenizer(
       return ids.map((id) => decoder.push(id)).join('') + decoder.end();
     },
     hasChatTemplate: template !== undefined,
-    chat: (messages, options) => {
-      if (template === undefined) throw noTemplate();
-      return renderChat(template, messages, options, special);
-    },
+    chat: template === undefined ? refuseChat : chatRenderer(template, special),
     bosTokenId: prependedId(encode),
     eosTokenId: special.eos_token === undefined ? undefined : hub.token_to_id(special.eos_token),
   };
@@ -139,8 +142,8 @@ function prependedId(encode: Tokenizer['encode']): number | undefined {
   return first === bare ? undefined : first;
 }
 
-function noTemplate(): LacunaError {
-  return new LacunaError('not-found', 'The tokenizer has no chat template', {
+function refuseChat(): never {
+  throw new LacunaError('not-found', 'The tokenizer has no chat template', {
     hint: 'Give the prompt as plain text, or add chat_template.jinja to the folder.',
   });
 }

@@ -36,7 +36,8 @@ export const WRITING: readonly WritingCommand[] = [
     name: 'build',
     args: (folder) => [
       ...['build', MODEL, '-o', join(folder, 'out'), '--preset', 'top-k', '--target', '0.4', '--tokens', '1500'],
-      ...QUIET,
+      // Whatever it weighs against time, the folder is wanted here.
+      ...['--allow-slower', ...QUIET],
     ],
   },
 ];

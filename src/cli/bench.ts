@@ -55,7 +55,7 @@ export const registerBench: RegisterCommand = (program, context) => {
         'what decodes the baseline (default: as --engine); without --against it is the same folder',
       ),
     )
-    .option('--data <file...>', 'UTF-8 texts to decode along (default: the pinned "test" text)')
+    .option('--data <file...>', 'texts, UTF-8 or JSONL, to decode along (default: the pinned "test" text)')
     .option('--prompt-tokens <n>', 'tokens in the cache when decoding starts (default 128)', positiveInteger)
     .option('--repeats <n>', 'how often models are opened anew (default 5)', positiveInteger)
     .option('--rounds <n>', 'rounds to time in each repeat (default 2)', positiveInteger)

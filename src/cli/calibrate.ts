@@ -33,7 +33,7 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     .enablePositionalOptions()
     .description('measure FFN saturation and gate statistics, layer by layer')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
-    .option('--data <file...>', 'UTF-8 texts to measure on (default: the pinned "fit" text)')
+    .option('--data <file...>', 'texts, UTF-8 or JSONL, to measure on (default: the pinned "fit" text)')
     // Not a required option: commander would ask for it before `merge` too, which has its own.
     .option('-o, --output <file>', 'statistics JSON to make; its tensors go beside it (required)')
     .option('--tokens <n>', 'use at most this many tokens', positiveInteger)

@@ -63,7 +63,10 @@ export const registerConvert: RegisterCommand = (program, context) => {
       '--vocabulary <name>',
       `how embedding and head are stored, for int8 and int4: ${VOCABULARY_NAMES.join(', ')} (default: int8)`,
     )
-    .option('--data <file...>', 'UTF-8 texts to round by: errors are put where they cost least; for int8 and int4')
+    .option(
+      '--data <file...>',
+      'texts, UTF-8 or JSONL, to round by: errors are put where they cost least; for int8 and int4',
+    )
     .option('--rounding <name>', `how to use them: ${ROUNDINGS.join(', ')} (default: gptq, the better and slower one)`)
     .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)
     .option('--importance <statistics>', 'statistics JSON that has it measured already, in place of --data')

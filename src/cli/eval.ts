@@ -34,7 +34,7 @@ export const registerEval: RegisterCommand = (program, context) => {
     .option('--against <dir>', 'baseline: a folder of the same checkpoint; for a budget its dense fp32 folder')
     .option('--dtype <name>', 'precision to measure, where the folder has several (default: its first)')
     .option('--against-dtype <name>', "the baseline's precision; without --against it is one of the same folder")
-    .option('--data <file...>', 'UTF-8 texts to score (default: the pinned "test" text)')
+    .option('--data <file...>', 'texts, UTF-8 or JSONL, to score (default: the pinned "test" text)')
     .option('--tokens <n>', 'score at least this many tokens (default 20000)', positiveInteger)
     .option('--window <n>', 'tokens a window (default 512)', positiveInteger)
     .addOption(

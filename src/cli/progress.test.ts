@@ -1,4 +1,6 @@
+import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import type { OutputStream } from './io.ts';
 import { createProgress } from './progress.ts';
 
 async function plain() {
@@ -34,6 +36,27 @@ describe('progress that is no terminal', () => {
       'Comparing: 20 % (20 of 100 tokens, 2 tokens/s, 40 s left)',
       'Comparing: ratio 1.5 (10 s)',
     ]);
+  });
+
+  it.each([
+    [80, 'Comparing: 5 % (5 of 100 tokens, 2 tokens/s, 48 s left)'],
+    [50, 'Comparing: 5 % (5 of 100 tokens, 48 s left)'],
+    [35, 'Comparing: 5 % (48 s left)'],
+    [20, 'Comparing: 5 %'],
+  ])('is a line that a terminal of %i columns holds', async (columns, wanted) => {
+    const drawn: string[] = [];
+    const stream = new Writable({ write: (chunk, _, done) => done(void drawn.push(String(chunk))) });
+    const noop = () => true;
+    const cursor = { cursorTo: noop, clearLine: noop, moveCursor: noop, hasColors: () => false };
+    let now = 0;
+    const terminal = Object.assign(stream, cursor, { isTTY: true, columns });
+    const progress = await createProgress(terminal as unknown as OutputStream, () => now);
+    const stage = progress.stage('Comparing', 100, 'tokens');
+    now = 2500;
+    stage.advance(5);
+    await expect.poll(() => drawn.join('')).toContain(wanted);
+    progress.stop();
+    expect(drawn.join('')).not.toContain(`${wanted} (`);
   });
 
   it('is also what a terminal gets that does not know its width', async () => {

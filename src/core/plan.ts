@@ -77,7 +77,7 @@ export const planSchema = z.strictObject({
   }),
   /** sha256 of the statistics it was made from. */
   statistics: z.string(),
-  /** The texts that those were measured on; absent in plans of before. */
+  /** The texts that those were measured on; absent in older plans. */
   texts: z.array(z.strictObject({ name: z.string(), sha256: z.string(), tokens: z.int().nonnegative() })).optional(),
   /** The .safetensors file beside the plan that holds its tensors, bound by hash; null when it has none. */
   tensors: z.strictObject({ file: z.string(), sha256: z.string() }).nullable(),

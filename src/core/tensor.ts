@@ -119,15 +119,15 @@ export interface BlockScheme {
   readonly symmetric: boolean;
   /** `nearest`: the block's range fills the codes. `search`: the scale of least (weighted) squared error. */
   readonly method: 'nearest' | 'search';
-  /** As many rows as columns share a scale: the matrix and its transpose are then stored in blocks with the same values. */
-  readonly square?: true;
+  /** Stored along both of its axes with the same values; see `TurnableMatrix`. */
+  readonly turnable?: true;
 }
 
 /**
  * - `codes` uint8 [rows, blocks, blockSize * bits / 8], low bits first
  * - `scales` float16 [rows * blocks]
  * - `zero-points` uint8 [rows * ceil(blocks * bits / 8)], each row's packed low bits first
- * - `turned-codes` and `turned-scales`: the same of the transpose, of square blocks
+ * - `turned-codes` and `turned-scales`: the same of the transpose, of turnable matrices, whose own codes have 8 bits
  */
 export type QuantizedPart = 'codes' | 'scales' | 'zero-points' | 'turned-codes' | 'turned-scales';
 
@@ -298,22 +298,26 @@ export function quantize(from: TensorExpr, scheme: BlockScheme, importance?: Ten
   };
 }
 
-/** A matrix in square blocks, and its transpose in the same ones. */
-export interface SquareMatrix extends QuantizedMatrix {
+/**
+ * A matrix rounded once and stored along both of its axes. Its transpose has the bits of the scheme: value = scale * (code - middle),
+ * a scale for the rows i of a block in column j. In each square of blocks these scales are whole multiples m of one, so the matrix
+ * itself holds m * (code - middle) as codes of 8 bits under that one scale: the same values to the last bit.
+ */
+export interface TurnableMatrix extends QuantizedMatrix {
   readonly turned: QuantizedMatrix;
 }
 
-/** What the parts of a matrix [rows, columns] and of its transpose are; `scheme` has square blocks. */
-export function squareParts(shape: readonly number[], scheme: BlockScheme) {
-  return { ...quantizedParts(shape, scheme), turned: quantizedParts(shape.toReversed(), scheme) };
+/** What the parts of a turnable matrix [rows, columns] and of its transpose are. */
+export function turnableParts(shape: readonly number[], scheme: BlockScheme) {
+  return { ...quantizedParts(shape, { ...scheme, bits: 8 }), turned: quantizedParts(shape.toReversed(), scheme) };
 }
 
-/** The matrix `from` and its transpose, stored in the square blocks that go with `scheme`, which has no zero points. */
-export function quantizeSquare(from: TensorExpr, scheme: BlockScheme, importance?: TensorExpr): SquareMatrix {
-  const square = { ...scheme, square: true } as const;
-  const { turned, ...parts } = squareParts(from.shape, square);
+/** The matrix `from` and its transpose, rounded once; the transpose by `scheme`, which has no zero points. */
+export function quantizeTurnable(from: TensorExpr, given: BlockScheme, importance?: TensorExpr): TurnableMatrix {
+  const scheme = { ...given, turnable: true } as const;
+  const { turned, ...parts } = turnableParts(from.shape, scheme);
   const made = (part: QuantizedPart, typed: TypedExpr): QuantizeTensor => {
-    return { kind: 'quantize', part, ...typed, scheme: square, from, importance };
+    return { kind: 'quantize', part, ...typed, scheme, from, importance };
   };
   return {
     codes: made('codes', parts.codes),

@@ -228,7 +228,7 @@ function hasManyTokens(g: GraphBuilder): string {
 
 function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDense: string | undefined): BlockValues {
   const { selector: choice, activation, upBias } = variant;
-  const storage = storageOf(variant.storage);
+  const storage = storageFor(variant);
   const biases = { gate: variant.gateBias ? 'gate_bias' : undefined, up: upBias ? 'up_bias' : undefined };
   const withBias = (projection: Projection, value: string) => addBias(g, value, biases[projection]);
   const product = projector(g, storage, x);
@@ -243,6 +243,12 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
     y: variant.postNorm ? postNorm(g, biased) : biased,
     kept: chosen && variant.counted ? count(g, chosen()) : undefined,
   };
+}
+
+function storageFor(variant: GatedFfnVariant): StorageKind {
+  const storage = storageOf(variant.storage);
+  const isRecorded = recordedBy(variant.selector).includes('down');
+  return isRecorded ? { ...storage, combine: storage.combineRecorded ?? storage.combine } : storage;
 }
 
 /** What is chosen is made at most once, outside of all branches. */

@@ -1,6 +1,7 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`: a checkpoint and texts become statistics. */
 import {
   type CalibrationInput,
+  DEFAULT_SEQUENCE_LENGTH,
   calibrate as measure,
   mergeStatistics,
   type Statistic,
@@ -24,7 +25,7 @@ export type { StatisticsSummary };
 
 /** What is measured on. */
 export interface MeasureOptions extends JobOptions {
-  /** UTF-8 files; the pinned `fit` text by default. */
+  /** Texts, UTF-8 or JSONL; the pinned `fit` text by default. */
   readonly data?: readonly string[];
   /** Tokens to measure at most, over all shards. */
   readonly tokens?: number;
@@ -85,7 +86,7 @@ export async function calibrationInput(
   const texts = await encodeTexts(options.data ?? pinnedTexts('fit'), tokenizer);
   const { tokens: maxTokens = Number.POSITIVE_INFINITY, sequenceLength, shard, progress } = options;
   const held = texts.reduce((sum, { tokens }) => sum + tokens.length, 0);
-  checkTokens(wanted, Math.min(held, maxTokens), progress);
+  checkTokens(wanted, held <= maxTokens ? held : inWholeSequences(maxTokens, sequenceLength), progress);
   return {
     texts,
     sequenceLength,
@@ -93,6 +94,12 @@ export async function calibrationInput(
     shard,
     bosTokenId: tokenizer.bosTokenId,
   };
+}
+
+/** Of a longer text whole sequences are taken. */
+function inWholeSequences(tokens: number, sequenceLength = DEFAULT_SEQUENCE_LENGTH): number {
+  const length = Math.min(sequenceLength, tokens);
+  return Math.floor(tokens / length) * length;
 }
 
 export interface MergeOptions {

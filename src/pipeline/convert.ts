@@ -42,7 +42,7 @@ export interface ConvertOptions extends SourceOptions {
   readonly vocabulary?: VocabularyName;
   /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For int8 and int4. */
   readonly importance?: string;
-  /** UTF-8 files to measure that on while converting, instead of reading it. */
+  /** Texts, UTF-8 or JSONL, to measure that on while converting, instead of reading it. */
   readonly data?: readonly string[];
   /** How layers are rounded, of `ROUNDINGS`; with `data` `gptq` by default, which needs it. */
   readonly rounding?: Rounding;

@@ -13,6 +13,7 @@ import { type ErrorCode, LacunaError } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
 import type { Precision } from '../core/precision.ts';
 import { attempt, attemptAsync } from '../core/problems.ts';
+import { calibrationInput } from './calibrate.ts';
 import {
   type ConvertOptions,
   contentOf,
@@ -22,11 +23,11 @@ import {
   precisionsFor,
   tokenizerNotes,
 } from './convert.ts';
-import { type MeasuredImportance, readImportance } from './importance.ts';
+import { ROUNDING } from './enough-tokens.ts';
+import { type MeasuredImportance, readImportance, tokensOf } from './importance.ts';
 import { type PlannedFile, planModelFolder } from './model-folder.ts';
 import { checkWritable, presentFolder } from './output.ts';
 import { checkpointPath } from './source.ts';
-import { readTexts } from './texts.ts';
 import { referenceFor } from './verify.ts';
 
 export interface Problem {
@@ -150,13 +151,13 @@ async function openWhatFits(
   return models;
 }
 
-/** Importances that are measured already; of texts to measure them on, only whether they can be read. */
+/** Importances that are measured already; of texts to measure them on, only whether they can be read and are enough. */
 async function openImportance(
   { checkpoint, unread }: Survey,
-  { importance: path, data }: ConvertOptions,
+  { importance: path, data, tokens }: ConvertOptions,
 ): Promise<MeasuredImportance | undefined> {
   if (path === undefined) {
-    if (data !== undefined) await readTexts(data);
+    if (data !== undefined) await calibrationInput(checkpoint, ROUNDING, { data, tokens: tokensOf({ data, tokens }) });
     return undefined;
   }
   if (unread === undefined) return readImportance(checkpoint, path);

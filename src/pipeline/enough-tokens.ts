@@ -21,10 +21,12 @@ const ENOUGH_TOKENS = 4096;
 /** Statistics, from which plans are made and errors weighed. */
 export const STATISTICS: Wanted = { purpose: 'Statistics', least: LEAST_TOKENS, enough: ENOUGH_TOKENS };
 
-/** Rounding by texts. The Gram matrix of n tokens says nothing of directions beyond n, so it wants as many as inputs are wide. */
-export function roundingTokens({ hiddenSize, intermediateSize }: ModelSpec): Wanted {
-  const enough = Math.max(ENOUGH_TOKENS, hiddenSize, intermediateSize);
-  return { purpose: 'Rounding by texts', least: LEAST_TOKENS, enough };
+/** Rounding by texts. */
+export const ROUNDING: Wanted = { purpose: 'Rounding by texts', least: LEAST_TOKENS, enough: ENOUGH_TOKENS };
+
+/** The same for a model: the Gram matrix of n tokens says nothing of directions beyond n, so it wants as many as inputs are wide. */
+export function roundingOf({ hiddenSize, intermediateSize }: ModelSpec): Wanted {
+  return { ...ROUNDING, enough: Math.max(ROUNDING.enough, hiddenSize, intermediateSize) };
 }
 
 /** Scored tokens that figures are quoted from: enough for the third digit of a ratio. */

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { type InputGram, inputGrams, linearWeights } from '../../calibrate/index.ts';
 import { openModel } from '../../converters/index.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
-import { factorGram, roundCompensated } from '../../formats/quantize/index.ts';
+import { factorGram, roundCompensated, roundTurnable } from '../../formats/quantize/index.ts';
 import { readSafetensors, writeSafetensors } from '../../formats/safetensors/index.ts';
 import { readFloats } from '../../formats/tensor/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
@@ -17,13 +17,13 @@ import {
   type BlockScheme,
   float32Tensor,
   type QuantizedMatrix,
-  type SquareMatrix,
   type TensorExpr,
+  type TurnableMatrix,
 } from '../core/tensor.ts';
-import type { RoundedSquares } from '../rewrite/index.ts';
+import type { RoundedTurnables } from '../rewrite/index.ts';
 import { createOpenGraph, openMultiplier } from '../runtime/index.ts';
 import { calibrationInput, type MeasureOptions } from './calibrate.ts';
-import { roundingTokens } from './enough-tokens.ts';
+import { roundingOf } from './enough-tokens.ts';
 import { type MeasuredImportance, tokensOf } from './importance.ts';
 import { hashSmallFiles } from './model-folder.ts';
 import { keyOf, withWorkspace } from './workspace.ts';
@@ -31,13 +31,13 @@ import { keyOf, withWorkspace } from './workspace.ts';
 export interface RoundedLayers extends MeasuredImportance {
   /** By the name of the precision, then of the weight. */
   readonly rounded: ReadonlyMap<string, ReadonlyMap<string, QuantizedMatrix>>;
-  /** `down` in square blocks, where `options.squares` asked for it; by the same names. */
-  readonly squares: ReadonlyMap<string, RoundedSquares>;
+  /** `down` as it is stored along both of its axes, where `options.turnables` asked for it; by the same names. */
+  readonly turnables: ReadonlyMap<string, RoundedTurnables>;
 }
 
 export interface RoundOptions extends MeasureOptions {
-  /** Rounds each `down` a second time, in square blocks, for sparse models that read it along both axes. */
-  readonly squares?: boolean;
+  /** Rounds each `down` a second time, for sparse models that read it along both axes. */
+  readonly turnables?: boolean;
 }
 
 /**
@@ -55,11 +55,12 @@ export async function roundLayers(
 ): Promise<RoundedLayers> {
   const options = { ...given, tokens: tokensOf(given) };
   const schemes = precisions.flatMap(({ name, linear }) =>
-    schemesOf(name, linear as BlockScheme, given.squares ?? false),
+    schemesOf(name, linear as BlockScheme, given.turnables ?? false),
   );
   const pieces = openModel(checkpoint, { precision: 'fp32' });
-  const input = await calibrationInput(checkpoint, roundingTokens(pieces.spec), options);
-  const hashes = input.texts.map(({ sha256 }) => sha256);
+  const input = await calibrationInput(checkpoint, roundingOf(pieces.spec), options);
+  // A name says how a file is read: as text or as JSONL.
+  const hashes = input.texts.map(({ name, sha256 }) => [name, sha256]);
   // All that decides which tokens are measured, and by threads the last bits of their sums.
   const { tokens, sequenceLength, shard, threads } = options;
   const measured = { hashes, tokens, sequenceLength, shard, threads, tokenizer: await hashSmallFiles(checkpoint) };
@@ -87,14 +88,14 @@ export async function roundLayers(
   return { texts, byWeight, ...(await readLayers(files, schemes)) };
 }
 
-/** A precision's own scheme for every weight, and where it is wanted that of square blocks for `down`. */
-function schemesOf(name: string, scheme: BlockScheme, squares: boolean): NamedScheme[] {
-  const square: NamedScheme = { name, scheme: { ...scheme, square: true } };
-  return squares ? [{ name, scheme }, square] : [{ name, scheme }];
+/** A precision's own scheme for every weight, and where it is wanted that of both axes for `down`. */
+function schemesOf(name: string, scheme: BlockScheme, turnables: boolean): NamedScheme[] {
+  const turnable: NamedScheme = { name, scheme: { ...scheme, turnable: true } };
+  return turnables ? [{ name, scheme }, turnable] : [{ name, scheme }];
 }
 
 function isRoundedBy({ scheme }: NamedScheme, weight: string): boolean {
-  return !scheme.square || /\.down_proj\.weight$/.test(weight);
+  return !scheme.turnable || /\.down_proj\.weight$/.test(weight);
 }
 
 /** Runs `use` in the folder beside `output` that rounded layers are kept in; they go away with success. */
@@ -136,7 +137,7 @@ interface LayerRounding {
 
 /** Name of a part of a weight in a layer's file. */
 function entryName({ name, scheme }: NamedScheme, weight: string, part: string): string {
-  return `${name}${scheme.square ? '.square' : ''}.${weight}.${part}`;
+  return `${name}${scheme.turnable ? '.turnable' : ''}.${weight}.${part}`;
 }
 
 async function writeLayer(
@@ -150,14 +151,21 @@ async function writeLayer(
     for (const weight of readers) {
       const values = await readFloats(pieces.weight(weight));
       for (const scheme of schemes.filter((one) => isRoundedBy(one, weight))) {
-        const { turned, ...parts } = await roundCompensated(values, scheme.scheme, factor, multiply);
-        const named = { ...parts, turned_codes: turned?.codes, turned_scales: turned?.scales };
-        for (const [part, data] of Object.entries(named))
+        const parts = await roundedParts(values, scheme.scheme, factor, multiply);
+        for (const [part, data] of Object.entries(parts))
           if (data !== undefined) entries.push({ name: entryName(scheme, weight, part), data });
       }
     }
   }
   await writeSafetensors(path, entries);
+}
+
+/** The tensors that a weight is stored as, by their names in a layer's file. */
+async function roundedParts(...given: Parameters<typeof roundCompensated>) {
+  const [, scheme] = given;
+  if (!scheme.turnable) return roundCompensated(...given);
+  const { codes, scales, turned } = await roundTurnable(...given);
+  return { codes, scales, turned_codes: turned.codes, turned_scales: turned.scales };
 }
 
 /** Mean squares, as far as their scale has a meaning. */
@@ -168,9 +176,9 @@ function diagonalOf({ gram, width }: InputGram): TensorExpr {
 async function readLayers(
   files: readonly string[],
   schemes: readonly NamedScheme[],
-): Promise<Pick<RoundedLayers, 'rounded' | 'squares'>> {
+): Promise<Pick<RoundedLayers, 'rounded' | 'turnables'>> {
   const rounded = new Map(schemes.map(({ name }) => [name, new Map<string, QuantizedMatrix>()]));
-  const squares = new Map(schemes.map(({ name }) => [name, new Map<string, SquareMatrix>()]));
+  const turnables = new Map(schemes.map(({ name }) => [name, new Map<string, TurnableMatrix>()]));
   for (const [layer, path] of files.entries()) {
     const { tensors } = await readSafetensors(path);
     for (const scheme of schemes)
@@ -178,14 +186,14 @@ async function readLayers(
         const part = (name: string) => present(tensors.get(entryName(scheme, weight, name)), path);
         const zeroPoints = scheme.scheme.symmetric ? undefined : part('zeroPoints');
         const matrix = { codes: part('codes'), scales: part('scales'), zeroPoints };
-        if (!scheme.scheme.square) rounded.get(scheme.name)?.set(weight, matrix);
+        if (!scheme.scheme.turnable) rounded.get(scheme.name)?.set(weight, matrix);
         else {
           const turned = { codes: part('turned_codes'), scales: part('turned_scales'), zeroPoints: undefined };
-          squares.get(scheme.name)?.set(weight, { ...matrix, turned });
+          turnables.get(scheme.name)?.set(weight, { ...matrix, turned });
         }
       }
   }
-  return { rounded, squares };
+  return { rounded, turnables };
 }
 
 /** Files are named by all that went into them, so only a foreign one lacks a part. */

@@ -8,7 +8,7 @@ import { choosePrecision, hasBlocks, type Precision } from '../core/precision.ts
 import type { JobOptions } from '../core/progress.ts';
 import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
-import { writeModelFolder } from './model-folder.ts';
+import { isModelFolder, writeModelFolder } from './model-folder.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
 import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './source.ts';
 import { pinnedTexts } from './texts.ts';
@@ -53,7 +53,8 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
   const precision = sparsePrecision(options.dtype);
   const { source, output, data = pinnedTexts('fit') } = options;
   const { plan, tensors } = await readPlan(options.plan);
-  if (!hasBlocks(precision))
+  // A folder in blocks is refused there, with what to give in its place.
+  if (!hasBlocks(precision) || (await isModelFolder(source)))
     return writeSparse(output, await openDense(source, { ...options, precision }), plan, tensors, options);
   const checkpoint = await openSource(source, options);
   checkSameModel(checkpoint, plan);
@@ -62,7 +63,7 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
     const rounded = await roundLayers(checkpoint, [precision], work, {
       ...options,
       data,
-      squares: choosesNeurons(plan),
+      turnables: choosesNeurons(plan),
     });
     return writeSparse(output, denseModel(checkpoint, precision, rounded), plan, tensors, options);
   };
@@ -85,7 +86,7 @@ export async function writeSparse(
   checkSameModel(model, plan);
   checkHost(model.precision, plan.host);
   const { spec, fingerprint, precision, rounded } = model;
-  const { graph, report } = applyPlan(model.graph, plan, tensors, rounded?.squares.get(precision.name));
+  const { graph, report } = applyPlan(model.graph, plan, tensors, rounded?.turnables.get(precision.name));
   const models = [{ graph: fuseDecoderParts(graph), precision, ...roundingOf(rounded) }];
   const manifest = await writeModelFolder(output, { models, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };

@@ -48,7 +48,7 @@ async function measureDraft(
   written: ModelFolder,
   options: JobOptions,
 ) {
-  const { graph } = applyPlan(model.graph, plan, tensors, model.rounded?.squares.get(model.precision.name));
+  const { graph } = applyPlan(model.graph, plan, tensors, model.rounded?.turnables.get(model.precision.name));
   const session = await openMeasuredSession(written.modelPath, onWrittenWeights(graph, written.graph), options);
   return measureRealised(session, windows, model.spec, { ...options, feed: feedOf(plan) }).finally(() =>
     session.close(),

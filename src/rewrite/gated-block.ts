@@ -4,7 +4,7 @@ import type { Graph, Initializer, Node, OpFunction } from '../core/graph.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder } from '../core/graph-builder.ts';
 import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
-import { cast, float32Tensor, type SquareMatrix, stackQuantized, transpose } from '../core/tensor.ts';
+import { cast, float32Tensor, stackQuantized, type TurnableMatrix, transpose } from '../core/tensor.ts';
 import {
   castTo,
   choosesNeurons,
@@ -22,7 +22,7 @@ import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
 import { normalQuantile } from './normal-quantile.ts';
 import { type PlanContext, scoreWeights } from './plan-context.ts';
-import { squareBlocks } from './stored-weight.ts';
+import { turnableWeight } from './stored-weight.ts';
 
 export interface GatedBlock {
   readonly match: FfnMatch;
@@ -59,8 +59,8 @@ export function withCounts(graph: Graph): Graph {
 export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMatch, active?: string): GatedBlock {
   const variant = variantOf(context, block, match, active !== undefined);
   const prefix = `layers.${layerOfBlock(block.block)}`;
-  const square = hasRecords(block, match) ? squareBlocks(match.down.weight, context.rounded) : undefined;
-  const weights = weightInputs(prefix, match, recordedBy(variant.selector), square);
+  const turnable = hasRecords(block, match) ? turnableWeight(match.down.weight, context.rounded) : undefined;
+  const weights = weightInputs(prefix, match, recordedBy(variant.selector), turnable);
   const { norm } = match;
   const vectors = vectorInputs(match);
   const selected = selectorInputs(context, block, match);
@@ -120,12 +120,12 @@ export function hasRecords({ select }: BlockPlan, { down }: FfnMatch): boolean {
   return down.weight.scales !== undefined && recordedBy(choiceOf(select)).length > 0;
 }
 
-/** Names of the weights by input, and their tensors; `square` is the `down` of a block that has records. */
+/** Names of the weights by input, and their tensors; `turnable` is the `down` of a block that has records. */
 function weightInputs(
   prefix: string,
   { gate, up, down }: FfnMatch,
   recorded: ReturnType<typeof recordedBy>,
-  square: SquareMatrix | undefined,
+  turnable: TurnableMatrix | undefined,
 ) {
   const scales = [gate, up, down].map(({ weight }) => weight.scales);
   if (!scales.every((one) => one !== undefined)) {
@@ -141,19 +141,19 @@ function weightInputs(
     gate_up: { name: `${prefix}.ffn.gate_up`, data: both.codes },
     gate_up_scales: { name: `${prefix}.ffn.gate_up.scales`, data: both.scales },
   };
-  if (square === undefined) {
+  if (turnable === undefined) {
     const inputs = { ...namesOf(made), down_columns: down.weight.data.name, down_columns_scales: downScales.name };
     return { inputs, tensors: Object.values(made) };
   }
   const rows = {
     gate: [gateParts.codes, gateParts.scales],
     up: [upParts.codes, upParts.scales],
-    down: [square.turned.codes, square.turned.scales],
+    down: [turnable.turned.codes, turnable.turned.scales],
   };
   const chosen = {
     ...made,
-    down_columns: { name: `${prefix}.ffn.down`, data: square.codes },
-    down_columns_scales: { name: `${prefix}.ffn.down.scales`, data: square.scales },
+    down_columns: { name: `${prefix}.ffn.down`, data: turnable.codes },
+    down_columns_scales: { name: `${prefix}.ffn.down.scales`, data: turnable.scales },
     records: { name: `${prefix}.ffn.records`, data: neuronRecords(recorded, gate.weight.shape[0], rows) },
   };
   return { inputs: namesOf(chosen), tensors: Object.values(chosen) };

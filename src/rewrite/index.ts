@@ -10,9 +10,9 @@ import { withNothingLeftOut } from './nothing-left-out.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
 import { checkBlocks, type PlanContext } from './plan-context.ts';
 import { sparseFfn } from './sparse-ffn.ts';
-import type { RoundedSquares } from './stored-weight.ts';
+import type { RoundedTurnables } from './stored-weight.ts';
 
-export type { RoundedSquares, RuleReport };
+export type { RoundedTurnables, RuleReport };
 export { withCounts, withNothingLeftOut };
 
 /** The passes that carry out a plan, in the order in which they run. */
@@ -49,7 +49,7 @@ export function fuseDecoderParts(graph: Graph): Graph {
  * The sparse graph that a plan asks for, and what each rule did with each block; blocks that no rule could rewrite
  * stay dense and are reported with the reason.
  *
- * `rounded` has weights that were rounded by texts in square blocks; others are rounded by themselves when they are written.
+ * `rounded` has turnable weights that were rounded by texts; others are rounded by themselves when they are written.
  *
  * @throws LacunaError `mismatch` when plan, tensors and graph do not belong together.
  * @example const { graph, report } = applyPlan(dense, plan, tensors);
@@ -58,7 +58,7 @@ export function applyPlan(
   graph: Graph,
   plan: Plan,
   tensors: PlanTensors,
-  rounded: RoundedSquares = new Map(),
+  rounded: RoundedTurnables = new Map(),
 ): PassResult {
   const context = { plan, tensors, rounded };
   checkBlocks(context, graph);

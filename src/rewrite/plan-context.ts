@@ -3,13 +3,13 @@ import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
 import type { FfnMatch } from './match-ffn.ts';
-import type { RoundedSquares } from './stored-weight.ts';
+import type { RoundedTurnables } from './stored-weight.ts';
 
 export interface PlanContext {
   readonly plan: Plan;
   readonly tensors: PlanTensors;
   /** `down` of blocks whose neurons are chosen, where it was rounded by texts. */
-  readonly rounded: RoundedSquares;
+  readonly rounded: RoundedTurnables;
 }
 
 /** Throws `mismatch` where a plan speaks of layers that the graph does not have, or not in their order. */

@@ -6,7 +6,7 @@ import { type GraphIndex, indexGraph } from './graph-index.ts';
 import { type FfnMatch, matchFfn, type Refusal } from './match-ffn.ts';
 import type { Pass, RuleReport } from './pass.ts';
 import { checkSize, type PlanContext } from './plan-context.ts';
-import { squareBlocks } from './stored-weight.ts';
+import { turnableWeight } from './stored-weight.ts';
 
 /**
  * Before: ffn_out = down(act(gate x) * up x), node by node
@@ -42,7 +42,7 @@ export function findBlock(index: GraphIndex, context: PlanContext, block: BlockP
   const match = matchFfn(index, layerOfBlock(block.block));
   if (match.kind === 'refused') return match;
   checkSize(context, block, match);
-  if (hasRecords(block, match) && squareBlocks(match.down.weight, context.rounded) === undefined)
+  if (hasRecords(block, match) && turnableWeight(match.down.weight, context.rounded) === undefined)
     return { kind: 'refused', reason: `the floats that ${match.down.weight.data.name} was rounded from are not known` };
   return match;
 }

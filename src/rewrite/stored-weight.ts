@@ -1,6 +1,6 @@
 /** The weight of a product, as converters store it and as GatedFFN takes it. */
 import type { Initializer, Node } from '../core/graph.ts';
-import { quantizeSquare, type SquareMatrix, transpose } from '../core/tensor.ts';
+import { quantizeTurnable, type TurnableMatrix, transpose } from '../core/tensor.ts';
 import { FFN_BLOCK_SIZE, type Storage } from '../ops/index.ts';
 import { blockScales } from './block-scales.ts';
 import type { GraphIndex } from './graph-index.ts';
@@ -84,18 +84,18 @@ function blockWeight(index: GraphIndex, { inputs, attributes }: Node): StoredWei
   };
 }
 
-/** Matrices that were rounded before, in square blocks, by the weight's name. */
-export type RoundedSquares = ReadonlyMap<string, SquareMatrix>;
+/** Turnable matrices that were rounded before, by the weight's name. */
+export type RoundedTurnables = ReadonlyMap<string, TurnableMatrix>;
 
 /**
- * A weight in blocks as one that is read along both of its axes: rounded once, in square blocks. It was either rounded before, or is
+ * A weight in blocks as one that is read along both of its axes, rounded once. It was either rounded before, or is
  * rounded from the floats, so the codes have to be an expression that knows them; undefined where they are not.
  */
-export function squareBlocks(
+export function turnableWeight(
   { data: { name, data } }: StoredWeight,
-  rounded: RoundedSquares,
-): SquareMatrix | undefined {
+  rounded: RoundedTurnables,
+): TurnableMatrix | undefined {
   const known = rounded.get(name.replace(/\.codes$/, ''));
   if (known !== undefined) return known;
-  return data.kind === 'quantize' ? quantizeSquare(data.from, data.scheme, data.importance) : undefined;
+  return data.kind === 'quantize' ? quantizeTurnable(data.from, data.scheme, data.importance) : undefined;
 }

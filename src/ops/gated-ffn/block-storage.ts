@@ -5,8 +5,9 @@
  *
  * What is read of chosen neurons alone is there twice. Kernels read `records`, which have it neuron by neuron, so that a
  * neuron's rows lie in a page or two. The body reads matrices, `down` as the checkpoint has it, [h, f], since stock ONNX
- * Runtime has no fast product with blocks along the other axis; each is rounded from the floats by itself, so the two differ
- * by as much as either does from them. Whichever a runtime does not read stays in the file.
+ * Runtime has no fast product with blocks along the other axis. Both hold the same numbers: `down` of a block with records is
+ * rounded once, neuron by neuron, and its matrix has 8 bits, which hold each of them (`TurnableMatrix`). Whichever a runtime does
+ * not read stays in the file.
  *
  * GatedFFN's gate and up are one matrix, the gate's rows first: stock ONNX Runtime rounds x and wakes its threads once for both.
  */
@@ -59,6 +60,8 @@ export function splitProjections(g: GraphBuilder, both: string): Projections {
 function blocks<Name extends string>(name: Name, bits: 4 | 8) {
   const product = (g: GraphBuilder, x: string, weight: string, sizes: readonly [Size, Size], output: string) =>
     blockProduct(g, x, [weight, `${weight}_scales`], bits, sizes, output);
+  const down = (g: GraphBuilder, act: string, stored: 4 | 8, output: string) =>
+    blockProduct(g, act, ['down_columns', 'down_columns_scales'], stored, ['intermediate_size', 'hidden_size'], output);
   return {
     name,
     inputs: ['down_columns', 'down_columns_scales'],
@@ -68,7 +71,8 @@ function blocks<Name extends string>(name: Name, bits: 4 | 8) {
     branches: true,
     project: (g, x, projection, size) => product(g, x, projection, [size, 'intermediate_size'], g.fresh('product')),
     projectBoth: (g, x) => splitProjections(g, bothProducts(g, x, ['gate_up', 'gate_up_scales'], bits)),
-    combine: (g, act, output) => product(g, act, 'down_columns', ['intermediate_size', 'hidden_size'], output),
+    combine: (g, act, output) => down(g, act, bits, output),
+    combineRecorded: (g, act, output) => down(g, act, 8, output),
     // Gathered rows have no constant number, which MatMulNBits wants; GatherBlockQuantized and a float product take 50
     // times as long as multiplying by all rows.
     gathered: undefined,

@@ -36,6 +36,8 @@ export interface StorageKind {
   readonly projectBoth: ((g: GraphBuilder, x: string) => Projections) | undefined;
   /** act down: [..., f] -> [..., h]; `output` names the result. */
   readonly combine: (g: GraphBuilder, act: string, output: string) => string;
+  /** The same where `down` is in records as well, which storages with records then store otherwise. */
+  readonly combineRecorded?: (g: GraphBuilder, act: string, output: string) => string;
   /**
    * The same with the neurons `rows`, int64 [n], alone: [..., h] -> [..., n] and [..., n] -> [..., h]. undefined where
    * no runtime gathers such rows in less time than it multiplies by all.

@@ -30,20 +30,20 @@ export async function buildRounding(build: Build): Promise<RoundedLayers | undef
   if (!isRounded(build)) return undefined;
   const { work, keys, precision, options } = build;
   // Only a preset that chooses neurons reads `down` along both axes.
-  const squares = options.preset.preset === 'top-k';
-  return roundedIn(join(work, `rounding-${keys.rounding}`), precision, options, squares);
+  const turnables = options.preset.preset === 'top-k';
+  return roundedIn(join(work, `rounding-${keys.rounding}`), precision, options, turnables);
 }
 
 async function roundedIn(
   folder: string,
   precision: Precision,
   options: WholeOptions,
-  squares: boolean,
+  turnables: boolean,
 ): Promise<RoundedLayers> {
   const { tokens: _, ...job } = optionsFor('round', options);
   const checkpoint = await openSource(options.checkpoint, options);
   await mkdir(folder, { recursive: true });
-  return roundLayers(checkpoint, [precision], folder, { ...job, data: options.texts.fit, squares });
+  return roundLayers(checkpoint, [precision], folder, { ...job, data: options.texts.fit, turnables });
 }
 
 /** The dense model in the build's precision, which the sparse one is timed against. */
