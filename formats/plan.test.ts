@@ -94,6 +94,13 @@ describe('broken plan files', () => {
 
   it.each<[string, Plan, (json: Json) => Json, string, RegExp]>([
     ['another format', TOP_K, (json) => ({ ...json, format: 'x' }), 'bad-file', /format/],
+    [
+      'more layers than any model',
+      TOP_K,
+      (json) => ({ ...json, model: { ...MODEL, numHiddenLayers: 2 ** 53 - 1 } }),
+      'bad-file',
+      /numHiddenLayers/,
+    ],
     ['a later version', TOP_K, (json) => ({ ...json, version: 2 }), 'bad-file', /version/],
     ['an unknown preset', TOP_K, (json) => ({ ...json, preset: 'magic' }), 'bad-file', /preset/],
     ['an unknown host', TOP_K, (json) => ({ ...json, host: { kind: 'moon' } }), 'bad-file', /host/],

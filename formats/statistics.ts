@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { DTYPE_BYTES, elementCount } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
+import { MAX_LAYERS } from '../src/core/model.ts';
 import type { Statistics, Sums, SumTensor } from '../src/core/statistics.ts';
 import type { BytesTensor, FileTensor } from '../src/core/tensor.ts';
 import { sha256File } from './files.ts';
@@ -12,7 +13,6 @@ export const STATISTICS_FORMAT = 'lacuna.statistics';
 export const STATISTICS_VERSION = 1;
 
 /** A layer's sums grow with its width: these bound what a file may make us reserve, with room beyond any known model. */
-const MAX_LAYERS = 4096;
 const MAX_WIDTH = 1 << 22;
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);

@@ -8,38 +8,19 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { bundle } from './bundle.js';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-const BUNDLED = ['commander', 'zod'];
-
 rmSync(join(root, 'dist'), { recursive: true, force: true });
-const { metafile } = await build({
-  absWorkingDir: root,
-  entryPoints: ['src/index.ts', 'src/backend.ts', 'src/cli/index.ts', 'formats/onnx/write-worker.ts'],
-  outbase: '.',
-  outdir: 'dist',
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node20',
-  external: Object.keys(dependencies).filter((name) => !BUNDLED.includes(name)),
-  metafile: true,
-  chunkNames: 'chunks/[name]-[hash]',
-  legalComments: 'inline',
-  logLevel: 'warning',
-  // protobufjs reaches for optional CommonJS modules through require, which an ES module lacks.
-  banner: {
-    js: "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);",
-  },
-});
+const files = await bundle(
+  ['src/index.ts', 'src/backend.ts', 'src/cli/index.ts', 'formats/onnx/write-worker.ts'],
+  'dist',
+);
 execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], {
   stdio: 'inherit',
   cwd: root,
 });
-writeFileSync(join(root, 'dist/LICENCES.txt'), licences(Object.keys(metafile.inputs)));
+writeFileSync(join(root, 'dist/LICENCES.txt'), licences(files));
 
 /** The licences of all packages that any of `files` is from, each with its name and version. */
 function licences(files) {

@@ -68,6 +68,8 @@ async function fetchRest(
   const { reference, hub, signal } = requester;
   const address = `${hub.endpoint}/${reference.id}/resolve/${commit}/${encodeURIComponent(file.name)}`;
   let done = start;
+  // What comes a second time is no progress: a server that begins anew each time would be asked for ever.
+  let furthest = start;
   await repeatedly(
     requester,
     async (progressed) => {
@@ -86,7 +88,8 @@ async function fetchRest(
           await handle.appendFile(block);
           done += block.length;
           advance(block.length);
-          progressed();
+          if (done > furthest) progressed();
+          furthest = Math.max(furthest, done);
         }
       });
       if (done < file.bytes) throw passing(`the connection ended after ${done} of ${file.bytes} bytes`);

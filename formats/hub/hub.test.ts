@@ -34,6 +34,7 @@ const large = ['model.safetensors', ...shards, 'a-Q4_K_M.gguf', 'a-Q8_0.gguf'];
 
 const MODELS = {
   'org/one': { files: one, large },
+  'org/thrice': { files: one, large, listing: 'thrice' },
   'org/sharded': { files: sharded, large },
   'org/gguf': { files: { 'a-Q8_0.gguf': gguf }, large },
   'org/ggufs': { files: { 'a-Q4_K_M.gguf': Buffer.from('other'), 'a-Q8_0.gguf': gguf }, large },
@@ -99,6 +100,11 @@ describe('a model', () => {
     const before = asked().length;
     expect(await fetched('org/one@v1.0')).toBe(folder);
     expect(asked().length).toBe(before);
+  });
+
+  test('whose files are listed several times: each is fetched once', async () => {
+    await fetched('org/thrice');
+    expect(asked().map(([name]) => name)).toEqual(['config.json', 'model.safetensors']);
   });
 
   test('in shards: those that the index names', async () => {
@@ -171,6 +177,13 @@ describe('a connection that breaks', () => {
     server.faults.push({ kind: 'ignore-range', file: 'model.safetensors' });
     const folder = await fetched('org/one');
     expect(readFileSync(join(folder, 'model.safetensors')).equals(whole)).toBe(true);
+  });
+
+  test('each time at the same place, and begins anew each time, is given up', async () => {
+    for (let i = 0; i < 20; i++)
+      server.faults.push({ kind: 'drop', file: 'model.safetensors', after: 10_000, anew: true });
+    await expect(fetched('org/one')).rejects.toMatchObject({ code: 'io' });
+    expect(asked().slice(1).length).toBe(5);
   });
 
   test('before anything was cached says so; after that, the copy is used', async () => {

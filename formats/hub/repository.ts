@@ -75,7 +75,9 @@ function parse(text: string, address: string): Repository {
     if (lfs) return { name, bytes: lfs.size, hash: { kind: 'sha256', hex: lfs.sha256 } };
     return { name, bytes: size, hash: { kind: 'git', hex: blobId } };
   });
-  return { commit: parsed.data.sha, files };
+  // A name that is listed a thousand times would be fetched as often.
+  const byName = new Map(files.map((file) => [file.name, file]));
+  return { commit: parsed.data.sha, files: [...byName.values()] };
 }
 
 function jsonOrNull(text: string): unknown {

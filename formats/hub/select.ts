@@ -69,7 +69,8 @@ export function selectShards(
 ): RemoteFile[] {
   const map = index.weight_map;
   const names = typeof map === 'object' && map !== null ? [...new Set(Object.values(map))].sort() : [];
-  const found = names.map((name) => files.find((file) => file.name === name));
+  const byName = new Map<unknown, RemoteFile>(files.map((file) => [file.name, file]));
+  const found = names.map((name) => byName.get(name));
   const lacking = names.filter((name, i) => found[i] === undefined || typeof name !== 'string' || !SHARD.test(name));
   if (lacking.length > 0)
     throw new LacunaError('not-found', `${id} lacks files that its ${WEIGHTS_INDEX} names: ${lacking.join(', ')}`, {

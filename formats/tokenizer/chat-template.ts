@@ -1,8 +1,9 @@
 /** Messages -> the text a chat model expects, through the Jinja template that comes with its tokenizer. */
-import { Template } from '@huggingface/jinja';
+import { Environment, Interpreter, Template } from '@huggingface/jinja';
 import type { ModelFiles } from '../../src/core/checkpoint.ts';
 import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
 import { readSmallJson, readSmallText } from '../small-files.ts';
+import { withinTime } from './within-time.ts';
 
 export interface ChatMessage {
   readonly role: string;
@@ -18,6 +19,12 @@ export interface ChatOptions {
 export const MAX_CONFIG_BYTES = 32 << 20;
 /** The longest templates, with tools, have some 20 KB. */
 const MAX_TEMPLATE_BYTES = 1 << 20;
+
+/** A template renders within a millisecond; one that is made to never end is a program like any other. */
+const RENDER_MS = 5000;
+
+/** Characters, or entries of a list, that a value of a template has at most: far above any conversation. */
+const MAX_LENGTH = 1 << 22;
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -70,14 +77,66 @@ export function chatRenderer(template: string, specialTokens: Readonly<Record<st
       add_generation_prompt: addGenerationPrompt,
     };
     const known = attempt(() => (parsed ??= new Template(template)), 'unsupported', 'The chat template cannot be read');
-    return attempt(() => known.render(variables), 'usage', 'The chat template refuses these messages');
+    const rendering = () => withinTime(RENDER_MS, 'The chat template', () => render(known.parsed, variables));
+    return attempt(rendering, 'usage', 'The chat template refuses these messages');
   };
+}
+
+/** As `Template.render`, but no value grows beyond `MAX_LENGTH`: a template could fill all memory with a few doublings. */
+function render(program: Template['parsed'], variables: Json): string {
+  const environment = new Environment();
+  for (const [name, value] of Object.entries({ ...GLOBALS, ...variables })) environment.set(name, value);
+  const interpreter: Evaluator = new Interpreter(environment);
+  const evaluate = interpreter.evaluate.bind(interpreter);
+  interpreter.evaluate = (...args) => {
+    const result = evaluate(...args);
+    checkLength(result.value);
+    return result;
+  };
+  return String(interpreter.run(program).value);
+}
+
+/** What is used of an interpreter, whose declarations do not resolve under Node's rules. */
+interface Evaluator {
+  run(program: unknown): { readonly value: unknown };
+  /** One expression or statement, which evaluates those in it by the same method. */
+  evaluate(...args: readonly unknown[]): { readonly value: unknown };
+}
+
+function checkLength(value: unknown): void {
+  const { length } = typeof value === 'string' || Array.isArray(value) ? value : [];
+  if (length > MAX_LENGTH) throw new RangeError(`it makes a value of ${length} characters or entries`);
+}
+
+/** What Jinja, and Transformers on top of it, give to every template. */
+const GLOBALS: Json = {
+  true: true,
+  True: true,
+  false: false,
+  False: false,
+  none: null,
+  None: null,
+  range: boundedRange,
+  raise_exception: (message: string) => {
+    throw new Error(message);
+  },
+  // The package's own, which it does not export.
+  strftime_now: (format: string) => new Template('{{ strftime_now(format) }}').render({ format }),
+};
+
+function boundedRange(...bounds: number[]): number[] {
+  const [start, stop, step = 1] = bounds.length > 1 ? bounds : [0, ...bounds];
+  if (step === 0) throw new RangeError('range() takes steps other than 0');
+  const length = Math.max(0, Math.ceil((stop - start) / step));
+  if (!(length <= MAX_LENGTH)) throw new RangeError(`range() of ${length} numbers`);
+  return Array.from({ length }, (_, i) => start + i * step);
 }
 
 function attempt<T>(action: () => T, code: ErrorCode, problem: string): T {
   try {
     return action();
   } catch (cause) {
+    if (cause instanceof LacunaError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new LacunaError(code, `${problem}: ${reason}`, { hint: 'Give the prompt as plain text instead.', cause });
   }

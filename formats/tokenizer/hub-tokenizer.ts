@@ -2,6 +2,7 @@
 import { Tokenizer } from '@huggingface/tokenizers';
 import { LacunaError } from '../../src/core/errors.ts';
 import { LONG_WORD, safeSplitter } from './safe-split.ts';
+import { withinTime } from './within-time.ts';
 
 /** What is used of it. */
 export interface HubTokenizer {
@@ -23,7 +24,11 @@ interface Model {
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** The tokenizer of a tokenizer.json at `path`, made to take text of any length. */
+/** What encoding may take: twenty times what a slow machine does, for the regular expressions are a stranger's. */
+const ENCODE_MS = 5000;
+const ENCODE_MS_A_CHARACTER = 0.05;
+
+/** The tokenizer of a tokenizer.json at `path`, made to take text of any length, and to end on any. */
 export function openHubTokenizer(json: Json, config: Json, path: string): HubTokenizer {
   const hub = construct(json, config, path);
   const { model } = hub;
@@ -34,14 +39,28 @@ export function openHubTokenizer(json: Json, config: Json, path: string): HubTok
     });
   const split = safeSplitter(model.tokens_to_ids.keys());
   model.bpe = (word) => (word.length <= LONG_WORD ? encodeWord(word) : split(word).flatMap(encodeWord));
+  const encode = hub.encode.bind(hub);
+  hub.encode = (text, options) => {
+    const most = ENCODE_MS + Math.ceil(text.length * ENCODE_MS_A_CHARACTER);
+    return sound(path, () => withinTime(most, `The tokenizer ${path}`, () => encode(text, options)));
+  };
   return hub;
 }
 
 function construct(json: Json, config: Json, path: string): HubTokenizer {
+  return sound(path, () => new Tokenizer({ added_tokens: [], ...json }, config));
+}
+
+/** The package checks little of a tokenizer.json: what is wrong in it shows when it is used. */
+function sound<T>(path: string, use: () => T): T {
   try {
-    return new Tokenizer({ added_tokens: [], ...json }, config);
+    return use();
   } catch (cause) {
+    if (cause instanceof LacunaError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new LacunaError('bad-file', `${path} is no sound tokenizer: ${reason}`, { cause });
+    throw new LacunaError('bad-file', `${path} is no sound tokenizer: ${reason}`, {
+      hint: "Get the model's tokenizer.json again.",
+      cause,
+    });
   }
 }

@@ -192,6 +192,40 @@ describe('a folder', () => {
     expect(() => none.chat(hello, bare)).toThrow(expect.objectContaining({ code: 'not-found' }));
   });
 
+  test.each([
+    ['a list of all numbers', '{% for i in range(10000000000) %}x{% endfor %}', /range\(\) of 10000000000/],
+    [
+      'a text that doubles',
+      '{% set ns = namespace(s="x") %}{% for i in range(40) %}{% set ns.s = ns.s + ns.s %}{% endfor %}',
+      /a value of \d+ characters/,
+    ],
+    [
+      'a list that doubles',
+      '{% set ns = namespace(a=[1]) %}{% for i in range(40) %}{% set ns.a = ns.a + ns.a %}{% endfor %}',
+      /a value of \d+ characters or entries/,
+    ],
+  ])('a template that would fill the memory: %s', async (_, template, message) => {
+    const tokenizer = await load({ 'chat_template.jinja': template });
+    expect(() => tokenizer.chat(hello, bare)).toThrow(
+      expect.objectContaining({ name: 'LacunaError', message: expect.stringMatching(message) }),
+    );
+  });
+
+  test('templates have the names that Jinja and Transformers give them', async () => {
+    const template =
+      '{{ range(2, 8, 3) | join(",") }} {{ range(3)[-1] }} {{ strftime_now("%Y") | length }} {{ True and none is none }}';
+    expect((await load({ 'chat_template.jinja': template })).chat(hello, bare)).toBe('2,5 2 4 true');
+  });
+
+  test('a tokenizer.json whose faults show only when it is used', async () => {
+    const whole = JSON.parse(await readFile(join(root, 'fixtures/tiny-llama/tokenizer.json'), 'utf8'));
+    const split = { type: 'Split', pattern: { Regex: 'a' }, behavior: 7, invert: false };
+    await expect(load({ 'tokenizer.json': { ...whole, pre_tokenizer: split } })).rejects.toMatchObject({
+      name: 'LacunaError',
+      code: 'bad-file',
+    });
+  });
+
   test('ids outside the vocabulary become nothing', async () => {
     const tokenizer = await load({});
     const ids = tokenizer.encode('ab');

@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import type { HubOptions } from '../core/hub.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
-import { visible } from '../core/shown.ts';
+import { visible, withShortWords } from '../core/shown.ts';
 import { ENGINES } from '../index.ts';
 import type { Io } from './io.ts';
 import { positiveInteger } from './parse.ts';
@@ -76,6 +76,6 @@ export function print<T>(
   format: (result: T, width: number) => string,
 ): void {
   const width = Math.max(LEAST_WIDTH, stdout.columns || DEFAULT_WIDTH);
-  const text = () => wrapText(visible(format(result, width)), width);
+  const text = () => wrapText(visible(withShortWords(format(result, width))), width);
   stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${text()}\n`);
 }

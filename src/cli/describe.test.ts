@@ -19,6 +19,26 @@ describe('runsText', () => {
 });
 
 describe('inspect tells', () => {
+  it('a plan that leaves nothing out', async () => {
+    const path = join(folder, 'plan.json');
+    const plan = {
+      format: 'lacuna.plan',
+      version: 1,
+      preset: 'top-k',
+      model: { modelType: 'llama', fingerprint: 'f', numHiddenLayers: 1, hiddenSize: 2, intermediateSize: 3 },
+      statistics: 's',
+      tensors: null,
+      target: { kind: 'density', value: 1 },
+      prefill: 'sparse',
+      skipping: null,
+      blocks: [],
+    };
+    writeFileSync(path, JSON.stringify(plan));
+    const { code, stdout } = await lacuna(['inspect', path, '--explain']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('dense: layer 0');
+  });
+
   it('how layers attend and turn positions, and where the weights are', async () => {
     const text = await inspected('gemma-variants/gemma3-yarn');
     expect(text).toContain('layer 0: attention to all tokens, rotary base 50, yarn by 4 from 16\n');

@@ -201,8 +201,9 @@ export function planText(plan: Plan, width: number, explain = false): string {
     'FFN bytes/token',
     'of dense time',
   ];
-  // A preset leaves some columns empty everywhere.
-  const used = columns.flatMap((_, column) => (rows.some((row) => row[column] !== '-') ? [column] : []));
+  // A preset leaves some columns empty everywhere; a plan of no block has them all.
+  const isUsed = (column: number) => rows.length === 0 || rows.some((row) => row[column] !== '-');
+  const used = columns.flatMap((_, column) => (isUsed(column) ? [column] : []));
   const pick = (cells: readonly string[]) => used.map((column) => cells[column]);
   return [planHeading(plan), foldedTable(pick(columns), rows.map(pick), width), whyText(plan, width, explain)].join(
     '\n\n',

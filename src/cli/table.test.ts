@@ -15,6 +15,13 @@ describe('table', () => {
     ]);
   });
 
+  it('is as wide as a terminal may be, and as long as it must be', () => {
+    const rows = Array.from({ length: 200_000 }, (_, i) => [i === 7 ? 'x'.repeat(100_000) : 'x']);
+    const lines = table(['name'], rows).split('\n');
+    expect(lines.length).toBe(200_002);
+    expect(lines.every((line) => line.length < 400)).toBe(true);
+  });
+
   it('shows the header of no rows', () => {
     expect(table(['a', 'b'], [])).toBe('a  b\n-  -');
   });

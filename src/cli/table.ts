@@ -1,12 +1,17 @@
 /** Text that fits a terminal: tables with numbers to the right, wide ones folded, long sentences wrapped. */
+import { withShortWords } from '../core/shown.ts';
 
 const GAP = '  ';
 
 /** A number, with or without a unit: "12", "-0.5", "30.0 %", "314.6 kB", "1.2x"; "-" stands for none. */
 const NUMERIC = /^[-+]?[\d.,]+(e[-+]?\d+)?( ?(%|x|[kMGT]?B))?$|^-$/;
 
-/** A header, a rule, rows. Cells are text already; a column whose cells are all numbers is aligned to the right. */
-export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+/**
+ * A header, a rule, rows. Cells are text already; a column whose cells are all numbers is aligned to the right. A word of a
+ * cell that no terminal has room for is cut, since all other rows would be filled up to it.
+ */
+export function table(header: readonly string[], given: readonly (readonly string[])[]): string {
+  const rows = given.map((row) => row.map(withShortWords));
   const widths = columnWidths(header, rows);
   const right = header.map((_, column) => rows.length > 0 && rows.every((row) => NUMERIC.test(row[column])));
   const line = (cells: readonly string[]) =>
@@ -62,7 +67,8 @@ function evenly(count: number, parts: number): number[][] {
 }
 
 function columnWidths(header: readonly string[], rows: readonly (readonly string[])[]): number[] {
-  return header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column].length)));
+  const widest = (column: number) => rows.reduce((most, row) => Math.max(most, row[column].length), 0);
+  return header.map((title, column) => Math.max(title.length, widest(column)));
 }
 
 /** `text` in lines of at most `width` characters, all but the first one indented; a longer word has its own line. */

@@ -1,5 +1,6 @@
 /** `lacuna.json` in an output folder: what was made, from what, how, and what each file hashes to. */
 import * as z from 'zod';
+import { MAX_LAYERS } from './model.ts';
 import { planSchema } from './plan.ts';
 import { PRECISION_NAMES, ROUNDINGS } from './precision.ts';
 import { verificationSchema } from './verification.ts';
@@ -36,7 +37,7 @@ export const manifestSchema = z.object({
   spec: z.object({
     modelType: z.string(),
     architecture: z.string(),
-    numHiddenLayers: z.int().positive(),
+    numHiddenLayers: z.int().positive().max(MAX_LAYERS),
     hiddenSize: z.int().positive(),
     intermediateSize: z.int().positive(),
     vocabSize: z.int().positive(),

@@ -2,6 +2,9 @@
 import type { Graph } from './graph.ts';
 import type { TensorExpr } from './tensor.ts';
 
+/** Of any model: the largest have some 130, and what is told a layer must not become a loop of billions. */
+export const MAX_LAYERS = 4096;
+
 /** The facts that later stages need, all from the checkpoint's config. */
 export interface ModelSpec {
   readonly modelType: string;

@@ -1,6 +1,7 @@
 /** What to leave out of which block, as readable, versioned JSON. The types derive from the schema that files are read through. */
 import * as z from 'zod';
 import { invalidArgument } from './errors.ts';
+import { MAX_LAYERS } from './model.ts';
 import type { PrecisionName } from './precision.ts';
 
 export const PLAN_FORMAT = 'lacuna.plan';
@@ -70,7 +71,7 @@ export const planSchema = z.strictObject({
   model: z.strictObject({
     modelType: z.string(),
     fingerprint: z.string(),
-    numHiddenLayers: z.int().positive(),
+    numHiddenLayers: z.int().positive().max(MAX_LAYERS),
     hiddenSize: z.int().positive(),
     intermediateSize: z.int().positive(),
   }),

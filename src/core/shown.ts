@@ -16,8 +16,12 @@ const STEERING = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
  * @example shown('tensor "\u001b[31m"'); // tensor "\x1b[31m"
  */
 export function shown(text: string): string {
-  const words = text.replace(/\S+/g, (word) => cut(word, LONGEST_WORD));
-  return visible(cut(words, LONGEST_TEXT));
+  return visible(cut(withShortWords(text), LONGEST_TEXT));
+}
+
+/** `text` of any length, with words cut in their middle that are longer than any name or path. */
+export function withShortWords(text: string): string {
+  return text.replace(/\S+/g, (word) => cut(word, LONGEST_WORD));
 }
 
 /** `text` of any length, with control characters written out: `\x1b`, `\u202e`. */

@@ -17,8 +17,8 @@ export interface HubDouble {
 }
 
 export type Fault =
-  /** The connection breaks after so many bytes of the content. */
-  | { readonly kind: 'drop'; readonly file: string; readonly after: number }
+  /** The connection breaks after so many bytes of the content, of all of it with `anew` and else of what is asked for. */
+  | { readonly kind: 'drop'; readonly file: string; readonly after: number; readonly anew?: true }
   /** After so many bytes nothing comes any more; the connection stays. */
   | { readonly kind: 'stall'; readonly file: string; readonly after: number }
   /** The whole file comes, whatever part of it is asked for. */
@@ -34,8 +34,8 @@ export interface HubModel {
   readonly needsToken?: string;
   /** Told in place of the true sizes. */
   readonly sizes?: Readonly<Record<string, number>>;
-  /** The list of files never ends, or never begins. */
-  readonly listing?: 'endless' | 'silent';
+  /** The list of files never ends, never begins, or names each of them three times. */
+  readonly listing?: 'endless' | 'silent' | 'thrice';
 }
 
 const COMMIT = '0123456789abcdef0123456789abcdef01234567';
@@ -85,7 +85,7 @@ function refuse(response: ServerResponse, status: number, code?: string): void {
 
 function list(response: ServerResponse, { files, large, sizes = {}, listing }: HubModel): void {
   if (listing === 'endless') sendWithoutEnd(response);
-  if (listing !== undefined) return;
+  if (listing === 'endless' || listing === 'silent') return;
   const siblings = Object.entries(files).map(([rfilename, content]) => {
     const git = createHash('sha1').update(`blob ${content.length}\0`).update(content).digest('hex');
     const lfs = {
@@ -100,12 +100,14 @@ function list(response: ServerResponse, { files, large, sizes = {}, listing }: H
       ...(large.includes(rfilename) && { lfs }),
     };
   });
-  response.end(JSON.stringify({ id: 'x', sha: COMMIT, siblings }));
+  const told = listing === 'thrice' ? [siblings, siblings, siblings].flat() : siblings;
+  response.end(JSON.stringify({ id: 'x', sha: COMMIT, siblings: told }));
 }
 
 function send(request: IncomingMessage, response: ServerResponse, content: Uint8Array, fault: Fault | undefined): void {
   const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
-  const start = fault?.kind === 'ignore-range' ? 0 : from;
+  const beginsAnew = fault?.kind === 'ignore-range' || (fault?.kind === 'drop' && fault.anew);
+  const start = beginsAnew ? 0 : from;
   const status = start > 0 ? 206 : 200;
   response.writeHead(status, { 'content-length': content.length - start });
   switch (fault?.kind) {

@@ -1,0 +1,24 @@
+/** Programs that come with a model, regular expressions and templates, end in bounded time. */
+import { type Context, createContext, Script } from 'node:vm';
+import { LacunaError } from '../../src/core/errors.ts';
+
+const script = new Script('action()');
+let context: Context | undefined;
+
+/**
+ * What `action` returns, if that takes at most `milliseconds`; 'unsupported' calls `what` endless otherwise. Nothing but
+ * the engine itself can stop an action that gives no other code its turn.
+ */
+export function withinTime<T>(milliseconds: number, what: string, action: () => T): T {
+  context ??= createContext({});
+  context.action = action;
+  try {
+    return script.runInContext(context, { timeout: milliseconds }) as T;
+  } catch (error) {
+    // The error of another context is no instance of this one's Error.
+    if ((error as { code?: unknown } | undefined)?.code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error;
+    throw new LacunaError('unsupported', `${what} has not ended after ${milliseconds / 1000} s`, {
+      hint: 'It may be made to never end; get the model from somewhere else.',
+    });
+  }
+}

@@ -1,0 +1,68 @@
+/** A disk that fills up while a command writes: it says so, leaves nothing, and what was there stays. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Campaign, type CampaignOptions, type CampaignResult, eachCase } from './campaign.ts';
+import { runLacuna } from './harness/cli.ts';
+import { WRITING, type WritingCommand } from './harness/commands.ts';
+import { randomOfCase } from './harness/random.ts';
+import { withScratch } from './harness/scratch.ts';
+import { differenceOf, hashTree } from './harness/tree.ts';
+
+export const disk: Campaign = { name: 'disk', run };
+
+/** About what the largest of the commands needs: the model in float32 several times over. */
+const MOST_KIB = 48 << 10;
+
+/** What a command keeps for the next run of itself. */
+const KEPT = /^out\.(build|rounding)\//;
+
+async function run(options: CampaignOptions): Promise<CampaignResult> {
+  return withScratch(async (scratch) => {
+    const folder = join(scratch, 'disk');
+    mkdirSync(folder);
+    if (!mount(folder, MOST_KIB)) {
+      options.log('skipped: no file system can be mounted here (it takes root)');
+      return { cases: 0, failures: [] };
+    }
+    unmount(folder);
+    return eachCase(options, async (index) => {
+      const command = WRITING[index % WRITING.length];
+      const kib = randomOfCase(options.seed, index).int(MOST_KIB);
+      mount(folder, kib);
+      try {
+        const why = await fill(command, folder, options.signal);
+        return why && `${command.name} on a disk of ${kib} KiB: ${why}`;
+      } finally {
+        unmount(folder);
+      }
+    });
+  });
+}
+
+/** An empty disk of so many KiB in memory; false where the system refuses. */
+function mount(folder: string, kib: number): boolean {
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${Math.max(kib, 4)}k`, 'tmpfs', folder], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function unmount(folder: string): void {
+  execFileSync('umount', [folder]);
+}
+
+async function fill(command: WritingCommand, folder: string, stop: AbortSignal): Promise<string | undefined> {
+  // Where even what must be there first does not fit, there is no case.
+  if (command.prepare !== undefined && (await runLacuna(command.prepare(folder), stop)).code !== 0) return undefined;
+  const before = hashTree(folder);
+  const { code, signal, stdout, stderr } = await runLacuna([...command.args(folder), '--json'], stop);
+  if (code === 0) return undefined;
+  if (code !== 2) return `it ended with ${code ?? signal}: ${stderr}`;
+  const { error } = JSON.parse(stdout);
+  if (error.code !== 'io' || !error.message.includes(folder)) return `its error was ${error.code}: ${error.message}`;
+  const after = new Map([...hashTree(folder)].filter(([name]) => !KEPT.test(name) || name.includes('.partial-')));
+  return differenceOf(before, after);
+}

@@ -1,0 +1,50 @@
+/** The command line as a process of its own, as users have it. */
+import { spawn } from 'node:child_process';
+import { repository } from './paths.ts';
+
+export interface Ended {
+  /** Null when a signal ended it. */
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly seconds: number;
+}
+
+/** What is to happen to a process while it runs. */
+export interface Disturbance {
+  readonly signal: NodeJS.Signals;
+  readonly afterMs: number;
+}
+
+/** A command that takes longer hangs. */
+const MOST_MS = 300_000;
+
+export function runLacuna(
+  args: readonly string[],
+  stop: AbortSignal,
+  disturbance: Disturbance = { signal: 'SIGKILL', afterMs: MOST_MS },
+): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    const started = performance.now();
+    const child = spawn(process.execPath, [repository('bin/lacuna.js'), ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
+    const timer = setTimeout(() => child.kill(disturbance.signal), disturbance.afterMs);
+    const abort = () => child.kill('SIGKILL');
+    stop.addEventListener('abort', abort, { once: true });
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      clearTimeout(timer);
+      stop.removeEventListener('abort', abort);
+      resolve({ code, signal, stdout, stderr, seconds: (performance.now() - started) / 1000 });
+    });
+  });
+}

@@ -1,0 +1,165 @@
+/** Cases in processes of their own: whichever hangs, crashes or takes all memory is found and named, and the rest go on. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import type { Report } from './serve.ts';
+
+export interface Limits {
+  /** A case hangs that takes more of a processor's time, or of the clock's, which runs on where a machine is busy. */
+  readonly cpuMs: number;
+  readonly wallMs: number;
+  /** Of a process, at its peak. */
+  readonly bytes: number;
+}
+
+export const LIMITS: Limits = { cpuMs: 10_000, wallMs: 60_000, bytes: 2 ** 30 };
+
+/** Which cases are run. */
+export interface Range {
+  readonly from: number;
+  readonly cases: number;
+  /** By `performance.now()`. */
+  readonly deadline: number;
+  /** Processes at a time. */
+  readonly jobs: number;
+  readonly signal: AbortSignal;
+  readonly onFailure: (index: number, why: string) => void;
+}
+
+export interface Supervised extends Range {
+  /** JavaScript that calls `serve` with its last arguments; `args` come before them. */
+  readonly script: string;
+  readonly args: readonly string[];
+  readonly limits: Limits;
+}
+
+/** Cases that a process runs at most before another takes its place: what one leaves in memory is not counted against many others. */
+const BATCH = 1000;
+
+/** Until the first case begins: code is loaded and the machine may be busy. */
+const START_MS = 60_000;
+
+/** Between two looks at a process. */
+const LOOK_MS = 200;
+
+/** Last lines of what a process wrote, for what crashed it. */
+const MAX_TAIL = 1500;
+
+/** Runs the cases; returns how many were. */
+export async function supervise(options: Supervised): Promise<number> {
+  const { cases, from, deadline, jobs, signal } = options;
+  const size = Math.min(BATCH, Math.ceil(cases / jobs));
+  const end = from + cases;
+  let next = from;
+  let done = 0;
+  const work = async () => {
+    while (next < end && performance.now() < deadline && !signal.aborted) {
+      const first = next;
+      const last = Math.min(first + size, end);
+      next = last;
+      for (let at = first; at < last && performance.now() < deadline && !signal.aborted; ) {
+        const reached = await runBatch(at, last, options);
+        done += reached - at;
+        at = reached;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, work));
+  return done;
+}
+
+/** Runs cases `first` to `last` - 1 in one process, until one of them ends it; returns the case to go on from. */
+function runBatch(first: number, last: number, options: Supervised): Promise<number> {
+  const { script, args, limits, deadline, signal, onFailure } = options;
+  return new Promise((resolve, reject) => {
+    const numbers = [first, last - first, limits.bytes].map(String);
+    // A heap that outgrows the limit ends the process; one that stays below is collected in time to stay so.
+    const flags = [`--max-old-space-size=${Math.round(limits.bytes / 2 ** 20)}`];
+    const child = spawn(process.execPath, [...flags, script, ...args, ...numbers], {
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    });
+    const tail = keepTail(child);
+    let running: number | undefined;
+    let reached = first;
+    let since = performance.now();
+    let cpuSince = 0;
+    let killedFor: string | undefined;
+    const kill = (why: string) => {
+      killedFor ??= why;
+      child.kill('SIGKILL');
+    };
+    readLines(child.stdio[3] as Readable, (line) => {
+      const report = JSON.parse(line) as Report;
+      since = performance.now();
+      cpuSince = cpuMs(child.pid);
+      running = report.kind === 'begin' ? report.index : undefined;
+      if (report.kind === 'begin') return;
+      reached = report.index + 1;
+      if (report.why !== undefined) onFailure(report.index, report.why);
+      if (performance.now() >= deadline) kill('');
+    });
+    const watch = setInterval(() => {
+      const wall = performance.now() - since;
+      const hangs =
+        running === undefined ? wall > START_MS : wall > limits.wallMs || cpuMs(child.pid) - cpuSince > limits.cpuMs;
+      if (signal.aborted) kill('');
+      else if (hangs) kill(`hung for ${Math.round(wall / 1000)} s`);
+      else if (residentBytes(child.pid) > 1.5 * limits.bytes) kill('took all memory');
+    }, LOOK_MS);
+    child.on('close', (code, name) => {
+      clearInterval(watch);
+      if (running === undefined) {
+        // Between cases: killed in time, the end, or no start at all, which is the harness's own fault.
+        if (reached === first && killedFor !== '' && !signal.aborted)
+          return reject(
+            new Error(`${script} does not run: ${killedFor ?? `it ended with ${code ?? name}`}\n${tail()}`),
+          );
+        return resolve(reached);
+      }
+      // Ctrl-C in a terminal reaches this process too.
+      if (killedFor === '' || signal.aborted) return resolve(running);
+      onFailure(running, `${killedFor ?? `the process ended with ${code ?? name}`}\n${tail()}`.trim());
+      resolve(running + 1);
+    });
+  });
+}
+
+function readLines(stream: Readable, use: (line: string) => void): void {
+  let rest = '';
+  stream.setEncoding('utf8').on('data', (text: string) => {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) use(line);
+  });
+}
+
+function keepTail(child: ChildProcess): () => string {
+  let tail = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      tail = (tail + text).slice(-MAX_TAIL);
+    });
+  return () => tail;
+}
+
+/** Time of processors that a process has had, in the system's ticks of 10 ms; 0 where it is not told. */
+function cpuMs(pid: number | undefined): number {
+  try {
+    // After the name, which may hold spaces: the 12th and 13th fields are the time in programs and in the system.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ');
+    return 10 * (Number(fields[11]) + Number(fields[12]));
+  } catch {
+    return 0;
+  }
+}
+
+/** Where the system tells it: elsewhere only the peak after a case counts. */
+function residentBytes(pid: number | undefined): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]) * 4096;
+  } catch {
+    return 0;
+  }
+}

@@ -1,0 +1,42 @@
+/** What a folder holds, for comparing one run with another. */
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join, relative } from 'node:path';
+
+/** sha256 of every file by its path; of measured times only that they are there. */
+export function hashTree(folder: string): ReadonlyMap<string, string> {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = entries.map((entry) => join(entry.parentPath, entry.name)).sort();
+  return new Map(paths.map((path) => [relative(folder, path), hashWithoutTimes(path)]));
+}
+
+function hashWithoutTimes(path: string): string {
+  const name = basename(path);
+  if (name === 'bench.json') return 'times';
+  const bytes = readFileSync(path);
+  return createHash('sha256').update(withoutTimes(name, bytes)).digest('hex');
+}
+
+/** A model card tells measured speeds, and the manifest the card's checksum. */
+function withoutTimes(name: string, bytes: Buffer): Buffer | string {
+  if (name === 'README.md') return bytes.toString('utf8').replace(/\d+(\.\d+)?/g, '#');
+  if (name !== 'lacuna.json') return bytes;
+  const manifest = JSON.parse(bytes.toString('utf8'));
+  const files = manifest.files.filter(
+    ({ path }: { path: string }) => path !== 'README.md' && !path.endsWith('bench.json'),
+  );
+  return JSON.stringify({ ...manifest, files });
+}
+
+/** The first difference between two trees, or undefined. */
+export function differenceOf(
+  wanted: ReadonlyMap<string, string>,
+  got: ReadonlyMap<string, string>,
+): string | undefined {
+  for (const name of new Set([...wanted.keys(), ...got.keys()])) {
+    if (!got.has(name)) return `${name} is missing`;
+    if (!wanted.has(name)) return `${name} was left`;
+    if (wanted.get(name) !== got.get(name)) return `${name} has other bytes`;
+  }
+  return undefined;
+}

@@ -1,0 +1,15 @@
+/** Every campaign, in the order in which they run; `share` is its part of the time, beside the others'. */
+import type { Campaign } from './campaign.ts';
+import { disk } from './disk.ts';
+import { hub } from './hub.ts';
+import { inputs } from './inputs.ts';
+import { kills } from './kills.ts';
+import { locks } from './locks.ts';
+
+export const CAMPAIGNS: readonly (Campaign & { readonly share: number })[] = [
+  { ...inputs, share: 6 },
+  { ...hub, share: 1 },
+  { ...locks, share: 1 },
+  { ...kills, share: 3 },
+  { ...disk, share: 1 },
+];

@@ -1,0 +1,159 @@
+/** JSON as a tree that can hold what JavaScript's objects cannot: a key twice, numbers without bound, any depth. */
+import type { Random } from '../harness/random.ts';
+import { NUMBERS, PATTERNS, STRINGS, TEMPLATES } from './hostile-values.ts';
+
+type Tree =
+  /** A value without children, as it is written. */
+  | { kind: 'leaf'; text: string }
+  | { kind: 'array'; items: Tree[] }
+  | { kind: 'object'; entries: [key: string, value: Tree][] };
+
+/** `text` changed in one place; undefined when it is no JSON, or nested too deep by an earlier change. */
+export function mutateJson(text: string, random: Random): string | undefined {
+  try {
+    return mutated(toTree(JSON.parse(text)), random);
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function mutated(tree: Tree, random: Random): string {
+  const programs = programsIn(tree);
+  // Seldom: an endless one costs seconds until it is ended.
+  if (programs.length > 0 && random.chance(0.05)) {
+    const { set, key } = random.pick(programs);
+    set(leaf(JSON.stringify(random.pick(key === 'chat_template' ? TEMPLATES : PATTERNS))));
+    return toText(tree);
+  }
+  const place = choosePlace(tree, random);
+  place.set(changed(place.get(), tree, random));
+  return toText(place.key === undefined ? place.get() : tree);
+}
+
+function toTree(value: unknown): Tree {
+  if (Array.isArray(value)) return { kind: 'array', items: value.map(toTree) };
+  if (typeof value !== 'object' || value === null) return leaf(JSON.stringify(value));
+  return { kind: 'object', entries: Object.entries(value).map(([key, child]) => [key, toTree(child)]) };
+}
+
+function toText(tree: Tree): string {
+  if (tree.kind === 'leaf') return tree.text;
+  if (tree.kind === 'array') return `[${tree.items.map(toText).join(',')}]`;
+  return `{${tree.entries.map(([key, value]) => `${JSON.stringify(key)}:${toText(value)}`).join(',')}}`;
+}
+
+function leaf(text: string): Tree {
+  return { kind: 'leaf', text };
+}
+
+interface Place {
+  /** Undefined at the root. */
+  readonly key: string | undefined;
+  get(): Tree;
+  set(tree: Tree): void;
+}
+
+/** A walk from the root on, which may end anywhere: what lies deep in a large list is no likelier than what lies above. */
+function choosePlace(tree: Tree, random: Random): Place {
+  let root = tree;
+  let place: Place = {
+    key: undefined,
+    get: () => root,
+    set: (next) => {
+      root = next;
+    },
+  };
+  while (!random.chance(place.key === undefined ? 0.03 : 0.3)) {
+    const child = chooseChild(place.get(), random);
+    if (child === undefined) break;
+    place = child;
+  }
+  return place;
+}
+
+function chooseChild(tree: Tree, random: Random): Place | undefined {
+  const length = tree.kind === 'leaf' ? 0 : (tree.kind === 'array' ? tree.items : tree.entries).length;
+  return length === 0 ? undefined : childAt(tree, random.int(length));
+}
+
+function childAt(tree: Tree, at: number): Place | undefined {
+  if (tree.kind === 'leaf') return undefined;
+  if (tree.kind === 'array') {
+    const { items } = tree;
+    return { key: String(at), get: () => items[at], set: (next) => (items[at] = next) };
+  }
+  const entry = tree.entries[at];
+  return { key: entry[0], get: () => entry[1], set: (next) => (entry[1] = next) };
+}
+
+/** Where a file holds a program: a chat template or a regular expression, which no walk would meet often enough. */
+function programsIn(tree: Tree): Place[] {
+  if (tree.kind === 'array') return tree.items.flatMap(programsIn);
+  if (tree.kind === 'leaf') return [];
+  return tree.entries.flatMap(([key, value], at) => {
+    const place = key === 'chat_template' || key === 'Regex' ? childAt(tree, at) : undefined;
+    return place === undefined ? programsIn(value) : [place];
+  });
+}
+
+function changed(tree: Tree, root: Tree, random: Random): Tree {
+  if (tree.kind !== 'leaf' && random.chance(0.5)) return changedParts(tree, root, random);
+  const changes: readonly (() => Tree)[] = [
+    () => leaf(random.pick(NUMBERS)),
+    () => leaf(random.pick(NUMBERS)),
+    () => nearNumber(tree, random),
+    () => nearNumber(tree, random),
+    () => leaf(JSON.stringify(random.pick(STRINGS))),
+    () => leaf(random.pick(['null', 'true', 'false', '[]', '{}', '[[]]', '[null]', '{"__proto__":null}'])),
+    () => leaf(JSON.stringify('x'.repeat(10 ** (2 + random.int(5))))),
+    () => choosePlace(root, random).get(),
+    () => deep(random),
+    () => ({ kind: 'array', items: Array.from({ length: random.int(5) }, () => tree) }),
+  ];
+  // Depth and length that only limits stop are rarer than values that go further.
+  return random.chance(0.97) ? random.pick(changes.slice(0, 6))() : random.pick(changes)();
+}
+
+function nearNumber(tree: Tree, random: Random): Tree {
+  const value = tree.kind === 'leaf' ? Number(tree.text) : Number.NaN;
+  if (Number.isNaN(value)) return leaf(random.pick(NUMBERS));
+  return leaf(String(random.pick([value + 1, value - 1, value * 2, -value, value / 2, value * 1e6, value + 0.5])));
+}
+
+function deep(random: Random): Tree {
+  const depth = random.pick([20, 200, 2000, 20_000, 200_000]);
+  return leaf(
+    random.chance(0.5) ? '['.repeat(depth) + ']'.repeat(depth) : '{"a":'.repeat(depth) + 0 + '}'.repeat(depth),
+  );
+}
+
+function changedParts(tree: Exclude<Tree, { kind: 'leaf' }>, root: Tree, random: Random): Tree {
+  const other = choosePlace(root, random).get();
+  if (tree.kind === 'array') {
+    const { items } = tree;
+    const at = random.int(items.length + 1);
+    const changes: readonly (() => void)[] = [
+      () => items.splice(at, 1),
+      () => items.splice(at, 0, other),
+      () => items.splice(at, 0, ...items.slice(at, at + 1 + random.int(4))),
+      () => items.reverse(),
+      () => items.splice(at),
+    ];
+    random.pick(changes)();
+    return tree;
+  }
+  const { entries } = tree;
+  const at = random.int(entries.length);
+  const key = entries[at]?.[0] ?? 'x';
+  const changes: readonly (() => void)[] = [
+    () => entries.splice(at, 1),
+    () => entries.splice(at, 1),
+    () => entries.splice(at, 0, [key, other]),
+    () => entries.push([random.pick(STRINGS), other]),
+    () => entries.splice(at, 1, [random.pick(STRINGS), entries[at]?.[1] ?? other]),
+    () => entries.splice(0),
+  ];
+  random.pick(changes)();
+  return tree;
+}

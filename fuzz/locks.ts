@@ -1,0 +1,96 @@
+/** Races for a workspace whose lock a dead process left: never two processes are in it, and one of them gets in. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { type Campaign, type CampaignOptions, type CampaignResult, eachCase } from './campaign.ts';
+import { built } from './harness/paths.ts';
+import { type Random, randomOfCase } from './harness/random.ts';
+import { withScratch } from './harness/scratch.ts';
+
+export const locks: Campaign = { name: 'locks', run };
+
+export interface Race {
+  readonly workspace: string;
+  /** A file beside it that the process inside makes. */
+  readonly holder: string;
+  readonly holdMs: number;
+  /** When it begins, by `Date.now()`. */
+  readonly at: number;
+}
+
+/** How a race ended for a process. */
+export type Result = 'held' | 'refused' | 'not alone' | `failed: ${string}`;
+
+const RACERS = 6;
+
+/** From the call to the start: all processes have read it by then. */
+const AHEAD_MS = 10;
+
+interface Racer {
+  readonly process: ChildProcess;
+  readonly race: (race: Race) => Promise<Result>;
+}
+
+async function run(options: CampaignOptions): Promise<CampaignResult> {
+  return withScratch(async (scratch) => {
+    const racers = Array.from({ length: RACERS }, startRacer);
+    try {
+      return await eachCase(options, (index) => race(join(scratch, String(index)), racers, options.seed, index));
+    } finally {
+      for (const racer of racers) racer.process.kill();
+    }
+  });
+}
+
+function startRacer(): Racer {
+  const child = spawn(process.execPath, [built('locks/child.js')], { stdio: ['pipe', 'pipe', 'inherit'] });
+  // One that is gone is met at its next line.
+  child.stdin.on('error', () => {});
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const race = async (race: Race): Promise<Result> => {
+    child.stdin.write(`${JSON.stringify(race)}\n`);
+    return (await lines.next()).value ?? 'failed: its process ended';
+  };
+  return { process: child, race };
+}
+
+async function race(
+  folder: string,
+  racers: readonly Racer[],
+  seed: number,
+  index: number,
+): Promise<string | undefined> {
+  const random = randomOfCase(seed, index);
+  const workspace = join(folder, 'work');
+  mkdirSync(workspace, { recursive: true });
+  const lock = staleLock(random);
+  if (lock !== undefined) writeFileSync(`${workspace}.lock`, lock);
+  const one = { workspace, holder: join(folder, 'holder'), holdMs: random.int(20), at: Date.now() + AHEAD_MS };
+  const results = await Promise.all(racers.map((racer) => racer.race(one)));
+  const left = leftIn(folder);
+  rmSync(folder, { recursive: true, force: true });
+  const proper = results.every((result) => result === 'held' || result === 'refused') && results.includes('held');
+  if (!proper) return `lock ${lock}: ${results.join(', ')}`;
+  return left === undefined ? undefined : `lock ${lock}: left behind ${left}`;
+}
+
+/** What there is beside nothing: a workspace without a stage goes when its lock goes. */
+function leftIn(folder: string): string | undefined {
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  return names.length === 0 ? undefined : names.join(', ');
+}
+
+/** What a lock may hold that nobody alive has; undefined for none at all. Process ids are below 2^22 on Linux. */
+function staleLock(random: Random): string | undefined {
+  const host = hostname();
+  return random.pick([
+    undefined,
+    JSON.stringify({ host, pid: 2 ** 30, started: 1 }),
+    JSON.stringify({ host, pid: 2 ** 30 + random.int(2 ** 20), started: 1, nonce: 'x' }),
+    JSON.stringify({ host: 'elsewhere.invalid', pid: 1 }),
+    ...['', '{"ho', 'null', '[]', '{}', '"x"', '7'],
+    ...[0, -1, 0.5, 1e300, null, 'x'].map((pid) => JSON.stringify({ host, pid, started: 1 })),
+  ]);
+}

@@ -1,0 +1,13 @@
+// Builds fuzz/ into .fuzz/build: its processes are started from files, and Node 20 starts none from TypeScript.
+import { rmSync } from 'node:fs';
+import { bundle } from './bundle.js';
+
+const BUILD = '.fuzz/build';
+
+/** `build` is where to, relative to the repository. */
+export async function bundleFuzz(build = BUILD) {
+  rmSync(build, { recursive: true, force: true });
+  // Threads that write weights are started from a file too (see formats/onnx/write-thread.ts).
+  const children = ['inputs', 'hub', 'locks'].map((name) => `fuzz/${name}/child.ts`);
+  await bundle(['fuzz/main.ts', ...children, 'formats/onnx/write-worker.ts'], build);
+}

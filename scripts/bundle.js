@@ -1,0 +1,34 @@
+// Bundles TypeScript for Node: what dist/ is made by, and what runs of this project besides it.
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const BUNDLED = ['commander', 'zod'];
+
+/** Writes `entryPoints`, relative to the repository, into `outdir`; returns the names of all files that went into it. */
+export async function bundle(entryPoints, outdir) {
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints,
+    outbase: '.',
+    outdir,
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    external: Object.keys(dependencies).filter((name) => !BUNDLED.includes(name)),
+    metafile: true,
+    chunkNames: 'chunks/[name]-[hash]',
+    legalComments: 'inline',
+    logLevel: 'warning',
+    // protobufjs reaches for optional CommonJS modules through require, which an ES module lacks.
+    banner: {
+      js: "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);",
+    },
+  });
+  return Object.keys(metafile.inputs);
+}
