@@ -5,9 +5,11 @@ import { hub } from './hub.ts';
 import { inputs } from './inputs.ts';
 import { kills } from './kills.ts';
 import { locks } from './locks.ts';
+import { operators } from './operators.ts';
 
 export const CAMPAIGNS: readonly (Campaign & { readonly share: number })[] = [
   { ...inputs, share: 6 },
+  { ...operators, share: 3 },
   { ...hub, share: 1 },
   { ...locks, share: 1 },
   { ...kills, share: 3 },

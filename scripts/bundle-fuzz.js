@@ -8,6 +8,6 @@ const BUILD = '.fuzz/build';
 export async function bundleFuzz(build = BUILD) {
   rmSync(build, { recursive: true, force: true });
   // Threads that write weights are started from a file too (see formats/onnx/write-thread.ts).
-  const children = ['inputs', 'hub', 'locks'].map((name) => `fuzz/${name}/child.ts`);
+  const children = ['inputs', 'hub', 'locks', 'operators'].map((name) => `fuzz/${name}/child.ts`);
   await bundle(['fuzz/main.ts', ...children, 'formats/onnx/write-worker.ts'], build);
 }

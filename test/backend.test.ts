@@ -8,6 +8,7 @@ import { attr, BASE_OPSETS, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 import { convert } from '../src/index.ts';
+import { loadAddon, runtimeLibrary } from '../src/runtime/native-addon.ts';
 import { textGeneration } from './consumers/consumers.ts';
 import { COUNT, KINDS, makeFolder, PROMPT } from './consumers/folders.ts';
 import { TOLERANCE } from './consumers/greedy.ts';
@@ -254,6 +255,32 @@ describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the ba
       expect([...((await sessions[0].run({ x })).weight.data as Float32Array)]).toEqual([1, 2, 3]);
       await Promise.all(sessions.map((session) => session.release()));
       await expect(sessions[0].run({ x })).rejects.toThrow(/was disposed of/);
+    });
+
+    it('tells the collector of a tensor once, whoever holds it', async () => {
+      const g = new GraphBuilder('same');
+      g.op('Identity', ['x'], { outputs: ['y'] });
+      const size = 1 << 20;
+      const graph = graphOf(g, [value('x', 'float32', [size])], [value('y', 'float32', [size])]);
+      const model = join(folder, 'same.onnx');
+      await writeOnnx(graph, model);
+      const opened = await loadAddon(join(lib, 'lacuna_node.node')).openModel({
+        runtime: await runtimeLibrary(),
+        path: model,
+      });
+      const [FLOAT, bytes] = [1, 4 * size];
+      const [x, y] = [opened.createValue(FLOAT, [size]), opened.createValue(FLOAT, [size])];
+      const external = () => process.memoryUsage().external;
+      const before = external();
+      const again = await opened.run([{ name: 'x', value: x }], [{ name: 'y', value: y }]);
+      expect(Math.abs(external() - before)).toBeLessThan(bytes / 4);
+      // Its memory as JavaScript sees it is the same memory.
+      expect(again[0].buffer().byteLength).toBe(bytes);
+      expect(Math.abs(external() - before)).toBeLessThan(bytes / 4);
+      const more = opened.createValue(FLOAT, [size]);
+      expect(external() - before).toBeGreaterThan((bytes * 3) / 4);
+      expect(more.dims).toEqual([size]);
+      await opened.dispose();
     });
 
     it('opens one in memory, with its data beside it', async () => {

@@ -1,5 +1,5 @@
 /** A decoder whose logits are a table's row for the last token: whatever a sampler may meet. Its cache holds nothing. */
-import { BASE_OPSETS, type Graph } from '../src/core/graph.ts';
+import { attr, BASE_OPSETS, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 
@@ -21,4 +21,36 @@ export function bigramDecoder(table: Float32Array): Graph {
   ];
   const outputs = [value('logits', 'float32', [...tokens, vocab]), ...caches.map(([, present]) => present)];
   return { ...g.body('bigram', inputs, outputs), functions: [], opsets: BASE_OPSETS, metadata: {} };
+}
+
+/** What a graph says of its caches and its vocabulary. */
+export interface Declared {
+  readonly heads: number;
+  readonly head: number;
+  readonly vocab: number;
+}
+
+/** A decoder of two tokens whose graph declares other sizes than it has, which ONNX Runtime cannot know before it runs. */
+export function declaringDecoder({ heads, head, vocab }: Declared): Graph {
+  const graph = bigramDecoder(new Float32Array(4));
+  const g = new GraphBuilder('declaring');
+  const nodes = graph.nodes.map((node) => (node.opType === 'Gather' ? { ...node, outputs: ['gathered'] } : node));
+  g.op('Greater', [g.initializer('ones', float32Tensor([1, 1])), g.initializer('zero', float32Tensor([0]))], {
+    outputs: ['both'],
+  });
+  g.op('Compress', ['gathered', 'both'], { attributes: { axis: attr.int(2) }, outputs: ['logits'] });
+  const body = g.body('declaring', [], []);
+  const declared = (ports: Graph['inputs']): Graph['inputs'] =>
+    ports.map((port) => {
+      if (port.name === 'logits') return { ...port, shape: ['batch_size', 'sequence_length', vocab] };
+      const isCache = /past_key|present/.test(port.name);
+      return isCache ? { ...port, shape: ['batch_size', heads, 'length', head] } : port;
+    });
+  return {
+    ...graph,
+    inputs: declared(graph.inputs),
+    outputs: declared(graph.outputs),
+    initializers: [...graph.initializers, ...body.initializers],
+    nodes: [...nodes, ...body.nodes],
+  };
 }

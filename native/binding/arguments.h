@@ -45,6 +45,9 @@ inline double NumberOf(const Napi::Object& options, const char* name, double fal
   return number;
 }
 
+// Threads of a session, as MOST_THREADS in src/core/limits.ts.
+constexpr double kMostThreads = 256;
+
 // Beyond it, numbers of JavaScript are no exact integers.
 constexpr double kMostInteger = 9007199254740991.0;
 

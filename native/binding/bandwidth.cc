@@ -3,6 +3,7 @@
 #include <thread>
 #include <vector>
 
+#include "binding/arguments.h"
 #include "kernels/bandwidth.h"
 
 namespace lacuna::binding {
@@ -31,14 +32,11 @@ class Measurement final : public Napi::AsyncWorker {
   double bandwidth_ = 0;
 };
 
-// More threads than any machine has memory channels tell nothing new.
-constexpr uint32_t kMostThreads = 256;
-
 Napi::Value Start(const Napi::CallbackInfo& call) {
-  const uint32_t threads = call[0].IsNumber() ? call[0].As<Napi::Number>().Uint32Value() : 0;
-  if (threads == 0 || threads > kMostThreads)
+  const double threads = call[0].IsNumber() ? call[0].As<Napi::Number>().DoubleValue() : 0;
+  if (!(threads >= 1 && threads <= kMostThreads))
     throw Napi::RangeError::New(call.Env(), "readBandwidth: expected 1 to 256 threads");
-  auto* const measurement = new Measurement(call.Env(), threads);  // Frees itself when it is done.
+  auto* const measurement = new Measurement(call.Env(), static_cast<size_t>(threads));  // Frees itself when it is done.
   measurement->Queue();
   return measurement->promise();
 }

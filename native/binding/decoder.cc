@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "binding/ports.h"
+#include "kernels/checked.h"
+#include "kernels/limits.h"
 #include "ops/ort.h"
 
 namespace lacuna::binding {
@@ -56,6 +58,11 @@ void* ExportOf(const std::string& library, const char* name) {
   throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: not a decoder with caches in place: " + what);
 }
 
+void ExpectAtMost(const std::string& what, int64_t declared, int64_t most) {
+  if (declared > most)
+    RefuseModel(what + ": " + std::to_string(declared) + " are declared, and " + std::to_string(most) + " are the most that are taken");
+}
+
 const Port& FindPort(const std::vector<Port>& ports, const std::string& name) {
   const auto found = std::find_if(ports.begin(), ports.end(), [&](const Port& port) { return port.name == name; });
   if (found == ports.end()) RefuseModel("it has no " + name);
@@ -75,6 +82,8 @@ Signature ReadSignature(const OrtApi& api, const OrtSession* session) {
     if (!input.name.starts_with(past)) RefuseModel("it wants " + input.name);
     if (input.shape.size() != 4 || input.shape[1] < 1 || input.shape[3] < 1)
       RefuseModel(input.name + " has no fixed number of heads and size of a head");
+    ExpectAtMost(input.name + " has heads", input.shape[1], kMostHeads);
+    ExpectAtMost(input.name + " has entries a head", input.shape[3], kMostHeadEntries);
     ElementBytes(input.type);
     const std::string present = "present." + input.name.substr(past.size());
     FindPort(outputs, present);
@@ -85,6 +94,7 @@ Signature ReadSignature(const OrtApi& api, const OrtSession* session) {
   const Port& logits = FindPort(outputs, "logits");
   if (logits.type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT || logits.shape.size() != 3 || logits.shape[2] < 1)
     RefuseModel("its logits are not float32 [batch, tokens, vocabulary]");
+  ExpectAtMost("its vocabulary has words", logits.shape[2], kMostWords);
   signature.vocab = logits.shape[2];
   return signature;
 }
@@ -130,7 +140,7 @@ void Decoder::Feed(size_t row, std::span<const int64_t> tokens, std::span<float>
   Reserve(total);
   mask_.assign(total, 1);
   // Those of a long prompt are larger than the model's weights; what is not written of them takes no memory.
-  const size_t count = tokens.size() * vocab();
+  const size_t count = Product({tokens.size(), vocab()});
   const auto all = std::make_unique_for_overwrite<float[]>(count);
   Run({row, 1}, tokens, mask_, {all.get(), count}, {logits.empty() ? size_t{0} : size_t{1}, 0});
   lengths_[row] = total;
@@ -143,7 +153,7 @@ std::span<const float> Decoder::Step(std::span<const int64_t> tokens, size_t lar
   Reserve(total);
   mask_.assign(rows() * total, 0);
   for (size_t row = 0; row < rows(); ++row) std::fill_n(mask_.begin() + static_cast<ptrdiff_t>(row * total), lengths_[row] + 1, 1);
-  logits_.resize(rows() * vocab());
+  logits_.resize(Product({rows(), vocab()}));
   Run({0, rows()}, tokens, mask_, logits_, {rows(), largest});
   for (size_t& length : lengths_) ++length;
   return logits_;
@@ -199,14 +209,14 @@ void Decoder::Resume() { Check(api_, api_.RunOptionsUnsetTerminate(run_options_.
 
 // Bytes of a row of `capacity` tokens.
 size_t Decoder::RowBytes(const CacheSpec& spec, size_t capacity) const {
-  return static_cast<size_t>(spec.heads) * capacity * static_cast<size_t>(spec.head_size) * ElementBytes(spec.type);
+  return Product({static_cast<size_t>(spec.heads), capacity, static_cast<size_t>(spec.head_size), ElementBytes(spec.type)});
 }
 
 // Bytes of all caches of all rows.
 size_t Decoder::CacheBytes(size_t capacity) const {
   size_t bytes = 0;
-  for (const CacheSpec& spec : signature_.caches) bytes += RowBytes(spec, capacity);
-  return bytes * rows();
+  for (const CacheSpec& spec : signature_.caches) bytes = Sum(bytes, RowBytes(spec, capacity));
+  return Product({bytes, rows()});
 }
 
 Decoder::Memory Decoder::Allocate(size_t bytes, size_t capacity) const {
@@ -231,7 +241,7 @@ void Decoder::Reserve(size_t length) {
     const size_t heads = static_cast<size_t>(spec.heads);
     const size_t before = RowBytes(spec, capacity_) / heads;
     const size_t after = RowBytes(spec, capacity) / heads;
-    Memory data = Allocate(RowBytes(spec, capacity) * rows(), capacity);
+    Memory data = Allocate(Product({RowBytes(spec, capacity), rows()}), capacity);
     for (size_t row = 0; row < std::min(rows(), most_rows_); ++row)
       for (size_t head = row * heads; lengths_[row] > 0 && head < (row + 1) * heads; ++head)
         std::memcpy(data.get() + head * after, caches_[i].get() + head * before, RowBytes(spec, lengths_[row]) / heads);

@@ -7,6 +7,7 @@
 
 #include <napi.h>
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -86,6 +87,8 @@ class Handle : public std::enable_shared_from_this<Handle<T>> {
       deferred.Resolve(finish(env));
     } catch (const Napi::Error& error) {
       deferred.Reject(error.Value());
+    } catch (const std::exception& error) {
+      deferred.Reject(Napi::Error::New(env, error.what()).Value());
     }
   }
 

@@ -1,8 +1,10 @@
 #include "binding/model.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
+#include "kernels/checked.h"
 #include "ops/ort.h"
 
 namespace lacuna::binding {
@@ -16,7 +18,7 @@ size_t ElementsOf(const Value::Shape& shape) {
   size_t elements = 1;
   for (const int64_t dimension : shape) {
     if (dimension < 0) Refuse("a tensor has a dimension below 0");
-    if (__builtin_mul_overflow(elements, static_cast<size_t>(dimension), &elements)) Refuse("a tensor is too large");
+    elements = Product({elements, static_cast<size_t>(dimension)});
   }
   return elements;
 }
@@ -107,7 +109,7 @@ std::shared_ptr<Value> Value::Make(const OrtApi& api, ONNXTensorElementDataType 
   // Eight bytes an element are the most there are.
   if (elements > SIZE_MAX / 8) Refuse("a tensor is too large");
   const size_t bytes = BytesOf(type, elements);
-  std::unique_ptr<std::byte, Free> memory(static_cast<std::byte*>(std::calloc(bytes + 1, 1)));
+  std::unique_ptr<std::byte, Free> memory(static_cast<std::byte*>(std::calloc(std::max<size_t>(bytes, 1), 1)));
   if (memory == nullptr)
     throw ort::Refusal(ORT_FAIL, "lacuna: out of memory: a tensor takes " + std::to_string((bytes >> 20) + 1) + " MiB");
   const Owned<OrtMemoryInfo> cpu = CpuMemory(api);

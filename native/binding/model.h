@@ -34,6 +34,10 @@ class Value {
   size_t bytes() const { return bytes_; }
   OrtValue* ort() const { return value_.get(); }
 
+  // Objects of JavaScript that hold it, and whether its bytes are reported to the collector. Of the event loop's thread.
+  size_t holders = 0;
+  bool is_reported = false;
+
   // Of caches [rows, heads, tokens, head size] that differ in their tokens alone: takes over the first `tokens` of another.
   // Throws ort::Refusal when that does not fit.
   void CopyTokens(const Value& from, size_t tokens);

@@ -182,7 +182,7 @@ void ExportDecoder(Napi::Env env, Napi::Object exports) {
     DecoderOptions options;
     options.model = NeededString(given, "model");
     options.operators = StringOf(given, "operators").value_or("");
-    options.threads = static_cast<int>(NumberOf(given, "threads", 0, 1, 1024));
+    options.threads = static_cast<int>(NumberOf(given, "threads", 0, 1, kMostThreads));
     return DecoderHandle::Open(
         info.Env(), "decoder", [runtime, options] { return std::make_unique<Decoder>(Runtime::Open(runtime), options); },
         [constructor](Napi::Env e, const std::shared_ptr<DecoderHandle>& handle) -> Napi::Value {

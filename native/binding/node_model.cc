@@ -60,15 +60,23 @@ class NativeValue : public Napi::ObjectWrap<NativeValue> {
   explicit NativeValue(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeValue>(info) {
     if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "values are made by models");
     value_ = *info[0].As<Napi::External<SharedValue>>().Data();
-    // So that the collector knows what hangs on so small an object.
-    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), static_cast<int64_t>(value_->bytes()));
+    if (value_->holders++ == 0) Report(info.Env(), true);
   }
 
   void Finalize(Napi::Env env) override {
-    if (value_ != nullptr) Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(value_->bytes()));
+    if (value_ != nullptr && --value_->holders == 0) Report(env, false);
   }
 
  private:
+  // So that the collector knows what hangs on so small an object: once, however many objects there are, and not beside an
+  // array buffer of the same memory, which the collector counts itself.
+  void Report(Napi::Env env, bool is_reported) {
+    if (value_->is_reported == is_reported) return;
+    value_->is_reported = is_reported;
+    const auto bytes = static_cast<int64_t>(value_->bytes());
+    Napi::MemoryManagement::AdjustExternalMemory(env, is_reported ? bytes : -bytes);
+  }
+
   Napi::Value Type(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), value_->type()); }
 
   Napi::Value Dims(const Napi::CallbackInfo& info) {
@@ -84,8 +92,10 @@ class NativeValue : public Napi::ObjectWrap<NativeValue> {
     auto* kept = new SharedValue(value_);
     const auto release = [](napi_env, void*, void* hint) { delete static_cast<SharedValue*>(hint); };
     napi_value buffer = nullptr;
-    if (napi_create_external_arraybuffer(env, value_->data(), value_->bytes(), release, kept, &buffer) == napi_ok)
+    if (napi_create_external_arraybuffer(env, value_->data(), value_->bytes(), release, kept, &buffer) == napi_ok) {
+      Report(env, false);
       return Napi::Value(env, buffer);
+    }
     delete kept;
     auto copy = Napi::ArrayBuffer::New(env, value_->bytes());
     std::memcpy(copy.Data(), value_->data(), value_->bytes());
@@ -249,8 +259,8 @@ ModelOptions ModelOptionsOf(const Napi::Object& given) {
     return std::vector<char>(start, start + bytes);
   });
   options.operators = StringOf(given, "operators").value_or("");
-  options.intra_threads = static_cast<int>(NumberOf(given, "intraThreads", 0, 0, 1024));
-  options.inter_threads = static_cast<int>(NumberOf(given, "interThreads", 0, 0, 1024));
+  options.intra_threads = static_cast<int>(NumberOf(given, "intraThreads", 0, 0, kMostThreads));
+  options.inter_threads = static_cast<int>(NumberOf(given, "interThreads", 0, 0, kMostThreads));
   options.optimisation = static_cast<GraphOptimizationLevel>(NumberOf(given, "optimisation", ORT_ENABLE_ALL, 0, ORT_ENABLE_ALL));
   options.mode = given.Get("isParallel").ToBoolean() ? ORT_PARALLEL : ORT_SEQUENTIAL;
   options.log_severity = static_cast<int>(NumberOf(given, "logSeverity", ORT_LOGGING_LEVEL_ERROR, 0, ORT_LOGGING_LEVEL_FATAL));

@@ -111,6 +111,8 @@ void Worker::Loop() {
       failure = std::make_unique<std::string>("out of memory");
     } catch (const std::exception& error) {
       failure = std::make_unique<std::string>(error.what());
+    } catch (...) {
+      failure = std::make_unique<std::string>("an unknown failure");
     }
     const std::shared_ptr<std::string> shared = std::move(failure);
     Send([this, done = std::move(done), shared](Napi::Env env) {
@@ -131,6 +133,8 @@ void Worker::Deliver(napi_env env, napi_value, void*, void* data) {
   } catch (const Napi::Error& error) {
     // An exception of a callback is nobody's to catch: it is the process's uncaught exception.
     napi_fatal_exception(env, error.Value());
+  } catch (const std::exception& error) {
+    napi_fatal_exception(env, Napi::Error::New(env, error.what()).Value());
   }
 }
 

@@ -63,7 +63,8 @@ HWY_INLINE V Activate(D d, Activation activation, V x) {
       return hn::MulAdd(half, Erf(d, hn::Mul(x, hn::Set(d, 0.70710678f))), half);
     }
     case Activation::kRelu:
-      return hn::Max(x, hn::Zero(d));
+      // Not the larger of both, which x86 takes to be 0 where x is not a number.
+      return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)), x);
   }
   return x;
 }

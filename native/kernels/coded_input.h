@@ -31,10 +31,10 @@ class CodedTokens {
   static constexpr size_t kLanesOf(Storage storage) { return storage == Storage::kInt4 ? 4 : 8; }
 
   CodedTokens(Storage storage, size_t width, size_t tokens, ScratchLayout& layout)
-      : codes_(layout.Array<int8_t>(tokens * PaddedBlocks(width) * kBlock)),
-        starts_(layout.Array<int32_t>(tokens * PaddedBlocks(width) * kLanesOf(storage))),
-        scales_(layout.Array<float>(tokens * PaddedBlocks(width))),
-        sums_(layout.Array<float>(tokens * PaddedBlocks(width))),
+      : codes_(layout.Array<int8_t>(tokens, PaddedBlocks(width), kBlock)),
+        starts_(layout.Array<int32_t>(tokens, PaddedBlocks(width), kLanesOf(storage))),
+        scales_(layout.Array<float>(tokens, PaddedBlocks(width))),
+        sums_(layout.Array<float>(tokens, PaddedBlocks(width))),
         blocks_(PaddedBlocks(width)),
         lanes_(kLanesOf(storage)) {}
 

@@ -3,10 +3,12 @@
 #ifndef LACUNA_KERNELS_DECODER_H_
 #define LACUNA_KERNELS_DECODER_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/gated_ffn.h"
+#include "kernels/limits.h"
 #include "kernels/matrix.h"
 #include "kernels/parallel.h"
 #include "kernels/scratch.h"
@@ -42,9 +44,6 @@ struct NormFfn {
   BlockMatrix down;
   RmsNorm post_norm;
 };
-
-// Of an attention head; published models have 256 at most.
-constexpr size_t kMostHeadSize = 512;
 
 // y [tokens, hidden] = post_norm(output(attention(norm(stream)))): grouped-query attention with rotary positions.
 struct NormAttention {
@@ -86,6 +85,18 @@ struct Cache {
   const size_t* seen = nullptr;
   size_t rows = 1;
 };
+
+// Of a head of keys or values in all rows: what was seen before goes to a cache that is not the past itself, and zeros to the
+// places after the `fed` tokens of each row that come next.
+inline void CopySeen(const Cache& cache, const NormAttention& part, size_t fed, size_t head, const float* past, float* to) {
+  if (past == to) return;
+  for (size_t row = 0; row < cache.rows; ++row) {
+    const size_t index = row * part.kv_heads + head, seen = cache.seen[row];
+    float* const place = to + index * cache.capacity * part.head_size;
+    std::copy_n(past + index * cache.past_capacity * part.head_size, seen * part.head_size, place);
+    std::fill(place + (seen + fed) * part.head_size, place + cache.capacity * part.head_size, 0.0f);
+  }
+}
 
 // Inputs of products are rounded to 8 bits a block. A token's result is the same, bit for bit, however many threads there
 // are and whichever tokens come with it. All throw std::bad_alloc when scratch cannot grow; steady calls do not allocate.

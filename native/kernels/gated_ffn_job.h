@@ -65,24 +65,24 @@ struct GatedFfnArrays {
     const size_t block = std::min(tokens, kTokenBlock);
     const size_t chunks = DivideUp(ffn.neurons, kChunk);
     active = layout.Array<uint32_t>(tokens);
-    coefficients = layout.Array<float>(block * chunks * kChunk);
-    moments = layout.Array<Moments>(block * chunks);
+    coefficients = layout.Array<float>(block, chunks, kChunk);
+    moments = layout.Array<Moments>(block, chunks);
     cuts = layout.Array<Cut>(block);
-    lists = layout.Array<uint8_t>(block * chunks * kChunk);
-    counts = layout.Array<uint8_t>(block * chunks);
-    kept = layout.Array<uint8_t>(block * chunks);
-    tile_lists = layout.Array<uint8_t>(block * chunks * kChunk);
-    tile_counts = layout.Array<uint8_t>(block * chunks);
-    sums = layout.Array<float>(SumsOf(ffn, block) * PaddedColumns(ffn.hidden));
-    if (ffn.norm.weight != nullptr) normed = layout.Array<float>(block * ffn.hidden);
+    lists = layout.Array<uint8_t>(block, chunks, kChunk);
+    counts = layout.Array<uint8_t>(block, chunks);
+    kept = layout.Array<uint8_t>(block, chunks);
+    tile_lists = layout.Array<uint8_t>(block, chunks, kChunk);
+    tile_counts = layout.Array<uint8_t>(block, chunks);
+    sums = layout.Array<float>(SumsOf(ffn, block), PaddedColumns(ffn.hidden));
+    if (ffn.norm.weight != nullptr) normed = layout.Array<float>(block, ffn.hidden);
     if (IsNested(ffn.selector)) {
-      upper_gate = layout.Array<float>(block * chunks * kChunk);
-      upper_up = layout.Array<float>(block * chunks * kChunk);
+      upper_gate = layout.Array<float>(block, chunks, kChunk);
+      upper_up = layout.Array<float>(block, chunks, kChunk);
     }
     if (IsBlocked(ffn.storage)) {
       gate_input.emplace(ProjectionStorage(ffn), ffn.gate_inputs.count, block, layout);
       up_input.emplace(ProjectionStorage(ffn), ffn.up_inputs.count, block, layout);
-      zeros = layout.Array<float>(SumsOf(ffn, block) * Blocks(ffn.hidden));
+      zeros = layout.Array<float>(SumsOf(ffn, block), Blocks(ffn.hidden));
     }
     if (!IsPredicted(ffn.selector)) return;
     if (ProjectionStorage(ffn) == Storage::kInt4) {

@@ -94,16 +94,16 @@ class NormAttentionJob : public PartJob {
   struct Arrays {
     Arrays(const NormAttentionJob& job, ScratchLayout& layout)
         : ends(layout.Array<size_t>(job.steps())),
-          normed(layout.Array<float>(job.most_tokens() * job.hidden_)),
+          normed(layout.Array<float>(job.most_tokens(), job.hidden_)),
           input(kStorage, job.hidden_, job.most_tokens(), layout),
-          queries(layout.Array<float>(job.most_tokens() * job.Width())),
-          attended(layout.Array<float>(job.most_tokens() * job.Width())),
+          queries(layout.Array<float>(job.most_tokens(), job.Width())),
+          attended(layout.Array<float>(job.most_tokens(), job.Width())),
           output(kStorage, job.Width(), job.most_tokens(), layout),
-          sums(layout.Array<RunSums>(job.most_tokens() * job.part_.heads)),
-          transposed(layout.Array<float>(job.part_.kv_heads * DivideUp(job.most_tokens(), job.attending_) *
-                                     job.attention_.transposed_size())),
-          run_sums(layout.Array<RunSums>(job.part_.heads * job.MostRuns())),
-          run_weighted(layout.Array<float>(job.Width() * job.MostRuns())) {}
+          sums(layout.Array<RunSums>(job.most_tokens(), job.part_.heads)),
+          transposed(layout.Array<float>(job.part_.kv_heads, DivideUp(job.most_tokens(), job.attending_),
+                                          job.attention_.transposed_size())),
+          run_sums(layout.Array<RunSums>(job.part_.heads, job.MostRuns())),
+          run_weighted(layout.Array<float>(job.Width(), job.MostRuns())) {}
 
     size_t* ends;
     // [tokens of a block, hidden]
@@ -172,7 +172,8 @@ class NormAttentionJob : public PartJob {
       return;
     }
     float* cache = is_key ? cache_.key : cache_.value;
-    if (block.first == 0) CopyPast(is_key ? cache_.past_key : cache_.past_value, cache, head);
+    if (block.first == 0)
+      CopySeen(cache_, part_, row_tokens_, head, is_key ? cache_.past_key : cache_.past_value, cache);
     // Tokens of one row have their places one after the other.
     for (size_t t = 0; t < block.count;) {
       const size_t token = block.first + t;
@@ -198,18 +199,6 @@ class NormAttentionJob : public PartJob {
       const auto first = hn::LoadU(d, head + i), second = hn::LoadU(d, head + half + i);
       hn::StoreU(hn::NegMulAdd(second, sine, hn::Mul(first, cosine)), d, head + i);
       hn::StoreU(hn::MulAdd(first, sine, hn::Mul(second, cosine)), d, head + half + i);
-    }
-  }
-
-  // What was seen before goes to a cache that is not the past itself; the rest of its head is zeros, but for the new.
-  void CopyPast(const float* past, float* cache, size_t head) const {
-    if (past == cache) return;
-    for (size_t row = 0; row < cache_.rows; ++row) {
-      const size_t index = row * part_.kv_heads + head;
-      float* to = cache + index * cache_.capacity * head_;
-      const size_t seen = cache_.seen[row];
-      std::copy_n(past + index * cache_.past_capacity * head_, seen * head_, to);
-      std::fill(to + (seen + row_tokens_) * head_, to + cache_.capacity * head_, 0.0f);
     }
   }
 
@@ -354,7 +343,11 @@ HWY_EXPORT(RunAttention);
 
 void RunNormAttention(const NormAttention& part, const Stream& stream, const Cache& cache, float* y, Scratch& scratch,
                       const Parallel& parallel) {
-  if (stream.tokens > 0) HWY_DYNAMIC_DISPATCH(RunAttention)(part, stream, cache, y, scratch, parallel);
+  if (stream.tokens > 0) return HWY_DYNAMIC_DISPATCH(RunAttention)(part, stream, cache, y, scratch, parallel);
+  for (size_t head = 0; head < part.kv_heads; ++head) {
+    CopySeen(cache, part, 0, head, cache.past_key, cache.key);
+    CopySeen(cache, part, 0, head, cache.past_value, cache.value);
+  }
 }
 
 }  // namespace lacuna

@@ -87,7 +87,7 @@ class NormFfnJob : public PartJob {
   struct Arrays {
     Arrays(const NormFfnJob& job, ScratchLayout& layout)
         : ends(layout.Array<size_t>(job.steps())),
-          normed(layout.Array<float>(job.most_tokens() * job.hidden_)),
+          normed(layout.Array<float>(job.most_tokens(), job.hidden_)),
           input(kStorage, job.hidden_, job.most_tokens(), layout),
           product(kStorage, job.ffn_.gate.rows, job.most_tokens(), layout) {}
 

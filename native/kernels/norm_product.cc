@@ -59,7 +59,7 @@ class NormProductJob : public PartJob {
   struct Arrays {
     Arrays(const NormProductJob& job, ScratchLayout& layout)
         : ends(layout.Array<size_t>(job.steps())),
-          normed(layout.Array<float>(job.most_tokens() * job.part_.weight.columns)),
+          normed(layout.Array<float>(job.most_tokens(), job.part_.weight.columns)),
           input(kStorage, job.part_.weight.columns, job.most_tokens(), layout) {}
 
     size_t* ends;

@@ -9,6 +9,8 @@
 #include <new>
 #include <vector>
 
+#include "kernels/checked.h"
+
 namespace lacuna {
 
 // One growing block, aligned to cache lines. Throws std::bad_alloc.
@@ -59,15 +61,18 @@ class ScratchPool {
   std::vector<std::unique_ptr<Scratch>> free_;
 };
 
-// Cuts a block into arrays: first to add up sizes (with no block), then to place them.
+// Cuts a block into arrays: first to add up sizes (with no block), then to place them. Throws std::length_error where they are
+// more than memory can hold.
 class ScratchLayout {
  public:
   explicit ScratchLayout(uint8_t* block) : block_(block) {}
 
-  template <typename T>
-  T* Array(size_t count) {
+  // [sizes...], of which the array has as many entries as their product is.
+  template <typename T, typename... Sizes>
+  T* Array(Sizes... sizes) {
     const size_t start = bytes_;
-    bytes_ += (count * sizeof(T) + Scratch::kAlignment - 1) / Scratch::kAlignment * Scratch::kAlignment;
+    const size_t used = Sum(Product({sizeof(T), sizes...}), Scratch::kAlignment - 1);
+    bytes_ = Sum(bytes_, used / Scratch::kAlignment * Scratch::kAlignment);
     return block_ == nullptr ? nullptr : reinterpret_cast<T*>(block_ + start);
   }
   size_t bytes() const { return bytes_; }

@@ -147,11 +147,11 @@ class ScreenedProductJob : public PartJob {
   struct Arrays {
     Arrays(const ScreenedProductJob& job, ScratchLayout& layout)
         : ends(layout.Array<size_t>(job.steps())),
-          normed(layout.Array<float>(job.most_tokens() * job.weight().columns)),
+          normed(layout.Array<float>(job.most_tokens(), job.weight().columns)),
           lengths(layout.Array<float>(job.most_tokens())),
           floors(layout.Array<float>(job.most_tokens())),
-          doubted(layout.Array<bool>(job.most_tokens() * job.row_items_)),
-          best(layout.Array<Ranked>(job.most_tokens() * job.groups_)),
+          doubted(layout.Array<bool>(job.most_tokens(), job.row_items_)),
+          best(layout.Array<Ranked>(job.most_tokens(), job.groups_)),
           near(Storage::kInt4, job.weight().columns, job.most_tokens(), layout),
           exact(Storage::kInt8, job.weight().columns, job.most_tokens(), layout) {}
 

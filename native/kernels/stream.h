@@ -33,7 +33,10 @@ struct Mask {
   // [tokens], or null when not wanted.
   float* saturation = nullptr;
 
-  bool IsActive(size_t token) const { return active == nullptr || active[token]; }
+  // As bytes: hosts hand over what their callers wrote, which need be neither 0 nor 1.
+  bool IsActive(size_t token) const {
+    return active == nullptr || reinterpret_cast<const unsigned char*>(active)[token] != 0;
+  }
 };
 
 // All that an inactive token gets.

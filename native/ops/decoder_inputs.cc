@@ -1,5 +1,7 @@
 #include "ops/decoder_inputs.h"
 
+#include "kernels/limits.h"
+
 namespace lacuna {
 
 namespace {
@@ -12,12 +14,13 @@ void ExpectRows(const ort::Call& call, const std::string& name, const ort::Tenso
 }  // namespace
 
 BlockMatrix BlockMatrixOf(const ort::Call& call, const std::string& name, const BlockTensors& tensors, Storage storage,
-                          size_t columns) {
+                          size_t columns, int64_t most_rows) {
   const auto& [codes, scales, zero_points, bias] = tensors;
   if (!codes.given()) call.Refuse("input " + name + " is missing");
   const int64_t rows = codes.shape.rank() == 3 ? codes.shape[0] : 0;
   const auto blocks = static_cast<int64_t>(Blocks(columns));
   call.Expect(name.c_str(), codes, {rows, blocks, storage == Storage::kInt4 ? 16 : 32});
+  call.ExpectSize(("rows of input " + name).c_str(), rows, most_rows);
   ExpectRows(call, name + "_scales", scales, rows, blocks);
   if (zero_points.given())
     ExpectRows(call, name + "_zero_points", zero_points, rows, static_cast<int64_t>(ZeroPointBytes(storage, columns)));
@@ -45,8 +48,12 @@ RmsNorm NormOf(const ort::Call& call, const char* name, const ort::Tensor& weigh
 Stream StreamOf(const ort::Call& call, const ort::Tensor& x, const ort::Tensor& skip) {
   if (x.shape.rank() != 3) call.Refuse("expected [b, s, h] for input x but received " + x.shape.Text());
   if (skip.given()) call.Expect("skip", skip, x.shape);
+  call.ExpectSize("entries a token of input x", x.shape[2], kMostHidden);
+  const size_t tokens = ort::Shape{x.shape[0], x.shape[1]}.elements();
+  if (tokens > static_cast<size_t>(kMostTokens))
+    call.Refuse("expected at most " + std::to_string(kMostTokens) + " tokens but received " + std::to_string(tokens));
   Stream stream;
-  stream.tokens = static_cast<size_t>(x.shape[0]) * static_cast<size_t>(x.shape[1]);
+  stream.tokens = tokens;
   stream.x = x.As<float>();
   stream.skip = skip.given() ? skip.As<float>() : nullptr;
   return stream;

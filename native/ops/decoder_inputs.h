@@ -27,7 +27,7 @@ struct BlockTensors {
   ort::Tensor bias;
 };
 BlockMatrix BlockMatrixOf(const ort::Call& call, const std::string& name, const BlockTensors& tensors, Storage storage,
-                          size_t columns);
+                          size_t columns, int64_t most_rows);
 
 // Some of a matrix' rows.
 BlockMatrix RowsOf(const BlockMatrix& matrix, Storage storage, size_t first, size_t count);
@@ -35,7 +35,7 @@ BlockMatrix RowsOf(const BlockMatrix& matrix, Storage storage, size_t first, siz
 // A norm's weight of `size` entries; none where the input is not given.
 RmsNorm NormOf(const ort::Call& call, const char* name, const ort::Tensor& weight, int64_t size, float epsilon);
 
-// x, and skip where it is given, as [b, s, h].
+// x, and skip where it is given, as [b, s, h]; throws where kernels cannot count that many tokens or entries.
 Stream StreamOf(const ort::Call& call, const ort::Tensor& x, const ort::Tensor& skip);
 
 }  // namespace lacuna

@@ -78,14 +78,15 @@ class FfnInputs {
     return Get(call, input).given() ? Given(call, input, name, shape) : nullptr;
   }
 
-  // The rows of a matrix in a storage, whose columns its shape need not show.
+  // The rows of a matrix in a storage, whose columns its shape need not show: from 1 to `most`.
   template <Storage kStorage>
-  int64_t Rows(const ort::Call& call, size_t input, const char* name) const {
+  int64_t Rows(const ort::Call& call, size_t input, const char* name, int64_t most) const {
     const ort::Tensor tensor = Get(call, input);
     constexpr size_t kRank = IsBlocked(kStorage) ? 3 : 2;
     if (tensor.shape.rank() != kRank)
       call.Refuse(std::string("expected ") + (IsBlocked(kStorage) ? "[f, blocks, bytes]" : "[f, columns]") + " for input " +
                   name + " but received " + tensor.shape.Text());
+    call.ExpectSize((std::string("rows of input ") + name).c_str(), tensor.shape[0], most);
     return tensor.shape[0];
   }
 

@@ -25,7 +25,7 @@ class FfnSkipStartKernel {
     const ort::Tensor positions = call.Input(0);
     if (positions.shape.rank() != 2) call.Refuse("expected [b, s] for input position_ids but received " + positions.shape.Text());
     int32_t* state = call.Output<int32_t>(0, positions.shape);
-    bool* active = call.Output<bool>(1, positions.shape);
+    bool* active = call.OptionalOutput<bool>(1, positions.shape);
     const bool never = settings_.decode && positions.shape[1] > 1;
     RunFfnSkipStart(positions.shape.elements(), positions.As<int64_t>(), warm_up_, never, state, active);
   }
@@ -45,11 +45,8 @@ class FfnSkipStepKernel {
   static constexpr std::array<ort::Port, 2> kOutputs = {{kState, kActive}};
 
   FfnSkipStepKernel(Settings settings, const ort::Node& node) {
-    const int64_t run_length = node.Int("run_length");
-    if (run_length < 0 || run_length > std::numeric_limits<int32_t>::max())
-      throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() + ": expected 0 to 2^31 - 1 for attribute " +
-                                                   "run_length but received " + std::to_string(run_length));
-    rule_.run_length = static_cast<int32_t>(run_length);
+    // It becomes a state, which counts it down in 32 bits.
+    rule_.run_length = static_cast<int32_t>(node.Int("run_length", 0, std::numeric_limits<int32_t>::max()));
     rule_.re_arm = settings.re_arm;
   }
 
@@ -60,7 +57,7 @@ class FfnSkipStepKernel {
     FfnSkipRule rule = rule_;
     rule.threshold = *threshold.As<float>();
     RunFfnSkipStep(rule, state.shape.elements(), state.As<int32_t>(), saturation.As<float>(),
-                   call.Output<int32_t>(0, state.shape), call.Output<bool>(1, state.shape));
+                   call.OptionalOutput<int32_t>(0, state.shape), call.OptionalOutput<bool>(1, state.shape));
   }
 
  private:

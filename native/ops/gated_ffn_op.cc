@@ -70,14 +70,14 @@ Stream BindStream(ort::Call& call, const FfnInputs<kInputCount>& inputs) {
   const ort::Tensor x = call.Input(kX), skip = call.Input(kSkip);
   if (skip.given() != inputs.Get(call, kNorm).given()) call.Refuse("expected both or neither of inputs skip and norm");
   Stream stream = StreamOf(call, x, skip);
-  if (skip.given()) stream.sum = call.Output<float>(kSum, x.shape);
+  if (skip.given()) stream.sum = call.OptionalOutput<float>(kSum, x.shape);
   return stream;
 }
 
 Mask BindMask(ort::Call& call, bool masked, const Stream& stream) {
   if (!masked) {
     // As the body has it: other variants give the constant 0.
-    if (float* saturation = call.Output<float>(kSaturation, {})) *saturation = 0;
+    if (float* saturation = call.OptionalOutput<float>(kSaturation, {})) *saturation = 0;
     return {};
   }
   const ort::Tensor x = call.Input(kX), active = call.Input(kActive);
@@ -85,7 +85,7 @@ Mask BindMask(ort::Call& call, bool masked, const Stream& stream) {
   call.Expect("active", active, rows);
   Mask mask;
   mask.active = active.As<bool>();
-  mask.saturation = call.Output<float>(kSaturation, rows);
+  mask.saturation = call.OptionalOutput<float>(kSaturation, rows);
   if (stream.skip != nullptr) {
     if (stream.sum == nullptr && mask.saturation != nullptr)
       call.Refuse("expected output sum, of which the saturation is made");
@@ -96,6 +96,10 @@ Mask BindMask(ort::Call& call, bool masked, const Stream& stream) {
     mask.residual = residual.As<float>();
   }
   return mask;
+}
+
+[[noreturn]] void RefuseHalves(const ort::Call& call) {
+  call.Refuse("expected as many rows of gate as of up in input gate_up");
 }
 
 struct Variant {
@@ -128,7 +132,7 @@ class GatedFfnKernel {
     const GatedFfn ffn = Bind(call, x.shape[2]);
     tokens.choose_all = settings_.decode && x.shape[1] > 1;
     tokens.y = call.Output<float>(kY, x.shape);
-    tokens.kept = call.Output<int32_t>(kKept, {x.shape[0], x.shape[1]});
+    tokens.kept = call.OptionalOutput<int32_t>(kKept, {x.shape[0], x.shape[1]});
     TakenScratch scratch;
     RunGatedFfn(ffn, tokens, *scratch, call.Threads());
   }
@@ -160,8 +164,10 @@ class GatedFfnKernel {
   }
 
   int64_t Neurons(const ort::Call& call) const {
-    if constexpr (IsBlocked(kStorage)) return inputs_.template Rows<kStorage>(call, kGateUp, "gate_up") / 2;
-    return inputs_.template Rows<kStorage>(call, kGate, "gate");
+    if constexpr (!IsBlocked(kStorage)) return inputs_.template Rows<kStorage>(call, kGate, "gate", kMostNeurons);
+    const int64_t both = inputs_.template Rows<kStorage>(call, kGateUp, "gate_up", 2 * kMostNeurons);
+    if (both % 2 != 0) RefuseHalves(call);
+    return both / 2;
   }
 
   // The halves of a matrix in blocks: the gate's rows, then those of up.
@@ -230,11 +236,12 @@ class WholeFfnKernel {
 
  private:
   NormFfn Bind(const ort::Call& call, int64_t hidden) const {
-    const auto matrix = [&](const char* name, Input codes, size_t columns) {
-      return BlockMatrixOf(call, name, {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), {}, {}}, kStorage, columns);
+    const auto matrix = [&](const char* name, Input codes, size_t columns, int64_t most_rows) {
+      return BlockMatrixOf(call, name, {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), {}, {}}, kStorage, columns,
+                           most_rows);
     };
-    const BlockMatrix both = matrix("gate_up", kGateUp, static_cast<size_t>(hidden));
-    if (both.rows % 2 != 0) call.Refuse("expected as many rows of gate as of up in input gate_up");
+    const BlockMatrix both = matrix("gate_up", kGateUp, static_cast<size_t>(hidden), 2 * kMostNeurons);
+    if (both.rows % 2 != 0) RefuseHalves(call);
     const int64_t neurons = static_cast<int64_t>(both.rows / 2);
     NormFfn ffn;
     ffn.storage = kStorage;
@@ -242,7 +249,7 @@ class WholeFfnKernel {
     ffn.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilons_.norm);
     ffn.gate = RowsOf(both, kStorage, 0, both.rows / 2);
     ffn.up = RowsOf(both, kStorage, both.rows / 2, both.rows / 2);
-    ffn.down = matrix("down_columns", kDownColumns, both.rows / 2);
+    ffn.down = matrix("down_columns", kDownColumns, both.rows / 2, kMostHidden);
     if (static_cast<int64_t>(ffn.down.rows) != hidden)
       call.Refuse("expected " + std::to_string(hidden) + " rows for input down_columns but received " +
                   std::to_string(ffn.down.rows));

@@ -59,8 +59,8 @@ class NormAttentionKernel {
         head_epsilon_(node.HasInput(kQueryNorm) ? node.Float("head_epsilon") : 0),
         post_epsilon_(node.HasInput(kPostNorm) ? node.Float("post_epsilon") : 0) {
     part_.storage = storage;
-    part_.heads = Positive(node, "num_heads");
-    part_.kv_heads = Positive(node, "kv_num_heads");
+    part_.heads = static_cast<size_t>(node.Int("num_heads", 1, kMostHeads));
+    part_.kv_heads = static_cast<size_t>(node.Int("kv_num_heads", 1, kMostHeads));
     part_.scale = node.Float("scale");
     part_.softcap = node.Float("softcap");
     const int64_t window = node.Int("local_window_size");
@@ -79,7 +79,7 @@ class NormAttentionKernel {
                              static_cast<int64_t>(part.head_size)};
     call.Expect("past_key", past_key, past);
     call.Expect("past_value", past_value, past);
-    const int64_t total = TotalLength(call);
+    const int64_t total = TotalLength(call, tokens);
     // As GroupQueryAttention has it: a cache of a capacity keeps it.
     const ort::Shape present = {rows, past[1], std::max(past[2], total), past[3]};
     const std::vector<size_t> seen = Seen(call, rows, tokens, total, past[2], present[2]);
@@ -93,27 +93,19 @@ class NormAttentionKernel {
     float* y = call.Output<float>(kY, x.shape);
     cache.key = call.Output<float>(kPresentKey, present);
     cache.value = call.Output<float>(kPresentValue, present);
-    stream.sum = call.Output<float>(kSum, x.shape);
+    stream.sum = call.OptionalOutput<float>(kSum, x.shape);
     TakenScratch scratch;
     RunNormAttention(part, stream, cache, y, *scratch, call.Threads());
   }
 
  private:
-  static size_t Positive(const ort::Node& node, const char* attribute) {
-    const int64_t value = node.Int(attribute);
-    if (value < 1)
-      throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() + ": expected a positive number for attribute " +
-                                                   attribute + " but received " + std::to_string(value));
-    return static_cast<size_t>(value);
-  }
-
   NormAttention Bind(const ort::Call& call, int64_t hidden, const ort::Tensor& past_key) const {
     if (past_key.shape.rank() != 4)
       call.Refuse("expected [b, kv_heads, past, head] for input past_key but received " + past_key.shape.Text());
     NormAttention part = part_;
     const int64_t head = past_key.shape[3];
     part.head_size = static_cast<size_t>(head);
-    if (head < 16 || head % 16 != 0 || part.head_size > kMostHeadSize)
+    if (head < 16 || head % 16 != 0 || head > kMostHeadSize)
       call.Refuse("heads are " + std::to_string(head) + " wide, wanted a multiple of 16 up to " + std::to_string(kMostHeadSize));
     part.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilon_);
     part.query_norm = NormOf(call, "query_norm", inputs_.Get(call, kQueryNorm), head, head_epsilon_);
@@ -129,7 +121,7 @@ class NormAttentionKernel {
     const auto matrix = [&](const char* name, Input codes, Input zero_points, Input bias, size_t rows, size_t columns) {
       const BlockTensors tensors = {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), inputs_.Get(call, zero_points),
                                     inputs_.Get(call, bias)};
-      const BlockMatrix found = BlockMatrixOf(call, name, tensors, part.storage, columns);
+      const BlockMatrix found = BlockMatrixOf(call, name, tensors, part.storage, columns, kMostRows);
       if (found.rows != rows)
         call.Refuse("expected " + std::to_string(rows) + " rows for input " + name + " but received " +
                     std::to_string(found.rows));
@@ -158,10 +150,17 @@ class NormAttentionKernel {
     part.sines = sines.As<float>();
   }
 
-  static int64_t TotalLength(const ort::Call& call) {
-    const ort::Tensor total = call.Input(kTotalLength);
-    if (!total.given() || total.shape.elements() != 1) call.Refuse("expected one number for input total_sequence_length");
-    return *total.As<int32_t>();
+  // No more than there are positions for, as GroupQueryAttention has it: it is what the caches are made for.
+  int64_t TotalLength(const ort::Call& call, int64_t tokens) const {
+    const ort::Tensor given = call.Input(kTotalLength);
+    if (!given.given() || given.shape.elements() != 1) call.Refuse("expected one number for input total_sequence_length");
+    const int64_t total = *given.As<int32_t>(), positions = inputs_.Get(call, kCosines).shape[0];
+    if (total < tokens)
+      call.Refuse("expected at least " + std::to_string(tokens) + ", the new tokens, for input total_sequence_length but received " +
+                  std::to_string(total));
+    if (total > positions)
+      call.Refuse(std::to_string(total) + " tokens in all do not fit " + std::to_string(positions) + " positions");
+    return total;
   }
 
   // Tokens of each row that were seen before: seqlens_k counts all but one of those that are seen now.
@@ -187,6 +186,9 @@ class NormAttentionKernel {
     }
     return seen;
   }
+
+  // Of the matrix of all three projections, with heads of each.
+  static constexpr int64_t kMostRows = 3 * kMostHeads * kMostHeadSize;
 
   NormAttention part_;
   FfnInputs<kInputs.size()> inputs_;

@@ -46,25 +46,26 @@ class NormFfnKernel {
     const ort::Tensor x = call.Input(kX);
     Stream stream = StreamOf(call, x, call.Input(kSkip));
     const int64_t hidden = x.shape[2];
-    const auto matrix = [&](const char* name, Input codes, Input zero_points, Input bias, size_t columns) {
+    const auto matrix = [&](const char* name, Input codes, Input zero_points, Input bias, size_t columns,
+                            int64_t most_rows) {
       const BlockTensors tensors = {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), inputs_.Get(call, zero_points),
                                     inputs_.Get(call, bias)};
-      return BlockMatrixOf(call, name, tensors, storage_, columns);
+      return BlockMatrixOf(call, name, tensors, storage_, columns, most_rows);
     };
     NormFfn part;
     part.storage = storage_;
     part.activation = activation_;
     part.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilon_);
-    part.gate = matrix("gate", kGate, kGateZeroPoints, kGateBias, static_cast<size_t>(hidden));
-    part.up = matrix("up", kUp, kUpZeroPoints, kUpBias, static_cast<size_t>(hidden));
+    part.gate = matrix("gate", kGate, kGateZeroPoints, kGateBias, static_cast<size_t>(hidden), kMostNeurons);
+    part.up = matrix("up", kUp, kUpZeroPoints, kUpBias, static_cast<size_t>(hidden), kMostNeurons);
     if (part.up.rows != part.gate.rows) call.Expect("up", inputs_.Get(call, kUp), inputs_.Get(call, kGate).shape);
-    part.down = matrix("down", kDown, kDownZeroPoints, kDownBias, part.gate.rows);
+    part.down = matrix("down", kDown, kDownZeroPoints, kDownBias, part.gate.rows, kMostHidden);
     if (static_cast<int64_t>(part.down.rows) != hidden)
       call.Refuse("expected " + std::to_string(hidden) + " rows for input down but received " +
                   std::to_string(part.down.rows));
     part.post_norm = NormOf(call, "post_norm", inputs_.Get(call, kPostNorm), hidden, post_epsilon_);
     float* y = call.Output<float>(kY, x.shape);
-    stream.sum = call.Output<float>(kSum, x.shape);
+    stream.sum = call.OptionalOutput<float>(kSum, x.shape);
     TakenScratch scratch;
     RunNormFfn(part, stream, {}, y, *scratch, call.Threads());
   }

@@ -39,7 +39,7 @@ class NormProductKernel {
     part.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilon_);
     const BlockTensors weight = {inputs_.Get(call, kWeight), inputs_.Get(call, kWeightScales),
                                  inputs_.Get(call, kZeroPoints), {}};
-    part.weight = BlockMatrixOf(call, "weight", weight, storage_, static_cast<size_t>(hidden));
+    part.weight = BlockMatrixOf(call, "weight", weight, storage_, static_cast<size_t>(hidden), kMostWords);
     part.softcap = softcap_;
     float* y = call.Output<float>(0, {x.shape[0], x.shape[1], static_cast<int64_t>(part.weight.rows)});
     const WantedLogits wanted = WantedOf(y);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <thread>
 
+#include "kernels/checked.h"
+
 namespace lacuna::ort {
 
 void Check(const OrtApi& api, OrtStatus* status) {
@@ -25,8 +27,10 @@ void Shape::Resize(size_t rank) {
 }
 
 size_t Shape::elements() const {
+  // Of a tensor without elements the other dimensions may be anything.
+  if (std::find(data(), data() + rank_, 0) != data() + rank_) return 0;
   size_t product = 1;
-  for (size_t i = 0; i < rank_; ++i) product *= static_cast<size_t>(dimensions_[i]);
+  for (size_t i = 0; i < rank_; ++i) product = Product({product, static_cast<size_t>(dimensions_[i])});
   return product;
 }
 
@@ -79,6 +83,15 @@ int64_t Node::Int(const char* attribute) const {
   return value;
 }
 
+int64_t Node::Int(const char* attribute, int64_t least, int64_t most) const {
+  const int64_t value = Int(attribute);
+  if (value < least || value > most)
+    throw Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + op_type_ + ": expected " + std::to_string(least) + " to " +
+                                            std::to_string(most) + " for attribute " + attribute + " but received " +
+                                            std::to_string(value));
+  return value;
+}
+
 std::string Node::String(const char* attribute) const {
   size_t size = 0;
   if (OrtStatus* status = api_.KernelInfoGetAttribute_string(info_, attribute, nullptr, &size)) Lacks(attribute, status);
@@ -119,12 +132,12 @@ Tensor Call::Input(size_t index) const {
   return value == nullptr ? Tensor{} : View(api_, value);
 }
 
-void* Call::OutputData(size_t index, const Shape& shape) const {
+void* Call::OutputData(size_t index, const Shape& shape, bool optional) const {
   size_t outputs = 0;
   Check(api_, api_.KernelContext_GetOutputCount(context_, &outputs));
-  if (index >= outputs) return nullptr;
   OrtValue* value = nullptr;
-  Check(api_, api_.KernelContext_GetOutput(context_, index, shape.data(), shape.rank(), &value));
+  if (index < outputs) Check(api_, api_.KernelContext_GetOutput(context_, index, shape.data(), shape.rank(), &value));
+  if (value == nullptr && !optional) Refuse("output " + std::to_string(index) + " must have a name");
   if (value == nullptr) return nullptr;
   void* data = nullptr;
   Check(api_, api_.GetTensorMutableData(value, &data));
@@ -143,6 +156,11 @@ Parallel Call::Threads() {
 
 void Call::Refuse(const std::string& message) const {
   throw Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + op_type_ + ": " + message);
+}
+
+void Call::ExpectSize(const char* what, int64_t size, int64_t most) const {
+  if (size < 1 || size > most)
+    Refuse(std::string("expected 1 to ") + std::to_string(most) + " " + what + " but received " + std::to_string(size));
 }
 
 void Call::Expect(const char* input, const Tensor& tensor, const Shape& wanted) const {

@@ -46,6 +46,8 @@ OrtStatus* Guarded(const OrtApi& api, Function function) noexcept {
     return api.CreateStatus(ORT_FAIL, "lacuna: out of memory");
   } catch (const std::exception& error) {
     return api.CreateStatus(ORT_FAIL, error.what());
+  } catch (...) {
+    return api.CreateStatus(ORT_FAIL, "lacuna: an unknown failure");
   }
 }
 
@@ -61,6 +63,7 @@ class Shape {
   int64_t operator[](size_t i) const { return dimensions_[i]; }
   int64_t* data() { return dimensions_.data(); }
   const int64_t* data() const { return dimensions_.data(); }
+  // Throws where they are more than memory can hold.
   size_t elements() const;
   bool operator==(const Shape& other) const;
   std::string Text() const;
@@ -92,6 +95,8 @@ class Node {
   const std::string& op_type() const { return op_type_; }
   float Float(const char* attribute) const;
   int64_t Int(const char* attribute) const;
+  // Throws unless it is from `least` to `most`.
+  int64_t Int(const char* attribute, int64_t least, int64_t most) const;
   std::string String(const char* attribute) const;
   // Whether an optional input is there, computed or not.
   bool HasInput(size_t input) const;
@@ -113,19 +118,25 @@ class Call {
       : api_(api), context_(context), op_type_(op_type) {}
 
   Tensor Input(size_t index) const;
-  // Null when the output is not wanted.
   template <typename T>
   T* Output(size_t index, const Shape& shape) const {
-    return static_cast<T*>(OutputData(index, shape));
+    return static_cast<T*>(OutputData(index, shape, false));
+  }
+  // Null when the output is not wanted.
+  template <typename T>
+  T* OptionalOutput(size_t index, const Shape& shape) const {
+    return static_cast<T*>(OutputData(index, shape, true));
   }
   // The session's threads.
   Parallel Threads();
   [[noreturn]] void Refuse(const std::string& message) const;
+  // Throws unless `what` is from 1 to `most`: kernels divide by dimensions, and multiply them.
+  void ExpectSize(const char* what, int64_t size, int64_t most) const;
   // Throws unless an input has the wanted shape.
   void Expect(const char* input, const Tensor& tensor, const Shape& wanted) const;
 
  private:
-  void* OutputData(size_t index, const Shape& shape) const;
+  void* OutputData(size_t index, const Shape& shape, bool optional) const;
 
   const OrtApi& api_;
   OrtKernelContext* context_;

@@ -61,7 +61,7 @@ class SparkFfnKernel {
     const GatedFfn ffn = Bind(call, x.shape[2]);
     const ort::Shape rows = {x.shape[0], x.shape[1]};
     tokens.y = call.Output<float>(kY, x.shape);
-    tokens.kept = call.Output<int32_t>(kKept, rows);
+    tokens.kept = call.OptionalOutput<int32_t>(kKept, rows);
     TakenScratch scratch;
     RunGatedFfn(ffn, tokens, *scratch, call.Threads());
   }
@@ -71,7 +71,7 @@ class SparkFfnKernel {
     if (gate_inputs_ < 1 || gate_inputs_ >= hidden)
       call.Refuse("expected 1 to " + std::to_string(hidden - 1) + " for attribute gate_inputs but received " +
                   std::to_string(gate_inputs_));
-    const int64_t neurons = inputs_.template Rows<kStorage>(call, kGate, "gate");
+    const int64_t neurons = inputs_.template Rows<kStorage>(call, kGate, "gate", kMostNeurons);
     GatedFfn ffn = ffn_;
     ffn.hidden = static_cast<size_t>(hidden);
     ffn.neurons = static_cast<size_t>(neurons);

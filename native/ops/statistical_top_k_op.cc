@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/limits.h"
 #include "ops/operators.h"
 
 namespace lacuna {
@@ -24,8 +25,15 @@ class StatisticalTopKKernel {
     rows.Resize(rank - 1);
     std::copy_n(x.shape.data(), rank - 1, rows.data());
     const size_t columns = static_cast<size_t>(x.shape[rank - 1]);
+    // They are counted in 32 bits.
+    if (columns > static_cast<size_t>(kMostNeurons))
+      call.Refuse("expected at most " + std::to_string(kMostNeurons) + " entries a row but received " + std::to_string(columns));
+    // Rows without entries take no memory, and their counts would.
+    if (columns == 0 && rows.elements() > static_cast<size_t>(kMostNeurons))
+      call.Refuse("expected at most " + std::to_string(kMostNeurons) + " rows without entries but received " +
+                  std::to_string(rows.elements()));
     float* y = call.Output<float>(0, x.shape);
-    int32_t* kept = call.Output<int32_t>(1, rows);
+    int32_t* kept = call.OptionalOutput<int32_t>(1, rows);
     if (columns == 0) {
       if (kept != nullptr) std::fill_n(kept, rows.elements(), 0);
       return;

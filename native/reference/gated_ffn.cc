@@ -133,7 +133,7 @@ double Activate(Activation activation, double x) {
     case Activation::kGelu:
       return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
     case Activation::kRelu:
-      return x > 0 ? x : 0;
+      return x < 0 ? 0 : x;
   }
   return x;
 }

@@ -5,7 +5,7 @@ import { type JobOptions, SILENT } from '../core/progress.ts';
 import { visible, withShortWords } from '../core/shown.ts';
 import { ENGINES } from '../index.ts';
 import type { Io } from './io.ts';
-import { positiveInteger } from './parse.ts';
+import { threadCount } from './parse.ts';
 import type { DrawnProgress } from './progress.ts';
 import { wrapText } from './table.ts';
 
@@ -30,7 +30,7 @@ export function withCommonOptions(command: Command): Command {
   return command
     .option('--json', 'print one JSON object on stdout and nothing else there')
     .option('--quiet', 'no progress on stderr')
-    .option('--threads <n>', "ONNX Runtime's threads (default: its own choice)", positiveInteger);
+    .option('--threads <n>', "ONNX Runtime's threads (default: its own choice)", threadCount);
 }
 
 /** An option whose values are what can decode a model. */

@@ -1,8 +1,18 @@
 import { describe, expect, it } from 'vitest';
-import { cosine, nonNegativeInteger, positiveInteger, positiveNumber, probability, shard, share } from './parse.ts';
+import {
+  cosine,
+  nonNegativeInteger,
+  positiveInteger,
+  positiveNumber,
+  probability,
+  shard,
+  share,
+  threadCount,
+} from './parse.ts';
 
 describe.each([
   [positiveInteger, { '1': 1, '20': 20 }, ['', ' ', '0', '-1', '1.5', 'x', '1e30']],
+  [threadCount, { '1': 1, '256': 256 }, ['', '0', '-1', '1.5', '257', '9999', '1e30']],
   [nonNegativeInteger, { '0': 0, '7': 7 }, ['', '-1', '0.5', 'x']],
   [positiveNumber, { '1.02': 1.02 }, ['', '0', '-1', 'Infinity', 'x']],
   [share, { '0.25': 0.25, '25%': 0.25, '.5': 0.5 }, ['', '%', '0', '0%', '1', '100%', '130%', 'x']],

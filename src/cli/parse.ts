@@ -1,5 +1,6 @@
 /** Values of options, checked where they are read: a wrong one is refused with what was wanted. */
 import { InvalidArgumentError } from 'commander';
+import { MOST_THREADS } from '../core/limits.ts';
 
 /** Number('') is 0, which nobody means who typed nothing. */
 function parseNumber(text: string): number {
@@ -10,6 +11,13 @@ export function positiveInteger(text: string): number {
   const value = parseNumber(text);
   if (!Number.isSafeInteger(value) || value < 1)
     throw new InvalidArgumentError('Expected a whole number of at least 1.');
+  return value;
+}
+
+export function threadCount(text: string): number {
+  const value = parseNumber(text);
+  if (!Number.isSafeInteger(value) || value < 1 || value > MOST_THREADS)
+    throw new InvalidArgumentError(`Expected a whole number from 1 to ${MOST_THREADS}.`);
   return value;
 }
 

@@ -14,6 +14,8 @@ export interface KvCache {
 export interface StepOptions {
   /** Logits of all tokens fed, or of the last one only (the default). */
   readonly logits?: 'all' | 'last';
+  /** Ends a long step with an `interrupted` error, where the session feeds it in chunks. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Step {

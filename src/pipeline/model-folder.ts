@@ -5,7 +5,7 @@ import { hostConfig, sharesCacheBuffer } from '../../converters/index.ts';
 import { checksumOf } from '../../formats/checksum.ts';
 import { sha256Bytes, sha256File, withNewFolder, writeFileAtomically } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
-import { readOnnx, sizesOf, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
+import { readNumbers, readOnnx, sizesOf, type WrittenFile, writeOnnx } from '../../formats/onnx/index.ts';
 import { readBounded } from '../../formats/regular-file.ts';
 import { MAX_SMALL_FILE_BYTES, openModelFiles, readSmallJson, readSmallText } from '../../formats/small-files.ts';
 import type { ModelFiles } from '../core/checkpoint.ts';
@@ -24,6 +24,7 @@ import type { Plan } from '../core/plan.ts';
 import { type Precision, type Rounding, vocabularyOf } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { TextIdentity } from '../core/statistics.ts';
+import { checkNumbers } from '../runtime/index.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
 import { exists } from './output.ts';
@@ -292,11 +293,17 @@ export async function chooseModel(path: string, dtype?: string): Promise<ChosenM
   const manifest = await readManifest(path);
   const { models } = manifest;
   const model = dtype === undefined ? models[0] : models.find(({ precision }) => precision === dtype);
-  if (model !== undefined) return { manifest, model, modelPath: join(path, model.file) };
+  if (model !== undefined) return { manifest, model, modelPath: await safeModel(join(path, model.file)) };
   const there = models.map(({ precision }) => precision).join(', ');
   throw new LacunaError('usage', `${path} holds no ${dtype} model, but ${there}`, {
     hint: 'Choose one of those; lacuna convert CHECKPOINT -o DIR --dtype NAMES makes a folder with others.',
   });
+}
+
+/** The model's path, if ONNX Runtime can be trusted with it. */
+async function safeModel(modelPath: string): Promise<string> {
+  checkNumbers(await readNumbers(modelPath), modelPath);
+  return modelPath;
 }
 
 /** The folder to compare with: with only a precision or an engine given, the same folder. */

@@ -124,10 +124,10 @@ export async function prefill(
 ): Promise<Step> {
   const [first, ...rest] = chunksOf(tokens, PREFILL_TOKENS);
   throwIfAborted(signal);
-  let step = await session.step(first, cache);
+  let step = await session.step(first, cache, { signal });
   for (const chunk of rest) {
     throwIfAborted(signal);
-    step = await session.step(chunk, step.cache);
+    step = await session.step(chunk, step.cache, { signal });
   }
   return step;
 }

@@ -13,6 +13,7 @@ export { addonProblem, measureReadBandwidth, type NativeFiles } from './native-a
 export { type CachePorts, createBackend } from './native-backend.ts';
 export { openNativeSession } from './native-session.ts';
 export type { TensorClass } from './native-tensors.ts';
+export { checkNumbers, type NumberedModel } from './node-limits.ts';
 export { createOpenGraph, type EncodedModel, type OpenGraphOptions } from './open-graph.ts';
 export type { SessionOptions } from './ort-session.ts';
 export { argmax, createSampler, type Sampler, type SamplingOptions } from './sample.ts';

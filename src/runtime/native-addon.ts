@@ -67,7 +67,7 @@ export async function runtimeLibrary(): Promise<string> {
 
 /** What GroupQueryAttention and NormAttention say when rotary tables, as long as the model's context, are too short. */
 const PAST_CONTEXT =
-  /cos_cache dimension 0 shall not be less than total_sequence_length|do not fit a past of .* positions/;
+  /cos_cache dimension 0 shall not be less than total_sequence_length|do not fit (a past of .* )?\d+ positions/;
 
 /** What the sampler says of logits of which no token can be drawn. */
 const NOT_FINITE = /logits are not finite/;
@@ -77,6 +77,7 @@ export async function attempt<T>(what: string, action: () => Promise<T>): Promis
   try {
     return await action();
   } catch (error) {
+    if (error instanceof LacunaError) throw error;
     const message = error instanceof Error ? error.message : String(error);
     if (PAST_CONTEXT.test(message))
       throw new LacunaError('usage', "The text is longer than the model's context", {

@@ -186,6 +186,30 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     await long.catch((error) => expect(error).toMatchObject({ code: 'runtime' }));
   });
 
+  it('feeds a long step in chunks, between which it can be stopped', async () => {
+    const session = await openNativeSession(dense, { addon }, { threads: 1 });
+    const tokens = Array.from({ length: 1000 }, (_, i) => i);
+    const stop = new AbortController();
+    const step = session.step(tokens, session.emptyCache(), { signal: stop.signal });
+    stop.abort();
+    await expect(step).rejects.toMatchObject({ code: 'interrupted' });
+    // It goes on from where it was.
+    const whole = await session.step(tokens, session.emptyCache());
+    const expected = await portable.step(tokens, portable.emptyCache());
+    expect(difference(whole.logits, expected.logits)).toBeLessThan(TOLERANCE);
+    await session.close();
+  });
+
+  it('is not opened for who has stopped', async () => {
+    await expect(openNativeSession(dense, { addon }, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'interrupted',
+    });
+  });
+
+  it.each([0, 0.5, 257, 9999])('refuses %d threads', async (threads) => {
+    await expect(openNativeSession(dense, { addon }, { threads })).rejects.toMatchObject({ code: 'usage' });
+  });
+
   it('works in several sessions at once and in worker threads', async () => {
     const session = await openNativeSession(dense, { addon }, { threads: 1 });
     const [a, b] = await Promise.all([

@@ -10,7 +10,7 @@ import {
 } from './generate.ts';
 import { attempt, loadAddon, type NativeFiles, runtimeLibrary } from './native-addon.ts';
 import type { NativeDecoder, NativeGenerateOptions } from './native-decoder.ts';
-import type { SessionOptions } from './ort-session.ts';
+import { checkThreads, openUnlessAborted, type SessionOptions } from './ort-session.ts';
 import { seedWords } from './sample.ts';
 import { findModel } from './session.ts';
 
@@ -26,18 +26,21 @@ import { findModel } from './session.ts';
 export async function openNativeSession(
   folder: string,
   { addon, operators }: NativeFiles,
-  { threads }: SessionOptions = {},
+  options: SessionOptions = {},
 ): Promise<GeneratingSession> {
+  checkThreads(options);
+  const { threads, signal } = options;
   const [runtime, model] = await Promise.all([runtimeLibrary(), findModel(folder)]);
-  const decoder = await attempt('open the model natively', () =>
-    loadAddon(addon).openDecoder({
-      runtime,
-      model,
-      ...(operators === undefined ? {} : { operators }),
-      ...(threads === undefined ? {} : { threads }),
-    }),
-  );
-  return sessionOf(decoder);
+  const open = () =>
+    attempt('open the model natively', async () =>
+      loadAddon(addon).openDecoder({
+        runtime,
+        model,
+        ...(operators === undefined ? {} : { operators }),
+        ...(threads === undefined ? {} : { threads }),
+      }),
+    );
+  return sessionOf(await openUnlessAborted(signal, open, (late) => late.dispose()));
 }
 
 function sessionOf(decoder: NativeDecoder): GeneratingSession {
@@ -46,7 +49,11 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
   const empty: KvCache = { length: 0, tensors: {} };
   // The one cache by the steps that made it, the last of which is what it holds.
   let lineage = [empty];
-  const feed = async (tokens: ArrayLike<number>, cache: KvCache, oneByOne: boolean): Promise<Step> => {
+  const feed = async (
+    tokens: ArrayLike<number>,
+    cache: KvCache,
+    { oneByOne = false, signal }: { oneByOne?: boolean; signal?: AbortSignal | undefined },
+  ): Promise<Step> => {
     const place = lineage.lastIndexOf(cache);
     if (place < 0)
       throw new LacunaError('mismatch', 'This cache is another session’s, or one that was gone on from before it');
@@ -56,7 +63,12 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
       if (decoder.length > cache.length) decoder.rewind(cache.length);
       // From here on those after it are gone, whether or not the step succeeds.
       lineage = lineage.slice(0, place + 1);
-      await decoder.feed(ids, logits, oneByOne);
+      const size = chunkTokens(vocab);
+      for (let at = 0; at < ids.length; at += size) {
+        throwIfAborted(signal);
+        const isLast = at + size >= ids.length;
+        await decoder.feed(ids.slice(at, at + size), isLast ? logits : undefined, oneByOne);
+      }
     });
     lineage.push(next);
     return { logits, rows: 1, vocab, cache: next, extras: {} };
@@ -64,11 +76,11 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
   return {
     extraOutputs: [],
     emptyCache: () => empty,
-    async step(tokens, cache, { logits: wanted = 'last' } = {}) {
+    async step(tokens, cache, { logits: wanted = 'last', signal } = {}) {
       if (wanted === 'all') throw new LacunaError('unsupported', "A native session gives the last token's logits only");
-      return feed(tokens, cache, false);
+      return feed(tokens, cache, { signal });
     },
-    decode: (tokens, cache) => feed(tokens, cache, true),
+    decode: (tokens, cache) => feed(tokens, cache, { oneByOne: true }),
     async *generateRows(prompts, options) {
       const request = requestOf(prompts, options, vocab);
       lineage = [empty];
@@ -80,6 +92,11 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
 
 /** Logits of a prompt's tokens that are there at once: 128 MiB. A vocabulary of 262,144 words makes half a gigabyte of 512. */
 const MOST_LOGITS = 2 ** 25;
+
+/** Tokens that are fed at a time: what a call works in stays small, and between two calls it can be stopped. */
+function chunkTokens(vocab: number): number {
+  return Math.min(PREFILL_TOKENS, Math.max(1, Math.floor(MOST_LOGITS / vocab)));
+}
 
 function requestOf(
   prompts: readonly (readonly number[])[],
@@ -93,7 +110,7 @@ function requestOf(
     seeds: Uint32Array.from(prompts.flatMap((_, row) => seedWords(seed + row))),
     eos: BigInt64Array.from(eosTokenIds, BigInt),
     maxTokens,
-    prefillTokens: Math.min(PREFILL_TOKENS, Math.max(1, Math.floor(MOST_LOGITS / vocab))),
+    prefillTokens: chunkTokens(vocab),
     contextLength,
     temperature,
     topK,

@@ -1,12 +1,15 @@
 /** Opens sessions of ONNX Runtime with our options, and turns its failures into errors of ours. */
 import type { InferenceSession } from 'onnxruntime-node';
-import { LacunaError } from '../core/errors.ts';
+import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
+import { MOST_THREADS } from '../core/limits.ts';
 import type { RuntimeTensor } from '../core/runner.ts';
 import { fromOrtTensor, toOrtTensor } from './tensors.ts';
 
 export interface SessionOptions {
-  /** Intra-op threads; ONNX Runtime's own choice (one a core) when absent. */
+  /** Intra-op threads, 256 at most; ONNX Runtime's own choice (one a core) when absent. */
   readonly threads?: number;
+  /** Stops the wait for a model that is being opened; it is closed when it is open. */
+  readonly signal?: AbortSignal;
 }
 
 /** Where a model's bytes are. */
@@ -30,10 +33,32 @@ export interface OrtSession {
 
 type Ort = typeof import('onnxruntime-node');
 
+/**
+ * What `open` gives, or an `interrupted` error as soon as `signal` is aborted. ONNX Runtime cannot be stopped from opening a
+ * model: what it opens after that is closed at once.
+ */
+export async function openUnlessAborted<Opened>(
+  signal: AbortSignal | undefined,
+  open: () => Promise<Opened>,
+  close: (opened: Opened) => Promise<void>,
+): Promise<Opened> {
+  throwIfAborted(signal);
+  if (signal === undefined) return open();
+  return new Promise((resolve, reject) => {
+    const abandon = () => reject(new LacunaError('interrupted', 'Stopped.', { cause: signal.reason }));
+    signal.addEventListener('abort', abandon, { once: true });
+    open()
+      .then((opened) => (signal.aborted ? close(opened) : resolve(opened)))
+      .catch(reject)
+      .finally(() => signal.removeEventListener('abort', abandon));
+  });
+}
+
 /** ONNX Runtime itself is loaded here and not before: most commands that need none would start later for it. */
 export async function openOrtSession(source: ModelSource, options: SessionOptions): Promise<OrtSession> {
   const ort = await import('onnxruntime-node');
-  const session = await create(ort, source, options);
+  const open = () => create(ort, source, options);
+  const session = await openUnlessAborted(options.signal, open, (late) => late.release());
   return {
     metadata: session,
     run: (feeds, fetches) => run(ort, session, feeds, fetches),
@@ -85,7 +110,15 @@ async function run(
 
 const CONFIG = {} as const;
 
-function ortOptions({ threads }: SessionOptions): InferenceSession.SessionOptions {
+/** Throws `usage` for a number of threads that nobody means. */
+export function checkThreads({ threads }: SessionOptions): void {
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS))
+    throw invalidArgument('threads', `a whole number from 1 to ${MOST_THREADS}`, threads);
+}
+
+function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
+  checkThreads(options);
+  const { threads } = options;
   return {
     executionProviders: ['cpu'],
     graphOptimizationLevel: 'all',

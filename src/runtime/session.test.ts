@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readOnnx, writeOnnx } from '../../formats/onnx/index.ts';
 import { encodeReferencing } from '../../formats/onnx/reference.ts';
+import { declaringDecoder } from '../../test/bigram-decoder.ts';
 import { toyDecoder, toyLogits } from '../../test/toy-decoder.ts';
 import { BASE_OPSETS, type Graph } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
@@ -175,5 +176,38 @@ describe('openSession refuses', () => {
       message: expect.stringContaining('past_key_values.0.key'),
     });
     await session.close();
+  });
+});
+
+describe('openSession refuses', () => {
+  it.each([
+    [{ heads: 2 ** 30 }, 'Expected 1 to 4096 heads of past_key_values.0.key, but the model declares 1073741824'],
+    [{ head: 2 ** 30 }, 'Expected 1 to 65536 entries a head of past_key_values.0.key'],
+    [{ vocab: 2 ** 30 }, 'Expected 1 to 16777216 words of the vocabulary, but the model declares 1073741824'],
+  ] as const)('declared sizes that cannot be: %j', async (sizes, message) => {
+    const model = await write(
+      declaringDecoder({ heads: 1, head: 1, vocab: 2, ...sizes }),
+      `declared-${Object.keys(sizes)}`,
+    );
+    await expect(openSession(model)).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining(message),
+    });
+  });
+
+  it.each([0, -1, 1.5, 257, 9999])('%d threads', async (threads) => {
+    const model = await write(toyDecoder(toy), 'threads');
+    await expect(openSession(model, { threads })).rejects.toMatchObject({
+      code: 'usage',
+      message: `Expected a whole number from 1 to 256 for threads but received ${threads}`,
+    });
+  });
+
+  it('to go on once its signal is aborted', async () => {
+    const model = await write(toyDecoder(toy), 'aborted');
+    const stop = new AbortController();
+    const opening = openSession(model, { signal: stop.signal });
+    stop.abort();
+    await expect(opening).rejects.toMatchObject({ code: 'interrupted' });
   });
 });

@@ -1,7 +1,7 @@
 /** A model folder opened for decoding: tokens in, logits and a longer cache out. Nothing here knows any architecture. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { invalidArgument, LacunaError } from '../core/errors.ts';
+import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { RuntimeTensor } from '../core/runner.ts';
 import type { KvCache, Session, Step } from '../core/session.ts';
 import { type ModelSource, type OrtSession, openOrtSession, type SessionOptions } from './ort-session.ts';
@@ -59,7 +59,8 @@ function sessionOf(session: OrtSession, signature: Signature): Session {
   return {
     extraOutputs,
     emptyCache: () => emptyCache(signature),
-    async step(tokens, cache, { logits: wanted = 'last' } = {}) {
+    async step(tokens, cache, { logits: wanted = 'last', signal } = {}) {
+      throwIfAborted(signal);
       const outputs = await session.run(feedsOf(signature, tokens, cache), fetches);
       const presents = cacheInputs.map(({ past, present }) => [past, outputs[present]] as const);
       const extras = extraOutputs.map((name) => [name, outputs[name]] as const);

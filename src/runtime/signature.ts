@@ -1,6 +1,7 @@
 /** What a decoder's graph says of itself: its cache, its vocabulary and its further outputs, by names and shapes alone. */
 import type { InferenceSession } from 'onnxruntime-node';
 import { LacunaError } from '../core/errors.ts';
+import { MOST_HEAD_ENTRIES, MOST_HEADS, MOST_WORDS } from '../core/limits.ts';
 import type { OrtSession } from './ort-session.ts';
 
 export interface CacheInput {
@@ -54,6 +55,8 @@ function cacheInput(metadata: InferenceSession.ValueMetadata): CacheInput {
   const [, kvHeads, , headDim] = shape;
   if (!metadata.isTensor || shape.length !== 4 || typeof kvHeads !== 'number' || typeof headDim !== 'number')
     throw notADecoder(`whose ${metadata.name} is [${shape}] instead of [batch, heads, past, head dimension]`);
+  checkDeclared(`heads of ${metadata.name}`, kvHeads, MOST_HEADS);
+  checkDeclared(`entries a head of ${metadata.name}`, headDim, MOST_HEAD_ENTRIES);
   const present = metadata.name.replace('past_key_values', 'present');
   return { past: metadata.name, present, dtype: metadata.type, kvHeads, headDim };
 }
@@ -61,7 +64,15 @@ function cacheInput(metadata: InferenceSession.ValueMetadata): CacheInput {
 function vocabOf(outputs: readonly InferenceSession.ValueMetadata[]): number | undefined {
   const logits = outputs.find(({ name }) => name === 'logits');
   const last = logits?.isTensor ? logits.shape.at(-1) : undefined;
-  return typeof last === 'number' ? last : undefined;
+  if (typeof last !== 'number') return undefined;
+  checkDeclared('words of the vocabulary', last, MOST_WORDS);
+  return last;
+}
+
+/** Memory is reserved by what a graph declares, before any of it is computed. */
+function checkDeclared(what: string, declared: number, most: number): void {
+  if (declared < 1 || declared > most)
+    throw new LacunaError('unsupported', `Expected 1 to ${most} ${what}, but the model declares ${declared}`);
 }
 
 function notADecoder(found: string): LacunaError {

@@ -1,4 +1,6 @@
 // A process that ends, or does other things, while a native decoder works: node decode.js HOW '{"addon": …, "runtime": …, "model": …}'
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 
@@ -43,6 +45,18 @@ const open = () => openDecoder({ ...options, threads: 2 });
 const resident = () => Math.round(process.memoryUsage().rss / 2 ** 20);
 
 const WAYS = {
+  // There is no memory left for a copy of the tokens.
+  async memory() {
+    const decoder = await open();
+    const tokens = new BigInt64Array(2 ** 28);
+    const used = Number(/VmSize:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024;
+    execFileSync('prlimit', ['--pid', String(process.pid), `--as=${used + 2 ** 30}`], {
+      stdio: 'ignore',
+    });
+    const failure = await (async () => decoder.feed(tokens))().catch((error) => error);
+    console.log(failure.message);
+    process.exit(7);
+  },
   async exit() {
     void generate(await open(), 900, () => process.exit(7));
   },

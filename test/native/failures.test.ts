@@ -19,7 +19,7 @@ import {
 } from '../../src/ops/index.ts';
 import { openNativeSession } from '../../src/runtime/index.ts';
 import { runtimeLibrary } from '../../src/runtime/native-addon.ts';
-import { bigramDecoder } from '../bigram-decoder.ts';
+import { type Declared, declaringDecoder } from '../bigram-decoder.ts';
 import { variantOf } from '../gated-ffn-block.ts';
 import { required, root } from '../real/real-model.ts';
 import { floats, type OneNode, oneNodeGraph } from '../run-body.ts';
@@ -132,19 +132,35 @@ describe.skipIf(!required && !existsSync(addon))('the native core refuses', { ti
     await expect(session.step([1], cache)).rejects.toMatchObject({ code: 'usage' });
     await session.close();
 
-    // 2^20 heads of 2^20 floats: a token takes as much as there are addresses.
-    const graph = bigramDecoder(new Float32Array(4));
-    const isCache = (name: string) => /past|present/.test(name);
-    const huge = (ports: typeof graph.inputs) =>
-      ports.map((port) => (isCache(port.name) ? { ...port, shape: ['batch_size', 2 ** 20, 'length', 2 ** 20] } : port));
-    const large = join(folder, 'large.onnx');
-    await writeOnnx({ ...graph, inputs: huge(graph.inputs), outputs: huge(graph.outputs) }, large);
-    const hungry = await openNativeSession(large, { addon });
+    // As many heads of as many floats as are taken: 256 tokens take 256 GiB, twice.
+    const hungry = await openNativeSession(await declaring({ heads: 4096, head: 65_536, vocab: 2 }), { addon });
     await expect(hungry.step([1], hungry.emptyCache())).rejects.toMatchObject({
       code: 'runtime',
       message: expect.stringMatching(/out of memory: a cache of 256 tokens for 1 row\(s\) takes \d+ MiB/),
     });
     await hungry.close();
+  });
+
+  async function declaring(declared: Declared): Promise<string> {
+    const file = join(folder, `declaring-${Object.values(declared).join('-')}.onnx`);
+    await writeOnnx(declaringDecoder(declared), file);
+    return file;
+  }
+
+  it('sizes that are declared and cannot be, before any memory is asked for', async () => {
+    const small = { heads: 1, head: 1, vocab: 2 };
+    for (const [sizes, problem] of [
+      [{ heads: 2 ** 40 }, /past_key_values\.0\.key has heads: 1099511627776 are declared, and 4096 are the most/],
+      [{ head: 2 ** 40 }, /key has entries a head: 1099511627776 are declared, and 65536 are the most/],
+      [{ vocab: 2 ** 40 }, /its vocabulary has words: 1099511627776 are declared, and 16777216 are the most/],
+      [{ vocab: 2 ** 53 - 1 }, /its vocabulary has words: 9007199254740991 are declared/],
+    ] as const) {
+      const model = await declaring({ ...small, ...sizes });
+      await expect(openNativeSession(model, { addon })).rejects.toMatchObject({
+        code: 'runtime',
+        message: expect.stringMatching(problem),
+      });
+    }
   });
 
   describe('nodes of ours', () => {
@@ -205,7 +221,7 @@ describe.skipIf(!required && !existsSync(addon))('the native core refuses', { ti
       });
       await expect(run(step(attr.int(3)))).resolves.toBeDefined();
       await expect(run(step(attr.int(-1)))).rejects.toThrow(
-        /expected 0 to 2\^31 - 1 for attribute run_length but received -1/,
+        /expected 0 to 2147483647 for attribute run_length but received -1/,
       );
     });
 

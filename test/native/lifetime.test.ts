@@ -47,6 +47,10 @@ describe.skipIf(!required && !existsSync(released))('a process with native decod
     expect(stderr).toMatch(/Error: a callback failed/);
   });
 
+  it.runIf(spawnSync('prlimit', ['--version']).status === 0)('goes on where memory is missing for a call', () => {
+    expect(decode('memory')).toEqual({ status: 7, signal: null, stdout: 'std::bad_alloc\n', stderr: '' });
+  });
+
   it('waits for a text that nobody awaits', () => {
     expect(decode('unawaited')).toMatchObject({ status: 0, signal: null, stdout: 'length\n' });
   });

@@ -1,0 +1,409 @@
+/** Sound calls of every operator of the `lacuna` domain, with sizes around those where kernels change their ways. */
+
+import { contractOf, type OperatorName } from '../../src/ops/contract.ts';
+import { isForStorage } from '../../src/ops/gated-ffn.ts';
+import {
+  ACTIVATIONS,
+  ffnSkipStartOpType,
+  ffnSkipStepOpType,
+  gatedFfnOpType,
+  recordedBy,
+  type SelectorChoice,
+  SPARK_RECORDED,
+  STORAGES,
+  type Storage,
+  sparkFfnOpType,
+  statisticalTopKOpType,
+  TOP_K_MODES,
+} from '../../src/ops/index.ts';
+import type { Random } from '../harness/random.ts';
+import type { AttributeValue, HostileNode, Tensor, TypeName } from './hostile-node.ts';
+import { bools, codes, floats, integers } from './tensors.ts';
+
+/** Of hidden entries and neurons: around vectors, blocks of 32 and chunks of 128. */
+const SIZES = [1, 2, 15, 16, 17, 31, 32, 33, 33, 40, 40, 63, 64, 65, 96, 129, 160] as const;
+/** Of neurons also: one chunk and a bit, and several segments. */
+const MANY = [...SIZES, 127, 128, 257] as const;
+const ROWS = [1, 1, 1, 2, 3] as const;
+/** Tokens a row: around tiles of 4 and blocks of 64. */
+const TOKENS = [0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5, 5, 9, 65] as const;
+
+/** As many as any call has tokens in all. */
+const MOST_POSITIONS = 300;
+
+const BLOCK = 32;
+const blocksOf = (width: number) => Math.ceil(width / BLOCK);
+const codeBytes = (storage: Storage | 'int4' | 'int8') => (storage === 'int4' ? BLOCK / 2 : BLOCK);
+
+const int = (value: number): AttributeValue => ({ kind: 'int', value: BigInt(value) });
+const float = (value: number): AttributeValue => ({ kind: 'float', value });
+const string = (value: string): AttributeValue => ({ kind: 'string', value });
+
+const CHOICES: readonly SelectorChoice[] = [
+  { kind: 'none' },
+  ...(['soft', 'hard'] as const).map((mode) => ({ kind: 'statistical', mode }) as const),
+  ...(['threshold', 'product', 'predictor', 'nested'] as const).flatMap((kind) =>
+    (['absolute', 'token-mean'] as const).map((scale) => ({ kind, scale })),
+  ),
+];
+
+type Tensors = Readonly<Record<string, Tensor | undefined>>;
+
+/** What a call is drawn by. */
+export interface Draws {
+  /** What a session is opened for: op type, attributes, which inputs there are. */
+  readonly variant: Random;
+  /** Sizes of weights: those of the session, where weights are constant. */
+  readonly sizes: Random;
+  /** All that one call may have of its own. */
+  readonly call: Random;
+  readonly areConstant: boolean;
+}
+
+/** A sound call of an operator. */
+export type Family = (draws: Draws) => HostileNode;
+
+export const FAMILIES: readonly { readonly weight: number; readonly make: Family }[] = [
+  { weight: 1, make: statisticalTopK },
+  { weight: 1, make: ffnSkipStart },
+  { weight: 1, make: ffnSkipStep },
+  { weight: 8, make: gatedFfn },
+  { weight: 3, make: sparkFfn },
+  { weight: 6, make: normAttention },
+  { weight: 4, make: normFfn },
+  { weight: 3, make: normProduct },
+];
+
+interface Made {
+  readonly operator: OperatorName;
+  readonly opType: string;
+  readonly attributes: HostileNode['attributes'];
+  readonly tensors: Tensors;
+  readonly outputs: readonly string[];
+  readonly types?: Readonly<Record<string, TypeName>>;
+}
+
+/** The node, with inputs and outputs where the contract has them. */
+function nodeOf(
+  { areConstant }: Draws,
+  { operator, opType, attributes, tensors, outputs, types = {} }: Made,
+): HostileNode {
+  const contract: { inputs: readonly { name: string }[]; outputs: readonly string[] } = contractOf(operator);
+  const last = contract.outputs.findLastIndex((name) => outputs.includes(name));
+  return {
+    opType,
+    domain: 'lacuna',
+    attributes,
+    inputs: contract.inputs.map(({ name }) => {
+      const tensor = tensors[name];
+      return { name, isConstant: areConstant && !CHANGING.has(name), ...(tensor && { tensor }) };
+    }),
+    outputs: contract.outputs
+      .slice(0, last + 1)
+      .map((name) => ({ name: outputs.includes(name) ? name : '', type: types[name] ?? 'float' })),
+  };
+}
+
+const CHANGING: ReadonlySet<string> = new Set([
+  ...['x', 'skip', 'active', 'residual', 'state', 'saturation', 'threshold', 'position_ids'],
+  ...['past_key', 'past_value', 'seqlens_k', 'total_sequence_length'],
+]);
+
+function statisticalTopK(draws: Draws): HostileNode {
+  const { variant: chosen, sizes, call } = draws;
+  const dims = Array.from({ length: 1 + call.int(4) }, () => call.pick([0, 1, 2, 3]));
+  return nodeOf(draws, {
+    operator: 'StatisticalTopK',
+    opType: statisticalTopKOpType(chosen.pick(TOP_K_MODES)),
+    attributes: { quantile: float(chosen.pick([-1, 0, 1.4])) },
+    tensors: { x: floats(call, [...dims.slice(1), sizes.pick([0, ...MANY])]) },
+    outputs: some(chosen, ['kept'], ['y']),
+    types: { kept: 'int32' },
+  });
+}
+
+function ffnSkipStart(draws: Draws): HostileNode {
+  const { variant: chosen, call } = draws;
+  const dims = [call.pick(ROWS), call.pick(TOKENS)];
+  const positions = Array.from({ length: dims[0] * dims[1] }, () => call.int(100));
+  return nodeOf(draws, {
+    operator: 'FFNSkipStart',
+    opType: ffnSkipStartOpType(chosen.chance(0.5)),
+    attributes: { warm_up: int(chosen.int(50)) },
+    tensors: { position_ids: integers('int64', dims, positions) },
+    outputs: some(chosen, ['active'], ['state']),
+    types: { state: 'int32', active: 'bool' },
+  });
+}
+
+function ffnSkipStep(draws: Draws): HostileNode {
+  const { variant: chosen, call } = draws;
+  const reArm = chosen.chance(0.5);
+  const dims = [call.pick(ROWS), call.pick(TOKENS)];
+  const state = Array.from({ length: dims[0] * dims[1] }, () => call.int(5) - 1);
+  return nodeOf(draws, {
+    operator: 'FFNSkipStep',
+    opType: ffnSkipStepOpType(reArm),
+    attributes: { run_length: int(chosen.int(5)), re_arm: int(Number(reArm)) },
+    tensors: { state: integers('int32', dims, state), saturation: floats(call, dims), threshold: floats(call, []) },
+    outputs: some(chosen, ['next_active'], ['next_state']),
+    types: { next_state: 'int32', next_active: 'bool' },
+  });
+}
+
+/** `always`, and some of `others`. */
+function some(random: Random, others: readonly string[], always: readonly string[]): readonly string[] {
+  return [...always, ...others.filter(() => random.chance(0.5))];
+}
+
+const maybe = (random: Random, tensor: () => Tensor) => (random.chance(0.5) ? tensor() : undefined);
+
+/** A matrix of floats by its storage's type. */
+function matrix(random: Random, storage: Storage, dims: readonly number[]): Tensor {
+  return floats(random, dims, storage === 'bf16' ? 'bfloat16' : storage === 'fp16' ? 'float16' : 'float');
+}
+
+const isBlocked = (storage: Storage): storage is 'int4' | 'int8' => storage === 'int4' || storage === 'int8';
+
+/** Codes and scales of a matrix in blocks, under its name. */
+function blocked(random: Random, name: string, storage: Storage, rows: number, columns: number): Tensors {
+  const blocks = blocksOf(columns);
+  return {
+    [name]: codes(random, [rows, blocks, codeBytes(storage)]),
+    [`${name}_scales`]: floats(random, [rows * blocks], 'float16'),
+  };
+}
+
+/** Rows of some matrices side by side, in whole cache lines; codes may be any, scales are where floats may be any too. */
+function records(random: Random, neurons: number, parts: readonly { bytes: number }[]): Tensor {
+  const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+  return codes(random, [neurons, Math.ceil(bytes / 64) * 64]);
+}
+
+const rowBytes = (storage: Storage, width: number, hasScales = true) => ({
+  bytes: blocksOf(width) * (codeBytes(storage) + (hasScales ? 2 : 0)),
+});
+
+function activation(random: Random): AttributeValue {
+  return string(random.pick(ACTIVATIONS).name);
+}
+
+function gatedFfn(draws: Draws): HostileNode {
+  const { variant: chosen, sizes, call } = draws;
+  const selector = chosen.pick(CHOICES);
+  const storage = chosen.pick(STORAGES.filter((name) => isForStorage(selector, name)));
+  const normed = storage !== 'fp16' && chosen.chance(0.5);
+  const masked = chosen.chance(0.5);
+  const opType = gatedFfnOpType({
+    ...{ selector, storage, masked, normed, activation: 'silu' },
+    ...{ decode: chosen.chance(0.3), gather: chosen.chance(0.8), counted: chosen.chance(0.7) },
+    ...{ gateBias: false, upBias: false, downBias: false, postNorm: false },
+  });
+  const [b, s, h, d] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(SIZES), sizes.pick(MANY)];
+  const stream = [b, s, h];
+  const isScored = 'scale' in selector;
+  const isNested = selector.kind === 'nested';
+  const upper = isNested ? 'int4' : storage;
+  const row = rowBytes(storage, h);
+  const parts = isNested
+    ? [rowBytes('int4', h, false), rowBytes('int4', h, false), rowBytes('int8', h)]
+    : recordedBy(selector).map(() => row);
+  const weights: Tensors = isBlocked(storage)
+    ? {
+        ...blocked(call, 'gate_up', upper, 2 * d, h),
+        ...(selector.kind === 'none'
+          ? blocked(call, 'down_columns', storage, h, d)
+          : { records: records(call, d, parts) }),
+      }
+    : Object.fromEntries(['gate', 'up', 'down'].map((name) => [name, matrix(call, storage, [d, h])]));
+  return nodeOf(draws, {
+    operator: 'GatedFFN',
+    opType,
+    attributes: {
+      activation: activation(chosen),
+      quantile: float(0.5),
+      epsilon: float(1e-6),
+      norm_epsilon: float(1e-6),
+    },
+    tensors: {
+      x: floats(call, stream),
+      ...weights,
+      gate_bias: maybe(chosen, () => floats(call, [d])),
+      up_bias: maybe(chosen, () => floats(call, [d])),
+      down_bias: maybe(chosen, () => floats(call, [h])),
+      post_norm: maybe(chosen, () => floats(call, [h])),
+      active: masked ? bools(call, [b, s]) : undefined,
+      residual: masked && !normed ? floats(call, stream) : undefined,
+      skip: normed ? floats(call, stream) : undefined,
+      norm: normed ? floats(call, [h]) : undefined,
+      threshold: isScored ? floats(call, []) : undefined,
+      weights: isScored ? floats(call, [d]) : undefined,
+      ...(selector.kind === 'predictor' && blocked(call, 'predictor', 'int4', 2 * d, h)),
+    },
+    outputs: [...some(chosen, ['saturation', 'kept'], ['y']), ...(normed ? ['sum'] : [])],
+    types: { kept: 'int32' },
+  });
+}
+
+function sparkFfn(draws: Draws): HostileNode {
+  const { variant: chosen, sizes, call } = draws;
+  const storage = chosen.pick(STORAGES);
+  const [b, s, d] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(MANY)];
+  const gateInputs = 1 + chosen.int(70);
+  const h = gateInputs + sizes.pick(SIZES);
+  const weights: Tensors = isBlocked(storage)
+    ? {
+        ...blocked(call, 'gate', storage, d, gateInputs),
+        ...blocked(call, 'up', storage, d, h - gateInputs),
+        records: records(
+          call,
+          d,
+          SPARK_RECORDED.map((name) => rowBytes(storage, name === 'up' ? h - gateInputs : h)),
+        ),
+      }
+    : {
+        gate: matrix(call, storage, [d, gateInputs]),
+        up: matrix(call, storage, [d, h - gateInputs]),
+        down: matrix(call, storage, [d, h]),
+      };
+  return nodeOf(draws, {
+    operator: 'SparkFFN',
+    opType: sparkFfnOpType({ storage, mode: chosen.pick(TOP_K_MODES), activation: 'silu', postNorm: false }),
+    attributes: {
+      activation: activation(chosen),
+      quantile: float(0.5),
+      epsilon: float(1e-6),
+      gate_inputs: int(gateInputs),
+      up_inputs: int(h - gateInputs),
+    },
+    tensors: { x: floats(call, [b, s, h]), ...weights, post_norm: maybe(chosen, () => floats(call, [h])) },
+    outputs: some(chosen, ['kept'], ['y']),
+    types: { kept: 'int32' },
+  });
+}
+
+const BLOCK_STORAGES = ['int4', 'int8'] as const;
+
+interface BlockVariant {
+  readonly storage: 'int4' | 'int8';
+  readonly isAsymmetric: boolean;
+  readonly isBiased: boolean;
+}
+
+function blockVariant(random: Random): BlockVariant {
+  return { storage: random.pick(BLOCK_STORAGES), isAsymmetric: random.chance(0.5), isBiased: random.chance(0.5) };
+}
+
+function suffixOf({ storage, isAsymmetric, isBiased }: BlockVariant): string {
+  return [storage, ...(isAsymmetric ? ['asymmetric'] : []), ...(isBiased ? ['biased'] : [])].join('_');
+}
+
+/** A matrix with what its variant stores beside codes and scales. */
+function stored(random: Random, name: string, variant: BlockVariant, rows: number, columns: number): Tensors {
+  const blocks = blocksOf(columns);
+  const zeroBytes = variant.storage === 'int4' ? Math.ceil(blocks / 2) : blocks;
+  return {
+    ...blocked(random, name, variant.storage, rows, columns),
+    ...(variant.isAsymmetric && { [`${name}_zero_points`]: codes(random, [rows * zeroBytes]) }),
+    ...(variant.isBiased && { [`${name}_bias`]: floats(random, [rows]) }),
+  };
+}
+
+function normFfn(draws: Draws): HostileNode {
+  const { variant: chosen, sizes, call } = draws;
+  const variant = blockVariant(chosen);
+  const [b, s, h, d] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(SIZES), sizes.pick(MANY)];
+  return nodeOf(draws, {
+    operator: 'NormFFN',
+    opType: `NormFFN_${suffixOf(variant)}`,
+    attributes: { activation: activation(chosen), epsilon: float(1e-6), post_epsilon: float(1e-6) },
+    tensors: {
+      x: floats(call, [b, s, h]),
+      skip: floats(call, [b, s, h]),
+      norm: floats(call, [h]),
+      ...stored(call, 'gate', variant, d, h),
+      ...stored(call, 'up', variant, d, h),
+      ...stored(call, 'down', variant, h, d),
+      post_norm: maybe(chosen, () => floats(call, [h])),
+    },
+    outputs: some(chosen, ['sum'], ['y']),
+  });
+}
+
+function normProduct(draws: Draws): HostileNode {
+  const { variant: chosen, sizes, call } = draws;
+  const variant = { ...blockVariant(chosen), isBiased: false };
+  const [b, s, h, rows] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(SIZES), sizes.pick(MANY)];
+  return nodeOf(draws, {
+    operator: 'NormProduct',
+    opType: `NormProduct_${suffixOf(variant)}`,
+    attributes: { epsilon: float(1e-6), softcap: float(chosen.pick([0, 30])) },
+    tensors: {
+      x: floats(call, [b, s, h]),
+      skip: floats(call, [b, s, h]),
+      norm: floats(call, [h]),
+      ...stored(call, 'weight', variant, rows, h),
+    },
+    outputs: ['y'],
+  });
+}
+
+function normAttention(draws: Draws): HostileNode {
+  const { variant: chosen, sizes, call } = draws;
+  const variant = blockVariant(chosen);
+  const isFirst = chosen.chance(0.3);
+  const [b, s, h] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(SIZES)];
+  const kvHeads = chosen.pick([1, 2, 3]);
+  const heads = kvHeads * chosen.pick([1, 2, 9]);
+  const head = sizes.pick([16, 32, 48, 64]);
+  // Several tokens after a past are taken in one row only.
+  const seen = b > 1 && s > 1 ? 0 : call.pick([0, 1, 5, 63, 64, 130]);
+  const capacity = seen + call.pick([0, s, s + 3, 200]);
+  const total = seen + s;
+  const positions = draws.areConstant ? MOST_POSITIONS : total + call.pick([0, 1, 40]);
+  const cache = [b, kvHeads, capacity, head];
+  const [queries, keys] = [heads * head, kvHeads * head];
+  const isSplit = chosen.chance(0.5);
+  const projections: Tensors = isSplit
+    ? {
+        ...stored(call, 'query', variant, queries, h),
+        ...stored(call, 'key', variant, keys, h),
+        ...stored(call, 'value', variant, keys, h),
+      }
+    : stored(call, 'query', variant, queries + 2 * keys, h);
+  return nodeOf(draws, {
+    operator: 'NormAttention',
+    opType: `NormAttention_${suffixOf(variant)}${isFirst ? '_first' : ''}`,
+    attributes: {
+      num_heads: int(heads),
+      kv_num_heads: int(kvHeads),
+      scale: float(0.25),
+      softcap: float(chosen.pick([0, 50])),
+      local_window_size: int(chosen.pick([-1, 1, 7, 64, 100])),
+      epsilon: float(1e-6),
+      head_epsilon: float(1e-6),
+      post_epsilon: float(1e-6),
+    },
+    tensors: {
+      x: floats(call, [b, s, h]),
+      skip: isFirst ? undefined : floats(call, [b, s, h]),
+      norm: floats(call, [h]),
+      ...projections,
+      ...stored(call, 'output', variant, h, queries),
+      past_key: floats(call, cache),
+      past_value: floats(call, cache),
+      seqlens_k: integers(
+        'int32',
+        [b],
+        Array.from({ length: b }, () => total - 1),
+      ),
+      total_sequence_length: integers('int32', call.pick([[], [1]]), [total]),
+      cosines: floats(call, [positions, head / 2]),
+      sines: floats(call, [positions, head / 2]),
+      query_norm: maybe(chosen, () => floats(call, [head])),
+      key_norm: maybe(chosen, () => floats(call, [head])),
+      post_norm: maybe(chosen, () => floats(call, [h])),
+    },
+    outputs: ['y', 'present_key', 'present_value', ...(isFirst ? [] : some(chosen, ['sum'], []))],
+  });
+}

@@ -1,0 +1,129 @@
+/** A model of one node as a list of what it is made from, which cases change and then encode. */
+import { encodeModelProto } from '../../formats/onnx/proto.ts';
+
+/** ONNX's numbers of the element types that operators of ours take or are given. */
+export const TYPES = {
+  float: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  double: 11,
+  bfloat16: 16,
+} as const;
+
+export type TypeName = keyof typeof TYPES;
+
+export const TYPE_BYTES: Readonly<Record<TypeName, number>> = {
+  float: 4,
+  uint8: 1,
+  int8: 1,
+  int32: 4,
+  int64: 8,
+  bool: 1,
+  float16: 2,
+  double: 8,
+  bfloat16: 2,
+};
+
+export interface Tensor {
+  readonly type: TypeName;
+  readonly dims: readonly number[];
+  /** As many bytes as the dimensions say, unless a case is about that. */
+  readonly bytes: Uint8Array;
+}
+
+export type AttributeValue =
+  | { readonly kind: 'int'; readonly value: bigint }
+  | { readonly kind: 'float'; readonly value: number }
+  | { readonly kind: 'string'; readonly value: string }
+  | { readonly kind: 'ints'; readonly value: readonly bigint[] };
+
+export interface Input {
+  readonly name: string;
+  /** Not given at all: the node has an empty name in its place. */
+  readonly tensor?: Tensor;
+  /** An initializer of the model, or fed. */
+  readonly isConstant: boolean;
+}
+
+export interface Output {
+  /** Empty where it is not wanted. */
+  readonly name: string;
+  readonly type: TypeName;
+}
+
+export interface HostileNode {
+  readonly opType: string;
+  readonly domain: string;
+  readonly attributes: Readonly<Record<string, AttributeValue>>;
+  readonly inputs: readonly Input[];
+  readonly outputs: readonly Output[];
+}
+
+export function elementsOf(dims: readonly number[]): number {
+  return dims.reduce((product, size) => product * size, 1);
+}
+
+/** The bytes of a model of that node. Shapes of what is fed are left open, so that only the operator looks at them. */
+export function encodeNode({ opType, domain, attributes, inputs, outputs }: HostileNode): Uint8Array {
+  const given = distinct(inputs.filter(({ tensor }) => tensor !== undefined));
+  return encodeModelProto({
+    irVersion: 10,
+    opsetImport: ['', 'lacuna', 'com.microsoft'].map((name) => ({ domain: name, version: name === '' ? 21 : 1 })),
+    graph: {
+      name: 'hostile',
+      node: [
+        {
+          name: 'node',
+          opType,
+          domain,
+          input: inputs.map(({ name, tensor }) => (tensor === undefined ? '' : name)),
+          output: outputs.map(({ name }) => name),
+          attribute: Object.entries(attributes).map(([name, attribute]) => attributeProto(name, attribute)),
+        },
+      ],
+      input: given.filter(({ isConstant }) => !isConstant).map(({ name, tensor }) => port(name, tensor?.type)),
+      initializer: given
+        .filter(({ isConstant }) => isConstant)
+        .map(({ name, tensor }) => ({
+          name,
+          dataType: TYPES[tensor?.type ?? 'float'],
+          dims: tensor?.dims.map((size) => long(BigInt(size))),
+          rawData: tensor?.bytes,
+        })),
+      output: distinct(outputs.filter(({ name }) => name !== '')).map(({ name, type }) => port(name, type)),
+    },
+  });
+}
+
+/** By name: two inputs of a node may be one value. */
+function distinct<Named extends { readonly name: string }>(values: readonly Named[]): readonly Named[] {
+  return [...new Map(values.map((value) => [value.name, value])).values()];
+}
+
+/** Of any shape. */
+function port(name: string, type: TypeName = 'float') {
+  return { name, type: { tensorType: { elemType: TYPES[type] } } };
+}
+
+function attributeProto(name: string, attribute: AttributeValue) {
+  switch (attribute.kind) {
+    case 'int':
+      return { name, type: 2, i: long(attribute.value) };
+    case 'float':
+      return { name, type: 1, f: attribute.value };
+    case 'string':
+      return { name, type: 3, s: new TextEncoder().encode(attribute.value) };
+    case 'ints':
+      return { name, type: 7, ints: attribute.value.map(long) };
+  }
+}
+
+/** An int64 of any size, as protobufjs takes it. */
+function long(value: bigint): never {
+  const bits = BigInt.asUintN(64, value);
+  return { low: Number(bits & 0xffffffffn) | 0, high: Number(bits >> 32n) | 0, unsigned: false } as never;
+}

@@ -1,0 +1,123 @@
+/** A case in the native core: it may succeed or be refused, and nothing else. */
+import type { Addon } from '../../src/runtime/native-addon.ts';
+import type { NativeModel, NativeValue } from '../../src/runtime/native-model.ts';
+import { checkNumbers, type NumberedModel } from '../../src/runtime/node-limits.ts';
+import type { Group, OperatorCase } from './case.ts';
+import { encodeNode, type HostileNode, TYPES } from './hostile-node.ts';
+
+export interface Library {
+  readonly addon: Addon;
+  readonly runtime: string;
+  readonly operators: string;
+}
+
+export interface Runner {
+  /** Why the case fails; undefined when it does not. */
+  run(one: OperatorCase): Promise<string | undefined>;
+}
+
+/** What results are filled with before they are written: as a float it is one that no call gives. */
+const UNWRITTEN = 0xa5;
+
+/** Keeps the session of one group. */
+export function createRunner(library: Library): Runner {
+  let opened: { readonly group: number; readonly model: NativeModel } | undefined;
+  const modelOf = async ({ index, node, threads }: Group): Promise<NativeModel> => {
+    if (opened?.group === index) return opened.model;
+    await opened?.model.dispose();
+    opened = undefined;
+    const model = await openNode(library, node, threads);
+    opened = { group: index, model };
+    return model;
+  };
+  return {
+    async run(one) {
+      const { group, node, changes, isOwn } = one;
+      let own: NativeModel | undefined;
+      try {
+        checkNumbers(numbersOf(node), 'the node');
+        if (isOwn) own = await openNode(library, node, group.threads);
+        return await runTwice(own ?? (await modelOf(group)), one);
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        if (changes.length === 0) return `a sound ${node.opType} was refused: ${message}`;
+        return message === '' ? 'refused without a word' : undefined;
+      } finally {
+        await own?.dispose();
+      }
+    },
+  };
+}
+
+/** What is looked at before a model is opened. */
+function numbersOf({ domain, opType, attributes }: HostileNode): NumberedModel {
+  const ints = Object.entries(attributes).flatMap(([name, { kind, value }]) =>
+    kind === 'int' ? [[name, Number(value)] as const] : [],
+  );
+  return { nodes: [{ domain, opType, name: 'node', ints: Object.fromEntries(ints), references: {} }], functions: [] };
+}
+
+function openNode({ addon, ...files }: Library, node: HostileNode, threads: number): Promise<NativeModel> {
+  return addon.openModel({
+    ...files,
+    bytes: encodeNode(node),
+    intraThreads: threads,
+    logSeverity: 4,
+    config: [
+      // Outside of the arena, where a sanitizer sees where each begins and ends.
+      ['session.use_device_allocator_for_initializers', '1'],
+      // Threads that wait for the next call take the time of the next case.
+      ['session.intra_op.allow_spinning', '0'],
+    ],
+  });
+}
+
+/** Once into memory of ONNX Runtime's, once into memory of ours, which has to be written whole and alike. */
+async function runTwice(model: NativeModel, { node, changes, isInPlace }: OperatorCase): Promise<string | undefined> {
+  const inputs = feedsOf(model, node);
+  const names = model.outputs.map(({ name }) => name);
+  const first = await model.run(
+    inputs,
+    names.map((name) => ({ name, value: null })),
+  );
+  const expected = first.map(bytesOf);
+  const places = first.map((value, i) => placeOf(model, value, expected[i].length, isInPlace ? inputs : [], i));
+  await model.run(
+    inputs,
+    names.map((name, i) => ({ name, value: places[i] })),
+  );
+  if (changes.length > 0 || isInPlace) return undefined;
+  const differing = names.findIndex((_, i) => Buffer.compare(expected[i], bytesOf(places[i])) !== 0);
+  return differing < 0 ? undefined : `two calls of a sound ${node.opType} differ in ${names[differing]}`;
+}
+
+interface Feed {
+  readonly name: string;
+  readonly value: NativeValue;
+}
+
+function feedsOf(model: NativeModel, { inputs }: HostileNode): Feed[] {
+  const wanted = new Set(model.inputs.map(({ name }) => name));
+  return inputs.flatMap(({ name, tensor }) => {
+    if (tensor === undefined || !wanted.delete(name)) return [];
+    return [{ name, value: model.createValue(TYPES[tensor.type], tensor.dims, tensor.bytes) }];
+  });
+}
+
+/** What a result is written to: one of `inputs` that is as large, as caches are written over their past, or other memory. */
+function placeOf(
+  model: NativeModel,
+  { type, dims }: NativeValue,
+  bytes: number,
+  inputs: readonly Feed[],
+  at: number,
+): NativeValue {
+  const same = inputs.filter(({ value }) => value.type === type && String(value.dims) === String(dims));
+  // Results of attention are y, keys and values; pasts are keys and values.
+  if (same.length > 0) return same[Math.min(Math.max(0, at - 1), same.length - 1)].value;
+  return model.createValue(type, dims, new Uint8Array(bytes).fill(UNWRITTEN));
+}
+
+function bytesOf(value: NativeValue): Uint8Array {
+  return new Uint8Array(value.buffer());
+}

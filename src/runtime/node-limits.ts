@@ -1,0 +1,94 @@
+/**
+ * Attributes with which ONNX Runtime's own operators end the process instead of refusing them: divisors that become 0 where it
+ * takes their lower 32 bits. A model is looked through before it is opened, as no error could be caught after.
+ */
+import { LacunaError } from '../core/errors.ts';
+import { MOST_HEADS } from '../core/limits.ts';
+
+/** What is looked at of a node, or of one in a function. */
+export interface NumberedNode {
+  readonly domain: string;
+  readonly opType: string;
+  readonly name: string;
+  readonly ints: Readonly<Record<string, number>>;
+  /** In a function: attributes whose values its caller has, and under which name. */
+  readonly references: Readonly<Record<string, string>>;
+}
+
+export interface NumberedModel {
+  readonly nodes: readonly NumberedNode[];
+  readonly functions: readonly {
+    readonly domain: string;
+    readonly name: string;
+    readonly nodes: readonly NumberedNode[];
+  }[];
+}
+
+interface Limit {
+  readonly attribute: string;
+  readonly least: number;
+  readonly most: number;
+}
+
+/** By operator. */
+type Limits = ReadonlyMap<string, readonly Limit[]>;
+
+const heads = (attribute: string): Limit => ({ attribute, least: 1, most: MOST_HEADS });
+
+/** Bits of a weight, and weights that share a scale: no release takes others. */
+const blocks: readonly Limit[] = [
+  { attribute: 'bits', least: 2, most: 8 },
+  { attribute: 'block_size', least: 16, most: 65_536 },
+];
+
+const LIMITS: Limits = new Map([
+  // A head's size is that of an input divided by how many there are.
+  ['com.microsoft.GroupQueryAttention', [heads('num_heads'), heads('kv_num_heads')]],
+  // Sizes of codes and scales are divided by both.
+  ['com.microsoft.GatherBlockQuantized', blocks],
+  ['com.microsoft.MatMulNBits', blocks],
+]);
+
+/** Throws `bad-file` for a model with an attribute that would end the process; `path` is what it is called. */
+export function checkNumbers({ nodes, functions }: NumberedModel, path: string): void {
+  const limits = withCallers(functions);
+  for (const node of [...nodes, ...functions.flatMap((body) => body.nodes)]) {
+    for (const { attribute, least, most } of limits.get(keyOf(node)) ?? []) {
+      const value = node.ints[attribute];
+      if (value === undefined || (value >= least && value <= most)) continue;
+      throw new LacunaError(
+        'bad-file',
+        `${path}: expected ${least} to ${most} for ${attribute} of ${node.opType} "${node.name}" but found ${value}`,
+      );
+    }
+  }
+}
+
+/** The limits, also of what functions hand on to such attributes; functions may call each other. */
+function withCallers(functions: NumberedModel['functions']): Limits {
+  const limits = new Map(LIMITS);
+  for (let round = 0, grown = true; grown && round <= functions.length; round++) {
+    grown = false;
+    for (const { domain, name, nodes } of functions) {
+      const key = `${domain}.${name}`;
+      const known = limits.get(key) ?? [];
+      const handed = nodes.flatMap((node) => handedOn(node, limits.get(keyOf(node)) ?? []));
+      const further = handed.filter((limit) => !known.some(({ attribute }) => attribute === limit.attribute));
+      if (further.length === 0) continue;
+      limits.set(key, [...known, ...further]);
+      grown = true;
+    }
+  }
+  return limits;
+}
+
+function handedOn({ references }: NumberedNode, limits: readonly Limit[]): Limit[] {
+  return limits.flatMap((limit) => {
+    const attribute = references[limit.attribute];
+    return attribute === undefined ? [] : [{ ...limit, attribute }];
+  });
+}
+
+function keyOf({ domain, opType }: NumberedNode): string {
+  return `${domain}.${opType}`;
+}
