@@ -225,7 +225,8 @@ export async function refuseExistingFolder(path: string, options: NewFolderOptio
   throw refusal;
 }
 
-async function refusalOf(path: string, { force }: NewFolderOptions): Promise<LacunaError | undefined> {
+/** Why a folder is not written there; nothing is touched. */
+export async function refusalOf(path: string, { force }: NewFolderOptions): Promise<LacunaError | undefined> {
   const entries = await listIfFolder(path);
   if (entries === 'absent') return undefined;
   if (entries === 'file')

@@ -96,13 +96,12 @@ async function linkOrWrite(whole: string, path: string, text: string): Promise<v
 /** The text of the lock, or undefined when there is none. */
 async function readLock(path: string): Promise<string | undefined> {
   try {
-    if (!(await lstat(path)).isFile())
-      throw new LacunaError('exists', `${path} is not a file, so it is no lock of ours`, {
-        hint: 'Give another output, or remove it yourself.',
-      });
+    if (!(await lstat(path)).isFile()) throw notOurs(path);
     const handle = await open(path);
     try {
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAX_LOCK_BYTES), 0, MAX_LOCK_BYTES, 0);
+      // A lock of ours is shorter; zeros are what a disk may leave of one when the power goes.
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAX_LOCK_BYTES + 1), 0, MAX_LOCK_BYTES + 1, 0);
+      if (bytesRead > MAX_LOCK_BYTES && buffer.some((byte) => byte !== 0)) throw notOurs(path);
       return buffer.toString('utf8', 0, bytesRead);
     } finally {
       await handle.close();
@@ -111,6 +110,13 @@ async function readLock(path: string): Promise<string | undefined> {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }
+}
+
+/** As poetry.lock beside an output of the name poetry. */
+function notOurs(path: string): LacunaError {
+  return new LacunaError('exists', `${path} is no lock of ours`, {
+    hint: 'Give another output, or remove it yourself.',
+  });
 }
 
 /** The process that holds a lock with this text; undefined when it is gone, or the text is no lock's. */

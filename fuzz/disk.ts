@@ -29,7 +29,7 @@ async function run(options: CampaignOptions): Promise<CampaignResult> {
     return eachCase(options, async (index) => {
       const command = WRITING[index % WRITING.length];
       const kib = randomOfCase(options.seed, index).int(MOST_KIB);
-      mount(folder, kib);
+      if (!mount(folder, kib)) throw new Error(`No disk of ${kib} KiB could be mounted`);
       try {
         const why = await fill(command, folder, options.signal);
         return why && `${command.name} on a disk of ${kib} KiB: ${why}`;

@@ -1,9 +1,9 @@
 /** Races for a workspace whose lock a dead process left: never two processes are in it, and one of them gets in. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { THIS_PROCESS } from '../formats/process.ts';
 import { type Campaign, type CampaignOptions, type CampaignResult, eachCase } from './campaign.ts';
 import { built } from './harness/paths.ts';
 import { type Random, randomOfCase } from './harness/random.ts';
@@ -84,7 +84,7 @@ function leftIn(folder: string): string | undefined {
 
 /** What a lock may hold that nobody alive has; undefined for none at all. Process ids are below 2^22 on Linux. */
 function staleLock(random: Random): string | undefined {
-  const host = hostname();
+  const { host } = THIS_PROCESS;
   return random.pick([
     undefined,
     JSON.stringify({ host, pid: 2 ** 30, started: 1 }),

@@ -20,7 +20,7 @@ const shown = (args) => args.map((arg) => arg.replace(`${root}/`, '')).join(' ')
 function refused(...args) {
   console.log(`\n$ lacuna ${shown(args)}`);
   const { status } = spawnSync(process.execPath, [join(root, 'bin/lacuna.js'), ...args], { stdio: 'inherit' });
-  if (status === 0) throw new Error('A plan that cannot pay was not refused');
+  if (status !== 2) throw new Error('A plan that cannot pay was not refused');
 }
 
 /** Runs a command of lacuna as a user would; returns what it prints. */

@@ -3,7 +3,6 @@ import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { chdir } from 'node:process';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { bundleFuzz } from './bundle-fuzz.js';
 import { installed } from './install.js';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -11,5 +10,7 @@ chdir(root);
 const step = installed() ? ['node', ['scripts/build.js']] : ['npm', ['ci']];
 const { status } = spawnSync(step[0], step[1], { stdio: 'inherit', shell: process.platform === 'win32' });
 if (status !== 0) process.exit(status ?? 1);
+// Needs what has only now been installed.
+const { bundleFuzz } = await import('./bundle-fuzz.js');
 await bundleFuzz();
 await import(pathToFileURL(join(root, '.fuzz/build/fuzz/main.js')));

@@ -1,15 +1,14 @@
 /** The whole numbers that a model's nodes are told: all that can be said of a model without its weights, in a few milliseconds. */
-import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { asIoError } from '../io-error.ts';
 import { badFile, type Source } from './decode-source.ts';
 import { type AttributeProto, decodeModelProto, findLostFunctionField, type NodeProto } from './proto.ts';
+import { readModel } from './read.ts';
 
 export interface NodeNumbers {
   readonly domain: string;
   readonly opType: string;
   readonly name: string;
-  /** Attributes that are whole numbers, as near as a number comes to them. */
+  /** Attributes that are whole numbers, rounded to the nearest number of JavaScript. */
   readonly ints: Readonly<Record<string, number>>;
   /** In a function: attributes whose values are those that its caller has, under another name perhaps. */
   readonly references: Readonly<Record<string, string>>;
@@ -29,9 +28,7 @@ export interface ModelNumbers {
 
 /** Throws `bad-file` for what is no ONNX model, or for one whose functions say more than is read here. */
 export async function readNumbers(modelPath: string): Promise<ModelNumbers> {
-  const bytes = await readFile(modelPath).catch((error) => {
-    throw asIoError(error, 'read', modelPath);
-  });
+  const bytes = await readModel(modelPath);
   return numbersOf({ path: modelPath, folder: dirname(modelPath), bytes, externals: [] });
 }
 

@@ -33,7 +33,8 @@ export async function readOnnx(modelPath: string): Promise<Graph> {
   return graph;
 }
 
-async function readModel(path: string): Promise<Uint8Array> {
+/** All bytes of a model file, which hold its graph. Throws as `readOnnx` does. */
+export async function readModel(path: string): Promise<Uint8Array> {
   try {
     return await readBounded(path, MAX_MODEL_BYTES, 'Larger models keep their weights in external data.');
   } catch (error) {

@@ -92,6 +92,7 @@ async function* turnableBlocks(
   const all = roomForTurnable(shape, scheme);
   let row = 0;
   for await (const values of floatsOf(readRows(rowsAtATime(shape, scheme.blockSize) * shape.columns))) {
+    if (row % scheme.blockSize !== 0) throw new RangeError('Rows that share a scale have to be read together');
     const fits = fitTurnable(values, weights, scheme, shape);
     const encoded = () => encodeTurnable(values, scheme, shape, fits);
     if (part === 'codes') yield ownCodes(encoded(), scheme, shape, fits);

@@ -24,10 +24,8 @@ export function roomForTurnable(shape: BlockShape, scheme: BlockScheme): Turnabl
   return { units: new Float32Array(blocks * shape.blocks), multiples: new Int8Array(blocks * shape.columns) };
 }
 
-/** The largest multiple, of either sign: times it the lowest code, -8 of 4 bits, is still one of 8. In 8 bits it is 1. */
-function steps(bits: 4 | 8): number {
-  return 2 ** (8 - bits) - 1 || 1;
-}
+/** Of either sign: times it the lowest code, -8 of 4 bits, is still one of 8. */
+const LARGEST_MULTIPLE = { 4: 15, 8: 1 } as const;
 
 /** Finds units and multiples of whole rows; `weights` by column, as `Block` has them. */
 export function fitTurnable(
@@ -68,13 +66,13 @@ function fitSquare(
     }
   const bestScale = (start: number, length: number) =>
     fitBlock({ values: square, start, firstColumn: start, length, weights: squareWeights }, scheme).scale;
-  if (steps(bits) === 1) {
+  if (bits === 8) {
     units[rowBlock * blocks + block] = bestScale(0, width * height);
     multiples.fill(1, rowBlock * columns + firstColumn, rowBlock * columns + firstColumn + width);
     return;
   }
   const wanted = Array.from({ length: width }, (_, j) => bestScale(j * height, height));
-  const unit = unitOf(largestOf(wanted, square, height), steps(bits));
+  const unit = unitOf(largestOf(wanted, square, height), LARGEST_MULTIPLE[bits]);
   units[rowBlock * blocks + block] = unit;
   for (let j = 0; j < width; j++) {
     const column = square.subarray(j * height, (j + 1) * height);
@@ -93,7 +91,8 @@ function largestOf(scales: readonly number[], square: Float32Array, height: numb
  * multiple. Throws as `fitBlock` does where it is beyond float16.
  */
 function unitOf(largest: number, most: number): number {
-  if (largest === 0) return 1 / most;
+  // All zeros: any unit gives them back.
+  if (largest === 0) return 1;
   const least = largest / most;
   const digit = Math.max(2 ** (Math.floor(Math.log2(least)) - 6), 2 ** -24);
   const unit = Math.ceil(least / digit) * digit;
@@ -104,8 +103,8 @@ function unitOf(largest: number, most: number): number {
 /** Of the two whole multiples next to a scale, the one that rounds the column better. */
 function multipleOf(scale: number, unit: number, column: Float32Array, bits: 4 | 8): number {
   const sign = scale < 0 ? -1 : 1;
-  const below = Math.max(1, Math.min(steps(bits), Math.floor(Math.abs(scale) / unit)));
-  const above = Math.min(steps(bits), below + 1);
+  const below = Math.max(1, Math.min(LARGEST_MULTIPLE[bits], Math.floor(Math.abs(scale) / unit)));
+  const above = Math.min(LARGEST_MULTIPLE[bits], below + 1);
   const error = (multiple: number) => squaredError(column, sign * multiple * unit, bits);
   return sign * (error(below) <= error(above) ? below : above);
 }

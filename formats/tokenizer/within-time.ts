@@ -20,5 +20,8 @@ export function withinTime<T>(milliseconds: number, what: string, action: () => 
     throw new LacunaError('unsupported', `${what} has not ended after ${milliseconds / 1000} s`, {
       hint: 'It may be made to never end; get the model from somewhere else.',
     });
+  } finally {
+    // It holds the text that it is for.
+    context.action = undefined;
   }
 }

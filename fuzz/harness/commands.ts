@@ -37,7 +37,7 @@ export const WRITING: readonly WritingCommand[] = [
     args: (folder) => [
       ...['build', MODEL, '-o', join(folder, 'out'), '--preset', 'top-k', '--target', '0.4', '--tokens', '1500'],
       // Whatever it weighs against time, the folder is wanted here.
-      ...['--allow-slower', ...QUIET],
+      ...['--host', 'native', '--allow-slower', ...QUIET],
     ],
   },
 ];

@@ -120,11 +120,11 @@ const ANSWERS: Readonly<Record<string, (random: Random) => Answer>> = {
 };
 
 const NAMES = [
-  '../../escaped',
+  '../../../../escaped',
   '/tmp/escaped',
   '..\\..\\escaped',
   'config.json',
-  'a/../../escaped',
+  'a/../../../../../escaped',
   '',
   'x'.repeat(5000),
   'a\0b',

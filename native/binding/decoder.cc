@@ -41,6 +41,8 @@ Owned<OrtSession> OpenSession(const Runtime& runtime, const DecoderOptions& opti
   Check(api, api.SetSessionExecutionMode(made, ORT_SEQUENTIAL));
   Check(api, api.SetIntraOpNumThreads(made, options.threads));
   Check(api, api.SetInterOpNumThreads(made, 1));
+  // What goes wrong is an error of the call, and no line on the terminal beside it.
+  Check(api, api.SetSessionLogSeverityLevel(made, ORT_LOGGING_LEVEL_FATAL));
   if (!options.operators.empty())
     Check(api, api.RegisterCustomOpsLibrary_V2(made, options.operators.c_str()));
   OrtSession* session = nullptr;
@@ -60,7 +62,7 @@ void* ExportOf(const std::string& library, const char* name) {
 
 void ExpectAtMost(const std::string& what, int64_t declared, int64_t most) {
   if (declared > most)
-    RefuseModel(what + ": " + std::to_string(declared) + " are declared, and " + std::to_string(most) + " are the most that are taken");
+    RefuseModel(what + ": expected at most " + std::to_string(most) + " but the model declares " + std::to_string(declared));
 }
 
 const Port& FindPort(const std::vector<Port>& ports, const std::string& name) {
@@ -82,8 +84,8 @@ Signature ReadSignature(const OrtApi& api, const OrtSession* session) {
     if (!input.name.starts_with(past)) RefuseModel("it wants " + input.name);
     if (input.shape.size() != 4 || input.shape[1] < 1 || input.shape[3] < 1)
       RefuseModel(input.name + " has no fixed number of heads and size of a head");
-    ExpectAtMost(input.name + " has heads", input.shape[1], kMostHeads);
-    ExpectAtMost(input.name + " has entries a head", input.shape[3], kMostHeadEntries);
+    ExpectAtMost("heads of " + input.name, input.shape[1], kMostHeads);
+    ExpectAtMost("entries a head of " + input.name, input.shape[3], kMostHeadEntries);
     ElementBytes(input.type);
     const std::string present = "present." + input.name.substr(past.size());
     FindPort(outputs, present);
@@ -94,7 +96,7 @@ Signature ReadSignature(const OrtApi& api, const OrtSession* session) {
   const Port& logits = FindPort(outputs, "logits");
   if (logits.type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT || logits.shape.size() != 3 || logits.shape[2] < 1)
     RefuseModel("its logits are not float32 [batch, tokens, vocabulary]");
-  ExpectAtMost("its vocabulary has words", logits.shape[2], kMostWords);
+  ExpectAtMost("words of its vocabulary", logits.shape[2], kMostWords);
   signature.vocab = logits.shape[2];
   return signature;
 }
@@ -118,6 +120,7 @@ Decoder::Decoder(const Runtime& runtime, const DecoderOptions& options)
   OrtRunOptions* run_options = nullptr;
   Check(api_, api_.CreateRunOptions(&run_options));
   run_options_.reset(run_options);
+  Check(api_, api_.RunOptionsSetRunLogSeverityLevel(run_options, ORT_LOGGING_LEVEL_FATAL));
 }
 
 Owned<OrtValue> Decoder::Wrap(void* data, size_t bytes, ONNXTensorElementDataType type,

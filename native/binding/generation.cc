@@ -43,7 +43,10 @@ size_t WantedBy(const std::vector<Running>& rows) {
   return most;
 }
 
-void Prefill(Decoder& decoder, size_t place, std::span<const int64_t> prompt, size_t chunk, std::span<float> logits) {
+// In chunks of about the same length: where a prompt runs dense, a last one of one token would not.
+void Prefill(Decoder& decoder, size_t place, std::span<const int64_t> prompt, size_t most, std::span<float> logits) {
+  const size_t parts = std::max<size_t>(1, (prompt.size() + most - 1) / most);
+  const size_t chunk = (prompt.size() + parts - 1) / parts;
   while (prompt.size() > chunk) {
     decoder.Feed(place, prompt.first(chunk), {});
     prompt = prompt.subspan(chunk);

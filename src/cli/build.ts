@@ -38,7 +38,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
       "write nothing and exit with 1 when the ratio to the checkpoint's floats, with its error, may be above this, as 1.02 or 2%",
       budget,
     )
-    .option('--allow-slower', 'ship a model too that does not decode faster than the dense one')
+    .option('--allow-slower', 'ship a model too that decodes slower than the dense one')
     .option('--dtype <name>', 'how weights are stored: fp32, fp16, bf16, int8 or int4 (default fp32)')
     .option('--dry-run', 'say what would be done and whether it can pay; measure and write nothing')
     .option('--force', 'replace an existing output')
@@ -75,14 +75,14 @@ export const registerBuild: RegisterCommand = (program, context) => {
 
 /** Verdict, quality, speed, size, where it is; all else is in the files. */
 function resultText(result: BuildResult, width: number): string {
-  const { output, precision, host, plan, evaluation, bench, bytes } = result;
+  const { output, precision, host, engine, plan, evaluation, bench, bytes } = result;
   const texts = evaluation.texts.map(({ name }) => name).join(', ');
   const lines = [
     `Shipped: ${precision}, preset ${plan.preset}, target ${targetText(plan.target)}, for ${hostText(host)}`,
     ...evaluation.modes.flatMap((mode) => qualityLines(mode, precision)),
     ...(evaluation.check === undefined ? [] : [`Budget:  ${budgetText(evaluation.check)}`]),
     `Text:    ${texts}; baseline the checkpoint's floats (fp32)`,
-    `Speed:   ${speedText(bench, precision)}`,
+    `Speed:   ${speedText(bench, precision)} in ${engine === 'stock' ? 'stock ONNX Runtime' : 'the native core'}`,
     `Size:    ${formatBytes(bytes)}`,
     `Where:   ${output}; all figures in ${output}/lacuna and README.md`,
   ];
@@ -126,12 +126,12 @@ function hostText({ kind }: BuildResult['host']): string {
 }
 
 function dryRunText(found: BuildDryRun, width: number): string {
-  const { precision, host, target, stages, scoredTokens, freeBytes, denseBytes, problem, output } = found;
+  const { precision, host, target, stages, scoredTokens, freeBytes, denseBytes, floatBytes, problem, output } = found;
   const lines = [
     `Would make: ${precision}, ${targetText(target)}, for ${hostText(host)}`,
     `Figures:    from ${scoredTokens} tokens, against the checkpoint's floats (fp32)`,
     `Stages:     ${stages.map(({ name, isKept }) => (isKept ? `${name} (kept)` : name)).join(', ')}`,
-    `Disk:       about ${formatBytes(denseBytes)} for each model${freeBytes === undefined ? '' : `, of ${formatBytes(freeBytes)} that are free`}`,
+    `Disk:       up to about ${formatBytes(3 * denseBytes + floatBytes)} while it works${freeBytes === undefined ? '' : `, of ${formatBytes(freeBytes)} that are free`}`,
     problem === undefined
       ? `Nothing stands in the way of ${output}; nothing was written`
       : `problem: ${problem.message}${problem.hint === undefined ? '' : `\n  ${problem.hint}`}`,

@@ -19,9 +19,6 @@ export const SILENT: Progress = {
   note: () => {},
 };
 
-/** More threads than any machine decodes faster with, and few enough to start. */
-export const MAX_THREADS = 256;
-
 /** What every long function takes. */
 export interface JobOptions {
   readonly progress?: Progress;

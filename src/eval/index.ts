@@ -19,7 +19,7 @@ export {
   summariseScores,
   type TextScores,
 } from './perplexity.ts';
-export { type Ratio, ratioOf } from './ratio.ts';
+export { type Ratio, ratioOf, ratioOfScores } from './ratio.ts';
 export {
   type FfnShape,
   type LayerSparsity,

@@ -1,4 +1,5 @@
 /** The ratio of two perplexities on the same tokens, with what is known of it from this many windows. */
+import type { TextScores } from './perplexity.ts';
 
 export interface Ratio {
   readonly value: number;
@@ -19,6 +20,11 @@ export function ratioOf(differences: readonly number[]): Ratio {
   // Of the logarithm, which is what the windows are a mean of.
   const upperBound = value * Math.exp(studentQuantile(differences.length - 1) * error);
   return { value, standardError: value * error, upperBound };
+}
+
+/** Of the first model's perplexity to the second's, by their scores of the same windows. */
+export function ratioOfScores(one: TextScores, other: TextScores): Ratio {
+  return ratioOf(one.windows.map((window, index) => mean(window) - mean(other.windows[index])));
 }
 
 function mean(values: readonly number[]): number {

@@ -1,11 +1,11 @@
 /** `lacuna build`: the whole pipeline, from a checkpoint to a sparse folder with its proof; it goes on where it was stopped. */
-import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { recoverFolder, refuseExistingFolder } from '../../formats/files.ts';
 import { readPlan } from '../../formats/plan.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
 import type { Host, Plan } from '../core/plan.ts';
+import type { Precision } from '../core/precision.ts';
 import { checkTarget, targetOf } from '../plan/index.ts';
 import type { BenchReport } from './bench.ts';
 import { checkMaxPplRatio } from './budget.ts';
@@ -23,20 +23,23 @@ import {
   buildStatistics,
 } from './build/stages.ts';
 import { refuseSlower, withinBudget } from './build/verdict.ts';
-import { hasNativeCore, installedHost } from './engine.ts';
+import { refuseNonFiniteBlocks } from './convert.ts';
+import { type Engine, hasNativeCore, installedHost } from './engine.ts';
 import type { EvaluateResult } from './evaluate.ts';
 import { readManifest } from './model-folder.ts';
 import { exists } from './output.ts';
 import { localPath } from './source.ts';
 import { checkHost, sparsePrecision } from './sparsify.ts';
-import { readResult, withWorkspace } from './workspace.ts';
+import { discardAll, readResult, withWorkspace } from './workspace.ts';
 
 export type { BuildDryRun, BuildOptions, BuildTexts };
 
 export interface BuildResult {
   readonly output: string;
-  /** What the model was planned and timed for. */
+  /** What the model was planned for. */
   readonly host: Host;
+  /** What timed it. */
+  readonly engine: Engine;
   readonly precision: string;
   readonly plan: Plan;
   readonly evaluation: EvaluateResult;
@@ -52,8 +55,8 @@ export interface BuildResult {
  * goes on after the last finished one, and one with other options reuses the stages that they do not touch. The folder
  * is removed at the end.
  *
- * @throws LacunaError `check-failed` when the result is over budget, or does not decode faster than the dense model on its host
- *   and `allowSlower` is not given; its stages are kept, nothing is shipped.
+ * @throws LacunaError `check-failed` when the result is over budget, or decodes slower than the dense model where it is to run and
+ *   `allowSlower` is not given; its stages are kept, nothing is shipped.
  * @example
  * const preset = { preset: 'top-k', density: 0.5 };
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
@@ -80,13 +83,17 @@ export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> 
   const precision = sparsePrecision(given.dtype);
   const host = given.preset.host ?? (await installedHost(precision.name, given.nativeFolder));
   checkHost(precision, host);
-  if (host.kind === 'native' && given.preset.host !== undefined && !given.allowSlower) await checkCanTime(given);
+  refuseNonFiniteBlocks([precision], given.allowNonFinite);
+  const isNative =
+    host.kind === 'native' && precision.floats === 'float32' && (await hasNativeCore(given.nativeFolder));
+  if (host.kind === 'native' && !isNative && !given.allowSlower) throw cannotTime(precision);
+  const engine = isNative ? 'native' : 'stock';
   const preset = { ...given.preset, host };
   const options = { ...wholeOptions(given), preset, checkpoint: await localPath(given.checkpoint, given) };
-  const { keys, spec, scoredTokens } = await surveyBuild(options);
+  const { keys, spec, scoredTokens } = await surveyBuild(options, engine);
   checkTarget(preset, spec);
   const work = `${resolve(options.output)}.build`;
-  const job = { work, keys, precision, host, options };
+  const job: Build = { work, keys, precision, host, engine, options };
   return { job, spec, scoredTokens, force: options.force ?? false, target: targetOf(preset) };
 }
 
@@ -99,16 +106,16 @@ export async function dryRunBuild(options: BuildOptions): Promise<BuildDryRun> {
   return describeBuild(await prepareBuild(options));
 }
 
-/** A plan for the native core is judged by the speed it has there. */
-async function checkCanTime({ nativeFolder }: BuildOptions): Promise<void> {
-  if (await hasNativeCore(nativeFolder)) return;
-  throw new LacunaError(
-    'not-found',
-    'The native core is not built here, so the speed of a plan for it cannot be told',
-    {
-      hint: 'Build it with `npm run build:native`, plan for --host stock, or ship untimed with --allow-slower.',
-    },
-  );
+/** A model is judged by the speed that it has where it is to run. */
+function cannotTime({ floats }: Precision): LacunaError {
+  if (floats === 'float16')
+    return new LacunaError('unsupported', 'A float16 model is for GPUs, whose speed cannot be told here', {
+      hint: 'Ship it all the same with --allow-slower, or choose another --dtype.',
+    });
+  const message = 'The native core is not built here, so the speed of a plan for it cannot be told';
+  return new LacunaError('not-found', message, {
+    hint: 'Build it with `npm run build:native`, plan for --host stock, or ship it all the same with --allow-slower.',
+  });
 }
 
 /** Whether the output is this very build's and only its workspace was left: the run was killed between the two. */
@@ -118,20 +125,20 @@ async function isShipped({ work, keys, options }: Build): Promise<boolean> {
   return (await readResult<{ readonly key?: string }>(record)).key === keys.build;
 }
 
-async function tidy({ work, host, precision, options: { output } }: Build): Promise<BuildResult> {
+async function tidy({ work, host, engine, precision, options: { output } }: Build): Promise<BuildResult> {
   const proof = join(output, PROOF_FOLDER);
   const { plan } = await readPlan(join(proof, 'plan.json'));
   const evaluation = await readResult<EvaluateResult>(join(proof, 'evaluation.json'));
   const timing = await readResult<BenchReport>(join(proof, 'bench.json'));
   await recoverFolder(output);
-  await rm(work, { recursive: true, force: true });
+  await discardAll(work);
   const bytes = await modelBytes(output);
-  return { output, host, precision: precision.name, plan, evaluation, bench: timing, bytes };
+  return { output, host, engine, precision: precision.name, plan, evaluation, bench: timing, bytes };
 }
 
 /** Speed is told before quality: it takes seconds where quality takes minutes. */
 async function runStages(job: Build): Promise<BuildResult> {
-  const { work, options, host, precision } = job;
+  const { work, options, host, engine, precision } = job;
   const rounded = await buildRounding(job);
   const dense = await buildDense(job, rounded);
   const statistics = await buildStatistics(job);
@@ -141,9 +148,9 @@ async function runStages(job: Build): Promise<BuildResult> {
   await refuseSlower(job, dense, timing.result);
   const evaluation = withinBudget(await buildEvaluation(job, dense, sparse), options.maxPplRatio);
   await ship(job, { statistics, plan, sparse, evaluation, timing });
-  await rm(work, { recursive: true, force: true });
+  await discardAll(work);
   const { output } = options;
-  const made = { output, host, precision: precision.name, plan: plan.result };
+  const made = { output, host, engine, precision: precision.name, plan: plan.result };
   return { ...made, evaluation, bench: timing.result, bytes: await modelBytes(output) };
 }
 

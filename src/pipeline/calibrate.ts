@@ -17,7 +17,7 @@ import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
 import { checkTokens, STATISTICS, type Wanted } from './enough-tokens.ts';
-import { checkJsonOutput, writeJsonOutput } from './output.ts';
+import { checkJsonOutput, type OutputOptions, writeJsonOutput } from './output.ts';
 import { type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
 import { encodeTexts, pinnedTexts } from './texts.ts';
 
@@ -56,7 +56,7 @@ export interface CalibrateResult {
 export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
   const opened = await openPieces(options.checkpoint, options);
-  return save(await measureOn(opened, options), options.output);
+  return save(await measureOn(opened, options), options);
 }
 
 /** The sums of `statistics`, or of all that there are, over the texts. */
@@ -111,11 +111,11 @@ export interface MergeOptions {
 /** Adds up the statistics of shards; the order does not matter. */
 export async function mergeCalibrations(options: MergeOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
-  return save(mergeStatistics(await Promise.all(options.inputs.map(readStatistics))), options.output);
+  return save(mergeStatistics(await Promise.all(options.inputs.map(readStatistics))), options);
 }
 
-async function save(statistics: Statistics, output: string): Promise<CalibrateResult> {
+async function save(statistics: Statistics, { output, force }: OutputOptions): Promise<CalibrateResult> {
   const summary = summarise(statistics);
-  await writeJsonOutput(output, () => writeStatistics(statistics, output, summary));
+  await writeJsonOutput({ output, force }, () => writeStatistics(statistics, output, summary));
   return { output, tokens: statistics.tokens, summary };
 }

@@ -198,6 +198,11 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
     throw new LacunaError('usage', `There is no text to measure ${tokens} tokens of`, {
       hint: 'Give the text: --data FILE',
     });
+  refuseNonFiniteBlocks(precisions, allowNonFinite);
+}
+
+/** Throws `usage` where NaN and infinity are let through that cannot be stored. */
+export function refuseNonFiniteBlocks(precisions: readonly Precision[], allowNonFinite = false): void {
   const coded = precisions.find(hasBlocks);
   if (allowNonFinite && coded !== undefined)
     throw new LacunaError('usage', `${coded.name} has no codes for NaN and infinity, so they cannot be allowed`, {

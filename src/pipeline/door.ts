@@ -63,7 +63,7 @@ export const sparsify = door('sparsify', schemas.sparsifyOptions, commands.spars
 /**
  * Converts, calibrates, plans, corrects, rewrites, times and evaluates, going on where it was stopped.
  *
- * @throws LacunaError `check-failed` when the result is over its budget, or no faster than the dense model: nothing is shipped.
+ * @throws LacunaError `check-failed` when the result is over its budget, or slower than the dense model: nothing is shipped.
  * @example
  * const preset = { preset: 'top-k', density: 0.5 } as const;
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, maxPplRatio: 1.05 });

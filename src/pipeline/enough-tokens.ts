@@ -25,7 +25,7 @@ export const STATISTICS: Wanted = { purpose: 'Statistics', least: LEAST_TOKENS, 
 export const ROUNDING: Wanted = { purpose: 'Rounding by texts', least: LEAST_TOKENS, enough: ENOUGH_TOKENS };
 
 /** The same for a model: the Gram matrix of n tokens says nothing of directions beyond n, so it wants as many as inputs are wide. */
-export function roundingOf({ hiddenSize, intermediateSize }: ModelSpec): Wanted {
+export function wantedForRounding({ hiddenSize, intermediateSize }: ModelSpec): Wanted {
   return { ...ROUNDING, enough: Math.max(ROUNDING.enough, hiddenSize, intermediateSize) };
 }
 

@@ -133,7 +133,8 @@ async function compareFolders(
       },
     );
   }
-  const isRounded = model.manifest.plan !== null && model.model.precision !== baseline.model.precision;
+  const isOtherwise = model.model.precision !== baseline.model.precision;
+  const isRounded = model.manifest.plan !== null && baseline.manifest.plan === null && isOtherwise;
   if (isRounded && withNothingLeftOut(model.graph) !== undefined)
     return compareApart(model, await scoreModel(baseline.modelPath, windows, options), windows, options);
   return compareWithModel(model, baseline.modelPath, windows, options);

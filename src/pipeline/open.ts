@@ -22,7 +22,7 @@ export type { ChatMessage };
 
 export interface OpenOptions
   extends Pick<EngineOptions, 'engine' | 'nativeFolder'>,
-    Pick<JobOptions, 'progress' | 'threads'> {
+    Pick<JobOptions, 'progress' | 'signal' | 'threads'> {
   /** Which of the folder's precisions; the first by default. */
   readonly dtype?: PrecisionName;
 }
@@ -61,8 +61,8 @@ export interface Generations {
 }
 
 /**
- * A model that is in memory. It makes one text at a time: a second call waits until the first has ended, in the order of the
- * calls. A stream that is neither read to its end nor left (`break`, `return()`) keeps those behind it waiting.
+ * A model that is in memory. It makes one text at a time: a second call waits until the first has ended, in the order in which
+ * they are first read. A stream that is neither read to its end nor left (`break`, `return()`) keeps those behind it waiting.
  *
  * All methods throw `usage` for wrong arguments and once the model is closed, `interrupted` when their signal is aborted.
  */

@@ -4,11 +4,12 @@
  */
 import * as z from 'zod';
 import type { HubOptions } from '../core/hub.ts';
+import { MOST_THREADS } from '../core/limits.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { optionsOf } from '../core/options.ts';
 import { HOST_DTYPES, type Host } from '../core/plan.ts';
 import { BLOCK_SIZES, PRECISION_NAMES, ROUNDINGS, VOCABULARY_NAMES } from '../core/precision.ts';
-import { MAX_THREADS, type Progress } from '../core/progress.ts';
+import type { Progress } from '../core/progress.ts';
 import { COMPARE_MODES } from '../eval/index.ts';
 import type { FfnSkipOptions, TopKOptions } from '../plan/index.ts';
 import type { BenchOptions } from './bench.ts';
@@ -49,7 +50,7 @@ const progress = z.custom<Progress>(
   'an object with stage() and note()',
 );
 const signal = z.instanceof(AbortSignal);
-const threads = z.int().min(1).max(MAX_THREADS);
+const threads = z.int().min(1).max(MOST_THREADS);
 const job = { progress, signal, threads };
 
 const hub = optionsOf<HubOptions>(
@@ -164,7 +165,7 @@ export const benchOptions = optionsOf<BenchOptions>(
   },
 );
 
-const opened = { dtype: precision, engine, nativeFolder, progress, threads };
+const opened = { dtype: precision, engine, nativeFolder, progress, signal, threads };
 
 const generated = {
   maxTokens: z.int().min(0),

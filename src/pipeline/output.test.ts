@@ -31,7 +31,7 @@ describe('an output of JSON and tensors', () => {
     await expect(checkJsonOutput({ output: at('half.json') })).rejects.toThrow('half.safetensors already exists');
     lock(2 ** 30);
     await checkJsonOutput({ output: at('half.json') });
-    await writeJsonOutput(at('half.json'), async () => writeFileSync(at('half.json'), '{}'));
+    await writeJsonOutput({ output: at('half.json') }, async () => writeFileSync(at('half.json'), '{}'));
     expect(existsSync(at('half.json.lock'))).toBe(false);
     lock(2 ** 30);
     await expect(checkJsonOutput({ output: at('half.json') })).rejects.toThrow('half.json already exists');
@@ -39,8 +39,8 @@ describe('an output of JSON and tensors', () => {
   });
 
   it('is written by one process at a time', async () => {
-    await writeJsonOutput(at('deep/one.json'), async () => {
-      const second = writeJsonOutput(at('deep/one.json'), async () => {});
+    await writeJsonOutput({ output: at('deep/one.json') }, async () => {
+      const second = writeJsonOutput({ output: at('deep/one.json') }, async () => {});
       await expect(second).rejects.toMatchObject({ code: 'exists', message: expect.stringMatching(/is at work in/) });
     });
   });

@@ -45,7 +45,11 @@ async function refuseExistingOutput(output: string): Promise<void> {
   const tensors = replaceExtension(output, '.safetensors');
   if (!hasJson && !(await exists(tensors))) return;
   await removeStaleLock(lock);
-  throw new LacunaError('exists', `${hasJson ? output : tensors} already exists`, {
+  throw alreadyThere(hasJson ? output : tensors);
+}
+
+function alreadyThere(path: string): LacunaError {
+  return new LacunaError('exists', `${path} already exists`, {
     hint: 'Give another name for the output, or replace it with --force.',
   });
 }
@@ -54,11 +58,15 @@ async function refuseExistingOutput(output: string): Promise<void> {
  * Runs `write`, which makes a JSON output and the .safetensors beside it, in folders made for them. One process at a time
  * does so: the two files belong together.
  *
- * @throws LacunaError `exists` while another does.
+ * @throws LacunaError `exists` while another does, and without `force` when another has.
  */
-export async function writeJsonOutput<T>(output: string, write: () => Promise<T>): Promise<T> {
+export async function writeJsonOutput<T>({ output, force }: OutputOptions, write: () => Promise<T>): Promise<T> {
   await mkdir(dirname(resolve(output)), { recursive: true });
-  return withLock(lockOf(output), output, write);
+  return withLock(lockOf(output), output, async () => {
+    // Another run may have made it while this one measured.
+    if (!force && (await exists(output))) throw alreadyThere(output);
+    return write();
+  });
 }
 
 function lockOf(output: string): string {

@@ -33,5 +33,5 @@ export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
   checkTokens(STATISTICS, statistics.tokens);
   const made = makePlan(statistics, options.preset, await sha256File(options.statistics));
   const { output } = options;
-  return { output, plan: await writeJsonOutput(output, () => writePlan(made.plan, made.tensors, output)) };
+  return { output, plan: await writeJsonOutput(options, () => writePlan(made.plan, made.tensors, output)) };
 }

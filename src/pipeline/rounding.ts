@@ -23,7 +23,7 @@ import {
 import type { RoundedTurnables } from '../rewrite/index.ts';
 import { createOpenGraph, openMultiplier } from '../runtime/index.ts';
 import { calibrationInput, type MeasureOptions } from './calibrate.ts';
-import { roundingOf } from './enough-tokens.ts';
+import { wantedForRounding } from './enough-tokens.ts';
 import { type MeasuredImportance, tokensOf } from './importance.ts';
 import { hashSmallFiles } from './model-folder.ts';
 import { keyOf, withWorkspace } from './workspace.ts';
@@ -58,7 +58,7 @@ export async function roundLayers(
     schemesOf(name, linear as BlockScheme, given.turnables ?? false),
   );
   const pieces = openModel(checkpoint, { precision: 'fp32' });
-  const input = await calibrationInput(checkpoint, roundingOf(pieces.spec), options);
+  const input = await calibrationInput(checkpoint, wantedForRounding(pieces.spec), options);
   // A name says how a file is read: as text or as JSONL.
   const hashes = input.texts.map(({ name, sha256 }) => [name, sha256]);
   // All that decides which tokens are measured, and by threads the last bits of their sums.

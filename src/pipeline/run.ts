@@ -63,7 +63,8 @@ async function withModel<T>(
   use: (model: Model, generation: GenerationOptions) => Promise<T>,
 ): Promise<T> {
   const { folder, chat: _, dtype, engine, nativeFolder, threads, progress, ...generation } = options;
-  const model = await open(folder, { dtype, engine, nativeFolder, threads, progress });
+  const { signal } = generation;
+  const model = await open(folder, { dtype, engine, nativeFolder, threads, progress, signal });
   try {
     return await use(model, generation);
   } finally {

@@ -8,6 +8,7 @@ import { choosePrecision, hasBlocks, type Precision } from '../core/precision.ts
 import type { JobOptions } from '../core/progress.ts';
 import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
+import { refuseNonFiniteBlocks } from './convert.ts';
 import { isModelFolder, writeModelFolder } from './model-folder.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
 import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './source.ts';
@@ -52,18 +53,24 @@ export function sparsePrecision(name: SparsePrecision = 'fp32'): Precision {
 export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult> {
   const precision = sparsePrecision(options.dtype);
   const { source, output, data = pinnedTexts('fit') } = options;
+  refuseNonFiniteBlocks([precision], options.allowNonFinite);
+  if (!hasBlocks(precision) && (options.data ?? options.tokens) !== undefined)
+    throw new LacunaError('usage', `${precision.name} stores no blocks, so there is nothing to round by a text`, {
+      hint: '--data and --tokens are for --dtype int8 and int4.',
+    });
   const { plan, tensors } = await readPlan(options.plan);
   // A folder in blocks is refused there, with what to give in its place.
   if (!hasBlocks(precision) || (await isModelFolder(source)))
     return writeSparse(output, await openDense(source, { ...options, precision }), plan, tensors, options);
   const checkpoint = await openSource(source, options);
   checkSameModel(checkpoint, plan);
+  checkHost(precision, plan.host);
   await refuseExistingFolder(output, { force: options.force ?? false });
   const round = async (work: string) => {
     const rounded = await roundLayers(checkpoint, [precision], work, {
       ...options,
       data,
-      turnables: choosesNeurons(plan),
+      turnables: leavesOutNeurons(plan),
     });
     return writeSparse(output, denseModel(checkpoint, precision, rounded), plan, tensors, options);
   };
@@ -71,7 +78,7 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
 }
 
 /** Whether blocks compute some of their neurons, so that kernels read `down` along both of its axes. */
-export function choosesNeurons({ blocks }: Plan): boolean {
+function leavesOutNeurons({ blocks }: Plan): boolean {
   return blocks.some(({ select }) => select !== undefined);
 }
 
@@ -87,13 +94,13 @@ export async function writeSparse(
   checkHost(model.precision, plan.host);
   const { spec, fingerprint, precision, rounded } = model;
   const { graph, report } = applyPlan(model.graph, plan, tensors, rounded?.turnables.get(precision.name));
-  const models = [{ graph: fuseDecoderParts(graph), precision, ...roundingOf(rounded) }];
+  const models = [{ graph: fuseDecoderParts(graph), precision, ...howRounded(rounded) }];
   const manifest = await writeModelFolder(output, { models, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };
 }
 
 /** What a folder says of how it was rounded. */
-export function roundingOf(rounded: RoundedLayers | undefined) {
+export function howRounded(rounded: RoundedLayers | undefined) {
   return rounded && { rounding: 'gptq' as const, calibratedOn: rounded.texts };
 }
 

@@ -1,7 +1,8 @@
 /** Where `build` keeps finished stages until the whole is done: a folder that one process at a time works in. */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { pid } from 'node:process';
 import { writeFileAtomically } from '../../formats/files.ts';
 import { asIoError } from '../../formats/io-error.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
@@ -67,7 +68,28 @@ async function removeUnfinished(path: string): Promise<void> {
     if (/\.(partial-|lock)/.test(name)) await rm(join(path, name), { recursive: true, force: true });
 }
 
+/**
+ * Removes what is in the workspace under a name that says so: of a folder that is half removed nobody could tell that it is not
+ * finished.
+ */
+export async function discard(path: string): Promise<void> {
+  if (!(await exists(path))) return;
+  const doomed = `${path}.partial-${pid}`;
+  await rm(doomed, { recursive: true, force: true });
+  await rename(path, doomed);
+  await rm(doomed, { recursive: true, force: true });
+}
+
+/** Removes a workspace with all of its stages. */
+export async function discardAll(path: string): Promise<void> {
+  for (const name of await readdir(path)) await discard(join(path, name));
+  await rm(path, { recursive: true, force: true });
+}
+
 async function finishedIn(path: string): Promise<number> {
+  const names = await readdir(path).catch(() => []);
+  // A stage that had only begun is an empty folder.
+  for (const name of names) await rmdir(join(path, name)).catch(() => {});
   return (await readdir(path).catch(() => [])).length;
 }
 

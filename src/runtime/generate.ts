@@ -150,8 +150,17 @@ function checkPrompt(prompt: readonly number[], contextLength: number): void {
     );
 }
 
-function chunksOf(tokens: readonly number[], size: number): (readonly number[])[] {
+function chunksOf(tokens: readonly number[], most: number): (readonly number[])[] {
+  const size = evenChunk(tokens.length, most);
   const chunks = [tokens.slice(0, size)];
   for (let start = size; start < tokens.length; start += size) chunks.push(tokens.slice(start, start + size));
   return chunks;
+}
+
+/**
+ * The size of chunks of at most `most` tokens that are about as long as each other: where a prompt runs dense, a last chunk of one
+ * token would not.
+ */
+export function evenChunk(tokens: number, most: number): number {
+  return Math.ceil(tokens / Math.max(1, Math.ceil(tokens / most)));
 }

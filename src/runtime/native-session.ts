@@ -2,6 +2,7 @@
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { KvCache, Step } from '../core/session.ts';
 import {
+  evenChunk,
   type GenerateOptions,
   type GeneratingSession,
   PREFILL_TOKENS,
@@ -63,7 +64,7 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
       if (decoder.length > cache.length) decoder.rewind(cache.length);
       // From here on those after it are gone, whether or not the step succeeds.
       lineage = lineage.slice(0, place + 1);
-      const size = chunkTokens(vocab);
+      const size = evenChunk(ids.length, chunkTokens(vocab));
       for (let at = 0; at < ids.length; at += size) {
         throwIfAborted(signal);
         const isLast = at + size >= ids.length;

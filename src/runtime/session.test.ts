@@ -179,7 +179,7 @@ describe('openSession refuses', () => {
   });
 });
 
-describe('openSession refuses', () => {
+describe('openSession refuses before it opens', () => {
   it.each([
     [{ heads: 2 ** 30 }, 'Expected 1 to 4096 heads of past_key_values.0.key, but the model declares 1073741824'],
     [{ head: 2 ** 30 }, 'Expected 1 to 65536 entries a head of past_key_values.0.key'],

@@ -42,9 +42,10 @@ export function takeTurns(session: Session): Turns {
         throw closing.signal.aborted ? closing.signal.reason : error;
       } finally {
         // Whoever stops reading stops the writing.
-        await tokens.return([]);
-        release();
-        leave();
+        await tokens.return([]).finally(() => {
+          release();
+          leave();
+        });
       }
     },
     async close() {

@@ -150,10 +150,13 @@ describe.skipIf(!required && !existsSync(addon))('the native core refuses', { ti
   it('sizes that are declared and cannot be, before any memory is asked for', async () => {
     const small = { heads: 1, head: 1, vocab: 2 };
     for (const [sizes, problem] of [
-      [{ heads: 2 ** 40 }, /past_key_values\.0\.key has heads: 1099511627776 are declared, and 4096 are the most/],
-      [{ head: 2 ** 40 }, /key has entries a head: 1099511627776 are declared, and 65536 are the most/],
-      [{ vocab: 2 ** 40 }, /its vocabulary has words: 1099511627776 are declared, and 16777216 are the most/],
-      [{ vocab: 2 ** 53 - 1 }, /its vocabulary has words: 9007199254740991 are declared/],
+      [
+        { heads: 2 ** 40 },
+        /heads of past_key_values\.0\.key: expected at most 4096 but the model declares 1099511627776/,
+      ],
+      [{ head: 2 ** 40 }, /entries a head of .*key: expected at most 65536 but the model declares 1099511627776/],
+      [{ vocab: 2 ** 40 }, /words of its vocabulary: expected at most 16777216 but the model declares 1099511627776/],
+      [{ vocab: 2 ** 53 - 1 }, /words of its vocabulary: .* declares 9007199254740991/],
     ] as const) {
       const model = await declaring({ ...small, ...sizes });
       await expect(openNativeSession(model, { addon })).rejects.toMatchObject({

@@ -1,14 +1,15 @@
 /** `lacuna build --dry-run`: what a build would do, from configs and texts alone. */
-import { readdir } from 'node:fs/promises';
-import { resolve } from 'node:path';
-import { refuseExistingFolder } from '../../../formats/files.ts';
-import { LacunaError } from '../../core/errors.ts';
+import { join } from 'node:path';
+import { refusalOf } from '../../../formats/files.ts';
+import type { LacunaError } from '../../core/errors.ts';
 import type { Host, Plan } from '../../core/plan.ts';
+import { choosePrecision, type Precision } from '../../core/precision.ts';
 import { FLOATS } from '../budget.ts';
 import type { PreparedBuild } from '../build.ts';
 import { contentOf, openModels } from '../convert.ts';
 import { freeBytesAt, type Problem } from '../dry-run.ts';
 import { planModelFolder } from '../model-folder.ts';
+import { exists } from '../output.ts';
 import { openSource } from '../source.ts';
 import { type Build, isRounded } from './options.ts';
 
@@ -20,8 +21,9 @@ export interface BuildDryRun {
   /** In order, with those that an earlier run has finished. */
   readonly stages: readonly { readonly name: string; readonly isKept: boolean }[];
   readonly scoredTokens: number;
-  /** Of a dense model in the precision; there are up to three models of about that size at a time. */
+  /** Of a dense model in the precision; there are up to three models of about that size at a time, and for a while the floats. */
   readonly denseBytes: number;
+  readonly floatBytes: number;
   readonly freeBytes: number | undefined;
   /** For which `build` would stop at once. */
   readonly problem: Problem | undefined;
@@ -31,7 +33,10 @@ export interface BuildDryRun {
 export async function describeBuild({ job, scoredTokens, force, target }: PreparedBuild): Promise<BuildDryRun> {
   const { precision, host, options } = job;
   const checkpoint = await openSource(options.checkpoint, options);
-  const files = await planModelFolder(contentOf(checkpoint, openModels(checkpoint, [precision], undefined)));
+  const bytesOf = async (stored: Precision) => {
+    const files = await planModelFolder(contentOf(checkpoint, openModels(checkpoint, [stored], undefined)));
+    return files.reduce((sum, { bytes }) => sum + bytes, 0);
+  };
   return {
     output: options.output,
     precision: precision.name,
@@ -39,35 +44,34 @@ export async function describeBuild({ job, scoredTokens, force, target }: Prepar
     target,
     stages: await stagesOf(job),
     scoredTokens,
-    denseBytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+    denseBytes: await bytesOf(precision),
+    floatBytes: precision.name === FLOATS ? 0 : await bytesOf(choosePrecision(FLOATS)),
     freeBytes: await freeBytesAt(options.output),
-    problem: await problemOf(() => refuseExistingFolder(options.output, { force })),
+    problem: problemOf(await refusalOf(options.output, { force })),
   };
 }
 
-async function problemOf(check: () => Promise<void>): Promise<Problem | undefined> {
-  try {
-    await check();
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof LacunaError)) throw error;
-    const { code, message, hint } = error;
-    return { code, message, hint };
-  }
+function problemOf(refusal: LacunaError | undefined): Problem | undefined {
+  return refusal && { code: refusal.code, message: refusal.message, hint: refusal.hint };
 }
 
+/** What each stage leaves when it is finished, in the workspace. */
 async function stagesOf(job: Build): Promise<BuildDryRun['stages']> {
   const { keys, precision, work } = job;
-  const there = await readdir(resolve(work)).catch((): string[] => []);
-  const names = [
-    ...(isRounded(job) ? (['rounding'] as const) : []),
-    'dense' as const,
-    'statistics' as const,
-    'plan' as const,
-    'sparse' as const,
-    'bench' as const,
-    ...(precision.name === FLOATS ? [] : (['floats'] as const)),
-    'evaluation' as const,
+  const outputs: readonly (readonly [string, string])[] = [
+    // Rounding goes on after its last layer, whatever there is of it.
+    ...(isRounded(job) ? [['rounding', ''] as const] : []),
+    ['dense', `dense-${keys.dense}`],
+    ['statistics', `statistics-${keys.statistics}/statistics.json`],
+    ['plan', `plan-${keys.plan}/plan.json`],
+    ['sparse', `sparse-${keys.plan}`],
+    ['bench', `bench-${keys.bench}/bench.json`],
+    ...(precision.name === FLOATS ? [] : [['floats', `floats-${keys.floats}/scores.json`] as const]),
+    ['evaluation', `evaluation-${keys.evaluation}/evaluation.json`],
   ];
-  return names.map((name) => ({ name, isKept: there.includes(`${name}-${keys[name === 'sparse' ? 'plan' : name]}`) }));
+  const stages = outputs.map(async ([name, output]) => ({
+    name,
+    isKept: output !== '' && (await exists(join(work, output))),
+  }));
+  return Promise.all(stages);
 }

@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { hasTokenizer } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { ModelSpec } from '../../core/model.ts';
+import { hasBlocks } from '../../core/precision.ts';
 import { calibrationInput } from '../calibrate.ts';
+import type { Engine } from '../engine.ts';
 import { STATISTICS } from '../enough-tokens.ts';
 import { hashSmallFiles } from '../model-folder.ts';
 import { openPieces } from '../source.ts';
@@ -42,7 +44,7 @@ export interface Survey {
  * Reads what all stages will need, so that a missing tokenizer or a short text is named before hours are spent, and derives
  * each stage's key from all that goes into it: a later one holds the keys of those it builds on.
  */
-export async function surveyBuild(options: WholeOptions): Promise<Survey> {
+export async function surveyBuild(options: WholeOptions, engine: Engine): Promise<Survey> {
   const { checkpoint: path, texts, preset, tokens = DEFAULT_TOKENS, threads, maxPplRatio, allowSlower } = options;
   const { checkpoint, pieces } = await openPieces(path, options);
   if (!hasTokenizer(checkpoint))
@@ -56,16 +58,26 @@ export async function surveyBuild(options: WholeOptions): Promise<Survey> {
   const { windows } = await readWindows(checkpoint, contextLength, { data: texts.test, tokens });
   const [fit, choose, test] = await Promise.all([texts.fit, texts.choose, texts.test].map(identify));
   const source = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint), options.allowNonFinite ?? false);
-  const { name: dtype } = sparsePrecision(options.dtype);
-  const rounding = keyOf(source, fit, dtype);
+  const precision = sparsePrecision(options.dtype);
+  // Threads decide the last bits of sums, and so now and then a code.
+  const rounding = hasBlocks(precision) ? keyOf(source, fit, precision.name, threads) : keyOf(source, precision.name);
   const dense = keyOf(rounding);
   const floats = keyOf(source, test, tokens);
   // Measured in fp32, whatever is made of it.
   const statistics = keyOf(source, fit, tokens, threads);
   const plan = keyOf(statistics, rounding, preset, choose);
-  const bench = keyOf(plan, test);
+  const bench = keyOf(plan, test, engine, threads);
   const evaluation = keyOf(plan, floats);
-  const keys = { dense, rounding, floats, statistics, plan, bench, evaluation, alternative: keyOf(dense, floats) };
+  const keys = {
+    dense,
+    rounding,
+    floats,
+    statistics,
+    plan,
+    bench,
+    evaluation,
+    alternative: keyOf(dense, floats, test, engine, threads),
+  };
   const build = keyOf(evaluation, bench, maxPplRatio, allowSlower);
   return { keys: { ...keys, build }, spec: pieces.spec, scoredTokens: windows.length * (windows[0].length - 1) };
 }

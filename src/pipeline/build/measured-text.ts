@@ -2,8 +2,8 @@
 import { type Comparison, DEFINITIONS, type Ratio } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
-import type { Build } from './options.ts';
-import { hostName } from './verdict.ts';
+import { type Build, engineName } from './options.ts';
+import { times } from './verdict.ts';
 
 /** Markdown. */
 export function measuredText(
@@ -18,7 +18,7 @@ export function measuredText(
       `| ${[mode.mode, mode.scoredTokens, ...ratiosOf(mode), mode.meanKl.toFixed(4), share(mode.top1Agreement)].join(' | ')} |`,
   );
   const speeds = subjects.map(({ name, decodeTokensPerSecond: { median } }) => `${name} ${median.toFixed(1)} tokens/s`);
-  const gain = speedup === null ? '' : `${spread(speedup)} the speed of the dense ${precision.name} model`;
+  const gain = speedup === null ? '' : `${times(speedup)} the speed of the dense ${precision.name} model`;
   return `## Measured
 
 Perplexity ratios are to the checkpoint's floats (fp32), on ${read}; ± is the standard error, in parentheses what the ratio is
@@ -32,7 +32,7 @@ ${rows.join('\n')}
 - ${definition('decode')}
 - KL and top-1: against the same weights with nothing left out.
 
-Decoding, by ${hostName(build)}: ${gain} (${speeds.join(', ')}); median and 80 % of the rounds, on the machine that built it.
+Decoding, by ${engineName(build)}: ${gain} (${speeds.join(', ')}); median and 80 % of the rounds, on the machine that built it.
 `;
 }
 
@@ -45,10 +45,6 @@ function ratiosOf({ perplexityRatio, rounded }: Comparison): string[] {
 function ratioText({ value, standardError, upperBound }: Ratio): string {
   if (standardError === null || upperBound === null) return value.toFixed(4);
   return `${value.toFixed(4)} ± ${standardError.toFixed(4)} (${upperBound.toFixed(4)})`;
-}
-
-function spread({ median, p10, p90 }: NonNullable<BenchReport['speedup']>): string {
-  return `${median.toFixed(2)} times (${p10.toFixed(2)} to ${p90.toFixed(2)})`;
 }
 
 function definition(mode: 'all' | 'decode'): string {

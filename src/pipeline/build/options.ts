@@ -3,6 +3,7 @@ import type { Host } from '../../core/plan.ts';
 import { hasBlocks, type Precision } from '../../core/precision.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
 import type { PlanOptions } from '../../plan/index.ts';
+import type { Engine } from '../engine.ts';
 import type { SourceOptions } from '../source.ts';
 import type { SparsePrecision } from '../sparsify.ts';
 import { pinnedTexts } from '../texts.ts';
@@ -29,7 +30,7 @@ export interface BuildOptions extends SourceOptions {
   readonly tokens?: number;
   /** Nothing is shipped when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
   readonly maxPplRatio?: number;
-  /** Ships a model too that does not decode faster than the dense one. */
+  /** Ships a model too that decodes slower than the dense one. */
   readonly allowSlower?: boolean;
   readonly force?: boolean;
   /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
@@ -54,13 +55,21 @@ export interface Build {
   readonly work: string;
   readonly keys: Keys;
   readonly precision: Precision;
+  /** What it is planned for. */
   readonly host: Host;
+  /** What times it: another where the host's is not here. */
+  readonly engine: Engine;
   readonly options: WholeOptions;
 }
 
 /** Whether weights are rounded by the fitting text. */
 export function isRounded({ precision }: Pick<Build, 'precision'>): boolean {
   return hasBlocks(precision);
+}
+
+/** How messages call what times a build. */
+export function engineName({ engine }: Pick<Build, 'engine'>): string {
+  return engine === 'stock' ? 'stock ONNX Runtime' : 'the native core';
 }
 
 /** The options of a stage: its lines of progress begin with the name of the command that does the same. */

@@ -1,6 +1,6 @@
 /** The stages of a build, each kept under its key in the workspace once it is finished. */
-import { mkdir, readdir, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { sha256File } from '../../../formats/files.ts';
 import { readPlan, writePlan } from '../../../formats/plan.ts';
 import { readStatistics } from '../../../formats/statistics.ts';
@@ -19,7 +19,7 @@ import { type DenseModel, denseModel, openSource } from '../source.ts';
 import { writeSparse } from '../sparsify.ts';
 import { tunePlan } from '../tune.ts';
 import { DEFAULT_TOKENS, readWindows } from '../windows.ts';
-import { jsonStage, type Stage, stage } from '../workspace.ts';
+import { discard, jsonStage, keyOf, type Stage, stage } from '../workspace.ts';
 import { type Build, isRounded, optionsFor, type WholeOptions } from './options.ts';
 
 /** Tokens a round of threshold correction is measured on: a share of blocks or neurons is then known to about 0.2 points. */
@@ -66,19 +66,23 @@ function writeDense(
 }
 
 /** What the checkpoint's floats make of the test text: computed once, whatever is compared with them. */
-export async function buildFloats(
-  { work, keys, precision, options }: Build,
-  dense: string,
-): Promise<Stage<TextScores>> {
-  const path = join(work, `floats-${keys.floats}`, 'scores.json');
-  return jsonStage(path, async () => {
+export async function buildFloats(build: Build, dense: string): Promise<Stage<TextScores>> {
+  const { work, keys, precision, options } = build;
+  const stageFolder = join(work, `floats-${keys.floats}`);
+  const folder = join(stageFolder, 'dense');
+  const scores = await jsonStage(join(stageFolder, 'scores.json'), async () => {
     if (precision.name === FLOATS) return scoreFolder(dense, options);
-    const folder = join(dirname(path), 'dense');
-    const { path: floats } = await writeDense(folder, choosePrecision(FLOATS), undefined, options);
-    const scores = await scoreFolder(floats, options);
-    await rm(folder, { recursive: true, force: true });
-    return scores;
+    const { path } = await writeDense(folder, choosePrecision(FLOATS), undefined, options);
+    return scoreFolder(path, options);
   });
+  await discard(folder);
+  return scores;
+}
+
+/** The same of the build's dense model. */
+export async function buildDenseScores({ work, keys, options }: Build, dense: Stage<null>): Promise<Stage<TextScores>> {
+  const path = join(work, `scores-${keyOf(keys.dense, keys.floats)}`, 'scores.json');
+  return jsonStage(path, () => scoreFolder(dense.path, options));
 }
 
 /** A dense folder's scores of the test text. */
@@ -154,7 +158,7 @@ export async function buildSparse(
 async function removeModels(work: string, kept: string): Promise<void> {
   for (const name of await readdir(work)) {
     const path = join(work, name);
-    if (/^(draft|sparse)-/.test(name) && path !== kept) await rm(path, { recursive: true, force: true });
+    if (/^(draft|sparse)-/.test(name) && path !== kept) await discard(path);
   }
 }
 
@@ -189,12 +193,11 @@ export async function buildBench(build: Build, dense: Stage<null>, sparse: Stage
 
 /** What a model gains is what it gains where it is to run. */
 export function timeAgainst(
-  { host }: Build,
+  { engine }: Build,
   folder: string,
   against: string,
   options: WholeOptions,
 ): Promise<BenchReport> {
-  const engine = host.kind === 'stock' ? 'stock' : undefined;
   const job = { ...optionsFor('bench', options), dtype: undefined };
   return bench({ ...job, engine, folder, against, data: options.texts.test });
 }
@@ -211,14 +214,15 @@ export function isRoundedByText(name: 'int8' | 'int4'): boolean {
 export async function buildAlternative(build: Build, dense: Stage<null>, name: 'int8' | 'int4') {
   const { work, keys, options } = build;
   const folder = join(work, `alternative-${keys.alternative}`);
+  const [rounding, model] = [join(folder, 'rounding'), join(folder, 'dense')];
   const make = async () => {
     const precision = choosePrecision(name);
-    const rounded = isRoundedByText(name)
-      ? await roundedIn(join(folder, 'rounding'), precision, options, false)
-      : undefined;
-    const { path } = await writeDense(join(folder, 'dense'), precision, rounded, options);
+    const rounded = isRoundedByText(name) ? await roundedIn(rounding, precision, options, false) : undefined;
+    const { path } = await writeDense(model, precision, rounded, options);
     const { speedup } = await timeAgainst(build, path, dense.path, options);
     return { speedup, scores: await scoreFolder(path, options) };
   };
-  return jsonStage(join(folder, `${name}.json`), make);
+  const made = await jsonStage(join(folder, `${name}.json`), make);
+  for (const path of [rounding, model]) await discard(path);
+  return made;
 }

@@ -1,13 +1,13 @@
-/** Whether what was built is shipped: it has to keep to its budget, and to be faster than the dense model of its precision. */
+/** Whether what was built is shipped: it has to keep to its budget, and must not be slower than the dense model of its precision. */
 import { LacunaError } from '../../core/errors.ts';
 import type { PrecisionName } from '../../core/precision.ts';
-import { type Ratio, ratioOf, type Spread, type TextScores } from '../../eval/index.ts';
+import { type Ratio, ratioOfScores, type Spread } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
 import { FLOATS, judgeBudget } from '../budget.ts';
 import type { EvaluateResult } from '../evaluate.ts';
 import type { Stage } from '../workspace.ts';
-import { type Build, isRounded } from './options.ts';
-import { buildAlternative, buildFloats, isRoundedByText, scoreFolder } from './stages.ts';
+import { type Build, engineName, isRounded } from './options.ts';
+import { buildAlternative, buildDenseScores, buildFloats, isRoundedByText } from './stages.ts';
 
 /** The measurement with the budget's verdict. Throws `check-failed` over the budget. */
 export function withinBudget({ path, result }: Stage<EvaluateResult>, maxPplRatio: number | undefined): EvaluateResult {
@@ -38,8 +38,8 @@ interface Faster {
 }
 
 /**
- * Throws `check-failed` where the sparse model does not decode faster than the dense one beside it, with dense models that do and
- * keep to the budget. A model is slower when nine rounds in ten say so: the upper bound of the ratio is its 90th percentile.
+ * Throws `check-failed` where the sparse model decodes slower than the dense one beside it, with dense models that are faster and
+ * keep to the budget. It is slower when nine rounds in ten say so: the upper bound of the ratio is its 90th percentile.
  */
 export async function refuseSlower(build: Build, dense: Stage<null>, timing: BenchReport): Promise<void> {
   const { options, precision } = build;
@@ -47,31 +47,33 @@ export async function refuseSlower(build: Build, dense: Stage<null>, timing: Ben
   if (options.allowSlower || speedup === null || speedup.p90 >= 1) return;
   const slower =
     `The sparse ${precision.name} model decodes ${times(speedup)} as fast as the dense ${precision.name} model ` +
-    `in ${hostName(build)}: nothing was written`;
+    `in ${engineName(build)}: nothing was written`;
   const faster = await fasterModels(build, dense);
   const named = faster
     .filter(({ ratio }) => keepsTo(ratio, options.maxPplRatio))
     .map((model) => sentence(model, build));
-  const others = 'Or leave out more (--target), try another preset, or ship it all the same with --allow-slower.';
-  throw new LacunaError('check-failed', slower, { hint: [...named, others].join('\n  ') });
+  const others = 'eave out more (--target), try another preset, or ship it all the same with --allow-slower.';
+  throw new LacunaError('check-failed', slower, {
+    hint: [...named, named.length > 0 ? `Or l${others}` : `L${others}`].join('\n  '),
+  });
 }
 
 /** The dense models to ship in its place: of the same precision, and of the next smaller one. */
 async function fasterModels(build: Build, dense: Stage<null>): Promise<Faster[]> {
-  const { precision, options } = build;
+  const { precision } = build;
   const floats = (await buildFloats(build, dense.path)).result;
   const name = precision.name as PrecisionName;
   const same: Faster = {
     precision: name,
     speedup: null,
-    ratio: name === FLOATS ? null : ratioTo(floats, await scoreFolder(dense.path, options)),
+    ratio: name === FLOATS ? null : ratioOfScores((await buildDenseScores(build, dense)).result, floats),
     byText: isRounded(build),
   };
   const smaller = SMALLER[name];
   if (smaller === undefined) return [same];
   const { result } = await buildAlternative(build, dense, smaller);
   const isFaster = result.speedup !== null && result.speedup.p10 > 1;
-  const ratio = ratioTo(floats, result.scores);
+  const ratio = ratioOfScores(result.scores, floats);
   const other = { precision: smaller, speedup: result.speedup, ratio, byText: isRoundedByText(smaller) };
   return isFaster ? [other, same] : [same];
 }
@@ -84,11 +86,6 @@ const SMALLER: Readonly<Partial<Record<PrecisionName, 'int8' | 'int4'>>> = {
   int8: 'int4',
 };
 
-function ratioTo(floats: TextScores, scores: TextScores): Ratio {
-  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  return ratioOf(scores.windows.map((window, index) => mean(window) - mean(floats.windows[index])));
-}
-
 function keepsTo(ratio: Ratio | null, maxPplRatio: number | undefined): boolean {
   return ratio === null || maxPplRatio === undefined || (ratio.upperBound ?? ratio.value) <= maxPplRatio;
 }
@@ -96,14 +93,21 @@ function keepsTo(ratio: Ratio | null, maxPplRatio: number | undefined): boolean 
 function sentence({ precision, speedup, ratio, byText }: Faster, { options }: Build): string {
   const speed = speedup === null ? 'faster' : `${times(speedup)} as fast as dense ${options.dtype ?? FLOATS}`;
   const loss = ratio === null ? 'loses nothing' : `has a perplexity ratio of ${ratio.value.toFixed(4)}`;
-  const rounded = byText ? ` --data ${options.texts.fit.join(' ')}` : '';
-  return `Dense ${precision} is ${speed} and ${loss}: lacuna convert ${options.checkpoint} -o DIR --dtype ${precision}${rounded}`;
+  const { checkpoint, adapter, texts } = options;
+  const command = [
+    `lacuna convert ${quoted(checkpoint)} -o DIR --dtype ${precision}`,
+    ...(byText ? [`--data ${texts.fit.map(quoted).join(' ')}`] : []),
+    ...(adapter === undefined ? [] : [`--adapter ${quoted(adapter)}`]),
+  ];
+  return `Dense ${precision} is ${speed} and ${loss}: ${command.join(' ')}`;
 }
 
-function times({ median, p10, p90 }: Spread): string {
+/** For a shell, where it needs to be. */
+function quoted(path: string): string {
+  return /^[\w./@:+-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
+}
+
+/** "0.94 times (0.91 to 0.97)". */
+export function times({ median, p10, p90 }: Spread): string {
   return `${median.toFixed(2)} times (${p10.toFixed(2)} to ${p90.toFixed(2)})`;
-}
-
-export function hostName({ host }: Pick<Build, 'host'>): string {
-  return host.kind === 'stock' ? 'stock ONNX Runtime' : 'the native core';
 }

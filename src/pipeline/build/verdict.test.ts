@@ -1,0 +1,109 @@
+/** Refusals by figures that are made up: which models they name, and when there are none. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../../test/temporary.ts';
+import { LacunaError } from '../../core/errors.ts';
+import { choosePrecision } from '../../core/precision.ts';
+import type { Spread } from '../../eval/index.ts';
+import type { BenchReport } from '../bench.ts';
+import { keyOf } from '../workspace.ts';
+import type { Build, BuildOptions } from './options.ts';
+import { refuseSlower } from './verdict.ts';
+
+const folder = temporaryFolder();
+const keys = Object.fromEntries(
+  ['dense', 'rounding', 'floats', 'statistics', 'plan', 'bench', 'evaluation', 'alternative', 'build'].map((name) => [
+    name,
+    `key-of-${name}`,
+  ]),
+) as unknown as Build['keys'];
+
+const spread = (median: number, p10: number, p90: number): Spread => ({ median, p10, p90 });
+
+/** Windows whose mean negative log-likelihoods are above those of the floats by these. */
+const scores = (...above: readonly number[]) => ({ windows: above.map((more) => [3 + more, 3 + more]) });
+
+let count = 0;
+
+/** A build that has measured the floats, its own dense model, and the next smaller one. */
+function measured(dtype: 'fp32' | 'int8' | 'int4', options: Partial<BuildOptions> = {}, smaller = spread(2, 1.8, 2.2)) {
+  const work = join(folder, `work-${count++}`);
+  const write = (path: string, content: unknown) => {
+    mkdirSync(dirname(join(work, path)), { recursive: true });
+    writeFileSync(join(work, path), JSON.stringify(content));
+  };
+  write(`floats-${keys.floats}/scores.json`, scores(0, 0, 0));
+  write(`scores-${keyOf(keys.dense, keys.floats)}/scores.json`, scores(0.05, 0.06, 0.07));
+  for (const name of ['int8', 'int4'])
+    write(`alternative-${keys.alternative}/${name}.json`, { speedup: smaller, scores: scores(0.01, 0.02, 0.03) });
+  const texts = { fit: ['my fit.txt'], choose: ['choose.txt'], test: ['test.txt'] };
+  const preset = { preset: 'top-k' } as const;
+  const build: Build = {
+    work,
+    keys,
+    precision: choosePrecision(dtype),
+    host: { kind: 'native' },
+    engine: 'native',
+    options: { checkpoint: './model', output: './sparse', preset, dtype, ...options, texts },
+  };
+  return build;
+}
+
+async function refusalOf(build: Build, speedup: Spread | null): Promise<LacunaError | undefined> {
+  try {
+    await refuseSlower(build, { path: join(build.work, 'dense'), result: null }, { speedup } as BenchReport);
+    return undefined;
+  } catch (error) {
+    if (error instanceof LacunaError) return error;
+    throw error;
+  }
+}
+
+const SLOWER = spread(0.8, 0.7, 0.9);
+
+describe('a sparse model that decodes slower than the dense one', () => {
+  it('is refused, with the next smaller precision that is faster, and the dense model itself', async () => {
+    const error = await refusalOf(measured('fp32'), SLOWER);
+    expect(error).toMatchObject({ code: 'check-failed' });
+    expect(error?.message).toBe(
+      'The sparse fp32 model decodes 0.80 times (0.70 to 0.90) as fast as the dense fp32 model in the native core: nothing was written',
+    );
+    const [int8, fp32, others] = error?.hint?.split('\n') ?? [];
+    // exp of the mean of 0.01, 0.02 and 0.03. int8 is made as it was measured, without a text.
+    expect(int8).toBe(
+      'Dense int8 is 2.00 times (1.80 to 2.20) as fast as dense fp32 and has a perplexity ratio of 1.0202: lacuna convert ./model -o DIR --dtype int8',
+    );
+    expect(fp32.trim()).toBe('Dense fp32 is faster and loses nothing: lacuna convert ./model -o DIR --dtype fp32');
+    expect(others.trim()).toMatch(/^Or leave out more .*--allow-slower\.$/);
+  });
+
+  it('is refused with commands that make what was measured', async () => {
+    const error = await refusalOf(measured('int8', { adapter: './lora' }), SLOWER);
+    expect(error?.hint).toContain("--dtype int4 --data 'my fit.txt' --adapter ./lora\n");
+    expect(error?.hint).toContain(
+      "has a perplexity ratio of 1.0618: lacuna convert ./model -o DIR --dtype int8 --data 'my fit.txt'",
+    );
+  });
+
+  it('is refused without models over its budget, by their upper bounds', async () => {
+    // The bound of 1.0202 is above it: three windows promise little.
+    const tight = await refusalOf(measured('int4', { maxPplRatio: 1.062 }), SLOWER);
+    expect(tight?.hint).toMatch(/^Leave out more/);
+    const wide = await refusalOf(measured('int4', { maxPplRatio: 1.2 }), SLOWER);
+    expect(wide?.hint).toMatch(/^Dense int4 is faster and has a perplexity ratio of 1.0618/);
+  });
+
+  it('is refused without a smaller model that gains nothing', async () => {
+    const error = await refusalOf(measured('fp32', {}, spread(1.1, 0.9, 1.3)), SLOWER);
+    expect(error?.hint).toMatch(/^Dense fp32 is faster and loses nothing/);
+  });
+
+  it('is shipped where that is allowed', async () => {
+    expect(await refusalOf(measured('fp32', { allowSlower: true }), SLOWER)).toBeUndefined();
+  });
+});
+
+it.each([spread(0.95, 0.8, 1), spread(1.2, 1.1, 1.3), null])('a model of speed %j is not refused', async (speedup) => {
+  expect(await refusalOf(measured('fp32'), speedup)).toBeUndefined();
+});
