@@ -255,7 +255,7 @@ const SCRIPTS: readonly Script[] = [
     script: 'precisions.py',
     args: [tinyLlama, join(work, 'precisions'), '--rows', 'int8', '--windows', '2'],
     needs: ['dist', 'consumers'],
-    tables: [{ columns: { '': NAME, 'test.txt, 2 windows': NUMBER, MB: NUMBER }, rows: 2 }],
+    tables: [{ columns: { '': NAME, 'test.txt, 2 windows, spread': NUMBER, MB: NUMBER }, rows: 2 }],
   },
 ];
 

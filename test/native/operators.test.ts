@@ -411,7 +411,7 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     {
       name: 'run-length',
       call: saying(step, { run_length: attr.int(-1) }),
-      error: 'expected 0 to 2^31 - 1 for attribute run_length but received -1',
+      error: 'expected 0 to 2147483647 for attribute run_length but received -1',
     },
   ];
 }
