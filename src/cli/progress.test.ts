@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream';
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { OutputStream } from './io.ts';
 import { createProgress } from './progress.ts';
 
@@ -38,6 +38,12 @@ describe('progress that is no terminal', () => {
     ]);
   });
 
+  beforeEach(() => {
+    vi.stubEnv('CI', undefined);
+    vi.stubEnv('TERM', 'xterm');
+  });
+  afterEach(() => vi.unstubAllEnvs());
+
   it.each([
     [80, 'Comparing: 5 % (5 of 100 tokens, 2 tokens/s, 48 s left)'],
     [50, 'Comparing: 5 % (5 of 100 tokens, 48 s left)'],
@@ -57,6 +63,17 @@ describe('progress that is no terminal', () => {
     await expect.poll(() => drawn.join('')).toContain(wanted);
     progress.stop();
     expect(drawn.join('')).not.toContain(`${wanted} (`);
+  });
+
+  it.each([
+    ['CI', 'true'],
+    ['TERM', 'dumb'],
+  ])('is whole lines where %s is %s', async (name, value) => {
+    vi.stubEnv(name, value);
+    let written = '';
+    const progress = await createProgress({ write: (text) => (written += text), isTTY: true, columns: 80 }, () => 0);
+    progress.stage('Timing', 3, 'rounds').done();
+    expect(written).toBe('Timing: 3 rounds in 0.0 s\n');
   });
 
   it('is also what a terminal gets that does not know its width', async () => {
