@@ -34,6 +34,8 @@ process.exitCode = await main(process.argv.slice(2), {
   },
   stdout: process.stdout,
   stderr: process.stderr,
+  // The log of a CI job may call itself a terminal; a dumb terminal only knows lines.
+  redraws: env.CI === undefined && env.TERM !== 'dumb',
   signal: stop.signal,
   python: env.LACUNA_PYTHON || undefined,
   hub: {

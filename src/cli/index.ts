@@ -43,7 +43,7 @@ const COMMANDS: readonly RegisterCommand[] = [
  */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   let exitCode: number = EXIT.done;
-  const progress = await createProgress(io.stderr);
+  const progress = await createProgress(io.stderr, undefined, io.redraws);
   const context: CommandContext = { io, progress, fail: (code = EXIT.checkFailed) => (exitCode = code) };
   try {
     await createProgram(context, argv).parseAsync(argv, { from: 'user' });

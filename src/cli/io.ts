@@ -14,6 +14,8 @@ export interface Io {
   readonly stdin: Readable;
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
+  /** False where a terminal is only a log of lines; true when absent. */
+  readonly redraws?: boolean;
   /** Aborted by the first Ctrl-C. */
   readonly signal: AbortSignal;
   /** Folder of the native library, whether it is there or not; found by itself when absent. */

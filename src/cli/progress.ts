@@ -20,9 +20,10 @@ export interface DrawnProgress extends Progress {
 export async function createProgress(
   stream: OutputStream,
   now: Clock = () => performance.now(),
+  redraws = true,
 ): Promise<DrawnProgress> {
   // A terminal that was never told its size says 0 columns; a line then takes up infinitely many to be cleared.
-  if (!stream.isTTY || !stream.columns || !canRedraw(process.env)) return plainProgress(stream, now);
+  if (!stream.isTTY || !stream.columns || !redraws) return plainProgress(stream, now);
   // Loaded where it draws: it takes as long to load as all the rest of a short command.
   const { default: ora } = await import('ora');
   // stdin is left as it is, so that Ctrl-C stays a signal.
@@ -33,9 +34,6 @@ export async function createProgress(
     ora({ stream: stream as NodeJS.WriteStream, discardStdin: false, isEnabled: true }),
   );
 }
-
-/** Not in the log of a CI job, which may call itself a terminal, nor on a terminal that only knows lines. */
-const canRedraw = ({ CI, TERM }: NodeJS.ProcessEnv) => CI === undefined && TERM !== 'dumb';
 
 function plainProgress(stream: OutputStream, now: Clock): DrawnProgress {
   return {
