@@ -12,6 +12,7 @@ export const CAMPAIGNS: readonly (Campaign & { readonly share: number })[] = [
   { ...operators, share: 3 },
   { ...hub, share: 1 },
   { ...locks, share: 1 },
-  { ...kills, share: 3 },
   { ...disk, share: 1 },
+  // Last: what its commands write without a kill comes first, and may take longer than its share.
+  { ...kills, share: 3 },
 ];
