@@ -49,6 +49,16 @@ function place(name: string): string {
 const seen = (path: string, part: string) => readdirSync(path).some((name) => name.includes(part));
 const convert = (output: string, ...more: string[]) => ['convert', tinyLlama, '-o', output, '--quiet', ...more];
 
+/** A conversion that rounds by a text, block by block, and whether one of its layers is kept yet. */
+function rounding(name: string) {
+  const at = place(name);
+  const output = join(at, 'out');
+  const byText = ['--dtype', 'int4', '--data', join(texts, 'fit.txt'), '--tokens', '2048'];
+  const kept = `${output}.rounding`;
+  const hasLayer = () => existsSync(kept) && readdirSync(kept).some((file) => file.endsWith('.layer-0.safetensors'));
+  return { at, args: ['convert', tinyLlama, '-o', output, ...byText], hasLayer };
+}
+
 describe('conversions into one folder at once', { timeout: 60_000 }, () => {
   it.each([
     ['that is not there', []],
@@ -86,22 +96,7 @@ describe('a conversion that is killed', { timeout: 60_000 }, () => {
   });
 
   it('while it rounds by texts: the next one takes up the layers', async () => {
-    const at = place('rounding');
-    const output = join(at, 'out');
-    const args = [
-      'convert',
-      tinyLlama,
-      '-o',
-      output,
-      '--dtype',
-      'int4',
-      '--data',
-      join(texts, 'fit.txt'),
-      '--tokens',
-      '2048',
-    ];
-    const work = `${output}.rounding`;
-    const hasLayer = () => existsSync(work) && readdirSync(work).some((name) => name.endsWith('.layer-0.safetensors'));
+    const { at, args, hasLayer } = rounding('rounding');
     await killed(args, hasLayer, 'SIGKILL');
     const next = await start(args).ended;
     expect(next.stderr).toMatch(/Taking up \d finished parts? from .*out\.rounding/);
@@ -110,22 +105,7 @@ describe('a conversion that is killed', { timeout: 60_000 }, () => {
   });
 
   it('by Ctrl-C: it says what is kept', async () => {
-    const at = place('stopped');
-    const output = join(at, 'out');
-    const args = [
-      'convert',
-      tinyLlama,
-      '-o',
-      output,
-      '--dtype',
-      'int4',
-      '--data',
-      join(texts, 'fit.txt'),
-      '--tokens',
-      '2048',
-    ];
-    const work = `${output}.rounding`;
-    const hasLayer = () => existsSync(work) && readdirSync(work).some((name) => name.endsWith('.layer-0.safetensors'));
+    const { at, args, hasLayer } = rounding('stopped');
     const stopped = await killed(args, hasLayer, 'SIGINT');
     expect(stopped.code).toBe(130);
     expect(stopped.stderr).toMatch(

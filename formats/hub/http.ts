@@ -71,7 +71,7 @@ async function* blocksOf({ body }: Response, endpoint: string, watch: Watch): As
 /** With fewer bytes than `LEAST_BYTES` in this time a connection is given up: it may be one that nobody serves any more. */
 const DEFAULT_STALL_MS = 30_000;
 
-/** So few that the slowest line brings them, and so many that a server cannot keep us for ever with single bytes. */
+/** The slowest line brings this much in time. A server that sends single bytes does not, and cannot keep us for ever. */
 const LEAST_BYTES = 1024;
 
 interface Watch {

@@ -17,7 +17,7 @@ export interface HubDouble {
 }
 
 export type Fault =
-  /** The connection breaks after so many bytes of the content, of all of it with `anew` and else of what is asked for. */
+  /** The connection breaks `after` bytes: of those that are asked for, or of the whole file, which comes with `anew`. */
   | { readonly kind: 'drop'; readonly file: string; readonly after: number; readonly anew?: true }
   /** After so many bytes nothing comes any more; the connection stays. */
   | { readonly kind: 'stall'; readonly file: string; readonly after: number }
