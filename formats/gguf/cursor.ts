@@ -21,7 +21,7 @@ export interface Cursor {
   int64(what: string): number | bigint;
   float32(what: string): number;
   float64(what: string): number;
-  /** A length of 64 bits and as many bytes of UTF-8. */
+  /** A length of 64 bits, of 16 MiB at most, and as many bytes of UTF-8. */
   string(what: string): string;
   /** A number of things of at least `bytesEach` bytes that follow; more than `limit`, or than fit into the file, is refused. */
   count(what: string, bytesEach: number, limit: Limit): number;
@@ -33,6 +33,8 @@ export interface Limit {
   readonly why: string;
 }
 
+const MAX_STRING: Limit = { most: 1 << 24, why: 'chat templates, the longest texts known, have some 100,000 bytes' };
+
 /** Reads `bytes`, the beginning of a file of `fileLength` bytes. */
 export function openCursor(path: string, bytes: Uint8Array, fileLength: number): Cursor {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -42,6 +44,8 @@ export function openCursor(path: string, bytes: Uint8Array, fileLength: number):
     const start = position;
     if (length > fileLength - start)
       throw badGguf(path, `${what} takes ${length} bytes at byte ${start}, but the file has ${fileLength}`);
+    if (length > MAX_STRING.most)
+      throw badGguf(path, `${what} takes ${length} bytes; the limit is ${MAX_STRING.most}: ${MAX_STRING.why}`);
     if (length > bytes.length - start) throw new EndOfWindow();
     position += length;
     return start;

@@ -1,5 +1,5 @@
 /** GGUF files as checkpoints, against the Hugging Face folders they were made from (fixtures/gguf/make.py). */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -122,3 +122,17 @@ function uint64(value: number): Buffer {
   bytes.writeBigUInt64LE(BigInt(value));
   return bytes;
 }
+
+test('a text longer than any is refused before it is read', async () => {
+  // Otherwise a file of two sparse gigabytes, with one name of them, took as much memory.
+  const path = join(scratch, 'long-name.gguf');
+  const header = Buffer.alloc(32);
+  header.write('GGUF');
+  header.writeUInt32LE(3, 4);
+  header.writeBigUInt64LE(1n, 16); // one metadata key,
+  header.writeBigUInt64LE(1n << 30n, 24); // whose name has a gigabyte
+  await writeFile(path, header);
+  await truncate(path, 2 ** 31);
+  const limit = 'metadata key 0 takes 1073741824 bytes; the limit is 16777216';
+  await expect(readGguf(path)).rejects.toMatchObject({ code: 'bad-file', message: expect.stringContaining(limit) });
+});

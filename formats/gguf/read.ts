@@ -13,7 +13,7 @@ import { type GgufHeader, type GgufMetadata, readHeader, type TensorInfo } from 
 const FIRST_WINDOW_BYTES = 4 << 20;
 
 /** Against counts that ask for all memory; headers of the largest vocabularies have some 20 MB. */
-const MAX_HEADER_BYTES = 512 << 20;
+const MAX_HEADER_BYTES = 256 << 20;
 
 export interface GgufFile {
   readonly metadata: GgufMetadata;
