@@ -19,11 +19,17 @@ function mergeTwo(a: Statistics, b: Statistics): Statistics {
   if (twice !== undefined) throw unlike(`share sequence ${twice}`, 'Merge each shard once.');
   return {
     ...a,
-    texts: a.texts.map((text, i) => ({ ...text, tokens: text.tokens + b.texts[i].tokens })),
+    texts: a.texts.map((text, i) => ({ ...text, tokens: together(text.tokens, b.texts[i].tokens) })),
     sequences,
-    tokens: a.tokens + b.tokens,
+    tokens: together(a.tokens, b.tokens),
     sums: Object.fromEntries(STATISTICS.map(({ name, merge }) => [name, merge(a.sums[name], b.sums[name])])),
   };
+}
+
+function together(tokens: number, others: number): number {
+  const sum = tokens + others;
+  if (Number.isSafeInteger(sum)) return sum;
+  throw unlike(`count ${tokens} and ${others} tokens, more than anyone measured`, 'Measure the shards again.');
 }
 
 function checkAlike(a: Statistics, b: Statistics): void {

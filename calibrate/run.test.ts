@@ -155,6 +155,12 @@ describe('mergeStatistics', () => {
     );
   });
 
+  it('refuses counts that no number holds together', async () => {
+    const [first, second] = await shards(2);
+    const many = { ...first, tokens: Number.MAX_SAFE_INTEGER };
+    expect(() => mergeStatistics([many, second])).toThrowError(/count 9007199254740991 and \d+ tokens/);
+  });
+
   it('refuses statistics that another version defines otherwise', async () => {
     const parts = (await shards(2)).map((part) => ({
       ...part,

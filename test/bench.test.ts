@@ -136,6 +136,32 @@ const SCRIPTS: readonly Script[] = [
     says: [/PyTorch's figures are left out: .* ended with SIGILL/],
   },
   {
+    script: 'budgets.js',
+    args: [
+      ...['--plans', 'top-k:0.5', '--dtypes', 'int8', '--budgets', '1.01,9', '--tokens', '1100', '--threads', '1'],
+      ...['--python', dying, ...toy],
+    ],
+    needs: ['dist', 'native'],
+    tables: [
+      {
+        columns: {
+          model: NAME,
+          plan: /^top-k 0.5$/,
+          precision: /^int8$/,
+          mode: /^(all|decode)$/,
+          'ratio (at most)': OF_DENSE,
+          Transformers: /^-$/,
+          difference: /^-$/,
+          decode: SPREAD,
+          '1.01': /^refused: (slower|over budget)$/,
+          9: /^refused: slower$|^ships$/,
+        },
+        rows: 2,
+      },
+    ],
+    says: [/Transformers' figures are left out: .* ended with SIGILL/],
+  },
+  {
     script: 'memory.js',
     args: ['--up-to', '0.2', '--dtype', 'fp32', '--work', work, '--plot', join(work, 'plot.svg')],
     needs: ['dist'],

@@ -1,0 +1,131 @@
+// What quality budgets ship: builds every preset in every precision, and says what each budget lets through.
+//
+//     node bench/budgets.js [--model DIR] [--plans ffn-skip:0.1,top-k:0.5] [--dtypes fp32,int8,int4] [--budgets 1.02,1.05,1.10]
+//         [--tokens 10000] [--threads 2] [--python PATH] [--work WORK]
+//
+// Each model is measured once, without a budget, whether it is faster or not (--allow-slower); then `lacuna build` runs again
+// with each budget on what was measured. With --python (torch, transformers, onnx; fixtures/oracle/requirements-torch.txt)
+// fixtures/oracle/apply_plan.py measures the same plan, the same windows and the same rounded weights in Transformers. Prints
+// a Markdown table; stages and PyTorch's figures stay in WORK/budgets and are used again.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const { values: options } = parseArgs({
+  options: {
+    model: { type: 'string', default: join(root, 'fixtures/real/models/smollm2-135m') },
+    plans: { type: 'string', default: 'ffn-skip:0.1,top-k:0.5' },
+    dtypes: { type: 'string', default: 'fp32,int8,int4' },
+    budgets: { type: 'string', default: '1.02,1.05,1.10' },
+    tokens: { type: 'string', default: '10000' },
+    threads: { type: 'string', default: '2' },
+    python: { type: 'string' },
+    work: { type: 'string', default: join(root, '.bench') },
+  },
+});
+const work = join(options.work, 'budgets', basename(resolve(options.model)));
+const test = join(root, 'fixtures/texts/test.txt');
+mkdirSync(work, { recursive: true });
+
+const json = (path) => JSON.parse(readFileSync(path, 'utf8'));
+
+/** Exit code and the last words of `lacuna build`. */
+function build(output, preset, target, dtype, ...more) {
+  const wanted = ['--preset', preset, '--target', target, '--dtype', dtype];
+  const common = ['--tokens', options.tokens, '--threads', options.threads, '--quiet'];
+  const args = [join(root, 'bin/lacuna.js'), 'build', options.model, '-o', output, ...wanted, ...common, ...more];
+  const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', maxBuffer: 64 << 20 });
+  return { status, stderr };
+}
+
+/** The folder that is shipped whatever it costs, made once. */
+function measured(preset, target, dtype) {
+  const folder = join(work, [preset, target, dtype, options.tokens].join('-'));
+  const stages = join(work, 'stages');
+  // A budget that nothing keeps to: everything is measured, nothing is shipped, and the stages stay for what follows. Without
+  // --allow-slower, so are the dense models that are named in a slower one's place.
+  for (const slower of [['--allow-slower'], []]) {
+    const { status, stderr } = build(stages, preset, target, dtype, '--max-ppl-ratio', '1', ...slower);
+    if (status !== 1) throw new Error(`lacuna build ended with ${status}: ${stderr}`);
+  }
+  if (existsSync(folder)) return folder;
+  const made = ship(preset, target, dtype, '--allow-slower');
+  if (made.status !== 0) throw new Error(`lacuna build ended with ${made.status}: ${made.stderr}`);
+  renameSync(join(work, 'try'), folder);
+  return folder;
+}
+
+/** `lacuna build` on links to the stages, since a build that ships removes its own. */
+function ship(preset, target, dtype, ...more) {
+  const output = join(work, 'try');
+  for (const path of [output, `${output}.build`]) rmSync(path, { recursive: true, force: true });
+  execFileSync('cp', ['-al', join(work, 'stages.build'), `${output}.build`]);
+  const result = build(output, preset, target, dtype, ...more);
+  rmSync(`${output}.build`, { recursive: true, force: true });
+  return result;
+}
+
+function inTorch(folder, mode, windows) {
+  const cached = `${folder}.torch-${mode}.json`;
+  if (existsSync(cached)) return json(cached);
+  if (options.python === undefined) return undefined;
+  const script = join(root, 'fixtures/oracle/apply_plan.py');
+  const plan = join(folder, 'lacuna/plan.json');
+  const counts = ['--mode', mode, '--windows', String(windows), '--threads', options.threads, '--weights', folder];
+  const { status, signal, stdout } = spawnSync(options.python, [script, options.model, plan, test, ...counts], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+  });
+  if (status !== 0) {
+    console.error(`Transformers' figures are left out: ${options.python} ended with ${signal ?? status ?? 'no start'}`);
+    return undefined;
+  }
+  writeFileSync(cached, stdout);
+  return JSON.parse(stdout);
+}
+
+function verdict({ status, stderr }) {
+  if (status === 0) return 'ships';
+  if (status !== 1) throw new Error(`lacuna build ended with ${status}: ${stderr}`);
+  return /decodes .* as fast as/.test(stderr) ? 'refused: slower' : 'refused: over budget';
+}
+
+const budgets = options.budgets.split(',');
+const titles = [
+  'model',
+  'plan',
+  'precision',
+  'mode',
+  'ratio (at most)',
+  'Transformers',
+  'difference',
+  'decode',
+  ...budgets,
+];
+console.log(`| ${titles.join(' | ')} |`);
+console.log(`|${titles.map(() => '---|').join('')}`);
+for (const [preset, target] of options.plans.split(',').map((plan) => plan.split(':')))
+  for (const dtype of options.dtypes.split(',')) {
+    const folder = measured(preset, target, dtype);
+    const { median, p10, p90 } = json(join(folder, 'lacuna/bench.json')).speedup;
+    const verdicts = budgets.map((budget) => verdict(ship(preset, target, dtype, '--max-ppl-ratio', budget)));
+    for (const { mode, windows, perplexityRatio } of json(join(folder, 'lacuna/evaluation.json')).modes) {
+      const ratio = perplexityRatio.value;
+      const torch = inTorch(folder, mode, windows)?.perplexityRatio;
+      const cells = [
+        basename(resolve(options.model)),
+        `${preset} ${target}`,
+        dtype,
+        mode,
+        `${ratio.toFixed(4)} (${(perplexityRatio.upperBound ?? ratio).toFixed(4)})`,
+        torch?.toFixed(4) ?? '-',
+        torch === undefined ? '-' : (ratio - torch).toFixed(4),
+        `${median.toFixed(2)} (${p10.toFixed(2)}-${p90.toFixed(2)})`,
+        ...verdicts,
+      ];
+      console.log(`| ${cells.join(' | ')} |`);
+    }
+  }
