@@ -8,7 +8,7 @@
 // fixtures/oracle/apply_plan.py measures the same plan, the same windows and the same rounded weights in Transformers. Prints
 // a Markdown table; stages and PyTorch's figures stay in WORK/budgets and are used again.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -54,7 +54,8 @@ function measured(preset, target, dtype) {
   if (existsSync(folder)) return folder;
   const made = ship(preset, target, dtype, '--allow-slower');
   if (made.status !== 0) throw new Error(`lacuna build ended with ${made.status}: ${made.stderr}`);
-  renameSync(join(work, 'try'), folder);
+  // A copy: readers of ONNX files refuse links.
+  cpSync(join(work, 'try'), folder, { recursive: true });
   return folder;
 }
 

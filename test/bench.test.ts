@@ -138,7 +138,7 @@ const SCRIPTS: readonly Script[] = [
   {
     script: 'budgets.js',
     args: [
-      ...['--plans', 'top-k:0.5', '--dtypes', 'int8', '--budgets', '1.01,9', '--tokens', '1100', '--threads', '1'],
+      ...['--plans', 'top-k:0.5', '--dtypes', 'int8', '--budgets', '1.01,9.5', '--tokens', '1100', '--threads', '1'],
       ...['--python', dying, ...toy],
     ],
     needs: ['dist', 'native'],
@@ -154,7 +154,7 @@ const SCRIPTS: readonly Script[] = [
           difference: /^-$/,
           decode: SPREAD,
           '1.01': /^refused: (slower|over budget)$/,
-          9: /^refused: slower$|^ships$/,
+          '9.5': /^refused: slower$|^ships$/,
         },
         rows: 2,
       },

@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import type { HubOptions } from '../core/hub.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
-import { visible, withShortWords } from '../core/shown.ts';
+import { STEERING, visible, withShortWords } from '../core/shown.ts';
 import { ENGINES } from '../index.ts';
 import type { Io } from './io.ts';
 import { threadCount } from './parse.ts';
@@ -68,6 +68,14 @@ export function ownOptions<T extends CommonOptions>(options: T): Omit<T, keyof C
 export const DEFAULT_WIDTH = 80;
 const LEAST_WIDTH = 40;
 
+/** JSON for a terminal too: JSON escapes fewer characters than a terminal obeys, and reads all of them escaped. */
+export function printedJson(value: unknown): string {
+  return JSON.stringify(value, null, 2).replace(
+    STEERING,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
 /** Prints `result` as JSON when asked, else the text that `format` makes of it for a terminal of `width` columns; prose is wrapped. */
 export function print<T>(
   { stdout }: Io,
@@ -77,5 +85,5 @@ export function print<T>(
 ): void {
   const width = Math.max(LEAST_WIDTH, stdout.columns || DEFAULT_WIDTH);
   const text = () => wrapText(visible(withShortWords(format(result, width))), width);
-  stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${text()}\n`);
+  stdout.write(options.json ? `${printedJson(result)}\n` : `${text()}\n`);
 }

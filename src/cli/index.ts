@@ -6,7 +6,7 @@ import { shown } from '../core/shown.ts';
 import { registerBench } from './bench.ts';
 import { registerBuild } from './build.ts';
 import { registerCalibrate } from './calibrate.ts';
-import { type CommandContext, DEFAULT_WIDTH, type RegisterCommand } from './command.ts';
+import { type CommandContext, DEFAULT_WIDTH, printedJson, type RegisterCommand } from './command.ts';
 import { registerConvert } from './convert.ts';
 import { registerDoctor } from './doctor.ts';
 import { registerEval } from './eval.ts';
@@ -124,5 +124,5 @@ function isSystemError(error: unknown): error is Error {
 }
 
 function jsonOf({ code, message, hint }: Failure): string {
-  return `${JSON.stringify({ error: { code, message, hint } }, null, 2)}\n`;
+  return `${printedJson({ error: { code, message, hint } })}\n`;
 }

@@ -7,7 +7,7 @@ const LONGEST_WORD = 300;
 const LONGEST_TEXT = 10_000;
 
 /** What moves the cursor, colours, rings or turns the direction of writing; lines and tabs aside. */
-const STEERING = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
+export const STEERING = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
 
 /**
  * `text` with control characters written out and whatever is too long cut in its middle: what is said at the end often
