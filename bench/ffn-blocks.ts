@@ -1,14 +1,15 @@
 /** Models of FFN blocks alone, as converters and rewrites make them: what benchmarks of operators run. */
-import { attr, BASE_OPSETS, type Graph, LACUNA_DOMAIN, type OpFunction } from '../src/core/graph.ts';
+import { attr, BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
 import { boolTensor, cast, float32Tensor, quantizedParts, type TensorExpr } from '../src/core/tensor.ts';
 import {
+  Bodies,
   castTo,
   FFN_BLOCK_SIZE,
   GATHER_SHARE,
   type GatedFfnVariant,
-  gatedFfnFunction,
+  gatedFfnBody,
   gatedFfnNode,
   recordedBy,
   type Storage,
@@ -23,7 +24,7 @@ export interface Shape {
 export interface Contender {
   readonly name: string;
   /** undefined: the dense block as converters write it. */
-  readonly variant?: Pick<GatedFfnVariant, 'selector' | 'masked'>;
+  readonly variant?: Pick<GatedFfnVariant, 'choice' | 'masked'>;
   readonly density?: number;
   readonly active?: boolean;
 }
@@ -55,16 +56,16 @@ function weights(
   const isDense = variant === undefined;
   const wide = [neurons, hidden];
   const inputs = storage === 'fp32' || isDense ? { gate: wide, up: wide } : { gate_up: [2 * neurons, hidden] };
-  const down = storage === 'fp32' ? { down: wide } : { down_columns: [hidden, neurons] };
+  const down = storage === 'fp32' ? { down: wide } : { down: [hidden, neurons] };
   // Kernels alone read records; bodies then have `down` in 8 bits.
-  const hasRecords = storage !== 'fp32' && !isDense && recordedBy(variant.selector).length > 0;
+  const hasRecords = storage !== 'fp32' && !isDense && recordedBy(variant.choice).length > 0;
   const made = Object.fromEntries(
     Object.entries({ ...inputs, ...down }).flatMap(([name, shape], index): [string, TensorExpr][] => {
       const seed = 3 * layer + index + 1;
       if (storage === 'fp32') return [[name, float32Tensor(noise(hidden * neurons, seed), shape)]];
       const { codes, scales } = quantizedParts(shape, {
         ...schemeOf(storage),
-        ...(hasRecords && name === 'down_columns' && { bits: 8 }),
+        ...(hasRecords && name === 'down' && { bits: 8 }),
       });
       const bytes = new Uint8Array(noise((codes.shape[0] * codes.shape[1] * codes.shape[2]) / 4, seed).buffer);
       return [
@@ -82,7 +83,7 @@ function schemeOf(storage: Exclude<BlockStorage, 'fp32'>) {
 
 export function stack(contender: Contender, shape: Shape, storage: BlockStorage = 'fp32'): Graph {
   const g = new GraphBuilder('bench');
-  const functions = new Map<string, OpFunction>();
+  const bodies = new Bodies([]);
   let sum = 'x';
   for (let layer = 0; layer < shape.layers; layer++) {
     const names = Object.fromEntries(
@@ -92,14 +93,14 @@ export function stack(contender: Contender, shape: Shape, storage: BlockStorage 
       ]),
     );
     // Every block reads the same x: in a chain of random blocks numbers would grow beyond all bounds.
-    sum = g.op('Add', [sum, block(g, contender, { shape, storage, layer, names }, functions)]);
+    sum = g.op('Add', [sum, block(g, contender, { shape, storage, layer, names }, bodies)]);
   }
   g.op('Identity', [sum], { outputs: ['out'] });
   const stream = (name: string) => value(name, 'float32', [1, 'tokens', shape.hidden]);
   const active = value('active', 'bool', [1, 'tokens']);
   return {
     ...g.body('bench', contender.variant?.masked ? [stream('x'), active] : [stream('x')], [stream('out')]),
-    functions: [...functions.values()],
+    functions: bodies.functions,
     opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },
     metadata: {},
   };
@@ -115,17 +116,18 @@ interface Layer {
 
 function block(
   g: GraphBuilder,
-  { variant: choice, density = 1 }: Contender,
+  { variant: chosen, density = 1 }: Contender,
   { shape, storage, layer, names }: Layer,
-  functions: Map<string, OpFunction>,
+  bodies: Bodies,
 ): string {
   const { hidden, neurons } = shape;
-  if (choice === undefined) return denseBlock(g, shape, storage, names);
+  if (chosen === undefined) return denseBlock(g, shape, storage, names);
   const variant: GatedFfnVariant = {
-    ...choice,
+    ...chosen,
     storage,
-    decode: false,
-    gather: density < GATHER_SHARE || choice.selector.kind === 'statistical',
+    split: false,
+    densePrefill: false,
+    gather: density < GATHER_SHARE || chosen.choice?.measure === 'gate',
     normed: false,
     counted: false,
     activation: 'silu',
@@ -134,27 +136,26 @@ function block(
     downBias: false,
     postNorm: false,
   };
-  const body = gatedFfnFunction(variant);
-  functions.set(body.name, body);
   const y = g.fresh('y');
   // Any activation passes where the weight is 1 and none where it is 0: the rows kept are random, their number is exact.
   const kept = noise(neurons, layer + 77).map((v) => (2 * v + 0.5 < density ? 1 : 0));
   const node = gatedFfnNode(variant, {
     node: g.fresh('ffn'),
+    opType: bodies.opTypeOf(gatedFfnBody(variant)),
     quantile: QUANTILE_8_PERCENT,
     sizes: { hidden, neurons },
     inputs: {
       x: 'x',
       ...names,
-      ...(choice.masked && { active: 'active', residual: 'x' }),
-      ...(choice.selector.kind === 'threshold' && {
+      ...(chosen.masked && { active: 'active', residual: 'x' }),
+      ...(chosen.choice?.measure === 'activation' && {
         threshold: g.initializer(`${layer}.threshold`, float32Tensor([1e-30], [])),
         weights: g.initializer(`${layer}.weights`, float32Tensor(kept)),
       }),
     },
     outputs: {
       y,
-      ...(choice.masked && { saturation: g.fresh('saturation') }),
+      ...(chosen.masked && { saturation: g.fresh('saturation') }),
     },
   });
   g.nodes.push(node);
@@ -185,9 +186,7 @@ function denseBlock(
   const gate = multiply('x', 'gate', [neurons, hidden]);
   const act = g.contrib('QuickGelu', [gate], { attributes: { alpha: attr.float(1) } });
   const products = g.op('Mul', [act, multiply('x', 'up', [neurons, hidden])]);
-  return storage === 'fp32'
-    ? g.op('MatMul', [products, names.down])
-    : multiply(products, 'down_columns', [hidden, neurons]);
+  return storage === 'fp32' ? g.op('MatMul', [products, names.down]) : multiply(products, 'down', [hidden, neurons]);
 }
 
 export function feedsOf({ variant, active = true }: Contender, { hidden }: Shape): Record<string, RuntimeTensor> {

@@ -22,11 +22,11 @@ const SHAPES: readonly Shape[] = [
 
 const CONTENDERS: readonly Contender[] = [
   { name: 'dense' },
-  { name: 'none', variant: { selector: { kind: 'none' }, masked: false } },
-  { name: 'statistical-8', variant: { selector: { kind: 'statistical', mode: 'soft' }, masked: false } },
+  { name: 'none', variant: { choice: undefined, masked: false } },
+  { name: 'statistical-8', variant: { choice: { measure: 'gate', cut: 'deviation', mode: 'soft' }, masked: false } },
   ...[0.08, 0.2, 0.5].map((density) => ({
     name: `threshold-${100 * density}`,
-    variant: { selector: { kind: 'threshold', scale: 'absolute' }, masked: false } as const,
+    variant: { choice: { measure: 'activation', cut: 'absolute' }, masked: false } as const,
     density,
   })),
 ];

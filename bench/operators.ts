@@ -18,16 +18,16 @@ const SHAPES: readonly Shape[] = [
   { hidden: 2048, neurons: 8192, layers: 2 },
 ];
 
-const threshold = { kind: 'threshold', scale: 'absolute' } as const;
+const activation = { measure: 'activation', cut: 'absolute' } as const;
 const CONTENDERS: readonly Contender[] = [
   { name: 'dense (gate, up, SiLU, down)' },
-  { name: '`none`', variant: { selector: { kind: 'none' }, masked: false } },
-  { name: '`none`, masked, token active', variant: { selector: { kind: 'none' }, masked: true }, active: true },
-  { name: '`none`, masked, token skipped', variant: { selector: { kind: 'none' }, masked: true }, active: false },
-  { name: '`statistical`, 8 %', variant: { selector: { kind: 'statistical', mode: 'soft' }, masked: false } },
+  { name: 'no choice', variant: { choice: undefined, masked: false } },
+  { name: 'no choice, masked, token active', variant: { choice: undefined, masked: true }, active: true },
+  { name: 'no choice, masked, token skipped', variant: { choice: undefined, masked: true }, active: false },
+  { name: '`gate`, 8 %', variant: { choice: { measure: 'gate', cut: 'deviation', mode: 'soft' }, masked: false } },
   ...[0.05, 0.08, 0.15, 0.2, 0.25, 0.5].map((density) => ({
-    name: `\`threshold\`, ${100 * density} %`,
-    variant: { selector: threshold, masked: false },
+    name: `\`activation\`, ${100 * density} %`,
+    variant: { choice: activation, masked: false },
     density,
   })),
 ];

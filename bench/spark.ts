@@ -1,5 +1,5 @@
 /**
- * A whole decode step at Gemma-2 2B's shape with weights made up: Spark Transformer's FFN (SparkFFN: d_ff 13824, of which
+ * A whole decode step at Gemma-2 2B's shape with weights made up: Spark Transformer's FFN (d_ff 13824, of which
  * about 1106 neurons are computed, r = 1024) against a dense FFN of as many parameters (d_ff 9216); attention, norms and
  * head are the same. Sessions of the native core take turns in one process.
  *
@@ -33,11 +33,12 @@ import {
 } from '../src/core/tensor.ts';
 import { bench } from '../src/eval/index.ts';
 import {
+  Bodies,
+  type GatedFfnVariant,
+  gatedFfnBody,
+  gatedFfnNode,
   neuronRecords,
-  SPARK_RECORDED,
-  type SparkFfnVariant,
-  sparkFfnFunction,
-  sparkFfnNode,
+  recordedBy,
 } from '../src/ops/index.ts';
 import { genaiConfig } from '../src/pipeline/genai-config.ts';
 import { indexGraph, replaceNodes } from '../src/rewrite/graph-index.ts';
@@ -70,6 +71,7 @@ const LAYERS = Number(options.layers);
 const SPARK = { hidden: 2304, gateInputs: 1024, neurons: 13824 };
 /** Q(1 - 1106 / 13824). */
 const QUANTILE = 1.405072;
+const BY_GATE = { measure: 'gate', cut: 'deviation', mode: 'soft' } as const;
 const PROMPT_TOKENS = 128;
 const NOISE_BYTES = 256 << 20;
 /** The file of the checkpoint's tensors. */
@@ -180,15 +182,21 @@ function madeUp(graph: Graph, noise: (shape: readonly number[]) => TensorExpr): 
   return { ...graph, initializers: graph.initializers.map(replace) };
 }
 
-/** The same model with a SparkFFN in the place of each layer's FFN. */
+function sparkVariant({ bits }: BlockScheme, rest: Partial<GatedFfnVariant>): GatedFfnVariant {
+  return {
+    ...{ choice: BY_GATE, storage: bits === 4 ? 'int4' : 'int8', split: true, gather: true, activation: 'gelu_tanh' },
+    ...{ masked: false, densePrefill: false, normed: false, counted: false },
+    ...{ gateBias: false, upBias: false, downBias: false, postNorm: false },
+    ...rest,
+  };
+}
+
+/** The same model with Spark Transformer's FFN in the place of each layer's. */
 function withSparkFfn(graph: Graph, scheme: BlockScheme, noise: (shape: readonly number[]) => TensorExpr): Graph {
   const index = indexGraph(graph);
-  const variant: SparkFfnVariant = {
-    storage: scheme.bits === 4 ? 'int4' : 'int8',
-    mode: 'soft',
-    activation: 'gelu_tanh',
-    postNorm: true,
-  };
+  const variant = sparkVariant(scheme, { postNorm: true });
+  const bodies = new Bodies(graph.functions);
+  const opType = bodies.opTypeOf(gatedFfnBody(variant));
   const replacements = new Map<Node, readonly Node[]>();
   const initializers: Initializer[] = [];
   const dropped = new Set<string>();
@@ -198,17 +206,18 @@ function withSparkFfn(graph: Graph, scheme: BlockScheme, noise: (shape: readonly
     const weights = sparkWeights(`layers.${layer}.spark`, scheme, noise);
     initializers.push(...weights);
     const inputs = Object.fromEntries(weights.map(({ name }) => [name.split('.').at(-1), name]));
-    const node = sparkFfnNode(variant, {
+    const node = gatedFfnNode(variant, {
       node: `layers.${layer}.ffn.spark`,
-      inputs: { x: match.x, gate: '', up: '', ...inputs, post_norm: match.postNorm?.weight },
+      opType,
+      inputs: { x: match.x, ...inputs, post_norm: match.postNorm?.weight },
       outputs: { y: match.output },
       quantile: QUANTILE,
       sizes: SPARK,
-      epsilon: match.postNorm?.epsilon,
+      postEpsilon: match.postNorm?.epsilon,
     });
     const [first, ...others] = match.nodes;
     for (const old of others) replacements.set(old, []);
-    // GatedFFN takes along the norm that makes x, and then that comes first; SparkFFN reads x.
+    // GatedFFN takes along the norm that makes x, and then that comes first; this block reads x.
     replacements.set(first, match.norm === undefined ? [node] : [first, node]);
     for (const { weight } of [match.gate, match.up, match.down])
       for (const old of [weight.data, weight.scales]) if (old !== undefined) dropped.add(old.name);
@@ -217,12 +226,12 @@ function withSparkFfn(graph: Graph, scheme: BlockScheme, noise: (shape: readonly
   return {
     ...replaceNodes(graph, replacements),
     initializers: [...kept, ...initializers],
-    functions: [sparkFfnFunction(variant)],
+    functions: bodies.functions,
     opsets: { ...graph.opsets, [LACUNA_DOMAIN]: 1 },
   };
 }
 
-/** All that a SparkFFN reads, named after its inputs. */
+/** All that such an FFN reads, named after its inputs. */
 function sparkWeights(
   prefix: string,
   scheme: BlockScheme,
@@ -235,30 +244,30 @@ function sparkWeights(
     return [noise(codes.shape), scalesTensor(scales.shape, scheme, terms)];
   };
   const up = matrix([neurons, hidden - gateInputs]);
-  const matrices = { gate: matrix([neurons, gateInputs]), up, down_columns: matrix([hidden, neurons]) };
+  // A body has `down` in 8 bits where it is in records.
+  const { codes, scales } = quantizedParts([hidden, neurons], { ...scheme, bits: 8 });
+  const down = [noise(codes.shape), scalesTensor(scales.shape, { ...scheme, bits: 8 }, neurons)];
+  const matrices = { gate: matrix([neurons, gateInputs]), up, down };
   const rows = { gate: [], up, down: matrix([neurons, hidden], neurons) };
   return [
     ...Object.entries(matrices).flatMap(([name, [codes, scales]]) => [
       { name: `${prefix}.${name}`, data: codes },
       { name: `${prefix}.${name}_scales`, data: scales },
     ]),
-    { name: `${prefix}.records`, data: neuronRecords(SPARK_RECORDED, neurons, rows) },
+    { name: `${prefix}.records`, data: neuronRecords(recordedBy(BY_GATE), neurons, rows) },
   ];
 }
 
-/** Share of neurons that a SparkFFN with such weights chooses, over tokens of normally distributed entries. */
+/** Share of neurons that such an FFN chooses, over tokens of normally distributed entries. */
 async function keptShare(scheme: BlockScheme, noise: (shape: readonly number[]) => TensorExpr): Promise<number> {
-  const variant: SparkFfnVariant = {
-    storage: scheme.bits === 4 ? 'int4' : 'int8',
-    mode: 'soft',
-    activation: 'gelu_tanh',
-    postNorm: false,
-  };
+  const variant = sparkVariant(scheme, { counted: true });
+  const bodies = new Bodies([]);
   const weights = sparkWeights('', scheme, noise).map(({ name, data }) => ({ name: name.slice(1), data }));
   const inputs = { x: 'x', ...Object.fromEntries(weights.map(({ name }) => [name, name])) };
-  const node = sparkFfnNode(variant, {
+  const node = gatedFfnNode(variant, {
     node: 'ffn',
-    inputs: { gate: 'gate', up: 'up', ...inputs },
+    opType: bodies.opTypeOf(gatedFfnBody(variant)),
+    inputs,
     outputs: { y: 'y', kept: 'kept' },
     quantile: QUANTILE,
     sizes: SPARK,
@@ -269,7 +278,7 @@ async function keptShare(scheme: BlockScheme, noise: (shape: readonly number[]) 
     outputs: [value('kept', 'int32', [1, 'tokens'])],
     initializers: weights,
     nodes: [node],
-    functions: [sparkFfnFunction(variant)],
+    functions: bodies.functions,
     opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },
     metadata: {},
   });

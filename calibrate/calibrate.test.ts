@@ -64,9 +64,9 @@ describe('calibrating fixtures/tiny-llama', () => {
 
   it('finds the thresholds that half of the neurons pass', () => {
     const { plan } = makePlan(statistics, { preset: 'top-k', density: 0.5 }, '');
-    plan.blocks.forEach(({ select }, layer) => {
+    plan.blocks.forEach(({ choice }, layer) => {
       // A bin is a quarter of an octave; over 384 neurons of different weights the error is far below one.
-      const threshold = select?.kind === 'threshold' ? select.threshold : Number.NaN;
+      const threshold = choice?.cut.kind === 'absolute' ? choice.cut.threshold : Number.NaN;
       expect(Math.abs(threshold / expected.columns.thresholdAtHalf[layer] - 1)).toBeLessThan(0.02);
     });
   });

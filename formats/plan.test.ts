@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Plan, PlanTensors } from '../src/core/plan.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
+import { byActivation, byGate } from '../test/ffn-plan.ts';
 import { sha256File } from './files.ts';
 import { readPlan, writePlan } from './plan.ts';
 import { writeSafetensors } from './safetensors/index.ts';
@@ -12,7 +13,7 @@ const MODEL = { modelType: 'llama', fingerprint: 'f', numHiddenLayers: 4, hidden
 
 const TOP_K: Plan = {
   format: 'lacuna.plan',
-  version: 1,
+  version: 2,
   preset: 'top-k',
   host: { kind: 'native' },
   model: MODEL,
@@ -23,7 +24,7 @@ const TOP_K: Plan = {
   skipping: null,
   blocks: [1, 3].map((layer) => ({
     block: `layers.${layer}.ffn`,
-    select: { kind: 'threshold', scale: 'absolute', threshold: 0.25, weights: 'w' },
+    choice: byActivation(0.25, 'absolute', 'w'),
     expected: { density: 0.5, bytesPerToken: 48 },
     why: 'made up',
   })),
@@ -52,6 +53,25 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe('plan files', () => {
+  it.each([
+    [{ kind: 'threshold', scale: 'token-mean', threshold: 0.5, weights: 'w' }, byActivation(0.5, 'mean', 'w')],
+    [{ kind: 'threshold', scale: 'absolute', threshold: 0.25, weights: 'w' }, byActivation(0.25, 'absolute', 'w')],
+    [{ kind: 'statistical', mode: 'hard', density: 0.3 }, byGate(0.3, 'hard')],
+  ])('of version 1 are read as what they mean: %j', async (select, choice) => {
+    await writePlan(TOP_K, TENSORS, path);
+    const json = JSON.parse(await readFile(path, 'utf8'));
+    const blocks = json.blocks.map(({ choice: _, ...block }: object & { choice: unknown }) => ({ ...block, select }));
+    await writeFile(path, JSON.stringify({ ...json, version: 1, blocks }));
+    const { plan } = await readPlan(path);
+    expect(plan.version).toBe(2);
+    expect(plan.blocks.map((block) => block.choice)).toEqual([choice, choice]);
+    await writeFile(
+      path,
+      JSON.stringify({ ...json, version: 1, blocks: [{ ...blocks[0], select: { kind: 'other' } }] }),
+    );
+    await expect(readPlan(path)).rejects.toMatchObject({ code: 'bad-file' });
+  });
+
   it('give back a plan and its tensors', async () => {
     const written = await writePlan(TOP_K, TENSORS, path);
     expect(written.tensors).toEqual({
@@ -101,7 +121,7 @@ describe('broken plan files', () => {
       'bad-file',
       /numHiddenLayers/,
     ],
-    ['a later version', TOP_K, (json) => ({ ...json, version: 2 }), 'bad-file', /version/],
+    ['a later version', TOP_K, (json) => ({ ...json, version: 3 }), 'bad-file', /version/],
     ['an unknown preset', TOP_K, (json) => ({ ...json, preset: 'magic' }), 'bad-file', /preset/],
     ['an unknown host', TOP_K, (json) => ({ ...json, host: { kind: 'moon' } }), 'bad-file', /host/],
     ['a host without a dtype', TOP_K, (json) => ({ ...json, host: { kind: 'stock' } }), 'bad-file', /dtype/],
@@ -130,16 +150,40 @@ describe('broken plan files', () => {
     [
       'a threshold below 0',
       TOP_K,
-      (json) => ({ ...json, blocks: [{ ...first, select: { ...first.select, threshold: -1 } }] }),
+      (json) => ({ ...json, blocks: [{ ...first, choice: byActivation(-1, 'absolute', 'w') }] }),
       'bad-file',
       /threshold/,
     ],
     [
       'a threshold that JSON cannot hold',
       TOP_K,
-      (json) => ({ ...json, blocks: [{ ...first, select: { ...first.select, threshold: null } }] }),
+      (json) => ({ ...json, blocks: [{ ...first, choice: byActivation(Number.NaN, 'absolute', 'w') }] }),
       'bad-file',
       /threshold/,
+    ],
+    [
+      'a cut that the measure has not',
+      TOP_K,
+      (json) => ({ ...json, blocks: [{ ...first, choice: { ...byGate(0.5), tensors: {}, measure: 'product' } }] }),
+      'bad-file',
+      /measure product has no cut deviation/,
+    ],
+    [
+      'a cut of two kinds',
+      TOP_K,
+      (json) => ({
+        ...json,
+        blocks: [{ ...first, choice: { ...byGate(0.5), cut: { ...byGate(0.5).cut, threshold: 1 } } }],
+      }),
+      'bad-file',
+      /threshold/,
+    ],
+    [
+      'a measure without the tensors that it needs',
+      TOP_K,
+      (json) => ({ ...json, blocks: [{ ...first, choice: { ...byActivation(0.25), tensors: {} } }] }),
+      'bad-file',
+      /measure activation needs tensors: weights/,
     ],
     [
       'a run of no blocks',
@@ -175,7 +219,7 @@ describe('broken plan files', () => {
     [
       'weights that are not there',
       TOP_K,
-      (json) => ({ ...json, blocks: [{ ...first, select: { ...first.select, weights: 'v' } }] }),
+      (json) => ({ ...json, blocks: [{ ...first, choice: byActivation(0.25, 'absolute', 'v') }] }),
       'bad-file',
       /"v" is missing/,
     ],

@@ -3,7 +3,7 @@ export { ERROR_CODES, type ErrorCode, LacunaError } from './core/errors.ts';
 export type { HubOptions } from './core/hub.ts';
 export { LACUNA_VERSION, type Manifest } from './core/manifest.ts';
 export type { ModelSpec } from './core/model.ts';
-export type { BlockPlan, Plan, Selector } from './core/plan.ts';
+export type { BlockPlan, Choice, Plan } from './core/plan.ts';
 export {
   BLOCK_SIZES,
   type BlockSize,

@@ -1,50 +1,44 @@
 /** GatedFFN on small random blocks: calls, what plain loops make of them, and how far float32 may be from that. */
+import { CHOICES, type NeuronChoice } from '../src/core/choice.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
-import type { SelectorChoice } from '../src/ops/gated-ffn/selectors.ts';
 import { STORAGES, type Storage } from '../src/ops/gated-ffn/storages.ts';
 import {
   type GatedFfnVariant,
-  gatedFfnFunction,
+  gatedFfnBody,
   gatedFfnNode,
   gatedFfnOutputs,
   isForStorage,
   recordedBy,
 } from '../src/ops/gated-ffn.ts';
-import { dot, type FfnWeights, gatedFfnToken } from '../src/ops/reference.ts';
+import { dot, type FfnWeights, gatedFfnToken, partsOf } from '../src/ops/reference.ts';
 import { seededFloats } from './random.ts';
-import { floats, type OneNode } from './run-body.ts';
+import { calling, floats, type OneNode } from './run-body.ts';
 import { int4Rows, planeWeights, storedWeights, withOneMatrix } from './stored-weights.ts';
 
 export const EPSILON = 2 ** -23;
 /** More than one block of 32 each, and no whole number of them. */
 export const [H, D] = [40, 72];
+/** Outputs where gate and up read parts of x. */
+export const SPLIT_H = 75;
 
-export const CHOICES: readonly SelectorChoice[] = [
-  { kind: 'none' },
-  { kind: 'threshold', scale: 'absolute' },
-  { kind: 'threshold', scale: 'token-mean' },
-  { kind: 'statistical', mode: 'soft' },
-  { kind: 'statistical', mode: 'hard' },
-  { kind: 'product', scale: 'absolute' },
-  { kind: 'product', scale: 'token-mean' },
-  { kind: 'predictor', scale: 'absolute' },
-  { kind: 'predictor', scale: 'token-mean' },
-  { kind: 'nested', scale: 'absolute' },
-  { kind: 'nested', scale: 'token-mean' },
-];
+/** No choice, and every one that there is. */
+export const ALL_CHOICES = [undefined, ...CHOICES] as const;
 
-/** Those that a selector is for. */
-export function storagesOf(selector: SelectorChoice): readonly Storage[] {
-  return STORAGES.filter((storage) => isForStorage(selector, storage));
+export const BY_ACTIVATION: NeuronChoice = { measure: 'activation', cut: 'absolute' };
+
+/** Those that a choice is for. */
+export function storagesOf(choice: NeuronChoice | undefined): readonly Storage[] {
+  return STORAGES.filter((storage) => isForStorage(choice, storage));
 }
 
-export function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVariant> = {}): GatedFfnVariant {
+export function variantOf(choice: NeuronChoice | undefined, rest: Partial<GatedFfnVariant> = {}): GatedFfnVariant {
   const biases = { gateBias: false, upBias: false, downBias: false, postNorm: false };
   return {
-    selector,
-    storage: storagesOf(selector)[0],
+    choice,
+    storage: storagesOf(choice)[0],
+    split: false,
     masked: false,
-    decode: false,
+    densePrefill: false,
     gather: true,
     normed: false,
     counted: true,
@@ -54,34 +48,40 @@ export function variantOf(selector: SelectorChoice, rest: Partial<GatedFfnVarian
   };
 }
 
+/** How many entries of x a gate reads that does not read all: a block of 32 and some, and up reads no whole blocks. */
+export const GATE_INPUTS = 35;
+
 /** A block with random weights: what the loops and what the node take. */
 export function randomBlock(seed: number, variant: GatedFfnVariant) {
   const next = seededFloats(seed);
-  const sizes = { d: D, h: H, gate: H, up: H };
-  const planes = variant.selector.kind === 'nested' ? planeWeights(sizes, next) : undefined;
-  const stored = planes ?? storedWeights(variant.storage, sizes, recordedBy(variant.selector), next, true);
-  const { rows, tensors } = { ...stored, tensors: withOneMatrix(stored.tensors) };
+  const h = variant.split ? SPLIT_H : H;
+  const parts = variant.split ? { gate: GATE_INPUTS, up: h - GATE_INPUTS } : { gate: h, up: h };
+  const sizes = { d: D, h, ...parts };
+  const measure = variant.choice?.measure;
+  const planes = measure === 'nested' ? planeWeights(sizes, next) : undefined;
+  const stored = planes ?? storedWeights(variant.storage, sizes, recordedBy(variant.choice), next);
+  const { rows } = stored;
+  const tensors = variant.split ? stored.tensors : withOneMatrix(stored.tensors);
   const ffn: FfnWeights = {
     ...rows,
     ...(variant.gateBias && { gateBias: next(D) }),
     ...(variant.upBias && { upBias: next(D) }),
-    ...(variant.downBias && { downBias: next(H) }),
-    ...(variant.postNorm && { postNorm: { weight: next(H), epsilon: 1e-6 } }),
+    ...(variant.downBias && { downBias: next(h) }),
+    ...(variant.postNorm && { postNorm: { weight: next(h), epsilon: 1e-6 } }),
   };
   const scoreWeights = next(D).map(Math.abs);
-  const predictor =
-    variant.selector.kind === 'predictor' ? randomPredictor(next) : planes && { rows: planes.upper, tensors: {} };
-  const norm = variant.normed ? normWeight(next) : undefined;
-  return { ffn, tensors, storage: variant.storage, scoreWeights, predictor, norm, next };
+  const predictor = measure === 'predicted' ? randomPredictor(next) : planes && { rows: planes.upper, tensors: {} };
+  const norm = variant.normed ? normWeight(next, h) : undefined;
+  return { ffn, tensors, storage: variant.storage, h, split: parts, scoreWeights, predictor, norm, next };
 }
 
 /** A power of 2 for each 32 entries: what is on a block's steps stays there when it is normed. */
-function normWeight(next: (count: number) => Float32Array): Float32Array {
-  const powers = next(Math.ceil(H / 32)).map((value) => 2 ** Math.round(2 * value));
-  return Float32Array.from({ length: H }, (_, i) => powers[Math.floor(i / 32)]);
+function normWeight(next: (count: number) => Float32Array, h: number): Float32Array {
+  const powers = next(Math.ceil(h / 32)).map((value) => 2 ** Math.round(2 * value));
+  return Float32Array.from({ length: h }, (_, i) => powers[Math.floor(i / 32)]);
 }
 
-/** What selector `predictor` chooses by, as numbers and as inputs. */
+/** What measure `predicted` chooses by, as numbers and as inputs. */
 function randomPredictor(next: (count: number) => Float32Array) {
   const { rows, codes, scales } = int4Rows(2 * D, H, next);
   const tensors = { predictor: codes, predictor_scales: scales };
@@ -106,17 +106,17 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
   const matrix = (rows: FfnWeights['gate']) =>
     floats(
       rows.flatMap((row) => Array.from(row)),
-      [D, H],
+      [D, rows[0].length],
     );
   // Floats are fed, so that tests can change them; nothing else can be fed to every host.
   const isFed = variant.storage === 'fp32';
   const vector = (data: ArrayLike<number> | undefined) => data && floats(data, [data.length]);
-  const scored = 'scale' in variant.selector;
+  const scored = variant.choice !== undefined && variant.choice.cut !== 'deviation';
   // Doubled and taken off once, the stream is what it was.
   const stream = (times: number) =>
     floats(
       tokens.residual.map((value) => times * value),
-      [...tokens.dims, H],
+      [...tokens.dims, block.h],
     );
   const given: Record<string, RuntimeTensor | undefined> = {
     ...(isFed && { gate: matrix(ffn.gate), up: matrix(ffn.up), down: matrix(ffn.down) }),
@@ -137,37 +137,39 @@ export function callOf(variant: GatedFfnVariant, block: Block, tokens: Tokens, c
   const outputs = gatedFfnOutputs(variant);
   const constants = Object.entries({
     ...(!isFed && block.tensors),
-    ...(variant.selector.kind === 'predictor' && block.predictor?.tensors),
+    ...(variant.choice?.measure === 'predicted' && block.predictor?.tensors),
   }).map(([name, data]) => ({ name, data }));
   const names = {
     x: 'x',
     ...Object.fromEntries(feeds.map(([name]) => [name, name])),
     ...Object.fromEntries(constants.map(({ name }) => [name, name])),
   };
-  const node = gatedFfnNode(variant, {
+  const call = {
     node: 'ffn',
     inputs: names,
     outputs: Object.fromEntries(outputs.map((name) => [name, name])),
     quantile: cut,
-    epsilon: 1e-6,
-    normEpsilon: NORM_EPSILON,
-    sizes: { hidden: H, neurons: D },
-  });
+    epsilon: NORM_EPSILON,
+    postEpsilon: 1e-6,
+    sizes: { hidden: block.h, neurons: D, gateInputs: GATE_INPUTS },
+  };
   const types = Object.fromEntries(outputs.map((name) => [name, name === 'kept' ? 'int32' : 'float32'] as const));
   return {
-    node,
-    body: gatedFfnFunction(variant),
-    feeds: { x: variant.normed ? stream(2) : floats(tokens.x, [...tokens.dims, H]), ...Object.fromEntries(feeds) },
+    ...calling(gatedFfnBody(variant), (opType) => gatedFfnNode(variant, { ...call, opType })),
+    feeds: {
+      x: variant.normed ? stream(2) : floats(tokens.x, [...tokens.dims, block.h]),
+      ...Object.fromEntries(feeds),
+    },
     constants,
     outputs: types,
   };
 }
 
 export function reference(variant: GatedFfnVariant, block: Block, x: ArrayLike<number>, cut: number) {
-  const { activation, selector } = variant;
+  const { activation, choice } = variant;
   const predictor = block.predictor?.rows;
   const score = { threshold: cut, weights: block.scoreWeights, quantile: cut, ...(predictor && { predictor }) };
-  return gatedFfnToken(x, block.ffn, { activation, selector, ...score });
+  return gatedFfnToken(x, block.ffn, { activation, choice, ...score });
 }
 
 /**
@@ -190,14 +192,14 @@ export function tolerances(block: Block, x: Float32Array, wanted: Wanted) {
       upBias: ffn.upBias && abs(ffn.upBias),
       downBias: ffn.downBias && abs(ffn.downBias),
     },
-    { activation: 'relu', selector: { kind: 'none' } },
+    { activation: 'relu', choice: undefined },
   ).y;
   // Gate and up are each made of entries that are off by what a norm's sum of squares is, by half.
-  const normed = block.norm === undefined ? 0 : H + 16;
-  const relative = 1.13 * (2 * H + D + 8 + normed) * EPSILON + narrowRoundings(block.storage);
+  const normed = block.norm === undefined ? 0 : block.h + 16;
+  const relative = 1.13 * (2 * block.h + D + 8 + normed) * EPSILON + narrowRoundings(block.storage);
   const product = relative * Math.max(...magnitudes) + roundedProducts(block, x, wanted);
   if (ffn.postNorm === undefined) return product;
-  const rms = Math.sqrt(dot(wanted.raw, wanted.raw) / H);
+  const rms = Math.sqrt(dot(wanted.raw, wanted.raw) / block.h);
   return (2 * product * Math.max(...abs(ffn.postNorm.weight))) / rms;
 }
 
@@ -220,7 +222,8 @@ export type Wanted = Pick<ReturnType<typeof reference>, 'raw' | 'act'>;
  * the largest in each 32 of them. x is not rounded by that: `randomTokens` takes it from the steps.
  */
 function roundedProducts({ ffn, storage }: Block, x: Float32Array, { act }: Wanted): number {
-  const products = act.map((value, j) => value * (dot(ffn.up[j], x) + (ffn.upBias?.[j] ?? 0)));
+  const { up } = partsOf(x, ffn);
+  const products = act.map((value, j) => value * (dot(ffn.up[j], up) + (ffn.upBias?.[j] ?? 0)));
   return roundingOf(storage, products, ffn.down);
 }
 
@@ -253,24 +256,33 @@ export function cutMargin(storage: Storage, cut: number): number {
   return storage === 'fp16' ? 8 * NARROW_ROUNDING * (1 + Math.abs(cut)) : 1e-4 * cut;
 }
 
-export function split(x: Float32Array): Float32Array[] {
-  return Array.from({ length: x.length / H }, (_, token) => x.subarray(token * H, (token + 1) * H));
+export function split(x: Float32Array, width = H): Float32Array[] {
+  return Array.from({ length: x.length / width }, (_, token) => x.subarray(token * width, (token + 1) * width));
 }
 
 export function randomTokens(block: Block, dims: readonly [number, number], active?: readonly boolean[]): Tokens {
-  const { next, storage, predictor, norm } = block;
-  const count = dims[0] * dims[1] * H;
+  const { next, storage, predictor, norm, h } = block;
+  const count = dims[0] * dims[1] * h;
   const floating = next(count);
-  const given = takesFloats(storage) && predictor === undefined ? floating : onSteps(floating);
+  const given = takesFloats(storage) && predictor === undefined ? floating : partsOnSteps(block, floating);
   const residual = norm === undefined ? next(count).map((value) => 4 * value) : given;
-  const x = norm === undefined ? given : Float32Array.from(split(given).flatMap((row) => normedRow(row, norm)));
+  const x = norm === undefined ? given : Float32Array.from(split(given, h).flatMap((row) => normedRow(row, norm)));
   return { x, residual, dims, ...(active && { active }) };
+}
+
+/** Where gate and up read parts of x, each part is rounded by itself. */
+function partsOnSteps({ h, split: { gate } }: Block, x: Float32Array): Float32Array {
+  const rows = split(x, h).flatMap((row) => [
+    ...onSteps(row.subarray(0, gate), gate),
+    ...(gate === h ? [] : onSteps(row.subarray(gate), h - gate)),
+  ]);
+  return Float32Array.from(rows);
 }
 
 const NORM_EPSILON = 1e-5;
 
 function normedRow(row: Float32Array, weight: Float32Array): number[] {
-  const scale = 1 / Math.sqrt(dot(row, row) / H + NORM_EPSILON);
+  const scale = 1 / Math.sqrt(dot(row, row) / row.length + NORM_EPSILON);
   return Array.from(row, (value, i) => value * scale * weight[i]);
 }
 

@@ -45,7 +45,7 @@ function planOf({ modelType, numHiddenLayers, hiddenSize, intermediateSize }: Mo
   const skip = { threshold: 2, runLength: 1 };
   return {
     format: 'lacuna.plan',
-    version: 1,
+    version: 2,
     preset: 'top-k',
     host: { kind: 'native' },
     model: { modelType, fingerprint: '', numHiddenLayers, hiddenSize, intermediateSize },

@@ -10,6 +10,7 @@ import {
 } from '../src/core/graph.ts';
 import { value } from '../src/core/graph-builder.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
+import { Bodies, type Body } from '../src/ops/index.ts';
 import { createOpenGraph } from '../src/runtime/index.ts';
 
 export const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
@@ -17,7 +18,8 @@ export const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
 /** A node of the `lacuna` domain. Inputs are fed, so that nothing is folded ahead, but for those in `constants`. */
 export interface OneNode {
   readonly node: Node;
-  readonly body: OpFunction;
+  /** The one that the node calls. */
+  readonly bodies: readonly OpFunction[];
   readonly feeds: Readonly<Record<string, RuntimeTensor>>;
   /** What no host can be fed, or what models hold as tensors of their own. */
   readonly constants?: readonly Initializer[];
@@ -25,14 +27,21 @@ export interface OneNode {
   readonly outputs: Readonly<Record<string, RuntimeTensor['dtype']>>;
 }
 
-export function oneNodeGraph({ node, body, feeds, constants = [], outputs }: OneNode): Graph {
+/** The node that `make` makes for a body, and the body under the op type that it is called by. */
+export function calling(body: Body, make: (opType: string) => Node): Pick<OneNode, 'node' | 'bodies'> {
+  const bodies = new Bodies([]);
+  const node = make(bodies.opTypeOf(body));
+  return { node, bodies: bodies.functions };
+}
+
+export function oneNodeGraph({ node, bodies, feeds, constants = [], outputs }: OneNode): Graph {
   return {
     name: 'one-node',
     inputs: Object.entries(feeds).map(([name, { dtype, dims }]) => value(name, dtype, dims)),
     outputs: Object.entries(outputs).map(([name, dtype]) => value(name, dtype, dimsLike(name))),
     initializers: constants,
     nodes: [node],
-    functions: [body],
+    functions: bodies,
     opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },
     metadata: {},
   };

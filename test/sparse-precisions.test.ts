@@ -10,7 +10,7 @@ import { attr, type Graph, type Node } from '../src/core/graph.ts';
 import { type BlockPlan, HOST_DTYPES, type Plan } from '../src/core/plan.ts';
 import { choosePrecision } from '../src/core/precision.ts';
 import { quantizeTurnable, type TensorExpr } from '../src/core/tensor.ts';
-import { STORAGES } from '../src/ops/index.ts';
+import { choosesNeurons, STORAGES, variantOfNode } from '../src/ops/index.ts';
 import { applyPlan, fuseSkipNorms, withNothingLeftOut } from '../src/rewrite/index.ts';
 import { openSession } from '../src/runtime/index.ts';
 import { stackPlan } from './ffn-plan.ts';
@@ -26,7 +26,7 @@ async function denseGraph(precision: string, path = tinyLlama): Promise<Graph> {
 
 /** A dense graph with `down` turnable where it is in blocks and the plan chooses neurons, as in the sparse one. */
 function withTurnableDown(graph: Graph, { blocks }: Plan): Graph {
-  const chosen = blocks.flatMap(({ block, select }) => (select === undefined ? [] : [block.replace(/ffn$/, 'mlp.')]));
+  const chosen = blocks.flatMap(({ block, choice }) => (choice === undefined ? [] : [block.replace(/ffn$/, 'mlp.')]));
   const turnables = new Map<string, TensorExpr>();
   for (const { name, data } of graph.initializers) {
     const isRead = name.endsWith('down_proj.weight.codes') && chosen.some((block) => name.includes(block));
@@ -65,7 +65,9 @@ const planned = () => readPlan(join(root, 'fixtures/oracle/plans/absolute.json')
 
 function withThreshold(plan: Plan, threshold: number): Plan {
   const change = (block: BlockPlan): BlockPlan =>
-    block.select?.kind === 'threshold' ? { ...block, select: { ...block.select, threshold } } : block;
+    block.choice === undefined || block.choice.cut.kind === 'deviation'
+      ? block
+      : { ...block, choice: { ...block.choice, cut: { ...block.choice.cut, threshold } } };
   return { ...plan, blocks: plan.blocks.map(change) };
 }
 
@@ -79,9 +81,11 @@ describe.each(STORAGES)('a sparse model in %s', (precision) => {
     const { plan, tensors } = await planned();
     const { graph, report } = applyPlan(dense, withThreshold(plan, 0), tensors);
     expect(report.every(({ applied }) => applied)).toBe(true);
+    const blocks = graph.nodes.filter(choosesNeurons).map(variantOfNode);
+    expect(blocks).toHaveLength(plan.blocks.length);
     // Graphs in float16 keep their norms.
-    const opType = `GatedFFN_threshold_${precision}${precision === 'fp16' ? '' : '_normed'}`;
-    expect(graph.functions.map(({ name }) => name)).toEqual([opType, `${opType}_counted`]);
+    for (const block of blocks) expect(block).toMatchObject({ storage: precision, normed: precision !== 'fp16' });
+    expect(graph.functions).toHaveLength(1);
     const [wanted, got] = [await logitsOf(withTurnableDown(dense, plan)), await logitsOf(graph)];
     // Floats are summed in another order, in float16 also rounded in other places; products with blocks are the same ones.
     const shares = { fp32: 2e-5, fp16: NARROW, bf16: 2e-5, int8: 0, int4: 0 };
@@ -96,8 +100,8 @@ describe.each(STORAGES)('a sparse model in %s', (precision) => {
       const got = await logitsOf(applyPlan(dense, withThreshold(plan, threshold), tensors).graph);
       return Math.hypot(...got.map((value, at) => value - wanted[at]));
     };
-    const { select } = plan.blocks[0];
-    const threshold = select?.kind === 'threshold' ? select.threshold : Number.NaN;
+    const { choice } = plan.blocks[0];
+    const threshold = choice?.cut.kind === 'absolute' ? choice.cut.threshold : Number.NaN;
     const [few, many] = [await distance(threshold), await distance(threshold / 8)];
     expect(many).toBeGreaterThan(0);
     expect(few).toBeGreaterThan(many);

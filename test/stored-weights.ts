@@ -23,13 +23,12 @@ export interface FfnSizes {
   readonly up: number;
 }
 
-/** `next` gives floats in [-1, 1). `turnable`: a body reads `down` in 8 bits where it is in records. */
+/** `next` gives floats in [-1, 1). A body reads `down` in 8 bits where it is in records. */
 export function storedWeights(
   storage: Storage,
   sizes: FfnSizes,
   recorded: readonly FfnMatrix[],
   next: (count: number) => Float32Array,
-  turnable = false,
 ): StoredWeights {
   const matrices = {
     fp32: plainRows,
@@ -38,7 +37,7 @@ export function storedWeights(
     int8: undefined,
     int4: undefined,
   }[storage];
-  if (matrices === undefined) return blockWeights(storage === 'int8' ? 8 : 4, sizes, recorded, next, turnable);
+  if (matrices === undefined) return blockWeights(storage === 'int8' ? 8 : 4, sizes, recorded, next);
   const widths = [sizes.gate, sizes.up, sizes.h];
   const [gate, up, down] = widths.map((width) => matrices(Array.from({ length: sizes.d }, () => next(width))));
   return {
@@ -113,11 +112,10 @@ function blockWeights(
   { d, h, gate: gateColumns, up: upColumns }: FfnSizes,
   recorded: readonly FfnMatrix[],
   next: (count: number) => Float32Array,
-  turnable: boolean,
 ): StoredWeights {
   const { random } = blockMatrices(bits, next);
   const [gate, up] = [random(d, gateColumns), random(d, upColumns)];
-  const isTurnable = turnable && bits === 4 && recorded.includes('down');
+  const isTurnable = bits === 4 && recorded.includes('down');
   const { down, columns } = isTurnable ? turnableDown(d, h, next) : blockDown(bits, d, h, next);
   return {
     rows: { gate: gate.rows, up: up.rows, down: down.rows },
@@ -153,7 +151,7 @@ function stacked(above: BytesTensor, below: BytesTensor): BytesTensor {
   return { ...above, shape, bytes: Uint8Array.from([...above.bytes, ...below.bytes]) };
 }
 
-/** gate and up in two planes of 4 bits, down in 8: what selector `nested` takes, and the upper planes as numbers. */
+/** gate and up in two planes of 4 bits, down in 8: what measure `nested` takes, and the upper planes as numbers. */
 export function planeWeights({ d, h, gate, up }: FfnSizes, next: (count: number) => Float32Array) {
   const [gatePlanes, upPlanes] = [planes(d, gate, next), planes(d, up, next)];
   const { down, columns } = blockDown(8, d, h, next);
@@ -196,7 +194,7 @@ function blockDown(bits: 4 | 8, d: number, h: number, next: (count: number) => F
     (_, at) => perOutput[Math.floor(Math.floor(at / blocksOfNeurons) / BLOCK)],
   );
   const columns = matrix(h, d, (i, j) => all[j * h + i], columnScales);
-  return { down, columns: { down_columns: columns.codes, down_columns_scales: columns.scales } };
+  return { down, columns: { down: columns.codes, down_scales: columns.scales } };
 }
 
 /**
@@ -222,7 +220,7 @@ function turnableDown(d: number, h: number, next: (count: number) => Float32Arra
   );
   const code = (i: number, j: number) => 128 + multiples[j] * (all[j * h + i] - 8);
   const columns = blockMatrices(8, next).matrix(h, d, code, columnScales);
-  return { down, columns: { down_columns: columns.codes, down_columns_scales: columns.scales } };
+  return { down, columns: { down: columns.codes, down_scales: columns.scales } };
 }
 
 /** Each neuron's part of some tensors one after the other, up to a multiple of 64 bytes. */

@@ -1,23 +1,10 @@
 /** Sound calls of every operator of the `lacuna` domain, with sizes around those where kernels change their ways. */
 
-import { contractOf, type OperatorName } from '../../src/ops/contract.ts';
-import { isForStorage } from '../../src/ops/gated-ffn.ts';
-import {
-  ACTIVATIONS,
-  ffnSkipStartOpType,
-  ffnSkipStepOpType,
-  gatedFfnOpType,
-  recordedBy,
-  type SelectorChoice,
-  SPARK_RECORDED,
-  STORAGES,
-  type Storage,
-  sparkFfnOpType,
-  statisticalTopKOpType,
-  TOP_K_MODES,
-} from '../../src/ops/index.ts';
+import { CHOICES, MODES } from '../../src/core/choice.ts';
+import { contractOf, type OperatorContract, type OperatorName, opTypeOf } from '../../src/ops/contract.ts';
+import { ACTIVATIONS, isForStorage, recordedBy, STORAGES, type Storage } from '../../src/ops/index.ts';
 import type { Random } from '../harness/random.ts';
-import type { AttributeValue, HostileNode, Tensor, TypeName } from './hostile-node.ts';
+import type { AttributeValue, HostileNode, Tensor } from './hostile-node.ts';
 import { bools, codes, floats, integers } from './tensors.ts';
 
 /** Of hidden entries and neurons: around vectors, blocks of 32 and chunks of 128. */
@@ -38,14 +25,6 @@ const codeBytes = (storage: Storage | 'int4' | 'int8') => (storage === 'int4' ? 
 const int = (value: number): AttributeValue => ({ kind: 'int', value: BigInt(value) });
 const float = (value: number): AttributeValue => ({ kind: 'float', value });
 const string = (value: string): AttributeValue => ({ kind: 'string', value });
-
-const CHOICES: readonly SelectorChoice[] = [
-  { kind: 'none' },
-  ...(['soft', 'hard'] as const).map((mode) => ({ kind: 'statistical', mode }) as const),
-  ...(['threshold', 'product', 'predictor', 'nested'] as const).flatMap((kind) =>
-    (['absolute', 'token-mean'] as const).map((scale) => ({ kind, scale })),
-  ),
-];
 
 type Tensors = Readonly<Record<string, Tensor | undefined>>;
 
@@ -68,39 +47,36 @@ export const FAMILIES: readonly { readonly weight: number; readonly make: Family
   { weight: 1, make: ffnSkipStart },
   { weight: 1, make: ffnSkipStep },
   { weight: 8, make: gatedFfn },
-  { weight: 3, make: sparkFfn },
+  { weight: 3, make: splitFfn },
   { weight: 6, make: normAttention },
-  { weight: 4, make: normFfn },
+  { weight: 4, make: wholeFfn },
   { weight: 3, make: normProduct },
 ];
 
 interface Made {
   readonly operator: OperatorName;
-  readonly opType: string;
   readonly attributes: HostileNode['attributes'];
   readonly tensors: Tensors;
   readonly outputs: readonly string[];
-  readonly types?: Readonly<Record<string, TypeName>>;
 }
 
 /** The node, with inputs and outputs where the contract has them. */
-function nodeOf(
-  { areConstant }: Draws,
-  { operator, opType, attributes, tensors, outputs, types = {} }: Made,
-): HostileNode {
-  const contract: { inputs: readonly { name: string }[]; outputs: readonly string[] } = contractOf(operator);
-  const last = contract.outputs.findLastIndex((name) => outputs.includes(name));
+function nodeOf({ areConstant, variant }: Draws, { operator, attributes, tensors, outputs }: Made): HostileNode {
+  const contract: OperatorContract = contractOf(operator);
+  const last = contract.outputs.findLastIndex(({ name }) => outputs.includes(name));
   return {
-    opType,
+    // Any number will do: the kernel is the same.
+    opType: opTypeOf(operator, variant.int(contract.bodies)),
     domain: 'lacuna',
     attributes,
     inputs: contract.inputs.map(({ name }) => {
       const tensor = tensors[name];
       return { name, isConstant: areConstant && !CHANGING.has(name), ...(tensor && { tensor }) };
     }),
-    outputs: contract.outputs
-      .slice(0, last + 1)
-      .map((name) => ({ name: outputs.includes(name) ? name : '', type: types[name] ?? 'float' })),
+    outputs: contract.outputs.slice(0, last + 1).map(({ name, type }) => ({
+      name: outputs.includes(name) ? name : '',
+      type: type === 'float32' ? 'float' : type,
+    })),
   };
 }
 
@@ -114,11 +90,9 @@ function statisticalTopK(draws: Draws): HostileNode {
   const dims = Array.from({ length: 1 + call.int(4) }, () => call.pick([0, 1, 2, 3]));
   return nodeOf(draws, {
     operator: 'StatisticalTopK',
-    opType: statisticalTopKOpType(chosen.pick(TOP_K_MODES)),
-    attributes: { quantile: float(chosen.pick([-1, 0, 1.4])) },
+    attributes: { mode: string(chosen.pick(MODES)), quantile: float(chosen.pick([-1, 0, 1.4])) },
     tensors: { x: floats(call, [...dims.slice(1), sizes.pick([0, ...MANY])]) },
     outputs: some(chosen, ['kept'], ['y']),
-    types: { kept: 'int32' },
   });
 }
 
@@ -128,11 +102,9 @@ function ffnSkipStart(draws: Draws): HostileNode {
   const positions = Array.from({ length: dims[0] * dims[1] }, () => call.int(100));
   return nodeOf(draws, {
     operator: 'FFNSkipStart',
-    opType: ffnSkipStartOpType(chosen.chance(0.5)),
-    attributes: { warm_up: int(chosen.int(50)) },
+    attributes: { warm_up: int(chosen.int(50)), dense_prefill: int(chosen.int(2)) },
     tensors: { position_ids: integers('int64', dims, positions) },
     outputs: some(chosen, ['active'], ['state']),
-    types: { state: 'int32', active: 'bool' },
   });
 }
 
@@ -143,11 +115,9 @@ function ffnSkipStep(draws: Draws): HostileNode {
   const state = Array.from({ length: dims[0] * dims[1] }, () => call.int(5) - 1);
   return nodeOf(draws, {
     operator: 'FFNSkipStep',
-    opType: ffnSkipStepOpType(reArm),
     attributes: { run_length: int(chosen.int(5)), re_arm: int(Number(reArm)) },
     tensors: { state: integers('int32', dims, state), saturation: floats(call, dims), threshold: floats(call, []) },
     outputs: some(chosen, ['next_active'], ['next_state']),
-    types: { next_state: 'int32', next_active: 'bool' },
   });
 }
 
@@ -188,42 +158,44 @@ function activation(random: Random): AttributeValue {
   return string(random.pick(ACTIVATIONS).name);
 }
 
+/** What a choice says on its node. */
+function choiceAttributes(random: Random, choice: (typeof CHOICES)[number] | undefined): HostileNode['attributes'] {
+  if (choice === undefined) return { measure: string('none') };
+  const { measure, cut } = choice;
+  const words = { measure: string(measure), cut: string(cut), gather: int(random.int(2)) };
+  return choice.cut === 'deviation' ? { ...words, mode: string(choice.mode), quantile: float(0.5) } : words;
+}
+
 function gatedFfn(draws: Draws): HostileNode {
   const { variant: chosen, sizes, call } = draws;
-  const selector = chosen.pick(CHOICES);
-  const storage = chosen.pick(STORAGES.filter((name) => isForStorage(selector, name)));
+  const choice = chosen.pick([undefined, ...CHOICES]);
+  const storage = chosen.pick(STORAGES.filter((name) => isForStorage(choice, name)));
   const normed = storage !== 'fp16' && chosen.chance(0.5);
   const masked = chosen.chance(0.5);
-  const opType = gatedFfnOpType({
-    ...{ selector, storage, masked, normed, activation: 'silu' },
-    ...{ decode: chosen.chance(0.3), gather: chosen.chance(0.8), counted: chosen.chance(0.7) },
-    ...{ gateBias: false, upBias: false, downBias: false, postNorm: false },
-  });
   const [b, s, h, d] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(SIZES), sizes.pick(MANY)];
   const stream = [b, s, h];
-  const isScored = 'scale' in selector;
-  const isNested = selector.kind === 'nested';
+  const isScored = choice !== undefined && choice.cut !== 'deviation';
+  const isNested = choice?.measure === 'nested';
   const upper = isNested ? 'int4' : storage;
   const row = rowBytes(storage, h);
   const parts = isNested
     ? [rowBytes('int4', h, false), rowBytes('int4', h, false), rowBytes('int8', h)]
-    : recordedBy(selector).map(() => row);
+    : recordedBy(choice).map(() => row);
   const weights: Tensors = isBlocked(storage)
     ? {
         ...blocked(call, 'gate_up', upper, 2 * d, h),
-        ...(selector.kind === 'none'
-          ? blocked(call, 'down_columns', storage, h, d)
-          : { records: records(call, d, parts) }),
+        ...(choice === undefined ? blocked(call, 'down', storage, h, d) : { records: records(call, d, parts) }),
       }
     : Object.fromEntries(['gate', 'up', 'down'].map((name) => [name, matrix(call, storage, [d, h])]));
   return nodeOf(draws, {
     operator: 'GatedFFN',
-    opType,
     attributes: {
+      storage: string(storage),
       activation: activation(chosen),
-      quantile: float(0.5),
+      ...choiceAttributes(chosen, choice),
+      dense_prefill: int(chosen.int(2)),
       epsilon: float(1e-6),
-      norm_epsilon: float(1e-6),
+      post_epsilon: float(1e-6),
     },
     tensors: {
       x: floats(call, stream),
@@ -238,28 +210,26 @@ function gatedFfn(draws: Draws): HostileNode {
       norm: normed ? floats(call, [h]) : undefined,
       threshold: isScored ? floats(call, []) : undefined,
       weights: isScored ? floats(call, [d]) : undefined,
-      ...(selector.kind === 'predictor' && blocked(call, 'predictor', 'int4', 2 * d, h)),
+      ...(choice?.measure === 'predicted' && blocked(call, 'predictor', 'int4', 2 * d, h)),
     },
     outputs: [...some(chosen, ['saturation', 'kept'], ['y']), ...(normed ? ['sum'] : [])],
-    types: { kept: 'int32' },
   });
 }
 
-function sparkFfn(draws: Draws): HostileNode {
+/** Gate and up read parts of x. */
+function splitFfn(draws: Draws): HostileNode {
   const { variant: chosen, sizes, call } = draws;
   const storage = chosen.pick(STORAGES);
   const [b, s, d] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(MANY)];
   const gateInputs = 1 + chosen.int(70);
   const h = gateInputs + sizes.pick(SIZES);
+  const choice = { measure: 'gate', cut: 'deviation', mode: chosen.pick(MODES) } as const;
+  const recorded = recordedBy(choice).map((name) => rowBytes(storage, name === 'up' ? h - gateInputs : h));
   const weights: Tensors = isBlocked(storage)
     ? {
         ...blocked(call, 'gate', storage, d, gateInputs),
         ...blocked(call, 'up', storage, d, h - gateInputs),
-        records: records(
-          call,
-          d,
-          SPARK_RECORDED.map((name) => rowBytes(storage, name === 'up' ? h - gateInputs : h)),
-        ),
+        records: records(call, d, recorded),
       }
     : {
         gate: matrix(call, storage, [d, gateInputs]),
@@ -267,18 +237,17 @@ function sparkFfn(draws: Draws): HostileNode {
         down: matrix(call, storage, [d, h]),
       };
   return nodeOf(draws, {
-    operator: 'SparkFFN',
-    opType: sparkFfnOpType({ storage, mode: chosen.pick(TOP_K_MODES), activation: 'silu', postNorm: false }),
+    operator: 'GatedFFN',
     attributes: {
+      storage: string(storage),
       activation: activation(chosen),
-      quantile: float(0.5),
-      epsilon: float(1e-6),
+      ...choiceAttributes(chosen, choice),
+      post_epsilon: float(1e-6),
       gate_inputs: int(gateInputs),
       up_inputs: int(h - gateInputs),
     },
     tensors: { x: floats(call, [b, s, h]), ...weights, post_norm: maybe(chosen, () => floats(call, [h])) },
     outputs: some(chosen, ['kept'], ['y']),
-    types: { kept: 'int32' },
   });
 }
 
@@ -294,10 +263,6 @@ function blockVariant(random: Random): BlockVariant {
   return { storage: random.pick(BLOCK_STORAGES), isAsymmetric: random.chance(0.5), isBiased: random.chance(0.5) };
 }
 
-function suffixOf({ storage, isAsymmetric, isBiased }: BlockVariant): string {
-  return [storage, ...(isAsymmetric ? ['asymmetric'] : []), ...(isBiased ? ['biased'] : [])].join('_');
-}
-
 /** A matrix with what its variant stores beside codes and scales. */
 function stored(random: Random, name: string, variant: BlockVariant, rows: number, columns: number): Tensors {
   const blocks = blocksOf(columns);
@@ -309,14 +274,20 @@ function stored(random: Random, name: string, variant: BlockVariant, rows: numbe
   };
 }
 
-function normFfn(draws: Draws): HostileNode {
+/** In blocks, with nothing left out, as fused parts have it. */
+function wholeFfn(draws: Draws): HostileNode {
   const { variant: chosen, sizes, call } = draws;
   const variant = blockVariant(chosen);
   const [b, s, h, d] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(SIZES), sizes.pick(MANY)];
   return nodeOf(draws, {
-    operator: 'NormFFN',
-    opType: `NormFFN_${suffixOf(variant)}`,
-    attributes: { activation: activation(chosen), epsilon: float(1e-6), post_epsilon: float(1e-6) },
+    operator: 'GatedFFN',
+    attributes: {
+      storage: string(variant.storage),
+      activation: activation(chosen),
+      measure: string('none'),
+      epsilon: float(1e-6),
+      post_epsilon: float(1e-6),
+    },
     tensors: {
       x: floats(call, [b, s, h]),
       skip: floats(call, [b, s, h]),
@@ -336,8 +307,7 @@ function normProduct(draws: Draws): HostileNode {
   const [b, s, h, rows] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(SIZES), sizes.pick(MANY)];
   return nodeOf(draws, {
     operator: 'NormProduct',
-    opType: `NormProduct_${suffixOf(variant)}`,
-    attributes: { epsilon: float(1e-6), softcap: float(chosen.pick([0, 30])) },
+    attributes: { storage: string(variant.storage), epsilon: float(1e-6), softcap: float(chosen.pick([0, 30])) },
     tensors: {
       x: floats(call, [b, s, h]),
       skip: floats(call, [b, s, h]),
@@ -373,8 +343,8 @@ function normAttention(draws: Draws): HostileNode {
     : stored(call, 'query', variant, queries + 2 * keys, h);
   return nodeOf(draws, {
     operator: 'NormAttention',
-    opType: `NormAttention_${suffixOf(variant)}${isFirst ? '_first' : ''}`,
     attributes: {
+      storage: string(variant.storage),
       num_heads: int(heads),
       kv_num_heads: int(kvHeads),
       scale: float(0.25),

@@ -205,7 +205,7 @@ class Contender {
     return weights_.back()->matrix();
   }
 
-  // As selector none has it.
+  // As a block without a choice has it.
   NormFfn Whole() {
     NormFfn ffn;
     ffn.storage = storage_.storage;
@@ -222,7 +222,7 @@ class Contender {
     ffn.neurons = neurons_;
     ffn.storage = storage_.storage;
     ffn.activation = Activation::kGeluTanh;
-    ffn.selector = spark ? Selector::kStatisticalSoft : Selector::kNone;
+    if (spark) ffn.choice = {Measure::kGate, Cut::kDeviation, TopKMode::kSoft};
     ffn.quantile = kQuantile;
     const size_t split = spark ? shape.split : 0;
     ffn.gate_inputs = split == 0 ? Range{0, hidden_} : Range{0, split};

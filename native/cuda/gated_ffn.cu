@@ -100,27 +100,27 @@ __global__ void GateKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
 
 // What a gate must reach, or a score: the same for all neurons of a token.
 __device__ float Limit(const GatedFfn& ffn, const float* gate) {
-  if (IsStatistical(ffn.selector)) return StatisticalThreshold(gate, ffn.neurons, ffn.quantile);
-  if (ffn.selector != Selector::kThresholdOfMean) return ffn.threshold;
+  if (IsStatistical(ffn.choice)) return StatisticalThreshold(gate, ffn.neurons, ffn.quantile);
+  if (ffn.choice.cut != Cut::kMean) return ffn.threshold;
   float sum = 0;
   for (size_t j = threadIdx.x; j < ffn.neurons; j += kRowThreads)
     sum += fabsf(Activate(ffn.activation, gate[j])) * ffn.score_weights[j];
   return ffn.threshold * (BlockSum(sum) / static_cast<float>(ffn.neurons));
 }
 
-struct Choice {
-  bool chosen;
+struct Chosen {
+  bool is_chosen;
   float act;
 };
 
-__device__ Choice Choose(const GatedFfn& ffn, float gate, size_t neuron, float limit) {
+__device__ Chosen Choose(const GatedFfn& ffn, float gate, size_t neuron, float limit) {
   // What is not a number is chosen, so that it shows.
-  if (IsStatistical(ffn.selector))
-    return {!(gate < limit), Activate(ffn.activation, ffn.selector == Selector::kStatisticalSoft ? gate - limit : gate)};
+  if (IsStatistical(ffn.choice))
+    return {!(gate < limit), Activate(ffn.activation, ffn.choice.mode == TopKMode::kSoft ? gate - limit : gate)};
   const float act = Activate(ffn.activation, gate);
   const float size = fabsf(act), weight = ffn.score_weights[neuron];
   // A limit that is the same for all tokens is divided by the weights, as the body has it.
-  return {!(IsRelative(ffn.selector) ? size * weight < limit : size < limit / fmaxf(weight, FLT_MIN)), act};
+  return {!(IsRelative(ffn.choice) ? size * weight < limit : size < limit / fmaxf(weight, FLT_MIN)), act};
 }
 
 // Chosen neurons of a token, in order, and their activations: a block a token.
@@ -134,21 +134,21 @@ __global__ void __launch_bounds__(kRowThreads) ChooseKernel(GatedFfn ffn, GatedF
   const float* const gate = at.gate + token * ffn.neurons;
   int32_t* const chosen = at.chosen + token * ffn.neurons;
   float* const factors = at.factors + token * ffn.neurons;
-  const bool all = ffn.selector == Selector::kNone || tokens.choose_all;
+  const bool all = !Chooses(ffn.choice) || tokens.choose_all;
   const float limit = all ? 0.0f : Limit(ffn, gate);
   const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   int before = 0;
   for (size_t start = 0; start < ffn.neurons; start += kRowThreads) {
     const size_t neuron = start + threadIdx.x;
-    Choice choice{false, 0};
+    Chosen choice{false, 0};
     if (neuron < ffn.neurons)
-      choice = all ? Choice{true, Activate(ffn.activation, gate[neuron])} : Choose(ffn, gate[neuron], neuron, limit);
-    const unsigned ballot = __ballot_sync(kAllLanes, choice.chosen);
+      choice = all ? Chosen{true, Activate(ffn.activation, gate[neuron])} : Choose(ffn, gate[neuron], neuron, limit);
+    const unsigned ballot = __ballot_sync(kAllLanes, choice.is_chosen);
     if (lane == 0) warp_counts[warp] = __popc(ballot);
     __syncthreads();
     int at_warp = before;
     for (unsigned w = 0; w < warp; ++w) at_warp += warp_counts[w];
-    if (choice.chosen) {
+    if (choice.is_chosen) {
       const int rank = at_warp + __popc(ballot & ((1u << lane) - 1));
       chosen[rank] = static_cast<int32_t>(neuron);
       factors[rank] = choice.act;
@@ -270,7 +270,7 @@ size_t GatedFfnWorkspace(const GatedFfn& ffn, size_t tokens) {
 }
 
 cudaError_t RunGatedFfn(const GatedFfn& ffn, const GatedFfnTokens& tokens, void* workspace, cudaStream_t stream) {
-  if (IsProduct(ffn.selector) || IsPredicted(ffn.selector) || ffn.norm.weight != nullptr) return cudaErrorNotSupported;
+  if (IsProduct(ffn.choice) || IsPredicted(ffn.choice) || ffn.norm.weight != nullptr) return cudaErrorNotSupported;
   for (size_t first = 0; first < tokens.stream.tokens; first += kMostTokens) {
     const size_t left = tokens.stream.tokens - first, count = left < kMostTokens ? left : kMostTokens;
     const GatedFfnTokens some = Some(tokens, ffn.hidden, first, count);

@@ -7,9 +7,9 @@
 namespace lacuna {
 namespace {
 
-// Of each storage's own file, or of selector nested's.
+// Of each storage's own file, or of measure nested's.
 void (*WorkerOf(const GatedFfn& ffn))(const GatedFfnJob& job) {
-  if (IsNested(ffn.selector)) return WorkOnNested;
+  if (IsNested(ffn.choice)) return WorkOnNested;
   switch (ffn.storage) {
     case Storage::kFp32:
       return WorkOnFp32;

@@ -57,12 +57,12 @@ HWY_INLINE auto IsBelow(const Chunk& chunk, FloatVector value, size_t j, FloatVe
   return hn::Lt(hn::Abs(value), hn::Div(limit, weights));
 }
 
-// What PackChosen found by a token's cut, as it is to be: gates of selector statistical as act(gate), a predictor's products
+// What PackChosen found by a token's cut, as it is to be: gates that deviation cuts as act(gate), a predictor's products
 // as 1, all else as it is.
 inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
   const Floats d;
   const GatedFfn& ffn = chunk.job.ffn;
-  const Cut& cut = chunk.job.cuts[token];
+  const TokenCut& cut = chunk.job.cuts[token];
   const FloatVector limit = hn::Set(d, chunk.job.two_steps ? cut.limit : ffn.threshold);
   // "Not below" and not "at least": what is not a number is chosen, so that it shows.
   if (!chunk.job.statistical) {
@@ -74,7 +74,7 @@ inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
   const FloatVector mean = hn::Set(d, cut.mean);
   const size_t kept = PackChosen(
       chunk, token, [&](FloatVector gate, size_t) HWY_ATTR { return hn::Lt(hn::Sub(gate, mean), limit); }, packed);
-  const bool soft = ffn.selector == Selector::kStatisticalSoft;
+  const bool soft = ffn.choice.mode == TopKMode::kSoft;
   MapPacked(packed, kept, [&](FloatVector gate) HWY_ATTR {
     return Activate(d, ffn.activation, soft ? hn::Sub(hn::Sub(gate, mean), limit) : gate);
   });

@@ -55,7 +55,7 @@ struct Projection {
   const Matrix& matrix;
   const Range range;
   const std::optional<CodedTokens>& coded;
-  // Of selector nested, [block, chunks * kChunk] products with the upper plane: kept when they are made, and added to those
+  // Of measure nested, [block, chunks * kChunk] products with the upper plane: kept when they are made, and added to those
   // with the lower. Else null.
   float* uppers;
 };
@@ -150,7 +150,7 @@ HWY_INLINE FloatVector LoadPerNeuron(const Chunk& chunk, const float* values, si
   return left >= hn::Lanes(d) ? hn::LoadU(d, from) : hn::LoadN(d, from, left);
 }
 
-// Coefficients become act(gate), or the gate itself for selector statistical.
+// Coefficients become act(gate), or the gate itself where deviation cuts it.
 template <class Rows>
 void Activations(const Chunk& chunk, const Projection& gate) {
   const Floats d;
@@ -181,8 +181,8 @@ HWY_INLINE FloatVector ScoreOf(const Chunk& chunk, FloatVector coefficient, size
   return hn::Mul(hn::Abs(coefficient), LoadPerNeuron(chunk, chunk.job.ffn.score_weights, j));
 }
 
-// After this, coefficients hold what neurons are chosen by: the gate for selector statistical, act(gate) * up for product and
-// predictor, act(gate) for all others; and what the selector asks of all neurons is summed over the chunk.
+// After this, coefficients hold what neurons are chosen by: the gate for measure gate, act(gate) * up for product and
+// predicted, act(gate) for all others; and what the cut asks of all neurons is summed over the chunk.
 template <class Rows>
 void GateStep(const Chunk& chunk) {
   const GatedFfnJob& job = chunk.job;
@@ -212,8 +212,8 @@ inline void StatisticsItem(const GatedFfnJob& job, size_t token) {
   Moments moments;
   for (size_t chunk = 0; chunk < job.chunks; ++chunk) moments.Merge(job.ChunkMoments(token, chunk));
   const float mean = static_cast<float>(moments.mean);
-  job.cuts[token] = job.statistical ? Cut{mean, static_cast<float>(moments.Deviation()) * job.ffn.quantile}
-                                    : Cut{0, mean * job.ffn.threshold};
+  job.cuts[token] = job.statistical ? TokenCut{mean, static_cast<float>(moments.Deviation()) * job.ffn.quantile}
+                                    : TokenCut{0, mean * job.ffn.threshold};
 }
 
 }  // namespace HWY_NAMESPACE

@@ -53,7 +53,7 @@ constexpr size_t SegmentChunks(size_t neurons) { return DivideUp(DivideUp(neuron
 constexpr size_t SegmentsOf(size_t neurons) { return DivideUp(DivideUp(neurons, kChunk), SegmentChunks(neurons)); }
 
 // A token's measure of its neurons: they are below it where gate - mean < limit, or score < limit.
-struct Cut {
+struct TokenCut {
   float mean = 0;
   float limit = 0;
 };
@@ -67,7 +67,7 @@ struct GatedFfnArrays {
     active = layout.Array<uint32_t>(tokens);
     coefficients = layout.Array<float>(block, chunks, kChunk);
     moments = layout.Array<Moments>(block, chunks);
-    cuts = layout.Array<Cut>(block);
+    cuts = layout.Array<TokenCut>(block);
     lists = layout.Array<uint8_t>(block, chunks, kChunk);
     counts = layout.Array<uint8_t>(block, chunks);
     kept = layout.Array<uint8_t>(block, chunks);
@@ -75,7 +75,7 @@ struct GatedFfnArrays {
     tile_counts = layout.Array<uint8_t>(block, chunks);
     sums = layout.Array<float>(SumsOf(ffn, block), PaddedColumns(ffn.hidden));
     if (ffn.norm.weight != nullptr) normed = layout.Array<float>(block, ffn.hidden);
-    if (IsNested(ffn.selector)) {
+    if (IsNested(ffn.choice)) {
       upper_gate = layout.Array<float>(block, chunks, kChunk);
       upper_up = layout.Array<float>(block, chunks, kChunk);
     }
@@ -84,7 +84,7 @@ struct GatedFfnArrays {
       up_input.emplace(ProjectionStorage(ffn), ffn.up_inputs.count, block, layout);
       zeros = layout.Array<float>(SumsOf(ffn, block), Blocks(ffn.hidden));
     }
-    if (!IsPredicted(ffn.selector)) return;
+    if (!IsPredicted(ffn.choice)) return;
     if (ProjectionStorage(ffn) == Storage::kInt4) {
       predictor_gate_input = gate_input;
       predictor_up_input = up_input;
@@ -103,7 +103,7 @@ struct GatedFfnArrays {
   // [block, chunks]
   Moments* moments;
   // [block]
-  Cut* cuts;
+  TokenCut* cuts;
   // [block, chunks * kChunk] at each chunk's start the neurons of the chunk that count, and [block, chunks] how many.
   uint8_t* lists;
   uint8_t* counts;
@@ -112,7 +112,7 @@ struct GatedFfnArrays {
   // The same lists for tiles of tokens, or kTokenByToken.
   uint8_t* tile_lists;
   uint8_t* tile_counts;
-  // [block, chunks * kChunk] of selector nested, what the predictor's gate and up make of x.
+  // [block, chunks * kChunk] of measure nested, what the predictor's gate and up make of x.
   float* upper_gate = nullptr;
   float* upper_up = nullptr;
   // [block] what gate and up, and a predictor's, are multiplied with, where they are in blocks; the same where all are in int4.
@@ -152,11 +152,11 @@ struct GatedFfnJob {
         item_segments(std::max<size_t>(1, segments / (kItemsAWorker * workers))),
         columns(std::max(kLeastColumns, DivideUp(DivideUp(ffn.hidden, workers), kBlock) * kBlock)),
         column_items(DivideUp(ffn.hidden, columns)),
-        choose_all(ffn.selector == Selector::kNone || tokens.choose_all),
-        statistical(IsStatistical(ffn.selector)),
-        product(!choose_all && IsProduct(ffn.selector)),
-        predicted(IsNested(ffn.selector) || (!choose_all && IsPredicted(ffn.selector))),
-        two_steps(!choose_all && IsRelative(ffn.selector)),
+        choose_all(!Chooses(ffn.choice) || tokens.choose_all),
+        statistical(IsStatistical(ffn.choice)),
+        product(!choose_all && IsProduct(ffn.choice)),
+        predicted(IsNested(ffn.choice) || (!choose_all && IsPredicted(ffn.choice))),
+        two_steps(!choose_all && IsRelative(ffn.choice)),
         finish(ffn.post_norm.weight != nullptr || tokens.mask.saturation != nullptr),
         split(ffn.gate_inputs.first != ffn.up_inputs.first || ffn.gate_inputs.count != ffn.up_inputs.count),
         work(work_),
@@ -214,7 +214,7 @@ struct GatedFfnJob {
   const GatedFfn& ffn;
   const GatedFfnTokens& tokens;
   const GatedFfnArrays& arrays;
-  Cut* cuts;
+  TokenCut* cuts;
   // Active tokens.
   const size_t active;
   const size_t chunks;
@@ -228,7 +228,7 @@ struct GatedFfnJob {
   const size_t column_items;
   const bool choose_all;
   const bool statistical;
-  // Neurons are chosen by act(gate) * up, or by a predictor's; what selector nested reads of rows presumes its predictor, also
+  // Neurons are chosen by act(gate) * up, or by a predictor's; what measure nested reads of rows presumes its predictor, also
   // where all are chosen.
   const bool product;
   const bool predicted;

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/vocabulary.h"
+
 namespace lacuna {
 
 // fp32, bf16 and fp16: [rows, width]. int8 and int4: codes as MatMulNBits has them, rows in blocks of 32 along the width, each
@@ -12,8 +14,6 @@ namespace lacuna {
 // int4 codes are [rows, blocks, 16], the even one of two neighbours in the low half of a byte. A last block that is not
 // full is stored whole. A block's zero point is the middle code, 128 or 8, where none are stored; int8's are bytes
 // [rows, blocks], int4's [rows, half of the blocks], the even block's in the low half of a byte.
-enum class Storage { kFp32, kBf16, kFp16, kInt8, kInt4 };
-
 constexpr size_t kBlock = 32;
 
 inline constexpr bool IsBlocked(Storage storage) { return storage == Storage::kInt8 || storage == Storage::kInt4; }

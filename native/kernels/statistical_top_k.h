@@ -6,16 +6,11 @@
 #include <cstdint>
 
 #include "kernels/parallel.h"
+#include "kernels/vocabulary.h"
 
 namespace lacuna {
 
-enum class TopKMode {
-  // max(x - theta, 0)
-  kSoft,
-  // x where x >= theta, else 0
-  kHard,
-};
-
+// soft gives max(x - theta, 0), hard x where x >= theta, else 0.
 struct StatisticalTopK {
   TopKMode mode = TopKMode::kSoft;
   float quantile = 0;

@@ -1,6 +1,7 @@
 #include "ops/decoder_inputs.h"
 
 #include "kernels/limits.h"
+#include "ops/vocabulary.h"
 
 namespace lacuna {
 
@@ -13,10 +14,18 @@ void ExpectRows(const ort::Call& call, const std::string& name, const ort::Tenso
 
 }  // namespace
 
+Storage BlockStorageOf(const ort::Node& node) {
+  const auto storage = node.Word<Storage>(attribute::kStorage, kStorageNames);
+  if (!IsBlocked(storage))
+    throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() + ": expected int8 or int4 for attribute storage");
+  return storage;
+}
+
 BlockMatrix BlockMatrixOf(const ort::Call& call, const std::string& name, const BlockTensors& tensors, Storage storage,
                           size_t columns, int64_t most_rows) {
   const auto& [codes, scales, zero_points, bias] = tensors;
   if (!codes.given()) call.Refuse("input " + name + " is missing");
+  if (codes.type != ElementType(storage)) call.Refuse("input " + name + " is no uint8 codes");
   const int64_t rows = codes.shape.rank() == 3 ? codes.shape[0] : 0;
   const auto blocks = static_cast<int64_t>(Blocks(columns));
   call.Expect(name.c_str(), codes, {rows, blocks, storage == Storage::kInt4 ? 16 : 32});

@@ -11,11 +11,8 @@
 
 namespace lacuna {
 
-constexpr ort::Port kCodes = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8};
-
-inline constexpr std::pair<Storage, const char*> kBlockStorages[] = {{Storage::kInt4, "int4"}, {Storage::kInt8, "int8"}};
-// What tells bodies of a storage apart: stored zero points, and biases. Kernels see both in the inputs.
-inline constexpr const char* kBlockVariants[] = {"", "_asymmetric", "_biased", "_asymmetric_biased"};
+// Attribute `storage` of operators whose weights are in blocks; throws for another.
+Storage BlockStorageOf(const ort::Node& node);
 
 // A matrix as MatMulNBits has it, in blocks of 32: codes uint8 [rows, blocks, 16 or 32], scales float16 [rows, blocks], zero
 // points where they are stored, uint8 [rows, bytes of a row's]; scales and zero points may be as many in one dimension. And a

@@ -1,4 +1,4 @@
-// What the operators of FFNs share: their weights by storage, activations by name, and memory to work in.
+// What operators share: inputs by position, weights by storage, and memory to work in.
 #ifndef LACUNA_OPS_FFN_NODE_H_
 #define LACUNA_OPS_FFN_NODE_H_
 
@@ -26,83 +26,74 @@ class TakenScratch {
   std::unique_ptr<Scratch> scratch_;
 };
 
-// By attribute `activation`.
-Activation ActivationOf(const ort::Node& node);
-
-constexpr ort::Port kFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
-constexpr ort::Port kOptionalFloats = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, true};
-
-// Of blocks.
-constexpr ort::Port kScales = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16};
-constexpr ort::Port kOptionalScales = {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, true};
-
-constexpr ort::Port kOptionalCodes = {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, true};
-
-// Of gate and up; storages in blocks have no `down` but in records.
-constexpr ort::Port WeightPort(Storage storage) {
+// Of a matrix in a storage.
+constexpr ONNXTensorElementDataType ElementType(Storage storage) {
   switch (storage) {
     case Storage::kFp32:
-      return kFloats;
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
     case Storage::kBf16:
-      return {ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16};
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
     case Storage::kFp16:
-      return {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16};
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
     case Storage::kInt8:
     case Storage::kInt4:
       break;
   }
-  return {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8};
+  return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
 }
 
-// A node's inputs; those that are tensors of the model are looked up once.
+// A node's inputs by position; those that are tensors of the model are looked up once.
 template <size_t kCount>
-class FfnInputs {
+class NodeInputs {
  public:
-  FfnInputs(const ort::Node& node, size_t first_weight) {
-    for (size_t input = first_weight; input < kCount; ++input) constants_[input] = node.Constant(input);
+  NodeInputs(const ort::Node& node, const char* const (&names)[kCount]) : names_(names) {
+    for (size_t input = 0; input < kCount; ++input) constants_[input] = node.Constant(input);
   }
 
+  const char* Name(size_t input) const { return names_[input]; }
   bool IsConstant(size_t input) const { return constants_[input].given(); }
 
   ort::Tensor Get(const ort::Call& call, size_t input) const {
     return constants_[input].given() ? constants_[input] : call.Input(input);
   }
 
-  const float* Given(const ort::Call& call, size_t input, const char* name, const ort::Shape& shape) const {
+  bool IsGiven(const ort::Call& call, size_t input) const { return Get(call, input).given(); }
+
+  const float* Given(const ort::Call& call, size_t input, const ort::Shape& shape) const {
     const ort::Tensor tensor = Get(call, input);
-    call.Expect(name, tensor, shape);
+    call.Expect(Name(input), tensor, shape);
     return tensor.As<float>();
   }
 
-  const float* Optional(const ort::Call& call, size_t input, const char* name, const ort::Shape& shape) const {
-    return Get(call, input).given() ? Given(call, input, name, shape) : nullptr;
+  const float* Optional(const ort::Call& call, size_t input, const ort::Shape& shape) const {
+    return IsGiven(call, input) ? Given(call, input, shape) : nullptr;
   }
 
   // The rows of a matrix in a storage, whose columns its shape need not show: from 1 to `most`.
-  template <Storage kStorage>
-  int64_t Rows(const ort::Call& call, size_t input, const char* name, int64_t most) const {
+  int64_t Rows(const ort::Call& call, size_t input, Storage storage, int64_t most) const {
     const ort::Tensor tensor = Get(call, input);
-    constexpr size_t kRank = IsBlocked(kStorage) ? 3 : 2;
-    if (tensor.shape.rank() != kRank)
-      call.Refuse(std::string("expected ") + (IsBlocked(kStorage) ? "[f, blocks, bytes]" : "[f, columns]") + " for input " +
-                  name + " but received " + tensor.shape.Text());
-    call.ExpectSize((std::string("rows of input ") + name).c_str(), tensor.shape[0], most);
+    if (tensor.shape.rank() != (IsBlocked(storage) ? 3 : 2))
+      call.Refuse(std::string("expected ") + (IsBlocked(storage) ? "[f, blocks, bytes]" : "[f, columns]") + " for input " +
+                  Name(input) + " but received " + tensor.shape.Text());
+    call.ExpectSize((std::string("rows of input ") + Name(input)).c_str(), tensor.shape[0], most);
     return tensor.shape[0];
   }
 
-  // A matrix [rows, columns].
-  template <Storage kStorage>
-  Matrix Weights(const ort::Call& call, size_t data, size_t scales, const char* name, const ort::Shape& matrix) const {
-    const ort::Tensor tensor = Get(call, data);
-    if constexpr (!IsBlocked(kStorage)) {
-      call.Expect(name, tensor, matrix);
+  // A matrix [rows, columns]; the scales of one in blocks are the next input.
+  Matrix Weights(const ort::Call& call, size_t input, Storage storage, const ort::Shape& matrix) const {
+    const ort::Tensor tensor = Get(call, input);
+    if (tensor.given() && tensor.type != ElementType(storage))
+      call.Refuse(std::string("input ") + Name(input) + " has not the type of storage " +
+                  kStorageNames[static_cast<size_t>(storage)]);
+    if (!IsBlocked(storage)) {
+      call.Expect(Name(input), tensor, matrix);
       return {tensor.data, nullptr};
     }
     const int64_t blocks = static_cast<int64_t>(Blocks(static_cast<size_t>(matrix[1])));
-    call.Expect(name, tensor, {matrix[0], blocks, kStorage == Storage::kInt4 ? 16 : 32});
-    const ort::Tensor of_blocks = Get(call, scales);
-    call.Expect((std::string(name) + "_scales").c_str(), of_blocks, {matrix[0] * blocks});
-    return {tensor.data, of_blocks.As<uint16_t>()};
+    call.Expect(Name(input), tensor, {matrix[0], blocks, static_cast<int64_t>(BlockBytes(storage))});
+    const ort::Tensor scales = Get(call, input + 1);
+    call.Expect(Name(input + 1), scales, {matrix[0] * blocks});
+    return {tensor.data, scales.As<uint16_t>()};
   }
 
   // Matrices whose rows lie in input `records`, in that order.
@@ -114,7 +105,7 @@ class FfnInputs {
     RecordLayout layout;
     for (const auto& [matrix, part] : recorded) layout.Add(part);
     const ort::Tensor tensor = Get(call, input);
-    call.Expect("records", tensor, {neurons, static_cast<int64_t>(layout.stride())});
+    call.Expect(Name(input), tensor, {neurons, static_cast<int64_t>(layout.stride())});
     size_t offset = 0;
     for (const auto& [matrix, part] : recorded) {
       *matrix = layout.At(tensor.data, offset, part);
@@ -123,6 +114,7 @@ class FfnInputs {
   }
 
  private:
+  const char* const* names_;
   std::array<ort::Tensor, kCount> constants_;
 };
 

@@ -3,61 +3,55 @@
 #include <limits>
 
 #include "ops/operators.h"
+#include "ops/vocabulary.h"
 
 namespace lacuna {
 namespace {
 
-constexpr ort::Port kState = {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32};
-constexpr ort::Port kActive = {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, true};
-
 class FfnSkipStartKernel {
  public:
-  // Calls with more than one token a row skip nothing.
-  struct Settings {
-    bool decode;
-  };
-  static constexpr std::array<ort::Port, 1> kInputs = {{{ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64}}};
-  static constexpr std::array<ort::Port, 2> kOutputs = {{kState, kActive}};
+  static constexpr auto kInputs = ffnskip_start::kInputs;
+  static constexpr auto kOutputs = ffnskip_start::kOutputs;
 
-  FfnSkipStartKernel(Settings settings, const ort::Node& node) : settings_(settings), warm_up_(node.Int("warm_up")) {}
+  explicit FfnSkipStartKernel(const ort::Node& node)
+      : warm_up_(node.Int(attribute::kWarmUp)), dense_prefill_(node.Flag(attribute::kDensePrefill)) {}
 
   void Compute(ort::Call& call) {
-    const ort::Tensor positions = call.Input(0);
+    const ort::Tensor positions = call.Input(ffnskip_start::kPositionIds);
     if (positions.shape.rank() != 2) call.Refuse("expected [b, s] for input position_ids but received " + positions.shape.Text());
-    int32_t* state = call.Output<int32_t>(0, positions.shape);
-    bool* active = call.OptionalOutput<bool>(1, positions.shape);
-    const bool never = settings_.decode && positions.shape[1] > 1;
+    int32_t* state = call.Output<int32_t>(ffnskip_start::kStateOutput, positions.shape);
+    bool* active = call.OptionalOutput<bool>(ffnskip_start::kActiveOutput, positions.shape);
+    const bool never = dense_prefill_ && positions.shape[1] > 1;
     RunFfnSkipStart(positions.shape.elements(), positions.As<int64_t>(), warm_up_, never, state, active);
   }
 
  private:
-  Settings settings_;
   int64_t warm_up_;
+  // Calls with more than one token a row skip nothing.
+  bool dense_prefill_;
 };
 
 class FfnSkipStepKernel {
  public:
-  struct Settings {
-    bool re_arm;
-  };
-  static constexpr std::array<ort::Port, 3> kInputs = {
-      {kState, {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}, {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}}};
-  static constexpr std::array<ort::Port, 2> kOutputs = {{kState, kActive}};
+  static constexpr auto kInputs = ffnskip_step::kInputs;
+  static constexpr auto kOutputs = ffnskip_step::kOutputs;
 
-  FfnSkipStepKernel(Settings settings, const ort::Node& node) {
+  explicit FfnSkipStepKernel(const ort::Node& node) {
     // It becomes a state, which counts it down in 32 bits.
-    rule_.run_length = static_cast<int32_t>(node.Int("run_length", 0, std::numeric_limits<int32_t>::max()));
-    rule_.re_arm = settings.re_arm;
+    rule_.run_length = static_cast<int32_t>(node.Int(attribute::kRunLength, 0, std::numeric_limits<int32_t>::max()));
+    rule_.re_arm = node.Int(attribute::kReArm, 0, 1) == 1;
   }
 
   void Compute(ort::Call& call) {
-    const ort::Tensor state = call.Input(0), saturation = call.Input(1), threshold = call.Input(2);
+    const ort::Tensor state = call.Input(ffnskip_step::kState), saturation = call.Input(ffnskip_step::kSaturation),
+                      threshold = call.Input(ffnskip_step::kThreshold);
     call.Expect("saturation", saturation, state.shape);
     call.Expect("threshold", threshold, {});
     FfnSkipRule rule = rule_;
     rule.threshold = *threshold.As<float>();
     RunFfnSkipStep(rule, state.shape.elements(), state.As<int32_t>(), saturation.As<float>(),
-                   call.OptionalOutput<int32_t>(0, state.shape), call.OptionalOutput<bool>(1, state.shape));
+                   call.OptionalOutput<int32_t>(ffnskip_step::kNextStateOutput, state.shape),
+                   call.OptionalOutput<bool>(ffnskip_step::kNextActiveOutput, state.shape));
   }
 
  private:
@@ -67,10 +61,8 @@ class FfnSkipStepKernel {
 }  // namespace
 
 void AddFfnSkip(ort::Operators& operators) {
-  ort::AddOperator<FfnSkipStartKernel>(operators, "FFNSkipStart", {.decode = false});
-  ort::AddOperator<FfnSkipStartKernel>(operators, "FFNSkipStart_decode", {.decode = true});
-  ort::AddOperator<FfnSkipStepKernel>(operators, "FFNSkipStep", {.re_arm = true});
-  ort::AddOperator<FfnSkipStepKernel>(operators, "FFNSkipStep_once", {.re_arm = false});
+  ort::AddOperators<FfnSkipStartKernel>(operators, ffnskip_start::kName, kVocabulary, ffnskip_start::kBodies);
+  ort::AddOperators<FfnSkipStepKernel>(operators, ffnskip_step::kName, kVocabulary, ffnskip_step::kBodies);
 }
 
 }  // namespace lacuna

@@ -1,332 +1,259 @@
+#include <optional>
+
 #include "kernels/decoder.h"
 #include "kernels/gated_ffn.h"
 #include "ops/decoder_inputs.h"
 #include "ops/ffn_node.h"
 #include "ops/operators.h"
+#include "ops/vocabulary.h"
 
 namespace lacuna {
 namespace {
 
-// Positions of inputs and outputs, as src/ops/contract.ts fixes them.
-enum Input {
-  kX,
-  kGate,
-  kUp,
-  kDown,
-  kGateBias,
-  kUpBias,
-  kDownBias,
-  kActive,
-  kResidual,
-  kPostNorm,
-  kThreshold,
-  kWeights,
-  kPredictor,
-  kPredictorScales,
-  // Both matrices of storages in blocks, the gate's rows first.
-  kGateUp,
-  kGateUpScales,
-  kRecords,
-  // Of `down` along the other axis, which bodies multiply by.
-  kDownColumns,
-  kDownColumnsScales,
-  // Of selector nested, which bodies multiply by.
-  kGateUpLower,
-  // The stream is x + skip, and what is multiplied its norm, where these are given.
-  kSkip,
-  kNorm,
-  kInputCount,
-};
-enum Output { kY, kSaturation, kKept, kSum };
+using namespace gated_ffn;
 
-constexpr std::array<ort::Port, kInputCount> InputPorts(Storage storage) {
-  std::array<ort::Port, kInputCount> ports{};
-  for (ort::Port& port : ports) port = kOptionalFloats;
-  ports[kX] = kFloats;
-  for (Input matrix : {kGate, kUp, kDown}) {
-    ports[matrix] = WeightPort(storage);
-    ports[matrix].optional = true;
+[[noreturn]] void Refuse(const ort::Node& node, const std::string& message) {
+  throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() + ": " + message);
+}
+
+// A node with what another cut needs says two things at once.
+Choice ChoiceOf(const ort::Node& node) {
+  Choice choice;
+  choice.measure = node.Word<Measure>(attribute::kMeasure, kMeasureNames);
+  if (!Chooses(choice)) return choice;
+  choice.cut = node.Word<Cut>(attribute::kCut, kCutNames);
+  if ((choice.measure == Measure::kGate) != (choice.cut == Cut::kDeviation))
+    Refuse(node, "expected cut deviation for measure gate, and absolute or mean for others");
+  if (IsStatistical(choice)) {
+    choice.mode = node.Word<TopKMode>(attribute::kMode, kTopKModeNames);
+    if (node.HasInput(kThreshold)) Refuse(node, "expected no input threshold where the cut is deviation");
+  } else if (node.HasFloat(attribute::kQuantile)) {
+    Refuse(node, "expected no attribute quantile where the cut is a threshold's");
   }
-  ports[kActive] = {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, true};
-  for (Input scales : {kPredictorScales, kGateUpScales, kDownColumnsScales}) ports[scales] = kOptionalScales;
-  for (Input codes : {kPredictor, kGateUp, kRecords, kDownColumns, kGateUpLower}) ports[codes] = kOptionalCodes;
-  return ports;
+  return choice;
 }
 
-constexpr std::array<ort::Port, 4> kOutputPorts = {
-    {kFloats, kOptionalFloats, {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, true}, kOptionalFloats}};
-
-// Attribute epsilons of norms: nodes have them where they have the norm.
-struct Epsilons {
-  float norm = 0;
-  float post_norm = 0;
-};
-Epsilons EpsilonsOf(const ort::Node& node) {
-  return {node.HasInput(kNorm) ? node.Float("norm_epsilon") : 0, node.HasInput(kPostNorm) ? node.Float("epsilon") : 0};
-}
-
-// What is read of the stream, and its sum where it is made here.
-Stream BindStream(ort::Call& call, const FfnInputs<kInputCount>& inputs) {
-  const ort::Tensor x = call.Input(kX), skip = call.Input(kSkip);
-  if (skip.given() != inputs.Get(call, kNorm).given()) call.Refuse("expected both or neither of inputs skip and norm");
-  Stream stream = StreamOf(call, x, skip);
-  if (skip.given()) stream.sum = call.OptionalOutput<float>(kSum, x.shape);
-  return stream;
-}
-
-Mask BindMask(ort::Call& call, bool masked, const Stream& stream) {
-  if (!masked) {
-    // As the body has it: other variants give the constant 0.
-    if (float* saturation = call.OptionalOutput<float>(kSaturation, {})) *saturation = 0;
-    return {};
-  }
-  const ort::Tensor x = call.Input(kX), active = call.Input(kActive);
-  const ort::Shape rows = {x.shape[0], x.shape[1]};
-  call.Expect("active", active, rows);
-  Mask mask;
-  mask.active = active.As<bool>();
-  mask.saturation = call.OptionalOutput<float>(kSaturation, rows);
-  if (stream.skip != nullptr) {
-    if (stream.sum == nullptr && mask.saturation != nullptr)
-      call.Refuse("expected output sum, of which the saturation is made");
-    mask.residual = stream.sum;
-  } else {
-    const ort::Tensor residual = call.Input(kResidual);
-    call.Expect("residual", residual, x.shape);
-    mask.residual = residual.As<float>();
-  }
-  return mask;
-}
-
-[[noreturn]] void RefuseHalves(const ort::Call& call) {
-  call.Refuse("expected as many rows of gate as of up in input gate_up");
-}
-
-struct Variant {
-  Selector selector;
-  bool masked;
-  // Calls with more than one token a row choose every neuron.
-  bool decode;
-};
-
-template <Storage kStorage>
+// How a block without a choice has its weights: as they are, which kernels for chosen rows read too, or in blocks, `down` with a
+// column a neuron, which those for whole blocks read.
 class GatedFfnKernel {
  public:
-  using Settings = Variant;
-  static constexpr std::array<ort::Port, kInputCount> kInputs = InputPorts(kStorage);
-  static constexpr std::array<ort::Port, 4> kOutputs = kOutputPorts;
+  static constexpr auto kInputs = gated_ffn::kInputs;
+  static constexpr auto kOutputs = gated_ffn::kOutputs;
 
-  GatedFfnKernel(Variant settings, const ort::Node& node)
-      : settings_(settings), inputs_(node, kGate), epsilons_(EpsilonsOf(node)) {
-    ffn_.storage = kStorage;
-    ffn_.selector = settings.selector;
-    ffn_.activation = ActivationOf(node);
-    if (IsStatistical(settings_.selector)) ffn_.quantile = node.Float("quantile");
+  explicit GatedFfnKernel(const ort::Node& node) : inputs_(node, kInputNames) {
+    ffn_.storage = node.Word<Storage>(attribute::kStorage, kStorageNames);
+    ffn_.activation = node.Word<Activation>(attribute::kActivation, kActivationNames);
+    ffn_.choice = ChoiceOf(node);
+    if (IsNested(ffn_.choice) && ffn_.storage != Storage::kInt8) Refuse(node, "expected storage int8 for measure nested");
+    if (IsStatistical(ffn_.choice)) ffn_.quantile = node.Float(attribute::kQuantile);
+    if (ffn_.choice.measure == Measure::kGate && node.HasInt(attribute::kGateInputs))
+      gate_inputs_ = node.Int(attribute::kGateInputs);
+    masked_ = node.HasInput(kActive);
+    dense_prefill_ = node.Flag(attribute::kDensePrefill);
+    // Nodes have them where they have the norm.
+    if (node.HasInput(kNorm)) ffn_.norm.epsilon = node.Float(attribute::kEpsilon);
+    if (node.HasInput(kPostNorm)) ffn_.post_norm.epsilon = node.Float(attribute::kPostEpsilon);
   }
 
   void Compute(ort::Call& call) {
-    GatedFfnTokens tokens;
-    tokens.stream = BindStream(call, inputs_);
-    tokens.mask = BindMask(call, settings_.masked, tokens.stream);
     const ort::Tensor x = call.Input(kX);
-    const GatedFfn ffn = Bind(call, x.shape[2]);
-    tokens.choose_all = settings_.decode && x.shape[1] > 1;
-    tokens.y = call.Output<float>(kY, x.shape);
-    tokens.kept = call.OptionalOutput<int32_t>(kKept, {x.shape[0], x.shape[1]});
+    const Stream stream = BindStream(call);
+    const Mask mask = BindMask(call, stream);
     TakenScratch scratch;
+    if (IsBlocked(ffn_.storage) && !Chooses(ffn_.choice)) {
+      const NormFfn ffn = BindWhole(call, x.shape[2]);
+      // Every neuron is.
+      if (int32_t* kept = call.OptionalOutput<int32_t>(kKeptOutput, {x.shape[0], x.shape[1]}))
+        for (size_t token = 0; token < stream.tokens; ++token)
+          kept[token] = mask.IsActive(token) ? static_cast<int32_t>(ffn.gate.rows) : 0;
+      float* y = call.Output<float>(kYOutput, x.shape);
+      return RunNormFfn(ffn, stream, mask, y, *scratch, call.Threads());
+    }
+    GatedFfnTokens tokens;
+    tokens.stream = stream;
+    tokens.mask = mask;
+    const GatedFfn ffn = Bind(call, x.shape[2]);
+    tokens.choose_all = dense_prefill_ && x.shape[1] > 1;
+    tokens.y = call.Output<float>(kYOutput, x.shape);
+    tokens.kept = call.OptionalOutput<int32_t>(kKeptOutput, {x.shape[0], x.shape[1]});
     RunGatedFfn(ffn, tokens, *scratch, call.Threads());
   }
 
  private:
+  // What is read of the stream, and its sum where it is made here.
+  Stream BindStream(ort::Call& call) const {
+    const ort::Tensor x = call.Input(kX), skip = inputs_.Get(call, kSkip);
+    if (skip.given() != inputs_.IsGiven(call, kNorm)) call.Refuse("expected both or neither of inputs skip and norm");
+    Stream stream = StreamOf(call, x, skip);
+    if (skip.given()) stream.sum = call.OptionalOutput<float>(kSumOutput, x.shape);
+    return stream;
+  }
+
+  Mask BindMask(ort::Call& call, const Stream& stream) const {
+    if (!masked_) {
+      // As the body has it: without a mask it gives the constant 0.
+      if (float* saturation = call.OptionalOutput<float>(kSaturationOutput, {})) *saturation = 0;
+      return {};
+    }
+    const ort::Tensor x = call.Input(kX), active = inputs_.Get(call, kActive);
+    const ort::Shape rows = {x.shape[0], x.shape[1]};
+    call.Expect("active", active, rows);
+    Mask mask;
+    mask.active = active.As<bool>();
+    mask.saturation = call.OptionalOutput<float>(kSaturationOutput, rows);
+    if (stream.skip == nullptr) {
+      mask.residual = inputs_.Given(call, kResidual, x.shape);
+    } else {
+      if (stream.sum == nullptr && mask.saturation != nullptr)
+        call.Refuse("expected output sum, of which the saturation is made");
+      mask.residual = stream.sum;
+    }
+    return mask;
+  }
+
   GatedFfn Bind(const ort::Call& call, int64_t hidden) const {
-    const int64_t neurons = Neurons(call);
     GatedFfn ffn = ffn_;
     ffn.hidden = static_cast<size_t>(hidden);
+    SetParts(call, hidden, ffn);
+    const int64_t neurons = Neurons(call);
     ffn.neurons = static_cast<size_t>(neurons);
-    ffn.gate_inputs = ffn.up_inputs = {0, ffn.hidden};
-    if (IsNested(settings_.selector)) {
+    if (IsNested(ffn.choice)) {
       BindPlanes(call, neurons, ffn);
     } else {
-      BindWeights(call, neurons, hidden, ffn);
-      if (IsPredicted(settings_.selector))
-        BindBoth<Storage::kInt4>(call, kPredictor, "predictor", ffn, ffn.predictor_gate, ffn.predictor_up);
+      BindWeights(call, neurons, ffn);
+      if (IsPredicted(ffn.choice))
+        BindBoth(call, kPredictor, Storage::kInt4, ffn, ffn.predictor_gate, ffn.predictor_up);
     }
-    ffn.gate_bias = inputs_.Optional(call, kGateBias, "gate_bias", {neurons});
-    ffn.up_bias = inputs_.Optional(call, kUpBias, "up_bias", {neurons});
-    ffn.down_bias = inputs_.Optional(call, kDownBias, "down_bias", {hidden});
-    ffn.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilons_.norm);
-    ffn.post_norm = NormOf(call, "post_norm", inputs_.Get(call, kPostNorm), hidden, epsilons_.post_norm);
-    if (IsScored(settings_.selector)) {
-      ffn.threshold = *inputs_.Given(call, kThreshold, "threshold", {});
-      ffn.score_weights = inputs_.Given(call, kWeights, "weights", {neurons});
+    ffn.gate_bias = inputs_.Optional(call, kGateBias, {neurons});
+    ffn.up_bias = inputs_.Optional(call, kUpBias, {neurons});
+    ffn.down_bias = inputs_.Optional(call, kDownBias, {hidden});
+    ffn.norm.weight = inputs_.Optional(call, kNorm, {hidden});
+    ffn.post_norm.weight = inputs_.Optional(call, kPostNorm, {hidden});
+    if (IsScored(ffn.choice)) {
+      ffn.threshold = *inputs_.Given(call, kThreshold, {});
+      ffn.score_weights = inputs_.Given(call, kWeights, {neurons});
     }
     return ffn;
   }
 
+  // What of x gate and up read.
+  void SetParts(const ort::Call& call, int64_t hidden, GatedFfn& ffn) const {
+    ffn.gate_inputs = ffn.up_inputs = {0, ffn.hidden};
+    if (!gate_inputs_.has_value()) return;
+    if (*gate_inputs_ < 1 || *gate_inputs_ >= hidden)
+      call.Refuse("expected 1 to " + std::to_string(hidden - 1) + " for attribute gate_inputs but received " +
+                  std::to_string(*gate_inputs_));
+    ffn.gate_inputs = {0, static_cast<size_t>(*gate_inputs_)};
+    ffn.up_inputs = {ffn.gate_inputs.count, ffn.hidden - ffn.gate_inputs.count};
+  }
+
+  // Gate and up in blocks are one matrix, but where they read parts of x.
+  bool AreStacked() const { return IsBlocked(ffn_.storage) && !gate_inputs_.has_value(); }
+
   int64_t Neurons(const ort::Call& call) const {
-    if constexpr (!IsBlocked(kStorage)) return inputs_.template Rows<kStorage>(call, kGate, "gate", kMostNeurons);
-    const int64_t both = inputs_.template Rows<kStorage>(call, kGateUp, "gate_up", 2 * kMostNeurons);
+    if (!AreStacked()) return inputs_.Rows(call, kGate, ffn_.storage, kMostNeurons);
+    const int64_t both = inputs_.Rows(call, kGateUp, ffn_.storage, 2 * kMostNeurons);
     if (both % 2 != 0) RefuseHalves(call);
     return both / 2;
   }
 
+  [[noreturn]] static void RefuseHalves(const ort::Call& call) {
+    call.Refuse("expected as many rows of gate as of up in input gate_up");
+  }
+
   // The halves of a matrix in blocks: the gate's rows, then those of up.
-  template <Storage kOf>
-  void BindBoth(const ort::Call& call, Input codes, const char* name, const GatedFfn& ffn, Matrix& gate, Matrix& up) const {
-    const ort::Shape shape = {static_cast<int64_t>(2 * ffn.neurons), static_cast<int64_t>(ffn.hidden)};
-    gate = inputs_.template Weights<kOf>(call, codes, codes + 1, name, shape);
+  void BindBoth(const ort::Call& call, Input codes, Storage storage, const GatedFfn& ffn, Matrix& gate, Matrix& up) const {
+    gate = inputs_.Weights(call, codes, storage, {static_cast<int64_t>(2 * ffn.neurons), static_cast<int64_t>(ffn.hidden)});
     const size_t blocks = ffn.neurons * Blocks(ffn.hidden);
-    up = {static_cast<const uint8_t*>(gate.data) + blocks * BlockBytes(kOf), gate.scales + blocks};
+    up = {static_cast<const uint8_t*>(gate.data) + blocks * BlockBytes(storage), gate.scales + blocks};
   }
 
   // Of matrices that are read row by row those in blocks are taken from the records, so that the others' memory is not touched.
-  void BindWeights(const ort::Call& call, int64_t neurons, int64_t hidden, GatedFfn& ffn) const {
-    if constexpr (!IsBlocked(kStorage)) {
-      ffn.gate = inputs_.template Weights<kStorage>(call, kGate, 0, "gate", {neurons, hidden});
-      ffn.up = inputs_.template Weights<kStorage>(call, kUp, 0, "up", {neurons, hidden});
-      ffn.down = inputs_.template Weights<kStorage>(call, kDown, 0, "down", {neurons, hidden});
+  void BindWeights(const ort::Call& call, int64_t neurons, GatedFfn& ffn) const {
+    const Storage storage = ffn.storage;
+    if (AreStacked()) {
+      BindBoth(call, kGateUp, storage, ffn, ffn.gate, ffn.up);
     } else {
-      BindBoth<kStorage>(call, kGateUp, "gate_up", ffn, ffn.gate, ffn.up);
-      const RecordPart row{kStorage, ffn.hidden};
-      if (IsPredicted(settings_.selector)) {
-        inputs_.Records(call, kRecords, neurons, {{&ffn.gate, row}, {&ffn.up, row}, {&ffn.down, row}});
-      } else if (IsProduct(settings_.selector)) {
-        inputs_.Records(call, kRecords, neurons, {{&ffn.down, row}});
-      } else {
-        inputs_.Records(call, kRecords, neurons, {{&ffn.up, row}, {&ffn.down, row}});
-      }
+      ffn.gate = inputs_.Weights(call, kGate, storage, {neurons, static_cast<int64_t>(ffn.gate_inputs.count)});
+      ffn.up = inputs_.Weights(call, kUp, storage, {neurons, static_cast<int64_t>(ffn.up_inputs.count)});
+    }
+    if (!IsBlocked(storage)) {
+      ffn.down = inputs_.Weights(call, kDown, storage, {neurons, static_cast<int64_t>(ffn.hidden)});
+      return;
+    }
+    const RecordPart up{storage, ffn.up_inputs.count}, down{storage, ffn.hidden};
+    if (IsPredicted(ffn.choice)) {
+      inputs_.Records(call, kRecords, neurons, {{&ffn.gate, {storage, ffn.hidden}}, {&ffn.up, up}, {&ffn.down, down}});
+    } else if (IsProduct(ffn.choice)) {
+      inputs_.Records(call, kRecords, neurons, {{&ffn.down, down}});
+    } else {
+      inputs_.Records(call, kRecords, neurons, {{&ffn.up, up}, {&ffn.down, down}});
     }
   }
 
   // Input gate_up is the upper plane, all of which is read; the lower one, whose scales are the same, is in the records.
   void BindPlanes(const ort::Call& call, int64_t neurons, GatedFfn& ffn) const {
-    BindBoth<Storage::kInt4>(call, kGateUp, "gate_up", ffn, ffn.predictor_gate, ffn.predictor_up);
+    BindBoth(call, kGateUp, Storage::kInt4, ffn, ffn.predictor_gate, ffn.predictor_up);
     const RecordPart lower{Storage::kInt4, ffn.hidden, false};
-    inputs_.Records(call, kRecords, neurons, {{&ffn.gate, lower}, {&ffn.up, lower}, {&ffn.down, {kStorage, ffn.hidden}}});
+    inputs_.Records(call, kRecords, neurons,
+                    {{&ffn.gate, lower}, {&ffn.up, lower}, {&ffn.down, {ffn.storage, ffn.hidden}}});
     ffn.gate.scales = ffn.predictor_gate.scales;
     ffn.up.scales = ffn.predictor_up.scales;
   }
 
-  Variant settings_;
-  GatedFfn ffn_;
-  FfnInputs<kInputCount> inputs_;
-  Epsilons epsilons_;
-};
-
-// Selector none of storages in blocks: NormFFN's kernel, which multiplies by `down` as bodies do, since no row is left out.
-template <Storage kStorage>
-class WholeFfnKernel {
- public:
-  using Settings = Variant;
-  static constexpr std::array<ort::Port, kInputCount> kInputs = InputPorts(kStorage);
-  static constexpr std::array<ort::Port, 4> kOutputs = kOutputPorts;
-
-  WholeFfnKernel(Variant settings, const ort::Node& node)
-      : masked_(settings.masked), inputs_(node, kGate), epsilons_(EpsilonsOf(node)), activation_(ActivationOf(node)) {}
-
-  void Compute(ort::Call& call) {
-    const Stream stream = BindStream(call, inputs_);
-    const Mask mask = BindMask(call, masked_, stream);
-    const ort::Tensor x = call.Input(kX);
-    const NormFfn ffn = Bind(call, x.shape[2]);
-    float* y = call.Output<float>(kY, x.shape);
-    TakenScratch scratch;
-    RunNormFfn(ffn, stream, mask, y, *scratch, call.Threads());
-  }
-
- private:
-  NormFfn Bind(const ort::Call& call, int64_t hidden) const {
-    const auto matrix = [&](const char* name, Input codes, size_t columns, int64_t most_rows) {
-      return BlockMatrixOf(call, name, {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), {}, {}}, kStorage, columns,
-                           most_rows);
-    };
-    const BlockMatrix both = matrix("gate_up", kGateUp, static_cast<size_t>(hidden), 2 * kMostNeurons);
-    if (both.rows % 2 != 0) RefuseHalves(call);
-    const int64_t neurons = static_cast<int64_t>(both.rows / 2);
+  // A block in blocks of which nothing is left out.
+  NormFfn BindWhole(const ort::Call& call, int64_t hidden) const {
+    const auto columns = static_cast<size_t>(hidden);
     NormFfn ffn;
-    ffn.storage = kStorage;
-    ffn.activation = activation_;
-    ffn.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilons_.norm);
-    ffn.gate = RowsOf(both, kStorage, 0, both.rows / 2);
-    ffn.up = RowsOf(both, kStorage, both.rows / 2, both.rows / 2);
-    ffn.down = matrix("down_columns", kDownColumns, both.rows / 2, kMostHidden);
-    if (static_cast<int64_t>(ffn.down.rows) != hidden)
-      call.Refuse("expected " + std::to_string(hidden) + " rows for input down_columns but received " +
-                  std::to_string(ffn.down.rows));
-    ffn.gate.bias = inputs_.Optional(call, kGateBias, "gate_bias", {neurons});
-    ffn.up.bias = inputs_.Optional(call, kUpBias, "up_bias", {neurons});
-    ffn.down.bias = inputs_.Optional(call, kDownBias, "down_bias", {hidden});
-    ffn.post_norm = NormOf(call, "post_norm", inputs_.Get(call, kPostNorm), hidden, epsilons_.post_norm);
+    ffn.storage = ffn_.storage;
+    ffn.activation = ffn_.activation;
+    if (inputs_.IsGiven(call, kGateUp)) {
+      const BlockMatrix both = BlocksOf(call, kGateUp, {}, columns, 2 * kMostNeurons);
+      if (both.rows % 2 != 0) RefuseHalves(call);
+      ffn.gate = RowsOf(both, ffn.storage, 0, both.rows / 2);
+      ffn.up = RowsOf(both, ffn.storage, both.rows / 2, both.rows / 2);
+    } else {
+      ffn.gate = BlocksOf(call, kGate, inputs_.Get(call, kGateZeroPoints), columns, kMostNeurons);
+      ffn.up = BlocksOf(call, kUp, inputs_.Get(call, kUpZeroPoints), columns, kMostNeurons);
+    }
+    ffn.down = BlocksOf(call, kDown, inputs_.Get(call, kDownZeroPoints), ffn.gate.rows, kMostHidden);
+    ExpectRows(call, kUp, ffn.up, ffn.gate.rows);
+    ExpectRows(call, kDown, ffn.down, columns);
+    const auto neurons = static_cast<int64_t>(ffn.gate.rows);
+    ffn.gate.bias = inputs_.Optional(call, kGateBias, {neurons});
+    ffn.up.bias = inputs_.Optional(call, kUpBias, {neurons});
+    ffn.down.bias = inputs_.Optional(call, kDownBias, {hidden});
+    ffn.norm = {inputs_.Optional(call, kNorm, {hidden}), ffn_.norm.epsilon};
+    ffn.post_norm = {inputs_.Optional(call, kPostNorm, {hidden}), ffn_.post_norm.epsilon};
     return ffn;
   }
 
-  bool masked_;
-  FfnInputs<kInputCount> inputs_;
-  Epsilons epsilons_;
-  Activation activation_;
-};
-
-// A selector as op types name it: between `GatedFFN_` and the storage, and after the storage.
-struct SelectorName {
-  Selector selector;
-  const char* name;
-  const char* flag;
-};
-
-constexpr SelectorName kSelectorNames[] = {
-    {Selector::kNone, "none", ""},
-    {Selector::kThreshold, "threshold", ""},
-    {Selector::kThresholdOfMean, "threshold", "_mean"},
-    {Selector::kStatisticalSoft, "statistical", ""},
-    {Selector::kStatisticalHard, "statistical", "_hard"},
-    {Selector::kProduct, "product", ""},
-    {Selector::kProductOfMean, "product", "_mean"},
-    {Selector::kPredictor, "predictor", ""},
-    {Selector::kPredictorOfMean, "predictor", "_mean"},
-    {Selector::kNested, "nested", ""},
-    {Selector::kNestedOfMean, "nested", "_mean"},
-};
-
-template <Storage kStorage>
-void AddVariant(ort::Operators& operators, const std::string& op_type, Variant variant) {
-  if constexpr (IsBlocked(kStorage)) {
-    if (variant.selector == Selector::kNone) return ort::AddOperator<WholeFfnKernel<kStorage>>(operators, op_type, variant);
+  BlockMatrix BlocksOf(const ort::Call& call, Input codes, const ort::Tensor& zero_points, size_t columns,
+                       int64_t most_rows) const {
+    const BlockTensors tensors = {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), zero_points, {}};
+    return BlockMatrixOf(call, inputs_.Name(codes), tensors, ffn_.storage, columns, most_rows);
   }
-  ort::AddOperator<GatedFfnKernel<kStorage>>(operators, op_type, variant);
-}
 
-// `_whole` and `_counted` tell bodies apart that a kernel need not, and `_normed` is to be seen in the inputs.
-template <Storage kStorage>
-void AddStorage(ort::Operators& operators, const char* storage, const SelectorName& selector) {
-  const bool chooses = selector.selector != Selector::kNone;
-  if (IsNested(selector.selector) && kStorage != Storage::kInt8) return;
-  // Bodies that never gather need no name for not doing it, and graphs in float16 keep their norms.
-  constexpr bool kGathers = kStorage == Storage::kFp32 || kStorage == Storage::kBf16;
-  const bool gathers = kGathers && chooses && !IsProduct(selector.selector);
-  const bool normed = kStorage != Storage::kFp16;
-  using Flags = std::vector<const char*>;
-  const auto flags = [](bool given, const char* flag) { return given ? Flags{"", flag} : Flags{""}; };
-  for (bool masked : {false, true})
-    for (bool decode : {false, true})
-      for (const char* whole : flags(gathers, "_whole"))
-        for (const char* norm : flags(normed, "_normed"))
-          for (const char* counted : flags(chooses, "_counted")) {
-            const std::string op_type = std::string("GatedFFN_") + selector.name + "_" + storage + selector.flag +
-                                        (masked ? "_masked" : "") + (decode ? "_decode" : "") + whole + norm + counted;
-            AddVariant<kStorage>(operators, op_type, {selector.selector, masked, decode});
-          }
-}
+  void ExpectRows(const ort::Call& call, Input input, const BlockMatrix& matrix, size_t rows) const {
+    if (matrix.rows != rows)
+      call.Refuse("expected " + std::to_string(rows) + " rows for input " + inputs_.Name(input) + " but received " +
+                  std::to_string(matrix.rows));
+  }
+
+  // What stays the same from call to call, but for sizes and weights.
+  GatedFfn ffn_;
+  // Of a gate that reads the first entries of x alone.
+  std::optional<int64_t> gate_inputs_;
+  bool masked_ = false;
+  // Calls with more than one token a row choose every neuron.
+  bool dense_prefill_ = false;
+  NodeInputs<kInputCount> inputs_;
+};
 
 }  // namespace
 
 void AddGatedFfn(ort::Operators& operators) {
-  for (const SelectorName& selector : kSelectorNames) {
-    AddStorage<Storage::kFp32>(operators, "fp32", selector);
-    AddStorage<Storage::kBf16>(operators, "bf16", selector);
-    AddStorage<Storage::kFp16>(operators, "fp16", selector);
-    AddStorage<Storage::kInt8>(operators, "int8", selector);
-    AddStorage<Storage::kInt4>(operators, "int4", selector);
-  }
+  ort::AddOperators<GatedFfnKernel>(operators, gated_ffn::kName, kVocabulary, gated_ffn::kBodies);
 }
 
 }  // namespace lacuna

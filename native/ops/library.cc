@@ -20,9 +20,7 @@ OrtCustomOpDomain* DomainOf(const OrtApi& api) {
   AddStatisticalTopK(operators);
   AddGatedFfn(operators);
   AddFfnSkip(operators);
-  AddSparkFfn(operators);
   AddNormAttention(operators);
-  AddNormFfn(operators);
   AddNormProduct(operators);
   OrtCustomOpDomain* domain = nullptr;
   ort::Check(api, api.CreateCustomOpDomain("lacuna", &domain));

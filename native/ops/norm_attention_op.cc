@@ -3,67 +3,30 @@
 #include "kernels/decoder.h"
 #include "ops/decoder_inputs.h"
 #include "ops/operators.h"
+#include "ops/vocabulary.h"
 
 namespace lacuna {
 namespace {
 
-// Positions of inputs and outputs, as src/ops/contract.ts fixes them.
-enum Input {
-  kX,
-  kNorm,
-  kQuery,
-  kQueryScales,
-  kOutputWeight,
-  kOutputScales,
-  kPastKey,
-  kPastValue,
-  kSeqlensK,
-  kTotalLength,
-  kCosines,
-  kSines,
-  kSkip,
-  kKey,
-  kKeyScales,
-  kValue,
-  kValueScales,
-  kQueryNorm,
-  kKeyNorm,
-  kPostNorm,
-  kQueryZeroPoints,
-  kOutputZeroPoints,
-  kKeyZeroPoints,
-  kValueZeroPoints,
-  kQueryBias,
-  kOutputBias,
-  kKeyBias,
-  kValueBias,
-};
-enum Output { kY, kPresentKey, kPresentValue, kSum };
-
-constexpr ort::Port kInt32 = {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32};
+using namespace norm_attention;
 
 class NormAttentionKernel {
  public:
-  using Settings = Storage;
-  static constexpr std::array<ort::Port, 28> kInputs = {
-      {kFloats,         kFloats,         kCodes,          kScales,         kCodes,          kScales,         kFloats,
-       kFloats,         kInt32,          kInt32,          kFloats,         kFloats,         kOptionalFloats, kOptionalCodes,
-       kOptionalScales, kOptionalCodes,  kOptionalScales, kOptionalFloats, kOptionalFloats, kOptionalFloats, kOptionalCodes,
-       kOptionalCodes,  kOptionalCodes,  kOptionalCodes,  kOptionalFloats, kOptionalFloats, kOptionalFloats, kOptionalFloats}};
-  static constexpr std::array<ort::Port, 4> kOutputs = {{kFloats, kFloats, kFloats, kOptionalFloats}};
+  static constexpr auto kInputs = norm_attention::kInputs;
+  static constexpr auto kOutputs = norm_attention::kOutputs;
 
-  NormAttentionKernel(Storage storage, const ort::Node& node)
-      : inputs_(node, 0),
-        epsilon_(node.Float("epsilon")),
+  explicit NormAttentionKernel(const ort::Node& node)
+      : inputs_(node, kInputNames),
+        epsilon_(node.Float(attribute::kEpsilon)),
         // Only nodes with these norms have them.
-        head_epsilon_(node.HasInput(kQueryNorm) ? node.Float("head_epsilon") : 0),
-        post_epsilon_(node.HasInput(kPostNorm) ? node.Float("post_epsilon") : 0) {
-    part_.storage = storage;
-    part_.heads = static_cast<size_t>(node.Int("num_heads", 1, kMostHeads));
-    part_.kv_heads = static_cast<size_t>(node.Int("kv_num_heads", 1, kMostHeads));
-    part_.scale = node.Float("scale");
-    part_.softcap = node.Float("softcap");
-    const int64_t window = node.Int("local_window_size");
+        head_epsilon_(node.HasInput(kQueryNorm) ? node.Float(attribute::kHeadEpsilon) : 0),
+        post_epsilon_(node.HasInput(kPostNorm) ? node.Float(attribute::kPostEpsilon) : 0) {
+    part_.storage = BlockStorageOf(node);
+    part_.heads = static_cast<size_t>(node.Int(attribute::kNumHeads, 1, kMostHeads));
+    part_.kv_heads = static_cast<size_t>(node.Int(attribute::kKvNumHeads, 1, kMostHeads));
+    part_.scale = node.Float(attribute::kScale);
+    part_.softcap = node.Float(attribute::kSoftcap);
+    const int64_t window = node.Int(attribute::kLocalWindowSize);
     part_.window = window < 0 ? 0 : static_cast<size_t>(window);
     if (part_.heads % part_.kv_heads != 0)
       throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() + ": num_heads is no multiple of kv_num_heads");
@@ -90,10 +53,10 @@ class NormAttentionKernel {
     cache.capacity = static_cast<size_t>(present[2]);
     cache.seen = seen.data();
     cache.rows = static_cast<size_t>(rows);
-    float* y = call.Output<float>(kY, x.shape);
-    cache.key = call.Output<float>(kPresentKey, present);
-    cache.value = call.Output<float>(kPresentValue, present);
-    stream.sum = call.OptionalOutput<float>(kSum, x.shape);
+    float* y = call.Output<float>(kYOutput, x.shape);
+    cache.key = call.Output<float>(kPresentKeyOutput, present);
+    cache.value = call.Output<float>(kPresentValueOutput, present);
+    stream.sum = call.OptionalOutput<float>(kSumOutput, x.shape);
     TakenScratch scratch;
     RunNormAttention(part, stream, cache, y, *scratch, call.Threads());
   }
@@ -118,24 +81,26 @@ class NormAttentionKernel {
 
   void BindWeights(const ort::Call& call, size_t hidden, NormAttention& part) const {
     const size_t queries = part.heads * part.head_size, keys = part.kv_heads * part.head_size;
-    const auto matrix = [&](const char* name, Input codes, Input zero_points, Input bias, size_t rows, size_t columns) {
-      const BlockTensors tensors = {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), inputs_.Get(call, zero_points),
-                                    inputs_.Get(call, bias)};
+    // Scales, zero points and bias follow the codes.
+    const auto matrix = [&](Input codes, size_t rows, size_t columns) {
+      const char* const name = inputs_.Name(codes);
+      const BlockTensors tensors = {inputs_.Get(call, codes), inputs_.Get(call, codes + 1), inputs_.Get(call, codes + 2),
+                                    inputs_.Get(call, codes + 3)};
       const BlockMatrix found = BlockMatrixOf(call, name, tensors, part.storage, columns, kMostRows);
       if (found.rows != rows)
-        call.Refuse("expected " + std::to_string(rows) + " rows for input " + name + " but received " +
+        call.Refuse("expected " + std::to_string(rows) + " rows for input " + std::string(name) + " but received " +
                     std::to_string(found.rows));
       return found;
     };
-    part.output = matrix("output", kOutputWeight, kOutputZeroPoints, kOutputBias, hidden, queries);
+    part.output = matrix(kOutput, hidden, queries);
     if (inputs_.Get(call, kKey).given()) {
-      part.query = matrix("query", kQuery, kQueryZeroPoints, kQueryBias, queries, hidden);
-      part.key = matrix("key", kKey, kKeyZeroPoints, kKeyBias, keys, hidden);
-      part.value = matrix("value", kValue, kValueZeroPoints, kValueBias, keys, hidden);
+      part.query = matrix(kQuery, queries, hidden);
+      part.key = matrix(kKey, keys, hidden);
+      part.value = matrix(kValue, keys, hidden);
       return;
     }
     // All three, one under the other.
-    const BlockMatrix all = matrix("query", kQuery, kQueryZeroPoints, kQueryBias, queries + 2 * keys, hidden);
+    const BlockMatrix all = matrix(kQuery, queries + 2 * keys, hidden);
     part.query = RowsOf(all, part.storage, 0, queries);
     part.key = RowsOf(all, part.storage, queries, keys);
     part.value = RowsOf(all, part.storage, queries + keys, keys);
@@ -152,7 +117,7 @@ class NormAttentionKernel {
 
   // No more than there are positions for, as GroupQueryAttention has it: it is what the caches are made for.
   int64_t TotalLength(const ort::Call& call, int64_t tokens) const {
-    const ort::Tensor given = call.Input(kTotalLength);
+    const ort::Tensor given = call.Input(kTotalSequenceLength);
     if (!given.given() || given.shape.elements() != 1) call.Refuse("expected one number for input total_sequence_length");
     const int64_t total = *given.As<int32_t>(), positions = inputs_.Get(call, kCosines).shape[0];
     if (total < tokens)
@@ -191,7 +156,7 @@ class NormAttentionKernel {
   static constexpr int64_t kMostRows = 3 * kMostHeads * kMostHeadSize;
 
   NormAttention part_;
-  FfnInputs<kInputs.size()> inputs_;
+  NodeInputs<kInputCount> inputs_;
   float epsilon_;
   float head_epsilon_;
   float post_epsilon_;
@@ -199,12 +164,8 @@ class NormAttentionKernel {
 
 }  // namespace
 
-// `_first` is a layer without a skip: a matter of bodies alone.
 void AddNormAttention(ort::Operators& operators) {
-  for (const auto& [storage, name] : kBlockStorages)
-    for (const char* variant : kBlockVariants)
-      for (const char* suffix : {"", "_first"})
-        ort::AddOperator<NormAttentionKernel>(operators, std::string("NormAttention_") + name + variant + suffix, storage);
+  ort::AddOperators<NormAttentionKernel>(operators, norm_attention::kName, kVocabulary, norm_attention::kBodies);
 }
 
 }  // namespace lacuna

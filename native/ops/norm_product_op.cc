@@ -7,13 +7,13 @@
 #include "kernels/screened_product.h"
 #include "ops/decoder_inputs.h"
 #include "ops/operators.h"
+#include "ops/vocabulary.h"
 #include "ops/wanted_logits.h"
 
 namespace lacuna {
 namespace {
 
-// Positions of inputs, as src/ops/contract.ts fixes them.
-enum Input { kX, kSkip, kNorm, kWeight, kWeightScales, kZeroPoints };
+namespace port = norm_product;
 
 // The last `count` tokens.
 Stream LastOf(const Stream& stream, size_t count, size_t hidden) {
@@ -23,22 +23,24 @@ Stream LastOf(const Stream& stream, size_t count, size_t hidden) {
 
 class NormProductKernel {
  public:
-  using Settings = Storage;
-  static constexpr std::array<ort::Port, 6> kInputs = {{kFloats, kFloats, kFloats, kCodes, kScales, kOptionalCodes}};
-  static constexpr std::array<ort::Port, 1> kOutputs = {{kFloats}};
+  static constexpr auto kInputs = port::kInputs;
+  static constexpr auto kOutputs = port::kOutputs;
 
-  NormProductKernel(Storage storage, const ort::Node& node)
-      : storage_(storage), inputs_(node, 0), epsilon_(node.Float("epsilon")), softcap_(node.Float("softcap")) {}
+  explicit NormProductKernel(const ort::Node& node)
+      : storage_(BlockStorageOf(node)),
+        inputs_(node, port::kInputNames),
+        epsilon_(node.Float(attribute::kEpsilon)),
+        softcap_(node.Float(attribute::kSoftcap)) {}
 
   void Compute(ort::Call& call) {
-    const ort::Tensor x = call.Input(kX);
-    const Stream stream = StreamOf(call, x, call.Input(kSkip));
+    const ort::Tensor x = call.Input(port::kX);
+    const Stream stream = StreamOf(call, x, call.Input(port::kSkip));
     const int64_t hidden = x.shape[2];
     NormProduct part;
     part.storage = storage_;
-    part.norm = NormOf(call, "norm", inputs_.Get(call, kNorm), hidden, epsilon_);
-    const BlockTensors weight = {inputs_.Get(call, kWeight), inputs_.Get(call, kWeightScales),
-                                 inputs_.Get(call, kZeroPoints), {}};
+    part.norm = NormOf(call, "norm", inputs_.Get(call, port::kNorm), hidden, epsilon_);
+    const BlockTensors weight = {inputs_.Get(call, port::kWeight), inputs_.Get(call, port::kWeightScales),
+                                 inputs_.Get(call, port::kWeightZeroPoints), {}};
     part.weight = BlockMatrixOf(call, "weight", weight, storage_, static_cast<size_t>(hidden), kMostWords);
     part.softcap = softcap_;
     float* y = call.Output<float>(0, {x.shape[0], x.shape[1], static_cast<int64_t>(part.weight.rows)});
@@ -59,8 +61,8 @@ class NormProductKernel {
   static constexpr int kLeftOut = 8;
 
   bool IsScreened(size_t largest, const BlockMatrix& weight) {
-    const bool is_constant = inputs_.IsConstant(kWeight) && inputs_.IsConstant(kWeightScales) &&
-                             (weight.stored.zero_points == nullptr || inputs_.IsConstant(kZeroPoints));
+    const bool is_constant = inputs_.IsConstant(port::kWeight) && inputs_.IsConstant(port::kWeightScales) &&
+                             (weight.stored.zero_points == nullptr || inputs_.IsConstant(port::kWeightZeroPoints));
     if (storage_ != Storage::kInt8 || !is_constant) return false;
     if (largest == 0 || largest > MostLargest(weight.rows)) return false;
     if (left_out_.load(std::memory_order_relaxed) <= 0) return true;
@@ -75,7 +77,7 @@ class NormProductKernel {
   }
 
   Storage storage_;
-  FfnInputs<kInputs.size()> inputs_;
+  NodeInputs<port::kInputCount> inputs_;
   float epsilon_;
   float softcap_;
   std::once_flag is_made_;
@@ -86,9 +88,7 @@ class NormProductKernel {
 }  // namespace
 
 void AddNormProduct(ort::Operators& operators) {
-  for (const auto& [storage, name] : kBlockStorages)
-    for (const char* variant : {"", "_asymmetric"})
-      ort::AddOperator<NormProductKernel>(operators, std::string("NormProduct_") + name + variant, storage);
+  ort::AddOperators<NormProductKernel>(operators, port::kName, kVocabulary, port::kBodies);
 }
 
 }  // namespace lacuna

@@ -1,4 +1,5 @@
-// The operators of the `lacuna` domain, by file. Op types are those of src/ops: one for every body that a model may hold.
+// The operators of the `lacuna` domain, by file. An operator has as many op types as a model may hold bodies of it; its kernel reads
+// inputs and attributes, not the name.
 #ifndef LACUNA_OPS_OPERATORS_H_
 #define LACUNA_OPS_OPERATORS_H_
 
@@ -9,9 +10,7 @@ namespace lacuna {
 void AddStatisticalTopK(ort::Operators& operators);
 void AddGatedFfn(ort::Operators& operators);
 void AddFfnSkip(ort::Operators& operators);
-void AddSparkFfn(ort::Operators& operators);
 void AddNormAttention(ort::Operators& operators);
-void AddNormFfn(ort::Operators& operators);
 void AddNormProduct(ort::Operators& operators);
 
 }  // namespace lacuna

@@ -51,6 +51,7 @@ Tensor View(const OrtApi& api, const OrtValue* value) {
   const std::unique_ptr<OrtTensorTypeAndShapeInfo, decltype(api.ReleaseTensorTypeAndShapeInfo)> owned(
       info, api.ReleaseTensorTypeAndShapeInfo);
   size_t rank = 0;
+  Check(api, api.GetTensorElementType(info, &tensor.type));
   Check(api, api.GetDimensionsCount(info, &rank));
   tensor.shape.Resize(rank);
   Check(api, api.GetDimensions(info, tensor.shape.data(), rank));
@@ -101,6 +102,38 @@ std::string Node::String(const char* attribute) const {
   // The size counts the zero at the end.
   value.resize(size == 0 ? 0 : size - 1);
   return value;
+}
+
+bool Node::Flag(const char* attribute) const {
+  int64_t value = 0;
+  OrtStatus* status = api_.KernelInfoGetAttribute_int64(info_, attribute, &value);
+  if (status != nullptr) api_.ReleaseStatus(status);
+  return status == nullptr && value != 0;
+}
+
+bool Node::HasFloat(const char* attribute) const {
+  float value = 0;
+  OrtStatus* status = api_.KernelInfoGetAttribute_float(info_, attribute, &value);
+  if (status != nullptr) api_.ReleaseStatus(status);
+  return status == nullptr;
+}
+
+bool Node::HasInt(const char* attribute) const {
+  int64_t value = 0;
+  OrtStatus* status = api_.KernelInfoGetAttribute_int64(info_, attribute, &value);
+  if (status != nullptr) api_.ReleaseStatus(status);
+  return status == nullptr;
+}
+
+size_t Node::IndexOf(const char* attribute, const char* const* names, size_t count) const {
+  const std::string wanted = String(attribute);
+  std::string all;
+  for (size_t i = 0; i < count; ++i) {
+    if (wanted == names[i]) return i;
+    all += (i == 0 ? "" : i + 1 == count ? " or " : ", ") + std::string(names[i]);
+  }
+  throw Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + op_type_ + ": expected " + all + " for attribute " + attribute +
+                                          " but received \"" + wanted + "\"");
 }
 
 bool Node::HasInput(size_t input) const {

@@ -76,6 +76,7 @@ class Shape {
 // A tensor's elements; `data` is null when an optional input is not given.
 struct Tensor {
   const void* data = nullptr;
+  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
   Shape shape;
 
   bool given() const { return data != nullptr; }
@@ -98,12 +99,22 @@ class Node {
   // Throws unless it is from `least` to `most`.
   int64_t Int(const char* attribute, int64_t least, int64_t most) const;
   std::string String(const char* attribute) const;
+  // Whether it is set; a node that lacks it does not set it.
+  bool Flag(const char* attribute) const;
+  bool HasFloat(const char* attribute) const;
+  bool HasInt(const char* attribute) const;
+  // Which of these names an attribute has, as the enum whose names they are; throws for another.
+  template <class Enum, size_t kCount>
+  Enum Word(const char* attribute, const char* const (&names)[kCount]) const {
+    return static_cast<Enum>(IndexOf(attribute, names, kCount));
+  }
   // Whether an optional input is there, computed or not.
   bool HasInput(size_t input) const;
   // An initializer; not given when the input is computed, or is not there.
   Tensor Constant(size_t input) const;
 
  private:
+  size_t IndexOf(const char* attribute, const char* const* names, size_t count) const;
   [[noreturn]] void Lacks(const char* attribute, OrtStatus* status) const;
 
   const OrtApi& api_;
@@ -148,12 +159,11 @@ struct Port {
   bool optional = false;
 };
 
-// An operator whose kernels are of class Kernel: Kernel(Settings, Node), Compute(Call&), and the lists kInputs, kOutputs.
+// An operator whose kernels are of class Kernel: Kernel(Node), Compute(Call&), and the lists kInputs, kOutputs.
 template <class Kernel>
 class Operator final : public OrtCustomOp {
  public:
-  Operator(std::string op_type, typename Kernel::Settings settings)
-      : OrtCustomOp{}, op_type_(std::move(op_type)), settings_(settings) {
+  explicit Operator(std::string op_type) : OrtCustomOp{}, op_type_(std::move(op_type)) {
     version = kApiVersion;
     GetName = [](const OrtCustomOp* op) { return Self(op).op_type_.c_str(); };
     GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
@@ -182,7 +192,7 @@ class Operator final : public OrtCustomOp {
  private:
   struct Instance {
     Instance(const OrtApi& api_, const Operator& op_, const OrtKernelInfo* info)
-        : api(api_), op(op_), kernel(op.settings_, Node(api, info, op.op_type_)) {}
+        : api(api_), op(op_), kernel(Node(api, info, op.op_type_)) {}
 
     OrtStatus* Compute(OrtKernelContext* context) noexcept {
       return Guarded(api, [&] {
@@ -202,15 +212,17 @@ class Operator final : public OrtCustomOp {
   }
 
   std::string op_type_;
-  typename Kernel::Settings settings_;
 };
 
 // Operators of one kind, made once and kept as long as the process may have sessions that use them.
 using Operators = std::vector<std::shared_ptr<OrtCustomOp>>;
 
+// One for each body that a model may hold: <name>_<vocabulary>_<number>.
 template <class Kernel>
-void AddOperator(Operators& operators, std::string op_type, typename Kernel::Settings settings) {
-  operators.push_back(std::make_shared<Operator<Kernel>>(std::move(op_type), settings));
+void AddOperators(Operators& operators, const std::string& name, int vocabulary, int bodies) {
+  for (int number = 0; number < bodies; ++number)
+    operators.push_back(
+        std::make_shared<Operator<Kernel>>(name + "_" + std::to_string(vocabulary) + "_" + std::to_string(number)));
 }
 
 }  // namespace lacuna::ort

@@ -4,21 +4,21 @@
 
 #include "kernels/limits.h"
 #include "ops/operators.h"
+#include "ops/vocabulary.h"
 
 namespace lacuna {
 namespace {
 
 class StatisticalTopKKernel {
  public:
-  using Settings = TopKMode;
-  static constexpr std::array<ort::Port, 1> kInputs = {{{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}}};
-  static constexpr std::array<ort::Port, 2> kOutputs = {
-      {{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}, {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, true}}};
+  static constexpr auto kInputs = statistical_top_k::kInputs;
+  static constexpr auto kOutputs = statistical_top_k::kOutputs;
 
-  StatisticalTopKKernel(TopKMode mode, const ort::Node& node) : op_{mode, node.Float("quantile")} {}
+  explicit StatisticalTopKKernel(const ort::Node& node)
+      : op_{node.Word<TopKMode>(attribute::kMode, kTopKModeNames), node.Float(attribute::kQuantile)} {}
 
   void Compute(ort::Call& call) {
-    const ort::Tensor x = call.Input(0);
+    const ort::Tensor x = call.Input(statistical_top_k::kX);
     const size_t rank = x.shape.rank();
     if (rank == 0) call.Refuse("expected at least one dimension for input x but received a scalar");
     ort::Shape rows;
@@ -32,8 +32,8 @@ class StatisticalTopKKernel {
     if (columns == 0 && rows.elements() > static_cast<size_t>(kMostNeurons))
       call.Refuse("expected at most " + std::to_string(kMostNeurons) + " rows without entries but received " +
                   std::to_string(rows.elements()));
-    float* y = call.Output<float>(0, x.shape);
-    int32_t* kept = call.OptionalOutput<int32_t>(1, rows);
+    float* y = call.Output<float>(statistical_top_k::kYOutput, x.shape);
+    int32_t* kept = call.OptionalOutput<int32_t>(statistical_top_k::kKeptOutput, rows);
     if (columns == 0) {
       if (kept != nullptr) std::fill_n(kept, rows.elements(), 0);
       return;
@@ -48,8 +48,7 @@ class StatisticalTopKKernel {
 }  // namespace
 
 void AddStatisticalTopK(ort::Operators& operators) {
-  ort::AddOperator<StatisticalTopKKernel>(operators, "StatisticalTopK_soft", TopKMode::kSoft);
-  ort::AddOperator<StatisticalTopKKernel>(operators, "StatisticalTopK_hard", TopKMode::kHard);
+  ort::AddOperators<StatisticalTopKKernel>(operators, statistical_top_k::kName, kVocabulary, statistical_top_k::kBodies);
 }
 
 }  // namespace lacuna

@@ -36,7 +36,7 @@ Choice ChooseByScore(const GatedFfn& ffn, const std::vector<double>& measure, st
     scores[j] = std::abs(measure[j]) * ffn.score_weights[j];
     mean += scores[j] / static_cast<double>(act.size());
   }
-  const double limit = IsRelative(ffn.selector) ? ffn.threshold * mean : ffn.threshold;
+  const double limit = IsRelative(ffn.choice) ? ffn.threshold * mean : ffn.threshold;
   int kept = 0;
   for (size_t j = 0; j < act.size(); ++j) {
     const bool chosen = scores[j] >= limit;
@@ -57,7 +57,7 @@ std::vector<double> Products(Storage storage, const Matrix& matrix, size_t width
 // Gate or up times entries, plus a bias, by both planes where there are two.
 std::vector<double> Projected(const GatedFfn& ffn, const Matrix& matrix, const Matrix& upper, size_t width,
                               const std::vector<double>& x, const float* bias) {
-  if (!IsNested(ffn.selector)) return Products(ffn.storage, matrix, width, x, bias, ffn.neurons);
+  if (!IsNested(ffn.choice)) return Products(ffn.storage, matrix, width, x, bias, ffn.neurons);
   std::vector<double> products = Products(Storage::kInt4, upper, width, x, bias, ffn.neurons);
   const std::vector<double> lower = Products(Storage::kInt4, matrix, width, x, nullptr, ffn.neurons);
   for (size_t j = 0; j < ffn.neurons; ++j) products[j] += lower[j] / 16;
@@ -75,11 +75,11 @@ std::vector<double> Predicted(const GatedFfn& ffn, const float* x) {
   return products;
 }
 
-// What scored selectors measure neurons by, where it is not act(gate).
+// What neurons with a score are measured by, where it is not act(gate).
 std::vector<double> MeasureOf(const GatedFfn& ffn, const float* x, const std::vector<double>& act,
                               const std::vector<double>& up) {
-  if (IsPredicted(ffn.selector)) return Predicted(ffn, x);
-  if (!IsProduct(ffn.selector)) return act;
+  if (IsPredicted(ffn.choice)) return Predicted(ffn, x);
+  if (!IsProduct(ffn.choice)) return act;
   std::vector<double> products(act.size());
   for (size_t j = 0; j < act.size(); ++j) products[j] = act[j] * up[j];
   return products;
@@ -87,16 +87,16 @@ std::vector<double> MeasureOf(const GatedFfn& ffn, const float* x, const std::ve
 
 Choice Choose(const GatedFfn& ffn, const float* x, const std::vector<double>& gate, const std::vector<double>& up,
               bool choose_all) {
-  const bool statistical = IsStatistical(ffn.selector);
+  const bool statistical = IsStatistical(ffn.choice);
   std::vector<double> picked = gate;
   int kept = static_cast<int>(gate.size());
   if (statistical && !choose_all) {
-    TopK top = StatisticalTopK(gate, ffn.quantile, ffn.selector == Selector::kStatisticalSoft);
+    TopK top = StatisticalTopK(gate, ffn.quantile, ffn.choice.mode == TopKMode::kSoft);
     picked = std::move(top.y);
     kept = top.kept;
   }
   for (double& value : picked) value = Activate(ffn.activation, value);
-  if (statistical || choose_all || ffn.selector == Selector::kNone) return {std::move(picked), kept};
+  if (statistical || choose_all || !Chooses(ffn.choice)) return {std::move(picked), kept};
   const std::vector<double> measure = MeasureOf(ffn, x, picked, up);
   return ChooseByScore(ffn, measure, std::move(picked));
 }

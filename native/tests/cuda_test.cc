@@ -64,7 +64,7 @@ struct Shape {
 
 struct Variant {
   Storage storage;
-  Selector selector;
+  Choice choice;
   Activation activation;
   // Biases, post-norm and mask.
   bool everything;
@@ -130,7 +130,7 @@ class Block {
     }
     ffn.score_weights = scores_.data();
     ffn.activation = variant_.activation;
-    ffn.selector = variant_.selector;
+    ffn.choice = variant_.choice;
     ffn.threshold = ffn.quantile = kCut;
     return ffn;
   }
@@ -200,7 +200,6 @@ class Block {
     const Floats gate_bias = Sizes(gate_bias_), up_bias = Sizes(up_bias_), down_bias = Sizes(down_bias_), x = Sizes(x_);
     GatedFfn ffn = Ffn();
     ffn.storage = Storage::kFp32;
-    ffn.selector = Selector::kNone;
     ffn.activation = Activation::kRelu;
     ffn.gate = gate.matrix();
     ffn.up = up.matrix();
@@ -241,8 +240,9 @@ TEST_F(Cuda, GatedFfnAgreesWithPlainLoops) {
   uint32_t seed = 1;
   for (const Shape& shape : kShapes)
     for (Storage storage : {Storage::kFp32, Storage::kBf16})
-      for (Selector selector : {Selector::kNone, Selector::kThreshold, Selector::kThresholdOfMean,
-                                Selector::kStatisticalSoft, Selector::kStatisticalHard})
+      for (const Choice& choice : {Choice{}, Choice{Measure::kActivation, Cut::kAbsolute}, Choice{Measure::kActivation, Cut::kMean},
+                                   Choice{Measure::kGate, Cut::kDeviation, TopKMode::kSoft},
+                                   Choice{Measure::kGate, Cut::kDeviation, TopKMode::kHard}})
         for (Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu})
           for (bool everything : {false, true})
             for (bool choose_all : {false, true}) {
@@ -251,7 +251,7 @@ TEST_F(Cuda, GatedFfnAgreesWithPlainLoops) {
                                                 << static_cast<int>(selector) << " activation "
                                                 << static_cast<int>(activation) << (everything ? " everything" : "")
                                                 << (choose_all ? " all" : ""));
-              Block(shape, {storage, selector, activation, everything, choose_all}, ++seed).Check();
+              Block(shape, {storage, choice, activation, everything, choose_all}, ++seed).Check();
               if (HasFatalFailure()) return;
             }
 }
@@ -266,9 +266,9 @@ TEST_F(Cuda, GatedFfnRefusesWhatItDoesNotHave) {
   GatedFfn normed;
   normed.norm = {&weight, 0};
   EXPECT_EQ(cuda::RunGatedFfn(normed, tokens, nullptr, nullptr), cudaErrorNotSupported);
-  for (Selector selector : {Selector::kProduct, Selector::kPredictorOfMean}) {
+  for (const Choice& choice : {Choice{Measure::kProduct, Cut::kAbsolute}, Choice{Measure::kPredicted, Cut::kMean}}) {
     GatedFfn ffn;
-    ffn.selector = selector;
+    ffn.choice = choice;
     EXPECT_EQ(cuda::RunGatedFfn(ffn, tokens, nullptr, nullptr), cudaErrorNotSupported);
   }
 }

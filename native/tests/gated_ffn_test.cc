@@ -19,17 +19,31 @@ using testing::Misaligned;
 
 constexpr Storage kStorages[] = {Storage::kFp32, Storage::kBf16, Storage::kFp16, Storage::kInt8, Storage::kInt4};
 
-constexpr Selector kSelectors[] = {Selector::kNone, Selector::kThreshold, Selector::kThresholdOfMean,
-                                   Selector::kStatisticalSoft, Selector::kStatisticalHard, Selector::kProduct,
-                                   Selector::kProductOfMean, Selector::kPredictor, Selector::kPredictorOfMean,
-                                   Selector::kNested, Selector::kNestedOfMean};
+constexpr Choice kChoices[] = {{},
+                               {Measure::kActivation, Cut::kAbsolute},
+                               {Measure::kActivation, Cut::kMean},
+                               {Measure::kGate, Cut::kDeviation, TopKMode::kSoft},
+                               {Measure::kGate, Cut::kDeviation, TopKMode::kHard},
+                               {Measure::kProduct, Cut::kAbsolute},
+                               {Measure::kProduct, Cut::kMean},
+                               {Measure::kPredicted, Cut::kAbsolute},
+                               {Measure::kPredicted, Cut::kMean},
+                               {Measure::kNested, Cut::kAbsolute},
+                               {Measure::kNested, Cut::kMean}};
+
+std::string NameOf(const Choice& choice) {
+  const auto name = [](const char* const* names, auto value) { return std::string(names[static_cast<size_t>(value)]); };
+  if (!Chooses(choice)) return name(kMeasureNames, choice.measure);
+  const std::string mode = choice.cut == Cut::kDeviation ? "_" + name(kTopKModeNames, choice.mode) : "";
+  return name(kMeasureNames, choice.measure) + "_" + name(kCutNames, choice.cut) + mode;
+}
 constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu};
 
 struct Options {
   size_t hidden = 24;
   size_t neurons = 40;
   size_t tokens = 1;
-  Selector selector = Selector::kNone;
+  Choice choice;
   Storage storage = Storage::kFp32;
   // Entries of x that the gate reads, up reading the others; 0 when both read all.
   size_t split = 0;
@@ -83,7 +97,7 @@ class Block {
     ffn.down = down_.matrix();
     if (options_.records) {
       using Parts = std::vector<reference::StoredRecords::Part>;
-      const bool nested = IsNested(options_.selector);
+      const bool nested = IsNested(options_.choice);
       const auto part = [&](const StoredMatrix& matrix) {
         return RecordPart{nested ? Storage::kInt4 : options_.storage, matrix.width(), !nested};
       };
@@ -103,7 +117,7 @@ class Block {
     if (options_.normed) ffn.norm = {norm_.data(), 1e-6f};
     ffn.score_weights = score_weights_.data();
     ffn.activation = options_.activation;
-    ffn.selector = options_.selector;
+    ffn.choice = options_.choice;
     ffn.threshold = options_.cut;
     ffn.quantile = options_.cut;
     return ffn;
@@ -151,16 +165,16 @@ class Block {
     return Reference(token, options_.cut * (1 - 1e-4f)).kept == Reference(token, options_.cut * (1 + 1e-4f)).kept;
   }
 
-  // The same block by magnitudes: with relu and no selector, what it gives is the sum of all of them.
+  // The same block by magnitudes: with relu and no choice, what it gives is the sum of all of them.
   Block Magnitudes() const {
     Block block(*this);
-    block.options_.selector = Selector::kNone;
+    block.options_.choice = {};
     block.options_.activation = Activation::kRelu;
     block.options_.post_norm = false;
     block.options_.storage = Storage::kFp32;
     block.options_.records = false;
     for (StoredMatrix* part : {&block.gate_, &block.up_, &block.down_}) *part = part->Sizes();
-    if (IsNested(options_.selector)) {
+    if (IsNested(options_.choice)) {
       block.gate_ = SizesOfPlanes(predictor_gate_, gate_);
       block.up_ = SizesOfPlanes(predictor_up_, up_);
     }
@@ -238,12 +252,12 @@ class Block {
   // Of gate or up, or their lower plane.
   StoredMatrix Projection(size_t width) {
     const auto values = random_.Floats(options_.neurons * width, 1 / std::sqrt(static_cast<float>(width)));
-    if (IsNested(options_.selector)) return StoredMatrix(reference::Plane::kLower, values, width, options_.offset);
+    if (IsNested(options_.choice)) return StoredMatrix(reference::Plane::kLower, values, width, options_.offset);
     return StoredMatrix(options_.storage, values, width, options_.offset);
   }
   // The same numbers in 4 bits.
   StoredMatrix Predictor(const StoredMatrix& of) const {
-    if (IsNested(options_.selector)) return StoredMatrix(reference::Plane::kUpper, of.values(), of.width(), options_.offset);
+    if (IsNested(options_.choice)) return StoredMatrix(reference::Plane::kUpper, of.values(), of.width(), options_.offset);
     return StoredMatrix(Storage::kInt4, of.values(), of.width(), options_.offset);
   }
   static StoredMatrix SizesOfPlanes(const StoredMatrix& upper, const StoredMatrix& lower) {
@@ -314,33 +328,27 @@ int CheckAgainstLoops(const Options& options, const Parallel& parallel) {
   return compared;
 }
 
-using Case = std::tuple<Selector, Storage>;
+using Case = std::tuple<Choice, Storage>;
 
-// Every selector in every storage that has it.
+// Every choice in every storage that has it.
 std::vector<Case> Cases() {
   std::vector<Case> cases;
-  for (Selector selector : kSelectors)
+  for (const Choice& choice : kChoices)
     for (Storage storage : kStorages)
-      if (!IsNested(selector) || storage == Storage::kInt8) cases.emplace_back(selector, storage);
+      if (!IsNested(choice) || storage == Storage::kInt8) cases.emplace_back(choice, storage);
   return cases;
 }
 
 class GatedFfnOf : public ::testing::TestWithParam<Case> {
  protected:
-  static Selector selector() { return std::get<0>(GetParam()); }
+  static Choice choice() { return std::get<0>(GetParam()); }
   static Storage storage() { return std::get<1>(GetParam()); }
 };
 
-std::string NameOf(const ::testing::TestParamInfo<Case>& info) {
-  constexpr const char* kSelectorNames[] = {"None",           "Threshold",       "ThresholdOfMean",
-                                            "StatisticalSoft", "StatisticalHard", "Product",
-                                            "ProductOfMean",   "Predictor",       "PredictorOfMean",
-                                            "Nested",          "NestedOfMean"};
-  constexpr const char* kStorageNames[] = {"Fp32", "Bf16", "Fp16", "Int8", "Int4"};
-  return std::string(kSelectorNames[static_cast<int>(std::get<0>(info.param))]) + "Of" +
-         kStorageNames[static_cast<int>(std::get<1>(info.param))];
+std::string CaseName(const ::testing::TestParamInfo<Case>& info) {
+  return NameOf(std::get<0>(info.param)) + "_" + kStorageNames[static_cast<size_t>(std::get<1>(info.param))];
 }
-INSTANTIATE_TEST_SUITE_P(All, GatedFfnOf, ::testing::ValuesIn(Cases()), NameOf);
+INSTANTIATE_TEST_SUITE_P(All, GatedFfnOf, ::testing::ValuesIn(Cases()), CaseName);
 
 TEST_P(GatedFfnOf, AgreesWithPlainLoopsAtOddSizes) {
   testing::ForEachTarget([](const std::string& target) {
@@ -352,7 +360,7 @@ TEST_P(GatedFfnOf, AgreesWithPlainLoopsAtOddSizes) {
       for (size_t neurons : {1, 5, 127, 128, 129, 300})
         for (size_t tokens : {1, 2, 5}) {
           Options options{.hidden = hidden, .neurons = neurons, .tokens = tokens};
-          options.selector = selector();
+          options.choice = choice();
           options.storage = storage();
           options.seed = ++seed;
           options.offset = seed % 16;
@@ -377,7 +385,7 @@ TEST_P(GatedFfnOf, IsTheSameWhateverTokensComeAlongAndHoweverManyThreads) {
     for (float cut : {0.1f, 1.4f}) {
       // More than one block of tokens, more than one range of columns, more than one group of scales.
       Options options{.hidden = 530, .neurons = 290, .tokens = 70, .masked = true, .cut = cut};
-      options.selector = selector();
+      options.choice = choice();
       options.storage = storage();
       options.post_norm = true;
       options.records = IsBlocked(storage()) && cut > 1;
@@ -400,7 +408,7 @@ TEST_P(GatedFfnOf, NormsTheStreamFirst) {
     // One token, which has no gate's phase of its own, and more than one block of them.
     for (size_t tokens : {1, 5, 70}) {
       Options options{.hidden = 70, .neurons = 150, .tokens = tokens, .normed = true, .offset = 3};
-      options.selector = selector();
+      options.choice = choice();
       options.storage = storage();
       options.masked = tokens != 1;
       options.split = tokens == 5 ? 30 : 0;
@@ -436,12 +444,12 @@ TEST(GatedFfn, NormIsThatOfPlainLoops) {
 }
 
 TEST_P(GatedFfnOf, ReadsOnlyChosenRows) {
-  if (selector() == Selector::kNone) return;
+  if (!Chooses(choice())) return;
   testing::ForEachTarget([](const std::string& target) {
     SCOPED_TRACE(target);
     for (size_t tokens : {1, 5}) {
       Options options{.hidden = 40, .neurons = 140, .tokens = tokens, .cut = 1.3f};
-      options.selector = selector();
+      options.choice = choice();
       options.storage = storage();
       options.records = IsBlocked(storage()) && tokens == 1;
       Block block(options);
@@ -450,7 +458,7 @@ TEST_P(GatedFfnOf, ReadsOnlyChosenRows) {
       for (size_t j = 0; j < options.neurons; ++j) {
         Block changed(block);
         // A choice by products reads all of `up`.
-        if (IsProduct(selector())) {
+        if (IsProduct(choice())) {
           changed.PoisonDown(j);
         } else {
           changed.PoisonUp(j);
@@ -458,8 +466,8 @@ TEST_P(GatedFfnOf, ReadsOnlyChosenRows) {
         bool used = false;
         for (size_t t = 0; t < tokens; ++t) used |= std::isnan(changed.Reference(t, options.cut).y[0]);
         if (used) continue;
-        if (!IsProduct(selector())) block.PoisonUp(j);
-        if (IsPredicted(selector())) block.PoisonGate(j);
+        if (!IsProduct(choice())) block.PoisonUp(j);
+        if (IsPredicted(choice())) block.PoisonGate(j);
         block.PoisonDown(j);
         ++poisoned;
       }
@@ -470,20 +478,20 @@ TEST_P(GatedFfnOf, ReadsOnlyChosenRows) {
 }
 
 TEST(GatedFfn, IsTheSameFromRecordsAndFromMatrices) {
-  for (const auto& [selector, storage] : Cases()) {
+  for (const auto& [choice, storage] : Cases()) {
     if (!IsBlocked(storage)) continue;
     for (size_t tokens : {1, 3}) {
-      Options options{.hidden = 70, .neurons = 150, .tokens = tokens, .selector = selector, .storage = storage};
+      Options options{.hidden = 70, .neurons = 150, .tokens = tokens, .choice = choice, .storage = storage};
       const Block::Result apart = Block(options).Run(OnThisThread());
       options.records = true;
-      EXPECT_TRUE(Block(options).Run(OnThisThread()) == apart) << static_cast<int>(selector);
+      EXPECT_TRUE(Block(options).Run(OnThisThread()) == apart) << NameOf(choice);
     }
   }
 }
 
 TEST(GatedFfn, WithNothingChosenIsTheBias) {
   for (size_t tokens : {1, 6}) {
-    Options options{.tokens = tokens, .selector = Selector::kThreshold, .biases = true, .cut = 1e9f};
+    Options options{.tokens = tokens, .choice = {Measure::kActivation, Cut::kAbsolute}, .biases = true, .cut = 1e9f};
     Block block(options);
     const Block::Result got = block.Run(OnThisThread());
     for (size_t i = 0; i < got.y.size(); ++i) ASSERT_EQ(got.y[i], block.Ffn().down_bias[i % options.hidden]);
@@ -492,12 +500,12 @@ TEST(GatedFfn, WithNothingChosenIsTheBias) {
 }
 
 TEST(GatedFfn, ShowsWhatIsNotANumber) {
-  for (const auto& [selector, storage] : Cases()) {
+  for (const auto& [choice, storage] : Cases()) {
     // A predictor may well leave out a neuron whose own weights are no numbers: here it leaves out none.
-    const float cut = IsPredicted(selector) ? 0.0f : 1.0f;
-    Block block(Options{.tokens = 1, .selector = selector, .storage = storage, .cut = cut});
+    const float cut = IsPredicted(choice) ? 0.0f : 1.0f;
+    Block block(Options{.tokens = 1, .choice = choice, .storage = storage, .cut = cut});
     block.PoisonGate(5);
-    EXPECT_TRUE(std::isnan(block.Run(OnThisThread()).y[0])) << static_cast<int>(selector);
+    EXPECT_TRUE(std::isnan(block.Run(OnThisThread()).y[0])) << NameOf(choice);
   }
 }
 

@@ -210,13 +210,13 @@ export function planText(plan: Plan, width: number, explain = false): string {
   );
 }
 
-function actionText({ select, skip }: Plan['blocks'][number]): string {
-  const actions = [select?.kind, skip === undefined ? undefined : `skip x${skip.runLength}`];
+function actionText({ choice, skip }: Plan['blocks'][number]): string {
+  const actions = [choice?.measure, skip === undefined ? undefined : `skip x${skip.runLength}`];
   return actions.filter((action) => action !== undefined).join(' + ') || 'nothing';
 }
 
-function thresholdText({ select, skip }: Plan['blocks'][number]): string {
-  const threshold = select?.kind === 'threshold' ? select.threshold : skip?.threshold;
+function thresholdText({ choice, skip }: Plan['blocks'][number]): string {
+  const threshold = choice === undefined || choice.cut.kind === 'deviation' ? skip?.threshold : choice.cut.threshold;
   return threshold === undefined ? '-' : threshold.toPrecision(4);
 }
 

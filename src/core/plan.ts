@@ -1,31 +1,45 @@
 /** What to leave out of which block, as readable, versioned JSON. The types derive from the schema that files are read through. */
 import * as z from 'zod';
+import { MEASURES, MODES, measureNamed, type NeuronChoice, RESTS } from './choice.ts';
 import { invalidArgument } from './errors.ts';
 import { MAX_LAYERS } from './model.ts';
 import type { PrecisionName } from './precision.ts';
 
 export const PLAN_FORMAT = 'lacuna.plan';
-export const PLAN_VERSION = 1;
+export const PLAN_VERSION = 2;
 
 const share = z.number().min(0).max(1);
 
-/**
- * Which FFN neurons of a block are computed, per token:
- * - threshold: keep neuron j where |act(gate_j)| * weights_j >= threshold (* the token's own scale, when relative).
- *   `weights` names a float32 [intermediate_size] tensor of the plan: E|up_j| * ||down column j||. The token's scale is
- *   the mean over j of |act(gate_j)| * weights_j.
- * - statistical: theta = mean(gate) + std(gate) * Q(1 - density), population std; `soft` puts max(gate - theta, 0) in
- *   the gate's place (Spark Transformer, section 3; Gemma 3n), `hard` keeps gate where gate >= theta, else 0.
- */
-export const selectorSchema = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.literal('threshold'),
-    scale: z.enum(['absolute', 'token-mean']),
-    threshold: z.number().nonnegative(),
-    weights: z.string(),
-  }),
-  z.strictObject({ kind: z.literal('statistical'), mode: z.enum(['soft', 'hard']), density: share }),
+const cutSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('absolute'), threshold: z.number().nonnegative() }),
+  z.strictObject({ kind: z.literal('mean'), threshold: z.number().nonnegative() }),
+  z.strictObject({ kind: z.literal('deviation'), density: share, mode: z.enum(MODES) }),
 ]);
+
+/**
+ * Which FFN neurons of a block are computed, per token (src/core/choice.ts): neuron j where its measure reaches the cut, and what the
+ * others become. `tensors` names float32 tensors of the plan by role: `weights` [intermediate_size] is E|up_j| * ||down column j||
+ * for measure `activation`.
+ */
+export const choiceSchema = z
+  .strictObject({
+    measure: z.enum(MEASURES.map(({ name }) => name)),
+    cut: cutSchema,
+    rest: z.enum(RESTS),
+    tensors: z.strictObject({ weights: z.string().optional() }),
+  })
+  .superRefine(({ measure, cut, tensors }, context) => {
+    const contract = measureNamed(measure);
+    if (!contract.cuts.includes(cut.kind))
+      context.addIssue({ code: 'custom', path: ['cut', 'kind'], message: `measure ${measure} has no cut ${cut.kind}` });
+    const wanted = Object.keys(contract.tensors).sort().join();
+    if (Object.keys(tensors).sort().join() !== wanted)
+      context.addIssue({
+        code: 'custom',
+        path: ['tensors'],
+        message: `measure ${measure} needs tensors: ${wanted || 'none'}`,
+      });
+  });
 
 /** FFN-SkipLLM's test on this block: once cos(h, h + FFN(norm h)) >= threshold, the next `runLength` blocks are skipped. */
 export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLength: z.int().min(1) });
@@ -45,7 +59,7 @@ export const hostSchema = z.discriminatedUnion('kind', [
 export const blockPlanSchema = z.strictObject({
   /** `layers.<i>.ffn`: from residual in to residual out, norms included. */
   block: z.string().regex(/^layers\.\d+\.ffn$/),
-  select: selectorSchema.optional(),
+  choice: choiceSchema.optional(),
   skip: skipSchema.optional(),
   expected: z.strictObject({
     /** Share of FFN neurons computed. */
@@ -98,10 +112,15 @@ export type Plan = z.infer<typeof planSchema>;
 export type Host = Plan['host'];
 export type HostDtype = (typeof HOST_DTYPES)[number];
 export type BlockPlan = z.infer<typeof blockPlanSchema>;
-export type Selector = z.infer<typeof selectorSchema>;
+export type Choice = z.infer<typeof choiceSchema>;
 
 /** The plan's tensors by name, as read from the file beside it. */
 export type PlanTensors = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>;
+
+/** A choice without its numbers and tensors. */
+export function neuronChoice({ measure, cut }: Choice): NeuronChoice {
+  return cut.kind === 'deviation' ? { measure, cut: cut.kind, mode: cut.mode } : { measure, cut: cut.kind };
+}
 
 /** The host of a name, with weights stored as `dtype`; throws `usage` for a storage in which nothing pays there, or none at all. */
 export function hostNamed(kind: Host['kind'], dtype = 'fp32'): Host {

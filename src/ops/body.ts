@@ -1,34 +1,34 @@
 /** What all portable bodies share: how a function is put together, and few-node phrases for what ONNX lacks. */
-import { attr, BASE_OPSETS, type Body, LACUNA_DOMAIN, type OpFunction } from '../core/graph.ts';
+import { attr, BASE_OPSETS, type Body as Branch, LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder } from '../core/graph-builder.ts';
+import type { Body } from './bodies.ts';
 import { contractOf, type OperatorContract, type OperatorName, type OutputName } from './contract.ts';
 
 /**
- * The function `opType`, whose nodes `write` makes. Inputs and outputs have the contract's names; `outputs` lists those
- * that this body makes. A runtime computes all of them, wanted or not: it inlines bodies, but prunes nothing.
+ * A body, whose nodes `write` makes. Inputs and outputs have the contract's names; `outputs` lists those that this body makes. A
+ * runtime computes all of them, wanted or not: it inlines bodies, but prunes nothing.
  */
-export function opFunction<Name extends OperatorName>(
-  name: Name,
-  opType: string,
+export function operatorBody<Name extends OperatorName>(
+  operator: Name,
   doc: string,
   outputs: readonly OutputName<Name>[],
   write: (g: GraphBuilder) => void,
-): OpFunction {
+): Body {
   const g = new GraphBuilder('');
   write(g);
-  const contract: OperatorContract = contractOf(name);
+  const contract: OperatorContract = contractOf(operator);
   const made = new Set<string>(outputs);
-  const last = contract.outputs.findLastIndex((output) => made.has(output));
-  const formal = contract.outputs.slice(0, last + 1);
+  const last = contract.outputs.findLastIndex(({ name }) => made.has(name));
+  const formal = contract.outputs.slice(0, last + 1).map(({ name }) => name);
   // ONNX Runtime crashes when it inlines a body in which a value is called as an input is. In branches, names have a scope.
   const clash = contract.inputs.find(({ name: input }) => g.nodes.some(({ outputs: own }) => own.includes(input)));
-  if (clash !== undefined) throw new RangeError(`${opType} makes a value called ${clash.name}, as its input is`);
+  if (clash !== undefined) throw new RangeError(`${operator} makes a value called ${clash.name}, as its input is`);
   // A function must make each of its outputs; a constant in the gap costs nothing.
   for (const gap of formal.filter((output) => !made.has(output)))
     g.op('Constant', [], { attributes: { value_float: attr.float(0) }, outputs: [gap] });
   return {
+    operator,
     domain: LACUNA_DOMAIN,
-    name: opType,
     inputs: contract.inputs.map((input) => input.name),
     outputs: formal,
     attributes: Object.keys(contract.attributes),
@@ -81,9 +81,9 @@ export function reduceLast(g: GraphBuilder, opType: string, x: string, keep: boo
 /** One branch of an `If`: `write` gets a builder of its own scope and returns the branch's results. */
 export function branch(
   scope: string,
-  outputs: Body['outputs'],
+  outputs: Branch['outputs'],
   write: (g: GraphBuilder, names: readonly string[]) => void,
-): Body {
+): Branch {
   const g = new GraphBuilder(scope);
   write(
     g,

@@ -1,132 +1,167 @@
-/** The operators of the `lacuna` domain: their inputs, outputs and attributes, which kernels and bodies share. */
+/**
+ * The operators of the `lacuna` domain: what kernels and bodies share. The C++ side is generated from this file and from
+ * src/core/choice.ts (`npm run vocabulary`).
+ */
 import { type Attribute, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 
 /**
- * Every operator, in order. An op type is the name, then what the operator's own file appends to tell bodies apart.
- * Positions are fixed from the first release on: an input or output is then only ever added at the end.
+ * The version of names, positions and meanings below. A library of another version does not know the op types, and bodies run in its
+ * place; so whatever changes here but for an input or output added at the end counts it up.
  */
+export const VOCABULARY = 2;
+
+/** `weights`: floats of any width, or codes. */
+export type InputType = 'float32' | 'float16' | 'uint8' | 'bool' | 'int32' | 'int64' | 'weights';
+export type OutputType = 'float32' | 'int32' | 'bool';
+
+interface InputContract {
+  readonly name: string;
+  readonly type: InputType;
+  readonly optional: boolean;
+}
+
+interface OutputContract {
+  readonly name: string;
+  readonly type: OutputType;
+  readonly optional: boolean;
+}
+
+export interface OperatorContract {
+  readonly name: string;
+  /** How many different bodies one model may hold. */
+  readonly bodies: number;
+  readonly inputs: readonly InputContract[];
+  readonly outputs: readonly OutputContract[];
+  readonly attributes: Readonly<Record<string, 'int' | 'float' | 'string'>>;
+}
+
+function needs<const Name extends string, const Type extends InputType>(name: Name, type: Type) {
+  return { name, type, optional: false } as const;
+}
+
+function takes<const Name extends string, const Type extends InputType>(name: Name, type: Type) {
+  return { name, type, optional: true } as const;
+}
+
+/** Every operator, in order. */
 export const OPERATORS = [
   {
     name: 'StatisticalTopK',
-    inputs: [{ name: 'x', optional: false }],
-    outputs: ['y', 'kept'],
-    attributes: { quantile: 'float' },
+    bodies: 2,
+    inputs: [needs('x', 'float32')],
+    outputs: [needs('y', 'float32'), takes('kept', 'int32')],
+    attributes: { quantile: 'float', mode: 'string' },
   },
   {
     name: 'GatedFFN',
+    bodies: 16,
     inputs: [
-      { name: 'x', optional: false },
-      { name: 'gate', optional: true },
-      { name: 'up', optional: true },
-      { name: 'down', optional: true },
-      { name: 'gate_bias', optional: true },
-      { name: 'up_bias', optional: true },
-      { name: 'down_bias', optional: true },
-      { name: 'active', optional: true },
-      { name: 'residual', optional: true },
-      { name: 'post_norm', optional: true },
-      { name: 'threshold', optional: true },
-      { name: 'weights', optional: true },
-      { name: 'predictor', optional: true },
-      { name: 'predictor_scales', optional: true },
-      { name: 'gate_up', optional: true },
-      { name: 'gate_up_scales', optional: true },
-      { name: 'records', optional: true },
-      { name: 'down_columns', optional: true },
-      { name: 'down_columns_scales', optional: true },
-      { name: 'gate_up_lower', optional: true },
-      { name: 'skip', optional: true },
-      { name: 'norm', optional: true },
+      // The stream: x, or the norm of x + skip. Of a mask's tokens the others get 0.
+      needs('x', 'float32'),
+      takes('skip', 'float32'),
+      takes('norm', 'float32'),
+      takes('active', 'bool'),
+      takes('residual', 'float32'),
+      // Floats, a row a neuron in each; or codes, of which `down` has a column a neuron.
+      takes('gate', 'weights'),
+      takes('gate_scales', 'float16'),
+      takes('gate_zero_points', 'uint8'),
+      takes('up', 'weights'),
+      takes('up_scales', 'float16'),
+      takes('up_zero_points', 'uint8'),
+      takes('down', 'weights'),
+      takes('down_scales', 'float16'),
+      takes('down_zero_points', 'uint8'),
+      // In place of gate and up, the gate's rows first.
+      takes('gate_up', 'uint8'),
+      takes('gate_up_scales', 'float16'),
+      takes('gate_bias', 'float32'),
+      takes('up_bias', 'float32'),
+      takes('down_bias', 'float32'),
+      takes('post_norm', 'float32'),
+      // What a choice needs.
+      takes('threshold', 'float32'),
+      takes('weights', 'float32'),
+      takes('records', 'uint8'),
+      takes('predictor', 'uint8'),
+      takes('predictor_scales', 'float16'),
+      takes('gate_up_lower', 'uint8'),
     ],
-    outputs: ['y', 'saturation', 'kept', 'sum'],
+    outputs: [needs('y', 'float32'), takes('sum', 'float32'), takes('saturation', 'float32'), takes('kept', 'int32')],
     attributes: {
+      storage: 'string',
       activation: 'string',
-      quantile: 'float',
-      epsilon: 'float',
-      norm_epsilon: 'float',
-      scale: 'string',
+      measure: 'string',
+      cut: 'string',
       mode: 'string',
+      quantile: 'float',
+      dense_prefill: 'int',
+      gather: 'int',
+      epsilon: 'float',
+      post_epsilon: 'float',
       hidden_size: 'int',
       intermediate_size: 'int',
       gate_up_size: 'int',
+      gate_inputs: 'int',
+      up_inputs: 'int',
     },
   },
   {
     name: 'FFNSkipStart',
-    inputs: [{ name: 'position_ids', optional: false }],
-    outputs: ['state', 'active'],
-    attributes: { warm_up: 'int' },
+    bodies: 1,
+    inputs: [needs('position_ids', 'int64')],
+    outputs: [needs('state', 'int32'), takes('active', 'bool')],
+    attributes: { warm_up: 'int', dense_prefill: 'int' },
   },
   {
     name: 'FFNSkipStep',
-    inputs: [
-      { name: 'state', optional: false },
-      { name: 'saturation', optional: false },
-      { name: 'threshold', optional: false },
-    ],
-    outputs: ['next_state', 'next_active'],
+    bodies: 1,
+    inputs: [needs('state', 'int32'), needs('saturation', 'float32'), needs('threshold', 'float32')],
+    outputs: [needs('next_state', 'int32'), takes('next_active', 'bool')],
     attributes: { run_length: 'int', re_arm: 'int' },
   },
   {
-    name: 'SparkFFN',
-    inputs: [
-      { name: 'x', optional: false },
-      { name: 'gate', optional: false },
-      { name: 'up', optional: false },
-      { name: 'down', optional: true },
-      { name: 'post_norm', optional: true },
-      { name: 'gate_scales', optional: true },
-      { name: 'up_scales', optional: true },
-      { name: 'records', optional: true },
-      { name: 'down_columns', optional: true },
-      { name: 'down_columns_scales', optional: true },
-    ],
-    outputs: ['y', 'kept'],
-    attributes: {
-      activation: 'string',
-      quantile: 'float',
-      mode: 'string',
-      epsilon: 'float',
-      gate_inputs: 'int',
-      up_inputs: 'int',
-      hidden_size: 'int',
-      intermediate_size: 'int',
-    },
-  },
-  {
     name: 'NormAttention',
+    bodies: 8,
     inputs: [
-      { name: 'x', optional: false },
-      { name: 'norm', optional: false },
-      { name: 'query', optional: false },
-      { name: 'query_scales', optional: false },
-      { name: 'output', optional: false },
-      { name: 'output_scales', optional: false },
-      { name: 'past_key', optional: false },
-      { name: 'past_value', optional: false },
-      { name: 'seqlens_k', optional: false },
-      { name: 'total_sequence_length', optional: false },
-      { name: 'cosines', optional: false },
-      { name: 'sines', optional: false },
-      { name: 'skip', optional: true },
-      { name: 'key', optional: true },
-      { name: 'key_scales', optional: true },
-      { name: 'value', optional: true },
-      { name: 'value_scales', optional: true },
-      { name: 'query_norm', optional: true },
-      { name: 'key_norm', optional: true },
-      { name: 'post_norm', optional: true },
-      { name: 'query_zero_points', optional: true },
-      { name: 'output_zero_points', optional: true },
-      { name: 'key_zero_points', optional: true },
-      { name: 'value_zero_points', optional: true },
-      { name: 'query_bias', optional: true },
-      { name: 'output_bias', optional: true },
-      { name: 'key_bias', optional: true },
-      { name: 'value_bias', optional: true },
+      needs('x', 'float32'),
+      takes('skip', 'float32'),
+      needs('norm', 'float32'),
+      // Those of keys and values below, or else one under the other in `query`.
+      needs('query', 'uint8'),
+      needs('query_scales', 'float16'),
+      takes('query_zero_points', 'uint8'),
+      takes('query_bias', 'float32'),
+      takes('key', 'uint8'),
+      takes('key_scales', 'float16'),
+      takes('key_zero_points', 'uint8'),
+      takes('key_bias', 'float32'),
+      takes('value', 'uint8'),
+      takes('value_scales', 'float16'),
+      takes('value_zero_points', 'uint8'),
+      takes('value_bias', 'float32'),
+      needs('output', 'uint8'),
+      needs('output_scales', 'float16'),
+      takes('output_zero_points', 'uint8'),
+      takes('output_bias', 'float32'),
+      needs('past_key', 'float32'),
+      needs('past_value', 'float32'),
+      needs('seqlens_k', 'int32'),
+      needs('total_sequence_length', 'int32'),
+      needs('cosines', 'float32'),
+      needs('sines', 'float32'),
+      takes('query_norm', 'float32'),
+      takes('key_norm', 'float32'),
+      takes('post_norm', 'float32'),
     ],
-    outputs: ['y', 'present_key', 'present_value', 'sum'],
+    outputs: [
+      needs('y', 'float32'),
+      needs('present_key', 'float32'),
+      needs('present_value', 'float32'),
+      takes('sum', 'float32'),
+    ],
     attributes: {
+      storage: 'string',
       num_heads: 'int',
       kv_num_heads: 'int',
       scale: 'float',
@@ -138,49 +173,20 @@ export const OPERATORS = [
     },
   },
   {
-    name: 'NormFFN',
-    inputs: [
-      { name: 'x', optional: false },
-      { name: 'skip', optional: false },
-      { name: 'norm', optional: false },
-      { name: 'gate', optional: false },
-      { name: 'gate_scales', optional: false },
-      { name: 'up', optional: false },
-      { name: 'up_scales', optional: false },
-      { name: 'down', optional: false },
-      { name: 'down_scales', optional: false },
-      { name: 'post_norm', optional: true },
-      { name: 'gate_zero_points', optional: true },
-      { name: 'up_zero_points', optional: true },
-      { name: 'down_zero_points', optional: true },
-      { name: 'gate_bias', optional: true },
-      { name: 'up_bias', optional: true },
-      { name: 'down_bias', optional: true },
-    ],
-    outputs: ['y', 'sum'],
-    attributes: { activation: 'string', epsilon: 'float', post_epsilon: 'float' },
-  },
-  {
     name: 'NormProduct',
+    bodies: 4,
     inputs: [
-      { name: 'x', optional: false },
-      { name: 'skip', optional: false },
-      { name: 'norm', optional: false },
-      { name: 'weight', optional: false },
-      { name: 'weight_scales', optional: false },
-      { name: 'weight_zero_points', optional: true },
+      needs('x', 'float32'),
+      needs('skip', 'float32'),
+      needs('norm', 'float32'),
+      needs('weight', 'uint8'),
+      needs('weight_scales', 'float16'),
+      takes('weight_zero_points', 'uint8'),
     ],
-    outputs: ['y'],
-    attributes: { epsilon: 'float', softcap: 'float' },
+    outputs: [needs('y', 'float32')],
+    attributes: { storage: 'string', epsilon: 'float', softcap: 'float' },
   },
 ] as const satisfies readonly OperatorContract[];
-
-export interface OperatorContract {
-  readonly name: string;
-  readonly inputs: readonly { readonly name: string; readonly optional: boolean }[];
-  readonly outputs: readonly string[];
-  readonly attributes: Readonly<Record<string, 'int' | 'float' | 'string'>>;
-}
 
 type Contract = (typeof OPERATORS)[number];
 export type OperatorName = Contract['name'];
@@ -193,12 +199,11 @@ export type OptionalInput<Name extends OperatorName> = Extract<Input<Name>, { re
 export type InputValues<Name extends OperatorName> = Readonly<
   Record<RequiredInput<Name>, string> & Partial<Record<OptionalInput<Name>, string>>
 >;
-export type OutputName<Name extends OperatorName> = ContractOf<Name>['outputs'][number];
+export type OutputName<Name extends OperatorName> = ContractOf<Name>['outputs'][number]['name'];
 /** Value names by output; those left out are not wanted. */
 export type OutputValues<Name extends OperatorName> = Readonly<Partial<Record<OutputName<Name>, string>>>;
-type AttributeValues<Name extends OperatorName> = Readonly<
-  Partial<Record<keyof ContractOf<Name>['attributes'], Attribute>>
->;
+export type AttributeName<Name extends OperatorName> = keyof ContractOf<Name>['attributes'] & string;
+type AttributeValues<Name extends OperatorName> = Readonly<Partial<Record<AttributeName<Name>, Attribute>>>;
 
 export function contractOf<Name extends OperatorName>(name: Name): ContractOf<Name> {
   const found = OPERATORS.find((operator): operator is ContractOf<Name> => operator.name === name);
@@ -206,10 +211,34 @@ export function contractOf<Name extends OperatorName>(name: Name): ContractOf<Na
   return found;
 }
 
+/** The op type of a model's `number`th body of an operator. It says nothing of what the body computes: attributes do. */
+export function opTypeOf(name: OperatorName, number: number): string {
+  return `${name}_${VOCABULARY}_${number}`;
+}
+
+/** Which operator a node calls; undefined for those of other domains and of other vocabularies. */
+export function operatorOf({ domain, opType }: Pick<Node, 'domain' | 'opType'>): OperatorName | undefined {
+  const named = domain === LACUNA_DOMAIN ? /^(.+)_(\d+)_\d+$/.exec(opType) : null;
+  if (named === null || Number(named[2]) !== VOCABULARY) return undefined;
+  return OPERATORS.find(({ name }) => name === named[1])?.name;
+}
+
+/** The value that a node has for an input, or '' . */
+export function inputOf<Name extends OperatorName>(name: Name, { inputs }: Node, input: Input<Name>['name']): string {
+  const contract: OperatorContract = contractOf(name);
+  return inputs[contract.inputs.findIndex((one) => one.name === input)] ?? '';
+}
+
+/** The same for an output. */
+export function outputOf<Name extends OperatorName>(name: Name, { outputs }: Node, output: OutputName<Name>): string {
+  const contract: OperatorContract = contractOf(name);
+  return outputs[contract.outputs.findIndex((one) => one.name === output)] ?? '';
+}
+
 export interface Call<Name extends OperatorName> {
   /** Name of the node. */
   readonly node: string;
-  /** The operator's name and what tells its body apart. */
+  /** Of `opTypeOf`. */
   readonly opType: string;
   readonly inputs: InputValues<Name>;
   readonly outputs: OutputValues<Name>;
@@ -226,7 +255,7 @@ export function callNode<Name extends OperatorName>(name: Name, call: Call<Name>
     opType: call.opType,
     domain: LACUNA_DOMAIN,
     inputs: trimmed(contract.inputs.map((input) => inputs[input.name] ?? '')),
-    outputs: trimmed(contract.outputs.map((output) => outputs[output] ?? '')),
+    outputs: trimmed(contract.outputs.map((output) => outputs[output.name] ?? '')),
     attributes: given(call.attributes),
   };
 }

@@ -1,43 +1,35 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { floats, numbers, runBody } from '../../test/run-body.ts';
-import { ffnSkipStartFunction, ffnSkipStartNode, ffnSkipStepFunction, ffnSkipStepNode } from './ffn-skip.ts';
+import { calling, floats, numbers, runBody } from '../../test/run-body.ts';
+import { ffnSkipStartBody, ffnSkipStartNode, ffnSkipStepBody, ffnSkipStepNode } from './ffn-skip.ts';
 import { type SkipRule, skipStart, skipStep } from './reference.ts';
 
-async function start(positions: readonly (readonly number[])[], warmUpTokens: number, decode = false) {
-  const node = ffnSkipStartNode({
-    node: 'start',
-    decode,
-    warmUpTokens,
-    inputs: { position_ids: 'position_ids' },
-    outputs: { state: 'state', active: 'active' },
-  });
+async function start(positions: readonly (readonly number[])[], warmUpTokens: number, densePrefill = false) {
+  const ports = { inputs: { position_ids: 'position_ids' }, outputs: { state: 'state', active: 'active' } };
   const dims = [positions.length, positions[0].length];
   const position_ids = { dtype: 'int64', dims, data: BigInt64Array.from(positions.flat(), BigInt) } as const;
   return runBody({
-    node,
-    body: ffnSkipStartFunction(decode),
+    ...calling(ffnSkipStartBody(densePrefill), (opType) =>
+      ffnSkipStartNode({ node: 'start', opType, densePrefill, warmUpTokens, ...ports }),
+    ),
     feeds: { position_ids },
     outputs: { state: 'int32', active: 'bool' },
   });
 }
 
 async function step(states: readonly number[], saturations: readonly number[], rule: SkipRule) {
-  const node = ffnSkipStepNode({
-    node: 'step',
-    runLength: rule.runLength,
-    reArm: rule.reArm,
-    inputs: { state: 'state', saturation: 'saturation', threshold: 'threshold' },
-    outputs: { next_state: 'next_state', next_active: 'next_active' },
-  });
+  const { runLength, reArm } = rule;
+  const inputs = { state: 'state', saturation: 'saturation', threshold: 'threshold' };
+  const outputs = { next_state: 'next_state', next_active: 'next_active' };
   const feeds = {
     state: { dtype: 'int32', dims: [1, states.length], data: Int32Array.from(states) },
     saturation: floats(saturations, [1, states.length]),
     threshold: floats([rule.threshold], []),
   } as const;
   return runBody({
-    node,
-    body: ffnSkipStepFunction(rule.reArm),
+    ...calling(ffnSkipStepBody(reArm), (opType) =>
+      ffnSkipStepNode({ node: 'step', opType, runLength, reArm, inputs, outputs }),
+    ),
     feeds,
     outputs: { next_state: 'int32', next_active: 'bool' },
   });
@@ -51,7 +43,7 @@ describe('FFNSkipStart', () => {
     expect(numbers(active)).toEqual([1, 1, 1, 1]);
   });
 
-  it('arms no token of a call with several tokens a row in its decode variant', async () => {
+  it('arms no token of a call with several tokens a row where prefill is dense', async () => {
     expect(numbers((await start([[5, 6]], 2, true)).state)).toEqual([-1, -1]);
     expect(numbers((await start([[5], [1]], 2, true)).state)).toEqual([0, -1]);
   });

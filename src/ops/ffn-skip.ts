@@ -5,44 +5,32 @@
  * State n > 0: the next n blocks are skipped; 0: armed, the block runs and is tested; -1: this token skips nothing
  * any more, because it is in the warm-up or its run is over and does not re-arm. A block is active where state <= 0.
  */
-import { attr, type Node, type OpFunction } from '../core/graph.ts';
+import { attr, type Node } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
-import { axisSize, castTo, int32Attribute, opFunction } from './body.ts';
+import type { Body } from './bodies.ts';
+import { axisSize, castTo, int32Attribute, operatorBody } from './body.ts';
 import { type Call, callNode } from './contract.ts';
 
-/** `decode`: calls with more than one token a row skip nothing. */
-export function ffnSkipStartOpType(decode: boolean): string {
-  return decode ? 'FFNSkipStart_decode' : 'FFNSkipStart';
-}
-
-export interface FfnSkipStartCall extends Pick<Call<'FFNSkipStart'>, 'node' | 'inputs' | 'outputs'> {
-  readonly decode: boolean;
+export interface FfnSkipStartCall extends Pick<Call<'FFNSkipStart'>, 'node' | 'opType' | 'inputs' | 'outputs'> {
+  /** Calls with more than one token a row skip nothing. */
+  readonly densePrefill: boolean;
   readonly warmUpTokens: number;
 }
 
-export function ffnSkipStartNode({ decode, warmUpTokens, ...call }: FfnSkipStartCall): Node {
-  return callNode('FFNSkipStart', {
-    ...call,
-    opType: ffnSkipStartOpType(decode),
-    attributes: { warm_up: attr.int(warmUpTokens) },
-  });
+export function ffnSkipStartNode({ densePrefill, warmUpTokens, ...call }: FfnSkipStartCall): Node {
+  const attributes = { warm_up: attr.int(warmUpTokens), ...(densePrefill && { dense_prefill: attr.int(1) }) };
+  return callNode('FFNSkipStart', { ...call, attributes });
 }
 
 /** position_ids int64 [b, s] -> state int32, active bool: tokens at positions below warm_up start at -1, others at 0. */
-export function ffnSkipStartFunction(decode: boolean): OpFunction {
-  return opFunction(
-    'FFNSkipStart',
-    ffnSkipStartOpType(decode),
-    'The skip state before the first block.',
-    ['state', 'active'],
-    (g) => {
-      const warmUp = g.op('Constant', [], { attributes: { value_int: attr.reference('warm_up', 'int') } });
-      const early = g.op('Less', ['position_ids', warmUp]);
-      const never = decode ? g.op('Or', [early, hasManyTokens(g)]) : early;
-      g.op('Neg', [castTo(g, never, 'int32')], { outputs: ['state'] });
-      isActive(g, 'state', 'active');
-    },
-  );
+export function ffnSkipStartBody(densePrefill: boolean): Body {
+  return operatorBody('FFNSkipStart', 'The skip state before the first block.', ['state', 'active'], (g) => {
+    const warmUp = g.op('Constant', [], { attributes: { value_int: attr.reference('warm_up', 'int') } });
+    const early = g.op('Less', ['position_ids', warmUp]);
+    const never = densePrefill ? g.op('Or', [early, hasManyTokens(g)]) : early;
+    g.op('Neg', [castTo(g, never, 'int32')], { outputs: ['state'] });
+    isActive(g, 'state', 'active');
+  });
 }
 
 function hasManyTokens(g: GraphBuilder): string {
@@ -53,20 +41,15 @@ function isActive(g: GraphBuilder, state: string, output: string): void {
   g.op('LessOrEqual', [state, g.int32Scalar(0)], { outputs: [output] });
 }
 
-/** `once`: a run that is over does not re-arm. */
-export function ffnSkipStepOpType(reArm: boolean): string {
-  return reArm ? 'FFNSkipStep' : 'FFNSkipStep_once';
-}
-
-export interface FfnSkipStepCall extends Pick<Call<'FFNSkipStep'>, 'node' | 'inputs' | 'outputs'> {
+export interface FfnSkipStepCall extends Pick<Call<'FFNSkipStep'>, 'node' | 'opType' | 'inputs' | 'outputs'> {
   readonly runLength: number;
+  /** Whether a run that is over arms the token again. */
   readonly reArm: boolean;
 }
 
 export function ffnSkipStepNode({ runLength, reArm, ...call }: FfnSkipStepCall): Node {
   return callNode('FFNSkipStep', {
     ...call,
-    opType: ffnSkipStepOpType(reArm),
     attributes: { run_length: attr.int(runLength), re_arm: attr.int(reArm ? 1 : 0) },
   });
 }
@@ -76,21 +59,15 @@ export function ffnSkipStepNode({ runLength, reArm, ...call }: FfnSkipStepCall):
  * of the next block: n > 0 counts down, and without re-arming from 1 to -1; 0 becomes run_length where
  * saturation >= threshold; -1 stays.
  */
-export function ffnSkipStepFunction(reArm: boolean): OpFunction {
-  return opFunction(
-    'FFNSkipStep',
-    ffnSkipStepOpType(reArm),
-    'The skip state after a block.',
-    ['next_state', 'next_active'],
-    (g) => {
-      const zero = g.int32Scalar(0);
-      const one = g.int32Scalar(1);
-      // n - 1 for n > 0, and 0 and -1 as they are.
-      const counted = g.op('Sub', ['state', g.op('Clip', ['state', zero, one])]);
-      const rested = reArm ? counted : g.op('Where', [g.op('Equal', ['state', one]), g.int32Scalar(-1), counted]);
-      const passes = g.op('And', [g.op('Equal', ['state', zero]), g.op('GreaterOrEqual', ['saturation', 'threshold'])]);
-      g.op('Where', [passes, int32Attribute(g, 'run_length'), rested], { outputs: ['next_state'] });
-      isActive(g, 'next_state', 'next_active');
-    },
-  );
+export function ffnSkipStepBody(reArm: boolean): Body {
+  return operatorBody('FFNSkipStep', 'The skip state after a block.', ['next_state', 'next_active'], (g) => {
+    const zero = g.int32Scalar(0);
+    const one = g.int32Scalar(1);
+    // n - 1 for n > 0, and 0 and -1 as they are.
+    const counted = g.op('Sub', ['state', g.op('Clip', ['state', zero, one])]);
+    const rested = reArm ? counted : g.op('Where', [g.op('Equal', ['state', one]), g.int32Scalar(-1), counted]);
+    const passes = g.op('And', [g.op('Equal', ['state', zero]), g.op('GreaterOrEqual', ['saturation', 'threshold'])]);
+    g.op('Where', [passes, int32Attribute(g, 'run_length'), rested], { outputs: ['next_state'] });
+    isActive(g, 'next_state', 'next_active');
+  });
 }

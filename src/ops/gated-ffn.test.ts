@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  ALL_CHOICES,
   type Block,
-  CHOICES,
+  BY_ACTIVATION,
   CUTS,
   callOf,
   D,
@@ -19,10 +20,11 @@ import {
   variantOf,
 } from '../../test/gated-ffn-block.ts';
 import { numbers, runBody } from '../../test/run-body.ts';
+import { CHOICES, MEASURES, type NeuronChoice } from '../core/choice.ts';
 import { ACTIVATIONS } from './activations.ts';
+import { Bodies } from './bodies.ts';
 import { GATHER_PERCENT } from './gated-ffn/neurons.ts';
-import { SELECTORS, type SelectorChoice } from './gated-ffn/selectors.ts';
-import { type GatedFfnVariant, gatedFfnFunction, gatedFfnNode, gatedFfnOpType, gatedFfnOutputs } from './gated-ffn.ts';
+import { type GatedFfnVariant, gatedFfnBody, gatedFfnNode, gatedFfnOutputs, variantOfNode } from './gated-ffn.ts';
 import { activationOf, dot, type FfnWeights, neuronScores, saturationOf } from './reference.ts';
 
 function run(variant: GatedFfnVariant, block: Block, tokens: Tokens, cut: number) {
@@ -30,14 +32,15 @@ function run(variant: GatedFfnVariant, block: Block, tokens: Tokens, cut: number
 }
 
 async function checkTokens(variant: GatedFfnVariant, block: Block, tokens: Tokens, cut: number): Promise<void> {
-  const rows = split(tokens.x);
+  const { h } = block;
+  const rows = split(tokens.x, h);
   fc.pre(rows.every((x) => isClear(variant, block, x, cut)));
   const got = await run(variant, block, tokens, cut);
-  const residuals = split(tokens.residual);
+  const residuals = split(tokens.residual, h);
   rows.forEach((x, token) => {
     const active = tokens.active?.[token] ?? true;
     const wanted = reference(variant, block, x, cut);
-    const y = numbers(got.y).slice(token * H, (token + 1) * H);
+    const y = numbers(got.y).slice(token * h, (token + 1) * h);
     const tolerance = tolerances(block, x, wanted);
     y.forEach((entry, i) => {
       expect(Math.abs(entry - (active ? wanted.y[i] : 0))).toBeLessThanOrEqual(active ? tolerance : 0);
@@ -46,17 +49,17 @@ async function checkTokens(variant: GatedFfnVariant, block: Block, tokens: Token
     if (!variant.masked) return;
     const saturation = active ? saturationOf(residuals[token], wanted.y) : 0;
     const after = Math.sqrt(dot(residuals[token], residuals[token]));
-    // The cosine moves by at most |dy| / |h| and the rounding of three sums of H terms.
-    const slack = (2 * Math.sqrt(H) * tolerance) / after + 4 * H * EPSILON;
+    // The cosine moves by at most |dy| / |h| and the rounding of three sums of h terms.
+    const slack = (2 * Math.sqrt(h) * tolerance) / after + 4 * h * EPSILON;
     expect(Math.abs(Number(got.saturation.data[token]) - saturation)).toBeLessThanOrEqual(active ? slack : 0);
   });
 }
 
 describe('GatedFFN', () => {
   const shapes = fc.constantFrom<readonly [number, number]>([1, 1], [1, 3], [2, 2]);
-  const casesOf = (selector: SelectorChoice) =>
+  const casesOf = (choice: NeuronChoice | undefined) =>
     fc.record({
-      storage: fc.constantFrom(...storagesOf(selector)),
+      storage: fc.constantFrom(...storagesOf(choice)),
       seed: fc.integer({ min: 1, max: 1e6 }),
       shape: shapes,
       cut: fc.constantFrom(...CUTS),
@@ -67,12 +70,14 @@ describe('GatedFFN', () => {
       upBias: fc.boolean(),
       downBias: fc.boolean(),
       postNorm: fc.boolean(),
+      split: choice?.measure === 'gate' ? fc.boolean() : fc.constant(false),
+      gather: fc.boolean(),
     });
 
-  it.each(CHOICES)('agrees with the plain loops: %j', async (selector) => {
+  it.each(ALL_CHOICES)('agrees with the plain loops: %j', async (choice) => {
     await fc.assert(
-      fc.asyncProperty(casesOf(selector), async ({ seed, shape, cut, ...rest }) => {
-        const variant = variantOf(selector, rest);
+      fc.asyncProperty(casesOf(choice), async ({ seed, shape, cut, ...rest }) => {
+        const variant = variantOf(choice, rest);
         const block = randomBlock(seed, variant);
         await checkTokens(variant, block, randomTokens(block, shape), cut);
       }),
@@ -80,11 +85,11 @@ describe('GatedFFN', () => {
     );
   });
 
-  it.each(CHOICES)('gives inactive tokens zeros and the others their saturation: %j', async (selector) => {
+  it.each(ALL_CHOICES)('gives inactive tokens zeros and the others their saturation: %j', async (choice) => {
     const masks = fc.array(fc.boolean(), { minLength: 4, maxLength: 4 });
     await fc.assert(
-      fc.asyncProperty(casesOf(selector), masks, async ({ seed, shape, cut, ...rest }, mask) => {
-        const variant = variantOf(selector, { ...rest, masked: true });
+      fc.asyncProperty(casesOf(choice), masks, async ({ seed, shape, cut, ...rest }, mask) => {
+        const variant = variantOf(choice, { ...rest, masked: true });
         const block = randomBlock(seed, variant);
         await checkTokens(variant, block, randomTokens(block, shape, mask.slice(0, shape[0] * shape[1])), cut);
       }),
@@ -93,7 +98,7 @@ describe('GatedFFN', () => {
   });
 
   it.each([1, 3])('is zero when no neuron is chosen: %i tokens', async (tokens) => {
-    const variant = variantOf({ kind: 'threshold', scale: 'absolute' });
+    const variant = variantOf(BY_ACTIVATION);
     const block = randomBlock(5, variant);
     const { y, kept } = await run(variant, block, randomTokens(block, [1, tokens]), 1e6);
     expect(new Set(numbers(y))).toEqual(new Set([0]));
@@ -101,14 +106,14 @@ describe('GatedFFN', () => {
   });
 
   it.each([0, 0.3])('lets neurons of weight 0 pass a threshold of 0 alone: %d', async (cut) => {
-    const variant = variantOf({ kind: 'threshold', scale: 'absolute' });
+    const variant = variantOf(BY_ACTIVATION);
     const block = randomBlock(5, variant);
     const scoreWeights = block.scoreWeights.map((weight, j) => (j % 2 === 0 ? 0 : weight));
     await checkTokens(variant, { ...block, scoreWeights }, randomTokens(block, [1, 3]), cut);
   });
 
   it('computes nothing when no token is active', async () => {
-    const variant = variantOf({ kind: 'none' }, { masked: true });
+    const variant = variantOf(undefined, { masked: true });
     const block = randomBlock(6, variant);
     const { ffn } = block;
     // Any use of the weights would show: 0 * NaN is NaN.
@@ -118,7 +123,7 @@ describe('GatedFFN', () => {
   });
 
   it('reads only chosen rows while they are few, and gives the same when they are not', async () => {
-    const variant = variantOf({ kind: 'threshold', scale: 'absolute' });
+    const variant = variantOf(BY_ACTIVATION);
     const block = randomBlock(7, variant);
     const tokens = randomTokens(block, [1, 1]);
     const act = block.ffn.gate.map((row) => activationOf('silu', dot(row, tokens.x)));
@@ -138,18 +143,9 @@ describe('GatedFFN', () => {
     await checkTokens(variant, block, tokens, between(few + 1));
   });
 
-  it('gives the same without a gather, under a name of its own', async () => {
-    for (const selector of CHOICES) {
-      const variant = { ...variantOf(selector), gather: false };
-      const block = randomBlock(9, variant);
-      await checkTokens(variant, block, randomTokens(block, [2, 3]), 0.3);
-      expect(gatedFfnOpType(variant).includes('_whole')).toBe(!['none', 'product', 'nested'].includes(selector.kind));
-    }
-  });
-
   it('decides for each token alone', async () => {
-    for (const selector of CHOICES) {
-      const variant = variantOf(selector);
+    for (const choice of CHOICES) {
+      const variant = variantOf(choice);
       const block = randomBlock(8, variant);
       const tokens = randomTokens(block, [2, 3]);
       const together = await run(variant, block, tokens, 0.3);
@@ -163,77 +159,106 @@ describe('GatedFFN', () => {
     }
   });
 
-  it.each(CHOICES.slice(1))(
-    'computes everything for several tokens a row in its decode variant: %j',
-    async (selector) => {
-      for (const masked of [false, true]) {
-        const variant = variantOf(selector, { decode: true, masked });
-        const block = randomBlock(9, variant);
-        const active = masked ? [true, false, true] : undefined;
-        const several = randomTokens(block, [1, 3], active);
-        const dense = await run(variantOf({ kind: 'none' }), block, { ...several, active: undefined }, 0.5);
-        const got = await run(variant, block, several, 0.5);
-        expect(numbers(got.kept)).toEqual(active === undefined ? [D, D, D] : [D, 0, D]);
-        split(several.x).forEach((x, token) => {
-          const tolerance = 2 * tolerances(block, x, reference(variantOf({ kind: 'none' }), block, x, 0.5));
-          for (let i = token * H; i < (token + 1) * H; i++) {
-            const wanted = active?.[token] === false ? 0 : Number(dense.y.data[i]);
-            expect(Math.abs(Number(got.y.data[i]) - wanted)).toBeLessThanOrEqual(tolerance);
-          }
-        });
-        await checkTokens(variant, block, randomTokens(block, [2, 1], masked ? [true, false] : undefined), 0.5);
-      }
-    },
-  );
+  it.each(CHOICES)('computes everything for several tokens a row where prefill is dense: %j', async (choice) => {
+    for (const masked of [false, true]) {
+      const variant = variantOf(choice, { densePrefill: true, masked });
+      const block = randomBlock(9, variant);
+      const active = masked ? [true, false, true] : undefined;
+      const several = randomTokens(block, [1, 3], active);
+      const dense = await run(variantOf(undefined), block, { ...several, active: undefined }, 0.5);
+      const got = await run(variant, block, several, 0.5);
+      expect(numbers(got.kept)).toEqual(active === undefined ? [D, D, D] : [D, 0, D]);
+      split(several.x).forEach((x, token) => {
+        const tolerance = 2 * tolerances(block, x, reference(variantOf(undefined), block, x, 0.5));
+        for (let i = token * H; i < (token + 1) * H; i++) {
+          const wanted = active?.[token] === false ? 0 : Number(dense.y.data[i]);
+          expect(Math.abs(Number(got.y.data[i]) - wanted)).toBeLessThanOrEqual(tolerance);
+        }
+      });
+      await checkTokens(variant, block, randomTokens(block, [2, 1], masked ? [true, false] : undefined), 0.5);
+    }
+  });
 });
 
 describe('variants', () => {
-  it('have op types that tell their bodies apart', () => {
-    const flags = [false, true].flatMap((masked) =>
-      [false, true].flatMap((decode) => [false, true].map((counted) => ({ masked, decode, counted }))),
-    );
-    const variants = CHOICES.flatMap((selector) =>
-      flags.map((flag) => variantOf(selector, flag)).filter(({ counted }) => !counted || selector.kind !== 'none'),
-    );
-    expect(new Set(variants.map(gatedFfnOpType)).size).toBe(variants.length);
-    const threshold: SelectorChoice = { kind: 'threshold', scale: 'absolute' };
-    expect(gatedFfnOpType(variantOf(threshold, { counted: false }))).toBe('GatedFFN_threshold_fp32');
-    expect(gatedFfnOpType(variantOf({ kind: 'statistical', mode: 'hard' }, { masked: true, decode: true }))).toBe(
-      'GatedFFN_statistical_fp32_hard_masked_decode_counted',
+  it('are what a node says of them', () => {
+    const flags = ['masked', 'densePrefill', 'gather', 'normed', 'counted', 'split'] as const;
+    const any = fc.record({
+      choice: fc.constantFrom(...ALL_CHOICES),
+      activation: fc.constantFrom(...ACTIVATIONS.map(({ name }) => name)),
+      flags: fc.subarray([...flags]),
+      biases: fc.subarray(['gateBias', 'upBias', 'downBias', 'postNorm'] as const),
+      seed: fc.nat(),
+    });
+    fc.assert(
+      fc.property(any, ({ choice, activation, flags, biases, seed }) => {
+        const set = Object.fromEntries([...flags, ...biases].map((flag) => [flag, true]));
+        const storages = storagesOf(choice);
+        const variant = {
+          ...variantOf(choice, { counted: false, gather: false, storage: storages[seed % storages.length] }),
+          ...{ ...set, activation, split: flags.includes('split') && choice?.measure === 'gate' },
+        };
+        // Without a choice there is nothing to gather or to count.
+        const meant = choice === undefined ? { ...variant, gather: false, counted: false } : variant;
+        const block = randomBlock(1, meant);
+        const active = meant.masked ? [true] : undefined;
+        expect(variantOfNode(callOf(meant, block, randomTokens(block, [1, 1], active), 0.3).node)).toEqual(meant);
+      }),
+      { numRuns: 200, seed: 4 },
     );
   });
 
-  it('cover every selector', () => {
-    expect(new Set(CHOICES.map(({ kind }) => kind))).toEqual(new Set(SELECTORS.map(({ kind }) => kind)));
+  it('cover every measure', () => {
+    expect(new Set(CHOICES.map(({ measure }) => measure))).toEqual(new Set(MEASURES.map(({ name }) => name)));
   });
 
   it('take no branch in fp16, whose weights are for GPUs', () => {
     const flags = [false, true];
     const settings = flags.flatMap((masked) =>
-      flags.flatMap((decode) => flags.map((gather) => ({ masked, decode, gather }))),
+      flags.flatMap((densePrefill) => flags.map((gather) => ({ masked, densePrefill, gather }))),
     );
-    for (const selector of CHOICES.filter((choice) => storagesOf(choice).includes('fp16'))) {
-      const variants = settings.map((setting) => variantOf(selector, { storage: 'fp16', ...setting }));
-      const used = variants.flatMap((variant) => gatedFfnFunction(variant).nodes.map(({ opType }) => opType));
+    for (const choice of ALL_CHOICES.filter((one) => storagesOf(one).includes('fp16'))) {
+      const variants = settings.map((setting) => variantOf(choice, { storage: 'fp16', ...setting }));
+      const used = variants.flatMap((variant) => gatedFfnBody(variant).nodes.map(({ opType }) => opType));
       // Branches and the lengths of lists are what a host waits for.
       expect(used.filter((opType) => ['If', 'Loop', 'NonZero'].includes(opType))).toEqual([]);
-      expect(variants.map(gatedFfnOpType).filter((opType) => opType.includes('whole'))).toEqual([]);
     }
   });
 
-  it('refuse a storage that has no such selector', () => {
-    const variant = variantOf({ kind: 'nested', scale: 'absolute' }, { storage: 'bf16' });
-    expect(() => gatedFfnFunction(variant)).toThrow('Selector nested is for storage int8, not for bf16');
+  it('refuse a storage that has no such measure, a cut that a measure has not, and parts of x for others than gate', () => {
+    const nested = variantOf({ measure: 'nested', cut: 'absolute' }, { storage: 'bf16' });
+    expect(() => gatedFfnBody(nested)).toThrow('Measure nested is for storage int8, not for bf16');
+    expect(() => gatedFfnBody(variantOf({ measure: 'gate', cut: 'mean' }))).toThrow('Measure gate has no cut mean');
+    expect(() => gatedFfnBody(variantOf(BY_ACTIVATION, { split: true }))).toThrow('for measure gate alone');
   });
 
   it('refuse a call that lacks what they read', () => {
     const inputs = { x: 'x', gate: 'g', up: 'u', down: 'd' };
-    const call = { node: 'ffn', inputs, outputs: { y: 'y' } };
-    expect(() => gatedFfnNode(variantOf({ kind: 'none' }, { masked: true }), call)).toThrow(
-      'GatedFFN_none_fp32_masked lacks input active',
+    const call = { node: 'ffn', opType: 'GatedFFN_2_0', inputs, outputs: { y: 'y' }, sizes: { hidden: H, neurons: D } };
+    expect(() => gatedFfnNode(variantOf(undefined, { masked: true }), call)).toThrow('GatedFFN lacks input active');
+    expect(() => gatedFfnNode(variantOf(undefined), { ...call, inputs: { ...inputs, up_bias: 'b' } })).toThrow(
+      'GatedFFN does not read input up_bias',
     );
-    expect(() => gatedFfnNode(variantOf({ kind: 'none' }), { ...call, inputs: { ...inputs, up_bias: 'b' } })).toThrow(
-      'GatedFFN_none_fp32 does not read input up_bias',
-    );
+    const split = variantOf({ measure: 'gate', cut: 'deviation', mode: 'soft' }, { split: true });
+    const sizes = { hidden: H, neurons: D, gateInputs: H };
+    expect(() => gatedFfnNode(split, { ...call, quantile: 1, sizes })).toThrow(`Expected 1 to ${H - 1} entries`);
+  });
+});
+
+describe('the bodies of a model', () => {
+  it('have one op type each, whatever asks for them, and no more than there are names', () => {
+    const bodies = new Bodies([]);
+    const [first, second] = [BY_ACTIVATION, undefined].map((choice) => gatedFfnBody(variantOf(choice)));
+    expect([first, second, first].map((body) => bodies.opTypeOf(body))).toEqual([
+      'GatedFFN_2_0',
+      'GatedFFN_2_1',
+      'GatedFFN_2_0',
+    ]);
+    expect(new Bodies(bodies.functions).opTypeOf(second)).toBe('GatedFFN_2_1');
+    const doc = (number: number) => ({ ...first, doc: `${number}` });
+    for (let number = 2; number < 16; number++) bodies.opTypeOf(doc(number));
+    expect(bodies.functions).toHaveLength(16);
+    expect([bodies.hasRoom(doc(16)), bodies.hasRoom(doc(15))]).toEqual([false, true]);
+    expect(() => bodies.opTypeOf(doc(16))).toThrow('at most 16 different bodies of GatedFFN');
   });
 });

@@ -1,41 +1,56 @@
 /**
- * GatedFFN: y = down(act(gate x) ∘ up x), of which a selector may leave out neurons and a mask whole tokens. x may be made
- * here: the norm of the residual stream, to which what attention gave is added first.
+ * GatedFFN: y = down(act(gate x) ∘ up x), of which a choice may leave out neurons and a mask whole tokens. x may be made here: the
+ * norm of the residual stream, to which what attention gave is added first. Gate and up may each read a part of x, as in Spark
+ * Transformer (2506.06644, section 3): the first entries are gate and predictor at once.
  *
- * Weights are neuron-major, a row a neuron, in one of `STORAGES`. The op type is `GatedFFN_<selector>_<storage>`, then `_mean`
- * or `_hard` where the selector's settings need a body of their own, then `_masked`, `_decode`, `_whole`, `_normed`, `_counted`.
- * What else the body depends on, activation, biases and post-norm, is one for all layers of a model.
+ * Weights are neuron-major, a row a neuron, in one of `STORAGES`. A node's attributes and inputs say all that its body depends on;
+ * kernels and `variantOfNode` read it there.
  */
-import { attr, CONTRIB_DOMAIN, LACUNA_DOMAIN, type Node, type OpFunction } from '../core/graph.ts';
+import { CHOICES, measureNamed, type NeuronChoice } from '../core/choice.ts';
+import { type Attribute, attr, CONTRIB_DOMAIN, type Node } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
-import type { Activation } from './activations.ts';
-import { axisSize, opFunction, sizeAttribute } from './body.ts';
-import { callNode, contractOf, type InputValues, type OutputName, type OutputValues } from './contract.ts';
+import { ACTIVATIONS, type Activation, activate } from './activations.ts';
+import type { Body } from './bodies.ts';
+import { axisSize, operatorBody, sizeAttribute } from './body.ts';
+import {
+  type AttributeName,
+  callNode,
+  contractOf,
+  type InputValues,
+  inputOf,
+  type OutputName,
+  type OutputValues,
+  operatorOf,
+  outputOf,
+} from './contract.ts';
 import { type BlockValues, forActiveTokens } from './gated-ffn/active-tokens.ts';
+import { measureOf } from './gated-ffn/measures.ts';
 import { addBias, allNeurons, chosenNeurons, type NeuronValues, neuronCount } from './gated-ffn/neurons.ts';
 import type { Selection } from './gated-ffn/selection.ts';
-import { type SelectorChoice, selectorOf } from './gated-ffn/selectors.ts';
 import type { FfnMatrix, Projection, Projections, StorageKind } from './gated-ffn/storage.ts';
-import { type Storage, storageOf } from './gated-ffn/storages.ts';
+import { STORAGES, type Storage, storageOf } from './gated-ffn/storages.ts';
 import { count } from './statistical-top-k.ts';
 
 /** What decides the body. */
 export interface GatedFfnVariant {
-  readonly selector: SelectorChoice;
+  /** undefined: every neuron is computed. */
+  readonly choice: NeuronChoice | undefined;
   readonly storage: Storage;
+  /** Gate reads the first entries of x, up the others. Only for a choice by gate. */
+  readonly split: boolean;
   /** Tokens where input `active` is false get y = 0, saturation 0 and kept 0. */
   readonly masked: boolean;
   /** Calls with more than one token a row choose every neuron. */
-  readonly decode: boolean;
+  readonly densePrefill: boolean;
   /**
    * Rows of chosen neurons are gathered where they are few. Without it all are multiplied, and zeros do the masking:
-   * fewer operators, and each weight is held once, for blocks that rarely choose few. Selectors and storages whose rows are
+   * fewer operators, and each weight is held once, for blocks that rarely choose few. Choices and storages whose rows are
    * not gathered have no use for it.
    */
   readonly gather: boolean;
   /** What is multiplied is the RMS norm of `x` + `skip`, and that sum is an output: the residual stream. */
   readonly normed: boolean;
-  /** How many neurons a token chose is an output, where a selector chooses: a few operators more. */
+  /** How many neurons a token chose is an output, where there is a choice: a few operators more. */
   readonly counted: boolean;
   readonly activation: Activation;
   readonly gateBias: boolean;
@@ -45,65 +60,36 @@ export interface GatedFfnVariant {
   readonly postNorm: boolean;
 }
 
-/** Whether a selector is there in a storage. */
-export function isForStorage(selector: SelectorChoice, storage: Storage): boolean {
-  return selectorOf(selector).storages?.includes(storage) ?? true;
+/** Whether a choice is there in a storage. */
+export function isForStorage(choice: NeuronChoice | undefined, storage: Storage): boolean {
+  return choice === undefined || (measureOf(choice).storages?.includes(storage) ?? true);
 }
 
-/** Throws a RangeError where the storage does not have the selector. */
-export function gatedFfnOpType(variant: GatedFfnVariant): string {
-  const { selector, storage, masked, decode, gather, normed } = variant;
-  const chooser = selectorOf(selector);
-  if (!isForStorage(selector, storage))
-    throw new RangeError(
-      `Selector ${selector.kind} is for storage ${chooser.storages?.join(' or ')}, not for ${storage}`,
-    );
-  const flags = [
-    ...chooser.flags(selector),
-    ...(masked ? ['masked'] : []),
-    ...(decode ? ['decode'] : []),
-    ...(gather || !chooser.gathers || storageOf(storage).gathered === undefined ? [] : ['whole']),
-    ...(normed ? ['normed'] : []),
-    ...(isCounted(variant) ? [COUNTED] : []),
-  ];
-  return ['GatedFFN', selector.kind, storage, ...flags].join('_');
-}
+/** What attribute `measure` says where there is no choice. */
+const NO_MEASURE = 'none';
 
-const COUNTED = 'counted';
-
-function isCounted({ selector, counted }: GatedFfnVariant): boolean {
-  return counted && selector.kind !== 'none';
-}
-
-/** Whether a node calls GatedFFN with a selector that chooses. */
-export function choosesNeurons({ domain, opType }: Node): boolean {
-  return domain === LACUNA_DOMAIN && opType.startsWith('GatedFFN_') && !opType.startsWith('GatedFFN_none_');
+/** Whether a node calls GatedFFN with a choice. */
+export function choosesNeurons(node: Node): boolean {
+  return operatorOf(node) === 'GatedFFN' && stringOf(node, 'measure') !== NO_MEASURE;
 }
 
 /** The name of its count, where a node has that output. */
-export function countOf({ outputs }: Node): string | undefined {
-  return outputs[contractOf('GatedFFN').outputs.indexOf('kept')] || undefined;
-}
-
-/** A calling node as the same call of the variant that counts, `kept` naming its count. */
-export function countedNode(node: Node, kept: string): Node {
-  const at = contractOf('GatedFFN').outputs.indexOf('kept');
-  const before = Array.from({ length: at }, (_, output) => node.outputs[output] ?? '');
-  const outputs = [...before, kept, ...node.outputs.slice(at + 1)];
-  return { ...node, opType: `${node.opType}_${COUNTED}`, outputs };
+export function countOf(node: Node): string | undefined {
+  return outputOf('GatedFFN', node, 'kept') || undefined;
 }
 
 export interface GatedFfnCall {
   readonly node: string;
+  readonly opType: string;
   readonly inputs: InputValues<'GatedFFN'>;
   readonly outputs: OutputValues<'GatedFFN'>;
-  /** Q(1 - density), for selector `statistical`. */
+  /** Q(1 - density), where the cut is `deviation`. */
   readonly quantile?: number;
-  /** Of the post-norm, and of the norm before. */
+  /** Of the norm of the stream, and of the post-norm. */
   readonly epsilon?: number;
-  readonly normEpsilon?: number;
-  /** h and f, for storages whose weights do not show them. */
-  readonly sizes?: { readonly hidden: number; readonly neurons: number };
+  readonly postEpsilon?: number;
+  /** h and f, and how many entries of x a split gate reads. */
+  readonly sizes: { readonly hidden: number; readonly neurons: number; readonly gateInputs?: number };
 }
 
 /**
@@ -113,37 +99,56 @@ export interface GatedFfnCall {
 export function gatedFfnOutputs(variant: GatedFfnVariant): OutputName<'GatedFFN'>[] {
   return [
     'y',
+    ...(variant.normed ? (['sum'] as const) : []),
     ...(variant.masked ? (['saturation'] as const) : []),
     ...(isCounted(variant) ? (['kept'] as const) : []),
-    ...(variant.normed ? (['sum'] as const) : []),
   ];
+}
+
+function isCounted({ choice, counted }: GatedFfnVariant): boolean {
+  return counted && choice !== undefined;
 }
 
 /** The node that calls a variant; throws a RangeError when its inputs are not those that the variant reads. */
 export function gatedFfnNode(variant: GatedFfnVariant, call: GatedFfnCall): Node {
+  checkVariant(variant);
   checkInputs(variant, call.inputs);
-  const { selector, activation } = variant;
-  const predicted = selector.kind === 'predictor';
-  const sized = storageOf(variant.storage).sized || predicted;
+  const { choice, storage } = variant;
+  const { hidden, neurons } = call.sizes;
+  const isSized = storageOf(storage).sized || variant.split || choice?.measure === 'predicted';
   return callNode('GatedFFN', {
     ...call,
-    opType: gatedFfnOpType(variant),
     attributes: {
-      activation: attr.string(activation),
-      ...(selector.kind === 'statistical' && {
+      storage: attr.string(storage),
+      activation: attr.string(variant.activation),
+      measure: attr.string(choice?.measure ?? NO_MEASURE),
+      ...(choice !== undefined && { cut: attr.string(choice.cut), ...flag('gather', variant.gather) }),
+      ...(choice?.cut === 'deviation' && {
+        mode: attr.string(choice.mode),
         quantile: attr.float(wanted(call.quantile)),
-        mode: attr.string(selector.mode),
       }),
-      ...('scale' in selector && { scale: attr.string(selector.scale) }),
-      ...(variant.postNorm && { epsilon: attr.float(wanted(call.epsilon)) }),
-      ...(variant.normed && { norm_epsilon: attr.float(wanted(call.normEpsilon)) }),
-      ...(sized && {
-        hidden_size: attr.int(wanted(call.sizes?.hidden)),
-        intermediate_size: attr.int(wanted(call.sizes?.neurons)),
-        gate_up_size: attr.int(2 * wanted(call.sizes?.neurons)),
+      ...flag('dense_prefill', variant.densePrefill),
+      ...(variant.normed && { epsilon: attr.float(wanted(call.epsilon)) }),
+      ...(variant.postNorm && { post_epsilon: attr.float(wanted(call.postEpsilon)) }),
+      ...(isSized && {
+        hidden_size: attr.int(hidden),
+        intermediate_size: attr.int(neurons),
+        gate_up_size: attr.int(2 * neurons),
       }),
+      ...(variant.split && partSizes(hidden, wanted(call.sizes.gateInputs))),
     },
   });
+}
+
+/** Flags that are not set are left off. */
+function flag(name: AttributeName<'GatedFFN'>, isSet: boolean): Readonly<Record<string, Attribute>> {
+  return isSet ? { [name]: attr.int(1) } : {};
+}
+
+function partSizes(hidden: number, gateInputs: number) {
+  if (gateInputs > 0 && gateInputs < hidden)
+    return { gate_inputs: attr.int(gateInputs), up_inputs: attr.int(hidden - gateInputs) };
+  throw new RangeError(`Expected 1 to ${hidden - 1} entries for GatedFFN's gate but received ${gateInputs}`);
 }
 
 function wanted(value: number | undefined): number {
@@ -151,19 +156,31 @@ function wanted(value: number | undefined): number {
   return value;
 }
 
+/** Throws a RangeError for a choice that there is not, or not in the storage. */
+function checkVariant({ choice, storage, split }: GatedFfnVariant): void {
+  if (split && choice?.measure !== 'gate') throw new RangeError('Gate and up read parts of x for measure gate alone');
+  if (choice === undefined) return;
+  const { measure, cut } = choice;
+  if (!measureNamed(measure).cuts.includes(cut)) throw new RangeError(`Measure ${measure} has no cut ${cut}`);
+  if (!isForStorage(choice, storage))
+    throw new RangeError(
+      `Measure ${measure} is for storage ${measureOf(choice).storages?.join(' or ')}, not for ${storage}`,
+    );
+}
+
 function checkInputs(variant: GatedFfnVariant, inputs: InputValues<'GatedFFN'>): void {
-  const opType = gatedFfnOpType(variant);
   const reads = inputsRead(variant);
   for (const { name } of contractOf('GatedFFN').inputs) {
-    if (inputs[name] === undefined && reads.has(name)) throw new RangeError(`${opType} lacks input ${name}`);
-    if (inputs[name] !== undefined && !reads.has(name)) throw new RangeError(`${opType} does not read input ${name}`);
+    if (inputs[name] === undefined && reads.has(name)) throw new RangeError(`GatedFFN lacks input ${name}`);
+    if (inputs[name] !== undefined && !reads.has(name)) throw new RangeError(`GatedFFN does not read input ${name}`);
   }
 }
 
 function inputsRead(variant: GatedFfnVariant): ReadonlySet<keyof InputValues<'GatedFFN'>> {
+  const storage = storageOf(variant.storage);
   return new Set([
     'x' as const,
-    ...storageOf(variant.storage).projections,
+    ...(variant.split ? storage.splitProjections : storage.projections),
     ...(variant.gateBias ? (['gate_bias'] as const) : []),
     ...(variant.upBias ? (['up_bias'] as const) : []),
     ...(variant.downBias ? (['down_bias'] as const) : []),
@@ -172,27 +189,79 @@ function inputsRead(variant: GatedFfnVariant): ReadonlySet<keyof InputValues<'Ga
     // Of a stream that is added up here the sum is at hand.
     ...(variant.masked && !variant.normed ? (['residual'] as const) : []),
     ...(variant.postNorm ? (['post_norm'] as const) : []),
-    ...selectorOf(variant.selector).inputs,
-    ...storageOf(variant.storage).inputs,
-    ...(hasRecords(variant) ? (['records'] as const) : []),
+    ...(variant.choice === undefined ? [] : measureOf(variant.choice).inputs),
+    ...storage.inputs,
+    ...(storage.hasRecords && recordedBy(variant.choice).length > 0 ? (['records'] as const) : []),
   ]);
 }
 
-function hasRecords({ selector, storage }: GatedFfnVariant): boolean {
-  return storageOf(storage).hasRecords && recordedBy(selector).length > 0;
+/** What is in the records of a node with this choice, in storages that have records; there are none where that is nothing. */
+export function recordedBy(choice: NeuronChoice | undefined): readonly FfnMatrix[] {
+  return choice === undefined ? [] : measureOf(choice).recorded;
 }
 
-/** What is in the records of a node with this selector, in storages that have records; there are none where that is nothing. */
-export function recordedBy(selector: SelectorChoice): readonly FfnMatrix[] {
-  return selectorOf(selector).recorded;
+/**
+ * What a node says of its variant: the inverse of `gatedFfnNode`.
+ *
+ * Throws a RangeError for words that the contract does not have.
+ */
+export function variantOfNode(node: Node): GatedFfnVariant {
+  const has = (input: Parameters<typeof inputOf<'GatedFFN'>>[2]) => inputOf('GatedFFN', node, input) !== '';
+  return {
+    choice: choiceOfNode(node),
+    storage: oneOf(STORAGES, stringOf(node, 'storage')),
+    split: node.attributes.gate_inputs !== undefined,
+    masked: has('active'),
+    densePrefill: isSet(node, 'dense_prefill'),
+    gather: isSet(node, 'gather'),
+    normed: has('norm'),
+    counted: countOf(node) !== undefined,
+    activation: oneOf(
+      ACTIVATIONS.map(({ name }) => name),
+      stringOf(node, 'activation'),
+    ),
+    gateBias: has('gate_bias'),
+    upBias: has('up_bias'),
+    downBias: has('down_bias'),
+    postNorm: has('post_norm'),
+  };
+}
+
+function choiceOfNode(node: Node): NeuronChoice | undefined {
+  const measure = stringOf(node, 'measure');
+  if (measure === NO_MEASURE) return undefined;
+  const [cut, mode] = [stringOf(node, 'cut'), stringOf(node, 'mode')];
+  const found = CHOICES.find(
+    (choice) =>
+      choice.measure === measure && choice.cut === cut && (choice.cut !== 'deviation' || choice.mode === mode),
+  );
+  if (found === undefined) throw new RangeError(`${node.name} chooses by ${measure}, ${cut}, ${mode}`);
+  return found;
+}
+
+function oneOf<Name extends string>(names: readonly Name[], found: string | undefined): Name {
+  const name = names.find((one) => one === found);
+  if (name === undefined) throw new RangeError(`Expected ${names.join(' or ')} but found ${found}`);
+  return name;
+}
+
+function stringOf({ attributes }: Node, name: AttributeName<'GatedFFN'>): string | undefined {
+  const attribute = attributes[name];
+  return attribute?.kind === 'string' ? attribute.value : undefined;
+}
+
+function isSet({ attributes }: Node, name: AttributeName<'GatedFFN'>): boolean {
+  const attribute = attributes[name];
+  return attribute?.kind === 'int' && attribute.value !== 0;
 }
 
 /** The portable body of a variant. */
-export function gatedFfnFunction(variant: GatedFfnVariant): OpFunction {
+export function gatedFfnBody(variant: GatedFfnVariant): Body {
+  checkVariant(variant);
   const stream = variant.normed ? 'n = norm(sum), sum = x + skip' : 'n = x';
   const doc = `y = down(act(gate n) * up n) over the chosen neurons, ${stream}; saturation = cos(residual, residual + y).`;
-  return opFunction('GatedFFN', gatedFfnOpType(variant), doc, gatedFfnOutputs(variant), (g) => {
-    const runDense = variant.decode ? hasManyTokens(g) : undefined;
+  return operatorBody('GatedFFN', doc, gatedFfnOutputs(variant), (g) => {
+    const runDense = variant.densePrefill ? hasManyTokens(g) : undefined;
     const { x, residual } = variant.normed ? normedStream(g) : { x: 'x', residual: 'residual' };
     const run = (b: GraphBuilder) => writeBlock(b, variant, x, runDense);
     const { branches } = storageOf(variant.storage);
@@ -210,7 +279,7 @@ export function gatedFfnFunction(variant: GatedFfnVariant): OpFunction {
 function normedStream(g: GraphBuilder): { readonly x: string; readonly residual: string } {
   const [x, , , residual] = g.ops('SkipSimplifiedLayerNormalization', ['x', 'skip', 'norm'], {
     domain: CONTRIB_DOMAIN,
-    attributes: { epsilon: attr.reference('norm_epsilon', 'float') },
+    attributes: { epsilon: attr.reference('epsilon', 'float') },
     outputs: [g.fresh('normed'), '', '', 'sum'],
   });
   return { x, residual };
@@ -227,16 +296,18 @@ function hasManyTokens(g: GraphBuilder): string {
 }
 
 function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDense: string | undefined): BlockValues {
-  const { selector: choice, activation, upBias } = variant;
+  const { choice, activation, upBias } = variant;
   const storage = storageFor(variant);
+  const read = variant.split ? splitInput(g, x) : { gate: x, up: x };
   const biases = { gate: variant.gateBias ? 'gate_bias' : undefined, up: upBias ? 'up_bias' : undefined };
   const withBias = (projection: Projection, value: string) => addBias(g, value, biases[projection]);
-  const product = projector(g, storage, x);
+  const product = variant.split ? partProjector(storage, read) : projector(g, storage, x);
   const project = (projection: Projection) => withBias(projection, product(g, projection));
   const neurons = () => neuronCount(g, storage);
   const context = { x, activation, neurons, runDense, project, withBias };
-  const selection = once(selectorOf(choice).select(g, choice, context));
-  const values = { x, up: (b: GraphBuilder) => product(b, 'up'), upBias, storage };
+  const all = (): Selection => ({ act: activate(g, activation, project('gate')), chosen: undefined });
+  const selection = once(choice === undefined ? all() : measureOf(choice).select(g, choice, context));
+  const values = { x: read.up, up: (b: GraphBuilder) => product(b, 'up'), upBias, storage };
   const biased = addBias(g, down(g, variant, values, selection), variant.downBias ? 'down_bias' : undefined);
   const { chosen } = selection;
   return {
@@ -245,9 +316,9 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   };
 }
 
-function storageFor(variant: GatedFfnVariant): StorageKind {
-  const storage = storageOf(variant.storage);
-  const isRecorded = recordedBy(variant.selector).includes('down');
+function storageFor({ choice, storage: name }: GatedFfnVariant): StorageKind {
+  const storage = storageOf(name);
+  const isRecorded = recordedBy(choice).includes('down');
   return isRecorded ? { ...storage, combine: storage.combineRecorded ?? storage.combine } : storage;
 }
 
@@ -269,6 +340,22 @@ function projector(g: GraphBuilder, storage: StorageKind, x: string) {
   };
 }
 
+/** The same where each reads its own part of x. */
+function partProjector(storage: StorageKind, parts: Projections) {
+  return (b: GraphBuilder, projection: Projection): string =>
+    storage.project(b, parts[projection], projection, projection === 'gate' ? 'gate_inputs' : 'up_inputs');
+}
+
+/** The first entries of x, which gate reads, and the others. */
+function splitInput(g: GraphBuilder, x: string): Projections {
+  const sizes = g.op('Concat', [sizeAttribute(g, 'gate_inputs'), sizeAttribute(g, 'up_inputs')], {
+    attributes: { axis: attr.int(0) },
+  });
+  const outputs = [g.fresh('first'), g.fresh('rest')];
+  const [gate, up] = g.ops('Split', [x, sizes], { attributes: { axis: attr.int(-1) }, outputs });
+  return { gate, up };
+}
+
 /** What is chosen, times up where that is still to be done, times down. */
 function down(
   g: GraphBuilder,
@@ -285,9 +372,9 @@ function down(
     : allNeurons(g, values);
 }
 
-/** RMS norm by input `post_norm` and attribute `epsilon`. */
-export function postNorm(g: GraphBuilder, y: string): string {
+/** RMS norm by input `post_norm` and attribute `post_epsilon`. */
+function postNorm(g: GraphBuilder, y: string): string {
   return g.op('SimplifiedLayerNormalization', [y, 'post_norm'], {
-    attributes: { axis: attr.int(-1), epsilon: attr.reference('epsilon', 'float'), stash_type: attr.int(1) },
+    attributes: { axis: attr.int(-1), epsilon: attr.reference('post_epsilon', 'float'), stash_type: attr.int(1) },
   });
 }

@@ -1,7 +1,6 @@
 /** The operators as plain loops in float64: what bodies and kernels are tested against. Slow, and meant to be read. */
+import type { Mode, NeuronChoice } from '../core/choice.ts';
 import type { Activation } from './activations.ts';
-import type { SelectorChoice } from './gated-ffn/selectors.ts';
-import type { TopKMode } from './statistical-top-k.ts';
 
 export type Vector = ArrayLike<number>;
 
@@ -14,7 +13,7 @@ export function statisticalThreshold(x: Vector, quantile: number): number {
 }
 
 /** One row of StatisticalTopK. */
-export function statisticalTopKRow(x: Vector, quantile: number, mode: TopKMode): { y: number[]; kept: number } {
+export function statisticalTopKRow(x: Vector, quantile: number, mode: Mode): { y: number[]; kept: number } {
   const theta = statisticalThreshold(x, quantile);
   const values = Array.from(x);
   const chosen = values.map((value) => value >= theta);
@@ -47,7 +46,7 @@ function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * total;
 }
 
-/** Weights row by row: [d_ff][h], biases and norms as vectors. */
+/** Weights row by row: [d_ff][h], biases and norms as vectors. Gate may read the first entries of x alone, and up the others. */
 export interface FfnWeights {
   readonly gate: readonly Vector[];
   readonly up: readonly Vector[];
@@ -60,11 +59,11 @@ export interface FfnWeights {
 
 export interface FfnChoice {
   readonly activation: Activation;
-  readonly selector: SelectorChoice;
+  readonly choice: NeuronChoice | undefined;
   readonly threshold?: number;
   readonly weights?: Vector;
   readonly quantile?: number;
-  /** Of selectors predictor and nested: what is predicted by, as numbers. */
+  /** Of measures predicted and nested: what is predicted by, as numbers. */
   readonly predictor?: { readonly gate: readonly Vector[]; readonly up: readonly Vector[] };
 }
 
@@ -74,66 +73,58 @@ export function gatedFfnToken(
   ffn: FfnWeights,
   choice: FfnChoice,
 ): { y: number[]; raw: number[]; kept: number; act: number[] } {
-  const act = chosenActivations(x, ffn, choice);
+  const parts = partsOf(x, ffn);
+  const act = chosenActivations(parts, ffn, choice);
   const raw = Array.from(x, (_, i) => ffn.downBias?.[i] ?? 0);
-  times(act.values, projected(ffn.up, x, ffn.upBias)).forEach((product, j) => {
+  times(act.values, projected(ffn.up, parts.up, ffn.upBias)).forEach((product, j) => {
     for (let i = 0; i < raw.length; i++) raw[i] += product * ffn.down[j][i];
   });
   return { y: ffn.postNorm === undefined ? raw : rmsNorm(raw, ffn.postNorm), raw, kept: act.kept, act: act.values };
 }
 
-/** SparkFFN of one token; `ffn.gate` is as wide as the entries that it reads, which are the first. */
-export function sparkFfnToken(
-  x: Vector,
-  ffn: Pick<FfnWeights, 'gate' | 'up' | 'down' | 'postNorm'>,
-  choice: { readonly activation: Activation; readonly mode: TopKMode; readonly quantile: number },
-): { y: number[]; raw: number[]; kept: number; act: number[] } {
-  const values = Array.from(x);
-  const first = values.slice(0, ffn.gate[0].length);
-  const rest = values.slice(first.length);
-  const gate = ffn.gate.map((row) => dot(row, first));
-  const { y: picked, kept } = statisticalTopKRow(gate, choice.quantile, choice.mode);
-  const act = picked.map((value) => activationOf(choice.activation, value));
-  const raw = values.map(() => 0);
-  ffn.up.forEach((row, j) => {
-    const product = act[j] * dot(row, rest);
-    for (let i = 0; i < raw.length; i++) raw[i] += product * ffn.down[j][i];
-  });
-  return { y: ffn.postNorm === undefined ? raw : rmsNorm(raw, ffn.postNorm), raw, kept, act };
+/** What of x gate and up are multiplied with. */
+interface Parts {
+  readonly gate: Vector;
+  readonly up: Vector;
+}
+
+/** All of it, or where gate is narrower the first entries and the others. */
+export function partsOf(x: Vector, { gate }: Pick<FfnWeights, 'gate'>): Parts {
+  const width = gate[0].length;
+  if (width === x.length) return { gate: x, up: x };
+  return { gate: Array.from(x).slice(0, width), up: Array.from(x).slice(width) };
 }
 
 /** activation(gate), 0 where a neuron is not chosen. */
-function chosenActivations(x: Vector, ffn: FfnWeights, choice: FfnChoice): { values: number[]; kept: number } {
-  const { activation, selector, quantile = 0 } = choice;
-  const gate = projected(ffn.gate, x, ffn.gateBias);
+function chosenActivations(parts: Parts, ffn: FfnWeights, wanted: FfnChoice): { values: number[]; kept: number } {
+  const { activation, choice, quantile = 0, threshold = 0 } = wanted;
+  const gate = projected(ffn.gate, parts.gate, ffn.gateBias);
   const values = gate.map((value) => activationOf(activation, value));
-  switch (selector.kind) {
-    case 'none':
-      return { values, kept: gate.length };
-    case 'statistical': {
-      const { y, kept } = statisticalTopKRow(gate, quantile, selector.mode);
-      return { values: y.map((value) => activationOf(activation, value)), kept };
-    }
-    case 'threshold':
-    case 'product':
-    case 'predictor':
-    case 'nested': {
-      const scores = neuronScores(measureOf(x, ffn, choice, values), choice.weights ?? []);
-      const scale = selector.scale === 'absolute' ? 1 : sum(scores) / scores.length;
-      const chosen = scores.map((score) => score >= (choice.threshold ?? 0) * scale);
-      return { values: values.map((value, j) => (chosen[j] ? value : 0)), kept: chosen.filter(Boolean).length };
-    }
+  if (choice === undefined) return { values, kept: gate.length };
+  if (choice.cut === 'deviation') {
+    const { y, kept } = statisticalTopKRow(gate, quantile, choice.mode);
+    return { values: y.map((value) => activationOf(activation, value)), kept };
   }
+  const scores = neuronScores(measured(choice, parts, ffn, wanted, values), wanted.weights ?? []);
+  const limit = choice.cut === 'absolute' ? threshold : (threshold * sum(scores)) / scores.length;
+  const chosen = scores.map((score) => score >= limit);
+  return { values: values.map((value, j) => (chosen[j] ? value : 0)), kept: chosen.filter(Boolean).length };
 }
 
 /** What neurons are measured by: act(gate), act(gate) * up, or the same of a predictor's matrices. */
-function measureOf(x: Vector, ffn: FfnWeights, { activation, selector, predictor }: FfnChoice, act: readonly number[]) {
-  if (selector.kind === 'threshold') return act;
-  if (selector.kind === 'product') return times(act, projected(ffn.up, x, ffn.upBias));
-  if (predictor === undefined) throw new RangeError(`Selector ${selector.kind} needs what it predicts by`);
-  const gate = projected(predictor.gate, x, ffn.gateBias);
+function measured(
+  { measure }: NeuronChoice,
+  parts: Parts,
+  ffn: FfnWeights,
+  { activation, predictor }: FfnChoice,
+  act: readonly number[],
+): readonly number[] {
+  if (measure === 'activation') return act;
+  if (measure === 'product') return times(act, projected(ffn.up, parts.up, ffn.upBias));
+  if (predictor === undefined) throw new RangeError(`Measure ${measure} needs what it predicts by`);
+  const gate = projected(predictor.gate, parts.gate, ffn.gateBias);
   const predicted = gate.map((value) => activationOf(activation, value));
-  return times(predicted, projected(predictor.up, x, ffn.upBias));
+  return times(predicted, projected(predictor.up, parts.up, ffn.upBias));
 }
 
 function projected(rows: readonly Vector[], x: Vector, bias: Vector | undefined): number[] {

@@ -1,23 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { floats, numbers, runBody } from '../../test/run-body.ts';
-import { attr } from '../core/graph.ts';
-import { callNode } from './contract.ts';
+import { calling, floats, numbers, runBody } from '../../test/run-body.ts';
+import { MODES, type Mode } from '../core/choice.ts';
 import { statisticalThreshold, statisticalTopKRow } from './reference.ts';
-import { statisticalTopKFunction, statisticalTopKOpType, TOP_K_MODES, type TopKMode } from './statistical-top-k.ts';
+import { statisticalTopKBody, statisticalTopKNode } from './statistical-top-k.ts';
 
 const EPSILON = 2 ** -23;
 
-async function topK(mode: TopKMode, quantile: number, data: readonly number[], dims: readonly number[]) {
-  const node = callNode('StatisticalTopK', {
-    node: 'top_k',
-    opType: statisticalTopKOpType(mode),
-    inputs: { x: 'x' },
-    outputs: { y: 'y', kept: 'kept' },
-    attributes: { quantile: attr.float(quantile) },
+async function topK(mode: Mode, quantile: number, data: readonly number[], dims: readonly number[]) {
+  const call = { node: 'top_k', mode, quantile, inputs: { x: 'x' }, outputs: { y: 'y', kept: 'kept' } };
+  return runBody({
+    ...calling(statisticalTopKBody(mode), (opType) => statisticalTopKNode({ ...call, opType })),
+    feeds: { x: floats(data, dims) },
+    outputs: { y: 'float32', kept: 'int32' },
   });
-  const outputs = { y: 'float32', kept: 'int32' } as const;
-  return runBody({ node, body: statisticalTopKFunction(mode), feeds: { x: floats(data, dims) }, outputs });
 }
 
 describe('StatisticalTopK', () => {
@@ -39,7 +35,7 @@ describe('StatisticalTopK', () => {
     expect(numbers(soft.y)).toEqual([0, 0, 0, 0]);
   });
 
-  it.each(TOP_K_MODES)('agrees with the plain loops row by row: %s', async (mode) => {
+  it.each(MODES)('agrees with the plain loops row by row: %s', async (mode) => {
     const rows = fc.array(fc.array(fc.float({ min: -8, max: 8, noNaN: true }), { minLength: 16, maxLength: 16 }), {
       minLength: 1,
       maxLength: 4,

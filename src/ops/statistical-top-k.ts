@@ -5,30 +5,31 @@
  * quantile function of the standard normal distribution (Spark Transformer, 2506.06644, section 3). `soft` gives
  * max(x - theta, 0), as the paper and Gemma 3n have it; `hard` gives x where x >= theta, else 0.
  */
-import { attr, type OpFunction } from '../core/graph.ts';
+import type { Mode } from '../core/choice.ts';
+import { attr, type Node } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
-import { castTo, floatAttribute, opFunction, reduceLast } from './body.ts';
-
-export const TOP_K_MODES = ['soft', 'hard'] as const;
-export type TopKMode = (typeof TOP_K_MODES)[number];
-
-export function statisticalTopKOpType(mode: TopKMode): string {
-  return `StatisticalTopK_${mode}`;
-}
+import type { Body } from './bodies.ts';
+import { castTo, floatAttribute, operatorBody, reduceLast } from './body.ts';
+import { type Call, callNode } from './contract.ts';
 
 /** x [..., d] -> y [..., d], kept int32 [...]: the entries over the threshold. */
-export function statisticalTopKFunction(mode: TopKMode): OpFunction {
-  return opFunction(
-    'StatisticalTopK',
-    statisticalTopKOpType(mode),
-    `Statistical top-k, ${mode}.`,
-    ['y', 'kept'],
-    (g) => {
-      const { y, chosen } = statisticalTopK(g, 'x', lastSize(g, 'x'), mode);
-      g.op('Identity', [y], { outputs: ['y'] });
-      count(g, castTo(g, chosen(), 'float32'), 'kept');
-    },
-  );
+export function statisticalTopKBody(mode: Mode): Body {
+  return operatorBody('StatisticalTopK', `Statistical top-k, ${mode}.`, ['y', 'kept'], (g) => {
+    const { y, chosen } = statisticalTopK(g, 'x', lastSize(g, 'x'), mode);
+    g.op('Identity', [y], { outputs: ['y'] });
+    count(g, castTo(g, chosen(), 'float32'), 'kept');
+  });
+}
+
+export interface StatisticalTopKCall extends Pick<Call<'StatisticalTopK'>, 'node' | 'opType' | 'inputs' | 'outputs'> {
+  readonly mode: Mode;
+  /** Q(1 - k/d). */
+  readonly quantile: number;
+}
+
+export function statisticalTopKNode({ mode, quantile, ...call }: StatisticalTopKCall): Node {
+  const attributes = { mode: attr.string(mode), quantile: attr.float(quantile) };
+  return callNode('StatisticalTopK', { ...call, attributes });
 }
 
 function lastSize(g: GraphBuilder, x: string): string {
@@ -45,7 +46,7 @@ interface TopK {
  * The operator's nodes for x [..., d]; `size` is d, int64 [1]. Where it is taken from what is known on loading, so is what is
  * made of it. Needs attribute `quantile`.
  */
-export function statisticalTopK(g: GraphBuilder, x: string, size: string, mode: TopKMode): TopK {
+export function statisticalTopK(g: GraphBuilder, x: string, size: string, mode: Mode): TopK {
   // Around the mean, x - theta is the difference of two small numbers, and the variance does not cancel.
   const centred = g.op('Sub', [x, reduceLast(g, 'ReduceMean', x, true)]);
   // The deviation is the length of what is centred by sqrt(d).

@@ -3,6 +3,7 @@ import type { Backend } from 'onnxruntime-node';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Body, Node } from '../core/graph.ts';
+import { inputOf, operatorOf, outputOf } from '../ops/index.ts';
 import { type CachePorts, createBackend, type TensorClass } from '../runtime/index.ts';
 import { findNativeFiles } from './engine.ts';
 import { nativePath } from './native-library.ts';
@@ -30,23 +31,18 @@ async function findCaches(model: string): Promise<readonly CachePorts[]> {
 }
 
 const PAST = /^past_key_values\.(\d+\.(?:key|value))$/;
-/** Operators that append to a cache in place, with their inputs and outputs that are one: of keys and of values. */
-const ATTENTION = [
-  {
-    opType: /^GroupQueryAttention$/,
-    places: [
-      [3, 1],
-      [4, 2],
-    ],
-  },
-  {
-    opType: /^NormAttention_/,
-    places: [
-      [6, 1],
-      [7, 2],
-    ],
-  },
-] as const;
+/** Whether a node appends to a cache in place: its past and its present are then one. */
+function appends(node: Node, { past, present }: CachePorts): boolean {
+  if (operatorOf(node) === 'NormAttention')
+    return (['key', 'value'] as const).some(
+      (which) =>
+        inputOf('NormAttention', node, `past_${which}`) === past &&
+        outputOf('NormAttention', node, `present_${which}`) === present,
+    );
+  const { opType, inputs, outputs } = node;
+  // Inputs 3 and 4, outputs 1 and 2 of GroupQueryAttention.
+  return opType === 'GroupQueryAttention' && [3, 4].some((at) => inputs[at] === past && outputs[at - 2] === present);
+}
 
 /**
  * The caches of a graph that such operators alone read and write: their shapes then mean nothing but room. None where one of
@@ -58,18 +54,15 @@ function cachesInPlace({ inputs, outputs, nodes }: Body): readonly CachePorts[] 
     return which === undefined ? [] : [{ past: name, present: `present.${which}` }];
   });
   const names = new Set(outputs.map(({ name }) => name));
-  const isInPlace = ({ past, present }: CachePorts) => {
+  const isInPlace = (ports: CachePorts) => {
+    const { past, present } = ports;
     const [user, ...others] = nodes.filter((node) => uses(node, past));
     return (
       names.has(present) &&
       user !== undefined &&
       others.length === 0 &&
       user.inputs.filter((name) => name === past).length === 1 &&
-      ATTENTION.some(
-        ({ opType, places }) =>
-          opType.test(user.opType) &&
-          places.some(([input, output]) => user.inputs[input] === past && user.outputs[output] === present),
-      )
+      appends(user, ports)
     );
   };
   return caches.every(isInPlace) ? caches : [];

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { version as nodeVersion } from 'node:process';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
-import { attr, BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../core/graph.ts';
+import { BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
-import { statisticalTopKFunction, statisticalTopKOpType } from '../ops/index.ts';
+import { Bodies, statisticalTopKBody, statisticalTopKNode } from '../ops/index.ts';
 import { addonProblem, createOpenGraph, runtimeVersion } from '../runtime/index.ts';
 import { nativeBackend } from './backend.ts';
 import { ADDON_NAME, findNativeLibrary, type NativeLibrary, nativePath } from './native-library.ts';
@@ -72,19 +72,14 @@ const ROW = { dtype: 'float32', dims: [1, 5], data: Float32Array.of(1, 2, 3, 4, 
 /** One operator: max(x - theta, 0) of 1 to 5 at quantile 1, where theta is 3 + sqrt 2. */
 function oneOperator(): Graph {
   const g = new GraphBuilder('doctor');
-  const body = statisticalTopKFunction('soft');
-  g.nodes.push({
-    name: 'top_k',
-    opType: statisticalTopKOpType('soft'),
-    domain: LACUNA_DOMAIN,
-    inputs: ['x'],
-    outputs: ['y', 'kept'],
-    attributes: { quantile: attr.float(1) },
-  });
+  const bodies = new Bodies([]);
+  const opType = bodies.opTypeOf(statisticalTopKBody('soft'));
+  const ports = { inputs: { x: 'x' }, outputs: { y: 'y', kept: 'kept' } };
+  g.nodes.push(statisticalTopKNode({ node: 'top_k', opType, mode: 'soft', quantile: 1, ...ports }));
   const row = (name: string) => value(name, 'float32', [1, 5]);
   return {
     ...g.body('doctor', [row('x')], [row('y')]),
-    functions: [body],
+    functions: bodies.functions,
     opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },
     metadata: {},
   };

@@ -69,7 +69,7 @@ describe('modelCard', () => {
 
   const plan: Plan = {
     format: 'lacuna.plan',
-    version: 1,
+    version: 2,
     preset: 'ffn-skip',
     host: { kind: 'native' },
     model: { ...spec, fingerprint: '' },

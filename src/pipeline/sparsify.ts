@@ -79,7 +79,7 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
 
 /** Whether blocks compute some of their neurons, so that kernels read `down` along both of its axes. */
 function leavesOutNeurons({ blocks }: Plan): boolean {
-  return blocks.some(({ select }) => select !== undefined);
+  return blocks.some(({ choice }) => choice !== undefined);
 }
 
 /** The same on a model and a plan in memory. */

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { byActivation } from '../../test/ffn-plan.ts';
 import { type BlockPlan, HOST_DTYPES, type Host, type HostDtype } from '../core/plan.ts';
 import { forHost, payingDensity, payingSkips, stockTime, withTimes } from './host.ts';
 import type { PresetPlan } from './preset.ts';
@@ -11,7 +12,7 @@ const stock = (dtype: HostDtype): Host => ({ kind: 'stock', dtype });
 
 const keeping = (density: number, layer = 0): BlockPlan => ({
   block: `layers.${layer}.ffn`,
-  select: { kind: 'threshold', scale: 'absolute', threshold: 0.1, weights: 'w' },
+  choice: byActivation(0.1),
   expected: { density, bytesPerToken: 0 },
   why: 'made up',
 });

@@ -41,9 +41,9 @@ const WORTHWHILE = 0.8;
  * The time of a block in stock ONNX Runtime, for the mean over tokens of which it computes `expected.density` of the neurons
  * and skips `expected.skipped`, as a share of the dense block's.
  */
-export function stockTime(shape: FfnShape, dtype: HostDtype, { select, skip, expected }: BlockPlan): number {
+export function stockTime(shape: FfnShape, dtype: HostDtype, { choice, skip, expected }: BlockPlan): number {
   const dense = denseTime(shape, dtype);
-  const run = select === undefined ? dense : selectedTime(shape, dtype, expected.density ?? 1);
+  const run = choice === undefined ? dense : selectedTime(shape, dtype, expected.density ?? 1);
   return (skip === undefined ? run : skippingTime(run, expected.skipped ?? 0)) / dense;
 }
 

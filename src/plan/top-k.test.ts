@@ -61,12 +61,11 @@ const STATISTICS = statisticsFrom(ACTS);
 /** Share of neurons that the operator's rule computes: |act_j| * weights_j >= threshold, in float32. */
 function realised({ plan, tensors }: PlanWithTensors, acts: readonly Float32Array[]): Record<string, number> {
   return Object.fromEntries(
-    plan.blocks.map(({ block, select }, layer) => {
-      if (select?.kind !== 'threshold') throw new Error('no threshold');
-      const weights = tensors.get(select.weights)?.data ?? [];
-      const kept = acts[layer].filter(
-        (act, i) => Math.fround(Math.abs(act) * weights[i % neurons]) >= select.threshold,
-      );
+    plan.blocks.map(({ block, choice }, layer) => {
+      if (choice?.cut.kind !== 'absolute') throw new Error('no threshold');
+      const { threshold } = choice.cut;
+      const weights = tensors.get(choice.tensors.weights ?? '')?.data ?? [];
+      const kept = acts[layer].filter((act, i) => Math.fround(Math.abs(act) * weights[i % neurons]) >= threshold);
       return [block, kept.length / acts[layer].length];
     }),
   );
@@ -92,10 +91,10 @@ describe('top-k', () => {
     const at = neurons + 3;
     const wanted = Math.fround((sums.up_abs.data[at] / tokens) * sums.down_norm.data[at]);
     expect(tensors.get('layers.1.ffn.weights')?.data[3]).toBe(wanted);
-    expect(plan.blocks[1].select).toMatchObject({
-      kind: 'threshold',
-      scale: 'absolute',
-      weights: 'layers.1.ffn.weights',
+    expect(plan.blocks[1].choice).toMatchObject({
+      measure: 'activation',
+      cut: { kind: 'absolute' },
+      tensors: { weights: 'layers.1.ffn.weights' },
     });
   });
 

@@ -47,13 +47,15 @@ function retuneTopK(
   const target = plan.target.value;
   return plan.blocks.map((block) => {
     const measured = Object.hasOwn(realised, block.block) ? realised[block.block] : undefined;
-    if (measured === undefined || block.select?.kind !== 'threshold') return block;
+    if (measured === undefined || block.choice === undefined) return block;
     const layer = layerOfBlock(block.block);
-    const weights = tensors.get(block.select.weights);
+    const { cut, tensors: named } = block.choice;
+    if (cut.kind !== 'absolute' || named.weights === undefined) return block;
+    const weights = tensors.get(named.weights);
     if (weights === undefined)
-      throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${block.select.weights}"`);
+      throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${named.weights}"`);
     const tail = readScoreTail(statistics, layer, weights.data);
-    const wanted = densityAt(tail, block.select.threshold) + target - measured;
+    const wanted = densityAt(tail, cut.threshold) + target - measured;
     return blockPlan(statistics, tail, layer, thresholdFor(tail, Math.max(wanted, LEAST_DENSITY)));
   });
 }
@@ -83,7 +85,12 @@ function blockPlan(statistics: Statistics, tail: ScoreTail, layer: number, thres
   const density = densityAt(tail, threshold);
   return {
     block: ffnBlock(layer),
-    select: { kind: 'threshold', scale: 'absolute', threshold, weights: weightsName(layer) },
+    choice: {
+      measure: 'activation',
+      cut: { kind: 'absolute', threshold },
+      rest: 'nothing',
+      tensors: { weights: weightsName(layer) },
+    },
     expected: {
       density,
       keptEnergy: keptEnergyAt(statistics, layer, density),

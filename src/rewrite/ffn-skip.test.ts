@@ -1,11 +1,12 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { type BlockChoice, stackPlan } from '../../test/ffn-plan.ts';
+import { type BlockChoice, byActivation, stackPlan } from '../../test/ffn-plan.ts';
 import { ffnStack, HIDDEN, NEURONS } from '../../test/ffn-stack.ts';
 import { seededFloats } from '../../test/random.ts';
 import { floats, numbers, openGraph } from '../../test/run-body.ts';
 import type { Graph } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
+import { choosesNeurons } from '../ops/index.ts';
 import { type SkipRule, saturationOf, skipStart, skipStep } from '../ops/reference.ts';
 import { applyPlan, fuseSkipNorms, withCounts } from './index.ts';
 
@@ -22,9 +23,9 @@ interface Rules extends SkipRule {
 function skipPlan(
   { runLength, reArm, threshold, warmUpTokens }: Rules,
   rest: Partial<Plan> = {},
-  select?: BlockChoice['select'],
+  choice?: BlockChoice['choice'],
 ) {
-  const blocks = CANDIDATES.map((layer) => ({ layer, skip: { threshold, runLength }, ...(select && { select }) }));
+  const blocks = CANDIDATES.map((layer) => ({ layer, skip: { threshold, runLength }, ...(choice && { choice }) }));
   return stackPlan(LAYERS, blocks, { preset: 'ffn-skip', skipping: { warmUpTokens, reArm }, ...rest });
 }
 
@@ -86,35 +87,30 @@ describe('ffn-skip', () => {
     );
     const ours = graph.nodes.filter(({ domain }) => domain === 'lacuna');
     expect(ours.map(({ opType }) => opType)).toEqual([
-      'FFNSkipStart',
-      ...CANDIDATES.slice(1).flatMap(() => ['GatedFFN_none_fp32_masked_normed', 'FFNSkipStep']),
-      'GatedFFN_none_fp32_masked_normed',
+      'FFNSkipStart_2_0',
+      ...CANDIDATES.slice(1).flatMap(() => ['GatedFFN_2_0', 'FFNSkipStep_2_0']),
+      'GatedFFN_2_0',
     ]);
     expect(ours[1]).toMatchObject({
       inputs: [
         'hidden.1',
-        'model.layers.1.mlp.gate_proj.weight',
-        'model.layers.1.mlp.up_proj.weight',
-        'model.layers.1.mlp.down_proj.weight.neuron_major',
-        '',
-        '',
-        '',
-        'layers.1.active',
-        ...new Array(12).fill(''),
         'stack.mixed_1',
         'model.layers.1.post_attention_layernorm.weight',
+        'layers.1.active',
+        '',
+        'model.layers.1.mlp.gate_proj.weight',
+        ...['', ''],
+        'model.layers.1.mlp.up_proj.weight',
+        ...['', ''],
+        'model.layers.1.mlp.down_proj.weight.neuron_major',
       ],
-      outputs: ['layers.1.ffn_out', 'layers.1.saturation', '', 'layers.1.ffn_residual'],
+      outputs: ['layers.1.ffn_out', 'layers.1.ffn_residual', 'layers.1.saturation'],
     });
     expect(ours[2]).toMatchObject({
       inputs: ['layers.1.skip_state', 'layers.1.saturation', 'layers.1.ffn.skip_threshold'],
       outputs: ['layers.2.skip_state', 'layers.2.active'],
     });
-    expect(graph.functions.map(({ name }) => name)).toEqual([
-      'GatedFFN_none_fp32_masked_normed',
-      'FFNSkipStart',
-      'FFNSkipStep',
-    ]);
+    expect(graph.functions.map(({ name }) => name)).toEqual(['GatedFFN_2_0', 'FFNSkipStep_2_0', 'FFNSkipStart_2_0']);
     const thresholds = graph.initializers.filter(({ name }) => name.endsWith('.skip_threshold'));
     expect(thresholds.map(({ data }) => data.shape)).toEqual(CANDIDATES.slice(1).map(() => []));
   });
@@ -184,10 +180,10 @@ describe('ffn-skip', () => {
   });
 
   it('selects neurons in blocks that run', async () => {
-    const select = { kind: 'threshold', scale: 'absolute', threshold: 0.3, weights: 'scores' } as const;
+    const choice = byActivation(0.3);
     const tensors = new Map([['scores', { shape: [NEURONS], data: new Float32Array(NEURONS).fill(1) }]]);
-    const { graph } = applyPlan(ffnStack({ layers: LAYERS }), skipPlan(RULES, {}, select), tensors);
-    const gated = graph.nodes.filter(({ opType }) => opType === 'GatedFFN_threshold_fp32_masked');
+    const { graph } = applyPlan(ffnStack({ layers: LAYERS }), skipPlan(RULES, {}, choice), tensors);
+    const gated = graph.nodes.filter(choosesNeurons);
     expect(gated.length).toBe(CANDIDATES.length);
     const open = await openGraph({
       ...withCounts(graph),

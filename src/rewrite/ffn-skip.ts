@@ -3,7 +3,7 @@ import { LacunaError } from '../core/errors.ts';
 import type { Graph, Initializer, Node } from '../core/graph.ts';
 import { type BlockPlan, layerOfBlock, type Plan } from '../core/plan.ts';
 import { float32Tensor } from '../core/tensor.ts';
-import { ffnSkipStartFunction, ffnSkipStartNode, ffnSkipStepFunction, ffnSkipStepNode } from '../ops/index.ts';
+import { Bodies, ffnSkipStartBody, ffnSkipStartNode, ffnSkipStepBody, ffnSkipStepNode } from '../ops/index.ts';
 import { gatedBlock, withBlocks } from './gated-block.ts';
 import { indexGraph, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
@@ -16,7 +16,7 @@ const POSITION_IDS = 'position_ids';
 /**
  * Before: ffn_out = down(act(gate x) * up x) in blocks a < b < ... < z
  * After:  state, layers.a.active = FFNSkipStart(position_ids)
- *         ffn_out, layers.a.saturation = GatedFFN_..._masked(..., layers.a.active, residual)
+ *         ffn_out, layers.a.saturation = GatedFFN(..., layers.a.active, residual)
  *         state, layers.b.active = FFNSkipStep(state, layers.a.saturation, threshold), and so on; none after z
  *
  * with the norm before as `sparse-ffn` has it: then `residual` is what the block makes itself.
@@ -63,12 +63,13 @@ function refuseAll(graph: Graph, blocks: readonly Skippable[]): PassResult {
 function withSkipping(graph: Graph, context: PlanContext, positions: Node, candidates: readonly Candidate[]): Graph {
   const { plan } = context;
   const skipping = skippingOf(plan);
-  const blocks = candidates.map(({ block, match }) => gatedBlock(context, block, match, names(block).active));
-  const replaced = withBlocks(graph, blocks);
+  const bodies = new Bodies(graph.functions);
+  const blocks = candidates.map(({ block, match }) => gatedBlock(context, bodies, block, match, names(block).active));
+  const replaced = withBlocks(graph, bodies, blocks);
   const steps = candidates
     .slice(0, -1)
-    .map((candidate, index) => stepAfter(candidate, candidates[index + 1], skipping));
-  const start = startBefore(candidates[0], skipping, plan.prefill === 'dense');
+    .map((candidate, index) => stepAfter(candidate, candidates[index + 1], skipping, bodies));
+  const start = startBefore(candidates[0], skipping, plan.prefill === 'dense', bodies);
   const withState = replaceNodes(
     replaced,
     new Map([
@@ -76,15 +77,8 @@ function withSkipping(graph: Graph, context: PlanContext, positions: Node, candi
       ...steps.map(({ node }, index): [Node, Node[]] => [blocks[index].node, [blocks[index].node, node]]),
     ]),
   );
-  return {
-    ...withState,
-    initializers: [...withState.initializers, ...steps.map(({ threshold }) => threshold)],
-    functions: [
-      ...withState.functions,
-      ffnSkipStartFunction(plan.prefill === 'dense'),
-      ...(steps.length > 0 ? [ffnSkipStepFunction(skipping.reArm)] : []),
-    ],
-  };
+  const thresholds = steps.map(({ threshold }) => threshold);
+  return { ...withState, initializers: [...withState.initializers, ...thresholds], functions: bodies.functions };
 }
 
 type Skipping = NonNullable<Plan['skipping']>;
@@ -102,10 +96,16 @@ function names({ block }: BlockPlan) {
   return { state: `${prefix}.skip_state`, active: `${prefix}.active`, saturation: `${prefix}.saturation` };
 }
 
-function startBefore({ block }: Skippable, { warmUpTokens }: Skipping, decode: boolean): Node {
+function startBefore({ block }: Skippable, { warmUpTokens }: Skipping, densePrefill: boolean, bodies: Bodies): Node {
   const { state, active } = names(block);
-  const inputs = { position_ids: POSITION_IDS };
-  return ffnSkipStartNode({ node: 'ffn_skip.start', decode, warmUpTokens, inputs, outputs: { state, active } });
+  return ffnSkipStartNode({
+    node: 'ffn_skip.start',
+    opType: bodies.opTypeOf(ffnSkipStartBody(densePrefill)),
+    densePrefill,
+    warmUpTokens,
+    inputs: { position_ids: POSITION_IDS },
+    outputs: { state, active },
+  });
 }
 
 /** The step that tests `block` and decides about `next`. */
@@ -113,12 +113,14 @@ function stepAfter(
   { block, skip }: Skippable,
   next: Skippable,
   { reArm }: Skipping,
+  bodies: Bodies,
 ): { node: Node; threshold: Initializer } {
   const threshold = { name: `${block.block}.skip_threshold`, data: float32Tensor([skip.threshold], []) };
   const { state, saturation } = names(block);
   const after = names(next.block);
   const node = ffnSkipStepNode({
     node: `${block.block}.skip_step`,
+    opType: bodies.opTypeOf(ffnSkipStepBody(reArm)),
     runLength: skip.runLength,
     reArm,
     inputs: { state, saturation, threshold: threshold.name },

@@ -8,6 +8,7 @@ import { openBytes } from '../../test/open-bytes.ts';
 import type { Graph } from '../core/graph.ts';
 import { choosePrecision, type PrecisionOptions } from '../core/precision.ts';
 import { float32Tensor } from '../core/tensor.ts';
+import { inputOf, type OperatorName, operatorOf } from '../ops/index.ts';
 import { fuseParts } from './fuse-parts.ts';
 import { fuseSkipNorms } from './index.ts';
 
@@ -19,12 +20,19 @@ async function graphOf(name: string, precision = 'int4', options: PrecisionOptio
   return fuseSkipNorms(assemble(openModel(checkpoint, { precision: choosePrecision(precision, options) })));
 }
 
+/** Calls by operator and storage, and the products that are left. */
 function countsOf({ nodes }: Graph): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const { domain, opType } of nodes)
-    if (domain === 'lacuna' || opType === 'MatMulNBits') counts[opType] = (counts[opType] ?? 0) + 1;
+  for (const node of nodes) {
+    const operator = operatorOf(node);
+    const { storage } = node.attributes;
+    const name = operator === undefined ? node.opType : `${operator} ${storage?.kind === 'string' && storage.value}`;
+    if (operator !== undefined || name === 'MatMulNBits') counts[name] = (counts[name] ?? 0) + 1;
+  }
   return counts;
 }
+
+const callsOf = (graph: Graph, operator: OperatorName) => graph.nodes.filter((node) => operatorOf(node) === operator);
 
 async function logitsOf(graph: Graph) {
   const session = await openBytes(await encodeModel(graph));
@@ -45,62 +53,60 @@ describe('fuse-parts', () => {
   it('makes attention, FFN and head of a LLaMA one operator each, and leaves no product outside', async () => {
     const { graph, report } = fuseParts.apply(await graphOf('llama-variants/gqa-tied-bf16'), undefined);
     expect(countsOf(graph)).toEqual({
-      NormAttention_int4_first: 1,
-      NormAttention_int4: 1,
-      NormFFN_int4: 2,
-      NormProduct_int8: 1,
+      'NormAttention int4': 2,
+      'GatedFFN int4': 2,
+      'NormProduct int8': 1,
     });
     expect(report.filter(({ applied }) => applied)).toHaveLength(5);
+    // The first layer adds nothing before its norm, which is another body.
     expect(graph.functions.map(({ name }) => name).sort()).toEqual([
-      'NormAttention_int4',
-      'NormAttention_int4_first',
-      'NormFFN_int4',
-      'NormProduct_int8',
+      'GatedFFN_2_0',
+      'NormAttention_2_0',
+      'NormAttention_2_1',
+      'NormProduct_2_0',
     ]);
   });
 
   it("makes one operator of Gemma 3's layers too, with windows and tables of their own", async () => {
     const { graph } = fuseParts.apply(await graphOf('gemma-variants/gemma3-pattern'), undefined);
-    const layers = graph.nodes.filter(({ opType }) => opType.startsWith('NormAttention_int4'));
+    const layers = callsOf(graph, 'NormAttention');
     expect(countsOf(graph).MatMulNBits).toBeUndefined();
     expect(new Set(layers.map(({ attributes }) => JSON.stringify(attributes.local_window_size))).size).toBe(2);
-    expect(new Set(layers.map(({ inputs }) => inputs[10])).size).toBe(2);
+    expect(new Set(layers.map((node) => inputOf('NormAttention', node, 'cosines'))).size).toBe(2);
   });
 
   it("takes a soft cap of the logits into the head, and the body takes it from the head's attribute", async () => {
     const { graph } = fuseParts.apply(await graphOf('gemma-variants/gemma2-softcap'), undefined);
-    const [head] = graph.nodes.filter(({ opType }) => opType === 'NormProduct_int8');
+    const [head] = callsOf(graph, 'NormProduct');
     expect(head).toMatchObject({ outputs: ['logits'], attributes: { softcap: { kind: 'float', value: 3 } } });
     expect(graph.nodes.map(({ opType }) => opType)).not.toContain('Tanh');
-    const body = graph.functions.find(({ name }) => name === 'NormProduct_int8');
+    const body = graph.functions.find(({ name }) => name === head.opType);
     expect(body?.nodes.find(({ opType }) => opType === 'Constant')?.attributes.value_float).toMatchObject({
       kind: 'reference',
       name: 'softcap',
     });
   });
 
-  it('takes zero points into each part, whose op type says so', async () => {
+  it('takes zero points into each part', async () => {
     const { graph } = fuseParts.apply(await graphOf('llama-variants/gqa-tied-bf16', 'int4', ASYMMETRIC), undefined);
     expect(countsOf(graph)).toEqual({
-      NormAttention_int4_asymmetric_first: 1,
-      NormAttention_int4_asymmetric: 1,
-      NormFFN_int4_asymmetric: 2,
-      NormProduct_int8_asymmetric: 1,
+      'NormAttention int4': 2,
+      'GatedFFN int4': 2,
+      'NormProduct int8': 1,
     });
     const zeros = graph.nodes.flatMap(({ inputs }) => inputs).filter((name) => name.endsWith('.zero_points'));
     expect(zeros).toHaveLength(2 * (2 + 3) + 1);
   });
 
   it.each([
-    ['llama-variants/attention-bias', ['NormAttention_int4_biased', 'NormFFN_int4'], 2],
-    ['llama-variants/mlp-bias', ['NormAttention_int4', 'NormFFN_int4_biased'], 3],
-    ['random-models/48-gemma3_text', ['NormAttention_int4_biased', 'NormFFN_int4'], 4],
-  ])('takes biases into the parts that have them: %s', async (name, opTypes, count) => {
+    ['llama-variants/attention-bias', 'NormAttention', 2],
+    ['llama-variants/mlp-bias', 'GatedFFN', 3],
+    ['random-models/48-gemma3_text', 'NormAttention', 4],
+  ] as const)('takes biases into the parts that have them: %s', async (name, operator, count) => {
     const { graph } = fuseParts.apply(await graphOf(name), undefined);
-    expect(Object.keys(countsOf(graph))).toEqual(expect.arrayContaining([...opTypes, 'NormProduct_int8']));
-    expect(countsOf(graph).MatMulNBits).toBeUndefined();
-    const biased = graph.nodes.filter(({ opType }) => opType.includes('_biased'));
-    for (const { inputs } of biased) expect(inputs.filter((input) => input.endsWith('.bias'))).toHaveLength(count);
+    expect(Object.keys(countsOf(graph)).sort()).toEqual(['GatedFFN int4', 'NormAttention int4', 'NormProduct int8']);
+    for (const { inputs } of callsOf(graph, operator))
+      expect(inputs.filter((input) => input.endsWith('.bias'))).toHaveLength(count);
   });
 
   it.each(variants.flatMap((name) => [[name, {}] as const, [name, ASYMMETRIC] as const]))(
@@ -126,7 +132,7 @@ describe('fuse-parts', () => {
         : { name, data },
     );
     const { graph, report } = fuseParts.apply({ ...plain, initializers }, undefined);
-    expect(Object.keys(countsOf(graph))).not.toContain('NormFFN_int4');
+    expect(callsOf(graph, 'GatedFFN')).toEqual([]);
     const reasons = report.map(({ reason }) => reason);
     expect(reasons).toContain('model.layers.0.mlp.up_proj.weight.scales is float32, wanted float16');
   });
@@ -137,7 +143,7 @@ describe('fuse-parts', () => {
       one.name.endsWith('gate_proj.bias') ? { ...one, data: { ...one.data, shape: [1] } } : one,
     );
     const { graph, report } = fuseParts.apply({ ...plain, initializers }, undefined);
-    expect(countsOf(graph).NormFFN_int4_biased).toBeUndefined();
+    expect(callsOf(graph, 'GatedFFN')).toEqual([]);
     expect(report.filter(({ reason }) => /gate_proj.bias is no bias of \d+ rows/.test(reason))).not.toHaveLength(0);
   });
 

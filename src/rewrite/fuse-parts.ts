@@ -1,23 +1,23 @@
 /** Decoders whose weights are in blocks: attention, FFN and head, each with the norm before it, as one operator. */
-import { type Graph, LACUNA_DOMAIN, type Node, type OpFunction } from '../core/graph.ts';
+import { type Graph, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 import { callNode } from '../ops/contract.ts';
+import { Bodies, type Body } from '../ops/index.ts';
 import { indexGraph, replaceNodes } from './graph-index.ts';
-import { liftFunction } from './lift.ts';
+import { liftBody } from './lift.ts';
 import { matchAttention, matchNormFfn, matchNormProduct, type PartMatch, type PartRefusal } from './match-parts.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
 
 /**
  * Before: norm of the stream, MatMulNBits and what is between them, operator by operator
- * After:  NormAttention, NormFFN, NormProduct, whose portable bodies are the very nodes that were there
+ * After:  NormAttention, GatedFFN, NormProduct, whose portable bodies are the very nodes that were there
  *
  * A runtime without our kernels inlines the bodies and has the graph of before; kernels read the same weights, in one parallel
- * region a part. Refuses where `match-parts` does, and where a part's body is not that of the parts before it: one op type
- * has one body.
+ * region a part. Refuses where `match-parts` does, and where a model has too many different bodies.
  */
 export const fuseParts: Pass = {
   name: 'fuse-parts',
   description:
-    'norm, MatMulNBits, GroupQueryAttention or activation, MatMulNBits -> NormAttention, NormFFN, NormProduct',
+    'norm, MatMulNBits, GroupQueryAttention or activation, MatMulNBits -> NormAttention, GatedFFN, NormProduct',
   apply: (graph) => fuse(graph),
 };
 
@@ -30,7 +30,7 @@ const MATCHERS = [
 
 const DOCS: Readonly<Record<string, string>> = {
   NormAttention: 'y = output(attention(norm(x + skip))); sum = x + skip.',
-  NormFFN: 'y = down(act(gate n) * up n), n = norm(x + skip); sum = x + skip.',
+  GatedFFN: 'y = down(act(gate n) * up n), n = norm(x + skip); sum = x + skip.',
   NormProduct: 'y = weight norm(x + skip), softly capped.',
 };
 
@@ -38,12 +38,12 @@ function fuse(graph: Graph): PassResult {
   if (!graph.nodes.some(({ opType }) => opType === 'MatMulNBits')) return { graph, report: [] };
   const index = indexGraph(graph);
   const replacements = new Map<Node, readonly Node[]>();
-  const functions = new Map<string, OpFunction>();
+  const bodies = new Bodies(graph.functions);
   const report: RuleReport[] = [];
   for (const { opType, match } of MATCHERS) {
     for (const node of graph.nodes.filter((one) => one.opType === opType && !replacements.has(one))) {
       const found = match(index, node);
-      const refusal = found.kind === 'refused' ? found.reason : accept(found, functions, replacements);
+      const refusal = found.kind === 'refused' ? found.reason : refusalOf(found, bodies, replacements);
       const at = { rule: fuseParts.name, block: node.outputs[0] };
       if (refusal !== undefined || found.kind === 'refused')
         report.push({ ...at, applied: false, reason: refusal ?? '' });
@@ -54,45 +54,37 @@ function fuse(graph: Graph): PassResult {
           reason: `one operator in place of ${found.lifted.nodes.length}`,
           nodes: [`${node.name}.part`],
         });
-      if (found.kind === 'match' && refusal === undefined) replace(found, node, replacements);
+      if (found.kind === 'match' && refusal === undefined) replace(found, node, bodies, replacements);
     }
   }
   if (replacements.size === 0) return { graph, report };
   const fused = replaceNodes(graph, replacements);
   return {
-    graph: {
-      ...fused,
-      functions: [...fused.functions, ...functions.values()],
-      opsets: { ...fused.opsets, [LACUNA_DOMAIN]: 1 },
-    },
+    graph: { ...fused, functions: bodies.functions, opsets: { ...fused.opsets, [LACUNA_DOMAIN]: 1 } },
     report,
   };
 }
 
-/** Why a part cannot be one operator beside those before it; keeps its body otherwise. */
-function accept(
-  { operator, lifted }: PartMatch,
-  functions: Map<string, OpFunction>,
+/** Why a part cannot be one operator beside those before it. */
+function refusalOf(
+  found: PartMatch,
+  bodies: Bodies,
   replacements: ReadonlyMap<Node, readonly Node[]>,
 ): string | undefined {
-  if (lifted.nodes.some((node) => replacements.has(node))) return 'a node of it is in another part';
-  const made = liftFunction(operator, lifted, DOCS[operator]);
-  const known = functions.get(made.name);
-  if (known !== undefined && JSON.stringify(known) !== JSON.stringify(made))
-    return `its body is another than that of the ${made.name} before it`;
-  functions.set(made.name, made);
-  return undefined;
+  if (found.lifted.nodes.some((node) => replacements.has(node))) return 'a node of it is in another part';
+  return bodies.hasRoom(bodyOf(found)) ? undefined : `the model has too many other bodies of ${found.operator}`;
+}
+
+function bodyOf({ operator, lifted }: PartMatch): Body {
+  return liftBody(operator, lifted, DOCS[operator]);
 }
 
 /** In the place of the last node, since all that the others read has been made by then. */
-function replace(
-  { operator, lifted, attributes }: PartMatch,
-  middle: Node,
-  replacements: Map<Node, readonly Node[]>,
-): void {
+function replace(found: PartMatch, middle: Node, bodies: Bodies, replacements: Map<Node, readonly Node[]>): void {
+  const { operator, lifted, attributes } = found;
   const node = callNode(operator, {
     node: `${middle.name}.part`,
-    opType: lifted.opType,
+    opType: bodies.opTypeOf(bodyOf(found)),
     inputs: lifted.inputs as never,
     outputs: lifted.outputs,
     attributes,

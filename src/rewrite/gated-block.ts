@@ -1,22 +1,22 @@
 /** A matched FFN as one GatedFFN node: the edit that the plan's passes share. */
 import { LacunaError } from '../core/errors.ts';
-import type { Graph, Initializer, Node, OpFunction } from '../core/graph.ts';
-import { LACUNA_DOMAIN } from '../core/graph.ts';
+import { type Graph, type Initializer, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 import { GraphBuilder } from '../core/graph-builder.ts';
-import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
+import { type BlockPlan, layerOfBlock, neuronChoice } from '../core/plan.ts';
 import { cast, float32Tensor, stackQuantized, type TurnableMatrix, transpose } from '../core/tensor.ts';
+import { contractOf } from '../ops/contract.ts';
 import {
+  Bodies,
   castTo,
   choosesNeurons,
-  countedNode,
   countOf,
   GATHER_SHARE,
   type GatedFfnVariant,
-  gatedFfnFunction,
+  gatedFfnBody,
   gatedFfnNode,
   neuronRecords,
   recordedBy,
-  type SelectorChoice,
+  variantOfNode,
 } from '../ops/index.ts';
 import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
@@ -30,40 +30,54 @@ export interface GatedBlock {
   /** The node, and the casts around it where the graph is in float16. */
   readonly nodes: readonly Node[];
   readonly initializers: readonly Initializer[];
-  /** The body, and the same with a count, which calls that are measured take (`withCounts`). */
-  readonly functions: readonly OpFunction[];
 }
 
 /** What nodes' names end with; before it is their layer. */
 const GATED = '.ffn.gated';
 
 /**
- * The graph with its blocks counting what they choose: `layers.<i>.kept`, int32 [b, s], where a selector chooses.
+ * The graph with its blocks counting what they choose: `layers.<i>.kept`, int32 [b, s], where there is a choice. Such a count takes
+ * some operators, so models that are not measured have bodies without it.
  *
- * @throws LacunaError `mismatch` where a node is not named as `applyPlan` names it, or the graph lacks a counting body.
+ * @throws LacunaError `mismatch` where a node is not named as `applyPlan` names it.
  */
 export function withCounts(graph: Graph): Graph {
-  const bodies = new Set(graph.functions.map(({ name }) => name));
+  const bodies = new Bodies(graph.functions);
   const nodes = graph.nodes.map((node) => {
     if (!choosesNeurons(node) || countOf(node) !== undefined) return node;
-    const counted = countedNode(node, `${node.name.slice(0, -GATED.length)}.kept`);
-    if (node.name.endsWith(GATED) && bodies.has(counted.opType)) return counted;
-    throw new LacunaError('mismatch', `What ${node.name} leaves out cannot be counted: ${counted.opType} is missing`, {
-      hint: 'Measure the folder as lacuna sparsify wrote it: other tools drop functions that no node calls.',
+    if (node.name.endsWith(GATED)) return countedNode(node, `${node.name.slice(0, -GATED.length)}.kept`, bodies);
+    throw new LacunaError('mismatch', `What ${node.name} leaves out cannot be counted: it is not named as a layer is`, {
+      hint: 'Measure the folder as lacuna sparsify wrote it.',
     });
   });
-  return { ...graph, nodes };
+  return { ...graph, nodes, functions: bodies.functions };
+}
+
+/** A calling node as the same call of the body that counts, `kept` naming its count. */
+function countedNode(node: Node, kept: string, bodies: Bodies): Node {
+  const opType = bodies.opTypeOf(gatedFfnBody({ ...variantOfNode(node), counted: true }));
+  const outputs = contractOf('GatedFFN').outputs.map(({ name }, at) =>
+    name === 'kept' ? kept : (node.outputs[at] ?? ''),
+  );
+  return { ...node, opType, outputs: outputs.slice(0, outputs.findLastIndex((name) => name !== '') + 1) };
 }
 
 /** The node for a block's FFN. A block that skips reads its mask from `active` and gives its saturation. */
-export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMatch, active?: string): GatedBlock {
+export function gatedBlock(
+  context: PlanContext,
+  bodies: Bodies,
+  block: BlockPlan,
+  match: FfnMatch,
+  active?: string,
+): GatedBlock {
   const variant = variantOf(context, block, match, active !== undefined);
   const prefix = `layers.${layerOfBlock(block.block)}`;
   const turnable = hasRecords(block, match) ? turnableWeight(match.down.weight, context.rounded) : undefined;
-  const weights = weightInputs(prefix, match, recordedBy(variant.selector), turnable);
+  const weights = weightInputs(prefix, match, recordedBy(variant.choice), turnable);
   const { norm } = match;
+  const cut = block.choice?.cut;
   const vectors = vectorInputs(match);
-  const selected = selectorInputs(context, block, match);
+  const chosen = choiceInputs(context, block, match);
   const g = new GraphBuilder(`${prefix}.ffn`);
   // GatedFFN's values are float32: a graph in float16 casts what goes in and what comes out.
   const isNarrow = variant.storage === 'fp16';
@@ -72,29 +86,29 @@ export function gatedBlock(context: PlanContext, block: BlockPlan, match: FfnMat
   const y = isNarrow ? `${g.scope}.y` : match.output;
   const node = gatedFfnNode(variant, {
     node: `${prefix}${GATED}`,
+    opType: bodies.opTypeOf(gatedFfnBody(variant)),
     inputs: {
       ...(norm === undefined ? { x: read('x', match.x) } : { x: norm.added, skip: norm.skip }),
       ...weights.inputs,
       ...namesOf(vectors),
       ...(active !== undefined && { active }),
       ...(active !== undefined && norm === undefined && { residual: read('residual', match.residual) }),
-      ...namesOf(selected),
+      ...namesOf(chosen),
     },
     outputs: {
       y,
       ...(variant.masked && { saturation: `${prefix}.saturation` }),
       ...(norm !== undefined && { sum: match.residual }),
     },
-    quantile: block.select?.kind === 'statistical' ? normalQuantile(1 - block.select.density) : undefined,
-    epsilon: match.postNorm?.epsilon,
-    normEpsilon: norm?.epsilon,
+    quantile: cut?.kind === 'deviation' ? normalQuantile(1 - cut.density) : undefined,
+    epsilon: norm?.epsilon,
+    postEpsilon: match.postNorm?.epsilon,
     sizes: { hidden: match.gate.weight.shape[1], neurons: match.gate.weight.shape[0] },
   });
-  const initializers = [...weights.tensors, ...Object.values(vectors), ...Object.values(selected)];
+  const initializers = [...weights.tensors, ...Object.values(vectors), ...Object.values(chosen)];
   g.nodes.push(node);
   if (isNarrow) castTo(g, y, 'float16', match.output);
-  const functions = [variant, { ...variant, counted: true }].map(gatedFfnFunction);
-  return { match, node, nodes: g.nodes, initializers, functions };
+  return { match, node, nodes: g.nodes, initializers };
 }
 
 function namesOf(inputs: Readonly<Record<string, Initializer>>): Record<string, string> {
@@ -116,8 +130,8 @@ function inFloat32(vector: Initializer): Initializer {
 }
 
 /** Whether kernels read chosen neurons of a block by records, whose `down` has to be stored along both of its axes. */
-export function hasRecords({ select }: BlockPlan, { down }: FfnMatch): boolean {
-  return down.weight.scales !== undefined && recordedBy(choiceOf(select)).length > 0;
+export function hasRecords({ choice }: BlockPlan, { down }: FfnMatch): boolean {
+  return down.weight.scales !== undefined && recordedBy(choice && neuronChoice(choice)).length > 0;
 }
 
 /** Names of the weights by input, and their tensors; `turnable` is the `down` of a block that has records. */
@@ -142,7 +156,7 @@ function weightInputs(
     gate_up_scales: { name: `${prefix}.ffn.gate_up.scales`, data: both.scales },
   };
   if (turnable === undefined) {
-    const inputs = { ...namesOf(made), down_columns: down.weight.data.name, down_columns_scales: downScales.name };
+    const inputs = { ...namesOf(made), down: down.weight.data.name, down_scales: downScales.name };
     return { inputs, tensors: Object.values(made) };
   }
   const rows = {
@@ -152,21 +166,22 @@ function weightInputs(
   };
   const chosen = {
     ...made,
-    down_columns: { name: `${prefix}.ffn.down`, data: turnable.codes },
-    down_columns_scales: { name: `${prefix}.ffn.down.scales`, data: turnable.scales },
+    down: { name: `${prefix}.ffn.down`, data: turnable.codes },
+    down_scales: { name: `${prefix}.ffn.down.scales`, data: turnable.scales },
     records: { name: `${prefix}.ffn.records`, data: neuronRecords(recorded, gate.weight.shape[0], rows) },
   };
   return { inputs: namesOf(chosen), tensors: Object.values(chosen) };
 }
 
 function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, masked: boolean): GatedFfnVariant {
-  const { select } = block;
+  const { choice } = block;
   return {
-    selector: choiceOf(select),
+    choice: choice && neuronChoice(choice),
     storage: match.gate.weight.storage,
+    split: false,
     masked,
-    // A block without a selector leaves out nothing but masked tokens, and FFNSkipStart masks none in dense prefill.
-    decode: plan.prefill === 'dense' && select !== undefined,
+    // A block without a choice leaves out nothing but masked tokens, and FFNSkipStart masks none in dense prefill.
+    densePrefill: plan.prefill === 'dense' && choice !== undefined,
     gather: expectedDensity(block) < GATHER_SHARE,
     normed: match.norm !== undefined,
     counted: false,
@@ -179,37 +194,26 @@ function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, mas
 }
 
 /** Share of neurons that a block is planned to choose; 0 where the plan does not say, so that few may be gathered. */
-function expectedDensity({ select, expected }: BlockPlan): number {
-  return (select?.kind === 'statistical' ? select.density : expected.density) ?? 0;
-}
-
-function choiceOf(select: BlockPlan['select']): SelectorChoice {
-  switch (select?.kind) {
-    case undefined:
-      return { kind: 'none' };
-    case 'threshold':
-      return { kind: 'threshold', scale: select.scale };
-    case 'statistical':
-      return { kind: 'statistical', mode: select.mode };
-  }
+function expectedDensity({ choice, expected }: BlockPlan): number {
+  return (choice?.cut.kind === 'deviation' ? choice.cut.density : expected.density) ?? 0;
 }
 
 /** Initializers by the input that they feed: thresholds are tensors, so that they can be changed without a rewrite. */
-function selectorInputs(
+function choiceInputs(
   context: PlanContext,
-  { block, select }: BlockPlan,
+  { block, choice }: BlockPlan,
   { gate }: FfnMatch,
 ): Record<string, Initializer> {
-  if (select?.kind !== 'threshold') return {};
-  const weights = scoreWeights(context, block, select.weights, gate.weight.shape[0]);
+  if (choice === undefined || choice.cut.kind === 'deviation') return {};
+  const weights = scoreWeights(context, block, choice.tensors.weights ?? '', gate.weight.shape[0]);
   return {
-    threshold: { name: `${block}.threshold`, data: float32Tensor([select.threshold], []) },
+    threshold: { name: `${block}.threshold`, data: float32Tensor([choice.cut.threshold], []) },
     weights: { name: `${block}.score_weights`, data: float32Tensor(weights) },
   };
 }
 
 /** Puts each block's node in the place of what it matched; bodies and weights come with it, unused weights go. */
-export function withBlocks(graph: Graph, blocks: readonly GatedBlock[]): Graph {
+export function withBlocks(graph: Graph, bodies: Bodies, blocks: readonly GatedBlock[]): Graph {
   const replacements = new Map<Node, readonly Node[]>();
   for (const { match, nodes } of blocks) {
     for (const matched of match.nodes) replacements.set(matched, []);
@@ -219,12 +223,12 @@ export function withBlocks(graph: Graph, blocks: readonly GatedBlock[]): Graph {
   return dropUnusedInitializers({
     ...replaced,
     initializers: uniqueByName([...replaced.initializers, ...blocks.flatMap((block) => block.initializers)]),
-    functions: uniqueByName([...replaced.functions, ...blocks.flatMap((block) => block.functions)]),
+    functions: bodies.functions,
     opsets: { ...replaced.opsets, [LACUNA_DOMAIN]: 1 },
   });
 }
 
-/** One body a name, op types telling apart all bodies that one model can hold; and one tensor a name. */
+/** One tensor a name. */
 function uniqueByName<Named extends { readonly name: string }>(all: readonly Named[]): Named[] {
   return [...new Map(all.map((one) => [one.name, one])).values()];
 }

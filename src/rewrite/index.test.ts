@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { assemble, openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
+import { byActivation } from '../../test/ffn-plan.ts';
 import { numbers, openGraph } from '../../test/run-body.ts';
 import type { Graph } from '../core/graph.ts';
 import type { ModelSpec } from '../core/model.ts';
@@ -37,11 +38,11 @@ async function logits(graph: Graph, spec: ModelSpec): Promise<number[]> {
   return numbers(results.logits);
 }
 
-function planOf(spec: ModelSpec, blocks: readonly Pick<BlockPlan, 'select' | 'skip'>[]): Plan {
+function planOf(spec: ModelSpec, blocks: readonly Pick<BlockPlan, 'choice' | 'skip'>[]): Plan {
   const { modelType, numHiddenLayers, hiddenSize, intermediateSize } = spec;
   return {
     format: 'lacuna.plan',
-    version: 1,
+    version: 2,
     preset: 'top-k',
     host: { kind: 'native' },
     model: { modelType, fingerprint: '', numHiddenLayers, hiddenSize, intermediateSize },
@@ -72,15 +73,15 @@ describe.each(CHECKPOINTS)('on the converted %s', (name) => {
   it('applies a plan to every block; where it leaves out nothing, logits are the dense ones', async () => {
     const { spec, graph } = await convert(name);
     const { intermediateSize, numHiddenLayers } = spec;
-    const select = { kind: 'threshold', scale: 'absolute', threshold: 0, weights: 'ones' } as const;
+    const choice = byActivation(0, 'absolute', 'ones');
     const tensors = new Map([
       ['ones', { shape: [intermediateSize], data: new Float32Array(intermediateSize).fill(1) }],
     ]);
     // No cosine reaches 2. Every third block selects, every third may skip, every third does both.
     const kinds = [
-      { select },
+      { choice },
       { skip: { threshold: 2, runLength: 1 } },
-      { select, skip: { threshold: 2, runLength: 1 } },
+      { choice, skip: { threshold: 2, runLength: 1 } },
     ];
     const blocks = Array.from({ length: numHiddenLayers }, (_, layer) => kinds[layer % 3]);
     const { graph: sparse, report } = applyPlan(fuseSkipNorms(graph), planOf(spec, blocks), tensors);

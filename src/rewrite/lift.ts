@@ -1,9 +1,9 @@
 /** Nodes of a graph as the portable body of one node in their place. */
-import { type Attribute, attr, BASE_OPSETS, LACUNA_DOMAIN, type Node, type OpFunction } from '../core/graph.ts';
+import { type Attribute, attr, BASE_OPSETS, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 import { contractOf, type OperatorContract, type OperatorName } from '../ops/contract.ts';
+import type { Body } from '../ops/index.ts';
 
 export interface Lifted {
-  readonly opType: string;
   /** In order; values that pass between them are theirs alone. */
   readonly nodes: readonly Node[];
   /** Values of the graph by the contract's names of inputs and outputs. */
@@ -14,15 +14,11 @@ export interface Lifted {
 }
 
 /**
- * The function whose body is what the graph has: a runtime that inlines it gets the very graph that was there before. Values
+ * The body that is what the graph has: a runtime that inlines it gets the very graph that was there before. Values
  * have the contract's names or are numbered, so that layers which are built alike have one body.
  */
-export function liftFunction(
-  name: OperatorName,
-  { opType, nodes, inputs, outputs, attributes }: Lifted,
-  doc: string,
-): OpFunction {
-  const contract: OperatorContract = contractOf(name);
+export function liftBody(operator: OperatorName, { nodes, inputs, outputs, attributes }: Lifted, doc: string): Body {
+  const contract: OperatorContract = contractOf(operator);
   const formal = new Map([...Object.entries(inputs), ...Object.entries(outputs)].map(([role, value]) => [value, role]));
   const rename = (value: string) => {
     if (value === '') return '';
@@ -30,12 +26,12 @@ export function liftFunction(
     formal.set(value, known);
     return known;
   };
-  const last = contract.outputs.findLastIndex((output) => output in outputs);
+  const last = contract.outputs.findLastIndex(({ name }) => name in outputs);
   return {
+    operator,
     domain: LACUNA_DOMAIN,
-    name: opType,
     inputs: contract.inputs.map((input) => input.name),
-    outputs: contract.outputs.slice(0, last + 1),
+    outputs: contract.outputs.slice(0, last + 1).map(({ name }) => name),
     attributes: Object.keys(contract.attributes),
     nodes: nodes.map((node, index) => ({
       ...node,

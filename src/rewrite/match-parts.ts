@@ -56,7 +56,7 @@ export function matchAttention(index: GraphIndex, attention: Node): PartMatch | 
     const q = part.projection(query, 'query');
     const k = key === '' ? undefined : part.projection(key, 'key');
     const v = value === '' ? undefined : part.projection(value, 'value');
-    const norm = part.streamNorm(q.input);
+    part.streamNorm(q.input);
     for (const { input } of [k, v].filter((one) => one !== undefined))
       expect(input === q.input, `products of ${q.input} and of ${input} are attended to`);
     part.take(attention);
@@ -66,7 +66,6 @@ export function matchAttention(index: GraphIndex, attention: Node): PartMatch | 
     const { num_heads, kv_num_heads, softcap, local_window_size } = others;
     const places = (name: string) => (name in attention.attributes ? { [name]: [[attention, name] as const] } : {});
     return part.match('NormAttention', {
-      suffix: norm.skip === undefined ? '_first' : '',
       inputs: {
         past_key: pastKey,
         past_value: pastValue,
@@ -108,7 +107,8 @@ export function matchNormFfn(index: GraphIndex, multiply: Node): PartMatch | Par
     expect(skip !== undefined, 'nothing is added before the norm');
     part.take(...act.nodes, multiply);
     const y = part.postNorm(part.productOf(multiply.outputs[0], 'down'));
-    return part.match('NormFFN', { outputs: { y }, attributes: { activation: attr.string(act.activation) } });
+    const attributes = { activation: attr.string(act.activation), measure: attr.string('none') };
+    return part.match('GatedFFN', { outputs: { y }, attributes });
   });
 }
 
@@ -166,7 +166,6 @@ function expect(condition: boolean, otherwise: string): asserts condition {
 }
 
 interface Found {
-  readonly suffix?: string;
   readonly inputs?: Readonly<Record<string, string>>;
   readonly outputs: Readonly<Record<string, string>>;
   readonly attributes?: Readonly<Record<string, Attribute>>;
@@ -182,8 +181,6 @@ class Part {
   readonly #attributes: Record<string, Attribute> = {};
   readonly #places: Record<string, (readonly [Node, string])[]> = {};
   readonly #bits = new Set<number>();
-  /** What tells bodies apart beside bits. */
-  readonly #variants = new Set<'_asymmetric' | '_biased'>();
 
   constructor(index: GraphIndex) {
     this.#index = index;
@@ -213,7 +210,6 @@ class Part {
     const addend = node.opType === 'Add' ? this.#bias(node) : undefined;
     if (addend === undefined) return this.#multiply(node, role);
     this.take(node);
-    this.#variants.add('_biased');
     const { input, rows } = this.#multiply(this.maker(addend.to), role);
     expect(addend.size === rows, `${addend.bias} is no bias of ${rows} rows`);
     this.#inputs[`${role}_bias`] = addend.bias;
@@ -297,7 +293,7 @@ class Part {
     return typeof width === 'number' ? width : undefined;
   }
 
-  match(operator: OperatorName, { suffix = '', inputs, outputs, attributes, places }: Found): PartMatch {
+  match(operator: OperatorName, { inputs, outputs, attributes, places }: Found): PartMatch {
     const [bits, ...others] = this.#bits;
     expect(others.length === 0, `weights have ${[...this.#bits].join(' and ')} bits`);
     const all = { ...this.#outputs, ...outputs };
@@ -313,9 +309,8 @@ class Part {
     return {
       kind: 'match',
       operator,
-      attributes: { ...this.#attributes, ...attributes },
+      attributes: { ...this.#attributes, ...attributes, storage: attr.string(`int${bits}`) },
       lifted: {
-        opType: [`${operator}_int${bits}`, ...[...this.#variants].sort(), suffix].join(''),
         nodes: this.#index.graph.nodes.filter((node) => this.#nodes.has(node)),
         inputs: { ...this.#inputs, ...inputs },
         outputs: all,
@@ -349,7 +344,6 @@ class Part {
         this.#index.initializers.get(zeroPoints)?.data.dtype === 'uint8',
         `${zeroPoints} is no uint8 tensor of the model`,
       );
-      this.#variants.add('_asymmetric');
       this.#inputs[`${role}_zero_points`] = zeroPoints;
     }
     return { input, output: node.outputs[0], rows: this.#index.initializers.get(codes)?.data.shape[0] };

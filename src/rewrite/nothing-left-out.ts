@@ -1,8 +1,7 @@
 /** A sparse graph with its thresholds moved out of the way: what it computes with the same weights and nothing left out. */
 import type { Graph, Node } from '../core/graph.ts';
-import { LACUNA_DOMAIN } from '../core/graph.ts';
 import { float32Tensor } from '../core/tensor.ts';
-import { choosesNeurons, contractOf, type OperatorName } from '../ops/index.ts';
+import { choosesNeurons, inputOf, operatorOf } from '../ops/index.ts';
 
 /** Every score reaches 0, and no cosine 2. */
 const CHOOSES_ALL = 0;
@@ -29,11 +28,7 @@ export function withNothingLeftOut(graph: Graph): Graph | undefined {
 
 /** Of a node that decides what is left out. */
 function thresholdOf(node: Node): { readonly name: string | undefined; readonly value: number } | undefined {
-  if (choosesNeurons(node)) return { name: input('GatedFFN', node), value: CHOOSES_ALL };
-  const isStep = node.domain === LACUNA_DOMAIN && node.opType.startsWith('FFNSkipStep');
-  return isStep ? { name: input('FFNSkipStep', node), value: NEVER_SATURATED } : undefined;
-}
-
-function input(operator: OperatorName, { inputs }: Node): string | undefined {
-  return inputs[contractOf(operator).inputs.findIndex(({ name }) => name === 'threshold')] || undefined;
+  if (choosesNeurons(node)) return { name: inputOf('GatedFFN', node, 'threshold') || undefined, value: CHOOSES_ALL };
+  if (operatorOf(node) !== 'FFNSkipStep') return undefined;
+  return { name: inputOf('FFNSkipStep', node, 'threshold') || undefined, value: NEVER_SATURATED };
 }

@@ -1,20 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import { weightKind } from '../../converters/index.ts';
-import { stackPlan } from '../../test/ffn-plan.ts';
+import { byActivation, byGate, stackPlan } from '../../test/ffn-plan.ts';
 import { ffnStack, HIDDEN, NEURONS, type StackOptions } from '../../test/ffn-stack.ts';
 import { seededFloats } from '../../test/random.ts';
 import { floats, numbers, openGraph } from '../../test/run-body.ts';
 import { attr, type Graph, type Node } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
-import type { PlanTensors, Selector } from '../core/plan.ts';
+import { type Choice, neuronChoice, type PlanTensors } from '../core/plan.ts';
 import { type BlockScheme, float32Tensor, quantize, type TensorExpr } from '../core/tensor.ts';
+import { variantOfNode } from '../ops/index.ts';
 import { type FfnWeights, gatedFfnToken } from '../ops/reference.ts';
 import { applyPlan, fuseSkipNorms, withCounts } from './index.ts';
 
 const WEIGHTS = Float32Array.from({ length: NEURONS }, (_, neuron) => 0.5 + neuron / NEURONS);
 const TENSORS: PlanTensors = new Map([['scores', { shape: [NEURONS], data: WEIGHTS }]]);
-const THRESHOLD: Selector = { kind: 'threshold', scale: 'absolute', threshold: 0.4, weights: 'scores' };
-const STATISTICAL: Selector = { kind: 'statistical', mode: 'soft', density: 0.3 };
+const THRESHOLD = byActivation(0.4);
+const STATISTICAL = byGate(0.3);
 const TOKENS = 5;
 
 async function run(graph: Graph, outputs: readonly string[]) {
@@ -114,10 +115,9 @@ describe('sparse-ffn', () => {
   it('gathers rows only where the plan expects few, and computes the same either way', async () => {
     const dense = ffnStack({ layers: 1 });
     const at = (density: number) =>
-      applyPlan(dense, stackPlan(1, [{ layer: 0, select: THRESHOLD, density }]), TENSORS).graph;
+      applyPlan(dense, stackPlan(1, [{ layer: 0, choice: THRESHOLD, density }]), TENSORS).graph;
     const [few, many] = [at(0.29), at(0.3)];
-    expect(ours(few).map(({ opType }) => opType)).toEqual(['GatedFFN_threshold_fp32']);
-    expect(ours(many).map(({ opType }) => opType)).toEqual(['GatedFFN_threshold_fp32_whole']);
+    expect([few, many].map((graph) => variantOfNode(ours(graph)[0]).gather)).toEqual([true, false]);
     const [[y, kept], [yWhole, keptWhole]] = await Promise.all(
       [few, many].map((graph) => run(graph, ['out', 'layers.0.kept'])),
     );
@@ -130,7 +130,7 @@ describe('sparse-ffn', () => {
 
   it('puts one operator in the place of a block’s nodes and leaves other blocks alone', () => {
     const dense = ffnStack({ layers: 3 });
-    const { graph, report } = applyPlan(dense, stackPlan(3, [{ layer: 1, select: THRESHOLD }]), TENSORS);
+    const { graph, report } = applyPlan(dense, stackPlan(3, [{ layer: 1, choice: THRESHOLD }]), TENSORS);
     expect(report).toEqual([
       {
         rule: 'sparse-ffn',
@@ -142,13 +142,16 @@ describe('sparse-ffn', () => {
     ]);
     expect(ours(graph)).toEqual([
       expect.objectContaining({
-        opType: 'GatedFFN_threshold_fp32',
+        opType: 'GatedFFN_2_0',
         inputs: [
           'layers.1.ffn_in',
+          ...new Array(4).fill(''),
           'model.layers.1.mlp.gate_proj.weight',
+          ...['', ''],
           'model.layers.1.mlp.up_proj.weight',
+          ...['', ''],
           'model.layers.1.mlp.down_proj.weight.neuron_major',
-          ...new Array(6).fill(''),
+          ...new Array(8).fill(''),
           'layers.1.ffn.threshold',
           'layers.1.ffn.score_weights',
         ],
@@ -156,33 +159,34 @@ describe('sparse-ffn', () => {
       }),
     ]);
     expect(graph.nodes.length).toBe(dense.nodes.length - 6 + 1);
-    expect(graph.functions.map(({ name }) => name)).toEqual([
-      'GatedFFN_threshold_fp32',
-      'GatedFFN_threshold_fp32_counted',
-    ]);
+    expect(graph.functions.map(({ name }) => name)).toEqual(['GatedFFN_2_0']);
     expect(graph.opsets).toEqual({ ...dense.opsets, lacuna: 1 });
   });
 
-  it('cannot be counted where the bodies for it are gone', () => {
-    const { graph } = applyPlan(ffnStack({ layers: 1 }), stackPlan(1, [{ layer: 0, select: THRESHOLD }]), TENSORS);
-    const called = graph.functions.filter(({ name }) => graph.nodes.some(({ opType }) => opType === name));
-    expect(() => withCounts({ ...graph, functions: called })).toThrow(
-      expect.objectContaining({ code: 'mismatch', message: expect.stringContaining('layers.0.ffn.gated') }),
-    );
+  it('is counted by a body of its own, once', () => {
+    const { graph } = applyPlan(ffnStack({ layers: 1 }), stackPlan(1, [{ layer: 0, choice: THRESHOLD }]), TENSORS);
     const counting = withCounts(graph);
+    expect(ours(counting)[0]).toMatchObject({
+      opType: 'GatedFFN_2_1',
+      outputs: ['layers.0.ffn_out', '', '', 'layers.0.kept'],
+    });
     expect(withCounts(counting)).toEqual(counting);
+    const renamed = { ...graph, nodes: graph.nodes.map((node) => ({ ...node, name: `${node.name}.other` })) };
+    expect(() => withCounts(renamed)).toThrow(
+      expect.objectContaining({ code: 'mismatch', message: expect.stringContaining('layers.0.ffn.gated.other') }),
+    );
   });
 
   it('makes weights that are told to be of FFNs', () => {
     const dense = ffnStack({ layers: 1 });
-    const { graph } = applyPlan(dense, stackPlan(1, [{ layer: 0, select: THRESHOLD }]), TENSORS);
+    const { graph } = applyPlan(dense, stackPlan(1, [{ layer: 0, choice: THRESHOLD }]), TENSORS);
     const before = new Set(dense.initializers.map(({ name }) => name));
     const made = graph.initializers.filter(({ name }) => !before.has(name));
     expect(new Set(made.map(({ name }) => weightKind(name)))).toEqual(new Set(['ffn']));
   });
 
   it('holds each weight once, the down projection neuron by neuron', () => {
-    const { graph } = applyPlan(ffnStack({ layers: 2 }), stackPlan(2, [{ layer: 0, select: THRESHOLD }]), TENSORS);
+    const { graph } = applyPlan(ffnStack({ layers: 2 }), stackPlan(2, [{ layer: 0, choice: THRESHOLD }]), TENSORS);
     const shapes = new Map(graph.initializers.map(({ name, data }) => [name, data.shape]));
     expect(shapes.get('model.layers.0.mlp.down_proj.weight')).toBeUndefined();
     expect(shapes.get('model.layers.0.mlp.down_proj.weight.neuron_major')).toEqual([NEURONS, HIDDEN]);
@@ -191,34 +195,33 @@ describe('sparse-ffn', () => {
     expect(shapes.size).toBe(graph.initializers.length);
   });
 
-  const cases: readonly (readonly [StackOptions, Selector])[] = [
+  const cases: readonly (readonly [StackOptions, Choice])[] = [
     [{ layers: 2 }, THRESHOLD],
-    [
-      { layers: 2, activation: 'silu' },
-      { ...THRESHOLD, scale: 'token-mean' },
-    ],
+    [{ layers: 2, activation: 'silu' }, byActivation(0.4, 'mean')],
     [{ layers: 2, activation: 'gelu', bias: true }, THRESHOLD],
     [{ layers: 2, activation: 'gelu_tanh', postNorm: true }, STATISTICAL],
+    [{ layers: 2, activation: 'relu', bias: true, postNorm: true }, byGate(0.3, 'hard')],
     [
-      { layers: 2, activation: 'relu', bias: true, postNorm: true },
-      { ...STATISTICAL, mode: 'hard' },
+      { layers: 2, activation: 'silu' },
+      { ...byActivation(0.2), measure: 'product' },
     ],
   ];
-  it.each(cases)('computes what the selector says: %j, %j', async (options, select) => {
+  it.each(cases)('computes what the choice says: %j, %j', async (options, planned) => {
     const dense = fuseSkipNorms(ffnStack(options));
     const plan = stackPlan(
       2,
-      [0, 1].map((layer) => ({ layer, select })),
+      [0, 1].map((layer) => ({ layer, choice: planned })),
     );
     const { graph, report } = applyPlan(dense, plan, TENSORS);
     expect(report.every(({ applied }) => applied)).toBe(true);
     const activation =
       options.activation === undefined || options.activation === 'silu-by-sigmoid' ? 'silu' : options.activation;
+    const wantedChoice = { activation, choice: neuronChoice(planned) };
     const choice =
-      select.kind === 'threshold'
-        ? { activation, selector: select, threshold: select.threshold, weights: WEIGHTS }
-        : // Q(0.7), from a table of the standard normal distribution.
-          { activation, selector: select, quantile: 0.5244005127080407 };
+      planned.cut.kind === 'deviation'
+        ? // Q(0.7), from a table of the standard normal distribution.
+          { ...wantedChoice, quantile: 0.5244005127080407 }
+        : { ...wantedChoice, threshold: planned.cut.threshold, weights: WEIGHTS };
     for (const layer of [0, 1]) {
       const [residual, y, kept] = await run(graph, [
         `layers.${layer}.ffn_residual`,
@@ -242,11 +245,11 @@ describe('sparse-ffn', () => {
 
   it('takes the norm along, which makes the residual stream then', () => {
     const dense = fuseSkipNorms(ffnStack({ layers: 1 }));
-    const { graph, report } = applyPlan(dense, stackPlan(1, [{ layer: 0, select: THRESHOLD }]), TENSORS);
+    const { graph, report } = applyPlan(dense, stackPlan(1, [{ layer: 0, choice: THRESHOLD }]), TENSORS);
     const [block] = ours(graph);
     expect(block).toMatchObject({
-      opType: 'GatedFFN_threshold_fp32_normed',
-      outputs: ['layers.0.ffn_out', '', '', 'layers.0.ffn_residual'],
+      inputs: expect.arrayContaining(['model.layers.0.post_attention_layernorm.weight']),
+      outputs: ['layers.0.ffn_out', 'layers.0.ffn_residual'],
     });
     expect(report[0].reason).toBe('one operator in place of 7');
     expect(graph.nodes.flatMap(({ outputs }) => outputs)).not.toContain('layers.0.ffn_in');
@@ -274,16 +277,16 @@ describe('sparse-ffn', () => {
     ],
   ])('leaves the norm outside where ffn_in is %s', (_, spoil) => {
     const dense = spoil(fuseSkipNorms(ffnStack({ layers: 1 })));
-    const { graph } = applyPlan(dense, stackPlan(1, [{ layer: 0, select: THRESHOLD }]), TENSORS);
-    expect(ours(graph).map(({ opType }) => opType)).toEqual(['GatedFFN_threshold_fp32']);
+    const { graph } = applyPlan(dense, stackPlan(1, [{ layer: 0, choice: THRESHOLD }]), TENSORS);
+    expect(variantOfNode(ours(graph)[0]).normed).toBe(false);
     expect(graph.nodes.flatMap(({ outputs }) => outputs)).toContain('layers.0.ffn_in');
   });
 
   it('leaves calls with several tokens dense when the plan says so', async () => {
     const dense = ffnStack({ layers: 1 });
-    const plan = stackPlan(1, [{ layer: 0, select: THRESHOLD }], { prefill: 'dense' });
+    const plan = stackPlan(1, [{ layer: 0, choice: THRESHOLD }], { prefill: 'dense' });
     const { graph } = applyPlan(dense, plan, TENSORS);
-    expect(ours(graph).map(({ opType }) => opType)).toEqual(['GatedFFN_threshold_fp32_decode']);
+    expect(variantOfNode(ours(graph)[0]).densePrefill).toBe(true);
     const [wanted] = await run(dense, ['out']);
     const [got, kept] = await run(graph, ['out', 'layers.0.kept']);
     expect(kept).toEqual(new Array(TOKENS).fill(NEURONS));
@@ -374,14 +377,14 @@ describe('sparse-ffn', () => {
     ],
   ])('refuses: %s', (reason, spoil) => {
     const graph = spoil(ffnStack({ layers: 1 }));
-    const result = applyPlan(graph, stackPlan(1, [{ layer: 0, select: THRESHOLD }]), TENSORS);
+    const result = applyPlan(graph, stackPlan(1, [{ layer: 0, choice: THRESHOLD }]), TENSORS);
     expect(result.report).toEqual([{ rule: 'sparse-ffn', block: 'layers.0.ffn', applied: false, reason }]);
     expect(result.graph).toBe(graph);
   });
 
   it('refuses a density without a quantile', () => {
-    const select: Selector = { ...STATISTICAL, density: 1 };
-    const { report } = applyPlan(ffnStack({ layers: 1 }), stackPlan(1, [{ layer: 0, select }]), TENSORS);
+    const choice = byGate(1);
+    const { report } = applyPlan(ffnStack({ layers: 1 }), stackPlan(1, [{ layer: 0, choice }]), TENSORS);
     expect(report).toEqual([
       expect.objectContaining({ applied: false, reason: 'a density of 1 has no finite quantile' }),
     ]);
@@ -390,12 +393,12 @@ describe('sparse-ffn', () => {
 
 describe('a plan of another model', () => {
   const dense = ffnStack({ layers: 2 });
-  const blocks = [{ layer: 1, select: THRESHOLD }];
+  const blocks = [{ layer: 1, choice: THRESHOLD }];
   const { model } = stackPlan(2, []);
 
   it.each([
     ["The plan's block layers.1.ffn is not in the model", stackPlan(1, blocks), TENSORS],
-    ["The plan's block layers.4.ffn is not in the model", stackPlan(9, [{ layer: 4, select: THRESHOLD }]), TENSORS],
+    ["The plan's block layers.4.ffn is not in the model", stackPlan(9, [{ layer: 4, choice: THRESHOLD }]), TENSORS],
     [
       'layers.1.ffn has a gate of [24, 8], the plan wants [32, 8]',
       stackPlan(2, blocks, { model: { ...model, intermediateSize: 32 } }),
@@ -414,7 +417,7 @@ describe('a plan of another model', () => {
     ],
     [
       'The plan lists layers.0.ffn after layers.1.ffn, wanted the order of layers',
-      stackPlan(2, [...blocks, { layer: 0, select: THRESHOLD }]),
+      stackPlan(2, [...blocks, { layer: 0, choice: THRESHOLD }]),
       TENSORS,
     ],
   ])('is a mismatch: %s', (message, plan, tensors) => {

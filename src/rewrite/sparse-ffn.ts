@@ -1,6 +1,7 @@
 /** Gives blocks that a plan selects neurons for one GatedFFN operator. */
 import type { BlockPlan } from '../core/plan.ts';
 import { layerOfBlock } from '../core/plan.ts';
+import { Bodies } from '../ops/index.ts';
 import { gatedBlock, hasRecords, withBlocks } from './gated-block.ts';
 import { type GraphIndex, indexGraph } from './graph-index.ts';
 import { type FfnMatch, matchFfn, type Refusal } from './match-ffn.ts';
@@ -10,25 +11,26 @@ import { turnableWeight } from './stored-weight.ts';
 
 /**
  * Before: ffn_out = down(act(gate x) * up x), node by node
- * After:  ffn_out = GatedFFN_<selector>_<storage>(x, weights neuron by neuron, ..., threshold, weights of the score)
+ * After:  ffn_out = GatedFFN(x, weights neuron by neuron, ..., threshold, weights of the score)
  *
  * Before: x, residual = norm(added + skip), and then the same, where the FFN alone reads x
- * After:  ffn_out, residual = GatedFFN_<selector>_<storage>_normed(added, ..., skip, weight of the norm)
+ * After:  ffn_out, residual = GatedFFN(added, skip, weight of the norm, ...)
  *
- * Concerns blocks with a selector that are never skipped. Refuses where `matchFfn` does.
+ * Concerns blocks with a choice that are never skipped. Refuses where `matchFfn` does.
  */
 export const sparseFfn: Pass<PlanContext> = {
   name: 'sparse-ffn',
-  description: 'gate, up, activation, Mul, down -> GatedFFN with the plan’s selector',
+  description: 'gate, up, activation, Mul, down -> GatedFFN with the plan’s choice',
   apply(graph, context) {
     const index = indexGraph(graph);
-    const wanted = context.plan.blocks.filter((block) => block.select !== undefined && block.skip === undefined);
+    const bodies = new Bodies(graph.functions);
+    const wanted = context.plan.blocks.filter((block) => block.choice !== undefined && block.skip === undefined);
     const found = wanted.map((block) => ({ block, match: findBlock(index, context, block) }));
     const blocks = found.flatMap(({ block, match }) =>
-      match.kind === 'match' ? [gatedBlock(context, block, match)] : [],
+      match.kind === 'match' ? [gatedBlock(context, bodies, block, match)] : [],
     );
     return {
-      graph: blocks.length === 0 ? graph : withBlocks(graph, blocks),
+      graph: blocks.length === 0 ? graph : withBlocks(graph, bodies, blocks),
       report: found.map(({ block, match }) => reportOf(sparseFfn.name, block, match)),
     };
   },
@@ -36,9 +38,9 @@ export const sparseFfn: Pass<PlanContext> = {
 
 /** The block's FFN, or why it cannot be replaced; throws `mismatch` when it is another model's. */
 export function findBlock(index: GraphIndex, context: PlanContext, block: BlockPlan): FfnMatch | Refusal {
-  const { select } = block;
-  if (select?.kind === 'statistical' && !(select.density > 0 && select.density < 1))
-    return { kind: 'refused', reason: `a density of ${select.density} has no finite quantile` };
+  const cut = block.choice?.cut;
+  if (cut?.kind === 'deviation' && !(cut.density > 0 && cut.density < 1))
+    return { kind: 'refused', reason: `a density of ${cut.density} has no finite quantile` };
   const match = matchFfn(index, layerOfBlock(block.block));
   if (match.kind === 'refused') return match;
   checkSize(context, block, match);

@@ -6,23 +6,23 @@ import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeOnnx } from '../../formats/onnx/index.ts';
-import { type Attribute, attr, type Node } from '../../src/core/graph.ts';
+import { type Attribute, attr } from '../../src/core/graph.ts';
 import type { RuntimeTensor } from '../../src/core/runner.ts';
 import { convert } from '../../src/index.ts';
 import {
-  ffnSkipStepFunction,
-  ffnSkipStepOpType,
-  gatedFfnFunction,
+  ffnSkipStepBody,
+  ffnSkipStepNode,
+  gatedFfnBody,
   gatedFfnNode,
-  statisticalTopKFunction,
-  statisticalTopKOpType,
+  statisticalTopKBody,
+  statisticalTopKNode,
 } from '../../src/ops/index.ts';
 import { openNativeSession } from '../../src/runtime/index.ts';
 import { runtimeLibrary } from '../../src/runtime/native-addon.ts';
 import { type Declared, declaringDecoder } from '../bigram-decoder.ts';
 import { variantOf } from '../gated-ffn-block.ts';
 import { required, root } from '../real/real-model.ts';
-import { floats, type OneNode, oneNodeGraph } from '../run-body.ts';
+import { calling, floats, type OneNode, oneNodeGraph } from '../run-body.ts';
 import { temporaryFolder, tinyLlama } from '../temporary.ts';
 
 const lib = join(root, 'native/build/release/lib');
@@ -184,44 +184,47 @@ describe.skipIf(!required && !existsSync(addon))('the native core refuses', { ti
       return session.run(Object.fromEntries(tensors));
     }
 
-    const topK = (attributes: Node['attributes'], x: RuntimeTensor = floats([1, 2, 3, 4], [1, 1, 4])): OneNode => ({
-      node: {
-        name: 'node',
-        opType: statisticalTopKOpType('soft'),
-        domain: 'lacuna',
-        inputs: ['x'],
-        outputs: ['y'],
-        attributes,
-      },
-      body: statisticalTopKFunction('soft'),
-      feeds: { x },
-      outputs: { y: 'float32' },
-    });
+    /** The call with its attributes changed; one that is undefined is taken off. */
+    const saying = (call: OneNode, changed: Readonly<Record<string, Attribute | undefined>>): OneNode => {
+      const all = Object.entries({ ...call.node.attributes, ...changed });
+      const attributes = Object.fromEntries(
+        all.filter((entry): entry is [string, Attribute] => entry[1] !== undefined),
+      );
+      return { ...call, node: { ...call.node, attributes } };
+    };
+    const topK = (changed = {}, x: RuntimeTensor = floats([1, 2, 3, 4], [1, 1, 4])): OneNode => {
+      const ports = { inputs: { x: 'x' }, outputs: { y: 'y' } };
+      const call = calling(statisticalTopKBody('soft'), (opType) =>
+        statisticalTopKNode({ node: 'node', opType, mode: 'soft', quantile: 1, ...ports }),
+      );
+      return saying({ ...call, feeds: { x }, outputs: { y: 'float32' } }, changed);
+    };
 
     it('with an attribute that is missing, of another kind, or out of range', async () => {
-      await expect(run(topK({ quantile: attr.float(1) }))).resolves.toBeDefined();
-      await expect(run(topK({}))).rejects.toThrow(/StatisticalTopK_soft needs attribute quantile/);
+      await expect(run(topK())).resolves.toBeDefined();
+      await expect(run(topK({ quantile: undefined }))).rejects.toThrow(/StatisticalTopK_2_0 needs attribute quantile/);
+      await expect(run(topK({ mode: attr.string('neither') }))).rejects.toThrow(
+        /expected soft or hard for attribute mode but received "neither"/,
+      );
       await expect(run(topK({ quantile: attr.string('one') }))).rejects.toThrow(/needs attribute quantile/);
       await expect(run(topK({ quantile: attr.float(Number.NaN) }))).rejects.toThrow(
-        /StatisticalTopK_soft: expected a finite number for attribute quantile but received -?nan/,
+        /StatisticalTopK_2_0: expected a finite number for attribute quantile but received -?nan/,
       );
-      const step = (runLength: Attribute): OneNode => ({
-        node: {
-          name: 'node',
-          opType: ffnSkipStepOpType(true),
-          domain: 'lacuna',
-          inputs: ['state', 'saturation', 'threshold'],
-          outputs: ['next'],
-          attributes: { run_length: runLength },
-        },
-        body: ffnSkipStepFunction(true),
-        feeds: {
+      const ports = {
+        inputs: { state: 'state', saturation: 'saturation', threshold: 'threshold' },
+        outputs: { next_state: 'next' },
+      };
+      const step = (runLength: Attribute): OneNode => {
+        const call = calling(ffnSkipStepBody(true), (opType) =>
+          ffnSkipStepNode({ node: 'node', opType, runLength: 1, reArm: true, ...ports }),
+        );
+        const feeds = {
           state: { dtype: 'int32', dims: [1, 1], data: Int32Array.of(0) },
           saturation: floats([0.5], [1, 1]),
           threshold: floats([0.4], []),
-        },
-        outputs: { next: 'int32' },
-      });
+        } as const;
+        return saying({ ...call, feeds, outputs: { next: 'int32' } }, { run_length: runLength });
+      };
       await expect(run(step(attr.int(3)))).resolves.toBeDefined();
       await expect(run(step(attr.int(-1)))).rejects.toThrow(
         /expected 0 to 2147483647 for attribute run_length but received -1/,
@@ -229,16 +232,16 @@ describe.skipIf(!required && !existsSync(addon))('the native core refuses', { ti
     });
 
     it('with tensors of another type or shape', async () => {
-      const quantile = { quantile: attr.float(1) };
       const x: RuntimeTensor = { dtype: 'float64', dims: [1, 1, 4], data: new Float64Array(4) };
-      await expect(run(topK(quantile, x))).rejects.toThrow(/Type Error|type/i);
+      await expect(run(topK({}, x))).rejects.toThrow(/Type Error|type/i);
 
-      const variant = variantOf({ kind: 'none' });
+      const variant = variantOf(undefined);
       const [hidden, neurons] = [4, 6];
       const inputs = { x: 'x', gate: 'gate', up: 'up', down: 'down' };
       const ffn: OneNode = {
-        node: gatedFfnNode(variant, { node: 'node', inputs, outputs: { y: 'y' } }),
-        body: gatedFfnFunction(variant),
+        ...calling(gatedFfnBody(variant), (opType) =>
+          gatedFfnNode(variant, { node: 'node', opType, inputs, outputs: { y: 'y' }, sizes: { hidden, neurons } }),
+        ),
         feeds: {
           x: floats(new Float32Array(hidden), [1, 1, hidden]),
           gate: floats(new Float32Array(neurons * hidden), [neurons, hidden]),
@@ -250,7 +253,10 @@ describe.skipIf(!required && !existsSync(addon))('the native core refuses', { ti
       await expect(run(ffn)).resolves.toBeDefined();
       const down = floats(new Float32Array((neurons - 1) * hidden), [neurons - 1, hidden]);
       await expect(run({ ...ffn, feeds: { ...ffn.feeds, down } })).rejects.toThrow(
-        /GatedFFN_none_fp32: expected \[6, 4\] for input down but received \[5, 4\]/,
+        /GatedFFN_2_0: expected \[6, 4\] for input down but received \[5, 4\]/,
+      );
+      await expect(run(saying(ffn, { storage: attr.string('bf16') }))).rejects.toThrow(
+        /GatedFFN_2_0: input gate has not the type of storage bf16/,
       );
       const flat = floats(new Float32Array(hidden), [1, hidden]);
       await expect(run({ ...ffn, feeds: { ...ffn.feeds, x: flat } })).rejects.toThrow(

@@ -4,51 +4,42 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeOnnx } from '../../formats/onnx/index.ts';
 import { writeSafetensors } from '../../formats/safetensors/index.ts';
+import { MODES } from '../../src/core/choice.ts';
 import { attr, BASE_OPSETS, LACUNA_DOMAIN, type Node } from '../../src/core/graph.ts';
 import type { RuntimeTensor } from '../../src/core/runner.ts';
 import { type BytesTensor, float32Tensor } from '../../src/core/tensor.ts';
-import { callNode } from '../../src/ops/contract.ts';
+import { callNode, opTypeOf } from '../../src/ops/contract.ts';
 import {
   ACTIVATIONS,
-  ffnSkipStartFunction,
+  ffnSkipStartBody,
   ffnSkipStartNode,
-  ffnSkipStepFunction,
+  ffnSkipStepBody,
   ffnSkipStepNode,
   type GatedFfnVariant,
-  gatedFfnOpType,
-  STORAGES,
-  sparkFfnOpType,
-  statisticalTopKFunction,
-  statisticalTopKOpType,
-  TOP_K_MODES,
+  statisticalTopKBody,
+  statisticalTopKNode,
 } from '../../src/ops/index.ts';
 import {
-  CHOICES,
+  ALL_CHOICES,
+  BY_ACTIVATION,
   CUTS,
   callOf,
   D,
   EPSILON,
+  GATE_INPUTS,
   H,
   isClear,
   randomBlock,
   randomTokens,
   reference,
+  SPLIT_H,
   split,
   storagesOf,
   tolerances,
   variantOf,
 } from '../gated-ffn-block.ts';
 import { seededFloats } from '../random.ts';
-import { floats, type OneNode, oneNodeGraph, runGraph, sideBySide } from '../run-body.ts';
-import {
-  isSparkClear,
-  SPARK,
-  sparkBlock,
-  sparkCall,
-  sparkTokens,
-  sparkTolerance,
-  sparkVariant,
-} from '../spark-ffn-block.ts';
+import { calling, floats, type OneNode, oneNodeGraph, runGraph, sideBySide } from '../run-body.ts';
 import { temporaryFolder } from '../temporary.ts';
 import { hasNative, library, runOracle } from './library.ts';
 
@@ -61,25 +52,26 @@ interface Case {
   readonly tolerances: Readonly<Record<string, number | readonly number[]>>;
 }
 
-const ALL = { kind: 'none' } as const;
+/** Settings of which each pair of any two comes up, whatever the third. */
+const SETTINGS: readonly Partial<GatedFfnVariant>[] = [
+  { masked: false, densePrefill: false, normed: false, counted: true },
+  { masked: true, densePrefill: false, normed: true, counted: false, gather: false },
+  { masked: false, densePrefill: true, normed: true, counted: true, gather: false },
+  { masked: true, densePrefill: true, normed: false, counted: true },
+];
 
-/** Every op type of GatedFFN, on a block of its own, away from the cut so that rounding decides nothing. */
+/** Every choice in every storage, on blocks of their own, away from the cut so that rounding decides nothing. */
 function gatedFfnCases(): Case[] {
-  const flags = [false, true];
-  const settings = ['masked', 'decode', 'gather', 'normed', 'counted'].reduce<Partial<GatedFfnVariant>[]>(
-    (before, name) => before.flatMap((setting) => flags.map((flag) => ({ ...setting, [name]: flag }))),
-    [{}],
-  );
-  const all = CHOICES.flatMap((selector) =>
-    storagesOf(selector).flatMap((storage) =>
-      settings
+  const variants = ALL_CHOICES.flatMap((choice) =>
+    storagesOf(choice).flatMap((storage) =>
+      SETTINGS.flatMap((setting) => {
         // Graphs in float16 keep their norms.
-        .filter(({ normed }) => !(normed && storage === 'fp16'))
-        .map((setting) => variantOf(selector, { storage, ...setting })),
+        const normed = setting.normed && storage !== 'fp16';
+        const variant = variantOf(choice, { storage, ...setting, normed });
+        return choice?.measure === 'gate' ? [variant, { ...variant, split: true }] : [variant];
+      }),
     ),
   );
-  // Not every setting is one to every selector and storage.
-  const variants = [...new Map(all.map((variant) => [gatedFfnOpType(variant), variant])).values()];
   return variants.map((plain, index) => {
     for (let seed = 100 * index; ; seed++) {
       const [gateBias, upBias, downBias, postNorm] = seededFloats(seed)(4).map((value) => (value > 0 ? 1 : 0));
@@ -100,18 +92,20 @@ function gatedFfnCases(): Case[] {
         : undefined;
       const tokens = randomTokens(block, dims, active);
       const cut = CUTS[(seed + index) % CUTS.length];
-      const rows = split(tokens.x);
+      const rows = split(tokens.x, block.h);
       if (!rows.every((x) => isClear(variant, block, x, cut))) continue;
       // Of several tokens a row, these compute every neuron.
-      const computed = variant.decode && dims[1] > 1 ? { ...variant, selector: ALL } : variant;
+      const computed = variant.densePrefill && dims[1] > 1 ? { ...variant, choice: undefined } : variant;
       const perToken = rows.map((x) => 2 * tolerances(block, x, reference(computed, block, x, cut)));
-      const residuals = split(tokens.residual).map((h) => Math.hypot(...h));
+      const residuals = split(tokens.residual, block.h).map((row) => Math.hypot(...row));
       return {
-        name: `${index}-${gatedFfnOpType(variant)}`,
+        name: `gated-${index}`,
         call: callOf(variant, block, tokens, cut),
         tolerances: {
-          y: perToken.flatMap((tolerance) => new Array<number>(H).fill(tolerance)),
-          saturation: perToken.map((tolerance, t) => (2 * Math.sqrt(H) * tolerance) / residuals[t] + 8 * H * EPSILON),
+          y: perToken.flatMap((tolerance) => new Array<number>(block.h).fill(tolerance)),
+          saturation: perToken.map(
+            (tolerance, t) => (2 * Math.sqrt(block.h) * tolerance) / residuals[t] + 8 * block.h * EPSILON,
+          ),
           kept: 0,
           sum: 0,
         },
@@ -123,7 +117,7 @@ function gatedFfnCases(): Case[] {
 /** Neurons of weight 0, which a threshold of 0 lets pass and no other. */
 function weightlessCases(): Case[] {
   return [0, 0.3].map((cut) => {
-    const variant = variantOf({ kind: 'threshold', scale: 'absolute' });
+    const variant = variantOf(BY_ACTIVATION);
     const block = randomBlock(5, variant);
     const weightless = { ...block, scoreWeights: block.scoreWeights.map((weight, j) => (j % 2 === 0 ? 0 : weight)) };
     const tokens = randomTokens(block, [1, 3]);
@@ -135,47 +129,17 @@ function weightlessCases(): Case[] {
   });
 }
 
-/** Every op type of SparkFFN. */
-function sparkFfnCases(): Case[] {
-  const shapes = [
-    [1, 1],
-    [1, 5],
-    [3, 2],
-  ] as const;
-  const variants = STORAGES.flatMap((storage) =>
-    TOP_K_MODES.flatMap((mode) => [false, true].map((postNorm) => sparkVariant(mode, { storage, postNorm }))),
-  );
-  return variants.map((plain, index) => {
-    for (let seed = 100 * index; ; seed++) {
-      const variant = { ...plain, activation: ACTIVATIONS[seed % ACTIVATIONS.length].name };
-      const block = sparkBlock(seed, variant);
-      const shape = shapes[(seed + index) % 3];
-      const quantile = [0.3, 1.2][index % 2];
-      const tokens = sparkTokens(block, variant, shape[0] * shape[1]);
-      if (!tokens.every((x) => isSparkClear(variant, block, x, quantile))) continue;
-      const y = tokens.flatMap((x) => new Array<number>(SPARK.h).fill(2 * sparkTolerance(variant, block, x, quantile)));
-      return {
-        name: `spark-${index}-${sparkFfnOpType(variant)}`,
-        call: sparkCall(variant, block, tokens, shape, quantile),
-        tolerances: { y, kept: 0 },
-      };
-    }
-  });
-}
-
 function otherCases(): Case[] {
   const x = seededFloats(5)(3 * 37);
-  const topK = TOP_K_MODES.map((mode) => ({
-    name: statisticalTopKOpType(mode),
+  const topK = MODES.map((mode) => ({
+    name: `top-k-${mode}`,
     call: {
-      node: callNode('StatisticalTopK', {
-        node: 'top_k',
-        opType: statisticalTopKOpType(mode),
-        inputs: { x: 'x' },
-        outputs: { y: 'y', kept: 'kept' },
-        attributes: { quantile: attr.float(0.7) },
-      }),
-      body: statisticalTopKFunction(mode),
+      ...calling(statisticalTopKBody(mode), (opType) =>
+        statisticalTopKNode({
+          ...{ node: 'top_k', opType, mode, quantile: 0.7 },
+          ...{ inputs: { x: 'x' }, outputs: { y: 'y', kept: 'kept' } },
+        }),
+      ),
       feeds: { x: floats(x, [1, 3, 37]) },
       outputs: { y: 'float32', kept: 'int32' },
     } as const,
@@ -183,17 +147,15 @@ function otherCases(): Case[] {
     tolerances: { y: 4 * 37 * EPSILON, kept: 0 },
   }));
   const positions = { dtype: 'int64', dims: [2, 3], data: BigInt64Array.from([0n, 1n, 2n, 5n, 6n, 7n]) } as const;
-  const start = [false, true].map((decode) => ({
-    name: decode ? 'start-decode' : 'start',
+  const start = [false, true].map((densePrefill) => ({
+    name: densePrefill ? 'start-dense-prefill' : 'start',
     call: {
-      node: ffnSkipStartNode({
-        node: 'start',
-        decode,
-        warmUpTokens: 2,
-        inputs: { position_ids: 'position_ids' },
-        outputs: { state: 'state', active: 'active' },
-      }),
-      body: ffnSkipStartFunction(decode),
+      ...calling(ffnSkipStartBody(densePrefill), (opType) =>
+        ffnSkipStartNode({
+          ...{ node: 'start', opType, densePrefill, warmUpTokens: 2 },
+          ...{ inputs: { position_ids: 'position_ids' }, outputs: { state: 'state', active: 'active' } },
+        }),
+      ),
       feeds: { position_ids: positions },
       outputs: { state: 'int32', active: 'bool' },
     } as const,
@@ -206,14 +168,13 @@ function skipStepCase(reArm: boolean) {
   return {
     name: reArm ? 'step' : 'step-once',
     call: {
-      node: ffnSkipStepNode({
-        node: 'step',
-        runLength: 3,
-        reArm,
-        inputs: { state: 'state', saturation: 'saturation', threshold: 'threshold' },
-        outputs: { next_state: 'next_state', next_active: 'next_active' },
-      }),
-      body: ffnSkipStepFunction(reArm),
+      ...calling(ffnSkipStepBody(reArm), (opType) =>
+        ffnSkipStepNode({
+          ...{ node: 'step', opType, runLength: 3, reArm },
+          inputs: { state: 'state', saturation: 'saturation', threshold: 'threshold' },
+          outputs: { next_state: 'next_state', next_active: 'next_active' },
+        }),
+      ),
       feeds: {
         state: { dtype: 'int32', dims: [1, 6], data: Int32Array.from([-1, 0, 0, 1, 2, 5]) },
         saturation: floats([1, 0.9, 0.5, 0.9, 0.9, 0], [1, 6]),
@@ -280,8 +241,8 @@ function withConstant(call: OneNode, name: string, data: Omit<BytesTensor, 'kind
 function headWithZeroPoints(bytes: number): OneNode {
   const weights = { weight: 'weight', weight_scales: 'weight_scales', weight_zero_points: 'weight_zero_points' };
   const inputs = { x: 'x', skip: 'skip', norm: 'norm', ...weights };
-  const attributes = { epsilon: attr.float(EPSILON), softcap: attr.float(0) };
-  const opType = 'NormProduct_int4_asymmetric';
+  const attributes = { storage: attr.string('int4'), epsilon: attr.float(EPSILON), softcap: attr.float(0) };
+  const opType = opTypeOf('NormProduct', 0);
   const codes = (shape: number[]): BytesTensor => ({
     kind: 'bytes',
     dtype: 'uint8',
@@ -291,15 +252,17 @@ function headWithZeroPoints(bytes: number): OneNode {
   return {
     node: callNode('NormProduct', { node: 'head', opType, inputs, outputs: { y: 'y' }, attributes }),
     // Never run: there is a kernel.
-    body: {
-      domain: LACUNA_DOMAIN,
-      name: opType,
-      inputs: Object.keys(inputs),
-      outputs: ['y'],
-      attributes: Object.keys(attributes),
-      nodes: [{ name: 'y', opType: 'Identity', domain: '', inputs: ['x'], outputs: ['y'], attributes: {} }],
-      opsets: BASE_OPSETS,
-    },
+    bodies: [
+      {
+        domain: LACUNA_DOMAIN,
+        name: opType,
+        inputs: Object.keys(inputs),
+        outputs: ['y'],
+        attributes: Object.keys(attributes),
+        nodes: [{ name: 'y', opType: 'Identity', domain: '', inputs: ['x'], outputs: ['y'], attributes: {} }],
+        opsets: BASE_OPSETS,
+      },
+    ],
     feeds: { x: floats(new Float32Array(32), [1, 1, 32]), skip: floats(new Float32Array(32), [1, 1, 32]) },
     constants: [
       { name: 'norm', data: float32Tensor(new Float32Array(32)) },
@@ -313,7 +276,7 @@ function headWithZeroPoints(bytes: number): OneNode {
 
 /** Nodes that contradict the contract, and what the kernel says of them. */
 function refusedCases(): { name: string; call: OneNode; error: string }[] {
-  const variant = variantOf({ kind: 'threshold', scale: 'absolute' }, { masked: true });
+  const variant = variantOf(BY_ACTIVATION, { masked: true });
   const block = randomBlock(1, variant);
   const good = callOf(variant, block, randomTokens(block, [1, 2], [true, true]), 0.1);
   const fed = (feeds: OneNode['feeds']): OneNode => ({ ...good, feeds: { ...good.feeds, ...feeds } });
@@ -323,19 +286,19 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
   });
   const zeros = (...dims: number[]) => floats(new Float32Array(dims.reduce((a, b) => a * b, 1)), dims);
   const step = skipStepCase(true).call;
-  const split = sparkVariant('soft');
-  const sparkWeights = sparkBlock(3, split);
-  const spark = sparkCall(split, sparkWeights, sparkTokens(sparkWeights, split, 1), [1, 1], 0.5);
-  const stored = variantOf({ kind: 'none' }, { storage: 'int4' });
+  const inParts = variantOf({ measure: 'gate', cut: 'deviation', mode: 'soft' }, { split: true });
+  const parts = randomBlock(3, inParts);
+  const spark = callOf(inParts, parts, randomTokens(parts, [1, 1]), 0.5);
+  const stored = variantOf(undefined, { storage: 'int4' });
   const blocks = randomBlock(2, stored);
   const int4 = callOf(stored, blocks, randomTokens(blocks, [1, 1]), 0);
-  const chosen = variantOf({ kind: 'threshold', scale: 'absolute' }, { storage: 'int4' });
+  const chosen = variantOf(BY_ACTIVATION, { storage: 'int4' });
   const chosenBlock = randomBlock(2, chosen);
   const recorded = callOf(chosen, chosenBlock, randomTokens(chosenBlock, [1, 1]), 0.1);
-  const inStream = variantOf({ kind: 'none' }, { normed: true });
+  const inStream = variantOf(undefined, { normed: true });
   const streamBlock = randomBlock(2, inStream);
   const normed = callOf(inStream, streamBlock, randomTokens(streamBlock, [1, 1]), 0);
-  const inPlanes = variantOf({ kind: 'nested', scale: 'absolute' });
+  const inPlanes = variantOf({ measure: 'nested', cut: 'absolute' });
   const planes = randomBlock(4, inPlanes);
   const nested = callOf(inPlanes, planes, randomTokens(planes, [1, 1]), 0);
   return [
@@ -347,7 +310,7 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     {
       name: 'up',
       call: fed({ up: zeros(D - 1, H) }),
-      error: `GatedFFN_threshold_fp32_masked_counted: expected [${D}, ${H}] for input up but received [${D - 1}, ${H}]`,
+      error: `GatedFFN_2_0: expected [${D}, ${H}] for input up but received [${D - 1}, ${H}]`,
     },
     { name: 'down', call: fed({ down: zeros(D, H + 1) }), error: `for input down but received [${D}, ${H + 1}]` },
     { name: 'residual', call: fed({ residual: zeros(1, 1, 1) }), error: 'for input residual but received [1, 1, 1]' },
@@ -356,7 +319,7 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     {
       name: 'codes',
       call: withConstant(int4, 'gate_up', { dtype: 'uint8', shape: [2 * D, 1, 16], bytes: new Uint8Array(2 * D * 16) }),
-      error: `GatedFFN_none_int4: expected [${2 * D}, 2, 16] for input gate_up but received [${2 * D}, 1, 16]`,
+      error: `GatedFFN_2_0: expected [${2 * D}, 2, 16] for input gate_up but received [${2 * D}, 1, 16]`,
     },
     {
       name: 'scales',
@@ -374,9 +337,9 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
       error: `expected [${D}, 128] for input records but received [${D}, 40]`,
     },
     {
-      name: 'down-columns',
-      call: withConstant(int4, 'down_columns', { dtype: 'uint8', shape: [H, 2, 16], bytes: new Uint8Array(H * 32) }),
-      error: `GatedFFN_none_int4: expected [${H}, 3, 16] for input down_columns but received [${H}, 2, 16]`,
+      name: 'down-codes',
+      call: withConstant(int4, 'down', { dtype: 'uint8', shape: [H, 2, 16], bytes: new Uint8Array(H * 32) }),
+      error: `GatedFFN_2_0: expected [${H}, 3, 16] for input down but received [${H}, 2, 16]`,
     },
     {
       name: 'skip',
@@ -386,7 +349,7 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     {
       name: 'plane',
       call: withConstant(nested, 'gate_up', { dtype: 'uint8', shape: [2 * D, 2, 32], bytes: new Uint8Array(D * 128) }),
-      error: `GatedFFN_nested_int8_counted: expected [${2 * D}, 2, 16] for input gate_up but received [${2 * D}, 2, 32]`,
+      error: `GatedFFN_2_0: expected [${2 * D}, 2, 16] for input gate_up but received [${2 * D}, 2, 32]`,
     },
     {
       name: 'planes-records',
@@ -396,17 +359,32 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     {
       name: 'zero-points',
       call: headWithZeroPoints(2),
-      error: 'NormProduct_int4_asymmetric: expected [4, 1] for input weight_zero_points but received [2]',
+      error: 'NormProduct_2_0: expected [4, 1] for input weight_zero_points but received [2]',
     },
     {
       name: 'gate-inputs',
-      call: saying(spark, { gate_inputs: attr.int(SPARK.h) }),
-      error: `expected 1 to ${SPARK.h - 1} for attribute gate_inputs but received ${SPARK.h}`,
+      call: saying(spark, { gate_inputs: attr.int(SPLIT_H) }),
+      error: `expected 1 to ${SPLIT_H - 1} for attribute gate_inputs but received ${SPLIT_H}`,
     },
     {
       name: 'split',
-      call: saying(spark, { gate_inputs: attr.int(SPARK.gate - 1) }),
-      error: `expected [${SPARK.d}, ${SPARK.gate - 1}] for input gate but received [${SPARK.d}, ${SPARK.gate}]`,
+      call: saying(spark, { gate_inputs: attr.int(GATE_INPUTS - 1) }),
+      error: `expected [${D}, ${GATE_INPUTS - 1}] for input gate but received [${D}, ${GATE_INPUTS}]`,
+    },
+    {
+      name: 'two-cuts',
+      call: saying(good, { quantile: attr.float(1) }),
+      error: 'expected no attribute quantile where the cut is a threshold',
+    },
+    {
+      name: 'cut-of-another-measure',
+      call: saying(good, { cut: attr.string('deviation') }),
+      error: 'expected cut deviation for measure gate, and absolute or mean for others',
+    },
+    {
+      name: 'storage-of-another-measure',
+      call: saying(nested, { storage: attr.string('int4') }),
+      error: 'expected storage int8 for measure nested',
     },
     {
       name: 'run-length',
@@ -418,7 +396,7 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
 
 describe.runIf(hasNative)('every operator', { timeout: 300_000 }, () => {
   it('gives by its kernel what it gives by its body', async () => {
-    const cases = [...gatedFfnCases(), ...weightlessCases(), ...sparkFfnCases(), ...otherCases()];
+    const cases = [...gatedFfnCases(), ...weightlessCases(), ...otherCases()];
     const models = mkdtempSync(join(folder, 'operators-'));
     for (const [index, group] of groupsOf(cases).entries()) await writeCases(join(models, `${index}`), group);
     const output = runOracle('kernel_compare.py', models, '--library', library);

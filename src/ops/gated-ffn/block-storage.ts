@@ -9,7 +9,7 @@
  * rounded once, neuron by neuron, and its matrix has 8 bits, which hold each of them (`TurnableMatrix`). Whichever a runtime does
  * not read stays in the file.
  *
- * GatedFFN's gate and up are one matrix, the gate's rows first: stock ONNX Runtime rounds x and wakes its threads once for both.
+ * gate and up are one matrix, the gate's rows first, where both read all of x: stock ONNX Runtime rounds x and wakes its threads once.
  */
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
@@ -61,12 +61,13 @@ function blocks<Name extends string>(name: Name, bits: 4 | 8) {
   const product = (g: GraphBuilder, x: string, weight: string, sizes: readonly [Size, Size], output: string) =>
     blockProduct(g, x, [weight, `${weight}_scales`], bits, sizes, output);
   const down = (g: GraphBuilder, act: string, stored: 4 | 8, output: string) =>
-    blockProduct(g, act, ['down_columns', 'down_columns_scales'], stored, ['intermediate_size', 'hidden_size'], output);
+    blockProduct(g, act, ['down', 'down_scales'], stored, ['intermediate_size', 'hidden_size'], output);
   return {
     name,
-    inputs: ['down_columns', 'down_columns_scales'],
+    inputs: ['down', 'down_scales'],
     hasRecords: true,
     projections: ['gate_up', 'gate_up_scales'],
+    splitProjections: ['gate', 'gate_scales', 'up', 'up_scales'],
     sized: true,
     branches: true,
     project: (g, x, projection, size) => product(g, x, projection, [size, 'intermediate_size'], g.fresh('product')),

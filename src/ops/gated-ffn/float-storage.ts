@@ -13,6 +13,7 @@ function floats<Name extends string>(name: Name, widen: (g: GraphBuilder, weight
     inputs: ['down'],
     hasRecords: false,
     projections: ['gate', 'up'],
+    splitProjections: ['gate', 'up'],
     sized: false,
     branches: true,
     project: (g, x, projection) => transposedProduct(g, x, widen(g, projection)),

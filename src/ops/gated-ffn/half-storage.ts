@@ -14,6 +14,7 @@ export const fp16 = {
   inputs: ['down'],
   hasRecords: false,
   projections: ['gate', 'up'],
+  splitProjections: ['gate', 'up'],
   sized: false,
   branches: false,
   project: (g, x, projection) => narrowProduct(g, x, transposed(g, projection)),

@@ -1,26 +1,18 @@
 /**
- * Selector `product`: keeps neuron j of a token where |act(gate_j) * up_j| * weights_j reaches the threshold, as `threshold`
- * does with |act(gate_j)| alone. With weights_j = ||down_j|| that is the size of what the neuron adds to y: no selector that
- * keeps as many leaves out less. Gate and up are computed for every neuron; only `down` is sparse.
+ * Measure `product`: |act(gate_j) * up_j| * weights_j. With weights_j = ||down_j|| that is the size of what the neuron adds to y:
+ * no measure that keeps as many leaves out less. Gate and up are computed for every neuron; only `down` is sparse.
  */
 import { activate } from '../activations.ts';
-import { chosenByScore, scaleFlags, type ThresholdScale } from './score.ts';
-import type { Selector } from './selection.ts';
+import { chosenByScore } from './cuts.ts';
+import type { Measure } from './selection.ts';
 
-export interface ProductSettings {
-  readonly kind: 'product';
-  readonly scale: ThresholdScale;
-}
-
-export const product: Selector<ProductSettings> = {
-  kind: 'product',
-  flags: ({ scale }) => scaleFlags(scale),
+export const product: Measure = {
   inputs: ['threshold', 'weights'],
   recorded: ['down'],
   gathers: false,
-  select(g, { scale }, { activation, runDense, project }) {
+  select(g, choice, { activation, runDense, project }) {
     const products = g.op('Mul', [activate(g, activation, project('gate')), project('up')]);
-    const chosen = chosenByScore(g, products, scale, runDense);
+    const chosen = chosenByScore(g, products, choice, runDense);
     return { products: g.op('Mul', [products, chosen]), chosen: () => chosen };
   },
 };

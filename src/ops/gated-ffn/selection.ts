@@ -1,4 +1,5 @@
-/** What a selector does in GatedFFN's body: decides per token which neurons count. */
+/** What a choice does in GatedFFN's body: decides per token which neurons count. */
+import type { NeuronChoice } from '../../core/choice.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
 import type { Activation } from '../activations.ts';
 import type { OptionalInput } from '../contract.ts';
@@ -11,7 +12,7 @@ export interface SelectionContext {
   readonly activation: Activation;
   /** Makes int64 [1], known on loading: d_ff. */
   readonly neurons: () => string;
-  /** bool scalar: everything is to be computed. Only `_decode` variants have it. */
+  /** bool scalar: everything is to be computed. Only bodies with a dense prefill have it. */
   readonly runDense: string | undefined;
   /** gate or up of x for every neuron, bias added. */
   readonly project: (projection: Projection) => string;
@@ -21,25 +22,17 @@ export interface SelectionContext {
 
 /**
  * `act`: activation(gate) [b, s, d_ff], exactly 0 where a neuron is not chosen: its up and down rows are irrelevant. Or
- * `products`: activation(gate) * up, where a selector has computed that.
+ * `products`: activation(gate) * up, where a measure has computed that.
  */
 export type Selection = ({ readonly act: string } | { readonly products: string }) & {
   /** Makes float [b, s, d_ff], 1 where a neuron is chosen, else 0, for bodies that read it; undefined when all are chosen. */
   readonly chosen: (() => string) | undefined;
 };
 
-/** What names a selector and, beside the name, the choices that need a body of their own. */
-export interface SelectorSettings {
-  readonly kind: string;
-}
-
-/** One way to choose. Its functions are methods, so that a list of selectors can be searched by `kind`. */
-export interface Selector<Settings extends SelectorSettings> {
-  readonly kind: Settings['kind'];
+/** One way to measure neurons. */
+export interface Measure {
   /** The storages that it is for, where it is not for all. */
   readonly storages?: readonly Storage[];
-  /** What the op type says of the settings, after the storage; the ordinary settings say nothing. */
-  flags(settings: Settings): readonly string[];
   /** Optional inputs that a call must give. */
   readonly inputs: readonly OptionalInput<'GatedFFN'>[];
   /**
@@ -49,5 +42,5 @@ export interface Selector<Settings extends SelectorSettings> {
   readonly recorded: readonly FfnMatrix[];
   /** Whether the body may gather the rows of what is chosen. */
   readonly gathers: boolean;
-  select(g: GraphBuilder, settings: Settings, context: SelectionContext): Selection;
+  readonly select: (g: GraphBuilder, choice: NeuronChoice, context: SelectionContext) => Selection;
 }

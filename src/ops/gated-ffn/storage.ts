@@ -14,25 +14,23 @@ export type Projections = Readonly<Record<Projection, string>>;
 /** Attributes of a calling node that say how many entries a matrix is multiplied with. */
 export type InputSize = 'hidden_size' | 'gate_inputs' | 'up_inputs';
 
-/** What a storage needs beside gate and up; GatedFFN and SparkFFN call it the same. */
-export type WeightInput = OptionalInput<'GatedFFN'> & OptionalInput<'SparkFFN'>;
-
 /** One way to store weights. */
 export interface StorageKind {
   readonly name: string;
   /** Optional inputs that a call must give, beside those of gate and up, and beside records. */
-  readonly inputs: readonly WeightInput[];
+  readonly inputs: readonly OptionalInput<'GatedFFN'>[];
   /** Whether kernels read chosen rows from input `records`. */
   readonly hasRecords: boolean;
-  /** How GatedFFN calls gate and up. */
+  /** What a call names gate and up by, and the same where each reads its own part of x. */
   readonly projections: readonly OptionalInput<'GatedFFN'>[];
+  readonly splitProjections: readonly OptionalInput<'GatedFFN'>[];
   /** Whether a call says `hidden_size` and `intermediate_size`, which cannot be read from the shapes of packed weights. */
   readonly sized: boolean;
   /** Whether a masked body skips its products by a branch where no token is active. */
   readonly branches: boolean;
   /** x W^T: [..., size] -> [..., f]. */
   readonly project: (g: GraphBuilder, x: string, projection: Projection, size: InputSize) => string;
-  /** The same with gate and up at once, where GatedFFN has them in one matrix. */
+  /** The same with gate and up at once, where they are one matrix. */
   readonly projectBoth: ((g: GraphBuilder, x: string) => Projections) | undefined;
   /** act down: [..., f] -> [..., h]; `output` names the result. */
   readonly combine: (g: GraphBuilder, act: string, output: string) => string;

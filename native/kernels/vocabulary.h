@@ -1,0 +1,25 @@
+// What kernels are told by name. Files hold the names, so order and numbers are free to change.
+// Made by `npm run vocabulary` from src/core/choice.ts and src/ops/contract.ts: do not edit.
+#ifndef LACUNA_KERNELS_VOCABULARY_H_
+#define LACUNA_KERNELS_VOCABULARY_H_
+
+namespace lacuna {
+
+enum class Activation { kSilu, kGeluTanh, kGelu, kRelu };
+inline constexpr const char* kActivationNames[] = {"silu", "gelu_tanh", "gelu", "relu"};
+
+enum class Storage { kFp32, kFp16, kBf16, kInt8, kInt4 };
+inline constexpr const char* kStorageNames[] = {"fp32", "fp16", "bf16", "int8", "int4"};
+
+enum class Measure { kNone, kGate, kActivation, kProduct, kPredicted, kNested };
+inline constexpr const char* kMeasureNames[] = {"none", "gate", "activation", "product", "predicted", "nested"};
+
+enum class Cut { kAbsolute, kMean, kDeviation };
+inline constexpr const char* kCutNames[] = {"absolute", "mean", "deviation"};
+
+enum class TopKMode { kSoft, kHard };
+inline constexpr const char* kTopKModeNames[] = {"soft", "hard"};
+
+}  // namespace lacuna
+
+#endif  // LACUNA_KERNELS_VOCABULARY_H_

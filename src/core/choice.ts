@@ -1,0 +1,76 @@
+/**
+ * What an FFN leaves out, neuron by neuron and token by token, as one shape: a plan states it, a node carries it, bodies and kernels
+ * read it. A neuron is measured, its measure is cut, and what is cut away becomes `rest`. Measure and cut are chosen apart.
+ */
+
+/** Tensors that a measure needs from a plan, by role, each with its shape; f is `intermediate_size`. */
+export type ChoiceRole = 'weights';
+
+interface MeasureContract {
+  readonly name: string;
+  /** Of neuron j; `weights` are numbers from 0 on, one a neuron. */
+  readonly formula: string;
+  readonly cuts: readonly CutName[];
+  readonly tensors: Readonly<Partial<Record<ChoiceRole, readonly ['f']>>>;
+}
+
+/** Where a measure is cut: neurons at or above the limit are computed. */
+export const CUTS = [
+  { name: 'absolute', limit: 'threshold' },
+  { name: 'mean', limit: 'threshold times the mean over the token’s neurons' },
+  /** With the population's deviation; Q is the standard normal quantile (Spark Transformer, section 3). */
+  { name: 'deviation', limit: 'mean + deviation * Q(1 - density) over the token’s neurons' },
+] as const;
+
+export type CutName = (typeof CUTS)[number]['name'];
+
+/** In order: a new one is a line here, a file in src/ops/gated-ffn and a case in native/kernels. */
+export const MEASURES = [
+  { name: 'gate', formula: 'gate_j', cuts: ['deviation'], tensors: {} },
+  { name: 'activation', formula: '|act(gate_j)| * weights_j', cuts: ['absolute', 'mean'], tensors: { weights: ['f'] } },
+  {
+    name: 'product',
+    formula: '|act(gate_j) * up_j| * weights_j',
+    cuts: ['absolute', 'mean'],
+    tensors: { weights: ['f'] },
+  },
+  {
+    name: 'predicted',
+    formula: 'as product, of gate and up in 4 bits',
+    cuts: ['absolute', 'mean'],
+    tensors: { weights: ['f'] },
+  },
+  {
+    name: 'nested',
+    formula: 'as product, of the upper 4 bits of gate and up in 8',
+    cuts: ['absolute', 'mean'],
+    tensors: { weights: ['f'] },
+  },
+] as const satisfies readonly MeasureContract[];
+
+export type MeasureName = (typeof MEASURES)[number]['name'];
+
+/** What a neuron that is cut away adds to y. */
+export const RESTS = ['nothing'] as const;
+
+/** What becomes of a gate that deviation keeps: `soft` takes the limit off, as Spark Transformer and Gemma 3n do; `hard` does not. */
+export const MODES = ['soft', 'hard'] as const;
+export type Mode = (typeof MODES)[number];
+
+/** A choice without its numbers and tensors: all that a body depends on. */
+export type NeuronChoice =
+  | { readonly measure: MeasureName; readonly cut: 'absolute' | 'mean' }
+  | { readonly measure: MeasureName; readonly cut: 'deviation'; readonly mode: Mode };
+
+export function measureNamed(name: MeasureName): MeasureContract {
+  const found = MEASURES.find((measure) => measure.name === name);
+  if (found === undefined) throw new RangeError(`No measure ${name}`);
+  return found;
+}
+
+/** Every choice that there is. */
+export const CHOICES: readonly NeuronChoice[] = MEASURES.flatMap(({ name: measure, cuts }) =>
+  cuts.flatMap((cut): NeuronChoice[] =>
+    cut === 'deviation' ? MODES.map((mode) => ({ measure, cut, mode })) : [{ measure, cut }],
+  ),
+);
