@@ -1,4 +1,4 @@
-/** How the gate's pre-activations are spread: what the statistical selector (Spark Transformer) assumes is normal. */
+/** How the gate's pre-activations are spread: what a cut by deviation (Spark Transformer) assumes is normal. */
 import { sumData } from '../src/core/statistics.ts';
 import { addExactly, addSums } from './exact-sum.ts';
 import type { Statistic } from './statistic.ts';

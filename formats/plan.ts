@@ -1,8 +1,7 @@
 /** plan.json and its tensors: read through the schema in core, and checked for what a schema cannot say. */
 import { basename } from 'node:path';
-import * as z from 'zod';
 import { LacunaError } from '../src/core/errors.ts';
-import { layerOfBlock, PLAN_VERSION, type Plan, type PlanTensors, planSchema } from '../src/core/plan.ts';
+import { layerOfBlock, type Plan, type PlanTensors, planSchema } from '../src/core/plan.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 import { readFloats } from './tensor/index.ts';
 import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
@@ -22,7 +21,7 @@ export async function writePlan(plan: Plan, tensors: PlanTensors, jsonPath: stri
  * for tensors that hold NaN or infinity.
  */
 export async function readPlan(jsonPath: string): Promise<{ plan: Plan; tensors: PlanTensors }> {
-  const plan = await readJson(jsonPath, planOfAnyVersion, 'plan');
+  const plan = await readJson(jsonPath, planSchema, 'plan');
   const tensors = new Map<string, { shape: readonly number[]; data: Float32Array }>();
   if (plan.tensors !== null) {
     const bound = tensorsBesideSchema.safeParse(plan.tensors);
@@ -32,33 +31,6 @@ export async function readPlan(jsonPath: string): Promise<{ plan: Plan; tensors:
   }
   checkPlan(plan, tensors, jsonPath);
   return { plan, tensors };
-}
-
-/** Plans of version 1 said `select` for what is a `choice` now, and mean the same. */
-const planOfAnyVersion = z.preprocess(
-  (value) => (isObject(value) && value.version === 1 ? fromVersion1(value) : value),
-  planSchema,
-);
-
-function fromVersion1(plan: Readonly<Record<string, unknown>>): object {
-  const blocks = Array.isArray(plan.blocks) ? plan.blocks.map(blockOfVersion1) : plan.blocks;
-  return { ...plan, version: PLAN_VERSION, blocks };
-}
-
-function blockOfVersion1(block: unknown): unknown {
-  if (!isObject(block) || !isObject(block.select)) return block;
-  const { select, ...rest } = block;
-  const { kind, scale, threshold, weights, density, mode } = block.select;
-  const isThreshold = kind === 'threshold';
-  const cut = isThreshold
-    ? { kind: scale === 'token-mean' ? 'mean' : scale, threshold }
-    : { kind: 'deviation', density, mode };
-  const measure = isThreshold ? 'activation' : kind === 'statistical' ? 'gate' : kind;
-  return { ...rest, choice: { measure, cut, rest: 'nothing', tensors: isThreshold ? { weights } : {} } };
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** What the schema cannot say: that the parts of a plan fit each other. */

@@ -1,7 +1,13 @@
 /** The vocabulary of src/core/choice.ts and src/ops/contract.ts as C++, so that it is written once. */
 import { CUTS, MEASURES, MODES } from '../src/core/choice.ts';
 import { ACTIVATIONS } from '../src/ops/activations.ts';
-import { type InputType, OPERATORS, type OperatorContract, type OutputType, VOCABULARY } from '../src/ops/contract.ts';
+import {
+  type InputType,
+  OPERATOR_SET,
+  OPERATORS,
+  type OperatorContract,
+  type OutputType,
+} from '../src/ops/contract.ts';
 import { STORAGES } from '../src/ops/gated-ffn/storages.ts';
 
 export interface Header {
@@ -33,7 +39,7 @@ function kernelsHeader(): string {
 function operatorsHeader(): string {
   const attributes = [...new Set(OPERATORS.flatMap((operator) => Object.keys(operator.attributes)))].sort();
   const parts = [
-    `// Op types are <operator>_${VOCABULARY}_<number>.\ninline constexpr int kVocabulary = ${VOCABULARY};`,
+    `// Op types are <operator>_${OPERATOR_SET}_<number>.\ninline constexpr int kOperatorSet = ${OPERATOR_SET};`,
     `namespace attribute {\n\n${attributes.map((name) => `inline constexpr char ${constant(name)}[] = "${name}";`).join('\n')}\n\n}  // namespace attribute`,
     ...OPERATORS.map(operatorText),
   ];

@@ -174,7 +174,7 @@ export function reference(variant: GatedFfnVariant, block: Block, x: ArrayLike<n
 
 /**
  * How far float32 may be from the loops. Every product is a sum of at most D terms of sums of H terms, each rounded to
- * eps; on absolute values, relu and no selector, the same loops give the sum of all magnitudes. Activations are at
+ * eps; on absolute values, relu and no choice, the same loops give the sum of all magnitudes. Activations are at
  * most 1.13 steep. An RMS norm divides by the root mean square of what it normalises. Where weights are in blocks sums within one
  * are exact, so the same holds for two planes, whose sizes are together less than twice the matrix'.
  */

@@ -5,12 +5,15 @@
 #include "binding/node_decoder.h"
 #include "binding/node_model.h"
 #include "binding/worker.h"
+#include "ops/vocabulary.h"
 
 static Napi::Object InitializeModule(Napi::Env env, Napi::Object exports) {
   lacuna::binding::EndWorkersAtExit(env);
   lacuna::binding::ExportDecoder(env, exports);
   lacuna::binding::ExportModel(env, exports);
   lacuna::binding::ExportBandwidth(env, exports);
+  // Of the library of operators, which is built with this file.
+  exports.Set("operatorSet", lacuna::kOperatorSet);
   return exports;
 }
 

@@ -61,8 +61,8 @@ class FfnSkipStepKernel {
 }  // namespace
 
 void AddFfnSkip(ort::Operators& operators) {
-  ort::AddOperators<FfnSkipStartKernel>(operators, ffnskip_start::kName, kVocabulary, ffnskip_start::kBodies);
-  ort::AddOperators<FfnSkipStepKernel>(operators, ffnskip_step::kName, kVocabulary, ffnskip_step::kBodies);
+  ort::AddOperators<FfnSkipStartKernel>(operators, ffnskip_start::kName, kOperatorSet, ffnskip_start::kBodies);
+  ort::AddOperators<FfnSkipStepKernel>(operators, ffnskip_step::kName, kOperatorSet, ffnskip_step::kBodies);
 }
 
 }  // namespace lacuna

@@ -253,7 +253,7 @@ class GatedFfnKernel {
 }  // namespace
 
 void AddGatedFfn(ort::Operators& operators) {
-  ort::AddOperators<GatedFfnKernel>(operators, gated_ffn::kName, kVocabulary, gated_ffn::kBodies);
+  ort::AddOperators<GatedFfnKernel>(operators, gated_ffn::kName, kOperatorSet, gated_ffn::kBodies);
 }
 
 }  // namespace lacuna

@@ -165,7 +165,7 @@ class NormAttentionKernel {
 }  // namespace
 
 void AddNormAttention(ort::Operators& operators) {
-  ort::AddOperators<NormAttentionKernel>(operators, norm_attention::kName, kVocabulary, norm_attention::kBodies);
+  ort::AddOperators<NormAttentionKernel>(operators, norm_attention::kName, kOperatorSet, norm_attention::kBodies);
 }
 
 }  // namespace lacuna

@@ -88,7 +88,7 @@ class NormProductKernel {
 }  // namespace
 
 void AddNormProduct(ort::Operators& operators) {
-  ort::AddOperators<NormProductKernel>(operators, port::kName, kVocabulary, port::kBodies);
+  ort::AddOperators<NormProductKernel>(operators, port::kName, kOperatorSet, port::kBodies);
 }
 
 }  // namespace lacuna

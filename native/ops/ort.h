@@ -217,12 +217,12 @@ class Operator final : public OrtCustomOp {
 // Operators of one kind, made once and kept as long as the process may have sessions that use them.
 using Operators = std::vector<std::shared_ptr<OrtCustomOp>>;
 
-// One for each body that a model may hold: <name>_<vocabulary>_<number>.
+// One for each body that a model may hold: <name>_<operator set>_<number>.
 template <class Kernel>
-void AddOperators(Operators& operators, const std::string& name, int vocabulary, int bodies) {
+void AddOperators(Operators& operators, const std::string& name, int operator_set, int bodies) {
   for (int number = 0; number < bodies; ++number)
     operators.push_back(
-        std::make_shared<Operator<Kernel>>(name + "_" + std::to_string(vocabulary) + "_" + std::to_string(number)));
+        std::make_shared<Operator<Kernel>>(name + "_" + std::to_string(operator_set) + "_" + std::to_string(number)));
 }
 
 }  // namespace lacuna::ort

@@ -48,7 +48,7 @@ class StatisticalTopKKernel {
 }  // namespace
 
 void AddStatisticalTopK(ort::Operators& operators) {
-  ort::AddOperators<StatisticalTopKKernel>(operators, statistical_top_k::kName, kVocabulary, statistical_top_k::kBodies);
+  ort::AddOperators<StatisticalTopKKernel>(operators, statistical_top_k::kName, kOperatorSet, statistical_top_k::kBodies);
 }
 
 }  // namespace lacuna

@@ -10,7 +10,7 @@
 namespace lacuna {
 
 // Op types are <operator>_2_<number>.
-inline constexpr int kVocabulary = 2;
+inline constexpr int kOperatorSet = 2;
 
 namespace attribute {
 

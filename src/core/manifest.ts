@@ -24,6 +24,8 @@ const modelSchema = z.object({
   rounding: z.enum(ROUNDINGS).optional(),
   /** The texts, with the tokens that were measured of each. */
   calibratedOn: z.array(z.object({ name: z.string(), sha256: z.string(), tokens: z.int().nonnegative() })).optional(),
+  /** Version of our operators that it calls; absent where it calls none, and in folders from before that was counted. */
+  operatorSet: z.int().positive().optional(),
   /** The oldest ONNX Runtime that loads it. */
   onnxruntime: z.string(),
 });

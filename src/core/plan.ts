@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { MEASURES, MODES, measureNamed, type NeuronChoice, RESTS } from './choice.ts';
 import { invalidArgument } from './errors.ts';
 import { MAX_LAYERS } from './model.ts';
+import { toThisVersion } from './plan-version-1.ts';
 import type { PrecisionName } from './precision.ts';
 
 export const PLAN_FORMAT = 'lacuna.plan';
@@ -77,7 +78,7 @@ export const blockPlanSchema = z.strictObject({
   why: z.string(),
 });
 
-export const planSchema = z.strictObject({
+const planOfThisVersion = z.strictObject({
   format: z.literal(PLAN_FORMAT),
   version: z.literal(PLAN_VERSION),
   preset: z.enum(['ffn-skip', 'top-k']),
@@ -107,6 +108,9 @@ export const planSchema = z.strictObject({
   /** In layer order; a block that is not listed stays as it is (a cold layer). */
   blocks: z.array(blockPlanSchema),
 });
+
+/** Plans of version 1 are read as what they mean. */
+export const planSchema = z.preprocess(toThisVersion, planOfThisVersion);
 
 export type Plan = z.infer<typeof planSchema>;
 export type Host = Plan['host'];

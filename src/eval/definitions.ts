@@ -26,7 +26,7 @@ export const DEFINITIONS = {
     'from its cache, and the tokens of the second half are scored but its first.',
   density:
     'neurons computed / (tokens for which the block ran x FFN neurons), over the positions whose logits are scored; ' +
-    '1 for a block without a selector.',
+    '1 for a block without a choice.',
   skippedShare: 'FFN blocks skipped / (tokens x layers), over the positions whose logits are scored.',
   computedShare: 'neurons computed / (tokens x layers x FFN neurons): density and skipping together.',
   decodeTokensPerSecond:

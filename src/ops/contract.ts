@@ -5,10 +5,10 @@
 import { type Attribute, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 
 /**
- * The version of names, positions and meanings below. A library of another version does not know the op types, and bodies run in its
- * place; so whatever changes here but for an input or output added at the end counts it up.
+ * The version of names, positions and meanings below. A library of another version does not know the op types, and bodies run in
+ * place of its kernels; so whatever changes here but for an input or output added at the end counts it up.
  */
-export const VOCABULARY = 2;
+export const OPERATOR_SET = 2;
 
 /** `weights`: floats of any width, or codes. */
 export type InputType = 'float32' | 'float16' | 'uint8' | 'bool' | 'int32' | 'int64' | 'weights';
@@ -213,13 +213,13 @@ export function contractOf<Name extends OperatorName>(name: Name): ContractOf<Na
 
 /** The op type of a model's `number`th body of an operator. It says nothing of what the body computes: attributes do. */
 export function opTypeOf(name: OperatorName, number: number): string {
-  return `${name}_${VOCABULARY}_${number}`;
+  return `${name}_${OPERATOR_SET}_${number}`;
 }
 
-/** Which operator a node calls; undefined for those of other domains and of other vocabularies. */
+/** Which operator a node calls; undefined for those of other domains and of other versions. */
 export function operatorOf({ domain, opType }: Pick<Node, 'domain' | 'opType'>): OperatorName | undefined {
   const named = domain === LACUNA_DOMAIN ? /^(.+)_(\d+)_\d+$/.exec(opType) : null;
-  if (named === null || Number(named[2]) !== VOCABULARY) return undefined;
+  if (named === null || Number(named[2]) !== OPERATOR_SET) return undefined;
   return OPERATORS.find(({ name }) => name === named[1])?.name;
 }
 

@@ -2,7 +2,7 @@
 export { ACTIVATIONS, type Activation } from './activations.ts';
 export { Bodies, type Body } from './bodies.ts';
 export { castTo } from './body.ts';
-export { contractOf, inputOf, OPERATORS, type OperatorName, operatorOf, outputOf, VOCABULARY } from './contract.ts';
+export { contractOf, inputOf, OPERATOR_SET, OPERATORS, type OperatorName, operatorOf, outputOf } from './contract.ts';
 export { ffnSkipStartBody, ffnSkipStartNode, ffnSkipStepBody, ffnSkipStepNode } from './ffn-skip.ts';
 export { FFN_BLOCK_SIZE } from './gated-ffn/block-storage.ts';
 export { GATHER_SHARE } from './gated-ffn/neurons.ts';

@@ -6,6 +6,7 @@ import { LacunaError } from '../core/errors.ts';
 import { bytesPerWeight, choosePrecision, type PrecisionName } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { type BenchResult, bench as measure, type OpenSubject } from '../eval/index.ts';
+import { operatorOf } from '../ops/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
 import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine.ts';
 import { baselineOf, type ChosenModel, chooseModel } from './model-folder.ts';
@@ -105,7 +106,7 @@ async function chooseSubject(
   const hasScreen = await hasScreenedHead(modelPath);
   let { engine } = options;
   const open = async () => {
-    const opened = await openDecodingSession(modelPath, { ...options, engine });
+    const opened = await openDecodingSession(modelPath, { ...options, engine, operatorSet: model.operatorSet });
     // What the native core refused once is not offered to it again.
     engine = opened.engine;
     const isNative = engine === 'native';
@@ -118,7 +119,11 @@ async function chooseSubject(
 /** Whether the native core finds the likeliest tokens by half of each of the head's codes (docs/native.md). */
 async function hasScreenedHead(modelPath: string): Promise<boolean> {
   const { nodes } = await readOnnx(modelPath);
-  return nodes.some(({ opType, outputs }) => /^NormProduct_int8/.test(opType) && outputs.includes('logits'));
+  return nodes.some((node) => {
+    const { storage } = node.attributes;
+    const isInt8 = storage?.kind === 'string' && storage.value === 'int8';
+    return operatorOf(node) === 'NormProduct' && isInt8 && node.outputs.includes('logits');
+  });
 }
 
 /** Both are fed the tokens of one text, which another vocabulary gives another meaning or none. */

@@ -7,8 +7,8 @@ import { LacunaError } from '../core/errors.ts';
 import { BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
-import { Bodies, statisticalTopKBody, statisticalTopKNode } from '../ops/index.ts';
-import { addonProblem, createOpenGraph, runtimeVersion } from '../runtime/index.ts';
+import { Bodies, OPERATOR_SET, statisticalTopKBody, statisticalTopKNode } from '../ops/index.ts';
+import { addonProblem, createOpenGraph, operatorSetOf, runtimeVersion } from '../runtime/index.ts';
 import { nativeBackend } from './backend.ts';
 import { ADDON_NAME, findNativeLibrary, type NativeLibrary, nativePath } from './native-library.ts';
 
@@ -58,6 +58,12 @@ async function kernelsOf(native: NativeLibrary, folder: string): Promise<DoctorR
   if (native.state !== 'present') return { active: false, why: `the native library cannot be used: ${native.why}` };
   const problem = addonProblem(join(folder, ADDON_NAME));
   if (problem !== undefined) return { active: false, why: `the session for Node cannot be loaded: ${problem}` };
+  const known = operatorSetOf(join(folder, ADDON_NAME));
+  if (known !== OPERATOR_SET)
+    return {
+      active: false,
+      why: `its kernels are for operators of version ${known}, and this Lacuna writes version ${OPERATOR_SET}: install the native core of this version`,
+    };
   try {
     await tryKernel(folder);
   } catch (error) {

@@ -12,6 +12,7 @@ import {
   type NativeFiles,
   openNativeSession,
   openSession,
+  operatorSetOf,
   type SessionOptions,
 } from '../runtime/index.ts';
 import { ADDON_NAME, findNativeLibrary, nativePath } from './native-library.ts';
@@ -26,6 +27,8 @@ export interface EngineOptions extends SessionOptions {
   /** Where the native core is; found by itself when absent. */
   readonly nativeFolder?: string | URL | undefined;
   readonly progress?: Progress;
+  /** Version of our operators that the model calls, where it says. */
+  readonly operatorSet?: number | undefined;
 }
 
 export interface DecodingSession {
@@ -45,7 +48,10 @@ export async function openDecodingSession(modelPath: string, options: EngineOpti
     return { engine: 'stock', session: await openSession(modelPath, options) };
   }
   try {
-    return { engine: 'native', session: await openNativeSession(modelPath, native, options) };
+    const session = await openNativeSession(modelPath, native, options);
+    const problem = operatorProblem(options.operatorSet, operatorSetOf(native.addon));
+    if (problem !== undefined) progress.note(problem);
+    return { engine: 'native', session };
   } catch (error) {
     if (engine === 'native' || !(error instanceof LacunaError)) throw error;
     // A model of another maker, or a core built for another machine: if stock ONNX Runtime cannot either, it says why.
@@ -53,6 +59,14 @@ export async function openDecodingSession(modelPath: string, options: EngineOpti
     progress.note(`Stock ONNX Runtime is used: ${error.message}`);
     return { engine: 'stock', session };
   }
+}
+
+/** What to say where a model calls operators of another version than there are kernels for; undefined where it does not. */
+export function operatorProblem(called: number | undefined, known: number): string | undefined {
+  if (called === undefined || called === known) return undefined;
+  const what = `The model calls operators of version ${called}, and the native core has kernels for version ${known}`;
+  const remedy = called > known ? 'update the native core' : 'make the folder again with this version of Lacuna';
+  return `${what}: portable bodies run in their place, which is slower; to have kernels, ${remedy}`;
 }
 
 /**

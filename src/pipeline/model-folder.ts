@@ -24,6 +24,7 @@ import type { Plan } from '../core/plan.ts';
 import { type Precision, type Rounding, vocabularyOf } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { TextIdentity } from '../core/statistics.ts';
+import { OPERATOR_SET } from '../ops/index.ts';
 import { checkNumbers } from '../runtime/index.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
@@ -204,6 +205,7 @@ function describeModel({ graph, precision, rounding, calibratedOn }: FolderModel
     vocabulary: vocabularyOf(precision),
     ...(rounding && { rounding }),
     ...(calibratedOn && { calibratedOn: [...calibratedOn] }),
+    ...(graph.functions.length > 0 && { operatorSet: OPERATOR_SET }),
     onnxruntime: oldestRuntime(graph),
   };
 }

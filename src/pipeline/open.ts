@@ -103,7 +103,7 @@ export async function open(folder: string, options: OpenOptions = {}): Promise<M
   const { manifest, model, modelPath } = await chooseModel(folder, options.dtype);
   const { spec } = manifest;
   const tokenizer = await loadTokenizer(folder);
-  const { engine, session } = await openDecodingSession(modelPath, options);
+  const { engine, session } = await openDecodingSession(modelPath, { ...options, operatorSet: model.operatorSet });
   const turns = takeTurns(session);
   let closed: Promise<void> | undefined;
   const check = <T>(schema: z.ZodType<T>, given: unknown, name?: string): T => {

@@ -21,7 +21,7 @@ const POSITION_IDS = 'position_ids';
  *
  * with the norm before as `sparse-ffn` has it: then `residual` is what the block makes itself.
  *
- * Concerns blocks that the plan may skip, with or without a selector. Refuses a block where `matchFfn` does, and all
+ * Concerns blocks that the plan may skip, with or without a choice. Refuses a block where `matchFfn` does, and all
  * of them where no node makes position_ids.
  */
 export const ffnSkip: Pass<PlanContext> = {

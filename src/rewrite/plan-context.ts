@@ -43,7 +43,7 @@ function wrongModel(message: string): LacunaError {
   return new LacunaError('mismatch', message, { hint: 'Calibrate and plan on the checkpoint that you sparsify.' });
 }
 
-/** The score weights that a threshold selector names, as long as the block has neurons. */
+/** The score weights that a choice names, as long as the block has neurons. */
 export function scoreWeights({ tensors }: PlanContext, block: string, name: string, neurons: number): Float32Array {
   const tensor = tensors.get(name);
   if (tensor === undefined) throw badPlan(`The plan's ${block} names tensor "${name}", which its file does not have`);

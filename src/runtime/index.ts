@@ -9,7 +9,7 @@ export {
   type StopReason,
 } from './generate.ts';
 export { type Multiplier, openMultiplier } from './multiply.ts';
-export { addonProblem, measureReadBandwidth, type NativeFiles } from './native-addon.ts';
+export { addonProblem, measureReadBandwidth, type NativeFiles, operatorSetOf } from './native-addon.ts';
 export { type CachePorts, createBackend } from './native-backend.ts';
 export { openNativeSession } from './native-session.ts';
 export type { TensorClass } from './native-tensors.ts';

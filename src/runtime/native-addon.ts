@@ -17,6 +17,8 @@ export interface NativeFiles {
 
 /** What the addon exports (native/binding/addon.cc). */
 export interface Addon {
+  /** Version of the operators that its library has kernels for; files from before that was counted say nothing, and mean 1. */
+  readonly operatorSet?: number;
   readBandwidth(threads: number): Promise<number>;
   openDecoder(options: {
     runtime: string;
@@ -42,6 +44,11 @@ export function addonProblem(file: string): string | undefined {
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
+}
+
+/** The version of the operators that a native core has kernels for. */
+export function operatorSetOf(addon: string): number {
+  return loadAddon(addon).operatorSet ?? 1;
 }
 
 /**

@@ -74,7 +74,7 @@ function numbersOf<Numbers>(array: new (buffer: ArrayBuffer) => Numbers, node: H
   return new array(Uint8Array.from(bytes).buffer);
 }
 
-const FFNS = ['gatedFfn', 'sparkFfn', 'normFfn'] as const;
+const FFNS = ['gatedFfn', 'splitFfn', 'wholeFfn'] as const;
 
 describe.skipIf(!required && !existsSync(addonFile))('kernels refuse', { timeout: 120_000 }, () => {
   it('counts of heads whose products with a size are as small again as those of the weights', async () => {
@@ -100,8 +100,8 @@ describe.skipIf(!required && !existsSync(addonFile))('kernels refuse', { timeout
   it.each(FFNS)('no entries, and no neurons: %s', async (name) => {
     for (let seed = 1; seed <= 4; seed++) {
       await expect(run(draw(name, seed, { sizes: [40, 40], rows: 1, tokens: 1 }))).resolves.toBeDefined();
-      // Of SparkFFN the first size is that of neurons; its gate always has entries.
-      const isSpark = name === 'sparkFfn';
+      // Where gate and up read parts of x, the first size is that of neurons; its gate always has entries.
+      const isSpark = name === 'splitFfn';
       const nothing = draw(name, seed, { sizes: isSpark ? [0, 40] : [40, 0], rows: 1, tokens: 1 });
       await expect(run(nothing)).rejects.toThrow(/expected 1 to \d+ rows of input (gate|gate_up) but received 0/);
       if (isSpark) continue;
@@ -168,9 +168,9 @@ describe.skipIf(!required && !existsSync(addonFile))('kernels take', { timeout: 
 
   it('gates that are not numbers, which show in the result: relu', async () => {
     const seed = Array.from({ length: 20 }, (_, i) => i).find((one) =>
-      draw('normFfn', one).inputs.some(({ name, tensor }) => name === 'gate_bias' && tensor !== undefined),
+      draw('wholeFfn', one).inputs.some(({ name, tensor }) => name === 'gate_bias' && tensor !== undefined),
     );
-    const node = draw('normFfn', seed ?? 0, { sizes: [40, 40], rows: 1, tokens: 1 });
+    const node = draw('wholeFfn', seed ?? 0, { sizes: [40, 40], rows: 1, tokens: 1 });
     const bytes = new Uint8Array(new Float32Array(40).fill(Number.NaN).buffer);
     const relu: HostileNode = {
       ...node,

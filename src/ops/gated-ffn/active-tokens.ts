@@ -9,7 +9,7 @@ import { onesForSaturation, saturation } from './saturation.ts';
 export interface BlockValues {
   /** [b, s, h] */
   readonly y: string;
-  /** int32 [b, s]: neurons chosen, where a selector chooses. */
+  /** int32 [b, s]: neurons chosen, where there is a choice. */
   readonly kept: string | undefined;
 }
 
