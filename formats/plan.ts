@@ -35,9 +35,6 @@ export async function readPlan(jsonPath: string): Promise<{ plan: Plan; tensors:
 
 /** What the schema cannot say: that the parts of a plan fit each other. */
 function checkPlan(plan: Plan, tensors: PlanTensors, path: string): void {
-  const wantedTarget = plan.preset === 'top-k' ? 'density' : 'skipped-blocks';
-  if (plan.target.kind !== wantedTarget)
-    throw badPlan(path, `preset ${plan.preset} aims at ${wantedTarget}, got ${plan.target.kind}`);
   let last = -1;
   for (const block of plan.blocks) {
     const layer = layerOfBlock(block.block);
@@ -62,7 +59,8 @@ function checkWeights(plan: Plan, tensors: PlanTensors, name: string, path: stri
   if (negative !== undefined) throw badPlan(path, `tensor "${name}" holds ${negative}, score weights are not negative`);
 }
 
-function badPlan(path: string, what: string): LacunaError {
+/** The one wording of a plan that cannot be used. */
+export function badPlan(path: string, what: string): LacunaError {
   return new LacunaError('bad-file', `Plan ${path}: ${what}`, {
     hint: 'Correct the plan, or make it again with lacuna plan.',
   });

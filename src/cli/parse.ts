@@ -1,6 +1,8 @@
 /** Values of options, checked where they are read: a wrong one is refused with what was wanted. */
 import { InvalidArgumentError } from 'commander';
+import type * as z from 'zod';
 import { MOST_THREADS } from '../core/limits.ts';
+import { wanted } from '../core/options.ts';
 
 /** Number('') is 0, which nobody means who typed nothing. */
 function parseNumber(text: string): number {
@@ -67,10 +69,13 @@ export function probability(text: string): number {
   return value;
 }
 
-export function cosine(text: string): number {
-  const value = parseNumber(text);
-  if (!(value >= -1 && value <= 1)) throw new InvalidArgumentError('Expected a cosine from -1 to 1.');
-  return value;
+/** A number that a schema takes. */
+export function numberOf<T>(schema: z.ZodType<T>): (text: string) => T {
+  return (text) => {
+    const { success, data, error } = schema.safeParse(parseNumber(text), { error: wanted });
+    if (success) return data;
+    throw new InvalidArgumentError(`Expected ${error.issues[0].message}.`);
+  };
 }
 
 export interface Shard {

@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { invalidArgument } from './errors.ts';
 import { MAX_LAYERS } from './model.ts';
 import type { PrecisionName } from './precision.ts';
+import { TARGET_KINDS } from './target.ts';
 
 export const PLAN_FORMAT = 'lacuna.plan';
 export const PLAN_VERSION = 1;
@@ -66,7 +67,8 @@ export const blockPlanSchema = z.strictObject({
 export const planSchema = z.strictObject({
   format: z.literal(PLAN_FORMAT),
   version: z.literal(PLAN_VERSION),
-  preset: z.enum(['ffn-skip', 'top-k']),
+  /** What made it; the reader of plan files knows which there are. */
+  preset: z.string().min(1),
   host: hostSchema.default({ kind: 'native' }),
   model: z.strictObject({
     modelType: z.string(),
@@ -82,10 +84,7 @@ export const planSchema = z.strictObject({
   /** The .safetensors file beside the plan that holds its tensors, bound by hash; null when it has none. */
   tensors: z.strictObject({ file: z.string(), sha256: z.string() }).nullable(),
   /** What was asked for: a share of FFN blocks skipped, or a share of neurons kept. */
-  target: z.discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('skipped-blocks'), value: share }),
-    z.strictObject({ kind: z.literal('density'), value: share }),
-  ]),
+  target: z.strictObject({ kind: z.enum(TARGET_KINDS), value: share }),
   /** `sparse`: every token; `dense`: calls with more than one token a row run dense. */
   prefill: z.enum(['sparse', 'dense']),
   /** Shared by all skipped blocks: tokens at positions below `warmUpTokens` never skip; `reArm` tests again after a run. */

@@ -3,6 +3,7 @@ import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
 import { type Precision, type Rounding, vocabularyOf } from '../core/precision.ts';
 import type { TextIdentity } from '../core/statistics.ts';
+import { TARGETS } from '../core/target.ts';
 
 export interface CardContent {
   readonly spec: ModelSpec;
@@ -90,10 +91,7 @@ function denseText(models: readonly CardModel[]): string {
 }
 
 function planText(plan: Plan): string {
-  const what =
-    plan.target.kind === 'density'
-      ? `about ${percent(plan.target.value)} of the FFN neurons are computed per token`
-      : `about ${percent(plan.target.value)} of the FFN blocks are skipped per token`;
+  const what = `about ${percent(plan.target.value)} of the ${TARGETS[plan.target.kind].perToken} per token`;
   return [
     `Sparsified with the \`${plan.preset}\` preset: ${what} (${plan.blocks.length} blocks planned).`,
     'The operators of the `lacuna` domain carry portable bodies: a stock ONNX Runtime runs the file as it is.',

@@ -1,6 +1,5 @@
 /** `lacuna sparsify`: a dense model and a plan become a sparse folder. */
 import { refuseExistingFolder } from '../../formats/files.ts';
-import { readPlan } from '../../formats/plan.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { Host, Plan, PlanTensors } from '../core/plan.ts';
@@ -10,6 +9,7 @@ import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
 import { isModelFolder, writeModelFolder } from './model-folder.ts';
+import { openPlan } from './plan.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
 import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './source.ts';
 import { pinnedTexts } from './texts.ts';
@@ -58,7 +58,7 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
     throw new LacunaError('usage', `${precision.name} stores no blocks, so there is nothing to round by a text`, {
       hint: '--data and --tokens are for --dtype int8 and int4.',
     });
-  const { plan, tensors } = await readPlan(options.plan);
+  const { plan, tensors } = await openPlan(options.plan);
   // A folder in blocks is refused there, with what to give in its place.
   if (!hasBlocks(precision) || (await isModelFolder(source)))
     return writeSparse(output, await openDense(source, { ...options, precision }), plan, tensors, options);

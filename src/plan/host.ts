@@ -1,8 +1,7 @@
 /** What a block takes on a plan's host, and which blocks of a plan are to take less than they do dense. */
 import { LacunaError } from '../core/errors.ts';
-import type { BlockPlan, Host, HostDtype } from '../core/plan.ts';
+import type { BlockPlan, Host, HostDtype, Plan } from '../core/plan.ts';
 import type { ModelIdentity } from '../core/statistics.ts';
-import { DEFAULT_DENSITY, type PlanOptions } from './options.ts';
 import type { PresetPlan } from './preset.ts';
 
 type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
@@ -103,18 +102,16 @@ export function forHost(parts: PresetPlan['parts'], host: Host, model: ModelIden
  *
  * @throws LacunaError `usage` as `forHost` does.
  */
-export function checkTarget(options: PlanOptions, model: ModelShape): void {
-  const { host = { kind: 'native' } } = options;
+export function checkTarget({ kind, value }: Plan['target'], host: Host, model: ModelShape): void {
   if (host.kind === 'native') return;
-  if (options.preset === 'top-k') {
-    const { density = DEFAULT_DENSITY } = options;
-    const time = selectedTime(model, host.dtype, density) / denseTime(model, host.dtype);
-    if (time > WORTHWHILE) throw nothingPays(time, payingDensity(model, host.dtype), 'density', host.dtype, model);
+  if (kind === 'density') {
+    const time = selectedTime(model, host.dtype, value) / denseTime(model, host.dtype);
+    if (time > WORTHWHILE) throw nothingPays(time, payingDensity(model, host.dtype), kind, host.dtype, model);
     return;
   }
   // The fewer blocks are skipped, the more often: at best each is skipped by every token.
   const time = skippingTime(denseTime(model, host.dtype), 1) / denseTime(model, host.dtype);
-  if (time > WORTHWHILE) throw nothingPays(time, undefined, 'skipped-blocks', host.dtype, model);
+  if (time > WORTHWHILE) throw nothingPays(time, undefined, kind, host.dtype, model);
 }
 
 function meanTime(blocks: readonly BlockPlan[]): number {

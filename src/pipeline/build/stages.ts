@@ -7,7 +7,7 @@ import { readStatistics } from '../../../formats/statistics.ts';
 import type { Plan } from '../../core/plan.ts';
 import { choosePrecision, type Precision } from '../../core/precision.ts';
 import type { TextScores } from '../../eval/index.ts';
-import { makePlan } from '../../plan/index.ts';
+import { choosesNeurons, makePlan } from '../../plan/index.ts';
 import { type BenchReport, bench } from '../bench.ts';
 import { FLOATS } from '../budget.ts';
 import { calibrate } from '../calibrate.ts';
@@ -29,9 +29,7 @@ const TUNE_TOKENS = 4096;
 export async function buildRounding(build: Build): Promise<RoundedLayers | undefined> {
   if (!isRounded(build)) return undefined;
   const { work, keys, precision, options } = build;
-  // Only a preset that chooses neurons reads `down` along both axes.
-  const turnables = options.preset.preset === 'top-k';
-  return roundedIn(join(work, `rounding-${keys.rounding}`), precision, options, turnables);
+  return roundedIn(join(work, `rounding-${keys.rounding}`), precision, options, choosesNeurons(options.preset));
 }
 
 async function roundedIn(
