@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { invalidArgument } from './errors.ts';
 import { MAX_LAYERS } from './model.ts';
-import type { PrecisionName } from './precision.ts';
+import { FLOATS, HOST_DTYPES, type HostDtype } from './precision.ts';
 import { TARGET_KINDS } from './target.ts';
 
 export const PLAN_FORMAT = 'lacuna.plan';
@@ -31,8 +31,7 @@ export const selectorSchema = z.discriminatedUnion('kind', [
 /** FFN-SkipLLM's test on this block: once cos(h, h + FFN(norm h)) >= threshold, the next `runLength` blocks are skipped. */
 export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLength: z.int().min(1) });
 
-/** How weights may be stored that a plan for stock ONNX Runtime is made for. Bodies in fp16 leave nothing out: they are for GPUs. */
-export const HOST_DTYPES = ['fp32', 'bf16', 'int8', 'int4'] as const satisfies readonly PrecisionName[];
+export { HOST_DTYPES, type HostDtype };
 
 /**
  * What the plan is to pay on: our kernels, for which whatever was asked for is planned, or ONNX Runtime without them and
@@ -95,7 +94,6 @@ export const planSchema = z.strictObject({
 
 export type Plan = z.infer<typeof planSchema>;
 export type Host = Plan['host'];
-export type HostDtype = (typeof HOST_DTYPES)[number];
 export type BlockPlan = z.infer<typeof blockPlanSchema>;
 export type Selector = z.infer<typeof selectorSchema>;
 
@@ -103,7 +101,7 @@ export type Selector = z.infer<typeof selectorSchema>;
 export type PlanTensors = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>;
 
 /** The host of a name, with weights stored as `dtype`; throws `usage` for a storage in which nothing pays there, or none at all. */
-export function hostNamed(kind: Host['kind'], dtype = 'fp32'): Host {
+export function hostNamed(kind: Host['kind'], dtype: string = FLOATS): Host {
   if (kind === 'native') return { kind };
   const known = HOST_DTYPES.find((name) => name === dtype);
   if (known === undefined)

@@ -81,7 +81,7 @@ export interface PreparedBuild {
 export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> {
   checkMaxPplRatio(given.maxPplRatio);
   const precision = sparsePrecision(given.dtype);
-  const host = given.preset.host ?? (await installedHost(precision.name, given.nativeFolder));
+  const host = given.preset.host ?? (await installedHost(precision, given.nativeFolder));
   checkHost(precision, host);
   refuseNonFiniteBlocks([precision], given.allowNonFinite);
   const isNative =

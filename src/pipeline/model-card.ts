@@ -1,7 +1,7 @@
 /** README.md of an output folder: what it is, what was done to it, and how to load it. */
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
-import { type Precision, type Rounding, vocabularyOf } from '../core/precision.ts';
+import { FLOATS, type Precision, type Rounding, vocabularyOf } from '../core/precision.ts';
 import type { TextIdentity } from '../core/statistics.ts';
 import { TARGETS } from '../core/target.ts';
 
@@ -80,12 +80,12 @@ function weightsText(precision: Precision): string {
 }
 
 function denseText(models: readonly CardModel[]): string {
-  const rounded = models.filter(({ precision }) => precision.name !== 'fp32');
+  const rounded = models.filter(({ precision }) => precision.name !== FLOATS);
   if (rounded.length === 0) return 'Nothing was left out: the logits are those of the checkpoint to rounding.';
   const [{ precision }] = rounded;
   const command =
     rounded.length < models.length
-      ? `lacuna eval . --dtype ${precision.name} --against-dtype fp32`
+      ? `lacuna eval . --dtype ${precision.name} --against-dtype ${FLOATS}`
       : 'lacuna eval . --against FP32-DIR';
   return `Where weights were rounded, the model's output changes; \`${command}\` measures by how much.`;
 }

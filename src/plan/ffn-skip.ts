@@ -17,7 +17,7 @@ import {
 import type { Statistics } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { unskippedFfnBytes } from './bytes.ts';
-import { checkCount, share } from './options.ts';
+import { checkCount, share, whole } from './options.ts';
 import { definePreset, type PresetPlan } from './preset.ts';
 import { type SkipRule, simulateSkips } from './simulate.ts';
 import { findWarmUp } from './warm-up.ts';
@@ -25,20 +25,21 @@ import { findWarmUp } from './warm-up.ts';
 /** FFN-SkipLLM's claim: 25 to 30 % of blocks. */
 const USUAL_SKIPPED = 0.25;
 
-const layer = z.int().min(0);
-const count = z.int().min(1);
-const cosine = z.number().min(-1).max(1);
+const COSINE = 'a cosine from -1 to 1';
 
 const OPTIONS = {
   /** Share of all FFN blocks (tokens times layers). */
   targetSkipped: share.optional(),
   /** Where one of these two is absent, it is found from the profile. */
-  coldStart: layer.optional().meta({ title: 'layer', description: 'first layer that may be skipped' }),
-  coldEnd: count.optional().meta({ title: 'layer', description: 'first layer after those that may be skipped' }),
-  warmUpTokens: layer.optional().meta({ title: 'n', description: 'first tokens that skip nothing' }),
+  coldStart: whole(0).optional().meta({ title: 'layer', description: 'first layer that may be skipped' }),
+  coldEnd: whole(1).optional().meta({ title: 'layer', description: 'first layer after those that may be skipped' }),
+  warmUpTokens: whole(0).optional().meta({ title: 'n', description: 'first tokens that skip nothing' }),
   /** The fewest that reach the target where it is absent. */
-  runLength: count.optional().meta({ title: 'n', description: 'blocks skipped after one that was saturated' }),
-  threshold: cosine
+  runLength: whole(1).optional().meta({ title: 'n', description: 'blocks skipped after one that was saturated' }),
+  threshold: z
+    .number()
+    .min(-1, COSINE)
+    .max(1, COSINE)
     .optional()
     .meta({ title: 'cosine', description: 'cosine from which blocks are skipped, instead of solving for the target' }),
   /** Whether the test is made again after a run, in the same token. */

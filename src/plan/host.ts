@@ -1,6 +1,7 @@
 /** What a block takes on a plan's host, and which blocks of a plan are to take less than they do dense. */
 import { LacunaError } from '../core/errors.ts';
 import type { BlockPlan, Host, HostDtype, Plan } from '../core/plan.ts';
+import { precisionNamed } from '../core/precision.ts';
 import type { ModelIdentity } from '../core/statistics.ts';
 import type { PresetPlan } from './preset.ts';
 
@@ -11,9 +12,7 @@ type ModelShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize' | 'numHi
 const STOCK = {
   /** What a dense block takes beside its products. */
   block: 20,
-  /** A weight, in products over all neurons. bf16 is widened when a model is loaded. */
-  weight: { fp32: 120e-6, bf16: 120e-6, int8: 45e-6, int4: 28e-6 },
-  /** Times `weight`, in products over gathered rows: these are copied, and cannot be packed ahead. */
+  /** Times a weight's, in products over gathered rows: these are copied, and cannot be packed ahead. */
   gathered: 3,
   /** Choosing neurons, by a body that multiplies by all of them. */
   choose: 30,
@@ -26,9 +25,6 @@ const STOCK = {
   /** Of the tokens that a plan says skip a block, the share that does on another text, before the plan is corrected. */
   realised: 0.8,
 } as const;
-
-/** Storages whose rows stock ONNX Runtime gathers in less time than it multiplies by all. */
-const GATHERING: ReadonlySet<HostDtype> = new Set(['fp32', 'bf16']);
 
 /**
  * A block has to be expected to take at most this share of the dense block's time. Times differ by a tenth between processors,
@@ -46,8 +42,15 @@ export function stockTime(shape: FfnShape, dtype: HostDtype, { select, skip, exp
   return (skip === undefined ? run : skippingTime(run, expected.skipped ?? 0)) / dense;
 }
 
+/** What is known of weights of that storage there. */
+function weightsOf(dtype: HostDtype) {
+  const { stock } = precisionNamed(dtype);
+  if (stock === null) throw new RangeError(`Nothing is left out of ${dtype} in stock ONNX Runtime`);
+  return stock;
+}
+
 function projectionTime({ hiddenSize, intermediateSize }: FfnShape, dtype: HostDtype): number {
-  return STOCK.weight[dtype] * hiddenSize * intermediateSize;
+  return weightsOf(dtype).weight * hiddenSize * intermediateSize;
 }
 
 function denseTime(shape: FfnShape, dtype: HostDtype): number {
@@ -56,7 +59,7 @@ function denseTime(shape: FfnShape, dtype: HostDtype): number {
 
 function selectedTime(shape: FfnShape, dtype: HostDtype, density: number): number {
   const whole = denseTime(shape, dtype) + STOCK.choose;
-  return GATHERING.has(dtype) ? Math.min(whole, gatheredTime(shape, dtype, density)) : whole;
+  return weightsOf(dtype).gathers ? Math.min(whole, gatheredTime(shape, dtype, density)) : whole;
 }
 
 /** The gate whole, and `density` of up's and down's rows. */
@@ -142,7 +145,7 @@ function nothingPays(
 
 /** The highest density that pays, in hundredths; undefined where none does. */
 export function payingDensity(shape: FfnShape, dtype: HostDtype): number | undefined {
-  if (!GATHERING.has(dtype)) return undefined;
+  if (!weightsOf(dtype).gathers) return undefined;
   const share = shareThatPays(shape, dtype, (density) => gatheredTime(shape, dtype, density));
   return asTarget(Math.floor(100 * share));
 }

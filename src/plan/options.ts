@@ -2,8 +2,14 @@
 import * as z from 'zod';
 import { invalidArgument } from '../core/errors.ts';
 
+const SHARE = 'a share between 0 and 1';
 /** None and all are no targets. */
-export const share = z.number().gt(0).lt(1);
+export const share = z.number().gt(0, SHARE).lt(1, SHARE);
+
+/** A whole number of at least `least`. */
+export function whole(least: number) {
+  return z.int().min(least, `a whole number of at least ${least}`);
+}
 
 /** Throws `usage` unless `count`, when given, is an integer from `least` to `most`. */
 export function checkCount(name: string, count: number | undefined, least: number, most: number): void {
