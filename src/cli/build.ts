@@ -1,5 +1,5 @@
 /** `lacuna build`. */
-import { BLOCK_NAMES, FLOATS, listed } from '../core/precision.ts';
+import { FLOATS, IN_BLOCKS } from '../core/precision.ts';
 import {
   type BuildDryRun,
   type BuildOptions,
@@ -44,10 +44,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
     .description('convert, calibrate, plan, sparsify, time and evaluate, resuming where it was stopped')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make; unfinished stages are kept in <dir>.build')
-    .option(
-      '--fit <file...>',
-      `texts to measure statistics on, and to round ${listed(BLOCK_NAMES, 'and')} by (default: pinned)`,
-    )
+    .option('--fit <file...>', `texts to measure statistics on, and to round ${IN_BLOCKS} by (default: pinned)`)
     .option('--choose <file...>', 'texts to correct thresholds on (default: pinned)')
     .option('--test <file...>', 'texts to take the figures from (default: pinned)')
     .option('--tokens <n>', 'tokens to calibrate on and to score (default 20000)', positiveInteger)

@@ -1,6 +1,6 @@
 /** `lacuna convert`. */
 import { LacunaError } from '../core/errors.ts';
-import { BLOCK_NAMES, FLOATS, listed, precisionNamed, vocabularyOf } from '../core/precision.ts';
+import { BLOCK_NAMES, FLOATS, IN_BLOCKS, precisionNamed, vocabularyOf } from '../core/precision.ts';
 import {
   BLOCK_SIZES,
   type ConvertOptions,
@@ -46,7 +46,6 @@ interface Options extends CommonOptions {
   readonly expectations?: string;
 }
 
-const IN_BLOCKS = listed(BLOCK_NAMES, 'and');
 const USUAL_VOCABULARY = [...new Set(BLOCK_NAMES.map((name) => vocabularyOf(precisionNamed(name))))].join(', ');
 
 export const registerConvert: RegisterCommand = (program, context) => {

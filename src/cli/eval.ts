@@ -1,5 +1,4 @@
 /** `lacuna eval`. */
-
 import { Option } from 'commander';
 import { FLOATS } from '../core/precision.ts';
 import { type EvaluateResult, evaluate, type PrecisionName } from '../index.ts';

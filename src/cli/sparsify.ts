@@ -1,5 +1,5 @@
 /** `lacuna sparsify`. */
-import { BLOCK_NAMES, listed } from '../core/precision.ts';
+import { IN_BLOCKS } from '../core/precision.ts';
 import { SPARSE_PRECISIONS, type SparsifyOptions, type SparsifyResult, sparsify } from '../index.ts';
 import {
   type CommonOptions,
@@ -32,10 +32,7 @@ export const registerSparsify: RegisterCommand = (program, context) => {
     .requiredOption('--plan <file>', 'plan JSON')
     .requiredOption('-o, --output <dir>', 'folder to make')
     .option('--dtype <name>', storedAs('how weights of a checkpoint are stored', SPARSE_PRECISIONS))
-    .option(
-      '--data <file...>',
-      `UTF-8 texts that ${listed(BLOCK_NAMES, 'and')} are rounded by (default: the pinned "fit" text)`,
-    )
+    .option('--data <file...>', `UTF-8 texts that ${IN_BLOCKS} are rounded by (default: the pinned "fit" text)`)
     .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)
     .option('--explain', 'list every rule, whether it applied and why not')
     .option('--force', 'replace an existing output')

@@ -35,10 +35,10 @@ interface PrecisionFacts extends Precision {
     readonly top1Agreement: number;
   };
   /**
-   * What plans for stock ONNX Runtime reckon with (docs/plans.md, "Hosts"): microseconds a weight, in products over all neurons,
-   * and whether it gathers rows in less time than it multiplies by all. null where bodies leave nothing out there.
+   * Microseconds a weight in stock ONNX Runtime's products over all neurons, which plans for it reckon with (docs/plans.md, "Hosts");
+   * null where bodies leave nothing out there.
    */
-  readonly stock: { readonly weight: number; readonly gathers: boolean } | null;
+  readonly stockTime: number | null;
 }
 
 const FLOAT: WeightStorage = { kind: 'float' };
@@ -59,7 +59,7 @@ export const PRECISIONS = [
     fileSuffix: '',
     // float32 sums of some thousand terms in another order: four times what was seen at most, a hundredth of the smallest fault.
     limits: { relativeDifference: 2e-5, top1Agreement: 1 },
-    stock: { weight: 120e-6, gathers: true },
+    stockTime: 120e-6,
   },
   {
     name: 'fp16',
@@ -69,7 +69,7 @@ export const PRECISIONS = [
     fileSuffix: '_fp16',
     limits: { relativeDifference: 1e-2, meanKl: 1e-4, top1Agreement: 0.9 },
     // It is for GPUs.
-    stock: null,
+    stockTime: null,
   },
   {
     name: 'bf16',
@@ -80,7 +80,7 @@ export const PRECISIONS = [
     // fp16's with 8 times its unit roundoff: KL grows with the square.
     limits: { relativeDifference: 8e-2, meanKl: 6.4e-3, top1Agreement: 0.8 },
     // Widened when a model is loaded.
-    stock: { weight: 120e-6, gathers: true },
+    stockTime: 120e-6,
   },
   {
     name: 'int8',
@@ -89,7 +89,7 @@ export const PRECISIONS = [
     vocabulary: INT8,
     fileSuffix: '_int8',
     limits: { meanKl: 0.02, top1Agreement: 0.85 },
-    stock: { weight: 45e-6, gathers: false },
+    stockTime: 45e-6,
   },
   {
     name: 'int4',
@@ -98,7 +98,7 @@ export const PRECISIONS = [
     vocabulary: INT8,
     fileSuffix: '_q4',
     limits: { meanKl: 1, top1Agreement: 0.4 },
-    stock: { weight: 28e-6, gathers: false },
+    stockTime: 28e-6,
   },
 ] as const satisfies readonly PrecisionFacts[];
 
@@ -111,12 +111,12 @@ export const PRECISION_NAMES = PRECISIONS.map(({ name }) => name);
 /** The precision that computes with the checkpoint's weights as they are. */
 export const FLOATS = PRECISIONS[0].name;
 
-type StockEntry = Extract<Entry, { readonly stock: object }>;
+type StockEntry = Extract<Entry, { readonly stockTime: number }>;
 
 export type HostDtype = StockEntry['name'];
 
 /** How weights may be stored that a plan for stock ONNX Runtime is made for. */
-export const HOST_DTYPES = namesOf((entry): entry is StockEntry => entry.stock !== null);
+export const HOST_DTYPES = namesOf((entry): entry is StockEntry => entry.stockTime !== null);
 
 type Float32Entry = Extract<Entry, { readonly floats: 'float32' }>;
 
@@ -125,7 +125,7 @@ export type VocabularyName = Float32Entry['name'];
 /** Precisions as which a precision with blocks may store embedding and head: those that compute in float32 as it does. */
 export const VOCABULARY_NAMES = namesOf((entry): entry is Float32Entry => entry.floats === 'float32');
 
-/** Precisions whose layers are stored in blocks, and so may be rounded by texts, and the others. */
+/** Precisions whose layers are stored in blocks, and so may be rounded by texts; and the others. */
 export const BLOCK_NAMES = namesOf(hasBlocks);
 export const FLOAT_NAMES = namesOf((entry) => !hasBlocks(entry));
 
@@ -139,9 +139,12 @@ export function listed(names: readonly string[], type: 'and' | 'or'): string {
   return new Intl.ListFormat('en-GB', { type: type === 'and' ? 'conjunction' : 'disjunction' }).format(names);
 }
 
+/** Those in blocks, as sentences name them. */
+export const IN_BLOCKS = listed(BLOCK_NAMES, 'and');
+
 /** All that is known of a precision. */
-export function precisionNamed(name: PrecisionName): PrecisionFacts {
-  return PRECISIONS[PRECISION_NAMES.indexOf(name)];
+export function precisionNamed<Name extends PrecisionName>(name: Name): Extract<Entry, { readonly name: Name }> {
+  return PRECISIONS[PRECISION_NAMES.indexOf(name)] as Extract<Entry, { readonly name: Name }>;
 }
 
 /** The next smaller precision in blocks, where there is one. */
@@ -176,7 +179,7 @@ export function choosePrecision(name: string, options: PrecisionOptions = {}): P
   if (blockSize === undefined && asymmetric === undefined && vocabulary === undefined) return precision;
   if (!hasBlocks(precision))
     throw new LacunaError('usage', `${name} stores no blocks, so nothing is to be chosen about its weights`, {
-      hint: `Block size, zero points and vocabulary are chosen for --dtype ${listed(BLOCK_NAMES, 'and')}.`,
+      hint: `Block size, zero points and vocabulary are chosen for --dtype ${IN_BLOCKS}.`,
     });
   if (blockSize !== undefined && !(BLOCK_SIZES as readonly number[]).includes(blockSize))
     throw new LacunaError('usage', `Expected ${BLOCK_SIZES.join(', ')} for the block size but received ${blockSize}`);
@@ -225,23 +228,15 @@ export function gainsByTexts({ linear }: Precision): boolean {
 
 /** How embedding and head are stored, by the name of the precision that stores everything so. */
 export function vocabularyOf({ floats, vocabulary }: Precision): PrecisionName {
-  const wanted = storageName(vocabulary);
-  const like = PRECISIONS.find((one) => one.floats === floats && storageName(one.linear) === wanted);
-  if (like === undefined) throw new RangeError(`No precision stores ${wanted} beside ${floats}`);
+  const like = PRECISIONS.find((one) => one.floats === floats && storageName(one.linear) === storageName(vocabulary));
+  if (like === undefined) throw new RangeError(`No precision stores ${storageName(vocabulary)} beside ${floats}`);
   return like.name;
 }
 
 /** What tells storages of one type of floats apart, whatever the size of their blocks. */
 function storageName(storage: WeightStorage): string {
-  switch (storage.kind) {
-    case 'blocks':
-      return `${storage.bits} bits`;
-    case 'widened':
-      return storage.dtype;
-    case 'float':
-    case 'transposed':
-      return 'floats';
-  }
+  if (storage.kind === 'blocks') return `${storage.bits} bits`;
+  return storage.kind === 'widened' ? storage.dtype : 'floats';
 }
 
 /**

@@ -8,12 +8,12 @@ import type { Graph } from '../core/graph.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
 import {
-  BLOCK_NAMES,
   type BlockSize,
   choosePrecisions,
   FLOAT_NAMES,
   FLOATS,
   hasBlocks,
+  IN_BLOCKS,
   isSearched,
   listed,
   type Precision,
@@ -188,7 +188,7 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
   const names = precisions.map(({ name }) => name).join(', ');
   if ((importance !== undefined || data !== undefined) && !precisions.some(isSearched))
     throw new LacunaError('usage', `${names} searches no scales, so it has no use for importances`, {
-      hint: `They are for --dtype ${listed(BLOCK_NAMES, 'and')}.`,
+      hint: `They are for --dtype ${IN_BLOCKS}.`,
     });
   if (importance !== undefined && data !== undefined)
     throw new LacunaError('usage', 'Importances are read from statistics or measured on texts, not both', {

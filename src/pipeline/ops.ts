@@ -7,7 +7,7 @@ import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
-import { BLOCK_NAMES, listed } from '../core/precision.ts';
+import { BLOCK_NAMES, IN_BLOCKS, listed } from '../core/precision.ts';
 import { isModelFolder, MAX_JSON_BYTES } from './model-folder.ts';
 import { findNativeLibrary, nativePath } from './native-library.ts';
 import { exists } from './output.ts';
@@ -99,7 +99,7 @@ async function refuseWithoutOperators(folder: string, model: string): Promise<vo
     'unsupported',
     `${folder} holds no operator of Lacuna's: the library would have nothing to do`,
     {
-      hint: `Sparse folders hold some (lacuna sparsify, lacuna build), and dense ones in ${listed(BLOCK_NAMES, 'and')}.`,
+      hint: `Sparse folders hold some (lacuna sparsify, lacuna build), and dense ones in ${IN_BLOCKS}.`,
     },
   );
 }

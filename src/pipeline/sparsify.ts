@@ -4,11 +4,10 @@ import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { Host, Plan, PlanTensors } from '../core/plan.ts';
 import {
-  BLOCK_NAMES,
   choosePrecision,
   FLOATS,
   hasBlocks,
-  listed,
+  IN_BLOCKS,
   type Precision,
   type PrecisionName,
 } from '../core/precision.ts';
@@ -64,7 +63,7 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
   refuseNonFiniteBlocks([precision], options.allowNonFinite);
   if (!hasBlocks(precision) && (options.data ?? options.tokens) !== undefined)
     throw new LacunaError('usage', `${precision.name} stores no blocks, so there is nothing to round by a text`, {
-      hint: `--data and --tokens are for --dtype ${listed(BLOCK_NAMES, 'and')}.`,
+      hint: `--data and --tokens are for --dtype ${IN_BLOCKS}.`,
     });
   const { plan, tensors } = await openPlan(options.plan);
   // A folder in blocks is refused there, with what to give in its place.

@@ -1,7 +1,7 @@
 /** What a block takes on a plan's host, and which blocks of a plan are to take less than they do dense. */
 import { LacunaError } from '../core/errors.ts';
 import type { BlockPlan, Host, HostDtype, Plan } from '../core/plan.ts';
-import { precisionNamed } from '../core/precision.ts';
+import { hasBlocks, precisionNamed } from '../core/precision.ts';
 import type { ModelIdentity } from '../core/statistics.ts';
 import type { PresetPlan } from './preset.ts';
 
@@ -42,15 +42,13 @@ export function stockTime(shape: FfnShape, dtype: HostDtype, { select, skip, exp
   return (skip === undefined ? run : skippingTime(run, expected.skipped ?? 0)) / dense;
 }
 
-/** What is known of weights of that storage there. */
-function weightsOf(dtype: HostDtype) {
-  const { stock } = precisionNamed(dtype);
-  if (stock === null) throw new RangeError(`Nothing is left out of ${dtype} in stock ONNX Runtime`);
-  return stock;
+/** Whether stock ONNX Runtime gathers rows in less time than it multiplies by all: rows of floats alone. */
+function gathers(dtype: HostDtype): boolean {
+  return !hasBlocks(precisionNamed(dtype));
 }
 
 function projectionTime({ hiddenSize, intermediateSize }: FfnShape, dtype: HostDtype): number {
-  return weightsOf(dtype).weight * hiddenSize * intermediateSize;
+  return precisionNamed(dtype).stockTime * hiddenSize * intermediateSize;
 }
 
 function denseTime(shape: FfnShape, dtype: HostDtype): number {
@@ -59,7 +57,7 @@ function denseTime(shape: FfnShape, dtype: HostDtype): number {
 
 function selectedTime(shape: FfnShape, dtype: HostDtype, density: number): number {
   const whole = denseTime(shape, dtype) + STOCK.choose;
-  return weightsOf(dtype).gathers ? Math.min(whole, gatheredTime(shape, dtype, density)) : whole;
+  return gathers(dtype) ? Math.min(whole, gatheredTime(shape, dtype, density)) : whole;
 }
 
 /** The gate whole, and `density` of up's and down's rows. */
@@ -145,7 +143,7 @@ function nothingPays(
 
 /** The highest density that pays, in hundredths; undefined where none does. */
 export function payingDensity(shape: FfnShape, dtype: HostDtype): number | undefined {
-  if (!weightsOf(dtype).gathers) return undefined;
+  if (!gathers(dtype)) return undefined;
   const share = shareThatPays(shape, dtype, (density) => gatheredTime(shape, dtype, density));
   return asTarget(Math.floor(100 * share));
 }
