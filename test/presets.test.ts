@@ -138,7 +138,7 @@ describe('a preset that is added to the list', () => {
 
 describe('a plan in a file', () => {
   it.each([
-    ['of a preset that there is not', { preset: 'magic' }, /no preset is called "magic", wanted ffn-skip, top-k/],
+    ['of a preset that there is not', { preset: 'magic' }, /No preset is called "magic", wanted ffn-skip, top-k/],
     ['whose target is not its preset’s', { preset: 'ffn-skip' }, /ffn-skip aims at skipped-blocks, got density/],
   ])('is refused %s', async (_, change, message) => {
     const path = join(folder, 'changed.json');

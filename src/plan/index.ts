@@ -13,26 +13,28 @@ export { denseFfnBytes } from './bytes.ts';
 export { checkTarget } from './host.ts';
 export type { PlanOptions } from './presets.ts';
 export { type SkipCounts, type SkipRule, simulateSkips } from './simulate.ts';
-export type { PresetWords, Realised };
+export type { PresetWords };
 
 /** What is said of every preset to whoever chooses one. */
 export const PRESET_WORDS: readonly PresetWords[] = PRESETS;
 
-/** The compiler cannot see that options and preset are found by one name, so they meet here. */
+/** For all that works with any of them: the compiler cannot see that a preset and its options are found by one name. */
+const ANY: readonly Preset[] = PRESETS as readonly object[] as readonly Preset[];
+
 function presetNamed(wanted: string): Preset {
-  const found = PRESETS.find(({ name }) => name === wanted);
+  const found = ANY.find(({ name }) => name === wanted);
   if (found === undefined) throw new LacunaError('unsupported', noPreset(wanted));
-  return found as unknown as Preset;
+  return found;
 }
 
-function noPreset(name: string): string {
-  return `no preset is called "${name}", wanted ${PRESETS.map((preset) => preset.name).join(', ')}`;
+function noPreset(wanted: string): string {
+  return `No preset is called "${wanted}", wanted ${ANY.map(({ name }) => name).join(', ')}`;
 }
 
 /** What is asked of a plan: the options of one of the presets, with their defaults. */
 export const planOptionsSchema = z.discriminatedUnion(
   'preset',
-  PRESETS.map((preset) => optionsSchema(preset as unknown as Preset)) as [ReturnType<typeof optionsSchema>],
+  ANY.map(optionsSchema) as [ReturnType<typeof optionsSchema>],
 ) as unknown as z.ZodType<PlanOptions>;
 
 /** What a plan of these options aims at. */
@@ -49,7 +51,7 @@ export function choosesNeurons({ preset }: PlanOptions): boolean {
 
 /** What is wrong with the preset that a plan names; undefined where it is one of ours and aims at what the plan does. */
 export function presetProblem({ preset, target }: Pick<Plan, 'preset' | 'target'>): string | undefined {
-  const known = PRESETS.find(({ name }) => name === preset);
+  const known = ANY.find(({ name }) => name === preset);
   if (known === undefined) return noPreset(preset);
   const { kind } = known.target;
   return kind === target.kind ? undefined : `preset ${preset} aims at ${kind}, got ${target.kind}`;
