@@ -7,6 +7,7 @@ import * as z from 'zod';
 import { STATISTICS } from '../calibrate/list.ts';
 import { writeStatistics } from '../formats/statistics.ts';
 import { planOptions, withPresetOptions } from '../src/cli/presets.ts';
+import { planSchema } from '../src/core/plan.ts';
 import { inspect, type PlanOptions, PRESET_WORDS, plan } from '../src/index.ts';
 import { choosesNeurons, makePlan, planOptionsSchema, targetOf } from '../src/plan/index.ts';
 import { PRESETS } from '../src/plan/presets.ts';
@@ -145,5 +146,10 @@ describe('a plan in a file', () => {
     writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(output, 'utf8')), ...change }));
     const wanted = { code: 'bad-file', message: expect.stringMatching(message), hint: expect.any(String) };
     await expect(inspect(path)).rejects.toMatchObject(wanted);
+  });
+
+  it('in a manifest is read whatever its preset, since nothing is planned anew there', () => {
+    const written = JSON.parse(readFileSync(output, 'utf8'));
+    expect(planSchema.safeParse({ ...written, preset: 'of-a-later-version' }).success).toBe(true);
   });
 });
