@@ -3,7 +3,7 @@ import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { BASE_OPSETS, type Graph, type Initializer, type ValueInfo } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { EMBEDDING_WEIGHT, HEAD_TAP, HEAD_WEIGHT, hiddenName, type ModelPieces } from '../src/core/model.ts';
-import { choosePrecision } from '../src/core/precision.ts';
+import { choosePrecision, FLOATS } from '../src/core/precision.ts';
 import { attempt } from '../src/core/problems.ts';
 import { addConstant, cast } from '../src/core/tensor.ts';
 import type { Architecture } from './architecture.ts';
@@ -81,7 +81,7 @@ const FLOAT16_STREAM_SCALE = 1 / 16;
 
 /** 1 + weight, rounded once. */
 function plusOne(tensors: Checkpoint['tensors'], floats: Floats): (name: string) => Initializer {
-  const exact = weightsOf(tensors, { precision: choosePrecision('fp32') });
+  const exact = weightsOf(tensors, { precision: choosePrecision(FLOATS) });
   return (name) => ({ name, data: cast(addConstant(exact(name).data, 1), floats) });
 }
 

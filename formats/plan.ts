@@ -16,8 +16,8 @@ export async function writePlan(plan: Plan, tensors: PlanTensors, jsonPath: stri
 }
 
 /**
- * Reads a plan of this version or of version 1. Throws `not-found`, `bad-file` for what is not a plan of this version, names a block twice or a tensor
- * that is missing or of a wrong shape, `mismatch` when the tensors are not those it was written with, `non-finite`
+ * Reads a plan of this version or of version 1. Throws `not-found`, `bad-file` for what is no such plan, names a block twice or a
+ * tensor that is missing or of a wrong shape, `mismatch` when the tensors are not those it was written with, `non-finite`
  * for tensors that hold NaN or infinity.
  */
 export async function readPlan(jsonPath: string): Promise<{ plan: Plan; tensors: PlanTensors }> {
@@ -35,9 +35,6 @@ export async function readPlan(jsonPath: string): Promise<{ plan: Plan; tensors:
 
 /** What the schema cannot say: that the parts of a plan fit each other. */
 function checkPlan(plan: Plan, tensors: PlanTensors, path: string): void {
-  const wantedTarget = plan.preset === 'top-k' ? 'density' : 'skipped-blocks';
-  if (plan.target.kind !== wantedTarget)
-    throw badPlan(path, `preset ${plan.preset} aims at ${wantedTarget}, got ${plan.target.kind}`);
   let last = -1;
   for (const block of plan.blocks) {
     const layer = layerOfBlock(block.block);
@@ -63,7 +60,8 @@ function checkWeights(plan: Plan, tensors: PlanTensors, name: string, path: stri
   if (negative !== undefined) throw badPlan(path, `tensor "${name}" holds ${negative}, score weights are not negative`);
 }
 
-function badPlan(path: string, what: string): LacunaError {
+/** The one wording of a plan that cannot be used. */
+export function badPlan(path: string, what: string): LacunaError {
   return new LacunaError('bad-file', `Plan ${path}: ${what}`, {
     hint: 'Correct the plan, or make it again with lacuna plan.',
   });

@@ -64,7 +64,13 @@ export type {
 } from './pipeline/open.ts';
 export type { OpsInstallOptions, OpsInstallResult, OpsPathOptions } from './pipeline/ops.ts';
 export type { FailedPeer, PeerResult, TimedPeer } from './pipeline/peers.ts';
-export type { PlanCommandOptions, PlanOptions, PlanResult } from './pipeline/plan.ts';
+export {
+  type PlanCommandOptions,
+  type PlanOptions,
+  type PlanResult,
+  PRESET_WORDS,
+  type PresetWords,
+} from './pipeline/plan.ts';
 export type { RunOptions, RunResult, RunRowsOptions, RunRowsResult } from './pipeline/run.ts';
 export {
   SPARSE_PRECISIONS,

@@ -6,6 +6,7 @@
  * largest values pays where all others are rounded finer for it. (The same idea as in llama.cpp's quantisation.)
  */
 import { LacunaError } from '../../src/core/errors.ts';
+import { FLOAT_NAMES, listed, precisionNamed } from '../../src/core/precision.ts';
 import type { BlockScheme } from '../../src/core/tensor.ts';
 
 /** Values that are in one block, and what their squared errors weigh; neither is changed. */
@@ -97,15 +98,16 @@ const FLOAT = new Float32Array(1);
 const BITS = new Uint32Array(FLOAT.buffer);
 const MAX_FLOAT16 = 65504;
 
+/** Precisions that store what is beyond it. */
+const WIDE_FLOATS = FLOAT_NAMES.filter((name) => precisionNamed(name).floats === 'float32');
+
 /** Throws 'unsupported' for a scale beyond float16; weights that are infinite, where they are let through, have a scale that is. */
 export function inRange(scale: number): number {
   if (Math.abs(scale) <= MAX_FLOAT16 || !Number.isFinite(scale)) return scale;
   throw new LacunaError(
     'unsupported',
     `A block of weights has the scale ${scale}, beyond ${MAX_FLOAT16}, the largest float16`,
-    {
-      hint: 'Convert with --dtype fp32 or bf16.',
-    },
+    { hint: `Convert with --dtype ${listed(WIDE_FLOATS, 'or')}.` },
   );
 }
 

@@ -1,6 +1,7 @@
 /** Finds NaN and infinity in raw float bytes: those are the elements whose exponent bits are all ones. */
 import { DTYPE_BYTES, type DType } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
+import { listed, VOCABULARY_NAMES } from '../../src/core/precision.ts';
 import type { StoredTensor, TensorExpr } from '../../src/core/tensor.ts';
 
 /**
@@ -44,7 +45,7 @@ export function refuseOverflow(from: TensorExpr, block: Uint8Array): void {
   throw new LacunaError(
     'unsupported',
     `Tensor "${tensor.name}" holds values beyond ${MAX_FLOAT16}, the largest float16, in ${tensor.path}`,
-    { hint: 'Convert with --dtype fp32, bf16, int8 or int4.' },
+    { hint: `Convert with --dtype ${listed(VOCABULARY_NAMES, 'or')}.` },
   );
 }
 

@@ -1,6 +1,21 @@
 /** `lacuna build`. */
-import { type BuildDryRun, type BuildOptions, type BuildResult, build, dryRunBuild } from '../index.ts';
-import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
+import { FLOATS, IN_BLOCKS } from '../core/precision.ts';
+import {
+  type BuildDryRun,
+  type BuildOptions,
+  type BuildResult,
+  build,
+  dryRunBuild,
+  SPARSE_PRECISIONS,
+} from '../index.ts';
+import {
+  type CommonOptions,
+  print,
+  type RegisterCommand,
+  sourceOptions,
+  storedAs,
+  withCommonOptions,
+} from './command.ts';
 import { targetText } from './describe.ts';
 import { formatBytes, percent } from './figures.ts';
 import { EXIT } from './io.ts';
@@ -29,7 +44,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
     .description('convert, calibrate, plan, sparsify, time and evaluate, resuming where it was stopped')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make; unfinished stages are kept in <dir>.build')
-    .option('--fit <file...>', 'texts to measure statistics on, and to round int8 and int4 by (default: pinned)')
+    .option('--fit <file...>', `texts to measure statistics on, and to round ${IN_BLOCKS} by (default: pinned)`)
     .option('--choose <file...>', 'texts to correct thresholds on (default: pinned)')
     .option('--test <file...>', 'texts to take the figures from (default: pinned)')
     .option('--tokens <n>', 'tokens to calibrate on and to score (default 20000)', positiveInteger)
@@ -39,7 +54,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
       budget,
     )
     .option('--allow-slower', 'ship a model too that decodes slower than the dense one')
-    .option('--dtype <name>', 'how weights are stored: fp32, fp16, bf16, int8 or int4 (default fp32)')
+    .option('--dtype <name>', storedAs('how weights are stored', SPARSE_PRECISIONS))
     .option('--dry-run', 'say what would be done and whether it can pay; measure and write nothing')
     .option('--force', 'replace an existing output')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
@@ -81,7 +96,7 @@ function resultText(result: BuildResult, width: number): string {
     `Shipped: ${precision}, preset ${plan.preset}, target ${targetText(plan.target)}, for ${hostText(host)}`,
     ...evaluation.modes.flatMap((mode) => qualityLines(mode, precision)),
     ...(evaluation.check === undefined ? [] : [`Budget:  ${budgetText(evaluation.check)}`]),
-    `Text:    ${texts}; baseline the checkpoint's floats (fp32)`,
+    `Text:    ${texts}; baseline the checkpoint's floats (${FLOATS})`,
     `Speed:   ${speedText(bench, precision)} in ${engine === 'stock' ? 'stock ONNX Runtime' : 'the native core'}`,
     `Size:    ${formatBytes(bytes)}`,
     `Where:   ${output}; all figures in ${output}/lacuna and README.md`,
@@ -129,7 +144,7 @@ function dryRunText(found: BuildDryRun, width: number): string {
   const { precision, host, target, stages, scoredTokens, freeBytes, denseBytes, floatBytes, problem, output } = found;
   const lines = [
     `Would make: ${precision}, ${targetText(target)}, for ${hostText(host)}`,
-    `Figures:    from ${scoredTokens} tokens, against the checkpoint's floats (fp32)`,
+    `Figures:    from ${scoredTokens} tokens, against the checkpoint's floats (${FLOATS})`,
     `Stages:     ${stages.map(({ name, isKept }) => (isKept ? `${name} (kept)` : name)).join(', ')}`,
     `Disk:       up to about ${formatBytes(3 * denseBytes + floatBytes)} while it works${freeBytes === undefined ? '' : `, of ${formatBytes(freeBytes)} that are free`}`,
     problem === undefined

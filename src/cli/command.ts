@@ -1,6 +1,7 @@
 /** How a command is declared: options by commander, one function of the public door, one way to print its result. */
 import { type Command, Option } from 'commander';
 import type { HubOptions } from '../core/hub.ts';
+import { FLOATS, listed } from '../core/precision.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import { STEERING, visible, withShortWords } from '../core/shown.ts';
 import { ENGINES } from '../index.ts';
@@ -31,6 +32,11 @@ export function withCommonOptions(command: Command): Command {
     .option('--json', 'print one JSON object on stdout and nothing else there')
     .option('--quiet', 'no progress on stderr')
     .option('--threads <n>', "ONNX Runtime's threads (default: its own choice)", threadCount);
+}
+
+/** "how weights are stored: fp32, int8 or int4 (default fp32)". */
+export function storedAs(what: string, precisions: readonly string[]): string {
+  return `${what}: ${listed(precisions, 'or')} (default ${FLOATS})`;
 }
 
 /** An option whose values are what can decode a model. */

@@ -1,6 +1,6 @@
 /** `lacuna convert`. */
-
 import { LacunaError } from '../core/errors.ts';
+import { BLOCK_NAMES, FLOATS, IN_BLOCKS, precisionNamed, vocabularyOf } from '../core/precision.ts';
 import {
   BLOCK_SIZES,
   type ConvertOptions,
@@ -23,7 +23,7 @@ import {
 } from './command.ts';
 import { formatBytes, formatSeconds } from './figures.ts';
 import { EXIT } from './io.ts';
-import { commaSeparated, positiveInteger } from './parse.ts';
+import { positiveInteger, precisionNames } from './parse.ts';
 import { table, wrap } from './table.ts';
 import { checksText, referenceOptions } from './verify.ts';
 
@@ -46,6 +46,8 @@ interface Options extends CommonOptions {
   readonly expectations?: string;
 }
 
+const USUAL_VOCABULARY = [...new Set(BLOCK_NAMES.map((name) => vocabularyOf(precisionNamed(name))))].join(', ');
+
 export const registerConvert: RegisterCommand = (program, context) => {
   const command = program
     .command('convert')
@@ -54,18 +56,18 @@ export const registerConvert: RegisterCommand = (program, context) => {
     .requiredOption('-o, --output <dir>', 'folder to make')
     .option(
       '--dtype <names>',
-      `precision of the weights: ${PRECISION_NAMES.join(', ')}; several, as fp32,int4, lie side by side (default: fp32)`,
-      commaSeparated,
+      `precision of the weights: ${PRECISION_NAMES.join(', ')}; several, as ${FLOATS},${BLOCK_NAMES.at(-1)}, lie side by side (default: ${FLOATS})`,
+      precisionNames('--dtype'),
     )
-    .option('--block-size <n>', `weights a scale, for int8 and int4: ${BLOCK_SIZES.join(', ')}`, positiveInteger)
-    .option('--asymmetric', 'store zero points too, for int8 and int4: smaller errors, slightly larger files')
+    .option('--block-size <n>', `weights a scale, for ${IN_BLOCKS}: ${BLOCK_SIZES.join(', ')}`, positiveInteger)
+    .option('--asymmetric', `store zero points too, for ${IN_BLOCKS}: smaller errors, slightly larger files`)
     .option(
       '--vocabulary <name>',
-      `how embedding and head are stored, for int8 and int4: ${VOCABULARY_NAMES.join(', ')} (default: int8)`,
+      `how embedding and head are stored, for ${IN_BLOCKS}: ${VOCABULARY_NAMES.join(', ')} (default: ${USUAL_VOCABULARY})`,
     )
     .option(
       '--data <file...>',
-      'texts, UTF-8 or JSONL, to round by: errors are put where they cost least; for int8 and int4',
+      `texts, UTF-8 or JSONL, to round by: errors are put where they cost least; for ${IN_BLOCKS}`,
     )
     .option('--rounding <name>', `how to use them: ${ROUNDINGS.join(', ')} (default: gptq, the better and slower one)`)
     .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)

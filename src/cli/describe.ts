@@ -1,4 +1,5 @@
 /** Models, graphs, statistics and plans as text: what `inspect` shows, and other commands of what they made. */
+import { TARGETS } from '../core/target.ts';
 import type {
   AdapterSummary,
   CheckpointSummary,
@@ -231,7 +232,7 @@ function hostText(host: Plan['host']): string {
 }
 
 export function targetText({ kind, value }: Plan['target']): string {
-  return `${percent(value)} ${kind === 'density' ? 'of neurons kept' : 'of FFN blocks skipped'}`;
+  return `${percent(value)} of ${TARGETS[kind].outcome}`;
 }
 
 function whyText({ blocks, model }: Plan, width: number, explain: boolean): string {

@@ -1,5 +1,6 @@
 /** `lacuna eval`. */
 import { Option } from 'commander';
+import { FLOATS } from '../core/precision.ts';
 import { type EvaluateResult, evaluate, type PrecisionName } from '../index.ts';
 import {
   type CommonOptions,
@@ -31,7 +32,7 @@ export const registerEval: RegisterCommand = (program, context) => {
     .command('eval')
     .description('measure perplexity, and against a baseline what rounding and leaving out cost')
     .argument('<dir>', 'folder made by convert, sparsify or build')
-    .option('--against <dir>', 'baseline: a folder of the same checkpoint; for a budget its dense fp32 folder')
+    .option('--against <dir>', `baseline: a folder of the same checkpoint; for a budget its dense ${FLOATS} folder`)
     .option('--dtype <name>', 'precision to measure, where the folder has several (default: its first)')
     .option('--against-dtype <name>', "the baseline's precision; without --against it is one of the same folder")
     .option('--data <file...>', 'texts, UTF-8 or JSONL, to score (default: the pinned "test" text)')

@@ -1,4 +1,5 @@
 /** `lacuna ops path` and `lacuna ops install`. */
+import { BLOCK_NAMES, listed } from '../core/precision.ts';
 import { installOps, type OpsInstallResult, opsPath } from '../index.ts';
 import { type CommonOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 
@@ -17,7 +18,7 @@ export const registerOps: RegisterCommand = (program, { io }) => {
   );
 
   withCommonOptions(command.command('install').description('put it into a folder, where onnxruntime-genai loads it'))
-    .argument('<dir>', 'folder made by sparsify, build, or convert to int8 or int4')
+    .argument('<dir>', `folder made by sparsify, build, or convert to ${listed(BLOCK_NAMES, 'or')}`)
     .option('--undo', 'take it out again')
     .action(async (folder: string, { undo, ...options }: InstallOptions) => {
       print(io, options, await installOps({ folder, nativeFolder, undo }), format);

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import * as z from 'zod';
 import {
-  cosine,
   nonNegativeInteger,
+  numberOf,
   positiveInteger,
   positiveNumber,
   probability,
@@ -17,7 +18,8 @@ describe.each([
   [positiveNumber, { '1.02': 1.02 }, ['', '0', '-1', 'Infinity', 'x']],
   [share, { '0.25': 0.25, '25%': 0.25, '.5': 0.5 }, ['', '%', '0', '0%', '1', '100%', '130%', 'x']],
   [probability, { '1': 1, '0.9': 0.9 }, ['', '0', '1.1']],
-  [cosine, { '-1': -1, '0': 0, '0.99': 0.99 }, ['', '1.1', 'x']],
+  [numberOf(z.number().min(-1).max(1)), { '-1': -1, '0': 0, '0.99': 0.99 }, ['', '1.1', 'x']],
+  [numberOf(z.int().min(1).optional()), { '1': 1, '20': 20 }, ['', ' ', '0', '-1', '1.5', 'x', '1e30']],
   [shard, { '0/1': { index: 0, count: 1 }, '3/4': { index: 3, count: 4 } }, ['', '4/4', '1', '0/0', '-1/2', 'a/b']],
 ] as const)('%o', (parse, good, bad) => {
   it.each(Object.entries(good))('takes %j', (text, value) => {

@@ -1,6 +1,10 @@
 /** Values of options, checked where they are read: a wrong one is refused with what was wanted. */
 import { InvalidArgumentError } from 'commander';
+import type * as z from 'zod';
+import { invalidArgument } from '../core/errors.ts';
 import { MOST_THREADS } from '../core/limits.ts';
+import { wanted } from '../core/options.ts';
+import { PRECISION_NAMES, type PrecisionName } from '../core/precision.ts';
 
 /** Number('') is 0, which nobody means who typed nothing. */
 function parseNumber(text: string): number {
@@ -40,9 +44,14 @@ export function nonNegativeNumber(text: string): number {
   return value;
 }
 
-/** "fp32,int4" and "fp32, int4" are two names. */
-export function commaSeparated(text: string): readonly string[] {
-  return text.split(',').map((name) => name.trim());
+/** The precisions that an option names: "fp32,int4" and "fp32, int4" are two. */
+export function precisionNames(option: string): (text: string) => readonly PrecisionName[] {
+  return (text) =>
+    text.split(',').map((given) => {
+      const name = PRECISION_NAMES.find((known) => known === given.trim());
+      if (name === undefined) throw invalidArgument(option, PRECISION_NAMES.join(', '), given.trim());
+      return name;
+    });
 }
 
 /** A share between 0 and 1, also written as a percentage: "0.25" or "25%"; none and all are no targets. */
@@ -67,10 +76,13 @@ export function probability(text: string): number {
   return value;
 }
 
-export function cosine(text: string): number {
-  const value = parseNumber(text);
-  if (!(value >= -1 && value <= 1)) throw new InvalidArgumentError('Expected a cosine from -1 to 1.');
-  return value;
+/** A number that a schema takes. */
+export function numberOf<T>(schema: z.ZodType<T>): (text: string) => T {
+  return (text) => {
+    const { success, data, error } = schema.safeParse(parseNumber(text), { error: wanted });
+    if (success) return data;
+    throw new InvalidArgumentError(`Expected ${error.issues[0].message}.`);
+  };
 }
 
 export interface Shard {

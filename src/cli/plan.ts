@@ -1,7 +1,8 @@
 /** `lacuna plan`. */
 import { LacunaError } from '../core/errors.ts';
+import { HOST_DTYPES } from '../core/precision.ts';
 import { type PlanResult, plan } from '../index.ts';
-import { type CommonOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { type CommonOptions, print, type RegisterCommand, storedAs, withCommonOptions } from './command.ts';
 import { planText } from './describe.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
 
@@ -17,10 +18,7 @@ export const registerPlan: RegisterCommand = (program, { io }) => {
     .description('choose what to leave out, from statistics')
     .argument('<statistics>', 'statistics JSON')
     .requiredOption('-o, --output <file>', 'plan JSON to make')
-    .option(
-      '--dtype <name>',
-      'with --host stock: how the weights will be stored: fp32, bf16, int8 or int4 (default fp32)',
-    )
+    .option('--dtype <name>', storedAs('with --host stock: how the weights will be stored', HOST_DTYPES))
     .option('--explain', 'say of every block why')
     .option('--force', 'replace an existing output');
   withCommonOptions(withPresetOptions(command, 'native')).action(async (statistics: string, options: Options) => {

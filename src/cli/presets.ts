@@ -1,20 +1,14 @@
-/** Options of `plan` and `build` that say what to leave out. */
-import type { Command } from 'commander';
-import { Option } from 'commander';
+/** Options of `plan` and `build` that say what to leave out: those of every preset, made from what presets say of themselves. */
+import { type Command, Option } from 'commander';
 import { LacunaError } from '../core/errors.ts';
 import { hostNamed } from '../core/plan.ts';
-import type { PlanOptions, PrecisionName } from '../index.ts';
-import { cosine, nonNegativeInteger, positiveInteger, share } from './parse.ts';
+import { type PlanOptions, PRESET_WORDS, type PrecisionName, type PresetWords } from '../index.ts';
+import { numberOf, share } from './parse.ts';
 
+/** As commander reads them; a preset's own options are there by their names. */
 export interface PresetOptions {
   readonly preset: PlanOptions['preset'];
   readonly target?: number;
-  readonly coldStart?: number;
-  readonly coldEnd?: number;
-  readonly warmUpTokens?: number;
-  readonly runLength?: number;
-  readonly threshold?: number;
-  readonly reArm: boolean;
   readonly prefill: 'sparse' | 'dense';
   readonly host?: 'native' | 'stock';
   /** How the weights will be stored, which matters to the host. */
@@ -23,13 +17,11 @@ export interface PresetOptions {
 
 /** `usualHost` says what is taken where no host is named. */
 export function withPresetOptions(command: Command, usualHost: string): Command {
-  return command
-    .addOption(new Option('--preset <name>', 'what to leave out').choices(['ffn-skip', 'top-k']).makeOptionMandatory())
-    .option(
-      '--target <share>',
-      'ffn-skip: share of FFN blocks to skip (default 0.25); top-k: share of neurons to keep (default 0.5)',
-      share,
-    )
+  const names = PRESET_WORDS.map(({ name }) => name);
+  const targets = PRESET_WORDS.map(({ name, target }) => `${name}: ${target.description} (default ${target.usual})`);
+  command
+    .addOption(new Option('--preset <name>', 'what to leave out').choices(names).makeOptionMandatory())
+    .option('--target <share>', targets.join('; '), share)
     .addOption(
       new Option('--prefill <how>', 'dense: calls with several tokens run dense')
         .choices(['sparse', 'dense'])
@@ -40,17 +32,36 @@ export function withPresetOptions(command: Command, usualHost: string): Command 
         '--host <name>',
         `where it is to pay: in the native kernels, or in stock ONNX Runtime without them (default: ${usualHost})`,
       ).choices(['native', 'stock']),
-    )
-    .option('--cold-start <layer>', 'ffn-skip: first layer that may be skipped', nonNegativeInteger)
-    .option('--cold-end <layer>', 'ffn-skip: first layer after those that may be skipped', positiveInteger)
-    .option('--warm-up-tokens <n>', 'ffn-skip: first tokens that skip nothing', nonNegativeInteger)
-    .option('--run-length <n>', 'ffn-skip: blocks skipped after one that was saturated', positiveInteger)
-    .option(
-      '--threshold <cosine>',
-      'ffn-skip: cosine from which blocks are skipped, instead of solving for the target',
-      cosine,
-    )
-    .option('--no-re-arm', 'ffn-skip: at most one run of skips a token');
+    );
+  for (const { option } of presetFlags()) command.addOption(option);
+  return command;
+}
+
+/** An option that --target does not state, and the presets that take it. */
+interface PresetFlag {
+  readonly name: string;
+  readonly option: Option;
+  readonly takers: readonly string[];
+}
+
+/** One a name; where several presets take it, in the words of the first. */
+function presetFlags(): readonly PresetFlag[] {
+  const names = PRESET_WORDS.flatMap(({ options, target }) =>
+    Object.keys(options).filter((name) => name !== target.option),
+  );
+  return [...new Set(names)].map((name) => {
+    const presets = PRESET_WORDS.filter(({ options }) => Object.hasOwn(options, name));
+    const takers = presets.map((preset) => preset.name);
+    return { name, takers, option: optionOf(name, presets[0].options[name], takers.join(', ')) };
+  });
+}
+
+function optionOf(name: string, schema: PresetWords['options'][string], takers: string): Option {
+  const words = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const { title, description } = schema.meta() ?? {};
+  const said = `${takers}: ${description}`;
+  if (!schema.safeParse(true).success) return new Option(`--${words} <${title}>`, said).argParser(numberOf(schema));
+  return new Option(schema.safeParse(undefined).data === true ? `--no-${words}` : `--${words}`, said);
 }
 
 /**
@@ -58,34 +69,22 @@ export function withPresetOptions(command: Command, usualHost: string): Command 
  *
  * @throws LacunaError `usage` when one of another preset is given: it would say nothing.
  */
-export function planOptions(options: PresetOptions): PlanOptions {
-  const { preset, target, prefill } = options;
-  const host = options.host && hostNamed(options.host, options.dtype);
-  const { coldStart, coldEnd, warmUpTokens, runLength, threshold, reArm } = options;
-  if (preset === 'ffn-skip')
-    return {
-      preset,
-      targetSkipped: target,
-      prefill,
-      host,
-      coldStart,
-      coldEnd,
-      warmUpTokens,
-      runLength,
-      threshold,
-      reArm,
-    };
-  const foreign = Object.entries({
-    '--cold-start': coldStart,
-    '--cold-end': coldEnd,
-    '--warm-up-tokens': warmUpTokens,
-    '--run-length': runLength,
-    '--threshold': threshold,
-    '--no-re-arm': reArm ? undefined : false,
-  }).flatMap(([name, value]) => (value === undefined ? [] : [name]));
-  if (foreign.length > 0)
-    throw new LacunaError('usage', `${foreign.join(', ')}: only the preset ffn-skip takes this, not ${preset}`, {
-      hint: 'Leave it out, or use --preset ffn-skip.',
+export function planOptions({ preset, target, prefill, host, dtype, ...given }: PresetOptions): PlanOptions {
+  const values: Readonly<Record<string, unknown>> = given;
+  const flags = presetFlags();
+  const foreign = flags.filter(
+    ({ name, option, takers }) => !takers.includes(preset) && values[name] !== (option.negate || undefined),
+  );
+  if (foreign.length > 0) {
+    const takers = [...new Set(foreign.flatMap((flag) => flag.takers))].join(', ');
+    const said = foreign.map(({ option }) => option.long).join(', ');
+    throw new LacunaError('usage', `${said}: only the preset ${takers} takes this, not ${preset}`, {
+      hint: `Leave it out, or use --preset ${takers}.`,
     });
-  return { preset, density: target, prefill, host };
+  }
+  const own = flags.filter(({ takers }) => takers.includes(preset)).map(({ name }) => [name, values[name]]);
+  const stated = PRESET_WORDS.filter(({ name }) => name === preset).map((words) => [words.target.option, target]);
+  const common = { preset, prefill, host: host && hostNamed(host, dtype) };
+  // Which options a preset takes is known by its name alone, which the compiler does not follow.
+  return { ...common, ...Object.fromEntries([...stated, ...own]) } as PlanOptions;
 }

@@ -1,6 +1,14 @@
 /** `lacuna sparsify`. */
-import { type SparsifyOptions, type SparsifyResult, sparsify } from '../index.ts';
-import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
+import { IN_BLOCKS } from '../core/precision.ts';
+import { SPARSE_PRECISIONS, type SparsifyOptions, type SparsifyResult, sparsify } from '../index.ts';
+import {
+  type CommonOptions,
+  print,
+  type RegisterCommand,
+  sourceOptions,
+  storedAs,
+  withCommonOptions,
+} from './command.ts';
 import { positiveInteger } from './parse.ts';
 import { proseTable } from './table.ts';
 
@@ -23,8 +31,8 @@ export const registerSparsify: RegisterCommand = (program, context) => {
     .argument('<source>', 'checkpoint or dense folder')
     .requiredOption('--plan <file>', 'plan JSON')
     .requiredOption('-o, --output <dir>', 'folder to make')
-    .option('--dtype <name>', 'how weights of a checkpoint are stored: fp32, fp16, bf16, int8 or int4 (default fp32)')
-    .option('--data <file...>', 'UTF-8 texts that int8 and int4 are rounded by (default: the pinned "fit" text)')
+    .option('--dtype <name>', storedAs('how weights of a checkpoint are stored', SPARSE_PRECISIONS))
+    .option('--data <file...>', `UTF-8 texts that ${IN_BLOCKS} are rounded by (default: the pinned "fit" text)`)
     .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)
     .option('--explain', 'list every rule, whether it applied and why not')
     .option('--force', 'replace an existing output')

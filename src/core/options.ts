@@ -54,7 +54,7 @@ const KINDS: Readonly<Record<string, string>> = {
 };
 
 /** What was wanted where something is wrong: the message of each issue. Of unknown fields, those that there are. */
-function wanted(issue: z.core.$ZodRawIssue): string | undefined {
+export function wanted(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case 'invalid_type':
       if (issue.inst instanceof z.ZodNumberFormat) return KINDS.int;

@@ -4,7 +4,8 @@ import { MEASURES, MODES, measureNamed, type NeuronChoice, RESTS } from './choic
 import { invalidArgument } from './errors.ts';
 import { MAX_LAYERS } from './model.ts';
 import { toThisVersion } from './plan-version-1.ts';
-import type { PrecisionName } from './precision.ts';
+import { FLOATS, HOST_DTYPES, type HostDtype } from './precision.ts';
+import { TARGET_KINDS } from './target.ts';
 
 export const PLAN_FORMAT = 'lacuna.plan';
 export const PLAN_VERSION = 2;
@@ -45,8 +46,7 @@ export const choiceSchema = z
 /** FFN-SkipLLM's test on this block: once cos(h, h + FFN(norm h)) >= threshold, the next `runLength` blocks are skipped. */
 export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLength: z.int().min(1) });
 
-/** How weights may be stored that a plan for stock ONNX Runtime is made for. Bodies in fp16 leave nothing out: they are for GPUs. */
-export const HOST_DTYPES = ['fp32', 'bf16', 'int8', 'int4'] as const satisfies readonly PrecisionName[];
+export { HOST_DTYPES, type HostDtype };
 
 /**
  * What the plan is to pay on: our kernels, for which whatever was asked for is planned, or ONNX Runtime without them and
@@ -78,10 +78,13 @@ export const blockPlanSchema = z.strictObject({
   why: z.string(),
 });
 
+export const prefillSchema = z.enum(['sparse', 'dense']);
+
 const planOfThisVersion = z.strictObject({
   format: z.literal(PLAN_FORMAT),
   version: z.literal(PLAN_VERSION),
-  preset: z.enum(['ffn-skip', 'top-k']),
+  /** What made it; the reader of plan files knows which there are. */
+  preset: z.string().min(1),
   host: hostSchema.default({ kind: 'native' }),
   model: z.strictObject({
     modelType: z.string(),
@@ -97,12 +100,9 @@ const planOfThisVersion = z.strictObject({
   /** The .safetensors file beside the plan that holds its tensors, bound by hash; null when it has none. */
   tensors: z.strictObject({ file: z.string(), sha256: z.string() }).nullable(),
   /** What was asked for: a share of FFN blocks skipped, or a share of neurons kept. */
-  target: z.discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('skipped-blocks'), value: share }),
-    z.strictObject({ kind: z.literal('density'), value: share }),
-  ]),
+  target: z.strictObject({ kind: z.enum(TARGET_KINDS), value: share }),
   /** `sparse`: every token; `dense`: calls with more than one token a row run dense. */
-  prefill: z.enum(['sparse', 'dense']),
+  prefill: prefillSchema,
   /** Shared by all skipped blocks: tokens at positions below `warmUpTokens` never skip; `reArm` tests again after a run. */
   skipping: z.strictObject({ warmUpTokens: z.int().nonnegative(), reArm: z.boolean() }).nullable(),
   /** In layer order; a block that is not listed stays as it is (a cold layer). */
@@ -114,7 +114,6 @@ export const planSchema = z.preprocess(toThisVersion, planOfThisVersion);
 
 export type Plan = z.infer<typeof planSchema>;
 export type Host = Plan['host'];
-export type HostDtype = (typeof HOST_DTYPES)[number];
 export type BlockPlan = z.infer<typeof blockPlanSchema>;
 export type Choice = z.infer<typeof choiceSchema>;
 
@@ -127,7 +126,7 @@ export function neuronChoice({ measure, cut }: Choice): NeuronChoice {
 }
 
 /** The host of a name, with weights stored as `dtype`; throws `usage` for a storage in which nothing pays there, or none at all. */
-export function hostNamed(kind: Host['kind'], dtype = 'fp32'): Host {
+export function hostNamed(kind: Host['kind'], dtype: string = FLOATS): Host {
   if (kind === 'native') return { kind };
   const known = HOST_DTYPES.find((name) => name === dtype);
   if (known === undefined)

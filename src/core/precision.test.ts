@@ -1,17 +1,49 @@
 /** The table of precisions, and what is said to those who ask for something that is not in it. */
 import { describe, expect, test } from 'vitest';
+import { STORAGES } from '../ops/index.ts';
 import {
+  BLOCK_NAMES,
   BLOCK_SIZES,
   bytesPerWeight,
   choosePrecision,
   choosePrecisions,
+  FLOAT_NAMES,
+  gainsByTexts,
+  HOST_DTYPES,
+  listed,
   PRECISION_NAMES,
+  PRECISIONS,
+  precisionNamed,
+  smallerThan,
   VOCABULARY_NAMES,
   vocabularyOf,
 } from './precision.ts';
 
 test('names are in the order of size', () => {
   expect(PRECISION_NAMES).toEqual(['fp32', 'fp16', 'bf16', 'int8', 'int4']);
+});
+
+test('lists follow from the table', () => {
+  expect(VOCABULARY_NAMES).toEqual(['fp32', 'bf16', 'int8', 'int4']);
+  expect(HOST_DTYPES).toEqual(['fp32', 'bf16', 'int8', 'int4']);
+  expect(BLOCK_NAMES).toEqual(['int8', 'int4']);
+  expect(FLOAT_NAMES).toEqual(['fp32', 'fp16', 'bf16']);
+  expect(PRECISIONS.filter(gainsByTexts).map(({ name }) => name)).toEqual(['int4']);
+  expect(PRECISION_NAMES.map(smallerThan)).toEqual(['int8', 'int8', 'int8', 'int4', undefined]);
+});
+
+test('every precision is stored by an operator, under a name of its own', () => {
+  expect([...STORAGES].sort()).toEqual([...PRECISION_NAMES].sort());
+  expect(new Set(PRECISIONS.map(({ fileSuffix }) => fileSuffix)).size).toBe(PRECISIONS.length);
+  for (const name of PRECISION_NAMES) expect(precisionNamed(name)).toMatchObject({ ...choosePrecision(name) });
+});
+
+test.each([
+  [['int8'], 'int8', 'int8'],
+  [['int8', 'int4'], 'int8 and int4', 'int8 or int4'],
+  [['fp32', 'fp16', 'bf16'], 'fp32, fp16 and bf16', 'fp32, fp16 or bf16'],
+])('sentences name %j', (names, and, or) => {
+  expect([listed(names, 'and'), listed(names, 'or')]).toEqual([and, or]);
 });
 
 test('block options change layers and vocabulary alike', () => {

@@ -1,4 +1,4 @@
-/** Precisions a model can be converted to: plain data, one line each; everything else asks this table. */
+/** Precisions a model can be converted to: plain data, one entry each; everything else asks this table. */
 import { DTYPE_BYTES } from './dtype.ts';
 import { invalidArgument, LacunaError } from './errors.ts';
 import type { BlockScheme } from './tensor.ts';
@@ -26,6 +26,21 @@ export interface Precision {
   readonly fileSuffix: string;
 }
 
+/** What else is known of a precision, whatever was chosen about its blocks. */
+interface PrecisionFacts extends Precision {
+  /** How far a model's figures (`Verification`) may be from its checkpoint's; docs/verification.md derives it. */
+  readonly limits: {
+    readonly relativeDifference?: number;
+    readonly meanKl?: number;
+    readonly top1Agreement: number;
+  };
+  /**
+   * Microseconds a weight in stock ONNX Runtime's products over all neurons, which plans for it reckon with (docs/plans.md, "Hosts");
+   * null where bodies leave nothing out there.
+   */
+  readonly stockTime: number | null;
+}
+
 const FLOAT: WeightStorage = { kind: 'float' };
 // float16 is for GPUs, and WebGPU has no FusedMatMul.
 const TRANSPOSED: WeightStorage = { kind: 'transposed' };
@@ -34,30 +49,113 @@ const BFLOAT16: WeightStorage = { kind: 'widened', dtype: 'bfloat16' };
 const INT8: WeightStorage = { kind: 'blocks', bits: 8, blockSize: 32, symmetric: true, method: 'search' };
 const INT4: WeightStorage = { kind: 'blocks', bits: 4, blockSize: 32, symmetric: true, method: 'search' };
 
-/** In the order in which messages name them, none larger than the one before. */
+/** In the order in which messages name them, none larger than the one before. Limits are about three times what the worst model has. */
 export const PRECISIONS = [
-  { name: 'fp32', floats: 'float32', linear: FLOAT, vocabulary: FLOAT, fileSuffix: '' },
-  { name: 'fp16', floats: 'float16', linear: TRANSPOSED, vocabulary: FLOAT, fileSuffix: '_fp16' },
-  { name: 'bf16', floats: 'float32', linear: BFLOAT16, vocabulary: BFLOAT16, fileSuffix: '_bf16' },
-  { name: 'int8', floats: 'float32', linear: INT8, vocabulary: INT8, fileSuffix: '_int8' },
-  { name: 'int4', floats: 'float32', linear: INT4, vocabulary: INT8, fileSuffix: '_q4' },
-] as const satisfies readonly Precision[];
+  {
+    name: 'fp32',
+    floats: 'float32',
+    linear: FLOAT,
+    vocabulary: FLOAT,
+    fileSuffix: '',
+    // float32 sums of some thousand terms in another order: four times what was seen at most, a hundredth of the smallest fault.
+    limits: { relativeDifference: 2e-5, top1Agreement: 1 },
+    stockTime: 120e-6,
+  },
+  {
+    name: 'fp16',
+    floats: 'float16',
+    linear: TRANSPOSED,
+    vocabulary: FLOAT,
+    fileSuffix: '_fp16',
+    limits: { relativeDifference: 1e-2, meanKl: 1e-4, top1Agreement: 0.9 },
+    // It is for GPUs.
+    stockTime: null,
+  },
+  {
+    name: 'bf16',
+    floats: 'float32',
+    linear: BFLOAT16,
+    vocabulary: BFLOAT16,
+    fileSuffix: '_bf16',
+    // fp16's with 8 times its unit roundoff: KL grows with the square.
+    limits: { relativeDifference: 8e-2, meanKl: 6.4e-3, top1Agreement: 0.8 },
+    // Widened when a model is loaded.
+    stockTime: 120e-6,
+  },
+  {
+    name: 'int8',
+    floats: 'float32',
+    linear: INT8,
+    vocabulary: INT8,
+    fileSuffix: '_int8',
+    limits: { meanKl: 0.02, top1Agreement: 0.85 },
+    stockTime: 45e-6,
+  },
+  {
+    name: 'int4',
+    floats: 'float32',
+    linear: INT4,
+    vocabulary: INT8,
+    fileSuffix: '_q4',
+    limits: { meanKl: 1, top1Agreement: 0.4 },
+    stockTime: 28e-6,
+  },
+] as const satisfies readonly PrecisionFacts[];
 
-export type PrecisionName = (typeof PRECISIONS)[number]['name'];
+type Entry = (typeof PRECISIONS)[number];
+
+export type PrecisionName = Entry['name'];
 
 export const PRECISION_NAMES = PRECISIONS.map(({ name }) => name);
+
+/** The precision that computes with the checkpoint's weights as they are. */
+export const FLOATS = PRECISIONS[0].name;
+
+type StockEntry = Extract<Entry, { readonly stockTime: number }>;
+
+export type HostDtype = StockEntry['name'];
+
+/** How weights may be stored that a plan for stock ONNX Runtime is made for. */
+export const HOST_DTYPES = namesOf((entry): entry is StockEntry => entry.stockTime !== null);
+
+type Float32Entry = Extract<Entry, { readonly floats: 'float32' }>;
+
+export type VocabularyName = Float32Entry['name'];
+
+/** Precisions as which a precision with blocks may store embedding and head: those that compute in float32 as it does. */
+export const VOCABULARY_NAMES = namesOf((entry): entry is Float32Entry => entry.floats === 'float32');
+
+/** Precisions whose layers are stored in blocks, and so may be rounded by texts; and the others. */
+export const BLOCK_NAMES = namesOf(hasBlocks);
+export const FLOAT_NAMES = namesOf((entry) => !hasBlocks(entry));
+
+function namesOf<E extends Entry>(test: ((entry: Entry) => entry is E) | ((entry: Entry) => boolean)): E['name'][] {
+  return PRECISIONS.filter(test).map(({ name }) => name);
+}
+
+/** "int8 and int4", "fp32, fp16 or bf16": as sentences name several. */
+export function listed(names: readonly string[], type: 'and' | 'or'): string {
+  // British: no comma before the last.
+  return new Intl.ListFormat('en-GB', { type: type === 'and' ? 'conjunction' : 'disjunction' }).format(names);
+}
+
+/** Those in blocks, as sentences name them. */
+export const IN_BLOCKS = listed(BLOCK_NAMES, 'and');
+
+/** All that is known of a precision. */
+export function precisionNamed<Name extends PrecisionName>(name: Name): Extract<Entry, { readonly name: Name }> {
+  return PRECISIONS[PRECISION_NAMES.indexOf(name)] as Extract<Entry, { readonly name: Name }>;
+}
+
+/** The next smaller precision in blocks, where there is one. */
+export function smallerThan(name: PrecisionName): PrecisionName | undefined {
+  return PRECISIONS.slice(PRECISION_NAMES.indexOf(name) + 1).find(hasBlocks)?.name;
+}
 
 /** Blocks that every kernel of MatMulNBits takes: powers of two from 16. Larger than 128 loses more than it saves. */
 export const BLOCK_SIZES = [16, 32, 64, 128] as const;
 
 export type BlockSize = (typeof BLOCK_SIZES)[number];
-
-/**
- * Precisions as which a precision with blocks may store embedding and head: those that compute in float32 as it does.
- */
-export const VOCABULARY_NAMES = ['fp32', 'bf16', 'int8', 'int4'] as const satisfies readonly PrecisionName[];
-
-export type VocabularyName = (typeof VOCABULARY_NAMES)[number];
 
 export interface PrecisionOptions {
   /** Weights a block, for precisions that store blocks. */
@@ -81,7 +179,7 @@ export function choosePrecision(name: string, options: PrecisionOptions = {}): P
   if (blockSize === undefined && asymmetric === undefined && vocabulary === undefined) return precision;
   if (!hasBlocks(precision))
     throw new LacunaError('usage', `${name} stores no blocks, so nothing is to be chosen about its weights`, {
-      hint: 'Block size, zero points and vocabulary are chosen for --dtype int8 and int4.',
+      hint: `Block size, zero points and vocabulary are chosen for --dtype ${IN_BLOCKS}.`,
     });
   if (blockSize !== undefined && !(BLOCK_SIZES as readonly number[]).includes(blockSize))
     throw new LacunaError('usage', `Expected ${BLOCK_SIZES.join(', ')} for the block size but received ${blockSize}`);
@@ -109,9 +207,9 @@ export function choosePrecision(name: string, options: PrecisionOptions = {}): P
 export function choosePrecisions(names: readonly string[], options: PrecisionOptions = {}): readonly Precision[] {
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new LacunaError('usage', `The precision ${twice} is named twice`);
-  if (names.indexOf('fp32') > 0)
-    throw new LacunaError('usage', 'fp32 comes first among several: hosts look for it in model.onnx', {
-      hint: `Use --dtype ${['fp32', ...names.filter((name) => name !== 'fp32')].join(',')}`,
+  if (names.indexOf(FLOATS) > 0)
+    throw new LacunaError('usage', `${FLOATS} comes first among several: hosts look for it in model.onnx`, {
+      hint: `Use --dtype ${[FLOATS, ...names.filter((name) => name !== FLOATS)].join(',')}`,
     });
   const chosen = names.map((name) => choosePrecision(name));
   if (!chosen.some(hasBlocks)) return names.map((name) => choosePrecision(name, options));
@@ -123,17 +221,22 @@ export function hasBlocks({ linear }: Precision): boolean {
   return linear.kind === 'blocks';
 }
 
+/** Whether rounding the layers by texts, which takes minutes, is worth the wait: in 8 bits they lose so little that it is not. */
+export function gainsByTexts({ linear }: Precision): boolean {
+  return linear.kind === 'blocks' && linear.bits < 8;
+}
+
 /** How embedding and head are stored, by the name of the precision that stores everything so. */
 export function vocabularyOf({ floats, vocabulary }: Precision): PrecisionName {
-  switch (vocabulary.kind) {
-    case 'blocks':
-      return vocabulary.bits === 8 ? 'int8' : 'int4';
-    case 'widened':
-      return 'bf16';
-    case 'float':
-    case 'transposed':
-      return floats === 'float16' ? 'fp16' : 'fp32';
-  }
+  const like = PRECISIONS.find((one) => one.floats === floats && storageName(one.linear) === storageName(vocabulary));
+  if (like === undefined) throw new RangeError(`No precision stores ${storageName(vocabulary)} beside ${floats}`);
+  return like.name;
+}
+
+/** What tells storages of one type of floats apart, whatever the size of their blocks. */
+function storageName(storage: WeightStorage): string {
+  if (storage.kind === 'blocks') return `${storage.bits} bits`;
+  return storage.kind === 'widened' ? storage.dtype : 'floats';
 }
 
 /**

@@ -1,26 +1,14 @@
-/** How far a converted model may be from its checkpoint, by precision, and the verdict; docs/verification.md derives it. */
-import type { PrecisionName } from '../core/precision.ts';
+/** How far a converted model may be from its checkpoint, by precision, and the verdict. */
+import { FLOATS, type PrecisionName, precisionNamed } from '../core/precision.ts';
 import type { Verification, VerificationFigures } from '../core/verification.ts';
 import { addRows, type RowTally, type Tallies } from './verify.ts';
 
 type Limits = Verification['limits'];
 
-/** float32 sums of some thousand terms in another order: four times what was seen at most, a hundredth of the smallest fault. */
-const EXACT: Limits = { relativeDifference: 2e-5, top1Agreement: 1 };
-
-/** About three times what the worst model at hand has, and its share of equal tokens less three standard errors. */
-const LIMITS: Readonly<Record<PrecisionName, Limits>> = {
-  fp32: EXACT,
-  fp16: { relativeDifference: 1e-2, meanKl: 1e-4, top1Agreement: 0.9 },
-  // fp16's with 8 times its unit roundoff: KL grows with the square.
-  bf16: { relativeDifference: 8e-2, meanKl: 6.4e-3, top1Agreement: 0.8 },
-  int8: { meanKl: 0.02, top1Agreement: 0.85 },
-  int4: { meanKl: 1, top1Agreement: 0.4 },
-};
-
 /** `isBfloat16`: the checkpoint's matrices are bfloat16, so that storing them as that rounds nothing. */
 export function limitsOf(precision: PrecisionName, isBfloat16: boolean): Limits {
-  return precision === 'bf16' && isBfloat16 ? EXACT : LIMITS[precision];
+  const isExact = precisionNamed(precision).linear.kind === 'widened' && isBfloat16;
+  return precisionNamed(isExact ? FLOATS : precision).limits;
 }
 
 export type Judgement = Pick<Verification, 'all' | 'prefill' | 'decode' | 'limits' | 'passed' | 'failures'>;

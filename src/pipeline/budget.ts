@@ -2,9 +2,6 @@
 import { invalidArgument } from '../core/errors.ts';
 import type { Comparison } from '../eval/index.ts';
 
-/** The precision that computes with the checkpoint's weights as they are. */
-export const FLOATS = 'fp32';
-
 export interface BudgetCheck {
   readonly maxPplRatio: number;
   /** The largest upper bound of all modes' ratios to the floats. */

@@ -81,7 +81,7 @@ export interface PreparedBuild {
 export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> {
   checkMaxPplRatio(given.maxPplRatio);
   const precision = sparsePrecision(given.dtype);
-  const host = given.preset.host ?? (await installedHost(precision.name, given.nativeFolder));
+  const host = given.preset.host ?? (await installedHost(precision, given.nativeFolder));
   checkHost(precision, host);
   refuseNonFiniteBlocks([precision], given.allowNonFinite);
   const isNative =
@@ -91,10 +91,11 @@ export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> 
   const preset = { ...given.preset, host };
   const options = { ...wholeOptions(given), preset, checkpoint: await localPath(given.checkpoint, given) };
   const { keys, spec, scoredTokens } = await surveyBuild(options, engine);
-  checkTarget(preset, spec);
+  const target = targetOf(preset);
+  checkTarget(target, host, spec);
   const work = `${resolve(options.output)}.build`;
   const job: Build = { work, keys, precision, host, engine, options };
-  return { job, spec, scoredTokens, force: options.force ?? false, target: targetOf(preset) };
+  return { job, spec, scoredTokens, force: options.force ?? false, target };
 }
 
 /**

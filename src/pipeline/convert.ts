@@ -10,8 +10,12 @@ import type { ModelPieces, ModelSpec } from '../core/model.ts';
 import {
   type BlockSize,
   choosePrecisions,
+  FLOAT_NAMES,
+  FLOATS,
   hasBlocks,
+  IN_BLOCKS,
   isSearched,
+  listed,
   type Precision,
   type PrecisionName,
   type Rounding,
@@ -34,13 +38,13 @@ export interface ConvertOptions extends SourceOptions {
   readonly force?: boolean;
   /** Name of the precision, or of several: one model each, the first of them what hosts open. fp32 by default. */
   readonly dtype?: PrecisionName | readonly PrecisionName[];
-  /** Weights a block: 16, 32, 64 or 128; for int8 and int4. */
+  /** Weights a block, of `BLOCK_SIZES`; for precisions in blocks, of `BLOCK_NAMES`. */
   readonly blockSize?: BlockSize;
-  /** Stores zero points too; for int8 and int4. */
+  /** Stores zero points too; for the same. */
   readonly asymmetric?: boolean;
-  /** How embedding and head are stored, as fp32, bf16, int8 or int4; for int8 and int4. */
+  /** How embedding and head are stored, of `VOCABULARY_NAMES`; for the same. */
   readonly vocabulary?: VocabularyName;
-  /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For int8 and int4. */
+  /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For the same. */
   readonly importance?: string;
   /** Texts, UTF-8 or JSONL, to measure that on while converting, instead of reading it. */
   readonly data?: readonly string[];
@@ -129,7 +133,7 @@ async function writeConverted(
 
 /** The precisions that are asked for. Throws 'usage' for unknown ones, and for options that have no use with them. */
 export function precisionsFor(options: ConvertOptions): readonly Precision[] {
-  const precisions = choosePrecisions([options.dtype ?? 'fp32'].flat(), options);
+  const precisions = choosePrecisions([options.dtype ?? FLOATS].flat(), options);
   checkOptions(precisions, options);
   return precisions;
 }
@@ -184,7 +188,7 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
   const names = precisions.map(({ name }) => name).join(', ');
   if ((importance !== undefined || data !== undefined) && !precisions.some(isSearched))
     throw new LacunaError('usage', `${names} searches no scales, so it has no use for importances`, {
-      hint: 'They are for --dtype int8 and int4.',
+      hint: `They are for --dtype ${IN_BLOCKS}.`,
     });
   if (importance !== undefined && data !== undefined)
     throw new LacunaError('usage', 'Importances are read from statistics or measured on texts, not both', {
@@ -206,6 +210,6 @@ export function refuseNonFiniteBlocks(precisions: readonly Precision[], allowNon
   const coded = precisions.find(hasBlocks);
   if (allowNonFinite && coded !== undefined)
     throw new LacunaError('usage', `${coded.name} has no codes for NaN and infinity, so they cannot be allowed`, {
-      hint: 'Use --dtype fp32, fp16 or bf16 with --allow-nonfinite.',
+      hint: `Use --dtype ${listed(FLOAT_NAMES, 'or')} with --allow-nonfinite.`,
     });
 }

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { LacunaError } from '../core/errors.ts';
 import { type Host, hostNamed } from '../core/plan.ts';
+import type { Precision } from '../core/precision.ts';
 import { type Progress, SILENT } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import {
@@ -90,9 +91,9 @@ export async function hasNativeCore(nativeFolder?: string | URL): Promise<boolea
  * What this installation runs models on: our kernels where they are built, else stock ONNX Runtime. float16 is for GPUs, on which
  * it is neither's.
  */
-export async function installedHost(dtype: string, nativeFolder?: string | URL): Promise<Host> {
-  const isNative = dtype === 'fp16' || (await hasNativeCore(nativeFolder));
-  return hostNamed(isNative ? 'native' : 'stock', dtype);
+export async function installedHost({ name, floats }: Precision, nativeFolder?: string | URL): Promise<Host> {
+  const isNative = floats === 'float16' || (await hasNativeCore(nativeFolder));
+  return hostNamed(isNative ? 'native' : 'stock', name);
 }
 
 /** The native core's files; undefined without the face for Node. */

@@ -1,7 +1,7 @@
 /** `lacuna eval`: what a model's perplexity is, and what rounding its weights and leaving something out cost. */
 import { LacunaError } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
-import type { PrecisionName } from '../core/precision.ts';
+import { FLOATS, type PrecisionName } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import {
@@ -17,7 +17,7 @@ import {
 } from '../eval/index.ts';
 import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
-import { type BudgetCheck, checkMaxPplRatio, FLOATS, judgeBudget } from './budget.ts';
+import { type BudgetCheck, checkMaxPplRatio, judgeBudget } from './budget.ts';
 import { noteFittedTexts } from './fitted-texts.ts';
 import { feedOf, openMeasuredSession } from './measured-session.ts';
 import { baselineOf, type ChosenModel, chooseModel, type ModelFolder, openModelFolder } from './model-folder.ts';

@@ -4,6 +4,7 @@ import { openModel } from '../../converters/index.ts';
 import { readStatistics } from '../../formats/statistics.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
+import { FLOATS } from '../core/precision.ts';
 import type { Statistics, TextIdentity } from '../core/statistics.ts';
 import type { TensorExpr } from '../core/tensor.ts';
 import { type MeasureOptions, measureOn } from './calibrate.ts';
@@ -24,7 +25,7 @@ export function tokensOf({ tokens = DEFAULT_TOKENS }: MeasureOptions): number {
 
 /** Measures input moments alone, on `DEFAULT_TOKENS` where no number is given. */
 export async function measureImportance(checkpoint: Checkpoint, options: MeasureOptions): Promise<MeasuredImportance> {
-  const pieces = openModel(checkpoint, { precision: 'fp32' });
+  const pieces = openModel(checkpoint, { precision: FLOATS });
   return of(await measureOn({ checkpoint, pieces }, { ...options, tokens: tokensOf(options) }, [inputMoments]));
 }
 

@@ -7,7 +7,6 @@ import { openCheckpoint } from '../../formats/checkpoint.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { ADAPTER_CONFIG, type AdapterSummary, summariseAdapter } from '../../formats/lora/index.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
-import { readPlan } from '../../formats/plan.ts';
 import { readStatistics, STATISTICS_FORMAT } from '../../formats/statistics.ts';
 import { LacunaError } from '../core/errors.ts';
 import { MANIFEST_FORMAT, type Manifest, type ManifestModel } from '../core/manifest.ts';
@@ -16,6 +15,7 @@ import type { PrecisionName } from '../core/precision.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './model-folder.ts';
 import { exists } from './output.ts';
+import { openPlan } from './plan.ts';
 import { localPath, type SourceOptions } from './source.ts';
 import {
   type CheckpointSummary,
@@ -103,7 +103,7 @@ async function inspectFolder(path: string, dtype?: string): Promise<Found> {
 
 async function inspectJson(path: string, dtype?: string): Promise<Found> {
   const { format } = (await readJsonObject(path, MAX_JSON_BYTES)).value;
-  if (format === PLAN_FORMAT) return { kind: 'plan', path, plan: (await readPlan(path)).plan };
+  if (format === PLAN_FORMAT) return { kind: 'plan', path, plan: (await openPlan(path)).plan };
   if (format === STATISTICS_FORMAT) return inspectStatistics(path);
   if (format === MANIFEST_FORMAT) return inspectFolder(dirname(path), dtype);
   throw new LacunaError('bad-file', `${path} is neither statistics nor a plan`, {

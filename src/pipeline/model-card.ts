@@ -1,8 +1,9 @@
 /** README.md of an output folder: what it is, what was done to it, and how to load it. */
 import type { ModelSpec } from '../core/model.ts';
 import type { Plan } from '../core/plan.ts';
-import { type Precision, type Rounding, vocabularyOf } from '../core/precision.ts';
+import { FLOATS, type Precision, type Rounding, vocabularyOf } from '../core/precision.ts';
 import type { TextIdentity } from '../core/statistics.ts';
+import { TARGETS } from '../core/target.ts';
 
 export interface CardContent {
   readonly spec: ModelSpec;
@@ -79,21 +80,18 @@ function weightsText(precision: Precision): string {
 }
 
 function denseText(models: readonly CardModel[]): string {
-  const rounded = models.filter(({ precision }) => precision.name !== 'fp32');
+  const rounded = models.filter(({ precision }) => precision.name !== FLOATS);
   if (rounded.length === 0) return 'Nothing was left out: the logits are those of the checkpoint to rounding.';
   const [{ precision }] = rounded;
   const command =
     rounded.length < models.length
-      ? `lacuna eval . --dtype ${precision.name} --against-dtype fp32`
+      ? `lacuna eval . --dtype ${precision.name} --against-dtype ${FLOATS}`
       : 'lacuna eval . --against FP32-DIR';
   return `Where weights were rounded, the model's output changes; \`${command}\` measures by how much.`;
 }
 
 function planText(plan: Plan): string {
-  const what =
-    plan.target.kind === 'density'
-      ? `about ${percent(plan.target.value)} of the FFN neurons are computed per token`
-      : `about ${percent(plan.target.value)} of the FFN blocks are skipped per token`;
+  const what = `about ${percent(plan.target.value)} of the ${TARGETS[plan.target.kind].perToken} per token`;
   return [
     `Sparsified with the \`${plan.preset}\` preset: ${what} (${plan.blocks.length} blocks planned).`,
     'The operators of the `lacuna` domain carry portable bodies: a stock ONNX Runtime runs the file as it is.',

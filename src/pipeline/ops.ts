@@ -7,6 +7,7 @@ import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
+import { BLOCK_NAMES, IN_BLOCKS, listed } from '../core/precision.ts';
 import { isModelFolder, MAX_JSON_BYTES } from './model-folder.ts';
 import { findNativeLibrary, nativePath } from './native-library.ts';
 import { exists } from './output.ts';
@@ -98,7 +99,7 @@ async function refuseWithoutOperators(folder: string, model: string): Promise<vo
     'unsupported',
     `${folder} holds no operator of Lacuna's: the library would have nothing to do`,
     {
-      hint: 'Sparse folders hold some (lacuna sparsify, lacuna build), and dense ones in int8 and int4.',
+      hint: `Sparse folders hold some (lacuna sparsify, lacuna build), and dense ones in ${IN_BLOCKS}.`,
     },
   );
 }
@@ -116,7 +117,7 @@ async function readConfig(folder: string): Promise<GenaiConfig> {
   const path = join(folder, CONFIG);
   if (!(await isModelFolder(folder)) || !(await exists(path)))
     throw new LacunaError('not-found', `${folder} is no model folder with a ${CONFIG}`, {
-      hint: 'Give a folder made by lacuna sparsify, build, or convert to int8 or int4.',
+      hint: `Give a folder made by lacuna sparsify, build, or convert to ${listed(BLOCK_NAMES, 'or')}.`,
     });
   const { value } = await readJsonObject(path, MAX_JSON_BYTES);
   const decoder = objectIn(objectIn(value, 'model', path), 'decoder', path);

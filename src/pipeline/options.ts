@@ -7,11 +7,10 @@ import type { HubOptions } from '../core/hub.ts';
 import { MOST_THREADS } from '../core/limits.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { optionsOf } from '../core/options.ts';
-import { HOST_DTYPES, type Host } from '../core/plan.ts';
 import { BLOCK_SIZES, PRECISION_NAMES, ROUNDINGS, VOCABULARY_NAMES } from '../core/precision.ts';
 import type { Progress } from '../core/progress.ts';
 import { COMPARE_MODES } from '../eval/index.ts';
-import type { FfnSkipOptions, TopKOptions } from '../plan/index.ts';
+import { planOptionsSchema } from '../plan/index.ts';
 import type { BenchOptions } from './bench.ts';
 import type { BuildOptions, BuildTexts } from './build.ts';
 import type { CalibrateOptions, MergeOptions } from './calibrate.ts';
@@ -31,11 +30,9 @@ import type { ExpectOptions, VerifyOptions } from './verify.ts';
 const flag = z.boolean();
 const count = z.int().min(1);
 const index = z.int().min(0);
-const share = z.number().gt(0).lt(1);
 const engine = z.enum(ENGINES);
 const precision = z.enum(PRECISION_NAMES);
 const sparsePrecision = z.enum(SPARSE_PRECISIONS);
-const prefill = z.enum(['sparse', 'dense']);
 
 /** What Node's file system refuses with an error of its own. */
 export const path = z
@@ -87,30 +84,10 @@ export const calibrateOptions = optionsOf<CalibrateOptions>(
 
 export const mergeOptions = optionsOf<MergeOptions>({ inputs: files, output: path }, { force: flag });
 
-const host: z.ZodType<Host> = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('native') }),
-  z.strictObject({ kind: z.literal('stock'), dtype: z.enum(HOST_DTYPES) }),
-]);
-
-const preset = z.discriminatedUnion('preset', [
-  optionsOf<FfnSkipOptions>(
-    { preset: z.literal('ffn-skip') },
-    {
-      targetSkipped: share,
-      coldStart: index,
-      coldEnd: count,
-      threshold: z.number().min(-1).max(1),
-      runLength: count,
-      warmUpTokens: index,
-      reArm: flag,
-      prefill,
-      host,
-    },
-  ),
-  optionsOf<TopKOptions>({ preset: z.literal('top-k') }, { density: share, prefill, host }),
-]);
-
-export const planOptions = optionsOf<PlanCommandOptions>({ statistics: path, output: path, preset }, { force: flag });
+export const planOptions = optionsOf<PlanCommandOptions>(
+  { statistics: path, output: path, preset: planOptionsSchema },
+  { force: flag },
+);
 
 export const sparsifyOptions = optionsOf<SparsifyOptions>(
   { source: path, plan: path, output: path },
@@ -121,7 +98,7 @@ export const sparsifyOptions = optionsOf<SparsifyOptions>(
 const maxPplRatio = z.number().min(1);
 
 export const buildOptions = optionsOf<BuildOptions>(
-  { checkpoint: path, output: path, preset },
+  { checkpoint: path, output: path, preset: planOptionsSchema },
   {
     ...source,
     texts: optionsOf<Partial<BuildTexts>>({}, { fit: files, choose: files, test: files }),

@@ -1,13 +1,13 @@
 /** `lacuna plan`: statistics become a plan. */
 import { sha256File } from '../../formats/files.ts';
-import { writePlan } from '../../formats/plan.ts';
+import { badPlan, readPlan, writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
-import type { Plan } from '../core/plan.ts';
-import { makePlan, type PlanOptions } from '../plan/index.ts';
+import type { Plan, PlanTensors } from '../core/plan.ts';
+import { makePlan, type PlanOptions, PRESET_WORDS, type PresetWords, presetProblem } from '../plan/index.ts';
 import { checkTokens, STATISTICS } from './enough-tokens.ts';
 import { checkJsonOutput, writeJsonOutput } from './output.ts';
 
-export type { PlanOptions };
+export { type PlanOptions, PRESET_WORDS, type PresetWords };
 
 export interface PlanCommandOptions {
   readonly statistics: string;
@@ -34,4 +34,12 @@ export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
   const made = makePlan(statistics, options.preset, await sha256File(options.statistics));
   const { output } = options;
   return { output, plan: await writeJsonOutput(options, () => writePlan(made.plan, made.tensors, output)) };
+}
+
+/** The plan in a file and its tensors. Throws as `readPlan` does, and `bad-file` for one whose preset there is not. */
+export async function openPlan(path: string): Promise<{ plan: Plan; tensors: PlanTensors }> {
+  const read = await readPlan(path);
+  const problem = presetProblem(read.plan);
+  if (problem !== undefined) throw badPlan(path, problem);
+  return read;
 }

@@ -10,7 +10,7 @@ import { readFloats } from '../../formats/tensor/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import { HEAD_WEIGHT, type ModelPieces } from '../core/model.ts';
-import type { Precision } from '../core/precision.ts';
+import { FLOATS, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Multiply } from '../core/runner.ts';
 import {
@@ -57,7 +57,7 @@ export async function roundLayers(
   const schemes = precisions.flatMap(({ name, linear }) =>
     schemesOf(name, linear as BlockScheme, given.turnables ?? false),
   );
-  const pieces = openModel(checkpoint, { precision: 'fp32' });
+  const pieces = openModel(checkpoint, { precision: FLOATS });
   const input = await calibrationInput(checkpoint, wantedForRounding(pieces.spec), options);
   // A name says how a file is read: as text or as JSONL.
   const hashes = input.texts.map(({ name, sha256 }) => [name, sha256]);

@@ -9,7 +9,7 @@ import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { HubOptions } from '../core/hub.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
-import { choosePrecision, type Precision } from '../core/precision.ts';
+import { choosePrecision, FLOATS, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { fuseSkipNorms } from '../rewrite/index.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
@@ -51,7 +51,7 @@ export interface OpenedCheckpoint {
 /** Opens a checkpoint and checks its config and every tensor's name, shape and dtype; no weight is read. */
 export async function openPieces(given: string, options: SourceOptions = {}): Promise<OpenedCheckpoint> {
   const checkpoint = await openSource(given, options);
-  return { checkpoint, pieces: openModel(checkpoint, { precision: 'fp32' }) };
+  return { checkpoint, pieces: openModel(checkpoint, { precision: FLOATS }) };
 }
 
 /** The checkpoint that `given` means, an adapter merged into it; nothing of it has been checked against its config. */
@@ -95,11 +95,11 @@ export function denseModel(checkpoint: Checkpoint, precision: Precision, rounded
 
 /** The dense model behind a checkpoint or a converted folder. */
 export async function openDense(path: string, options: DenseOptions = {}): Promise<DenseModel> {
-  const { precision = choosePrecision('fp32') } = options;
+  const { precision = choosePrecision(FLOATS) } = options;
   if (!(await isModelFolder(path))) {
     return denseModel(await openSource(path, options), precision);
   }
-  if (precision.name !== 'fp32')
+  if (precision.name !== FLOATS)
     throw new LacunaError('unsupported', `${path} is a converted folder; ${precision.name} is made of a checkpoint`, {
       hint: `Give the checkpoint with --dtype ${precision.name}, or the folder without.`,
     });
@@ -114,9 +114,9 @@ export async function openDense(path: string, options: DenseOptions = {}): Promi
       hint: 'Start from the checkpoint or from a dense folder: lacuna convert CHECKPOINT -o DIR',
     });
   }
-  if (model.precision !== 'fp32') {
-    throw new LacunaError('unsupported', `${path} is ${model.precision}: only fp32 models are made sparse`, {
-      hint: 'Start from the checkpoint or from an fp32 folder: lacuna convert CHECKPOINT -o DIR --dtype fp32',
+  if (model.precision !== FLOATS) {
+    throw new LacunaError('unsupported', `${path} is ${model.precision}: only ${FLOATS} models are made sparse`, {
+      hint: `Start from the checkpoint or from an ${FLOATS} folder: lacuna convert CHECKPOINT -o DIR --dtype ${FLOATS}`,
     });
   }
   return { path, files, spec: manifest.spec, fingerprint: manifest.fingerprint, graph, precision };

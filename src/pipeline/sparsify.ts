@@ -1,15 +1,22 @@
 /** `lacuna sparsify`: a dense model and a plan become a sparse folder. */
 import { refuseExistingFolder } from '../../formats/files.ts';
-import { readPlan } from '../../formats/plan.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { Host, Plan, PlanTensors } from '../core/plan.ts';
-import { choosePrecision, hasBlocks, type Precision } from '../core/precision.ts';
+import {
+  choosePrecision,
+  FLOATS,
+  hasBlocks,
+  IN_BLOCKS,
+  type Precision,
+  type PrecisionName,
+} from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
 import { isModelFolder, writeModelFolder } from './model-folder.ts';
+import { openPlan } from './plan.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
 import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './source.ts';
 import { pinnedTexts } from './texts.ts';
@@ -22,7 +29,7 @@ export interface SparsifyOptions extends SourceOptions {
   readonly force?: boolean;
   /** How weights are stored, of `SPARSE_PRECISIONS`; fp32 by default, and the only one for a folder. */
   readonly dtype?: SparsePrecision;
-  /** Texts that int8 and int4 are rounded by; the pinned `fit` text by default. */
+  /** Texts that precisions in blocks are rounded by; the pinned `fit` text by default. */
   readonly data?: readonly string[];
   /** Tokens of them to measure at most; 8,192 by default. */
   readonly tokens?: number;
@@ -37,10 +44,10 @@ export interface SparsifyResult {
 /** Precisions that sparse models are made in: those that GatedFFN takes weights in. */
 export const SPARSE_PRECISIONS: readonly SparsePrecision[] = STORAGES;
 
-export type SparsePrecision = Storage;
+export type SparsePrecision = Storage & PrecisionName;
 
 /** The precision that a sparse model is made in. */
-export function sparsePrecision(name: SparsePrecision = 'fp32'): Precision {
+export function sparsePrecision(name: SparsePrecision = FLOATS): Precision {
   return choosePrecision(name);
 }
 
@@ -56,9 +63,9 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
   refuseNonFiniteBlocks([precision], options.allowNonFinite);
   if (!hasBlocks(precision) && (options.data ?? options.tokens) !== undefined)
     throw new LacunaError('usage', `${precision.name} stores no blocks, so there is nothing to round by a text`, {
-      hint: '--data and --tokens are for --dtype int8 and int4.',
+      hint: `--data and --tokens are for --dtype ${IN_BLOCKS}.`,
     });
-  const { plan, tensors } = await readPlan(options.plan);
+  const { plan, tensors } = await openPlan(options.plan);
   // A folder in blocks is refused there, with what to give in its place.
   if (!hasBlocks(precision) || (await isModelFolder(source)))
     return writeSparse(output, await openDense(source, { ...options, precision }), plan, tensors, options);

@@ -18,6 +18,7 @@ import type { LacunaError } from '../core/errors.ts';
 import type { Body, Graph, Initializer, ValueInfo } from '../core/graph.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
 import type { ModelSpec } from '../core/model.ts';
+import { FLOATS } from '../core/precision.ts';
 import { attempt } from '../core/problems.ts';
 import { storedIn } from '../core/tensor.ts';
 import { MAX_JSON_BYTES } from './model-folder.ts';
@@ -67,7 +68,7 @@ export async function summariseCheckpoint(
   const problems = [...opening, ...modelProblems(checkpoint, unread)];
   const fits = problems.length === 0;
   return {
-    spec: fits ? openModel(checkpoint, { precision: 'fp32' }).spec : undefined,
+    spec: fits ? openModel(checkpoint, { precision: FLOATS }).spec : undefined,
     layout: fits ? modelLayout(checkpoint) : undefined,
     problems: problems.map(({ message }) => message),
     fingerprint: checkpoint.fingerprint,

@@ -3,8 +3,9 @@ import type { Graph, Initializer } from '../core/graph.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
+import { TARGETS } from '../core/target.ts';
 import { measureRealised, type RealisedSparsity } from '../eval/index.ts';
-import { type Realised, retune } from '../plan/index.ts';
+import { retune } from '../plan/index.ts';
 import { applyPlan } from '../rewrite/index.ts';
 import { feedOf, openMeasuredSession } from './measured-session.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
@@ -30,14 +31,15 @@ export interface TuneInput {
 export async function tunePlan(input: TuneInput, options: JobOptions): Promise<Plan> {
   const written = await openModelFolder(input.draft);
   let { plan } = input;
+  const { share, realised: realisedOf } = TARGETS[plan.target.kind];
   let best = { plan, error: Number.POSITIVE_INFINITY };
   for (let round = 1; round <= MAX_ROUNDS; round++) {
-    const realised = await measureDraft(input, plan, written, options);
-    const error = Math.abs(achieved(plan, realised) - plan.target.value);
-    options.progress?.note(describe(plan, realised, round));
+    const measured = await measureDraft(input, plan, written, options);
+    const error = Math.abs(share(measured) - plan.target.value);
+    options.progress?.note(describe(plan, measured, round));
     if (error < best.error) best = { plan, error };
     if (error < CLOSE_ENOUGH || round === MAX_ROUNDS) break;
-    plan = retune(plan, input.tensors, input.statistics, measured(plan, realised));
+    plan = retune(plan, input.tensors, input.statistics, realisedOf(measured));
   }
   return best.plan;
 }
@@ -65,18 +67,8 @@ function onWrittenWeights(graph: Graph, written: Graph): Graph {
   return { ...graph, initializers };
 }
 
-function achieved(plan: Plan, realised: RealisedSparsity): number {
-  return plan.target.kind === 'density' ? (realised.density ?? 0) : realised.skippedShare;
-}
-
-function measured(plan: Plan, realised: RealisedSparsity): Realised {
-  if (plan.target.kind === 'skipped-blocks') return { kind: 'skipped-blocks', share: realised.skippedShare };
-  const byBlock = realised.layers.map(({ layer, density }) => [`layers.${layer}.ffn`, density ?? 0] as const);
-  return { kind: 'density', byBlock: Object.fromEntries(byBlock) };
-}
-
-function describe(plan: Plan, realised: RealisedSparsity, round: number): string {
-  const what = plan.target.kind === 'density' ? 'neurons kept' : 'blocks skipped';
-  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
-  return `Round ${round}: ${percent(achieved(plan, realised))} of ${what}, wanted ${percent(plan.target.value)}`;
+function describe({ target }: Plan, measured: RealisedSparsity, round: number): string {
+  const { outcome, share } = TARGETS[target.kind];
+  const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
+  return `Round ${round}: ${percent(share(measured))} of ${outcome}, wanted ${percent(target.value)}`;
 }

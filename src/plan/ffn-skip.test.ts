@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { cosineOfLevel, levelOfCosine, readTrace } from '../core/saturation.ts';
-import { type FfnSkipOptions, makePlan, retune, simulateSkips } from './index.ts';
+import { makePlan, type PlanOptions, retune, simulateSkips } from './index.ts';
 import { normal, saturationOf, seeded, statisticsOf } from './testing/statistics.ts';
 import { findWarmUp, positionProfile } from './warm-up.ts';
+
+type FfnSkipOptions = Extract<PlanOptions, { readonly preset: 'ffn-skip' }>;
 
 const FACTS = { layers: 12, neurons: 2, sequences: 10, sequenceLength: 200 };
 
@@ -97,7 +99,9 @@ describe('ffn-skip', () => {
     expect(() => makePlan({ ...statistics, tokens: 7 }, { preset: 'ffn-skip' }, '')).toThrowError(
       /"trace" is Uint16Array \[12, 2000\]/,
     );
-    expect(() => makePlan({ ...statistics, sums: {} }, { preset: 'ffn-skip' }, '')).toThrowError(/no sum "trace"/);
+    expect(() => makePlan({ ...statistics, sums: {} }, { preset: 'ffn-skip' }, '')).toThrowError(
+      /"saturation" was not measured/,
+    );
   });
 });
 

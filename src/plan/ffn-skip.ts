@@ -1,5 +1,6 @@
 /** The `ffn-skip` preset: which blocks may be skipped, from which cosine on, and for how long (FFN-SkipLLM). */
-import { invalidArgument, LacunaError } from '../core/errors.ts';
+import * as z from 'zod';
+import { LacunaError } from '../core/errors.ts';
 import { ffnBlock } from '../core/model.ts';
 import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
 import {
@@ -14,16 +15,53 @@ import {
   spearman,
 } from '../core/saturation.ts';
 import type { Statistics } from '../core/statistics.ts';
+import type { Realised } from '../core/target.ts';
 import { unskippedFfnBytes } from './bytes.ts';
-import { checkCount, checkShare, DEFAULT_SKIPPED, type FfnSkipOptions } from './options.ts';
-import type { Preset, PresetPlan, Realised } from './preset.ts';
+import { checkCount, share, whole } from './options.ts';
+import { definePreset, type PresetPlan } from './preset.ts';
 import { type SkipRule, simulateSkips } from './simulate.ts';
 import { findWarmUp } from './warm-up.ts';
 
-export const ffnSkip: Preset<FfnSkipOptions> = {
+/** FFN-SkipLLM's claim: 25 to 30 % of blocks. */
+const USUAL_SKIPPED = 0.25;
+
+const COSINE = 'a cosine from -1 to 1';
+
+const OPTIONS = {
+  /** Share of all FFN blocks (tokens times layers). */
+  targetSkipped: share.optional(),
+  /** Where one of these two is absent, it is found from the profile. */
+  coldStart: whole(0).optional().meta({ title: 'layer', description: 'first layer that may be skipped' }),
+  coldEnd: whole(1).optional().meta({ title: 'layer', description: 'first layer after those that may be skipped' }),
+  warmUpTokens: whole(0).optional().meta({ title: 'n', description: 'first tokens that skip nothing' }),
+  /** The fewest that reach the target where it is absent. */
+  runLength: whole(1).optional().meta({ title: 'n', description: 'blocks skipped after one that was saturated' }),
+  threshold: z
+    .number()
+    .min(-1, COSINE)
+    .max(1, COSINE)
+    .optional()
+    .meta({ title: 'cosine', description: 'cosine from which blocks are skipped, instead of solving for the target' }),
+  /** Whether the test is made again after a run, in the same token. */
+  reArm: z.boolean().default(true).meta({ description: 'at most one run of skips a token' }),
+};
+
+type Options = z.output<z.ZodObject<typeof OPTIONS>>;
+
+export const ffnSkip = definePreset({
+  name: 'ffn-skip',
+  target: {
+    kind: 'skipped-blocks',
+    option: 'targetSkipped',
+    usual: USUAL_SKIPPED,
+    description: 'share of FFN blocks to skip',
+  },
+  options: OPTIONS,
+  statistics: ['saturation'],
+  choosesNeurons: false,
   plan: (statistics, options) => ({ parts: planFfnSkip(statistics, options), tensors: new Map() }),
   retune: retuneFfnSkip,
-};
+});
 
 type SkipPlan = PresetPlan['parts'];
 
@@ -34,9 +72,8 @@ const SMALLEST_REGION = 2;
  * Chooses the region, the warm-up and the run length, and solves for the threshold whose simulated share of skipped
  * blocks is the target. Throws `usage` for options out of range and for a target that the region cannot reach.
  */
-function planFfnSkip(statistics: Statistics, options: FfnSkipOptions): SkipPlan {
-  const { targetSkipped, threshold, reArm = true } = options;
-  checkShare('targetSkipped', targetSkipped ?? DEFAULT_SKIPPED);
+function planFfnSkip(statistics: Statistics, options: Options): SkipPlan {
+  const { targetSkipped, threshold, reArm } = options;
   const trace = readTrace(statistics);
   const region = chooseRegion(trace, options);
   checkCount('warmUpTokens', options.warmUpTokens, 0, statistics.sequenceLength - 1);
@@ -44,7 +81,7 @@ function planFfnSkip(statistics: Statistics, options: FfnSkipOptions): SkipPlan 
   const warmUpTokens = options.warmUpTokens ?? findWarmUp(trace, region, statistics.sequenceLength);
   const base = { ...region, warmUpTokens, reArm };
   if (threshold === undefined) {
-    const target = targetSkipped ?? DEFAULT_SKIPPED;
+    const target = targetSkipped ?? USUAL_SKIPPED;
     return skipPlan(statistics, trace, solveRule(trace, base, target, options.runLength), target);
   }
   const rule = { ...base, level: levelOfThreshold(threshold), runLength: options.runLength ?? 1 };
@@ -69,7 +106,7 @@ function retuneFfnSkip(
   return skipPlan(statistics, trace, { ...rule, level }, plan.target.value).blocks;
 }
 
-function chooseRegion(trace: SaturationTrace, { coldStart, coldEnd }: FfnSkipOptions): Region {
+function chooseRegion(trace: SaturationTrace, { coldStart, coldEnd }: Options): Region {
   checkCount('coldStart', coldStart, 0, trace.layers - SMALLEST_REGION);
   checkCount('coldEnd', coldEnd, (coldStart ?? 0) + SMALLEST_REGION, trace.layers);
   const found = saturatedRegion(meanCosines(trace));
@@ -128,7 +165,6 @@ function thresholdOfLevel(level: number): number {
 
 /** The highest level whose cosine still passes the threshold; above 1 nothing does. */
 function levelOfThreshold(threshold: number): number {
-  if (!(threshold >= -1 && threshold <= 1)) throw invalidArgument('threshold', 'a cosine from -1 to 1', threshold);
   const level = levelOfCosine(threshold);
   return cosineOfLevel(level) >= threshold ? level : level - 1;
 }

@@ -1,8 +1,8 @@
 /** What a block takes on a plan's host, and which blocks of a plan are to take less than they do dense. */
 import { LacunaError } from '../core/errors.ts';
-import type { BlockPlan, Host, HostDtype } from '../core/plan.ts';
+import type { BlockPlan, Host, HostDtype, Plan } from '../core/plan.ts';
+import { hasBlocks, precisionNamed } from '../core/precision.ts';
 import type { ModelIdentity } from '../core/statistics.ts';
-import { DEFAULT_DENSITY, type PlanOptions } from './options.ts';
 import type { PresetPlan } from './preset.ts';
 
 type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
@@ -12,9 +12,7 @@ type ModelShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize' | 'numHi
 const STOCK = {
   /** What a dense block takes beside its products. */
   block: 20,
-  /** A weight, in products over all neurons. bf16 is widened when a model is loaded. */
-  weight: { fp32: 120e-6, bf16: 120e-6, int8: 45e-6, int4: 28e-6 },
-  /** Times `weight`, in products over gathered rows: these are copied, and cannot be packed ahead. */
+  /** Times a weight's, in products over gathered rows: these are copied, and cannot be packed ahead. */
   gathered: 3,
   /** Choosing neurons, by a body that multiplies by all of them. */
   choose: 30,
@@ -27,9 +25,6 @@ const STOCK = {
   /** Of the tokens that a plan says skip a block, the share that does on another text, before the plan is corrected. */
   realised: 0.8,
 } as const;
-
-/** Storages whose rows stock ONNX Runtime gathers in less time than it multiplies by all. */
-const GATHERING: ReadonlySet<HostDtype> = new Set(['fp32', 'bf16']);
 
 /**
  * A block has to be expected to take at most this share of the dense block's time. Times differ by a tenth between processors,
@@ -47,8 +42,13 @@ export function stockTime(shape: FfnShape, dtype: HostDtype, { choice, skip, exp
   return (skip === undefined ? run : skippingTime(run, expected.skipped ?? 0)) / dense;
 }
 
+/** Whether stock ONNX Runtime gathers rows in less time than it multiplies by all: rows of floats alone. */
+function gathers(dtype: HostDtype): boolean {
+  return !hasBlocks(precisionNamed(dtype));
+}
+
 function projectionTime({ hiddenSize, intermediateSize }: FfnShape, dtype: HostDtype): number {
-  return STOCK.weight[dtype] * hiddenSize * intermediateSize;
+  return precisionNamed(dtype).stockTime * hiddenSize * intermediateSize;
 }
 
 function denseTime(shape: FfnShape, dtype: HostDtype): number {
@@ -57,7 +57,7 @@ function denseTime(shape: FfnShape, dtype: HostDtype): number {
 
 function selectedTime(shape: FfnShape, dtype: HostDtype, density: number): number {
   const whole = denseTime(shape, dtype) + STOCK.choose;
-  return GATHERING.has(dtype) ? Math.min(whole, gatheredTime(shape, dtype, density)) : whole;
+  return gathers(dtype) ? Math.min(whole, gatheredTime(shape, dtype, density)) : whole;
 }
 
 /** The gate whole, and `density` of up's and down's rows. */
@@ -103,18 +103,16 @@ export function forHost(parts: PresetPlan['parts'], host: Host, model: ModelIden
  *
  * @throws LacunaError `usage` as `forHost` does.
  */
-export function checkTarget(options: PlanOptions, model: ModelShape): void {
-  const { host = { kind: 'native' } } = options;
+export function checkTarget({ kind, value }: Plan['target'], host: Host, model: ModelShape): void {
   if (host.kind === 'native') return;
-  if (options.preset === 'top-k') {
-    const { density = DEFAULT_DENSITY } = options;
-    const time = selectedTime(model, host.dtype, density) / denseTime(model, host.dtype);
-    if (time > WORTHWHILE) throw nothingPays(time, payingDensity(model, host.dtype), 'density', host.dtype, model);
+  if (kind === 'density') {
+    const time = selectedTime(model, host.dtype, value) / denseTime(model, host.dtype);
+    if (time > WORTHWHILE) throw nothingPays(time, payingDensity(model, host.dtype), kind, host.dtype, model);
     return;
   }
   // The fewer blocks are skipped, the more often: at best each is skipped by every token.
   const time = skippingTime(denseTime(model, host.dtype), 1) / denseTime(model, host.dtype);
-  if (time > WORTHWHILE) throw nothingPays(time, undefined, 'skipped-blocks', host.dtype, model);
+  if (time > WORTHWHILE) throw nothingPays(time, undefined, kind, host.dtype, model);
 }
 
 function meanTime(blocks: readonly BlockPlan[]): number {
@@ -145,7 +143,7 @@ function nothingPays(
 
 /** The highest density that pays, in hundredths; undefined where none does. */
 export function payingDensity(shape: FfnShape, dtype: HostDtype): number | undefined {
-  if (!GATHERING.has(dtype)) return undefined;
+  if (!gathers(dtype)) return undefined;
   const share = shareThatPays(shape, dtype, (density) => gatheredTime(shape, dtype, density));
   return asTarget(Math.floor(100 * share));
 }

@@ -1,40 +1,60 @@
 /** Statistics -> Plan. */
+import * as z from 'zod';
+import { LacunaError } from '../core/errors.ts';
+import { checkArgument } from '../core/options.ts';
 import { PLAN_FORMAT, PLAN_VERSION, type Plan, type PlanTensors } from '../core/plan.ts';
 import type { Statistics } from '../core/statistics.ts';
-import { ffnSkip } from './ffn-skip.ts';
+import type { Realised } from '../core/target.ts';
 import { forHost, withTimes } from './host.ts';
-import { DEFAULT_DENSITY, DEFAULT_SKIPPED, type PlanOptions } from './options.ts';
-import { checkRetune, type Preset, type Realised } from './preset.ts';
-import { topK } from './top-k.ts';
+import { checkRetune, checkStatistics, optionsSchema, type Preset, type PresetWords } from './preset.ts';
+import { type PlanOptions, PRESETS } from './presets.ts';
 
 export { denseFfnBytes } from './bytes.ts';
 export { checkTarget } from './host.ts';
-export {
-  DEFAULT_DENSITY,
-  DEFAULT_SKIPPED,
-  type FfnSkipOptions,
-  type PlanOptions,
-  type TopKOptions,
-} from './options.ts';
-export type { Realised } from './preset.ts';
+export type { PlanOptions } from './presets.ts';
 export { type SkipCounts, type SkipRule, simulateSkips } from './simulate.ts';
+export type { PresetWords };
 
-/** Every preset, by the name it is asked for. */
-const PRESETS: { readonly [Name in PlanOptions['preset']]: Preset<Extract<PlanOptions, { readonly preset: Name }>> } = {
-  'ffn-skip': ffnSkip,
-  'top-k': topK,
-};
+/** What is said of every preset to whoever chooses one. */
+export const PRESET_WORDS: readonly PresetWords[] = PRESETS;
 
-/** The compiler cannot see that options and preset are found by one name, so they meet here. */
-function presetNamed(name: PlanOptions['preset']): Preset<PlanOptions> {
-  return PRESETS[name] as Preset<PlanOptions>;
+/** For all that works with any of them: the compiler cannot see that a preset and its options are found by one name. */
+const ANY: readonly Preset[] = PRESETS as readonly object[] as readonly Preset[];
+
+function presetNamed(wanted: string): Preset {
+  const found = ANY.find(({ name }) => name === wanted);
+  if (found === undefined) throw new LacunaError('unsupported', noPreset(wanted));
+  return found;
 }
+
+function noPreset(wanted: string): string {
+  return `No preset is called "${wanted}", wanted ${ANY.map(({ name }) => name).join(', ')}`;
+}
+
+/** What is asked of a plan: the options of one of the presets, with their defaults. */
+export const planOptionsSchema = z.discriminatedUnion(
+  'preset',
+  ANY.map(optionsSchema) as [ReturnType<typeof optionsSchema>],
+) as unknown as z.ZodType<PlanOptions>;
 
 /** What a plan of these options aims at. */
 export function targetOf(options: PlanOptions): Plan['target'] {
-  return options.preset === 'top-k'
-    ? { kind: 'density', value: options.density ?? DEFAULT_DENSITY }
-    : { kind: 'skipped-blocks', value: options.targetSkipped ?? DEFAULT_SKIPPED };
+  const { kind, option, usual } = presetNamed(options.preset).target;
+  const { [option]: value }: Readonly<Record<string, unknown>> = options;
+  return { kind, value: typeof value === 'number' ? value : usual };
+}
+
+/** Whether a plan of these options has blocks compute some of their neurons, so that `down` is read along both of its axes. */
+export function choosesNeurons({ preset }: PlanOptions): boolean {
+  return presetNamed(preset).choosesNeurons;
+}
+
+/** What is wrong with the preset that a plan names; undefined where it is one of ours and aims at what the plan does. */
+export function presetProblem({ preset, target }: Pick<Plan, 'preset' | 'target'>): string | undefined {
+  const known = ANY.find(({ name }) => name === preset);
+  if (known === undefined) return noPreset(preset);
+  const { kind } = known.target;
+  return kind === target.kind ? undefined : `preset ${preset} aims at ${kind}, got ${target.kind}`;
 }
 
 /** A plan and its tensors, which `writePlan` binds to it. */
@@ -46,17 +66,20 @@ export interface PlanWithTensors {
 /**
  * Makes a plan from statistics; the same statistics and options give the same plan. `statisticsSha256` names the
  * statistics in it. Throws `usage` for options out of range, a target that cannot be reached, and a host on which nothing
- * of the plan would pay.
+ * of the plan would pay; `bad-file` for statistics that lack what the preset reads.
  *
  * @example const { plan, tensors } = makePlan(statistics, { preset: 'top-k', density: 0.5 }, sha256);
  */
 export function makePlan(statistics: Statistics, options: PlanOptions, statisticsSha256: string): PlanWithTensors {
-  const { preset, prefill = 'sparse', host = { kind: 'native' } } = options;
-  const { parts, tensors } = presetNamed(preset).plan(statistics, options);
+  const preset = presetNamed(options.preset);
+  const given = checkArgument(optionsSchema(preset), options, { of: 'plan' });
+  const { preset: _, prefill = 'sparse', host = { kind: 'native' }, ...own } = given;
+  checkStatistics(preset, statistics);
+  const { parts, tensors } = preset.plan(statistics, own);
   const plan: Plan = {
     format: PLAN_FORMAT,
     version: PLAN_VERSION,
-    preset,
+    preset: preset.name,
     host,
     model: statistics.model,
     statistics: statisticsSha256,
@@ -70,10 +93,13 @@ export function makePlan(statistics: Statistics, options: PlanOptions, statistic
 
 /**
  * Corrects a plan's thresholds by what was realised; deterministic, and repeatable until it holds. Throws `mismatch`
- * when what was measured is not what the plan aims at, or the plan is of another model.
+ * when what was measured is not what the plan aims at, or the plan is of another model; `unsupported` for a plan whose preset
+ * there is not.
  */
 export function retune(plan: Plan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan {
   checkRetune(plan, statistics, realised);
-  const blocks = presetNamed(plan.preset).retune(plan, tensors, statistics, realised);
+  const preset = presetNamed(plan.preset);
+  checkStatistics(preset, statistics);
+  const blocks = preset.retune(plan, tensors, statistics, realised);
   return { ...plan, blocks: withTimes(blocks, plan.host, plan.model) };
 }

@@ -1,7 +1,9 @@
-/** What a preset is: how it makes a plan from statistics, and how it corrects one by what was realised. */
+/** What a preset is: all that the library and the command line know of one way to choose what is left out. */
+import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
-import type { Plan, PlanTensors } from '../core/plan.ts';
+import { hostSchema, type Plan, type PlanTensors, prefillSchema } from '../core/plan.ts';
 import type { Statistics } from '../core/statistics.ts';
+import type { Realised, TargetKind } from '../core/target.ts';
 
 /** The parts of a plan that a preset decides, and the tensors they name. */
 export interface PresetPlan {
@@ -9,17 +11,58 @@ export interface PresetPlan {
   readonly tensors: PlanTensors;
 }
 
-/** What a model made by a plan was seen to do, on a text that the plan was not made from. */
-export type Realised =
-  /** Share of neurons computed in each block, by its name. */
-  | { readonly kind: 'density'; readonly byBlock: Readonly<Record<string, number>> }
-  /** Share of all FFN blocks (tokens times layers) that were skipped. */
-  | { readonly kind: 'skipped-blocks'; readonly share: number };
+/**
+ * Options by name, each a number or a flag. Its `meta` is what the command line says of it: `description`, and `title`, which names
+ * a number there. A flag that is true by default is described as what leaving it out (`--no-<name>`) does.
+ */
+export type PresetOptions = Readonly<Record<string, z.ZodType<number | boolean | undefined>>>;
 
-export interface Preset<Options> {
-  plan(statistics: Statistics, options: Options): PresetPlan;
-  /** `realised` is of the kind of the plan's target: the caller checks it. */
+/** What is said of a preset to whoever chooses one. */
+export interface PresetWords {
+  readonly name: string;
+  /** What plans aim at: a share of `kind`, stated by `option`, which is `--target` on the command line. */
+  readonly target: {
+    readonly kind: TargetKind;
+    readonly option: string;
+    /** Taken where none is given. */
+    readonly usual: number;
+    readonly description: string;
+  };
+  readonly options: PresetOptions;
+}
+
+export interface Preset<Name extends string = string, Options extends PresetOptions = PresetOptions>
+  extends PresetWords {
+  readonly name: Name;
+  readonly options: Options;
+  /** Names of the statistics that `plan` and `retune` read. */
+  readonly statistics: readonly string[];
+  /** Whether blocks compute some of their neurons, so that `down` is read along both of its axes. */
+  readonly choosesNeurons: boolean;
+  plan(statistics: Statistics, options: z.output<z.ZodObject<Options>>): PresetPlan;
+  /** The plan's blocks, corrected. `realised` is of the kind of the plan's target: the caller checks it. */
   retune(plan: Plan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan['blocks'];
+}
+
+/** The preset as it is, its name and its options as types. */
+export function definePreset<const Name extends string, Options extends PresetOptions>(
+  preset: Preset<Name, Options>,
+): Preset<Name, Options> {
+  return preset;
+}
+
+/** What every preset takes. */
+const COMMON = { prefill: prefillSchema.optional(), host: hostSchema.optional() };
+
+/** What a caller gives to have a plan by the preset. */
+export type OptionsOf<P> =
+  P extends Preset<infer Name, infer Options>
+    ? { readonly preset: Name } & Readonly<z.input<z.ZodObject<Options & typeof COMMON>>>
+    : never;
+
+/** The schema of these options. */
+export function optionsSchema({ name, options }: Preset) {
+  return z.strictObject({ preset: z.literal(name), ...options, ...COMMON });
 }
 
 /** Throws `mismatch` when what was measured is not what the plan aims at, or the statistics are of another model. */
@@ -30,4 +73,13 @@ export function checkRetune(plan: Plan, statistics: Statistics, realised: Realis
     throw new LacunaError('mismatch', 'The statistics are of another model than the plan', {
       hint: 'Give the statistics that the plan was made from.',
     });
+}
+
+/** Throws `bad-file` when statistics lack one that the preset reads: an older version measured fewer. */
+export function checkStatistics({ statistics: wanted }: Preset, { sums }: Statistics): void {
+  const missing = wanted.find((statistic) => !Object.hasOwn(sums, statistic));
+  if (missing === undefined) return;
+  throw new LacunaError('bad-file', `The statistics: the statistic "${missing}" was not measured`, {
+    hint: 'Calibrate again to get it: lacuna calibrate',
+  });
 }

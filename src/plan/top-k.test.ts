@@ -132,7 +132,9 @@ describe('top-k', () => {
 
   it('refuses statistics that lack a part', () => {
     const { 'kept-energy': _, ...sums } = STATISTICS.sums;
-    expect(() => makePlan({ ...STATISTICS, sums }, { preset: 'top-k' }, '')).toThrowError(/no sum "densities"/);
+    expect(() => makePlan({ ...STATISTICS, sums }, { preset: 'top-k' }, '')).toThrowError(
+      /"kept-energy" was not measured/,
+    );
     const empty = {
       ...STATISTICS.sums,
       'activation-histogram': activationHistogram.empty({

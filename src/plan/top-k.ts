@@ -3,20 +3,29 @@ import { LacunaError } from '../core/errors.ts';
 import { ffnBlock } from '../core/model.ts';
 import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
 import { type Statistics, sumData } from '../core/statistics.ts';
+import type { Realised } from '../core/target.ts';
 import { selectedFfnBytes } from './bytes.ts';
-import { checkShare, DEFAULT_DENSITY, type TopKOptions } from './options.ts';
-import type { Preset, PresetPlan, Realised } from './preset.ts';
+import { share } from './options.ts';
+import { definePreset, type PresetPlan } from './preset.ts';
 import { densityAt, readScoreTail, type ScoreTail, thresholdFor } from './score-tail.ts';
 
-export const topK: Preset<TopKOptions> = { plan: planTopK, retune: retuneTopK };
+const USUAL_DENSITY = 0.5;
+
+export const topK = definePreset({
+  name: 'top-k',
+  target: { kind: 'density', option: 'density', usual: USUAL_DENSITY, description: 'share of neurons to keep' },
+  options: { density: share.optional() },
+  statistics: ['neuron-magnitudes', 'activation-histogram', 'kept-energy'],
+  choosesNeurons: true,
+  plan: (statistics, { density = USUAL_DENSITY }) => planTopK(statistics, density),
+  retune: retuneTopK,
+});
 
 /**
  * One absolute threshold a layer on |act(gate_j)| * E|up_j| * ||down_j||, at which the layer's mean density is the one
  * asked for (CATS, 2404.08763, with the weights of what a neuron can do; the number of neurons varies by token).
  */
-function planTopK(statistics: Statistics, options: TopKOptions): PresetPlan {
-  const { density = DEFAULT_DENSITY } = options;
-  checkShare('density', density);
+function planTopK(statistics: Statistics, density: number): PresetPlan {
   const layers = Array.from({ length: statistics.model.numHiddenLayers }, (_, layer) => layer);
   const weights = layers.map((layer) => scoreWeights(statistics, layer));
   return {

@@ -11,7 +11,7 @@ import type { Keys } from './keys.ts';
 
 /** Texts by what they are for; none may share a document with another. */
 export interface BuildTexts {
-  /** Statistics are measured on these, and int8 and int4 rounded by them, */
+  /** Statistics are measured on these, and precisions in blocks rounded by them, */
   readonly fit: readonly string[];
   /** thresholds corrected on these, */
   readonly choose: readonly string[];

@@ -5,11 +5,10 @@ import { sha256File } from '../../../formats/files.ts';
 import { readPlan, writePlan } from '../../../formats/plan.ts';
 import { readStatistics } from '../../../formats/statistics.ts';
 import type { Plan } from '../../core/plan.ts';
-import { choosePrecision, type Precision } from '../../core/precision.ts';
+import { choosePrecision, FLOATS, gainsByTexts, type Precision, type PrecisionName } from '../../core/precision.ts';
 import type { TextScores } from '../../eval/index.ts';
-import { makePlan } from '../../plan/index.ts';
+import { choosesNeurons, makePlan } from '../../plan/index.ts';
 import { type BenchReport, bench } from '../bench.ts';
-import { FLOATS } from '../budget.ts';
 import { calibrate } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
 import { compareApart, compareWithFolder, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
@@ -29,9 +28,7 @@ const TUNE_TOKENS = 4096;
 export async function buildRounding(build: Build): Promise<RoundedLayers | undefined> {
   if (!isRounded(build)) return undefined;
   const { work, keys, precision, options } = build;
-  // Only a preset that chooses neurons reads `down` along both axes.
-  const turnables = options.preset.preset === 'top-k';
-  return roundedIn(join(work, `rounding-${keys.rounding}`), precision, options, turnables);
+  return roundedIn(join(work, `rounding-${keys.rounding}`), precision, options, choosesNeurons(options.preset));
 }
 
 async function roundedIn(
@@ -202,22 +199,17 @@ export function timeAgainst(
   return bench({ ...job, engine, folder, against, data: options.texts.test });
 }
 
-/** Of alternatives. */
-export function isRoundedByText(name: 'int8' | 'int4'): boolean {
-  return name === 'int4';
-}
-
 /**
- * A dense model of another precision, with its scores and its speed against the build's dense model. int8 loses so little that
- * rounding it by texts, which takes minutes, is not worth the wait.
+ * A dense model of another precision, with its scores and its speed against the build's dense model. It is rounded by texts where
+ * that is worth the wait.
  */
-export async function buildAlternative(build: Build, dense: Stage<null>, name: 'int8' | 'int4') {
+export async function buildAlternative(build: Build, dense: Stage<null>, name: PrecisionName) {
   const { work, keys, options } = build;
   const folder = join(work, `alternative-${keys.alternative}`);
   const [rounding, model] = [join(folder, 'rounding'), join(folder, 'dense')];
   const make = async () => {
     const precision = choosePrecision(name);
-    const rounded = isRoundedByText(name) ? await roundedIn(rounding, precision, options, false) : undefined;
+    const rounded = gainsByTexts(precision) ? await roundedIn(rounding, precision, options, false) : undefined;
     const { path } = await writeDense(model, precision, rounded, options);
     const { speedup } = await timeAgainst(build, path, dense.path, options);
     return { speedup, scores: await scoreFolder(path, options) };

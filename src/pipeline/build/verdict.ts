@@ -1,13 +1,13 @@
 /** Whether what was built is shipped: it has to keep to its budget, and must not be slower than the dense model of its precision. */
 import { LacunaError } from '../../core/errors.ts';
-import type { PrecisionName } from '../../core/precision.ts';
+import { FLOATS, gainsByTexts, type PrecisionName, precisionNamed, smallerThan } from '../../core/precision.ts';
 import { type Ratio, ratioOfScores, type Spread } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
-import { FLOATS, judgeBudget } from '../budget.ts';
+import { judgeBudget } from '../budget.ts';
 import type { EvaluateResult } from '../evaluate.ts';
 import type { Stage } from '../workspace.ts';
 import { type Build, engineName, isRounded } from './options.ts';
-import { buildAlternative, buildDenseScores, buildFloats, isRoundedByText } from './stages.ts';
+import { buildAlternative, buildDenseScores, buildFloats } from './stages.ts';
 
 /** The measurement with the budget's verdict. Throws `check-failed` over the budget. */
 export function withinBudget({ path, result }: Stage<EvaluateResult>, maxPplRatio: number | undefined): EvaluateResult {
@@ -28,7 +28,7 @@ export function withinBudget({ path, result }: Stage<EvaluateResult>, maxPplRati
 
 /** A dense model that is faster than the sparse one. */
 interface Faster {
-  readonly precision: PrecisionName | 'fp32';
+  readonly precision: PrecisionName;
   /** Against the build's dense model; null for that model itself. */
   readonly speedup: Spread | null;
   /** To the floats; null for the floats themselves. */
@@ -69,22 +69,15 @@ async function fasterModels(build: Build, dense: Stage<null>): Promise<Faster[]>
     ratio: name === FLOATS ? null : ratioOfScores((await buildDenseScores(build, dense)).result, floats),
     byText: isRounded(build),
   };
-  const smaller = SMALLER[name];
+  const smaller = smallerThan(name);
   if (smaller === undefined) return [same];
   const { result } = await buildAlternative(build, dense, smaller);
   const isFaster = result.speedup !== null && result.speedup.p10 > 1;
   const ratio = ratioOfScores(result.scores, floats);
-  const other = { precision: smaller, speedup: result.speedup, ratio, byText: isRoundedByText(smaller) };
+  const byText = gainsByTexts(precisionNamed(smaller));
+  const other = { precision: smaller, speedup: result.speedup, ratio, byText };
   return isFaster ? [other, same] : [same];
 }
-
-/** The next precision in blocks. */
-const SMALLER: Readonly<Partial<Record<PrecisionName, 'int8' | 'int4'>>> = {
-  fp32: 'int8',
-  fp16: 'int8',
-  bf16: 'int8',
-  int8: 'int4',
-};
 
 function keepsTo(ratio: Ratio | null, maxPplRatio: number | undefined): boolean {
   return ratio === null || maxPplRatio === undefined || (ratio.upperBound ?? ratio.value) <= maxPplRatio;

@@ -1,0 +1,155 @@
+/** Presets as the library and the command line meet them: by their list alone, to which a test adds one. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import * as z from 'zod';
+import { STATISTICS } from '../calibrate/list.ts';
+import { writeStatistics } from '../formats/statistics.ts';
+import { planOptions, withPresetOptions } from '../src/cli/presets.ts';
+import { planSchema } from '../src/core/plan.ts';
+import { inspect, type PlanOptions, PRESET_WORDS, plan } from '../src/index.ts';
+import { choosesNeurons, makePlan, planOptionsSchema, targetOf } from '../src/plan/index.ts';
+import { PRESETS } from '../src/plan/presets.ts';
+import { statisticsOf } from '../src/plan/testing/statistics.ts';
+import { lacuna, temporaryFolder } from './temporary.ts';
+
+/** A preset that no other file knows of: it plans one block, and says there what it was asked for. */
+vi.mock(import('../src/plan/presets.ts'), async (importOriginal) => {
+  const { PRESETS: ours } = await importOriginal();
+  const { definePreset } = await import('../src/plan/preset.ts');
+  const made = definePreset({
+    name: 'made-up',
+    target: { kind: 'density', option: 'kept', usual: 0.75, description: 'share of what is made up' },
+    options: {
+      kept: z.number().gt(0).lt(1).optional(),
+      everyBlock: z.int().min(1).default(2).meta({ title: 'n', description: 'blocks from one to the next' }),
+      runLength: z.int().min(1).optional().meta({ title: 'n', description: 'said by another preset already' }),
+      eager: z.boolean().default(false).meta({ description: 'does so at once' }),
+    },
+    statistics: ['made-up-sums'],
+    choosesNeurons: true,
+    plan: (_, { kept = 0.75, ...options }) => ({
+      parts: {
+        target: { kind: 'density', value: kept },
+        skipping: null,
+        blocks: [{ block: 'layers.0.ffn', expected: { bytesPerToken: 1 }, why: JSON.stringify(options) }],
+      },
+      tensors: new Map(),
+    }),
+    retune: ({ blocks }) => blocks,
+  });
+  return { PRESETS: [...ours, made] as unknown as typeof ours };
+});
+
+const folder = temporaryFolder();
+const statistics = join(folder, 'statistics.json');
+const output = join(folder, 'plan.json');
+const FACTS = { layers: 2, neurons: 4, sequences: 2, sequenceLength: 600 };
+const SUMS = { 'made-up-sums': { sum: { shape: [1], data: Float64Array.of(1) } } };
+
+beforeAll(() => writeStatistics(statisticsOf(FACTS, SUMS), statistics, {}));
+
+function parse(...args: string[]): PlanOptions {
+  const command = withPresetOptions(new Command(), 'native').exitOverride();
+  return planOptions(command.parse(args, { from: 'user' }).opts());
+}
+
+describe.each(PRESET_WORDS.map((words) => [words.name, words] as const))('the preset %s', (name, words) => {
+  const { options, target } = words;
+  const preset = name as PlanOptions['preset'];
+
+  it('has a name of its own, and says what its options are', () => {
+    expect(PRESET_WORDS.filter((other) => other.name === name)).toHaveLength(1);
+    expect(options[target.option].safeParse(target.usual).success).toBe(true);
+    for (const [option, schema] of Object.entries(options)) {
+      if (option === target.option) continue;
+      expect(schema.meta()?.description).toEqual(expect.any(String));
+      if (!schema.safeParse(true).success) expect(schema.meta()?.title).toEqual(expect.any(String));
+    }
+  });
+
+  it('takes every option from the command line as from the library', () => {
+    const samples = Object.entries(options).map(([option, schema]) => {
+      const value = [7, 0.5, true].find((sample) => schema.safeParse(sample).success);
+      return [option, value === true ? schema.safeParse(undefined).data !== true : value] as const;
+    });
+    const args = samples.flatMap(([option, value]) => {
+      if (option === target.option) return ['--target', `${100 * Number(value)}%`];
+      const words = option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+      return typeof value === 'number' ? [`--${words}`, String(value)] : [`--${value ? '' : 'no-'}${words}`];
+    });
+    const wanted = { preset: name, prefill: 'sparse', ...Object.fromEntries(samples) };
+    expect(parse('--preset', name, ...args)).toEqual(wanted);
+    expect(planOptionsSchema.parse(wanted)).toEqual(wanted);
+    expect(targetOf(planOptionsSchema.parse(wanted))).toEqual({ kind: target.kind, value: 0.5 });
+  });
+
+  it('aims at its usual target when nothing is asked', () => {
+    expect(targetOf(parse('--preset', name))).toEqual({ kind: target.kind, value: target.usual });
+  });
+
+  it('takes no options but its own', () => {
+    expect(planOptionsSchema.safeParse({ preset, ofNobody: 1 }).success).toBe(false);
+  });
+
+  it('names the statistics that it reads and that were not measured', () => {
+    const { statistics: wanted } = PRESETS.filter((one) => one.name === name)[0];
+    if (name !== 'made-up') for (const one of wanted) expect(STATISTICS.map((known) => known.name)).toContain(one);
+    for (const missing of wanted) {
+      const sums = Object.fromEntries(wanted.filter((one) => one !== missing).map((one) => [one, {}]));
+      expect(() => makePlan(statisticsOf(FACTS, sums), { preset }, '')).toThrow(`"${missing}" was not measured`);
+    }
+  });
+});
+
+describe('a preset that is added to the list', () => {
+  it('is made by the library, with its defaults', async () => {
+    const made = await plan({ statistics, output, preset: { preset: 'made-up' } as unknown as PlanOptions });
+    const { preset, target, blocks } = made.plan;
+    expect({ preset, target }).toEqual({ preset: 'made-up', target: { kind: 'density', value: 0.75 } });
+    expect(JSON.parse(blocks[0].why)).toEqual({ everyBlock: 2, eager: false });
+    expect(choosesNeurons(made.plan as unknown as PlanOptions)).toBe(true);
+    await expect(inspect(output)).resolves.toMatchObject({ kind: 'plan' });
+    const wrong = { preset: 'made-up', everyBlock: 0 } as unknown as PlanOptions;
+    await expect(plan({ statistics, output, force: true, preset: wrong })).rejects.toThrow(
+      'Expected a number of at least 1 for preset.everyBlock but received 0',
+    );
+  });
+
+  it('is made by the command line, which describes and checks its options', async () => {
+    const made = ['plan', statistics, '-o', join(folder, 'by-words.json'), '--preset', 'made-up'];
+    const { stdout, code } = await lacuna([...made, '--target', '40%', '--every-block', '3', '--eager']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('preset made-up: 40.0 % of neurons kept');
+    expect(stdout).toContain('{"everyBlock":3,"eager":true}');
+    const help = (await lacuna(['plan', '--help'])).stdout.replace(/\s+/g, ' ');
+    expect(help).toContain('choices: "ffn-skip", "top-k", "made-up"');
+    expect(help).toContain('made-up: share of what is made up (default 0.75)');
+    expect(help).toContain('--every-block <n> made-up: blocks from one to the next');
+    expect(help).toContain('--run-length <n> ffn-skip, made-up: blocks skipped after one that was saturated');
+    expect(help).toContain('--eager made-up: does so at once');
+    expect((await lacuna([...made, '--every-block', '0'])).stderr).toContain('Expected a number of at least 1.');
+    const foreign = ['plan', statistics, '-o', output, '--preset', 'top-k', '--eager', '--run-length', '2'];
+    expect((await lacuna(foreign)).stderr).toContain(
+      '--run-length, --eager: only the preset ffn-skip, made-up takes this, not top-k',
+    );
+  });
+});
+
+describe('a plan in a file', () => {
+  it.each([
+    ['of a preset that there is not', { preset: 'magic' }, /No preset is called "magic", wanted ffn-skip, top-k/],
+    ['whose target is not its preset’s', { preset: 'ffn-skip' }, /ffn-skip aims at skipped-blocks, got density/],
+  ])('is refused %s', async (_, change, message) => {
+    const path = join(folder, 'changed.json');
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(output, 'utf8')), ...change }));
+    const wanted = { code: 'bad-file', message: expect.stringMatching(message), hint: expect.any(String) };
+    await expect(inspect(path)).rejects.toMatchObject(wanted);
+  });
+
+  it('in a manifest is read whatever its preset, since nothing is planned anew there', () => {
+    const written = JSON.parse(readFileSync(output, 'utf8'));
+    expect(planSchema.safeParse({ ...written, preset: 'of-a-later-version' }).success).toBe(true);
+  });
+});
