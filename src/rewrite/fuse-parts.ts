@@ -3,7 +3,7 @@ import { type Graph, LACUNA_DOMAIN, type Node, type OpFunction } from '../core/g
 import { callNode } from '../ops/contract.ts';
 import { indexGraph, replaceNodes } from './graph-index.ts';
 import { liftFunction } from './lift.ts';
-import { matchAttention, matchNormFfn, matchNormProduct, type PartMatch, type PartRefusal } from './match-parts.ts';
+import { matchPart, PARTS, type PartMatch } from './match-parts.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
 
 /**
@@ -21,13 +21,6 @@ export const fuseParts: Pass = {
   apply: (graph) => fuse(graph),
 };
 
-/** Which parts a node may be the middle of. */
-const MATCHERS = [
-  { opType: 'GroupQueryAttention', match: matchAttention },
-  { opType: 'Mul', match: matchNormFfn },
-  { opType: 'MatMulNBits', match: matchNormProduct },
-];
-
 const DOCS: Readonly<Record<string, string>> = {
   NormAttention: 'y = output(attention(norm(x + skip))); sum = x + skip.',
   NormFFN: 'y = down(act(gate n) * up n), n = norm(x + skip); sum = x + skip.',
@@ -40,9 +33,10 @@ function fuse(graph: Graph): PassResult {
   const replacements = new Map<Node, readonly Node[]>();
   const functions = new Map<string, OpFunction>();
   const report: RuleReport[] = [];
-  for (const { opType, match } of MATCHERS) {
-    for (const node of graph.nodes.filter((one) => one.opType === opType && !replacements.has(one))) {
-      const found = match(index, node);
+  for (const part of PARTS) {
+    for (const node of graph.nodes.filter(({ opType }) => opType === part.middle)) {
+      if (replacements.has(node)) continue;
+      const found = matchPart(index, part, node);
       const refusal = found.kind === 'refused' ? found.reason : accept(found, functions, replacements);
       const at = { rule: fuseParts.name, block: node.outputs[0] };
       if (refusal !== undefined || found.kind === 'refused')
@@ -100,5 +94,3 @@ function replace(
   for (const one of lifted.nodes) replacements.set(one, []);
   replacements.set(lifted.nodes[lifted.nodes.length - 1], [node]);
 }
-
-export type { PartMatch, PartRefusal };
