@@ -15,6 +15,7 @@ import {
   sets,
   tensor,
   unless,
+  widened,
 } from './pattern.ts';
 import { shapeOf } from './stored-weight.ts';
 
@@ -32,9 +33,9 @@ const isOrLacks = (value: Attribute): AttributeOptions => ({ among: [value], oth
 
 export const floatProduct: Product = (role, x) => {
   const matrix = tensor(role, { dtypes: ['float32'], rank: 2 });
-  const widened = tensor(role, { dtypes: ['bfloat16'], rank: 2, widened: true });
+  const narrow = widened(tensor(role, { dtypes: ['bfloat16'], rank: 2 }));
   const attributes = { transA: isOrLacks(attr.int(0)), transB: is(1), alpha: isOrLacks(attr.float(1)) };
-  return op('FusedMatMul', { inputs: [x, oneOf(matrix, widened)], attributes });
+  return op('FusedMatMul', { inputs: [x, oneOf(matrix, narrow)], attributes });
 };
 
 /** Of graphs in float16, whose weights are stored the other way round. */
@@ -51,11 +52,11 @@ function inBlocks(role: string, x: Pattern, zeroPoints: Pattern): Pattern {
   const [codes, scales] = [tensor(role, { dtypes: ['uint8'] }), `${role}_scales`];
   const attributes = {
     block_size: is(FFN_BLOCK_SIZE),
-    bits: { ...is(4, 8), as: `${role}_bits` },
+    bits: { ...is(4, 8), as: 'bits' },
     N: { as: `${role}_rows` },
     K: { as: `${role}_columns` },
   };
-  const inputs = [x, codes, tensor(scales, { dtypes: ['float16'], widened: true }), zeroPoints];
+  const inputs = [x, codes, widened(tensor(scales, { dtypes: ['float16'] })), zeroPoints];
   return op('MatMulNBits', { inputs, attributes });
 }
 
@@ -120,15 +121,16 @@ function activation(x: Pattern): Pattern {
 
 const ATTENTION_INPUTS = ['past_key', 'past_value', 'seqlens_k', 'total_sequence_length', 'cosines', 'sines'];
 
-/** output(attention(query n, key n, value n)), of a packed product or three. */
+/** output(attention(query n, key n, value n)), of one packed product or three. */
 export function attentionPattern(storages: Storages): Pattern {
   const n = capture('n', oneOf(sumNorm(storages), norm(storages, 'norm', 'epsilon', capture('x'))));
-  const projections = [
-    heads(storages, 'query', n),
-    optional(heads(storages, 'key', n)),
-    optional(linear(storages, 'value', n)),
-  ];
-  const attention = op('GroupQueryAttention', {
+  const packed = attend(linear(storages, 'query', n), absent('a key'), absent('a value'));
+  const apart = attend(heads(storages, 'query', n), heads(storages, 'key', n), linear(storages, 'value', n));
+  return added(storages, linear(storages, 'output', capture('middle', oneOf(packed, apart))));
+}
+
+function attend(...projections: readonly Pattern[]): Pattern {
+  return op('GroupQueryAttention', {
     inputs: [...projections, ...ATTENTION_INPUTS.map((name) => capture(name))],
     outputs: ['present_key', 'present_value'],
     attributes: {
@@ -142,7 +144,6 @@ export function attentionPattern(storages: Storages): Pattern {
     },
     strict: true,
   });
-  return added(storages, linear(storages, 'output', capture('middle', attention)));
 }
 
 /** A projection, or the norm of each of its heads. */

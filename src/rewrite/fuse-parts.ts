@@ -5,6 +5,7 @@ import { indexGraph, replaceNodes } from './graph-index.ts';
 import { liftFunction } from './lift.ts';
 import { matchPart, PARTS, type PartMatch } from './match-parts.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
+import type { Refusal } from './pattern.ts';
 
 /**
  * Before: norm of the stream, MatMulNBits and what is between them, operator by operator
@@ -36,19 +37,9 @@ function fuse(graph: Graph): PassResult {
   for (const part of PARTS) {
     for (const node of graph.nodes.filter(({ opType }) => opType === part.middle)) {
       if (replacements.has(node)) continue;
-      const found = matchPart(index, part, node);
-      const refusal = found.kind === 'refused' ? found.reason : accept(found, functions, replacements);
-      const at = { rule: fuseParts.name, block: node.outputs[0] };
-      if (refusal !== undefined || found.kind === 'refused')
-        report.push({ ...at, applied: false, reason: refusal ?? '' });
-      else
-        report.push({
-          ...at,
-          applied: true,
-          reason: `one operator in place of ${found.lifted.nodes.length}`,
-          nodes: [`${node.name}.part`],
-        });
-      if (found.kind === 'match' && refusal === undefined) replace(found, node, replacements);
+      const found = accept(matchPart(index, part, node), functions, replacements);
+      report.push({ rule: fuseParts.name, block: node.outputs[0], ...outcomeOf(found, node) });
+      if (found.kind === 'match') replace(found, node, replacements);
     }
   }
   if (replacements.size === 0) return { graph, report };
@@ -63,19 +54,27 @@ function fuse(graph: Graph): PassResult {
   };
 }
 
-/** Why a part cannot be one operator beside those before it; keeps its body otherwise. */
+function outcomeOf(found: PartMatch | Refusal, { name }: Node): Pick<RuleReport, 'applied' | 'reason' | 'nodes'> {
+  if (found.kind === 'refused') return { applied: false, reason: found.reason };
+  return { applied: true, reason: `one operator in place of ${found.lifted.nodes.length}`, nodes: [`${name}.part`] };
+}
+
+/** Keeps a part's body, unless the part cannot be one operator beside those before it. */
 function accept(
-  { operator, lifted }: PartMatch,
+  found: PartMatch | Refusal,
   functions: Map<string, OpFunction>,
   replacements: ReadonlyMap<Node, readonly Node[]>,
-): string | undefined {
-  if (lifted.nodes.some((node) => replacements.has(node))) return 'a node of it is in another part';
+): PartMatch | Refusal {
+  if (found.kind === 'refused') return found;
+  const { operator, lifted } = found;
+  const refused = (reason: string): Refusal => ({ kind: 'refused', reason });
+  if (lifted.nodes.some((node) => replacements.has(node))) return refused('a node of it is in another part');
   const made = liftFunction(operator, lifted, DOCS[operator]);
   const known = functions.get(made.name);
   if (known !== undefined && JSON.stringify(known) !== JSON.stringify(made))
-    return `its body is another than that of the ${made.name} before it`;
+    return refused(`its body is another than that of the ${made.name} before it`);
   functions.set(made.name, made);
-  return undefined;
+  return found;
 }
 
 /** In the place of the last node, since all that the others read has been made by then. */

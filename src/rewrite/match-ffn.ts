@@ -60,8 +60,8 @@ export function matchFfn(index: GraphIndex, layer: number): FfnMatch | Refusal {
   const missing = [x, residual].find((value) => index.producer(value) === undefined);
   if (missing !== undefined) return { kind: 'refused', reason: `there is no ${missing}` };
   const given = { n: x, gate: tap('gate'), act: tap('act'), up: tap('up') };
-  const normed = matchPattern(index, WITH_NORM, { from: output, given: { ...given, sum: residual }, open: ['sum'] });
-  const found = normed.kind === 'match' ? normed : matchPattern(index, PLAIN, { from: output, given });
+  const normed = matchPattern(index, WITH_NORM, { from: [output], given: { ...given, sum: residual }, open: ['sum'] });
+  const found = normed.kind === 'match' ? normed : matchPattern(index, PLAIN, { from: [output], given });
   if (found.kind === 'refused') return found;
   const [gate, up, down] = ['gate', 'up', 'down'].map((role) => linearOf(found, role));
   const reason = misfitOf(gate, up, down);

@@ -4,7 +4,7 @@ import { contractOf, type OperatorContract, type OperatorName } from '../ops/con
 import { attentionPattern, ffnPattern, headPattern, type Storages, shiftedProduct, sumNorm } from './block-patterns.ts';
 import type { GraphIndex } from './graph-index.ts';
 import type { Lifted } from './lift.ts';
-import { capture, type Match, matchPattern, numberOf, type Pattern, type Refusal, unless } from './pattern.ts';
+import { type Match, matchPattern, numberOf, type Pattern, type Refusal, unless } from './pattern.ts';
 
 /** What one operator takes the place of, searched for around each node of type `middle`. */
 export interface Part {
@@ -32,19 +32,15 @@ export const PARTS: readonly Part[] = [
 
 /** The part around a node, with all of its end that only the part reads; or why there is none. */
 export function matchPart(index: GraphIndex, { operator, pattern }: Part, middle: Node): PartMatch | Refusal {
-  const contract: OperatorContract = contractOf(operator);
-  const whole = unless(severalBits, capture('y', pattern));
-  const given = { middle: middle.outputs[0] };
-  const attempts = endsAfter(index, middle).map((from) =>
-    matchPattern(index, whole, { from, given, open: contract.outputs }),
-  );
-  const best = attempts.reduce((a, b) => (a.kind === 'match' || (b.kind === 'refused' && b.steps <= a.steps) ? a : b));
-  return best.kind === 'refused' ? best : partOf(index, operator, best);
+  const { outputs }: OperatorContract = contractOf(operator);
+  const search = { from: endsAfter(index, middle), given: { middle: middle.outputs[0] }, open: outputs };
+  const found = matchPattern(index, pattern, search);
+  return found.kind === 'refused' ? found : partOf(index, operator, found);
 }
 
 /** Where a part around a node may end: what is made of its value, and what of that; the last first. */
-function endsAfter(index: GraphIndex, middle: Node): string[] {
-  const ends = [middle.outputs[0]];
+function endsAfter(index: GraphIndex, middle: Node): [string, ...string[]] {
+  const ends: [string, ...string[]] = [middle.outputs[0]];
   for (let steps = 0; steps < LONGEST_END; steps++) {
     const [reader] = index.consumers(ends[0]);
     if (reader === undefined) break;
@@ -88,21 +84,11 @@ function known(names: readonly (readonly [string, string | undefined])[]): Recor
 /** What tells the bodies of an operator apart. */
 function opTypeOf(operator: OperatorName, match: Match): string {
   const has = (end: string) => Object.keys(match.tensors).some((role) => role.endsWith(end));
-  const [bits] = bitsOf(match);
   const variants = [has('_zero_points') && '_asymmetric', has('_bias') && '_biased'];
   const isFirst = operator === 'NormAttention' && match.values.skip === undefined;
-  return [`${operator}_int${bits}`, ...variants, isFirst && '_first'].filter((one) => one !== false).join('');
-}
-
-/** How many bits the weights have, each number once. */
-function bitsOf(match: Match): Set<number> {
-  const names = Object.keys(match.attributes).filter((name) => name.endsWith('_bits'));
-  return new Set(names.map((name) => numberOf(match, name)));
-}
-
-function severalBits(match: Match): string | undefined {
-  const bits = bitsOf(match);
-  return bits.size > 1 ? `weights have ${[...bits].join(' and ')} bits` : undefined;
+  return [`${operator}_int${numberOf(match, 'bits')}`, ...variants, isFirst && '_first']
+    .filter((one) => one !== false)
+    .join('');
 }
 
 /** Heads that kernels take are whole vectors, and few enough of them for a stack. */

@@ -55,11 +55,11 @@ export interface Mismatch extends Refusal {
 }
 
 export interface Search {
-  /** The value to start from. */
-  readonly from: string;
+  /** Values to start from, the first of which that fits is `y`. */
+  readonly from: readonly [string, ...string[]];
   /** Values that are known beforehand, by name. */
   readonly given?: Readonly<Record<string, string>>;
-  /** Names of values that others may read, beside the first. */
+  /** Names of values that others may read, beside `y`. */
   readonly open?: readonly string[];
 }
 
@@ -67,12 +67,17 @@ export interface Search {
  * The pattern's match, or where and why the search for it stopped. Whoever replaces a match takes its values away, so one that
  * is read from outside or is an output of the model is refused.
  *
- * @example matchPattern(index, op('Relu', { inputs: [capture('x')] }), { from: 'y' });
+ * @example matchPattern(index, op('Relu', { inputs: [capture('x')] }), { from: ['out'] });
  */
 export function matchPattern(index: GraphIndex, pattern: Pattern, { from, given = {}, open = [] }: Search) {
   const start: Match = { kind: 'match', values: given, tensors: {}, attributes: {}, nodes: [], steps: 0 };
-  return pattern({ index, value: from, reader: from }, start, (match) => {
-    const isOpen = new Set(['', from, ...open.map((name) => match.values[name])]);
+  const [first, ...others] = from.map(
+    (value): Pattern =>
+      (_, match, next) =>
+        capture('y', pattern)({ index, value, reader: value }, match, next),
+  );
+  return oneOf(first, ...others)({ index, value: '', reader: '' }, start, (match) => {
+    const isOpen = new Set(['', ...['y', ...open].map((name) => match.values[name])]);
     for (const value of match.nodes.flatMap(({ outputs }) => outputs).filter((one) => !isOpen.has(one))) {
       const reader = index.consumers(value).find((node) => !match.nodes.includes(node));
       if (reader !== undefined) return stop(match, `${value} is read by ${reader.name} too`);
@@ -89,9 +94,12 @@ export function numberOf({ attributes }: Match, name: string): number {
   return value.value;
 }
 
+function present(of: Pattern): Pattern {
+  return (at, match, next) => (at.value === '' ? stop(match, `${at.reader} lacks an input`) : of(at, match, next));
+}
+
 /** Any value. */
-export const any: Pattern = ({ value, reader }, match, next) =>
-  value === '' ? stop(match, `${reader} lacks an input`) : next(match);
+export const any = present((_, match, next) => next(match));
 
 /** An input that may be left out. */
 export function optional(of: Pattern): Pattern {
@@ -149,27 +157,27 @@ export function unless(against: (match: Match, index: GraphIndex) => string | un
 export interface TensorOptions {
   readonly dtypes: readonly DType[];
   readonly rank?: 1 | 2;
-  /** Whether a Cast to float32 is between the tensor and its reader. */
-  readonly widened?: boolean;
 }
 
 /** A tensor of the model, with a name. */
-export function tensor(name: string, { dtypes, rank, widened = false }: TensorOptions): Pattern {
-  return ({ index, value, reader }, match, next) => {
-    const maker = widened ? index.producer(value) : undefined;
-    const cast = maker?.opType === 'Cast' && isSame(maker.attributes.to, FLOAT) ? maker : undefined;
-    const found = index.initializers.get(cast?.inputs[0] ?? value);
-    if (found === undefined) return stop(match, `${value || `what ${reader} lacks`} is no tensor of the model`);
-    const taken = cast === undefined ? match : withNode(match, cast);
+export function tensor(name: string, { dtypes, rank }: TensorOptions): Pattern {
+  return present(({ index, value }, match, next) => {
+    const found = index.initializers.get(value);
+    if (found === undefined) return stop(match, `${value} is no tensor of the model`);
     const { dtype, shape } = found.data;
-    if (!dtypes.includes(dtype) || (rank ?? shape.length) !== shape.length) {
-      const [shown, noun] = rank === undefined ? ['', ''] : [` [${shape}]`, rank === 1 ? ' vector' : ' matrix'];
-      const wanted = `${rank === undefined ? '' : 'a '}${dtypes.join(' or ')}${noun}`;
-      return stop(taken, `${found.name} is ${dtype}${shown}`, widened && !cast ? `${wanted} cast to float32` : wanted);
-    }
-    if (widened && cast === undefined) return stop(match, `${value} is not cast to float32`);
-    return next({ ...taken, tensors: { ...taken.tensors, [name]: found } });
-  };
+    if (dtypes.includes(dtype) && (rank ?? shape.length) === shape.length)
+      return next({ ...match, tensors: { ...match.tensors, [name]: found } });
+    const types = dtypes.join(' or ');
+    if (rank === undefined) return stop(match, `${found.name} is ${dtype}`, types);
+    return stop(match, `${found.name} is ${dtype} [${shape}]`, `a ${types} ${rank === 1 ? 'vector' : 'matrix'}`);
+  });
+}
+
+/** `of`, cast to float32. */
+export function widened(of: Pattern): Pattern {
+  const cast = op('Cast', { inputs: [of], attributes: { to: { among: [FLOAT] } } });
+  return (at, match, next) =>
+    at.index.initializers.has(at.value) ? stop(match, `${at.value} is not cast to float32`) : cast(at, match, next);
 }
 
 /** What Cast calls float32. */
@@ -196,9 +204,9 @@ export interface AttributeOptions {
 
 /** A node of ONNX or ONNX Runtime, by the first value that it makes. */
 export function op(opType: string, { inputs = [], outputs = [], attributes = {}, strict = false }: OpOptions): Pattern {
-  return ({ index, value, reader }, match, next) => {
+  return present(({ index, value }, match, next) => {
     const node = index.producer(value);
-    if (node === undefined) return stop(match, `no node makes ${value || `what ${reader} lacks`}`, opType);
+    if (node === undefined) return stop(match, `no node makes ${value}`, opType);
     const domain = ['', CONTRIB_DOMAIN].includes(node.domain) ? '' : `${node.domain}.`;
     if (`${domain}${node.opType}` !== opType) return stop(match, `${domain}${node.opType} makes ${value}`, opType);
     if (node.outputs[0] !== value) return stop(match, `${value} is not the first that ${opType} makes`);
@@ -207,7 +215,7 @@ export function op(opType: string, { inputs = [], outputs = [], attributes = {},
     const options = Object.entries(attributes).map(([name, option]) => withOption(node, name, option));
     const steps = [withOutputs(node, outputs), ...options, withInputs(node, inputs, index)];
     return inTurn(steps, withNode(match, node), next);
-  };
+  });
 }
 
 type Step = (match: Match, next: Next) => Match | Mismatch;

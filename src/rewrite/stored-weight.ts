@@ -19,8 +19,7 @@ export function storedWeight(match: Match, role: string): StoredWeight {
   const [data, scales] = [match.tensors[role], match.tensors[`${role}_scales`]];
   if (data === undefined) throw new RangeError(`No product is called ${role}`);
   const shape = shapeOf(match, role);
-  if (scales !== undefined)
-    return { storage: numberOf(match, `${role}_bits`) === 8 ? 'int8' : 'int4', shape, data, scales };
+  if (scales !== undefined) return { storage: numberOf(match, 'bits') === 8 ? 'int8' : 'int4', shape, data, scales };
   if (data.data.dtype !== 'float16')
     return { storage: data.data.dtype === 'bfloat16' ? 'bf16' : 'fp32', shape, data, scales };
   const turned = { name: data.name.replace(/\.transposed$/, ''), data: transpose(data.data) };
