@@ -12,7 +12,7 @@ import type { Refusal } from './pattern.ts';
  * After:  NormAttention, NormFFN, NormProduct, whose portable bodies are the very nodes that were there
  *
  * A runtime without our kernels inlines the bodies and has the graph of before; kernels read the same weights, in one parallel
- * region a part. Refuses where `match-parts` does, and where a part's body is not that of the parts before it: one op type
+ * region a part. Refuses where `matchPart` does, and where a part's body is not that of the parts before it: one op type
  * has one body.
  */
 export const fuseParts: Pass = {

@@ -37,7 +37,7 @@ export interface Match {
 
 export interface FoundAttribute {
   readonly value: Attribute;
-  /** The nodes that have it, and what it is called there. */
+  /** The nodes that have it, as often as they were come across, and what it is called there. */
   readonly places: readonly (readonly [node: Node, attribute: string])[];
 }
 
@@ -255,8 +255,7 @@ function withOption(node: Node, name: string, { among, otherwise, as }: Attribut
 function withAttribute(match: Match, name: string, { value, places }: FoundAttribute, at: string, next: Next) {
   const known = match.attributes[name] ?? { value, places: [] };
   if (!isSame(value, known.value)) return stop(match, `${at} has ${name} ${textOf(value)}`, textOf(known.value));
-  const added = places.filter(([node]) => known.places.every(([other]) => other !== node));
-  const found = { value, places: [...known.places, ...added] };
+  const found = { value, places: [...known.places, ...places] };
   return next({ ...match, attributes: { ...match.attributes, [name]: found }, steps: match.steps + 1 });
 }
 
