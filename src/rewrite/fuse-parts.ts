@@ -4,15 +4,16 @@ import { callNode } from '../ops/contract.ts';
 import { Bodies, type Body } from '../ops/index.ts';
 import { indexGraph, replaceNodes } from './graph-index.ts';
 import { liftBody } from './lift.ts';
-import { matchAttention, matchNormFfn, matchNormProduct, type PartMatch, type PartRefusal } from './match-parts.ts';
+import { matchPart, PARTS, type PartMatch } from './match-parts.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
+import type { Refusal } from './pattern.ts';
 
 /**
  * Before: norm of the stream, MatMulNBits and what is between them, operator by operator
  * After:  NormAttention, GatedFFN, NormProduct, whose portable bodies are the very nodes that were there
  *
- * A runtime without our kernels inlines the bodies and has the graph of before; kernels read the same weights, in one parallel
- * region a part. Refuses where `match-parts` does, and where a model has too many different bodies.
+ * A runtime without our kernels inlines the bodies and has the graph as it was; kernels read the same weights, in one parallel
+ * region a part. Refuses where `matchPart` does, and where a model has too many different bodies of an operator.
  */
 export const fuseParts: Pass = {
   name: 'fuse-parts',
@@ -20,13 +21,6 @@ export const fuseParts: Pass = {
     'norm, MatMulNBits, GroupQueryAttention or activation, MatMulNBits -> NormAttention, GatedFFN, NormProduct',
   apply: (graph) => fuse(graph),
 };
-
-/** Which parts a node may be the middle of. */
-const MATCHERS = [
-  { opType: 'GroupQueryAttention', match: matchAttention },
-  { opType: 'Mul', match: matchNormFfn },
-  { opType: 'MatMulNBits', match: matchNormProduct },
-];
 
 const DOCS: Readonly<Record<string, string>> = {
   NormAttention: 'y = output(attention(norm(x + skip))); sum = x + skip.',
@@ -40,21 +34,12 @@ function fuse(graph: Graph): PassResult {
   const replacements = new Map<Node, readonly Node[]>();
   const bodies = new Bodies(graph.functions);
   const report: RuleReport[] = [];
-  for (const { opType, match } of MATCHERS) {
-    for (const node of graph.nodes.filter((one) => one.opType === opType && !replacements.has(one))) {
-      const found = match(index, node);
-      const refusal = found.kind === 'refused' ? found.reason : refusalOf(found, bodies, replacements);
-      const at = { rule: fuseParts.name, block: node.outputs[0] };
-      if (refusal !== undefined || found.kind === 'refused')
-        report.push({ ...at, applied: false, reason: refusal ?? '' });
-      else
-        report.push({
-          ...at,
-          applied: true,
-          reason: `one operator in place of ${found.lifted.nodes.length}`,
-          nodes: [`${node.name}.part`],
-        });
-      if (found.kind === 'match' && refusal === undefined) replace(found, node, bodies, replacements);
+  for (const part of PARTS) {
+    for (const node of graph.nodes.filter(({ opType }) => opType === part.middle)) {
+      if (replacements.has(node)) continue;
+      const found = acceptable(matchPart(index, part, node), bodies, replacements);
+      report.push({ rule: fuseParts.name, block: node.outputs[0], ...outcomeOf(found, node) });
+      if (found.kind === 'match') replace(found, node, bodies, replacements);
     }
   }
   if (replacements.size === 0) return { graph, report };
@@ -65,14 +50,21 @@ function fuse(graph: Graph): PassResult {
   };
 }
 
-/** Why a part cannot be one operator beside those before it. */
-function refusalOf(
-  found: PartMatch,
+function outcomeOf(found: PartMatch | Refusal, { name }: Node): Pick<RuleReport, 'applied' | 'reason' | 'nodes'> {
+  if (found.kind === 'refused') return { applied: false, reason: found.reason };
+  return { applied: true, reason: `one operator in place of ${found.lifted.nodes.length}`, nodes: [`${name}.part`] };
+}
+
+/** The part, unless it cannot be one operator beside those before it. */
+function acceptable(
+  found: PartMatch | Refusal,
   bodies: Bodies,
   replacements: ReadonlyMap<Node, readonly Node[]>,
-): string | undefined {
-  if (found.lifted.nodes.some((node) => replacements.has(node))) return 'a node of it is in another part';
-  return bodies.hasRoom(bodyOf(found)) ? undefined : `the model has too many other bodies of ${found.operator}`;
+): PartMatch | Refusal {
+  if (found.kind === 'refused') return found;
+  const refused = (reason: string): Refusal => ({ kind: 'refused', reason });
+  if (found.lifted.nodes.some((node) => replacements.has(node))) return refused('a node of it is in another part');
+  return bodies.hasRoom(bodyOf(found)) ? found : refused(`the model has too many other bodies of ${found.operator}`);
 }
 
 function bodyOf({ operator, lifted }: PartMatch): Body {
@@ -92,5 +84,3 @@ function replace(found: PartMatch, middle: Node, bodies: Bodies, replacements: M
   for (const one of lifted.nodes) replacements.set(one, []);
   replacements.set(lifted.nodes[lifted.nodes.length - 1], [node]);
 }
-
-export type { PartMatch, PartRefusal };

@@ -1,8 +1,10 @@
 /** Finds a layer's gated FFN in a graph by its taps, and makes sure that it is what its names say. */
-import { CONTRIB_DOMAIN, type Initializer, type Node } from '../core/graph.ts';
+import type { Initializer, Node } from '../core/graph.ts';
 import { type Tap, tapName } from '../core/model.ts';
-import type { Activation } from '../ops/index.ts';
+import { ACTIVATIONS, type Activation } from '../ops/index.ts';
+import { blockProduct, ffnPattern, floatProduct, narrowProduct, type Storages, sumNorm } from './block-patterns.ts';
 import type { GraphIndex } from './graph-index.ts';
+import { type Match, matchPattern, numberOf, type Refusal } from './pattern.ts';
 import { type StoredWeight, storedWeight } from './stored-weight.ts';
 
 /** x -> down(act(gate x) * up x), with what it is made of; weights in HF layout, [out, in]. */
@@ -40,169 +42,63 @@ export interface Linear {
   readonly bias: Initializer | undefined;
 }
 
-export interface Refusal {
-  readonly kind: 'refused';
-  readonly reason: string;
-}
-
-/** Thrown and caught within this file: the first thing that does not fit ends the search. */
-class Mismatch extends Error {}
+const VECTORS = ['float32', 'float16', 'bfloat16'] as const;
+const PLAIN = ffnPattern({ products: [floatProduct, narrowProduct, blockProduct], vectors: VECTORS });
+/** Graphs in float16 would have to cast more than taking the norm along is worth. */
+const FLOAT32: Storages = { products: [floatProduct, blockProduct], vectors: VECTORS };
+const WITH_NORM = ffnPattern(FLOAT32, sumNorm(FLOAT32));
 
 /**
- * Matches, for layer i, with taps `layers.<i>.<tap>`:
+ * Matches `ffnPattern` backwards from the tap `ffn_out`, the layer's other taps where they have to be; with it the norm that
+ * makes `ffn_in` and `ffn_residual`, where the FFN alone reads `ffn_in`.
  *
- *     gate, up = product(ffn_in, weight) [+ bias]
- *     act      = gate * Sigmoid(gate) | QuickGelu(gate, alpha=1) | Gelu(gate) | Relu(gate)
- *     ffn_out  = product(act * up, weight) [+ bias] [-> SimplifiedLayerNormalization]
- *     product  = FusedMatMul(x, weight, transB=1) | FusedMatMul(x, Cast(weight), transB=1) | MatMul(x, weight)
- *              | MatMulNBits(x, codes, Cast(scales))
- *
- * and, where the FFN alone reads ffn_in, what makes it: ffn_in, '', '', ffn_residual = SkipSimplifiedLayerNormalization(added,
- * skip, weight). Without that the match has no norm.
- *
- * Refuses where an operator is another one, where a weight is no tensor of the model or not stored as GatedFFN takes it,
- * where the three are stored differently, and where a value in between is read from outside.
+ * Refuses what does not fit the pattern, and weights that do not fit each other.
  */
 export function matchFfn(index: GraphIndex, layer: number): FfnMatch | Refusal {
-  try {
-    return match(index, layer);
-  } catch (error) {
-    if (error instanceof Mismatch) return { kind: 'refused', reason: error.message };
-    throw error;
-  }
-}
-
-const PRODUCTS = ['FusedMatMul', 'MatMul', 'MatMulNBits'];
-
-function match(index: GraphIndex, layer: number): FfnMatch {
   const tap = (name: Tap) => tapName(layer, name);
   const [x, residual, output] = [tap('ffn_in'), tap('ffn_residual'), tap('ffn_out')];
-  for (const value of [x, residual]) expect(index.producer(value) !== undefined, `there is no ${value}`);
-  const nodes: Node[] = [];
-  const { normed, postNorm } = matchPostNorm(index, output, nodes);
-  const down = matchLinear(index, normed, undefined, nodes);
-  const product = nodeMaking(index, down.input, ['Mul'], nodes);
-  expectInputs(product, [tap('act'), tap('up')]);
-  const up = matchLinear(index, tap('up'), x, nodes);
-  const activation = matchActivation(index, tap('act'), tap('gate'), nodes);
-  const gate = matchLinear(index, tap('gate'), x, nodes);
-  expectOwnValues(index, nodes, output);
-  expectShapes(gate, up, down);
-  const found = { kind: 'match' as const, x, residual, output, activation, gate, up, down, postNorm };
-  const norm = streamNorm(index, found, nodes);
-  if (norm === undefined) return { ...found, norm, nodes };
-  return { ...found, norm: norm.norm, nodes: [norm.node, ...nodes] };
+  const missing = [x, residual].find((value) => index.producer(value) === undefined);
+  if (missing !== undefined) return { kind: 'refused', reason: `there is no ${missing}` };
+  const given = { n: x, gate: tap('gate'), act: tap('act'), up: tap('up') };
+  const normed = matchPattern(index, WITH_NORM, { from: [output], given: { ...given, sum: residual }, open: ['sum'] });
+  const found = normed.kind === 'match' ? normed : matchPattern(index, PLAIN, { from: [output], given });
+  if (found.kind === 'refused') return found;
+  const [gate, up, down] = ['gate', 'up', 'down'].map((role) => linearOf(found, role));
+  const reason = misfitOf(gate, up, down);
+  if (reason !== undefined) return { kind: 'refused', reason };
+  const { x: added, skip } = found.values;
+  const streamNorm = normOf(found, 'norm', 'epsilon');
+  const norm = streamNorm && added !== undefined && skip !== undefined ? { ...streamNorm, added, skip } : undefined;
+  const place = index.producer(norm === undefined ? output : x);
+  return {
+    kind: 'match',
+    ...{ x, residual, output, gate, up, down, norm },
+    activation: activationOf(found),
+    postNorm: normOf(found, 'post_norm', 'post_epsilon'),
+    nodes: found.nodes.toSorted((a, b) => Number(b === place) - Number(a === place)),
+  };
 }
 
-/** The norm before an FFN, where the FFN's nodes alone read what it makes; graphs in float16 would have to cast more than it is worth. */
-function streamNorm(
-  index: GraphIndex,
-  { x, residual, gate }: Pick<FfnMatch, 'x' | 'residual' | 'gate'>,
-  readers: readonly Node[],
-): { readonly norm: StreamNorm; readonly node: Node } | undefined {
-  const node = index.producer(x);
-  if (node?.opType !== 'SkipSimplifiedLayerNormalization' || node.domain !== CONTRIB_DOMAIN) return undefined;
-  const [added, skip, name, ...more] = node.inputs;
-  const weight = index.initializers.get(name);
-  const { epsilon } = node.attributes;
-  const makesBoth = node.outputs.join() === [x, '', '', residual].join();
-  const isOwn = !index.isOutput(x) && index.consumers(x).every((reader) => readers.includes(reader));
-  const fits = makesBoth && isOwn && more.length === 0 && gate.weight.storage !== 'fp16';
-  if (!fits || weight === undefined || epsilon?.kind !== 'float') return undefined;
-  return { norm: { added, skip, weight, epsilon: epsilon.value }, node };
+function activationOf({ attributes: { activation } }: Match): Activation {
+  const found = ACTIVATIONS.find(({ name }) => activation?.value.kind === 'string' && activation.value.value === name);
+  if (found === undefined) throw new RangeError('The pattern sets no activation');
+  return found.name;
 }
 
-function expect(condition: boolean, otherwise: string): asserts condition {
-  if (!condition) throw new Mismatch(otherwise);
+function linearOf(match: Match, role: string): Linear {
+  return { weight: storedWeight(match, role), bias: match.tensors[`${role}_bias`] };
 }
 
-/** The node that makes `value`, one of `opTypes`; it joins `nodes`. */
-function nodeMaking(index: GraphIndex, value: string, opTypes: readonly string[], nodes: Node[]): Node {
-  const node = index.producer(value);
-  expect(node !== undefined, `no node makes ${value}`);
-  const fits = opTypes.includes(node.opType) && (node.domain === '' || node.domain === CONTRIB_DOMAIN);
-  expect(fits, `${node.opType} makes ${value}, wanted ${opTypes.join(' or ')}`);
-  nodes.push(node);
-  return node;
+function normOf(match: Match, role: string, epsilon: string): Norm | undefined {
+  const weight = match.tensors[role];
+  return weight && { weight, epsilon: numberOf(match, epsilon) };
 }
 
-function expectInputs(node: Node, wanted: readonly string[]): void {
-  const fits = node.inputs.length === wanted.length && wanted.every((input) => node.inputs.includes(input));
-  expect(fits, `${node.opType} reads ${node.inputs.join(', ')}, wanted ${wanted.join(', ')}`);
-}
-
-function matchPostNorm(index: GraphIndex, output: string, nodes: Node[]) {
-  const norm = index.producer(output);
-  if (norm?.opType !== 'SimplifiedLayerNormalization') return { normed: output, postNorm: undefined };
-  nodes.push(norm);
-  const [normed, name] = norm.inputs;
-  const weight = index.initializers.get(name);
-  expect(weight !== undefined, `the post-norm's weight ${name} is computed`);
-  const { epsilon, axis } = norm.attributes;
-  expect(axis === undefined || (axis.kind === 'int' && axis.value === -1), 'the post-norm is not over the last axis');
-  return { normed, postNorm: { weight, epsilon: epsilon?.kind === 'float' ? epsilon.value : 1e-5 } };
-}
-
-/** `value` = x W^T (+ bias), from `wantedInput` where one is given. */
-function matchLinear(index: GraphIndex, value: string, wantedInput: string | undefined, nodes: Node[]) {
-  const last = nodeMaking(index, value, [...PRODUCTS, 'Add'], nodes);
-  const added = last.opType === 'Add' ? last.inputs.map((input) => index.initializers.get(input)) : [];
-  const bias = added.find((initializer) => initializer !== undefined);
-  if (last.opType === 'Add') expect(bias !== undefined, `the Add that makes ${value} adds no bias of the model`);
-  const sum = last.inputs.find((input) => input !== bias?.name) ?? '';
-  const matMul = last.opType === 'Add' ? nodeMaking(index, sum, PRODUCTS, nodes) : last;
-  const { transA, transB, alpha } = matMul.attributes;
-  const plain = (transA === undefined || isInt(transA, 0)) && isInt(transB, 1);
-  const isProduct = plain && (alpha === undefined || (alpha.kind === 'float' && alpha.value === 1));
-  expect(isProduct || matMul.opType !== 'FusedMatMul', `${value} is not x W^T`);
-  const [input] = matMul.inputs;
-  expect(wantedInput === undefined || input === wantedInput, `${value} is made from ${input}, wanted ${wantedInput}`);
-  const stored = storedWeight(index, matMul);
-  if (stored.kind === 'refused') throw new Mismatch(stored.reason);
-  nodes.push(...stored.nodes);
-  return { input, weight: stored.weight, bias };
-}
-
-function isInt(attribute: Node['attributes'][string] | undefined, value: number): boolean {
-  return attribute?.kind === 'int' && attribute.value === value;
-}
-
-function matchActivation(index: GraphIndex, act: string, gate: string, nodes: Node[]): Activation {
-  const node = nodeMaking(index, act, ['Mul', 'QuickGelu', 'Gelu', 'Relu'], nodes);
-  if (node.opType === 'Mul') return matchSilu(index, node, gate, nodes);
-  expectInputs(node, [gate]);
-  const { alpha, approximate } = node.attributes;
-  if (node.opType === 'Relu') return 'relu';
-  if (node.opType === 'Gelu') return isString(approximate, 'tanh') ? 'gelu_tanh' : 'gelu';
-  expect(alpha?.kind === 'float' && alpha.value === 1, `QuickGelu makes ${act} with an alpha that is not 1`);
-  return 'silu';
-}
-
-function matchSilu(index: GraphIndex, mul: Node, gate: string, nodes: Node[]): Activation {
-  const other = mul.inputs.find((input) => input !== gate) ?? '';
-  expectInputs(mul, [gate, other]);
-  expectInputs(nodeMaking(index, other, ['Sigmoid'], nodes), [gate]);
-  return 'silu';
-}
-
-function isString(attribute: Node['attributes'][string] | undefined, value: string): boolean {
-  return attribute?.kind === 'string' && attribute.value === value;
-}
-
-/** What the matched nodes make is read by them alone, except for the output. */
-function expectOwnValues(index: GraphIndex, nodes: readonly Node[], output: string): void {
-  for (const value of nodes.flatMap((node) => node.outputs)) {
-    if (value === output || value === '') continue;
-    const reader = index.consumers(value).find((node) => !nodes.includes(node));
-    expect(reader === undefined, `${value} is read by ${reader?.name} too`);
-    expect(!index.isOutput(value), `${value} is an output of the model`);
-  }
-}
-
-function expectShapes(gate: Linear, up: Linear, down: Linear): void {
+function misfitOf(gate: Linear, up: Linear, down: Linear): string | undefined {
   const [neurons, hidden] = gate.weight.shape;
   const fits = ({ weight: { shape, storage } }: Linear, rows: number, columns: number) =>
     shape[0] === rows && shape[1] === columns && storage === gate.weight.storage;
-  const shown = [gate, up, down].map(({ weight }) => `${weight.storage} [${weight.shape}]`).join(', ');
-  expect(fits(up, neurons, hidden) && fits(down, hidden, neurons), `gate, up and down are ${shown}`);
+  if (fits(up, neurons, hidden) && fits(down, hidden, neurons)) return undefined;
+  const shown = [gate, up, down].map(({ weight }) => `${weight.storage} [${weight.shape}]`);
+  return `gate, up and down are ${shown.join(', ')}`;
 }

@@ -306,11 +306,11 @@ describe('sparse-ffn', () => {
       (graph) => inBlocks(graph, 'gate', [NEURONS, HIDDEN], { bits: 4 }),
     ],
     [
-      'layers.0.up.codes is in blocks of 64, GatedFFN takes 32',
+      'MatMulNBits makes layers.0.up with block_size 64, wanted 32',
       (graph) => inBlocks(graph, 'up', [NEURONS, HIDDEN], { blockSize: 64 }),
     ],
     [
-      'layers.0.up.codes has zero points, GatedFFN takes none',
+      'layers.0.up has zero points, layers.0.up.zeroPoints, wanted none',
       (graph) => inBlocks(graph, 'up', [NEURONS, HIDDEN], { symmetric: false }),
     ],
     [
@@ -359,7 +359,10 @@ describe('sparse-ffn', () => {
       'layers.0.gate is read by stack.node.Add_1 too',
       (graph) => change(graph, 'hidden.1', (node) => ({ ...node, inputs: [node.inputs[0], 'layers.0.gate'] })),
     ],
-    ['layers.0.gate is not x W^T', (graph) => change(graph, 'layers.0.gate', (node) => ({ ...node, attributes: {} }))],
+    [
+      'FusedMatMul makes layers.0.gate with no transB, wanted 1',
+      (graph) => change(graph, 'layers.0.gate', (node) => ({ ...node, attributes: {} })),
+    ],
     [
       'model.layers.0.mlp.gate_proj.weight is float32 [24,8], wanted a float16 matrix',
       (graph) => change(graph, 'layers.0.gate', (node) => ({ ...node, opType: 'MatMul', domain: '', attributes: {} })),

@@ -4,8 +4,9 @@ import { layerOfBlock } from '../core/plan.ts';
 import { Bodies } from '../ops/index.ts';
 import { gatedBlock, hasRecords, withBlocks } from './gated-block.ts';
 import { type GraphIndex, indexGraph } from './graph-index.ts';
-import { type FfnMatch, matchFfn, type Refusal } from './match-ffn.ts';
+import { type FfnMatch, matchFfn } from './match-ffn.ts';
 import type { Pass, RuleReport } from './pass.ts';
+import type { Refusal } from './pattern.ts';
 import { checkSize, type PlanContext } from './plan-context.ts';
 import { turnableWeight } from './stored-weight.ts';
 
