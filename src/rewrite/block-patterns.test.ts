@@ -140,14 +140,14 @@ const openEnd = (opType: string) => [`${opType} output 0 given`, `${opType} outp
 describe('a change of one thing in a block', () => {
   it.each<[block: string, fixture: string, options: object, same: readonly string[], smaller: readonly string[]]>([
     [
-      'GatedFFN',
+      'sparse-ffn',
       'stack',
       {},
       [...STREAM, ...NORMED, ...openEnd('SimplifiedLayerNormalization')],
       ['SkipSimplifiedLayerNormalization'],
     ],
     [
-      'GatedFFN',
+      'sparse-ffn',
       'llama-variants/mlp-bias',
       {},
       [...STREAM, ...STORED, ...openEnd('Add')],
@@ -189,14 +189,14 @@ describe('a change of one thing in a block', () => {
         name === 'stack'
           ? fuseSkipNorms(ffnStack({ layers: 1, bias: true, postNorm: true }))
           : await fixture(name, options);
-      const found = harmless(graph, block === 'GatedFFN' ? sparseFfn : lastPart(graph, block));
+      const found = harmless(graph, block === 'sparse-ffn' ? sparseFfn : lastPart(graph, block));
       expect(found.same).toEqual([...same].sort());
       expect([...new Set(found.smaller.map((what) => what.split(' ')[0]))]).toEqual(smaller);
     },
   );
 
   it.each([
-    ['GatedFFN', 'llama-variants/mlp-bias'],
+    ['sparse-ffn', 'llama-variants/mlp-bias'],
     ['NormAttention', 'llama-variants/attention-bias'],
     ['GatedFFN', 'llama-variants/mlp-bias'],
     ['NormProduct', 'gemma-variants/gemma2-softcap'],
@@ -206,12 +206,45 @@ describe('a change of one thing in a block', () => {
       ['Add', 'Mul'].includes(node.opType) ? { ...node, inputs: node.inputs.toReversed() } : node,
     );
     const namesOf = (one: Graph) => {
-      const found = (block === 'GatedFFN' ? sparseFfn : lastPart(one, block))(one);
+      const found = (block === 'sparse-ffn' ? sparseFfn : lastPart(one, block))(one);
       return typeof found === 'string' ? found : found.map((node) => node.name);
     };
     expect(namesOf({ ...graph, nodes })).toEqual(namesOf(graph));
     expect(namesOf(graph)).toBeInstanceOf(Array);
   });
+});
+
+/** `block`, with an attribute of its first node of a type set to another value. */
+function withAttribute(graph: Graph, find: Find, opType: string, name: string, value: Attribute): string {
+  const block = find(graph);
+  if (typeof block === 'string') throw new Error(block);
+  const changed = block.find((node) => node.opType === opType);
+  const nodes = graph.nodes.map((node) =>
+    node === changed ? { ...node, attributes: { ...node.attributes, [name]: value } } : node,
+  );
+  const found = find({ ...graph, nodes });
+  return typeof found === 'string' ? found : 'found';
+}
+
+it.each([
+  ['NormAttention', 'GroupQueryAttention', 'do_rotary', attr.int(0), 'with do_rotary 0, wanted 1'],
+  ['NormAttention', 'GroupQueryAttention', 'rotary_interleaved', attr.int(1), 'with rotary_interleaved 1, wanted 0'],
+  ['NormAttention', 'GroupQueryAttention', 'smooth_softmax', attr.int(1), 'with smooth_softmax, wanted none'],
+  ['NormAttention', 'GroupQueryAttention', 'num_heads', attr.int(3), 'found'],
+  ['NormAttention', 'MatMulNBits', 'bits', attr.int(2), 'with bits 2, wanted 4 or 8'],
+  ['NormAttention', 'MatMulNBits', 'bits', attr.int(8), 'has bits 8, wanted 4'],
+  ['NormAttention', 'Cast', 'to', attr.int(10), 'with to 10, wanted 1'],
+  ['sparse-ffn', 'FusedMatMul', 'transA', attr.int(1), 'with transA 1, wanted 0'],
+  ['sparse-ffn', 'FusedMatMul', 'alpha', attr.float(2), 'with alpha 2, wanted 1'],
+  ['sparse-ffn', 'FusedMatMul', 'alpha', attr.float(1), 'found'],
+  ['sparse-ffn', 'SimplifiedLayerNormalization', 'axis', attr.int(1), 'with axis 1, wanted -1'],
+])('%s: %s says why it is not taken with %s %j', async (block, opType, name, value, reason) => {
+  const isFfn = block === 'sparse-ffn';
+  const graph = isFfn
+    ? fuseSkipNorms(ffnStack({ layers: 1, bias: true, postNorm: true }))
+    : await fixture('llama-variants/attention-bias', {});
+  const find = isFfn ? sparseFfn : lastPart(graph, block);
+  expect(withAttribute(graph, find, opType, name, value)).toMatch(new RegExp(`${reason}$`));
 });
 
 describe('a variation of a block', () => {
