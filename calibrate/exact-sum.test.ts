@@ -71,7 +71,7 @@ describe('addSums', () => {
 describe('wide sums', () => {
   // Twenty orders of magnitude: no float64 holds the sum of the largest and the smallest.
   const wideTerms = fc.array(
-    fc.oneof(fc.double({ min: 0, max: 1, noNaN: true }), fc.double({ min: 0, max: 1e17, noNaN: true })),
+    fc.oneof(fc.double({ min: -1, max: 1, noNaN: true }), fc.double({ min: -1e17, max: 1e17, noNaN: true })),
     { minLength: 1, maxLength: 40 },
   );
 
@@ -82,6 +82,11 @@ describe('wide sums', () => {
     addWide(data as Float64Array, 1, [2]);
     expect([...data]).toEqual([2 ** 40, 2 ** 16, 1.5, 1]);
     expect([...wideValues(data as Float64Array)]).toEqual([2 ** 40 + 1.5, 2 ** 16 + 1]);
+    // What is left is never negative: there is one way only to say -1.5.
+    const negative = emptyWide([1]).data as Float64Array;
+    addWide(negative, 0, [-1]);
+    addWide(negative, 0, [-0.5]);
+    expect([...negative]).toEqual([-(2 ** 16), 2 ** 16 - 1.5]);
   });
 
   it('are the sum itself, in every order and grouping', () => {
@@ -99,13 +104,14 @@ describe('wide sums', () => {
         const merged = addWideSums({ sum: { shape: [2, 1], data: left } }, { sum: { shape: [2, 1], data: right } });
         const [coarse, fine] = merged.sum.data;
         expect(BigInt(coarse) * 2n ** 24n + BigInt(fine * 2 ** 24)).toBe(exact);
-        expect(coarse % 2 ** 16).toBe(0);
+        expect(Math.abs(coarse % 2 ** 16)).toBe(0);
+        expect(fine).toBeGreaterThanOrEqual(0);
         expect(fine).toBeLessThan(2 ** 16);
       }),
     );
   });
 
-  it.each([Number.NaN, Infinity, 2 ** 70])('refuse %s', (term) => {
+  it.each([Number.NaN, Infinity, 2 ** 70, -(2 ** 70)])('refuse %s', (term) => {
     expect(() => addWide(new Float64Array(2), 0, [term])).toThrowError(/not a number|no longer exact/);
   });
 });

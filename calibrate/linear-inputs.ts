@@ -1,5 +1,6 @@
 /** What a layer's linear layers multiply: four inputs, each read by one to three weights. */
 import { attentionWeightName, ffnWeightName, type ModelSpec, type Tap } from '../src/core/model.ts';
+import type { TapValues } from './statistic.ts';
 
 export interface LinearInput {
   readonly name: 'attn_in' | 'attended' | 'ffn_in' | 'down_in';
@@ -36,6 +37,11 @@ export const LINEAR_INPUTS: readonly LinearInput[] = [
     readers: (layer) => [ffnWeightName(layer, 'down_proj')],
   },
 ];
+
+/** An input [tokens, width], multiplied as the graph does it: in float32. */
+export function inputOf({ factors: [first, ...others] }: LinearInput, taps: TapValues): Float32Array {
+  return others.reduce((product, factor) => product.map((value, i) => value * taps[factor][i]), taps[first]);
+}
 
 /** Names of all weights of a layer that multiply something. */
 export function linearWeights(layer: number): string[] {
