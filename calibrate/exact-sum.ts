@@ -66,7 +66,7 @@ function unlike(name: string): LacunaError {
   });
 }
 
-/** Wide sums are kept in two parts: multiples of 2^16 first, then what is left, from 0 to 2^16 in multiples of 2^-24. */
+/** Wide sums are kept in two parts: multiples of 2^16 first, then what is left, from -2^15 to 2^15 in multiples of 2^-24. */
 const WIDE_FRACTION_BITS = 24;
 const WIDE_COARSE_STEP = 2 ** 16;
 
@@ -81,11 +81,19 @@ export function emptyWide(shape: readonly number[]): SumTensor {
 /** Adds `terms[i]`, rounded to 2^-24, to the wide sum `offset + i`. Terms are whole sequences' sums. */
 export function addWide(sums: Float64Array, offset: number, terms: ArrayLike<number>): void {
   const scale = 2 ** WIDE_FRACTION_BITS;
+  const fine = sums.length / 2 + offset;
   for (let i = 0; i < terms.length; i++) {
     const term = Math.round(terms[i] * scale) / scale;
-    const coarse = Math.floor(term / WIDE_COARSE_STEP) * WIDE_COARSE_STEP;
-    addParts(sums, offset + i, coarse, term - coarse);
+    const rest = sums[fine + i] + term;
+    // Nearly all: what is left takes the term up, and the multiples stay.
+    if (rest >= -WIDE_COARSE_STEP / 2 && rest < WIDE_COARSE_STEP / 2) sums[fine + i] = rest;
+    else addParts(sums, offset + i, multipleIn(term), term - multipleIn(term));
   }
+}
+
+/** The multiple of 2^16 that leaves the least of a number. */
+function multipleIn(term: number): number {
+  return Math.floor(term / WIDE_COARSE_STEP + 0.5) * WIDE_COARSE_STEP;
 }
 
 /** The wide sums as plain numbers, rounded to float64. */
@@ -97,7 +105,7 @@ export function wideValues(sums: Float64Array): Float64Array {
 function addParts(sums: Float64Array, index: number, coarse: number, fine: number): void {
   const fineIndex = sums.length / 2 + index;
   const rest = sums[fineIndex] + fine;
-  const carry = rest >= WIDE_COARSE_STEP ? WIDE_COARSE_STEP : 0;
+  const carry = multipleIn(rest);
   sums[fineIndex] = rest - carry;
   sums[index] += coarse + carry;
   const limit = 2 ** SIGNIFICANT_BITS * WIDE_COARSE_STEP;

@@ -51,19 +51,14 @@ async function addGram(
   width: number,
   { square }: HeadContext,
 ): Promise<void> {
-  const triangle = triangleOf(await square(x, width), width);
-  sums[name] ??= emptyWide([triangle.length]);
-  addWide(sumData(sums, name, 'float64', [2, triangle.length]), 0, triangle);
-}
-
-/** The rows of a symmetric matrix up to its diagonal. */
-function triangleOf(matrix: Float32Array, width: number): Float32Array {
-  const triangle = new Float32Array(triangleSize(width));
+  const matrix = await square(x, width);
+  sums[name] ??= emptyWide([triangleSize(width)]);
+  const triangle = sumData(sums, name, 'float64', [2, triangleSize(width)]);
   for (let row = 0; row < width; row++)
-    triangle.set(matrix.subarray(row * width, row * width + row + 1), triangleSize(row));
-  return triangle;
+    addWide(triangle, triangleSize(row), matrix.subarray(row * width, row * width + row + 1));
 }
 
+/** Entries of the first `width` rows of a symmetric matrix, each up to the diagonal. */
 function triangleSize(width: number): number {
   return (width * (width + 1)) / 2;
 }

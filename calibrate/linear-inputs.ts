@@ -40,7 +40,13 @@ export const LINEAR_INPUTS: readonly LinearInput[] = [
 
 /** An input [tokens, width], multiplied as the graph does it: in float32. */
 export function inputOf({ factors: [first, ...others] }: LinearInput, taps: TapValues): Float32Array {
-  return others.reduce((product, factor) => product.map((value, i) => value * taps[factor][i]), taps[first]);
+  return others.reduce((product, factor) => multiplied(product, taps[factor]), taps[first]);
+}
+
+function multiplied(a: Float32Array, b: Float32Array): Float32Array {
+  const product = new Float32Array(a.length);
+  for (let i = 0; i < a.length; i++) product[i] = a[i] * b[i];
+  return product;
 }
 
 /** Names of all weights of a layer that multiply something. */
