@@ -66,13 +66,13 @@ function unlike(name: string): LacunaError {
   });
 }
 
-/** Wide sums are kept in two parts: multiples of 2^16 first, then what is left, in multiples of 2^-24. */
+/** Wide sums are kept in two parts: multiples of 2^16 first, then what is left, from -2^15 to 2^15 in multiples of 2^-24. */
 const WIDE_FRACTION_BITS = 24;
 const WIDE_COARSE_STEP = 2 ** 16;
 
 /**
- * Sums of terms that are not negative, exact from 2^-24 up to 2^69, for values of which little is known beforehand:
- * [2, ...shape]. There is one way only to split a sum in two, so adding in any order gives the same bits here too.
+ * Sums of terms, exact from 2^-24 up to 2^69, for values of which little is known beforehand: [2, ...shape]. There is one
+ * way only to split a sum in two, so adding in any order gives the same bits here too.
  */
 export function emptyWide(shape: readonly number[]): SumTensor {
   return { shape: [2, ...shape], data: new Float64Array(2 * elementCount(shape)) };
@@ -81,10 +81,19 @@ export function emptyWide(shape: readonly number[]): SumTensor {
 /** Adds `terms[i]`, rounded to 2^-24, to the wide sum `offset + i`. Terms are whole sequences' sums. */
 export function addWide(sums: Float64Array, offset: number, terms: ArrayLike<number>): void {
   const scale = 2 ** WIDE_FRACTION_BITS;
+  const fine = sums.length / 2 + offset;
   for (let i = 0; i < terms.length; i++) {
     const term = Math.round(terms[i] * scale) / scale;
-    addParts(sums, offset + i, term - (term % WIDE_COARSE_STEP), term % WIDE_COARSE_STEP);
+    const rest = sums[fine + i] + term;
+    // Nearly all: what is left takes the term up, and the multiples stay.
+    if (rest >= -WIDE_COARSE_STEP / 2 && rest < WIDE_COARSE_STEP / 2) sums[fine + i] = rest;
+    else addParts(sums, offset + i, multipleIn(term), term - multipleIn(term));
   }
+}
+
+/** The multiple of 2^16 that leaves the least of a number. */
+function multipleIn(term: number): number {
+  return Math.floor(term / WIDE_COARSE_STEP + 0.5) * WIDE_COARSE_STEP;
 }
 
 /** The wide sums as plain numbers, rounded to float64. */
@@ -96,11 +105,11 @@ export function wideValues(sums: Float64Array): Float64Array {
 function addParts(sums: Float64Array, index: number, coarse: number, fine: number): void {
   const fineIndex = sums.length / 2 + index;
   const rest = sums[fineIndex] + fine;
-  const carry = rest - (rest % WIDE_COARSE_STEP);
+  const carry = multipleIn(rest);
   sums[fineIndex] = rest - carry;
   sums[index] += coarse + carry;
   const limit = 2 ** SIGNIFICANT_BITS * WIDE_COARSE_STEP;
-  if (!(sums[index] < limit)) throw outOfRange(sums[index], limit);
+  if (!(Math.abs(sums[index]) < limit)) throw outOfRange(sums[index], limit);
 }
 
 /** Merges sums that are all wide. */

@@ -1,6 +1,6 @@
 /** The mean square of each input, by the weights that multiply it: what conversion weighs rounding errors with. */
 import { HEAD_WEIGHT } from '../src/core/model.ts';
-import { type Statistics, sumData } from '../src/core/statistics.ts';
+import { type Statistics, sumData, sumsOf } from '../src/core/statistics.ts';
 import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
 import { wideValues } from './exact-sum.ts';
 import { inputMoments } from './input-moments.ts';
@@ -11,8 +11,9 @@ import { LINEAR_INPUTS } from './linear-inputs.ts';
  *
  * Throws `bad-file` for statistics without input moments.
  */
-export function importanceOf({ sums, tokens, model }: Statistics): Map<string, BytesTensor> {
-  const moments = sums[inputMoments.name];
+export function importanceOf(statistics: Statistics): Map<string, BytesTensor> {
+  const { tokens, model } = statistics;
+  const moments = sumsOf(statistics, inputMoments.name);
   const importance = new Map<string, BytesTensor>();
   const mean = (squares: Float64Array) => float32Tensor(squares.map((square) => square / tokens));
   for (const { name, readers } of LINEAR_INPUTS) {

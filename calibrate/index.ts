@@ -1,11 +1,11 @@
 /** Graph pieces + texts -> Statistics. */
 export { importanceOf } from './importance.ts';
-export { type InputGram, type InputGrams, inputGrams } from './input-grams.ts';
+export { gramsOf, type InputGram, inputGrams } from './input-grams.ts';
 export { inputMoments } from './input-moments.ts';
 export { linearWeights } from './linear-inputs.ts';
-export { STATISTICS } from './list.ts';
+export { STATISTICS, USUAL_STATISTICS } from './list.ts';
 export { mergeStatistics } from './merge.ts';
 export { type CalibrationOptions, calibrate } from './run.ts';
-export { type CalibrationInput, type CalibrationText, DEFAULT_SEQUENCE_LENGTH } from './sequences.ts';
-export type { Statistic } from './statistic.ts';
+export { type CalibrationInput, type CalibrationText, cutSequences, DEFAULT_SEQUENCE_LENGTH } from './sequences.ts';
+export type { LayerKeeper, Statistic } from './statistic.ts';
 export { type StatisticsSummary, summarise } from './summarise.ts';

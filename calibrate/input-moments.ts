@@ -1,13 +1,8 @@
 /** How large each input of the linear layers is: what an error in a column of their weights costs, to the first order. */
 import { type Sums, sumData } from '../src/core/statistics.ts';
 import { addWide, addWideSums, emptyWide, wideValues } from './exact-sum.ts';
-import { LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
-import type { Statistic, TapValues } from './statistic.ts';
-
-/** An input [tokens, width], multiplied as the graph does it: in float32. */
-function inputOf({ factors: [first, ...others] }: LinearInput, taps: TapValues): Float32Array {
-  return others.reduce((product, factor) => product.map((value, i) => value * taps[factor][i]), taps[first]);
-}
+import { inputOf, LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
+import type { Statistic } from './statistic.ts';
 
 export const inputMoments: Statistic = {
   name: 'input-moments',

@@ -1,5 +1,6 @@
 /** What a layer's linear layers multiply: four inputs, each read by one to three weights. */
 import { attentionWeightName, ffnWeightName, type ModelSpec, type Tap } from '../src/core/model.ts';
+import type { TapValues } from './statistic.ts';
 
 export interface LinearInput {
   readonly name: 'attn_in' | 'attended' | 'ffn_in' | 'down_in';
@@ -36,6 +37,17 @@ export const LINEAR_INPUTS: readonly LinearInput[] = [
     readers: (layer) => [ffnWeightName(layer, 'down_proj')],
   },
 ];
+
+/** An input [tokens, width], multiplied as the graph does it: in float32. */
+export function inputOf({ factors: [first, ...others] }: LinearInput, taps: TapValues): Float32Array {
+  return others.reduce((product, factor) => multiplied(product, taps[factor]), taps[first]);
+}
+
+function multiplied(a: Float32Array, b: Float32Array): Float32Array {
+  const product = new Float32Array(a.length);
+  for (let i = 0; i < a.length; i++) product[i] = a[i] * b[i];
+  return product;
+}
 
 /** Names of all weights of a layer that multiply something. */
 export function linearWeights(layer: number): string[] {

@@ -1,6 +1,7 @@
 /** The statistics that calibration measures, in the order in which reports print them. A new one is a file and a line here. */
 import { activationHistogram } from './activation-histogram.ts';
 import { gateMoments } from './gate-moments.ts';
+import { inputGrams } from './input-grams.ts';
 import { inputMoments } from './input-moments.ts';
 import { keptEnergy } from './kept-energy.ts';
 import { neuronMagnitudes } from './neuron-magnitudes.ts';
@@ -14,4 +15,8 @@ export const STATISTICS: readonly Statistic[] = [
   activationHistogram,
   keptEnergy,
   inputMoments,
+  inputGrams,
 ];
+
+/** What is measured where nothing is said: all whose sums memory holds. */
+export const USUAL_STATISTICS = STATISTICS.filter(({ byLayer = false }) => !byLayer);

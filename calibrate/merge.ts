@@ -1,18 +1,64 @@
 /** Joins the statistics of shards into what one run over all their sequences would have measured, bit for bit. */
 import { invalidArgument, LacunaError } from '../src/core/errors.ts';
-import type { Statistics } from '../src/core/statistics.ts';
+import { type LayerSums, layerSumsOf, type Statistics, type Sums, sumsOf } from '../src/core/statistics.ts';
 import { STATISTICS } from './list.ts';
+import type { Statistic } from './statistic.ts';
 
-/**
- * Merges in any order. Throws `mismatch` when parts differ in model, texts, sequence length or definitions, or share
- * a sequence. Shards that are missing show in `plannedSequences`, and `summarise` warns of them.
- */
-export function mergeStatistics(parts: readonly Statistics[]): Statistics {
-  if (parts.length === 0) throw invalidArgument('parts', 'at least one file of statistics', 'none');
-  return parts.reduce(mergeTwo);
+/** What merging sums is handed that lie in files. */
+export interface MergeOptions {
+  readonly readSums: (sums: LayerSums) => Promise<Sums>;
+  /** What stays of a layer's sums. */
+  readonly keep: (sums: Sums) => Promise<LayerSums>;
 }
 
-function mergeTwo(a: Statistics, b: Statistics): Statistics {
+/**
+ * Merges in any order; of sums that are kept a layer each, those of one layer are in memory. Throws `mismatch` when parts
+ * differ in model, texts, sequence length or definitions, or share a sequence; `bad-file` when one lacks a statistic that
+ * another has. Shards that are missing show in `plannedSequences`, and `summarise` warns of them.
+ */
+export async function mergeStatistics(parts: readonly Statistics[], options: MergeOptions): Promise<Statistics> {
+  if (parts.length === 0) throw invalidArgument('parts', 'at least one file of statistics', 'none');
+  const held = heldByAll(parts);
+  const facts = parts.reduce(mergeFacts);
+  const whole = held
+    .filter(({ byLayer = false }) => !byLayer)
+    .map(({ name, merge }) => {
+      return [name, parts.map((part) => sumsOf(part, name)).reduce(merge)] as const;
+    });
+  const layerSums: Record<string, readonly LayerSums[]> = {};
+  for (const statistic of held.filter(({ byLayer = false }) => byLayer))
+    layerSums[statistic.name] = await mergeLayers(parts, statistic, options);
+  return { ...facts, file: undefined, sums: Object.fromEntries(whole), layerSums };
+}
+
+/** The statistics that a part holds; all parts hold them. */
+function heldByAll(parts: readonly Statistics[]): readonly Statistic[] {
+  for (const name of new Set(parts.flatMap(({ definitions }) => Object.keys(definitions)))) {
+    if (!STATISTICS.some((statistic) => statistic.name === name))
+      throw unlike(`hold ${name}, which this version does not know`, 'Merge with the version that measured them.');
+  }
+  const held = STATISTICS.filter(({ name }) => parts.some(({ definitions }) => Object.hasOwn(definitions, name)));
+  for (const { name, byLayer } of held) for (const part of parts) (byLayer ? layerSumsOf : sumsOf)(part, name);
+  return held;
+}
+
+async function mergeLayers(
+  parts: readonly Statistics[],
+  { name, merge }: Statistic,
+  { readSums, keep }: MergeOptions,
+): Promise<LayerSums[]> {
+  const merged: LayerSums[] = [];
+  for (let layer = 0; layer <= parts[0].model.numHiddenLayers; layer++) {
+    const [first, ...others] = parts.map((part) => layerSumsOf(part, name)[layer]);
+    let sums = await readSums(first);
+    for (const other of others) sums = merge(sums, await readSums(other));
+    merged.push(await keep(sums));
+  }
+  return merged;
+}
+
+/** All but the sums. */
+function mergeFacts(a: Statistics, b: Statistics): Statistics {
   checkAlike(a, b);
   const sequences = [...a.sequences, ...b.sequences].sort((x, y) => x - y);
   const twice = sequences.find((sequence, i) => i > 0 && sequence === sequences[i - 1]);
@@ -22,7 +68,6 @@ function mergeTwo(a: Statistics, b: Statistics): Statistics {
     texts: a.texts.map((text, i) => ({ ...text, tokens: together(text.tokens, b.texts[i].tokens) })),
     sequences,
     tokens: together(a.tokens, b.tokens),
-    sums: Object.fromEntries(STATISTICS.map(({ name, merge }) => [name, merge(a.sums[name], b.sums[name])])),
   };
 }
 
@@ -39,7 +84,6 @@ function checkAlike(a: Statistics, b: Statistics): void {
     ['sequence length', ({ sequenceLength }) => sequenceLength],
     ['number of sequences planned', ({ plannedSequences }) => plannedSequences],
     ['definitions of statistics', ({ definitions }) => sorted(definitions)],
-    ['statistics held', ({ sums }) => Object.keys(sums).sort()],
   ];
   for (const [what, read] of compared)
     if (JSON.stringify(read(a)) !== JSON.stringify(read(b)))
@@ -48,7 +92,7 @@ function checkAlike(a: Statistics, b: Statistics): void {
         'Merge only shards of one calibration: same checkpoint, texts, --tokens and version.',
       );
   for (const { name, definition } of STATISTICS)
-    if (a.definitions[name] !== definition)
+    if (Object.hasOwn(a.definitions, name) && a.definitions[name] !== definition)
       throw unlike(`define ${name} otherwise than this version`, 'Merge with the version that measured them.');
 }
 

@@ -1,8 +1,9 @@
 /** The layer-by-layer pass, on a stand-in whose arithmetic is known; the real model's test is calibrate.test.ts. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Statistics } from '../src/core/statistics.ts';
-import { calibrate, mergeStatistics, STATISTICS, summarise } from './index.ts';
+import type { LayerSums, Statistics, Sums } from '../src/core/statistics.ts';
+import { calibrate, mergeStatistics, STATISTICS, summarise, USUAL_STATISTICS } from './index.ts';
+import { inputGrams } from './input-grams.ts';
 import { neuronMagnitudes } from './neuron-magnitudes.ts';
 import { downWeight, openDouble, PIECES, readFloats, SPEC } from './testing/double.ts';
 
@@ -20,7 +21,9 @@ describe('calibrate', () => {
     expect(statistics.sequences).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     expect(statistics.tokens).toBe(61);
     expect(statistics.texts.map(({ tokens }) => tokens)).toEqual([40, 21]);
-    expect(Object.keys(statistics.definitions)).toEqual(STATISTICS.map(({ name }) => name));
+    // Those that are large are measured where they are asked for.
+    expect(Object.keys(statistics.definitions)).toEqual(USUAL_STATISTICS.map(({ name }) => name));
+    expect(statistics.layerSums).toEqual({});
     const counts = statistics.sums['activation-histogram'].counts.data;
     const total = Array.from(counts).reduce((sum, count) => sum + count, 0);
     expect(total).toBe(61 * SPEC.numHiddenLayers * SPEC.intermediateSize);
@@ -38,6 +41,22 @@ describe('calibrate', () => {
     expect(log).not.toContain('open head');
     const whole = await calibrate(PIECES, input, options);
     expect(statistics.sums['neuron-magnitudes']).toEqual(whole.sums['neuron-magnitudes']);
+  });
+
+  it('hands on the sums of large statistics a layer each, of the layers that are wanted', async () => {
+    const kept: number[] = [];
+    const keeper = {
+      wants: (layer: number) => layer !== 2,
+      keep: async (sums: Sums, layer: number) => {
+        kept.push(layer);
+        return layer === 5 ? sums : undefined;
+      },
+    };
+    const measured = await calibrate(PIECES, input, { ...options, statistics: STATISTICS, keeper });
+    expect(kept).toEqual([0, 1, 3, 4, 5]);
+    const all = await calibrate(PIECES, input, { ...options, statistics: [inputGrams] });
+    expect(measured.layerSums['input-grams']).toEqual([all.layerSums['input-grams'][5]]);
+    expect(measured.sums).toEqual((await calibrate(PIECES, input, options)).sums);
   });
 
   it('takes down norms from the columns of the weight', async () => {
@@ -108,14 +127,24 @@ describe('calibrate', () => {
   });
 });
 
+/** Where nothing is spilled. */
+const inMemory = {
+  readSums: async (sums: LayerSums) => sums as Sums,
+  keep: async (sums: Sums) => sums,
+};
+const merge = (parts: readonly Statistics[]) => mergeStatistics(parts, inMemory);
+
 describe('mergeStatistics', () => {
+  const everything = { ...options, statistics: STATISTICS };
   const shards = (count: number) =>
     Promise.all(
-      Array.from({ length: count }, (_, index) => calibrate(PIECES, { ...input, shard: { index, count } }, options)),
+      Array.from({ length: count }, (_, index) => calibrate(PIECES, { ...input, shard: { index, count } }, everything)),
     );
 
   it('of any split in any order is the whole, bit for bit', async () => {
-    const whole = await calibrate(PIECES, input, options);
+    const whole = await calibrate(PIECES, input, everything);
+    // Five layers and the head.
+    expect(whole.layerSums['input-grams']).toHaveLength(6);
     await fc.assert(
       fc.asyncProperty(
         fc.integer({ min: 1, max: 11 }).chain((count) =>
@@ -126,7 +155,7 @@ describe('mergeStatistics', () => {
         ),
         async (order) => {
           const parts = await shards(order.length);
-          expect(mergeStatistics(order.map((i) => parts[i]))).toEqual(whole);
+          expect(await merge(order.map((i) => parts[i]))).toEqual(whole);
         },
       ),
       { numRuns: 12 },
@@ -135,7 +164,7 @@ describe('mergeStatistics', () => {
 
   it('does not depend on how parts are grouped', async () => {
     const [a, b, c] = await shards(3);
-    expect(mergeStatistics([mergeStatistics([c, a]), b])).toEqual(mergeStatistics([a, mergeStatistics([b, c])]));
+    expect(await merge([await merge([c, a]), b])).toEqual(await merge([a, await merge([b, c])]));
   });
 
   it.each<[string, (part: Statistics) => Statistics, RegExp]>([
@@ -150,15 +179,16 @@ describe('mergeStatistics', () => {
     ['another choice of sequences', (part) => ({ ...part, plannedSequences: 3 }), /number of sequences/],
   ])('refuses %s', async (_, change, message) => {
     const [part] = await shards(2);
-    expect(() => mergeStatistics([part, change(part)])).toThrowError(
-      expect.objectContaining({ code: 'mismatch', message: expect.stringMatching(message) }),
-    );
+    await expect(merge([part, change(part)])).rejects.toMatchObject({
+      code: 'mismatch',
+      message: expect.stringMatching(message),
+    });
   });
 
   it('refuses counts that no number holds together', async () => {
     const [first, second] = await shards(2);
     const many = { ...first, tokens: Number.MAX_SAFE_INTEGER };
-    expect(() => mergeStatistics([many, second])).toThrowError(/count 9007199254740991 and \d+ tokens/);
+    await expect(merge([many, second])).rejects.toThrowError(/count 9007199254740991 and \d+ tokens/);
   });
 
   it('refuses statistics that another version defines otherwise', async () => {
@@ -166,9 +196,46 @@ describe('mergeStatistics', () => {
       ...part,
       definitions: { ...part.definitions, saturation: 'cos(n, y)' },
     }));
-    expect(() => mergeStatistics(parts)).toThrowError(/define saturation otherwise/);
+    await expect(merge(parts)).rejects.toThrowError(/define saturation otherwise/);
+  });
+
+  it('names a statistic that one of them lacks, and merges what all of older files have', async () => {
+    const [first, second] = await shards(2);
+    const older = { ...without(second, 'kept-energy'), file: 'older.json' };
+    await expect(merge([first, older])).rejects.toMatchObject(notMeasured('older.json', 'kept-energy'));
+    const ungrammed = { ...without(second, 'input-grams'), file: 'older.json' };
+    await expect(merge([first, ungrammed])).rejects.toMatchObject(notMeasured('older.json', 'input-grams'));
+    const merged = await merge([without(first, 'kept-energy'), older]);
+    expect(merged).toEqual(without(await merge([first, second]), 'kept-energy'));
+  });
+
+  it('refuses a statistic that this version does not know', async () => {
+    const parts = (await shards(2)).map((part) => ({
+      ...part,
+      definitions: { ...part.definitions, novel: 'x' },
+      sums: { ...part.sums, novel: {} },
+    }));
+    await expect(merge(parts)).rejects.toThrowError(/hold novel, which this version does not know/);
   });
 });
+
+/** As a version measured them that did not have the statistic. */
+function without(statistics: Statistics, name: string): Statistics {
+  const others = <T>(parts: Readonly<Record<string, T>>) =>
+    Object.fromEntries(Object.entries(parts).filter(([one]) => one !== name));
+  const { definitions, sums, layerSums } = statistics;
+  return { ...statistics, definitions: others(definitions), sums: others(sums), layerSums: others(layerSums) };
+}
+
+function notMeasured(file: string, statistic: string) {
+  return {
+    code: 'bad-file',
+    message: `${file}: the statistic "${statistic}" was not measured`,
+    hint: expect.stringMatching(
+      new RegExp(`^Calibrate again to get it: lacuna calibrate CHECKPOINT -o ${file}.* --force$`),
+    ),
+  };
+}
 
 describe('summarise', () => {
   it('gives every figure for every layer, and says what is doubtful', async () => {
@@ -179,5 +246,14 @@ describe('summarise', () => {
     expect(saturated.start).toBeGreaterThanOrEqual(1);
     expect(warnings.join('\n')).toMatch(/6 of 11 sequences/);
     expect(warnings.join('\n')).toMatch(/5 layers/);
+  });
+
+  it('gives the figures of an older file, and names what it cannot do without', async () => {
+    const whole = await calibrate(PIECES, input, options);
+    const { layers } = summarise(without(whole, 'kept-energy'));
+    const { gateEnergyAtHalf, oracleEnergyAtHalf, ...others } = summarise(whole).layers[0];
+    expect(layers[0]).toEqual(others);
+    const older = { ...without(whole, 'saturation'), file: 'older.json' };
+    expect(() => summarise(older)).toThrowError(expect.objectContaining(notMeasured('older.json', 'saturation')));
   });
 });

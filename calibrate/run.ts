@@ -8,18 +8,20 @@ import {
   hiddenName,
   type ModelPieces,
   type ModelSpec,
+  POST_NORM_TAPS,
+  type PostNormTap,
   type Tap,
   tapName,
   tapWidth,
 } from '../src/core/model.ts';
 import { type JobOptions, type ProgressStage, SILENT } from '../src/core/progress.ts';
 import type { OpenGraph } from '../src/core/runner.ts';
-import type { Statistics, Sums } from '../src/core/statistics.ts';
+import type { LayerSums, Statistics } from '../src/core/statistics.ts';
 import type { TensorExpr } from '../src/core/tensor.ts';
-import { STATISTICS } from './list.ts';
+import { USUAL_STATISTICS } from './list.ts';
 import { type CalibrationInput, cutSequences } from './sequences.ts';
-import type { Statistic, TapValues } from './statistic.ts';
-import { embedAll, floats, partThatMakes, runLayer, type Stream } from './walk.ts';
+import type { HeadContext, LayerKeeper, OpenSums, RunShape, Statistic, TapValues } from './statistic.ts';
+import { embedAll, floats, makesValue, openSquarer, partThatMakes, runLayer, type Stream } from './walk.ts';
 
 /** What calibration is handed, so that it knows no runtime and no file format. */
 export interface CalibrationOptions extends JobOptions {
@@ -27,15 +29,19 @@ export interface CalibrationOptions extends JobOptions {
   readonly readFloats: (expr: TensorExpr) => Promise<Float32Array>;
   /** The checkpoint's: binds the statistics to the model. */
   readonly fingerprint: string;
-  /** What is measured; all of `STATISTICS` when absent. */
+  /** What is measured; `USUAL_STATISTICS` when absent. */
   readonly statistics?: readonly Statistic[] | undefined;
+  /** Takes the sums that are measured `byLayer`; they stay in memory when absent. */
+  readonly keeper?: LayerKeeper | undefined;
 }
+
+const IN_MEMORY: LayerKeeper = { keep: async (sums) => sums };
 
 /**
  * Measures `statistics` on the texts.
  *
  * One layer's weights are in memory at a time, and the residual stream of all tokens (4 bytes * tokens * hidden size),
- * so a model larger than memory can be calibrated. Every sequence starts with an empty cache. Throws `usage` for a
+ * so a model larger than memory can be calibrated; sums `byLayer` go to the keeper a layer each. Every sequence starts with an empty cache. Throws `usage` for a
  * wrong input, `mismatch` for a graph without the values it must have, `non-finite` where a layer gives NaN or
  * infinity, `interrupted` when the signal is aborted.
  *
@@ -49,7 +55,7 @@ export async function calibrate(
   options: CalibrationOptions,
 ): Promise<Statistics> {
   const { spec } = pieces;
-  const { statistics = STATISTICS } = options;
+  const { statistics = USUAL_STATISTICS } = options;
   const { sequenceLength, planned, mine, texts } = cutSequences(input, spec);
   const tokens = mine.reduce((sum, sequence) => sum + sequence.tokens.length, 0);
   const shape = {
@@ -57,13 +63,21 @@ export async function calibrate(
     tokens,
     sequences: mine.map((sequence) => ({ index: sequence.index, tokens: sequence.tokens.length })),
   };
-  const sums = Object.fromEntries(statistics.map((statistic) => [statistic.name, statistic.empty(shape)]));
   const stage = (options.progress ?? SILENT).stage('Calibrating', spec.numHiddenLayers * tokens, 'layer tokens');
   const streams = await embedAll(pieces, mine, options);
-  for (let layer = 0; layer < spec.numHiddenLayers; layer++)
-    await passLayer(pieces, layer, streams, sums, { ...options, statistics, stage });
-  await passHead(pieces, streams, sums, { ...options, statistics });
+  const squarer = openSquarer(options.openGraph);
+  const gathering = gather(statistics, shape, options.keeper);
+  try {
+    const pass = { ...options, stage, square: squarer.square };
+    for (let layer = 0; layer < spec.numHiddenLayers; layer++)
+      await gathering.at(layer, (measured) => passLayer(pieces, layer, streams, measured, pass));
+    await gathering.at(spec.numHiddenLayers, (measured) => passHead(pieces, streams, measured, pass));
+  } finally {
+    await squarer.close();
+  }
   stage.done();
+  const { sums, layerSums } = gathering;
+  const held = statistics.filter(({ name }) => Object.hasOwn(sums, name) || Object.hasOwn(layerSums, name));
   return {
     model: {
       modelType: spec.modelType,
@@ -77,37 +91,65 @@ export async function calibrate(
     sequences: mine.map(({ index }) => index),
     plannedSequences: planned,
     tokens,
-    definitions: Object.fromEntries(statistics.map(({ name, definition }) => [name, definition])),
+    definitions: Object.fromEntries(held.map(({ name, definition }) => [name, definition])),
     sums,
+    layerSums,
   };
 }
 
-type PassOptions = CalibrationOptions & { readonly statistics: readonly Statistic[] };
+/** A statistic, and the sums that it is to add to. */
+interface Measured {
+  readonly statistic: Statistic;
+  readonly sums: OpenSums;
+}
+
+/** The sums of a run: those of all layers, and layer by layer what the keeper leaves of the others. */
+function gather(statistics: readonly Statistic[], shape: RunShape, keeper = IN_MEMORY) {
+  const whole = statistics
+    .filter(({ byLayer = false }) => !byLayer)
+    .map((statistic) => ({ statistic, sums: statistic.empty(shape) }));
+  const layerSums: Record<string, readonly LayerSums[]> = {};
+  const at = async (layer: number, pass: (measured: readonly Measured[]) => Promise<void>) => {
+    const isWanted = keeper.wants?.(layer) ?? true;
+    const own = statistics
+      .filter(({ byLayer = false }) => byLayer && isWanted)
+      .map((statistic) => ({ statistic, sums: statistic.empty(shape) }));
+    await pass([...whole, ...own]);
+    for (const { statistic, sums } of own) {
+      const kept = await keeper.keep(sums, layer);
+      if (kept !== undefined) layerSums[statistic.name] = [...(layerSums[statistic.name] ?? []), kept];
+    }
+  };
+  return { at, layerSums, sums: Object.fromEntries(whole.map(({ statistic, sums }) => [statistic.name, sums])) };
+}
+
+type PassOptions = CalibrationOptions & Pick<HeadContext, 'square'> & { readonly stage: ProgressStage };
 
 async function passLayer(
   pieces: ModelPieces,
   layer: number,
   streams: readonly Stream[],
-  sums: Readonly<Record<string, Sums>>,
-  options: PassOptions & { readonly stage: ProgressStage },
+  measured: readonly Measured[],
+  options: PassOptions,
 ): Promise<void> {
   const { spec } = pieces;
-  throwIfAborted(options.signal);
+  const { square, stage, signal } = options;
+  throwIfAborted(signal);
   const graph = pieces.layer(layer);
   const downNorms = await readDownNorms(graph, layer, spec, options);
-  const taps = [...new Set(options.statistics.flatMap((statistic) => statistic.taps))];
+  const taps = tapsIn(graph, layer, measured);
   const runner = await options.openGraph(withTaps(graph, layer, taps, spec));
   try {
     let firstToken = 0;
     for (const stream of streams) {
-      throwIfAborted(options.signal);
+      throwIfAborted(signal);
       const names = taps.map((tap) => tapName(layer, tap));
       const found = await runLayer(runner, graph, layer, stream, names, spec);
       const values = Object.fromEntries(taps.map((tap, i) => [tap, found[names[i]]])) as TapValues;
-      const context = { spec, tokens: stream.tokens, firstToken, downNorms };
-      for (const { name, add } of options.statistics) add(sums[name], layer, values, context);
+      const context = { spec, tokens: stream.tokens, firstToken, downNorms, square };
+      for (const { statistic, sums } of measured) await statistic.add(sums, layer, values, context);
       firstToken += stream.tokens;
-      options.stage.advance(stream.tokens);
+      stage.advance(stream.tokens);
     }
   } finally {
     await runner.close();
@@ -118,26 +160,34 @@ async function passLayer(
 async function passHead(
   pieces: ModelPieces,
   streams: readonly Stream[],
-  sums: Readonly<Record<string, Sums>>,
-  { statistics, openGraph, signal }: PassOptions,
+  measured: readonly Measured[],
+  { square, openGraph, signal }: PassOptions,
 ): Promise<void> {
   const { spec } = pieces;
-  if (!statistics.some(({ addHead }) => addHead !== undefined)) return;
+  if (!measured.some(({ statistic }) => statistic.addHead !== undefined)) return;
   const runner = await openGraph(partThatMakes(pieces.head(), HEAD_TAP, spec.hiddenSize));
   try {
     for (const { hidden, tokens } of streams) {
       throwIfAborted(signal);
       const outputs = await runner.run({ [hiddenName(spec.numHiddenLayers)]: hidden });
       const headIn = floats(outputs[HEAD_TAP], HEAD_TAP);
-      for (const { name, addHead } of statistics) addHead?.(sums[name], headIn, { spec, tokens });
+      for (const { statistic, sums } of measured) await statistic.addHead?.(sums, headIn, { spec, tokens, square });
     }
   } finally {
     await runner.close();
   }
 }
 
+type AnyTap = Tap | PostNormTap;
+
+/** The values that are measured, without those that this model's layers lack. */
+function tapsIn(graph: Graph, layer: number, measured: readonly Measured[]): AnyTap[] {
+  const lacks = (tap: AnyTap) => POST_NORM_TAPS.some((one) => one === tap) && !makesValue(graph, tapName(layer, tap));
+  return [...new Set(measured.flatMap(({ statistic }) => statistic.taps))].filter((tap) => !lacks(tap));
+}
+
 /** The layer's graph with its tapped values as further outputs. */
-function withTaps(graph: Graph, layer: number, taps: readonly Tap[], spec: ModelSpec): Graph {
+function withTaps(graph: Graph, layer: number, taps: readonly AnyTap[], spec: ModelSpec): Graph {
   const made = new Set(graph.nodes.flatMap((node) => node.outputs));
   const outputs = taps.map((tap) => {
     const name = tapName(layer, tap);

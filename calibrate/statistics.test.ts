@@ -8,7 +8,7 @@ import { keptEnergy } from './kept-energy.ts';
 import { neuronMagnitudes } from './neuron-magnitudes.ts';
 import { saturation } from './saturation.ts';
 import type { Statistic, TapValues } from './statistic.ts';
-import { SPEC, seeded, seededFloats } from './testing/double.ts';
+import { SPEC, seeded, seededFloats, squareOf } from './testing/double.ts';
 
 const NONE = new Float32Array(0);
 const NO_TAPS: TapValues = {
@@ -32,7 +32,7 @@ function measure(
   const spec = { ...SPEC, numHiddenLayers: 1, hiddenSize: size.hidden ?? 1, intermediateSize: size.neurons ?? 1 };
   const { tokens } = size;
   const sums = statistic.empty({ spec, tokens, sequences: [{ index: 0, tokens }] });
-  statistic.add(sums, 0, { ...NO_TAPS, ...taps }, { spec, tokens, firstToken: 0, downNorms });
+  statistic.add(sums, 0, { ...NO_TAPS, ...taps }, { spec, tokens, firstToken: 0, downNorms, square: squareOf });
   return sums;
 }
 
@@ -159,7 +159,7 @@ describe('activation-histogram', () => {
 describe('input-moments', () => {
   // One head of two; two tokens; hidden 2, one neuron.
   const spec = { ...SPEC, numHiddenLayers: 1, hiddenSize: 2, intermediateSize: 1, numAttentionHeads: 1, headDim: 2 };
-  const context = { spec, tokens: 2, firstToken: 0, downNorms: Float64Array.of(1) };
+  const context = { spec, tokens: 2, firstToken: 0, downNorms: Float64Array.of(1), square: squareOf };
   const sums = inputMoments.empty({ spec, tokens: 2, sequences: [{ index: 0, tokens: 2 }] });
   const taps = {
     attn_in: Float32Array.of(1, 2, 3, 4),

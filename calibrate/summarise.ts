@@ -20,7 +20,8 @@ const MONOTONE_SPEARMAN = 0.5;
 
 export function summarise(statistics: Statistics): StatisticsSummary {
   const { numHiddenLayers } = statistics.model;
-  const columns: Columns = Object.assign({}, ...STATISTICS.map(({ name, finish }) => finish(statistics.sums[name])));
+  const held = STATISTICS.filter(({ name }) => Object.hasOwn(statistics.sums, name));
+  const columns: Columns = Object.assign({}, ...held.map(({ name, finish }) => finish(statistics.sums[name])));
   const layers = Array.from({ length: numHiddenLayers }, (_, layer) => ({
     layer,
     ...Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values[layer]])),

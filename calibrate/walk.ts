@@ -1,11 +1,12 @@
 /** Sends sequences through a model a layer at a time: one layer's weights are in memory, and all residual streams. */
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
-import type { Graph } from '../src/core/graph.ts';
-import { value } from '../src/core/graph-builder.ts';
+import { attr, BASE_OPSETS, type Graph } from '../src/core/graph.ts';
+import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { EMBEDDING_WEIGHT, hiddenName, type ModelPieces, type ModelSpec } from '../src/core/model.ts';
 import type { OpenGraph, Runner, RuntimeTensor } from '../src/core/runner.ts';
 import { selectRows } from '../src/core/tensor.ts';
 import type { Sequence } from './sequences.ts';
+import type { HeadContext } from './statistic.ts';
 
 export interface WalkOptions {
   readonly openGraph: OpenGraph;
@@ -127,4 +128,29 @@ export function partThatMakes(graph: Graph, name: string, width: number): Graph 
 
 export function makesValue(graph: Graph, name: string): boolean {
   return graph.nodes.some(({ outputs }) => outputs.includes(name));
+}
+
+/** What multiplies values by themselves; its session is opened by the first product. */
+export function openSquarer(openGraph: OpenGraph): Pick<HeadContext, 'square'> & { close(): Promise<void> } {
+  let runner: Promise<Runner> | undefined;
+  const square: HeadContext['square'] = async (x, width) => {
+    runner ??= openGraph(squareGraph());
+    const dims = [x.length / width, width];
+    const { square } = await (await runner).run({ x: { dtype: 'float32', dims, data: x } });
+    return floats(square, 'square');
+  };
+  return { square, close: async () => (await runner)?.close() };
+}
+
+/** x [tokens, width] -> xᵀ x. */
+function squareGraph(): Graph {
+  const g = new GraphBuilder('square');
+  g.contrib('FusedMatMul', ['x', 'x'], { attributes: { transA: attr.int(1) }, outputs: ['square'] });
+  const matrix = (name: string, rows: string) => value(name, 'float32', [rows, 'width']);
+  return {
+    ...g.body('square', [matrix('x', 'tokens')], [matrix('square', 'width')]),
+    functions: [],
+    opsets: BASE_OPSETS,
+    metadata: {},
+  };
 }

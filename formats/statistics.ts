@@ -3,8 +3,8 @@ import * as z from 'zod';
 import { DTYPE_BYTES, elementCount } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import { MAX_LAYERS } from '../src/core/model.ts';
-import type { Statistics, Sums, SumTensor } from '../src/core/statistics.ts';
-import type { BytesTensor, FileTensor } from '../src/core/tensor.ts';
+import type { LayerSums, Statistics, Sums, SumTensor } from '../src/core/statistics.ts';
+import type { BytesTensor, FileTensor, TensorExpr } from '../src/core/tensor.ts';
 import { sha256File } from './files.ts';
 import { readTensorBytes } from './tensor/index.ts';
 import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
@@ -47,8 +47,8 @@ const statisticsSchema = z.strictObject({
  * for people. Returns the sha256 of the JSON, which names these statistics in plans.
  */
 export async function writeStatistics(statistics: Statistics, jsonPath: string, summary: object): Promise<string> {
-  const { sums, ...facts } = statistics;
-  const tensors = await writeTensorsBeside(jsonPath, sumEntries(sums));
+  const { sums, layerSums, file: _, ...facts } = statistics;
+  const tensors = await writeTensorsBeside(jsonPath, [...sumEntries(sums), ...layerEntries(layerSums)]);
   const content = { format: STATISTICS_FORMAT, version: STATISTICS_VERSION, ...facts, summary, tensors };
   // Through the schema, so that keys stand in its order: merged statistics are then the same file as those of one run.
   await writeJson(jsonPath, statisticsSchema.parse(content));
@@ -56,29 +56,52 @@ export async function writeStatistics(statistics: Statistics, jsonPath: string, 
 }
 
 /**
- * Reads statistics back. Throws `not-found`, `bad-file` for what is not JSON of this version or lacks a part,
- * `mismatch` when the tensors are not those that the JSON was written with, `non-finite` for sums that are.
+ * Reads statistics back; sums that are kept a layer each stay in the file. Throws `not-found`, `bad-file` for what is not JSON
+ * of this version or lacks a part, `mismatch` when the tensors are not those that the JSON was written with, `non-finite`
+ * for sums that are.
  */
 export async function readStatistics(jsonPath: string): Promise<Statistics> {
   const { format, version, summary, tensors, ...facts } = await readJson(jsonPath, statisticsSchema, 'statistics file');
   const sums: Record<string, Record<string, SumTensor>> = {};
+  const layerSums: Record<string, Record<string, FileTensor>[]> = {};
   for (const [name, tensor] of await readTensorsBeside(jsonPath, tensors)) {
-    const [statistic, sum] = name.split('/');
+    const [statistic, sum, ofLayer] = name.split('/');
     if (sum === undefined || !Object.hasOwn(facts.definitions, statistic))
       throw new LacunaError('bad-file', `${jsonPath}: tensor "${name}" belongs to no statistic that is defined`);
-    sums[statistic] = { ...sums[statistic], [sum]: await readSum(name, tensor) };
+    if (ofLayer === undefined) sums[statistic] = { ...sums[statistic], [sum]: await readSum(tensor) };
+    else {
+      // The head comes after the last layer.
+      layerSums[statistic] ??= Array.from({ length: facts.model.numHiddenLayers + 1 }, () => ({}));
+      const layer = layerSums[statistic][Number(sum)];
+      if (layer === undefined) throw new LacunaError('bad-file', `${jsonPath}: tensor "${name}" is of no layer`);
+      layer[ofLayer] = tensor;
+    }
   }
-  const missing = Object.keys(facts.definitions).find((statistic) => !Object.hasOwn(sums, statistic));
+  const missing = Object.keys(facts.definitions).find(
+    (statistic) => !Object.hasOwn(sums, statistic) && !Object.hasOwn(layerSums, statistic),
+  );
   if (missing !== undefined) throw new LacunaError('bad-file', `${jsonPath}: no tensor of the statistic "${missing}"`);
-  return { ...facts, sums };
+  return { ...facts, file: jsonPath, sums, layerSums };
 }
 
-function* sumEntries(sums: Readonly<Record<string, Sums>>): Generator<{ name: string; data: BytesTensor }> {
-  for (const [statistic, parts] of Object.entries(sums))
-    for (const [sum, { shape, data }] of Object.entries(parts)) {
-      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      yield { name: `${statistic}/${sum}`, data: { kind: 'bytes', dtype: dtypeOf(data), shape, bytes } };
-    }
+function sumEntries(sums: Readonly<Record<string, LayerSums>>): { name: string; data: TensorExpr }[] {
+  return Object.entries(sums).flatMap(([statistic, parts]) =>
+    Object.entries(parts).map(([name, sum]) => {
+      return { name: `${statistic}/${name}`, data: 'data' in sum ? sumTensor(sum) : sum };
+    }),
+  );
+}
+
+function layerEntries(layerSums: Statistics['layerSums']) {
+  return Object.entries(layerSums).flatMap(([statistic, layers]) =>
+    layers.flatMap((sums, layer) => sumEntries({ [`${statistic}/${layer}`]: sums })),
+  );
+}
+
+/** A sum in memory as the tensor that is written. */
+export function sumTensor({ shape, data }: SumTensor): BytesTensor {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return { kind: 'bytes', dtype: dtypeOf(data), shape, bytes };
 }
 
 function dtypeOf(data: SumTensor['data']): 'float64' | 'uint32' | 'uint16' {
@@ -86,8 +109,15 @@ function dtypeOf(data: SumTensor['data']): 'float64' | 'uint32' | 'uint16' {
   return data instanceof Uint32Array ? 'uint32' : 'uint16';
 }
 
-async function readSum(name: string, tensor: FileTensor): Promise<SumTensor> {
-  const { dtype, shape } = tensor;
+/** A layer's sums in memory, wherever they are. */
+export async function readSums(sums: LayerSums): Promise<Sums> {
+  const read: Record<string, SumTensor> = {};
+  for (const [name, sum] of Object.entries(sums)) read[name] = 'data' in sum ? sum : await readSum(sum);
+  return read;
+}
+
+async function readSum(tensor: FileTensor): Promise<SumTensor> {
+  const { dtype, shape, name } = tensor;
   if (dtype !== 'float64' && dtype !== 'uint32' && dtype !== 'uint16')
     throw new LacunaError('bad-file', `Tensor "${name}" is ${dtype}, sums are float64, uint32 or uint16`);
   const bytes = await readTensorBytes(tensor);

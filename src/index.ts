@@ -18,7 +18,13 @@ export type { JobOptions, Progress, ProgressStage } from './core/progress.ts';
 export type { Verification } from './core/verification.ts';
 export type { BenchOptions, BenchReport } from './pipeline/bench.ts';
 export type { BuildDryRun, BuildOptions, BuildResult, BuildTexts } from './pipeline/build.ts';
-export type { CalibrateOptions, CalibrateResult, MergeOptions, StatisticsSummary } from './pipeline/calibrate.ts';
+export {
+  type CalibrateOptions,
+  type CalibrateResult,
+  FURTHER_STATISTICS,
+  type MergeOptions,
+  type StatisticsSummary,
+} from './pipeline/calibrate.ts';
 export type { ConvertOptions, ConvertResult } from './pipeline/convert.ts';
 export type { DoctorOptions, DoctorResult } from './pipeline/doctor.ts';
 export {

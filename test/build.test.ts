@@ -28,13 +28,15 @@ async function finish(child: ReturnType<typeof startBuild>): Promise<{ code: num
   return { code, stderr };
 }
 
-/** Kills the build with SIGKILL as soon as `stage` shows; false when it ended before. */
-async function killIn(stage: string, output: string, preset: readonly string[]): Promise<boolean> {
+/** Kills the build with SIGKILL as soon as `stage` shows, and a part of it if one is named; false when it ended before. */
+async function killIn(stage: string, output: string, preset: readonly string[], part?: string): Promise<boolean> {
   const child = startBuild(output, preset);
   const ended = finish(child);
   const watch = setInterval(() => {
     const work = `${output}.build`;
-    if (existsSync(work) && readdirSync(work).some((name) => name.startsWith(stage))) child.kill('SIGKILL');
+    const begun = existsSync(work) ? readdirSync(work).find((name) => name.startsWith(stage)) : undefined;
+    if (begun === undefined) return;
+    if (part === undefined || readdirSync(join(work, begun)).some((name) => name.includes(part))) child.kill('SIGKILL');
   }, 2);
   const { code } = await ended;
   clearInterval(watch);
@@ -150,6 +152,19 @@ describe('a build in int4', { timeout: 120_000 }, () => {
       expect(Math.abs(Math.log(rounded.rounding.value))).toBeGreaterThan(1e-4);
       expect(rounded.leavingOut.value).toBeGreaterThan(1.005);
     }
+  });
+
+  it('measures in the walk that it rounds by what a build in floats measures, and goes on in the middle of it', async () => {
+    const statistics = 'lacuna/statistics.safetensors';
+    const floats = contents(join(folder, 'whole-top-k'));
+    expect(contents(output)[statistics]).toBe(floats[statistics]);
+    const killed = join(folder, 'killed-int4');
+    const preset = ['--preset', 'top-k', '--target', '0.4', '--dtype', 'int4'];
+    expect(await killIn('rounding-', killed, preset, '.layer-3.')).toBe(true);
+    const work = readdirSync(`${killed}.build`);
+    expect(work.filter((name) => name.startsWith('statistics-'))).toEqual([]);
+    expect((await finish(startBuild(killed, preset))).code).toBe(0);
+    expect(contents(killed)).toEqual(contents(output));
   });
 
   it('says in its card what was measured, of what and how surely; the manifest has the checksum', () => {

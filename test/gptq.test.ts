@@ -75,6 +75,41 @@ describe('rounding by GPTQ', { timeout: 240_000 }, () => {
       expect(weightsOf(output, name).equals(weightsOf(whole, name))).toBe(true);
   });
 
+  it('by Gram matrices of merged shards gives the bytes of rounding by the text', async () => {
+    const at = (name: string) => join(folder, name);
+    const few = ['--tokens', '1100', '--threads', '1', '--quiet'];
+    const measured = ['calibrate', tinyLlama, '--data', fit, ...few, '--with', 'input-grams'];
+    for (const shard of ['0/2', '1/2'])
+      expect((await lacuna([...measured, '--shard', shard, '-o', at(`shard-${shard[0]}.json`)])).code).toBe(0);
+    const shards = ['shard-1.json', 'shard-0.json'].map(at);
+    expect((await lacuna(['calibrate', 'merge', ...shards, '-o', at('grams.json')])).code).toBe(0);
+
+    const convert = ['convert', tinyLlama, '--dtype', 'int4', '--threads', '1', '--quiet'];
+    const byStatistics = [...convert, '--importance', at('grams.json'), '--rounding', 'gptq'];
+    expect(await lacuna([...byStatistics, '-o', at('by-statistics')])).toMatchObject({ code: 0, stderr: '' });
+    expect((await lacuna([...convert, '--data', fit, ...few, '-o', at('by-text')])).code).toBe(0);
+    const [read, direct] = ['by-statistics', 'by-text'].map((name) => weightsOf(at(name), 'model.onnx_data'));
+    expect(read.equals(direct)).toBe(true);
+    const { models } = JSON.parse(readFileSync(join(at('by-statistics'), 'lacuna.json'), 'utf8'));
+    expect(models[0]).toMatchObject({ rounding: 'gptq', calibratedOn: [{ name: 'fit.txt', tokens: 1024 }] });
+    expect(leftOf('by-statistics')).toEqual([]);
+  });
+
+  it('names what statistics lack that it needs, in a dry run too', async () => {
+    const statistics = join(folder, 'without.json');
+    const calibrate = ['calibrate', tinyLlama, '--tokens', '1100', '--threads', '1', '--quiet'];
+    expect((await lacuna([...calibrate, '-o', statistics])).code).toBe(0);
+    const output = join(folder, 'lacking');
+    const byStatistics = ['convert', tinyLlama, '-o', output, '--dtype', 'int4', '--importance', statistics];
+    for (const more of [[], ['--dry-run']]) {
+      const { code, stdout, stderr } = await lacuna([...byStatistics, '--rounding', 'gptq', ...more]);
+      expect(code).toBe(2);
+      expect(stdout + stderr).toMatch(/without\.json: the statistic "input-grams" was\s+not measured/);
+      expect(stdout + stderr).toMatch(/lacuna calibrate CHECKPOINT -o \S+without\.json --with input-grams --force/);
+    }
+    expect(leftOf('lacking')).toEqual([]);
+  });
+
   it('refuses an output that is there before anything is measured', async () => {
     const { code, stderr } = await lacuna([...rounded, '-o', whole]);
     expect(code).toBe(2);

@@ -125,6 +125,7 @@ export function openDouble(
     return {
       run: async (feeds) => {
         if (graph.name === 'embed') return embed(feeds, graph.initializers[0].data);
+        if (graph.name === 'square') return { square: await square(feeds.x) };
         if (graph.name === 'head') return { [HEAD_TAP]: feeds[hiddenName(SPEC.numHiddenLayers)] };
         return runLayer(Number(graph.name.slice(5)), feeds, change);
       },
@@ -180,6 +181,18 @@ function ffn(layer: number, hidden: Float32Array, tokens: number) {
   const inner = act.map((a, i) => a * up[i]);
   const out = product(weightOf.down_proj(layer), inner, tokens, SPEC.hiddenSize, SPEC.intermediateSize);
   return { gate, up, act, out };
+}
+
+/** xᵀ x, as `HeadContext` has it. */
+export async function squareOf(x: Float32Array, width: number): Promise<Float32Array> {
+  const matrix = new Float32Array(width * width);
+  for (let start = 0; start < x.length; start += width)
+    for (let i = 0; i < matrix.length; i++) matrix[i] += x[start + Math.floor(i / width)] * x[start + (i % width)];
+  return matrix;
+}
+
+async function square({ dims: [, width], data }: RuntimeTensor): Promise<RuntimeTensor> {
+  return { dtype: 'float32', dims: [width, width], data: await squareOf(Float32Array.from(data, Number), width) };
 }
 
 /** weight [rows, columns] times each token's vector. */

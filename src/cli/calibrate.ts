@@ -1,5 +1,6 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`. */
-import { type CalibrateResult, calibrate, mergeCalibrations } from '../index.ts';
+import { Option } from 'commander';
+import { type CalibrateResult, calibrate, FURTHER_STATISTICS, mergeCalibrations } from '../index.ts';
 import {
   type CommonOptions,
   ownOptions,
@@ -17,6 +18,7 @@ interface Options extends CommonOptions {
   readonly tokens?: number;
   readonly sequenceLength: number;
   readonly shard?: Shard;
+  readonly with?: readonly string[];
   readonly force?: boolean;
   readonly allowNonfinite?: boolean;
   readonly adapter?: string;
@@ -39,6 +41,12 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     .option('--tokens <n>', 'use at most this many tokens', positiveInteger)
     .option('--sequence-length <n>', 'tokens a sequence', positiveInteger, 512)
     .option('--shard <i/n>', 'measure every n-th sequence, starting at the i-th (0-based)', shard)
+    .addOption(
+      new Option(
+        '--with <statistic...>',
+        'measure these too, which are large: input-grams is what GPTQ rounds by',
+      ).choices(FURTHER_STATISTICS),
+    )
     .option('--force', 'replace an existing output')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');

@@ -69,9 +69,15 @@ export const registerConvert: RegisterCommand = (program, context) => {
       '--data <file...>',
       `texts, UTF-8 or JSONL, to round by: errors are put where they cost least; for ${IN_BLOCKS}`,
     )
-    .option('--rounding <name>', `how to use them: ${ROUNDINGS.join(', ')} (default: gptq, the better and slower one)`)
+    .option(
+      '--rounding <name>',
+      `how to use them: ${ROUNDINGS.join(', ')} (default: gptq, the better and slower one; with --importance search)`,
+    )
     .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)
-    .option('--importance <statistics>', 'statistics JSON that has it measured already, in place of --data')
+    .option(
+      '--importance <statistics>',
+      'statistics JSON that has it measured already, in place of --data; gptq reads input-grams',
+    )
     .option('--force', 'replace an existing output')
     .option('--dry-run', 'list what would be written, what it takes and everything that is wrong; write nothing')
     .option('--verify', 'compare the result with Transformers; exit with 1 where it differs')

@@ -78,7 +78,7 @@ export function tapName(layer: number, tap: Tap | PostNormTap): string {
 export const HEAD_TAP = 'head.norm';
 
 /** Width of a tapped value's last axis. */
-export function tapWidth(tap: Tap, spec: ModelSpec): number {
+export function tapWidth(tap: Tap | PostNormTap, spec: ModelSpec): number {
   if (tap === 'gate' || tap === 'up' || tap === 'act') return spec.intermediateSize;
   return tap === 'attended' ? spec.numAttentionHeads * spec.headDim : spec.hiddenSize;
 }

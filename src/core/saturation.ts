@@ -4,7 +4,7 @@
  * the residual the numbers mean something else.
  */
 import { LacunaError } from './errors.ts';
-import { type Statistics, sumData } from './statistics.ts';
+import { type Statistics, sumData, sumsOf } from './statistics.ts';
 
 /**
  * A trace holds angles, not cosines, in steps of pi / 65535: cosines crowd together near 1, where thresholds lie, and
@@ -35,7 +35,7 @@ export interface SaturationTrace {
 export function readTrace(statistics: Statistics): SaturationTrace {
   const layers = statistics.model.numHiddenLayers;
   const { tokens } = statistics;
-  const sums = statistics.sums.saturation;
+  const sums = sumsOf(statistics, 'saturation');
   const levels = sumData(sums, 'trace', 'uint16', [layers, tokens]);
   const lengths = sumData(sums, 'length', 'uint32', [statistics.sequences.length]);
   const total = lengths.reduce((sum, length) => sum + length, 0);

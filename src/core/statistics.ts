@@ -5,6 +5,7 @@
  * the same bits. They live in a .safetensors file beside statistics.json, which binds it by hash.
  */
 import { LacunaError } from './errors.ts';
+import type { FileTensor } from './tensor.ts';
 
 export interface SumTensor {
   readonly shape: readonly number[];
@@ -13,6 +14,9 @@ export interface SumTensor {
 
 /** One statistic's sums by name, as `histogram` or `count`. Constants that read them, as `edges`, are beside them. */
 export type Sums = Readonly<Record<string, SumTensor>>;
+
+/** One layer's sums by name; what is past a limit lies in a file. */
+export type LayerSums = Readonly<Record<string, SumTensor | FileTensor>>;
 
 export interface TextIdentity {
   readonly name: string;
@@ -30,6 +34,8 @@ export interface ModelIdentity {
 }
 
 export interface Statistics {
+  /** Where they were read from; errors name it. */
+  readonly file?: string | undefined;
   readonly model: ModelIdentity;
   readonly texts: readonly TextIdentity[];
   /** Tokens a sequence; each starts with an empty cache. */
@@ -43,6 +49,29 @@ export interface Statistics {
   readonly definitions: Readonly<Record<string, string>>;
   /** Statistic name -> its sums, each with a leading axis of layers. */
   readonly sums: Readonly<Record<string, Sums>>;
+  /** The same of statistics whose layers are too large to be held together: an entry a layer, then the output head's. */
+  readonly layerSums: Readonly<Record<string, readonly LayerSums[]>>;
+}
+
+/**
+ * A statistic's sums: the one way in which plans, presets and summaries ask for them.
+ *
+ * @throws LacunaError `bad-file` for a statistic that was not measured, with the command that does.
+ */
+export function sumsOf({ sums, file }: Statistics, statistic: string): Sums {
+  return held(sums, statistic, file, '');
+}
+
+/** The same of a statistic that is kept a layer each, and measured on demand alone. */
+export function layerSumsOf({ layerSums, file }: Statistics, statistic: string): readonly LayerSums[] {
+  return held(layerSums, statistic, file, ` --with ${statistic}`);
+}
+
+function held<T>(sums: Readonly<Record<string, T>>, statistic: string, file: string | undefined, option: string): T {
+  if (Object.hasOwn(sums, statistic)) return sums[statistic];
+  throw new LacunaError('bad-file', `${file ?? 'The statistics'}: the statistic "${statistic}" was not measured`, {
+    hint: `Calibrate again to get it: lacuna calibrate CHECKPOINT -o ${file ?? 'statistics.json'}${option} --force`,
+  });
 }
 
 const KINDS = { float64: Float64Array, uint32: Uint32Array, uint16: Uint16Array } as const;
@@ -51,12 +80,12 @@ type SumKind = keyof typeof KINDS;
 
 /** A sum's numbers, checked for kind and shape (`-1`: any size); the one way in which readers reach into `Sums`. */
 export function sumData<K extends SumKind>(
-  sums: Sums | undefined,
+  sums: Sums,
   name: string,
   kind: K,
   shape: readonly number[],
 ): InstanceType<(typeof KINDS)[K]> {
-  const tensor = sums !== undefined && Object.hasOwn(sums, name) ? sums[name] : undefined;
+  const tensor = Object.hasOwn(sums, name) ? sums[name] : undefined;
   const wanted = `${kind} [${shape.map((dim) => (dim < 0 ? 'any' : dim)).join(', ')}]`;
   const hint = 'Measure again with lacuna calibrate of this version.';
   if (tensor === undefined)

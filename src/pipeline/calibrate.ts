@@ -1,22 +1,25 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`: a checkpoint and texts become statistics. */
 import {
   type CalibrationInput,
+  type CalibrationOptions,
   DEFAULT_SEQUENCE_LENGTH,
   calibrate as measure,
   mergeStatistics,
-  type Statistic,
+  STATISTICS,
   type StatisticsSummary,
   summarise,
+  USUAL_STATISTICS,
 } from '../../calibrate/index.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
-import { readStatistics, writeStatistics } from '../../formats/statistics.ts';
+import { withSpill } from '../../formats/spill.ts';
+import { readStatistics, readSums, writeStatistics } from '../../formats/statistics.ts';
 import { readFloats } from '../../formats/tensor/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
-import { checkTokens, STATISTICS, type Wanted } from './enough-tokens.ts';
+import { checkTokens, STATISTICS as WANTED, type Wanted } from './enough-tokens.ts';
 import { checkJsonOutput, type OutputOptions, writeJsonOutput } from './output.ts';
 import { type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
 import { encodeTexts, pinnedTexts } from './texts.ts';
@@ -39,8 +42,13 @@ export interface CalibrateOptions extends SourceOptions, MeasureOptions {
   readonly checkpoint: string;
   /** JSON file to make; its tensors go beside it. */
   readonly output: string;
+  /** Statistics that are measured besides, of `FURTHER_STATISTICS`. */
+  readonly with?: readonly string[];
   readonly force?: boolean;
 }
+
+/** Names of those that are measured only where they are asked for. */
+export const FURTHER_STATISTICS = STATISTICS.filter(({ byLayer }) => byLayer).map(({ name }) => name);
 
 export interface CalibrateResult {
   readonly output: string;
@@ -56,24 +64,35 @@ export interface CalibrateResult {
 export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
   const opened = await openPieces(options.checkpoint, options);
-  return save(await measureOn(opened, options), options);
+  const { with: further = [], output } = options;
+  const statistics = STATISTICS.filter((one) => USUAL_STATISTICS.includes(one) || further.includes(one.name));
+  return withSpill(output, async (keep) =>
+    saveStatistics(await measureOn(opened, options, { statistics, keeper: { keep } }), options),
+  );
 }
 
-/** The sums of `statistics`, or of all that there are, over the texts. */
+/** What is measured, and who takes the sums of single layers. */
+export type Measuring = Pick<CalibrationOptions, 'statistics' | 'keeper'>;
+
+/** The sums of `statistics`, or of all that are usual, over the texts. */
 export async function measureOn(
-  { checkpoint, pieces }: OpenedCheckpoint,
+  opened: OpenedCheckpoint,
   options: MeasureOptions,
-  statistics?: readonly Statistic[],
+  measuring: Measuring = {},
 ): Promise<Statistics> {
-  const { signal, progress, threads } = options;
-  return measure(pieces, await calibrationInput(checkpoint, STATISTICS, options), {
-    openGraph: createOpenGraph({ encode: encodeModel, threads }),
-    readFloats,
-    fingerprint: checkpoint.fingerprint,
-    statistics,
-    progress,
-    signal,
-  });
+  return measureInput(opened, await calibrationInput(opened.checkpoint, WANTED, options), options, measuring);
+}
+
+/** The same on texts that are encoded already. */
+export function measureInput(
+  { checkpoint, pieces }: OpenedCheckpoint,
+  input: CalibrationInput,
+  { signal, progress, threads }: JobOptions,
+  measuring: Measuring,
+): Promise<Statistics> {
+  const openGraph = createOpenGraph({ encode: encodeModel, threads });
+  const { fingerprint } = checkpoint;
+  return measure(pieces, input, { openGraph, readFloats, fingerprint, progress, signal, ...measuring });
 }
 
 /** The texts as tokens of the checkpoint's tokenizer, and which of them are measured; too few are refused. */
@@ -111,10 +130,17 @@ export interface MergeOptions {
 /** Adds up the statistics of shards; the order does not matter. */
 export async function mergeCalibrations(options: MergeOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
-  return save(mergeStatistics(await Promise.all(options.inputs.map(readStatistics))), options);
+  const parts = await Promise.all(options.inputs.map(readStatistics));
+  return withSpill(options.output, async (keep) =>
+    saveStatistics(await mergeStatistics(parts, { readSums, keep }), options),
+  );
 }
 
-async function save(statistics: Statistics, { output, force }: OutputOptions): Promise<CalibrateResult> {
+/** Writes statistics with their summary. */
+export async function saveStatistics(
+  statistics: Statistics,
+  { output, force }: OutputOptions,
+): Promise<CalibrateResult> {
   const summary = summarise(statistics);
   await writeJsonOutput({ output, force }, () => writeStatistics(statistics, output, summary));
   return { output, tokens: statistics.tokens, summary };

@@ -26,7 +26,7 @@ import { type MeasuredImportance, measureImportance, readImportance } from './im
 import { type FolderContent, writeModelFolder } from './model-folder.ts';
 import { bfloat16Notes } from './notes.ts';
 import type { ReferenceOptions } from './reference.ts';
-import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
+import { inRoundingWorkspace, type RoundedLayers, roundByStatistics, roundLayers } from './rounding.ts';
 import { denseGraph, openSource, type SourceOptions } from './source.ts';
 import { modelFileOf } from './transformers-js.ts';
 import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
@@ -48,7 +48,7 @@ export interface ConvertOptions extends SourceOptions {
   readonly importance?: string;
   /** Texts, UTF-8 or JSONL, to measure that on while converting, instead of reading it. */
   readonly data?: readonly string[];
-  /** How layers are rounded, of `ROUNDINGS`; with `data` `gptq` by default, which needs it. */
+  /** How layers are rounded, of `ROUNDINGS`: `gptq` by default with `data`, `search` with `importance`. */
   readonly rounding?: Rounding;
   /** Tokens of them to measure at most; 8,192 by default. */
   readonly tokens?: number;
@@ -93,13 +93,18 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   for (const precision of precisions) openModel(checkpoint, { precision });
   const reference = options.verify && (await referenceFor(checkpoint, { ...options, ...options.verify }));
   const write = (measured: Measured) => writeConverted(checkpoint, precisions, measured, reference, options);
-  const { data, importance } = options;
-  if (importance !== undefined) return write(await readImportance(checkpoint, importance));
-  if (data === undefined) return write(undefined);
-  if (options.rounding === 'search') return write(await measureImportance(checkpoint, { ...options, data }));
+  const { data, importance, rounding } = options;
+  if (importance !== undefined && rounding !== 'gptq') return write(await readImportance(checkpoint, importance));
+  if (importance === undefined && data === undefined) return write(undefined);
+  if (rounding === 'search') return write(await measureImportance(checkpoint, options));
   await refuseExistingFolder(options.output, { force: options.force ?? false });
+  const coded = precisions.filter(hasBlocks);
   const round = async (work: string) =>
-    write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, { ...options, data }));
+    write(
+      importance === undefined
+        ? await roundLayers(checkpoint, coded, work, options)
+        : await roundByStatistics(checkpoint, coded, work, { ...options, statistics: importance }),
+    );
   return inRoundingWorkspace(options.output, round, options);
 }
 
@@ -194,9 +199,9 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
     throw new LacunaError('usage', 'Importances are read from statistics or measured on texts, not both', {
       hint: 'Give --importance or --data.',
     });
-  if (rounding !== undefined && data === undefined)
+  if (rounding !== undefined && data === undefined && importance === undefined)
     throw new LacunaError('usage', `There is no text to round by, as ${rounding} does`, {
-      hint: 'Give the text: --data FILE',
+      hint: 'Give the text: --data FILE, or statistics of it: --importance FILE',
     });
   if (tokens !== undefined && data === undefined)
     throw new LacunaError('usage', `There is no text to measure ${tokens} tokens of`, {

@@ -1,6 +1,7 @@
 /** `lacuna convert --dry-run`: what converting would write, take and meet, everything that is wrong at once. */
 import { statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { inputGrams } from '../../calibrate/index.ts';
 import { modelProblems, type UnreadTensors } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
 import { refuseExistingFolder } from '../../formats/files.ts';
@@ -13,6 +14,7 @@ import { type ErrorCode, LacunaError } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
 import type { Precision } from '../core/precision.ts';
 import { attempt, attemptAsync } from '../core/problems.ts';
+import { layerSumsOf } from '../core/statistics.ts';
 import { calibrationInput } from './calibrate.ts';
 import {
   type ConvertOptions,
@@ -154,12 +156,13 @@ async function openWhatFits(
 /** Importances that are measured already; of texts to measure them on, only whether they can be read and are enough. */
 async function openImportance(
   { checkpoint, unread }: Survey,
-  { importance: path, data, tokens }: ConvertOptions,
+  { importance: path, data, tokens, rounding }: ConvertOptions,
 ): Promise<MeasuredImportance | undefined> {
   if (path === undefined) {
     if (data !== undefined) await calibrationInput(checkpoint, ROUNDING, { data, tokens: tokensOf({ data, tokens }) });
     return undefined;
   }
+  if (rounding === 'gptq') layerSumsOf(await readStatistics(path), inputGrams.name);
   if (unread === undefined) return readImportance(checkpoint, path);
   // Without all weights nobody can tell whether they are this checkpoint's.
   await readStatistics(path);

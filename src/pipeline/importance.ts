@@ -8,7 +8,7 @@ import { FLOATS } from '../core/precision.ts';
 import type { Statistics, TextIdentity } from '../core/statistics.ts';
 import type { TensorExpr } from '../core/tensor.ts';
 import { type MeasureOptions, measureOn } from './calibrate.ts';
-import { checkTokens, STATISTICS } from './enough-tokens.ts';
+import { checkTokens, STATISTICS, type Wanted } from './enough-tokens.ts';
 
 /** Sixteen sequences. */
 const DEFAULT_TOKENS = 8192;
@@ -26,14 +26,21 @@ export function tokensOf({ tokens = DEFAULT_TOKENS }: MeasureOptions): number {
 /** Measures input moments alone, on `DEFAULT_TOKENS` where no number is given. */
 export async function measureImportance(checkpoint: Checkpoint, options: MeasureOptions): Promise<MeasuredImportance> {
   const pieces = openModel(checkpoint, { precision: FLOATS });
-  return of(await measureOn({ checkpoint, pieces }, { ...options, tokens: tokensOf(options) }, [inputMoments]));
+  return of(
+    await measureOn({ checkpoint, pieces }, { ...options, tokens: tokensOf(options) }, { statistics: [inputMoments] }),
+  );
 }
 
-/** From the statistics that `lacuna calibrate` wrote. Throws `mismatch` for those of another checkpoint. */
+/** From the statistics that `lacuna calibrate` wrote. */
 export async function readImportance(checkpoint: Checkpoint, path: string): Promise<MeasuredImportance> {
+  return of(await readStatisticsOf(checkpoint, path, STATISTICS));
+}
+
+/** Statistics of a checkpoint; throws `mismatch` for those of another, `usage` for those of too few tokens. */
+export async function readStatisticsOf(checkpoint: Checkpoint, path: string, wanted: Wanted): Promise<Statistics> {
   const statistics = await readStatistics(path);
-  checkTokens(STATISTICS, statistics.tokens);
-  if (statistics.model.fingerprint === checkpoint.fingerprint) return of(statistics);
+  checkTokens(wanted, statistics.tokens);
+  if (statistics.model.fingerprint === checkpoint.fingerprint) return statistics;
   throw new LacunaError('mismatch', `${path} was measured on another checkpoint than ${checkpoint.path}`, {
     hint: `Measure on this one: lacuna calibrate ${checkpoint.path} -o statistics.json`,
   });

@@ -13,7 +13,7 @@ import { COMPARE_MODES } from '../eval/index.ts';
 import { planOptionsSchema } from '../plan/index.ts';
 import type { BenchOptions } from './bench.ts';
 import type { BuildOptions, BuildTexts } from './build.ts';
-import type { CalibrateOptions, MergeOptions } from './calibrate.ts';
+import { type CalibrateOptions, FURTHER_STATISTICS, type MergeOptions } from './calibrate.ts';
 import type { ConvertOptions } from './convert.ts';
 import type { DoctorOptions } from './doctor.ts';
 import { ENGINES } from './engine.ts';
@@ -79,7 +79,15 @@ const shard = z.strictObject({ index, count }).refine((given) => given.index < g
 
 export const calibrateOptions = optionsOf<CalibrateOptions>(
   { checkpoint: path, output: path },
-  { ...source, force: flag, data: files, tokens: count, sequenceLength: count, shard },
+  {
+    ...source,
+    force: flag,
+    data: files,
+    tokens: count,
+    sequenceLength: count,
+    shard,
+    with: z.array(z.enum(FURTHER_STATISTICS)),
+  },
 );
 
 export const mergeOptions = optionsOf<MergeOptions>({ inputs: files, output: path }, { force: flag });

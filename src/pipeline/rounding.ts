@@ -1,18 +1,29 @@
 /** Rounds the layers of a checkpoint so that errors make up for each other on texts, before they are written. */
 import { readdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { type InputGram, inputGrams, linearWeights } from '../../calibrate/index.ts';
+import {
+  cutSequences,
+  gramsOf,
+  type InputGram,
+  inputGrams,
+  type LayerKeeper,
+  linearWeights,
+  type Statistic,
+} from '../../calibrate/index.ts';
 import { openModel } from '../../converters/index.ts';
+import { sha256File } from '../../formats/files.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { factorGram, roundCompensated, roundTurnable } from '../../formats/quantize/index.ts';
 import { readSafetensors, writeSafetensors } from '../../formats/safetensors/index.ts';
+import { readSums } from '../../formats/statistics.ts';
 import { readFloats } from '../../formats/tensor/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
-import { LacunaError } from '../core/errors.ts';
+import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { HEAD_WEIGHT, type ModelPieces } from '../core/model.ts';
 import { FLOATS, type Precision } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Multiply } from '../core/runner.ts';
+import { layerSumsOf, type Statistics, type Sums } from '../core/statistics.ts';
 import {
   type BlockScheme,
   float32Tensor,
@@ -22,9 +33,9 @@ import {
 } from '../core/tensor.ts';
 import type { RoundedTurnables } from '../rewrite/index.ts';
 import { createOpenGraph, openMultiplier } from '../runtime/index.ts';
-import { calibrationInput, type MeasureOptions } from './calibrate.ts';
+import { calibrationInput, type MeasureOptions, measureInput } from './calibrate.ts';
 import { wantedForRounding } from './enough-tokens.ts';
-import { type MeasuredImportance, tokensOf } from './importance.ts';
+import { type MeasuredImportance, readStatisticsOf, tokensOf } from './importance.ts';
 import { hashSmallFiles } from './model-folder.ts';
 import { keyOf, withWorkspace } from './workspace.ts';
 
@@ -35,9 +46,18 @@ export interface RoundedLayers extends MeasuredImportance {
   readonly turnables: ReadonlyMap<string, RoundedTurnables>;
 }
 
-export interface RoundOptions extends MeasureOptions {
+export interface RoundOptions {
   /** Rounds each `down` a second time, for sparse models that read it along both axes. */
   readonly turnables?: boolean;
+}
+
+/** Where Gram matrices come from. */
+interface GramSource {
+  /** All that decides their bits. */
+  readonly identity: unknown;
+  readonly texts: MeasuredImportance['texts'];
+  /** Hands each layer that is wanted, and the head, to the keeper. */
+  readonly measure: (keeper: LayerKeeper) => Promise<void>;
 }
 
 /**
@@ -45,39 +65,91 @@ export interface RoundOptions extends MeasureOptions {
  * the output head's inputs.
  *
  * A layer's weights are written to a file in the folder `work` as soon as they are rounded, so that a run that was
- * stopped only passes the layers that it finished; what is returned refers to these files.
+ * stopped only passes the layers that it finished; what is returned refers to these files. `besides` is measured in the same
+ * walk, which is made even where all layers are finished.
  */
 export async function roundLayers(
   checkpoint: Checkpoint,
   precisions: readonly Precision[],
   work: string,
-  given: RoundOptions,
+  given: RoundOptions & MeasureOptions,
+  besides?: { readonly statistics: readonly Statistic[]; readonly save: (statistics: Statistics) => Promise<unknown> },
 ): Promise<RoundedLayers> {
   const options = { ...given, tokens: tokensOf(given) };
-  const schemes = precisions.flatMap(({ name, linear }) =>
-    schemesOf(name, linear as BlockScheme, given.turnables ?? false),
-  );
   const pieces = openModel(checkpoint, { precision: FLOATS });
   const input = await calibrationInput(checkpoint, wantedForRounding(pieces.spec), options);
   // A name says how a file is read: as text or as JSONL.
   const hashes = input.texts.map(({ name, sha256 }) => [name, sha256]);
   // All that decides which tokens are measured, and by threads the last bits of their sums.
   const { tokens, sequenceLength, shard, threads } = options;
-  const measured = { hashes, tokens, sequenceLength, shard, threads, tokenizer: await hashSmallFiles(checkpoint) };
-  const key = keyOf(checkpoint.fingerprint, measured, schemes);
+  const tokenizer = await hashSmallFiles(checkpoint);
+  const source: GramSource = {
+    identity: { hashes, tokens, sequenceLength, shard, threads, tokenizer },
+    texts: cutSequences(input, pieces.spec).texts,
+    measure: async (keeper) => {
+      const statistics = [...(besides?.statistics ?? []), inputGrams];
+      const measured = await measureInput({ checkpoint, pieces }, input, options, { statistics, keeper });
+      await besides?.save(measured);
+    },
+  };
+  return round(source, { checkpoint, pieces, precisions, work, options, isMeasuredAnyway: besides !== undefined });
+}
+
+/** The same by the Gram matrices of statistics that `lacuna calibrate` wrote. */
+export async function roundByStatistics(
+  checkpoint: Checkpoint,
+  precisions: readonly Precision[],
+  work: string,
+  options: RoundOptions & JobOptions & { readonly statistics: string },
+): Promise<RoundedLayers> {
+  const pieces = openModel(checkpoint, { precision: 'fp32' });
+  const statistics = await readStatisticsOf(checkpoint, options.statistics, wantedForRounding(pieces.spec));
+  const layers = layerSumsOf(statistics, inputGrams.name);
+  const source: GramSource = {
+    identity: { statistics: await sha256File(options.statistics), threads: options.threads },
+    texts: statistics.texts,
+    measure: async ({ wants, keep }) => {
+      for (const [layer, sums] of layers.entries()) {
+        throwIfAborted(options.signal);
+        if (wants?.(layer) ?? true) await keep(await readSums(sums), layer);
+      }
+    },
+  };
+  return round(source, { checkpoint, pieces, precisions, work, options, isMeasuredAnyway: false });
+}
+
+interface RoundingJob {
+  readonly checkpoint: Checkpoint;
+  readonly pieces: ModelPieces;
+  readonly precisions: readonly Precision[];
+  readonly work: string;
+  readonly options: RoundOptions & JobOptions;
+  /** Whether more than Gram matrices is measured. */
+  readonly isMeasuredAnyway: boolean;
+}
+
+async function round(
+  { identity, texts, measure }: GramSource,
+  { checkpoint, pieces, precisions, work, options, isMeasuredAnyway }: RoundingJob,
+): Promise<RoundedLayers> {
+  const schemes = precisions.flatMap(({ name, linear }) =>
+    schemesOf(name, linear as BlockScheme, options.turnables ?? false),
+  );
+  const key = keyOf(checkpoint.fingerprint, identity, schemes);
   const fileOf = (layer: number) => join(work, `${key}.layer-${layer}.safetensors`);
-  const openGraph = createOpenGraph({ encode: encodeModel, threads: options.threads });
   // The head comes after the last layer.
   const head = pieces.spec.numHiddenLayers;
   const known = await finishedLayers(work, head + 1, fileOf);
-  const { texts, layers } = inputGrams(pieces, input, { ...options, openGraph, known });
-  if (known.size <= head) {
-    const multiplier = await openMultiplier(openGraph);
+  if (known.size <= head || isMeasuredAnyway) {
+    const multiplier = await openMultiplier(createOpenGraph({ encode: encodeModel, threads: options.threads }));
+    const keep = async (sums: Sums, layer: number) => {
+      const inputs = gramsOf(sums, layer, pieces.spec);
+      if (layer === head) await writeHead(fileOf(head), inputs);
+      else await writeLayer(fileOf(layer), inputs, { pieces, schemes, multiply: multiplier.multiply });
+      return undefined;
+    };
     try {
-      for await (const { layer, inputs } of layers) {
-        if (layer === head) await writeSafetensors(fileOf(head), [{ name: HEAD_WEIGHT, data: diagonalOf(inputs[0]) }]);
-        else await writeLayer(fileOf(layer), inputs, { pieces, schemes, multiply: multiplier.multiply });
-      }
+      await measure({ wants: (layer) => !known.has(layer), keep });
     } finally {
       await multiplier.close();
     }
@@ -142,7 +214,7 @@ function entryName({ name, scheme }: NamedScheme, weight: string, part: string):
 
 async function writeLayer(
   path: string,
-  inputs: readonly InputGram[],
+  inputs: Iterable<InputGram>,
   { pieces, schemes, multiply }: LayerRounding,
 ): Promise<void> {
   const entries: { name: string; data: TensorExpr }[] = [];
@@ -168,9 +240,12 @@ async function roundedParts(...given: Parameters<typeof roundCompensated>) {
   return { codes, scales, turned_codes: turned.codes, turned_scales: turned.scales };
 }
 
-/** Mean squares, as far as their scale has a meaning. */
-function diagonalOf({ gram, width }: InputGram): TensorExpr {
-  return float32Tensor(Float32Array.from({ length: width }, (_, i) => gram[i * width + i]));
+/** Mean squares of the head's inputs, as far as their scale has a meaning. */
+async function writeHead(path: string, inputs: Iterable<InputGram>): Promise<void> {
+  const entries = Array.from(inputs, ({ readers: [name], gram, width }) => {
+    return { name, data: float32Tensor(Float32Array.from({ length: width }, (_, i) => gram[i * width + i])) };
+  });
+  await writeSafetensors(path, entries);
 }
 
 async function readLayers(

@@ -99,8 +99,13 @@ describe('ffn-skip', () => {
     expect(() => makePlan({ ...statistics, tokens: 7 }, { preset: 'ffn-skip' }, '')).toThrowError(
       /"trace" is Uint16Array \[12, 2000\]/,
     );
-    expect(() => makePlan({ ...statistics, sums: {} }, { preset: 'ffn-skip' }, '')).toThrowError(
-      /"saturation" was not measured/,
+    const older = { ...statistics, sums: {}, file: 'older.json' };
+    expect(() => makePlan(older, { preset: 'ffn-skip' }, '')).toThrowError(
+      expect.objectContaining({
+        code: 'bad-file',
+        message: 'older.json: the statistic "saturation" was not measured',
+        hint: 'Calibrate again to get it: lacuna calibrate CHECKPOINT -o older.json --force',
+      }),
     );
   });
 });

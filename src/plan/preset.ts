@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import { hostSchema, type Plan, type PlanTensors, prefillSchema } from '../core/plan.ts';
-import type { Statistics } from '../core/statistics.ts';
+import { type Statistics, sumsOf } from '../core/statistics.ts';
 import type { Realised, TargetKind } from '../core/target.ts';
 
 /** The parts of a plan that a preset decides, and the tensors they name. */
@@ -76,10 +76,6 @@ export function checkRetune(plan: Plan, statistics: Statistics, realised: Realis
 }
 
 /** Throws `bad-file` when statistics lack one that the preset reads: an older version measured fewer. */
-export function checkStatistics({ statistics: wanted }: Preset, { sums }: Statistics): void {
-  const missing = wanted.find((statistic) => !Object.hasOwn(sums, statistic));
-  if (missing === undefined) return;
-  throw new LacunaError('bad-file', `The statistics: the statistic "${missing}" was not measured`, {
-    hint: 'Calibrate again to get it: lacuna calibrate',
-  });
+export function checkStatistics({ statistics: wanted }: Preset, statistics: Statistics): void {
+  for (const name of wanted) sumsOf(statistics, name);
 }

@@ -1,6 +1,6 @@
 /** Which share of a layer's neurons scores at least a threshold, from its neurons' histograms; and the way back. */
 import { LacunaError } from '../core/errors.ts';
-import { type Statistics, sumData } from '../core/statistics.ts';
+import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
 
 /** One layer's |act_j| histograms, summed from the top, with the weights that make scores of them. */
 export interface ScoreTail {
@@ -17,7 +17,7 @@ export interface ScoreTail {
 /** Reads a layer's histograms; throws `bad-file` when they do not fit the model. */
 export function readScoreTail(statistics: Statistics, layer: number, weights: Float32Array): ScoreTail {
   const { numHiddenLayers: layers, intermediateSize: neurons } = statistics.model;
-  const sums = statistics.sums['activation-histogram'];
+  const sums = sumsOf(statistics, 'activation-histogram');
   const edges = sumData(sums, 'edges', 'float64', [-1]);
   const bins = edges.length + 1;
   const counts = sumData(sums, 'counts', 'uint32', [layers, neurons, bins]);

@@ -33,7 +33,8 @@ function statisticsFrom(acts: readonly Float32Array[]): Statistics {
       act,
       ffn_out: none,
     };
-    activationHistogram.add(histogram, layer, values, { spec, tokens, firstToken: 0, downNorms: new Float64Array(0) });
+    const context = { spec, tokens, firstToken: 0, downNorms: new Float64Array(0), square: async () => none };
+    activationHistogram.add(histogram, layer, values, context);
   });
   const next = seeded(17);
   const perNeuron = () => Float64Array.from({ length: layers * neurons }, () => 0.2 + next());
@@ -133,7 +134,7 @@ describe('top-k', () => {
   it('refuses statistics that lack a part', () => {
     const { 'kept-energy': _, ...sums } = STATISTICS.sums;
     expect(() => makePlan({ ...STATISTICS, sums }, { preset: 'top-k' }, '')).toThrowError(
-      /"kept-energy" was not measured/,
+      /the statistic "kept-energy" was not measured/,
     );
     const empty = {
       ...STATISTICS.sums,

@@ -2,7 +2,7 @@
 import { LacunaError } from '../core/errors.ts';
 import { ffnBlock } from '../core/model.ts';
 import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
-import { type Statistics, sumData } from '../core/statistics.ts';
+import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { selectedFfnBytes } from './bytes.ts';
 import { share } from './options.ts';
@@ -79,7 +79,7 @@ function weightsName(layer: number): string {
 /** E|up_j| * ||down_j||, in float32 as the model holds them. */
 function scoreWeights(statistics: Statistics, layer: number): Float32Array {
   const { numHiddenLayers: layers, intermediateSize: neurons } = statistics.model;
-  const sums = statistics.sums['neuron-magnitudes'];
+  const sums = sumsOf(statistics, 'neuron-magnitudes');
   const upAbs = sumData(sums, 'up_abs', 'float64', [layers, neurons]);
   const downNorm = sumData(sums, 'down_norm', 'float64', [layers, neurons]);
   const count = sumData(sums, 'count', 'float64', [layers])[layer];
@@ -113,7 +113,7 @@ function blockPlan(statistics: Statistics, tail: ScoreTail, layer: number, thres
 
 /** The kept-energy curve of the gate's ranking at a density, linear between its points; nothing is kept at 0, all past the last. */
 function keptEnergyAt(statistics: Statistics, layer: number, density: number): number {
-  const sums = statistics.sums['kept-energy'];
+  const sums = sumsOf(statistics, 'kept-energy');
   const densities = sumData(sums, 'densities', 'float64', [-1]);
   const layers = statistics.model.numHiddenLayers;
   const energies = sumData(sums, 'gate', 'float64', [layers, densities.length]);

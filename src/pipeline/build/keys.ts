@@ -60,7 +60,9 @@ export async function surveyBuild(options: WholeOptions, engine: Engine): Promis
   const source = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint), options.allowNonFinite ?? false);
   const precision = sparsePrecision(options.dtype);
   // Threads decide the last bits of sums, and so now and then a code.
-  const rounding = hasBlocks(precision) ? keyOf(source, fit, precision.name, threads) : keyOf(source, precision.name);
+  const rounding = hasBlocks(precision)
+    ? keyOf(source, fit, tokens, precision.name, threads)
+    : keyOf(source, precision.name);
   const dense = keyOf(rounding);
   const floats = keyOf(source, test, tokens);
   // Measured in fp32, whatever is made of it.

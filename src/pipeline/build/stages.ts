@@ -1,19 +1,22 @@
 /** The stages of a build, each kept under its key in the workspace once it is finished. */
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { USUAL_STATISTICS } from '../../../calibrate/index.ts';
 import { sha256File } from '../../../formats/files.ts';
 import { readPlan, writePlan } from '../../../formats/plan.ts';
 import { readStatistics } from '../../../formats/statistics.ts';
 import type { Plan } from '../../core/plan.ts';
 import { choosePrecision, FLOATS, gainsByTexts, type Precision, type PrecisionName } from '../../core/precision.ts';
+import type { Statistics } from '../../core/statistics.ts';
 import type { TextScores } from '../../eval/index.ts';
 import { choosesNeurons, makePlan } from '../../plan/index.ts';
 import { type BenchReport, bench } from '../bench.ts';
-import { calibrate } from '../calibrate.ts';
+import { calibrate, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
 import { compareApart, compareWithFolder, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
 import { chooseModel, isModelFolder, openModelFolder, writeModelFolder } from '../model-folder.ts';
-import { type RoundedLayers, roundLayers } from '../rounding.ts';
+import { exists } from '../output.ts';
+import { type RoundedLayers, type RoundOptions, roundLayers } from '../rounding.ts';
 import { type DenseModel, denseModel, openSource } from '../source.ts';
 import { writeSparse } from '../sparsify.ts';
 import { tunePlan } from '../tune.ts';
@@ -24,23 +27,33 @@ import { type Build, isRounded, optionsFor, type WholeOptions } from './options.
 /** Tokens a round of threshold correction is measured on: a share of blocks or neurons is then known to about 0.2 points. */
 const TUNE_TOKENS = 4096;
 
-/** The layers' weights in blocks, rounded by the fitting text; undefined where they are not stored in blocks. */
+/**
+ * The layers' weights in blocks, rounded by the fitting text; undefined where they are not stored in blocks. Where there are no
+ * statistics yet, they are measured in the same walk.
+ */
 export async function buildRounding(build: Build): Promise<RoundedLayers | undefined> {
   if (!isRounded(build)) return undefined;
   const { work, keys, precision, options } = build;
-  return roundedIn(join(work, `rounding-${keys.rounding}`), precision, options, choosesNeurons(options.preset));
+  const output = statisticsPath(build);
+  const save = async (statistics: Statistics) => saveStatistics(statistics, { output, force: true });
+  const besides = (await exists(output)) ? undefined : { statistics: USUAL_STATISTICS, save };
+  const job = {
+    ...optionsFor('round', options),
+    tokens: options.tokens ?? DEFAULT_TOKENS,
+    turnables: choosesNeurons(options.preset),
+  };
+  return roundedIn(join(work, `rounding-${keys.rounding}`), precision, job, besides);
 }
 
 async function roundedIn(
   folder: string,
   precision: Precision,
-  options: WholeOptions,
-  turnables: boolean,
+  options: WholeOptions & RoundOptions,
+  besides?: Parameters<typeof roundLayers>[4],
 ): Promise<RoundedLayers> {
-  const { tokens: _, ...job } = optionsFor('round', options);
   const checkpoint = await openSource(options.checkpoint, options);
   await mkdir(folder, { recursive: true });
-  return roundLayers(checkpoint, [precision], folder, { ...job, data: options.texts.fit, turnables });
+  return roundLayers(checkpoint, [precision], folder, { ...options, data: options.texts.fit }, besides);
 }
 
 /** The dense model in the build's precision, which the sparse one is timed against. */
@@ -93,11 +106,16 @@ function testWindows(folder: string, contextLength: number, { texts, tokens = DE
   return readWindows(folder, contextLength, { data: texts.test, tokens });
 }
 
-export async function buildStatistics({ work, keys, options }: Build): Promise<Stage<null>> {
-  const { tokens = DEFAULT_TOKENS, texts } = options;
-  const output = join(work, `statistics-${keys.statistics}`, 'statistics.json');
+function statisticsPath({ work, keys }: Build): string {
+  return join(work, `statistics-${keys.statistics}`, 'statistics.json');
+}
+
+export async function buildStatistics(build: Build): Promise<Stage<null>> {
+  const { tokens = DEFAULT_TOKENS, texts } = build.options;
+  const output = statisticsPath(build);
   // Tensors whose JSON is missing were left by a killed run: they are written again.
-  const make = () => calibrate({ ...optionsFor('calibrate', options), data: texts.fit, tokens, output, force: true });
+  const make = () =>
+    calibrate({ ...optionsFor('calibrate', build.options), data: texts.fit, tokens, output, force: true });
   return stage(output, make, async () => null);
 }
 
@@ -209,7 +227,8 @@ export async function buildAlternative(build: Build, dense: Stage<null>, name: P
   const [rounding, model] = [join(folder, 'rounding'), join(folder, 'dense')];
   const make = async () => {
     const precision = choosePrecision(name);
-    const rounded = gainsByTexts(precision) ? await roundedIn(rounding, precision, options, false) : undefined;
+    const { tokens: _, ...job } = optionsFor('round', options);
+    const rounded = gainsByTexts(precision) ? await roundedIn(rounding, precision, job) : undefined;
     const { path } = await writeDense(model, precision, rounded, options);
     const { speedup } = await timeAgainst(build, path, dense.path, options);
     return { speedup, scores: await scoreFolder(path, options) };

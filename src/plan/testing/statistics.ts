@@ -40,6 +40,7 @@ export function statisticsOf(facts: Facts, sums: Readonly<Record<string, Sums>>)
     tokens: sequences * sequenceLength,
     definitions: Object.fromEntries(Object.keys(sums).map((name) => [name, 'made up'])),
     sums,
+    layerSums: {},
   };
 }
 

@@ -1,0 +1,63 @@
+/** Sums that memory does not hold together wait in a file beside the output until they are written there. */
+import { type FileHandle, mkdir, open, rm } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { LayerSums, Sums, SumTensor } from '../src/core/statistics.ts';
+import type { FileTensor } from '../src/core/tensor.ts';
+import { createBeside, removeAbandoned } from './beside.ts';
+import { writeAll } from './files.ts';
+import { asIoError } from './io-error.ts';
+import { sumTensor } from './statistics.ts';
+
+/** Sums that stay in memory: a small part of what measuring them takes. */
+const HELD_BYTES = 256 << 20;
+
+/** Leaves sums in memory while there is room for them, and puts them into the file from then on. */
+export type Spill = (sums: Sums) => Promise<LayerSums>;
+
+/**
+ * Runs `use` with a place for sums. Their file lies beside `output`, is made when it is first needed and removed at the end;
+ * one that a killed process left goes with the next run for the same output.
+ */
+export async function withSpill<T>(output: string, use: (spill: Spill) => Promise<T>, room = HELD_BYTES): Promise<T> {
+  let left = room;
+  let file: SpillFile | undefined;
+  const put = async (name: string, sum: SumTensor) => {
+    left -= sum.data.byteLength;
+    if (left >= 0) return sum;
+    file ??= await openSpillFile(resolve(output));
+    return append(file, name, sum);
+  };
+  try {
+    return await use(async (sums) => {
+      const kept: Record<string, LayerSums[string]> = {};
+      for (const [name, sum] of Object.entries(sums)) kept[name] = await put(name, sum);
+      return kept;
+    });
+  } catch (error) {
+    throw asIoError(error, 'write', output);
+  } finally {
+    await file?.handle.close();
+    if (file !== undefined) await rm(file.path, { force: true });
+  }
+}
+
+interface SpillFile {
+  readonly path: string;
+  readonly handle: FileHandle;
+  bytes: number;
+}
+
+async function openSpillFile(target: string): Promise<SpillFile> {
+  await mkdir(dirname(target), { recursive: true });
+  await removeAbandoned(target);
+  const [path, handle] = await createBeside(target, 'partial', (name) => open(name, 'wx'));
+  return { path, handle, bytes: 0 };
+}
+
+async function append(file: SpillFile, name: string, sum: SumTensor): Promise<FileTensor> {
+  const { dtype, shape, bytes } = sumTensor(sum);
+  const byteOffset = file.bytes;
+  await writeAll(file.handle, bytes, byteOffset);
+  file.bytes += bytes.length;
+  return { kind: 'file', dtype, shape, path: file.path, byteOffset, name, mustBeFinite: true };
+}
