@@ -214,6 +214,39 @@ describe('a change of one thing in a block', () => {
   });
 });
 
+/** `block`, with an attribute of its first node of a type set to another value. */
+function withAttribute(graph: Graph, find: Find, opType: string, name: string, value: Attribute): string {
+  const block = find(graph);
+  if (typeof block === 'string') throw new Error(block);
+  const changed = block.find((node) => node.opType === opType);
+  const nodes = graph.nodes.map((node) =>
+    node === changed ? { ...node, attributes: { ...node.attributes, [name]: value } } : node,
+  );
+  const found = find({ ...graph, nodes });
+  return typeof found === 'string' ? found : 'found';
+}
+
+it.each([
+  ['NormAttention', 'GroupQueryAttention', 'do_rotary', attr.int(0), 'with do_rotary 0, wanted 1'],
+  ['NormAttention', 'GroupQueryAttention', 'rotary_interleaved', attr.int(1), 'with rotary_interleaved 1, wanted 0'],
+  ['NormAttention', 'GroupQueryAttention', 'smooth_softmax', attr.int(1), 'with smooth_softmax, wanted none'],
+  ['NormAttention', 'GroupQueryAttention', 'num_heads', attr.int(3), 'found'],
+  ['NormAttention', 'MatMulNBits', 'bits', attr.int(2), 'with bits 2, wanted 4 or 8'],
+  ['NormAttention', 'MatMulNBits', 'bits', attr.int(8), 'has bits 8, wanted 4'],
+  ['NormAttention', 'Cast', 'to', attr.int(10), 'with to 10, wanted 1'],
+  ['GatedFFN', 'FusedMatMul', 'transA', attr.int(1), 'with transA 1, wanted 0'],
+  ['GatedFFN', 'FusedMatMul', 'alpha', attr.float(2), 'with alpha 2, wanted 1'],
+  ['GatedFFN', 'FusedMatMul', 'alpha', attr.float(1), 'found'],
+  ['GatedFFN', 'SimplifiedLayerNormalization', 'axis', attr.int(1), 'with axis 1, wanted -1'],
+])('%s: %s says why it is not taken with %s %j', async (block, opType, name, value, reason) => {
+  const isFfn = block === 'GatedFFN';
+  const graph = isFfn
+    ? fuseSkipNorms(ffnStack({ layers: 1, bias: true, postNorm: true }))
+    : await fixture('llama-variants/attention-bias', {});
+  const find = isFfn ? sparseFfn : lastPart(graph, block);
+  expect(withAttribute(graph, find, opType, name, value)).toMatch(new RegExp(`${reason}$`));
+});
+
 describe('a variation of a block', () => {
   it('may have a bias on query, key and value alone', async () => {
     const graph = await fixture('llama-variants/attention-bias', {});
