@@ -247,6 +247,17 @@ it.each([
   expect(withAttribute(graph, find, opType, name, value)).toMatch(new RegExp(`${reason}$`));
 });
 
+it('a QuickGelu is silu where its alpha is 1, and a bias is one where it has as many entries as its product', () => {
+  const graph = ffnStack({ layers: 1, activation: 'silu', bias: true });
+  const slow = withAttribute(graph, sparseFfn, 'QuickGelu', 'alpha', attr.float(1.5));
+  expect(slow).toBe('QuickGelu makes layers.0.act with alpha 1.5, wanted 1');
+  const initializers = graph.initializers.map((one) =>
+    one.name.endsWith('up_proj.bias') ? { ...one, data: { ...one.data, shape: [1] } } : one,
+  );
+  const found = sparseFfn({ ...graph, initializers });
+  expect(found).toBe('model.layers.0.mlp.up_proj.bias is no bias of 24 rows');
+});
+
 describe('a variation of a block', () => {
   it('may have a bias on query, key and value alone', async () => {
     const graph = await fixture('llama-variants/attention-bias', {});

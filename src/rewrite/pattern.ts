@@ -29,6 +29,8 @@ export interface Match {
   readonly values: Readonly<Record<string, string | undefined>>;
   readonly tensors: Readonly<Record<string, Initializer | undefined>>;
   readonly attributes: Readonly<Record<string, FoundAttribute | undefined>>;
+  /** Values that were known beforehand. */
+  readonly given: Readonly<Record<string, string | undefined>>;
   /** Each once, from the end backwards. */
   readonly nodes: readonly Node[];
   /** How much has fitted. */
@@ -37,7 +39,7 @@ export interface Match {
 
 export interface FoundAttribute {
   readonly value: Attribute;
-  /** The nodes that have it, as often as they were come across, and what it is called there. */
+  /** The nodes that have it, and what it is called there. */
   readonly places: readonly (readonly [node: Node, attribute: string])[];
 }
 
@@ -70,7 +72,7 @@ export interface Search {
  * @example matchPattern(index, op('Relu', { inputs: [capture('x')] }), { from: ['out'] });
  */
 export function matchPattern(index: GraphIndex, pattern: Pattern, { from, given = {}, open = [] }: Search) {
-  const start: Match = { kind: 'match', values: given, tensors: {}, attributes: {}, nodes: [], steps: 0 };
+  const start: Match = { kind: 'match', given, values: {}, tensors: {}, attributes: {}, nodes: [], steps: 0 };
   const [first, ...others] = from.map(
     (value): Pattern =>
       (_, match, next) =>
@@ -112,12 +114,14 @@ export function absent(what: string): Pattern {
     value === '' ? next(match) : stop(match, `${reader} has ${what}, ${value}`, 'none');
 }
 
-/** A value with a name. */
+/** A value with a name. What has been matched under the name is not matched again. */
 export function capture(name: string, of = any): Pattern {
   return (at, match, next) => {
-    const known = match.values[name] ?? at.value;
+    const known = match.values[name] ?? match.given[name] ?? at.value;
     if (known !== at.value) return stop(match, `${at.reader} is made from ${at.value}`, known);
-    return of(at, { ...match, values: { ...match.values, [name]: known }, steps: match.steps + 1 }, next);
+    const reached = { ...match, steps: match.steps + 1 };
+    if (name in match.values) return next(reached);
+    return of(at, reached, (one) => next({ ...one, values: { ...one.values, [name]: known } }));
   };
 }
 
@@ -231,7 +235,7 @@ function withOutputs({ opType, outputs }: Node, names: readonly string[]): Step 
     if (other !== undefined) return stop(match, `${opType} makes ${other} as well`);
     for (const [place, name] of names.entries()) {
       const value = outputs[place + 1] ?? '';
-      const known = values[name] ?? value;
+      const known = values[name] ?? match.given[name] ?? value;
       if (known !== value) return stop(match, `${opType} makes ${value || 'nothing'} as its ${name}`, known);
       if (value !== '') values[name] = value;
     }
