@@ -1,7 +1,7 @@
 /** `lacuna build`. */
 import { type BuildDryRun, type BuildOptions, type BuildResult, build, dryRunBuild } from '../index.ts';
 import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
-import { targetText } from './describe.ts';
+import { engineText, targetText } from './describe.ts';
 import { formatBytes, percent } from './figures.ts';
 import { EXIT } from './io.ts';
 import { budget, positiveInteger } from './parse.ts';
@@ -81,8 +81,8 @@ function resultText(result: BuildResult, width: number): string {
     `Shipped: ${precision}, preset ${plan.preset}, target ${targetText(plan.target)}, for ${hostText(host)}`,
     ...evaluation.modes.flatMap((mode) => qualityLines(mode, precision)),
     ...(evaluation.check === undefined ? [] : [`Budget:  ${budgetText(evaluation.check)}`]),
-    `Text:    ${texts}; baseline the checkpoint's floats (fp32)`,
-    `Speed:   ${speedText(bench, precision)} in ${engine === 'stock' ? 'stock ONNX Runtime' : 'the native core'}`,
+    `Text:    ${texts}; baseline the checkpoint's floats (fp32); measured in ${engineText(evaluation.engine)}`,
+    `Speed:   ${speedText(bench, precision)} in ${engineText(engine)}`,
     `Size:    ${formatBytes(bytes)}`,
     `Where:   ${output}; all figures in ${output}/lacuna and README.md`,
   ];
