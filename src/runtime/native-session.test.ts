@@ -31,6 +31,10 @@ function difference(a: Float32Array, b: Float32Array): number {
   return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0) / largest;
 }
 
+function bytesOf(logits: Float32Array): Uint8Array {
+  return new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength);
+}
+
 /** A plan of the fixtures, which are made for tiny-llama by its name, for the folder converted from it. */
 function planFor(model: string, name: string): string {
   const plans = join(root, 'fixtures/oracle/plans');
@@ -99,6 +103,37 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
       [ours, theirs] = [a.cache, b.cache];
     }
     await Promise.all([kernels.close(), bodies.close()]);
+  });
+
+  it.each(['int8', 'int4'] as const)('decodes in %s what is measured of it, bit for bit', async (dtype) => {
+    const output = join(folder, `measured-${dtype}`);
+    await convert({ checkpoint: tinyLlama, output, dtype });
+    const core = { addon, operators };
+    const [measured, executed] = [await openSession(output, { native: core }), await openNativeSession(output, core)];
+    const tokens = PROMPT.slice(0, 70);
+    const { logits, rows, vocab } = await measured.step(tokens, measured.emptyCache(), { logits: 'all' });
+    expect(rows).toBe(70);
+    let cache = executed.emptyCache();
+    for (const [row, token] of tokens.entries()) {
+      const step = await executed.step([token], cache);
+      expect(Buffer.compare(bytesOf(step.logits), bytesOf(logits.subarray(row * vocab, (row + 1) * vocab)))).toBe(0);
+      cache = step.cache;
+    }
+    await Promise.all([measured.close(), executed.close()]);
+  });
+
+  it('is measured in one whose caches are gone on from as often as one likes, and by the portable one', async () => {
+    const measured = await openSession(dense, { threads: 2, native: { addon } });
+    const { cache } = await measured.step(PROMPT.slice(0, 100), measured.emptyCache());
+    const once = await measured.step(PROMPT.slice(100, 110), cache, { logits: 'all' });
+    const again = await measured.step(PROMPT.slice(100, 110), cache, { logits: 'all' });
+    const elsewhere = await portable.step(PROMPT.slice(100, 110), cache, { logits: 'all' });
+    const whole = await portable.step(PROMPT.slice(0, 110), portable.emptyCache());
+    expect(again.logits).toEqual(once.logits);
+    expect(difference(elsewhere.logits, once.logits)).toBeLessThan(TOLERANCE);
+    expect(difference(once.logits.subarray(-once.vocab), whole.logits)).toBeLessThan(TOLERANCE);
+    await measured.close();
+    await expect(measured.step([1], cache)).rejects.toMatchObject({ code: 'runtime' });
   });
 
   it('generates what the portable one does', async () => {
