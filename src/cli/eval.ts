@@ -71,7 +71,7 @@ function formatEvaluation(result: EvaluateResult, width: number, layers: boolean
   const parts =
     result.perplexity === undefined
       ? comparisonParts(result, width, layers)
-      : [perplexityText(result.perplexity, result.engine)];
+      : [wrap(perplexityText(result.perplexity, result.engine), width, '  ')];
   parts.push(definitionsText(result, width));
   if (result.check !== undefined) parts.push(wrap(checkText(result.check), width, '  '));
   return parts.join('\n\n');
@@ -103,7 +103,7 @@ function comparisonParts(result: EvaluateResult, width: number, layers: boolean)
     percent(mode.top1Agreement),
   ]);
   const parts = [foldedTable(COLUMNS, rows, width)];
-  parts.push(enginesText(result));
+  parts.push(wrap(enginesText(result), width, '  '));
   if (modes.some(({ rounded }) => rounded !== null)) parts.push(table(APART, modes.flatMap(apartRow)));
   if (target !== undefined)
     parts.push(`target: ${targetText(target)}; realised: ${modes.map(realisedText).join('; ')}`);
