@@ -142,12 +142,16 @@ void Decoder::Feed(size_t row, std::span<const int64_t> tokens, std::span<float>
   const size_t total = lengths_[row] + tokens.size();
   Reserve(total);
   mask_.assign(total, 1);
-  // Those of a long prompt are larger than the model's weights; what is not written of them takes no memory.
   const size_t count = Product({tokens.size(), vocab()});
-  const auto all = std::make_unique_for_overwrite<float[]>(count);
-  Run({row, 1}, tokens, mask_, {all.get(), count}, {logits.empty() ? size_t{0} : size_t{1}, 0});
+  if (logits.size() == count) {
+    Run({row, 1}, tokens, mask_, logits, {tokens.size(), 0});
+  } else {
+    // Those of a long prompt are larger than the model's weights; what is not written of them takes no memory.
+    const auto all = std::make_unique_for_overwrite<float[]>(count);
+    Run({row, 1}, tokens, mask_, {all.get(), count}, {logits.empty() ? size_t{0} : size_t{1}, 0});
+    if (!logits.empty()) std::copy_n(all.get() + count - vocab(), vocab(), logits.begin());
+  }
   lengths_[row] = total;
-  if (!logits.empty()) std::copy_n(all.get() + count - vocab(), vocab(), logits.begin());
 }
 
 std::span<const float> Decoder::Step(std::span<const int64_t> tokens, size_t largest) {

@@ -10,7 +10,7 @@
 // fed row by row, each into its own part of the caches, and rows are decoded together one token each. A row that ends makes
 // room: the last one moves into its place.
 //
-// Operators are told which logits will be read (ops/wanted_logits.h): of a prompt the last token's at most.
+// Operators are told which logits will be read (ops/wanted_logits.h): of a prompt that is continued the last token's.
 #ifndef LACUNA_BINDING_DECODER_H_
 #define LACUNA_BINDING_DECODER_H_
 
@@ -65,8 +65,8 @@ class Decoder {
   // No row will be longer: caches that grow need not have room for more.
   void Limit(size_t tokens) { limit_ = tokens; }
 
-  // Appends `tokens` to a row; `logits` gets those of the last one, [vocab], unless it is empty. The caches grow as needed;
-  // after a failure they hold what they held. Throws ort::Refusal.
+  // Appends `tokens` to a row; `logits` gets those of the last one, [vocab], or of each, [tokens, vocab], by its size; none where it
+  // is empty. The caches grow as needed; after a failure they hold what they held. Throws ort::Refusal.
   void Feed(size_t row, std::span<const int64_t> tokens, std::span<float> logits);
   // Appends one token to each row; the logits, [rows, vocab], are valid until the next call. With `largest` above 0 a row's so
   // many largest, and those that equal the least of them, are as they are with 0; others may be less.

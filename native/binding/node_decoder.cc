@@ -86,17 +86,21 @@ class NativeDecoder : public Napi::ObjectWrap<NativeDecoder> {
   }
 
  private:
-  // feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>; steps are those of greedy decoding.
+  // feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>; steps are those of greedy decoding. Logits
+  // are the last token's, or each token's where there is room for them.
   Napi::Value Feed(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     Decoder& decoder = handle_->Idle(env);
     const size_t vocab = decoder.vocab();
     const bool is_wanted = !info[1].IsUndefined();
-    if (is_wanted && !(IsArray(info[1], napi_float32_array) && info[1].As<Napi::Float32Array>().ElementLength() == vocab))
-      throw Napi::TypeError::New(env, "logits must be a Float32Array of " + std::to_string(vocab));
     const auto tokens = std::make_shared<std::vector<int64_t>>(TokensOf(info[0], "tokens", vocab));
     const bool is_stepped = info[2].ToBoolean();
-    const auto logits = std::make_shared<std::vector<float>>(is_wanted ? vocab : 0);
+    const size_t given = IsArray(info[1], napi_float32_array) ? info[1].As<Napi::Float32Array>().ElementLength() : 0;
+    // Steps give the last one's alone.
+    const bool is_each = !is_stepped && given == tokens->size() * vocab;
+    if (is_wanted && given != vocab && !is_each)
+      throw Napi::TypeError::New(env, "logits must be a Float32Array of " + std::to_string(vocab) + ", or of as many a token");
+    const auto logits = std::make_shared<std::vector<float>>(given);
     const auto target = std::make_shared<Napi::ObjectReference>();
     if (is_wanted) *target = Napi::Persistent(info[1].As<Napi::Object>());
     return handle_->Run(

@@ -16,7 +16,7 @@ import {
   storedAs,
   withCommonOptions,
 } from './command.ts';
-import { targetText } from './describe.ts';
+import { engineText, targetText } from './describe.ts';
 import { formatBytes, percent } from './figures.ts';
 import { EXIT } from './io.ts';
 import { budget, positiveInteger } from './parse.ts';
@@ -96,8 +96,8 @@ function resultText(result: BuildResult, width: number): string {
     `Shipped: ${precision}, preset ${plan.preset}, target ${targetText(plan.target)}, for ${hostText(host)}`,
     ...evaluation.modes.flatMap((mode) => qualityLines(mode, precision)),
     ...(evaluation.check === undefined ? [] : [`Budget:  ${budgetText(evaluation.check)}`]),
-    `Text:    ${texts}; baseline the checkpoint's floats (${FLOATS})`,
-    `Speed:   ${speedText(bench, precision)} in ${engine === 'stock' ? 'stock ONNX Runtime' : 'the native core'}`,
+    `Text:    ${texts}; baseline the checkpoint's floats (${FLOATS}); measured in ${engineText(evaluation.engine)}`,
+    `Speed:   ${speedText(bench, precision)} in ${engineText(engine)}`,
     `Size:    ${formatBytes(bytes)}`,
     `Where:   ${output}; all figures in ${output}/lacuna and README.md`,
   ];

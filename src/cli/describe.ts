@@ -3,6 +3,7 @@ import { TARGETS } from '../core/target.ts';
 import type {
   AdapterSummary,
   CheckpointSummary,
+  Engine,
   GraphSummary,
   Manifest,
   ModelSpec,
@@ -229,6 +230,11 @@ function planHeading({ preset, host, target, skipping, prefill }: Plan): string 
 
 function hostText(host: Plan['host']): string {
   return host.kind === 'native' ? '' : `; for stock ONNX Runtime, ${host.dtype}`;
+}
+
+/** What ran a model. */
+export function engineText(engine: Engine): string {
+  return engine === 'stock' ? 'stock ONNX Runtime' : 'the native core';
 }
 
 export function targetText({ kind, value }: Plan['target']): string {

@@ -1,16 +1,17 @@
 /** `lacuna eval`. */
 import { Option } from 'commander';
 import { FLOATS } from '../core/precision.ts';
-import { type EvaluateResult, evaluate, type PrecisionName } from '../index.ts';
+import { type Engine, type EvaluateResult, evaluate, type PrecisionName } from '../index.ts';
 import {
   type CommonOptions,
+  engineOption,
   jobOptions,
   ownOptions,
   print,
   type RegisterCommand,
   withCommonOptions,
 } from './command.ts';
-import { targetText } from './describe.ts';
+import { engineText, targetText } from './describe.ts';
 import { percent } from './figures.ts';
 import { budget, positiveInteger } from './parse.ts';
 import { foldedTable, table, wrap } from './table.ts';
@@ -19,6 +20,8 @@ interface Options extends CommonOptions {
   readonly against?: string;
   readonly dtype?: PrecisionName;
   readonly againstDtype?: PrecisionName;
+  readonly engine?: Engine;
+  readonly againstEngine?: Engine;
   readonly data?: readonly string[];
   readonly tokens?: number;
   readonly window?: number;
@@ -35,6 +38,13 @@ export const registerEval: RegisterCommand = (program, context) => {
     .option('--against <dir>', `baseline: a folder of the same checkpoint; for a budget its dense ${FLOATS} folder`)
     .option('--dtype <name>', 'precision to measure, where the folder has several (default: its first)')
     .option('--against-dtype <name>', "the baseline's precision; without --against it is one of the same folder")
+    .addOption(engineOption('--engine <name>', 'what runs the model (default: native where it is built)'))
+    .addOption(
+      engineOption(
+        '--against-engine <name>',
+        'what runs the baseline (default: as --engine); without --against it is the same folder',
+      ),
+    )
     .option('--data <file...>', 'texts, UTF-8 or JSONL, to score (default: the pinned "test" text)')
     .option('--tokens <n>', 'score at least this many tokens (default 20000)', positiveInteger)
     .option('--window <n>', 'tokens a window (default 512)', positiveInteger)
@@ -51,7 +61,7 @@ export const registerEval: RegisterCommand = (program, context) => {
     const { mode, layers = false, ...own } = ownOptions(options);
     const modes = mode === 'both' ? undefined : [mode];
     const job = jobOptions(options, context);
-    const result = await evaluate({ ...own, folder, modes, ...job });
+    const result = await evaluate({ ...own, nativeFolder: context.io.nativeFolder, folder, modes, ...job });
     print(context.io, options, result, (evaluation, width) => formatEvaluation(evaluation, width, layers));
     if (result.check?.passed === false) context.fail();
   });
@@ -60,7 +70,9 @@ export const registerEval: RegisterCommand = (program, context) => {
 /** What was measured, as a table, and what each figure means. */
 function formatEvaluation(result: EvaluateResult, width: number, layers: boolean): string {
   const parts =
-    result.perplexity === undefined ? comparisonParts(result, width, layers) : [perplexityText(result.perplexity)];
+    result.perplexity === undefined
+      ? comparisonParts(result, width, layers)
+      : [wrap(perplexityText(result.perplexity, result.engine), width, '  ')];
   parts.push(definitionsText(result, width));
   if (result.check !== undefined) parts.push(wrap(checkText(result.check), width, '  '));
   return parts.join('\n\n');
@@ -71,15 +83,15 @@ function checkText({ maxPplRatio, upperBound, passed }: NonNullable<EvaluateResu
   return `check: ${passed ? 'passed' : 'FAILED'}: ${bound}`;
 }
 
-function perplexityText(measured: NonNullable<EvaluateResult['perplexity']>): string {
+function perplexityText(measured: NonNullable<EvaluateResult['perplexity']>, engine: Engine): string {
   const { perplexity, scoredTokens, windows, windowLength } = measured;
-  return `perplexity ${perplexity.toFixed(4)} over ${scoredTokens} tokens (${windows} windows of ${windowLength})`;
+  return `perplexity ${perplexity.toFixed(4)} over ${scoredTokens} tokens (${windows} windows of ${windowLength}), in ${engineText(engine)}`;
 }
 
 const COLUMNS = ['mode', 'scored', 'baseline', 'ppl', 'ratio', '±', 'bound', 'KL', 'same top-1'];
 
 function comparisonParts(result: EvaluateResult, width: number, layers: boolean): string[] {
-  const { modes, target, precision, againstPrecision } = result;
+  const { modes, target } = result;
   const rows = modes.map((mode) => [
     mode.mode,
     String(mode.scoredTokens),
@@ -92,12 +104,19 @@ function comparisonParts(result: EvaluateResult, width: number, layers: boolean)
     percent(mode.top1Agreement),
   ]);
   const parts = [foldedTable(COLUMNS, rows, width)];
-  parts.push(`baseline: ${againstPrecision}; model: ${precision}`);
+  parts.push(wrap(enginesText(result), width, '  '));
   if (modes.some(({ rounded }) => rounded !== null)) parts.push(table(APART, modes.flatMap(apartRow)));
   if (target !== undefined)
     parts.push(`target: ${targetText(target)}; realised: ${modes.map(realisedText).join('; ')}`);
   if (layers) parts.push(...modes.map(layerTable));
   return parts;
+}
+
+/** "baseline: fp32; model: int8; both in the native core". */
+function enginesText({ precision, engine, againstPrecision, againstEngine = engine }: EvaluateResult): string {
+  if (engine === againstEngine)
+    return `baseline: ${againstPrecision}; model: ${precision}; both in ${engineText(engine)}`;
+  return `baseline: ${againstPrecision} in ${engineText(againstEngine)}; model: ${precision} in ${engineText(engine)}`;
 }
 
 const APART = ['mode', 'by rounding', '±', 'by leaving out', '±'];

@@ -53,7 +53,7 @@ export async function doctor({ nativeFolder }: DoctorOptions = {}): Promise<Doct
   };
 }
 
-/** `run` and `bench` decode by kernels when there is the library of operators and the face for Node, and both work. */
+/** `run` and `bench` decode, `eval` and `build` measure by kernels when there is the library of operators and the face for Node, and both work. */
 async function kernelsOf(native: NativeLibrary, folder: string): Promise<DoctorResult['kernels']> {
   if (native.state !== 'present') return { active: false, why: `the native library cannot be used: ${native.why}` };
   const problem = addonProblem(join(folder, ADDON_NAME));
@@ -70,7 +70,10 @@ async function kernelsOf(native: NativeLibrary, folder: string): Promise<DoctorR
     const message = error instanceof Error ? error.message : String(error);
     return { active: false, why: `an operator cannot be run by its kernel: ${message.trim()}` };
   }
-  return { active: true, why: 'run and bench decode with them, in the native session; so does lacuna/backend' };
+  return {
+    active: true,
+    why: 'run and bench decode with them, eval and build measure with them; so does lacuna/backend',
+  };
 }
 
 const ROW = { dtype: 'float32', dims: [1, 5], data: Float32Array.of(1, 2, 3, 4, 5) } as const;

@@ -1,4 +1,4 @@
-/** Which engine decodes: the native core where it is built and can feed the model, else stock ONNX Runtime. */
+/** Which engine runs a model: the native core where it is built and can feed the model, else stock ONNX Runtime. */
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -32,6 +32,28 @@ export interface EngineOptions extends SessionOptions {
   readonly operatorSet?: number | undefined;
 }
 
+/** What opens the sessions that a model is measured in. */
+export interface MeasuringEngine {
+  readonly engine: Engine;
+  /** The native core, where that is it. */
+  readonly native: NativeFiles | undefined;
+}
+
+/**
+ * The engine that is asked for; by default the native core where it is built and loads. Throws `not-found` when the native core is
+ * asked for and is not built.
+ */
+export async function chooseEngine(options: EngineOptions): Promise<MeasuringEngine> {
+  const { engine, progress = SILENT } = options;
+  const native = await wantedCore(options);
+  if (native === undefined) return { engine: 'stock', native };
+  // Whoever asked for it is told why it cannot open a model.
+  const problem = engine === 'native' ? undefined : addonProblem(native.addon);
+  if (problem === undefined) return { engine: 'native', native };
+  progress.note(`Stock ONNX Runtime is used: ${problem}`);
+  return { engine: 'stock', native: undefined };
+}
+
 export interface DecodingSession {
   readonly engine: Engine;
   readonly session: Session;
@@ -42,12 +64,9 @@ export interface DecodingSession {
  * opening the model throws.
  */
 export async function openDecodingSession(modelPath: string, options: EngineOptions = {}): Promise<DecodingSession> {
-  const { engine, nativeFolder, progress = SILENT } = options;
-  const native = engine === 'stock' ? undefined : await findNativeFiles(nativeFolder);
-  if (native === undefined) {
-    if (engine === 'native') throw notBuilt();
-    return { engine: 'stock', session: await openSession(modelPath, options) };
-  }
+  const { engine, progress = SILENT } = options;
+  const native = await wantedCore(options);
+  if (native === undefined) return { engine: 'stock', session: await openSession(modelPath, options) };
   try {
     const session = await openNativeSession(modelPath, native, options);
     const problem = operatorProblem(options.operatorSet, operatorSetOf(native.addon));
@@ -94,6 +113,13 @@ export async function hasNativeCore(nativeFolder?: string | URL): Promise<boolea
 export async function installedHost({ name, floats }: Precision, nativeFolder?: string | URL): Promise<Host> {
   const isNative = floats === 'float16' || (await hasNativeCore(nativeFolder));
   return hostNamed(isNative ? 'native' : 'stock', name);
+}
+
+/** The native core's files, unless stock ONNX Runtime is asked for. */
+async function wantedCore({ engine, nativeFolder }: EngineOptions): Promise<NativeFiles | undefined> {
+  const native = engine === 'stock' ? undefined : await findNativeFiles(nativeFolder);
+  if (native === undefined && engine === 'native') throw notBuilt();
+  return native;
 }
 
 /** The native core's files; undefined without the face for Node. */

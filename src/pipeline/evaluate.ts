@@ -18,18 +18,21 @@ import {
 import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
 import { type BudgetCheck, checkMaxPplRatio, judgeBudget } from './budget.ts';
+import { chooseEngine, type Engine, type EngineOptions } from './engine.ts';
 import { noteFittedTexts } from './fitted-texts.ts';
-import { feedOf, openMeasuredSession } from './measured-session.ts';
+import { feedOf, type MeasuringJob, openMeasuredSession } from './measured-session.ts';
 import { baselineOf, type ChosenModel, chooseModel, type ModelFolder, openModelFolder } from './model-folder.ts';
 import { readWindows } from './windows.ts';
 
-export interface EvaluateOptions extends JobOptions {
+export interface EvaluateOptions extends JobOptions, Pick<EngineOptions, 'engine' | 'nativeFolder'> {
   readonly folder: string;
   /** The baseline: a folder of the same checkpoint. Without it only the folder's own perplexity is measured. */
   readonly against?: string;
   /** Which of the folder's precisions, and of the baseline's; the first by default. */
   readonly dtype?: PrecisionName;
   readonly againstDtype?: PrecisionName;
+  /** What runs the baseline; as the other by default. */
+  readonly againstEngine?: Engine;
   /** UTF-8 files; the pinned `test` text by default. */
   readonly data?: readonly string[];
   /** Tokens to score at least (in mode `all`; half as many in mode `decode`). */
@@ -51,6 +54,9 @@ export interface EvaluateResult {
   readonly against: string | undefined;
   readonly precision: string;
   readonly againstPrecision: string | undefined;
+  /** What ran the model, and its baseline: rounding is each one's own. */
+  readonly engine: Engine;
+  readonly againstEngine: Engine | undefined;
   readonly texts: readonly TextMeasured[];
   readonly perplexity: PerplexityResult | undefined;
   readonly modes: readonly Comparison[];
@@ -68,8 +74,11 @@ export interface EvaluateResult {
  * @example const { modes } = await evaluate({ folder: 'out/sparse', against: 'out/dense' });
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
-  const { maxPplRatio } = options;
+  const { maxPplRatio, againstEngine = options.engine } = options;
   checkMaxPplRatio(maxPplRatio);
+  const chosen = await chooseEngine(options);
+  const againstChosen =
+    againstEngine === options.engine ? chosen : await chooseEngine({ ...options, engine: againstEngine });
   const model = await openModelFolder(options.folder, options.dtype);
   const against = baselineOf(options);
   const baseline = against === undefined ? undefined : await chooseModel(against, options.againstDtype);
@@ -82,13 +91,16 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     folder: options.folder,
     against,
     againstPrecision: baseline?.model.precision,
+    engine: chosen.engine,
+    againstEngine: baseline && againstChosen.engine,
   };
+  const job = { ...options, native: chosen.native };
   if (baseline === undefined) {
-    const session = await openSession(model.modelPath, options);
+    const session = await openSession(model.modelPath, job);
     const perplexity = await measurePerplexity(session, windows, options).finally(() => session.close());
     return { ...result, perplexity, modes: [] };
   }
-  const modes = await compareFolders(model, baseline, windows, options);
+  const modes = await compareFolders(model, { ...baseline, native: againstChosen.native }, windows, job);
   return { ...result, modes, check: judgeBudget(modes, maxPplRatio) };
 }
 
@@ -120,9 +132,9 @@ function checkIsFloats(baseline: ChosenModel | undefined): void {
 
 async function compareFolders(
   model: ModelFolder,
-  baseline: ChosenModel,
+  baseline: ChosenModel & Baseline,
   windows: Windows,
-  options: EvaluateOptions,
+  options: CompareFolderOptions,
 ): Promise<Comparison[]> {
   if (baseline.manifest.fingerprint !== model.manifest.fingerprint) {
     throw new LacunaError(
@@ -136,8 +148,13 @@ async function compareFolders(
   const isOtherwise = model.model.precision !== baseline.model.precision;
   const isRounded = model.manifest.plan !== null && baseline.manifest.plan === null && isOtherwise;
   if (isRounded && withNothingLeftOut(model.graph) !== undefined)
-    return compareApart(model, await scoreModel(baseline.modelPath, windows, options), windows, options);
-  return compareWithModel(model, baseline.modelPath, windows, options);
+    return compareApart(
+      model,
+      await scoreModel(baseline.modelPath, windows, { ...options, native: baseline.native }),
+      windows,
+      options,
+    );
+  return compareWithModel(model, baseline, windows, options);
 }
 
 /** Against the first model of a dense folder. */
@@ -147,16 +164,20 @@ export async function compareWithFolder(
   windows: Windows,
   options: CompareFolderOptions,
 ): Promise<Comparison[]> {
-  return compareWithModel(model, (await chooseModel(folder)).modelPath, windows, options);
+  const { modelPath } = await chooseModel(folder);
+  return compareWithModel(model, { modelPath, native: options.native }, windows, options);
 }
+
+/** A baseline's file, and the native core where that runs it. */
+type Baseline = Pick<ChosenModel, 'modelPath'> & Pick<MeasuringJob, 'native'>;
 
 async function compareWithModel(
   model: ModelFolder,
-  baseline: string,
+  { modelPath, native }: Baseline,
   windows: Windows,
   options: CompareFolderOptions,
 ): Promise<Comparison[]> {
-  const dense = await openSession(baseline, options);
+  const dense = await openSession(modelPath, { ...options, native });
   try {
     return await compareWith(dense, model, windows, options);
   } finally {
@@ -167,7 +188,7 @@ async function compareWithModel(
 export type Windows = readonly (readonly number[])[];
 
 /** The scores that a model file gives every token of the windows. */
-export async function scoreModel(modelPath: string, windows: Windows, options: JobOptions): Promise<TextScores> {
+export async function scoreModel(modelPath: string, windows: Windows, options: MeasuringJob): Promise<TextScores> {
   const session = await openSession(modelPath, options);
   return scoreWindows(session, windows, options).finally(() => session.close());
 }
@@ -196,7 +217,7 @@ export async function compareApart(
   }
 }
 
-interface CompareFolderOptions extends Pick<EvaluateOptions, 'modes' | 'progress' | 'signal' | 'threads'> {
+interface CompareFolderOptions extends MeasuringJob, Pick<EvaluateOptions, 'modes'> {
   readonly floats?: TextScores;
 }
 

@@ -127,6 +127,9 @@ export const evaluateOptions = optionsOf<EvaluateOptions>(
   {
     ...job,
     ...compared,
+    engine,
+    againstEngine: engine,
+    nativeFolder,
     tokens: count,
     window: z.int().min(4),
     modes: z.array(z.enum(COMPARE_MODES)).min(1),

@@ -1,13 +1,12 @@
 /** Closes the loop on a plan: what it really leaves out is measured on held-out text, and its thresholds corrected. */
 import type { Graph, Initializer } from '../core/graph.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
-import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { TARGETS } from '../core/target.ts';
 import { measureRealised, type RealisedSparsity } from '../eval/index.ts';
 import { retune } from '../plan/index.ts';
 import { applyPlan } from '../rewrite/index.ts';
-import { feedOf, openMeasuredSession } from './measured-session.ts';
+import { feedOf, type MeasuringJob, openMeasuredSession } from './measured-session.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 import type { DenseModel } from './source.ts';
 
@@ -28,7 +27,7 @@ export interface TuneInput {
 }
 
 /** The plan, retuned until what it leaves out is within half a point of its target, or the best of four rounds. */
-export async function tunePlan(input: TuneInput, options: JobOptions): Promise<Plan> {
+export async function tunePlan(input: TuneInput, options: MeasuringJob): Promise<Plan> {
   const written = await openModelFolder(input.draft);
   let { plan } = input;
   const { share, realised: realisedOf } = TARGETS[plan.target.kind];
@@ -48,7 +47,7 @@ async function measureDraft(
   { model, tensors, windows }: TuneInput,
   plan: Plan,
   written: ModelFolder,
-  options: JobOptions,
+  options: MeasuringJob,
 ) {
   const { graph } = applyPlan(model.graph, plan, tensors, model.rounded?.turnables.get(model.precision.name));
   const session = await openMeasuredSession(written.modelPath, onWrittenWeights(graph, written.graph), options);

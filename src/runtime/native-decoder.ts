@@ -7,7 +7,7 @@ export interface NativeDecoder {
   readonly vocab: number;
   /**
    * Appends tokens to the first row, each by a step of its own where `oneByOne`, as greedy decoding makes them; `logits` gets
-   * all of the last one's.
+   * all of the last one's, or those of each token where it has room for them (not `oneByOne`).
    */
   feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>;
   /** `onToken` is also told the milliseconds since the beginning. */

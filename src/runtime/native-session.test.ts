@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { required, root } from '../../test/real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
-import type { KvCache, Session } from '../core/session.ts';
+import type { KvCache, Session, Step } from '../core/session.ts';
 import { convert, sparsify } from '../index.ts';
 import { generate } from './generate.ts';
 import { runtimeLibrary } from './native-addon.ts';
@@ -29,6 +29,10 @@ const TOLERANCE = 2.3e-5;
 function difference(a: Float32Array, b: Float32Array): number {
   const largest = b.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0) / largest;
+}
+
+function bytesOf(logits: Float32Array): Uint8Array {
+  return new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength);
 }
 
 /** A plan of the fixtures, which are made for tiny-llama by its name, for the folder converted from it. */
@@ -73,6 +77,23 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     }
   });
 
+  it("has each token's logits where they are wanted, also of a step that is fed in chunks", async () => {
+    const tokens = [...PROMPT, ...PROMPT];
+    let [ours, theirs]: KvCache[] = [native.emptyCache(), portable.emptyCache()];
+    for (const chunk of [tokens, [7], PROMPT.slice(0, 3)]) {
+      const [a, b] = [
+        await native.step(chunk, ours, { logits: 'all' }),
+        await portable.step(chunk, theirs, { logits: 'all' }),
+      ];
+      expect([a.rows, a.logits.length]).toEqual([chunk.length, b.logits.length]);
+      for (let row = 0; row < a.rows; row++) {
+        const of = ({ logits, vocab }: Step) => logits.subarray(row * vocab, (row + 1) * vocab);
+        expect(difference(of(a), of(b)), `row ${row} of ${chunk.length}`).toBeLessThan(TOLERANCE);
+      }
+      [ours, theirs] = [a.cache, b.cache];
+    }
+  });
+
   it('feeds heads that are widened around the operator', async () => {
     const output = join(folder, 'odd');
     await convert({ checkpoint: join(root, 'fixtures/llama-variants/odd-sizes'), output });
@@ -99,6 +120,37 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
       [ours, theirs] = [a.cache, b.cache];
     }
     await Promise.all([kernels.close(), bodies.close()]);
+  });
+
+  it.each(['int8', 'int4'] as const)('decodes in %s what is measured of it, bit for bit', async (dtype) => {
+    const output = join(folder, `measured-${dtype}`);
+    await convert({ checkpoint: tinyLlama, output, dtype });
+    const core = { addon, operators };
+    const [measured, executed] = [await openSession(output, { native: core }), await openNativeSession(output, core)];
+    const tokens = PROMPT.slice(0, 70);
+    const { logits, rows, vocab } = await measured.step(tokens, measured.emptyCache(), { logits: 'all' });
+    expect(rows).toBe(70);
+    let cache = executed.emptyCache();
+    for (const [row, token] of tokens.entries()) {
+      const step = await executed.step([token], cache);
+      expect(Buffer.compare(bytesOf(step.logits), bytesOf(logits.subarray(row * vocab, (row + 1) * vocab)))).toBe(0);
+      cache = step.cache;
+    }
+    await Promise.all([measured.close(), executed.close()]);
+  });
+
+  it('is measured in one whose caches are gone on from as often as one likes, and by the portable one', async () => {
+    const measured = await openSession(dense, { threads: 2, native: { addon } });
+    const { cache } = await measured.step(PROMPT.slice(0, 100), measured.emptyCache());
+    const once = await measured.step(PROMPT.slice(100, 110), cache, { logits: 'all' });
+    const again = await measured.step(PROMPT.slice(100, 110), cache, { logits: 'all' });
+    const elsewhere = await portable.step(PROMPT.slice(100, 110), cache, { logits: 'all' });
+    const whole = await portable.step(PROMPT.slice(0, 110), portable.emptyCache());
+    expect(again.logits).toEqual(once.logits);
+    expect(difference(elsewhere.logits, once.logits)).toBeLessThan(TOLERANCE);
+    expect(difference(once.logits.subarray(-once.vocab), whole.logits)).toBeLessThan(TOLERANCE);
+    await measured.close();
+    await expect(measured.step([1], cache)).rejects.toMatchObject({ code: 'runtime' });
   });
 
   it('generates what the portable one does', async () => {
@@ -246,9 +298,6 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     await expect(openNativeSession(dense, { addon, operators: addon })).rejects.toMatchObject({ code: 'runtime' });
     for (const tokens of [[], [-1], [2048], [0.5]])
       await expect(native.step(tokens, native.emptyCache())).rejects.toMatchObject({ code: 'usage' });
-    await expect(native.step([1], native.emptyCache(), { logits: 'all' })).rejects.toMatchObject({
-      code: 'unsupported',
-    });
     await expect(native.step([1], portable.emptyCache())).rejects.toMatchObject({ code: 'mismatch' });
   });
 });

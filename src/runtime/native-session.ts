@@ -1,6 +1,6 @@
 /** A session of the native core: its cache stays where it is and grows in place, and texts are continued without JavaScript. */
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
-import type { KvCache, Step } from '../core/session.ts';
+import type { KvCache, Step, StepOptions } from '../core/session.ts';
 import {
   evenChunk,
   type GenerateOptions,
@@ -17,8 +17,8 @@ import { findModel } from './session.ts';
 
 /**
  * Opens a model folder in ONNX Runtime by the native core. What `openSession` promises holds but for three things: there
- * is one cache, so that going on from an older one ends those made after it; logits are those of the last token, and stay
- * as they are until the next step; further outputs are not given out.
+ * is one cache, so that going on from an older one ends those made after it; logits of the last token stay as they are until the next
+ * step; further outputs are not given out.
  *
  * Throws `runtime` when the addon, the runtime or the model cannot be loaded.
  *
@@ -53,13 +53,14 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
   const feed = async (
     tokens: ArrayLike<number>,
     cache: KvCache,
-    { oneByOne = false, signal }: { oneByOne?: boolean; signal?: AbortSignal | undefined },
+    { oneByOne = false, logits: wanted = 'last', signal }: StepOptions & { readonly oneByOne?: boolean } = {},
   ): Promise<Step> => {
     const place = lineage.lastIndexOf(cache);
     if (place < 0)
       throw new LacunaError('mismatch', 'This cache is another session’s, or one that was gone on from before it');
     const ids = tokenIds(tokens, vocab);
     const next = { length: cache.length + tokens.length, tensors: {} };
+    const all = wanted === 'all' ? new Float32Array(ids.length * vocab) : undefined;
     await attempt('run the model natively', async () => {
       if (decoder.length > cache.length) decoder.rewind(cache.length);
       // From here on those after it are gone, whether or not the step succeeds.
@@ -67,20 +68,18 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
       const size = evenChunk(ids.length, chunkTokens(vocab));
       for (let at = 0; at < ids.length; at += size) {
         throwIfAborted(signal);
-        const isLast = at + size >= ids.length;
-        await decoder.feed(ids.slice(at, at + size), isLast ? logits : undefined, oneByOne);
+        const end = Math.min(at + size, ids.length);
+        const read = all?.subarray(at * vocab, end * vocab) ?? (end === ids.length ? logits : undefined);
+        await decoder.feed(ids.slice(at, end), read, oneByOne);
       }
     });
     lineage.push(next);
-    return { logits, rows: 1, vocab, cache: next, extras: {} };
+    return { logits: all ?? logits, rows: all === undefined ? 1 : ids.length, vocab, cache: next, extras: {} };
   };
   return {
     extraOutputs: [],
     emptyCache: () => empty,
-    async step(tokens, cache, { logits: wanted = 'last', signal } = {}) {
-      if (wanted === 'all') throw new LacunaError('unsupported', "A native session gives the last token's logits only");
-      return feed(tokens, cache, { signal });
-    },
+    step: feed,
     decode: (tokens, cache) => feed(tokens, cache, { oneByOne: true }),
     async *generateRows(prompts, options) {
       const request = requestOf(prompts, options, vocab);

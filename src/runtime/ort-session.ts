@@ -3,6 +3,8 @@ import type { InferenceSession } from 'onnxruntime-node';
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
 import { MOST_THREADS } from '../core/limits.ts';
 import type { RuntimeTensor } from '../core/runner.ts';
+import type { NativeFiles } from './native-addon.ts';
+import { createBackend } from './native-backend.ts';
 import { fromOrtTensor, toOrtTensor } from './tensors.ts';
 
 export interface SessionOptions {
@@ -10,6 +12,8 @@ export interface SessionOptions {
   readonly threads?: number;
   /** Stops the wait for a model that is being opened; it is closed when it is open. */
   readonly signal?: AbortSignal;
+  /** The native core, which then opens and runs the model, by its kernels, in place of onnxruntime-node. */
+  readonly native?: NativeFiles | undefined;
 }
 
 /** Where a model's bytes are. */
@@ -32,6 +36,11 @@ export interface OrtSession {
 }
 
 type Ort = typeof import('onnxruntime-node');
+
+/** What onnxruntime-node and the native core both give. */
+interface Opened extends Pick<OrtSession, 'metadata' | 'close'> {
+  run(feeds: InferenceSession.OnnxValueMapType, fetches: readonly string[]): Promise<InferenceSession.OnnxValueMapType>;
+}
 
 /**
  * What `open` gives, or an `interrupted` error as soon as `signal` is aborted. ONNX Runtime cannot be stopped from opening a
@@ -58,33 +67,27 @@ export async function openUnlessAborted<Opened>(
 export async function openOrtSession(source: ModelSource, options: SessionOptions): Promise<OrtSession> {
   const ort = await import('onnxruntime-node');
   const open = () => create(ort, source, options);
-  const session = await openUnlessAborted(options.signal, open, (late) => late.release());
-  return {
-    metadata: session,
-    run: (feeds, fetches) => run(ort, session, feeds, fetches),
-    close: () => session.release(),
-  };
+  const session = await openUnlessAborted(options.signal, open, (late) => late.close());
+  const { metadata, close } = session;
+  return { metadata, run: (feeds, fetches) => run(ort, session, feeds, fetches), close };
 }
 
-async function create(
-  { InferenceSession }: Ort,
-  source: ModelSource,
-  options: SessionOptions,
-): Promise<InferenceSession> {
+async function create(ort: Ort, source: ModelSource, options: SessionOptions): Promise<Opened> {
   const shared = ortOptions(options);
+  const open = options.native === undefined ? openByNode : openByCore(options.native);
   try {
     switch (source.kind) {
       case 'file':
-        return await InferenceSession.create(source.path, shared);
+        return await open(ort, source.path, shared);
       case 'beside':
-        return await InferenceSession.create(source.model, {
+        return await open(ort, source.model, {
           ...shared,
           extra: { session: { ...CONFIG, model_external_initializers_file_folder_path: source.folder } },
         });
       case 'memory': {
         const { externalData } = source;
         const external = externalData && [{ path: EXTERNAL_DATA, data: externalData }];
-        return await InferenceSession.create(source.model, external ? { ...shared, externalData: external } : shared);
+        return await open(ort, source.model, external ? { ...shared, externalData: external } : shared);
       }
     }
   } catch (error) {
@@ -92,12 +95,33 @@ async function create(
   }
 }
 
-async function run(
-  { Tensor }: Ort,
-  session: InferenceSession,
-  feeds: Tensors,
-  fetches: readonly string[],
-): Promise<Tensors> {
+type Open = (ort: Ort, model: string | Uint8Array, options: InferenceSession.SessionOptions) => Promise<Opened>;
+
+const openByNode: Open = async ({ InferenceSession }, model, options) => {
+  const session = await (typeof model === 'string'
+    ? InferenceSession.create(model, options)
+    : InferenceSession.create(model, options));
+  return {
+    metadata: session,
+    run: (feeds, fetches) => session.run(feeds, fetches),
+    close: () => session.release(),
+  };
+};
+
+/** Caches are tensors like others: they may be gone on from several times, and by another session. */
+function openByCore(native: NativeFiles): Open {
+  return async ({ Tensor }, model, options) => {
+    const backend = createBackend({ tensors: Tensor, files: async () => native, findCaches: async () => [] });
+    const session = await backend.createInferenceSessionHandler(model, options);
+    return {
+      metadata: session,
+      run: (feeds, fetches) => session.run(feeds, Object.fromEntries(fetches.map((name) => [name, null])), {}),
+      close: () => session.dispose(),
+    };
+  };
+}
+
+async function run({ Tensor }: Ort, session: Opened, feeds: Tensors, fetches: readonly string[]): Promise<Tensors> {
   const inputs = Object.entries(feeds).map(([name, tensor]) => [name, toOrtTensor(Tensor, name, tensor)] as const);
   let outputs: InferenceSession.OnnxValueMapType;
   try {

@@ -64,11 +64,11 @@ export async function surveyBuild(options: WholeOptions, engine: Engine): Promis
     ? keyOf(source, fit, tokens, precision.name, threads)
     : keyOf(source, precision.name);
   const dense = keyOf(rounding);
-  const floats = keyOf(source, test, tokens);
+  const floats = keyOf(source, test, tokens, engine);
   // Measured in fp32, whatever is made of it.
   const statistics = keyOf(source, fit, tokens, threads);
-  const plan = keyOf(statistics, rounding, preset, choose);
-  const bench = keyOf(plan, test, engine, threads);
+  const plan = keyOf(statistics, rounding, preset, choose, engine);
+  const bench = keyOf(plan, test, threads);
   const evaluation = keyOf(plan, floats);
   const keys = {
     dense,
@@ -78,7 +78,7 @@ export async function surveyBuild(options: WholeOptions, engine: Engine): Promis
     plan,
     bench,
     evaluation,
-    alternative: keyOf(dense, floats, test, engine, threads),
+    alternative: keyOf(dense, floats, test, threads),
   };
   const build = keyOf(evaluation, bench, maxPplRatio, allowSlower);
   return { keys: { ...keys, build }, spec: pieces.spec, scoredTokens: windows.length * (windows[0].length - 1) };

@@ -21,7 +21,8 @@ export function measuredText(
   const gain = speedup === null ? '' : `${times(speedup)} the speed of the dense ${precision.name} model`;
   return `## Measured
 
-Perplexity ratios are to the checkpoint's floats (fp32), on ${read}; ± is the standard error, in parentheses what the ratio is
+Perplexity ratios are to the checkpoint's floats (fp32), on ${read}, measured in
+${engineName(build)}; ± is the standard error, in parentheses what the ratio is
 below with a confidence of 95 %.
 
 | mode | tokens | ratio | of it by rounding to ${precision.name} | by leaving out | KL | same top-1 |

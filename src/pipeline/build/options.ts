@@ -57,7 +57,7 @@ export interface Build {
   readonly precision: Precision;
   /** What it is planned for. */
   readonly host: Host;
-  /** What times it: another where the host's is not here. */
+  /** What times and measures it: another where the host's is not here. */
   readonly engine: Engine;
   readonly options: WholeOptions;
 }
@@ -67,7 +67,7 @@ export function isRounded({ precision }: Pick<Build, 'precision'>): boolean {
   return hasBlocks(precision);
 }
 
-/** How messages call what times a build. */
+/** How messages call what times and measures a build. */
 export function engineName({ engine }: Pick<Build, 'engine'>): string {
   return engine === 'stock' ? 'stock ONNX Runtime' : 'the native core';
 }

@@ -13,6 +13,7 @@ import { choosesNeurons, makePlan } from '../../plan/index.ts';
 import { type BenchReport, bench } from '../bench.ts';
 import { calibrate, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
+import { chooseEngine } from '../engine.ts';
 import { compareApart, compareWithFolder, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
 import { chooseModel, isModelFolder, openModelFolder, writeModelFolder } from '../model-folder.ts';
 import { exists } from '../output.ts';
@@ -77,29 +78,36 @@ function writeDense(
 
 /** What the checkpoint's floats make of the test text: computed once, whatever is compared with them. */
 export async function buildFloats(build: Build, dense: string): Promise<Stage<TextScores>> {
-  const { work, keys, precision, options } = build;
+  const { work, keys, precision } = build;
   const stageFolder = join(work, `floats-${keys.floats}`);
   const folder = join(stageFolder, 'dense');
   const scores = await jsonStage(join(stageFolder, 'scores.json'), async () => {
-    if (precision.name === FLOATS) return scoreFolder(dense, options);
-    const { path } = await writeDense(folder, choosePrecision(FLOATS), undefined, options);
-    return scoreFolder(path, options);
+    if (precision.name === FLOATS) return scoreFolder(build, dense);
+    const { path } = await writeDense(folder, choosePrecision(FLOATS), undefined, build.options);
+    return scoreFolder(build, path);
   });
   await discard(folder);
   return scores;
 }
 
 /** The same of the build's dense model. */
-export async function buildDenseScores({ work, keys, options }: Build, dense: Stage<null>): Promise<Stage<TextScores>> {
+export async function buildDenseScores(build: Build, dense: Stage<null>): Promise<Stage<TextScores>> {
+  const { work, keys } = build;
   const path = join(work, `scores-${keyOf(keys.dense, keys.floats)}`, 'scores.json');
-  return jsonStage(path, () => scoreFolder(dense.path, options));
+  return jsonStage(path, () => scoreFolder(build, dense.path));
 }
 
 /** A dense folder's scores of the test text. */
-export async function scoreFolder(folder: string, options: WholeOptions): Promise<TextScores> {
+async function scoreFolder(build: Build, folder: string): Promise<TextScores> {
   const { manifest, modelPath } = await chooseModel(folder);
-  const { windows } = await testWindows(folder, manifest.spec.contextLength, options);
-  return scoreModel(modelPath, windows, optionsFor('eval', options));
+  const { windows } = await testWindows(folder, manifest.spec.contextLength, build.options);
+  return scoreModel(modelPath, windows, await measuringOptions('eval', build));
+}
+
+/** The options of a stage that measures models: in what the build is planned for, where that is here. */
+async function measuringOptions(name: string, { engine, options }: Build) {
+  const { native } = await chooseEngine({ engine, nativeFolder: options.nativeFolder });
+  return { ...optionsFor(name, options), native };
 }
 
 function testWindows(folder: string, contextLength: number, { texts, tokens = DEFAULT_TOKENS }: WholeOptions) {
@@ -135,7 +143,7 @@ export async function buildPlan(
   const { work, keys, options, host } = build;
   const output = join(work, `plan-${keys.plan}`, 'plan.json');
   const make = async () => {
-    const job = optionsFor('plan', options);
+    const job = await measuringOptions('plan', build);
     const sums = await readStatistics(statistics.path);
     const first = makePlan(sums, { ...options.preset, host }, await sha256File(statistics.path));
     const model = await openSparseSource(build, rounded);
@@ -183,9 +191,9 @@ export async function buildEvaluation(
   dense: Stage<null>,
   sparse: Stage<null>,
 ): Promise<Stage<EvaluateResult>> {
-  const { work, keys, precision, options } = build;
+  const { work, keys, precision, engine, options } = build;
   return jsonStage(join(work, `evaluation-${keys.evaluation}`, 'evaluation.json'), async () => {
-    const job = optionsFor('eval', options);
+    const job = await measuringOptions('eval', build);
     const model = await openModelFolder(sparse.path);
     const { windows, texts } = await testWindows(sparse.path, model.manifest.spec.contextLength, options);
     const modes =
@@ -193,7 +201,8 @@ export async function buildEvaluation(
         ? await compareWithFolder(model, dense.path, windows, job)
         : await compareApart(model, (await buildFloats(build, dense.path)).result, windows, job);
     // The workspace's names mean nothing once it is gone.
-    return { ...resultOf(model, texts), folder: '.', against: 'the checkpoint', againstPrecision: FLOATS, modes };
+    const baseline = { against: 'the checkpoint', againstPrecision: FLOATS, againstEngine: engine };
+    return { ...resultOf(model, texts), folder: '.', engine, ...baseline, modes };
   });
 }
 
@@ -231,7 +240,7 @@ export async function buildAlternative(build: Build, dense: Stage<null>, name: P
     const rounded = gainsByTexts(precision) ? await roundedIn(rounding, precision, job) : undefined;
     const { path } = await writeDense(model, precision, rounded, options);
     const { speedup } = await timeAgainst(build, path, dense.path, options);
-    return { speedup, scores: await scoreFolder(path, options) };
+    return { speedup, scores: await scoreFolder(build, path) };
   };
   const made = await jsonStage(join(folder, `${name}.json`), make);
   for (const path of [rounding, model]) await discard(path);

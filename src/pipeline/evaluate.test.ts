@@ -1,0 +1,143 @@
+/** Which engine a figure is from, and what it is by the other one. */
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { encodeReferencing } from '../../formats/onnx/index.ts';
+import { required, root } from '../../test/real/real-model.ts';
+import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
+import type { Graph, Node } from '../core/graph.ts';
+import { type Comparison, compare } from '../eval/index.ts';
+import { convert, type EvaluateOptions, evaluate, sparsify } from '../index.ts';
+import { openSession } from '../runtime/index.ts';
+import { openModelFolder } from './model-folder.ts';
+import { readWindows } from './windows.ts';
+
+const nativeFolder = join(root, 'native/build/release/lib');
+const native = { addon: join(nativeFolder, 'lacuna_node.node'), operators: join(nativeFolder, 'liblacuna_ort.so') };
+const folder = temporaryFolder();
+const few = { tokens: 500, window: 128, threads: 1 };
+
+const dense = join(folder, 'dense');
+await convert({ checkpoint: tinyLlama, output: dense });
+
+/** A folder of a plan of the fixtures, which are made for tiny-llama by its name. */
+async function sparseFolder(name: string, dtype?: 'int8'): Promise<string> {
+  const plans = join(root, 'fixtures/oracle/plans');
+  const { fingerprint } = JSON.parse(readFileSync(join(dense, 'lacuna.json'), 'utf8'));
+  const made = JSON.parse(readFileSync(join(plans, `${name}.json`), 'utf8'));
+  const plan = join(folder, `${name}.json`);
+  copyFileSync(join(plans, 'weights.safetensors'), join(folder, 'weights.safetensors'));
+  writeFileSync(plan, JSON.stringify({ ...made, model: { ...made.model, fingerprint } }));
+  const output = join(folder, `${name}-${dtype}`);
+  await sparsify({ source: dtype === undefined ? dense : tinyLlama, plan, output, dtype, tokens: dtype && 1024 });
+  return output;
+}
+
+/** The same weights, multiplied by inputs that are not rounded to 8 bits. */
+function withoutRounding(graph: Graph): Graph {
+  const whole = (nodes: readonly Node[]) =>
+    nodes.map(({ attributes: { accuracy_level: _, ...attributes }, ...node }) => ({ ...node, attributes }));
+  const functions = graph.functions.map((body) => ({ ...body, nodes: whole(body.nodes) }));
+  return { ...graph, nodes: whole(graph.nodes), functions };
+}
+
+/** What each engine makes of the folder, and what it makes of it where inputs are not rounded. */
+async function compareEngines(path: string): Promise<Readonly<Record<'between' | 'stock' | 'native', Comparison>>> {
+  const { modelPath, graph, manifest } = await openModelFolder(path);
+  const { windows } = await readWindows(path, manifest.spec.contextLength, few);
+  const [inStock, inCore, unrounded] = await Promise.all([
+    openSession(modelPath, { threads: 1 }),
+    openSession(modelPath, { threads: 1, native }),
+    openSession(await encodeReferencing(withoutRounding(graph), modelPath), { threads: 1 }),
+  ]);
+  const options = { mode: 'all', feed: 'chunk', ffn: manifest.spec } as const;
+  try {
+    return {
+      between: await compare(inStock, inCore, windows, options),
+      stock: await compare(unrounded, inStock, windows, options),
+      native: await compare(unrounded, inCore, windows, options),
+    };
+  } finally {
+    await Promise.all([inStock, inCore, unrounded].map((session) => session.close()));
+  }
+}
+
+describe.skipIf(!required && !existsSync(native.addon))(
+  'an evaluation in the native core',
+  { timeout: 120_000 },
+  () => {
+    it.each(['int8', 'int4', 'sparse int8'] as const)(
+      'of %s differs from that in stock ONNX Runtime by how inputs are rounded, and by no more',
+      async (name) => {
+        const path = name === 'sparse int8' ? await sparseFolder('absolute', 'int8') : join(folder, name);
+        if (name !== 'sparse int8') await convert({ checkpoint: tinyLlama, output: path, dtype: name });
+        const { between, stock, native } = await compareEngines(path);
+        // Either rounds the input of a product to 8 bits a block: errors of one size, not the same ones. So each is as far from
+        // what comes without rounding as the other. A token's KL is about as large as its mean, so the mean over 500 is known
+        // to 1 / sqrt(500) of it, 4.5 %; four times that.
+        expect(stock.meanKl).toBeGreaterThan(0);
+        expect(Math.abs(Math.log(native.meanKl / stock.meanKl))).toBeLessThan(0.18);
+        // Small KLs are half the variance of a difference of logits, whose deviations add up at most.
+        expect(between.meanKl).toBeLessThan((Math.sqrt(stock.meanKl) + Math.sqrt(native.meanKl)) ** 2);
+        // A token's log-likelihood then differs by a deviation of sqrt(2 KL) around the KL itself; four of the mean's.
+        const { meanKl, scoredTokens, baseline, model } = between;
+        const deviation = Math.sqrt((2 * meanKl) / scoredTokens);
+        expect(Math.abs(model.meanNll - baseline.meanNll)).toBeLessThan(meanKl + 4 * deviation);
+      },
+    );
+
+    it('is that of stock ONNX Runtime, in floats, with the same blocks and neurons left out, in both modes', async () => {
+      const path = await sparseFolder('skip-and-select');
+      const [ours, theirs] = await Promise.all(
+        (['native', 'stock'] as const).map((engine) =>
+          evaluate({ folder: path, against: dense, engine, nativeFolder, ...few }),
+        ),
+      );
+      expect([ours.engine, ours.againstEngine, theirs.engine]).toEqual(['native', 'native', 'stock']);
+      expect(ours.modes.map(({ mode }) => mode)).toEqual(['all', 'decode']);
+      for (const [index, { model, meanKl, realised }] of ours.modes.entries()) {
+        const wanted = theirs.modes[index];
+        // As src/eval/oracle.test.ts derives it: a decision at a threshold may fall otherwise by rounding.
+        expect(Math.abs(model.meanNll - wanted.model.meanNll)).toBeLessThan(8e-4);
+        expect(Math.abs(meanKl - wanted.meanKl)).toBeLessThan(1e-3 * wanted.meanKl + 1e-6);
+        expect(realised?.skippedBlocks).toBeGreaterThan(0);
+        expect(Math.abs((realised?.skippedBlocks ?? 0) - (wanted.realised?.skippedBlocks ?? 0))).toBeLessThanOrEqual(1);
+        expect(realised?.density).toBeCloseTo(wanted.realised?.density ?? 0, 4);
+      }
+    });
+
+    it('goes on from caches of the other engine', async () => {
+      const options = { folder: dense, againstEngine: 'stock', modes: ['decode'], nativeFolder, ...few } as const;
+      const { engine, againstEngine, against, modes } = await evaluate(options);
+      expect([engine, againstEngine, against]).toEqual(['native', 'stock', dense]);
+      // The same operators, as floats are not the library's.
+      expect(modes[0].meanKl).toBeLessThan(1e-9);
+      expect(modes[0].top1Agreement).toBe(1);
+    });
+  },
+);
+
+describe('an evaluation without the native core', () => {
+  const nowhere = join(folder, 'nowhere');
+  const score = (options: Partial<EvaluateOptions>) => evaluate({ folder: dense, ...few, ...options });
+
+  it('is in stock ONNX Runtime, and refuses to be in the core', async () => {
+    expect(await score({ nativeFolder: nowhere })).toMatchObject({ engine: 'stock', againstEngine: undefined });
+    for (const asked of [{ engine: 'native' }, { againstEngine: 'native' }] as const)
+      await expect(score({ ...asked, nativeFolder: nowhere })).rejects.toMatchObject({
+        code: 'not-found',
+        hint: expect.stringMatching(/npm run build:native.*--engine stock/),
+      });
+  });
+
+  it('says why a core that does not load is not used', async () => {
+    const broken = join(folder, 'broken');
+    mkdirSync(broken);
+    writeFileSync(join(broken, 'lacuna_node.node'), 'no library');
+    const notes: string[] = [];
+    const progress = { stage: () => ({ advance() {}, done() {} }), note: (text: string) => void notes.push(text) };
+    expect((await score({ nativeFolder: broken, progress })).engine).toBe('stock');
+    expect(notes).toContainEqual(expect.stringMatching(/^Stock ONNX Runtime is used: .*lacuna_node\.node/));
+    await expect(score({ nativeFolder: broken, engine: 'native' })).rejects.toMatchObject({ code: 'runtime' });
+  });
+});
