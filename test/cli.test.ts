@@ -402,12 +402,13 @@ describe('results', () => {
     expect(code).toBe(1);
   });
 
+  const IN_BLOCKS = { blocks: { blockSize: 32, symmetric: true }, operatorSet: 2 };
   it.each([
-    ['int4', [], '>=1.23', { vocabulary: 'int8', blocks: { blockSize: 32, symmetric: true } }],
-    ['int4', ['--vocabulary', 'fp32'], '>=1.21', { vocabulary: 'fp32', blocks: { blockSize: 32, symmetric: true } }],
-    ['int4', ['--vocabulary', 'int4'], '>=1.23', { vocabulary: 'int4', blocks: { blockSize: 32, symmetric: true } }],
-    ['int8', [], '>=1.23', { vocabulary: 'int8', blocks: { blockSize: 32, symmetric: true } }],
-    ['int8', ['--vocabulary', 'bf16'], '>=1.22', { vocabulary: 'bf16', blocks: { blockSize: 32, symmetric: true } }],
+    ['int4', [], '>=1.23', { vocabulary: 'int8', ...IN_BLOCKS }],
+    ['int4', ['--vocabulary', 'fp32'], '>=1.21', { vocabulary: 'fp32', ...IN_BLOCKS }],
+    ['int4', ['--vocabulary', 'int4'], '>=1.23', { vocabulary: 'int4', ...IN_BLOCKS }],
+    ['int8', [], '>=1.23', { vocabulary: 'int8', ...IN_BLOCKS }],
+    ['int8', ['--vocabulary', 'bf16'], '>=1.22', { vocabulary: 'bf16', ...IN_BLOCKS }],
     ['bf16', [], '>=1.21', { vocabulary: 'bf16' }],
     ['fp16', [], '>=1.21', { vocabulary: 'fp16' }],
   ])('of %s %j say what they are, run, and are not made sparse', async (dtype, options, onnxruntime, stored) => {

@@ -1,11 +1,11 @@
 /** Whole models by the native kernels against the portable bodies, in the hosts that load custom operators. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { assemble, openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
-import { writeOnnx } from '../formats/onnx/index.ts';
+import { readOnnx, writeOnnx } from '../formats/onnx/index.ts';
 import { readPlan } from '../formats/plan.ts';
 import { writeSafetensors } from '../formats/safetensors/index.ts';
 import { loadTokenizer } from '../formats/tokenizer/index.ts';
@@ -13,12 +13,12 @@ import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { attr, type Graph, type Node } from '../src/core/graph.ts';
 import { choosePrecision, type PrecisionName, type PrecisionOptions } from '../src/core/precision.ts';
 import { float32Tensor, int64Tensor } from '../src/core/tensor.ts';
-import { calibrate, plan, sparsify } from '../src/index.ts';
+import { calibrate, convert, plan, sparsify } from '../src/index.ts';
 import { applyPlan, fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { openSession } from '../src/runtime/index.ts';
 import { hasNative, library, oracle, runOracle } from './native/library.ts';
 import { hasPython, python, required, root } from './real/real-model.ts';
-import { temporaryFolder, texts, tinyLlama } from './temporary.ts';
+import { lacuna, temporaryFolder, texts, tinyLlama } from './temporary.ts';
 
 const hasGenai = required || (hasPython && spawnSync(python, ['-c', 'import onnxruntime_genai']).status === 0);
 const folder = temporaryFolder();
@@ -171,6 +171,30 @@ describe.runIf(hasNative)('a model in blocks', { timeout: 600_000 }, () => {
       }
     },
   );
+
+  it('names operators of a later version, and runs their bodies', async () => {
+    const path = join(folder, 'later');
+    await convert({ checkpoint: tinyLlama, output: path, dtype: 'int4' });
+    const run = () => lacuna(['run', path, 'Once upon a time', '--max-tokens', '8', '--json']);
+    const before = await run();
+    const graph = await readOnnx(join(path, 'onnx/model.onnx'));
+    const later = (name: string) => name.replace(/_2_(?=\d+$)/, '_3_');
+    const renamed = {
+      ...graph,
+      nodes: graph.nodes.map((node) => ({ ...node, opType: later(node.opType) })),
+      functions: graph.functions.map((one) => ({ ...one, name: later(one.name) })),
+    };
+    await writeOnnx(renamed, join(path, 'onnx/model_later.onnx'));
+    const file = join(path, 'lacuna.json');
+    const manifest = JSON.parse(readFileSync(file, 'utf8'));
+    const models = [{ ...manifest.models[0], file: 'onnx/model_later.onnx', operatorSet: 3 }];
+    writeFileSync(file, JSON.stringify({ ...manifest, models }));
+    const after = await run();
+    expect(after.stderr).toContain(
+      'The model calls operators of version 3, and the native core has kernels for version 2',
+    );
+    expect(JSON.parse(after.stdout)).toMatchObject({ engine: 'native', text: JSON.parse(before.stdout).text });
+  });
 
   it('computes the logits that are wanted, and those alone', async () => {
     const pieces = openModel(await openCheckpoint(tinyLlama), { precision: choosePrecision('int4') });

@@ -9,7 +9,7 @@ import { type BenchResult, bench as measure, type OpenSubject } from '../eval/in
 import { operatorOf } from '../ops/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
 import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine.ts';
-import { baselineOf, type ChosenModel, chooseModel } from './model-folder.ts';
+import { baselineOf, type ChosenModel, calledOperators, chooseModel } from './model-folder.ts';
 import { findPeers, type PeerOptions, type PeerResult, timePeers } from './peers.ts';
 import { encodeTexts, pinnedTexts } from './texts.ts';
 
@@ -106,7 +106,7 @@ async function chooseSubject(
   const hasScreen = await hasScreenedHead(modelPath);
   let { engine } = options;
   const open = async () => {
-    const opened = await openDecodingSession(modelPath, { ...options, engine, operatorSet: model.operatorSet });
+    const opened = await openDecodingSession(modelPath, { ...options, engine, operatorSet: calledOperators(chosen) });
     // What the native core refused once is not offered to it again.
     engine = opened.engine;
     const isNative = engine === 'native';

@@ -257,6 +257,11 @@ export interface ChosenModel {
   readonly modelPath: string;
 }
 
+/** Version of our operators that a model calls; undefined where it calls none. Folders from before that was counted have version 1. */
+export function calledOperators({ manifest: { plan }, model }: ChosenModel): number | undefined {
+  return model.operatorSet ?? (plan !== null || model.blocks !== undefined ? 1 : undefined);
+}
+
 /** A model folder opened: its manifest and the graph of one of its models, weights still on disk. */
 export interface ModelFolder extends ModelFiles, ChosenModel {
   readonly graph: Graph;

@@ -15,7 +15,7 @@ import {
   takeTurns,
 } from '../runtime/index.ts';
 import { type Engine, type EngineOptions, openDecodingSession } from './engine.ts';
-import { chooseModel } from './model-folder.ts';
+import { calledOperators, chooseModel } from './model-folder.ts';
 import { generationOptions, promptSchema, tokenIds } from './options.ts';
 
 export type { ChatMessage };
@@ -100,10 +100,14 @@ const DEFAULT_MAX_TOKENS = 128;
  * await model.close();
  */
 export async function open(folder: string, options: OpenOptions = {}): Promise<Model> {
-  const { manifest, model, modelPath } = await chooseModel(folder, options.dtype);
+  const chosen = await chooseModel(folder, options.dtype);
+  const { manifest, model, modelPath } = chosen;
   const { spec } = manifest;
   const tokenizer = await loadTokenizer(folder);
-  const { engine, session } = await openDecodingSession(modelPath, { ...options, operatorSet: model.operatorSet });
+  const { engine, session } = await openDecodingSession(modelPath, {
+    ...options,
+    operatorSet: calledOperators(chosen),
+  });
   const turns = takeTurns(session);
   let closed: Promise<void> | undefined;
   const check = <T>(schema: z.ZodType<T>, given: unknown, name?: string): T => {
