@@ -56,6 +56,8 @@ interface GramSource {
   /** All that decides their bits. */
   readonly identity: unknown;
   readonly texts: MeasuredImportance['texts'];
+  /** Whether more is measured on the way, which is then done even where all layers are rounded. */
+  readonly measuresMore: boolean;
   /** Hands each layer that is wanted, and the head, to the keeper. */
   readonly measure: (keeper: LayerKeeper) => Promise<void>;
 }
@@ -66,7 +68,7 @@ interface GramSource {
  *
  * A layer's weights are written to a file in the folder `work` as soon as they are rounded, so that a run that was
  * stopped only passes the layers that it finished; what is returned refers to these files. `besides` is measured in the same
- * walk, which is made even where all layers are finished.
+ * walk.
  */
 export async function roundLayers(
   checkpoint: Checkpoint,
@@ -86,13 +88,14 @@ export async function roundLayers(
   const source: GramSource = {
     identity: { hashes, tokens, sequenceLength, shard, threads, tokenizer },
     texts: cutSequences(input, pieces.spec).texts,
+    measuresMore: besides !== undefined,
     measure: async (keeper) => {
       const statistics = [...(besides?.statistics ?? []), inputGrams];
       const measured = await measureInput({ checkpoint, pieces }, input, options, { statistics, keeper });
       await besides?.save(measured);
     },
   };
-  return round(source, { checkpoint, pieces, precisions, work, options, isMeasuredAnyway: besides !== undefined });
+  return round(source, { checkpoint, pieces, precisions, work, options });
 }
 
 /** The same by the Gram matrices of statistics that `lacuna calibrate` wrote. */
@@ -108,6 +111,7 @@ export async function roundByStatistics(
   const source: GramSource = {
     identity: { statistics: await sha256File(options.statistics), threads: options.threads },
     texts: statistics.texts,
+    measuresMore: false,
     measure: async ({ wants, keep }) => {
       for (const [layer, sums] of layers.entries()) {
         throwIfAborted(options.signal);
@@ -115,7 +119,7 @@ export async function roundByStatistics(
       }
     },
   };
-  return round(source, { checkpoint, pieces, precisions, work, options, isMeasuredAnyway: false });
+  return round(source, { checkpoint, pieces, precisions, work, options });
 }
 
 interface RoundingJob {
@@ -124,13 +128,11 @@ interface RoundingJob {
   readonly precisions: readonly Precision[];
   readonly work: string;
   readonly options: RoundOptions & JobOptions;
-  /** Whether more than Gram matrices is measured. */
-  readonly isMeasuredAnyway: boolean;
 }
 
 async function round(
-  { identity, texts, measure }: GramSource,
-  { checkpoint, pieces, precisions, work, options, isMeasuredAnyway }: RoundingJob,
+  { identity, texts, measuresMore, measure }: GramSource,
+  { checkpoint, pieces, precisions, work, options }: RoundingJob,
 ): Promise<RoundedLayers> {
   const schemes = precisions.flatMap(({ name, linear }) =>
     schemesOf(name, linear as BlockScheme, options.turnables ?? false),
@@ -140,7 +142,7 @@ async function round(
   // The head comes after the last layer.
   const head = pieces.spec.numHiddenLayers;
   const known = await finishedLayers(work, head + 1, fileOf);
-  if (known.size <= head || isMeasuredAnyway) {
+  if (known.size <= head || measuresMore) {
     const multiplier = await openMultiplier(createOpenGraph({ encode: encodeModel, threads: options.threads }));
     const keep = async (sums: Sums, layer: number) => {
       const inputs = gramsOf(sums, layer, pieces.spec);
