@@ -136,7 +136,7 @@ async function gramsInFile({ checkpoint, pieces }: OpenedCheckpoint, options: Ro
   const handOn = async ({ wants, keep }: LayerKeeper) => {
     for (const [layer, sums] of layers.entries()) {
       throwIfAborted(signal);
-      if (wants?.(layer)) await keep(await readSums(sums), layer);
+      if (wants?.(layer) ?? true) await keep(await readSums(sums), layer);
     }
   };
   return { identity: { statistics: await sha256File(path), threads }, texts: statistics.texts, handOn };
