@@ -41,9 +41,9 @@ const IN_MEMORY: LayerKeeper = { keep: async (sums) => sums };
  * Measures `statistics` on the texts.
  *
  * One layer's weights are in memory at a time, and the residual stream of all tokens (4 bytes * tokens * hidden size),
- * so a model larger than memory can be calibrated; sums `byLayer` go to the keeper a layer each. Every sequence starts with an empty cache. Throws `usage` for a
- * wrong input, `mismatch` for a graph without the values it must have, `non-finite` where a layer gives NaN or
- * infinity, `interrupted` when the signal is aborted.
+ * so a model larger than memory can be calibrated; sums `byLayer` go to the keeper a layer each. Every sequence starts with
+ * an empty cache. Throws `usage` for a wrong input, `mismatch` for a graph without the values it must have, `non-finite`
+ * where a layer gives NaN or infinity, `interrupted` when the signal is aborted.
  *
  * @example
  * const statistics = await calibrate(pieces, { texts: [{ name: 'fit.txt', sha256, tokens }], maxTokens: 20_000 },

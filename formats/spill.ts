@@ -19,45 +19,43 @@ export type Spill = (sums: Sums) => Promise<LayerSums>;
  * one that a killed process left goes with the next run for the same output.
  */
 export async function withSpill<T>(output: string, use: (spill: Spill) => Promise<T>, room = HELD_BYTES): Promise<T> {
-  let left = room;
-  let file: SpillFile | undefined;
-  const put = async (name: string, sum: SumTensor) => {
+  const target = resolve(output);
+  let file: readonly [path: string, handle: FileHandle] | undefined;
+  let [left, spilled] = [room, 0];
+  const put = async (name: string, sum: SumTensor): Promise<SumTensor | FileTensor> => {
     left -= sum.data.byteLength;
     if (left >= 0) return sum;
-    file ??= await openSpillFile(resolve(output));
-    return append(file, name, sum);
+    file ??= await openBeside(target);
+    const { dtype, shape, bytes } = sumTensor(sum);
+    const tensor: FileTensor = {
+      kind: 'file',
+      dtype,
+      shape,
+      path: file[0],
+      byteOffset: spilled,
+      name,
+      mustBeFinite: true,
+    };
+    await writeAll(file[1], bytes, spilled);
+    spilled += bytes.length;
+    return tensor;
   };
   try {
     return await use(async (sums) => {
-      const kept: Record<string, LayerSums[string]> = {};
+      const kept: Record<string, SumTensor | FileTensor> = {};
       for (const [name, sum] of Object.entries(sums)) kept[name] = await put(name, sum);
       return kept;
     });
   } catch (error) {
     throw asIoError(error, 'write', output);
   } finally {
-    await file?.handle.close();
-    if (file !== undefined) await rm(file.path, { force: true });
+    await file?.[1].close();
+    if (file !== undefined) await rm(file[0], { force: true });
   }
 }
 
-interface SpillFile {
-  readonly path: string;
-  readonly handle: FileHandle;
-  bytes: number;
-}
-
-async function openSpillFile(target: string): Promise<SpillFile> {
+async function openBeside(target: string): Promise<readonly [path: string, handle: FileHandle]> {
   await mkdir(dirname(target), { recursive: true });
   await removeAbandoned(target);
-  const [path, handle] = await createBeside(target, 'partial', (name) => open(name, 'wx'));
-  return { path, handle, bytes: 0 };
-}
-
-async function append(file: SpillFile, name: string, sum: SumTensor): Promise<FileTensor> {
-  const { dtype, shape, bytes } = sumTensor(sum);
-  const byteOffset = file.bytes;
-  await writeAll(file.handle, bytes, byteOffset);
-  file.bytes += bytes.length;
-  return { kind: 'file', dtype, shape, path: file.path, byteOffset, name, mustBeFinite: true };
+  return createBeside(target, 'partial', (name) => open(name, 'wx'));
 }

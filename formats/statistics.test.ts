@@ -183,6 +183,10 @@ describe('broken statistics files', () => {
       code: 'bad-file',
       message: expect.stringMatching(/float32/),
     });
+    for (const layer of ['99', '-1', 'x'])
+      await expect(
+        withTensors((tensors) => tensors.set(`kept-energy/${layer}/count`, float32Tensor([1]))),
+      ).rejects.toMatchObject({ code: 'bad-file', message: expect.stringMatching(/of no layer/) });
     await expect(withTensors((tensors) => tensors.set('novel/count', float32Tensor([1])))).rejects.toMatchObject({
       code: 'bad-file',
       message: expect.stringMatching(/no statistic/),

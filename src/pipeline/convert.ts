@@ -26,7 +26,7 @@ import { type MeasuredImportance, measureImportance, readImportance } from './im
 import { type FolderContent, writeModelFolder } from './model-folder.ts';
 import { bfloat16Notes } from './notes.ts';
 import type { ReferenceOptions } from './reference.ts';
-import { inRoundingWorkspace, type RoundedLayers, roundByStatistics, roundLayers } from './rounding.ts';
+import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
 import { denseGraph, openSource, type SourceOptions } from './source.ts';
 import { modelFileOf } from './transformers-js.ts';
 import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
@@ -98,13 +98,8 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   if (importance === undefined && data === undefined) return write(undefined);
   if (rounding === 'search') return write(await measureImportance(checkpoint, options));
   await refuseExistingFolder(options.output, { force: options.force ?? false });
-  const coded = precisions.filter(hasBlocks);
   const round = async (work: string) =>
-    write(
-      importance === undefined
-        ? await roundLayers(checkpoint, coded, work, options)
-        : await roundByStatistics(checkpoint, coded, work, { ...options, statistics: importance }),
-    );
+    write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, options));
   return inRoundingWorkspace(options.output, round, options);
 }
 

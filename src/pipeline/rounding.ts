@@ -37,6 +37,7 @@ import { calibrationInput, type MeasureOptions, measureInput } from './calibrate
 import { wantedForRounding } from './enough-tokens.ts';
 import { type MeasuredImportance, readStatisticsOf, tokensOf } from './importance.ts';
 import { hashSmallFiles } from './model-folder.ts';
+import type { OpenedCheckpoint } from './source.ts';
 import { keyOf, withWorkspace } from './workspace.ts';
 
 export interface RoundedLayers extends MeasuredImportance {
@@ -46,18 +47,16 @@ export interface RoundedLayers extends MeasuredImportance {
   readonly turnables: ReadonlyMap<string, RoundedTurnables>;
 }
 
-export interface RoundOptions {
+export interface RoundOptions extends MeasureOptions {
+  /** Statistics with Gram matrices, which are then read in place of being measured. */
+  readonly importance?: string;
   /** Rounds each `down` a second time, for sparse models that read it along both axes. */
   readonly turnables?: boolean;
-}
-
-/** Where Gram matrices come from. */
-interface GramSource {
-  /** All that decides their bits. */
-  readonly identity: unknown;
-  readonly texts: MeasuredImportance['texts'];
-  /** Hands each layer that is wanted, and the head, to the keeper. */
-  readonly measure: (keeper: LayerKeeper) => Promise<void>;
+  /** What is measured in the same walk, and where it goes. */
+  readonly besides?: {
+    readonly statistics: readonly Statistic[];
+    readonly save: (statistics: Statistics) => Promise<unknown>;
+  };
 }
 
 /**
@@ -65,82 +64,25 @@ interface GramSource {
  * the output head's inputs.
  *
  * A layer's weights are written to a file in the folder `work` as soon as they are rounded, so that a run that was
- * stopped only passes the layers that it finished; what is returned refers to these files. `besides` is measured in the same
- * walk, which is made even where all layers are finished.
+ * stopped only passes the layers that it finished; what is returned refers to these files.
  */
 export async function roundLayers(
   checkpoint: Checkpoint,
   precisions: readonly Precision[],
   work: string,
-  given: RoundOptions & MeasureOptions,
-  besides?: { readonly statistics: readonly Statistic[]; readonly save: (statistics: Statistics) => Promise<unknown> },
-): Promise<RoundedLayers> {
-  const options = { ...given, tokens: tokensOf(given) };
-  const pieces = openModel(checkpoint, { precision: FLOATS });
-  const input = await calibrationInput(checkpoint, wantedForRounding(pieces.spec), options);
-  // A name says how a file is read: as text or as JSONL.
-  const hashes = input.texts.map(({ name, sha256 }) => [name, sha256]);
-  // All that decides which tokens are measured, and by threads the last bits of their sums.
-  const { tokens, sequenceLength, shard, threads } = options;
-  const tokenizer = await hashSmallFiles(checkpoint);
-  const source: GramSource = {
-    identity: { hashes, tokens, sequenceLength, shard, threads, tokenizer },
-    texts: cutSequences(input, pieces.spec).texts,
-    measure: async (keeper) => {
-      const statistics = [...(besides?.statistics ?? []), inputGrams];
-      const measured = await measureInput({ checkpoint, pieces }, input, options, { statistics, keeper });
-      await besides?.save(measured);
-    },
-  };
-  return round(source, { checkpoint, pieces, precisions, work, options, isMeasuredAnyway: besides !== undefined });
-}
-
-/** The same by the Gram matrices of statistics that `lacuna calibrate` wrote. */
-export async function roundByStatistics(
-  checkpoint: Checkpoint,
-  precisions: readonly Precision[],
-  work: string,
-  options: RoundOptions & JobOptions & { readonly statistics: string },
-): Promise<RoundedLayers> {
-  const pieces = openModel(checkpoint, { precision: 'fp32' });
-  const statistics = await readStatisticsOf(checkpoint, options.statistics, wantedForRounding(pieces.spec));
-  const layers = layerSumsOf(statistics, inputGrams.name);
-  const source: GramSource = {
-    identity: { statistics: await sha256File(options.statistics), threads: options.threads },
-    texts: statistics.texts,
-    measure: async ({ wants, keep }) => {
-      for (const [layer, sums] of layers.entries()) {
-        throwIfAborted(options.signal);
-        if (wants?.(layer) ?? true) await keep(await readSums(sums), layer);
-      }
-    },
-  };
-  return round(source, { checkpoint, pieces, precisions, work, options, isMeasuredAnyway: false });
-}
-
-interface RoundingJob {
-  readonly checkpoint: Checkpoint;
-  readonly pieces: ModelPieces;
-  readonly precisions: readonly Precision[];
-  readonly work: string;
-  readonly options: RoundOptions & JobOptions;
-  /** Whether more than Gram matrices is measured. */
-  readonly isMeasuredAnyway: boolean;
-}
-
-async function round(
-  { identity, texts, measure }: GramSource,
-  { checkpoint, pieces, precisions, work, options, isMeasuredAnyway }: RoundingJob,
+  options: RoundOptions,
 ): Promise<RoundedLayers> {
   const schemes = precisions.flatMap(({ name, linear }) =>
     schemesOf(name, linear as BlockScheme, options.turnables ?? false),
   );
-  const key = keyOf(checkpoint.fingerprint, identity, schemes);
+  const pieces = openModel(checkpoint, { precision: FLOATS });
+  const grams = await (options.importance === undefined ? gramsOnTexts : gramsInFile)({ checkpoint, pieces }, options);
+  const key = keyOf(checkpoint.fingerprint, grams.identity, schemes);
   const fileOf = (layer: number) => join(work, `${key}.layer-${layer}.safetensors`);
   // The head comes after the last layer.
   const head = pieces.spec.numHiddenLayers;
   const known = await finishedLayers(work, head + 1, fileOf);
-  if (known.size <= head || isMeasuredAnyway) {
+  if (known.size <= head || options.besides !== undefined) {
     const multiplier = await openMultiplier(createOpenGraph({ encode: encodeModel, threads: options.threads }));
     const keep = async (sums: Sums, layer: number) => {
       const inputs = gramsOf(sums, layer, pieces.spec);
@@ -149,7 +91,7 @@ async function round(
       return undefined;
     };
     try {
-      await measure({ wants: (layer) => !known.has(layer), keep });
+      await grams.handOn({ wants: (layer) => !known.has(layer), keep });
     } finally {
       await multiplier.close();
     }
@@ -157,7 +99,47 @@ async function round(
   const files = Array.from({ length: head }, (_, layer) => fileOf(layer));
   const { tensors } = await readSafetensors(fileOf(head));
   const byWeight = new Map([[HEAD_WEIGHT, present(tensors.get(HEAD_WEIGHT), fileOf(head))]]);
-  return { texts, byWeight, ...(await readLayers(files, schemes)) };
+  return { texts: grams.texts, byWeight, ...(await readLayers(files, schemes)) };
+}
+
+/** Gram matrices that are still to be measured or read. */
+interface Grams {
+  /** All that decides their bits. */
+  readonly identity: unknown;
+  readonly texts: MeasuredImportance['texts'];
+  /** Hands each layer that is wanted, and the head, to the keeper. */
+  readonly handOn: (keeper: LayerKeeper) => Promise<void>;
+}
+
+async function gramsOnTexts(opened: OpenedCheckpoint, given: RoundOptions): Promise<Grams> {
+  const { checkpoint, pieces } = opened;
+  const options = { ...given, tokens: tokensOf(given) };
+  const input = await calibrationInput(checkpoint, wantedForRounding(pieces.spec), options);
+  // A name says how a file is read: as text or as JSONL.
+  const hashes = input.texts.map(({ name, sha256 }) => [name, sha256]);
+  // All that decides which tokens are measured, and by threads the last bits of their sums.
+  const { tokens, sequenceLength, shard, threads, besides } = options;
+  const tokenizer = await hashSmallFiles(checkpoint);
+  const handOn = async (keeper: LayerKeeper) => {
+    const statistics = [...(besides?.statistics ?? []), inputGrams];
+    const measured = await measureInput(opened, input, options, { statistics, keeper });
+    await besides?.save(measured);
+  };
+  const { texts } = cutSequences(input, pieces.spec);
+  return { identity: { hashes, tokens, sequenceLength, shard, threads, tokenizer }, texts, handOn };
+}
+
+async function gramsInFile({ checkpoint, pieces }: OpenedCheckpoint, options: RoundOptions): Promise<Grams> {
+  const { importance: path = '', threads, signal } = options;
+  const statistics = await readStatisticsOf(checkpoint, path, wantedForRounding(pieces.spec));
+  const layers = layerSumsOf(statistics, inputGrams.name);
+  const handOn = async ({ wants, keep }: LayerKeeper) => {
+    for (const [layer, sums] of layers.entries()) {
+      throwIfAborted(signal);
+      if (wants?.(layer) ?? true) await keep(await readSums(sums), layer);
+    }
+  };
+  return { identity: { statistics: await sha256File(path), threads }, texts: statistics.texts, handOn };
 }
 
 /** A precision's own scheme for every weight, and where it is wanted that of both axes for `down`. */

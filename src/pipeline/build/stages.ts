@@ -36,25 +36,23 @@ export async function buildRounding(build: Build): Promise<RoundedLayers | undef
   if (!isRounded(build)) return undefined;
   const { work, keys, precision, options } = build;
   const output = statisticsPath(build);
-  const save = async (statistics: Statistics) => saveStatistics(statistics, { output, force: true });
-  const besides = (await exists(output)) ? undefined : { statistics: USUAL_STATISTICS, save };
-  const job = {
+  const save = (statistics: Statistics) => saveStatistics(statistics, { output, force: true });
+  return roundedIn(join(work, `rounding-${keys.rounding}`), precision, {
     ...optionsFor('round', options),
     tokens: options.tokens ?? DEFAULT_TOKENS,
     turnables: choosesNeurons(options.preset),
-  };
-  return roundedIn(join(work, `rounding-${keys.rounding}`), precision, job, besides);
+    ...(!(await exists(output)) && { besides: { statistics: USUAL_STATISTICS, save } }),
+  });
 }
 
 async function roundedIn(
   folder: string,
   precision: Precision,
   options: WholeOptions & RoundOptions,
-  besides?: Parameters<typeof roundLayers>[4],
 ): Promise<RoundedLayers> {
   const checkpoint = await openSource(options.checkpoint, options);
   await mkdir(folder, { recursive: true });
-  return roundLayers(checkpoint, [precision], folder, { ...options, data: options.texts.fit }, besides);
+  return roundLayers(checkpoint, [precision], folder, { ...options, data: options.texts.fit });
 }
 
 /** The dense model in the build's precision, which the sparse one is timed against. */
