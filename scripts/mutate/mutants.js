@@ -71,6 +71,8 @@ export function mutantsOf(code) {
 function visit(node, see) {
   if (SKIPPED.has(node.type) || (node.type.startsWith('TS') && !TYPED_VALUES.has(node.type))) return;
   see(node);
+  // Of -1 the sign is enough: where it stands for "any", so does -2.
+  if (node.type === 'UnaryExpression' && node.argument.type === 'Literal') return;
   for (const child of Object.values(node).flat()) if (typeof child?.type === 'string') visit(child, see);
 }
 
