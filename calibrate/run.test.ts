@@ -1,6 +1,7 @@
 /** The layer-by-layer pass, on a stand-in whose arithmetic is known; the real model's test is calibrate.test.ts. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Progress } from '../src/core/progress.ts';
 import { levelOfCosine, saturatedRegion } from '../src/core/saturation.ts';
 import type { Statistics } from '../src/core/statistics.ts';
 import { calibrate, mergeStatistics, STATISTICS, summarise } from './index.ts';
@@ -83,6 +84,32 @@ describe('calibrate', () => {
     const run = calibrate(PIECES, input, { ...options, openGraph, signal: stop.signal });
     await expect(run).rejects.toMatchObject({ code: 'interrupted' });
     expect(log.at(-1)).toBe('close layer2');
+  });
+
+  it('goes on with no sequence once it is told to stop', async () => {
+    const stop = new AbortController();
+    let sequences = 0;
+    const openGraph = openDouble([], (_, layer) => {
+      if (layer !== 2) return;
+      sequences += 1;
+      stop.abort();
+    });
+    await expect(calibrate(PIECES, input, { ...options, openGraph, signal: stop.signal })).rejects.toThrow();
+    expect(sequences).toBe(1);
+  });
+
+  it('says how far it is, and ends at the whole', async () => {
+    const said: unknown[] = [];
+    let done = 0;
+    const progress: Progress = {
+      note: () => {},
+      stage: (...stage) => {
+        said.push(stage);
+        return { advance: (by) => (done += by), done: () => said.push(done) };
+      },
+    };
+    await calibrate(PIECES, input, { ...options, progress });
+    expect(said).toEqual([['Calibrating', 5 * 61, 'layer tokens'], 5 * 61]);
   });
 
   it('names the value that a graph lacks', async () => {

@@ -99,6 +99,13 @@ describe('saturation', () => {
     expect(medianCosine[0]).toBe(cosineOfLevel(32768));
   });
 
+  it('takes as a quantile what that share of the tokens does not exceed', () => {
+    const levels = Uint16Array.from({ length: 20 }, (_, i) => 1000 * i);
+    const { p05Cosine, medianCosine, p95Cosine } = saturation.finish({ trace: { shape: [1, 20], data: levels } });
+    // Of 20 angles the 1st, the 10th and the 19th; the larger the angle, the smaller its cosine.
+    expect([p95Cosine, medianCosine, p05Cosine]).toEqual([0, 9000, 18000].map((level) => [cosineOfLevel(level)]));
+  });
+
   it('takes the cosine of a zero vector as 0, which never skips', () => {
     const zero = measure(
       saturation,

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Plan } from '../core/plan.ts';
 import {
   cosineOfLevel,
   levelOfCosine,
@@ -12,6 +13,7 @@ import { normal, saturationOf, seeded, statisticsOf } from './testing/statistics
 import { findWarmUp, positionProfile } from './warm-up.ts';
 
 const FACTS = { layers: 12, neurons: 2, sequences: 10, sequenceLength: 200 };
+const TOKENS = FACTS.sequences * FACTS.sequenceLength;
 
 /** Rises from 0.93 to 0.98 in layers 2 to 9, with noise by token; the ends are low. */
 function madeUp(seed = 1) {
@@ -22,6 +24,10 @@ function madeUp(seed = 1) {
   });
   return statisticsOf(FACTS, { saturation });
 }
+
+/** The share of all blocks that a plan says it skips, summed as the simulation does. */
+const realisedBy = ({ blocks }: Plan) =>
+  blocks.reduce((sum, { expected }) => sum + Math.round((expected.skipped ?? 0) * TOKENS), 0) / (TOKENS * FACTS.layers);
 
 const planSkip = (options: Omit<FfnSkipOptions, 'preset'> = {}, seed = 1) =>
   makePlan(madeUp(seed), { preset: 'ffn-skip', ...options }, 'f'.repeat(64)).plan;
@@ -74,6 +80,24 @@ describe('ffn-skip', () => {
       level: cosineOfLevel(level) >= 0.95 ? level : level - 1,
     });
     expect(plan.target).toEqual({ kind: 'skipped-blocks', value: simulated.share });
+  });
+
+  it('takes the level that comes nearest to the target, on either side of it', () => {
+    const trace = readTrace(madeUp());
+    const misses = Array.from({ length: 20 }, (_, i) => {
+      const target = 0.05 + 0.01 * i;
+      const plan = planSkip({ targetSkipped: target, runLength: 1, warmUpTokens: 0 });
+      const level = levelOfCosine(plan.blocks[0].skip?.threshold ?? Number.NaN);
+      const rule = { start: 2, end: 10, runLength: 1, warmUpTokens: 0, reArm: true };
+      const missAt = (other: number) => simulateSkips(trace, { ...rule, level: other }).share - target;
+      // Half a step past a level rounds to it or to the next.
+      const found = [level - 1, level].find((one) => missAt(one) === realisedBy(plan) - target) ?? Number.NaN;
+      for (const other of [found - 1, found + 1])
+        expect(Math.abs(missAt(found))).toBeLessThanOrEqual(Math.abs(missAt(other)));
+      return missAt(found);
+    });
+    expect(Math.min(...misses)).toBeLessThan(0);
+    expect(Math.max(...misses)).toBeGreaterThan(0);
   });
 
   it('takes the ends of what is allowed', () => {
