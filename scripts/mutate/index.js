@@ -1,12 +1,14 @@
 // Changes the source in many small ways and says which of them no test notices: npm run mutate -- [options] [PATH...]
 //
 // A random sample of all changes of calibrate, plan, rewrite and ops, or of the files whose path begins with a PATH. Each is
-// met by the tests that import its file, the closest first, up to the first failure; one that makes them hang is noticed too.
+// met by the tests that import its file, the closest first, up to the first failure; one that makes them hang is noticed too,
+// and so is one that does not compile.
 import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { createCompiler } from './compiles.js';
 import { mutantsOf } from './mutants.js';
 import { testsOf } from './tests-of.js';
 
@@ -39,6 +41,7 @@ if (values.list) {
   process.exit();
 }
 
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
 const tests = [...new Set(mutants.flatMap(({ file }) => testsOfFile(file)))];
 const began = performance.now();
 if ((await run({ tests })) !== 0) {
@@ -51,10 +54,12 @@ console.log(
   `${tests.length} test files pass without a change, in ${((performance.now() - began) / 1000).toFixed(0)} s`,
 );
 
+const compiles = createCompiler(root);
 const survivors = [];
 for (const [i, mutant] of mutants.entries()) {
   const importers = testsOfFile(mutant.file);
-  if (importers.length === 0 || (await run({ mutant, tests: importers, limit })) === 0) {
+  if (importers.length > 0 && (await run({ mutant, tests: importers, limit })) !== 0) continue;
+  if (compiles(mutant)) {
     survivors.push(mutant);
     console.log(`${i + 1}/${mutants.length} not noticed: ${described(mutant)}`);
   }
@@ -82,10 +87,13 @@ function run({ mutant, tests, limit }) {
     // A group of its own: its workers end with it.
     detached: true,
   });
+  const end = () => process.kill(-child.pid, 'SIGKILL');
+  process.once('exit', end);
   return new Promise((resolve) => {
-    const timer = limit && setTimeout(() => process.kill(-child.pid, 'SIGKILL'), limit);
+    const timer = limit && setTimeout(end, limit);
     child.on('exit', (status) => {
       clearTimeout(timer);
+      process.off('exit', end);
       resolve(status ?? 124);
     });
   });
