@@ -16,6 +16,7 @@ function isReal({ moduleId }: TestSpecification): boolean {
 export default defineConfig({
   test: {
     include: ['{src,formats,converters,calibrate,test,fuzz}/**/*.test.ts'],
+    globalSetup: 'fixtures/make.js',
     testTimeout: 30_000,
     // ONNX Runtime is a native addon: one process a file keeps a crash in its own file.
     pool: 'forks',

@@ -1,6 +1,8 @@
 /** The layer-by-layer pass, on a stand-in whose arithmetic is known; the real model's test is calibrate.test.ts. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Progress } from '../src/core/progress.ts';
+import { levelOfCosine, saturatedRegion } from '../src/core/saturation.ts';
 import type { LayerSums, Statistics, Sums } from '../src/core/statistics.ts';
 import { calibrate, mergeStatistics, STATISTICS, summarise, USUAL_STATISTICS } from './index.ts';
 import { inputGrams } from './input-grams.ts';
@@ -101,6 +103,32 @@ describe('calibrate', () => {
     const run = calibrate(PIECES, input, { ...options, openGraph, signal: stop.signal });
     await expect(run).rejects.toMatchObject({ code: 'interrupted' });
     expect(log.at(-1)).toBe('close layer2');
+  });
+
+  it('goes on with no sequence once it is told to stop', async () => {
+    const stop = new AbortController();
+    let sequences = 0;
+    const openGraph = openDouble([], (_, layer) => {
+      if (layer !== 2) return;
+      sequences += 1;
+      stop.abort();
+    });
+    await expect(calibrate(PIECES, input, { ...options, openGraph, signal: stop.signal })).rejects.toThrow();
+    expect(sequences).toBe(1);
+  });
+
+  it('says how far it is, and ends at the whole', async () => {
+    const said: unknown[] = [];
+    let done = 0;
+    const progress: Progress = {
+      note: () => {},
+      stage: (...stage) => {
+        said.push(stage);
+        return { advance: (by) => (done += by), done: () => said.push(done) };
+      },
+    };
+    await calibrate(PIECES, input, { ...options, progress });
+    expect(said).toEqual([['Calibrating', 5 * 61, 'layer tokens'], 5 * 61]);
   });
 
   it('names the value that a graph lacks', async () => {
@@ -243,9 +271,37 @@ describe('summarise', () => {
     const { layers, saturated, warnings } = summarise(part);
     expect(layers.map(({ layer }) => layer)).toEqual([0, 1, 2, 3, 4]);
     for (const row of layers) expect(Object.values(row).every(Number.isFinite)).toBe(true);
-    expect(saturated.start).toBeGreaterThanOrEqual(1);
     expect(warnings.join('\n')).toMatch(/6 of 11 sequences/);
     expect(warnings.join('\n')).toMatch(/5 layers/);
+    // The means by layer are those of the region.
+    const { start, end } = saturatedRegion(layers.map(({ meanCosine }) => meanCosine));
+    expect(saturated).toMatchObject({ start, end });
+  });
+
+  it.each([
+    ['rise', [0.1, 0.9, 0.92, 0.95, 0.2], { start: 1, end: 4, spearman: 1 }, false],
+    ['fall', [0.1, 0.2, 0.95, 0.9, 0.3], { start: 2, end: 4, spearman: -1 }, true],
+    ['rise and fall back', [0.1, 0.9, 0.92, 0.91, 0.3], { start: 1, end: 4, spearman: 0.5 }, false],
+    ['are all alike', [0.5, 0.5, 0.5, 0.5, 0.5], { start: 1, end: 4, spearman: null }, true],
+  ])('finds where cosines that %s are high', async (_, cosines, saturated, warns) => {
+    const part = await calibrate(PIECES, input, options);
+    const trace = Uint16Array.from(part.sums.saturation.trace.data, (_, at) =>
+      levelOfCosine(cosines[Math.floor(at / part.tokens)]),
+    );
+    const saturation = {
+      ...part.sums.saturation,
+      trace: { shape: [SPEC.numHiddenLayers, part.tokens], data: trace },
+    };
+    const summary = summarise({ ...part, sums: { ...part.sums, saturation } });
+    expect(summary.saturated).toEqual(saturated);
+    summary.layers.forEach((row, layer) => {
+      for (const column of ['meanCosine', 'p05Cosine', 'medianCosine', 'p95Cosine'])
+        expect(row[column]).toBeCloseTo(cosines[layer], 4);
+    });
+    const doubts = summary.warnings.filter((warning) => warning.includes('Mean cosines do not rise'));
+    expect(doubts).toHaveLength(warns ? 1 : 0);
+    if (warns) expect(doubts[0]).toContain(`layers ${saturated.start} to ${saturated.end - 1}`);
+    expect(summary.warnings.join()).not.toMatch(/sequences were measured/);
   });
 
   it('gives the figures of an older file, and names what it cannot do without', async () => {

@@ -61,7 +61,23 @@ describe('cutSequences', () => {
     ]);
   });
 
+  it('takes the least and the most that it may', () => {
+    const whole = Array.from({ length: 64 }, (_, i) => i % 32);
+    expect(ids({ texts: [text('a', whole)], sequenceLength: 64 })).toEqual([whole]);
+    expect(ids({ texts: [text('a', [0, 31, 5])], sequenceLength: 2 })).toEqual([[0, 31]]);
+    expect(ids({ texts: [text('a', whole)], sequenceLength: 4, maxTokens: 2 })).toEqual([[0, 1]]);
+    // As many as there are: all of them.
+    expect(ids({ texts: [text('a', [1, 2, 3, 4, 5])], sequenceLength: 2, maxTokens: 4 })).toHaveLength(2);
+  });
+
   it.each<[string, Partial<CalibrationInput>, string, RegExp]>([
+    ['half a token', { sequenceLength: 2.5 }, 'usage', /2 to 64/],
+    ['half a shard', { shard: { index: 0, count: 1.5 } }, 'usage', /1 or more/],
+    ['no shard', { shard: { index: 0, count: 0 } }, 'usage', /1 or more/],
+    ['a shard before the first', { shard: { index: -1, count: 2 } }, 'usage', /0 to 1/],
+    ['a shard between two', { shard: { index: 0.5, count: 2 } }, 'usage', /0 to 1/],
+    ['a token before the first', { texts: [text('a', [1, -1])] }, 'mismatch', /token -1/],
+    ['the first token past the vocabulary', { texts: [text('a', [1, 32])] }, 'mismatch', /token 32.*0 to 31/],
     ['no text', { texts: [] }, 'usage', /at least one text/],
     ['a sequence of one', { sequenceLength: 1 }, 'usage', /2 to 64/],
     ['a sequence past the context', { sequenceLength: 65 }, 'usage', /2 to 64/],

@@ -1,10 +1,12 @@
 /** Each statistic on inputs small enough to work out by hand, and against plain sorting or counting on larger ones. */
 import { describe, expect, it } from 'vitest';
+import type { PostNormTap, Tap } from '../src/core/model.ts';
 import { cosineOfLevel } from '../src/core/saturation.ts';
 import { activationHistogram } from './activation-histogram.ts';
 import { gateMoments } from './gate-moments.ts';
 import { inputMoments } from './input-moments.ts';
 import { keptEnergy } from './kept-energy.ts';
+import { USUAL_STATISTICS } from './list.ts';
 import { neuronMagnitudes } from './neuron-magnitudes.ts';
 import { saturation } from './saturation.ts';
 import type { Statistic, TapValues } from './statistic.ts';
@@ -36,6 +38,48 @@ function measure(
   return sums;
 }
 
+describe.each(USUAL_STATISTICS)('$name', (statistic) => {
+  const [neurons, hidden, tokens] = [3, 4, 5];
+  const spec = { ...SPEC, numHiddenLayers: 2, hiddenSize: hidden, intermediateSize: neurons };
+  const widths: Partial<Record<Tap | PostNormTap, number>> = { gate: neurons, up: neurons, act: neurons, attended: 6 };
+  const taps = Object.fromEntries(
+    statistic.taps.map((tap, i) => [tap, seededFloats(40 + i, tokens * (widths[tap] ?? hidden))]),
+  );
+  /** The sums of one sequence in some layers of `layers`. */
+  const measured = (layers: number, ...filled: number[]) => {
+    const context = { spec: { ...spec, numHiddenLayers: layers }, tokens };
+    const sums = statistic.empty({ ...context, sequences: [{ index: 0, tokens }] });
+    for (const layer of filled)
+      statistic.add(
+        sums,
+        layer,
+        { ...NO_TAPS, ...taps },
+        { ...context, firstToken: 0, downNorms: Float64Array.of(1, 2, 3), square: squareOf },
+      );
+    return sums;
+  };
+
+  it('keeps layers apart, in its sums and in its figures', () => {
+    const [alone, none, second] = [measured(1, 0), measured(2), measured(2, 1)];
+    const [figures, both] = [statistic.finish(alone), statistic.finish(measured(2, 0, 1))];
+    for (const [name, values] of Object.entries(figures)) expect(both[name], name).toEqual([values[0], values[0]]);
+    for (const [name, { data, shape }] of Object.entries(second)) {
+      const [one, empty] = [alone[name].data, none[name].data];
+      // Not by layer: what the bins are, of what sequences.
+      if (String(shape) === String(alone[name].shape)) continue;
+      // Some are in two parts, each by layer.
+      const parts = statistic === inputMoments ? 2 : 1;
+      const size = data.length / (2 * parts);
+      for (let part = 0; part < parts; part++) {
+        const first = data.subarray(2 * part * size, (2 * part + 1) * size);
+        expect(first, `${name} of layer 0`).toEqual(empty.subarray(0, size));
+        const other = data.subarray((2 * part + 1) * size, (2 * part + 2) * size);
+        expect(other, `${name} of layer 1`).toEqual(one.subarray(part * size, (part + 1) * size));
+      }
+    }
+  });
+});
+
 describe('saturation', () => {
   // h = (3, 4). y = (0, 0) turns nothing: 1. y = (-3, -4) * 2 turns it round: -1. y = (-7, -1) gives (-4, 3): 0.
   const residual = Float32Array.of(3, 4, 3, 4, 3, 4);
@@ -53,6 +97,13 @@ describe('saturation', () => {
     expect(meanCosine[0]).toBeCloseTo(0, 4);
     expect([p05Cosine[0], p95Cosine[0]]).toEqual([-1, 1]);
     expect(medianCosine[0]).toBe(cosineOfLevel(32768));
+  });
+
+  it('takes as a quantile what that share of the tokens does not exceed', () => {
+    const levels = Uint16Array.from({ length: 20 }, (_, i) => 1000 * i);
+    const { p05Cosine, medianCosine, p95Cosine } = saturation.finish({ trace: { shape: [1, 20], data: levels } });
+    // Of 20 angles the 1st, the 10th and the 19th; the larger the angle, the smaller its cosine.
+    expect([p95Cosine, medianCosine, p05Cosine]).toEqual([0, 9000, 18000].map((level) => [cosineOfLevel(level)]));
   });
 
   it('takes the cosine of a zero vector as 0, which never skips', () => {
@@ -91,6 +142,21 @@ describe('gate-moments', () => {
     expect(columns.gateTokenStd).toEqual([0.5]);
   });
 
+  it('takes deviations from the mean', () => {
+    // Elements 1, 3, 5, 7: mean 4, squares 84 / 4 - 16 = 5. Tokens (1, 3) and (5, 7): deviations of 1.
+    const sums = measure(gateMoments, { neurons: 2, tokens: 2 }, { gate: Float32Array.of(1, 3, 5, 7) });
+    const { gateMean, gateStd, gateTokenStd } = gateMoments.finish(sums);
+    expect([gateMean, gateTokenStd]).toEqual([[4], [1]]);
+    expect(gateStd[0]).toBeCloseTo(Math.sqrt(5), 12);
+    expect([sums.standardised.data[112], sums.standardised.data[144]]).toEqual([2, 2]);
+  });
+
+  it('counts gates that are all alike at their mean', () => {
+    const sums = measure(gateMoments, { neurons: 3, tokens: 1 }, { gate: Float32Array.of(2, 2, 2) });
+    expect(sums.standardised.data[128]).toBe(3);
+    expect(gateMoments.finish(sums)).toMatchObject({ gateStd: [0], gateTokenStd: [0] });
+  });
+
   it('bins standardised and raw gates, the ends taking what is beyond', () => {
     // z = -1 and 1: bins (-1 + 8) * 16 = 112 and 144. Raw 1 and 3: (1 + 32) * 8 = 264 and 280.
     const sums = measure(gateMoments, { neurons: 2, tokens: 1 }, { gate: Float32Array.of(1, 3) });
@@ -105,12 +171,13 @@ describe('gate-moments', () => {
     const { gateP05, gateMedian, gateP95 } = gateMoments.finish(
       measure(gateMoments, { neurons: 1000, tokens: 1 }, { gate }),
     );
+    // A bin of 1/8 holds 12 or 13 of them, evenly, so a straight line inside it is off by one of 1/100 at most.
     for (const [got, wanted] of [
       [gateP05[0], 0.5],
       [gateMedian[0], 5],
       [gateP95[0], 9.5],
     ])
-      expect(Math.abs(got - wanted)).toBeLessThanOrEqual(1 / 8);
+      expect(Math.abs(got - wanted)).toBeLessThanOrEqual(1 / 100);
   });
 });
 
@@ -145,6 +212,19 @@ describe('activation-histogram', () => {
     const wanted = new Uint32Array(edges.length + 1);
     for (const value of values) wanted[edges.filter((edge) => edge <= Math.abs(Math.fround(value))).length] += 1;
     expect([...counts.data]).toEqual([...wanted]);
+  });
+
+  it('summarises by the edge below which half of all neurons\u2019 activations lie', () => {
+    const medianOf = (...act: number[]) =>
+      activationHistogram.finish(
+        measure(activationHistogram, { neurons: 2, tokens: act.length / 2 }, { act: Float32Array.from(act) }),
+      ).medianAbsAct[0];
+    // In [1, 1.25), [1.25, 1.5), [4, 5) and [8, 10): two of the four lie below 1.5.
+    expect(medianOf(1.1, -4, 1.3, 8)).toBe(1.5);
+    // Three of five, and one of each pair.
+    expect(medianOf(0.1, 0.1, 4, 4, 8, 8)).toBe(5);
+    expect(medianOf(2 ** 12, 2 ** 12)).toBe(2 ** 10);
+    expect(medianOf(0, 0)).toBe(2 ** -18);
   });
 
   it('keeps neurons apart', () => {

@@ -89,6 +89,14 @@ describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-sk
       expect(readdirSync(folder).filter((entry) => entry.startsWith(`killed-${name}`))).toEqual([`killed-${name}`]);
     });
 
+    it('leaves out as much as it was asked to, of a text that it was not tuned on', () => {
+      const [, name, , target] = preset;
+      const { modes } = JSON.parse(readFileSync(join(folder, `whole-${name}`, 'lacuna/evaluation.json'), 'utf8'));
+      const { density, skippedShare } = modes[0].realised;
+      // A plan that is not retuned is a whole point off.
+      expect(Math.abs((name === 'top-k' ? density : skippedShare) - Number(target))).toBeLessThan(0.005);
+    });
+
     it('that was killed after its last rename only cleans up', async () => {
       const [, name] = preset;
       const whole = join(folder, `whole-${name}`);

@@ -145,9 +145,13 @@ describe.runIf(hasNative)('a model in blocks', { timeout: 600_000 }, () => {
   ];
 
   // ONNX Runtime rounds activations to 8 bits a block as the kernels do, and where a value lies at a tie each may round it
-  // another way. So the kernels may be off from products by floats as far as bodies are, with room for their luck.
+  // another way. So neither is held against the other, but both against products by floats. The root mean square of all that
+  // is off is steadier than the largest: a little more than 8 bits cost a trained model, and one of random weights.
+  const offBy = (name: string) => (name === 'tiny-llama' ? 0.006 : 0.04);
+  const size = (values: Float32Array) => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+
   it.each(cases)(
-    'is as near to products by floats by kernels as by bodies: %s, %s, %j',
+    'is near to products by floats by kernels and by bodies: %s, %s, %j',
     async (name, precision, options) => {
       const pieces = openModel(await openCheckpoint(join(root, 'fixtures', name)), {
         precision: choosePrecision(precision, options),
@@ -156,17 +160,15 @@ describe.runIf(hasNative)('a model in blocks', { timeout: 600_000 }, () => {
       const exact = await logitsOf(await written('exact', withExactProducts(plain)));
       const model = await written('blocks', fuseDecoderParts(plain));
       const bodies = await logitsOf(model);
-      const worst = (row: Float32Array) =>
-        row.reduce((most, entry, at) => Math.max(most, Math.abs(entry - exact.logits[at])), 0);
-      const off = worst(bodies.logits) / exact.logits.reduce((most, entry) => Math.max(most, Math.abs(entry)), 0);
-      expect(off).toBeLessThan(0.2);
+      const errors = bodies.logits.map((entry, at) => entry - exact.logits[at]);
+      expect(size(errors) / size(exact.logits)).toBeLessThan(offBy(name));
       const expected = `${model}.safetensors`;
       await writeSafetensors(expected, [
         { name: 'input_ids', data: int64Tensor(tokens) },
         { name: 'logits', data: float32Tensor(exact.logits, [tokens.length, exact.vocab]) },
       ]);
       for (const feed of ['chunk', 'token']) {
-        const args = ['--feed', feed, '--tolerance', String(2 * off), '--library', library];
+        const args = ['--feed', feed, '--rms', String(offBy(name)), '--library', library];
         expect(runOracle('ort_compare.py', model, expected, ...args)).toMatch(KERNELS);
       }
     },

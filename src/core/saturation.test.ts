@@ -26,6 +26,24 @@ describe('saturatedRegion', () => {
     expect(saturatedRegion([0.06, 0.96, 0.95, 0.97, 0.95, 0.985, 0.65])).toEqual({ start: 1, end: 6 });
   });
 
+  it.each([
+    ['of low cosines', [0, 0.5, 0.52, 0.51, 0.1, 0], { start: 1, end: 4 }],
+    ['of high cosines', [0.94, 0.95, 0.999, 0.998, 0.999, 0.95], { start: 2, end: 5 }],
+    ['that turns around', [-0.9, -0.8, -0.1, -0.2, -0.8, -0.9], { start: 2, end: 4 }],
+  ])('takes what is high from the profile itself: one %s', (_, profile, region) => {
+    expect(saturatedRegion(profile)).toEqual(region);
+  });
+
+  it('splits where the groups are furthest apart, not where the next step is largest', () => {
+    // Angles 0.1 0.2 0.5, 0.7 0.8 and the ends at 0.9: the largest step is 0.3, but the split at 0.5 parts two threes.
+    const angles = [0.9, 0.1, 0.2, 0.5, 0.7, 0.8, 0.9];
+    expect(saturatedRegion(angles.map(Math.cos))).toEqual({ start: 1, end: 4 });
+  });
+
+  it('takes the first of two runs that are equally long', () => {
+    expect(saturatedRegion([0.1, 0.95, 0.96, 0.3, 0.95, 0.96, 0.2])).toEqual({ start: 1, end: 3 });
+  });
+
   it('is all but the ends where all layers are alike', () => {
     expect(saturatedRegion([0.9, 0.9, 0.9, 0.9])).toEqual({ start: 1, end: 3 });
   });

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { cosineOfLevel, levelOfCosine, readTrace } from '../core/saturation.ts';
+import type { Plan } from '../core/plan.ts';
+import {
+  cosineOfLevel,
+  levelOfCosine,
+  meanCosines,
+  type Region,
+  readTrace,
+  type SaturationTrace,
+} from '../core/saturation.ts';
 import { makePlan, type PlanOptions, retune, simulateSkips } from './index.ts';
 import { normal, saturationOf, seeded, statisticsOf } from './testing/statistics.ts';
 import { findWarmUp, positionProfile } from './warm-up.ts';
@@ -7,6 +15,7 @@ import { findWarmUp, positionProfile } from './warm-up.ts';
 type FfnSkipOptions = Extract<PlanOptions, { readonly preset: 'ffn-skip' }>;
 
 const FACTS = { layers: 12, neurons: 2, sequences: 10, sequenceLength: 200 };
+const TOKENS = FACTS.sequences * FACTS.sequenceLength;
 
 /** Rises from 0.93 to 0.98 in layers 2 to 9, with noise by token; the ends are low. */
 function madeUp(seed = 1) {
@@ -17,6 +26,10 @@ function madeUp(seed = 1) {
   });
   return statisticsOf(FACTS, { saturation });
 }
+
+/** The share of all blocks that a plan says it skips, summed as the simulation does. */
+const realisedBy = ({ blocks }: Plan) =>
+  blocks.reduce((sum, { expected }) => sum + Math.round((expected.skipped ?? 0) * TOKENS), 0) / (TOKENS * FACTS.layers);
 
 const planSkip = (options: Omit<FfnSkipOptions, 'preset'> = {}, seed = 1) =>
   makePlan(madeUp(seed), { preset: 'ffn-skip', ...options }, 'f'.repeat(64)).plan;
@@ -71,6 +84,58 @@ describe('ffn-skip', () => {
     expect(plan.target).toEqual({ kind: 'skipped-blocks', value: simulated.share });
   });
 
+  it('takes the level that comes nearest to the target, on either side of it', () => {
+    const trace = readTrace(madeUp());
+    const misses = Array.from({ length: 20 }, (_, i) => {
+      const target = 0.05 + 0.01 * i;
+      const plan = planSkip({ targetSkipped: target, runLength: 1, warmUpTokens: 0 });
+      const level = levelOfCosine(plan.blocks[0].skip?.threshold ?? Number.NaN);
+      const rule = { start: 2, end: 10, runLength: 1, warmUpTokens: 0, reArm: true };
+      const missAt = (other: number) => simulateSkips(trace, { ...rule, level: other }).share - target;
+      // Half a step past a level rounds to it or to the next.
+      const found = [level - 1, level].find((one) => missAt(one) === realisedBy(plan) - target) ?? Number.NaN;
+      for (const other of [found - 1, found + 1])
+        expect(Math.abs(missAt(found))).toBeLessThanOrEqual(Math.abs(missAt(other)));
+      return missAt(found);
+    });
+    expect(Math.min(...misses)).toBeLessThan(0);
+    expect(Math.max(...misses)).toBeGreaterThan(0);
+  });
+
+  it('takes the ends of what is allowed', () => {
+    const plan = (options: Omit<FfnSkipOptions, 'preset'>) => planSkip({ targetSkipped: 0.01, ...options });
+    expect(plan({ coldStart: 0, coldEnd: 12 }).blocks).toHaveLength(12);
+    expect(plan({ coldStart: 8, coldEnd: 10 }).blocks.map(({ block }) => block)).toEqual([
+      'layers.8.ffn',
+      'layers.9.ffn',
+    ]);
+    expect(plan({ runLength: 7 }).blocks[0].skip?.runLength).toBe(7);
+    expect(plan({ warmUpTokens: 0 }).skipping?.warmUpTokens).toBe(0);
+    expect(plan({ coldStart: 10, coldEnd: 12, warmUpTokens: 175 }).skipping?.warmUpTokens).toBe(175);
+    // What no cosine reaches skips nothing; what all reach, all that the rule may.
+    const skippedBy = (threshold: number) =>
+      makePlan(madeUp(), { preset: 'ffn-skip', threshold, runLength: 7, warmUpTokens: 0 }, '').plan.target.value;
+    expect(skippedBy(-1)).toBeCloseTo(7 / 12, 12);
+    expect(skippedBy(1)).toBeLessThan(0.01);
+  });
+
+  it('skips a quarter where nothing is said', () => {
+    expect(planSkip().target).toEqual({ kind: 'skipped-blocks', value: 0.25 });
+    expect(planSkip().skipping?.reArm).toBe(true);
+    expect(planSkip({ threshold: 0.95, targetSkipped: 0.2 }).target.value).toBe(0.2);
+  });
+
+  it('says of each block how saturated it is past the warm-up, and whether the threshold was found', () => {
+    const plan = planSkip({ warmUpTokens: 20 });
+    const cosines = meanCosines(readTrace(madeUp()), 20);
+    plan.blocks.forEach(({ why }, i) => {
+      expect(why).toContain(`mean cosine ${cosines[2 + i].toFixed(4)} past warm-up; threshold solved`);
+      expect(why).toContain('simulated on 2000 tokens');
+      expect(why).toContain('skipped in layers 2 to 9');
+    });
+    expect(planSkip({ threshold: 0.95 }).blocks[0].why).toContain('threshold given');
+  });
+
   it('keeps thresholds that pass exactly the cosines that the simulation let pass', () => {
     const plan = planSkip();
     const threshold = plan.blocks[0].skip?.threshold ?? Number.NaN;
@@ -82,7 +147,15 @@ describe('ffn-skip', () => {
   it.each<[string, Omit<FfnSkipOptions, 'preset'>, RegExp]>([
     ['a target of nothing', { targetSkipped: 0 }, /targetSkipped/],
     ['a target of all', { targetSkipped: 1 }, /targetSkipped/],
-    ['a region past the end', { coldEnd: 13 }, /coldEnd/],
+    ['a region past the end', { coldEnd: 13 }, /2 to 12 for coldEnd/],
+    ['a region that begins at the last block', { coldStart: 11 }, /0 to 10 for coldStart/],
+    ['a region before the first', { coldStart: -1 }, /coldStart/],
+    ['a region of one block', { coldStart: 4, coldEnd: 5 }, /6 to 12 for coldEnd/],
+    ['a region whose end is found before its start', { coldStart: 10 }, /Layers 10 to 9 are all that may be skipped/],
+    ['a region of which one block is left', { coldStart: 9 }, /Layers 9 to 9 are all .* wanted at least 2/],
+    ['a run of nothing', { runLength: 0 }, /at least 1 for .*runLength/],
+    ['a warm-up of less than nothing', { warmUpTokens: -1 }, /at least 0 for .*warmUpTokens/],
+    ['a cosine below all', { threshold: -1.1 }, /threshold/],
     ['an empty region', { coldStart: 8, coldEnd: 8 }, /coldEnd/],
     ['a run longer than the region', { runLength: 8 }, /runLength.*8/],
     ['half a run', { runLength: 1.5 }, /runLength/],
@@ -138,6 +211,30 @@ describe('retune of ffn-skip', () => {
     expect(plan.target.value).toBe(0.2);
   });
 
+  it.each([
+    ['of thresholds that differ', (i: number) => ({ threshold: i === 3 ? 0.9 : 0.95, runLength: 1 })],
+    ['of runs that differ', (i: number) => ({ threshold: 0.95, runLength: i === 3 ? 2 : 1 })],
+  ])('refuses a plan %s', (_, skipOf) => {
+    const statistics = madeUp();
+    const { plan, tensors } = makePlan(statistics, { preset: 'ffn-skip' }, '');
+    const edited = { ...plan, blocks: plan.blocks.map((block, i) => ({ ...block, skip: skipOf(i) })) };
+    expect(() => retune(edited, tensors, statistics, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
+      expect.objectContaining({ code: 'unsupported' }),
+    );
+  });
+
+  it('refuses a plan without a rule or without blocks', () => {
+    const statistics = madeUp();
+    const { plan, tensors } = makePlan(statistics, { preset: 'ffn-skip' }, '');
+    for (const edited of [
+      { ...plan, skipping: null },
+      { ...plan, blocks: [] },
+    ])
+      expect(() => retune(edited, tensors, statistics, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
+        expect.objectContaining({ code: 'mismatch' }),
+      );
+  });
+
   it('leaves a plan as it is when the target was met', () => {
     const statistics = madeUp();
     const { plan, tensors } = makePlan(statistics, { preset: 'ffn-skip', targetSkipped: 0.2 }, '');
@@ -160,6 +257,20 @@ describe('retune of ffn-skip', () => {
     );
   });
 });
+
+/** The definition, in plain loops: windows of 8 positions against the mean and deviation of those of the second half. */
+function firstSettled(trace: SaturationTrace, region: Region): number {
+  const profile = positionProfile(trace, region);
+  const windows = profile.slice(7).map((_, start) => {
+    let sum = 0;
+    for (let i = 0; i < 8; i++) sum += profile[start + i];
+    return sum / 8;
+  });
+  const settled = windows.slice(Math.floor(windows.length / 2));
+  const mean = settled.reduce((a, b) => a + b) / settled.length;
+  const variance = settled.map((value) => (value - mean) ** 2).reduce((a, b) => a + b) / settled.length;
+  return windows.findIndex((value) => (value - mean) ** 2 <= 4 * variance);
+}
 
 describe('findWarmUp', () => {
   const region = { start: 2, end: 10 };
@@ -190,9 +301,18 @@ describe('findWarmUp', () => {
     // 5 % and 10 % of 400: 20 to 40 tokens.
     expect(findWarmUp(settling(0.5, 400), region, 400)).toBe(20);
     const middling = findWarmUp(settling(6, 400), region, 400);
+    expect(middling).toBe(firstSettled(settling(6, 400), region));
     expect(middling).toBeGreaterThan(20);
     expect(middling).toBeLessThan(40);
     expect(findWarmUp(settling(60, 400), region, 400)).toBe(40);
+  });
+
+  it('is the most where nothing settles', () => {
+    // It rises to its end: no early window comes near the second half's mean.
+    const rising = saturationOf({ ...FACTS, sequenceLength: 100 }, (_, position) => position / 100);
+    expect(
+      findWarmUp(readTrace(statisticsOf({ ...FACTS, sequenceLength: 100 }, { saturation: rising })), region, 100),
+    ).toBe(10);
   });
 
   it('is never more than 25 at the least, however long sequences are', () => {

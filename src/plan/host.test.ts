@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { byActivation } from '../../test/ffn-plan.ts';
 import { type BlockPlan, HOST_DTYPES, type Host, type HostDtype } from '../core/plan.ts';
-import { forHost, payingDensity, payingSkips, stockTime, withTimes } from './host.ts';
+import { checkTarget, forHost, payingDensity, payingSkips, stockTime, withTimes } from './host.ts';
 import type { PresetPlan } from './preset.ts';
 
 const SMALL = { hiddenSize: 576, intermediateSize: 1536 };
@@ -57,6 +57,37 @@ describe('the time of a block in stock ONNX Runtime', () => {
     expect(relative).toBeLessThan(1.2);
   });
 
+  // Microseconds by docs/plans.md: a dense block is 20 and three products, of 106.17 for the small shape in fp32, 39.81 in int8.
+  const [float, byte] = [120e-6 * 576 * 1536, 45e-6 * 576 * 1536];
+  it.each<[string, HostDtype, BlockPlan, number, number]>([
+    ['gathered rows', 'fp32', keeping(0.1), 20 + 60 + 1.6 * float, 20 + 3 * float],
+    ['gathered rows of bf16', 'bf16', keeping(0.2), 20 + 60 + 2.2 * float, 20 + 3 * float],
+    ['all rows, where gathering takes longer', 'fp32', keeping(0.9), 50 + 3 * float, 20 + 3 * float],
+    ['all rows in blocks', 'int8', keeping(0.1), 50 + 3 * byte, 20 + 3 * byte],
+    ['a skipped block', 'int8', skipping(0.5), 0.6 * (80 + 3 * byte) + 0.4 * 16, 20 + 3 * byte],
+    ['no skips', 'fp32', skipping(0), 80 + 3 * float, 20 + 3 * float],
+    [
+      'both',
+      'fp32',
+      { ...keeping(0.1), ...skipping(0.5), expected: { density: 0.1, skipped: 0.5, bytesPerToken: 0 } },
+      0.6 * (20 + 60 + 1.6 * float + 60) + 0.4 * 16,
+      20 + 3 * float,
+    ],
+  ])('is the sum of its parts: %s', (_, dtype, block, time, dense) => {
+    expect(stockTime(SMALL, dtype, block)).toBeCloseTo(time / dense, 12);
+  });
+
+  it('takes what a plan does not expect as whole: all neurons, no skips', () => {
+    const { expected: _, ...kept } = keeping(1);
+    const { expected: __, ...skipped } = skipping(0);
+    expect(stockTime(SMALL, 'fp32', { ...kept, expected: { bytesPerToken: 0 } })).toBe(
+      stockTime(SMALL, 'fp32', keeping(1)),
+    );
+    expect(stockTime(SMALL, 'fp32', { ...skipped, expected: { bytesPerToken: 0 } })).toBe(
+      stockTime(SMALL, 'fp32', skipping(0)),
+    );
+  });
+
   it('is more than the dense time wherever all rows are multiplied', () => {
     for (const dtype of ['int8', 'int4'] as const)
       for (const density of [0.01, 0.5]) expect(stockTime(LARGE, dtype, keeping(density))).toBeGreaterThan(1);
@@ -109,6 +140,21 @@ describe('forHost', () => {
         hint: expect.stringMatching(hint),
       }),
     );
+  });
+
+  it('is asked before anything is measured, and refuses what no statistics could make pay', () => {
+    const small = { ...SMALL, numHiddenLayers: 30 };
+    const keep = (value: number, host: Host) => () => checkTarget({ kind: 'density', value }, host, small);
+    const skip = (shape: typeof SMALL) => () =>
+      checkTarget({ kind: 'skipped-blocks', value: 0.25 }, stock('fp32'), { ...shape, numHiddenLayers: 30 });
+    expect(keep(0.99, { kind: 'native' })).not.toThrow();
+    // 0.13 is the most that pays of these blocks.
+    expect(keep(0.13, stock('fp32'))).not.toThrow();
+    expect(keep(0.14, stock('fp32'))).toThrowError(/to take 8\d % .*at most 80 %/);
+    expect(keep(0.5, stock('fp32'))).toThrowError(/109 %/);
+    // At best 80 % of the tokens skip each block: (0.2 (338.5 + 60) + 0.8 * 16) / 338.5.
+    expect(skip(SMALL)).not.toThrow();
+    expect(skip({ hiddenSize: 8, intermediateSize: 8 })).toThrowError(/8x8 in fp32 .* 144 %/);
   });
 
   it('takes the targets that it proposes, and none that is less', () => {

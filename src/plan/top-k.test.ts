@@ -38,20 +38,24 @@ function statisticsFrom(acts: readonly Float32Array[]): Statistics {
   });
   const next = seeded(17);
   const perNeuron = () => Float64Array.from({ length: layers * neurons }, () => 0.2 + next());
-  const perLayer = () => new Float64Array(layers).fill(tokens);
-  // Kept energy 0.9 at half the neurons.
-  const curve = Float64Array.from([0.9, 1, 0.9, 1], (share) => share * tokens);
+  // The second layer measured half as many tokens.
+  const counts = Float64Array.of(tokens, tokens / 2);
+  // Kept energy 0.9 at half the neurons of the first layer, 0.7 at those of the second.
+  const curve = Float64Array.of(
+    ...[0.9, 0.96, 1].map((x) => x * counts[0]),
+    ...[0.7, 0.9, 1].map((x) => x * counts[1]),
+  );
   return statisticsOf(FACTS, {
     'activation-histogram': histogram,
     'neuron-magnitudes': {
       up_abs: { shape: [layers, neurons], data: perNeuron().map((value) => value * tokens) },
       down_norm: { shape: [layers, neurons], data: perNeuron() },
-      count: { shape: [layers], data: perLayer() },
+      count: { shape: [layers], data: counts },
     },
     'kept-energy': {
-      densities: { shape: [2], data: Float64Array.of(0.5, 1) },
-      gate: { shape: [layers, 2], data: curve },
-      count: { shape: [layers], data: perLayer() },
+      densities: { shape: [3], data: Float64Array.of(0.5, 0.75, 1) },
+      gate: { shape: [layers, 3], data: curve },
+      count: { shape: [layers], data: counts },
     },
   });
 }
@@ -90,7 +94,7 @@ describe('top-k', () => {
     expect([...tensors.keys()]).toEqual(['layers.0.ffn.weights', 'layers.1.ffn.weights']);
     const sums = STATISTICS.sums['neuron-magnitudes'];
     const at = neurons + 3;
-    const wanted = Math.fround((sums.up_abs.data[at] / tokens) * sums.down_norm.data[at]);
+    const wanted = Math.fround((sums.up_abs.data[at] / (tokens / 2)) * sums.down_norm.data[at]);
     expect(tensors.get('layers.1.ffn.weights')?.data[3]).toBe(wanted);
     expect(plan.blocks[1].choice).toMatchObject({
       measure: 'activation',
@@ -101,10 +105,21 @@ describe('top-k', () => {
 
   it('states the energy kept and the bytes read', () => {
     const [{ expected, why }] = planTopK(0.75).plan.blocks;
-    // Half way from 0.9 at 0.5 to 1 at 1; gate whole and 0.75 of up and down, of 64 x 4 floats.
-    expect(expected.keptEnergy).toBeCloseTo(0.95, 5);
+    // Gate whole and 0.75 of up and down, of 64 x 4 floats.
     expect(expected.bytesPerToken).toBe((1 + 2 * 0.75) * 64 * 4 * 4);
     expect(why).toMatch(/activation-histogram.*75\.0 % on 400 tokens/);
+  });
+
+  it.each([
+    ['at a point', 0.75, [0.96, 0.9]],
+    ['between two points', 0.6, [0.9 + 0.4 * 0.06, 0.7 + 0.4 * 0.2]],
+    ['between the last two', 0.9, [0.96 + 0.6 * 0.04, 0.9 + 0.6 * 0.1]],
+    ['before the first, from nothing at 0', 0.2, [0.4 * 0.9, 0.4 * 0.7]],
+  ])("reads each layer's own energy %s of its curve", (_, density, energies) => {
+    const { blocks } = planTopK(density).plan;
+    blocks.forEach(({ expected }, layer) => {
+      expect(expected.keptEnergy).toBeCloseTo(energies[layer], 5);
+    });
   });
 
   it('reckons with the host, whose times follow the thresholds', () => {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { BASE_OPSETS, type Graph } from '../core/graph.ts';
+import { attr, BASE_OPSETS, type Graph } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { float32Tensor } from '../core/tensor.ts';
 import { dropUnread } from './drop-unread.ts';
@@ -17,4 +17,33 @@ it('drops chains that end nowhere, with their weights, and keeps what an output 
   expect(kept.initializers.map(({ name }) => name)).toEqual(['used']);
   expect(report.map(({ reason }) => reason)).toEqual(['nothing reads it', 'nothing reads it']);
   expect(dropUnread.apply(kept, undefined)).toEqual({ graph: kept, report: [] });
+});
+
+it('keeps what only a branch inside a branch reads', () => {
+  const g = new GraphBuilder('branches');
+  g.op('Neg', ['x'], { outputs: ['deep'] });
+  g.op('Abs', ['x'], { outputs: ['passed'] });
+  g.op('Not', ['c'], { outputs: ['lost'] });
+  const branch = (write: (inside: GraphBuilder) => void, output: string) => {
+    const inside = new GraphBuilder(output);
+    write(inside);
+    return attr.graph(inside.body(output, [], [value(output, 'float32', ['n'])]));
+  };
+  const inner = branch(
+    (inside) => inside.op('Mul', ['deep', g.initializer('two', float32Tensor([2]))], { outputs: ['m'] }),
+    'm',
+  );
+  // A branch may give a value of the graph around as it is.
+  const passes = branch(() => {}, 'passed');
+  const outer = branch(
+    (inside) => inside.op('If', ['c'], { attributes: { then_branch: inner, else_branch: passes }, outputs: ['o'] }),
+    'o',
+  );
+  g.op('If', ['c'], { attributes: { then_branch: outer, else_branch: passes }, outputs: ['y'] });
+  const inputs = [value('x', 'float32', ['n']), value('c', 'bool', [])];
+  const body = g.body('branches', inputs, [value('y', 'float32', ['n'])]);
+  const graph: Graph = { ...body, functions: [], opsets: BASE_OPSETS, metadata: {} };
+  const { graph: kept } = dropUnread.apply(graph, undefined);
+  expect(kept.nodes.map(({ opType }) => opType)).toEqual(['Neg', 'Abs', 'If']);
+  expect(kept.initializers.map(({ name }) => name)).toEqual(['two']);
 });

@@ -83,7 +83,55 @@ describe('fuse-skip-norm', () => {
     expect(report[2].reason).toBe('Add broadcasts model.layers.0.mlp.down_proj.bias');
   });
 
+  it.each<[string, Graph, number]>([
+    [
+      'rows alone',
+      small(
+        (g) => norm(g, g.op('Add', ['x', 'y'])),
+        [
+          ['n', 4],
+          ['n', 4],
+        ],
+      ),
+      1e-5,
+    ],
+    ['the last axis by its number', small((g) => norm(g, g.op('Add', ['x', 'y']), 2)), 1e-5],
+    [
+      'another epsilon',
+      small((g) =>
+        g.op('SimplifiedLayerNormalization', [g.op('Add', ['x', 'y']), 'weight'], {
+          attributes: { epsilon: attr.float(0.5) },
+          outputs: ['normed'],
+        }),
+      ),
+      0.5,
+    ],
+    [
+      'the operator’s own epsilon, which the fused one would take otherwise',
+      small((g) => g.op('SimplifiedLayerNormalization', [g.op('Add', ['x', 'y']), 'weight'], { outputs: ['normed'] })),
+      1e-5,
+    ],
+  ])('fuses %s', (_, graph, epsilon) => {
+    const { nodes } = fuseSkipNorm.apply(graph, undefined).graph;
+    expect(nodes).toHaveLength(1);
+    expect(nodes[0]).toMatchObject({
+      opType: 'SkipSimplifiedLayerNormalization',
+      domain: 'com.microsoft',
+      inputs: ['x', 'y', 'weight'],
+      attributes: { epsilon: { kind: 'float', value: epsilon } },
+    });
+    expect(nodes[0].outputs[0]).toBe('normed');
+  });
+
   it.each<[string, Graph]>([
+    [
+      'the norm has more than one output',
+      small((g) => {
+        const outputs = ['normed', 'deviation'];
+        g.ops('SimplifiedLayerNormalization', [g.op('Add', ['x', 'y']), 'weight'], { outputs });
+      }),
+    ],
+    ['x has 1 dimensions, wanted 2 or 3', small((g) => norm(g, g.op('Add', ['x', 'y'])), [[4], [4]])],
     [
       'x and y are not known to have one shape',
       small(

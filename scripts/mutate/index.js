@@ -1,0 +1,123 @@
+// Changes the source in many small ways and says which of them no test notices: npm run mutate -- [options] [PATH...]
+//
+// A random sample of all changes of calibrate, plan, rewrite and ops, or of the files whose path begins with a PATH. Each is
+// met by the tests that import its file, the closest first, up to the first failure; one that makes them hang is noticed too,
+// and so is one that does not compile.
+import { execFileSync, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { createCompiler } from './compiles.js';
+import { mutantsOf } from './mutants.js';
+import { testsOf } from './tests-of.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const FOLDERS = ['calibrate/', 'src/plan/', 'src/rewrite/', 'src/ops/'];
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    count: { type: 'string', default: '300' },
+    seed: { type: 'string', default: String(Math.floor(Math.random() * 1e6)) },
+    list: { type: 'boolean', default: false },
+  },
+});
+
+const files = execFileSync('git', ['ls-files', '*.ts'], { cwd: root, encoding: 'utf8' }).trim().split('\n');
+const sources = files.filter(
+  (file) =>
+    (positionals.length > 0 ? positionals : FOLDERS).some((prefix) => file.startsWith(prefix)) &&
+    !/\.test\.ts$|\/testing\//.test(file),
+);
+const testsOfFile = testsOf(root, files);
+const all = sources.flatMap((file) =>
+  mutantsOf(readFileSync(join(root, file), 'utf8')).map((mutant) => ({ file, ...mutant })),
+);
+const mutants = sample(all, Number(values.count), Number(values.seed));
+console.log(`${mutants.length} of ${all.length} changes in ${sources.length} files, seed ${values.seed}`);
+if (values.list) {
+  for (const mutant of mutants) console.log(described(mutant));
+  process.exit();
+}
+
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
+const tests = [...new Set(mutants.flatMap(({ file }) => testsOfFile(file)))];
+const began = performance.now();
+if ((await run({ tests })) !== 0) {
+  console.error('Tests fail without any change. Mend them first: npx vitest run');
+  process.exit(1);
+}
+// All tests at once take this long, so whoever takes much longer hangs.
+const limit = 2 * (performance.now() - began) + 10_000;
+console.log(
+  `${tests.length} test files pass without a change, in ${((performance.now() - began) / 1000).toFixed(0)} s`,
+);
+
+const compiles = createCompiler(root);
+const survivors = [];
+for (const [i, mutant] of mutants.entries()) {
+  const importers = testsOfFile(mutant.file);
+  if (importers.length > 0 && (await run({ mutant, tests: importers, limit })) !== 0) continue;
+  if (compiles(mutant)) {
+    survivors.push(mutant);
+    console.log(`${i + 1}/${mutants.length} not noticed: ${described(mutant)}`);
+  }
+}
+const noticed = mutants.length - survivors.length;
+console.log(
+  `${noticed} of ${mutants.length} noticed: ${((100 * noticed) / mutants.length).toFixed(1)} %, seed ${values.seed}`,
+);
+
+/** The exit status of vitest; 124 where it had to be ended. */
+function run({ mutant, tests, limit }) {
+  const args = [
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    '--config',
+    'scripts/mutate/vitest.config.js',
+    '--bail',
+    '1',
+    ...tests,
+  ];
+  const child = spawn(process.execPath, args, {
+    cwd: root,
+    env: { ...process.env, LACUNA_MUTANT: JSON.stringify({ mutant, tests }) },
+    stdio: 'ignore',
+    // A group of its own: its workers end with it.
+    detached: true,
+  });
+  const end = () => process.kill(-child.pid, 'SIGKILL');
+  process.once('exit', end);
+  return new Promise((resolve) => {
+    const timer = limit && setTimeout(end, limit);
+    child.on('exit', (status) => {
+      clearTimeout(timer);
+      process.off('exit', end);
+      resolve(status ?? 124);
+    });
+  });
+}
+
+/** `count` of the items in their order: those with the least of numbers that follow from the seed (mulberry32). */
+function sample(items, count, seed) {
+  const random = () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return (t ^ (t >>> 14)) >>> 0;
+  };
+  const drawn = items.map((item, place) => ({ item, place, number: random() }));
+  const least = drawn.sort((a, b) => a.number - b.number).slice(0, count);
+  return least.sort((a, b) => a.place - b.place).map(({ item }) => item);
+}
+
+/** file:line, the line as it is and what stands in it instead. */
+function described({ file, start, end, text }) {
+  const code = readFileSync(join(root, file), 'utf8');
+  const line = code.slice(0, start).split('\n').length;
+  const from = code.lastIndexOf('\n', start - 1) + 1;
+  const to = code.indexOf('\n', end);
+  const whole = `${code.slice(from, start)}[${code.slice(start, end)} -> ${text}]${code.slice(end, to)}`;
+  return `${file}:${line}  ${whole.trim().replaceAll(/\s+/g, ' ')}`;
+}
