@@ -32,10 +32,11 @@ constexpr Choice kChoices[] = {{},
                                {Measure::kNested, Cut::kMean}};
 
 std::string NameOf(const Choice& choice) {
-  const auto name = [](const char* const* names, auto value) { return std::string(names[static_cast<size_t>(value)]); };
-  if (!Chooses(choice)) return name(kMeasureNames, choice.measure);
-  const std::string mode = choice.cut == Cut::kDeviation ? "_" + name(kTopKModeNames, choice.mode) : "";
-  return name(kMeasureNames, choice.measure) + "_" + name(kCutNames, choice.cut) + mode;
+  std::string name = kMeasureNames[static_cast<size_t>(choice.measure)];
+  if (!Chooses(choice)) return name;
+  name.append("_").append(kCutNames[static_cast<size_t>(choice.cut)]);
+  if (choice.cut == Cut::kDeviation) name.append("_").append(kTopKModeNames[static_cast<size_t>(choice.mode)]);
+  return name;
 }
 constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu};
 
