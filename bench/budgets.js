@@ -27,7 +27,7 @@ const { values: options } = parseArgs({
   },
 });
 const work = join(options.work, 'budgets', basename(resolve(options.model)));
-const test = join(root, 'fixtures/texts/test.txt');
+const test = join(root, 'texts/test.txt');
 mkdirSync(work, { recursive: true });
 
 const json = (path) => JSON.parse(readFileSync(path, 'utf8'));

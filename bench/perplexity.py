@@ -1,6 +1,6 @@
 """Perplexity of model folders, ours or other makers', in Python's onnxruntime, on the same windows of one text.
 
-    python bench/perplexity.py TOKENIZER.json FOLDER... [--text fixtures/texts/test.txt] [--windows 40] [--threads 1] [--library LIBRARY]
+    python bench/perplexity.py TOKENIZER.json FOLDER... [--text texts/test.txt] [--windows 40] [--threads 1] [--library LIBRARY]
 
 A folder has onnx/model.onnx or model.onnx; another model in it is given by its own .onnx file. Windows of 512 tokens, a
 BOS at their start where the tokenizer puts one, from empty caches; all tokens but a window's first are scored: what
@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 
 WINDOW = 512
-TEXTS = Path(__file__).parent.parent / "fixtures/texts"
+TEXTS = Path(__file__).parent.parent / "texts"
 
 
 def find_model(folder):

@@ -1,6 +1,6 @@
 """What each precision costs in perplexity, beside what other makers' rounding costs: the table of docs/precisions.md.
 
-    python bench/precisions.py CHECKPOINT WORK [--rows NAME...] [--text fixtures/texts/test.txt]
+    python bench/precisions.py CHECKPOINT WORK [--rows NAME...] [--text texts/test.txt]
         [--windows 40] [--threads 1]
 
 Each row makes its folder in WORK unless it is there, is scored once on the text, and is kept in WORK/scores.json: an

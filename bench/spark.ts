@@ -40,7 +40,7 @@ import {
   neuronRecords,
   recordedBy,
 } from '../src/ops/index.ts';
-import { genaiConfig } from '../src/pipeline/genai-config.ts';
+import { genaiConfig } from '../src/pipeline/folder/genai-config.ts';
 import { indexGraph, replaceNodes } from '../src/rewrite/graph-index.ts';
 import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { matchFfn } from '../src/rewrite/match-ffn.ts';

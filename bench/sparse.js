@@ -3,7 +3,7 @@
 //     node bench/sparse.js [--plans ffn-skip:0.1,top-k:0.5] [--tokens 20000] [--threads 2] [--rounds 4] [--python PATH]
 //         [--model DIR] [--work WORK]
 //
-// Each plan is built by `lacuna build` (fit, choose and test texts of fixtures/texts). With --python (torch,
+// Each plan is built by `lacuna build` (fit, choose and test texts of texts). With --python (torch,
 // transformers; fixtures/oracle/requirements-torch.txt) the same plan is applied by fixtures/oracle/apply_plan.py to the
 // same windows, and the two excesses over 1 are compared. Speed is measured anew each time, against a dense folder of
 // the same model. Prints a Markdown table; folders and PyTorch's figures stay in WORK/sparse and are used again.
@@ -27,7 +27,7 @@ const { values: options } = parseArgs({
   },
 });
 const work = join(options.work, 'sparse');
-const test = join(root, 'fixtures/texts/test.txt');
+const test = join(root, 'texts/test.txt');
 mkdirSync(work, { recursive: true });
 
 const lacuna = (...args) =>

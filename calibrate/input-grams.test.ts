@@ -3,12 +3,12 @@ import { describe, expect, test } from 'vitest';
 import { openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
 import { encodeModel } from '../formats/onnx/index.ts';
-import { readFloats } from '../formats/tensor/index.ts';
 import { value } from '../src/core/graph-builder.ts';
 import { HEAD_TAP, HEAD_WEIGHT, hiddenName, type ModelPieces, tapName } from '../src/core/model.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
 import type { Sums } from '../src/core/statistics.ts';
 import { createOpenGraph } from '../src/runtime/index.ts';
+import { readFloats } from '../src/tensors/index.ts';
 import { calibrate, gramsOf, type InputGram, inputGrams } from './index.ts';
 
 const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });

@@ -1,7 +1,7 @@
 /** Names beside a file or folder: what is being made under one is renamed when it is whole, and removed when its maker died. */
 import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { systemCode } from './io-error.ts';
+import { systemCode } from '../src/core/io-error.ts';
 import { isProcessId, isRunning, type ProcessName, THIS_PROCESS } from './process.ts';
 
 /** `partial` is being made or removed; `replaced` is a whole folder, while a new one takes its place. */

@@ -2,7 +2,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
-import { asIoError, systemCode } from './io-error.ts';
+import { asIoError, systemCode } from '../src/core/io-error.ts';
 
 export const WEIGHTS = 'model.safetensors';
 export const WEIGHTS_INDEX = 'model.safetensors.index.json';

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { hasTokenizer } from '../src/core/checkpoint.ts';
 import { float32Tensor, int32Tensor, type TensorExpr } from '../src/core/tensor.ts';
+import { readFloats } from '../src/tensors/index.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { writeSafetensors } from './safetensors/write.ts';
-import { readFloats } from './tensor/index.ts';
 
 let folder = '';
 beforeEach(async () => {

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { float32Tensor, int64Tensor, type TensorExpr } from '../src/core/tensor.ts';
+import { readFloats } from '../src/tensors/index.ts';
 import { readExpectations } from './expectations.ts';
 import { writeSafetensors } from './safetensors/index.ts';
-import { readFloats } from './tensor/index.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lacuna-expectations-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -3,9 +3,9 @@ import * as z from 'zod';
 import { LacunaError } from '../src/core/errors.ts';
 import type { Expectations, ExpectedPrompt } from '../src/core/expectations.ts';
 import type { FileTensor } from '../src/core/tensor.ts';
+import { readTensorBytes } from '../src/tensors/index.ts';
 import { parseJsonObject } from './json-file.ts';
 import { readSafetensors, type SafetensorsFile } from './safetensors/index.ts';
-import { readTensorBytes } from './tensor/index.ts';
 
 export const EXPECTATIONS_FORMAT = 'lacuna.expectations';
 export const EXPECTATIONS_VERSION = '1';

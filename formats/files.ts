@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
+import { asIoError, failedPath, systemCode } from '../src/core/io-error.ts';
 import { createBeside, neighboursOf, removeAbandoned } from './beside.ts';
-import { asIoError, failedPath, systemCode } from './io-error.ts';
 import { removeStaleLock, withLock } from './lock.ts';
 import { openRegular } from './regular-file.ts';
 

@@ -7,9 +7,9 @@ import { afterAll, expect, test } from 'vitest';
 import { openModel } from '../converters/index.ts';
 import { makeHostile } from '../fixtures/hostile/make.js';
 import { LacunaError } from '../src/core/errors.ts';
+import { readTensorBytes } from '../src/tensors/index.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { readSafetensors } from './safetensors/read.ts';
-import { readTensorBytes } from './tensor/index.ts';
 
 interface Expected {
   readonly path: string;

@@ -12,8 +12,8 @@ import { createHash, randomUUID } from 'node:crypto';
 import { link, lstat, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
+import { asIoError, systemCode } from '../src/core/io-error.ts';
 import { createBeside, parseNeighbour } from './beside.ts';
-import { asIoError, systemCode } from './io-error.ts';
 import { isProcessId, isRunning, type ProcessName, THIS_PROCESS } from './process.ts';
 
 /** A lock of ours has some hundred bytes; what else lies there is not read to its end. */

@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
 import { layerOfBlock, type Plan, type PlanTensors, planSchema } from '../src/core/plan.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
-import { readFloats } from './tensor/index.ts';
+import { readFloats } from '../src/tensors/index.ts';
 import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
 
 /** Writes the plan and, when it has any, its tensors beside it; returns the plan as written, bound to them. */

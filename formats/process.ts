@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { kill, pid } from 'node:process';
-import { systemCode } from './io-error.ts';
+import { systemCode } from '../src/core/io-error.ts';
 
 export interface ProcessName {
   readonly host: string;

@@ -2,7 +2,7 @@
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { LacunaError } from '../src/core/errors.ts';
-import { asIoError } from './io-error.ts';
+import { asIoError } from '../src/core/io-error.ts';
 
 /** Opening a pipe that nobody writes to waits for a writer without this flag. Windows has neither. */
 const FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);

@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelFiles, SmallFile } from '../src/core/checkpoint.ts';
-import { asIoError, systemCode } from './io-error.ts';
+import { asIoError, systemCode } from '../src/core/io-error.ts';
 import { type JsonFile, parseJsonObject, readJsonObject } from './json-file.ts';
 import { readBounded } from './regular-file.ts';
 

@@ -1,11 +1,11 @@
 /** Sums that memory does not hold together wait in a file beside the output until they are written there. */
 import { type FileHandle, mkdir, open, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { asIoError } from '../src/core/io-error.ts';
 import type { LayerSums, Sums, SumTensor } from '../src/core/statistics.ts';
 import type { FileTensor } from '../src/core/tensor.ts';
 import { createBeside, removeAbandoned } from './beside.ts';
 import { writeAll } from './files.ts';
-import { asIoError } from './io-error.ts';
 import { sumTensor } from './statistics.ts';
 
 /** Sums that stay in memory: a small part of what measuring them takes. */

@@ -5,8 +5,8 @@ import { LacunaError } from '../src/core/errors.ts';
 import { MAX_LAYERS } from '../src/core/model.ts';
 import type { LayerSums, Statistics, Sums, SumTensor } from '../src/core/statistics.ts';
 import type { BytesTensor, FileTensor, TensorExpr } from '../src/core/tensor.ts';
+import { readTensorBytes } from '../src/tensors/index.ts';
 import { sha256File } from './files.ts';
-import { readTensorBytes } from './tensor/index.ts';
 import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
 
 export const STATISTICS_FORMAT = 'lacuna.statistics';

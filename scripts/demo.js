@@ -83,4 +83,4 @@ const header = ['model', 'perplexity', 'ratio', 'same top-1', 'FFN', 'tok/s', 's
 const widths = header.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
 const line = (cells) => cells.map((cell, i) => cell.padEnd(widths[i])).join('  ');
 console.log(`\n${[line(header), line(widths.map((w) => '-'.repeat(w))), ...rows.map(line)].join('\n')}`);
-console.log(`\nDecoding only, on fixtures/texts/test.txt. Folders: .demo/dense, .demo/ffn-skip, .demo/top-k`);
+console.log(`\nDecoding only, on texts/test.txt. Folders: .demo/dense, .demo/ffn-skip, .demo/top-k`);

@@ -1,7 +1,7 @@
 // Puts a build of the native core into a folder that npm packs: node scripts/pack-native.js [--preset release] [--output DIR]
 //
 // The folder is a package for one kind of machine, which its libraries' own headers say, so that cross builds are packed like
-// any other. It is installed beside lacuna, which finds it there (src/pipeline/native-library.ts):
+// any other. It is installed beside lacuna, which finds it there (src/pipeline/engine/native-library.ts):
 //
 //     npm pack native/build/packages/native-linux-x64
 //     npm install ./lacuna-0.1.0.tgz ./lacuna-native-linux-x64-0.1.0.tgz

@@ -49,7 +49,7 @@ export {
   writeExpectations,
 } from './pipeline/door.ts';
 export type { DryRunEstimate, DryRunResult, Problem } from './pipeline/dry-run.ts';
-export { ENGINES, type Engine } from './pipeline/engine.ts';
+export { ENGINES, type Engine } from './pipeline/engine/engine.ts';
 export type { EvaluateOptions, EvaluateResult } from './pipeline/evaluate.ts';
 export type {
   AdapterSummary,
@@ -69,7 +69,7 @@ export type {
   Prompt,
 } from './pipeline/open.ts';
 export type { OpsInstallOptions, OpsInstallResult, OpsPathOptions } from './pipeline/ops.ts';
-export type { FailedPeer, PeerResult, TimedPeer } from './pipeline/peers.ts';
+export type { FailedPeer, PeerResult, TimedPeer } from './pipeline/peers/peers.ts';
 export {
   type PlanCommandOptions,
   type PlanOptions,

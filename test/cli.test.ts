@@ -550,7 +550,7 @@ describe('results', () => {
         model: JSON.parse(readFileSync(join(path, 'lacuna.json'), 'utf8')).models[0],
       };
     };
-    const fit = join(root, 'fixtures/texts/fit.txt');
+    const fit = join(root, 'texts/fit.txt');
     const read = await make('weighed', '--importance', statistics, '--quiet');
     const measured = await make('measured', '--data', fit, '--rounding', 'search', ...few);
     const plain = await make('plain');

@@ -1,7 +1,7 @@
 /** Logits that another library computed, and how far ours are from them. */
 import { readSafetensors } from '../formats/safetensors/index.ts';
-import { readFloats, readTensorBytes } from '../formats/tensor/index.ts';
 import { openSession } from '../src/runtime/index.ts';
+import { readFloats, readTensorBytes } from '../src/tensors/index.ts';
 
 /**
  * Largest difference of any logit, relative to the largest logit. The project's promise; sums of at most a few hundred

@@ -1,5 +1,5 @@
 /** Float16 numbers in bytes, as numbers. */
-import { float16Values } from '../formats/tensor/float-cast.ts';
+import { float16Values } from '../src/quantize/float-cast.ts';
 
 export function float16Numbers(bytes: Uint8Array): Float32Array {
   const values = float16Values();

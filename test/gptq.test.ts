@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
-const fit = join(root, 'fixtures/texts/fit.txt');
+const fit = join(root, 'texts/fit.txt');
 const whole = join(folder, 'whole');
 const rounded = ['convert', tinyLlama, '--dtype', 'int8,int4', '--data', fit, '--threads', '1', '--quiet'];
 

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type HubDouble, startHubDouble } from '../formats/hub/testing/server.ts';
+import { type HubDouble, startHubDouble } from '../src/hub/testing/server.ts';
 import { lacuna, root, temporaryFolder } from './temporary.ts';
 
 const folder = temporaryFolder();

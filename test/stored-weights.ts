@@ -1,9 +1,10 @@
 /** Random FFN weights that a storage holds exactly, as numbers and as the tensors that GatedFFN takes. */
-import { castFloats } from '../formats/tensor/float-cast.ts';
+
 import type { DType } from '../src/core/dtype.ts';
 import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
 import type { FfnMatrix } from '../src/ops/gated-ffn/storage.ts';
 import type { Storage } from '../src/ops/index.ts';
+import { castFloats } from '../src/quantize/float-cast.ts';
 
 type Rows = readonly ArrayLike<number>[];
 

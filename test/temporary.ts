@@ -9,7 +9,7 @@ import type { HubOptions } from '../src/core/hub.ts';
 
 export const root = dirname(import.meta.dirname);
 export const tinyLlama = join(root, 'fixtures/tiny-llama');
-export const texts = join(root, 'fixtures/texts');
+export const texts = join(root, 'texts');
 
 /** A folder that is removed when the file's tests are done. */
 export function temporaryFolder(): string {

@@ -3,8 +3,8 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../formats/tokenizer/index.ts';
-import { encodeTexts } from '../src/pipeline/texts.ts';
-import { readWindows } from '../src/pipeline/windows.ts';
+import { encodeTexts } from '../src/pipeline/texts/texts.ts';
+import { readWindows } from '../src/pipeline/texts/windows.ts';
 import { lacuna, root, temporaryFolder, texts, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();

@@ -2,12 +2,12 @@
 import { expect, test } from 'vitest';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { weightBytesOf } from '../../formats/onnx/layout.ts';
-import { readTensorBytes } from '../../formats/tensor/index.ts';
 import { type Attribute, attr, BASE_OPSETS, type Graph } from '../../src/core/graph.ts';
 import { GraphBuilder, value } from '../../src/core/graph-builder.ts';
 import { choosePrecision } from '../../src/core/precision.ts';
 import { type BlockScheme, float32Tensor, quantize } from '../../src/core/tensor.ts';
 import { createOpenGraph } from '../../src/runtime/open-graph.ts';
+import { readTensorBytes } from '../../src/tensors/index.ts';
 import { float16Numbers } from '../../test/float16.ts';
 import { seededFloats } from '../../test/random.ts';
 import type { Weight } from '../weights.ts';

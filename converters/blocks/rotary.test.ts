@@ -1,6 +1,6 @@
 /** Rotary tables against Transformers 5.24 (LlamaRotaryEmbedding, float32), heads of 16. */
 import { describe, expect, test } from 'vitest';
-import { readFloats } from '../../formats/tensor/index.ts';
+import { readFloats } from '../../src/tensors/index.ts';
 import type { RopeConfig } from '../config/rope-config.ts';
 import { inverseFrequencies, rotaryColumns, rotaryTables } from './rotary.ts';
 

@@ -2,11 +2,11 @@
 import type { FileHandle } from 'node:fs/promises';
 import { byteLength, elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
+import { asIoError } from '../../src/core/io-error.ts';
 import type { StoredTensor } from '../../src/core/tensor.ts';
-import { asIoError } from '../io-error.ts';
+import { BLOCK_SIZES, READ_TYPES, typeOfCode } from '../../src/quantize/ggml/types.ts';
 import { openRegular } from '../regular-file.ts';
 import { badGguf, EndOfWindow, openCursor } from './cursor.ts';
-import { BLOCK_SIZES, READ_TYPES, typeOfCode } from './ggml-types.ts';
 import { type GgufHeader, type GgufMetadata, readHeader, type TensorInfo } from './header.ts';
 
 /** What is read at first; four times as much whenever the header goes on. */

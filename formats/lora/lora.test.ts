@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { float32Tensor, int32Tensor, type TensorExpr, transpose } from '../../src/core/tensor.ts';
+import { readFloats, readTensorBytes } from '../../src/tensors/index.ts';
 import { openCheckpoint } from '../checkpoint.ts';
 import { writeSafetensors } from '../safetensors/index.ts';
-import { readFloats, readTensorBytes } from '../tensor/index.ts';
 import { mergeAdapter } from './index.ts';
 
 const fixtures = join(import.meta.dirname, '../../fixtures');

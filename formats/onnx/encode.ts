@@ -11,8 +11,8 @@ import {
   type ValueInfo,
 } from '../../src/core/graph.ts';
 import type { TensorExpr } from '../../src/core/tensor.ts';
-import { keptFits } from '../quantize/index.ts';
-import { readTensorBytes, streamTensor } from '../tensor/index.ts';
+import { keptFits } from '../../src/quantize/index.ts';
+import { readTensorBytes, streamTensor } from '../../src/tensors/index.ts';
 import { ATTRIBUTE_TYPES, DATA_TYPES, EXTERNAL_LOCATION } from './codes.ts';
 import { type Layout, layOut, type Slot } from './layout.ts';
 import {

@@ -7,10 +7,10 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { throwIfAborted } from '../../src/core/errors.ts';
+import { keptFits } from '../../src/quantize/index.ts';
+import { keptFiles, reusedMemory, streamTensor } from '../../src/tensors/index.ts';
 import { addToCrc32, joinCrc32 } from '../checksum.ts';
 import { type PartialFile, writeAll } from '../files.ts';
-import { keptFits } from '../quantize/index.ts';
-import { keptFiles, reusedMemory, streamTensor } from '../tensor/index.ts';
 import type { Layout, Slot } from './layout.ts';
 import { canStartThreads, startThread } from './write-thread.ts';
 

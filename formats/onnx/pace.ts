@@ -4,7 +4,7 @@ import { throwIfAborted } from '../../src/core/errors.ts';
 import type { Graph } from '../../src/core/graph.ts';
 import type { JobOptions } from '../../src/core/progress.ts';
 import type { TensorExpr } from '../../src/core/tensor.ts';
-import { streamTensor } from '../tensor/index.ts';
+import { streamTensor } from '../../src/tensors/index.ts';
 import { threadsFor } from './external-data.ts';
 import { type Layout, layOut } from './layout.ts';
 

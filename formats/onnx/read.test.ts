@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { attr, BASE_OPSETS, type Graph } from '../../src/core/graph.ts';
 import { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { float32Tensor } from '../../src/core/tensor.ts';
-import { readTensorBytes } from '../tensor/index.ts';
+import { readTensorBytes } from '../../src/tensors/index.ts';
 import { readOnnx } from './read.ts';
 import { writeOnnx } from './write.ts';
 

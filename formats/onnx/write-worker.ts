@@ -1,6 +1,6 @@
 /** What a thread runs that was started to write weights. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { asIoError } from '../io-error.ts';
+import { asIoError } from '../../src/core/io-error.ts';
 import { doWork, type SharedWork } from './external-data.ts';
 import { asFailure, type Message } from './write-thread.ts';
 

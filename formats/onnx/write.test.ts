@@ -14,7 +14,7 @@ import {
   records,
   transpose,
 } from '../../src/core/tensor.ts';
-import { readTensorBytes } from '../tensor/index.ts';
+import { readTensorBytes } from '../../src/tensors/index.ts';
 import { readOnnx } from './read.ts';
 import { writeOnnx } from './write.ts';
 

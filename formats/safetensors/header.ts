@@ -2,8 +2,8 @@
 import { byteLength, elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { FileTensor } from '../../src/core/tensor.ts';
+import { isFloatDType } from '../../src/quantize/float-cast.ts';
 import { isTooDeep, MAX_JSON_LEVELS } from '../json-file.ts';
-import { isFloatDType } from '../tensor/float-cast.ts';
 import { isSafetensorsDType, SAFETENSORS_DTYPES } from './dtypes.ts';
 
 /** Axes of a tensor. Weights have at most 5 (a 3-D convolution); a header's shape must not become a loop of millions. */

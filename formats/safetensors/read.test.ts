@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { LacunaError } from '../../src/core/errors.ts';
-import { readTensorBytes } from '../tensor/index.ts';
+import { readTensorBytes } from '../../src/tensors/index.ts';
 import { readSafetensors } from './read.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'lacuna-safetensors-read-'));

@@ -1,7 +1,7 @@
 /** Opens safetensors files: only the header is read, tensors stay on disk as ranges of the file. */
 import type { FileHandle } from 'node:fs/promises';
 import { LacunaError } from '../../src/core/errors.ts';
-import { asIoError } from '../io-error.ts';
+import { asIoError } from '../../src/core/io-error.ts';
 import { openRegular } from '../regular-file.ts';
 import { badFile, parseHeader, type SafetensorsFile } from './header.ts';
 

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { afterAll, expect, test } from 'vitest';
 import { byteLength, DTYPE_BYTES, type DType } from '../../src/core/dtype.ts';
 import { cast, concatRows, type FileTensor, float32Tensor, int32Tensor, transpose } from '../../src/core/tensor.ts';
-import { readTensorBytes } from '../tensor/index.ts';
+import { readTensorBytes } from '../../src/tensors/index.ts';
 import { SAFETENSORS_DTYPES, safetensorsName } from './dtypes.ts';
 import { readSafetensors } from './read.ts';
 import { type Entry, writeSafetensors } from './write.ts';

@@ -2,8 +2,8 @@
 import { byteLength } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { TensorExpr } from '../../src/core/tensor.ts';
+import { streamTensor } from '../../src/tensors/index.ts';
 import { writeFileAtomically } from '../files.ts';
-import { streamTensor } from '../tensor/index.ts';
 import { safetensorsName } from './dtypes.ts';
 import { LENGTH_BYTES, MAX_HEADER_BYTES } from './read.ts';
 

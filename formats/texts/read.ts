@@ -38,7 +38,7 @@ const OTHER_FORMATS: Readonly<Record<string, string>> = {
  * The documents of a text file: of .jsonl and .ndjson each line's, of any other file one, which is all of it.
  *
  * @throws LacunaError `not-found`, `io`, or `bad-file` for what is no text, too long, or holds nothing.
- * @example const { documents } = await readTextFile('fixtures/texts/fit.txt');
+ * @example const { documents } = await readTextFile('texts/fit.txt');
  */
 export async function readTextFile(path: string): Promise<TextFile> {
   const extension = extname(path).toLowerCase();

@@ -38,7 +38,7 @@ PACKAGES = ["llama2", "llama3", "gemma3"]
 def expectations(package):
     path = ROOT / f"node_modules/@lenml/tokenizer-{package}/models/tokenizer.json"
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    long_text = (ROOT / "fixtures/texts/test.txt").read_text(encoding="utf-8")
+    long_text = (ROOT / "texts/test.txt").read_text(encoding="utf-8")
     long_ids = tokenizer.encode(long_text, add_special_tokens=False).ids
     encoded = [tokenizer.encode(text).ids for text in TEXTS]
     return {
@@ -54,7 +54,7 @@ def expectations(package):
 
 
 result = {
-    "made": f"by expectations.py with tokenizers {tokenizers.__version__}; long: fixtures/texts/test.txt without special tokens, ids as uint32",
+    "made": f"by expectations.py with tokenizers {tokenizers.__version__}; long: texts/test.txt without special tokens, ids as uint32",
     "texts": TEXTS,
     "tokenizers": {package: expectations(package) for package in PACKAGES},
 }

@@ -49,7 +49,7 @@ describe.each(PACKAGES)('%s, against the Rust library', (name) => {
   });
 
   test('a text of 180 KB', async () => {
-    const text = await readFile(join(root, 'fixtures/texts/test.txt'), 'utf8');
+    const text = await readFile(join(root, 'texts/test.txt'), 'utf8');
     const ids = tokenizer.encode(text, { addSpecialTokens: false });
     expect(ids.length).toBe(expected.long.count);
     expect(createHash('sha256').update(Uint32Array.from(ids)).digest('hex')).toBe(expected.long.sha256);

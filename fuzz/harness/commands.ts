@@ -25,8 +25,7 @@ export const WRITING: readonly WritingCommand[] = [
   },
   {
     name: 'convert --data',
-    args: (folder) =>
-      convert(folder, '--dtype', 'int4', '--data', repository('fixtures/texts/fit.txt'), '--tokens', '1024'),
+    args: (folder) => convert(folder, '--dtype', 'int4', '--data', repository('texts/fit.txt'), '--tokens', '1024'),
   },
   {
     name: 'calibrate',

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
 import { readExpectations } from '../../formats/expectations.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
-import { encodeTexts } from '../../src/pipeline/texts.ts';
+import { encodeTexts } from '../../src/pipeline/texts/texts.ts';
 import { faultOf } from '../harness/verdict.ts';
 import { faultOfCommand, runCommand } from './command.ts';
 

@@ -3,7 +3,7 @@ import { closeSync, openSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { LacunaError } from '../../src/core/errors.ts';
-import { withWorkspace } from '../../src/pipeline/workspace.ts';
+import { withWorkspace } from '../../src/pipeline/build/workspace.ts';
 import type { Race, Result } from '../locks.ts';
 
 for await (const line of createInterface({ input: process.stdin })) {

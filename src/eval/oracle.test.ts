@@ -36,9 +36,12 @@ beforeAll(async () => {
   graph = fuseSkipNorms(assemble(pieces));
   await writeOnnx(graph, join(folder, 'model.onnx'));
   dense = await openSession(folder, { threads: 1 });
-  const tokens = (await loadTokenizer(checkpoint)).encode(readFileSync(join(fixtures, 'texts', oracle.text), 'utf8'), {
-    addSpecialTokens: false,
-  });
+  const tokens = (await loadTokenizer(checkpoint)).encode(
+    readFileSync(join(fixtures, '../texts', oracle.text), 'utf8'),
+    {
+      addSpecialTokens: false,
+    },
+  );
   windows = cutWindows(tokens, { length: oracle.window }).slice(0, 4);
 });
 afterAll(async () => {

@@ -7,10 +7,10 @@ import { assemble, openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
 import { writeOnnx } from '../../formats/onnx/index.ts';
 import { readSafetensors } from '../../formats/safetensors/index.ts';
-import { readFloats } from '../../formats/tensor/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Session } from '../core/session.ts';
 import { generate, openSession } from '../runtime/index.ts';
+import { readFloats } from '../tensors/index.ts';
 import { compare, cutWindows, measurePerplexity } from './index.ts';
 
 const fixtures = join(import.meta.dirname, '..', '..', 'fixtures');
@@ -25,7 +25,7 @@ beforeAll(async () => {
   const pieces = openModel(await openCheckpoint(checkpoint), { precision: 'fp32' });
   await writeOnnx(assemble(pieces), join(folder, 'model.onnx'));
   session = await openSession(folder, { threads: 1 });
-  const text = readFileSync(join(fixtures, 'texts', expected.perplexity.text), 'utf8');
+  const text = readFileSync(join(fixtures, '../texts', expected.perplexity.text), 'utf8');
   tokens = (await loadTokenizer(checkpoint)).encode(text, { addSpecialTokens: false });
 });
 afterAll(async () => {

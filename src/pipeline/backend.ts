@@ -5,8 +5,8 @@ import { LacunaError } from '../core/errors.ts';
 import type { Body, Node } from '../core/graph.ts';
 import { inputOf, operatorOf, outputOf } from '../ops/index.ts';
 import { type CachePorts, createBackend, type TensorClass } from '../runtime/index.ts';
-import { findNativeFiles } from './engine.ts';
-import { nativePath } from './native-library.ts';
+import { findNativeFiles } from './engine/engine.ts';
+import { nativePath } from './engine/native-library.ts';
 
 /** A backend for the onnxruntime-common whose tensors these are. */
 export function nativeBackend(tensors: TensorClass, nativeFolder?: string | URL): Backend {

@@ -8,10 +8,10 @@ import type { JobOptions } from '../core/progress.ts';
 import { type BenchResult, bench as measure, type OpenSubject } from '../eval/index.ts';
 import { operatorOf } from '../ops/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
-import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine.ts';
-import { baselineOf, type ChosenModel, calledOperators, chooseModel } from './model-folder.ts';
-import { findPeers, type PeerOptions, type PeerResult, timePeers } from './peers.ts';
-import { encodeTexts, pinnedTexts } from './texts.ts';
+import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
+import { baselineOf, type ChosenModel, calledOperators, chooseModel } from './folder/model-folder.ts';
+import { findPeers, type PeerOptions, type PeerResult, timePeers } from './peers/peers.ts';
+import { encodeTexts, pinnedTexts } from './texts/texts.ts';
 
 export interface BenchReport extends BenchResult {
   /** Other programs' figures; null where none were asked for. */

@@ -8,7 +8,7 @@ import type { Host, Plan } from '../core/plan.ts';
 import type { Precision } from '../core/precision.ts';
 import { checkTarget, targetOf } from '../plan/index.ts';
 import type { BenchReport } from './bench.ts';
-import { checkMaxPplRatio } from './budget.ts';
+import { checkMaxPplRatio } from './build/budget.ts';
 import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
 import { buildRecord, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
 import { type Build, type BuildOptions, type BuildTexts, wholeOptions } from './build/options.ts';
@@ -23,14 +23,14 @@ import {
   buildStatistics,
 } from './build/stages.ts';
 import { refuseSlower, withinBudget } from './build/verdict.ts';
+import { discardAll, readResult, withWorkspace } from './build/workspace.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
-import { type Engine, hasNativeCore, installedHost } from './engine.ts';
+import { type Engine, hasNativeCore, installedHost } from './engine/engine.ts';
 import type { EvaluateResult } from './evaluate.ts';
-import { readManifest } from './model-folder.ts';
-import { exists } from './output.ts';
-import { localPath } from './source.ts';
+import { readManifest } from './folder/model-folder.ts';
+import { exists } from './folder/output.ts';
+import { localPath } from './folder/source.ts';
 import { checkHost, sparsePrecision } from './sparsify.ts';
-import { discardAll, readResult, withWorkspace } from './workspace.ts';
 
 export type { BuildDryRun, BuildOptions, BuildTexts };
 

@@ -13,16 +13,16 @@ import {
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { withSpill } from '../../formats/spill.ts';
 import { readStatistics, readSums, writeStatistics } from '../../formats/statistics.ts';
-import { readFloats } from '../../formats/tensor/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
-import { checkTokens, STATISTICS as WANTED, type Wanted } from './enough-tokens.ts';
-import { checkJsonOutput, type OutputOptions, writeJsonOutput } from './output.ts';
-import { type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
-import { encodeTexts, pinnedTexts } from './texts.ts';
+import { readFloats } from '../tensors/index.ts';
+import { checkJsonOutput, type OutputOptions, writeJsonOutput } from './folder/output.ts';
+import { type OpenedCheckpoint, openPieces, type SourceOptions } from './folder/source.ts';
+import { checkTokens, STATISTICS as WANTED, type Wanted } from './texts/enough-tokens.ts';
+import { encodeTexts, pinnedTexts } from './texts/texts.ts';
 
 export type { StatisticsSummary };
 

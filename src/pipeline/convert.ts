@@ -22,13 +22,13 @@ import {
   type VocabularyName,
 } from '../core/precision.ts';
 import { fuseDecoderParts } from '../rewrite/index.ts';
-import { type MeasuredImportance, measureImportance, readImportance } from './importance.ts';
-import { type FolderContent, writeModelFolder } from './model-folder.ts';
-import { bfloat16Notes } from './notes.ts';
-import type { ReferenceOptions } from './reference.ts';
-import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
-import { denseGraph, openSource, type SourceOptions } from './source.ts';
-import { modelFileOf } from './transformers-js.ts';
+import { type FolderContent, writeModelFolder } from './folder/model-folder.ts';
+import { bfloat16Notes } from './folder/notes.ts';
+import { denseGraph, openSource, type SourceOptions } from './folder/source.ts';
+import { modelFileOf } from './folder/transformers-js.ts';
+import { type MeasuredImportance, measureImportance, readImportance } from './rounding/importance.ts';
+import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding/rounding.ts';
+import type { ReferenceOptions } from './verification/reference.ts';
 import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
 
 export interface ConvertOptions extends SourceOptions {
@@ -83,7 +83,7 @@ export interface ConvertResult {
  * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/dense' });
  * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/all', dtype: ['fp32', 'fp16', 'int4'] });
  * @example
- * const data = ['fixtures/texts/fit.txt'];
+ * const data = ['texts/fit.txt'];
  * await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/int4', dtype: 'int4', data });
  */
 export async function convert(options: ConvertOptions): Promise<ConvertResult> {

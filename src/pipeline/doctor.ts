@@ -10,7 +10,7 @@ import { LACUNA_VERSION } from '../core/manifest.ts';
 import { Bodies, OPERATOR_SET, statisticalTopKBody, statisticalTopKNode } from '../ops/index.ts';
 import { addonProblem, createOpenGraph, operatorSetOf, runtimeVersion } from '../runtime/index.ts';
 import { nativeBackend } from './backend.ts';
-import { ADDON_NAME, findNativeLibrary, type NativeLibrary, nativePath } from './native-library.ts';
+import { ADDON_NAME, findNativeLibrary, type NativeLibrary, nativePath } from './engine/native-library.ts';
 
 export interface DoctorOptions {
   /** Where the native library is; found by itself when absent. */

@@ -25,11 +25,11 @@ import {
   precisionsFor,
   tokenizerNotes,
 } from './convert.ts';
-import { ROUNDING } from './enough-tokens.ts';
-import { type MeasuredImportance, readImportance, tokensOf } from './importance.ts';
-import { type PlannedFile, planModelFolder } from './model-folder.ts';
-import { checkWritable, presentFolder } from './output.ts';
-import { checkpointPath } from './source.ts';
+import { type PlannedFile, planModelFolder } from './folder/model-folder.ts';
+import { checkWritable, presentFolder } from './folder/output.ts';
+import { checkpointPath } from './folder/source.ts';
+import { type MeasuredImportance, readImportance, tokensOf } from './rounding/importance.ts';
+import { ROUNDING } from './texts/enough-tokens.ts';
 import { referenceFor } from './verify.ts';
 
 export interface Problem {

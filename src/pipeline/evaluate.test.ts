@@ -9,8 +9,8 @@ import type { Graph, Node } from '../core/graph.ts';
 import { type Comparison, compare } from '../eval/index.ts';
 import { convert, type EvaluateOptions, evaluate, sparsify } from '../index.ts';
 import { openSession } from '../runtime/index.ts';
-import { openModelFolder } from './model-folder.ts';
-import { readWindows } from './windows.ts';
+import { openModelFolder } from './folder/model-folder.ts';
+import { readWindows } from './texts/windows.ts';
 
 const nativeFolder = join(root, 'native/build/release/lib');
 const native = { addon: join(nativeFolder, 'lacuna_node.node'), operators: join(nativeFolder, 'liblacuna_ort.so') };

@@ -17,12 +17,12 @@ import {
 } from '../eval/index.ts';
 import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
-import { type BudgetCheck, checkMaxPplRatio, judgeBudget } from './budget.ts';
-import { chooseEngine, type Engine, type EngineOptions } from './engine.ts';
-import { noteFittedTexts } from './fitted-texts.ts';
-import { feedOf, type MeasuringJob, openMeasuredSession } from './measured-session.ts';
-import { baselineOf, type ChosenModel, chooseModel, type ModelFolder, openModelFolder } from './model-folder.ts';
-import { readWindows } from './windows.ts';
+import { type BudgetCheck, checkMaxPplRatio, judgeBudget } from './build/budget.ts';
+import { chooseEngine, type Engine, type EngineOptions } from './engine/engine.ts';
+import { feedOf, type MeasuringJob, openMeasuredSession } from './engine/measured-session.ts';
+import { baselineOf, type ChosenModel, chooseModel, type ModelFolder, openModelFolder } from './folder/model-folder.ts';
+import { noteFittedTexts } from './texts/fitted-texts.ts';
+import { readWindows } from './texts/windows.ts';
 
 export interface EvaluateOptions extends JobOptions, Pick<EngineOptions, 'engine' | 'nativeFolder'> {
   readonly folder: string;

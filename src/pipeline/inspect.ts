@@ -13,10 +13,9 @@ import { MANIFEST_FORMAT, type Manifest, type ManifestModel } from '../core/mani
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
 import type { PrecisionName } from '../core/precision.ts';
 import type { Statistics } from '../core/statistics.ts';
-import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './model-folder.ts';
-import { exists } from './output.ts';
-import { openPlan } from './plan.ts';
-import { localPath, type SourceOptions } from './source.ts';
+import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './folder/model-folder.ts';
+import { exists } from './folder/output.ts';
+import { localPath, type SourceOptions } from './folder/source.ts';
 import {
   type CheckpointSummary,
   type ExtrasSummary,
@@ -25,10 +24,11 @@ import {
   summariseCheckpoint,
   summariseExtras,
   summariseGraph,
-} from './summaries.ts';
+} from './folder/summaries.ts';
+import { openPlan } from './plan.ts';
 
 export type { AdapterSummary } from '../../formats/lora/index.ts';
-export type { CheckpointSummary, GraphSummary } from './summaries.ts';
+export type { CheckpointSummary, GraphSummary } from './folder/summaries.ts';
 
 /** What a path holds, and why it cannot be converted or merged, where it cannot: all reasons. */
 export type Inspection = Found & { readonly problems: readonly string[] };

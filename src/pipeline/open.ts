@@ -14,8 +14,8 @@ import {
   type Turns,
   takeTurns,
 } from '../runtime/index.ts';
-import { type Engine, type EngineOptions, openDecodingSession } from './engine.ts';
-import { calledOperators, chooseModel } from './model-folder.ts';
+import { type Engine, type EngineOptions, openDecodingSession } from './engine/engine.ts';
+import { calledOperators, chooseModel } from './folder/model-folder.ts';
 import { generationOptions, promptSchema, tokenIds } from './options.ts';
 
 export type { ChatMessage };

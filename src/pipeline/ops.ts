@@ -8,9 +8,9 @@ import { readOnnx } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
 import { BLOCK_NAMES, IN_BLOCKS, listed } from '../core/precision.ts';
-import { isModelFolder, MAX_JSON_BYTES } from './model-folder.ts';
-import { findNativeLibrary, nativePath } from './native-library.ts';
-import { exists } from './output.ts';
+import { findNativeLibrary, nativePath } from './engine/native-library.ts';
+import { isModelFolder, MAX_JSON_BYTES } from './folder/model-folder.ts';
+import { exists } from './folder/output.ts';
 
 export interface OpsPathOptions {
   /** Where the native library is; found by itself when absent. */

@@ -16,15 +16,15 @@ import type { BuildOptions, BuildTexts } from './build.ts';
 import { type CalibrateOptions, FURTHER_STATISTICS, type MergeOptions } from './calibrate.ts';
 import type { ConvertOptions } from './convert.ts';
 import type { DoctorOptions } from './doctor.ts';
-import { ENGINES } from './engine.ts';
+import { ENGINES } from './engine/engine.ts';
 import type { EvaluateOptions } from './evaluate.ts';
 import type { InspectOptions } from './inspect.ts';
 import type { ChatMessage, GenerationOptions, OpenOptions } from './open.ts';
 import type { OpsInstallOptions, OpsPathOptions } from './ops.ts';
 import type { PlanCommandOptions } from './plan.ts';
-import type { ReferenceOptions } from './reference.ts';
 import type { RunOptions, RunRowsOptions } from './run.ts';
 import { SPARSE_PRECISIONS, type SparsifyOptions } from './sparsify.ts';
+import type { ReferenceOptions } from './verification/reference.ts';
 import type { ExpectOptions, VerifyOptions } from './verify.ts';
 
 const flag = z.boolean();

@@ -4,8 +4,8 @@ import { badPlan, readPlan, writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
 import { makePlan, type PlanOptions, PRESET_WORDS, type PresetWords, presetProblem } from '../plan/index.ts';
-import { checkTokens, STATISTICS } from './enough-tokens.ts';
-import { checkJsonOutput, writeJsonOutput } from './output.ts';
+import { checkJsonOutput, writeJsonOutput } from './folder/output.ts';
+import { checkTokens, STATISTICS } from './texts/enough-tokens.ts';
 
 export { type PlanOptions, PRESET_WORDS, type PresetWords };
 

@@ -1,5 +1,5 @@
 /** `lacuna run`: a prompt goes in, text streams out; several go in, and are continued together. */
-import type { Engine } from './engine.ts';
+import type { Engine } from './engine/engine.ts';
 import {
   type Generation,
   type GenerationOptions,

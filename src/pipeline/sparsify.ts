@@ -15,11 +15,11 @@ import type { JobOptions } from '../core/progress.ts';
 import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
-import { isModelFolder, writeModelFolder } from './model-folder.ts';
+import { isModelFolder, writeModelFolder } from './folder/model-folder.ts';
+import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './folder/source.ts';
 import { openPlan } from './plan.ts';
-import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding.ts';
-import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './source.ts';
-import { pinnedTexts } from './texts.ts';
+import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding/rounding.ts';
+import { pinnedTexts } from './texts/texts.ts';
 
 export interface SparsifyOptions extends SourceOptions {
   /** A checkpoint or a dense folder. */

@@ -3,7 +3,6 @@ import { createReadStream } from 'node:fs';
 import { basename, join } from 'node:path';
 import { readExpectations } from '../../formats/expectations.ts';
 import { writeFileAtomically } from '../../formats/files.ts';
-import { readFloats } from '../../formats/tensor/index.ts';
 import { writeJson } from '../../formats/tensors-beside.ts';
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts';
 import { type Checkpoint, hasTokenizer, parametersOf } from '../core/checkpoint.ts';
@@ -14,8 +13,10 @@ import type { Session } from '../core/session.ts';
 import type { Verification } from '../core/verification.ts';
 import { addRows, failed, type Judgement, judge, limitsOf, NO_ROWS, type Tallies, tallyPrompt } from '../eval/index.ts';
 import { openSession } from '../runtime/index.ts';
-import { MANIFEST_FILE, readManifest } from './model-folder.ts';
-import { exists } from './output.ts';
+import { readFloats } from '../tensors/index.ts';
+import { MANIFEST_FILE, readManifest } from './folder/model-folder.ts';
+import { exists } from './folder/output.ts';
+import { denseGraph, localPath, type OpenedCheckpoint, openPieces, type SourceOptions } from './folder/source.ts';
 import {
   askReference,
   askTransformers,
@@ -26,9 +27,8 @@ import {
   type Reference,
   type ReferenceOptions,
   type ReferenceSubject,
-} from './reference.ts';
-import { denseGraph, localPath, type OpenedCheckpoint, openPieces, type SourceOptions } from './source.ts';
-import { COMPARED_ROWS, decodedTokens, verifyPrompts } from './verify-prompts.ts';
+} from './verification/reference.ts';
+import { COMPARED_ROWS, decodedTokens, verifyPrompts } from './verification/verify-prompts.ts';
 
 export interface VerifyOptions extends SourceOptions, ReferenceOptions {
   /** A dense folder made by `convert`. */

@@ -46,7 +46,7 @@ describe.runIf(hasPython)('onnxruntime-genai', { timeout: 120_000 }, () => {
 
   it('is timed by bench --peers', async () => {
     const counts = { promptTokens: 16, rounds: 1, stepsPerBlock: 8, threads: 1 };
-    const data = [join(root, 'fixtures/texts/test.txt')];
+    const data = [join(root, 'texts/test.txt')];
     const { peers } = await bench({ folder: folderOf('fp32'), data, peers: { python }, ...counts });
     expect(peers).toEqual([
       expect.objectContaining({ name: 'onnxruntime-genai', version: expect.stringMatching(/^\d/) }),

@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSafetensors } from '../../formats/safetensors/index.ts';
-import { readFloats, readTensorBytes } from '../../formats/tensor/index.ts';
 import type { Session } from '../../src/core/session.ts';
 import type { FileTensor } from '../../src/core/tensor.ts';
+import { readFloats, readTensorBytes } from '../../src/tensors/index.ts';
 import { root } from './real-model.ts';
 
 export interface Greedy {

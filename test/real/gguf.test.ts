@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
-import { readTensorBytes } from '../../formats/tensor/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Checkpoint } from '../../src/core/checkpoint.ts';
 import { cast } from '../../src/core/tensor.ts';
+import { readTensorBytes } from '../../src/tensors/index.ts';
 import { gemma, hasGemma, hasSmollm2, required, root, smollm2, testText } from './real-model.ts';
 
 const cached = (name: string) => join(root, `fixtures/real/.cache/${name}.gguf`);

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 export const root = dirname(dirname(import.meta.dirname));
 export const smollm2 = join(root, 'fixtures/real/models/smollm2-135m');
 export const gemma = join(root, 'fixtures/real/models/gemma-3-270m');
-export const testText = join(root, 'fixtures/texts/test.txt');
+export const testText = join(root, 'texts/test.txt');
 
 /** Python with onnxruntime, from fixtures/oracle/requirements.txt. */
 export const python = join(root, '.venv/bin/python');

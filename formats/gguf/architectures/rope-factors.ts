@@ -4,7 +4,7 @@
  */
 import { LacunaError } from '../../../src/core/errors.ts';
 import type { StoredTensor } from '../../../src/core/tensor.ts';
-import { readFloats } from '../../tensor/index.ts';
+import { readFloats } from '../../../src/tensors/index.ts';
 
 export const ROPE_FACTORS = 'rope_freqs.weight';
 

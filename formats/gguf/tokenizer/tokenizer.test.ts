@@ -12,7 +12,7 @@ import { readGgmlTokenizer, tokenizerFiles } from './index.ts';
 import { TOKEN_TYPE } from './metadata.ts';
 
 const root = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
-const longText = readFileSync(join(root, 'fixtures/texts/test.txt'), 'utf8').slice(0, 20_000);
+const longText = readFileSync(join(root, 'texts/test.txt'), 'utf8').slice(0, 20_000);
 
 interface Original {
   readonly added_tokens: readonly { readonly id: number; readonly content: string; readonly special: boolean }[];

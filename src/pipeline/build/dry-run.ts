@@ -7,9 +7,9 @@ import { choosePrecision, FLOATS, type Precision } from '../../core/precision.ts
 import type { PreparedBuild } from '../build.ts';
 import { contentOf, openModels } from '../convert.ts';
 import { freeBytesAt, type Problem } from '../dry-run.ts';
-import { planModelFolder } from '../model-folder.ts';
-import { exists } from '../output.ts';
-import { openSource } from '../source.ts';
+import { planModelFolder } from '../folder/model-folder.ts';
+import { exists } from '../folder/output.ts';
+import { openSource } from '../folder/source.ts';
 import { type Build, isRounded } from './options.ts';
 
 export interface BuildDryRun {

@@ -5,15 +5,15 @@ import { LacunaError } from '../../core/errors.ts';
 import type { ModelSpec } from '../../core/model.ts';
 import { hasBlocks } from '../../core/precision.ts';
 import { calibrationInput } from '../calibrate.ts';
-import type { Engine } from '../engine.ts';
-import { STATISTICS } from '../enough-tokens.ts';
-import { hashSmallFiles } from '../model-folder.ts';
-import { openPieces } from '../source.ts';
+import type { Engine } from '../engine/engine.ts';
+import { hashSmallFiles } from '../folder/model-folder.ts';
+import { openPieces } from '../folder/source.ts';
 import { sparsePrecision } from '../sparsify.ts';
-import { checkDisjoint, readTexts } from '../texts.ts';
-import { DEFAULT_TOKENS, readWindows } from '../windows.ts';
-import { keyOf } from '../workspace.ts';
+import { STATISTICS } from '../texts/enough-tokens.ts';
+import { checkDisjoint, readTexts } from '../texts/texts.ts';
+import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
 import type { WholeOptions } from './options.ts';
+import { keyOf } from './workspace.ts';
 
 export interface Keys {
   readonly dense: string;

@@ -3,10 +3,10 @@ import type { Host } from '../../core/plan.ts';
 import { hasBlocks, type Precision } from '../../core/precision.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
 import type { PlanOptions } from '../../plan/index.ts';
-import type { Engine } from '../engine.ts';
-import type { SourceOptions } from '../source.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { SourceOptions } from '../folder/source.ts';
 import type { SparsePrecision } from '../sparsify.ts';
-import { pinnedTexts } from '../texts.ts';
+import { pinnedTexts } from '../texts/texts.ts';
 import type { Keys } from './keys.ts';
 
 /** Texts by what they are for; none may share a document with another. */

@@ -6,13 +6,13 @@ import { putInPlace, writeFileAtomically } from '../../../formats/files.ts';
 import type { Plan } from '../../core/plan.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
-import { addToCard } from '../model-folder.ts';
-import { exists, replaceExtension } from '../output.ts';
-import { DEFAULT_TOKENS } from '../windows.ts';
-import type { Stage } from '../workspace.ts';
+import { addToCard } from '../folder/model-folder.ts';
+import { exists, replaceExtension } from '../folder/output.ts';
+import { DEFAULT_TOKENS } from '../texts/windows.ts';
 import { BUILD_FILE, PROOF_FOLDER } from './keys.ts';
 import { measuredText } from './measured-text.ts';
 import type { Build } from './options.ts';
+import type { Stage } from './workspace.ts';
 
 export interface Finished {
   readonly statistics: Stage<null>;

@@ -13,17 +13,17 @@ import { choosesNeurons, makePlan } from '../../plan/index.ts';
 import { type BenchReport, bench } from '../bench.ts';
 import { calibrate, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
-import { chooseEngine } from '../engine.ts';
+import { chooseEngine } from '../engine/engine.ts';
 import { compareApart, compareWithFolder, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
-import { chooseModel, isModelFolder, openModelFolder, writeModelFolder } from '../model-folder.ts';
-import { exists } from '../output.ts';
-import { type RoundedLayers, type RoundOptions, roundLayers } from '../rounding.ts';
-import { type DenseModel, denseModel, openSource } from '../source.ts';
+import { chooseModel, isModelFolder, openModelFolder, writeModelFolder } from '../folder/model-folder.ts';
+import { exists } from '../folder/output.ts';
+import { type DenseModel, denseModel, openSource } from '../folder/source.ts';
+import { type RoundedLayers, type RoundOptions, roundLayers } from '../rounding/rounding.ts';
 import { writeSparse } from '../sparsify.ts';
-import { tunePlan } from '../tune.ts';
-import { DEFAULT_TOKENS, readWindows } from '../windows.ts';
-import { discard, jsonStage, keyOf, type Stage, stage } from '../workspace.ts';
+import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
 import { type Build, isRounded, optionsFor, type WholeOptions } from './options.ts';
+import { tunePlan } from './tune.ts';
+import { discard, jsonStage, keyOf, type Stage, stage } from './workspace.ts';
 
 /** Tokens a round of threshold correction is measured on: a share of blocks or neurons is then known to about 0.2 points. */
 const TUNE_TOKENS = 4096;

@@ -7,9 +7,9 @@ import { LacunaError } from '../../core/errors.ts';
 import { choosePrecision } from '../../core/precision.ts';
 import type { Spread } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
-import { keyOf } from '../workspace.ts';
 import type { Build, BuildOptions } from './options.ts';
 import { refuseSlower } from './verdict.ts';
+import { keyOf } from './workspace.ts';
 
 const folder = temporaryFolder();
 const keys = Object.fromEntries(

@@ -3,11 +3,11 @@ import { LacunaError } from '../../core/errors.ts';
 import { FLOATS, gainsByTexts, type PrecisionName, precisionNamed, smallerThan } from '../../core/precision.ts';
 import { type Ratio, ratioOfScores, type Spread } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
-import { judgeBudget } from '../budget.ts';
 import type { EvaluateResult } from '../evaluate.ts';
-import type { Stage } from '../workspace.ts';
+import { judgeBudget } from './budget.ts';
 import { type Build, engineName, isRounded } from './options.ts';
 import { buildAlternative, buildDenseScores, buildFloats } from './stages.ts';
+import type { Stage } from './workspace.ts';
 
 /** The measurement with the budget's verdict. Throws `check-failed` over the budget. */
 export function withinBudget({ path, result }: Stage<EvaluateResult>, maxPplRatio: number | undefined): EvaluateResult {

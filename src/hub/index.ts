@@ -1,0 +1,110 @@
+/** Models by name: downloaded from the Hub into a cache, whole and checked, before anything reads them. */
+import { mkdir, stat } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { WEIGHTS_INDEX } from '../../formats/checkpoint-kind.ts';
+import { writeFileAtomically } from '../../formats/files.ts';
+import { readJsonObject } from '../../formats/json-file.ts';
+import { withLock } from '../../formats/lock.ts';
+import { LacunaError } from '../core/errors.ts';
+import type { HubOptions } from '../core/hub.ts';
+import { asIoError } from '../core/io-error.ts';
+import { type JobOptions, SILENT } from '../core/progress.ts';
+import { downloadFile, isDownloaded } from './download.ts';
+import type { Requester } from './http.ts';
+import type { HubReference } from './reference.ts';
+import { listRepository, type RemoteFile, type Repository } from './repository.ts';
+import { MAX_INDEX_BYTES, selectFiles, selectShards } from './select.ts';
+
+export { type HubReference, parseHubReference } from './reference.ts';
+
+/**
+ * The folder, or the GGUF file, that holds the model `reference` names; what is not in the cache is downloaded.
+ * Without a connection, what a revision last stood for is taken from the cache.
+ *
+ * The cache holds `<owner>--<name>/<commit>/<file>`; a file is there whole and checked, or as `<file>.part`.
+ *
+ * Throws 'not-found' (no such model, revision or weights), 'usage' (several GGUF files), 'bad-file' (content with another
+ * hash), 'io' (gated, no network, disk), 'interrupted'.
+ *
+ * @example
+ * const hub = { endpoint: 'https://huggingface.co', cacheFolder: '/tmp/cache' };
+ * const folder = await fetchCheckpoint({ id: 'HuggingFaceTB/SmolLM2-135M', revision: 'main', gguf: undefined }, hub);
+ */
+export async function fetchCheckpoint(reference: HubReference, hub: HubOptions, job: JobOptions = {}): Promise<string> {
+  const requester = { reference, hub, signal: job.signal };
+  const place = join(hub.cacheFolder, 'hub', reference.id.replace('/', '--'));
+  // A revision may have slashes; a record has the name of one that has not.
+  const record = join(place, `revision-${encodeURIComponent(reference.revision)}-${reference.gguf ?? ''}.json`);
+  let repository: Repository;
+  try {
+    repository = await listRepository(requester);
+  } catch (error) {
+    const known = error instanceof LacunaError && error.code === 'io' ? await readRecord(record) : undefined;
+    if (known === undefined) throw error;
+    job.progress?.note(`${(error as Error).message}. The copy in ${known} is used.`);
+    return known;
+  }
+  const folder = join(place, repository.commit);
+  const path = await fetchFiles(repository, folder, requester, job);
+  await writeFileAtomically(record, `${JSON.stringify({ path: relative(place, path) })}\n`);
+  return path;
+}
+
+/** Where the record at `record` says that a whole model is, if it still is there. */
+async function readRecord(record: string): Promise<string | undefined> {
+  try {
+    const { path } = (await readJsonObject(record, 10_000)).value;
+    if (typeof path !== 'string') return undefined;
+    const found = join(dirname(record), path);
+    await stat(found);
+    return found;
+  } catch {
+    return undefined;
+  }
+}
+
+async function fetchFiles(
+  repository: Repository,
+  folder: string,
+  requester: Requester,
+  job: JobOptions,
+): Promise<string> {
+  const { reference } = requester;
+  const { files, hasIndex } = selectFiles(repository, reference);
+  const fetch = (wanted: readonly RemoteFile[]) => fetchAll(wanted, repository.commit, folder, requester, job);
+  await fetch(files);
+  if (hasIndex) {
+    const { value } = await readJsonObject(join(folder, WEIGHTS_INDEX), MAX_INDEX_BYTES);
+    await fetch(selectShards(repository, value, reference));
+  }
+  const gguf = files.find(({ name }) => name.toLowerCase().endsWith('.gguf'));
+  return gguf === undefined ? folder : join(folder, gguf.name);
+}
+
+/** One process at a time downloads into a folder: two would write the same parts. */
+async function fetchAll(
+  files: readonly RemoteFile[],
+  commit: string,
+  folder: string,
+  requester: Requester,
+  job: JobOptions,
+): Promise<void> {
+  // A cache that has everything may be read-only.
+  if ((await missingOf(files, folder)).length === 0) return;
+  await mkdir(folder, { recursive: true }).catch((error) => {
+    throw asIoError(error, 'write', folder);
+  });
+  await withLock(`${folder}.lock`, folder, async () => {
+    const missing = await missingOf(files, folder);
+    const total = missing.reduce((sum, { bytes }) => sum + bytes, 0);
+    const stage = (job.progress ?? SILENT).stage(`Downloading ${requester.reference.id}`, total, 'bytes');
+    for (const file of missing) await downloadFile({ file, commit, folder, advance: stage.advance }, requester);
+    stage.done();
+  });
+}
+
+async function missingOf(files: readonly RemoteFile[], folder: string): Promise<RemoteFile[]> {
+  const missing: RemoteFile[] = [];
+  for (const file of files) if (!(await isDownloaded(file, folder))) missing.push(file);
+  return missing;
+}

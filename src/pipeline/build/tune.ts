@@ -1,0 +1,73 @@
+/** Closes the loop on a plan: what it really leaves out is measured on held-out text, and its thresholds corrected. */
+import type { Graph, Initializer } from '../../core/graph.ts';
+import type { Plan, PlanTensors } from '../../core/plan.ts';
+import type { Statistics } from '../../core/statistics.ts';
+import { TARGETS } from '../../core/target.ts';
+import { measureRealised, type RealisedSparsity } from '../../eval/index.ts';
+import { retune } from '../../plan/index.ts';
+import { applyPlan } from '../../rewrite/index.ts';
+import { feedOf, type MeasuringJob, openMeasuredSession } from '../engine/measured-session.ts';
+import { type ModelFolder, openModelFolder } from '../folder/model-folder.ts';
+import type { DenseModel } from '../folder/source.ts';
+
+/** Corrections converge by about a factor of five a round; after four the rest is the text's own noise. */
+const MAX_ROUNDS = 4;
+
+/** Half a point: well inside the two points within which a target counts as met, well above what a round can move. */
+const CLOSE_ENOUGH = 0.005;
+
+export interface TuneInput {
+  readonly model: DenseModel;
+  readonly plan: Plan;
+  readonly tensors: PlanTensors;
+  readonly statistics: Statistics;
+  /** A folder written with this plan: its weights serve all rounds, since only thresholds change. */
+  readonly draft: string;
+  readonly windows: readonly (readonly number[])[];
+}
+
+/** The plan, retuned until what it leaves out is within half a point of its target, or the best of four rounds. */
+export async function tunePlan(input: TuneInput, options: MeasuringJob): Promise<Plan> {
+  const written = await openModelFolder(input.draft);
+  let { plan } = input;
+  const { share, realised: realisedOf } = TARGETS[plan.target.kind];
+  let best = { plan, error: Number.POSITIVE_INFINITY };
+  for (let round = 1; round <= MAX_ROUNDS; round++) {
+    const measured = await measureDraft(input, plan, written, options);
+    const error = Math.abs(share(measured) - plan.target.value);
+    options.progress?.note(describe(plan, measured, round));
+    if (error < best.error) best = { plan, error };
+    if (error < CLOSE_ENOUGH || round === MAX_ROUNDS) break;
+    plan = retune(plan, input.tensors, input.statistics, realisedOf(measured));
+  }
+  return best.plan;
+}
+
+async function measureDraft(
+  { model, tensors, windows }: TuneInput,
+  plan: Plan,
+  written: ModelFolder,
+  options: MeasuringJob,
+) {
+  const { graph } = applyPlan(model.graph, plan, tensors, model.rounded?.turnables.get(model.precision.name));
+  const session = await openMeasuredSession(written.modelPath, onWrittenWeights(graph, written.graph), options);
+  return measureRealised(session, windows, model.spec, { ...options, feed: feedOf(plan) }).finally(() =>
+    session.close(),
+  );
+}
+
+/** `graph` with its weights taken from the file they were written to; small constants, as thresholds, stay its own. */
+function onWrittenWeights(graph: Graph, written: Graph): Graph {
+  const onDisk = new Map(written.initializers.map(({ name, data }) => [name, data]));
+  const initializers = graph.initializers.map((initializer): Initializer => {
+    const data = onDisk.get(initializer.name);
+    return data?.kind === 'file' ? { name: initializer.name, data } : initializer;
+  });
+  return { ...graph, initializers };
+}
+
+function describe({ target }: Plan, measured: RealisedSparsity, round: number): string {
+  const { outcome, share } = TARGETS[target.kind];
+  const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
+  return `Round ${round}: ${percent(share(measured))} of ${outcome}, wanted ${percent(target.value)}`;
+}

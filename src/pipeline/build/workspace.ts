@@ -1,0 +1,121 @@
+/** Where `build` keeps finished stages until the whole is done: a folder that one process at a time works in. */
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { pid } from 'node:process';
+import { writeFileAtomically } from '../../../formats/files.ts';
+import { readJsonObject } from '../../../formats/json-file.ts';
+import { withLock } from '../../../formats/lock.ts';
+import { asIoError } from '../../core/io-error.ts';
+import { LACUNA_VERSION } from '../../core/manifest.ts';
+import { type Progress, SILENT } from '../../core/progress.ts';
+import { checkWritable, exists } from '../folder/output.ts';
+
+/** A finished stage: where it is, and what it gave. */
+export interface Stage<T> {
+  readonly path: string;
+  readonly result: T;
+}
+
+/** Names a stage by all that went into it, this version of Lacuna included. */
+export function keyOf(...inputs: readonly unknown[]): string {
+  return createHash('sha256')
+    .update(JSON.stringify([LACUNA_VERSION, ...inputs]))
+    .digest('hex')
+    .slice(0, 16);
+}
+
+/**
+ * Runs `use` in the folder `path`, made when it is not there. What a killed run had half written is removed first; what
+ * it had finished stays, and so does all when `use` throws. `progress` is told of both.
+ *
+ * The lock lies beside the folder, so that `use` may remove that.
+ *
+ * @throws LacunaError `exists` while another run works in it.
+ */
+export async function withWorkspace<T>(path: string, use: () => Promise<T>, progress: Progress = SILENT): Promise<T> {
+  await makeFolder(dirname(path));
+  return withLock(`${path}.lock`, path, async () => {
+    await makeFolder(path);
+    await removeUnfinished(path);
+    const found = await finishedIn(path);
+    if (found > 0) progress.note(`Taking up ${parts(found)} from ${path}`);
+    try {
+      return await use();
+    } catch (error) {
+      const kept = await finishedIn(path);
+      if (kept > 0) progress.note(`Kept in ${path}: ${parts(kept)}; the same command goes on from there.`);
+      throw error;
+    } finally {
+      // Without a finished stage there is nothing to keep.
+      await rmdir(path).catch(() => {});
+    }
+  });
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await checkWritable(path);
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    throw asIoError(error, 'write', path);
+  }
+}
+
+/** Nobody else works here: what is being made, and what is locked, was left by a process that was killed. */
+async function removeUnfinished(path: string): Promise<void> {
+  for (const name of await readdir(path, { recursive: true }))
+    if (/\.(partial-|lock)/.test(name)) await rm(join(path, name), { recursive: true, force: true });
+}
+
+/**
+ * Removes what is in the workspace under a name that says so: of a folder that is half removed nobody could tell that it is not
+ * finished.
+ */
+export async function discard(path: string): Promise<void> {
+  if (!(await exists(path))) return;
+  const doomed = `${path}.partial-${pid}`;
+  await rm(doomed, { recursive: true, force: true });
+  await rename(path, doomed);
+  await rm(doomed, { recursive: true, force: true });
+}
+
+/** Removes a workspace with all of its stages. */
+export async function discardAll(path: string): Promise<void> {
+  for (const name of await readdir(path)) await discard(join(path, name));
+  await rm(path, { recursive: true, force: true });
+}
+
+async function finishedIn(path: string): Promise<number> {
+  const names = await readdir(path).catch(() => []);
+  // A stage that had only begun is an empty folder.
+  for (const name of names) await rmdir(join(path, name)).catch(() => {});
+  return (await readdir(path).catch(() => [])).length;
+}
+
+function parts(count: number): string {
+  return count === 1 ? '1 finished part' : `${count} finished parts`;
+}
+
+/** Runs `make` unless its output is there: outputs appear whole or not at all. */
+export async function stage<T>(path: string, make: () => Promise<unknown>, read: () => Promise<T>): Promise<Stage<T>> {
+  if (!(await exists(path))) {
+    await mkdir(dirname(path), { recursive: true });
+    await make();
+  }
+  return { path, result: await read() };
+}
+
+/** A stage whose output is a JSON file of what it gives. */
+export async function jsonStage<T>(path: string, make: () => Promise<T>): Promise<Stage<T>> {
+  const write = async () => writeFileAtomically(path, `${JSON.stringify(await make(), null, 2)}\n`);
+  return stage(path, write, () => readResult<T>(path));
+}
+
+/** Figures of a stage have some kilobytes. */
+const MAX_RESULT_BYTES = 64 << 20;
+
+/** What a JSON stage wrote. */
+export async function readResult<T>(path: string): Promise<T> {
+  return (await readJsonObject(path, MAX_RESULT_BYTES)).value as T;
+}

@@ -1,0 +1,97 @@
+/** The native library of kernels: where it is, and whether this machine could load it. */
+import { readFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { arch, platform } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { LACUNA_VERSION } from '../../core/manifest.ts';
+import { findPackageFile } from './package-files.ts';
+
+export type NativeLibrary =
+  | { readonly state: 'absent'; readonly path: string; readonly why: string }
+  | { readonly state: 'unusable'; readonly path: string; readonly why: string }
+  | { readonly state: 'present'; readonly path: string };
+
+const FILE_NAMES: Readonly<Partial<Record<NodeJS.Platform, string>>> = {
+  linux: 'liblacuna_ort.so',
+  darwin: 'liblacuna_ort.dylib',
+  win32: 'lacuna_ort.dll',
+};
+
+/** The face for Node beside the library. */
+export const ADDON_NAME = 'lacuna_node.node';
+
+/** Machine codes of the ELF header that builds may have (System V ABI, e_machine). */
+const ELF_MACHINES: Readonly<Record<number, string>> = { 62: 'x64', 183: 'arm64' };
+/** Up to and with e_machine. */
+const ELF_HEADER_BYTES = 20;
+
+/** The package that brings the native core ready built for a machine (scripts/pack-native.js makes it). */
+function platformPackage(): string {
+  return `@lacuna/native-${platform()}-${arch()}`;
+}
+
+/**
+ * Folder of the native core: the platform package's, where it is installed beside this one in the same version, else that
+ * of a build in this package, whether it is there or not.
+ */
+export function locateNative(): URL {
+  return pathToFileURL(
+    `${packagedFolder() ?? join(dirname(findPackageFile('package.json') ?? import.meta.filename), 'native/build/release/lib')}/`,
+  );
+}
+
+function packagedFolder(): string | undefined {
+  const manifest = resolvePackage(platformPackage());
+  if (manifest === undefined) return undefined;
+  const { version } = JSON.parse(readFileSync(manifest, 'utf8'));
+  return version === LACUNA_VERSION ? join(dirname(manifest), 'lib') : undefined;
+}
+
+function resolvePackage(name: string): string | undefined {
+  try {
+    return createRequire(import.meta.url).resolve(`${name}/package.json`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The folder of the native core as a path: the one that is named, else where an installation has it. */
+export function nativePath(named: string | URL = locateNative()): string {
+  return typeof named === 'string' ? named : fileURLToPath(named);
+}
+
+/** What lies in `folder`. Only headers are read: a library that is broken further on is found by the host that loads it. */
+export async function findNativeLibrary(folder: string): Promise<NativeLibrary> {
+  const name = FILE_NAMES[platform()];
+  if (name === undefined) return { state: 'absent', path: folder, why: `there is none for ${platform()}` };
+  const path = join(folder, name);
+  const header = await readHeader(path);
+  if (header === undefined)
+    return {
+      state: 'absent',
+      path,
+      why: `it is not built (npm run build:native), and ${platformPackage()} ${LACUNA_VERSION} is not installed`,
+    };
+  const why = platform() === 'linux' ? elfProblem(header) : undefined;
+  return why === undefined ? { state: 'present', path } : { state: 'unusable', path, why };
+}
+
+async function readHeader(path: string): Promise<Buffer | undefined> {
+  const file = await open(path).catch(() => undefined);
+  if (file === undefined) return undefined;
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(ELF_HEADER_BYTES), 0, ELF_HEADER_BYTES, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
+function elfProblem(header: Buffer): string | undefined {
+  if (header.length < ELF_HEADER_BYTES || header.readUInt32BE(0) !== 0x7f454c46) return 'it is not a shared library';
+  const machine = header.readUInt16LE(18);
+  const built = ELF_MACHINES[machine] ?? `machine ${machine}`;
+  return built === arch() ? undefined : `it is built for ${built}, and this is ${arch()}`;
+}

@@ -1,0 +1,104 @@
+/** README.md of an output folder: what it is, what was done to it, and how to load it. */
+import type { ModelSpec } from '../../core/model.ts';
+import type { Plan } from '../../core/plan.ts';
+import { FLOATS, type Precision, type Rounding, vocabularyOf } from '../../core/precision.ts';
+import type { TextIdentity } from '../../core/statistics.ts';
+import { TARGETS } from '../../core/target.ts';
+
+export interface CardContent {
+  readonly spec: ModelSpec;
+  readonly plan: Plan | null;
+  /** The default one first. */
+  readonly models: readonly CardModel[];
+}
+
+export interface CardModel {
+  readonly file: string;
+  readonly precision: Precision;
+  readonly rounding?: Rounding | undefined;
+  readonly calibratedOn?: readonly TextIdentity[] | undefined;
+  /** The oldest ONNX Runtime that loads it, as ">=1.21". */
+  readonly onnxruntime: string;
+}
+
+/** Markdown with the front matter that the Hub reads. */
+export function modelCard({ spec, plan, models }: CardContent): string {
+  return `---
+library_name: transformers.js
+pipeline_tag: text-generation
+tags: [onnx, onnxruntime, lacuna]
+---
+
+# ${spec.architecture}, ${plan === null ? 'dense' : 'sparse'}, for ONNX Runtime
+
+${spec.numHiddenLayers} layers, hidden size ${spec.hiddenSize}, FFN size ${spec.intermediateSize}, vocabulary ${spec.vocabSize}, context ${spec.contextLength}.
+Opset 21, IR 10.
+
+${models.map(modelText).join('\n')}
+
+${plan === null ? denseText(models) : planText(plan)}
+
+    lacuna run . "Once upon a time"
+${models.length === 1 ? '' : CHOOSING}
+A model takes \`input_ids\`, \`attention_mask\` and \`past_key_values.*\`, and gives \`logits\` and \`present.*\`.
+Positions are counted from the mask: rows are unpadded or padded on the right.
+
+Made by Lacuna; \`lacuna.json\` holds the facts and the checksum of each file.
+`;
+}
+
+const CHOOSING = `
+\`onnx/model.onnx\` is what hosts open by default. Others are chosen by \`--dtype\`, by transformers.js' \`dtype\` (the end of the
+file's name), by optimum's \`file_name\`, by \`model.decoder.filename\` in \`genai_config.json\`.
+`;
+
+const ROUNDED_BY: Readonly<Record<Rounding, string>> = {
+  gptq: 'rounded by GPTQ, so that errors make up for each other',
+  search: 'each rounding error was weighed by the size of its input',
+};
+
+function modelText({ file, precision, rounding, calibratedOn = [], onnxruntime }: CardModel): string {
+  const runtime = `ONNX Runtime ${onnxruntime.replace('>=', '')} or newer`;
+  const texts = calibratedOn.map((text) => `${text.tokens} tokens of ${text.name}`).join(' and ');
+  const rounded = rounding === undefined ? '' : `; ${ROUNDED_BY[rounding]} on ${texts}`;
+  return `- \`${file}\`, ${precision.name}: ${weightsText(precision)}${rounded}; ${runtime}`;
+}
+
+function weightsText(precision: Precision): string {
+  const { floats, linear } = precision;
+  switch (linear.kind) {
+    case 'float':
+    case 'transposed':
+      return `weights and cache are ${floats}`;
+    case 'widened':
+      return `weights are ${linear.dtype}, which a runtime widens when it loads them; the cache is ${floats}`;
+    case 'blocks': {
+      const blocks = `blocks of ${linear.blockSize} with ${linear.symmetric ? 'no zero points' : 'zero points'}`;
+      return `weights are ${linear.bits}-bit in ${blocks}, embedding and head ${vocabularyOf(precision)}; the cache is ${floats}`;
+    }
+  }
+}
+
+function denseText(models: readonly CardModel[]): string {
+  const rounded = models.filter(({ precision }) => precision.name !== FLOATS);
+  if (rounded.length === 0) return 'Nothing was left out: the logits are those of the checkpoint to rounding.';
+  const [{ precision }] = rounded;
+  const command =
+    rounded.length < models.length
+      ? `lacuna eval . --dtype ${precision.name} --against-dtype ${FLOATS}`
+      : 'lacuna eval . --against FP32-DIR';
+  return `Where weights were rounded, the model's output changes; \`${command}\` measures by how much.`;
+}
+
+function planText(plan: Plan): string {
+  const what = `about ${percent(plan.target.value)} of the ${TARGETS[plan.target.kind].perToken} per token`;
+  return [
+    `Sparsified with the \`${plan.preset}\` preset: ${what} (${plan.blocks.length} blocks planned).`,
+    'The operators of the `lacuna` domain carry portable bodies: a stock ONNX Runtime runs the file as it is.',
+    "This changes the model's output; `lacuna eval DIR --against DENSE` measures by how much.",
+  ].join('\n');
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(0)} %`;
+}

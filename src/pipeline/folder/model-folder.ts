@@ -1,0 +1,334 @@
+/** The output folder: one folder that ONNX Runtime, onnxruntime-genai, transformers.js and optimum load. */
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { basename, join, relative } from 'node:path';
+import { hostConfig, sharesCacheBuffer } from '../../../converters/index.ts';
+import { checksumOf } from '../../../formats/checksum.ts';
+import { sha256Bytes, sha256File, withNewFolder, writeFileAtomically } from '../../../formats/files.ts';
+import { readJsonObject } from '../../../formats/json-file.ts';
+import { readNumbers, readOnnx, sizesOf, type WrittenFile, writeOnnx } from '../../../formats/onnx/index.ts';
+import { readBounded } from '../../../formats/regular-file.ts';
+import { MAX_SMALL_FILE_BYTES, openModelFiles, readSmallJson, readSmallText } from '../../../formats/small-files.ts';
+import type { ModelFiles } from '../../core/checkpoint.ts';
+import { LacunaError } from '../../core/errors.ts';
+import type { Graph } from '../../core/graph.ts';
+import {
+  LACUNA_VERSION,
+  MANIFEST_FORMAT,
+  MANIFEST_VERSION,
+  type Manifest,
+  type ManifestModel,
+  manifestSchema,
+} from '../../core/manifest.ts';
+import type { ModelSpec } from '../../core/model.ts';
+import type { Plan } from '../../core/plan.ts';
+import { type Precision, type Rounding, vocabularyOf } from '../../core/precision.ts';
+import type { JobOptions } from '../../core/progress.ts';
+import type { TextIdentity } from '../../core/statistics.ts';
+import { OPERATOR_SET } from '../../ops/index.ts';
+import { checkNumbers } from '../../runtime/index.ts';
+import { genaiConfig } from './genai-config.ts';
+import { modelCard } from './model-card.ts';
+import { exists } from './output.ts';
+import { portableTokenizerConfig } from './tokenizer-config.ts';
+import { modelFileOf, transformersJsConfig } from './transformers-js.ts';
+
+export const MANIFEST_FILE = 'lacuna.json';
+const CARD_FILE = 'README.md';
+
+/** Files taken over from the source as they are, when they are there. */
+const COPIED = ['generation_config.json', 'tokenizer.json', 'special_tokens_map.json', 'tokenizer.model'] as const;
+
+/** What else of a source ends in the folder, in whole or in part. */
+const READ = ['config.json', 'tokenizer_config.json', 'chat_template.jinja'] as const;
+
+/** More than any JSON file of a model, of statistics or of a plan needs: the largest known are a few megabytes. */
+export const MAX_JSON_BYTES = 64 << 20;
+
+/** sha256 of every small file that a folder made from `source` depends on, by name. */
+export async function hashSmallFiles({ files }: ModelFiles): Promise<Record<string, string>> {
+  const hashes: Record<string, string> = {};
+  for (const name of [...COPIED, ...READ]) {
+    const file = files.get(name);
+    if (file !== undefined) hashes[name] = 'text' in file ? sha256Bytes(file.text()) : await sha256File(file.path);
+  }
+  return hashes;
+}
+
+/** One model of a folder, as it is to be written. */
+export interface FolderModel {
+  readonly graph: Graph;
+  readonly precision: Precision;
+  /** How weights were rounded by texts, and by which; absent where they were by none. */
+  readonly rounding?: Rounding | undefined;
+  readonly calibratedOn?: readonly TextIdentity[] | undefined;
+}
+
+/** What a model folder is made from. */
+export interface FolderContent {
+  /** The same model in different precisions, the default one first. */
+  readonly models: readonly FolderModel[];
+  readonly spec: ModelSpec;
+  readonly fingerprint: string;
+  readonly plan: Plan | null;
+  /** Whose config and tokenizer files are taken over: a checkpoint or another model folder. */
+  readonly source: ModelFiles;
+}
+
+export interface WriteFolderOptions extends JobOptions {
+  readonly force?: boolean;
+}
+
+/**
+ * Writes a model folder under a temporary name and renames it when it is whole.
+ *
+ * @throws LacunaError `exists` when `path` is there and `force` is not given.
+ */
+export async function writeModelFolder(
+  path: string,
+  content: FolderContent,
+  options: WriteFolderOptions = {},
+): Promise<Manifest> {
+  return withNewFolder(path, { force: options.force ?? false }, async (folder) => {
+    await mkdir(join(folder, 'onnx'));
+    const weights = await writeModels(folder, content, options);
+    const copied = await copySmallFiles(content.source, folder);
+    const written = Object.entries(await configTexts(content));
+    for (const [name, text] of written) await writeFile(join(folder, name), text);
+    const names = [...copied, ...written.map(([name]) => name)];
+    const small = await Promise.all(names.map((name) => checkFile(join(folder, name))));
+    const manifest = describe(folder, content, [...weights, ...small]);
+    await writeFile(join(folder, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
+    return manifest;
+  });
+}
+
+/** One after the other: each of them keeps the disk busy. */
+async function writeModels(
+  folder: string,
+  { models }: FolderContent,
+  options: WriteFolderOptions,
+): Promise<WrittenFile[]> {
+  const files: WrittenFile[] = [];
+  for (const [index, { graph, precision }] of models.entries())
+    files.push(...(await writeOnnx(graph, join(folder, modelFileOf(precision, index)), options)));
+  return files;
+}
+
+async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<string[]> {
+  const copied: string[] = [];
+  for (const name of COPIED) {
+    const file = files.get(name);
+    if (file === undefined) continue;
+    // Copied by content: a read-only source must not make files that cannot be synced.
+    await writeFile(
+      join(folder, name),
+      'text' in file ? file.text() : await readBounded(file.path, MAX_SMALL_FILE_BYTES),
+    );
+    copied.push(name);
+  }
+  return copied;
+}
+
+/** Ends the model card of a folder with a section, in place of one of that heading, and puts the card's new checksum into its manifest. */
+export async function addToCard(path: string, section: string): Promise<void> {
+  const manifest = await readManifest(path);
+  const card = join(path, CARD_FILE);
+  const [heading] = section.split('\n', 1);
+  const [before] = (await readFile(card, 'utf8')).split(`\n${heading}\n`);
+  await writeFileAtomically(card, `${before}\n${section}`);
+  const checked = { ...(await checkFile(card)), path: CARD_FILE };
+  const files = manifest.files.map((file) => (file.path === CARD_FILE ? checked : file));
+  await writeFileAtomically(join(path, MANIFEST_FILE), pretty({ ...manifest, files }));
+}
+
+/**
+ * The files that `writeModelFolder` would write, with their sizes. Of the weights only those are read that go into the
+ * .onnx files themselves.
+ */
+export async function planModelFolder(content: FolderContent): Promise<readonly PlannedFile[]> {
+  const files: PlannedFile[] = [];
+  for (const [index, { graph, precision }] of content.models.entries()) {
+    const path = modelFileOf(precision, index);
+    const { modelBytes, dataBytes } = await sizesOf(graph, `${basename(path)}_data`);
+    files.push({ path, bytes: modelBytes }, ...(dataBytes > 0 ? [{ path: `${path}_data`, bytes: dataBytes }] : []));
+  }
+  for (const name of COPIED) {
+    const file = content.source.files.get(name);
+    if (file === undefined) continue;
+    files.push({ path: name, bytes: 'text' in file ? Buffer.byteLength(file.text()) : (await stat(file.path)).size });
+  }
+  for (const [path, text] of Object.entries(await configTexts(content)))
+    files.push({ path, bytes: Buffer.byteLength(text) });
+  // A checksum is as long as any other.
+  const crc32 = checksumOf(new Uint8Array(0));
+  const manifest = describe(
+    '',
+    content,
+    files.map((file) => ({ ...file, crc32 })),
+  );
+  return [...files, { path: MANIFEST_FILE, bytes: Buffer.byteLength(pretty(manifest)) }];
+}
+
+export interface PlannedFile {
+  readonly path: string;
+  readonly bytes: number;
+}
+
+async function configTexts(content: FolderContent): Promise<Readonly<Record<string, string>>> {
+  const sourceConfig = (await readSmallJson(content.source, 'config.json', MAX_JSON_BYTES))?.value;
+  if (sourceConfig === undefined) throw new LacunaError('not-found', `${content.source.path} has no config.json`);
+  const { spec, plan, models } = content;
+  const files: Record<string, string> = {
+    'config.json': pretty({
+      ...hostConfig(sourceConfig),
+      'transformers.js_config': transformersJsConfig(models.map(({ precision }) => precision)),
+    }),
+    'genai_config.json': pretty(genaiConfig(spec, sharesCacheBuffer(spec))),
+    [CARD_FILE]: modelCard({
+      spec,
+      plan,
+      models: models.map((model, index) => ({ ...describeModel(model, index), precision: model.precision })),
+    }),
+  };
+  const tokenizerConfig = await readTokenizerConfig(content.source);
+  if (tokenizerConfig !== undefined) files['tokenizer_config.json'] = pretty(tokenizerConfig);
+  return files;
+}
+
+function describeModel({ graph, precision, rounding, calibratedOn }: FolderModel, index: number): ManifestModel {
+  const { linear } = precision;
+  const blocks = linear.kind === 'blocks' && { blockSize: linear.blockSize, symmetric: linear.symmetric };
+  return {
+    file: modelFileOf(precision, index),
+    precision: precision.name as ManifestModel['precision'],
+    ...(blocks && { blocks }),
+    vocabulary: vocabularyOf(precision),
+    ...(rounding && { rounding }),
+    ...(calibratedOn && { calibratedOn: [...calibratedOn] }),
+    ...(graph.functions.length > 0 && { operatorSet: OPERATOR_SET }),
+    onnxruntime: oldestRuntime(graph),
+  };
+}
+
+async function readTokenizerConfig(source: ModelFiles): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const config = (await readSmallJson(source, 'tokenizer_config.json', MAX_JSON_BYTES))?.value;
+  if (config === undefined) return undefined;
+  return portableTokenizerConfig(config, await readSmallText(source, 'chat_template.jinja', MAX_JSON_BYTES));
+}
+
+async function checkFile(path: string): Promise<WrittenFile> {
+  const content = await readFile(path);
+  return { path, bytes: content.length, crc32: checksumOf(content) };
+}
+
+function describe(folder: string, content: FolderContent, written: readonly WrittenFile[]): Manifest {
+  const files = written.map((file) => ({ ...file, path: relative(folder, file.path) }));
+  const { spec, fingerprint, plan } = content;
+  return {
+    format: MANIFEST_FORMAT,
+    version: MANIFEST_VERSION,
+    lacuna: LACUNA_VERSION,
+    models: content.models.map(describeModel),
+    spec: { ...spec, eosTokenIds: [...spec.eosTokenIds] },
+    fingerprint,
+    plan,
+    files: files.sort((a, b) => (a.path < b.path ? -1 : 1)),
+  };
+}
+
+/**
+ * The oldest ONNX Runtime that computes the graph rightly: function bodies need 1.21, products of 8-bit blocks 1.22, and
+ * looking rows of blocks up 1.23; before 1.24 GroupQueryAttention counted one token too many in a sliding window.
+ */
+function oldestRuntime({ nodes: own, functions }: Graph): string {
+  const nodes = [...own, ...functions.flatMap((one) => one.nodes)];
+  const attributeAbove = (name: string, limit: number) =>
+    nodes.some(({ attributes: { [name]: found } }) => found?.kind === 'int' && found.value > limit);
+  if (attributeAbove('local_window_size', 0)) return '>=1.24';
+  if (nodes.some(({ opType }) => opType === 'GatherBlockQuantized')) return '>=1.23';
+  return attributeAbove('bits', 4) ? '>=1.22' : '>=1.21';
+}
+
+/** One of a folder's models. */
+export interface ChosenModel {
+  readonly manifest: Manifest;
+  readonly model: ManifestModel;
+  /** Path of its .onnx file. */
+  readonly modelPath: string;
+}
+
+/** Version of our operators that a model calls; undefined where it calls none. Folders from before that was counted have version 1. */
+export function calledOperators({ manifest: { plan }, model }: ChosenModel): number | undefined {
+  return model.operatorSet ?? (plan !== null || model.blocks !== undefined ? 1 : undefined);
+}
+
+/** A model folder opened: its manifest and the graph of one of its models, weights still on disk. */
+export interface ModelFolder extends ModelFiles, ChosenModel {
+  readonly graph: Graph;
+}
+
+/** Whether `path` is a folder that Lacuna wrote. */
+export async function isModelFolder(path: string): Promise<boolean> {
+  return exists(join(path, MANIFEST_FILE));
+}
+
+export async function readManifest(path: string): Promise<Manifest> {
+  if (!(await exists(path))) {
+    throw new LacunaError('not-found', `There is no folder ${path}`, {
+      hint: 'Give a folder made by lacuna convert, sparsify or build.',
+    });
+  }
+  if (!(await isModelFolder(path))) {
+    throw new LacunaError('not-found', `No ${MANIFEST_FILE} in ${path}: not a folder that Lacuna wrote`, {
+      hint: `Convert the checkpoint first: lacuna convert ${path} -o DIR`,
+    });
+  }
+  const result = manifestSchema.safeParse((await readJsonObject(join(path, MANIFEST_FILE), MAX_JSON_BYTES)).value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new LacunaError('bad-file', `${join(path, MANIFEST_FILE)}: ${issue.path.join('.')}: ${issue.message}`, {
+    hint: 'Make the folder again with this version of Lacuna.',
+  });
+}
+
+/**
+ * The model of the precision `dtype` in a folder, or the first.
+ *
+ * @throws LacunaError `usage` when the folder holds no such model.
+ */
+export async function chooseModel(path: string, dtype?: string): Promise<ChosenModel> {
+  const manifest = await readManifest(path);
+  const { models } = manifest;
+  const model = dtype === undefined ? models[0] : models.find(({ precision }) => precision === dtype);
+  if (model !== undefined) return { manifest, model, modelPath: await safeModel(join(path, model.file)) };
+  const there = models.map(({ precision }) => precision).join(', ');
+  throw new LacunaError('usage', `${path} holds no ${dtype} model, but ${there}`, {
+    hint: 'Choose one of those; lacuna convert CHECKPOINT -o DIR --dtype NAMES makes a folder with others.',
+  });
+}
+
+/** The model's path, if ONNX Runtime can be trusted with it. */
+async function safeModel(modelPath: string): Promise<string> {
+  checkNumbers(await readNumbers(modelPath), modelPath);
+  return modelPath;
+}
+
+/** The folder to compare with: with only a precision or an engine given, the same folder. */
+export function baselineOf(given: {
+  readonly folder: string;
+  readonly against?: string;
+  readonly againstDtype?: string;
+  readonly againstEngine?: string;
+}): string | undefined {
+  const { folder, against, againstDtype, againstEngine } = given;
+  return against ?? (againstDtype === undefined && againstEngine === undefined ? undefined : folder);
+}
+
+export async function openModelFolder(path: string, dtype?: string): Promise<ModelFolder> {
+  const chosen = await chooseModel(path, dtype);
+  return { ...(await openModelFiles(path)), ...chosen, graph: await readOnnx(chosen.modelPath) };
+}
+
+function pretty(data: unknown): string {
+  return `${JSON.stringify(data, null, 2)}\n`;
+}

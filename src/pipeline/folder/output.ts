@@ -1,0 +1,97 @@
+/** Where a command is to write: refused before any work when it is taken or cannot be written. */
+import { constants } from 'node:fs';
+import { access, mkdir, stat } from 'node:fs/promises';
+import { dirname, extname, resolve } from 'node:path';
+import { isStaleLock, removeStaleLock, withLock } from '../../../formats/lock.ts';
+import { LacunaError } from '../../core/errors.ts';
+import { asIoError } from '../../core/io-error.ts';
+
+export async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+export interface OutputOptions {
+  readonly output: string;
+  readonly force?: boolean;
+}
+
+/**
+ * Checks a JSON output and the .safetensors beside it, which bears the same name: `model.json` beside a checkpoint's
+ * `model.safetensors` would cost its weights.
+ *
+ * @throws LacunaError `exists` when one of them is there and `force` is not given; `usage` or `io` when it cannot be written.
+ */
+export async function checkJsonOutput({ output, force }: OutputOptions): Promise<void> {
+  if (extname(output) === '.safetensors')
+    throw new LacunaError('usage', `${output} names the tensors; the output is the JSON file beside them`, {
+      hint: `Use -o ${replaceExtension(output, '.json')}`,
+    });
+  if (!force) await refuseExistingOutput(output);
+  else if ((await stat(output).catch(() => undefined))?.isDirectory())
+    throw new LacunaError('exists', `${output} is a folder; a file is to be written there`, {
+      hint: 'Give the name of a file.',
+    });
+  await checkWritable(dirname(resolve(output)));
+}
+
+async function refuseExistingOutput(output: string): Promise<void> {
+  const lock = lockOf(output);
+  const hasJson = await exists(output);
+  // Tensors alone are somebody else's, unless a run was killed before it wrote the JSON file.
+  if (!hasJson && (await isStaleLock(lock))) return;
+  const tensors = replaceExtension(output, '.safetensors');
+  if (!hasJson && !(await exists(tensors))) return;
+  await removeStaleLock(lock);
+  throw alreadyThere(hasJson ? output : tensors);
+}
+
+function alreadyThere(path: string): LacunaError {
+  return new LacunaError('exists', `${path} already exists`, {
+    hint: 'Give another name for the output, or replace it with --force.',
+  });
+}
+
+/**
+ * Runs `write`, which makes a JSON output and the .safetensors beside it, in folders made for them. One process at a time
+ * does so: the two files belong together.
+ *
+ * @throws LacunaError `exists` while another does, and without `force` when another has.
+ */
+export async function writeJsonOutput<T>({ output, force }: OutputOptions, write: () => Promise<T>): Promise<T> {
+  await mkdir(dirname(resolve(output)), { recursive: true });
+  return withLock(lockOf(output), output, async () => {
+    // Another run may have made it while this one measured.
+    if (!force && (await exists(output))) throw alreadyThere(output);
+    return write();
+  });
+}
+
+function lockOf(output: string): string {
+  return `${resolve(output)}.lock`;
+}
+
+/** The nearest of `folder` and those above it that is there already. */
+export async function presentFolder(folder: string): Promise<string> {
+  let present = folder;
+  while (!(await exists(present)) && present !== dirname(present)) present = dirname(present);
+  return present;
+}
+
+/** Throws 'io' unless the folder that is there already, of those that lead to `folder`, takes new entries. */
+export async function checkWritable(folder: string): Promise<void> {
+  const present = await presentFolder(folder);
+  if (!(await stat(present)).isDirectory())
+    throw new LacunaError('not-found', `Cannot write into ${present}: it is a file, not a folder`, {
+      hint: 'Check the path of the output.',
+    });
+  await access(present, constants.W_OK).catch((error: unknown) => {
+    throw asIoError(error, 'write into', present);
+  });
+}
+
+export function replaceExtension(path: string, extension: string): string {
+  return path.slice(0, path.length - extname(path).length) + extension;
+}

@@ -1,0 +1,123 @@
+/** What a command is given to work on: a checkpoint, or a folder converted before; both end in a dense graph. */
+
+import { assemble, openModel } from '../../../converters/index.ts';
+import { openCheckpoint } from '../../../formats/checkpoint.ts';
+import { mergeAdapter } from '../../../formats/lora/index.ts';
+import type { Checkpoint, ModelFiles } from '../../core/checkpoint.ts';
+import { LacunaError } from '../../core/errors.ts';
+import type { Graph } from '../../core/graph.ts';
+import type { HubOptions } from '../../core/hub.ts';
+import type { ModelPieces, ModelSpec } from '../../core/model.ts';
+import { choosePrecision, FLOATS, type Precision } from '../../core/precision.ts';
+import type { JobOptions } from '../../core/progress.ts';
+import { fetchCheckpoint, parseHubReference } from '../../hub/index.ts';
+import { fuseSkipNorms } from '../../rewrite/index.ts';
+import type { RoundedLayers } from '../rounding/rounding.ts';
+import { isModelFolder, openModelFolder } from './model-folder.ts';
+import { exists } from './output.ts';
+
+export interface DenseModel extends ModelFiles {
+  readonly spec: ModelSpec;
+  readonly fingerprint: string;
+  readonly graph: Graph;
+  /** How the graph stores its weights. */
+  readonly precision: Precision;
+  /** How they were rounded by texts, where they were. */
+  readonly rounded?: RoundedLayers | undefined;
+}
+
+/** How the checkpoint of a command is opened. */
+export interface SourceOptions extends JobOptions {
+  /** Takes weights that are NaN or infinite instead of refusing them. */
+  readonly allowNonFinite?: boolean;
+  /** Where checkpoints come from that are given by name; without it only those that are here are opened. */
+  readonly hub?: HubOptions;
+  /** Folder of a LoRA adapter that is merged into the checkpoint's weights. */
+  readonly adapter?: string;
+}
+
+/** `path` if something is there; else, if it names a model on the Hub, where its download lies. */
+export async function localPath(path: string, { hub, ...job }: SourceOptions): Promise<string> {
+  const reference = hub === undefined || (await exists(path)) ? undefined : parseHubReference(path);
+  return hub === undefined || reference === undefined ? path : fetchCheckpoint(reference, hub, job);
+}
+
+export interface OpenedCheckpoint {
+  readonly checkpoint: Checkpoint;
+  /** In fp32. */
+  readonly pieces: ModelPieces;
+}
+
+/** Opens a checkpoint and checks its config and every tensor's name, shape and dtype; no weight is read. */
+export async function openPieces(given: string, options: SourceOptions = {}): Promise<OpenedCheckpoint> {
+  const checkpoint = await openSource(given, options);
+  return { checkpoint, pieces: openModel(checkpoint, { precision: FLOATS }) };
+}
+
+/** The checkpoint that `given` means, an adapter merged into it; nothing of it has been checked against its config. */
+export async function openSource(given: string, options: SourceOptions): Promise<Checkpoint> {
+  const path = await checkpointPath(given, options);
+  const { adapter, ...rest } = options;
+  const checkpoint = await openCheckpoint(path, rest);
+  return adapter === undefined ? checkpoint : mergeAdapter(checkpoint, adapter, rest);
+}
+
+/** As `localPath`, but 'unsupported' where a converted folder lies there. */
+export async function checkpointPath(given: string, options: SourceOptions): Promise<string> {
+  const path = await localPath(given, options);
+  if (await isModelFolder(path))
+    throw new LacunaError('unsupported', `${path} is a converted folder; the checkpoint it was made from is wanted`, {
+      hint: 'Give the folder with the safetensors files, or the GGUF file.',
+    });
+  return path;
+}
+
+/** The dense graph as it is written: pieces assembled, residual adds fused into the norms that follow. */
+export function denseGraph(pieces: ModelPieces): Graph {
+  return fuseSkipNorms(assemble(pieces));
+}
+
+export interface DenseOptions extends SourceOptions {
+  /** What a checkpoint's weights are stored as; fp32 by default. */
+  readonly precision?: Precision;
+}
+
+/** The dense model of a checkpoint in a precision, its weights rounded by texts where they were. */
+export function denseModel(checkpoint: Checkpoint, precision: Precision, rounded?: RoundedLayers): DenseModel {
+  const pieces = openModel(checkpoint, {
+    precision,
+    importance: rounded?.byWeight,
+    rounded: rounded?.rounded.get(precision.name),
+  });
+  const { path, files, fingerprint } = checkpoint;
+  return { path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces), precision, rounded };
+}
+
+/** The dense model behind a checkpoint or a converted folder. */
+export async function openDense(path: string, options: DenseOptions = {}): Promise<DenseModel> {
+  const { precision = choosePrecision(FLOATS) } = options;
+  if (!(await isModelFolder(path))) {
+    return denseModel(await openSource(path, options), precision);
+  }
+  if (precision.name !== FLOATS)
+    throw new LacunaError('unsupported', `${path} is a converted folder; ${precision.name} is made of a checkpoint`, {
+      hint: `Give the checkpoint with --dtype ${precision.name}, or the folder without.`,
+    });
+  if (options.adapter !== undefined)
+    throw new LacunaError('unsupported', `${path} is a converted folder; an adapter is merged into a checkpoint`, {
+      hint: 'Give the checkpoint with --adapter, or the folder without.',
+    });
+  // Where there are several precisions, fp32 is the first.
+  const { manifest, model, graph, files } = await openModelFolder(path);
+  if (manifest.plan !== null) {
+    throw new LacunaError('unsupported', `${path} is sparse already (preset ${manifest.plan.preset})`, {
+      hint: 'Start from the checkpoint or from a dense folder: lacuna convert CHECKPOINT -o DIR',
+    });
+  }
+  if (model.precision !== FLOATS) {
+    throw new LacunaError('unsupported', `${path} is ${model.precision}: only ${FLOATS} models are made sparse`, {
+      hint: `Start from the checkpoint or from an ${FLOATS} folder: lacuna convert CHECKPOINT -o DIR --dtype ${FLOATS}`,
+    });
+  }
+  return { path, files, spec: manifest.spec, fingerprint: manifest.fingerprint, graph, precision };
+}

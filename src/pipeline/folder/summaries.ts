@@ -1,0 +1,138 @@
+/** What `inspect` tells of checkpoints, graphs and folders: from headers and configs, no weight is read. */
+import {
+  type ModelLayout,
+  modelLayout,
+  modelProblems,
+  openModel,
+  sumByKind,
+  type UnreadTensors,
+  type WeightKind,
+  weightKind,
+} from '../../../converters/index.ts';
+import { storedBytes } from '../../../formats/gguf/index.ts';
+import { readSmallJson } from '../../../formats/small-files.ts';
+import { hasChatTemplate } from '../../../formats/tokenizer/index.ts';
+import { type Checkpoint, hasTokenizer, type ModelFiles } from '../../core/checkpoint.ts';
+import { byteLength, elementCount } from '../../core/dtype.ts';
+import type { LacunaError } from '../../core/errors.ts';
+import type { Body, Graph, Initializer, ValueInfo } from '../../core/graph.ts';
+import { LACUNA_DOMAIN } from '../../core/graph.ts';
+import type { ModelSpec } from '../../core/model.ts';
+import { FLOATS } from '../../core/precision.ts';
+import { attempt } from '../../core/problems.ts';
+import { storedIn } from '../../core/tensor.ts';
+import { MAX_JSON_BYTES } from './model-folder.ts';
+
+export interface GraphSummary {
+  readonly opsets: Readonly<Record<string, number>>;
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+  /** Operators of the main graph, `domain.name` -> how many, most first. */
+  readonly operators: Readonly<Record<string, number>>;
+  readonly functions: readonly string[];
+  /** What several initializers share is counted once, for the first of them. */
+  readonly weightBytes: number;
+  readonly bytesByKind: Readonly<Record<WeightKind, number>>;
+  readonly bytesByDtype: Readonly<Record<string, number>>;
+}
+
+/** What else a model comes with. */
+export interface ExtrasSummary {
+  readonly hasTokenizer: boolean;
+  readonly hasChatTemplate: boolean;
+}
+
+export interface CheckpointSummary extends ExtrasSummary {
+  readonly spec: ModelSpec | undefined;
+  /** How its layers are built; undefined as `spec` is. */
+  readonly layout: ModelLayout | undefined;
+  /** Why it cannot be converted, when it cannot: all reasons. */
+  readonly problems: readonly string[];
+  readonly fingerprint: string;
+  readonly tensors: number;
+  readonly parameters: number;
+  readonly parametersByKind: Readonly<Record<WeightKind, number>>;
+  readonly bytesByKind: Readonly<Record<WeightKind, number>>;
+  readonly bytesByDtype: Readonly<Record<string, number>>;
+}
+
+/** `opening` and `unread` are what opening it met: weights that are missing or damaged. */
+export async function summariseCheckpoint(
+  checkpoint: Checkpoint,
+  opening: readonly LacunaError[],
+  unread: UnreadTensors | undefined,
+): Promise<CheckpointSummary> {
+  const tensors = [...checkpoint.tensors];
+  const stored = tensors.flatMap(([name, tensor]) => storedIn(tensor).map((one) => ({ name, one })));
+  const parameters = tensors.map(([name, { shape }]) => [weightKind(name), elementCount(shape)] as const);
+  const problems = [...opening, ...modelProblems(checkpoint, unread)];
+  const fits = problems.length === 0;
+  return {
+    spec: fits ? openModel(checkpoint, { precision: FLOATS }).spec : undefined,
+    layout: fits ? modelLayout(checkpoint) : undefined,
+    problems: problems.map(({ message }) => message),
+    fingerprint: checkpoint.fingerprint,
+    tensors: tensors.length,
+    parameters: parameters.reduce((sum, [, count]) => sum + count, 0),
+    parametersByKind: sumByKind(parameters),
+    bytesByKind: sumByKind(stored.map(({ name, one }) => [weightKind(name), storedBytes(one)])),
+    bytesByDtype: sumBy(stored.map(({ one }) => [one.kind === 'ggml' ? one.type : one.dtype, storedBytes(one)])),
+    ...(await summariseExtras(checkpoint)),
+  };
+}
+
+export async function summariseExtras(model: ModelFiles): Promise<ExtrasSummary> {
+  return { hasTokenizer: hasTokenizer(model), hasChatTemplate: await hasChatTemplate(model) };
+}
+
+/** How the model in a converted folder is built, by its config.json; undefined where that was changed beyond reading. */
+export async function folderLayout(folder: ModelFiles, fingerprint: string): Promise<ModelLayout | undefined> {
+  const read = async (name: 'config.json' | 'generation_config.json') =>
+    (await readSmallJson(folder, name, MAX_JSON_BYTES))?.value;
+  const [config = {}, generationConfig] = [await read('config.json'), await read('generation_config.json')];
+  const unread: LacunaError[] = [];
+  return attempt(unread, () => modelLayout({ ...folder, config, generationConfig, tensors: new Map(), fingerprint }));
+}
+
+export function summariseGraph(graph: Graph): GraphSummary {
+  const stored = storedOnce(graph.initializers).map(({ name, data: { dtype, shape } }) => {
+    return { kind: weightKind(name), dtype, bytes: byteLength(dtype, shape) };
+  });
+  return {
+    opsets: graph.opsets,
+    inputs: graph.inputs,
+    outputs: graph.outputs,
+    operators: countOperators(graph),
+    functions: graph.functions.filter(({ domain }) => domain === LACUNA_DOMAIN).map(({ name }) => name),
+    weightBytes: stored.reduce((sum, { bytes }) => sum + bytes, 0),
+    bytesByKind: sumByKind(stored.map(({ kind, bytes }) => [kind, bytes])),
+    bytesByDtype: sumBy(stored.map(({ dtype, bytes }) => [dtype, bytes])),
+  };
+}
+
+/** The first initializer of each range of a file: a tied head and its embedding may be two views of one. */
+function storedOnce(initializers: readonly Initializer[]): Initializer[] {
+  const ranges = new Set<string>();
+  return initializers.filter(({ data }) => {
+    if (data.kind !== 'file') return true;
+    const range = JSON.stringify([data.path, data.byteOffset]);
+    const isNew = !ranges.has(range);
+    ranges.add(range);
+    return isNew;
+  });
+}
+
+function sumBy(entries: readonly (readonly [string, number])[]): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const [key, count] of entries) sums[key] = (sums[key] ?? 0) + count;
+  return sums;
+}
+
+function countOperators(body: Body): Record<string, number> {
+  const counts = new Map<string, number>();
+  for (const { domain, opType } of body.nodes) {
+    const name = domain === '' ? opType : `${domain}.${opType}`;
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
+  return Object.fromEntries([...counts].sort(([a, m], [b, n]) => n - m || a.localeCompare(b)));
+}

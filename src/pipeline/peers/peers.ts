@@ -1,0 +1,187 @@
+/** Decoding beside other programs, in turn with them: what `bench --peers` adds. */
+import { resolve } from 'node:path';
+import { parseJsonObject } from '../../../formats/json-file.ts';
+import { LacunaError } from '../../core/errors.ts';
+import { type JobOptions, SILENT } from '../../core/progress.ts';
+import { type Spread, spread } from '../../eval/index.ts';
+import { PYTHONS, probeScript, runPython, scriptPath } from './python.ts';
+
+export interface PeerOptions extends JobOptions {
+  /** A Python that has peers installed; looked for when absent. */
+  readonly python?: string | undefined;
+  /** The same weights as a GGUF file, for llama.cpp. */
+  readonly gguf?: string | undefined;
+}
+
+export type PeerResult = TimedPeer | FailedPeer;
+
+export interface TimedPeer {
+  readonly name: string;
+  readonly version: string;
+  readonly decodeTokensPerSecond: Spread;
+  readonly prefillTokensPerSecond: Spread;
+  /** Tokens a second of the folder that is timed / of the peer, a round each. */
+  readonly speedup: Spread;
+}
+
+/** A peer that is not installed, that failed or that did not answer: the others are timed all the same. */
+export interface FailedPeer {
+  readonly name: string;
+  /** null where it is not installed. */
+  readonly version: string | null;
+  readonly failure: string;
+}
+
+/** What is timed against the peers. */
+export interface PeerSubject {
+  readonly folder: string;
+  /** Its .onnx file, relative to the folder. */
+  readonly model: string;
+  readonly promptTokens: number;
+  /** Tokens that are decoded a round. */
+  readonly steps: number;
+  readonly rounds: number;
+  /** Tokens a second that the subject decodes, measured now. */
+  readonly decode: () => Promise<number>;
+  /** Milliseconds that a peer gets, beside many times what the subject takes. */
+  readonly patienceMs?: number;
+}
+
+export interface Peers {
+  readonly python: string;
+  readonly peers: readonly Peer[];
+  /** Those that were asked for and are not installed. */
+  readonly missing: readonly FailedPeer[];
+}
+
+interface Peer {
+  readonly name: string;
+  readonly version: string;
+  /** What it opens. */
+  readonly args: readonly string[];
+}
+
+const SCRIPT = 'peers.py';
+
+/** A peer that takes longer than this, and so many times what the subject takes, will not answer. */
+const PATIENCE_MS = 300_000;
+const PATIENCE_TURNS = 30;
+
+/**
+ * The peers that are installed and have something to open: quick, so that it can be done before anything is timed.
+ *
+ * @throws LacunaError `not-found` with what to install where there is none.
+ */
+export async function findPeers(
+  { folder, model }: Pick<PeerSubject, 'folder' | 'model'>,
+  { python: named, gguf }: PeerOptions,
+): Promise<Peers> {
+  const opens = {
+    'onnxruntime-genai': [resolve(folder), '--model', model],
+    ...(gguf !== undefined && { 'llama.cpp': [resolve(gguf)] }),
+  };
+  const tried: string[] = [];
+  const found: Peers[] = [];
+  for (const python of named === undefined ? PYTHONS : [named]) {
+    const versions = await probeScript(python, SCRIPT);
+    const peers = Object.entries(opens).flatMap(([name, args]) => {
+      const version = versions?.[name];
+      return typeof version === 'string' ? [{ name, version, args }] : [];
+    });
+    const lacks = Object.keys(opens).filter((name) => peers.every((peer) => peer.name !== name));
+    const missing = lacks.map((name) => ({ name, version: null, failure: `it is not installed in ${python}` }));
+    if (missing.length === 0) return { python, peers, missing };
+    if (peers.length > 0) found.push({ python, peers, missing });
+    tried.push(`${python} ${versions === undefined ? 'does not run' : 'has none'}`);
+  }
+  // One of two is better than none; the report names the other.
+  if (found.length > 0) return found[0];
+  throw new LacunaError('not-found', `There is no peer to compare with: ${tried.join('; ')}`, {
+    hint: 'pip install onnxruntime-genai; for llama.cpp llama-cpp-python, and --gguf FILE with the same weights.',
+  });
+}
+
+/**
+ * The subject and each peer decode in turn, round after round; a peer in a process of its own, which loads the model anew. A peer
+ * that fails once is not asked again.
+ */
+export async function timePeers(
+  { python, peers, missing }: Peers,
+  { promptTokens, steps, rounds, decode, patienceMs = PATIENCE_MS }: PeerSubject,
+  { progress = SILENT, signal, threads }: JobOptions,
+): Promise<readonly PeerResult[]> {
+  const stage = progress.stage('Timing peers', rounds * peers.length, 'runs');
+  const counts = ['--prompt', `${promptTokens}`, '--steps', `${steps}`];
+  const options = [...counts, ...(threads === undefined ? [] : ['--threads', `${threads}`])];
+  const turns: Turn[][] = peers.map(() => []);
+  const failures = new Map<Peer, FailedPeer>();
+  for (let round = 0; round < rounds && failures.size < peers.length; round++) {
+    const started = performance.now();
+    const ours = await decode();
+    const limitMs = patienceMs + PATIENCE_TURNS * (performance.now() - started);
+    for (const [index, peer] of peers.entries()) {
+      if (!failures.has(peer)) {
+        const asked = { python, args: [peer.name, ...peer.args, ...options], signal, limitMs };
+        const answer = await answerOf(peer, asked);
+        if ('failure' in answer) failures.set(peer, answer);
+        else turns[index].push({ ours, ...answer });
+      }
+      stage.advance(1);
+    }
+  }
+  stage.done();
+  return [...peers.map((peer, index) => failures.get(peer) ?? timed(peer, turns[index])), ...missing];
+}
+
+interface PeerFigures {
+  readonly decodeTokensPerSecond: number;
+  readonly prefillTokensPerSecond: number;
+}
+
+/** A round: what the subject decoded, and what the peer did after it. */
+interface Turn extends PeerFigures {
+  readonly ours: number;
+}
+
+function timed({ name, version }: Peer, turns: readonly Turn[]): TimedPeer {
+  return {
+    name,
+    version,
+    decodeTokensPerSecond: spread(turns.map((turn) => turn.decodeTokensPerSecond)),
+    prefillTokensPerSecond: spread(turns.map((turn) => turn.prefillTokensPerSecond)),
+    speedup: spread(turns.map(({ ours, decodeTokensPerSecond }) => ours / decodeTokensPerSecond)),
+  };
+}
+
+interface PeerCall {
+  readonly python: string;
+  readonly args: readonly string[];
+  readonly signal: AbortSignal | undefined;
+  readonly limitMs: number;
+}
+
+/** A peer's figures, or why there are none: whatever happens in its process is its own affair. */
+async function answerOf({ name, version }: Peer, call: PeerCall): Promise<PeerFigures | FailedPeer> {
+  try {
+    return await askPeer(call, name);
+  } catch (error) {
+    if (!(error instanceof LacunaError) || error.code === 'interrupted') throw error;
+    return { name, version, failure: error.message };
+  }
+}
+
+async function askPeer({ python, args, signal, limitMs }: PeerCall, name: string): Promise<PeerFigures> {
+  let answer = '';
+  const onOutput = (text: string) => {
+    answer += text;
+  };
+  await runPython(python, [scriptPath(SCRIPT), ...args], { signal, onOutput, failure: 'it failed', limitMs });
+  // Libraries may print before; the script's own is the last line.
+  const { decodeTokensPerSecond, prefillTokensPerSecond } = parseJsonObject(
+    answer.trim().split('\n').at(-1) ?? '',
+    `what ${name} answered`,
+  );
+  if (typeof decodeTokensPerSecond !== 'number' || typeof prefillTokensPerSecond !== 'number')
+    throw new LacunaError('runtime', `it answered without figures: ${answer.trim().slice(-200)}`);
+  return { decodeTokensPerSecond, prefillTokensPerSecond };
+}

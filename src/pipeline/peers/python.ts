@@ -1,0 +1,94 @@
+/** Runs this package's Python scripts: what only other people's programs can tell. */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { parseJsonObject } from '../../../formats/json-file.ts';
+import { LacunaError, throwIfAborted } from '../../core/errors.ts';
+import { packageFile } from '../engine/package-files.ts';
+
+/** Tried in this order: a virtual environment of the place one works in, then what the system calls Python. */
+export const PYTHONS = ['.venv/bin/python', '.venv/Scripts/python.exe', 'python3', 'python'];
+
+export interface PythonRun {
+  readonly signal?: AbortSignal | undefined;
+  /** Called with what it writes to stdout. */
+  readonly onOutput: (text: string) => void;
+  /** What an error says could not be done. */
+  readonly failure: string;
+  /** After so many milliseconds it is stopped, and has failed. */
+  readonly limitMs?: number | undefined;
+}
+
+/** Lines of Python's own report that an error repeats: the exception and what it says. */
+const REPORTED_LINES = 6;
+
+/** Runs `python` until it ends; `runtime` where it fails, `interrupted` once the signal is aborted. */
+export async function runPython(
+  python: string,
+  args: readonly string[],
+  { signal, onOutput, failure, limitMs }: PythonRun,
+): Promise<void> {
+  throwIfAborted(signal);
+  const child = spawn(python, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const stop = () => void child.kill('SIGKILL');
+  let isLate = false;
+  const onLate = () => {
+    isLate = true;
+    stop();
+  };
+  const limit = limitMs === undefined ? undefined : setTimeout(onLate, limitMs);
+  signal?.addEventListener('abort', stop, { once: true });
+  let report = '';
+  child.stdout.setEncoding('utf8').on('data', onOutput);
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    report = (report + text).slice(-65_536);
+  });
+  const ended = await new Promise<string | undefined>((done) => {
+    child.once('error', (error) => done(error.message));
+    child.once('close', (code, killedBy) => {
+      if (code === 0) return done(undefined);
+      if (isLate) return done(`it had not ended after ${Math.round((limitMs ?? 0) / 1000)} s`);
+      done(killedBy === null ? lastLines(report) || `it exited with ${code}` : `it was stopped by ${killedBy}`);
+    });
+  });
+  clearTimeout(limit);
+  signal?.removeEventListener('abort', stop);
+  throwIfAborted(signal);
+  if (ended !== undefined)
+    throw new LacunaError('runtime', `${failure}: ${ended}`, {
+      hint: `It ran in ${python}; another Python is named by --python PATH.`,
+      cause: new Error(report),
+    });
+}
+
+function lastLines(report: string): string {
+  const lines = report.split('\n').filter((line) => line.trim() !== '');
+  return lines.slice(-REPORTED_LINES).join('\n  ');
+}
+
+/**
+ * What a script answers to `--probe`: versions of the packages that it uses, by name, null for those that are missing;
+ * undefined when `python` does not run it.
+ */
+export async function probeScript(
+  python: string,
+  script: string,
+): Promise<Readonly<Record<string, unknown>> | undefined> {
+  let answer = '';
+  try {
+    await runPython(python, [scriptPath(script), '--probe'], {
+      onOutput: (text) => {
+        answer += text;
+      },
+      failure: 'No answer',
+    });
+    // A program that runs anything it is given is not a Python.
+    return parseJsonObject(answer, 'the answer');
+  } catch {
+    return undefined;
+  }
+}
+
+/** A script of this package. */
+export function scriptPath(name: string): string {
+  return packageFile(join('python', name));
+}

@@ -1,0 +1,262 @@
+/** Rounds the layers of a checkpoint so that errors make up for each other on texts, before they are written. */
+import { readdir, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import {
+  cutSequences,
+  gramsOf,
+  type InputGram,
+  inputGrams,
+  type LayerKeeper,
+  linearWeights,
+  type Statistic,
+} from '../../../calibrate/index.ts';
+import { openModel } from '../../../converters/index.ts';
+import { sha256File } from '../../../formats/files.ts';
+import { encodeModel } from '../../../formats/onnx/index.ts';
+import { readSafetensors, writeSafetensors } from '../../../formats/safetensors/index.ts';
+import { readSums } from '../../../formats/statistics.ts';
+import type { Checkpoint } from '../../core/checkpoint.ts';
+import { LacunaError, throwIfAborted } from '../../core/errors.ts';
+import { HEAD_WEIGHT, type ModelPieces } from '../../core/model.ts';
+import { FLOATS, type Precision } from '../../core/precision.ts';
+import type { JobOptions } from '../../core/progress.ts';
+import type { Multiply } from '../../core/runner.ts';
+import { layerSumsOf, type Statistics, type Sums } from '../../core/statistics.ts';
+import {
+  type BlockScheme,
+  float32Tensor,
+  type QuantizedMatrix,
+  type TensorExpr,
+  type TurnableMatrix,
+} from '../../core/tensor.ts';
+import { factorGram, roundCompensated, roundTurnable } from '../../quantize/index.ts';
+import type { RoundedTurnables } from '../../rewrite/index.ts';
+import { createOpenGraph, openMultiplier } from '../../runtime/index.ts';
+import { readFloats } from '../../tensors/index.ts';
+import { keyOf, withWorkspace } from '../build/workspace.ts';
+import { calibrationInput, type MeasureOptions, measureInput } from '../calibrate.ts';
+import { hashSmallFiles } from '../folder/model-folder.ts';
+import type { OpenedCheckpoint } from '../folder/source.ts';
+import { wantedForRounding } from '../texts/enough-tokens.ts';
+import { type MeasuredImportance, readStatisticsOf, tokensOf } from './importance.ts';
+
+export interface RoundedLayers extends MeasuredImportance {
+  /** By the name of the precision, then of the weight. */
+  readonly rounded: ReadonlyMap<string, ReadonlyMap<string, QuantizedMatrix>>;
+  /** `down` as it is stored along both of its axes, where `options.turnables` asked for it; by the same names. */
+  readonly turnables: ReadonlyMap<string, RoundedTurnables>;
+}
+
+export interface RoundOptions extends MeasureOptions {
+  /** Statistics with Gram matrices, which are then read in place of being measured. */
+  readonly importance?: string;
+  /** Rounds each `down` a second time, for sparse models that read it along both axes. */
+  readonly turnables?: boolean;
+  /** What is measured in the same walk, and where it goes. */
+  readonly besides?: {
+    readonly statistics: readonly Statistic[];
+    readonly save: (statistics: Statistics) => Promise<unknown>;
+  };
+}
+
+/**
+ * Every linear layer's weight in the blocks of each precision, by GPTQ on the texts; `byWeight` has the mean squares of
+ * the output head's inputs.
+ *
+ * A layer's weights are written to a file in the folder `work` as soon as they are rounded, so that a run that was
+ * stopped only passes the layers that it finished; what is returned refers to these files.
+ */
+export async function roundLayers(
+  checkpoint: Checkpoint,
+  precisions: readonly Precision[],
+  work: string,
+  options: RoundOptions,
+): Promise<RoundedLayers> {
+  const schemes = precisions.flatMap(({ name, linear }) =>
+    schemesOf(name, linear as BlockScheme, options.turnables ?? false),
+  );
+  const pieces = openModel(checkpoint, { precision: FLOATS });
+  const grams = await (options.importance === undefined ? gramsOnTexts : gramsInFile)({ checkpoint, pieces }, options);
+  const key = keyOf(checkpoint.fingerprint, grams.identity, schemes);
+  const fileOf = (layer: number) => join(work, `${key}.layer-${layer}.safetensors`);
+  // The head comes after the last layer.
+  const head = pieces.spec.numHiddenLayers;
+  const known = await finishedLayers(work, head + 1, fileOf);
+  if (known.size <= head || options.besides !== undefined) {
+    const multiplier = await openMultiplier(createOpenGraph({ encode: encodeModel, threads: options.threads }));
+    const keep = async (sums: Sums, layer: number) => {
+      const inputs = gramsOf(sums, layer, pieces.spec);
+      if (layer === head) await writeHead(fileOf(head), inputs);
+      else await writeLayer(fileOf(layer), inputs, { pieces, schemes, multiply: multiplier.multiply });
+      return undefined;
+    };
+    try {
+      await grams.handOn({ wants: (layer) => !known.has(layer), keep });
+    } finally {
+      await multiplier.close();
+    }
+  }
+  const files = Array.from({ length: head }, (_, layer) => fileOf(layer));
+  const { tensors } = await readSafetensors(fileOf(head));
+  const byWeight = new Map([[HEAD_WEIGHT, present(tensors.get(HEAD_WEIGHT), fileOf(head))]]);
+  return { texts: grams.texts, byWeight, ...(await readLayers(files, schemes)) };
+}
+
+/** Gram matrices that are still to be measured or read. */
+interface Grams {
+  /** All that decides their bits. */
+  readonly identity: unknown;
+  readonly texts: MeasuredImportance['texts'];
+  /** Hands each layer that is wanted, and the head, to the keeper. */
+  readonly handOn: (keeper: LayerKeeper) => Promise<void>;
+}
+
+async function gramsOnTexts(opened: OpenedCheckpoint, given: RoundOptions): Promise<Grams> {
+  const { checkpoint, pieces } = opened;
+  const options = { ...given, tokens: tokensOf(given) };
+  const input = await calibrationInput(checkpoint, wantedForRounding(pieces.spec), options);
+  // A name says how a file is read: as text or as JSONL.
+  const hashes = input.texts.map(({ name, sha256 }) => [name, sha256]);
+  // All that decides which tokens are measured, and by threads the last bits of their sums.
+  const { tokens, sequenceLength, shard, threads, besides } = options;
+  const tokenizer = await hashSmallFiles(checkpoint);
+  const handOn = async (keeper: LayerKeeper) => {
+    const statistics = [...(besides?.statistics ?? []), inputGrams];
+    const measured = await measureInput(opened, input, options, { statistics, keeper });
+    await besides?.save(measured);
+  };
+  const { texts } = cutSequences(input, pieces.spec);
+  return { identity: { hashes, tokens, sequenceLength, shard, threads, tokenizer }, texts, handOn };
+}
+
+async function gramsInFile({ checkpoint, pieces }: OpenedCheckpoint, options: RoundOptions): Promise<Grams> {
+  const { importance: path = '', threads, signal } = options;
+  const statistics = await readStatisticsOf(checkpoint, path, wantedForRounding(pieces.spec));
+  const layers = layerSumsOf(statistics, inputGrams.name);
+  const handOn = async ({ wants, keep }: LayerKeeper) => {
+    for (const [layer, sums] of layers.entries()) {
+      throwIfAborted(signal);
+      if (wants?.(layer) ?? true) await keep(await readSums(sums), layer);
+    }
+  };
+  return { identity: { statistics: await sha256File(path), threads }, texts: statistics.texts, handOn };
+}
+
+/** A precision's own scheme for every weight, and where it is wanted that of both axes for `down`. */
+function schemesOf(name: string, scheme: BlockScheme, turnables: boolean): NamedScheme[] {
+  const turnable: NamedScheme = { name, scheme: { ...scheme, turnable: true } };
+  return turnables ? [{ name, scheme }, turnable] : [{ name, scheme }];
+}
+
+function isRoundedBy({ scheme }: NamedScheme, weight: string): boolean {
+  return !scheme.turnable || /\.down_proj\.weight$/.test(weight);
+}
+
+/** Runs `use` in the folder beside `output` that rounded layers are kept in; they go away with success. */
+export async function inRoundingWorkspace<T>(
+  output: string,
+  use: (work: string) => Promise<T>,
+  { progress }: Pick<JobOptions, 'progress'>,
+): Promise<T> {
+  const work = `${resolve(output)}.rounding`;
+  const round = async () => {
+    const result = await use(work);
+    await removeLayers(work);
+    return result;
+  };
+  return withWorkspace(work, round, progress);
+}
+
+/** Removes what `roundLayers` wrote to the folder, and nothing else. */
+async function removeLayers(work: string): Promise<void> {
+  const names = (await readdir(work)).filter((name) => /^[0-9a-f]+\.layer-\d+\.safetensors$/.test(name));
+  for (const name of names) await rm(join(work, name), { force: true });
+}
+
+async function finishedLayers(work: string, count: number, fileOf: (layer: number) => string): Promise<Set<number>> {
+  const present = new Set((await readdir(work)).map((name) => join(work, name)));
+  return new Set(Array.from({ length: count }, (_, layer) => layer).filter((layer) => present.has(fileOf(layer))));
+}
+
+interface NamedScheme {
+  readonly name: string;
+  readonly scheme: BlockScheme;
+}
+
+interface LayerRounding {
+  readonly pieces: ModelPieces;
+  readonly schemes: readonly NamedScheme[];
+  readonly multiply: Multiply;
+}
+
+/** Name of a part of a weight in a layer's file. */
+function entryName({ name, scheme }: NamedScheme, weight: string, part: string): string {
+  return `${name}${scheme.turnable ? '.turnable' : ''}.${weight}.${part}`;
+}
+
+async function writeLayer(
+  path: string,
+  inputs: Iterable<InputGram>,
+  { pieces, schemes, multiply }: LayerRounding,
+): Promise<void> {
+  const entries: { name: string; data: TensorExpr }[] = [];
+  for (const { readers, width, gram } of inputs) {
+    const factor = await factorGram(gram, width, multiply);
+    for (const weight of readers) {
+      const values = await readFloats(pieces.weight(weight));
+      for (const scheme of schemes.filter((one) => isRoundedBy(one, weight))) {
+        const parts = await roundedParts(values, scheme.scheme, factor, multiply);
+        for (const [part, data] of Object.entries(parts))
+          if (data !== undefined) entries.push({ name: entryName(scheme, weight, part), data });
+      }
+    }
+  }
+  await writeSafetensors(path, entries);
+}
+
+/** The tensors that a weight is stored as, by their names in a layer's file. */
+async function roundedParts(...given: Parameters<typeof roundCompensated>) {
+  const [, scheme] = given;
+  if (!scheme.turnable) return roundCompensated(...given);
+  const { codes, scales, turned } = await roundTurnable(...given);
+  return { codes, scales, turned_codes: turned.codes, turned_scales: turned.scales };
+}
+
+/** Mean squares of the head's inputs, as far as their scale has a meaning. */
+async function writeHead(path: string, inputs: Iterable<InputGram>): Promise<void> {
+  const entries = Array.from(inputs, ({ readers: [name], gram, width }) => {
+    return { name, data: float32Tensor(Float32Array.from({ length: width }, (_, i) => gram[i * width + i])) };
+  });
+  await writeSafetensors(path, entries);
+}
+
+async function readLayers(
+  files: readonly string[],
+  schemes: readonly NamedScheme[],
+): Promise<Pick<RoundedLayers, 'rounded' | 'turnables'>> {
+  const rounded = new Map(schemes.map(({ name }) => [name, new Map<string, QuantizedMatrix>()]));
+  const turnables = new Map(schemes.map(({ name }) => [name, new Map<string, TurnableMatrix>()]));
+  for (const [layer, path] of files.entries()) {
+    const { tensors } = await readSafetensors(path);
+    for (const scheme of schemes)
+      for (const weight of linearWeights(layer).filter((one) => isRoundedBy(scheme, one))) {
+        const part = (name: string) => present(tensors.get(entryName(scheme, weight, name)), path);
+        const zeroPoints = scheme.scheme.symmetric ? undefined : part('zeroPoints');
+        const matrix = { codes: part('codes'), scales: part('scales'), zeroPoints };
+        if (!scheme.scheme.turnable) rounded.get(scheme.name)?.set(weight, matrix);
+        else {
+          const turned = { codes: part('turned_codes'), scales: part('turned_scales'), zeroPoints: undefined };
+          turnables.get(scheme.name)?.set(weight, { ...matrix, turned });
+        }
+      }
+  }
+  return { rounded, turnables };
+}
+
+/** Files are named by all that went into them, so only a foreign one lacks a part. */
+function present(tensor: TensorExpr | undefined, path: string): TensorExpr {
+  if (tensor !== undefined) return tensor;
+  throw new LacunaError('bad-file', `${path} is not what this conversion wrote`, {
+    hint: 'Remove it and start again.',
+  });
+}

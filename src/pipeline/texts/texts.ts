@@ -1,0 +1,103 @@
+/** The one way from the files of `--data` to tokens, for whatever measures a model on texts. */
+import { sha256Bytes } from '../../../formats/files.ts';
+import { readTextFile, type TextDocument, type TextFile } from '../../../formats/texts/index.ts';
+import type { Tokenizer } from '../../../formats/tokenizer/index.ts';
+import { LacunaError } from '../../core/errors.ts';
+import { packageFile } from '../engine/package-files.ts';
+
+export interface EncodedText {
+  readonly name: string;
+  /** Of the file's bytes. */
+  readonly sha256: string;
+  /** All of the file's documents, one after the other. */
+  readonly tokens: readonly number[];
+}
+
+/** `fit` for statistics, `choose` for thresholds, `test` for the figures: they share no document. */
+export type TextRole = 'fit' | 'choose' | 'test';
+
+/** The texts that are taken where none are given: one that comes with the package. */
+export function pinnedTexts(role: TextRole): readonly string[] {
+  return [packageFile(`texts/${role}.txt`)];
+}
+
+/** The files, checked and not yet encoded. @throws LacunaError when one of them is missing, empty or no text. */
+export async function readTexts(paths: readonly string[]): Promise<TextFile[]> {
+  if (paths.length === 0)
+    throw new LacunaError('usage', 'No text given', { hint: 'Name at least one UTF-8 file: --data FILE' });
+  return Promise.all(paths.map(readTextFile));
+}
+
+/** The files as tokens: one stream each. Throws as `readTexts`, and naming the place of what cannot be encoded. */
+export async function encodeTexts(paths: readonly string[], tokenizer: Tokenizer): Promise<EncodedText[]> {
+  const files = await readTexts(paths);
+  return files.map(({ name, sha256, documents }) => ({ name, sha256, tokens: joinDocuments(documents, tokenizer) }));
+}
+
+/**
+ * Documents end to end, as models are trained on them: after a text comes the token that ends one, where the tokenizer names
+ * it; a conversation has its template's own marks. The token that begins a text is left to whoever cuts: it stands at the
+ * start of each window and nowhere else, since few models have learnt to expect it inside.
+ */
+function joinDocuments(documents: readonly TextDocument[], tokenizer: Tokenizer): number[] {
+  const { bosTokenId, eosTokenId } = tokenizer;
+  const tokens: number[] = [];
+  for (const [index, document] of documents.entries()) {
+    const encoded = encode(document, tokenizer);
+    const start = encoded[0] === bosTokenId ? 1 : 0;
+    for (let i = start; i < encoded.length; i++) tokens.push(encoded[i]);
+    const isLast = index === documents.length - 1;
+    if (typeof document.content === 'string' && !isLast && eosTokenId !== undefined) tokens.push(eosTokenId);
+  }
+  return tokens;
+}
+
+function encode({ at, content }: TextDocument, tokenizer: Tokenizer): number[] {
+  try {
+    const text = typeof content === 'string' ? content : tokenizer.chat(content, { addGenerationPrompt: false });
+    return tokenizer.encode(text, { addSpecialTokens: false });
+  } catch (error) {
+    if (!(error instanceof LacunaError)) throw error;
+    const hint =
+      typeof content === 'string' ? error.hint : 'Give what the model is to read: {"text": "…"} in place of messages.';
+    throw new LacunaError(error.code, `${at}: ${error.message}`, { hint, cause: error });
+  }
+}
+
+/** What texts are for, with their files. */
+export type TextsByRole = Readonly<Record<string, readonly string[]>>;
+
+/**
+ * Throws `usage` where two roles share a file or a document: a figure of a text that was fitted to is better than that of any
+ * other.
+ *
+ * @example await checkDisjoint({ fit: ['fit.txt'], choose: ['choose.txt'], test: ['chats.jsonl'] });
+ */
+export async function checkDisjoint(roles: TextsByRole): Promise<void> {
+  const texts = await Promise.all(
+    Object.entries(roles).map(async ([role, paths]) => ({ role, files: await readTexts(paths) })),
+  );
+  for (const [index, one] of texts.entries())
+    for (const other of texts.slice(index + 1)) {
+      const [first, ...rest] = sharedBy(one.files, other.files);
+      if (first === undefined) continue;
+      const more = rest.length === 0 ? '' : `, and ${rest.length} more`;
+      throw new LacunaError('usage', `${one.role} and ${other.role} share a text: ${first}${more}`, {
+        hint: 'Give each a text of its own: what is fitted to a text is better on it than on any other.',
+      });
+    }
+}
+
+/** Places of what is in both, "fit.jsonl:3 is test.jsonl:7". */
+function sharedBy(ones: readonly TextFile[], others: readonly TextFile[]): string[] {
+  const documents = (files: readonly TextFile[]) => files.flatMap((file) => file.documents);
+  const places = new Map(documents(ones).map((document) => [keyOfDocument(document), document.at]));
+  return documents(others).flatMap((document) => {
+    const place = places.get(keyOfDocument(document));
+    return place === undefined ? [] : [place === document.at ? place : `${place} is ${document.at}`];
+  });
+}
+
+function keyOfDocument({ content }: TextDocument): string {
+  return sha256Bytes(typeof content === 'string' ? content.trim() : JSON.stringify(content));
+}

@@ -1,0 +1,72 @@
+/** Cuts texts into the windows that are scored. */
+import { loadTokenizer } from '../../../formats/tokenizer/index.ts';
+import type { ModelFiles } from '../../core/checkpoint.ts';
+import { invalidArgument, LacunaError } from '../../core/errors.ts';
+import type { Progress } from '../../core/progress.ts';
+import { spreadEvenly } from '../../core/spread-evenly.ts';
+import { cutWindows, WINDOW_TOKENS } from '../../eval/index.ts';
+import { FIGURES_TOKENS, LEAST_WINDOWS } from './enough-tokens.ts';
+import { encodeTexts, pinnedTexts } from './texts.ts';
+
+/** Scored tokens by default. */
+export const DEFAULT_TOKENS = FIGURES_TOKENS;
+
+export interface WindowsOptions {
+  readonly data?: readonly string[];
+  /** Tokens to score at least; what the texts do not hold is noted. */
+  readonly tokens?: number;
+  readonly window?: number;
+  readonly progress?: Progress;
+}
+
+/**
+ * Windows that hold at least `tokens` scored tokens, spread evenly over all that the texts hold, by the folder's own
+ * tokenizer.
+ *
+ * @throws LacunaError `usage` when a window is longer than the context, a text shorter than a window, or all of them hold
+ *   one window.
+ */
+export async function readWindows(
+  source: string | ModelFiles,
+  contextLength: number,
+  {
+    data = pinnedTexts('test'),
+    tokens = DEFAULT_TOKENS,
+    window = Math.min(WINDOW_TOKENS, contextLength),
+    progress,
+  }: WindowsOptions,
+) {
+  if (window > contextLength) throw invalidArgument('window', `at most ${contextLength}, the model's context`, window);
+  const tokenizer = await loadTokenizer(source);
+  const { bosTokenId } = tokenizer;
+  const texts = await encodeTexts(data, tokenizer);
+  const all = texts.flatMap((text) => naming(text.name, () => cutWindows(text.tokens, { length: window, bosTokenId })));
+  if (all.length < LEAST_WINDOWS)
+    throw new LacunaError(
+      'usage',
+      `The texts fill one window of ${window} tokens, at least ${LEAST_WINDOWS} are scored`,
+      {
+        hint: `Give more text, or shorter windows with --window; ${FIGURES_TOKENS} tokens are enough for figures to quote.`,
+      },
+    );
+  const windows = spreadEvenly(all, Math.max(LEAST_WINDOWS, Math.ceil(tokens / (window - 1))));
+  noteFewTokens(windows.length * (window - 1), tokens, progress);
+  return { windows, texts: texts.map(({ name, sha256 }) => ({ name, sha256 })) };
+}
+
+function noteFewTokens(scored: number, wanted: number, progress: Progress | undefined): void {
+  if (scored < wanted)
+    progress?.note(`The texts hold ${scored} tokens to score, ${wanted} were asked for: all are scored.`);
+  else if (scored < FIGURES_TOKENS)
+    progress?.note(`${scored} tokens are scored; figures to quote want ${FIGURES_TOKENS}.`);
+}
+
+/** What is wrong with a text, with its name: there may be several. */
+function naming<T>(name: string, cut: () => T): T {
+  try {
+    return cut();
+  } catch (error) {
+    if (!(error instanceof LacunaError)) throw error;
+    throw new LacunaError(error.code, `${name}: ${error.message}`, { hint: error.hint, cause: error });
+  }
+}

@@ -1,0 +1,149 @@
+/**
+ * Blocks of GGUF's quantised types -> float32.
+ *
+ * A value is scale * q or scale * q + offset, where scale and offset are float16 or products of a float16 and a small
+ * whole number. Scale, offset and their product with q fit into a float32 as they are (except Q6_K's, which is rounded
+ * once), so that every value is rounded once, as in the reference implementation, and equals its value bit for bit.
+ */
+import type { GgmlType } from '../../core/tensor.ts';
+import { float16Values } from '../float-cast.ts';
+import { BLOCK_SIZES } from './types.ts';
+
+/** Writes the values of the block at `at` of `from` to `to`, beginning at `first`. */
+type ReadBlock = (from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array) => void;
+
+const READERS: Readonly<Record<GgmlType, ReadBlock>> = {
+  Q4_0: readQ4_0,
+  Q4_1: readQ4_1,
+  Q5_0: readQ5_0,
+  Q5_1: readQ5_1,
+  Q8_0: readQ8_0,
+  Q4_K: readQ4_K,
+  Q5_K: readQ5_K,
+  Q6_K: readQ6_K,
+};
+
+/** Dequantises whole blocks; `to` has room for all their values. */
+export function dequantize(type: GgmlType, from: Uint8Array, to: Float32Array): void {
+  const { values, bytes } = BLOCK_SIZES[type];
+  const readBlock = READERS[type];
+  const half = float16Values();
+  for (let at = 0, first = 0; at < from.length; at += bytes, first += values) readBlock(from, at, to, first, half);
+}
+
+function bits16(from: Uint8Array, at: number): number {
+  return from[at] | (from[at + 1] << 8);
+}
+
+function bits32(from: Uint8Array, at: number): number {
+  return bits16(from, at) | (bits16(from, at + 2) << 16);
+}
+
+/** scale, 16 bytes: the first 16 values are their low halves, the others their high halves; 8 stands for zero. */
+function readQ4_0(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
+  const scale = half[bits16(from, at)];
+  for (let i = 0; i < 16; i++) {
+    const pair = from[at + 2 + i];
+    to[first + i] = scale * ((pair & 15) - 8);
+    to[first + 16 + i] = scale * ((pair >> 4) - 8);
+  }
+}
+
+/** scale, offset, 16 bytes as in Q4_0. */
+function readQ4_1(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
+  const scale = half[bits16(from, at)];
+  const offset = half[bits16(from, at + 2)];
+  for (let i = 0; i < 16; i++) {
+    const pair = from[at + 4 + i];
+    to[first + i] = scale * (pair & 15) + offset;
+    to[first + 16 + i] = scale * (pair >> 4) + offset;
+  }
+}
+
+/** scale, 32 fifth bits, 16 bytes as in Q4_0; 16 stands for zero. */
+function readQ5_0(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
+  const scale = half[bits16(from, at)];
+  const fifth = bits32(from, at + 2);
+  for (let i = 0; i < 16; i++) {
+    const pair = from[at + 6 + i];
+    to[first + i] = scale * (((pair & 15) | (((fifth >>> i) & 1) << 4)) - 16);
+    to[first + 16 + i] = scale * (((pair >> 4) | (((fifth >>> (i + 16)) & 1) << 4)) - 16);
+  }
+}
+
+/** scale, offset, 32 fifth bits, 16 bytes as in Q4_0. */
+function readQ5_1(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
+  const scale = half[bits16(from, at)];
+  const offset = half[bits16(from, at + 2)];
+  const fifth = bits32(from, at + 4);
+  for (let i = 0; i < 16; i++) {
+    const pair = from[at + 8 + i];
+    to[first + i] = scale * ((pair & 15) | (((fifth >>> i) & 1) << 4)) + offset;
+    to[first + 16 + i] = scale * ((pair >> 4) | (((fifth >>> (i + 16)) & 1) << 4)) + offset;
+  }
+}
+
+/** scale, 32 signed bytes. */
+function readQ8_0(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
+  const scale = half[bits16(from, at)];
+  for (let i = 0; i < 32; i++) to[first + i] = scale * ((from[at + 2 + i] << 24) >> 24);
+}
+
+/**
+ * Eight pairs of 6-bit numbers in 12 bytes, for eight runs of 32 values: the scale in the low half of the result, the
+ * offset's in the high. Of runs 4 to 7 the upper two bits lie in the bytes of runs 0 to 3.
+ */
+function scaleAndOffset(from: Uint8Array, at: number, run: number): number {
+  if (run < 4) return (from[at + run] & 63) | ((from[at + 4 + run] & 63) << 8);
+  const low = from[at + 4 + run];
+  const scale = (low & 15) | ((from[at + run - 4] >> 6) << 4);
+  const offset = (low >> 4) | ((from[at + run] >> 6) << 4);
+  return scale | (offset << 8);
+}
+
+/** scale, offset, 12 bytes of small scales and offsets, 4 times 32 bytes: low halves are one run of 32, high ones the next. */
+function readQ4_K(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
+  const scale = half[bits16(from, at)];
+  const offset = half[bits16(from, at + 2)];
+  for (let run = 0; run < 8; run++) {
+    const small = scaleAndOffset(from, at + 4, run);
+    const [runScale, runOffset] = [scale * (small & 63), offset * (small >> 8)];
+    const bytes = at + 16 + 32 * (run >> 1);
+    const upper = 4 * (run & 1);
+    for (let i = 0; i < 32; i++) to[first + 32 * run + i] = runScale * ((from[bytes + i] >> upper) & 15) - runOffset;
+  }
+}
+
+/** As Q4_K, with 32 bytes of fifth bits before the others: bit `run` of byte i is of value i of that run. */
+function readQ5_K(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
+  const scale = half[bits16(from, at)];
+  const offset = half[bits16(from, at + 2)];
+  for (let run = 0; run < 8; run++) {
+    const small = scaleAndOffset(from, at + 4, run);
+    const [runScale, runOffset] = [scale * (small & 63), offset * (small >> 8)];
+    const bytes = at + 48 + 32 * (run >> 1);
+    const upper = 4 * (run & 1);
+    for (let i = 0; i < 32; i++) {
+      const fifth = (from[at + 16 + i] >> run) & 1;
+      to[first + 32 * run + i] = runScale * (((from[bytes + i] >> upper) & 15) | (fifth << 4)) - runOffset;
+    }
+  }
+}
+
+/**
+ * 128 bytes of low halves, 64 bytes of upper two bits, 16 signed small scales, scale. Of either half of 128 values, four
+ * runs of 32: runs 0 and 1 are the low halves of 64 bytes, runs 2 and 3 the high ones; 32 stands for zero.
+ */
+function readQ6_K(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
+  const scale = half[bits16(from, at + 208)];
+  for (let run = 0; run < 8; run++) {
+    const [part, quarter] = [run >> 2, run & 3];
+    const low = at + 64 * part + 32 * (quarter & 1);
+    const high = at + 128 + 32 * part;
+    for (let i = 0; i < 32; i++) {
+      const runScale = scale * ((from[at + 192 + 2 * run + (i >> 4)] << 24) >> 24);
+      const q = ((from[low + i] >> (4 * (quarter >> 1))) & 15) | (((from[high + i] >> (2 * quarter)) & 3) << 4);
+      to[first + 32 * run + i] = runScale * (q - 32);
+    }
+  }
+}

@@ -1,0 +1,223 @@
+/**
+ * Rounds a matrix so that the errors of its columns make up for each other (Frantar et al. 2023, "GPTQ").
+ *
+ * Columns are rounded one after the other. What one is off by is carried on to those still to come, as far as the inputs'
+ * Gram matrix says that they can take it back. Scales and zero points are found before and stay.
+ */
+import type { Multiply } from '../core/runner.ts';
+import {
+  type BlockScheme,
+  type BytesTensor,
+  type QuantizedMatrix,
+  quantizedParts,
+  type TypedExpr,
+  turnableParts,
+} from '../core/tensor.ts';
+import type { GramFactor } from './factor.ts';
+import { codeOf, middleCode, topCode } from './fit.ts';
+import { type BlockShape, blockShape, fitRows, type MatrixFits, packCodes, partBytes } from './matrix.ts';
+import { fitTurnable, ownCodes, ownScales, turnableScale, turnedCodes, turnedScales } from './turnable.ts';
+
+/** Columns that are rounded before what they are off by is carried on to all others in one product. */
+const STRIP = 64;
+
+/** The parts of a rounded matrix as tensors in memory. */
+export interface RoundedMatrix extends QuantizedMatrix {
+  readonly codes: BytesTensor;
+  readonly scales: BytesTensor;
+  readonly zeroPoints: BytesTensor | undefined;
+}
+
+/** A turnable one: `TurnableMatrix`. */
+export interface RoundedTurnable extends RoundedMatrix {
+  readonly turned: RoundedMatrix;
+}
+
+/**
+ * The matrix `values` [rows, columns] in blocks of `scheme`: scales as `fitBlock` finds them, errors weighed by the
+ * diagonal of the Gram matrix; codes so that errors make up for each other.
+ *
+ * Memory: three times the matrix. `multiply` decides the last bits, and so now and then a code.
+ */
+export async function roundCompensated(
+  values: Float32Array,
+  scheme: BlockScheme,
+  factor: GramFactor,
+  multiply: Multiply,
+): Promise<RoundedMatrix> {
+  const { columns, diagonal } = factor;
+  const shape = blockShape([values.length / columns, columns], scheme);
+  const fits = fitRows(values, diagonal, scheme, shape);
+  const blockOf = (row: number, column: number) => row * shape.blocks + Math.floor(column / scheme.blockSize);
+  const grid: Grid = {
+    rows: shape.rows,
+    width: shape.blocks * scheme.blockSize,
+    top: topCode(scheme.bits),
+    scaleOf: (row, column) => fits.scales[blockOf(row, column)],
+    zeroPointOf: (row, column) => fits.zeroPoints[blockOf(row, column)],
+  };
+  const codes = await compensatedCodes(values, zeroCodes(scheme, shape, fits), { grid, factor, multiply });
+  const parts = quantizedParts([shape.rows, columns], scheme);
+  return {
+    codes: inMemory(parts.codes, packCodes(codes, scheme, shape)),
+    scales: inMemory(parts.scales, partBytes('scales', scheme, shape, fits)),
+    zeroPoints: parts.zeroPoints && inMemory(parts.zeroPoints, partBytes('zero-points', scheme, shape, fits)),
+  };
+}
+
+/** The same of a matrix that is stored along both of its axes; `scheme` is that of its transpose. */
+export async function roundTurnable(
+  values: Float32Array,
+  scheme: BlockScheme,
+  factor: GramFactor,
+  multiply: Multiply,
+): Promise<RoundedTurnable> {
+  const { columns, diagonal } = factor;
+  const shape = blockShape([values.length / columns, columns], scheme);
+  const fits = fitTurnable(values, diagonal, scheme, shape);
+  const grid: Grid = {
+    rows: shape.rows,
+    width: columns,
+    top: topCode(scheme.bits),
+    scaleOf: (row, column) => turnableScale(fits, shape, scheme, row, column),
+    zeroPointOf: () => middleCode(scheme.bits),
+  };
+  const codes = await compensatedCodes(values, new Uint8Array(values.length), { grid, factor, multiply });
+  const { turned, ...parts } = turnableParts([shape.rows, columns], scheme);
+  return {
+    codes: inMemory(parts.codes, ownCodes(codes, scheme, shape, fits)),
+    scales: inMemory(parts.scales, ownScales(shape.rows, scheme, shape, fits)),
+    zeroPoints: undefined,
+    turned: {
+      codes: inMemory(turned.codes, turnedCodes(codes, scheme, shape)),
+      scales: inMemory(turned.scales, turnedScales(fits, scheme, shape)),
+      zeroPoints: undefined,
+    },
+  };
+}
+
+function inMemory(part: TypedExpr, bytes: Uint8Array): BytesTensor {
+  return { kind: 'bytes', ...part, bytes };
+}
+
+/** What values are rounded to: scale * (code - zero point), codes from 0 to `top`. */
+interface Grid {
+  readonly rows: number;
+  /** Codes a row. */
+  readonly width: number;
+  readonly top: number;
+  readonly scaleOf: (row: number, column: number) => number;
+  readonly zeroPointOf: (row: number, column: number) => number;
+}
+
+interface Rounding {
+  readonly grid: Grid;
+  readonly factor: GramFactor;
+  readonly multiply: Multiply;
+}
+
+/**
+ * Fills `codes`, one a byte [rows, width]. Column j, of the values w_j, is rounded as x_j = w_j + sum over the columns i
+ * before it of U_ij e_i, where e_i = w_i - what w_i was rounded to.
+ */
+async function compensatedCodes(
+  values: Float32Array,
+  codes: Uint8Array,
+  { grid, factor, multiply }: Rounding,
+): Promise<Uint8Array> {
+  const { rows } = grid;
+  const { columns } = factor;
+  const errors = new Float32Array(columns * rows);
+  const column = emptyColumn(rows);
+  for (let start = 0; start < columns; start += STRIP) {
+    const width = Math.min(STRIP, columns - start);
+    const carried = await carriedOn(errors, factor, { start, width, rows }, multiply);
+    for (let j = 0; j < width; j++) {
+      const index = factor.order[start + j];
+      takeColumn(column, values, columns, index, grid);
+      const error = errors.subarray((start + j) * rows, (start + j + 1) * rows);
+      roundColumn(column, carried.subarray(j * rows, (j + 1) * rows), error, grid.top);
+      for (let row = 0; row < rows; row++) codes[row * grid.width + index] = column.codes[row];
+      for (let later = j + 1; later < width; later++)
+        addScaled(carried, later * rows, error, factor.upper[(start + j) * columns + start + later]);
+    }
+  }
+  return codes;
+}
+
+/** Each block's zero point as all of its codes: what stays where there is no column. */
+function zeroCodes({ blockSize }: BlockScheme, { rows, blocks }: BlockShape, { zeroPoints }: MatrixFits): Uint8Array {
+  const codes = new Uint8Array(rows * blocks * blockSize);
+  for (let block = 0; block < rows * blocks; block++)
+    codes.fill(zeroPoints[block], block * blockSize, (block + 1) * blockSize);
+  return codes;
+}
+
+interface Strip {
+  readonly start: number;
+  readonly width: number;
+  readonly rows: number;
+}
+
+/** What all columns before a strip add to its columns, [width, rows]. */
+async function carriedOn(
+  errors: Float32Array,
+  { columns, upper }: GramFactor,
+  { start, width, rows }: Strip,
+  multiply: Multiply,
+): Promise<Float32Array> {
+  if (start === 0) return new Float32Array(width * rows);
+  const factors = new Float32Array(width * start);
+  for (let before = 0; before < start; before++)
+    for (let j = 0; j < width; j++) factors[j * start + before] = upper[before * columns + start + j];
+  return multiply(factors, errors.subarray(0, start * rows), { m: width, k: start, n: rows });
+}
+
+/** One column of all rows. */
+interface Column {
+  readonly values: Float32Array;
+  readonly scales: Float32Array;
+  readonly zeroPoints: Uint8Array;
+  readonly codes: Uint8Array;
+}
+
+function emptyColumn(rows: number): Column {
+  return {
+    values: new Float32Array(rows),
+    scales: new Float32Array(rows),
+    zeroPoints: new Uint8Array(rows),
+    codes: new Uint8Array(rows),
+  };
+}
+
+function takeColumn(
+  { values: taken, scales, zeroPoints }: Column,
+  values: Float32Array,
+  columns: number,
+  index: number,
+  { scaleOf, zeroPointOf }: Grid,
+): void {
+  for (let row = 0; row < taken.length; row++) {
+    taken[row] = values[row * columns + index];
+    scales[row] = scaleOf(row, index);
+    zeroPoints[row] = zeroPointOf(row, index);
+  }
+}
+
+function roundColumn(
+  { values, scales, zeroPoints, codes }: Column,
+  carried: Float32Array,
+  error: Float32Array,
+  top: number,
+): void {
+  for (let row = 0; row < values.length; row++) {
+    const [value, scale, zeroPoint] = [values[row], scales[row], zeroPoints[row]];
+    const code = codeOf(value + carried[row], 1 / scale, zeroPoint, top);
+    codes[row] = code;
+    error[row] = value - scale * (code - zeroPoint);
+  }
+}
+
+function addScaled(target: Float32Array, start: number, source: Float32Array, factor: number): void {
+  for (let i = 0; i < source.length; i++) target[start + i] += factor * source[i];
+}

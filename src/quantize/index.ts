@@ -1,0 +1,136 @@
+/** Quantises a float matrix that is read a few rows at a time: codes, scales and zero points as MatMulNBits takes them. */
+import { elementCount } from '../core/dtype.ts';
+import type { QuantizeTensor } from '../core/tensor.ts';
+import {
+  type BlockShape,
+  blockShape,
+  encodeRows,
+  fitRows,
+  type MatrixFits,
+  packCodes,
+  partBytes,
+  roomFor,
+} from './matrix.ts';
+import {
+  encodeTurnable,
+  fitTurnable,
+  ownCodes,
+  ownScales,
+  roomForTurnable,
+  turnedCodes,
+  turnedScales,
+} from './turnable.ts';
+
+export { factorGram, type GramFactor } from './factor.ts';
+export { type RoundedMatrix, type RoundedTurnable, roundCompensated, roundTurnable } from './gptq.ts';
+
+/** Floats that are read and quantised at a time; a row at least. */
+const CHUNK_ELEMENTS = 1 << 20;
+
+/** Fits of more bytes than this are found again for each part instead of being kept. */
+const KEPT_BYTES = 64 << 20;
+
+/**
+ * Scale and zero point of each block of the matrix quantised last. The parts of a matrix are mostly wanted one after
+ * the other, and finding the scales takes nearly all the time.
+ */
+export interface KeptFits {
+  last: { readonly tensor: QuantizeTensor; readonly fits: MatrixFits } | undefined;
+}
+
+export function keptFits(): KeptFits {
+  return { last: undefined };
+}
+
+export interface QuantizeSources {
+  /** The matrix as float32 from its first row, in blocks of whole rows of at most `elements` elements. */
+  readonly readRows: (elements: number) => AsyncIterable<Uint8Array>;
+  /** What each column's squared error weighs; undefined: all the same. */
+  readonly weights: Float32Array | undefined;
+}
+
+/** Blocks of the bytes of one part, whole rows each. The bytes of all parts follow from the rows alone. */
+export async function* quantizeBlocks(
+  tensor: QuantizeTensor,
+  { readRows, weights }: QuantizeSources,
+  kept: KeptFits,
+): AsyncGenerator<Uint8Array> {
+  const shape = blockShape(tensor.from.shape, tensor.scheme);
+  if (elementCount(tensor.from.shape) === 0) return;
+  const columnWeights = weights ?? new Float32Array(shape.columns).fill(1);
+  if (tensor.scheme.turnable) return yield* turnableBlocks(tensor, shape, readRows, columnWeights);
+  const known = kept.last !== undefined && sameMatrix(kept.last.tensor, tensor) ? kept.last.fits : undefined;
+  const part = tensor.part as 'codes' | 'scales' | 'zero-points';
+  if (known !== undefined && part !== 'codes') {
+    yield partBytes(part, tensor.scheme, shape, known);
+    return;
+  }
+  const all = known === undefined ? roomForAll(shape) : undefined;
+  let row = 0;
+  for await (const values of floatsOf(readRows(rowsAtATime(shape, 1) * shape.columns))) {
+    const rows = values.length / shape.columns;
+    const fits =
+      known === undefined ? fitRows(values, columnWeights, tensor.scheme, shape) : cut(known, row, rows, shape);
+    if (all !== undefined) put(all, fits, row * shape.blocks);
+    yield part === 'codes'
+      ? packCodes(encodeRows(values, tensor.scheme, shape, fits), tensor.scheme, shape)
+      : partBytes(part, tensor.scheme, shape, fits);
+    row += rows;
+  }
+  if (all !== undefined) kept.last = { tensor, fits: all };
+}
+
+/** The same of a turnable matrix. Its transpose is put together in memory, a byte a weight. */
+async function* turnableBlocks(
+  { part, scheme }: QuantizeTensor,
+  shape: BlockShape,
+  readRows: QuantizeSources['readRows'],
+  weights: Float32Array,
+): AsyncGenerator<Uint8Array> {
+  const isTurned = part.startsWith('turned');
+  const codes = new Uint8Array(isTurned ? shape.rows * shape.columns : 0);
+  const all = roomForTurnable(shape, scheme);
+  let row = 0;
+  for await (const values of floatsOf(readRows(rowsAtATime(shape, scheme.blockSize) * shape.columns))) {
+    if (row % scheme.blockSize !== 0) throw new RangeError('Rows that share a scale have to be read together');
+    const fits = fitTurnable(values, weights, scheme, shape);
+    const encoded = () => encodeTurnable(values, scheme, shape, fits);
+    if (part === 'codes') yield ownCodes(encoded(), scheme, shape, fits);
+    if (part === 'scales') yield ownScales(values.length / shape.columns, scheme, shape, fits);
+    if (part === 'turned-codes') codes.set(encoded(), row * shape.columns);
+    all.units.set(fits.units, (row / scheme.blockSize) * shape.blocks);
+    all.multiples.set(fits.multiples, (row / scheme.blockSize) * shape.columns);
+    row += values.length / shape.columns;
+  }
+  if (part === 'turned-codes') yield turnedCodes(codes, scheme, shape);
+  if (part === 'turned-scales') yield turnedScales(all, scheme, shape);
+}
+
+async function* floatsOf(blocks: AsyncIterable<Uint8Array>): AsyncGenerator<Float32Array> {
+  for await (const { buffer, byteOffset, byteLength } of blocks)
+    yield new Float32Array(buffer, byteOffset, byteLength / 4);
+}
+
+/** A multiple of `group`, as what shares a scale is read together. */
+function rowsAtATime({ columns }: BlockShape, group: number): number {
+  return Math.max(1, Math.floor(CHUNK_ELEMENTS / columns / group)) * group;
+}
+
+/** By identity: the parts of a matrix are made together and share what they are made from. */
+function sameMatrix(a: QuantizeTensor, b: QuantizeTensor): boolean {
+  return a.from === b.from && a.scheme === b.scheme && a.importance === b.importance;
+}
+
+function roomForAll({ rows, blocks }: BlockShape): MatrixFits | undefined {
+  return rows * blocks * 5 <= KEPT_BYTES ? roomFor(rows * blocks) : undefined;
+}
+
+function put(all: MatrixFits, part: MatrixFits, start: number): void {
+  all.scales.set(part.scales, start);
+  all.zeroPoints.set(part.zeroPoints, start);
+}
+
+function cut({ scales, zeroPoints }: MatrixFits, row: number, rows: number, { blocks }: BlockShape): MatrixFits {
+  const [start, end] = [row * blocks, (row + rows) * blocks];
+  return { scales: scales.subarray(start, end), zeroPoints: zeroPoints.subarray(start, end) };
+}

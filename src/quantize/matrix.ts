@@ -1,0 +1,109 @@
+/** A matrix in blocks: scale and zero point of each, the codes, and their bytes as MatMulNBits takes them. */
+import type { BlockScheme } from '../core/tensor.ts';
+import { codeOf, type Fit, fitBlock, middleCode, topCode } from './fit.ts';
+import { castFloats } from './float-cast.ts';
+
+export interface BlockShape {
+  readonly rows: number;
+  readonly columns: number;
+  /** Blocks a row. */
+  readonly blocks: number;
+}
+
+export function blockShape(shape: readonly number[], { blockSize }: BlockScheme): BlockShape {
+  if (shape.length !== 2) throw new RangeError(`Only matrices are quantised, not [${shape}]`);
+  return { rows: shape[0], columns: shape[1], blocks: Math.ceil(shape[1] / blockSize) };
+}
+
+export interface MatrixFits {
+  /** Numbers that float16 has. */
+  readonly scales: Float32Array;
+  /** One a byte, unpacked. */
+  readonly zeroPoints: Uint8Array;
+}
+
+export function roomFor(blocks: number): MatrixFits {
+  return { scales: new Float32Array(blocks), zeroPoints: new Uint8Array(blocks) };
+}
+
+/** Finds scale and zero point of every block of whole rows; `weights` by column, as `Block` has them. */
+export function fitRows(
+  values: Float32Array,
+  weights: Float32Array,
+  scheme: BlockScheme,
+  { columns, blocks }: BlockShape,
+): MatrixFits {
+  const rows = values.length / columns;
+  const { scales, zeroPoints } = roomFor(rows * blocks);
+  for (let row = 0, block = 0; row < rows; row++) {
+    for (let firstColumn = 0; firstColumn < columns; firstColumn += scheme.blockSize, block++) {
+      const length = Math.min(scheme.blockSize, columns - firstColumn);
+      const start = row * columns + firstColumn;
+      const fit: Fit = fitBlock({ values, start, firstColumn, length, weights }, scheme);
+      scales[block] = fit.scale;
+      zeroPoints[block] = fit.zeroPoint;
+    }
+  }
+  return { scales, zeroPoints };
+}
+
+/** Nearest codes of whole rows, one a byte; what is past the last column gets the zero point's, which stands for 0. */
+export function encodeRows(
+  values: Float32Array,
+  { bits, blockSize }: BlockScheme,
+  { columns, blocks }: BlockShape,
+  { scales, zeroPoints }: MatrixFits,
+): Uint8Array {
+  const rows = values.length / columns;
+  const top = topCode(bits);
+  const codes = new Uint8Array(rows * blocks * blockSize);
+  for (let row = 0, block = 0; row < rows; row++) {
+    for (let firstColumn = 0; firstColumn < columns; firstColumn += blockSize, block++) {
+      const [inverse, zeroPoint] = [1 / scales[block], zeroPoints[block]];
+      const length = Math.min(blockSize, columns - firstColumn);
+      const [from, to] = [row * columns + firstColumn, block * blockSize];
+      for (let i = 0; i < length; i++) codes[to + i] = codeOf(values[from + i], inverse, zeroPoint, top);
+      if (length < blockSize) codes.fill(zeroPoint, to + length, to + blockSize);
+    }
+  }
+  return codes;
+}
+
+/** The bytes of codes, one a byte [rows, blocks * blockSize]. */
+export function packCodes(codes: Uint8Array, { bits, blockSize }: BlockScheme, { blocks }: BlockShape): Uint8Array {
+  return pack(codes, blocks * blockSize, bits);
+}
+
+/** The bytes of scales or zero points of whole rows. */
+export function partBytes(
+  part: 'scales' | 'zero-points',
+  { bits }: BlockScheme,
+  { blocks }: BlockShape,
+  { scales, zeroPoints }: MatrixFits,
+): Uint8Array {
+  return part === 'zero-points' ? pack(zeroPoints, blocks, bits) : scaleBytes(scales);
+}
+
+/** As float16. */
+export function scaleBytes(scales: Float32Array): Uint8Array {
+  const halves = new Uint8Array(2 * scales.length);
+  // Of a copy, which starts at a multiple of 8. Nothing is lost: fits have scales that float16 has.
+  castFloats(new Uint8Array(scales.slice().buffer), 'float32', halves, 'float16');
+  return halves;
+}
+
+/** Rows of `width` codes each, packed low bits first; a row's last byte is filled up with the middle code. */
+function pack(codes: Uint8Array, width: number, bits: number): Uint8Array {
+  if (bits === 8) return codes.slice();
+  const bytes = Math.ceil(width / 2);
+  const rows = codes.length / width;
+  const packed = new Uint8Array(rows * bytes);
+  for (let row = 0; row < rows; row++) {
+    const [from, to] = [row * width, row * bytes];
+    for (let i = 0; i < bytes; i++) {
+      const high = 2 * i + 1 < width ? codes[from + 2 * i + 1] : middleCode(bits);
+      packed[to + i] = codes[from + 2 * i] | (high << 4);
+    }
+  }
+  return packed;
+}

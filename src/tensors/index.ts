@@ -1,0 +1,384 @@
+/** Evaluates a `TensorExpr`: reads, casts, adds to, transposes and joins its bytes, a few megabytes at a time. */
+import { type FileHandle, open } from 'node:fs/promises';
+import { byteLength, DTYPE_BYTES, elementCount } from '../core/dtype.ts';
+import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import { asIoError } from '../core/io-error.ts';
+import {
+  type AddTensor,
+  type BytesTensor,
+  type CastTensor,
+  cast,
+  type FileTensor,
+  type GgmlTensor,
+  type LowRankTensor,
+  type MultiplyTensor,
+  type QuantizeTensor,
+  type TensorExpr,
+  type WavesTensor,
+} from '../core/tensor.ts';
+import { castFloats, isFloatDType } from '../quantize/float-cast.ts';
+import { dequantize } from '../quantize/ggml/dequantize.ts';
+import { BLOCK_SIZES } from '../quantize/ggml/types.ts';
+import { type KeptFits, keptFits, quantizeBlocks } from '../quantize/index.ts';
+import { refuseNonFinite, refuseOverflow } from './finite.ts';
+import { addProduct } from './low-rank.ts';
+import { recordsBlocks } from './records.ts';
+import { regroupBlocks } from './regroup.ts';
+import { rowsBlocks } from './rows.ts';
+import { transposeBlocks } from './transpose.ts';
+import { fillWaves } from './waves.ts';
+
+/** Bytes of a streamed block: what is done to it happens in the processor's own cache; larger ones took more time. */
+const BLOCK_BYTES = 1 << 20;
+
+/** Where the memory of blocks comes from. */
+export interface BlockMemory {
+  /** Of what is read, and of what is converted. */
+  readonly read: (byteLength: number) => ArrayBuffer;
+  readonly cast: (byteLength: number) => ArrayBuffer;
+}
+
+export interface StreamOptions {
+  readonly signal?: AbortSignal;
+  /** Blocks have memory of their own when absent, and may be kept; see `reusedMemory`. */
+  readonly memory?: BlockMemory;
+  /** Every tensor's file is opened and closed for it when absent; see `keptFiles`. */
+  readonly files?: SourceFiles;
+  /** Given to the parts of one quantised matrix in turn, it saves quantising the matrix for each of them. */
+  readonly fits?: KeptFits;
+}
+
+/**
+ * Memory for a consumer that is done with a block when it asks for the next but one: fresh memory costs as much as the
+ * conversion that fills it. One reading ahead inside and one outside are allowed for.
+ */
+export function reusedMemory(): BlockMemory {
+  return { read: ring(4), cast: ring(4) };
+}
+
+/** `count` buffers in turn; each grows to the largest length it was asked for. */
+function ring(count: number): (byteLength: number) => ArrayBuffer {
+  const buffers = Array.from({ length: count }, () => new ArrayBuffer(0));
+  let turn = 0;
+  return (byteLength) => {
+    turn = (turn + 1) % count;
+    if (buffers[turn].byteLength < byteLength) buffers[turn] = new ArrayBuffer(byteLength);
+    return buffers[turn];
+  };
+}
+
+const fresh = (byteLength: number) => new ArrayBuffer(byteLength);
+const FRESH: BlockMemory = { read: fresh, cast: fresh };
+
+/** What is used up within this file: two suffice, one of which is read into while the other is converted. */
+function scratchMemory(): BlockMemory {
+  return { read: ring(2), cast: ring(2) };
+}
+
+/** How the files that tensors are in are opened. */
+export interface SourceFiles {
+  open(path: string): Promise<FileHandle>;
+  /** Nothing more is read through `handle` for this tensor. */
+  done(handle: FileHandle): Promise<void>;
+}
+
+const EACH_TIME: SourceFiles = { open: (path) => open(path, 'r'), done: (handle) => handle.close() };
+
+export interface KeptFiles extends SourceFiles {
+  close(): Promise<void>;
+}
+
+/** Each file is opened once and stays open until all are closed: opening takes as long as reading a small tensor. */
+export function keptFiles(): KeptFiles {
+  const handles = new Map<string, Promise<FileHandle>>();
+  return {
+    open: (path) => {
+      const handle = handles.get(path) ?? open(path, 'r');
+      handles.set(path, handle);
+      return handle;
+    },
+    done: async () => {},
+    close: async () => {
+      const opened = await Promise.allSettled(handles.values());
+      for (const handle of opened) if (handle.status === 'fulfilled') await handle.value.close();
+    },
+  };
+}
+
+/**
+ * The bytes of `expr` in order, in blocks of whole elements of a few megabytes. Blocks must not be written to. Reading
+ * the next block overlaps with what is done with this one. Breaking off closes all files.
+ *
+ * Throws 'not-found' or 'io' when a file cannot be read, 'bad-file' when it ends too early, 'non-finite' when a file
+ * tensor with `mustBeFinite` holds NaN or infinity, 'unsupported' when one holds values beyond float16 and is cast to
+ * it, 'interrupted' once the signal is aborted.
+ *
+ * @example for await (const block of streamTensor(cast(weight, 'float32'))) await handle.write(block);
+ */
+export async function* streamTensor(
+  expr: TensorExpr,
+  { signal, memory = FRESH, files = EACH_TIME, fits = keptFits() }: StreamOptions = {},
+): AsyncGenerator<Uint8Array> {
+  const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
+  const blocks = storedBlocks(expr, elements, fits, { memory, files });
+  for await (const block of blocks) {
+    throwIfAborted(signal);
+    yield block;
+  }
+}
+
+/** All bytes of `expr`, in memory of their own; errors as those of `streamTensor`. */
+export async function readTensorBytes(expr: TensorExpr): Promise<Uint8Array> {
+  const bytes = new Uint8Array(byteLength(expr.dtype, expr.shape));
+  let filled = 0;
+  for await (const block of streamTensor(expr)) {
+    bytes.set(block, filled);
+    filled += block.length;
+  }
+  return bytes;
+}
+
+/** All values of a float tensor as float32, rounded to nearest even where they are wider; errors as `streamTensor`. */
+export async function readFloats(expr: TensorExpr): Promise<Float32Array> {
+  const bytes = await readTensorBytes(cast(expr, 'float32'));
+  return new Float32Array(bytes.buffer, 0, bytes.length / 4);
+}
+
+type Blocks = AsyncGenerator<Uint8Array>;
+
+/** What blocks are made with. */
+interface Means {
+  readonly memory: BlockMemory;
+  readonly files: SourceFiles;
+}
+
+/** For blocks that are used up within this file. */
+function within({ files }: Means): Means {
+  return { memory: scratchMemory(), files };
+}
+
+/** For blocks that are used up before what is made of them. */
+function consumed(means: Means): Means {
+  return means.memory === FRESH ? within(means) : means;
+}
+
+/**
+ * Blocks of at most `elements` elements, each starting at a multiple of 8 of its memory. When `elements` is a multiple
+ * of a row, blocks are whole rows.
+ */
+function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
+  switch (expr.kind) {
+    case 'file':
+      return fileBlocks(expr, elements, means);
+    case 'ggml':
+      return ggmlBlocks(expr, elements, means);
+    case 'bytes':
+      return memoryBlocks(expr, elements);
+    case 'waves':
+      return wavesBlocks(expr, elements, means);
+    case 'cast':
+      return castBlocks(expr, elements, means);
+    case 'transpose':
+      return transposeBlocks(expr.from, elements, (rows) => blocksOf(expr.from, rows, within(means)));
+    case 'concat':
+      return concatBlocks(expr.parts, elements, means);
+    case 'regroup':
+      return regroupBlocks(expr, elements, blocksOf(expr.from, elements, within(means)));
+    case 'rows':
+      return rowsBlocks(expr, elements, (count) => blocksOf(expr.from, count, within(means)));
+    case 'low-rank':
+      return lowRankBlocks(expr, elements, means);
+    case 'add':
+      return mapBlocks(expr, elements, means, (addend) => addend + expr.value);
+    case 'multiply':
+      return mapBlocks(expr, elements, means, (factor) => factor * expr.value);
+    case 'quantize':
+    case 'records':
+      throw new RangeError('Quantised tensors are written as they are: nothing is computed from them');
+  }
+}
+
+/** Quantised tensors, and records of them, stand outside of all others: nothing is computed from codes. */
+function storedBlocks(expr: TensorExpr, elements: number, fits: KeptFits, means: Means): Blocks {
+  if (expr.kind === 'quantize') return quantizedBlocks(expr, fits, means);
+  if (expr.kind !== 'records') return blocksOf(expr, elements, means);
+  return recordsBlocks(expr, elements, (part, kept) => storedBlocks(part, elements, kept, within(means)));
+}
+
+async function* quantizedBlocks(tensor: QuantizeTensor, fits: KeptFits, means: Means): Blocks {
+  const { from, importance } = tensor;
+  const weights = importance === undefined ? undefined : await readImportance(importance);
+  const readRows = (elements: number) => blocksOf(cast(from, 'float32'), elements, within(means));
+  yield* quantizeBlocks(tensor, { readRows, weights }, fits);
+}
+
+/** Throws 'bad-file' for what is no weight of a squared error. */
+async function readImportance(importance: TensorExpr): Promise<Float32Array> {
+  const weights = await readFloats(importance);
+  const wrong = weights.find((weight) => !(weight >= 0 && weight < Infinity));
+  if (wrong === undefined) return weights;
+  const name = importance.kind === 'file' ? ` "${importance.name}" in ${importance.path}` : '';
+  throw new LacunaError('bad-file', `Importance${name} holds ${wrong}; mean squares are finite and not negative`);
+}
+
+async function* concatBlocks(parts: readonly TensorExpr[], elements: number, means: Means): Blocks {
+  for (const part of parts) yield* blocksOf(part, elements, means);
+}
+
+async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {
+  const wanted = byteLength(expr.dtype, expr.shape);
+  if (expr.bytes.length !== wanted)
+    throw new RangeError(`A ${expr.dtype} tensor [${expr.shape}] takes ${wanted} bytes, not ${expr.bytes.length}`);
+  const bytes = expr.bytes.byteOffset % 8 === 0 ? expr.bytes : expr.bytes.slice();
+  // Blocks of a multiple of 8 elements stay aligned.
+  const step = elements * DTYPE_BYTES[expr.dtype];
+  for (let start = 0; start < wanted; start += step) {
+    const block = bytes.subarray(start, start + step);
+    yield block.byteOffset % 8 === 0 ? block : block.slice();
+  }
+}
+
+async function* wavesBlocks(expr: WavesTensor, elements: number, { memory }: Means): Blocks {
+  const [rows, columns] = expr.shape;
+  const step = Math.max(1, Math.floor(elements / columns));
+  for (let row = 0; row < rows; row += step) {
+    const count = Math.min(step, rows - row) * columns;
+    const values = new Float32Array(memory.cast(4 * count), 0, count);
+    fillWaves(expr, row, values);
+    yield new Uint8Array(values.buffer, 0, 4 * count);
+  }
+}
+
+async function* fileBlocks(tensor: FileTensor, elements: number, { memory, files }: Means): Blocks {
+  const total = byteLength(tensor.dtype, tensor.shape);
+  if (total === 0) return;
+  const step = Math.min(total, elements * DTYPE_BYTES[tensor.dtype]);
+  const handle = await openTensorFile(tensor, files);
+  const readBlock = (start: number): Promise<Uint8Array> => {
+    const length = Math.min(step, total - start);
+    const block = readFully(handle, tensor, start, new Uint8Array(memory.read(length), 0, length));
+    // A failure is met when the block's turn comes, or by nobody when the consumer breaks off before.
+    block.catch(() => {});
+    return block;
+  };
+  let next = readBlock(0);
+  try {
+    for (let start = 0; start < total; start += step) {
+      const block = await next;
+      if (start + step < total) next = readBlock(start + step);
+      if (tensor.mustBeFinite) refuseNonFinite(tensor, block, start / DTYPE_BYTES[tensor.dtype]);
+      yield block;
+    }
+  } finally {
+    await next.catch(() => {});
+    await files.done(handle);
+  }
+}
+
+async function openTensorFile(tensor: FileTensor, files: SourceFiles): Promise<FileHandle> {
+  try {
+    return await files.open(tensor.path);
+  } catch (error) {
+    throw asIoError(error, `read tensor "${tensor.name}" of`, tensor.path);
+  }
+}
+
+/** Fills `block` with the tensor's bytes from its byte `start` on; one read may return less than asked for. */
+async function readFully(
+  handle: FileHandle,
+  tensor: FileTensor,
+  start: number,
+  block: Uint8Array,
+): Promise<Uint8Array> {
+  try {
+    for (let done = 0; done < block.length; ) {
+      const { bytesRead } = await handle.read(block, done, block.length - done, tensor.byteOffset + start + done);
+      if (bytesRead === 0) throw truncatedError(tensor, tensor.byteOffset + start + done);
+      done += bytesRead;
+    }
+    return block;
+  } catch (error) {
+    throw asIoError(error, `read tensor "${tensor.name}" of`, tensor.path);
+  }
+}
+
+function truncatedError(tensor: FileTensor, fileEnd: number): LacunaError {
+  const end = tensor.byteOffset + byteLength(tensor.dtype, tensor.shape);
+  return new LacunaError(
+    'bad-file',
+    `${tensor.path} is truncated: tensor "${tensor.name}" takes bytes ${tensor.byteOffset} to ${end}, but the file ends at ${fileEnd}`,
+    { hint: 'Download or copy the file again.' },
+  );
+}
+
+async function* castBlocks({ from, dtype }: CastTensor, elements: number, means: Means): Blocks {
+  const source = from.dtype;
+  if (!isFloatDType(source) || !isFloatDType(dtype))
+    throw new LacunaError('unsupported', `Cannot convert ${source} to ${dtype}: only float types are converted`);
+  const size = DTYPE_BYTES[dtype];
+  for await (const block of blocksOf(from, elements, consumed(means))) {
+    const length = (block.length / DTYPE_BYTES[source]) * size;
+    const target = new Uint8Array(means.memory.cast(length), 0, length);
+    castFloats(block, source, target, dtype);
+    if (dtype === 'float16') refuseOverflow(from, target);
+    yield target;
+  }
+}
+
+/** Sums and products of two float32 numbers are exact enough in float64 that rounding them once more is float32's own. */
+async function* mapBlocks(
+  { from }: AddTensor | MultiplyTensor,
+  elements: number,
+  means: Means,
+  map: (value: number) => number,
+): Blocks {
+  for await (const block of blocksOf(from, elements, within(means))) {
+    const values = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
+    yield new Uint8Array(Float32Array.from(values, map).buffer);
+  }
+}
+
+/** A tensor's quantised bytes, read ahead as any file's, become floats block by block. */
+async function* ggmlBlocks(tensor: GgmlTensor, elements: number, means: Means): Blocks {
+  const { type, path, byteOffset, name, shape } = tensor;
+  const { values, bytes } = BLOCK_SIZES[type];
+  const length = (elementCount(shape) / values) * bytes;
+  const raw: FileTensor = {
+    kind: 'file',
+    dtype: 'uint8',
+    shape: [length],
+    path,
+    byteOffset,
+    name,
+    mustBeFinite: false,
+  };
+  // Whole rows are whole blocks, and so is any other size that is asked for.
+  const step = Math.max(1, Math.floor(elements / values)) * bytes;
+  let done = 0;
+  for await (const block of fileBlocks(raw, step, consumed(means))) {
+    const count = (block.length / bytes) * values;
+    const target = new Uint8Array(means.memory.cast(4 * count), 0, 4 * count);
+    dequantize(type, block, new Float32Array(target.buffer, 0, count));
+    if (tensor.mustBeFinite) refuseNonFinite(tensor, target, done);
+    done += count;
+    yield target;
+  }
+}
+
+/** The two factors are held in memory: a rank of 64 is a hundredth of a large matrix. */
+async function* lowRankBlocks(expr: LowRankTensor, elements: number, means: Means): Blocks {
+  const product = {
+    columns: expr.shape[1],
+    left: await readFloats(expr.left),
+    right: await readFloats(expr.right),
+    scale: expr.scale,
+  };
+  let done = 0;
+  for await (const block of blocksOf(expr.from, elements, within(means))) {
+    const target = new Float32Array(means.memory.cast(block.length), 0, block.length / 4);
+    target.set(new Float32Array(block.buffer, block.byteOffset, target.length));
+    addProduct(product, done, target);
+    done += target.length;
+    yield new Uint8Array(target.buffer, 0, block.length);
+  }
+}

@@ -1,0 +1,37 @@
+/** Reorders rows within groups while they are streamed, holding one group of them. */
+import { DTYPE_BYTES } from '../core/dtype.ts';
+import type { RegroupTensor } from '../core/tensor.ts';
+import { inPieces } from './pieces.ts';
+
+/**
+ * Blocks of at most `elements` elements of the reordered rows, each at a multiple of 8 of its memory. `source` is all of
+ * `expr.from` in order, in blocks of any size that may be overwritten when the next one is asked for.
+ */
+export async function* regroupBlocks(
+  expr: RegroupTensor,
+  elements: number,
+  source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  const { shape, dtype, groups, columns } = expr;
+  const rowBytes = shape.slice(1).reduce((product, size) => product * size, 1) * DTYPE_BYTES[dtype];
+  const groupRows = shape[0] / groups;
+  const size = groupRows * rowBytes;
+  const step = elements * DTYPE_BYTES[dtype];
+  for await (const group of inPieces(source, size)) {
+    const ordered = transposeRows(group, groupRows / columns, columns, rowBytes);
+    for (let start = 0; start < size; start += step) {
+      const block = ordered.subarray(start, start + step);
+      yield block.byteOffset % 8 === 0 ? block : block.slice();
+    }
+  }
+}
+
+function transposeRows(from: Uint8Array, rows: number, columns: number, rowBytes: number): Uint8Array {
+  const to = new Uint8Array(from.length);
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) {
+      const start = (row * columns + column) * rowBytes;
+      to.set(from.subarray(start, start + rowBytes), (column * rows + row) * rowBytes);
+    }
+  return to;
+}

@@ -1,0 +1,31 @@
+/** Takes some rows of a matrix while it is streamed. */
+import { DTYPE_BYTES } from '../core/dtype.ts';
+import type { RowsTensor } from '../core/tensor.ts';
+
+/** Of what is read: a row at least. */
+const READ_ELEMENTS = 1 << 18;
+
+/** Blocks of at most `elements` elements, each at a multiple of 8 of its memory. `read` gives `expr.from` in order, in whole rows. */
+export async function* rowsBlocks(
+  { rows, shape, dtype }: RowsTensor,
+  elements: number,
+  read: (elements: number) => AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  const width = shape.slice(1).reduce((product, size) => product * size, 1);
+  const rowBytes = width * DTYPE_BYTES[dtype];
+  const taken = new Uint8Array(rows.length * rowBytes);
+  let [first, next] = [0, 0];
+  for await (const block of read(width * Math.max(1, Math.floor(READ_ELEMENTS / width)))) {
+    const end = first + block.length / rowBytes;
+    for (; rows[next] < end; next++) {
+      const start = (rows[next] - first) * rowBytes;
+      taken.set(block.subarray(start, start + rowBytes), next * rowBytes);
+    }
+    first = end;
+  }
+  const step = elements * DTYPE_BYTES[dtype];
+  for (let start = 0; start < taken.length; start += step) {
+    const block = taken.subarray(start, start + step);
+    yield block.byteOffset % 8 === 0 ? block : block.slice();
+  }
+}
