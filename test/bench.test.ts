@@ -265,6 +265,12 @@ const SCRIPTS: readonly Script[] = [
     says: [/"promptSeconds": \d+\.\d+, "tokensPerSecond": \d+\.\d+, "processorMillisecondsPerToken": \d+\.\d+/],
   },
   {
+    script: 'opening.py',
+    args: [join(root, 'native/build/release/lib/liblacuna_ort.so'), '--rounds', '2'],
+    needs: ['native', 'python'],
+    says: [/onnxruntime \d+\.\d+\.\d+: \d+\.\d+ ms, with the library \d+\.\d+ ms: -?\d+\.\d+ ms more/],
+  },
+  {
     script: 'decode_profile.py',
     args: [dense, '--tokens', '4', '--threads', '1'],
     needs: ['python'],

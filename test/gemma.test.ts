@@ -11,6 +11,7 @@ import { SILENT } from '../src/core/progress.ts';
 import { convert } from '../src/index.ts';
 import { applyPlan, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { RELATIVE, readExpected, relativeError } from './expected-logits.ts';
+import { byActivation } from './ffn-plan.ts';
 import { openGraph } from './run-body.ts';
 import { root, temporaryFolder } from './temporary.ts';
 
@@ -40,7 +41,7 @@ async function logitsOf(graph: Graph, spec: ModelSpec, ids: BigInt64Array): Prom
 
 /** Every block goes through the operators: the first selects with a threshold of `threshold`, the others may skip too. */
 function planOf({ modelType, numHiddenLayers, hiddenSize, intermediateSize }: ModelSpec, threshold: number): Plan {
-  const select = { kind: 'threshold', scale: 'absolute', threshold, weights: 'ones' } as const;
+  const choice = byActivation(threshold, 'absolute', 'ones');
   // No cosine reaches 2.
   const skip = { threshold: 2, runLength: 1 };
   return {
@@ -56,7 +57,7 @@ function planOf({ modelType, numHiddenLayers, hiddenSize, intermediateSize }: Mo
     skipping: { warmUpTokens: 2, reArm: true },
     blocks: Array.from({ length: numHiddenLayers }, (_, layer) => ({
       block: `layers.${layer}.ffn`,
-      ...(layer === 0 ? { select } : { select, skip }),
+      ...(layer === 0 ? { choice } : { choice, skip }),
       expected: { bytesPerToken: 0 },
       why: '',
     })),
