@@ -198,7 +198,7 @@ describe('perplexity of a trained model', () => {
   }
 
   beforeAll(async () => {
-    const text = readFileSync(join(fixtures, 'texts/test.txt'), 'utf8').slice(0, 12_000);
+    const text = readFileSync(join(fixtures, '../texts/test.txt'), 'utf8').slice(0, 12_000);
     windows = cutWindows((await loadTokenizer(checkpoint)).encode(text, { addSpecialTokens: false }), { length: 256 });
     dense = await perplexityAs(choosePrecision('fp32'));
   });

@@ -62,7 +62,7 @@ export async function makeSeeds(folder: string, fixtures: string): Promise<void>
   copyInto(at('gguf-positions'), join(fixtures, 'gguf/llama3.gguf'));
   copyInto(at('gguf-biases'), join(fixtures, 'gguf/attention-bias.gguf'));
   copyInto(at('expectations'), join(fixtures, 'tiny-llama/lacuna-expectations.safetensors'));
-  const text = readFileSync(join(fixtures, 'texts/fit.txt'), 'utf8').slice(0, 20_000);
+  const text = readFileSync(join(fixtures, '../texts/fit.txt'), 'utf8').slice(0, 20_000);
   writeFileSync(at('text.txt'), text);
   writeTexts(at('texts'), text.slice(0, 3000));
   const small = ['--data', at('text.txt'), '--threads', '1', '--quiet'];

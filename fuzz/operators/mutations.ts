@@ -227,7 +227,12 @@ function declareMore(node: HostileNode, random: Random): HostileNode {
 }
 
 function changeType(node: HostileNode, random: Random): HostileNode {
-  return change(node, random, ({ dims }) => anything(random, random.pick(Object.keys(TYPES) as TypeName[]), dims));
+  return change(node, random, (tensor) => {
+    const type = random.pick(Object.keys(TYPES) as TypeName[]);
+    // Dimensions may have been changed to more than there is memory for: bytes are then not theirs anyway.
+    const isHuge = elementsOf(tensor.dims) > MOST_ELEMENTS;
+    return isHuge ? { ...tensor, type } : anything(random, type, tensor.dims);
+  });
 }
 
 function changeValues(node: HostileNode, random: Random): HostileNode {
