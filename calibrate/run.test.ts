@@ -94,7 +94,7 @@ describe('calibrate', () => {
     expect(failing.slice(-2)).toEqual(['open layer1', 'close layer1']);
   });
 
-  it('stops when it is told to', async () => {
+  it('stops when its signal says so', async () => {
     const stop = new AbortController();
     const log: string[] = [];
     const openGraph = openDouble(log, (_, layer) => {
@@ -105,7 +105,7 @@ describe('calibrate', () => {
     expect(log.at(-1)).toBe('close layer2');
   });
 
-  it('goes on with no sequence once it is told to stop', async () => {
+  it('begins no sequence after its signal said to stop', async () => {
     const stop = new AbortController();
     let sequences = 0;
     const openGraph = openDouble([], (_, layer) => {

@@ -176,6 +176,13 @@ describe('broken plan files', () => {
       /measure product has no cut deviation/,
     ],
     [
+      'a measure that nothing makes a predictor for',
+      TOP_K,
+      (json) => ({ ...json, blocks: [{ ...first, choice: { ...byActivation(0.25), measure: 'predicted' } }] }),
+      'bad-file',
+      /measure/,
+    ],
+    [
       'a cut of two kinds',
       TOP_K,
       (json) => ({

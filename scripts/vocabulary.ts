@@ -32,7 +32,8 @@ function kernelsHeader(): string {
     enumeration('Cut', names(CUTS)),
     enumeration('TopKMode', MODES),
   ];
-  const about = 'What kernels are told by name. Files hold the names, so order and numbers are free to change.';
+  const about =
+    'Words of files that kernels know as enums. Files hold the words, so the order of an enum is free to change.';
   return guarded('LACUNA_KERNELS_VOCABULARY_H_', about, [], enums.join('\n\n'));
 }
 

@@ -10,7 +10,7 @@
 // fed row by row, each into its own part of the caches, and rows are decoded together one token each. A row that ends makes
 // room: the last one moves into its place.
 //
-// Operators are told which logits will be read (ops/wanted_logits.h): of a prompt that is continued the last token's.
+// The decoder says to operators which logits it will read (ops/wanted_logits.h): of a prompt, the last token's.
 #ifndef LACUNA_BINDING_DECODER_H_
 #define LACUNA_BINDING_DECODER_H_
 

@@ -1,4 +1,4 @@
-// What kernels are told by name. Files hold the names, so order and numbers are free to change.
+// Words of files that kernels know as enums. Files hold the words, so the order of an enum is free to change.
 // Made by `npm run vocabulary` from src/core/choice.ts and src/ops/contract.ts: do not edit.
 #ifndef LACUNA_KERNELS_VOCABULARY_H_
 #define LACUNA_KERNELS_VOCABULARY_H_

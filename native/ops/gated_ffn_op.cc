@@ -33,8 +33,7 @@ Choice ChoiceOf(const ort::Node& node) {
   return choice;
 }
 
-// How a block without a choice has its weights: as they are, which kernels for chosen rows read too, or in blocks, `down` with a
-// column a neuron, which those for whole blocks read.
+// Blocks of codes without a choice run by the kernel for whole blocks, all others by that for chosen rows.
 class GatedFfnKernel {
  public:
   static constexpr auto kInputs = gated_ffn::kInputs;

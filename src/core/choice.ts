@@ -12,6 +12,8 @@ interface MeasureContract {
   readonly formula: string;
   readonly cuts: readonly CutName[];
   readonly tensors: Readonly<Partial<Record<ChoiceRole, readonly ['f']>>>;
+  /** Whether a plan can state it. Nothing makes yet what the others predict by; their kernels are there to be timed. */
+  readonly isPlanned: boolean;
 }
 
 /** Where a measure is cut: neurons at or above the limit are computed. */
@@ -26,25 +28,34 @@ export type CutName = (typeof CUTS)[number]['name'];
 
 /** In order: a new one is a line here, a file in src/ops/gated-ffn and a case in native/kernels. */
 export const MEASURES = [
-  { name: 'gate', formula: 'gate_j', cuts: ['deviation'], tensors: {} },
-  { name: 'activation', formula: '|act(gate_j)| * weights_j', cuts: ['absolute', 'mean'], tensors: { weights: ['f'] } },
+  { name: 'gate', formula: 'gate_j', cuts: ['deviation'], tensors: {}, isPlanned: true },
+  {
+    name: 'activation',
+    formula: '|act(gate_j)| * weights_j',
+    cuts: ['absolute', 'mean'],
+    tensors: { weights: ['f'] },
+    isPlanned: true,
+  },
   {
     name: 'product',
     formula: '|act(gate_j) * up_j| * weights_j',
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
+    isPlanned: true,
   },
   {
     name: 'predicted',
     formula: 'as product, of gate and up in 4 bits',
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
+    isPlanned: false,
   },
   {
     name: 'nested',
     formula: 'as product, of the upper 4 bits of gate and up in 8',
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
+    isPlanned: false,
   },
 ] as const satisfies readonly MeasureContract[];
 

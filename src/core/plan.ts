@@ -25,7 +25,7 @@ const cutSchema = z.discriminatedUnion('kind', [
  */
 export const choiceSchema = z
   .strictObject({
-    measure: z.enum(MEASURES.map(({ name }) => name)),
+    measure: z.enum(MEASURES.filter(({ isPlanned }) => isPlanned).map(({ name }) => name)),
     cut: cutSchema,
     rest: z.enum(RESTS),
     tensors: z.strictObject({ weights: z.string().optional() }),
@@ -50,7 +50,7 @@ export { HOST_DTYPES, type HostDtype };
 
 /**
  * What the plan is to pay on: our kernels, for which whatever was asked for is planned, or ONNX Runtime without them and
- * weights in that storage, for which it leaves out only what makes a block faster there. Plans of before are of the first kind.
+ * weights in that storage, for which it leaves out only what makes a block faster there. A plan that does not say is of the first kind.
  */
 export const hostSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('native') }),

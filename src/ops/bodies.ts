@@ -1,4 +1,5 @@
-/** The bodies of a model, which are told apart by number: one op type has one body. */
+/** The bodies of a model. Each has a number of its own, since one op type has one body. */
+import { LacunaError } from '../core/errors.ts';
 import type { OpFunction } from '../core/graph.ts';
 import { contractOf, type OperatorName, opTypeOf } from './contract.ts';
 
@@ -21,14 +22,18 @@ export class Bodies {
     return this.#known.has(JSON.stringify(content)) || this.#free(operator) !== undefined;
   }
 
-  /** The op type of a body, which joins the model; throws a RangeError when all numbers are taken. */
+  /** The op type of a body, which joins the model; throws `unsupported` when all numbers are taken. */
   opTypeOf({ operator, ...content }: Body): string {
     const key = JSON.stringify(content);
     const known = this.#known.get(key);
     if (known !== undefined) return known;
     const free = this.#free(operator);
     if (free === undefined)
-      throw new RangeError(`A model holds at most ${contractOf(operator).bodies} different bodies of ${operator}`);
+      throw new LacunaError(
+        'unsupported',
+        `A model holds at most ${contractOf(operator).bodies} different bodies of ${operator}`,
+        { hint: 'Let the plan choose in fewer ways.' },
+      );
     this.#known.set(key, free);
     this.#functions.push({ ...content, name: free });
     return free;

@@ -21,6 +21,7 @@ import {
 } from '../../test/gated-ffn-block.ts';
 import { numbers, runBody } from '../../test/run-body.ts';
 import { CHOICES, MEASURES, type NeuronChoice } from '../core/choice.ts';
+import { type Attribute, attr } from '../core/graph.ts';
 import { ACTIVATIONS } from './activations.ts';
 import { Bodies } from './bodies.ts';
 import { GATHER_PERCENT } from './gated-ffn/neurons.ts';
@@ -218,6 +219,22 @@ describe('variants', () => {
         expect(variantOfNode(callOf(meant, block, randomTokens(block, [1, 1], active), 0.3).node)).toEqual(meant);
       }),
       { numRuns: 200, seed: 4 },
+    );
+  });
+
+  it.each<[string, Readonly<Record<string, Attribute>>, RegExp]>([
+    ['a measure', { measure: attr.string('luck') }, /chooses by measure luck, cut absolute/],
+    ['a cut', { cut: attr.string('deviation') }, /cut deviation/],
+    ['a storage', { storage: attr.string('int2') }, /but found int2/],
+    ['an activation', { activation: attr.int(1) }, /but found undefined/],
+    ['parts of x', { gate_inputs: attr.int(3) }, /for measure gate alone/],
+  ])('of a node with %s of no meaning are refused', (_, changed, message) => {
+    const variant = variantOf(BY_ACTIVATION);
+    const block = randomBlock(1, variant);
+    const { node } = callOf(variant, block, randomTokens(block, [1, 1]), 0.3);
+    const unsound = { ...node, attributes: { ...node.attributes, ...changed } };
+    expect(() => variantOfNode(unsound)).toThrow(
+      expect.objectContaining({ code: 'bad-file', message: expect.stringMatching(message) }),
     );
   });
 

@@ -7,6 +7,7 @@
  * kernels and `variantOfNode` read it there.
  */
 import { CHOICES, measureNamed, type NeuronChoice } from '../core/choice.ts';
+import { LacunaError } from '../core/errors.ts';
 import { type Attribute, attr, CONTRIB_DOMAIN, type Node } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
 import { ACTIVATIONS, type Activation, activate } from './activations.ts';
@@ -203,9 +204,22 @@ export function recordedBy(choice: NeuronChoice | undefined): readonly FfnMatrix
 /**
  * What a node says of its variant: the inverse of `gatedFfnNode`.
  *
- * Throws a RangeError for words that the contract does not have.
+ * @throws LacunaError `bad-file` for a node that says what the contract does not have: models come from files.
  */
 export function variantOfNode(node: Node): GatedFfnVariant {
+  try {
+    const variant = readVariant(node);
+    checkVariant(variant);
+    return variant;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new LacunaError('bad-file', `${node.name} is no sound call of GatedFFN: ${error.message}`, {
+      hint: 'Make the folder again with lacuna sparsify.',
+    });
+  }
+}
+
+function readVariant(node: Node): GatedFfnVariant {
   const has = (input: Parameters<typeof inputOf<'GatedFFN'>>[2]) => inputOf('GatedFFN', node, input) !== '';
   return {
     choice: choiceOfNode(node),
@@ -235,7 +249,7 @@ function choiceOfNode(node: Node): NeuronChoice | undefined {
     (choice) =>
       choice.measure === measure && choice.cut === cut && (choice.cut !== 'deviation' || choice.mode === mode),
   );
-  if (found === undefined) throw new RangeError(`${node.name} chooses by ${measure}, ${cut}, ${mode}`);
+  if (found === undefined) throw new RangeError(`it chooses by measure ${measure}, cut ${cut}, mode ${mode}`);
   return found;
 }
 

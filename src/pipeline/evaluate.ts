@@ -20,7 +20,14 @@ import { openSession } from '../runtime/index.ts';
 import { type BudgetCheck, checkMaxPplRatio, judgeBudget } from './build/budget.ts';
 import { chooseEngine, type Engine, type EngineOptions } from './engine/engine.ts';
 import { feedOf, type MeasuringJob, openMeasuredSession } from './engine/measured-session.ts';
-import { baselineOf, type ChosenModel, chooseModel, type ModelFolder, openModelFolder } from './folder/model-folder.ts';
+import {
+  baselineOf,
+  type ChosenModel,
+  calledOperators,
+  chooseModel,
+  type ModelFolder,
+  openModelFolder,
+} from './folder/model-folder.ts';
 import { noteFittedTexts } from './texts/fitted-texts.ts';
 import { readWindows } from './texts/windows.ts';
 
@@ -76,10 +83,10 @@ export interface EvaluateResult {
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   const { maxPplRatio, againstEngine = options.engine } = options;
   checkMaxPplRatio(maxPplRatio);
-  const chosen = await chooseEngine(options);
+  const model = await openModelFolder(options.folder, options.dtype);
+  const chosen = await chooseEngine({ ...options, operatorSet: calledOperators(model) });
   const againstChosen =
     againstEngine === options.engine ? chosen : await chooseEngine({ ...options, engine: againstEngine });
-  const model = await openModelFolder(options.folder, options.dtype);
   const against = baselineOf(options);
   const baseline = against === undefined ? undefined : await chooseModel(against, options.againstDtype);
   if (maxPplRatio !== undefined) checkIsFloats(baseline);

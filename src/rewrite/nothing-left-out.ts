@@ -1,5 +1,5 @@
 /** A sparse graph with its thresholds moved out of the way: what it computes with the same weights and nothing left out. */
-import type { Graph, Node } from '../core/graph.ts';
+import { type Graph, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 import { float32Tensor } from '../core/tensor.ts';
 import { choosesNeurons, inputOf, operatorOf } from '../ops/index.ts';
 
@@ -9,11 +9,12 @@ const NEVER_SATURATED = 2;
 
 /**
  * The graph with no neuron and no block left out, for measuring what rounding alone costs; undefined where a threshold is no
- * tensor of the model: a statistical one follows from the token.
+ * tensor of the model, as one by deviation follows from the token, and where operators are of another version.
  */
 export function withNothingLeftOut(graph: Graph): Graph | undefined {
   const values = new Map<string, number>();
   for (const node of graph.nodes) {
+    if (node.domain === LACUNA_DOMAIN && operatorOf(node) === undefined) return undefined;
     const found = thresholdOf(node);
     if (found === undefined) continue;
     if (found.name === undefined) return undefined;

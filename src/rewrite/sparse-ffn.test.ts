@@ -10,7 +10,7 @@ import { type Choice, neuronChoice, type PlanTensors } from '../core/plan.ts';
 import { type BlockScheme, float32Tensor, quantize, type TensorExpr } from '../core/tensor.ts';
 import { variantOfNode } from '../ops/index.ts';
 import { type FfnWeights, gatedFfnToken } from '../ops/reference.ts';
-import { applyPlan, fuseSkipNorms, withCounts } from './index.ts';
+import { applyPlan, fuseSkipNorms, withCounts, withNothingLeftOut } from './index.ts';
 
 const WEIGHTS = Float32Array.from({ length: NEURONS }, (_, neuron) => 0.5 + neuron / NEURONS);
 const TENSORS: PlanTensors = new Map([['scores', { shape: [NEURONS], data: WEIGHTS }]]);
@@ -177,7 +177,17 @@ describe('sparse-ffn', () => {
     );
   });
 
-  it('makes weights that are told to be of FFNs', () => {
+  it('cannot be measured whole, nor counted, where its operators are of another version', () => {
+    const { graph } = applyPlan(ffnStack({ layers: 1 }), stackPlan(1, [{ layer: 0, choice: THRESHOLD }]), TENSORS);
+    expect(withNothingLeftOut(graph)).toBeDefined();
+    const older = (name: string) => name.replace('_2_', '_1_');
+    const nodes = graph.nodes.map((node) => ({ ...node, opType: older(node.opType) }));
+    const old = { ...graph, nodes, functions: graph.functions.map((one) => ({ ...one, name: older(one.name) })) };
+    expect(withNothingLeftOut(old)).toBeUndefined();
+    expect(withCounts(old)).toEqual(old);
+  });
+
+  it('makes weights whose names say that they are of FFNs', () => {
     const dense = ffnStack({ layers: 1 });
     const { graph } = applyPlan(dense, stackPlan(1, [{ layer: 0, choice: THRESHOLD }]), TENSORS);
     const before = new Set(dense.initializers.map(({ name }) => name));

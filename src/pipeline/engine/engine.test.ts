@@ -2,7 +2,6 @@ import { expect, it } from 'vitest';
 import { operatorProblem } from './engine.ts';
 
 it.each([
-  [undefined, 2, undefined],
   [2, 2, undefined],
   [3, 2, /version 3, and the native core has kernels for version 2: portable bodies run .* update the native core$/],
   [1, 2, /version 1, and the native core has kernels for version 2: .* make the folder again with this version/],

@@ -47,9 +47,12 @@ export async function chooseEngine(options: EngineOptions): Promise<MeasuringEng
   const { engine, progress = SILENT } = options;
   const native = await wantedCore(options);
   if (native === undefined) return { engine: 'stock', native };
-  // Whoever asked for it is told why it cannot open a model.
+  // An engine that is asked for is opened: its failure says why it cannot be.
   const problem = engine === 'native' ? undefined : addonProblem(native.addon);
-  if (problem === undefined) return { engine: 'native', native };
+  if (problem === undefined) {
+    noteOperators(native, options);
+    return { engine: 'native', native };
+  }
   progress.note(`Stock ONNX Runtime is used: ${problem}`);
   return { engine: 'stock', native: undefined };
 }
@@ -69,8 +72,7 @@ export async function openDecodingSession(modelPath: string, options: EngineOpti
   if (native === undefined) return { engine: 'stock', session: await openSession(modelPath, options) };
   try {
     const session = await openNativeSession(modelPath, native, options);
-    const problem = operatorProblem(options.operatorSet, operatorSetOf(native.addon));
-    if (problem !== undefined) progress.note(problem);
+    noteOperators(native, options);
     return { engine: 'native', session };
   } catch (error) {
     if (engine === 'native' || !(error instanceof LacunaError)) throw error;
@@ -81,9 +83,15 @@ export async function openDecodingSession(modelPath: string, options: EngineOpti
   }
 }
 
+function noteOperators({ addon }: NativeFiles, { operatorSet, progress = SILENT }: EngineOptions): void {
+  if (operatorSet === undefined) return;
+  const problem = operatorProblem(operatorSet, operatorSetOf(addon));
+  if (problem !== undefined) progress.note(problem);
+}
+
 /** What to say where a model calls operators of another version than there are kernels for; undefined where it does not. */
-export function operatorProblem(called: number | undefined, known: number): string | undefined {
-  if (called === undefined || called === known) return undefined;
+export function operatorProblem(called: number, known: number): string | undefined {
+  if (called === known) return undefined;
   const what = `The model calls operators of version ${called}, and the native core has kernels for version ${known}`;
   const remedy = called > known ? 'update the native core' : 'make the folder again with this version of Lacuna';
   return `${what}: portable bodies run in their place, which is slower; to have kernels, ${remedy}`;
