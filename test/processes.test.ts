@@ -14,11 +14,15 @@ interface Ended {
   readonly stderr: string;
 }
 
-function start(args: readonly string[]): {
+function start(
+  args: readonly string[],
+  env = process.env,
+): {
   readonly kill: (signal: NodeJS.Signals) => void;
   readonly ended: Promise<Ended>;
 } {
-  const child = spawn(process.execPath, [join(root, 'bin/lacuna.js'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const lacuna = join(root, 'bin/lacuna.js');
+  const child = spawn(process.execPath, [lacuna, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (text) => (stdout += text));
   child.stderr.on('data', (text) => (stderr += text));
@@ -112,5 +116,17 @@ describe('a conversion that is killed', { timeout: 60_000 }, () => {
       /Kept in .*out\.rounding: \d finished parts?; the same command goes on from there\.\nStopped\.\n$/,
     );
     expect(readdirSync(at)).toEqual(['out.rounding']);
+  });
+});
+
+describe('a model that is run', { timeout: 60_000 }, () => {
+  it('leaves nothing in the temporary folder and in the home folder', async () => {
+    const [model, temporary, home] = [join(place('run'), 'model'), place('temporary'), place('home')];
+    expect((await start(convert(model)).ended).code).toBe(0);
+    // Nothing else, since ONNX Runtime keeps quiet where variables tell of continuous integration.
+    const environment = { PATH: process.env.PATH, TMPDIR: temporary, HOME: home };
+    const { code, stderr } = await start(['run', model, 'Once', '--max-tokens', '2'], environment).ended;
+    expect(code, stderr).toBe(0);
+    expect([...readdirSync(temporary), ...readdirSync(home)]).toEqual([]);
   });
 });

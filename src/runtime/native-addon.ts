@@ -6,6 +6,7 @@ import path from 'node:path';
 import { LacunaError } from '../core/errors.ts';
 import type { NativeDecoder } from './native-decoder.ts';
 import type { NativeModel, NativeModelOptions } from './native-model.ts';
+import { disableTelemetry } from './onnxruntime.ts';
 
 /** Where the native core is. */
 export interface NativeFiles {
@@ -33,6 +34,7 @@ const require = createRequire(import.meta.url);
 
 /** Throws what Node says of a file that it cannot load. */
 export function loadAddon(file: string): Addon {
+  disableTelemetry();
   return require(path.resolve(file));
 }
 

@@ -5,6 +5,7 @@ import { MOST_THREADS } from '../core/limits.ts';
 import type { RuntimeTensor } from '../core/runner.ts';
 import type { NativeFiles } from './native-addon.ts';
 import { createBackend } from './native-backend.ts';
+import { loadOnnxRuntime } from './onnxruntime.ts';
 import { fromOrtTensor, toOrtTensor } from './tensors.ts';
 
 export interface SessionOptions {
@@ -63,9 +64,8 @@ export async function openUnlessAborted<Opened>(
   });
 }
 
-/** ONNX Runtime itself is loaded here and not before: most commands that need none would start later for it. */
 export async function openOrtSession(source: ModelSource, options: SessionOptions): Promise<OrtSession> {
-  const ort = await import('onnxruntime-node');
+  const ort = await loadOnnxRuntime();
   const open = () => create(ort, source, options);
   const session = await openUnlessAborted(options.signal, open, (late) => late.close());
   const { metadata, close } = session;

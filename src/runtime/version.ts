@@ -1,5 +1,6 @@
 /** Which ONNX Runtime sessions run in. */
 import { LacunaError } from '../core/errors.ts';
+import { loadOnnxRuntime } from './onnxruntime.ts';
 
 /**
  * The version of onnxruntime-node.
@@ -8,7 +9,7 @@ import { LacunaError } from '../core/errors.ts';
  */
 export async function runtimeVersion(): Promise<string> {
   try {
-    const { env } = await import('onnxruntime-node');
+    const { env } = await loadOnnxRuntime();
     return env.versions.node ?? env.versions.common;
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
