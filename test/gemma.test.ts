@@ -1,21 +1,25 @@
 /** Gemma through the whole pipeline: its blocks are found and made sparse, its folders say what they are. */
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { assemble, openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
+import { writeOnnx } from '../formats/onnx/index.ts';
 import type { Graph } from '../src/core/graph.ts';
 import type { ModelSpec } from '../src/core/model.ts';
 import type { Plan } from '../src/core/plan.ts';
 import { SILENT } from '../src/core/progress.ts';
 import { convert } from '../src/index.ts';
 import { applyPlan, fuseSkipNorms } from '../src/rewrite/index.ts';
+import { openNativeSession } from '../src/runtime/index.ts';
 import { RELATIVE, readExpected, relativeError } from './expected-logits.ts';
 import { byActivation } from './ffn-plan.ts';
+import { library } from './native/library.ts';
 import { openGraph } from './run-body.ts';
 import { root, temporaryFolder } from './temporary.ts';
 
 const folder = temporaryFolder();
+const addon = join(root, 'native/build/release/lib/lacuna_node.node');
 const variant = (name: string) => join(root, 'fixtures/gemma-variants', name);
 
 async function opened(name: string) {
@@ -84,6 +88,19 @@ describe.each(['gemma-legacy-gelu', 'gemma2-softcap', 'gemma3-rope-scaling'])('%
     };
     expect(await errorAt(0)).toBeLessThan(RELATIVE);
     expect(await errorAt(0.5)).toBeGreaterThan(100 * RELATIVE);
+  });
+
+  it.runIf(existsSync(addon))('gives the same logits by our kernels', async () => {
+    const { spec, graph, ids } = await opened(name);
+    const ones = { shape: [spec.intermediateSize], data: new Float32Array(spec.intermediateSize).fill(1) };
+    const sparse = applyPlan(graph, planOf(spec, 0.5), new Map([['ones', ones]])).graph;
+    const model = join(folder, name);
+    mkdirSync(model);
+    await writeOnnx(sparse, join(model, 'model.onnx'));
+    const session = await openNativeSession(model, { addon, operators: library });
+    onTestFinished(() => session.close());
+    const { logits } = await session.step(Array.from(ids, Number), session.emptyCache(), { logits: 'all' });
+    expect(relativeError(Float32Array.from(logits), await logitsOf(sparse, spec, ids))).toBeLessThan(RELATIVE);
   });
 });
 

@@ -1,6 +1,15 @@
 /** ModelProto bytes -> `Graph`. What a `Graph` cannot hold is refused by name, so that nothing is lost unnoticed. */
 import { LacunaError } from '../../src/core/errors.ts';
-import type { Attribute, Body, Dim, Graph, Node, OpFunction, ValueInfo } from '../../src/core/graph.ts';
+import {
+  type Attribute,
+  type Body,
+  type Dim,
+  type Graph,
+  LACUNA_DOMAIN,
+  type Node,
+  type OpFunction,
+  type ValueInfo,
+} from '../../src/core/graph.ts';
 import { ATTRIBUTE_TYPES, OTHER_ATTRIBUTE_TYPES } from './codes.ts';
 import { asSafeInteger, badFile, type Source } from './decode-source.ts';
 import { decodeTensor, dtypeOf } from './decode-tensor.ts';
@@ -27,6 +36,7 @@ export function decodeModel(source: Source): Graph {
   const functions = bounded(model.functions, 'functions', source);
   return {
     ...decodeBody(model.graph, source, 0),
+    ...decodeInnerValues(model.graph, source),
     functions: functions.map((fn) => decodeFunction(fn, source)),
     opsets: decodeOpsets(model.opsetImport, source),
     metadata: Object.fromEntries(
@@ -170,6 +180,13 @@ function decodeValueInfo({ name, type }: ValueInfoProto, source: Source): ValueI
       return size;
     }),
   };
+}
+
+/** Values that our operators make. Of all others a runtime infers the shapes. */
+function decodeInnerValues({ node, valueInfo }: GraphProto, source: Source): Pick<Graph, 'valueInfo'> {
+  const ours = new Set((node ?? []).flatMap(({ domain, output }) => (domain === LACUNA_DOMAIN ? (output ?? []) : [])));
+  const found = bounded(valueInfo, 'values', source).filter(({ name }) => ours.has(name ?? ''));
+  return found.length === 0 ? {} : { valueInfo: found.map((info) => decodeValueInfo(info, source)) };
 }
 
 function decodeFunction(fn: FunctionProto, source: Source): OpFunction {

@@ -67,7 +67,7 @@ export async function encodeGraph(graph: Graph, layout: Layout, location: string
     irVersion: IR_VERSION,
     producerName: 'lacuna',
     opsetImport: opsetImport(completeOpsets(graph, graph.functions)),
-    graph: graphProto(graph, context),
+    graph: { ...graphProto(graph, context), valueInfo: (graph.valueInfo ?? []).map(valueInfoProto) },
     metadataProps: Object.entries(graph.metadata).map(([key, value]) => ({ key, value })),
     functions: graph.functions.map((fn) => functionProto(fn, graph.functions, context)),
   });

@@ -70,6 +70,8 @@ export interface OpFunction {
 }
 
 export interface Graph extends Body {
+  /** Values that our operators make. ONNX Runtime cannot infer their shapes where it has the operators from a library. */
+  readonly valueInfo?: readonly ValueInfo[];
   readonly functions: readonly OpFunction[];
   /** Domain to version. */
   readonly opsets: Readonly<Record<string, number>>;

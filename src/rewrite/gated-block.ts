@@ -1,7 +1,7 @@
 /** A matched FFN as one GatedFFN node: the edit that the plan's passes share. */
 import { LacunaError } from '../core/errors.ts';
-import { type Graph, type Initializer, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
-import { GraphBuilder } from '../core/graph-builder.ts';
+import { type Graph, type Initializer, LACUNA_DOMAIN, type Node, type ValueInfo } from '../core/graph.ts';
+import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { type BlockPlan, layerOfBlock, neuronChoice } from '../core/plan.ts';
 import { cast, float32Tensor, stackQuantized, type TurnableMatrix, transpose } from '../core/tensor.ts';
 import { contractOf } from '../ops/contract.ts';
@@ -29,6 +29,8 @@ export interface GatedBlock {
   readonly node: Node;
   /** The node, and the casts around it where the graph is in float16. */
   readonly nodes: readonly Node[];
+  /** The stream's values that the node makes. */
+  readonly values: readonly ValueInfo[];
   readonly initializers: readonly Initializer[];
 }
 
@@ -81,8 +83,7 @@ export function gatedBlock(
   const g = new GraphBuilder(`${prefix}.ffn`);
   // GatedFFN's values are float32: a graph in float16 casts what goes in and what comes out.
   const isNarrow = variant.storage === 'fp16';
-  const read = (input: string, value: string) =>
-    isNarrow ? castTo(g, value, 'float32', `${g.scope}.${input}`) : value;
+  const read = (input: string, from: string) => (isNarrow ? castTo(g, from, 'float32', `${g.scope}.${input}`) : from);
   const y = isNarrow ? `${g.scope}.y` : match.output;
   const node = gatedFfnNode(variant, {
     node: `${prefix}${GATED}`,
@@ -108,7 +109,9 @@ export function gatedBlock(
   const initializers = [...weights.tensors, ...Object.values(vectors), ...Object.values(chosen)];
   g.nodes.push(node);
   if (isNarrow) castTo(g, y, 'float16', match.output);
-  return { match, node, nodes: g.nodes, initializers };
+  const stream = ['batch_size', 'sequence_length', match.gate.weight.shape[1]];
+  const made = norm === undefined ? [y] : [y, match.residual];
+  return { match, node, nodes: g.nodes, values: made.map((name) => value(name, 'float32', stream)), initializers };
 }
 
 function namesOf(inputs: Readonly<Record<string, Initializer>>): Record<string, string> {
@@ -223,6 +226,7 @@ export function withBlocks(graph: Graph, bodies: Bodies, blocks: readonly GatedB
   return dropUnusedInitializers({
     ...replaced,
     initializers: uniqueByName([...replaced.initializers, ...blocks.flatMap((block) => block.initializers)]),
+    valueInfo: [...(graph.valueInfo ?? []), ...blocks.flatMap(({ values }) => values)],
     functions: bodies.functions,
     opsets: { ...replaced.opsets, [LACUNA_DOMAIN]: 1 },
   });
