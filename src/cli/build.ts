@@ -88,7 +88,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
   );
 };
 
-/** Verdict, quality, speed, size, where it is; all else is in the files. */
+/** Verdict, quality, speed, size and place. Everything else is in the files. */
 function resultText(result: BuildResult, width: number): string {
   const { output, precision, host, engine, plan, evaluation, bench, bytes } = result;
   const texts = evaluation.texts.map(({ name }) => name).join(', ');
@@ -130,7 +130,7 @@ function speedText({ speedup, subjects }: BuildResult['bench'], precision: strin
   return `${verdictOf(speedup)}decodes ${median} times as fast as dense ${precision} (${p10} to ${p90}): ${sparse} and ${dense} tokens/s`;
 }
 
-/** In front of what is not a gain. */
+/** The word before a figure that is not a gain. */
 function verdictOf({ p10, p90 }: NonNullable<BuildResult['bench']['speedup']>): string {
   if (p90 < 1) return 'SLOWER: ';
   return p10 < 1 ? 'not sure to be faster: ' : '';

@@ -36,7 +36,7 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     .description('measure FFN saturation and gate statistics, layer by layer')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .option('--data <file...>', 'texts, UTF-8 or JSONL, to measure on (default: the pinned "fit" text)')
-    // Not a required option: commander would ask for it before `merge` too, which has its own.
+    // Not a required option: commander would also ask `merge` for it, which has its own.
     .option('-o, --output <file>', 'statistics JSON to make; its tensors go beside it (required)')
     .option('--tokens <n>', 'use at most this many tokens', positiveInteger)
     .option('--sequence-length <n>', 'tokens a sequence', positiveInteger, 512)

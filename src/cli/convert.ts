@@ -135,7 +135,7 @@ function filesTable(files: readonly { readonly path: string; readonly bytes: num
   );
 }
 
-/** What would be written, what it would take, and all that is wrong. */
+/** What would be written, what it would cost, and everything that is wrong. */
 function dryRunText(found: DryRunResult, width: number): string {
   const { spec, precisions, files, output, problems, notes } = found;
   const parts = [

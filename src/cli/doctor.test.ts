@@ -46,7 +46,7 @@ describe.runIf(process.platform === 'linux')('lacuna doctor', () => {
     async () => {
       const { stdout } = await lacuna(['doctor']);
       expect(stdout).toMatch(/\nkernels in this process: active: run and bench decode with them/);
-      // A library whose header is right and that has nothing else.
+      // A library with a correct header and nothing else.
       const { native, kernels } = await diagnose(elf(ours), join(lib, 'lacuna_node.node'));
       expect(native.state).toBe('present');
       expect(kernels).toMatchObject({

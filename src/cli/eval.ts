@@ -67,7 +67,7 @@ export const registerEval: RegisterCommand = (program, context) => {
   });
 };
 
-/** What was measured, as a table, and what each figure means. */
+/** What was measured, as a table, with the meaning of each figure. */
 function formatEvaluation(result: EvaluateResult, width: number, layers: boolean): string {
   const parts =
     result.perplexity === undefined
@@ -149,7 +149,7 @@ function shareOrDash(share: number | null | undefined): string {
   return share === null || share === undefined ? '-' : percent(share);
 }
 
-/** Every figure of the table, under the heading it has there. */
+/** Every figure of the table, under its heading there. */
 const COMPARED = {
   ppl: 'perplexity',
   'ratio, ±': 'perplexityRatio',
@@ -164,7 +164,7 @@ const COMPARED = {
   skipped: 'skippedShare',
 } as const;
 
-/** Modes that were not asked for, and losses that are not told apart, need no words. */
+/** Leaves out modes that were not asked for, and losses that are not separated. */
 function isShown(name: string, modes: EvaluateResult['modes']): boolean {
   if (name === 'all' || name === 'decode') return modes.some(({ mode }) => mode === name);
   if (name === 'rounding' || name === 'leavingOut') return modes.some(({ rounded }) => rounded !== null);

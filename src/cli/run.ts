@@ -62,13 +62,13 @@ export const registerRun: RegisterCommand = (program, context) => {
     }
     const onText = options.json ? undefined : (text: string) => void io.stdout.write(text);
     const result = await run({ ...request, prompt: prompts[0], onText });
-    // The text itself has been streamed: only the end of its line is missing.
+    // The text has been streamed. Only its line break is missing.
     print(io, options, result, () => '');
     job.progress.note(figures(result));
   });
 };
 
-/** The prompts, the one that is `-` as it is piped in. */
+/** The prompts. Standard input replaces the prompt `-`. */
 async function withStdin(prompts: readonly string[], io: Io): Promise<readonly string[]> {
   const piped = prompts.filter((prompt) => prompt === '-');
   if (piped.length === 0) return prompts;

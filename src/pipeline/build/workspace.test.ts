@@ -8,7 +8,7 @@ import { jsonStage, stage, withWorkspace } from './workspace.ts';
 
 const folder = temporaryFolder();
 
-/** A workspace that a run left which was killed: a finished stage, a half-written file and its lock. */
+/** A workspace that a killed run left: a finished stage, a half-written file and its lock. */
 function abandoned(name: string, lock: string): string {
   const path = join(folder, name);
   mkdirSync(join(path, 'stage'), { recursive: true });
@@ -31,7 +31,7 @@ describe('a workspace', () => {
     expect(existsSync(join(folder, 'failed'))).toBe(false);
   });
 
-  // Process ids are below 2^22 on Linux; this one is nobody's.
+  // Process ids are below 2^22 on Linux, so no process has this one.
   it.each([
     ['a process that is gone', JSON.stringify({ ...THIS_PROCESS, pid: 2 ** 30 })],
     ['a namesake of this process', JSON.stringify(THIS_PROCESS)],

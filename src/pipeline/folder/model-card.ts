@@ -21,7 +21,7 @@ export interface CardModel {
   readonly onnxruntime: string;
 }
 
-/** Markdown with the front matter that the Hub reads. */
+/** Markdown with the front matter for the Hub. */
 export function modelCard({ spec, plan, models }: CardContent): string {
   return `---
 library_name: transformers.js
