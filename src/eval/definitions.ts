@@ -1,4 +1,4 @@
-/** What each number of an evaluation means, as `eval` and `bench` print it and docs/evaluation.md states it. */
+/** The definition of each number of an evaluation, as `eval` and `bench` print it and docs/evaluation.md states it. */
 
 export const DEFINITIONS = {
   perplexity:

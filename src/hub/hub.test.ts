@@ -1,4 +1,4 @@
-/** Models by name, from a server on this machine that imitates the Hub and breaks connections. */
+/** Models by name, from a local server that imitates the Hub and breaks connections. */
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
