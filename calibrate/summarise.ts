@@ -38,7 +38,7 @@ function warningsOf(statistics: Statistics, region: Region, rank: number | null)
   const { model, sequences, plannedSequences } = statistics;
   const warnings: string[] = [];
   if (sequences.length < plannedSequences)
-    warnings.push(`${sequences.length} of ${plannedSequences} sequences were measured: shards are still to be merged.`);
+    warnings.push(`${sequences.length} of ${plannedSequences} sequences were measured: shards must still be merged.`);
   if (model.numHiddenLayers < SHALLOW_LAYERS)
     warnings.push(
       `The model has ${model.numHiddenLayers} layers; skipping FFN blocks was shown to be harmless on models of 32 and ` +

@@ -33,7 +33,7 @@ export function parseJsonObject(text: string, path: string): Readonly<Record<str
   throw new LacunaError(
     'bad-file',
     `${path} must hold a JSON object but holds ${text.trim().slice(0, 40) || 'nothing'}`,
-    { hint: 'Mend it or download it again.' },
+    { hint: 'Correct it or download it again.' },
   );
 }
 
@@ -49,13 +49,13 @@ async function readText(path: string, maxBytes: number): Promise<string> {
 function parse(text: string, path: string): unknown {
   if (isTooDeep(text))
     throw new LacunaError('bad-file', `${path} nests objects and arrays deeper than ${MAX_JSON_LEVELS} levels`, {
-      hint: 'Mend it or download it again: real files have ten levels at most.',
+      hint: 'Correct it or download it again: real files have ten levels at most.',
     });
   try {
     return JSON.parse(text);
   } catch (error) {
     throw new LacunaError('bad-file', `${path} is no JSON: ${(error as Error).message}`, {
-      hint: 'Mend it or download it again.',
+      hint: 'Correct it or download it again.',
       cause: error,
     });
   }

@@ -61,7 +61,7 @@ export async function readJson<T>(path: string, schema: z.ZodType<T>, what: stri
   const { format } = value;
   if (parsed.error.issues.some(({ path: [field] }) => field === 'format'))
     throw new LacunaError('bad-file', `${path} is no ${what}: its "format" is ${JSON.stringify(format) ?? 'missing'}`, {
-      hint: 'lacuna inspect tells what a file is.',
+      hint: 'lacuna inspect shows what a file is.',
     });
   throw new LacunaError('bad-file', `${path} is no ${what} of this version:\n${z.prettifyError(parsed.error)}`, {
     hint: 'Make it again with this version, or correct the fields named above.',

@@ -61,7 +61,7 @@ function sound<T>(path: string, use: () => T): T {
   } catch (cause) {
     if (cause instanceof LacunaError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new LacunaError('bad-file', `${path} is no sound tokenizer: ${reason}`, {
+    throw new LacunaError('bad-file', `${path} is not a valid tokenizer: ${reason}`, {
       hint: "Get the model's tokenizer.json again.",
       cause,
     });

@@ -55,7 +55,7 @@ function isLowSurrogate(unit: number): boolean {
 function tooLong(beginning: string): LacunaError {
   return new LacunaError(
     'unsupported',
-    `The text "${beginning}…" goes on for more than ${MAX_PIECE} characters that may all be one token`,
+    `The text "${beginning}…" has more than ${MAX_PIECE} characters that may all be one token`,
     { hint: 'Is this text? Break it into lines, or leave it out.' },
   );
 }

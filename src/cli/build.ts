@@ -50,10 +50,10 @@ export const registerBuild: RegisterCommand = (program, context) => {
     .option('--tokens <n>', 'tokens to calibrate on and to score (default 20000)', positiveInteger)
     .option(
       '--max-ppl-ratio <r>',
-      "write nothing and exit with 1 when the ratio to the checkpoint's floats, with its error, may be above this, as 1.02 or 2%",
+      "write nothing and exit with 1 if the ratio to the checkpoint's floats, with its error, may exceed this: 1.02 or 2%",
       budget,
     )
-    .option('--allow-slower', 'ship a model too that decodes slower than the dense one')
+    .option('--allow-slower', 'ship a model even if it decodes slower than the dense one')
     .option('--dtype <name>', storedAs('how weights are stored', SPARSE_PRECISIONS))
     .option('--dry-run', 'say what would be done and whether it can pay; measure and write nothing')
     .option('--force', 'replace an existing output')

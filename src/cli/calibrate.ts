@@ -42,10 +42,9 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     .option('--sequence-length <n>', 'tokens a sequence', positiveInteger, 512)
     .option('--shard <i/n>', 'measure every n-th sequence, starting at the i-th (0-based)', shard)
     .addOption(
-      new Option(
-        '--with <statistic...>',
-        'measure these too, which are large: input-grams is what GPTQ rounds by',
-      ).choices(FURTHER_STATISTICS),
+      new Option('--with <statistic...>', 'also measure these large statistics: GPTQ rounds by input-grams').choices(
+        FURTHER_STATISTICS,
+      ),
     )
     .option('--force', 'replace an existing output')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')

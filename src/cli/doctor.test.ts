@@ -69,7 +69,7 @@ describe.runIf(process.platform === 'linux')('lacuna doctor', () => {
   it('prints a line for each', async () => {
     const { stdout } = await lacuna(['doctor'], undefined, undefined, folder);
     expect(stdout).toMatch(/^lacuna \S+, Node\.js v\S+, linux-/);
-    expect(stdout).toMatch(/\nruntime: onnxruntime-node 1\.\S+; computes portable bodies rightly\n/);
+    expect(stdout).toMatch(/\nruntime: onnxruntime-node 1\.\S+; computes portable bodies correctly\n/);
     expect(stdout).toMatch(/\nnative library: absent: it is not built \(npm run build:native\)/);
     const result = await diagnose();
     const problem = { message: 'ONNX Runtime is gone', hint: 'Bring it back.' };

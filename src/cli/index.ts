@@ -69,7 +69,7 @@ function createProgram(context: CommandContext, argv: readonly string[]): Comman
   const { io } = context;
   const program = new Command('lacuna')
     .description(
-      'Turns LLaMA and Gemma checkpoints into sparse ONNX models that ONNX Runtime decodes faster, and proves what that cost.',
+      'Turns LLaMA and Gemma checkpoints into sparse ONNX models that ONNX Runtime decodes faster, and measures the cost.',
     )
     .version(LACUNA_VERSION)
     .showHelpAfterError('(add --help for the options)')

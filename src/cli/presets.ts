@@ -32,7 +32,7 @@ export function withPresetOptions(command: Command, usualHost: string): Command 
     .addOption(
       new Option(
         '--host <name>',
-        `where it is to pay: in the native kernels, or in stock ONNX Runtime without them (default: ${usualHost})`,
+        `where the plan must pay: in the native kernels, or in stock ONNX Runtime without them (default: ${usualHost})`,
       ).choices(['native', 'stock']),
     );
   for (const { option } of presetFlags()) command.addOption(option);

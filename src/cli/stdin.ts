@@ -20,7 +20,7 @@ export async function readText(stdin: Readable, signal: AbortSignal): Promise<st
   }
   const text = decodeUtf8(Buffer.concat(chunks)).replace(/\r?\n$/, '');
   if (text !== '') return text;
-  throw new LacunaError('usage', 'Standard input is empty, and the prompt is to come from there', {
+  throw new LacunaError('usage', 'Standard input is empty, but the prompt must come from it', {
     hint: 'Pipe a text: echo "In the beginning" | lacuna run DIR -',
   });
 }

@@ -33,7 +33,7 @@ export const registerVerify: RegisterCommand = (program, context) => {
     .command('verify')
     .description('compare a dense folder with what Transformers computes from its checkpoint')
     .argument('<dir>', 'folder made by convert')
-    .option('--checkpoint <checkpoint>', 'what it was made from; has to be given')
+    .option('--checkpoint <checkpoint>', 'the checkpoint it was made from (required)')
     .option('--adapter <dir>', 'LoRA adapter that was merged')
     .option('--python <path>', PYTHON_HELP)
     .option('--expectations <file>', 'what Transformers computed before, made by `verify expect`');
@@ -53,7 +53,7 @@ export const registerVerify: RegisterCommand = (program, context) => {
     .command('expect')
     .description('write what Transformers computes into a file, to verify on machines without it')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
-    .option('-o, --output <file>', 'where to (default: beside the checkpoint, where it is found by itself)')
+    .option('-o, --output <file>', 'file to write (default: beside the checkpoint, where verify finds it)')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--python <path>', PYTHON_HELP)
     .option('--force', 'replace an existing file');

@@ -33,7 +33,7 @@ export function checkArgument<T>(schema: z.ZodType<T>, given: unknown, { of, nam
   const value = issue.path.reduce<unknown>((outer, key) => Object(outer)[key], given);
   const error = invalidArgument(label === '' ? `the options of ${of}` : label, issue.message, value);
   if (!(isListWanted(issue) && typeof value === 'string')) throw error;
-  throw new LacunaError('usage', error.message, { hint: `One is a list as well: ["${value}"].` });
+  throw new LacunaError('usage', error.message, { hint: `A single one is also a list: ["${value}"].` });
 }
 
 type Issue = z.core.$ZodIssue;

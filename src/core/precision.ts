@@ -188,7 +188,7 @@ export function choosePrecision(name: string, options: PrecisionOptions = {}): P
   const { blockSize, asymmetric, vocabulary } = options;
   if (blockSize === undefined && asymmetric === undefined && vocabulary === undefined) return precision;
   if (!hasBlocks(precision))
-    throw new LacunaError('usage', `${name} stores no blocks, so nothing is to be chosen about its weights`, {
+    throw new LacunaError('usage', `${name} stores no blocks, so these options do not apply`, {
       hint: `Block size, zero points and vocabulary are chosen for --dtype ${IN_BLOCKS}.`,
     });
   if (blockSize !== undefined && !(BLOCK_SIZES as readonly number[]).includes(blockSize))

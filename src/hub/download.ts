@@ -98,7 +98,7 @@ async function fetchRest(
     ({ message, cause }) =>
       new LacunaError('io', `Cannot download ${file.name} of ${reference.id}: ${message}`, {
         cause,
-        hint: 'Run the same command again when the network is back: it goes on from where it was.',
+        hint: 'Run the same command again when the network is back: it continues where it was.',
       }),
   );
 }

@@ -160,7 +160,7 @@ describe('a connection that breaks', () => {
     await expect(fetched('org/one')).rejects.toMatchObject({
       code: 'io',
       message: expect.stringContaining('Cannot download model.safetensors of org/one'),
-      hint: expect.stringContaining('goes on from where it was'),
+      hint: expect.stringContaining('continues where it was'),
     });
     const [folder] = foldersIn(cacheFolder);
     expect(statSync(join(folder, 'model.safetensors.part')).size).toBe(30_000);

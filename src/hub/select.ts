@@ -59,7 +59,7 @@ function selectGguf(files: readonly RemoteFile[], { id, gguf = '' }: HubReferenc
   const names = (found.length === 0 ? all : found).map(({ name }) => name);
   const what = found.length === 0 ? `no GGUF file named like "${gguf}", only` : `${found.length} GGUF files:`;
   throw new LacunaError('usage', `${id} has ${what} ${names.join(', ')}`, {
-    hint: `Say which, by a part of its name that no other has: ${id}:${names[0].replace(/\.gguf$/i, '')}`,
+    hint: `Choose one by a part of its name that no other has: ${id}:${names[0].replace(/\.gguf$/i, '')}`,
   });
 }
 

@@ -111,10 +111,10 @@ export async function dryRunBuild(options: BuildOptions): Promise<BuildDryRun> {
 /** A model is judged by its speed on the host that it is for. */
 function cannotTime({ floats }: Precision): LacunaError {
   if (floats === 'float16')
-    return new LacunaError('unsupported', 'A float16 model is for GPUs, whose speed cannot be told here', {
+    return new LacunaError('unsupported', 'A float16 model is for GPUs, and their speed cannot be measured here', {
       hint: 'Ship it all the same with --allow-slower, or choose another --dtype.',
     });
-  const message = 'The native core is not built here, so the speed of a plan for it cannot be told';
+  const message = 'The native core is not built here, so the speed of a plan for it cannot be measured';
   return new LacunaError('not-found', message, {
     hint: 'Build it with `npm run build:native`, plan for --host stock, or ship it all the same with --allow-slower.',
   });

@@ -190,7 +190,7 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
   const { importance, data, rounding, tokens, allowNonFinite } = options;
   const names = precisions.map(({ name }) => name).join(', ');
   if ((importance !== undefined || data !== undefined) && !precisions.some(isSearched))
-    throw new LacunaError('usage', `${names} searches no scales, so it has no use for importances`, {
+    throw new LacunaError('usage', `${names} searches no scales, so it cannot use importances`, {
       hint: `They are for --dtype ${IN_BLOCKS}.`,
     });
   if (importance !== undefined && data !== undefined)
@@ -198,11 +198,11 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
       hint: 'Give --importance or --data.',
     });
   if (rounding !== undefined && data === undefined && importance === undefined)
-    throw new LacunaError('usage', `There is no text to round by, as ${rounding} does`, {
+    throw new LacunaError('usage', `${rounding} rounds by a text, and none is given`, {
       hint: 'Give the text: --data FILE, or statistics of it: --importance FILE',
     });
   if (tokens !== undefined && data === undefined)
-    throw new LacunaError('usage', `There is no text to measure ${tokens} tokens of`, {
+    throw new LacunaError('usage', `No text is given to measure ${tokens} tokens of`, {
       hint: 'Give the text: --data FILE',
     });
   refuseNonFiniteBlocks(precisions, allowNonFinite);

@@ -101,7 +101,7 @@ function checkResult(data: ArrayLike<number | bigint>): void {
   const y = Array.from(data, Number);
   const wanted = [0, 0, 0, 0, 2 - Math.SQRT2];
   if (!y.every((entry, i) => Math.abs(entry - wanted[i]) < 1e-5))
-    throw new LacunaError('runtime', `ONNX Runtime computes [${y}] where [${wanted}] is right`);
+    throw new LacunaError('runtime', `ONNX Runtime computes [${y}] instead of [${wanted}]`);
 }
 
 async function tryPortableBody(): Promise<void> {

@@ -235,7 +235,7 @@ async function notesFor(
   ];
 }
 
-const ADAPTER_NOT_CHECKED = 'The adapter was not held against the weights, since not all of them could be read.';
+const ADAPTER_NOT_CHECKED = 'The adapter was not compared with the weights, because not all of them could be read.';
 
 const MEASURING =
   'Rounding by the texts comes on top: it runs the whole model over them, and README.md and lacuna.json name them.';

@@ -80,7 +80,7 @@ export async function verifyFolder(
 ): Promise<VerifyResult> {
   const manifest = await readManifest(folder);
   if (manifest.plan !== null)
-    throw new LacunaError('unsupported', `${folder} is sparse: it is not meant to compute what its checkpoint does`, {
+    throw new LacunaError('unsupported', `${folder} is sparse: it does not compute what its checkpoint does`, {
       hint: 'lacuna eval DIR --against DENSE measures what was lost; verify the dense folder.',
     });
   if (manifest.fingerprint !== opened.checkpoint.fingerprint)
@@ -112,7 +112,7 @@ function isBfloat16({ tensors }: Checkpoint): boolean {
   return [...tensors.values()].every(({ shape, dtype }) => shape.length !== 2 || dtype === 'bfloat16');
 }
 
-const OTHER_IDS = "The tokenizer gives other ids to the prompts than the reference's.";
+const OTHER_IDS = "The tokenizer gives the prompts other ids than the reference's tokenizer.";
 
 async function tokenizerOf({ checkpoint }: OpenedCheckpoint): Promise<Tokenizer | undefined> {
   return hasTokenizer(checkpoint) ? loadTokenizer(checkpoint) : undefined;

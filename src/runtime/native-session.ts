@@ -60,7 +60,7 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
   ): Promise<Step> => {
     const place = lineage.lastIndexOf(cache);
     if (place < 0)
-      throw new LacunaError('mismatch', 'This cache is another session’s, or one that was gone on from before it');
+      throw new LacunaError('mismatch', 'This cache is from another session, or an older one was continued since');
     const ids = tokenIds(tokens, vocab);
     const next = { length: cache.length + tokens.length, tensors: {} };
     const all = wanted === 'all' ? new Float32Array(ids.length * vocab) : undefined;

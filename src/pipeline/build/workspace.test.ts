@@ -81,10 +81,10 @@ describe('a workspace', () => {
       progress,
     );
     await expect(stopped).rejects.toThrow('Stopped.');
-    expect(notes).toEqual([`Kept in ${path}: 1 finished part; the same command goes on from there.`]);
+    expect(notes).toEqual([`Kept in ${path}: 1 finished part; the same command continues from there.`]);
     writeFileSync(join(path, 'plan'), '');
     await withWorkspace(path, async () => rmSync(path, { recursive: true }), progress);
-    expect(notes.slice(1)).toEqual([`Taking up 2 finished parts from ${path}`]);
+    expect(notes.slice(1)).toEqual([`Continuing with 2 finished parts from ${path}`]);
     await withWorkspace(path, async () => {}, progress);
     expect(notes.length).toBe(2);
   });

@@ -39,12 +39,12 @@ export async function withWorkspace<T>(path: string, use: () => Promise<T>, prog
     await makeFolder(path);
     await removeUnfinished(path);
     const found = await finishedIn(path);
-    if (found > 0) progress.note(`Taking up ${parts(found)} from ${path}`);
+    if (found > 0) progress.note(`Continuing with ${parts(found)} from ${path}`);
     try {
       return await use();
     } catch (error) {
       const kept = await finishedIn(path);
-      if (kept > 0) progress.note(`Kept in ${path}: ${parts(kept)}; the same command goes on from there.`);
+      if (kept > 0) progress.note(`Kept in ${path}: ${parts(kept)}; the same command continues from there.`);
       throw error;
     } finally {
       // Without a finished stage there is nothing to keep.

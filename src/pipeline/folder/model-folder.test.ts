@@ -100,7 +100,7 @@ describe('modelCard', () => {
     expect(nibbles).not.toContain('file_name');
     const calibratedOn = [{ name: 'fit.txt', sha256: '', tokens: 512 }];
     expect(dense({ ...model('int4'), rounding: 'search', calibratedOn })).toContain(
-      'float32; each rounding error was weighed by the size of its input on 512 tokens of fit.txt; ONNX Runtime',
+      'float32; rounding errors were weighed by the sizes of their inputs on 512 tokens of fit.txt; ONNX Runtime',
     );
   });
 
