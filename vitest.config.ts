@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** Tests on real models first: the longest of them begun last would leave one worker idle for minutes. */
+/** Tests on real models first: if the longest of them began last, one worker would be idle for minutes. */
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files);
@@ -18,7 +18,7 @@ export default defineConfig({
     include: ['{src,formats,converters,calibrate,test,fuzz}/**/*.test.ts'],
     globalSetup: 'fixtures/make.js',
     testTimeout: 30_000,
-    // ONNX Runtime is a native addon: one process a file keeps a crash in its own file.
+    // ONNX Runtime is a native addon. With one process for each file, a crash stays in its own file.
     pool: 'forks',
     maxWorkers: 2,
     sequence: { sequencer: LongestFirst },

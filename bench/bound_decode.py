@@ -2,7 +2,8 @@
 
     python bench/bound_decode.py FOLDER [--prompt 4000] [--steps 16] [--threads 2] [--library LIBRARY]
 
-What decode.js compares the native session with. `--library` registers operators' kernels. Needs numpy and onnxruntime.
+decode.js compares the native session with it. `--library` registers the operators' kernels. Needs numpy and
+onnxruntime.
 """
 
 import argparse
@@ -21,7 +22,7 @@ parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--library")
 options = parser.parse_args()
 
-# Tokens a call while the prompt is read: the scores of all of them with all before are in memory at once.
+# Tokens in a call while the prompt is read. The scores of all of them with all earlier tokens are in memory at once.
 CHUNK = 256
 REPEATS = 3
 
@@ -45,7 +46,7 @@ for value in session.get_inputs():
 
 
 def feed(tokens, length):
-    """Logits are bound anew: their shape is that of the tokens."""
+    """Logits are bound anew, because their shape depends on the number of tokens."""
     binding.bind_cpu_input("input_ids", np.array([tokens], np.int64))
     binding.bind_cpu_input("attention_mask", np.ones((1, length + len(tokens)), np.int64))
     binding.bind_output("logits", "cpu")
@@ -64,7 +65,7 @@ prompt_seconds = time.perf_counter() - started
 
 
 def decode() -> tuple[float, float]:
-    """Seconds for the next tokens, whatever they are, and those of all threads' processors."""
+    """Seconds of the clock and of all threads' processors for the next tokens, whatever they are."""
     global length
     started, processors = time.perf_counter(), time.process_time()
     for _ in range(options.steps):

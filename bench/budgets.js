@@ -1,12 +1,13 @@
-// What quality budgets ship: builds every preset in every precision, and says what each budget lets through.
+// Which models pass a quality budget: builds every preset in every precision, and says which budgets each result meets.
 //
 //     node bench/budgets.js [--model DIR] [--plans ffn-skip:0.1,top-k:0.5] [--dtypes fp32,int8,int4] [--budgets 1.02,1.05,1.10]
 //         [--tokens 10000] [--threads 2] [--python PATH] [--work WORK]
 //
-// Each model is measured once, without a budget, whether it is faster or not (--allow-slower); then `lacuna build` runs again
-// with each budget on what was measured. With --python (torch, transformers, onnx; fixtures/oracle/requirements-torch.txt)
-// fixtures/oracle/apply_plan.py measures the same plan, the same windows and the same rounded weights in Transformers. Prints
-// a Markdown table; stages and PyTorch's figures stay in WORK/budgets and are used again.
+// Each model is measured once, without a budget, even if it is slower (--allow-slower). Then `lacuna build` runs again
+// with each budget on these measurements. With --python (torch, transformers, onnx;
+// fixtures/oracle/requirements-torch.txt), fixtures/oracle/apply_plan.py measures the same plan, windows and rounded
+// weights in Transformers. Prints a Markdown table. Stages and PyTorch's figures stay in WORK/budgets and are used
+// again.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -32,7 +33,7 @@ mkdirSync(work, { recursive: true });
 
 const json = (path) => JSON.parse(readFileSync(path, 'utf8'));
 
-/** Exit code and the last words of `lacuna build`. */
+/** Exit code and last lines of `lacuna build`. */
 function build(output, preset, target, dtype, ...more) {
   const wanted = ['--preset', preset, '--target', target, '--dtype', dtype];
   const common = ['--tokens', options.tokens, '--threads', options.threads, '--quiet'];
@@ -45,8 +46,8 @@ function build(output, preset, target, dtype, ...more) {
 function measured(preset, target, dtype) {
   const folder = join(work, [preset, target, dtype, options.tokens].join('-'));
   const stages = join(work, 'stages');
-  // A budget that nothing keeps to: everything is measured, nothing is shipped, and the stages stay for what follows. Without
-  // --allow-slower, so are the dense models that are named in a slower one's place.
+  // With a budget that no model meets, everything is measured, nothing is shipped, and the stages stay. Without
+  // --allow-slower, this includes the dense models that are named in place of a slower one.
   for (const slower of [['--allow-slower'], []]) {
     const { status, stderr } = build(stages, preset, target, dtype, '--max-ppl-ratio', '1', ...slower);
     if (status !== 1) throw new Error(`lacuna build ended with ${status}: ${stderr}`);
@@ -54,12 +55,12 @@ function measured(preset, target, dtype) {
   if (existsSync(folder)) return folder;
   const made = ship(preset, target, dtype, '--allow-slower');
   if (made.status !== 0) throw new Error(`lacuna build ended with ${made.status}: ${made.stderr}`);
-  // A copy: readers of ONNX files refuse links.
+  // A copy, because readers of ONNX files refuse links.
   cpSync(join(work, 'try'), folder, { recursive: true });
   return folder;
 }
 
-/** `lacuna build` on links to the stages, since a build that ships removes its own. */
+/** Runs `lacuna build` on links to the stages, because a build that ships removes its own. */
 function ship(preset, target, dtype, ...more) {
   const output = join(work, 'try');
   for (const path of [output, `${output}.build`]) rmSync(path, { recursive: true, force: true });

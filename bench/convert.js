@@ -2,9 +2,9 @@
 //
 //     node bench/convert.js [--rounds 5] [--genai PYTHON] [--optimum PYTHON] [--model DIR] [--work WORK]
 //
-// The copy is `cp` and fsync; contenders alternate, and what counts is the median of the ratios of one round. Peers run
-// in the Pythons that have them: optimum wants Transformers below 4.58, genai's builder above; one that fails is named and left
-// out. Prints a Markdown table. Everything is made in WORK/convert and removed.
+// The copy is `cp` and fsync. Contenders alternate, and the result is the median of the ratios of each round. Peers run
+// in Pythons that have them: optimum needs Transformers below 4.58, genai's builder above. A peer that fails is named
+// and left out. Prints a Markdown table. Everything is made in WORK/convert and removed.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';

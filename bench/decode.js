@@ -3,10 +3,11 @@
 //     node bench/decode.js [--rounds 2] [--repeats 5] [--threads 2] [--long 4000] [--model DIR] [--work WORK]
 //         [--plans PRESET:TARGET,...] [--stock-plans DTYPE:PRESET:TARGET,...]
 //
-// Folders are made in WORK/decode and used again: dense and sparse ones in fp32 and int4, by plans that are made from 4,000
-// tokens and not corrected (what they cost in quality is for bench/sparse.js); and sparse ones by plans for stock ONNX Runtime
-// (--host stock), timed there; one that pays nothing there is refused, which is said, and left out. Each pair is timed by `lacuna bench`, interleaved in one process, in sessions opened anew for
-// each repeat. Other runtimes are in bench/peers.js.
+// Folders are made in WORK/decode and used again: dense and sparse ones in fp32 and int4, with plans from 4,000 tokens,
+// not corrected (bench/sparse.js measures their cost in quality). Sparse models with plans for stock ONNX Runtime
+// (--host stock) are timed there. If such a plan pays nothing, it is refused; the script says so and leaves it out.
+// `lacuna bench` times each pair, interleaved in one process, in sessions opened anew for each repeat. Other runtimes
+// are in bench/peers.js.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -20,7 +21,7 @@ const { values: options } = parseArgs({
     repeats: { type: 'string', default: '5' },
     threads: { type: 'string', default: '2' },
     plans: { type: 'string', default: 'top-k:0.5,top-k:0.25,top-k:0.1,ffn-skip:0.1,ffn-skip:0.3' },
-    // Targets that pay in stock ONNX Runtime, the first of each preset just so.
+    // Targets that pay in stock ONNX Runtime. The first of each preset just pays.
     'stock-plans': {
       type: 'string',
       default: 'fp32:top-k:0.13,fp32:top-k:0.1,fp32:ffn-skip:0.39,int4:ffn-skip:0.67',
@@ -36,7 +37,7 @@ const run = (command, args) =>
   execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 64 << 20 });
 const lacuna = (...args) => run(process.execPath, [join(root, 'bin/lacuna.js'), ...args, '--quiet']);
 
-/** "top-k:0.5,ffn-skip:0.1" is two plans, each in its parts. */
+/** "top-k:0.5,ffn-skip:0.1" is two plans, each split into its parts. */
 const listed = (plans) => plans.split(',').map((plan) => plan.split(':'));
 
 function made(name, make) {
@@ -72,7 +73,7 @@ const forStock = listed(options['stock-plans']).flatMap(([dtype, preset, target]
   }
 });
 
-/** Medians of both rates and of their ratio, with its 10th and 90th percentile. */
+/** Medians of both rates and of their ratio, with the ratio's 10th and 90th percentile. */
 function bench(folder, ...args) {
   const counts = ['repeats', 'rounds', 'threads'].flatMap((name) => [`--${name}`, options[name]]);
   const { subjects, speedup } = JSON.parse(lacuna('bench', folder, ...counts, '--json', ...args));

@@ -1,9 +1,9 @@
-"""Where a decoded token goes in ONNX Runtime: milliseconds and calls a token, by operator.
+"""Where the time of a decoded token goes in ONNX Runtime: milliseconds and calls for each token, by operator.
 
     python bench/decode_profile.py FOLDER [--tokens 80] [--threads 2]      onnxruntime and NumPy
 
-Profiling itself costs a microsecond or two an operator, so many small ones look worse here than they are; the products
-are right. `If` includes what its branches run.
+Profiling itself costs a microsecond or two for each operator, so many small ones look worse here than they are. The
+products are right. `If` includes what its branches run.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-/** Models of FFN blocks alone, as converters and rewrites make them: what benchmarks of operators run. */
+/** Models of FFN blocks alone, as converters and rewrites make them, for benchmarks of operators. */
 import { attr, BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
@@ -29,13 +29,18 @@ export interface Contender {
   readonly active?: boolean;
 }
 
-/** Storages that blocks are made in: those of CPUs. bf16 is widened when a model is loaded, and then is fp32. */
+/**
+ * Storages of the blocks: those of CPUs. bf16 is missing, because it is widened when a model is loaded and then equals
+ * fp32.
+ */
 export type BlockStorage = Exclude<Storage, 'bf16' | 'fp16'>;
 
-/** Q(1 - 0.08), Q being the standard normal quantile. */
+/** Q(1 - 0.08), where Q is the standard normal quantile. */
 const QUANTILE_8_PERCENT = 1.405072;
 
-/** Numbers from -1/4 to 1/4 that look random enough for arithmetic; a linear congruential generator (Numerical Recipes). */
+/**
+ * Numbers from -1/4 to 1/4 that look random enough for arithmetic: a linear congruential generator (Numerical Recipes).
+ */
 function noise(count: number, seed: number): Float32Array {
   const values = new Float32Array(count);
   let state = seed;
@@ -46,7 +51,7 @@ function noise(count: number, seed: number): Float32Array {
   return values;
 }
 
-/** Tensors of a layer by the input of GatedFFN that they are for: matrices, or codes and scales. */
+/** Tensors of a layer by GatedFFN's inputs: matrices, or codes and scales. */
 function weights(
   { variant }: Contender,
   { hidden, neurons }: Shape,
@@ -57,7 +62,7 @@ function weights(
   const wide = [neurons, hidden];
   const inputs = storage === 'fp32' || isDense ? { gate: wide, up: wide } : { gate_up: [2 * neurons, hidden] };
   const down = storage === 'fp32' ? { down: wide } : { down: [hidden, neurons] };
-  // Kernels alone read records; bodies then have `down` in 8 bits.
+  // Only kernels read records. Bodies then have `down` in 8 bits.
   const hasRecords = storage !== 'fp32' && !isDense && recordedBy(variant.choice).length > 0;
   const made = Object.fromEntries(
     Object.entries({ ...inputs, ...down }).flatMap(([name, shape], index): [string, TensorExpr][] => {
@@ -92,7 +97,7 @@ export function stack(contender: Contender, shape: Shape, storage: BlockStorage 
         g.initializer(`${layer}.${name}`, data),
       ]),
     );
-    // Every block reads the same x: in a chain of random blocks numbers would grow beyond all bounds.
+    // Every block reads the same x. In a chain of random blocks, numbers would grow without limit.
     sum = g.op('Add', [sum, block(g, contender, { shape, storage, layer, names }, bodies)]);
   }
   g.op('Identity', [sum], { outputs: ['out'] });
@@ -110,7 +115,7 @@ interface Layer {
   readonly shape: Shape;
   readonly storage: BlockStorage;
   readonly layer: number;
-  /** Of the weights in the graph, by input. */
+  /** Those of the weights in the graph, by input. */
   readonly names: Readonly<Record<string, string>>;
 }
 
@@ -137,7 +142,7 @@ function block(
     postNorm: false,
   };
   const y = g.fresh('y');
-  // Any activation passes where the weight is 1 and none where it is 0: the rows kept are random, their number is exact.
+  // Any activation passes with weight 1, and none with weight 0: the kept rows are random, and their number is exact.
   const kept = noise(neurons, layer + 77).map((v) => (2 * v + 0.5 < density ? 1 : 0));
   const node = gatedFfnNode(variant, {
     node: g.fresh('ffn'),
@@ -162,7 +167,7 @@ function block(
   return y;
 }
 
-/** As converters write it. */
+/** As the converters write it. */
 function denseBlock(
   g: GraphBuilder,
   { hidden, neurons }: Shape,

@@ -2,8 +2,8 @@
 
     python bench/gguf_q4.py CHECKPOINT FILE          gguf and NumPy; models of LLaMA's build and Gemma 3
 
-Names, reordered query and key rows and norms plus one are those of llama.cpp's own converter, whose quantiser this is (the
-embedding is Q8_0 where `llama-quantize` takes Q6_K, to be of the same precision as an int4 folder's).
+Names, reordered query and key rows and norms plus one are those of llama.cpp's own converter, and so is the quantiser.
+(The embedding is Q8_0, where `llama-quantize` uses Q6_K, to have the precision of an int4 folder's.)
 """
 
 import json
@@ -66,7 +66,7 @@ def main() -> None:
         if kind == "gemma3" and data.ndim == 1:
             data = data + 1
         if kind == "llama" and target.endswith(("attn_q.weight", "attn_k.weight")):
-            # Pairs that turn together lie side by side in llama.cpp, half a head apart in Transformers.
+            # Pairs that turn together are side by side in llama.cpp, and half a head apart in Transformers.
             data = data.reshape(-1, 2, head // 2, hidden).swapaxes(1, 2).reshape(data.shape)
         if data.ndim == 1:
             writer.add_tensor(target, data)
@@ -89,7 +89,7 @@ def renamed(name: str, kind: str) -> str:
 
 
 def tensors(checkpoint: Path):
-    """Names and float32 arrays of all of its safetensors files."""
+    """Names and float32 arrays from all of its safetensors files."""
     for path in sorted(checkpoint.glob("model*.safetensors")):
         raw = path.read_bytes()
         size = struct.unpack("<Q", raw[:8])[0]

@@ -1,11 +1,11 @@
 /**
- * The native library's kernels against portable bodies and against the dense block, in Python's ONNX Runtime: prints the
- * second table of docs/native.md.
+ * The native library's kernels against portable bodies and against the dense block, in Python's ONNX Runtime. Prints
+ * the second table of docs/native.md.
  *
  *     node bench/run.js kernels --python PATH [--library FILE] [--threads 2] [--rounds 30] [--layers N]
  *
  * Python needs onnxruntime and NumPy (fixtures/oracle/requirements.txt). The blocks of a model together are larger than
- * the caches; --layers takes as many of each size.
+ * the caches. --layers sets the number of blocks of each size.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// What a command takes, for benchmarks of whole commands.
+// The time and memory of a command, for benchmarks of whole commands.
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 

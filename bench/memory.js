@@ -1,11 +1,12 @@
-// Memory of `lacuna convert` against the size of the model: synthetic checkpoints in the shapes of published ones, up to
-// four billion parameters, written in shards and deleted afterwards.
+// Memory of `lacuna convert` against the size of the model: synthetic checkpoints in the shapes of published ones, up
+// to four billion parameters, written in shards and deleted afterwards.
 //
 //     node bench/memory.js [--dtype fp32,int4] [--up-to 4] [--threads N] [--plot docs/convert-memory.svg] [--work WORK]
 //
-// --up-to takes billions of parameters. Everything is made in WORK/memory and removed.
+// --up-to is in billions of parameters. Everything is made in WORK/memory and removed.
 //
-// Needs 6 bytes of disk a parameter for fp32. Prints a Markdown table; memory is the high-water mark of the process.
+// Needs 6 bytes of disk for each parameter for fp32. Prints a Markdown table; memory is the high-water mark of the
+// process.
 import { closeSync, mkdirSync, openSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -34,7 +35,7 @@ const SHAPES = {
   'Gemma 3 4B': [2560, 10_240, 34, 8, 4, 256, 262_208],
 };
 
-/** Of one file; published checkpoints have some 5 GB. */
+/** Bytes in one file. Published checkpoints have some 5 GB. */
 const SHARD_BYTES = 2e9;
 
 function configOf([hidden, ffn, layers, heads, kvHeads, head, vocab]) {
@@ -92,7 +93,7 @@ function shardsOf(tensors) {
   return shards;
 }
 
-/** bfloat16 noise around zero, as weights are, over and over. */
+/** bfloat16 noise around zero, like weights, repeated. */
 function noise() {
   const values = new Uint16Array(4 << 20);
   for (let i = 0; i < values.length; i++) {
@@ -137,7 +138,7 @@ function writeCheckpoint(folder, shape, filling) {
   writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify({ weight_map: weightMap }));
 }
 
-/** Memory over parameters, both linear from zero: a line a precision. */
+/** Memory over parameters, both linear from zero: one line for each precision. */
 function plot(rows, dtypes) {
   const [width, height, left, bottom] = [720, 360, 70, 50];
   const most = Math.max(400, ...rows.flatMap(({ results }) => results.map(({ peak }) => peak))) * 1.1;

@@ -2,7 +2,7 @@
 //
 //     node bench/native.js [threads] [rounds] [--built]
 //
-// It builds what it runs, unless --built says that it is there.
+// It builds what it runs, unless --built says that it exists.
 import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

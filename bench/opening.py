@@ -1,9 +1,9 @@
-"""What registering our library adds to opening a session of an empty model, in milliseconds.
+"""The time that registering our library adds to opening a session of an empty model, in milliseconds.
 
     python bench/opening.py LIBRARY [--rounds 20]
 
-Sessions with and without the library take turns; the medians and their difference are printed. Needs onnxruntime and the
-model that is built here by hand, so no onnx.
+Sessions with and without the library take turns. Prints the medians and their difference. Needs onnxruntime. The model
+is built by hand here, so onnx is not needed.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 /**
- * What the portable bodies cost in stock onnxruntime-node: milliseconds for a block and one token, and the dense block's
- * time divided by it. Prints the table of docs/operators.md.
+ * The cost of the portable bodies in stock onnxruntime-node: milliseconds for a block and one token, and the dense
+ * block's time divided by it. Prints the tables of docs/operators.md.
  *
  *     node bench/run.js operators [--threads 1] [--rounds 12] [--repeats 11] [--dtype fp32|int8|int4] [--layers N]
  *
- * The blocks of a model together are larger than the caches; contenders take turns, the lower quartile of the rounds counts,
- * and of the repeats the median. --layers takes as many blocks of each size.
+ * The blocks of a model together are larger than the caches. Contenders take turns. The result is the lower quartile of
+ * the rounds, and the median of the repeats. --layers sets the number of blocks of each size.
  */
 import { parseArgs } from 'node:util';
 import { encodeModel } from '../formats/onnx/index.ts';
@@ -39,15 +39,15 @@ interface Timing {
   readonly repeats: number;
 }
 
-/** Of each contender, milliseconds a block, and the dense block's divided by that. */
+/** For each contender, milliseconds for a block, and the dense block's milliseconds divided by that. */
 interface Column {
   readonly times: readonly number[];
   readonly ratios: readonly number[];
 }
 
 /**
- * Where in memory a session's weights come to lie moves its time by a tenth, and is decided when it is opened: all are opened
- * anew for each repeat, each time beginning with another.
+ * The place of a session's weights in memory moves its time by a tenth, and is decided when it opens. So all sessions
+ * are opened anew for each repeat, each time starting with another one.
  */
 async function timeShape(shape: Shape, timing: Timing): Promise<Column> {
   const repeats: number[][] = [];

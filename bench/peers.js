@@ -1,14 +1,14 @@
-// Dense int4 decoding on the same weights: our session, onnxruntime-genai and llama.cpp.
+// Dense int4 decoding with the same weights: our session, onnxruntime-genai and llama.cpp.
 //
 //     node bench/peers.js [--rounds 6] [--threads 2] [--genai PYTHON] [--llama PYTHON] [--models DIR,...] [--work WORK]
 //         [--prompt 128] [--steps 96]
 //
-// PYTHON has onnxruntime-genai, its builder and torch, or llama-cpp-python and gguf. Everything is made in WORK/peers and
-// used again: our folders with heads in 8 and in 4 bits, genai's own by its builder (which knows no Gemma 3 of this size), and
-// a GGUF file with layers in Q4_0 and the head in Q8_0. Each round every contender runs once, in a process of its own, and
-// says its best of three; a ratio is the median of the rounds' ratios. Bytes are those of the weights; of a
-// head in 8 bits the native session reads half. A peer that is not installed, dies, fails or takes ten minutes has the reason in
-// the place of its figures, and the others are timed all the same.
+// PYTHON has onnxruntime-genai, its builder and torch, or llama-cpp-python and gguf. Everything is made in WORK/peers
+// and used again: our folders with heads in 8 and in 4 bits, genai's own from its builder (which cannot build Gemma 3
+// of this size), and a GGUF file with layers in Q4_0 and the head in Q8_0. In each round every contender runs once, in
+// a process of its own, and reports its best of three. A ratio is the median of the rounds' ratios. Bytes are those of
+// the weights; the native session reads half of a head in 8 bits. If a peer is not installed, dies, fails or takes ten
+// minutes, the reason replaces its figures, and the others are timed all the same.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -30,7 +30,7 @@ const { values: options } = parseArgs({
   },
 });
 const work = join(options.work, 'peers');
-/** What any one run of a peer may take. */
+/** The time limit for any one run of a peer. */
 const LIMIT_MS = 600_000;
 
 const run = (command, args) =>
@@ -39,7 +39,7 @@ const lacuna = (...args) => run(process.execPath, [join(root, 'bin/lacuna.js'), 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 const counts = ['--prompt', options.prompt, '--steps', options.steps, '--threads', options.threads];
 
-/** What a peer's program prints; throws why there is nothing. */
+/** The output of a peer's program. If there is none, throws the reason. */
 function runPeer(command, args) {
   const { status, signal, error, stdout, stderr } = spawnSync(command, args, {
     encoding: 'utf8',
@@ -66,13 +66,13 @@ function ours(folder) {
   const counts = ['--prompt-tokens', prompt, '--steps', steps, '--repeats', '1', '--rounds', '3'];
   const how = ['--engine', 'native', '--threads', options.threads];
   const { subjects } = JSON.parse(lacuna('bench', folder, ...counts, ...how, '--json'));
-  // Of the best blocks, as a peer's best run counts.
+  // From the best blocks, as for a peer's best run.
   return subjects[0].decodeTokensPerSecond.p90;
 }
 
 function peer(python, ...args) {
   const answer = runPeer(python, [join(root, 'python/peers.py'), ...args, ...counts]);
-  // Libraries may print before; the script's own is the last line.
+  // Libraries may print first. The script's own output is the last line.
   return JSON.parse(answer.trim().split('\n').at(-1)).decodeTokensPerSecond;
 }
 
@@ -80,7 +80,7 @@ const genai = (folder) => peer(options.genai, 'onnxruntime-genai', folder);
 const llama = (file) => peer(options.llama, 'llama.cpp', file);
 const megabytes = (file) => `${(statSync(file).size / 1e6).toFixed(0)} MB`;
 
-/** Rows of the table: a name, and what makes the file whose weights a token reads and the function that decodes. */
+/** Rows of the table: a name, the maker of the file with a token's weights, and the function that decodes. */
 function contendersOf(model) {
   const name = basename(model);
   const convert = (suffix, ...args) =>
@@ -126,7 +126,7 @@ function contendersOf(model) {
   return rows;
 }
 
-/** What `act` returns, or what it throws, as text. */
+/** The result of `act`, or its error as text. */
 function attempt(act) {
   try {
     return { value: act() };
@@ -135,7 +135,7 @@ function attempt(act) {
   }
 }
 
-/** Rates of each round; a contender that failed is not asked again. */
+/** Rates of each round. A contender that failed is not tried again. */
 function race(rows) {
   const contenders = rows.map(({ label, make }) => {
     const { value: [file, decode] = [], failure } = attempt(make);
@@ -154,7 +154,7 @@ function race(rows) {
 mkdirSync(work, { recursive: true });
 for (const model of options.models.split(',')) {
   const [native, ...others] = race(contendersOf(model));
-  // All ratios are to it.
+  // The base of all ratios.
   if (native.failure !== undefined) throw new Error(native.failure);
   const title = `${basename(model)}, ${options.threads} thread(s), ${options.prompt} cached tokens`;
   console.log(`\n| ${title} | weights | tok/s | native session is faster by |\n|---|---|---|---|`);

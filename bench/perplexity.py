@@ -1,10 +1,10 @@
-"""Perplexity of model folders, ours or other makers', in Python's onnxruntime, on the same windows of one text.
+"""Perplexity of model folders, from Lacuna or other tools, in Python's onnxruntime, on the same windows of one text.
 
     python bench/perplexity.py TOKENIZER.json FOLDER... [--text texts/test.txt] [--windows 40] [--threads 1] [--library LIBRARY]
 
-A folder has onnx/model.onnx or model.onnx; another model in it is given by its own .onnx file. Windows of 512 tokens, a
-BOS at their start where the tokenizer puts one, from empty caches; all tokens but a window's first are scored: what
-`lacuna eval` measures in mode "all".
+A folder has onnx/model.onnx or model.onnx. To choose another model in it, give its .onnx file. Windows of 512 tokens,
+with a BOS at their start if the tokenizer adds one, start from empty caches. All tokens except a window's first are
+scored. This is what `lacuna eval` measures in mode "all".
 
 Needs numpy, onnxruntime and tokenizers.
 """
@@ -34,8 +34,8 @@ def size_of(folder):
 
 
 def cut_windows(tokenizer_json, text, count):
-    """`count` windows of WINDOW tokens, spread evenly over a text: those that `lacuna eval` scores."""
-    from tokenizers import Tokenizer  # Not needed by those who use the rest of this file.
+    """`count` windows of WINDOW tokens, spread evenly over a text, as `lacuna eval` scores them."""
+    from tokenizers import Tokenizer  # Not needed by other users of this file.
 
     tokenizer = Tokenizer.from_file(str(tokenizer_json))
     start = tokenizer.encode("").ids  # [bos], or nothing
@@ -48,7 +48,7 @@ def cut_windows(tokenizer_json, text, count):
 
 
 def empty_caches(session, head_dim):
-    """No tokens so far; `head_dim` where the graph leaves it open."""
+    """A cache without tokens. `head_dim` is used if the graph leaves it open."""
     caches = {}
     for value in session.get_inputs():
         if not value.name.startswith("past_key_values."):
@@ -60,7 +60,7 @@ def empty_caches(session, head_dim):
 
 
 def head_dim_of(folder):
-    """genai_config.json names it, also in folders of its own builder."""
+    """The .onnx file that genai_config.json names, also in folders of genai's own builder."""
     if folder.suffix == ".onnx":
         folder = folder.parent.parent
     config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))

@@ -1,11 +1,11 @@
-"""What each precision costs in perplexity, beside what other makers' rounding costs: the table of docs/precisions.md.
+"""The cost of each precision in perplexity, beside the cost of other tools' rounding: the table of docs/precisions.md.
 
     python bench/precisions.py CHECKPOINT WORK [--rows NAME...] [--text texts/test.txt]
         [--windows 40] [--threads 1]
 
-Each row makes its folder in WORK unless it is there, is scored once on the text, and is kept in WORK/scores.json: an
-interrupted run goes on, and further rows add to the table, which is printed at the end. Perplexities are onnxruntime's
-in Python (perplexity.py), all on the same windows, and divided by that of fp32.
+Each row makes its folder in WORK unless it exists, is scored once on the text, and is kept in WORK/scores.json. So an
+interrupted run continues, and further rows add to the table, which is printed at the end. Perplexities are measured by
+Python's onnxruntime (perplexity.py), all on the same windows, and divided by that of fp32.
 
 Needs node and a built dist/ (npm run build); numpy, onnxruntime, tokenizers; onnx for the rows "matmul_nbits ...";
 onnxruntime-genai with torch and transformers for the rows "genai ...". A row that cannot be made is named and left out.
@@ -33,7 +33,7 @@ def lacuna(*options):
 
 
 def genai(algorithm):
-    """onnxruntime-genai's builder, as it rounds when told only how."""
+    """onnxruntime-genai's builder with its defaults for the given algorithm."""
 
     def make(checkpoint, folder, _work):
         builder = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
@@ -70,7 +70,7 @@ def matmul_nbits(symmetric, keep_head):
 
 
 def as_matmul(graph):
-    """FusedMatMul of a weight [out, in] -> MatMul of its transpose, which is all that the quantiser looks for."""
+    """FusedMatMul of a weight [out, in] -> MatMul of its transpose, because the quantiser looks only for MatMul."""
     import onnx
 
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -142,7 +142,7 @@ def main():
 
 
 def is_made(row, checkpoint, folder, work):
-    """Makes a row's folder; where that fails, says why and leaves nothing of it. fp32, which all are compared with, has to be made."""
+    """Makes a row's folder. If that fails, prints why and removes the folder. fp32, the base, must succeed."""
     try:
         ROWS[row](checkpoint, folder, work)
         return True
@@ -160,7 +160,7 @@ def scores_in(work):
 
 
 def print_table(scores):
-    """Perplexity of fp32, ratios to it of the others, for each text that fp32 was scored on."""
+    """Perplexity of fp32 and the others' ratios to it, for each text that fp32 was scored on."""
     texts = [key for key in scores["fp32"] if key != "megabytes"]
     print(f"| | {' | '.join(texts)} | MB |\n|---|{'---|' * (len(texts) + 1)}")
     for row in [name for name in ROWS if name in scores]:

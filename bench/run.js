@@ -1,4 +1,4 @@
-// Runs a benchmark that is written in TypeScript: node bench/run.js NAME [OPTIONS].
+// Runs a benchmark written in TypeScript: node bench/run.js NAME [OPTIONS].
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';

@@ -1,9 +1,10 @@
-// What the native core's session is worth on SmolLM2-135M in int4: several rows at once, and `lacuna/backend` against plain
-// onnxruntime-node.
+// The gain of the native core's session on SmolLM2-135M in int4: several rows at once, and `lacuna/backend` against
+// plain onnxruntime-node.
 //
 //     node bench/session.js [--rounds 5] [--threads 2] [--long 2000] [--model DIR] [--work WORK]
 //
-// The folder is made in WORK/decode and used again. Contenders take turns in one process; ratios are medians of the rounds'.
+// The folder is made in WORK/decode and used again. Contenders take turns in one process. Ratios are medians of the
+// rounds'.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -53,7 +54,7 @@ const rates = [];
 for (let round = 0; round <= rounds; round++) {
   const row = [];
   for (const rows of ROWS) row.push(await rate(rows));
-  // The first meets a cold disk.
+  // The first run meets a cold disk.
   if (round > 0) rates.push(row);
 }
 print(
@@ -67,7 +68,7 @@ print(
 
 const int64 = (values, dims) => new Tensor('int64', BigInt64Array.from(values, BigInt), dims);
 
-/** What any program does that knows the names: results go back in as they came. */
+/** What any program does that knows the names: it feeds results back as they came. */
 function feeds(session, tokens, past) {
   const length = past?.['present.0.key'].dims[2] ?? 0;
   const total = length + tokens.length;
@@ -84,7 +85,7 @@ function feeds(session, tokens, past) {
 
 const STEPS = 24;
 
-/** Tokens a second after so many, and the cache that they leave. */
+/** Tokens a second after this number of tokens, and the resulting cache. */
 async function decode(session, past) {
   let results = past;
   const started = performance.now();

@@ -1,6 +1,6 @@
 /**
- * A whole decode step at Gemma-2 2B's shape with weights made up: Spark Transformer's FFN (d_ff 13824, of which
- * about 1106 neurons are computed, r = 1024) against a dense FFN of as many parameters (d_ff 9216); attention, norms and
+ * A whole decode step at Gemma-2 2B's shape with invented weights: Spark Transformer's FFN (d_ff 13824, of which about
+ * 1106 neurons are computed, r = 1024) against a dense FFN with as many parameters (d_ff 9216). Attention, norms and
  * head are the same. Sessions of the native core take turns in one process.
  *
  *     node bench/run.js spark [--layers 26] [--vocab-size 256000] [--dtype int4,int8] [--vocabulary int4]
@@ -8,9 +8,10 @@
  *
  * PYTHON has onnxruntime-genai, which then decodes the dense folder too.
  *
- * Run it in the repository's root. Models are made in WORK/spark (.bench/spark) and used again. Codes are random bytes and scales one
- * number a matrix, so that every sum has the size that a trained model's has; what a model says is noise, what it takes is
- * not. Needs twice a model's size of memory: 2 GB each in int4 and 4 GB in int8 with all layers.
+ * Run it in the repository's root. Models are made in WORK/spark (.bench/spark) and used again. Codes are random bytes,
+ * and each matrix has one number for all scales, so that every sum has the size of a trained model's. The output is
+ * noise, but the time is real. Needs memory of twice a model's size: 2 GB for each model in int4 and 4 GB in int8, with
+ * all layers.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -74,7 +75,7 @@ const QUANTILE = 1.405072;
 const BY_GATE = { measure: 'gate', cut: 'deviation', mode: 'soft' } as const;
 const PROMPT_TOKENS = 128;
 const NOISE_BYTES = 256 << 20;
-/** The file of the checkpoint's tensors. */
+/** The file with the checkpoint's tensors. */
 const UNREAD = 'unread';
 
 const config = {
@@ -128,21 +129,21 @@ function writeNoise(): string {
   const words = new Uint32Array(NOISE_BYTES / 4);
   for (let i = 0, state = 1; i < words.length; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    // The low bits of such a generator hardly vary; the high half is mixed into them.
+    // The low bits of such a generator hardly vary, so the high half is mixed into them.
     words[i] = Math.imul(state ^ (state >>> 15), 2246822519);
   }
   writeFileSync(path, words);
   return path;
 }
 
-/** Gives out ranges of the noise one after the other, from the start again at the end. */
+/** Gives out ranges of the noise one after the other, and starts again at the end. */
 function noiseFrom(path: string) {
   let at = 0;
   let passes = 0;
   return (shape: readonly number[]): TensorExpr => {
     const length = byteLength('uint8', shape);
     if (length > NOISE_BYTES) return concatNoise(path, shape);
-    // Never the same range twice: equal weights would be written once.
+    // Never the same range twice, because equal weights would be written once.
     if (at + length > NOISE_BYTES) at = 64 * ++passes;
     const byteOffset = at;
     at += length;
@@ -161,7 +162,10 @@ function concatNoise(path: string, [rows, ...rest]: readonly number[]): TensorEx
   return { kind: 'concat', dtype: 'uint8', shape: [rows, ...rest], parts };
 }
 
-/** A product with an input of size 1 an entry has size 1: codes are uniform, of standard deviation 2^bits / sqrt(12). */
+/**
+ * A product with an input of size 1 in each entry has size 1: codes are uniform, with standard deviation 2^bits /
+ * sqrt(12).
+ */
 function scaleOf({ bits }: BlockScheme, columns: number): number {
   return Math.sqrt(12 / columns) / 2 ** bits;
 }
@@ -170,7 +174,7 @@ function scalesTensor(shape: readonly number[], scheme: BlockScheme, columns: nu
   return cast(float32Tensor(new Float32Array(elementCount(shape)).fill(scaleOf(scheme, columns)), shape), 'float16');
 }
 
-/** A graph whose weights are noise instead of what they were to be read from. */
+/** A graph with noise in place of its weights. */
 function madeUp(graph: Graph, noise: (shape: readonly number[]) => TensorExpr): Graph {
   const replace = ({ name, data }: Initializer): Initializer => {
     if (!storedIn(data).some(({ path }) => path === UNREAD)) return { name, data };
@@ -191,7 +195,7 @@ function sparkVariant({ bits }: BlockScheme, rest: Partial<GatedFfnVariant>): Ga
   };
 }
 
-/** The same model with Spark Transformer's FFN in the place of each layer's. */
+/** The same model with Spark Transformer's FFN in each layer. */
 function withSparkFfn(graph: Graph, scheme: BlockScheme, noise: (shape: readonly number[]) => TensorExpr): Graph {
   const index = indexGraph(graph);
   const variant = sparkVariant(scheme, { postNorm: true });
@@ -217,7 +221,7 @@ function withSparkFfn(graph: Graph, scheme: BlockScheme, noise: (shape: readonly
     });
     const [first, ...others] = match.nodes;
     for (const old of others) replacements.set(old, []);
-    // GatedFFN takes along the norm that makes x, and then that comes first; this block reads x.
+    // GatedFFN includes the norm that makes x, but this block reads x itself, so the norm comes first.
     replacements.set(first, match.norm === undefined ? [node] : [first, node]);
     for (const { weight } of [match.gate, match.up, match.down])
       for (const old of [weight.data, weight.scales]) if (old !== undefined) dropped.add(old.name);
@@ -231,20 +235,20 @@ function withSparkFfn(graph: Graph, scheme: BlockScheme, noise: (shape: readonly
   };
 }
 
-/** All that such an FFN reads, named after its inputs. */
+/** All inputs of such an FFN, by name. */
 function sparkWeights(
   prefix: string,
   scheme: BlockScheme,
   noise: (shape: readonly number[]) => TensorExpr,
 ): Initializer[] {
   const { hidden, gateInputs, neurons } = SPARK;
-  /** Codes and scales of a matrix whose products sum up so many terms. */
+  /** Codes and scales of a matrix whose products have this number of terms. */
   const matrix = (shape: readonly number[], terms = shape[1]) => {
     const { codes, scales } = quantizedParts(shape, scheme);
     return [noise(codes.shape), scalesTensor(scales.shape, scheme, terms)];
   };
   const up = matrix([neurons, hidden - gateInputs]);
-  // A body has `down` in 8 bits where it is in records.
+  // A body has `down` in 8 bits if it is in records.
   const { codes, scales } = quantizedParts([hidden, neurons], { ...scheme, bits: 8 });
   const down = [noise(codes.shape), scalesTensor(scales.shape, { ...scheme, bits: 8 }, neurons)];
   const matrices = { gate: matrix([neurons, gateInputs]), up, down };
@@ -258,7 +262,7 @@ function sparkWeights(
   ];
 }
 
-/** Share of neurons that such an FFN chooses, over tokens of normally distributed entries. */
+/** Share of neurons that such an FFN chooses, over tokens with normally distributed entries. */
 async function keptShare(scheme: BlockScheme, noise: (shape: readonly number[]) => TensorExpr): Promise<number> {
   const variant = sparkVariant(scheme, { counted: true });
   const bodies = new Bodies([]);
@@ -332,10 +336,10 @@ async function time(
   return bench(second === undefined ? [opener(first)] : [opener(first), opener(second)], tokens, settings);
 }
 
-/** Runs of ours, each followed by one of onnxruntime-genai; of each the best blocks count. */
+/** Runs of ours, each followed by one of onnxruntime-genai. The best blocks of each count. */
 const PEER_TURNS = 5;
 
-/** Milliseconds a token, of its best run. */
+/** Milliseconds for a token in its best run. */
 function genai(python: string, folder: string): number {
   const counts = ['--prompt', String(PROMPT_TOKENS), '--steps', '16', '--threads', options.threads];
   const args = [join(root, 'python/peers.py'), 'onnxruntime-genai', folder, '--model', 'model.onnx', ...counts];
@@ -343,7 +347,7 @@ function genai(python: string, folder: string): number {
   return 1000 / JSON.parse(output).decodeTokensPerSecond;
 }
 
-/** What the peer takes / what the dense folder takes here, in turn, in ascending order. */
+/** The peer's time divided by the dense folder's time here, in turn, in ascending order. */
 async function peerRatios(python: string, folder: string): Promise<readonly number[]> {
   const ratios: number[] = [];
   for (let turn = 0; turn < PEER_TURNS; turn++) {
@@ -359,7 +363,7 @@ if (!existsSync(files.addon)) {
 }
 mkdirSync(work, { recursive: true });
 const counts = { repeats: Number(options.repeats), rounds: Number(options.rounds) };
-/** As many rounds; the peer has opened its session once, too. */
+/** The same number of rounds. The peer also opened its session only once. */
 const inTurn = { repeats: 1, rounds: counts.repeats * counts.rounds };
 const noisePath = writeNoise();
 console.log(`${LAYERS} layers, ${options.threads} threads, ${PROMPT_TOKENS} cached tokens and more\n`);

@@ -1,12 +1,12 @@
-// What sparsity costs and brings on SmolLM2-135M: builds plans, and holds the perplexity ratios against PyTorch's.
+// The cost and the gain of sparsity on SmolLM2-135M: builds plans, and compares the perplexity ratios with PyTorch's.
 //
 //     node bench/sparse.js [--plans ffn-skip:0.1,top-k:0.5] [--tokens 20000] [--threads 2] [--rounds 4] [--python PATH]
 //         [--model DIR] [--work WORK]
 //
-// Each plan is built by `lacuna build` (fit, choose and test texts of texts). With --python (torch,
-// transformers; fixtures/oracle/requirements-torch.txt) the same plan is applied by fixtures/oracle/apply_plan.py to the
-// same windows, and the two excesses over 1 are compared. Speed is measured anew each time, against a dense folder of
-// the same model. Prints a Markdown table; folders and PyTorch's figures stay in WORK/sparse and are used again.
+// `lacuna build` builds each plan (with the texts `fit`, `choose` and `test`). With --python (torch, transformers;
+// fixtures/oracle/requirements-torch.txt), fixtures/oracle/apply_plan.py applies the same plan to the same windows, and
+// the two excesses over 1 are compared. Speed is measured anew each time, against a dense folder of the same model.
+// Prints a Markdown table. Folders and PyTorch's figures stay in WORK/sparse and are used again.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -45,7 +45,7 @@ function build(preset, target) {
   const output = join(work, run.join('-'));
   if (!existsSync(output)) {
     const common = ['--tokens', options.tokens, '--threads', options.threads];
-    // What the plan costs is asked for, whether it pays in stock ONNX Runtime or not.
+    // The question is what the plan costs, whether it pays in stock ONNX Runtime or not.
     const wanted = ['--preset', preset, '--target', target, '--host', 'native', '--allow-slower'];
     lacuna('build', options.model, '-o', output, ...wanted, ...common);
   }
@@ -60,7 +60,7 @@ function build(preset, target) {
 }
 
 function inTorch(output, plan, mode, windows) {
-  // By the plan's content: a folder built anew may have another plan.
+  // Named by the plan's content, because a folder built anew may have another plan.
   const key = createHash('sha256').update(readFileSync(plan)).digest('hex').slice(0, 12);
   const cached = `${output}.torch-${mode}-${key}.json`;
   if (existsSync(cached)) return JSON.parse(readFileSync(cached, 'utf8'));

@@ -4,37 +4,40 @@ import * as module from 'node:module';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-// From Node 22 on, code compiled once need not be compiled again.
+// From Node 22 on, Node caches compiled code.
 module.enableCompileCache?.();
 const { main } = await import('../dist/src/cli/index.js');
 
-/** Ms within which a second signal is the first one's echo: `timeout` and `npm` pass on what the terminal also sends. */
+/**
+ * Milliseconds within which a second signal is an echo of the first: `timeout` and `npm` forward what the terminal also
+ * sends.
+ */
 const ECHO_MS = 500;
 
 const stop = new AbortController();
 let stoppedAt;
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(name, () => {
-    // The first signal lets the job clean up after itself; a second one does not wait.
+    // The first signal lets the job clean up. A second one does not wait.
     if (stoppedAt !== undefined && performance.now() - stoppedAt > ECHO_MS) process.exit(130);
     stoppedAt ??= performance.now();
     stop.abort(new Error(name));
   });
 }
-// A reader that went away (`| head`) is not an error of ours.
+// A reader that went away (`| head`) is not our error.
 process.stdout.on('error', (error) => process.exit(error.code === 'EPIPE' ? 0 : 2));
-// Nor does a job stop because nobody reads its progress any more.
+// A job also continues when nobody reads its progress any more.
 process.stderr.on('error', () => {});
 
 const { env } = process;
 process.exitCode = await main(process.argv.slice(2), {
-  // Opened where it is read: a process that was started without one runs all the same.
+  // Opened on first use, so that a process without standard input runs all the same.
   get stdin() {
     return process.stdin;
   },
   stdout: process.stdout,
   stderr: process.stderr,
-  // The log of a CI job may call itself a terminal; a dumb terminal only knows lines.
+  // The log of a CI job may call itself a terminal. A dumb terminal only knows lines.
   redraws: env.CI === undefined && env.TERM !== 'dumb',
   signal: stop.signal,
   python: env.LACUNA_PYTHON || undefined,

@@ -1,4 +1,4 @@
-/** How large each neuron's activation is how often: what thresholds for a wanted density are found from. */
+/** How often each neuron's activation has which size. Thresholds for a wanted density are found from these counts. */
 import { sumData } from '../src/core/statistics.ts';
 import { addSums } from './exact-sum.ts';
 import {
@@ -11,15 +11,15 @@ import {
 } from './float-bins.ts';
 import type { Statistic } from './statistic.ts';
 
-/** From 2^-18, far below any threshold that leaves a useful share out, to 2^10, past any activation seen. */
+/** From 2^-18, far below any useful threshold, to 2^10, larger than any activation seen. */
 const LOWEST = -18;
 const HIGHEST = 10;
-/** Bin 0 is [0, first edge), the last one [last edge, infinity). */
+/** Bin 0 is [0, first edge). The last bin is [last edge, infinity). */
 const BINS = (HIGHEST - LOWEST) * BINS_PER_OCTAVE + 2;
 
 /**
- * One histogram a neuron, because a score weights each neuron differently, by numbers that are known only when all
- * tokens have passed: P(|act_j| * w_j >= t) is the tail of neuron j's histogram at t / w_j, for any w and t.
+ * One histogram for each neuron, because a score weights each neuron by a number that is known only when all tokens
+ * have passed. P(|act_j| * w_j >= t) is the tail of neuron j's histogram at t / w_j, for any w and t.
  */
 export const activationHistogram: Statistic = {
   name: 'activation-histogram',
@@ -68,7 +68,7 @@ function poolNeurons(counts: Uint32Array): Float64Array {
   return pooled;
 }
 
-/** The edge nearest below which half of the counts lie. */
+/** The nearest edge with half of the counts below it. */
 function medianOf(counts: Float64Array, edges: Float64Array): number {
   const half = counts.reduce((sum, count) => sum + count, 0) / 2;
   let seen = 0;

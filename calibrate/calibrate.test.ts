@@ -1,4 +1,4 @@
-/** Calibration of small models in ONNX Runtime against the same figures from Transformers (expectations.py). */
+/** Calibration of small models in ONNX Runtime, compared with the same figures from Transformers (expectations.py). */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
@@ -12,7 +12,7 @@ import { wideValues } from './exact-sum.ts';
 import expected from './expectations.json' with { type: 'json' };
 import { calibrate, importanceOf, mergeStatistics, type StatisticsSummary, summarise } from './index.ts';
 
-/** Everything that is measured of a model, or a shard of it. */
+/** Everything that is measured of a model, or of a shard of it. */
 async function calibrateFolder(folder: string, tokens: readonly number[], shard = { index: 0, count: 1 }) {
   const checkpoint = await openCheckpoint(folder);
   const pieces = openModel(checkpoint, { precision: 'fp32' });
@@ -33,7 +33,7 @@ beforeAll(async () => {
   summary = summarise(statistics);
 });
 
-/** The largest difference of a column from what is expected. */
+/** The largest difference of a column from the expected one. */
 function worst(column: keyof typeof expected.columns): number {
   return Math.max(...expected.columns[column].map((value, layer) => Math.abs(summary.layers[layer][column] - value)));
 }
@@ -50,14 +50,14 @@ describe('calibrating fixtures/tiny-llama', () => {
   });
 
   it('measures gates, up projections and weights', () => {
-    // float32 noise through twelve layers on values of order 1; norms are of the weights themselves.
+    // float32 noise through twelve layers on values of order 1. Norms are of the weights themselves.
     for (const column of ['gateMean', 'gateStd', 'gateTokenStd', 'meanAbsUp'] as const)
       expect(worst(column)).toBeLessThan(2e-5);
     expect(worst('meanDownNorm')).toBeLessThan(1e-12);
   });
 
   it('measures the energy that half of the neurons keep', () => {
-    // The oracle's bins are a quarter octave of energy, a few per cent of the neurons at the middle of the ranking.
+    // The oracle's bins are a quarter octave of energy, a few per cent of the neurons in the middle of the ranking.
     expect(worst('oracleEnergyAtHalf')).toBeLessThan(0.002);
     expect(worst('gateEnergyAtHalf')).toBeLessThan(0.005);
   });
@@ -65,7 +65,7 @@ describe('calibrating fixtures/tiny-llama', () => {
   it('finds the thresholds that half of the neurons pass', () => {
     const { plan } = makePlan(statistics, { preset: 'top-k', density: 0.5 }, '');
     plan.blocks.forEach(({ choice }, layer) => {
-      // A bin is a quarter of an octave; over 384 neurons of different weights the error is far below one.
+      // A bin is a quarter of an octave. Over 384 neurons of different weights the error is far below one bin.
       const threshold = choice?.cut.kind === 'absolute' ? choice.cut.threshold : Number.NaN;
       expect(Math.abs(threshold / expected.columns.thresholdAtHalf[layer] - 1)).toBeLessThan(0.02);
     });
@@ -83,8 +83,8 @@ describe('calibrating fixtures/tiny-llama', () => {
           const found = squaresOf.slice(layer * width, (layer + 1) * width).map((sum) => sum / count);
           const all = found.reduce((sum, square) => sum + square, 0) / width;
           squares.forEach((square, i) => {
-            // float32 noise of two runtimes through twelve layers, some 1e-5 of an input's root mean square, changes
-            // (x + e)^2 by 2 x e. The grid is 2^-24 a sequence.
+            // float32 noise of two runtimes through twelve layers, some 1e-5 of an input's root mean square, changes (x
+            // + e)^2 by 2 x e. The grid is 2^-24 for each sequence.
             const noise = 2 * Math.sqrt(square) * 1e-5 * Math.sqrt(all);
             expect(Math.abs(found[layer + 16 * i] - square)).toBeLessThan(noise + 2 ** -24);
           });

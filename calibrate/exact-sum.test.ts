@@ -69,7 +69,7 @@ describe('addSums', () => {
 });
 
 describe('wide sums', () => {
-  // Twenty orders of magnitude: no float64 holds the sum of the largest and the smallest.
+  // Twenty orders of magnitude: float64 cannot hold the sum of the largest and the smallest.
   const wideTerms = fc.array(
     fc.oneof(fc.double({ min: -1, max: 1, noNaN: true }), fc.double({ min: -1e17, max: 1e17, noNaN: true })),
     { minLength: 1, maxLength: 40 },
@@ -82,7 +82,7 @@ describe('wide sums', () => {
     addWide(data as Float64Array, 1, [2]);
     expect([...data]).toEqual([2 ** 40, 2 ** 16, 1.5, 1]);
     expect([...wideValues(data as Float64Array)]).toEqual([2 ** 40 + 1.5, 2 ** 16 + 1]);
-    // What is left lies around 0, so that sums which change their sign stay one number.
+    // The rest lies around 0, so that sums that change their sign stay one number.
     const around = emptyWide([1]).data as Float64Array;
     for (const term of [2 ** 15 - 1, 1]) addWide(around, 0, [term]);
     expect([...around]).toEqual([2 ** 16, -(2 ** 15)]);

@@ -1,6 +1,6 @@
 /**
- * Sums that do not depend on the order of adding. Every term is first rounded to a multiple of 2^-fractionBits; while
- * a sum stays below 2^(53 - fractionBits), float64 adds such terms without rounding, so shards merge bit for bit.
+ * Sums that do not depend on the order of adding. Every term is first rounded to a multiple of 2^-fractionBits. While a
+ * sum stays below 2^(53 - fractionBits), float64 adds such terms without rounding, so shards merge bit for bit.
  */
 import { elementCount } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
@@ -9,7 +9,7 @@ import { type Sums, type SumTensor, sumData } from '../src/core/statistics.ts';
 /** float64 holds every integer up to 2^53. */
 const SIGNIFICANT_BITS = 53;
 
-/** Adds `terms[i]` to `sums[offset + i]`. Terms are whole sequences' sums, so the rounding is once a sequence. */
+/** Adds `terms[i]` to `sums[offset + i]`. Terms are sums of whole sequences, so each sequence is rounded once. */
 export function addExactly(
   sums: Float64Array,
   offset: number,
@@ -33,7 +33,7 @@ function outOfRange(sum: number, limit: number): LacunaError {
   });
 }
 
-/** Merges sums by adding; tensors named in `constants` must be the same in both and are kept. */
+/** Merges sums by adding. Tensors named in `constants` must be the same in both and are kept. */
 export function addSums(a: Sums, b: Sums, constants: readonly string[] = []): Sums {
   return Object.fromEntries(
     Object.entries(a).map(([name, left]) => {
@@ -66,32 +66,32 @@ function unlike(name: string): LacunaError {
   });
 }
 
-/** Wide sums are kept in two parts: multiples of 2^16 first, then what is left, from -2^15 to 2^15 in multiples of 2^-24. */
+/** Wide sums have two parts: first multiples of 2^16, then the rest, from -2^15 to 2^15 in multiples of 2^-24. */
 const WIDE_FRACTION_BITS = 24;
 const WIDE_COARSE_STEP = 2 ** 16;
 
 /**
- * Sums of terms, exact from 2^-24 up to 2^69, for values of which little is known beforehand: [2, ...shape]. There is one
- * way only to split a sum in two, so adding in any order gives the same bits here too.
+ * Sums of terms, exact from 2^-24 up to 2^69, for values of which little is known beforehand: [2, ...shape]. There is
+ * only one way to split a sum in two, so adding in any order gives the same bits here too.
  */
 export function emptyWide(shape: readonly number[]): SumTensor {
   return { shape: [2, ...shape], data: new Float64Array(2 * elementCount(shape)) };
 }
 
-/** Adds `terms[i]`, rounded to 2^-24, to the wide sum `offset + i`. Terms are whole sequences' sums. */
+/** Adds `terms[i]`, rounded to 2^-24, to the wide sum `offset + i`. Terms are sums of whole sequences. */
 export function addWide(sums: Float64Array, offset: number, terms: ArrayLike<number>): void {
   const scale = 2 ** WIDE_FRACTION_BITS;
   const fine = sums.length / 2 + offset;
   for (let i = 0; i < terms.length; i++) {
     const term = Math.round(terms[i] * scale) / scale;
     const rest = sums[fine + i] + term;
-    // Nearly all: what is left takes the term up, and the multiples stay.
+    // In nearly all cases the rest takes the term up, and the multiples stay.
     if (rest >= -WIDE_COARSE_STEP / 2 && rest < WIDE_COARSE_STEP / 2) sums[fine + i] = rest;
     else addParts(sums, offset + i, multipleIn(term), term - multipleIn(term));
   }
 }
 
-/** The multiple of 2^16 that leaves the least of a number. */
+/** The multiple of 2^16 that leaves the smallest rest of a number. */
 function multipleIn(term: number): number {
   return Math.floor(term / WIDE_COARSE_STEP + 0.5) * WIDE_COARSE_STEP;
 }

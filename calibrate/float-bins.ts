@@ -1,11 +1,11 @@
 /**
- * Histogram bins read off the bits of a float32, so that binning costs a shift and no logarithm.
+ * Histogram bins read from the bits of a float32, so binning costs a shift and no logarithm.
  *
- * The upper bits of a positive float32 are its exponent and the leading bits of its mantissa: shifted right by 21 they
+ * The upper bits of a positive float32 are its exponent and the leading bits of its mantissa. Shifted right by 21, they
  * count quarters of octaves, with edges at 1, 1.25, 1.5 and 1.75 times a power of two.
  */
 
-/** Bits of the mantissa below a bin: two of its 23 stay. */
+/** Bits of the mantissa below a bin: two of its 23 remain. */
 export const QUARTER_OCTAVE_SHIFT = 21;
 export const BINS_PER_OCTAVE = 4;
 
@@ -29,7 +29,7 @@ export function quarterOctaveEdges(lowest: number, highest: number): Float64Arra
   });
 }
 
-/** The same numbers, as the integers that their bits spell. */
+/** The same numbers, as the integers of their bits. */
 export function bitsOf(values: Float32Array): Int32Array {
   return new Int32Array(values.buffer, values.byteOffset, values.length);
 }

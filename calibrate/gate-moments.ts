@@ -1,19 +1,25 @@
-/** How the gate's pre-activations are spread: what a cut by deviation (Spark Transformer) assumes is normal. */
+/**
+ * How the gate's pre-activations are distributed. A cut by deviation (Spark Transformer) assumes that they are normal.
+ */
 import { sumData } from '../src/core/statistics.ts';
 import { addExactly, addSums } from './exact-sum.ts';
 import type { Statistic } from './statistic.ts';
 
-/** Standardised gates are binned from -8 to 8 deviations, 16 bins each; the ends take what is beyond. */
+/**
+ * Standardised gates are binned from -8 to 8 deviations, 16 bins for each deviation. The end bins take what is beyond.
+ */
 const Z_BINS_PER_UNIT = 16;
 const Z_LIMIT = 8;
 const Z_BINS = 2 * Z_LIMIT * Z_BINS_PER_UNIT;
 
-/** Raw gates from -32 to 32, 8 bins a unit: SiLU and GELU are linear or zero long before the ends. */
+/** Raw gates from -32 to 32, 8 bins for each unit. SiLU and GELU are linear or zero long before the ends. */
 const GATE_BINS_PER_UNIT = 8;
 const GATE_LIMIT = 32;
 const GATE_BINS = 2 * GATE_LIMIT * GATE_BINS_PER_UNIT;
 
-/** A sequence's moments are of the order of its elements (10^6), so 2^-12 is far below their own rounding's effect. */
+/**
+ * A sequence's moments are of the order of its elements (10^6), so 2^-12 is far below the effect of their own rounding.
+ */
 const FRACTION_BITS = 12;
 
 const MOMENTS = ['elements', 'sum', 'squares', 'tokens', 'tokenMeans', 'tokenStds'] as const;
@@ -105,7 +111,7 @@ function binStandardised(row: Float32Array, mean: number, std: number, counts: F
   for (let i = 0; i < row.length; i++) counts[clampBin(row[i] * scale + shift, Z_BINS)] += 1;
 }
 
-/** The bin that a scaled value falls into, the ends taking what is beyond. */
+/** The bin of a scaled value. The end bins take what is beyond. */
 function clampBin(scaled: number, bins: number): number {
   if (scaled < 0) return 0;
   return scaled >= bins ? bins - 1 : scaled | 0;

@@ -1,4 +1,4 @@
-/** The mean square of each input, by the weights that multiply it: what conversion weighs rounding errors with. */
+/** The mean square of each input, by the weights that multiply it. Conversion weighs rounding errors by it. */
 import { HEAD_WEIGHT } from '../src/core/model.ts';
 import { type Statistics, sumData, sumsOf } from '../src/core/statistics.ts';
 import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
@@ -7,7 +7,7 @@ import { inputMoments } from './input-moments.ts';
 import { LINEAR_INPUTS } from './linear-inputs.ts';
 
 /**
- * By the weight's name, as Transformers calls it: the mean square of each of its inputs, float32 [columns].
+ * By the weight's name in Transformers: the mean square of each of its inputs, float32 [columns].
  *
  * Throws `bad-file` for statistics without input moments.
  */

@@ -1,4 +1,4 @@
-/** Gram matrices of real graphs against sums over the values that the graphs give. */
+/** Gram matrices of real graphs, compared with sums over the values that the graphs give. */
 import { describe, expect, test } from 'vitest';
 import { openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
@@ -29,7 +29,7 @@ async function measure(pieces: ModelPieces): Promise<Map<number, readonly InputG
 
 type Values = Readonly<Record<string, RuntimeTensor>>;
 
-/** All that a piece makes of `feeds`, the values called `extra` as well. */
+/** All outputs of a piece for `feeds`, and the values called `extra`. */
 async function run(
   graph: ReturnType<ModelPieces['embed']>,
   feeds: Values,
@@ -117,8 +117,8 @@ async function plainGrams(pieces: ModelPieces, postNorm: boolean): Promise<numbe
 }
 
 /**
- * Float32 sums over a sequence of products of values that two orders of float32 sums give: 16 * 2^-24, and some 2^-20. The grid
- * of 2^-24 is far below: the largest square of these is 0.1 and more.
+ * Float32 sums over a sequence, of products of values from two orders of float32 sums: 16 * 2^-24, and some 2^-20. The
+ * grid of 2^-24 is far below: the largest square here is 0.1 and more.
  */
 const TOLERANCE = 1e-5;
 

@@ -1,6 +1,7 @@
 /**
- * The Gram matrix of each input of the linear layers, H = sum over tokens of a x xᵀ: an error e in a row of a weight costs
- * eᵀ H e, in which errors of different columns add up or cancel. The factor a is what an error at that token costs.
+ * The Gram matrix of each input of the linear layers, H = sum over tokens of a x xᵀ. An error e in a row of a weight
+ * costs eᵀ H e, in which errors of different columns add up or cancel. The factor a is the cost of an error at that
+ * token.
  */
 import { HEAD_WEIGHT, type ModelSpec } from '../src/core/model.ts';
 import { type Sums, sumData } from '../src/core/statistics.ts';
@@ -9,13 +10,14 @@ import { inputOf, LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
 import type { HeadContext, OpenSums, Statistic, TapValues } from './statistic.ts';
 
 /**
- * The factor of a sequence's first token in the matrix of query, key and value. Models use it as a sink (Xiao et al. 2024,
- * "Efficient Streaming Language Models with Attention Sinks"): a large share of every later token's attention goes there,
- * so that an error in its key or value is an error of all of them. As one token of many it would count for nothing.
+ * The factor of a sequence's first token in the matrix of query, key and value. Models use this token as a sink (Xiao
+ * et al. 2024, "Efficient Streaming Language Models with Attention Sinks"): a large share of every later token's
+ * attention goes there. So an error in its key or value is an error of all later tokens. Counted as one token of many,
+ * it would have no effect.
  */
 const SINK_FACTOR = 64;
 
-/** Beside a mean square: where that is smaller, it is the norm's own epsilon that counts. */
+/** Added to a mean square. If the mean square is smaller, the norm's own epsilon counts. */
 const EPSILON = 1e-6;
 
 const HEAD_INPUT = 'head_in';
@@ -63,7 +65,7 @@ function triangleSize(width: number): number {
   return (width * (width + 1)) / 2;
 }
 
-/** An input's values, each token's multiplied by the root of its factor. */
+/** An input's values, each token's multiplied by the square root of its factor. */
 function weighed(input: LinearInput, taps: TapValues, tokens: number): Float32Array {
   const x = inputOf(input, taps);
   const { ffn_residual: residual, ffn_out: added, projected = residual, down } = taps;
@@ -79,7 +81,7 @@ function weighed(input: LinearInput, taps: TapValues, tokens: number): Float32Ar
   }
 }
 
-/** 1 / rms(y) of each token: what is added to `y` is divided by that in the norm that follows. */
+/** 1 / rms(y) of each token: the norm that follows divides what is added to `y` by rms(y). */
 function belowNorm(y: Float32Array, tokens: number): (token: number) => number {
   const width = y.length / tokens;
   return (token) => {
@@ -103,11 +105,14 @@ export interface InputGram {
   /** Names of the weights that multiply the input. */
   readonly readers: readonly string[];
   readonly width: number;
-  /** [width, width], symmetric. Its scale is that of the factors, and has no meaning. */
+  /** [width, width], symmetric. Its scale is that of the factors and has no meaning. */
   readonly gram: Float32Array;
 }
 
-/** The matrices of a layer, or of the head (the number of layers), one at a time: each is as large as its sums. */
+/**
+ * The matrices of a layer, or of the head (with the number of layers as index), one at a time: each is as large as its
+ * sums.
+ */
 export function* gramsOf(sums: Sums, layer: number, spec: ModelSpec): Generator<InputGram> {
   const gram = (name: string, width: number) => whole(sumData(sums, name, 'float64', [2, triangleSize(width)]), width);
   if (layer === spec.numHiddenLayers) {

@@ -1,4 +1,4 @@
-/** How large each input of the linear layers is: what an error in a column of their weights costs, to the first order. */
+/** How large each input of the linear layers is: to first order, the cost of an error in a column of their weights. */
 import { type Sums, sumData } from '../src/core/statistics.ts';
 import { addWide, addWideSums, emptyWide, wideValues } from './exact-sum.ts';
 import { inputOf, LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
@@ -40,7 +40,7 @@ export const inputMoments: Statistic = {
   }),
 };
 
-/** The sum of each column's squares, of rows of `width`. */
+/** The sum of each column's squares, over rows of `width`. */
 function columnSquares(values: Float32Array, width: number): Float64Array {
   const squares = new Float64Array(width);
   for (let start = 0; start < values.length; start += width)
@@ -48,7 +48,7 @@ function columnSquares(values: Float32Array, width: number): Float64Array {
   return squares;
 }
 
-/** Each layer's largest column, by how many times the mean of all columns it is. */
+/** Each layer's largest column, as a multiple of the mean of all columns. */
 function peaks(sums: Sums, name: LinearInput['name']): number[] {
   const data = wideValues(sumData(sums, name, 'float64', [2, -1, -1]));
   const [, layers, width] = sums[name].shape;

@@ -1,4 +1,6 @@
-/** How much of an FFN's output survives when only the best share of neurons is kept, by a perfect and by a cheap ranking. */
+/**
+ * How much of an FFN's output remains when only the best share of neurons is kept, by a perfect and by a cheap ranking.
+ */
 import { sumData } from '../src/core/statistics.ts';
 import { addExactly, addSums } from './exact-sum.ts';
 import { bitsOf, QUARTER_OCTAVE_SHIFT } from './float-bins.ts';
@@ -6,19 +8,19 @@ import type { Statistic } from './statistic.ts';
 
 const DENSITIES = Float64Array.from({ length: 20 }, (_, i) => (i + 1) / 20);
 
-/** Shares sum to at most the tokens: 2^-24 leaves room for 2^29 of them. */
+/** Shares sum to at most the number of tokens: 2^-24 leaves room for 2^29 of them. */
 const FRACTION_BITS = 24;
 
-/** Bins are quarter octaves of the squared score, counted down from a token's largest: 256 span 64 octaves. */
+/** Bins are quarter octaves of the squared score, counted down from a token's largest. 256 bins span 64 octaves. */
 const BINS = 256;
 
 /**
  * A neuron's energy is (act_j * up_j)^2 * ||down_j||^2, the squared length of what it adds to the output. Energies of
- * different neurons add up only where their down columns are orthogonal, so this ranks and compares; the perplexity
+ * different neurons add up only where their down columns are orthogonal. So this ranks and compares, and the perplexity
  * decides.
  *
- * Ranking all neurons of each token would be a sort; bins of an eighth of an octave of the score and a straight line
- * inside the bin where the density falls are as good to a part in a thousand, and several times faster.
+ * Ranking all neurons of each token would be a sort. Bins of an eighth of an octave of the score, and a straight line
+ * inside the bin where the density falls, are as good to a part in a thousand and several times faster.
  */
 export const keptEnergy: Statistic = {
   name: 'kept-energy',
@@ -72,7 +74,7 @@ export const keptEnergy: Statistic = {
   },
 };
 
-/** Sums, over tokens, the share of energy that the best neurons hold at each density. Owns the bins it reuses. */
+/** Sums over tokens the share of energy in the best neurons at each density. It owns the bins and reuses them. */
 class EnergyCurve {
   readonly shares = new Float64Array(DENSITIES.length);
   readonly #neurons: number;

@@ -1,10 +1,10 @@
-/** What a layer's linear layers multiply: four inputs, each read by one to three weights. */
+/** The inputs of a layer's linear layers: four inputs, each read by one to three weights. */
 import { attentionWeightName, ffnWeightName, type ModelSpec, type Tap } from '../src/core/model.ts';
 import type { TapValues } from './statistic.ts';
 
 export interface LinearInput {
   readonly name: 'attn_in' | 'attended' | 'ffn_in' | 'down_in';
-  /** The values whose product it is, each [tokens, width]. */
+  /** The values that are multiplied together, each [tokens, width]. */
   readonly factors: readonly Tap[];
   readonly width: (spec: ModelSpec) => number;
   /** Names of the weights that multiply it. */
@@ -38,7 +38,7 @@ export const LINEAR_INPUTS: readonly LinearInput[] = [
   },
 ];
 
-/** An input [tokens, width], multiplied as the graph does it: in float32. */
+/** An input [tokens, width], multiplied in float32 as in the graph. */
 export function inputOf({ factors: [first, ...others] }: LinearInput, taps: TapValues): Float32Array {
   return others.reduce((product, factor) => multiplied(product, taps[factor]), taps[first]);
 }

@@ -1,4 +1,4 @@
-/** The statistics that calibration measures, in the order in which reports print them. A new one is a file and a line here. */
+/** The statistics of calibration, in the order of reports. A new one is a file and a line here. */
 import { activationHistogram } from './activation-histogram.ts';
 import { gateMoments } from './gate-moments.ts';
 import { inputGrams } from './input-grams.ts';
@@ -18,5 +18,5 @@ export const STATISTICS: readonly Statistic[] = [
   inputGrams,
 ];
 
-/** What is measured where nothing is said: all whose sums memory holds. */
+/** What is measured by default: all statistics whose sums fit into memory. */
 export const USUAL_STATISTICS = STATISTICS.filter(({ byLayer = false }) => !byLayer);

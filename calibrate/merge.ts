@@ -1,20 +1,20 @@
-/** Joins the statistics of shards into what one run over all their sequences would have measured, bit for bit. */
+/** Joins the statistics of shards, bit for bit, into those of one run over all their sequences. */
 import { invalidArgument, LacunaError } from '../src/core/errors.ts';
 import { type LayerSums, layerSumsOf, type Statistics, type Sums, sumsOf } from '../src/core/statistics.ts';
 import { STATISTICS } from './list.ts';
 import type { Statistic } from './statistic.ts';
 
-/** What merging sums is handed that lie in files. */
+/** What merging needs for sums in files. */
 export interface MergeOptions {
   readonly readSums: (sums: LayerSums) => Promise<Sums>;
-  /** What stays of a layer's sums. */
+  /** What remains of a layer's sums. */
   readonly keep: (sums: Sums) => Promise<LayerSums>;
 }
 
 /**
- * Merges in any order; of sums that are kept a layer each, those of one layer are in memory. Throws `mismatch` when parts
- * differ in model, texts, sequence length or definitions, or share a sequence; `bad-file` when one lacks a statistic that
- * another has. Shards that are missing show in `plannedSequences`, and `summarise` warns of them.
+ * Merges in any order. For sums kept layer by layer, those of one layer are in memory. Throws `mismatch` when parts
+ * differ in model, texts, sequence length or definitions, or share a sequence; `bad-file` when one lacks a statistic
+ * that another has. Missing shards show in `plannedSequences`, and `summarise` warns of them.
  */
 export async function mergeStatistics(parts: readonly Statistics[], options: MergeOptions): Promise<Statistics> {
   if (parts.length === 0) throw invalidArgument('parts', 'at least one file of statistics', 'none');
@@ -31,7 +31,7 @@ export async function mergeStatistics(parts: readonly Statistics[], options: Mer
   return { ...facts, file: undefined, sums: Object.fromEntries(whole), layerSums };
 }
 
-/** The statistics that a part holds; all parts hold them. */
+/** The statistics of a part. All parts have the same. */
 function heldByAll(parts: readonly Statistics[]): readonly Statistic[] {
   for (const name of new Set(parts.flatMap(({ definitions }) => Object.keys(definitions)))) {
     if (!STATISTICS.some((statistic) => statistic.name === name))
@@ -57,7 +57,7 @@ async function mergeLayers(
   return merged;
 }
 
-/** All but the sums. */
+/** Everything but the sums. */
 function mergeFacts(a: Statistics, b: Statistics): Statistics {
   checkAlike(a, b);
   const sequences = [...a.sequences, ...b.sequences].sort((x, y) => x - y);

@@ -1,4 +1,4 @@
-/** What a neuron's activation is worth: the mean size of its up projection and the norm of its down column. */
+/** The effect of a neuron's activation: the mean size of its up projection and the norm of its down column. */
 import { sumData } from '../src/core/statistics.ts';
 import { addExactly, addSums } from './exact-sum.ts';
 import type { Statistic } from './statistic.ts';

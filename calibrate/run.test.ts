@@ -1,4 +1,4 @@
-/** The layer-by-layer pass, on a stand-in whose arithmetic is known; the real model's test is calibrate.test.ts. */
+/** The layer-by-layer pass, on a stand-in with known arithmetic. The real model's test is calibrate.test.ts. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Progress } from '../src/core/progress.ts';
@@ -23,7 +23,7 @@ describe('calibrate', () => {
     expect(statistics.sequences).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     expect(statistics.tokens).toBe(61);
     expect(statistics.texts.map(({ tokens }) => tokens)).toEqual([40, 21]);
-    // Those that are large are measured where they are asked for.
+    // Large statistics are measured on request.
     expect(Object.keys(statistics.definitions)).toEqual(USUAL_STATISTICS.map(({ name }) => name));
     expect(statistics.layerSums).toEqual({});
     const counts = statistics.sums['activation-histogram'].counts.data;
@@ -155,7 +155,7 @@ describe('calibrate', () => {
   });
 });
 
-/** Where nothing is spilled. */
+/** If nothing is spilled. */
 const inMemory = {
   readSums: async (sums: LayerSums) => sums as Sums,
   keep: async (sums: Sums) => sums,
@@ -247,7 +247,7 @@ describe('mergeStatistics', () => {
   });
 });
 
-/** As a version measured them that did not have the statistic. */
+/** As an older version without the statistic measured them. */
 function without(statistics: Statistics, name: string): Statistics {
   const others = <T>(parts: Readonly<Record<string, T>>) =>
     Object.fromEntries(Object.entries(parts).filter(([one]) => one !== name));

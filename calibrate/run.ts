@@ -1,4 +1,4 @@
-/** Runs a model layer by layer over texts and gathers the statistics on the way. */
+/** Runs a model layer by layer over texts and collects the statistics on the way. */
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
 import type { Graph } from '../src/core/graph.ts';
 import { value } from '../src/core/graph-builder.ts';
@@ -23,15 +23,15 @@ import { type CalibrationInput, cutSequences } from './sequences.ts';
 import type { HeadContext, LayerKeeper, OpenSums, RunShape, Statistic, TapValues } from './statistic.ts';
 import { embedAll, floats, makesValue, openSquarer, partThatMakes, runLayer, type Stream } from './walk.ts';
 
-/** What calibration is handed, so that it knows no runtime and no file format. */
+/** What calibration gets from its caller, so that it knows no runtime and no file format. */
 export interface CalibrationOptions extends JobOptions {
   readonly openGraph: OpenGraph;
   readonly readFloats: (expr: TensorExpr) => Promise<Float32Array>;
-  /** The checkpoint's: binds the statistics to the model. */
+  /** The checkpoint's fingerprint. It binds the statistics to the model. */
   readonly fingerprint: string;
-  /** What is measured; `USUAL_STATISTICS` when absent. */
+  /** What is measured. Default: `USUAL_STATISTICS`. */
   readonly statistics?: readonly Statistic[] | undefined;
-  /** Takes the sums that are measured `byLayer`; they stay in memory when absent. */
+  /** Takes the sums that are measured `byLayer`. Without it, they stay in memory. */
   readonly keeper?: LayerKeeper | undefined;
 }
 
@@ -40,10 +40,10 @@ const IN_MEMORY: LayerKeeper = { keep: async (sums) => sums };
 /**
  * Measures `statistics` on the texts.
  *
- * One layer's weights are in memory at a time, and the residual stream of all tokens (4 bytes * tokens * hidden size),
- * so a model larger than memory can be calibrated; sums `byLayer` go to the keeper a layer each. Every sequence starts with
- * an empty cache. Throws `usage` for a wrong input, `mismatch` for a graph without the values it must have, `non-finite`
- * where a layer gives NaN or infinity, `interrupted` when the signal is aborted.
+ * Memory holds one layer's weights at a time, and the residual stream of all tokens (4 bytes * tokens * hidden size).
+ * So a model larger than memory can be calibrated. The keeper gets the sums `byLayer` layer by layer. Every sequence
+ * starts with an empty cache. Throws `usage` for a wrong input, `mismatch` for a graph without the values it must have,
+ * `non-finite` if a layer gives NaN or infinity, `interrupted` when the signal is aborted.
  *
  * @example
  * const statistics = await calibrate(pieces, { texts: [{ name: 'fit.txt', sha256, tokens }], maxTokens: 20_000 },
@@ -97,13 +97,13 @@ export async function calibrate(
   };
 }
 
-/** A statistic, and the sums that it is to add to. */
+/** A statistic, and the sums that it adds to. */
 interface Measured {
   readonly statistic: Statistic;
   readonly sums: OpenSums;
 }
 
-/** The sums of a run: those of all layers, and layer by layer what the keeper leaves of the others. */
+/** The sums of a run: those of all layers, and for the others what the keeper leaves of each layer. */
 function gather(statistics: readonly Statistic[], shape: RunShape, keeper = IN_MEMORY) {
   const whole = statistics
     .filter(({ byLayer = false }) => !byLayer)
@@ -156,7 +156,7 @@ async function passLayer(
   }
 }
 
-/** The norm before the head, for statistics that measure what it gives; the head itself is not run. */
+/** The norm before the head, for statistics of its result. The head itself does not run. */
 async function passHead(
   pieces: ModelPieces,
   streams: readonly Stream[],
@@ -180,7 +180,7 @@ async function passHead(
 
 type AnyTap = Tap | PostNormTap;
 
-/** The values that are measured, without those that this model's layers lack. */
+/** The measured values, without those that this model's layers lack. */
 function tapsIn(graph: Graph, layer: number, measured: readonly Measured[]): AnyTap[] {
   const lacks = (tap: AnyTap) => POST_NORM_TAPS.some((one) => one === tap) && !makesValue(graph, tapName(layer, tap));
   return [...new Set(measured.flatMap(({ statistic }) => statistic.taps))].filter((tap) => !lacks(tap));

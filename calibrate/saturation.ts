@@ -1,13 +1,15 @@
-/** How little an FFN block turns the residual stream, for every token and layer: what FFN-SkipLLM's rule is planned on. */
+/**
+ * How little an FFN block turns the residual stream, for every token and layer. FFN-SkipLLM's rule is planned from it.
+ */
 import { LacunaError } from '../src/core/errors.ts';
 import { cosineOfLevel, levelOfCosine, MAX_LEVEL } from '../src/core/saturation.ts';
 import { type Sums, sumData } from '../src/core/statistics.ts';
 import type { Statistic } from './statistic.ts';
 
 /**
- * The trace is kept whole, two bytes a token and layer, because the rule is greedy: what layer i skips depends on what
- * the same token did in the layers before, and no histogram of single layers knows that. Means and quantiles come
- * from it too.
+ * The trace is kept whole, two bytes for each token and layer, because the rule is greedy: what layer i skips depends
+ * on what the same token did in earlier layers. Histograms of single layers do not show that. Means and quantiles come
+ * from the trace too.
  */
 export const saturation: Statistic = {
   name: 'saturation',
@@ -39,7 +41,7 @@ export const saturation: Statistic = {
     for (let layer = 0; layer < layers; layer++) {
       const counts = countLevels(sums.trace.data.subarray(layer * tokens, (layer + 1) * tokens));
       columns.meanCosine.push(counts.reduce((sum, count, level) => sum + count * cosineOfLevel(level), 0) / tokens);
-      // Angles run against cosines: the 5th percentile of the cosine is the 95th of the angle.
+      // A larger angle is a smaller cosine: the 5th percentile of the cosine is the 95th of the angle.
       columns.p05Cosine.push(cosineOfLevel(quantileLevel(counts, tokens, 0.95)));
       columns.medianCosine.push(cosineOfLevel(quantileLevel(counts, tokens, 0.5)));
       columns.p95Cosine.push(cosineOfLevel(quantileLevel(counts, tokens, 0.05)));
@@ -48,7 +50,7 @@ export const saturation: Statistic = {
   },
 };
 
-/** cos(h, h + y) in float64; 0, which never skips, where a vector is zero. */
+/** cos(h, h + y) in float64. If a vector is zero, 0, which never skips. */
 function residualCosine(residual: Float32Array, added: Float32Array, offset: number, length: number): number {
   let before = 0;
   let after = 0;

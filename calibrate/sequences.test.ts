@@ -66,7 +66,7 @@ describe('cutSequences', () => {
     expect(ids({ texts: [text('a', whole)], sequenceLength: 64 })).toEqual([whole]);
     expect(ids({ texts: [text('a', [0, 31, 5])], sequenceLength: 2 })).toEqual([[0, 31]]);
     expect(ids({ texts: [text('a', whole)], sequenceLength: 4, maxTokens: 2 })).toEqual([[0, 1]]);
-    // As many as there are: all of them.
+    // All sequences fit, so all are taken.
     expect(ids({ texts: [text('a', [1, 2, 3, 4, 5])], sequenceLength: 2, maxTokens: 4 })).toHaveLength(2);
   });
 

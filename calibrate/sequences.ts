@@ -1,4 +1,4 @@
-/** Cuts texts into the sequences that are measured, so that every shard of a run agrees on which is whose. */
+/** Cuts texts into the sequences that are measured, so that all shards of a run agree on who measures which. */
 import { invalidArgument, LacunaError } from '../src/core/errors.ts';
 import type { ModelSpec } from '../src/core/model.ts';
 import { spreadEvenly } from '../src/core/spread-evenly.ts';
@@ -13,18 +13,18 @@ export interface CalibrationText {
 
 export interface CalibrationInput {
   readonly texts: readonly CalibrationText[];
-  /** Tokens a sequence; 512 when absent. */
+  /** Tokens in a sequence. Default: 512. */
   readonly sequenceLength?: number;
-  /** At most this many tokens over all shards; the sequences are taken evenly from all of the texts. */
+  /** The most tokens over all shards. The sequences are taken evenly from all texts. */
   readonly maxTokens?: number;
-  /** Measure every `count`-th sequence, from the `index`-th (counted from 0) on. */
+  /** Measures every `count`-th sequence, from the `index`-th (counted from 0) on. */
   readonly shard?: { readonly index: number; readonly count: number };
-  /** Put in front of every sequence, for models whose tokenizer puts it in front of every text. */
+  /** Put before every sequence, for models whose tokenizer puts it before every text. */
   readonly bosTokenId?: number;
 }
 
 export interface Sequence {
-  /** Its number among all that are measured, over all shards. */
+  /** Its number among all sequences of all shards. */
   readonly index: number;
   readonly text: number;
   readonly tokens: Int32Array;
@@ -32,7 +32,7 @@ export interface Sequence {
 
 export const DEFAULT_SEQUENCE_LENGTH = 512;
 
-/** One token alone has no past to attend to and says nothing of the model at work. */
+/** A single token has no past to attend to, so it says nothing about the model at work. */
 const SHORTEST_SEQUENCE = 2;
 
 export interface Sequences {
@@ -40,13 +40,13 @@ export interface Sequences {
   /** Sequences of all shards together. */
   readonly planned: number;
   readonly mine: readonly Sequence[];
-  /** The texts, with the tokens of them that this shard feeds. */
+  /** The texts, with the number of their tokens that this shard feeds. */
   readonly texts: readonly TextIdentity[];
 }
 
 /**
- * Cuts each text into sequences, numbers them through all texts, takes `maxTokens` of them evenly and gives this
- * shard its part. A text's last sequence may be shorter; a single token left over is dropped.
+ * Cuts each text into sequences, numbers them through all texts, takes `maxTokens` of them evenly and gives this shard
+ * its part. A text's last sequence may be shorter; a single token left over is dropped.
  */
 export function cutSequences(input: CalibrationInput, spec: ModelSpec): Sequences {
   const { maxTokens = Number.POSITIVE_INFINITY, shard = { index: 0, count: 1 } } = input;
@@ -115,7 +115,7 @@ function cutText(
   return sequences;
 }
 
-/** Evenly spaced sequences, as many as `maxTokens` has room for. */
+/** Evenly spaced sequences, as many as fit into `maxTokens`. */
 function takeEvenly<T extends { readonly tokens: Int32Array }>(
   sequences: readonly T[],
   sequenceLength: number,

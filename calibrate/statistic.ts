@@ -1,8 +1,8 @@
-/** What a statistic is: how it is emptied, fed one sequence at a time, merged, and read. */
+/** The interface of a statistic: how it is emptied, fed one sequence at a time, merged, and read. */
 import type { ModelSpec, PostNormTap, Tap } from '../src/core/model.ts';
 import type { LayerSums, Sums } from '../src/core/statistics.ts';
 
-/** What a run measures in all; statistics that keep records, not sums, need the room beforehand. */
+/** The extent of a run. Statistics that keep records, not sums, reserve their memory by it. */
 export interface RunShape {
   readonly spec: ModelSpec;
   /** Index and tokens of each sequence of this shard, ascending. */
@@ -15,15 +15,15 @@ export interface HeadContext {
   readonly spec: ModelSpec;
   /** Tokens in this sequence. */
   readonly tokens: number;
-  /** xᵀ x of values [tokens, width], in float32, by the runtime. */
+  /** xᵀ x of values [tokens, width], in float32, computed by the runtime. */
   readonly square: (x: Float32Array, width: number) => Promise<Float32Array>;
 }
 
 /** One sequence passing one layer. */
 export interface SequenceContext extends HeadContext {
-  /** Tokens of this shard in sequences before it. */
+  /** Tokens of this shard in earlier sequences. */
   readonly firstToken: number;
-  /** L2 norms of the layer's down_proj columns, one a neuron. */
+  /** L2 norms of the layer's down_proj columns, one for each neuron. */
   readonly downNorms: Float64Array;
 }
 
@@ -33,36 +33,39 @@ export type TapValues = Readonly<Record<Tap, Float32Array> & Partial<Record<Post
 /** Sums while they are being measured. */
 export type OpenSums = Record<string, Sums[string]>;
 
-/** Takes the sums of a layer as it is done, of statistics that are measured `byLayer`; the head comes after the last layer. */
+/**
+ * For statistics that are measured `byLayer`: takes the sums of each layer when it is done. The head comes after the
+ * last layer.
+ */
 export interface LayerKeeper {
-  /** Whether a layer is measured; all are when absent. */
+  /** Whether a layer is measured. If absent, all are. */
   readonly wants?: (layer: number) => boolean;
-  /** What stays of the sums: undefined where they were used up. */
+  /** What remains of the sums; undefined if they were used up. */
   readonly keep: (sums: Sums, layer: number) => Promise<LayerSums | undefined>;
 }
 
-/** A figure a layer; the names carry the unit. */
+/** One figure for each layer. The names include the unit. */
 export type Columns = Readonly<Record<string, readonly number[]>>;
 
 export interface Statistic {
   readonly name: string;
-  /** The formula, with units: printed with every result, and what makes two measurements comparable. */
+  /** The formula, with units. Every result prints it. Two measurements are comparable only with the same formula. */
   readonly definition: string;
-  /** The values that `add` reads; those of `POST_NORM_TAPS` only where the model has them. */
+  /** The values that `add` reads. Those of `POST_NORM_TAPS` are there only if the model has them. */
   readonly taps: readonly (Tap | PostNormTap)[];
   /**
-   * Whether the sums of all layers are too large to be held together. Such a statistic is measured only where it is asked for.
-   * It begins each layer, and the output head, with sums that are empty, and hands them on when the layer is done.
+   * Whether the sums of all layers are too large for memory. Such a statistic is measured only on request. It begins
+   * each layer, and the output head, with empty sums, and hands them on when the layer is done.
    */
   readonly byLayer?: boolean;
-  /** Of all layers; `byLayer`: of one, before its first sequence. */
+  /** Empty sums for all layers; with `byLayer`, for one layer before its first sequence. */
   empty(shape: RunShape): OpenSums;
   /** Adds one sequence's values in one layer to `sums`, in place. */
   add(sums: OpenSums, layer: number, values: TapValues, context: SequenceContext): void | Promise<void>;
-  /** Adds one sequence's input of the output head [tokens, hidden], in place; absent where nothing of it is measured. */
+  /** Adds one sequence's input of the output head [tokens, hidden], in place. Absent if the head is not measured. */
   addHead?(sums: OpenSums, headIn: Float32Array, context: HeadContext): void | Promise<void>;
-  /** The sums of two disjoint sets of sequences; in any order and grouping the bits are the same. */
+  /** The sums of two disjoint sets of sequences. Any order and grouping gives the same bits. */
   merge(a: Sums, b: Sums): Sums;
-  /** Readable figures, never read back: the sums are what counts. */
+  /** Figures for people. They are never read back. */
   finish(sums: Sums): Columns;
 }

@@ -1,4 +1,4 @@
-/** Each statistic on inputs small enough to work out by hand, and against plain sorting or counting on larger ones. */
+/** Each statistic on inputs small enough to work out by hand, and on larger ones against plain sorting or counting. */
 import { describe, expect, it } from 'vitest';
 import type { PostNormTap, Tap } from '../src/core/model.ts';
 import { cosineOfLevel } from '../src/core/saturation.ts';
@@ -65,9 +65,9 @@ describe.each(USUAL_STATISTICS)('$name', (statistic) => {
     for (const [name, values] of Object.entries(figures)) expect(both[name], name).toEqual([values[0], values[0]]);
     for (const [name, { data, shape }] of Object.entries(second)) {
       const [one, empty] = [alone[name].data, none[name].data];
-      // Not by layer: what the bins are, of what sequences.
+      // These are not by layer: the bins, and the sequences.
       if (String(shape) === String(alone[name].shape)) continue;
-      // Some are in two parts, each by layer.
+      // Some have two parts, each by layer.
       const parts = statistic === inputMoments ? 2 : 1;
       const size = data.length / (2 * parts);
       for (let part = 0; part < parts; part++) {
@@ -81,7 +81,7 @@ describe.each(USUAL_STATISTICS)('$name', (statistic) => {
 });
 
 describe('saturation', () => {
-  // h = (3, 4). y = (0, 0) turns nothing: 1. y = (-3, -4) * 2 turns it round: -1. y = (-7, -1) gives (-4, 3): 0.
+  // h = (3, 4). y = (0, 0) turns nothing: 1. y = (-3, -4) * 2 turns it around: -1. y = (-7, -1) gives (-4, 3): 0.
   const residual = Float32Array.of(3, 4, 3, 4, 3, 4);
   const added = Float32Array.of(0, 0, -6, -8, -7, -1);
   const sums = measure(saturation, { hidden: 2, tokens: 3 }, { ffn_residual: residual, ffn_out: added });
@@ -102,7 +102,7 @@ describe('saturation', () => {
   it('takes as a quantile what that share of the tokens does not exceed', () => {
     const levels = Uint16Array.from({ length: 20 }, (_, i) => 1000 * i);
     const { p05Cosine, medianCosine, p95Cosine } = saturation.finish({ trace: { shape: [1, 20], data: levels } });
-    // Of 20 angles the 1st, the 10th and the 19th; the larger the angle, the smaller its cosine.
+    // Of 20 angles the 1st, the 10th and the 19th. The larger the angle, the smaller its cosine.
     expect([p95Cosine, medianCosine, p05Cosine]).toEqual([0, 9000, 18000].map((level) => [cosineOfLevel(level)]));
   });
 
@@ -171,7 +171,7 @@ describe('gate-moments', () => {
     const { gateP05, gateMedian, gateP95 } = gateMoments.finish(
       measure(gateMoments, { neurons: 1000, tokens: 1 }, { gate }),
     );
-    // A bin of 1/8 holds 12 or 13 of them, evenly, so a straight line inside it is off by one of 1/100 at most.
+    // A bin of 1/8 holds 12 or 13 of them, evenly, so a straight line inside it is off by 1/100 at most.
     for (const [got, wanted] of [
       [gateP05[0], 0.5],
       [gateMedian[0], 5],
@@ -219,7 +219,7 @@ describe('activation-histogram', () => {
       activationHistogram.finish(
         measure(activationHistogram, { neurons: 2, tokens: act.length / 2 }, { act: Float32Array.from(act) }),
       ).medianAbsAct[0];
-    // In [1, 1.25), [1.25, 1.5), [4, 5) and [8, 10): two of the four lie below 1.5.
+    // In [1, 1.25), [1.25, 1.5), [4, 5) and [8, 10): two of the four are below 1.5.
     expect(medianOf(1.1, -4, 1.3, 8)).toBe(1.5);
     // Three of five, and one of each pair.
     expect(medianOf(0.1, 0.1, 4, 4, 8, 8)).toBe(5);
@@ -252,11 +252,11 @@ describe('input-moments', () => {
   inputMoments.addHead?.(sums, Float32Array.of(1, 1, -2, 3), context);
 
   it('sums the squares of each column', () => {
-    // Each after zeros: no sum reaches 2^16.
+    // Each comes after zeros: no sum reaches 2^16.
     expect([...sums.attn_in.data]).toEqual([0, 0, 1 + 9, 4 + 16]);
     expect([...sums.attended.data]).toEqual([0, 0, 0, 2]);
     expect([...sums.ffn_in.data]).toEqual([0, 0, 0.5, 0]);
-    // (2 * -3)^2 + (0.1 * 10)^2, where float32 makes 1 of the second product.
+    // (2 * -3)^2 + (0.1 * 10)^2, where float32 makes the second product 1.
     expect([...sums.down_in.data]).toEqual([0, 36 + 1]);
     expect([...sums.head_in.data]).toEqual([0, 0, 1 + 4, 1 + 9]);
   });
@@ -287,7 +287,7 @@ describe('kept-energy', () => {
   it('weights by the down norm', () => {
     const act = Float32Array.of(1, 2);
     const up = Float32Array.of(1, 1);
-    // Scores 1 * 10 and 2 * 1: the first neuron is the better; it holds 100 / 104.
+    // Scores 1 * 10 and 2 * 1: the first neuron is better and has 100 / 104.
     const sums = measure(keptEnergy, { neurons: 2, tokens: 1 }, { act, up }, Float64Array.of(10, 1));
     expect(Math.abs(sums.gate.data[sums.densities.data.indexOf(0.5)] - 100 / 104)).toBeLessThanOrEqual(2 ** -25);
   });
@@ -303,9 +303,10 @@ describe('kept-energy', () => {
     const sums = measure(keptEnergy, { neurons, tokens }, { act, up }, norms);
     sums.densities.data.forEach((density, d) => {
       const wanted = sortedShare(act, up, norms, tokens, Math.round(density * neurons));
-      // Inside a bin energies differ by a factor of at most 1.25, and one bin holds a few per cent of the neurons.
+      // Inside a bin, energies differ by a factor of at most 1.25, and one bin holds a few per cent of the neurons.
       expect(Math.abs(sums.oracle.data[d] / tokens - wanted.oracle)).toBeLessThan(0.005);
-      // The gate's bins hold neurons of all energies: the straight line is off by the luck of a few neurons of 512.
+      // The gate's bins hold neurons of all energies, so the straight line is off by the chance of a few neurons of
+      // 512.
       expect(Math.abs(sums.gate.data[d] / tokens - wanted.gate)).toBeLessThan(0.02);
     });
   });

@@ -1,21 +1,23 @@
-/** Statistics as figures to read: one row a layer, and warnings of what plans should not take for granted. */
+/** Statistics as figures to read: one row for each layer, and warnings about what plans should not take for granted. */
 import { meanCosines, type Region, readTrace, saturatedRegion, spearman } from '../src/core/saturation.ts';
 import type { Statistics } from '../src/core/statistics.ts';
 import { STATISTICS } from './list.ts';
 import type { Columns } from './statistic.ts';
 
 export interface StatisticsSummary {
-  /** Figures by layer, as `{ layer: 0, meanCosine: 0.06, … }`; names carry the unit. */
+  /** Figures by layer, as `{ layer: 0, meanCosine: 0.06, … }`. Names include the unit. */
   readonly layers: readonly Readonly<Record<string, number>>[];
-  /** The layers that stand out as saturated, and how monotone their mean cosines are (Spearman; null if all equal). */
+  /**
+   * The layers that stand out as saturated, and how monotone their mean cosines are (Spearman; null if all are equal).
+   */
   readonly saturated: Region & { readonly spearman: number | null };
   readonly warnings: readonly string[];
 }
 
-/** FFN-SkipLLM was shown on 32 layers and more; the fewer there are, the more each one counts. */
+/** FFN-SkipLLM was shown on 32 layers and more. The fewer layers there are, the more each one counts. */
 const SHALLOW_LAYERS = 24;
 
-/** Below this the greedy rule's assumption, that later layers are at least as saturated, does not describe the model. */
+/** Below this, the model does not fit the greedy rule's assumption that later layers are at least as saturated. */
 const MONOTONE_SPEARMAN = 0.5;
 
 export function summarise(statistics: Statistics): StatisticsSummary {
@@ -36,7 +38,7 @@ function warningsOf(statistics: Statistics, region: Region, rank: number | null)
   const { model, sequences, plannedSequences } = statistics;
   const warnings: string[] = [];
   if (sequences.length < plannedSequences)
-    warnings.push(`${sequences.length} of ${plannedSequences} sequences were measured: shards are still to be merged.`);
+    warnings.push(`${sequences.length} of ${plannedSequences} sequences were measured: shards must still be merged.`);
   if (model.numHiddenLayers < SHALLOW_LAYERS)
     warnings.push(
       `The model has ${model.numHiddenLayers} layers; skipping FFN blocks was shown to be harmless on models of 32 and ` +

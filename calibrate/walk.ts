@@ -1,4 +1,4 @@
-/** Sends sequences through a model a layer at a time: one layer's weights are in memory, and all residual streams. */
+/** Sends sequences through a model a layer at a time. Memory holds one layer's weights and all residual streams. */
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
 import { attr, BASE_OPSETS, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
@@ -21,7 +21,7 @@ export interface Stream {
 }
 
 /**
- * Residual streams of all sequences before the first layer. Of the embedding only the rows of their tokens are in memory: a
+ * Residual streams of all sequences before the first layer. Only the embedding rows of their tokens are in memory: a
  * vocabulary of 262,144 is larger than many layers.
  */
 export async function embedAll(
@@ -49,7 +49,7 @@ export async function embedAll(
   return streams;
 }
 
-/** The graph with the rows of `tokens`, ascending, as all that its embedding has. */
+/** The graph with an embedding that has only the rows of `tokens`, ascending. */
 function withEmbeddings(graph: Graph, tokens: readonly number[]): Graph {
   const table = graph.initializers.find(({ name }) => name === EMBEDDING_WEIGHT);
   if (table === undefined)
@@ -61,7 +61,7 @@ function withEmbeddings(graph: Graph, tokens: readonly number[]): Graph {
   };
 }
 
-/** Runs one sequence through one layer, moves its residual stream on and returns the values called `wanted`. */
+/** Runs one sequence through one layer, advances its residual stream and returns the values called `wanted`. */
 export async function runLayer(
   runner: Runner,
   graph: Graph,
@@ -108,7 +108,7 @@ export function floats(tensor: RuntimeTensor, name: string): Float32Array {
   });
 }
 
-/** The nodes and weights of a graph that one of its values [b, s, width] needs, with it as the only output. */
+/** The nodes and weights that one value [b, s, width] of a graph needs, with that value as the only output. */
 export function partThatMakes(graph: Graph, name: string, width: number): Graph {
   const needed = new Set([name]);
   const nodes = graph.nodes.toReversed().filter(({ inputs, outputs }) => {
@@ -130,7 +130,7 @@ export function makesValue(graph: Graph, name: string): boolean {
   return graph.nodes.some(({ outputs }) => outputs.includes(name));
 }
 
-/** What multiplies values by themselves; its session is opened by the first product. */
+/** Multiplies values by themselves. The first product opens its session. */
 export function openSquarer(openGraph: OpenGraph): Pick<HeadContext, 'square'> & { close(): Promise<void> } {
   let runner: Promise<Runner> | undefined;
   const square: HeadContext['square'] = async (x, width) => {

@@ -1,4 +1,4 @@
-/** What an architecture is to the rest of the converters: the names it goes by, and how its checkpoints are opened. */
+/** An architecture as the rest of the converters sees it: its names, and how its checkpoints are opened. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import type { LacunaError } from '../src/core/errors.ts';
 import type { ModelPieces } from '../src/core/model.ts';
@@ -7,18 +7,21 @@ import type { ModelLayout } from './layout.ts';
 import type { Importance, Rounded, StorageOptions } from './weights.ts';
 
 export interface OpenOptions {
-  /** By its name, or one of `choosePrecision` with its blocks changed; weights become it while they are written. */
+  /**
+   * A precision by its name, or one from `choosePrecision` with changed blocks. Weights are converted to it while they
+   * are written.
+   */
   readonly precision: PrecisionName | Precision;
   /**
-   * By the weight's name, `lm_head.weight` also for a head that is the embedding; makes blocks exact where it matters.
-   * Names and widths that are not the model's are a `mismatch`.
+   * By the weight's name, `lm_head.weight` also for a head that is the embedding. Blocks become more exact where it
+   * matters. Names and widths that are not the model's are a `mismatch`.
    */
   readonly importance?: Importance | undefined;
-  /** By the weight's name: matrices of layers that are rounded already, in blocks of the precision's scheme. */
+  /** By the weight's name: matrices of layers that are already rounded, in blocks of the precision's scheme. */
   readonly rounded?: Rounded | undefined;
 }
 
-/** Names of tensors that are somewhere but could not be read; `all` when not even the names are known. */
+/** Names of tensors that exist but could not be read; `all` if not even the names are known. */
 export type UnreadTensors = ReadonlySet<string> | 'all';
 
 export interface Architecture {
@@ -28,10 +31,10 @@ export interface Architecture {
   readonly className: string;
   /** Checks the whole config and every tensor's shape, then hands out pieces; reads no weights. */
   readonly open: (checkpoint: Checkpoint, storage: StorageOptions) => ModelPieces;
-  /** All for which `open` would refuse a checkpoint, where it stops at the first. */
+  /** All reasons for which `open` would refuse a checkpoint. `open` stops at the first. */
   readonly problems: (checkpoint: Checkpoint, unread: UnreadTensors) => readonly LacunaError[];
-  /** Of a config alone: the checkpoint need have no tensors. Errors as those of `open` about configs. */
+  /** From a config alone: the checkpoint need have no tensors. Throws as `open` does for configs. */
   readonly layout: (checkpoint: Checkpoint) => ModelLayout;
-  /** config.json of what is converted, where that is not the checkpoint's own. */
+  /** config.json of the converted model, if it is not the checkpoint's own. */
   readonly hostConfig?: (config: Checkpoint['config']) => Record<string, unknown>;
 }

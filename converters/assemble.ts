@@ -5,7 +5,7 @@ import type { ModelPieces } from '../src/core/model.ts';
 /**
  * The whole model: `input_ids`, `attention_mask` and the caches in; `logits` and the new caches out.
  *
- * `position_ids` stays a value inside, for rules that need positions.
+ * `position_ids` stays an inner value, for rules that need positions.
  *
  * @example const graph = assemble(openModel(checkpoint, { precision: 'fp32' }));
  */
@@ -29,7 +29,7 @@ export function assemble(pieces: ModelPieces): Graph {
   };
 }
 
-/** The first of each name: pieces that share a value or a weight call it the same. */
+/** The first of each name. Pieces that share a value or a weight give it the same name. */
 function uniqueByName<T extends ValueInfo | Initializer>(items: readonly T[]): T[] {
   const byName = new Map<string, T>();
   for (const item of items) if (!byName.has(item.name)) byName.set(item.name, item);

@@ -1,4 +1,4 @@
-/** Decoders of LLaMA's build, from checkpoint to pieces: embedding, layers one like the other, norm and head. */
+/** Decoders built like LLaMA, from checkpoint to pieces: embedding, equal layers, norm and head. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { BASE_OPSETS, type Graph, type Initializer, type ValueInfo } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
@@ -25,7 +25,7 @@ import {
   weightsOf,
 } from './weights.ts';
 
-/** An architecture that differs from the others in no more than `family` says. */
+/** An architecture that differs from the others only in what `family` says. */
 export function decoderArchitecture(family: Family): Architecture {
   const open = (checkpoint: Checkpoint, storage: StorageOptions): ModelPieces => {
     const config = readDecoderConfig(checkpoint, family);
@@ -45,7 +45,7 @@ export function decoderArchitecture(family: Family): Architecture {
   return { modelType: family.modelType, className: family.className, open, problems, layout };
 }
 
-/** Importances by the names in the checkpoint: a head that is the embedding has no weight of its own. */
+/** Importances by the names in the checkpoint. A head that is the embedding has no weight of its own. */
 function ofStored(importance: Importance, { sharesHead }: DecoderConfig): Importance {
   const head = importance.get(HEAD_WEIGHT);
   if (!sharesHead || head === undefined) return importance;
@@ -68,9 +68,10 @@ function partsOf(config: DecoderConfig, { tensors }: Checkpoint, storage: Storag
 }
 
 /**
- * Gemma 3's residual stream grows beyond the largest float16 (104,000 in the 270M model). Where whatever is added to the
- * stream is normed before, the whole stream can be made smaller: embeddings and those norms' weights times a power of two,
- * which is exact, and the norms that read it do not see it, their epsilon times its square.
+ * Gemma 3's residual stream grows beyond the largest float16 (104,000 in the 270M model). If everything that is added
+ * to the stream is normed before, the whole stream can be made smaller: embeddings and those norms' weights are
+ * multiplied by a power of two, which is exact. The norms that read the stream compensate: their epsilon is multiplied
+ * by its square.
  */
 function streamScaleOf({ traits }: DecoderConfig, floats: Floats): number {
   return floats === 'float16' && traits.normsOutputs ? FLOAT16_STREAM_SCALE : 1;
@@ -98,7 +99,7 @@ function decoderPieces(parts: DecoderParts): ModelPieces {
 function embedPiece({ config, weights, floats, streamScale }: DecoderParts): Graph {
   const { spec, traits } = config;
   const g = new GraphBuilder('embed');
-  // Transformers rounds the root to the type it computes in, and so does the block.
+  // Transformers rounds the root to the type that it computes in, and so does the block.
   const scale = (traits.scalesEmbeddings ? Math.sqrt(spec.hiddenSize) : 1) * streamScale;
   embedding(g, weights(EMBEDDING_WEIGHT), scale === 1 ? undefined : scale);
   const inputs = [
@@ -137,7 +138,7 @@ function hidden(index: number, hiddenSize: number, floats: Floats): ValueInfo {
   return value(hiddenName(index), floats, ['batch_size', 'sequence_length', hiddenSize]);
 }
 
-/** What GroupQueryAttention asks of every layer; made by the embed piece. */
+/** Inputs of GroupQueryAttention in every layer, made by the embed piece. */
 function rowLengths(): ValueInfo[] {
   return [value('seqlens_k', 'int32', ['batch_size']), value('total_sequence_length', 'int32', [])];
 }

@@ -1,4 +1,4 @@
-/** What the Gemmas read of their configs and tensors, and what their graphs are made of. */
+/** What the Gemma converters read from configs and tensors, and how they build graphs. */
 import { describe, expect, test } from 'vitest';
 import type { Node } from '../src/core/graph.ts';
 import { POST_NORM_TAPS, TAPS, tapName } from '../src/core/model.ts';
@@ -25,7 +25,7 @@ function read(changes: object, family: Family = gemma3Family) {
   return readDecoderConfig(checkpointOf({ ...SMALL, ...changes }), family);
 }
 
-/** A checkpoint of Gemma 3's text model, whose tensors are called `prefix` and what follows `model.`. */
+/** A checkpoint of Gemma 3's text model, with tensors called `prefix` and then what follows `model.`. */
 function tensorsOf(changes: object = {}, prefix = 'model.') {
   return decoderTensors(read(changes)).map(({ name, shape }) => fileTensor(name.replace(/^model\./, prefix), shape));
 }
@@ -120,7 +120,7 @@ describe('positions of Gemma 3', () => {
 describe('features that are not built are refused by name', () => {
   test.each([
     [{ use_bidirectional_attention: true }, 'use_bidirectional_attention = true'],
-    // Transformers' config has the field, its Gemma 3 does not compute it.
+    // Transformers' config has the field, but its Gemma 3 does not compute it.
     [{ attn_logit_softcapping: 50 }, 'attn_logit_softcapping = 50: this architecture has no such thing'],
     [{ hidden_activation: 'quick_gelu' }, 'hidden_activation = "quick_gelu": not one of silu'],
     [{ layer_types: ['full_attention', 'linear_attention'] }, 'layer_types = ["full_attention","linear_attention"]'],

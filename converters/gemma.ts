@@ -19,7 +19,7 @@ export const gemma = decoderArchitecture({
     tie_word_embeddings: true,
   },
   lacks: ['sliding_window', 'mlp_bias'],
-  // The first releases say "gelu" and were trained with the approximation. `hidden_activation` is not read.
+  // The first releases say "gelu" but were trained with the approximation. `hidden_activation` is not read.
   activations: { gelu: 'gelu_tanh' },
   traits: { addsOneToNorms: true, scalesEmbeddings: true },
 });

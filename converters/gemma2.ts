@@ -24,7 +24,7 @@ export const gemma2 = decoderArchitecture({
   },
   lacks: ['mlp_bias', 'sliding_window_pattern'],
   reads: ['query_pre_attn_scalar', 'attn_logit_softcapping', 'final_logit_softcapping'],
-  // `hidden_act`, which its configs have too, is not read.
+  // Its configs also have `hidden_act`, which is not read.
   activationField: 'hidden_activation',
   // Layers 0, 2, 4 ... have the window.
   fullEvery: 2,

@@ -1,4 +1,4 @@
-/** Gemma 3 as saved with its vision tower: the text model in it, which is a Gemma 3 of its own. */
+/** Gemma 3 saved with its vision tower. Its text model is a Gemma 3 of its own. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import { attempt } from '../src/core/problems.ts';
@@ -10,7 +10,7 @@ import { gemma3Family } from './gemma3.ts';
 
 type Config = Checkpoint['config'];
 
-/** The class around the text model computes the logits, and never bends them. */
+/** The class around the text model computes the logits, and never caps them. */
 const textModel = decoderArchitecture({
   ...gemma3Family,
   lacks: [...gemma3Family.lacks, 'final_logit_softcapping'],
@@ -46,7 +46,7 @@ function textCheckpoint(checkpoint: Checkpoint): Checkpoint {
   return { ...checkpoint, config: textConfig(config), tensors: textTensors(tensors, path) };
 }
 
-/** Fields beside `text_config` that are about the whole; where given they go before those inside. */
+/** Fields beside `text_config` that are about the whole. If present, they override those inside. */
 const SHARED_FIELDS = [
   'bos_token_id',
   'eos_token_id',
@@ -64,7 +64,7 @@ function textConfig(config: Config): Record<string, unknown> {
   return {
     ...(config.text_config as Config),
     ...Object.fromEntries(shared.map((field) => [field, config[field]])),
-    // Transformers ties the head by what the whole says, whatever the part says.
+    // Transformers ties the head by the setting of the whole, whatever the part says.
     tie_word_embeddings: config.tie_word_embeddings ?? true,
     model_type: gemma3Family.modelType,
     architectures: [gemma3Family.className],
@@ -73,7 +73,7 @@ function textConfig(config: Config): Record<string, unknown> {
 
 const VISION = /^(model\.)?(vision_tower|multi_modal_projector)\./;
 
-/** Tensors of the text model by the names they have in a text checkpoint. */
+/** Tensors of the text model by their names in a text checkpoint. */
 function textTensors(tensors: Checkpoint['tensors'], path: string): Map<string, TensorExpr> {
   const renamed = new Map<string, TensorExpr>();
   const names = new Map<string, string>();
@@ -91,7 +91,7 @@ function textTensors(tensors: Checkpoint['tensors'], path: string): Map<string, 
   return renamed;
 }
 
-/** Before Transformers 4.52 the text model, head included, was `language_model`; since, it is within `model`. */
+/** Before Transformers 4.52, the text model with its head was `language_model`. Since then it is within `model`. */
 function textTensorName(name: string): string {
   return name.replace(/^model\.language_model\./, 'model.').replace(/^language_model\./, '');
 }

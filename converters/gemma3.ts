@@ -12,11 +12,11 @@ const ropeSchema = z.object({
   rope_theta: theta.nullish(),
   rope_local_base_freq: theta.nullish(),
   rope_scaling: rope,
-  // Transformers reads nothing else in there, so that a rotary base beside the two would be lost.
+  // Transformers reads nothing else there, so a rotary base beside the two would be lost.
   rope_parameters: z.strictObject({ full_attention: rope, sliding_attention: rope }).nullish(),
 });
 
-/** Layers in a window keep the base they were trained with; only the others are scaled to long contexts. */
+/** Layers with a window keep the base of their training. Only the others are scaled to long contexts. */
 const readRopes: ReadRopes = (config, maxPositions, path) => {
   const parsed = ropeSchema.safeParse(config);
   if (!parsed.success) throw badConfig(path, parsed.error, config);

@@ -29,7 +29,7 @@ async function listVariants(folder: string): Promise<Variant[]> {
   return list.variants.map((variant) => ({ ...variant, folder }));
 }
 
-/** Its expected logits are of a prompt beyond its context, which is refused: see the test of its own below. */
+/** Its expected logits are for a prompt beyond its context, which is refused; it has its own test below. */
 const BEYOND_CONTEXT = 'rope-dynamic';
 
 test.each(FOLDERS)('every folder of %s is a listed variant, and they are many', async (folder) => {
@@ -101,7 +101,7 @@ describe('batches', () => {
       const first = await runner.run(feeds(spec, padded, mask, [2, 9], emptyCache(spec, 2)));
       const row = floats(first.logits).slice(9 * spec.vocabSize, 16 * spec.vocabSize);
       expect(relativeError(row, alone.slice(0, row.length))).toBeLessThan(RELATIVE);
-      // Decoding goes on where the row's text ended.
+      // Decoding continues where the row's text ended.
       const nextMask = [...Array(10).fill(1), ...Array(7).fill(1), 0, 0, 1];
       const next = await runner.run(feeds(spec, [ids[12], ids[7]], nextMask, [2, 1], cacheOf(first)));
       const decoded = floats(next.logits).slice(spec.vocabSize);
@@ -171,7 +171,7 @@ function withConfig(checkpoint: Checkpoint, changes: object): Checkpoint {
 
 type Feeds = Record<string, RuntimeTensor>;
 
-/** Logits of `ids` fed `chunk` at a time, each call with the cache of the one before. */
+/** Logits of `ids`, fed `chunk` at a time, each call with the cache of the one before. */
 async function feed(runner: Runner, spec: ModelSpec, ids: readonly number[], chunk: number): Promise<Float32Array> {
   const logits: number[] = [];
   let cache = emptyCache(spec, 1);
@@ -185,7 +185,7 @@ async function feed(runner: Runner, spec: ModelSpec, ids: readonly number[], chu
   return Float32Array.from(logits);
 }
 
-/** Logits of `ids` by one graph a piece, values handed on by name. */
+/** Logits of `ids` by one graph for each piece. Values are handed on by name. */
 async function runPieces(pieces: ModelPieces, ids: readonly number[]): Promise<Float32Array> {
   const layers = Array.from({ length: pieces.spec.numHiddenLayers }, (_, index) => pieces.layer(index));
   const mask = Array(ids.length).fill(1);

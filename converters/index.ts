@@ -1,4 +1,4 @@
-/** Checkpoints to graphs: the list of architectures, and the two functions that later stages call. */
+/** Checkpoints to graphs: the list of architectures, and the functions that later stages call. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { ModelPieces } from '../src/core/model.ts';
@@ -19,15 +19,14 @@ export { assemble } from './assemble.ts';
 export { sharesCacheBuffer } from './blocks/attention.ts';
 export { type ModelLayout, sumByKind, WEIGHT_KINDS, type WeightKind, weightKind } from './layout.ts';
 
-/** Every architecture that is built, in the order in which messages name them. */
+/** Every supported architecture, in the order in which messages name them. */
 export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, gemma, gemma2, gemma3, gemma3Multimodal];
 
 /**
- * The pieces of the checkpoint's model. Config and tensor shapes are checked here, all of them, before any weight is
- * read.
+ * The pieces of the checkpoint's model. The config and all tensor shapes are checked here, before any weight is read.
  *
- * Errors: `unsupported` for a model type, feature or float type that is not built; `bad-file` for a config that is
- * wrong in itself; `not-found` for missing tensors; `mismatch` for tensors that are not what the config says.
+ * Throws `unsupported` for a model type, feature or float type that is not supported; `bad-file` for a config that is
+ * wrong in itself; `not-found` for missing tensors; `mismatch` for tensors that differ from the config.
  *
  * @example const pieces = openModel(await openCheckpoint('SmolLM2-135M'), { precision: 'fp32' });
  */
@@ -37,8 +36,8 @@ export function openModel(checkpoint: Checkpoint, { precision, ...rest }: OpenOp
 }
 
 /**
- * All for which `openModel` would refuse a checkpoint, some of whose tensors may be `unread`: somewhere, but in a file
- * that is missing or damaged.
+ * All reasons for which `openModel` would refuse a checkpoint. Some of its tensors may be `unread`: they exist, but in
+ * a file that is missing or damaged.
  */
 export function modelProblems(checkpoint: Checkpoint, unread: UnreadTensors = new Set()): readonly LacunaError[] {
   const problems: LacunaError[] = [];
@@ -46,12 +45,12 @@ export function modelProblems(checkpoint: Checkpoint, unread: UnreadTensors = ne
   return architecture === undefined ? problems : architecture.problems(checkpoint, unread);
 }
 
-/** How the model of a config is built; the checkpoint need have no tensors. Errors as those of `openModel`. */
+/** How the model of a config is built. The checkpoint need have no tensors. Throws as `openModel` does. */
 export function modelLayout(checkpoint: Checkpoint): ModelLayout {
   return findArchitecture(checkpoint).layout(checkpoint);
 }
 
-/** config.json of a checkpoint as hosts of the converted model should read it: of a part that is converted, the part's. */
+/** config.json of a checkpoint for hosts of the converted model. If only a part is converted, the part's config. */
 export function hostConfig(config: Checkpoint['config']): Checkpoint['config'] {
   const architecture = ARCHITECTURES.find(({ modelType }) => modelType === config.model_type);
   return architecture?.hostConfig?.(config) ?? config;

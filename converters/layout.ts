@@ -1,4 +1,7 @@
-/** What a config says of a model beyond its sizes: how layers attend, positions, and how many weights are where. */
+/**
+ * What a config says about a model beyond its sizes: how layers attend, positions, and how many weights are in each
+ * part.
+ */
 import { elementCount } from '../src/core/dtype.ts';
 import type { DecoderConfig, LayerConfig } from './config/decoder-config.ts';
 import type { RopeConfig } from './config/rope-config.ts';
@@ -11,7 +14,7 @@ export type WeightKind = (typeof WEIGHT_KINDS)[number];
 
 export interface ModelLayout {
   readonly layers: readonly LayerConfig[];
-  /** Rotary positions by the names that `layers` call them. */
+  /** Rotary positions by the names that `layers` use. */
   readonly ropes: Readonly<Record<string, RopeConfig>>;
   /** The head is the embedding. */
   readonly sharesHead: boolean;
@@ -24,13 +27,13 @@ export function layoutOf(config: DecoderConfig): ModelLayout {
   return { layers, ropes, sharesHead, parameters: sumByKind(counted) };
 }
 
-/** The part that a weight belongs to, by its name in a checkpoint or in a graph made from one. */
+/** The part of a weight, by its name in a checkpoint or in a graph made from one. */
 export function weightKind(name: string): WeightKind {
   if (/norm(\.|$)/.test(name)) return 'norms';
   if (name.includes('embed_tokens')) return 'embedding';
   if (name.includes('lm_head')) return 'head';
   if (name.includes('.self_attn.')) return 'attention';
-  // Rewrites call what they make of an FFN's weights `.ffn.`.
+  // Rewrites put `.ffn.` into the names of what they make from an FFN's weights.
   return name.includes('.mlp.') || name.includes('.ffn.') ? 'ffn' : 'other';
 }
 

@@ -1,4 +1,4 @@
-/** LLaMA 1 to 3.2 and what was trained in its image (SmolLM2, TinyLlama): pre-norm attention and gated FFN. */
+/** LLaMA 1 to 3.2 and models of the same build (SmolLM2, TinyLlama): pre-norm attention and gated FFN. */
 import { decoderArchitecture } from './decoder.ts';
 
 export const llama = decoderArchitecture({

@@ -42,9 +42,10 @@ function relativeError(actual: Float32Array, expected: Float32Array): number {
 }
 
 /**
- * Of the root mean square logit. Rounding errors of single weights, relative to their block's largest value: 2^-11 in
- * float16, 2^-8 in bfloat16, of the weight itself in both; 1/256 in 8 bits, 1/16 in 4 bits; a block's typical value is a third of its largest, and about twenty products
- * one after the other add their errors up as roots of squares do. A wrong layout, scale or zero point is off by 1 and more.
+ * As a share of the root mean square logit. Rounding errors of single weights, relative to their block's largest value:
+ * 2^-11 in float16, 2^-8 in bfloat16, of the weight itself in both; 1/256 in 8 bits, 1/16 in 4 bits. A block's typical
+ * value is a third of its largest. The errors of about twenty successive products add up as the square root of the sum
+ * of squares. A wrong layout, scale or zero point is off by 1 and more.
  */
 const LIMITS: Readonly<Record<string, number>> = { fp16: 0.005, bf16: 0.04, int8: 0.08, int4: 0.6 };
 
@@ -69,7 +70,7 @@ describe.each(PRECISIONS.filter(({ name }) => name !== 'fp32'))('$name', (precis
   test.each(variants)('%s has nearly the logits of fp32', async (variant) => {
     const error = await errorOf(variant, precision);
     expect(error).toBeLessThan(LIMITS[precision.name]);
-    // What is stored as bfloat16 already is widened to the very same weights.
+    // Weights stored as bfloat16 are widened to the very same weights.
     if (precision.name === 'bf16' && (await isBfloat16(variant))) expect(error).toBe(0);
     else expect(error).toBeGreaterThan(0);
   });
@@ -99,7 +100,7 @@ test.each(PRECISIONS)('$name: each residual addition is one operator with the no
 
 test('fp16 keeps a residual stream that outgrows float16, where what is added to it is normed', async () => {
   const checkpoint = await openCheckpoint(join(fixtures, 'gemma-variants/gemma3-pattern'));
-  // Each FFN adds values around 30,000 to the stream, which float16 holds up to 65,504.
+  // Each FFN adds values around 30,000 to the stream, and float16 holds up to 65,504.
   const tensors = new Map(checkpoint.tensors);
   for (const [name, { shape }] of tensors)
     if (name.endsWith('post_feedforward_layernorm.weight'))
@@ -122,7 +123,7 @@ test("bf16 writes the checkpoint's own bytes, once for a tied head, and norms as
   expect(new Set(matrices.flatMap(({ data }) => storedIn(data)).map(({ dtype }) => dtype))).toEqual(
     new Set(['bfloat16']),
   );
-  // Query, key and value are joined; nothing is converted on the way.
+  // Query, key and value are joined. Nothing is converted on the way.
   expect(new Set(matrices.map(({ data }) => data.kind))).toEqual(new Set(['file', 'concat']));
   expect(graph.initializers.filter(({ name }) => name === 'model.embed_tokens.weight')).toHaveLength(1);
   const norms = graph.initializers.filter(({ name }) => name.endsWith('norm.weight'));
@@ -157,7 +158,7 @@ describe('importances', () => {
   test.each([
     ['llama-variants/gqa-tied-bf16', 'model.embed_tokens.weight'],
     ['gemma-variants/gemma-untied-fp32', 'lm_head.weight'],
-    // Whose checkpoint has other names than its text model.
+    // Its checkpoint has other names than its text model.
     ['gemma-variants/gemma3-multimodal', 'model.embed_tokens.weight'],
   ])('of the head of %s go to %s', async (variant, stored) => {
     const checkpoint = await openCheckpoint(join(fixtures, variant));

@@ -1,7 +1,7 @@
 /**
- * Converters against Transformers on models of randomly drawn configurations: a prompt at once, then token by token.
+ * Converters against Transformers on models with random configurations: a prompt at once, then token by token.
  *
- * LACUNA_RANDOM_MODELS names a folder of other models than the committed ones: `fixtures/random-models/make.py --seed`.
+ * LACUNA_RANDOM_MODELS names a folder of models other than the committed ones: `fixtures/random-models/make.py --seed`.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ const ROOT = process.env.LACUNA_RANDOM_MODELS ?? join(import.meta.dirname, '../f
 
 interface RandomModel {
   readonly name: string;
-  /** Feature -> how far Transformers' logits are off when config.json is without it, relative to the largest. */
+  /** Feature -> how far Transformers' logits are off without it in config.json, relative to the largest. */
   readonly effects: Readonly<Record<string, number>>;
 }
 
@@ -81,11 +81,11 @@ interface Opened {
   readonly architecture: string;
   readonly checkpoint: Checkpoint;
   readonly spec: ModelSpec;
-  /** The part of config.json that is about the text model. */
+  /** The part of config.json about the text model. */
   readonly text: Config;
 }
 
-/** A dimension of the draw, read from what was made: each of its values must be met in each architecture. */
+/** A dimension of the draw, read from the models. Each of its values must occur in each architecture. */
 type Dimension = readonly [
   name: string,
   architectures: readonly string[],
@@ -116,7 +116,7 @@ const DIMENSIONS: readonly Dimension[] = [
   ['soft cap of logits', ['gemma3_text'], [false, true], ({ text }) => Boolean(text.final_logit_softcapping)],
   ['query_pre_attn_scalar', WITH_LAYER_KINDS, [256, 7, 24], ({ text }) => text.query_pre_attn_scalar ?? 256],
   ['activation', ALL, ['silu', 'gelu_tanh', 'relu'], ({ spec }) => spec.hiddenAct],
-  // Gemma 1 takes the exact one for its approximation.
+  // Gemma 1 uses its approximation where the config names the exact one.
   ['activation', ALL.filter((name) => name !== 'gemma'), ['gelu'], ({ spec }) => spec.hiddenAct],
   ['an activation that is not read', ALL, [false, true], hasStrayActivation],
   ['storage', ALL, ['float32', 'float16', 'bfloat16'], ({ checkpoint }) => dtypeOf(checkpoint, /embed_tokens/)],
@@ -132,7 +132,7 @@ const DIMENSIONS: readonly Dimension[] = [
   ['names', ['gemma3'], [false, true], ({ checkpoint }) => hasTensor(checkpoint, /^language_model\.model\./)],
 ];
 
-/** What `effects` says of single features. */
+/** What `effects` says about single features. */
 const FEATURES: readonly (readonly [feature: string, architectures: readonly string[]])[] = [
   ['activation', ALL],
   ['rope linear', ALL],

@@ -1,4 +1,4 @@
-/** A checkpoint's tensors have to be exactly what its config asks for. */
+/** A checkpoint's tensors must be exactly those that its config asks for. */
 import { describe, expect, test } from 'vitest';
 import { choosePrecision } from '../src/core/precision.ts';
 import type { FileTensor } from '../src/core/tensor.ts';

@@ -1,4 +1,4 @@
-/** Which tensors a config asks for, and the check that a checkpoint holds exactly those. */
+/** The tensors that a config asks for, and the check that a checkpoint has exactly those. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { type DType, FLOAT_DTYPES } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
@@ -8,19 +8,19 @@ import type { Precision } from '../src/core/precision.ts';
 import { cast, type QuantizedMatrix, type TensorExpr } from '../src/core/tensor.ts';
 import type { DecoderConfig } from './config/decoder-config.ts';
 
-/** A weight as floats; the block that it goes to stores it as the precision says. */
+/** A weight as floats. The block that uses it stores it in the precision. */
 export interface Weight extends Initializer {
   readonly precision: Precision;
-  /** What errors in each column weigh, float [columns], where that is known. */
+  /** The weight of errors in each column, float [columns], if known. */
   readonly importance: TensorExpr | undefined;
-  /** What it is in blocks, where that has been computed before. */
+  /** The same in blocks, if that was computed before. */
   readonly rounded?: QuantizedMatrix | undefined;
 }
 
-/** By the weight's name: the mean square of each input that the weight is multiplied by, float [columns]. */
+/** By the weight's name: the mean square of each input of the weight, float [columns]. */
 export type Importance = ReadonlyMap<string, TensorExpr>;
 
-/** By the weight's name: matrices that are in blocks of the precision's scheme already. */
+/** By the weight's name: matrices that are already in blocks of the precision's scheme. */
 export type Rounded = ReadonlyMap<string, QuantizedMatrix>;
 
 /** How weights are to be stored. */
@@ -30,7 +30,7 @@ export interface StorageOptions {
   readonly rounded?: Rounded | undefined;
 }
 
-/** The weight of a name as an initializer of that name. */
+/** The weight called `name`, as an initializer of that name. */
 export type Weights = (name: string) => Weight;
 
 export interface ExpectedTensor {
@@ -38,13 +38,13 @@ export interface ExpectedTensor {
   readonly shape: readonly number[];
 }
 
-/** Problems named in one message; more are counted. A missing shard of a large model would fill screens. */
+/** Problems named in one message; further ones are counted. A missing shard of a large model would fill screens. */
 const NAMED_PROBLEMS = 20;
 
-/** Buffers that old versions of Transformers saved and that follow from the config. */
+/** Buffers that old versions of Transformers saved. They follow from the config. */
 const DERIVED = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$/;
 
-/** Every weight, to be stored as `storage` says. Only for names that `checkTensors` has seen. */
+/** Every weight, to be stored as `storage` says. Only for names that `checkTensors` has checked. */
 export function weightsOf(tensors: ReadonlyMap<string, TensorExpr>, storage: StorageOptions): Weights {
   const { precision, importance, rounded } = storage;
   return (name) => {
@@ -96,10 +96,10 @@ function linearTensors(prefix: string, outputs: number, inputs: number, bias: bo
 }
 
 /**
- * Refuses a checkpoint whose tensors are not those expected, with all that is wrong in one error: `not-found` when
- * tensors are merely missing, `unsupported` when only their element types are not built, else `mismatch`. A tensor
- * that nothing asks for is an error too: a model without it would quietly be another model. Tensors of the names `unread`
- * are somewhere that could not be read: they are not missed.
+ * Refuses a checkpoint with other tensors than expected, with everything that is wrong in one error: `not-found` when
+ * tensors are only missing, `unsupported` when only their element types are unsupported, else `mismatch`. A tensor that
+ * nothing asks for is an error too: a model without it would silently be another model. Tensors of the names `unread`
+ * exist but could not be read, so they do not count as missing.
  */
 export function checkTensors(
   { tensors, path }: Checkpoint,
@@ -144,7 +144,7 @@ function tensorHint(missing: readonly string[]): string {
     : 'Give all files of one checkpoint, with the config.json that was saved beside them.';
 }
 
-/** Refuses, as `mismatch`, importances that are not one number for each column of a matrix of the checkpoint. */
+/** Refuses, as `mismatch`, importances that do not have one number for each column of a matrix of the checkpoint. */
 export function checkImportance({ tensors, path }: Checkpoint, importance: Importance): void {
   const problems = [...importance].flatMap(([name, { shape }]) => {
     const weight = tensors.get(name);

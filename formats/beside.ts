@@ -1,15 +1,18 @@
-/** Names beside a file or folder: what is being made under one is renamed when it is whole, and removed when its maker died. */
+/**
+ * Names beside a file or folder. New things are made under such a name and renamed when complete. They are removed when
+ * their maker died.
+ */
 import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { systemCode } from '../src/core/io-error.ts';
 import { isProcessId, isRunning, type ProcessName, THIS_PROCESS } from './process.ts';
 
-/** `partial` is being made or removed; `replaced` is a whole folder, while a new one takes its place. */
+/** `partial` is being made or removed. `replaced` is a whole folder, while a new one takes its place. */
 export type Mark = 'partial' | 'replaced';
 
 let count = 0;
 
-/** `out` as `out.partial-9f86d081-4711-853211-1`: host, process, its start, and a number. */
+/** `out` as `out.partial-9f86d081-4711-853211-1`: host, process, start of the process, and a number. */
 function nameFor(path: string, mark: Mark): string {
   count += 1;
   const { host, pid, started } = THIS_PROCESS;
@@ -17,8 +20,8 @@ function nameFor(path: string, mark: Mark): string {
 }
 
 /**
- * Makes something new under a name beside `path`, so that renaming never crosses file systems. A name that is taken is
- * left alone and the next one tried.
+ * Makes something new under a name beside `path`, so that renaming never crosses file systems. If a name is taken, the
+ * next one is tried.
  */
 export async function createBeside<T>(
   path: string,
@@ -35,9 +38,9 @@ export async function createBeside<T>(
   }
 }
 
-/** What the name of something says that was made beside another thing. */
+/** What such a name says. */
 export interface Neighbour {
-  /** Name of the thing that it is beside. */
+  /** Name of the thing beside it. */
   readonly of: string;
   readonly mark: Mark;
   readonly maker: ProcessName;

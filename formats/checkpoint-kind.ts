@@ -1,4 +1,4 @@
-/** Tells what a path is that is no checkpoint of ours, and refuses it by name with the way out. */
+/** Recognises a path that is not a checkpoint, and refuses it by name with the way out. */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
@@ -7,18 +7,21 @@ import { asIoError, systemCode } from '../src/core/io-error.ts';
 export const WEIGHTS = 'model.safetensors';
 export const WEIGHTS_INDEX = 'model.safetensors.index.json';
 
-/** What Transformers computed from a checkpoint may lie beside it; of a GGUF file's, the name begins with the file's. */
+/**
+ * What Transformers computed from a checkpoint may lie beside it. For a GGUF file, the name begins with the file's
+ * name.
+ */
 export const EXPECTATIONS_NAME = 'lacuna-expectations.safetensors';
 
-/** Files that hold, or may hold, Python pickles: opening one runs whatever program it contains. */
+/** Files that hold, or may hold, Python pickles. Opening a pickle runs the program in it. */
 const PICKLE_NAME = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;
 const GGUF_NAME = /\.gguf$/i;
 const SAFETENSORS_NAME = /\.safetensors$/i;
 
-/** `owner/name`, as models are called on the Hub. */
+/** `owner/name`, as models are named on the Hub. */
 const HUB_ID = /^[\w][\w.-]*\/[\w][\w.-]*$/;
 
-/** The names in the checkpoint folder `path`, sorted; refuses what is not there and what is a file. */
+/** The sorted names in the checkpoint folder `path`. Refuses a missing folder and a file. */
 export async function listCheckpointFolder(path: string): Promise<readonly string[]> {
   try {
     if ((await stat(path)).isDirectory()) return (await readdir(path)).sort();
@@ -29,8 +32,8 @@ export async function listCheckpointFolder(path: string): Promise<readonly strin
 }
 
 /**
- * The GGUF file that `path` is, or the only one in the folder `path` that has no safetensors; undefined otherwise.
- * 'usage' when there are several to choose from.
+ * The GGUF file at `path`, or the only one in the folder `path` that has no safetensors; undefined otherwise. Throws
+ * 'usage' when there are several.
  */
 export async function findGguf(path: string): Promise<string | undefined> {
   const entries = await readdir(path).catch((error) => {
@@ -72,7 +75,7 @@ function fileError(path: string): LacunaError {
   });
 }
 
-/** Refuses a folder that lacks config.json or safetensors weights, saying what it holds in their place. */
+/** Refuses a folder without config.json or safetensors weights, and says what it holds instead. */
 export function refuseUnusableFolder(path: string, files: readonly string[]): void {
   const hasWeights = files.includes(WEIGHTS) || files.includes(WEIGHTS_INDEX);
   if (!hasWeights) throw noWeightsError(path, files);

@@ -1,4 +1,4 @@
-/** Checkpoints open lazily, whole or in shards; what a path is instead is said by name. */
+/** Checkpoints open lazily, whole or in shards. Any other path is refused by name. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -11,20 +11,20 @@ import { type ReadOptions, readSafetensors } from './safetensors/read.ts';
 import { readShards, type Tolerate } from './safetensors/shards.ts';
 import { smallFilesIn } from './small-files.ts';
 
-/** config.json holds at most a few hundred numbers and names; the largest known are below 100 kB. */
+/** config.json holds at most a few hundred numbers and names. The largest known are below 100 kB. */
 const MAX_CONFIG_BYTES = 16 << 20;
 
 export interface OpenOptions {
   /** Accept NaN and infinity in weights. */
   readonly allowNonFinite?: boolean;
-  /** Told of weights that are missing or damaged; the checkpoint then opens without them. */
+  /** Called for weights that are missing or damaged. The checkpoint then opens without them. */
   readonly tolerate?: Tolerate;
 }
 
 /**
- * Opens the checkpoint in the folder `path`, or the GGUF file there; of the weights only headers are read.
- * `model.safetensors` comes before `model.safetensors.index.json` when both are there, as in Transformers; a folder
- * with neither may hold one GGUF file.
+ * Opens the checkpoint in the folder `path`, or the GGUF file there. Only headers of the weights are read.
+ * `model.safetensors` comes before `model.safetensors.index.json` when both exist, as in Transformers. A folder with
+ * neither may hold one GGUF file.
  *
  * Throws 'not-found' (no folder, no config.json, missing shards and tensors, all named at once), 'mismatch' (shards and
  * tensors that the index does not list), 'bad-file', 'unsupported' (pickles, adapters, kinds of GGUF files), or 'io'.

@@ -22,7 +22,7 @@ describe('checksums', () => {
   });
 
   it('join over more than 4 GiB: zeros after a part, added at once or a piece at a time', () => {
-    // The sum of n zero bytes by doubling, as an independent way to so many.
+    // The sum of n zero bytes by doubling, as an independent way to the same sum.
     const zeros = (doublings: number): number => {
       let sum = addToCrc32(new Uint8Array(1 << 20), 0);
       for (let i = 0; i < doublings; i++) sum = joinCrc32(sum, sum, 2 ** (20 + i));
@@ -31,7 +31,7 @@ describe('checksums', () => {
     const first = addToCrc32(text('123456789'), 0);
     const [half, whole] = [zeros(12), zeros(13)];
     expect(joinCrc32(joinCrc32(first, half, 2 ** 32), half, 2 ** 32)).toBe(joinCrc32(first, whole, 2 ** 33));
-    // One mebibyte more by the plain way.
+    // One mebibyte more, by the plain way.
     expect(joinCrc32(first, zeros(0), 2 ** 20)).toBe(addToCrc32(new Uint8Array(1 << 20), first));
   });
 });

@@ -1,20 +1,21 @@
 /**
- * Checksums of files that Lacuna wrote, taken while they were written: tells a damaged or cut copy from a whole one. It
- * is no proof against intent; a cryptographic hash would be, and made converting visibly slower.
+ * Checksums of files that Lacuna wrote, computed while they were written. They tell a damaged or cut copy from a whole
+ * one. They do not protect against intent. A cryptographic hash would, and made converting visibly slower.
  */
 import { crc32 } from 'node:zlib';
 
-/** CRC-32 (zlib's) of the bytes that `sum` is of and of `data` after them. */
+/** CRC-32 (zlib's) of the bytes behind `sum` and of `data` after them. */
 export function addToCrc32(data: Uint8Array, sum: number): number {
-  // zlib starts over when it is given no bytes.
+  // zlib starts over when it gets no bytes.
   return data.length === 0 ? sum : crc32(data, sum);
 }
 
 /**
- * CRC-32 of two runs of bytes, one after the other, from their CRC-32s and the length of the second: parts of a file
- * are summed by whoever writes them, in any order.
+ * CRC-32 of two runs of bytes, one after the other, from their CRC-32s and the length of the second. So each writer
+ * sums its own parts of a file, in any order.
  *
- * A CRC is the remainder of a polynomial over GF(2), and n bytes after it multiply it by x^8n (M. Adler's crc32_combine).
+ * A CRC is the remainder of a polynomial over GF(2), and n further bytes multiply it by x^8n (M. Adler's
+ * crc32_combine).
  */
 export function joinCrc32(first: number, second: number, secondBytes: number): number {
   return (multiply(powerOfByte(secondBytes), first) ^ second) >>> 0;

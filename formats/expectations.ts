@@ -1,4 +1,4 @@
-/** Expectations files: safetensors that python/expectations.py writes, read and checked. Logits stay on disk. */
+/** Expectations files: safetensors written by python/expectations.py, read and checked. Logits stay on disk. */
 import * as z from 'zod';
 import { LacunaError } from '../src/core/errors.ts';
 import type { Expectations, ExpectedPrompt } from '../src/core/expectations.ts';
@@ -10,7 +10,7 @@ import { readSafetensors, type SafetensorsFile } from './safetensors/index.ts';
 export const EXPECTATIONS_FORMAT = 'lacuna.expectations';
 export const EXPECTATIONS_VERSION = '1';
 
-/** Ids of a prompt, rows of logits: some thousands at most, against files that ask for all memory. */
+/** Ids of a prompt, rows of logits: some thousands at most. The limit stops files that ask for all memory. */
 const MAX_ROWS = 65_536;
 
 const promptsSchema = z
@@ -27,9 +27,9 @@ const promptsSchema = z
 const toolsSchema = z.record(z.string(), z.string());
 
 /**
- * Opens an expectations file; logits are checked for NaN when they are read.
+ * Opens an expectations file. Logits are checked for NaN when they are read.
  *
- * Throws 'bad-file' for a file that is none or does not hold together, 'not-found' or 'io' when it cannot be read.
+ * Throws 'bad-file' for a file of another kind or with contradictions, 'not-found' or 'io' when it cannot be read.
  *
  * @example const { prompts } = await readExpectations('SmolLM2-135M/lacuna-expectations.safetensors');
  */
@@ -82,7 +82,7 @@ async function readIntegers(tensor: FileTensor, path: string): Promise<number[]>
   return Array.from(new BigInt64Array(bytes.buffer, bytes.byteOffset, shape[0]), Number);
 }
 
-/** Ascending, and the last one the prompt's: decoding goes on from there. */
+/** Ascending, ending with the prompt's last, because decoding continues there. */
 function checkPositions(positions: readonly number[], length: number, prompt: string, path: string): void {
   const ascending = positions.every((position, index) => position > (positions[index - 1] ?? -1));
   if (!ascending || positions.at(-1) !== length - 1)

@@ -76,7 +76,7 @@ describe('writeFileAtomically', () => {
   });
 });
 
-/** Stands in for a full disk, which a test cannot fill. */
+/** Stands for a full disk, which a test cannot fill. */
 async function* failing(code: string): AsyncGenerator<Uint8Array> {
   yield new Uint8Array(1);
   throw Object.assign(new Error(code), { code });
@@ -195,7 +195,7 @@ describe('withNewFolder', () => {
 
 describe('what a killed process left', () => {
   const { host, started } = THIS_PROCESS;
-  // Ids on Linux are below 2^22: this one is nobody's.
+  // Process ids on Linux are below 2^22, so no process has this one.
   const dead = `${host}-${2 ** 30}-1-1`;
   const living = `${host}-${process.ppid}-0-1`;
   const elsewhere = `${host === '00000000' ? '1' : '0'}0000000-1-1-1`;
@@ -210,7 +210,7 @@ describe('what a killed process left', () => {
 
   test('a file: the next one that writes it removes that, and nothing of a living process or another host', async () => {
     const names = [dead, living, elsewhere].map((maker) => `a.partial-${maker}`);
-    // The same process id, of one that began earlier.
+    // The same process id, but of a process that began earlier.
     const namesake = `a.partial-${host}-${process.pid}-${started + 1}-1`;
     const others = [`b.partial-${dead}`, 'a.partial-mine', 'a.partial-1-1', `xa.partial-${dead}`];
     for (const name of [...names, namesake, ...others]) await writeFile(join(folder, name), '');

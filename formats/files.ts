@@ -8,20 +8,20 @@ import { createBeside, neighboursOf, removeAbandoned } from './beside.ts';
 import { removeStaleLock, withLock } from './lock.ts';
 import { openRegular } from './regular-file.ts';
 
-/** The file that marks a folder as ours: only such a folder, or an empty one, is ever replaced. */
+/** The file that marks a folder as ours. Only such a folder, or an empty one, is ever replaced. */
 const OUTPUT_MARK = 'lacuna.json';
 
-/** Folders beside an output in which a command works until the output is whole. */
+/** Suffixes of folders beside an output in which a command works until the output is complete. */
 const WORKSPACE_SUFFIXES = ['.build', '.rounding'] as const;
 
-/** What hashing reads at a time: large enough for full disk speed, small beside everything else. */
+/** Bytes that hashing reads at a time: enough for full disk speed, and small beside everything else. */
 const HASH_BLOCK_BYTES = 1 << 20;
 
 /**
- * Writes a whole file: readers of `path` see the old content or the new, never a part. Its folder must exist. A block is
- * written while the next one is asked for, so whoever yields it must not overwrite it.
- * Nothing is left behind on an error, which is 'io' (or 'not-found') when the system refused; what a killed process left
- * is removed by the next one that writes the same file.
+ * Writes a whole file. Readers of `path` see the old content or the new, never a part. Its folder must exist. A block
+ * is written while the next one is asked for, so the producer must not overwrite it. After an error nothing is left
+ * behind. The error is 'io' (or 'not-found') when the system refused. What a killed process left is removed by the next
+ * one that writes the same file.
  *
  * @example await writeFileAtomically('plan.json', JSON.stringify(plan));
  */
@@ -40,13 +40,13 @@ export async function writeFileAtomically(
 export interface PartialFile {
   readonly path: string;
   readonly handle: FileHandle;
-  /** To be told of bytes that are in the file: the disk gets them while others are being made. */
+  /** Call it with the number of bytes that are in the file: the disk writes them while others are being made. */
   readonly written: (bytes: number) => void;
 }
 
 /**
- * A whole file out of what `fill` writes, in any order, into an empty one; returns what `fill` returns. Otherwise as
- * `writeFileAtomically`. Whoever opened the file by its temporary path has closed it when `fill` ends.
+ * A whole file from what `fill` writes, in any order, into an empty one. Returns what `fill` returns. Otherwise as
+ * `writeFileAtomically`. Code that opened the file by its temporary path must close it before `fill` ends.
  */
 export async function fillFileAtomically<T>(path: string, fill: (file: PartialFile) => Promise<T>): Promise<T> {
   const target = resolve(path);
@@ -75,22 +75,22 @@ async function fillAndSync<T>(path: string, handle: FileHandle, fill: (file: Par
     await handle.sync();
     return result;
   } finally {
-    // A sync that is under way outlives neither its file nor its failure.
+    // A running sync must end before its file is closed, and its failure must be reported.
     await settled().catch(() => {});
     await handle.close();
   }
 }
 
-/** Bytes after which the disk is made to write: large enough for its full speed. */
+/** The number of bytes after which the disk starts to write: enough for its full speed. */
 const SYNC_BYTES = 32 << 20;
 
 interface EarlySync {
   readonly written: (bytes: number) => void;
-  /** Ends when no sync is under way; throws what one threw, which the system tells only once. */
+  /** Resolves when no sync is running. Throws what a sync threw, because the system reports that only once. */
   readonly settled: () => Promise<void>;
 }
 
-/** Writes out what is in a file while more is being made, one sync at a time: the last one then has little left to do. */
+/** Syncs a file while more is being made, one sync at a time. So the last sync has little left to do. */
 function earlySync(handle: FileHandle): EarlySync {
   let unsynced = 0;
   let isSyncing = false;
@@ -104,7 +104,7 @@ function earlySync(handle: FileHandle): EarlySync {
       isSyncing = false;
     });
     syncs = Promise.all([syncs, sync]);
-    // Met by `settled`.
+    // Reported by `settled`.
     syncs.catch(() => {});
   };
   return { written, settled: () => syncs.then(() => {}) };
@@ -121,7 +121,7 @@ async function writeBlocks(
     for await (const block of blocks) {
       await pending;
       pending = writeAll(handle, block).then(() => written(block.length));
-      // A failure is met at the next await, above or below.
+      // A failure shows at the next await, above or below.
       pending.catch(() => {});
     }
   } finally {
@@ -131,7 +131,7 @@ async function writeBlocks(
 
 /**
  * Writes all of `data` from byte `position` of a file on, or where the last write ended. One write may take only a part
- * (2 GiB at most on Linux, or a nearly full disk).
+ * (2 GiB at most on Linux, or less on a nearly full disk).
  */
 export async function writeAll(handle: FileHandle, data: Uint8Array, position?: number): Promise<void> {
   for (let done = 0; done < data.length; ) {
@@ -142,19 +142,20 @@ export async function writeAll(handle: FileHandle, data: Uint8Array, position?: 
 }
 
 export interface NewFolderOptions {
-  /** Replace an output of an earlier run, once the new one is complete. */
+  /** Replaces an output of an earlier run, once the new one is complete. */
   readonly force: boolean;
 }
 
 /**
- * Makes the folder `path` out of what `fill` writes into a temporary one beside it; returns what `fill` returns.
+ * Makes the folder `path` from what `fill` writes into a temporary one beside it. Returns what `fill` returns.
  *
- * - `path` exists and `force` is false, or another process is making it: refused with code 'exists' before `fill` is called.
- * - `force`: the old folder stays whole until the new one is complete and synced. Only a folder that holds
- *   `lacuna.json`, or nothing, is replaced, so that a mistyped path never costs anybody else's files.
+ * - `path` exists and `force` is false, or another process is making it: refused with code 'exists' before `fill` is
+ *   called.
+ * - `force`: the old folder stays whole until the new one is complete and synced. Only a folder with `lacuna.json`, or
+ *   an empty one, is replaced, so a mistyped path never destroys other files.
  * - `fill` throws (or was aborted): the temporary folder is removed and the old one is untouched.
- * - The process is killed: the next one that makes the folder removes what this one left, and brings the old one back
- *   when it had been moved aside.
+ * - The process is killed: the next one that makes the folder removes what this one left, and restores the old folder
+ *   if it had been moved aside.
  *
  * @example await withNewFolder('out', { force: false }, (temporary) => writeFileAtomically(join(temporary, 'a'), 'a'));
  */
@@ -181,17 +182,20 @@ export async function withNewFolder<T>(
   });
 }
 
-/** Gives a complete folder the name `path`, with the same rules. Throws 'exists' and leaves it where it is, or 'io'. */
+/**
+ * Gives a complete folder the name `path`, with the same rules. Throws 'exists' and leaves the folder where it is, or
+ * 'io'.
+ */
 export async function putInPlace(complete: string, path: string, options: NewFolderOptions): Promise<void> {
   await lockedFolder(path, options, () => exchange(complete, resolve(path)));
 }
 
-/** Puts right what a killed process left of the folder `path`. Throws 'exists' while another process makes the folder. */
+/** Repairs what a killed process left of the folder `path`. Throws 'exists' while another process makes the folder. */
 export async function recoverFolder(path: string): Promise<void> {
   await lockedFolder(path, { force: true }, async () => {});
 }
 
-/** Runs `use` while no other process makes the folder `path`, and nothing is there that would be lost. */
+/** Runs `use` while no other process makes the folder `path`, if nothing there would be lost. */
 async function lockedFolder<T>(path: string, options: NewFolderOptions, use: () => Promise<T>): Promise<T> {
   const target = resolve(path);
   try {
@@ -199,7 +203,7 @@ async function lockedFolder<T>(path: string, options: NewFolderOptions, use: () 
     await mkdir(dirname(target), { recursive: true });
     return await withLock(`${target}.lock`, path, async () => {
       await recover(target);
-      // What was brought back is there too, and so is what another process made before this one had the lock.
+      // The restored folder counts too, and so does one that another process made before this one had the lock.
       await refuseExistingFolder(path, options);
       return await use();
     });
@@ -208,16 +212,16 @@ async function lockedFolder<T>(path: string, options: NewFolderOptions, use: () 
   }
 }
 
-/** Under the lock nobody else makes the folder: whatever lies beside it was left by a process that was killed. */
+/** Under the lock nobody else makes the folder, so a killed process left everything that lies beside it. */
 async function recover(target: string): Promise<void> {
   for (const { path, mark } of await neighboursOf(target)) {
-    // The old folder had been moved aside, and the new one was not there yet.
+    // The old folder had been moved aside, and the new one did not exist yet.
     if (mark === 'replaced' && (await listIfFolder(target)) === 'absent') await rename(path, target);
     else await discard(path, target);
   }
 }
 
-/** Throws 'exists' unless `path` is free, or `force` is given and what is there is an empty folder or one of ours. */
+/** Throws 'exists' unless `path` is free, or `force` is given and `path` is an empty folder or one of ours. */
 export async function refuseExistingFolder(path: string, options: NewFolderOptions): Promise<void> {
   const refusal = await refusalOf(path, options);
   if (refusal === undefined) return;
@@ -225,7 +229,7 @@ export async function refuseExistingFolder(path: string, options: NewFolderOptio
   throw refusal;
 }
 
-/** Why a folder is not written there; nothing is touched. */
+/** Why no folder can be written there. Nothing is touched. */
 export async function refusalOf(path: string, { force }: NewFolderOptions): Promise<LacunaError | undefined> {
   const entries = await listIfFolder(path);
   if (entries === 'absent') return undefined;
@@ -243,7 +247,7 @@ export async function refusalOf(path: string, { force }: NewFolderOptions): Prom
   });
 }
 
-/** Whoever was killed just after finishing a folder left locks beside it, and no later run that takes them over. */
+/** A process killed just after finishing a folder leaves locks beside it, and no later run takes them over. */
 async function tidyBeside(target: string): Promise<void> {
   await removeStaleLock(`${target}.lock`, () => recover(target));
   for (const suffix of WORKSPACE_SUFFIXES) await removeStaleLock(`${target}${suffix}.lock`);
@@ -259,8 +263,8 @@ async function listIfFolder(path: string): Promise<'absent' | 'file' | readonly 
 }
 
 /**
- * Renames a complete folder to `target`, replacing an old one: no system renames onto a folder that is not empty, so the
- * old one is moved aside first and comes back if that fails.
+ * Renames a complete folder to `target`, replacing an old one. No system renames onto a folder that is not empty. So
+ * the old folder is moved aside first, and comes back if the rename fails.
  */
 async function exchange(complete: string, target: string): Promise<void> {
   if ((await listIfFolder(target)) === 'absent') {
@@ -278,7 +282,7 @@ async function exchange(complete: string, target: string): Promise<void> {
   await discard(old, target);
 }
 
-/** The new name of a folder. Making one there shows that nobody else has it. */
+/** A new name for a folder. Making a folder of that name shows that it is free. */
 async function moveAside(target: string): Promise<string> {
   const [old] = await createBeside(target, 'replaced', (name) => mkdir(name));
   await rmdir(old);
@@ -286,7 +290,7 @@ async function moveAside(target: string): Promise<string> {
   return old;
 }
 
-/** Removes a folder beside `target`. It loses its mark first: a folder that is half removed must not be brought back. */
+/** Removes a folder beside `target`. Its mark goes first, because a half-removed folder must not be restored. */
 async function discard(path: string, target: string): Promise<void> {
   const [doomed] = await createBeside(target, 'partial', (name) => mkdir(name));
   await rmdir(doomed);
@@ -312,7 +316,7 @@ async function syncPath(path: string, flags: string): Promise<void> {
   }
 }
 
-/** Makes a rename last. Windows has no such call for folders and needs none. */
+/** Makes a rename permanent. Windows has no such call for folders and needs none. */
 async function syncFolder(path: string): Promise<void> {
   try {
     await syncPath(path, 'r');

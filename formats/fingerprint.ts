@@ -5,12 +5,14 @@ import { byteLength } from '../src/core/dtype.ts';
 import { type StoredTensor, storedIn, type TensorExpr } from '../src/core/tensor.ts';
 import { storedBytes } from './gguf/read.ts';
 
-/** Bytes read from the middle of each tensor: enough to tell fine-tunes of one model apart, little enough to read at once. */
+/**
+ * Bytes read from the middle of each tensor: enough to distinguish fine-tunes of one model, few enough to read at once.
+ */
 const SAMPLE_BYTES = 256;
 
 /**
- * sha256 over config.json and, by name, each tensor's header and a sample of its bytes: cutting into other shards keeps
- * it, other weights change it.
+ * sha256 over config.json and, by name, each tensor's header and a sample of its bytes. Other shards of the same
+ * weights keep it; other weights change it.
  */
 export async function fingerprintOf(config: string, tensors: ReadonlyMap<string, TensorExpr>): Promise<string> {
   const hash = createHash('sha256').update(config);
@@ -26,7 +28,7 @@ export async function fingerprintOf(config: string, tensors: ReadonlyMap<string,
   return hash.digest('hex');
 }
 
-/** What a tensor is, without where it lies. */
+/** A tensor's header, without its place. */
 function describe(name: string, tensor: TensorExpr): string {
   const { dtype, shape } = tensor;
   if (tensor.kind === 'file') return JSON.stringify([name, dtype, shape, byteLength(dtype, shape)]);

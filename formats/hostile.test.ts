@@ -1,4 +1,4 @@
-/** Every hostile file meets the error that fixtures/hostile/hostile.json states for it. */
+/** Every hostile file gives the error that fixtures/hostile/hostile.json states for it. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,7 +13,7 @@ import { readSafetensors } from './safetensors/read.ts';
 
 interface Expected {
   readonly path: string;
-  /** When it is met: when opening, only when the tensors are read, or not before they are taken for a model's. */
+  /** When it occurs: when opening, when the tensors are read, or when they are used as a model's. */
   readonly stage: 'open' | 'read' | 'model';
   readonly code: string;
   /** A regular expression. */

@@ -3,20 +3,20 @@ import { LacunaError } from '../src/core/errors.ts';
 import { readBounded } from './regular-file.ts';
 
 /**
- * Objects and arrays within each other. Real files have ten; whatever walks through a value level by level, as printing it
- * does, comes to the end of its stack at some thousands.
+ * Levels of objects and arrays. Real files have ten. Code that walks through a value level by level, such as printing
+ * it, reaches the end of its stack at some thousands.
  */
 export const MAX_JSON_LEVELS = 100;
 
 export interface JsonFile {
   readonly value: Readonly<Record<string, unknown>>;
-  /** The file as it is, for hashing. */
+  /** The file's bytes, for hashing. */
   readonly text: string;
 }
 
 /**
- * The object in the JSON file at `path`, of at most `maxBytes` bytes. Throws 'bad-file' when it is larger, no JSON or
- * no object, 'not-found' or 'io' when it cannot be read.
+ * The object in the JSON file at `path`, of at most `maxBytes` bytes. Throws 'bad-file' when it is larger, not JSON or
+ * not an object, 'not-found' or 'io' when it cannot be read.
  *
  * @example const { value } = await readJsonObject('model/config.json', 1 << 20);
  */
@@ -25,7 +25,7 @@ export async function readJsonObject(path: string, maxBytes: number): Promise<Js
   return { value: parseJsonObject(text, path), text };
 }
 
-/** The object that `text` is as JSON; 'bad-file' otherwise, calling it `path`. */
+/** The object in the JSON `text`. Throws 'bad-file' otherwise, with `path` as its name. */
 export function parseJsonObject(text: string, path: string): Readonly<Record<string, unknown>> {
   const value = parse(text, path);
   if (typeof value === 'object' && value !== null && !Array.isArray(value))
@@ -33,7 +33,7 @@ export function parseJsonObject(text: string, path: string): Readonly<Record<str
   throw new LacunaError(
     'bad-file',
     `${path} must hold a JSON object but holds ${text.trim().slice(0, 40) || 'nothing'}`,
-    { hint: 'Mend it or download it again.' },
+    { hint: 'Correct it or download it again.' },
   );
 }
 
@@ -49,13 +49,13 @@ async function readText(path: string, maxBytes: number): Promise<string> {
 function parse(text: string, path: string): unknown {
   if (isTooDeep(text))
     throw new LacunaError('bad-file', `${path} nests objects and arrays deeper than ${MAX_JSON_LEVELS} levels`, {
-      hint: 'Mend it or download it again: real files have ten levels at most.',
+      hint: 'Correct it or download it again: real files have ten levels at most.',
     });
   try {
     return JSON.parse(text);
   } catch (error) {
     throw new LacunaError('bad-file', `${path} is no JSON: ${(error as Error).message}`, {
-      hint: 'Mend it or download it again.',
+      hint: 'Correct it or download it again.',
       cause: error,
     });
   }

@@ -1,4 +1,4 @@
-/** A lock has one holder, whatever lies in its place and however many come at once. */
+/** A lock has one holder, whatever lies in its place and however many processes come at once. */
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { platform } from 'node:os';
 import { join } from 'node:path';
@@ -61,7 +61,7 @@ describe('a lock', () => {
 
   test.each([
     ['its start is known', {}],
-    // Where the system does not say when processes began.
+    // If the system does not say when processes began.
     ['its start is not known', { started: 0 }],
   ])('of a living process is left alone: %s', async (name, differing) => {
     const at = place(`living ${name}`);

@@ -1,12 +1,12 @@
 /**
- * A file that one process at a time holds, and that is taken over from a dead one.
+ * A file that one process at a time holds. A new process takes it over from a dead one.
  *
- * A lock appears whole: its text is written under another name, then linked to its own, which only one can do. Taking over
- * a stale one is to remove it and to try again, and what makes that safe is a second lock, the guard, named by the
- * stale one's text: whoever holds the guard looks whether that very text is still there before removing it. Without it, one
- * that read the stale lock could remove the new one of another that was quicker. No two locks have the same text, so
- * a guard that is taken late finds another text and removes nothing. A guard may itself be left by a dead process, and is
- * then taken over in the same way.
+ * A lock appears whole: its text is written under another name, then linked to the lock's name, which only one process
+ * can do. To take over a stale lock, a process removes it and tries again. A second lock, the guard, makes that safe.
+ * Its name follows from the stale lock's text. The holder of the guard checks that this text is still there before it
+ * removes the lock. Without the guard, a process that read the stale lock could remove the new lock of a faster
+ * process. No two locks have the same text, so a guard that is taken late finds another text and removes nothing. A
+ * dead process may leave a guard too; it is taken over in the same way.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { link, lstat, open, readdir, rm, writeFile } from 'node:fs/promises';
@@ -16,17 +16,20 @@ import { asIoError, systemCode } from '../src/core/io-error.ts';
 import { createBeside, parseNeighbour } from './beside.ts';
 import { isProcessId, isRunning, type ProcessName, THIS_PROCESS } from './process.ts';
 
-/** A lock of ours has some hundred bytes; what else lies there is not read to its end. */
+/** A lock of ours has some hundred bytes. Anything longer is not read to its end. */
 const MAX_LOCK_BYTES = 1024;
 
-/** Texts of locks that this process holds: of its own id alone it could not tell whether it or a namesake took one. */
+/**
+ * Texts of locks that this process holds. Its id alone would not show whether it or an earlier process with that id
+ * took one.
+ */
 const held = new Set<string>();
 
 /**
- * Runs `use` while this process holds the lock file `path`, whose folder must exist. `place` is what the lock is for, as
- * errors call it.
+ * Runs `use` while this process holds the lock file `path`. Its folder must exist. Errors call the locked thing
+ * `place`.
  *
- * @throws LacunaError `exists` while another holds it (there is no waiting), `io` when it cannot be written.
+ * @throws LacunaError `exists` while another process holds it (it does not wait), `io` when it cannot be written.
  * @example await withLock('out.lock', 'out', () => fill('out'));
  */
 export async function withLock<T>(path: string, place: string, use: () => Promise<T>): Promise<T> {
@@ -41,13 +44,16 @@ export async function withLock<T>(path: string, place: string, use: () => Promis
   }
 }
 
-/** Whether a process that is gone left the lock `path`. */
+/** Whether a dead process left the lock `path`. */
 export async function isStaleLock(path: string): Promise<boolean> {
   const found = await readLock(path).catch(() => undefined);
   return found !== undefined && holderOf(found) === undefined;
 }
 
-/** Runs `use` under a lock that a process left which is gone, and removes it; one that is held stays, and so does one that cannot be removed. */
+/**
+ * Runs `use` under a lock that a dead process left, and removes it. A lock that is held, or that cannot be removed,
+ * stays.
+ */
 export async function removeStaleLock(path: string, use: () => Promise<void> = async () => {}): Promise<void> {
   if (await isStaleLock(path)) await withLock(path, path, use).catch(() => {});
 }
@@ -59,7 +65,7 @@ async function take(path: string, place: string): Promise<string> {
     if (await appears(path, text)) return text;
     held.delete(text);
     const found = await readLock(path);
-    // Released since.
+    // Released in the meantime.
     if (found === undefined) continue;
     const holder = holderOf(found);
     if (holder !== undefined) throw atWork(holder, path, place);
@@ -67,7 +73,7 @@ async function take(path: string, place: string): Promise<string> {
   }
 }
 
-/** Makes the file with its text, unless there is one. */
+/** Makes the file with its text, unless it exists. */
 async function appears(path: string, text: string): Promise<boolean> {
   const [whole] = await createBeside(path, 'partial', (name) => writeFile(name, text, { flag: 'wx' }));
   try {
@@ -81,7 +87,7 @@ async function appears(path: string, text: string): Promise<boolean> {
   }
 }
 
-/** What file systems say that have no links, as that of a USB stick. */
+/** Errors of file systems without links, for example on a USB stick. */
 const NO_LINKS = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'];
 
 async function linkOrWrite(whole: string, path: string, text: string): Promise<void> {
@@ -93,13 +99,13 @@ async function linkOrWrite(whole: string, path: string, text: string): Promise<v
   }
 }
 
-/** The text of the lock, or undefined when there is none. */
+/** The text of the lock, or undefined if there is none. */
 async function readLock(path: string): Promise<string | undefined> {
   try {
     if (!(await lstat(path)).isFile()) throw notOurs(path);
     const handle = await open(path);
     try {
-      // A lock of ours is shorter; zeros are what a disk may leave of one when the power goes.
+      // A lock of ours is shorter. A disk may leave zeros of it when the power goes.
       const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAX_LOCK_BYTES + 1), 0, MAX_LOCK_BYTES + 1, 0);
       if (bytesRead > MAX_LOCK_BYTES && buffer.some((byte) => byte !== 0)) throw notOurs(path);
       return buffer.toString('utf8', 0, bytesRead);
@@ -112,20 +118,20 @@ async function readLock(path: string): Promise<string | undefined> {
   }
 }
 
-/** As poetry.lock beside an output of the name poetry. */
+/** As poetry.lock beside an output called poetry. */
 function notOurs(path: string): LacunaError {
   return new LacunaError('exists', `${path} is no lock of ours`, {
     hint: 'Give another output, or remove it yourself.',
   });
 }
 
-/** The process that holds a lock with this text; undefined when it is gone, or the text is no lock's. */
+/** The process that holds a lock with this text; undefined when it is dead, or the text is not a lock's. */
 function holderOf(text: string): ProcessName | undefined {
   const named = parse(text);
   if (named === undefined) return undefined;
   const { host, pid } = named;
   if (host === THIS_PROCESS.host && pid === THIS_PROCESS.pid) return held.has(text) ? named : undefined;
-  // Of another host one cannot know: it is taken for gone, as a restarted job lands on another one.
+  // Processes of another host are unknown and count as dead, because a restarted job may run on another host.
   return isRunning(named) === true ? named : undefined;
 }
 
@@ -142,11 +148,11 @@ function parse(text: string): ProcessName | undefined {
 
 function atWork({ pid }: ProcessName, path: string, place: string): LacunaError {
   return new LacunaError('exists', `Another run (process ${pid}) is at work in ${place}`, {
-    hint: `Wait for it, or give another output. If it is none of Lacuna, remove ${path}`,
+    hint: `Wait for it, or give another output. If that process is not Lacuna, remove ${path}`,
   });
 }
 
-/** Whoever is quicker takes the lock over; who finds it at that is told so, and goes. */
+/** The faster process takes the lock over. The other one gets an error. */
 async function removeStale(path: string, text: string, place: string): Promise<void> {
   const guard = guardOf(path, text);
   const guarding = await take(guard, place);
@@ -166,7 +172,10 @@ async function release(path: string, text: string): Promise<void> {
   if ((await readLock(path)) === text) await rm(path, { force: true });
 }
 
-/** What processes left that died while they took the lock. No guard is needed any more: each is for a text that is gone. */
+/**
+ * Removes what processes left that died while they took the lock. No guard is needed any more: each is for a text that
+ * is gone.
+ */
 async function removeLeftovers(path: string): Promise<void> {
   const [folder, base] = [dirname(path), basename(path)];
   for (const name of await readdir(folder)) {

@@ -1,4 +1,4 @@
-/** plan.json and its tensors: read through the schema in core, and checked for what a schema cannot say. */
+/** plan.json and its tensors: read through the schema in core, and checked for what a schema cannot express. */
 import { basename } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
 import { layerOfBlock, type Plan, type PlanTensors, planSchema } from '../src/core/plan.ts';
@@ -6,7 +6,7 @@ import { float32Tensor } from '../src/core/tensor.ts';
 import { readFloats } from '../src/tensors/index.ts';
 import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
 
-/** Writes the plan and, when it has any, its tensors beside it; returns the plan as written, bound to them. */
+/** Writes the plan and, if it has any, its tensors beside it. Returns the plan as written, bound to them. */
 export async function writePlan(plan: Plan, tensors: PlanTensors, jsonPath: string): Promise<Plan> {
   checkPlan(plan, tensors, basename(jsonPath));
   const entries = [...tensors].map(([name, { shape, data }]) => ({ name, data: float32Tensor(data, shape) }));
@@ -16,9 +16,9 @@ export async function writePlan(plan: Plan, tensors: PlanTensors, jsonPath: stri
 }
 
 /**
- * Reads a plan of this version or of version 1. Throws `not-found`, `bad-file` for what is no such plan, names a block twice or a
- * tensor that is missing or of a wrong shape, `mismatch` when the tensors are not those it was written with, `non-finite`
- * for tensors that hold NaN or infinity.
+ * Reads a plan of this version or of version 1. Throws `not-found`; `bad-file` for a file that is not such a plan,
+ * names a block twice, or names a tensor that is missing or of a wrong shape; `mismatch` when the tensors are not those
+ * it was written with; `non-finite` for tensors with NaN or infinity.
  */
 export async function readPlan(jsonPath: string): Promise<{ plan: Plan; tensors: PlanTensors }> {
   const plan = await readJson(jsonPath, planSchema, 'plan');
@@ -33,7 +33,7 @@ export async function readPlan(jsonPath: string): Promise<{ plan: Plan; tensors:
   return { plan, tensors };
 }
 
-/** What the schema cannot say: that the parts of a plan fit each other. */
+/** What the schema cannot express: that the parts of a plan fit together. */
 function checkPlan(plan: Plan, tensors: PlanTensors, path: string): void {
   let last = -1;
   for (const block of plan.blocks) {
@@ -60,7 +60,7 @@ function checkWeights(plan: Plan, tensors: PlanTensors, name: string, path: stri
   if (negative !== undefined) throw badPlan(path, `tensor "${name}" holds ${negative}, score weights are not negative`);
 }
 
-/** The one wording of a plan that cannot be used. */
+/** The one wording for a plan that cannot be used. */
 export function badPlan(path: string, what: string): LacunaError {
   return new LacunaError('bad-file', `Plan ${path}: ${what}`, {
     hint: 'Correct the plan, or make it again with lacuna plan.',

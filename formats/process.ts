@@ -1,4 +1,4 @@
-/** Which process made a file or holds a lock, told from a later one that got the same id. */
+/** Identifies the process that made a file or holds a lock, and distinguishes it from a later one with the same id. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -8,21 +8,24 @@ import { systemCode } from '../src/core/io-error.ts';
 export interface ProcessName {
   readonly host: string;
   readonly pid: number;
-  /** When it began, in the system's own unit; 0 where the system does not say. */
+  /** When it began, in the system's own unit; 0 if the system does not say. */
   readonly started: number;
 }
 
-/** Of a host's name so much that two hosts of one disk are told apart, and little in the name of a file. */
+/**
+ * Characters of a hash of the host's name: enough to distinguish two hosts of one disk, few enough for the name of a
+ * file.
+ */
 const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
 
 export const THIS_PROCESS: ProcessName = { host: HOST, pid, started: stateOf(pid)?.started ?? 0 };
 
-/** Ids are positive and have 32 bits: 0 and negative ones mean groups of processes, ours among them. */
+/** Ids are positive and have 32 bits. 0 and negative ones mean groups of processes, ours among them. */
 export function isProcessId(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 2 ** 31;
 }
 
-/** Whether a process is still there; undefined of another host, where one cannot know. */
+/** Whether a process still exists; undefined for another host, because that cannot be known. */
 export function isRunning({ host, pid, started }: ProcessName): boolean | undefined {
   if (host !== HOST) return undefined;
   if (!answers(pid)) return false;
@@ -33,7 +36,7 @@ export function isRunning({ host, pid, started }: ProcessName): boolean | undefi
 
 function answers(pid: number): boolean {
   try {
-    // Signal 0 only asks whether the process is there.
+    // Signal 0 only asks whether the process exists.
     return kill(pid, 0);
   } catch (error) {
     return systemCode(error) === 'EPERM';
@@ -42,11 +45,11 @@ function answers(pid: number): boolean {
 
 interface ProcessState {
   readonly started: number;
-  /** It only waits for its parent to ask how it ended. */
+  /** A dead process whose parent has not yet asked how it ended. */
   readonly hasEnded: boolean;
 }
 
-/** What Linux says of a process; undefined elsewhere, and when it is gone or hidden. */
+/** What Linux says about a process; undefined on other systems, and when it is gone or hidden. */
 function stateOf(pid: number): ProcessState | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -1,4 +1,4 @@
-/** What lies in place of a file costs neither memory nor time. */
+/** Things in place of a file cost neither memory nor time. */
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -40,7 +40,7 @@ test('an empty file, and a link to a file', async () => {
 
 test('a size is looked at before anything is read', async () => {
   writeFileSync(at('huge'), '');
-  // Has no blocks on the disk; reading it would take minutes and all memory.
+  // It has no blocks on the disk. Reading it would take minutes and all memory.
   truncateSync(at('huge'), 2 ** 40);
   await expect(readBounded(at('huge'), 1000)).rejects.toMatchObject({ code: 'bad-file' });
 });
@@ -59,7 +59,7 @@ describe.runIf(platform() === 'linux')('on Linux', () => {
     ['a folder', (path) => mkdirSync(path), /is a folder, not a regular file/],
   ];
 
-  /** Who reads a small file, by what it is called; each is given the path of what is in its place. */
+  /** Readers of small files, by the file's name. Each gets the path of what is in its place. */
   const readers: [string, (path: string) => Promise<unknown>][] = [
     ['any.json', (path) => readJsonObject(path, 1000)],
     ['text.txt', readTextFile],
@@ -106,7 +106,7 @@ describe.runIf(platform() === 'linux')('on Linux', () => {
 });
 
 describe('JSON of many levels', () => {
-  /** `levels` of them in all. */
+  /** `levels` objects in all. */
   const nested = (levels: number) => `{"a":${'['.repeat(levels - 1)}${']'.repeat(levels - 1)}}`;
   const limit = 100;
 

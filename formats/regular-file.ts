@@ -1,18 +1,21 @@
-/** Opens what should be a file and may be anything: a device, a pipe or a file without end must not cost memory or time. */
+/**
+ * Opens a path that should be a file but may be anything. A device, a pipe or an endless file must not cost memory or
+ * time.
+ */
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { LacunaError } from '../src/core/errors.ts';
 import { asIoError } from '../src/core/io-error.ts';
 
-/** Opening a pipe that nobody writes to waits for a writer without this flag. Windows has neither. */
+/** Without this flag, opening a pipe waits for a writer. Windows has neither. */
 const FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 
 /** Some systems refuse to read more at a time. */
 const MOST_AT_ONCE = 1 << 30;
 
 /**
- * Opens a regular file, or a link to one, for reading. What is open is looked at, so that nothing can be put in its place
- * after the check.
+ * Opens a regular file, or a link to one, for reading. The check is on the open file, so nothing can be put in its
+ * place afterwards.
  *
  * Throws 'not-found' or 'io' when it cannot be opened, 'bad-file' for folders, devices, pipes and sockets.
  */
@@ -42,8 +45,8 @@ function kindOf(stats: Stats): string {
 const WRONG_PATH = 'Check that the path is right.';
 
 /**
- * All bytes of a file that has at most `maxBytes`. A larger one is refused before it is read, and one that grows while it
- * is read as soon as it is too large; `hint` says what to do then.
+ * All bytes of a file of at most `maxBytes`. A larger file is refused before it is read. A file that grows while it is
+ * read is refused as soon as it is too large. `hint` says what to do then.
  *
  * Throws 'bad-file' when it is larger, and what `openRegular` throws.
  *
@@ -54,7 +57,7 @@ export async function readBounded(path: string, maxBytes: number, hint = WRONG_P
   try {
     const { size } = await handle.stat();
     if (size > maxBytes) throw tooLarge(path, size, maxBytes, hint);
-    // One byte more than there should be: it is read where the file has grown, or did not tell its size.
+    // One byte more than expected. It is read only if the file has grown, or did not report its size.
     const bytes = await readUpTo(handle, size + 1);
     if (bytes.length <= size) return bytes;
     const more = await readUpTo(handle, maxBytes + 1 - bytes.length);

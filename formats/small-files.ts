@@ -1,4 +1,6 @@
-/** The small files of a model (config, tokenizer): found in a folder, read from wherever they are. */
+/**
+ * The small files of a model (config, tokenizer): found in a folder, and read from disk or made from another format.
+ */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelFiles, SmallFile } from '../src/core/checkpoint.ts';
@@ -6,7 +8,7 @@ import { asIoError, systemCode } from '../src/core/io-error.ts';
 import { type JsonFile, parseJsonObject, readJsonObject } from './json-file.ts';
 import { readBounded } from './regular-file.ts';
 
-/** All small files that anything here reads or copies. */
+/** All small files that are read or copied anywhere. */
 export const SMALL_FILE_NAMES = [
   'config.json',
   'generation_config.json',
@@ -18,18 +20,18 @@ export const SMALL_FILE_NAMES = [
   'chat_template.json',
 ] as const;
 
-/** Above all of them: Gemma's tokenizer.json has 33 MB, Llama 4's 28 MB. */
+/** Larger than all of them: Gemma's tokenizer.json has 33 MB, Llama 4's 28 MB. */
 export const MAX_SMALL_FILE_BYTES = 256 << 20;
 
 export type SmallFileName = (typeof SMALL_FILE_NAMES)[number];
 
-/** The small files in `folder`, of whose entries the names are given. */
+/** The small files in `folder`, found among the given names of its entries. */
 export function smallFilesIn(folder: string, entries: readonly string[]): Map<string, SmallFile> {
   const there = SMALL_FILE_NAMES.filter((name) => entries.includes(name));
   return new Map(there.map((name) => [name, { path: join(folder, name) }]));
 }
 
-/** The small files of a folder: none when there is no such folder, 'io' when it cannot be listed. */
+/** The small files of a folder. None if it does not exist; 'io' if it cannot be listed. */
 export async function openModelFiles(folder: string): Promise<ModelFiles> {
   const entries = await readdir(folder).catch((error) => {
     if (systemCode(error) === 'ENOENT') return [];
@@ -38,13 +40,13 @@ export async function openModelFiles(folder: string): Promise<ModelFiles> {
   return { path: folder, files: smallFilesIn(folder, entries) };
 }
 
-/** What errors call a file: where it lies, or what it belongs to. */
+/** The name of a file in errors: its path, or what it belongs to. */
 export function labelOf({ path, files }: ModelFiles, name: SmallFileName): string {
   const file = files.get(name);
   return file === undefined || 'text' in file ? `${name} of ${path}` : file.path;
 }
 
-/** The object in a JSON file of the model, or undefined when there is none; errors as those of `readJsonObject`. */
+/** The object in a JSON file of the model, or undefined if there is no such file. Throws as `readJsonObject` does. */
 export async function readSmallJson(
   model: ModelFiles,
   name: SmallFileName,
@@ -57,7 +59,7 @@ export async function readSmallJson(
   return { value: parseJsonObject(text, labelOf(model, name)), text };
 }
 
-/** A text file of the model, or undefined when there is none; 'bad-file' when it is longer than `maxBytes`. */
+/** A text file of the model, or undefined if there is none. Throws 'bad-file' when it is longer than `maxBytes`. */
 export async function readSmallText(
   model: ModelFiles,
   name: SmallFileName,

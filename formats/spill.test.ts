@@ -1,4 +1,4 @@
-/** Sums that wait in a file are the sums that were put there, and nothing of the file stays. */
+/** Sums from the spill file equal the sums put there, and the file does not remain. */
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,13 +28,13 @@ const measure = (keep: Spill, shard = { index: 0, count: 1 }) =>
     { openGraph: openDouble(), readFloats, fingerprint: 'f', statistics: STATISTICS, keeper: { keep } },
   );
 
-/** How many sums of layers wait in a file. */
+/** The number of layers with sums in the file. */
 const spilled = ({ layerSums }: Statistics) =>
   layerSums['input-grams'].flatMap((sums) => Object.values(sums)).filter((sum) => !('data' in sum)).length;
 
 const tensorsOf = (name: string) => sha256File(join(folder, `${name}.safetensors`));
 
-/** Measures with room for some bytes of sums, and writes; how many sums did not find room. */
+/** Measures with room for some bytes of sums, and writes. Returns how many sums found no room. */
 const measureInto = (name: string, room: number, shard?: { index: number; count: number }) =>
   withSpill(
     join(folder, `${name}.json`),
@@ -46,7 +46,7 @@ const measureInto = (name: string, room: number, shard?: { index: number; count:
     room,
   );
 
-// A layer has three matrices of 6 x 6 and one of 10 x 10, the head one of 6 x 6; of each the triangle, in two parts.
+// A layer has three matrices of 6 x 6 and one of 10 x 10, the head one of 6 x 6. Of each, the triangle in two parts.
 it.each([
   [0, 21],
   [8 * 2 * (3 * 21 + 55), 17],

@@ -1,4 +1,4 @@
-/** Sums that memory does not hold together wait in a file beside the output until they are written there. */
+/** Sums that do not fit into memory together go to a file beside the output, until they are written there. */
 import { type FileHandle, mkdir, open, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { asIoError } from '../src/core/io-error.ts';
@@ -8,15 +8,15 @@ import { createBeside, removeAbandoned } from './beside.ts';
 import { writeAll } from './files.ts';
 import { sumTensor } from './statistics.ts';
 
-/** Sums that stay in memory: a small part of what measuring them takes. */
+/** Bytes of sums that stay in memory: a small part of what measuring them takes. */
 const HELD_BYTES = 256 << 20;
 
-/** Leaves sums in memory while there is room for them, and puts them into the file from then on. */
+/** Keeps sums in memory while there is room, and puts further ones into the file. */
 export type Spill = (sums: Sums) => Promise<LayerSums>;
 
 /**
- * Runs `use` with a place for sums. Their file lies beside `output`, is made when it is first needed and removed at the end;
- * one that a killed process left goes with the next run for the same output.
+ * Runs `use` with a place for sums. Their file lies beside `output`. It is made when it is first needed and removed at
+ * the end. If a killed process left one, the next run for the same output removes it.
  */
 export async function withSpill<T>(output: string, use: (spill: Spill) => Promise<T>, room = HELD_BYTES): Promise<T> {
   const target = resolve(output);

@@ -12,7 +12,10 @@ import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTenso
 export const STATISTICS_FORMAT = 'lacuna.statistics';
 export const STATISTICS_VERSION = 1;
 
-/** A layer's sums grow with its width: these bound what a file may make us reserve, with room beyond any known model. */
+/**
+ * A layer's sums grow with its width. These limits say how much memory a file may make us reserve, far above any known
+ * model.
+ */
 const MAX_WIDTH = 1 << 22;
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -37,28 +40,28 @@ const statisticsSchema = z.strictObject({
   tokens: z.int().positive(),
   /** Statistic -> its formula. */
   definitions: z.record(z.string(), z.string()),
-  /** For people: figures made from the sums, not read back. */
+  /** Figures for people, made from the sums. They are not read back. */
   summary: z.unknown(),
   tensors: tensorsBesideSchema,
 });
 
 /**
- * Writes the JSON and, beside it, the sums as `<name>.safetensors`; an existing pair is replaced. `summary` is put in
- * for people. Returns the sha256 of the JSON, which names these statistics in plans.
+ * Writes the JSON and, beside it, the sums as `<name>.safetensors`. An existing pair is replaced. `summary` is added
+ * for people. Returns the sha256 of the JSON; plans name these statistics by it.
  */
 export async function writeStatistics(statistics: Statistics, jsonPath: string, summary: object): Promise<string> {
   const { sums, layerSums, file: _, ...facts } = statistics;
   const tensors = await writeTensorsBeside(jsonPath, [...sumEntries(sums), ...layerEntries(layerSums)]);
   const content = { format: STATISTICS_FORMAT, version: STATISTICS_VERSION, ...facts, summary, tensors };
-  // Through the schema, so that keys stand in its order: merged statistics are then the same file as those of one run.
+  // Through the schema, so that keys are in its order. Then merged statistics are the same file as those of one run.
   await writeJson(jsonPath, statisticsSchema.parse(content));
   return sha256File(jsonPath);
 }
 
 /**
- * Reads statistics back; sums that are kept a layer each stay in the file. Throws `not-found`, `bad-file` for what is not JSON
- * of this version or lacks a part, `mismatch` when the tensors are not those that the JSON was written with, `non-finite`
- * for sums that are.
+ * Reads statistics. Sums that are kept layer by layer stay in the file. Throws `not-found`, `bad-file` for a file that
+ * is not JSON of this version or lacks a part, `mismatch` when the tensors are not those that the JSON was written
+ * with, `non-finite` for NaN or infinite sums.
  */
 export async function readStatistics(jsonPath: string): Promise<Statistics> {
   const { format, version, summary, tensors, ...facts } = await readJson(jsonPath, statisticsSchema, 'statistics file');
@@ -98,7 +101,7 @@ function layerEntries(layerSums: Statistics['layerSums']) {
   );
 }
 
-/** A sum in memory as the tensor that is written. */
+/** A sum in memory as the tensor to write. */
 export function sumTensor({ shape, data }: SumTensor): BytesTensor {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return { kind: 'bytes', dtype: dtypeOf(data), shape, bytes };
@@ -109,7 +112,7 @@ function dtypeOf(data: SumTensor['data']): 'float64' | 'uint32' | 'uint16' {
   return data instanceof Uint32Array ? 'uint32' : 'uint16';
 }
 
-/** A layer's sums in memory, wherever they are. */
+/** A layer's sums in memory, from memory or from the file. */
 export async function readSums(sums: LayerSums): Promise<Sums> {
   const read: Record<string, SumTensor> = {};
   for (const [name, sum] of Object.entries(sums)) read[name] = 'data' in sum ? sum : await readSum(sum);

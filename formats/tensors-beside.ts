@@ -7,7 +7,9 @@ import { sha256File, writeFileAtomically } from './files.ts';
 import { readJsonObject } from './json-file.ts';
 import { readSafetensors, writeSafetensors } from './safetensors/index.ts';
 
-/** Some 10 bytes a sequence, or 500 a layer: far above any real file, and small enough to parse in memory. */
+/**
+ * Some 10 bytes for each sequence, or 500 for each layer: far above any real file, and small enough to parse in memory.
+ */
 const MAX_JSON_BYTES = 64 * 1024 * 1024;
 
 /** How a JSON file names the tensors beside it. */
@@ -20,7 +22,7 @@ export const tensorsBesideSchema = z.strictObject({
 
 export type TensorsBeside = z.infer<typeof tensorsBesideSchema>;
 
-/** Writes tensors to the JSON path's own name with the ending .safetensors, and returns what binds them. */
+/** Writes tensors to the JSON path with the ending .safetensors, and returns the name and hash that bind them. */
 export async function writeTensorsBeside(
   jsonPath: string,
   entries: Iterable<{ readonly name: string; readonly data: TensorExpr }>,
@@ -31,7 +33,9 @@ export async function writeTensorsBeside(
   return { file, sha256: await sha256File(path) };
 }
 
-/** The tensors' headers, once the file is known to be the one that was bound. Values are checked for NaN when read. */
+/**
+ * The tensors' headers, after checking that the file is the bound one. Values are checked for NaN when they are read.
+ */
 export async function readTensorsBeside(
   jsonPath: string,
   { file, sha256 }: TensorsBeside,
@@ -49,7 +53,7 @@ export async function writeJson(path: string, content: object): Promise<void> {
   await writeFileAtomically(path, `${JSON.stringify(content, null, 2)}\n`);
 }
 
-/** Reads JSON through a schema; `what` is what errors call it, as "plan". */
+/** Reads JSON through a schema. Errors call the file `what`, for example "plan". */
 export async function readJson<T>(path: string, schema: z.ZodType<T>, what: string): Promise<T> {
   const { value } = await readJsonObject(path, MAX_JSON_BYTES);
   const parsed = schema.safeParse(value);
@@ -57,7 +61,7 @@ export async function readJson<T>(path: string, schema: z.ZodType<T>, what: stri
   const { format } = value;
   if (parsed.error.issues.some(({ path: [field] }) => field === 'format'))
     throw new LacunaError('bad-file', `${path} is no ${what}: its "format" is ${JSON.stringify(format) ?? 'missing'}`, {
-      hint: 'lacuna inspect tells what a file is.',
+      hint: 'lacuna inspect shows what a file is.',
     });
   throw new LacunaError('bad-file', `${path} is no ${what} of this version:\n${z.prettifyError(parsed.error)}`, {
     hint: 'Make it again with this version, or correct the fields named above.',

@@ -1,10 +1,10 @@
-/** What a campaign is: cases by number, each of which ends well or is a failure. */
+/** A campaign: cases by number. Each case ends well or is a failure. */
 
 export interface CampaignOptions {
-  /** Ends after so long, or after so many cases: whichever comes first. */
+  /** Ends after this time, or after this number of cases, whichever comes first. */
   readonly minutes?: number;
   readonly cases?: number;
-  /** The first case; those before it are left out. One failed case is run again so. */
+  /** The first case; earlier ones are left out. One failed case is run again in this way. */
   readonly from?: number;
   /** Case `n` of a seed is the same in every run of one version. */
   readonly seed: number;
@@ -13,10 +13,10 @@ export interface CampaignOptions {
 }
 
 export interface Failure {
-  /** The number of the case, as a rule. */
+  /** Usually the number of the case. */
   readonly case: string;
   readonly why: string;
-  /** What makes it fail, where a file does. */
+  /** The file that makes it fail, if there is one. */
   readonly file?: string;
 }
 
@@ -30,15 +30,15 @@ export interface Campaign {
   readonly run: (options: CampaignOptions) => Promise<CampaignResult>;
 }
 
-/** When a campaign that began now is over, by `performance.now()`. */
+/** The end of a campaign that begins now, by `performance.now()`. */
 export function deadlineOf({ minutes = Number.POSITIVE_INFINITY }: CampaignOptions): number {
   return performance.now() + minutes * 60_000;
 }
 
-/** Further ones would say the same: a campaign that has found so many ends. */
+/** A campaign ends after this number of failures, because more would add nothing. */
 const MOST_FAILURES = 20;
 
-/** Runs case after case in this process until time, number or signal end it. A case fails by giving a reason. */
+/** Runs case after case in this process until time, number or signal end it. A case fails by returning a reason. */
 export async function eachCase(
   options: CampaignOptions,
   run: (index: number) => Promise<string | undefined>,

@@ -1,4 +1,6 @@
-/** A disk that fills up while a command writes: it says so, leaves nothing, and what was there stays. */
+/**
+ * A disk that fills up while a command writes. The command must say so and leave nothing, and old outputs must stay.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,10 +13,10 @@ import { differenceOf, hashTree } from './harness/tree.ts';
 
 export const disk: Campaign = { name: 'disk', run };
 
-/** About what the largest of the commands needs: the model in float32 several times over. */
+/** About what the largest command needs: the model in float32 several times. */
 const MOST_KIB = 48 << 10;
 
-/** What a command keeps for the next run of itself. */
+/** Files that a command keeps for its own next run. */
 const KEPT = /^out\.(build|rounding)\//;
 
 async function run(options: CampaignOptions): Promise<CampaignResult> {
@@ -40,7 +42,7 @@ async function run(options: CampaignOptions): Promise<CampaignResult> {
   });
 }
 
-/** An empty disk of so many KiB in memory; false where the system refuses. */
+/** An empty disk of this number of KiB in memory; false if the system refuses. */
 function mount(folder: string, kib: number): boolean {
   try {
     execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${Math.max(kib, 4)}k`, 'tmpfs', folder], { stdio: 'ignore' });
@@ -55,7 +57,7 @@ function unmount(folder: string): void {
 }
 
 async function fill(command: WritingCommand, folder: string, stop: AbortSignal): Promise<string | undefined> {
-  // Where even what must be there first does not fit, there is no case.
+  // If not even the required files fit, there is no case.
   if (command.prepare !== undefined && (await runLacuna(command.prepare(folder), stop)).code !== 0) return undefined;
   const before = hashTree(folder);
   const { code, signal, stdout, stderr } = await runLacuna([...command.args(folder), '--json'], stop);

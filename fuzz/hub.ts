@@ -1,4 +1,4 @@
-/** A hostile Hub on this machine: whatever it answers, a download ends in bounded time, memory and place. */
+/** A hostile Hub on this machine. Whatever it answers, a download ends in bounded time, memory and place. */
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';

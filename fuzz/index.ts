@@ -1,4 +1,4 @@
-/** Every campaign, in the order in which they run; `share` is its part of the time, beside the others'. */
+/** Every campaign, in the order of running. `share` is its part of the time, relative to the others'. */
 import type { Campaign } from './campaign.ts';
 import { disk } from './disk.ts';
 import { hub } from './hub.ts';
@@ -13,6 +13,6 @@ export const CAMPAIGNS: readonly (Campaign & { readonly share: number })[] = [
   { ...hub, share: 1 },
   { ...locks, share: 1 },
   { ...disk, share: 1 },
-  // Last: what its commands write without a kill comes first, and may take longer than its share.
+  // Last, because its commands first run without a kill, which may take longer than its share.
   { ...kills, share: 3 },
 ];

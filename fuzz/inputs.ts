@@ -1,4 +1,4 @@
-/** Files of every kind with something changed in them, read as the commands read them. */
+/** Files of every kind with changes, read as the commands read them. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
@@ -36,7 +36,7 @@ async function run(options: CampaignOptions): Promise<CampaignResult> {
   });
 }
 
-/** What failures that are one defect have in common: all but names and numbers. */
+/** What failures of one defect have in common: everything but names and numbers. */
 function kindOf(why: string, use: string): string {
   const place = /\n\s+at (.*)/.exec(why)?.[1] ?? use;
   return `${why
@@ -56,7 +56,7 @@ function runCases({ seeds, work, seed }: Bench, range: Range, without: readonly 
   return supervise({ ...range, script: built('inputs/child.js'), args, limits: LIMITS });
 }
 
-/** The smallest form of a failed case that still fails, written where it can be looked at. */
+/** The smallest form of a failed case that still fails, written to disk for inspection. */
 async function reproduce(bench: Bench, index: number, why: string, signal: AbortSignal): Promise<Failure> {
   const sound = soundFiles(bench.seeds);
   const one = chooseCase(bench.seed, index, sound);
@@ -72,11 +72,11 @@ async function reproduce(bench: Bench, index: number, why: string, signal: Abort
 
 interface Shrunk {
   readonly why: string;
-  /** Changes that it fails without. */
+  /** Numbers of changes that are not needed for the failure. */
   readonly without: readonly number[];
 }
 
-/** Leaves out one change after the other, where the case fails all the same. */
+/** Leaves out one change after the other, as long as the case still fails. */
 async function shrink(bench: Bench, index: number, count: number, found: Shrunk, signal: AbortSignal): Promise<Shrunk> {
   let smallest = found;
   for (let i = 0; i < count && count - smallest.without.length > 1 && !signal.aborted; i++) {

@@ -1,4 +1,7 @@
-/** Commands ended at any moment and started again: the result has the bytes of an undisturbed run, and nothing else is left. */
+/**
+ * Commands that are ended at any moment and started again. The result must have the bytes of an undisturbed run, and
+ * nothing else may remain.
+ */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Campaign, type CampaignOptions, type CampaignResult, eachCase } from './campaign.ts';
@@ -12,10 +15,10 @@ export const kills: Campaign = { name: 'kills', run };
 
 const SIGNALS: readonly NodeJS.Signals[] = ['SIGKILL', 'SIGKILL', 'SIGKILL', 'SIGINT', 'SIGTERM'];
 
-/** Beyond the time of an undisturbed run, so that its very end is met too. */
+/** Longer than an undisturbed run, so that its very end is hit too. */
 const REACH = 1.1;
 
-/** How a command ends that a signal stopped in its own time. */
+/** How a command ends when a signal stopped it cleanly. */
 const STOPPED = 130;
 
 interface Undisturbed {
@@ -33,7 +36,7 @@ async function run(options: CampaignOptions): Promise<CampaignResult> {
     };
     return eachCase(options, async (index) => {
       const random = randomOfCase(options.seed, index);
-      // In turn, so that a few cases meet every command.
+      // In turn, so that a few cases cover every command.
       const command = WRITING[index % WRITING.length];
       const whole = await undisturbed(command);
       const afterMs = random.int(Math.ceil(1000 * REACH * whole.seconds));
@@ -79,7 +82,7 @@ async function killAndRepeat(
   const partial = killed.code === STOPPED && [...hashTree(folder).keys()].find((name) => /^[^/]*\.partial-/.test(name));
   if (partial) return `stopped in its own time, it left ${partial}`;
   const again = await runLacuna(command.args(folder), stop);
-  // One that was done before the signal came has its output there already.
+  // If it was done before the signal came, its output exists already.
   const isDone = again.code === 2 && again.stderr.includes('already exists');
   if (again.code !== 0 && !isDone) return `started again, it ended with ${again.code ?? again.signal}: ${again.stderr}`;
   return differenceOf(whole.tree, hashTree(folder));

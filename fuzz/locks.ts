@@ -1,4 +1,6 @@
-/** Races for a workspace whose lock a dead process left: never two processes are in it, and one of them gets in. */
+/**
+ * Races for a workspace whose lock a dead process left. Never two processes may be in it, and one of them must get in.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +18,7 @@ export interface Race {
   /** A file beside it that the process inside makes. */
   readonly holder: string;
   readonly holdMs: number;
-  /** When it begins, by `Date.now()`. */
+  /** Start of the race, by `Date.now()`. */
   readonly at: number;
 }
 
@@ -25,7 +27,7 @@ export type Result = 'held' | 'refused' | 'not alone' | `failed: ${string}`;
 
 const RACERS = 6;
 
-/** From the call to the start: all processes have read it by then. */
+/** Time from the call to the start. All processes have read the message by then. */
 const AHEAD_MS = 10;
 
 interface Racer {
@@ -46,7 +48,7 @@ async function run(options: CampaignOptions): Promise<CampaignResult> {
 
 function startRacer(): Racer {
   const child = spawn(process.execPath, [built('locks/child.js')], { stdio: ['pipe', 'pipe', 'inherit'] });
-  // One that is gone is met at its next line.
+  // If one is gone, its next line shows it.
   child.stdin.on('error', () => {});
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const race = async (race: Race): Promise<Result> => {
@@ -76,13 +78,13 @@ async function race(
   return left === undefined ? undefined : `lock ${lock}: left behind ${left}`;
 }
 
-/** What there is beside nothing: a workspace without a stage goes when its lock goes. */
+/** What may be there besides nothing: a workspace without a stage goes when its lock goes. */
 function leftIn(folder: string): string | undefined {
   const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
   return names.length === 0 ? undefined : names.join(', ');
 }
 
-/** What a lock may hold that nobody alive has; undefined for none at all. Process ids are below 2^22 on Linux. */
+/** The content of a lock that no living process holds; undefined for no lock. Process ids are below 2^22 on Linux. */
 function staleLock(random: Random): string | undefined {
   const { host } = THIS_PROCESS;
   return random.pick([

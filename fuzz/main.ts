@@ -1,4 +1,4 @@
-/** `npm run fuzz`: runs the campaigns one after the other, a line for each, and a summary. */
+/** `npm run fuzz`: runs the campaigns one after the other, with one line for each, and a summary. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -50,7 +50,7 @@ function optionsOf(args: readonly string[]): Options {
   };
 }
 
-/** Runs what the arguments say; returns the exit code. */
+/** Runs what the arguments ask for. Returns the exit code. */
 async function fuzz({ minutes, cases, from, seed, campaigns }: Options, signal: AbortSignal): Promise<number> {
   const started = performance.now();
   const minutesLeft = () => minutes - (performance.now() - started) / 60_000;
@@ -62,7 +62,7 @@ async function fuzz({ minutes, cases, from, seed, campaigns }: Options, signal: 
     const shares = campaigns.slice(i).reduce((sum, other) => sum + other.share, 0);
     const begun = performance.now();
     const result = await run({
-      // What one does not use is the next ones'.
+      // Unused time goes to the next campaigns.
       ...(Number.isFinite(minutes) && { minutes: Math.max(0, (minutesLeft() * share) / shares) }),
       ...(cases !== undefined && { cases }),
       ...(from !== undefined && { from }),
@@ -92,7 +92,7 @@ function writeFailure(campaign: string, seed: number, failure: Failure): string 
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
   process.on(name, () => {
-    // The first one ends campaigns at their next case; a second one does not wait.
+    // The first signal ends a campaign after its present case. A second one ends it at once.
     if (stop.signal.aborted) process.exit(STOPPED);
     stop.abort();
   });

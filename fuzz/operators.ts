@@ -1,6 +1,6 @@
 /**
- * Nodes of every operator of the `lacuna` domain with something changed in them, through ONNX Runtime: where the library is
- * built for the address and undefined-behaviour sanitizers (docs/native.md), in that build.
+ * Nodes of every operator of the `lacuna` domain with changes, through ONNX Runtime. If the library is built for the
+ * address and undefined-behaviour sanitizers (docs/native.md), that build is used.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -51,10 +51,10 @@ function isBuilt(folder: string): boolean {
   return ['lacuna_node.node', 'liblacuna_ort.so'].every((name) => existsSync(join(folder, name)));
 }
 
-/** What sanitizers note of memory comes on top. */
+/** Additional memory for the sanitizers' records. */
 const SANITIZED_LIMITS: Limits = { ...LIMITS, bytes: 2 * LIMITS.bytes };
 
-/** A sanitizer has to be there before the process that it watches: Node itself was built without. */
+/** A sanitizer must be loaded before the process that it watches, because Node itself is built without. */
 function sanitizerEnvironment(): Build['environment'] {
   const libraries = ['libasan.so', 'libubsan.so'].map((name) =>
     execFileSync('c++', [`-print-file-name=${name}`], { encoding: 'utf8' }).trim(),
@@ -67,7 +67,7 @@ function sanitizerEnvironment(): Build['environment'] {
   };
 }
 
-/** `action`, whose processes have `variables` besides those of this one. */
+/** Runs `action`. Its processes get `variables` in addition to those of this process. */
 async function withEnvironment<T>(variables: Build['environment'], action: () => Promise<T>): Promise<T> {
   const before = { ...process.env };
   Object.assign(process.env, variables);

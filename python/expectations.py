@@ -1,10 +1,11 @@
-"""What Transformers computes from a checkpoint in fp32: the logits that `lacuna verify` holds a converted folder against.
+"""What Transformers computes from a checkpoint in fp32: the logits that `lacuna verify` compares with.
 
     python expectations.py --probe             prints, as JSON, the versions of the packages that are used
     python expectations.py REQUEST.json        writes the file that the request names
 
-`lacuna verify`, `lacuna verify expect` and `lacuna convert --verify` write the request; docs/verification.md describes the
-file. One line on stdout stands for one call of the model. Nothing is downloaded and no code of the checkpoint is run.
+`lacuna verify`, `lacuna verify expect` and `lacuna convert --verify` write the request. docs/verification.md describes
+the file. Each line on stdout stands for one call of the model. Nothing is downloaded, and no code of the checkpoint
+runs.
 """
 
 import importlib.metadata
@@ -23,7 +24,7 @@ def main() -> None:
     if sys.argv[1:] == ["--probe"]:
         print(json.dumps({"python": platform.python_version()} | versions((*REQUIRED, *OPTIONAL))))
         return
-    # A checkpoint is here or it is not; looking for more of it on the Hub would only wait.
+    # A checkpoint is local or missing. Searching the Hub for more of it would only waste time.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     import torch
@@ -58,7 +59,7 @@ def answer(request: dict) -> None:
 
 
 def load(request: dict):
-    """The model with fp32 weights, whatever the checkpoint's are, and the adapter merged."""
+    """The model with fp32 weights, whatever the checkpoint's type, with the adapter merged."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -75,7 +76,7 @@ def load(request: dict):
         **options,
     )
     refuse_partial(loading)
-    # Tensors of a GGUF file that Transformers has no name for are not even in its report.
+    # Transformers' report does not even list tensors of a GGUF file that it has no name for.
     held = sum(parameter.numel() for parameter in model.parameters())
     if request["gguf"] and held < request["parameters"]:
         sys.exit(f"Transformers reads only {held} of the {request['parameters']} weights of this GGUF file")
@@ -87,7 +88,7 @@ def load(request: dict):
 
 
 def refuse_partial(loading: dict) -> None:
-    """A model that was loaded without some tensors is another model, and Transformers only warns of it."""
+    """A model loaded without some of its tensors is another model, and Transformers only warns of it."""
     derived = ("inv_freq", "cos_cached", "sin_cached")
     unused = ("vision_tower", "multi_modal_projector")  # no prompt has a picture
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
@@ -99,7 +100,7 @@ def refuse_partial(loading: dict) -> None:
 
 
 def encoder(request: dict):
-    """What encodes text as tokenizer.json says, or None where there is none (as beside a GGUF file)."""
+    """The tokenizer of tokenizer.json, or None if there is none (as beside a GGUF file)."""
     path = Path(request["folder"]) / "tokenizer.json"
     if request["gguf"] or not path.exists():
         return None
@@ -110,7 +111,7 @@ def encoder(request: dict):
 
 
 def expect(model, ids: list, rows: int, steps: int) -> dict:
-    """Logits of up to `rows` positions of the prompt, fed in one call, and of `steps` likeliest tokens decoded after it."""
+    """Logits of up to `rows` positions of the prompt (one call), and of `steps` likeliest tokens decoded after it."""
     import torch
 
     arguments = inspect.signature(model.forward).parameters

@@ -1,12 +1,12 @@
-"""How fast another program decodes a model here, as JSON on stdout: what `lacuna bench --peers` compares with.
+"""How fast another program decodes a model here, as JSON on stdout, for `lacuna bench --peers`.
 
     python peers.py --probe                            prints the versions of the packages that are used
     python peers.py onnxruntime-genai FOLDER ...       a folder with genai_config.json; --model names another .onnx in it
     python peers.py llama.cpp FILE.gguf ...
                     [--prompt 128] [--steps 96] [--threads N]
 
-A prompt of arbitrary tokens is read, and `steps` tokens are decoded after it; once to warm up, then three times, of which the
-best counts.
+It reads a prompt of arbitrary tokens and decodes `steps` tokens after it: once to warm up, then three times. The best
+run counts.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def llama(options):
     import llama_cpp
     import numpy as np
 
-    global silent  # Called by the library as long as it lives.
+    global silent  # The library calls it as long as it lives.
     silent = llama_cpp.llama_log_callback(lambda *_: None)
     llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()

@@ -1,9 +1,9 @@
 // Builds the native core: node scripts/build-native.js [--preset release|debug|address|thread|arm64] [--test] [--bench]
 // [--cuda] [--jobs N]
 //
-// Headers come from the system where it has them, else from Debian's packages, unpacked into native/build/prefix without
-// installing anything. What can be had neither way is named, with the package that brings it. The preset arm64 is built by a
-// cross compiler, from packages of that architecture alone.
+// Headers come from the system if it has them, else from Debian's packages, unpacked into native/build/prefix without
+// installing anything. A header that is available neither way is named, with its package. A cross compiler builds the
+// preset arm64, only from packages of that architecture.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -21,12 +21,12 @@ const { values: options } = parseArgs({
   },
 });
 
-/** Builds for another machine: the compiler that makes them, and what Debian calls it. */
+/** Builds for another machine: the compiler, and Debian's names for it. */
 const CROSS = { arm64: { compiler: 'aarch64-linux-gnu-g++', architecture: 'arm64', package: 'g++-aarch64-linux-gnu' } };
 const cross = CROSS[options.preset];
 const prefix = join(native, cross === undefined ? 'build/prefix' : `build/${options.preset}/prefix`);
 
-/** What the build reads, and the Debian packages that bring it. */
+/** What the build reads, and the Debian packages that contain it. */
 const NEEDS = [
   {
     what: 'Highway 1.2 or newer',
@@ -48,7 +48,7 @@ const NEEDS = [
     : { what: 'GoogleTest', header: ['../src/googletest/CMakeLists.txt'], packages: ['googletest'], forTests: true },
 ];
 
-/** Packages of the architecture that is built for. */
+/** Packages of the target architecture. */
 function packagesOf(...names) {
   return cross === undefined ? names : names.map((name) => `${name}:${cross.architecture}`);
 }
@@ -91,7 +91,7 @@ function fail(lines) {
   process.exit(1);
 }
 
-/** apt's options for package lists of our own: those of SUITE, from where this machine gets its Debian packages. */
+/** apt's options for package lists of our own: those of SUITE, from this machine's Debian mirror. */
 function privateApt() {
   const targets = execFileSync(
     'apt-get',
@@ -123,7 +123,7 @@ function privateApt() {
   return Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
 }
 
-/** Unpacks packages into the prefix; returns whether that worked. */
+/** Unpacks packages into the prefix. Returns whether that worked. */
 function fetch(packages) {
   if (!has('apt-get') || !has('dpkg-deb')) return false;
   const apt = privateApt();

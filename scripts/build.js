@@ -1,9 +1,9 @@
-// Makes dist/: declarations by tsc, code by esbuild, in a few files, which load faster than a hundred.
+// Makes dist/: declarations by tsc, code by esbuild in a few files, which load faster than a hundred.
 //
-// What users install beside the package stays external, but for two reasons to bundle. The protobuf codec of ONNX:
-// onnx-proto asks for protobufjs 6 while this project runs it on protobufjs 8 (an npm "override"), and npm ignores a
-// dependency's overrides. And what every command loads, whose many files take longer to find than to run: zod alone
-// took 40 ms (it is a dependency all the same, for the declarations).
+// Dependencies stay external, with two exceptions. The first is the protobuf codec of ONNX: onnx-proto asks for
+// protobufjs 6, but this project runs it on protobufjs 8 (an npm "override"), and npm ignores a dependency's overrides.
+// The second is code that every command loads, because finding many files takes longer than running them. zod alone
+// took 40 ms. (It is a dependency all the same, for the declarations.)
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -22,7 +22,7 @@ execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconf
 });
 writeFileSync(join(root, 'dist/LICENCES.txt'), licences(files));
 
-/** The licences of all packages that any of `files` is from, each with its name and version. */
+/** The licences of all packages that contributed to `files`, each with its name and version. */
 function licences(files) {
   const folders = new Set(files.flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []));
   const texts = [...folders].sort().map((folder) => {

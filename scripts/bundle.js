@@ -1,4 +1,4 @@
-// Bundles TypeScript for Node: what dist/ is made by, and what runs of this project besides it.
+// Bundles TypeScript for Node: for dist/, and for other code of this project that runs.
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,9 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const BUNDLED = ['commander', 'zod'];
 
-/** Writes `entryPoints`, relative to the repository, into `outdir`; returns the names of all files that went into it. */
+/**
+ * Writes `entryPoints`, relative to the repository, into `outdir`. Returns the names of all files that went into it.
+ */
 export async function bundle(entryPoints, outdir) {
   const { metafile } = await build({
     absWorkingDir: root,
@@ -25,7 +27,7 @@ export async function bundle(entryPoints, outdir) {
     chunkNames: 'chunks/[name]-[hash]',
     legalComments: 'inline',
     logLevel: 'warning',
-    // protobufjs reaches for optional CommonJS modules through require, which an ES module lacks.
+    // protobufjs loads optional CommonJS modules through require, which an ES module lacks.
     banner: {
       js: "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);",
     },

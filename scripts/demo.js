@@ -16,14 +16,14 @@ function sh(command, args) {
 
 const shown = (args) => args.map((arg) => arg.replace(`${root}/`, '')).join(' ');
 
-/** Runs a command of lacuna that is to refuse, with what it says. */
+/** Runs a command of lacuna that must refuse, and shows its message. */
 function refused(...args) {
   console.log(`\n$ lacuna ${shown(args)}`);
   const { status } = spawnSync(process.execPath, [join(root, 'bin/lacuna.js'), ...args], { stdio: 'inherit' });
   if (status !== 2) throw new Error('A plan that cannot pay was not refused');
 }
 
-/** Runs a command of lacuna as a user would; returns what it prints. */
+/** Runs a command of lacuna as a user would. Returns its output. */
 function lacuna(...args) {
   console.log(`\n$ lacuna ${shown(args)}`);
   const { status, stdout } = spawnSync(process.execPath, [join(root, 'bin/lacuna.js'), ...args], {
@@ -46,11 +46,11 @@ rmSync(out, { recursive: true, force: true });
 
 const dense = join(out, 'dense');
 lacuna('convert', model, '-o', dense);
-// A model this small has nothing to gain in stock ONNX Runtime: that is told before anything is measured.
+// A model this small gains nothing in stock ONNX Runtime. The command says so before anything is measured.
 const stock = ['--preset', 'top-k', '--target', '0.3', '--host', 'stock'];
 refused('build', model, '-o', join(out, 'refused'), ...stock);
 
-// Planned for the native kernels it shows the whole pipeline all the same, whatever it decodes like here.
+// Planned for the native kernels, it shows the whole pipeline all the same, whatever its speed here.
 const anyway = ['--host', 'native', '--allow-slower', '--tokens', '10000'];
 const rows = [];
 for (const [preset, target] of [

@@ -10,7 +10,7 @@ chdir(root);
 const step = installed() ? ['node', ['scripts/build.js']] : ['npm', ['ci']];
 const { status } = spawnSync(step[0], step[1], { stdio: 'inherit', shell: process.platform === 'win32' });
 if (status !== 0) process.exit(status ?? 1);
-// Needs what has only now been installed.
+// Imported here because the packages have only now been installed.
 const { bundleFuzz } = await import('./bundle-fuzz.js');
 await bundleFuzz();
 await import(pathToFileURL(join(root, '.fuzz/build/fuzz/main.js')));

@@ -1,4 +1,4 @@
-// Says whether node_modules holds what package-lock.json asks for, so that a fresh clone needs no separate install.
+// Says whether node_modules matches package-lock.json, so that a fresh clone needs no separate install.
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

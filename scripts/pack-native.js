@@ -1,7 +1,7 @@
 // Puts a build of the native core into a folder that npm packs: node scripts/pack-native.js [--preset release] [--output DIR]
 //
-// The folder is a package for one kind of machine, which its libraries' own headers say, so that cross builds are packed like
-// any other. It is installed beside lacuna, which finds it there (src/pipeline/engine/native-library.ts):
+// The folder is a package for one kind of machine. The headers of its libraries say which, so cross builds are packed
+// in the same way. It is installed beside lacuna, which finds it there (src/pipeline/engine/native-library.ts):
 //
 //     npm pack native/build/packages/native-linux-x64
 //     npm install ./lacuna-0.1.0.tgz ./lacuna-native-linux-x64-0.1.0.tgz
@@ -34,7 +34,7 @@ function cpuOf(file) {
   return cpu ?? fail(`${file} is no library for Linux on ${Object.values(CPUS).join(' or ')}`);
 }
 
-/** Whose code is inside, with what they ask to be passed on. */
+/** The authors of the code inside, with the notices that they ask for. */
 function licences() {
   const highway = ['native/build', 'native/build/arm64']
     .map((folder) => join(root, folder, 'prefix/usr/share/doc/libhwy1t64/copyright'))

@@ -1,4 +1,4 @@
-// Everything that must hold, in one command and in the order in which it fails fastest: install, build, types, lint, tests.
+// Runs all checks with one command, the fastest to fail first: install, build, types, lint, tests.
 import { spawnSync } from 'node:child_process';
 import { installed } from './install.js';
 

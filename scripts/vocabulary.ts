@@ -1,4 +1,4 @@
-/** The vocabulary of src/core/choice.ts and src/ops/contract.ts as C++, so that it is written once. */
+/** The vocabulary of src/core/choice.ts and src/ops/contract.ts as C++, so that it is written only once. */
 import { CUTS, MEASURES, MODES } from '../src/core/choice.ts';
 import { ACTIVATIONS } from '../src/ops/activations.ts';
 import {
@@ -11,7 +11,7 @@ import {
 import { STORAGES } from '../src/ops/gated-ffn/storages.ts';
 
 export interface Header {
-  /** From the repository's root. */
+  /** Relative to the repository's root. */
   readonly path: string;
   readonly text: string;
 }
@@ -74,7 +74,7 @@ inline constexpr const char* kInputNames[] = {${inputs.map((input) => `\n    "${
 }  // namespace ${space}`;
 }
 
-/** ONNX Runtime's names; UNDEFINED takes any, and kernels look. */
+/** ONNX Runtime's names. UNDEFINED takes any type, and kernels check it. */
 const ELEMENT_TYPES: Readonly<Record<InputType | OutputType, string>> = {
   float32: 'FLOAT',
   float16: 'FLOAT16',

@@ -1,5 +1,5 @@
 /**
- * `import 'lacuna/backend'`: plain onnxruntime-node, and what is built on it, runs models in the native core.
+ * `import 'lacuna/backend'`: onnxruntime-node, and programs built on it, run models in the native core.
  *
  * @example
  * import 'lacuna/backend';
@@ -8,10 +8,10 @@
 import * as own from 'onnxruntime-node';
 import { nativeBackend } from './pipeline/backend.ts';
 
-/** Never taken unless it is asked for. */
+/** Used only when it is named. */
 const PRIORITY = -1;
 
-/** Registers the backend in another onnxruntime-node, or onnxruntime-common, than the one that Lacuna finds. */
+/** Registers the backend in another copy of onnxruntime-node or onnxruntime-common than the one that Lacuna finds. */
 export function register(ort: Pick<typeof own, 'registerBackend' | 'Tensor'>): void {
   ort.registerBackend('lacuna', nativeBackend(ort.Tensor), PRIORITY);
 }

@@ -1,4 +1,7 @@
-/** The public door of Lacuna: one function a command, the error they throw, and the shapes that go in and out. */
+/**
+ * The public door of Lacuna: one function for each command, the error that they throw, and the types of inputs and
+ * results.
+ */
 export { ERROR_CODES, type ErrorCode, LacunaError } from './core/errors.ts';
 export type { HubOptions } from './core/hub.ts';
 export { LACUNA_VERSION, type Manifest } from './core/manifest.ts';

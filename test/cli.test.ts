@@ -149,9 +149,9 @@ describe('usage', () => {
     [['convert', tinyLlama, '-o', 'x', '--data', 'x'], /fp32 searches no scales/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--data', 'x', '--importance', 'y'], /not both/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--data', 'x', '--rounding', 'best'], /gptq, search/],
-    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--rounding', 'gptq'], /no text.*--data FILE/s],
-    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--rounding', 'search'], /no text.*--data FILE/s],
-    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--tokens', '9'], /no text to measure 9 tokens of/],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--rounding', 'gptq'], /rounds by a text.*--data FILE/s],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--rounding', 'search'], /rounds by a text.*--data FILE/s],
+    [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--tokens', '9'], /No text is given to measure 9 tokens of/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4', '--allow-nonfinite'], /no codes for NaN/],
     [['convert', tinyLlama, '-o', 'x', '--asymmetric'], /fp32 stores no blocks/],
   ])('refuses %j with 2', async (args, message) => {

@@ -160,7 +160,7 @@ describe('what is wrong with options', () => {
     });
     // @ts-expect-error
     await expect(evaluate({ folder, data: 'a.txt' })).rejects.toMatchObject({
-      hint: 'One is a list as well: ["a.txt"].',
+      hint: 'A single one is also a list: ["a.txt"].',
     });
   });
 });

@@ -103,7 +103,7 @@ describe('a conversion that is killed', { timeout: 60_000 }, () => {
     const { at, args, hasLayer } = rounding('rounding');
     await killed(args, hasLayer, 'SIGKILL');
     const next = await start(args).ended;
-    expect(next.stderr).toMatch(/Taking up \d finished parts? from .*out\.rounding/);
+    expect(next.stderr).toMatch(/Continuing with \d finished parts? from .*out\.rounding/);
     expect(next.code).toBe(0);
     expect(readdirSync(at)).toEqual(['out']);
   });
@@ -113,7 +113,7 @@ describe('a conversion that is killed', { timeout: 60_000 }, () => {
     const stopped = await killed(args, hasLayer, 'SIGINT');
     expect(stopped.code).toBe(130);
     expect(stopped.stderr).toMatch(
-      /Kept in .*out\.rounding: \d finished parts?; the same command goes on from there\.\nStopped\.\n$/,
+      /Kept in .*out\.rounding: \d finished parts?; the same command continues from there\.\nStopped\.\n$/,
     );
     expect(readdirSync(at)).toEqual(['out.rounding']);
   });

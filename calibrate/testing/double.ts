@@ -1,6 +1,6 @@
 /**
- * A stand-in for a converted model and its runtime, for tests of arithmetic and order alone: layers without attention
- * whose FFN is computed here in plain loops, so that what calibration was fed is known.
+ * A stand-in for a converted model and its runtime, for tests of arithmetic and order alone: layers without attention.
+ * Their FFN is computed here in plain loops, so the inputs of calibration are known.
  */
 import type { Graph } from '../../src/core/graph.ts';
 import { BASE_OPSETS } from '../../src/core/graph.ts';
@@ -34,7 +34,7 @@ export const SPEC: ModelSpec = {
   eosTokenIds: [0],
 };
 
-/** A linear congruential generator (Numerical Recipes' constants): numbers in [-1, 1) that a seed fixes. */
+/** A linear congruential generator (Numerical Recipes' constants): numbers in [-1, 1) from a seed. */
 export function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -115,7 +115,7 @@ export async function readFloats(expr: TensorExpr): Promise<Float32Array> {
   return new Float32Array(expr.bytes.slice().buffer);
 }
 
-/** Opens the pieces above; `log` notes what is opened and closed. */
+/** Opens the pieces above. `log` records what is opened and closed. */
 export function openDouble(
   log: string[] = [],
   change: (hidden: Float32Array, layer: number) => void = () => {},
@@ -136,7 +136,7 @@ export function openDouble(
   };
 }
 
-/** Looks ids up in the table that the graph has, which is some rows of the model's. */
+/** Looks up ids in the graph's table, which has some rows of the model's. */
 function embed(feeds: Readonly<Record<string, RuntimeTensor>>, table: TensorExpr): Record<string, RuntimeTensor> {
   if (table.kind !== 'rows') throw new Error(`The double looks up some rows, not ${table.kind}`);
   const ids = Array.from(feeds.input_ids.data, Number);

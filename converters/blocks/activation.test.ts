@@ -1,4 +1,4 @@
-/** Each activation's graph against its formula, in float64. */
+/** Each activation's graph against its formula in float64. */
 import { afterAll, expect, test } from 'vitest';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { BASE_OPSETS } from '../../src/core/graph.ts';
@@ -39,7 +39,7 @@ test.each(Object.keys(FORMULAS) as Activation[])('%s', async (activation) => {
   runners.push(runner);
   const { y } = await runner.run({ x: { dtype: 'float32', dims: [X.length], data: Float32Array.from(X) } });
   for (const [i, x] of X.entries()) {
-    // Four float32 roundings of numbers up to |x|, and exp's and erf's own error of about as much.
+    // Four float32 roundings of numbers up to |x|, and a similar error of exp and erf.
     const tolerance = 8 * 2 ** -24 * Math.max(1, Math.abs(x));
     expect(Math.abs(Number(y.data[i]) - FORMULAS[activation](x)), `${activation}(${x})`).toBeLessThan(tolerance);
   }

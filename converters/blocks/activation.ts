@@ -1,8 +1,8 @@
-/** Activations of gated FFNs, by the names configs give them. */
+/** Activations of gated FFNs, by their names in configs. */
 import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 
-/** Config's `hidden_act` -> our one name for each function; later stages know only the names on the right. */
+/** Config's `hidden_act` -> our one name for each function. Later stages know only the names on the right. */
 export const ACTIVATIONS = {
   silu: 'silu',
   swish: 'silu',
@@ -20,7 +20,7 @@ export function activate(g: GraphBuilder, x: string, activation: Activation, out
   const outputs = [output];
   switch (activation) {
     case 'silu':
-      // Standard operators run everywhere; ONNX Runtime fuses the two into one QuickGelu of the same value.
+      // Standard operators run everywhere. ONNX Runtime fuses the two into one QuickGelu with the same value.
       return g.op('Mul', [x, g.op('Sigmoid', [x])], { outputs });
     case 'gelu':
       return g.op('Gelu', [x], { attributes: { approximate: attr.string('none') }, outputs });

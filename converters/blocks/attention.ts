@@ -12,14 +12,14 @@ import { rmsNorm } from './rms-norm.ts';
 import { rotaryInitializers } from './rotary.ts';
 
 /**
- * Whether past and present may be one buffer of full length that attention writes into. Heads that are no multiple of
- * 16 wide are widened on their way in and out, so there present is a copy.
+ * Whether past and present may be one buffer of full length that attention writes into. Heads whose width is not a
+ * multiple of 16 are widened on their way in and out, so their present is a copy.
  */
 export function sharesCacheBuffer(spec: Pick<ModelSpec, 'headDim'>): boolean {
   return spec.headDim % 16 === 0;
 }
 
-/** Layer `index`'s cache as it comes in, each float [b, kv heads, past, head]. */
+/** Layer `index`'s incoming cache, each float [b, kv heads, past, head]. */
 export function cacheInputs(index: number, spec: ModelSpec, floats: Floats): ValueInfo[] {
   return ['key', 'value'].map((part) =>
     cache(`past_key_values.${index}.${part}`, 'past_sequence_length', spec, floats),
@@ -35,12 +35,12 @@ function cache(name: string, length: string, spec: ModelSpec, floats: Floats): V
   return value(name, floats, ['batch_size', spec.numKeyValueHeads, length, spec.headDim]);
 }
 
-/** Names of float [b, s, heads * head]; of query, key and value each on its own, or of all three side by side. */
+/** Names of float [b, s, heads * head]: query, key and value separately, or all three side by side. */
 type Projected = readonly [query: string, key: string, value: string] | readonly [all: string];
 
 /**
  * x [b, s, hidden] -> attention's output [b, s, hidden], called `output`, before it is normed or added to the residual
- * stream; the tap attended is on the way.
+ * stream. The tap attended is on the way.
  */
 export function attention(
   g: GraphBuilder,
@@ -59,20 +59,22 @@ export function attention(
 }
 
 /**
- * Query, key and value as one product of stacked weights: one operator instead of three, and their rows are neighbours
- * in memory.
+ * Query, key and value as one product of stacked weights: one operator instead of three, with neighbouring rows in
+ * memory.
  */
 function projectAtOnce(g: GraphBuilder, x: string, prefix: string, { config, weights }: DecoderParts): Projected {
   const bias = config.attentionBias ? packed(prefix, 'bias', weights) : undefined;
   return [linear(g, x, packed(prefix, 'weight', weights), bias)];
 }
 
-/** Query, key and value, one under the other: [(heads + 2 kv heads) * head, hidden], or the same of their biases. */
+/**
+ * Query, key and value, one under the other: [(heads + 2 kv heads) * head, hidden]. Or their biases in the same order.
+ */
 function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Weight {
   const parts = ['q_proj', 'k_proj', 'v_proj'].map((projection) => weights(`${prefix}.${projection}.${part}`));
   const data = concatRows(parts.map((one) => one.data));
   const rounded = parts.map((one) => one.rounded).filter((one) => one !== undefined);
-  // All three read the same input, so what is important to one is to all.
+  // All three read the same input, so they share its importances.
   return {
     ...parts[0],
     name: `${prefix}.qkv_proj.${part}`,
@@ -82,8 +84,8 @@ function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Weig
 }
 
 /**
- * Query, key and value each on its own, since what is normed lies apart; each head of query and key is normed by itself
- * (Henry et al. 2020).
+ * Query, key and value separately, because a norm applies only to some of them. Each head of query and key is normed by
+ * itself (Henry et al. 2020).
  */
 function projectAndNorm(g: GraphBuilder, x: string, prefix: string, parts: DecoderParts): Projected {
   const { config, weights } = parts;
@@ -106,7 +108,7 @@ function normHeads(g: GraphBuilder, x: string, heads: number, name: string, part
   return g.op('Reshape', [normed, g.int64(0, 0, heads * spec.headDim)]);
 }
 
-/** How many heads query, key and value have. */
+/** The number of heads in query, key and value. */
 function headCounts({ numAttentionHeads, numKeyValueHeads }: ModelSpec): readonly [number, number, number] {
   return [numAttentionHeads, numKeyValueHeads, numKeyValueHeads];
 }
@@ -149,14 +151,14 @@ function attributes(config: DecoderConfig, index: number): Record<string, Attrib
     scale: attr.float(attentionScale),
     do_rotary: attr.int(1),
     rotary_interleaved: attr.int(0),
-    // A token sees itself and the `local_window_size - 1` before it, as in Transformers; -1 is no window. Before 1.24,
-    // ONNX Runtime counted one token more, so a window that the context never fills is better left out.
+    // A token sees itself and the `local_window_size - 1` before it, as in Transformers; -1 means no window. Before
+    // 1.24, ONNX Runtime counted one token more, so a window that the context never fills is left out.
     local_window_size: attr.int(slidingWindow < spec.contextLength ? slidingWindow : -1),
     ...(attentionSoftcap === undefined ? {} : { softcap: attr.float(attentionSoftcap) }),
   };
 }
 
-/** The same for heads that the operator refuses. The caches keep the true width outside. */
+/** The same for heads that the operator refuses. Outside, the caches keep the true width. */
 function widenedAttention(g: GraphBuilder, projected: Projected, index: number, parts: DecoderParts): string {
   const { spec } = parts.config;
   const { numAttentionHeads, headDim } = spec;

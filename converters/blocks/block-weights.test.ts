@@ -1,4 +1,4 @@
-/** Block-quantised products and look-ups in ONNX Runtime, against plain sums over the dequantised weights. */
+/** Block-quantised products and look-ups in ONNX Runtime, compared with plain sums over the dequantised weights. */
 import { expect, test } from 'vitest';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { weightBytesOf } from '../../formats/onnx/layout.ts';
@@ -34,7 +34,7 @@ const cases = ([4, 8] as const).flatMap((bits) =>
   ),
 );
 
-/** The weights that are left, [OUT, columns], from the bytes that are written. */
+/** The weights after rounding, [OUT, columns], from the written bytes. */
 async function dequantized({ data }: Weight, scheme: BlockScheme): Promise<Float64Array> {
   const { bits, blockSize } = scheme;
   const columns = data.shape[1];
@@ -59,7 +59,7 @@ function graphOf(g: GraphBuilder, inputs: Graph['inputs'], outputs: Graph['outpu
   return { ...g.body('test', inputs, outputs), functions: [], opsets: BASE_OPSETS, metadata: {} };
 }
 
-/** `level` overrides the accuracy level that the converters ask for. */
+/** `level` overrides the accuracy level of the converters. */
 async function multiply(weight: Weight, scheme: BlockScheme, x: Float32Array, level?: number): Promise<Float32Array> {
   const columns = weight.data.shape[1];
   const g = new GraphBuilder('test');
@@ -75,7 +75,7 @@ async function multiply(weight: Weight, scheme: BlockScheme, x: Float32Array, le
   return y.data as Float32Array;
 }
 
-/** y of the row and output, with what rounding may do to it. */
+/** y of the row and output, with the possible effect of rounding. */
 function exact(x: Float32Array, weights: Float64Array, columns: number, blockSize: number, i: number) {
   const [row, out] = [Math.floor(i / OUT), i % OUT];
   let [sum, magnitude, activationError] = [0, 0, 0];
@@ -106,7 +106,7 @@ test.each(cases)('products of $columns columns, $scheme', async ({ columns, sche
     expect(Math.abs(float[i] - sum)).toBeLessThanOrEqual(rounding);
     expect(Math.abs(asConverted[i] - sum)).toBeLessThanOrEqual(activationError + 2 * rounding);
   }
-  // Rounded activations are what makes it fast: where a kernel rounds none, the second bound would test nothing.
+  // Rounded activations make it fast. If a kernel rounded none, the second bound would test nothing.
   expect(asConverted).not.toEqual(float);
 });
 
@@ -131,7 +131,7 @@ test.each(cases.filter(({ columns, scheme }) => canLookUp(columns, scheme)))(
 
 test('a product that shares its weight with a look-up takes no bytes of its own', () => {
   const scheme: BlockScheme = { bits: 4, blockSize: 16, symmetric: true, method: 'nearest' };
-  // Codes and scales of more than a kilobyte each: smaller tensors are written inside the model, wherever they are used.
+  // Codes and scales of more than a kilobyte each. Smaller tensors are written inside the model for each use.
   const weight: Weight = { ...weightOf(256), data: float32Tensor(random(64 * 256), [64, 256]) };
   const g = new GraphBuilder('test');
   blockRows(g, 'ids', weight, scheme, 'rows');

@@ -1,4 +1,4 @@
-/** Weights stored in blocks: the operators of ONNX Runtime that multiply by them and look rows up in them. */
+/** Weights stored in blocks: ONNX Runtime's operators that multiply by them and look up rows in them. */
 import { type Attribute, attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { type BlockScheme, quantize, type TensorExpr } from '../../src/core/tensor.ts';
@@ -6,12 +6,12 @@ import type { Weight } from '../weights.ts';
 import { toFloat32 } from './to-float32.ts';
 
 /**
- * Lets kernels round activations to int8 a block at a time: on CPUs the products are several times faster, and the
- * error is far below that of 4-bit weights.
+ * Lets kernels round activations to int8 a block at a time. On CPUs this makes the products several times faster, and
+ * the error is far below that of 4-bit weights.
  */
 const INT8_ACTIVATIONS = 4;
 
-/** x [..., in] -> x W^T [..., out] by MatMulNBits, which takes any number of columns, and scales of x's type alone. */
+/** x [..., in] -> x W^T [..., out] by MatMulNBits, which takes any number of columns, but only scales of x's type. */
 export function blockProduct(g: GraphBuilder, x: string, weight: Weight, scheme: BlockScheme, output: string): string {
   const { name, data, importance, rounded } = weight;
   const { codes, scales, zeroPoints } = rounded ?? quantize(data, scheme, importance);
@@ -28,15 +28,15 @@ export function blockProduct(g: GraphBuilder, x: string, weight: Weight, scheme:
   return g.contrib('MatMulNBits', inputs, { attributes, outputs: [output] });
 }
 
-/** Whether rows of a table of so many columns can be looked up: GatherBlockQuantized wants whole blocks. */
+/** Whether rows of a table with this many columns can be looked up: GatherBlockQuantized needs whole blocks. */
 export function canLookUp(columns: number, { bits, blockSize }: BlockScheme): boolean {
-  // Zero points of a row share no byte with the next row's.
+  // The zero points of a row share no byte with the next row's.
   return columns % blockSize === 0 && (columns / blockSize) * bits >= 8;
 }
 
 /**
  * Rows of `table` [vocab, width] by their numbers: ids [...] -> float [..., width], called `output`. The tensors hold
- * the bytes that `blockProduct` multiplies by, in other shapes, so that a head that shares them takes no space.
+ * the bytes that `blockProduct` multiplies by, in other shapes, so a head that shares them takes no space.
  */
 export function blockRows(g: GraphBuilder, ids: string, table: Weight, scheme: BlockScheme, output: string): string {
   const { name, data, importance } = table;

@@ -10,7 +10,7 @@ import { rmsNorm, streamEpsilon } from './rms-norm.ts';
 /** Adds the nodes from `hidden.<index>` to `hidden.<index + 1>`, with all taps of the layer. */
 export type DecoderLayer = (g: GraphBuilder, index: number, parts: DecoderParts) => void;
 
-/** x + attention(norm x), then x + FFN(norm x): LLaMA's. */
+/** LLaMA's: x + attention(norm x), then x + FFN(norm x). */
 export const preNormLayer: DecoderLayer = (g, index, parts) => {
   const { config, weights } = parts;
   const norm = layerNorm(g, index, parts);
@@ -22,7 +22,7 @@ export const preNormLayer: DecoderLayer = (g, index, parts) => {
   g.op('Add', [residual, ffnOut], { outputs: [hiddenName(index + 1)] });
 };
 
-/** x + norm(attention(norm x)), then x + norm(FFN(norm x)): from Gemma 2 on. */
+/** From Gemma 2 on: x + norm(attention(norm x)), then x + norm(FFN(norm x)). */
 export const sandwichNormLayer: DecoderLayer = (g, index, parts) => {
   const { config, weights } = parts;
   const norm = layerNorm(g, index, parts);
@@ -44,7 +44,7 @@ function layerNorm(g: GraphBuilder, index: number, parts: DecoderParts) {
     rmsNorm(g, x, parts.normWeights(`model.layers.${index}.${name}.weight`), streamEpsilon(parts), output);
 }
 
-/** A norm of what is added to the residual stream, at the stream's scale. */
+/** A norm of what is added to the residual stream, with the stream's scale. */
 function toStreamNorm(g: GraphBuilder, index: number, { config, normWeights, streamScale, floats }: DecoderParts) {
   return (x: string, name: string, output?: string) => {
     const weight = normWeights(`model.layers.${index}.${name}.weight`);

@@ -1,4 +1,4 @@
-/** What the embed piece makes of masks: lengths and positions, worked out by hand. */
+/** Lengths and positions that the embed piece derives from masks, worked out by hand. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { BASE_OPSETS } from '../../src/core/graph.ts';

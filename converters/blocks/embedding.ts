@@ -1,4 +1,4 @@
-/** The first piece of a decoder: token embeddings, and what the attention mask says of positions. */
+/** The first piece of a decoder: token embeddings, and positions from the attention mask. */
 import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { hiddenName } from '../../src/core/model.ts';
@@ -9,13 +9,13 @@ import { toFloat32 } from './to-float32.ts';
 
 /**
  * From input_ids [b, s], attention_mask [b, total] and `table` [vocab, hidden]:
- * - `hidden.0` float [b, s, hidden], times `scale` where one is given; a table of rows that are no whole blocks stays float
+ * - `hidden.0` float [b, s, hidden], times `scale` if given; a table without whole blocks in each row stays float
  * - `seqlens_k` int32 [b]: index of each row's last true position, sum(mask) - 1
  * - `total_sequence_length` int32 []: columns of the mask, past and padding included
  * - `position_ids` int64 [b, s]: true tokens before each of the last s columns; padding repeats the position before it
  */
 export function embedding(g: GraphBuilder, table: Weight, scale?: number): void {
-  // The head may be the same table, unscaled, so the scale stays out of the weights.
+  // The head may be the same table without the scale, so the scale is not in the weights.
   if (scale === undefined) lookUp(g, table, hiddenName(0));
   else {
     const factor = g.constant(cast(float32Tensor([scale], []), table.precision.floats));
@@ -34,7 +34,7 @@ function lookUp(g: GraphBuilder, table: Weight, output: string): string {
   if (storage.kind === 'blocks' && canLookUp(table.data.shape[1], storage))
     return blockRows(g, 'input_ids', table, storage, output);
   if (storage.kind !== 'widened') return rows(g, table, output);
-  // Rows are looked up as they are stored: a widened copy of the whole table would serve a few of them.
+  // Rows are looked up as they are stored. A widened copy of the whole table would serve only a few of them.
   return toFloat32(g, rows(g, { ...table, data: cast(table.data, storage.dtype) }, g.fresh('narrow')), output);
 }
 

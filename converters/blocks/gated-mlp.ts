@@ -8,8 +8,8 @@ import { activate } from './activation.ts';
 import { linear } from './linear.ts';
 
 /**
- * x [b, s, hidden] -> what layer `index`'s FFN gives, called `output`: the tap `ffn_out`, or `down` where a norm follows.
- * Taps gate, up and act are on the way.
+ * x [b, s, hidden] -> the result of layer `index`'s FFN, called `output`: the tap `ffn_out`, or `down` if a norm
+ * follows. Taps gate, up and act are on the way.
  */
 export function gatedMlp(
   g: GraphBuilder,

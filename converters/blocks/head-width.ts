@@ -1,11 +1,13 @@
 /**
- * Widens heads to a multiple of 16 and back, around an operator that takes no others. Rotary positions turn the first
- * half of a head against the second, so each half is filled up with zeros on its own; zeros change no product.
+ * Widens heads to a multiple of 16 and back, around an operator that takes no other widths. Rotary positions turn the
+ * first half of a head against the second, so each half is padded with zeros on its own. Zeros change no product.
  */
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { rotaryColumns } from './rotary.ts';
 
-/** How heads lie in a tensor: its dimensions before the head's own (0 = as they are), and its shape at a head's width. */
+/**
+ * How heads lie in a tensor: its dimensions before the head's own (0 = unchanged), and its shape for a head's width.
+ */
 export interface HeadLayout {
   readonly before: readonly number[];
   readonly shape: (width: number) => readonly number[];
@@ -23,7 +25,7 @@ export const CACHE_LAYOUT: HeadLayout = { before: [0, 0, 0], shape: (width) => [
 export function widenHeads(g: GraphBuilder, x: string, layout: HeadLayout, headDim: number): string {
   const [half, wideHalf] = [headDim / 2, rotaryColumns(headDim)];
   const halves = g.op('Reshape', [x, g.int64(...layout.before, 2, half)]);
-  // Pad takes what goes before each axis, then what goes behind; the halves are five axes.
+  // Pad takes the padding before each axis, then the padding after it. The halves are five axes.
   const widened = g.op('Pad', [halves, g.int64(...Array<number>(9).fill(0), wideHalf - half)]);
   return g.op('Reshape', [widened, g.int64(...layout.shape(2 * wideHalf))]);
 }

@@ -1,4 +1,4 @@
-/** The output head: hidden states to one logit a token of the vocabulary. */
+/** The output head: hidden states to logits, one for each token of the vocabulary. */
 import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import type { Weight } from '../weights.ts';
@@ -6,8 +6,8 @@ import { product } from './product.ts';
 import { toFloat32 } from './to-float32.ts';
 
 /**
- * x [b, s, hidden] -> logits float32 [b, s, vocab], by `weight` [vocab, hidden], which may be the embedding itself. With
- * a `softcap` c (Gemma 2, section 2) each becomes c tanh(logit / c).
+ * x [b, s, hidden] -> logits float32 [b, s, vocab], by `weight` [vocab, hidden], which may be the embedding itself.
+ * With a `softcap` c (Gemma 2, section 2) each logit becomes c tanh(logit / c).
  */
 export function head(g: GraphBuilder, x: string, weight: Weight, softcap?: number): string {
   if (softcap === undefined) return float32Product(g, x, weight, 'logits');
@@ -16,7 +16,7 @@ export function head(g: GraphBuilder, x: string, weight: Weight, softcap?: numbe
   return g.op('Mul', [bent, cap], { outputs: ['logits'] });
 }
 
-/** In float32 whatever the model computes in: hosts sample from that. */
+/** Always float32, because hosts sample from it. */
 function float32Product(g: GraphBuilder, x: string, weight: Weight, output: string): string {
   const { floats, vocabulary } = weight.precision;
   if (floats === 'float32') return product(g, x, weight, vocabulary, output);

@@ -1,4 +1,4 @@
-/** A linear layer whose weight stays as the checkpoint has it, [out, in]. */
+/** A linear layer with the weight as in the checkpoint, [out, in]. */
 import type { Initializer } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import type { Weight } from '../weights.ts';

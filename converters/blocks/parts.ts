@@ -1,4 +1,4 @@
-/** What the blocks of one model are built from. */
+/** The materials for the blocks of one model. */
 import type { Initializer } from '../../src/core/graph.ts';
 import type { Precision } from '../../src/core/precision.ts';
 import type { DecoderConfig } from '../config/decoder-config.ts';
@@ -12,10 +12,10 @@ export interface DecoderParts {
   readonly config: DecoderConfig;
   readonly floats: Floats;
   readonly weights: Weights;
-  /** What the residual stream is multiplied by; a power of two. See `streamScaleOf`. */
+  /** The factor of the residual stream, a power of two. See `streamScaleOf`. */
   readonly streamScale: number;
-  /** Weights of norms as the operator multiplies by them: Gemma's checkpoints store them less one. */
+  /** Weights of norms as the operator multiplies by them. Gemma's checkpoints store them minus one. */
   readonly normWeights: (name: string) => Initializer;
-  /** The tables of a rotary configuration, by the name that layers call it. */
+  /** The tables of a rotary configuration, by the name that layers use. */
   readonly rotary: (name: string) => RotaryTables;
 }

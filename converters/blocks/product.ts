@@ -1,4 +1,4 @@
-/** x W^T for a weight [out, in], by the operator that reads the weight as it is stored. */
+/** x W^T for a weight [out, in], by the operator for the weight's storage. */
 import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import type { WeightStorage } from '../../src/core/precision.ts';
@@ -26,7 +26,7 @@ export function product(g: GraphBuilder, x: string, weight: Weight, storage: Wei
 function floatProduct(g: GraphBuilder, x: string, weight: Weight, output: string): string {
   const name = g.initializer(weight.name, weight.data);
   if (weight.precision.floats === 'float32') return fusedProduct(g, x, name, output);
-  // FusedMatMul is not everywhere in float16; a runtime transposes a weight once, when it loads it.
+  // FusedMatMul does not exist everywhere in float16. A runtime transposes a weight once, when it loads it.
   const transposed = g.op('Transpose', [name], { attributes: { perm: attr.ints([1, 0]) } });
   return g.op('MatMul', [x, transposed], { outputs: [output] });
 }

@@ -11,7 +11,7 @@ export function rmsNorm(g: GraphBuilder, x: string, weight: Initializer, epsilon
   });
 }
 
-/** Epsilon of a norm that reads the residual stream as it is: y is then what it would be without the stream's scale. */
+/** Epsilon of a norm that reads the scaled residual stream, so that y is the same as without the scale. */
 export function streamEpsilon({ config, streamScale }: DecoderParts): number {
   return config.rmsNormEps * streamScale ** 2;
 }

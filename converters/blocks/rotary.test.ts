@@ -93,7 +93,7 @@ describe.each(ORACLES)('$name', ({ rope, frequencies, position, cos, sin }) => {
 
   test('has its cos and sin at the last position', async () => {
     const tables = rotaryTables(rope, 16, position + 1);
-    // Angles are equal to the bit; both libraries' cos is within one unit in the last place, at most 2^-23 below 2.
+    // Angles are equal to the bit. Both libraries' cos is within one unit in the last place, at most 2^-23 below 2.
     const ulp = 2 ** -23;
     for (const [table, expected] of [
       [tables.cos, cos],

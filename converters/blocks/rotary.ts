@@ -2,9 +2,9 @@
  * Rotary position tables (Su et al. 2021) with the scalings that LLaMA and Mistral checkpoints use.
  *
  * Transformers computes them in float32, so at long positions its angles carry float32's rounding, which is part of
- * what the model computes there. Every step below is rounded as it is there, in the same order; `number / tensor` is a
- * product with the reciprocal, as in PyTorch. Its power function is not correctly rounded: about one frequency in 150
- * differs in the last bit, which moves an angle by as much as rounding the angle itself does.
+ * what the model computes there. Every step below is rounded in the same way, in the same order; `number / tensor` is a
+ * product with the reciprocal, as in PyTorch. PyTorch's power function is not correctly rounded: about one frequency in
+ * 150 differs in the last bit. That moves an angle by as much as rounding the angle itself does.
  */
 import type { Initializer } from '../../src/core/graph.ts';
 import { type WavesTensor, waves } from '../../src/core/tensor.ts';
@@ -18,7 +18,7 @@ export interface RotaryTables {
 
 const { fround } = Math;
 
-/** The tables as the weights `<name>.cos` and `<name>.sin` of every graph that reads them. */
+/** The tables as the weights `<name>.cos` and `<name>.sin`, for every graph that reads them. */
 export function rotaryInitializers(name: string, { cos, sin }: RotaryTables): readonly [Initializer, Initializer] {
   return [
     { name: `${name}.cos`, data: cos },
@@ -27,8 +27,8 @@ export function rotaryInitializers(name: string, { cos, sin }: RotaryTables): re
 }
 
 /**
- * cos and sin of position * frequency: [positions, headDim / 2], widened to what GroupQueryAttention takes (8 columns
- * a step) by columns that turn nothing: there, heads are zero.
+ * cos and sin of position * frequency: [positions, headDim / 2]. Columns that turn nothing are added, because
+ * GroupQueryAttention takes steps of 8 columns; heads are zero there.
  */
 export function rotaryTables(rope: RopeConfig, headDim: number, positions: number): RotaryTables {
   const frequencies = [...inverseFrequencies(rope, headDim)];
@@ -37,17 +37,17 @@ export function rotaryTables(rope: RopeConfig, headDim: number, positions: numbe
   return { cos: waves('cos', positions, frequencies, scale), sin: waves('sin', positions, frequencies, scale) };
 }
 
-/** Half of a head, rounded up to a multiple of 8: GroupQueryAttention rotates heads of multiples of 16 only. */
+/** Half of a head, rounded up to a multiple of 8: GroupQueryAttention rotates only heads of multiples of 16. */
 export function rotaryColumns(headDim: number): number {
   return Math.ceil(headDim / 16) * 8;
 }
 
-/** The angle that each pair of a head's dimensions turns by from one position to the next, [headDim / 2]. */
+/** The angle by which each pair of a head's dimensions turns from one position to the next, [headDim / 2]. */
 export function inverseFrequencies(rope: RopeConfig, headDim: number): Float32Array {
   switch (rope.kind) {
     case 'default':
-    // Within the context, all that a table can hold: beyond it the base grows with every token, while cached keys keep
-    // the angles they were given.
+    // Within the context, a table can hold the angles. Beyond it the base grows with every token, while cached keys
+    // keep the angles that they were given.
     case 'dynamic':
       return reciprocals(powers(rope.theta, headDim));
     case 'linear':
@@ -68,7 +68,7 @@ function reciprocals(values: Float32Array): Float32Array {
   return values.map((value) => 1 / value);
 }
 
-/** Llama 3.1: low frequencies divided by `factor`, high ones kept, and a straight line between. */
+/** Llama 3.1: low frequencies are divided by `factor`, high ones are kept, and a straight line lies between. */
 function llama3Frequency(rope: Extract<RopeConfig, { kind: 'llama3' }>, frequency: number): number {
   const { factor, lowFreqFactor: low, highFreqFactor: high, originalMaxPositions } = rope;
   const waveLength = fround(fround(1 / frequency) * fround(2 * Math.PI));
@@ -93,7 +93,7 @@ function yarnFrequencies(rope: Extract<RopeConfig, { kind: 'yarn' }>, headDim: n
   });
 }
 
-/** Between which dimensions YaRN goes from keeping to dividing. */
+/** The dimensions between which YaRN goes from keeping to dividing. */
 function yarnRange(rope: Extract<RopeConfig, { kind: 'yarn' }>, headDim: number): readonly [number, number] {
   const dimension = (turns: number) =>
     (headDim * Math.log(rope.originalMaxPositions / (turns * 2 * Math.PI))) / (2 * Math.log(rope.theta));
@@ -103,7 +103,7 @@ function yarnRange(rope: Extract<RopeConfig, { kind: 'yarn' }>, headDim: number)
   return [Math.max(from, 0), Math.min(to, headDim - 1)];
 }
 
-/** What cos and sin are multiplied by: 1, except for YaRN's correction of the attention's temperature. */
+/** The factor of cos and sin: 1, except for YaRN's correction of the attention's temperature. */
 function attentionFactor(rope: RopeConfig): number {
   return rope.kind === 'yarn' ? rope.attentionFactor : 1;
 }

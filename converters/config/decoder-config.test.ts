@@ -1,4 +1,4 @@
-/** What a decoder's config says, and every way in which it is refused. */
+/** What a decoder's config says, and every reason to refuse it. */
 import { describe, expect, test } from 'vitest';
 import { checkpointOf, fileTensor, SMALL_CONFIG } from '../../test/small-checkpoint.ts';
 import { type Family, readDecoderConfig } from './decoder-config.ts';

@@ -1,4 +1,6 @@
-/** config.json of a LLaMA- or Gemma-like decoder, checked and in our words: nothing in it is guessed or quietly ignored. */
+/**
+ * config.json of a LLaMA- or Gemma-like decoder, checked and converted. Nothing in it is guessed or ignored silently.
+ */
 import * as z from 'zod';
 import type { Checkpoint } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
@@ -10,40 +12,43 @@ import { type LayerKind, layerKindProblems, layerKinds } from './layer-kinds.ts'
 import { refusedFields } from './refused-fields.ts';
 import { type RopeConfig, readRopeConfig } from './rope-config.ts';
 
-/** What one architecture of the family says differently from the others. */
+/** The differences of one architecture from the others of the family. */
 export interface Family {
   readonly modelType: string;
   readonly className: string;
-  /** Values that Transformers' config class takes for fields that config.json does not have. */
+  /** Values that Transformers' config class uses for fields missing in config.json. */
   readonly defaults: Readonly<Record<string, unknown>>;
   /** Fields of other architectures that this one does not have. */
   readonly lacks: readonly string[];
-  /** Fields that are refused elsewhere and that this one has. */
+  /** Fields that this architecture has and others refuse. */
   readonly reads?: readonly string[];
-  /** The field that names the activation; `hidden_act` by default. */
+  /** The field with the name of the activation. Default: `hidden_act`. */
   readonly activationField?: 'hidden_act' | 'hidden_activation';
   /** Names that mean another activation here than elsewhere. */
   readonly activations?: Readonly<Record<string, Activation>>;
-  /** Layers are of two kinds: `layer_types` says which, or every n-th attends to all tokens and the others to a window. */
+  /**
+   * Layers are of two kinds. `layer_types` gives the kinds, or every n-th layer attends to all tokens and the others to
+   * a window.
+   */
   readonly fullEvery?: number;
-  /** Rotary positions by kind of layer; by default one for all, called `rotary`. */
+  /** Rotary positions by kind of layer. Default: one for all, called `rotary`. */
   readonly ropes?: ReadRopes;
   readonly traits?: Partial<Traits>;
 }
 
-/** How an architecture's blocks differ from LLaMA's; none of it is in config.json. */
+/** How an architecture's blocks differ from LLaMA's. None of it is in config.json. */
 export interface Traits {
   /** Norms multiply by 1 + weight. */
   readonly addsOneToNorms: boolean;
   /** Embeddings are multiplied by sqrt(hidden_size). */
   readonly scalesEmbeddings: boolean;
-  /** Each head of queries and keys is normed, before positions. */
+  /** Each head of queries and keys is normed, before positions are applied. */
   readonly normsHeads: boolean;
-  /** What attention and FFN give is normed before it is added. */
+  /** The results of attention and FFN are normed before they are added. */
   readonly normsOutputs: boolean;
 }
 
-/** A rotary configuration and the name that its tables carry in graphs. */
+/** A rotary configuration and the name of its tables in graphs. */
 export interface NamedRope {
   readonly name: string;
   readonly rope: RopeConfig;
@@ -57,7 +62,7 @@ export type ReadRopes = (
 
 /** How one layer attends. */
 export interface LayerConfig {
-  /** Tokens that a token sees, itself included; undefined = all before it. */
+  /** Tokens that a token sees, itself included; undefined = all earlier ones. */
   readonly slidingWindow: number | undefined;
   /** Name of its rotary tables. */
   readonly rope: string;
@@ -71,21 +76,21 @@ export interface DecoderConfig {
   readonly mlpBias: boolean;
   /** The head is the embedding, and the checkpoint has no tensor of its own for it. */
   readonly sharesHead: boolean;
-  /** What products of queries and keys are multiplied by. */
+  /** The factor of products of queries and keys. */
   readonly attentionScale: number;
-  /** c where c tanh(x / c) stands for a score x, after the scale. */
+  /** c, if c tanh(x / c) replaces a score x, after the scale. */
   readonly attentionSoftcap: number | undefined;
   /** The same for logits. */
   readonly logitSoftcap: number | undefined;
   readonly layers: readonly LayerConfig[];
-  /** Rotary positions by the names that layers call them. */
+  /** Rotary positions by the names that layers use. */
   readonly ropes: Readonly<Record<string, RopeConfig>>;
   readonly traits: Traits;
 }
 
 /**
- * Largest sizes that are believed, each several times what any published LLaMA, Mistral or Gemma has; beyond them a config is
- * damaged, and taking it at its word would allocate or loop for hours before the tensors' shapes give it away.
+ * The largest accepted sizes, each several times that of any published LLaMA, Mistral or Gemma. A config beyond them is
+ * damaged. Believing it would allocate or loop for hours before the tensors' shapes reveal the fault.
  */
 const LIMITS = {
   layers: 1024, // Llama 3.1 405B: 126
@@ -99,12 +104,12 @@ const LIMITS = {
 
 const size = (limit: number) => z.int().positive().max(limit);
 const tokenId = z.int().nonnegative();
-/** Zero would divide by zero; as elsewhere in these configs it means that there is none. */
+/** Zero would divide by zero. Here, as elsewhere in these configs, it means "none". */
 const softcap = z.number().nonnegative().nullish();
 
 const bosToken = tokenId.nullish();
 const eosTokens = z.union([tokenId, z.array(tokenId)]).nullish();
-/** -1 in configs of the first LLaMA: there is none. */
+/** -1 in configs of the first LLaMA means "none". */
 const padToken = z.int().nullish();
 
 const schema = z.object({
@@ -143,7 +148,7 @@ type Fields = z.infer<typeof schema>;
 /**
  * The checkpoint's config as `family` reads it.
  *
- * Errors: `bad-file` for values of the wrong type, out of bounds or at odds with each other; `unsupported` for features
+ * Throws `bad-file` for values of the wrong type, out of bounds or contradicting each other; `unsupported` for features
  * that are not built, all named.
  */
 export function readDecoderConfig(checkpoint: Checkpoint, family: Family): DecoderConfig {
@@ -152,14 +157,14 @@ export function readDecoderConfig(checkpoint: Checkpoint, family: Family): Decod
   return config;
 }
 
-/** A config, as far as it can be read, and all that is wrong with it. */
+/** A config, as far as it can be read, and everything that is wrong with it. */
 export interface DecoderConfigSurvey {
   readonly config: DecoderConfig | undefined;
-  /** Errors as those of `readDecoderConfig`. */
+  /** Throws as `readDecoderConfig` does. */
   readonly problems: readonly LacunaError[];
 }
 
-/** The same without stopping at what is wrong. */
+/** The same without stopping at the first fault. */
 export function surveyDecoderConfig(checkpoint: Checkpoint, family: Family): DecoderConfigSurvey {
   const { config, path } = checkpoint;
   const given = { ...family.defaults, ...config };
@@ -184,7 +189,7 @@ export function surveyDecoderConfig(checkpoint: Checkpoint, family: Family): Dec
 const REFUSED_HINT =
   'Give a checkpoint without these; a field that was left there by mistake can be removed from config.json.';
 
-/** All parts of a config, each checked for itself. */
+/** All parts of a config, each checked on its own. */
 interface ConfigParts {
   readonly fields: Fields;
   readonly family: Family;
@@ -206,7 +211,7 @@ function decoderConfig(
     rmsNormEps: fields.rms_norm_eps,
     attentionBias: fields.attention_bias,
     mlpBias: fields.mlp_bias,
-    // With both in the file, Transformers reads the head's own tensor unless it equals the embedding: the same numbers.
+    // If the file has both, Transformers reads the head's own tensor unless it equals the embedding: the same numbers.
     sharesHead: fields.tie_word_embeddings && !checkpoint.tensors.has('lm_head.weight'),
     attentionScale: (fields.query_pre_attn_scalar ?? spec.headDim) ** -0.5,
     attentionSoftcap: fields.attn_logit_softcapping || undefined,
@@ -246,7 +251,7 @@ function modelSpec(checkpoint: Checkpoint, fields: Fields, family: Family): Omit
   };
 }
 
-/** Head counts and width, with Transformers' defaults; the relations between them that the operators need. */
+/** Head counts and width, with Transformers' defaults, and the relations between them that the operators need. */
 function heads(fields: Fields, path: string): Pick<ModelSpec, 'numAttentionHeads' | 'numKeyValueHeads' | 'headDim'> {
   const { hidden_size: hidden, num_attention_heads: queries } = fields;
   const keys = fields.num_key_value_heads ?? queries;
@@ -266,7 +271,7 @@ function heads(fields: Fields, path: string): Pick<ModelSpec, 'numAttentionHeads
   return { numAttentionHeads: queries, numKeyValueHeads: keys, headDim };
 }
 
-/** generation_config.json goes first, as in Transformers' generate. */
+/** generation_config.json comes first, as in Transformers' generate. */
 function specialTokens({ generationConfig, path }: Checkpoint, fields: Fields) {
   const parsed = generationSchema.safeParse(generationConfig ?? {});
   if (!parsed.success) throw badConfig(path, parsed.error, generationConfig, 'generation_config');

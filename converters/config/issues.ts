@@ -1,8 +1,8 @@
-/** What is wrong with a config, gathered into one error. */
+/** Collects what is wrong with a config into one error. */
 import type * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
 
-/** All issues of `error` as one `bad-file`; `value` is what was parsed, `field` where it is in config.json ('' = all). */
+/** All issues of `error` as one `bad-file`. `value` is what was parsed, `field` its place in config.json ('' = all). */
 export function badConfig(path: string, error: z.ZodError, value: unknown, field = ''): LacunaError {
   const problems = error.issues.map((issue) => {
     const name = [...(field === '' ? [] : [field]), ...issue.path].join('.');

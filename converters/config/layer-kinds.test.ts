@@ -1,4 +1,4 @@
-/** Which layers see everything and which a window, worked out by hand. */
+/** Which layers see everything and which see a window, worked out by hand. */
 import { describe, expect, test } from 'vitest';
 import { type LayerKindFields, layerKindProblems, layerKinds } from './layer-kinds.ts';
 

@@ -6,7 +6,7 @@ export const LAYER_KINDS = ['full_attention', 'sliding_attention'] as const;
 
 export type LayerKind = (typeof LAYER_KINDS)[number];
 
-/** The fields of config.json that say it. */
+/** The fields of config.json for it. */
 export interface LayerKindFields {
   readonly num_hidden_layers: number;
   readonly sliding_window?: number | null | undefined;
@@ -14,12 +14,18 @@ export interface LayerKindFields {
   readonly layer_types?: readonly string[] | null | undefined;
 }
 
-/** `fullEvery` n: layers n - 1, 2n - 1, ... attend to all tokens where config.json does not say; none = all are alike. */
+/**
+ * `fullEvery` n: unless config.json says otherwise, layers n - 1, 2n - 1, ... attend to all tokens. Without it, all
+ * layers are alike.
+ */
 export interface LayerRule {
   readonly fullEvery?: number;
 }
 
-/** What of it is not built, by name: kinds of layers that are none of ours, or layers of two kinds where all are alike. */
+/**
+ * What is not supported, by name: unknown kinds of layers, or layers of two kinds in an architecture whose layers are
+ * all alike.
+ */
 export function layerKindProblems(fields: LayerKindFields, { fullEvery }: LayerRule): string[] {
   const kinds = fullEvery === undefined ? [commonKind(fields)] : LAYER_KINDS;
   return (fields.layer_types ?? []).every((type) => (kinds as readonly string[]).includes(type))
@@ -27,7 +33,7 @@ export function layerKindProblems(fields: LayerKindFields, { fullEvery }: LayerR
     : [`layer_types = ${shown(fields.layer_types)}: layers of other kinds than ${kinds.join(' and ')}`];
 }
 
-/** The kind of each layer. Throws `bad-file` where the fields contradict each other; call `layerKindProblems` before. */
+/** The kind of each layer. Throws `bad-file` if the fields contradict each other. Call `layerKindProblems` before. */
 export function layerKinds(fields: LayerKindFields, rule: LayerRule, path: string): LayerKind[] {
   const { num_hidden_layers: count, layer_types: types, sliding_window: window } = fields;
   const kinds = types ? types.map((type) => type as LayerKind) : kindsByRule(fields, rule);

@@ -1,14 +1,17 @@
 /**
- * Config fields that change what a decoder computes and that no block of ours implements. They may be there with a
- * value that turns them off; any other value is refused by name. All fields not listed and not read by the schema are
- * ignored by Transformers' classes too.
+ * Config fields that change what a decoder computes, and that none of our blocks implements. They may be present with a
+ * value that turns them off. Any other value is refused by name. Transformers' classes also ignore all fields that are
+ * neither listed here nor read by the schema.
  */
 
 import { shown } from './issues.ts';
 
-/** What an architecture says of such fields. */
+/** What an architecture says about such fields. */
 export interface FieldRules {
-  /** Fields that exist elsewhere, but that it does not have: Transformers would ignore them, most likely by mistake. */
+  /**
+   * Fields that other architectures have and this one does not. Transformers would ignore them, so they are most likely
+   * a mistake.
+   */
   readonly lacks: readonly string[];
   /** Fields of the list below that it has. */
   readonly reads?: readonly string[];
@@ -61,7 +64,7 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   pruned_heads: { neutral: empty, means: 'pruned attention heads' },
 };
 
-/** One line for each field of `config` that asks for something not built. */
+/** One line for each field of `config` that asks for something unsupported. */
 export function refusedFields(config: Readonly<Record<string, unknown>>, { lacks, reads = [] }: FieldRules): string[] {
   const refused = Object.entries(REFUSALS).filter(
     ([field, { neutral }]) => !reads.includes(field) && !lacks.includes(field) && !neutral(config[field]),

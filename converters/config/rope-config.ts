@@ -3,8 +3,8 @@
  *
  * Defaults and precedence are those of Transformers. Kinds:
  * - default, linear, llama3, yarn: exact for all positions up to max_position_embeddings.
- * - dynamic: exact up to max_position_embeddings. There its base starts to grow with the length, so that the same text
- *   would mean different things fed at once and token by token; longer inputs are refused when they are run.
+ * - dynamic: exact up to max_position_embeddings. Beyond, its base grows with the length, so the same text would mean
+ *   different things fed at once and token by token. Longer inputs are refused at run time.
  */
 import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
@@ -27,7 +27,7 @@ export type RopeConfig =
       readonly kind: 'yarn';
       readonly theta: number;
       readonly factor: number;
-      /** What cos and sin are multiplied by. */
+      /** The factor of cos and sin. */
       readonly attentionFactor: number;
       readonly betaFast: number;
       readonly betaSlow: number;
@@ -37,7 +37,7 @@ export type RopeConfig =
 
 export const ROPE_KINDS = ['default', 'linear', 'llama3', 'dynamic', 'yarn'] as const satisfies RopeConfig['kind'][];
 
-/** The base of all rotary frequencies where a config names none. */
+/** The base of all rotary frequencies if a config names none. */
 const DEFAULT_THETA = 10_000;
 
 const positive = z.number().positive();
@@ -51,7 +51,7 @@ const topSchema = z.object({
   original_max_position_embeddings: positions.nullish(),
 });
 
-/** Fields that any kind may carry; `finetuned` is a note that YaRN's authors left in their configs. */
+/** Fields that any kind may have. `finetuned` is a note that YaRN's authors left in their configs. */
 const common = {
   rope_type: z.string().optional(),
   type: z.string().optional(),
@@ -81,10 +81,10 @@ const SCHEMAS = {
 } as const satisfies Record<RopeConfig['kind'], z.ZodType>;
 
 /**
- * The rotary configuration in config.json of the checkpoint at `path`. `newField` is what errors call `rope_parameters`
- * when it was taken from a part of it.
+ * The rotary configuration in config.json of the checkpoint at `path`. `newField` is the name of `rope_parameters` in
+ * errors, if it was taken from a part of it.
  *
- * Errors: `unsupported` for a kind or a parameter that is not built; `bad-file` for values that are wrong.
+ * Throws `unsupported` for a kind or a parameter that is not supported; `bad-file` for wrong values.
  */
 export function readRopeConfig(
   config: object,
@@ -111,7 +111,7 @@ function checked<T>(schema: z.ZodType<T>, value: unknown, path: string, field?: 
   return parsed.data;
 }
 
-/** The one of the two styles that is there, with its name. */
+/** The style that the config uses, with its name. */
 function ropeRecord(
   top: z.infer<typeof topSchema>,
   path: string,
@@ -138,7 +138,7 @@ function ropeKind(rope: Record<string, unknown>, field: string, path: string): R
   );
 }
 
-/** A parameter that this kind does not have may well be one that changes the angles. */
+/** A parameter that this kind does not have may change the angles, so it is refused. */
 function refuseParameters(rope: Record<string, unknown>, kind: RopeConfig['kind'], field: string, path: string): void {
   const known = Object.keys(SCHEMAS[kind].shape);
   const unknown = Object.keys(rope).filter((key) => !known.includes(key));
@@ -191,13 +191,13 @@ function yarnConfig(rope: z.infer<typeof SCHEMAS.yarn>, maxPositions: number): R
     // Zero counts as absent, as in Transformers.
     betaFast: rope.beta_fast || 32,
     betaSlow: rope.beta_slow || 1,
-    // Null is no, as in Transformers; only where the field is absent it is yes.
+    // Null means no, as in Transformers. Only a missing field means yes.
     truncate: rope.truncate === undefined || rope.truncate === true,
     originalMaxPositions,
   };
 }
 
-/** YaRN, section 3.4: sqrt(1/t) = 0.1 ln(factor) + 1; DeepSeek's ratio of two such when both scales are given. */
+/** YaRN, section 3.4: sqrt(1/t) = 0.1 ln(factor) + 1. If both scales are given, DeepSeek's ratio of two such terms. */
 function yarnAttentionFactor(factor: number, mscale: number | null | undefined, allDim: number | null | undefined) {
   const scale = (multiplier: number) => (factor <= 1 ? 1 : 0.1 * multiplier * Math.log(factor) + 1);
   return mscale && allDim ? scale(mscale) / scale(allDim) : scale(1);

@@ -1,7 +1,9 @@
-/** Reads numbers and strings off the beginning of a GGUF file, refusing whatever would lie beyond its end. */
+/**
+ * Reads numbers and strings from the beginning of a GGUF file, and refuses everything that would lie beyond its end.
+ */
 import { LacunaError } from '../../src/core/errors.ts';
 
-/** Thrown when the bytes at hand end before the file does: read more and begin again. */
+/** Thrown when the loaded bytes end before the file does: read more and begin again. */
 export class EndOfWindow extends Error {
   override readonly name = 'EndOfWindow';
 }
@@ -13,7 +15,7 @@ export interface Cursor {
   uint8(what: string): number;
   uint16(what: string): number;
   uint32(what: string): number;
-  /** A whole number up to 2^53 - 1 as a number, else as it is. */
+  /** A whole number up to 2^53 - 1 as a number, a larger one as it is. */
   uint64(what: string): number | bigint;
   int8(what: string): number;
   int16(what: string): number;
@@ -21,13 +23,16 @@ export interface Cursor {
   int64(what: string): number | bigint;
   float32(what: string): number;
   float64(what: string): number;
-  /** A length of 64 bits, of 16 MiB at most, and as many bytes of UTF-8. */
+  /** A length of 64 bits, of 16 MiB at most, and that number of bytes of UTF-8. */
   string(what: string): string;
-  /** A number of things of at least `bytesEach` bytes that follow; more than `limit`, or than fit into the file, is refused. */
+  /**
+   * A count of things that follow, each of at least `bytesEach` bytes. A count above `limit`, or more than fit into the
+   * file, is refused.
+   */
   count(what: string, bytesEach: number, limit: Limit): number;
 }
 
-/** A bound on a number in the file, and why it is no lower: what the largest real file has. */
+/** An upper limit for a number in the file, with the reason why it is not lower: what the largest real file has. */
 export interface Limit {
   readonly most: number;
   readonly why: string;
@@ -91,7 +96,7 @@ function asNumber(value: bigint): number | bigint {
   return Number.isSafeInteger(number) ? number : value;
 }
 
-/** Every complaint about a GGUF file reads alike. */
+/** The common form of all errors about a GGUF file. */
 export function badGguf(path: string, what: string, cause?: unknown): LacunaError {
   return new LacunaError('bad-file', `${path} is no valid GGUF file: ${what}`, {
     hint: 'Download or copy the file again.',

@@ -1,4 +1,4 @@
-/** GGUF files as checkpoints, against the Hugging Face folders they were made from (fixtures/gguf/make.py). */
+/** GGUF files as checkpoints, compared with their original Hugging Face folders (fixtures/gguf/make.py). */
 import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -101,7 +101,8 @@ describe('a model of the kind of Llama 3.2', async () => {
 test('a header longer than what is read at first is read on', async () => {
   const original = await readFile(join(fixtures, 'gguf/types.gguf'));
   const before = await readGguf(join(fixtures, 'gguf/types.gguf'));
-  // One more key before all others. Of 5 MB less the 26 bytes beside its text, it moves what follows by a multiple of 32.
+  // One more key before all others. It has 5 MB less the 26 bytes beside its text, so it moves what follows by a
+  // multiple of 32.
   const text = Buffer.alloc((5 << 20) - 26, 'x');
   const key = Buffer.concat([uint64(6), Buffer.from('a.long'), Buffer.of(8, 0, 0, 0), uint64(text.length), text]);
   const keys = uint64(Number(original.readBigUInt64LE(16)) + 1);
@@ -124,13 +125,13 @@ function uint64(value: number): Buffer {
 }
 
 test('a text longer than any is refused before it is read', async () => {
-  // Otherwise a file of two sparse gigabytes, with one name of them, took as much memory.
+  // Without the limit, a sparse file of two gigabytes with one such name took the same amount of memory.
   const path = join(scratch, 'long-name.gguf');
   const header = Buffer.alloc(32);
   header.write('GGUF');
   header.writeUInt32LE(3, 4);
   header.writeBigUInt64LE(1n, 16); // one metadata key,
-  header.writeBigUInt64LE(1n << 30n, 24); // whose name has a gigabyte
+  header.writeBigUInt64LE(1n << 30n, 24); // with a name of a gigabyte
   await writeFile(path, header);
   await truncate(path, 2 ** 31);
   const limit = 'metadata key 0 takes 1073741824 bytes; the limit is 16777216';

@@ -1,23 +1,23 @@
 /**
- * The header of a GGUF file (version 2 or 3, little-endian): magic, version, counts, metadata, tensor infos. Every count
- * and length is checked before anything is read through it.
+ * The header of a GGUF file (version 2 or 3, little-endian): magic, version, counts, metadata, tensor infos. Every
+ * count and length is checked before anything is read by it.
  */
 import { elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import { badGguf, type Cursor } from './cursor.ts';
 
-/** A value of the metadata; whole numbers beyond 2^53 - 1 stay bigints. */
+/** A value of the metadata. Whole numbers beyond 2^53 - 1 stay bigints. */
 export type GgufValue = string | number | bigint | boolean | readonly string[] | readonly (number | bigint)[];
 
 export type GgufMetadata = ReadonlyMap<string, GgufValue>;
 
 export interface TensorInfo {
   readonly name: string;
-  /** Row-major: the last dimension is the one whose elements lie side by side. */
+  /** Row-major: elements of the last dimension lie side by side. */
   readonly shape: readonly number[];
   /** Code of the element type. */
   readonly type: number;
-  /** From where the data begin. */
+  /** Offset from the beginning of the data. */
   readonly offset: number;
 }
 
@@ -25,16 +25,16 @@ export interface GgufHeader {
   readonly metadata: GgufMetadata;
   readonly tensors: readonly TensorInfo[];
   readonly alignment: number;
-  /** Byte of the file where tensor data begin. */
+  /** Offset in the file where tensor data begin. */
   readonly dataStart: number;
 }
 
 const MAGIC = 0x46554747; // "GGUF"
-/** "vers": what stands in a large file's place when a repository was cloned without Git LFS begins so. */
+/** "vers": the start of the placeholder for a large file when a repository was cloned without Git LFS. */
 const LFS_POINTER = 0x73726576;
 const VERSIONS = [2, 3];
 
-/** Where tensors begin when `general.alignment` is not there. */
+/** Alignment of tensors without `general.alignment`. */
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 1 << 20;
 
@@ -48,10 +48,10 @@ const LIMITS = {
   name: { most: 65_535, why: 'that is the longest name of the format' },
 } as const;
 
-/** Bytes that the smallest of each takes: a length and a type, or a name's length, dimensions, type and offset. */
+/** The fewest bytes that each takes: a length and a type, or a name's length, dimensions, type and offset. */
 const SMALLEST = { key: 8 + 4 + 1, tensor: 8 + 4 + 4 + 8 } as const;
 
-/** Reads the header; 'bad-file' says what is wrong with it, 'unsupported' for other versions and big-endian files. */
+/** Reads the header. 'bad-file' says what is wrong with it; 'unsupported' for other versions and big-endian files. */
 export function readHeader(cursor: Cursor): GgufHeader {
   checkMagic(cursor.uint32('the magic'), cursor.path);
   checkVersion(cursor.uint32('the version'), cursor.path);
@@ -74,7 +74,7 @@ function checkMagic(magic: number, path: string): void {
 
 function checkVersion(version: number, path: string): void {
   if (VERSIONS.includes(version)) return;
-  // A version is a small number; with its bytes the other way round it is a large one.
+  // A version is a small number. With its bytes in reverse order it is a large one.
   const what = version > 0xffff ? 'is big-endian' : `has version ${version}`;
   throw new LacunaError('unsupported', `${path} ${what}; read are little-endian files of version ${VERSIONS}`, {
     hint: 'Convert it with a current llama.cpp, or give the original Hugging Face checkpoint.',
@@ -139,7 +139,7 @@ function readValue(cursor: Cursor, key: string): GgufValue {
 function scalarType(type: number, what: string, { path }: Cursor): ScalarType {
   const found = Object.hasOwn(SCALARS, type) ? SCALARS[type] : undefined;
   if (found !== undefined) return found;
-  // An array's elements may be arrays by the format; no known key has such, and depth would have to be bounded.
+  // By the format, an array may contain arrays. No known key does, and their depth would need a limit.
   throw badGguf(path, `${what} holds values of type ${type}${type === ARRAY ? ' (arrays in arrays)' : ''}`);
 }
 
@@ -148,7 +148,7 @@ function readArray(cursor: Cursor, what: string): readonly string[] | readonly (
   const length = cursor.count(`the length of ${what}`, bytes, LIMITS.array);
   const values: Scalar[] = [];
   for (let i = 0; i < length; i++) values.push(read(cursor, what));
-  // All of one type, by the table; booleans are not told from numbers in arrays, where nobody has any.
+  // All of one type, by the table. Arrays do not distinguish booleans from numbers, because no known key has booleans.
   return values as string[] | (number | bigint)[];
 }
 

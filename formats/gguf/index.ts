@@ -1,4 +1,4 @@
-/** GGUF files as checkpoints: config and tensors as on the Hub, values dequantised while they are read. */
+/** GGUF files as checkpoints: config and tensors as on the Hub. Values are dequantised while they are read. */
 import type { Checkpoint, SmallFile } from '../../src/core/checkpoint.ts';
 import { fingerprintOf } from '../fingerprint.ts';
 import { restoreModel } from './architectures/index.ts';
@@ -8,10 +8,10 @@ import { readGgmlTokenizer, specialTokenIds, tokenizerFiles } from './tokenizer/
 export { type GgufFile, readGguf, storedBytes } from './read.ts';
 
 /**
- * Opens a GGUF file as the Hugging Face checkpoint it was made from; of the weights only headers are read.
+ * Opens a GGUF file as the Hugging Face checkpoint that it was made from. Only headers of the weights are read.
  *
- * Throws 'bad-file' for a damaged file, 'unsupported' for a version, element type, architecture or tokenizer that is not
- * built here, 'mismatch' when metadata and tensors do not agree, 'not-found' or 'io'.
+ * Throws 'bad-file' for a damaged file, 'unsupported' for a version, element type, architecture or tokenizer that is
+ * not supported, 'mismatch' when metadata and tensors do not agree, 'not-found' or 'io'.
  *
  * @example const checkpoint = await openGguf('SmolLM2-135M-Q8_0.gguf');
  */

@@ -9,28 +9,28 @@ import { openRegular } from '../regular-file.ts';
 import { badGguf, EndOfWindow, openCursor } from './cursor.ts';
 import { type GgufHeader, type GgufMetadata, readHeader, type TensorInfo } from './header.ts';
 
-/** What is read at first; four times as much whenever the header goes on. */
+/** Bytes read at first. If the header is longer, four times as many are read. */
 const FIRST_WINDOW_BYTES = 4 << 20;
 
-/** Against counts that ask for all memory; headers of the largest vocabularies have some 20 MB. */
+/** Stops counts that ask for all memory. Headers of the largest vocabularies have some 20 MB. */
 const MAX_HEADER_BYTES = 256 << 20;
 
 export interface GgufFile {
   readonly metadata: GgufMetadata;
-  /** By the names of the file, in the order of their bytes. */
+  /** By their names in the file, in the order of their bytes. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
 }
 
 export interface ReadOptions {
-  /** Tensors are refused while they are read if they hold NaN or infinity. */
+  /** Tensors with NaN or infinity are refused while they are read. */
   readonly mustBeFinite?: boolean;
 }
 
 /**
  * Metadata and tensors of a GGUF file.
  *
- * Throws 'not-found' or 'io' when the file cannot be read, 'bad-file' when it is damaged (truncated, counts beyond their
- * limits, tensors that overlap), 'unsupported' for other versions, big-endian files and element types not read here.
+ * Throws 'not-found' or 'io' when the file cannot be read, 'bad-file' when it is damaged (truncated, counts beyond
+ * their limits, tensors that overlap), 'unsupported' for other versions, big-endian files and unknown element types.
  *
  * @example const { metadata, tensors } = await readGguf('model-Q4_K_M.gguf', { mustBeFinite: true });
  */
@@ -112,7 +112,7 @@ export function storedBytes(tensor: StoredTensor): number {
   return (elementCount(tensor.shape) / values) * bytes;
 }
 
-/** `stored` is in the order of bytes. There may be holes for alignment, but nothing may overlap or be cut off. */
+/** `stored` is in the order of bytes. There may be gaps for alignment, but no overlap, and nothing may be cut off. */
 function checkRanges(stored: readonly StoredTensor[], path: string, fileLength: number): void {
   let end = 0;
   let before = '';

@@ -1,4 +1,7 @@
-/** adapter_config.json of a LoRA adapter as PEFT saves it: what scales the products, and everything not built, by name. */
+/**
+ * adapter_config.json of a LoRA adapter as PEFT saves it: the scales of the products, and everything unsupported, by
+ * name.
+ */
 import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
 
@@ -18,7 +21,7 @@ const schema = z.object({
 });
 
 export interface LoraConfig {
-  /** What the product of a module's two matrices, of the given rank, is multiplied by. */
+  /** The factor of the product of a module's two matrices of the given rank. */
   readonly scaleOf: (module: string, rank: number) => number;
   /** The rank that the module's matrices must have. */
   readonly rankOf: (module: string) => number;
@@ -26,15 +29,17 @@ export interface LoraConfig {
 
 const off = (value: unknown) => value === undefined || value === null || value === false;
 const empty = (value: unknown) => off(value) || (typeof value === 'object' && Object.keys(value ?? {}).length === 0);
-/** Ways to begin training that leave the base model as it is; the others change its weights, which are not in the adapter. */
+/**
+ * Ways to begin training that leave the base model unchanged. Others change its weights, which are not in the adapter.
+ */
 const plainStart = (value: unknown) =>
   off(value) || value === true || ['gaussian', 'eva', 'orthogonal'].includes(String(value));
 
-/** PEFT takes the keys of patterns for regular expressions; names are built, and a dot in one is a dot. */
+/** PEFT reads the keys of patterns as regular expressions. Lacuna supports plain names, in which a dot is a dot. */
 const byName = (value: unknown) =>
   empty(value) || (typeof value === 'object' && Object.keys(value ?? {}).every((key) => /^\^?[\w.-]+$/.test(key)));
 
-/** Fields that change what an adapter computes beyond a product added to a matrix; any other value is refused. */
+/** Fields that change what an adapter computes beyond a product added to a matrix. Any other value is refused. */
 const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
   fan_in_fan_out: off,
   bias: (value) => off(value) || value === 'none',
@@ -52,17 +57,17 @@ const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
   alpha_pattern: byName,
 };
 
-/** Of what only says how training began or was run. */
+/** Fields that only say how training began or ran. */
 const IDLE_CONFIGS = ['eva_config', 'megatron_config'];
 
-/** Fields of the config that ask for what is not built; a variant of LoRA that is newer than this brings its own config. */
+/** Fields of the config that ask for something unsupported. A newer variant of LoRA has a config field of its own. */
 function refusedFields(config: Json): string[] {
   const named = Object.keys(NEUTRAL).filter((field) => !NEUTRAL[field](config[field]));
   const variants = Object.keys(config).filter((field) => field.endsWith('_config') && !IDLE_CONFIGS.includes(field));
   return [...named, ...variants.filter((field) => !empty(config[field]))];
 }
 
-/** Reads the config of the adapter at `path`; 'bad-file' or 'unsupported', naming all fields concerned. */
+/** Reads the config of the adapter at `path`. Throws 'bad-file' or 'unsupported', and names all fields concerned. */
 export function readLoraConfig(config: Json, path: string): LoraConfig {
   if (config.peft_type !== 'LORA')
     throw new LacunaError('unsupported', `${path} is an adapter of type ${JSON.stringify(config.peft_type)}`, {
@@ -96,7 +101,10 @@ function scales(config: z.infer<typeof schema>): LoraConfig {
   };
 }
 
-/** The value of the first key that is the end of the module's name from a dot on; of one with ^, all of it. As in PEFT. */
+/**
+ * The value of the first key that equals the module's name or its end after a dot. A key with ^ must match the whole
+ * name. As in PEFT.
+ */
 function matching(patterns: Patterns, module: string): number | undefined {
   const found = Object.entries(patterns ?? {}).find(([key]) =>
     key.startsWith('^') ? module === key.slice(1) : module === key || module.endsWith(`.${key}`),

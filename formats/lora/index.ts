@@ -14,10 +14,10 @@ import { ADAPTER_CONFIG as CONFIG, MAX_CONFIG_BYTES, ADAPTER_WEIGHTS as WEIGHTS 
 
 export { ADAPTER_CONFIG, type AdapterSummary, summariseAdapter } from './summary.ts';
 
-/** Problems named in one message; more are counted. */
+/** Problems named in one message; further ones are counted. */
 const NAMED = 20;
 
-/** A matrix of the base model, and the two whose product is added to it. */
+/** A matrix of the base model, and the two matrices whose product is added to it. */
 interface Pair {
   /** The module's name in the base model. */
   readonly module: string;
@@ -31,10 +31,10 @@ export interface OpenAdapterOptions {
 }
 
 /**
- * `checkpoint` with the LoRA adapter in the folder `path` merged: W + scale B A for each matrix it is for, in float32.
+ * `checkpoint` with the LoRA adapter in the folder `path` merged: W + scale B A for each of its matrices, in float32.
  *
- * Throws 'not-found' when it is no adapter's folder, 'unsupported' for kinds that are not built, 'mismatch' with every
- * name and shape that does not fit when it was trained on another model.
+ * Throws 'not-found' if the folder holds no adapter, 'unsupported' for unsupported kinds, 'mismatch' with every name
+ * and shape that does not fit, if it was trained on another model.
  *
  * @example const merged = await mergeAdapter(await openCheckpoint('SmolLM2-135M'), './my-adapter');
  */
@@ -93,7 +93,7 @@ function pairsOf(tensors: ReadonlyMap<string, FileTensor>, path: string): Pair[]
   return [...pairs.values()];
 }
 
-/** Everything in which a pair does not fit the config and the base model. */
+/** Every way in which a pair does not fit the config and the base model. */
 function problemsOf({ module, a, b }: Pair, config: LoraConfig, { tensors }: Checkpoint): string[] {
   if (a === undefined || b === undefined) return [`${module} has lora_${a === undefined ? 'B' : 'A'} only`];
   const base = tensors.get(`${module}.weight`);

@@ -1,4 +1,4 @@
-/** Adapters merged into a checkpoint; what PEFT computes with the same ones is in test/lora.test.ts. */
+/** Adapters merged into a checkpoint. test/lora.test.ts compares with PEFT. */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -16,7 +16,7 @@ export const MAX_CONFIG_BYTES = 16 << 20;
 
 export interface AdapterSummary {
   readonly type: string;
-  /** What it was trained on, as its config calls that. */
+  /** The base model's name, as its config has it. */
   readonly baseModel: string | undefined;
   readonly rank: number | undefined;
   readonly alpha: number | undefined;
@@ -26,11 +26,11 @@ export interface AdapterSummary {
   readonly tensors: number;
   readonly parameters: number;
   readonly bytesByDtype: Readonly<Record<string, number>>;
-  /** Why it cannot be merged, when its own files say so already. */
+  /** Why it cannot be merged, as far as its own files show. */
   readonly problem: string | undefined;
 }
 
-/** Reads headers only. Errors as those of `readSafetensors`, and 'bad-file' for a config that is no JSON object. */
+/** Reads only headers. Throws as `readSafetensors` does, and 'bad-file' if the config is not a JSON object. */
 export async function summariseAdapter(path: string): Promise<AdapterSummary> {
   const { value: config } = await readJsonObject(join(path, ADAPTER_CONFIG), MAX_CONFIG_BYTES);
   const { tensors } = await readSafetensors(join(path, ADAPTER_WEIGHTS));

@@ -20,7 +20,7 @@ export const DATA_TYPES = {
   float8e5m2: 19,
 } as const satisfies Record<DType, number>;
 
-/** The dtype of a TensorProto.DataType; undefined for strings, complex numbers and types below a byte. */
+/** The dtype of a TensorProto.DataType; undefined for strings, complex numbers and types smaller than a byte. */
 export function dtypeOfCode(code: number): DType | undefined {
   return DTYPE_BY_CODE.get(code);
 }

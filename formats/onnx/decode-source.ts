@@ -1,4 +1,4 @@
-/** What decoding knows of the file it reads, and how it complains about it. */
+/** What decoding knows about its file, and the form of its errors. */
 import { LacunaError } from '../../src/core/errors.ts';
 import type { FileTensor } from '../../src/core/tensor.ts';
 import type { Int64 } from './proto.ts';
@@ -9,7 +9,7 @@ export interface Source {
   readonly folder: string;
   /** The whole file `path`. */
   readonly bytes: Uint8Array;
-  /** Ranges of other files found so far; grows while decoding, and is checked against those files at the end. */
+  /** Ranges of other files found so far. They are checked against those files at the end. */
   readonly externals: FileTensor[];
 }
 
@@ -17,7 +17,7 @@ export function badFile({ path }: Source, problem: string, cause?: unknown): Lac
   return new LacunaError('bad-file', `${path}: ${problem}`, { cause });
 }
 
-/** An int64 as a number; those that a number cannot hold exactly are refused. */
+/** An int64 as a number. A value that a number cannot hold exactly is refused. */
 export function asSafeInteger(value: Int64, what: string, { path }: Source): number {
   const number = Number(value.toString());
   if (Number.isSafeInteger(number)) return number;

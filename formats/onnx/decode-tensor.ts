@@ -7,10 +7,10 @@ import { dtypeOfCode, EXTERNAL_LOCATION } from './codes.ts';
 import { asSafeInteger, badFile, type Source } from './decode-source.ts';
 import type { Int64, TensorProto } from './proto.ts';
 
-/** More axes than NumPy allows; no operator takes as many. */
+/** More axes than NumPy allows. No operator takes this many. */
 const MAX_RANK = 64;
 
-/** Values that are larger stay in the file they are in, as ranges. */
+/** Larger values stay in their file, as ranges. */
 const COPIED_BYTES = 1024;
 
 export function decodeTensor(proto: TensorProto, source: Source, name = proto.name || '(constant)'): TensorExpr {
@@ -43,7 +43,7 @@ function decodeShape(proto: TensorProto, what: string, source: Source): readonly
   if (dims.length > MAX_RANK) throw badFile(source, `${what} has ${dims.length} axes; at most ${MAX_RANK} are allowed`);
   const shape = dims.map((dim) => asSafeInteger(dim, `an axis of ${what}`, source));
   if (shape.some((dim) => dim < 0)) throw badFile(source, `${what} has a negative axis: [${shape}]`);
-  // Eight bytes an element is the most there is, and byte counts must stay exact.
+  // No element has more than eight bytes, and byte counts must stay exact.
   if (elementCount(shape) > Number.MAX_SAFE_INTEGER / 8) throw badFile(source, `${what} is too large: [${shape}]`);
   return shape;
 }
@@ -73,7 +73,7 @@ function externalTensor(proto: TensorProto, described: Described, source: Source
   return tensor;
 }
 
-/** A location is a path below the model's folder: anything else could name any file of the machine. */
+/** A location is a path below the model's folder. Anything else could name any file of the machine. */
 function checkedLocation(location: string, name: string, source: Source): string {
   const parts = location.split(/[/\\]/);
   const plain = parts.every((part) => part !== '' && part !== '.' && part !== '..' && !/[\0:]/.test(part));
@@ -97,7 +97,7 @@ function rawTensor(raw: Uint8Array, { dtype, shape, name }: Described, source: S
   return { kind: 'file', dtype, shape, path: source.path, byteOffset, name, mustBeFinite: false };
 }
 
-/** Values in the fields by type: those narrower than the field are stored one to an entry. */
+/** Values in the fields by type. Types narrower than the field are stored one to an entry. */
 function typedBytes(proto: TensorProto, dtype: DType, count: number, what: string, source: Source): Uint8Array {
   const entries = typedEntries(proto, dtype);
   if (entries.length !== count)

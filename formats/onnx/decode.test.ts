@@ -32,7 +32,7 @@ const opsets = fc
   .map((versions): Record<string, number> => Object.fromEntries(DOMAINS.map((domain, i) => [domain, versions[i]])));
 const dtype = fc.constantFrom(...(Object.keys(DTYPE_BYTES) as DType[]));
 
-/** At most 27 elements of 8 bytes, so below a kilobyte: in the model, and read back as bytes. */
+/** At most 27 elements of 8 bytes: below a kilobyte, so in the model and read back as bytes. */
 const tensor: fc.Arbitrary<TensorExpr> = fc
   .tuple(dtype, fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 3 }))
   .chain(([type, shape]) => {

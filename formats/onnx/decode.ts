@@ -1,4 +1,4 @@
-/** ModelProto bytes -> `Graph`. What a `Graph` cannot hold is refused by name, so that nothing is lost unnoticed. */
+/** ModelProto bytes -> `Graph`. Anything that a `Graph` cannot hold is refused by name, so nothing is lost silently. */
 import { LacunaError } from '../../src/core/errors.ts';
 import {
   type Attribute,
@@ -24,9 +24,12 @@ import {
   type ValueInfoProto,
 } from './proto.ts';
 
-/** Nodes, initializers, inputs, outputs, functions and metadata, each: ten times what exporters make of a 100-layer model. */
+/**
+ * The most nodes, initializers, inputs, outputs, functions and metadata, each: ten times that of an exported 100-layer
+ * model.
+ */
 const MAX_ENTRIES = 1_000_000;
-/** Bodies inside bodies; exporters nest two deep, and each level costs stack. */
+/** Bodies inside bodies. Exporters nest two deep, and each level costs stack. */
 const MAX_DEPTH = 16;
 
 export function decodeModel(source: Source): Graph {

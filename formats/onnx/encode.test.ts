@@ -55,7 +55,8 @@ function flipGraph(weight: TensorExpr): Graph {
 const weight = float32Tensor(Float32Array.from({ length: SIZE }, (_, i) => i % 7));
 
 async function expectFlips(session: InferenceSession): Promise<void> {
-  // Means of i % 7 over 300 entries: 2.99 times the factor, on either side of 0.5. Products of small integers and powers of two are exact.
+  // Means of i % 7 over 300 entries: 2.99 times the factor, on both sides of 0.5. Products of small integers and powers
+  // of two are exact.
   for (const [factor, sign] of [
     [1, 1],
     [0.125, -1],

@@ -1,4 +1,4 @@
-/** `Graph` -> ModelProto bytes; where the weights are comes from a layout, their values from whoever reads them. */
+/** `Graph` -> ModelProto bytes. A layout gives the places of the weights, the caller their values. */
 import { LacunaError } from '../../src/core/errors.ts';
 import {
   type Attribute,
@@ -25,15 +25,15 @@ import {
   type ValueInfoProto,
 } from './proto.ts';
 
-/** What the external data of a model in memory are called. */
+/** The name of the external data of a model in memory. */
 export const MEMORY_DATA_LOCATION = 'model.onnx_data';
 
-/** Protobuf's own limit on one message: readers count its bytes in a signed 32-bit integer. */
+/** Protobuf's own limit for one message: readers count its bytes in a signed 32-bit integer. */
 const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
 export interface EncodedModel {
   readonly model: Uint8Array;
-  /** What `model.onnx_data` holds; undefined when every weight is inside `model`. */
+  /** The content of `model.onnx_data`; undefined if every weight is inside `model`. */
   readonly externalData: Uint8Array | undefined;
 }
 
@@ -79,7 +79,7 @@ interface Context {
   readonly inline: ReadonlyMap<TensorExpr, Uint8Array>;
 }
 
-/** Reads every tensor that goes into the model itself, so that encoding needs no waiting. */
+/** Reads every tensor inside the model itself, so that encoding need not wait. */
 async function readInline(graph: Graph, { slotOf }: Layout): Promise<ReadonlyMap<TensorExpr, Uint8Array>> {
   const tensors = new Set<TensorExpr>();
   for (const { name, data } of graph.initializers) if (!slotOf.has(name)) tensors.add(data);
@@ -202,15 +202,15 @@ function valueInfoProto({ name, dtype, shape }: ValueInfo): ValueInfoProto {
   return { name, type: { tensorType: { elemType: DATA_TYPES[dtype], shape: { dim: shape.map(dimension) } } } };
 }
 
-/** '' is a dimension of which nothing is known. */
+/** '' is an unknown dimension. */
 function dimension(dim: Dim): { dimValue?: number; dimParam?: string } {
   if (typeof dim === 'number') return { dimValue: dim };
   return dim === '' ? {} : { dimParam: dim };
 }
 
 /**
- * The versions of all domains whose operators occur. ONNX wants the domains of local functions listed as well; these
- * have no versions, so 1 is filled in. Any other domain that is missing has no version to guess.
+ * The versions of all domains whose operators occur. ONNX also requires the domains of local functions; these have no
+ * version, so 1 is filled in. Any other missing domain has no version to guess.
  */
 function completeOpsets(
   { nodes, opsets }: { readonly nodes: readonly Node[]; readonly opsets: Readonly<Record<string, number>> },

@@ -1,8 +1,8 @@
 /**
- * Writes the weights of a layout into one file, several threads side by side.
+ * Writes the weights of a layout into one file, with several threads side by side.
  *
- * Every thread takes the next job from one list, evaluates its weights a block at a time and writes them where they
- * belong. So memory is a few blocks a thread, and who writes what changes nothing in the file.
+ * Every thread takes the next job from one list, evaluates its weights a block at a time and writes them to their
+ * place. So each thread holds a few blocks, and the file does not depend on which thread writes what.
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
@@ -17,11 +17,11 @@ import { canStartThreads, startThread } from './write-thread.ts';
 /** Slots that go together: the parts of a quantised matrix share the fits of its rows. */
 export type WriteJob = readonly Slot[];
 
-/** What all threads see; plain data and shared memory. */
+/** What all threads see: plain data and shared memory. */
 export interface SharedWork {
   readonly path: string;
   readonly jobs: readonly WriteJob[];
-  /** Shared: the next job's index, and whether all are to stop. */
+  /** Shared: the index of the next job, and whether all must stop. */
   readonly state: Int32Array;
 }
 
@@ -34,30 +34,30 @@ export interface WrittenSlot {
   readonly crc32: number;
 }
 
-/** How a thread tells what it did. */
+/** How a thread reports what it did. */
 export interface Report {
   readonly advance: (bytes: number) => void;
   readonly wrote: (slot: WrittenSlot) => void;
 }
 
-/** More threads than this cost memory without winning time: the disk is what they wait for. */
+/** More threads would cost memory without saving time, because they wait for the disk. */
 const MAX_THREADS = 4;
 
-/** A thread takes as long to start as it takes to write this much. */
+/** Starting a thread takes as long as writing this much. */
 const BYTES_A_THREAD = 32 << 20;
 
 export interface WriteDataOptions {
   readonly signal?: AbortSignal | undefined;
-  /** At most so many threads; one a core, up to 4, by default. */
+  /** The most threads. Default: one for each core, up to 4. */
   readonly threads?: number | undefined;
   readonly advance: (bytes: number) => void;
 }
 
 /**
- * Fills `file` with the external data of `layout`, zeros between slots included; returns their CRC-32.
+ * Fills `file` with the external data of `layout`, zeros between slots included. Returns their CRC-32.
  *
- * Throws what evaluating the weights and writing throw, `interrupted` when the signal is aborted. Nothing writes to the
- * file any more once this has ended.
+ * Throws the errors of evaluating and writing the weights, and `interrupted` when the signal is aborted. When it has
+ * ended, nothing writes to the file any more.
  */
 export async function writeExternalData(file: PartialFile, layout: Layout, options: WriteDataOptions): Promise<number> {
   const { signal } = options;
@@ -77,14 +77,14 @@ export async function writeExternalData(file: PartialFile, layout: Layout, optio
     wrote: (slot) => slots.push(slot),
   };
   const others = Array.from({ length: threadsFor(layout, options) - 1 }, () => startThread(work, report));
-  // All have ended before the first failure is thrown: a thread must not write to a file that is given up.
+  // All threads have ended before the first failure is thrown, because none may write to an abandoned file.
   const ends = await Promise.allSettled([doWork(work, report), ...others]);
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
   throwIfAborted(signal);
   return wholeChecksum(slots, layout);
 }
 
-/** Largest first, so that no thread is left alone with a long one at the end. */
+/** Largest first, so that no thread is left alone with a long job at the end. */
 function jobsOf({ slots }: Layout): WriteJob[] {
   const jobs = new Map<unknown, Slot[]>();
   for (const slot of slots) {
@@ -113,8 +113,8 @@ function isStopped({ state }: SharedWork): boolean {
 }
 
 /**
- * One thread's part: does jobs until none is left. A failure stops the others, which end without one, as all do when
- * they are told to stop.
+ * One thread's part: does jobs until none is left. A failure stops the others, which end without a failure of their
+ * own, as they do when they are told to stop.
  */
 export async function doWork(work: SharedWork, report: Report): Promise<void> {
   try {
@@ -133,12 +133,12 @@ export async function doWork(work: SharedWork, report: Report): Promise<void> {
 async function doJobs(work: SharedWork, handle: FileHandle, report: Report): Promise<void> {
   const memory = reusedMemory();
   const files = keptFiles();
-  // While a block is being written the next one is made, across slots: most of them are one block.
+  // While a block is being written, the next one is made, also from slot to slot: most slots are one block.
   let writing = Promise.resolve();
   const write = async (block: Uint8Array, position: number): Promise<void> => {
     await writing;
     writing = writeAll(handle, block, position).then(() => report.advance(block.length));
-    // A failure is met at the next await, above or below.
+    // A failure shows at the next await, above or below.
     writing.catch(() => {});
   };
   try {

@@ -1,4 +1,4 @@
-/** Where each weight of a model goes: inside the model's own bytes, or at an offset of the external data. */
+/** The place of each weight of a model: inside the model's own bytes, or at an offset of the external data. */
 import { byteLength } from '../../src/core/dtype.ts';
 import type { Graph } from '../../src/core/graph.ts';
 import type { TensorExpr } from '../../src/core/tensor.ts';
@@ -11,20 +11,22 @@ export interface Slot {
 }
 
 export interface Layout {
-  /** Slots in the order of their offsets, each written once. */
+  /** Slots in the order of their offsets. Each is written once. */
   readonly slots: readonly Slot[];
-  /** The slot of an initializer of the main graph, by its name; the others are inline. */
+  /** The slot of an initializer of the main graph, by its name. The others are inline. */
   readonly slotOf: ReadonlyMap<string, Slot>;
-  /** Length of the external data; 0 when there are none. */
+  /** Length of the external data; 0 if there are none. */
   readonly totalBytes: number;
 }
 
-/** Up to this many bytes a tensor stays inline: runtimes fold small constants, and look for them in the model itself. */
+/**
+ * Up to this many bytes a tensor stays inline: runtimes fold small constants, and look for them in the model itself.
+ */
 const INLINE_BYTES = 1024;
 /** Slots start at a page, so that a runtime can map a weight alone. */
 const ALIGNMENT = 4096;
 
-/** Lays out the external data from dtypes and shapes alone; nothing is read. Equal data share a slot. */
+/** Lays out the external data from dtypes and shapes alone, without reading anything. Equal data share a slot. */
 export function layOut(graph: Graph): Layout {
   const slots: Slot[] = [];
   const slotOf = new Map<string, Slot>();
@@ -47,7 +49,7 @@ export function layOut(graph: Graph): Layout {
   return { slots, slotOf, totalBytes: end };
 }
 
-/** Bytes that a model's weights take on disk, those that several initializers share counted once. */
+/** Bytes of a model's weights on disk. Weights that several initializers share count once. */
 export function weightBytesOf(graph: Graph): number {
   const { slots, slotOf } = layOut(graph);
   const inline = graph.initializers.filter(({ name }) => !slotOf.has(name));
@@ -55,7 +57,9 @@ export function weightBytesOf(graph: Graph): number {
   return slots.reduce((sum, slot) => sum + slot.byteLength, inlineBytes);
 }
 
-/** Keys that are equal only where the bytes are: the same range of a file, or the very same array, treated the same way. */
+/**
+ * Keys that are equal only if the bytes are: the same range of a file, or the very same array, with the same treatment.
+ */
 function contentKeys(): (data: TensorExpr) => string {
   const arrays = new Map<Uint8Array, number>();
   const key = (data: TensorExpr): string => {
@@ -89,7 +93,7 @@ function contentKeys(): (data: TensorExpr) => string {
       case 'records':
         return JSON.stringify([kind, shape, data.parts.map(key)]);
       case 'quantize':
-        // Not the shape: an embedding and the head that shares it want the same codes in other shapes.
+        // Without the shape: an embedding and the head that shares it want the same codes in other shapes.
         return JSON.stringify([kind, data.part, data.scheme, key(data.from), data.importance && key(data.importance)]);
     }
   };

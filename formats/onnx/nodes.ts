@@ -1,4 +1,4 @@
-/** The whole numbers that a model's nodes are told: all that can be said of a model without its weights, in a few milliseconds. */
+/** The whole-number attributes of a model's nodes. They can be read in a few milliseconds, without the weights. */
 import { dirname } from 'node:path';
 import { badFile, type Source } from './decode-source.ts';
 import { type AttributeProto, decodeModelProto, findLostFunctionField, type NodeProto } from './proto.ts';
@@ -10,7 +10,7 @@ export interface NodeNumbers {
   readonly name: string;
   /** Attributes that are whole numbers, rounded to the nearest number of JavaScript. */
   readonly ints: Readonly<Record<string, number>>;
-  /** In a function: attributes whose values are those that its caller has, under another name perhaps. */
+  /** In a function: attributes whose values come from the caller, perhaps under another name. */
   readonly references: Readonly<Record<string, string>>;
 }
 
@@ -21,12 +21,12 @@ export interface FunctionNumbers {
 }
 
 export interface ModelNumbers {
-  /** Those of bodies too, as of If. */
+  /** Includes nodes in bodies, for example of If. */
   readonly nodes: readonly NodeNumbers[];
   readonly functions: readonly FunctionNumbers[];
 }
 
-/** Throws `bad-file` for what is no ONNX model, or for one whose functions say more than is read here. */
+/** Throws `bad-file` for a file that is not an ONNX model, or whose functions use fields that are not read here. */
 export async function readNumbers(modelPath: string): Promise<ModelNumbers> {
   const bytes = await readModel(modelPath);
   return numbersOf({ path: modelPath, folder: dirname(modelPath), bytes, externals: [] });
@@ -50,7 +50,7 @@ function numbersOf(source: Source): ModelNumbers {
   }
 }
 
-/** Nodes and those of their bodies. */
+/** Nodes and those in their bodies. */
 function allNodes(nodes: readonly NodeProto[] | null | undefined): NodeNumbers[] {
   return (nodes ?? []).flatMap((node) => [nodeNumbers(node), ...(node.attribute ?? []).flatMap(nodesOfBody)]);
 }

@@ -1,4 +1,6 @@
-/** How long a graph's weights take to be read and converted: a part of each kind is, and the rest is reckoned. */
+/**
+ * Estimates the time for reading and converting a graph's weights: a part of each kind is measured, the rest computed.
+ */
 import { byteLength, elementCount } from '../../src/core/dtype.ts';
 import { throwIfAborted } from '../../src/core/errors.ts';
 import type { Graph } from '../../src/core/graph.ts';
@@ -12,21 +14,21 @@ export interface Pace {
   /** For all weights of the graph, shared among `threads`. */
   readonly seconds: number;
   readonly threads: number;
-  /** Bytes of output that were made to tell. */
+  /** Bytes of output that were made for the estimate. */
   readonly measuredBytes: number;
 }
 
-/** Time that a kind of weight is measured for: enough for some blocks, and a model has few kinds. */
+/** Time for measuring one kind of weight: enough for some blocks. A model has few kinds. */
 const SAMPLE_MS = 250;
 
-/** Weights that are made by the same steps from the same types. */
+/** Weights made by the same steps from the same types. */
 interface Kind {
-  /** The largest, of which a part is made. */
+  /** The largest weight. A part of it is made. */
   readonly sample: TensorExpr;
   readonly elements: number;
 }
 
-/** Reads and converts some megabytes of each kind of weight; writes nothing. Errors are those of `streamTensor`. */
+/** Reads and converts some megabytes of each kind of weight. Writes nothing. Throws as `streamTensor` does. */
 export async function estimatePace(graph: Graph, { signal, threads: wanted }: JobOptions = {}): Promise<Pace> {
   const layout = layOut(graph);
   const threads = threadsFor(layout, { threads: wanted });
@@ -43,7 +45,7 @@ export async function estimatePace(graph: Graph, { signal, threads: wanted }: Jo
 
 function kindsOf(layout: Layout): readonly Kind[] {
   const kinds = new Map<string, Kind>();
-  // Parts of a quantised matrix are made with its codes, and nearly all of the time goes there.
+  // The parts of a quantised matrix are made with its codes, and nearly all of the time goes there.
   const slots = layout.slots.filter(({ data }) => data.kind !== 'quantize' || data.part === 'codes');
   for (const { data } of slots) {
     const key = recipeOf(data);
@@ -54,12 +56,12 @@ function kindsOf(layout: Layout): readonly Kind[] {
   return [...kinds.values()];
 }
 
-/** Numbers that have to be read to make a tensor: a byte of codes holds two of 4 bits. */
+/** Numbers that must be read to make a tensor: a byte of codes holds two of 4 bits. */
 function weightsIn(tensor: TensorExpr): number {
   return elementCount(tensor.kind === 'quantize' ? tensor.from.shape : tensor.shape);
 }
 
-/** What is done to a tensor's bytes, without its sizes. */
+/** The steps that make a tensor's bytes, without its sizes. */
 function recipeOf(tensor: TensorExpr): string {
   switch (tensor.kind) {
     case 'file':
@@ -80,7 +82,9 @@ function recipeOf(tensor: TensorExpr): string {
   }
 }
 
-/** A first block is left out of the time where others follow: it pays for opening the file and compiling the code. */
+/**
+ * The first block does not count if others follow, because its time includes opening the file and compiling the code.
+ */
 async function timeSample(sample: TensorExpr): Promise<{ readonly bytes: number; readonly milliseconds: number }> {
   const begun = performance.now();
   let [counted, start] = [0, begun];

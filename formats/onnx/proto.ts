@@ -1,6 +1,6 @@
 /**
- * The protobuf codec of ONNX, the only file that knows onnx-proto and protobufjs: the build bundles it alone, because
- * an installed package would get a protobufjs that this one does not run on.
+ * The protobuf codec of ONNX. Only this file knows onnx-proto and protobufjs. The build bundles it separately, because
+ * an installed package would get a protobufjs that onnx-proto does not run on.
  */
 import type { onnx } from 'onnx-proto';
 import onnxProto from 'onnx-proto';
@@ -14,24 +14,24 @@ export type NodeProto = onnx.INodeProto;
 export type TensorProto = onnx.ITensorProto;
 export type ValueInfoProto = onnx.IValueInfoProto;
 
-/** An int64 as it comes off the wire. */
+/** An int64 as it is decoded. */
 export type Int64 = number | { toString(): string };
 
 export function encodeModelProto(model: ModelProto): Uint8Array {
   return onnxProto.onnx.ModelProto.encode(model).finish();
 }
 
-/** Throws whatever protobufjs throws on bytes that are no ModelProto. */
+/** Throws what protobufjs throws for bytes that are not a ModelProto. */
 export function decodeModelProto(bytes: Uint8Array): ModelProto {
   return onnxProto.onnx.ModelProto.decode(bytes);
 }
 
 /** ModelProto.functions. */
 const FUNCTIONS_FIELD = 25;
-/** Fields of FunctionProto that came after the schema of onnx-proto (ONNX 1.10), which would drop them unread. */
+/** Fields of FunctionProto that are newer than the schema of onnx-proto (ONNX 1.10), which would drop them. */
 const LATER_FUNCTION_FIELDS: Readonly<Record<number, string>> = { 11: 'attribute_proto', 13: 'overload' };
 
-/** The first field of a local function that decoding would lose and with it the function's meaning; usually none. */
+/** The first field of a local function that decoding would lose, and with it the function's meaning; usually none. */
 export function findLostFunctionField(bytes: Uint8Array): string | undefined {
   const reader = protobuf.Reader.create(bytes);
   while (reader.pos < reader.len) {

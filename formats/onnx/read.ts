@@ -1,4 +1,4 @@
-/** Files -> `Graph`, with the weights left where they are. */
+/** Files -> `Graph`. The weights stay where they are. */
 import { stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { byteLength } from '../../src/core/dtype.ts';
@@ -10,14 +10,14 @@ import { readBounded } from '../regular-file.ts';
 import { decodeModel } from './decode.ts';
 import { badFile, type Source } from './decode-source.ts';
 
-/** Protobuf's own limit on one message. */
+/** Protobuf's own limit for one message. */
 const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
 /**
- * Reads a model. Weights of more than a kilobyte become ranges of the files they are in, checked to lie inside them.
+ * Reads a model. Weights of more than a kilobyte become ranges of their files, checked to lie inside them.
  *
- * Throws `not-found` when the model or its external data are missing, `bad-file` for anything that is not a sound ONNX
- * model, `unsupported` for a sound one that uses what a `Graph` cannot hold.
+ * Throws `not-found` when the model or its external data are missing, `bad-file` for anything that is not a valid ONNX
+ * model, `unsupported` for a valid one that uses what a `Graph` cannot hold.
  *
  * @example const graph = await readOnnx('model/onnx/model.onnx');
  */

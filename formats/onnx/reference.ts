@@ -1,23 +1,24 @@
-/** A model on disk, edited in memory: its large weights stay in the file they are in. */
+/** A model on disk, edited in memory. Its large weights stay in their file. */
 import { basename, dirname, resolve } from 'node:path';
 import { byteLength } from '../../src/core/dtype.ts';
 import type { Graph } from '../../src/core/graph.ts';
 import { encodeGraph } from './encode.ts';
 import type { Slot } from './layout.ts';
 
-/** A ModelProto whose external data are files in `folder`. */
+/** A ModelProto with external data in files of `folder`. */
 export interface ReferencingModel {
   readonly model: Uint8Array;
   readonly folder: string;
 }
 
 /**
- * Encodes `graph`, made from what `readOnnx(modelPath)` gave, without copying the weights that the model's data file
- * holds; any other weights go into the bytes. A runtime opens the result as if it lay in `folder`.
+ * Encodes `graph`, which was made from `readOnnx(modelPath)`, without copying the weights in the model's data file. All
+ * other weights go into the bytes. A runtime opens the result as if it lay in `folder`.
  *
  * @example
  * const graph = withCounts(await readOnnx(modelPath));
- * const outputs = [...graph.outputs, { name: 'layers.0.kept', dtype: 'int32', shape: ['batch_size', 'sequence_length'] }];
+ * const outputs = [...graph.outputs, { name: 'layers.0.kept', dtype: 'int32', shape: ['batch_size', 'sequence_length']
+ * }];
  * const { model, folder } = await encodeReferencing({ ...graph, outputs }, modelPath);
  */
 export async function encodeReferencing(graph: Graph, modelPath: string): Promise<ReferencingModel> {

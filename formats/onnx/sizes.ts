@@ -1,9 +1,9 @@
-/** How large the files of a graph become. */
+/** The sizes of a graph's files. */
 import type { Graph } from '../../src/core/graph.ts';
 import { encodeGraph } from './encode.ts';
 import { layOut } from './layout.ts';
 
-/** Bytes of the model's own file and of its external data, called `location`: 0 when there are none. */
+/** Bytes of the model's own file and of its external data called `location`; 0 if there are none. */
 export async function sizesOf(
   graph: Graph,
   location: string,

@@ -1,4 +1,4 @@
-/** Threads that write weights: how one is started, and what is said between it and the thread that started it. */
+/** Threads that write weights: how one is started, and its messages. */
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
 import type { Report, SharedWork, WrittenSlot } from './external-data.ts';
@@ -9,7 +9,7 @@ export type Message =
   | { readonly kind: 'wrote'; readonly slot: WrittenSlot }
   | { readonly kind: 'failed'; readonly failure: Failure };
 
-/** An error, whose class does not survive the way from one thread to another. */
+/** An error. Its class does not survive the way from one thread to another. */
 export interface Failure {
   readonly code?: ErrorCode;
   readonly hint?: string | undefined;
@@ -18,14 +18,14 @@ export interface Failure {
 }
 
 /**
- * The build puts this file's code into dist/chunks. Sources that run without a build have no threads: Node 20 takes no
- * TypeScript.
+ * The build puts this file's code into dist/chunks. Sources that run without a build have no threads, because Node 20
+ * takes no TypeScript.
  */
 const ENTRY = import.meta.url.endsWith('.ts') ? undefined : new URL('../formats/onnx/write-worker.js', import.meta.url);
 
 export const canStartThreads = ENTRY !== undefined;
 
-/** Has another thread do jobs of `work`; ends when it has ended. Throws what it threw. */
+/** Lets another thread do jobs of `work`. Resolves when it has ended. Throws what it threw. */
 export function startThread(work: SharedWork, report: Report): Promise<void> {
   return new Promise((resolve, reject) => {
     if (ENTRY === undefined) throw new Error('There are no threads without a build');
@@ -43,7 +43,7 @@ export function startThread(work: SharedWork, report: Report): Promise<void> {
   });
 }
 
-/** `error` as it is sent. */
+/** `error` in the form that is sent. */
 export function asFailure(error: unknown): Failure {
   if (error instanceof LacunaError) return { code: error.code, hint: error.hint, message: error.message };
   const { message, stack } = error instanceof Error ? error : new Error(String(error));

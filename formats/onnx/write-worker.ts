@@ -1,4 +1,4 @@
-/** What a thread runs that was started to write weights. */
+/** The code of a thread that writes weights. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { asIoError } from '../../src/core/io-error.ts';
 import { doWork, type SharedWork } from './external-data.ts';

@@ -19,12 +19,12 @@ export interface WrittenFile {
 }
 
 /**
- * Writes a model and, when it has large weights, `<modelPath>_data`. The data get their name first, so that a model is
- * never seen without them; after a failure neither is there.
- * Returns the files with their checksums, taken while they were written.
+ * Writes a model and, if it has large weights, `<modelPath>_data`. The data get their name first, so a model is never
+ * seen without them. After a failure neither exists. Returns the files with their checksums, which are computed while
+ * writing.
  *
- * Equal graphs give equal bytes. Throws `io` when the disk refuses, `interrupted` when the signal is aborted, and what
- * reading the weights throws.
+ * Equal graphs give equal bytes. Throws `io` when the disk refuses, `interrupted` when the signal is aborted, and the
+ * errors of reading the weights.
  *
  * @example const [model, data] = await writeOnnx(graph, 'out/onnx/model.onnx', { progress });
  */

@@ -1,7 +1,10 @@
 /** The element types of safetensors by their names in a header, and back. */
 import type { DType } from '../../src/core/dtype.ts';
 
-/** Sub-byte, complex and exponent-only types exist as well; no weight we convert is stored so, and they are refused. */
+/**
+ * There are also sub-byte, complex and exponent-only types. No weight that we convert is stored so, and they are
+ * refused.
+ */
 export const SAFETENSORS_DTYPES = {
   F64: 'float64',
   F32: 'float32',
@@ -32,7 +35,7 @@ const NAMES: ReadonlyMap<DType, SafetensorsDType> = new Map(
     .map((name) => [SAFETENSORS_DTYPES[name], name]),
 );
 
-/** "BF16" of 'bfloat16'; the test checks that every dtype has a name. */
+/** "BF16" for 'bfloat16'. A test checks that every dtype has a name. */
 export function safetensorsName(dtype: DType): SafetensorsDType {
   const name = NAMES.get(dtype);
   if (name === undefined) throw new RangeError(`safetensors has no name for ${dtype}`);

@@ -1,4 +1,4 @@
-/** The JSON header of a safetensors file: parsed, and every number in it checked before anything is read through it. */
+/** The JSON header of a safetensors file: parsed, and every number in it checked before anything is read by it. */
 import { byteLength, elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { FileTensor } from '../../src/core/tensor.ts';
@@ -6,7 +6,9 @@ import { isFloatDType } from '../../src/quantize/float-cast.ts';
 import { isTooDeep, MAX_JSON_LEVELS } from '../json-file.ts';
 import { isSafetensorsDType, SAFETENSORS_DTYPES } from './dtypes.ts';
 
-/** Axes of a tensor. Weights have at most 5 (a 3-D convolution); a header's shape must not become a loop of millions. */
+/**
+ * Axes of a tensor. Weights have at most 5 (a 3-D convolution). A header's shape must not become a loop of millions.
+ */
 export const MAX_DIMENSIONS = 8;
 
 export interface SafetensorsFile {
@@ -16,7 +18,7 @@ export interface SafetensorsFile {
   readonly metadata: Record<string, string>;
 }
 
-/** Where the header was found: what its offsets count from, and how much there is. */
+/** Where the header was found: the base of its offsets, and the number of bytes there. */
 export interface DataRange {
   readonly path: string;
   readonly dataStart: number;
@@ -24,7 +26,7 @@ export interface DataRange {
   readonly mustBeFinite: boolean;
 }
 
-/** Tensors and metadata of the header's text; 'bad-file' names the tensor, the value and the limit. */
+/** Tensors and metadata from the header's text. 'bad-file' names the tensor, the value and the limit. */
 export function parseHeader(text: string, range: DataRange): SafetensorsFile {
   const header = parseJsonObject(text, range.path);
   const tensors: FileTensor[] = [];
@@ -39,7 +41,7 @@ export function parseHeader(text: string, range: DataRange): SafetensorsFile {
 }
 
 function parseJsonObject(text: string, path: string): Readonly<Record<string, unknown>> {
-  // The format asks for this byte, and it keeps a JSON array, number or string out.
+  // The format requires this byte. It keeps out a JSON array, number or string.
   if (!text.startsWith('{'))
     throw badFile(path, `its header must start with "{" but starts with ${JSON.stringify(text.slice(0, 8))}`);
   if (isTooDeep(text))
@@ -103,7 +105,7 @@ function parseOffsets(offsets: unknown, fail: (what: string) => LacunaError): re
   return [begin, end];
 }
 
-/** Tensors, in byte order, must fill the data without holes or overlaps: two tensors in one place are a trap or a bug. */
+/** Tensors in byte order must fill the data without gaps or overlaps: two tensors in one place are a trap or a bug. */
 function checkCoverage(tensors: readonly FileTensor[], { path, dataStart, dataLength }: DataRange): void {
   let covered = 0;
   let before = 'the header';
@@ -138,7 +140,7 @@ function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
-/** A value from the file as an error shows it: a hostile one may be megabytes long, or nested too deep for JSON. */
+/** A value from the file for an error message. A hostile value may be megabytes long, or nested too deep for JSON. */
 function show(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return 'an object';
@@ -147,7 +149,7 @@ function show(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
-/** Every complaint about a safetensors file reads alike. */
+/** The common form of all errors about a safetensors file. */
 export function badFile(path: string, what: string, cause?: unknown): LacunaError {
   return new LacunaError('bad-file', `${path} is no valid safetensors file: ${what}`, {
     hint: 'Download or copy the file again, or save the checkpoint anew.',

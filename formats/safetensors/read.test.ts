@@ -1,4 +1,4 @@
-/** Files of the format's own Python writer are read to the bit, and no header however broken brings anything down. */
+/** Files of the format's own Python writer are read exactly, and a broken header never causes a crash. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -161,7 +161,7 @@ describe('no header brings anything down but by a LacunaError', () => {
       }),
       { seed: 2, numRuns: 600 },
     );
-    // Changed names are still valid, changed numbers are not: both occur, or the test tests nothing.
+    // Changed names are still valid, changed numbers are not. Both must occur, or the test tests nothing.
     expect(seen.read).toBeGreaterThan(3);
     expect(seen.refused).toBeGreaterThan(100);
   });

@@ -1,4 +1,4 @@
-/** Opens safetensors files: only the header is read, tensors stay on disk as ranges of the file. */
+/** Opens safetensors files. Only the header is read, and tensors stay on disk as ranges of the file. */
 import type { FileHandle } from 'node:fs/promises';
 import { LacunaError } from '../../src/core/errors.ts';
 import { asIoError } from '../../src/core/io-error.ts';
@@ -8,22 +8,25 @@ import { badFile, parseHeader, type SafetensorsFile } from './header.ts';
 /** Bytes before the header: its length, little-endian. */
 export const LENGTH_BYTES = 8;
 
-/** The format's own limit on the header, against a length that asks for all memory; 100 MB name about a million tensors. */
+/**
+ * The format's own limit for the header. It stops a length that asks for all memory. 100 MB name about a million
+ * tensors.
+ */
 export const MAX_HEADER_BYTES = 100_000_000;
 
-/** What stands in a large file's place when a repository was cloned without Git LFS begins so. */
+/** The start of the placeholder for a large file when a repository was cloned without Git LFS. */
 const LFS_POINTER = new TextEncoder().encode('version ');
 
 export interface ReadOptions {
-  /** Float tensors are refused while their bytes are read if they hold NaN or infinity. */
+  /** Float tensors with NaN or infinity are refused while their bytes are read. */
   readonly mustBeFinite?: boolean;
 }
 
 /**
  * The tensors of one safetensors file, in the order of their bytes, and its metadata.
  *
- * Throws 'not-found' or 'io' when the file cannot be read, 'bad-file' when it is damaged (truncated, tensors that overlap
- * or leave holes, sizes that do not agree), 'unsupported' for an element type not read here.
+ * Throws 'not-found' or 'io' when the file cannot be read, 'bad-file' when it is damaged (truncated, tensors that
+ * overlap or leave gaps, sizes that do not agree), 'unsupported' for an unknown element type.
  *
  * @example const { tensors } = await readSafetensors('model.safetensors', { mustBeFinite: true });
  */

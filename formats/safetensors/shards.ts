@@ -1,20 +1,22 @@
-/** Reads a checkpoint that is cut into several safetensors files, listed tensor by tensor in an index. */
+/** Reads a checkpoint in several safetensors files. An index lists their tensors. */
 import { join } from 'node:path';
 import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
 import type { FileTensor } from '../../src/core/tensor.ts';
 import { readJsonObject } from '../json-file.ts';
 import { MAX_HEADER_BYTES, type ReadOptions, readSafetensors } from './read.ts';
 
-/** An index names the tensors that the shards' headers name, so that it is no longer than one header may be. */
+/** An index names the tensors that the shards' headers name, so it is no longer than one header may be. */
 const MAX_INDEX_BYTES = MAX_HEADER_BYTES;
 
-/** Files of this form in the folder are shards of some save: one that the index does not name is from another save. */
+/**
+ * Files with such names in the folder are shards of some save. If the index does not name one, it is from another save.
+ */
 const SHARD_NAME = /^model-.*\.safetensors$/;
 
-/** Is told what is wrong with weights, and the names of those that could not be read; `all` when none are known. */
+/** Called with the faults of weights, and the names of those that could not be read; `all` if no names are known. */
 export type Tolerate = (error: LacunaError, unread: ReadonlySet<string> | 'all') => void;
 
-/** What is wrong with the set of shards; all of it is told at once. */
+/** What is wrong with the set of shards. Everything is reported at once. */
 interface Problem {
   readonly code: ErrorCode;
   readonly text: string;
@@ -31,8 +33,8 @@ interface Shard {
  * the names in `folder`.
  *
  * One error names every missing shard, every tensor its shard lacks ('not-found'), every damaged shard ('bad-file'),
- * and every tensor and shard the index does not list ('mismatch'); its code is the first of these that occurs. Whoever
- * gives `tolerate` is told of it, and of the names that could not be read, and gets the other tensors.
+ * and every tensor and shard the index does not list ('mismatch'). Its code is the first of these that occurs. With
+ * `tolerate`, the caller gets the faults, the names that could not be read, and the other tensors instead.
  */
 export async function readShards(
   folder: string,
@@ -79,7 +81,7 @@ async function readIndex(path: string): Promise<Map<string, string[]>> {
   return shards;
 }
 
-/** A shard lies in the folder of its index and is safetensors: no path leads elsewhere, and no pickle gets in. */
+/** A shard lies in the folder of its index and is safetensors. No path may lead elsewhere, and no pickle is opened. */
 function plainFileName(file: unknown, tensor: string, path: string): string {
   if (typeof file === 'string' && /^[^/\\:\0]+\.safetensors$/.test(file)) return file;
   throw new LacunaError(
@@ -131,7 +133,7 @@ function differences({ file, expected, tensors }: Shard): Problem[] {
   ];
 }
 
-/** Most telling first: what is missing explains what does not match. */
+/** The most important first: what is missing explains what does not match. */
 const CODES_BY_WEIGHT: readonly ErrorCode[] = ['io', 'not-found', 'bad-file', 'unsupported', 'mismatch'];
 
 function shardsError(indexPath: string, problems: readonly Problem[]): LacunaError {

@@ -1,4 +1,4 @@
-/** What is written is read back to the bit, by us and by the npm package `safetensors`. */
+/** What is written is read back exactly, by us and by the npm package `safetensors`. */
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,7 @@ import { SAFETENSORS_DTYPES, safetensorsName } from './dtypes.ts';
 import { readSafetensors } from './read.ts';
 import { type Entry, writeSafetensors } from './write.ts';
 
-/** The part of the package that needs no browser; it brings no types, and knows no metadata. */
+/** The part of the package that needs no browser. It has no types and knows no metadata. */
 const { SafeTensor } = createRequire(import.meta.url)('safetensors') as {
   SafeTensor: new (
     file: Uint8Array,
@@ -109,7 +109,7 @@ test('random tensors come back as they were, in order, and start at a multiple o
       await writeSafetensors(path, list, metadata);
       const read = await readSafetensors(path);
       expect(read.metadata).toEqual({ ...metadata });
-      // Empty tensors share their place with the next one, whose order is then free.
+      // Empty tensors have the same offset as the next one, so their order is free.
       const filled = (names: readonly string[]): string[] =>
         names.filter((key) => read.tensors.get(key)?.shape.includes(0) === false);
       expect(filled([...read.tensors.keys()])).toEqual(filled(list.map((entry) => entry.name)));

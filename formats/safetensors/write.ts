@@ -7,7 +7,7 @@ import { writeFileAtomically } from '../files.ts';
 import { safetensorsName } from './dtypes.ts';
 import { LENGTH_BYTES, MAX_HEADER_BYTES } from './read.ts';
 
-/** Data start at a multiple of this, as the format's own writer has it; the header is filled up with spaces. */
+/** Data start at a multiple of this, as in the format's own writer. The header is padded with spaces. */
 const ALIGNMENT = 8;
 
 export interface Entry {
@@ -16,8 +16,8 @@ export interface Entry {
 }
 
 /**
- * Writes tensors in the order given. The file appears complete or not at all, and at most a few blocks of it are in
- * memory. Errors are those of `streamTensor` and `writeFileAtomically`; 'usage' for a name given twice.
+ * Writes tensors in the given order. The file appears complete or not at all, and at most a few blocks of it are in
+ * memory. Throws as `streamTensor` and `writeFileAtomically` do; 'usage' for a name given twice.
  *
  * @example await writeSafetensors('w.safetensors', [{ name: 'w', data: float32Tensor([1, 2]) }], { made_by: 'me' });
  */
@@ -32,7 +32,7 @@ export async function writeSafetensors(
 }
 
 function encodeHeader(entries: readonly Entry[], metadata: Readonly<Record<string, string>>): Uint8Array {
-  // A Map and not an object: a tensor may be called "__proto__", and "1" would be moved to the front.
+  // A Map, not an object: a tensor may be called "__proto__", and "1" would be moved to the front.
   const fields = new Map<string, unknown>();
   if (Object.keys(metadata).length > 0) fields.set('__metadata__', metadata);
   let end = 0;

@@ -1,10 +1,10 @@
-/** What a text file holds: one document of plain text, or in JSONL one a line. */
+/** The documents of a text file: plain text is one document, JSONL has one on each line. */
 import { LacunaError } from '../../src/core/errors.ts';
 import { parseJsonObject } from '../json-file.ts';
 import type { ChatMessage } from '../tokenizer/index.ts';
 
 export interface TextDocument {
-  /** Where it is, as `chats.jsonl:3`; a plain file's path. */
+  /** Its place, as `chats.jsonl:3`; a plain file's path. */
   readonly at: string;
   /** Text as it is, or a conversation for the model's own chat template. */
   readonly content: string | readonly ChatMessage[];
@@ -12,12 +12,18 @@ export interface TextDocument {
 
 const SHAPES = 'Wanted: "text", "messages", or "prompt" and "completion".';
 
-/** Plain text is one document. Line ends become \n, as they do in every other reader of text. */
+/**
+ * Plain text is one document. Line ends become
+ * , as in other readers of text.
+ */
 export function plainDocument(text: string, path: string): TextDocument {
   return { at: path, content: text.replaceAll(/\r\n?/g, '\n') };
 }
 
-/** One object a line; blank lines are passed over. Throws `bad-file` naming the line that is none of the known shapes. */
+/**
+ * One object on each line; blank lines are skipped. Throws `bad-file` and names a line that has none of the known
+ * shapes.
+ */
 export function jsonLines(text: string, path: string): TextDocument[] {
   return text.split('\n').flatMap((line, index) => {
     if (line.trim() === '') return [];
@@ -28,7 +34,7 @@ export function jsonLines(text: string, path: string): TextDocument[] {
 
 type Row = Readonly<Record<string, unknown>>;
 
-/** The first of the three shapes that the row has; other keys, as ids and sources, are not read. */
+/** The first of the three shapes that the row has. Other keys, such as ids and sources, are not read. */
 function contentOf(row: Row, at: string): TextDocument['content'] {
   const { text, messages, prompt, completion } = row;
   if (text !== undefined) return wanted(text, 'text', at);

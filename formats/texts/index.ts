@@ -1,3 +1,3 @@
-/** Texts from disk: plain ones, and JSONL with a document a line. */
+/** Texts from disk: plain ones, and JSONL with one document on each line. */
 export type { TextDocument } from './documents.ts';
 export { readTextFile, type TextFile } from './read.ts';

@@ -1,4 +1,4 @@
-/** Reads a text file: UTF-8 or refused, named by the hash of its bytes. */
+/** Reads a text file, which must be UTF-8, and names it by the hash of its bytes. */
 import { basename, extname } from 'node:path';
 import { LacunaError } from '../../src/core/errors.ts';
 import { sha256Bytes } from '../files.ts';
@@ -8,21 +8,24 @@ import { jsonLines, plainDocument, type TextDocument } from './documents.ts';
 export interface TextFile {
   readonly path: string;
   readonly name: string;
-  /** Of the file's bytes. */
+  /** Hash of the file's bytes. */
   readonly sha256: string;
-  /** In their order; none is blank. */
+  /** In their order. None is blank. */
   readonly documents: readonly TextDocument[];
 }
 
-/** The file and its characters are in memory at once; its tokens, a few million of them, are some hundred times what is measured. */
+/**
+ * The file and its characters are in memory at once. Its few million tokens are some hundred times as many as are
+ * measured.
+ */
 const MAX_FILE_BYTES = 64 << 20;
 
-/** A document is encoded at once, which takes 75 bytes of memory and two microseconds a character. */
+/** A document is encoded at once, which takes 75 bytes of memory and two microseconds for each character. */
 const MAX_DOCUMENT_LENGTH = 8 << 20;
 
 const JSON_LINES: readonly string[] = ['.jsonl', '.ndjson'];
 
-/** Files that hold texts and are no text themselves, with what makes one of them. */
+/** Files that contain texts but are not text, with a command that makes text of them. */
 const OTHER_FORMATS: Readonly<Record<string, string>> = {
   '.json': "Write one object a line: jq -c '.[]' IN.json > OUT.jsonl",
   '.parquet': "Write one object a line, in Python: pandas.read_parquet(IN).to_json(OUT, orient='records', lines=True)",
@@ -35,9 +38,9 @@ const OTHER_FORMATS: Readonly<Record<string, string>> = {
 };
 
 /**
- * The documents of a text file: of .jsonl and .ndjson each line's, of any other file one, which is all of it.
+ * The documents of a text file: one for each line of .jsonl and .ndjson, and one for all of any other file.
  *
- * @throws LacunaError `not-found`, `io`, or `bad-file` for what is no text, too long, or holds nothing.
+ * @throws LacunaError `not-found`, `io`, or `bad-file` for a file that is not text, too long, or empty.
  * @example const { documents } = await readTextFile('texts/fit.txt');
  */
 export async function readTextFile(path: string): Promise<TextFile> {
@@ -59,7 +62,7 @@ export async function readTextFile(path: string): Promise<TextFile> {
   return { path, name: basename(path), sha256: sha256Bytes(bytes), documents };
 }
 
-/** Without a byte order mark, where there is one. */
+/** Without a byte order mark, if there is one. */
 function decodeUtf8(bytes: Uint8Array, path: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);

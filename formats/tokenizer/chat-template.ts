@@ -1,4 +1,4 @@
-/** Messages -> the text a chat model expects, through the Jinja template that comes with its tokenizer. */
+/** Messages -> the text that a chat model expects, through the Jinja template of its tokenizer. */
 import { Environment, Interpreter, Template } from '@huggingface/jinja';
 import type { ModelFiles } from '../../src/core/checkpoint.ts';
 import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
@@ -11,7 +11,7 @@ export interface ChatMessage {
 }
 
 export interface ChatOptions {
-  /** End with the beginning of the assistant's answer, for the model to go on from. */
+  /** Ends with the start of the assistant's answer, for the model to continue. */
   readonly addGenerationPrompt: boolean;
 }
 
@@ -20,10 +20,10 @@ export const MAX_CONFIG_BYTES = 32 << 20;
 /** The longest templates, with tools, have some 20 KB. */
 const MAX_TEMPLATE_BYTES = 1 << 20;
 
-/** A template renders within a millisecond; one that is made to never end is a program like any other. */
+/** A template renders within a millisecond. It is a program, so it may be written never to end. */
 const RENDER_MS = 5000;
 
-/** Characters, or entries of a list, that a value of a template has at most: far above any conversation. */
+/** The most characters, or entries of a list, in a template's value: far above any conversation. */
 const MAX_LENGTH = 1 << 22;
 
 type Json = Readonly<Record<string, unknown>>;
@@ -37,13 +37,13 @@ export async function findChatTemplate(model: ModelFiles, tokenizerConfig: Json)
   );
 }
 
-/** Whether a model has a template, which may be one that cannot be read. */
+/** Whether a model has a template, even one that cannot be read. */
 export async function hasChatTemplate(model: ModelFiles): Promise<boolean> {
   const config = (await readSmallJson(model, 'tokenizer_config.json', MAX_CONFIG_BYTES))?.value ?? {};
   return (await findChatTemplate(model, config)) !== undefined;
 }
 
-/** `chat_template` is one template, or a list of named ones, of which `default` is meant for plain conversation. */
+/** `chat_template` is one template, or a list of named ones. `default` is the one for plain conversation. */
 function templateIn({ chat_template: found }: Json): string | undefined {
   if (typeof found === 'string') return found;
   if (!Array.isArray(found)) return undefined;
@@ -64,9 +64,9 @@ function isNamedTemplate(entry: unknown): entry is { name: string; template: str
 export type RenderChat = (messages: readonly ChatMessage[], options: ChatOptions) => string;
 
 /**
- * Fills the template in, which is parsed once, when it is first wanted. `specialTokens` (`bos_token`, `eos_token`, …) are its
- * variables. Throws 'unsupported' when it cannot be read, 'usage' when it fails, which is also how a template refuses messages
- * (in the wrong order, say).
+ * Fills in the template, which is parsed once, on first use. `specialTokens` (`bos_token`, `eos_token`, …) are its
+ * variables. Throws 'unsupported' when it cannot be read, 'usage' when it fails. Templates also fail to refuse messages
+ * (in the wrong order, for example).
  */
 export function chatRenderer(template: string, specialTokens: Readonly<Record<string, string>>): RenderChat {
   let parsed: Template | undefined;
@@ -82,7 +82,9 @@ export function chatRenderer(template: string, specialTokens: Readonly<Record<st
   };
 }
 
-/** As `Template.render`, but no value grows beyond `MAX_LENGTH`: a template could fill all memory with a few doublings. */
+/**
+ * As `Template.render`, but no value grows beyond `MAX_LENGTH`. A template could fill all memory with a few doublings.
+ */
 function render(program: Template['parsed'], variables: Json): string {
   const environment = new Environment();
   for (const [name, value] of Object.entries({ ...GLOBALS, ...variables })) environment.set(name, value);
@@ -96,10 +98,10 @@ function render(program: Template['parsed'], variables: Json): string {
   return String(interpreter.run(program).value);
 }
 
-/** What is used of an interpreter, whose declarations do not resolve under Node's rules. */
+/** The used part of an interpreter. Its declarations do not resolve under Node's rules. */
 interface Evaluator {
   run(program: unknown): { readonly value: unknown };
-  /** One expression or statement, which evaluates those in it by the same method. */
+  /** Evaluates one expression or statement, and those inside it by the same method. */
   evaluate(...args: readonly unknown[]): { readonly value: unknown };
 }
 

@@ -1,12 +1,12 @@
-/** Opens @huggingface/tokenizers, typed: the declarations it ships do not resolve under Node's rules. */
+/** Opens @huggingface/tokenizers with types: its own declarations do not resolve under Node's rules. */
 import { Tokenizer } from '@huggingface/tokenizers';
 import { LacunaError } from '../../src/core/errors.ts';
 import { LONG_WORD, safeSplitter } from './safe-split.ts';
 import { withinTime } from './within-time.ts';
 
-/** What is used of it. */
+/** The used part of it. */
 export interface HubTokenizer {
-  /** An id is undefined where the vocabulary has neither the piece nor an unknown token. */
+  /** An id is undefined if the vocabulary has neither the piece nor an unknown token. */
   encode(text: string, options: { add_special_tokens: boolean }): { readonly ids: readonly (number | undefined)[] };
   id_to_token(id: number): string | undefined;
   token_to_id(token: string): number | undefined;
@@ -18,17 +18,20 @@ interface Model {
   readonly tokens_to_ids: ReadonlyMap<string, number>;
   readonly end_of_word_suffix?: string | null;
   readonly continuing_subword_suffix?: string | null;
-  /** Splits one word by merges; only byte-pair encoding has it. Replaced here, hence writable. */
+  /** Splits one word by merges. Only byte-pair encoding has it. It is replaced here, so it is writable. */
   bpe?: (word: string) => readonly string[];
 }
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** What encoding may take: twenty times what a slow machine does, for the regular expressions are a stranger's. */
+/**
+ * The time limit for encoding: twenty times that of a slow machine, because the regular expressions may come from
+ * anybody.
+ */
 const ENCODE_MS = 5000;
 const ENCODE_MS_A_CHARACTER = 0.05;
 
-/** The tokenizer of a tokenizer.json at `path`, made to take text of any length, and to end on any. */
+/** The tokenizer of a tokenizer.json at `path`, changed to take text of any length and to end on any text. */
 export function openHubTokenizer(json: Json, config: Json, path: string): HubTokenizer {
   const hub = construct(json, config, path);
   const { model } = hub;
@@ -51,14 +54,14 @@ function construct(json: Json, config: Json, path: string): HubTokenizer {
   return sound(path, () => new Tokenizer({ added_tokens: [], ...json }, config));
 }
 
-/** The package checks little of a tokenizer.json: what is wrong in it shows when it is used. */
+/** The package checks little of a tokenizer.json. Faults in it show when it is used. */
 function sound<T>(path: string, use: () => T): T {
   try {
     return use();
   } catch (cause) {
     if (cause instanceof LacunaError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new LacunaError('bad-file', `${path} is no sound tokenizer: ${reason}`, {
+    throw new LacunaError('bad-file', `${path} is not a valid tokenizer: ${reason}`, {
       hint: "Get the model's tokenizer.json again.",
       cause,
     });

@@ -14,7 +14,7 @@ const PACKAGES = ['llama2', 'llama3', 'gemma3'] as const;
 
 const packageFolder = (name: string) => join(root, `node_modules/@lenml/tokenizer-${name}/models`);
 
-/** A conversation as the templates write it, worked out by hand; Llama 2's package has no template. */
+/** A conversation as the templates write it, worked out by hand. Llama 2's package has no template. */
 const CONVERSATION = [
   { role: 'system', content: 'Be brief.' },
   { role: 'user', content: ' Hi ' },

@@ -1,4 +1,4 @@
-/** A tokenizer as the files of a model describe it: text to ids, ids to text, messages to text. */
+/** A tokenizer from the files of a model: text to ids, ids to text, messages to text. */
 import type { ModelFiles } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import { labelOf, MAX_SMALL_FILE_BYTES, openModelFiles, readSmallJson } from '../small-files.ts';
@@ -13,37 +13,37 @@ import { type HubTokenizer, openHubTokenizer } from './hub-tokenizer.ts';
 import { type DecodePlan, decodePlan, openStreamDecoder, type StreamDecoder } from './stream-decode.ts';
 
 export interface EncodeOptions {
-  /** Add what the tokenizer puts around a text, such as `<bos>` (default true). */
+  /** Whether to add the tokenizer's own tokens around a text, such as `<bos>` (default true). */
   readonly addSpecialTokens?: boolean;
 }
 
 export interface DecodeOptions {
-  /** Leave out tokens that are marks for the model (default false). */
+  /** Whether to leave out tokens that are marks for the model (default false). */
   readonly skipSpecialTokens?: boolean;
 }
 
 export interface Tokenizer {
   encode(text: string, options?: EncodeOptions): number[];
-  /** Bytes that are no UTF-8 become U+FFFD; ids outside the vocabulary become nothing. */
+  /** Bytes that are not UTF-8 become U+FFFD. Ids outside the vocabulary become nothing. */
   decode(ids: readonly number[], options?: DecodeOptions): string;
-  /** Decodes token by token; what it gives in sum is what `decode` gives. */
+  /** Decodes token by token. The pieces together equal the result of `decode`. */
   streamDecoder(options?: DecodeOptions): StreamDecoder;
   readonly hasChatTemplate: boolean;
-  /** A conversation as text; it holds its special tokens, so encode it with `addSpecialTokens: false`. */
+  /** A conversation as text. It holds its special tokens, so encode it with `addSpecialTokens: false`. */
   chat(messages: readonly ChatMessage[], options: ChatOptions): string;
-  /** What `encode` puts first; undefined when it puts nothing there. */
+  /** The first token of `encode`; undefined if `encode` adds none. */
   readonly bosTokenId: number | undefined;
-  /** The token named as the one that ends a text; undefined when none is. */
+  /** The token that ends a text; undefined if none is named. */
   readonly eosTokenId: number | undefined;
 }
 
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * Loads the tokenizer of a folder or a checkpoint: tokenizer.json, and when they are there tokenizer_config.json,
- * special_tokens_map.json, and the chat template in whichever file it is.
+ * Loads the tokenizer of a folder or a checkpoint: tokenizer.json, and if they exist tokenizer_config.json,
+ * special_tokens_map.json, and the chat template from its file.
  *
- * Throws 'not-found' without tokenizer.json, 'bad-file' when it is damaged, 'unsupported' for kinds not built here.
+ * Throws 'not-found' without tokenizer.json, 'bad-file' when it is damaged, 'unsupported' for unsupported kinds.
  *
  * @example
  * const tokenizer = await loadTokenizer('model');
@@ -104,7 +104,7 @@ function makeTokenizer(
   };
 }
 
-/** A vocabulary without an unknown token and without some byte has no id for everything. */
+/** A vocabulary without an unknown token and without some byte has no id for some texts. */
 function checkedIds(ids: readonly (number | undefined)[], text: string): number[] {
   return ids.map((id) => {
     if (id !== undefined) return id;
@@ -122,7 +122,7 @@ function skippedIds(hub: HubTokenizer, special: Readonly<Record<string, string>>
   return ids;
 }
 
-/** Bytes of tokens by id, worked out once for each. */
+/** Bytes of tokens by id, computed once for each. */
 function tokenBytes(hub: HubTokenizer, plan: DecodePlan): (id: number) => Uint8Array | undefined {
   const known = new Map<number, Uint8Array>();
   return (id) => {

@@ -10,7 +10,7 @@ import { safeSplitter } from './safe-split.ts';
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 test('text is cut between characters that no token holds side by side', () => {
-  // Pairs inside tokens: ab, bc, and d with 😀, whose own two halves are one character.
+  // Pairs inside tokens: ab, bc, and d with 😀. The two halves of 😀 are one character.
   const split = safeSplitter(['ab', 'abc', 'd', '😀d']);
   expect(split('abcab')).toEqual(['abc', 'ab']);
   expect(split('dab😀d😀')).toEqual(['d', 'ab', '😀d', '😀']);

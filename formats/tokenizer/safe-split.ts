@@ -1,19 +1,20 @@
 /**
  * Cuts long text where byte-pair encoding cannot join the two sides. Tokenizers without a pre-tokenizer (Llama 2,
- * Gemma) hand a whole document to the merge loop as one word; in pieces it takes a tenth of the time and bounded memory.
+ * Gemma) give a whole document to the merge loop as one word. In pieces it takes a tenth of the time and bounded
+ * memory.
  */
 import { LacunaError } from '../../src/core/errors.ts';
 
-/** Words up to this length are not worth cutting. */
+/** Words up to this length need no cutting. */
 export const LONG_WORD = 64;
-/** Longest piece without a place to cut: the merge loop takes some 300 bytes of memory a character. */
+/** Longest piece without a place to cut: the merge loop takes some 300 bytes of memory for each character. */
 const MAX_PIECE = 1 << 21;
 
 /**
- * A function that cuts a word into pieces which are encoded one by one to the same tokens as the word.
+ * A function that cuts a word into pieces. Encoded one by one, the pieces give the same tokens as the word.
  *
- * Each merge yields an entry of the vocabulary. Two neighbouring characters that stand side by side in no entry are
- * never inside one token, and as merges on either side do not see the other, a cut between them changes nothing.
+ * Each merge yields an entry of the vocabulary. Two neighbouring characters that are side by side in no entry are never
+ * inside one token. Merges on one side do not see the other side, so a cut between them changes nothing.
  */
 export function safeSplitter(vocabulary: Iterable<string>): (word: string) => readonly string[] {
   let pairs: ReadonlySet<number> | undefined;
@@ -46,7 +47,7 @@ function cut(word: string, pairs: ReadonlySet<number>): readonly string[] {
   return pieces;
 }
 
-/** The second half of a character that takes two units. */
+/** The second half of a character of two units. */
 function isLowSurrogate(unit: number): boolean {
   return unit >= 0xdc00 && unit <= 0xdfff;
 }
@@ -54,7 +55,7 @@ function isLowSurrogate(unit: number): boolean {
 function tooLong(beginning: string): LacunaError {
   return new LacunaError(
     'unsupported',
-    `The text "${beginning}…" goes on for more than ${MAX_PIECE} characters that may all be one token`,
+    `The text "${beginning}…" has more than ${MAX_PIECE} characters that may all be one token`,
     { hint: 'Is this text? Break it into lines, or leave it out.' },
   );
 }

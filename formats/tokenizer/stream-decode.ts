@@ -1,11 +1,11 @@
-/** Token ids -> text, one at a time: never half a character, and in sum what decoding all at once gives. */
+/** Token ids -> text, one at a time: never half a character. The pieces together equal decoding all at once. */
 import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
 
 export interface StreamDecoder {
   /** Text that is certain after this token; '' while a character is incomplete. */
   push(id: number): string;
-  /** What was held back: an incomplete character becomes U+FFFD. The decoder is used up. */
+  /** The text that was held back. An incomplete character becomes U+FFFD. The decoder cannot be used any more. */
   end(): string;
 }
 
@@ -26,16 +26,16 @@ const decoderSchema = z.union([step, z.object({ type: z.literal('Sequence'), dec
 
 type Step = z.infer<typeof step>;
 
-/** What the `decoder` of a tokenizer.json does, sorted by when it does it. */
+/** The steps of the `decoder` of a tokenizer.json, by when they apply. */
 export interface DecodePlan {
   /** Bytes of one token. */
   readonly tokenBytes: (token: string) => Uint8Array;
-  /** Taken from the beginning of the whole text, up to `count` times. */
+  /** Removed from the start of the whole text, up to `count` times. */
   readonly strip: { readonly content: string; readonly count: number };
 }
 
 /**
- * Reads the `decoder` of a tokenizer.json: those of the LLaMA and Gemma families are byte-level, or replace, fall back
+ * Reads the `decoder` of a tokenizer.json. Those of the LLaMA and Gemma families are byte-level, or replace, fall back
  * to bytes, fuse and strip, in this order. Others are refused as 'unsupported'.
  */
 export function decodePlan(decoder: unknown, path: string): DecodePlan {
@@ -67,7 +67,7 @@ function sequencePlan(steps: readonly Step[]): DecodePlan {
 
 const utf8 = new TextEncoder();
 
-/** A token that has characters outside the byte alphabet (an added one) stands for its own UTF-8. */
+/** A token with characters outside the byte alphabet (an added one) stands for its own UTF-8. */
 function byteLevelBytes(token: string): Uint8Array {
   const bytes: number[] = [];
   for (const character of token) {
@@ -78,7 +78,9 @@ function byteLevelBytes(token: string): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/** GPT-2's alphabet: printable Latin-1 characters stand for their own byte, the other bytes for U+0100 and on, in order. */
+/**
+ * GPT-2's alphabet: printable Latin-1 characters stand for their own byte, the other bytes for U+0100 and on, in order.
+ */
 const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = new Map(byteAlphabet());
 
 function* byteAlphabet(): Generator<[string, number]> {
@@ -89,12 +91,12 @@ function* byteAlphabet(): Generator<[string, number]> {
   }
 }
 
-/** Decodes a stream whose tokens' bytes `bytesOf` gives; `undefined` adds nothing (unknown or skipped). */
+/** Decodes a stream of tokens. `bytesOf` gives their bytes; `undefined` adds nothing (unknown or skipped). */
 export function openStreamDecoder(
   { strip }: DecodePlan,
   bytesOf: (id: number) => Uint8Array | undefined,
 ): StreamDecoder {
-  // ignoreBOM: a byte order mark inside text is a character like any other.
+  // ignoreBOM: a byte order mark inside text is an ordinary character.
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   let toStrip = strip.count;
   const stripped = (text: string): string => {

@@ -1,4 +1,4 @@
-/** Programs that come with a model, regular expressions and templates, end in bounded time. */
+/** Programs that come with a model (regular expressions and templates) end in bounded time. */
 import { type Context, createContext, Script } from 'node:vm';
 import { LacunaError } from '../../src/core/errors.ts';
 
@@ -6,8 +6,8 @@ const script = new Script('action()');
 let context: Context | undefined;
 
 /**
- * What `action` returns, if that takes at most `milliseconds`; 'unsupported' calls `what` endless otherwise. Nothing but
- * the engine itself can stop an action that gives no other code its turn.
+ * The result of `action`, if it takes at most `milliseconds`. Otherwise throws 'unsupported', which calls `what`
+ * endless. Only the engine itself can stop an action that never yields to other code.
  */
 export function withinTime<T>(milliseconds: number, what: string, action: () => T): T {
   context ??= createContext({});
@@ -15,7 +15,7 @@ export function withinTime<T>(milliseconds: number, what: string, action: () => 
   try {
     return script.runInContext(context, { timeout: milliseconds }) as T;
   } catch (error) {
-    // The error of another context is no instance of this one's Error.
+    // The error of another context is not an instance of this context's Error.
     if ((error as { code?: unknown } | undefined)?.code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error;
     throw new LacunaError('unsupported', `${what} has not ended after ${milliseconds / 1000} s`, {
       hint: 'It may be made to never end; get the model from somewhere else.',

@@ -11,13 +11,13 @@ export interface Ended {
   readonly seconds: number;
 }
 
-/** What is to happen to a process while it runs. */
+/** What happens to a process while it runs. */
 export interface Disturbance {
   readonly signal: NodeJS.Signals;
   readonly afterMs: number;
 }
 
-/** A command that takes longer hangs. */
+/** A command that takes longer than this hangs. */
 const MOST_MS = 300_000;
 
 export function runLacuna(

@@ -4,7 +4,7 @@ import { repository } from './paths.ts';
 
 export interface WritingCommand {
   readonly name: string;
-  /** Makes what must be in the folder first. */
+  /** Makes the files that must be in the folder first. */
   readonly prepare?: (folder: string) => readonly string[];
   readonly args: (folder: string) => readonly string[];
 }
@@ -35,7 +35,7 @@ export const WRITING: readonly WritingCommand[] = [
     name: 'build',
     args: (folder) => [
       ...['build', MODEL, '-o', join(folder, 'out'), '--preset', 'top-k', '--target', '0.4', '--tokens', '1500'],
-      // Whatever it weighs against time, the folder is wanted here.
+      // The folder is wanted here, however slow the model is.
       ...['--host', 'native', '--allow-slower', ...QUIET],
     ],
   },

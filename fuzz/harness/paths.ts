@@ -3,14 +3,14 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Bundled or not, this file lies somewhere in the repository. */
+/** Bundled or not, this file is somewhere in the repository. */
 export function repository(...names: readonly string[]): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
   return join(folder, ...names);
 }
 
-/** A script of `fuzz/` as scripts/bundle-fuzz.js builds it: what runs in a process of its own. */
+/** A script of `fuzz/` as scripts/bundle-fuzz.js builds it, for a process of its own. */
 export function built(name: string): string {
   return repository('.fuzz/build/fuzz', name);
 }

@@ -5,13 +5,13 @@ export interface Random {
   int(below: number): number;
   chance(probability: number): boolean;
   pick<T>(items: readonly T[]): T;
-  /** One of `items`, each as often as its weight says. */
+  /** One of `items`, each with the frequency of its weight. */
   weighted<T extends { readonly weight: number }>(items: readonly T[]): T;
   /** The seed of another sequence. */
   seed(): number;
 }
 
-/** One sequence a seed (mulberry32, by T. Ettinger). */
+/** One sequence for each seed (mulberry32, by T. Ettinger). */
 export function createRandom(seed: number): Random {
   let state = seed >>> 0;
   const next = (): number => {

@@ -1,9 +1,9 @@
-/** Where campaigns work: in memory where the system has such a folder. */
+/** Where campaigns work: in memory if the system has such a folder. */
 import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** A new folder for `use`, removed when that is done. */
+/** A new folder for `use`, removed afterwards. */
 export async function withScratch<T>(use: (folder: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(memoryFolder() ?? tmpdir(), 'lacuna-fuzz-'));
   try {

@@ -1,19 +1,21 @@
-/** The process in which cases run: it says which case it begins before it begins it, so that a crash has a name. */
+/** The process in which cases run. It names a case before it begins it, so that a crash has a name. */
 import { writeSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 
-/** The pipe to `supervise`. Written to at once: what is queued in a process that hangs or dies never arrives. */
+/**
+ * The pipe to `supervise`. Written synchronously, because queued messages of a process that hangs or dies never arrive.
+ */
 const REPORTS = 3;
 
-/** What a process says of itself, a line each. */
+/** Messages of a process, one on each line. */
 export type Report =
   | { readonly kind: 'begin'; readonly index: number }
   | { readonly kind: 'end'; readonly index: number; readonly why?: string };
 
 /**
- * Runs cases: `range` is the first, how many, and the limit of memory in bytes, as `supervise` puts them last into a
- * script's arguments. A case fails by what `run` gives, by what nobody caught, and by memory over the limit, after which
- * the process ends: its peak would be every later case's.
+ * Runs cases. `range` holds the first case, their number, and the limit of memory in bytes, which `supervise` puts last
+ * into a script's arguments. A case fails by the result of `run`, by an uncaught error, or by memory over the limit. In
+ * the last case the process ends, because its peak would count for every later case.
  */
 export async function serve(
   range: readonly string[],
@@ -30,7 +32,7 @@ export async function serve(
     stray = undefined;
     say({ kind: 'begin', index });
     const found = await run(index).catch((error) => `the case itself: ${error?.stack ?? error}`);
-    // What was thrown where nobody waits is met a turn later.
+    // An error thrown where nobody waits arrives a turn later.
     await setImmediate();
     const peak = process.resourceUsage().maxRSS * 1024;
     const isLarge = peak > maxBytes;

@@ -1,4 +1,4 @@
-/** A defect of every kind is found and named, and the cases after it run all the same. */
+/** A defect of every kind is found and named, and the later cases run all the same. */
 import { readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { bundle } from '../../test/bundle.ts';

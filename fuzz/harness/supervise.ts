@@ -1,20 +1,26 @@
-/** Cases in processes of their own: whichever hangs, crashes or takes all memory is found and named, and the rest go on. */
+/**
+ * Runs cases in processes of their own. A case that hangs, crashes or takes all memory is found and named, and the
+ * others continue.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import type { Report } from './serve.ts';
 
 export interface Limits {
-  /** A case hangs that takes more of a processor's time, or of the clock's, which runs on where a machine is busy. */
+  /**
+   * A case hangs if it takes more processor time than this, or more time by the clock, which runs on while a machine is
+   * busy.
+   */
   readonly cpuMs: number;
   readonly wallMs: number;
-  /** Of a process, at its peak. */
+  /** The most memory of a process, at its peak. */
   readonly bytes: number;
 }
 
 export const LIMITS: Limits = { cpuMs: 10_000, wallMs: 60_000, bytes: 2 ** 30 };
 
-/** Which cases are run. */
+/** The cases to run. */
 export interface Range {
   readonly from: number;
   readonly cases: number;
@@ -27,25 +33,25 @@ export interface Range {
 }
 
 export interface Supervised extends Range {
-  /** JavaScript that calls `serve` with its last arguments; `args` come before them. */
+  /** JavaScript that calls `serve` with its last arguments. `args` come before them. */
   readonly script: string;
   readonly args: readonly string[];
   readonly limits: Limits;
 }
 
-/** Cases that a process runs at most before another takes its place: what one leaves in memory is not counted against many others. */
+/** The most cases in one process. The memory that one case leaves behind then counts against few others. */
 const BATCH = 1000;
 
-/** Until the first case begins: code is loaded and the machine may be busy. */
+/** Time until the first case begins: code is loaded, and the machine may be busy. */
 const START_MS = 60_000;
 
-/** Between two looks at a process. */
+/** Time between two checks of a process. */
 const LOOK_MS = 200;
 
-/** Last lines of what a process wrote, for what crashed it. */
+/** Number of last output lines that are kept to explain a crash. */
 const MAX_TAIL = 1500;
 
-/** Runs the cases; returns how many were. */
+/** Runs the cases. Returns how many ran. */
 export async function supervise(options: Supervised): Promise<number> {
   const { cases, from, deadline, jobs, signal } = options;
   const size = Math.min(BATCH, Math.ceil(cases / jobs));
@@ -68,12 +74,12 @@ export async function supervise(options: Supervised): Promise<number> {
   return done;
 }
 
-/** Runs cases `first` to `last` - 1 in one process, until one of them ends it; returns the case to go on from. */
+/** Runs cases `first` to `last` - 1 in one process, until one of them ends it. Returns the case to continue with. */
 function runBatch(first: number, last: number, options: Supervised): Promise<number> {
   const { script, args, limits, deadline, signal, onFailure } = options;
   return new Promise((resolve, reject) => {
     const numbers = [first, last - first, limits.bytes].map(String);
-    // A heap that outgrows the limit ends the process; one that stays below is collected in time to stay so.
+    // A heap that outgrows the limit ends the process. A smaller one is collected in time to stay below.
     const flags = [`--max-old-space-size=${Math.round(limits.bytes / 2 ** 20)}`];
     const child = spawn(process.execPath, [...flags, script, ...args, ...numbers], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
@@ -109,14 +115,15 @@ function runBatch(first: number, last: number, options: Supervised): Promise<num
     child.on('close', (code, name) => {
       clearInterval(watch);
       if (running === undefined) {
-        // Between cases: killed in time, the end, or no start at all, which is the harness's own fault.
+        // Between cases there are three reasons: it was killed when the time was over, it finished, or it never
+        // started. The last is a fault of the harness.
         if (reached === first && killedFor !== '' && !signal.aborted)
           return reject(
             new Error(`${script} does not run: ${killedFor ?? `it ended with ${code ?? name}`}\n${tail()}`),
           );
         return resolve(reached);
       }
-      // Ctrl-C in a terminal reaches this process too.
+      // Ctrl-C in a terminal also reaches this process.
       if (killedFor === '' || signal.aborted) return resolve(running);
       onFailure(running, `${killedFor ?? `the process ended with ${code ?? name}`}\n${tail()}`.trim());
       resolve(running + 1);
@@ -142,10 +149,10 @@ function keepTail(child: ChildProcess): () => string {
   return () => tail;
 }
 
-/** Time of processors that a process has had, in the system's ticks of 10 ms; 0 where it is not told. */
+/** Processor time of a process, in the system's ticks of 10 ms; 0 if unknown. */
 function cpuMs(pid: number | undefined): number {
   try {
-    // After the name, which may hold spaces: the 12th and 13th fields are the time in programs and in the system.
+    // After the name, which may hold spaces, the 12th and 13th fields are the time in programs and in the system.
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
       .replace(/^.*\) /s, '')
       .split(' ');
@@ -155,7 +162,7 @@ function cpuMs(pid: number | undefined): number {
   }
 }
 
-/** Where the system tells it: elsewhere only the peak after a case counts. */
+/** Present memory, if the system reports it. Otherwise only the peak after a case counts. */
 function residentBytes(pid: number | undefined): number {
   try {
     return Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]) * 4096;

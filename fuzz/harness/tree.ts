@@ -1,9 +1,9 @@
-/** What a folder holds, for comparing one run with another. */
+/** The contents of a folder, for comparing one run with another. */
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
 
-/** sha256 of every file by its path; of measured times only that they are there. */
+/** sha256 of every file by its path. Files with measured times only need to exist. */
 export function hashTree(folder: string): ReadonlyMap<string, string> {
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const paths = entries.map((entry) => join(entry.parentPath, entry.name)).sort();
@@ -17,7 +17,7 @@ function hashWithoutTimes(path: string): string {
   return createHash('sha256').update(withoutTimes(name, bytes)).digest('hex');
 }
 
-/** A model card tells measured speeds, and the manifest the card's checksum. */
+/** A model card contains measured speeds, and the manifest the card's checksum. */
 function withoutTimes(name: string, bytes: Buffer): Buffer | string {
   if (name === 'README.md') return bytes.toString('utf8').replace(/\d+(\.\d+)?/g, '#');
   if (name !== 'lacuna.json') return bytes;

@@ -1,14 +1,17 @@
-/** What may come of an input: success, or an error that a user can read. */
+/** The allowed results of an input: success, or an error that a user can read. */
 import { ERROR_CODES, LacunaError } from '../../src/core/errors.ts';
 
-/** Of a message: longer ones scroll what matters out of a terminal. */
+/** The most characters of a message. Longer ones scroll the important part out of a terminal. */
 const MAX_MESSAGE = 2048;
 
-/** What a terminal would obey: control characters but line breaks and tabs, and marks that turn the direction of writing. */
+/**
+ * What a terminal would obey: control characters except line breaks and tabs, and marks that turn the direction of
+ * writing.
+ */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const OBEYED = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
 
-/** Why `error` is none that a user should meet; undefined for a proper one. */
+/** Why a user should not see `error`; undefined for a proper error. */
 export function faultOf(error: unknown): string | undefined {
   if (!(error instanceof LacunaError)) {
     const shown = error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -18,7 +21,7 @@ export function faultOf(error: unknown): string | undefined {
   return faultOfText(error.message) ?? faultOfText(error.hint ?? '');
 }
 
-/** Why `text` should not be shown to a user; undefined when it may be. */
+/** Why a user should not see `text`; undefined if it is fine. */
 export function faultOfText(text: string, most = MAX_MESSAGE): string | undefined {
   if (text.length > most) return `a message of ${text.length} characters: ${text.slice(0, 300)}`;
   const found = OBEYED.exec(text);

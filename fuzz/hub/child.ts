@@ -18,7 +18,7 @@ await serve(range, async (index) => {
   mkdirSync(folder);
   try {
     const args = ['inspect', 'owner/model'];
-    // Delays and patience are shorter than a user's, so that a case that is given up after them takes seconds.
+    // Delays and patience are shorter than a user's, so that giving up takes seconds.
     const hub = { endpoint, cacheFolder: join(folder, 'cache'), retryDelayMs: 1, stallMs: 300 };
     const fault = faultOfCommand(args, await runCommand(args, { hub }));
     const others = readdirSync(folder).filter((name) => name !== 'cache');

@@ -1,4 +1,4 @@
-/** A server on this machine that answers where a Hub is asked, and wrongly where it is told to. */
+/** A local server in place of the Hub. It answers, wrongly if told to. */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -9,10 +9,10 @@ import { mutateJson } from '../inputs/json.ts';
 
 export type Content = ReadonlyMap<string, Uint8Array>;
 
-/** How one answer is given; the sound one is `honest`. */
+/** The way of giving one answer. The correct one is `honest`. */
 type Answer = (request: IncomingMessage, response: ServerResponse, content: Uint8Array) => void;
 
-/** What a server does in one case: how the listing is given, and each file. */
+/** What a server does in one case: the way of giving the listing and each file. */
 export interface Behaviour {
   readonly listing: { readonly name: string; readonly answer: Answer };
   readonly files: { readonly name: string; readonly answer: Answer };
@@ -26,7 +26,7 @@ export interface Listing {
 
 const COMMIT = '0123456789abcdef0123456789abcdef01234567';
 
-/** Serves `content` as `behaviour()` says now. */
+/** Serves `content` in the way of `behaviour()`. */
 export async function startServer(
   content: Content,
   behaviour: () => Behaviour,
@@ -52,7 +52,7 @@ function listingOf(content: Content): Listing {
   return { sha: COMMIT, siblings };
 }
 
-/** Sends all of it, or the part that is asked for. */
+/** Sends all of it, or the requested range. */
 const honest: Answer = (request, response, content) => {
   const start = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
   response.writeHead(start > 0 ? 206 : 200, { 'content-length': content.length - start }).end(content.subarray(start));
@@ -73,7 +73,7 @@ function status(code: number): Answer {
   return (_, response) => response.writeHead(code).end('no');
 }
 
-/** The first time wrong, then right. */
+/** Wrong the first time, then right. */
 function once(wrong: Answer): Answer {
   let isFirst = true;
   return (...args) => {
@@ -159,7 +159,7 @@ function changed(random: Random, entry: object, change: object): object {
   return random.chance(0.5) ? { ...entry, ...change } : entry;
 }
 
-/** A Hub that is wrong in one way or two. */
+/** A Hub that is wrong in one or two ways. */
 export function chooseBehaviour(random: Random): Behaviour {
   const answer = (isWrong: boolean) => {
     const name = isWrong ? random.pick(Object.keys(ANSWERS)) : 'honest';

@@ -1,9 +1,9 @@
-/** Changes to bytes of which nothing is known, and to numbers at known places. */
+/** Changes to unknown bytes, and to numbers at known places. */
 import type { Random } from '../harness/random.ts';
 import { INTEGERS } from './hostile-values.ts';
 
 export function mutateBytes(bytes: Uint8Array, random: Random): Uint8Array {
-  // Headers come first, and hold what the rest is read by.
+  // Headers come first, and the rest is read by them.
   const reach = random.chance(0.7) ? Math.min(bytes.length, 512) : bytes.length;
   const at = random.int(reach + 1);
   const length = Math.min(1 + random.int(64), bytes.length - at);
@@ -22,7 +22,7 @@ export function mutateBytes(bytes: Uint8Array, random: Random): Uint8Array {
   return random.pick(changes)();
 }
 
-/** A little-endian integer of `width` bytes written over what is at `at`. */
+/** A little-endian integer of `width` bytes, written over the bytes at `at`. */
 export function withNumber(bytes: Uint8Array, at: number, width: number, random: Random): Uint8Array {
   if (at + width > bytes.length) return bytes;
   const result = new Uint8Array(bytes);

@@ -1,4 +1,4 @@
-/** One case: which input, what reads it, and what is changed in it, all of it from two numbers. */
+/** One case: the input, its reader and its changes, all from two numbers. */
 import { createHash } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,15 +14,18 @@ export interface Mutation {
 export interface InputCase {
   readonly kind: Kind;
   readonly use: Use;
-  /** Hashes are made to fit what was changed, so that reading goes on behind them. */
+  /** Whether hashes are adapted to the changes, so that reading goes on behind them. */
   readonly rebinds: boolean;
   readonly mutations: readonly Mutation[];
 }
 
-/** Large vocabularies and weights that nothing reads are changed less than what is read first, and graphs more. */
+/**
+ * Large vocabularies and weights that nothing reads are changed less often than what is read first, and graphs more
+ * often.
+ */
 const LARGE_BYTES = 64 << 10;
 
-/** What case `index` is. `filesOf` gives the sound files of a kind. */
+/** The case `index`. `filesOf` gives the sound files of a kind. */
 export function chooseCase(seed: number, index: number, filesOf: (folder: string) => InputFiles): InputCase {
   const random = randomOfCase(seed, index);
   const kind = random.weighted(KINDS);
@@ -33,13 +36,13 @@ export function chooseCase(seed: number, index: number, filesOf: (folder: string
       const isLarge = file.kind === 'bytes' && file.bytes.length > LARGE_BYTES;
       return { name, weight: name.endsWith('.onnx') ? 4 : isLarge ? 0.5 : 1 };
     });
-  // Most with one change, which is easiest to understand; some with several, which together go further.
+  // Most have one change, which is easiest to understand. Some have several, which together reach further.
   const count = random.chance(0.6) ? 1 : 1 + random.int(5);
   const mutations = Array.from({ length: count }, () => ({ file: random.weighted(names).name, seed: random.seed() }));
   return { kind, use, rebinds: random.chance(0.8), mutations };
 }
 
-/** The case with some of its changes left out, by their numbers. */
+/** The case without some of its changes, by their numbers. */
 export function withoutMutations(one: InputCase, left: readonly number[]): InputCase {
   return { ...one, mutations: one.mutations.filter((_, i) => !left.includes(i)) };
 }
@@ -50,7 +53,7 @@ export function filesOfCase({ rebinds, mutations }: InputCase, sound: InputFiles
   return rebinds ? rebound(changed) : changed;
 }
 
-/** Statistics and plans name the hash of the tensors beside them: it is written anew where the JSON still has it. */
+/** Statistics and plans name the hash of the tensors beside them. It is written anew if the JSON still has it. */
 function rebound(files: InputFiles): InputFiles {
   const name = [...files.keys()].find((one) => /^(statistics|plan)\.json$/.test(one)) ?? '';
   const json = files.get(name);
@@ -62,7 +65,7 @@ function rebound(files: InputFiles): InputFiles {
   return bound === text ? files : new Map(files).set(name, { kind: 'bytes', bytes: Buffer.from(bound) });
 }
 
-/** Runs a case in `folder`, which is made and removed; returns why it failed, or undefined. */
+/** Runs a case in `folder`, which is made and removed. Returns why it failed, or undefined. */
 export async function runCase(
   one: InputCase,
   files: InputFiles,
@@ -70,7 +73,7 @@ export async function runCase(
   folder: string,
 ): Promise<string | undefined> {
   const input = join(folder, 'input');
-  // A process that was killed at this case has left its own.
+  // A process that was killed at this case has left its folder.
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder);
   try {
@@ -84,7 +87,7 @@ export async function runCase(
 }
 
 function leftBehind(folder: string, before: readonly string[], { succeeded }: Outcome): string | undefined {
-  // Layers that are rounded already are kept for the next run of a conversion that failed.
+  // Rounded layers are kept for the next run of a failed conversion.
   const allowed = succeeded ? /^(input|output\.(json|safetensors))$/ : /^(input|output\.json\.rounding)$/;
   const others = readdirSync(folder).filter((name) => !allowed.test(name));
   if (others.length > 0) return `left behind ${others.join(', ')}`;
@@ -92,14 +95,14 @@ function leftBehind(folder: string, before: readonly string[], { succeeded }: Ou
   return after.join() === before.join() ? undefined : `changed the folder of its input: ${after.join(', ')}`;
 }
 
-/** Paths with sizes, links not followed. */
+/** Paths with sizes. Links are not followed. */
 function listing(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .sort()
     .map((name) => `${name} ${lstatSync(join(folder, name)).size}`);
 }
 
-/** Gives the sound files of a kind, each read once. */
+/** Gives the sound files of a kind. Each is read once. */
 export function soundFiles(seeds: string): (folder: string) => InputFiles {
   const known = new Map<string, InputFiles>();
   return (folder) => {

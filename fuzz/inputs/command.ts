@@ -1,4 +1,4 @@
-/** A command line of Lacuna in this process. */
+/** Runs a command line of Lacuna in this process. */
 import { Readable } from 'node:stream';
 import { main } from '../../src/cli/index.ts';
 import type { HubOptions } from '../../src/core/hub.ts';
@@ -13,11 +13,11 @@ export interface CommandResult {
 /** An exit code that says that Lacuna is at fault. */
 const DEFECT = 70;
 
-/** Of one command on one input, hints and usage included. */
+/** The most output of one command on one input, hints and usage included. */
 const MAX_STDERR = 4096;
 const MAX_STDOUT = 1 << 20;
 
-/** Runs a command in stock ONNX Runtime; models come from `hub` where it is given. */
+/** Runs a command in stock ONNX Runtime. Models come from `hub` if it is given. */
 export async function runCommand(
   args: readonly string[],
   hub: { readonly hub?: HubOptions } = {},
@@ -35,18 +35,18 @@ export async function runCommand(
   return { code, stdout, stderr };
 }
 
-/** Runs a command that must go well. */
+/** Runs a command that must succeed. */
 export async function lacuna(args: readonly string[]): Promise<void> {
   const { code, stderr } = await runCommand(args);
   if (code !== 0) throw new Error(`lacuna ${args.join(' ')} ended with ${code}: ${stderr}`);
 }
 
-/** Why a command ended as none should; undefined when it did as it should. */
+/** Why a command ended in a forbidden way; undefined if it ended as it should. */
 export function faultOfCommand(args: readonly string[], { code, stdout, stderr }: CommandResult): string | undefined {
   const fault =
     code === DEFECT
       ? `ended with 70: ${stderr.slice(0, 2000)}`
-      : // What a model says is its own.
+      : // A model's output is its own affair.
         (faultOfText(stderr, MAX_STDERR) ?? (args[0] === 'run' ? undefined : faultOfText(stdout, MAX_STDOUT)));
   return fault && `lacuna ${args.join(' ')}: ${fault}`;
 }

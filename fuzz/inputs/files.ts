@@ -1,4 +1,4 @@
-/** The files of an input, in memory: what is changed, and written anew for each case. */
+/** The files of an input in memory, changed and written anew for each case. */
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, extname, join, relative } from 'node:path';
 import type { Random } from '../harness/random.ts';
@@ -11,7 +11,7 @@ import { mutateSafetensors } from './safetensors.ts';
 
 export type InputFile =
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
-  /** As long as `length`, of which the disk holds nothing after the bytes. */
+  /** Has the size `length`; after the bytes the disk holds nothing. */
   | { readonly kind: 'sparse'; readonly bytes: Uint8Array; readonly length: number }
   | { readonly kind: 'folder' }
   | { readonly kind: 'link'; readonly target: string };
@@ -37,7 +37,7 @@ export function writeInput(files: InputFiles, folder: string): void {
   }
 }
 
-/** `files` with one of them changed in one place; `seed` says how. */
+/** `files` with one of them changed in one place. `seed` decides how. */
 export function mutateInput(files: InputFiles, name: string, random: Random): InputFiles {
   const result = new Map(files);
   const file = files.get(name);

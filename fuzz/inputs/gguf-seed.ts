@@ -1,11 +1,11 @@
-/** A small GGUF file: a LLaMA of two layers with a tokenizer, its weights in several of the format's types. */
+/** A small GGUF file: a LLaMA of two layers with a tokenizer, with weights in several of the format's types. */
 import { createRandom } from '../harness/random.ts';
 
 const [LAYERS, HIDDEN, FFN, HEADS, KEY_HEADS, HEAD] = [2, 32, 64, 4, 2, 8];
 
 const PIECES = [...Array.from({ length: 256 }, (_, byte) => byteCharacter(byte)), 'th', 'the', '<s>', '</s>'];
 
-/** How a type stores 32 values: their number in the file, and the bytes of a scale with what follows it. */
+/** How a type stores 32 values: its number in the file, and the bytes of a scale with what follows. */
 const TYPES = {
   F32: { code: 0, head: '', bytes: 128 },
   F16: { code: 1, head: '', bytes: 64 },
@@ -15,7 +15,7 @@ const TYPES = {
 
 type TypeName = keyof typeof TYPES;
 
-/** Tensors as the format names them, with rows and columns. */
+/** Tensors by the format's names, with rows and columns. */
 function tensors(): readonly (readonly [name: string, shape: readonly number[], type: TypeName])[] {
   const layers = Array.from({ length: LAYERS }, (_, i) => [
     [`blk.${i}.attn_norm.weight`, [HIDDEN], 'F32'] as const,
@@ -69,7 +69,7 @@ export function smallGguf(): Uint8Array {
   return Buffer.concat([padded(header), ...data]);
 }
 
-/** Filled to the alignment of the format. */
+/** Padded to the alignment of the format. */
 function padded(bytes: Buffer): Buffer {
   return Buffer.concat([bytes, Buffer.alloc((32 - (bytes.length % 32)) % 32)]);
 }
@@ -82,7 +82,7 @@ function values(shape: readonly number[], type: TypeName, seed: number): Buffer 
   const block = () => {
     const content = Buffer.alloc(bytes);
     if (type === 'F32') for (let i = 0; i < 32; i++) content.writeFloatLE(random.int(100) / 1000, 4 * i);
-    // 0.125 to 0.25 as halves; codes of a block are any.
+    // 0.125 to 0.25 as halves. Codes of a block may be anything.
     else if (type === 'F16') for (let i = 0; i < 32; i++) content.writeUInt16LE(0x3000 + random.int(0x400), 2 * i);
     else for (let i = 0; i < bytes; i++) content[i] = random.int(256);
     return Buffer.concat([Buffer.from(head, 'hex'), content]);
@@ -106,7 +106,7 @@ function lengthAndText(value: string): Buffer {
   return Buffer.concat([uint64(Buffer.byteLength(value)), Buffer.from(value)]);
 }
 
-// Values of the metadata, each behind the number of its type.
+// Values of the metadata, each after the number of its type.
 const text = (value: string) => Buffer.concat([uint32(8), lengthAndText(value)]);
 const number = (value: number) => Buffer.concat([uint32(4), uint32(value)]);
 const array = (type: number, items: readonly Buffer[]) =>
@@ -118,7 +118,7 @@ function float(value: number): Buffer {
   return Buffer.concat([uint32(6), bytes]);
 }
 
-/** The character that stands for a byte in byte-level vocabularies. */
+/** The character for a byte in byte-level vocabularies. */
 function byteCharacter(byte: number): string {
   const isPrintable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte !== 0xad);
   return String.fromCharCode(isPrintable ? byte : 0x200 + byte);

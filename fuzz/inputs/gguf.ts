@@ -1,11 +1,11 @@
-/** A GGUF file changed in one of its numbers or strings, whose places a walk through its header tells. */
+/** Changes one number or string of a GGUF file. A walk through its header finds their places. */
 import type { Random } from '../harness/random.ts';
 import { mutateBytes, withNumber } from './bytes.ts';
 import { STRINGS } from './hostile-values.ts';
 
 interface Field {
   readonly at: number;
-  /** Bytes of a number; of a string those after its length. */
+  /** Bytes of a number, or of a string after its length. */
   readonly width: number;
   readonly kind: 'number' | 'string';
 }
@@ -41,7 +41,7 @@ function withString(bytes: Uint8Array, { at, width }: Field, random: Random): Ui
   return Buffer.concat([bytes.subarray(0, at - 8), length, text, bytes.subarray(at + width)]);
 }
 
-/** All of them up to where the file no longer is what the format says. */
+/** All of them up to the point where the file breaks the format. */
 function fieldsOf(bytes: Uint8Array): Field[] {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const fields: Field[] = [];

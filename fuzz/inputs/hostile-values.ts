@@ -1,6 +1,6 @@
-/** Values that readers of files have stumbled over. */
+/** Values that are known to trip readers of files. */
 
-/** Numbers as they stand in a JSON file, some of which JavaScript cannot hold. */
+/** Numbers as written in a JSON file. JavaScript cannot hold some of them. */
 export const NUMBERS = [
   ...['0', '-0', '1', '-1', '2', '3', '7', '255', '256', '65535', '65536', '0.5', '-0.5', '1e-45', '1e-320'],
   ...['2147483647', '2147483648', '-2147483648', '4294967295', '4294967296', '1073741824', '1099511627776'],
@@ -41,7 +41,7 @@ export const TEMPLATES = [
   '',
 ];
 
-/** Regular expressions that take a time exponential in the text, or none at all. */
+/** Regular expressions that take time exponential in the text, or are invalid. */
 export const PATTERNS = [
   '(a+)+$',
   '(\\w+\\s?)*$',

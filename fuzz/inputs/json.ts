@@ -1,4 +1,4 @@
-/** JSON as a tree that can hold what JavaScript's objects cannot: a key twice, numbers without bound, any depth. */
+/** JSON as a tree that can hold what JavaScript's objects cannot: a key twice, numbers without limit, any depth. */
 import type { Random } from '../harness/random.ts';
 import { NUMBERS, PATTERNS, STRINGS, TEMPLATES } from './hostile-values.ts';
 
@@ -8,7 +8,7 @@ type Tree =
   | { kind: 'array'; items: Tree[] }
   | { kind: 'object'; entries: [key: string, value: Tree][] };
 
-/** `text` changed in one place; undefined when it is no JSON, or nested too deep by an earlier change. */
+/** `text` changed in one place; undefined if it is not JSON, or an earlier change nested it too deep. */
 export function mutateJson(text: string, random: Random): string | undefined {
   try {
     return mutated(toTree(JSON.parse(text)), random);
@@ -20,7 +20,7 @@ export function mutateJson(text: string, random: Random): string | undefined {
 
 function mutated(tree: Tree, random: Random): string {
   const programs = programsIn(tree);
-  // Seldom: an endless one costs seconds until it is ended.
+  // Rare, because an endless one costs seconds until it is stopped.
   if (programs.length > 0 && random.chance(0.05)) {
     const { set, key } = random.pick(programs);
     set(leaf(JSON.stringify(random.pick(key === 'chat_template' ? TEMPLATES : PATTERNS))));
@@ -54,7 +54,7 @@ interface Place {
   set(tree: Tree): void;
 }
 
-/** A walk from the root on, which may end anywhere: what lies deep in a large list is no likelier than what lies above. */
+/** A walk from the root, which may end anywhere. So deep values in a large list are not more likely than others. */
 function choosePlace(tree: Tree, random: Random): Place {
   let root = tree;
   let place: Place = {
@@ -87,7 +87,7 @@ function childAt(tree: Tree, at: number): Place | undefined {
   return { key: entry[0], get: () => entry[1], set: (next) => (entry[1] = next) };
 }
 
-/** Where a file holds a program: a chat template or a regular expression, which no walk would meet often enough. */
+/** Where a file holds a program: a chat template or a regular expression. A random walk would reach them too rarely. */
 function programsIn(tree: Tree): Place[] {
   if (tree.kind === 'array') return tree.items.flatMap(programsIn);
   if (tree.kind === 'leaf') return [];
@@ -111,7 +111,7 @@ function changed(tree: Tree, root: Tree, random: Random): Tree {
     () => deep(random),
     () => ({ kind: 'array', items: Array.from({ length: random.int(5) }, () => tree) }),
   ];
-  // Depth and length that only limits stop are rarer than values that go further.
+  // Depth and length, which only limits stop, are rarer than values that reach further.
   return random.chance(0.97) ? random.pick(changes.slice(0, 6))() : random.pick(changes)();
 }
 

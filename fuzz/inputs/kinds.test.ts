@@ -1,4 +1,4 @@
-/** What is not changed goes well in every use of it: a case that fails for another reason would try nothing. */
+/** Unchanged inputs succeed in every use. If they failed for another reason, a case would test nothing. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** Every kind of input, and what reads it: a command as a user types it, or the library. */
+/** Every kind of input, and its readers: a command as a user types it, or the library. */
 import { join } from 'node:path';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
 import { readExpectations } from '../../formats/expectations.ts';
@@ -10,13 +10,13 @@ import { faultOfCommand, runCommand } from './command.ts';
 export interface Place {
   /** The input's folder. */
   readonly input: string;
-  /** The sound inputs, one folder a kind. */
+  /** The sound inputs, one folder for each kind. */
   readonly seeds: string;
-  /** Where output goes; nothing is there. */
+  /** The place of the output. Nothing is there. */
   readonly output: string;
 }
 
-/** What a use came to. */
+/** The result of a use. */
 export interface Outcome {
   readonly fault: string | undefined;
   /** Whether it may have left its output. */
@@ -27,14 +27,14 @@ export interface Use {
   readonly name: string;
   readonly weight: number;
   readonly run: (place: Place) => Promise<Outcome>;
-  /** Files whose changes it can stand: ONNX Runtime gets graphs that nobody changed. */
+  /** Files that may change for this use: ONNX Runtime only gets unchanged graphs. */
   readonly spares?: RegExp;
 }
 
 export interface Kind {
   readonly name: string;
   readonly weight: number;
-  /** Of the seeds. */
+  /** The files in the seeds. */
   readonly folder: string;
   readonly uses: readonly Use[];
 }
@@ -109,7 +109,7 @@ const DENSE_FOLDER_USES: readonly Use[] = [
   ]),
 ];
 
-/** Prose, code, one word that goes on and on, one that is no text. */
+/** Prose, code, an endless word, and one that is not text. */
 const TEXTS = [
   'Once upon a time, in 1893, it was 12.5 degrees.\n\n  "No," she said: 不.',
   `${'a'.repeat(3000)}!`,
@@ -168,7 +168,7 @@ export const KINDS: readonly Kind[] = [
     folder: 'gguf',
     uses: [...CHECKPOINT_USES, library('encode and decode', 3, useTokenizer), library('chat template', 1, useTemplate)],
   },
-  // Tells of a whole model, and holds the tensors alone that scale its positions.
+  // Describes a whole model, but holds only the tensors that scale its positions.
   { name: 'gguf-positions', weight: 1, folder: 'gguf-positions', uses: CHECKPOINT_USES.slice(0, 2) },
   { name: 'gguf-biases', weight: 1, folder: 'gguf-biases', uses: CHECKPOINT_USES },
   {

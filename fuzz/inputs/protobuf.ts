@@ -1,11 +1,11 @@
-/** A protobuf file changed in one of its fields, at any depth; lengths around it are written anew. */
+/** Changes one field of a protobuf file, at any depth. Lengths around it are written anew. */
 import type { Random } from '../harness/random.ts';
 import { mutateBytes } from './bytes.ts';
 import { INTEGERS, STRINGS } from './hostile-values.ts';
 
 interface Field {
   number: number;
-  /** 0: varint, 1: eight bytes, 2: of a length, 5: four bytes. */
+  /** 0: varint, 1: eight bytes, 2: with a length, 5: four bytes. */
   wire: number;
   varint: bigint;
   bytes: Uint8Array;
@@ -19,7 +19,7 @@ export function mutateProtobuf(bytes: Uint8Array, random: Random): Uint8Array {
   return inMessage(bytes, random, 0) ?? mutateBytes(bytes, random);
 }
 
-/** One field of the message changed, or of a message in it; undefined when it is none. */
+/** Changes one field of the message, or of a message inside; undefined if it is not a message. */
 function inMessage(bytes: Uint8Array, random: Random, depth: number): Uint8Array | undefined {
   const fields = parse(bytes);
   if (fields === undefined || fields.length === 0) return undefined;

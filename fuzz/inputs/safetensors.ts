@@ -1,11 +1,11 @@
-/** A safetensors file changed in its header's JSON, its header's length or its data. */
+/** Changes a safetensors file in its header's JSON, its header's length or its data. */
 import type { Random } from '../harness/random.ts';
 import { mutateBytes, withNumber } from './bytes.ts';
 import { mutateJson } from './json.ts';
 
 const LENGTH_BYTES = 8;
 
-/** Bytes of weights that are no numbers, or the largest: of bfloat16, float16 and float32. */
+/** Bytes of weights that are NaN or infinite, or the largest, in bfloat16, float16 and float32. */
 const ODD_FLOATS = ['c07f', '807f', '80ff', '007c', '00fe', '0000c07f', '0000807f', 'ffff7f7f', '01000000'];
 
 export function mutateSafetensors(bytes: Uint8Array, random: Random): Uint8Array {

@@ -1,4 +1,4 @@
-/** The inputs that are sound, from which all others are made: small, of every kind, made by the commands themselves. */
+/** The sound inputs from which all others are made: small, of every kind, made by the commands themselves. */
 import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { writeSafetensors } from '../../formats/safetensors/index.ts';
@@ -7,7 +7,7 @@ import { createRandom } from '../harness/random.ts';
 import { lacuna } from './command.ts';
 import { smallGguf } from './gguf-seed.ts';
 
-/** A LLaMA that converts in milliseconds; its layers are wide enough for every block size. */
+/** A LLaMA that converts in milliseconds. Its layers are wide enough for every block size. */
 const CONFIG = {
   architectures: ['LlamaForCausalLM'],
   bos_token_id: 0,
@@ -35,7 +35,7 @@ const CONFIG = {
   vocab_size: 300,
 };
 
-/** Gemma 3 has what LLaMA has not: norms around blocks, windows, two rotary tables. */
+/** Gemma 3 has what LLaMA lacks: norms around blocks, windows, two rotary tables. */
 const GEMMA = {
   ...CONFIG,
   architectures: ['Gemma3ForCausalLM'],
@@ -50,7 +50,7 @@ const GEMMA = {
   sliding_window: 16,
 };
 
-/** Makes all of them in `folder`, one folder a kind. `fixtures` is the repository's. */
+/** Makes all of them in `folder`, one folder for each kind. `fixtures` is the repository's. */
 export async function makeSeeds(folder: string, fixtures: string): Promise<void> {
   const at = (...names: string[]) => join(folder, ...names);
   await makeCheckpoint(at('checkpoint'), fixtures);
@@ -185,7 +185,7 @@ async function writeAdapter(folder: string): Promise<void> {
   await writeTensors(join(folder, 'adapter_model.safetensors'), shapes);
 }
 
-/** The tokenizer of fixtures/tiny-llama with its first pieces alone, which are the bytes and a few pairs of them. */
+/** The tokenizer of fixtures/tiny-llama with its first pieces only: the bytes and a few pairs of them. */
 function writeTokenizer(folder: string, fixtures: string): void {
   const source = join(fixtures, 'tiny-llama');
   const json = JSON.parse(readFileSync(join(source, 'tokenizer.json'), 'utf8'));

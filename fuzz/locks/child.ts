@@ -1,4 +1,7 @@
-/** One of several processes that race for a workspace: each line of its input is a race, each line of its output its end. */
+/**
+ * One of several processes that race for a workspace. Each line of its input is a race, each line of its output the
+ * result.
+ */
 import { closeSync, openSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
@@ -8,7 +11,7 @@ import type { Race, Result } from '../locks.ts';
 
 for await (const line of createInterface({ input: process.stdin })) {
   const race = JSON.parse(line) as Race;
-  // All begin at once, as far as clocks and schedulers let them.
+  // All begin at once, as far as clocks and schedulers allow.
   while (Date.now() < race.at);
   console.log(await take(race));
 }
@@ -21,7 +24,7 @@ async function take({ workspace, holder, holdMs }: Race): Promise<Result> {
   }
 }
 
-/** A file that only one process at a time can make: whoever finds it there is not alone. */
+/** A file that only one process at a time can make. A process that finds it is not alone. */
 async function hold(holder: string, ms: number): Promise<Result> {
   try {
     closeSync(openSync(holder, 'wx'));

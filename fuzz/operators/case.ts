@@ -1,38 +1,41 @@
-/** Cases of a seed: sound calls of an operator, changed in some ways. */
+/** Cases of a seed: sound calls of an operator with some changes. */
 import { createRandom, type Random, randomOfCase } from '../harness/random.ts';
 import { type Draws, FAMILIES } from './families.ts';
 import type { HostileNode } from './hostile-node.ts';
 import { ATTRIBUTE_MUTATIONS, CALL_MUTATIONS, type Mutation, NODE_MUTATIONS } from './mutations.ts';
 import { STOCK_FAMILIES } from './stock.ts';
 
-/** What one call after the other is made of, in a session that is opened once: opening takes longer than many calls. */
+/** The materials for successive calls in one session, because opening a session takes longer than many calls. */
 export interface Group {
   readonly index: number;
   readonly node: HostileNode;
-  /** What ONNX Runtime is told of threads. */
+  /** Thread settings of ONNX Runtime. */
   readonly threads: number;
 }
 
 export interface OperatorCase {
   readonly group: Group;
   readonly node: HostileNode;
-  /** Whether it is another node than the group's, which takes a session of its own. */
+  /** Whether the node differs from the group's. It then needs a session of its own. */
   readonly isOwn: boolean;
-  /** Names of the changes, in order; a node without any has to run. */
+  /** Names of the changes, in order. A node without changes must run. */
   readonly changes: readonly string[];
-  /** Whether results that are as large as an input are written over it, as caches are. */
+  /** Whether results are written over an input of the same size, as caches are. */
   readonly isInPlace: boolean;
 }
 
-/** Cases of a group, and how many of them have a session of their own; the first of those is an operator of ONNX Runtime's. */
+/**
+ * Cases in a group, and how many of them have a session of their own. The first of these is an operator of ONNX
+ * Runtime's.
+ */
 const GROUP = 512;
 const OWN = 8;
 
-/** One case of so many is left as it is: were the sound ones refused, the others would show nothing. */
+/** One case of this number stays sound. If the sound ones were refused, the others would show nothing. */
 const SOUND = 0.1;
 const MOST_CHANGES = 3;
 
-/** The numbers by which groups and cases are drawn do not meet. */
+/** Groups and cases use different numbers for drawing. */
 const GROUPS_FROM = 2 ** 30;
 
 export function chooseCase(seed: number, index: number): OperatorCase {
@@ -57,13 +60,13 @@ function changesOf(random: Random, mutations: readonly Mutation[]): readonly Mut
   return Array.from({ length: count }, () => random.weighted(mutations));
 }
 
-/** Of ONNX Runtime's own operators only attributes are looked at before they run. */
+/** For ONNX Runtime's own operators, only attributes are checked before they run. */
 function mutationsOf(isOwn: boolean, isStock: boolean): readonly Mutation[] {
   if (isStock) return ATTRIBUTE_MUTATIONS;
   return isOwn ? NODE_MUTATIONS : CALL_MUTATIONS;
 }
 
-/** Sound nodes of one group, which differ in their tensors alone. */
+/** Sound nodes of one group, which differ only in their tensors. */
 function drawsOf(seed: number, group: number): (call: Random) => HostileNode {
   const chosen = randomOfCase(seed, GROUPS_FROM + group);
   const { make } = chosen.weighted(FAMILIES);

@@ -1,4 +1,4 @@
-/** Sound calls of every operator of the `lacuna` domain, with sizes around those where kernels change their ways. */
+/** Sound calls of every operator of the `lacuna` domain, with sizes around those where kernels change their method. */
 
 import { CHOICES, MODES } from '../../src/core/choice.ts';
 import { contractOf, type OperatorContract, type OperatorName, opTypeOf } from '../../src/ops/contract.ts';
@@ -7,15 +7,15 @@ import type { Random } from '../harness/random.ts';
 import type { AttributeValue, HostileNode, Tensor } from './hostile-node.ts';
 import { bools, codes, floats, integers } from './tensors.ts';
 
-/** Of hidden entries and neurons: around vectors, blocks of 32 and chunks of 128. */
+/** Hidden entries and neurons: around vectors, blocks of 32 and chunks of 128. */
 const SIZES = [1, 2, 15, 16, 17, 31, 32, 33, 33, 40, 40, 63, 64, 65, 96, 129, 160] as const;
-/** Of neurons also: one chunk and a bit, and several segments. */
+/** Further sizes for neurons: one chunk and a bit, and several segments. */
 const MANY = [...SIZES, 127, 128, 257] as const;
 const ROWS = [1, 1, 1, 2, 3] as const;
-/** Tokens a row: around tiles of 4 and blocks of 64. */
+/** Tokens in a row: around tiles of 4 and blocks of 64. */
 const TOKENS = [0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5, 5, 9, 65] as const;
 
-/** As many as any call has tokens in all. */
+/** The most tokens of any call in all. */
 const MOST_POSITIONS = 300;
 
 const BLOCK = 32;
@@ -28,13 +28,13 @@ const string = (value: string): AttributeValue => ({ kind: 'string', value });
 
 type Tensors = Readonly<Record<string, Tensor | undefined>>;
 
-/** What a call is drawn by. */
+/** The random choices of a call. */
 export interface Draws {
-  /** What a session is opened for: op type, attributes, which inputs there are. */
+  /** What a session is opened for: op type, attributes, which inputs exist. */
   readonly variant: Random;
-  /** Sizes of weights: those of the session, where weights are constant. */
+  /** Sizes of weights: those of the session, if weights are constant. */
   readonly sizes: Random;
-  /** All that one call may have of its own. */
+  /** Everything that one call may have of its own. */
   readonly call: Random;
   readonly areConstant: boolean;
 }
@@ -60,12 +60,12 @@ interface Made {
   readonly outputs: readonly string[];
 }
 
-/** The node, with inputs and outputs where the contract has them. */
+/** The node, with inputs and outputs at the contract's places. */
 function nodeOf({ areConstant, variant }: Draws, { operator, attributes, tensors, outputs }: Made): HostileNode {
   const contract: OperatorContract = contractOf(operator);
   const last = contract.outputs.findLastIndex(({ name }) => outputs.includes(name));
   return {
-    // Any number will do: the kernel is the same.
+    // Any number is fine: the kernel is the same.
     opType: opTypeOf(operator, variant.int(contract.bodies)),
     domain: 'lacuna',
     attributes,
@@ -128,7 +128,7 @@ function some(random: Random, others: readonly string[], always: readonly string
 
 const maybe = (random: Random, tensor: () => Tensor) => (random.chance(0.5) ? tensor() : undefined);
 
-/** A matrix of floats by its storage's type. */
+/** A matrix of floats in its storage's type. */
 function matrix(random: Random, storage: Storage, dims: readonly number[]): Tensor {
   return floats(random, dims, storage === 'bf16' ? 'bfloat16' : storage === 'fp16' ? 'float16' : 'float');
 }
@@ -144,7 +144,10 @@ function blocked(random: Random, name: string, storage: Storage, rows: number, c
   };
 }
 
-/** Rows of some matrices side by side, in whole cache lines; codes may be any, scales are where floats may be any too. */
+/**
+ * Rows of some matrices side by side, in whole cache lines. Codes may be anything; so may scales, where floats may be
+ * anything.
+ */
 function records(random: Random, neurons: number, parts: readonly { bytes: number }[]): Tensor {
   const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
   return codes(random, [neurons, Math.ceil(bytes / 64) * 64]);
@@ -158,7 +161,7 @@ function activation(random: Random): AttributeValue {
   return string(random.pick(ACTIVATIONS).name);
 }
 
-/** What a choice says on its node. */
+/** The attributes of a choice on its node. */
 function choiceAttributes(random: Random, choice: (typeof CHOICES)[number] | undefined): HostileNode['attributes'] {
   if (choice === undefined) return { measure: string('none') };
   const { measure, cut } = choice;
@@ -274,7 +277,7 @@ function stored(random: Random, name: string, variant: BlockVariant, rows: numbe
   };
 }
 
-/** In blocks, with nothing left out, as fused parts have it. */
+/** In blocks, with nothing left out, as in fused parts. */
 function wholeFfn(draws: Draws): HostileNode {
   const { variant: chosen, sizes, call } = draws;
   const variant = blockVariant(chosen);
@@ -326,7 +329,7 @@ function normAttention(draws: Draws): HostileNode {
   const kvHeads = chosen.pick([1, 2, 3]);
   const heads = kvHeads * chosen.pick([1, 2, 9]);
   const head = sizes.pick([16, 32, 48, 64]);
-  // Several tokens after a past are taken in one row only.
+  // Several tokens after a past are allowed in one row only.
   const seen = b > 1 && s > 1 ? 0 : call.pick([0, 1, 5, 63, 64, 130]);
   const capacity = seen + call.pick([0, s, s + 3, 200]);
   const total = seen + s;

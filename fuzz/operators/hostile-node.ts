@@ -1,7 +1,7 @@
-/** A model of one node as a list of what it is made from, which cases change and then encode. */
+/** A model of one node as a list of its parts. Cases change the parts and then encode them. */
 import { encodeModelProto } from '../../formats/onnx/proto.ts';
 
-/** ONNX's numbers of the element types that operators of ours take or are given. */
+/** ONNX's numbers of the element types that our operators take or may get. */
 export const TYPES = {
   float: 1,
   uint8: 2,
@@ -31,7 +31,7 @@ export const TYPE_BYTES: Readonly<Record<TypeName, number>> = {
 export interface Tensor {
   readonly type: TypeName;
   readonly dims: readonly number[];
-  /** As many bytes as the dimensions say, unless a case is about that. */
+  /** As many bytes as the dimensions say, unless a case changes that. */
   readonly bytes: Uint8Array;
 }
 
@@ -43,14 +43,14 @@ export type AttributeValue =
 
 export interface Input {
   readonly name: string;
-  /** Not given at all: the node has an empty name in its place. */
+  /** Missing: the node has an empty name in its place. */
   readonly tensor?: Tensor;
-  /** An initializer of the model, or fed. */
+  /** An initializer of the model, or a fed value. */
   readonly isConstant: boolean;
 }
 
 export interface Output {
-  /** Empty where it is not wanted. */
+  /** Empty if it is not wanted. */
   readonly name: string;
   readonly type: TypeName;
 }
@@ -67,7 +67,7 @@ export function elementsOf(dims: readonly number[]): number {
   return dims.reduce((product, size) => product * size, 1);
 }
 
-/** The bytes of a model of that node. Shapes of what is fed are left open, so that only the operator looks at them. */
+/** The bytes of a model of that node. Shapes of fed values are open, so that only the operator checks them. */
 export function encodeNode({ opType, domain, attributes, inputs, outputs }: HostileNode): Uint8Array {
   const given = distinct(inputs.filter(({ tensor }) => tensor !== undefined));
   return encodeModelProto({

@@ -1,4 +1,4 @@
-/** What is done to a sound node. Each change is one that a file, or a caller, could bring. */
+/** Changes to a sound node. Each change could come from a file or from a caller. */
 import type { Random } from '../harness/random.ts';
 import {
   type AttributeValue,
@@ -20,7 +20,7 @@ export interface Mutation {
   readonly apply: Apply;
 }
 
-/** What a caller can do to a session that is open. */
+/** Changes that a caller can make in an open session. */
 export const CALL_MUTATIONS: readonly Mutation[] = [
   { weight: 6, name: 'dimension', apply: changeDimension },
   { weight: 3, name: 'one dimension everywhere', apply: changeEverywhere },
@@ -35,7 +35,7 @@ export const ATTRIBUTE_MUTATIONS: readonly Mutation[] = [
   { weight: 3, name: 'attribute gone', apply: dropAttribute },
 ];
 
-/** What a file can do besides. */
+/** Further changes that a file can make. */
 export const NODE_MUTATIONS: readonly Mutation[] = [
   ...CALL_MUTATIONS,
   ...ATTRIBUTE_MUTATIONS,
@@ -93,12 +93,12 @@ const FLOATS = [
   Number.NEGATIVE_INFINITY,
 ];
 const STRINGS = ['', 'silu', 'gelu_tanh', 'gelu', 'relu', 'tanh', 'silu\0', 'é', 'a'.repeat(70_000)];
-/** What a dimension becomes; the largest only where the tensor has no elements. */
+/** New values of a dimension. The largest is used only if the tensor has no elements. */
 const DIMENSIONS = [0, 0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 64, 65, 128, 512, 528, 1024] as const;
-/** Of everything at once: no more than a library that is not optimised computes in a moment. */
+/** Limit of all sizes together: no more than an unoptimised library computes in a moment. */
 const SMALL_DIMENSIONS = DIMENSIONS.filter((size) => size <= 128);
 const HUGE = [2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 40, 2 ** 52] as const;
-/** Elements of a tensor that a case makes up. */
+/** The most elements of an invented tensor. */
 const MOST_ELEMENTS = 1 << 16;
 
 function intOf(random: Random): bigint {
@@ -135,7 +135,7 @@ function dropAttribute(node: HostileNode, random: Random): HostileNode {
   return { ...node, attributes };
 }
 
-/** Changes one of the inputs that are given. */
+/** Changes one of the given inputs. */
 function change(node: HostileNode, random: Random, of: (tensor: Tensor) => Tensor): HostileNode {
   const given = node.inputs.flatMap((input, at) => (input.tensor === undefined ? [] : [at]));
   if (given.length === 0) return node;
@@ -147,12 +147,12 @@ function withInput(node: HostileNode, at: number, of: (input: Input) => Input): 
   return { ...node, inputs: node.inputs.map((input, i) => (i === at ? of(input) : input)) };
 }
 
-/** With other dimensions, and as many bytes as those want; as it is where they want too many. */
+/** With other dimensions, and as many bytes as they need. Unchanged if they need too many. */
 function resized(tensor: Tensor, dims: readonly number[], random: Random): Tensor {
   const elements = elementsOf(dims);
   if (elements > MOST_ELEMENTS) return tensor;
   const made = anything(random, tensor.type, dims);
-  // What was there stays, as far as it goes: numbers that are sound reach further than any bytes.
+  // Old values stay as far as they go, because sound numbers reach further than random bytes.
   made.bytes.set(tensor.bytes.subarray(0, made.bytes.length));
   return { ...tensor, dims, bytes: made.bytes };
 }
@@ -174,7 +174,7 @@ function changeDimension(node: HostileNode, random: Random): HostileNode {
   });
 }
 
-/** A size that several inputs have becomes another in all of them: checks of one against the other see nothing. */
+/** A size of several inputs changes in all of them, so checks of one against the other see nothing. */
 function changeEverywhere(node: HostileNode, random: Random): HostileNode {
   const sizes = [...new Set(node.inputs.flatMap(({ tensor }) => tensor?.dims ?? []))];
   if (sizes.length === 0) return node;
@@ -212,7 +212,7 @@ function changeRank(node: HostileNode, random: Random): HostileNode {
   });
 }
 
-/** More elements, or fewer, than there are bytes: of an initializer, as a file may have it. */
+/** More or fewer elements than there are bytes, in an initializer, as a file may have it. */
 function declareMore(node: HostileNode, random: Random): HostileNode {
   const given = node.inputs.flatMap((input, at) =>
     input.tensor === undefined || input.tensor.dims.length === 0 ? [] : [at],
@@ -229,7 +229,7 @@ function declareMore(node: HostileNode, random: Random): HostileNode {
 function changeType(node: HostileNode, random: Random): HostileNode {
   return change(node, random, (tensor) => {
     const type = random.pick(Object.keys(TYPES) as TypeName[]);
-    // Dimensions may have been changed to more than there is memory for: bytes are then not theirs anyway.
+    // Dimensions may be larger than memory. The bytes then do not match anyway.
     const isHuge = elementsOf(tensor.dims) > MOST_ELEMENTS;
     return isHuge ? { ...tensor, type } : anything(random, type, tensor.dims);
   });
@@ -278,7 +278,7 @@ function dropInput(node: HostileNode, random: Random): HostileNode {
   return withInput(node, at, ({ name, isConstant }) => ({ name, isConstant }));
 }
 
-/** Names stay where they are. */
+/** Names keep their places. */
 function exchangeTensors(node: HostileNode, random: Random): HostileNode {
   const [a, b] = [random.pick(node.inputs), random.pick(node.inputs)];
   if (a.tensor === undefined || b.tensor === undefined) return node;

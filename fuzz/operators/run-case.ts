@@ -1,4 +1,4 @@
-/** A case in the native core: it may succeed or be refused, and nothing else. */
+/** A case in the native core. It may succeed or be refused, and nothing else. */
 import type { Addon } from '../../src/runtime/native-addon.ts';
 import type { NativeModel, NativeValue } from '../../src/runtime/native-model.ts';
 import { checkNumbers, type NumberedModel } from '../../src/runtime/node-limits.ts';
@@ -12,11 +12,11 @@ export interface Library {
 }
 
 export interface Runner {
-  /** Why the case fails; undefined when it does not. */
+  /** Why the case fails; undefined if it does not. */
   run(one: OperatorCase): Promise<string | undefined>;
 }
 
-/** What results are filled with before they are written: as a float it is one that no call gives. */
+/** Results are filled with this before they are written. As a float, no call gives this value. */
 const UNWRITTEN = 0xa5;
 
 /** Keeps the session of one group. */
@@ -49,7 +49,7 @@ export function createRunner(library: Library): Runner {
   };
 }
 
-/** What is looked at before a model is opened. */
+/** The checks before a model is opened. */
 function numbersOf({ domain, opType, attributes }: HostileNode): NumberedModel {
   const ints = Object.entries(attributes).flatMap(([name, { kind, value }]) =>
     kind === 'int' ? [[name, Number(value)] as const] : [],
@@ -64,15 +64,15 @@ function openNode({ addon, ...files }: Library, node: HostileNode, threads: numb
     intraThreads: threads,
     logSeverity: 4,
     config: [
-      // Outside of the arena, where a sanitizer sees where each begins and ends.
+      // Outside of the arena, where a sanitizer sees the bounds of each tensor.
       ['session.use_device_allocator_for_initializers', '1'],
-      // Threads that wait for the next call take the time of the next case.
+      // Threads that wait for the next call would take time from the next case.
       ['session.intra_op.allow_spinning', '0'],
     ],
   });
 }
 
-/** Once into memory of ONNX Runtime's, once into memory of ours, which has to be written whole and alike. */
+/** Once into ONNX Runtime's own memory, once into ours. All of it must be written, with the same values. */
 async function runTwice(model: NativeModel, { node, changes, isInPlace }: OperatorCase): Promise<string | undefined> {
   const inputs = feedsOf(model, node);
   const names = model.outputs.map(({ name }) => name);
@@ -104,7 +104,7 @@ function feedsOf(model: NativeModel, { inputs }: HostileNode): Feed[] {
   });
 }
 
-/** What a result is written to: one of `inputs` that is as large, as caches are written over their past, or other memory. */
+/** The target of a result: an input of the same size, as caches are written over their past, or other memory. */
 function placeOf(
   model: NativeModel,
   { type, dims }: NativeValue,
@@ -113,7 +113,7 @@ function placeOf(
   at: number,
 ): NativeValue {
   const same = inputs.filter(({ value }) => value.type === type && String(value.dims) === String(dims));
-  // Results of attention are y, keys and values; pasts are keys and values.
+  // Results of attention are y, keys and values. Pasts are keys and values.
   if (same.length > 0) return same[Math.min(Math.max(0, at - 1), same.length - 1)].value;
   return model.createValue(type, dims, new Uint8Array(bytes).fill(UNWRITTEN));
 }

@@ -1,4 +1,4 @@
-/** Sound calls of ONNX Runtime's own operators that our graphs use; only their attributes are changed. */
+/** Sound calls of ONNX Runtime's own operators in our graphs. Only their attributes change. */
 import type { Random } from '../harness/random.ts';
 import type { AttributeValue, HostileNode, Tensor } from './hostile-node.ts';
 import { codes, floats, integers } from './tensors.ts';

@@ -2,7 +2,7 @@
 import type { Random } from '../harness/random.ts';
 import { elementsOf, type Tensor, TYPE_BYTES, type TypeName } from './hostile-node.ts';
 
-/** Small numbers, as weights and streams have them. */
+/** Small numbers, like those of weights and streams. */
 export function floats(
   random: Random,
   dims: readonly number[],
@@ -13,7 +13,7 @@ export function floats(
     const data = Float32Array.from({ length: count }, () => random.int(2001) / 1000 - 1);
     return { type, dims, bytes: new Uint8Array(data.buffer) };
   }
-  // Exponents around that of 1, of either sign: from 2^-7 to 2.
+  // Exponents around that of 1, with either sign: from 2^-7 to 2.
   const one = type === 'float16' ? 0x2000 : 0x3c00;
   const data = Uint16Array.from(
     { length: count },
@@ -35,7 +35,7 @@ export function integers(type: 'int32' | 'int64', dims: readonly number[], value
   return { type, dims, bytes: new Uint8Array(data.buffer) };
 }
 
-/** Any bytes, for a type or shape that a case gives an input. */
+/** Any bytes, for a type or shape that a case gives to an input. */
 export function anything(random: Random, type: TypeName, dims: readonly number[]): Tensor {
   const bytes = Uint8Array.from({ length: elementsOf(dims) * TYPE_BYTES[type] }, () => random.int(256));
   return { type, dims, bytes };

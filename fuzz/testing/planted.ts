@@ -1,4 +1,4 @@
-/** Cases that fail in every way in which one can, for the test of the harness: each is named by its number. */
+/** Cases that fail in every possible way, for the test of the harness. Each is named by its number. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LacunaError } from '../../src/core/errors.ts';

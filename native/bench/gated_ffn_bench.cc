@@ -1,9 +1,9 @@
-// Times GatedFFN's kernels: dense and sparse of equal parameters, contenders taking turns, and what share of the memory's
-// bandwidth they read at. bench/native.js runs this and makes the table of docs/native.md.
+// Times GatedFFN's kernels: dense and sparse blocks with as many parameters, taking turns, and their share of the
+// memory's bandwidth. bench/native.js runs this and makes the table of docs/native.md.
 //
 //     gated_ffn_bench [threads] [rounds]
 //
-// Weights of one contender are several layers, larger together than the caches, so that each call reads from memory.
+// Weights of one contender are several layers, together larger than the caches, so that each call reads from memory.
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -32,7 +32,7 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Threads that spin between calls, as those of an ONNX Runtime session do.
+// Threads that spin between calls, like those of an ONNX Runtime session.
 class Pool {
  public:
   explicit Pool(size_t threads) : threads_(threads) {
@@ -100,7 +100,7 @@ struct PageAligned {
   bool operator==(const PageAligned&) const = default;
 };
 
-// Random weights of the size that a storage takes.
+// Random weights of a storage's size.
 class Weights {
  public:
   Weights(const StorageName& storage, size_t rows, size_t width, uint32_t seed) {
@@ -166,7 +166,7 @@ class Contender {
     }
   }
 
-  // Milliseconds a layer.
+  // Milliseconds for each layer.
   double Time(const std::vector<float>& x, const Parallel& parallel) {
     Stream stream;
     stream.tokens = 1;
@@ -205,7 +205,7 @@ class Contender {
     return weights_.back()->matrix();
   }
 
-  // As a block without a choice has it.
+  // As in a block without a choice.
   NormFfn Whole() {
     NormFfn ffn;
     ffn.storage = storage_.storage;
@@ -231,7 +231,7 @@ class Contender {
     ffn.up = Made(neurons_, ffn.up_inputs.count);
     ffn.down = Made(neurons_, hidden_);
     if (!IsBlocked(ffn.storage)) return ffn;
-    // As in a model file: what is read of chosen neurons alone lies neuron by neuron.
+    // As in a model file: data read only for chosen neurons is stored neuron by neuron.
     const std::vector<reference::StoredRecords::Part> parts = {{ffn.up, {ffn.storage, ffn.up_inputs.count}},
                                                                {ffn.down, {ffn.storage, hidden_}}};
     records_.push_back(std::make_unique<reference::StoredRecords>(neurons_, parts));
@@ -266,7 +266,7 @@ double MedianRatio(const std::vector<double>& above, const std::vector<double>& 
   return Median(ratios);
 }
 
-// Of what memory gives is told by turns as well: on a machine that others share it changes from second to second.
+// The bandwidth is measured in turn too, because it changes from second to second on a shared machine.
 void BenchShape(const Shape& shape, size_t rounds, OrderedReads& memory, const Parallel& parallel) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal;

@@ -1,4 +1,4 @@
-// What Node loads. Each of a process's environments (worker threads have their own) gets its own exports.
+// The addon that Node loads. Each environment of a process (worker threads have their own) gets its own exports.
 #include <napi.h>
 
 #include "binding/bandwidth.h"
@@ -12,7 +12,7 @@ static Napi::Object InitializeModule(Napi::Env env, Napi::Object exports) {
   lacuna::binding::ExportDecoder(env, exports);
   lacuna::binding::ExportModel(env, exports);
   lacuna::binding::ExportBandwidth(env, exports);
-  // Of the library of operators, which is built with this file.
+  // Version of the library of operators, which is built together with this file.
   exports.Set("operatorSet", lacuna::kOperatorSet);
   return exports;
 }

@@ -1,4 +1,4 @@
-// Arguments of JavaScript, checked: whatever is wrong is a TypeError or RangeError that names the argument.
+// Checked arguments from JavaScript. A wrong one gives a TypeError or RangeError that names the argument.
 #ifndef LACUNA_BINDING_ARGUMENTS_H_
 #define LACUNA_BINDING_ARGUMENTS_H_
 
@@ -35,7 +35,7 @@ inline std::string NeededString(const Napi::Object& options, const char* name) {
   return *value;
 }
 
-// A number from `least` to `most`; `fallback` where there is none.
+// A number from `least` to `most`; `fallback` if it is missing.
 inline double NumberOf(const Napi::Object& options, const char* name, double fallback, double least, double most) {
   const Napi::Value value = options.Get(name);
   if (value.IsUndefined()) return fallback;
@@ -48,10 +48,10 @@ inline double NumberOf(const Napi::Object& options, const char* name, double fal
 // Threads of a session, as MOST_THREADS in src/core/limits.ts.
 constexpr double kMostThreads = 256;
 
-// Beyond it, numbers of JavaScript are no exact integers.
+// Larger JavaScript numbers are not exact integers.
 constexpr double kMostInteger = 9007199254740991.0;
 
-// An integer from `least` on; what is larger than any count, infinity included, is the largest there is.
+// An integer from `least` on. A value larger than any count, such as infinity, becomes the largest one.
 inline size_t CountOf(const Napi::Object& options, const char* name, size_t fallback, size_t least) {
   const Napi::Value value = options.Get(name);
   if (value.IsUndefined()) return fallback;

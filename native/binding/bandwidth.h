@@ -6,7 +6,7 @@
 
 namespace lacuna::binding {
 
-// Adds readBandwidth(threads): Promise<number>, in bytes a second, to what the addon exports.
+// Adds readBandwidth(threads): Promise<number>, in bytes a second, to the exports of the addon.
 void ExportBandwidth(Napi::Env env, Napi::Object exports);
 
 }  // namespace lacuna::binding

@@ -17,7 +17,7 @@ namespace {
 
 using ort::Check;
 
-// Tokens that caches have room for at first, and at least; room doubles when it is used up.
+// The capacity of caches at first, in tokens. It doubles when it is used up.
 constexpr size_t kLeastCapacity = 256;
 
 size_t ElementBytes(ONNXTensorElementDataType type) {
@@ -41,7 +41,7 @@ Owned<OrtSession> OpenSession(const Runtime& runtime, const DecoderOptions& opti
   Check(api, api.SetSessionExecutionMode(made, ORT_SEQUENTIAL));
   Check(api, api.SetIntraOpNumThreads(made, options.threads));
   Check(api, api.SetInterOpNumThreads(made, 1));
-  // What goes wrong is an error of the call, and no line on the terminal beside it.
+  // A fault is an error of the call. It prints no line on the terminal.
   Check(api, api.SetSessionLogSeverityLevel(made, ORT_LOGGING_LEVEL_FATAL));
   if (!options.operators.empty())
     Check(api, api.RegisterCustomOpsLibrary_V2(made, options.operators.c_str()));
@@ -50,7 +50,7 @@ Owned<OrtSession> OpenSession(const Runtime& runtime, const DecoderOptions& opti
   return {session, api.ReleaseSession};
 }
 
-// What a library that ONNX Runtime has loaded exports; null where it has no such thing. The library then stays loaded.
+// An exported function of a library that ONNX Runtime has loaded; null if there is none. The library then stays loaded.
 void* ExportOf(const std::string& library, const char* name) {
   void* loaded = library.empty() ? nullptr : dlopen(library.c_str(), RTLD_NOW | RTLD_NOLOAD);
   return loaded == nullptr ? nullptr : dlsym(loaded, name);
@@ -146,7 +146,7 @@ void Decoder::Feed(size_t row, std::span<const int64_t> tokens, std::span<float>
   if (logits.size() == count) {
     Run({row, 1}, tokens, mask_, logits, {tokens.size(), 0});
   } else {
-    // Those of a long prompt are larger than the model's weights; what is not written of them takes no memory.
+    // The logits of a long prompt are larger than the model's weights. Unwritten parts take no memory.
     const auto all = std::make_unique_for_overwrite<float[]>(count);
     Run({row, 1}, tokens, mask_, {all.get(), count}, {logits.empty() ? size_t{0} : size_t{1}, 0});
     if (!logits.empty()) std::copy_n(all.get() + count - vocab(), vocab(), logits.begin());
@@ -166,7 +166,7 @@ std::span<const float> Decoder::Step(std::span<const int64_t> tokens, size_t lar
   return logits_;
 }
 
-// The logits are [rows, tokens a row, vocab].
+// The logits are [rows, tokens in a row, vocab].
 void Decoder::Run(View view, std::span<const int64_t> tokens, std::span<const int64_t> mask, std::span<float> logits,
                   WantedLogits wanted) {
   BindCaches(view);
@@ -182,7 +182,7 @@ void Decoder::Run(View view, std::span<const int64_t> tokens, std::span<const in
   Bind("input_ids", ids.get());
   Bind("attention_mask", attention.get());
   Check(api_, api_.BindOutput(binding_.get(), "logits", output.get()));
-  // ONNX Runtime calls kernels from the thread that it is called from.
+  // ONNX Runtime calls kernels from the calling thread.
   if (want_logits_ != nullptr) want_logits_(logits.data(), wanted.tokens, wanted.largest);
   OrtStatus* status = api_.RunWithBinding(session_.get(), run_options_.get(), binding_.get());
   if (want_logits_ != nullptr) want_logits_(nullptr, 0, 0);
@@ -235,8 +235,8 @@ Decoder::Memory Decoder::Allocate(size_t bytes, size_t capacity) const {
   return memory;
 }
 
-// Room for `length` tokens in each row. What is there is kept: a head's tokens lie together, so larger caches are filled
-// head by head.
+// Makes room for `length` tokens in each row and keeps the contents. A head's tokens are consecutive, so larger caches
+// are filled head by head.
 void Decoder::Reserve(size_t length) {
   if (length <= capacity_ && rows() <= most_rows_) return;
   const size_t wanted = std::min(std::max(2 * capacity_, kLeastCapacity), limit_);
@@ -254,7 +254,7 @@ void Decoder::Reserve(size_t length) {
         std::memcpy(data.get() + head * after, caches_[i].get() + head * before, RowBytes(spec, lengths_[row]) / heads);
     larger.push_back(std::move(data));
   }
-  // What is bound goes with the old caches.
+  // The bindings end with the old caches.
   bound_ = {};
   caches_.swap(larger);
   capacity_ = capacity;

@@ -1,16 +1,17 @@
-// A decoder whose keys and values stay where they are: every step appends to them in place.
+// A decoder with caches that stay in place: every step appends to them.
 //
-// It takes what our graphs take: input_ids, attention_mask and caches, and nothing else.
+// Its inputs are those of our graphs: input_ids, attention_mask and caches, and nothing else.
 //
-// GroupQueryAttention writes new keys and values into the past it is given when past and present are one memory, and
-// reads as many of them as the attention mask counts. So the caches are tensors of a capacity, [rows, heads, capacity, head],
-// bound once as input and as output; a step binds its tokens and its mask, and copies nothing.
+// If past and present are one buffer, GroupQueryAttention writes new keys and values into the past, and reads as many
+// of them as the attention mask counts. So the caches are tensors with spare capacity, [rows, heads, capacity, head],
+// bound once as input and as output. A step binds its tokens and its mask, and copies nothing.
 //
-// Rows lie one after the other. GroupQueryAttention refuses several tokens after a past in a batch above 1, so prompts are
-// fed row by row, each into its own part of the caches, and rows are decoded together one token each. A row that ends makes
-// room: the last one moves into its place.
+// Rows are stored one after the other. GroupQueryAttention refuses several tokens after a past in a batch above 1. So
+// prompts are fed row by row, each into its own part of the caches, and rows are decoded together, one token each. When
+// a row ends, the last row takes its place.
 //
-// The decoder says to operators which logits it will read (ops/wanted_logits.h): of a prompt, the last token's.
+// The decoder tells the operators which logits it will read (ops/wanted_logits.h): for a prompt, those of the last
+// token.
 #ifndef LACUNA_BINDING_DECODER_H_
 #define LACUNA_BINDING_DECODER_H_
 
@@ -27,7 +28,7 @@
 
 namespace lacuna::binding {
 
-// A pair of graph input and output that is one cache.
+// An input and an output of the graph that form one cache.
 struct CacheSpec {
   std::string past;
   std::string present;
@@ -38,13 +39,13 @@ struct CacheSpec {
 
 struct DecoderOptions {
   std::string model;
-  // Library of operators to register; none when empty.
+  // Library of operators to register; none if empty.
   std::string operators;
-  // 0: ONNX Runtime's own choice.
+  // 0: ONNX Runtime chooses.
   int threads = 0;
 };
 
-// What a decoder's graph says of itself.
+// What a decoder's graph says about itself.
 struct Signature {
   int64_t vocab = 0;
   std::vector<CacheSpec> caches;
@@ -52,42 +53,43 @@ struct Signature {
 
 class Decoder {
  public:
-  // Throws ort::Refusal when the model cannot be opened or is no decoder that this can feed.
+  // Throws ort::Refusal if the model cannot be opened or is not a decoder with these inputs.
   Decoder(const Runtime& runtime, const DecoderOptions& options);
 
   size_t rows() const { return lengths_.size(); }
-  // Tokens that a row's caches hold.
+  // Number of tokens in a row's caches.
   size_t length(size_t row = 0) const { return lengths_[row]; }
   size_t vocab() const { return static_cast<size_t>(signature_.vocab); }
 
-  // From now on so many rows, at least one, all of them empty.
+  // Sets the number of rows, at least one. All are then empty.
   void Restart(size_t rows);
-  // No row will be longer: caches that grow need not have room for more.
+  // The maximum length of a row. Caches that grow need no more room.
   void Limit(size_t tokens) { limit_ = tokens; }
 
-  // Appends `tokens` to a row; `logits` gets those of the last one, [vocab], or of each, [tokens, vocab], by its size; none where it
-  // is empty. The caches grow as needed; after a failure they hold what they held. Throws ort::Refusal.
+  // Appends `tokens` to a row. `logits` gets those of the last token, [vocab], or of each, [tokens, vocab], by its
+  // size; none if it is empty. The caches grow as needed. After a failure they hold what they held before. Throws
+  // ort::Refusal.
   void Feed(size_t row, std::span<const int64_t> tokens, std::span<float> logits);
-  // Appends one token to each row; the logits, [rows, vocab], are valid until the next call. With `largest` above 0 a row's so
-  // many largest, and those that equal the least of them, are as they are with 0; others may be less.
+  // Appends one token to each row. The logits, [rows, vocab], are valid until the next call. With `largest` above 0,
+  // only that many largest logits of a row, and those that equal the least of them, are exact; others may be smaller.
   std::span<const float> Step(std::span<const int64_t> tokens, size_t largest = 0);
 
-  // Forgets all tokens of the first row after the first `length`; those that are there can be fed again from here.
+  // Forgets the first row's tokens after the first `length`. The following tokens can be fed again from there.
   void Rewind(size_t length);
-  // Takes a row out; the last one gets its number.
+  // Removes a row. The last row gets its number.
   void Drop(size_t row);
 
-  // Makes a call that is running end soon, with a failure, until Resume. Both may be called from any thread.
+  // Makes a running call end soon with a failure, until Resume. Both may be called from any thread.
   void Cancel();
   void Resume();
 
  private:
-  // Zeros that take no memory before they are written.
+  // Zeros that take no memory until they are written.
   struct Free {
     void operator()(std::byte* data) const { std::free(data); }
   };
   using Memory = std::unique_ptr<std::byte, Free>;
-  // Rows whose caches are bound.
+  // Rows with bound caches.
   struct View {
     size_t first = 0;
     size_t count = 0;
@@ -108,7 +110,7 @@ class Decoder {
 
   const OrtApi& api_;
   Owned<OrtSession> session_;
-  // Null where the operators have no such thing.
+  // Null if the operators do not export it.
   WantLogits want_logits_;
   Signature signature_;
   Owned<OrtMemoryInfo> memory_;
@@ -116,7 +118,7 @@ class Decoder {
   Owned<OrtRunOptions> run_options_;
   size_t limit_ = SIZE_MAX;
   size_t capacity_ = 0;
-  // Rows that the caches have room for.
+  // Rows that fit into the caches.
   size_t most_rows_ = 0;
   std::vector<size_t> lengths_ = {0};
   std::vector<Memory> caches_;

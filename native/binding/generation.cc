@@ -8,17 +8,17 @@
 namespace lacuna::binding {
 namespace {
 
-// A row that goes on; its place in the list is its row in the decoder.
+// A row that continues. Its place in the list is its row in the decoder.
 struct Running {
   size_t row;
   Sampler sampler;
-  // Tokens so far, prompt included, and those that were made.
+  // Tokens so far, prompt included, and the number of generated ones.
   size_t seen;
   size_t made;
   int64_t next;
 };
 
-// Draws the next token and gives it out; says why the row ends, if it does.
+// Draws the next token and gives it out. Says why the row ends, if it does.
 std::optional<StopReason> Advance(Running& running, std::span<const float> logits, const GenerationOptions& options,
                                   const OnToken& on_token) {
   running.next = running.sampler.Next(logits);
@@ -27,12 +27,12 @@ std::optional<StopReason> Advance(Running& running, std::span<const float> logit
   running.sampler.See(running.next);
   ++running.seen;
   if (++running.made == options.max_tokens) return StopReason::kLength;
-  // The last token of a full context is given out but has no room to be fed.
+  // The last token of a full context is given out, but there is no room to feed it.
   if (running.seen > options.context_length) return StopReason::kContext;
   return std::nullopt;
 }
 
-// How many of the largest logits all rows together ask for; 0: all.
+// How many of the largest logits all rows together need; 0: all.
 size_t WantedBy(const std::vector<Running>& rows) {
   size_t most = 0;
   for (const Running& row : rows) {
@@ -43,7 +43,7 @@ size_t WantedBy(const std::vector<Running>& rows) {
   return most;
 }
 
-// In chunks of about the same length: where a prompt runs dense, a last one of one token would not.
+// In chunks of about equal length: if a prompt runs dense, a last chunk of one token would not.
 void Prefill(Decoder& decoder, size_t place, std::span<const int64_t> prompt, size_t most, std::span<float> logits) {
   const size_t parts = std::max<size_t>(1, (prompt.size() + most - 1) / most);
   const size_t chunk = (prompt.size() + parts - 1) / parts;
@@ -54,7 +54,7 @@ void Prefill(Decoder& decoder, size_t place, std::span<const int64_t> prompt, si
   decoder.Feed(place, prompt, logits);
 }
 
-// Whatever happens, the decoder is left with one empty row.
+// Whatever happens, the decoder ends with one empty row.
 struct Restarted {
   ~Restarted() { decoder.Restart(1); }
   Decoder& decoder;
@@ -89,7 +89,7 @@ std::vector<StopReason> Generate(Decoder& decoder, const GenerationOptions& opti
   decoder.Limit(LongestText(options));
   std::vector<Running> running;
   running.reserve(options.rows.size());
-  // A row that ends is gone from both lists.
+  // A row that ends is removed from both lists.
   const auto advance = [&](size_t place, std::span<const float> logits) {
     const std::optional<StopReason> reason = Advance(running[place], logits, options, on_token);
     if (!reason) return;
@@ -111,7 +111,7 @@ std::vector<StopReason> Generate(Decoder& decoder, const GenerationOptions& opti
     tokens.clear();
     for (const Running& row : running) tokens.push_back(row.next);
     const std::span<const float> stepped = decoder.Step(tokens, WantedBy(running));
-    // From the last on: a row that ends gives its place to one that has been looked at.
+    // From the last row on, because a row that ends is replaced by a later one, which has been handled.
     for (size_t place = running.size(); place-- > 0;) advance(place, stepped.subspan(place * decoder.vocab(), decoder.vocab()));
   }
   return reasons;

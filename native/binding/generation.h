@@ -1,4 +1,4 @@
-// Continues texts by a decoder and samplers: src/runtime/generate.ts once more, for several rows at once.
+// Continues texts by a decoder and samplers. The same as src/runtime/generate.ts, for several rows at once.
 #ifndef LACUNA_BINDING_GENERATION_H_
 #define LACUNA_BINDING_GENERATION_H_
 
@@ -13,7 +13,7 @@
 
 namespace lacuna::binding {
 
-// Why a text ended: an end token, as many tokens as were asked for, or a full context.
+// Why a text ended: an end token, the maximum number of tokens, or a full context.
 enum class StopReason { kEos, kLength, kContext };
 std::string_view NameOf(StopReason reason);
 
@@ -25,19 +25,20 @@ struct GenerationRow {
 
 struct GenerationOptions {
   std::vector<GenerationRow> rows;
-  // Tokens that end a text; they are not part of it.
+  // Tokens that end a text. They are not part of it.
   std::vector<int64_t> eos;
   size_t max_tokens = 0;
-  // Tokens that the model can attend to, prompt included.
+  // Number of tokens that the model can attend to, prompt included.
   size_t context_length = SIZE_MAX;
-  // Prompts are fed so many tokens at a time.
+  // Number of tokens of a prompt that are fed at a time.
   size_t prefill_tokens = 512;
 };
 
 using OnToken = std::function<void(size_t row, int64_t token)>;
 
-// Restarts the decoder, gives out each row's tokens as they are known, and says why each ended. A row's text is the one that
-// it would have alone, to the rounding of products of more rows. Throws what Decoder throws; Cancel ends it soon.
+// Restarts the decoder, gives out each row's tokens as soon as they are known, and says why each row ended. Up to the
+// rounding of products of more rows, a row's text is the one that it would have alone. Throws as Decoder does. Cancel
+// ends it soon.
 std::vector<StopReason> Generate(Decoder& decoder, const GenerationOptions& options, const OnToken& on_token);
 
 }  // namespace lacuna::binding

@@ -1,7 +1,7 @@
-// What one object of JavaScript owns: a thing of ours, and the thread that works with it.
+// The resources of one JavaScript object: an object of ours, and the thread that works with it.
 //
-// Whatever a caller does wrong is an exception or a rejected promise. Arrays of theirs are read and written only on their
-// own thread, where nobody can detach them meanwhile.
+// A caller's mistake is an exception or a rejected promise. The caller's arrays are read and written only on the
+// caller's own thread, where nobody can detach them meanwhile.
 #ifndef LACUNA_BINDING_HANDLE_H_
 #define LACUNA_BINDING_HANDLE_H_
 
@@ -18,12 +18,13 @@
 
 namespace lacuna::binding {
 
-// T has Cancel() and Resume(). One call at a time. `name` is what errors call it. All is called on the event loop's thread.
+// T has Cancel() and Resume(). One call at a time. Errors call it `name`. All methods are called on the event loop's
+// thread.
 template <class T>
 class Handle : public std::enable_shared_from_this<Handle<T>> {
  public:
   using Make = std::function<std::unique_ptr<T>()>;
-  // Turns what was made, or done, into what the promise is resolved with.
+  // Turns the result into the value that the promise resolves with.
   using Made = std::function<Napi::Value(Napi::Env, const std::shared_ptr<Handle>&)>;
   using Finish = std::function<Napi::Value(Napi::Env)>;
 
@@ -40,14 +41,14 @@ class Handle : public std::enable_shared_from_this<Handle<T>> {
 
   Handle(Napi::Env env, const char* name) : name_(name), worker_(env, [this] { Interrupt(); }) {}
 
-  // Throws to JavaScript unless there is something to call and nothing is running.
+  // Throws to JavaScript unless the object is open and nothing is running.
   T& Idle(Napi::Env env) {
     if (is_disposed_) throw Napi::Error::New(env, "the " + name_ + " was disposed of");
     if (worker_.is_working()) throw Napi::Error::New(env, "the " + name_ + " is busy: one call at a time");
     return *object_;
   }
 
-  // Does `work` on the thread. It must hold nothing of JavaScript's; `finish` may, and outlives it.
+  // Does `work` on the thread. `work` must hold nothing of JavaScript's. `finish` may, and lives longer.
   Napi::Promise Run(Napi::Env env, std::function<void()> work, Finish finish) {
     if (object_ != nullptr) object_->Resume();
     const auto deferred = Napi::Promise::Deferred::New(env);
@@ -59,14 +60,14 @@ class Handle : public std::enable_shared_from_this<Handle<T>> {
     return deferred.Promise();
   }
 
-  // From work: has `message` called on the event loop's thread.
+  // For use in `work`: calls `message` on the event loop's thread.
   void Send(Worker::Message message) { worker_.Send(std::move(message)); }
 
   void Interrupt() {
     if (object_ != nullptr) object_->Cancel();
   }
 
-  // A call that is running fails soon; resolved when the memory is free. May be called again.
+  // A running call fails soon. Resolves when the memory is free. May be called again.
   Napi::Promise Dispose(Napi::Env env) {
     const auto deferred = Napi::Promise::Deferred::New(env);
     waiting_.push_back(deferred);
@@ -102,7 +103,7 @@ class Handle : public std::enable_shared_from_this<Handle<T>> {
   std::unique_ptr<T> object_;
   bool is_disposed_ = false;
   std::vector<Napi::Promise::Deferred> waiting_;
-  // Goes first: its thread works with the others.
+  // Destroyed first, because its thread works with the others.
   Worker worker_;
 };
 

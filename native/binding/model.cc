@@ -68,7 +68,7 @@ Owned<OrtSession> OpenModel(const Runtime& runtime, ModelOptions& options) {
   return {session, api.ReleaseSession};
 }
 
-// Where dimensions before and after the tokens' agree, bytes of `tokens` tokens of one head.
+// Bytes of `tokens` tokens of one head, if the dimensions before and after the tokens' agree.
 size_t HeadBytes(const Value& value, size_t tokens) {
   return BytesOf(value.type(), tokens * static_cast<size_t>(value.shape()[3]));
 }
@@ -106,7 +106,7 @@ void Value::Free::operator()(std::byte* data) const { std::free(data); }
 
 std::shared_ptr<Value> Value::Make(const OrtApi& api, ONNXTensorElementDataType type, Shape shape) {
   const size_t elements = ElementsOf(shape);
-  // Eight bytes an element are the most there are.
+  // No element has more than eight bytes.
   if (elements > SIZE_MAX / 8) Refuse("a tensor is too large");
   const size_t bytes = BytesOf(type, elements);
   std::unique_ptr<std::byte, Free> memory(static_cast<std::byte*>(std::calloc(std::max<size_t>(bytes, 1), 1)));

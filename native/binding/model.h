@@ -1,4 +1,4 @@
-// Any model: tensors in, tensors out, which stay in ONNX Runtime's memory for as long as somebody has them.
+// Any model: tensors in, tensors out. They stay in ONNX Runtime's memory as long as they are referenced.
 #ifndef LACUNA_BINDING_MODEL_H_
 #define LACUNA_BINDING_MODEL_H_
 
@@ -15,17 +15,17 @@
 
 namespace lacuna::binding {
 
-// Bytes of `elements` of a type; two of 4 bits share one. Throws ort::Refusal for types without a fixed size.
+// Bytes of `elements` elements of a type; two of 4 bits share one. Throws ort::Refusal for types without a fixed size.
 size_t BytesOf(ONNXTensorElementDataType type, size_t elements);
 
-// A tensor. What it holds is zero until it is written, and takes no memory before, unless ONNX Runtime made it.
+// A tensor. Unless ONNX Runtime made it, it is zero until it is written, and takes no memory until then.
 class Value {
  public:
   using Shape = std::vector<int64_t>;
 
-  // Throws ort::Refusal: out of memory, or of a type or shape that no tensor has.
+  // Throws ort::Refusal if memory is short, or for an impossible type or shape.
   static std::shared_ptr<Value> Make(const OrtApi& api, ONNXTensorElementDataType type, Shape shape);
-  // Takes over what a run made.
+  // Takes over the result of a run.
   static std::shared_ptr<Value> Take(const OrtApi& api, OrtValue* value);
 
   ONNXTensorElementDataType type() const { return type_; }
@@ -34,12 +34,13 @@ class Value {
   size_t bytes() const { return bytes_; }
   OrtValue* ort() const { return value_.get(); }
 
-  // Objects of JavaScript that hold it, and whether its bytes are reported to the collector. Of the event loop's thread.
+  // JavaScript objects that hold it, and whether its bytes are reported to the collector. Only on the event loop's
+  // thread.
   size_t holders = 0;
   bool is_reported = false;
 
-  // Of caches [rows, heads, tokens, head size] that differ in their tokens alone: takes over the first `tokens` of another.
-  // Throws ort::Refusal when that does not fit.
+  // For two caches [rows, heads, tokens, head size] that differ only in their number of tokens: copies the first
+  // `tokens` of another. Throws ort::Refusal if that does not fit.
   void CopyTokens(const Value& from, size_t tokens);
 
  private:
@@ -51,7 +52,7 @@ class Value {
 
   ONNXTensorElementDataType type_;
   Shape shape_;
-  // Before the value that refers to it.
+  // Declared before the value that refers to it.
   std::unique_ptr<std::byte, Free> memory_;
   Owned<OrtValue> value_;
   std::byte* data_ = nullptr;
@@ -59,13 +60,13 @@ class Value {
 };
 
 struct ModelOptions {
-  // The .onnx file, unless `bytes` are the model.
+  // The .onnx file, unless `bytes` holds the model.
   std::string path;
   std::vector<std::byte> bytes;
-  // External data of a model in memory, by the name that it has in the model.
+  // External data of a model in memory, by their name in the model.
   std::vector<std::pair<std::string, std::vector<char>>> external_data;
   std::string operators;
-  // 0: ONNX Runtime's own choice.
+  // 0: ONNX Runtime chooses.
   int intra_threads = 0;
   int inter_threads = 0;
   GraphOptimizationLevel optimisation = ORT_ENABLE_ALL;
@@ -86,20 +87,20 @@ class Model {
 
   struct Bound {
     std::string name;
-    // Of an output: what it is written to; null when it is to be made.
+    // For an output: the target; null for a new one.
     std::shared_ptr<Value> value;
   };
 
-  // Runs, and fills in the outputs that were null. Throws ort::Refusal.
+  // Runs, and sets the outputs that were null. Throws ort::Refusal.
   void Run(std::span<const Bound> inputs, std::span<Bound> outputs);
 
-  // As Decoder's.
+  // As in Decoder.
   void Cancel();
   void Resume();
 
  private:
   const OrtApi& api_;
-  // Before the session, which refers to it.
+  // Declared before the session, which refers to it.
   ModelOptions options_;
   Owned<OrtSession> session_;
   Owned<OrtRunOptions> run_options_;

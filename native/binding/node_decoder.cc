@@ -29,7 +29,7 @@ SamplingOptions SamplingOf(const Napi::Object& options) {
   return sampling;
 }
 
-// Prompts, and for each two words of a seed; how to sample is the same for all.
+// Prompts, and two words of a seed for each. All use the same sampling options.
 std::vector<GenerationRow> RowsOf(const Napi::Object& options, size_t vocab) {
   const Napi::Env env = options.Env();
   const Napi::Value prompts = options.Get("prompts");
@@ -86,8 +86,8 @@ class NativeDecoder : public Napi::ObjectWrap<NativeDecoder> {
   }
 
  private:
-  // feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>; steps are those of greedy decoding. Logits
-  // are the last token's, or each token's where there is room for them.
+  // feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>. Steps are those of greedy
+  // decoding. Logits are the last token's, or each token's if there is room for them.
   Napi::Value Feed(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     Decoder& decoder = handle_->Idle(env);
@@ -96,7 +96,7 @@ class NativeDecoder : public Napi::ObjectWrap<NativeDecoder> {
     const auto tokens = std::make_shared<std::vector<int64_t>>(TokensOf(info[0], "tokens", vocab));
     const bool is_stepped = info[2].ToBoolean();
     const size_t given = IsArray(info[1], napi_float32_array) ? info[1].As<Napi::Float32Array>().ElementLength() : 0;
-    // Steps give the last one's alone.
+    // Steps give only the last token's logits.
     const bool is_each = !is_stepped && given == tokens->size() * vocab;
     if (is_wanted && given != vocab && !is_each)
       throw Napi::TypeError::New(env, "logits must be a Float32Array of " + std::to_string(vocab) + ", or of as many a token");
@@ -130,7 +130,7 @@ class NativeDecoder : public Napi::ObjectWrap<NativeDecoder> {
     const auto reasons = std::make_shared<std::vector<StopReason>>();
     return handle_->Run(
         env,
-        // Pointers: `finish` below holds what is JavaScript's, and comes after the last token.
+        // Pointers: `finish` below holds the JavaScript values, and comes after the last token.
         [&decoder, options, reasons, handle = handle_.get(), call = on_token.get()] {
           const auto started = std::chrono::steady_clock::now();
           *reasons = binding::Generate(decoder, *options, [handle, call, started](size_t row, int64_t token) {
@@ -148,7 +148,7 @@ class NativeDecoder : public Napi::ObjectWrap<NativeDecoder> {
         });
   }
 
-  // cancel(): a call that is running fails soon.
+  // cancel(): a running call fails soon.
   Napi::Value Cancel(const Napi::CallbackInfo& info) {
     handle_->Interrupt();
     return info.Env().Undefined();

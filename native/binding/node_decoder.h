@@ -1,4 +1,4 @@
-// The decoder as Node sees it: promises and typed arrays, and no work on the thread of the event loop.
+// The decoder for Node: promises and typed arrays. No work runs on the event loop's thread.
 #ifndef LACUNA_BINDING_NODE_DECODER_H_
 #define LACUNA_BINDING_NODE_DECODER_H_
 
@@ -6,7 +6,7 @@
 
 namespace lacuna::binding {
 
-// Adds openDecoder({ runtime, model, operators?, threads? }): Promise<NativeDecoder> to what the addon exports.
+// Adds openDecoder({ runtime, model, operators?, threads? }): Promise<NativeDecoder> to the exports of the addon.
 void ExportDecoder(Napi::Env env, Napi::Object exports);
 
 }  // namespace lacuna::binding

@@ -16,7 +16,7 @@ namespace {
 using ModelHandle = Handle<Model>;
 using SharedValue = std::shared_ptr<Value>;
 
-// Turns what our own code refuses into an exception of JavaScript's.
+// Turns our own refusals into JavaScript exceptions.
 template <class Function>
 auto Thrown(Napi::Env env, Function function) {
   try {
@@ -28,13 +28,13 @@ auto Thrown(Napi::Env env, Function function) {
   }
 }
 
-// Both of an environment's classes.
+// Both classes of an environment.
 struct Classes {
   Napi::FunctionReference value;
   Napi::FunctionReference model;
 };
 
-// A tensor of ours: { type, dims, buffer(), copyTokens(from, tokens) }.
+// One of our tensors: { type, dims, buffer(), copyTokens(from, tokens) }.
 class NativeValue : public Napi::ObjectWrap<NativeValue> {
  public:
   static Napi::Function Define(Napi::Env env) {
@@ -68,7 +68,7 @@ class NativeValue : public Napi::ObjectWrap<NativeValue> {
   }
 
  private:
-  // So that the collector knows what hangs on so small an object: once, however many objects there are, and not beside an
+  // Reports to the collector how much memory such a small object holds: once for all objects, and not in addition to an
   // array buffer of the same memory, which the collector counts itself.
   void Report(Napi::Env env, bool is_reported) {
     if (value_->is_reported == is_reported) return;
@@ -85,7 +85,7 @@ class NativeValue : public Napi::ObjectWrap<NativeValue> {
     return dims;
   }
 
-  // buffer(): ArrayBuffer, the tensor's own memory, or a copy where the host allows no other.
+  // buffer(): ArrayBuffer, the tensor's own memory, or a copy if the host allows no other.
   Napi::Value Buffer(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     if (value_->bytes() == 0) return Napi::ArrayBuffer::New(env, 0);
@@ -102,7 +102,7 @@ class NativeValue : public Napi::ObjectWrap<NativeValue> {
     return copy;
   }
 
-  // copyTokens(from: NativeValue, tokens: number): of two caches, the first tokens.
+  // copyTokens(from: NativeValue, tokens: number): copies the first tokens of another cache.
   Napi::Value CopyTokens(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     const auto& classes = *env.GetInstanceData<Classes>();
@@ -206,7 +206,8 @@ class NativeModel : public Napi::ObjectWrap<NativeModel> {
     return NativeValue::Wrap(env, *env.GetInstanceData<Classes>(), value);
   }
 
-  // run(inputs: { name, value }[], outputs: { name, value: NativeValue | null }[]): Promise<NativeValue[]>, the outputs' values
+  // run(inputs: { name, value }[], outputs: { name, value: NativeValue | null }[]): Promise<NativeValue[]>, the
+  // outputs' values
   Napi::Value Run(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     Model& model = handle_->Idle(env);
@@ -229,7 +230,7 @@ class NativeModel : public Napi::ObjectWrap<NativeModel> {
   const OrtApi* api_ = nullptr;
 };
 
-// [name, value][]; `read` makes of the second what is wanted.
+// [name, value][]; `read` converts the second.
 template <class T, class Read>
 std::vector<std::pair<std::string, T>> PairsOf(const Napi::Object& options, const char* name, Read read) {
   std::vector<std::pair<std::string, T>> pairs;

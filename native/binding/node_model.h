@@ -1,4 +1,4 @@
-// Any model as Node sees it, and its tensors.
+// Any model for Node, and its tensors.
 #ifndef LACUNA_BINDING_NODE_MODEL_H_
 #define LACUNA_BINDING_NODE_MODEL_H_
 
@@ -6,7 +6,7 @@
 
 namespace lacuna::binding {
 
-// Adds openModel({ runtime, path | bytes, … }): Promise<NativeModel> to what the addon exports.
+// Adds openModel({ runtime, path | bytes, … }): Promise<NativeModel> to the exports of the addon.
 void ExportModel(Napi::Env env, Napi::Object exports);
 
 }  // namespace lacuna::binding

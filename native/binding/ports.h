@@ -1,4 +1,4 @@
-// What a session's graph says of its inputs and outputs.
+// What a session's graph says about its inputs and outputs.
 #ifndef LACUNA_BINDING_PORTS_H_
 #define LACUNA_BINDING_PORTS_H_
 
@@ -12,10 +12,10 @@ namespace lacuna::binding {
 
 struct Port {
   std::string name;
-  // A sequence or a map where it is not.
+  // False for a sequence or a map.
   bool is_tensor = true;
   ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
-  // -1 where the graph leaves a dimension open; its name then, if it has one, is in `symbols`.
+  // -1 for an open dimension. Its name, if it has one, is in `symbols`.
   std::vector<int64_t> shape;
   std::vector<std::string> symbols;
 };

@@ -1,4 +1,4 @@
-// ONNX Runtime found at run time: the library that the host ships, never one that is linked.
+// ONNX Runtime found at run time: the host's library, which is never linked.
 #ifndef LACUNA_BINDING_RUNTIME_H_
 #define LACUNA_BINDING_RUNTIME_H_
 
@@ -10,16 +10,17 @@
 
 namespace lacuna::binding {
 
-// Releases what a Create call of the API made.
+// Releases an object from a Create call of the API.
 template <typename T>
 using Owned = std::unique_ptr<T, void(ORT_API_CALL*)(T*)>;
 
-// The first that takes external data from memory.
+// The first version that takes external data from memory.
 constexpr uint32_t kApiVersion = 18;
 
 class Runtime {
  public:
-  // The library at `path`, opened once a process. Throws std::runtime_error when it cannot be loaded or is too old.
+  // The library at `path`, opened once for each process. Throws std::runtime_error if it cannot be loaded or is too
+  // old.
   static const Runtime& Open(const std::string& path);
 
   const OrtApi& api() const { return *api_; }
@@ -30,7 +31,7 @@ class Runtime {
   explicit Runtime(const std::string& path);
 
   const OrtApi* api_ = nullptr;
-  // Kept until the process ends: sessions of other owners share it.
+  // Kept until the process ends, because sessions of other owners share it.
   OrtEnv* env_ = nullptr;
   std::string version_;
 };

@@ -7,12 +7,12 @@
 namespace lacuna::binding {
 namespace {
 
-// ln 2 in two parts, of which the first has its 20 last bits zero: times an exponent of 11 bits it is exact.
+// ln 2 in two parts. The 20 last bits of the first are zero, so its product with an exponent of 11 bits is exact.
 constexpr double kLog2E = 0x1.71547652b82fep0;
 constexpr double kLn2High = 0x1.62e42fefp-1;
 constexpr double kLn2Low = 0x1.473de6af278edp-34;
 constexpr double kLeastExponent = -708;
-// Taylor's series up to r^13 / 13!: for |r| <= ln 2 / 2 what is left out is below 2^-57.
+// Taylor's series up to r^13 / 13!. For |r| <= ln 2 / 2 the rest is below 2^-57.
 constexpr int kTerms = 13;
 
 constexpr std::array<double, kTerms + 1> InverseFactorials() {
@@ -53,9 +53,9 @@ double Exponential(double x) {
   return std::ldexp(series, static_cast<int>(exponent));
 }
 
-// The golden ratio's bits keep the state from being all zero, the one state xorshift never leaves.
+// The golden ratio's bits keep the state from being all zero, the one state that xorshift never leaves.
 Random::Random(std::array<uint32_t, 2> seed) : state_{seed[0], seed[1], 0x9e3779b9, 0x7f4a7c15} {
-  // Close seeds give close numbers at first.
+  // Similar seeds give similar numbers at first.
   for (int i = 0; i < 32; ++i) Next();
 }
 
@@ -80,7 +80,7 @@ size_t Sampler::Wanted() const {
   const size_t likeliest = options_.temperature == 0 ? 1 : options_.top_k;
   // A penalty that raises logits may raise any token's.
   if (likeliest == 0 || options_.repetition_penalty < 1) return 0;
-  // One that lowers them lowers so many.
+  // A penalty that lowers logits lowers this many.
   return likeliest + distinct_.size();
 }
 
@@ -134,7 +134,8 @@ void Sampler::FillLikeliest(std::span<const float> logits, double top) {
 void Sampler::FillAll(std::span<const float> logits, double top) {
   total_ = 0;
   for (const float logit : logits) total_ += Exponential((logit - top) / options_.temperature);
-  // Tokens of a share below (1 - top_p) / n hold less than 1 - top_p together, so the others reach top_p without them.
+  // All tokens with a share below (1 - top_p) / n together have less than 1 - top_p, so the others reach top_p without
+  // them.
   const double negligible = (1 - options_.top_p) / static_cast<double>(logits.size()) * total_;
   Fill(logits, top, -INFINITY, std::max(negligible, options_.min_p));
 }
@@ -165,7 +166,7 @@ int64_t Sampler::DrawSorted() {
   return candidates_.back().token;
 }
 
-// The same in the same order, but sorting no further than the draw goes.
+// The same candidates in the same order, but sorted only as far as the draw goes.
 int64_t Sampler::DrawUnsorted() {
   const auto later = [](const Candidate& a, const Candidate& b) { return kLikelier(b, a); };
   double left = random_.Next() * total_;

@@ -1,7 +1,8 @@
-// Picks the next token from logits: src/runtime/sample.ts once more, bit for bit, so that a seed gives one text in either.
+// Picks the next token from logits. The same as src/runtime/sample.ts, bit for bit, so a seed gives the same text in
+// both.
 //
-// Everything is computed in double precision from plain sums and products in a fixed order; the file is compiled without
-// fused multiplications, which would round otherwise than JavaScript does.
+// Everything is computed in double precision from plain sums and products in a fixed order. The file is compiled
+// without fused multiplications, which would round differently from JavaScript.
 #ifndef LACUNA_BINDING_SAMPLER_H_
 #define LACUNA_BINDING_SAMPLER_H_
 
@@ -14,15 +15,15 @@
 namespace lacuna::binding {
 
 struct SamplingOptions {
-  // 0 takes the likeliest token; above, logits are divided by it before drawing.
+  // 0 takes the likeliest token. Above 0, logits are divided by it before drawing.
   double temperature = 0;
   // Draws among this many likeliest tokens; 0: among all.
   size_t top_k = 0;
-  // Draws among the fewest likeliest tokens that hold at least this share of probability.
+  // Draws among the fewest likeliest tokens that together have at least this share of probability.
   double top_p = 1;
-  // Draws among tokens that have at least this share of the likeliest one's probability.
+  // Draws among tokens with at least this share of the likeliest token's probability.
   double min_p = 0;
-  // Logits of tokens seen before are divided (if positive) or multiplied (if negative) by it.
+  // Logits of earlier tokens are divided (if positive) or multiplied (if negative) by it.
   double repetition_penalty = 1;
   // Lower and upper 32 bits.
   std::array<uint32_t, 2> seed = {0, 0};
@@ -31,7 +32,7 @@ struct SamplingOptions {
 // exp(x) for x <= 0, within 2 units in the last place; 0 below -708, where results would be denormal.
 double Exponential(double x);
 
-// Uniform numbers from [0, 1): xorshift with 128 bits of state (Marsaglia 2003), 32 bits a number.
+// Uniform numbers from [0, 1): xorshift with 128 bits of state (Marsaglia 2003), 32 bits for each number.
 class Random {
  public:
   explicit Random(std::array<uint32_t, 2> seed);
@@ -41,16 +42,17 @@ class Random {
   std::array<uint32_t, 4> state_;
 };
 
-// One for each text: it holds the state of the random numbers and knows which tokens there were.
+// One for each text: it holds the state of the random numbers and the tokens that occurred.
 class Sampler {
  public:
   Sampler(const SamplingOptions& options, size_t vocab);
 
-  // A token of the text, of the prompt or drawn; only the repetition penalty looks at them.
+  // Records a token of the text, from the prompt or drawn. Only the repetition penalty uses it.
   void See(int64_t token);
-  // On how many of the largest logits, and those that equal the least of them, the next token depends at most; 0: on all.
+  // The next token depends at most on this many of the largest logits and those that equal the least of them; 0: on
+  // all.
   size_t Wanted() const;
-  // Throws std::runtime_error where logits are not numbers.
+  // Throws std::runtime_error if logits are NaN.
   int64_t Next(std::span<const float> logits);
 
  private:
@@ -72,11 +74,11 @@ class Sampler {
   Random random_;
   std::vector<bool> seen_;
   std::vector<int64_t> distinct_;
-  // Kept from call to call, so that steady state allocates nothing.
+  // Kept from call to call, so that the steady state allocates nothing.
   std::vector<float> penalised_;
   std::vector<float> largest_;
   std::vector<Candidate> candidates_;
-  // Sum over all tokens that may be drawn, those left out of `candidates_` included.
+  // Sum over all tokens that may be drawn, including those that are not in `candidates_`.
   double total_ = 0;
 };
 

@@ -8,7 +8,7 @@
 
 namespace lacuna::binding {
 
-// All workers of the process whose threads have not ended.
+// All workers of the process with running threads.
 class LiveWorkers {
  public:
   static LiveWorkers& Get() {
@@ -24,7 +24,7 @@ class LiveWorkers {
     const std::lock_guard<std::mutex> lock(mutex_);
     workers_.erase(worker);
   }
-  // Those of an environment, or of all when it is null.
+  // Those of an environment, or of all if it is null.
   void End(napi_env env) {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto is_meant = [env](const Worker* worker) { return env == nullptr || worker->env_ == env; };
@@ -50,7 +50,7 @@ Worker::Worker(Napi::Env env, std::function<void()> interrupt) : env_(env), inte
     napi_release_threadsafe_function(loop_, napi_tsfn_release);
     throw Napi::Error::New(env, std::string("cannot start a thread: ") + error.what());
   }
-  // Hooks run last in, first out: this one before the one that closes the way back.
+  // Hooks run last in, first out: this one runs before the one that closes the way back.
   napi_add_env_cleanup_hook(env, OnTeardown, this);
   LiveWorkers::Get().Add(this);
 }
@@ -68,7 +68,7 @@ void Worker::Start(std::function<void()> work, Done done) {
 
 void Worker::Send(Message message) {
   auto data = std::make_unique<Message>(std::move(message));
-  // What cannot be delivered any more is left as it is: what it holds must not go on this thread.
+  // Messages that can no longer be delivered are leaked, because their contents must not be destroyed on this thread.
   napi_call_threadsafe_function(loop_, data.release(), napi_tsfn_nonblocking);
 }
 
@@ -124,14 +124,14 @@ void Worker::Loop() {
   }
 }
 
-// `env` is null when the environment is going: nobody listens any more.
+// `env` is null when the environment ends: nobody listens any more.
 void Worker::Deliver(napi_env env, napi_value, void*, void* data) {
   const std::unique_ptr<Message> message(static_cast<Message*>(data));
   if (env == nullptr) return;
   try {
     (*message)(Napi::Env(env));
   } catch (const Napi::Error& error) {
-    // An exception of a callback is nobody's to catch: it is the process's uncaught exception.
+    // Nobody catches an exception of a callback: it becomes the process's uncaught exception.
     napi_fatal_exception(env, error.Value());
   } catch (const std::exception& error) {
     napi_fatal_exception(env, Napi::Error::New(env, error.what()).Value());

@@ -1,8 +1,8 @@
-// A thread that works for one object of JavaScript, and the way back to the thread of its event loop.
+// A thread that works for one JavaScript object, and the way back to the thread of its event loop.
 //
-// Work may last for minutes, which is why it is not done by libuv's few threads. A worker keeps the event loop alive while
-// it works and no longer. When its environment or the process ends during work, the work is interrupted and waited for:
-// threads must not outlive what they use.
+// Work may last for minutes, so libuv's few threads do not do it. A worker keeps the event loop alive only while it
+// works. If its environment or the process ends during work, the work is interrupted and waited for, because threads
+// must not outlive what they use.
 #ifndef LACUNA_BINDING_WORKER_H_
 #define LACUNA_BINDING_WORKER_H_
 
@@ -18,23 +18,23 @@ namespace lacuna::binding {
 
 class Worker {
  public:
-  // Called on the event loop's thread, as is all of this class but Send.
+  // Called on the event loop's thread, as are all methods except Send.
   using Message = std::function<void(Napi::Env)>;
-  // What `work` failed with, or null.
+  // The failure of `work`, or null.
   using Done = std::function<void(Napi::Env, const std::string* failure)>;
 
-  // `interrupt` makes work that is running end soon; it is called on the event loop's thread.
+  // `interrupt` makes running work end soon. It is called on the event loop's thread.
   Worker(Napi::Env env, std::function<void()> interrupt);
   ~Worker() { Stop(); }
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // Does `work` on the thread, then `done`. One at a time: not to be called before `done` was.
+  // Does `work` on the thread, then `done`. One at a time: call it again only after `done`.
   void Start(std::function<void()> work, Done done);
   bool is_working() const { return is_working_; }
-  // Called by work: has `message` called after those that were sent before it.
+  // For use in `work`: calls `message` after earlier ones.
   void Send(Message message);
-  // Ends the thread, after the work that is running. May be called again; nothing can be started any more.
+  // Ends the thread after the running work. May be called again. Afterwards nothing can be started.
   void Stop();
 
  private:
@@ -48,7 +48,7 @@ class Worker {
   napi_env env_;
   std::function<void()> interrupt_;
   napi_threadsafe_function loop_ = nullptr;
-  // Of the event loop's thread.
+  // Only on the event loop's thread.
   bool is_working_ = false;
   bool is_stopped_ = false;
   std::mutex mutex_;
@@ -59,8 +59,9 @@ class Worker {
   std::thread thread_;
 };
 
-// To be called once an environment. When the process exits, destructors of ONNX Runtime's statics run in an order of their
-// own; so work is ended at Node's event "exit", before any of them. The C library's handler is there for exits without it.
+// Call it once for each environment. When the process exits, destructors of ONNX Runtime's statics run in an order of
+// their own. So work ends at Node's event "exit", before any of them. The C library's handler covers exits without that
+// event.
 void EndWorkersAtExit(Napi::Env env);
 
 }  // namespace lacuna::binding

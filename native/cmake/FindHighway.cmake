@@ -1,4 +1,4 @@
-# Highway::hwy, from the system or from CMAKE_PREFIX_PATH; 1.2 or newer, which has what the kernels use.
+# Highway::hwy, from the system or from CMAKE_PREFIX_PATH. 1.2 or newer, which has what the kernels use.
 find_path(HIGHWAY_INCLUDE_DIR hwy/highway.h)
 find_library(HIGHWAY_LIBRARY hwy)
 if(HIGHWAY_INCLUDE_DIR)
@@ -16,7 +16,7 @@ if(Highway_FOUND AND NOT TARGET Highway::hwy)
     IMPORTED_LOCATION ${HIGHWAY_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${HIGHWAY_INCLUDE_DIR})
   get_filename_component(_hwy_extension ${HIGHWAY_LIBRARY} LAST_EXT)
   if(NOT _hwy_extension STREQUAL ".a")
-    # What a Debian symbolic link points to, and the name that our library will ask for.
+    # The target of Debian's symbolic link, which our library will ask for by name.
     get_filename_component(HIGHWAY_SHARED_FILE ${HIGHWAY_LIBRARY} REALPATH)
     set(HIGHWAY_SONAME libhwy.so.1)
     if(APPLE)

@@ -1,4 +1,4 @@
-# OnnxRuntime::headers: the C header alone. The library is the host's: it is never linked.
+# OnnxRuntime::headers: only the C header. The library is the host's and is never linked.
 find_path(ONNXRUNTIME_INCLUDE_DIR onnxruntime_c_api.h PATH_SUFFIXES onnxruntime onnxruntime/core/session)
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(OnnxRuntimeHeaders REQUIRED_VARS ONNXRUNTIME_INCLUDE_DIR)

@@ -8,18 +8,18 @@
 namespace lacuna::cuda {
 namespace {
 
-// Warps of a block in which each warp multiplies one row.
+// Warps of a block. Each warp multiplies one row.
 constexpr int kRowsPerBlock = 8;
-// Blocks a token that share its chosen neurons' rows of `up`.
+// Blocks for each token that share its chosen neurons' rows of `up`.
 constexpr int kUpBlocks = 512;
 // Parts in which the chosen neurons' rows of `down` are summed, so that few columns still occupy the whole device.
 constexpr int kDownParts = 8;
 
-// What a call works in, by token.
+// Working memory of a call, by token.
 struct Workspace {
   // [tokens, neurons]
   float* gate;
-  // [tokens, neurons]: chosen neurons in ascending order, and what each multiplies its row of `down` by.
+  // [tokens, neurons]: chosen neurons in ascending order, and the factor of each neuron's row of `down`.
   int32_t* chosen;
   float* factors;
   // [tokens]
@@ -45,12 +45,12 @@ __device__ float AsFloat(__nv_bfloat16 value) { return __bfloat162float(value); 
 __device__ float2 PairAt(const float* at) { return *reinterpret_cast<const float2*>(at); }
 __device__ float2 PairAt(const __nv_bfloat16* at) { return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(at)); }
 
-// Whether rows of this width can be read in pairs: the matrix itself starts where the device allocates.
+// Whether rows of this width can be read in pairs. The matrix itself starts where the device allocates it.
 __device__ bool HasPairs(const void* data, size_t width, size_t entry) {
   return width % 2 == 0 && reinterpret_cast<size_t>(data) % (2 * entry) == 0;
 }
 
-// The product of a row and x, as every lane of the warp gets it.
+// The product of a row and x, in every lane of the warp.
 template <class Weight>
 __device__ float RowProduct(const Weight* row, const float* x, size_t width, bool pairs) {
   const size_t lane = threadIdx.x % kWarp;
@@ -80,13 +80,13 @@ __device__ float Activate(Activation activation, float x) {
     case Activation::kGelu:
       return x / 2 * (1 + erff(x * 0.7071067811865476f));
     case Activation::kRelu:
-      // What is not a number stays.
+      // NaN stays.
       return x < 0 ? 0 : x;
   }
   return x;
 }
 
-// gate[token, neuron]: a warp a neuron; blocks [neurons / kRowsPerBlock, tokens].
+// gate[token, neuron]: one warp for each neuron; blocks [neurons / kRowsPerBlock, tokens].
 template <class Weight>
 __global__ void GateKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   const size_t token = blockIdx.y, neuron = size_t{blockIdx.x} * kRowsPerBlock + threadIdx.x / kWarp;
@@ -98,7 +98,7 @@ __global__ void GateKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   if (threadIdx.x % kWarp == 0) at.gate[token * ffn.neurons + neuron] = product + At(ffn.gate_bias, neuron);
 }
 
-// What a gate must reach, or a score: the same for all neurons of a token.
+// The limit for a gate or a score: the same for all neurons of a token.
 __device__ float Limit(const GatedFfn& ffn, const float* gate) {
   if (IsStatistical(ffn.choice)) return StatisticalThreshold(gate, ffn.neurons, ffn.quantile);
   if (ffn.choice.cut != Cut::kMean) return ffn.threshold;
@@ -114,16 +114,16 @@ struct Chosen {
 };
 
 __device__ Chosen Choose(const GatedFfn& ffn, float gate, size_t neuron, float limit) {
-  // What is not a number is chosen, so that it shows.
+  // NaN is chosen, so that it shows.
   if (IsStatistical(ffn.choice))
     return {!(gate < limit), Activate(ffn.activation, ffn.choice.mode == TopKMode::kSoft ? gate - limit : gate)};
   const float act = Activate(ffn.activation, gate);
   const float size = fabsf(act), weight = ffn.score_weights[neuron];
-  // A limit that is the same for all tokens is divided by the weights, as the body has it.
+  // A limit that is the same for all tokens is divided by the weights, as in the body.
   return {!(IsRelative(ffn.choice) ? size * weight < limit : size < limit / fmaxf(weight, FLT_MIN)), act};
 }
 
-// Chosen neurons of a token, in order, and their activations: a block a token.
+// Chosen neurons of a token, in order, and their activations: one block for each token.
 __global__ void __launch_bounds__(kRowThreads) ChooseKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   __shared__ int warp_counts[kRowThreads / kWarp];
   const size_t token = blockIdx.x;
@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(kRowThreads) ChooseKernel(GatedFfn ffn, GatedF
   if (threadIdx.x == 0) at.counts[token] = before;
 }
 
-// factors[token, rank] *= up x: warps take the token's chosen neurons in turn; blocks [kUpBlocks, tokens].
+// factors[token, rank] *= up x. Warps take the token's chosen neurons in turn; blocks [kUpBlocks, tokens].
 template <class Weight>
 __global__ void UpKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   const size_t token = blockIdx.y, first = size_t{blockIdx.x} * kRowsPerBlock + threadIdx.x / kWarp;
@@ -174,7 +174,7 @@ __global__ void UpKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   }
 }
 
-// parts[token, part, column]: chosen rows of `down` times their factors; blocks [hidden / kWarp, kDownParts, tokens] of
+// parts[token, part, column]: chosen rows of `down` times their factors. Blocks [hidden / kWarp, kDownParts, tokens] of
 // kWarp columns and kRowsPerBlock rows.
 template <class Weight>
 __global__ void DownKernel(GatedFfn ffn, Workspace at) {
@@ -195,7 +195,7 @@ __global__ void DownKernel(GatedFfn ffn, Workspace at) {
   at.parts[(token * kDownParts + blockIdx.y) * ffn.hidden + column] = sum;
 }
 
-// y, and what is wanted beside it: a block a token.
+// y, and the other outputs that are wanted: one block for each token.
 __global__ void __launch_bounds__(kRowThreads) FinishKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   const size_t token = blockIdx.x;
   float* const y = tokens.y + token * ffn.hidden;
@@ -245,7 +245,7 @@ cudaError_t Run(const GatedFfn& ffn, const GatedFfnTokens& tokens, const Workspa
   return cudaGetLastError();
 }
 
-// Tokens of one launch: the second and third dimension of a grid are at most this.
+// The most tokens in one launch: the limit of the second and third dimension of a grid.
 constexpr size_t kMostTokens = 65535;
 
 // `tokens` from `first` on, `count` of them.

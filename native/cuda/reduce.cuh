@@ -1,4 +1,4 @@
-// Sums over warps and blocks, in an order that is always the same.
+// Sums over warps and blocks, always in the same order.
 #ifndef LACUNA_CUDA_REDUCE_CUH_
 #define LACUNA_CUDA_REDUCE_CUH_
 
@@ -15,18 +15,18 @@ __device__ inline float WarpSum(float value) {
   return value;
 }
 
-// Every thread of a block of kRowThreads gets the sum; all of them must call it.
+// Every thread of a block of kRowThreads gets the sum. All of them must call it.
 __device__ inline float BlockSum(float value) {
   __shared__ float partial[kRowThreads / kWarp];
   value = WarpSum(value);
-  // What is left of the sum before may still be read.
+  // Other threads may still read the previous sum.
   __syncthreads();
   if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
   __syncthreads();
   return WarpSum(partial[threadIdx.x % kWarp]);
 }
 
-// mean + deviation * quantile of a row, as every thread of the block's gets it; the population's deviation. Two passes:
+// mean + deviation * quantile of a row, for every thread of the block, with the population's deviation. Two passes, so
 // a mean far from zero costs no precision.
 __device__ inline float StatisticalThreshold(const float* row, size_t columns, float quantile) {
   float sum = 0;

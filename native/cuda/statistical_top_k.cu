@@ -4,7 +4,7 @@
 namespace lacuna::cuda {
 namespace {
 
-// A block a row.
+// One block for each row.
 __global__ void __launch_bounds__(kRowThreads)
     TopKKernel(TopKMode mode, float quantile, size_t columns, const float* x, float* y, int32_t* kept) {
   const size_t start = blockIdx.x * columns;
@@ -12,7 +12,7 @@ __global__ void __launch_bounds__(kRowThreads)
   float count = 0;
   for (size_t i = threadIdx.x; i < columns; i += kRowThreads) {
     const float value = x[start + i];
-    // What is not a number stays, so that it shows.
+    // NaN stays, so that it shows.
     const bool chosen = !(value < theta);
     count += chosen;
     y[start + i] = chosen ? (mode == TopKMode::kSoft ? value - theta : value) : 0.0f;

@@ -1,4 +1,4 @@
-// StatisticalTopK on a GPU; native/reference has it as plain loops.
+// StatisticalTopK on a GPU. native/reference has it as plain loops.
 #ifndef LACUNA_CUDA_STATISTICAL_TOP_K_H_
 #define LACUNA_CUDA_STATISTICAL_TOP_K_H_
 
@@ -11,8 +11,8 @@
 
 namespace lacuna::cuda {
 
-// What RunStatisticalTopK of kernels/ does, enqueued on `stream`: x and y [rows, columns] and kept [rows] (or null) are the
-// device's. Nothing waits for the device. Returns the first error of a launch.
+// As RunStatisticalTopK of kernels/, enqueued on `stream`: x and y [rows, columns] and kept [rows] (or null) are in the
+// device's memory. Nothing waits for the device. Returns the first error of a launch.
 cudaError_t RunStatisticalTopK(const StatisticalTopK& op, size_t rows, size_t columns, const float* x, float* y,
                                int32_t* kept, cudaStream_t stream);
 

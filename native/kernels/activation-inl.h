@@ -15,7 +15,7 @@ namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// exp(x), with arguments kept where Highway's is defined; above 104 it is infinite, below -104 zero.
+// exp(x), with arguments limited to where Highway's is defined. Above 104 it is infinite, below -104 zero.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ClampedExp(D d, V x) {
   return hn::Exp(d, hn::Max(hn::Min(x, hn::Set(d, 104.0f)), hn::Set(d, -104.0f)));
@@ -42,7 +42,7 @@ HWY_INLINE V Erf(D d, V x) {
   return hn::CopySign(hn::Sub(one, tail), x);
 }
 
-// x bent so that it stays within the cap (Gemma 2, section 2).
+// x limited smoothly to the cap (Gemma 2, section 2).
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V SoftCapped(D d, V x, float cap) {
   return hn::Mul(hn::Set(d, cap), hn::Tanh(d, hn::Div(x, hn::Set(d, cap))));
@@ -63,7 +63,7 @@ HWY_INLINE V Activate(D d, Activation activation, V x) {
       return hn::MulAdd(half, Erf(d, hn::Mul(x, hn::Set(d, 0.70710678f))), half);
     }
     case Activation::kRelu:
-      // Not the larger of both, which x86 takes to be 0 where x is not a number.
+      // Not the larger of both: on x86 that is 0 if x is NaN.
       return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)), x);
   }
   return x;

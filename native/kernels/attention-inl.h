@@ -1,10 +1,10 @@
-// Attention of queries to keys and values of one head, in runs of kRun positions that start at multiples of it: each is a
-// softmax of its own, and runs are joined from left to right. So the result has the same bits whether runs are computed one
-// after the other or side by side.
+// Attention of queries to keys and values of one head, in runs of kRun positions that start at multiples of it. Each
+// run is a softmax of its own, and runs are joined from left to right. So the result has the same bits whether runs are
+// computed one after the other or side by side.
 //
-// A few queries read keys as they lie, with a key's entries in the lanes. Many share keys that were transposed first, so
-// that lanes are keys and a tile of queries multiplies each vector of them; entries are added in the order in which the lanes
-// of the former are, which gives the same bits.
+// A few queries read keys as they are stored, with a key's entries in the lanes. Many queries share keys that were
+// transposed first. Then lanes are keys, and a tile of queries multiplies each vector of them. Entries are added in the
+// order of the lanes in the first method, which gives the same bits.
 #if defined(LACUNA_KERNELS_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_ATTENTION_INL_H_
 #undef LACUNA_KERNELS_ATTENTION_INL_H_
@@ -26,7 +26,8 @@ namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The softmax of some positions: exp(score - largest) summed, beside the values weighted by it. No positions at first.
+// The softmax of some positions: the sum of exp(score - largest), and the values weighted by it. At first there are no
+// positions.
 struct RunSums {
   float largest = -std::numeric_limits<float>::infinity();
   float weights = 0;
@@ -36,8 +37,8 @@ class Attention {
  public:
   static constexpr size_t kRun = 64;
 
-  // What of a run a query attends to: positions first to end - 1 of it, at least one. They are joined to those before, whose
-  // sums are `sums` and whose weighted values, [head_size], are `weighted`: zeros at first.
+  // The part of a run that a query attends to: its positions first to end - 1, at least one. They are joined to earlier
+  // ones with the sums `sums` and the weighted values `weighted`, [head_size], which are zeros at first.
   struct Query {
     const float* query;
     size_t first;
@@ -47,7 +48,7 @@ class Attention {
   };
   // Queries that pass over a run together.
   static constexpr size_t kMostQueries = 16;
-  // Queries for which a run's keys are worth transposing.
+  // From this number of queries on, transposing a run's keys pays.
   static constexpr size_t kManyQueries = 8;
 
   // `softcap` 0: none.
@@ -56,9 +57,9 @@ class Attention {
   // Transposed keys of a run.
   size_t transposed_size() const { return kRun * head_size_; }
 
-  // Transposes the first `count` keys of a run, [position, head_size]. Tile by tile of kTileKeys keys there are the entries of
-  // lane 0, then those of lane 1 and so on, each [kTileKeys]: the order in which they are read. What fills up the last tile is
-  // read too, but not used.
+  // Transposes the first `count` keys of a run, [position, head_size]. Tile by tile of kTileKeys keys there are the
+  // entries of lane 0, then those of lane 1 and so on, each [kTileKeys]: the order in which they are read. The padding
+  // of the last tile is read too, but not used.
   void Transpose(const float* HWY_RESTRICT keys, size_t count, float* HWY_RESTRICT transposed) const {
     const D d;
     const size_t vectors = head_size_ / kLanes;
@@ -76,8 +77,8 @@ class Attention {
     }
   }
 
-  // A few queries over a run whose keys and values are [position, head_size]. Each piece of them stays in the nearest cache
-  // while all queries pass; what a query gets does not depend on the others.
+  // A few queries over a run with keys and values [position, head_size]. Each piece of these stays in the nearest cache
+  // while all queries pass. The result of a query does not depend on the others.
   void RunFew(const Query* queries, size_t count, const float* HWY_RESTRICT keys, const float* HWY_RESTRICT values) const {
     float scores[kMostQueries][kRun];
     const size_t end = EndOf(queries, count);
@@ -90,7 +91,7 @@ class Attention {
     Weigh(queries, count, scores, values);
   }
 
-  // Queries over a run whose keys were transposed.
+  // Queries over a run with transposed keys.
   void RunMany(const Query* queries, size_t count, const float* HWY_RESTRICT transposed,
                const float* HWY_RESTRICT values) const {
     float scores[kMostQueries][kRun];
@@ -102,7 +103,7 @@ class Attention {
     Weigh(queries, count, scores, values);
   }
 
-  // Joins a run to those before it.
+  // Joins a run to earlier ones.
   void Join(const RunSums& run, const float* HWY_RESTRICT weighted, RunSums& all, float* HWY_RESTRICT to) const {
     const Shares shares = JoinSums(run, all);
     const D d;
@@ -120,7 +121,7 @@ class Attention {
   using D = hn::ScalableTag<float>;
   using V = hn::Vec<D>;
   static constexpr size_t kLanes = hn::MaxLanes(D());
-  // Heads are multiples of 16.
+  // The size of a head is a multiple of 16.
   static_assert(kRun % kLanes == 0 && 16 % kLanes == 0);
   // Queries times vectors that are summed side by side: 4 x 4 need the 32 registers of AVX-512 and NEON.
   static constexpr size_t kTileQueries = 4;
@@ -134,7 +135,7 @@ class Attention {
     V at[kTileQueries][kTileVectors];
   };
 
-  // What sums are multiplied with where runs are joined: those before and those of the run.
+  // The factors of sums when runs are joined: for earlier runs and for this run.
   struct Shares {
     float before;
     float run;
@@ -146,7 +147,7 @@ class Attention {
     return end;
   }
 
-  // Rows become columns: each round takes the lowest bit of a column's number to the top of the row's, and the reverse.
+  // Rows become columns: each round moves the lowest bit of a column's number to the top of the row's, and the reverse.
   static HWY_INLINE void TransposeBlock(V* rows) {
     const D d;
 #pragma GCC unroll 4
@@ -162,7 +163,7 @@ class Attention {
     }
   }
 
-  // Scores of a vector of keys; past `count` those of the last.
+  // Scores of a vector of keys. Past `count`, those of the last key.
   HWY_INLINE void Scores(const float* HWY_RESTRICT query, const float* HWY_RESTRICT keys, size_t count,
                          float* HWY_RESTRICT scores) const {
     const D d;
@@ -179,12 +180,13 @@ class Attention {
     hn::StoreU(Scaled(SumsOfLanes<kLanes>(d, sums)), d, scores);
   }
 
-  // Scores of a tile's queries and keys, from position `key` on; past `count` there is the last query again.
+  // Scores of a tile's queries and keys, from position `key` on. Past `count`, the last query is repeated.
   void TileOfScores(const Query* queries, size_t count, const float* HWY_RESTRICT transposed, float (*scores)[kRun],
                     size_t key) const {
     const float* inputs[kTileQueries];
     for (size_t q = 0; q < kTileQueries; ++q) inputs[q] = queries[std::min(q, count - 1)].query;
-    // Sums of 1, 2, 4, ... lanes that wait for as many more: pairs are added as SumsOfLanes adds them.
+    // Sums of 1, 2, 4, ... lanes that wait for the same number of further ones: pairs are added as SumsOfLanes adds
+    // them.
     constexpr size_t kLevels = hwy::CeilLog2(kLanes) + 1;
     Tile waiting[kLevels];
     for (size_t lane = 0; lane < kLanes; ++lane, transposed += head_size_ / kLanes * kTileKeys) {
@@ -238,11 +240,11 @@ class Attention {
     return softcap_ == 0 ? scores : SoftCapped(d, scores, softcap_);
   }
 
-  // Values weighted by the scores' softmax, joined to those before.
+  // Values weighted by the scores' softmax, joined to earlier ones.
   HWY_INLINE void Weigh(const Query* queries, size_t count, float (*scores)[kRun], const float* HWY_RESTRICT values) const {
     Shares shares[kMostQueries];
     RunSums sums[kMostQueries];
-    // Step by step for all queries: a query's own steps wait for each other.
+    // Step by step for all queries, because a query's own steps wait for each other.
     for (size_t q = 0; q < count; ++q) sums[q].largest = Largest(queries[q], scores[q]);
     for (size_t q = 0; q < count; ++q) sums[q].weights = Weights(queries[q], sums[q].largest, scores[q]);
     for (size_t q = 0; q < count; ++q) shares[q] = JoinSums(sums[q], *queries[q].sums);
@@ -252,7 +254,7 @@ class Attention {
     for (; i < head_size_; i += kLanes) WeighVectors<1>(queries, count, scores, shares, values, i);
   }
 
-  // The largest score of those that a query attends to. What else is in their vectors becomes the least there is.
+  // The largest score among those that a query attends to. The others in their vectors become the lowest value.
   static HWY_INLINE float Largest(const Query& query, float* HWY_RESTRICT scores) {
     const D d;
     const V least = hn::Set(d, -std::numeric_limits<float>::infinity());
@@ -268,14 +270,14 @@ class Attention {
     return hn::ReduceMax(d, largest);
   }
 
-  // Scores become exp(score - largest), which are summed.
+  // Scores become exp(score - largest), and are summed.
   static HWY_INLINE float Weights(const Query& query, float largest, float* HWY_RESTRICT scores) {
     const D d;
     const V limit = hn::Set(d, largest);
     V sums = hn::Zero(d);
     for (size_t i = query.first / kLanes * kLanes; i < query.end; i += kLanes) {
       const V distances = hn::Sub(hn::LoadU(d, scores + i), limit);
-      // What is not a number stays so.
+      // NaN stays NaN.
       const V exps = hn::IfThenElse(hn::IsNaN(distances), distances, ClampedExp(d, distances));
       sums = hn::Add(sums, exps);
       hn::StoreU(exps, d, scores + i);
@@ -313,7 +315,7 @@ class Attention {
     }
   }
 
-  // As many side by side as there are registers for.
+  // As many side by side as fit into registers.
   template <size_t kQueries, size_t kVectors>
   HWY_INLINE void WeighTiles(const Query* queries, const float (*weights)[kRun], const Shares* shares,
                              const float* HWY_RESTRICT values, size_t i) const {
@@ -326,7 +328,7 @@ class Attention {
   void WeighTile(const Query* queries, const float (*weights)[kRun], const Shares* shares, const float* HWY_RESTRICT values,
                  size_t i) const {
     const D d;
-    // Positions that some attend to, and those of them that all do.
+    // Positions that some queries attend to, and among them those that all queries attend to.
     size_t first = queries[0].first, end = queries[0].end, all_first = first, all_end = end;
     for (size_t q = 1; q < kQueries; ++q) {
       first = std::min(first, queries[q].first);
@@ -347,7 +349,7 @@ class Attention {
       for (size_t v = 0; v < kVectors; ++v) from[v] = hn::LoadU(d, values + j * head_size_ + i + v * kLanes);
 #pragma GCC unroll 4
       for (size_t q = 0; q < kQueries; ++q) {
-        // A weight of zero would not do: what is not a number at a position shows only where that is attended to.
+        // A weight of zero would not do: NaN at a position must show only in queries that attend to it.
         if (!all && (j < queries[q].first || j >= queries[q].end)) continue;
         const V weight = hn::Set(d, weights[q][j]);
 #pragma GCC unroll 4

@@ -1,4 +1,4 @@
-// What memory gives: the scale that speeds of kernels which read weights once are to be held against.
+// The memory's bandwidth: the scale for the speed of kernels that read weights once.
 #ifndef LACUNA_KERNELS_BANDWIDTH_H_
 #define LACUNA_KERNELS_BANDWIDTH_H_
 
@@ -13,10 +13,10 @@
 
 namespace lacuna {
 
-// Memory that no cache holds, read in order. Throws std::bad_alloc.
+// Memory larger than any cache, read in order. Throws std::bad_alloc.
 class OrderedReads {
  public:
-  // Bytes a second at which all workers together read it once.
+  // Bytes a second when all workers together read it once.
   double Pass(const Parallel& parallel) {
     workers_ = parallel.workers;
     const auto start = std::chrono::steady_clock::now();

@@ -1,10 +1,11 @@
-// Products of coded inputs with rows of 8 or 4 bits a weight, in blocks of 32 with a float16 scale each, row after row, for one
-// token or several.
+// Products of coded inputs with rows of 8-bit or 4-bit weights, in blocks of 32 with a float16 scale each, row after
+// row, for one token or several.
 //
-// An input is coded to 8 bits a block as well, so that four products take one lane of an instruction. What a code above zero's
-// adds to a lane is known beforehand and is where the lane's sum starts, so sums within a block are exact; blocks are added in
-// float, in an order that does not depend on how many rows and tokens are computed beside each other. Sums start as if every
-// zero were the middle code. How far one that is stored lies from it counts once a block, times the sum of the block's input.
+// An input is also coded to 8 bits in blocks, so that four products take one lane of an instruction. The offset of a
+// code's zero adds a known amount to a lane. A lane's sum starts from it, so sums within a block are exact. Blocks are
+// added in float, in an order that does not depend on how many rows and tokens are computed side by side. Sums start as
+// if every zero were the middle code. The distance of a stored zero from the middle counts once for each block, times
+// the sum of the block's input.
 #if defined(LACUNA_KERNELS_BLOCK_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_BLOCK_PRODUCTS_INL_H_
 #undef LACUNA_KERNELS_BLOCK_PRODUCTS_INL_H_
@@ -28,8 +29,8 @@ namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The sums of kCount vectors' lanes, in the first kCount lanes. Lanes are added pair by pair, whatever kCount is; `width` of
-// each vector are left to be added.
+// The sums of kCount vectors' lanes, in the first kCount lanes. Lanes are added pair by pair, whatever kCount is.
+// `width` lanes of each vector are still to be added.
 template <size_t kCount, class D, class V = hn::Vec<D>>
 HWY_INLINE V SumsOfLanes(D d, const V* vectors, size_t width = hn::MaxLanes(D())) {
   const auto pairs = [d](V a, V b) HWY_ATTR { return hn::Add(hn::ConcatEven(d, b, a), hn::ConcatOdd(d, b, a)); };
@@ -51,7 +52,8 @@ struct BlockProducts {
   static constexpr size_t kBlockBytes = kIsInt4 ? kBlock / 2 : kBlock;
   static constexpr size_t kBlockLanes = CodedTokens::kLanesOf(kStorage);
   static constexpr uint8_t kZero = kIsInt4 ? 8 : 128;
-  // Tokens that share a load of a row: with more, the scales of rows and tokens would not be in registers beside the sums.
+  // Tokens that share a load of a row. With more, the scales of rows and tokens would not fit into registers beside the
+  // sums.
   static constexpr size_t kTokenTile = 2;
   static constexpr size_t kRowTile = 4;
   static constexpr size_t kRowChunk = 64;
@@ -68,17 +70,17 @@ struct BlockProducts {
     return {static_cast<const uint8_t*>(matrix.data) + j * blocks * kBlockBytes, matrix.scales + j * blocks};
   }
 
-  // How far zeros lie below the middle code. Not at all:
+  // The distance of zeros below the middle code. None:
   struct MiddleZeros {
     static constexpr bool kAreStored = false;
   };
-  // As a tile's rows have them stored, among their own codes or among finer ones: a code of int4 is sixteen of int8.
+  // As a tile's rows store them, among their own codes or among finer ones: a code of int4 is sixteen of int8.
   template <Storage kIn>
   struct ZerosIn {
     static constexpr bool kAreStored = true;
     static constexpr Storage kStored = kIn;
 
-    // For row r and a vector of blocks, of which `left` are there.
+    // For row r and a vector of blocks, `left` of which exist.
     HWY_INLINE V Below(size_t r, size_t block, size_t left) const {
       const D d;
       const hn::Rebind<uint8_t, D> dbytes;
@@ -88,7 +90,7 @@ struct BlockProducts {
       hn::Vec<decltype(dbytes)> zeros;
       if constexpr (kIn == Storage::kInt4) {
         const hn::Repartition<uint16_t, decltype(dbytes)> dpairs;
-        // A byte's halves become two bytes.
+        // The halves of a byte become two bytes.
         const auto pairs = hn::PromoteTo(dpairs, load(hn::Rebind<uint8_t, decltype(dpairs)>(), block / 2, (left + 1) / 2));
         zeros = hn::BitCast(dbytes, hn::And(hn::Or(pairs, hn::ShiftLeft<4>(pairs)), hn::Set(dpairs, uint16_t{0x0f0f})));
       } else {
@@ -102,7 +104,7 @@ struct BlockProducts {
   };
   using StoredZeros = ZerosIn<kStorage>;
 
-  // Of kRows rows of a matrix, row_at(r) being the number of each.
+  // kRows rows of a matrix; row_at(r) is the number of each.
   template <class Zeros, size_t kRows, class RowAt>
   static HWY_INLINE Zeros ZerosOf(const BlockMatrix& matrix, RowAt row_at) {
     Zeros zeros;
@@ -114,14 +116,14 @@ struct BlockProducts {
     return zeros;
   }
 
-  // What is asked for while a tile is multiplied, told what of the tile's rows is read, as if they lay one after the other.
-  // Nothing:
+  // What is prefetched while a tile is multiplied. It learns which parts of the tile's rows are read, as if they lay
+  // one after the other. Nothing:
   struct NothingAhead {
     static HWY_INLINE void Codes(size_t, size_t) {}
     static HWY_INLINE void Scales(size_t, size_t) {}
   };
-  // What lies so far ahead. Rows lie one after the other, and so are they asked for: line by line where the rows of a tile are
-  // read side by side, which is twice as fast as asking for each row's next line.
+  // The data at a fixed distance ahead. Rows lie one after the other and are prefetched in that order: line by line
+  // where the rows of a tile are read side by side. That is twice as fast as prefetching each row's next line.
   class BytesAhead {
    public:
     explicit BytesAhead(Row first) : codes_(first.codes + kAhead), scales_(first.scales + kAhead / kBlockBytes) {}
@@ -157,9 +159,9 @@ struct BlockProducts {
     const DInput dinput;
     const size_t lanes = hn::Lanes(d);
     const size_t bytes = 4 * lanes;
-    // A vector of scales belongs to so many vectors of codes.
+    // Number of vectors of codes for one vector of scales.
     constexpr size_t kSteps = kBlockLanes;
-    // Which of a vector of scales each lane of each step's products takes.
+    // Which scale of a vector each lane of each step's products takes.
     decltype(hn::IndicesFromVec(d, hn::Zero(di))) spread[kSteps];
 #pragma GCC unroll 8
     for (size_t step = 0; step < kSteps; ++step)
@@ -227,14 +229,14 @@ struct BlockProducts {
     for (size_t t = 0; t < kTokens; ++t) hn::StoreN(SumsOfLanes<kRows>(d, sums[t]), d, out + t * stride, kRows);
   }
 
-  // Asks for the first bytes of rows from `first` on.
+  // Prefetches the first bytes of rows from `first` on.
   static HWY_INLINE void Fetch(const BlockMatrix& matrix, size_t first) {
     const Row row = RowOf(matrix.stored, matrix.columns, first);
     FetchBytes(row.codes, kAhead);
     FetchBytes(row.scales, kAhead / kBlockBytes * sizeof(uint16_t));
   }
 
-  // Codes n entries of token t, and fills up what products read beyond.
+  // Codes n entries of token t, and pads what products read beyond.
   static HWY_INLINE void Code(const float* x, size_t n, const CodedTokens& to, size_t t) {
     const CodedInput place = to.At(t);
     const size_t whole = n / kBlock;
@@ -247,13 +249,13 @@ struct BlockProducts {
     FillUp(n, place);
   }
 
-  // Products read whole vectors: scales and sums past those of n entries are made zero, so that what else is there does not
+  // Products read whole vectors. Scales and sums past those of n entries become zero, so the other contents do not
   // matter.
   static HWY_INLINE void FillUp(size_t n, const CodedInput& place) {
     for (float* of_blocks : {place.scales, place.sums}) std::fill(of_blocks + Blocks(n), of_blocks + PaddedBlocks(n), 0.0f);
   }
 
-  // Codes the 32 entries of a block. The largest becomes 127 or -127; what is not a number makes the scale so.
+  // Codes the 32 entries of a block. The largest becomes 127 or -127. NaN makes the scale NaN.
   static HWY_INLINE void CodeBlock(const float* HWY_RESTRICT x, size_t block, const CodedInput& place) {
     const DPart d;
     const size_t lanes = hn::Lanes(d);
@@ -264,7 +266,7 @@ struct BlockProducts {
       check = hn::MulAdd(values, hn::Zero(d), check);
     }
     const float limit = hn::ReduceMax(d, largest);
-    // Numbers so small that dividing by them overflows are as good as zeros.
+    // Numbers so small that dividing by them overflows count as zeros.
     const float inverse = limit > 127 * std::numeric_limits<float>::min() ? 127 / limit : 0;
     const float scale = limit / 127 + hn::ReduceSum(d, check);
     const auto factor = hn::Set(d, inverse);
@@ -294,17 +296,17 @@ struct BlockProducts {
   using DI = hn::RebindToSigned<D>;
   using DCodes = hn::Repartition<uint8_t, D>;
   using DInput = hn::Repartition<int8_t, D>;
-  // At most as many entries as int4 has bytes a block.
+  // At most as many entries as int4 has bytes in a block.
   using DPart = hn::CappedTag<float, kBlock / 2>;
-  // How far ahead rows that lie one after the other are asked for, in bytes of codes.
+  // How far ahead consecutive rows are prefetched, in bytes of codes.
   static constexpr size_t kAhead = 8192;
 
-  // Where the two halves of a block's codes are: what is multiplied with the low and with the high halves of int4's bytes, or
-  // the first and the last 16 of int8.
+  // The places of the two halves of a block's codes: the factors of the low and of the high halves of int4's bytes, or
+  // of the first and the last 16 of int8.
   struct Place {
     explicit Place(size_t block) {
       if constexpr (kIsInt4) {
-        // A vector of weights holds so many blocks; what their low halves are multiplied with comes first.
+        // A vector of weights holds this many blocks. The factors of their low halves come first.
         const size_t bytes = 4 * hn::Lanes(D());
         const size_t in_vector = bytes / kBlockBytes;
         first = block / in_vector * 2 * bytes + block % in_vector * kBlockBytes;
@@ -318,7 +320,7 @@ struct BlockProducts {
     size_t second;
   };
 
-  // What a block's lanes start from: -zero * (sum of the codes that a lane takes). Returns the sum of all codes.
+  // The start of a block's lanes: -zero * (sum of the codes of a lane). Returns the sum of all codes.
   static HWY_INLINE int32_t StoreStarts(const int8_t* first, const int8_t* second, int32_t* starts) {
     const hn::CappedTag<int32_t, 4> di;
     const hn::Repartition<uint8_t, decltype(di)> dcodes;
@@ -337,7 +339,7 @@ struct BlockProducts {
     }
   }
 
-  // Not inlined, so that the code of those without stays small.
+  // Not inlined, so that the code without stored zeros stays small.
   template <class Zeros>
   static HWY_NOINLINE void MultiplyStored(const BlockMatrix& matrix, size_t first, size_t count, const CodedTokens& inputs,
                                           size_t from, size_t tokens, float* out, size_t stride) {

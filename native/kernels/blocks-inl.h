@@ -1,4 +1,4 @@
-// GatedFFN's rows of 8 or 4 bits a weight, in blocks of 32 with a float16 scale each.
+// GatedFFN's rows of 8-bit or 4-bit weights, in blocks of 32 with a float16 scale each.
 //
 // Dot products are those of block_products-inl.h. Weighted sums of rows (down) keep their coefficients in float.
 #if defined(LACUNA_KERNELS_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -32,7 +32,7 @@ struct BlockRows {
   static constexpr bool kIsInt4 = Products::kIsInt4;
   static constexpr size_t kBlockBytes = Products::kBlockBytes;
   static constexpr size_t kTokenTile = Products::kTokenTile;
-  // Weighted sums are made token by token: a chunk's rows are in the cache by the second.
+  // Weighted sums are made token by token: for the second token, a chunk's rows are in the cache.
   static constexpr bool kSumsTiles = false;
 
   static HWY_INLINE Row RowOf(const Matrix& matrix, size_t width, size_t j) {
@@ -50,7 +50,7 @@ struct BlockRows {
   static HWY_INLINE void AddAhead(const Row* rows, size_t count, size_t n, RowsAhead& ahead) {
     const auto codes_of = [&](size_t r) { return rows[r].codes; };
     const size_t bytes = Blocks(n) * kBlockBytes;
-    // In records a row's scales lie behind its codes, and may end a line later.
+    // In records a row's scales come after its codes, and may end one line later.
     if (count > 0 && static_cast<const void*>(rows[0].scales) == rows[0].codes + bytes) {
       ahead.Add(PartAhead(count, bytes + ScaleBytes(n), codes_of));
     } else {
@@ -64,7 +64,7 @@ struct BlockRows {
   static HWY_INLINE void Dot(const Row* rows, size_t count, const Input* xs, size_t n, float* dots, size_t stride) {
     if (count == 0) return;
     const size_t blocks = Blocks(n);
-    // Rows ascend, so none is left out between the first and the last when those are so far apart.
+    // Rows ascend, so none is missing between the first and the last if these are that far apart.
     const bool in_order = rows[count - 1].codes == rows[0].codes + (count - 1) * blocks * kBlockBytes;
     size_t i = 0;
     for (; i + kTile <= count; i += kTile) {
@@ -92,9 +92,9 @@ struct BlockRows {
       Products::template Tile<kTile, 1>(rows + r, Blocks(n), &x, kZeros, AheadInSteps{ahead}, dots + r, 0);
   }
 
-  // sums[i] += sum over r of coefficients[r] * rows[r][i] for eight rows, i < n, row by row, but for two things that
-  // FinishColumns does at the end: what the codes' zero adds to a block is summed in `zeros` [blocks], to be taken off, and of
-  // int4's blocks the even columns come first. Sums are whole blocks.
+  // sums[i] += sum over r of coefficients[r] * rows[r][i] for eight rows, i < n, row by row. FinishColumns does two
+  // things at the end. The contribution of the codes' zero to a block is summed in `zeros` [blocks] and subtracted
+  // then. And in int4's blocks the even columns come first until then. Sums are whole blocks.
   static HWY_INLINE void AddEight(const Row* rows, const float* coefficients, size_t n, RowsAhead& ahead, float* sums,
                                   float* zeros) {
     for (size_t first = 0; first < Blocks(n); first += kPart) {
@@ -133,7 +133,7 @@ struct BlockRows {
   static constexpr typename Products::MiddleZeros kZeros{};
   static_assert(8 % kTile == 0);
 
-  // A step for each load of codes.
+  // One step for each load of codes.
   struct AheadInSteps {
     RowsAhead& rows;
     HWY_INLINE void Codes(size_t, size_t) { rows.Step(); }
@@ -145,12 +145,12 @@ struct BlockRows {
   static constexpr size_t kPart = 64;
   using D = hn::ScalableTag<float>;
   using V = hn::Vec<D>;
-  // At most as many entries as int4 has bytes a block.
+  // At most as many entries as int4 has bytes in a block.
   using DPart = hn::CappedTag<float, kBlock / 2>;
   using DPartInt = hn::RebindToSigned<DPart>;
   using DPartCodes = hn::Rebind<uint8_t, DPart>;
 
-  // factors[r][i] = coefficients[r] * scale of block first + i of row r, and their sum over r added to `zeros`.
+  // factors[r][i] = coefficients[r] * scale of block first + i of row r. Their sum over r is added to `zeros`.
   static HWY_INLINE void ScaleCoefficients(const Row* rows, const float* coefficients, size_t first, size_t blocks,
                                            float (*factors)[kPart], float* zeros) {
     const D d;

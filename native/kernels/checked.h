@@ -1,4 +1,4 @@
-// Sizes of memory, multiplied and added so that what is too large is an error, and never a small number.
+// Sizes of memory, multiplied and added such that a result that is too large is an error, never a small number.
 #ifndef LACUNA_KERNELS_CHECKED_H_
 #define LACUNA_KERNELS_CHECKED_H_
 
@@ -8,7 +8,7 @@
 
 namespace lacuna {
 
-// Throws std::length_error where the product is more than a size can be.
+// Throws std::length_error if the product does not fit into a size.
 inline size_t Product(std::initializer_list<size_t> factors) {
   size_t product = 1;
   for (const size_t factor : factors)

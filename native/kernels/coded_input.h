@@ -1,4 +1,5 @@
-// Inputs as products with blocks take them: entries rounded to codes of 8 bits, -127 to 127, with a scale a block of 32.
+// Inputs in the form that products with blocks take: entries rounded to codes of 8 bits, -127 to 127, with a scale for
+// each block of 32.
 #ifndef LACUNA_KERNELS_CODED_INPUT_H_
 #define LACUNA_KERNELS_CODED_INPUT_H_
 
@@ -11,21 +12,21 @@
 
 namespace lacuna {
 
-// Blocks of an input with room for what the widest vector reads past the end: 16 scales at a time.
+// Blocks of an input, with room for what the widest vector reads past the end: 16 scales at a time.
 inline constexpr size_t PaddedBlocks(size_t width) { return DivideUp(Blocks(width), 16) * 16; }
 
-// One token's. A lane is what four bytes of weights are multiplied with: 4 codes for int8, 8 for int4.
+// The input of one token. A lane is the factor of four bytes of weights: 4 codes for int8, 8 for int4.
 struct CodedInput {
   // In the order in which weights are unpacked.
   int8_t* codes;
-  // A lane's sum of products before any: what a code above zero's adds, with the sign changed.
+  // The start of a lane's sum of products: the contribution of the codes' zero, with the sign changed.
   int32_t* starts;
-  // A block's, and the sum of its entries as they are coded; both are zero past the last.
+  // For each block, the scale and the sum of its coded entries. Both are zero past the last block.
   float* scales;
   float* sums;
 };
 
-// Several tokens', one after the other.
+// The inputs of several tokens, one after the other.
 class CodedTokens {
  public:
   static constexpr size_t kLanesOf(Storage storage) { return storage == Storage::kInt4 ? 4 : 8; }

@@ -1,5 +1,6 @@
-// The parts of a decoder layer, and its head, for weights in blocks of 32 (matrix.h): each is an RMS norm of the residual
-// stream, to which what the part before gave is added, and the products that read it. docs/operators.md has the mathematics.
+// The parts of a decoder layer, and its head, for weights in blocks of 32 (matrix.h). Each part is an RMS norm of the
+// residual stream, after adding the result of the part before, and the products that read it. docs/operators.md has the
+// mathematics.
 #ifndef LACUNA_KERNELS_DECODER_H_
 #define LACUNA_KERNELS_DECODER_H_
 
@@ -16,7 +17,7 @@
 
 namespace lacuna {
 
-// x W^T for W [rows, columns], plus a bias [rows] where there is one.
+// x W^T for W [rows, columns], plus a bias [rows] if there is one.
 struct BlockMatrix {
   Matrix stored;
   size_t rows = 0;
@@ -29,11 +30,11 @@ struct NormProduct {
   Storage storage = Storage::kInt4;
   RmsNorm norm;
   BlockMatrix weight;
-  // c makes them c tanh(y / c), 0 leaves them.
+  // c makes them c tanh(y / c); 0 leaves them unchanged.
   float softcap = 0;
 };
 
-// y [tokens, hidden] = post_norm(down(act(gate n) * up n)), n = norm(stream), or the stream where there is no norm.
+// y [tokens, hidden] = post_norm(down(act(gate n) * up n)), n = norm(stream), or the stream if there is no norm.
 struct NormFfn {
   Storage storage = Storage::kInt4;
   Activation activation = Activation::kSilu;
@@ -58,16 +59,16 @@ struct NormAttention {
   size_t kv_heads = 0;
   // A multiple of 16 up to kMostHeadSize.
   size_t head_size = 0;
-  // Of each head, before positions.
+  // Norms of each head, before positions.
   RmsNorm query_norm;
   RmsNorm key_norm;
-  // [positions, head_size / 2]; entry i turns with entry i + head_size / 2.
+  // [positions, head_size / 2]. Entry i turns with entry i + head_size / 2.
   const float* cosines = nullptr;
   const float* sines = nullptr;
-  // Of scores; `softcap` c makes them c tanh(score / c), 0 leaves them.
+  // For scores: `softcap` c makes them c tanh(score / c); 0 leaves them unchanged.
   float scale = 1;
   float softcap = 0;
-  // A token sees itself and the window - 1 before it; 0: all before it.
+  // A token sees itself and the window - 1 before it; 0: all earlier ones.
   size_t window = 0;
   RmsNorm post_norm;
 };
@@ -77,17 +78,17 @@ struct Cache {
   const float* past_key = nullptr;
   const float* past_value = nullptr;
   size_t past_capacity = 0;
-  // May be the past itself, which is then appended to in place; else what is seen of the past is copied.
+  // May be the past itself, which is then appended to in place. Otherwise the visible part of the past is copied.
   float* key = nullptr;
   float* value = nullptr;
   size_t capacity = 0;
-  // [rows]: tokens seen before; those of a row are at the positions that follow. They fit the capacity.
+  // [rows]: tokens seen before. A row's new tokens are at the following positions. They fit into the capacity.
   const size_t* seen = nullptr;
   size_t rows = 1;
 };
 
-// Of a head of keys or values in all rows: what was seen before goes to a cache that is not the past itself, and zeros to the
-// places after the `fed` tokens of each row that come next.
+// For a head of keys or values in all rows: copies the past to a cache that is not the past itself, and writes zeros
+// after the next `fed` tokens of each row.
 inline void CopySeen(const Cache& cache, const NormAttention& part, size_t fed, size_t head, const float* past, float* to) {
   if (past == to) return;
   for (size_t row = 0; row < cache.rows; ++row) {
@@ -98,10 +99,11 @@ inline void CopySeen(const Cache& cache, const NormAttention& part, size_t fed, 
   }
 }
 
-// Inputs of products are rounded to 8 bits a block. A token's result is the same, bit for bit, however many threads there
-// are and whichever tokens come with it. All throw std::bad_alloc when scratch cannot grow; steady calls do not allocate.
+// Inputs of products are rounded to 8 bits in blocks. A token's result is the same, bit for bit, for any number of
+// threads and whichever tokens come with it. All throw std::bad_alloc when scratch memory cannot grow. Steady calls do
+// not allocate.
 void RunNormProduct(const NormProduct& part, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel);
-// Without a norm there is no skip. Where some tokens are active, time is as if all were.
+// Without a norm there is no skip. If some tokens are active, the time is the same as if all were.
 void RunNormFfn(const NormFfn& part, const Stream& stream, const Mask& mask, float* y, Scratch& scratch,
                 const Parallel& parallel);
 // `stream.tokens` is a multiple of cache.rows, row by row.

@@ -1,5 +1,5 @@
-// FFNSkipStart and FFNSkipStep: FFN-SkipLLM's state of a token, handed from one skippable block to the next. So little
-// work that plain loops are its kernels.
+// FFNSkipStart and FFNSkipStep: FFN-SkipLLM's state of a token, handed from one skippable block to the next. There is
+// so little work that plain loops are the kernels.
 #ifndef LACUNA_KERNELS_FFN_SKIP_H_
 #define LACUNA_KERNELS_FFN_SKIP_H_
 

@@ -1,4 +1,5 @@
-// Count, mean and summed squared distances to the mean of some numbers; parts merge (Chan, Golub, LeVeque 1979).
+// Count, mean and summed squared distances from the mean of some numbers. Parts can be merged (Chan, Golub, LeVeque
+// 1979).
 #ifndef LACUNA_KERNELS_MOMENTS_H_
 #define LACUNA_KERNELS_MOMENTS_H_
 
@@ -20,7 +21,7 @@ struct Moments {
     squares += other.squares + step * step * count * other.count / total;
     count = total;
   }
-  // Of the population.
+  // The population's standard deviation.
   double Deviation() const { return count == 0 ? 0 : std::sqrt(squares / count); }
 };
 

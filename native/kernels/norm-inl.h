@@ -1,4 +1,4 @@
-// RMS norms of rows, the residual additions before them, and what is measured of those after.
+// RMS norms of rows, the residual additions before them, and the measure after them.
 #if defined(LACUNA_KERNELS_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_NORM_INL_H_
 #undef LACUNA_KERNELS_NORM_INL_H_
@@ -37,7 +37,7 @@ HWY_INLINE void Fill(size_t n, float* y, Map map) {
   }
 }
 
-// y = norm(x) over n entries; they may be the same.
+// y = norm(x) over n entries. y may be x.
 HWY_INLINE void Normalise(const RmsNorm& norm, const float* x, size_t n, float* y) {
   const hn::ScalableTag<float> d;
   const float squares = SumOf(x, n, [](auto v, size_t) HWY_ATTR { return hn::Mul(v, v); });
@@ -45,7 +45,7 @@ HWY_INLINE void Normalise(const RmsNorm& norm, const float* x, size_t n, float* 
   Fill(n, y, [&](auto load) HWY_ATTR { return hn::Mul(hn::Mul(load(x), factor), load(norm.weight)); });
 }
 
-// A token's norm(x + skip), into `y`; the sum goes where it is wanted.
+// A token's norm(x + skip), into `y`. The sum is stored if it is wanted.
 HWY_INLINE void NormaliseStream(const RmsNorm& norm, const Stream& stream, size_t token, size_t hidden, float* y) {
   const float* x = stream.x + token * hidden;
   if (stream.skip != nullptr) {
@@ -57,7 +57,7 @@ HWY_INLINE void NormaliseStream(const RmsNorm& norm, const Stream& stream, size_
   Normalise(norm, x, hidden, y);
 }
 
-// cos(h, h + y) over n entries: how little of the stream's direction adding y changes (FFN-SkipLLM).
+// cos(h, h + y) over n entries: how little adding y changes the direction of the stream (FFN-SkipLLM).
 HWY_INLINE float SaturationOf(const float* h, const float* y, size_t n) {
   const hn::ScalableTag<float> d;
   const size_t lanes = hn::Lanes(d);

@@ -1,4 +1,4 @@
-// How kernels get threads: whoever calls them brings the threads, and every kernel enters them once a call.
+// How kernels get threads: the caller brings them, and every kernel enters them once a call.
 #ifndef LACUNA_KERNELS_PARALLEL_H_
 #define LACUNA_KERNELS_PARALLEL_H_
 
@@ -14,7 +14,7 @@
 namespace lacuna {
 
 // `run` calls task(argument, i) for i in [0, tasks), on one thread or several, in any order, and returns when all calls
-// have returned. Tasks need not run at the same time. `workers` is how many tasks are worth starting.
+// have returned. Tasks need not run at the same time. `workers` is the number of tasks worth starting.
 struct Parallel {
   void* state = nullptr;
   size_t workers = 1;
@@ -28,25 +28,25 @@ inline void RunInTurn(void*, size_t tasks, void (*task)(void*, size_t), void* ar
 
 inline Parallel OnThisThread() { return {nullptr, 1, RunInTurn}; }
 
-// The items of one call, numbered through all its phases. Workers claim them in order; one that belongs to a later phase
-// waits until every item before that phase is done. Items that it waits for are held by threads that run, so this ends
-// however few threads there are: one region serves all phases, where a region for each would cost a wake-up for each.
+// The items of one call, numbered through all its phases. Workers claim them in order. An item of a later phase waits
+// until all items before that phase are done. Running threads hold those items, so the wait ends with any number of
+// threads. So one region serves all phases. A region for each phase would cost a wake-up for each.
 class ClaimedItems {
  public:
   explicit ClaimedItems(size_t count) : count_(count) {}
 
-  // The next item, or count() when there is none left.
+  // The next item, or count() if none is left.
   size_t Claim() { return claimed_.fetch_add(1, std::memory_order_relaxed); }
   size_t count() const { return count_; }
   void Finish() { done_.fetch_add(1, std::memory_order_release); }
 
-  // Whether the first `items` are done, and what they wrote is visible.
+  // Whether the first `items` are done and their results visible.
   bool AreDone(size_t items) const { return done_.load(std::memory_order_acquire) >= items; }
 
   // Returns when they are.
   void WaitFor(size_t items) const {
     for (int spins = 0; !AreDone(items); ++spins) {
-      // Phases are a few microseconds apart; past that, the thread waited for has lost its core.
+      // Phases are a few microseconds apart. After a longer wait, the other thread has lost its core.
       if (spins < kSpins) {
         Pause();
       } else {

@@ -1,8 +1,8 @@
 // Products with rows of floats: dot products with inputs (gate, up), and weighted sums of rows (down).
 //
-// Each dot product has one vector accumulator that runs along its row, and each entry of a weighted sum adds its rows in
-// ascending order. So a result does not depend on which rows or tokens are computed beside it; independent accumulators
-// come from several rows and tokens at once.
+// Each dot product has one vector accumulator that runs along its row. Each entry of a weighted sum adds its rows in
+// ascending order. So a result does not depend on which rows or tokens are computed beside it. Several rows and tokens
+// at once give independent accumulators.
 #if defined(LACUNA_KERNELS_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_ROWS_INL_H_
 #undef LACUNA_KERNELS_ROWS_INL_H_
@@ -28,7 +28,7 @@ template <typename T>
 struct FloatRows {
   // Tokens that share a load of a row: 4 x 4 accumulators need the 32 registers of AVX-512 and NEON.
   static constexpr size_t kTokenTile = (HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM) ? 4 : 2;
-  // Rows at one token; enough accumulators to hide the latency of an addition.
+  // Rows for one token: enough accumulators to hide the latency of an addition.
   static constexpr size_t kRowGroup = 8;
   static constexpr bool kSumsTiles = true;
 
@@ -120,8 +120,8 @@ struct FloatRows {
     DotTile<8, 1>(rows, &x, n, ahead, dots, 0);
   }
 
-  // y[i] += sum over r of coefficients[r] * rows[r][i] for eight rows, i < n. The last argument is for rows whose zero is no
-  // zero.
+  // y[i] += sum over r of coefficients[r] * rows[r][i] for eight rows, i < n. The last argument is for storages whose
+  // zero code is not 0.
   static HWY_INLINE void AddEight(const Row* HWY_RESTRICT rows, const float* HWY_RESTRICT coefficients, size_t n,
                                   RowsAhead& ahead, float* HWY_RESTRICT y, float*) {
     const Floats d;
@@ -146,8 +146,8 @@ struct FloatRows {
   static void StartColumns(size_t, float*) {}
   static void FinishColumns(float*, size_t, const float*) {}
 
-  // ys[t][i] += sum over r of coefficients[t][list[r]] * rows[r][i], i < n: vectors of a tile of tokens stay in registers
-  // while all rows pass.
+  // ys[t][i] += sum over r of coefficients[t][list[r]] * rows[r][i], i < n. Vectors of a tile of tokens stay in
+  // registers while all rows pass.
   static HWY_INLINE void AddRowsToTile(const Row* rows, const uint8_t* list, size_t count,
                                        const float* const* coefficients, size_t n, float* const* ys) {
     const size_t lanes = hn::Lanes(Floats());

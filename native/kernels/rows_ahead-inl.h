@@ -1,7 +1,7 @@
-// Rows that are read next, asked for while others are multiplied.
+// Prefetches the rows that are read next, while others are multiplied.
 //
-// Memory gives most when eight rows are asked for side by side, line by line, and rows that lie one after the other as they
-// lie; rows asked for one by one, or all at once, come a third slower (docs/native.md).
+// Memory is fastest when eight scattered rows are prefetched side by side, line by line, and consecutive rows in their
+// order. Rows prefetched one by one, or all at once, take a third longer (docs/native.md).
 #if defined(LACUNA_KERNELS_ROWS_AHEAD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_ROWS_AHEAD_INL_H_
 #undef LACUNA_KERNELS_ROWS_AHEAD_INL_H_
@@ -21,18 +21,18 @@ namespace HWY_NAMESPACE {
 
 constexpr size_t kLine = 64;
 
-// Asks for bytes as they lie.
+// Prefetches bytes in their order.
 HWY_INLINE void FetchBytes(const void* from, size_t bytes) {
   for (size_t at = 0; at < bytes; at += kLine) hwy::Prefetch(static_cast<const uint8_t*>(from) + at);
 }
 
-// The same part of some rows: all codes, or all scales, or both where they lie together.
+// The same part of some rows: all codes, or all scales, or both if they lie together.
 class PartAhead {
  public:
   static constexpr size_t kMostRows = 8;
 
   PartAhead() = default;
-  // rows(r) is where row r's part begins, r < count.
+  // rows(r) is the start of row r's part, r < count.
   template <class Rows>
   HWY_INLINE PartAhead(size_t count, size_t bytes, Rows rows) : count_(count), bytes_(count == 0 ? 0 : bytes) {
     for (size_t r = 0; r < count; ++r) rows_[r] = reinterpret_cast<const uint8_t*>(rows(r));
@@ -67,14 +67,14 @@ class RowsAhead {
     lines_ += part.lines();
   }
 
-  // All is asked for in so many calls of Step.
+  // All is prefetched in this number of calls of Step.
   void Spread(size_t steps) { steps_ = steps; }
 
   HWY_INLINE void Step() {
     for (due_ += lines_; due_ >= steps_; due_ -= steps_) AskForLine();
   }
 
-  // One line of each row: what takes longest of a row in a page that was not read lately is where the page is.
+  // One line of each row. In a page that was not read lately, finding the page takes longest.
   HWY_INLINE void AskForPages() const {
     for (size_t i = 0; i < count_; ++i) parts_[i].AskForPages();
   }

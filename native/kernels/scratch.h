@@ -1,4 +1,4 @@
-// Memory that kernels work in, kept between calls so that a steady state allocates nothing.
+// Working memory of kernels, kept between calls so that the steady state allocates nothing.
 #ifndef LACUNA_KERNELS_SCRATCH_H_
 #define LACUNA_KERNELS_SCRATCH_H_
 
@@ -36,7 +36,7 @@ class Scratch {
   size_t size_ = 0;
 };
 
-// Hands out blocks to calls that may run at the same time; as many exist as ever did.
+// Gives blocks to calls that may run at the same time. It holds as many as ever ran at once.
 class ScratchPool {
  public:
   std::unique_ptr<Scratch> Take() {
@@ -61,13 +61,13 @@ class ScratchPool {
   std::vector<std::unique_ptr<Scratch>> free_;
 };
 
-// Cuts a block into arrays: first to add up sizes (with no block), then to place them. Throws std::length_error where they are
-// more than memory can hold.
+// Cuts a block into arrays: first to add up sizes (with no block), then to place them. Throws std::length_error if the
+// sizes are too large for memory.
 class ScratchLayout {
  public:
   explicit ScratchLayout(uint8_t* block) : block_(block) {}
 
-  // [sizes...], of which the array has as many entries as their product is.
+  // [sizes...]: the array has as many entries as the product of the sizes.
   template <typename T, typename... Sizes>
   T* Array(Sizes... sizes) {
     const size_t start = bytes_;

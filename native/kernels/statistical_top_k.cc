@@ -23,7 +23,7 @@ int32_t TopKRow(const StatisticalTopK& op, size_t columns, const float* x, float
     const size_t count = HWY_MIN(columns - i, hn::Lanes(d));
     const auto value = hn::LoadN(d, x + i, count);
     const auto centred = hn::Sub(value, mean);
-    // What is not a number is kept, so that it shows.
+    // NaN is kept, so that it shows.
     const auto below = hn::Lt(centred, cut);
     kept += hn::CountTrue(d, hn::AndNot(below, hn::FirstN(d, count)));
     const auto picked = op.mode == TopKMode::kSoft ? hn::Sub(centred, cut) : value;

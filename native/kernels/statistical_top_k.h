@@ -1,4 +1,4 @@
-// StatisticalTopK: about k of d entries are kept, those above mean + deviation * quantile.
+// StatisticalTopK: keeps about k of d entries, those above mean + deviation * quantile.
 #ifndef LACUNA_KERNELS_STATISTICAL_TOP_K_H_
 #define LACUNA_KERNELS_STATISTICAL_TOP_K_H_
 
@@ -16,7 +16,7 @@ struct StatisticalTopK {
   float quantile = 0;
 };
 
-// x, y [rows, columns]; kept [rows], entries that reach theta, or null. y may be x.
+// x, y [rows, columns]; kept [rows], the number of entries that reach theta, or null. y may be x.
 void RunStatisticalTopK(const StatisticalTopK& op, size_t rows, size_t columns, const float* x, float* y, int32_t* kept,
                         const Parallel& parallel);
 

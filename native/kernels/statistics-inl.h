@@ -1,4 +1,5 @@
-// Mean and spread of floats, in one pass and mergeable: chunks are summed where they are computed, then joined in order.
+// Mean and deviation of floats, in one pass and mergeable: chunks are summed where they are computed, then joined in
+// order.
 #if defined(LACUNA_KERNELS_STATISTICS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_STATISTICS_INL_H_
 #undef LACUNA_KERNELS_STATISTICS_INL_H_
@@ -17,7 +18,7 @@ namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Adds term(values i…) for all i < n, where term maps a vector; lanes past n are zeroed after `term`.
+// Adds term(values i…) for all i < n, where term maps a vector. Lanes past n are zeroed after `term`.
 template <class Term>
 HWY_INLINE float SumOf(const float* HWY_RESTRICT x, size_t n, Term term) {
   const hn::ScalableTag<float> d;

@@ -1,4 +1,4 @@
-// Vectors of floats as they are stored, as float32.
+// Vectors of stored floats, as float32.
 #if defined(LACUNA_KERNELS_WIDENED_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_WIDENED_INL_H_
 #undef LACUNA_KERNELS_WIDENED_INL_H_
@@ -28,8 +28,9 @@ HWY_INLINE FloatVector Widened(hn::Vec<hn::Rebind<T, Floats>> stored) {
     return stored;
 #if HWY_TARGET == HWY_SSE2
   } else if constexpr (std::is_same_v<T, hwy::float16_t>) {
-    // Highway's own promotion makes numbers of infinity and NaN where the processor has no instruction for it. Exponents are
-    // 112 less in float16; the largest stands for what is no number, in float32 the largest again.
+    // If the processor has no instruction for it, Highway's own promotion turns infinity and NaN into numbers.
+    // Exponents are 112 less in float16. The largest exponent stands for infinity and NaN, and becomes the largest of
+    // float32.
     const hn::RebindToUnsigned<Floats> du;
     const auto bits = hn::PromoteTo(du, hn::BitCast(hn::Rebind<uint16_t, Floats>(), stored));
     const auto sign = hn::And(bits, hn::Set(du, 0x8000));
@@ -42,7 +43,7 @@ HWY_INLINE FloatVector Widened(hn::Vec<hn::Rebind<T, Floats>> stored) {
   }
 }
 
-// Scales of blocks, of which `count` are there where they are no whole vector.
+// Scales of blocks. Only `count` exist if they are not a whole vector.
 HWY_INLINE FloatVector LoadScales(const uint16_t* from) {
   const hn::Rebind<uint16_t, Floats> d;
   return Widened<hwy::float16_t>(hn::BitCast(hn::Rebind<hwy::float16_t, Floats>(), hn::LoadU(d, from)));

@@ -7,7 +7,7 @@ namespace lacuna {
 
 namespace {
 
-// [rows, of a row], or as many in one dimension.
+// [rows, size of a row], or the same number in one dimension.
 void ExpectRows(const ort::Call& call, const std::string& name, const ort::Tensor& tensor, int64_t rows, int64_t of_a_row) {
   if (!(tensor.shape == ort::Shape{rows * of_a_row})) call.Expect(name.c_str(), tensor, {rows, of_a_row});
 }

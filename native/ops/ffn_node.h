@@ -1,4 +1,4 @@
-// What operators share: inputs by position, weights by storage, and memory to work in.
+// Shared by operators: inputs by position, weights by storage, and working memory.
 #ifndef LACUNA_OPS_FFN_NODE_H_
 #define LACUNA_OPS_FFN_NODE_H_
 
@@ -13,7 +13,7 @@
 
 namespace lacuna {
 
-// Of all kernels of the process: calls of one session follow each other, so they use one block.
+// For all kernels of the process. Calls of one session follow each other, so they use one block.
 class TakenScratch {
  public:
   TakenScratch();
@@ -26,7 +26,7 @@ class TakenScratch {
   std::unique_ptr<Scratch> scratch_;
 };
 
-// Of a matrix in a storage.
+// For a matrix in a storage.
 constexpr ONNXTensorElementDataType ElementType(Storage storage) {
   switch (storage) {
     case Storage::kFp32:
@@ -42,7 +42,7 @@ constexpr ONNXTensorElementDataType ElementType(Storage storage) {
   return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
 }
 
-// A node's inputs by position; those that are tensors of the model are looked up once.
+// A node's inputs by position. Inputs that are tensors of the model are looked up once.
 template <size_t kCount>
 class NodeInputs {
  public:
@@ -69,7 +69,7 @@ class NodeInputs {
     return IsGiven(call, input) ? Given(call, input, shape) : nullptr;
   }
 
-  // The rows of a matrix in a storage, whose columns its shape need not show: from 1 to `most`.
+  // The number of rows of a matrix in a storage: from 1 to `most`. Its shape need not show the columns.
   int64_t Rows(const ort::Call& call, size_t input, Storage storage, int64_t most) const {
     const ort::Tensor tensor = Get(call, input);
     if (tensor.shape.rank() != (IsBlocked(storage) ? 3 : 2))
@@ -79,7 +79,7 @@ class NodeInputs {
     return tensor.shape[0];
   }
 
-  // A matrix [rows, columns]; the scales of one in blocks are the next input.
+  // A matrix [rows, columns]. For a matrix in blocks, the scales are the next input.
   Matrix Weights(const ort::Call& call, size_t input, Storage storage, const ort::Shape& matrix) const {
     const ort::Tensor tensor = Get(call, input);
     if (tensor.given() && tensor.type != ElementType(storage))
@@ -96,7 +96,7 @@ class NodeInputs {
     return {tensor.data, scales.As<uint16_t>()};
   }
 
-  // Matrices whose rows lie in input `records`, in that order.
+  // Matrices with rows in input `records`, in that order.
   struct Recorded {
     Matrix* matrix;
     RecordPart part;

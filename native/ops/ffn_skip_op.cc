@@ -27,7 +27,7 @@ class FfnSkipStartKernel {
 
  private:
   int64_t warm_up_;
-  // Calls with more than one token a row skip nothing.
+  // Calls with more than one token in a row skip nothing.
   bool dense_prefill_;
 };
 
@@ -37,7 +37,7 @@ class FfnSkipStepKernel {
   static constexpr auto kOutputs = ffnskip_step::kOutputs;
 
   explicit FfnSkipStepKernel(const ort::Node& node) {
-    // It becomes a state, which counts it down in 32 bits.
+    // It becomes a state, which is counted down in 32 bits.
     rule_.run_length = static_cast<int32_t>(node.Int(attribute::kRunLength, 0, std::numeric_limits<int32_t>::max()));
     rule_.re_arm = node.Int(attribute::kReArm, 0, 1) == 1;
   }

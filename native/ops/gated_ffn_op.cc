@@ -16,7 +16,7 @@ using namespace gated_ffn;
   throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() + ": " + message);
 }
 
-// A node with what another cut needs says two things at once.
+// A node with the inputs of another cut contradicts itself.
 Choice ChoiceOf(const ort::Node& node) {
   Choice choice;
   choice.measure = node.Word<Measure>(attribute::kMeasure, kMeasureNames);
@@ -33,7 +33,7 @@ Choice ChoiceOf(const ort::Node& node) {
   return choice;
 }
 
-// Blocks of codes without a choice run by the kernel for whole blocks, all others by that for chosen rows.
+// Blocks of codes without a choice run by the kernel for whole blocks, all others by the one for chosen rows.
 class GatedFfnKernel {
  public:
   static constexpr auto kInputs = gated_ffn::kInputs;
@@ -49,7 +49,7 @@ class GatedFfnKernel {
       gate_inputs_ = node.Int(attribute::kGateInputs);
     masked_ = node.HasInput(kActive);
     dense_prefill_ = node.Flag(attribute::kDensePrefill);
-    // Nodes have them where they have the norm.
+    // Only nodes with the norm have these inputs.
     if (node.HasInput(kNorm)) ffn_.norm.epsilon = node.Float(attribute::kEpsilon);
     if (node.HasInput(kPostNorm)) ffn_.post_norm.epsilon = node.Float(attribute::kPostEpsilon);
   }
@@ -79,7 +79,7 @@ class GatedFfnKernel {
   }
 
  private:
-  // What is read of the stream, and its sum where it is made here.
+  // The part of the stream that is read, and its sum if it is computed here.
   Stream BindStream(ort::Call& call) const {
     const ort::Tensor x = call.Input(kX), skip = inputs_.Get(call, kSkip);
     if (skip.given() != inputs_.IsGiven(call, kNorm)) call.Refuse("expected both or neither of inputs skip and norm");
@@ -90,7 +90,7 @@ class GatedFfnKernel {
 
   Mask BindMask(ort::Call& call, const Stream& stream) const {
     if (!masked_) {
-      // As the body has it: without a mask it gives the constant 0.
+      // As in the body: without a mask the saturation is the constant 0.
       if (float* saturation = call.OptionalOutput<float>(kSaturationOutput, {})) *saturation = 0;
       return {};
     }
@@ -135,7 +135,7 @@ class GatedFfnKernel {
     return ffn;
   }
 
-  // What of x gate and up read.
+  // The entries of x that gate and up read.
   void SetParts(const ort::Call& call, int64_t hidden, GatedFfn& ffn) const {
     ffn.gate_inputs = ffn.up_inputs = {0, ffn.hidden};
     if (!gate_inputs_.has_value()) return;
@@ -146,7 +146,7 @@ class GatedFfnKernel {
     ffn.up_inputs = {ffn.gate_inputs.count, ffn.hidden - ffn.gate_inputs.count};
   }
 
-  // Gate and up in blocks are one matrix, but where they read parts of x.
+  // Gate and up in blocks are one matrix, unless they read parts of x.
   bool AreStacked() const { return IsBlocked(ffn_.storage) && !gate_inputs_.has_value(); }
 
   int64_t Neurons(const ort::Call& call) const {
@@ -167,7 +167,8 @@ class GatedFfnKernel {
     up = {static_cast<const uint8_t*>(gate.data) + blocks * BlockBytes(storage), gate.scales + blocks};
   }
 
-  // Of matrices that are read row by row those in blocks are taken from the records, so that the others' memory is not touched.
+  // Matrices in blocks that are read row by row come from the records, so that the memory of their copies is not
+  // touched.
   void BindWeights(const ort::Call& call, int64_t neurons, GatedFfn& ffn) const {
     const Storage storage = ffn.storage;
     if (AreStacked()) {
@@ -190,7 +191,7 @@ class GatedFfnKernel {
     }
   }
 
-  // Input gate_up is the upper plane, all of which is read; the lower one, whose scales are the same, is in the records.
+  // Input gate_up is the upper plane, all of which is read. The lower plane, with the same scales, is in the records.
   void BindPlanes(const ort::Call& call, int64_t neurons, GatedFfn& ffn) const {
     BindBoth(call, kGateUp, Storage::kInt4, ffn, ffn.predictor_gate, ffn.predictor_up);
     const RecordPart lower{Storage::kInt4, ffn.hidden, false};
@@ -200,7 +201,7 @@ class GatedFfnKernel {
     ffn.up.scales = ffn.predictor_up.scales;
   }
 
-  // A block in blocks of which nothing is left out.
+  // A block in blocks without a choice.
   NormFfn BindWhole(const ort::Call& call, int64_t hidden) const {
     const auto columns = static_cast<size_t>(hidden);
     NormFfn ffn;
@@ -239,12 +240,12 @@ class GatedFfnKernel {
                   std::to_string(matrix.rows));
   }
 
-  // What stays the same from call to call, but for sizes and weights.
+  // The settings that are the same in every call, except sizes and weights.
   GatedFfn ffn_;
-  // Of a gate that reads the first entries of x alone.
+  // The number of entries of x that the gate reads, if it reads only the first.
   std::optional<int64_t> gate_inputs_;
   bool masked_ = false;
-  // Calls with more than one token a row choose every neuron.
+  // Calls with more than one token in a row choose every neuron.
   bool dense_prefill_ = false;
   NodeInputs<kInputCount> inputs_;
 };

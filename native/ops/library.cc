@@ -1,4 +1,5 @@
-// The library's door, which ONNX Runtime and onnxruntime-genai look up by name; wanted_logits.h has another for its own session.
+// The library's entry, which ONNX Runtime and onnxruntime-genai look up by name. wanted_logits.h has another one for
+// our own session.
 #include <map>
 #include <mutex>
 #include <string>
@@ -9,8 +10,8 @@
 namespace lacuna {
 namespace {
 
-// The domain with all its operators. Sessions refer to it for as long as they live and nothing says when the last one
-// ends, so it is never released; a process has one for each ONNX Runtime that it has loaded.
+// The domain with all its operators. Sessions refer to it as long as they live, and nothing says when the last one
+// ends. So it is never released. A process has one for each ONNX Runtime that it has loaded.
 OrtCustomOpDomain* DomainOf(const OrtApi& api) {
   static std::mutex* const mutex = new std::mutex;
   static auto* const domains = new std::map<const OrtApi*, std::pair<OrtCustomOpDomain*, ort::Operators>>;
@@ -36,7 +37,7 @@ extern "C" LACUNA_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOpt
                                                                         const OrtApiBase* base) noexcept {
   const OrtApi* api = base->GetApi(lacuna::ort::kApiVersion);
   if (api == nullptr) {
-    // Every runtime has version 1, which can at least say what is wrong.
+    // Every runtime has version 1, which can at least report the error.
     const OrtApi* first = base->GetApi(1);
     if (first == nullptr) return nullptr;
     const std::string message = std::string("lacuna: ONNX Runtime ") + base->GetVersionString() +

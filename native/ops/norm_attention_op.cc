@@ -43,7 +43,7 @@ class NormAttentionKernel {
     call.Expect("past_key", past_key, past);
     call.Expect("past_value", past_value, past);
     const int64_t total = TotalLength(call, tokens);
-    // As GroupQueryAttention has it: a cache of a capacity keeps it.
+    // As in GroupQueryAttention: a cache keeps its capacity.
     const ort::Shape present = {rows, past[1], std::max(past[2], total), past[3]};
     const std::vector<size_t> seen = Seen(call, rows, tokens, total, past[2], present[2]);
     Cache cache;
@@ -115,7 +115,7 @@ class NormAttentionKernel {
     part.sines = sines.As<float>();
   }
 
-  // No more than there are positions for, as GroupQueryAttention has it: it is what the caches are made for.
+  // At most the number of positions, as in GroupQueryAttention: the caches are made for it.
   int64_t TotalLength(const ort::Call& call, int64_t tokens) const {
     const ort::Tensor given = call.Input(kTotalSequenceLength);
     if (!given.given() || given.shape.elements() != 1) call.Refuse("expected one number for input total_sequence_length");
@@ -128,19 +128,20 @@ class NormAttentionKernel {
     return total;
   }
 
-  // Tokens of each row that were seen before: seqlens_k counts all but one of those that are seen now.
+  // Tokens of each row that were seen before. seqlens_k counts all tokens but one of the present ones.
   std::vector<size_t> Seen(const ort::Call& call, int64_t rows, int64_t tokens, int64_t total, int64_t past,
                            int64_t capacity) const {
     const ort::Tensor seqlens = call.Input(kSeqlensK);
     if (!seqlens.given() || seqlens.shape.elements() != static_cast<size_t>(rows))
       call.Refuse("expected [" + std::to_string(rows) + "] for input seqlens_k but received " + seqlens.shape.Text());
     const int64_t positions = inputs_.Get(call, kCosines).shape[0];
-    // GroupQueryAttention refuses it too: in rows padded on the right their own lengths no longer say where a past ends.
+    // GroupQueryAttention refuses this too: in rows padded on the right, their own lengths no longer say where a past
+    // ends.
     if (rows > 1 && tokens > 1 && tokens != total)
       call.Refuse("several tokens after a past are taken in one row, not in " + std::to_string(rows));
     std::vector<size_t> seen;
     for (int64_t row = 0; row < rows; ++row) {
-      // A prompt starts from nothing, also where its row is padded on the right.
+      // A prompt starts from nothing, even if its row is padded on the right.
       const int64_t before = tokens == total ? 0 : seqlens.As<int32_t>()[row] + int64_t{1} - tokens;
       const int64_t end = before + tokens;
       if (before < 0 || before > past || end > capacity || end > positions)
@@ -152,7 +153,7 @@ class NormAttentionKernel {
     return seen;
   }
 
-  // Of the matrix of all three projections, with heads of each.
+  // For the matrix of all three projections, with the heads of each.
   static constexpr int64_t kMostRows = 3 * kMostHeads * kMostHeadSize;
 
   NormAttention part_;

@@ -55,8 +55,9 @@ class NormProductKernel {
   }
 
  private:
-  // Rows here and there are read at a quarter of the rate of rows in order. Where more than one in so many has to be, as where
-  // many tokens are about equally likely, so many calls compute all, since what is said of the next word changes slowly.
+  // Scattered rows are read at a quarter of the rate of rows in order. If a call must read more than one row in this
+  // number, for example because many tokens are about equally likely, this number of calls compute all rows:
+  // predictions change slowly.
   static constexpr size_t kMostComputed = 16;
   static constexpr int kLeftOut = 8;
 
@@ -70,7 +71,7 @@ class NormProductKernel {
     return false;
   }
 
-  // Made when it is first wanted: half as large as the weight.
+  // Made when it is first wanted. Half as large as the weight.
   const Screen& ScreenOf(const BlockMatrix& weight, const Parallel& parallel) {
     std::call_once(is_made_, [&] { screen_.emplace(weight, parallel); });
     return *screen_;

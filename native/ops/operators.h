@@ -1,5 +1,5 @@
-// The operators of the `lacuna` domain, by file. An operator has as many op types as a model may hold bodies of it; its kernel reads
-// inputs and attributes, not the name.
+// The operators of the `lacuna` domain, by file. An operator has one op type for each body that a model may hold. Its
+// kernel reads inputs and attributes, not the name.
 #ifndef LACUNA_OPS_OPERATORS_H_
 #define LACUNA_OPS_OPERATORS_H_
 

@@ -27,7 +27,7 @@ void Shape::Resize(size_t rank) {
 }
 
 size_t Shape::elements() const {
-  // Of a tensor without elements the other dimensions may be anything.
+  // In a tensor without elements, the other dimensions may be anything.
   if (std::find(data(), data() + rank_, 0) != data() + rank_) return 0;
   size_t product = 1;
   for (size_t i = 0; i < rank_; ++i) product = Product({product, static_cast<size_t>(dimensions_[i])});
@@ -57,7 +57,7 @@ Tensor View(const OrtApi& api, const OrtValue* value) {
   Check(api, api.GetDimensions(info, tensor.shape.data(), rank));
   void* data = nullptr;
   Check(api, api.GetTensorMutableData(const_cast<OrtValue*>(value), &data));
-  // An empty tensor may have no memory, but it is there.
+  // An empty tensor may have no memory, but it exists.
   static const char kEmpty = 0;
   tensor.data = data == nullptr ? &kEmpty : data;
   return tensor;
@@ -99,7 +99,7 @@ std::string Node::String(const char* attribute) const {
   std::string value(size, '\0');
   if (OrtStatus* status = api_.KernelInfoGetAttribute_string(info_, attribute, value.data(), &size))
     Lacks(attribute, status);
-  // The size counts the zero at the end.
+  // The size includes the zero at the end.
   value.resize(size == 0 ? 0 : size - 1);
   return value;
 }
@@ -140,7 +140,7 @@ bool Node::HasInput(size_t input) const {
   size_t inputs = 0;
   Check(api_, api_.KernelInfo_GetInputCount(info_, &inputs));
   if (input >= inputs) return false;
-  // Inputs that are left out have no name; the size counts the zero at the end.
+  // Missing inputs have no name. The size includes the zero at the end.
   size_t size = 0;
   Check(api_, api_.KernelInfo_GetInputName(info_, input, nullptr, &size));
   return size > 1;
@@ -178,7 +178,7 @@ void* Call::OutputData(size_t index, const Shape& shape, bool optional) const {
 }
 
 Parallel Call::Threads() {
-  // The API does not say how many threads a session has. Work is claimed, so tasks too many cost next to nothing.
+  // The API does not say how many threads a session has. Work is claimed, so superfluous tasks cost next to nothing.
   static const size_t kCores = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, 64);
   return {this, kCores, [](void* state, size_t tasks, void (*task)(void*, size_t), void* argument) {
             const Call& call = *static_cast<Call*>(state);

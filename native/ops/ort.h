@@ -1,7 +1,9 @@
-// What operators need of ONNX Runtime's C API: checked calls, tensors as pointers and shapes, and operators as classes.
+// The part of ONNX Runtime's C API that operators need: checked calls, tensors as pointers and shapes, and operators as
+// classes.
 //
-// The host's library is never linked: all goes through the table of functions that it hands over. 17 is the first version
-// of that table that can run work on the session's threads, and a library must not ask for more than its host has.
+// The host's library is never linked. All calls go through the table of functions from the host. 17 is the first
+// version of that table that can run work on the session's threads, and a library must not ask for a newer version than
+// its host has.
 #ifndef LACUNA_OPS_ORT_H_
 #define LACUNA_OPS_ORT_H_
 
@@ -22,7 +24,7 @@ namespace lacuna::ort {
 
 constexpr uint32_t kApiVersion = 17;
 
-// What a model or its host got wrong. Never leaves this library: `Guarded` makes it a status.
+// A mistake of a model or its host. It never leaves this library: `Guarded` turns it into a status.
 class Refusal : public std::runtime_error {
  public:
   Refusal(OrtErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
@@ -32,7 +34,7 @@ class Refusal : public std::runtime_error {
   OrtErrorCode code_;
 };
 
-// Throws what a call of the API failed with.
+// Throws the failure of an API call.
 void Check(const OrtApi& api, OrtStatus* status);
 
 template <class Function>
@@ -63,7 +65,7 @@ class Shape {
   int64_t operator[](size_t i) const { return dimensions_[i]; }
   int64_t* data() { return dimensions_.data(); }
   const int64_t* data() const { return dimensions_.data(); }
-  // Throws where they are more than memory can hold.
+  // Throws if they are too many for memory.
   size_t elements() const;
   bool operator==(const Shape& other) const;
   std::string Text() const;
@@ -73,7 +75,7 @@ class Shape {
   std::array<int64_t, kMostDimensions> dimensions_{};
 };
 
-// A tensor's elements; `data` is null when an optional input is not given.
+// A tensor's elements. `data` is null if an optional input is missing.
 struct Tensor {
   const void* data = nullptr;
   ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
@@ -88,7 +90,7 @@ struct Tensor {
 
 Tensor View(const OrtApi& api, const OrtValue* value);
 
-// A node as its kernel is made.
+// A node while its kernel is made.
 class Node {
  public:
   Node(const OrtApi& api, const OrtKernelInfo* info, const std::string& op_type) : api_(api), info_(info), op_type_(op_type) {}
@@ -99,18 +101,18 @@ class Node {
   // Throws unless it is from `least` to `most`.
   int64_t Int(const char* attribute, int64_t least, int64_t most) const;
   std::string String(const char* attribute) const;
-  // Whether it is set; a node that lacks it does not set it.
+  // Whether it is set. A missing attribute is not set.
   bool Flag(const char* attribute) const;
   bool HasFloat(const char* attribute) const;
   bool HasInt(const char* attribute) const;
-  // Which of these names an attribute has, as the enum whose names they are; throws for another.
+  // The enum value whose name an attribute has. Throws for another name.
   template <class Enum, size_t kCount>
   Enum Word(const char* attribute, const char* const (&names)[kCount]) const {
     return static_cast<Enum>(IndexOf(attribute, names, kCount));
   }
-  // Whether an optional input is there, computed or not.
+  // Whether an optional input is present, computed or constant.
   bool HasInput(size_t input) const;
-  // An initializer; not given when the input is computed, or is not there.
+  // An initializer. Empty if the input is computed or missing.
   Tensor Constant(size_t input) const;
 
  private:
@@ -133,7 +135,7 @@ class Call {
   T* Output(size_t index, const Shape& shape) const {
     return static_cast<T*>(OutputData(index, shape, false));
   }
-  // Null when the output is not wanted.
+  // Null if the output is not wanted.
   template <typename T>
   T* OptionalOutput(size_t index, const Shape& shape) const {
     return static_cast<T*>(OutputData(index, shape, true));
@@ -141,7 +143,7 @@ class Call {
   // The session's threads.
   Parallel Threads();
   [[noreturn]] void Refuse(const std::string& message) const;
-  // Throws unless `what` is from 1 to `most`: kernels divide by dimensions, and multiply them.
+  // Throws unless `what` is from 1 to `most`: kernels divide by dimensions and multiply them.
   void ExpectSize(const char* what, int64_t size, int64_t most) const;
   // Throws unless an input has the wanted shape.
   void Expect(const char* input, const Tensor& tensor, const Shape& wanted) const;
@@ -159,7 +161,7 @@ struct Port {
   bool optional = false;
 };
 
-// An operator whose kernels are of class Kernel: Kernel(Node), Compute(Call&), and the lists kInputs, kOutputs.
+// An operator with kernels of class Kernel: Kernel(Node), Compute(Call&), and the lists kInputs, kOutputs.
 template <class Kernel>
 class Operator final : public OrtCustomOp {
  public:
@@ -214,7 +216,7 @@ class Operator final : public OrtCustomOp {
   std::string op_type_;
 };
 
-// Operators of one kind, made once and kept as long as the process may have sessions that use them.
+// Operators of one kind, made once and kept as long as sessions of the process may use them.
 using Operators = std::vector<std::shared_ptr<OrtCustomOp>>;
 
 // One for each body that a model may hold: <name>_<operator set>_<number>.

@@ -28,7 +28,7 @@ class StatisticalTopKKernel {
     // They are counted in 32 bits.
     if (columns > static_cast<size_t>(kMostNeurons))
       call.Refuse("expected at most " + std::to_string(kMostNeurons) + " entries a row but received " + std::to_string(columns));
-    // Rows without entries take no memory, and their counts would.
+    // Rows without entries take no memory, but their counts would.
     if (columns == 0 && rows.elements() > static_cast<size_t>(kMostNeurons))
       call.Refuse("expected at most " + std::to_string(kMostNeurons) + " rows without entries but received " +
                   std::to_string(rows.elements()));

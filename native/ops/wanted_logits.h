@@ -1,8 +1,8 @@
-// What a caller will read of the logits that it has given memory for, so that what it will not is not computed.
+// Says which logits the caller will read, so that the others are not computed.
 //
-// No model says it: a graph is the same for whoever samples, whoever scores every token, and hosts without kernels. So it does not pass
-// through ONNX Runtime but beside it, and is about one piece of memory: a product whose result is another one's input, or
-// goes elsewhere, does not see it.
+// A model does not contain this: a graph is the same for a caller that samples, for one that scores every token, and
+// for hosts without kernels. So it does not go through ONNX Runtime, but directly to the library, and it concerns one
+// piece of memory. A product that writes its result elsewhere, for example to another product's input, is not affected.
 #ifndef LACUNA_OPS_WANTED_LOGITS_H_
 #define LACUNA_OPS_WANTED_LOGITS_H_
 
@@ -18,18 +18,19 @@
 namespace lacuna {
 
 struct WantedLogits {
-  // The last so many tokens'.
+  // Logits are wanted for this number of last tokens.
   size_t tokens = SIZE_MAX;
-  // Of each token the so many largest and those that equal the least of them, while others may be less than they are; 0: all.
+  // For each token, this number of largest logits and those that equal the least of them are exact, and others may be
+  // smaller; 0: all are exact.
   size_t largest = 0;
 };
 
-// What this thread said last of what is written to `logits`; of other memory everything is wanted.
+// The last wish of this thread for `logits`. For other memory, everything is wanted.
 WantedLogits WantedOf(const float* logits);
 
 }  // namespace lacuna
 
-// Says it for what this thread runs from here on, until it says it of other memory, or of none: null.
+// Sets the wish for this thread's runs from here on, until it is set for other memory or for none (null).
 extern "C" LACUNA_EXPORT void LacunaWantLogits(const float* logits, size_t tokens, size_t largest) noexcept;
 
 #endif  // LACUNA_OPS_WANTED_LOGITS_H_

@@ -40,10 +40,10 @@ Row Slice(const Row& row, size_t first, size_t count) {
   return {from, from + static_cast<std::ptrdiff_t>(count)};
 }
 
-// Activations bend by less than 1.13: a derivative's largest size, gelu's.
+// The slope of activations is below 1.13, that of gelu.
 Bounded Activated(Activation activation, const Bounded& x) {
   const double value = Activate(activation, x.value);
-  // exp and erf of vectors are good to a few units of 1.
+  // exp and erf of vectors are exact to a few units of 1.
   return {value, 1.13 * x.error + 2e-6 * std::max(1.0, std::abs(x.value))};
 }
 
@@ -88,7 +88,7 @@ Row Attended(const NormAttention& part, const Row& query, size_t kv_head, const 
     sum *= part.scale;
     if (part.softcap > 0) sum = part.softcap * std::tanh(sum / part.softcap);
     scores[j] = sum;
-    // Capping bends by 1 at most.
+    // The slope of capping is 1 at most.
     errors[j] = std::abs(part.scale) * slack + Roundings(sum) + 1e-6 * part.softcap;
     largest = std::max(largest, sum);
   }
@@ -105,7 +105,8 @@ Row Attended(const NormAttention& part, const Row& query, size_t kv_head, const 
       const double weight = std::exp(scores[j] - largest) / weights;
       const Bounded& value = values[j][kv_head * size + i];
       sum += weight * value.value;
-      // A weight is off by its score's error and by that of their sum, and by what exp and sums of positions round.
+      // The error of a weight comes from its score, from the sum of the weights, and from rounding exp and sums over
+      // positions.
       const double share = std::expm1(errors[j]) + error + (static_cast<double>(count) / 2 + 8) * kEpsilon;
       slack += weight * (value.error + share * (std::abs(value.value) + value.error));
     }
@@ -140,7 +141,7 @@ Row Normed(const RmsNorm& norm, const Row& x) {
   const double count = static_cast<double>(x.size());
   const double mean = squares / count + norm.epsilon;
   const double scale = 1 / std::sqrt(mean);
-  // Half the relative error of the mean, which is that of its entries and of a sum of so many.
+  // Half the relative error of the mean. That is the error of its entries and of a sum of them.
   const double share = error / count / mean / 2 + (count / 8 + 8) * kEpsilon;
   Row normed(x.size());
   for (size_t i = 0; i < x.size(); ++i) {
@@ -169,11 +170,11 @@ Row Times(Storage storage, const BlockMatrix& matrix, const Row& coded) {
     double sum = 0, sizes = 0, error = 0;
     for (size_t i = 0; i < row.size(); ++i) {
       sum += row[i] * coded[i].value;
-      // How far zero is from the middle is multiplied by itself.
+      // The distance of zero from the middle is a separate product.
       sizes += (std::abs(from_middle[i]) + std::abs(row[i] - from_middle[i])) * std::abs(coded[i].value);
       error += std::abs(row[i]) * coded[i].error;
     }
-    // Blocks are exact; they are scaled, and added in float, stored zeros by a quarter as many sums.
+    // Blocks are exact. They are scaled and added in float. Stored zeros add a quarter as many sums.
     error += (1.25 * blocks + 8) * kEpsilon * sizes;
     if (matrix.bias == nullptr) {
       products[j] = {sum, error};
@@ -189,7 +190,7 @@ Row NormProductOf(const NormProduct& part, const Row& stream) {
   if (part.softcap == 0) return products;
   for (Bounded& product : products) {
     product.value = part.softcap * std::tanh(product.value / part.softcap);
-    // Capping bends by 1 at most.
+    // The slope of capping is 1 at most.
     product.error += 1e-6 * part.softcap;
   }
   return products;

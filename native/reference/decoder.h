@@ -1,7 +1,7 @@
-// The parts of decoder.h in plain loops, each number with how far float arithmetic may be from it.
+// The parts of decoder.h in plain loops. Each number has a bound for the error of float arithmetic.
 //
-// What is rounded to 8 bits is rounded to another code where float falls on the other side of a tie. Where that can be, and
-// only there, a number's error is a whole step.
+// Rounding to 8 bits gives another code if float arithmetic falls on the other side of a tie. Only where that can
+// happen, a number's error is a whole step.
 #ifndef LACUNA_REFERENCE_DECODER_H_
 #define LACUNA_REFERENCE_DECODER_H_
 
@@ -38,7 +38,7 @@ struct Projected {
 };
 Projected ProjectedOf(const NormAttention& part, const Row& stream, size_t position);
 
-// What a token's queries make of the keys and values of all positions up to its own.
+// The attention of a token's queries to the keys and values of all positions up to its own.
 Row AttendedOf(const NormAttention& part, const Row& queries, const std::vector<Row>& keys, const std::vector<Row>& values);
 
 }  // namespace lacuna::reference

@@ -8,7 +8,7 @@
 namespace lacuna::reference {
 namespace {
 
-// The entries of x that a matrix is multiplied with.
+// The entries of x that a matrix multiplies.
 std::vector<double> Entries(const GatedFfn& ffn, const float* x, const Range& range) {
   if (IsBlocked(ffn.storage)) return QuantisedEntries(x + range.first, range.count);
   return {x + range.first, x + range.first + range.count};
@@ -23,7 +23,7 @@ double Dot(const std::vector<double>& row, const std::vector<double>& x) {
 double At(const float* values, size_t i) { return values == nullptr ? 0.0 : values[i]; }
 
 struct Choice {
-  // act(gate), 0 where a neuron is not chosen.
+  // act(gate), or 0 if a neuron is not chosen.
   std::vector<double> act;
   int kept = 0;
 };
@@ -54,7 +54,7 @@ std::vector<double> Products(Storage storage, const Matrix& matrix, size_t width
   return products;
 }
 
-// Gate or up times entries, plus a bias, by both planes where there are two.
+// Gate or up times entries, plus a bias, with both planes if there are two.
 std::vector<double> Projected(const GatedFfn& ffn, const Matrix& matrix, const Matrix& upper, size_t width,
                               const std::vector<double>& x, const float* bias) {
   if (!IsNested(ffn.choice)) return Products(ffn.storage, matrix, width, x, bias, ffn.neurons);
@@ -75,7 +75,7 @@ std::vector<double> Predicted(const GatedFfn& ffn, const float* x) {
   return products;
 }
 
-// What neurons with a score are measured by, where it is not act(gate).
+// The measure of neurons, if it is not act(gate).
 std::vector<double> MeasureOf(const GatedFfn& ffn, const float* x, const std::vector<double>& act,
                               const std::vector<double>& up) {
   if (IsPredicted(ffn.choice)) return Predicted(ffn, x);

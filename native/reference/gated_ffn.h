@@ -1,4 +1,4 @@
-// GatedFFN as plain loops in double, one token at a time: what its kernels are tested against.
+// GatedFFN as plain loops in double, one token at a time, for testing its kernels.
 #ifndef LACUNA_REFERENCE_GATED_FFN_H_
 #define LACUNA_REFERENCE_GATED_FFN_H_
 
@@ -10,7 +10,7 @@ namespace lacuna::reference {
 
 double Activate(Activation activation, double x);
 
-// cos(residual, residual + y); 0 where either is a zero vector.
+// cos(residual, residual + y); 0 if either is a zero vector.
 double Saturation(const float* residual, const std::vector<double>& y);
 
 struct GatedFfnToken {
@@ -22,7 +22,7 @@ struct GatedFfnToken {
   int kept = 0;
 };
 
-// Of what is multiplied, the norm of the stream being done. `residual` may be null: then there is no saturation.
+// The inputs of the products; the stream is already normed. If `residual` is null, there is no saturation.
 GatedFfnToken RunGatedFfn(const GatedFfn& ffn, const float* x, const float* residual, bool choose_all);
 
 }  // namespace lacuna::reference

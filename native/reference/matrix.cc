@@ -37,7 +37,8 @@ uint16_t ToBf16(float value) {
 
 double FromBf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
-// To the nearest, of two the even one. Below 2^-14 numbers are 2^-24 apart, above it a 1024th of the power of two below them.
+// To the nearest, ties to the even one. Below 2^-14 numbers are 2^-24 apart. Above, they are a 1024th of the power of
+// two below them apart.
 uint16_t ToFp16(float value) {
   const int sign = std::signbit(value) ? 0x8000 : 0;
   const double size = std::abs(static_cast<double>(value));
@@ -45,7 +46,7 @@ uint16_t ToFp16(float value) {
   int exponent;
   std::frexp(size, &exponent);
   const int step = std::max(exponent - 11, -24);
-  // Steps that round up to the next power of two carry into the exponent, as they should.
+  // Steps that round up to the next power of two carry into the exponent, which is right.
   return static_cast<uint16_t>(sign | (static_cast<int>(std::nearbyint(std::ldexp(size, -step))) + 1024 * (step + 24)));
 }
 

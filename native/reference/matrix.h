@@ -1,4 +1,4 @@
-// Rows of a matrix as numbers, and floats as a storage keeps them: by the definition of each, one entry at a time.
+// Rows of a matrix as numbers, and floats in a storage: by the definition of each, one entry at a time.
 #ifndef LACUNA_REFERENCE_MATRIX_H_
 #define LACUNA_REFERENCE_MATRIX_H_
 
@@ -16,17 +16,18 @@ double ScaleOf(const Matrix& matrix, size_t width, size_t row, size_t block);
 // Floats as float16, each rounded to the nearest.
 std::vector<uint16_t> Fp16Of(const std::vector<float>& values);
 
-// An input as products with blocks take it: each block's largest size is 127 steps, all entries are rounded to whole ones.
+// An input as products with blocks take it: each block's largest size is 127 steps, and all entries are rounded to
+// whole steps.
 std::vector<double> QuantisedEntries(const float* x, size_t count);
 
-// Matrices in blocks of as many rows, joined into records that own their bytes.
+// Matrices in blocks with equally many rows, joined into records that own their bytes.
 class StoredRecords {
  public:
   struct Part {
     Matrix matrix;
     RecordPart part;
   };
-  // What fills up a record is 255. `offset` misaligns them, in scales.
+  // The padding of a record is 255. `offset` misaligns them, in scales.
   StoredRecords(size_t rows, const std::vector<Part>& parts, size_t offset = 0);
 
   Matrix matrix(size_t part) const;
@@ -35,35 +36,35 @@ class StoredRecords {
   RecordLayout layout_;
   std::vector<Part> parts_;
   std::vector<size_t> offsets_;
-  // By the size of a scale.
+  // In elements of the size of a scale.
   std::vector<uint16_t> bytes_;
   size_t offset_;
 };
 
-// Of a matrix in two planes of int4: upper + lower / 16.
+// For a matrix in two planes of int4: upper + lower / 16.
 enum class Plane { kUpper, kLower };
 
 // A matrix that owns its bytes. `offset` misaligns data and scales, in entries.
 class StoredMatrix {
  public:
-  // Rounds `values` [rows, width] to the nearest that the storage has; a block's largest value takes its largest code, by a
-  // scale that float16 has.
+  // Rounds `values` [rows, width] to the nearest value of the storage. A block's largest value gets the largest code,
+  // with a scale that float16 can hold.
   StoredMatrix(Storage storage, const std::vector<float>& values, size_t width, size_t offset = 0);
-  // A plane of `values`, int4 both: a block's largest value is 119 sixteenths of the scale, which is one for both, so that codes
-  // of both are in reach of all others; the upper plane is rounded to the nearest.
+  // A plane of `values`; both are int4. A block's largest value is 119 sixteenths of the scale, which both planes
+  // share, so that their codes can reach all other values. The upper plane is rounded to the nearest.
   StoredMatrix(Plane plane, const std::vector<float>& values, size_t width, size_t offset = 0);
 
   Matrix matrix() const;
-  // As they were before they were rounded.
+  // The values before rounding.
   const std::vector<float>& values() const { return values_; }
   size_t width() const { return width_; }
-  // Makes all entries of a row what is not a number.
+  // Makes all entries of a row NaN.
   void Poison(size_t row);
-  // Every stored value by its size.
+  // Every stored value by its absolute size.
   StoredMatrix Sizes() const;
 
  private:
-  // Codes, zero being in the middle, and scale of a further block.
+  // The codes (with zero in the middle) and the scale of a further block.
   void AddBlock(const int* codes, size_t count, uint16_t scale);
   // Calls add(block, count, largest size) for the blocks of all rows.
   template <class Add>

@@ -1,4 +1,4 @@
-// StatisticalTopK as plain loops in double: what its kernel is tested against.
+// StatisticalTopK as plain loops in double, for testing its kernel.
 #ifndef LACUNA_REFERENCE_STATISTICAL_TOP_K_H_
 #define LACUNA_REFERENCE_STATISTICAL_TOP_K_H_
 

@@ -1,4 +1,4 @@
-// Activations against double, over the range where floats of a gate may be and far beyond it.
+// Activations against double, over the range of a gate's floats and far beyond it.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -44,8 +44,9 @@ std::vector<float> Arguments() {
   return x;
 }
 
-// The activation is x times a number from 0 to 1 (relu is exact). That number is off by 1.5e-7 at most for gelu, by its
-// polynomial; an exponential is good to a few units in the last place, and so is its argument, which scales up with it.
+// The activation is x times a number from 0 to 1 (relu is exact). For gelu, that number is off by 1.5e-7 at most,
+// because of its polynomial. An exponential is exact to a few units in the last place, and so is its argument, which
+// scales the error up.
 double Tolerance(Activation activation, double x) {
   const double polynomial = activation == Activation::kGelu ? 0.75e-7 : 0;
   return std::abs(x) * (polynomial + 8 * testing::kEpsilon) + 1e-37;
@@ -64,7 +65,7 @@ TEST(Activation, AgreesWithDouble) {
   });
 }
 
-// The sparse FFN leaves out what a zero gate would add: nothing, exactly.
+// The sparse FFN leaves out what a zero gate would add: exactly nothing.
 TEST(Activation, IsZeroAtZero) {
   testing::ForEachTarget([](const std::string& target) {
     for (Activation activation : kAll) {

@@ -1,4 +1,5 @@
-// Products with blocks of codes: every number of blocks up to several vectors of scales, and last blocks that are not full.
+// Products with blocks of codes: every number of blocks up to several vectors of scales, and last blocks that are not
+// full.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -33,8 +34,8 @@ void DotOf(const Matrix& matrix, size_t rows, const float* x, size_t n, float* d
   Rows::template Dot<1>(all.data(), rows, &input, n, dots, rows);
 }
 
-// y += sum of coefficients[j] * row j, from a column that starts a block on. Sums may be written by whole blocks, and no
-// further.
+// y += sum of coefficients[j] * row j, from a column that starts a block on. Sums may be written in whole blocks, and
+// no further.
 template <Storage kStorage>
 void AddOf(const Matrix& matrix, const float* coefficients, size_t width, size_t column, size_t n, float* y) {
   using Rows = BlockRows<kStorage>;
@@ -100,11 +101,11 @@ TEST(Blocks, DotProductsAreThoseOfTheQuantisedInput) {
           double sum = 0, sizes = 0;
           for (size_t i = 0; i < n; ++i) {
             sum += row[i] * entries[i];
-            // Codes are multiplied with their zero still in them, which is taken off at the end.
+            // Codes are multiplied with their zero still included. It is subtracted at the end.
             const double scale = reference::ScaleOf(stored.matrix(), n, j, i / kBlock);
             sizes += (std::abs(row[i]) + 2 * zero * scale) * std::abs(entries[i]);
           }
-          // Blocks are exact; they are scaled, and added in float.
+          // Blocks are exact. They are scaled and added in float.
           ASSERT_NEAR(dots[j], sum, static_cast<double>(Blocks(n) + 8) * testing::kEpsilon * sizes);
         }
       }

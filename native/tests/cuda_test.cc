@@ -1,4 +1,4 @@
-// The kernels for GPUs against the plain loops. Without a GPU all of it is skipped, and says so.
+// The kernels for GPUs against the plain loops. Without a GPU all of it is skipped, and the test says so.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -135,7 +135,7 @@ class Block {
     return ffn;
   }
 
-  // Lets `ffn` refer to copies on the device.
+  // Makes `ffn` refer to copies on the device.
   void Run(const GatedFfnTokens& tokens) const {
     GatedFfn ffn = Ffn();
     const size_t entry = variant_.storage == Storage::kBf16 ? 2 : 4;
@@ -193,8 +193,8 @@ class Block {
     EXPECT_NEAR(*saturation, wanted.saturation, slack);
   }
 
-  // As tests/gated_ffn_test.cc derives it: sums of magnitudes, by the same loops on absolute values, times the roundings;
-  // fast exponentials and tangents of the device err by a few units more.
+  // As tests/gated_ffn_test.cc derives it: sums of magnitudes, by the same loops on absolute values, times the
+  // roundings. Fast exponentials and tangents of the device are off by a few units more.
   double Tolerance(size_t token, const std::vector<double>& raw) const {
     const StoredMatrix gate = gate_.Sizes(), up = up_.Sizes(), down = down_.Sizes();
     const Floats gate_bias = Sizes(gate_bias_), up_bias = Sizes(up_bias_), down_bias = Sizes(down_bias_), x = Sizes(x_);
@@ -234,7 +234,7 @@ class Block {
 };
 
 TEST_F(Cuda, GatedFfnAgreesWithPlainLoops) {
-  // Around warps, blocks and pairs, and of the size of a model.
+  // Around warps, blocks and pairs, and of a model's size.
   constexpr Shape kShapes[] = {{1, 1, 1, 0},   {24, 40, 3, 0},     {31, 33, 2, 0},      {64, 1025, 2, 0},
                                {65, 257, 5, 0}, {96, 2049, 1, 32}, {67, 130, 2, 33}, {640, 2048, 2, 0}};
   uint32_t seed = 1;
@@ -291,7 +291,8 @@ TEST_F(Cuda, StatisticalTopKAgreesWithPlainLoops) {
                                          values.begin() + static_cast<std::ptrdiff_t>((row + 1) * columns));
           double largest = 0;
           for (double value : wide) largest = std::max(largest, std::abs(value));
-          // Mean and deviation are sums of `columns` floats, and y is a difference of numbers of the largest entry's size.
+          // Mean and deviation are sums of `columns` floats, and y is a difference of numbers as large as the largest
+          // entry.
           const double tolerance = (static_cast<double>(columns) + 8) * testing::kEpsilon * largest;
           const double theta = reference::StatisticalThreshold(wide, quantile);
           const reference::TopK wanted = reference::StatisticalTopK(wide, quantile, mode == TopKMode::kSoft);

@@ -1,5 +1,5 @@
-// The parts of a decoder layer against plain loops: odd sizes, blocks that are not full, misaligned memory, every storage and
-// instruction set, one token and many; and that a token's result does not depend on what comes with it.
+// The parts of a decoder layer against plain loops: odd sizes, blocks that are not full, misaligned memory, every
+// storage and instruction set, one token and many. A token's result must not depend on what comes with it.
 #include "kernels/decoder.h"
 
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ using testing::Misaligned;
 
 constexpr Storage kStorages[] = {Storage::kInt8, Storage::kInt4};
 
-// What matrices have beside codes and scales.
+// What matrices have besides codes and scales.
 struct Variant {
   bool asymmetric, biased;
 };
@@ -53,7 +53,7 @@ class Made {
     if (variant_.biased) matrix.bias = Rows(rows, 1).data();
     return matrix;
   }
-  // Around 1, as norms' weights are.
+  // Around 1, like the weights of norms.
   RmsNorm Norm(size_t size) {
     std::vector<float> weight = random_.Floats(size, 0.2f);
     for (float& entry : weight) entry += 1;
@@ -63,7 +63,8 @@ class Made {
   Misaligned& Keep(const std::vector<float>& values) { return rows_.emplace_back(values, random_.Below(7)); }
 
  private:
-  // Any: codes are then far from even around zero, and what lies past a row's last is no zero point of it. No byte is beyond.
+  // Any value: codes are then not balanced around zero, and bytes past a row's last are not its zero points. No byte is
+  // beyond.
   const uint8_t* ZeroPoints(size_t bytes) {
     std::vector<uint8_t>& zeros = zero_points_.emplace_back(bytes);
     for (uint8_t& two : zeros) two = static_cast<uint8_t>(random_.Below(256));
@@ -77,7 +78,7 @@ class Made {
   std::deque<std::vector<uint8_t>> zero_points_;
 };
 
-// x + skip, token by token, and what a kernel is given of it.
+// x + skip, token by token, and the kernel's input for it.
 struct Tokens {
   Tokens(Made& made, size_t count_, size_t hidden_, bool has_skip)
       : count(count_), hidden(hidden_), x(made.Rows(count, hidden)), skip(made.Rows(count, hidden)), sum(made.Rows(count, hidden)) {
@@ -112,8 +113,8 @@ void ExpectRow(const float* got, const reference::Row& wanted) {
   for (size_t i = 0; i < wanted.size(); ++i) ASSERT_NEAR(got[i], wanted[i].value, wanted[i].error) << i;
 }
 
-// How far results may be says something only where it is far below them. A row in which a tie may go either way is not such
-// a place, but most are.
+// An error bound says something only if it is far below the results. It is not in rows where a tie may go either way,
+// but in most others.
 class Tightness {
  public:
   explicit Tightness(double most) : most_(most) {}
@@ -255,7 +256,7 @@ TEST(NormFfn, LeavesOutInactiveTokens) {
           const float* row = y.data() + token * kHidden;
           for (size_t i = 0; i < kHidden; ++i) ASSERT_EQ(row[i], active[token] ? whole[token * kHidden + i] : 0);
           const double wanted = reference::Saturation(tokens.sum.data() + token * kHidden, {row, row + kHidden});
-          // Of three sums.
+          // For three sums.
           ASSERT_NEAR(saturation[token], active[token] ? wanted : 0, 4 * kHidden * testing::kEpsilon);
         }
       }
@@ -269,7 +270,7 @@ struct Shape {
   float softcap;
 };
 
-// Groups of 1, 2, 3, 4 and 8 heads, and of more than pass over a run together.
+// Groups of 1, 2, 3, 4 and 8 heads, and of more heads than pass over a run together.
 constexpr Shape kShapes[] = {{16, 2, 1, 40, false, 0, 0},    {32, 4, 4, 64, true, 0, 20},  {48, 6, 2, 96, false, 70, 0},
                              {64, 9, 3, 64, false, 0, 0},    {96, 8, 1, 32, false, 33, 30}, {112, 3, 1, 33, true, 5, 0},
                              {128, 4, 1, 64, false, 100, 0}, {256, 4, 1, 32, true, 0, 0},  {16, 19, 1, 32, false, 0, 0}};
@@ -335,11 +336,11 @@ struct FedRow {
   std::vector<float> keys, values, y;
 };
 
-// Keys and values are held against plain loops where they are made, and what is attended to against loops over those very
-// numbers: else a tie at one position would loosen all that follow.
+// Keys and values are compared with plain loops where they are made. The attention is compared with loops over those
+// very numbers, because otherwise a tie at one position would loosen everything that follows.
 TEST(NormAttention, IsThatOfPlainLoops) {
-  // Averages of many values are small beside the steps that they are rounded to, of which many may go either way; a wrong key,
-  // angle or weight moves outputs by as much as they are.
+  // Averages of many values are small compared with the steps that they are rounded to, and many may go either way. A
+  // wrong key, angle or weight moves outputs by their own size.
   Tightness tightness(1e-2), outputs(0.25);
   testing::ForEachTarget([&](const std::string& target) {
     for (Storage storage : kStorages) {
@@ -375,7 +376,7 @@ TEST(NormAttention, IsThatOfPlainLoops) {
   });
 }
 
-// What is not a number at a position shows in the tokens that see it, and in no other, whatever passes with them.
+// NaN at a position shows in the tokens that see it and in no other, whatever passes with them.
 TEST(NormAttention, WhatIsNotANumberShowsWhereItIsSeen) {
   testing::ForEachTarget([](const std::string&) {
     for (const Shape& shape : kShapes) {
@@ -418,7 +419,7 @@ void ExpectRowsApart(const Shape& shape, size_t count) {
       ASSERT_EQ(own_keys[i], keys[row * own_keys.size() + i]);
       ASSERT_EQ(own_values[i], values[row * own_keys.size() + i]);
     }
-    // What was seen, [kv head, position, head size], then the new, then zeros.
+    // The past, [kv head, position, head size], then the new tokens, then zeros.
     for (size_t kv_head = 0; kv_head < part.kv_heads; ++kv_head) {
       const float* from = past_keys.data() + (row * part.kv_heads + kv_head) * kPast * part.head_size;
       const float* to = own_keys.data() + kv_head * capacity * part.head_size;

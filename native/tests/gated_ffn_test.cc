@@ -46,7 +46,7 @@ struct Options {
   size_t tokens = 1;
   Choice choice;
   Storage storage = Storage::kFp32;
-  // Entries of x that the gate reads, up reading the others; 0 when both read all.
+  // Entries of x that the gate reads, while up reads the others; 0 when both read all.
   size_t split = 0;
   Activation activation = Activation::kSilu;
   bool biases = false;
@@ -57,7 +57,7 @@ struct Options {
   bool choose_all = false;
   float cut = 0.5f;
   size_t offset = 0;
-  // Rows in blocks lie in records; the gate's too, which a predictor's kernel reads so.
+  // Rows in blocks are in records. The gate's are too, because a predictor's kernel reads them there.
   bool records = false;
   uint32_t seed = 1;
 };
@@ -68,7 +68,7 @@ class Block {
   explicit Block(const Options& options)
       : options_(options),
         random_(options.seed),
-        // Gates are of size 1 or so, where activations bend.
+        // Gates are of size 1 or so, where activations are curved.
         gate_(Projection(GateInputs().count)),
         up_(Projection(UpInputs().count)),
         down_(StoredMatrix(options.storage, random_.Floats(options.neurons * options.hidden), options.hidden, options.offset)),
@@ -161,12 +161,12 @@ class Block {
     return reference::RunGatedFfn(ffn, x_.data() + start, residual_.data() + start, options_.choose_all);
   }
 
-  // Whether no neuron is so near the cut that rounding could decide about it.
+  // Whether no neuron is so near the cut that rounding could change the decision.
   bool IsClear(size_t token) {
     return Reference(token, options_.cut * (1 - 1e-4f)).kept == Reference(token, options_.cut * (1 + 1e-4f)).kept;
   }
 
-  // The same block by magnitudes: with relu and no choice, what it gives is the sum of all of them.
+  // The same block by magnitudes: with relu and no choice, its result is the sum of all of them.
   Block Magnitudes() const {
     Block block(*this);
     block.options_.choice = {};
@@ -183,8 +183,8 @@ class Block {
     return block;
   }
 
-  // Every product is a sum of at most `neurons` terms of sums of `hidden` terms, each rounded. Activations are at most 1.13
-  // steep, and their own error is within the 8. An RMS norm divides by the root mean square of what it normalises.
+  // Every product is a sum of at most `neurons` terms of sums of `hidden` terms, each rounded. The slope of activations
+  // is at most 1.13, and their own error is within the 8. An RMS norm divides by the root mean square of its input.
   double Tolerance(Block& magnitudes, size_t token, const std::vector<double>& raw) const {
     double largest = 0;
     for (double value : magnitudes.Reference(token, 0).raw) largest = std::max(largest, value);
@@ -212,7 +212,8 @@ class Block {
     return sum;
   }
 
-  // The stream's norm as kernels have it, bit for bit: y of neurons that are 1 times an entry, and whose `down` gives it back.
+  // The stream's norm as kernels compute it, bit for bit: y of neurons that are 1 times an entry, with a `down` that
+  // gives it back.
   std::vector<float> Normed() {
     const size_t n = options_.hidden;
     std::vector<float> identity(n * n), ones(n, 1.0f), zeros(n * n), y(options_.tokens * n);
@@ -232,7 +233,7 @@ class Block {
     return y;
   }
 
-  // The same block and tokens, the norm having been done.
+  // The same block and tokens, after the norm.
   Block AfterNorm() {
     Block block(*this);
     block.options_.normed = false;
@@ -250,7 +251,7 @@ class Block {
   Range UpInputs() const {
     return options_.split == 0 ? GateInputs() : Range{options_.split, options_.hidden - options_.split};
   }
-  // Of gate or up, or their lower plane.
+  // For gate or up, or their lower plane.
   StoredMatrix Projection(size_t width) {
     const auto values = random_.Floats(options_.neurons * width, 1 / std::sqrt(static_cast<float>(width)));
     if (IsNested(options_.choice)) return StoredMatrix(reference::Plane::kLower, values, width, options_.offset);
@@ -406,7 +407,7 @@ TEST_P(GatedFfnOf, IsTheSameWhateverTokensComeAlongAndHoweverManyThreads) {
 TEST_P(GatedFfnOf, NormsTheStreamFirst) {
   testing::ForEachTarget([](const std::string& target) {
     SCOPED_TRACE(target);
-    // One token, which has no gate's phase of its own, and more than one block of them.
+    // One token, which has no separate phase for the gate, and more than one block of tokens.
     for (size_t tokens : {1, 5, 70}) {
       Options options{.hidden = 70, .neurons = 150, .tokens = tokens, .normed = true, .offset = 3};
       options.choice = choice();
@@ -436,7 +437,7 @@ TEST(GatedFfn, NormIsThatOfPlainLoops) {
         const double scale = 1 / std::sqrt(squares / static_cast<double>(hidden) + 1e-6);
         for (size_t i = 0; i < hidden; ++i) {
           const double wanted = sum[token * hidden + i] * scale * block.NormWeight(i);
-          // Half the error of a sum of so many squares, and a few roundings.
+          // Half the error of a sum of this many squares, and a few roundings.
           ASSERT_NEAR(got[token * hidden + i], wanted, static_cast<double>(hidden / 2 + 8) * testing::kEpsilon * std::abs(wanted));
         }
       }
@@ -502,7 +503,7 @@ TEST(GatedFfn, WithNothingChosenIsTheBias) {
 
 TEST(GatedFfn, ShowsWhatIsNotANumber) {
   for (const auto& [choice, storage] : Cases()) {
-    // A predictor may well leave out a neuron whose own weights are no numbers: here it leaves out none.
+    // A predictor may leave out a neuron whose own weights are NaN. Here it leaves out none.
     const float cut = IsPredicted(choice) ? 0.0f : 1.0f;
     Block block(Options{.tokens = 1, .choice = choice, .storage = storage, .cut = cut});
     block.PoisonGate(5);

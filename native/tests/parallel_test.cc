@@ -10,7 +10,7 @@
 namespace lacuna {
 namespace {
 
-// Two phases of `n` items: the second reads what all of the first wrote.
+// Two phases of `n` items. The second reads what the first wrote.
 struct TwoPhases {
   explicit TwoPhases(size_t n_) : n(n_), first(n_), second(n_), items(2 * n_) {}
   size_t n;
@@ -42,7 +42,7 @@ TEST(ClaimedItems, APhaseSeesAllOfTheOneBefore) {
   }
 }
 
-// A host with one thread runs tasks one after the other: the first must not wait for the second.
+// A host with one thread runs tasks one after the other, so the first must not wait for the second.
 TEST(ClaimedItems, EndWhenTasksDoNotOverlap) {
   TwoPhases job(10);
   const Parallel parallel = OnThisThread();

@@ -1,4 +1,4 @@
-// Random numbers for tests. They are no template, nor inline: what sanitizers look into does not make them.
+// Random numbers for tests. Not templates and not inline, so that instrumented code does not contain them.
 #ifndef LACUNA_TESTS_RANDOM_H_
 #define LACUNA_TESTS_RANDOM_H_
 

@@ -25,7 +25,7 @@ size_t DotFour(const float* const* rows, const float* const* xs, size_t n, float
   return FloatRows<float>::kTokenTile;
 }
 
-// The same rows are asked for again.
+// The same rows are prefetched again.
 void DotEight(const float* const* rows, const float* const* xs, size_t n, float* out) {
   RowsAhead ahead;
   FloatRows<float>::AddAhead(rows, 8, n, ahead);
@@ -45,7 +45,7 @@ void AddEight(const float* const* rows, const float* coefficients, size_t n, flo
   FloatRows<float>::AddEight(rows, coefficients, n, ahead, y, nullptr);
 }
 
-// One row, and seven times nothing of it.
+// One row with its coefficient, and seven times with coefficient 0.
 void AddOne(const float* const* row, const float* coefficient, size_t n, float* y) {
   const float* rows[8];
   std::fill_n(rows, 8, *row);
@@ -95,7 +95,7 @@ struct Operands {
   std::vector<const float*> rows, xs;
 };
 
-// A sum of n products in any order is off by at most n roundings of the sum of sizes (Higham, 3.1).
+// In any order, a sum of n products is off by at most n roundings of the sum of sizes (Higham, 3.1).
 void ExpectDot(float got, const float* row, const float* x, size_t n) {
   double sum = 0, sizes = 0;
   for (size_t i = 0; i < n; ++i) {
@@ -123,7 +123,7 @@ TEST(Rows, DotProductsOfAllLengths) {
     for (size_t r = 0; r < 4; ++r)
       for (size_t t = 0; t < tokens; ++t) {
         ExpectDot(tile[t * 4 + r], operands.rows[r], operands.xs[t], n);
-        // Whatever is computed beside it, a product has the same bits.
+        // A product has the same bits, whatever is computed beside it.
         HWY_DYNAMIC_DISPATCH(DotOne)(&operands.rows[r], &operands.xs[t], n, &one);
         ASSERT_EQ(one, tile[t * 4 + r]);
       }
@@ -157,7 +157,7 @@ TEST(Rows, WeightedSumsOfAllLengths) {
   });
 }
 
-// Numbers below the least normal one, infinity and what is no number among them.
+// Including subnormal numbers, infinity and NaN.
 TEST(Rows, EveryHalfIsWidenedExactly) {
   std::vector<uint16_t> halves(65536);
   for (size_t bits = 0; bits < halves.size(); ++bits) halves[bits] = static_cast<uint16_t>(bits);

@@ -1,4 +1,4 @@
-// The sampler by itself; test/…/native-generation.test.ts holds its draws against the one in TypeScript.
+// The sampler by itself. native-generation.test.ts compares its draws with those of the one in TypeScript.
 #include "binding/sampler.h"
 
 #include <gtest/gtest.h>
@@ -96,7 +96,7 @@ TEST(Sampler, RefusesWhatIsNoDistribution) {
   EXPECT_EQ(Sampler({.temperature = 1}, 2).Next(std::vector<float>{-infinity, 0}), 1);
 }
 
-// Logits other than those that a sampler asks for may be anything less.
+// Logits that a sampler does not ask for may be any smaller values.
 TEST(Sampler, DrawsTheSameFromTheLogitsThatItWants) {
   std::vector<SamplingOptions> all = {{}, {.repetition_penalty = 1.5}};
   for (double penalty : {1.0, 1.2})

@@ -1,5 +1,5 @@
-// What is screened against all products: the largest have the same bits, whatever the weights, and the others are as they are
-// or -infinity.
+// The screened product against all products. The largest have the same bits, whatever the weights, and the others are
+// unchanged or -infinity.
 #include "kernels/screened_product.h"
 
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ struct Head {
     for (uint8_t& code : codes) code = static_cast<uint8_t>(random.Below(256));
   }
 
-  // Zero points about the middle, of which few are whole steps of upper halves.
+  // Zero points around the middle. Few of them are whole steps of upper halves.
   void StoreZeroPoints() {
     zero_points.resize(rows * Blocks(hidden));
     for (uint8_t& zero : zero_points) zero = static_cast<uint8_t>(96 + random.Below(64));
@@ -167,7 +167,7 @@ TEST(ScreenedProduct, WhatIsNotANumberShows) {
   }
 }
 
-// All that is left of the weights has the signs of the input, so that errors add up instead of evening out.
+// The rest of the weights has the signs of the input, so that errors add up instead of cancelling.
 TEST(ScreenedProduct, WeightsThatMarginsDoNotHoldForAreSeen) {
   Head head(2000, 1024, 1);
   for (float& entry : head.x) entry = std::copysign(1.0f, entry);

@@ -10,7 +10,7 @@
 namespace lacuna {
 namespace {
 
-// Mean and deviation are sums of `columns` floats, and y is a difference of two numbers of the size of the largest entry.
+// Mean and deviation are sums of `columns` floats, and y is a difference of two numbers as large as the largest entry.
 double Tolerance(const std::vector<double>& x) {
   double largest = 0;
   for (double value : x) largest = std::max(largest, std::abs(value));
@@ -35,7 +35,7 @@ void Check(TopKMode mode, float quantile, size_t rows, size_t columns, size_t of
     for (size_t i = 0; i < columns; ++i) {
       const bool near = std::abs(wide[i] - theta) <= tolerance;
       unclear += near;
-      // A hard threshold may decide otherwise about an entry within rounding of it.
+      // A hard threshold may decide differently about an entry within rounding of it.
       if (near && mode == TopKMode::kHard) continue;
       ASSERT_NEAR(y.data()[row * columns + i], wanted.y[i], tolerance);
     }

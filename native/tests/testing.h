@@ -1,4 +1,4 @@
-// What the kernels' tests share: targets, threads, random floats (random.h) and misaligned ones.
+// Shared by the kernels' tests: targets, threads, random floats (random.h) and misaligned ones.
 #ifndef LACUNA_TESTS_TESTING_H_
 #define LACUNA_TESTS_TESTING_H_
 
@@ -28,7 +28,7 @@ void ForEachTarget(Check check) {
   hwy::SetSupportedTargetsForTest(0);
 }
 
-// A thread for every task, which is the least ordered way to run them.
+// One thread for every task: the least ordered way to run them.
 inline Parallel OnThreads(size_t workers) {
   return {nullptr, workers, [](void*, size_t tasks, void (*task)(void*, size_t), void* argument) {
             std::vector<std::thread> threads;

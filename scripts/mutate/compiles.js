@@ -1,10 +1,10 @@
-// Whether a mutant passes the compiler, which `npm test` asks as well: in a copy of the sources.
+// Whether a mutant passes the compiler, as `npm test` requires too, in a copy of the sources.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
-/** A copy that is made when it is first asked, and goes with the process. */
+/** A copy that is made on first use and removed with the process. */
 export function createCompiler(root) {
   let copy;
   return ({ file, start, end, text }) => {

@@ -1,8 +1,9 @@
-// Changes the source in many small ways and says which of them no test notices: npm run mutate -- [options] [PATH...]
+// Changes the source in many small ways and lists the changes that no test notices: npm run mutate -- [options]
+// [PATH...]
 //
-// A random sample of all changes of calibrate, plan, rewrite and ops, or of the files whose path begins with a PATH. Each is
-// met by the tests that import its file, the closest first, up to the first failure; one that makes them hang is noticed too,
-// and so is one that does not compile.
+// It takes a random sample of all changes in calibrate, plan, rewrite and ops, or in the files whose path begins with a
+// PATH. The tests that import a changed file run, the closest first, up to the first failure. A change also counts as
+// noticed if tests hang or if it does not compile.
 import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -48,7 +49,7 @@ if ((await run({ tests })) !== 0) {
   console.error('Tests fail without any change. Mend them first: npx vitest run');
   process.exit(1);
 }
-// All tests at once take this long, so whoever takes much longer hangs.
+// All tests together take this long, so a longer run hangs.
 const limit = 2 * (performance.now() - began) + 10_000;
 console.log(
   `${tests.length} test files pass without a change, in ${((performance.now() - began) / 1000).toFixed(0)} s`,
@@ -69,7 +70,7 @@ console.log(
   `${noticed} of ${mutants.length} noticed: ${((100 * noticed) / mutants.length).toFixed(1)} %, seed ${values.seed}`,
 );
 
-/** The exit status of vitest; 124 where it had to be ended. */
+/** The exit status of vitest; 124 if it had to be stopped. */
 function run({ mutant, tests, limit }) {
   const args = [
     'node_modules/vitest/vitest.mjs',
@@ -84,7 +85,7 @@ function run({ mutant, tests, limit }) {
     cwd: root,
     env: { ...process.env, LACUNA_MUTANT: JSON.stringify({ mutant, tests }) },
     stdio: 'ignore',
-    // A group of its own: its workers end with it.
+    // A process group of its own, so that its workers end with it.
     detached: true,
   });
   const end = () => process.kill(-child.pid, 'SIGKILL');
@@ -99,7 +100,7 @@ function run({ mutant, tests, limit }) {
   });
 }
 
-/** `count` of the items in their order: those with the least of numbers that follow from the seed (mulberry32). */
+/** `count` of the items in their order, chosen by numbers that follow from the seed (mulberry32). */
 function sample(items, count, seed) {
   const random = () => {
     seed = (seed + 0x6d2b79f5) | 0;
@@ -112,7 +113,7 @@ function sample(items, count, seed) {
   return least.sort((a, b) => a.place - b.place).map(({ item }) => item);
 }
 
-/** file:line, the line as it is and what stands in it instead. */
+/** file:line, the original line and its replacement. */
 function described({ file, start, end, text }) {
   const code = readFileSync(join(root, file), 'utf8');
   const line = code.slice(0, start).split('\n').length;

@@ -1,4 +1,4 @@
-// The small changes that a test should notice: each is one place of a source file and what stands there instead.
+// The small changes that a test should notice. Each is a place in a source file and its replacement.
 import { parseAst } from 'vitest/node';
 
 const OPERATORS = {
@@ -28,9 +28,9 @@ const OPERATORS = {
   '/=': '*=',
 };
 const METHODS = { min: 'max', max: 'min', floor: 'ceil', ceil: 'floor', some: 'every', every: 'some' };
-// Wrappers of values; whatever else begins with TS is a type.
+// Wrappers of values. Anything else that begins with TS is a type.
 const TYPED_VALUES = new Set(['TSAsExpression', 'TSNonNullExpression', 'TSSatisfiesExpression']);
-// What is said of an error is not held against a test, nor is where a name comes from.
+// Texts of errors and module names are not changed, because tests need not check them.
 const SKIPPED = new Set(['ImportDeclaration', 'ThrowStatement']);
 
 /** All mutants of a source text: `{ start, end, text }`, in the order of the file. */
@@ -71,17 +71,17 @@ export function mutantsOf(code) {
 function visit(node, see) {
   if (SKIPPED.has(node.type) || (node.type.startsWith('TS') && !TYPED_VALUES.has(node.type))) return;
   see(node);
-  // Of -1 the sign is enough: where it stands for "any", so does -2.
+  // For -1 the sign is enough: if -1 means "any", -2 does too.
   if (node.type === 'UnaryExpression' && node.argument.type === 'Literal') return;
   for (const child of Object.values(node).flat()) if (typeof child?.type === 'string') visit(child, see);
 }
 
-/** The next number, or half as much again: not so far off that anything would notice. */
+/** The next number, or half as much again: close enough that a weak test misses it. */
 function other(value) {
   return String(Number.isInteger(value) ? value + 1 : value * 1.5);
 }
 
-/** Sums of texts are not arithmetic. */
+/** Adding texts is not arithmetic. */
 function isText({ operator, left, right }) {
   const text = (node) =>
     node.type === 'TemplateLiteral' || typeof node.value === 'string' || (node.left && isText(node));

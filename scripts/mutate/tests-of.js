@@ -1,14 +1,14 @@
-// Which tests a source file can fail: those that import it, directly or through others.
+// The tests that a source file can fail: those that import it, directly or through other files.
 import { readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 
 const IMPORT = /(?:from|import)\s*\(?'(\.[^']+)'/g;
-// Tests through the door run whole pipelines, and others convert many models or want Python or the native core. What only they
-// notice, no test of the part itself does.
+// Tests through the door run whole pipelines; others convert many models or need Python or the native core. If only
+// they notice a change, no test of the part itself does.
 const DOOR = 'src/index.ts';
 const ELSEWHERE = /^converters\/|^test\/(real|consumers|native|door|gemma)\b/;
 
-/** A function from a source file to its tests, the closest first. `files` are paths from `root`. */
+/** A function from a source file to its tests, the closest first. `files` are paths relative to `root`. */
 export function testsOf(root, files) {
   const importers = new Map(files.map((file) => [file, []]));
   for (const file of files)

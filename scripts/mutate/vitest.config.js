@@ -1,4 +1,4 @@
-// Tests of one mutant: the changed file is changed on its way to vitest, never on disk.
+// Tests of one mutant. The file is changed on its way to vitest, never on disk.
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { mergeConfig } from 'vitest/config';

@@ -50,10 +50,10 @@ export const registerBuild: RegisterCommand = (program, context) => {
     .option('--tokens <n>', 'tokens to calibrate on and to score (default 20000)', positiveInteger)
     .option(
       '--max-ppl-ratio <r>',
-      "write nothing and exit with 1 when the ratio to the checkpoint's floats, with its error, may be above this, as 1.02 or 2%",
+      "write nothing and exit with 1 if the ratio to the checkpoint's floats, with its error, may exceed this: 1.02 or 2%",
       budget,
     )
-    .option('--allow-slower', 'ship a model too that decodes slower than the dense one')
+    .option('--allow-slower', 'ship a model even if it decodes slower than the dense one')
     .option('--dtype <name>', storedAs('how weights are stored', SPARSE_PRECISIONS))
     .option('--dry-run', 'say what would be done and whether it can pay; measure and write nothing')
     .option('--force', 'replace an existing output')
@@ -88,7 +88,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
   );
 };
 
-/** Verdict, quality, speed, size, where it is; all else is in the files. */
+/** Verdict, quality, speed, size and place. Everything else is in the files. */
 function resultText(result: BuildResult, width: number): string {
   const { output, precision, host, engine, plan, evaluation, bench, bytes } = result;
   const texts = evaluation.texts.map(({ name }) => name).join(', ');
@@ -130,7 +130,7 @@ function speedText({ speedup, subjects }: BuildResult['bench'], precision: strin
   return `${verdictOf(speedup)}decodes ${median} times as fast as dense ${precision} (${p10} to ${p90}): ${sparse} and ${dense} tokens/s`;
 }
 
-/** In front of what is not a gain. */
+/** The word before a figure that is not a gain. */
 function verdictOf({ p10, p90 }: NonNullable<BuildResult['bench']['speedup']>): string {
   if (p90 < 1) return 'SLOWER: ';
   return p10 < 1 ? 'not sure to be faster: ' : '';

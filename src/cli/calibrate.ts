@@ -36,16 +36,15 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     .description('measure FFN saturation and gate statistics, layer by layer')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .option('--data <file...>', 'texts, UTF-8 or JSONL, to measure on (default: the pinned "fit" text)')
-    // Not a required option: commander would ask for it before `merge` too, which has its own.
+    // Not a required option: commander would also ask `merge` for it, which has its own.
     .option('-o, --output <file>', 'statistics JSON to make; its tensors go beside it (required)')
     .option('--tokens <n>', 'use at most this many tokens', positiveInteger)
     .option('--sequence-length <n>', 'tokens a sequence', positiveInteger, 512)
     .option('--shard <i/n>', 'measure every n-th sequence, starting at the i-th (0-based)', shard)
     .addOption(
-      new Option(
-        '--with <statistic...>',
-        'measure these too, which are large: input-grams is what GPTQ rounds by',
-      ).choices(FURTHER_STATISTICS),
+      new Option('--with <statistic...>', 'also measure these large statistics: GPTQ rounds by input-grams').choices(
+        FURTHER_STATISTICS,
+      ),
     )
     .option('--force', 'replace an existing output')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')

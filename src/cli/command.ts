@@ -20,11 +20,11 @@ export interface CommonOptions {
 export interface CommandContext {
   readonly io: Io;
   readonly progress: DrawnProgress;
-  /** Called by a command whose check failed, or that found its input wanting; the exit code otherwise stays 0. */
+  /** A command calls it when its check failed or its input had faults. Otherwise the exit code stays 0. */
   fail(exitCode?: number): void;
 }
 
-/** One file of `src/cli` exports one of these; `src/cli/index.ts` lists them. */
+/** Each file of `src/cli` exports one of these. `src/cli/index.ts` lists them. */
 export type RegisterCommand = (program: Command, context: CommandContext) => void;
 
 export function withCommonOptions(command: Command): Command {
@@ -39,14 +39,14 @@ export function storedAs(what: string, precisions: readonly string[]): string {
   return `${what}: ${listed(precisions, 'or')} (default ${FLOATS})`;
 }
 
-/** An option whose values are what can decode a model. */
+/** An option with a choice of engines. */
 export function engineOption(flags: string, description: string): Option {
   return new Option(flags, description).choices(ENGINES);
 }
 
 type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> & Pick<JobOptions, 'threads'>;
 
-/** What every job takes, from the options that every command takes and from the command's surroundings. */
+/** The options of every job, from those that every command takes and from the command's surroundings. */
 export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: CommandContext): CommandJob {
   return {
     progress: quiet ? SILENT : progress,
@@ -55,7 +55,7 @@ export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: 
   };
 }
 
-/** The same, for a job that may have to fetch its checkpoint. */
+/** The same, for a job that may have to download its checkpoint. */
 export function sourceOptions(
   options: CommonOptions,
   context: CommandContext,
@@ -64,17 +64,17 @@ export function sourceOptions(
   return { ...jobOptions(options, context), ...(hub !== undefined && { hub }) };
 }
 
-/** The options of a command alone, without those that every command takes. */
+/** The command's own options, without those that every command takes. */
 export function ownOptions<T extends CommonOptions>(options: T): Omit<T, keyof CommonOptions> {
   const { json: _json, quiet: _quiet, threads: _threads, ...own } = options;
   return own;
 }
 
-/** Columns of a text when nobody tells how many there are, and the fewest to which it is still laid out. */
+/** Columns of a text when the number is unknown, and the fewest columns that a layout uses. */
 export const DEFAULT_WIDTH = 80;
 const LEAST_WIDTH = 40;
 
-/** JSON for a terminal too: JSON escapes fewer characters than a terminal obeys, and reads all of them escaped. */
+/** JSON for a terminal too. JSON must escape fewer characters than a terminal obeys, but reads all of them escaped. */
 export function printedJson(value: unknown): string {
   return JSON.stringify(value, null, 2).replace(
     STEERING,
@@ -82,7 +82,10 @@ export function printedJson(value: unknown): string {
   );
 }
 
-/** Prints `result` as JSON when asked, else the text that `format` makes of it for a terminal of `width` columns; prose is wrapped. */
+/**
+ * Prints `result` as JSON if asked, else the text that `format` makes for a terminal of `width` columns. Prose is
+ * wrapped.
+ */
 export function print<T>(
   { stdout }: Io,
   options: CommonOptions,

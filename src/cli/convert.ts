@@ -71,16 +71,13 @@ export const registerConvert: RegisterCommand = (program, context) => {
     )
     .option(
       '--rounding <name>',
-      `how to use them: ${ROUNDINGS.join(', ')} (default: gptq, the better and slower one; with --importance search)`,
+      `how to round: ${ROUNDINGS.join(', ')} (default: gptq, better and slower; with --importance: search)`,
     )
     .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)
-    .option(
-      '--importance <statistics>',
-      'statistics JSON that has it measured already, in place of --data; gptq reads input-grams',
-    )
+    .option('--importance <statistics>', 'statistics JSON to use instead of --data; gptq reads its input-grams')
     .option('--force', 'replace an existing output')
-    .option('--dry-run', 'list what would be written, what it takes and everything that is wrong; write nothing')
-    .option('--verify', 'compare the result with Transformers; exit with 1 where it differs')
+    .option('--dry-run', 'list the files, the cost and everything that is wrong; write nothing')
+    .option('--verify', 'compare the result with Transformers; exit with 1 if it differs')
     .option('--python <path>', 'Python with Transformers, for --verify')
     .option('--expectations <file>', 'what Transformers computed before, for --verify')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
@@ -135,7 +132,7 @@ function filesTable(files: readonly { readonly path: string; readonly bytes: num
   );
 }
 
-/** What would be written, what it would take, and all that is wrong. */
+/** What would be written, what it would cost, and everything that is wrong. */
 function dryRunText(found: DryRunResult, width: number): string {
   const { spec, precisions, files, output, problems, notes } = found;
   const parts = [

@@ -44,7 +44,7 @@ describe('inspect tells', () => {
     expect(text).toContain('layer 0: attention to all tokens, rotary base 50, yarn by 4 from 16\n');
     expect(text).toContain('layer 1: attention to the last 8 tokens, rotary base 50, linear by 3\n');
     expect(text).toContain('tokenizer: none, chat template: none\n');
-    // 96 x 48 bf16, which the head shares; 2 layers of 3 x 24 x 48.
+    // 96 x 48 bf16, shared by the head; 2 layers of 3 x 24 x 48.
     expect(text).toMatch(/head: the embedding\n[\s\S]*embedding +4,608 +9\.2 kB\n[\s\S]*FFN +6,912 +13\.8 kB/);
     expect(text).not.toMatch(/^head /m);
   });

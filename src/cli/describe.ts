@@ -1,4 +1,4 @@
-/** Models, graphs, statistics and plans as text: what `inspect` shows, and other commands of what they made. */
+/** Models, graphs, statistics and plans as text, for `inspect` and for commands that made one. */
 import { TARGETS } from '../core/target.ts';
 import type {
   AdapterSummary,
@@ -24,7 +24,7 @@ export function specText(spec: ModelSpec): string {
   ].join('\n');
 }
 
-/** How layers attend, one line for all that do so alike, and what the head multiplies by. */
+/** How layers attend, one line for all layers that do it alike, and what the head multiplies by. */
 export function layoutText({ layers, ropes, sharesHead }: Layout, width: number): string {
   const groups = new Map<string, number[]>();
   for (const [index, { slidingWindow, rope }] of layers.entries()) {
@@ -58,7 +58,7 @@ function ropeText(rope: Layout['ropes'][string]): string {
   }
 }
 
-/** "0-4, 6-10, 12": numbers in ascending order, neighbours joined. */
+/** "0-4, 6-10, 12": ascending numbers, with ranges joined. */
 export function runsText(numbers: readonly number[]): string {
   const runs: [number, number][] = [];
   for (const number of numbers) {
@@ -82,7 +82,7 @@ const PART_NAMES: Readonly<Record<keyof Parts, string>> = {
   other: 'other',
 };
 
-/** How many weights are where and what they take, and the sum. A shared head counts as the embedding. */
+/** How many weights are in each part, their bytes, and the sum. A shared head counts as the embedding. */
 export function partsText(parameters: Parts | undefined, bytes: Parts): string {
   const kinds = (Object.keys(PART_NAMES) as (keyof Parts)[]).filter((kind) => parameters?.[kind] || bytes[kind]);
   const all = (parts: Parts) => kinds.reduce((sum, kind) => sum + parts[kind], 0);
@@ -137,7 +137,7 @@ export function adapterText(adapter: AdapterSummary, width: number): string {
   ].join('\n');
 }
 
-/** Its interface and operators; what weights take is told elsewhere. */
+/** Its interface and operators. The sizes of weights are shown elsewhere. */
 export function graphText(graph: GraphSummary, width: number): string {
   const opsets = Object.entries(graph.opsets).map(([domain, version]) => `${domain || 'ai.onnx'} ${version}`);
   const operators = Object.entries(graph.operators).map(([name, count]) => [name, String(count)]);
@@ -152,7 +152,7 @@ export function graphText(graph: GraphSummary, width: number): string {
   return parts.join('\n\n');
 }
 
-/** One row a value; those that differ only in their layer share one, as "present.0-11.key". */
+/** One row for each value. Values that differ only in their layer share a row, for example "present.0-11.key". */
 function valueRows(values: GraphSummary['inputs']): string[][] {
   const rows = new Map<string, { readonly name: string; readonly cells: string[]; readonly layers: number[] }>();
   for (const { name, dtype, shape } of values) {
@@ -168,7 +168,9 @@ function valueRows(values: GraphSummary['inputs']): string[][] {
   });
 }
 
-/** The figures of each layer, folded to `width`, the saturated region and what plans should not take for granted. */
+/**
+ * The figures of each layer, folded to `width`, then the saturated region and what a plan should not take for granted.
+ */
 export function statisticsText({ layers, saturated, warnings }: StatisticsSummary, width: number): string {
   const columns = Object.keys(layers[0] ?? { layer: 0 });
   const rows = layers.map((figures) =>
@@ -180,7 +182,7 @@ export function statisticsText({ layers, saturated, warnings }: StatisticsSummar
   return `${foldedTable(columns, rows, width)}\n\n${[region, ...notes].join('\n')}`;
 }
 
-/** What a plan leaves out of each block, and why: of the first block, which speaks for the others, or of all. */
+/** What a plan leaves out of each block, and why: for all blocks, or for the first one as an example. */
 export function planText(plan: Plan, width: number, explain = false): string {
   const dash = (figure: number | undefined) => (figure === undefined ? '-' : percent(figure));
   const rows = plan.blocks.map((block) => [
@@ -203,7 +205,7 @@ export function planText(plan: Plan, width: number, explain = false): string {
     'FFN bytes/token',
     'of dense time',
   ];
-  // A preset leaves some columns empty everywhere; a plan of no block has them all.
+  // A preset may leave columns empty everywhere; these are dropped. A plan without blocks has all columns.
   const isUsed = (column: number) => rows.length === 0 || rows.some((row) => row[column] !== '-');
   const used = columns.flatMap((_, column) => (isUsed(column) ? [column] : []));
   const pick = (cells: readonly string[]) => used.map((column) => cells[column]);
@@ -232,7 +234,7 @@ function hostText(host: Plan['host']): string {
   return host.kind === 'native' ? '' : `; for stock ONNX Runtime, ${host.dtype}`;
 }
 
-/** What ran a model. */
+/** The engine of a model. */
 export function engineText(engine: Engine): string {
   return engine === 'stock' ? 'stock ONNX Runtime' : 'the native core';
 }

@@ -46,7 +46,7 @@ describe.runIf(process.platform === 'linux')('lacuna doctor', () => {
     async () => {
       const { stdout } = await lacuna(['doctor']);
       expect(stdout).toMatch(/\nkernels in this process: active: run and bench decode with them/);
-      // A library whose header is right and that has nothing else.
+      // A library with a correct header and nothing else.
       const { native, kernels } = await diagnose(elf(ours), join(lib, 'lacuna_node.node'));
       expect(native.state).toBe('present');
       expect(kernels).toMatchObject({
@@ -69,7 +69,7 @@ describe.runIf(process.platform === 'linux')('lacuna doctor', () => {
   it('prints a line for each', async () => {
     const { stdout } = await lacuna(['doctor'], undefined, undefined, folder);
     expect(stdout).toMatch(/^lacuna \S+, Node\.js v\S+, linux-/);
-    expect(stdout).toMatch(/\nruntime: onnxruntime-node 1\.\S+; computes portable bodies rightly\n/);
+    expect(stdout).toMatch(/\nruntime: onnxruntime-node 1\.\S+; computes portable bodies correctly\n/);
     expect(stdout).toMatch(/\nnative library: absent: it is not built \(npm run build:native\)/);
     const result = await diagnose();
     const problem = { message: 'ONNX Runtime is gone', hint: 'Bring it back.' };

@@ -3,9 +3,7 @@ import { type DoctorResult, doctor } from '../index.ts';
 import { type CommonOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
 
 export const registerDoctor: RegisterCommand = (program, context) => {
-  const command = program
-    .command('doctor')
-    .description('say which runtime there is, whether it works, and whether kernels are active');
+  const command = program.command('doctor').description('check the runtime, and whether kernels are active');
   withCommonOptions(command).action(async (options: CommonOptions) => {
     const { nativeFolder } = context.io;
     const result = await doctor({ nativeFolder });
@@ -15,7 +13,7 @@ export const registerDoctor: RegisterCommand = (program, context) => {
 };
 
 export function formatDoctor({ lacuna, node, platform, runtime, problem, native, kernels }: DoctorResult): string {
-  const works = problem === null ? 'computes portable bodies rightly' : problem.message;
+  const works = problem === null ? 'computes portable bodies correctly' : problem.message;
   const lines = [
     `lacuna ${lacuna}, Node.js ${node}, ${platform}`,
     `runtime: ${runtime.name} ${runtime.version ?? '(not loaded)'}; ${works}`,

@@ -33,7 +33,7 @@ interface Options extends CommonOptions {
 export const registerEval: RegisterCommand = (program, context) => {
   const command = program
     .command('eval')
-    .description('measure perplexity, and against a baseline what rounding and leaving out cost')
+    .description('measure perplexity, and with a baseline the cost of rounding and leaving out')
     .argument('<dir>', 'folder made by convert, sparsify or build')
     .option('--against <dir>', `baseline: a folder of the same checkpoint; for a budget its dense ${FLOATS} folder`)
     .option('--dtype <name>', 'precision to measure, where the folder has several (default: its first)')
@@ -53,7 +53,7 @@ export const registerEval: RegisterCommand = (program, context) => {
     )
     .option(
       '--max-ppl-ratio <r>',
-      "exit with 1 when the ratio to the checkpoint's floats, with its error, may be above this, as 1.02 or 2%",
+      "exit with 1 if the ratio to the checkpoint's floats, with its error, may exceed this: 1.02 or 2%",
       budget,
     )
     .option('--layers', 'show realised sparsity of each layer');
@@ -67,7 +67,7 @@ export const registerEval: RegisterCommand = (program, context) => {
   });
 };
 
-/** What was measured, as a table, and what each figure means. */
+/** What was measured, as a table, with the meaning of each figure. */
 function formatEvaluation(result: EvaluateResult, width: number, layers: boolean): string {
   const parts =
     result.perplexity === undefined
@@ -131,12 +131,12 @@ function apartRow({ mode, rounded }: EvaluateResult['modes'][number]): string[][
 }
 
 function realisedText({ mode, realised }: EvaluateResult['modes'][number]): string {
-  if (realised === null) return `${mode}: not told`;
+  if (realised === null) return `${mode}: unknown`;
   return `${mode}: density ${shareOrDash(realised.density)}, skipped ${percent(realised.skippedShare)}`;
 }
 
 function layerTable({ mode, realised }: EvaluateResult['modes'][number]): string {
-  if (realised === null) return `mode ${mode}: the model tells no counts`;
+  if (realised === null) return `mode ${mode}: the model has no counts`;
   const rows = realised.layers.map(({ layer, density, skippedShare }) => [
     String(layer),
     shareOrDash(density),
@@ -149,7 +149,7 @@ function shareOrDash(share: number | null | undefined): string {
   return share === null || share === undefined ? '-' : percent(share);
 }
 
-/** Every figure of the table, under the heading it has there. */
+/** Every figure of the table, under its heading there. */
 const COMPARED = {
   ppl: 'perplexity',
   'ratio, ±': 'perplexityRatio',
@@ -164,7 +164,7 @@ const COMPARED = {
   skipped: 'skippedShare',
 } as const;
 
-/** Modes that were not asked for, and losses that are not told apart, need no words. */
+/** Leaves out modes that were not asked for, and losses that are not separated. */
 function isShown(name: string, modes: EvaluateResult['modes']): boolean {
   if (name === 'all' || name === 'decode') return modes.some(({ mode }) => mode === name);
   if (name === 'rounding' || name === 'leavingOut') return modes.some(({ rounded }) => rounded !== null);

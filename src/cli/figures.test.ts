@@ -6,7 +6,7 @@ it.each([
   [999, '999 B'],
   [1000, '1.0 kB'],
   [999_949, '999.9 kB'],
-  // Rounded, it is a unit more.
+  // Rounded, it is one unit more.
   [999_950, '1.0 MB'],
   [2.5e15, '2500.0 TB'],
 ])('%d bytes are %s', (bytes, text) => {

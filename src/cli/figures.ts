@@ -1,4 +1,4 @@
-/** Figures as a person reads them: shares, sizes, times. */
+/** Figures for people: shares, sizes, times. */
 
 export function percent(share: number, digits = 1): string {
   return `${(100 * share).toFixed(digits)} %`;
@@ -10,7 +10,7 @@ const SIZES = ['B', 'kB', 'MB', 'GB', 'TB'] as const;
 export function formatBytes(bytes: number): string {
   let scaled = bytes;
   let power = 0;
-  // 999.95 of a unit would be written 1000.0.
+  // 999.95 of a unit would be written as 1000.0.
   for (; scaled >= 999.95 && power < SIZES.length - 1; power++) scaled /= 1000;
   return `${power === 0 ? Math.round(scaled) : scaled.toFixed(1)} ${SIZES[power]}`;
 }

@@ -20,7 +20,7 @@ import { registerSparsify } from './sparsify.ts';
 import { wrapText } from './table.ts';
 import { registerVerify } from './verify.ts';
 
-/** In the order in which `--help` shows them: the pipeline's. */
+/** In the order of `--help`: that of the pipeline. */
 const COMMANDS: readonly RegisterCommand[] = [
   registerConvert,
   registerVerify,
@@ -57,7 +57,10 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
-/** What a terminal shows without breaking words; as it is for a file or a pipe, whose readers look for whole sentences. */
+/**
+ * Text fitted to a terminal without breaking words. For a file or a pipe it stays as it is, because their readers
+ * search for whole sentences.
+ */
 function forTerminal(text: string, { columns }: OutputStream, argv: readonly string[]): string {
   return columns ? wrapText(text, columns, argv) : text;
 }
@@ -66,11 +69,11 @@ function createProgram(context: CommandContext, argv: readonly string[]): Comman
   const { io } = context;
   const program = new Command('lacuna')
     .description(
-      'Turns LLaMA and Gemma checkpoints into sparse ONNX models that ONNX Runtime decodes faster, and proves what that cost.',
+      'Turns LLaMA and Gemma checkpoints into sparse ONNX models that ONNX Runtime decodes faster, and measures the cost.',
     )
     .version(LACUNA_VERSION)
     .showHelpAfterError('(add --help for the options)')
-    // An option belongs to the command before it: `calibrate merge -o` is merge's.
+    // An option belongs to the command before it: in `calibrate merge -o`, it belongs to merge.
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({
@@ -84,13 +87,13 @@ function createProgram(context: CommandContext, argv: readonly string[]): Comman
   return program;
 }
 
-/** How a command ended without its result. */
+/** How a command ended without a result. */
 interface Failure {
-  /** "none" when all that was asked for was help or the version. */
+  /** "none" when the user only asked for help or the version. */
   readonly code: ErrorCode | 'internal' | 'none';
   readonly message: string;
   readonly hint?: string;
-  /** For people; empty where commander has spoken already. */
+  /** For people. Empty if commander has already printed it. */
   readonly text: string;
   readonly exitCode: number;
 }
@@ -101,7 +104,7 @@ function failureOf(error: unknown, signal: AbortSignal): Failure {
     if (error.exitCode === 0) return { code: 'none', message, text: '', exitCode: EXIT.done };
     return { code: 'usage', message, text: '', exitCode: EXIT.usage };
   }
-  // Whatever broke off a job that was told to stop is no news.
+  // If the user stopped the job, the error that this caused is not reported.
   if (signal.aborted || (error instanceof LacunaError && error.code === 'interrupted'))
     return { code: 'interrupted', message: 'Stopped.', text: 'Stopped.\n', exitCode: EXIT.interrupted };
   if (error instanceof LacunaError) {

@@ -26,9 +26,9 @@ export const registerInspect: RegisterCommand = (program, context) => {
   const command = program
     .command('inspect')
     .description('show what a checkpoint, adapter, model folder, .onnx, statistics or plan file holds')
-    .argument('<path>', 'what to look at, or owner/name on the Hub')
+    .argument('<path>', 'path to show, or owner/name on the Hub')
     .option('--dtype <name>', 'precision to show, where a folder has several (default: its first)')
-    .option('--explain', 'say of every block of a plan why');
+    .option('--explain', 'give the reason for every block of a plan');
   withCommonOptions(command).action(async (path: string, options: Options) => {
     const found = await inspect(path, { ...sourceOptions(options, context), dtype: options.dtype });
     print(context.io, options, found, (result, width) => format(result, width, options.explain ?? false));

@@ -1,30 +1,30 @@
-/** What the command line is given instead of `process`. */
+/** What the command line gets instead of `process`. */
 import type { Readable } from 'node:stream';
 import type { HubOptions } from '../core/hub.ts';
 
 export interface OutputStream {
   write(text: string): unknown;
   readonly isTTY?: boolean;
-  /** 0 on a terminal that does not know its size. */
+  /** 0 on a terminal that does not know its width. */
   readonly columns?: number;
 }
 
 export interface Io {
-  /** Read where a prompt is `-`. */
+  /** Read for the prompt `-`. */
   readonly stdin: Readable;
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
-  /** False where a terminal is only a log of lines; true when absent. */
+  /** False for a terminal that only shows a log of lines. The default is true. */
   readonly redraws?: boolean;
   /** Aborted by the first Ctrl-C. */
   readonly signal: AbortSignal;
-  /** Folder of the native library, whether it is there or not; found by itself when absent. */
+  /** Folder of the native library, whether it exists or not. If absent, Lacuna looks for it. */
   readonly nativeFolder?: string;
-  /** Where checkpoints come from that are given by name. */
+  /** Where checkpoints that are given by name come from. */
   readonly hub?: HubOptions;
-  /** The Python with Transformers that models are verified against; looked for when absent. */
+  /** The Python with Transformers for verification. If absent, Lacuna looks for one. */
   readonly python?: string;
 }
 
-/** `internal` is EX_SOFTWARE of sysexits.h: no check and no input of a user's is to blame. */
+/** `internal` is EX_SOFTWARE of sysexits.h: the fault is ours, not a check's or the user's. */
 export const EXIT = { done: 0, checkFailed: 1, usage: 2, internal: 70, interrupted: 130 } as const;

@@ -1,4 +1,4 @@
-/** Values of options, checked where they are read: a wrong one is refused with what was wanted. */
+/** Values of options, checked where they are read. An error says what was wanted. */
 import { InvalidArgumentError } from 'commander';
 import type * as z from 'zod';
 import { invalidArgument } from '../core/errors.ts';
@@ -6,7 +6,7 @@ import { MOST_THREADS } from '../core/limits.ts';
 import { wanted } from '../core/options.ts';
 import { PRECISION_NAMES, type PrecisionName } from '../core/precision.ts';
 
-/** Number('') is 0, which nobody means who typed nothing. */
+/** Number('') is 0, but an empty text is not meant as 0. */
 function parseNumber(text: string): number {
   return text.trim() === '' ? Number.NaN : Number(text);
 }
@@ -44,7 +44,7 @@ export function nonNegativeNumber(text: string): number {
   return value;
 }
 
-/** The precisions that an option names: "fp32,int4" and "fp32, int4" are two. */
+/** The precisions that an option names. "fp32,int4" and "fp32, int4" both name two. */
 export function precisionNames(option: string): (text: string) => readonly PrecisionName[] {
   return (text) =>
     text.split(',').map((given) => {
@@ -54,14 +54,14 @@ export function precisionNames(option: string): (text: string) => readonly Preci
     });
 }
 
-/** A share between 0 and 1, also written as a percentage: "0.25" or "25%"; none and all are no targets. */
+/** A share between 0 and 1, or a percentage: "0.25" or "25%". 0 and 1 are not targets. */
 export function share(text: string): number {
   const value = text.endsWith('%') ? parseNumber(text.slice(0, -1)) / 100 : parseNumber(text);
   if (!(value > 0 && value < 1)) throw new InvalidArgumentError('Expected a share between 0 and 1, as 0.25 or 25%.');
   return value;
 }
 
-/** What a perplexity may be multiplied by, also written as what it may lose: "1.02" or "2%". */
+/** A limit for the perplexity ratio, or for the loss: "1.02" or "2%". */
 export function budget(text: string): number {
   const value = text.endsWith('%') ? 1 + parseNumber(text.slice(0, -1)) / 100 : parseNumber(text);
   if (!(value >= 1 && Number.isFinite(value)))
@@ -69,14 +69,14 @@ export function budget(text: string): number {
   return value;
 }
 
-/** Like a share, but all is fine: what sampling draws from. */
+/** Like a share, but 1 is allowed: sampling may draw from everything. */
 export function probability(text: string): number {
   const value = parseNumber(text);
   if (!(value > 0 && value <= 1)) throw new InvalidArgumentError('Expected a number above 0, at most 1.');
   return value;
 }
 
-/** A number that a schema takes. */
+/** A number that a schema accepts. */
 export function numberOf<T>(schema: z.ZodType<T>): (text: string) => T {
   return (text) => {
     const { success, data, error } = schema.safeParse(parseNumber(text), { error: wanted });

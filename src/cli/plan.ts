@@ -19,7 +19,7 @@ export const registerPlan: RegisterCommand = (program, { io }) => {
     .argument('<statistics>', 'statistics JSON')
     .requiredOption('-o, --output <file>', 'plan JSON to make')
     .option('--dtype <name>', storedAs('with --host stock: how the weights will be stored', HOST_DTYPES))
-    .option('--explain', 'say of every block why')
+    .option('--explain', 'give the reason for every block')
     .option('--force', 'replace an existing output');
   withCommonOptions(withPresetOptions(command, 'native')).action(async (statistics: string, options: Options) => {
     const { output, force } = options;

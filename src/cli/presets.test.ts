@@ -41,7 +41,7 @@ describe('options of a preset', () => {
     expect(hostOf(undefined, '--host', 'stock')).toEqual({ kind: 'stock', dtype: 'fp32' });
     expect(hostOf('int8', '--host', 'stock')).toEqual({ kind: 'stock', dtype: 'int8' });
     expect(hostOf('int8', '--host', 'native')).toEqual({ kind: 'native' });
-    // Whoever plans finds out what is installed.
+    // Making the plan finds out what is installed.
     expect(hostOf('int8')).toBeUndefined();
     expect(() => hostOf('fp16', '--host', 'stock')).toThrow('Expected fp32, bf16, int8, int4 for the dtype');
   });

@@ -1,21 +1,23 @@
-/** Options of `plan` and `build` that say what to leave out: those of every preset, made from what presets say of themselves. */
+/**
+ * Options of `plan` and `build` that say what to leave out: those of every preset, derived from the presets themselves.
+ */
 import { type Command, Option } from 'commander';
 import { LacunaError } from '../core/errors.ts';
 import { hostNamed } from '../core/plan.ts';
 import { type PlanOptions, PRESET_WORDS, type PrecisionName, type PresetWords } from '../index.ts';
 import { numberOf, share } from './parse.ts';
 
-/** As commander reads them; a preset's own options are there by their names. */
+/** As commander reads them, with a preset's own options under their names. */
 export interface PresetOptions {
   readonly preset: PlanOptions['preset'];
   readonly target?: number;
   readonly prefill: 'sparse' | 'dense';
   readonly host?: 'native' | 'stock';
-  /** How the weights will be stored, which matters to the host. */
+  /** How the weights will be stored. The plan's host depends on it. */
   readonly dtype?: PrecisionName;
 }
 
-/** `usualHost` says what is taken where no host is named. */
+/** `usualHost` describes the default host. */
 export function withPresetOptions(command: Command, usualHost: string): Command {
   const names = PRESET_WORDS.map(({ name }) => name);
   const targets = PRESET_WORDS.map(({ name, target }) => `${name}: ${target.description} (default ${target.usual})`);
@@ -30,21 +32,21 @@ export function withPresetOptions(command: Command, usualHost: string): Command 
     .addOption(
       new Option(
         '--host <name>',
-        `where it is to pay: in the native kernels, or in stock ONNX Runtime without them (default: ${usualHost})`,
+        `where the plan must pay: in the native kernels, or in stock ONNX Runtime without them (default: ${usualHost})`,
       ).choices(['native', 'stock']),
     );
   for (const { option } of presetFlags()) command.addOption(option);
   return command;
 }
 
-/** An option that --target does not state, and the presets that take it. */
+/** An option that --target does not set, and the presets that take it. */
 interface PresetFlag {
   readonly name: string;
   readonly option: Option;
   readonly takers: readonly string[];
 }
 
-/** One a name; where several presets take it, in the words of the first. */
+/** One option for each name. If several presets take it, the description of the first counts. */
 function presetFlags(): readonly PresetFlag[] {
   const names = PRESET_WORDS.flatMap(({ options, target }) =>
     Object.keys(options).filter((name) => name !== target.option),
@@ -67,7 +69,7 @@ function optionOf(name: string, schema: PresetWords['options'][string], takers: 
 /**
  * The options of the chosen preset.
  *
- * @throws LacunaError `usage` when one of another preset is given: it would say nothing.
+ * @throws LacunaError `usage` when an option of another preset is given: it would have no effect.
  */
 export function planOptions({ preset, target, prefill, host, dtype, ...given }: PresetOptions): PlanOptions {
   const values: Readonly<Record<string, unknown>> = given;
@@ -85,6 +87,6 @@ export function planOptions({ preset, target, prefill, host, dtype, ...given }: 
   const own = flags.filter(({ takers }) => takers.includes(preset)).map(({ name }) => [name, values[name]]);
   const stated = PRESET_WORDS.filter(({ name }) => name === preset).map((words) => [words.target.option, target]);
   const common = { preset, prefill, host: host && hostNamed(host, dtype) };
-  // Which options a preset takes is known by its name alone, which the compiler does not follow.
+  // The options of a preset follow from its name alone. The compiler cannot check that.
   return { ...common, ...Object.fromEntries([...stated, ...own]) } as PlanOptions;
 }

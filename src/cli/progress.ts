@@ -1,4 +1,7 @@
-/** Draws progress on stderr: one living line on a terminal; elsewhere a line a stage, and more only when it takes long. */
+/**
+ * Draws progress on stderr: on a terminal one line that changes, elsewhere one line for each stage and more only when
+ * it takes long.
+ */
 import type { Ora } from 'ora';
 import type { Progress, ProgressStage } from '../core/progress.ts';
 import { shown } from '../core/shown.ts';
@@ -6,14 +9,17 @@ import { formatBytes, formatSeconds } from './figures.ts';
 import type { OutputStream } from './io.ts';
 import { wrapText } from './table.ts';
 
-/** Between plain lines of one stage: often enough for a log to show life, seldom enough to stay readable. */
+/** Time between plain lines of one stage: short enough for a log to show activity, long enough to stay readable. */
 const PLAIN_INTERVAL_MS = 5000;
 
 /** In milliseconds. */
 export type Clock = () => number;
 
 export interface DrawnProgress extends Progress {
-  /** Ends the stage that is still drawn because its job failed or was stopped: a terminal gets its line and cursor back. */
+  /**
+   * Ends a stage that is still drawn when its job failed or was stopped, so that the terminal gets its line and cursor
+   * back.
+   */
   stop(): void;
 }
 
@@ -22,11 +28,11 @@ export async function createProgress(
   now: Clock = () => performance.now(),
   redraws = true,
 ): Promise<DrawnProgress> {
-  // A terminal that was never told its size says 0 columns; a line then takes up infinitely many to be cleared.
+  // A terminal that was never told its width says 0 columns. A line then takes infinitely many rows to clear.
   if (!stream.isTTY || !stream.columns || !redraws) return plainProgress(stream, now);
-  // Loaded where it draws: it takes as long to load as all the rest of a short command.
+  // Imported only where it draws: it takes as long to load as the rest of a short command.
   const { default: ora } = await import('ora');
-  // stdin is left as it is, so that Ctrl-C stays a signal.
+  // stdin is left alone, so that Ctrl-C stays a signal.
   return terminalProgress(
     stream,
     stream.columns,
@@ -95,8 +101,8 @@ function terminalProgress(stream: OutputStream, columns: number, now: Clock, spi
 }
 
 /**
- * "37 % (5.1 MB of 13.8 MB, 2.3 MB/s, 3.8 s left)", "50 % (8 of 16 rounds, 2 rounds/s, 4.0 s left)"; where there is no room for
- * that, first without the speed, then without the amount.
+ * "37 % (5.1 MB of 13.8 MB, 2.3 MB/s, 3.8 s left)", "50 % (8 of 16 rounds, 2 rounds/s, 4.0 s left)". If the line is too
+ * long, the speed is left out first, then the amount.
  */
 function running(count: number, total: number, unit: string, elapsedMs: number, room = Infinity): string {
   const done = `${unit === 'bytes' ? formatBytes(count) : count} of ${amount(total, unit)}`;
@@ -108,7 +114,7 @@ function running(count: number, total: number, unit: string, elapsedMs: number, 
   return forms.find((form) => form.length <= room) ?? share;
 }
 
-/** "13.8 MB in 6.0 s", or what the stage itself has to say. */
+/** "13.8 MB in 6.0 s", or the stage's own note. */
 function ended(note: string | undefined, total: number, unit: string, elapsedMs: number): string {
   return note === undefined
     ? `${amount(total, unit)} in ${formatSeconds(elapsedMs)}`

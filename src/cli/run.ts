@@ -38,7 +38,7 @@ export const registerRun: RegisterCommand = (program, context) => {
     .addOption(engineOption('--engine <name>', 'what decodes (default: native where it is built)'))
     .option('--max-tokens <n>', 'tokens to generate at most (default 128)', positiveInteger)
     .option('--chat', "put the prompt into the model's chat template")
-    .option('--ignore-eos', 'go on past the end-of-text token')
+    .option('--ignore-eos', 'continue past the end-of-text token')
     .option(
       '--temperature <t>',
       'sample at this temperature; 0 takes the likeliest token (default: 1 with an option below, else 0)',
@@ -47,7 +47,7 @@ export const registerRun: RegisterCommand = (program, context) => {
     .option('--top-k <n>', 'sample among the n likeliest tokens', positiveInteger)
     .option('--top-p <share>', 'sample among the likeliest tokens that make up this share', probability)
     .option('--min-p <share>', "sample among tokens with this share of the likeliest one's probability", probability)
-    .option('--repetition-penalty <x>', 'make tokens seen before less likely by this factor', positiveNumber)
+    .option('--repetition-penalty <x>', 'make earlier tokens less likely by this factor', positiveNumber)
     .option('--seed <n>', 'seed of the sampling (default 0)', nonNegativeInteger);
   withCommonOptions(command).action(async (folder: string, given: readonly string[], options: Options) => {
     const { io } = context;
@@ -62,13 +62,13 @@ export const registerRun: RegisterCommand = (program, context) => {
     }
     const onText = options.json ? undefined : (text: string) => void io.stdout.write(text);
     const result = await run({ ...request, prompt: prompts[0], onText });
-    // The text itself has been streamed: only the end of its line is missing.
+    // The text has been streamed. Only its line break is missing.
     print(io, options, result, () => '');
     job.progress.note(figures(result));
   });
 };
 
-/** The prompts, the one that is `-` as it is piped in. */
+/** The prompts. Standard input replaces the prompt `-`. */
 async function withStdin(prompts: readonly string[], io: Io): Promise<readonly string[]> {
   const piped = prompts.filter((prompt) => prompt === '-');
   if (piped.length === 0) return prompts;

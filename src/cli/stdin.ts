@@ -1,11 +1,11 @@
-/** A text that is piped in. */
+/** Reads a text from standard input. */
 import { addAbortSignal, type Readable } from 'node:stream';
 import { LacunaError } from '../core/errors.ts';
 
-/** More than any model's context: what never ends is not read for ever. */
+/** More than the context of any model, so an endless stream is not read for ever. */
 const MAX_BYTES = 16 << 20;
 
-/** All of a stream as text, without the line break that ends a file's last line. Throws `bad-file` for what is no text. */
+/** A whole stream as text, without the line break at its end. Throws `bad-file` if it is not text. */
 export async function readText(stdin: Readable, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -20,7 +20,7 @@ export async function readText(stdin: Readable, signal: AbortSignal): Promise<st
   }
   const text = decodeUtf8(Buffer.concat(chunks)).replace(/\r?\n$/, '');
   if (text !== '') return text;
-  throw new LacunaError('usage', 'Standard input is empty, and the prompt is to come from there', {
+  throw new LacunaError('usage', 'Standard input is empty, but the prompt must come from it', {
     hint: 'Pipe a text: echo "In the beginning" | lacuna run DIR -',
   });
 }

@@ -32,7 +32,7 @@ describe('foldedTable', () => {
   const rows = [['0', '1', '2', '3', '4']];
 
   it.each([
-    // 5 + 4 * (2 + 4) = 29 characters hold all, 17 hold two columns beside the first, 11 one.
+    // 5 + 4 * (2 + 4) = 29 characters hold all columns, 17 hold two beside the first, 11 hold one.
     [29, [[1, 2, 3, 4]]],
     [
       28,
@@ -49,7 +49,7 @@ describe('foldedTable', () => {
       ],
     ],
     [16, [[1], [2], [3], [4]]],
-    // Nothing fits: one column a fold is the least.
+    // Nothing fits: a fold has at least one column.
     [3, [[1], [2], [3], [4]]],
   ])('in %i characters has the columns %j beside the first', (width, folds) => {
     const shown = foldedTable(header, rows, width)

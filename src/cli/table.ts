@@ -1,14 +1,14 @@
-/** Text that fits a terminal: tables with numbers to the right, wide ones folded, long sentences wrapped. */
+/** Text that fits a terminal: tables with right-aligned numbers, wide tables folded, long sentences wrapped. */
 import { withShortWords } from '../core/shown.ts';
 
 const GAP = '  ';
 
-/** A number, with or without a unit: "12", "-0.5", "30.0 %", "314.6 kB", "1.2x"; "-" stands for none. */
+/** A number, with or without a unit: "12", "-0.5", "30.0 %", "314.6 kB", "1.2x". "-" stands for no number. */
 const NUMERIC = /^[-+]?[\d.,]+(e[-+]?\d+)?( ?(%|x|[kMGT]?B))?$|^-$/;
 
 /**
- * A header, a rule, rows. Cells are text already; a column whose cells are all numbers is aligned to the right. A word of a
- * cell that no terminal has room for is cut, since all other rows would be filled up to it.
+ * A header, a rule, rows. Cells are text. A column of numbers is right-aligned. A word that no terminal has room for is
+ * cut, because all other rows would be padded to its width.
  */
 export function table(header: readonly string[], given: readonly (readonly string[])[]): string {
   const rows = given.map((row) => row.map(withShortWords));
@@ -22,7 +22,7 @@ export function table(header: readonly string[], given: readonly (readonly strin
   return [line(header), widths.map((width) => '-'.repeat(width)).join(GAP), ...rows.map(line)].join('\n');
 }
 
-/** A table whose last column is prose: what does not fit beside the others goes on in further lines of that column. */
+/** A table with prose in its last column. What does not fit continues in further lines of that column. */
 export function proseTable(header: readonly string[], rows: readonly (readonly string[])[], width: number): string {
   const others = columnWidths(header, rows).slice(0, -1);
   const left = width - others.reduce((sum, column) => sum + column + GAP.length, 0);
@@ -35,10 +35,13 @@ export function proseTable(header: readonly string[], rows: readonly (readonly s
   return table(header, wrapped);
 }
 
-/** Columns to which prose in a table is still wrapped. */
+/** The narrowest width to which prose in a table is wrapped. */
 const LEAST_PROSE = 20;
 
-/** A table too wide for `width` as several of about as many columns, one under the other, each with the first column. */
+/**
+ * Splits a table too wide for `width` into several with about the same number of columns, one under the other, each
+ * with the first column.
+ */
 export function foldedTable(header: readonly string[], rows: readonly (readonly string[])[], width: number): string {
   const widths = columnWidths(header, rows);
   const others = widths.length - 1;
@@ -57,7 +60,7 @@ export function foldedTable(header: readonly string[], rows: readonly (readonly 
     .join('\n\n');
 }
 
-/** Columns 1 to `count` in `parts` runs, each led by column 0. */
+/** Columns 1 to `count` in `parts` runs. Column 0 leads each run. */
 function evenly(count: number, parts: number): number[][] {
   const border = (part: number) => Math.round((part * count) / parts);
   return Array.from({ length: parts }, (_, part) => [
@@ -71,7 +74,7 @@ function columnWidths(header: readonly string[], rows: readonly (readonly string
   return header.map((title, column) => Math.max(title.length, widest(column)));
 }
 
-/** `text` in lines of at most `width` characters, all but the first one indented; a longer word has its own line. */
+/** `text` in lines of at most `width` characters, all but the first indented. A longer word gets its own line. */
 export function wrap(text: string, width: number, indent = ''): string {
   const lines: string[] = [];
   let line = '';
@@ -87,8 +90,8 @@ export function wrap(text: string, width: number, indent = ''): string {
 }
 
 /**
- * `text` with every line of at most `width` characters, where words allow it; rows of tables are left as they are. Commands stay in
- * one piece, for whoever copies them, and so do the texts in `whole`: what the user typed may be a path with spaces.
+ * `text` with lines of at most `width` characters where words allow it. Rows of tables stay as they are. Commands stay
+ * in one piece so that they can be copied. So do the texts in `whole`: a path that the user typed may contain spaces.
  */
 export function wrapText(text: string, width: number, whole: readonly string[] = []): string {
   return text
@@ -100,13 +103,13 @@ export function wrapText(text: string, width: number, whole: readonly string[] =
 const TABLE_ROW = /\S {2,}\S/;
 /** A command that begins a line or follows a colon, up to the end of its sentence. */
 const COMMAND = /(?<=^|: )(?:lacuna|npm|npx|pip|python3?|node) .+?(?=; |\. |$)/g;
-/** Stands for a space that no line ends at: never in a text. */
+/** Stands for a space at which no line may break. No text contains it. */
 const JOINT = '\0';
 
 function wrapLine(line: string, width: number, whole: readonly string[]): string {
   const body = line.trimStart();
   const indent = ' '.repeat(line.length - body.length);
-  // A command may hold a path, never the other way round.
+  // A command may contain a path, but a path never contains a command.
   const pieces = [...(body.match(COMMAND) ?? []), ...whole.filter((piece) => piece.includes(' '))];
   const joined = pieces.reduce((text, piece) => text.replaceAll(piece, piece.replaceAll(' ', JOINT)), body);
   const lines = wrap(joined, width - indent.length, '  ').split('\n');

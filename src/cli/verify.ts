@@ -33,13 +33,13 @@ export const registerVerify: RegisterCommand = (program, context) => {
     .command('verify')
     .description('compare a dense folder with what Transformers computes from its checkpoint')
     .argument('<dir>', 'folder made by convert')
-    .option('--checkpoint <checkpoint>', 'what it was made from; has to be given')
+    .option('--checkpoint <checkpoint>', 'the checkpoint it was made from (required)')
     .option('--adapter <dir>', 'LoRA adapter that was merged')
     .option('--python <path>', PYTHON_HELP)
     .option('--expectations <file>', 'what Transformers computed before, made by `verify expect`');
   withCommonOptions(command).action(async (folder: string, options: Options) => {
     const { checkpoint, adapter } = options;
-    // Commander would ask `verify expect` for it too, were it declared as required.
+    // If it were a required option, commander would also ask `verify expect` for it.
     if (checkpoint === undefined)
       throw new LacunaError('usage', 'The checkpoint that the folder was made from is not given', {
         hint: `lacuna verify ${folder} --checkpoint CHECKPOINT`,
@@ -53,7 +53,7 @@ export const registerVerify: RegisterCommand = (program, context) => {
     .command('expect')
     .description('write what Transformers computes into a file, to verify on machines without it')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
-    .option('-o, --output <file>', 'where to (default: beside the checkpoint, where it is found by itself)')
+    .option('-o, --output <file>', 'file to write (default: beside the checkpoint, where verify finds it)')
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--python <path>', PYTHON_HELP)
     .option('--force', 'replace an existing file');
@@ -71,7 +71,7 @@ export const registerVerify: RegisterCommand = (program, context) => {
   });
 };
 
-/** Where to take the reference from; a Python that is named goes before the one of the surroundings. */
+/** Where to take the reference from. A named Python comes before the one of the surroundings. */
 export function referenceOptions(
   { python, expectations }: Pick<Options, 'python' | 'expectations'>,
   { io }: CommandContext,
@@ -81,7 +81,7 @@ export function referenceOptions(
   return { python: python ?? io.python, expectations };
 }
 
-/** What was compared, as a table, with what, and what is wrong. */
+/** A table of what was compared with what, and the faults. */
 export function checksText(checks: readonly Verification[], width: number): string {
   const rows = checks.flatMap((check) => [
     ...checkRow(check, 'prefill'),
@@ -99,7 +99,7 @@ export function checksText(checks: readonly Verification[], width: number): stri
   ].join('\n\n');
 }
 
-/** One row, or none where there is nothing to show. */
+/** One row, or none if there is nothing to show. */
 function checkRow(check: Verification, part: 'prefill' | 'decode'): string[][] {
   const measured = check[part];
   if (measured === null) return [];

@@ -1,6 +1,7 @@
 /**
- * What an FFN leaves out, neuron by neuron and token by token, as one shape: a plan states it, a node carries it, bodies and kernels
- * read it. A neuron is measured, its measure is cut, and what is cut away becomes `rest`. Measure and cut are chosen apart.
+ * What an FFN leaves out, neuron by neuron and token by token, as one shape. A plan states it, a node carries it,
+ * bodies and kernels read it. A neuron is measured, the measure is cut, and neurons below the cut become `rest`.
+ * Measures and cuts are chosen separately.
  */
 
 /** Tensors that a measure needs from a plan, by role, each with its shape; f is `intermediate_size`. */
@@ -8,11 +9,11 @@ export type ChoiceRole = 'weights';
 
 interface MeasureContract {
   readonly name: string;
-  /** Of neuron j; `weights` are numbers from 0 on, one a neuron. */
+  /** For neuron j. `weights` are numbers from 0 on, one for each neuron. */
   readonly formula: string;
   readonly cuts: readonly CutName[];
   readonly tensors: Readonly<Partial<Record<ChoiceRole, readonly ['f']>>>;
-  /** Whether a plan can state it. Nothing makes yet what the others predict by; their kernels are there to be timed. */
+  /** Whether a plan can state it. Nothing makes predictors for the others yet; their kernels exist to be timed. */
   readonly isPlanned: boolean;
 }
 
@@ -26,7 +27,7 @@ export const CUTS = [
 
 export type CutName = (typeof CUTS)[number]['name'];
 
-/** In order: a new one is a line here, a file in src/ops/gated-ffn and a case in native/kernels. */
+/** In order. A new one is a line here, a file in src/ops/gated-ffn and a case in native/kernels. */
 export const MEASURES = [
   { name: 'gate', formula: 'gate_j', cuts: ['deviation'], tensors: {}, isPlanned: true },
   {
@@ -61,14 +62,17 @@ export const MEASURES = [
 
 export type MeasureName = (typeof MEASURES)[number]['name'];
 
-/** What a neuron that is cut away adds to y. */
+/** What a neuron below the cut adds to y. */
 export const RESTS = ['nothing'] as const;
 
-/** What becomes of a gate that deviation keeps: `soft` takes the limit off, as Spark Transformer and Gemma 3n do; `hard` does not. */
+/**
+ * What happens to a gate above the limit of a deviation. `soft` subtracts the limit, as Spark Transformer and Gemma 3n
+ * do; `hard` does not.
+ */
 export const MODES = ['soft', 'hard'] as const;
 export type Mode = (typeof MODES)[number];
 
-/** A choice without its numbers and tensors: all that a body depends on. */
+/** A choice without its numbers and tensors: everything that a body depends on. */
 export type NeuronChoice =
   | { readonly measure: MeasureName; readonly cut: 'absolute' | 'mean' }
   | { readonly measure: MeasureName; readonly cut: 'deviation'; readonly mode: Mode };
@@ -79,7 +83,7 @@ export function measureNamed(name: MeasureName): MeasureContract {
   return found;
 }
 
-/** Every choice that there is. */
+/** All choices. */
 export const CHOICES: readonly NeuronChoice[] = MEASURES.flatMap(({ name: measure, cuts }) =>
   cuts.flatMap((cut): NeuronChoice[] =>
     cut === 'deviation' ? MODES.map((mode) => ({ measure, cut, mode })) : [{ measure, cut }],

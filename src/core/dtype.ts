@@ -1,6 +1,6 @@
-/** Element types, named as ONNX and NumPy name them; formats map their own codes onto these. */
+/** Element types, with the names of ONNX and NumPy. Formats map their own codes to these. */
 
-/** Bytes an element takes; every other table of dtypes derives from this one. */
+/** Bytes of an element. Every other table of dtypes derives from this one. */
 export const DTYPE_BYTES = {
   bool: 1,
   int8: 1,
@@ -21,7 +21,7 @@ export const DTYPE_BYTES = {
 
 export type DType = keyof typeof DTYPE_BYTES;
 
-/** Float types whose values may be NaN or infinite and that weights are read from. */
+/** Float types of weights. Their values may be NaN or infinite. */
 export const FLOAT_DTYPES = ['float16', 'bfloat16', 'float32', 'float64'] as const satisfies readonly DType[];
 
 export function isFloat(dtype: DType): boolean {

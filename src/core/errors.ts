@@ -1,4 +1,4 @@
-/** The one error class of Lacuna: everything a user can cause arrives as a `LacunaError`. */
+/** The one error class of Lacuna: every error that a user can cause is a `LacunaError`. */
 import { shown } from './shown.ts';
 
 /** What kind of thing went wrong. Codes are stable: programs may branch on them. */
@@ -6,8 +6,8 @@ export const ERROR_CODES = [
   'usage', // an option or argument is wrong
   'not-found', // a file, folder, shard or tensor is missing
   'exists', // an output is already there
-  'bad-file', // a file does not say what its format requires
-  'unsupported', // valid, but not built here
+  'bad-file', // a file does not hold what its format requires
+  'unsupported', // valid, but not supported here
   'mismatch', // two things that must agree do not (config and tensors, plan and model)
   'non-finite', // NaN or infinity where numbers are needed
   'io', // the system refused to read or write
@@ -25,10 +25,11 @@ export interface ErrorDetails {
 }
 
 /**
- * A failure with a stable `code`, a message that says what was wanted and what was found, and a `hint`. Both may quote what
- * a file holds: they are shortened, and control characters in them written out.
+ * A failure with a stable `code`, a message that says what was wanted and what was found, and a `hint`. Both texts may
+ * quote a file: they are shortened, and control characters are escaped.
  *
- * @example throw new LacunaError('not-found', 'No config.json in ./model', { hint: 'Give the folder of a checkpoint.' });
+ * @example throw new LacunaError('not-found', 'No config.json in ./model', { hint: 'Give the folder of a checkpoint.'
+ * });
  */
 export class LacunaError extends Error {
   override readonly name = 'LacunaError';
@@ -42,7 +43,7 @@ export class LacunaError extends Error {
   }
 }
 
-/** "Expected <what> for <name> but received <value>": the one wording of a wrong argument. */
+/** "Expected <what> for <name> but received <value>": the one wording for a wrong argument. */
 export function invalidArgument(name: string, wanted: string, got: unknown): LacunaError {
   return new LacunaError('usage', `Expected ${wanted} for ${name} but received ${received(got)}`);
 }
@@ -54,7 +55,7 @@ function received(value: unknown): string {
   return typeof value === 'object' && value !== null ? 'an object' : String(value);
 }
 
-/** Throws the signal's reason as an `interrupted` error once it is aborted. Long loops call it once a step. */
+/** Throws the signal's reason as an `interrupted` error once it is aborted. Long loops call it once for each step. */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new LacunaError('interrupted', 'Stopped.', { cause: signal.reason });
 }

@@ -1,4 +1,4 @@
-/** Writes graphs the way one writes arithmetic: each call adds a node and returns the name of its value. */
+/** Writes graphs as one writes arithmetic: each call adds a node and returns the name of its value. */
 
 import type { DType } from './dtype.ts';
 import type { Attribute, Body, Dim, Initializer, Node, ValueInfo } from './graph.ts';
@@ -8,12 +8,12 @@ import { boolTensor, float32Tensor, int32Tensor, int64Tensor, type TensorExpr } 
 export interface OpOptions {
   readonly domain?: string;
   readonly attributes?: Readonly<Record<string, Attribute>>;
-  /** Names of the outputs; by default one, called after the scope and the operator. */
+  /** Names of the outputs. The default is one output, named after the scope and the operator. */
   readonly outputs?: readonly string[];
 }
 
 /**
- * Collects nodes and initializers. `scope` prefixes the names it invents, so that builders of different layers or of
+ * Collects nodes and initializers. `scope` is the prefix of generated names, so builders of different layers or of
  * nested bodies never make the same name twice.
  *
  * @example
@@ -31,7 +31,7 @@ export class GraphBuilder {
     this.scope = scope;
   }
 
-  /** A name that this builder has not given out before. */
+  /** A name that this builder has not used before. */
   fresh(stem: string): string {
     const count = this.#counts.get(stem) ?? 0;
     this.#counts.set(stem, count + 1);
@@ -44,7 +44,7 @@ export class GraphBuilder {
     return this.ops(opType, inputs, { outputs: [this.fresh(opType)], ...options })[0];
   }
 
-  /** Adds a node with several results and returns their names; '' leaves an optional one out. */
+  /** Adds a node with several results and returns their names. '' leaves out an optional result. */
   ops(
     opType: string,
     inputs: readonly string[],
@@ -65,7 +65,7 @@ export class GraphBuilder {
     return name;
   }
 
-  /** A constant as a `Constant` node, so that it also works inside function bodies, which hold no initializers. */
+  /** A constant as a `Constant` node. It also works inside function bodies, which hold no initializers. */
   constant(data: TensorExpr, stem = 'const'): string {
     return this.op('Constant', [], {
       attributes: { value: { kind: 'tensor', value: data } },

@@ -1,6 +1,6 @@
 /**
- * An ONNX model as plain data: what converters build, passes rewrite and formats write. It mirrors the ONNX schema,
- * so that nothing in a model read from disk is lost, but holds its weights as `TensorExpr`s instead of bytes.
+ * An ONNX model as plain data: converters build it, passes rewrite it and formats write it. It mirrors the ONNX schema,
+ * so nothing of a model read from disk is lost. But it holds its weights as `TensorExpr`s instead of bytes.
  */
 import type { DType } from './dtype.ts';
 import type { TensorExpr } from './tensor.ts';
@@ -31,12 +31,12 @@ export type Attribute =
     };
 
 export interface Node {
-  /** Unique in its graph; shows up in profiles. */
+  /** Unique in its graph. Profiles show it. */
   readonly name: string;
   readonly opType: string;
   /** '' is ONNX's own domain. */
   readonly domain: string;
-  /** '' stands for an optional input that is not given. */
+  /** '' stands for an optional input that is missing. */
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly attributes: Readonly<Record<string, Attribute>>;
@@ -62,7 +62,7 @@ export interface OpFunction {
   readonly name: string;
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
-  /** Names of the attributes that the body refers to or that a kernel reads. */
+  /** Names of the attributes that the body refers to or a kernel reads. */
   readonly attributes: readonly string[];
   readonly nodes: readonly Node[];
   readonly opsets: Readonly<Record<string, number>>;
@@ -85,7 +85,7 @@ export const CONTRIB_DOMAIN = 'com.microsoft';
 export const LACUNA_DOMAIN = 'lacuna';
 export const BASE_OPSETS: Readonly<Record<string, number>> = { '': OPSET, [CONTRIB_DOMAIN]: 1 };
 
-/** Shorthand for attributes: integers and floats are told apart by the helper, never by the value. */
+/** Helpers for attributes. The helper, never the value, decides between integer and float. */
 export const attr = {
   int: (value: number): Attribute => ({ kind: 'int', value }),
   float: (value: number): Attribute => ({ kind: 'float', value }),

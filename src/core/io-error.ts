@@ -1,7 +1,7 @@
 /** What the operating system refused, as a `LacunaError`: which file, which action, and what to do. */
 import { type ErrorCode, LacunaError } from './errors.ts';
 
-/** Codes of `errno` that a user can do something about; all others are plain 'io'. */
+/** Codes of `errno` that a user can do something about. All others are plain 'io'. */
 const KNOWN: Readonly<Record<string, { readonly code: ErrorCode; readonly what: string; readonly hint: string }>> = {
   ENOENT: { code: 'not-found', what: 'there is no such file or folder', hint: 'Check the path.' },
   ENOTDIR: { code: 'not-found', what: 'a part of the path is a file, not a folder', hint: 'Check the path.' },
@@ -25,7 +25,8 @@ export function systemCode(error: unknown): string | undefined {
 }
 
 /**
- * `error` as a `LacunaError` about `action` ("read", "write") on `path`; what is none of the system's passes through.
+ * `error` as a `LacunaError` about `action` ("read", "write") on `path`. An error that is not from the system passes
+ * through.
  *
  * @example throw asIoError(error, 'read', 'model/config.json'); // Cannot read model/config.json: permission denied
  */
@@ -36,7 +37,7 @@ export function asIoError(error: unknown, action: string, path: string): unknown
   return new LacunaError(known.code, `Cannot ${action} ${path}: ${known.what}`, { hint: known.hint, cause: error });
 }
 
-/** The path that the system's error is about, when it says so. */
+/** The path that the system's error is about, if it names one. */
 export function failedPath(error: unknown): string | undefined {
   return error instanceof Error && 'path' in error && typeof error.path === 'string' ? error.path : undefined;
 }

@@ -1,14 +1,17 @@
-/** How large what a user or a file asks for may be, where more could only be a mistake. */
+/** Upper limits for what a user or a file asks for. Anything larger can only be a mistake. */
 
 /**
- * Threads of a session, or of whatever else is shared out to threads: more than any machine feeds from its memory. Thousands
- * start without an error, and then wait for each other for minutes.
+ * Threads of a session, or of anything else that threads share: more than any machine feeds from its memory. Thousands
+ * start without an error and then wait for each other for minutes.
  */
 export const MOST_THREADS = 256;
 
-/** Heads of keys and values in a cache; published models have 128 at most. The native core has the same limits (native/kernels/limits.h). */
+/**
+ * Heads of keys and values in a cache. Published models have 128 at most. The native core has the same limits
+ * (native/kernels/limits.h).
+ */
 export const MOST_HEADS = 4096;
-/** Entries of a head; published models have 576 at most. */
+/** Entries of a head. Published models have 576 at most. */
 export const MOST_HEAD_ENTRIES = 65_536;
-/** Words of a vocabulary; published ones have 262,208 at most. */
+/** Words of a vocabulary. Published models have 262,208 at most. */
 export const MOST_WORDS = 2 ** 24;

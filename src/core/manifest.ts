@@ -1,4 +1,4 @@
-/** `lacuna.json` in an output folder: what was made, from what, how, and what each file hashes to. */
+/** `lacuna.json` in an output folder: what was made, from what, how, and the hash of each file. */
 import * as z from 'zod';
 import { MAX_LAYERS } from './model.ts';
 import { planSchema } from './plan.ts';
@@ -8,23 +8,23 @@ import { verificationSchema } from './verification.ts';
 export const MANIFEST_FORMAT = 'lacuna.manifest';
 export const MANIFEST_VERSION = 1;
 
-/** Written into every output; equals the package's version (a test says so). */
+/** Written into every output. Equals the package's version; a test checks that. */
 export const LACUNA_VERSION = '0.1.0';
 
 /** One model of a folder. */
 const modelSchema = z.object({
-  /** Where it is in the folder; its weights are beside it. */
+  /** Its path in the folder; its weights are beside it. */
   file: z.string().regex(/^onnx\/model\w*\.onnx$/),
   precision: z.enum(PRECISION_NAMES),
-  /** How weights are stored in blocks, where they are. */
+  /** How weights are stored in blocks, if they are. */
   blocks: z.object({ blockSize: z.int().positive(), symmetric: z.boolean() }).optional(),
-  /** The precision that stores everything as embedding and head are stored here. */
+  /** The precision that stores everything as this model stores embedding and head. */
   vocabulary: z.enum(PRECISION_NAMES),
-  /** How weights were rounded by texts; absent where they were by none. */
+  /** How weights were rounded by texts; absent if they were not. */
   rounding: z.enum(ROUNDINGS).optional(),
-  /** The texts, with the tokens that were measured of each. */
+  /** The texts, with the number of tokens measured of each. */
   calibratedOn: z.array(z.object({ name: z.string(), sha256: z.string(), tokens: z.int().nonnegative() })).optional(),
-  /** Version of our operators that it calls; absent where it calls none, and in folders from before that was counted. */
+  /** Version of our operators that it calls. Absent if it calls none, and in older folders. */
   operatorSet: z.int().positive().optional(),
   /** The oldest ONNX Runtime that loads it. */
   onnxruntime: z.string(),
@@ -34,7 +34,7 @@ export const manifestSchema = z.object({
   format: z.literal(MANIFEST_FORMAT),
   version: z.literal(MANIFEST_VERSION),
   lacuna: z.string(),
-  /** One a precision; the first is what hosts open by default. */
+  /** One for each precision. Hosts open the first by default. */
   models: z.array(modelSchema).min(1),
   spec: z.object({
     modelType: z.string(),
@@ -52,11 +52,11 @@ export const manifestSchema = z.object({
     eosTokenIds: z.array(z.int()),
     padTokenId: z.int().optional(),
   }),
-  /** Fingerprint of the checkpoint it was made from. */
+  /** Fingerprint of the checkpoint. */
   fingerprint: z.string(),
-  /** The plan it was sparsified by; null for a dense model. */
+  /** The plan that it was sparsified by; null for a dense model. */
   plan: planSchema.nullable(),
-  /** What `lacuna verify` found, the last result of each precision. */
+  /** What `lacuna verify` found: the last result of each precision. */
   checks: z.array(verificationSchema).optional(),
   files: z.array(z.object({ path: z.string(), bytes: z.int().nonnegative(), crc32: z.string() })),
 });

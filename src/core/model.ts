@@ -1,8 +1,8 @@
-/** A model as its converter sees it: what its numbers are, and the pieces its graph is assembled from. */
+/** A model as its converter sees it: its numbers, and the pieces of its graph. */
 import type { Graph } from './graph.ts';
 import type { TensorExpr } from './tensor.ts';
 
-/** Of any model: the largest have some 130, and what is told a layer must not become a loop of billions. */
+/** For any model. The largest have some 130 layers. A larger number must not become a loop of billions. */
 export const MAX_LAYERS = 4096;
 
 /** The facts that later stages need, all from the checkpoint's config. */
@@ -44,7 +44,7 @@ export interface ModelPieces {
   embed(): Graph;
   layer(index: number): Graph;
   head(): Graph;
-  /** A weight of the layers by its name, [out, in], as the checkpoint has it; 'not-found' for any other. */
+  /** A weight of the layers by its name, [out, in], as the checkpoint has it. 'not-found' for any other. */
   weight(name: string): TensorExpr;
 }
 
@@ -64,8 +64,8 @@ export type Tap = (typeof TAPS)[number];
 
 /** Further values of layers that norm what their blocks add (Gemma 2 and 3). */
 export const POST_NORM_TAPS = [
-  'projected', // attention's output projection [b, s, hidden], which the post-attention norm turns into what is added
-  'down', // down projection [b, s, hidden], which the post-FFN norm turns into ffn_out
+  'projected', // attention's output projection [b, s, hidden]; the post-attention norm turns it into what is added
+  'down', // down projection [b, s, hidden]; the post-FFN norm turns it into ffn_out
 ] as const;
 
 export type PostNormTap = (typeof POST_NORM_TAPS)[number];
@@ -87,10 +87,10 @@ export function hiddenName(index: number): string {
   return `hidden.${index}`;
 }
 
-/** Weights of a layer's FFN as initializers are called in graphs; HF layout [out, in]. */
+/** Names of an FFN's weights as initializers in graphs; HF layout [out, in]. */
 export const FFN_WEIGHTS = ['gate_proj', 'up_proj', 'down_proj'] as const;
 
-/** Of a head that is the embedding too, this name stands for it in importances alone. */
+/** Only importances use this name for a head that is also the embedding. */
 export const HEAD_WEIGHT = 'lm_head.weight';
 
 export const EMBEDDING_WEIGHT = 'model.embed_tokens.weight';
@@ -107,7 +107,7 @@ export function ffnBiasName(layer: number, projection: (typeof FFN_WEIGHTS)[numb
   return `model.layers.${layer}.mlp.${projection}.bias`;
 }
 
-/** `layers.<i>.ffn`, the way plans address the block from residual in to residual out, norms included. */
+/** `layers.<i>.ffn`: the block's address in plans, from residual in to residual out, norms included. */
 export function ffnBlock(layer: number): string {
   return `layers.${layer}.ffn`;
 }

@@ -1,4 +1,4 @@
-/** The name in a list that is most like a given one, for error messages. */
+/** The name in a list that is most similar to a given one, for error messages. */
 
 /** Insertions, deletions and replacements that turn `a` into `b` (Levenshtein 1966), one row of the table at a time. */
 export function editDistance(a: string, b: string): number {

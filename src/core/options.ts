@@ -1,4 +1,7 @@
-/** Options of public functions, held against a schema before anything is done: what is wrong is named, with what was wanted. */
+/**
+ * Checks options of public functions against a schema before anything is done. Errors name what is wrong and what was
+ * wanted.
+ */
 import * as z from 'zod';
 import { invalidArgument, LacunaError } from './errors.ts';
 import { nearest } from './nearest.ts';
@@ -6,7 +9,7 @@ import { nearest } from './nearest.ts';
 type OptionalName<T> = { [Name in keyof T]-?: undefined extends T[Name] ? Name : never }[keyof T];
 type Fields<T, Names extends keyof T> = { readonly [Name in Names]-?: z.ZodType<Exclude<T[Name], undefined>> };
 
-/** The schema of an interface of options: one that lacks a field of it does not compile. */
+/** The schema of an interface of options. A schema that lacks a field does not compile. */
 export function optionsOf<T>(
   required: Fields<T, Exclude<keyof T, OptionalName<T>>>,
   optional: Fields<T, OptionalName<T>>,
@@ -16,8 +19,9 @@ export function optionsOf<T>(
 }
 
 /**
- * What was given, as far as the schema knows it. Throws `usage` with the first thing that is wrong: an unknown field before a
- * missing one, which it may be the misspelt name of. `name` is the argument's: nothing for an object of options.
+ * The given options, as far as the schema knows them. Throws `usage` with the first fault. An unknown field comes
+ * before a missing one, because it may be its misspelt name. `name` is the argument's name, or nothing for an object of
+ * options.
  */
 export function checkArgument<T>(schema: z.ZodType<T>, given: unknown, { of, name }: { of: string; name?: string }): T {
   const result = schema.safeParse(given, { error: wanted });
@@ -29,12 +33,12 @@ export function checkArgument<T>(schema: z.ZodType<T>, given: unknown, { of, nam
   const value = issue.path.reduce<unknown>((outer, key) => Object(outer)[key], given);
   const error = invalidArgument(label === '' ? `the options of ${of}` : label, issue.message, value);
   if (!(isListWanted(issue) && typeof value === 'string')) throw error;
-  throw new LacunaError('usage', error.message, { hint: `One is a list as well: ["${value}"].` });
+  throw new LacunaError('usage', error.message, { hint: `A single one is also a list: ["${value}"].` });
 }
 
 type Issue = z.core.$ZodIssue;
 
-/** Of a value that is none of several things, what is wrong with it as the one that it is most like. */
+/** For a value that matches none of several alternatives: the fault against the most similar alternative. */
 function furthest(issue: Issue): Issue {
   if (issue.code !== 'invalid_union' || issue.errors.length === 0) return issue;
   const depth = (issues: readonly Issue[]) => Math.max(...issues.map(({ path }) => path.length));
@@ -53,7 +57,7 @@ const KINDS: Readonly<Record<string, string>> = {
   object: 'an object',
 };
 
-/** What was wanted where something is wrong: the message of each issue. Of unknown fields, those that there are. */
+/** What was wanted, as the message of each issue. For unknown fields, the known ones. */
 export function wanted(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case 'invalid_type':

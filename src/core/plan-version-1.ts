@@ -1,6 +1,6 @@
-/** Plans of version 1 said `select` for what is a `choice` now; they are read as what they mean. */
+/** Plans of version 1 have `select` where version 2 has `choice`. */
 
-/** `plan` as version 2 says it, where it is of version 1; a schema then says what is wrong with it. */
+/** Turns a `plan` of version 1 into version 2. A schema then checks it. */
 export function toThisVersion(plan: unknown): unknown {
   if (!isObject(plan) || plan.version !== 1) return plan;
   return { ...plan, version: 2, blocks: Array.isArray(plan.blocks) ? plan.blocks.map(toThisBlock) : plan.blocks };

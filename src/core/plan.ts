@@ -1,4 +1,4 @@
-/** What to leave out of which block, as readable, versioned JSON. The types derive from the schema that files are read through. */
+/** What to leave out of which block, as readable, versioned JSON. The types derive from the schema that reads files. */
 import * as z from 'zod';
 import { MEASURES, MODES, measureNamed, type NeuronChoice, RESTS } from './choice.ts';
 import { invalidArgument } from './errors.ts';
@@ -19,9 +19,9 @@ const cutSchema = z.discriminatedUnion('kind', [
 ]);
 
 /**
- * Which FFN neurons of a block are computed, per token (src/core/choice.ts): neuron j where its measure reaches the cut, and what the
- * others become. `tensors` names float32 tensors of the plan by role: `weights` [intermediate_size] is E|up_j| * ||down column j||
- * for measure `activation`.
+ * Which FFN neurons of a block a token computes (src/core/choice.ts): neuron j where its measure reaches the cut. It
+ * also says what the others become. `tensors` names float32 tensors of the plan by role. For measure `activation`,
+ * `weights` [intermediate_size] is E|up_j| * ||down column j||.
  */
 export const choiceSchema = z
   .strictObject({
@@ -49,8 +49,9 @@ export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLen
 export { HOST_DTYPES, type HostDtype };
 
 /**
- * What the plan is to pay on: our kernels, for which whatever was asked for is planned, or ONNX Runtime without them and
- * weights in that storage, for which it leaves out only what makes a block faster there. A plan that does not say is of the first kind.
+ * Where the plan must pay. `native`: with our kernels, and everything that was asked for is planned. `stock`: in ONNX
+ * Runtime without our kernels, with weights in that storage; the plan leaves out only what makes a block faster there.
+ * The default is `native`.
  */
 export const hostSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('native') }),
@@ -67,14 +68,17 @@ export const blockPlanSchema = z.strictObject({
     density: share.optional(),
     /** Share of the block's output energy kept, summed over neurons. */
     keptEnergy: share.optional(),
-    /** Share of tokens for which this block is skipped. */
+    /** Share of tokens that skip this block. */
     skipped: share.optional(),
-    /** FFN weight bytes read per decoded token. */
+    /** FFN weight bytes read for each decoded token. */
     bytesPerToken: z.number().nonnegative(),
-    /** Time of the block on the plan's host, as a share of the dense block's; where the host's times are known. */
+    /**
+     * Time of the block on the plan's host, as a share of the dense block's time. Only where the host's times are
+     * known.
+     */
     time: z.number().nonnegative().optional(),
   }),
-  /** The statistic this came from, and how. */
+  /** The statistic that this came from, and how. */
   why: z.string(),
 });
 
@@ -83,7 +87,7 @@ export const prefillSchema = z.enum(['sparse', 'dense']);
 const planOfThisVersion = z.strictObject({
   format: z.literal(PLAN_FORMAT),
   version: z.literal(PLAN_VERSION),
-  /** What made it; the reader of plan files knows which there are. */
+  /** The preset that made it. The reader of plan files knows the presets. */
   preset: z.string().min(1),
   host: hostSchema.default({ kind: 'native' }),
   model: z.strictObject({
@@ -93,11 +97,11 @@ const planOfThisVersion = z.strictObject({
     hiddenSize: z.int().positive(),
     intermediateSize: z.int().positive(),
   }),
-  /** sha256 of the statistics it was made from. */
+  /** sha256 of the statistics. */
   statistics: z.string(),
-  /** The texts that those were measured on; absent in older plans. */
+  /** The texts of the statistics; absent in older plans. */
   texts: z.array(z.strictObject({ name: z.string(), sha256: z.string(), tokens: z.int().nonnegative() })).optional(),
-  /** The .safetensors file beside the plan that holds its tensors, bound by hash; null when it has none. */
+  /** The .safetensors file beside the plan with its tensors, bound by hash; null if there is none. */
   tensors: z.strictObject({ file: z.string(), sha256: z.string() }).nullable(),
   /** What was asked for: a share of FFN blocks skipped, or a share of neurons kept. */
   target: z.strictObject({ kind: z.enum(TARGET_KINDS), value: share }),
@@ -109,7 +113,7 @@ const planOfThisVersion = z.strictObject({
   blocks: z.array(blockPlanSchema),
 });
 
-/** Plans of version 1 are read as what they mean. */
+/** Plans of version 1 are converted. */
 export const planSchema = z.preprocess(toThisVersion, planOfThisVersion);
 
 export type Plan = z.infer<typeof planSchema>;
@@ -125,7 +129,10 @@ export function neuronChoice({ measure, cut }: Choice): NeuronChoice {
   return cut.kind === 'deviation' ? { measure, cut: cut.kind, mode: cut.mode } : { measure, cut: cut.kind };
 }
 
-/** The host of a name, with weights stored as `dtype`; throws `usage` for a storage in which nothing pays there, or none at all. */
+/**
+ * The host of a name, with weights stored as `dtype`. Throws `usage` for a storage in which nothing pays there, or for
+ * none at all.
+ */
 export function hostNamed(kind: Host['kind'], dtype: string = FLOATS): Host {
   if (kind === 'native') return { kind };
   const known = HOST_DTYPES.find((name) => name === dtype);

@@ -1,4 +1,4 @@
-/** The table of precisions, and what is said to those who ask for something that is not in it. */
+/** The table of precisions, and the errors for a name that is not in it. */
 import { describe, expect, test } from 'vitest';
 import { STORAGES } from '../ops/index.ts';
 import {

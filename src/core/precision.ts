@@ -1,12 +1,12 @@
-/** Precisions a model can be converted to: plain data, one entry each; everything else asks this table. */
+/** The precisions that a model can be converted to: plain data, one entry each. All other code asks this table. */
 import { DTYPE_BYTES } from './dtype.ts';
 import { invalidArgument, LacunaError } from './errors.ts';
 import type { BlockScheme } from './tensor.ts';
 
 /**
- * How a weight matrix is stored, and thereby which operator multiplies by it: floats as the checkpoint has them, [out,
- * in]; floats as MatMul takes them, [in, out]; narrower floats, [out, in], that the graph widens before it uses them;
- * or rows in blocks, [out, in].
+ * How a weight matrix is stored. This decides which operator multiplies by it. There are four ways: floats as the
+ * checkpoint has them, [out, in]; floats as MatMul takes them, [in, out]; narrower floats, [out, in], that the graph
+ * widens before use; and rows in blocks, [out, in].
  */
 export type WeightStorage =
   | { readonly kind: 'float' }
@@ -16,17 +16,17 @@ export type WeightStorage =
 
 export interface Precision {
   readonly name: string;
-  /** Type of activations, caches, norms' weights and biases, and of matrices that are not stored in blocks. */
+  /** Type of activations, caches, norm weights and biases, and of matrices that are not stored in blocks. */
   readonly floats: 'float32' | 'float16';
   /** Matrices of the layers. */
   readonly linear: WeightStorage;
-  /** The embedding and the output head: one storage, so that a tied head shares it. */
+  /** The embedding and the output head: one storage for both, so that a tied head can share it. */
   readonly vocabulary: WeightStorage;
-  /** What transformers.js puts behind "model" in the name of a file of this dtype; it knows no bf16. */
+  /** What transformers.js puts after "model" in the name of a file of this dtype. It has no name for bf16. */
   readonly fileSuffix: string;
 }
 
-/** What else is known of a precision, whatever was chosen about its blocks. */
+/** Other facts about a precision, whatever its blocks. */
 interface PrecisionFacts extends Precision {
   /** How far a model's figures (`Verification`) may be from its checkpoint's; docs/verification.md derives it. */
   readonly limits: {
@@ -35,8 +35,8 @@ interface PrecisionFacts extends Precision {
     readonly top1Agreement: number;
   };
   /**
-   * Microseconds a weight in stock ONNX Runtime's products over all neurons, which plans for it reckon with (docs/plans.md, "Hosts");
-   * null where bodies leave nothing out there.
+   * Microseconds for each weight in stock ONNX Runtime's products over all neurons. Plans for stock ONNX Runtime use it
+   * (docs/plans.md, "Hosts"). null where bodies leave nothing out there.
    */
   readonly stockTime: number | null;
 }
@@ -44,12 +44,15 @@ interface PrecisionFacts extends Precision {
 const FLOAT: WeightStorage = { kind: 'float' };
 // float16 is for GPUs, and WebGPU has no FusedMatMul.
 const TRANSPOSED: WeightStorage = { kind: 'transposed' };
-// What every CPU can hold and few can multiply by.
+// Every CPU can hold bfloat16, and few can multiply by it.
 const BFLOAT16: WeightStorage = { kind: 'widened', dtype: 'bfloat16' };
 const INT8: WeightStorage = { kind: 'blocks', bits: 8, blockSize: 32, symmetric: true, method: 'search' };
 const INT4: WeightStorage = { kind: 'blocks', bits: 4, blockSize: 32, symmetric: true, method: 'search' };
 
-/** In the order in which messages name them, none larger than the one before. Limits are about three times what the worst model has. */
+/**
+ * In the order in which messages name them; none is larger than the one before. Limits are about three times the worst
+ * model's figures.
+ */
 export const PRECISIONS = [
   {
     name: 'fp32',
@@ -57,7 +60,8 @@ export const PRECISIONS = [
     linear: FLOAT,
     vocabulary: FLOAT,
     fileSuffix: '',
-    // float32 sums of some thousand terms in another order: four times what was seen at most, a hundredth of the smallest fault.
+    // float32 sums of some thousand terms in another order. Four times the largest difference seen, a hundredth of the
+    // smallest fault.
     limits: { relativeDifference: 2e-5, top1Agreement: 1 },
     stockTime: 120e-6,
   },
@@ -68,7 +72,7 @@ export const PRECISIONS = [
     vocabulary: FLOAT,
     fileSuffix: '_fp16',
     limits: { relativeDifference: 1e-2, meanKl: 1e-4, top1Agreement: 0.9 },
-    // It is for GPUs.
+    // fp16 is for GPUs.
     stockTime: null,
   },
   {
@@ -77,7 +81,7 @@ export const PRECISIONS = [
     linear: BFLOAT16,
     vocabulary: BFLOAT16,
     fileSuffix: '_bf16',
-    // fp16's with 8 times its unit roundoff: KL grows with the square.
+    // 8 times the unit roundoff of fp16. KL grows with the square.
     limits: { relativeDifference: 8e-2, meanKl: 6.4e-3, top1Agreement: 0.8 },
     // Widened when a model is loaded.
     stockTime: 120e-6,
@@ -115,17 +119,20 @@ type StockEntry = Extract<Entry, { readonly stockTime: number }>;
 
 export type HostDtype = StockEntry['name'];
 
-/** How weights may be stored that a plan for stock ONNX Runtime is made for. */
+/** The storages that a plan for stock ONNX Runtime can be made for. */
 export const HOST_DTYPES = namesOf((entry): entry is StockEntry => entry.stockTime !== null);
 
 type Float32Entry = Extract<Entry, { readonly floats: 'float32' }>;
 
 export type VocabularyName = Float32Entry['name'];
 
-/** Precisions as which a precision with blocks may store embedding and head: those that compute in float32 as it does. */
+/**
+ * The precisions that a precision with blocks may use for embedding and head: those that compute in float32, as it
+ * does.
+ */
 export const VOCABULARY_NAMES = namesOf((entry): entry is Float32Entry => entry.floats === 'float32');
 
-/** Precisions whose layers are stored in blocks, and so may be rounded by texts; and the others. */
+/** Precisions with layers in blocks, which may be rounded by texts; and the others. */
 export const BLOCK_NAMES = namesOf(hasBlocks);
 export const FLOAT_NAMES = namesOf((entry) => !hasBlocks(entry));
 
@@ -133,34 +140,37 @@ function namesOf<E extends Entry>(test: ((entry: Entry) => entry is E) | ((entry
   return PRECISIONS.filter(test).map(({ name }) => name);
 }
 
-/** "int8 and int4", "fp32, fp16 or bf16": as sentences name several. */
+/** "int8 and int4", "fp32, fp16 or bf16": how sentences name several. */
 export function listed(names: readonly string[], type: 'and' | 'or'): string {
   // British: no comma before the last.
   return new Intl.ListFormat('en-GB', { type: type === 'and' ? 'conjunction' : 'disjunction' }).format(names);
 }
 
-/** Those in blocks, as sentences name them. */
+/** Precisions with blocks, as sentences name them. */
 export const IN_BLOCKS = listed(BLOCK_NAMES, 'and');
 
-/** All that is known of a precision. */
+/** Everything known about a precision. */
 export function precisionNamed<Name extends PrecisionName>(name: Name): Extract<Entry, { readonly name: Name }> {
   return PRECISIONS[PRECISION_NAMES.indexOf(name)] as Extract<Entry, { readonly name: Name }>;
 }
 
-/** The next smaller precision in blocks, where there is one. */
+/** The next smaller precision with blocks, if there is one. */
 export function smallerThan(name: PrecisionName): PrecisionName | undefined {
   return PRECISIONS.slice(PRECISION_NAMES.indexOf(name) + 1).find(hasBlocks)?.name;
 }
 
-/** Blocks that every kernel of MatMulNBits takes: powers of two from 16. Larger than 128 loses more than it saves. */
+/**
+ * Sizes of blocks that every kernel of MatMulNBits takes: powers of two from 16. Above 128, the loss is larger than the
+ * saving.
+ */
 export const BLOCK_SIZES = [16, 32, 64, 128] as const;
 
 export type BlockSize = (typeof BLOCK_SIZES)[number];
 
 export interface PrecisionOptions {
-  /** Weights a block, for precisions that store blocks. */
+  /** Weights in a block, for precisions that store blocks. */
   readonly blockSize?: number | undefined;
-  /** Stores a zero point a block: smaller errors, slightly larger files. */
+  /** Stores one zero point for each block: smaller errors, slightly larger files. */
   readonly asymmetric?: boolean | undefined;
   /** Stores embedding and head as the precision of this name stores its layers: one of `VOCABULARY_NAMES`. */
   readonly vocabulary?: string | undefined;
@@ -170,7 +180,7 @@ export interface PrecisionOptions {
  * The precision of a name, with its blocks changed as asked.
  *
  * @throws LacunaError `usage` for an unknown name, block size or vocabulary, or for options of blocks where there are
- *   none.
+ * no blocks.
  */
 export function choosePrecision(name: string, options: PrecisionOptions = {}): Precision {
   const precision: Precision | undefined = PRECISIONS.find((one) => one.name === name);
@@ -178,7 +188,7 @@ export function choosePrecision(name: string, options: PrecisionOptions = {}): P
   const { blockSize, asymmetric, vocabulary } = options;
   if (blockSize === undefined && asymmetric === undefined && vocabulary === undefined) return precision;
   if (!hasBlocks(precision))
-    throw new LacunaError('usage', `${name} stores no blocks, so nothing is to be chosen about its weights`, {
+    throw new LacunaError('usage', `${name} stores no blocks, so these options do not apply`, {
       hint: `Block size, zero points and vocabulary are chosen for --dtype ${IN_BLOCKS}.`,
     });
   if (blockSize !== undefined && !(BLOCK_SIZES as readonly number[]).includes(blockSize))
@@ -199,10 +209,10 @@ export function choosePrecision(name: string, options: PrecisionOptions = {}): P
 }
 
 /**
- * The precisions of names, to lie side by side in one folder; options are for those that store blocks.
+ * The precisions of names, for one folder. Options apply to those that store blocks.
  *
  * @throws LacunaError `usage` as `choosePrecision` does, for a name given twice, and for fp32 after another: the first
- *   becomes model.onnx, and fp32 has no other name in transformers.js.
+ * becomes model.onnx, and fp32 has no other name in transformers.js.
  */
 export function choosePrecisions(names: readonly string[], options: PrecisionOptions = {}): readonly Precision[] {
   const twice = names.find((name, index) => names.indexOf(name) !== index);
@@ -221,40 +231,43 @@ export function hasBlocks({ linear }: Precision): boolean {
   return linear.kind === 'blocks';
 }
 
-/** Whether rounding the layers by texts, which takes minutes, is worth the wait: in 8 bits they lose so little that it is not. */
+/**
+ * Whether rounding the layers by texts, which takes minutes, is worth the wait. In 8 bits the loss is too small for
+ * that.
+ */
 export function gainsByTexts({ linear }: Precision): boolean {
   return linear.kind === 'blocks' && linear.bits < 8;
 }
 
-/** How embedding and head are stored, by the name of the precision that stores everything so. */
+/** How embedding and head are stored, by the name of the precision that stores everything in that way. */
 export function vocabularyOf({ floats, vocabulary }: Precision): PrecisionName {
   const like = PRECISIONS.find((one) => one.floats === floats && storageName(one.linear) === storageName(vocabulary));
   if (like === undefined) throw new RangeError(`No precision stores ${storageName(vocabulary)} beside ${floats}`);
   return like.name;
 }
 
-/** What tells storages of one type of floats apart, whatever the size of their blocks. */
+/** Distinguishes storages of one type of floats, whatever the size of their blocks. */
 function storageName(storage: WeightStorage): string {
   if (storage.kind === 'blocks') return `${storage.bits} bits`;
   return storage.kind === 'widened' ? storage.dtype : 'floats';
 }
 
 /**
- * How layers are rounded once something was measured on texts: errors weighed by column, or made up for by other columns.
- * In the order in which they are preferred.
+ * How layers are rounded once something was measured on texts: errors weighed by column, or compensated by other
+ * columns. The preferred one comes first.
  */
 export const ROUNDINGS = ['gptq', 'search'] as const;
 
 export type Rounding = (typeof ROUNDINGS)[number];
 
-/** Whether scales are searched for, so that it matters which errors weigh most. */
+/** Whether scales are searched for, so that the weights of errors matter. */
 export function isSearched({ linear }: Precision): boolean {
   return linear.kind === 'blocks' && linear.method === 'search';
 }
 
 /**
- * Bytes that are read to multiply by one weight of a layer, its share of scale and zero point included. Weights that are
- * widened are so once, when a runtime loads them.
+ * Bytes read to multiply by one weight of a layer, its share of scale and zero point included. A runtime widens weights
+ * once, when it loads a model.
  */
 export function bytesPerWeight({ floats, linear }: Precision): number {
   if (linear.kind !== 'blocks') return DTYPE_BYTES[floats];

@@ -1,7 +1,7 @@
-/** Trying what may fail and going on, so that everything that is wrong is told at once. */
+/** Tries steps that may fail and continues, so that all faults are reported at once. */
 import { LacunaError } from './errors.ts';
 
-/** What `step` returns; undefined when it throws a `LacunaError`, which is then put into `problems`. */
+/** What `step` returns. If it throws a `LacunaError`, undefined: the error goes into `problems`. */
 export function attempt<T>(problems: LacunaError[], step: () => T): T | undefined {
   try {
     return step();
@@ -11,7 +11,7 @@ export function attempt<T>(problems: LacunaError[], step: () => T): T | undefine
   }
 }
 
-/** The same for what takes time. */
+/** The same for asynchronous steps. */
 export async function attemptAsync<T>(problems: LacunaError[], step: () => Promise<T>): Promise<T | undefined> {
   try {
     return await step();

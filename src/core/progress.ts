@@ -1,4 +1,4 @@
-/** How long jobs report and stop: stages say what they do, the command line decides how it looks. */
+/** How long jobs report and stop. Stages say what they do, and the command line decides how it looks. */
 
 export interface ProgressStage {
   /** `count` more units are done. */
@@ -10,7 +10,7 @@ export interface ProgressStage {
 export interface Progress {
   /** Starts a stage of `total` units ("bytes", "tokens", "layers"). */
   stage(label: string, total: number, unit: string): ProgressStage;
-  /** One line that stays. */
+  /** One line that remains. */
   note(text: string): void;
 }
 
@@ -19,10 +19,10 @@ export const SILENT: Progress = {
   note: () => {},
 };
 
-/** What every long function takes. */
+/** The options of every long function. */
 export interface JobOptions {
   readonly progress?: Progress;
   readonly signal?: AbortSignal;
-  /** Intra-op threads of ONNX Runtime, 1 to 256; its own choice when absent. Results are reproducible at a fixed number. */
+  /** Intra-op threads of ONNX Runtime, 1 to 256. If absent, it chooses. Results are reproducible at a fixed number. */
   readonly threads?: number;
 }

@@ -1,4 +1,6 @@
-/** What stages know of a runtime: a graph can be opened and run. `src/runtime` provides it, `src/pipeline.ts` hands it out. */
+/**
+ * What stages know of a runtime: it opens and runs a graph. `src/runtime` implements it, `src/pipeline` hands it out.
+ */
 import type { DType } from './dtype.ts';
 import type { Graph } from './graph.ts';
 
@@ -18,7 +20,7 @@ export interface RuntimeTensor {
 }
 
 export interface Runner {
-  /** Runs once; `fetches` names the outputs wanted (all when absent). */
+  /** Runs once. `fetches` names the outputs wanted (all if absent). */
   run(
     feeds: Readonly<Record<string, RuntimeTensor>>,
     fetches?: readonly string[],
@@ -28,7 +30,7 @@ export interface Runner {
 
 export type OpenGraph = (graph: Graph) => Promise<Runner>;
 
-/** A product of two matrices, row by row: a [m, k], b [k, n] -> [m, n], by whoever multiplies fast. */
+/** A product of two matrices, row by row: a [m, k], b [k, n] -> [m, n]. The caller supplies a fast implementation. */
 export type Multiply = (
   a: Float32Array,
   b: Float32Array,

@@ -1,14 +1,14 @@
 /**
  * How saturated FFN blocks are: the trace of cosines that calibration records, and what its summary and the planner
- * both read from it. The cosine is always cos(h, h + FFN(norm h)), residual included (FFN-SkipLLM, section 3): without
- * the residual the numbers mean something else.
+ * read from it. The cosine is always cos(h, h + FFN(norm h)), residual included (FFN-SkipLLM, section 3). Without the
+ * residual the numbers mean something else.
  */
 import { LacunaError } from './errors.ts';
 import { type Statistics, sumData, sumsOf } from './statistics.ts';
 
 /**
- * A trace holds angles, not cosines, in steps of pi / 65535: cosines crowd together near 1, where thresholds lie, and
- * equal steps of the angle give a threshold of 0.999 still some 930 levels above it.
+ * A trace holds angles, not cosines, in steps of pi / 65535. Thresholds lie near cosine 1, where equal steps of the
+ * angle are much finer: some 930 levels lie between 0.999 and 1.
  */
 export const MAX_LEVEL = 65535;
 
@@ -31,7 +31,7 @@ export interface SaturationTrace {
   readonly positions: Uint32Array;
 }
 
-/** Reads the trace out of statistics; throws `bad-file` when its parts do not fit together. */
+/** Reads the trace from statistics. Throws `bad-file` when its parts do not fit together. */
 export function readTrace(statistics: Statistics): SaturationTrace {
   const layers = statistics.model.numHiddenLayers;
   const { tokens } = statistics;
@@ -47,7 +47,10 @@ export function readTrace(statistics: Statistics): SaturationTrace {
   return { layers, tokens, levels, positions };
 }
 
-/** Mean cosine of each layer over tokens at positions from `fromPosition` on; over all tokens when none is that far. */
+/**
+ * Mean cosine of each layer over tokens at positions from `fromPosition` on, or over all tokens when no position is
+ * that far.
+ */
 export function meanCosines(trace: SaturationTrace, fromPosition = 0): number[] {
   const { layers, tokens, levels, positions } = trace;
   const from = positions.some((position) => position >= fromPosition) ? fromPosition : 0;
@@ -70,12 +73,12 @@ export interface Region {
 }
 
 /**
- * The longest run of layers with high mean cosine, the first and the last layer left out.
+ * The longest run of layers with high mean cosine, without the first and the last layer.
  *
- * The paper takes the middle run in which similarity rises. Real profiles dip, so what is high is decided by the
- * split of all mean angles into two groups that explains most of their variance (Otsu, 1979), and how far the run
- * is from monotone is reported beside it (`spearman`). Of equally long runs the first is taken; when all layers are
- * alike, the region is all but the ends. Models of fewer than three layers have an empty one.
+ * The paper takes the middle run in which similarity rises, but real profiles dip. So all mean angles are split into
+ * two groups such that the split explains most of their variance (Otsu, 1979), and the lower group counts as high
+ * cosine. `spearman` says how close the run is to monotone. If several runs are equally long, the first counts. If all
+ * layers are alike, the region is everything but the ends. Models of fewer than three layers have an empty region.
  */
 export function saturatedRegion(cosines: readonly number[]): Region {
   const angles = cosines.map((cosine) => Math.acos(Math.min(1, Math.max(-1, cosine))));
@@ -103,7 +106,7 @@ function otsuLimit(values: readonly number[]): number {
     const above = sorted.length - count;
     const gap = (total - below) / above - below / count;
     const between = count * above * gap * gap;
-    // A group ends where values differ; the margin is for rounding alone, so that a flat profile is not split.
+    // A group ends where values differ. The margin covers rounding alone, so that a flat profile is not split.
     if (between > best && sorted[count] - sorted[count - 1] > 1e-9) {
       best = between;
       limit = sorted[count - 1];
@@ -113,8 +116,8 @@ function otsuLimit(values: readonly number[]): number {
 }
 
 /**
- * Spearman's rank correlation of values with their order: 1 where they only rise, -1 where they only fall. Ties share
- * their mean rank; undefined for fewer than two distinct values.
+ * Spearman's rank correlation of values with their order: 1 if they only rise, -1 if they only fall. Ties share their
+ * mean rank. undefined for fewer than two distinct values.
  */
 export function spearman(values: readonly number[]): number | undefined {
   const ranks = values.map((value) => {

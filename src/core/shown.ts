@@ -1,17 +1,22 @@
-/** Text that may come from anybody's file, as people are shown it: short, and without characters that steer a terminal. */
+/**
+ * Text from a file that anybody may have made, as people see it: short, and without characters that control a terminal.
+ */
 
-/** A tensor's name, a path and a hash are shorter; a name of megabytes hides what is said of it. */
+/** Names of tensors, paths and hashes are shorter. A name of megabytes would hide the rest of a message. */
 const LONGEST_WORD = 300;
 
-/** A list of some hundred names fits; more than a few screens is read by nobody. */
+/** A list of some hundred names fits. Nobody reads more than a few screens. */
 const LONGEST_TEXT = 10_000;
 
-/** What moves the cursor, colours, rings or turns the direction of writing; lines and tabs aside. */
+/**
+ * Characters that move the cursor, change colours, ring, or turn the direction of writing. Line ends and tabs are
+ * allowed.
+ */
 export const STEERING = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
 
 /**
- * `text` with control characters written out and whatever is too long cut in its middle: what is said at the end often
- * matters most.
+ * `text` with control characters escaped. Text that is too long is cut in its middle, because its end often matters
+ * most.
  *
  * @example shown('tensor "\u001b[31m"'); // tensor "\x1b[31m"
  */
@@ -19,12 +24,12 @@ export function shown(text: string): string {
   return visible(cut(withShortWords(text), LONGEST_TEXT));
 }
 
-/** `text` of any length, with words cut in their middle that are longer than any name or path. */
+/** `text` of any length. Words longer than any name or path are cut in their middle. */
 export function withShortWords(text: string): string {
   return text.replace(/\S+/g, (word) => cut(word, LONGEST_WORD));
 }
 
-/** `text` of any length, with control characters written out: `\x1b`, `\u202e`. */
+/** `text` of any length, with control characters escaped: `\x1b`, `\u202e`. */
 export function visible(text: string): string {
   return text.replace(STEERING, (character) => {
     const code = character.charCodeAt(0).toString(16);

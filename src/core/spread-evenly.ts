@@ -1,7 +1,7 @@
-/** The one rule by which a part of a text's pieces stands for all of them. */
+/** The one rule by which some pieces of a text stand for all of them. */
 
 /**
- * `count` of the items at equal distances, from the first on; all of them where there are no more.
+ * `count` of the items at equal distances, starting with the first. All items if there are no more than `count`.
  *
  * @example spreadEvenly(['a', 'b', 'c', 'd', 'e'], 2); // ['a', 'c']
  */

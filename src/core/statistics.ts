@@ -1,8 +1,8 @@
 /**
- * What calibration measured: raw sums per layer, never fits, so that shards merge exactly.
+ * What calibration measured: raw sums for each layer, never fits, so that shards merge exactly.
  *
- * Sums are integers, or multiples of a power of two held in float64 without rounding; adding them in any order gives
- * the same bits. They live in a .safetensors file beside statistics.json, which binds it by hash.
+ * Sums are integers, or multiples of a power of two held in float64 without rounding. Adding them in any order gives
+ * the same bits. They are in a .safetensors file beside statistics.json, which binds it by hash.
  */
 import { LacunaError } from './errors.ts';
 import type { FileTensor } from './tensor.ts';
@@ -12,16 +12,19 @@ export interface SumTensor {
   readonly data: Float64Array | Uint32Array | Uint16Array;
 }
 
-/** One statistic's sums by name, as `histogram` or `count`. Constants that read them, as `edges`, are beside them. */
+/**
+ * One statistic's sums by name, for example `histogram` or `count`, with the constants that explain them, for example
+ * `edges`.
+ */
 export type Sums = Readonly<Record<string, SumTensor>>;
 
-/** One layer's sums by name; what is past a limit lies in a file. */
+/** One layer's sums by name. Sums past a limit are in a file. */
 export type LayerSums = Readonly<Record<string, SumTensor | FileTensor>>;
 
 export interface TextIdentity {
   readonly name: string;
   readonly sha256: string;
-  /** Tokens of it that were fed. */
+  /** Number of its tokens that were fed. */
   readonly tokens: number;
 }
 
@@ -34,35 +37,40 @@ export interface ModelIdentity {
 }
 
 export interface Statistics {
-  /** Where they were read from; errors name it. */
+  /** Where they were read from. Errors name it. */
   readonly file?: string | undefined;
   readonly model: ModelIdentity;
   readonly texts: readonly TextIdentity[];
-  /** Tokens a sequence; each starts with an empty cache. */
+  /** Tokens of each sequence. Each sequence starts with an empty cache. */
   readonly sequenceLength: number;
-  /** Indices of the sequences measured, ascending, of all those the texts were cut into: shards must not overlap. */
+  /** Indices of the measured sequences, ascending, among all sequences of the texts. Shards must not overlap. */
   readonly sequences: readonly number[];
-  /** Sequences that all shards measure together; fewer in `sequences` means that shards are still to be merged. */
+  /**
+   * Number of sequences that all shards measure together. Fewer in `sequences` means that shards must still be merged.
+   */
   readonly plannedSequences: number;
   readonly tokens: number;
   /** Statistic name -> what it measures, as a formula. Sums of different definitions are never merged. */
   readonly definitions: Readonly<Record<string, string>>;
   /** Statistic name -> its sums, each with a leading axis of layers. */
   readonly sums: Readonly<Record<string, Sums>>;
-  /** The same of statistics whose layers are too large to be held together: an entry a layer, then the output head's. */
+  /**
+   * The same for statistics kept layer by layer, because all layers are too large for memory: one entry for each layer,
+   * then the head's.
+   */
   readonly layerSums: Readonly<Record<string, readonly LayerSums[]>>;
 }
 
 /**
- * A statistic's sums: the one way in which plans, presets and summaries ask for them.
+ * A statistic's sums. Plans, presets and summaries ask for them only in this way.
  *
- * @throws LacunaError `bad-file` for a statistic that was not measured, with the command that does.
+ * @throws LacunaError `bad-file` for a statistic that was not measured, with the command that measures it.
  */
 export function sumsOf({ sums, file }: Statistics, statistic: string): Sums {
   return held(sums, statistic, file, '');
 }
 
-/** The same of a statistic that is kept a layer each, and measured on demand alone. */
+/** The same for a statistic that is kept layer by layer and measured only on request. */
 export function layerSumsOf({ layerSums, file }: Statistics, statistic: string): readonly LayerSums[] {
   return held(layerSums, statistic, file, ` --with ${statistic}`);
 }
@@ -78,7 +86,7 @@ const KINDS = { float64: Float64Array, uint32: Uint32Array, uint16: Uint16Array 
 
 type SumKind = keyof typeof KINDS;
 
-/** A sum's numbers, checked for kind and shape (`-1`: any size); the one way in which readers reach into `Sums`. */
+/** A sum's numbers, checked for kind and shape (`-1`: any size). Readers use `Sums` only in this way. */
 export function sumData<K extends SumKind>(
   sums: Sums,
   name: string,

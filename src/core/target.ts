@@ -1,6 +1,6 @@
-/** What a plan may aim at: a share that a model is seen to keep or to leave out. Plans, corrections and texts ask this table. */
+/** What a plan may aim at: a share that a model keeps or leaves out. Plans, corrections and texts ask this table. */
 
-/** What was measured of a model that a plan made, on a text that the plan was not made from. */
+/** What was measured of a planned model, on a text that was not used to make the plan. */
 export interface MeasuredShares {
   /** Share of all FFN blocks (tokens times layers) that were skipped. */
   readonly skippedShare: number;

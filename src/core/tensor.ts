@@ -1,8 +1,8 @@
 /**
- * Tensors that are not in memory: a `TensorExpr` says where the bytes are and what is done to them on the way.
+ * Tensors that are not in memory. A `TensorExpr` says where the bytes are and what happens to them on the way.
  *
- * It is plain data, so a graph of a 4-billion-parameter model is a few kilobytes, can be hashed, and is evaluated a
- * block of rows at a time while the output is written. All data are little-endian and row-major.
+ * It is plain data. So a graph of a model with 4 billion parameters is a few kilobytes and can be hashed. It is
+ * evaluated a block of rows at a time while the output is written. All data are little-endian and row-major.
  */
 import { byteLength, type DType, elementCount } from './dtype.ts';
 
@@ -11,7 +11,7 @@ export interface TypedExpr {
   readonly shape: readonly number[];
 }
 
-/** A range of a file. `name` is what errors call it; `mustBeFinite` refuses NaN and infinity while reading. */
+/** A range of a file. Errors call it `name`. `mustBeFinite` refuses NaN and infinity while reading. */
 export interface FileTensor extends TypedExpr {
   readonly kind: 'file';
   readonly path: string;
@@ -26,8 +26,8 @@ export interface BytesTensor extends TypedExpr {
 }
 
 /**
- * cos or sin of row * frequency, times `scale`: float32 [rows, columns], a frequency a column. The angle, its cosine and
- * the product are each rounded to float32.
+ * cos or sin of row * frequency, times `scale`: float32 [rows, columns], one frequency for each column. The angle, its
+ * cosine and the product are each rounded to float32.
  */
 export interface WavesTensor extends TypedExpr {
   readonly kind: 'waves';
@@ -54,7 +54,7 @@ export interface ConcatTensor extends TypedExpr {
   readonly parts: readonly TensorExpr[];
 }
 
-/** Block types of GGUF that are read: each block of a row holds its own scale, some an offset too. */
+/** Block types of GGUF that can be read. Each block of a row holds its own scale, some an offset too. */
 export const GGML_TYPES = ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q4_K', 'Q5_K', 'Q6_K'] as const;
 
 export type GgmlType = (typeof GGML_TYPES)[number];
@@ -69,7 +69,10 @@ export interface GgmlTensor extends TypedExpr {
   readonly mustBeFinite: boolean;
 }
 
-/** The rows of each of `groups` equal groups, numbered row by row in a matrix of `columns` columns, column by column. */
+/**
+ * The rows of each of `groups` equal groups: numbered row by row in a matrix of `columns` columns, read column by
+ * column.
+ */
 export interface RegroupTensor extends TypedExpr {
   readonly kind: 'regroup';
   readonly from: TensorExpr;
@@ -108,18 +111,18 @@ export interface LowRankTensor extends TypedExpr {
 }
 
 /**
- * How the rows of a float matrix are stored in blocks of columns: value = scale * (code - zero point), one scale (and
- * zero point) a block, codes of 0 to 2^bits - 1. A last block that is not full is filled up with zeros.
+ * How the rows of a float matrix are stored in blocks of columns: value = scale * (code - zero point). Each block has
+ * one scale (and zero point), and codes are 0 to 2^bits - 1. A last block that is not full is filled with zeros.
  */
 export interface BlockScheme {
   readonly bits: 4 | 8;
-  /** Columns a block. */
+  /** Columns in a block. */
   readonly blockSize: number;
-  /** The zero point is the middle code, 2^(bits - 1), everywhere and is not stored. */
+  /** Whether the zero point is always the middle code, 2^(bits - 1), and not stored. */
   readonly symmetric: boolean;
-  /** `nearest`: the block's range fills the codes. `search`: the scale of least (weighted) squared error. */
+  /** `nearest`: the range of the block fills the codes. `search`: the scale with the least (weighted) squared error. */
   readonly method: 'nearest' | 'search';
-  /** Stored along both of its axes with the same values; see `TurnableMatrix`. */
+  /** Whether it is stored along both of its axes with the same values; see `TurnableMatrix`. */
   readonly turnable?: true;
 }
 
@@ -127,17 +130,20 @@ export interface BlockScheme {
  * - `codes` uint8 [rows, blocks, blockSize * bits / 8], low bits first
  * - `scales` float16 [rows * blocks]
  * - `zero-points` uint8 [rows * ceil(blocks * bits / 8)], each row's packed low bits first
- * - `turned-codes` and `turned-scales`: the same of the transpose, of turnable matrices, whose own codes have 8 bits
+ * - `turned-codes` and `turned-scales`: the same of the transpose, for turnable matrices; their own codes have 8 bits
  */
 export type QuantizedPart = 'codes' | 'scales' | 'zero-points' | 'turned-codes' | 'turned-scales';
 
-/** One of the tensors that the float matrix `from` [rows, columns] becomes; all are made from the same rows alike. */
+/** One of the tensors that the float matrix `from` [rows, columns] becomes. All are made from the same rows. */
 export interface QuantizeTensor extends TypedExpr {
   readonly kind: 'quantize';
   readonly part: QuantizedPart;
   readonly scheme: BlockScheme;
   readonly from: TensorExpr;
-  /** What a column's squared error weighs, float [columns], as the mean square of what it is multiplied by; or all alike. */
+  /**
+   * The weight of a column's squared error, float [columns], for example the mean square of its input. If absent, all
+   * are alike.
+   */
   readonly importance: TensorExpr | undefined;
 }
 
@@ -177,7 +183,7 @@ const WIDER: Readonly<Partial<Record<DType, readonly DType[]>>> = {
   float32: ['float64'],
 };
 
-/** `from` as `dtype`; nothing is added where it already is, and casts that lost nothing on the way are left out. */
+/** `from` as `dtype`. Adds nothing if it already is, and leaves out casts that lost nothing. */
 export function cast(from: TensorExpr, dtype: DType): TensorExpr {
   if (from.dtype === dtype) return from;
   if (from.kind === 'cast' && WIDER[from.from.dtype]?.includes(from.dtype)) return cast(from.from, dtype);
@@ -193,12 +199,15 @@ export function transpose(from: TensorExpr): TensorExpr {
   return { kind: 'transpose', dtype: from.dtype, shape: [columns, rows], from };
 }
 
-/** `from` + `value` (rounded to float32), computed in float32 whatever float type `from` has. */
+/** `from` + `value` (rounded to float32), computed in float32 whatever the float type of `from`. */
 export function addConstant(from: TensorExpr, value: number): TensorExpr {
   return { kind: 'add', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), value: Math.fround(value) };
 }
 
-/** `from` * `value` (rounded to float32), computed in float32 whatever float type `from` has; itself where `value` is 1. */
+/**
+ * `from` * `value` (rounded to float32), computed in float32 whatever the float type of `from`. `from` itself if
+ * `value` is 1.
+ */
 export function multiplyConstant(from: TensorExpr, value: number): TensorExpr {
   if (value === 1) return from;
   const factor = Math.fround(value);
@@ -213,8 +222,8 @@ export function concatRows(parts: readonly TensorExpr[]): TensorExpr {
 }
 
 /**
- * Rows in another order: each of `groups` equal groups, seen as a matrix of `columns` columns whose elements are rows,
- * is transposed. With 2 columns, rows 0 1 2 3 4 5 of a group become 0 2 4 1 3 5.
+ * Rows in another order: each of `groups` equal groups is seen as a matrix of `columns` columns whose elements are
+ * rows, and transposed. With 2 columns, rows 0 1 2 3 4 5 of a group become 0 2 4 1 3 5.
  */
 export function regroupRows(from: TensorExpr, groups: number, columns: number): RegroupTensor {
   if (from.shape[0] % (groups * columns) !== 0)
@@ -222,7 +231,7 @@ export function regroupRows(from: TensorExpr, groups: number, columns: number): 
   return { kind: 'regroup', dtype: from.dtype, shape: from.shape, from, groups, columns };
 }
 
-/** The rows of these numbers, which ascend. What is left out is read all the same, and checked. */
+/** The rows of these numbers, which ascend. The other rows are read and checked too. */
 export function selectRows(from: TensorExpr, rows: readonly number[]): RowsTensor {
   const wrong = rows.find((row, i) => !(row > (rows[i - 1] ?? -1) && row < from.shape[0]));
   if (wrong !== undefined) throw new RangeError(`Row ${wrong} is out of order or not among ${from.shape[0]} rows`);
@@ -234,12 +243,15 @@ export function addLowRank(from: TensorExpr, left: TensorExpr, right: TensorExpr
   return { kind: 'low-rank', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), left, right, scale };
 }
 
-/** Bytes that a part takes of each of `rows` records. */
+/** Bytes of a part in each of `rows` records. */
 export function recordBytes({ dtype, shape }: TypedExpr, rows: number): number {
   return byteLength(dtype, shape) / rows;
 }
 
-/** `rows` records, a part's elements shared out evenly in order, each record filled up to a multiple of `alignment` bytes. */
+/**
+ * `rows` records. A part's elements are divided evenly and in order. Each record is filled up to a multiple of
+ * `alignment` bytes.
+ */
 export function records(rows: number, parts: readonly TensorExpr[], alignment: number): RecordsTensor {
   const uneven = parts.find((part) => !Number.isInteger(recordBytes(part, rows)));
   if (uneven !== undefined) throw new RangeError(`${uneven.dtype} [${uneven.shape}] is no ${rows} rows`);
@@ -266,7 +278,7 @@ export function storedIn(expr: TensorExpr): readonly StoredTensor[] {
   }
 }
 
-/** A matrix in blocks, by the parts and in the shapes of `QuantizedPart`. */
+/** A matrix in blocks, with the parts and shapes of `QuantizedPart`. */
 export interface QuantizedMatrix {
   readonly codes: TensorExpr;
   readonly scales: TensorExpr;
@@ -274,7 +286,7 @@ export interface QuantizedMatrix {
   readonly zeroPoints: TensorExpr | undefined;
 }
 
-/** What the parts of a matrix [rows, columns] are, in the shapes that MatMulNBits takes. */
+/** The dtypes and shapes of the parts of a matrix [rows, columns], as MatMulNBits takes them. */
 export function quantizedParts([rows, columns]: readonly number[], { bits, blockSize, symmetric }: BlockScheme) {
   const blocks = Math.ceil(columns / blockSize);
   const part = (dtype: DType, shape: readonly number[]): TypedExpr => ({ dtype, shape });
@@ -299,15 +311,16 @@ export function quantize(from: TensorExpr, scheme: BlockScheme, importance?: Ten
 }
 
 /**
- * A matrix rounded once and stored along both of its axes. Its transpose has the bits of the scheme: value = scale * (code - middle),
- * a scale for the rows i of a block in column j. In each square of blocks these scales are whole multiples m of one, so the matrix
- * itself holds m * (code - middle) as codes of 8 bits under that one scale: the same values to the last bit.
+ * A matrix rounded once and stored along both of its axes. Its transpose has the bits of the scheme: value = scale *
+ * (code - middle), with one scale for the rows i of a block in column j. In each square of blocks these scales are
+ * whole multiples m of one scale. So the matrix itself holds m * (code - middle) as codes of 8 bits under that one
+ * scale: the same values to the last bit.
  */
 export interface TurnableMatrix extends QuantizedMatrix {
   readonly turned: QuantizedMatrix;
 }
 
-/** What the parts of a turnable matrix [rows, columns] and of its transpose are. */
+/** The dtypes and shapes of the parts of a turnable matrix [rows, columns] and of its transpose. */
 export function turnableParts(shape: readonly number[], scheme: BlockScheme) {
   return { ...quantizedParts(shape, { ...scheme, bits: 8 }), turned: quantizedParts(shape.toReversed(), scheme) };
 }
@@ -332,8 +345,8 @@ export function quantizeTurnable(from: TensorExpr, given: BlockScheme, importanc
 }
 
 /**
- * Matrices of one scheme and as many columns, one under the other; those still to be rounded are rounded as one matrix, to
- * the same bytes. Throws a RangeError where these are rounded in several ways.
+ * Matrices of one scheme and width, one under the other. Matrices that are still to be rounded are rounded as one
+ * matrix, to the same bytes. Throws a RangeError if they are rounded in different ways.
  */
 export function stackQuantized(matrices: readonly QuantizedMatrix[]): QuantizedMatrix {
   const toRound = matrices.map(({ codes }) => codes).filter((codes) => codes.kind === 'quantize');

@@ -1,4 +1,6 @@
-/** What holding a converted model against a reference gave: figures, limits and verdict, as `lacuna.json` keeps them. */
+/**
+ * The result of comparing a converted model with a reference: figures, limits and verdict, as `lacuna.json` keeps them.
+ */
 import * as z from 'zod';
 import { PRECISION_NAMES } from './precision.ts';
 
@@ -19,19 +21,19 @@ export const verificationSchema = z.object({
   precision: z.enum(PRECISION_NAMES),
   /** Transformers, run for this check, or a file of what it computed before. */
   reference: z.enum(['transformers', 'expectations']),
-  /** Versions of what computed the reference. */
+  /** Versions of the programs that computed the reference. */
   tools: z.record(z.string(), z.string()),
-  /** null where the model gave NaN or infinity, as `prefill` and `decode` are. */
+  /** null if the model gave NaN or infinity; likewise `prefill` and `decode`. */
   all: figuresSchema.nullable(),
-  /** Of `all`, positions of prompts, and tokens decoded one a call after them. */
+  /** `all` split into positions of prompts, and tokens decoded one a call after them. */
   prefill: figuresSchema.nullable(),
   decode: figuresSchema.nullable(),
-  /** Whether texts have the ids that the reference's tokenizer gives them; null where there is none to ask. */
+  /** Whether texts have the ids that the reference's tokenizer gives; null if there is no such tokenizer. */
   sameTokenIds: z.boolean().nullable(),
-  /** `relativeDifference` and `meanKl` may be at most, `top1Agreement` at least this. */
+  /** Upper limits of `relativeDifference` and `meanKl`, lower limit of `top1Agreement`. */
   limits: figuresSchema.omit({ rows: true }).partial(),
   passed: z.boolean(),
-  /** One sentence for each limit that was broken, or for what else is wrong. */
+  /** One sentence for each limit that was exceeded, or for another fault. */
   failures: z.array(z.string()),
 });
 

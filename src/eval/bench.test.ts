@@ -2,7 +2,10 @@ import { describe, expect, it } from 'vitest';
 import type { Session } from '../core/session.ts';
 import { type BenchSubject, bench, type OpenSubject, spread } from './bench.ts';
 
-/** What a token takes, in milliseconds: at a cache of that length, a time of the clock, and the session's number of its model. */
+/**
+ * What a token takes in milliseconds, for a length of the cache, a time of the clock, and the number of the session's
+ * model.
+ */
 type Cost = (past: number, at: number, opening: number) => number;
 
 /** A machine whose clock moves only when a model works. */
@@ -86,7 +89,7 @@ describe('bench', () => {
       ...['open b', 'open a', ...closed],
       ...['open a', 'open b', ...closed],
     ]);
-    // Each reads and decodes the same tokens.
+    // All read and decode the same tokens.
     const fed = calls.filter((call) => !/^open|^close/.test(call));
     expect(fed).toHaveLength(3 * (6 + 2 * 2 + 2 * 8));
     expect(fed.slice(0, 26)).toEqual(fed.slice(26, 52));
@@ -101,7 +104,7 @@ describe('bench', () => {
     const again = [model('a', () => 1), model('b', (_past, _at, opening) => lucky[opening])] as const;
     const { repeats, rounds, speedup, prefillSpeedup } = await bench(again, TOKENS, { ...SMALL, now, repeats: 5 });
     expect([repeats, rounds]).toEqual([5, 2]);
-    // Ratios 0.8 0.8 0.8 0.8 1 1 1 1 1.25 1.25, whose deciles lie at places 0.9 and 8.1; of prompts one of each.
+    // Ratios 0.8 0.8 0.8 0.8 1 1 1 1 1.25 1.25. Their deciles lie at places 0.9 and 8.1. Of prompts, one of each.
     expect(speedup).toEqual({ median: 1, p10: expect.closeTo(0.8), p90: expect.closeTo(1.25) });
     // 0.8 0.8 1 1 1.25 at places 0.4 and 3.6
     expect(prefillSpeedup).toEqual({ median: 1, p10: expect.closeTo(0.8), p90: expect.closeTo(1 + 0.6 * 0.25) });
@@ -109,10 +112,11 @@ describe('bench', () => {
 
   it('is not misled by a machine that slows down steadily', async () => {
     const { now, model } = machine();
-    // Speed falls with time itself; timing all of a first would make b look slower.
+    // Speed falls with time itself. Timing all of a first would make b look slower.
     const cost = (_: number, at: number) => 1 + at / 1000;
     const { speedup } = await bench([model('a', cost), model('b', cost)], TOKENS, { ...SMALL, now });
-    // Cost grows by a factor of 1.001 a token: a has tokens 1 2 7 8 of a round, b has 3 4 5 6, so sums differ in second order.
+    // Cost grows by a factor of 1.001 a token. a has tokens 1 2 7 8 of a round and b has 3 4 5 6, so sums differ in
+    // second order.
     const g = 1.001;
     expect(speedup?.median).toBeCloseTo((1 + g + g ** 6 + g ** 7) / (g ** 2 + g ** 3 + g ** 4 + g ** 5), 12);
     expect(Math.abs((speedup?.median ?? 0) - 1)).toBeLessThan(1e-5);
@@ -123,7 +127,7 @@ describe('bench', () => {
     const result = await bench([model('a', () => 2)], TOKENS, { ...SMALL, now });
     expect(result.subjects[0].decodeTokensPerSecond.median).toBe(500);
     expect(result).toMatchObject({ speedup: null, prefillSpeedup: null, threads: null });
-    // Opened; a prompt and two; a block of two and two rounds of two blocks; closed.
+    // Opened; a prompt and two tokens; a block of two and two rounds of two blocks; closed.
     expect(calls).toHaveLength(1 + 3 + 2 + 2 * 2 * 2 + 1);
   });
 
@@ -147,14 +151,14 @@ describe('bench', () => {
     await expect(bench([good, stopping], TOKENS, { ...SMALL, now, signal: stop.signal })).rejects.toMatchObject({
       code: 'interrupted',
     });
-    // After the block that it was stopped in.
+    // After the block in which it was stopped.
     expect(calls.slice(-4)).toEqual(['c4+1:4', 'c5+1:5', 'close a', 'close c']);
   });
 
   it('refuses a text too short for its rounds, and counts of 0, before it opens anything', async () => {
     const { now, model, calls } = machine();
     const subject = [model('a', () => 1)] as const;
-    // 4 of the prompt, 2 rounds and one that is not counted, 2 tokens each
+    // 4 of the prompt; 2 rounds and one that does not count, 2 tokens each
     await expect(bench(subject, TOKENS.slice(0, 9), { ...SMALL, now })).rejects.toMatchObject({
       code: 'usage',
       message: 'Expected a text of at least 10 tokens for the benchmark, but it has 9',

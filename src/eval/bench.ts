@@ -3,7 +3,7 @@ import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts'
 import { type JobOptions, type ProgressStage, SILENT } from '../core/progress.ts';
 import type { KvCache, Session } from '../core/session.ts';
 
-/** A model, opened. */
+/** An open model. */
 export interface BenchSubject {
   readonly name: string;
   readonly session: Session;
@@ -11,22 +11,22 @@ export interface BenchSubject {
   readonly weightBytesPerToken?: number;
 }
 
-/** Opens a model once more; whoever asks for it closes the session. */
+/** Opens a model once more. The caller closes the session. */
 export type OpenSubject = () => Promise<BenchSubject>;
 
 export interface BenchOptions extends JobOptions {
   readonly promptTokens?: number;
-  /** Tokens that every model can attend to; no limit when absent. */
+  /** Tokens that every model can attend to; no limit if absent. */
   readonly contextLength?: number;
-  /** How often sessions are opened anew. */
+  /** How many times sessions are opened anew. */
   readonly repeats?: number;
   /** Timed rounds of each repeat. */
   readonly rounds?: number;
-  /** Tokens decoded a block; a round has two blocks of each model. */
+  /** Tokens decoded in each block. A round has two blocks of each model. */
   readonly stepsPerBlock?: number;
-  /** What the threads read from memory at most, in bytes a second. */
+  /** The most bytes a second that the threads read from memory. */
   readonly memoryBandwidth?: number;
-  /** Milliseconds from any origin. */
+  /** Milliseconds from any fixed time. */
   readonly now?: () => number;
 }
 
@@ -42,21 +42,21 @@ export interface SubjectResult {
   readonly prefillTokensPerSecond: Spread;
   readonly ffnBytesPerToken: number | null;
   readonly weightBytesPerToken: number | null;
-  /** Of `memoryBandwidth`, what decoding reads weights at. */
+  /** The share of `memoryBandwidth` at which decoding reads weights. */
   readonly bandwidthShare: number | null;
 }
 
 export interface BenchResult {
   readonly threads: number | null;
   readonly promptTokens: number;
-  /** How often sessions were opened anew. */
+  /** How many times sessions were opened anew. */
   readonly repeats: number;
   /** Timed rounds of each repeat. */
   readonly rounds: number;
   readonly stepsPerBlock: number;
   readonly memoryBandwidth: number | null;
   readonly subjects: readonly SubjectResult[];
-  /** Time of the first / time of the second, per round of any repeat; null for one model. */
+  /** Time of the first / time of the second, one value for each round of all repeats; null for one model. */
   readonly speedup: Spread | null;
   readonly prefillSpeedup: Spread | null;
 }
@@ -64,12 +64,12 @@ export interface BenchResult {
 type OpenSubjects = readonly [OpenSubject] | readonly [OpenSubject, OpenSubject];
 
 /**
- * Both models read the first `promptTokens` of `tokens`, then decode the following ones; from round to round the cache
- * grows. Of two models, the first is the baseline. Throws `usage` when there are too few tokens.
+ * All models read the first `promptTokens` of `tokens`, then decode the following ones. The cache grows from round to
+ * round. Of two models, the first is the baseline. Throws `usage` when there are too few tokens.
  *
- * Where a session's weights come to lie in memory moves its speed by up to a tenth, and is decided when it is opened. So all of
- * this is repeated in sessions opened anew, when those of before are closed. Medians and spreads are over the rounds of all
- * repeats: a spread holds what differs between rounds and between openings.
+ * The place of a session's weights in memory moves its speed by up to a tenth and is decided when the session opens. So
+ * all of this is repeated in new sessions, after the earlier ones are closed. Medians and spreads are over the rounds
+ * of all repeats. So a spread holds the differences between rounds and between openings.
  *
  * @example
  * const open = (name: string) => async () => ({ name, session: await openSession(name) });
@@ -121,7 +121,7 @@ export async function bench(
   };
 }
 
-/** Opens one after the other, beginning with another each time, and closes what it opened in any case. */
+/** Opens the models one after the other, each time starting with another one, and always closes what it opened. */
 async function withOpened<T>(
   subjects: OpenSubjects,
   first: number,
@@ -137,12 +137,12 @@ async function withOpened<T>(
     }
     return await use(opened);
   } finally {
-    // `map` passes over those that could not be opened.
+    // `map` skips those that could not be opened.
     await Promise.all(opened.map(({ session }) => session.close()));
   }
 }
 
-/** Of each subject, what the two blocks of a round took. */
+/** The time that each subject took for its two blocks of a round. */
 type Milliseconds = readonly number[];
 
 interface Repeat {
@@ -151,24 +151,24 @@ interface Repeat {
   readonly decodes: readonly Milliseconds[];
 }
 
-/** What a session is given in one call each. */
+/** What a session gets in one call. */
 type Feeds = readonly (readonly number[])[];
 
-/** What a repeat feeds, and how it is watched. */
+/** What a repeat feeds, and how it is observed. */
 interface Course {
   readonly prompt: Feeds;
-  /** Of each round; the first is not timed. */
+  /** For each round. The first is not timed. */
   readonly blocks: readonly Feeds[];
   readonly now: () => number;
   readonly signal: AbortSignal | undefined;
   readonly stage: ProgressStage;
 }
 
-/** Of either kind, a block each comes first and does not count: it meets cold caches and a runtime that still allocates. */
+/** One block of each kind comes first and does not count: it meets cold caches and a runtime that still allocates. */
 async function timeRepeat(opened: readonly BenchSubject[], course: Course): Promise<Repeat> {
   const sessions = opened.map(({ session }) => session);
   const once = [...sessions.keys()];
-  // 0 1 1 0: a machine that slowly gets faster or slower does so for both alike.
+  // The order 0 1 1 0: slow drift of the machine affects both alike.
   const twice = [...once, ...once.toReversed()];
   const time = (order: readonly number[], feeds: Feeds, caches: readonly KvCache[]) =>
     timeRound({ sessions, order, feeds, caches }, course);
@@ -190,16 +190,16 @@ async function timeRepeat(opened: readonly BenchSubject[], course: Course): Prom
 
 interface Round {
   readonly sessions: readonly Session[];
-  /** Whose turn it is. */
+  /** The session that has this turn. */
   readonly order: readonly number[];
   readonly feeds: Feeds;
-  /** What each session's turns go on from. */
+  /** The cache that each session's turns continue. */
   readonly caches: readonly KvCache[];
 }
 
 interface TimedRound {
   readonly milliseconds: Milliseconds;
-  /** Of the last turns: where a session has one cache in place, earlier ones have been written over. */
+  /** Caches of the last turns. A session with one cache in place has overwritten the earlier ones. */
   readonly caches: readonly KvCache[];
 }
 
@@ -217,7 +217,7 @@ async function timeRound({ sessions, order, feeds, caches }: Round, course: Cour
   return { milliseconds, caches: grown };
 }
 
-/** Tokens fed one by one are decoded as the session does that best. */
+/** Tokens fed one by one, decoded in the session's fastest way. */
 async function feedAll(session: Session, feeds: Feeds, cache: KvCache): Promise<KvCache> {
   if (session.decode !== undefined && feeds.every(({ length }) => length === 1))
     return (await session.decode(feeds.flat(), cache)).cache;

@@ -24,7 +24,7 @@ const SPARSE: Toy = {
 };
 const FFN = { numHiddenLayers: 1, intermediateSize: 4 };
 
-/** Logits are rounded to float32 once (2^-24 relative, of at most log 4), and once more where something is added. */
+/** Logits are rounded to float32 once (2^-24 relative, of at most log 4), and once more after an addition. */
 const ROUNDING = 2 ** -22;
 
 async function withSessions<T>(toys: readonly Toy[], use: (...sessions: Session[]) => Promise<T>): Promise<T> {
@@ -91,7 +91,7 @@ describe('compare', () => {
     [0, 1, 1, 0, 0, 1],
     [1, 1, 0, 0, 0, 0],
   ];
-  // After token 0: 1/2 log 2 + 1/2 log 2/3; after token 1 the models are one.
+  // After token 0: 1/2 log 2 + 1/2 log 2/3. After token 1 the models are equal.
   const KL_AFTER_0 = Math.log(2) / 2 + Math.log(2 / 3) / 2;
 
   it.each(['chunk', 'token'] as const)('mode all, fed by %s: every token but the first is scored', async (feed) => {
@@ -103,9 +103,9 @@ describe('compare', () => {
     expectClose(result.model.perplexity / result.baseline.perplexity, result.perplexityRatio.value);
     expect(result.rounded).toBeNull();
     expectClose(result.meanKl, (6 * KL_AFTER_0) / 10);
-    // Dense says 0 after 0, the first of two equals; sparse says 1. After 1 both say 0.
+    // After 0, dense gives 0, the first of two equals, and sparse gives 1. After 1 both give 0.
     expect(result.top1Agreement).toBe(4 / 10);
-    // Of two values a and b, the standard error of the mean is |a - b| / 2.
+    // For two values a and b, the standard error of the mean is |a - b| / 2.
     const error = Math.abs(logRatios[0] - logRatios[1]) / 5 / 2;
     const { value, standardError } = result.perplexityRatio;
     expectClose(standardError ?? Number.NaN, value * error);
@@ -115,7 +115,7 @@ describe('compare', () => {
     'mode decode, fed by %s: the second half after a dense first half',
     async (feed) => {
       const result = await run(windows, { mode: 'decode', feed });
-      // Halves 0 0 1 and 0 0 0: scored 0→0 0→1 and 0→0 0→0.
+      // Halves 0 0 1 and 0 0 0: scored are 0→0 0→1 and 0→0 0→0.
       expect(result).toMatchObject({ mode: 'decode', scoredTokens: 4 });
       expectClose(result.perplexityRatio.value, Math.exp((3 * Math.log(2) + Math.log(2 / 3)) / 4));
       expectClose(result.meanKl, KL_AFTER_0);
@@ -125,7 +125,7 @@ describe('compare', () => {
 
   it('mode decode continues from the cache of the dense model, not of the sparse one', async () => {
     const dense: Toy = { ...DENSE, weight: [1, 2], direction: [1, 0] };
-    // The same logits for the same past, but its own tokens weigh nothing: only the dense part of the cache shows.
+    // The same logits for the same past, but its own tokens have no weight: only the dense part of the cache shows.
     const sparse: Toy = { ...dense, weight: [0, 0] };
     const window = [1, 1, 0, 1, 1, 0];
     const nll = ([a, b]: number[], target: number) => Math.log(Math.exp(a) + Math.exp(b)) - [a, b][target];
@@ -186,7 +186,7 @@ describe('compare', () => {
   });
 
   it.each(['all', 'decode'] as const)('tells rounding apart where it is given the floats, in mode %s', async (mode) => {
-    // Of a third model: every token's negative log-likelihood is its place in the window.
+    // A third model: every token's negative log-likelihood is its place in the window.
     const floats = { windows: windows.map((window) => window.slice(1).map((_, place) => place)) };
     const alone = await run(windows, { mode, feed: 'chunk' });
     const toys = [DENSE, SPARSE];

@@ -1,4 +1,4 @@
-/** A model against a baseline, window by window, so that no logits are kept longer than one window. */
+/** A model against a baseline, window by window, so that logits are kept for only one window at a time. */
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { Session, Step } from '../core/session.ts';
@@ -15,7 +15,7 @@ import {
   realisedSparsity,
 } from './realised-sparsity.ts';
 
-/** Which tokens run sparse; DEFINITIONS says it in full. */
+/** Which tokens run sparse. DEFINITIONS has the full text. */
 export const COMPARE_MODES = ['all', 'decode'] as const;
 export type CompareMode = (typeof COMPARE_MODES)[number];
 
@@ -23,11 +23,15 @@ export interface CompareOptions extends JobOptions {
   readonly mode: CompareMode;
   readonly ffn: FfnShape;
   /**
-   * How the sparse model is fed what is scored. `chunk`: in one call, which gives the logits of token-by-token decoding
-   * where each token is decided on its own. `token`: one token a call, as plans need whose calls with several tokens run dense.
+   * How the sparse model gets the scored tokens. `chunk`: in one call. That gives the logits of token-by-token
+   * decoding, because each token is decided on its own. `token`: one token a call, for plans that run calls of several
+   * tokens dense.
    */
   readonly feed: 'chunk' | 'token';
-  /** Of the windows, by the checkpoint's floats: then these are the baseline, and rounding is told apart from leaving out. */
+  /**
+   * The checkpoint floats' scores of the windows. If given, they are the baseline, and the losses by rounding and by
+   * leaving out are separated.
+   */
   readonly floats?: TextScores | undefined;
 }
 
@@ -39,14 +43,17 @@ export interface Comparison {
   readonly scoredTokens: number;
   readonly baseline: Perplexity;
   readonly model: Perplexity;
-  /** Of the model's perplexity to the baseline's. */
+  /** The model's perplexity over the baseline's. */
   readonly perplexityRatio: Ratio;
-  /** The model with nothing left out, where the baseline is stored otherwise: its ratio to the baseline, and the model's to it. */
+  /**
+   * The model with nothing left out, if the baseline is stored otherwise: its ratio to the baseline, and the model's
+   * ratio to it.
+   */
   readonly rounded: (Perplexity & { readonly rounding: Ratio; readonly leavingOut: Ratio }) | null;
-  /** Against the model with nothing left out, where there is one, else against the baseline. */
+  /** Against the model with nothing left out if there is one, else against the baseline. */
   readonly meanKl: number;
   readonly top1Agreement: number;
-  /** null when the model has no outputs that tell. */
+  /** null if the model has no such outputs. */
   readonly realised: RealisedSparsity | null;
 }
 
@@ -66,9 +73,9 @@ interface WindowTally extends Tally {
 }
 
 /**
- * Compares `model` with `dense`, which reads what is not scored. With `options.floats` these are the baseline, and `dense` is the
- * model itself with nothing left out; without, `dense` is the baseline. `windows` come from `cutWindows`. Throws `mismatch` for
- * models of different vocabularies, `non-finite` for NaN logits.
+ * Compares `model` with `dense`, which also reads the tokens that are not scored. With `options.floats`, these are the
+ * baseline, and `dense` is the model itself with nothing left out. Otherwise `dense` is the baseline. `windows` come
+ * from `cutWindows`. Throws `mismatch` for models of different vocabularies, `non-finite` for NaN logits.
  *
  * @example
  * const result = await compare(dense, sparse, windows, { mode: 'decode', feed: 'chunk', ffn: spec });
@@ -94,7 +101,7 @@ export async function compare(
   return result;
 }
 
-/** The first token of a window that the model is fed: the one after it is the first to be scored. */
+/** The first token of a window that the model gets. The token after it is the first to be scored. */
 function firstScored(window: readonly number[], mode: CompareMode): number {
   return mode === 'all' ? 0 : Math.floor(window.length / 2);
 }
@@ -114,7 +121,7 @@ async function compareWindow(
   const fed = window.slice(first, -1);
   const targets = window.slice(first + 1);
   const baseline = await dense.step(fed, before ?? dense.emptyCache(), { logits: 'all' });
-  // Both go on from the dense cache, or each from an empty one of its own float type.
+  // Both continue the dense cache, or each starts with an empty one of its own float type.
   let cache = before ?? model.emptyCache();
   const parts: Tally[] = [];
   let at = 0;
@@ -129,7 +136,7 @@ async function compareWindow(
   return parts.reduce(addTallies);
 }
 
-/** Scores the rows of `step` against those of `baseline` from row `first` on; `targets` are the tokens that follow. */
+/** Scores the rows of `step` against those of `baseline` from row `first` on. `targets` are the tokens that follow. */
 function tallyStep(baseline: Step, first: number, step: Step, targets: readonly number[]): Omit<Tally, 'counts'> {
   const { vocab, rows } = step;
   if (vocab !== baseline.vocab)

@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { score, scorePair } from './log-softmax.ts';
 
-/** Logits of float32, exact or not, stand for exactly these doubles. */
+/** Logits of float32, exact or not, are exactly these doubles. */
 const logs = (...probabilities: number[]) => Float32Array.from(probabilities, Math.log);
 
-/** Float32 rounds a logit of magnitude below 2 by at most 2^-24; a result takes two of them. */
+/** Float32 rounds a logit of magnitude below 2 by at most 2^-24. A result takes two logits. */
 const ROUNDING = 2 * 2 ** -24;
 
 describe('score', () => {

@@ -1,12 +1,12 @@
 /**
- * Scores of one position's logits. Sums are in float64 around the largest logit, so that nothing overflows and a sum
- * over 262,144 words loses no digit that matters.
+ * Scores of one position's logits. Sums are in float64 around the largest logit. So nothing overflows, and a sum over
+ * 262,144 words loses no digit that matters.
  */
 
 export interface Score {
   /** -log softmax(logits)[target], in nats. */
   readonly nll: number;
-  /** The likeliest token, the first of equals. */
+  /** The likeliest token; the first of equals. */
   readonly top: number;
 }
 
@@ -17,15 +17,15 @@ export interface ScorePair {
   readonly kl: number;
 }
 
-/** `logits` holds one position. A NaN or infinite result means that the logits were. */
+/** `logits` holds one position. If the logits are NaN or infinite, the result is too. */
 export function score(logits: Float32Array, target: number): Score {
   const top = likeliest(logits);
   return { nll: Math.log(sumOfExps(logits, logits[top])) + (logits[top] - logits[target]), top };
 }
 
 /**
- * With a, b the logits and A, B their log-sum-exps: KL = sum p (log p - log q) = E_p[a - b] - A + B, so the
- * model's probabilities are needed for its own sum only.
+ * With logits a, b and their log-sum-exps A, B: KL = sum p (log p - log q) = E_p[a - b] - A + B. So the model's
+ * probabilities are needed only for its own sum.
  */
 export function scorePair(baseline: Float32Array, model: Float32Array, target: number): ScorePair {
   const baselineTop = likeliest(baseline);
@@ -43,7 +43,7 @@ export function scorePair(baseline: Float32Array, model: Float32Array, target: n
   return {
     baseline: { nll: Math.log(sum) + (max - baseline[target]), top: baselineTop },
     model: { nll, top },
-    // Rounding may take a KL of 0 below it, never by more than the sums' own error.
+    // Rounding may make a KL of 0 negative, but never by more than the sums' own error.
     kl: Math.max(0, weighted / sum - baselineLog + modelLog),
   };
 }

@@ -1,4 +1,4 @@
-/** Sparse models from plan to figures, against the same computed in PyTorch by fixtures/oracle. */
+/** Sparse models from plan to figures, compared with the same in PyTorch (fixtures/oracle). */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -64,9 +64,10 @@ async function openSparse(name: string, prefill?: 'dense'): Promise<Session> {
 }
 
 /**
- * Logits agree to 2e-5 of the largest, which is below 20, so a log-likelihood to twice 4e-4. A decision at a threshold may
- * fall otherwise by rounding: of a few thousand scored blocks and a million neurons, one block or ten neurons at most. One
- * neuron moves the KL of its token by some percent, which is below 1e-3 of the mean over 252 tokens.
+ * Logits agree to 2e-5 of the largest, which is below 20, so a log-likelihood agrees to twice 4e-4. Rounding may change
+ * a decision at a threshold. Among a few thousand scored blocks and a million neurons, it changes one block or ten
+ * neurons at most. One neuron moves the KL of its token by some percent, which is below 1e-3 of the mean over 252
+ * tokens.
  */
 function expectEqual(got: Comparison, wanted: typeof oracle): void {
   expect(got.scoredTokens).toBe(wanted.scoredTokens);

@@ -6,7 +6,7 @@ import { score } from './log-softmax.ts';
 
 export interface Perplexity {
   readonly perplexity: number;
-  /** In nats a scored token. */
+  /** In nats for each scored token. */
   readonly meanNll: number;
 }
 
@@ -16,7 +16,10 @@ export interface PerplexityResult extends Perplexity {
   readonly scoredTokens: number;
 }
 
-/** Every scored token's negative log-likelihood, by window: all that ratios need of a model's logits, which are 2,000 times as much. */
+/**
+ * Every scored token's negative log-likelihood, by window. Ratios need no more of a model's logits, which are 2,000
+ * times as large.
+ */
 export interface TextScores {
   readonly windows: readonly (readonly number[])[];
 }
@@ -40,7 +43,7 @@ export async function scoreWindows(
   return { windows: scored };
 }
 
-/** A model's perplexity alone; errors as those of `scoreWindows`. */
+/** A model's perplexity alone. Throws as `scoreWindows` does. */
 export async function measurePerplexity(
   session: Session,
   windows: readonly (readonly number[])[],
@@ -49,7 +52,7 @@ export async function measurePerplexity(
   return summariseScores(await scoreWindows(session, windows, options));
 }
 
-/** The perplexity that scores amount to. */
+/** The perplexity of these scores. */
 export function summariseScores({ windows }: TextScores): PerplexityResult {
   const all = windows.flat();
   const nll = all.reduce((sum, value) => sum + value, 0);

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ratioOf, studentQuantile } from './ratio.ts';
 
 describe('studentQuantile', () => {
-  // The tables' own last digit; the expansion is off by 0.7 % at three degrees of freedom, and by less beyond.
+  // The tables' own last digit. The expansion is off by 0.7 % at three degrees of freedom, and by less beyond.
   it.each([
     [1, 6.314, 0.0005],
     [2, 2.92, 0.0005],
@@ -19,7 +19,7 @@ describe('ratioOf', () => {
   it('is exp of the mean difference, with an error and a bound from how windows differ', () => {
     const { value, standardError, upperBound } = ratioOf([0.1, 0.2, 0.3]);
     expect(value).toBeCloseTo(Math.exp(0.2), 12);
-    // The deviation of 0.1, 0.2, 0.3 is 0.1; of their mean, 0.1 / sqrt 3.
+    // The deviation of 0.1, 0.2, 0.3 is 0.1; that of their mean is 0.1 / sqrt 3.
     expect(standardError).toBeCloseTo((Math.exp(0.2) * 0.1) / Math.sqrt(3), 12);
     expect(upperBound).toBeCloseTo(Math.exp(0.2 + (2.91998558 * 0.1) / Math.sqrt(3)), 6);
   });

@@ -1,28 +1,28 @@
-/** The ratio of two perplexities on the same tokens, with what is known of it from this many windows. */
+/** The ratio of two perplexities on the same tokens, with its error from this number of windows. */
 import type { TextScores } from './perplexity.ts';
 
 export interface Ratio {
   readonly value: number;
   /** null with a single window. */
   readonly standardError: number | null;
-  /** What the ratio is below with a confidence of 95 %; null with a single window. */
+  /** With a confidence of 95 % the ratio is below this; null with a single window. */
   readonly upperBound: number | null;
 }
 
 /**
- * exp of the mean difference in negative log-likelihood. `differences` are the means of windows that score equally many tokens.
- * The bound is Student's: few windows promise little.
+ * exp of the mean difference in negative log-likelihood. `differences` are the means of windows with equally many
+ * scored tokens. The bound is Student's, so it is wide for few windows.
  */
 export function ratioOf(differences: readonly number[]): Ratio {
   const value = Math.exp(mean(differences));
   const error = standardError(differences);
   if (error === null) return { value, standardError: null, upperBound: null };
-  // Of the logarithm, which is what the windows are a mean of.
+  // For the logarithm, because the windows' mean is a mean of logarithms.
   const upperBound = value * Math.exp(studentQuantile(differences.length - 1) * error);
   return { value, standardError: value * error, upperBound };
 }
 
-/** Of the first model's perplexity to the second's, by their scores of the same windows. */
+/** The first model's perplexity over the second's, from their scores of the same windows. */
 export function ratioOfScores(one: TextScores, other: TextScores): Ratio {
   return ratioOf(one.windows.map((window, index) => mean(window) - mean(other.windows[index])));
 }
@@ -31,7 +31,7 @@ function mean(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0) / values.length;
 }
 
-/** Of the mean. */
+/** The standard error of the mean. */
 function standardError(values: readonly number[]): number | null {
   if (values.length < 2) return null;
   const centre = mean(values);
@@ -42,7 +42,10 @@ function standardError(values: readonly number[]): number | null {
 /** The normal distribution's quantile of 95 %. */
 const NORMAL_95 = 1.6448536269514722;
 
-/** Student's quantile of 95 %: exact for 1 and 2 degrees of freedom, else by its expansion in 1 / degrees (Fisher and Cornish 1960). */
+/**
+ * Student's quantile of 95 %: exact for 1 and 2 degrees of freedom, else by its expansion in 1 / degrees (Fisher and
+ * Cornish 1960).
+ */
 export function studentQuantile(degrees: number): number {
   if (degrees === 1) return Math.tan(Math.PI * 0.45);
   if (degrees === 2) return 0.9 / Math.sqrt(2 * 0.95 * 0.05);

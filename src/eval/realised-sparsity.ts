@@ -1,4 +1,6 @@
-/** What a sparse model really left out, by the values `layers.<i>.kept` and `layers.<i>.active` of a measured session. */
+/**
+ * What a sparse model really left out, from the values `layers.<i>.kept` and `layers.<i>.active` of a measured session.
+ */
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { RuntimeTensor } from '../core/runner.ts';
@@ -11,16 +13,16 @@ export interface FfnShape {
 
 export interface LayerSparsity {
   readonly layer: number;
-  /** Tokens for which the block ran, and did not. */
+  /** Tokens for which the block ran, and for which it did not. */
   readonly activeTokens: number;
   readonly skippedTokens: number;
   readonly skippedShare: number;
   readonly keptNeurons: number;
-  /** null when the block ran for no token. */
+  /** null if the block ran for no token. */
   readonly density: number | null;
 }
 
-/** Shares as DEFINITIONS has them. */
+/** Shares as DEFINITIONS defines them. */
 export interface RealisedSparsity {
   readonly tokens: number;
   readonly skippedBlocks: number;
@@ -43,7 +45,9 @@ export interface Counts {
 export type Extras = Readonly<Record<string, RuntimeTensor>>;
 
 export interface MeasureOptions extends JobOptions {
-  /** One call a window (the default), or one a token, as plans need whose calls with several tokens run dense. */
+  /**
+   * One call for each window (the default), or one for each token, for plans that run calls of several tokens dense.
+   */
   readonly feed?: 'chunk' | 'token';
 }
 
@@ -70,12 +74,12 @@ export async function measureRealised(
   return realisedSparsity(counts.reduce(mergeCounts), shape);
 }
 
-/** The calls by which `tokens` are fed. */
+/** The calls that feed `tokens`. */
 export function chunksOf(tokens: readonly number[], feed: 'chunk' | 'token'): readonly (readonly number[])[] {
   return feed === 'chunk' ? [tokens] : tokens.map((token) => [token]);
 }
 
-/** What the outputs of one step over `tokens` tokens say; a layer without outputs ran whole. */
+/** What the outputs of one step over `tokens` tokens say. A layer without outputs ran whole. */
 export function countStep(extras: Extras, tokens: number, shape: FfnShape): Counts {
   const layers = Array.from({ length: shape.numHiddenLayers }, (_, layer) => {
     const active = total(extras, `layers.${layer}.active`, tokens) ?? tokens;
@@ -118,7 +122,7 @@ function densityOf({ active, kept }: LayerCount, intermediateSize: number): numb
   return active === 0 ? null : kept / (active * intermediateSize);
 }
 
-/** Sum of an output with one value a token; undefined when the model has no such output. */
+/** Sum of an output with one value for each token; undefined if the model has no such output. */
 function total(extras: Extras, name: string, tokens: number): number | undefined {
   const tensor = extras[name];
   if (tensor === undefined) return undefined;

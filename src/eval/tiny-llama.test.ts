@@ -1,4 +1,4 @@
-/** A trained fixture, from checkpoint to perplexity, against what Transformers says of it. */
+/** A trained fixture, from checkpoint to perplexity, compared with Transformers. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,7 +79,7 @@ describe('tiny-llama', () => {
   });
 });
 
-/** The exactness that converted models have: sums of up to 384 products in another order, through 12 layers. */
+/** The exactness of converted models: sums of up to 384 products in another order, through 12 layers. */
 const TOLERANCE = 2e-5;
 
 function relativeDifference(got: Float32Array, wanted: Float32Array): number {

@@ -5,7 +5,7 @@ import { addRows, type RowTally, type Tallies } from './verify.ts';
 
 type Limits = Verification['limits'];
 
-/** `isBfloat16`: the checkpoint's matrices are bfloat16, so that storing them as that rounds nothing. */
+/** `isBfloat16`: the checkpoint's matrices are bfloat16, so storing them as bfloat16 rounds nothing. */
 export function limitsOf(precision: PrecisionName, isBfloat16: boolean): Limits {
   const isExact = precisionNamed(precision).linear.kind === 'widened' && isBfloat16;
   return precisionNamed(isExact ? FLOATS : precision).limits;
@@ -37,7 +37,7 @@ function figuresOf({ rows, difference, largest, kl, agreed }: RowTally): Verific
   const count = Math.max(1, rows);
   return {
     rows,
-    // A model of zeros has nothing to divide by.
+    // A model of zeros gives nothing to divide by.
     relativeDifference: largest === 0 ? difference : difference / largest,
     meanKl: kl / count,
     top1Agreement: agreed / count,
@@ -53,7 +53,7 @@ function broken(all: VerificationFigures, { lead, largest }: RowTally, limits: L
     );
   if (meanKl !== undefined && !(all.meanKl <= meanKl))
     failures.push(`The mean KL divergence is ${shown(all.meanKl)} nats, more than ${shown(meanKl)}.`);
-  // Two logits that are each off by the limit may change places: such a tie is no other answer.
+  // Two logits that are each off by the limit may change places. Such a tie counts as the same answer.
   const isTie = relativeDifference !== undefined && lead <= 2 * relativeDifference * largest;
   if (top1Agreement !== undefined && !(all.top1Agreement >= top1Agreement) && !(top1Agreement === 1 && isTie))
     failures.push(

@@ -5,10 +5,10 @@ import { judge, limitsOf } from './verify-limits.ts';
 
 const VOCAB = 4;
 
-/** Logits that tell where a token was: position, and the token itself. */
+/** Logits that show which token was at which position. */
 const rowAt = (position: number, token: number) => [position, token, 0.5, -position];
 
-/** A model that gives `rowAt`, changed by `change`, and remembers how it was fed. */
+/** A model that gives `rowAt`, changed by `change`, and records how it was fed. */
 function fakeSession(change: (row: number[], position: number) => number[] = (row) => row) {
   const calls: number[] = [];
   const session: Session = {
@@ -29,7 +29,7 @@ function fakeSession(change: (row: number[], position: number) => number[] = (ro
   return { session, calls };
 }
 
-/** 300 tokens of which three are compared, and two decoded after them. */
+/** 300 tokens, three of which are compared, and two decoded after them. */
 const ids = Array.from({ length: 300 }, (_, index) => index % 3);
 const positions = [0, 256, 299];
 const prompt: PromptLogits = {
@@ -51,7 +51,8 @@ describe('tallyPrompt', () => {
   });
 
   it('finds the largest difference where it is, and what it costs in tokens', async () => {
-    // At position 256 the first logit falls from 256 to 0, below the third, 0.5, which then leads by 256 - 0.5 too much.
+    // At position 256 the first logit falls from 256 to 0, below the third, 0.5. The third then leads by 256 - 0.5 too
+    // much.
     const { session } = fakeSession((row, position) => (position === 256 ? [0, 0, 0.5, -256] : row));
     const { prefill, decode } = await tallyPrompt(session, prompt);
     expect(prefill).toMatchObject({ rows: 3, difference: 256, agreed: 2, lead: 255.5 });
@@ -109,7 +110,7 @@ describe('judge', () => {
   });
 
   it('takes two tokens that the limit does not tell apart for a tie, and no others', () => {
-    // 2 * 2e-5 * 10 = 4e-4 is as far as both logits together may be off.
+    // 2 * 2e-5 * 10 = 4e-4: both logits together may be off by this much.
     const lead = (by: number) => judge({ prefill: NO_ROWS, decode: tally({ agreed: 9, lead: by }) }, fp32).passed;
     expect([lead(3.9e-4), lead(4.1e-4)]).toEqual([true, false]);
   });

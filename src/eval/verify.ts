@@ -1,4 +1,4 @@
-/** A converted model against what another implementation computes from its checkpoint. */
+/** Compares a converted model with what another implementation computes from its checkpoint. */
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { KvCache, Session } from '../core/session.ts';
 import { scorePair } from './log-softmax.ts';
@@ -13,7 +13,7 @@ export interface PromptLogits {
   readonly decode: Float32Array;
 }
 
-/** Sums and extremes over rows of logits; two sets of rows add up. */
+/** Sums and extremes over rows of logits. Two sets of rows can be added. */
 export interface RowTally {
   readonly rows: number;
   /** Largest |difference| and largest |logit| of the reference. */
@@ -21,20 +21,20 @@ export interface RowTally {
   readonly largest: number;
   /** Sum of KL(reference || model), in nats. */
   readonly kl: number;
-  /** Rows whose likeliest token is the reference's. */
+  /** Rows with the reference's likeliest token. */
   readonly agreed: number;
-  /** Of the others, the largest lead that the reference gives its own token over the model's. */
+  /** In the other rows, the largest lead that the reference gives its own token over the model's. */
   readonly lead: number;
 }
 
 export interface Tallies {
-  /** Positions of prompts, which are fed some hundred tokens a call. */
+  /** Positions of prompts, which are fed in calls of some hundred tokens. */
   readonly prefill: RowTally;
-  /** Tokens decoded one a call after them. */
+  /** Tokens decoded one a call after the prompts. */
   readonly decode: RowTally;
 }
 
-/** Tokens a call of a prompt: several calls, so that logits of large vocabularies stay small and the cache is used. */
+/** Tokens in a call of a prompt. Several calls keep logits of large vocabularies small, and use the cache. */
 const CHUNK_TOKENS = 256;
 
 export const NO_ROWS: RowTally = { rows: 0, difference: 0, largest: 0, kl: 0, agreed: 0, lead: 0 };
@@ -51,10 +51,10 @@ export function addRows(a: RowTally, b: RowTally): RowTally {
 }
 
 /**
- * Feeds a prompt in chunks, then the reference's own likeliest tokens one by one, so that one early difference does not
- * make all later rows incomparable.
+ * Feeds a prompt in chunks, then the reference's own likeliest tokens one by one. So one early difference does not make
+ * all later rows incomparable.
  *
- * Throws `mismatch` for another vocabulary, `non-finite` where the model's logits are NaN or infinite.
+ * Throws `mismatch` for another vocabulary, `non-finite` if the model's logits are NaN or infinite.
  */
 export async function tallyPrompt(session: Session, prompt: PromptLogits, signal?: AbortSignal): Promise<Tallies> {
   const { cache, rows } = await tallyPrefill(session, prompt, signal);
@@ -108,7 +108,7 @@ function tallyRow(wanted: Float32Array, got: Float32Array, where: string): RowTa
   let difference = 0;
   let largest = 0;
   for (let i = 0; i < wanted.length; i++) {
-    // A NaN is no difference to Math.max, so it is looked for by hand.
+    // NaN or infinity is an error, not a large difference.
     if (!Number.isFinite(got[i]))
       throw new LacunaError('non-finite', `The model gives a logit of ${got[i]} at ${where}`);
     difference = Math.max(difference, Math.abs(wanted[i] - got[i]));

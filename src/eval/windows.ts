@@ -4,16 +4,16 @@ import { invalidArgument, LacunaError } from '../core/errors.ts';
 export const WINDOW_TOKENS = 512;
 
 export interface WindowOptions {
-  /** Tokens a window, BOS included. */
+  /** Tokens in a window, BOS included. */
   readonly length?: number;
-  /** Put before each window's text, where the tokenizer prepends it. */
+  /** Put before each window's text, if the tokenizer prepends it. */
   readonly bosTokenId?: number | undefined;
 }
 
-/** Windows that do not overlap; a last part shorter than a window is dropped. Throws `usage` when not one is filled. */
+/** Windows that do not overlap. A last part shorter than a window is dropped. Throws `usage` if no window is full. */
 export function cutWindows(tokens: readonly number[], options: WindowOptions = {}): readonly (readonly number[])[] {
   const { length = WINDOW_TOKENS, bosTokenId } = options;
-  // Half of a window is prefilled in mode `decode`, and what is left has to have a token to score.
+  // Mode `decode` prefills half of a window, and the rest must have a token to score.
   if (!(Number.isInteger(length) && length >= 4)) throw invalidArgument('window', 'an integer of at least 4', length);
   const start = bosTokenId === undefined ? [] : [bosTokenId];
   const step = length - start.length;

@@ -1,4 +1,4 @@
-/** Downloads one file: goes on where it was stopped, checks size and hash, and appears whole or not at all. */
+/** Downloads one file. It resumes after a stop and checks size and hash. The file appears whole or not at all. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
@@ -10,23 +10,23 @@ import type { RemoteFile } from './repository.ts';
 
 export interface Download {
   readonly file: RemoteFile;
-  /** The commit it is taken from. */
+  /** The commit of the file. */
   readonly commit: string;
   readonly folder: string;
-  /** Called with the bytes that are there (negative when they have to be fetched again). */
+  /** Called with the number of new bytes (negative when bytes must be fetched again). */
   readonly advance: (bytes: number) => void;
 }
 
-/** Whether the file is there already; only whole and checked ones ever are. */
+/** Whether the file exists. Only whole and checked files ever do. */
 export async function isDownloaded({ name, bytes }: RemoteFile, folder: string): Promise<boolean> {
   return (await sizeOf(join(folder, name))) === bytes;
 }
 
 /**
- * Downloads into `<folder>/<name>.part`, which stays when this is stopped, and renames it at the end.
+ * Downloads into `<folder>/<name>.part`, which stays after a stop, and renames it at the end.
  *
  * Throws 'io' when the network fails for good or the disk refuses, 'bad-file' when the content is not what the Hub
- * says, 'interrupted', or what `request` refuses.
+ * says, 'interrupted', or an error of `request`.
  */
 export async function downloadFile(download: Download, requester: Requester): Promise<void> {
   const { file, folder } = download;
@@ -68,7 +68,8 @@ async function fetchRest(
   const { reference, hub, signal } = requester;
   const address = `${hub.endpoint}/${reference.id}/resolve/${commit}/${encodeURIComponent(file.name)}`;
   let done = start;
-  // What comes a second time is no progress: a server that begins anew each time would be asked for ever.
+  // Bytes that come a second time are no progress. Otherwise a server that always starts from the beginning would be
+  // asked for ever.
   let furthest = start;
   await repeatedly(
     requester,
@@ -77,7 +78,7 @@ async function fetchRest(
       const range: Record<string, string> = done === 0 ? {} : { range: `bytes=${done}-` };
       await request(address, requester, range, async ({ status, blocks }) => {
         if (done > 0 && status !== 206) {
-          // The server sends everything again.
+          // The server sends the whole file again.
           await handle.truncate(0);
           advance(-done);
           done = 0;
@@ -97,7 +98,7 @@ async function fetchRest(
     ({ message, cause }) =>
       new LacunaError('io', `Cannot download ${file.name} of ${reference.id}: ${message}`, {
         cause,
-        hint: 'Run the same command again when the network is back: it goes on from where it was.',
+        hint: 'Run the same command again when the network is back: it continues where it was.',
       }),
   );
 }
@@ -115,7 +116,7 @@ async function checkHash(part: string, { file, folder }: Download): Promise<void
   for await (const block of createReadStream(part, { highWaterMark: 1 << 20 })) hash.update(block);
   const found = hash.digest('hex');
   if (found === hex) return;
-  // It would fail again and again if it stayed.
+  // If it stayed, every later attempt would fail.
   await rm(part, { force: true });
   throw new LacunaError('bad-file', `${join(folder, file.name)} came with the hash ${found}, wanted is ${hex}`, {
     hint: 'Run the same command again: the file is downloaded anew.',

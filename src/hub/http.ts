@@ -1,10 +1,13 @@
-/** Requests to the Hub: repeated where that may help, and refused in words that say what to do. */
+/** Requests to the Hub. They are repeated if that may help; otherwise an error says what to do. */
 
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { HubOptions } from '../core/hub.ts';
 import type { HubReference } from './reference.ts';
 
-/** Attempts in a row without a byte of progress. With the delay doubled each time, the last comes after 15 seconds. */
+/**
+ * Attempts in a row without a byte of progress. The delay doubles each time, so the last attempt comes after 15
+ * seconds.
+ */
 export const ATTEMPTS = 5;
 
 const DEFAULT_RETRY_DELAY_MS = 1000;
@@ -20,16 +23,16 @@ export class PassingFailure extends Error {
   override readonly name = 'PassingFailure';
 }
 
-/** An answer that is no refusal. */
+/** A successful answer. */
 export interface Answer {
   readonly status: number;
-  /** What it holds; a connection that breaks is a `PassingFailure`. To be read once. */
+  /** Its content. A broken connection is a `PassingFailure`. Read it once. */
   readonly blocks: AsyncIterable<Uint8Array>;
 }
 
 /**
- * One request, and what `use` makes of the answer. Throws `PassingFailure`, also when nothing comes for a while, or a
- * `LacunaError` when repeating it would not help.
+ * Sends one request and gives the answer to `use`. Throws `PassingFailure`, also when nothing comes for a while, or a
+ * `LacunaError` if repeating would not help.
  */
 export async function request<T>(
   address: string,
@@ -68,18 +71,21 @@ async function* blocksOf({ body }: Response, endpoint: string, watch: Watch): As
   }
 }
 
-/** With fewer bytes than `LEAST_BYTES` in this time a connection is given up: it may be one that nobody serves any more. */
+/** A connection that brings fewer bytes than `LEAST_BYTES` in this time is given up: the server may be gone. */
 const DEFAULT_STALL_MS = 30_000;
 
-/** The slowest line brings this much in time. A server that sends single bytes does not, and cannot keep us for ever. */
+/**
+ * The slowest line brings this many bytes in time. A server that sends single bytes does not, so it cannot hold us for
+ * ever.
+ */
 const LEAST_BYTES = 1024;
 
 interface Watch {
-  /** Aborted with the job, or when too little came. */
+  /** Aborted with the job, or when too few bytes came. */
   readonly signal: AbortSignal;
-  /** To be told of bytes that came. */
+  /** Call it with the number of bytes that came. */
   readonly came: (bytes: number) => void;
-  /** Throws what the signal was aborted for. */
+  /** Throws the reason of the abort. */
   readonly check: () => void;
   readonly end: () => void;
 }
@@ -103,13 +109,13 @@ function watchConnection({ hub, signal }: Requester): Watch {
     },
     end: () => {
       clearInterval(timer);
-      // What was not read of the answer need not be sent.
+      // The rest of the answer need not be sent.
       stalled.abort();
     },
   };
 }
 
-/** What is the matter with a connection that may be well in a moment. All else stays: no such host, no certificate, no address. */
+/** Faults of a connection that may pass. All other faults stay: unknown host, bad certificate, bad address. */
 const PASSING_CODES: readonly unknown[] = [
   'ECONNABORTED',
   'ECONNREFUSED',
@@ -138,12 +144,12 @@ function unreachable(endpoint: string, error: unknown): PassingFailure | LacunaE
 }
 
 export function passing(message: string, cause?: unknown): PassingFailure {
-  // What fetch throws says only "fetch failed"; the reason is its cause.
+  // The message of fetch is only "fetch failed". The reason is its cause.
   const reason = cause instanceof Error ? (cause.cause instanceof Error ? cause.cause : cause) : undefined;
   return new PassingFailure(reason === undefined ? message : `${message}: ${reason.message}`, { cause });
 }
 
-/** The Hub says in a header what is the matter, and answers 401 also for what is not there when no token is sent. */
+/** The Hub gives its reason in a header. Without a token it also answers 401 for things that do not exist. */
 function refusal(response: Response, { id, revision }: HubReference, { endpoint, token }: HubOptions): LacunaError {
   const { status, statusText } = response;
   const reason = response.headers.get('x-error-code');
@@ -168,7 +174,10 @@ function refusal(response: Response, { id, revision }: HubReference, { endpoint,
   return new LacunaError('io', `${endpoint} answered ${status} ${statusText}`, { hint: 'Try again later.' });
 }
 
-/** Runs `attempt` until it succeeds, or has failed passingly `ATTEMPTS` times since `attempt` last called `progressed`. */
+/**
+ * Runs `attempt` until it succeeds, or until it has failed passingly `ATTEMPTS` times since the last call of
+ * `progressed`.
+ */
 export async function repeatedly<T>(
   { hub, signal }: Requester,
   attempt: (progressed: () => void) => Promise<T>,

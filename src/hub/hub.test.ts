@@ -1,4 +1,4 @@
-/** Models by name, from a server on this machine that imitates the Hub and breaks connections. */
+/** Models by name, from a local server that imitates the Hub and breaks connections. */
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -160,7 +160,7 @@ describe('a connection that breaks', () => {
     await expect(fetched('org/one')).rejects.toMatchObject({
       code: 'io',
       message: expect.stringContaining('Cannot download model.safetensors of org/one'),
-      hint: expect.stringContaining('goes on from where it was'),
+      hint: expect.stringContaining('continues where it was'),
     });
     const [folder] = foldersIn(cacheFolder);
     expect(statSync(join(folder, 'model.safetensors.part')).size).toBe(30_000);

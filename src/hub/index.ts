@@ -1,4 +1,4 @@
-/** Models by name: downloaded from the Hub into a cache, whole and checked, before anything reads them. */
+/** Models by name: downloaded from the Hub into a cache, complete and checked, before they are read. */
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { WEIGHTS_INDEX } from '../../formats/checkpoint-kind.ts';
@@ -18,13 +18,13 @@ import { MAX_INDEX_BYTES, selectFiles, selectShards } from './select.ts';
 export { type HubReference, parseHubReference } from './reference.ts';
 
 /**
- * The folder, or the GGUF file, that holds the model `reference` names; what is not in the cache is downloaded.
- * Without a connection, what a revision last stood for is taken from the cache.
+ * The folder or GGUF file with the model that `reference` names. Files that are not in the cache are downloaded.
+ * Without a connection, the cache gives the last known commit of a revision.
  *
- * The cache holds `<owner>--<name>/<commit>/<file>`; a file is there whole and checked, or as `<file>.part`.
+ * The cache holds `<owner>--<name>/<commit>/<file>`. A file is complete and checked, or is `<file>.part`.
  *
- * Throws 'not-found' (no such model, revision or weights), 'usage' (several GGUF files), 'bad-file' (content with another
- * hash), 'io' (gated, no network, disk), 'interrupted'.
+ * Throws 'not-found' (no such model, revision or weights), 'usage' (several GGUF files), 'bad-file' (content with
+ * another hash), 'io' (gated, no network, disk), 'interrupted'.
  *
  * @example
  * const hub = { endpoint: 'https://huggingface.co', cacheFolder: '/tmp/cache' };
@@ -33,7 +33,7 @@ export { type HubReference, parseHubReference } from './reference.ts';
 export async function fetchCheckpoint(reference: HubReference, hub: HubOptions, job: JobOptions = {}): Promise<string> {
   const requester = { reference, hub, signal: job.signal };
   const place = join(hub.cacheFolder, 'hub', reference.id.replace('/', '--'));
-  // A revision may have slashes; a record has the name of one that has not.
+  // A revision may contain slashes. The name of a record may not.
   const record = join(place, `revision-${encodeURIComponent(reference.revision)}-${reference.gguf ?? ''}.json`);
   let repository: Repository;
   try {
@@ -50,7 +50,7 @@ export async function fetchCheckpoint(reference: HubReference, hub: HubOptions, 
   return path;
 }
 
-/** Where the record at `record` says that a whole model is, if it still is there. */
+/** The place of a complete model according to `record`, if it still exists. */
 async function readRecord(record: string): Promise<string | undefined> {
   try {
     const { path } = (await readJsonObject(record, 10_000)).value;
@@ -89,7 +89,7 @@ async function fetchAll(
   requester: Requester,
   job: JobOptions,
 ): Promise<void> {
-  // A cache that has everything may be read-only.
+  // A complete cache may be read-only.
   if ((await missingOf(files, folder)).length === 0) return;
   await mkdir(folder, { recursive: true }).catch((error) => {
     throw asIoError(error, 'write', folder);

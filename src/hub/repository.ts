@@ -1,4 +1,4 @@
-/** What a model's repository on the Hub holds. */
+/** The contents of a model's repository on the Hub. */
 import * as z from 'zod';
 import { isTooDeep } from '../../formats/json-file.ts';
 import { LacunaError } from '../core/errors.ts';
@@ -7,12 +7,12 @@ import { type Requester, repeatedly, request } from './http.ts';
 export interface RemoteFile {
   readonly name: string;
   readonly bytes: number;
-  /** Of large files sha256 of the content, of others the SHA-1 that git gives it. */
+  /** For large files the sha256 of the content, for others git's SHA-1. */
   readonly hash: { readonly kind: 'sha256' | 'git'; readonly hex: string };
 }
 
 export interface Repository {
-  /** The commit that the revision stands for. */
+  /** The commit of the revision. */
   readonly commit: string;
   readonly files: readonly RemoteFile[];
 }
@@ -35,7 +35,7 @@ const schema = z.object({
 /** A repository of thousands of files takes some hundred bytes for each. */
 const MAX_LISTING_BYTES = 64 << 20;
 
-/** Lists a repository; errors as those of `fetchCheckpoint`. */
+/** Lists a repository. Throws as `fetchCheckpoint` does. */
 export async function listRepository(requester: Requester): Promise<Repository> {
   const { reference, hub } = requester;
   const address = `${hub.endpoint}/api/models/${reference.id}/revision/${encodeURIComponent(reference.revision)}?blobs=true`;
@@ -51,7 +51,7 @@ export async function listRepository(requester: Requester): Promise<Repository> 
   return parse(text, address);
 }
 
-/** The listing's text; no more of it is read than there may be. */
+/** The text of the listing. Reading stops at the limit. */
 async function readListing(blocks: AsyncIterable<Uint8Array>, address: string): Promise<string> {
   const read: Uint8Array[] = [];
   let bytes = 0;
@@ -75,7 +75,7 @@ function parse(text: string, address: string): Repository {
     if (lfs) return { name, bytes: lfs.size, hash: { kind: 'sha256', hex: lfs.sha256 } };
     return { name, bytes: size, hash: { kind: 'git', hex: blobId } };
   });
-  // A name that is listed a thousand times would be fetched as often.
+  // A name that is listed a thousand times would be fetched a thousand times.
   const byName = new Map(files.map((file) => [file.name, file]));
   return { commit: parsed.data.sha, files: [...byName.values()] };
 }

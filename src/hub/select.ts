@@ -1,4 +1,4 @@
-/** Which files of a repository make a checkpoint: the small ones, and weights in one of the forms that are read. */
+/** Which files of a repository make a checkpoint: the small ones, and weights in a form that Lacuna reads. */
 
 import { WEIGHTS, WEIGHTS_INDEX } from '../../formats/checkpoint-kind.ts';
 import { MAX_SMALL_FILE_BYTES, SMALL_FILE_NAMES } from '../../formats/small-files.ts';
@@ -6,10 +6,10 @@ import { LacunaError } from '../core/errors.ts';
 import type { HubReference } from './reference.ts';
 import type { RemoteFile, Repository } from './repository.ts';
 
-/** As for an index beside its shards. */
+/** The same limit as for an index beside its shards. */
 export const MAX_INDEX_BYTES = 100_000_000;
 
-/** Some forms name further files only once one of them is here. */
+/** Some forms name further files, which are known only after a file has been downloaded. */
 export interface Selection {
   readonly files: readonly RemoteFile[];
   readonly hasIndex: boolean;
@@ -19,8 +19,9 @@ const SHARD = /^[\w][\w.-]*\.safetensors$/;
 const GGUF = /^[\w][\w.+-]*\.gguf$/i;
 
 /**
- * The files to download, shards aside when there is an index. Files in folders are never taken: they are other formats'.
- * 'not-found' when there are no weights, 'usage' when there are several GGUF files and none or no single one is meant.
+ * The files to download, without shards if there is an index. Files in folders are never taken: they belong to other
+ * formats. Throws 'not-found' if there are no weights, 'usage' if there are several GGUF files and `gguf` does not name
+ * exactly one.
  */
 export function selectFiles({ files }: Repository, reference: HubReference): Selection {
   const named = (name: string) => files.filter((file) => file.name === name);
@@ -37,7 +38,7 @@ export function selectFiles({ files }: Repository, reference: HubReference): Sel
   return { files: [selectGguf(files, reference)], hasIndex: false };
 }
 
-/** They would be refused once they are here: what a hostile repository says of their size may fill the disk before. */
+/** They would be refused after the download, but a hostile repository could fill the disk before that. */
 function refuseLarge(files: readonly RemoteFile[], maxBytes: number, { id }: HubReference): void {
   const large = files.find(({ bytes }) => bytes > maxBytes);
   if (large === undefined) return;
@@ -58,11 +59,11 @@ function selectGguf(files: readonly RemoteFile[], { id, gguf = '' }: HubReferenc
   const names = (found.length === 0 ? all : found).map(({ name }) => name);
   const what = found.length === 0 ? `no GGUF file named like "${gguf}", only` : `${found.length} GGUF files:`;
   throw new LacunaError('usage', `${id} has ${what} ${names.join(', ')}`, {
-    hint: `Say which, by a part of its name that no other has: ${id}:${names[0].replace(/\.gguf$/i, '')}`,
+    hint: `Choose one by a part of its name that no other has: ${id}:${names[0].replace(/\.gguf$/i, '')}`,
   });
 }
 
-/** The shards that an index's weight_map names; 'not-found' when the repository lacks some. */
+/** The shards that an index's weight_map names. Throws 'not-found' if the repository lacks some. */
 export function selectShards(
   { files }: Repository,
   index: Readonly<Record<string, unknown>>,

@@ -1,4 +1,4 @@
-/** The native core as a backend of onnxruntime-common, with what it needs to know of a model. */
+/** The native core as a backend of onnxruntime-common, with the facts that it needs about a model. */
 import type { Backend } from 'onnxruntime-node';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
@@ -8,7 +8,7 @@ import { type CachePorts, createBackend, type TensorClass } from '../runtime/ind
 import { findNativeFiles } from './engine/engine.ts';
 import { nativePath } from './engine/native-library.ts';
 
-/** A backend for the onnxruntime-common whose tensors these are. */
+/** A backend for the onnxruntime-common that these tensors belong to. */
 export function nativeBackend(tensors: TensorClass, nativeFolder?: string | URL): Backend {
   return createBackend({ tensors, files: () => neededFiles(nativeFolder), findCaches });
 }
@@ -21,7 +21,7 @@ async function neededFiles(nativeFolder: string | URL | undefined) {
   });
 }
 
-/** Files that are no ONNX, or models that our reader does not know, have no caches that we know. */
+/** Files that are not ONNX, or models that our reader does not know, have no known caches. */
 async function findCaches(model: string): Promise<readonly CachePorts[]> {
   try {
     return cachesInPlace(await readOnnx(model));
@@ -31,7 +31,7 @@ async function findCaches(model: string): Promise<readonly CachePorts[]> {
 }
 
 const PAST = /^past_key_values\.(\d+\.(?:key|value))$/;
-/** Whether a node appends to a cache in place: its past and its present are then one. */
+/** Whether a node appends to a cache in place, so that its past and present are one buffer. */
 function appends(node: Node, { past, present }: CachePorts): boolean {
   if (operatorOf(node) === 'NormAttention')
     return (['key', 'value'] as const).some(
@@ -45,8 +45,8 @@ function appends(node: Node, { past, present }: CachePorts): boolean {
 }
 
 /**
- * The caches of a graph that such operators alone read and write: their shapes then mean nothing but room. None where one of
- * them is otherwise.
+ * The caches of a graph that only such operators read and write, so that their shapes mean nothing but capacity. If one
+ * cache is used otherwise, there are none.
  */
 function cachesInPlace({ inputs, outputs, nodes }: Body): readonly CachePorts[] {
   const caches = inputs.flatMap(({ name }) => {

@@ -1,4 +1,4 @@
-/** `lacuna bench`: how fast a folder decodes, and how much faster than another, in one process. */
+/** `lacuna bench`: how fast a folder decodes, and how much faster than another one, in one process. */
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
@@ -14,7 +14,7 @@ import { findPeers, type PeerOptions, type PeerResult, timePeers } from './peers
 import { encodeTexts, pinnedTexts } from './texts/texts.ts';
 
 export interface BenchReport extends BenchResult {
-  /** Other programs' figures; null where none were asked for. */
+  /** Other programs' figures; null if none were asked for. */
   readonly peers: readonly PeerResult[] | null;
 }
 
@@ -22,32 +22,35 @@ export interface BenchOptions extends JobOptions, Pick<EngineOptions, 'engine' |
   readonly folder: string;
   /** The baseline. */
   readonly against?: string;
-  /** Which of the folder's precisions, and of the baseline's; the first by default. */
+  /** Which precision of the folder, and of the baseline. Default: the first. */
   readonly dtype?: PrecisionName;
   readonly againstDtype?: PrecisionName;
-  /** What decodes the baseline; as the other by default. */
+  /** What decodes the baseline. Default: the same engine. */
   readonly againstEngine?: Engine;
-  /** UTF-8 files to decode along; the pinned `test` text by default. */
+  /** UTF-8 files whose tokens are decoded. Default: the pinned `test` text. */
   readonly data?: readonly string[];
   readonly promptTokens?: number;
-  /** How often sessions are opened anew. */
+  /** How many times sessions are opened anew. */
   readonly repeats?: number;
   /** Timed rounds of each repeat. */
   readonly rounds?: number;
-  /** Tokens decoded a block; a round has two blocks of each model. */
+  /** Tokens decoded in each block. A round has two blocks of each model. */
   readonly stepsPerBlock?: number;
-  /** Other programs to time beside it. */
+  /** Other programs to time too. */
   readonly peers?: Pick<PeerOptions, 'python' | 'gguf'>;
 }
 
-/** Rounds with peers, whose every run loads the model anew, and rounds of ours in each of them. */
+/** Rounds with peers, and our rounds within each of them. A peer loads the model anew in every run. */
 const PEER_ROUNDS = 5;
 const ROUNDS_BETWEEN = 2;
-/** Tokens in the cache when peers decode, and tokens that they decode, when nothing else is said. */
+/** Defaults for peers: tokens in the cache, and tokens to decode. */
 const PEER_PROMPT = 128;
 const PEER_STEPS = 96;
 
-/** Times decoding on the tokens of a text: both models are fed the same ones, in interleaved blocks. Then peers, in turn. */
+/**
+ * Times decoding along the tokens of a text. Both models get the same tokens, in interleaved blocks. Peers follow, in
+ * turn.
+ */
 export async function bench(options: BenchOptions): Promise<BenchReport> {
   const { folder, dtype, againstDtype, engine, againstEngine = engine } = options;
   const { data = pinnedTexts('test') } = options;
@@ -60,7 +63,7 @@ export async function bench(options: BenchOptions): Promise<BenchReport> {
   if (baseline !== undefined) checkVocabulary(baseline, contender);
   const { model } = contender;
   const peers = options.peers && (await findPeers({ folder, model }, options.peers));
-  // One run of tokens, from the beginning of the first text on: that is what decoding goes through.
+  // One run of tokens from the beginning of the first text, because decoding runs through consecutive tokens.
   const tokens = (await encodeTexts(data, await loadTokenizer(folder))).flatMap((text) => text.tokens);
   const timed = await measure(baseline === undefined ? [contender.open] : [baseline.open, contender.open], tokens, {
     ...options,
@@ -86,7 +89,7 @@ export async function bench(options: BenchOptions): Promise<BenchReport> {
 }
 
 interface Subject {
-  /** Its folder, and its precision where that has several. */
+  /** Its folder, and its precision if the folder has several. */
   readonly name: string;
   /** Its .onnx file, relative to the folder. */
   readonly model: string;
@@ -107,7 +110,7 @@ async function chooseSubject(
   let { engine } = options;
   const open = async () => {
     const opened = await openDecodingSession(modelPath, { ...options, engine, operatorSet: calledOperators(chosen) });
-    // What the native core refused once is not offered to it again.
+    // If the native core has refused a model once, it is not tried again.
     engine = opened.engine;
     const isNative = engine === 'native';
     const { session } = opened;
@@ -116,7 +119,7 @@ async function chooseSubject(
   return { name, model: model.file, vocabSize: spec.vocabSize, contextLength: spec.contextLength, open };
 }
 
-/** Whether the native core finds the likeliest tokens by half of each of the head's codes (docs/native.md). */
+/** Whether the native core uses half of each code of the head to find the likeliest tokens (docs/native.md). */
 async function hasScreenedHead(modelPath: string): Promise<boolean> {
   const { nodes } = await readOnnx(modelPath);
   return nodes.some((node) => {
@@ -126,7 +129,7 @@ async function hasScreenedHead(modelPath: string): Promise<boolean> {
   });
 }
 
-/** Both are fed the tokens of one text, which another vocabulary gives another meaning or none. */
+/** Both models read the tokens of one text. In another vocabulary they would mean something else or nothing. */
 function checkVocabulary(baseline: Subject, contender: Subject): void {
   if (baseline.vocabSize === contender.vocabSize) return;
   throw new LacunaError(
@@ -137,8 +140,8 @@ function checkVocabulary(baseline: Subject, contender: Subject): void {
 }
 
 /**
- * Bytes of weights that are read for a decoded token. Of FFNs: what the plan, which reckons with float32, expects of its
- * blocks, and all of the others.
+ * Bytes of weights read for a decoded token. For FFNs of the plan, the plan's expected bytes, converted from float32.
+ * For the others, all bytes.
  */
 function bytesPerToken({ manifest: { spec, plan }, model }: ChosenModel, isScreened: boolean) {
   const stored = model.blocks && { blockSize: model.blocks.blockSize, asymmetric: !model.blocks.symmetric };

@@ -1,4 +1,4 @@
-/** `lacuna build`: the whole pipeline, from a checkpoint to a sparse folder with its proof; it goes on where it was stopped. */
+/** `lacuna build`: the whole pipeline, from a checkpoint to a measured sparse folder. A stopped build continues. */
 import { join, resolve } from 'node:path';
 import { recoverFolder, refuseExistingFolder } from '../../formats/files.ts';
 import { readPlan } from '../../formats/plan.ts';
@@ -36,27 +36,27 @@ export type { BuildDryRun, BuildOptions, BuildTexts };
 
 export interface BuildResult {
   readonly output: string;
-  /** What the model was planned for. */
+  /** The host that the model was planned for. */
   readonly host: Host;
-  /** What timed it. */
+  /** The engine that timed it. */
   readonly engine: Engine;
   readonly precision: string;
   readonly plan: Plan;
   readonly evaluation: EvaluateResult;
   readonly bench: BenchReport;
-  /** Of the model's files. */
+  /** Bytes of the model's files. */
   readonly bytes: number;
 }
 
 /**
  * Converts, rounds, calibrates, plans, corrects, rewrites, times and evaluates.
  *
- * Every finished stage is kept in `<output>.build`, named by a hash of all that went into it: a build that was stopped
- * goes on after the last finished one, and one with other options reuses the stages that they do not touch. The folder
- * is removed at the end.
+ * Every finished stage is kept in `<output>.build`, named by a hash of everything that went into it. A stopped build
+ * continues after the last finished stage. A build with other options reuses the stages that they do not affect. The
+ * folder is removed at the end.
  *
- * @throws LacunaError `check-failed` when the result is over budget, or decodes slower than the dense model where it is to run and
- *   `allowSlower` is not given; its stages are kept, nothing is shipped.
+ * @throws LacunaError `check-failed` when the result is over budget, or decodes slower than the dense model on its host
+ * and `allowSlower` is not given. Its stages are kept, and nothing is shipped.
  * @example
  * const preset = { preset: 'top-k', density: 0.5 };
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
@@ -77,7 +77,7 @@ export interface PreparedBuild {
   readonly target: Plan['target'];
 }
 
-/** Settles what is left open and refuses what cannot be, before anything is measured. */
+/** Chooses the defaults and refuses impossible options, before anything is measured. */
 export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> {
   checkMaxPplRatio(given.maxPplRatio);
   const precision = sparsePrecision(given.dtype);
@@ -99,7 +99,8 @@ export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> 
 }
 
 /**
- * What `build` with the same options would do; measures and writes nothing. (A model that is named on the Hub is downloaded.)
+ * What `build` with the same options would do. It measures and writes nothing. (A model named on the Hub is
+ * downloaded.)
  *
  * @throws LacunaError as `build` does before it begins to measure.
  */
@@ -107,19 +108,21 @@ export async function dryRunBuild(options: BuildOptions): Promise<BuildDryRun> {
   return describeBuild(await prepareBuild(options));
 }
 
-/** A model is judged by the speed that it has where it is to run. */
+/** A model is judged by its speed on the host that it is for. */
 function cannotTime({ floats }: Precision): LacunaError {
   if (floats === 'float16')
-    return new LacunaError('unsupported', 'A float16 model is for GPUs, whose speed cannot be told here', {
+    return new LacunaError('unsupported', 'A float16 model is for GPUs, and their speed cannot be measured here', {
       hint: 'Ship it all the same with --allow-slower, or choose another --dtype.',
     });
-  const message = 'The native core is not built here, so the speed of a plan for it cannot be told';
+  const message = 'The native core is not built here, so the speed of a plan for it cannot be measured';
   return new LacunaError('not-found', message, {
     hint: 'Build it with `npm run build:native`, plan for --host stock, or ship it all the same with --allow-slower.',
   });
 }
 
-/** Whether the output is this very build's and only its workspace was left: the run was killed between the two. */
+/**
+ * Whether the output is from this very build and only its workspace is left: the run was killed between the two steps.
+ */
 async function isShipped({ work, keys, options }: Build): Promise<boolean> {
   const record = buildRecord(options.output);
   if (!(await exists(work)) || !(await exists(record))) return false;
@@ -137,7 +140,7 @@ async function tidy({ work, host, engine, precision, options: { output } }: Buil
   return { output, host, engine, precision: precision.name, plan, evaluation, bench: timing, bytes };
 }
 
-/** Speed is told before quality: it takes seconds where quality takes minutes. */
+/** The speed is judged before the quality, because it takes seconds and quality takes minutes. */
 async function runStages(job: Build): Promise<BuildResult> {
   const { work, options, host, engine, precision } = job;
   const rounded = await buildRounding(job);

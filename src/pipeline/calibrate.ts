@@ -28,26 +28,26 @@ export type { StatisticsSummary };
 
 /** What is measured on. */
 export interface MeasureOptions extends JobOptions {
-  /** Texts, UTF-8 or JSONL; the pinned `fit` text by default. */
+  /** Texts, UTF-8 or JSONL. Default: the pinned `fit` text. */
   readonly data?: readonly string[];
-  /** Tokens to measure at most, over all shards. */
+  /** The most tokens to measure, over all shards. */
   readonly tokens?: number;
   readonly sequenceLength?: number;
-  /** Measures every `count`-th sequence from the `index`-th (0-based) on. */
+  /** Measures every `count`-th sequence, starting with the `index`-th (0-based). */
   readonly shard?: { readonly index: number; readonly count: number };
 }
 
 export interface CalibrateOptions extends SourceOptions, MeasureOptions {
   /** As for `convert`. */
   readonly checkpoint: string;
-  /** JSON file to make; its tensors go beside it. */
+  /** JSON file to write. Its tensors go beside it. */
   readonly output: string;
-  /** Statistics that are measured besides, of `FURTHER_STATISTICS`. */
+  /** Further statistics to measure, of `FURTHER_STATISTICS`. */
   readonly with?: readonly string[];
   readonly force?: boolean;
 }
 
-/** Names of those that are measured only where they are asked for. */
+/** Names of the statistics that are measured only on request. */
 export const FURTHER_STATISTICS = STATISTICS.filter(({ byLayer }) => byLayer).map(({ name }) => name);
 
 export interface CalibrateResult {
@@ -57,7 +57,8 @@ export interface CalibrateResult {
 }
 
 /**
- * Measures FFN saturation, gate statistics and neuron magnitudes layer by layer: one layer's weights are in memory.
+ * Measures FFN saturation, gate statistics and neuron magnitudes layer by layer. Only one layer's weights are in
+ * memory.
  *
  * @example await calibrate({ checkpoint: 'fixtures/tiny-llama', output: 's.json' });
  */
@@ -74,7 +75,7 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibrateRes
 /** What is measured, and who takes the sums of single layers. */
 export type Measuring = Pick<CalibrationOptions, 'statistics' | 'keeper'>;
 
-/** The sums of `statistics`, or of all that are usual, over the texts. */
+/** The sums of `statistics`, or of all usual statistics, over the texts. */
 export async function measureOn(
   opened: OpenedCheckpoint,
   options: MeasureOptions,
@@ -83,7 +84,7 @@ export async function measureOn(
   return measureInput(opened, await calibrationInput(opened.checkpoint, WANTED, options), options, measuring);
 }
 
-/** The same on texts that are encoded already. */
+/** The same for texts that are already encoded. */
 export function measureInput(
   { checkpoint, pieces }: OpenedCheckpoint,
   input: CalibrationInput,
@@ -95,7 +96,7 @@ export function measureInput(
   return measure(pieces, input, { openGraph, readFloats, fingerprint, progress, signal, ...measuring });
 }
 
-/** The texts as tokens of the checkpoint's tokenizer, and which of them are measured; too few are refused. */
+/** The texts as tokens of the checkpoint's tokenizer, and the sequences to measure. Too few tokens are refused. */
 export async function calibrationInput(
   checkpoint: Checkpoint,
   wanted: Wanted,
@@ -115,7 +116,7 @@ export async function calibrationInput(
   };
 }
 
-/** Of a longer text whole sequences are taken. */
+/** If a text is longer than needed, whole sequences are taken from it. */
 function inWholeSequences(tokens: number, sequenceLength = DEFAULT_SEQUENCE_LENGTH): number {
   const length = Math.min(sequenceLength, tokens);
   return Math.floor(tokens / length) * length;
@@ -127,7 +128,7 @@ export interface MergeOptions {
   readonly force?: boolean;
 }
 
-/** Adds up the statistics of shards; the order does not matter. */
+/** Adds up the statistics of shards. The order does not matter. */
 export async function mergeCalibrations(options: MergeOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
   const parts = await Promise.all(options.inputs.map(readStatistics));

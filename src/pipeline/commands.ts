@@ -1,4 +1,4 @@
-/** Every command's function as it is, for the door to stand before. */
+/** Every command's function, before src/pipeline/door.ts adds its checks. */
 export { bench } from './bench.ts';
 export { build, dryRunBuild } from './build.ts';
 export { calibrate, mergeCalibrations } from './calibrate.ts';

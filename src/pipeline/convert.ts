@@ -36,21 +36,24 @@ export interface ConvertOptions extends SourceOptions {
   readonly checkpoint: string;
   readonly output: string;
   readonly force?: boolean;
-  /** Name of the precision, or of several: one model each, the first of them what hosts open. fp32 by default. */
+  /** Name of one precision, or of several: one model for each, and hosts open the first. Default: fp32. */
   readonly dtype?: PrecisionName | readonly PrecisionName[];
-  /** Weights a block, of `BLOCK_SIZES`; for precisions in blocks, of `BLOCK_NAMES`. */
+  /** Weights in a block, of `BLOCK_SIZES`. For precisions in blocks, of `BLOCK_NAMES`. */
   readonly blockSize?: BlockSize;
-  /** Stores zero points too; for the same. */
+  /** Stores zero points too. For the same precisions. */
   readonly asymmetric?: boolean;
-  /** How embedding and head are stored, of `VOCABULARY_NAMES`; for the same. */
+  /** How embedding and head are stored, of `VOCABULARY_NAMES`. For the same precisions. */
   readonly vocabulary?: VocabularyName;
-  /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For the same. */
+  /**
+   * statistics.json of `calibrate`. The search for scales then favours the columns that matter. For the same
+   * precisions.
+   */
   readonly importance?: string;
-  /** Texts, UTF-8 or JSONL, to measure that on while converting, instead of reading it. */
+  /** Texts, UTF-8 or JSONL, to measure the importances on while converting, instead of reading them. */
   readonly data?: readonly string[];
-  /** How layers are rounded, of `ROUNDINGS`: `gptq` by default with `data`, `search` with `importance`. */
+  /** How layers are rounded, of `ROUNDINGS`. Default: `gptq` with `data`, `search` with `importance`. */
   readonly rounding?: Rounding;
-  /** Tokens of them to measure at most; 8,192 by default. */
+  /** The most tokens of them to measure. Default: 8,192. */
   readonly tokens?: number;
   /** Compares the folder with Transformers once it is written; see `verify`. */
   readonly verify?: ReferenceOptions;
@@ -59,7 +62,7 @@ export interface ConvertOptions extends SourceOptions {
 /** One model of the folder. */
 export interface ConvertedModel {
   readonly precision: string;
-  /** Where it is in the folder. */
+  /** Its path in the folder. */
   readonly file: string;
   readonly weightBytes: number;
 }
@@ -69,16 +72,16 @@ export interface ConvertResult {
   readonly spec: ModelSpec;
   /** In the order in which they were asked for. */
   readonly models: readonly ConvertedModel[];
-  /** Of all of them. */
+  /** Bytes of all of them. */
   readonly weightBytes: number;
   readonly hasTokenizer: boolean;
   readonly files: Manifest['files'];
-  /** When it was asked for; a failed check leaves the folder where it is. */
+  /** Present if it was asked for. A failed check leaves the folder in place. */
   readonly checks: VerifyResult['checks'] | undefined;
 }
 
 /**
- * Converts a checkpoint, a Hugging Face folder or a GGUF file, to ONNX, in precisions of `PRECISIONS`.
+ * Converts a checkpoint (a Hugging Face folder or a GGUF file) to ONNX, in precisions of `PRECISIONS`.
  *
  * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/dense' });
  * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/all', dtype: ['fp32', 'fp16', 'int4'] });
@@ -89,7 +92,7 @@ export interface ConvertResult {
 export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   const precisions = precisionsFor(options);
   const checkpoint = await openSource(options.checkpoint, options);
-  // All of them are checked, and what is compared with is found, before anything is measured or written.
+  // All precisions are checked, and the reference is found, before anything is measured or written.
   for (const precision of precisions) openModel(checkpoint, { precision });
   const reference = options.verify && (await referenceFor(checkpoint, { ...options, ...options.verify }));
   const write = (measured: Measured) => writeConverted(checkpoint, precisions, measured, reference, options);
@@ -103,7 +106,7 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   return inRoundingWorkspace(options.output, round, options);
 }
 
-/** What was measured of the model on texts, where anything was. */
+/** What was measured of the model on texts, if anything. */
 type Measured = MeasuredImportance | RoundedLayers | undefined;
 
 async function writeConverted(
@@ -131,19 +134,19 @@ async function writeConverted(
   return { ...result, files: manifest.files, checks: verified?.checks };
 }
 
-/** The precisions that are asked for. Throws 'usage' for unknown ones, and for options that have no use with them. */
+/** The precisions that were asked for. Throws 'usage' for unknown ones, and for options that they cannot use. */
 export function precisionsFor(options: ConvertOptions): readonly Precision[] {
   const precisions = choosePrecisions([options.dtype ?? FLOATS].flat(), options);
   checkOptions(precisions, options);
   return precisions;
 }
 
-/** A checkpoint in one of the precisions that are asked for. */
+/** A checkpoint in one of these precisions. */
 export interface OpenedModel {
   readonly precision: Precision;
   readonly pieces: ModelPieces;
   readonly graph: Graph;
-  /** How the layers are rounded by texts, and by which, where they are. */
+  /** How texts round the layers, and which texts; undefined if they do not. */
   readonly rounding: Rounding | undefined;
   readonly calibratedOn: MeasuredImportance['texts'] | undefined;
 }
@@ -175,19 +178,19 @@ export function tokenizerNotes(checkpoint: Checkpoint): string[] {
   return hasTokenizer(checkpoint) ? [] : [NO_TOKENIZER];
 }
 
-/** What a user should know of a conversion that goes through. */
+/** Notes for the user about a conversion that succeeds. */
 export function notesOn(checkpoint: Checkpoint, models: readonly OpenedModel[]): string[] {
   const [{ pieces }] = models;
   const precisions = models.map(({ precision }) => precision);
   return [...(pieces.notes ?? []), ...bfloat16Notes(precisions, checkpoint), ...tokenizerNotes(checkpoint)];
 }
 
-/** Options that no precision has a use for, or that one of them cannot honour, are refused. */
+/** Refuses options that no precision uses, or that one of them cannot honour. */
 function checkOptions(precisions: readonly Precision[], options: ConvertOptions): void {
   const { importance, data, rounding, tokens, allowNonFinite } = options;
   const names = precisions.map(({ name }) => name).join(', ');
   if ((importance !== undefined || data !== undefined) && !precisions.some(isSearched))
-    throw new LacunaError('usage', `${names} searches no scales, so it has no use for importances`, {
+    throw new LacunaError('usage', `${names} searches no scales, so it cannot use importances`, {
       hint: `They are for --dtype ${IN_BLOCKS}.`,
     });
   if (importance !== undefined && data !== undefined)
@@ -195,17 +198,17 @@ function checkOptions(precisions: readonly Precision[], options: ConvertOptions)
       hint: 'Give --importance or --data.',
     });
   if (rounding !== undefined && data === undefined && importance === undefined)
-    throw new LacunaError('usage', `There is no text to round by, as ${rounding} does`, {
+    throw new LacunaError('usage', `${rounding} rounds by a text, and none is given`, {
       hint: 'Give the text: --data FILE, or statistics of it: --importance FILE',
     });
   if (tokens !== undefined && data === undefined)
-    throw new LacunaError('usage', `There is no text to measure ${tokens} tokens of`, {
+    throw new LacunaError('usage', `No text is given to measure ${tokens} tokens of`, {
       hint: 'Give the text: --data FILE',
     });
   refuseNonFiniteBlocks(precisions, allowNonFinite);
 }
 
-/** Throws `usage` where NaN and infinity are let through that cannot be stored. */
+/** Throws `usage` if NaN and infinity are allowed but cannot be stored. */
 export function refuseNonFiniteBlocks(precisions: readonly Precision[], allowNonFinite = false): void {
   const coded = precisions.find(hasBlocks);
   if (allowNonFinite && coded !== undefined)

@@ -1,4 +1,4 @@
-/** `lacuna doctor`: which runtime there is, whether it computes what it should, and where kernels are active. */
+/** `lacuna doctor`: which runtime is installed, whether it computes correctly, and where kernels are active. */
 import { arch, platform } from 'node:os';
 import { join } from 'node:path';
 import { version as nodeVersion } from 'node:process';
@@ -13,7 +13,7 @@ import { nativeBackend } from './backend.ts';
 import { ADDON_NAME, findNativeLibrary, type NativeLibrary, nativePath } from './engine/native-library.ts';
 
 export interface DoctorOptions {
-  /** Where the native library is; found by itself when absent. */
+  /** Folder of the native library. If absent, Lacuna looks for it. */
   readonly nativeFolder?: string | URL;
 }
 
@@ -22,14 +22,14 @@ export interface DoctorResult {
   readonly node: string;
   readonly platform: string;
   readonly runtime: { readonly name: 'onnxruntime-node'; readonly version: string | null };
-  /** What keeps models from running here at all; null when nothing does. */
+  /** Why models cannot run here at all; null if they can. */
   readonly problem: { readonly message: string; readonly hint: string | null } | null;
   readonly native: NativeLibrary;
   /** Whether this process runs operators by kernels, and why not. */
   readonly kernels: { readonly active: boolean; readonly why: string };
 }
 
-/** Never throws for what it is asked to find out. */
+/** Finds out without throwing: a fault is a finding. */
 export async function doctor({ nativeFolder }: DoctorOptions = {}): Promise<DoctorResult> {
   const folder = nativePath(nativeFolder);
   const native = await findNativeLibrary(folder);
@@ -53,7 +53,10 @@ export async function doctor({ nativeFolder }: DoctorOptions = {}): Promise<Doct
   };
 }
 
-/** `run` and `bench` decode, `eval` and `build` measure by kernels when there is the library of operators and the face for Node, and both work. */
+/**
+ * `run` and `bench` decode, `eval` and `build` measure by kernels if the library of operators and the addon for Node
+ * exist and both work.
+ */
 async function kernelsOf(native: NativeLibrary, folder: string): Promise<DoctorResult['kernels']> {
   if (native.state !== 'present') return { active: false, why: `the native library cannot be used: ${native.why}` };
   const problem = addonProblem(join(folder, ADDON_NAME));
@@ -98,7 +101,7 @@ function checkResult(data: ArrayLike<number | bigint>): void {
   const y = Array.from(data, Number);
   const wanted = [0, 0, 0, 0, 2 - Math.SQRT2];
   if (!y.every((entry, i) => Math.abs(entry - wanted[i]) < 1e-5))
-    throw new LacunaError('runtime', `ONNX Runtime computes [${y}] where [${wanted}] is right`);
+    throw new LacunaError('runtime', `ONNX Runtime computes [${y}] instead of [${wanted}]`);
 }
 
 async function tryPortableBody(): Promise<void> {

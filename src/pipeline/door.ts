@@ -1,7 +1,7 @@
 /**
- * The functions of the public door. Each holds what it is given against its schema, once and before anything is done, and
- * rejects with `LacunaError` `usage` where a field is unknown, missing, of another type or out of range. Functions of the
- * pipeline call each other without it: what they hand on has been checked.
+ * The functions of the public door. Each checks its arguments against a schema, once and before anything is done. It
+ * rejects with `LacunaError` `usage` if a field is unknown, missing, of another type or out of range. Functions of the
+ * pipeline call each other without these checks, because their arguments have been checked.
  */
 import type * as z from 'zod';
 import { checkArgument } from '../core/options.ts';
@@ -21,14 +21,14 @@ function door<Options, Result>(
 }
 
 /**
- * Converts a checkpoint, a Hugging Face folder or a GGUF file, to a dense ONNX folder.
+ * Converts a checkpoint (a Hugging Face folder or a GGUF file) to a dense ONNX folder.
  *
  * @example await convert({ checkpoint: './SmolLM2-135M', output: './dense', dtype: 'int4' });
  */
 export const convert = door('convert', schemas.convertOptions, commands.convert);
 
 /**
- * Looks at everything that `convert` with the same options would need, and writes nothing.
+ * Checks everything that `convert` with the same options would need, and writes nothing.
  *
  * @example const { problems } = await dryRun({ checkpoint: './SmolLM2-135M', output: './dense' });
  */
@@ -41,7 +41,7 @@ export const dryRun = door('dryRun', schemas.convertOptions, commands.dryRun);
  */
 export const calibrate = door('calibrate', schemas.calibrateOptions, commands.calibrate);
 
-/** Adds up the statistics of shards; the order does not matter. */
+/** Adds up the statistics of shards. The order does not matter. */
 export const mergeCalibrations = door('mergeCalibrations', schemas.mergeOptions, commands.mergeCalibrations);
 
 /**
@@ -61,9 +61,10 @@ export const plan = door('plan', schemas.planOptions, commands.plan);
 export const sparsify = door('sparsify', schemas.sparsifyOptions, commands.sparsify);
 
 /**
- * Converts, calibrates, plans, corrects, rewrites, times and evaluates, going on where it was stopped.
+ * Converts, calibrates, plans, corrects, rewrites, times and evaluates. A stopped build continues.
  *
- * @throws LacunaError `check-failed` when the result is over its budget, or slower than the dense model: nothing is shipped.
+ * @throws LacunaError `check-failed` when the result is over its budget, or slower than the dense model: nothing is
+ * shipped.
  * @example
  * const preset = { preset: 'top-k', density: 0.5 } as const;
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, maxPplRatio: 1.05 });
@@ -71,14 +72,14 @@ export const sparsify = door('sparsify', schemas.sparsifyOptions, commands.spars
 export const build = door('build', schemas.buildOptions, commands.build);
 
 /**
- * Says what `build` with the same options would do and whether it can pay; measures and writes nothing.
+ * Says what `build` with the same options would do and whether it can pay. It measures and writes nothing.
  *
  * @example const { stages } = await dryRunBuild({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
  */
 export const dryRunBuild = door('dryRunBuild', schemas.buildOptions, commands.dryRunBuild);
 
 /**
- * Measures a folder's perplexity, and against its dense baseline what leaving something out cost. A failed check is a
+ * Measures a folder's perplexity, and against its dense baseline what leaving something out costs. A failed check is a
  * result, not an error.
  *
  * @example const { modes } = await evaluate({ folder: './sparse', against: './dense' });
@@ -93,13 +94,13 @@ export const evaluate = door('evaluate', schemas.evaluateOptions, commands.evalu
 export const bench = door('bench', schemas.benchOptions, commands.bench);
 
 /**
- * Generates one text with a folder, which is opened for it and closed again: `open` keeps it.
+ * Generates one text with a folder. It opens the folder for this text and closes it again; `open` keeps it open.
  *
  * @example const { text } = await run({ folder: './sparse', prompt: 'The capital of France is' });
  */
 export const run = door('run', schemas.runOptions, commands.run);
 
-/** Continues several prompts: by the native core together, which reads the weights once for all of them. */
+/** Continues several prompts. The native core continues them together and reads the weights once for all of them. */
 export const runRows = door('runRows', schemas.runRowsOptions, commands.runRows);
 
 /**
@@ -110,10 +111,10 @@ export const runRows = door('runRows', schemas.runRowsOptions, commands.runRows)
  */
 export const verify = door('verify', schemas.verifyOptions, commands.verify);
 
-/** Writes what Transformers computes from a checkpoint into a file, for machines that verify without it. */
+/** Writes what Transformers computes from a checkpoint into a file, for machines without Transformers. */
 export const writeExpectations = door('writeExpectations', schemas.expectOptions, commands.writeExpectations);
 
-/** Puts the library of native operators into a folder, where onnxruntime-genai loads it; `undo` takes it out again. */
+/** Puts the library of native operators into a folder, where onnxruntime-genai loads it. `undo` takes it out again. */
 export const installOps = door('installOps', schemas.opsInstallOptions, commands.installOps);
 
 /** The path of the library of native operators, for `register_custom_ops_library`. */
@@ -121,12 +122,14 @@ export async function opsPath(options: OpsPathOptions = {}): Promise<string> {
   return commands.opsPath(checkArgument(schemas.opsPathOptions, options, { of: 'opsPath' }));
 }
 
-/** Which runtime there is, whether it works, and whether kernels are active. */
+/** Which runtime is installed, whether it works, and whether kernels are active. */
 export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult> {
   return commands.doctor(checkArgument(schemas.doctorOptions, options, { of: 'doctor' }));
 }
 
-/** What a path holds: a checkpoint, an adapter, a model folder, a .onnx, statistics or plan file. No weight is read. */
+/**
+ * What a path holds: a checkpoint, an adapter, a model folder, an .onnx file, statistics or a plan. No weight is read.
+ */
 export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
   const given = checkArgument(schemas.path, path, { of: 'inspect', name: 'path' });
   return commands.inspect(given, checkArgument(schemas.inspectOptions, options, { of: 'inspect' }));

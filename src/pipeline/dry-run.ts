@@ -1,4 +1,4 @@
-/** `lacuna convert --dry-run`: what converting would write, take and meet, everything that is wrong at once. */
+/** `lacuna convert --dry-run`: what a conversion would write and cost, and everything that is wrong. */
 import { statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { inputGrams } from '../../calibrate/index.ts';
@@ -39,48 +39,49 @@ export interface Problem {
 }
 
 export interface DryRunEstimate {
-  /** Reading and converting; a disk that is slower than that makes it longer. */
+  /** Time for reading and converting. A slower disk makes it longer. */
   readonly seconds: number;
-  /** Bytes that were made on this machine, without being written, to tell. */
+  /** Bytes that were converted on this machine to estimate the time, without being written. */
   readonly measuredBytes: number;
-  /** That convert; the disk has the rest of the work. */
+  /** Threads that convert. The disk does the rest of the work. */
   readonly threads: number;
-  /** From figures that docs/verification.md gives. */
+  /** From the figures in docs/verification.md. */
   readonly peakMemoryBytes: number;
-  /** Of Transformers while it computes the reference; where that was asked for. */
+  /** Memory of Transformers while it computes the reference, if that was asked for. */
   readonly referenceMemoryBytes: number | undefined;
 }
 
 /**
- * What converting takes at most beside the largest small file: Node and this program, and by how the layers are stored
- * what a thread holds (blocks that are read and made; two strips of a transposed matrix; scales that are kept).
+ * The most memory that converting takes beside the largest small file: Node with this program, and for each thread an
+ * amount that depends on how the layers are stored (blocks that are read and made, two strips of a transposed matrix,
+ * scales that are kept).
  */
 const BASE_BYTES = 110e6;
 const THREAD_BYTES = { float: 25e6, widened: 25e6, transposed: 90e6, blocks: 80e6 } as const;
 
-/** What Transformers takes beside float32 weights: PyTorch, activations and a tensor or two that are being widened. */
+/** The memory of Transformers beside float32 weights: PyTorch, activations and one or two tensors being widened. */
 const TRANSFORMERS_BYTES = 800e6;
 
 export interface DryRunResult {
   readonly output: string;
-  /** Undefined where the config cannot be read. */
+  /** Undefined if the config cannot be read. */
   readonly spec: ModelSpec | undefined;
   readonly precisions: readonly string[];
-  /** Undefined where a problem keeps the model from being laid out, as `estimate` is. */
+  /** Undefined if a problem prevents laying out the model; likewise `estimate`. */
   readonly files: readonly PlannedFile[] | undefined;
   readonly totalBytes: number | undefined;
   readonly estimate: DryRunEstimate | undefined;
-  /** Of the file system of the output; undefined where that cannot be told. */
+  /** Free space of the output's file system; undefined if unknown. */
   readonly freeBytes: number | undefined;
-  /** For which `convert` would stop. */
+  /** Problems at which `convert` would stop. */
   readonly problems: readonly Problem[];
   /** What it would do all the same, and what only reading the weights shows. */
   readonly notes: readonly string[];
 }
 
 /**
- * Looks at everything that `convert` with the same options would need, and writes nothing. (A model that is named on
- * the Hub is downloaded.)
+ * Checks everything that `convert` with the same options would need, and writes nothing. (A model named on the Hub is
+ * downloaded.)
  *
  * @example const { problems } = await dryRun({ checkpoint: './SmolLM2-135M', output: './dense' });
  */
@@ -117,11 +118,11 @@ async function checkOutput(problems: LacunaError[], { output, force = false }: C
 /** A checkpoint as far as it can be read. */
 interface Survey {
   readonly checkpoint: Checkpoint;
-  /** Set where weights are missing or damaged. */
+  /** Set if weights are missing or damaged. */
   readonly unread: UnreadTensors | undefined;
 }
 
-/** Opens the checkpoint, without the weights that cannot be read, and merges the adapter where they all can. */
+/** Opens the checkpoint without the weights that cannot be read. Merges the adapter if all weights can be read. */
 async function surveyCheckpoint(problems: LacunaError[], options: ConvertOptions): Promise<Survey | undefined> {
   let unread: UnreadTensors | undefined;
   const tolerate = (error: LacunaError, names: UnreadTensors) => {
@@ -153,7 +154,7 @@ async function openWhatFits(
   return models;
 }
 
-/** Importances that are measured already; of texts to measure them on, only whether they can be read and are enough. */
+/** Importances from statistics. For texts to measure them on, only whether they can be read and are long enough. */
 async function openImportance(
   { checkpoint, unread }: Survey,
   { importance: path, data, tokens, rounding }: ConvertOptions,
@@ -164,12 +165,14 @@ async function openImportance(
   }
   if (rounding === 'gptq') layerSumsOf(await readStatistics(path), inputGrams.name);
   if (unread === undefined) return readImportance(checkpoint, path);
-  // Without all weights nobody can tell whether they are this checkpoint's.
+  // Without all weights it is unknown whether the statistics belong to this checkpoint.
   await readStatistics(path);
   return undefined;
 }
 
-/** Files and times; writing needs the whole space even where an old output is replaced, which stays until then. */
+/**
+ * Files and times. Writing needs the whole space even when it replaces an old output, because that stays until the end.
+ */
 async function planWriting(models: readonly OpenedModel[], { checkpoint }: Survey, options: ConvertOptions) {
   const files = [...(await planModelFolder(contentOf(checkpoint, models)))].sort((a, b) => (a.path < b.path ? -1 : 1));
   let [seconds, measuredBytes, threads] = [0, 0, 1];
@@ -195,12 +198,12 @@ function peakBytes(models: readonly OpenedModel[], threads: number): number {
   return BASE_BYTES + threads * Math.max(...models.map(({ precision }) => THREAD_BYTES[precision.linear.kind]));
 }
 
-/** All files but the weights' are in memory once, one after the other. */
+/** All files except the weights are in memory once, one after the other. */
 function isSmall({ path }: PlannedFile): boolean {
   return !path.endsWith('.onnx_data');
 }
 
-/** Of the file system that a path is on, or will be; undefined where that cannot be told. */
+/** The file system of an existing or future path; undefined if unknown. */
 export async function freeBytesAt(output: string): Promise<number | undefined> {
   const folder = await presentFolder(dirname(resolve(output)));
   return statfs(folder).then(
@@ -232,7 +235,7 @@ async function notesFor(
   ];
 }
 
-const ADAPTER_NOT_CHECKED = 'The adapter was not held against the weights, since not all of them could be read.';
+const ADAPTER_NOT_CHECKED = 'The adapter was not compared with the weights, because not all of them could be read.';
 
 const MEASURING =
   'Rounding by the texts comes on top: it runs the whole model over them, and README.md and lacuna.json name them.';

@@ -1,4 +1,4 @@
-/** Which engine a figure is from, and what it is by the other one. */
+/** Which engine a figure is from, and how the other engine's figure differs. */
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -20,7 +20,7 @@ const few = { tokens: 500, window: 128, threads: 1 };
 const dense = join(folder, 'dense');
 await convert({ checkpoint: tinyLlama, output: dense });
 
-/** A folder of a plan of the fixtures, which are made for tiny-llama by its name. */
+/** A folder by a plan of the fixtures, which name tiny-llama as their model. */
 async function sparseFolder(name: string, dtype?: 'int8'): Promise<string> {
   const plans = join(root, 'fixtures/oracle/plans');
   const { fingerprint } = JSON.parse(readFileSync(join(dense, 'lacuna.json'), 'utf8'));
@@ -41,7 +41,7 @@ function withoutRounding(graph: Graph): Graph {
   return { ...graph, nodes: whole(graph.nodes), functions };
 }
 
-/** What each engine makes of the folder, and what it makes of it where inputs are not rounded. */
+/** Compares the engines with each other, and each with the folder's model with unrounded inputs. */
 async function compareEngines(path: string): Promise<Readonly<Record<'between' | 'stock' | 'native', Comparison>>> {
   const { modelPath, graph, manifest } = await openModelFolder(path);
   const { windows } = await readWindows(path, manifest.spec.contextLength, few);
@@ -72,14 +72,15 @@ describe.skipIf(!required && !existsSync(native.addon))(
         const path = name === 'sparse int8' ? await sparseFolder('absolute', 'int8') : join(folder, name);
         if (name !== 'sparse int8') await convert({ checkpoint: tinyLlama, output: path, dtype: name });
         const { between, stock, native } = await compareEngines(path);
-        // Either rounds the input of a product to 8 bits a block: errors of one size, not the same ones. So each is as far from
-        // what comes without rounding as the other. A token's KL is about as large as its mean, so the mean over 500 is known
-        // to 1 / sqrt(500) of it, 4.5 %; four times that.
+        // Both engines round the input of a product to 8 bits a block: their errors have the same size but are not the
+        // same. So both are equally far from the model with unrounded inputs. A token's KL is about as large as its
+        // mean, so the mean over 500 is known to 1 / sqrt(500) of it, 4.5 %. The bound is four times that.
         expect(stock.meanKl).toBeGreaterThan(0);
         expect(Math.abs(Math.log(native.meanKl / stock.meanKl))).toBeLessThan(0.18);
-        // Small KLs are half the variance of a difference of logits, whose deviations add up at most.
+        // Small KLs are half the variance of a difference of logits. Deviations add up at most.
         expect(between.meanKl).toBeLessThan((Math.sqrt(stock.meanKl) + Math.sqrt(native.meanKl)) ** 2);
-        // A token's log-likelihood then differs by a deviation of sqrt(2 KL) around the KL itself; four of the mean's.
+        // A token's log-likelihood then differs by a deviation of sqrt(2 KL) around the KL itself. The bound is four
+        // deviations of the mean.
         const { meanKl, scoredTokens, baseline, model } = between;
         const deviation = Math.sqrt((2 * meanKl) / scoredTokens);
         expect(Math.abs(model.meanNll - baseline.meanNll)).toBeLessThan(meanKl + 4 * deviation);
@@ -97,7 +98,7 @@ describe.skipIf(!required && !existsSync(native.addon))(
       expect(ours.modes.map(({ mode }) => mode)).toEqual(['all', 'decode']);
       for (const [index, { model, meanKl, realised }] of ours.modes.entries()) {
         const wanted = theirs.modes[index];
-        // As src/eval/oracle.test.ts derives it: a decision at a threshold may fall otherwise by rounding.
+        // As src/eval/oracle.test.ts derives it: rounding may change a decision at a threshold.
         expect(Math.abs(model.meanNll - wanted.model.meanNll)).toBeLessThan(8e-4);
         expect(Math.abs(meanKl - wanted.meanKl)).toBeLessThan(1e-3 * wanted.meanKl + 1e-6);
         expect(realised?.skippedBlocks).toBeGreaterThan(0);
@@ -110,7 +111,7 @@ describe.skipIf(!required && !existsSync(native.addon))(
       const options = { folder: dense, againstEngine: 'stock', modes: ['decode'], nativeFolder, ...few } as const;
       const { engine, againstEngine, against, modes } = await evaluate(options);
       expect([engine, againstEngine, against]).toEqual(['native', 'stock', dense]);
-      // The same operators, as floats are not the library's.
+      // Both run the same operators, because the library has none for floats.
       expect(modes[0].meanKl).toBeLessThan(1e-9);
       expect(modes[0].top1Agreement).toBe(1);
     });

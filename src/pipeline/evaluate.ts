@@ -1,4 +1,4 @@
-/** `lacuna eval`: what a model's perplexity is, and what rounding its weights and leaving something out cost. */
+/** `lacuna eval`: a model's perplexity, and what rounding its weights and leaving something out cost. */
 import { LacunaError } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
 import { FLOATS, type PrecisionName } from '../core/precision.ts';
@@ -33,21 +33,23 @@ import { readWindows } from './texts/windows.ts';
 
 export interface EvaluateOptions extends JobOptions, Pick<EngineOptions, 'engine' | 'nativeFolder'> {
   readonly folder: string;
-  /** The baseline: a folder of the same checkpoint. Without it only the folder's own perplexity is measured. */
+  /** The baseline: a folder of the same checkpoint. Without it, only the folder's own perplexity is measured. */
   readonly against?: string;
-  /** Which of the folder's precisions, and of the baseline's; the first by default. */
+  /** Which precision of the folder, and of the baseline. Default: the first. */
   readonly dtype?: PrecisionName;
   readonly againstDtype?: PrecisionName;
-  /** What runs the baseline; as the other by default. */
+  /** What runs the baseline. Default: the same engine. */
   readonly againstEngine?: Engine;
-  /** UTF-8 files; the pinned `test` text by default. */
+  /** UTF-8 files. Default: the pinned `test` text. */
   readonly data?: readonly string[];
-  /** Tokens to score at least (in mode `all`; half as many in mode `decode`). */
+  /** The minimum number of tokens to score (in mode `all`; half as many in mode `decode`). */
   readonly tokens?: number;
-  /** Tokens a window. */
+  /** Tokens in a window. */
   readonly window?: number;
   readonly modes?: readonly CompareMode[];
-  /** The check fails when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
+  /**
+   * The check fails when the ratio to the checkpoint's floats, with its error, is above this in any mode. At least 1.
+   */
   readonly maxPplRatio?: number;
 }
 
@@ -61,7 +63,7 @@ export interface EvaluateResult {
   readonly against: string | undefined;
   readonly precision: string;
   readonly againstPrecision: string | undefined;
-  /** What ran the model, and its baseline: rounding is each one's own. */
+  /** What ran the model and its baseline. Each engine has its own rounding. */
   readonly engine: Engine;
   readonly againstEngine: Engine | undefined;
   readonly texts: readonly TextMeasured[];
@@ -111,7 +113,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   return { ...result, modes, check: judgeBudget(modes, maxPplRatio) };
 }
 
-/** What a result says beside its figures. */
+/** What a result says besides its figures. */
 export function resultOf({ model, manifest }: ModelFolder, texts: readonly TextMeasured[]) {
   return {
     precision: model.precision,
@@ -123,7 +125,10 @@ export function resultOf({ model, manifest }: ModelFolder, texts: readonly TextM
   };
 }
 
-/** A budget is what a model may lose of its checkpoint, so what it is judged against has to compute with those very weights. */
+/**
+ * A budget limits what a model may lose of its checkpoint, so its baseline must compute with the checkpoint's own
+ * weights.
+ */
 function checkIsFloats(baseline: ChosenModel | undefined): void {
   if (baseline === undefined)
     throw new LacunaError('usage', `A budget is against the checkpoint's floats, and no ${FLOATS} folder is named`, {
@@ -164,7 +169,7 @@ async function compareFolders(
   return compareWithModel(model, baseline, windows, options);
 }
 
-/** Against the first model of a dense folder. */
+/** Compares with the first model of a dense folder. */
 export async function compareWithFolder(
   model: ModelFolder,
   folder: string,
@@ -175,7 +180,7 @@ export async function compareWithFolder(
   return compareWithModel(model, { modelPath, native: options.native }, windows, options);
 }
 
-/** A baseline's file, and the native core where that runs it. */
+/** A baseline's file, and the native core if that runs it. */
 type Baseline = Pick<ChosenModel, 'modelPath'> & Pick<MeasuringJob, 'native'>;
 
 async function compareWithModel(
@@ -194,15 +199,15 @@ async function compareWithModel(
 
 export type Windows = readonly (readonly number[])[];
 
-/** The scores that a model file gives every token of the windows. */
+/** The scores that a model gives to every token of the windows. */
 export async function scoreModel(modelPath: string, windows: Windows, options: MeasuringJob): Promise<TextScores> {
   const session = await openSession(modelPath, options);
   return scoreWindows(session, windows, options).finally(() => session.close());
 }
 
 /**
- * A sparse model against the floats' scores, rounding and leaving out told apart: the same weights are run with nothing left
- * out as well. Throws `unsupported` where its thresholds cannot be moved.
+ * A sparse model against the floats' scores, with the losses by rounding and by leaving out separated: the same weights
+ * also run with nothing left out. Throws `unsupported` if its thresholds cannot be moved.
  */
 export async function compareApart(
   model: ModelFolder,
@@ -228,7 +233,7 @@ interface CompareFolderOptions extends MeasuringJob, Pick<EvaluateOptions, 'mode
   readonly floats?: TextScores;
 }
 
-/** All modes asked for, against a session that is open. */
+/** All modes that were asked for, against an open session. */
 async function compareWith(
   dense: Session,
   model: ModelFolder,

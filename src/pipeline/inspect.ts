@@ -1,4 +1,4 @@
-/** `lacuna inspect`: what a path holds, whatever stage of the pipeline it comes from. */
+/** `lacuna inspect`: what a path holds, from any stage of the pipeline. */
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type StatisticsSummary, summarise } from '../../calibrate/index.ts';
@@ -30,7 +30,7 @@ import { openPlan } from './plan.ts';
 export type { AdapterSummary } from '../../formats/lora/index.ts';
 export type { CheckpointSummary, GraphSummary } from './folder/summaries.ts';
 
-/** What a path holds, and why it cannot be converted or merged, where it cannot: all reasons. */
+/** What a path holds. If it cannot be converted or merged, all reasons. */
 export type Inspection = Found & { readonly problems: readonly string[] };
 
 type Found =
@@ -39,10 +39,10 @@ type Found =
       readonly kind: 'folder';
       readonly path: string;
       readonly manifest: Manifest;
-      /** The one of the precision asked for, or the first. */
+      /** The model of the precision asked for, or the first. */
       readonly model: ManifestModel;
       readonly graph: GraphSummary;
-      /** Undefined where config.json says no longer how the model is built. */
+      /** Undefined if config.json no longer says how the model is built. */
       readonly layout: ModelLayout | undefined;
     } & ExtrasSummary)
   | { readonly kind: 'adapter'; readonly path: string; readonly adapter: AdapterSummary }
@@ -57,11 +57,11 @@ type Found =
   | { readonly kind: 'plan'; readonly path: string; readonly plan: Plan };
 
 export interface InspectOptions extends SourceOptions {
-  /** Which of a folder's precisions. */
+  /** Which precision of a folder. */
   readonly dtype?: PrecisionName;
 }
 
-/** Reads headers only: no weight is loaded (but the model is downloaded, when `given` names one on the `hub`). */
+/** Reads only headers and no weights. (It downloads the model if `given` names one on the `hub`.) */
 export async function inspect(given: string, options: InspectOptions = {}): Promise<Inspection> {
   const found = await find(await localPath(given, options), options.dtype);
   return { ...found, problems: problemsOf(found) };
@@ -87,7 +87,7 @@ async function find(path: string, dtype: string | undefined): Promise<Found> {
 
 async function inspectDirectory(path: string, dtype?: string): Promise<Found> {
   if (await isModelFolder(path)) return inspectFolder(path, dtype);
-  // A folder may hold a merged model beside the adapter that it was merged from.
+  // A folder may hold a merged model beside its adapter.
   const isAdapter = (await exists(join(path, ADAPTER_CONFIG))) && !(await exists(join(path, 'config.json')));
   if (!isAdapter) return inspectCheckpoint(path);
   return { kind: 'adapter', path, adapter: await summariseAdapter(path) };

@@ -1,4 +1,4 @@
-/** A model folder opened to write texts: prompts in, text out, one generation at a time, until it is closed. */
+/** A model folder opened to write texts: prompts in, text out, one text at a time, until it is closed. */
 /// <reference lib="esnext.disposable" preserve="true" />
 import * as z from 'zod';
 import { type ChatMessage, loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts';
@@ -23,23 +23,23 @@ export type { ChatMessage };
 export interface OpenOptions
   extends Pick<EngineOptions, 'engine' | 'nativeFolder'>,
     Pick<JobOptions, 'progress' | 'signal' | 'threads'> {
-  /** Which of the folder's precisions; the first by default. */
+  /** Which precision of the folder. Default: the first. */
   readonly dtype?: PrecisionName;
 }
 
-/** A text to continue, or a conversation, which goes through the model's chat template. */
+/** A text to continue, or a conversation. A conversation goes through the model's chat template. */
 export type Prompt = string | readonly ChatMessage[];
 
-/** The likeliest token each time, unless one of the options of sampling is given: `temperature` is then 1 by default. */
+/** Without a sampling option, each token is the likeliest. With one, `temperature` is 1 by default. */
 export interface GenerationOptions extends SamplingOptions {
-  /** Tokens to make at most; 128 by default. */
+  /** The most tokens to make. Default: 128. */
   readonly maxTokens?: number;
-  /** Goes on past end-of-text tokens. */
+  /** Continues past end-of-text tokens. */
   readonly ignoreEos?: boolean;
   readonly signal?: AbortSignal;
 }
 
-/** A text that was made, without its prompt. */
+/** A generated text, without its prompt. */
 export interface GeneratedText {
   readonly text: string;
   readonly promptTokens: readonly number[];
@@ -55,36 +55,37 @@ export interface Generation extends GeneratedText {
 export interface Generations {
   /** In the order of the prompts. */
   readonly rows: readonly GeneratedText[];
-  /** Of all rows together, prompts included. */
+  /** For all rows together, prompts included. */
   readonly seconds: number;
   readonly tokensPerSecond: number;
 }
 
 /**
- * A model that is in memory. It makes one text at a time: a second call waits until the first has ended, in the order in which
- * they are first read. A stream that is neither read to its end nor left (`break`, `return()`) keeps those behind it waiting.
+ * A model in memory. It makes one text at a time. Calls wait for each other, in the order in which they are first read.
+ * Read a stream to its end or leave it (`break`, `return()`), because later calls wait for it.
  *
- * All methods throw `usage` for wrong arguments and once the model is closed, `interrupted` when their signal is aborted.
+ * All methods throw `usage` for wrong arguments and after the model is closed, and `interrupted` when their signal is
+ * aborted.
  */
 export interface Model {
   readonly folder: string;
   readonly precision: PrecisionName;
-  /** What decodes: the native core, or stock onnxruntime-node. */
+  /** The engine: the native core, or stock onnxruntime-node. */
   readonly engine: Engine;
   readonly spec: ModelSpec;
   /** The text that follows the prompt. */
   generate(prompt: Prompt, options?: GenerationOptions): Promise<Generation>;
-  /** The same, piece by piece as it is known. Leaving the loop ends the generation. */
+  /** The same, piece by piece. Leaving the loop ends the generation. */
   stream(prompt: Prompt, options?: GenerationOptions): AsyncGenerator<string, Generation, void>;
-  /** Continues several prompts: by the native core together, which reads the weights once for all of them. */
+  /** Continues several prompts. The native core continues them together and reads the weights once for all of them. */
   generateAll(prompts: readonly Prompt[], options?: GenerationOptions): Promise<Generations>;
-  /** A text as token ids, with those that the tokenizer puts around it. */
+  /** A text as token ids, with the tokens that the tokenizer adds around it. */
   tokens(text: string): number[];
   /** The text of token ids, without special tokens. */
   text(tokens: readonly number[]): string;
-  /** Ends a generation that runs, and frees the model. A closed one may be closed again. */
+  /** Ends a running generation and frees the model. Closing it again does nothing. */
   close(): Promise<void>;
-  /** The same, by `await using`. */
+  /** The same, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -153,7 +154,7 @@ function encodePrompt(tokenizer: Tokenizer, folder: string, prompt: Prompt): num
 function requestOf({ eosTokenIds, contextLength }: ModelSpec, given: GenerationOptions): GenerateOptions {
   const { maxTokens = DEFAULT_MAX_TOKENS, ignoreEos, temperature, ...rest } = given;
   const { topK, topP, minP, seed } = rest;
-  // Who asks to sample among tokens wants no greedy text.
+  // With an option of sampling, the text is not greedy.
   const isSampled = [topK, topP, minP, seed].some((option) => option !== undefined);
   return {
     ...rest,
@@ -166,7 +167,7 @@ function requestOf({ eosTokenIds, contextLength }: ModelSpec, given: GenerationO
 
 type Rows = ReturnType<Turns['rows']>;
 
-/** The pieces of the one text that is made, as soon as its tokens tell them. */
+/** The pieces of one text, each as soon as its tokens determine it. */
 async function* pieces(
   tokenizer: Tokenizer,
   promptTokens: readonly number[],

@@ -1,4 +1,4 @@
-/** `lacuna ops`: the library of operators for hosts that load one, by its path or put into a model folder. */
+/** `lacuna ops`: the library of operators, for hosts that load one by its path or from a model folder. */
 import { createReadStream } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
@@ -13,27 +13,30 @@ import { isModelFolder, MAX_JSON_BYTES } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
 
 export interface OpsPathOptions {
-  /** Where the native library is; found by itself when absent. */
+  /** Folder of the native library. If absent, Lacuna looks for it. */
   readonly nativeFolder?: string | URL;
 }
 
 export interface OpsInstallOptions extends OpsPathOptions {
-  /** A model folder that holds operators of ours. */
+  /** A model folder with operators of ours. */
   readonly folder: string;
-  /** Takes out what an earlier call put in. */
+  /** Removes what an earlier call added. */
   readonly undo?: boolean;
 }
 
 export interface OpsInstallResult {
   readonly folder: string;
   readonly installed: boolean;
-  /** What is in the folder, or was; relative to it. */
+  /** The library's path in the folder, now or before. */
   readonly files: readonly string[];
 }
 
 const CONFIG = 'genai_config.json';
 
-/** The library's absolute path, for `register_custom_ops_library`. Throws `not-found` where it cannot be used, saying why. */
+/**
+ * The library's absolute path, for `register_custom_ops_library`. Throws `not-found` with the reason if it cannot be
+ * used.
+ */
 export async function opsPath({ nativeFolder }: OpsPathOptions = {}): Promise<string> {
   const library = await findNativeLibrary(nativePath(nativeFolder));
   if (library.state === 'present') return library.path;
@@ -43,10 +46,10 @@ export async function opsPath({ nativeFolder }: OpsPathOptions = {}): Promise<st
 }
 
 /**
- * Copies the library beside a folder's model and names it in genai_config.json, relative to the folder, which may therefore
- * be moved and copied to machines of the same kind; `undo` takes both out again. Doing either twice is doing it once.
+ * Copies the library beside a folder's model and names it in genai_config.json, relative to the folder. So the folder
+ * may be moved, also to machines of the same kind. `undo` removes both. A second call of either changes nothing.
  *
- * Throws `unsupported` for a folder whose model holds no operator of Lacuna's, `exists` where another library is named.
+ * Throws `unsupported` for a folder with no operator of Lacuna's, `exists` if another library is named.
  */
 export async function installOps(options: OpsInstallOptions): Promise<OpsInstallResult> {
   const { folder, undo = false } = options;
@@ -67,7 +70,7 @@ async function install({ folder, nativeFolder }: OpsInstallOptions, config: Gena
   const names = [basename(source), ...(await companions(source))];
   for (const name of names)
     await writeFileAtomically(join(folder, beside, name), createReadStream(join(dirname(source), name)));
-  // Last: a folder never names what is not there.
+  // Last, so that a folder never names a missing file.
   await config.write(library);
   return { folder, installed: true, files: names.map((name) => posix.join(beside, name)) };
 }
@@ -81,7 +84,7 @@ async function uninstall(folder: string, { model, named, write }: GenaiConfig): 
   return { folder, installed: false, files };
 }
 
-/** Highway's library, which ours asks for by its name. */
+/** Highway's library. Ours loads it by its name. */
 async function companions(library: string): Promise<string[]> {
   return (await readdir(dirname(library))).filter((name) => HIGHWAY.test(name));
 }
@@ -107,9 +110,9 @@ async function refuseWithoutOperators(folder: string, model: string): Promise<vo
 interface GenaiConfig {
   /** The .onnx file, relative to the folder. */
   readonly model: string;
-  /** The library that it names. */
+  /** The library in genai_config.json. */
   readonly named: string | undefined;
-  /** Names another one, or none. */
+  /** Replaces the library, or removes it. */
   readonly write: (library: string | undefined) => Promise<void>;
 }
 

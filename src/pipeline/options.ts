@@ -1,6 +1,6 @@
 /**
- * What every public function takes, as schemas: one a function, held against its interface by the compiler, and against what
- * is given by `checkArgument` before anything is done.
+ * The options of every public function, as schemas. The compiler checks each schema against its interface.
+ * `checkArgument` checks the given options against the schema before anything is done.
  */
 import * as z from 'zod';
 import type { HubOptions } from '../core/hub.ts';
@@ -34,7 +34,7 @@ const engine = z.enum(ENGINES);
 const precision = z.enum(PRECISION_NAMES);
 const sparsePrecision = z.enum(SPARSE_PRECISIONS);
 
-/** What Node's file system refuses with an error of its own. */
+/** Node's file system refuses this with an error of its own. */
 export const path = z
   .string()
   .min(1)
@@ -102,7 +102,7 @@ export const sparsifyOptions = optionsOf<SparsifyOptions>(
   { ...source, force: flag, dtype: sparsePrecision, data: files, tokens: count },
 );
 
-/** Of a perplexity over its baseline's. */
+/** A limit for the ratio of perplexities. */
 const maxPplRatio = z.number().min(1);
 
 export const buildOptions = optionsOf<BuildOptions>(

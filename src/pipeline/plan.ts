@@ -11,7 +11,7 @@ export { type PlanOptions, PRESET_WORDS, type PresetWords };
 
 export interface PlanCommandOptions {
   readonly statistics: string;
-  /** JSON file to make; its tensors, if it has any, go beside it. */
+  /** JSON file to write. Its tensors, if any, go beside it. */
   readonly output: string;
   readonly preset: PlanOptions;
   readonly force?: boolean;
@@ -36,7 +36,7 @@ export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
   return { output, plan: await writeJsonOutput(options, () => writePlan(made.plan, made.tensors, output)) };
 }
 
-/** The plan in a file and its tensors. Throws as `readPlan` does, and `bad-file` for one whose preset there is not. */
+/** A plan file and its tensors. Throws as `readPlan` does, and `bad-file` for an unknown preset. */
 export async function openPlan(path: string): Promise<{ plan: Plan; tensors: PlanTensors }> {
   const read = await readPlan(path);
   const problem = presetProblem(read.plan);

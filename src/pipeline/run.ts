@@ -1,4 +1,4 @@
-/** `lacuna run`: a prompt goes in, text streams out; several go in, and are continued together. */
+/** `lacuna run`: streams the text that follows a prompt, or continues several prompts together. */
 import type { Engine } from './engine/engine.ts';
 import {
   type Generation,
@@ -15,12 +15,12 @@ export interface RunOptions extends OpenOptions, GenerationOptions {
   readonly prompt: string;
   /** Puts the prompt into the model's chat template as the user's message. */
   readonly chat?: boolean;
-  /** Called with each piece of text as it is known. */
+  /** Called with each piece of text as soon as it is known. */
   readonly onText?: (text: string) => void;
 }
 
 export interface RunResult extends Generation {
-  /** What decoded: the native core, or stock onnxruntime-node. */
+  /** The engine: the native core, or stock onnxruntime-node. */
   readonly engine: Engine;
 }
 
@@ -33,7 +33,8 @@ export interface RunRowsResult extends Generations {
 }
 
 /**
- * Generates one text with a converted folder, which is opened for it and closed again: `open` keeps it.
+ * Generates one text with a converted folder. It opens the folder for this text and closes it again; `open` keeps it
+ * open.
  *
  * @example const { text } = await run({ folder: 'out/dense', prompt: 'In the beginning' });
  */
@@ -46,7 +47,7 @@ export async function run({ prompt, onText, ...options }: RunOptions): Promise<R
   });
 }
 
-/** Continues several prompts: by the native core together, which reads the weights once for all of them. */
+/** Continues several prompts. The native core continues them together and reads the weights once for all of them. */
 export async function runRows({ prompts, ...options }: RunRowsOptions): Promise<RunRowsResult> {
   return withModel(options, async (model, generation) => {
     const wanted = prompts.map((prompt) => promptOf(prompt, options));

@@ -27,11 +27,11 @@ export interface SparsifyOptions extends SourceOptions {
   readonly plan: string;
   readonly output: string;
   readonly force?: boolean;
-  /** How weights are stored, of `SPARSE_PRECISIONS`; fp32 by default, and the only one for a folder. */
+  /** How weights are stored, of `SPARSE_PRECISIONS`. Default: fp32, which is the only one for a folder. */
   readonly dtype?: SparsePrecision;
-  /** Texts that precisions in blocks are rounded by; the pinned `fit` text by default. */
+  /** Texts that round precisions in blocks. Default: the pinned `fit` text. */
   readonly data?: readonly string[];
-  /** Tokens of them to measure at most; 8,192 by default. */
+  /** The most tokens of them to measure. Default: 8,192. */
   readonly tokens?: number;
 }
 
@@ -41,12 +41,12 @@ export interface SparsifyResult {
   readonly files: Manifest['files'];
 }
 
-/** Precisions that sparse models are made in: those that GatedFFN takes weights in. */
+/** Precisions of sparse models: those that GatedFFN has storages for. */
 export const SPARSE_PRECISIONS: readonly SparsePrecision[] = STORAGES;
 
 export type SparsePrecision = Storage & PrecisionName;
 
-/** The precision that a sparse model is made in. */
+/** The precision of the sparse model. */
 export function sparsePrecision(name: SparsePrecision = FLOATS): Precision {
   return choosePrecision(name);
 }
@@ -54,8 +54,8 @@ export function sparsePrecision(name: SparsePrecision = FLOATS): Precision {
 /**
  * Rewrites a model by a plan and writes a folder that stands alone.
  *
- * @throws LacunaError `mismatch` when the plan was made for another model, or for weights of another storage in stock ONNX
- *   Runtime.
+ * @throws LacunaError `mismatch` when the plan was made for another model, or for stock ONNX Runtime with another
+ * storage of weights.
  */
 export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult> {
   const precision = sparsePrecision(options.dtype);
@@ -66,7 +66,7 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
       hint: `--data and --tokens are for --dtype ${IN_BLOCKS}.`,
     });
   const { plan, tensors } = await openPlan(options.plan);
-  // A folder in blocks is refused there, with what to give in its place.
+  // If this is a folder with blocks, opening it here refuses it and says what to give instead.
   if (!hasBlocks(precision) || (await isModelFolder(source)))
     return writeSparse(output, await openDense(source, { ...options, precision }), plan, tensors, options);
   const checkpoint = await openSource(source, options);
@@ -84,12 +84,12 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
   return inRoundingWorkspace(output, round, options);
 }
 
-/** Whether blocks compute some of their neurons, so that kernels read `down` along both of its axes. */
+/** Whether blocks compute only some of their neurons, so that kernels read `down` along both of its axes. */
 function leavesOutNeurons({ blocks }: Plan): boolean {
   return blocks.some(({ choice }) => choice !== undefined);
 }
 
-/** The same on a model and a plan in memory. */
+/** The same for a model and a plan in memory. */
 export async function writeSparse(
   output: string,
   model: DenseModel,
@@ -106,7 +106,7 @@ export async function writeSparse(
   return { output, report, files: manifest.files };
 }
 
-/** What a folder says of how it was rounded. */
+/** How a folder's weights were rounded, by its manifest. */
 export function howRounded(rounded: RoundedLayers | undefined) {
   return rounded && { rounding: 'gptq' as const, calibratedOn: rounded.texts };
 }
@@ -122,7 +122,7 @@ function checkSameModel(model: Pick<DenseModel, 'fingerprint' | 'path'>, plan: P
   );
 }
 
-/** Throws `mismatch` where a plan's host reckons with weights that are stored otherwise: what pays depends on it. */
+/** Throws `mismatch` if a plan's host assumes another storage of the weights, because what pays depends on it. */
 export function checkHost({ name }: Precision, host: Host): void {
   if (host.kind === 'native' || host.dtype === name) return;
   throw new LacunaError(

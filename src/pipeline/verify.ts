@@ -1,4 +1,4 @@
-/** `lacuna verify`: a converted folder is held against what Transformers computes from its checkpoint. */
+/** `lacuna verify`: compares a converted folder with what Transformers computes from its checkpoint. */
 import { createReadStream } from 'node:fs';
 import { basename, join } from 'node:path';
 import { readExpectations } from '../../formats/expectations.ts';
@@ -33,7 +33,7 @@ import { COMPARED_ROWS, decodedTokens, verifyPrompts } from './verification/veri
 export interface VerifyOptions extends SourceOptions, ReferenceOptions {
   /** A dense folder made by `convert`. */
   readonly folder: string;
-  /** What it was made from. */
+  /** The checkpoint that it was made from. */
   readonly checkpoint: string;
 }
 
@@ -49,7 +49,7 @@ export interface VerifyResult {
  * A difference over the limit is a result, not an error: `passed` of a check is false.
  *
  * @throws LacunaError `not-found` when there is neither a Python with Transformers nor an expectations file,
- *   `mismatch` when the folder was made from another checkpoint.
+ * `mismatch` when the folder was made from another checkpoint.
  * @example const { checks } = await verify({ folder: 'out/dense', checkpoint: './SmolLM2-135M' });
  */
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
@@ -58,7 +58,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   return verifyFolder(options.folder, opened, reference, options);
 }
 
-/** The reference for an opened checkpoint; errors as those of `verify`. */
+/** The reference for an open checkpoint. Throws as `verify` does. */
 export function referenceFor(
   checkpoint: Checkpoint,
   options: ReferenceOptions & Pick<SourceOptions, 'adapter'>,
@@ -71,7 +71,7 @@ function subjectOf(checkpoint: Checkpoint, { adapter }: Pick<SourceOptions, 'ada
   return { path, fingerprint, adapter, parameters: parametersOf(checkpoint) };
 }
 
-/** The same on a checkpoint that is open and a reference that was found. */
+/** The same for an open checkpoint and a reference that was found. */
 export async function verifyFolder(
   folder: string,
   opened: OpenedCheckpoint,
@@ -80,7 +80,7 @@ export async function verifyFolder(
 ): Promise<VerifyResult> {
   const manifest = await readManifest(folder);
   if (manifest.plan !== null)
-    throw new LacunaError('unsupported', `${folder} is sparse: it is not meant to compute what its checkpoint does`, {
+    throw new LacunaError('unsupported', `${folder} is sparse: it does not compute what its checkpoint does`, {
       hint: 'lacuna eval DIR --against DENSE measures what was lost; verify the dense folder.',
     });
   if (manifest.fingerprint !== opened.checkpoint.fingerprint)
@@ -112,7 +112,7 @@ function isBfloat16({ tensors }: Checkpoint): boolean {
   return [...tensors.values()].every(({ shape, dtype }) => shape.length !== 2 || dtype === 'bfloat16');
 }
 
-const OTHER_IDS = "The tokenizer gives other ids to the prompts than the reference's.";
+const OTHER_IDS = "The tokenizer gives the prompts other ids than the reference's tokenizer.";
 
 async function tokenizerOf({ checkpoint }: OpenedCheckpoint): Promise<Tokenizer | undefined> {
   return hasTokenizer(checkpoint) ? loadTokenizer(checkpoint) : undefined;
@@ -124,7 +124,7 @@ function questionOf({ pieces }: OpenedCheckpoint, tokenizer: Tokenizer | undefin
   return { prompts, rows: COMPARED_ROWS, steps: decodedTokens(spec) };
 }
 
-/** The longest window of attention that a layer has; undefined where all attend to all tokens. */
+/** The longest window of attention of any layer; undefined if all layers attend to all tokens. */
 function windowOf(pieces: OpenedCheckpoint['pieces']): number | undefined {
   const windows = denseGraph(pieces).nodes.flatMap(({ attributes: { local_window_size: size } }) =>
     size?.kind === 'int' && size.value > 0 ? [size.value] : [],
@@ -132,7 +132,7 @@ function windowOf(pieces: OpenedCheckpoint['pieces']): number | undefined {
   return windows.length === 0 ? undefined : Math.max(...windows);
 }
 
-/** NaN and infinity are a verdict too: other precisions of the folder may well be right. */
+/** NaN and infinity are a verdict too: other precisions of the folder may be right. */
 async function judgeModel(
   path: string,
   expectations: Expectations,
@@ -170,7 +170,7 @@ async function tallyOne(session: Session, prompt: ExpectedPrompt, signal: AbortS
   return tallyPrompt(session, { ...prompt, prefill, decode }, signal);
 }
 
-/** Whether our tokenizer gives the reference's ids to its texts; null where one of the two has none. */
+/** Whether our tokenizer gives the reference's ids for its texts; null if one of the two has no tokenizer. */
 function sameIds({ prompts }: Expectations, tokenizer: Tokenizer | undefined): boolean | null {
   const asked = prompts.flatMap(({ text, encoded }) => (text === null || encoded === null ? [] : [{ text, encoded }]));
   if (tokenizer === undefined || asked.length === 0) return null;
@@ -179,7 +179,7 @@ function sameIds({ prompts }: Expectations, tokenizer: Tokenizer | undefined): b
 
 export interface ExpectOptions extends SourceOptions, Pick<ReferenceOptions, 'python'> {
   readonly checkpoint: string;
-  /** By default beside the checkpoint, where `verify` looks for it. */
+  /** Default: beside the checkpoint, where `verify` looks for it. */
   readonly output?: string;
   readonly force?: boolean;
 }
@@ -190,9 +190,9 @@ export interface ExpectResult {
 }
 
 /**
- * Writes what Transformers computes from a checkpoint into a file, for machines that verify without it.
+ * Writes what Transformers computes from a checkpoint into a file, for machines without Transformers.
  *
- * @throws LacunaError `exists` when the file is there and `force` is not given, `not-found` without a Python that serves.
+ * @throws LacunaError `exists` when the file exists and `force` is not given, `not-found` without a suitable Python.
  */
 export async function writeExpectations(given: ExpectOptions): Promise<ExpectResult> {
   const path = await localPath(given.checkpoint, given);

@@ -2,28 +2,31 @@
 import { LacunaError } from '../core/errors.ts';
 import type { Multiply } from '../core/runner.ts';
 
-/** Of the mean of the diagonal: added to it, so that directions that the texts hardly went in are not taken for free. */
+/**
+ * A share of the diagonal's mean. It is added to the diagonal, so that directions that the texts hardly used still cost
+ * something.
+ */
 const DAMPING = 0.05;
 
-/** Columns that are factored at a time by plain loops; products with all columns before go to `multiply`. */
+/** Columns that plain loops factor at a time. `multiply` computes products with all earlier columns. */
 const PANEL = 128;
 
 export interface GramFactor {
   readonly columns: number;
-  /** Of the matrix as it is, float [columns]. */
+  /** The diagonal of the undamped matrix, float [columns]. */
   readonly diagonal: Float32Array;
-  /** Columns in the order in which they are rounded: first those in which errors cost most. */
+  /** Columns in the order of rounding. Columns with the most costly errors come first. */
   readonly order: Int32Array;
   /** [columns, columns] in that order, upper triangular with ones on the diagonal. */
   readonly upper: Float32Array;
 }
 
 /**
- * Factors a Gram matrix [columns, columns], damped, its columns in descending order of the diagonal.
+ * Factors a damped Gram matrix [columns, columns], with its columns in descending order of the diagonal.
  *
- * Rounding in the order of the largest first is "act-order" of the GPTQ authors' code; the triangular form is that of
- * QuIP (Chee et al. 2023, section 4.1, LDLQ), which gives the codes of GPTQ without its inverse. Panel by panel: what the
- * columns before take from a panel is one product.
+ * This order is "act-order" in the GPTQ authors' code. The triangular form is that of QuIP (Chee et al. 2023, section
+ * 4.1, LDLQ), which gives the codes of GPTQ without its inverse. The work goes panel by panel: what earlier columns
+ * take from a panel is one product.
  *
  * Throws 'non-finite' for a matrix with NaN or infinity.
  */
@@ -33,7 +36,8 @@ export async function factorGram(gram: Float32Array, columns: number, multiply: 
   if (!(mean < Infinity)) throw notFinite();
   const damping = mean === 0 ? 1 : DAMPING * mean;
   const order = Int32Array.from(diagonal.keys()).sort((a, b) => diagonal[b] - diagonal[a] || a - b);
-  // Of the matrix turned by half a circle the lower factor is wanted, which is Cholesky's; turned back it is the upper.
+  // Turned by half a circle, the matrix needs its lower factor, which is Cholesky's. Turned back, that is the upper
+  // factor.
   const turned = order.slice().reverse();
   const lower = new Float32Array(columns * columns);
   for (let start = 0; start < columns; start += PANEL) {
@@ -56,7 +60,7 @@ interface Factoring {
   readonly multiply: Multiply;
 }
 
-/** Columns `start` to `start + width` from the diagonal down, less what the columns before them explain. */
+/** Columns `start` to `start + width` from the diagonal down, less what earlier columns explain. */
 async function reducedPanel(
   { gram, turned, damping, lower, columns, multiply }: Factoring,
   start: number,
@@ -88,7 +92,7 @@ function transposed(matrix: Float32Array, rows: number, columns: number): Float3
   return result;
 }
 
-/** Cholesky of the square at the top, and the rows below it divided by its transpose, in place. */
+/** Cholesky of the square at the top. The rows below are divided by its transpose. In place. */
 function factorPanel(panel: Float32Array, width: number): void {
   const rows = panel.length / width;
   for (let row = 0; row < rows; row++) {

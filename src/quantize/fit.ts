@@ -1,22 +1,22 @@
 /**
  * Chooses scale and zero point of a block: value = scale * (code - zero point), codes from 0 to 2^bits - 1.
  *
- * `nearest` makes the block's range fill the codes, so that no value is off by more than half a step. `search` tries
- * several scales, gives each the least-squares scale of the codes that it leads to, and keeps the best: clipping the few
- * largest values pays where all others are rounded finer for it. (The same idea as in llama.cpp's quantisation.)
+ * `nearest` makes the block's range fill the codes, so no value is off by more than half a step. `search` tries several
+ * scales, gives each the least-squares scale of its codes, and keeps the best. Clipping the few largest values pays
+ * when all others are then rounded more finely. (llama.cpp's quantisation uses the same idea.)
  */
 import { LacunaError } from '../core/errors.ts';
 import { FLOAT_NAMES, listed, precisionNamed } from '../core/precision.ts';
 import type { BlockScheme } from '../core/tensor.ts';
 
-/** Values that are in one block, and what their squared errors weigh; neither is changed. */
+/** Values of one block, and the weights of their squared errors. Neither is changed. */
 export interface Block {
   readonly values: Float32Array;
   /** Where the block starts in `values`, and where in `weights`. */
   readonly start: number;
   readonly firstColumn: number;
   readonly length: number;
-  /** By column, none negative. */
+  /** By column; none is negative. */
   readonly weights: Float32Array;
 }
 
@@ -30,17 +30,17 @@ export function topCode(bits: number): number {
   return (1 << bits) - 1;
 }
 
-/** The zero point of symmetric schemes, and of operators that are given none. */
+/** The zero point of symmetric schemes, and of operators without one. */
 export function middleCode(bits: number): number {
   return 1 << (bits - 1);
 }
 
-/** Rounds to the nearest code there is, halves up; `inverse` is 1 / scale. */
+/** Rounds to the nearest code, halves up. `inverse` is 1 / scale. */
 export function codeOf(value: number, inverse: number, zeroPoint: number, top: number): number {
   return Math.min(Math.max(Math.floor(value * inverse + zeroPoint + 0.5), 0), top);
 }
 
-/** Throws 'unsupported' for values so large that no float16 is their scale. */
+/** Throws 'unsupported' for values so large that float16 cannot hold their scale. */
 export function fitBlock(block: Block, { bits, symmetric, method }: BlockScheme): Fit {
   const range = rangeOf(block);
   // All zeros: any scale gives them back.
@@ -51,7 +51,7 @@ export function fitBlock(block: Block, { bits, symmetric, method }: BlockScheme)
   return found === undefined ? nearest : lessWrong(block, found, nearest, bits);
 }
 
-/** Smallest and largest value, 0 included: every code set holds an exact zero. */
+/** Smallest and largest value, including 0, because every code set holds an exact zero. */
 interface Range {
   readonly low: number;
   readonly high: number;
@@ -68,7 +68,10 @@ function rangeOf({ values, start, length }: Block): Range {
   return { low, high };
 }
 
-/** There is one code more below the middle than above: the sign of the scale puts it where the range is longer. */
+/**
+ * There is one code more below the middle than above. The sign of the scale puts it on the side where the range is
+ * longer.
+ */
 function nearestSymmetric({ low, high }: Range, bits: number): Fit {
   const middle = middleCode(bits);
   const upright = Math.max(high / (middle - 1), -low / middle);
@@ -82,12 +85,12 @@ function nearestAsymmetric({ low, high }: Range, bits: number): Fit {
 }
 
 /**
- * The next float16 away from zero, where a scale rounded to float32 is none: the values that fill its codes are then still in
- * reach, and no scale becomes 0. Beyond the largest float16 it is some larger number.
+ * The next float16 away from zero, if a float32 scale is not a float16. Then the values at the ends of the range are
+ * still within reach, and no scale becomes 0. Beyond the largest float16 the result is some larger number.
  */
 function stored(scale: number): number {
   FLOAT[0] = scale;
-  // Below 2^-14 float16 has the multiples of 2^-24, above it numbers of 13 bits less than float32.
+  // Below 2^-14, float16 has the multiples of 2^-24. Above, it has numbers with 13 bits less than float32.
   if (Math.abs(scale) < 2 ** -14)
     return (Math.sign(scale) * Math.max(1, Math.ceil(Math.abs(FLOAT[0]) * 2 ** 24))) / 2 ** 24;
   BITS[0] = (BITS[0] + 0x1fff) & ~0x1fff;
@@ -98,10 +101,12 @@ const FLOAT = new Float32Array(1);
 const BITS = new Uint32Array(FLOAT.buffer);
 const MAX_FLOAT16 = 65504;
 
-/** Precisions that store what is beyond it. */
+/** Precisions that can store larger values. */
 const WIDE_FLOATS = FLOAT_NAMES.filter((name) => precisionNamed(name).floats === 'float32');
 
-/** Throws 'unsupported' for a scale beyond float16; weights that are infinite, where they are let through, have a scale that is. */
+/**
+ * Throws 'unsupported' for a scale beyond float16. Infinite weights, where they are allowed, have an infinite scale.
+ */
 export function inRange(scale: number): number {
   if (Math.abs(scale) <= MAX_FLOAT16 || !Number.isFinite(scale)) return scale;
   throw new LacunaError(
@@ -112,7 +117,7 @@ export function inRange(scale: number): number {
 }
 
 /**
- * Where the largest value goes, in half ranges of codes (8 of 4 bits: -8 is the lowest code). Measured on trained
+ * Where the largest value goes, in half ranges of codes (8 for 4 bits, where -8 is the lowest code). On trained
  * weights, these seven come within 1 % of the error of an exhaustive search.
  */
 const PEAKS = [
@@ -133,17 +138,17 @@ function searchSymmetric(block: Block, { low, high }: Range, bits: number): Fit 
   return refined(block, best, bits);
 }
 
-/** How much narrower the range of the codes is than the block's. */
+/** How much narrower the range of the codes is than that of the block. */
 const SHRINKS = [0.95, 1.03, 1.11, 1.19, 1.27, 1.35] as const;
 
-/** Tries the two whole zero points that centre the codes on the range, at each of some scales. */
+/** Tries the two whole zero points that centre the codes on the range, for each of several scales. */
 function searchAsymmetric(block: Block, { low, high }: Range, bits: number): Fit | undefined {
   const top = topCode(bits);
   const best = noTrial();
   for (const shrink of SHRINKS) {
     const inverse = (shrink * top) / (high - low);
     const centred = Math.floor(top / 2 - ((low + high) / 2) * inverse);
-    // Where one of the two is no code, the other is tried twice.
+    // If one of the two is not a code, the other is tried twice.
     const lower = centred < 0 ? centred + 1 : centred;
     const upper = centred + 1 > top ? centred : centred + 1;
     if (lower >= 0 && lower <= top && upper >= 0 && upper <= top)
@@ -152,11 +157,11 @@ function searchAsymmetric(block: Block, { low, high }: Range, bits: number): Fit
   return refined(block, best, bits);
 }
 
-/** The least-squares scale of the codes that some first scale leads to; the best so far, changed in place. */
+/** The least-squares scale of the codes of some first scale. The best so far, changed in place. */
 interface Trial {
   scale: number;
   zeroPoint: number;
-  /** By how much it lowers the squared error below that of a block of zeros. */
+  /** How much it lowers the squared error below that of a block of zeros. */
   gain: number;
 }
 
@@ -165,10 +170,10 @@ function noTrial(): Trial {
 }
 
 /**
- * Tries two first scales, given by their reciprocals: with codes c (zero point taken off) and weights w, sum w (x - s c)^2
- * is least at s = sum w x c / sum w c^2, where it is sum w x^2 - (sum w x c)^2 / sum w c^2.
+ * Tries two first scales, given by their reciprocals. With codes c (less the zero point) and weights w, sum w (x - s
+ * c)^2 is least at s = sum w x c / sum w c^2. There it is sum w x^2 - (sum w x c)^2 / sum w c^2.
  *
- * Two at a time, because the sums of one are ready while those of the other are added to.
+ * Two at a time, because the processor can add to the sums of one while those of the other are not ready.
  */
 function tryTwo(
   block: Block,
@@ -189,7 +194,7 @@ function tryTwo(
   for (let i = 0; i < length; i++) {
     const value = values[start + i];
     const weight = weights[firstColumn + i];
-    // Cutting off instead of rounding down differs below zero only, which is clipped.
+    // Truncation differs from rounding down only below zero, and such values are clipped.
     const codeA = Math.min(Math.max((value * inverseA + shiftA) | 0, 0), top) - zeroPointA;
     const codeB = Math.min(Math.max((value * inverseB + shiftB) | 0, 0), top) - zeroPointB;
     const weightedA = codeA * weight;
@@ -212,7 +217,7 @@ function keepBetter(best: Trial, products: number, squares: number, zeroPoint: n
   best.gain = gain;
 }
 
-/** Rounds once more by the scale found, which can only lower the error; undefined where nothing was found. */
+/** Rounds once more by the scale that was found, which can only lower the error; undefined if none was found. */
 function refined(block: Block, best: Trial, bits: number): Fit | undefined {
   if (best.gain === 0) return undefined;
   const { scale, zeroPoint } = best;
@@ -221,7 +226,7 @@ function refined(block: Block, best: Trial, bits: number): Fit | undefined {
   return Math.abs(rounded) <= MAX_FLOAT16 ? { scale: rounded, zeroPoint: best.zeroPoint } : undefined;
 }
 
-/** The fit of less weighted squared error; `b` where they are alike. */
+/** The fit with the smaller weighted squared error; `b` if they are equal. */
 function lessWrong(block: Block, a: Fit, b: Fit, bits: number): Fit {
   const { values, start, length, weights, firstColumn } = block;
   const top = topCode(bits);

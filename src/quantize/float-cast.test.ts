@@ -29,7 +29,10 @@ function numberOf(bits: number, type: Half): number {
   return exponent === 0 ? sign * fraction * 2 ** (1 - bias) : sign * (1 + fraction) * 2 ** (exponent - bias);
 }
 
-/** Where two lists differ, to the sign of zero, NaN equal to NaN; a loop, since comparing 65,536 values must not take long. */
+/**
+ * Where two lists differ, including the sign of zero; NaN equals NaN. A loop, because comparing 65,536 values must be
+ * fast.
+ */
 function differences(got: ArrayLike<number>, wanted: ArrayLike<number>): string[] {
   const found = got.length === wanted.length ? [] : [`${got.length} values, not ${wanted.length}`];
   for (let i = 0; i < wanted.length && found.length < 5; i++)
@@ -50,14 +53,14 @@ describe.each(['float16', 'bfloat16'] as const)('%s', (type) => {
 
   test.each(['float32', 'float64'] as const)('comes back from %s as it was; NaN stays NaN', (wide) => {
     const back = uint16(cast(cast(ALL, type, wide), wide, type));
-    // Any NaN will do: all become the one that the wanted list has.
+    // Any NaN is right: all become the one in the wanted list.
     const normalised = (values: Uint16Array): Uint16Array =>
       values.map((bits) => ((bits & 0x7fff) > infinity ? 0x7fff : bits));
     expect(differences(normalised(back), normalised(ALL))).toEqual([]);
   });
 
-  // Between neighbours a < b of which the midpoint is m: m goes to the even one, what is nearer to either goes there.
-  // The last pair is the largest finite value and the infinity after it, whose value stands for 2^(largest exponent + 1).
+  // Between neighbours a < b with midpoint m: m goes to the even one, and all other values go to the nearer one. The
+  // last pair is the largest finite value and infinity, which stands for 2^(largest exponent + 1).
   test.each(['float32', 'float64'] as const)('rounds %s to nearest even at every midpoint', (wide) => {
     const below = ALL.slice(0, infinity);
     const middle = Float64Array.from(below, (bits) => {
@@ -95,7 +98,9 @@ describe.each(['float16', 'bfloat16'] as const)('%s', (type) => {
   });
 });
 
-/** The values of the type next below and above; midpoints of 16-bit types are exact in float32, subnormal ones too. */
+/**
+ * The next lower and higher values of the type. Midpoints of 16-bit types are exact in float32, also of subnormal ones.
+ */
 function neighbours(values: Float64Array, type: 'float32' | 'float64'): readonly [Float64Array, Float64Array] {
   const step = (delta: number): Float64Array => {
     if (type === 'float32') {

@@ -7,12 +7,12 @@ export function isFloatDType(dtype: DType): dtype is FloatDType {
   return (FLOAT_DTYPES as readonly DType[]).includes(dtype);
 }
 
-/** Elements that pass through the float32 scratch at a time, between two types of which neither is float32 (32 KiB). */
+/** Elements that pass through the float32 scratch memory at a time, if neither type is float32 (32 KiB). */
 const SCRATCH_ELEMENTS = 8192;
 
 /**
- * Converts all elements of `source` into `target`. Both start at a multiple of 8 of their memory and hold equally many
- * elements. Values beyond the target's range become infinite; NaN stays NaN.
+ * Converts all elements of `source` into `target`. Both start at a multiple of 8 of their memory and have the same
+ * number of elements. Values beyond the target's range become infinite. NaN stays NaN.
  */
 export function castFloats(source: Uint8Array, from: FloatDType, target: Uint8Array, to: FloatDType): void {
   if (from === to) target.set(source);
@@ -29,7 +29,7 @@ function castThroughFloat32(source: Uint8Array, from: FloatDType, target: Uint8A
     const end = Math.min(count, start + SCRATCH_ELEMENTS);
     const bits = scratch.subarray(0, end - start);
     const part = source.subarray(start * sourceBytes, end * sourceBytes);
-    // float64 -> 16 bits would round twice: rounding to odd first keeps what the second rounding needs.
+    // float64 -> 16 bits would round twice. Rounding to odd first keeps what the second rounding needs.
     if (from === 'float64') roundFloat64ToOdd(part, bits);
     else toFloat32(part, from, bits);
     fromFloat32(bits, target.subarray(start * targetBytes, end * targetBytes), to);
@@ -87,7 +87,7 @@ function floatsOf(bits: Uint32Array): Float32Array {
   return new Float32Array(bits.buffer, bits.byteOffset, bits.length);
 }
 
-/** A bfloat16 is the upper half of a float32. The hot path: nearly all checkpoints are stored so. */
+/** A bfloat16 is the upper half of a float32. This is the hot path: nearly all checkpoints are stored so. */
 function widenBfloat16(source: Uint16Array, bits: Uint32Array): void {
   const pairs = source.length >>> 1;
   const words = new Uint32Array(source.buffer, source.byteOffset, pairs);
@@ -101,7 +101,7 @@ function widenBfloat16(source: Uint16Array, bits: Uint32Array): void {
 
 let float16Table: Uint32Array | undefined;
 
-/** All 65,536 values by table (256 KiB): no branch for subnormal values. */
+/** All 65,536 values by table (256 KiB), which needs no branch for subnormal values. */
 function float16Bits(): Uint32Array {
   float16Table ??= Uint32Array.from({ length: 65536 }, (_, half) => float16ToFloat32Bits(half));
   return float16Table;
@@ -133,7 +133,7 @@ function float16ToFloat32Bits(half: number): number {
 function narrowToBfloat16(bits: Uint32Array, target: Uint16Array): void {
   for (let i = 0; i < bits.length; i++) {
     const value = bits[i];
-    // NaN keeps its upper bits and is made quiet, since adding could carry it into infinity or zero.
+    // NaN keeps its upper bits and is made quiet, because an addition could carry it into infinity or zero.
     if ((value & 0x7fffffff) > 0x7f800000) target[i] = (value >>> 16) | 0x40;
     else target[i] = (value + 0x7fff + ((value >>> 16) & 1)) >>> 16;
   }
@@ -149,7 +149,7 @@ function float32BitsToFloat16(value: number): number {
   if (magnitude > 0x7f800000) return sign | 0x7e00 | ((magnitude >>> 13) & 0x3ff);
   // 65520 and above round to infinity.
   if (magnitude >= 0x477ff000) return sign | 0x7c00;
-  // 2^-14 and above: normal. The rounding carry runs from the mantissa into the exponent by itself.
+  // 2^-14 and above: normal. The rounding carry moves from the mantissa into the exponent by itself.
   if (magnitude >= 0x38800000) return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
   // Below 2^-25 (and at it, the tie to even): zero.
   if (magnitude <= 0x33000000) return sign;
@@ -164,8 +164,8 @@ function float32BitsToFloat16(value: number): number {
 
 /**
  * float64 -> float32 with the last bit set whenever something was cut off. A float32 has more than two bits more than
- * either 16-bit type, so that rounding it to nearest even gives what one rounding of the float64 gives (S. Boldo,
- * G. Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
+ * either 16-bit type. So rounding it to nearest even gives the same as one rounding of the float64 (S. Boldo, G.
+ * Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
  */
 function roundFloat64ToOdd(source: Uint8Array, bits: Uint32Array): void {
   const values = float64(source);

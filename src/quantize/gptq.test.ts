@@ -1,4 +1,7 @@
-/** Rounding with compensation against the plainest code of the paper, and what it is for: errors that cost less. */
+/**
+ * Rounding with compensation: compared with the plainest code of the paper, and with its purpose, errors that cost
+ * less.
+ */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { float16Numbers } from '../../test/float16.ts';
@@ -18,7 +21,7 @@ const multiply: Multiply = async (a, b, { m, k, n }) => {
   return product;
 };
 
-/** xᵀ x of `tokens` rows, of which each column but the first is like the one before it. */
+/** xᵀ x of `tokens` rows. Each column but the first is similar to the one before it. */
 function gramOf(columns: number, tokens: number, seed: number): Float32Array {
   const x = seededFloats(seed)(tokens * columns);
   for (let i = 0; i < x.length; i++) if (i % columns > 0) x[i] = 0.8 * x[i - 1] + 0.2 * x[i];
@@ -37,7 +40,7 @@ function damped(gram: Float32Array, columns: number): number[][] {
   );
 }
 
-/** As the paper has it: the inverse of H, of which a column is eliminated after each column that is rounded. */
+/** As in the paper: the inverse of H. A column of it is eliminated after each rounded column. */
 function inverseOf(matrix: readonly (readonly number[])[]): number[][] {
   const size = matrix.length;
   const rows = matrix.map((row, i) => [...row, ...Array.from({ length: size }, (_, j) => (i === j ? 1 : 0))]);
@@ -83,7 +86,7 @@ function byThePaper(row: Float32Array, gram: Float32Array, order: Int32Array, fo
     const [scale, zeroPoint] = [found.scales[block], found.zeroPoints[block]];
     const exact = weights[q] / scale + zeroPoint;
     codes[q] = Math.min(Math.max(Math.floor(exact + 0.5), 0), 2 ** scheme.bits - 1);
-    // So near the middle between two codes that float32 may decide otherwise; all that follows may then differ.
+    // So near the middle between two codes that float32 may decide otherwise. Everything that follows may then differ.
     ties[q] = Math.abs(exact - Math.floor(exact) - 0.5) < 1e-3;
     const error = (weights[q] - scale * (codes[q] - zeroPoint)) / inverse[q][q];
     const pivot = inverse[q].slice();
@@ -126,14 +129,14 @@ function costOf(
 
 describe('the factor', () => {
   test('gives the damped matrix back, across panels', async () => {
-    // More than two panels, the last one partly filled.
+    // More than two panels. The last one is partly filled.
     const columns = 300;
     const gram = gramOf(columns, 500, 3);
     const { order, upper, diagonal } = await factorGram(gram, columns, multiply);
     expect([...order].sort((a, b) => a - b)).toEqual([...order.keys()]);
     for (let i = 1; i < columns; i++) expect(diagonal[order[i]]).toBeLessThanOrEqual(diagonal[order[i - 1]]);
     const wanted = damped(gram, columns);
-    // U D Uᵀ, with D from the last column on: H_ij less what later columns give is U_ij d_j.
+    // U D Uᵀ, with D from the last column on: H_ij less the share of later columns is U_ij d_j.
     const scales = new Float64Array(columns);
     let worst = 0;
     for (let j = columns - 1; j >= 0; j--)
@@ -144,7 +147,7 @@ describe('the factor', () => {
         if (i === j) scales[j] = rest;
         worst = Math.max(worst, Math.abs(rest - upper[i * columns + j] * scales[j]));
       }
-    // Float32 sums of up to 300 products, each off by 2^-24 of it, in a matrix whose largest element is `most`.
+    // Float32 sums of up to 300 products, each off by 2^-24 of it, in a matrix with largest element `most`.
     const most = Math.max(...diagonal);
     expect(worst).toBeLessThan(300 * 2 ** -24 * most);
     for (let i = 0; i < columns; i++) {
@@ -198,7 +201,7 @@ describe('compensated rounding', () => {
         const compensated = await roundCompensated(values, scheme, factor, multiply);
         const alone = await roundCompensated(values, scheme, none, multiply);
         const cost = costOf(values, compensated, gram, columns, scheme);
-        // Neighbours are nearly equal, so that most of an error can be made up for.
+        // Neighbours are nearly equal, so most of an error can be compensated.
         expect(cost).toBeLessThan(0.5 * costOf(values, alone, gram, columns, scheme));
       }),
       { numRuns: 12 },

@@ -1,8 +1,8 @@
 /**
- * Rounds a matrix so that the errors of its columns make up for each other (Frantar et al. 2023, "GPTQ").
+ * Rounds a matrix so that the errors of its columns compensate each other (Frantar et al. 2023, "GPTQ").
  *
- * Columns are rounded one after the other. What one is off by is carried on to those still to come, as far as the inputs'
- * Gram matrix says that they can take it back. Scales and zero points are found before and stay.
+ * Columns are rounded one after the other. The error of a column is carried on to later columns, as far as the Gram
+ * matrix of the inputs says that they can take it back. Scales and zero points are found before and stay.
  */
 import type { Multiply } from '../core/runner.ts';
 import {
@@ -18,7 +18,7 @@ import { codeOf, middleCode, topCode } from './fit.ts';
 import { type BlockShape, blockShape, fitRows, type MatrixFits, packCodes, partBytes } from './matrix.ts';
 import { fitTurnable, ownCodes, ownScales, turnableScale, turnedCodes, turnedScales } from './turnable.ts';
 
-/** Columns that are rounded before what they are off by is carried on to all others in one product. */
+/** Columns that are rounded before their errors are carried on to all others in one product. */
 const STRIP = 64;
 
 /** The parts of a rounded matrix as tensors in memory. */
@@ -28,16 +28,16 @@ export interface RoundedMatrix extends QuantizedMatrix {
   readonly zeroPoints: BytesTensor | undefined;
 }
 
-/** A turnable one: `TurnableMatrix`. */
+/** The same for a turnable matrix (`TurnableMatrix`). */
 export interface RoundedTurnable extends RoundedMatrix {
   readonly turned: RoundedMatrix;
 }
 
 /**
- * The matrix `values` [rows, columns] in blocks of `scheme`: scales as `fitBlock` finds them, errors weighed by the
- * diagonal of the Gram matrix; codes so that errors make up for each other.
+ * The matrix `values` [rows, columns] in blocks of `scheme`. `fitBlock` finds the scales, with errors weighed by the
+ * diagonal of the Gram matrix. Codes are chosen so that errors compensate each other.
  *
- * Memory: three times the matrix. `multiply` decides the last bits, and so now and then a code.
+ * Memory: three times the matrix. `multiply` decides the last bits, and so sometimes a code.
  */
 export async function roundCompensated(
   values: Float32Array,
@@ -65,7 +65,7 @@ export async function roundCompensated(
   };
 }
 
-/** The same of a matrix that is stored along both of its axes; `scheme` is that of its transpose. */
+/** The same for a matrix that is stored along both of its axes. `scheme` is that of its transpose. */
 export async function roundTurnable(
   values: Float32Array,
   scheme: BlockScheme,
@@ -100,10 +100,10 @@ function inMemory(part: TypedExpr, bytes: Uint8Array): BytesTensor {
   return { kind: 'bytes', ...part, bytes };
 }
 
-/** What values are rounded to: scale * (code - zero point), codes from 0 to `top`. */
+/** The rounded values: scale * (code - zero point), codes from 0 to `top`. */
 interface Grid {
   readonly rows: number;
-  /** Codes a row. */
+  /** Codes in a row. */
   readonly width: number;
   readonly top: number;
   readonly scaleOf: (row: number, column: number) => number;
@@ -117,8 +117,8 @@ interface Rounding {
 }
 
 /**
- * Fills `codes`, one a byte [rows, width]. Column j, of the values w_j, is rounded as x_j = w_j + sum over the columns i
- * before it of U_ij e_i, where e_i = w_i - what w_i was rounded to.
+ * Fills `codes`, one a byte [rows, width]. Column j with the values w_j is rounded as x_j = w_j + sum over earlier
+ * columns i of U_ij e_i. e_i is w_i minus the rounded w_i.
  */
 async function compensatedCodes(
   values: Float32Array,
@@ -145,7 +145,7 @@ async function compensatedCodes(
   return codes;
 }
 
-/** Each block's zero point as all of its codes: what stays where there is no column. */
+/** All codes set to their block's zero point, which stays where there is no column. */
 function zeroCodes({ blockSize }: BlockScheme, { rows, blocks }: BlockShape, { zeroPoints }: MatrixFits): Uint8Array {
   const codes = new Uint8Array(rows * blocks * blockSize);
   for (let block = 0; block < rows * blocks; block++)

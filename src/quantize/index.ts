@@ -1,4 +1,6 @@
-/** Quantises a float matrix that is read a few rows at a time: codes, scales and zero points as MatMulNBits takes them. */
+/**
+ * Quantises a float matrix that is read a few rows at a time: codes, scales and zero points as MatMulNBits takes them.
+ */
 import { elementCount } from '../core/dtype.ts';
 import type { QuantizeTensor } from '../core/tensor.ts';
 import {
@@ -24,14 +26,14 @@ import {
 export { factorGram, type GramFactor } from './factor.ts';
 export { type RoundedMatrix, type RoundedTurnable, roundCompensated, roundTurnable } from './gptq.ts';
 
-/** Floats that are read and quantised at a time; a row at least. */
+/** Floats read and quantised at a time, at least one row. */
 const CHUNK_ELEMENTS = 1 << 20;
 
-/** Fits of more bytes than this are found again for each part instead of being kept. */
+/** Fits larger than this many bytes are computed again for each part instead of kept. */
 const KEPT_BYTES = 64 << 20;
 
 /**
- * Scale and zero point of each block of the matrix quantised last. The parts of a matrix are mostly wanted one after
+ * Scale and zero point of each block of the last quantised matrix. The parts of a matrix are usually wanted one after
  * the other, and finding the scales takes nearly all the time.
  */
 export interface KeptFits {
@@ -43,13 +45,13 @@ export function keptFits(): KeptFits {
 }
 
 export interface QuantizeSources {
-  /** The matrix as float32 from its first row, in blocks of whole rows of at most `elements` elements. */
+  /** The matrix as float32 from its first row, in blocks of whole rows with at most `elements` elements. */
   readonly readRows: (elements: number) => AsyncIterable<Uint8Array>;
-  /** What each column's squared error weighs; undefined: all the same. */
+  /** The weight of each column's squared error; if undefined, all are equal. */
   readonly weights: Float32Array | undefined;
 }
 
-/** Blocks of the bytes of one part, whole rows each. The bytes of all parts follow from the rows alone. */
+/** Blocks of one part's bytes, each of whole rows. The bytes of all parts follow from the rows alone. */
 export async function* quantizeBlocks(
   tensor: QuantizeTensor,
   { readRows, weights }: QuantizeSources,
@@ -80,7 +82,7 @@ export async function* quantizeBlocks(
   if (all !== undefined) kept.last = { tensor, fits: all };
 }
 
-/** The same of a turnable matrix. Its transpose is put together in memory, a byte a weight. */
+/** The same for a turnable matrix. Its transpose is put together in memory, with one byte for each weight. */
 async function* turnableBlocks(
   { part, scheme }: QuantizeTensor,
   shape: BlockShape,
@@ -111,12 +113,12 @@ async function* floatsOf(blocks: AsyncIterable<Uint8Array>): AsyncGenerator<Floa
     yield new Float32Array(buffer, byteOffset, byteLength / 4);
 }
 
-/** A multiple of `group`, as what shares a scale is read together. */
+/** A multiple of `group`, because weights that share a scale are read together. */
 function rowsAtATime({ columns }: BlockShape, group: number): number {
   return Math.max(1, Math.floor(CHUNK_ELEMENTS / columns / group)) * group;
 }
 
-/** By identity: the parts of a matrix are made together and share what they are made from. */
+/** By identity: the parts of a matrix are made together and share their source. */
 function sameMatrix(a: QuantizeTensor, b: QuantizeTensor): boolean {
   return a.from === b.from && a.scheme === b.scheme && a.importance === b.importance;
 }

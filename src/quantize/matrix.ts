@@ -1,4 +1,4 @@
-/** A matrix in blocks: scale and zero point of each, the codes, and their bytes as MatMulNBits takes them. */
+/** A matrix in blocks: scale and zero point of each block, the codes, and their bytes as MatMulNBits takes them. */
 import type { BlockScheme } from '../core/tensor.ts';
 import { codeOf, type Fit, fitBlock, middleCode, topCode } from './fit.ts';
 import { castFloats } from './float-cast.ts';
@@ -6,7 +6,7 @@ import { castFloats } from './float-cast.ts';
 export interface BlockShape {
   readonly rows: number;
   readonly columns: number;
-  /** Blocks a row. */
+  /** Blocks in a row. */
   readonly blocks: number;
 }
 
@@ -16,7 +16,7 @@ export function blockShape(shape: readonly number[], { blockSize }: BlockScheme)
 }
 
 export interface MatrixFits {
-  /** Numbers that float16 has. */
+  /** Numbers that float16 can hold. */
   readonly scales: Float32Array;
   /** One a byte, unpacked. */
   readonly zeroPoints: Uint8Array;
@@ -26,7 +26,7 @@ export function roomFor(blocks: number): MatrixFits {
   return { scales: new Float32Array(blocks), zeroPoints: new Uint8Array(blocks) };
 }
 
-/** Finds scale and zero point of every block of whole rows; `weights` by column, as `Block` has them. */
+/** Finds scale and zero point of every block of whole rows. `weights` are by column, as in `Block`. */
 export function fitRows(
   values: Float32Array,
   weights: Float32Array,
@@ -47,7 +47,7 @@ export function fitRows(
   return { scales, zeroPoints };
 }
 
-/** Nearest codes of whole rows, one a byte; what is past the last column gets the zero point's, which stands for 0. */
+/** Nearest codes of whole rows, one a byte. Past the last column, the code is the zero point, which stands for 0. */
 export function encodeRows(
   values: Float32Array,
   { bits, blockSize }: BlockScheme,
@@ -69,7 +69,7 @@ export function encodeRows(
   return codes;
 }
 
-/** The bytes of codes, one a byte [rows, blocks * blockSize]. */
+/** The bytes of codes that are given one a byte, [rows, blocks * blockSize]. */
 export function packCodes(codes: Uint8Array, { bits, blockSize }: BlockScheme, { blocks }: BlockShape): Uint8Array {
   return pack(codes, blocks * blockSize, bits);
 }
@@ -87,12 +87,12 @@ export function partBytes(
 /** As float16. */
 export function scaleBytes(scales: Float32Array): Uint8Array {
   const halves = new Uint8Array(2 * scales.length);
-  // Of a copy, which starts at a multiple of 8. Nothing is lost: fits have scales that float16 has.
+  // From a copy, which starts at a multiple of 8. Nothing is lost, because float16 can hold the scales of fits.
   castFloats(new Uint8Array(scales.slice().buffer), 'float32', halves, 'float16');
   return halves;
 }
 
-/** Rows of `width` codes each, packed low bits first; a row's last byte is filled up with the middle code. */
+/** Rows of `width` codes each, packed low bits first. A row's last byte is filled with the middle code. */
 function pack(codes: Uint8Array, width: number, bits: number): Uint8Array {
   if (bits === 8) return codes.slice();
   const bytes = Math.ceil(width / 2);

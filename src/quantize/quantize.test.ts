@@ -1,4 +1,4 @@
-/** Quantised weights against what the format says they mean, read back by the plainest code. */
+/** Quantised weights against the meaning of the format, read back by the plainest code. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { float16Numbers } from '../../test/float16.ts';
@@ -68,14 +68,14 @@ const matrices = fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, m
     rows: fc.constant(rows),
     columns: fc.constant(columns),
     values: fc.array(
-      // From the smallest steps of float16 to nearly the largest number of which a 7th is one.
+      // From the smallest steps of float16 to nearly the largest number whose seventh float16 can hold.
       fc.oneof(...[2 ** -20, 2, 2 ** 18].map((max) => fc.float({ min: -max, max, noNaN: true }))),
       { minLength: rows * columns, maxLength: rows * columns },
     ),
   }),
 );
 
-/** 2^-24, the rounding of the scale to float32, moves a code's value by as much relative to itself. */
+/** Rounding the scale to float32, 2^-24, moves a code's value by the same relative amount. */
 const SCALE_ROUNDING = 2 ** -24;
 
 describe('nearest', () => {
@@ -92,7 +92,7 @@ describe('nearest', () => {
     );
   });
 
-  // The smallest scale that there is, and one of as many bits as there are.
+  // The smallest possible scale, and one with as many bits as possible.
   test.each([0.25, 2 ** -24, 2047 * 2 ** -20])('gives back what lies on a grid of %s', async (step) => {
     const values = Array.from({ length: 32 }, (_, i) => (((i * 7) % 16) - 8) * step);
     for (const symmetric of [true, false]) {
@@ -106,7 +106,7 @@ describe('nearest', () => {
 test.each(['nearest', 'search'] as const)('%s refuses weights too large for a float16 scale', async (method) => {
   const scheme: BlockScheme = { bits: 4, blockSize: 16, symmetric: true, method };
   const scalesOf = (largest: number) => readTensorBytes(quantize(float32Tensor([1, largest], [1, 2]), scheme).scales);
-  // The lowest code is -8: the largest takes an eighth of itself as scale.
+  // The lowest code is -8, so the scale is an eighth of the largest value.
   await expect(scalesOf(8 * 65504)).resolves.toBeDefined();
   await expect(scalesOf(8 * 65504 + 1)).rejects.toThrow(expect.objectContaining({ code: 'unsupported' }));
 });

@@ -1,4 +1,7 @@
-/** A turnable matrix and its transpose hold the same numbers, however they are made, and are rounded about as well as either alone. */
+/**
+ * A turnable matrix and its transpose hold the same numbers in every way of making them. They are rounded about as well
+ * as either alone.
+ */
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { float16Numbers } from '../../test/float16.ts';
@@ -39,7 +42,7 @@ async function numbers(matrix: QuantizedMatrix, rows: number, columns: number, b
 
 const turned = (matrix: Numbers): Numbers => matrix[0].map((_, column) => matrix.map((row) => row[column]));
 
-/** Columns that differ in size by up to eight times, as those of trained weights do. */
+/** Columns with sizes that differ by up to eight times, as in trained weights. */
 function unevenFloats(rows: number, columns: number, seed: number): Float32Array {
   return seededFloats(seed)(rows * columns).map((value, at) => value * 2 ** ((at % columns) % 4));
 }
@@ -62,7 +65,7 @@ describe('a turnable matrix', () => {
         const made = quantizeTurnable(float32Tensor(values, [rows, columns]), { ...scheme(bits), method });
         const stored = await numbers(made, rows, columns, 8);
         expect(await numbers(made.turned, columns, rows, bits)).toEqual(turned(stored));
-        // Rounded at all: no weight is further off than its block's largest.
+        // Every weight is rounded: none is further off than its block's largest.
         const largest = values.reduce((peak, value) => Math.max(peak, Math.abs(value)), 2 ** -24);
         values.forEach((value, at) => {
           const got = stored[Math.floor(at / columns)][at % columns];
@@ -73,8 +76,9 @@ describe('a turnable matrix', () => {
     );
   });
 
-  // In 4 bits a scale is a whole number of units, at most 15: off by a thirtieth where columns are alike, by a quarter where one is
-  // an eighth of the largest. In 8 bits 256 weights share one: a column of an eighth of the largest is rounded eight times as coarsely.
+  // In 4 bits a scale is a whole number of units, at most 15. It is off by a thirtieth where columns are alike, by a
+  // quarter where a column is an eighth of the largest. In 8 bits, 256 weights share one scale: a column an eighth of
+  // the largest is rounded eight times as coarsely.
   it.each([
     [4, 1.2],
     [8, 6],
@@ -102,13 +106,13 @@ describe('a turnable matrix', () => {
     const rounded = await roundTurnable(values, scheme(bits), factor, multiply);
     const stored = await numbers(rounded, rows, columns, 8);
     expect(await numbers(rounded.turned, columns, rows, bits)).toEqual(turned(stored));
-    // Errors make up for each other: outputs are off by less than where each weight has its nearest code.
+    // Errors compensate each other: outputs are off by less than with each weight at its nearest code.
     const source = float32Tensor(values, [rows, columns]);
     const nearest = await numbers(quantizeTurnable(source, scheme(bits)), rows, columns, 8);
     expect(outputError(stored, values)).toBeLessThan(outputError(nearest, values));
   });
 
-  /** eᵀ H e of all rows, with H as above: 1.5 on the diagonal and 0.5 everywhere. */
+  /** eᵀ H e summed over rows, with H as above: 1.5 on the diagonal and 0.5 everywhere else. */
   function outputError(matrix: Numbers, values: Float32Array): number {
     return matrix.reduce((sum, row, i) => {
       const errors = row.map((value, j) => value - values[i * row.length + j]);

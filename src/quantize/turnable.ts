@@ -1,16 +1,18 @@
 /**
- * Turnable matrices (`TurnableMatrix`): scales of the transpose that are whole multiples of one a square, and the bytes of both
- * orientations.
+ * Turnable matrices (`TurnableMatrix`): the transpose's scales are whole multiples of one unit in each square. This
+ * file finds them and makes the bytes of both orientations.
  */
 import type { BlockScheme } from '../core/tensor.ts';
 import { codeOf, fitBlock, inRange, middleCode, topCode } from './fit.ts';
 import { type BlockShape, packCodes, scaleBytes } from './matrix.ts';
 
-/** Of a matrix [rows, columns], or of some of its rows that begin a square. */
+/** For a matrix [rows, columns], or for some of its rows that begin a square. */
 export interface TurnableFits {
-  /** Of each square, [row blocks, column blocks]: float16 numbers, as are all their multiples. */
+  /** For each square, [row blocks, column blocks]: float16 numbers; all their multiples are float16 too. */
   readonly units: Float32Array;
-  /** How many units the scale of a column is, [row blocks, columns]; not 0, and negative where the scale has the other sign. */
+  /**
+   * How many units the scale of a column is, [row blocks, columns]. Never 0; negative if the scale has the other sign.
+   */
   readonly multiples: Int8Array;
 }
 
@@ -24,10 +26,10 @@ export function roomForTurnable(shape: BlockShape, scheme: BlockScheme): Turnabl
   return { units: new Float32Array(blocks * shape.blocks), multiples: new Int8Array(blocks * shape.columns) };
 }
 
-/** Of either sign: times it the lowest code, -8 of 4 bits, is still one of 8. */
+/** Of either sign. Times the lowest code (-8 of 4 bits), it is still a code of 8 bits. */
 const LARGEST_MULTIPLE = { 4: 15, 8: 1 } as const;
 
-/** Finds units and multiples of whole rows; `weights` by column, as `Block` has them. */
+/** Finds units and multiples of whole rows. `weights` are by column, as in `Block`. */
 export function fitTurnable(
   values: Float32Array,
   weights: Float32Array,
@@ -41,7 +43,10 @@ export function fitTurnable(
   return fits;
 }
 
-/** In 8 bits there is one multiple, so the square is fitted as a whole; in 4 every column first gets the scale that is best for it. */
+/**
+ * In 8 bits the only multiple is 1, so the square is fitted as a whole. In 4 bits every column first gets its own best
+ * scale.
+ */
 function fitSquare(
   values: Float32Array,
   weights: Float32Array,
@@ -56,7 +61,7 @@ function fitSquare(
   const height = Math.min(blockSize, rows - firstRow);
   const firstColumn = block * blockSize;
   const width = Math.min(blockSize, columns - firstColumn);
-  // A column of the square after the other.
+  // One column of the square after the other.
   const square = new Float32Array(width * height);
   const squareWeights = new Float32Array(width * height);
   for (let j = 0; j < width; j++)
@@ -80,15 +85,15 @@ function fitSquare(
   }
 }
 
-/** Of columns that are not all zeros: those have the scale 1, which would make all others coarse. */
+/** Of columns that are not all zeros. All-zero columns have the scale 1, which would make all others coarse. */
 function largestOf(scales: readonly number[], square: Float32Array, height: number): number {
   const isSet = (j: number) => square.subarray(j * height, (j + 1) * height).some((value) => value !== 0);
   return Math.max(0, ...scales.map((scale, j) => (isSet(j) ? Math.abs(scale) : 0)));
 }
 
 /**
- * A scale of which `most` units are at least `largest`, with so few digits that every multiple is a float16: 7 bits, and 4 of the
- * multiple. Throws as `fitBlock` does where it is beyond float16.
+ * A scale such that `most` units are at least `largest`, with so few digits that every multiple is a float16: 7 bits,
+ * and 4 of the multiple. Throws as `fitBlock` does for a scale beyond float16.
  */
 function unitOf(largest: number, most: number): number {
   // All zeros: any unit gives them back.
@@ -100,7 +105,7 @@ function unitOf(largest: number, most: number): number {
   return unit;
 }
 
-/** Of the two whole multiples next to a scale, the one that rounds the column better. */
+/** The better of the two whole multiples next to a scale, for rounding the column. */
 function multipleOf(scale: number, unit: number, column: Float32Array, bits: 4 | 8): number {
   const sign = scale < 0 ? -1 : 1;
   const below = Math.max(1, Math.min(LARGEST_MULTIPLE[bits], Math.floor(Math.abs(scale) / unit)));
@@ -145,7 +150,7 @@ export function encodeTurnable(
   return codes;
 }
 
-/** The bytes of the matrix's own codes: multiples of the transpose's, in 8 bits [rows, blocks * blockSize]. */
+/** The bytes of the matrix's own codes: multiple times the transpose's code, in 8 bits [rows, blocks * blockSize]. */
 export function ownCodes(codes: Uint8Array, scheme: BlockScheme, shape: BlockShape, fits: TurnableFits): Uint8Array {
   const { blockSize, bits } = scheme;
   const width = shape.blocks * blockSize;
@@ -161,7 +166,7 @@ export function ownCodes(codes: Uint8Array, scheme: BlockScheme, shape: BlockSha
   return result;
 }
 
-/** The bytes of the matrix's own scales, [rows * blocks]: every row has those of its square. */
+/** The bytes of the matrix's own scales, [rows * blocks]. Every row has the scales of its square. */
 export function ownScales(rows: number, { blockSize }: BlockScheme, { blocks }: BlockShape, { units }: TurnableFits) {
   return scaleBytes(
     Float32Array.from({ length: rows * blocks }, (_, at) => {
@@ -171,15 +176,15 @@ export function ownScales(rows: number, { blockSize }: BlockScheme, { blocks }: 
   );
 }
 
-/** The bytes of the transpose's codes; `codes` are all of the matrix's, one a byte [rows, columns]. */
+/** The bytes of the transpose's codes. `codes` are all codes of the matrix, one a byte [rows, columns]. */
 export function turnedCodes(codes: Uint8Array, scheme: BlockScheme, { rows, columns }: BlockShape): Uint8Array {
   const { blockSize, bits } = scheme;
   const turned = { rows: columns, columns: rows, blocks: Math.ceil(rows / blockSize) };
   const width = turned.blocks * blockSize;
   const result = new Uint8Array(columns * width);
-  // What is past the last row stands for 0.
+  // Places past the last row stand for 0.
   if (width > rows) result.fill(middleCode(bits));
-  // A few rows at a time: what they are spread over stays in a processor's cache.
+  // A few rows at a time, so that their targets stay in the processor's cache.
   for (let first = 0; first < rows; first += blockSize) {
     const end = Math.min(rows, first + blockSize);
     for (let column = 0; column < columns; column++)

@@ -1,18 +1,18 @@
 /**
- * exp from plain sums and products in a fixed order: engines may round `Math.exp` each in their own way, and a seed should
- * give the same text in all of them and in C++ (native/binding/sampler.cc).
+ * exp from plain sums and products in a fixed order. Engines may round `Math.exp` differently, but a seed must give the
+ * same text in all of them and in C++ (native/binding/sampler.cc).
  */
 
-/** ln 2 in two parts, of which the first has its 20 last bits zero: times an exponent of 11 bits it is exact. */
+/** ln 2 in two parts. The 20 last bits of the first are zero, so its product with an exponent of 11 bits is exact. */
 const LN2_HIGH = 0x162e42fef / 2 ** 33;
 const LN2_LOW = 0x1473de6af278ed / 2 ** 86;
-/** Results below would be denormal. */
+/** Below this, results would be denormal. */
 const LEAST = -708;
-/** Taylor's series up to r^13 / 13!: for |r| <= ln 2 / 2 what is left out is below 2^-57. */
+/** Taylor's series up to r^13 / 13!. For |r| <= ln 2 / 2 the rest is below 2^-57. */
 const TERMS = 13;
 
 const INVERSE_FACTORIALS = inverseFactorials();
-/** 2^-i at i: `**` need not be exact. */
+/** 2^-i at index i, because `**` need not be exact. */
 const POWERS = Array.from({ length: 1023 }, () => 1);
 for (let i = 1; i < POWERS.length; i++) POWERS[i] = POWERS[i - 1] / 2;
 

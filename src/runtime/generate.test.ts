@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Session } from '../core/session.ts';
 import { type GenerateOptions, generate, type StopReason } from './generate.ts';
 
-/** After token n comes n + 1 of 1000; `fed` notes the sizes of the calls. */
+/** After token n comes n + 1 of 1000. `fed` records the sizes of the calls. */
 function counting(): { session: Session; fed: number[]; tokens: number[] } {
   const fed: number[] = [];
   const tokens: number[] = [];
@@ -43,7 +43,7 @@ describe('generate', () => {
   });
 
   it('stops when the context is full', async () => {
-    // Three tokens of context: 1, 2 and the fed 3; the 4 that follows is the last that can be known.
+    // Three tokens of context: 1, 2 and the fed 3. The 4 that follows is the last that can be known.
     expect(await collect(counting().session, [1, 2], { contextLength: 3 })).toEqual({
       made: [3, 4],
       reason: 'context',

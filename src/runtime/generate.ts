@@ -3,14 +3,16 @@ import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts'
 import type { KvCache, Session, Step } from '../core/session.ts';
 import { checkSampling, createSampler, type SamplingOptions } from './sample.ts';
 
-/** A prompt is fed this many tokens at a time, so that the logits of a long one (4 bytes a word each) stay small. */
+/**
+ * Tokens of a prompt that are fed at a time, so that the logits of a long prompt (4 bytes for each word) stay small.
+ */
 export const PREFILL_TOKENS = 512;
 
 export interface GenerateOptions extends SamplingOptions {
   readonly maxTokens: number;
-  /** Tokens that end the text; they are not part of it. */
+  /** Tokens that end the text. They are not part of it. */
   readonly eosTokenIds: readonly number[];
-  /** Tokens the model can attend to, prompt included; no limit when absent. */
+  /** Tokens that the model can attend to, prompt included; no limit if absent. */
   readonly contextLength?: number;
   readonly signal?: AbortSignal;
 }
@@ -20,13 +22,13 @@ export interface RowToken {
   /** Index of its prompt. */
   readonly row: number;
   readonly token: number;
-  /** When it was known, by `performance.now()`: it may have waited to be read. */
+  /** When it was found, by `performance.now()`. It may have waited to be read. */
   readonly at: number;
 }
 
-/** A session that continues texts by itself: one token of each after the other, sampling included. */
+/** A session that continues texts by itself, one token of each at a time, sampling included. */
 export interface GeneratingSession extends Session {
-  /** As the function `generateRows`, for options that were checked. Ends what caches that were given out go on from. */
+  /** As the function `generateRows`, for checked options. Caches that were given out can no longer be continued. */
   generateRows(
     prompts: readonly (readonly number[])[],
     options: GenerateOptions,
@@ -57,15 +59,16 @@ export async function* generate(
     for (; !next.done; next = await rows.next()) yield next.value.token;
     return next.value[0];
   } finally {
-    // Whoever stops reading stops the writing.
+    // When the reader stops, the writing stops.
     await rows.return([]);
   }
 }
 
 /**
- * Continues several texts and returns why each stopped. Tokens of a row come in their order, those of different rows in any.
- * Row i draws by the seed plus i, and is what `generate` makes of its prompt by that seed. A session that decodes rows
- * together reads its weights once for all of them; others make one text after the other. Throws what `generate` throws.
+ * Continues several texts and returns why each stopped. Tokens of a row come in order; those of different rows come in
+ * any order. Row i uses the seed plus i, and equals `generate` on its prompt with that seed. A session that decodes
+ * rows together reads its weights once for all of them. Other sessions make one text after the other. Throws what
+ * `generate` throws.
  *
  * @example
  * for await (const { row, token } of generateRows(session, prompts, { maxTokens: 20, eosTokenIds: [2] }))
@@ -108,14 +111,14 @@ async function* generateBySteps(
     yield token;
     seen.push(token);
     if (made === maxTokens) return 'length';
-    // The last token of a full context is given out but has no room to be fed.
+    // The last token of a full context is given out, but there is no room to feed it.
     if (seen.length > contextLength) return 'context';
     throwIfAborted(signal);
     step = await session.step([token], step.cache);
   }
 }
 
-/** Feeds `tokens` in chunks; the step of the last chunk, with the logits of the last token. */
+/** Feeds `tokens` in chunks. Returns the step of the last chunk, with the logits of the last token. */
 export async function prefill(
   session: Session,
   tokens: readonly number[],
@@ -158,7 +161,7 @@ function chunksOf(tokens: readonly number[], most: number): (readonly number[])[
 }
 
 /**
- * The size of chunks of at most `most` tokens that are about as long as each other: where a prompt runs dense, a last chunk of one
+ * The size of chunks of at most `most` tokens with about equal lengths. If a prompt runs dense, a last chunk of one
  * token would not.
  */
 export function evenChunk(tokens: number, most: number): number {

@@ -1,4 +1,4 @@
-/** ONNX Runtime: graphs and folders opened and run, texts continued. */
+/** ONNX Runtime: opens and runs graphs and folders, continues texts. */
 export {
   type GenerateOptions,
   type GeneratingSession,

@@ -1,4 +1,4 @@
-/** Large matrix products for stages that know no runtime. */
+/** Large matrix products, for stages that know no runtime. */
 import { BASE_OPSETS } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import type { Multiply, OpenGraph } from '../core/runner.ts';
@@ -8,7 +8,7 @@ export interface Multiplier {
   close(): Promise<void>;
 }
 
-/** A session that does nothing but multiply two matrices, in float32 and by as many threads as it was opened with. */
+/** A session that only multiplies two matrices, in float32, with the number of threads that it was opened with. */
 export async function openMultiplier(openGraph: OpenGraph): Promise<Multiplier> {
   const g = new GraphBuilder('product');
   g.op('MatMul', ['a', 'b'], { outputs: ['c'] });

@@ -1,4 +1,4 @@
-/** The native core as Node loads it: the addon's exports, and the ONNX Runtime that it works in. */
+/** The native core as Node loads it: the addon's exports, and its ONNX Runtime. */
 import { readdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
@@ -8,17 +8,17 @@ import type { NativeDecoder } from './native-decoder.ts';
 import type { NativeModel, NativeModelOptions } from './native-model.ts';
 import { disableTelemetry } from './onnxruntime.ts';
 
-/** Where the native core is. */
+/** The files of the native core. */
 export interface NativeFiles {
-  /** The face for Node, a `.node` file. */
+  /** The addon for Node, a `.node` file. */
   readonly addon: string;
-  /** The library of operators; portable bodies run without it. */
+  /** The library of operators. Portable bodies run without it. */
   readonly operators?: string;
 }
 
-/** What the addon exports (native/binding/addon.cc). */
+/** The exports of the addon (native/binding/addon.cc). */
 export interface Addon {
-  /** Version of the operators that its library has kernels for; files from before that was counted say nothing, and mean 1. */
+  /** Version of the operators that its library has kernels for. Older files have no such field and mean 1. */
   readonly operatorSet?: number;
   readBandwidth(threads: number): Promise<number>;
   openDecoder(options: {
@@ -32,13 +32,13 @@ export interface Addon {
 
 const require = createRequire(import.meta.url);
 
-/** Throws what Node says of a file that it cannot load. */
+/** Throws Node's message for a file that it cannot load. */
 export function loadAddon(file: string): Addon {
   disableTelemetry();
   return require(path.resolve(file));
 }
 
-/** Why the addon cannot be loaded; undefined when it can. */
+/** Why the addon cannot be loaded; undefined if it can. */
 export function addonProblem(file: string): string | undefined {
   try {
     loadAddon(file);
@@ -54,14 +54,14 @@ export function operatorSetOf(addon: string): number {
 }
 
 /**
- * Bytes a second at which this many threads (1 to 256) together read memory that no cache holds, measured now: a quarter of
- * a gigabyte, eight times. Throws `runtime` when the addon cannot be loaded.
+ * Bytes a second at which this number of threads (1 to 256) together read memory that no cache holds, measured now: a
+ * quarter of a gigabyte, eight times. Throws `runtime` when the addon cannot be loaded.
  */
 export function measureReadBandwidth(addon: string, threads: number): Promise<number> {
   return attempt('measure the memory', () => loadAddon(addon).readBandwidth(threads));
 }
 
-/** The library that onnxruntime-node ships for this machine: one process, one ONNX Runtime. */
+/** The library that onnxruntime-node ships for this machine: one process has one ONNX Runtime. */
 export async function runtimeLibrary(): Promise<string> {
   const root = path.dirname(path.dirname(require.resolve('onnxruntime-node')));
   const folders = path.join(root, 'bin');
@@ -74,14 +74,17 @@ export async function runtimeLibrary(): Promise<string> {
   throw new LacunaError('runtime', `onnxruntime-node in ${root} ships no library for ${platform()}-${arch()}`);
 }
 
-/** What GroupQueryAttention and NormAttention say when rotary tables, as long as the model's context, are too short. */
+/**
+ * The message of GroupQueryAttention and NormAttention when rotary tables, which are as long as the model's context,
+ * are too short.
+ */
 const PAST_CONTEXT =
   /cos_cache dimension 0 shall not be less than total_sequence_length|do not fit (a past of .* )?\d+ positions/;
 
-/** What the sampler says of logits of which no token can be drawn. */
+/** The sampler's message for logits from which no token can be drawn. */
 const NOT_FINITE = /logits are not finite/;
 
-/** `action`, whose failure is one of running `what`. */
+/** Runs `action`. A failure is reported as one of running `what`. */
 export async function attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();

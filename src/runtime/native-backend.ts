@@ -1,6 +1,6 @@
 /**
  * The native core as a backend of onnxruntime-common: sessions of any model, with Lacuna's kernels, for code that knows
- * nothing of Lacuna. Caches of decoders stay where they are from run to run, where the graph allows it.
+ * nothing of Lacuna. Caches of decoders are not copied from run to run, where the graph allows it.
  */
 import { readFile } from 'node:fs/promises';
 import type { Backend, InferenceSession, InferenceSessionHandler, Tensor } from 'onnxruntime-node';
@@ -20,11 +20,14 @@ export interface CachePorts {
 }
 
 export interface BackendOptions {
-  /** The onnxruntime-common that its users have. */
+  /** The onnxruntime-common of its users. */
   readonly tensors: TensorClass;
-  /** Throws when there is no native core. */
+  /** Throws if there is no native core. */
   readonly files: () => Promise<NativeFiles>;
-  /** Caches of a model that attention may append to in place, their lengths being sums of `attention_mask`; none otherwise. */
+  /**
+   * Caches that attention may append to in place because their lengths are sums of `attention_mask`. Empty if there are
+   * none.
+   */
   readonly findCaches: (model: string) => Promise<readonly CachePorts[]>;
 }
 
@@ -75,7 +78,7 @@ async function requestOf(model: string | Uint8Array, options: SessionOptions): P
 /** Entries of `extra.session` by their dotted names. */
 function configOf({ extra }: SessionOptions): readonly (readonly [string, string])[] {
   const config = flatten(extra?.session ?? {}, 'session');
-  // ONNX Runtime would go on reading bytes that belong to JavaScript.
+  // ONNX Runtime would continue to read bytes that belong to JavaScript.
   const kept = config.find(([name]) => /use_ort_model_bytes/.test(name));
   if (kept !== undefined)
     throw new LacunaError('unsupported', `The native core does not keep a model's bytes: ${kept[0]}`, {
@@ -84,7 +87,7 @@ function configOf({ extra }: SessionOptions): readonly (readonly [string, string
   return config;
 }
 
-/** Files beside a model are found by ONNX Runtime itself. */
+/** ONNX Runtime itself finds files beside a model. */
 function hasData({ externalData = [] }: SessionOptions): boolean {
   return externalData.some((file) => typeof file === 'object' && 'data' in file && typeof file.data !== 'string');
 }
@@ -101,7 +104,7 @@ function externalDataOf({ externalData = [] }: SessionOptions): Promise<(readonl
   );
 }
 
-/** { a: { b: 1 } } as session.a.b: how onnxruntime-node reads entries of the session's configuration. */
+/** { a: { b: 1 } } as session.a.b, as onnxruntime-node reads entries of the session's configuration. */
 function flatten(entries: object, prefix: string): (readonly [string, string])[] {
   return Object.entries(entries).flatMap(([key, value]) =>
     typeof value === 'object' && value !== null
@@ -112,7 +115,7 @@ function flatten(entries: object, prefix: string): (readonly [string, string])[]
 
 function handlerOf(model: NativeModel, tensors: NativeTensors, caches: readonly CachePorts[]): InferenceSessionHandler {
   const { inputs, outputs } = model;
-  // One run after the other, as in onnxruntime-node: each sees what the one before it made of the caches.
+  // One run after the other, as in onnxruntime-node. Each run sees the caches that the run before it made.
   let last: Promise<unknown> = Promise.resolve();
   return {
     inputNames: inputs.map(({ name }) => name),
@@ -162,7 +165,7 @@ async function run(
   return Object.fromEntries(results);
 }
 
-/** The result in the tensor that was given for it, or a new one. */
+/** The result in the tensor that was given for it, or in a new one. */
 function written(given: Tensor | null, value: NativeValue, tensors: NativeTensors): Tensor {
   const made = tensors.wrap(value);
   if (given === null) return made;
@@ -178,9 +181,9 @@ function written(given: Tensor | null, value: NativeValue, tensors: NativeTensor
 
 interface Tokens {
   readonly rows: number;
-  /** New ones of a row. */
+  /** New tokens in a row. */
   readonly fed: number;
-  /** With those before them. */
+  /** New tokens and earlier ones. */
   readonly total: number;
 }
 
@@ -188,12 +191,12 @@ function tokensOf({ input_ids: ids, attention_mask: mask }: Feeds): Tokens {
   return { rows: ids.dims[0], fed: ids.dims[1], total: mask.dims[1] };
 }
 
-/** Tokens that caches have room for at first, and at least; room doubles when it is used up. */
+/** The capacity of caches at first, in tokens. It doubles when it is used up. */
 const LEAST_CAPACITY = 256;
 
 /**
- * Where a run's caches are to be, with those of `feeds` in it and room for what comes; undefined where the run has to be
- * one like any other. Going on from a cache that was gone on from before is a copy, so that both stay what they are.
+ * The tensors for a run's caches, filled with those of `feeds` and with room for new tokens; undefined if the run
+ * cannot append in place. Continuing a cache that was already continued makes a copy, so that both stay valid.
  */
 function memoryFor(
   model: NativeModel,
@@ -223,9 +226,9 @@ function memoryFor(
 }
 
 /**
- * Whether all rows have as many tokens, none of them masked, and as many as the caches and the new ones are together: only
- * then do the lengths that attention takes from the mask say the same as the caches' shapes. It takes several tokens with a
- * past in one row only.
+ * Whether all rows have the same number of tokens, none masked, and this number is that of the caches and the new
+ * tokens together. Only then do the lengths that attention takes from the mask agree with the shapes of the caches.
+ * Attention takes several tokens with a past in one row only.
  */
 function arePlain(pasts: readonly Tensor[], { input_ids: ids, attention_mask: mask }: Feeds): boolean {
   if (ids?.dims.length !== 2 || mask?.dims.length !== 2 || mask.type !== 'int64') return false;

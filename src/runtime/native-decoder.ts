@@ -1,16 +1,16 @@
-/** A decoder of the native core, as its addon gives it out (native/binding/node_decoder.cc). */
+/** A decoder of the native core, as its addon exposes it (native/binding/node_decoder.cc). */
 import type { StopReason } from './generate.ts';
 
 export interface NativeDecoder {
-  /** Tokens that the first row's cache holds. */
+  /** Tokens in the first row's cache. */
   readonly length: number;
   readonly vocab: number;
   /**
-   * Appends tokens to the first row, each by a step of its own where `oneByOne`, as greedy decoding makes them; `logits` gets
-   * all of the last one's, or those of each token where it has room for them (not `oneByOne`).
+   * Appends tokens to the first row. With `oneByOne` each token is a step of its own, as in greedy decoding. `logits`
+   * gets all logits of the last token, or of every token if it has room for them (not with `oneByOne`).
    */
   feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>;
-  /** `onToken` is also told the milliseconds since the beginning. */
+  /** `onToken` also gets the milliseconds since the start. */
   generate(
     options: NativeGenerateOptions,
     onToken: (row: number, token: number, milliseconds: number) => void,
@@ -22,7 +22,7 @@ export interface NativeDecoder {
 
 export interface NativeGenerateOptions {
   readonly prompts: readonly BigInt64Array[];
-  /** Two words a prompt. */
+  /** Two words for each prompt. */
   readonly seeds: Uint32Array;
   readonly eos: BigInt64Array;
   readonly maxTokens: number;

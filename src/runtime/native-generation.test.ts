@@ -1,4 +1,4 @@
-/** Texts that the native session continues by itself: the same as by steps and `createSampler`, alone and in rows. */
+/** Texts that the native session continues by itself equal those by steps and `createSampler`, alone and in rows. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -42,7 +42,7 @@ async function textsOf(session: Session, prompts: readonly (readonly number[])[]
   return texts.map((tokens, row): Text => ({ tokens, reason: reasons[row] }));
 }
 
-/** The same model for both; the session by steps uses the sampler of sample.ts. */
+/** The same model for both. The session by steps uses the sampler of sample.ts. */
 interface Pair {
   readonly native: Session;
   readonly stepwise: Session;
@@ -57,7 +57,7 @@ async function openPair(model: string): Promise<Pair> {
 
 const close = ({ native, stepwise }: Pair) => Promise.all([native.close(), stepwise.close()]);
 
-/** Sampling as drawn by fast-check; each option is there or not. */
+/** Sampling options as drawn by fast-check. Each may be missing. */
 const sampling: fc.Arbitrary<SamplingOptions> = fc.record(
   {
     temperature: fc.oneof(fc.constant(0), fc.double({ min: 0.05, max: 20, noNaN: true })),
@@ -71,7 +71,7 @@ const sampling: fc.Arbitrary<SamplingOptions> = fc.record(
 );
 
 describe.skipIf(!required && !existsSync(addon))('a native session that samples', { timeout: 120_000 }, () => {
-  /** Logits of many sizes, equal ones, and tokens that are ruled out. */
+  /** Logits of many sizes, with equal ones and with tokens that are ruled out. */
   const VOCAB = 257;
   const tables = {
     spread: seededFloats(1)(VOCAB * VOCAB).map((x) => 8 * x),
@@ -106,7 +106,7 @@ describe.skipIf(!required && !existsSync(addon))('a native session that samples'
       ),
       { numRuns: 300, seed: 5 },
     );
-    // Texts that were all alike would prove little.
+    // If all texts were alike, the test would prove little.
     expect(distinct.size).toBeGreaterThan(100);
   });
 
@@ -130,7 +130,7 @@ describe.skipIf(!required && !existsSync(addon))('a native session that samples'
       const request = { maxTokens: 3, eosTokenIds: [] };
       await expect(textOf(pair.native, [1], request)).rejects.toMatchObject({ code: 'non-finite' });
       await expect(textOf(pair.stepwise, [1], request)).rejects.toMatchObject({ code: 'non-finite' });
-      // It goes on afterwards.
+      // Afterwards it continues.
       expect(await textOf(pair.native, [0], { ...request, maxTokens: 1 })).toMatchObject({ reason: 'length' });
       await close(pair);
     }
@@ -166,24 +166,24 @@ describe.skipIf(!required && !existsSync(addon)).each(CASES)(
     afterAll(() => close(pair));
 
     const prompt = (length: number, step: number) => Array.from({ length }, (_, i) => (i * step + 7) % 2048);
-    /** One is longer than the first capacity of the caches, one than a chunk of a prompt. */
+    /** One is longer than the first capacity of the caches, one is longer than a chunk of a prompt. */
     const PROMPTS = [prompt(3, 389), prompt(300, 53), prompt(1, 1), prompt(520, 97), prompt(40, 11)];
 
     it('have the texts that each has alone, whatever their lengths', async () => {
       const alone: Text[] = [];
       for (const row of PROMPTS) alone.push(await textOf(pair.native, row, { maxTokens: 60, eosTokenIds: [] }));
-      // Ends that some texts reach and others do not, at different times: places change while others go on.
+      // Only some texts reach an end, at different times: their places change while others continue.
       const eosTokenIds = [alone[0].tokens[7], alone[3].tokens[30]];
       const options = { maxTokens: 60, eosTokenIds };
       for (const [row, tokens] of PROMPTS.entries()) alone[row] = await textOf(pair.native, tokens, options);
       expect(new Set(alone.map(({ tokens }) => tokens.length)).size).toBeGreaterThan(1);
       expect(await textsOf(pair.native, PROMPTS, options)).toEqual(alone);
       expect(await textsOf(pair.native, [...PROMPTS].reverse(), options)).toEqual([...alone].reverse());
-      // Products of codes are rounded elsewhere in stock ONNX Runtime, which may lead to another token.
+      // Stock ONNX Runtime rounds products of codes differently, which may lead to another token.
       if (dtype === 'fp32') expect(await textsOf(pair.stepwise, PROMPTS, options)).toEqual(alone);
     });
 
-    // By steps every logit is computed, by itself those that may count: the native library leaves the others out.
+    // By steps every logit is computed. By itself, the session computes only those that may count.
     it.each<SamplingOptions>([
       {},
       { temperature: 1, topK: 3, seed: 4 },
@@ -242,7 +242,7 @@ describe.skipIf(!required && !existsSync(addon)).each(CASES)(
       turn();
       await textOf(pair.native, PROMPTS[0], { maxTokens: 300, eosTokenIds: [] });
       isOver = true;
-      // A loop that waited for each token would turn once or twice a token; this one turns on its own.
+      // A loop that waited for each token would turn once or twice for each. This one turns on its own.
       expect(turns).toBeGreaterThan(4 * 300);
     });
 

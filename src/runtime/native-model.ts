@@ -1,13 +1,13 @@
-/** Any model in the native core, as native/binding/node_model.cc gives it to JavaScript. */
+/** Any model in the native core, as native/binding/node_model.cc exposes it to JavaScript. */
 
 /** A tensor in ONNX Runtime's memory. */
 export interface NativeValue {
   /** ONNX's number of its element type. */
   readonly type: number;
   readonly dims: number[];
-  /** The tensor's own memory, which lives as long as somebody has either; to be asked for once. */
+  /** The tensor's own memory. It lives as long as the tensor or the memory is referenced. Ask for it once. */
   buffer(): ArrayBuffer;
-  /** Of two caches [rows, heads, tokens, head size]: takes over the first `tokens` of another. */
+  /** For two caches [rows, heads, tokens, head size]: copies the first `tokens` of another. */
   copyTokens(from: NativeValue, tokens: number): void;
 }
 
@@ -24,7 +24,7 @@ export interface NativeModel {
   readonly outputs: NativePort[];
   /** With a copy of `data`, or zeros. */
   createValue(type: number, dims: readonly number[], data?: ArrayBufferView): NativeValue;
-  /** The outputs' values: those that were given, which are written to, and new ones for null. */
+  /** The outputs' values: the given ones are written to, and null gets a new one. */
   run(
     inputs: readonly { readonly name: string; readonly value: NativeValue }[],
     outputs: readonly { readonly name: string; readonly value: NativeValue | null }[],
@@ -32,7 +32,7 @@ export interface NativeModel {
   dispose(): Promise<void>;
 }
 
-/** `path` or `bytes`; the rest as in ONNX Runtime's session options, its own choice when absent. */
+/** `path` or `bytes`. The rest is as in ONNX Runtime's session options, with its defaults. */
 export interface NativeModelOptions {
   readonly runtime: string;
   readonly path?: string;

@@ -1,4 +1,4 @@
-/** The native session against the portable one, and what it does when it is misused. */
+/** The native session against the portable one, and its behaviour when it is misused. */
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -21,8 +21,8 @@ const folder = temporaryFolder();
 const PROMPT = Array.from({ length: 300 }, (_, i) => (i * 389) % 2048);
 
 /**
- * Both run the same operators on the same values; a cache that is read in place is multiplied in other blocks, so float32
- * sums of up to 384 terms differ in their rounding: 384 * 2^-24 = 2.3e-5 of the largest logit at the very most.
+ * Both run the same operators on the same values. A cache that is read in place is multiplied in other blocks. So
+ * float32 sums of up to 384 terms differ in their rounding: by 384 * 2^-24 = 2.3e-5 of the largest logit at most.
  */
 const TOLERANCE = 2.3e-5;
 
@@ -35,7 +35,7 @@ function bytesOf(logits: Float32Array): Uint8Array {
   return new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength);
 }
 
-/** A plan of the fixtures, which are made for tiny-llama by its name, for the folder converted from it. */
+/** A plan of the fixtures, which name tiny-llama as their model, for the folder converted from it. */
 function planFor(model: string, name: string): string {
   const plans = join(root, 'fixtures/oracle/plans');
   const { fingerprint } = JSON.parse(readFileSync(join(model, 'lacuna.json'), 'utf8'));
@@ -114,8 +114,8 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     let [ours, theirs]: KvCache[] = [kernels.emptyCache(), bodies.emptyCache()];
     for (const chunk of [PROMPT.slice(0, 90), ...PROMPT.slice(90, 110).map((token) => [token])]) {
       const [a, b] = [await kernels.step(chunk, ours), await bodies.step(chunk, theirs)];
-      // Inputs are rounded to 8 bits by either, where few lie so near a tie that they get different codes: those are off by a
-      // 127th of their block's largest. Weights by another zero point are off by as much as they are large.
+      // Both round inputs to 8 bits. Few inputs lie so near a tie that they get different codes, and these are off by a
+      // 127th of their block's largest. Weights with another zero point are off by as much as they are large.
       expect(difference(a.logits, b.logits)).toBeLessThan(1 / 50);
       [ours, theirs] = [a.cache, b.cache];
     }
@@ -219,7 +219,7 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     await decode(600);
     const before = resident();
     await decode(400);
-    // 400 tokens of 12 layers, 2 heads of 32, keys and values: 2.4 MB, for which there is room already.
+    // 400 tokens of 12 layers, 2 heads of 32, keys and values: 2.4 MB. There is room for them already.
     expect(resident() - before).toBeLessThan(30);
     await session.close();
     await expect(session.step([1], cache)).rejects.toMatchObject({ message: expect.stringMatching(/disposed/) });
@@ -234,7 +234,7 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
       message: expect.stringMatching(/busy/),
     });
     await session.close();
-    // It was cancelled, or had ended just before; either way it settles and nothing crashes.
+    // It was cancelled, or had ended just before. Either way it settles and nothing crashes.
     await long.catch((error) => expect(error).toMatchObject({ code: 'runtime' }));
   });
 
@@ -245,7 +245,7 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     const step = session.step(tokens, session.emptyCache(), { signal: stop.signal });
     stop.abort();
     await expect(step).rejects.toMatchObject({ code: 'interrupted' });
-    // It goes on from where it was.
+    // It continues where it was.
     const whole = await session.step(tokens, session.emptyCache());
     const expected = await portable.step(tokens, portable.emptyCache());
     expect(difference(whole.logits, expected.logits)).toBeLessThan(TOLERANCE);

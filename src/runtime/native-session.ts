@@ -1,4 +1,6 @@
-/** A session of the native core: its cache stays where it is and grows in place, and texts are continued without JavaScript. */
+/**
+ * A session of the native core. Its cache stays in place and grows there, and texts are continued without JavaScript.
+ */
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { KvCache, Step, StepOptions } from '../core/session.ts';
 import {
@@ -16,13 +18,14 @@ import { seedWords } from './sample.ts';
 import { findModel } from './session.ts';
 
 /**
- * Opens a model folder in ONNX Runtime by the native core. What `openSession` promises holds but for three things: there
- * is one cache, so that going on from an older one ends those made after it; logits of the last token stay as they are until the next
- * step; further outputs are not given out.
+ * Opens a model folder in ONNX Runtime by the native core. It keeps the promises of `openSession` with three
+ * exceptions. There is one cache, so continuing an older one ends those made after it. Logits of the last token are
+ * valid until the next step. There are no further outputs.
  *
  * Throws `runtime` when the addon, the runtime or the model cannot be loaded.
  *
- * @example const session = await openNativeSession('out/smollm2', { addon: 'native/build/release/lib/lacuna_node.node' });
+ * @example const session = await openNativeSession('out/smollm2', { addon: 'native/build/release/lib/lacuna_node.node'
+ * });
  */
 export async function openNativeSession(
   folder: string,
@@ -48,7 +51,7 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
   const { vocab } = decoder;
   const logits = new Float32Array(vocab);
   const empty: KvCache = { length: 0, tensors: {} };
-  // The one cache by the steps that made it, the last of which is what it holds.
+  // The steps that made the one cache. The last of them is what it holds.
   let lineage = [empty];
   const feed = async (
     tokens: ArrayLike<number>,
@@ -57,13 +60,13 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
   ): Promise<Step> => {
     const place = lineage.lastIndexOf(cache);
     if (place < 0)
-      throw new LacunaError('mismatch', 'This cache is another session’s, or one that was gone on from before it');
+      throw new LacunaError('mismatch', 'This cache is from another session, or an older one was continued since');
     const ids = tokenIds(tokens, vocab);
     const next = { length: cache.length + tokens.length, tensors: {} };
     const all = wanted === 'all' ? new Float32Array(ids.length * vocab) : undefined;
     await attempt('run the model natively', async () => {
       if (decoder.length > cache.length) decoder.rewind(cache.length);
-      // From here on those after it are gone, whether or not the step succeeds.
+      // From here on, the later caches are gone, whether or not the step succeeds.
       lineage = lineage.slice(0, place + 1);
       const size = evenChunk(ids.length, chunkTokens(vocab));
       for (let at = 0; at < ids.length; at += size) {
@@ -90,10 +93,13 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
   };
 }
 
-/** Logits of a prompt's tokens that are there at once: 128 MiB. A vocabulary of 262,144 words makes half a gigabyte of 512. */
+/**
+ * Logits of a prompt's tokens that exist at once: 128 MiB. With a vocabulary of 262,144 words, 512 tokens make half a
+ * gigabyte.
+ */
 const MOST_LOGITS = 2 ** 25;
 
-/** Tokens that are fed at a time: what a call works in stays small, and between two calls it can be stopped. */
+/** Tokens fed at a time. The working memory of a call stays small, and it can be stopped between two calls. */
 function chunkTokens(vocab: number): number {
   return Math.min(PREFILL_TOKENS, Math.max(1, Math.floor(MOST_LOGITS / vocab)));
 }
@@ -120,7 +126,7 @@ function requestOf(
   };
 }
 
-/** Tokens as the decoder's thread finds them; whoever stops reading, or aborts, stops it. */
+/** Tokens as the decoder's thread finds them. When the reader stops or aborts, the thread stops. */
 async function* stream(
   decoder: NativeDecoder,
   request: NativeGenerateOptions,
@@ -140,7 +146,7 @@ async function* stream(
     isRunning = false;
     notify();
   });
-  // It is awaited below; until then a failure is nobody's.
+  // It is awaited below. Until then its failure is not unhandled.
   reasons.catch(() => {});
   const cancel = () => decoder.cancel();
   signal?.addEventListener('abort', cancel, { once: true });

@@ -1,9 +1,9 @@
-/** Tensors of onnxruntime-common over the native core's memory: what comes out of one run goes into the next uncopied. */
+/** Tensors of onnxruntime-common over the native core's memory: the result of one run goes into the next uncopied. */
 import type { Tensor } from 'onnxruntime-node';
 import { LacunaError } from '../core/errors.ts';
 import type { NativeModel, NativeValue } from './native-model.ts';
 
-/** Element types that JavaScript has, by ONNX's numbers, and the arrays that hold them. */
+/** Element types that JavaScript can hold, by ONNX's numbers, and their arrays. */
 const TYPES = [
   { number: 1, name: 'float32', array: Float32Array },
   { number: 2, name: 'uint8', array: Uint8Array },
@@ -24,7 +24,7 @@ const TYPES = [
 type TensorType = (typeof TYPES)[number]['name'];
 type TensorData = InstanceType<(typeof TYPES)[number]['array']>;
 
-/** The class of the onnxruntime-common that sessions are made by: there may be several in a process. */
+/** The tensor class of the onnxruntime-common that makes the sessions: a process may have several copies. */
 export type TensorClass = typeof Tensor;
 
 export function typeName(number: number): TensorType {
@@ -43,24 +43,27 @@ function typeNumber(name: string): number {
   throw new LacunaError('unsupported', `The native core takes no tensors of type ${name}`);
 }
 
-/** Keys and values in memory of a capacity, appended to in place: what several tensors of different lengths look into. */
+/**
+ * Keys and values in memory with spare capacity, appended to in place. Several tensors of different lengths look into
+ * it.
+ */
 export interface CacheMemory {
-  /** One a cache, [rows, heads, capacity, head size]. */
+  /** One for each cache, [rows, heads, capacity, head size]. */
   readonly values: readonly NativeValue[];
   readonly rows: number;
   readonly capacity: number;
-  /** Tokens of the longest tensor; it alone can be appended to. */
+  /** Tokens of the longest tensor. Only this tensor can be appended to. */
   length: number;
 }
 
-/** A cache as it was after `length` tokens, which nothing changes: what is appended comes after them. */
+/** A cache as it was after `length` tokens. Nothing changes it, because new tokens are appended after them. */
 export interface CacheView {
   readonly memory: CacheMemory;
   readonly index: number;
   readonly length: number;
 }
 
-/** Which tensors are backed by what. It keeps nothing alive that nobody else has. */
+/** Which value is behind which tensor. It keeps nothing alive by itself. */
 export class NativeTensors {
   readonly #tensors: TensorClass;
   readonly #model: NativeModel;
@@ -72,7 +75,7 @@ export class NativeTensors {
     this.#model = model;
   }
 
-  /** A tensor whose data are the value's own memory. */
+  /** A tensor whose data is the value's own memory. */
   wrap(value: NativeValue): Tensor {
     const { name } = typeOf(value.type);
     const tensor: Tensor = new this.#tensors(name, dataOf(value), value.dims);
@@ -80,12 +83,13 @@ export class NativeTensors {
     return tensor;
   }
 
-  /** A tensor that is a copy when its data are read, and no copy before. */
+  /** A tensor that is copied only when its data is read. */
   wrapView(view: CacheView): Tensor {
     const [, heads, , width] = view.memory.values[view.index].dims;
     const dims = [view.memory.rows, heads, view.length, width];
     const read = () => this.#read(tensor, view, dims);
-    // A tensor elsewhere by its class, which has no other that is read later; on the CPU for all who ask.
+    // By its class the tensor is on another device, because only such tensors are read later. To its users it is on the
+    // CPU.
     const tensor: Tensor = new this.#tensors({
       location: 'gpu-buffer',
       type: typeName(view.memory.values[view.index].type),
@@ -102,7 +106,7 @@ export class NativeTensors {
     return tensor;
   }
 
-  /** What a tensor looks at that `wrapView` made and nobody has read, or given other dimensions. */
+  /** What a tensor of `wrapView` looks at, if nobody has read it or given it other dimensions. */
   viewOf(tensor: Tensor): CacheView | undefined {
     const view = this.#views.get(tensor);
     return view !== undefined && tensor.dims[2] === view.length && tensor.dims.length === 4 ? view : undefined;
@@ -131,7 +135,7 @@ export class NativeTensors {
     if (known === undefined && !this.#views.has(tensor)) throw new Error('The tensor is disposed.');
     const value = known ?? this.#compact(view, dims);
     this.#values.set(tensor, value);
-    // Whoever has its data may change them: from now on they are what it is.
+    // The owner of its data may change it, so from now on the data is its content.
     this.#views.delete(tensor);
     const data = dataOf(value);
     Object.defineProperty(tensor, 'data', { value: data, configurable: true });

@@ -1,17 +1,17 @@
 /**
- * Attributes with which ONNX Runtime's own operators end the process instead of refusing them: divisors that become 0 where it
- * takes their lower 32 bits. A model is looked through before it is opened, as no error could be caught after.
+ * Attributes with which ONNX Runtime's own operators end the process instead of refusing them: divisors whose lower 32
+ * bits are 0. The check runs before a model is opened, because no error could be caught afterwards.
  */
 import { LacunaError } from '../core/errors.ts';
 import { MOST_HEADS } from '../core/limits.ts';
 
-/** What is looked at of a node, or of one in a function. */
+/** The checked parts of a node, or of one in a function. */
 export interface NumberedNode {
   readonly domain: string;
   readonly opType: string;
   readonly name: string;
   readonly ints: Readonly<Record<string, number>>;
-  /** In a function: attributes whose values its caller has, and under which name. */
+  /** In a function: attributes whose values come from the caller, and under which name. */
   readonly references: Readonly<Record<string, string>>;
 }
 
@@ -35,21 +35,21 @@ type Limits = ReadonlyMap<string, readonly Limit[]>;
 
 const heads = (attribute: string): Limit => ({ attribute, least: 1, most: MOST_HEADS });
 
-/** Bits of a weight, and weights that share a scale: no release takes others. */
+/** Bits of a weight, and weights that share a scale. No release takes others. */
 const blocks: readonly Limit[] = [
   { attribute: 'bits', least: 2, most: 8 },
   { attribute: 'block_size', least: 16, most: 65_536 },
 ];
 
 const LIMITS: Limits = new Map([
-  // A head's size is that of an input divided by how many there are.
+  // The size of a head is that of an input divided by the number of heads.
   ['com.microsoft.GroupQueryAttention', [heads('num_heads'), heads('kv_num_heads')]],
   // Sizes of codes and scales are divided by both.
   ['com.microsoft.GatherBlockQuantized', blocks],
   ['com.microsoft.MatMulNBits', blocks],
 ]);
 
-/** Throws `bad-file` for a model with an attribute that would end the process; `path` is what it is called. */
+/** Throws `bad-file` for a model with an attribute that would end the process. Errors call the model `path`. */
 export function checkNumbers({ nodes, functions }: NumberedModel, path: string): void {
   const limits = withCallers(functions);
   for (const node of [...nodes, ...functions.flatMap((body) => body.nodes)]) {
@@ -64,7 +64,7 @@ export function checkNumbers({ nodes, functions }: NumberedModel, path: string):
   }
 }
 
-/** The limits, also of what functions hand on to such attributes; functions may call each other. */
+/** The limits, including those of attributes that functions pass on. Functions may call each other. */
 function withCallers(functions: NumberedModel['functions']): Limits {
   const limits = new Map(LIMITS);
   for (let round = 0, grown = true; grown && round <= functions.length; round++) {

@@ -15,7 +15,7 @@ const f32 = (data: number[], dims: readonly number[]): RuntimeTensor => ({
   data: Float32Array.from(data),
 });
 
-/** y = x * w with w of 512 values, more than stays inside a model's own bytes; big = y > x. */
+/** y = x * w with w of 512 values, too many to stay inside a model's own bytes; big = y > x. */
 function scaling(): Graph {
   const g = new GraphBuilder('scaling');
   const weight = Float32Array.from({ length: 512 }, (_, index) => index - 255.5);

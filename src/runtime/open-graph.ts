@@ -1,11 +1,11 @@
-/** Runs graphs that are not on disk: the `OpenGraph` that calibration and checks are handed. */
+/** Runs graphs that are not on disk: the `OpenGraph` that calibration and checks use. */
 import type { Graph } from '../core/graph.ts';
 import type { OpenGraph, Runner } from '../core/runner.ts';
 import { type OrtSession, openOrtSession, type SessionOptions } from './ort-session.ts';
 
 export interface EncodedModel {
   readonly model: Uint8Array;
-  /** Bytes of `model.onnx_data`, when the model refers to it. */
+  /** Bytes of `model.onnx_data`, if the model refers to it. */
   readonly externalData: Uint8Array | undefined;
 }
 
@@ -15,7 +15,7 @@ export interface OpenGraphOptions extends SessionOptions {
 }
 
 /**
- * Errors of ONNX Runtime arrive as `runtime`, with its message and as cause.
+ * Errors of ONNX Runtime become `runtime`, with its message and as cause.
  *
  * @example
  * const openGraph = createOpenGraph({ encode: encodeModel, threads: 2 });

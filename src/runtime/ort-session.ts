@@ -9,11 +9,11 @@ import { loadOnnxRuntime } from './onnxruntime.ts';
 import { fromOrtTensor, toOrtTensor } from './tensors.ts';
 
 export interface SessionOptions {
-  /** Intra-op threads, 256 at most; ONNX Runtime's own choice (one a core) when absent. */
+  /** Intra-op threads, 256 at most. If absent, ONNX Runtime chooses (one for each core). */
   readonly threads?: number;
-  /** Stops the wait for a model that is being opened; it is closed when it is open. */
+  /** Stops the wait for a model that is being opened. The model is closed as soon as it is open. */
   readonly signal?: AbortSignal;
-  /** The native core, which then opens and runs the model, by its kernels, in place of onnxruntime-node. */
+  /** The native core. It then opens and runs the model with its kernels, instead of onnxruntime-node. */
   readonly native?: NativeFiles | undefined;
 }
 
@@ -24,13 +24,13 @@ export type ModelSource =
   | { readonly kind: 'beside'; readonly model: Uint8Array; readonly folder: string }
   | { readonly kind: 'memory'; readonly model: Uint8Array; readonly externalData: Uint8Array | undefined };
 
-/** The name under which encoders put external data that stay in memory. */
+/** The name that encoders give to external data in memory. */
 const EXTERNAL_DATA = 'model.onnx_data';
 
 type Tensors = Readonly<Record<string, RuntimeTensor>>;
 
 export interface OrtSession {
-  /** What the model says of its inputs and outputs. */
+  /** What the model says about its inputs and outputs. */
   readonly metadata: Pick<InferenceSession, 'inputNames' | 'outputNames' | 'inputMetadata' | 'outputMetadata'>;
   run(feeds: Tensors, fetches: readonly string[]): Promise<Tensors>;
   close(): Promise<void>;
@@ -38,14 +38,14 @@ export interface OrtSession {
 
 type Ort = typeof import('onnxruntime-node');
 
-/** What onnxruntime-node and the native core both give. */
+/** What both onnxruntime-node and the native core give. */
 interface Opened extends Pick<OrtSession, 'metadata' | 'close'> {
   run(feeds: InferenceSession.OnnxValueMapType, fetches: readonly string[]): Promise<InferenceSession.OnnxValueMapType>;
 }
 
 /**
- * What `open` gives, or an `interrupted` error as soon as `signal` is aborted. ONNX Runtime cannot be stopped from opening a
- * model: what it opens after that is closed at once.
+ * The result of `open`, or an `interrupted` error as soon as `signal` is aborted. ONNX Runtime cannot stop opening a
+ * model, so a model that opens after the abort is closed at once.
  */
 export async function openUnlessAborted<Opened>(
   signal: AbortSignal | undefined,
@@ -108,7 +108,7 @@ const openByNode: Open = async ({ InferenceSession }, model, options) => {
   };
 };
 
-/** Caches are tensors like others: they may be gone on from several times, and by another session. */
+/** Caches are ordinary tensors: they may be continued several times, also by another session. */
 function openByCore(native: NativeFiles): Open {
   return async ({ Tensor }, model, options) => {
     const backend = createBackend({ tensors: Tensor, files: async () => native, findCaches: async () => [] });
@@ -134,7 +134,7 @@ async function run({ Tensor }: Ort, session: Opened, feeds: Tensors, fetches: re
 
 const CONFIG = {} as const;
 
-/** Throws `usage` for a number of threads that nobody means. */
+/** Throws `usage` for an impossible number of threads. */
 export function checkThreads({ threads }: SessionOptions): void {
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS))
     throw invalidArgument('threads', `a whole number from 1 to ${MOST_THREADS}`, threads);
@@ -149,7 +149,7 @@ function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
     executionMode: 'sequential',
     interOpNumThreads: 1,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
-    // Fatal only: what goes wrong arrives as an error, and its lines are for no user's terminal.
+    // Fatal only: faults arrive as errors, and users do not need ONNX Runtime's log lines.
     logSeverityLevel: 4,
     extra: { session: CONFIG },
   };

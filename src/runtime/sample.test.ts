@@ -11,7 +11,7 @@ function frequencies(options: SamplingOptions, draws = 4000): number[] {
   return counts.map((count) => count / draws);
 }
 
-/** Four standard deviations of a share p over n draws; the seed is fixed, so this never fails by chance. */
+/** Four standard deviations of a share p over n draws. The seed is fixed, so this never fails by chance. */
 const within = (p: number, draws = 4000) => 4 * Math.sqrt((p * (1 - p)) / draws);
 
 function expectShares(shares: readonly number[], expected: readonly number[]): void {
@@ -51,7 +51,7 @@ describe('createSampler', () => {
     expectShares(frequencies({ topP: 0.4 }), [0, 0, 1, 0]);
     expectShares(frequencies({ topP: 0.7 }), [1 / 3, 0, 2 / 3, 0]);
     expectShares(frequencies({ topP: 0.8 }), [2 / 7, 1 / 7, 4 / 7, 0]);
-    // Within the three likeliest, token 2 holds 4/7 alone.
+    // Among the three likeliest, token 2 alone has 4/7.
     expectShares(frequencies({ topK: 3, topP: 0.55 }), [0, 0, 1, 0]);
   });
 
@@ -68,7 +68,7 @@ describe('createSampler', () => {
     const sample = createSampler({ repetitionPenalty: 2 });
     const logits = Float32Array.of(3, 2, -1, -1.5);
     expect(sample(logits, [])).toBe(0);
-    expect(sample(logits, [0, 0])).toBe(1); // 3 / 2 < 2: once, however often seen
+    expect(sample(logits, [0, 0])).toBe(1); // 3 / 2 < 2: once, however often it was seen
     expect(sample(Float32Array.of(-1, -1.5), [0])).toBe(1); // -1 * 2 < -1.5
     expect([...logits]).toEqual([3, 2, -1, -1.5]);
   });

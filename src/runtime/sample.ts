@@ -1,29 +1,31 @@
 /**
- * Picks the next token from logits: greedy, or drawn after repetition penalty, temperature, top-k, top-p and min-p, in that
- * order. native/binding/sampler.cc is the same once more, bit for bit: in either, a seed gives one text.
+ * Picks the next token from logits: greedy, or drawn after repetition penalty, temperature, top-k, top-p and min-p, in
+ * that order. native/binding/sampler.cc does the same bit for bit, so a seed gives the same text in both.
  */
 import { invalidArgument, LacunaError } from '../core/errors.ts';
 import { exponential } from './exponential.ts';
 
 export interface SamplingOptions {
-  /** 0 (the default) takes the likeliest token; above, logits are divided by it before drawing. */
+  /** 0 (the default) takes the likeliest token. Above 0, logits are divided by it before drawing. */
   readonly temperature?: number;
   /** Draws among this many likeliest tokens. */
   readonly topK?: number;
-  /** Draws among the fewest likeliest tokens that hold at least this share of probability. */
+  /** Draws among the fewest likeliest tokens that together have at least this share of probability. */
   readonly topP?: number;
-  /** Draws among tokens that have at least this share of the likeliest one's probability; 0 by default. */
+  /** Draws among tokens with at least this share of the likeliest token's probability. Default: 0. */
   readonly minP?: number;
-  /** Above 1, logits of tokens seen before are divided (if positive) or multiplied (if negative) by it (CTRL, section 4.1). */
+  /**
+   * Above 1, logits of earlier tokens are divided (if positive) or multiplied (if negative) by it (CTRL, section 4.1).
+   */
   readonly repetitionPenalty?: number;
-  /** Draws repeat for the same seed; 0 by default. */
+  /** The same seed repeats the draws. Default: 0. */
   readonly seed?: number;
 }
 
-/** `seen` are the tokens so far, prompt included; only the repetition penalty looks at them. */
+/** `seen` are the tokens so far, prompt included. Only the repetition penalty uses them. */
 export type Sampler = (logits: Float32Array, seen: readonly number[]) => number;
 
-/** Throws `usage` for options out of range. A sampler holds the state of its random numbers: one for each text. */
+/** Throws `usage` for options out of range. A sampler holds the state of its random numbers: make one for each text. */
 export function createSampler(options: SamplingOptions = {}): Sampler {
   const chosen = checkSampling(options);
   const { temperature, repetitionPenalty, seed } = chosen;
@@ -39,7 +41,7 @@ export function createSampler(options: SamplingOptions = {}): Sampler {
 
 type CheckedSampling = Required<Omit<SamplingOptions, 'topK'>> & Pick<SamplingOptions, 'topK'>;
 
-/** The options with what is not given filled in. Throws `usage` for one out of range. */
+/** The options with defaults filled in. Throws `usage` for one out of range. */
 export function checkSampling(options: SamplingOptions): CheckedSampling {
   const { temperature = 0, topK, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
   if (!(temperature >= 0 && temperature < Infinity)) throw invalidArgument('temperature', 'at least 0', temperature);
@@ -53,20 +55,20 @@ export function checkSampling(options: SamplingOptions): CheckedSampling {
   return { temperature, topK, topP, minP, repetitionPenalty, seed };
 }
 
-/** The two words, lower first, from which random numbers start. */
+/** The two words that start the random numbers, the lower one first. */
 export function seedWords(seed: number): readonly [number, number] {
   return [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0];
 }
 
-/** A draw from what is no distribution would mean nothing. */
+/** A draw from something that is not a distribution would mean nothing. */
 function checkFinite(logits: Float32Array, top: number): void {
   let isSound = Number.isFinite(top);
-  // Written so that what is not a number fails as well.
+  // Written so that NaN fails too.
   for (const logit of logits) if (!(logit <= top)) isSound = false;
   if (!isSound) throw new LacunaError('non-finite', "The model's logits are not finite");
 }
 
-/** The index of the largest value, the first of equals. */
+/** The index of the largest value; the first of equals. */
 export function argmax(values: Float32Array): number {
   let best = 0;
   for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
@@ -89,7 +91,7 @@ interface Candidate {
 interface Candidates {
   /** Likeliest first. */
   readonly list: readonly Candidate[];
-  /** Sum over all tokens that may be drawn, those left out of `list` included. */
+  /** Sum over all tokens that may be drawn, including those that are not in `list`. */
   readonly total: number;
 }
 
@@ -106,7 +108,8 @@ function candidatesOf(
   }
   let total = 0;
   for (const logit of logits) total += probability(logit);
-  // Tokens of a share below (1 - topP) / n hold less than 1 - topP together, so the others reach topP without them.
+  // All tokens with a share below (1 - topP) / n together have less than 1 - topP, so the others reach topP without
+  // them.
   const negligible = Math.max(((1 - topP) / logits.length) * total, minP);
   return { list: sortedCandidates(logits, probability, (logit) => probability(logit) >= negligible), total };
 }
@@ -122,7 +125,7 @@ function sortedCandidates(
   return list.sort((a, b) => b.probability - a.probability || a.token - b.token);
 }
 
-/** The fewest likeliest candidates that hold at least `topP` of the total, without those below `minP`. */
+/** The fewest likeliest candidates that have at least `topP` of the total, without those below `minP`. */
 function keep(all: Candidates, { topP, minP }: CheckedSampling): Candidates {
   if (topP === 1 && minP === 0) return all;
   const list = nucleus(all, topP).filter(({ probability }) => probability >= minP);
@@ -143,7 +146,7 @@ function sum(candidates: readonly Candidate[]): number {
   return candidates.reduce((total, { probability }) => total + probability, 0);
 }
 
-/** The candidate in whose share of the probability `uniform`, from [0, 1), falls. */
+/** The candidate whose share of the probability contains `uniform`, from [0, 1). */
 function draw({ list, total }: Candidates, uniform: number): number {
   let left = uniform * total;
   for (const { token, probability } of list) {
@@ -172,9 +175,9 @@ function kthLargest(values: Float32Array, k: number): number {
   return largest[0];
 }
 
-/** Uniform numbers from [0, 1): xorshift with 128 bits of state (Marsaglia 2003), 32 bits a number. */
+/** Uniform numbers from [0, 1): xorshift with 128 bits of state (Marsaglia 2003), 32 bits for each number. */
 function createRandom(seed: number): () => number {
-  // The golden ratio's bits keep the state from being all zero, the one state xorshift never leaves.
+  // The golden ratio's bits keep the state from being all zero, the one state that xorshift never leaves.
   const state = Uint32Array.of(...seedWords(seed), 0x9e3779b9, 0x7f4a7c15);
   const next = () => {
     const mixed = state[0] ^ (state[0] << 11);
@@ -183,7 +186,7 @@ function createRandom(seed: number): () => number {
     state[3] = last ^ (last >>> 19) ^ mixed ^ (mixed >>> 8);
     return state[3] / 2 ** 32;
   };
-  // Close seeds give close numbers at first.
+  // Similar seeds give similar numbers at first.
   for (let i = 0; i < 32; i++) next();
   return next;
 }

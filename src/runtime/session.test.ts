@@ -77,7 +77,7 @@ describe('openSession', () => {
   });
 
   it('hands out further outputs, added to a model whose weights stay on disk', async () => {
-    // A table of 20 x 20 floats is external data, so the edited model has to find it beside.
+    // A table of 20 x 20 floats is external data, so the edited model must find it in the folder.
     const file = await write(toyDecoder(toy), 'extra');
     const graph = await readOnnx(file);
     const g = new GraphBuilder('added');

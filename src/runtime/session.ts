@@ -1,4 +1,4 @@
-/** A model folder opened for decoding: tokens in, logits and a longer cache out. Nothing here knows any architecture. */
+/** A model folder opened for decoding: tokens in, logits and a longer cache out. It knows no architecture. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
@@ -8,15 +8,15 @@ import { type ModelSource, type OrtSession, openOrtSession, type SessionOptions 
 import { type CacheInput, readSignature, type Signature } from './signature.ts';
 import { emptyTensor } from './tensors.ts';
 
-/** A model in memory whose external data are files in `folder`; this is how outputs are added to one on disk. */
+/** A model in memory with external data in files of `folder`. So outputs can be added to a model on disk. */
 export interface ModelBeside {
   readonly model: Uint8Array;
   readonly folder: string;
 }
 
 /**
- * Opens a model folder (onnx/model.onnx or model.onnx in it), an .onnx file, or bytes that refer to files.
- * Throws `not-found` when there is none, `runtime` when ONNX Runtime refuses it, `unsupported` when it is no decoder.
+ * Opens a model folder (with onnx/model.onnx or model.onnx), an .onnx file, or bytes that refer to files. Throws
+ * `not-found` if it does not exist, `runtime` if ONNX Runtime refuses it, `unsupported` if it is not a decoder.
  *
  * @example
  * const session = await openSession('out/smollm2', { threads: 2 });
@@ -34,7 +34,7 @@ export async function openSession(model: string | ModelBeside, options: SessionO
   }
 }
 
-/** The .onnx file that a folder or file name means. */
+/** The .onnx file of a folder or file name. */
 export async function findModel(folderOrFile: string): Promise<string> {
   const kind = await kindOf(folderOrFile);
   if (kind === 'file') return folderOrFile;
@@ -49,7 +49,7 @@ export async function findModel(folderOrFile: string): Promise<string> {
 async function kindOf(file: string): Promise<'file' | 'folder' | 'nothing'> {
   const found = await stat(file).catch(() => undefined);
   if (found?.isDirectory()) return 'folder';
-  // A pipe or a device has no end that ONNX Runtime would come to.
+  // A pipe or a device has no end, and ONNX Runtime would read for ever.
   return found?.isFile() ? 'file' : 'nothing';
 }
 
@@ -93,7 +93,7 @@ function feedsOf(signature: Signature, tokens: ArrayLike<number>, cache: KvCache
   return feeds;
 }
 
-/** Ids are checked here: what an embedding does with one outside the vocabulary depends on its kernel. */
+/** Ids are checked here, because what an embedding does with an id outside the vocabulary depends on its kernel. */
 function tokenIds(tokens: ArrayLike<number>, vocab: number | undefined): BigInt64Array {
   if (tokens.length === 0) throw invalidArgument('tokens', 'at least one token', 'none');
   return BigInt64Array.from(tokens, (token) => {

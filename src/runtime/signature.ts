@@ -1,4 +1,4 @@
-/** What a decoder's graph says of itself: its cache, its vocabulary and its further outputs, by names and shapes alone. */
+/** A decoder's cache, vocabulary and further outputs, derived from the names and shapes of its graph alone. */
 import type { InferenceSession } from 'onnxruntime-node';
 import { LacunaError } from '../core/errors.ts';
 import { MOST_HEAD_ENTRIES, MOST_HEADS, MOST_WORDS } from '../core/limits.ts';
@@ -14,10 +14,10 @@ export interface CacheInput {
 
 export interface Signature {
   readonly cache: readonly CacheInput[];
-  /** undefined where the graph leaves it open. */
+  /** undefined if the graph leaves it open. */
   readonly vocab: number | undefined;
   readonly extraOutputs: readonly string[];
-  /** Graphs of other makers ask for them; ours derives positions from the mask. */
+  /** Graphs from other tools ask for them. Ours derives positions from the mask. */
   readonly takesPositionIds: boolean;
 }
 

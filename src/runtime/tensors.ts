@@ -1,10 +1,10 @@
-/** Tensors of ours to tensors of ONNX Runtime and back; both wrap the same memory, nothing is copied. */
+/** Converts our tensors to ONNX Runtime's and back. Both share the same memory, and nothing is copied. */
 import type { Tensor, TensorConstructor } from 'onnxruntime-node';
 import { DTYPE_BYTES, type DType, elementCount } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { RuntimeTensor, TensorData } from '../core/runner.ts';
 
-/** What each element type is held in, in JavaScript. Types that ONNX Runtime's CPU kernels do not take are not here. */
+/** The JavaScript array of each element type. Types that ONNX Runtime's CPU kernels do not take are missing. */
 const ARRAYS = {
   bool: Uint8Array,
   int8: Int8Array,
@@ -19,7 +19,7 @@ const ARRAYS = {
 
 type RuntimeDType = keyof typeof ARRAYS;
 
-/** Throws `unsupported` for types that cannot be handed to ONNX Runtime, `mismatch` when data and shape disagree. */
+/** Throws `unsupported` for types that ONNX Runtime cannot take, `mismatch` when data and shape disagree. */
 export function toOrtTensor(Tensor: TensorConstructor, name: string, tensor: RuntimeTensor): Tensor {
   const dtype = runtimeDType(name, tensor.dtype);
   const wanted = elementCount(tensor.dims);
@@ -37,7 +37,7 @@ export function fromOrtTensor(name: string, tensor: Tensor): RuntimeTensor {
   return { dtype, dims: tensor.dims, data: tensor.data as TensorData };
 }
 
-/** A tensor with a dimension of 0, as an empty cache is. */
+/** A tensor with a dimension of 0, for example an empty cache. */
 export function emptyTensor(name: string, dtype: string, dims: readonly number[]): RuntimeTensor {
   const known = runtimeDType(name, dtype);
   return { dtype: known, dims, data: new ARRAYS[known](elementCount(dims)) };

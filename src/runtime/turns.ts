@@ -1,24 +1,27 @@
-/** Generations of one session, one after the other: it has one model's weights and, in the native core, one cache. */
+/**
+ * Generations of one session, one after the other. A session has one model's weights and, in the native core, one
+ * cache.
+ */
 import { once } from 'node:events';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { Session } from '../core/session.ts';
 import { type GenerateOptions, generateRows, type RowToken, type StopReason } from './generate.ts';
 
 export interface Turns {
-  /** As `generateRows`, once those that were asked for before have ended. */
+  /** As `generateRows`, once the earlier generations have ended. */
   rows(
     prompts: readonly (readonly number[])[],
     options: GenerateOptions,
   ): AsyncGenerator<RowToken, readonly StopReason[], void>;
-  /** Ends them all, which then throw `interrupted`, and closes the session. */
+  /** Ends all generations, which then throw `interrupted`, and closes the session. */
   close(): Promise<void>;
 }
 
 export function takeTurns(session: Session): Turns {
   const closing = new AbortController();
-  /** Ends when the last generation that was asked for has. */
+  /** Resolves when the last generation so far has ended. */
   let last: Promise<unknown> = Promise.resolve();
-  /** The token that is being made: until it is there the session is in use. */
+  /** The token that is being made. Until it is done, the session is in use. */
   let pull: Promise<unknown> = Promise.resolve();
   return {
     async *rows(prompts, options) {
@@ -41,7 +44,7 @@ export function takeTurns(session: Session): Turns {
       } catch (error) {
         throw closing.signal.aborted ? closing.signal.reason : error;
       } finally {
-        // Whoever stops reading stops the writing.
+        // When the reader stops, the writing stops.
         await tokens.return([]).finally(() => {
           release();
           leave();
@@ -56,7 +59,9 @@ export function takeTurns(session: Session): Turns {
   };
 }
 
-/** As AbortSignal.any, which in Node 20 keeps something of every signal that it made for as long as the session is there. */
+/**
+ * As AbortSignal.any. In Node 20, that keeps some memory for every signal that it made, as long as the session exists.
+ */
 function eitherOf(...signals: readonly (AbortSignal | undefined)[]): { signal: AbortSignal; release: () => void } {
   const either = new AbortController();
   const abort = ({ target }: Event) => either.abort((target as AbortSignal).reason);

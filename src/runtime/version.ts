@@ -1,11 +1,11 @@
-/** Which ONNX Runtime sessions run in. */
+/** The version of ONNX Runtime that runs sessions. */
 import { LacunaError } from '../core/errors.ts';
 import { loadOnnxRuntime } from './onnxruntime.ts';
 
 /**
  * The version of onnxruntime-node.
  *
- * @throws LacunaError `runtime` when it cannot be loaded, as when its binary for this platform is missing.
+ * @throws LacunaError `runtime` when it cannot be loaded, for example because its binary for this platform is missing.
  */
 export async function runtimeVersion(): Promise<string> {
   try {

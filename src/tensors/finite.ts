@@ -1,13 +1,13 @@
-/** Finds NaN and infinity in raw float bytes: those are the elements whose exponent bits are all ones. */
+/** Finds NaN and infinity in raw float bytes: the elements whose exponent bits are all ones. */
 import { DTYPE_BYTES, type DType } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import { listed, VOCABULARY_NAMES } from '../core/precision.ts';
 import type { StoredTensor, TensorExpr } from '../core/tensor.ts';
 
 /**
- * How words of 32 bits are tested, the even ones and the odd ones: adding the exponent's lowest bit to the magnitude
- * turns the sign bit on exactly when the exponent is all ones. A word holds two 16-bit elements, and the lower one's sum
- * never carries out of its half (0x7fff + 0x0400 < 0x10000). Of a float64 only the upper, odd word matters.
+ * How words of 32 bits are tested, even and odd ones. Adding the exponent's lowest bit to the magnitude sets the sign
+ * bit exactly when the exponent is all ones. A word holds two 16-bit elements, and the lower one's sum never carries
+ * out of its half (0x7fff + 0x0400 < 0x10000). For a float64 only the upper, odd word matters.
  */
 interface WordTest {
   readonly magnitude: readonly [even: number, odd: number];
@@ -22,7 +22,7 @@ const WORD_TESTS: Readonly<Partial<Record<DType, WordTest>>> = {
   float64: { magnitude: [0, 0x7fffffff], add: [0, 0x00100000], sign: 0x80000000 | 0 },
 };
 
-/** Bytes the word test takes at a time: four words, so that the sums do not wait for each other. */
+/** Bytes that the word test takes at a time: four words, so that the sums do not wait for each other. */
 const TEST_BYTES = 16;
 
 /**
@@ -35,8 +35,8 @@ export function refuseNonFinite(tensor: StoredTensor, block: Uint8Array, firstEl
 }
 
 /**
- * Throws 'unsupported' when values of `from`, a stored tensor that must be finite or its transpose, became infinite in
- * `block`, its float16 form: a model with such weights answers with NaN.
+ * Throws 'unsupported' when values of `from` became infinite in `block`, its float16 form. `from` is a stored tensor
+ * that must be finite, or its transpose. A model with such weights would give NaN.
  */
 export function refuseOverflow(from: TensorExpr, block: Uint8Array): void {
   const tensor = from.kind === 'transpose' ? from.from : from;
@@ -51,7 +51,7 @@ export function refuseOverflow(from: TensorExpr, block: Uint8Array): void {
 
 const MAX_FLOAT16 = 65504;
 
-/** Index of the first element that is not finite, or -1; also for types without infinities. */
+/** Index of the first element that is not finite, or -1. Works for types without infinities too. */
 function indexOfNonFinite(dtype: DType, block: Uint8Array): number {
   const test = WORD_TESTS[dtype];
   if (test === undefined) return -1;
@@ -82,7 +82,9 @@ function firstNonFinite(dtype: DType, block: Uint8Array, startByte: number): num
   return -1;
 }
 
-/** One element as a number; infinities and NaN of the 16-bit types included, their finite values not needed here. */
+/**
+ * One element as a number. For the 16-bit types only infinities and NaN must be right, because only these are reported.
+ */
 function valueAt(dtype: DType, block: Uint8Array, index: number): number {
   const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
   if (dtype === 'float64') return view.getFloat64(8 * index, true);
@@ -103,7 +105,7 @@ function nonFiniteError(tensor: StoredTensor, flatIndex: number, value: number):
   );
 }
 
-/** Row-major flat index -> one index an axis. */
+/** Row-major flat index -> one index for each axis. */
 function multiIndex(flatIndex: number, shape: readonly number[]): number[] {
   const index = new Array<number>(shape.length);
   for (let axis = shape.length - 1; axis >= 0; axis--) {

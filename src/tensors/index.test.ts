@@ -1,4 +1,4 @@
-/** Tensor expressions are evaluated exactly, in blocks, and refuse what is truncated or not finite. */
+/** Tensor expressions are evaluated exactly, in blocks. Truncated or non-finite data is refused. */
 import { mkdtemp, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,7 +33,7 @@ afterAll(() => rm(folder, { recursive: true }));
 
 let files = 0;
 
-/** Puts bytes into a file behind `before` other bytes. */
+/** Puts bytes into a file after `before` other bytes. */
 async function fileTensor(
   dtype: DType,
   shape: readonly number[],
@@ -64,7 +64,7 @@ async function blocksOf(expr: TensorExpr): Promise<Uint8Array[]> {
   return blocks;
 }
 
-/** File descriptors of this process, by the folder that Linux and macOS both list them in. */
+/** File descriptors of this process, from the folder in which Linux and macOS list them. */
 async function openFiles(): Promise<number> {
   return (await readdir('/dev/fd')).length;
 }
@@ -202,7 +202,7 @@ describe('finite values', () => {
       }
   });
 
-  // All finite bit patterns of the 16-bit types, so that none is refused by mistake.
+  // All finite bit patterns of the 16-bit types, to show that none is refused by mistake.
   test.each([
     ['float16', 0x7c00],
     ['bfloat16', 0x7f80],
@@ -355,7 +355,7 @@ describe('sums', () => {
     // 2^-9 (0x3b00) and 1 need ten bits, two more than bfloat16 has; 1/3 in bfloat16 is 0.333984375.
     const stored = await fileTensor('bfloat16', [3], Buffer.from('003bab3ec0bf', 'hex'));
     expect(await readFloats(addConstant(stored, 1))).toEqual(Float32Array.of(1 + 2 ** -9, 1.333984375, -0.5));
-    // 1 + 2^-24 lies between two float32 numbers, and the even one is 1.
+    // 1 + 2^-24 lies between two float32 numbers; the even one is 1.
     const source = float32Tensor([2 ** -24, 3 * 2 ** -24]);
     expect(await readFloats(addConstant(source, 1))).toEqual(Float32Array.of(1, 1 + 2 ** -22));
     expect(await readFloats(source)).toEqual(Float32Array.of(2 ** -24, 3 * 2 ** -24));
@@ -388,7 +388,7 @@ describe('float16', () => {
   });
 });
 
-/** What an expression means, element by element, from its definition: the oracle of the property below. */
+/** The meaning of an expression, element by element, from its definition. It is the oracle of the property below. */
 function meaning(expr: TensorExpr, values: ReadonlyMap<TensorExpr, Float32Array>): Float32Array {
   switch (expr.kind) {
     case 'file':
@@ -516,7 +516,7 @@ describe('records', () => {
       [rows, columns],
     );
 
-  // Of the last, codes take more than a block.
+  // The codes of the last take more than a block.
   test.each([
     [1, 1, 70],
     [5, 33, 32],
@@ -569,7 +569,7 @@ describe('records', () => {
 });
 
 test.each(['cos', 'sin'] as const)('a table of %s is computed a block of rows at a time', async (wave) => {
-  // More than a block, and rows of which a block holds no whole number.
+  // More than a block, with rows such that a block holds no whole number of them.
   const expr = waves(wave, 100_000, [1, Math.fround(0.1), 0], Math.fround(1.3));
   const blocks: number[] = [];
   for await (const block of streamTensor(expr)) blocks.push(block.length);

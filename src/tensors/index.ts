@@ -28,35 +28,35 @@ import { rowsBlocks } from './rows.ts';
 import { transposeBlocks } from './transpose.ts';
 import { fillWaves } from './waves.ts';
 
-/** Bytes of a streamed block: what is done to it happens in the processor's own cache; larger ones took more time. */
+/** Bytes in a streamed block. Work on it happens in the processor's own cache; larger blocks took more time. */
 const BLOCK_BYTES = 1 << 20;
 
 /** Where the memory of blocks comes from. */
 export interface BlockMemory {
-  /** Of what is read, and of what is converted. */
+  /** For what is read, and for what is converted. */
   readonly read: (byteLength: number) => ArrayBuffer;
   readonly cast: (byteLength: number) => ArrayBuffer;
 }
 
 export interface StreamOptions {
   readonly signal?: AbortSignal;
-  /** Blocks have memory of their own when absent, and may be kept; see `reusedMemory`. */
+  /** Memory for blocks; see `reusedMemory`. If absent, each block has its own memory and may be kept. */
   readonly memory?: BlockMemory;
-  /** Every tensor's file is opened and closed for it when absent; see `keptFiles`. */
+  /** How files are opened; see `keptFiles`. If absent, every tensor's file is opened and closed for it. */
   readonly files?: SourceFiles;
-  /** Given to the parts of one quantised matrix in turn, it saves quantising the matrix for each of them. */
+  /** Shared by the parts of one quantised matrix, so that the matrix is not quantised again for each of them. */
   readonly fits?: KeptFits;
 }
 
 /**
- * Memory for a consumer that is done with a block when it asks for the next but one: fresh memory costs as much as the
- * conversion that fills it. One reading ahead inside and one outside are allowed for.
+ * Memory for a consumer that no longer needs a block when it asks for the next but one. Fresh memory would cost as much
+ * as the conversion that fills it. This allows for one block read ahead inside and one outside.
  */
 export function reusedMemory(): BlockMemory {
   return { read: ring(4), cast: ring(4) };
 }
 
-/** `count` buffers in turn; each grows to the largest length it was asked for. */
+/** `count` buffers in turn. Each grows to the largest length that was needed. */
 function ring(count: number): (byteLength: number) => ArrayBuffer {
   const buffers = Array.from({ length: count }, () => new ArrayBuffer(0));
   let turn = 0;
@@ -70,12 +70,12 @@ function ring(count: number): (byteLength: number) => ArrayBuffer {
 const fresh = (byteLength: number) => new ArrayBuffer(byteLength);
 const FRESH: BlockMemory = { read: fresh, cast: fresh };
 
-/** What is used up within this file: two suffice, one of which is read into while the other is converted. */
+/** For data used only within this file. Two suffice: one is read into while the other is converted. */
 function scratchMemory(): BlockMemory {
   return { read: ring(2), cast: ring(2) };
 }
 
-/** How the files that tensors are in are opened. */
+/** How the files of tensors are opened. */
 export interface SourceFiles {
   open(path: string): Promise<FileHandle>;
   /** Nothing more is read through `handle` for this tensor. */
@@ -88,7 +88,10 @@ export interface KeptFiles extends SourceFiles {
   close(): Promise<void>;
 }
 
-/** Each file is opened once and stays open until all are closed: opening takes as long as reading a small tensor. */
+/**
+ * Each file is opened once and stays open until all are closed, because opening takes as long as reading a small
+ * tensor.
+ */
 export function keptFiles(): KeptFiles {
   const handles = new Map<string, Promise<FileHandle>>();
   return {
@@ -106,8 +109,8 @@ export function keptFiles(): KeptFiles {
 }
 
 /**
- * The bytes of `expr` in order, in blocks of whole elements of a few megabytes. Blocks must not be written to. Reading
- * the next block overlaps with what is done with this one. Breaking off closes all files.
+ * The bytes of `expr` in order, in blocks of whole elements of a few megabytes. Do not write to blocks. The next block
+ * is read while this one is in use. Breaking off closes all files.
  *
  * Throws 'not-found' or 'io' when a file cannot be read, 'bad-file' when it ends too early, 'non-finite' when a file
  * tensor with `mustBeFinite` holds NaN or infinity, 'unsupported' when one holds values beyond float16 and is cast to
@@ -127,7 +130,7 @@ export async function* streamTensor(
   }
 }
 
-/** All bytes of `expr`, in memory of their own; errors as those of `streamTensor`. */
+/** All bytes of `expr`, in memory of their own. Throws as `streamTensor` does. */
 export async function readTensorBytes(expr: TensorExpr): Promise<Uint8Array> {
   const bytes = new Uint8Array(byteLength(expr.dtype, expr.shape));
   let filled = 0;
@@ -138,7 +141,7 @@ export async function readTensorBytes(expr: TensorExpr): Promise<Uint8Array> {
   return bytes;
 }
 
-/** All values of a float tensor as float32, rounded to nearest even where they are wider; errors as `streamTensor`. */
+/** All values of a float tensor as float32. Wider values are rounded to nearest even. Throws as `streamTensor` does. */
 export async function readFloats(expr: TensorExpr): Promise<Float32Array> {
   const bytes = await readTensorBytes(cast(expr, 'float32'));
   return new Float32Array(bytes.buffer, 0, bytes.length / 4);
@@ -146,7 +149,7 @@ export async function readFloats(expr: TensorExpr): Promise<Float32Array> {
 
 type Blocks = AsyncGenerator<Uint8Array>;
 
-/** What blocks are made with. */
+/** The settings for making blocks. */
 interface Means {
   readonly memory: BlockMemory;
   readonly files: SourceFiles;
@@ -157,14 +160,14 @@ function within({ files }: Means): Means {
   return { memory: scratchMemory(), files };
 }
 
-/** For blocks that are used up before what is made of them. */
+/** For blocks that are used up before the blocks made from them. */
 function consumed(means: Means): Means {
   return means.memory === FRESH ? within(means) : means;
 }
 
 /**
- * Blocks of at most `elements` elements, each starting at a multiple of 8 of its memory. When `elements` is a multiple
- * of a row, blocks are whole rows.
+ * Blocks of at most `elements` elements. Each starts at a multiple of 8 of its memory. If `elements` is a multiple of a
+ * row, blocks are whole rows.
  */
 function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
   switch (expr.kind) {
@@ -198,7 +201,7 @@ function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
   }
 }
 
-/** Quantised tensors, and records of them, stand outside of all others: nothing is computed from codes. */
+/** Quantised tensors, and records of them, are outermost: nothing is computed from codes. */
 function storedBlocks(expr: TensorExpr, elements: number, fits: KeptFits, means: Means): Blocks {
   if (expr.kind === 'quantize') return quantizedBlocks(expr, fits, means);
   if (expr.kind !== 'records') return blocksOf(expr, elements, means);
@@ -212,7 +215,7 @@ async function* quantizedBlocks(tensor: QuantizeTensor, fits: KeptFits, means: M
   yield* quantizeBlocks(tensor, { readRows, weights }, fits);
 }
 
-/** Throws 'bad-file' for what is no weight of a squared error. */
+/** Throws 'bad-file' for a number that cannot weigh a squared error. */
 async function readImportance(importance: TensorExpr): Promise<Float32Array> {
   const weights = await readFloats(importance);
   const wrong = weights.find((weight) => !(weight >= 0 && weight < Infinity));
@@ -257,7 +260,7 @@ async function* fileBlocks(tensor: FileTensor, elements: number, { memory, files
   const readBlock = (start: number): Promise<Uint8Array> => {
     const length = Math.min(step, total - start);
     const block = readFully(handle, tensor, start, new Uint8Array(memory.read(length), 0, length));
-    // A failure is met when the block's turn comes, or by nobody when the consumer breaks off before.
+    // A failure shows when the block's turn comes, or never if the consumer breaks off before.
     block.catch(() => {});
     return block;
   };
@@ -283,7 +286,7 @@ async function openTensorFile(tensor: FileTensor, files: SourceFiles): Promise<F
   }
 }
 
-/** Fills `block` with the tensor's bytes from its byte `start` on; one read may return less than asked for. */
+/** Fills `block` with the tensor's bytes from byte `start` on. One read may return less than asked for. */
 async function readFully(
   handle: FileHandle,
   tensor: FileTensor,
@@ -325,7 +328,10 @@ async function* castBlocks({ from, dtype }: CastTensor, elements: number, means:
   }
 }
 
-/** Sums and products of two float32 numbers are exact enough in float64 that rounding them once more is float32's own. */
+/**
+ * Float64 sums and products of two float32 numbers are so exact that rounding them once more gives float32's own
+ * result.
+ */
 async function* mapBlocks(
   { from }: AddTensor | MultiplyTensor,
   elements: number,
@@ -338,7 +344,7 @@ async function* mapBlocks(
   }
 }
 
-/** A tensor's quantised bytes, read ahead as any file's, become floats block by block. */
+/** A tensor's quantised bytes are read ahead, as from any file, and become floats block by block. */
 async function* ggmlBlocks(tensor: GgmlTensor, elements: number, means: Means): Blocks {
   const { type, path, byteOffset, name, shape } = tensor;
   const { values, bytes } = BLOCK_SIZES[type];

@@ -10,7 +10,8 @@ export interface Product {
 }
 
 /**
- * target[i] += scale * (left right)[first + i], elements counted row by row. Sums are formed in float64 and rounded once.
+ * target[i] += scale * (left right)[first + i], with elements counted row by row. Sums are formed in float64 and
+ * rounded once.
  */
 export function addProduct({ columns, left, right, scale }: Product, first: number, target: Float32Array): void {
   const rank = right.length / columns;

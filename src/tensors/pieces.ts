@@ -1,4 +1,4 @@
-/** `source` in pieces of exactly `size` bytes; a piece is overwritten when the next one is asked for. */
+/** `source` in pieces of exactly `size` bytes. Asking for the next piece overwrites the last one. */
 export async function* inPieces(source: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array> {
   const piece = new Uint8Array(size);
   let filled = 0;

@@ -5,7 +5,7 @@ import { inPieces } from './pieces.ts';
 
 type Blocks = AsyncIterable<Uint8Array>;
 
-/** A part's bytes in order; parts of one quantised matrix are given the same `fits`. */
+/** A part's bytes in order. Parts of one quantised matrix get the same `fits`. */
 type ReadPart = (part: TensorExpr, fits: KeptFits) => Blocks;
 
 /** Blocks of whole records, of at most `bytes` bytes or one record. */
@@ -24,14 +24,14 @@ export async function* recordsBlocks(
       yield block;
     }
   } finally {
-    // What is broken off has files open.
+    // If it is broken off, files are open.
     for (const source of sources) await source.return(undefined);
   }
 }
 
 /**
- * Finding scales takes nearly all the time of quantising, and codes follow from them: scales are read first, as a whole, so
- * that they are found once.
+ * Finding scales takes nearly all the time of quantising, and codes follow from them. So scales are read first, as a
+ * whole, and are found only once.
  */
 async function partStreams(parts: readonly TensorExpr[], read: ReadPart): Promise<readonly Blocks[]> {
   const fits = new Map(parts.map((part) => [matrixOf(part), keptFits()]));

@@ -1,11 +1,11 @@
-/** Reorders rows within groups while they are streamed, holding one group of them. */
+/** Reorders rows within groups while they are streamed. It holds one group at a time. */
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import type { RegroupTensor } from '../core/tensor.ts';
 import { inPieces } from './pieces.ts';
 
 /**
- * Blocks of at most `elements` elements of the reordered rows, each at a multiple of 8 of its memory. `source` is all of
- * `expr.from` in order, in blocks of any size that may be overwritten when the next one is asked for.
+ * Blocks of at most `elements` elements of the reordered rows, each at a multiple of 8 of its memory. `source` is all
+ * of `expr.from` in order, in blocks of any size. A block of it may be overwritten when the next one is asked for.
  */
 export async function* regroupBlocks(
   expr: RegroupTensor,

@@ -2,10 +2,13 @@
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import type { RowsTensor } from '../core/tensor.ts';
 
-/** Of what is read: a row at least. */
+/** Elements read at a time, at least one row. */
 const READ_ELEMENTS = 1 << 18;
 
-/** Blocks of at most `elements` elements, each at a multiple of 8 of its memory. `read` gives `expr.from` in order, in whole rows. */
+/**
+ * Blocks of at most `elements` elements, each at a multiple of 8 of its memory. `read` gives `expr.from` in order, in
+ * whole rows.
+ */
 export async function* rowsBlocks(
   { rows, shape, dtype }: RowsTensor,
   elements: number,

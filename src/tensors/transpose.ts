@@ -2,12 +2,12 @@
 import { DTYPE_BYTES, type DType } from '../core/dtype.ts';
 
 /**
- * How much of the result is put together at once. A larger matrix is read once for every such strip, and two strips may
- * be in memory while the first one's blocks are still in use, on every thread.
+ * How much of the result is put together at once. A larger matrix is read once for every such strip. On every thread,
+ * two strips may be in memory while the first one's blocks are still in use.
  */
 const STRIP_BYTES = 32 << 20;
 
-/** Rows that are copied before the next column is begun: a tile's source lines stay in the first-level cache. */
+/** Rows that are copied before the next column begins, so that a tile's source lines stay in the first-level cache. */
 const TILE = 32;
 
 interface Matrix {
@@ -16,9 +16,9 @@ interface Matrix {
 }
 
 /**
- * Blocks of the transpose of a matrix: whole rows, of at most `elements` elements where a row is not longer. Each starts
- * at a multiple of 8 of its memory. `readRows(n)` yields the matrix from its start, in blocks of whole rows of at most n
- * elements, each of which may be overwritten when the next is asked for.
+ * Blocks of the transpose of a matrix: whole rows, with at most `elements` elements unless one row is longer. Each
+ * starts at a multiple of 8 of its memory. `readRows(n)` yields the matrix from its start, in blocks of whole rows with
+ * at most n elements. A block may be overwritten when the next one is asked for.
  */
 export async function* transposeBlocks(
   matrix: Matrix,
@@ -47,7 +47,7 @@ function dimensions({ shape }: Matrix): readonly [number, number] {
   return [shape[0], shape[1]];
 }
 
-/** Elements of as many rows as fit into `elements`, one at least. */
+/** Elements of as many rows as fit into `elements`, at least one row. */
 function wholeRows(elements: number, columns: number): number {
   return Math.max(1, Math.floor(elements / columns)) * columns;
 }
@@ -80,7 +80,7 @@ interface Elements<T> {
   [index: number]: T;
 }
 
-/** Elements as whatever integers have their size: a transpose moves bits. */
+/** Elements as integers of the same size: a transpose moves bits. */
 function elementsOf(bytes: Uint8Array, size: number): Elements<number | bigint> {
   const { buffer, byteOffset, byteLength } = bytes;
   if (size === 1) return bytes;

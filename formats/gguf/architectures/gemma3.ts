@@ -29,11 +29,14 @@ const fields = z.object(shape);
 
 type Fields = z.infer<typeof fields>;
 
-/** Layers of which the last sees everything, the others a window; and the base of the others' positions. GGUF names neither. */
+/**
+ * The length of a period whose last layer sees everything and whose other layers have a window, and the base of their
+ * positions. GGUF names neither.
+ */
 const LAYERS_A_ROUND = 6;
 const LOCAL_ROPE_THETA = 10_000;
 
-/** Of the 27B model, whose attention scale is that of hidden_size / heads and not of the heads' width. */
+/** For the 27B model, whose attention scale is that of hidden_size / heads and not of the heads' width. */
 const LAYERS_OF_27B = 62;
 
 function norm(pattern: RegExp, name: string): TensorRule<Fields> {
@@ -112,7 +115,7 @@ function layerTypes(layers: number): string[] {
   );
 }
 
-/** Of the layers that see everything. */
+/** For the layers that see everything. */
 function ropeScaling({ 'rope.scaling.type': kind, 'rope.scaling.factor': factor }: Fields): object | null {
   return kind === 'none' || factor === undefined || factor === 1 ? null : { rope_type: 'linear', factor };
 }

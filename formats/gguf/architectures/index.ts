@@ -15,19 +15,19 @@ export interface Restored {
 
 type Restore = (file: GgufFile, path: string, special: SpecialTokenIds) => Promise<Restored>;
 
-/** Every architecture that is read, by its name in GGUF. */
+/** Every readable architecture, by its name in GGUF. */
 const ARCHITECTURES: ReadonlyMap<string, Restore> = new Map([
   [llama.name, restorer(llama)],
   [gemma3.name, restorer(gemma3)],
 ]);
 
-/** Names of tensors in one message; more are counted. */
+/** Names of tensors in one message; further ones are counted. */
 const NAMED = 10;
 
 /**
- * Config and tensors under their names on the Hub, whatever llama.cpp's converter changed undone.
+ * Config and tensors under their names on the Hub. Everything that llama.cpp's converter changed is undone.
  *
- * Throws 'unsupported' for an architecture, a key or a tensor that is not known, 'bad-file' for wrong values.
+ * Throws 'unsupported' for an unknown architecture, key or tensor, 'bad-file' for wrong values.
  */
 export async function restoreModel(file: GgufFile, path: string, special: SpecialTokenIds): Promise<Restored> {
   const name = file.metadata.get('general.architecture');

@@ -28,11 +28,11 @@ const shape = {
   'rope.scaling.factor': z.number().positive().optional(),
   'rope.scaling.original_context_length': size.optional(),
   'rope.scaling.finetuned': z.boolean().optional(),
-  // What old files have in place of the two keys above.
+  // Old files have this instead of the two keys above.
   'rope.scale_linear': z.number().positive().optional(),
   expert_count: z.literal(0).optional(),
   expert_used_count: z.literal(0).optional(),
-  // A note of the converter ("Meta AI original pth"); the layout is always the same.
+  // A note of the converter ("Meta AI original pth"). The layout is always the same.
   tensor_data_layout: z.string().optional(),
 };
 
@@ -48,7 +48,7 @@ function keyHeads(tensor: TensorExpr, source: Fields): TensorExpr {
   return halves(tensor, source['attention.head_count_kv'] ?? source['attention.head_count']);
 }
 
-/** Rows of a head as the pairs (0, d/2), (1, d/2 + 1), … back to two halves. */
+/** Rows of a head, from the pairs (0, d/2), (1, d/2 + 1), … back to two halves. */
 function halves(tensor: TensorExpr, heads: number): TensorExpr {
   if (tensor.shape[0] % (2 * heads) === 0) return regroupRows(tensor, heads, 2);
   throw new LacunaError('mismatch', `Queries or keys have ${tensor.shape[0]} rows, which are not ${heads} even heads`, {
@@ -109,7 +109,7 @@ async function config(source: ConfigSource<Fields>): Promise<Readonly<Record<str
   };
 }
 
-/** The width of a head, which positions must turn as a whole. */
+/** The width of a head. Positions must turn all of it. */
 function headWidth(fields: Fields, path: string): number {
   const width = fields['attention.key_length'] ?? fields.embedding_length / fields['attention.head_count'];
   const others = [fields['attention.value_length'], fields['rope.dimension_count']];

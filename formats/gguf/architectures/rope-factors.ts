@@ -1,6 +1,6 @@
 /**
- * Llama 3.1's position scaling. GGUF holds its result, a divisor for each rotary frequency, in place of the parameters;
- * they are found again by computing the divisors that the known parameters give.
+ * Llama 3.1's position scaling. GGUF holds its result, a divisor for each rotary frequency, instead of the parameters.
+ * The parameters are found again by computing the divisors of the known ones.
  */
 import { LacunaError } from '../../../src/core/errors.ts';
 import type { StoredTensor } from '../../../src/core/tensor.ts';
@@ -8,16 +8,16 @@ import { readFloats } from '../../../src/tensors/index.ts';
 
 export const ROPE_FACTORS = 'rope_freqs.weight';
 
-/** Of all Llama 3.1, 3.2 and 3.3 models; only the factor differs (8 or 32). */
+/** The parameters of all Llama 3.1, 3.2 and 3.3 models. Only the factor differs (8 or 32). */
 const KNOWN = { low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 } as const;
 
 /**
- * Relative. Divisors are stored in float32, computed by others from frequencies rounded to float32; between the two
- * wavelengths an error of a frequency is amplified at most (high + factor * low) / (high - low) < 12-fold.
+ * Relative. Divisors are stored in float32; other programs computed them from frequencies rounded to float32. Between
+ * the two wavelengths, an error of a frequency is amplified at most (high + factor * low) / (high - low) < 12-fold.
  */
 const TOLERANCE = 12 * 2 ** -20;
 
-/** `rope_scaling` of the config; 'unsupported' when the divisors are not those of any Llama 3. */
+/** `rope_scaling` of the config. Throws 'unsupported' when the divisors are not those of any Llama 3. */
 export async function llama3Scaling(
   tensor: StoredTensor,
   { theta, headDim, path }: { readonly theta: number; readonly headDim: number; readonly path: string },
@@ -32,7 +32,7 @@ export async function llama3Scaling(
   });
 }
 
-/** What a frequency of 1 / `inverse` radians a token is divided by (Llama 3.1's reference code, `apply_scaling`). */
+/** The divisor of a frequency of 1 / `inverse` radians a token (Llama 3.1's reference code, `apply_scaling`). */
 function divisor(inverse: number, factor: number): number {
   const { low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: original } = KNOWN;
   const wavelength = 2 * Math.PI * inverse;

@@ -1,4 +1,4 @@
-/** Numbers that passed through float32, as they were written before. */
+/** Numbers that passed through float32, in their original spelling. */
 
 /** The shortest decimal that is the same float32: 1e-5 and not 0.000009999999747378752. */
 export function shortest(value: number): number {

@@ -1,13 +1,13 @@
-/** GPT-2's byte-level BPE, with the pre-tokenizer that `tokenizer.ggml.pre` names: GGUF holds no more of it. */
+/** GPT-2's byte-level BPE, with the pre-tokenizer that `tokenizer.ggml.pre` names. GGUF holds only the name. */
 import { badGguf } from '../cursor.ts';
 import { type GgmlTokenizer, unsupportedTokenizer } from './metadata.ts';
 import { bpeModel, type Merge, surroundings, type TokenizerParts } from './parts.ts';
 
 interface PreTokenizer {
   readonly json: object;
-  /** Words that are tokens are not put together by merges. */
+  /** Whether words that are tokens stay whole, without merges. */
   readonly ignoreMerges: boolean;
-  /** Where the file does not say. */
+  /** The default if the file does not say. */
   readonly addsBos: boolean;
 }
 
@@ -20,7 +20,7 @@ const byteLevel = (useRegex: boolean) => ({
 
 const sequence = (...pretokenizers: readonly object[]) => ({ type: 'Sequence', pretokenizers });
 
-/** GPT-2's words; every digit alone. */
+/** GPT-2's words, with every digit alone. */
 const DIGITS: PreTokenizer = {
   json: sequence({ type: 'Digits', individual_digits: true }, byteLevel(true)),
   ignoreMerges: false,
@@ -71,7 +71,7 @@ function unknownPreTokenizer(tokenizer: GgmlTokenizer) {
   );
 }
 
-/** "Ġ t" is the pair of "Ġ" and "t"; no token has a space in it, bytes being written as letters. */
+/** "Ġ t" is the pair of "Ġ" and "t". No token has a space in it, because bytes are written as letters. */
 function splitMerges({ merges, path }: GgmlTokenizer): Merge[] {
   if (merges === undefined) throw badGguf(path, 'its byte-level tokenizer has no tokenizer.ggml.merges');
   return merges.map((merge) => {

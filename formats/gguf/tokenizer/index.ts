@@ -13,7 +13,7 @@ const KINDS: ReadonlyMap<string, (tokenizer: GgmlTokenizer) => TokenizerParts> =
   ['llama', sentencepieceBpe],
 ]);
 
-/** The files by their names, made when asked for; 'unsupported' at once for a kind of vocabulary that is not built. */
+/** The files by their names, made on request. Throws 'unsupported' at once for an unknown kind of vocabulary. */
 export function tokenizerFiles(tokenizer: GgmlTokenizer): Map<string, SmallFile> {
   const partsOf = KINDS.get(tokenizer.model);
   if (partsOf === undefined)
@@ -27,7 +27,7 @@ export function tokenizerFiles(tokenizer: GgmlTokenizer): Map<string, SmallFile>
   ]);
 }
 
-/** Spelt as in the vocabulary: Rust's library gives a token that is not in it an id of its own. */
+/** Spelt as in the vocabulary: Rust's library would give a token outside it an id of its own. */
 function addedTokens(tokens: readonly string[], { token_type: types = [] }: GgmlTokenizer): object[] {
   const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
   return tokens.flatMap((content, id) => {

@@ -36,7 +36,7 @@ export interface GgmlTokenizer extends z.infer<typeof schema> {
   readonly chatTemplate: string | undefined;
 }
 
-/** The tokenizer of a file, or undefined when it has none; 'bad-file' when its parts do not agree. */
+/** The tokenizer of a file, or undefined if it has none. Throws 'bad-file' when its parts do not agree. */
 export function readGgmlTokenizer(metadata: GgufMetadata, path: string): GgmlTokenizer | undefined {
   const own = [...metadata].filter(([key]) => key.startsWith(PREFIX));
   if (own.length === 0 || metadata.get(`${PREFIX}model`) === 'no_vocab') return undefined;

@@ -1,15 +1,15 @@
 /** Parts of a tokenizer.json that both kinds of vocabulary have. */
 import type { GgmlTokenizer } from './metadata.ts';
 
-/** All of tokenizer.json but the added tokens. */
+/** All of tokenizer.json except the added tokens. */
 export interface TokenizerParts {
   readonly normalizer: object | null;
   readonly pre_tokenizer: object | null;
   readonly post_processor: object | null;
   readonly decoder: object;
-  /** Tokens by id, as the vocabulary of the model spells them. */
+  /** Tokens by id, spelt as in the vocabulary of the model. */
   readonly tokens: readonly string[];
-  /** Made only when asked for: working out sentencepiece's merges takes seconds. */
+  /** Made on request, because computing sentencepiece's merges takes seconds. */
   readonly model: () => object;
 }
 
@@ -36,7 +36,7 @@ export function bpeModel(tokens: readonly string[], merges: readonly Merge[], op
   };
 }
 
-/** Puts the BOS before a text, and the EOS after it, where the file says so. */
+/** Puts the BOS before a text and the EOS after it, if the file says so. */
 export function surroundings({ tokens, ...tokenizer }: GgmlTokenizer, addsBos: boolean): object | null {
   const bos = addsBos ? tokenizer.bos_token_id : undefined;
   const eos = tokenizer.add_eos_token ? tokenizer.eos_token_id : undefined;

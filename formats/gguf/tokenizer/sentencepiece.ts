@@ -1,6 +1,6 @@
 /**
- * sentencepiece's BPE with byte fallback, as in LLaMA 1 and 2 and in Gemma: spaces are "▁". It has no merges: a pair may
- * merge when its union is a piece, the best-scored piece first. Written as merges, for tokenizer.json.
+ * sentencepiece's BPE with byte fallback, as in LLaMA 1 and 2 and in Gemma: spaces are "▁". It has no merges. A pair
+ * may merge when its union is a piece, and the best-scored piece comes first. Written as merges, for tokenizer.json.
  */
 
 import { badGguf } from '../cursor.ts';
@@ -33,12 +33,12 @@ export function sentencepieceBpe(tokenizer: GgmlTokenizer): TokenizerParts {
   };
 }
 
-/** GGUF holds user-defined runs of spaces as such. */
+/** GGUF holds user-defined runs of spaces as spaces. */
 function piecesOf({ tokens, token_type: types }: GgmlTokenizer): string[] {
   return tokens.map((token, id) => (types?.[id] === TOKEN_TYPE.userDefined ? token.replaceAll(' ', SPACE) : token));
 }
 
-/** GGUF gives any score to what is no ordinary piece, where sentencepiece has 0. */
+/** GGUF gives any score to a piece that is not ordinary; sentencepiece gives 0. */
 function scoresOf({ scores, token_type: types, path }: GgmlTokenizer): number[] {
   if (scores === undefined) throw badGguf(path, 'its sentencepiece tokenizer has no tokenizer.ggml.scores');
   return scores.map((score, id) => ((types?.[id] ?? TOKEN_TYPE.normal) === TOKEN_TYPE.normal ? score : 0));
@@ -53,7 +53,7 @@ interface Candidate {
   readonly rightLength: number;
 }
 
-/** Best score first; among splits of one piece the longest left part first, as in Transformers' converter. */
+/** Best score first. Among splits of one piece, the longest left part comes first, as in Transformers' converter. */
 function mergesOf(pieces: readonly string[], scores: readonly number[]): Merge[] {
   const known = new Set(pieces);
   const found = pieces.flatMap((piece, id) => splitsOf(piece, scores[id], known));

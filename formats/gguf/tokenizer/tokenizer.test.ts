@@ -1,4 +1,4 @@
-/** Tokenizers rebuilt from what GGUF holds of them give the ids of the original tokenizer.json. */
+/** Tokenizers rebuilt from GGUF give the ids of the original tokenizer.json. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -33,7 +33,7 @@ function tokensOf({ model, added_tokens: added }: Original): string[] {
   return tokens;
 }
 
-/** Scores that give the original's merges: a piece's is the better the earlier it can be merged. */
+/** Scores that give the original's merges: the earlier a piece can be merged, the better its score. */
 function scoresFrom({ model }: Original): Map<string, number> {
   const scores = new Map<string, number>();
   for (const [rank, merge] of model.merges.entries()) {
@@ -43,7 +43,7 @@ function scoresFrom({ model }: Original): Map<string, number> {
   return scores;
 }
 
-/** What llama.cpp's converter writes of a sentencepiece model. */
+/** What llama.cpp's converter writes for a sentencepiece model. */
 function sentencepieceKeys(name: string, extra: Record<string, GgufValue>): Map<string, GgufValue> {
   const json = original(name);
   const tokens = tokensOf(json);
@@ -91,7 +91,7 @@ function pairs({ model }: Original): (readonly string[])[] {
   return model.merges.map((merge) => (typeof merge === 'string' ? merge.split(' ') : merge));
 }
 
-/** So that a difference is not shown in ten thousand lines. */
+/** Keeps a difference from being shown in ten thousand lines. */
 function digest(lines: readonly string[]): string {
   return createHash('sha256').update(lines.join('\n')).digest('hex');
 }
@@ -126,7 +126,7 @@ describe.each(['llama2', 'llama3'] as const)('%s', async (name) => {
 
   test('the vocabulary and the merges are the original ones', () => {
     const whole = original(name);
-    // Splits of one piece, which all make the same of it, are ordered otherwise by older converters.
+    // Older converters order splits of one piece differently. All splits give the same piece.
     expect(digest(pairs(json).map((pair) => pair.join('')))).toBe(digest(pairs(whole).map((pair) => pair.join(''))));
     expect(digest(pairs(json).map(String).sort())).toBe(digest(pairs(whole).map(String).sort()));
     expect(Object.entries(whole.model.vocab).filter(([token, id]) => json.model.vocab[token] !== id)).toEqual([]);

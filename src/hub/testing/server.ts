@@ -1,27 +1,27 @@
-/** A server on this machine that answers as the Hub does, as far as it is asked here, and fails where it is told to. */
+/** A local server that answers as the Hub does, as far as the tests need it, and fails on request. */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 export interface HubDouble {
   readonly endpoint: string;
-  /** Requests so far: method, path and what was asked of it. */
+  /** Requests so far: method, path and range. */
   readonly requests: {
     readonly path: string;
     readonly range: string | undefined;
     readonly token: string | undefined;
   }[];
-  /** What happens to the next requests, first to last; each is used once. */
+  /** What happens to the next requests, first to last. Each is used once. */
   readonly faults: Fault[];
   close(): Promise<void>;
 }
 
 export type Fault =
-  /** The connection breaks `after` bytes: of those that are asked for, or of the whole file, which comes with `anew`. */
+  /** The connection breaks after `after` bytes of the requested range, or of the whole file if `anew`. */
   | { readonly kind: 'drop'; readonly file: string; readonly after: number; readonly anew?: true }
-  /** After so many bytes nothing comes any more; the connection stays. */
+  /** After this number of bytes nothing more comes, and the connection stays open. */
   | { readonly kind: 'stall'; readonly file: string; readonly after: number }
-  /** The whole file comes, whatever part of it is asked for. */
+  /** The whole file comes, whatever range was asked for. */
   | { readonly kind: 'ignore-range'; readonly file: string }
   | { readonly kind: 'status'; readonly file: string; readonly status: number; readonly code?: string };
 
@@ -29,10 +29,10 @@ export interface HubModel {
   readonly files: Readonly<Record<string, Uint8Array>>;
   /** Stored as Git LFS does it, by sha256. */
   readonly large: readonly string[];
-  /** Sent in place of the content, whose hash is told. */
+  /** Sent in place of the content. The hash is that of the content. */
   readonly forged?: Readonly<Record<string, Uint8Array>>;
   readonly needsToken?: string;
-  /** Told in place of the true sizes. */
+  /** Reported in place of the true sizes. */
   readonly sizes?: Readonly<Record<string, number>>;
   /** The list of files never ends, never begins, or names each of them three times. */
   readonly listing?: 'endless' | 'silent' | 'thrice';
@@ -41,7 +41,7 @@ export interface HubModel {
 const COMMIT = '0123456789abcdef0123456789abcdef01234567';
 const REVISIONS = ['main', 'v1.0', COMMIT];
 
-/** Serves `models` by id, each with one commit, of which `main` and `v1.0` are names. */
+/** Serves `models` by id, each with one commit. `main` and `v1.0` are names of it. */
 export async function startHubDouble(models: Readonly<Record<string, HubModel>>): Promise<HubDouble> {
   const requests: HubDouble['requests'] = [];
   const faults: Fault[] = [];

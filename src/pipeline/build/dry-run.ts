@@ -1,4 +1,4 @@
-/** `lacuna build --dry-run`: what a build would do, from configs and texts alone. */
+/** `lacuna build --dry-run`: what a build would do, known from configs and texts alone. */
 import { join } from 'node:path';
 import { refusalOf } from '../../../formats/files.ts';
 import type { LacunaError } from '../../core/errors.ts';
@@ -17,14 +17,17 @@ export interface BuildDryRun {
   readonly precision: string;
   readonly host: Host;
   readonly target: Plan['target'];
-  /** In order, with those that an earlier run has finished. */
+  /** In order, including those that an earlier run has finished. */
   readonly stages: readonly { readonly name: string; readonly isKept: boolean }[];
   readonly scoredTokens: number;
-  /** Of a dense model in the precision; there are up to three models of about that size at a time, and for a while the floats. */
+  /**
+   * Bytes of a dense model in the precision. Up to three models of about that size exist at a time, and for a while the
+   * floats.
+   */
   readonly denseBytes: number;
   readonly floatBytes: number;
   readonly freeBytes: number | undefined;
-  /** For which `build` would stop at once. */
+  /** Faults at which `build` would stop at once. */
   readonly problem: Problem | undefined;
 }
 
@@ -54,11 +57,11 @@ function problemOf(refusal: LacunaError | undefined): Problem | undefined {
   return refusal && { code: refusal.code, message: refusal.message, hint: refusal.hint };
 }
 
-/** What each stage leaves when it is finished, in the workspace. */
+/** What each finished stage leaves in the workspace. */
 async function stagesOf(job: Build): Promise<BuildDryRun['stages']> {
   const { keys, precision, work } = job;
   const outputs: readonly (readonly [string, string])[] = [
-    // Rounding goes on after its last layer, whatever there is of it.
+    // Rounding continues after its last layer, whatever its folder holds.
     ...(isRounded(job) ? [['rounding', ''] as const] : []),
     ['dense', `dense-${keys.dense}`],
     ['statistics', `statistics-${keys.statistics}/statistics.json`],

@@ -1,4 +1,4 @@
-/** The names of a build's stages: hashes of all that goes into each, known before the first one runs. */
+/** The names of a build's stages: hashes of everything that goes into each, known before the first one runs. */
 import { join } from 'node:path';
 import { hasTokenizer } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
@@ -27,22 +27,23 @@ export interface Keys {
   readonly build: string;
 }
 
-/** Subfolder of the output that holds what the result was made from and what was measured. */
+/** Subfolder of the output with the sources of the result and the measurements. */
 export const PROOF_FOLDER = 'lacuna';
 
-/** In it, the key of the build: what tells a finished output of just these options from any other. */
+/** The file in it with the build's key. It distinguishes a finished output of exactly these options from any other. */
 export const BUILD_FILE = 'build.json';
 
 export interface Survey {
   readonly keys: Keys;
   readonly spec: ModelSpec;
-  /** Tokens that the figures will be taken from. */
+  /** Tokens that the figures will come from. */
   readonly scoredTokens: number;
 }
 
 /**
- * Reads what all stages will need, so that a missing tokenizer or a short text is named before hours are spent, and derives
- * each stage's key from all that goes into it: a later one holds the keys of those it builds on.
+ * Reads what all stages will need, so that a missing tokenizer or a short text is reported before hours are spent.
+ * Derives each stage's key from everything that goes into it. The key of a stage includes the keys of the stages that
+ * it builds on.
  */
 export async function surveyBuild(options: WholeOptions, engine: Engine): Promise<Survey> {
   const { checkpoint: path, texts, preset, tokens = DEFAULT_TOKENS, threads, maxPplRatio, allowSlower } = options;
@@ -59,13 +60,13 @@ export async function surveyBuild(options: WholeOptions, engine: Engine): Promis
   const [fit, choose, test] = await Promise.all([texts.fit, texts.choose, texts.test].map(identify));
   const source = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint), options.allowNonFinite ?? false);
   const precision = sparsePrecision(options.dtype);
-  // Threads decide the last bits of sums, and so now and then a code.
+  // The number of threads decides the last bits of sums, and so sometimes a code.
   const rounding = hasBlocks(precision)
     ? keyOf(source, fit, tokens, precision.name, threads)
     : keyOf(source, precision.name);
   const dense = keyOf(rounding);
   const floats = keyOf(source, test, tokens, engine);
-  // Measured in fp32, whatever is made of it.
+  // Measured in fp32, whatever the precision of the result.
   const statistics = keyOf(source, fit, tokens, threads);
   const plan = keyOf(statistics, rounding, preset, choose, engine);
   const bench = keyOf(plan, test, threads);
@@ -88,7 +89,7 @@ async function identify(paths: readonly string[]): Promise<unknown> {
   return (await readTexts(paths)).map(({ name, sha256 }) => [name, sha256]);
 }
 
-/** Where the key of a build is in its output. */
+/** Where an output holds the key of its build. */
 export function buildRecord(output: string): string {
   return join(output, PROOF_FOLDER, BUILD_FILE);
 }

@@ -1,4 +1,4 @@
-/** What `build` is asked for, and what it works with once that is settled. */
+/** The options of `build`, as given and as completed. */
 import type { Host } from '../../core/plan.ts';
 import { hasBlocks, type Precision } from '../../core/precision.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
@@ -9,37 +9,43 @@ import type { SparsePrecision } from '../sparsify.ts';
 import { pinnedTexts } from '../texts/texts.ts';
 import type { Keys } from './keys.ts';
 
-/** Texts by what they are for; none may share a document with another. */
+/** Texts by role. No two roles may share a document. */
 export interface BuildTexts {
-  /** Statistics are measured on these, and precisions in blocks rounded by them, */
+  /** Statistics are measured on these, and precisions in blocks are rounded by them. */
   readonly fit: readonly string[];
-  /** thresholds corrected on these, */
+  /** Thresholds are corrected on these. */
   readonly choose: readonly string[];
-  /** and the figures taken from these. */
+  /** The figures are measured on these. */
   readonly test: readonly string[];
 }
 
 export interface BuildOptions extends SourceOptions {
   readonly checkpoint: string;
   readonly output: string;
-  /** Without a host: what this installation runs. */
+  /** Without a host, the plan is for what this installation runs. */
   readonly preset: PlanOptions;
-  /** Of those that are not given, the ones that come with the package. */
+  /** The package's texts replace those that are not given. */
   readonly texts?: Partial<BuildTexts>;
-  /** Tokens to calibrate on and to score at least. */
+  /** Number of tokens to calibrate on, and minimum number to score. */
   readonly tokens?: number;
-  /** Nothing is shipped when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
+  /**
+   * Nothing is shipped when the ratio to the checkpoint's floats, with its error, is above this in any mode. At least
+   * 1.
+   */
   readonly maxPplRatio?: number;
-  /** Ships a model too that decodes slower than the dense one. */
+  /** Ships a model even if it decodes slower than the dense one. */
   readonly allowSlower?: boolean;
   readonly force?: boolean;
-  /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
+  /**
+   * How weights are stored, one of `SPARSE_PRECISIONS`, in the sparse model and in the dense one for comparison.
+   * Default: fp32.
+   */
   readonly dtype?: SparsePrecision;
-  /** Where the native core is, which times plans that are made for it; found by itself when absent. */
+  /** Folder of the native core, which times plans that are made for it. If absent, Lacuna looks for it. */
   readonly nativeFolder?: string | URL;
 }
 
-/** With the texts that were not given. */
+/** With the default texts filled in. */
 export interface WholeOptions extends BuildOptions {
   readonly texts: BuildTexts;
 }
@@ -49,30 +55,30 @@ export function wholeOptions(given: BuildOptions): WholeOptions {
   return { ...given, texts: { fit, choose, test } };
 }
 
-/** A build whose options are settled and checked. */
+/** A build with complete and checked options. */
 export interface Build {
   /** Its workspace. */
   readonly work: string;
   readonly keys: Keys;
   readonly precision: Precision;
-  /** What it is planned for. */
+  /** The host that it is planned for. */
   readonly host: Host;
-  /** What times and measures it: another where the host's is not here. */
+  /** The engine that times and measures it. It differs from the host if the host is not here. */
   readonly engine: Engine;
   readonly options: WholeOptions;
 }
 
-/** Whether weights are rounded by the fitting text. */
+/** Whether the fitting text rounds the weights. */
 export function isRounded({ precision }: Pick<Build, 'precision'>): boolean {
   return hasBlocks(precision);
 }
 
-/** How messages call what times and measures a build. */
+/** How messages name the engine that times and measures a build. */
 export function engineName({ engine }: Pick<Build, 'engine'>): string {
   return engine === 'stock' ? 'stock ONNX Runtime' : 'the native core';
 }
 
-/** The options of a stage: its lines of progress begin with the name of the command that does the same. */
+/** The options of a stage. Its progress lines begin with the name of the command that does the same. */
 export function optionsFor(name: string, options: WholeOptions): WholeOptions & { readonly progress: Progress } {
   const { progress = SILENT } = options;
   return {

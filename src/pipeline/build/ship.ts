@@ -22,7 +22,7 @@ export interface Finished {
   readonly timing: Stage<BenchReport>;
 }
 
-/** Puts the proof into the sparse folder and the folder in its place. */
+/** Puts the measurements into the sparse folder and the folder into its place. */
 export async function ship(build: Build, finished: Finished): Promise<void> {
   const { statistics, plan, sparse, evaluation, timing } = finished;
   const { keys, options } = build;
@@ -41,7 +41,7 @@ async function writeJson(path: string, content: unknown): Promise<void> {
   await writeFileAtomically(path, `${JSON.stringify(content, null, 2)}\n`);
 }
 
-/** A JSON file names its tensors' file: the two go together under their own names. */
+/** A JSON file names its tensors' file, so both are moved under their own names. */
 async function copyWithTensors(path: string, folder: string): Promise<void> {
   for (const file of [path, replaceExtension(path, '.safetensors')])
     if (await exists(file)) await writeFileAtomically(join(folder, basename(file)), createReadStream(file));

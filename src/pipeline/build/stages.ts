@@ -1,4 +1,4 @@
-/** The stages of a build, each kept under its key in the workspace once it is finished. */
+/** The stages of a build. Each finished stage is kept under its key in the workspace. */
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { USUAL_STATISTICS } from '../../../calibrate/index.ts';
@@ -25,12 +25,15 @@ import { type Build, isRounded, optionsFor, type WholeOptions } from './options.
 import { tunePlan } from './tune.ts';
 import { discard, jsonStage, keyOf, type Stage, stage } from './workspace.ts';
 
-/** Tokens a round of threshold correction is measured on: a share of blocks or neurons is then known to about 0.2 points. */
+/**
+ * Tokens on which a round of threshold correction measures: a share of blocks or neurons is then known to about 0.2
+ * points.
+ */
 const TUNE_TOKENS = 4096;
 
 /**
- * The layers' weights in blocks, rounded by the fitting text; undefined where they are not stored in blocks. Where there are no
- * statistics yet, they are measured in the same walk.
+ * The layers' weights in blocks, rounded by the fitting text; undefined for precisions without blocks. If there are no
+ * statistics yet, the same walk measures them.
  */
 export async function buildRounding(build: Build): Promise<RoundedLayers | undefined> {
   if (!isRounded(build)) return undefined;
@@ -55,7 +58,7 @@ async function roundedIn(
   return roundLayers(checkpoint, [precision], folder, { ...options, data: options.texts.fit });
 }
 
-/** The dense model in the build's precision, which the sparse one is timed against. */
+/** The dense model in the build's precision. The sparse model is timed against it. */
 export async function buildDense(build: Build, rounded: RoundedLayers | undefined): Promise<Stage<null>> {
   return writeDense(join(build.work, `dense-${build.keys.dense}`), build.precision, rounded, build.options);
 }
@@ -74,7 +77,7 @@ function writeDense(
   return stage(output, make, async () => null);
 }
 
-/** What the checkpoint's floats make of the test text: computed once, whatever is compared with them. */
+/** The floats' scores of the test text. They are computed once, whatever is compared with them. */
 export async function buildFloats(build: Build, dense: string): Promise<Stage<TextScores>> {
   const { work, keys, precision } = build;
   const stageFolder = join(work, `floats-${keys.floats}`);
@@ -88,7 +91,7 @@ export async function buildFloats(build: Build, dense: string): Promise<Stage<Te
   return scores;
 }
 
-/** The same of the build's dense model. */
+/** The same for the build's dense model. */
 export async function buildDenseScores(build: Build, dense: Stage<null>): Promise<Stage<TextScores>> {
   const { work, keys } = build;
   const path = join(work, `scores-${keyOf(keys.dense, keys.floats)}`, 'scores.json');
@@ -102,7 +105,7 @@ async function scoreFolder(build: Build, folder: string): Promise<TextScores> {
   return scoreModel(modelPath, windows, await measuringOptions('eval', build));
 }
 
-/** The options of a stage that measures models: in what the build is planned for, where that is here. */
+/** The options of a stage that measures models. It uses the engine that the build is planned for, if that is here. */
 async function measuringOptions(name: string, { engine, options }: Build) {
   const { native } = await chooseEngine({ engine, nativeFolder: options.nativeFolder });
   return { ...optionsFor(name, options), native };
@@ -119,7 +122,7 @@ function statisticsPath({ work, keys }: Build): string {
 export async function buildStatistics(build: Build): Promise<Stage<null>> {
   const { tokens = DEFAULT_TOKENS, texts } = build.options;
   const output = statisticsPath(build);
-  // Tensors whose JSON is missing were left by a killed run: they are written again.
+  // A killed run may leave tensors without their JSON file. They are written again.
   const make = () =>
     calibrate({ ...optionsFor('calibrate', build.options), data: texts.fit, tokens, output, force: true });
   return stage(output, make, async () => null);
@@ -175,7 +178,10 @@ export async function buildSparse(
   return stage(output, make, async () => null);
 }
 
-/** Drafts and sparse models but `kept`: each is as large as the model and quickly made again, so one is enough. */
+/**
+ * Removes drafts and sparse models except `kept`. Each is as large as the model and quick to make again, so one is
+ * enough.
+ */
 async function removeModels(work: string, kept: string): Promise<void> {
   for (const name of await readdir(work)) {
     const path = join(work, name);
@@ -183,7 +189,7 @@ async function removeModels(work: string, kept: string): Promise<void> {
   }
 }
 
-/** Measured without the budget, so that another one needs no new measurement. */
+/** Measured without the budget, so that another budget needs no new measurement. */
 export async function buildEvaluation(
   build: Build,
   dense: Stage<null>,
@@ -198,7 +204,7 @@ export async function buildEvaluation(
       precision.name === FLOATS
         ? await compareWithFolder(model, dense.path, windows, job)
         : await compareApart(model, (await buildFloats(build, dense.path)).result, windows, job);
-    // The workspace's names mean nothing once it is gone.
+    // Names in the workspace mean nothing once it is gone.
     const baseline = { against: 'the checkpoint', againstPrecision: FLOATS, againstEngine: engine };
     return { ...resultOf(model, texts), folder: '.', engine, ...baseline, modes };
   });
@@ -213,7 +219,7 @@ export async function buildBench(build: Build, dense: Stage<null>, sparse: Stage
   });
 }
 
-/** What a model gains is what it gains where it is to run. */
+/** The gain of a model counts on its host. */
 export function timeAgainst(
   { engine }: Build,
   folder: string,
@@ -225,8 +231,8 @@ export function timeAgainst(
 }
 
 /**
- * A dense model of another precision, with its scores and its speed against the build's dense model. It is rounded by texts where
- * that is worth the wait.
+ * A dense model of another precision, with its scores and its speed against the build's dense model. It is rounded by
+ * texts if that is worth the wait.
  */
 export async function buildAlternative(build: Build, dense: Stage<null>, name: PrecisionName) {
   const { work, keys, options } = build;

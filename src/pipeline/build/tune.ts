@@ -1,4 +1,6 @@
-/** Closes the loop on a plan: what it really leaves out is measured on held-out text, and its thresholds corrected. */
+/**
+ * Closes the loop on a plan: measures on held-out text what the plan really leaves out, and corrects its thresholds.
+ */
 import type { Graph, Initializer } from '../../core/graph.ts';
 import type { Plan, PlanTensors } from '../../core/plan.ts';
 import type { Statistics } from '../../core/statistics.ts';
@@ -10,7 +12,7 @@ import { feedOf, type MeasuringJob, openMeasuredSession } from '../engine/measur
 import { type ModelFolder, openModelFolder } from '../folder/model-folder.ts';
 import type { DenseModel } from '../folder/source.ts';
 
-/** Corrections converge by about a factor of five a round; after four the rest is the text's own noise. */
+/** Corrections converge by about a factor of five a round. After four rounds the rest is the text's own noise. */
 const MAX_ROUNDS = 4;
 
 /** Half a point: well inside the two points within which a target counts as met, well above what a round can move. */
@@ -21,12 +23,12 @@ export interface TuneInput {
   readonly plan: Plan;
   readonly tensors: PlanTensors;
   readonly statistics: Statistics;
-  /** A folder written with this plan: its weights serve all rounds, since only thresholds change. */
+  /** A folder written with this plan. Its weights serve all rounds, because only thresholds change. */
   readonly draft: string;
   readonly windows: readonly (readonly number[])[];
 }
 
-/** The plan, retuned until what it leaves out is within half a point of its target, or the best of four rounds. */
+/** The plan, corrected until it leaves out its target to within half a point, or the best of four rounds. */
 export async function tunePlan(input: TuneInput, options: MeasuringJob): Promise<Plan> {
   const written = await openModelFolder(input.draft);
   let { plan } = input;
@@ -56,7 +58,10 @@ async function measureDraft(
   );
 }
 
-/** `graph` with its weights taken from the file they were written to; small constants, as thresholds, stay its own. */
+/**
+ * `graph` with its weights read from the file they were written to. Small constants, such as thresholds, stay in the
+ * graph.
+ */
 function onWrittenWeights(graph: Graph, written: Graph): Graph {
   const onDisk = new Map(written.initializers.map(({ name, data }) => [name, data]));
   const initializers = graph.initializers.map((initializer): Initializer => {

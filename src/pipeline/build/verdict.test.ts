@@ -1,4 +1,4 @@
-/** Refusals by figures that are made up: which models they name, and when there are none. */
+/** Refusals by invented figures: which models they name, and when they name none. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -21,7 +21,7 @@ const keys = Object.fromEntries(
 
 const spread = (median: number, p10: number, p90: number): Spread => ({ median, p10, p90 });
 
-/** Windows whose mean negative log-likelihoods are above those of the floats by these. */
+/** Windows with mean negative log-likelihoods this far above those of the floats. */
 const scores = (...above: readonly number[]) => ({ windows: above.map((more) => [3 + more, 3 + more]) });
 
 let count = 0;
@@ -87,7 +87,7 @@ describe('a sparse model that decodes slower than the dense one', () => {
   });
 
   it('is refused without models over its budget, by their upper bounds', async () => {
-    // The bound of 1.0202 is above it: three windows promise little.
+    // The bound of 1.0202 is above the budget: three windows prove little.
     const tight = await refusalOf(measured('int4', { maxPplRatio: 1.062 }), SLOWER);
     expect(tight?.hint).toMatch(/^Leave out more/);
     const wide = await refusalOf(measured('int4', { maxPplRatio: 1.2 }), SLOWER);

@@ -1,4 +1,6 @@
-/** Whether what was built is shipped: it has to keep to its budget, and must not be slower than the dense model of its precision. */
+/**
+ * Whether a built model is shipped: it must be within its budget, and not slower than the dense model of its precision.
+ */
 import { LacunaError } from '../../core/errors.ts';
 import { FLOATS, gainsByTexts, type PrecisionName, precisionNamed, smallerThan } from '../../core/precision.ts';
 import { type Ratio, ratioOfScores, type Spread } from '../../eval/index.ts';
@@ -9,7 +11,7 @@ import { type Build, engineName, isRounded } from './options.ts';
 import { buildAlternative, buildDenseScores, buildFloats } from './stages.ts';
 import type { Stage } from './workspace.ts';
 
-/** The measurement with the budget's verdict. Throws `check-failed` over the budget. */
+/** The measurement with the budget's verdict. Throws `check-failed` if it is over the budget. */
 export function withinBudget({ path, result }: Stage<EvaluateResult>, maxPplRatio: number | undefined): EvaluateResult {
   const check = judgeBudget(result.modes, maxPplRatio);
   if (check === undefined || check.passed) return { ...result, check };
@@ -29,17 +31,18 @@ export function withinBudget({ path, result }: Stage<EvaluateResult>, maxPplRati
 /** A dense model that is faster than the sparse one. */
 interface Faster {
   readonly precision: PrecisionName;
-  /** Against the build's dense model; null for that model itself. */
+  /** Speed against the build's dense model; null for that model itself. */
   readonly speedup: Spread | null;
-  /** To the floats; null for the floats themselves. */
+  /** Perplexity ratio to the floats; null for the floats themselves. */
   readonly ratio: Ratio | null;
-  /** Whether its weights were rounded by the fitting text. */
+  /** Whether the fitting text rounded its weights. */
   readonly byText: boolean;
 }
 
 /**
- * Throws `check-failed` where the sparse model decodes slower than the dense one beside it, with dense models that are faster and
- * keep to the budget. It is slower when nine rounds in ten say so: the upper bound of the ratio is its 90th percentile.
+ * Throws `check-failed` if the sparse model decodes slower than the dense one, and names dense models that are faster
+ * and within the budget. A model counts as slower when nine rounds in ten say so: the upper bound of the ratio is its
+ * 90th percentile.
  */
 export async function refuseSlower(build: Build, dense: Stage<null>, timing: BenchReport): Promise<void> {
   const { options, precision } = build;
@@ -58,7 +61,7 @@ export async function refuseSlower(build: Build, dense: Stage<null>, timing: Ben
   });
 }
 
-/** The dense models to ship in its place: of the same precision, and of the next smaller one. */
+/** The dense models to ship instead: one of the same precision, one of the next smaller. */
 async function fasterModels(build: Build, dense: Stage<null>): Promise<Faster[]> {
   const { precision } = build;
   const floats = (await buildFloats(build, dense.path)).result;
@@ -95,7 +98,7 @@ function sentence({ precision, speedup, ratio, byText }: Faster, { options }: Bu
   return `Dense ${precision} is ${speed} and ${loss}: ${command.join(' ')}`;
 }
 
-/** For a shell, where it needs to be. */
+/** Quotes an argument for a shell, if needed. */
 function quoted(path: string): string {
   return /^[\w./@:+-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }

@@ -8,7 +8,7 @@ import { jsonStage, stage, withWorkspace } from './workspace.ts';
 
 const folder = temporaryFolder();
 
-/** A workspace that a run left which was killed: a finished stage, a half-written file and its lock. */
+/** A workspace that a killed run left: a finished stage, a half-written file and its lock. */
 function abandoned(name: string, lock: string): string {
   const path = join(folder, name);
   mkdirSync(join(path, 'stage'), { recursive: true });
@@ -31,7 +31,7 @@ describe('a workspace', () => {
     expect(existsSync(join(folder, 'failed'))).toBe(false);
   });
 
-  // Process ids are below 2^22 on Linux; this one is nobody's.
+  // Process ids are below 2^22 on Linux, so no process has this one.
   it.each([
     ['a process that is gone', JSON.stringify({ ...THIS_PROCESS, pid: 2 ** 30 })],
     ['a namesake of this process', JSON.stringify(THIS_PROCESS)],
@@ -81,10 +81,10 @@ describe('a workspace', () => {
       progress,
     );
     await expect(stopped).rejects.toThrow('Stopped.');
-    expect(notes).toEqual([`Kept in ${path}: 1 finished part; the same command goes on from there.`]);
+    expect(notes).toEqual([`Kept in ${path}: 1 finished part; the same command continues from there.`]);
     writeFileSync(join(path, 'plan'), '');
     await withWorkspace(path, async () => rmSync(path, { recursive: true }), progress);
-    expect(notes.slice(1)).toEqual([`Taking up 2 finished parts from ${path}`]);
+    expect(notes.slice(1)).toEqual([`Continuing with 2 finished parts from ${path}`]);
     await withWorkspace(path, async () => {}, progress);
     expect(notes.length).toBe(2);
   });

@@ -11,13 +11,13 @@ import { LACUNA_VERSION } from '../../core/manifest.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
 import { checkWritable, exists } from '../folder/output.ts';
 
-/** A finished stage: where it is, and what it gave. */
+/** A finished stage: its place and its result. */
 export interface Stage<T> {
   readonly path: string;
   readonly result: T;
 }
 
-/** Names a stage by all that went into it, this version of Lacuna included. */
+/** The name of a stage: a hash of everything that went into it, this version of Lacuna included. */
 export function keyOf(...inputs: readonly unknown[]): string {
   return createHash('sha256')
     .update(JSON.stringify([LACUNA_VERSION, ...inputs]))
@@ -26,10 +26,10 @@ export function keyOf(...inputs: readonly unknown[]): string {
 }
 
 /**
- * Runs `use` in the folder `path`, made when it is not there. What a killed run had half written is removed first; what
- * it had finished stays, and so does all when `use` throws. `progress` is told of both.
+ * Runs `use` in the folder `path`, which is made if it does not exist. First it removes what a killed run had half
+ * written. What that run had finished stays. If `use` throws, everything stays. `progress` hears of both.
  *
- * The lock lies beside the folder, so that `use` may remove that.
+ * The lock lies beside the folder, so that `use` may remove the folder.
  *
  * @throws LacunaError `exists` while another run works in it.
  */
@@ -39,12 +39,12 @@ export async function withWorkspace<T>(path: string, use: () => Promise<T>, prog
     await makeFolder(path);
     await removeUnfinished(path);
     const found = await finishedIn(path);
-    if (found > 0) progress.note(`Taking up ${parts(found)} from ${path}`);
+    if (found > 0) progress.note(`Continuing with ${parts(found)} from ${path}`);
     try {
       return await use();
     } catch (error) {
       const kept = await finishedIn(path);
-      if (kept > 0) progress.note(`Kept in ${path}: ${parts(kept)}; the same command goes on from there.`);
+      if (kept > 0) progress.note(`Kept in ${path}: ${parts(kept)}; the same command continues from there.`);
       throw error;
     } finally {
       // Without a finished stage there is nothing to keep.
@@ -62,14 +62,14 @@ async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** Nobody else works here: what is being made, and what is locked, was left by a process that was killed. */
+/** Nobody else works here, so a killed process left what is half made or locked. */
 async function removeUnfinished(path: string): Promise<void> {
   for (const name of await readdir(path, { recursive: true }))
     if (/\.(partial-|lock)/.test(name)) await rm(join(path, name), { recursive: true, force: true });
 }
 
 /**
- * Removes what is in the workspace under a name that says so: of a folder that is half removed nobody could tell that it is not
+ * Removes files in the workspace with a telling name. If half a folder were removed under its own name, it would look
  * finished.
  */
 export async function discard(path: string): Promise<void> {
@@ -97,7 +97,7 @@ function parts(count: number): string {
   return count === 1 ? '1 finished part' : `${count} finished parts`;
 }
 
-/** Runs `make` unless its output is there: outputs appear whole or not at all. */
+/** Runs `make` unless its output exists. Outputs appear whole or not at all. */
 export async function stage<T>(path: string, make: () => Promise<unknown>, read: () => Promise<T>): Promise<Stage<T>> {
   if (!(await exists(path))) {
     await mkdir(dirname(path), { recursive: true });
@@ -106,16 +106,16 @@ export async function stage<T>(path: string, make: () => Promise<unknown>, read:
   return { path, result: await read() };
 }
 
-/** A stage whose output is a JSON file of what it gives. */
+/** A stage whose output is a JSON file with its result. */
 export async function jsonStage<T>(path: string, make: () => Promise<T>): Promise<Stage<T>> {
   const write = async () => writeFileAtomically(path, `${JSON.stringify(await make(), null, 2)}\n`);
   return stage(path, write, () => readResult<T>(path));
 }
 
-/** Figures of a stage have some kilobytes. */
+/** Figures of a stage take some kilobytes. */
 const MAX_RESULT_BYTES = 64 << 20;
 
-/** What a JSON stage wrote. */
+/** The result of a JSON stage. */
 export async function readResult<T>(path: string): Promise<T> {
   return (await readJsonObject(path, MAX_RESULT_BYTES)).value as T;
 }

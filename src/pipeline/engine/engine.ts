@@ -1,4 +1,4 @@
-/** Which engine runs a model: the native core where it is built and can feed the model, else stock ONNX Runtime. */
+/** Which engine runs a model: the native core if it is built and can run the model, else stock ONNX Runtime. */
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -23,31 +23,31 @@ export const ENGINES = ['native', 'stock'] as const;
 export type Engine = (typeof ENGINES)[number];
 
 export interface EngineOptions extends SessionOptions {
-  /** The one to use; the native core where it works, by default. */
+  /** The engine to use. Default: the native core if it works. */
   readonly engine?: Engine | undefined;
-  /** Where the native core is; found by itself when absent. */
+  /** Folder of the native core. If absent, Lacuna looks for it. */
   readonly nativeFolder?: string | URL | undefined;
   readonly progress?: Progress;
-  /** Version of our operators that the model calls, where it says. */
+  /** Version of our operators that the model calls, if known. */
   readonly operatorSet?: number | undefined;
 }
 
-/** What opens the sessions that a model is measured in. */
+/** Opens the sessions in which a model is measured. */
 export interface MeasuringEngine {
   readonly engine: Engine;
-  /** The native core, where that is it. */
+  /** The native core, if it is the engine. */
   readonly native: NativeFiles | undefined;
 }
 
 /**
- * The engine that is asked for; by default the native core where it is built and loads. Throws `not-found` when the native core is
- * asked for and is not built.
+ * The engine that was asked for. Default: the native core if it is built and loads. Throws `not-found` if the native
+ * core was asked for and is not built.
  */
 export async function chooseEngine(options: EngineOptions): Promise<MeasuringEngine> {
   const { engine, progress = SILENT } = options;
   const native = await wantedCore(options);
   if (native === undefined) return { engine: 'stock', native };
-  // An engine that is asked for is opened: its failure says why it cannot be.
+  // If the user names an engine, it is opened without a check: its own error says what is wrong.
   const problem = engine === 'native' ? undefined : addonProblem(native.addon);
   if (problem === undefined) {
     noteOperators(native, options);
@@ -63,8 +63,8 @@ export interface DecodingSession {
 }
 
 /**
- * Opens a model for decoding one text. Throws `not-found` when the native core is asked for and is not built, and what
- * opening the model throws.
+ * Opens a model for decoding one text. Throws `not-found` if the native core was asked for and is not built, and any
+ * error of opening the model.
  */
 export async function openDecodingSession(modelPath: string, options: EngineOptions = {}): Promise<DecodingSession> {
   const { engine, progress = SILENT } = options;
@@ -76,7 +76,8 @@ export async function openDecodingSession(modelPath: string, options: EngineOpti
     return { engine: 'native', session };
   } catch (error) {
     if (engine === 'native' || !(error instanceof LacunaError)) throw error;
-    // A model of another maker, or a core built for another machine: if stock ONNX Runtime cannot either, it says why.
+    // The model may be from another tool, or the core built for another machine. If stock ONNX Runtime fails too, its
+    // error says why.
     const session = await openSession(modelPath, options);
     progress.note(`Stock ONNX Runtime is used: ${error.message}`);
     return { engine: 'stock', session };
@@ -89,7 +90,7 @@ function noteOperators({ addon }: NativeFiles, { operatorSet, progress = SILENT 
   if (problem !== undefined) progress.note(problem);
 }
 
-/** What to say where a model calls operators of another version than there are kernels for; undefined where it does not. */
+/** What to say if a model calls operators of another version than the kernels; undefined if it does not. */
 export function operatorProblem(called: number, known: number): string | undefined {
   if (called === known) return undefined;
   const what = `The model calls operators of version ${called}, and the native core has kernels for version ${known}`;
@@ -98,13 +99,13 @@ export function operatorProblem(called: number, known: number): string | undefin
 }
 
 /**
- * What `threads` threads read from memory, in bytes a second, as the native core measures it; undefined where it is not
- * built or does not load.
+ * Bytes a second that `threads` threads read from memory, measured by the native core; undefined if it is not built or
+ * does not load.
  */
 export async function memoryBandwidth({ nativeFolder, threads }: EngineOptions): Promise<number | undefined> {
   const native = await findNativeFiles(nativeFolder);
   if (native === undefined) return undefined;
-  // ONNX Runtime starts a thread a core when it is not told how many.
+  // Without a number, ONNX Runtime starts one thread for each core.
   return measureReadBandwidth(native.addon, threads ?? availableParallelism()).catch(() => undefined);
 }
 
@@ -115,22 +116,22 @@ export async function hasNativeCore(nativeFolder?: string | URL): Promise<boolea
 }
 
 /**
- * What this installation runs models on: our kernels where they are built, else stock ONNX Runtime. float16 is for GPUs, on which
- * it is neither's.
+ * What this installation runs models on: our kernels if they are built, else stock ONNX Runtime. Neither for float16,
+ * which is for GPUs.
  */
 export async function installedHost({ name, floats }: Precision, nativeFolder?: string | URL): Promise<Host> {
   const isNative = floats === 'float16' || (await hasNativeCore(nativeFolder));
   return hostNamed(isNative ? 'native' : 'stock', name);
 }
 
-/** The native core's files, unless stock ONNX Runtime is asked for. */
+/** The native core's files, unless stock ONNX Runtime was asked for. */
 async function wantedCore({ engine, nativeFolder }: EngineOptions): Promise<NativeFiles | undefined> {
   const native = engine === 'stock' ? undefined : await findNativeFiles(nativeFolder);
   if (native === undefined && engine === 'native') throw notBuilt();
   return native;
 }
 
-/** The native core's files; undefined without the face for Node. */
+/** The native core's files; undefined without the addon for Node. */
 export async function findNativeFiles(nativeFolder?: string | URL): Promise<NativeFiles | undefined> {
   const folder = nativePath(nativeFolder);
   const addon = join(folder, ADDON_NAME);

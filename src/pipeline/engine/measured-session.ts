@@ -1,4 +1,6 @@
-/** A sparse model opened so that it tells what it left out: its counts are added as graph outputs, weights stay on disk. */
+/**
+ * Opens a sparse model so that it reports what it left out. Its counts become graph outputs, and weights stay on disk.
+ */
 import { encodeReferencing } from '../../../formats/onnx/index.ts';
 import type { Graph } from '../../core/graph.ts';
 import { value } from '../../core/graph-builder.ts';
@@ -12,15 +14,18 @@ import type { MeasuringEngine } from './engine.ts';
 /** `layers.<i>.kept` (neurons computed, by `withCounts`) and `layers.<i>.active` (whether the block ran, by the rewrite). */
 const COUNTS = /^layers\.\d+\.(kept|active)$/;
 
-/** A job of measuring; by stock ONNX Runtime where no native core is given. */
+/** A job of measuring. Without a native core, stock ONNX Runtime runs it. */
 export interface MeasuringJob extends JobOptions, Partial<Pick<MeasuringEngine, 'native'>> {}
 
-/** How a model is fed to be measured: one that keeps calls of several tokens dense shows its sparsity only token by token. */
+/**
+ * How a model is fed for measuring. A model that runs calls of several tokens dense shows its sparsity only token by
+ * token.
+ */
 export function feedOf(plan: Plan | null): 'chunk' | 'token' {
   return plan?.prefill === 'dense' ? 'token' : 'chunk';
 }
 
-/** Opens `graph`, whose weights lie beside `modelPath`, with every count that its nodes make as a further output. */
+/** Opens `graph`, with weights beside `modelPath`. Every count of its nodes is a further output. */
 export async function openMeasuredSession(modelPath: string, graph: Graph, options: MeasuringJob): Promise<Session> {
   const counting = withCounts(graph);
   const made = counting.nodes.flatMap(({ outputs }) => outputs).filter((name) => COUNTS.test(name));

@@ -19,22 +19,22 @@ const FILE_NAMES: Readonly<Partial<Record<NodeJS.Platform, string>>> = {
   win32: 'lacuna_ort.dll',
 };
 
-/** The face for Node beside the library. */
+/** The addon for Node beside the library. */
 export const ADDON_NAME = 'lacuna_node.node';
 
-/** Machine codes of the ELF header that builds may have (System V ABI, e_machine). */
+/** Machine codes (System V ABI, e_machine) in the ELF headers of our builds. */
 const ELF_MACHINES: Readonly<Record<number, string>> = { 62: 'x64', 183: 'arm64' };
-/** Up to and with e_machine. */
+/** Bytes up to and including e_machine. */
 const ELF_HEADER_BYTES = 20;
 
-/** The package that brings the native core ready built for a machine (scripts/pack-native.js makes it). */
+/** The package with the native core built for a machine (scripts/pack-native.js makes it). */
 function platformPackage(): string {
   return `@lacuna/native-${platform()}-${arch()}`;
 }
 
 /**
- * Folder of the native core: the platform package's, where it is installed beside this one in the same version, else that
- * of a build in this package, whether it is there or not.
+ * Folder of the native core. If the platform package of the same version is installed beside this one, its folder;
+ * otherwise the build folder of this package, whether it exists or not.
  */
 export function locateNative(): URL {
   return pathToFileURL(
@@ -57,12 +57,12 @@ function resolvePackage(name: string): string | undefined {
   }
 }
 
-/** The folder of the native core as a path: the one that is named, else where an installation has it. */
+/** The folder of the native core as a path: the given one, else the one of the installation. */
 export function nativePath(named: string | URL = locateNative()): string {
   return typeof named === 'string' ? named : fileURLToPath(named);
 }
 
-/** What lies in `folder`. Only headers are read: a library that is broken further on is found by the host that loads it. */
+/** What is in `folder`. Only headers are read. If a library is broken further on, the host that loads it finds out. */
 export async function findNativeLibrary(folder: string): Promise<NativeLibrary> {
   const name = FILE_NAMES[platform()];
   if (name === undefined) return { state: 'absent', path: folder, why: `there is none for ${platform()}` };

@@ -21,7 +21,7 @@ export interface CardModel {
   readonly onnxruntime: string;
 }
 
-/** Markdown with the front matter that the Hub reads. */
+/** Markdown with the front matter for the Hub. */
 export function modelCard({ spec, plan, models }: CardContent): string {
   return `---
 library_name: transformers.js
@@ -53,8 +53,8 @@ file's name), by optimum's \`file_name\`, by \`model.decoder.filename\` in \`gen
 `;
 
 const ROUNDED_BY: Readonly<Record<Rounding, string>> = {
-  gptq: 'rounded by GPTQ, so that errors make up for each other',
-  search: 'each rounding error was weighed by the size of its input',
+  gptq: 'rounded by GPTQ, so that errors compensate each other',
+  search: 'rounding errors were weighed by the sizes of their inputs',
 };
 
 function modelText({ file, precision, rounding, calibratedOn = [], onnxruntime }: CardModel): string {

@@ -1,4 +1,4 @@
-/** What a model folder says of itself: its manifest, its card and its genai config. */
+/** The manifest, the card and the genai config of a model folder. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -13,7 +13,7 @@ import { modelFileOf, transformersJsConfig } from './transformers-js.ts';
 
 const folder = temporaryFolder();
 
-/** The beginning of one, with these models. */
+/** The start of a manifest with these models. */
 function manifest(models: readonly object[]): string {
   return JSON.stringify({ format: 'lacuna.manifest', version: 1, lacuna: '0.1.0', models });
 }
@@ -100,7 +100,7 @@ describe('modelCard', () => {
     expect(nibbles).not.toContain('file_name');
     const calibratedOn = [{ name: 'fit.txt', sha256: '', tokens: 512 }];
     expect(dense({ ...model('int4'), rounding: 'search', calibratedOn })).toContain(
-      'float32; each rounding error was weighed by the size of its input on 512 tokens of fit.txt; ONNX Runtime',
+      'float32; rounding errors were weighed by the sizes of their inputs on 512 tokens of fit.txt; ONNX Runtime',
     );
   });
 

@@ -35,13 +35,13 @@ import { modelFileOf, transformersJsConfig } from './transformers-js.ts';
 export const MANIFEST_FILE = 'lacuna.json';
 const CARD_FILE = 'README.md';
 
-/** Files taken over from the source as they are, when they are there. */
+/** Files copied unchanged from the source, if they exist. */
 const COPIED = ['generation_config.json', 'tokenizer.json', 'special_tokens_map.json', 'tokenizer.model'] as const;
 
-/** What else of a source ends in the folder, in whole or in part. */
+/** Files of a source that go into the folder, in whole or in part. */
 const READ = ['config.json', 'tokenizer_config.json', 'chat_template.jinja'] as const;
 
-/** More than any JSON file of a model, of statistics or of a plan needs: the largest known are a few megabytes. */
+/** Larger than any JSON file of a model, of statistics or of a plan. The largest known are a few megabytes. */
 export const MAX_JSON_BYTES = 64 << 20;
 
 /** sha256 of every small file that a folder made from `source` depends on, by name. */
@@ -54,11 +54,11 @@ export async function hashSmallFiles({ files }: ModelFiles): Promise<Record<stri
   return hashes;
 }
 
-/** One model of a folder, as it is to be written. */
+/** One model of a folder, before it is written. */
 export interface FolderModel {
   readonly graph: Graph;
   readonly precision: Precision;
-  /** How weights were rounded by texts, and by which; absent where they were by none. */
+  /** How texts rounded the weights, and which texts; absent if none did. */
   readonly rounding?: Rounding | undefined;
   readonly calibratedOn?: readonly TextIdentity[] | undefined;
 }
@@ -70,7 +70,7 @@ export interface FolderContent {
   readonly spec: ModelSpec;
   readonly fingerprint: string;
   readonly plan: Plan | null;
-  /** Whose config and tokenizer files are taken over: a checkpoint or another model folder. */
+  /** The source of the config and tokenizer files: a checkpoint or another model folder. */
   readonly source: ModelFiles;
 }
 
@@ -79,9 +79,9 @@ export interface WriteFolderOptions extends JobOptions {
 }
 
 /**
- * Writes a model folder under a temporary name and renames it when it is whole.
+ * Writes a model folder under a temporary name and renames it when it is complete.
  *
- * @throws LacunaError `exists` when `path` is there and `force` is not given.
+ * @throws LacunaError `exists` when `path` exists and `force` is not given.
  */
 export async function writeModelFolder(
   path: string,
@@ -102,7 +102,7 @@ export async function writeModelFolder(
   });
 }
 
-/** One after the other: each of them keeps the disk busy. */
+/** One after the other, because each of them keeps the disk busy. */
 async function writeModels(
   folder: string,
   { models }: FolderContent,
@@ -119,7 +119,7 @@ async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<st
   for (const name of COPIED) {
     const file = files.get(name);
     if (file === undefined) continue;
-    // Copied by content: a read-only source must not make files that cannot be synced.
+    // Copied by content: copying the permissions of a read-only source would make files that cannot be synced.
     await writeFile(
       join(folder, name),
       'text' in file ? file.text() : await readBounded(file.path, MAX_SMALL_FILE_BYTES),
@@ -129,7 +129,10 @@ async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<st
   return copied;
 }
 
-/** Ends the model card of a folder with a section, in place of one of that heading, and puts the card's new checksum into its manifest. */
+/**
+ * Adds a section at the end of a folder's model card, or replaces the one with the same heading. Puts the card's new
+ * checksum into the manifest.
+ */
 export async function addToCard(path: string, section: string): Promise<void> {
   const manifest = await readManifest(path);
   const card = join(path, CARD_FILE);
@@ -142,8 +145,8 @@ export async function addToCard(path: string, section: string): Promise<void> {
 }
 
 /**
- * The files that `writeModelFolder` would write, with their sizes. Of the weights only those are read that go into the
- * .onnx files themselves.
+ * The files that `writeModelFolder` would write, with their sizes. It reads only those weights that go into the .onnx
+ * files themselves.
  */
 export async function planModelFolder(content: FolderContent): Promise<readonly PlannedFile[]> {
   const files: PlannedFile[] = [];
@@ -159,7 +162,7 @@ export async function planModelFolder(content: FolderContent): Promise<readonly 
   }
   for (const [path, text] of Object.entries(await configTexts(content)))
     files.push({ path, bytes: Buffer.byteLength(text) });
-  // A checksum is as long as any other.
+  // All checksums have the same length.
   const crc32 = checksumOf(new Uint8Array(0));
   const manifest = describe(
     '',
@@ -237,8 +240,8 @@ function describe(folder: string, content: FolderContent, written: readonly Writ
 }
 
 /**
- * The oldest ONNX Runtime that computes the graph rightly: function bodies need 1.21, products of 8-bit blocks 1.22, and
- * looking rows of blocks up 1.23; before 1.24 GroupQueryAttention counted one token too many in a sliding window.
+ * The oldest ONNX Runtime that computes the graph correctly. Function bodies need 1.21, products of 8-bit blocks 1.22,
+ * and looking up rows of blocks 1.23. Before 1.24, GroupQueryAttention counted one token too many in a sliding window.
  */
 function oldestRuntime({ nodes: own, functions }: Graph): string {
   const nodes = [...own, ...functions.flatMap((one) => one.nodes)];
@@ -257,12 +260,14 @@ export interface ChosenModel {
   readonly modelPath: string;
 }
 
-/** Version of our operators that a model calls; undefined where it calls none. Folders from before that was counted have version 1. */
+/**
+ * Version of our operators that a model calls; undefined if it calls none. Folders without this field have version 1.
+ */
 export function calledOperators({ manifest: { plan }, model }: ChosenModel): number | undefined {
   return model.operatorSet ?? (plan !== null || model.blocks !== undefined ? 1 : undefined);
 }
 
-/** A model folder opened: its manifest and the graph of one of its models, weights still on disk. */
+/** An open model folder: its manifest and the graph of one of its models. Weights are still on disk. */
 export interface ModelFolder extends ModelFiles, ChosenModel {
   readonly graph: Graph;
 }
@@ -307,13 +312,13 @@ export async function chooseModel(path: string, dtype?: string): Promise<ChosenM
   });
 }
 
-/** The model's path, if ONNX Runtime can be trusted with it. */
+/** The model's path, if ONNX Runtime can safely open it. */
 async function safeModel(modelPath: string): Promise<string> {
   checkNumbers(await readNumbers(modelPath), modelPath);
   return modelPath;
 }
 
-/** The folder to compare with: with only a precision or an engine given, the same folder. */
+/** The folder to compare with. If only a precision or an engine is given, it is the same folder. */
 export function baselineOf(given: {
   readonly folder: string;
   readonly against?: string;

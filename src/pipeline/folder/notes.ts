@@ -1,8 +1,8 @@
-/** What a user should know of a precision that no option says. */
+/** What a user should know about a precision that no option says. */
 import type { Checkpoint } from '../../core/checkpoint.ts';
 import type { Precision } from '../../core/precision.ts';
 
-/** Of precisions that store bfloat16: who widens it, and whether weights are rounded to it. */
+/** For precisions that store bfloat16: who widens it, and whether weights are rounded to it. */
 export function bfloat16Notes(precisions: readonly Precision[], { tensors }: Checkpoint): string[] {
   if (!precisions.some(({ linear, vocabulary }) => [linear, vocabulary].some(({ kind }) => kind === 'widened')))
     return [];

@@ -10,7 +10,7 @@ const at = (name: string) => join(folder, name);
 
 beforeAll(() => {
   writeFileSync(at('old.json'), '{}');
-  // As a checkpoint has it: nothing here is ours to write over.
+  // As in a checkpoint: we may overwrite nothing here.
   writeFileSync(at('model.safetensors'), '');
   mkdirSync(at('folder'));
 });

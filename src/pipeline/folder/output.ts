@@ -1,4 +1,4 @@
-/** Where a command is to write: refused before any work when it is taken or cannot be written. */
+/** The output of a command. If it exists or cannot be written, it is refused before any work. */
 import { constants } from 'node:fs';
 import { access, mkdir, stat } from 'node:fs/promises';
 import { dirname, extname, resolve } from 'node:path';
@@ -19,10 +19,11 @@ export interface OutputOptions {
 }
 
 /**
- * Checks a JSON output and the .safetensors beside it, which bears the same name: `model.json` beside a checkpoint's
- * `model.safetensors` would cost its weights.
+ * Checks a JSON output and the .safetensors beside it, which has the same name. `model.json` beside a checkpoint's
+ * `model.safetensors` would overwrite the weights.
  *
- * @throws LacunaError `exists` when one of them is there and `force` is not given; `usage` or `io` when it cannot be written.
+ * @throws LacunaError `exists` when one of them exists and `force` is not given; `usage` or `io` when it cannot be
+ * written.
  */
 export async function checkJsonOutput({ output, force }: OutputOptions): Promise<void> {
   if (extname(output) === '.safetensors')
@@ -40,7 +41,7 @@ export async function checkJsonOutput({ output, force }: OutputOptions): Promise
 async function refuseExistingOutput(output: string): Promise<void> {
   const lock = lockOf(output);
   const hasJson = await exists(output);
-  // Tensors alone are somebody else's, unless a run was killed before it wrote the JSON file.
+  // Tensors without a JSON file belong to somebody else, unless a run was killed before it wrote the JSON file.
   if (!hasJson && (await isStaleLock(lock))) return;
   const tensors = replaceExtension(output, '.safetensors');
   if (!hasJson && !(await exists(tensors))) return;
@@ -55,10 +56,10 @@ function alreadyThere(path: string): LacunaError {
 }
 
 /**
- * Runs `write`, which makes a JSON output and the .safetensors beside it, in folders made for them. One process at a time
- * does so: the two files belong together.
+ * Runs `write`, which makes a JSON output and the .safetensors beside it, in folders made for them. Only one process at
+ * a time does so, because the two files belong together.
  *
- * @throws LacunaError `exists` while another does, and without `force` when another has.
+ * @throws LacunaError `exists` while another process does it, and without `force` when another has done it.
  */
 export async function writeJsonOutput<T>({ output, force }: OutputOptions, write: () => Promise<T>): Promise<T> {
   await mkdir(dirname(resolve(output)), { recursive: true });
@@ -73,14 +74,14 @@ function lockOf(output: string): string {
   return `${resolve(output)}.lock`;
 }
 
-/** The nearest of `folder` and those above it that is there already. */
+/** The nearest existing folder: `folder` or one above it. */
 export async function presentFolder(folder: string): Promise<string> {
   let present = folder;
   while (!(await exists(present)) && present !== dirname(present)) present = dirname(present);
   return present;
 }
 
-/** Throws 'io' unless the folder that is there already, of those that lead to `folder`, takes new entries. */
+/** Throws 'io' unless the nearest existing folder on the way to `folder` accepts new entries. */
 export async function checkWritable(folder: string): Promise<void> {
   const present = await presentFolder(folder);
   if (!(await stat(present)).isDirectory())

@@ -1,4 +1,4 @@
-/** What a command is given to work on: a checkpoint, or a folder converted before; both end in a dense graph. */
+/** What a command works on: a checkpoint, or a converted folder. Both give a dense graph. */
 
 import { assemble, openModel } from '../../../converters/index.ts';
 import { openCheckpoint } from '../../../formats/checkpoint.ts';
@@ -22,7 +22,7 @@ export interface DenseModel extends ModelFiles {
   readonly graph: Graph;
   /** How the graph stores its weights. */
   readonly precision: Precision;
-  /** How they were rounded by texts, where they were. */
+  /** How texts rounded them, if they did. */
   readonly rounded?: RoundedLayers | undefined;
 }
 
@@ -30,13 +30,13 @@ export interface DenseModel extends ModelFiles {
 export interface SourceOptions extends JobOptions {
   /** Takes weights that are NaN or infinite instead of refusing them. */
   readonly allowNonFinite?: boolean;
-  /** Where checkpoints come from that are given by name; without it only those that are here are opened. */
+  /** Where checkpoints that are given by name come from. Without it, only local ones are opened. */
   readonly hub?: HubOptions;
   /** Folder of a LoRA adapter that is merged into the checkpoint's weights. */
   readonly adapter?: string;
 }
 
-/** `path` if something is there; else, if it names a model on the Hub, where its download lies. */
+/** `path` if it exists. Else, if it names a model on the Hub, the place of its download. */
 export async function localPath(path: string, { hub, ...job }: SourceOptions): Promise<string> {
   const reference = hub === undefined || (await exists(path)) ? undefined : parseHubReference(path);
   return hub === undefined || reference === undefined ? path : fetchCheckpoint(reference, hub, job);
@@ -44,7 +44,7 @@ export async function localPath(path: string, { hub, ...job }: SourceOptions): P
 
 export interface OpenedCheckpoint {
   readonly checkpoint: Checkpoint;
-  /** In fp32. */
+  /** Its size in fp32. */
   readonly pieces: ModelPieces;
 }
 
@@ -54,7 +54,7 @@ export async function openPieces(given: string, options: SourceOptions = {}): Pr
   return { checkpoint, pieces: openModel(checkpoint, { precision: FLOATS }) };
 }
 
-/** The checkpoint that `given` means, an adapter merged into it; nothing of it has been checked against its config. */
+/** The checkpoint that `given` means, with an adapter merged into it. It has not been checked against its config. */
 export async function openSource(given: string, options: SourceOptions): Promise<Checkpoint> {
   const path = await checkpointPath(given, options);
   const { adapter, ...rest } = options;
@@ -62,7 +62,7 @@ export async function openSource(given: string, options: SourceOptions): Promise
   return adapter === undefined ? checkpoint : mergeAdapter(checkpoint, adapter, rest);
 }
 
-/** As `localPath`, but 'unsupported' where a converted folder lies there. */
+/** As `localPath`, but 'unsupported' for a converted folder. */
 export async function checkpointPath(given: string, options: SourceOptions): Promise<string> {
   const path = await localPath(given, options);
   if (await isModelFolder(path))
@@ -72,17 +72,17 @@ export async function checkpointPath(given: string, options: SourceOptions): Pro
   return path;
 }
 
-/** The dense graph as it is written: pieces assembled, residual adds fused into the norms that follow. */
+/** The dense graph as it is written: pieces joined, residual adds fused into the norms that follow. */
 export function denseGraph(pieces: ModelPieces): Graph {
   return fuseSkipNorms(assemble(pieces));
 }
 
 export interface DenseOptions extends SourceOptions {
-  /** What a checkpoint's weights are stored as; fp32 by default. */
+  /** How a checkpoint's weights are stored. Default: fp32. */
   readonly precision?: Precision;
 }
 
-/** The dense model of a checkpoint in a precision, its weights rounded by texts where they were. */
+/** The dense model of a checkpoint in a precision, with its weights rounded by texts if they were. */
 export function denseModel(checkpoint: Checkpoint, precision: Precision, rounded?: RoundedLayers): DenseModel {
   const pieces = openModel(checkpoint, {
     precision,
@@ -93,7 +93,7 @@ export function denseModel(checkpoint: Checkpoint, precision: Precision, rounded
   return { path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces), precision, rounded };
 }
 
-/** The dense model behind a checkpoint or a converted folder. */
+/** The dense model of a checkpoint or a converted folder. */
 export async function openDense(path: string, options: DenseOptions = {}): Promise<DenseModel> {
   const { precision = choosePrecision(FLOATS) } = options;
   if (!(await isModelFolder(path))) {
@@ -107,7 +107,7 @@ export async function openDense(path: string, options: DenseOptions = {}): Promi
     throw new LacunaError('unsupported', `${path} is a converted folder; an adapter is merged into a checkpoint`, {
       hint: 'Give the checkpoint with --adapter, or the folder without.',
     });
-  // Where there are several precisions, fp32 is the first.
+  // If a folder has several precisions, fp32 is the first.
   const { manifest, model, graph, files } = await openModelFolder(path);
   if (manifest.plan !== null) {
     throw new LacunaError('unsupported', `${path} is sparse already (preset ${manifest.plan.preset})`, {

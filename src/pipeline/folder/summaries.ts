@@ -1,4 +1,4 @@
-/** What `inspect` tells of checkpoints, graphs and folders: from headers and configs, no weight is read. */
+/** What `inspect` says about checkpoints, graphs and folders. It reads headers and configs, and no weight. */
 import {
   type ModelLayout,
   modelLayout,
@@ -27,16 +27,16 @@ export interface GraphSummary {
   readonly opsets: Readonly<Record<string, number>>;
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
-  /** Operators of the main graph, `domain.name` -> how many, most first. */
+  /** Operators of the main graph, `domain.name` -> count, largest count first. */
   readonly operators: Readonly<Record<string, number>>;
   readonly functions: readonly string[];
-  /** What several initializers share is counted once, for the first of them. */
+  /** Data that several initializers share counts once, for the first of them. */
   readonly weightBytes: number;
   readonly bytesByKind: Readonly<Record<WeightKind, number>>;
   readonly bytesByDtype: Readonly<Record<string, number>>;
 }
 
-/** What else a model comes with. */
+/** Other files and facts of a model. */
 export interface ExtrasSummary {
   readonly hasTokenizer: boolean;
   readonly hasChatTemplate: boolean;
@@ -44,9 +44,9 @@ export interface ExtrasSummary {
 
 export interface CheckpointSummary extends ExtrasSummary {
   readonly spec: ModelSpec | undefined;
-  /** How its layers are built; undefined as `spec` is. */
+  /** How its layers are built; undefined if `spec` is. */
   readonly layout: ModelLayout | undefined;
-  /** Why it cannot be converted, when it cannot: all reasons. */
+  /** All reasons why it cannot be converted, if there are any. */
   readonly problems: readonly string[];
   readonly fingerprint: string;
   readonly tensors: number;
@@ -56,7 +56,7 @@ export interface CheckpointSummary extends ExtrasSummary {
   readonly bytesByDtype: Readonly<Record<string, number>>;
 }
 
-/** `opening` and `unread` are what opening it met: weights that are missing or damaged. */
+/** `opening` and `unread` are problems of opening it: weights that are missing or damaged. */
 export async function summariseCheckpoint(
   checkpoint: Checkpoint,
   opening: readonly LacunaError[],
@@ -85,7 +85,9 @@ export async function summariseExtras(model: ModelFiles): Promise<ExtrasSummary>
   return { hasTokenizer: hasTokenizer(model), hasChatTemplate: await hasChatTemplate(model) };
 }
 
-/** How the model in a converted folder is built, by its config.json; undefined where that was changed beyond reading. */
+/**
+ * How the model in a converted folder is built, by its config.json; undefined if that was changed and cannot be read.
+ */
 export async function folderLayout(folder: ModelFiles, fingerprint: string): Promise<ModelLayout | undefined> {
   const read = async (name: 'config.json' | 'generation_config.json') =>
     (await readSmallJson(folder, name, MAX_JSON_BYTES))?.value;
@@ -110,7 +112,7 @@ export function summariseGraph(graph: Graph): GraphSummary {
   };
 }
 
-/** The first initializer of each range of a file: a tied head and its embedding may be two views of one. */
+/** The first initializer of each range of a file: a tied head and its embedding may be two views of one range. */
 function storedOnce(initializers: readonly Initializer[]): Initializer[] {
   const ranges = new Set<string>();
   return initializers.filter(({ data }) => {

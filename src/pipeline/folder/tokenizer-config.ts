@@ -1,15 +1,19 @@
-/** tokenizer_config.json as all hosts read it: transformers.js, onnxruntime-genai, Transformers 4 and 5. */
+/** tokenizer_config.json for all hosts: transformers.js, onnxruntime-genai, Transformers 4 and 5. */
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** What Transformers 5 calls a tokenizer without a class of its own; Transformers 4, which optimum needs, has only the other. */
+/**
+ * Transformers 5's name for a tokenizer without a class of its own. Transformers 4, which optimum needs, knows only the
+ * other name.
+ */
 const RENAMED: Readonly<Record<string, string>> = { TokenizersBackend: 'PreTrainedTokenizerFast' };
 
 /**
  * - The chat template is inside: transformers.js reads no chat_template.jinja.
- * - `model_input_names` is there: without it, a tokenizer of no special class also gives token types, which a decoder refuses.
- * - What Transformers 5 writes otherwise is as Transformers 4 wrote it, which both read: the name of the class, and the list of
- *   further special tokens.
+ * - `model_input_names` is present. Without it, a tokenizer of no special class also gives token types, which a decoder
+ *   refuses.
+ * - Where Transformers 5 differs, the file is as Transformers 4 writes it, which both read: the name of the class, and
+ *   the list of further special tokens.
  */
 export function portableTokenizerConfig(config: Json, chatTemplate: string | undefined): Json {
   const { tokenizer_class: name, extra_special_tokens: extra, ...rest } = config;

@@ -1,4 +1,4 @@
-/** Peers that die, break or hang, by programs that stand in for Python and do just that. */
+/** Peers that die, break or hang. Programs stand in for Python and do exactly that. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -9,7 +9,7 @@ const folder = temporaryFolder();
 const VERSIONS = '{"onnxruntime-genai": "1.0", "llama.cpp": "2.0"}';
 const FIGURES = '{"decodeTokensPerSecond": 50, "prefillTokensPerSecond": 200}';
 
-/** A program that answers to --probe with `versions`, as genai with figures, and as llama.cpp by doing `llama`. */
+/** A program that answers --probe with `versions`, behaves as genai with figures, and as llama.cpp does `llama`. */
 function fakePython(name: string, llama: string, versions = VERSIONS): string {
   const path = join(folder, name);
   const cases = [`*--probe*) echo '${versions}' ;;`, `*onnxruntime-genai*) echo '${FIGURES}' ;;`, `*) ${llama} ;;`];

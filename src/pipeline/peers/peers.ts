@@ -1,4 +1,4 @@
-/** Decoding beside other programs, in turn with them: what `bench --peers` adds. */
+/** Decoding in turn with other programs: the work of `bench --peers`. */
 import { resolve } from 'node:path';
 import { parseJsonObject } from '../../../formats/json-file.ts';
 import { LacunaError } from '../../core/errors.ts';
@@ -7,7 +7,7 @@ import { type Spread, spread } from '../../eval/index.ts';
 import { PYTHONS, probeScript, runPython, scriptPath } from './python.ts';
 
 export interface PeerOptions extends JobOptions {
-  /** A Python that has peers installed; looked for when absent. */
+  /** A Python with peers installed. If absent, Lacuna looks for one. */
   readonly python?: string | undefined;
   /** The same weights as a GGUF file, for llama.cpp. */
   readonly gguf?: string | undefined;
@@ -20,30 +20,30 @@ export interface TimedPeer {
   readonly version: string;
   readonly decodeTokensPerSecond: Spread;
   readonly prefillTokensPerSecond: Spread;
-  /** Tokens a second of the folder that is timed / of the peer, a round each. */
+  /** Tokens a second of the timed folder / of the peer, one value for each round. */
   readonly speedup: Spread;
 }
 
-/** A peer that is not installed, that failed or that did not answer: the others are timed all the same. */
+/** A peer that is not installed, failed or did not answer. The others are timed all the same. */
 export interface FailedPeer {
   readonly name: string;
-  /** null where it is not installed. */
+  /** null if it is not installed. */
   readonly version: string | null;
   readonly failure: string;
 }
 
-/** What is timed against the peers. */
+/** The model that is timed against the peers. */
 export interface PeerSubject {
   readonly folder: string;
   /** Its .onnx file, relative to the folder. */
   readonly model: string;
   readonly promptTokens: number;
-  /** Tokens that are decoded a round. */
+  /** Tokens decoded in a round. */
   readonly steps: number;
   readonly rounds: number;
-  /** Tokens a second that the subject decodes, measured now. */
+  /** Decodes and gives the subject's tokens a second, measured now. */
   readonly decode: () => Promise<number>;
-  /** Milliseconds that a peer gets, beside many times what the subject takes. */
+  /** Milliseconds that a peer gets in addition to a multiple of the subject's time. */
   readonly patienceMs?: number;
 }
 
@@ -57,20 +57,20 @@ export interface Peers {
 interface Peer {
   readonly name: string;
   readonly version: string;
-  /** What it opens. */
+  /** The file or folder that it opens. */
   readonly args: readonly string[];
 }
 
 const SCRIPT = 'peers.py';
 
-/** A peer that takes longer than this, and so many times what the subject takes, will not answer. */
+/** A peer fails if it takes longer than this time plus this multiple of the subject's time. */
 const PATIENCE_MS = 300_000;
 const PATIENCE_TURNS = 30;
 
 /**
- * The peers that are installed and have something to open: quick, so that it can be done before anything is timed.
+ * The peers that are installed and have something to open. This is quick, so it can be done before anything is timed.
  *
- * @throws LacunaError `not-found` with what to install where there is none.
+ * @throws LacunaError `not-found` with what to install if there is none.
  */
 export async function findPeers(
   { folder, model }: Pick<PeerSubject, 'folder' | 'model'>,
@@ -94,7 +94,7 @@ export async function findPeers(
     if (peers.length > 0) found.push({ python, peers, missing });
     tried.push(`${python} ${versions === undefined ? 'does not run' : 'has none'}`);
   }
-  // One of two is better than none; the report names the other.
+  // One of two is better than none. The report names the other.
   if (found.length > 0) return found[0];
   throw new LacunaError('not-found', `There is no peer to compare with: ${tried.join('; ')}`, {
     hint: 'pip install onnxruntime-genai; for llama.cpp llama-cpp-python, and --gguf FILE with the same weights.',
@@ -102,8 +102,8 @@ export async function findPeers(
 }
 
 /**
- * The subject and each peer decode in turn, round after round; a peer in a process of its own, which loads the model anew. A peer
- * that fails once is not asked again.
+ * The subject and each peer decode in turn, round after round. A peer runs in a process of its own, which loads the
+ * model anew. A peer that failed once is not tried again.
  */
 export async function timePeers(
   { python, peers, missing }: Peers,
@@ -138,7 +138,7 @@ interface PeerFigures {
   readonly prefillTokensPerSecond: number;
 }
 
-/** A round: what the subject decoded, and what the peer did after it. */
+/** A round: the result of the subject, then that of the peer. */
 interface Turn extends PeerFigures {
   readonly ours: number;
 }
@@ -160,7 +160,7 @@ interface PeerCall {
   readonly limitMs: number;
 }
 
-/** A peer's figures, or why there are none: whatever happens in its process is its own affair. */
+/** A peer's figures, or why there are none. Whatever happens in its process, the benchmark continues. */
 async function answerOf({ name, version }: Peer, call: PeerCall): Promise<PeerFigures | FailedPeer> {
   try {
     return await askPeer(call, name);
@@ -176,7 +176,7 @@ async function askPeer({ python, args, signal, limitMs }: PeerCall, name: string
     answer += text;
   };
   await runPython(python, [scriptPath(SCRIPT), ...args], { signal, onOutput, failure: 'it failed', limitMs });
-  // Libraries may print before; the script's own is the last line.
+  // Libraries may print first. The script's own output is the last line.
   const { decodeTokensPerSecond, prefillTokensPerSecond } = parseJsonObject(
     answer.trim().split('\n').at(-1) ?? '',
     `what ${name} answered`,

@@ -1,27 +1,27 @@
-/** Runs this package's Python scripts: what only other people's programs can tell. */
+/** Runs this package's Python scripts, which use other people's programs. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { parseJsonObject } from '../../../formats/json-file.ts';
 import { LacunaError, throwIfAborted } from '../../core/errors.ts';
 import { packageFile } from '../engine/package-files.ts';
 
-/** Tried in this order: a virtual environment of the place one works in, then what the system calls Python. */
+/** Tried in this order: a virtual environment of the working folder, then the system's Python. */
 export const PYTHONS = ['.venv/bin/python', '.venv/Scripts/python.exe', 'python3', 'python'];
 
 export interface PythonRun {
   readonly signal?: AbortSignal | undefined;
-  /** Called with what it writes to stdout. */
+  /** Called with what the script writes to stdout. */
   readonly onOutput: (text: string) => void;
-  /** What an error says could not be done. */
+  /** What could not be done, for the error. */
   readonly failure: string;
-  /** After so many milliseconds it is stopped, and has failed. */
+  /** After this number of milliseconds it is stopped and has failed. */
   readonly limitMs?: number | undefined;
 }
 
-/** Lines of Python's own report that an error repeats: the exception and what it says. */
+/** Lines of Python's report that an error repeats: the exception and its message. */
 const REPORTED_LINES = 6;
 
-/** Runs `python` until it ends; `runtime` where it fails, `interrupted` once the signal is aborted. */
+/** Runs `python` until it ends. Throws `runtime` if it fails, `interrupted` once the signal is aborted. */
 export async function runPython(
   python: string,
   args: readonly string[],
@@ -66,8 +66,8 @@ function lastLines(report: string): string {
 }
 
 /**
- * What a script answers to `--probe`: versions of the packages that it uses, by name, null for those that are missing;
- * undefined when `python` does not run it.
+ * What a script answers to `--probe`: versions of its packages by name, null for missing ones. undefined if `python`
+ * does not run it.
  */
 export async function probeScript(
   python: string,
@@ -81,7 +81,7 @@ export async function probeScript(
       },
       failure: 'No answer',
     });
-    // A program that runs anything it is given is not a Python.
+    // A program that accepts any argument is not a Python.
     return parseJsonObject(answer, 'the answer');
   } catch {
     return undefined;

@@ -1,4 +1,4 @@
-/** What rounding errors in each column of a weight cost: from statistics, or measured on texts while converting. */
+/** What rounding errors in each column of a weight cost, from statistics or measured on texts while converting. */
 import { importanceOf, inputMoments } from '../../../calibrate/index.ts';
 import { openModel } from '../../../converters/index.ts';
 import { readStatistics } from '../../../formats/statistics.ts';
@@ -18,12 +18,12 @@ export interface MeasuredImportance {
   readonly texts: readonly TextIdentity[];
 }
 
-/** Tokens that are measured while converting. */
+/** The most tokens to measure while converting. */
 export function tokensOf({ tokens = DEFAULT_TOKENS }: MeasureOptions): number {
   return tokens;
 }
 
-/** Measures input moments alone, on `DEFAULT_TOKENS` where no number is given. */
+/** Measures only input moments, on `DEFAULT_TOKENS` tokens by default. */
 export async function measureImportance(checkpoint: Checkpoint, options: MeasureOptions): Promise<MeasuredImportance> {
   const pieces = openModel(checkpoint, { precision: FLOATS });
   return of(
@@ -31,12 +31,12 @@ export async function measureImportance(checkpoint: Checkpoint, options: Measure
   );
 }
 
-/** From the statistics that `lacuna calibrate` wrote. */
+/** Reads the statistics of `lacuna calibrate`. */
 export async function readImportance(checkpoint: Checkpoint, path: string): Promise<MeasuredImportance> {
   return of(await readStatisticsOf(checkpoint, path, STATISTICS));
 }
 
-/** Statistics of a checkpoint; throws `mismatch` for those of another, `usage` for those of too few tokens. */
+/** Statistics of a checkpoint. Throws `mismatch` for those of another checkpoint, `usage` for too few tokens. */
 export async function readStatisticsOf(checkpoint: Checkpoint, path: string, wanted: Wanted): Promise<Statistics> {
   const statistics = await readStatistics(path);
   checkTokens(wanted, statistics.tokens);

@@ -1,4 +1,4 @@
-/** Rounds the layers of a checkpoint so that errors make up for each other on texts, before they are written. */
+/** Rounds the layers of a checkpoint by texts, so that errors compensate each other, before the layers are written. */
 import { readdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import {
@@ -43,16 +43,16 @@ import { type MeasuredImportance, readStatisticsOf, tokensOf } from './importanc
 export interface RoundedLayers extends MeasuredImportance {
   /** By the name of the precision, then of the weight. */
   readonly rounded: ReadonlyMap<string, ReadonlyMap<string, QuantizedMatrix>>;
-  /** `down` as it is stored along both of its axes, where `options.turnables` asked for it; by the same names. */
+  /** `down` stored along both of its axes, if `options.turnables` asked for it; by the same names. */
   readonly turnables: ReadonlyMap<string, RoundedTurnables>;
 }
 
 export interface RoundOptions extends MeasureOptions {
-  /** Statistics with Gram matrices, which are then read in place of being measured. */
+  /** Statistics with Gram matrices, which are read instead of measured. */
   readonly importance?: string;
   /** Rounds each `down` a second time, for sparse models that read it along both axes. */
   readonly turnables?: boolean;
-  /** What is measured in the same walk, and where it goes. */
+  /** Statistics to measure in the same walk, and the keeper that takes them. */
   readonly besides?: {
     readonly statistics: readonly Statistic[];
     readonly save: (statistics: Statistics) => Promise<unknown>;
@@ -60,11 +60,11 @@ export interface RoundOptions extends MeasureOptions {
 }
 
 /**
- * Every linear layer's weight in the blocks of each precision, by GPTQ on the texts; `byWeight` has the mean squares of
- * the output head's inputs.
+ * Every linear layer's weight in the blocks of each precision, rounded by GPTQ on the texts. `byWeight` has the mean
+ * squares of the output head's inputs.
  *
- * A layer's weights are written to a file in the folder `work` as soon as they are rounded, so that a run that was
- * stopped only passes the layers that it finished; what is returned refers to these files.
+ * A layer's weights are written to a file in the folder `work` as soon as they are rounded. So after a stop, the next
+ * run skips the layers that are done. The result refers to these files.
  */
 export async function roundLayers(
   checkpoint: Checkpoint,
@@ -104,10 +104,10 @@ export async function roundLayers(
 
 /** Gram matrices that are still to be measured or read. */
 interface Grams {
-  /** All that decides their bits. */
+  /** Everything that decides their bits. */
   readonly identity: unknown;
   readonly texts: MeasuredImportance['texts'];
-  /** Hands each layer that is wanted, and the head, to the keeper. */
+  /** Hands each wanted layer, and the head, to the keeper. */
   readonly handOn: (keeper: LayerKeeper) => Promise<void>;
 }
 
@@ -115,9 +115,9 @@ async function gramsOnTexts(opened: OpenedCheckpoint, given: RoundOptions): Prom
   const { checkpoint, pieces } = opened;
   const options = { ...given, tokens: tokensOf(given) };
   const input = await calibrationInput(checkpoint, wantedForRounding(pieces.spec), options);
-  // A name says how a file is read: as text or as JSONL.
+  // The name decides how a file is read: as text or as JSONL.
   const hashes = input.texts.map(({ name, sha256 }) => [name, sha256]);
-  // All that decides which tokens are measured, and by threads the last bits of their sums.
+  // Everything that decides which tokens are measured. The number of threads decides the last bits of their sums.
   const { tokens, sequenceLength, shard, threads, besides } = options;
   const tokenizer = await hashSmallFiles(checkpoint);
   const handOn = async (keeper: LayerKeeper) => {
@@ -142,7 +142,7 @@ async function gramsInFile({ checkpoint, pieces }: OpenedCheckpoint, options: Ro
   return { identity: { statistics: await sha256File(path), threads }, texts: statistics.texts, handOn };
 }
 
-/** A precision's own scheme for every weight, and where it is wanted that of both axes for `down`. */
+/** A precision's own scheme for every weight, and the one for both axes of `down` if it is wanted. */
 function schemesOf(name: string, scheme: BlockScheme, turnables: boolean): NamedScheme[] {
   const turnable: NamedScheme = { name, scheme: { ...scheme, turnable: true } };
   return turnables ? [{ name, scheme }, turnable] : [{ name, scheme }];
@@ -152,7 +152,7 @@ function isRoundedBy({ scheme }: NamedScheme, weight: string): boolean {
   return !scheme.turnable || /\.down_proj\.weight$/.test(weight);
 }
 
-/** Runs `use` in the folder beside `output` that rounded layers are kept in; they go away with success. */
+/** Runs `use` in the folder for rounded layers beside `output`. On success the folder is removed. */
 export async function inRoundingWorkspace<T>(
   output: string,
   use: (work: string) => Promise<T>,
@@ -222,7 +222,7 @@ async function roundedParts(...given: Parameters<typeof roundCompensated>) {
   return { codes, scales, turned_codes: turned.codes, turned_scales: turned.scales };
 }
 
-/** Mean squares of the head's inputs, as far as their scale has a meaning. */
+/** Mean squares of the head's inputs. Their scale has no meaning. */
 async function writeHead(path: string, inputs: Iterable<InputGram>): Promise<void> {
   const entries = Array.from(inputs, ({ readers: [name], gram, width }) => {
     return { name, data: float32Tensor(Float32Array.from({ length: width }, (_, i) => gram[i * width + i])) };
@@ -253,7 +253,7 @@ async function readLayers(
   return { rounded, turnables };
 }
 
-/** Files are named by all that went into them, so only a foreign one lacks a part. */
+/** A file's name depends on everything that went into it, so only a foreign file lacks a part. */
 function present(tensor: TensorExpr | undefined, path: string): TensorExpr {
   if (tensor !== undefined) return tensor;
   throw new LacunaError('bad-file', `${path} is not what this conversion wrote`, {

@@ -1,4 +1,4 @@
-/** Says so where a model is measured on a text that it was fitted to. */
+/** Notes that a model is measured on a text that it was fitted to. */
 import type { ManifestModel } from '../../core/manifest.ts';
 import type { Plan } from '../../core/plan.ts';
 import type { Progress } from '../../core/progress.ts';
@@ -8,7 +8,7 @@ export interface FittedModel {
   readonly manifest: { readonly plan: Pick<Plan, 'texts'> | null };
 }
 
-/** Texts are known by their bytes: those of the plan's statistics, and those that weights were rounded by. */
+/** Texts are compared by their bytes: those of the plan's statistics, and those that rounded the weights. */
 export function noteFittedTexts(
   { model, manifest }: FittedModel,
   texts: readonly { readonly name: string; readonly sha256: string }[],

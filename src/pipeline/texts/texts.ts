@@ -1,4 +1,4 @@
-/** The one way from the files of `--data` to tokens, for whatever measures a model on texts. */
+/** The one way from the files of `--data` to tokens, for everything that measures a model on texts. */
 import { sha256Bytes } from '../../../formats/files.ts';
 import { readTextFile, type TextDocument, type TextFile } from '../../../formats/texts/index.ts';
 import type { Tokenizer } from '../../../formats/tokenizer/index.ts';
@@ -7,37 +7,39 @@ import { packageFile } from '../engine/package-files.ts';
 
 export interface EncodedText {
   readonly name: string;
-  /** Of the file's bytes. */
+  /** Hash of the file's bytes. */
   readonly sha256: string;
-  /** All of the file's documents, one after the other. */
+  /** All documents of the file, one after the other. */
   readonly tokens: readonly number[];
 }
 
-/** `fit` for statistics, `choose` for thresholds, `test` for the figures: they share no document. */
+/** `fit` for statistics, `choose` for thresholds, `test` for the figures. They share no document. */
 export type TextRole = 'fit' | 'choose' | 'test';
 
-/** The texts that are taken where none are given: one that comes with the package. */
+/** The texts used by default: one of the package's. */
 export function pinnedTexts(role: TextRole): readonly string[] {
   return [packageFile(`texts/${role}.txt`)];
 }
 
-/** The files, checked and not yet encoded. @throws LacunaError when one of them is missing, empty or no text. */
+/** The files, checked and not yet encoded. @throws LacunaError when a file is missing, empty or not text. */
 export async function readTexts(paths: readonly string[]): Promise<TextFile[]> {
   if (paths.length === 0)
     throw new LacunaError('usage', 'No text given', { hint: 'Name at least one UTF-8 file: --data FILE' });
   return Promise.all(paths.map(readTextFile));
 }
 
-/** The files as tokens: one stream each. Throws as `readTexts`, and naming the place of what cannot be encoded. */
+/**
+ * The files as tokens, one stream each. Throws as `readTexts` does, and names the place of text that cannot be encoded.
+ */
 export async function encodeTexts(paths: readonly string[], tokenizer: Tokenizer): Promise<EncodedText[]> {
   const files = await readTexts(paths);
   return files.map(({ name, sha256, documents }) => ({ name, sha256, tokens: joinDocuments(documents, tokenizer) }));
 }
 
 /**
- * Documents end to end, as models are trained on them: after a text comes the token that ends one, where the tokenizer names
- * it; a conversation has its template's own marks. The token that begins a text is left to whoever cuts: it stands at the
- * start of each window and nowhere else, since few models have learnt to expect it inside.
+ * Joins documents, as in training. After a text comes the token that ends one, if the tokenizer names it. A
+ * conversation has its template's own marks. The token that begins a text is added later, only at the start of each
+ * window: few models have learnt to expect it inside a text.
  */
 function joinDocuments(documents: readonly TextDocument[], tokenizer: Tokenizer): number[] {
   const { bosTokenId, eosTokenId } = tokenizer;
@@ -64,12 +66,12 @@ function encode({ at, content }: TextDocument, tokenizer: Tokenizer): number[] {
   }
 }
 
-/** What texts are for, with their files. */
+/** Roles of texts, with their files. */
 export type TextsByRole = Readonly<Record<string, readonly string[]>>;
 
 /**
- * Throws `usage` where two roles share a file or a document: a figure of a text that was fitted to is better than that of any
- * other.
+ * Throws `usage` if two roles share a file or a document, because a figure on a text that was used for fitting is too
+ * good.
  *
  * @example await checkDisjoint({ fit: ['fit.txt'], choose: ['choose.txt'], test: ['chats.jsonl'] });
  */
@@ -88,7 +90,7 @@ export async function checkDisjoint(roles: TextsByRole): Promise<void> {
     }
 }
 
-/** Places of what is in both, "fit.jsonl:3 is test.jsonl:7". */
+/** Places of what both have, for example "fit.jsonl:3 is test.jsonl:7". */
 function sharedBy(ones: readonly TextFile[], others: readonly TextFile[]): string[] {
   const documents = (files: readonly TextFile[]) => files.flatMap((file) => file.documents);
   const places = new Map(documents(ones).map((document) => [keyOfDocument(document), document.at]));

@@ -13,18 +13,17 @@ export const DEFAULT_TOKENS = FIGURES_TOKENS;
 
 export interface WindowsOptions {
   readonly data?: readonly string[];
-  /** Tokens to score at least; what the texts do not hold is noted. */
+  /** The minimum number of tokens to score. A note says so if the texts have fewer. */
   readonly tokens?: number;
   readonly window?: number;
   readonly progress?: Progress;
 }
 
 /**
- * Windows that hold at least `tokens` scored tokens, spread evenly over all that the texts hold, by the folder's own
- * tokenizer.
+ * Windows with at least `tokens` scored tokens, spread evenly over all texts, by the folder's own tokenizer.
  *
- * @throws LacunaError `usage` when a window is longer than the context, a text shorter than a window, or all of them hold
- *   one window.
+ * @throws LacunaError `usage` when a window is longer than the context, a text is shorter than a window, or all texts
+ * together hold only one window.
  */
 export async function readWindows(
   source: string | ModelFiles,
@@ -61,7 +60,7 @@ function noteFewTokens(scored: number, wanted: number, progress: Progress | unde
     progress?.note(`${scored} tokens are scored; figures to quote want ${FIGURES_TOKENS}.`);
 }
 
-/** What is wrong with a text, with its name: there may be several. */
+/** The faults of a text, each with its name. */
 function naming<T>(name: string, cut: () => T): T {
   try {
     return cut();

@@ -1,4 +1,4 @@
-/** Where a reference to verify against comes from: Transformers in some Python, or a file that it made before. */
+/** Where a reference to verify against comes from: Transformers in some Python, or a file that it wrote before. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join, resolve } from 'node:path';
@@ -12,13 +12,13 @@ import { PYTHONS, probeScript, runPython, scriptPath } from '../peers/python.ts'
 import type { VerifyPrompt } from './verify-prompts.ts';
 
 export interface ReferenceOptions {
-  /** A Python that has Transformers; looked for when absent. */
+  /** A Python with Transformers. If absent, Lacuna looks for one. */
   readonly python?: string | undefined;
-  /** A file that `writeExpectations` made, in place of Transformers. */
+  /** A file from `writeExpectations`, instead of Transformers. */
   readonly expectations?: string | undefined;
 }
 
-/** What Transformers is to compute, and from what. */
+/** What Transformers must compute, and from what. */
 export interface ReferenceSubject {
   /** A folder, or a GGUF file. */
   readonly path: string;
@@ -35,10 +35,11 @@ export type Reference =
 const SCRIPT = 'expectations.py';
 
 /**
- * The reference for a checkpoint: the one that is named; else Transformers where a Python has it; else the expectations
- * beside the checkpoint. Finding it is quick, so that it can be done before hours of work.
+ * The reference for a checkpoint: the one that is named, else Transformers if a Python has it, else the expectations
+ * beside the checkpoint. Finding it is quick, so it can be done before hours of work.
  *
- * @throws LacunaError `not-found` with what to install when there is none, `mismatch` for another checkpoint's expectations.
+ * @throws LacunaError `not-found` with what to install when there is none, `mismatch` for another checkpoint's
+ * expectations.
  */
 export async function findReference(
   subject: ReferenceSubject,
@@ -55,7 +56,7 @@ export async function findReference(
   });
 }
 
-/** A Python that has Transformers; 'not-found' with what to install. */
+/** A Python with Transformers. Throws 'not-found' with what to install. */
 export async function findTransformers(subject: ReferenceSubject, python: string | undefined): Promise<string> {
   const search = await searchPythons(subject, python);
   if (search.python !== undefined) return search.python;
@@ -66,7 +67,7 @@ export async function findTransformers(subject: ReferenceSubject, python: string
 
 interface Search {
   readonly python: string | undefined;
-  /** Why others were not taken, one phrase each. */
+  /** Why others were not used, one phrase each. */
   readonly tried: readonly string[];
 }
 
@@ -81,7 +82,7 @@ async function searchPythons(subject: ReferenceSubject, named: string | undefine
   return { python: undefined, tried: tried.length === 0 ? ['there is no Python'] : tried };
 }
 
-/** Packages beyond torch and Transformers, and what they bring along. */
+/** Packages beyond torch and Transformers, and what they are for. */
 function extraPackages(subject: ReferenceSubject): string[] {
   return [...(subject.adapter === undefined ? [] : ['peft']), ...(isGguf(subject) ? ['gguf'] : [])];
 }
@@ -91,7 +92,7 @@ function installHint(subject: ReferenceSubject): string {
   return `pip install ${packages}; a Python that is not found by itself is named by --python PATH.`;
 }
 
-/** Where the expectations of the checkpoint at `path`, a folder or a file, are looked for. */
+/** Where the expectations of the checkpoint at `path` (a folder or a file) are searched. */
 export function expectationsPath(path: string): string {
   return extname(path).toLowerCase() === '.gguf' ? `${path}.${EXPECTATIONS_NAME}` : join(path, EXPECTATIONS_NAME);
 }
@@ -105,7 +106,7 @@ async function storedReference(path: string, { fingerprint, path: checkpoint }: 
   return { kind: 'expectations', path, expectations };
 }
 
-/** Packages that `python` lacks for this subject; undefined when it does not run at all. */
+/** Packages that `python` lacks for this subject; undefined if `python` does not run at all. */
 async function missingPackages(python: string, subject: ReferenceSubject): Promise<string[] | undefined> {
   const versions = await probeScript(python, SCRIPT);
   if (versions === undefined) return undefined;
@@ -124,7 +125,7 @@ export interface Question {
   readonly steps: number;
 }
 
-/** What the reference computes: `use` is given the prompts that it has (a file), or that it was asked (Transformers). */
+/** The reference's results. `use` gets the prompts of the file, or those that Transformers was asked for. */
 export async function askReference<T>(
   reference: Reference,
   subject: ReferenceSubject,
@@ -143,7 +144,7 @@ export interface AskOptions {
   readonly question: Question;
 }
 
-/** Runs python/expectations.py; its file is there while `use` works on it. */
+/** Runs python/expectations.py. Its file exists while `use` works on it. */
 export async function askTransformers<T>(
   { python, subject, question }: AskOptions,
   { progress = SILENT, signal, threads }: JobOptions,

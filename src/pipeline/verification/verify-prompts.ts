@@ -1,10 +1,10 @@
-/** The prompts that models are verified on: a sentence, and a text in several writings that fills any window of attention. */
+/** The prompts for verification: a sentence, and a text in several scripts that fills any window of attention. */
 import type { Tokenizer } from '../../../formats/tokenizer/index.ts';
 import type { ModelSpec } from '../../core/model.ts';
 
 export interface VerifyPrompt {
   readonly name: string;
-  /** null where the model has no tokenizer: the ids are then numbers without a meaning. */
+  /** null if the model has no tokenizer. The ids are then numbers without a meaning. */
   readonly text: string | null;
   readonly ids: readonly number[];
 }
@@ -38,18 +38,21 @@ two of them, and that the two are enough. He kept the glass clean, the clockwork
 relief boat came at last he asked for nothing but news of the river.
 `;
 
-/** Tokens of the long prompt: at least these, and past a window of attention by some, as far as that stays quick. */
+/**
+ * Tokens of the long prompt: at least LONG_TOKENS, or some tokens past a window of attention, as long as that stays
+ * quick.
+ */
 const LONG_TOKENS = 384;
 const PAST_WINDOW_TOKENS = 64;
 const MOST_TOKENS = 1152;
 
-/** Positions of a prompt whose logits are compared, and tokens decoded after it. */
+/** Positions of a prompt where logits are compared, and tokens decoded after it. */
 export const COMPARED_ROWS = 16;
 const DECODED_TOKENS = 16;
 
 export interface PromptLimits {
   readonly spec: ModelSpec;
-  /** Tokens that a layer of the model attends to, where some attend to a window. */
+  /** Tokens that a layer attends to, if some layers attend to a window. */
   readonly window: number | undefined;
 }
 
@@ -58,7 +61,7 @@ export function decodedTokens({ contextLength }: ModelSpec): number {
   return Math.min(DECODED_TOKENS, Math.floor(contextLength / 2));
 }
 
-/** The prompts as ids of the model's tokenizer, or of no tokenizer where there is none. */
+/** The prompts as ids of the model's tokenizer, or as scattered numbers if it has none. */
 export function verifyPrompts(tokenizer: Tokenizer | undefined, { spec, window = 0 }: PromptLimits): VerifyPrompt[] {
   const room = spec.contextLength - decodedTokens(spec);
   const long = Math.min(room, MOST_TOKENS, Math.max(LONG_TOKENS, window + PAST_WINDOW_TOKENS));
@@ -73,14 +76,17 @@ export function verifyPrompts(tokenizer: Tokenizer | undefined, { spec, window =
   ];
 }
 
-/** A text as often as it takes to fill `length` tokens. */
+/** A text, repeated until it fills `length` tokens. */
 function repeated(text: string, length: number, tokenizer: Tokenizer): Pick<VerifyPrompt, 'text' | 'ids'> {
   const times = Math.ceil(length / tokenizer.encode(text, { addSpecialTokens: false }).length);
   const whole = text.repeat(times);
   return { text: whole, ids: tokenizer.encode(whole).slice(0, length) };
 }
 
-/** Ids all over the vocabulary, the same each time: a linear congruence of Knuth's (The Art of Computer Programming, 3.3.4). */
+/**
+ * Ids from all over the vocabulary, the same each time: a linear congruence by Knuth (The Art of Computer Programming,
+ * 3.3.4).
+ */
 function scatteredIds(count: number, vocabSize: number): number[] {
   let state = 1;
   return Array.from({ length: count }, () => {

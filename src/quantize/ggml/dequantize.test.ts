@@ -40,7 +40,7 @@ describe.each(READ_TYPES)('%s', (type) => {
 });
 
 test('a tensor of many blocks is streamed in several', async () => {
-  // The same three rows over and over: more than one block of 4 MB.
+  // The same three rows repeated: more than one block of 4 MB.
   const tensor = named(tensors, 'Q4_K');
   const parts = Array.from({ length: 800 }, () => tensor);
   const long: TensorExpr = { kind: 'concat', dtype: 'float32', shape: [2400, 512], parts };

@@ -1,15 +1,15 @@
 /**
  * Blocks of GGUF's quantised types -> float32.
  *
- * A value is scale * q or scale * q + offset, where scale and offset are float16 or products of a float16 and a small
- * whole number. Scale, offset and their product with q fit into a float32 as they are (except Q6_K's, which is rounded
- * once), so that every value is rounded once, as in the reference implementation, and equals its value bit for bit.
+ * A value is scale * q or scale * q + offset. Scale and offset are float16 or products of a float16 and a small whole
+ * number. Scale, offset and their product with q fit into a float32 exactly (except Q6_K's, which is rounded once). So
+ * every value is rounded once, as in the reference implementation, and is equal to its value bit for bit.
  */
 import type { GgmlType } from '../../core/tensor.ts';
 import { float16Values } from '../float-cast.ts';
 import { BLOCK_SIZES } from './types.ts';
 
-/** Writes the values of the block at `at` of `from` to `to`, beginning at `first`. */
+/** Writes the values of the block at `at` of `from` to `to`, starting at `first`. */
 type ReadBlock = (from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array) => void;
 
 const READERS: Readonly<Record<GgmlType, ReadBlock>> = {
@@ -23,7 +23,7 @@ const READERS: Readonly<Record<GgmlType, ReadBlock>> = {
   Q6_K: readQ6_K,
 };
 
-/** Dequantises whole blocks; `to` has room for all their values. */
+/** Dequantises whole blocks. `to` has room for all their values. */
 export function dequantize(type: GgmlType, from: Uint8Array, to: Float32Array): void {
   const { values, bytes } = BLOCK_SIZES[type];
   const readBlock = READERS[type];
@@ -39,7 +39,7 @@ function bits32(from: Uint8Array, at: number): number {
   return bits16(from, at) | (bits16(from, at + 2) << 16);
 }
 
-/** scale, 16 bytes: the first 16 values are their low halves, the others their high halves; 8 stands for zero. */
+/** scale, 16 bytes: their low halves are the first 16 values, their high halves the others; 8 stands for zero. */
 function readQ4_0(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
   const scale = half[bits16(from, at)];
   for (let i = 0; i < 16; i++) {
@@ -90,8 +90,8 @@ function readQ8_0(from: Uint8Array, at: number, to: Float32Array, first: number,
 }
 
 /**
- * Eight pairs of 6-bit numbers in 12 bytes, for eight runs of 32 values: the scale in the low half of the result, the
- * offset's in the high. Of runs 4 to 7 the upper two bits lie in the bytes of runs 0 to 3.
+ * Eight pairs of 6-bit numbers in 12 bytes, for eight runs of 32 values. The result has the scale in its low half and
+ * the offset's number in its high half. For runs 4 to 7, the upper two bits are in the bytes of runs 0 to 3.
  */
 function scaleAndOffset(from: Uint8Array, at: number, run: number): number {
   if (run < 4) return (from[at + run] & 63) | ((from[at + 4 + run] & 63) << 8);
@@ -101,7 +101,10 @@ function scaleAndOffset(from: Uint8Array, at: number, run: number): number {
   return scale | (offset << 8);
 }
 
-/** scale, offset, 12 bytes of small scales and offsets, 4 times 32 bytes: low halves are one run of 32, high ones the next. */
+/**
+ * scale, offset, 12 bytes of small scales and offsets, 4 times 32 bytes: low halves are one run of 32, high halves the
+ * next.
+ */
 function readQ4_K(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
   const scale = half[bits16(from, at)];
   const offset = half[bits16(from, at + 2)];
@@ -114,7 +117,7 @@ function readQ4_K(from: Uint8Array, at: number, to: Float32Array, first: number,
   }
 }
 
-/** As Q4_K, with 32 bytes of fifth bits before the others: bit `run` of byte i is of value i of that run. */
+/** As Q4_K, with 32 bytes of fifth bits before the others: bit `run` of byte i belongs to value i of that run. */
 function readQ5_K(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
   const scale = half[bits16(from, at)];
   const offset = half[bits16(from, at + 2)];
@@ -131,8 +134,8 @@ function readQ5_K(from: Uint8Array, at: number, to: Float32Array, first: number,
 }
 
 /**
- * 128 bytes of low halves, 64 bytes of upper two bits, 16 signed small scales, scale. Of either half of 128 values, four
- * runs of 32: runs 0 and 1 are the low halves of 64 bytes, runs 2 and 3 the high ones; 32 stands for zero.
+ * 128 bytes of low halves, 64 bytes of upper two bits, 16 signed small scales, scale. Each half of 128 values has four
+ * runs of 32: runs 0 and 1 are the low halves of 64 bytes, runs 2 and 3 the high halves. 32 stands for zero.
  */
 function readQ6_K(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
   const scale = half[bits16(from, at + 208)];

@@ -1,8 +1,8 @@
-/** The element types of GGUF by their codes, and how blocks of the quantised ones are laid out. */
+/** The element types of GGUF by their codes, and the layout of quantised blocks. */
 import type { DType } from '../../core/dtype.ts';
 import type { GgmlType } from '../../core/tensor.ts';
 
-/** Values and bytes of one block. */
+/** Values and bytes in a block. */
 export interface BlockSize {
   readonly values: number;
   readonly bytes: number;
@@ -19,7 +19,7 @@ export const BLOCK_SIZES: Readonly<Record<GgmlType, BlockSize>> = {
   Q6_K: { values: 256, bytes: 128 + 64 + 16 + 2 },
 };
 
-/** What a code stands for: values as such, blocks that are read, or a type that is only known by name. */
+/** What a code means: plain values, blocks that can be read, or a type that is known only by name. */
 export type TypeOfCode =
   | { readonly kind: 'plain'; readonly name: string; readonly dtype: DType }
   | { readonly kind: 'blocks'; readonly name: GgmlType }
@@ -29,7 +29,7 @@ const plain = (name: string, dtype: DType): TypeOfCode => ({ kind: 'plain', name
 const blocks = (name: GgmlType): TypeOfCode => ({ kind: 'blocks', name });
 const unread = (name: string): TypeOfCode => ({ kind: 'unread', name });
 
-/** `enum ggml_type`; codes that are not here were never given or were taken back. */
+/** `enum ggml_type`. Codes that are missing here were never assigned or were withdrawn. */
 const CODES: Readonly<Record<number, TypeOfCode>> = {
   0: plain('F32', 'float32'),
   1: plain('F16', 'float16'),
@@ -69,7 +69,7 @@ export function typeOfCode(code: number): TypeOfCode {
   return CODES[code] ?? unread(`number ${code}`);
 }
 
-/** Names of the types that are read, for messages. */
+/** Names of the readable types, for messages. */
 export const READ_TYPES: readonly string[] = Object.values(CODES)
   .filter(({ kind }) => kind !== 'unread')
   .map(({ name }) => name);
