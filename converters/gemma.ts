@@ -1,4 +1,5 @@
 /** Gemma 1: LLaMA's layers with norms that multiply by 1 + weight, scaled embeddings and a GELU gate. */
+import { attentionBiases } from './config/biases.ts';
 import { decoderArchitecture } from './decoder.ts';
 
 export const gemma = decoderArchitecture({
@@ -21,5 +22,6 @@ export const gemma = decoderArchitecture({
   lacks: ['sliding_window', 'mlp_bias'],
   // The first releases say "gelu" but were trained with the approximation. `hidden_activation` is not read.
   activations: { gelu: 'gelu_tanh' },
+  biases: attentionBiases,
   traits: { addsOneToNorms: true, scalesEmbeddings: true },
 });

@@ -1,4 +1,6 @@
 /** Gemma 2: norms on both sides of attention and FFN, every second layer in a window, and soft-capped scores and logits. */
+import { attentionBiases } from './config/biases.ts';
+import { fullEvery } from './config/layer-kinds.ts';
 import { decoderArchitecture } from './decoder.ts';
 
 export const gemma2 = decoderArchitecture({
@@ -27,6 +29,7 @@ export const gemma2 = decoderArchitecture({
   // Its configs also have `hidden_act`, which is not read.
   activationField: 'hidden_activation',
   // Layers 0, 2, 4 ... have the window.
-  fullEvery: 2,
+  layers: fullEvery(2),
+  biases: attentionBiases,
   traits: { addsOneToNorms: true, scalesEmbeddings: true, normsOutputs: true },
 });

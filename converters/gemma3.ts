@@ -1,7 +1,9 @@
 /** Gemma 3's text model: Gemma 2 with normed heads in place of soft-capped scores, and positions of its own in windows. */
 import * as z from 'zod';
+import { attentionBiases } from './config/biases.ts';
 import type { Family, ReadRopes } from './config/decoder-config.ts';
 import { badConfig, refuseAll, shown } from './config/issues.ts';
+import { fullEvery } from './config/layer-kinds.ts';
 import { readRopeConfig } from './config/rope-config.ts';
 import { decoderArchitecture } from './decoder.ts';
 
@@ -82,8 +84,9 @@ export const gemma3Family: Family = {
   lacks: ['mlp_bias', 'attn_logit_softcapping'],
   reads: ['query_pre_attn_scalar', 'final_logit_softcapping'],
   activationField: 'hidden_activation',
-  fullEvery: 6,
+  layers: fullEvery(6),
   ropes: readRopes,
+  biases: attentionBiases,
   traits: { addsOneToNorms: true, scalesEmbeddings: true, normsHeads: true, normsOutputs: true },
 };
 

@@ -1,5 +1,4 @@
 /** Converters against Transformers: the same logits, however the tokens are fed. */
-import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../formats/checkpoint.ts';
@@ -10,42 +9,40 @@ import type { ModelPieces, ModelSpec } from '../src/core/model.ts';
 import type { Runner, RuntimeTensor } from '../src/core/runner.ts';
 import { createOpenGraph } from '../src/runtime/open-graph.ts';
 import { type Expected, RELATIVE, readExpected, relativeError } from '../test/expected-logits.ts';
+import { FIXTURES, VARIANT_FOLDERS, VARIANTS } from '../test/variants.ts';
 import { ARCHITECTURES, assemble, openModel } from './index.ts';
 
-const FIXTURES = join(import.meta.dirname, '..', 'fixtures');
 const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
 
-interface Variant {
-  readonly folder: string;
-  readonly name: string;
-  readonly exercises: string;
-}
-
-const FOLDERS = ['llama-variants', 'gemma-variants'];
-const variants = (await Promise.all(FOLDERS.map(listVariants))).flat();
-
-async function listVariants(folder: string): Promise<Variant[]> {
-  const list: { variants: Variant[] } = JSON.parse(await readFile(join(FIXTURES, folder, 'variants.json'), 'utf8'));
-  return list.variants.map((variant) => ({ ...variant, folder }));
-}
-
-/** Its expected logits are for a prompt beyond its context, which is refused; it has its own test below. */
+/** Its expected logits are of a prompt beyond its context, which is refused: see the test of its own below. */
 const BEYOND_CONTEXT = 'rope-dynamic';
 
-test.each(FOLDERS)('every folder of %s is a listed variant, and they are many', async (folder) => {
-  const entries = await readdir(join(FIXTURES, folder), { withFileTypes: true });
-  const folders = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
-  const listed = variants.filter((variant) => variant.folder === folder).map(({ name }) => name);
-  expect(folders.sort()).toEqual(listed.sort());
-  expect(listed.length).toBeGreaterThanOrEqual(14);
+test.each(VARIANT_FOLDERS)('variants in %s are many', (folder) => {
+  const there = VARIANTS.filter(({ path }) => path.startsWith(`${folder}/`));
+  expect(there.length).toBeGreaterThanOrEqual(14);
 });
 
 test('names of variants are distinct', () => {
-  expect(new Set(variants.map(({ name }) => name)).size).toBe(variants.length);
-  expect(variants.map(({ name }) => name)).toContain(BEYOND_CONTEXT);
+  expect(new Set(VARIANTS.map(({ name }) => name)).size).toBe(VARIANTS.length);
+  expect(VARIANTS.map(({ name }) => name)).toContain(BEYOND_CONTEXT);
 });
 
-describe.each(variants.filter(({ name }) => name !== BEYOND_CONTEXT))('$name: $exercises', ({ name }) => {
+describe.each(ARCHITECTURES.map(({ modelType }) => modelType))('%s', (modelType) => {
+  const own = VARIANTS.filter((variant) => variant.modelType === modelType);
+
+  test('has variants, and one that shows a feature', () => {
+    expect(own.filter(({ effect }) => effect !== undefined)).not.toHaveLength(0);
+  });
+
+  test('has logits that would show a converter that ignores what a variant turns on', () => {
+    for (const { name, without, effect } of own) {
+      expect(effect === undefined, name).toBe(without === undefined);
+      expect(effect ?? 1, name).toBeGreaterThan(50 * RELATIVE);
+    }
+  });
+});
+
+describe.each(VARIANTS.filter(({ name }) => name !== BEYOND_CONTEXT))('$name: $exercises', ({ name }) => {
   test('logits of Transformers at prefill, in chunks of 5, and token by token', async () => {
     const { pieces, ids, logits } = await openVariant(name);
     const runner = await openGraph(assemble(pieces));
@@ -113,14 +110,17 @@ describe('batches', () => {
 
 describe('openModel', () => {
   test('lists architectures by distinct names', () => {
-    expect(ARCHITECTURES.map(({ modelType, className }) => [modelType, className])).toEqual([
+    const names = ARCHITECTURES.map(({ modelType, className }) => [modelType, className]);
+    for (const column of [0, 1]) expect(new Set(names.map((name) => name[column])).size).toBe(names.length);
+    const known = [
       ['llama', 'LlamaForCausalLM'],
       ['mistral', 'MistralForCausalLM'],
       ['gemma', 'GemmaForCausalLM'],
       ['gemma2', 'Gemma2ForCausalLM'],
       ['gemma3_text', 'Gemma3ForCausalLM'],
       ['gemma3', 'Gemma3ForConditionalGeneration'],
-    ]);
+    ];
+    expect(names).toEqual(expect.arrayContaining(known));
   });
 
   test.each([
@@ -159,7 +159,7 @@ interface OpenedVariant extends Expected {
 }
 
 async function openVariant(name: string): Promise<OpenedVariant> {
-  const path = join(FIXTURES, variants.find((variant) => variant.name === name)?.folder ?? '', name);
+  const path = join(FIXTURES, VARIANTS.find((variant) => variant.name === name)?.path ?? name);
   const checkpoint = await openCheckpoint(path);
   const expected = await readExpected(join(path, 'expected.safetensors'));
   return { checkpoint, pieces: openModel(checkpoint, { precision: 'fp32' }), ...expected };

@@ -1,4 +1,5 @@
-/** LLaMA 1 to 3.2 and models of the same build (SmolLM2, TinyLlama): pre-norm attention and gated FFN. */
+/** LLaMA 1 to 3.2 and what was trained in its image (SmolLM2, TinyLlama): pre-norm attention and gated FFN. */
+import { attentionBiases, ffnBiases } from './config/biases.ts';
 import { decoderArchitecture } from './decoder.ts';
 
 export const llama = decoderArchitecture({
@@ -6,4 +7,5 @@ export const llama = decoderArchitecture({
   className: 'LlamaForCausalLM',
   defaults: { max_position_embeddings: 2048 },
   lacks: ['sliding_window'],
+  biases: (fields) => [...attentionBiases(fields), ...ffnBiases(fields)],
 });

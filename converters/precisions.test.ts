@@ -1,5 +1,5 @@
 /** Converted precisions against fp32: every variant's logits, and a trained model's perplexity. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../formats/checkpoint.ts';
@@ -11,11 +11,8 @@ import { float32Tensor, storedIn } from '../src/core/tensor.ts';
 import { cutWindows, measurePerplexity } from '../src/eval/index.ts';
 import { fuseSkipNorms } from '../src/rewrite/index.ts';
 import { openBytes } from '../test/open-bytes.ts';
+import { FIXTURES, VARIANTS } from '../test/variants.ts';
 import { assemble, openModel } from './index.ts';
-
-const fixtures = join(import.meta.dirname, '..', 'fixtures');
-/** Every architecture with every feature, a few layers each. */
-const FAMILIES = ['llama-variants', 'gemma-variants'];
 
 async function openAs(folder: string, precision: Precision): Promise<Session> {
   const pieces = openModel(await openCheckpoint(folder), { precision });
@@ -49,20 +46,17 @@ function relativeError(actual: Float32Array, expected: Float32Array): number {
  */
 const LIMITS: Readonly<Record<string, number>> = { fp16: 0.005, bf16: 0.04, int8: 0.08, int4: 0.6 };
 
-const variants = FAMILIES.flatMap((family) =>
-  readdirSync(join(fixtures, family), { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => join(family, name)),
-);
+/** Every architecture with every feature, a few layers each. */
+const variants = VARIANTS.map(({ path }) => path);
 
 async function errorOf(variant: string, precision: Precision): Promise<number> {
-  const folder = join(fixtures, variant);
+  const folder = join(FIXTURES, variant);
   return relativeError(await logitsOf(folder, precision), await logitsOf(folder, choosePrecision('fp32')));
 }
 
 /** Norms and biases are not rounded. */
 async function isBfloat16(variant: string): Promise<boolean> {
-  const { tensors } = await openCheckpoint(join(fixtures, variant));
+  const { tensors } = await openCheckpoint(join(FIXTURES, variant));
   return [...tensors.values()].every(({ dtype, shape }) => shape.length === 1 || dtype === 'bfloat16');
 }
 
@@ -90,7 +84,7 @@ describe.each(VOCABULARY_NAMES)('int4 with embedding and head in %s', (vocabular
 });
 
 test.each(PRECISIONS)('$name: each residual addition is one operator with the norm after it', async (precision) => {
-  const checkpoint = await openCheckpoint(join(fixtures, 'llama-variants/gqa-tied-bf16'));
+  const checkpoint = await openCheckpoint(join(FIXTURES, 'llama-variants/gqa-tied-bf16'));
   const pieces = openModel(checkpoint, { precision });
   const { nodes } = fuseSkipNorms(assemble(pieces));
   const count = (name: string) => nodes.filter(({ opType }) => opType === name).length;
@@ -99,8 +93,8 @@ test.each(PRECISIONS)('$name: each residual addition is one operator with the no
 });
 
 test('fp16 keeps a residual stream that outgrows float16, where what is added to it is normed', async () => {
-  const checkpoint = await openCheckpoint(join(fixtures, 'gemma-variants/gemma3-pattern'));
-  // Each FFN adds values around 30,000 to the stream, and float16 holds up to 65,504.
+  const checkpoint = await openCheckpoint(join(FIXTURES, 'gemma-variants/gemma3-pattern'));
+  // Each FFN adds values around 30,000 to the stream, which float16 holds up to 65,504.
   const tensors = new Map(checkpoint.tensors);
   for (const [name, { shape }] of tensors)
     if (name.endsWith('post_feedforward_layernorm.weight'))
@@ -116,7 +110,7 @@ test('fp16 keeps a residual stream that outgrows float16, where what is added to
 });
 
 test("bf16 writes the checkpoint's own bytes, once for a tied head, and norms as float32", async () => {
-  const checkpoint = await openCheckpoint(join(fixtures, 'llama-variants/gqa-tied-bf16'));
+  const checkpoint = await openCheckpoint(join(FIXTURES, 'llama-variants/gqa-tied-bf16'));
   const graph = assemble(openModel(checkpoint, { precision: 'bf16' }));
   const matrices = graph.initializers.filter(({ name, data }) => name.endsWith('.weight') && data.shape.length === 2);
   expect(matrices.every(({ data }) => data.dtype === 'bfloat16')).toBe(true);
@@ -132,7 +126,7 @@ test("bf16 writes the checkpoint's own bytes, once for a tied head, and norms as
 });
 
 describe('importances', () => {
-  const folder = join(fixtures, 'llama-variants/gqa-tied-bf16');
+  const folder = join(FIXTURES, 'llama-variants/gqa-tied-bf16');
   const projections = ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.up_proj', 'mlp.down_proj'];
 
   test('reach the matrix they are named for; query, key and value share one', async () => {
@@ -161,7 +155,7 @@ describe('importances', () => {
     // Its checkpoint has other names than its text model.
     ['gemma-variants/gemma3-multimodal', 'model.embed_tokens.weight'],
   ])('of the head of %s go to %s', async (variant, stored) => {
-    const checkpoint = await openCheckpoint(join(fixtures, variant));
+    const checkpoint = await openCheckpoint(join(FIXTURES, variant));
     const { spec } = openModel(checkpoint, { precision: 'fp32' });
     const head = float32Tensor(new Float32Array(spec.hiddenSize).fill(2));
     const importance = new Map([['lm_head.weight', head]]);
@@ -187,7 +181,7 @@ describe('importances', () => {
 });
 
 describe('perplexity of a trained model', () => {
-  const checkpoint = join(fixtures, 'tiny-llama');
+  const checkpoint = join(FIXTURES, 'tiny-llama');
   let windows: ReturnType<typeof cutWindows>;
   let dense: number;
 
@@ -199,7 +193,7 @@ describe('perplexity of a trained model', () => {
   }
 
   beforeAll(async () => {
-    const text = readFileSync(join(fixtures, '../texts/test.txt'), 'utf8').slice(0, 12_000);
+    const text = readFileSync(join(FIXTURES, '../texts/test.txt'), 'utf8').slice(0, 12_000);
     windows = cutWindows((await loadTokenizer(checkpoint)).encode(text, { addSpecialTokens: false }), { length: 256 });
     dense = await perplexityAs(choosePrecision('fp32'));
   });

@@ -43,11 +43,25 @@ describe('decoderTensors', () => {
   });
 
   test('asks for no head when it is shared, and for biases where the config has them', () => {
-    const names = decoderTensors({ ...config, sharesHead: true, attentionBias: true, mlpBias: true });
+    const names = decoderTensors({
+      ...config,
+      sharesHead: true,
+      biases: new Set(['qkv', 'attention_output', 'ffn'] as const),
+    });
     expect(names.map((tensor) => tensor.name)).not.toContain('lm_head.weight');
     expect(names).toHaveLength(2 * (9 + 7) + 2);
     expect(names).toContainEqual({ name: 'model.layers.0.self_attn.v_proj.bias', shape: [16] });
     expect(names).toContainEqual({ name: 'model.layers.0.mlp.up_proj.bias', shape: [6] });
+  });
+
+  test.each([
+    ['qkv', ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj']],
+    ['attention_output', ['self_attn.o_proj']],
+    ['ffn', ['mlp.gate_proj', 'mlp.up_proj', 'mlp.down_proj']],
+  ] as const)('asks for biases of %s alone where only those are', (biased, layers) => {
+    const names = decoderTensors({ ...config, biases: new Set([biased]) }).map(({ name }) => name);
+    const biases = names.filter((name) => name.endsWith('.bias'));
+    expect(biases).toEqual([0, 1].flatMap((layer) => layers.map((name) => `model.layers.${layer}.${name}.bias`)));
   });
 });
 

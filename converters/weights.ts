@@ -68,7 +68,7 @@ export function decoderTensors(config: DecoderConfig): ExpectedTensor[] {
   ];
 }
 
-function layerTensors({ spec, attentionBias, mlpBias, traits }: DecoderConfig, prefix: string): ExpectedTensor[] {
+function layerTensors({ spec, biases, traits }: DecoderConfig, prefix: string): ExpectedTensor[] {
   const { hiddenSize, intermediateSize, headDim } = spec;
   const query = spec.numAttentionHeads * headDim;
   const keyValue = spec.numKeyValueHeads * headDim;
@@ -77,16 +77,16 @@ function layerTensors({ spec, attentionBias, mlpBias, traits }: DecoderConfig, p
   const ffnNorms = ['pre_feedforward_layernorm', 'post_feedforward_layernorm'].map((name) => norm(name, hiddenSize));
   return [
     norm('input_layernorm', hiddenSize),
-    ...linearTensors(`${prefix}.self_attn.q_proj`, query, hiddenSize, attentionBias),
-    ...linearTensors(`${prefix}.self_attn.k_proj`, keyValue, hiddenSize, attentionBias),
-    ...linearTensors(`${prefix}.self_attn.v_proj`, keyValue, hiddenSize, attentionBias),
-    ...linearTensors(`${prefix}.self_attn.o_proj`, hiddenSize, query, attentionBias),
+    ...linearTensors(`${prefix}.self_attn.q_proj`, query, hiddenSize, biases.has('qkv')),
+    ...linearTensors(`${prefix}.self_attn.k_proj`, keyValue, hiddenSize, biases.has('qkv')),
+    ...linearTensors(`${prefix}.self_attn.v_proj`, keyValue, hiddenSize, biases.has('qkv')),
+    ...linearTensors(`${prefix}.self_attn.o_proj`, hiddenSize, query, biases.has('attention_output')),
     ...(traits.normsHeads ? headNorms : []),
     norm('post_attention_layernorm', hiddenSize),
     ...(traits.normsOutputs ? ffnNorms : []),
-    ...linearTensors(`${prefix}.mlp.gate_proj`, intermediateSize, hiddenSize, mlpBias),
-    ...linearTensors(`${prefix}.mlp.up_proj`, intermediateSize, hiddenSize, mlpBias),
-    ...linearTensors(`${prefix}.mlp.down_proj`, hiddenSize, intermediateSize, mlpBias),
+    ...linearTensors(`${prefix}.mlp.gate_proj`, intermediateSize, hiddenSize, biases.has('ffn')),
+    ...linearTensors(`${prefix}.mlp.up_proj`, intermediateSize, hiddenSize, biases.has('ffn')),
+    ...linearTensors(`${prefix}.mlp.down_proj`, hiddenSize, intermediateSize, biases.has('ffn')),
   ];
 }
 

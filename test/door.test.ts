@@ -2,15 +2,14 @@
  * Options that are wrong: the compiler refuses them where it knows the type, and whoever has no compiler gets a `LacunaError`
  * that names the field. Nothing is read or written before.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, expectTypeOf, it } from 'vitest';
 import * as z from 'zod';
 import { checkArgument } from '../src/core/options.ts';
 import * as lacuna from '../src/index.ts';
-import * as schemas from '../src/pipeline/options.ts';
-import { temporaryFolder, tinyLlama } from './temporary.ts';
+import { root, temporaryFolder, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
 const output = join(folder, 'out');
@@ -18,8 +17,7 @@ const checkpoint = tinyLlama;
 const source = { checkpoint, output };
 const preset = { preset: 'top-k' } as const;
 
-const { bench, build, calibrate, convert, doctor, dryRun, dryRunBuild, evaluate, inspect, installOps } = lacuna;
-const { mergeCalibrations, open, opsPath, plan, run, runRows, sparsify, verify, writeExpectations } = lacuna;
+const { bench, build, calibrate, convert, doctor, evaluate, inspect, open, plan, run } = lacuna;
 
 /** What each call is refused with; `@ts-expect-error` fails to compile where the types would allow it. */
 const WRONG: Readonly<Record<string, readonly [() => Promise<unknown>, RegExp]>> = {
@@ -165,38 +163,28 @@ describe('what is wrong with options', () => {
   });
 });
 
-describe('whatever is given in place of options', () => {
-  // biome-ignore lint/complexity/noBannedTypes: what JavaScript lets through.
-  const FUNCTIONS: readonly Function[] = [
-    bench,
-    build,
-    calibrate,
-    convert,
-    dryRun,
-    dryRunBuild,
-    evaluate,
-    installOps,
-    mergeCalibrations,
-    plan,
-    run,
-    runRows,
-    sparsify,
-    verify,
-    writeExpectations,
-    inspect,
-    open,
-  ];
+// biome-ignore lint/complexity/noBannedTypes: what JavaScript lets through.
+const FUNCTIONS: readonly (readonly [string, Function])[] = Object.entries(lacuna).flatMap(([name, exported]) =>
+  typeof exported === 'function' && exported !== lacuna.LacunaError ? [[name, exported] as const] : [],
+);
 
-  it.each(FUNCTIONS.map((one, index) => [index, one] as const))(
-    'function %i refuses it with usage',
-    async (_, call) => {
-      for (const nothing of [undefined, null, 5, '', [], {}, () => {}, Symbol('x'), 5n])
-        await expect(call(nothing)).rejects.toMatchObject({ name: 'LacunaError', code: 'usage' });
-    },
-  );
+/** Functions that may be called with nothing. */
+const WITHOUT_OPTIONS = ['doctor', 'opsPath'];
+
+describe('whatever is given in place of options', () => {
+  it('is given to every function of the library', () => {
+    expect(FUNCTIONS.length).toBeGreaterThanOrEqual(19);
+    expect(FUNCTIONS.map(([name]) => name)).toEqual(expect.arrayContaining(['convert', 'open', ...WITHOUT_OPTIONS]));
+  });
+
+  it.each(FUNCTIONS)('is refused with usage by %s', async (name, call) => {
+    const nothing = WITHOUT_OPTIONS.includes(name) ? [] : [undefined, {}];
+    for (const given of [...nothing, null, 5, '', [], () => {}, Symbol('x'), 5n])
+      await expect(call(given)).rejects.toMatchObject({ name: 'LacunaError', code: 'usage' });
+  });
 
   it('is nothing where all of them may be left out', async () => {
-    for (const call of [doctor, opsPath] as readonly ((options: unknown) => Promise<unknown>)[]) {
+    for (const [, call] of FUNCTIONS.filter(([name]) => WITHOUT_OPTIONS.includes(name))) {
       await expect(call(null)).rejects.toMatchObject({
         code: 'usage',
         message: expect.stringMatching(/^Expected an object/),
@@ -207,13 +195,26 @@ describe('whatever is given in place of options', () => {
   });
 });
 
+/** Every schema of options, by its name: each is exported beside its interface. */
+const SCHEMAS = await schemasIn('src/pipeline');
+
+async function schemasIn(folder: string): Promise<readonly (readonly [string, z.ZodObject])[]> {
+  const files = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' });
+  const sources = files.filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'));
+  const modules = await Promise.all(sources.map((file) => import(join(root, folder, file))));
+  return modules.flatMap((module) =>
+    Object.entries(module).filter((one): one is [string, z.ZodObject] => one[1] instanceof z.ZodObject),
+  );
+}
+
 describe('any value at all of any field', () => {
-  const fields = Object.entries(schemas).flatMap(([name, schema]) =>
-    schema instanceof z.ZodObject ? Object.keys(schema.shape).map((field) => ({ name, schema, field })) : [],
+  const fields = SCHEMAS.flatMap(([name, schema]) =>
+    Object.keys(schema.shape).map((field) => ({ name, schema, field })),
   );
 
   it('is taken or refused with usage, never with another error', () => {
     expect(fields.length).toBeGreaterThan(100);
+    expect(SCHEMAS.length).toBeGreaterThanOrEqual(17);
     const anything = fc.anything({
       withBigInt: true,
       withNullPrototype: true,

@@ -24,6 +24,12 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
+/** The commands that a help lists, in its order. */
+export function commandsIn(help: string): string[] {
+  const list = help.split('\nCommands:\n')[1] ?? '';
+  return [...list.matchAll(/^ {2}([a-z]+) (?:\[options\] )?/gm)].map(([, name]) => name);
+}
+
 /** Runs `lacuna <args>` in this process. */
 export async function lacuna(
   args: readonly string[],

@@ -54,7 +54,7 @@ export function attention(
   const project = config.traits.normsHeads ? projectAndNorm : projectAtOnce;
   const attend = sharesCacheBuffer(config.spec) ? groupQueryAttention : widenedAttention;
   const attended = attend(g, project(g, x, prefix, parts), index, parts);
-  const outBias = config.attentionBias ? weights(`${prefix}.o_proj.bias`) : undefined;
+  const outBias = config.biases.has('attention_output') ? weights(`${prefix}.o_proj.bias`) : undefined;
   return linear(g, attended, weights(`${prefix}.o_proj.weight`), outBias, output);
 }
 
@@ -63,7 +63,7 @@ export function attention(
  * memory.
  */
 function projectAtOnce(g: GraphBuilder, x: string, prefix: string, { config, weights }: DecoderParts): Projected {
-  const bias = config.attentionBias ? packed(prefix, 'bias', weights) : undefined;
+  const bias = config.biases.has('qkv') ? packed(prefix, 'bias', weights) : undefined;
   return [linear(g, x, packed(prefix, 'weight', weights), bias)];
 }
 
@@ -91,7 +91,7 @@ function projectAndNorm(g: GraphBuilder, x: string, prefix: string, parts: Decod
   const { config, weights } = parts;
   const { numAttentionHeads, numKeyValueHeads } = config.spec;
   const project = (name: string) => {
-    const bias = config.attentionBias ? weights(`${prefix}.${name}.bias`) : undefined;
+    const bias = config.biases.has('qkv') ? weights(`${prefix}.${name}.bias`) : undefined;
     return linear(g, x, weights(`${prefix}.${name}.weight`), bias);
   };
   return [

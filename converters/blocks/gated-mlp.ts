@@ -20,7 +20,9 @@ export function gatedMlp(
   output: string,
 ): string {
   const project = (from: string, projection: (typeof FFN_WEIGHTS)[number], result: string) => {
-    const bias: Initializer | undefined = config.mlpBias ? weights(ffnBiasName(index, projection)) : undefined;
+    const bias: Initializer | undefined = config.biases.has('ffn')
+      ? weights(ffnBiasName(index, projection))
+      : undefined;
     return linear(g, from, weights(ffnWeightName(index, projection)), bias, result);
   };
   const gate = project(x, 'gate_proj', tapName(index, 'gate'));

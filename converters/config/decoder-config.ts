@@ -7,8 +7,9 @@ import { LacunaError } from '../../src/core/errors.ts';
 import type { ModelSpec } from '../../src/core/model.ts';
 import { attempt } from '../../src/core/problems.ts';
 import { ACTIVATIONS, type Activation } from '../blocks/activation.ts';
+import type { Biased, ReadBiases } from './biases.ts';
 import { badConfig, refuseAll, shown } from './issues.ts';
-import { type LayerKind, layerKindProblems, layerKinds } from './layer-kinds.ts';
+import { type LayerKind, layerKindProblems, layerKinds, type ReadLayers } from './layer-kinds.ts';
 import { refusedFields } from './refused-fields.ts';
 import { type RopeConfig, readRopeConfig } from './rope-config.ts';
 
@@ -26,13 +27,12 @@ export interface Family {
   readonly activationField?: 'hidden_act' | 'hidden_activation';
   /** Names that mean another activation here than elsewhere. */
   readonly activations?: Readonly<Record<string, Activation>>;
-  /**
-   * Layers are of two kinds. `layer_types` gives the kinds, or every n-th layer attends to all tokens and the others to
-   * a window.
-   */
-  readonly fullEvery?: number;
-  /** Rotary positions by kind of layer. Default: one for all, called `rotary`. */
+  /** Layers are of two kinds; by default all are alike. */
+  readonly layers?: ReadLayers;
+  /** Rotary positions by kind of layer; by default one for all, called `rotary`. */
   readonly ropes?: ReadRopes;
+  /** Linear layers that have biases; none by default. */
+  readonly biases?: ReadBiases;
   readonly traits?: Partial<Traits>;
 }
 
@@ -72,8 +72,8 @@ export interface DecoderConfig {
   readonly spec: ModelSpec;
   readonly activation: Activation;
   readonly rmsNormEps: number;
-  readonly attentionBias: boolean;
-  readonly mlpBias: boolean;
+  /** Linear layers that have biases. */
+  readonly biases: ReadonlySet<Biased>;
   /** The head is the embedding, and the checkpoint has no tensor of its own for it. */
   readonly sharesHead: boolean;
   /** The factor of products of queries and keys. */
@@ -176,14 +176,18 @@ export function surveyDecoderConfig(checkpoint: Checkpoint, family: Family): Dec
     return { config: undefined, problems };
   }
   const fields = parsed.data;
-  const unknownKinds = layerKindProblems(fields, family);
+  const layers = attempt(problems, () => family.layers?.(fields, given, path) ?? fields);
+  const unknownKinds = layers === undefined ? [] : layerKindProblems(layers, family.layers === undefined);
   const refused = [...refusedFields(config, family), ...unknownKinds, ...activationProblems(fields, family)];
   attempt(problems, () => refuseAll(path, refused, REFUSED_HINT));
   const spec = attempt(problems, () => modelSpec(checkpoint, fields, family));
-  const kinds = unknownKinds.length > 0 ? undefined : attempt(problems, () => layerKinds(fields, family, path));
+  const kinds =
+    layers === undefined || unknownKinds.length > 0 ? undefined : attempt(problems, () => layerKinds(layers, path));
   const ropes = attempt(problems, () => (family.ropes ?? oneRope)(config, fields.max_position_embeddings, path));
-  if (spec === undefined || kinds === undefined || ropes === undefined) return { config: undefined, problems };
-  return { config: decoderConfig(checkpoint, { fields, family, spec, kinds, ropes }), problems };
+  if (spec === undefined || layers === undefined || kinds === undefined || ropes === undefined)
+    return { config: undefined, problems };
+  const window = layers.sliding_window ?? undefined;
+  return { config: decoderConfig(checkpoint, { fields, family, spec, kinds, window, ropes }), problems };
 }
 
 const REFUSED_HINT =
@@ -195,12 +199,14 @@ interface ConfigParts {
   readonly family: Family;
   readonly spec: Omit<ModelSpec, 'hiddenAct'>;
   readonly kinds: readonly LayerKind[];
+  /** Of layers that attend to one. */
+  readonly window: number | undefined;
   readonly ropes: ReturnType<ReadRopes>;
 }
 
 function decoderConfig(
   checkpoint: Checkpoint,
-  { fields, family, spec: parts, kinds, ropes }: ConfigParts,
+  { fields, family, spec: parts, kinds, window, ropes }: ConfigParts,
 ): DecoderConfig {
   // Known by name, or refused.
   const activation = activationsOf(family)[activationName(fields, family) ?? ''];
@@ -209,15 +215,14 @@ function decoderConfig(
     spec,
     activation,
     rmsNormEps: fields.rms_norm_eps,
-    attentionBias: fields.attention_bias,
-    mlpBias: fields.mlp_bias,
-    // If the file has both, Transformers reads the head's own tensor unless it equals the embedding: the same numbers.
+    biases: new Set(family.biases?.(fields)),
+    // With both in the file, Transformers reads the head's own tensor unless it equals the embedding: the same numbers.
     sharesHead: fields.tie_word_embeddings && !checkpoint.tensors.has('lm_head.weight'),
     attentionScale: (fields.query_pre_attn_scalar ?? spec.headDim) ** -0.5,
     attentionSoftcap: fields.attn_logit_softcapping || undefined,
     logitSoftcap: fields.final_logit_softcapping || undefined,
     layers: kinds.map((kind) => ({
-      slidingWindow: kind === 'sliding_attention' ? (fields.sliding_window ?? undefined) : undefined,
+      slidingWindow: kind === 'sliding_attention' ? window : undefined,
       rope: ropes[kind].name,
     })),
     ropes: Object.fromEntries([...new Set(kinds)].map((kind) => [ropes[kind].name, ropes[kind].rope])),

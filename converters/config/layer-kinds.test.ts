@@ -1,9 +1,9 @@
 /** Which layers see everything and which see a window, worked out by hand. */
 import { describe, expect, test } from 'vitest';
-import { type LayerKindFields, layerKindProblems, layerKinds } from './layer-kinds.ts';
+import { fullEvery, type LayerKindFields, layerKindProblems, layerKinds } from './layer-kinds.ts';
 
-const kinds = (fields: LayerKindFields, fullEvery?: number) =>
-  layerKinds(fields, fullEvery === undefined ? {} : { fullEvery }, 'model').map((kind) => kind[0]);
+const kinds = (fields: LayerKindFields, every?: number) =>
+  layerKinds(every === undefined ? fields : fullEvery(every)(fields, {}, 'model'), 'model').map((kind) => kind[0]);
 
 test('all layers are alike, by whether there is a window', () => {
   expect(kinds({ num_hidden_layers: 2 })).toEqual(['f', 'f']);
@@ -42,13 +42,13 @@ describe('problems', () => {
 
   test('kinds that are not built, and two kinds where there is one', () => {
     const mixed = ['full_attention', 'sliding_attention'];
-    const of = (layer_types: string[], rule: { fullEvery?: number }) =>
-      layerKindProblems({ num_hidden_layers: 2, sliding_window: 8, layer_types }, rule);
-    expect(of(mixed, { fullEvery: 2 })).toEqual([]);
-    expect(of(mixed, {})).toEqual([
+    const of = (layer_types: string[], areAlike: boolean) =>
+      layerKindProblems({ num_hidden_layers: 2, sliding_window: 8, layer_types }, areAlike);
+    expect(of(mixed, false)).toEqual([]);
+    expect(of(mixed, true)).toEqual([
       'layer_types = ["full_attention","sliding_attention"]: layers of other kinds than sliding_attention',
     ]);
-    expect(of(['chunked_attention', 'full_attention'], { fullEvery: 2 })[0]).toContain(
+    expect(of(['chunked_attention', 'full_attention'], false)[0]).toContain(
       'layers of other kinds than full_attention and sliding_attention',
     );
   });

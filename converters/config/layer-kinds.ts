@@ -15,28 +15,42 @@ export interface LayerKindFields {
 }
 
 /**
- * `fullEvery` n: unless config.json says otherwise, layers n - 1, 2n - 1, ... attend to all tokens. Without it, all
- * layers are alike.
+ * The fields as an architecture whose layers are of two kinds means them: with the types that its rule gives, and with what others of
+ * its fields change. `config` is config.json with the architecture's defaults.
  */
-export interface LayerRule {
-  readonly fullEvery?: number;
+export type ReadLayers = (
+  fields: LayerKindFields,
+  config: Readonly<Record<string, unknown>>,
+  path: string,
+) => LayerKindFields;
+
+/** Layers n - 1, 2n - 1, ... attend to all tokens; a `sliding_window_pattern` goes before n. */
+export function fullEvery(n: number): ReadLayers {
+  return (fields) => {
+    const every = fields.sliding_window_pattern ?? n;
+    return withTypes(fields, (index) => ((index + 1) % every === 0 ? 'full_attention' : 'sliding_attention'));
+  };
 }
 
-/**
- * What is not supported, by name: unknown kinds of layers, or layers of two kinds in an architecture whose layers are
- * all alike.
- */
-export function layerKindProblems(fields: LayerKindFields, { fullEvery }: LayerRule): string[] {
-  const kinds = fullEvery === undefined ? [commonKind(fields)] : LAYER_KINDS;
-  return (fields.layer_types ?? []).every((type) => (kinds as readonly string[]).includes(type))
+/** The fields with the kind that a rule gives each layer, where `layer_types` does not say. */
+export function withTypes(fields: LayerKindFields, kindOf: (index: number) => LayerKind): LayerKindFields {
+  const { num_hidden_layers: count, layer_types: types } = fields;
+  return { ...fields, layer_types: types ?? Array.from({ length: count }, (_, index) => kindOf(index)) };
+}
+
+/** What of it is not built, by name: kinds of layers that are none of ours, or others than the one kind where `areAlike`. */
+export function layerKindProblems(fields: LayerKindFields, areAlike: boolean): string[] {
+  const kinds: readonly string[] = areAlike ? [commonKind(fields)] : LAYER_KINDS;
+  return (fields.layer_types ?? []).every((type) => kinds.includes(type))
     ? []
     : [`layer_types = ${shown(fields.layer_types)}: layers of other kinds than ${kinds.join(' and ')}`];
 }
 
-/** The kind of each layer. Throws `bad-file` if the fields contradict each other. Call `layerKindProblems` before. */
-export function layerKinds(fields: LayerKindFields, rule: LayerRule, path: string): LayerKind[] {
-  const { num_hidden_layers: count, layer_types: types, sliding_window: window } = fields;
-  const kinds = types ? types.map((type) => type as LayerKind) : kindsByRule(fields, rule);
+/** The kind of each layer; all are alike where no types are given. Throws `bad-file` where the fields contradict each other; call `layerKindProblems` before. */
+export function layerKinds(fields: LayerKindFields, path: string): LayerKind[] {
+  const { num_hidden_layers: count, sliding_window: window } = fields;
+  const types = withTypes(fields, () => commonKind(fields)).layer_types ?? [];
+  const kinds = types.map((type) => type as LayerKind);
   const problem =
     kinds.length !== count
       ? `layer_types names ${kinds.length} layers, num_hidden_layers is ${count}`
@@ -48,14 +62,6 @@ export function layerKinds(fields: LayerKindFields, rule: LayerRule, path: strin
       hint: 'Take the config.json that was published with the weights.',
     });
   return kinds;
-}
-
-function kindsByRule(fields: LayerKindFields, { fullEvery }: LayerRule): LayerKind[] {
-  const every = fields.sliding_window_pattern ?? fullEvery;
-  return Array.from({ length: fields.num_hidden_layers }, (_, index) => {
-    if (fullEvery === undefined || every === undefined) return commonKind(fields);
-    return (index + 1) % every === 0 ? 'full_attention' : 'sliding_attention';
-  });
 }
 
 function commonKind({ sliding_window: window }: LayerKindFields): LayerKind {

@@ -1,14 +1,18 @@
-/** `lacuna bench`: how fast a folder decodes, and how much faster than another one, in one process. */
+/** `lacuna bench`: how fast a folder decodes, and how much faster than another, in one process. */
+
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
+import { optionsOf } from '../core/options.ts';
 import { bytesPerWeight, choosePrecision, type PrecisionName } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { type BenchResult, bench as measure, type OpenSubject } from '../eval/index.ts';
 import { operatorOf } from '../ops/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
+import { door } from './door.ts';
 import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
+import * as field from './fields.ts';
 import { baselineOf, type ChosenModel, calledOperators, chooseModel } from './folder/model-folder.ts';
 import { findPeers, type PeerOptions, type PeerResult, timePeers } from './peers/peers.ts';
 import { encodeTexts, pinnedTexts } from './texts/texts.ts';
@@ -40,7 +44,23 @@ export interface BenchOptions extends JobOptions, Pick<EngineOptions, 'engine' |
   readonly peers?: Pick<PeerOptions, 'python' | 'gguf'>;
 }
 
-/** Rounds with peers, and our rounds within each of them. A peer loads the model anew in every run. */
+export const benchOptions = optionsOf<BenchOptions>(
+  { folder: field.path },
+  {
+    ...field.job,
+    ...field.compared,
+    engine: field.engine,
+    againstEngine: field.engine,
+    nativeFolder: field.nativeFolder,
+    promptTokens: field.count,
+    repeats: field.count,
+    rounds: field.count,
+    stepsPerBlock: field.count,
+    peers: optionsOf<NonNullable<BenchOptions['peers']>>({}, { python: field.path, gguf: field.path }),
+  },
+);
+
+/** Rounds with peers, whose every run loads the model anew, and rounds of ours in each of them. */
 const PEER_ROUNDS = 5;
 const ROUNDS_BETWEEN = 2;
 /** Defaults for peers: tokens in the cache, and tokens to decode. */
@@ -48,10 +68,17 @@ const PEER_PROMPT = 128;
 const PEER_STEPS = 96;
 
 /**
- * Times decoding along the tokens of a text. Both models get the same tokens, in interleaved blocks. Peers follow, in
- * turn.
+ * Times decoding, interleaved with a baseline in one process.
+ *
+ * @example const { speedup } = await bench({ folder: './sparse', against: './dense' });
  */
-export async function bench(options: BenchOptions): Promise<BenchReport> {
+export const bench = door('bench', benchOptions, benchFolder);
+
+/**
+ * The same with options that are checked. Both models are fed the same tokens of a text, in interleaved blocks. Then peers are timed,
+ * in turn.
+ */
+export async function benchFolder(options: BenchOptions): Promise<BenchReport> {
   const { folder, dtype, againstDtype, engine, againstEngine = engine } = options;
   const { data = pinnedTexts('test') } = options;
   const against = baselineOf(options);

@@ -11,7 +11,7 @@ import type { BenchReport } from './bench.ts';
 import { checkMaxPplRatio } from './build/budget.ts';
 import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
 import { buildRecord, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
-import { type Build, type BuildOptions, type BuildTexts, wholeOptions } from './build/options.ts';
+import { type Build, type BuildOptions, type BuildTexts, buildOptions, wholeOptions } from './build/options.ts';
 import { ship } from './build/ship.ts';
 import {
   buildBench,
@@ -25,6 +25,7 @@ import {
 import { refuseSlower, withinBudget } from './build/verdict.ts';
 import { discardAll, readResult, withWorkspace } from './build/workspace.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
+import { door } from './door.ts';
 import { type Engine, hasNativeCore, installedHost } from './engine/engine.ts';
 import type { EvaluateResult } from './evaluate.ts';
 import { readManifest } from './folder/model-folder.ts';
@@ -61,13 +62,13 @@ export interface BuildResult {
  * const preset = { preset: 'top-k', density: 0.5 };
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
  */
-export async function build(given: BuildOptions): Promise<BuildResult> {
+export const build = door('build', buildOptions, async (given: BuildOptions): Promise<BuildResult> => {
   const { job, force } = await prepareBuild(given);
   const { options, work } = job;
   if (!force && (await isShipped(job))) return withWorkspace(work, () => tidy(job), options.progress);
   await refuseExistingFolder(options.output, { force });
   return withWorkspace(work, () => runStages(job), options.progress);
-}
+});
 
 export interface PreparedBuild {
   readonly job: Build;
@@ -104,9 +105,9 @@ export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> 
  *
  * @throws LacunaError as `build` does before it begins to measure.
  */
-export async function dryRunBuild(options: BuildOptions): Promise<BuildDryRun> {
+export const dryRunBuild = door('dryRunBuild', buildOptions, async (options: BuildOptions): Promise<BuildDryRun> => {
   return describeBuild(await prepareBuild(options));
-}
+});
 
 /** A model is judged by its speed on the host that it is for. */
 function cannotTime({ floats }: Precision): LacunaError {

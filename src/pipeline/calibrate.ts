@@ -1,4 +1,5 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`: a checkpoint and texts become statistics. */
+import * as z from 'zod';
 import {
   type CalibrationInput,
   type CalibrationOptions,
@@ -15,10 +16,13 @@ import { withSpill } from '../../formats/spill.ts';
 import { readStatistics, readSums, writeStatistics } from '../../formats/statistics.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
+import { optionsOf } from '../core/options.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
 import { readFloats } from '../tensors/index.ts';
+import { door } from './door.ts';
+import * as field from './fields.ts';
 import { checkJsonOutput, type OutputOptions, writeJsonOutput } from './folder/output.ts';
 import { type OpenedCheckpoint, openPieces, type SourceOptions } from './folder/source.ts';
 import { checkTokens, STATISTICS as WANTED, type Wanted } from './texts/enough-tokens.ts';
@@ -50,6 +54,23 @@ export interface CalibrateOptions extends SourceOptions, MeasureOptions {
 /** Names of the statistics that are measured only on request. */
 export const FURTHER_STATISTICS = STATISTICS.filter(({ byLayer }) => byLayer).map(({ name }) => name);
 
+const shard = z
+  .strictObject({ index: z.int().min(0), count: field.count })
+  .refine((given) => given.index < given.count, 'an index below its count');
+
+export const calibrateOptions = optionsOf<CalibrateOptions>(
+  { checkpoint: field.path, output: field.path },
+  {
+    ...field.source,
+    force: field.flag,
+    data: field.files,
+    tokens: field.count,
+    sequenceLength: field.count,
+    shard,
+    with: z.array(z.enum(FURTHER_STATISTICS)),
+  },
+);
+
 export interface CalibrateResult {
   readonly output: string;
   readonly tokens: number;
@@ -60,9 +81,12 @@ export interface CalibrateResult {
  * Measures FFN saturation, gate statistics and neuron magnitudes layer by layer. Only one layer's weights are in
  * memory.
  *
- * @example await calibrate({ checkpoint: 'fixtures/tiny-llama', output: 's.json' });
+ * @example await calibrate({ checkpoint: './SmolLM2-135M', output: './statistics.json' });
  */
-export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
+export const calibrate = door('calibrate', calibrateOptions, calibrateCheckpoint);
+
+/** The same with options that are checked. */
+export async function calibrateCheckpoint(options: CalibrateOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
   const opened = await openPieces(options.checkpoint, options);
   const { with: further = [], output } = options;
@@ -128,14 +152,20 @@ export interface MergeOptions {
   readonly force?: boolean;
 }
 
-/** Adds up the statistics of shards. The order does not matter. */
-export async function mergeCalibrations(options: MergeOptions): Promise<CalibrateResult> {
-  await checkJsonOutput(options);
-  const parts = await Promise.all(options.inputs.map(readStatistics));
-  return withSpill(options.output, async (keep) =>
-    saveStatistics(await mergeStatistics(parts, { readSums, keep }), options),
-  );
-}
+export const mergeOptions = optionsOf<MergeOptions>({ inputs: field.files, output: field.path }, { force: field.flag });
+
+/** Adds up the statistics of shards; the order does not matter. */
+export const mergeCalibrations = door(
+  'mergeCalibrations',
+  mergeOptions,
+  async (options: MergeOptions): Promise<CalibrateResult> => {
+    await checkJsonOutput(options);
+    const parts = await Promise.all(options.inputs.map(readStatistics));
+    return withSpill(options.output, async (keep) =>
+      saveStatistics(await mergeStatistics(parts, { readSums, keep }), options),
+    );
+  },
+);
 
 /** Writes statistics with their summary. */
 export async function saveStatistics(

@@ -1,4 +1,5 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
+import * as z from 'zod';
 import { openModel } from '../../converters/index.ts';
 import { refuseExistingFolder } from '../../formats/files.ts';
 import { weightBytesOf } from '../../formats/onnx/index.ts';
@@ -7,7 +8,9 @@ import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
+import { optionsOf } from '../core/options.ts';
 import {
+  BLOCK_SIZES,
   type BlockSize,
   choosePrecisions,
   FLOAT_NAMES,
@@ -18,17 +21,21 @@ import {
   listed,
   type Precision,
   type PrecisionName,
+  ROUNDINGS,
   type Rounding,
+  VOCABULARY_NAMES,
   type VocabularyName,
 } from '../core/precision.ts';
 import { fuseDecoderParts } from '../rewrite/index.ts';
+import { door } from './door.ts';
+import * as field from './fields.ts';
 import { type FolderContent, writeModelFolder } from './folder/model-folder.ts';
 import { bfloat16Notes } from './folder/notes.ts';
 import { denseGraph, openSource, type SourceOptions } from './folder/source.ts';
 import { modelFileOf } from './folder/transformers-js.ts';
 import { type MeasuredImportance, measureImportance, readImportance } from './rounding/importance.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding/rounding.ts';
-import type { ReferenceOptions } from './verification/reference.ts';
+import { type ReferenceOptions, referenceOptions } from './verification/reference.ts';
 import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
 
 export interface ConvertOptions extends SourceOptions {
@@ -58,6 +65,23 @@ export interface ConvertOptions extends SourceOptions {
   /** Compares the folder with Transformers once it is written; see `verify`. */
   readonly verify?: ReferenceOptions;
 }
+
+export const convertOptions = optionsOf<ConvertOptions>(
+  { checkpoint: field.path, output: field.path },
+  {
+    ...field.source,
+    force: field.flag,
+    dtype: z.union([field.precision, z.array(field.precision).min(1)]),
+    blockSize: z.literal(BLOCK_SIZES),
+    asymmetric: field.flag,
+    vocabulary: z.enum(VOCABULARY_NAMES),
+    importance: field.path,
+    data: field.files,
+    rounding: z.enum(ROUNDINGS),
+    tokens: field.count,
+    verify: referenceOptions,
+  },
+);
 
 /** One model of the folder. */
 export interface ConvertedModel {
@@ -89,7 +113,7 @@ export interface ConvertResult {
  * const data = ['texts/fit.txt'];
  * await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/int4', dtype: 'int4', data });
  */
-export async function convert(options: ConvertOptions): Promise<ConvertResult> {
+export const convert = door('convert', convertOptions, async (options: ConvertOptions): Promise<ConvertResult> => {
   const precisions = precisionsFor(options);
   const checkpoint = await openSource(options.checkpoint, options);
   // All precisions are checked, and the reference is found, before anything is measured or written.
@@ -104,7 +128,7 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   const round = async (work: string) =>
     write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, options));
   return inRoundingWorkspace(options.output, round, options);
-}
+});
 
 /** What was measured of the model on texts, if anything. */
 type Measured = MeasuredImportance | RoundedLayers | undefined;

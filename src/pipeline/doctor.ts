@@ -1,4 +1,5 @@
-/** `lacuna doctor`: which runtime is installed, whether it computes correctly, and where kernels are active. */
+/** `lacuna doctor`: which runtime there is, whether it computes what it should, and where kernels are active. */
+
 import { arch, platform } from 'node:os';
 import { join } from 'node:path';
 import { version as nodeVersion } from 'node:process';
@@ -7,15 +8,19 @@ import { LacunaError } from '../core/errors.ts';
 import { BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
+import { checkArgument, optionsOf } from '../core/options.ts';
 import { Bodies, OPERATOR_SET, statisticalTopKBody, statisticalTopKNode } from '../ops/index.ts';
 import { addonProblem, createOpenGraph, operatorSetOf, runtimeVersion } from '../runtime/index.ts';
 import { nativeBackend } from './backend.ts';
 import { ADDON_NAME, findNativeLibrary, type NativeLibrary, nativePath } from './engine/native-library.ts';
+import * as field from './fields.ts';
 
 export interface DoctorOptions {
   /** Folder of the native library. If absent, Lacuna looks for it. */
   readonly nativeFolder?: string | URL;
 }
+
+export const doctorOptions = optionsOf<DoctorOptions>({}, { nativeFolder: field.nativeFolder });
 
 export interface DoctorResult {
   readonly lacuna: string;
@@ -29,8 +34,9 @@ export interface DoctorResult {
   readonly kernels: { readonly active: boolean; readonly why: string };
 }
 
-/** Finds out without throwing: a fault is a finding. */
-export async function doctor({ nativeFolder }: DoctorOptions = {}): Promise<DoctorResult> {
+/** Which runtime there is, whether it works, and whether kernels are active. Never throws for what it is asked to find out. */
+export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult> {
+  const { nativeFolder } = checkArgument(doctorOptions, options, { of: 'doctor' });
   const folder = nativePath(nativeFolder);
   const native = await findNativeLibrary(folder);
   let version: string | null = null;

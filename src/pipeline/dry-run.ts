@@ -1,4 +1,5 @@
-/** `lacuna convert --dry-run`: what a conversion would write and cost, and everything that is wrong. */
+/** `lacuna convert --dry-run`: what converting would write, take and meet, everything that is wrong at once. */
+
 import { statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { inputGrams } from '../../calibrate/index.ts';
@@ -19,12 +20,14 @@ import { calibrationInput } from './calibrate.ts';
 import {
   type ConvertOptions,
   contentOf,
+  convertOptions,
   notesOn,
   type OpenedModel,
   openModels,
   precisionsFor,
   tokenizerNotes,
 } from './convert.ts';
+import { door } from './door.ts';
 import { type PlannedFile, planModelFolder } from './folder/model-folder.ts';
 import { checkWritable, presentFolder } from './folder/output.ts';
 import { checkpointPath } from './folder/source.ts';
@@ -85,7 +88,7 @@ export interface DryRunResult {
  *
  * @example const { problems } = await dryRun({ checkpoint: './SmolLM2-135M', output: './dense' });
  */
-export async function dryRun(options: ConvertOptions): Promise<DryRunResult> {
+export const dryRun = door('dryRun', convertOptions, async (options: ConvertOptions): Promise<DryRunResult> => {
   const problems: LacunaError[] = [];
   const precisions = await attemptAsync(problems, async () => precisionsFor(options));
   await checkOutput(problems, options);
@@ -108,7 +111,7 @@ export async function dryRun(options: ConvertOptions): Promise<DryRunResult> {
     problems: problems.map(({ code, message, hint }) => ({ code, message, hint })),
     notes: survey === undefined ? [] : await notesFor(survey, models, options),
   };
-}
+});
 
 async function checkOutput(problems: LacunaError[], { output, force = false }: ConvertOptions): Promise<void> {
   await attemptAsync(problems, () => refuseExistingFolder(output, { force }));

@@ -1,5 +1,7 @@
-/** `lacuna eval`: a model's perplexity, and what rounding its weights and leaving something out cost. */
+/** `lacuna eval`: what a model's perplexity is, and what rounding its weights and leaving something out cost. */
+import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
+import { optionsOf } from '../core/options.ts';
 import type { Plan } from '../core/plan.ts';
 import { FLOATS, type PrecisionName } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
@@ -18,8 +20,10 @@ import {
 import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
 import { type BudgetCheck, checkMaxPplRatio, judgeBudget } from './build/budget.ts';
+import { door } from './door.ts';
 import { chooseEngine, type Engine, type EngineOptions } from './engine/engine.ts';
 import { feedOf, type MeasuringJob, openMeasuredSession } from './engine/measured-session.ts';
+import * as field from './fields.ts';
 import {
   baselineOf,
   type ChosenModel,
@@ -53,6 +57,21 @@ export interface EvaluateOptions extends JobOptions, Pick<EngineOptions, 'engine
   readonly maxPplRatio?: number;
 }
 
+export const evaluateOptions = optionsOf<EvaluateOptions>(
+  { folder: field.path },
+  {
+    ...field.job,
+    ...field.compared,
+    engine: field.engine,
+    againstEngine: field.engine,
+    nativeFolder: field.nativeFolder,
+    tokens: field.count,
+    window: z.int().min(4),
+    modes: z.array(z.enum(COMPARE_MODES)).min(1),
+    maxPplRatio: field.maxPplRatio,
+  },
+);
+
 export interface TextMeasured {
   readonly name: string;
   readonly sha256: string;
@@ -82,7 +101,7 @@ export interface EvaluateResult {
  *
  * @example const { modes } = await evaluate({ folder: 'out/sparse', against: 'out/dense' });
  */
-export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
+export const evaluate = door('evaluate', evaluateOptions, async (options: EvaluateOptions): Promise<EvaluateResult> => {
   const { maxPplRatio, againstEngine = options.engine } = options;
   checkMaxPplRatio(maxPplRatio);
   const model = await openModelFolder(options.folder, options.dtype);
@@ -111,7 +130,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   }
   const modes = await compareFolders(model, { ...baseline, native: againstChosen.native }, windows, job);
   return { ...result, modes, check: judgeBudget(modes, maxPplRatio) };
-}
+});
 
 /** What a result says besides its figures. */
 export function resultOf({ model, manifest }: ModelFolder, texts: readonly TextMeasured[]) {

@@ -1,4 +1,5 @@
-/** `lacuna inspect`: what a path holds, from any stage of the pipeline. */
+/** `lacuna inspect`: what a path holds, whatever stage of the pipeline it comes from. */
+
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type StatisticsSummary, summarise } from '../../calibrate/index.ts';
@@ -10,9 +11,11 @@ import { readOnnx } from '../../formats/onnx/index.ts';
 import { readStatistics, STATISTICS_FORMAT } from '../../formats/statistics.ts';
 import { LacunaError } from '../core/errors.ts';
 import { MANIFEST_FORMAT, type Manifest, type ManifestModel } from '../core/manifest.ts';
+import { checkArgument, optionsOf } from '../core/options.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
 import type { PrecisionName } from '../core/precision.ts';
 import type { Statistics } from '../core/statistics.ts';
+import * as field from './fields.ts';
 import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
 import { localPath, type SourceOptions } from './folder/source.ts';
@@ -61,9 +64,16 @@ export interface InspectOptions extends SourceOptions {
   readonly dtype?: PrecisionName;
 }
 
-/** Reads only headers and no weights. (It downloads the model if `given` names one on the `hub`.) */
-export async function inspect(given: string, options: InspectOptions = {}): Promise<Inspection> {
-  const found = await find(await localPath(given, options), options.dtype);
+export const inspectOptions = optionsOf<InspectOptions>({}, { ...field.source, dtype: field.precision });
+
+/**
+ * What a path holds: a checkpoint, an adapter, a model folder, a .onnx, statistics or plan file. No weight is read (but the model
+ * is downloaded, when `path` names one on the `hub`).
+ */
+export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
+  const given = checkArgument(field.path, path, { of: 'inspect', name: 'path' });
+  const checked = checkArgument(inspectOptions, options, { of: 'inspect' });
+  const found = await find(await localPath(given, checked), checked.dtype);
   return { ...found, problems: problemsOf(found) };
 }
 

@@ -4,7 +4,7 @@ import * as z from 'zod';
 import { type ChatMessage, loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
-import { checkArgument } from '../core/options.ts';
+import { checkArgument, optionsOf } from '../core/options.ts';
 import type { PrecisionName } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
 import {
@@ -15,8 +15,8 @@ import {
   takeTurns,
 } from '../runtime/index.ts';
 import { type Engine, type EngineOptions, openDecodingSession } from './engine/engine.ts';
+import * as field from './fields.ts';
 import { calledOperators, chooseModel } from './folder/model-folder.ts';
-import { generationOptions, promptSchema, tokenIds } from './options.ts';
 
 export type { ChatMessage };
 
@@ -27,7 +27,9 @@ export interface OpenOptions
   readonly dtype?: PrecisionName;
 }
 
-/** A text to continue, or a conversation. A conversation goes through the model's chat template. */
+export const openOptions = optionsOf<OpenOptions>({}, field.opened);
+
+/** A text to continue, or a conversation, which goes through the model's chat template. */
 export type Prompt = string | readonly ChatMessage[];
 
 /** Without a sampling option, each token is the likeliest. With one, `temperature` is 1 by default. */
@@ -39,7 +41,18 @@ export interface GenerationOptions extends SamplingOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A generated text, without its prompt. */
+export const generationOptions = optionsOf<GenerationOptions>({}, field.generated);
+
+const promptSchema = z.union([
+  z.string(),
+  z.array(optionsOf<ChatMessage>({ role: z.string().min(1), content: z.string() }, {})).min(1),
+]);
+
+function tokenIds({ vocabSize }: ModelSpec) {
+  return z.array(z.int().min(0).lt(vocabSize));
+}
+
+/** A text that was made, without its prompt. */
 export interface GeneratedText {
   readonly text: string;
   readonly promptTokens: readonly number[];
@@ -101,6 +114,12 @@ const DEFAULT_MAX_TOKENS = 128;
  * await model.close();
  */
 export async function open(folder: string, options: OpenOptions = {}): Promise<Model> {
+  const given = checkArgument(field.path, folder, { of: 'open', name: 'folder' });
+  return openFolder(given, checkArgument(openOptions, options, { of: 'open' }));
+}
+
+/** The same with options that are checked. */
+export async function openFolder(folder: string, options: OpenOptions): Promise<Model> {
   const chosen = await chooseModel(folder, options.dtype);
   const { manifest, model, modelPath } = chosen;
   const { spec } = manifest;

@@ -1,4 +1,5 @@
-/** `lacuna ops`: the library of operators, for hosts that load one by its path or from a model folder. */
+/** `lacuna ops`: the library of operators for hosts that load one, by its path or put into a model folder. */
+
 import { createReadStream } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
@@ -7,8 +8,11 @@ import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
+import { checkArgument, optionsOf } from '../core/options.ts';
 import { BLOCK_NAMES, IN_BLOCKS, listed } from '../core/precision.ts';
+import { door } from './door.ts';
 import { findNativeLibrary, nativePath } from './engine/native-library.ts';
+import * as field from './fields.ts';
 import { isModelFolder, MAX_JSON_BYTES } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
 
@@ -17,12 +21,19 @@ export interface OpsPathOptions {
   readonly nativeFolder?: string | URL;
 }
 
+export const opsPathOptions = optionsOf<OpsPathOptions>({}, { nativeFolder: field.nativeFolder });
+
 export interface OpsInstallOptions extends OpsPathOptions {
   /** A model folder with operators of ours. */
   readonly folder: string;
   /** Removes what an earlier call added. */
   readonly undo?: boolean;
 }
+
+export const opsInstallOptions = optionsOf<OpsInstallOptions>(
+  { folder: field.path },
+  { nativeFolder: field.nativeFolder, undo: field.flag },
+);
 
 export interface OpsInstallResult {
   readonly folder: string;
@@ -33,11 +44,9 @@ export interface OpsInstallResult {
 
 const CONFIG = 'genai_config.json';
 
-/**
- * The library's absolute path, for `register_custom_ops_library`. Throws `not-found` with the reason if it cannot be
- * used.
- */
-export async function opsPath({ nativeFolder }: OpsPathOptions = {}): Promise<string> {
+/** The library's absolute path, for `register_custom_ops_library`. Throws `not-found` where it cannot be used, saying why. */
+export async function opsPath(options: OpsPathOptions = {}): Promise<string> {
+  const { nativeFolder } = checkArgument(opsPathOptions, options, { of: 'opsPath' });
   const library = await findNativeLibrary(nativePath(nativeFolder));
   if (library.state === 'present') return library.path;
   throw new LacunaError('not-found', `The native library cannot be used: ${library.why} (${library.path})`, {
@@ -51,11 +60,15 @@ export async function opsPath({ nativeFolder }: OpsPathOptions = {}): Promise<st
  *
  * Throws `unsupported` for a folder with no operator of Lacuna's, `exists` if another library is named.
  */
-export async function installOps(options: OpsInstallOptions): Promise<OpsInstallResult> {
-  const { folder, undo = false } = options;
-  const config = await readConfig(folder);
-  return undo ? uninstall(folder, config) : install(options, config);
-}
+export const installOps = door(
+  'installOps',
+  opsInstallOptions,
+  async (options: OpsInstallOptions): Promise<OpsInstallResult> => {
+    const { folder, undo = false } = options;
+    const config = await readConfig(folder);
+    return undo ? uninstall(folder, config) : install(options, config);
+  },
+);
 
 async function install({ folder, nativeFolder }: OpsInstallOptions, config: GenaiConfig): Promise<OpsInstallResult> {
   const { model, named } = config;

@@ -1,9 +1,20 @@
 /** `lacuna plan`: statistics become a plan. */
+
 import { sha256File } from '../../formats/files.ts';
 import { badPlan, readPlan, writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
+import { optionsOf } from '../core/options.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
-import { makePlan, type PlanOptions, PRESET_WORDS, type PresetWords, presetProblem } from '../plan/index.ts';
+import {
+  makePlan,
+  type PlanOptions,
+  PRESET_WORDS,
+  type PresetWords,
+  planOptionsSchema,
+  presetProblem,
+} from '../plan/index.ts';
+import { door } from './door.ts';
+import * as field from './fields.ts';
 import { checkJsonOutput, writeJsonOutput } from './folder/output.ts';
 import { checkTokens, STATISTICS } from './texts/enough-tokens.ts';
 
@@ -17,6 +28,11 @@ export interface PlanCommandOptions {
   readonly force?: boolean;
 }
 
+export const planOptions = optionsOf<PlanCommandOptions>(
+  { statistics: field.path, output: field.path, preset: planOptionsSchema },
+  { force: field.flag },
+);
+
 export interface PlanResult {
   readonly output: string;
   readonly plan: Plan;
@@ -27,14 +43,14 @@ export interface PlanResult {
  *
  * @example await plan({ statistics: 's.json', output: 'p.json', preset: { preset: 'top-k', density: 0.3 } });
  */
-export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
+export const plan = door('plan', planOptions, async (options: PlanCommandOptions): Promise<PlanResult> => {
   await checkJsonOutput(options);
   const statistics = await readStatistics(options.statistics);
   checkTokens(STATISTICS, statistics.tokens);
   const made = makePlan(statistics, options.preset, await sha256File(options.statistics));
   const { output } = options;
   return { output, plan: await writeJsonOutput(options, () => writePlan(made.plan, made.tensors, output)) };
-}
+});
 
 /** A plan file and its tensors. Throws as `readPlan` does, and `bad-file` for an unknown preset. */
 export async function openPlan(path: string): Promise<{ plan: Plan; tensors: PlanTensors }> {

@@ -1,12 +1,16 @@
-/** `lacuna run`: streams the text that follows a prompt, or continues several prompts together. */
+/** `lacuna run`: a prompt goes in, text streams out; several go in, and are continued together. */
+import * as z from 'zod';
+import { optionsOf } from '../core/options.ts';
+import { door } from './door.ts';
 import type { Engine } from './engine/engine.ts';
+import * as field from './fields.ts';
 import {
   type Generation,
   type GenerationOptions,
   type Generations,
   type Model,
   type OpenOptions,
-  open,
+  openFolder,
   type Prompt,
 } from './open.ts';
 
@@ -28,6 +32,18 @@ export interface RunRowsOptions extends Omit<RunOptions, 'prompt' | 'onText'> {
   readonly prompts: readonly string[];
 }
 
+const ran = { ...field.opened, ...field.generated, chat: field.flag };
+
+export const runOptions = optionsOf<RunOptions>(
+  { folder: field.path, prompt: z.string() },
+  { ...ran, onText: z.custom<(text: string) => void>((given) => typeof given === 'function', 'a function') },
+);
+
+export const runRowsOptions = optionsOf<RunRowsOptions>(
+  { folder: field.path, prompts: z.array(z.string()).min(1) },
+  ran,
+);
+
 export interface RunRowsResult extends Generations {
   readonly engine: Engine;
 }
@@ -38,22 +54,26 @@ export interface RunRowsResult extends Generations {
  *
  * @example const { text } = await run({ folder: 'out/dense', prompt: 'In the beginning' });
  */
-export async function run({ prompt, onText, ...options }: RunOptions): Promise<RunResult> {
+export const run = door('run', runOptions, async ({ prompt, onText, ...options }: RunOptions): Promise<RunResult> => {
   return withModel(options, async (model, generation) => {
     const stream = model.stream(promptOf(prompt, options), generation);
     let next = await stream.next();
     for (; !next.done; next = await stream.next()) onText?.(next.value);
     return { engine: model.engine, ...next.value };
   });
-}
+});
 
-/** Continues several prompts. The native core continues them together and reads the weights once for all of them. */
-export async function runRows({ prompts, ...options }: RunRowsOptions): Promise<RunRowsResult> {
-  return withModel(options, async (model, generation) => {
-    const wanted = prompts.map((prompt) => promptOf(prompt, options));
-    return { engine: model.engine, ...(await model.generateAll(wanted, generation)) };
-  });
-}
+/** Continues several prompts: by the native core together, which reads the weights once for all of them. */
+export const runRows = door(
+  'runRows',
+  runRowsOptions,
+  async ({ prompts, ...options }: RunRowsOptions): Promise<RunRowsResult> => {
+    return withModel(options, async (model, generation) => {
+      const wanted = prompts.map((prompt) => promptOf(prompt, options));
+      return { engine: model.engine, ...(await model.generateAll(wanted, generation)) };
+    });
+  },
+);
 
 function promptOf(prompt: string, { chat }: Pick<RunOptions, 'chat'>): Prompt {
   return chat ? [{ role: 'user', content: prompt }] : prompt;
@@ -65,7 +85,7 @@ async function withModel<T>(
 ): Promise<T> {
   const { folder, chat: _, dtype, engine, nativeFolder, threads, progress, ...generation } = options;
   const { signal } = generation;
-  const model = await open(folder, { dtype, engine, nativeFolder, threads, progress, signal });
+  const model = await openFolder(folder, { dtype, engine, nativeFolder, threads, progress, signal });
   try {
     return await use(model, generation);
   } finally {

@@ -1,7 +1,9 @@
 /** `lacuna sparsify`: a dense model and a plan become a sparse folder. */
+import * as z from 'zod';
 import { refuseExistingFolder } from '../../formats/files.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
+import { optionsOf } from '../core/options.ts';
 import type { Host, Plan, PlanTensors } from '../core/plan.ts';
 import {
   choosePrecision,
@@ -15,6 +17,8 @@ import type { JobOptions } from '../core/progress.ts';
 import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
+import { door } from './door.ts';
+import * as field from './fields.ts';
 import { isModelFolder, writeModelFolder } from './folder/model-folder.ts';
 import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './folder/source.ts';
 import { openPlan } from './plan.ts';
@@ -46,7 +50,12 @@ export const SPARSE_PRECISIONS: readonly SparsePrecision[] = STORAGES;
 
 export type SparsePrecision = Storage & PrecisionName;
 
-/** The precision of the sparse model. */
+export const sparsifyOptions = optionsOf<SparsifyOptions>(
+  { source: field.path, plan: field.path, output: field.path },
+  { ...field.source, force: field.flag, dtype: z.enum(SPARSE_PRECISIONS), data: field.files, tokens: field.count },
+);
+
+/** The precision that a sparse model is made in. */
 export function sparsePrecision(name: SparsePrecision = FLOATS): Precision {
   return choosePrecision(name);
 }
@@ -57,7 +66,7 @@ export function sparsePrecision(name: SparsePrecision = FLOATS): Precision {
  * @throws LacunaError `mismatch` when the plan was made for another model, or for stock ONNX Runtime with another
  * storage of weights.
  */
-export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult> {
+export const sparsify = door('sparsify', sparsifyOptions, async (options: SparsifyOptions): Promise<SparsifyResult> => {
   const precision = sparsePrecision(options.dtype);
   const { source, output, data = pinnedTexts('fit') } = options;
   refuseNonFiniteBlocks([precision], options.allowNonFinite);
@@ -82,7 +91,7 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
     return writeSparse(output, denseModel(checkpoint, precision, rounded), plan, tensors, options);
   };
   return inRoundingWorkspace(output, round, options);
-}
+});
 
 /** Whether blocks compute only some of their neurons, so that kernels read `down` along both of its axes. */
 function leavesOutNeurons({ blocks }: Plan): boolean {

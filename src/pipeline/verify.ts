@@ -1,4 +1,5 @@
-/** `lacuna verify`: compares a converted folder with what Transformers computes from its checkpoint. */
+/** `lacuna verify`: a converted folder is held against what Transformers computes from its checkpoint. */
+
 import { createReadStream } from 'node:fs';
 import { basename, join } from 'node:path';
 import { readExpectations } from '../../formats/expectations.ts';
@@ -8,12 +9,15 @@ import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts'
 import { type Checkpoint, hasTokenizer, parametersOf } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Expectations, ExpectedPrompt } from '../core/expectations.ts';
+import { optionsOf } from '../core/options.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import type { Verification } from '../core/verification.ts';
 import { addRows, failed, type Judgement, judge, limitsOf, NO_ROWS, type Tallies, tallyPrompt } from '../eval/index.ts';
 import { openSession } from '../runtime/index.ts';
 import { readFloats } from '../tensors/index.ts';
+import { door } from './door.ts';
+import * as field from './fields.ts';
 import { MANIFEST_FILE, readManifest } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
 import { denseGraph, localPath, type OpenedCheckpoint, openPieces, type SourceOptions } from './folder/source.ts';
@@ -37,6 +41,11 @@ export interface VerifyOptions extends SourceOptions, ReferenceOptions {
   readonly checkpoint: string;
 }
 
+export const verifyOptions = optionsOf<VerifyOptions>(
+  { folder: field.path, checkpoint: field.path },
+  { ...field.source, python: field.path, expectations: field.path },
+);
+
 export interface VerifyResult {
   readonly folder: string;
   readonly checks: readonly Verification[];
@@ -52,11 +61,11 @@ export interface VerifyResult {
  * `mismatch` when the folder was made from another checkpoint.
  * @example const { checks } = await verify({ folder: 'out/dense', checkpoint: './SmolLM2-135M' });
  */
-export async function verify(options: VerifyOptions): Promise<VerifyResult> {
+export const verify = door('verify', verifyOptions, async (options: VerifyOptions): Promise<VerifyResult> => {
   const opened = await openPieces(options.checkpoint, options);
   const reference = await referenceFor(opened.checkpoint, options);
   return verifyFolder(options.folder, opened, reference, options);
-}
+});
 
 /** The reference for an open checkpoint. Throws as `verify` does. */
 export function referenceFor(
@@ -184,6 +193,11 @@ export interface ExpectOptions extends SourceOptions, Pick<ReferenceOptions, 'py
   readonly force?: boolean;
 }
 
+export const expectOptions = optionsOf<ExpectOptions>(
+  { checkpoint: field.path },
+  { ...field.source, python: field.path, output: field.path, force: field.flag },
+);
+
 export interface ExpectResult {
   readonly output: string;
   readonly tools: Readonly<Record<string, string>>;
@@ -194,17 +208,21 @@ export interface ExpectResult {
  *
  * @throws LacunaError `exists` when the file exists and `force` is not given, `not-found` without a suitable Python.
  */
-export async function writeExpectations(given: ExpectOptions): Promise<ExpectResult> {
-  const path = await localPath(given.checkpoint, given);
-  const output = given.output ?? expectationsPath(path);
-  if (!given.force && (await exists(output)))
-    throw new LacunaError('exists', `${output} already exists`, { hint: 'Replace it with --force.' });
-  const opened = await openPieces(path, given);
-  const subject = subjectOf(opened.checkpoint, given);
-  const python = await findTransformers(subject, given.python);
-  const tokenizer = await tokenizerOf(opened);
-  return askTransformers({ python, subject, question: questionOf(opened, tokenizer) }, given, async (made) => {
-    await writeFileAtomically(output, createReadStream(made));
-    return { output, tools: (await readExpectations(output)).tools };
-  });
-}
+export const writeExpectations = door(
+  'writeExpectations',
+  expectOptions,
+  async (given: ExpectOptions): Promise<ExpectResult> => {
+    const path = await localPath(given.checkpoint, given);
+    const output = given.output ?? expectationsPath(path);
+    if (!given.force && (await exists(output)))
+      throw new LacunaError('exists', `${output} already exists`, { hint: 'Replace it with --force.' });
+    const opened = await openPieces(path, given);
+    const subject = subjectOf(opened.checkpoint, given);
+    const python = await findTransformers(subject, given.python);
+    const tokenizer = await tokenizerOf(opened);
+    return askTransformers({ python, subject, question: questionOf(opened, tokenizer) }, given, async (made) => {
+      await writeFileAtomically(output, createReadStream(made));
+      return { output, tools: (await readExpectations(output)).tools };
+    });
+  },
+);

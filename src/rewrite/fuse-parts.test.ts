@@ -1,10 +1,10 @@
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { assemble, openModel } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { openBytes } from '../../test/open-bytes.ts';
+import { FIXTURES, VARIANTS } from '../../test/variants.ts';
 import type { Graph } from '../core/graph.ts';
 import { choosePrecision, type PrecisionOptions } from '../core/precision.ts';
 import { float32Tensor } from '../core/tensor.ts';
@@ -13,10 +13,9 @@ import { fuseParts } from './fuse-parts.ts';
 import { fuseSkipNorms } from './index.ts';
 
 const ASYMMETRIC: PrecisionOptions = { asymmetric: true };
-const fixtures = join(import.meta.dirname, '../../fixtures');
 
 async function graphOf(name: string, precision = 'int4', options: PrecisionOptions = {}): Promise<Graph> {
-  const checkpoint = await openCheckpoint(join(fixtures, name));
+  const checkpoint = await openCheckpoint(join(FIXTURES, name));
   return fuseSkipNorms(assemble(openModel(checkpoint, { precision: choosePrecision(precision, options) })));
 }
 
@@ -42,12 +41,6 @@ async function logitsOf(graph: Graph) {
   await session.close();
   return [...first.logits, ...second.logits];
 }
-
-const variants = ['llama-variants', 'gemma-variants'].flatMap((family) =>
-  readdirSync(join(fixtures, family), { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => `${family}/${name}`),
-);
 
 describe('fuse-parts', () => {
   it('makes attention, FFN and head of a LLaMA one operator each, and leaves no product outside', async () => {
@@ -109,7 +102,7 @@ describe('fuse-parts', () => {
       expect(inputs.filter((input) => input.endsWith('.bias'))).toHaveLength(count);
   });
 
-  it.each(variants.flatMap((name) => [[name, {}] as const, [name, ASYMMETRIC] as const]))(
+  it.each(VARIANTS.flatMap(({ path: name }) => [[name, {}] as const, [name, ASYMMETRIC] as const]))(
     'changes no number in a runtime without kernels: %s, %j',
     async (name, options) => {
       const plain = await graphOf(name, 'int4', { vocabulary: 'int4', ...options });

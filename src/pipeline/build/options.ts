@@ -1,11 +1,16 @@
-/** The options of `build`, as given and as completed. */
+/** What `build` is asked for, and what it works with once that is settled. */
+
+import * as z from 'zod';
+import { optionsOf } from '../../core/options.ts';
 import type { Host } from '../../core/plan.ts';
 import { hasBlocks, type Precision } from '../../core/precision.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
 import type { PlanOptions } from '../../plan/index.ts';
+import { planOptionsSchema } from '../../plan/index.ts';
 import type { Engine } from '../engine/engine.ts';
+import * as field from '../fields.ts';
 import type { SourceOptions } from '../folder/source.ts';
-import type { SparsePrecision } from '../sparsify.ts';
+import { SPARSE_PRECISIONS, type SparsePrecision } from '../sparsify.ts';
 import { pinnedTexts } from '../texts/texts.ts';
 import type { Keys } from './keys.ts';
 
@@ -45,7 +50,21 @@ export interface BuildOptions extends SourceOptions {
   readonly nativeFolder?: string | URL;
 }
 
-/** With the default texts filled in. */
+export const buildOptions = optionsOf<BuildOptions>(
+  { checkpoint: field.path, output: field.path, preset: planOptionsSchema },
+  {
+    ...field.source,
+    texts: optionsOf<Partial<BuildTexts>>({}, { fit: field.files, choose: field.files, test: field.files }),
+    tokens: field.count,
+    maxPplRatio: field.maxPplRatio,
+    allowSlower: field.flag,
+    force: field.flag,
+    dtype: z.enum(SPARSE_PRECISIONS),
+    nativeFolder: field.nativeFolder,
+  },
+);
+
+/** With the texts that were not given. */
 export interface WholeOptions extends BuildOptions {
   readonly texts: BuildTexts;
 }

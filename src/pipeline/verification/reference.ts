@@ -1,4 +1,5 @@
-/** Where a reference to verify against comes from: Transformers in some Python, or a file that it wrote before. */
+/** Where a reference to verify against comes from: Transformers in some Python, or a file that it made before. */
+
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join, resolve } from 'node:path';
@@ -6,7 +7,9 @@ import { EXPECTATIONS_NAME } from '../../../formats/checkpoint-kind.ts';
 import { readExpectations } from '../../../formats/expectations.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { Expectations } from '../../core/expectations.ts';
+import { optionsOf } from '../../core/options.ts';
 import { type JobOptions, SILENT } from '../../core/progress.ts';
+import * as field from '../fields.ts';
 import { exists } from '../folder/output.ts';
 import { PYTHONS, probeScript, runPython, scriptPath } from '../peers/python.ts';
 import type { VerifyPrompt } from './verify-prompts.ts';
@@ -18,7 +21,9 @@ export interface ReferenceOptions {
   readonly expectations?: string | undefined;
 }
 
-/** What Transformers must compute, and from what. */
+export const referenceOptions = optionsOf<ReferenceOptions>({}, { python: field.path, expectations: field.path });
+
+/** What Transformers is to compute, and from what. */
 export interface ReferenceSubject {
   /** A folder, or a GGUF file. */
   readonly path: string;
