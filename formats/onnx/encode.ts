@@ -1,4 +1,5 @@
 /** `Graph` -> ModelProto bytes; where the weights are comes from a layout, their values from whoever reads them. */
+import { ELEMENT_TYPES } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import {
   type Attribute,
@@ -13,7 +14,7 @@ import {
 import type { TensorExpr } from '../../src/core/tensor.ts';
 import { keptFits } from '../../src/quantize/index.ts';
 import { readTensorBytes, streamTensor } from '../../src/tensors/index.ts';
-import { ATTRIBUTE_TYPES, DATA_TYPES, EXTERNAL_LOCATION } from './codes.ts';
+import { ATTRIBUTE_TYPES, EXTERNAL_LOCATION } from './codes.ts';
 import { type Layout, layOut, type Slot } from './layout.ts';
 import {
   type AttributeProto,
@@ -195,11 +196,11 @@ function externalTensor(name: string, data: TensorExpr, slot: Slot, location: st
 }
 
 function tensorHead(name: string, { dtype, shape }: TensorExpr): TensorProto {
-  return { dims: [...shape], dataType: DATA_TYPES[dtype], ...(name === '' ? {} : { name }) };
+  return { dims: [...shape], dataType: ELEMENT_TYPES[dtype].code, ...(name === '' ? {} : { name }) };
 }
 
 function valueInfoProto({ name, dtype, shape }: ValueInfo): ValueInfoProto {
-  return { name, type: { tensorType: { elemType: DATA_TYPES[dtype], shape: { dim: shape.map(dimension) } } } };
+  return { name, type: { tensorType: { elemType: ELEMENT_TYPES[dtype].code, shape: { dim: shape.map(dimension) } } } };
 }
 
 /** '' is a dimension of which nothing is known. */

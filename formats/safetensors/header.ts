@@ -1,8 +1,7 @@
 /** The JSON header of a safetensors file: parsed, and every number in it checked before anything is read through it. */
-import { byteLength, elementCount } from '../../src/core/dtype.ts';
+import { byteLength, elementCount, isFloat } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { FileTensor } from '../../src/core/tensor.ts';
-import { isFloatDType } from '../../src/quantize/float-cast.ts';
 import { isTooDeep, MAX_JSON_LEVELS } from '../json-file.ts';
 import { isSafetensorsDType, SAFETENSORS_DTYPES } from './dtypes.ts';
 
@@ -72,7 +71,7 @@ function parseTensor(name: string, entry: unknown, range: DataRange): FileTensor
   if (end - begin !== wanted)
     throw fail(`of ${entry.dtype} [${shape.join(', ')}] takes ${wanted} bytes but its offsets give it ${end - begin}`);
   const { path, dataStart } = range;
-  const mustBeFinite = range.mustBeFinite && isFloatDType(dtype);
+  const mustBeFinite = range.mustBeFinite && isFloat(dtype);
   return { kind: 'file', dtype, shape, path, byteOffset: dataStart + begin, name, mustBeFinite };
 }
 

@@ -1,11 +1,5 @@
 /** Conversion among float16, bfloat16, float32 and float64, as raw bits: round to nearest, ties to even (IEEE 754-2019). */
-import { DTYPE_BYTES, type DType, FLOAT_DTYPES } from '../core/dtype.ts';
-
-export type FloatDType = (typeof FLOAT_DTYPES)[number];
-
-export function isFloatDType(dtype: DType): dtype is FloatDType {
-  return (FLOAT_DTYPES as readonly DType[]).includes(dtype);
-}
+import { DTYPE_BYTES, type FloatDType } from '../core/dtype.ts';
 
 /** Elements that pass through the float32 scratch at a time, between two types of which neither is float32 (32 KiB). */
 const SCRATCH_ELEMENTS = 8192;

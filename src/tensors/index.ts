@@ -1,6 +1,6 @@
 /** Evaluates a `TensorExpr`: reads, casts, adds to, transposes and joins its bytes, a few megabytes at a time. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { byteLength, DTYPE_BYTES, elementCount } from '../core/dtype.ts';
+import { byteLength, DTYPE_BYTES, elementCount, isFloat } from '../core/dtype.ts';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { asIoError } from '../core/io-error.ts';
 import {
@@ -16,7 +16,7 @@ import {
   type TensorExpr,
   type WavesTensor,
 } from '../core/tensor.ts';
-import { castFloats, isFloatDType } from '../quantize/float-cast.ts';
+import { castFloats } from '../quantize/float-cast.ts';
 import { dequantize } from '../quantize/ggml/dequantize.ts';
 import { BLOCK_SIZES } from '../quantize/ggml/types.ts';
 import { type KeptFits, keptFits, quantizeBlocks } from '../quantize/index.ts';
@@ -128,7 +128,7 @@ export async function* streamTensor(
 }
 
 /** All bytes of `expr`, in memory of their own; errors as those of `streamTensor`. */
-export async function readTensorBytes(expr: TensorExpr): Promise<Uint8Array> {
+export async function readTensorBytes(expr: TensorExpr): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(byteLength(expr.dtype, expr.shape));
   let filled = 0;
   for await (const block of streamTensor(expr)) {
@@ -313,7 +313,7 @@ function truncatedError(tensor: FileTensor, fileEnd: number): LacunaError {
 
 async function* castBlocks({ from, dtype }: CastTensor, elements: number, means: Means): Blocks {
   const source = from.dtype;
-  if (!isFloatDType(source) || !isFloatDType(dtype))
+  if (!isFloat(source) || !isFloat(dtype))
     throw new LacunaError('unsupported', `Cannot convert ${source} to ${dtype}: only float types are converted`);
   const size = DTYPE_BYTES[dtype];
   for await (const block of blocksOf(from, elements, consumed(means))) {
