@@ -5,7 +5,7 @@ import { restoreModel } from './architectures/index.ts';
 import { readGguf } from './read.ts';
 import { readGgmlTokenizer, specialTokenIds, tokenizerFiles } from './tokenizer/index.ts';
 
-export { type GgufFile, readGguf, storedBytes } from './read.ts';
+export { storedBytes } from './read.ts';
 
 /**
  * Opens a GGUF file as the Hugging Face checkpoint it was made from; of the weights only headers are read.

@@ -11,6 +11,7 @@ import {
   type OpFunction,
   type ValueInfo,
 } from '../../src/core/graph.ts';
+import { type EncodedModel, MEMORY_DATA } from '../../src/core/runner.ts';
 import type { TensorExpr } from '../../src/core/tensor.ts';
 import { keptFits } from '../../src/quantize/index.ts';
 import { readTensorBytes, streamTensor } from '../../src/tensors/index.ts';
@@ -26,17 +27,8 @@ import {
   type ValueInfoProto,
 } from './proto.ts';
 
-/** What the external data of a model in memory are called. */
-export const MEMORY_DATA_LOCATION = 'model.onnx_data';
-
 /** Protobuf's own limit on one message: readers count its bytes in a signed 32-bit integer. */
 const MAX_MODEL_BYTES = 2 ** 31 - 1;
-
-export interface EncodedModel {
-  readonly model: Uint8Array;
-  /** What `model.onnx_data` holds; undefined when every weight is inside `model`. */
-  readonly externalData: Uint8Array | undefined;
-}
 
 /**
  * A whole model in memory, as a runtime takes it.
@@ -47,7 +39,7 @@ export interface EncodedModel {
  */
 export async function encodeModel(graph: Graph): Promise<EncodedModel> {
   const layout = layOut(graph);
-  const model = await encodeGraph(graph, layout, MEMORY_DATA_LOCATION);
+  const model = await encodeGraph(graph, layout, MEMORY_DATA);
   if (layout.totalBytes === 0) return { model, externalData: undefined };
   const externalData = new Uint8Array(layout.totalBytes);
   const fits = keptFits();

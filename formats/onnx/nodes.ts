@@ -1,30 +1,9 @@
 /** The whole numbers that a model's nodes are told: all that can be said of a model without its weights, in a few milliseconds. */
 import { dirname } from 'node:path';
+import type { ModelNumbers, NodeNumbers } from '../../src/core/graph.ts';
 import { badFile, type Source } from './decode-source.ts';
 import { type AttributeProto, decodeModelProto, findLostFunctionField, type NodeProto } from './proto.ts';
 import { readModel } from './read.ts';
-
-export interface NodeNumbers {
-  readonly domain: string;
-  readonly opType: string;
-  readonly name: string;
-  /** Attributes that are whole numbers, rounded to the nearest number of JavaScript. */
-  readonly ints: Readonly<Record<string, number>>;
-  /** In a function: attributes whose values are those that its caller has, under another name perhaps. */
-  readonly references: Readonly<Record<string, string>>;
-}
-
-export interface FunctionNumbers {
-  readonly domain: string;
-  readonly name: string;
-  readonly nodes: readonly NodeNumbers[];
-}
-
-export interface ModelNumbers {
-  /** Those of bodies too, as of If. */
-  readonly nodes: readonly NodeNumbers[];
-  readonly functions: readonly FunctionNumbers[];
-}
 
 /** Throws `bad-file` for what is no ONNX model, or for one whose functions say more than is read here. */
 export async function readNumbers(modelPath: string): Promise<ModelNumbers> {

@@ -2,14 +2,9 @@
 import { basename, dirname, resolve } from 'node:path';
 import { byteLength } from '../../src/core/dtype.ts';
 import type { Graph } from '../../src/core/graph.ts';
+import type { ModelBeside } from '../../src/core/runner.ts';
 import { encodeGraph } from './encode.ts';
 import type { Slot } from './layout.ts';
-
-/** A ModelProto whose external data are files in `folder`. */
-export interface ReferencingModel {
-  readonly model: Uint8Array;
-  readonly folder: string;
-}
 
 /**
  * Encodes `graph`, made from what `readOnnx(modelPath)` gave, without copying the weights that the model's data file
@@ -20,7 +15,7 @@ export interface ReferencingModel {
  * const outputs = [...graph.outputs, { name: 'layers.0.kept', dtype: 'int32', shape: ['batch_size', 'sequence_length'] }];
  * const { model, folder } = await encodeReferencing({ ...graph, outputs }, modelPath);
  */
-export async function encodeReferencing(graph: Graph, modelPath: string): Promise<ReferencingModel> {
+export async function encodeReferencing(graph: Graph, modelPath: string): Promise<ModelBeside> {
   const dataPath = resolve(`${modelPath}_data`);
   const slotOf = new Map<string, Slot>();
   for (const { name, data } of graph.initializers)

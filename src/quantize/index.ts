@@ -21,8 +21,8 @@ import {
   turnedScales,
 } from './turnable.ts';
 
-export { factorGram, type GramFactor } from './factor.ts';
-export { type RoundedMatrix, type RoundedTurnable, roundCompensated, roundTurnable } from './gptq.ts';
+export { factorGram } from './factor.ts';
+export { type RoundedMatrix, roundCompensated, roundTurnable } from './gptq.ts';
 
 /** Floats that are read and quantised at a time; a row at least. */
 const CHUNK_ELEMENTS = 1 << 20;

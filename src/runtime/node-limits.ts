@@ -3,26 +3,8 @@
  * takes their lower 32 bits. A model is looked through before it is opened, as no error could be caught after.
  */
 import { LacunaError } from '../core/errors.ts';
+import type { ModelNumbers, NodeNumbers } from '../core/graph.ts';
 import { MOST_HEADS } from '../core/limits.ts';
-
-/** What is looked at of a node, or of one in a function. */
-export interface NumberedNode {
-  readonly domain: string;
-  readonly opType: string;
-  readonly name: string;
-  readonly ints: Readonly<Record<string, number>>;
-  /** In a function: attributes whose values its caller has, and under which name. */
-  readonly references: Readonly<Record<string, string>>;
-}
-
-export interface NumberedModel {
-  readonly nodes: readonly NumberedNode[];
-  readonly functions: readonly {
-    readonly domain: string;
-    readonly name: string;
-    readonly nodes: readonly NumberedNode[];
-  }[];
-}
 
 interface Limit {
   readonly attribute: string;
@@ -50,7 +32,7 @@ const LIMITS: Limits = new Map([
 ]);
 
 /** Throws `bad-file` for a model with an attribute that would end the process; `path` is what it is called. */
-export function checkNumbers({ nodes, functions }: NumberedModel, path: string): void {
+export function checkNumbers({ nodes, functions }: ModelNumbers, path: string): void {
   const limits = withCallers(functions);
   for (const node of [...nodes, ...functions.flatMap((body) => body.nodes)]) {
     for (const { attribute, least, most } of limits.get(keyOf(node)) ?? []) {
@@ -65,7 +47,7 @@ export function checkNumbers({ nodes, functions }: NumberedModel, path: string):
 }
 
 /** The limits, also of what functions hand on to such attributes; functions may call each other. */
-function withCallers(functions: NumberedModel['functions']): Limits {
+function withCallers(functions: ModelNumbers['functions']): Limits {
   const limits = new Map(LIMITS);
   for (let round = 0, grown = true; grown && round <= functions.length; round++) {
     grown = false;
@@ -82,13 +64,13 @@ function withCallers(functions: NumberedModel['functions']): Limits {
   return limits;
 }
 
-function handedOn({ references }: NumberedNode, limits: readonly Limit[]): Limit[] {
+function handedOn({ references }: NodeNumbers, limits: readonly Limit[]): Limit[] {
   return limits.flatMap((limit) => {
     const attribute = references[limit.attribute];
     return attribute === undefined ? [] : [{ ...limit, attribute }];
   });
 }
 
-function keyOf({ domain, opType }: NumberedNode): string {
+function keyOf({ domain, opType }: NodeNumbers): string {
   return `${domain}.${opType}`;
 }

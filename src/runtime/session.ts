@@ -2,17 +2,11 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
-import type { RuntimeTensor } from '../core/runner.ts';
+import type { ModelBeside, RuntimeTensor } from '../core/runner.ts';
 import type { KvCache, Session, Step } from '../core/session.ts';
 import { type ModelSource, type OrtSession, openOrtSession, type SessionOptions } from './ort-session.ts';
 import { type CacheInput, readSignature, type Signature } from './signature.ts';
 import { emptyTensor } from './tensors.ts';
-
-/** A model in memory whose external data are files in `folder`; this is how outputs are added to one on disk. */
-export interface ModelBeside {
-  readonly model: Uint8Array;
-  readonly folder: string;
-}
 
 /**
  * Opens a model folder (onnx/model.onnx or model.onnx in it), an .onnx file, or bytes that refer to files.
@@ -94,7 +88,7 @@ function feedsOf(signature: Signature, tokens: ArrayLike<number>, cache: KvCache
 }
 
 /** Ids are checked here: what an embedding does with one outside the vocabulary depends on its kernel. */
-function tokenIds(tokens: ArrayLike<number>, vocab: number | undefined): BigInt64Array {
+export function tokenIds(tokens: ArrayLike<number>, vocab: number | undefined): BigInt64Array {
   if (tokens.length === 0) throw invalidArgument('tokens', 'at least one token', 'none');
   return BigInt64Array.from(tokens, (token) => {
     if (!Number.isInteger(token) || token < 0 || (vocab !== undefined && token >= vocab))

@@ -5,7 +5,7 @@ import { type GgmlTokenizer, TOKEN_TYPE, unsupportedTokenizer } from './metadata
 import type { TokenizerParts } from './parts.ts';
 import { sentencepieceBpe } from './sentencepiece.ts';
 
-export { type GgmlTokenizer, readGgmlTokenizer, specialTokenIds } from './metadata.ts';
+export { readGgmlTokenizer, specialTokenIds } from './metadata.ts';
 
 /** By `tokenizer.ggml.model`. */
 const KINDS: ReadonlyMap<string, (tokenizer: GgmlTokenizer) => TokenizerParts> = new Map([
