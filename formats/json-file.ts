@@ -1,5 +1,6 @@
 /** Reads a JSON file that must hold an object. */
 import { LacunaError } from '../src/core/errors.ts';
+import { isJsonObject, type JsonObject } from '../src/core/json.ts';
 import { readBounded } from './regular-file.ts';
 
 /**
@@ -9,7 +10,7 @@ import { readBounded } from './regular-file.ts';
 export const MAX_JSON_LEVELS = 100;
 
 export interface JsonFile {
-  readonly value: Readonly<Record<string, unknown>>;
+  readonly value: JsonObject;
   /** The file as it is, for hashing. */
   readonly text: string;
 }
@@ -26,10 +27,9 @@ export async function readJsonObject(path: string, maxBytes: number): Promise<Js
 }
 
 /** The object that `text` is as JSON; 'bad-file' otherwise, calling it `path`. */
-export function parseJsonObject(text: string, path: string): Readonly<Record<string, unknown>> {
+export function parseJsonObject(text: string, path: string): JsonObject {
   const value = parse(text, path);
-  if (typeof value === 'object' && value !== null && !Array.isArray(value))
-    return value as Readonly<Record<string, unknown>>;
+  if (isJsonObject(value)) return value;
   throw new LacunaError(
     'bad-file',
     `${path} must hold a JSON object but holds ${text.trim().slice(0, 40) || 'nothing'}`,

@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import type { Checkpoint } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
+import type { JsonObject } from '../../src/core/json.ts';
 import type { ModelSpec } from '../../src/core/model.ts';
 import { attempt } from '../../src/core/problems.ts';
 import { ACTIVATIONS, type Activation } from '../blocks/activation.ts';
@@ -15,7 +16,7 @@ export interface Family {
   readonly modelType: string;
   readonly className: string;
   /** Values that Transformers' config class takes for fields that config.json does not have. */
-  readonly defaults: Readonly<Record<string, unknown>>;
+  readonly defaults: JsonObject;
   /** Fields of other architectures that this one does not have. */
   readonly lacks: readonly string[];
   /** Fields that are refused elsewhere and that this one has. */
@@ -50,7 +51,7 @@ export interface NamedRope {
 }
 
 export type ReadRopes = (
-  config: Readonly<Record<string, unknown>>,
+  config: JsonObject,
   maxPositions: number,
   path: string,
 ) => Readonly<Record<LayerKind, NamedRope>>;

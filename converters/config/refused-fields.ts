@@ -3,7 +3,6 @@
  * value that turns them off; any other value is refused by name. All fields not listed and not read by the schema are
  * ignored by Transformers' classes too.
  */
-
 import { shown } from './issues.ts';
 
 /** What an architecture says of such fields. */

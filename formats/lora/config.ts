@@ -1,8 +1,7 @@
 /** adapter_config.json of a LoRA adapter as PEFT saves it: what scales the products, and everything not built, by name. */
 import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
-
-type Json = Readonly<Record<string, unknown>>;
+import type { JsonObject } from '../../src/core/json.ts';
 
 const pattern = z.record(z.string(), z.number().positive()).nullish();
 
@@ -56,14 +55,14 @@ const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
 const IDLE_CONFIGS = ['eva_config', 'megatron_config'];
 
 /** Fields of the config that ask for what is not built; a variant of LoRA that is newer than this brings its own config. */
-function refusedFields(config: Json): string[] {
+function refusedFields(config: JsonObject): string[] {
   const named = Object.keys(NEUTRAL).filter((field) => !NEUTRAL[field](config[field]));
   const variants = Object.keys(config).filter((field) => field.endsWith('_config') && !IDLE_CONFIGS.includes(field));
   return [...named, ...variants.filter((field) => !empty(config[field]))];
 }
 
 /** Reads the config of the adapter at `path`; 'bad-file' or 'unsupported', naming all fields concerned. */
-export function readLoraConfig(config: Json, path: string): LoraConfig {
+export function readLoraConfig(config: JsonObject, path: string): LoraConfig {
   if (config.peft_type !== 'LORA')
     throw new LacunaError('unsupported', `${path} is an adapter of type ${JSON.stringify(config.peft_type)}`, {
       hint: 'Merge it into its model in Python: model.merge_and_unload().save_pretrained(DIR).',

@@ -1,5 +1,6 @@
 /** What a text file holds: one document of plain text, or in JSONL one a line. */
 import { LacunaError } from '../../src/core/errors.ts';
+import { isJsonObject, type JsonObject } from '../../src/core/json.ts';
 import { parseJsonObject } from '../json-file.ts';
 import type { ChatMessage } from '../tokenizer/index.ts';
 
@@ -26,10 +27,8 @@ export function jsonLines(text: string, path: string): TextDocument[] {
   });
 }
 
-type Row = Readonly<Record<string, unknown>>;
-
 /** The first of the three shapes that the row has; other keys, as ids and sources, are not read. */
-function contentOf(row: Row, at: string): TextDocument['content'] {
+function contentOf(row: JsonObject, at: string): TextDocument['content'] {
   const { text, messages, prompt, completion } = row;
   if (text !== undefined) return wanted(text, 'text', at);
   if (messages !== undefined) return conversation(messages, 'messages', at);
@@ -53,9 +52,7 @@ function conversation(value: unknown, key: string, at: string): readonly ChatMes
 }
 
 function isMessage(value: unknown): value is ChatMessage {
-  if (typeof value !== 'object' || value === null) return false;
-  const { role, content } = value as Row;
-  return typeof role === 'string' && typeof content === 'string';
+  return isJsonObject(value) && typeof value.role === 'string' && typeof value.content === 'string';
 }
 
 function kindOf(value: unknown): string {

@@ -45,5 +45,3 @@ export const DEFINITIONS = {
   bandwidthShare:
     'weightBytesPerToken times decodeTokensPerSecond, divided by what as many threads read from memory in order.',
 } as const;
-
-export type DefinedMetric = keyof typeof DEFINITIONS;

@@ -5,8 +5,10 @@ import { basename, dirname, join, posix } from 'node:path';
 import { writeFileAtomically } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
+import { writeJson } from '../../formats/tensors-beside.ts';
 import { LacunaError } from '../core/errors.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
+import { isJsonObject, type JsonObject } from '../core/json.ts';
 import { BLOCK_NAMES, IN_BLOCKS, listed } from '../core/precision.ts';
 import { findNativeLibrary, nativePath } from './engine/native-library.ts';
 import { isModelFolder, MAX_JSON_BYTES } from './folder/model-folder.ts';
@@ -131,16 +133,14 @@ async function readConfig(folder: string): Promise<GenaiConfig> {
       ...value,
       model: { ...objectIn(value, 'model', path), decoder: { ...decoder, session_options: options } },
     };
-    return writeFileAtomically(path, `${JSON.stringify(changed, null, 2)}\n`);
+    return writeJson(path, changed);
   };
   return { model: decoder.filename, named, write };
 }
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
 function objectIn(parent: JsonObject, name: string, path: string): JsonObject {
   const value = parent[name];
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as JsonObject;
+  if (isJsonObject(value)) return value;
   throw badConfig(path, name);
 }
 

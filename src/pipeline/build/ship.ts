@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { putInPlace, writeFileAtomically } from '../../../formats/files.ts';
+import { writeJson } from '../../../formats/tensors-beside.ts';
 import type { Plan } from '../../core/plan.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
@@ -35,10 +36,6 @@ export async function ship(build: Build, finished: Finished): Promise<void> {
   await writeJson(join(proof, BUILD_FILE), { key: keys.build, preset, tokens, threads, maxPplRatio, allowSlower });
   await addToCard(sparse.path, measuredText(build, evaluation, timing.result));
   await putInPlace(sparse.path, output, { force: options.force ?? false });
-}
-
-async function writeJson(path: string, content: unknown): Promise<void> {
-  await writeFileAtomically(path, `${JSON.stringify(content, null, 2)}\n`);
 }
 
 /** A JSON file names its tensors' file: the two go together under their own names. */

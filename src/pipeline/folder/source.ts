@@ -1,5 +1,4 @@
 /** What a command is given to work on: a checkpoint, or a folder converted before; both end in a dense graph. */
-
 import { assemble, openModel } from '../../../converters/index.ts';
 import { openCheckpoint } from '../../../formats/checkpoint.ts';
 import { mergeAdapter } from '../../../formats/lora/index.ts';
