@@ -16,59 +16,55 @@ export {
 } from './core/precision.ts';
 export type { JobOptions, Progress, ProgressStage } from './core/progress.ts';
 export type { Verification } from './core/verification.ts';
-export type { BenchOptions, BenchReport } from './pipeline/bench.ts';
-export type { BuildDryRun, BuildOptions, BuildResult, BuildTexts } from './pipeline/build.ts';
+export { type BenchOptions, type BenchReport, bench } from './pipeline/bench.ts';
+export {
+  type BuildDryRun,
+  type BuildOptions,
+  type BuildResult,
+  type BuildTexts,
+  build,
+  dryRunBuild,
+} from './pipeline/build.ts';
 export {
   type CalibrateOptions,
   type CalibrateResult,
+  calibrate,
   FURTHER_STATISTICS,
   type MergeOptions,
+  mergeCalibrations,
   type StatisticsSummary,
 } from './pipeline/calibrate.ts';
-export type { ConvertOptions, ConvertResult } from './pipeline/convert.ts';
-export type { DoctorOptions, DoctorResult } from './pipeline/doctor.ts';
-export {
-  bench,
-  build,
-  calibrate,
-  convert,
-  doctor,
-  dryRun,
-  dryRunBuild,
-  evaluate,
-  inspect,
-  installOps,
-  mergeCalibrations,
-  open,
-  opsPath,
-  plan,
-  run,
-  runRows,
-  sparsify,
-  verify,
-  writeExpectations,
-} from './pipeline/door.ts';
-export type { DryRunEstimate, DryRunResult, Problem } from './pipeline/dry-run.ts';
+export { type ConvertOptions, type ConvertResult, convert } from './pipeline/convert.ts';
+export { type DoctorOptions, type DoctorResult, doctor } from './pipeline/doctor.ts';
+export { type DryRunEstimate, type DryRunResult, dryRun, type Problem } from './pipeline/dry-run.ts';
 export { ENGINES, type Engine } from './pipeline/engine/engine.ts';
-export type { EvaluateOptions, EvaluateResult } from './pipeline/evaluate.ts';
-export type {
-  AdapterSummary,
-  CheckpointSummary,
-  GraphSummary,
-  Inspection,
-  InspectOptions,
+export { type EvaluateOptions, type EvaluateResult, evaluate } from './pipeline/evaluate.ts';
+export {
+  type AdapterSummary,
+  type CheckpointSummary,
+  type GraphSummary,
+  type Inspection,
+  type InspectOptions,
+  inspect,
 } from './pipeline/inspect.ts';
-export type {
-  ChatMessage,
-  GeneratedText,
-  Generation,
-  GenerationOptions,
-  Generations,
-  Model,
-  OpenOptions,
-  Prompt,
+export {
+  type ChatMessage,
+  type GeneratedText,
+  type Generation,
+  type GenerationOptions,
+  type Generations,
+  type Model,
+  type OpenOptions,
+  open,
+  type Prompt,
 } from './pipeline/open.ts';
-export type { OpsInstallOptions, OpsInstallResult, OpsPathOptions } from './pipeline/ops.ts';
+export {
+  installOps,
+  type OpsInstallOptions,
+  type OpsInstallResult,
+  type OpsPathOptions,
+  opsPath,
+} from './pipeline/ops.ts';
 export type { FailedPeer, PeerResult, TimedPeer } from './pipeline/peers/peers.ts';
 export {
   type PlanCommandOptions,
@@ -76,12 +72,28 @@ export {
   type PlanResult,
   PRESET_WORDS,
   type PresetWords,
+  plan,
 } from './pipeline/plan.ts';
-export type { RunOptions, RunResult, RunRowsOptions, RunRowsResult } from './pipeline/run.ts';
+export {
+  type RunOptions,
+  type RunResult,
+  type RunRowsOptions,
+  type RunRowsResult,
+  run,
+  runRows,
+} from './pipeline/run.ts';
 export {
   SPARSE_PRECISIONS,
   type SparsePrecision,
   type SparsifyOptions,
   type SparsifyResult,
+  sparsify,
 } from './pipeline/sparsify.ts';
-export type { ExpectOptions, ExpectResult, VerifyOptions, VerifyResult } from './pipeline/verify.ts';
+export {
+  type ExpectOptions,
+  type ExpectResult,
+  type VerifyOptions,
+  type VerifyResult,
+  verify,
+  writeExpectations,
+} from './pipeline/verify.ts';

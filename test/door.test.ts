@@ -9,7 +9,19 @@ import { describe, expect, expectTypeOf, it } from 'vitest';
 import * as z from 'zod';
 import { checkArgument } from '../src/core/options.ts';
 import * as lacuna from '../src/index.ts';
-import * as schemas from '../src/pipeline/options.ts';
+import { benchOptions } from '../src/pipeline/bench.ts';
+import { buildOptions } from '../src/pipeline/build/options.ts';
+import { calibrateOptions, mergeOptions } from '../src/pipeline/calibrate.ts';
+import { convertOptions } from '../src/pipeline/convert.ts';
+import { doctorOptions } from '../src/pipeline/doctor.ts';
+import { evaluateOptions } from '../src/pipeline/evaluate.ts';
+import { inspectOptions } from '../src/pipeline/inspect.ts';
+import { generationOptions, openOptions } from '../src/pipeline/open.ts';
+import { opsInstallOptions, opsPathOptions } from '../src/pipeline/ops.ts';
+import { planCommandOptions } from '../src/pipeline/plan.ts';
+import { runOptions, runRowsOptions } from '../src/pipeline/run.ts';
+import { sparsifyOptions } from '../src/pipeline/sparsify.ts';
+import { expectOptions, verifyOptions } from '../src/pipeline/verify.ts';
 import { temporaryFolder, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
@@ -208,7 +220,27 @@ describe('whatever is given in place of options', () => {
 });
 
 describe('any value at all of any field', () => {
-  const fields = Object.entries(schemas).flatMap(([name, schema]) =>
+  const schemas = {
+    benchOptions,
+    buildOptions,
+    calibrateOptions,
+    convertOptions,
+    doctorOptions,
+    evaluateOptions,
+    expectOptions,
+    generationOptions,
+    inspectOptions,
+    mergeOptions,
+    openOptions,
+    opsInstallOptions,
+    opsPathOptions,
+    planCommandOptions,
+    runOptions,
+    runRowsOptions,
+    sparsifyOptions,
+    verifyOptions,
+  };
+  const fields = Object.entries<z.ZodType>(schemas).flatMap(([name, schema]) =>
     schema instanceof z.ZodObject ? Object.keys(schema.shape).map((field) => ({ name, schema, field })) : [],
   );
 

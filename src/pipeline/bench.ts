@@ -1,16 +1,18 @@
 /** `lacuna bench`: how fast a folder decodes, and how much faster than another, in one process. */
+import type * as z from 'zod';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
-import { bytesPerWeight, choosePrecision, type PrecisionName } from '../core/precision.ts';
-import type { JobOptions } from '../core/progress.ts';
+import { door, optionsOf, path } from '../core/options.ts';
+import { bytesPerWeight, choosePrecision } from '../core/precision.ts';
 import { type BenchResult, bench as measure, type OpenSubject } from '../eval/index.ts';
 import { operatorOf } from '../ops/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
-import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
+import { type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
 import { baselineOf, type ChosenModel, calledOperators, chooseModel } from './folder/model-folder.ts';
-import { findPeers, type PeerOptions, type PeerResult, timePeers } from './peers/peers.ts';
+import { COMPARED, type ComparedOptions, count } from './options.ts';
+import { findPeers, PEERS, type PeerResult, timePeers } from './peers/peers.ts';
 import { encodeTexts, pinnedTexts } from './texts/texts.ts';
 
 export interface BenchReport extends BenchResult {
@@ -18,27 +20,24 @@ export interface BenchReport extends BenchResult {
   readonly peers: readonly PeerResult[] | null;
 }
 
-export interface BenchOptions extends JobOptions, Pick<EngineOptions, 'engine' | 'nativeFolder'> {
-  readonly folder: string;
-  /** The baseline. */
-  readonly against?: string;
-  /** Which of the folder's precisions, and of the baseline's; the first by default. */
-  readonly dtype?: PrecisionName;
-  readonly againstDtype?: PrecisionName;
-  /** What decodes the baseline; as the other by default. */
-  readonly againstEngine?: Engine;
-  /** UTF-8 files to decode along; the pinned `test` text by default. */
-  readonly data?: readonly string[];
-  readonly promptTokens?: number;
-  /** How often sessions are opened anew. */
-  readonly repeats?: number;
-  /** Timed rounds of each repeat. */
-  readonly rounds?: number;
-  /** Tokens decoded a block; a round has two blocks of each model. */
-  readonly stepsPerBlock?: number;
-  /** Other programs to time beside it. */
-  readonly peers?: Pick<PeerOptions, 'python' | 'gguf'>;
-}
+export const benchOptions = optionsOf(
+  { folder: path },
+  {
+    ...COMPARED,
+    /** Tokens in the cache when decoding starts. */
+    promptTokens: count,
+    /** How often sessions are opened anew. */
+    repeats: count,
+    /** Timed rounds of each repeat. */
+    rounds: count,
+    /** Tokens decoded a block; a round has two blocks of each model. */
+    stepsPerBlock: count,
+    /** Other programs to time beside it. */
+    peers: optionsOf({}, PEERS),
+  },
+);
+
+export interface BenchOptions extends ComparedOptions, z.infer<typeof benchOptions> {}
 
 /** Rounds with peers, whose every run loads the model anew, and rounds of ours in each of them. */
 const PEER_ROUNDS = 5;
@@ -47,8 +46,15 @@ const ROUNDS_BETWEEN = 2;
 const PEER_PROMPT = 128;
 const PEER_STEPS = 96;
 
-/** Times decoding on the tokens of a text: both models are fed the same ones, in interleaved blocks. Then peers, in turn. */
-export async function bench(options: BenchOptions): Promise<BenchReport> {
+/**
+ * Times decoding on the tokens of a text: both models are fed the same ones, in interleaved blocks. Then peers, in turn.
+ *
+ * @example const { speedup } = await bench({ folder: './sparse', against: './dense' });
+ */
+export const bench = door('bench', benchOptions, benchChecked);
+
+/** The same by options that were checked. */
+export async function benchChecked(options: BenchOptions): Promise<BenchReport> {
   const { folder, dtype, againstDtype, engine, againstEngine = engine } = options;
   const { data = pinnedTexts('test') } = options;
   const against = baselineOf(options);

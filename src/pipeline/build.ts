@@ -4,6 +4,7 @@ import { recoverFolder, refuseExistingFolder } from '../../formats/files.ts';
 import { readPlan } from '../../formats/plan.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
+import { door } from '../core/options.ts';
 import type { Host, Plan } from '../core/plan.ts';
 import type { Precision } from '../core/precision.ts';
 import { checkTarget, targetOf } from '../plan/index.ts';
@@ -11,7 +12,7 @@ import type { BenchReport } from './bench.ts';
 import { checkMaxPplRatio } from './build/budget.ts';
 import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
 import { buildRecord, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
-import { type Build, type BuildOptions, type BuildTexts, wholeOptions } from './build/options.ts';
+import { type Build, type BuildOptions, type BuildTexts, buildOptions, wholeOptions } from './build/options.ts';
 import { ship } from './build/ship.ts';
 import {
   buildBench,
@@ -49,7 +50,7 @@ export interface BuildResult {
 }
 
 /**
- * Converts, rounds, calibrates, plans, corrects, rewrites, times and evaluates.
+ * Converts, rounds, calibrates, plans, corrects, rewrites, times and evaluates, going on where it was stopped.
  *
  * Every finished stage is kept in `<output>.build`, named by a hash of all that went into it: a build that was stopped
  * goes on after the last finished one, and one with other options reuses the stages that they do not touch. The folder
@@ -58,16 +59,16 @@ export interface BuildResult {
  * @throws LacunaError `check-failed` when the result is over budget, or decodes slower than the dense model where it is to run and
  *   `allowSlower` is not given; its stages are kept, nothing is shipped.
  * @example
- * const preset = { preset: 'top-k', density: 0.5 };
- * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
+ * const preset = { preset: 'top-k', density: 0.5 } as const;
+ * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, maxPplRatio: 1.05 });
  */
-export async function build(given: BuildOptions): Promise<BuildResult> {
+export const build = door('build', buildOptions, async (given: BuildOptions): Promise<BuildResult> => {
   const { job, force } = await prepareBuild(given);
   const { options, work } = job;
   if (!force && (await isShipped(job))) return withWorkspace(work, () => tidy(job), options.progress);
   await refuseExistingFolder(options.output, { force });
   return withWorkspace(work, () => runStages(job), options.progress);
-}
+});
 
 export interface PreparedBuild {
   readonly job: Build;
@@ -99,13 +100,17 @@ export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> 
 }
 
 /**
- * What `build` with the same options would do; measures and writes nothing. (A model that is named on the Hub is downloaded.)
+ * Says what `build` with the same options would do and whether it can pay; measures and writes nothing. (A model that is named on
+ * the Hub is downloaded.)
  *
  * @throws LacunaError as `build` does before it begins to measure.
+ * @example const { stages } = await dryRunBuild({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
  */
-export async function dryRunBuild(options: BuildOptions): Promise<BuildDryRun> {
-  return describeBuild(await prepareBuild(options));
-}
+export const dryRunBuild = door(
+  'dryRunBuild',
+  buildOptions,
+  async (options: BuildOptions): Promise<BuildDryRun> => describeBuild(await prepareBuild(options)),
+);
 
 /** A model is judged by the speed that it has where it is to run. */
 function cannotTime({ floats }: Precision): LacunaError {

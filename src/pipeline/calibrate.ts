@@ -1,4 +1,5 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`: a checkpoint and texts become statistics. */
+import * as z from 'zod';
 import {
   type CalibrationInput,
   type CalibrationOptions,
@@ -15,40 +16,55 @@ import { withSpill } from '../../formats/spill.ts';
 import { readStatistics, readSums, writeStatistics } from '../../formats/statistics.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
+import { door, files, type Given, listOf, optionsOf, path } from '../core/options.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
 import { readFloats } from '../tensors/index.ts';
 import { checkJsonOutput, type OutputOptions, writeJsonOutput } from './folder/output.ts';
-import { type OpenedCheckpoint, openPieces, type SourceOptions } from './folder/source.ts';
+import { type OpenedCheckpoint, openPieces, SOURCE, type SourceOptions } from './folder/source.ts';
+import { count, flag, JOB } from './options.ts';
 import { checkTokens, STATISTICS as WANTED, type Wanted } from './texts/enough-tokens.ts';
 import { encodeTexts, pinnedTexts } from './texts/texts.ts';
 
 export type { StatisticsSummary };
 
 /** What is measured on. */
-export interface MeasureOptions extends JobOptions {
+const MEASURED = {
+  ...JOB,
   /** Texts, UTF-8 or JSONL; the pinned `fit` text by default. */
-  readonly data?: readonly string[];
+  data: files,
   /** Tokens to measure at most, over all shards. */
-  readonly tokens?: number;
-  readonly sequenceLength?: number;
+  tokens: count,
+  sequenceLength: count,
   /** Measures every `count`-th sequence from the `index`-th (0-based) on. */
-  readonly shard?: { readonly index: number; readonly count: number };
-}
+  shard: z
+    .strictObject({ index: z.int().min(0), count })
+    .refine((given) => given.index < given.count, 'an index below its count'),
+};
 
-export interface CalibrateOptions extends SourceOptions, MeasureOptions {
-  /** As for `convert`. */
-  readonly checkpoint: string;
-  /** JSON file to make; its tensors go beside it. */
-  readonly output: string;
-  /** Statistics that are measured besides, of `FURTHER_STATISTICS`. */
-  readonly with?: readonly string[];
-  readonly force?: boolean;
-}
+export interface MeasureOptions extends JobOptions, Given<typeof MEASURED> {}
 
 /** Names of those that are measured only where they are asked for. */
 export const FURTHER_STATISTICS = STATISTICS.filter(({ byLayer }) => byLayer).map(({ name }) => name);
+
+export const calibrateOptions = optionsOf(
+  {
+    /** As for `convert`. */
+    checkpoint: path,
+    /** JSON file to make; its tensors go beside it. */
+    output: path,
+  },
+  {
+    ...SOURCE,
+    ...MEASURED,
+    /** Statistics that are measured besides, of `FURTHER_STATISTICS`. */
+    with: listOf(z.enum(FURTHER_STATISTICS), 0),
+    force: flag,
+  },
+);
+
+export interface CalibrateOptions extends SourceOptions, MeasureOptions, z.infer<typeof calibrateOptions> {}
 
 export interface CalibrateResult {
   readonly output: string;
@@ -57,11 +73,14 @@ export interface CalibrateResult {
 }
 
 /**
- * Measures FFN saturation, gate statistics and neuron magnitudes layer by layer: one layer's weights are in memory.
+ * Measures FFN saturation, gate statistics and neuron magnitudes of a checkpoint layer by layer: one layer's weights are in memory.
  *
- * @example await calibrate({ checkpoint: 'fixtures/tiny-llama', output: 's.json' });
+ * @example await calibrate({ checkpoint: './SmolLM2-135M', output: './statistics.json' });
  */
-export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
+export const calibrate = door('calibrate', calibrateOptions, calibrateChecked);
+
+/** The same by options that were checked. */
+export async function calibrateChecked(options: CalibrateOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
   const opened = await openPieces(options.checkpoint, options);
   const { with: further = [], output } = options;
@@ -121,20 +140,22 @@ function inWholeSequences(tokens: number, sequenceLength = DEFAULT_SEQUENCE_LENG
   return Math.floor(tokens / length) * length;
 }
 
-export interface MergeOptions {
-  readonly inputs: readonly string[];
-  readonly output: string;
-  readonly force?: boolean;
-}
+export const mergeOptions = optionsOf({ inputs: files, output: path }, { force: flag });
+
+export interface MergeOptions extends z.infer<typeof mergeOptions> {}
 
 /** Adds up the statistics of shards; the order does not matter. */
-export async function mergeCalibrations(options: MergeOptions): Promise<CalibrateResult> {
-  await checkJsonOutput(options);
-  const parts = await Promise.all(options.inputs.map(readStatistics));
-  return withSpill(options.output, async (keep) =>
-    saveStatistics(await mergeStatistics(parts, { readSums, keep }), options),
-  );
-}
+export const mergeCalibrations = door(
+  'mergeCalibrations',
+  mergeOptions,
+  async (options: MergeOptions): Promise<CalibrateResult> => {
+    await checkJsonOutput(options);
+    const parts = await Promise.all(options.inputs.map(readStatistics));
+    return withSpill(options.output, async (keep) =>
+      saveStatistics(await mergeStatistics(parts, { readSums, keep }), options),
+    );
+  },
+);
 
 /** Writes statistics with their summary. */
 export async function saveStatistics(

@@ -1,4 +1,5 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
+import * as z from 'zod';
 import { openModel } from '../../converters/index.ts';
 import { refuseExistingFolder } from '../../formats/files.ts';
 import { weightBytesOf } from '../../formats/onnx/index.ts';
@@ -7,8 +8,9 @@ import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
+import { door, files, listOf, optionsOf, path } from '../core/options.ts';
 import {
-  type BlockSize,
+  BLOCK_SIZES,
   choosePrecisions,
   FLOAT_NAMES,
   FLOATS,
@@ -17,44 +19,52 @@ import {
   isSearched,
   listed,
   type Precision,
-  type PrecisionName,
+  ROUNDINGS,
   type Rounding,
-  type VocabularyName,
+  VOCABULARY_NAMES,
 } from '../core/precision.ts';
 import { fuseDecoderParts } from '../rewrite/index.ts';
 import { type FolderContent, writeModelFolder } from './folder/model-folder.ts';
 import { bfloat16Notes } from './folder/notes.ts';
-import { denseGraph, openSource, type SourceOptions } from './folder/source.ts';
+import { denseGraph, openSource, SOURCE, type SourceOptions } from './folder/source.ts';
 import { modelFileOf } from './folder/transformers-js.ts';
+import { count, flag, precision } from './options.ts';
 import { type MeasuredImportance, measureImportance, readImportance } from './rounding/importance.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding/rounding.ts';
-import type { ReferenceOptions } from './verification/reference.ts';
+import { REFERENCE } from './verification/reference.ts';
 import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
 
-export interface ConvertOptions extends SourceOptions {
-  /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
-  readonly checkpoint: string;
-  readonly output: string;
-  readonly force?: boolean;
-  /** Name of the precision, or of several: one model each, the first of them what hosts open. fp32 by default. */
-  readonly dtype?: PrecisionName | readonly PrecisionName[];
-  /** Weights a block, of `BLOCK_SIZES`; for precisions in blocks, of `BLOCK_NAMES`. */
-  readonly blockSize?: BlockSize;
-  /** Stores zero points too; for the same. */
-  readonly asymmetric?: boolean;
-  /** How embedding and head are stored, of `VOCABULARY_NAMES`; for the same. */
-  readonly vocabulary?: VocabularyName;
-  /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For the same. */
-  readonly importance?: string;
-  /** Texts, UTF-8 or JSONL, to measure that on while converting, instead of reading it. */
-  readonly data?: readonly string[];
-  /** How layers are rounded, of `ROUNDINGS`: `gptq` by default with `data`, `search` with `importance`. */
-  readonly rounding?: Rounding;
-  /** Tokens of them to measure at most; 8,192 by default. */
-  readonly tokens?: number;
-  /** Compares the folder with Transformers once it is written; see `verify`. */
-  readonly verify?: ReferenceOptions;
-}
+export const convertOptions = optionsOf(
+  {
+    /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
+    checkpoint: path,
+    output: path,
+  },
+  {
+    ...SOURCE,
+    force: flag,
+    /** Name of the precision, or of several: one model each, the first of them what hosts open. fp32 by default. */
+    dtype: z.union([precision, listOf(precision)]),
+    /** Weights a block, of `BLOCK_SIZES`; for precisions in blocks, of `BLOCK_NAMES`. */
+    blockSize: z.literal(BLOCK_SIZES),
+    /** Stores zero points too; for the same. */
+    asymmetric: flag,
+    /** How embedding and head are stored, of `VOCABULARY_NAMES`; for the same. */
+    vocabulary: z.enum(VOCABULARY_NAMES),
+    /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For the same. */
+    importance: path,
+    /** Texts, UTF-8 or JSONL, to measure that on while converting, instead of reading it. */
+    data: files,
+    /** How layers are rounded, of `ROUNDINGS`: `gptq` by default with `data`, `search` with `importance`. */
+    rounding: z.enum(ROUNDINGS),
+    /** Tokens of them to measure at most; 8,192 by default. */
+    tokens: count,
+    /** Compares the folder with Transformers once it is written; see `verify`. */
+    verify: optionsOf({}, REFERENCE),
+  },
+);
+
+export interface ConvertOptions extends SourceOptions, z.infer<typeof convertOptions> {}
 
 /** One model of the folder. */
 export interface ConvertedModel {
@@ -78,15 +88,13 @@ export interface ConvertResult {
 }
 
 /**
- * Converts a checkpoint, a Hugging Face folder or a GGUF file, to ONNX, in precisions of `PRECISIONS`.
+ * Converts a checkpoint, a Hugging Face folder or a GGUF file, to a dense ONNX folder.
  *
- * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/dense' });
- * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/all', dtype: ['fp32', 'fp16', 'int4'] });
- * @example
- * const data = ['texts/fit.txt'];
- * await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/int4', dtype: 'int4', data });
+ * @example await convert({ checkpoint: './SmolLM2-135M', output: './dense', dtype: 'int4' });
+ * @example await convert({ checkpoint: './SmolLM2-135M', output: './all', dtype: ['fp32', 'fp16', 'int4'] });
+ * @example await convert({ checkpoint: './SmolLM2-135M', output: './int4', dtype: 'int4', data: ['texts/fit.txt'] });
  */
-export async function convert(options: ConvertOptions): Promise<ConvertResult> {
+export const convert = door('convert', convertOptions, async (options: ConvertOptions): Promise<ConvertResult> => {
   const precisions = precisionsFor(options);
   const checkpoint = await openSource(options.checkpoint, options);
   // All of them are checked, and what is compared with is found, before anything is measured or written.
@@ -101,7 +109,7 @@ export async function convert(options: ConvertOptions): Promise<ConvertResult> {
   const round = async (work: string) =>
     write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, options));
   return inRoundingWorkspace(options.output, round, options);
-}
+});
 
 /** What was measured of the model on texts, where anything was. */
 type Measured = MeasuredImportance | RoundedLayers | undefined;

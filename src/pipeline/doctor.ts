@@ -2,20 +2,23 @@
 import { arch, platform } from 'node:os';
 import { join } from 'node:path';
 import { version as nodeVersion } from 'node:process';
+import type * as z from 'zod';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import { BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
+import { checkArgument, optionsOf } from '../core/options.ts';
 import { Bodies, OPERATOR_SET, statisticalTopKBody, statisticalTopKNode } from '../ops/index.ts';
 import { addonProblem, createOpenGraph, operatorSetOf, runtimeVersion } from '../runtime/index.ts';
 import { nativeBackend } from './backend.ts';
 import { ADDON_NAME, findNativeLibrary, type NativeLibrary, nativePath } from './engine/native-library.ts';
+import { nativeFolder } from './options.ts';
 
-export interface DoctorOptions {
-  /** Where the native library is; found by itself when absent. */
-  readonly nativeFolder?: string | URL;
-}
+/** `nativeFolder`: where the native library is; found by itself when absent. */
+export const doctorOptions = optionsOf({}, { nativeFolder });
+
+export interface DoctorOptions extends z.infer<typeof doctorOptions> {}
 
 export interface DoctorResult {
   readonly lacuna: string;
@@ -29,9 +32,9 @@ export interface DoctorResult {
   readonly kernels: { readonly active: boolean; readonly why: string };
 }
 
-/** Never throws for what it is asked to find out. */
-export async function doctor({ nativeFolder }: DoctorOptions = {}): Promise<DoctorResult> {
-  const folder = nativePath(nativeFolder);
+/** Which runtime there is, whether it works, and whether kernels are active. Never throws for what it is asked to find out. */
+export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult> {
+  const folder = nativePath(checkArgument(doctorOptions, options, { of: 'doctor' }).nativeFolder);
   const native = await findNativeLibrary(folder);
   let version: string | null = null;
   let problem: DoctorResult['problem'] = null;

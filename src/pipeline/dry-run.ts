@@ -12,6 +12,7 @@ import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { type Checkpoint, hasTokenizer, parametersOf } from '../core/checkpoint.ts';
 import { type ErrorCode, LacunaError } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
+import { door } from '../core/options.ts';
 import type { Precision } from '../core/precision.ts';
 import { attempt, attemptAsync } from '../core/problems.ts';
 import { layerSumsOf } from '../core/statistics.ts';
@@ -19,6 +20,7 @@ import { calibrationInput } from './calibrate.ts';
 import {
   type ConvertOptions,
   contentOf,
+  convertOptions,
   notesOn,
   type OpenedModel,
   openModels,
@@ -84,7 +86,7 @@ export interface DryRunResult {
  *
  * @example const { problems } = await dryRun({ checkpoint: './SmolLM2-135M', output: './dense' });
  */
-export async function dryRun(options: ConvertOptions): Promise<DryRunResult> {
+export const dryRun = door('dryRun', convertOptions, async (options: ConvertOptions): Promise<DryRunResult> => {
   const problems: LacunaError[] = [];
   const precisions = await attemptAsync(problems, async () => precisionsFor(options));
   await checkOutput(problems, options);
@@ -107,7 +109,7 @@ export async function dryRun(options: ConvertOptions): Promise<DryRunResult> {
     problems: problems.map(({ code, message, hint }) => ({ code, message, hint })),
     notes: survey === undefined ? [] : await notesFor(survey, models, options),
   };
-}
+});
 
 async function checkOutput(problems: LacunaError[], { output, force = false }: ConvertOptions): Promise<void> {
   await attemptAsync(problems, () => refuseExistingFolder(output, { force }));

@@ -1,12 +1,12 @@
 /** `lacuna eval`: what a model's perplexity is, and what rounding its weights and leaving something out cost. */
+import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
+import { door, listOf, optionsOf, path } from '../core/options.ts';
 import type { Plan } from '../core/plan.ts';
-import { FLOATS, type PrecisionName } from '../core/precision.ts';
-import type { JobOptions } from '../core/progress.ts';
+import { FLOATS } from '../core/precision.ts';
 import type { Session } from '../core/session.ts';
 import {
   COMPARE_MODES,
-  type CompareMode,
   type Comparison,
   compare,
   DEFINITIONS,
@@ -18,7 +18,8 @@ import {
 import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
 import { type BudgetCheck, checkMaxPplRatio, judgeBudget } from './build/budget.ts';
-import { chooseEngine, type Engine, type EngineOptions } from './engine/engine.ts';
+import { maxPplRatio } from './build/options.ts';
+import { chooseEngine, type Engine } from './engine/engine.ts';
 import { feedOf, type MeasuringJob, openMeasuredSession } from './engine/measured-session.ts';
 import {
   baselineOf,
@@ -28,28 +29,25 @@ import {
   type ModelFolder,
   openModelFolder,
 } from './folder/model-folder.ts';
+import { COMPARED, type ComparedOptions, count } from './options.ts';
 import { noteFittedTexts } from './texts/fitted-texts.ts';
 import { readWindows } from './texts/windows.ts';
 
-export interface EvaluateOptions extends JobOptions, Pick<EngineOptions, 'engine' | 'nativeFolder'> {
-  readonly folder: string;
-  /** The baseline: a folder of the same checkpoint. Without it only the folder's own perplexity is measured. */
-  readonly against?: string;
-  /** Which of the folder's precisions, and of the baseline's; the first by default. */
-  readonly dtype?: PrecisionName;
-  readonly againstDtype?: PrecisionName;
-  /** What runs the baseline; as the other by default. */
-  readonly againstEngine?: Engine;
-  /** UTF-8 files; the pinned `test` text by default. */
-  readonly data?: readonly string[];
-  /** Tokens to score at least (in mode `all`; half as many in mode `decode`). */
-  readonly tokens?: number;
-  /** Tokens a window. */
-  readonly window?: number;
-  readonly modes?: readonly CompareMode[];
-  /** The check fails when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
-  readonly maxPplRatio?: number;
-}
+export const evaluateOptions = optionsOf(
+  { folder: path },
+  {
+    ...COMPARED,
+    /** Tokens to score at least (in mode `all`; half as many in mode `decode`). */
+    tokens: count,
+    /** Tokens a window. */
+    window: z.int().min(4),
+    modes: listOf(z.enum(COMPARE_MODES)),
+    /** The check fails when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
+    maxPplRatio,
+  },
+);
+
+export interface EvaluateOptions extends ComparedOptions, z.infer<typeof evaluateOptions> {}
 
 export interface TextMeasured {
   readonly name: string;
@@ -74,13 +72,13 @@ export interface EvaluateResult {
 }
 
 /**
- * Evaluates a folder, alone or against a baseline on the same tokens.
+ * Measures a folder's perplexity, and against its dense baseline what leaving something out cost.
  *
  * A failed check is a result, not an error: `check.passed` is false.
  *
- * @example const { modes } = await evaluate({ folder: 'out/sparse', against: 'out/dense' });
+ * @example const { modes } = await evaluate({ folder: './sparse', against: './dense' });
  */
-export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
+export const evaluate = door('evaluate', evaluateOptions, async (options: EvaluateOptions): Promise<EvaluateResult> => {
   const { maxPplRatio, againstEngine = options.engine } = options;
   checkMaxPplRatio(maxPplRatio);
   const model = await openModelFolder(options.folder, options.dtype);
@@ -109,7 +107,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   }
   const modes = await compareFolders(model, { ...baseline, native: againstChosen.native }, windows, job);
   return { ...result, modes, check: judgeBudget(modes, maxPplRatio) };
-}
+});
 
 /** What a result says beside its figures. */
 export function resultOf({ model, manifest }: ModelFolder, texts: readonly TextMeasured[]) {

@@ -2,6 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
+import type * as z from 'zod';
 import { writeFileAtomically } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
@@ -9,22 +10,31 @@ import { writeJson } from '../../formats/tensors-beside.ts';
 import { LacunaError } from '../core/errors.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
 import { isJsonObject, type JsonObject } from '../core/json.ts';
+import { checkArgument, door, optionsOf, path } from '../core/options.ts';
 import { BLOCK_NAMES, IN_BLOCKS, listed } from '../core/precision.ts';
 import { findNativeLibrary, nativePath } from './engine/native-library.ts';
 import { isModelFolder, MAX_JSON_BYTES } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
+import { flag, nativeFolder } from './options.ts';
 
-export interface OpsPathOptions {
-  /** Where the native library is; found by itself when absent. */
-  readonly nativeFolder?: string | URL;
-}
+/** `nativeFolder`: where the native library is; found by itself when absent. */
+export const opsPathOptions = optionsOf({}, { nativeFolder });
 
-export interface OpsInstallOptions extends OpsPathOptions {
-  /** A model folder that holds operators of ours. */
-  readonly folder: string;
-  /** Takes out what an earlier call put in. */
-  readonly undo?: boolean;
-}
+export interface OpsPathOptions extends z.infer<typeof opsPathOptions> {}
+
+export const opsInstallOptions = optionsOf(
+  {
+    /** A model folder that holds operators of ours. */
+    folder: path,
+  },
+  {
+    nativeFolder,
+    /** Takes out what an earlier call put in. */
+    undo: flag,
+  },
+);
+
+export interface OpsInstallOptions extends z.infer<typeof opsInstallOptions> {}
 
 export interface OpsInstallResult {
   readonly folder: string;
@@ -36,7 +46,8 @@ export interface OpsInstallResult {
 const CONFIG = 'genai_config.json';
 
 /** The library's absolute path, for `register_custom_ops_library`. Throws `not-found` where it cannot be used, saying why. */
-export async function opsPath({ nativeFolder }: OpsPathOptions = {}): Promise<string> {
+export async function opsPath(options: OpsPathOptions = {}): Promise<string> {
+  const { nativeFolder } = checkArgument(opsPathOptions, options, { of: 'opsPath' });
   const library = await findNativeLibrary(nativePath(nativeFolder));
   if (library.state === 'present') return library.path;
   throw new LacunaError('not-found', `The native library cannot be used: ${library.why} (${library.path})`, {
@@ -50,11 +61,15 @@ export async function opsPath({ nativeFolder }: OpsPathOptions = {}): Promise<st
  *
  * Throws `unsupported` for a folder whose model holds no operator of Lacuna's, `exists` where another library is named.
  */
-export async function installOps(options: OpsInstallOptions): Promise<OpsInstallResult> {
-  const { folder, undo = false } = options;
-  const config = await readConfig(folder);
-  return undo ? uninstall(folder, config) : install(options, config);
-}
+export const installOps = door(
+  'installOps',
+  opsInstallOptions,
+  async (options: OpsInstallOptions): Promise<OpsInstallResult> => {
+    const { folder, undo = false } = options;
+    const config = await readConfig(folder);
+    return undo ? uninstall(folder, config) : install(options, config);
+  },
+);
 
 async function install({ folder, nativeFolder }: OpsInstallOptions, config: GenaiConfig): Promise<OpsInstallResult> {
   const { model, named } = config;

@@ -1,31 +1,45 @@
 /** `lacuna run`: a prompt goes in, text streams out; several go in, and are continued together. */
+import * as z from 'zod';
+import { door, listOf, optionsOf, path } from '../core/options.ts';
 import type { Engine } from './engine/engine.ts';
 import {
+  GENERATED,
   type Generation,
   type GenerationOptions,
   type Generations,
   type Model,
+  OPENED,
   type OpenOptions,
   open,
   type Prompt,
 } from './open.ts';
+import { flag } from './options.ts';
 
-export interface RunOptions extends OpenOptions, GenerationOptions {
-  readonly folder: string;
-  readonly prompt: string;
+const RUN = {
+  ...OPENED,
+  ...GENERATED,
   /** Puts the prompt into the model's chat template as the user's message. */
-  readonly chat?: boolean;
-  /** Called with each piece of text as it is known. */
-  readonly onText?: (text: string) => void;
-}
+  chat: flag,
+};
+
+export const runOptions = optionsOf(
+  { folder: path, prompt: z.string() },
+  {
+    ...RUN,
+    /** Called with each piece of text as it is known. */
+    onText: z.custom<(text: string) => void>((given) => typeof given === 'function', 'a function'),
+  },
+);
+
+export interface RunOptions extends OpenOptions, GenerationOptions, z.infer<typeof runOptions> {}
+
+export const runRowsOptions = optionsOf({ folder: path, prompts: listOf(z.string()) }, RUN);
+
+export interface RunRowsOptions extends OpenOptions, GenerationOptions, z.infer<typeof runRowsOptions> {}
 
 export interface RunResult extends Generation {
   /** What decoded: the native core, or stock onnxruntime-node. */
   readonly engine: Engine;
-}
-
-export interface RunRowsOptions extends Omit<RunOptions, 'prompt' | 'onText'> {
-  readonly prompts: readonly string[];
 }
 
 export interface RunRowsResult extends Generations {
@@ -33,26 +47,32 @@ export interface RunRowsResult extends Generations {
 }
 
 /**
- * Generates one text with a converted folder, which is opened for it and closed again: `open` keeps it.
+ * Generates one text with a folder, which is opened for it and closed again: `open` keeps it.
  *
- * @example const { text } = await run({ folder: 'out/dense', prompt: 'In the beginning' });
+ * @example const { text } = await run({ folder: './sparse', prompt: 'The capital of France is' });
  */
-export async function run({ prompt, onText, ...options }: RunOptions): Promise<RunResult> {
-  return withModel(options, async (model, generation) => {
-    const stream = model.stream(promptOf(prompt, options), generation);
-    let next = await stream.next();
-    for (; !next.done; next = await stream.next()) onText?.(next.value);
-    return { engine: model.engine, ...next.value };
-  });
-}
+export const run = door(
+  'run',
+  runOptions,
+  async ({ prompt, onText, ...options }: RunOptions): Promise<RunResult> =>
+    withModel(options, async (model, generation) => {
+      const stream = model.stream(promptOf(prompt, options), generation);
+      let next = await stream.next();
+      for (; !next.done; next = await stream.next()) onText?.(next.value);
+      return { engine: model.engine, ...next.value };
+    }),
+);
 
 /** Continues several prompts: by the native core together, which reads the weights once for all of them. */
-export async function runRows({ prompts, ...options }: RunRowsOptions): Promise<RunRowsResult> {
-  return withModel(options, async (model, generation) => {
-    const wanted = prompts.map((prompt) => promptOf(prompt, options));
-    return { engine: model.engine, ...(await model.generateAll(wanted, generation)) };
-  });
-}
+export const runRows = door(
+  'runRows',
+  runRowsOptions,
+  async ({ prompts, ...options }: RunRowsOptions): Promise<RunRowsResult> =>
+    withModel(options, async (model, generation) => {
+      const wanted = prompts.map((prompt) => promptOf(prompt, options));
+      return { engine: model.engine, ...(await model.generateAll(wanted, generation)) };
+    }),
+);
 
 function promptOf(prompt: string, { chat }: Pick<RunOptions, 'chat'>): Prompt {
   return chat ? [{ role: 'user', content: prompt }] : prompt;

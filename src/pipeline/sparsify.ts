@@ -1,7 +1,9 @@
 /** `lacuna sparsify`: a dense model and a plan become a sparse folder. */
+import * as z from 'zod';
 import { refuseExistingFolder } from '../../formats/files.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
+import { door, files, optionsOf, path } from '../core/options.ts';
 import type { Host, Plan, PlanTensors } from '../core/plan.ts';
 import {
   choosePrecision,
@@ -16,24 +18,11 @@ import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
 import { isModelFolder, writeModelFolder } from './folder/model-folder.ts';
-import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './folder/source.ts';
+import { type DenseModel, denseModel, openDense, openSource, SOURCE, type SourceOptions } from './folder/source.ts';
+import { count, flag } from './options.ts';
 import { openPlan } from './plan.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding/rounding.ts';
 import { pinnedTexts } from './texts/texts.ts';
-
-export interface SparsifyOptions extends SourceOptions {
-  /** A checkpoint or a dense folder. */
-  readonly source: string;
-  readonly plan: string;
-  readonly output: string;
-  readonly force?: boolean;
-  /** How weights are stored, of `SPARSE_PRECISIONS`; fp32 by default, and the only one for a folder. */
-  readonly dtype?: SparsePrecision;
-  /** Texts that precisions in blocks are rounded by; the pinned `fit` text by default. */
-  readonly data?: readonly string[];
-  /** Tokens of them to measure at most; 8,192 by default. */
-  readonly tokens?: number;
-}
 
 export interface SparsifyResult {
   readonly output: string;
@@ -46,6 +35,27 @@ export const SPARSE_PRECISIONS: readonly SparsePrecision[] = STORAGES;
 
 export type SparsePrecision = Storage & PrecisionName;
 
+export const sparsifyOptions = optionsOf(
+  {
+    /** A checkpoint or a dense folder. */
+    source: path,
+    plan: path,
+    output: path,
+  },
+  {
+    ...SOURCE,
+    force: flag,
+    /** How weights are stored, of `SPARSE_PRECISIONS`; fp32 by default, and the only one for a folder. */
+    dtype: z.enum(SPARSE_PRECISIONS),
+    /** Texts that precisions in blocks are rounded by; the pinned `fit` text by default. */
+    data: files,
+    /** Tokens of them to measure at most; 8,192 by default. */
+    tokens: count,
+  },
+);
+
+export interface SparsifyOptions extends SourceOptions, z.infer<typeof sparsifyOptions> {}
+
 /** The precision that a sparse model is made in. */
 export function sparsePrecision(name: SparsePrecision = FLOATS): Precision {
   return choosePrecision(name);
@@ -56,8 +66,9 @@ export function sparsePrecision(name: SparsePrecision = FLOATS): Precision {
  *
  * @throws LacunaError `mismatch` when the plan was made for another model, or for weights of another storage in stock ONNX
  *   Runtime.
+ * @example await sparsify({ source: './SmolLM2-135M', plan: './plan.json', output: './sparse' });
  */
-export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult> {
+export const sparsify = door('sparsify', sparsifyOptions, async (options: SparsifyOptions): Promise<SparsifyResult> => {
   const precision = sparsePrecision(options.dtype);
   const { source, output, data = pinnedTexts('fit') } = options;
   refuseNonFiniteBlocks([precision], options.allowNonFinite);
@@ -82,7 +93,7 @@ export async function sparsify(options: SparsifyOptions): Promise<SparsifyResult
     return writeSparse(output, denseModel(checkpoint, precision, rounded), plan, tensors, options);
   };
   return inRoundingWorkspace(output, round, options);
-}
+});
 
 /** Whether blocks compute some of their neurons, so that kernels read `down` along both of its axes. */
 function leavesOutNeurons({ blocks }: Plan): boolean {

@@ -1,7 +1,8 @@
 /** Continues a text token by token. */
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
+import type { SamplingOptions } from '../core/sampling.ts';
 import type { KvCache, Session, Step } from '../core/session.ts';
-import { checkSampling, createSampler, type SamplingOptions } from './sample.ts';
+import { checkSampling, createSampler } from './sample.ts';
 
 /** A prompt is fed this many tokens at a time, so that the logits of a long one (4 bytes a word each) stay small. */
 export const PREFILL_TOKENS = 512;

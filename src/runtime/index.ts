@@ -8,7 +8,7 @@ export type { TensorClass } from './native-tensors.ts';
 export { checkNumbers } from './node-limits.ts';
 export { createOpenGraph } from './open-graph.ts';
 export type { SessionOptions } from './ort-session.ts';
-export { argmax, type SamplingOptions } from './sample.ts';
+export { argmax } from './sample.ts';
 export { openSession } from './session.ts';
 export { type Turns, takeTurns } from './turns.ts';
 export { runtimeVersion } from './version.ts';

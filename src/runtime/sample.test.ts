@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { argmax, createSampler, type SamplingOptions } from './sample.ts';
+import type { SamplingOptions } from '../core/sampling.ts';
+import { argmax, createSampler } from './sample.ts';
 
 /** Probabilities 1/2, 1/4, 1/8, 1/8 in the order of tokens 2, 0, 3, 1. */
 const LOGITS = Float32Array.of(Math.log(1 / 4), Math.log(1 / 8), Math.log(1 / 2), Math.log(1 / 8));

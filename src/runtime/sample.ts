@@ -3,22 +3,8 @@
  * order. native/binding/sampler.cc is the same once more, bit for bit: in either, a seed gives one text.
  */
 import { invalidArgument, LacunaError } from '../core/errors.ts';
+import type { SamplingOptions } from '../core/sampling.ts';
 import { exponential } from './exponential.ts';
-
-export interface SamplingOptions {
-  /** 0 (the default) takes the likeliest token; above, logits are divided by it before drawing. */
-  readonly temperature?: number;
-  /** Draws among this many likeliest tokens. */
-  readonly topK?: number;
-  /** Draws among the fewest likeliest tokens that hold at least this share of probability. */
-  readonly topP?: number;
-  /** Draws among tokens that have at least this share of the likeliest one's probability; 0 by default. */
-  readonly minP?: number;
-  /** Above 1, logits of tokens seen before are divided (if positive) or multiplied (if negative) by it (CTRL, section 4.1). */
-  readonly repetitionPenalty?: number;
-  /** Draws repeat for the same seed; 0 by default. */
-  readonly seed?: number;
-}
 
 /** `seen` are the tokens so far, prompt included; only the repetition penalty looks at them. */
 export type Sampler = (logits: Float32Array, seen: readonly number[]) => number;

@@ -1,48 +1,61 @@
 /** What `build` is asked for, and what it works with once that is settled. */
+import * as z from 'zod';
+import { files, type Given, optionsOf, path } from '../../core/options.ts';
 import type { Host } from '../../core/plan.ts';
 import { hasBlocks, type Precision } from '../../core/precision.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
-import type { PlanOptions } from '../../plan/index.ts';
+import { planOptionsSchema } from '../../plan/index.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { SourceOptions } from '../folder/source.ts';
-import type { SparsePrecision } from '../sparsify.ts';
+import { SOURCE, type SourceOptions } from '../folder/source.ts';
+import { count, flag, nativeFolder } from '../options.ts';
+import { SPARSE_PRECISIONS } from '../sparsify.ts';
 import { pinnedTexts } from '../texts/texts.ts';
 import type { Keys } from './keys.ts';
 
 /** Texts by what they are for; none may share a document with another. */
-export interface BuildTexts {
+const TEXTS = {
   /** Statistics are measured on these, and precisions in blocks rounded by them, */
-  readonly fit: readonly string[];
+  fit: files,
   /** thresholds corrected on these, */
-  readonly choose: readonly string[];
+  choose: files,
   /** and the figures taken from these. */
-  readonly test: readonly string[];
-}
+  test: files,
+};
 
-export interface BuildOptions extends SourceOptions {
-  readonly checkpoint: string;
-  readonly output: string;
-  /** Without a host: what this installation runs. */
-  readonly preset: PlanOptions;
-  /** Of those that are not given, the ones that come with the package. */
-  readonly texts?: Partial<BuildTexts>;
-  /** Tokens to calibrate on and to score at least. */
-  readonly tokens?: number;
-  /** Nothing is shipped when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
-  readonly maxPplRatio?: number;
-  /** Ships a model too that decodes slower than the dense one. */
-  readonly allowSlower?: boolean;
-  readonly force?: boolean;
-  /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
-  readonly dtype?: SparsePrecision;
-  /** Where the native core is, which times plans that are made for it; found by itself when absent. */
-  readonly nativeFolder?: string | URL;
-}
+export type BuildTexts = Required<Given<typeof TEXTS>>;
+
+/** Of a perplexity over its baseline's. */
+export const maxPplRatio = z.number().min(1);
+
+export const buildOptions = optionsOf(
+  {
+    checkpoint: path,
+    output: path,
+    /** Without a host: what this installation runs. */
+    preset: planOptionsSchema,
+  },
+  {
+    ...SOURCE,
+    /** Of those that are not given, the ones that come with the package. */
+    texts: optionsOf({}, TEXTS),
+    /** Tokens to calibrate on and to score at least. */
+    tokens: count,
+    /** Nothing is shipped when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
+    maxPplRatio,
+    /** Ships a model too that decodes slower than the dense one. */
+    allowSlower: flag,
+    force: flag,
+    /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
+    dtype: z.enum(SPARSE_PRECISIONS),
+    /** Where the native core is, which times plans that are made for it; found by itself when absent. */
+    nativeFolder,
+  },
+);
+
+export interface BuildOptions extends SourceOptions, z.infer<typeof buildOptions> {}
 
 /** With the texts that were not given. */
-export interface WholeOptions extends BuildOptions {
-  readonly texts: BuildTexts;
-}
+export type WholeOptions = BuildOptions & { readonly texts: BuildTexts };
 
 export function wholeOptions(given: BuildOptions): WholeOptions {
   const { fit = pinnedTexts('fit'), choose = pinnedTexts('choose'), test = pinnedTexts('test') } = given.texts ?? {};

@@ -6,17 +6,20 @@ import { EXPECTATIONS_NAME } from '../../../formats/checkpoint-kind.ts';
 import { readExpectations } from '../../../formats/expectations.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { Expectations } from '../../core/expectations.ts';
+import { type Given, path } from '../../core/options.ts';
 import { type JobOptions, SILENT } from '../../core/progress.ts';
 import { exists } from '../folder/output.ts';
 import { PYTHONS, probeScript, runPython, scriptPath } from '../peers/python.ts';
 import type { VerifyPrompt } from './verify-prompts.ts';
 
-export interface ReferenceOptions {
+export const REFERENCE = {
   /** A Python that has Transformers; looked for when absent. */
-  readonly python?: string | undefined;
+  python: path,
   /** A file that `writeExpectations` made, in place of Transformers. */
-  readonly expectations?: string | undefined;
-}
+  expectations: path,
+};
+
+export interface ReferenceOptions extends Given<typeof REFERENCE> {}
 
 /** What Transformers is to compute, and from what. */
 export interface ReferenceSubject {
