@@ -9,7 +9,6 @@ import type { Host, Plan } from '../core/plan.ts';
 import type { Precision } from '../core/precision.ts';
 import { checkTarget, targetOf } from '../plan/index.ts';
 import type { BenchReport } from './bench.ts';
-import { checkMaxPplRatio } from './build/budget.ts';
 import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
 import { buildRecord, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
 import { type Build, type BuildOptions, type BuildTexts, buildOptions, wholeOptions } from './build/options.ts';
@@ -80,7 +79,6 @@ export interface PreparedBuild {
 
 /** Settles what is left open and refuses what cannot be, before anything is measured. */
 export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> {
-  checkMaxPplRatio(given.maxPplRatio);
   const precision = sparsePrecision(given.dtype);
   const host = given.preset.host ?? (await installedHost(precision, given.nativeFolder));
   checkHost(precision, host);

@@ -17,7 +17,7 @@ import {
 } from '../eval/index.ts';
 import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
-import { type BudgetCheck, checkMaxPplRatio, judgeBudget } from './build/budget.ts';
+import { type BudgetCheck, judgeBudget } from './build/budget.ts';
 import { maxPplRatio } from './build/options.ts';
 import { chooseEngine, type Engine } from './engine/engine.ts';
 import { feedOf, type MeasuringJob, openMeasuredSession } from './engine/measured-session.ts';
@@ -80,7 +80,6 @@ export interface EvaluateResult {
  */
 export const evaluate = door('evaluate', evaluateOptions, async (options: EvaluateOptions): Promise<EvaluateResult> => {
   const { maxPplRatio, againstEngine = options.engine } = options;
-  checkMaxPplRatio(maxPplRatio);
   const model = await openModelFolder(options.folder, options.dtype);
   const chosen = await chooseEngine({ ...options, operatorSet: calledOperators(model) });
   const againstChosen =

@@ -1,5 +1,4 @@
 /** What a quality budget means: the perplexity ratio to the checkpoint's floats, with its error, in every mode. */
-import { invalidArgument } from '../../core/errors.ts';
 import type { Comparison } from '../../eval/index.ts';
 
 export interface BudgetCheck {
@@ -7,12 +6,6 @@ export interface BudgetCheck {
   /** The largest upper bound of all modes' ratios to the floats. */
   readonly upperBound: number;
   readonly passed: boolean;
-}
-
-/** Throws `usage` for a budget that no model could keep: one below 1. */
-export function checkMaxPplRatio(maxPplRatio: number | undefined): void {
-  if (maxPplRatio === undefined || (maxPplRatio >= 1 && maxPplRatio < Number.POSITIVE_INFINITY)) return;
-  throw invalidArgument('maxPplRatio', 'a ratio of at least 1, as 1.02, or 2% on the command line', maxPplRatio);
 }
 
 /** Whether every mode's upper bound keeps to the budget; undefined without one. `modes` are against the floats. */
