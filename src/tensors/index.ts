@@ -1,7 +1,7 @@
 /** Evaluates a `TensorExpr`: reads, casts, adds to, transposes and joins its bytes, a few megabytes at a time. */
 import { type FileHandle, open } from 'node:fs/promises';
 import { byteLength, DTYPE_BYTES, elementCount, isFloat } from '../core/dtype.ts';
-import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import { LacunaError } from '../core/errors.ts';
 import { asIoError } from '../core/io-error.ts';
 import {
   type AddTensor,
@@ -22,11 +22,11 @@ import { BLOCK_SIZES } from '../quantize/ggml/types.ts';
 import { type KeptFits, keptFits, quantizeBlocks } from '../quantize/index.ts';
 import { refuseNonFinite, refuseOverflow } from './finite.ts';
 import { addProduct } from './low-rank.ts';
+import { alignedBlocks } from './pieces.ts';
 import { recordsBlocks } from './records.ts';
 import { regroupBlocks } from './regroup.ts';
 import { rowsBlocks } from './rows.ts';
 import { transposeBlocks } from './transpose.ts';
-import { fillWaves } from './waves.ts';
 
 /** Bytes of a streamed block: what is done to it happens in the processor's own cache; larger ones took more time. */
 const BLOCK_BYTES = 1 << 20;
@@ -39,7 +39,6 @@ export interface BlockMemory {
 }
 
 export interface StreamOptions {
-  readonly signal?: AbortSignal;
   /** Blocks have memory of their own when absent, and may be kept; see `reusedMemory`. */
   readonly memory?: BlockMemory;
   /** Every tensor's file is opened and closed for it when absent; see `keptFiles`. */
@@ -111,20 +110,16 @@ export function keptFiles(): KeptFiles {
  *
  * Throws 'not-found' or 'io' when a file cannot be read, 'bad-file' when it ends too early, 'non-finite' when a file
  * tensor with `mustBeFinite` holds NaN or infinity, 'unsupported' when one holds values beyond float16 and is cast to
- * it, 'interrupted' once the signal is aborted.
+ * it.
  *
  * @example for await (const block of streamTensor(cast(weight, 'float32'))) await handle.write(block);
  */
-export async function* streamTensor(
+export function streamTensor(
   expr: TensorExpr,
-  { signal, memory = FRESH, files = EACH_TIME, fits = keptFits() }: StreamOptions = {},
-): AsyncGenerator<Uint8Array> {
+  { memory = FRESH, files = EACH_TIME, fits = keptFits() }: StreamOptions = {},
+): Blocks {
   const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
-  const blocks = storedBlocks(expr, elements, fits, { memory, files });
-  for await (const block of blocks) {
-    throwIfAborted(signal);
-    yield block;
-  }
+  return storedBlocks(expr, elements, fits, { memory, files });
 }
 
 /** All bytes of `expr`, in memory of their own; errors as those of `streamTensor`. */
@@ -229,22 +224,24 @@ async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {
   const wanted = byteLength(expr.dtype, expr.shape);
   if (expr.bytes.length !== wanted)
     throw new RangeError(`A ${expr.dtype} tensor [${expr.shape}] takes ${wanted} bytes, not ${expr.bytes.length}`);
-  const bytes = expr.bytes.byteOffset % 8 === 0 ? expr.bytes : expr.bytes.slice();
-  // Blocks of a multiple of 8 elements stay aligned.
-  const step = elements * DTYPE_BYTES[expr.dtype];
-  for (let start = 0; start < wanted; start += step) {
-    const block = bytes.subarray(start, start + step);
-    yield block.byteOffset % 8 === 0 ? block : block.slice();
-  }
+  yield* alignedBlocks(expr.bytes, elements * DTYPE_BYTES[expr.dtype]);
 }
 
-async function* wavesBlocks(expr: WavesTensor, elements: number, { memory }: Means): Blocks {
-  const [rows, columns] = expr.shape;
+async function* wavesBlocks(
+  { shape, wave, frequencies, scale }: WavesTensor,
+  elements: number,
+  { memory }: Means,
+): Blocks {
+  const [rows, columns] = shape;
+  const { [wave]: compute, fround } = Math;
   const step = Math.max(1, Math.floor(elements / columns));
   for (let row = 0; row < rows; row += step) {
     const count = Math.min(step, rows - row) * columns;
     const values = new Float32Array(memory.cast(4 * count), 0, count);
-    fillWaves(expr, row, values);
+    for (let i = 0; i < count; i++) {
+      const angle = fround((row + Math.floor(i / columns)) * frequencies[i % columns]);
+      values[i] = fround(compute(angle)) * scale;
+    }
     yield new Uint8Array(values.buffer, 0, 4 * count);
   }
 }
@@ -340,18 +337,10 @@ async function* mapBlocks(
 
 /** A tensor's quantised bytes, read ahead as any file's, become floats block by block. */
 async function* ggmlBlocks(tensor: GgmlTensor, elements: number, means: Means): Blocks {
-  const { type, path, byteOffset, name, shape } = tensor;
+  const { type, shape } = tensor;
   const { values, bytes } = BLOCK_SIZES[type];
   const length = (elementCount(shape) / values) * bytes;
-  const raw: FileTensor = {
-    kind: 'file',
-    dtype: 'uint8',
-    shape: [length],
-    path,
-    byteOffset,
-    name,
-    mustBeFinite: false,
-  };
+  const raw: FileTensor = { ...tensor, kind: 'file', dtype: 'uint8', shape: [length], mustBeFinite: false };
   // Whole rows are whole blocks, and so is any other size that is asked for.
   const step = Math.max(1, Math.floor(elements / values)) * bytes;
   let done = 0;
