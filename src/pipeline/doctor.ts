@@ -106,11 +106,8 @@ function checkResult(data: ArrayLike<number | bigint>): void {
 
 async function tryPortableBody(): Promise<void> {
   const runner = await createOpenGraph({ encode: encodeModel, threads: 1 })(oneOperator());
-  try {
-    checkResult((await runner.run({ x: ROW })).y.data);
-  } finally {
-    await runner.close();
-  }
+  const { y } = await runner.run({ x: ROW }).finally(() => runner.close());
+  checkResult(y.data);
 }
 
 async function tryKernel(folder: string): Promise<void> {

@@ -182,11 +182,7 @@ async function compareWithModel(
   options: CompareFolderOptions,
 ): Promise<Comparison[]> {
   const dense = await openSession(modelPath, { ...options, native });
-  try {
-    return await compareWith(dense, model, windows, options);
-  } finally {
-    await dense.close();
-  }
+  return compareWith(dense, model, windows, options).finally(() => dense.close());
 }
 
 export type Windows = readonly (readonly number[])[];
@@ -214,11 +210,7 @@ export async function compareApart(
       `What ${model.modelPath} leaves out cannot be put back in to measure rounding`,
     );
   const dense = await openMeasuredSession(model.modelPath, whole, options);
-  try {
-    return await compareWith(dense, model, windows, { ...options, floats });
-  } finally {
-    await dense.close();
-  }
+  return compareWith(dense, model, windows, { ...options, floats }).finally(() => dense.close());
 }
 
 interface CompareFolderOptions extends MeasuringJob, Pick<EvaluateOptions, 'modes'> {

@@ -85,9 +85,5 @@ async function withModel<T>(
   const { folder, chat: _, dtype, engine, nativeFolder, threads, progress, ...generation } = options;
   const { signal } = generation;
   const model = await open(folder, { dtype, engine, nativeFolder, threads, progress, signal });
-  try {
-    return await use(model, generation);
-  } finally {
-    await model.close();
-  }
+  return use(model, generation).finally(() => model.close());
 }
