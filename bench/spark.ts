@@ -17,13 +17,14 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import * as z from 'zod';
 import { assemble, openModel } from '../converters/index.ts';
 import { encodeModel, weightBytesOf, writeOnnx } from '../formats/onnx/index.ts';
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { byteLength, elementCount } from '../src/core/dtype.ts';
 import { BASE_OPSETS, type Graph, type Initializer, LACUNA_DOMAIN, type Node } from '../src/core/graph.ts';
 import { value } from '../src/core/graph-builder.ts';
-import { choosePrecision } from '../src/core/precision.ts';
+import { choosePrecision, PRECISION_NAMES, VOCABULARY_NAMES } from '../src/core/precision.ts';
 import {
   type BlockScheme,
   cast,
@@ -298,8 +299,9 @@ function gaussian(): number {
   return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 }
 
-async function made(dtype: string, noisePath: string) {
-  const { vocabulary } = options;
+async function made(name: string, noisePath: string) {
+  const dtype = z.enum(PRECISION_NAMES).parse(name);
+  const vocabulary = z.enum(VOCABULARY_NAMES).optional().parse(options.vocabulary);
   const precision = choosePrecision(dtype, { vocabulary });
   if (precision.linear.kind !== 'blocks') throw new Error(`${dtype} stores no blocks`);
   const noise = noiseFrom(noisePath);

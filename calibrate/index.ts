@@ -6,6 +6,6 @@ export { linearWeights } from './linear-inputs.ts';
 export { STATISTICS, USUAL_STATISTICS } from './list.ts';
 export { mergeStatistics } from './merge.ts';
 export { type CalibrationOptions, calibrate } from './run.ts';
-export { type CalibrationInput, type CalibrationText, cutSequences, DEFAULT_SEQUENCE_LENGTH } from './sequences.ts';
+export { type CalibrationInput, cutSequences, DEFAULT_SEQUENCE_LENGTH } from './sequences.ts';
 export type { LayerKeeper, Statistic } from './statistic.ts';
 export { type StatisticsSummary, summarise } from './summarise.ts';

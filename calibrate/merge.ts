@@ -1,5 +1,5 @@
-/** Joins the statistics of shards, bit for bit, into those of one run over all their sequences. */
-import { invalidArgument, LacunaError } from '../src/core/errors.ts';
+/** Joins the statistics of shards into what one run over all their sequences would have measured, bit for bit. */
+import { LacunaError } from '../src/core/errors.ts';
 import { type LayerSums, layerSumsOf, type Statistics, type Sums, sumsOf } from '../src/core/statistics.ts';
 import { STATISTICS } from './list.ts';
 import type { Statistic } from './statistic.ts';
@@ -17,7 +17,6 @@ export interface MergeOptions {
  * that another has. Missing shards show in `plannedSequences`, and `summarise` warns of them.
  */
 export async function mergeStatistics(parts: readonly Statistics[], options: MergeOptions): Promise<Statistics> {
-  if (parts.length === 0) throw invalidArgument('parts', 'at least one file of statistics', 'none');
   const held = heldByAll(parts);
   const facts = parts.reduce(mergeFacts);
   const whole = held

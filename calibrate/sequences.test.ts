@@ -71,19 +71,11 @@ describe('cutSequences', () => {
   });
 
   it.each<[string, Partial<CalibrationInput>, string, RegExp]>([
-    ['half a token', { sequenceLength: 2.5 }, 'usage', /2 to 64/],
-    ['half a shard', { shard: { index: 0, count: 1.5 } }, 'usage', /1 or more/],
-    ['no shard', { shard: { index: 0, count: 0 } }, 'usage', /1 or more/],
-    ['a shard before the first', { shard: { index: -1, count: 2 } }, 'usage', /0 to 1/],
-    ['a shard between two', { shard: { index: 0.5, count: 2 } }, 'usage', /0 to 1/],
     ['a token before the first', { texts: [text('a', [1, -1])] }, 'mismatch', /token -1/],
     ['the first token past the vocabulary', { texts: [text('a', [1, 32])] }, 'mismatch', /token 32.*0 to 31/],
-    ['no text', { texts: [] }, 'usage', /at least one text/],
     ['a sequence of one', { sequenceLength: 1 }, 'usage', /2 to 64/],
     ['a sequence past the context', { sequenceLength: 65 }, 'usage', /2 to 64/],
-    ['a shard that is not there', { shard: { index: 2, count: 2 } }, 'usage', /0 to 1/],
     ['more shards than sequences', { shard: { index: 5, count: 9 } }, 'usage', /none for shard 5/],
-    ['no tokens', { maxTokens: 0 }, 'usage', /at least 2/],
     ['a token of another vocabulary', { texts: [text('a', [1, 99])] }, 'mismatch', /token 99/],
   ])('refuses %s', (_, input, code, message) => {
     const whole = { texts: [text('a', [1, 2, 3, 4])], sequenceLength: 4, ...input };

@@ -51,7 +51,8 @@ export interface Sequences {
 export function cutSequences(input: CalibrationInput, spec: ModelSpec): Sequences {
   const { maxTokens = Number.POSITIVE_INFINITY, shard = { index: 0, count: 1 } } = input;
   const wantedLength = input.sequenceLength ?? DEFAULT_SEQUENCE_LENGTH;
-  checkInput(input, wantedLength, shard, spec);
+  if (wantedLength < SHORTEST_SEQUENCE || wantedLength > spec.contextLength)
+    throw invalidArgument('sequenceLength', `2 to ${spec.contextLength} (the model's context)`, wantedLength);
   const sequenceLength = Math.min(wantedLength, Math.floor(maxTokens));
   const all = input.texts.flatMap((text, number) => cutText(text, number, sequenceLength, input.bosTokenId, spec));
   const planned = takeEvenly(all, sequenceLength, maxTokens).map((sequence, index) => ({
@@ -69,22 +70,6 @@ export function cutSequences(input: CalibrationInput, spec: ModelSpec): Sequence
 
 function fedOf(sequences: readonly Sequence[], text: number): number {
   return sequences.reduce((sum, sequence) => sum + (sequence.text === text ? sequence.tokens.length : 0), 0);
-}
-
-function checkInput(
-  { texts, maxTokens }: CalibrationInput,
-  sequenceLength: number,
-  shard: { readonly index: number; readonly count: number },
-  spec: ModelSpec,
-): void {
-  if (texts.length === 0) throw invalidArgument('texts', 'at least one text', 'none');
-  if (!Number.isInteger(sequenceLength) || sequenceLength < SHORTEST_SEQUENCE || sequenceLength > spec.contextLength)
-    throw invalidArgument('sequenceLength', `2 to ${spec.contextLength} (the model's context)`, sequenceLength);
-  if (maxTokens !== undefined && !(maxTokens >= SHORTEST_SEQUENCE))
-    throw invalidArgument('maxTokens', 'a number of at least 2', maxTokens);
-  if (!Number.isInteger(shard.count) || shard.count < 1) throw invalidArgument('shard count', '1 or more', shard.count);
-  if (!Number.isInteger(shard.index) || shard.index < 0 || shard.index >= shard.count)
-    throw invalidArgument('shard index', `0 to ${shard.count - 1}`, shard.index);
 }
 
 function cutText(

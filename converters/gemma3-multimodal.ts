@@ -1,6 +1,7 @@
 /** Gemma 3 saved with its vision tower. Its text model is a Gemma 3 of its own. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { LacunaError } from '../src/core/errors.ts';
+import { isJsonObject } from '../src/core/json.ts';
 import { attempt } from '../src/core/problems.ts';
 import type { TensorExpr } from '../src/core/tensor.ts';
 import type { Architecture } from './architecture.ts';
@@ -39,7 +40,7 @@ export const gemma3Multimodal: Architecture = {
 function textCheckpoint(checkpoint: Checkpoint): Checkpoint {
   const { config, path, tensors } = checkpoint;
   const given = config.text_config;
-  if (typeof given !== 'object' || given === null || Array.isArray(given))
+  if (!isJsonObject(given))
     throw new LacunaError('bad-file', `config.json of ${path} has text_config ${shown(given)}, wanted an object`, {
       hint: 'Take the config.json that was published with the weights.',
     });

@@ -14,10 +14,10 @@ import type { ModelLayout } from './layout.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 
-export type { Architecture, OpenOptions, UnreadTensors } from './architecture.ts';
+export type { UnreadTensors } from './architecture.ts';
 export { assemble } from './assemble.ts';
 export { sharesCacheBuffer } from './blocks/attention.ts';
-export { type ModelLayout, sumByKind, WEIGHT_KINDS, type WeightKind, weightKind } from './layout.ts';
+export { type ModelLayout, sumByKind, type WeightKind, weightKind } from './layout.ts';
 
 /** Every supported architecture, in the order in which messages name them. */
 export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, gemma, gemma2, gemma3, gemma3Multimodal];

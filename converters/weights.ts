@@ -1,6 +1,6 @@
 /** The tensors that a config asks for, and the check that a checkpoint has exactly those. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
-import { type DType, FLOAT_DTYPES } from '../src/core/dtype.ts';
+import { FLOAT_DTYPES, isFloat } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { Initializer } from '../src/core/graph.ts';
 import { EMBEDDING_WEIGHT, HEAD_WEIGHT } from '../src/core/model.ts';
@@ -128,7 +128,7 @@ function shapeProblem({ name, shape }: ExpectedTensor, tensor: TensorExpr | unde
 }
 
 function dtypeProblem(name: string, tensor: TensorExpr | undefined): string[] {
-  if (tensor === undefined || (FLOAT_DTYPES as readonly DType[]).includes(tensor.dtype)) return [];
+  if (tensor === undefined || isFloat(tensor.dtype)) return [];
   return [`type: ${name} is ${tensor.dtype}, weights are read from ${FLOAT_DTYPES.join(', ')}`];
 }
 

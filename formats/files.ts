@@ -6,7 +6,7 @@ import { LacunaError } from '../src/core/errors.ts';
 import { asIoError, failedPath, systemCode } from '../src/core/io-error.ts';
 import { createBeside, neighboursOf, removeAbandoned } from './beside.ts';
 import { removeStaleLock, withLock } from './lock.ts';
-import { openRegular } from './regular-file.ts';
+import { withRegular } from './regular-file.ts';
 
 /** The file that marks a folder as ours. Only such a folder, or an empty one, is ever replaced. */
 const OUTPUT_MARK = 'lacuna.json';
@@ -309,11 +309,7 @@ async function syncTree(folder: string): Promise<void> {
 
 async function syncPath(path: string, flags: string): Promise<void> {
   const handle = await open(path, flags);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await handle.sync().finally(() => handle.close());
 }
 
 /** Makes a rename permanent. Windows has no such call for folders and needs none. */
@@ -332,12 +328,9 @@ export function sha256Bytes(data: Uint8Array | string): string {
 
 /** sha256 of a file's bytes, read a block at a time. */
 export async function sha256File(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  try {
-    const file = await openRegular(path);
+  return withRegular(path, async (file) => {
+    const hash = createHash('sha256');
     for await (const block of file.createReadStream({ highWaterMark: HASH_BLOCK_BYTES })) hash.update(block);
-  } catch (error) {
-    throw asIoError(error, 'read', path);
-  }
-  return hash.digest('hex');
+    return hash.digest('hex');
+  });
 }

@@ -1,5 +1,6 @@
 /** Reads a JSON file that must hold an object. */
 import { LacunaError } from '../src/core/errors.ts';
+import { isJsonObject, type JsonObject } from '../src/core/json.ts';
 import { readBounded } from './regular-file.ts';
 
 /**
@@ -9,8 +10,8 @@ import { readBounded } from './regular-file.ts';
 export const MAX_JSON_LEVELS = 100;
 
 export interface JsonFile {
-  readonly value: Readonly<Record<string, unknown>>;
-  /** The file's bytes, for hashing. */
+  readonly value: JsonObject;
+  /** The file as it is, for hashing. */
   readonly text: string;
 }
 
@@ -25,11 +26,10 @@ export async function readJsonObject(path: string, maxBytes: number): Promise<Js
   return { value: parseJsonObject(text, path), text };
 }
 
-/** The object in the JSON `text`. Throws 'bad-file' otherwise, with `path` as its name. */
-export function parseJsonObject(text: string, path: string): Readonly<Record<string, unknown>> {
+/** The object that `text` is as JSON; 'bad-file' otherwise, calling it `path`. */
+export function parseJsonObject(text: string, path: string): JsonObject {
   const value = parse(text, path);
-  if (typeof value === 'object' && value !== null && !Array.isArray(value))
-    return value as Readonly<Record<string, unknown>>;
+  if (isJsonObject(value)) return value;
   throw new LacunaError(
     'bad-file',
     `${path} must hold a JSON object but holds ${text.trim().slice(0, 40) || 'nothing'}`,

@@ -19,7 +19,7 @@ const MOST_AT_ONCE = 1 << 30;
  *
  * Throws 'not-found' or 'io' when it cannot be opened, 'bad-file' for folders, devices, pipes and sockets.
  */
-export async function openRegular(path: string): Promise<FileHandle> {
+async function openRegular(path: string): Promise<FileHandle> {
   const handle = await open(path, FLAGS).catch((error) => {
     throw asIoError(error, 'read', path);
   });
@@ -42,6 +42,18 @@ function kindOf(stats: Stats): string {
   return stats.isSocket() ? 'a socket' : 'a device';
 }
 
+/** What `use` makes of a regular file, given its size too. Throws what `openRegular` throws, 'io' when it cannot be read. */
+export async function withRegular<T>(path: string, use: (file: FileHandle, size: number) => Promise<T>): Promise<T> {
+  const file = await openRegular(path);
+  try {
+    return await use(file, (await file.stat()).size);
+  } catch (error) {
+    throw asIoError(error, 'read', path);
+  } finally {
+    await file.close();
+  }
+}
+
 const WRONG_PATH = 'Check that the path is right.';
 
 /**
@@ -53,29 +65,23 @@ const WRONG_PATH = 'Check that the path is right.';
  * @example const bytes = await readBounded('model/tokenizer.model', 256 << 20);
  */
 export async function readBounded(path: string, maxBytes: number, hint = WRONG_PATH): Promise<Buffer> {
-  const handle = await openRegular(path);
-  try {
-    const { size } = await handle.stat();
+  return withRegular(path, async (file, size) => {
     if (size > maxBytes) throw tooLarge(path, size, maxBytes, hint);
-    // One byte more than expected. It is read only if the file has grown, or did not report its size.
-    const bytes = await readUpTo(handle, size + 1);
+    // One byte more than there should be: it is read where the file has grown, or did not tell its size.
+    const bytes = await readUpTo(file, 0, size + 1);
     if (bytes.length <= size) return bytes;
-    const more = await readUpTo(handle, maxBytes + 1 - bytes.length);
+    const more = await readUpTo(file, bytes.length, maxBytes + 1 - bytes.length);
     if (bytes.length + more.length > maxBytes) throw tooLarge(path, `more than ${maxBytes}`, maxBytes, hint);
     return Buffer.concat([bytes, more]);
-  } catch (error) {
-    throw asIoError(error, 'read', path);
-  } finally {
-    await handle.close();
-  }
+  });
 }
 
-/** The next bytes of a file: `most` of them, or all that are left. */
-async function readUpTo(handle: FileHandle, most: number): Promise<Buffer> {
+/** The bytes of a file from `start` on: `most` of them, or all that are left. */
+export async function readUpTo(file: FileHandle, start: number, most: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafe(most);
   let done = 0;
   while (done < most) {
-    const { bytesRead } = await handle.read(bytes, done, Math.min(most - done, MOST_AT_ONCE));
+    const { bytesRead } = await file.read(bytes, done, Math.min(most - done, MOST_AT_ONCE), start + done);
     if (bytesRead === 0) break;
     done += bytesRead;
   }
@@ -85,5 +91,11 @@ async function readUpTo(handle: FileHandle, most: number): Promise<Buffer> {
 function tooLarge(path: string, found: number | string, maxBytes: number, hint: string): LacunaError {
   return new LacunaError('bad-file', `${path} has ${found} bytes; the limit is ${maxBytes}, far above any real one`, {
     hint,
+  });
+}
+
+export function lfsPointerError(path: string): LacunaError {
+  return new LacunaError('bad-file', `${path} is a Git LFS pointer, not the file itself`, {
+    hint: 'Run `git lfs pull` in its folder.',
   });
 }

@@ -1,9 +1,16 @@
 /** statistics.json and its tensors: what calibration measured, with its definitions and a summary to read. */
 import * as z from 'zod';
-import { DTYPE_BYTES, elementCount } from '../src/core/dtype.ts';
+import { elementCount } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import { MAX_LAYERS } from '../src/core/model.ts';
-import type { LayerSums, Statistics, Sums, SumTensor } from '../src/core/statistics.ts';
+import {
+  type LayerSums,
+  type Statistics,
+  SUM_ARRAYS,
+  SUM_KINDS,
+  type Sums,
+  type SumTensor,
+} from '../src/core/statistics.ts';
 import type { BytesTensor, FileTensor, TensorExpr } from '../src/core/tensor.ts';
 import { readTensorBytes } from '../src/tensors/index.ts';
 import { sha256File } from './files.ts';
@@ -103,13 +110,8 @@ function layerEntries(layerSums: Statistics['layerSums']) {
 
 /** A sum in memory as the tensor to write. */
 export function sumTensor({ shape, data }: SumTensor): BytesTensor {
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return { kind: 'bytes', dtype: dtypeOf(data), shape, bytes };
-}
-
-function dtypeOf(data: SumTensor['data']): 'float64' | 'uint32' | 'uint16' {
-  if (data instanceof Float64Array) return 'float64';
-  return data instanceof Uint32Array ? 'uint32' : 'uint16';
+  const dtype = SUM_KINDS.find((kind) => data instanceof SUM_ARRAYS[kind]) ?? 'float64';
+  return { kind: 'bytes', dtype, shape, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
 }
 
 /** A layer's sums in memory, from memory or from the file. */
@@ -121,13 +123,9 @@ export async function readSums(sums: LayerSums): Promise<Sums> {
 
 async function readSum(tensor: FileTensor): Promise<SumTensor> {
   const { dtype, shape, name } = tensor;
-  if (dtype !== 'float64' && dtype !== 'uint32' && dtype !== 'uint16')
+  const kind = SUM_KINDS.find((one) => one === dtype);
+  if (kind === undefined)
     throw new LacunaError('bad-file', `Tensor "${name}" is ${dtype}, sums are float64, uint32 or uint16`);
-  const bytes = await readTensorBytes(tensor);
-  // A copy, because views of wider elements need an aligned start.
-  const { buffer } =
-    bytes.byteOffset % DTYPE_BYTES[dtype] === 0 && bytes.length === bytes.buffer.byteLength ? bytes : bytes.slice();
-  const length = elementCount(shape);
-  if (dtype === 'float64') return { shape, data: new Float64Array(buffer, 0, length) };
-  return { shape, data: dtype === 'uint32' ? new Uint32Array(buffer, 0, length) : new Uint16Array(buffer, 0, length) };
+  const { buffer } = await readTensorBytes(tensor);
+  return { shape, data: new SUM_ARRAYS[kind](buffer, 0, elementCount(shape)) };
 }

@@ -2,6 +2,7 @@
 import { basename, dirname, extname, join } from 'node:path';
 import * as z from 'zod';
 import { LacunaError } from '../src/core/errors.ts';
+import { prettyJson } from '../src/core/json.ts';
 import type { FileTensor, TensorExpr } from '../src/core/tensor.ts';
 import { sha256File, writeFileAtomically } from './files.ts';
 import { readJsonObject } from './json-file.ts';
@@ -50,7 +51,7 @@ export async function readTensorsBeside(
 }
 
 export async function writeJson(path: string, content: object): Promise<void> {
-  await writeFileAtomically(path, `${JSON.stringify(content, null, 2)}\n`);
+  await writeFileAtomically(path, prettyJson(content));
 }
 
 /** Reads JSON through a schema. Errors call the file `what`, for example "plan". */

@@ -17,7 +17,7 @@ const checkpoint = tinyLlama;
 const source = { checkpoint, output };
 const preset = { preset: 'top-k' } as const;
 
-const { bench, build, calibrate, convert, doctor, evaluate, inspect, open, plan, run } = lacuna;
+const { bench, build, calibrate, convert, doctor, evaluate, inspect, mergeCalibrations, open, plan, run } = lacuna;
 
 /** What each call is refused with; `@ts-expect-error` fails to compile where the types would allow it. */
 const WRONG: Readonly<Record<string, readonly [() => Promise<unknown>, RegExp]>> = {
@@ -63,6 +63,18 @@ const WRONG: Readonly<Record<string, readonly [() => Promise<unknown>, RegExp]>>
   ],
   'a negative temperature': [() => run({ folder, prompt: 'x', temperature: -1 }), /at least 0 for temperature .* -1$/],
   infinity: [() => run({ folder, prompt: 'x', temperature: Infinity }), /for temperature but received Infinity$/],
+  'no likeliest tokens': [() => run({ folder, prompt: 'x', topK: 0 }), /at least 1 for topK .* 0$/],
+  'half a token': [() => run({ folder, prompt: 'x', topK: 1.5 }), /whole number for topK .* 1\.5$/],
+  'no share of probability': [() => run({ folder, prompt: 'x', topP: 0 }), /a number above 0 for topP .* 0$/],
+  'more than all probability': [() => run({ folder, prompt: 'x', topP: 1.1 }), /at most 1 for topP .* 1\.1$/],
+  'a share below none': [() => run({ folder, prompt: 'x', minP: -0.1 }), /at least 0 for minP .* -0\.1$/],
+  'a penalty of none': [() => run({ folder, prompt: 'x', repetitionPenalty: 0 }), /for repetitionPenalty .* 0$/],
+  'a seed between two': [() => run({ folder, prompt: 'x', seed: 0.5 }), /whole number for seed .* 0\.5$/],
+  'less than no text': [() => run({ folder, prompt: 'x', maxTokens: -1 }), /at least 0 for maxTokens .* -1$/],
+  'no rounds': [() => bench({ folder, rounds: 0 }), /at least 1 for rounds .* 0$/],
+  'no statistics to merge': [() => mergeCalibrations({ inputs: [], output }), /not empty for inputs/],
+  'a shard before the first': [() => calibrate({ ...source, shard: { index: -1, count: 2 } }), /for shard\.index/],
+  'no shards': [() => calibrate({ ...source, shard: { index: 0, count: 0 } }), /for shard\.count/],
   'one text in place of a list': [
     // @ts-expect-error
     () => calibrate({ ...source, data: 'file.txt' }),

@@ -2,8 +2,8 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { EncodedModel } from '../src/core/runner.ts';
 import type { Session } from '../src/core/session.ts';
-import type { EncodedModel } from '../src/runtime/open-graph.ts';
 import { openSession } from '../src/runtime/session.ts';
 
 export async function openBytes({ model, externalData }: EncodedModel): Promise<Session> {

@@ -8,7 +8,7 @@ import { writeOnnx } from '../formats/onnx/index.ts';
 import { readPlan } from '../formats/plan.ts';
 import { attr, type Graph, type Node } from '../src/core/graph.ts';
 import { type BlockPlan, HOST_DTYPES, type Plan } from '../src/core/plan.ts';
-import { choosePrecision } from '../src/core/precision.ts';
+import { choosePrecision, type PrecisionName } from '../src/core/precision.ts';
 import { quantizeTurnable, type TensorExpr } from '../src/core/tensor.ts';
 import { choosesNeurons, inputOf, operatorOf, STORAGES, variantOfNode } from '../src/ops/index.ts';
 import { applyPlan, fuseSkipNorms, withNothingLeftOut } from '../src/rewrite/index.ts';
@@ -19,7 +19,7 @@ import { root, temporaryFolder, tinyLlama } from './temporary.ts';
 const folder = temporaryFolder();
 const TOKENS = Array.from({ length: 24 }, (_, index) => 3 + 7 * index);
 
-async function denseGraph(precision: string, path = tinyLlama): Promise<Graph> {
+async function denseGraph(precision: PrecisionName, path = tinyLlama): Promise<Graph> {
   const checkpoint = await openCheckpoint(path);
   return fuseSkipNorms(assemble(openModel(checkpoint, { precision: choosePrecision(precision) })));
 }
@@ -147,7 +147,7 @@ describe('a sparse model in fp16', () => {
     async (name) => {
       const { plan, tensors } = await readPlan(join(root, `fixtures/oracle/plans/${name}.json`));
       const [narrow, wide] = await Promise.all(
-        ['fp16', 'fp32'].map(async (precision) => applyPlan(await denseGraph(precision), plan, tensors)),
+        (['fp16', 'fp32'] as const).map(async (precision) => applyPlan(await denseGraph(precision), plan, tensors)),
       );
       expect(narrow.report).toEqual(wide.report.map((rule) => ({ ...rule, reason: expect.any(String) })));
       expectClose(await logitsOf(narrow.graph), await logitsOf(wide.graph), NARROW);
@@ -164,7 +164,7 @@ describe('a sparse model in fp16', () => {
     const layers = Array.from({ length: spec.numHiddenLayers }, (_, layer) => ({ layer, select }));
     const { model, ...plan } = stackPlan(layers.length, layers);
     const sizes = { hiddenSize: spec.hiddenSize, intermediateSize: spec.intermediateSize };
-    const sparse = async (precision: string) => {
+    const sparse = async (precision: PrecisionName) => {
       const { graph, report } = applyPlan(
         await denseGraph(precision, path),
         { ...plan, model: { ...model, ...sizes } },

@@ -1,4 +1,5 @@
-/** The first piece of a decoder: token embeddings, and positions from the attention mask. */
+/** The first piece of a decoder: token embeddings, and what the attention mask says of positions. */
+import { ELEMENT_TYPES } from '../../src/core/dtype.ts';
 import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { hiddenName } from '../../src/core/model.ts';
@@ -51,8 +52,5 @@ function positionIds(g: GraphBuilder): void {
 }
 
 function toInt32(g: GraphBuilder, x: string, output: string): void {
-  g.op('Cast', [x], { attributes: { to: attr.int(INT32) }, outputs: [output] });
+  g.op('Cast', [x], { attributes: { to: attr.int(ELEMENT_TYPES.int32.code) }, outputs: [output] });
 }
-
-/** TensorProto.DataType.INT32. */
-const INT32 = 6;

@@ -4,6 +4,7 @@
 import * as z from 'zod';
 import type { Checkpoint } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
+import type { JsonObject } from '../../src/core/json.ts';
 import type { ModelSpec } from '../../src/core/model.ts';
 import { attempt } from '../../src/core/problems.ts';
 import { ACTIVATIONS, type Activation } from '../blocks/activation.ts';
@@ -17,8 +18,8 @@ import { type RopeConfig, readRopeConfig } from './rope-config.ts';
 export interface Family {
   readonly modelType: string;
   readonly className: string;
-  /** Values that Transformers' config class uses for fields missing in config.json. */
-  readonly defaults: Readonly<Record<string, unknown>>;
+  /** Values that Transformers' config class takes for fields that config.json does not have. */
+  readonly defaults: JsonObject;
   /** Fields of other architectures that this one does not have. */
   readonly lacks: readonly string[];
   /** Fields that this architecture has and others refuse. */
@@ -55,7 +56,7 @@ export interface NamedRope {
 }
 
 export type ReadRopes = (
-  config: Readonly<Record<string, unknown>>,
+  config: JsonObject,
   maxPositions: number,
   path: string,
 ) => Readonly<Record<LayerKind, NamedRope>>;

@@ -3,7 +3,6 @@
  * value that turns them off. Any other value is refused by name. Transformers' classes also ignore all fields that are
  * neither listed here nor read by the schema.
  */
-
 import { shown } from './issues.ts';
 
 /** What an architecture says about such fields. */

@@ -4,6 +4,7 @@
  */
 import { elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
+import { lfsPointerError } from '../regular-file.ts';
 import { badGguf, type Cursor } from './cursor.ts';
 
 /** A value of the metadata. Whole numbers beyond 2^53 - 1 stay bigints. */
@@ -67,9 +68,7 @@ export function readHeader(cursor: Cursor): GgufHeader {
 function checkMagic(magic: number, path: string): void {
   if (magic === MAGIC) return;
   if (magic !== LFS_POINTER) throw badGguf(path, 'it does not begin with "GGUF"');
-  throw new LacunaError('bad-file', `${path} is a Git LFS pointer, not the file itself`, {
-    hint: 'Run `git lfs pull` in its folder.',
-  });
+  throw lfsPointerError(path);
 }
 
 function checkVersion(version: number, path: string): void {

@@ -1,11 +1,12 @@
 /** GGUF files as checkpoints: config and tensors as on the Hub. Values are dequantised while they are read. */
 import type { Checkpoint, SmallFile } from '../../src/core/checkpoint.ts';
+import { prettyJson } from '../../src/core/json.ts';
 import { fingerprintOf } from '../fingerprint.ts';
 import { restoreModel } from './architectures/index.ts';
 import { readGguf } from './read.ts';
 import { readGgmlTokenizer, specialTokenIds, tokenizerFiles } from './tokenizer/index.ts';
 
-export { type GgufFile, readGguf, storedBytes } from './read.ts';
+export { storedBytes } from './read.ts';
 
 /**
  * Opens a GGUF file as the Hugging Face checkpoint that it was made from. Only headers of the weights are read.
@@ -22,7 +23,7 @@ export async function openGguf(
   const file = await readGguf(path, { mustBeFinite: !allowNonFinite });
   const tokenizer = readGgmlTokenizer(file.metadata, path);
   const { config, tensors } = await restoreModel(file, path, specialTokenIds(tokenizer));
-  const text = `${JSON.stringify(config, null, 2)}\n`;
+  const text = prettyJson(config);
   const files = new Map<string, SmallFile>([
     ['config.json', { text: () => text }],
     ...(tokenizer === undefined ? [] : tokenizerFiles(tokenizer)),

@@ -2,10 +2,9 @@
 import type { FileHandle } from 'node:fs/promises';
 import { byteLength, elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
-import { asIoError } from '../../src/core/io-error.ts';
 import type { StoredTensor } from '../../src/core/tensor.ts';
 import { BLOCK_SIZES, READ_TYPES, typeOfCode } from '../../src/quantize/ggml/types.ts';
-import { openRegular } from '../regular-file.ts';
+import { readUpTo, withRegular } from '../regular-file.ts';
 import { badGguf, EndOfWindow, openCursor } from './cursor.ts';
 import { type GgufHeader, type GgufMetadata, readHeader, type TensorInfo } from './header.ts';
 
@@ -35,25 +34,19 @@ export interface ReadOptions {
  * @example const { metadata, tensors } = await readGguf('model-Q4_K_M.gguf', { mustBeFinite: true });
  */
 export async function readGguf(path: string, { mustBeFinite = false }: ReadOptions = {}): Promise<GgufFile> {
-  const handle = await openRegular(path);
-  try {
-    const { size } = await handle.stat();
-    const header = await headerOf(handle, path, size);
+  return withRegular(path, async (file, size) => {
+    const header = await headerOf(file, path, size);
     refuseUnreadTypes(header.tensors, path);
     const stored = header.tensors.map((info) => locate(info, header, path, mustBeFinite));
     stored.sort((a, b) => a.byteOffset - b.byteOffset);
     checkRanges(stored, path, size);
     return { metadata: header.metadata, tensors: byName(stored, path) };
-  } catch (error) {
-    throw asIoError(error, 'read', path);
-  } finally {
-    await handle.close();
-  }
+  });
 }
 
-async function headerOf(handle: FileHandle, path: string, fileLength: number): Promise<GgufHeader> {
+async function headerOf(file: FileHandle, path: string, fileLength: number): Promise<GgufHeader> {
   for (let window = FIRST_WINDOW_BYTES; ; window *= 4) {
-    const bytes = await readStart(handle, path, Math.min(window, fileLength));
+    const bytes = await readStart(file, path, Math.min(window, fileLength));
     try {
       return readHeader(openCursor(path, bytes, fileLength));
     } catch (error) {
@@ -64,14 +57,10 @@ async function headerOf(handle: FileHandle, path: string, fileLength: number): P
   }
 }
 
-async function readStart(handle: FileHandle, path: string, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await handle.read(bytes, done, length - done, done);
-    if (bytesRead === 0) throw badGguf(path, `it ended at byte ${done} while its header was read`);
-    done += bytesRead;
-  }
-  return bytes;
+async function readStart(file: FileHandle, path: string, length: number): Promise<Uint8Array> {
+  const bytes = await readUpTo(file, 0, length);
+  if (bytes.length === length) return bytes;
+  throw badGguf(path, `it ended at byte ${bytes.length} while its header was read`);
 }
 
 function refuseUnreadTypes(tensors: readonly TensorInfo[], path: string): void {

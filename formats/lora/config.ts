@@ -4,8 +4,7 @@
  */
 import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
-
-type Json = Readonly<Record<string, unknown>>;
+import type { JsonObject } from '../../src/core/json.ts';
 
 const pattern = z.record(z.string(), z.number().positive()).nullish();
 
@@ -60,15 +59,15 @@ const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
 /** Fields that only say how training began or ran. */
 const IDLE_CONFIGS = ['eva_config', 'megatron_config'];
 
-/** Fields of the config that ask for something unsupported. A newer variant of LoRA has a config field of its own. */
-function refusedFields(config: Json): string[] {
+/** Fields of the config that ask for what is not built; a variant of LoRA that is newer than this brings its own config. */
+function refusedFields(config: JsonObject): string[] {
   const named = Object.keys(NEUTRAL).filter((field) => !NEUTRAL[field](config[field]));
   const variants = Object.keys(config).filter((field) => field.endsWith('_config') && !IDLE_CONFIGS.includes(field));
   return [...named, ...variants.filter((field) => !empty(config[field]))];
 }
 
-/** Reads the config of the adapter at `path`. Throws 'bad-file' or 'unsupported', and names all fields concerned. */
-export function readLoraConfig(config: Json, path: string): LoraConfig {
+/** Reads the config of the adapter at `path`; 'bad-file' or 'unsupported', naming all fields concerned. */
+export function readLoraConfig(config: JsonObject, path: string): LoraConfig {
   if (config.peft_type !== 'LORA')
     throw new LacunaError('unsupported', `${path} is an adapter of type ${JSON.stringify(config.peft_type)}`, {
       hint: 'Merge it into its model in Python: model.merge_and_unload().save_pretrained(DIR).',

@@ -1,9 +1,9 @@
 /** TensorProto -> `TensorExpr`: values in any of ONNX's fields, or a checked range of an external file. */
 import { join } from 'node:path';
-import { byteLength, type DType, elementCount } from '../../src/core/dtype.ts';
+import { byteLength, DTYPES, type DType, ELEMENT_TYPES, elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { FileTensor, TensorExpr } from '../../src/core/tensor.ts';
-import { dtypeOfCode, EXTERNAL_LOCATION } from './codes.ts';
+import { EXTERNAL_LOCATION } from './codes.ts';
 import { asSafeInteger, badFile, type Source } from './decode-source.ts';
 import type { Int64, TensorProto } from './proto.ts';
 
@@ -32,7 +32,7 @@ interface Described {
 }
 
 export function dtypeOf(code: number, what: string, { path }: Source): DType {
-  const dtype = dtypeOfCode(code);
+  const dtype = DTYPES.find((known) => ELEMENT_TYPES[known].code === code);
   if (dtype === undefined)
     throw new LacunaError('unsupported', `${path}: ${what} has ONNX element type ${code}, which is not built here`);
   return dtype;
@@ -97,7 +97,7 @@ function rawTensor(raw: Uint8Array, { dtype, shape, name }: Described, source: S
   return { kind: 'file', dtype, shape, path: source.path, byteOffset, name, mustBeFinite: false };
 }
 
-/** Values in the fields by type. Types narrower than the field are stored one to an entry. */
+/** Values that are narrower than the field are stored one to an entry. */
 function typedBytes(proto: TensorProto, dtype: DType, count: number, what: string, source: Source): Uint8Array {
   const entries = typedEntries(proto, dtype);
   if (entries.length !== count)
@@ -106,6 +106,7 @@ function typedBytes(proto: TensorProto, dtype: DType, count: number, what: strin
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
+/** The field that holds values of a type: one of its own, or that of 32 bits. */
 function typedEntries(proto: TensorProto, dtype: DType): readonly Int64[] {
   switch (dtype) {
     case 'float32':
@@ -117,48 +118,16 @@ function typedEntries(proto: TensorProto, dtype: DType): readonly Int64[] {
     case 'uint32':
     case 'uint64':
       return proto.uint64Data ?? [];
-    case 'bool':
-    case 'int8':
-    case 'uint8':
-    case 'int16':
-    case 'uint16':
-    case 'int32':
-    case 'float16':
-    case 'bfloat16':
-    case 'float8e4m3':
-    case 'float8e5m2':
+    default:
       return proto.int32Data ?? [];
   }
 }
 
 function typedArray(dtype: DType, entries: readonly Int64[]): ArrayBufferView {
-  switch (dtype) {
-    case 'float32':
-      return Float32Array.from(entries, Number);
-    case 'float64':
-      return Float64Array.from(entries, Number);
-    case 'int64':
-      return BigInt64Array.from(entries, toBigInt);
-    case 'uint64':
-      return BigUint64Array.from(entries, toBigInt);
-    case 'int32':
-      return Int32Array.from(entries, Number);
-    case 'uint32':
-      return Uint32Array.from(entries, Number);
-    case 'int16':
-      return Int16Array.from(entries, Number);
-    case 'uint16':
-    case 'float16':
-    case 'bfloat16':
-      return Uint16Array.from(entries, Number);
-    case 'int8':
-      return Int8Array.from(entries, Number);
-    case 'bool':
-    case 'uint8':
-    case 'float8e4m3':
-    case 'float8e5m2':
-      return Uint8Array.from(entries, Number);
-  }
+  if (dtype === 'int64' || dtype === 'uint64') return ELEMENT_TYPES[dtype].array.from(entries.map(toBigInt));
+  const array: { from(values: Iterable<Int64>, convert: (value: Int64) => number): ArrayBufferView } =
+    ELEMENT_TYPES[dtype].array;
+  return array.from(entries, Number);
 }
 
 function toBigInt(entry: Int64): bigint {

@@ -1,4 +1,5 @@
-/** `Graph` -> ModelProto bytes. A layout gives the places of the weights, the caller their values. */
+/** `Graph` -> ModelProto bytes; where the weights are comes from a layout, their values from whoever reads them. */
+import { ELEMENT_TYPES } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import {
   type Attribute,
@@ -10,10 +11,11 @@ import {
   type OpFunction,
   type ValueInfo,
 } from '../../src/core/graph.ts';
+import { type EncodedModel, MEMORY_DATA } from '../../src/core/runner.ts';
 import type { TensorExpr } from '../../src/core/tensor.ts';
 import { keptFits } from '../../src/quantize/index.ts';
 import { readTensorBytes, streamTensor } from '../../src/tensors/index.ts';
-import { ATTRIBUTE_TYPES, DATA_TYPES, EXTERNAL_LOCATION } from './codes.ts';
+import { ATTRIBUTE_TYPES, EXTERNAL_LOCATION } from './codes.ts';
 import { type Layout, layOut, type Slot } from './layout.ts';
 import {
   type AttributeProto,
@@ -25,17 +27,8 @@ import {
   type ValueInfoProto,
 } from './proto.ts';
 
-/** The name of the external data of a model in memory. */
-export const MEMORY_DATA_LOCATION = 'model.onnx_data';
-
-/** Protobuf's own limit for one message: readers count its bytes in a signed 32-bit integer. */
+/** Protobuf's own limit on one message: readers count its bytes in a signed 32-bit integer. */
 const MAX_MODEL_BYTES = 2 ** 31 - 1;
-
-export interface EncodedModel {
-  readonly model: Uint8Array;
-  /** The content of `model.onnx_data`; undefined if every weight is inside `model`. */
-  readonly externalData: Uint8Array | undefined;
-}
 
 /**
  * A whole model in memory, as a runtime takes it.
@@ -46,7 +39,7 @@ export interface EncodedModel {
  */
 export async function encodeModel(graph: Graph): Promise<EncodedModel> {
   const layout = layOut(graph);
-  const model = await encodeGraph(graph, layout, MEMORY_DATA_LOCATION);
+  const model = await encodeGraph(graph, layout, MEMORY_DATA);
   if (layout.totalBytes === 0) return { model, externalData: undefined };
   const externalData = new Uint8Array(layout.totalBytes);
   const fits = keptFits();
@@ -195,11 +188,11 @@ function externalTensor(name: string, data: TensorExpr, slot: Slot, location: st
 }
 
 function tensorHead(name: string, { dtype, shape }: TensorExpr): TensorProto {
-  return { dims: [...shape], dataType: DATA_TYPES[dtype], ...(name === '' ? {} : { name }) };
+  return { dims: [...shape], dataType: ELEMENT_TYPES[dtype].code, ...(name === '' ? {} : { name }) };
 }
 
 function valueInfoProto({ name, dtype, shape }: ValueInfo): ValueInfoProto {
-  return { name, type: { tensorType: { elemType: DATA_TYPES[dtype], shape: { dim: shape.map(dimension) } } } };
+  return { name, type: { tensorType: { elemType: ELEMENT_TYPES[dtype].code, shape: { dim: shape.map(dimension) } } } };
 }
 
 /** '' is an unknown dimension. */

@@ -119,11 +119,7 @@ function isStopped({ state }: SharedWork): boolean {
 export async function doWork(work: SharedWork, report: Report): Promise<void> {
   try {
     const handle = await open(work.path, 'r+');
-    try {
-      await doJobs(work, handle, report);
-    } finally {
-      await handle.close();
-    }
+    await doJobs(work, handle, report).finally(() => handle.close());
   } catch (error) {
     stop(work);
     throw error;

@@ -62,40 +62,14 @@ export function weightBytesOf(graph: Graph): number {
  */
 function contentKeys(): (data: TensorExpr) => string {
   const arrays = new Map<Uint8Array, number>();
-  const key = (data: TensorExpr): string => {
-    const { kind, dtype, shape } = data;
-    switch (kind) {
-      case 'file':
-        return JSON.stringify([kind, dtype, shape, data.path, data.byteOffset, data.mustBeFinite]);
-      case 'ggml':
-        return JSON.stringify([kind, data.type, shape, data.path, data.byteOffset, data.mustBeFinite]);
-      case 'bytes': {
-        const id = arrays.get(data.bytes) ?? arrays.size;
-        arrays.set(data.bytes, id);
-        return JSON.stringify([kind, dtype, shape, id]);
-      }
-      case 'waves':
-        return JSON.stringify([kind, shape, data.wave, data.frequencies, data.scale]);
-      case 'cast':
-      case 'transpose':
-        return JSON.stringify([kind, dtype, key(data.from)]);
-      case 'regroup':
-        return JSON.stringify([kind, data.groups, data.columns, key(data.from)]);
-      case 'rows':
-        return JSON.stringify([kind, data.rows, key(data.from)]);
-      case 'low-rank':
-        return JSON.stringify([kind, data.scale, ...[data.from, data.left, data.right].map(key)]);
-      case 'add':
-      case 'multiply':
-        return JSON.stringify([kind, dtype, data.value, key(data.from)]);
-      case 'concat':
-        return JSON.stringify([kind, dtype, data.parts.map(key)]);
-      case 'records':
-        return JSON.stringify([kind, shape, data.parts.map(key)]);
-      case 'quantize':
-        // Without the shape: an embedding and the head that shares it want the same codes in other shapes.
-        return JSON.stringify([kind, data.part, data.scheme, key(data.from), data.importance && key(data.importance)]);
-    }
+  const told = function (this: Partial<TensorExpr>, key: string): unknown {
+    // Not the shape of codes: an embedding and the head that shares it want the same ones in other shapes.
+    if (key === 'name' || (key === 'shape' && this.kind === 'quantize')) return undefined;
+    const value: unknown = this[key as keyof TensorExpr];
+    if (!(value instanceof Uint8Array)) return value;
+    const id = arrays.get(value) ?? arrays.size;
+    arrays.set(value, id);
+    return id;
   };
-  return key;
+  return (data) => JSON.stringify(data, told);
 }

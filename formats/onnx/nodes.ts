@@ -1,32 +1,11 @@
 /** The whole-number attributes of a model's nodes. They can be read in a few milliseconds, without the weights. */
 import { dirname } from 'node:path';
+import type { ModelNumbers, NodeNumbers } from '../../src/core/graph.ts';
 import { badFile, type Source } from './decode-source.ts';
 import { type AttributeProto, decodeModelProto, findLostFunctionField, type NodeProto } from './proto.ts';
 import { readModel } from './read.ts';
 
-export interface NodeNumbers {
-  readonly domain: string;
-  readonly opType: string;
-  readonly name: string;
-  /** Attributes that are whole numbers, rounded to the nearest number of JavaScript. */
-  readonly ints: Readonly<Record<string, number>>;
-  /** In a function: attributes whose values come from the caller, perhaps under another name. */
-  readonly references: Readonly<Record<string, string>>;
-}
-
-export interface FunctionNumbers {
-  readonly domain: string;
-  readonly name: string;
-  readonly nodes: readonly NodeNumbers[];
-}
-
-export interface ModelNumbers {
-  /** Includes nodes in bodies, for example of If. */
-  readonly nodes: readonly NodeNumbers[];
-  readonly functions: readonly FunctionNumbers[];
-}
-
-/** Throws `bad-file` for a file that is not an ONNX model, or whose functions use fields that are not read here. */
+/** Throws `bad-file` for what is no ONNX model, or for one whose functions say more than is read here. */
 export async function readNumbers(modelPath: string): Promise<ModelNumbers> {
   const bytes = await readModel(modelPath);
   return numbersOf({ path: modelPath, folder: dirname(modelPath), bytes, externals: [] });

@@ -2,14 +2,9 @@
 import { basename, dirname, resolve } from 'node:path';
 import { byteLength } from '../../src/core/dtype.ts';
 import type { Graph } from '../../src/core/graph.ts';
+import type { ModelBeside } from '../../src/core/runner.ts';
 import { encodeGraph } from './encode.ts';
 import type { Slot } from './layout.ts';
-
-/** A ModelProto with external data in files of `folder`. */
-export interface ReferencingModel {
-  readonly model: Uint8Array;
-  readonly folder: string;
-}
 
 /**
  * Encodes `graph`, which was made from `readOnnx(modelPath)`, without copying the weights in the model's data file. All
@@ -21,7 +16,7 @@ export interface ReferencingModel {
  * }];
  * const { model, folder } = await encodeReferencing({ ...graph, outputs }, modelPath);
  */
-export async function encodeReferencing(graph: Graph, modelPath: string): Promise<ReferencingModel> {
+export async function encodeReferencing(graph: Graph, modelPath: string): Promise<ModelBeside> {
   const dataPath = resolve(`${modelPath}_data`);
   const slotOf = new Map<string, Slot>();
   for (const { name, data } of graph.initializers)

@@ -1,8 +1,8 @@
-/** The JSON header of a safetensors file: parsed, and every number in it checked before anything is read by it. */
-import { byteLength, elementCount } from '../../src/core/dtype.ts';
+/** The JSON header of a safetensors file: parsed, and every number in it checked before anything is read through it. */
+import { byteLength, elementCount, isFloat } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
+import { isJsonObject, type JsonObject } from '../../src/core/json.ts';
 import type { FileTensor } from '../../src/core/tensor.ts';
-import { isFloatDType } from '../../src/quantize/float-cast.ts';
 import { isTooDeep, MAX_JSON_LEVELS } from '../json-file.ts';
 import { isSafetensorsDType, SAFETENSORS_DTYPES } from './dtypes.ts';
 
@@ -40,21 +40,21 @@ export function parseHeader(text: string, range: DataRange): SafetensorsFile {
   return { tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])), metadata };
 }
 
-function parseJsonObject(text: string, path: string): Readonly<Record<string, unknown>> {
-  // The format requires this byte. It keeps out a JSON array, number or string.
+function parseJsonObject(text: string, path: string): JsonObject {
+  // The format asks for this byte, and it keeps a JSON array, number or string out.
   if (!text.startsWith('{'))
     throw badFile(path, `its header must start with "{" but starts with ${JSON.stringify(text.slice(0, 8))}`);
   if (isTooDeep(text))
     throw badFile(path, `its header nests deeper than ${MAX_JSON_LEVELS} levels; the format has two`);
   try {
-    return JSON.parse(text) as Readonly<Record<string, unknown>>;
+    return JSON.parse(text) as JsonObject;
   } catch (error) {
     throw badFile(path, `its header is no JSON (${(error as Error).message})`, error);
   }
 }
 
 function parseMetadata(entry: unknown, path: string): Record<string, string> {
-  if (!isObject(entry)) throw badFile(path, `__metadata__ must be an object but is ${show(entry)}`);
+  if (!isJsonObject(entry)) throw badFile(path, `__metadata__ must be an object but is ${show(entry)}`);
   for (const [key, value] of Object.entries(entry))
     if (typeof value !== 'string') throw badFile(path, `__metadata__ "${key}" must be a string but is ${show(value)}`);
   return entry as Record<string, string>;
@@ -62,7 +62,7 @@ function parseMetadata(entry: unknown, path: string): Record<string, string> {
 
 function parseTensor(name: string, entry: unknown, range: DataRange): FileTensor {
   const fail = (what: string): LacunaError => badFile(range.path, `tensor "${name}" ${what}`);
-  if (!isObject(entry)) throw fail(`must be an object but is ${show(entry)}`);
+  if (!isJsonObject(entry)) throw fail(`must be an object but is ${show(entry)}`);
   const dtype = parseDType(name, entry.dtype, range.path);
   const shape = parseShape(entry.shape, fail);
   const [begin, end] = parseOffsets(entry.data_offsets, fail);
@@ -74,7 +74,7 @@ function parseTensor(name: string, entry: unknown, range: DataRange): FileTensor
   if (end - begin !== wanted)
     throw fail(`of ${entry.dtype} [${shape.join(', ')}] takes ${wanted} bytes but its offsets give it ${end - begin}`);
   const { path, dataStart } = range;
-  const mustBeFinite = range.mustBeFinite && isFloatDType(dtype);
+  const mustBeFinite = range.mustBeFinite && isFloat(dtype);
   return { kind: 'file', dtype, shape, path, byteOffset: dataStart + begin, name, mustBeFinite };
 }
 
@@ -132,10 +132,6 @@ function endOf(tensor: FileTensor): number {
   return tensor.byteOffset + byteLength(tensor.dtype, tensor.shape);
 }
 
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
@@ -143,7 +139,7 @@ function isCount(value: unknown): value is number {
 /** A value from the file for an error message. A hostile value may be megabytes long, or nested too deep for JSON. */
 function show(value: unknown): string {
   if (value === undefined) return 'nothing';
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return 'an object';
+  if (isJsonObject(value)) return 'an object';
   if (Array.isArray(value) && !value.every((item) => typeof item === 'number')) return `an array of ${value.length}`;
   const text = JSON.stringify(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;

@@ -1,8 +1,6 @@
 /** Opens safetensors files. Only the header is read, and tensors stay on disk as ranges of the file. */
 import type { FileHandle } from 'node:fs/promises';
-import { LacunaError } from '../../src/core/errors.ts';
-import { asIoError } from '../../src/core/io-error.ts';
-import { openRegular } from '../regular-file.ts';
+import { lfsPointerError, readUpTo, withRegular } from '../regular-file.ts';
 import { badFile, parseHeader, type SafetensorsFile } from './header.ts';
 
 /** Bytes before the header: its length, little-endian. */
@@ -14,8 +12,8 @@ export const LENGTH_BYTES = 8;
  */
 export const MAX_HEADER_BYTES = 100_000_000;
 
-/** The start of the placeholder for a large file when a repository was cloned without Git LFS. */
-const LFS_POINTER = new TextEncoder().encode('version ');
+/** What stands in a large file's place when a repository was cloned without Git LFS begins so. */
+const LFS_POINTER = 'version ';
 
 export interface ReadOptions {
   /** Float tensors with NaN or infinity are refused while their bytes are read. */
@@ -34,50 +32,35 @@ export async function readSafetensors(
   path: string,
   { mustBeFinite = false }: ReadOptions = {},
 ): Promise<SafetensorsFile> {
-  const handle = await openRegular(path);
-  try {
-    const { text, dataStart, fileLength } = await readHeader(handle, path);
-    return parseHeader(text, { path, dataStart, dataLength: fileLength - dataStart, mustBeFinite });
-  } catch (error) {
-    throw asIoError(error, 'read', path);
-  } finally {
-    await handle.close();
-  }
+  return withRegular(path, async (file, size) => {
+    const { text, dataStart } = await readHeader(file, path, size);
+    return parseHeader(text, { path, dataStart, dataLength: size - dataStart, mustBeFinite });
+  });
 }
 
 async function readHeader(
-  handle: FileHandle,
+  file: FileHandle,
   path: string,
-): Promise<{ readonly text: string; readonly dataStart: number; readonly fileLength: number }> {
-  const { size: fileLength } = await handle.stat();
+  fileLength: number,
+): Promise<{ readonly text: string; readonly dataStart: number }> {
   if (fileLength < LENGTH_BYTES)
     throw badFile(path, `it has ${fileLength} bytes, fewer than the ${LENGTH_BYTES} of a header length`);
-  const prefix = await readRange(handle, path, 0, LENGTH_BYTES);
-  if (LFS_POINTER.every((byte, i) => prefix[i] === byte)) throw lfsPointerError(path);
-  const headerLength = new DataView(prefix.buffer, prefix.byteOffset).getBigUint64(0, true);
+  const prefix = await readRange(file, path, 0, LENGTH_BYTES);
+  if (prefix.toString('latin1') === LFS_POINTER) throw lfsPointerError(path);
+  const headerLength = prefix.readBigUInt64LE();
   if (headerLength > BigInt(MAX_HEADER_BYTES))
     throw badFile(path, `its header claims ${headerLength} bytes; the limit of the format is ${MAX_HEADER_BYTES}`);
   const dataStart = LENGTH_BYTES + Number(headerLength);
   if (dataStart > fileLength)
     throw badFile(path, `its header claims ${headerLength} bytes, but the file has ${fileLength}: it is truncated`);
-  const bytes = await readRange(handle, path, LENGTH_BYTES, Number(headerLength));
-  return { text: decodeUtf8(bytes, path), dataStart, fileLength };
+  const bytes = await readRange(file, path, LENGTH_BYTES, Number(headerLength));
+  return { text: decodeUtf8(bytes, path), dataStart };
 }
 
-function lfsPointerError(path: string): LacunaError {
-  return new LacunaError('bad-file', `${path} is a Git LFS pointer, not the file itself`, {
-    hint: 'Run `git lfs pull` in its folder.',
-  });
-}
-
-async function readRange(handle: FileHandle, path: string, start: number, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await handle.read(bytes, done, length - done, start + done);
-    if (bytesRead === 0) throw badFile(path, `it ended at byte ${start + done} while its header was read`);
-    done += bytesRead;
-  }
-  return bytes;
+async function readRange(file: FileHandle, path: string, start: number, length: number): Promise<Buffer> {
+  const bytes = await readUpTo(file, start, length);
+  if (bytes.length === length) return bytes;
+  throw badFile(path, `it ended at byte ${start + bytes.length} while its header was read`);
 }
 
 function decodeUtf8(bytes: Uint8Array, path: string): string {

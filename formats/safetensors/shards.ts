@@ -1,6 +1,7 @@
 /** Reads a checkpoint in several safetensors files. An index lists their tensors. */
 import { join } from 'node:path';
 import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
+import { isJsonObject } from '../../src/core/json.ts';
 import type { FileTensor } from '../../src/core/tensor.ts';
 import { readJsonObject } from '../json-file.ts';
 import { MAX_HEADER_BYTES, type ReadOptions, readSafetensors } from './read.ts';
@@ -62,17 +63,12 @@ export async function readShards(
 async function readIndex(path: string): Promise<Map<string, string[]>> {
   const { value } = await readJsonObject(path, MAX_INDEX_BYTES);
   const weightMap = value.weight_map;
-  if (
-    typeof weightMap !== 'object' ||
-    weightMap === null ||
-    Array.isArray(weightMap) ||
-    Object.keys(weightMap).length === 0
-  )
+  if (!isJsonObject(weightMap) || Object.keys(weightMap).length === 0)
     throw new LacunaError('bad-file', `${path} must have a "weight_map" from tensor names to shard files`, {
       hint: 'Download the index again.',
     });
   const shards = new Map<string, string[]>();
-  for (const [tensor, file] of Object.entries(weightMap as Readonly<Record<string, unknown>>)) {
+  for (const [tensor, file] of Object.entries(weightMap)) {
     const name = plainFileName(file, tensor, path);
     const names = shards.get(name);
     if (names === undefined) shards.set(name, [tensor]);

@@ -1,5 +1,6 @@
 /** The documents of a text file: plain text is one document, JSONL has one on each line. */
 import { LacunaError } from '../../src/core/errors.ts';
+import { isJsonObject, type JsonObject } from '../../src/core/json.ts';
 import { parseJsonObject } from '../json-file.ts';
 import type { ChatMessage } from '../tokenizer/index.ts';
 
@@ -32,10 +33,8 @@ export function jsonLines(text: string, path: string): TextDocument[] {
   });
 }
 
-type Row = Readonly<Record<string, unknown>>;
-
-/** The first of the three shapes that the row has. Other keys, such as ids and sources, are not read. */
-function contentOf(row: Row, at: string): TextDocument['content'] {
+/** The first of the three shapes that the row has; other keys, as ids and sources, are not read. */
+function contentOf(row: JsonObject, at: string): TextDocument['content'] {
   const { text, messages, prompt, completion } = row;
   if (text !== undefined) return wanted(text, 'text', at);
   if (messages !== undefined) return conversation(messages, 'messages', at);
@@ -59,9 +58,7 @@ function conversation(value: unknown, key: string, at: string): readonly ChatMes
 }
 
 function isMessage(value: unknown): value is ChatMessage {
-  if (typeof value !== 'object' || value === null) return false;
-  const { role, content } = value as Row;
-  return typeof role === 'string' && typeof content === 'string';
+  return isJsonObject(value) && typeof value.role === 'string' && typeof value.content === 'string';
 }
 
 function kindOf(value: unknown): string {

@@ -2,6 +2,7 @@
 import { Environment, Interpreter, Template } from '@huggingface/jinja';
 import type { ModelFiles } from '../../src/core/checkpoint.ts';
 import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
+import type { JsonObject } from '../../src/core/json.ts';
 import { readSmallJson, readSmallText } from '../small-files.ts';
 import { withinTime } from './within-time.ts';
 
@@ -26,10 +27,8 @@ const RENDER_MS = 5000;
 /** The most characters, or entries of a list, in a template's value: far above any conversation. */
 const MAX_LENGTH = 1 << 22;
 
-type Json = Readonly<Record<string, unknown>>;
-
 /** The template of a tokenizer: from tokenizer_config.json, else chat_template.jinja, else chat_template.json. */
-export async function findChatTemplate(model: ModelFiles, tokenizerConfig: Json): Promise<string | undefined> {
+export async function findChatTemplate(model: ModelFiles, tokenizerConfig: JsonObject): Promise<string | undefined> {
   return (
     templateIn(tokenizerConfig) ??
     (await readSmallText(model, 'chat_template.jinja', MAX_TEMPLATE_BYTES)) ??
@@ -43,8 +42,8 @@ export async function hasChatTemplate(model: ModelFiles): Promise<boolean> {
   return (await findChatTemplate(model, config)) !== undefined;
 }
 
-/** `chat_template` is one template, or a list of named ones. `default` is the one for plain conversation. */
-function templateIn({ chat_template: found }: Json): string | undefined {
+/** `chat_template` is one template, or a list of named ones, of which `default` is meant for plain conversation. */
+function templateIn({ chat_template: found }: JsonObject): string | undefined {
   if (typeof found === 'string') return found;
   if (!Array.isArray(found)) return undefined;
   const named = found.filter(isNamedTemplate);
@@ -82,10 +81,8 @@ export function chatRenderer(template: string, specialTokens: Readonly<Record<st
   };
 }
 
-/**
- * As `Template.render`, but no value grows beyond `MAX_LENGTH`. A template could fill all memory with a few doublings.
- */
-function render(program: Template['parsed'], variables: Json): string {
+/** As `Template.render`, but no value grows beyond `MAX_LENGTH`: a template could fill all memory with a few doublings. */
+function render(program: Template['parsed'], variables: JsonObject): string {
   const environment = new Environment();
   for (const [name, value] of Object.entries({ ...GLOBALS, ...variables })) environment.set(name, value);
   const interpreter: Evaluator = new Interpreter(environment);
@@ -111,7 +108,7 @@ function checkLength(value: unknown): void {
 }
 
 /** What Jinja, and Transformers on top of it, give to every template. */
-const GLOBALS: Json = {
+const GLOBALS: JsonObject = {
   true: true,
   True: true,
   false: false,

@@ -1,6 +1,7 @@
 /** Opens @huggingface/tokenizers with types: its own declarations do not resolve under Node's rules. */
 import { Tokenizer } from '@huggingface/tokenizers';
 import { LacunaError } from '../../src/core/errors.ts';
+import type { JsonObject } from '../../src/core/json.ts';
 import { LONG_WORD, safeSplitter } from './safe-split.ts';
 import { withinTime } from './within-time.ts';
 
@@ -22,17 +23,12 @@ interface Model {
   bpe?: (word: string) => readonly string[];
 }
 
-type Json = Readonly<Record<string, unknown>>;
-
-/**
- * The time limit for encoding: twenty times that of a slow machine, because the regular expressions may come from
- * anybody.
- */
+/** What encoding may take: twenty times what a slow machine does, for the regular expressions are a stranger's. */
 const ENCODE_MS = 5000;
 const ENCODE_MS_A_CHARACTER = 0.05;
 
-/** The tokenizer of a tokenizer.json at `path`, changed to take text of any length and to end on any text. */
-export function openHubTokenizer(json: Json, config: Json, path: string): HubTokenizer {
+/** The tokenizer of a tokenizer.json at `path`, made to take text of any length, and to end on any. */
+export function openHubTokenizer(json: JsonObject, config: JsonObject, path: string): HubTokenizer {
   const hub = construct(json, config, path);
   const { model } = hub;
   const encodeWord = model.bpe?.bind(model);
@@ -50,7 +46,7 @@ export function openHubTokenizer(json: Json, config: Json, path: string): HubTok
   return hub;
 }
 
-function construct(json: Json, config: Json, path: string): HubTokenizer {
+function construct(json: JsonObject, config: JsonObject, path: string): HubTokenizer {
   return sound(path, () => new Tokenizer({ added_tokens: [], ...json }, config));
 }
 

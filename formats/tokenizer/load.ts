@@ -1,6 +1,7 @@
 /** A tokenizer from the files of a model: text to ids, ids to text, messages to text. */
 import type { ModelFiles } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
+import type { JsonObject } from '../../src/core/json.ts';
 import { labelOf, MAX_SMALL_FILE_BYTES, openModelFiles, readSmallJson } from '../small-files.ts';
 import {
   type ChatMessage,
@@ -37,8 +38,6 @@ export interface Tokenizer {
   readonly eosTokenId: number | undefined;
 }
 
-type Json = Readonly<Record<string, unknown>>;
-
 /**
  * Loads the tokenizer of a folder or a checkpoint: tokenizer.json, and if they exist tokenizer_config.json,
  * special_tokens_map.json, and the chat template from its file.
@@ -68,7 +67,7 @@ function missing(path: string): LacunaError {
 }
 
 /** The named special tokens, as templates know them: `bos_token`, `eos_token` and so on. */
-function specialTokens(config: Json): Readonly<Record<string, string>> {
+function specialTokens(config: JsonObject): Readonly<Record<string, string>> {
   const tokens: Record<string, string> = {};
   for (const [key, value] of Object.entries(config)) {
     if (!key.endsWith('_token')) continue;

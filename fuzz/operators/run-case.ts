@@ -1,7 +1,9 @@
-/** A case in the native core. It may succeed or be refused, and nothing else. */
+/** A case in the native core: it may succeed or be refused, and nothing else. */
+
+import type { ModelNumbers } from '../../src/core/graph.ts';
 import type { Addon } from '../../src/runtime/native-addon.ts';
 import type { NativeModel, NativeValue } from '../../src/runtime/native-model.ts';
-import { checkNumbers, type NumberedModel } from '../../src/runtime/node-limits.ts';
+import { checkNumbers } from '../../src/runtime/node-limits.ts';
 import type { Group, OperatorCase } from './case.ts';
 import { encodeNode, type HostileNode, TYPES } from './hostile-node.ts';
 
@@ -49,8 +51,8 @@ export function createRunner(library: Library): Runner {
   };
 }
 
-/** The checks before a model is opened. */
-function numbersOf({ domain, opType, attributes }: HostileNode): NumberedModel {
+/** What is looked at before a model is opened. */
+function numbersOf({ domain, opType, attributes }: HostileNode): ModelNumbers {
   const ints = Object.entries(attributes).flatMap(([name, { kind, value }]) =>
     kind === 'int' ? [[name, Number(value)] as const] : [],
   );

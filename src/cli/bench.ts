@@ -1,19 +1,12 @@
 /** `lacuna bench`. */
 import { LacunaError } from '../core/errors.ts';
+import { type BenchOptions, type BenchReport, bench, type FailedPeer, type TimedPeer } from '../index.ts';
 import {
-  type BenchOptions,
-  type BenchReport,
-  bench,
-  type Engine,
-  type FailedPeer,
-  type PrecisionName,
-  type TimedPeer,
-} from '../index.ts';
-import {
+  againstEngineOption,
   type CommandContext,
-  type CommonOptions,
   DEFAULT_WIDTH,
   engineOption,
+  type Flags,
   jobOptions,
   ownOptions,
   print,
@@ -24,21 +17,12 @@ import { formatBytes, percent } from './figures.ts';
 import { positiveInteger } from './parse.ts';
 import { foldedTable, wrap } from './table.ts';
 
-interface Options extends CommonOptions {
-  readonly engine?: Engine;
-  readonly againstEngine?: Engine;
-  readonly against?: string;
-  readonly dtype?: PrecisionName;
-  readonly againstDtype?: PrecisionName;
-  readonly data?: readonly string[];
-  readonly promptTokens?: number;
-  readonly repeats?: number;
-  readonly rounds?: number;
+type Options = Flags<BenchOptions, 'folder' | 'peers' | 'stepsPerBlock'> & {
   readonly steps?: number;
   readonly peers?: boolean;
   readonly python?: string;
   readonly gguf?: string;
-}
+};
 
 export const registerBench: RegisterCommand = (program, context) => {
   const command = program
@@ -48,13 +32,8 @@ export const registerBench: RegisterCommand = (program, context) => {
     .option('--against <dir>', 'folder to compare with')
     .option('--dtype <name>', 'precision to time, where the folder has several (default: its first)')
     .option('--against-dtype <name>', "the baseline's precision; without --against it is one of the same folder")
-    .addOption(engineOption('--engine <name>', 'what decodes (default: native where it is built)'))
-    .addOption(
-      engineOption(
-        '--against-engine <name>',
-        'what decodes the baseline (default: as --engine); without --against it is the same folder',
-      ),
-    )
+    .addOption(engineOption('decodes'))
+    .addOption(againstEngineOption('decodes'))
     .option('--data <file...>', 'texts, UTF-8 or JSONL, to decode along (default: the pinned "test" text)')
     .option('--prompt-tokens <n>', 'tokens in the cache when decoding starts (default 128)', positiveInteger)
     .option('--repeats <n>', 'how often models are opened anew (default 5)', positiveInteger)

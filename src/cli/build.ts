@@ -4,16 +4,18 @@ import {
   type BuildDryRun,
   type BuildOptions,
   type BuildResult,
+  type BuildTexts,
   build,
   dryRunBuild,
   SPARSE_PRECISIONS,
 } from '../index.ts';
 import {
-  type CommonOptions,
+  type Flags,
   print,
   type RegisterCommand,
   sourceOptions,
   storedAs,
+  withCheckpointOptions,
   withCommonOptions,
 } from './command.ts';
 import { engineText, targetText } from './describe.ts';
@@ -23,20 +25,9 @@ import { budget, positiveInteger } from './parse.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
 import { wrap } from './table.ts';
 
-interface Options extends CommonOptions, PresetOptions {
-  readonly output: string;
-  readonly fit?: readonly string[];
-  readonly choose?: readonly string[];
-  readonly test?: readonly string[];
-  readonly tokens?: number;
-  readonly maxPplRatio?: number;
-  readonly allowSlower?: boolean;
-  readonly dryRun?: boolean;
-  readonly force?: boolean;
-  readonly allowNonfinite?: boolean;
-  readonly adapter?: string;
-  readonly dtype?: BuildOptions['dtype'];
-}
+type Options = Flags<BuildOptions, 'checkpoint' | 'preset' | 'texts'> &
+  PresetOptions &
+  Partial<BuildTexts> & { readonly dryRun?: boolean };
 
 export const registerBuild: RegisterCommand = (program, context) => {
   const command = program
@@ -56,12 +47,10 @@ export const registerBuild: RegisterCommand = (program, context) => {
     .option('--allow-slower', 'ship a model even if it decodes slower than the dense one')
     .option('--dtype <name>', storedAs('how weights are stored', SPARSE_PRECISIONS))
     .option('--dry-run', 'say what would be done and whether it can pay; measure and write nothing')
-    .option('--force', 'replace an existing output')
-    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
-    .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
-  withCommonOptions(withPresetOptions(command, 'what is installed here')).action(
+    .option('--force', 'replace an existing output');
+  withCommonOptions(withPresetOptions(withCheckpointOptions(command, 'take'), 'what is installed here')).action(
     async (checkpoint: string, options: Options) => {
-      const { output, tokens, maxPplRatio, allowSlower, force, adapter, dtype, fit, choose, test } = options;
+      const { output, tokens, maxPplRatio, allowSlower, force, dtype, fit, choose, test } = options;
       const wanted = {
         checkpoint,
         output,
@@ -71,8 +60,6 @@ export const registerBuild: RegisterCommand = (program, context) => {
         maxPplRatio,
         allowSlower,
         force,
-        allowNonFinite: options.allowNonfinite,
-        adapter,
         dtype,
         nativeFolder: context.io.nativeFolder,
         ...sourceOptions(options, context),

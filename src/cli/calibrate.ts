@@ -1,33 +1,26 @@
 /** `lacuna calibrate` and `lacuna calibrate merge`. */
 import { Option } from 'commander';
-import { type CalibrateResult, calibrate, FURTHER_STATISTICS, mergeCalibrations } from '../index.ts';
 import {
-  type CommonOptions,
+  type CalibrateOptions,
+  type CalibrateResult,
+  calibrate,
+  FURTHER_STATISTICS,
+  type MergeOptions,
+  mergeCalibrations,
+} from '../index.ts';
+import {
+  type Flags,
   ownOptions,
   print,
   type RegisterCommand,
   sourceOptions,
+  withCheckpointOptions,
   withCommonOptions,
 } from './command.ts';
 import { statisticsText } from './describe.ts';
-import { positiveInteger, type Shard, shard } from './parse.ts';
+import { positiveInteger, shard } from './parse.ts';
 
-interface Options extends CommonOptions {
-  readonly data?: readonly string[];
-  readonly output?: string;
-  readonly tokens?: number;
-  readonly sequenceLength: number;
-  readonly shard?: Shard;
-  readonly with?: readonly string[];
-  readonly force?: boolean;
-  readonly allowNonfinite?: boolean;
-  readonly adapter?: string;
-}
-
-interface MergeOptions extends CommonOptions {
-  readonly output: string;
-  readonly force?: boolean;
-}
+type Options = Flags<CalibrateOptions, 'checkpoint' | 'output'> & { readonly output?: string };
 
 export const registerCalibrate: RegisterCommand = (program, context) => {
   const command = program
@@ -46,24 +39,20 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
         FURTHER_STATISTICS,
       ),
     )
-    .option('--force', 'replace an existing output')
-    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
-    .option('--allow-nonfinite', 'take NaN and infinite weights instead of refusing them');
-  withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
+    .option('--force', 'replace an existing output');
+  withCommonOptions(withCheckpointOptions(command, 'take')).action(async (checkpoint: string, options: Options) => {
     const { output } = options;
     if (output === undefined) return command.error("error: required option '-o, --output <file>' not specified");
-    const { allowNonfinite: allowNonFinite, ...own } = ownOptions(options);
-    const job = sourceOptions(options, context);
-    print(context.io, options, await calibrate({ ...own, checkpoint, output, allowNonFinite, ...job }), format);
+    const result = await calibrate({ ...ownOptions(options), checkpoint, output, ...sourceOptions(options, context) });
+    print(context.io, options, result, format);
   });
 
   withCommonOptions(command.command('merge').description('add up the statistics of shards'))
     .argument('<statistics...>', 'statistics JSON files of the shards')
     .requiredOption('-o, --output <file>', 'statistics JSON to make')
     .option('--force', 'replace an existing output')
-    .action(async (inputs: readonly string[], options: MergeOptions) => {
-      const { output, force } = options;
-      print(context.io, options, await mergeCalibrations({ inputs, output, force }), format);
+    .action(async (inputs: readonly string[], options: Flags<MergeOptions, 'inputs'>) => {
+      print(context.io, options, await mergeCalibrations({ ...ownOptions(options), inputs }), format);
     });
 };
 

@@ -1,10 +1,9 @@
 /** How a command is declared: options by commander, one function of the public door, one way to print its result. */
 import { type Command, Option } from 'commander';
-import type { HubOptions } from '../core/hub.ts';
 import { FLOATS, listed } from '../core/precision.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import { STEERING, visible, withShortWords } from '../core/shown.ts';
-import { ENGINES } from '../index.ts';
+import { type ConvertOptions, ENGINES } from '../index.ts';
 import type { Io } from './io.ts';
 import { threadCount } from './parse.ts';
 import type { DrawnProgress } from './progress.ts';
@@ -16,6 +15,16 @@ export interface CommonOptions {
   readonly quiet?: boolean;
   readonly threads?: number;
 }
+
+/** Options of commands that open a checkpoint. */
+export interface CheckpointOptions extends CommonOptions {
+  readonly adapter?: string;
+  readonly allowNonfinite?: boolean;
+}
+
+/** The options of a function as the command line has them: those of its surroundings, and `Else`, come from elsewhere. */
+export type Flags<T, Else extends keyof T> = CheckpointOptions &
+  Omit<T, keyof JobOptions | 'hub' | 'nativeFolder' | 'allowNonFinite' | Else>;
 
 export interface CommandContext {
   readonly io: Io;
@@ -34,14 +43,27 @@ export function withCommonOptions(command: Command): Command {
     .option('--threads <n>', "ONNX Runtime's threads (default: its own choice)", threadCount);
 }
 
+/** `does` is what is done with weights that are no numbers: "take", "write". */
+export function withCheckpointOptions(command: Command, does: string): Command {
+  return command
+    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
+    .option('--allow-nonfinite', `${does} NaN and infinite weights instead of refusing them`);
+}
+
 /** "how weights are stored: fp32, int8 or int4 (default fp32)". */
 export function storedAs(what: string, precisions: readonly string[]): string {
   return `${what}: ${listed(precisions, 'or')} (default ${FLOATS})`;
 }
 
-/** An option with a choice of engines. */
-export function engineOption(flags: string, description: string): Option {
-  return new Option(flags, description).choices(ENGINES);
+/** What does something with a model, as "runs the model". */
+export function engineOption(does: string): Option {
+  return new Option('--engine <name>', `what ${does} (default: native where it is built)`).choices(ENGINES);
+}
+
+/** What does it with the baseline. */
+export function againstEngineOption(does: string): Option {
+  const said = `what ${does} the baseline (default: as --engine); without --against it is the same folder`;
+  return new Option('--against-engine <name>', said).choices(ENGINES);
 }
 
 type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> & Pick<JobOptions, 'threads'>;
@@ -55,18 +77,17 @@ export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: 
   };
 }
 
-/** The same, for a job that may have to download its checkpoint. */
-export function sourceOptions(
-  options: CommonOptions,
-  context: CommandContext,
-): CommandJob & { readonly hub?: HubOptions } {
-  const { hub } = context.io;
-  return { ...jobOptions(options, context), ...(hub !== undefined && { hub }) };
+type CheckpointJob = CommandJob & Pick<ConvertOptions, 'adapter' | 'allowNonFinite' | 'hub'>;
+
+/** The same, for a job that opens a checkpoint and may have to fetch it. */
+export function sourceOptions(options: CheckpointOptions, context: CommandContext): CheckpointJob {
+  const { adapter, allowNonfinite: allowNonFinite } = options;
+  return { ...jobOptions(options, context), adapter, allowNonFinite, hub: context.io.hub };
 }
 
-/** The command's own options, without those that every command takes. */
-export function ownOptions<T extends CommonOptions>(options: T): Omit<T, keyof CommonOptions> {
-  const { json: _json, quiet: _quiet, threads: _threads, ...own } = options;
+/** The options of a command alone, without those that `jobOptions` and `sourceOptions` read. */
+export function ownOptions<T extends CheckpointOptions>(options: T): Omit<T, keyof CheckpointOptions> {
+  const { json: _json, quiet: _quiet, threads: _threads, adapter: _adapter, allowNonfinite: _taken, ...own } = options;
   return own;
 }
 

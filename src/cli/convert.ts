@@ -15,10 +15,12 @@ import {
 } from '../index.ts';
 import {
   type CommandContext,
-  type CommonOptions,
+  type Flags,
+  ownOptions,
   print,
   type RegisterCommand,
   sourceOptions,
+  withCheckpointOptions,
   withCommonOptions,
 } from './command.ts';
 import { formatBytes, formatSeconds } from './figures.ts';
@@ -27,24 +29,12 @@ import { positiveInteger, precisionNames } from './parse.ts';
 import { table, wrap } from './table.ts';
 import { checksText, referenceOptions } from './verify.ts';
 
-interface Options extends CommonOptions {
-  readonly output: string;
-  readonly force?: boolean;
+type Options = Flags<ConvertOptions, 'checkpoint' | 'verify'> & {
   readonly dryRun?: boolean;
-  readonly allowNonfinite?: boolean;
-  readonly adapter?: string;
-  readonly dtype?: ConvertOptions['dtype'];
-  readonly blockSize?: ConvertOptions['blockSize'];
-  readonly asymmetric?: boolean;
-  readonly vocabulary?: ConvertOptions['vocabulary'];
-  readonly importance?: string;
-  readonly data?: readonly string[];
-  readonly rounding?: ConvertOptions['rounding'];
-  readonly tokens?: number;
   readonly verify?: boolean;
   readonly python?: string;
   readonly expectations?: string;
-}
+};
 
 const USUAL_VOCABULARY = [...new Set(BLOCK_NAMES.map((name) => vocabularyOf(precisionNamed(name))))].join(', ');
 
@@ -79,17 +69,12 @@ export const registerConvert: RegisterCommand = (program, context) => {
     .option('--dry-run', 'list the files, the cost and everything that is wrong; write nothing')
     .option('--verify', 'compare the result with Transformers; exit with 1 if it differs')
     .option('--python <path>', 'Python with Transformers, for --verify')
-    .option('--expectations <file>', 'what Transformers computed before, for --verify')
-    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
-    .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
-  withCommonOptions(command).action(async (checkpoint: string, options: Options) => {
-    const { output, force, allowNonfinite: allowNonFinite, adapter } = options;
-    const { dtype, blockSize, asymmetric, vocabulary, importance, data, rounding, tokens } = options;
-    const stored = { dtype, blockSize, asymmetric, vocabulary, importance, data, rounding, tokens };
+    .option('--expectations <file>', 'what Transformers computed before, for --verify');
+  withCommonOptions(withCheckpointOptions(command, 'write')).action(async (checkpoint: string, options: Options) => {
+    const { dryRun: isDry, python: _python, expectations: _expectations, ...own } = ownOptions(options);
     const verify = verifyOptions(options, context);
-    const job = sourceOptions(options, context);
-    const wanted = { checkpoint, output, force, allowNonFinite, adapter, ...stored, verify, ...job };
-    if (options.dryRun) {
+    const wanted = { ...own, checkpoint, verify, ...sourceOptions(options, context) };
+    if (isDry) {
       const found = await dryRun(wanted);
       print(context.io, options, found, dryRunText);
       if (found.problems.length > 0) context.fail(EXIT.usage);

@@ -1,10 +1,11 @@
 /** `lacuna eval`. */
 import { Option } from 'commander';
 import { FLOATS } from '../core/precision.ts';
-import { type Engine, type EvaluateResult, evaluate, type PrecisionName } from '../index.ts';
+import { type Engine, type EvaluateOptions, type EvaluateResult, evaluate } from '../index.ts';
 import {
-  type CommonOptions,
+  againstEngineOption,
   engineOption,
+  type Flags,
   jobOptions,
   ownOptions,
   print,
@@ -16,19 +17,10 @@ import { percent } from './figures.ts';
 import { budget, positiveInteger } from './parse.ts';
 import { foldedTable, table, wrap } from './table.ts';
 
-interface Options extends CommonOptions {
-  readonly against?: string;
-  readonly dtype?: PrecisionName;
-  readonly againstDtype?: PrecisionName;
-  readonly engine?: Engine;
-  readonly againstEngine?: Engine;
-  readonly data?: readonly string[];
-  readonly tokens?: number;
-  readonly window?: number;
+type Options = Flags<EvaluateOptions, 'folder' | 'modes'> & {
   readonly mode: 'all' | 'decode' | 'both';
-  readonly maxPplRatio?: number;
   readonly layers?: boolean;
-}
+};
 
 export const registerEval: RegisterCommand = (program, context) => {
   const command = program
@@ -38,13 +30,8 @@ export const registerEval: RegisterCommand = (program, context) => {
     .option('--against <dir>', `baseline: a folder of the same checkpoint; for a budget its dense ${FLOATS} folder`)
     .option('--dtype <name>', 'precision to measure, where the folder has several (default: its first)')
     .option('--against-dtype <name>', "the baseline's precision; without --against it is one of the same folder")
-    .addOption(engineOption('--engine <name>', 'what runs the model (default: native where it is built)'))
-    .addOption(
-      engineOption(
-        '--against-engine <name>',
-        'what runs the baseline (default: as --engine); without --against it is the same folder',
-      ),
-    )
+    .addOption(engineOption('runs the model'))
+    .addOption(againstEngineOption('runs'))
     .option('--data <file...>', 'texts, UTF-8 or JSONL, to score (default: the pinned "test" text)')
     .option('--tokens <n>', 'score at least this many tokens (default 20000)', positiveInteger)
     .option('--window <n>', 'tokens a window (default 512)', positiveInteger)

@@ -11,38 +11,43 @@ function parseNumber(text: string): number {
   return text.trim() === '' ? Number.NaN : Number(text);
 }
 
-export function positiveInteger(text: string): number {
-  const value = parseNumber(text);
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new InvalidArgumentError('Expected a whole number of at least 1.');
-  return value;
+/** Of a number as text, with the mark that makes it a percentage: "0.25" and "25%" are the same share. */
+function parseShare(text: string): number {
+  return text.endsWith('%') ? parseNumber(text.slice(0, -1)) / 100 : parseNumber(text);
 }
 
-export function threadCount(text: string): number {
-  const value = parseNumber(text);
-  if (!Number.isSafeInteger(value) || value < 1 || value > MOST_THREADS)
-    throw new InvalidArgumentError(`Expected a whole number from 1 to ${MOST_THREADS}.`);
-  return value;
+/** Reads a finite number that is as wanted. */
+function reader(wanted: string, isWanted: (value: number) => boolean, parse = parseNumber): (text: string) => number {
+  return (text) => {
+    const value = parse(text);
+    if (Number.isFinite(value) && isWanted(value)) return value;
+    throw new InvalidArgumentError(`Expected ${wanted}.`);
+  };
 }
 
-export function nonNegativeInteger(text: string): number {
-  const value = parseNumber(text);
-  if (!Number.isSafeInteger(value) || value < 0)
-    throw new InvalidArgumentError('Expected a whole number of at least 0.');
-  return value;
-}
+const isWhole = Number.isSafeInteger;
 
-export function positiveNumber(text: string): number {
-  const value = parseNumber(text);
-  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number above 0.');
-  return value;
-}
+export const positiveInteger = reader('a whole number of at least 1', (value) => isWhole(value) && value >= 1);
+export const nonNegativeInteger = reader('a whole number of at least 0', (value) => isWhole(value) && value >= 0);
+export const positiveNumber = reader('a number above 0', (value) => value > 0);
+export const nonNegativeNumber = reader('a number of at least 0', (value) => value >= 0);
+export const threadCount = reader(
+  `a whole number from 1 to ${MOST_THREADS}`,
+  (value) => isWhole(value) && value >= 1 && value <= MOST_THREADS,
+);
 
-export function nonNegativeNumber(text: string): number {
-  const value = parseNumber(text);
-  if (!(value >= 0) || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number of at least 0.');
-  return value;
-}
+/** A share between 0 and 1, also written as a percentage; none and all are no targets. */
+export const share = reader('a share between 0 and 1, as 0.25 or 25%', (value) => value > 0 && value < 1, parseShare);
+
+/** Like a share, but all is fine: what sampling draws from. */
+export const probability = reader('a number above 0, at most 1', (value) => value > 0 && value <= 1);
+
+/** What a perplexity may be multiplied by, also written as what it may lose: "1.02" or "2%". */
+export const budget = reader(
+  'a ratio of at least 1, as 1.02, or a loss, as 2%',
+  (value) => value >= 1,
+  (text) => (text.endsWith('%') ? 1 : 0) + parseShare(text),
+);
 
 /** The precisions that an option names. "fp32,int4" and "fp32, int4" both name two. */
 export function precisionNames(option: string): (text: string) => readonly PrecisionName[] {
@@ -54,29 +59,7 @@ export function precisionNames(option: string): (text: string) => readonly Preci
     });
 }
 
-/** A share between 0 and 1, or a percentage: "0.25" or "25%". 0 and 1 are not targets. */
-export function share(text: string): number {
-  const value = text.endsWith('%') ? parseNumber(text.slice(0, -1)) / 100 : parseNumber(text);
-  if (!(value > 0 && value < 1)) throw new InvalidArgumentError('Expected a share between 0 and 1, as 0.25 or 25%.');
-  return value;
-}
-
-/** A limit for the perplexity ratio, or for the loss: "1.02" or "2%". */
-export function budget(text: string): number {
-  const value = text.endsWith('%') ? 1 + parseNumber(text.slice(0, -1)) / 100 : parseNumber(text);
-  if (!(value >= 1 && Number.isFinite(value)))
-    throw new InvalidArgumentError('Expected a ratio of at least 1, as 1.02, or a loss, as 2%.');
-  return value;
-}
-
-/** Like a share, but 1 is allowed: sampling may draw from everything. */
-export function probability(text: string): number {
-  const value = parseNumber(text);
-  if (!(value > 0 && value <= 1)) throw new InvalidArgumentError('Expected a number above 0, at most 1.');
-  return value;
-}
-
-/** A number that a schema accepts. */
+/** A number that a schema takes. */
 export function numberOf<T>(schema: z.ZodType<T>): (text: string) => T {
   return (text) => {
     const { success, data, error } = schema.safeParse(parseNumber(text), { error: wanted });

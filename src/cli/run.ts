@@ -1,9 +1,9 @@
 /** `lacuna run`. */
 import { LacunaError } from '../core/errors.ts';
-import { type Engine, type PrecisionName, type RunResult, type RunRowsResult, run, runRows } from '../index.ts';
+import { type RunOptions, type RunResult, type RunRowsResult, run, runRows } from '../index.ts';
 import {
-  type CommonOptions,
   engineOption,
+  type Flags,
   jobOptions,
   ownOptions,
   print,
@@ -14,19 +14,7 @@ import type { Io } from './io.ts';
 import { nonNegativeInteger, nonNegativeNumber, positiveInteger, positiveNumber, probability } from './parse.ts';
 import { readText } from './stdin.ts';
 
-interface Options extends CommonOptions {
-  readonly engine?: Engine;
-  readonly dtype?: PrecisionName;
-  readonly maxTokens?: number;
-  readonly chat?: boolean;
-  readonly ignoreEos?: boolean;
-  readonly temperature?: number;
-  readonly topK?: number;
-  readonly topP?: number;
-  readonly minP?: number;
-  readonly repetitionPenalty?: number;
-  readonly seed?: number;
-}
+type Options = Flags<RunOptions, 'folder' | 'prompt' | 'onText'>;
 
 export const registerRun: RegisterCommand = (program, context) => {
   const command = program
@@ -35,7 +23,7 @@ export const registerRun: RegisterCommand = (program, context) => {
     .argument('<dir>', 'folder made by convert, sparsify or build')
     .argument('<prompt...>', 'text to continue; several are continued together; - is read from standard input')
     .option('--dtype <name>', 'precision to run, where the folder has several (default: its first)')
-    .addOption(engineOption('--engine <name>', 'what decodes (default: native where it is built)'))
+    .addOption(engineOption('decodes'))
     .option('--max-tokens <n>', 'tokens to generate at most (default 128)', positiveInteger)
     .option('--chat', "put the prompt into the model's chat template")
     .option('--ignore-eos', 'continue past the end-of-text token')

@@ -2,27 +2,19 @@
 import { IN_BLOCKS } from '../core/precision.ts';
 import { SPARSE_PRECISIONS, type SparsifyOptions, type SparsifyResult, sparsify } from '../index.ts';
 import {
-  type CommonOptions,
+  type Flags,
+  ownOptions,
   print,
   type RegisterCommand,
   sourceOptions,
   storedAs,
+  withCheckpointOptions,
   withCommonOptions,
 } from './command.ts';
 import { positiveInteger } from './parse.ts';
 import { proseTable } from './table.ts';
 
-interface Options extends CommonOptions {
-  readonly plan: string;
-  readonly output: string;
-  readonly explain?: boolean;
-  readonly force?: boolean;
-  readonly allowNonfinite?: boolean;
-  readonly adapter?: string;
-  readonly dtype?: SparsifyOptions['dtype'];
-  readonly data?: readonly string[];
-  readonly tokens?: number;
-}
+type Options = Flags<SparsifyOptions, 'source'> & { readonly explain?: boolean };
 
 export const registerSparsify: RegisterCommand = (program, context) => {
   const command = program
@@ -35,15 +27,11 @@ export const registerSparsify: RegisterCommand = (program, context) => {
     .option('--data <file...>', `UTF-8 texts that ${IN_BLOCKS} are rounded by (default: the pinned "fit" text)`)
     .option('--tokens <n>', 'use at most this many tokens of them (default: 8192)', positiveInteger)
     .option('--explain', 'list every rule, whether it applied and why not')
-    .option('--force', 'replace an existing output')
-    .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
-    .option('--allow-nonfinite', 'write NaN and infinite weights instead of refusing them');
-  withCommonOptions(command).action(async (source: string, options: Options) => {
-    const { plan, output, force, allowNonfinite: allowNonFinite, adapter, dtype, data, tokens } = options;
-    const job = sourceOptions(options, context);
-    const stored = { dtype, data, tokens };
-    const result = await sparsify({ source, plan, output, force, allowNonFinite, adapter, ...stored, ...job });
-    print(context.io, options, result, (made, width) => format(made, width, options.explain ?? false));
+    .option('--force', 'replace an existing output');
+  withCommonOptions(withCheckpointOptions(command, 'write')).action(async (source: string, options: Options) => {
+    const { explain = false, ...own } = ownOptions(options);
+    const result = await sparsify({ ...own, source, ...sourceOptions(options, context) });
+    print(context.io, options, result, (made, width) => format(made, width, explain));
   });
 };
 

@@ -1,9 +1,9 @@
 /** `lacuna verify` and `lacuna verify expect`. */
 import { LacunaError } from '../core/errors.ts';
-import { type Verification, verify, writeExpectations } from '../index.ts';
+import { type ExpectOptions, type Verification, type VerifyOptions, verify, writeExpectations } from '../index.ts';
 import {
   type CommandContext,
-  type CommonOptions,
+  type Flags,
   print,
   type RegisterCommand,
   sourceOptions,
@@ -12,19 +12,7 @@ import {
 import { percent } from './figures.ts';
 import { foldedTable, wrap } from './table.ts';
 
-interface Options extends CommonOptions {
-  readonly checkpoint?: string;
-  readonly adapter?: string;
-  readonly python?: string;
-  readonly expectations?: string;
-}
-
-interface ExpectOptions extends CommonOptions {
-  readonly output?: string;
-  readonly adapter?: string;
-  readonly python?: string;
-  readonly force?: boolean;
-}
+type Options = Partial<Flags<VerifyOptions, 'folder'>>;
 
 const PYTHON_HELP = 'Python with Transformers (default: LACUNA_PYTHON, .venv, python3)';
 
@@ -38,14 +26,14 @@ export const registerVerify: RegisterCommand = (program, context) => {
     .option('--python <path>', PYTHON_HELP)
     .option('--expectations <file>', 'what Transformers computed before, made by `verify expect`');
   withCommonOptions(command).action(async (folder: string, options: Options) => {
-    const { checkpoint, adapter } = options;
-    // If it were a required option, commander would also ask `verify expect` for it.
+    const { checkpoint } = options;
+    // Commander would ask `verify expect` for it too, were it declared as required.
     if (checkpoint === undefined)
       throw new LacunaError('usage', 'The checkpoint that the folder was made from is not given', {
         hint: `lacuna verify ${folder} --checkpoint CHECKPOINT`,
       });
     const reference = referenceOptions(options, context);
-    const result = await verify({ folder, checkpoint, adapter, ...reference, ...sourceOptions(options, context) });
+    const result = await verify({ folder, checkpoint, ...reference, ...sourceOptions(options, context) });
     print(context.io, options, result, ({ checks }, width) => checksText(checks, width));
     if (result.checks.some(({ passed }) => !passed)) context.fail();
   });
@@ -57,16 +45,10 @@ export const registerVerify: RegisterCommand = (program, context) => {
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
     .option('--python <path>', PYTHON_HELP)
     .option('--force', 'replace an existing file');
-  withCommonOptions(expect).action(async (checkpoint: string, options: ExpectOptions) => {
-    const { output, adapter, force, python = context.io.python } = options;
-    const result = await writeExpectations({
-      checkpoint,
-      output,
-      adapter,
-      force,
-      python,
-      ...sourceOptions(options, context),
-    });
+  withCommonOptions(expect).action(async (checkpoint: string, options: Flags<ExpectOptions, 'checkpoint'>) => {
+    const { output, force, python = context.io.python } = options;
+    const job = sourceOptions(options, context);
+    const result = await writeExpectations({ checkpoint, output, force, python, ...job });
     print(context.io, options, result, ({ output, tools }) => `Written to ${output} by ${toolsText(tools)}`);
   });
 };

@@ -1,5 +1,4 @@
-/** Writes graphs as one writes arithmetic: each call adds a node and returns the name of its value. */
-
+/** Writes graphs the way one writes arithmetic: each call adds a node and returns the name of its value. */
 import type { DType } from './dtype.ts';
 import type { Attribute, Body, Dim, Initializer, Node, ValueInfo } from './graph.ts';
 import { CONTRIB_DOMAIN } from './graph.ts';

@@ -78,6 +78,27 @@ export interface Graph extends Body {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
+/** The whole numbers that a node is told: what can be said of it without its weights. */
+export interface NodeNumbers {
+  readonly domain: string;
+  readonly opType: string;
+  readonly name: string;
+  /** Attributes that are whole numbers, rounded to the nearest number of JavaScript. */
+  readonly ints: Readonly<Record<string, number>>;
+  /** In a function: attributes whose values are those that its caller has, under another name perhaps. */
+  readonly references: Readonly<Record<string, string>>;
+}
+
+export interface ModelNumbers {
+  /** Those of bodies too, as of If. */
+  readonly nodes: readonly NodeNumbers[];
+  readonly functions: readonly {
+    readonly domain: string;
+    readonly name: string;
+    readonly nodes: readonly NodeNumbers[];
+  }[];
+}
+
 /** The one form that every ONNX Runtime from 1.20 loads. */
 export const IR_VERSION = 10;
 export const OPSET = 21;

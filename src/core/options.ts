@@ -6,16 +6,49 @@ import * as z from 'zod';
 import { invalidArgument, LacunaError } from './errors.ts';
 import { nearest } from './nearest.ts';
 
-type OptionalName<T> = { [Name in keyof T]-?: undefined extends T[Name] ? Name : never }[keyof T];
-type Fields<T, Names extends keyof T> = { readonly [Name in Names]-?: z.ZodType<Exclude<T[Name], undefined>> };
+type Fields = Readonly<Record<string, z.ZodType>>;
 
-/** The schema of an interface of options. A schema that lacks a field does not compile. */
-export function optionsOf<T>(
-  required: Fields<T, Exclude<keyof T, OptionalName<T>>>,
-  optional: Fields<T, OptionalName<T>>,
-): z.ZodType<T> & z.ZodObject {
-  const entries = Object.entries<z.ZodType>(optional).map(([name, schema]) => [name, schema.optional()] as const);
-  return z.strictObject({ ...required, ...Object.fromEntries(entries) }) as unknown as z.ZodType<T> & z.ZodObject;
+/** What may be given of some fields. */
+export type Given<F extends Fields> = { readonly [Name in keyof F]?: z.output<F[Name]> };
+
+/** What has to be given of some fields, and may be of others. */
+export type Options<Required extends Fields, Optional extends Fields> = {
+  readonly [Name in keyof Required]: z.output<Required[Name]>;
+} & Given<Optional>;
+
+/** The schema of options: fields that have to be given, and those that may be. All others are refused. */
+export function optionsOf<Required extends Fields, Optional extends Fields>(
+  required: Required,
+  optional: Optional,
+): z.ZodType<Options<Required, Optional>> {
+  const entries = Object.entries(optional).map(([name, schema]) => [name, schema.optional()] as const);
+  const schema: unknown = z.strictObject({ ...required, ...Object.fromEntries(entries) });
+  return schema as z.ZodType<Options<Required, Optional>>;
+}
+
+/** What Node's file system refuses with an error of its own. */
+export const path = z
+  .string()
+  .min(1)
+  .refine((text) => !text.includes('\0'), 'a path, which holds no NUL');
+
+/** A list of at least so many items. */
+export function listOf<T>(item: z.ZodType<T>, least = 1): z.ZodType<readonly T[]> {
+  return z.array(item).min(least);
+}
+
+export const files = listOf(path);
+
+/**
+ * A function of the public door: it holds what it is given against the schema, once and before anything is done, and rejects with
+ * `usage` where a field is unknown, missing, of another type or out of range. What it hands on has been checked.
+ */
+export function door<Given, Result>(
+  of: string,
+  schema: z.ZodType<NoInfer<Given>>,
+  work: (options: Given) => Promise<Result>,
+): (options: Given) => Promise<Result> {
+  return async (given) => work(checkArgument(schema, given, { of }));
 }
 
 /**

@@ -1,18 +1,19 @@
-/** Plans of version 1 have `select` where version 2 has `choice`. */
+/** Plans of version 1 said `select` for what is a `choice` now; they are read as what they mean. */
+import { isJsonObject, type JsonObject } from './json.ts';
 
 /** Turns a `plan` of version 1 into version 2. A schema then checks it. */
 export function toThisVersion(plan: unknown): unknown {
-  if (!isObject(plan) || plan.version !== 1) return plan;
+  if (!isJsonObject(plan) || plan.version !== 1) return plan;
   return { ...plan, version: 2, blocks: Array.isArray(plan.blocks) ? plan.blocks.map(toThisBlock) : plan.blocks };
 }
 
 function toThisBlock(block: unknown): unknown {
-  if (!isObject(block) || !isObject(block.select)) return block;
+  if (!isJsonObject(block) || !isJsonObject(block.select)) return block;
   const { select, ...rest } = block;
   return { ...rest, choice: toChoice(block.select) };
 }
 
-function toChoice({ kind, scale, threshold, weights, density, mode }: Readonly<Record<string, unknown>>): object {
+function toChoice({ kind, scale, threshold, weights, density, mode }: JsonObject): object {
   if (kind === 'threshold')
     return {
       measure: 'activation',
@@ -22,8 +23,4 @@ function toChoice({ kind, scale, threshold, weights, density, mode }: Readonly<R
     };
   const measure = kind === 'statistical' ? 'gate' : kind;
   return { measure, cut: { kind: 'deviation', density, mode }, rest: 'nothing', tensors: {} };
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

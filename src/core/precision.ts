@@ -1,6 +1,6 @@
 /** The precisions that a model can be converted to: plain data, one entry each. All other code asks this table. */
 import { DTYPE_BYTES } from './dtype.ts';
-import { invalidArgument, LacunaError } from './errors.ts';
+import { LacunaError } from './errors.ts';
 import type { BlockScheme } from './tensor.ts';
 
 /**
@@ -173,26 +173,22 @@ export interface PrecisionOptions {
   /** Stores one zero point for each block: smaller errors, slightly larger files. */
   readonly asymmetric?: boolean | undefined;
   /** Stores embedding and head as the precision of this name stores its layers: one of `VOCABULARY_NAMES`. */
-  readonly vocabulary?: string | undefined;
+  readonly vocabulary?: VocabularyName | undefined;
 }
 
 /**
  * The precision of a name, with its blocks changed as asked.
  *
- * @throws LacunaError `usage` for an unknown name, block size or vocabulary, or for options of blocks where there are
- * no blocks.
+ * @throws LacunaError `usage` for options of blocks where there are none.
  */
-export function choosePrecision(name: string, options: PrecisionOptions = {}): Precision {
-  const precision: Precision | undefined = PRECISIONS.find((one) => one.name === name);
-  if (precision === undefined) throw invalidArgument('the precision', PRECISION_NAMES.join(', '), name);
+export function choosePrecision(name: PrecisionName, options: PrecisionOptions = {}): Precision {
+  const precision: Precision = precisionNamed(name);
   const { blockSize, asymmetric, vocabulary } = options;
   if (blockSize === undefined && asymmetric === undefined && vocabulary === undefined) return precision;
   if (!hasBlocks(precision))
     throw new LacunaError('usage', `${name} stores no blocks, so these options do not apply`, {
       hint: `Block size, zero points and vocabulary are chosen for --dtype ${IN_BLOCKS}.`,
     });
-  if (blockSize !== undefined && !(BLOCK_SIZES as readonly number[]).includes(blockSize))
-    throw new LacunaError('usage', `Expected ${BLOCK_SIZES.join(', ')} for the block size but received ${blockSize}`);
   const change = (storage: WeightStorage): WeightStorage =>
     storage.kind !== 'blocks'
       ? storage
@@ -204,7 +200,7 @@ export function choosePrecision(name: string, options: PrecisionOptions = {}): P
   return {
     ...precision,
     linear: change(precision.linear),
-    vocabulary: change(vocabulary === undefined ? precision.vocabulary : vocabularyNamed(vocabulary)),
+    vocabulary: change(vocabulary === undefined ? precision.vocabulary : precisionNamed(vocabulary).linear),
   };
 }
 
@@ -214,16 +210,19 @@ export function choosePrecision(name: string, options: PrecisionOptions = {}): P
  * @throws LacunaError `usage` as `choosePrecision` does, for a name given twice, and for fp32 after another: the first
  * becomes model.onnx, and fp32 has no other name in transformers.js.
  */
-export function choosePrecisions(names: readonly string[], options: PrecisionOptions = {}): readonly Precision[] {
+export function choosePrecisions(
+  names: readonly PrecisionName[],
+  options: PrecisionOptions = {},
+): readonly Precision[] {
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new LacunaError('usage', `The precision ${twice} is named twice`);
   if (names.indexOf(FLOATS) > 0)
     throw new LacunaError('usage', `${FLOATS} comes first among several: hosts look for it in model.onnx`, {
       hint: `Use --dtype ${[FLOATS, ...names.filter((name) => name !== FLOATS)].join(',')}`,
     });
-  const chosen = names.map((name) => choosePrecision(name));
-  if (!chosen.some(hasBlocks)) return names.map((name) => choosePrecision(name, options));
-  return chosen.map((precision) => (hasBlocks(precision) ? choosePrecision(precision.name, options) : precision));
+  // Where none stores blocks, the first says so.
+  const takers = names.some((name) => hasBlocks(precisionNamed(name))) ? BLOCK_NAMES : names;
+  return names.map((name) => choosePrecision(name, takers.includes(name) ? options : {}));
 }
 
 /** Whether weights of the layers are stored in blocks. */
@@ -273,10 +272,4 @@ export function bytesPerWeight({ floats, linear }: Precision): number {
   if (linear.kind !== 'blocks') return DTYPE_BYTES[floats];
   const { bits, blockSize, symmetric } = linear;
   return bits / 8 + (DTYPE_BYTES.float16 + (symmetric ? 0 : bits / 8)) / blockSize;
-}
-
-function vocabularyNamed(name: string): WeightStorage {
-  const known = VOCABULARY_NAMES.find((one) => one === name);
-  if (known === undefined) throw invalidArgument('the vocabulary', VOCABULARY_NAMES.join(', '), name);
-  return choosePrecision(known).linear;
 }

@@ -28,6 +28,22 @@ export interface Runner {
   close(): Promise<void>;
 }
 
+/** A whole model in memory, as a runtime takes it. */
+export interface EncodedModel {
+  readonly model: Uint8Array;
+  /** What the file `MEMORY_DATA` would hold; undefined when every weight is inside `model`. */
+  readonly externalData: Uint8Array | undefined;
+}
+
+/** What the external data of a model in memory are called. */
+export const MEMORY_DATA = 'model.onnx_data';
+
+/** A model in memory whose external data are files in `folder`; this is how outputs are added to one on disk. */
+export interface ModelBeside {
+  readonly model: Uint8Array;
+  readonly folder: string;
+}
+
 export type OpenGraph = (graph: Graph) => Promise<Runner>;
 
 /** A product of two matrices, row by row: a [m, k], b [k, n] -> [m, n]. The caller supplies a fast implementation. */

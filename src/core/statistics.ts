@@ -82,9 +82,11 @@ function held<T>(sums: Readonly<Record<string, T>>, statistic: string, file: str
   });
 }
 
-const KINDS = { float64: Float64Array, uint32: Uint32Array, uint16: Uint16Array } as const;
+export const SUM_ARRAYS = { float64: Float64Array, uint32: Uint32Array, uint16: Uint16Array } as const;
 
-type SumKind = keyof typeof KINDS;
+type SumKind = keyof typeof SUM_ARRAYS;
+
+export const SUM_KINDS = Object.keys(SUM_ARRAYS) as readonly SumKind[];
 
 /** A sum's numbers, checked for kind and shape (`-1`: any size). Readers use `Sums` only in this way. */
 export function sumData<K extends SumKind>(
@@ -92,7 +94,7 @@ export function sumData<K extends SumKind>(
   name: string,
   kind: K,
   shape: readonly number[],
-): InstanceType<(typeof KINDS)[K]> {
+): InstanceType<(typeof SUM_ARRAYS)[K]> {
   const tensor = Object.hasOwn(sums, name) ? sums[name] : undefined;
   const wanted = `${kind} [${shape.map((dim) => (dim < 0 ? 'any' : dim)).join(', ')}]`;
   const hint = 'Measure again with lacuna calibrate of this version.';
@@ -107,6 +109,6 @@ export function sumData<K extends SumKind>(
   return data;
 }
 
-function isKind<K extends SumKind>(data: SumTensor['data'], kind: K): data is InstanceType<(typeof KINDS)[K]> {
-  return data instanceof KINDS[kind];
+function isKind<K extends SumKind>(data: SumTensor['data'], kind: K): data is InstanceType<(typeof SUM_ARRAYS)[K]> {
+  return data instanceof SUM_ARRAYS[kind];
 }

@@ -11,13 +11,17 @@ export interface TypedExpr {
   readonly shape: readonly number[];
 }
 
-/** A range of a file. Errors call it `name`. `mustBeFinite` refuses NaN and infinity while reading. */
-export interface FileTensor extends TypedExpr {
-  readonly kind: 'file';
+/** `name` is what errors call it; `mustBeFinite` refuses NaN and infinity while reading. */
+interface FileRange extends TypedExpr {
   readonly path: string;
   readonly byteOffset: number;
   readonly name: string;
   readonly mustBeFinite: boolean;
+}
+
+/** A range of a file. */
+export interface FileTensor extends FileRange {
+  readonly kind: 'file';
 }
 
 export interface BytesTensor extends TypedExpr {
@@ -60,13 +64,9 @@ export const GGML_TYPES = ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q4_K', 'Q5_K
 export type GgmlType = (typeof GGML_TYPES)[number];
 
 /** A range of a file that holds quantised blocks; its values are float32. */
-export interface GgmlTensor extends TypedExpr {
+export interface GgmlTensor extends FileRange {
   readonly kind: 'ggml';
   readonly type: GgmlType;
-  readonly path: string;
-  readonly byteOffset: number;
-  readonly name: string;
-  readonly mustBeFinite: boolean;
 }
 
 /**
@@ -300,13 +300,17 @@ export function quantizedParts([rows, columns]: readonly number[], { bits, block
 /** The tensors of the matrix `from` stored by `scheme`. */
 export function quantize(from: TensorExpr, scheme: BlockScheme, importance?: TensorExpr): QuantizedMatrix {
   const { codes, scales, zeroPoints } = quantizedParts(from.shape, scheme);
-  const made = (part: QuantizedPart, typed: TypedExpr): QuantizeTensor => {
-    return { kind: 'quantize', part, ...typed, scheme, from, importance };
-  };
+  const made = maker(from, scheme, importance);
   return {
     codes: made('codes', codes),
     scales: made('scales', scales),
     zeroPoints: zeroPoints && made('zero-points', zeroPoints),
+  };
+}
+
+function maker(from: TensorExpr, scheme: BlockScheme, importance: TensorExpr | undefined) {
+  return (part: QuantizedPart, typed: TypedExpr): QuantizeTensor => {
+    return { kind: 'quantize', part, ...typed, scheme, from, importance };
   };
 }
 
@@ -329,9 +333,7 @@ export function turnableParts(shape: readonly number[], scheme: BlockScheme) {
 export function quantizeTurnable(from: TensorExpr, given: BlockScheme, importance?: TensorExpr): TurnableMatrix {
   const scheme = { ...given, turnable: true } as const;
   const { turned, ...parts } = turnableParts(from.shape, scheme);
-  const made = (part: QuantizedPart, typed: TypedExpr): QuantizeTensor => {
-    return { kind: 'quantize', part, ...typed, scheme, from, importance };
-  };
+  const made = maker(from, scheme, importance);
   return {
     codes: made('codes', parts.codes),
     scales: made('scales', parts.scales),

@@ -155,7 +155,7 @@ describe('bench', () => {
     expect(calls.slice(-4)).toEqual(['c4+1:4', 'c5+1:5', 'close a', 'close c']);
   });
 
-  it('refuses a text too short for its rounds, and counts of 0, before it opens anything', async () => {
+  it('refuses a text too short for its rounds before it opens anything', async () => {
     const { now, model, calls } = machine();
     const subject = [model('a', () => 1)] as const;
     // 4 of the prompt; 2 rounds and one that does not count, 2 tokens each
@@ -163,8 +163,6 @@ describe('bench', () => {
       code: 'usage',
       message: 'Expected a text of at least 10 tokens for the benchmark, but it has 9',
     });
-    for (const count of ['promptTokens', 'repeats', 'rounds', 'stepsPerBlock'])
-      await expect(bench(subject, TOKENS, { ...SMALL, [count]: 0, now })).rejects.toMatchObject({ code: 'usage' });
     expect(calls).toEqual([]);
     await expect(bench(subject, TOKENS.slice(0, 10), { ...SMALL, now })).resolves.toBeDefined();
   });

@@ -49,5 +49,3 @@ export const DEFINITIONS = {
     'weightBytesPerToken times decodeTokensPerSecond, divided by the bytes a second that as many threads read ' +
     'from memory in order.',
 } as const;
-
-export type DefinedMetric = keyof typeof DEFINITIONS;

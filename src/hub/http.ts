@@ -1,5 +1,4 @@
-/** Requests to the Hub. They are repeated if that may help; otherwise an error says what to do. */
-
+/** Requests to the Hub: repeated where that may help, and refused in words that say what to do. */
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { HubOptions } from '../core/hub.ts';
 import type { HubReference } from './reference.ts';

@@ -15,7 +15,7 @@ import type { HubReference } from './reference.ts';
 import { listRepository, type RemoteFile, type Repository } from './repository.ts';
 import { MAX_INDEX_BYTES, selectFiles, selectShards } from './select.ts';
 
-export { type HubReference, parseHubReference } from './reference.ts';
+export { parseHubReference } from './reference.ts';
 
 /**
  * The folder or GGUF file with the model that `reference` names. Files that are not in the cache are downloaded.

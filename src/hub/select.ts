@@ -1,8 +1,8 @@
-/** Which files of a repository make a checkpoint: the small ones, and weights in a form that Lacuna reads. */
-
+/** Which files of a repository make a checkpoint: the small ones, and weights in one of the forms that are read. */
 import { WEIGHTS, WEIGHTS_INDEX } from '../../formats/checkpoint-kind.ts';
 import { MAX_SMALL_FILE_BYTES, SMALL_FILE_NAMES } from '../../formats/small-files.ts';
 import { LacunaError } from '../core/errors.ts';
+import type { JsonObject } from '../core/json.ts';
 import type { HubReference } from './reference.ts';
 import type { RemoteFile, Repository } from './repository.ts';
 
@@ -63,12 +63,8 @@ function selectGguf(files: readonly RemoteFile[], { id, gguf = '' }: HubReferenc
   });
 }
 
-/** The shards that an index's weight_map names. Throws 'not-found' if the repository lacks some. */
-export function selectShards(
-  { files }: Repository,
-  index: Readonly<Record<string, unknown>>,
-  { id }: HubReference,
-): RemoteFile[] {
+/** The shards that an index's weight_map names; 'not-found' when the repository lacks some. */
+export function selectShards({ files }: Repository, index: JsonObject, { id }: HubReference): RemoteFile[] {
   const map = index.weight_map;
   const names = typeof map === 'object' && map !== null ? [...new Set(Object.values(map))].sort() : [];
   const byName = new Map<unknown, RemoteFile>(files.map((file) => [file.name, file]));

@@ -1,20 +1,18 @@
 /** `lacuna bench`: how fast a folder decodes, and how much faster than another, in one process. */
-
+import type * as z from 'zod';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
-import { optionsOf } from '../core/options.ts';
-import { bytesPerWeight, choosePrecision, type PrecisionName } from '../core/precision.ts';
-import type { JobOptions } from '../core/progress.ts';
+import { door, optionsOf, path } from '../core/options.ts';
+import { bytesPerWeight, choosePrecision } from '../core/precision.ts';
 import { type BenchResult, bench as measure, type OpenSubject } from '../eval/index.ts';
 import { operatorOf } from '../ops/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
-import { door } from './door.ts';
-import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
-import * as field from './fields.ts';
+import { type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
 import { baselineOf, type ChosenModel, calledOperators, chooseModel } from './folder/model-folder.ts';
-import { findPeers, type PeerOptions, type PeerResult, timePeers } from './peers/peers.ts';
+import { COMPARED, type ComparedOptions, count } from './options.ts';
+import { findPeers, PEERS, type PeerResult, timePeers } from './peers/peers.ts';
 import { encodeTexts, pinnedTexts } from './texts/texts.ts';
 
 export interface BenchReport extends BenchResult {
@@ -22,45 +20,26 @@ export interface BenchReport extends BenchResult {
   readonly peers: readonly PeerResult[] | null;
 }
 
-export interface BenchOptions extends JobOptions, Pick<EngineOptions, 'engine' | 'nativeFolder'> {
-  readonly folder: string;
-  /** The baseline. */
-  readonly against?: string;
-  /** Which precision of the folder, and of the baseline. Default: the first. */
-  readonly dtype?: PrecisionName;
-  readonly againstDtype?: PrecisionName;
-  /** What decodes the baseline. Default: the same engine. */
-  readonly againstEngine?: Engine;
-  /** UTF-8 files whose tokens are decoded. Default: the pinned `test` text. */
-  readonly data?: readonly string[];
-  readonly promptTokens?: number;
-  /** How many times sessions are opened anew. */
-  readonly repeats?: number;
-  /** Timed rounds of each repeat. */
-  readonly rounds?: number;
-  /** Tokens decoded in each block. A round has two blocks of each model. */
-  readonly stepsPerBlock?: number;
-  /** Other programs to time too. */
-  readonly peers?: Pick<PeerOptions, 'python' | 'gguf'>;
-}
-
-export const benchOptions = optionsOf<BenchOptions>(
-  { folder: field.path },
+export const benchOptions = optionsOf(
+  { folder: path },
   {
-    ...field.job,
-    ...field.compared,
-    engine: field.engine,
-    againstEngine: field.engine,
-    nativeFolder: field.nativeFolder,
-    promptTokens: field.count,
-    repeats: field.count,
-    rounds: field.count,
-    stepsPerBlock: field.count,
-    peers: optionsOf<NonNullable<BenchOptions['peers']>>({}, { python: field.path, gguf: field.path }),
+    ...COMPARED,
+    /** Tokens in the cache when decoding starts. */
+    promptTokens: count,
+    /** How often sessions are opened anew. */
+    repeats: count,
+    /** Timed rounds of each repeat. */
+    rounds: count,
+    /** Tokens decoded a block; a round has two blocks of each model. */
+    stepsPerBlock: count,
+    /** Other programs to time beside it. */
+    peers: optionsOf({}, PEERS),
   },
 );
 
-/** Rounds with peers, whose every run loads the model anew, and rounds of ours in each of them. */
+export interface BenchOptions extends ComparedOptions, z.infer<typeof benchOptions> {}
+
+/** Rounds with peers, and our rounds within each of them. A peer loads the model anew in every run. */
 const PEER_ROUNDS = 5;
 const ROUNDS_BETWEEN = 2;
 /** Defaults for peers: tokens in the cache, and tokens to decode. */
@@ -68,17 +47,14 @@ const PEER_PROMPT = 128;
 const PEER_STEPS = 96;
 
 /**
- * Times decoding, interleaved with a baseline in one process.
+ * Times decoding on the tokens of a text: both models are fed the same ones, in interleaved blocks. Then peers, in turn.
  *
  * @example const { speedup } = await bench({ folder: './sparse', against: './dense' });
  */
-export const bench = door('bench', benchOptions, benchFolder);
+export const bench = door('bench', benchOptions, benchChecked);
 
-/**
- * The same with options that are checked. Both models are fed the same tokens of a text, in interleaved blocks. Then peers are timed,
- * in turn.
- */
-export async function benchFolder(options: BenchOptions): Promise<BenchReport> {
+/** The same by options that were checked. */
+export async function benchChecked(options: BenchOptions): Promise<BenchReport> {
   const { folder, dtype, againstDtype, engine, againstEngine = engine } = options;
   const { data = pinnedTexts('test') } = options;
   const against = baselineOf(options);

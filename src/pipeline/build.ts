@@ -4,11 +4,11 @@ import { recoverFolder, refuseExistingFolder } from '../../formats/files.ts';
 import { readPlan } from '../../formats/plan.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
+import { door } from '../core/options.ts';
 import type { Host, Plan } from '../core/plan.ts';
 import type { Precision } from '../core/precision.ts';
 import { checkTarget, targetOf } from '../plan/index.ts';
 import type { BenchReport } from './bench.ts';
-import { checkMaxPplRatio } from './build/budget.ts';
 import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
 import { buildRecord, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
 import { type Build, type BuildOptions, type BuildTexts, buildOptions, wholeOptions } from './build/options.ts';
@@ -25,7 +25,6 @@ import {
 import { refuseSlower, withinBudget } from './build/verdict.ts';
 import { discardAll, readResult, withWorkspace } from './build/workspace.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
-import { door } from './door.ts';
 import { type Engine, hasNativeCore, installedHost } from './engine/engine.ts';
 import type { EvaluateResult } from './evaluate.ts';
 import { readManifest } from './folder/model-folder.ts';
@@ -50,7 +49,7 @@ export interface BuildResult {
 }
 
 /**
- * Converts, rounds, calibrates, plans, corrects, rewrites, times and evaluates.
+ * Converts, rounds, calibrates, plans, corrects, rewrites, times and evaluates, going on where it was stopped.
  *
  * Every finished stage is kept in `<output>.build`, named by a hash of everything that went into it. A stopped build
  * continues after the last finished stage. A build with other options reuses the stages that they do not affect. The
@@ -59,8 +58,8 @@ export interface BuildResult {
  * @throws LacunaError `check-failed` when the result is over budget, or decodes slower than the dense model on its host
  * and `allowSlower` is not given. Its stages are kept, and nothing is shipped.
  * @example
- * const preset = { preset: 'top-k', density: 0.5 };
- * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
+ * const preset = { preset: 'top-k', density: 0.5 } as const;
+ * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, maxPplRatio: 1.05 });
  */
 export const build = door('build', buildOptions, async (given: BuildOptions): Promise<BuildResult> => {
   const { job, force } = await prepareBuild(given);
@@ -80,7 +79,6 @@ export interface PreparedBuild {
 
 /** Chooses the defaults and refuses impossible options, before anything is measured. */
 export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> {
-  checkMaxPplRatio(given.maxPplRatio);
   const precision = sparsePrecision(given.dtype);
   const host = given.preset.host ?? (await installedHost(precision, given.nativeFolder));
   checkHost(precision, host);
@@ -100,14 +98,17 @@ export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> 
 }
 
 /**
- * What `build` with the same options would do. It measures and writes nothing. (A model named on the Hub is
- * downloaded.)
+ * Says what `build` with the same options would do and whether it can pay; measures and writes nothing. (A model that is named on
+ * the Hub is downloaded.)
  *
  * @throws LacunaError as `build` does before it begins to measure.
+ * @example const { stages } = await dryRunBuild({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
  */
-export const dryRunBuild = door('dryRunBuild', buildOptions, async (options: BuildOptions): Promise<BuildDryRun> => {
-  return describeBuild(await prepareBuild(options));
-});
+export const dryRunBuild = door(
+  'dryRunBuild',
+  buildOptions,
+  async (options: BuildOptions): Promise<BuildDryRun> => describeBuild(await prepareBuild(options)),
+);
 
 /** A model is judged by its speed on the host that it is for. */
 function cannotTime({ floats }: Precision): LacunaError {

@@ -16,60 +16,55 @@ import { withSpill } from '../../formats/spill.ts';
 import { readStatistics, readSums, writeStatistics } from '../../formats/statistics.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
-import { optionsOf } from '../core/options.ts';
+import { door, files, type Given, listOf, optionsOf, path } from '../core/options.ts';
 import type { JobOptions } from '../core/progress.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { createOpenGraph } from '../runtime/index.ts';
 import { readFloats } from '../tensors/index.ts';
-import { door } from './door.ts';
-import * as field from './fields.ts';
 import { checkJsonOutput, type OutputOptions, writeJsonOutput } from './folder/output.ts';
-import { type OpenedCheckpoint, openPieces, type SourceOptions } from './folder/source.ts';
+import { type OpenedCheckpoint, openPieces, SOURCE, type SourceOptions } from './folder/source.ts';
+import { count, flag, JOB } from './options.ts';
 import { checkTokens, STATISTICS as WANTED, type Wanted } from './texts/enough-tokens.ts';
 import { encodeTexts, pinnedTexts } from './texts/texts.ts';
 
 export type { StatisticsSummary };
 
 /** What is measured on. */
-export interface MeasureOptions extends JobOptions {
-  /** Texts, UTF-8 or JSONL. Default: the pinned `fit` text. */
-  readonly data?: readonly string[];
-  /** The most tokens to measure, over all shards. */
-  readonly tokens?: number;
-  readonly sequenceLength?: number;
-  /** Measures every `count`-th sequence, starting with the `index`-th (0-based). */
-  readonly shard?: { readonly index: number; readonly count: number };
-}
+const MEASURED = {
+  ...JOB,
+  /** Texts, UTF-8 or JSONL; the pinned `fit` text by default. */
+  data: files,
+  /** Tokens to measure at most, over all shards. */
+  tokens: count,
+  sequenceLength: count,
+  /** Measures every `count`-th sequence from the `index`-th (0-based) on. */
+  shard: z
+    .strictObject({ index: z.int().min(0), count })
+    .refine((given) => given.index < given.count, 'an index below its count'),
+};
 
-export interface CalibrateOptions extends SourceOptions, MeasureOptions {
-  /** As for `convert`. */
-  readonly checkpoint: string;
-  /** JSON file to write. Its tensors go beside it. */
-  readonly output: string;
-  /** Further statistics to measure, of `FURTHER_STATISTICS`. */
-  readonly with?: readonly string[];
-  readonly force?: boolean;
-}
+export interface MeasureOptions extends JobOptions, Given<typeof MEASURED> {}
 
 /** Names of the statistics that are measured only on request. */
 export const FURTHER_STATISTICS = STATISTICS.filter(({ byLayer }) => byLayer).map(({ name }) => name);
 
-const shard = z
-  .strictObject({ index: z.int().min(0), count: field.count })
-  .refine((given) => given.index < given.count, 'an index below its count');
-
-export const calibrateOptions = optionsOf<CalibrateOptions>(
-  { checkpoint: field.path, output: field.path },
+export const calibrateOptions = optionsOf(
   {
-    ...field.source,
-    force: field.flag,
-    data: field.files,
-    tokens: field.count,
-    sequenceLength: field.count,
-    shard,
-    with: z.array(z.enum(FURTHER_STATISTICS)),
+    /** As for `convert`. */
+    checkpoint: path,
+    /** JSON file to make; its tensors go beside it. */
+    output: path,
+  },
+  {
+    ...SOURCE,
+    ...MEASURED,
+    /** Statistics that are measured besides, of `FURTHER_STATISTICS`. */
+    with: listOf(z.enum(FURTHER_STATISTICS), 0),
+    force: flag,
   },
 );
+
+export interface CalibrateOptions extends SourceOptions, MeasureOptions, z.infer<typeof calibrateOptions> {}
 
 export interface CalibrateResult {
   readonly output: string;
@@ -78,15 +73,14 @@ export interface CalibrateResult {
 }
 
 /**
- * Measures FFN saturation, gate statistics and neuron magnitudes layer by layer. Only one layer's weights are in
- * memory.
+ * Measures FFN saturation, gate statistics and neuron magnitudes of a checkpoint layer by layer: one layer's weights are in memory.
  *
  * @example await calibrate({ checkpoint: './SmolLM2-135M', output: './statistics.json' });
  */
-export const calibrate = door('calibrate', calibrateOptions, calibrateCheckpoint);
+export const calibrate = door('calibrate', calibrateOptions, calibrateChecked);
 
-/** The same with options that are checked. */
-export async function calibrateCheckpoint(options: CalibrateOptions): Promise<CalibrateResult> {
+/** The same by options that were checked. */
+export async function calibrateChecked(options: CalibrateOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
   const opened = await openPieces(options.checkpoint, options);
   const { with: further = [], output } = options;
@@ -146,13 +140,9 @@ function inWholeSequences(tokens: number, sequenceLength = DEFAULT_SEQUENCE_LENG
   return Math.floor(tokens / length) * length;
 }
 
-export interface MergeOptions {
-  readonly inputs: readonly string[];
-  readonly output: string;
-  readonly force?: boolean;
-}
+export const mergeOptions = optionsOf({ inputs: files, output: path }, { force: flag });
 
-export const mergeOptions = optionsOf<MergeOptions>({ inputs: field.files, output: field.path }, { force: field.flag });
+export interface MergeOptions extends z.infer<typeof mergeOptions> {}
 
 /** Adds up the statistics of shards; the order does not matter. */
 export const mergeCalibrations = door(

@@ -8,10 +8,9 @@ import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
-import { optionsOf } from '../core/options.ts';
+import { door, files, listOf, optionsOf, path } from '../core/options.ts';
 import {
   BLOCK_SIZES,
-  type BlockSize,
   choosePrecisions,
   FLOAT_NAMES,
   FLOATS,
@@ -20,68 +19,52 @@ import {
   isSearched,
   listed,
   type Precision,
-  type PrecisionName,
   ROUNDINGS,
   type Rounding,
   VOCABULARY_NAMES,
-  type VocabularyName,
 } from '../core/precision.ts';
 import { fuseDecoderParts } from '../rewrite/index.ts';
-import { door } from './door.ts';
-import * as field from './fields.ts';
 import { type FolderContent, writeModelFolder } from './folder/model-folder.ts';
 import { bfloat16Notes } from './folder/notes.ts';
-import { denseGraph, openSource, type SourceOptions } from './folder/source.ts';
+import { denseGraph, openSource, SOURCE, type SourceOptions } from './folder/source.ts';
 import { modelFileOf } from './folder/transformers-js.ts';
+import { count, flag, precision } from './options.ts';
 import { type MeasuredImportance, measureImportance, readImportance } from './rounding/importance.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding/rounding.ts';
-import { type ReferenceOptions, referenceOptions } from './verification/reference.ts';
+import { REFERENCE } from './verification/reference.ts';
 import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
 
-export interface ConvertOptions extends SourceOptions {
-  /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
-  readonly checkpoint: string;
-  readonly output: string;
-  readonly force?: boolean;
-  /** Name of one precision, or of several: one model for each, and hosts open the first. Default: fp32. */
-  readonly dtype?: PrecisionName | readonly PrecisionName[];
-  /** Weights in a block, of `BLOCK_SIZES`. For precisions in blocks, of `BLOCK_NAMES`. */
-  readonly blockSize?: BlockSize;
-  /** Stores zero points too. For the same precisions. */
-  readonly asymmetric?: boolean;
-  /** How embedding and head are stored, of `VOCABULARY_NAMES`. For the same precisions. */
-  readonly vocabulary?: VocabularyName;
-  /**
-   * statistics.json of `calibrate`. The search for scales then favours the columns that matter. For the same
-   * precisions.
-   */
-  readonly importance?: string;
-  /** Texts, UTF-8 or JSONL, to measure the importances on while converting, instead of reading them. */
-  readonly data?: readonly string[];
-  /** How layers are rounded, of `ROUNDINGS`. Default: `gptq` with `data`, `search` with `importance`. */
-  readonly rounding?: Rounding;
-  /** The most tokens of them to measure. Default: 8,192. */
-  readonly tokens?: number;
-  /** Compares the folder with Transformers once it is written; see `verify`. */
-  readonly verify?: ReferenceOptions;
-}
-
-export const convertOptions = optionsOf<ConvertOptions>(
-  { checkpoint: field.path, output: field.path },
+export const convertOptions = optionsOf(
   {
-    ...field.source,
-    force: field.flag,
-    dtype: z.union([field.precision, z.array(field.precision).min(1)]),
+    /** A folder, a GGUF file, or with `hub` a model's name there: owner/name[@revision][:part of a GGUF file's name]. */
+    checkpoint: path,
+    output: path,
+  },
+  {
+    ...SOURCE,
+    force: flag,
+    /** Name of the precision, or of several: one model each, the first of them what hosts open. fp32 by default. */
+    dtype: z.union([precision, listOf(precision)]),
+    /** Weights a block, of `BLOCK_SIZES`; for precisions in blocks, of `BLOCK_NAMES`. */
     blockSize: z.literal(BLOCK_SIZES),
-    asymmetric: field.flag,
+    /** Stores zero points too; for the same. */
+    asymmetric: flag,
+    /** How embedding and head are stored, of `VOCABULARY_NAMES`; for the same. */
     vocabulary: z.enum(VOCABULARY_NAMES),
-    importance: field.path,
-    data: field.files,
+    /** statistics.json of `calibrate`: the search for scales then makes those columns exact that matter. For the same. */
+    importance: path,
+    /** Texts, UTF-8 or JSONL, to measure that on while converting, instead of reading it. */
+    data: files,
+    /** How layers are rounded, of `ROUNDINGS`: `gptq` by default with `data`, `search` with `importance`. */
     rounding: z.enum(ROUNDINGS),
-    tokens: field.count,
-    verify: referenceOptions,
+    /** Tokens of them to measure at most; 8,192 by default. */
+    tokens: count,
+    /** Compares the folder with Transformers once it is written; see `verify`. */
+    verify: optionsOf({}, REFERENCE),
   },
 );
+
+export interface ConvertOptions extends SourceOptions, z.infer<typeof convertOptions> {}
 
 /** One model of the folder. */
 export interface ConvertedModel {
@@ -105,13 +88,11 @@ export interface ConvertResult {
 }
 
 /**
- * Converts a checkpoint (a Hugging Face folder or a GGUF file) to ONNX, in precisions of `PRECISIONS`.
+ * Converts a checkpoint, a Hugging Face folder or a GGUF file, to a dense ONNX folder.
  *
- * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/dense' });
- * @example await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/all', dtype: ['fp32', 'fp16', 'int4'] });
- * @example
- * const data = ['texts/fit.txt'];
- * await convert({ checkpoint: 'fixtures/tiny-llama', output: 'out/int4', dtype: 'int4', data });
+ * @example await convert({ checkpoint: './SmolLM2-135M', output: './dense', dtype: 'int4' });
+ * @example await convert({ checkpoint: './SmolLM2-135M', output: './all', dtype: ['fp32', 'fp16', 'int4'] });
+ * @example await convert({ checkpoint: './SmolLM2-135M', output: './int4', dtype: 'int4', data: ['texts/fit.txt'] });
  */
 export const convert = door('convert', convertOptions, async (options: ConvertOptions): Promise<ConvertResult> => {
   const precisions = precisionsFor(options);

@@ -1,8 +1,8 @@
-/** `lacuna doctor`: which runtime there is, whether it computes what it should, and where kernels are active. */
-
+/** `lacuna doctor`: which runtime is installed, whether it computes correctly, and where kernels are active. */
 import { arch, platform } from 'node:os';
 import { join } from 'node:path';
 import { version as nodeVersion } from 'node:process';
+import type * as z from 'zod';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import { BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../core/graph.ts';
@@ -13,14 +13,12 @@ import { Bodies, OPERATOR_SET, statisticalTopKBody, statisticalTopKNode } from '
 import { addonProblem, createOpenGraph, operatorSetOf, runtimeVersion } from '../runtime/index.ts';
 import { nativeBackend } from './backend.ts';
 import { ADDON_NAME, findNativeLibrary, type NativeLibrary, nativePath } from './engine/native-library.ts';
-import * as field from './fields.ts';
+import { nativeFolder } from './options.ts';
 
-export interface DoctorOptions {
-  /** Folder of the native library. If absent, Lacuna looks for it. */
-  readonly nativeFolder?: string | URL;
-}
+/** `nativeFolder`: where the native library is; found by itself when absent. */
+export const doctorOptions = optionsOf({}, { nativeFolder });
 
-export const doctorOptions = optionsOf<DoctorOptions>({}, { nativeFolder: field.nativeFolder });
+export interface DoctorOptions extends z.infer<typeof doctorOptions> {}
 
 export interface DoctorResult {
   readonly lacuna: string;
@@ -36,8 +34,7 @@ export interface DoctorResult {
 
 /** Which runtime there is, whether it works, and whether kernels are active. Never throws for what it is asked to find out. */
 export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult> {
-  const { nativeFolder } = checkArgument(doctorOptions, options, { of: 'doctor' });
-  const folder = nativePath(nativeFolder);
+  const folder = nativePath(checkArgument(doctorOptions, options, { of: 'doctor' }).nativeFolder);
   const native = await findNativeLibrary(folder);
   let version: string | null = null;
   let problem: DoctorResult['problem'] = null;
@@ -112,11 +109,8 @@ function checkResult(data: ArrayLike<number | bigint>): void {
 
 async function tryPortableBody(): Promise<void> {
   const runner = await createOpenGraph({ encode: encodeModel, threads: 1 })(oneOperator());
-  try {
-    checkResult((await runner.run({ x: ROW })).y.data);
-  } finally {
-    await runner.close();
-  }
+  const { y } = await runner.run({ x: ROW }).finally(() => runner.close());
+  checkResult(y.data);
 }
 
 async function tryKernel(folder: string): Promise<void> {

@@ -1,5 +1,4 @@
-/** `lacuna convert --dry-run`: what converting would write, take and meet, everything that is wrong at once. */
-
+/** `lacuna convert --dry-run`: what a conversion would write and cost, and everything that is wrong. */
 import { statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { inputGrams } from '../../calibrate/index.ts';
@@ -13,6 +12,7 @@ import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { type Checkpoint, hasTokenizer, parametersOf } from '../core/checkpoint.ts';
 import { type ErrorCode, LacunaError } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
+import { door } from '../core/options.ts';
 import type { Precision } from '../core/precision.ts';
 import { attempt, attemptAsync } from '../core/problems.ts';
 import { layerSumsOf } from '../core/statistics.ts';
@@ -27,7 +27,6 @@ import {
   precisionsFor,
   tokenizerNotes,
 } from './convert.ts';
-import { door } from './door.ts';
 import { type PlannedFile, planModelFolder } from './folder/model-folder.ts';
 import { checkWritable, presentFolder } from './folder/output.ts';
 import { checkpointPath } from './folder/source.ts';

@@ -1,14 +1,12 @@
 /** `lacuna eval`: what a model's perplexity is, and what rounding its weights and leaving something out cost. */
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
-import { optionsOf } from '../core/options.ts';
+import { door, listOf, optionsOf, path } from '../core/options.ts';
 import type { Plan } from '../core/plan.ts';
-import { FLOATS, type PrecisionName } from '../core/precision.ts';
-import type { JobOptions } from '../core/progress.ts';
+import { FLOATS } from '../core/precision.ts';
 import type { Session } from '../core/session.ts';
 import {
   COMPARE_MODES,
-  type CompareMode,
   type Comparison,
   compare,
   DEFINITIONS,
@@ -19,11 +17,10 @@ import {
 } from '../eval/index.ts';
 import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
-import { type BudgetCheck, checkMaxPplRatio, judgeBudget } from './build/budget.ts';
-import { door } from './door.ts';
-import { chooseEngine, type Engine, type EngineOptions } from './engine/engine.ts';
+import { type BudgetCheck, judgeBudget } from './build/budget.ts';
+import { maxPplRatio } from './build/options.ts';
+import { chooseEngine, type Engine } from './engine/engine.ts';
 import { feedOf, type MeasuringJob, openMeasuredSession } from './engine/measured-session.ts';
-import * as field from './fields.ts';
 import {
   baselineOf,
   type ChosenModel,
@@ -32,45 +29,25 @@ import {
   type ModelFolder,
   openModelFolder,
 } from './folder/model-folder.ts';
+import { COMPARED, type ComparedOptions, count } from './options.ts';
 import { noteFittedTexts } from './texts/fitted-texts.ts';
 import { readWindows } from './texts/windows.ts';
 
-export interface EvaluateOptions extends JobOptions, Pick<EngineOptions, 'engine' | 'nativeFolder'> {
-  readonly folder: string;
-  /** The baseline: a folder of the same checkpoint. Without it, only the folder's own perplexity is measured. */
-  readonly against?: string;
-  /** Which precision of the folder, and of the baseline. Default: the first. */
-  readonly dtype?: PrecisionName;
-  readonly againstDtype?: PrecisionName;
-  /** What runs the baseline. Default: the same engine. */
-  readonly againstEngine?: Engine;
-  /** UTF-8 files. Default: the pinned `test` text. */
-  readonly data?: readonly string[];
-  /** The minimum number of tokens to score (in mode `all`; half as many in mode `decode`). */
-  readonly tokens?: number;
-  /** Tokens in a window. */
-  readonly window?: number;
-  readonly modes?: readonly CompareMode[];
-  /**
-   * The check fails when the ratio to the checkpoint's floats, with its error, is above this in any mode. At least 1.
-   */
-  readonly maxPplRatio?: number;
-}
-
-export const evaluateOptions = optionsOf<EvaluateOptions>(
-  { folder: field.path },
+export const evaluateOptions = optionsOf(
+  { folder: path },
   {
-    ...field.job,
-    ...field.compared,
-    engine: field.engine,
-    againstEngine: field.engine,
-    nativeFolder: field.nativeFolder,
-    tokens: field.count,
+    ...COMPARED,
+    /** Tokens to score at least (in mode `all`; half as many in mode `decode`). */
+    tokens: count,
+    /** Tokens a window. */
     window: z.int().min(4),
-    modes: z.array(z.enum(COMPARE_MODES)).min(1),
-    maxPplRatio: field.maxPplRatio,
+    modes: listOf(z.enum(COMPARE_MODES)),
+    /** The check fails when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
+    maxPplRatio,
   },
 );
+
+export interface EvaluateOptions extends ComparedOptions, z.infer<typeof evaluateOptions> {}
 
 export interface TextMeasured {
   readonly name: string;
@@ -95,15 +72,14 @@ export interface EvaluateResult {
 }
 
 /**
- * Evaluates a folder, alone or against a baseline on the same tokens.
+ * Measures a folder's perplexity, and against its dense baseline what leaving something out cost.
  *
  * A failed check is a result, not an error: `check.passed` is false.
  *
- * @example const { modes } = await evaluate({ folder: 'out/sparse', against: 'out/dense' });
+ * @example const { modes } = await evaluate({ folder: './sparse', against: './dense' });
  */
 export const evaluate = door('evaluate', evaluateOptions, async (options: EvaluateOptions): Promise<EvaluateResult> => {
   const { maxPplRatio, againstEngine = options.engine } = options;
-  checkMaxPplRatio(maxPplRatio);
   const model = await openModelFolder(options.folder, options.dtype);
   const chosen = await chooseEngine({ ...options, operatorSet: calledOperators(model) });
   const againstChosen =
@@ -209,11 +185,7 @@ async function compareWithModel(
   options: CompareFolderOptions,
 ): Promise<Comparison[]> {
   const dense = await openSession(modelPath, { ...options, native });
-  try {
-    return await compareWith(dense, model, windows, options);
-  } finally {
-    await dense.close();
-  }
+  return compareWith(dense, model, windows, options).finally(() => dense.close());
 }
 
 export type Windows = readonly (readonly number[])[];
@@ -241,11 +213,7 @@ export async function compareApart(
       `What ${model.modelPath} leaves out cannot be put back in to measure rounding`,
     );
   const dense = await openMeasuredSession(model.modelPath, whole, options);
-  try {
-    return await compareWith(dense, model, windows, { ...options, floats });
-  } finally {
-    await dense.close();
-  }
+  return compareWith(dense, model, windows, { ...options, floats }).finally(() => dense.close());
 }
 
 interface CompareFolderOptions extends MeasuringJob, Pick<EvaluateOptions, 'modes'> {

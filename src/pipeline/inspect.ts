@@ -1,7 +1,7 @@
-/** `lacuna inspect`: what a path holds, whatever stage of the pipeline it comes from. */
-
+/** `lacuna inspect`: what a path holds, from any stage of the pipeline. */
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type * as z from 'zod';
 import { type StatisticsSummary, summarise } from '../../calibrate/index.ts';
 import type { ModelLayout, UnreadTensors } from '../../converters/index.ts';
 import { openCheckpoint } from '../../formats/checkpoint.ts';
@@ -11,14 +11,12 @@ import { readOnnx } from '../../formats/onnx/index.ts';
 import { readStatistics, STATISTICS_FORMAT } from '../../formats/statistics.ts';
 import { LacunaError } from '../core/errors.ts';
 import { MANIFEST_FORMAT, type Manifest, type ManifestModel } from '../core/manifest.ts';
-import { checkArgument, optionsOf } from '../core/options.ts';
+import { checkArgument, optionsOf, path as pathSchema } from '../core/options.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
-import type { PrecisionName } from '../core/precision.ts';
 import type { Statistics } from '../core/statistics.ts';
-import * as field from './fields.ts';
 import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
-import { localPath, type SourceOptions } from './folder/source.ts';
+import { localPath, SOURCE, type SourceOptions } from './folder/source.ts';
 import {
   type CheckpointSummary,
   type ExtrasSummary,
@@ -28,6 +26,7 @@ import {
   summariseExtras,
   summariseGraph,
 } from './folder/summaries.ts';
+import { precision } from './options.ts';
 import { openPlan } from './plan.ts';
 
 export type { AdapterSummary } from '../../formats/lora/index.ts';
@@ -59,21 +58,19 @@ type Found =
     }
   | { readonly kind: 'plan'; readonly path: string; readonly plan: Plan };
 
-export interface InspectOptions extends SourceOptions {
-  /** Which precision of a folder. */
-  readonly dtype?: PrecisionName;
-}
+/** `dtype`: which of a folder's precisions. */
+export const inspectOptions = optionsOf({}, { ...SOURCE, dtype: precision });
 
-export const inspectOptions = optionsOf<InspectOptions>({}, { ...field.source, dtype: field.precision });
+export interface InspectOptions extends SourceOptions, z.infer<typeof inspectOptions> {}
 
 /**
- * What a path holds: a checkpoint, an adapter, a model folder, a .onnx, statistics or plan file. No weight is read (but the model
- * is downloaded, when `path` names one on the `hub`).
+ * What a path holds: a checkpoint, an adapter, a model folder, a .onnx, statistics or plan file. No weight is read (but the model is
+ * downloaded, when `path` names one on the `hub`).
  */
 export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
-  const given = checkArgument(field.path, path, { of: 'inspect', name: 'path' });
-  const checked = checkArgument(inspectOptions, options, { of: 'inspect' });
-  const found = await find(await localPath(given, checked), checked.dtype);
+  const given = checkArgument(pathSchema, path, { of: 'inspect', name: 'path' });
+  const { dtype, ...source } = checkArgument(inspectOptions, options, { of: 'inspect' });
+  const found = await find(await localPath(given, source), dtype);
   return { ...found, problems: problemsOf(found) };
 }
 

@@ -1,58 +1,57 @@
 /** A model folder opened to write texts: prompts in, text out, one text at a time, until it is closed. */
 /// <reference lib="esnext.disposable" preserve="true" />
+
 import * as z from 'zod';
 import { type ChatMessage, loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
-import { checkArgument, optionsOf } from '../core/options.ts';
+import { checkArgument, listOf, optionsOf, path } from '../core/options.ts';
 import type { PrecisionName } from '../core/precision.ts';
 import type { JobOptions } from '../core/progress.ts';
-import {
-  type GenerateOptions,
-  type SamplingOptions,
-  type StopReason,
-  type Turns,
-  takeTurns,
-} from '../runtime/index.ts';
-import { type Engine, type EngineOptions, openDecodingSession } from './engine/engine.ts';
-import * as field from './fields.ts';
+import { SAMPLING, type SamplingOptions } from '../core/sampling.ts';
+import { type GenerateOptions, type StopReason, type Turns, takeTurns } from '../runtime/index.ts';
+import { type Engine, openDecodingSession } from './engine/engine.ts';
 import { calledOperators, chooseModel } from './folder/model-folder.ts';
+import { ENGINE, flag, JOB, precision } from './options.ts';
 
 export type { ChatMessage };
 
-export interface OpenOptions
-  extends Pick<EngineOptions, 'engine' | 'nativeFolder'>,
-    Pick<JobOptions, 'progress' | 'signal' | 'threads'> {
-  /** Which precision of the folder. Default: the first. */
-  readonly dtype?: PrecisionName;
-}
+/** What a folder's model is opened by. */
+export const OPENED = {
+  ...JOB,
+  ...ENGINE,
+  /** Which of the folder's precisions; the first by default. */
+  dtype: precision,
+};
 
-export const openOptions = optionsOf<OpenOptions>({}, field.opened);
+export const openOptions = optionsOf({}, OPENED);
 
-/** A text to continue, or a conversation, which goes through the model's chat template. */
-export type Prompt = string | readonly ChatMessage[];
+export interface OpenOptions extends JobOptions, z.infer<typeof openOptions> {}
 
-/** Without a sampling option, each token is the likeliest. With one, `temperature` is 1 by default. */
-export interface GenerationOptions extends SamplingOptions {
-  /** The most tokens to make. Default: 128. */
-  readonly maxTokens?: number;
-  /** Continues past end-of-text tokens. */
-  readonly ignoreEos?: boolean;
-  readonly signal?: AbortSignal;
-}
-
-export const generationOptions = optionsOf<GenerationOptions>({}, field.generated);
-
-const promptSchema = z.union([
+export const promptSchema = z.union([
   z.string(),
-  z.array(optionsOf<ChatMessage>({ role: z.string().min(1), content: z.string() }, {})).min(1),
+  listOf(optionsOf({ role: z.string().min(1), content: z.string() }, {})),
 ]);
 
-function tokenIds({ vocabSize }: ModelSpec) {
-  return z.array(z.int().min(0).lt(vocabSize));
-}
+/** A text to continue, or a conversation, which goes through the model's chat template. */
+export type Prompt = z.infer<typeof promptSchema>;
 
-/** A text that was made, without its prompt. */
+/** What texts are made by. */
+export const GENERATED = {
+  ...SAMPLING,
+  /** Tokens to make at most; 128 by default. */
+  maxTokens: z.int().min(0),
+  /** Goes on past end-of-text tokens. */
+  ignoreEos: flag,
+  signal: JOB.signal,
+};
+
+export const generationOptions = optionsOf({}, GENERATED);
+
+/** The likeliest token each time, unless one of the options of sampling is given: `temperature` is then 1 by default. */
+export interface GenerationOptions extends SamplingOptions, z.infer<typeof generationOptions> {}
+
+/** A generated text, without its prompt. */
 export interface GeneratedText {
   readonly text: string;
   readonly promptTokens: readonly number[];
@@ -113,13 +112,9 @@ const DEFAULT_MAX_TOKENS = 128;
  * for await (const piece of model.stream([{ role: 'user', content: 'Who was Ada Lovelace?' }])) console.log(piece);
  * await model.close();
  */
-export async function open(folder: string, options: OpenOptions = {}): Promise<Model> {
-  const given = checkArgument(field.path, folder, { of: 'open', name: 'folder' });
-  return openFolder(given, checkArgument(openOptions, options, { of: 'open' }));
-}
-
-/** The same with options that are checked. */
-export async function openFolder(folder: string, options: OpenOptions): Promise<Model> {
+export async function open(folder: string, given: OpenOptions = {}): Promise<Model> {
+  checkArgument(path, folder, { of: 'open', name: 'folder' });
+  const options = checkArgument(openOptions, given, { of: 'open' });
   const chosen = await chooseModel(folder, options.dtype);
   const { manifest, model, modelPath } = chosen;
   const { spec } = manifest;
@@ -134,6 +129,7 @@ export async function openFolder(folder: string, options: OpenOptions): Promise<
     if (closed === undefined) return checkArgument(schema, given, { of: 'a generation', name });
     throw new LacunaError('usage', `The model of ${folder} is closed`, { hint: `Open it again: open('${folder}')` });
   };
+  const tokenIds = z.array(z.int().min(0).lt(spec.vocabSize));
   const encode = (prompt: Prompt) => encodePrompt(tokenizer, folder, prompt);
   const stream: Model['stream'] = (prompt, given = {}) => {
     const request = requestOf(spec, check(generationOptions, given));
@@ -150,11 +146,11 @@ export async function openFolder(folder: string, options: OpenOptions): Promise<
     generate: async (prompt, given) => resultOf(stream(prompt, given)),
     generateAll: async (prompts, given = {}) => {
       const request = requestOf(spec, check(generationOptions, given));
-      const encoded = check(z.array(promptSchema).min(1), prompts, 'prompts').map(encode);
+      const encoded = check(listOf(promptSchema), prompts, 'prompts').map(encode);
       return together(tokenizer, encoded, turns.rows(encoded, request));
     },
     tokens: (text) => tokenizer.encode(check(z.string(), text, 'text')),
-    text: (ids) => tokenizer.decode(check(tokenIds(spec), ids, 'tokens'), { skipSpecialTokens: true }),
+    text: (ids) => tokenizer.decode(check(tokenIds, ids, 'tokens'), { skipSpecialTokens: true }),
     close,
     [Symbol.asyncDispose]: close,
   };

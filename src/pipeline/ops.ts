@@ -1,39 +1,40 @@
-/** `lacuna ops`: the library of operators for hosts that load one, by its path or put into a model folder. */
-
+/** `lacuna ops`: the library of operators, for hosts that load one by its path or from a model folder. */
 import { createReadStream } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
+import type * as z from 'zod';
 import { writeFileAtomically } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
+import { writeJson } from '../../formats/tensors-beside.ts';
 import { LacunaError } from '../core/errors.ts';
 import { LACUNA_DOMAIN } from '../core/graph.ts';
-import { checkArgument, optionsOf } from '../core/options.ts';
+import { isJsonObject, type JsonObject } from '../core/json.ts';
+import { checkArgument, door, optionsOf, path } from '../core/options.ts';
 import { BLOCK_NAMES, IN_BLOCKS, listed } from '../core/precision.ts';
-import { door } from './door.ts';
 import { findNativeLibrary, nativePath } from './engine/native-library.ts';
-import * as field from './fields.ts';
 import { isModelFolder, MAX_JSON_BYTES } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
+import { flag, nativeFolder } from './options.ts';
 
-export interface OpsPathOptions {
-  /** Folder of the native library. If absent, Lacuna looks for it. */
-  readonly nativeFolder?: string | URL;
-}
+/** `nativeFolder`: where the native library is; found by itself when absent. */
+export const opsPathOptions = optionsOf({}, { nativeFolder });
 
-export const opsPathOptions = optionsOf<OpsPathOptions>({}, { nativeFolder: field.nativeFolder });
+export interface OpsPathOptions extends z.infer<typeof opsPathOptions> {}
 
-export interface OpsInstallOptions extends OpsPathOptions {
-  /** A model folder with operators of ours. */
-  readonly folder: string;
-  /** Removes what an earlier call added. */
-  readonly undo?: boolean;
-}
-
-export const opsInstallOptions = optionsOf<OpsInstallOptions>(
-  { folder: field.path },
-  { nativeFolder: field.nativeFolder, undo: field.flag },
+export const opsInstallOptions = optionsOf(
+  {
+    /** A model folder that holds operators of ours. */
+    folder: path,
+  },
+  {
+    nativeFolder,
+    /** Takes out what an earlier call put in. */
+    undo: flag,
+  },
 );
+
+export interface OpsInstallOptions extends z.infer<typeof opsInstallOptions> {}
 
 export interface OpsInstallResult {
   readonly folder: string;
@@ -147,16 +148,14 @@ async function readConfig(folder: string): Promise<GenaiConfig> {
       ...value,
       model: { ...objectIn(value, 'model', path), decoder: { ...decoder, session_options: options } },
     };
-    return writeFileAtomically(path, `${JSON.stringify(changed, null, 2)}\n`);
+    return writeJson(path, changed);
   };
   return { model: decoder.filename, named, write };
 }
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
 function objectIn(parent: JsonObject, name: string, path: string): JsonObject {
   const value = parent[name];
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as JsonObject;
+  if (isJsonObject(value)) return value;
   throw badConfig(path, name);
 }
 

@@ -1,9 +1,9 @@
 /** `lacuna plan`: statistics become a plan. */
-
+import type * as z from 'zod';
 import { sha256File } from '../../formats/files.ts';
 import { badPlan, readPlan, writePlan } from '../../formats/plan.ts';
 import { readStatistics } from '../../formats/statistics.ts';
-import { optionsOf } from '../core/options.ts';
+import { door, optionsOf, path } from '../core/options.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
 import {
   makePlan,
@@ -13,25 +13,23 @@ import {
   planOptionsSchema,
   presetProblem,
 } from '../plan/index.ts';
-import { door } from './door.ts';
-import * as field from './fields.ts';
 import { checkJsonOutput, writeJsonOutput } from './folder/output.ts';
+import { flag } from './options.ts';
 import { checkTokens, STATISTICS } from './texts/enough-tokens.ts';
 
 export { type PlanOptions, PRESET_WORDS, type PresetWords };
 
-export interface PlanCommandOptions {
-  readonly statistics: string;
-  /** JSON file to write. Its tensors, if any, go beside it. */
-  readonly output: string;
-  readonly preset: PlanOptions;
-  readonly force?: boolean;
-}
-
-export const planOptions = optionsOf<PlanCommandOptions>(
-  { statistics: field.path, output: field.path, preset: planOptionsSchema },
-  { force: field.flag },
+export const planCommandOptions = optionsOf(
+  {
+    statistics: path,
+    /** JSON file to make; its tensors, if it has any, go beside it. */
+    output: path,
+    preset: planOptionsSchema,
+  },
+  { force: flag },
 );
+
+export interface PlanCommandOptions extends z.infer<typeof planCommandOptions> {}
 
 export interface PlanResult {
   readonly output: string;
@@ -41,9 +39,11 @@ export interface PlanResult {
 /**
  * Chooses what to leave out, from statistics alone.
  *
- * @example await plan({ statistics: 's.json', output: 'p.json', preset: { preset: 'top-k', density: 0.3 } });
+ * @example
+ * const preset = { preset: 'top-k', density: 0.3 } as const;
+ * await plan({ statistics: './statistics.json', output: './plan.json', preset });
  */
-export const plan = door('plan', planOptions, async (options: PlanCommandOptions): Promise<PlanResult> => {
+export const plan = door('plan', planCommandOptions, async (options: PlanCommandOptions): Promise<PlanResult> => {
   await checkJsonOutput(options);
   const statistics = await readStatistics(options.statistics);
   checkTokens(STATISTICS, statistics.tokens);

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { refuseExistingFolder } from '../../formats/files.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
-import { optionsOf } from '../core/options.ts';
+import { door, files, optionsOf, path } from '../core/options.ts';
 import type { Host, Plan, PlanTensors } from '../core/plan.ts';
 import {
   choosePrecision,
@@ -17,27 +17,12 @@ import type { JobOptions } from '../core/progress.ts';
 import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
-import { door } from './door.ts';
-import * as field from './fields.ts';
 import { isModelFolder, writeModelFolder } from './folder/model-folder.ts';
-import { type DenseModel, denseModel, openDense, openSource, type SourceOptions } from './folder/source.ts';
+import { type DenseModel, denseModel, openDense, openSource, SOURCE, type SourceOptions } from './folder/source.ts';
+import { count, flag } from './options.ts';
 import { openPlan } from './plan.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding/rounding.ts';
 import { pinnedTexts } from './texts/texts.ts';
-
-export interface SparsifyOptions extends SourceOptions {
-  /** A checkpoint or a dense folder. */
-  readonly source: string;
-  readonly plan: string;
-  readonly output: string;
-  readonly force?: boolean;
-  /** How weights are stored, of `SPARSE_PRECISIONS`. Default: fp32, which is the only one for a folder. */
-  readonly dtype?: SparsePrecision;
-  /** Texts that round precisions in blocks. Default: the pinned `fit` text. */
-  readonly data?: readonly string[];
-  /** The most tokens of them to measure. Default: 8,192. */
-  readonly tokens?: number;
-}
 
 export interface SparsifyResult {
   readonly output: string;
@@ -50,10 +35,26 @@ export const SPARSE_PRECISIONS: readonly SparsePrecision[] = STORAGES;
 
 export type SparsePrecision = Storage & PrecisionName;
 
-export const sparsifyOptions = optionsOf<SparsifyOptions>(
-  { source: field.path, plan: field.path, output: field.path },
-  { ...field.source, force: field.flag, dtype: z.enum(SPARSE_PRECISIONS), data: field.files, tokens: field.count },
+export const sparsifyOptions = optionsOf(
+  {
+    /** A checkpoint or a dense folder. */
+    source: path,
+    plan: path,
+    output: path,
+  },
+  {
+    ...SOURCE,
+    force: flag,
+    /** How weights are stored, of `SPARSE_PRECISIONS`; fp32 by default, and the only one for a folder. */
+    dtype: z.enum(SPARSE_PRECISIONS),
+    /** Texts that precisions in blocks are rounded by; the pinned `fit` text by default. */
+    data: files,
+    /** Tokens of them to measure at most; 8,192 by default. */
+    tokens: count,
+  },
 );
+
+export interface SparsifyOptions extends SourceOptions, z.infer<typeof sparsifyOptions> {}
 
 /** The precision that a sparse model is made in. */
 export function sparsePrecision(name: SparsePrecision = FLOATS): Precision {
@@ -63,8 +64,9 @@ export function sparsePrecision(name: SparsePrecision = FLOATS): Precision {
 /**
  * Rewrites a model by a plan and writes a folder that stands alone.
  *
- * @throws LacunaError `mismatch` when the plan was made for another model, or for stock ONNX Runtime with another
- * storage of weights.
+ * @throws LacunaError `mismatch` when the plan was made for another model, or for weights of another storage in stock ONNX
+ *   Runtime.
+ * @example await sparsify({ source: './SmolLM2-135M', plan: './plan.json', output: './sparse' });
  */
 export const sparsify = door('sparsify', sparsifyOptions, async (options: SparsifyOptions): Promise<SparsifyResult> => {
   const precision = sparsePrecision(options.dtype);

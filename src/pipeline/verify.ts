@@ -1,7 +1,7 @@
-/** `lacuna verify`: a converted folder is held against what Transformers computes from its checkpoint. */
-
+/** `lacuna verify`: compares a converted folder with what Transformers computes from its checkpoint. */
 import { createReadStream } from 'node:fs';
 import { basename, join } from 'node:path';
+import type * as z from 'zod';
 import { readExpectations } from '../../formats/expectations.ts';
 import { writeFileAtomically } from '../../formats/files.ts';
 import { writeJson } from '../../formats/tensors-beside.ts';
@@ -9,18 +9,24 @@ import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts'
 import { type Checkpoint, hasTokenizer, parametersOf } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Expectations, ExpectedPrompt } from '../core/expectations.ts';
-import { optionsOf } from '../core/options.ts';
+import { door, optionsOf, path } from '../core/options.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import type { Verification } from '../core/verification.ts';
 import { addRows, failed, type Judgement, judge, limitsOf, NO_ROWS, type Tallies, tallyPrompt } from '../eval/index.ts';
 import { openSession } from '../runtime/index.ts';
 import { readFloats } from '../tensors/index.ts';
-import { door } from './door.ts';
-import * as field from './fields.ts';
 import { MANIFEST_FILE, readManifest } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
-import { denseGraph, localPath, type OpenedCheckpoint, openPieces, type SourceOptions } from './folder/source.ts';
+import {
+  denseGraph,
+  localPath,
+  type OpenedCheckpoint,
+  openPieces,
+  SOURCE,
+  type SourceOptions,
+} from './folder/source.ts';
+import { flag } from './options.ts';
 import {
   askReference,
   askTransformers,
@@ -28,23 +34,24 @@ import {
   findReference,
   findTransformers,
   type Question,
+  REFERENCE,
   type Reference,
   type ReferenceOptions,
   type ReferenceSubject,
 } from './verification/reference.ts';
 import { COMPARED_ROWS, decodedTokens, verifyPrompts } from './verification/verify-prompts.ts';
 
-export interface VerifyOptions extends SourceOptions, ReferenceOptions {
-  /** A dense folder made by `convert`. */
-  readonly folder: string;
-  /** The checkpoint that it was made from. */
-  readonly checkpoint: string;
-}
-
-export const verifyOptions = optionsOf<VerifyOptions>(
-  { folder: field.path, checkpoint: field.path },
-  { ...field.source, python: field.path, expectations: field.path },
+export const verifyOptions = optionsOf(
+  {
+    /** A dense folder made by `convert`. */
+    folder: path,
+    /** What it was made from. */
+    checkpoint: path,
+  },
+  { ...SOURCE, ...REFERENCE },
 );
+
+export interface VerifyOptions extends SourceOptions, ReferenceOptions, z.infer<typeof verifyOptions> {}
 
 export interface VerifyResult {
   readonly folder: string;
@@ -58,8 +65,8 @@ export interface VerifyResult {
  * A difference over the limit is a result, not an error: `passed` of a check is false.
  *
  * @throws LacunaError `not-found` when there is neither a Python with Transformers nor an expectations file,
- * `mismatch` when the folder was made from another checkpoint.
- * @example const { checks } = await verify({ folder: 'out/dense', checkpoint: './SmolLM2-135M' });
+ *   `mismatch` when the folder was made from another checkpoint.
+ * @example const { checks } = await verify({ folder: './dense', checkpoint: './SmolLM2-135M' });
  */
 export const verify = door('verify', verifyOptions, async (options: VerifyOptions): Promise<VerifyResult> => {
   const opened = await openPieces(options.checkpoint, options);
@@ -186,17 +193,18 @@ function sameIds({ prompts }: Expectations, tokenizer: Tokenizer | undefined): b
   return asked.every(({ text, encoded }) => String(tokenizer.encode(text)) === String(encoded));
 }
 
-export interface ExpectOptions extends SourceOptions, Pick<ReferenceOptions, 'python'> {
-  readonly checkpoint: string;
-  /** Default: beside the checkpoint, where `verify` looks for it. */
-  readonly output?: string;
-  readonly force?: boolean;
-}
-
-export const expectOptions = optionsOf<ExpectOptions>(
-  { checkpoint: field.path },
-  { ...field.source, python: field.path, output: field.path, force: field.flag },
+export const expectOptions = optionsOf(
+  { checkpoint: path },
+  {
+    ...SOURCE,
+    python: REFERENCE.python,
+    /** By default beside the checkpoint, where `verify` looks for it. */
+    output: path,
+    force: flag,
+  },
 );
+
+export interface ExpectOptions extends SourceOptions, z.infer<typeof expectOptions> {}
 
 export interface ExpectResult {
   readonly output: string;
@@ -212,11 +220,11 @@ export const writeExpectations = door(
   'writeExpectations',
   expectOptions,
   async (given: ExpectOptions): Promise<ExpectResult> => {
-    const path = await localPath(given.checkpoint, given);
-    const output = given.output ?? expectationsPath(path);
+    const checkpoint = await localPath(given.checkpoint, given);
+    const output = given.output ?? expectationsPath(checkpoint);
     if (!given.force && (await exists(output)))
       throw new LacunaError('exists', `${output} already exists`, { hint: 'Replace it with --force.' });
-    const opened = await openPieces(path, given);
+    const opened = await openPieces(checkpoint, given);
     const subject = subjectOf(opened.checkpoint, given);
     const python = await findTransformers(subject, given.python);
     const tokenizer = await tokenizerOf(opened);

@@ -12,7 +12,7 @@ import { type PlanOptions, PRESETS } from './presets.ts';
 export { denseFfnBytes } from './bytes.ts';
 export { checkTarget } from './host.ts';
 export type { PlanOptions } from './presets.ts';
-export { type SkipCounts, type SkipRule, simulateSkips } from './simulate.ts';
+export { simulateSkips } from './simulate.ts';
 export type { PresetWords };
 
 /** What is said of every preset to whoever chooses one. */

@@ -1,7 +1,7 @@
 /** Float conversion agrees with IEEE 754 on every 16-bit value and at every point where rounding changes. */
 import { describe, expect, test } from 'vitest';
-import { DTYPE_BYTES } from '../core/dtype.ts';
-import { castFloats, type FloatDType } from './float-cast.ts';
+import { DTYPE_BYTES, type FloatDType } from '../core/dtype.ts';
+import { castFloats } from './float-cast.ts';
 
 function cast(bytes: ArrayBufferView, from: FloatDType, to: FloatDType): Uint8Array {
   const source = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);

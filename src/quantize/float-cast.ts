@@ -1,11 +1,5 @@
 /** Conversion among float16, bfloat16, float32 and float64, as raw bits: round to nearest, ties to even (IEEE 754-2019). */
-import { DTYPE_BYTES, type DType, FLOAT_DTYPES } from '../core/dtype.ts';
-
-export type FloatDType = (typeof FLOAT_DTYPES)[number];
-
-export function isFloatDType(dtype: DType): dtype is FloatDType {
-  return (FLOAT_DTYPES as readonly DType[]).includes(dtype);
-}
+import { DTYPE_BYTES, type FloatDType } from '../core/dtype.ts';
 
 /** Elements that pass through the float32 scratch memory at a time, if neither type is float32 (32 KiB). */
 const SCRATCH_ELEMENTS = 8192;
@@ -16,8 +10,8 @@ const SCRATCH_ELEMENTS = 8192;
  */
 export function castFloats(source: Uint8Array, from: FloatDType, target: Uint8Array, to: FloatDType): void {
   if (from === to) target.set(source);
-  else if (to === 'float32') toFloat32(source, from, uint32(target));
-  else if (from === 'float32') fromFloat32(uint32(source), target, to);
+  else if (to === 'float32') TO_FLOAT32[from](source, uint32(target));
+  else if (from === 'float32') FROM_FLOAT32[to](uint32(source), target);
   else castThroughFloat32(source, from, target, to);
 }
 
@@ -31,45 +25,25 @@ function castThroughFloat32(source: Uint8Array, from: FloatDType, target: Uint8A
     const part = source.subarray(start * sourceBytes, end * sourceBytes);
     // float64 -> 16 bits would round twice. Rounding to odd first keeps what the second rounding needs.
     if (from === 'float64') roundFloat64ToOdd(part, bits);
-    else toFloat32(part, from, bits);
-    fromFloat32(bits, target.subarray(start * targetBytes, end * targetBytes), to);
+    else TO_FLOAT32[from](part, bits);
+    FROM_FLOAT32[to](bits, target.subarray(start * targetBytes, end * targetBytes));
   }
 }
 
-function toFloat32(source: Uint8Array, from: FloatDType, bits: Uint32Array): void {
-  switch (from) {
-    case 'bfloat16':
-      widenBfloat16(uint16(source), bits);
-      break;
-    case 'float16':
-      widenFloat16(uint16(source), bits);
-      break;
-    case 'float32':
-      bits.set(uint32(source));
-      break;
-    case 'float64':
-      // Storing a number into a Float32Array rounds to nearest even.
-      floatsOf(bits).set(float64(source));
-      break;
-  }
-}
+const TO_FLOAT32: Readonly<Record<FloatDType, (source: Uint8Array, bits: Uint32Array) => void>> = {
+  bfloat16: (source, bits) => widenBfloat16(uint16(source), bits),
+  float16: (source, bits) => widenFloat16(uint16(source), bits),
+  float32: (source, bits) => bits.set(uint32(source)),
+  // Storing a number into a Float32Array rounds to nearest even.
+  float64: (source, bits) => floatsOf(bits).set(float64(source)),
+};
 
-function fromFloat32(bits: Uint32Array, target: Uint8Array, to: FloatDType): void {
-  switch (to) {
-    case 'bfloat16':
-      narrowToBfloat16(bits, uint16(target));
-      break;
-    case 'float16':
-      narrowToFloat16(bits, uint16(target));
-      break;
-    case 'float32':
-      uint32(target).set(bits);
-      break;
-    case 'float64':
-      float64(target).set(floatsOf(bits));
-      break;
-  }
-}
+const FROM_FLOAT32: Readonly<Record<FloatDType, (bits: Uint32Array, target: Uint8Array) => void>> = {
+  bfloat16: (bits, target) => narrowToBfloat16(bits, uint16(target)),
+  float16: (bits, target) => narrowToFloat16(bits, uint16(target)),
+  float32: (bits, target) => uint32(target).set(bits),
+  float64: (bits, target) => float64(target).set(floatsOf(bits)),
+};
 
 function uint16(bytes: Uint8Array): Uint16Array {
   return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);

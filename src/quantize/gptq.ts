@@ -50,7 +50,7 @@ export async function roundCompensated(
   const fits = fitRows(values, diagonal, scheme, shape);
   const blockOf = (row: number, column: number) => row * shape.blocks + Math.floor(column / scheme.blockSize);
   const grid: Grid = {
-    rows: shape.rows,
+    ...shape,
     width: shape.blocks * scheme.blockSize,
     top: topCode(scheme.bits),
     scaleOf: (row, column) => fits.scales[blockOf(row, column)],
@@ -76,7 +76,7 @@ export async function roundTurnable(
   const shape = blockShape([values.length / columns, columns], scheme);
   const fits = fitTurnable(values, diagonal, scheme, shape);
   const grid: Grid = {
-    rows: shape.rows,
+    ...shape,
     width: columns,
     top: topCode(scheme.bits),
     scaleOf: (row, column) => turnableScale(fits, shape, scheme, row, column),
@@ -100,10 +100,9 @@ function inMemory(part: TypedExpr, bytes: Uint8Array): BytesTensor {
   return { kind: 'bytes', ...part, bytes };
 }
 
-/** The rounded values: scale * (code - zero point), codes from 0 to `top`. */
-interface Grid {
-  readonly rows: number;
-  /** Codes in a row. */
+/** What values are rounded to: scale * (code - zero point), codes from 0 to `top`. */
+interface Grid extends Pick<BlockShape, 'rows' | 'columns'> {
+  /** Codes a row. */
   readonly width: number;
   readonly top: number;
   readonly scaleOf: (row: number, column: number) => number;
@@ -125,19 +124,15 @@ async function compensatedCodes(
   codes: Uint8Array,
   { grid, factor, multiply }: Rounding,
 ): Promise<Uint8Array> {
-  const { rows } = grid;
-  const { columns } = factor;
+  const { rows, columns } = grid;
   const errors = new Float32Array(columns * rows);
-  const column = emptyColumn(rows);
   for (let start = 0; start < columns; start += STRIP) {
     const width = Math.min(STRIP, columns - start);
     const carried = await carriedOn(errors, factor, { start, width, rows }, multiply);
     for (let j = 0; j < width; j++) {
       const index = factor.order[start + j];
-      takeColumn(column, values, columns, index, grid);
       const error = errors.subarray((start + j) * rows, (start + j + 1) * rows);
-      roundColumn(column, carried.subarray(j * rows, (j + 1) * rows), error, grid.top);
-      for (let row = 0; row < rows; row++) codes[row * grid.width + index] = column.codes[row];
+      roundColumn(values, codes, index, carried.subarray(j * rows, (j + 1) * rows), error, grid);
       for (let later = j + 1; later < width; later++)
         addScaled(carried, later * rows, error, factor.upper[(start + j) * columns + start + later]);
     }
@@ -173,47 +168,19 @@ async function carriedOn(
   return multiply(factors, errors.subarray(0, start * rows), { m: width, k: start, n: rows });
 }
 
-/** One column of all rows. */
-interface Column {
-  readonly values: Float32Array;
-  readonly scales: Float32Array;
-  readonly zeroPoints: Uint8Array;
-  readonly codes: Uint8Array;
-}
-
-function emptyColumn(rows: number): Column {
-  return {
-    values: new Float32Array(rows),
-    scales: new Float32Array(rows),
-    zeroPoints: new Uint8Array(rows),
-    codes: new Uint8Array(rows),
-  };
-}
-
-function takeColumn(
-  { values: taken, scales, zeroPoints }: Column,
-  values: Float32Array,
-  columns: number,
-  index: number,
-  { scaleOf, zeroPointOf }: Grid,
-): void {
-  for (let row = 0; row < taken.length; row++) {
-    taken[row] = values[row * columns + index];
-    scales[row] = scaleOf(row, index);
-    zeroPoints[row] = zeroPointOf(row, index);
-  }
-}
-
+/** Rounds column `index` of all rows; puts its codes into `codes` and what it is off by into `error`. */
 function roundColumn(
-  { values, scales, zeroPoints, codes }: Column,
+  values: Float32Array,
+  codes: Uint8Array,
+  index: number,
   carried: Float32Array,
   error: Float32Array,
-  top: number,
+  { rows, columns, width, top, scaleOf, zeroPointOf }: Grid,
 ): void {
-  for (let row = 0; row < values.length; row++) {
-    const [value, scale, zeroPoint] = [values[row], scales[row], zeroPoints[row]];
+  for (let row = 0; row < rows; row++) {
+    const [value, scale, zeroPoint] = [values[row * columns + index], scaleOf(row, index), zeroPointOf(row, index)];
     const code = codeOf(value + carried[row], 1 / scale, zeroPoint, top);
-    codes[row] = code;
+    codes[row * width + index] = code;
     error[row] = value - scale * (code - zeroPoint);
   }
 }

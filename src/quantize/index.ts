@@ -23,8 +23,8 @@ import {
   turnedScales,
 } from './turnable.ts';
 
-export { factorGram, type GramFactor } from './factor.ts';
-export { type RoundedMatrix, type RoundedTurnable, roundCompensated, roundTurnable } from './gptq.ts';
+export { factorGram } from './factor.ts';
+export { type RoundedMatrix, roundCompensated, roundTurnable } from './gptq.ts';
 
 /** Floats read and quantised at a time, at least one row. */
 const CHUNK_ELEMENTS = 1 << 20;

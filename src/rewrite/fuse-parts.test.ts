@@ -6,7 +6,7 @@ import { encodeModel } from '../../formats/onnx/index.ts';
 import { openBytes } from '../../test/open-bytes.ts';
 import { FIXTURES, VARIANTS } from '../../test/variants.ts';
 import type { Graph } from '../core/graph.ts';
-import { choosePrecision, type PrecisionOptions } from '../core/precision.ts';
+import { choosePrecision, type PrecisionName, type PrecisionOptions } from '../core/precision.ts';
 import { float32Tensor } from '../core/tensor.ts';
 import { inputOf, type OperatorName, operatorOf } from '../ops/index.ts';
 import { fuseParts } from './fuse-parts.ts';
@@ -14,7 +14,11 @@ import { fuseSkipNorms } from './index.ts';
 
 const ASYMMETRIC: PrecisionOptions = { asymmetric: true };
 
-async function graphOf(name: string, precision = 'int4', options: PrecisionOptions = {}): Promise<Graph> {
+async function graphOf(
+  name: string,
+  precision: PrecisionName = 'int4',
+  options: PrecisionOptions = {},
+): Promise<Graph> {
   const checkpoint = await openCheckpoint(join(FIXTURES, name));
   return fuseSkipNorms(assemble(openModel(checkpoint, { precision: choosePrecision(precision, options) })));
 }

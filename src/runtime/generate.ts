@@ -1,7 +1,8 @@
 /** Continues a text token by token. */
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
+import type { SamplingOptions } from '../core/sampling.ts';
 import type { KvCache, Session, Step } from '../core/session.ts';
-import { checkSampling, createSampler, type SamplingOptions } from './sample.ts';
+import { createSampler } from './sample.ts';
 
 /**
  * Tokens of a prompt that are fed at a time, so that the logits of a long prompt (4 bytes for each word) stay small.
@@ -51,7 +52,7 @@ export async function* generate(
   prompt: readonly number[],
   options: GenerateOptions,
 ): AsyncGenerator<number, StopReason> {
-  checkOptions([prompt], options);
+  checkPrompt(prompt, options);
   if (!continuesRows(session)) return yield* generateBySteps(session, prompt, options);
   const rows = session.generateRows([prompt], options);
   try {
@@ -79,7 +80,7 @@ export async function* generateRows(
   prompts: readonly (readonly number[])[],
   options: GenerateOptions,
 ): AsyncGenerator<RowToken, readonly StopReason[]> {
-  checkOptions(prompts, options);
+  for (const prompt of prompts) checkPrompt(prompt, options);
   if (continuesRows(session)) return yield* session.generateRows(prompts, options);
   const reasons: StopReason[] = [];
   for (const [row, prompt] of prompts.entries()) {
@@ -135,15 +136,7 @@ export async function prefill(
   return step;
 }
 
-function checkOptions(prompts: readonly (readonly number[])[], options: GenerateOptions): void {
-  const { maxTokens, contextLength = Infinity } = options;
-  for (const prompt of prompts) checkPrompt(prompt, contextLength);
-  if (!(Number.isInteger(maxTokens) && maxTokens >= 0))
-    throw invalidArgument('the number of tokens', 'an integer of at least 0', maxTokens);
-  checkSampling(options);
-}
-
-function checkPrompt(prompt: readonly number[], contextLength: number): void {
+function checkPrompt(prompt: readonly number[], { contextLength = Infinity }: GenerateOptions): void {
   if (prompt.length === 0) throw invalidArgument('prompt', 'at least one token', 'none');
   if (prompt.length > contextLength)
     throw new LacunaError(

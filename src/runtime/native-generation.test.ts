@@ -8,11 +8,11 @@ import { bigramDecoder } from '../../test/bigram-decoder.ts';
 import { seededFloats } from '../../test/random.ts';
 import { required, root } from '../../test/real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
+import type { SamplingOptions } from '../core/sampling.ts';
 import type { Session } from '../core/session.ts';
 import { convert } from '../index.ts';
 import { type GenerateOptions, type GeneratingSession, generate, generateRows, type StopReason } from './generate.ts';
 import { openNativeSession } from './native-session.ts';
-import type { SamplingOptions } from './sample.ts';
 import { openSession } from './session.ts';
 
 const lib = join(root, 'native/build/release/lib');

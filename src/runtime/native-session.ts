@@ -1,7 +1,5 @@
-/**
- * A session of the native core. Its cache stays in place and grows there, and texts are continued without JavaScript.
- */
-import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
+/** A session of the native core: its cache stays where it is and grows in place, and texts are continued without JavaScript. */
+import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { KvCache, Step, StepOptions } from '../core/session.ts';
 import {
   evenChunk,
@@ -15,7 +13,7 @@ import { attempt, loadAddon, type NativeFiles, runtimeLibrary } from './native-a
 import type { NativeDecoder, NativeGenerateOptions } from './native-decoder.ts';
 import { checkThreads, openUnlessAborted, type SessionOptions } from './ort-session.ts';
 import { seedWords } from './sample.ts';
-import { findModel } from './session.ts';
+import { findModel, tokenIds } from './session.ts';
 
 /**
  * Opens a model folder in ONNX Runtime by the native core. It keeps the promises of `openSession` with three
@@ -167,13 +165,4 @@ async function* stream(
       await reasons.catch(() => {});
     }
   }
-}
-
-function tokenIds(tokens: ArrayLike<number>, vocab: number): BigInt64Array {
-  if (tokens.length === 0) throw invalidArgument('tokens', 'at least one token', 'none');
-  return BigInt64Array.from(tokens, (token) => {
-    if (!Number.isInteger(token) || token < 0 || token >= vocab)
-      throw invalidArgument('a token id', `an integer from 0 to ${vocab - 1}`, token);
-    return BigInt(token);
-  });
 }

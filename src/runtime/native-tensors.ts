@@ -1,45 +1,29 @@
 /** Tensors of onnxruntime-common over the native core's memory: the result of one run goes into the next uncopied. */
 import type { Tensor } from 'onnxruntime-node';
+import { ELEMENT_TYPES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { NativeModel, NativeValue } from './native-model.ts';
 
-/** Element types that JavaScript can hold, by ONNX's numbers, and their arrays. */
-const TYPES = [
-  { number: 1, name: 'float32', array: Float32Array },
-  { number: 2, name: 'uint8', array: Uint8Array },
-  { number: 3, name: 'int8', array: Int8Array },
-  { number: 4, name: 'uint16', array: Uint16Array },
-  { number: 5, name: 'int16', array: Int16Array },
-  { number: 6, name: 'int32', array: Int32Array },
-  { number: 7, name: 'int64', array: BigInt64Array },
-  { number: 9, name: 'bool', array: Uint8Array },
-  { number: 10, name: 'float16', array: Uint16Array },
-  { number: 11, name: 'float64', array: Float64Array },
-  { number: 12, name: 'uint32', array: Uint32Array },
-  { number: 13, name: 'uint64', array: BigUint64Array },
-  { number: 21, name: 'uint4', array: Uint8Array },
-  { number: 22, name: 'int4', array: Int8Array },
-] as const;
+/** Element types that JavaScript has: ours but those floats that it has no numbers for, and those of half a byte. */
+const { bfloat16: _, float8e4m3: _e4m3, float8e5m2: _e5m2, ...OWN_TYPES } = ELEMENT_TYPES;
+const TYPES = { ...OWN_TYPES, uint4: { code: 21, array: Uint8Array }, int4: { code: 22, array: Int8Array } } as const;
 
-type TensorType = (typeof TYPES)[number]['name'];
-type TensorData = InstanceType<(typeof TYPES)[number]['array']>;
+type TensorType = keyof typeof TYPES;
+type TensorData = InstanceType<(typeof TYPES)[TensorType]['array']>;
 
 /** The tensor class of the onnxruntime-common that makes the sessions: a process may have several copies. */
 export type TensorClass = typeof Tensor;
 
+/** The name of ONNX's number of a type. */
 export function typeName(number: number): TensorType {
-  return typeOf(number).name;
-}
-
-function typeOf(number: number) {
-  const type = TYPES.find((one) => one.number === number);
-  if (type !== undefined) return type;
+  const names = Object.keys(TYPES) as readonly TensorType[];
+  const name = names.find((one) => TYPES[one].code === number);
+  if (name !== undefined) return name;
   throw new LacunaError('unsupported', `JavaScript has no tensors of ONNX's element type ${number}`);
 }
 
 function typeNumber(name: string): number {
-  const type = TYPES.find((one) => one.name === name);
-  if (type !== undefined) return type.number;
+  if (Object.hasOwn(TYPES, name)) return TYPES[name as TensorType].code;
   throw new LacunaError('unsupported', `The native core takes no tensors of type ${name}`);
 }
 
@@ -77,8 +61,7 @@ export class NativeTensors {
 
   /** A tensor whose data is the value's own memory. */
   wrap(value: NativeValue): Tensor {
-    const { name } = typeOf(value.type);
-    const tensor: Tensor = new this.#tensors(name, dataOf(value), value.dims);
+    const tensor: Tensor = new this.#tensors(typeName(value.type), dataOf(value), value.dims);
     this.#values.set(tensor, value);
     return tensor;
   }
@@ -151,7 +134,7 @@ export class NativeTensors {
 }
 
 function dataOf(value: NativeValue): TensorData {
-  return new (typeOf(value.type).array)(value.buffer());
+  return new TYPES[typeName(value.type)].array(value.buffer());
 }
 
 function sameDims(a: readonly number[], b: readonly number[]): boolean {

@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { checkNumbers, type NumberedNode } from './node-limits.ts';
+import type { NodeNumbers } from '../core/graph.ts';
+import { checkNumbers } from './node-limits.ts';
 
 const MICROSOFT = 'com.microsoft';
 
-function node(opType: string, ints: NumberedNode['ints'], references: NumberedNode['references'] = {}): NumberedNode {
+function node(opType: string, ints: NodeNumbers['ints'], references: NodeNumbers['references'] = {}): NodeNumbers {
   return { domain: MICROSOFT, opType, name: 'node', ints, references };
 }
 
-const attention = (ints: NumberedNode['ints']) =>
+const attention = (ints: NodeNumbers['ints']) =>
   node('GroupQueryAttention', { num_heads: 4, kv_num_heads: 2, ...ints });
 
 describe('attributes that would end the process', () => {
@@ -26,12 +27,12 @@ describe('attributes that would end the process', () => {
 
   it('are refused in functions, and where a caller hands them to one, through others', () => {
     const inner = { domain: 'own', name: 'Inner', nodes: [node('GroupQueryAttention', {}, { num_heads: 'heads' })] };
-    const call = (ints: NumberedNode['ints'], references = {}) => ({
+    const call = (ints: NodeNumbers['ints'], references = {}) => ({
       ...node('Inner', ints, references),
       domain: 'own',
     });
     const outer = { domain: 'own', name: 'Outer', nodes: [call({}, { heads: 'count' })] };
-    const model = (nodes: readonly NumberedNode[]) => ({ nodes, functions: [outer, inner] });
+    const model = (nodes: readonly NodeNumbers[]) => ({ nodes, functions: [outer, inner] });
     expect(() => checkNumbers(model([{ ...call({ count: 8 }), opType: 'Outer' }]), 'model')).not.toThrow();
     expect(() => checkNumbers(model([{ ...call({ count: 0 }), opType: 'Outer' }]), 'model')).toThrow(
       'expected 1 to 4096 for count of Outer "node" but found 0',

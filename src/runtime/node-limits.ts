@@ -3,26 +3,8 @@
  * bits are 0. The check runs before a model is opened, because no error could be caught afterwards.
  */
 import { LacunaError } from '../core/errors.ts';
+import type { ModelNumbers, NodeNumbers } from '../core/graph.ts';
 import { MOST_HEADS } from '../core/limits.ts';
-
-/** The checked parts of a node, or of one in a function. */
-export interface NumberedNode {
-  readonly domain: string;
-  readonly opType: string;
-  readonly name: string;
-  readonly ints: Readonly<Record<string, number>>;
-  /** In a function: attributes whose values come from the caller, and under which name. */
-  readonly references: Readonly<Record<string, string>>;
-}
-
-export interface NumberedModel {
-  readonly nodes: readonly NumberedNode[];
-  readonly functions: readonly {
-    readonly domain: string;
-    readonly name: string;
-    readonly nodes: readonly NumberedNode[];
-  }[];
-}
 
 interface Limit {
   readonly attribute: string;
@@ -49,8 +31,8 @@ const LIMITS: Limits = new Map([
   ['com.microsoft.MatMulNBits', blocks],
 ]);
 
-/** Throws `bad-file` for a model with an attribute that would end the process. Errors call the model `path`. */
-export function checkNumbers({ nodes, functions }: NumberedModel, path: string): void {
+/** Throws `bad-file` for a model with an attribute that would end the process; `path` is what it is called. */
+export function checkNumbers({ nodes, functions }: ModelNumbers, path: string): void {
   const limits = withCallers(functions);
   for (const node of [...nodes, ...functions.flatMap((body) => body.nodes)]) {
     for (const { attribute, least, most } of limits.get(keyOf(node)) ?? []) {
@@ -64,8 +46,8 @@ export function checkNumbers({ nodes, functions }: NumberedModel, path: string):
   }
 }
 
-/** The limits, including those of attributes that functions pass on. Functions may call each other. */
-function withCallers(functions: NumberedModel['functions']): Limits {
+/** The limits, also of what functions hand on to such attributes; functions may call each other. */
+function withCallers(functions: ModelNumbers['functions']): Limits {
   const limits = new Map(LIMITS);
   for (let round = 0, grown = true; grown && round <= functions.length; round++) {
     grown = false;
@@ -82,13 +64,13 @@ function withCallers(functions: NumberedModel['functions']): Limits {
   return limits;
 }
 
-function handedOn({ references }: NumberedNode, limits: readonly Limit[]): Limit[] {
+function handedOn({ references }: NodeNumbers, limits: readonly Limit[]): Limit[] {
   return limits.flatMap((limit) => {
     const attribute = references[limit.attribute];
     return attribute === undefined ? [] : [{ ...limit, attribute }];
   });
 }
 
-function keyOf({ domain, opType }: NumberedNode): string {
+function keyOf({ domain, opType }: NodeNumbers): string {
   return `${domain}.${opType}`;
 }

@@ -1,13 +1,7 @@
 /** Runs graphs that are not on disk: the `OpenGraph` that calibration and checks use. */
 import type { Graph } from '../core/graph.ts';
-import type { OpenGraph, Runner } from '../core/runner.ts';
+import type { EncodedModel, OpenGraph, Runner } from '../core/runner.ts';
 import { type OrtSession, openOrtSession, type SessionOptions } from './ort-session.ts';
-
-export interface EncodedModel {
-  readonly model: Uint8Array;
-  /** Bytes of `model.onnx_data`, if the model refers to it. */
-  readonly externalData: Uint8Array | undefined;
-}
 
 export interface OpenGraphOptions extends SessionOptions {
   /** Graph to bytes: this folder runs models and knows no file format. */

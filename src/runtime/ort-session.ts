@@ -2,7 +2,7 @@
 import type { InferenceSession } from 'onnxruntime-node';
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
 import { MOST_THREADS } from '../core/limits.ts';
-import type { RuntimeTensor } from '../core/runner.ts';
+import { type EncodedModel, MEMORY_DATA, type ModelBeside, type RuntimeTensor } from '../core/runner.ts';
 import type { NativeFiles } from './native-addon.ts';
 import { createBackend } from './native-backend.ts';
 import { loadOnnxRuntime } from './onnxruntime.ts';
@@ -17,15 +17,11 @@ export interface SessionOptions {
   readonly native?: NativeFiles | undefined;
 }
 
-/** Where a model's bytes are. */
+/** Where a model's bytes are; external data of what lies beside a folder are mapped as if it had been opened from there. */
 export type ModelSource =
   | { readonly kind: 'file'; readonly path: string }
-  /** External data of `model` are files in `folder`, mapped as if the model had been opened from there. */
-  | { readonly kind: 'beside'; readonly model: Uint8Array; readonly folder: string }
-  | { readonly kind: 'memory'; readonly model: Uint8Array; readonly externalData: Uint8Array | undefined };
-
-/** The name that encoders give to external data in memory. */
-const EXTERNAL_DATA = 'model.onnx_data';
+  | ({ readonly kind: 'beside' } & ModelBeside)
+  | ({ readonly kind: 'memory' } & EncodedModel);
 
 type Tensors = Readonly<Record<string, RuntimeTensor>>;
 
@@ -86,7 +82,7 @@ async function create(ort: Ort, source: ModelSource, options: SessionOptions): P
         });
       case 'memory': {
         const { externalData } = source;
-        const external = externalData && [{ path: EXTERNAL_DATA, data: externalData }];
+        const external = externalData && [{ path: MEMORY_DATA, data: externalData }];
         return await open(ort, source.model, external ? { ...shared, externalData: external } : shared);
       }
     }

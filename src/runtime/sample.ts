@@ -2,33 +2,17 @@
  * Picks the next token from logits: greedy, or drawn after repetition penalty, temperature, top-k, top-p and min-p, in
  * that order. native/binding/sampler.cc does the same bit for bit, so a seed gives the same text in both.
  */
-import { invalidArgument, LacunaError } from '../core/errors.ts';
+import { LacunaError } from '../core/errors.ts';
+import type { SamplingOptions } from '../core/sampling.ts';
 import { exponential } from './exponential.ts';
 
-export interface SamplingOptions {
-  /** 0 (the default) takes the likeliest token. Above 0, logits are divided by it before drawing. */
-  readonly temperature?: number;
-  /** Draws among this many likeliest tokens. */
-  readonly topK?: number;
-  /** Draws among the fewest likeliest tokens that together have at least this share of probability. */
-  readonly topP?: number;
-  /** Draws among tokens with at least this share of the likeliest token's probability. Default: 0. */
-  readonly minP?: number;
-  /**
-   * Above 1, logits of earlier tokens are divided (if positive) or multiplied (if negative) by it (CTRL, section 4.1).
-   */
-  readonly repetitionPenalty?: number;
-  /** The same seed repeats the draws. Default: 0. */
-  readonly seed?: number;
-}
-
-/** `seen` are the tokens so far, prompt included. Only the repetition penalty uses them. */
+/** `seen` are the tokens so far, prompt included; only the repetition penalty looks at them. */
 export type Sampler = (logits: Float32Array, seen: readonly number[]) => number;
 
-/** Throws `usage` for options out of range. A sampler holds the state of its random numbers: make one for each text. */
+/** A sampler holds the state of its random numbers: one for each text. */
 export function createSampler(options: SamplingOptions = {}): Sampler {
-  const chosen = checkSampling(options);
-  const { temperature, repetitionPenalty, seed } = chosen;
+  const { temperature = 0, topK, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
+  const chosen = { temperature, topK, topP, minP };
   const random = createRandom(seed);
   return (logits, seen) => {
     const penalised = repetitionPenalty === 1 ? logits : penalise(logits, seen, repetitionPenalty);
@@ -39,21 +23,7 @@ export function createSampler(options: SamplingOptions = {}): Sampler {
   };
 }
 
-type CheckedSampling = Required<Omit<SamplingOptions, 'topK'>> & Pick<SamplingOptions, 'topK'>;
-
-/** The options with defaults filled in. Throws `usage` for one out of range. */
-export function checkSampling(options: SamplingOptions): CheckedSampling {
-  const { temperature = 0, topK, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
-  if (!(temperature >= 0 && temperature < Infinity)) throw invalidArgument('temperature', 'at least 0', temperature);
-  if (topK !== undefined && !(Number.isInteger(topK) && topK >= 1))
-    throw invalidArgument('top-k', 'an integer of at least 1', topK);
-  if (!(topP > 0 && topP <= 1)) throw invalidArgument('top-p', 'more than 0 and at most 1', topP);
-  if (!(minP >= 0 && minP <= 1)) throw invalidArgument('min-p', 'from 0 to 1', minP);
-  if (!(repetitionPenalty > 0 && repetitionPenalty < Infinity))
-    throw invalidArgument('repetition penalty', 'a number above 0', repetitionPenalty);
-  if (!Number.isInteger(seed)) throw invalidArgument('seed', 'an integer', seed);
-  return { temperature, topK, topP, minP, repetitionPenalty, seed };
-}
+type Narrowing = Required<Pick<SamplingOptions, 'temperature' | 'topP' | 'minP'>> & Pick<SamplingOptions, 'topK'>;
 
 /** The two words that start the random numbers, the lower one first. */
 export function seedWords(seed: number): readonly [number, number] {
@@ -95,11 +65,7 @@ interface Candidates {
   readonly total: number;
 }
 
-function candidatesOf(
-  logits: Float32Array,
-  top: number,
-  { temperature, topK, topP, minP }: CheckedSampling,
-): Candidates {
+function candidatesOf(logits: Float32Array, top: number, { temperature, topK, topP, minP }: Narrowing): Candidates {
   const probability = (logit: number) => exponential((logit - top) / temperature);
   if (topK !== undefined && topK < logits.length) {
     const lowest = kthLargest(logits, topK);
@@ -125,8 +91,8 @@ function sortedCandidates(
   return list.sort((a, b) => b.probability - a.probability || a.token - b.token);
 }
 
-/** The fewest likeliest candidates that have at least `topP` of the total, without those below `minP`. */
-function keep(all: Candidates, { topP, minP }: CheckedSampling): Candidates {
+/** The fewest likeliest candidates that hold at least `topP` of the total, without those below `minP`. */
+function keep(all: Candidates, { topP, minP }: Narrowing): Candidates {
   if (topP === 1 && minP === 0) return all;
   const list = nucleus(all, topP).filter(({ probability }) => probability >= minP);
   return { list, total: sum(list) };

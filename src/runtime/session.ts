@@ -2,17 +2,11 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
-import type { RuntimeTensor } from '../core/runner.ts';
+import type { ModelBeside, RuntimeTensor } from '../core/runner.ts';
 import type { KvCache, Session, Step } from '../core/session.ts';
 import { type ModelSource, type OrtSession, openOrtSession, type SessionOptions } from './ort-session.ts';
 import { type CacheInput, readSignature, type Signature } from './signature.ts';
 import { emptyTensor } from './tensors.ts';
-
-/** A model in memory with external data in files of `folder`. So outputs can be added to a model on disk. */
-export interface ModelBeside {
-  readonly model: Uint8Array;
-  readonly folder: string;
-}
 
 /**
  * Opens a model folder (with onnx/model.onnx or model.onnx), an .onnx file, or bytes that refer to files. Throws
@@ -93,8 +87,8 @@ function feedsOf(signature: Signature, tokens: ArrayLike<number>, cache: KvCache
   return feeds;
 }
 
-/** Ids are checked here, because what an embedding does with an id outside the vocabulary depends on its kernel. */
-function tokenIds(tokens: ArrayLike<number>, vocab: number | undefined): BigInt64Array {
+/** Ids are checked here: what an embedding does with one outside the vocabulary depends on its kernel. */
+export function tokenIds(tokens: ArrayLike<number>, vocab: number | undefined): BigInt64Array {
   if (tokens.length === 0) throw invalidArgument('tokens', 'at least one token', 'none');
   return BigInt64Array.from(tokens, (token) => {
     if (!Number.isInteger(token) || token < 0 || (vocab !== undefined && token >= vocab))

@@ -1,7 +1,7 @@
 /** Evaluates a `TensorExpr`: reads, casts, adds to, transposes and joins its bytes, a few megabytes at a time. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { byteLength, DTYPE_BYTES, elementCount } from '../core/dtype.ts';
-import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import { byteLength, DTYPE_BYTES, elementCount, isFloat } from '../core/dtype.ts';
+import { LacunaError } from '../core/errors.ts';
 import { asIoError } from '../core/io-error.ts';
 import {
   type AddTensor,
@@ -16,17 +16,17 @@ import {
   type TensorExpr,
   type WavesTensor,
 } from '../core/tensor.ts';
-import { castFloats, isFloatDType } from '../quantize/float-cast.ts';
+import { castFloats } from '../quantize/float-cast.ts';
 import { dequantize } from '../quantize/ggml/dequantize.ts';
 import { BLOCK_SIZES } from '../quantize/ggml/types.ts';
 import { type KeptFits, keptFits, quantizeBlocks } from '../quantize/index.ts';
 import { refuseNonFinite, refuseOverflow } from './finite.ts';
 import { addProduct } from './low-rank.ts';
+import { alignedBlocks } from './pieces.ts';
 import { recordsBlocks } from './records.ts';
 import { regroupBlocks } from './regroup.ts';
 import { rowsBlocks } from './rows.ts';
 import { transposeBlocks } from './transpose.ts';
-import { fillWaves } from './waves.ts';
 
 /** Bytes in a streamed block. Work on it happens in the processor's own cache; larger blocks took more time. */
 const BLOCK_BYTES = 1 << 20;
@@ -39,8 +39,7 @@ export interface BlockMemory {
 }
 
 export interface StreamOptions {
-  readonly signal?: AbortSignal;
-  /** Memory for blocks; see `reusedMemory`. If absent, each block has its own memory and may be kept. */
+  /** Blocks have memory of their own when absent, and may be kept; see `reusedMemory`. */
   readonly memory?: BlockMemory;
   /** How files are opened; see `keptFiles`. If absent, every tensor's file is opened and closed for it. */
   readonly files?: SourceFiles;
@@ -114,24 +113,20 @@ export function keptFiles(): KeptFiles {
  *
  * Throws 'not-found' or 'io' when a file cannot be read, 'bad-file' when it ends too early, 'non-finite' when a file
  * tensor with `mustBeFinite` holds NaN or infinity, 'unsupported' when one holds values beyond float16 and is cast to
- * it, 'interrupted' once the signal is aborted.
+ * it.
  *
  * @example for await (const block of streamTensor(cast(weight, 'float32'))) await handle.write(block);
  */
-export async function* streamTensor(
+export function streamTensor(
   expr: TensorExpr,
-  { signal, memory = FRESH, files = EACH_TIME, fits = keptFits() }: StreamOptions = {},
-): AsyncGenerator<Uint8Array> {
+  { memory = FRESH, files = EACH_TIME, fits = keptFits() }: StreamOptions = {},
+): Blocks {
   const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
-  const blocks = storedBlocks(expr, elements, fits, { memory, files });
-  for await (const block of blocks) {
-    throwIfAborted(signal);
-    yield block;
-  }
+  return storedBlocks(expr, elements, fits, { memory, files });
 }
 
-/** All bytes of `expr`, in memory of their own. Throws as `streamTensor` does. */
-export async function readTensorBytes(expr: TensorExpr): Promise<Uint8Array> {
+/** All bytes of `expr`, in memory of their own; errors as those of `streamTensor`. */
+export async function readTensorBytes(expr: TensorExpr): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(byteLength(expr.dtype, expr.shape));
   let filled = 0;
   for await (const block of streamTensor(expr)) {
@@ -232,22 +227,24 @@ async function* memoryBlocks(expr: BytesTensor, elements: number): Blocks {
   const wanted = byteLength(expr.dtype, expr.shape);
   if (expr.bytes.length !== wanted)
     throw new RangeError(`A ${expr.dtype} tensor [${expr.shape}] takes ${wanted} bytes, not ${expr.bytes.length}`);
-  const bytes = expr.bytes.byteOffset % 8 === 0 ? expr.bytes : expr.bytes.slice();
-  // Blocks of a multiple of 8 elements stay aligned.
-  const step = elements * DTYPE_BYTES[expr.dtype];
-  for (let start = 0; start < wanted; start += step) {
-    const block = bytes.subarray(start, start + step);
-    yield block.byteOffset % 8 === 0 ? block : block.slice();
-  }
+  yield* alignedBlocks(expr.bytes, elements * DTYPE_BYTES[expr.dtype]);
 }
 
-async function* wavesBlocks(expr: WavesTensor, elements: number, { memory }: Means): Blocks {
-  const [rows, columns] = expr.shape;
+async function* wavesBlocks(
+  { shape, wave, frequencies, scale }: WavesTensor,
+  elements: number,
+  { memory }: Means,
+): Blocks {
+  const [rows, columns] = shape;
+  const { [wave]: compute, fround } = Math;
   const step = Math.max(1, Math.floor(elements / columns));
   for (let row = 0; row < rows; row += step) {
     const count = Math.min(step, rows - row) * columns;
     const values = new Float32Array(memory.cast(4 * count), 0, count);
-    fillWaves(expr, row, values);
+    for (let i = 0; i < count; i++) {
+      const angle = fround((row + Math.floor(i / columns)) * frequencies[i % columns]);
+      values[i] = fround(compute(angle)) * scale;
+    }
     yield new Uint8Array(values.buffer, 0, 4 * count);
   }
 }
@@ -316,7 +313,7 @@ function truncatedError(tensor: FileTensor, fileEnd: number): LacunaError {
 
 async function* castBlocks({ from, dtype }: CastTensor, elements: number, means: Means): Blocks {
   const source = from.dtype;
-  if (!isFloatDType(source) || !isFloatDType(dtype))
+  if (!isFloat(source) || !isFloat(dtype))
     throw new LacunaError('unsupported', `Cannot convert ${source} to ${dtype}: only float types are converted`);
   const size = DTYPE_BYTES[dtype];
   for await (const block of blocksOf(from, elements, consumed(means))) {
@@ -346,18 +343,10 @@ async function* mapBlocks(
 
 /** A tensor's quantised bytes are read ahead, as from any file, and become floats block by block. */
 async function* ggmlBlocks(tensor: GgmlTensor, elements: number, means: Means): Blocks {
-  const { type, path, byteOffset, name, shape } = tensor;
+  const { type, shape } = tensor;
   const { values, bytes } = BLOCK_SIZES[type];
   const length = (elementCount(shape) / values) * bytes;
-  const raw: FileTensor = {
-    kind: 'file',
-    dtype: 'uint8',
-    shape: [length],
-    path,
-    byteOffset,
-    name,
-    mustBeFinite: false,
-  };
+  const raw: FileTensor = { ...tensor, kind: 'file', dtype: 'uint8', shape: [length], mustBeFinite: false };
   // Whole rows are whole blocks, and so is any other size that is asked for.
   const step = Math.max(1, Math.floor(elements / values)) * bytes;
   let done = 0;

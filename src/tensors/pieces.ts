@@ -14,3 +14,11 @@ export async function* inPieces(source: AsyncIterable<Uint8Array>, size: number)
     }
   }
 }
+
+/** `bytes` in blocks of `step` bytes, each at a multiple of 8 of its memory. */
+export function* alignedBlocks(bytes: Uint8Array, step: number): Generator<Uint8Array> {
+  for (let start = 0; start < bytes.length; start += step) {
+    const block = bytes.subarray(start, start + step);
+    yield block.byteOffset % 8 === 0 ? block : block.slice();
+  }
+}

@@ -1,7 +1,7 @@
-/** Reorders rows within groups while they are streamed. It holds one group at a time. */
-import { DTYPE_BYTES } from '../core/dtype.ts';
+/** Reorders rows within groups while they are streamed, holding one group of them. */
+import { byteLength, DTYPE_BYTES } from '../core/dtype.ts';
 import type { RegroupTensor } from '../core/tensor.ts';
-import { inPieces } from './pieces.ts';
+import { alignedBlocks, inPieces } from './pieces.ts';
 
 /**
  * Blocks of at most `elements` elements of the reordered rows, each at a multiple of 8 of its memory. `source` is all
@@ -13,16 +13,11 @@ export async function* regroupBlocks(
   source: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
   const { shape, dtype, groups, columns } = expr;
-  const rowBytes = shape.slice(1).reduce((product, size) => product * size, 1) * DTYPE_BYTES[dtype];
+  const rowBytes = byteLength(dtype, shape.slice(1));
   const groupRows = shape[0] / groups;
-  const size = groupRows * rowBytes;
-  const step = elements * DTYPE_BYTES[dtype];
-  for await (const group of inPieces(source, size)) {
+  for await (const group of inPieces(source, groupRows * rowBytes)) {
     const ordered = transposeRows(group, groupRows / columns, columns, rowBytes);
-    for (let start = 0; start < size; start += step) {
-      const block = ordered.subarray(start, start + step);
-      yield block.byteOffset % 8 === 0 ? block : block.slice();
-    }
+    yield* alignedBlocks(ordered, elements * DTYPE_BYTES[dtype]);
   }
 }
 

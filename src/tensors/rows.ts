@@ -1,6 +1,7 @@
 /** Takes some rows of a matrix while it is streamed. */
-import { DTYPE_BYTES } from '../core/dtype.ts';
+import { DTYPE_BYTES, elementCount } from '../core/dtype.ts';
 import type { RowsTensor } from '../core/tensor.ts';
+import { alignedBlocks } from './pieces.ts';
 
 /** Elements read at a time, at least one row. */
 const READ_ELEMENTS = 1 << 18;
@@ -14,7 +15,7 @@ export async function* rowsBlocks(
   elements: number,
   read: (elements: number) => AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
-  const width = shape.slice(1).reduce((product, size) => product * size, 1);
+  const width = elementCount(shape.slice(1));
   const rowBytes = width * DTYPE_BYTES[dtype];
   const taken = new Uint8Array(rows.length * rowBytes);
   let [first, next] = [0, 0];
@@ -26,9 +27,5 @@ export async function* rowsBlocks(
     }
     first = end;
   }
-  const step = elements * DTYPE_BYTES[dtype];
-  for (let start = 0; start < taken.length; start += step) {
-    const block = taken.subarray(start, start + step);
-    yield block.byteOffset % 8 === 0 ? block : block.slice();
-  }
+  yield* alignedBlocks(taken, elements * DTYPE_BYTES[dtype]);
 }

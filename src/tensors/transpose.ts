@@ -1,5 +1,6 @@
 /** Transposes a matrix that is read a block of rows at a time, without holding all of a large one. */
 import { DTYPE_BYTES, type DType } from '../core/dtype.ts';
+import { alignedBlocks } from './pieces.ts';
 
 /**
  * How much of the result is put together at once. A larger matrix is read once for every such strip. On every thread,
@@ -34,11 +35,7 @@ export async function* transposeBlocks(
     const width = Math.min(stripColumns, columns - first);
     const strip = new Uint8Array(width * rows * size);
     await fillStrip(matrix, readRows(wholeRows(elements, columns)), strip, { first, width });
-    const step = wholeRows(elements, rows) * size;
-    for (let start = 0; start < strip.length; start += step) {
-      const block = strip.subarray(start, start + step);
-      yield block.byteOffset % 8 === 0 ? block : block.slice();
-    }
+    yield* alignedBlocks(strip, wholeRows(elements, rows) * size);
   }
 }
 

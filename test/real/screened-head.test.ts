@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
+import type { SamplingOptions } from '../../src/core/sampling.ts';
 import type { Session } from '../../src/core/session.ts';
 import { convert } from '../../src/index.ts';
 import { type GeneratingSession, generate, openNativeSession } from '../../src/runtime/index.ts';
-import type { SamplingOptions } from '../../src/runtime/sample.ts';
 import { gemma, hasGemma, hasSmollm2, required, root, smollm2, THREADS } from './real-model.ts';
 
 const lib = join(root, 'native/build/release/lib');

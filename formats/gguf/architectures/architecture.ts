@@ -30,10 +30,9 @@ export interface TensorRule<Fields> {
 export interface GgufArchitecture<Fields> {
   /** `general.architecture`, which is also the prefix of its keys. */
   readonly name: string;
-  readonly fields: z.ZodType<Fields>;
-  /** Keys under the prefix that `fields` reads or that change nothing. Any other is refused. */
-  readonly keys: readonly string[];
-  /** config.json of the model on the Hub. May read small tensors. */
+  /** Keys under the prefix that are read or change nothing; any other is refused. */
+  readonly fields: z.ZodType<Fields> & Pick<z.ZodObject, 'shape'>;
+  /** config.json of the model on the Hub; may read small tensors. */
   readonly config: (source: ConfigSource<Fields>) => Promise<Readonly<Record<string, unknown>>>;
   readonly tensors: readonly TensorRule<Fields>[];
   /** Tensors that `config` has read. */

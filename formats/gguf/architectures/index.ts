@@ -1,6 +1,7 @@
 /** From a GGUF file to the config and the tensors of the Hugging Face model it was made from. */
 import * as z from 'zod';
 import { LacunaError } from '../../../src/core/errors.ts';
+import type { JsonObject } from '../../../src/core/json.ts';
 import type { StoredTensor, TensorExpr } from '../../../src/core/tensor.ts';
 import { badGguf } from '../cursor.ts';
 import type { GgufFile } from '../read.ts';
@@ -9,7 +10,7 @@ import { gemma3 } from './gemma3.ts';
 import { llama } from './llama.ts';
 
 export interface Restored {
-  readonly config: Readonly<Record<string, unknown>>;
+  readonly config: JsonObject;
   readonly tensors: ReadonlyMap<string, TensorExpr>;
 }
 
@@ -52,18 +53,16 @@ function restorer<Fields>(architecture: GgufArchitecture<Fields>): Restore {
     const fields = readFields(architecture, file, path);
     const source = { path, fields, tensors: file.tensors, special };
     const tensors = renamed(architecture, file.tensors, fields, path);
-    return { config: await architecture.config(source), tensors };
+    // In the order of their names: the fingerprint is of the text.
+    const config = Object.entries(await architecture.config(source)).sort(([a], [b]) => (a < b ? -1 : 1));
+    return { config: Object.fromEntries(config), tensors };
   };
 }
 
-function readFields<Fields>(
-  { name, fields, keys }: GgufArchitecture<Fields>,
-  { metadata }: GgufFile,
-  path: string,
-): Fields {
+function readFields<Fields>({ name, fields }: GgufArchitecture<Fields>, { metadata }: GgufFile, path: string): Fields {
   const prefix = `${name}.`;
   const own = [...metadata].filter(([key]) => key.startsWith(prefix));
-  const unknown = own.filter(([key]) => !keys.includes(key.slice(prefix.length)));
+  const unknown = own.filter(([key]) => !Object.hasOwn(fields.shape, key.slice(prefix.length)));
   if (unknown.length > 0)
     throw new LacunaError(
       'unsupported',

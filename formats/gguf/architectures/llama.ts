@@ -1,42 +1,31 @@
 /** LLaMA and Mistral in GGUF: query and key rows are reordered for rotary positions on neighbours. */
 import * as z from 'zod';
 import { LacunaError } from '../../../src/core/errors.ts';
+import type { JsonObject } from '../../../src/core/json.ts';
 import { regroupRows, type TensorExpr } from '../../../src/core/tensor.ts';
 import { badGguf } from '../cursor.ts';
 import type { ConfigSource, GgufArchitecture, TensorRule } from './architecture.ts';
+import { block, DECODER_KEYS, decoderConfig, linear, size } from './decoder.ts';
 import { llama3Scaling, ROPE_FACTORS } from './rope-factors.ts';
-import { block, linear } from './rules.ts';
-import { shortest } from './shortest.ts';
 
-const size = z.int().positive();
-
-const shape = {
-  vocab_size: size.optional(),
-  context_length: size,
-  embedding_length: size,
-  block_count: size,
-  feed_forward_length: size,
-  'attention.head_count': size,
+const fields = z.object({
+  ...DECODER_KEYS,
   'attention.head_count_kv': size.optional(),
   'attention.key_length': size.optional(),
   'attention.value_length': size.optional(),
-  'attention.layer_norm_rms_epsilon': z.number().positive(),
   'attention.causal': z.literal(true).optional(),
   'rope.dimension_count': size.optional(),
   'rope.freq_base': z.number().positive().default(10_000),
   'rope.scaling.type': z.enum(['none', 'linear', 'yarn']).default('none'),
-  'rope.scaling.factor': z.number().positive().optional(),
   'rope.scaling.original_context_length': size.optional(),
   'rope.scaling.finetuned': z.boolean().optional(),
-  // Old files have this instead of the two keys above.
+  // What old files have in place of type and factor.
   'rope.scale_linear': z.number().positive().optional(),
   expert_count: z.literal(0).optional(),
   expert_used_count: z.literal(0).optional(),
   // A note of the converter ("Meta AI original pth"). The layout is always the same.
   tensor_data_layout: z.string().optional(),
-};
-
-const fields = z.object(shape);
+});
 
 type Fields = z.infer<typeof fields>;
 
@@ -74,38 +63,23 @@ const tensors: readonly TensorRule<Fields>[] = [
 export const llama: GgufArchitecture<Fields> = {
   name: 'llama',
   fields,
-  keys: Object.keys(shape),
   config,
   tensors,
   inConfig: [ROPE_FACTORS],
 };
 
-async function config(source: ConfigSource<Fields>): Promise<Readonly<Record<string, unknown>>> {
-  const { fields, tensors, special, path } = source;
-  const [vocabSize] = tensors.get('token_embd.weight')?.shape ?? [];
-  const heads = fields['attention.head_count'];
+async function config(source: ConfigSource<Fields>): Promise<JsonObject> {
+  const { fields, tensors, path } = source;
   const headDim = headWidth(fields, path);
   return {
+    ...decoderConfig(source),
     architectures: ['LlamaForCausalLM'],
-    attention_bias: tensors.has('blk.0.attn_q.bias'),
-    bos_token_id: special.bos ?? null,
-    eos_token_id: special.eos.length > 1 ? special.eos : (special.eos[0] ?? null),
     head_dim: headDim,
     hidden_act: 'silu',
-    hidden_size: fields.embedding_length,
-    intermediate_size: fields.feed_forward_length,
-    max_position_embeddings: fields.context_length,
     mlp_bias: tensors.has('blk.0.ffn_up.bias'),
     model_type: 'llama',
-    num_attention_heads: heads,
-    num_hidden_layers: fields.block_count,
-    num_key_value_heads: fields['attention.head_count_kv'] ?? heads,
-    pad_token_id: special.pad ?? null,
-    rms_norm_eps: shortest(fields['attention.layer_norm_rms_epsilon']),
+    num_key_value_heads: fields['attention.head_count_kv'] ?? fields['attention.head_count'],
     rope_scaling: await ropeScaling(source, headDim),
-    rope_theta: fields['rope.freq_base'],
-    tie_word_embeddings: !tensors.has('output.weight'),
-    vocab_size: vocabSize ?? fields.vocab_size,
   };
 }
 
@@ -123,7 +97,7 @@ function headWidth(fields: Fields, path: string): number {
 async function ropeScaling(
   { fields, tensors, path }: ConfigSource<Fields>,
   headDim: number,
-): Promise<Readonly<Record<string, unknown>> | null> {
+): Promise<JsonObject | null> {
   const kind = fields['rope.scaling.type'];
   const factor = fields['rope.scaling.factor'] ?? fields['rope.scale_linear'];
   const factors = tensors.get(ROPE_FACTORS);

@@ -3,6 +3,7 @@
  * The parameters are found again by computing the divisors of the known ones.
  */
 import { LacunaError } from '../../../src/core/errors.ts';
+import type { JsonObject } from '../../../src/core/json.ts';
 import type { StoredTensor } from '../../../src/core/tensor.ts';
 import { readFloats } from '../../../src/tensors/index.ts';
 
@@ -21,7 +22,7 @@ const TOLERANCE = 12 * 2 ** -20;
 export async function llama3Scaling(
   tensor: StoredTensor,
   { theta, headDim, path }: { readonly theta: number; readonly headDim: number; readonly path: string },
-): Promise<Readonly<Record<string, unknown>>> {
+): Promise<JsonObject> {
   const found = tensor.shape[0] === headDim / 2 ? await readFloats(tensor) : new Float32Array(0);
   const factor = Math.max(...found);
   const wanted = Array.from({ length: headDim / 2 }, (_, i) => divisor(theta ** ((2 * i) / headDim), factor));

@@ -1,11 +1,12 @@
 /** The vocabulary in a GGUF file -> tokenizer.json and tokenizer_config.json. */
 import type { SmallFile } from '../../../src/core/checkpoint.ts';
+import { type JsonObject, prettyJson } from '../../../src/core/json.ts';
 import { byteLevelBpe } from './byte-level.ts';
 import { type GgmlTokenizer, TOKEN_TYPE, unsupportedTokenizer } from './metadata.ts';
 import type { TokenizerParts } from './parts.ts';
 import { sentencepieceBpe } from './sentencepiece.ts';
 
-export { type GgmlTokenizer, readGgmlTokenizer, specialTokenIds } from './metadata.ts';
+export { readGgmlTokenizer, specialTokenIds } from './metadata.ts';
 
 /** By `tokenizer.ggml.model`. */
 const KINDS: ReadonlyMap<string, (tokenizer: GgmlTokenizer) => TokenizerParts> = new Map([
@@ -23,7 +24,7 @@ export function tokenizerFiles(tokenizer: GgmlTokenizer): Map<string, SmallFile>
   const json = { version: '1.0', truncation: null, padding: null, added_tokens: added, ...parts };
   return new Map([
     ['tokenizer.json', { text: () => JSON.stringify({ ...json, model: model() }) }],
-    ['tokenizer_config.json', { text: () => `${JSON.stringify(tokenizerConfig(tokenizer), null, 2)}\n` }],
+    ['tokenizer_config.json', { text: () => prettyJson(tokenizerConfig(tokenizer)) }],
   ]);
 }
 
@@ -36,7 +37,7 @@ function addedTokens(tokens: readonly string[], { token_type: types = [] }: Ggml
   });
 }
 
-function tokenizerConfig(tokenizer: GgmlTokenizer): Readonly<Record<string, unknown>> {
+function tokenizerConfig(tokenizer: GgmlTokenizer): JsonObject {
   const { tokens, chatTemplate } = tokenizer;
   const named = {
     bos_token: tokenizer.bos_token_id,

@@ -2,7 +2,6 @@
  * sentencepiece's BPE with byte fallback, as in LLaMA 1 and 2 and in Gemma: spaces are "▁". It has no merges. A pair
  * may merge when its union is a piece, and the best-scored piece comes first. Written as merges, for tokenizer.json.
  */
-
 import { badGguf } from '../cursor.ts';
 import { type GgmlTokenizer, TOKEN_TYPE } from './metadata.ts';
 import { bpeModel, type Merge, surroundings, type TokenizerParts } from './parts.ts';

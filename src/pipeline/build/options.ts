@@ -1,73 +1,61 @@
 /** What `build` is asked for, and what it works with once that is settled. */
-
 import * as z from 'zod';
-import { optionsOf } from '../../core/options.ts';
+import { files, type Given, optionsOf, path } from '../../core/options.ts';
 import type { Host } from '../../core/plan.ts';
 import { hasBlocks, type Precision } from '../../core/precision.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
-import type { PlanOptions } from '../../plan/index.ts';
 import { planOptionsSchema } from '../../plan/index.ts';
 import type { Engine } from '../engine/engine.ts';
-import * as field from '../fields.ts';
-import type { SourceOptions } from '../folder/source.ts';
-import { SPARSE_PRECISIONS, type SparsePrecision } from '../sparsify.ts';
+import { SOURCE, type SourceOptions } from '../folder/source.ts';
+import { count, flag, nativeFolder } from '../options.ts';
+import { SPARSE_PRECISIONS } from '../sparsify.ts';
 import { pinnedTexts } from '../texts/texts.ts';
 import type { Keys } from './keys.ts';
 
-/** Texts by role. No two roles may share a document. */
-export interface BuildTexts {
-  /** Statistics are measured on these, and precisions in blocks are rounded by them. */
-  readonly fit: readonly string[];
-  /** Thresholds are corrected on these. */
-  readonly choose: readonly string[];
-  /** The figures are measured on these. */
-  readonly test: readonly string[];
-}
+/** Texts by what they are for; none may share a document with another. */
+const TEXTS = {
+  /** Statistics are measured on these, and precisions in blocks rounded by them, */
+  fit: files,
+  /** thresholds corrected on these, */
+  choose: files,
+  /** and the figures taken from these. */
+  test: files,
+};
 
-export interface BuildOptions extends SourceOptions {
-  readonly checkpoint: string;
-  readonly output: string;
-  /** Without a host, the plan is for what this installation runs. */
-  readonly preset: PlanOptions;
-  /** The package's texts replace those that are not given. */
-  readonly texts?: Partial<BuildTexts>;
-  /** Number of tokens to calibrate on, and minimum number to score. */
-  readonly tokens?: number;
-  /**
-   * Nothing is shipped when the ratio to the checkpoint's floats, with its error, is above this in any mode. At least
-   * 1.
-   */
-  readonly maxPplRatio?: number;
-  /** Ships a model even if it decodes slower than the dense one. */
-  readonly allowSlower?: boolean;
-  readonly force?: boolean;
-  /**
-   * How weights are stored, one of `SPARSE_PRECISIONS`, in the sparse model and in the dense one for comparison.
-   * Default: fp32.
-   */
-  readonly dtype?: SparsePrecision;
-  /** Folder of the native core, which times plans that are made for it. If absent, Lacuna looks for it. */
-  readonly nativeFolder?: string | URL;
-}
+export type BuildTexts = Required<Given<typeof TEXTS>>;
 
-export const buildOptions = optionsOf<BuildOptions>(
-  { checkpoint: field.path, output: field.path, preset: planOptionsSchema },
+/** Of a perplexity over its baseline's. */
+export const maxPplRatio = z.number().min(1);
+
+export const buildOptions = optionsOf(
   {
-    ...field.source,
-    texts: optionsOf<Partial<BuildTexts>>({}, { fit: field.files, choose: field.files, test: field.files }),
-    tokens: field.count,
-    maxPplRatio: field.maxPplRatio,
-    allowSlower: field.flag,
-    force: field.flag,
+    checkpoint: path,
+    output: path,
+    /** Without a host: what this installation runs. */
+    preset: planOptionsSchema,
+  },
+  {
+    ...SOURCE,
+    /** Of those that are not given, the ones that come with the package. */
+    texts: optionsOf({}, TEXTS),
+    /** Tokens to calibrate on and to score at least. */
+    tokens: count,
+    /** Nothing is shipped when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
+    maxPplRatio,
+    /** Ships a model too that decodes slower than the dense one. */
+    allowSlower: flag,
+    force: flag,
+    /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
     dtype: z.enum(SPARSE_PRECISIONS),
-    nativeFolder: field.nativeFolder,
+    /** Where the native core is, which times plans that are made for it; found by itself when absent. */
+    nativeFolder,
   },
 );
 
+export interface BuildOptions extends SourceOptions, z.infer<typeof buildOptions> {}
+
 /** With the texts that were not given. */
-export interface WholeOptions extends BuildOptions {
-  readonly texts: BuildTexts;
-}
+export type WholeOptions = BuildOptions & { readonly texts: BuildTexts };
 
 export function wholeOptions(given: BuildOptions): WholeOptions {
   const { fit = pinnedTexts('fit'), choose = pinnedTexts('choose'), test = pinnedTexts('test') } = given.texts ?? {};

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { putInPlace, writeFileAtomically } from '../../../formats/files.ts';
+import { writeJson } from '../../../formats/tensors-beside.ts';
 import type { Plan } from '../../core/plan.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
@@ -37,11 +38,7 @@ export async function ship(build: Build, finished: Finished): Promise<void> {
   await putInPlace(sparse.path, output, { force: options.force ?? false });
 }
 
-async function writeJson(path: string, content: unknown): Promise<void> {
-  await writeFileAtomically(path, `${JSON.stringify(content, null, 2)}\n`);
-}
-
-/** A JSON file names its tensors' file, so both are moved under their own names. */
+/** A JSON file names its tensors' file: the two go together under their own names. */
 async function copyWithTensors(path: string, folder: string): Promise<void> {
   for (const file of [path, replaceExtension(path, '.safetensors')])
     if (await exists(file)) await writeFileAtomically(join(folder, basename(file)), createReadStream(file));

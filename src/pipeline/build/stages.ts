@@ -10,8 +10,8 @@ import { choosePrecision, FLOATS, gainsByTexts, type Precision, type PrecisionNa
 import type { Statistics } from '../../core/statistics.ts';
 import type { TextScores } from '../../eval/index.ts';
 import { choosesNeurons, makePlan } from '../../plan/index.ts';
-import { type BenchReport, benchFolder } from '../bench.ts';
-import { calibrateCheckpoint, saveStatistics } from '../calibrate.ts';
+import { type BenchReport, benchChecked } from '../bench.ts';
+import { calibrateChecked, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
 import { chooseEngine } from '../engine/engine.ts';
 import { compareApart, compareWithFolder, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
@@ -124,7 +124,7 @@ export async function buildStatistics(build: Build): Promise<Stage<null>> {
   const output = statisticsPath(build);
   // A killed run may leave tensors without their JSON file. They are written again.
   const make = () =>
-    calibrateCheckpoint({ ...optionsFor('calibrate', build.options), data: texts.fit, tokens, output, force: true });
+    calibrateChecked({ ...optionsFor('calibrate', build.options), data: texts.fit, tokens, output, force: true });
   return stage(output, make, async () => null);
 }
 
@@ -227,7 +227,7 @@ export function timeAgainst(
   options: WholeOptions,
 ): Promise<BenchReport> {
   const job = { ...optionsFor('bench', options), dtype: undefined };
-  return benchFolder({ ...job, engine, folder, against, data: options.texts.test });
+  return benchChecked({ ...job, engine, folder, against, data: options.texts.test });
 }
 
 /**

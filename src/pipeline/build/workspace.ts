@@ -7,6 +7,7 @@ import { writeFileAtomically } from '../../../formats/files.ts';
 import { readJsonObject } from '../../../formats/json-file.ts';
 import { withLock } from '../../../formats/lock.ts';
 import { asIoError } from '../../core/io-error.ts';
+import { prettyJson } from '../../core/json.ts';
 import { LACUNA_VERSION } from '../../core/manifest.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
 import { checkWritable, exists } from '../folder/output.ts';
@@ -108,7 +109,7 @@ export async function stage<T>(path: string, make: () => Promise<unknown>, read:
 
 /** A stage whose output is a JSON file with its result. */
 export async function jsonStage<T>(path: string, make: () => Promise<T>): Promise<Stage<T>> {
-  const write = async () => writeFileAtomically(path, `${JSON.stringify(await make(), null, 2)}\n`);
+  const write = async () => writeFileAtomically(path, prettyJson(await make()));
   return stage(path, write, () => readResult<T>(path));
 }
 

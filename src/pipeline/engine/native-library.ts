@@ -81,12 +81,9 @@ export async function findNativeLibrary(folder: string): Promise<NativeLibrary> 
 async function readHeader(path: string): Promise<Buffer | undefined> {
   const file = await open(path).catch(() => undefined);
   if (file === undefined) return undefined;
-  try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(ELF_HEADER_BYTES), 0, ELF_HEADER_BYTES, 0);
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await file.close();
-  }
+  const reading = file.read(Buffer.alloc(ELF_HEADER_BYTES), 0, ELF_HEADER_BYTES, 0);
+  const { buffer, bytesRead } = await reading.finally(() => file.close());
+  return buffer.subarray(0, bytesRead);
 }
 
 function elfProblem(header: Buffer): string | undefined {

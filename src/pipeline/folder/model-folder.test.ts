@@ -5,7 +5,13 @@ import { describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../../../test/temporary.ts';
 import type { ModelSpec } from '../../core/model.ts';
 import type { Plan } from '../../core/plan.ts';
-import { choosePrecision, choosePrecisions, PRECISION_NAMES, type PrecisionOptions } from '../../core/precision.ts';
+import {
+  choosePrecision,
+  choosePrecisions,
+  PRECISION_NAMES,
+  type PrecisionName,
+  type PrecisionOptions,
+} from '../../core/precision.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
 import { readManifest } from './model-folder.ts';
@@ -63,7 +69,7 @@ describe('readManifest', () => {
 });
 
 describe('modelCard', () => {
-  const model = (name: string, onnxruntime = '>=1.21', options: PrecisionOptions = {}) => {
+  const model = (name: PrecisionName, onnxruntime = '>=1.21', options: PrecisionOptions = {}) => {
     return { file: 'onnx/model.onnx', precision: choosePrecision(name, options), onnxruntime };
   };
 
@@ -126,7 +132,7 @@ describe('transformers.js', () => {
     [['fp16'], { 'model.onnx': 1 }, { fp32: 'float16' }],
     [['fp32', 'fp16', 'int4'], { 'model.onnx': 1, 'model_fp16.onnx': 1, 'model_q4.onnx': 1 }, { fp16: 'float16' }],
     [['fp16', 'int8'], { 'model.onnx': 1, 'model_int8.onnx': 1 }, { fp32: 'float16' }],
-  ])('of %j is told the data files, and by dtype which caches are not float32', (names, external, caches) => {
+  ] as const)('of %j is told the data files, and by dtype which caches are not float32', (names, external, caches) => {
     const config = transformersJsConfig(choosePrecisions(names));
     expect(config).toEqual({
       dtype: 'fp32',

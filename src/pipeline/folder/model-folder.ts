@@ -11,6 +11,7 @@ import { MAX_SMALL_FILE_BYTES, openModelFiles, readSmallJson, readSmallText } fr
 import type { ModelFiles } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { Graph } from '../../core/graph.ts';
+import { type JsonObject, prettyJson } from '../../core/json.ts';
 import {
   LACUNA_VERSION,
   MANIFEST_FORMAT,
@@ -97,7 +98,7 @@ export async function writeModelFolder(
     const names = [...copied, ...written.map(([name]) => name)];
     const small = await Promise.all(names.map((name) => checkFile(join(folder, name))));
     const manifest = describe(folder, content, [...weights, ...small]);
-    await writeFile(join(folder, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
+    await writeFile(join(folder, MANIFEST_FILE), prettyJson(manifest));
     return manifest;
   });
 }
@@ -141,7 +142,7 @@ export async function addToCard(path: string, section: string): Promise<void> {
   await writeFileAtomically(card, `${before}\n${section}`);
   const checked = { ...(await checkFile(card)), path: CARD_FILE };
   const files = manifest.files.map((file) => (file.path === CARD_FILE ? checked : file));
-  await writeFileAtomically(join(path, MANIFEST_FILE), pretty({ ...manifest, files }));
+  await writeFileAtomically(join(path, MANIFEST_FILE), prettyJson({ ...manifest, files }));
 }
 
 /**
@@ -169,7 +170,7 @@ export async function planModelFolder(content: FolderContent): Promise<readonly 
     content,
     files.map((file) => ({ ...file, crc32 })),
   );
-  return [...files, { path: MANIFEST_FILE, bytes: Buffer.byteLength(pretty(manifest)) }];
+  return [...files, { path: MANIFEST_FILE, bytes: Buffer.byteLength(prettyJson(manifest)) }];
 }
 
 export interface PlannedFile {
@@ -182,11 +183,11 @@ async function configTexts(content: FolderContent): Promise<Readonly<Record<stri
   if (sourceConfig === undefined) throw new LacunaError('not-found', `${content.source.path} has no config.json`);
   const { spec, plan, models } = content;
   const files: Record<string, string> = {
-    'config.json': pretty({
+    'config.json': prettyJson({
       ...hostConfig(sourceConfig),
       'transformers.js_config': transformersJsConfig(models.map(({ precision }) => precision)),
     }),
-    'genai_config.json': pretty(genaiConfig(spec, sharesCacheBuffer(spec))),
+    'genai_config.json': prettyJson(genaiConfig(spec, sharesCacheBuffer(spec))),
     [CARD_FILE]: modelCard({
       spec,
       plan,
@@ -194,7 +195,7 @@ async function configTexts(content: FolderContent): Promise<Readonly<Record<stri
     }),
   };
   const tokenizerConfig = await readTokenizerConfig(content.source);
-  if (tokenizerConfig !== undefined) files['tokenizer_config.json'] = pretty(tokenizerConfig);
+  if (tokenizerConfig !== undefined) files['tokenizer_config.json'] = prettyJson(tokenizerConfig);
   return files;
 }
 
@@ -213,7 +214,7 @@ function describeModel({ graph, precision, rounding, calibratedOn }: FolderModel
   };
 }
 
-async function readTokenizerConfig(source: ModelFiles): Promise<Readonly<Record<string, unknown>> | undefined> {
+async function readTokenizerConfig(source: ModelFiles): Promise<JsonObject | undefined> {
   const config = (await readSmallJson(source, 'tokenizer_config.json', MAX_JSON_BYTES))?.value;
   if (config === undefined) return undefined;
   return portableTokenizerConfig(config, await readSmallText(source, 'chat_template.jinja', MAX_JSON_BYTES));
@@ -332,8 +333,4 @@ export function baselineOf(given: {
 export async function openModelFolder(path: string, dtype?: string): Promise<ModelFolder> {
   const chosen = await chooseModel(path, dtype);
   return { ...(await openModelFiles(path)), ...chosen, graph: await readOnnx(chosen.modelPath) };
-}
-
-function pretty(data: unknown): string {
-  return `${JSON.stringify(data, null, 2)}\n`;
 }

@@ -1,17 +1,18 @@
-/** What a command works on: a checkpoint, or a converted folder. Both give a dense graph. */
-
+/** What a command is given to work on: a checkpoint, or a folder converted before; both end in a dense graph. */
 import { assemble, openModel } from '../../../converters/index.ts';
 import { openCheckpoint } from '../../../formats/checkpoint.ts';
 import { mergeAdapter } from '../../../formats/lora/index.ts';
 import type { Checkpoint, ModelFiles } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { Graph } from '../../core/graph.ts';
-import type { HubOptions } from '../../core/hub.ts';
+import { hubOptions } from '../../core/hub.ts';
 import type { ModelPieces, ModelSpec } from '../../core/model.ts';
+import { type Given, path } from '../../core/options.ts';
 import { choosePrecision, FLOATS, type Precision } from '../../core/precision.ts';
 import type { JobOptions } from '../../core/progress.ts';
 import { fetchCheckpoint, parseHubReference } from '../../hub/index.ts';
 import { fuseSkipNorms } from '../../rewrite/index.ts';
+import { flag, JOB } from '../options.ts';
 import type { RoundedLayers } from '../rounding/rounding.ts';
 import { isModelFolder, openModelFolder } from './model-folder.ts';
 import { exists } from './output.ts';
@@ -27,14 +28,17 @@ export interface DenseModel extends ModelFiles {
 }
 
 /** How the checkpoint of a command is opened. */
-export interface SourceOptions extends JobOptions {
+export const SOURCE = {
+  ...JOB,
   /** Takes weights that are NaN or infinite instead of refusing them. */
-  readonly allowNonFinite?: boolean;
-  /** Where checkpoints that are given by name come from. Without it, only local ones are opened. */
-  readonly hub?: HubOptions;
+  allowNonFinite: flag,
+  /** Where checkpoints come from that are given by name; without it only those that are here are opened. */
+  hub: hubOptions,
   /** Folder of a LoRA adapter that is merged into the checkpoint's weights. */
-  readonly adapter?: string;
-}
+  adapter: path,
+};
+
+export interface SourceOptions extends JobOptions, Given<typeof SOURCE> {}
 
 /** `path` if it exists. Else, if it names a model on the Hub, the place of its download. */
 export async function localPath(path: string, { hub, ...job }: SourceOptions): Promise<string> {

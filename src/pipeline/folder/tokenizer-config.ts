@@ -1,6 +1,5 @@
-/** tokenizer_config.json for all hosts: transformers.js, onnxruntime-genai, Transformers 4 and 5. */
-
-type Json = Readonly<Record<string, unknown>>;
+/** tokenizer_config.json as all hosts read it: transformers.js, onnxruntime-genai, Transformers 4 and 5. */
+import type { JsonObject } from '../../core/json.ts';
 
 /**
  * Transformers 5's name for a tokenizer without a class of its own. Transformers 4, which optimum needs, knows only the
@@ -15,7 +14,7 @@ const RENAMED: Readonly<Record<string, string>> = { TokenizersBackend: 'PreTrain
  * - Where Transformers 5 differs, the file is as Transformers 4 writes it, which both read: the name of the class, and
  *   the list of further special tokens.
  */
-export function portableTokenizerConfig(config: Json, chatTemplate: string | undefined): Json {
+export function portableTokenizerConfig(config: JsonObject, chatTemplate: string | undefined): JsonObject {
   const { tokenizer_class: name, extra_special_tokens: extra, ...rest } = config;
   return {
     model_input_names: ['input_ids', 'attention_mask'],

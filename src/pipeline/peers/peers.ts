@@ -2,16 +2,17 @@
 import { resolve } from 'node:path';
 import { parseJsonObject } from '../../../formats/json-file.ts';
 import { LacunaError } from '../../core/errors.ts';
+import { type Given, path } from '../../core/options.ts';
 import { type JobOptions, SILENT } from '../../core/progress.ts';
 import { type Spread, spread } from '../../eval/index.ts';
 import { PYTHONS, probeScript, runPython, scriptPath } from './python.ts';
 
-export interface PeerOptions extends JobOptions {
-  /** A Python with peers installed. If absent, Lacuna looks for one. */
-  readonly python?: string | undefined;
+export const PEERS = {
+  /** A Python that has peers installed; looked for when absent. */
+  python: path,
   /** The same weights as a GGUF file, for llama.cpp. */
-  readonly gguf?: string | undefined;
-}
+  gguf: path,
+};
 
 export type PeerResult = TimedPeer | FailedPeer;
 
@@ -74,7 +75,7 @@ const PATIENCE_TURNS = 30;
  */
 export async function findPeers(
   { folder, model }: Pick<PeerSubject, 'folder' | 'model'>,
-  { python: named, gguf }: PeerOptions,
+  { python: named, gguf }: Given<typeof PEERS>,
 ): Promise<Peers> {
   const opens = {
     'onnxruntime-genai': [resolve(folder), '--model', model],

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { parseJsonObject } from '../../../formats/json-file.ts';
 import { LacunaError, throwIfAborted } from '../../core/errors.ts';
+import type { JsonObject } from '../../core/json.ts';
 import { packageFile } from '../engine/package-files.ts';
 
 /** Tried in this order: a virtual environment of the working folder, then the system's Python. */
@@ -69,10 +70,7 @@ function lastLines(report: string): string {
  * What a script answers to `--probe`: versions of its packages by name, null for missing ones. undefined if `python`
  * does not run it.
  */
-export async function probeScript(
-  python: string,
-  script: string,
-): Promise<Readonly<Record<string, unknown>> | undefined> {
+export async function probeScript(python: string, script: string): Promise<JsonObject | undefined> {
   let answer = '';
   try {
     await runPython(python, [scriptPath(script), '--probe'], {

@@ -90,11 +90,7 @@ export async function roundLayers(
       else await writeLayer(fileOf(layer), inputs, { pieces, schemes, multiply: multiplier.multiply });
       return undefined;
     };
-    try {
-      await grams.handOn({ wants: (layer) => !known.has(layer), keep });
-    } finally {
-      await multiplier.close();
-    }
+    await grams.handOn({ wants: (layer) => !known.has(layer), keep }).finally(() => multiplier.close());
   }
   const files = Array.from({ length: head }, (_, layer) => fileOf(layer));
   const { tensors } = await readSafetensors(fileOf(head));

@@ -21,10 +21,8 @@ export function pinnedTexts(role: TextRole): readonly string[] {
   return [packageFile(`texts/${role}.txt`)];
 }
 
-/** The files, checked and not yet encoded. @throws LacunaError when a file is missing, empty or not text. */
-export async function readTexts(paths: readonly string[]): Promise<TextFile[]> {
-  if (paths.length === 0)
-    throw new LacunaError('usage', 'No text given', { hint: 'Name at least one UTF-8 file: --data FILE' });
+/** The files, checked and not yet encoded. @throws LacunaError when one of them is missing, empty or no text. */
+export function readTexts(paths: readonly string[]): Promise<TextFile[]> {
   return Promise.all(paths.map(readTextFile));
 }
 

@@ -1,5 +1,4 @@
-/** Where a reference to verify against comes from: Transformers in some Python, or a file that it made before. */
-
+/** Where a reference to verify against comes from: Transformers in some Python, or a file that it wrote before. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join, resolve } from 'node:path';
@@ -7,23 +6,22 @@ import { EXPECTATIONS_NAME } from '../../../formats/checkpoint-kind.ts';
 import { readExpectations } from '../../../formats/expectations.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { Expectations } from '../../core/expectations.ts';
-import { optionsOf } from '../../core/options.ts';
+import { type Given, path } from '../../core/options.ts';
 import { type JobOptions, SILENT } from '../../core/progress.ts';
-import * as field from '../fields.ts';
 import { exists } from '../folder/output.ts';
 import { PYTHONS, probeScript, runPython, scriptPath } from '../peers/python.ts';
 import type { VerifyPrompt } from './verify-prompts.ts';
 
-export interface ReferenceOptions {
-  /** A Python with Transformers. If absent, Lacuna looks for one. */
-  readonly python?: string | undefined;
-  /** A file from `writeExpectations`, instead of Transformers. */
-  readonly expectations?: string | undefined;
-}
+export const REFERENCE = {
+  /** A Python that has Transformers; looked for when absent. */
+  python: path,
+  /** A file that `writeExpectations` made, in place of Transformers. */
+  expectations: path,
+};
 
-export const referenceOptions = optionsOf<ReferenceOptions>({}, { python: field.path, expectations: field.path });
+export interface ReferenceOptions extends Given<typeof REFERENCE> {}
 
-/** What Transformers is to compute, and from what. */
+/** What Transformers must compute, and from what. */
 export interface ReferenceSubject {
   /** A folder, or a GGUF file. */
   readonly path: string;

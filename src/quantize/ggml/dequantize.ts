@@ -13,13 +13,13 @@ import { BLOCK_SIZES } from './types.ts';
 type ReadBlock = (from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array) => void;
 
 const READERS: Readonly<Record<GgmlType, ReadBlock>> = {
-  Q4_0: readQ4_0,
-  Q4_1: readQ4_1,
-  Q5_0: readQ5_0,
-  Q5_1: readQ5_1,
+  Q4_0: nibbles({ zero: 8 }),
+  Q4_1: nibbles({ hasOffset: true }),
+  Q5_0: nibbles({ zero: 16, hasFifth: true }),
+  Q5_1: nibbles({ hasOffset: true, hasFifth: true }),
   Q8_0: readQ8_0,
-  Q4_K: readQ4_K,
-  Q5_K: readQ5_K,
+  Q4_K: runs({ hasFifth: false }),
+  Q5_K: runs({ hasFifth: true }),
   Q6_K: readQ6_K,
 };
 
@@ -39,48 +39,31 @@ function bits32(from: Uint8Array, at: number): number {
   return bits16(from, at) | (bits16(from, at + 2) << 16);
 }
 
-/** scale, 16 bytes: their low halves are the first 16 values, their high halves the others; 8 stands for zero. */
-function readQ4_0(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
-  const scale = half[bits16(from, at)];
-  for (let i = 0; i < 16; i++) {
-    const pair = from[at + 2 + i];
-    to[first + i] = scale * ((pair & 15) - 8);
-    to[first + 16 + i] = scale * ((pair >> 4) - 8);
-  }
+interface Nibbles {
+  /** The code that stands for zero. */
+  readonly zero?: number;
+  readonly hasOffset?: boolean;
+  readonly hasFifth?: boolean;
 }
 
-/** scale, offset, 16 bytes as in Q4_0. */
-function readQ4_1(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
-  const scale = half[bits16(from, at)];
-  const offset = half[bits16(from, at + 2)];
-  for (let i = 0; i < 16; i++) {
-    const pair = from[at + 4 + i];
-    to[first + i] = scale * (pair & 15) + offset;
-    to[first + 16 + i] = scale * (pair >> 4) + offset;
-  }
-}
-
-/** scale, 32 fifth bits, 16 bytes as in Q4_0; 16 stands for zero. */
-function readQ5_0(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
-  const scale = half[bits16(from, at)];
-  const fifth = bits32(from, at + 2);
-  for (let i = 0; i < 16; i++) {
-    const pair = from[at + 6 + i];
-    to[first + i] = scale * (((pair & 15) | (((fifth >>> i) & 1) << 4)) - 16);
-    to[first + 16 + i] = scale * (((pair >> 4) | (((fifth >>> (i + 16)) & 1) << 4)) - 16);
-  }
-}
-
-/** scale, offset, 32 fifth bits, 16 bytes as in Q4_0. */
-function readQ5_1(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
-  const scale = half[bits16(from, at)];
-  const offset = half[bits16(from, at + 2)];
-  const fifth = bits32(from, at + 4);
-  for (let i = 0; i < 16; i++) {
-    const pair = from[at + 8 + i];
-    to[first + i] = scale * ((pair & 15) | (((fifth >>> i) & 1) << 4)) + offset;
-    to[first + 16 + i] = scale * ((pair >> 4) | (((fifth >>> (i + 16)) & 1) << 4)) + offset;
-  }
+/**
+ * scale, offset, 32 fifth bits, the two where a type has them; 16 bytes: the first 16 values are their low halves, the others their
+ * high halves.
+ */
+function nibbles({ zero = 0, hasOffset = false, hasFifth = false }: Nibbles): ReadBlock {
+  const fifthsAt = hasOffset ? 4 : 2;
+  const halvesAt = fifthsAt + (hasFifth ? 4 : 0);
+  return (from, at, to, first, half) => {
+    const scale = half[bits16(from, at)];
+    // Adding -0 changes nothing, not even the sign of a zero.
+    const offset = hasOffset ? half[bits16(from, at + 2)] : -0;
+    const fifths = hasFifth ? bits32(from, at + fifthsAt) : 0;
+    for (let i = 0; i < 16; i++) {
+      const pair = from[at + halvesAt + i];
+      to[first + i] = scale * (((pair & 15) | (((fifths >>> i) & 1) << 4)) - zero) + offset;
+      to[first + 16 + i] = scale * (((pair >> 4) | (((fifths >>> (i + 16)) & 1) << 4)) - zero) + offset;
+    }
+  };
 }
 
 /** scale, 32 signed bytes. */
@@ -102,35 +85,25 @@ function scaleAndOffset(from: Uint8Array, at: number, run: number): number {
 }
 
 /**
- * scale, offset, 12 bytes of small scales and offsets, 4 times 32 bytes: low halves are one run of 32, high halves the
- * next.
+ * scale, offset, 12 bytes of small scales and offsets, 32 bytes of fifth bits where a type has them (bit `run` of byte i is of value i
+ * of that run), 4 times 32 bytes: low halves are one run of 32, high ones the next.
  */
-function readQ4_K(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
-  const scale = half[bits16(from, at)];
-  const offset = half[bits16(from, at + 2)];
-  for (let run = 0; run < 8; run++) {
-    const small = scaleAndOffset(from, at + 4, run);
-    const [runScale, runOffset] = [scale * (small & 63), offset * (small >> 8)];
-    const bytes = at + 16 + 32 * (run >> 1);
-    const upper = 4 * (run & 1);
-    for (let i = 0; i < 32; i++) to[first + 32 * run + i] = runScale * ((from[bytes + i] >> upper) & 15) - runOffset;
-  }
-}
-
-/** As Q4_K, with 32 bytes of fifth bits before the others: bit `run` of byte i belongs to value i of that run. */
-function readQ5_K(from: Uint8Array, at: number, to: Float32Array, first: number, half: Float32Array): void {
-  const scale = half[bits16(from, at)];
-  const offset = half[bits16(from, at + 2)];
-  for (let run = 0; run < 8; run++) {
-    const small = scaleAndOffset(from, at + 4, run);
-    const [runScale, runOffset] = [scale * (small & 63), offset * (small >> 8)];
-    const bytes = at + 48 + 32 * (run >> 1);
-    const upper = 4 * (run & 1);
-    for (let i = 0; i < 32; i++) {
-      const fifth = (from[at + 16 + i] >> run) & 1;
-      to[first + 32 * run + i] = runScale * (((from[bytes + i] >> upper) & 15) | (fifth << 4)) - runOffset;
+function runs({ hasFifth }: { readonly hasFifth: boolean }): ReadBlock {
+  const halvesAt = hasFifth ? 48 : 16;
+  return (from, at, to, first, half) => {
+    const scale = half[bits16(from, at)];
+    const offset = half[bits16(from, at + 2)];
+    for (let run = 0; run < 8; run++) {
+      const small = scaleAndOffset(from, at + 4, run);
+      const [runScale, runOffset] = [scale * (small & 63), offset * (small >> 8)];
+      const bytes = at + halvesAt + 32 * (run >> 1);
+      const upper = 4 * (run & 1);
+      for (let i = 0; i < 32; i++) {
+        const fifth = hasFifth ? (from[at + 16 + i] >> run) & 1 : 0;
+        to[first + 32 * run + i] = runScale * (((from[bytes + i] >> upper) & 15) | (fifth << 4)) - runOffset;
+      }
     }
-  }
+  };
 }
 
 /**
