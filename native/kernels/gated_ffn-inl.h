@@ -32,32 +32,30 @@ void GateItem(const GatedFfnJob& job, const TokenBlock& block, size_t item) {
 }
 
 template <class Rows>
-void RunItem(const GatedFfnJob& job, size_t item) {
-  const GatedFfnJob::Place place = job.PlaceOf(item);
-  switch (place.phase) {
-    case GatedFfnPhase::kPrepare:
-      return PrepareItem<Rows>(job, place.block, place.index);
-    case GatedFfnPhase::kGate:
-      return GateItem<Rows>(job, place.block, place.index);
-    case GatedFfnPhase::kStatistics:
-      return StatisticsItem(job, place.index);
-    case GatedFfnPhase::kChoose:
-      if (place.block.count == 1) return SegmentsItem<Rows>(job, place.block, place.index).Run();
-      return ChooseStep<Rows>(Chunk{job, place.block, place.index});
-    case GatedFfnPhase::kDown:
-      return DownItem<typename Rows::Down>(job, place.block, place.index);
-    case GatedFfnPhase::kFinish:
-      return FinishItem(job, place.block.first + place.index);
+void RunItem(const GatedFfnJob& job, size_t phase, const TokenBlock& block, size_t item) {
+  switch (phase) {
+    case GatedFfnJob::kPrepare:
+      return PrepareItem<Rows>(job, block, item);
+    case GatedFfnJob::kGate:
+      return GateItem<Rows>(job, block, item);
+    case GatedFfnJob::kStatistics:
+      return StatisticsItem(job, item);
+    case GatedFfnJob::kChoose:
+      if (block.count == 1) return SegmentsItem<Rows>(job, block, item).Run();
+      return ChooseStep<Rows>(Chunk{job, block, item});
+    case GatedFfnJob::kDown:
+      return DownItem<typename Rows::Down>(job, block, item);
+    case GatedFfnJob::kFinish:
+      return FinishItem(job, block.first + item);
   }
 }
 
+// Rows are asked for by the steps themselves.
 template <class Rows>
 void WorkOnGatedFfn(const GatedFfnJob& job) {
-  for (size_t item; (item = job.items.Claim()) < job.items.count();) {
-    job.items.WaitFor(job.PlaceOf(item).waits_for);
-    RunItem<Rows>(job, item);
-    job.items.Finish();
-  }
+  job.Work([](size_t, size_t) {}, [&](size_t phase, const TokenBlock& block, size_t item) {
+    RunItem<Rows>(job, phase, block, item);
+  });
 }
 
 }  // namespace HWY_NAMESPACE

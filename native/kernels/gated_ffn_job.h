@@ -58,9 +58,8 @@ struct TokenCut {
   float limit = 0;
 };
 
-enum class GatedFfnPhase { kPrepare, kGate, kStatistics, kChoose, kDown, kFinish };
-
 struct GatedFfnArrays {
+  // `tokens`: how many are active.
   GatedFfnArrays(const GatedFfn& ffn, size_t tokens, ScratchLayout& layout) {
     const size_t block = std::min(tokens, kTokenBlock);
     const size_t chunks = DivideUp(ffn.neurons, kChunk);
@@ -137,20 +136,21 @@ void WorkOnInt8(const GatedFfnJob& job);
 void WorkOnInt4(const GatedFfnJob& job);
 void WorkOnNested(const GatedFfnJob& job);
 
-struct GatedFfnJob {
-  GatedFfnJob(const GatedFfn& ffn_, const GatedFfnTokens& tokens_, const GatedFfnArrays& arrays_, size_t active_,
-              size_t workers, void (*work_)(const GatedFfnJob&))
-      : ffn(ffn_),
+struct GatedFfnJob : PhasedJob {
+  enum Phase { kPrepare, kGate, kStatistics, kChoose, kDown, kFinish, kPhases };
+
+  // `active`: how many tokens are.
+  GatedFfnJob(const GatedFfn& ffn_, const GatedFfnTokens& tokens_, size_t active, Scratch& scratch, size_t most_workers)
+      : PhasedJob(active, kPhases,
+                  active * ffn_.neurons * (ffn_.gate_inputs.count + ffn_.up_inputs.count + ffn_.hidden), most_workers),
+        ffn(ffn_),
         tokens(tokens_),
-        arrays(arrays_),
-        cuts(arrays_.cuts),
-        active(active_),
         chunks(DivideUp(ffn.neurons, kChunk)),
         segment_chunks(SegmentChunks(ffn.neurons)),
         segments(SegmentsOf(ffn.neurons)),
-        gate_chunks(std::max<size_t>(1, chunks / (kItemsAWorker * workers))),
-        item_segments(std::max<size_t>(1, segments / (kItemsAWorker * workers))),
-        columns(std::max(kLeastColumns, DivideUp(DivideUp(ffn.hidden, workers), kBlock) * kBlock)),
+        gate_chunks(std::max<size_t>(1, chunks / (kItemsAWorker * workers()))),
+        item_segments(std::max<size_t>(1, segments / (kItemsAWorker * workers()))),
+        columns(std::max(kLeastColumns, DivideUp(DivideUp(ffn.hidden, workers()), kBlock) * kBlock)),
         column_items(DivideUp(ffn.hidden, columns)),
         choose_all(!Chooses(ffn.choice) || tokens.choose_all),
         statistical(IsStatistical(ffn.choice)),
@@ -159,30 +159,11 @@ struct GatedFfnJob {
         two_steps(!choose_all && IsRelative(ffn.choice)),
         finish(ffn.post_norm.weight != nullptr || tokens.mask.saturation != nullptr),
         split(ffn.gate_inputs.first != ffn.up_inputs.first || ffn.gate_inputs.count != ffn.up_inputs.count),
-        work(work_),
-        items(ItemsOf(active)) {}
-
-  struct Place {
-    TokenBlock block;
-    GatedFfnPhase phase;
-    // Of a chunk, a token, a range of columns, or of some chunks or segments.
-    size_t index;
-    // Items before the phase.
-    size_t waits_for;
-  };
-
-  Place PlaceOf(size_t item) const {
-    const size_t in_full_block = ItemsOf(kTokenBlock);
-    const size_t block = item / in_full_block;
-    const TokenBlock these{block * kTokenBlock, std::min(kTokenBlock, active - block * kTokenBlock)};
-    size_t start = block * in_full_block;
-    for (GatedFfnPhase phase : {GatedFfnPhase::kPrepare, GatedFfnPhase::kGate, GatedFfnPhase::kStatistics,
-                                GatedFfnPhase::kChoose, GatedFfnPhase::kDown}) {
-      const size_t count = PhaseItems(phase, these.count);
-      if (item < start + count) return {these, phase, item - start, start};
-      start += count;
-    }
-    return {these, GatedFfnPhase::kFinish, item - start, start};
+        arrays(Place<GatedFfnArrays>(scratch, ffn, active)),
+        cuts(arrays.cuts) {
+    for (size_t token = 0, position = 0; position < active; ++token)
+      if (tokens.mask.IsActive(token)) arrays.active[position++] = static_cast<uint32_t>(token);
+    Number([this](size_t phase, const TokenBlock& block) { return Items(phase, block.count); });
   }
 
   size_t TokenOf(size_t position) const { return arrays.active[position]; }
@@ -213,10 +194,6 @@ struct GatedFfnJob {
 
   const GatedFfn& ffn;
   const GatedFfnTokens& tokens;
-  const GatedFfnArrays& arrays;
-  TokenCut* cuts;
-  // Active tokens.
-  const size_t active;
   const size_t chunks;
   // Chunks a segment, but for the last.
   const size_t segment_chunks;
@@ -237,40 +214,28 @@ struct GatedFfnJob {
   const bool finish;
   // Gate and up read different entries of x.
   const bool split;
-  void (*const work)(const GatedFfnJob&);
-  mutable ClaimedItems items;
+  const GatedFfnArrays arrays;
+  TokenCut* const cuts;
 
  private:
-  size_t PhaseItems(GatedFfnPhase phase, size_t block_tokens) const {
+  size_t Items(size_t phase, size_t block_tokens) const {
     switch (phase) {
-      case GatedFfnPhase::kPrepare:
+      case kPrepare:
         return IsBlocked(ffn.storage) || predicted || arrays.normed != nullptr ? block_tokens : 0;
-      case GatedFfnPhase::kGate:
+      case kGate:
         if (block_tokens > 1) return chunks;
         return two_steps ? DivideUp(chunks, gate_chunks) : 0;
-      case GatedFfnPhase::kStatistics:
+      case kStatistics:
         return two_steps ? block_tokens : 0;
-      case GatedFfnPhase::kChoose:
+      case kChoose:
         if (block_tokens == 1) return DivideUp(segments, item_segments);
         return two_steps ? chunks : 0;
-      case GatedFfnPhase::kDown:
+      case kDown:
         return column_items;
-      case GatedFfnPhase::kFinish:
+      case kFinish:
         return finish ? block_tokens : 0;
     }
     return 0;
-  }
-
-  // Of all phases of full blocks and of what is left.
-  size_t ItemsOf(size_t tokens_left) const {
-    size_t total = 0;
-    for (size_t first = 0; first < tokens_left; first += kTokenBlock) {
-      const size_t block_tokens = std::min(kTokenBlock, tokens_left - first);
-      for (GatedFfnPhase phase : {GatedFfnPhase::kPrepare, GatedFfnPhase::kGate, GatedFfnPhase::kStatistics,
-                                  GatedFfnPhase::kChoose, GatedFfnPhase::kDown, GatedFfnPhase::kFinish})
-        total += PhaseItems(phase, block_tokens);
-    }
-    return total;
   }
 };
 

@@ -13,13 +13,13 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <Storage kStorage>
-class NormAttentionJob : public PartJob {
+class NormAttentionJob : public PhasedJob {
  public:
   using Products = BlockProducts<kStorage>;
 
   NormAttentionJob(const NormAttention& part, const Stream& stream, const Cache& cache, float* y, Scratch& scratch,
                    size_t most_workers)
-      : PartJob(stream.tokens, part.post_norm.weight == nullptr ? 5 : 6, ProductsOf(part) * stream.tokens, most_workers),
+      : PhasedJob(stream.tokens, part.post_norm.weight == nullptr ? 5 : 6, ProductsOf(part) * stream.tokens, most_workers),
         part_(part),
         stream_(stream),
         cache_(cache),
@@ -33,7 +33,7 @@ class NormAttentionJob : public PartJob {
         attending_(std::max(kTokens, DivideUp(most_tokens(), DivideUp(ItemsWanted(), part.kv_heads)))),
         attention_(part.head_size, part.scale, part.softcap),
         arrays_(Place<Arrays>(scratch, *this)) {
-    Number(arrays_.ends, [this](size_t phase, const TokenBlock& block) {
+    Number([this](size_t phase, const TokenBlock& block) {
       switch (phase) {
         case kProject:
           return DivideUp(Projections(), projections_);
@@ -93,8 +93,7 @@ class NormAttentionJob : public PartJob {
 
   struct Arrays {
     Arrays(const NormAttentionJob& job, ScratchLayout& layout)
-        : ends(layout.Array<size_t>(job.steps())),
-          normed(layout.Array<float>(job.most_tokens(), job.hidden_)),
+        : normed(layout.Array<float>(job.most_tokens(), job.hidden_)),
           input(kStorage, job.hidden_, job.most_tokens(), layout),
           queries(layout.Array<float>(job.most_tokens(), job.Width())),
           attended(layout.Array<float>(job.most_tokens(), job.Width())),
@@ -105,7 +104,6 @@ class NormAttentionJob : public PartJob {
           run_sums(layout.Array<RunSums>(job.part_.heads, job.MostRuns())),
           run_weighted(layout.Array<float>(job.Width(), job.MostRuns())) {}
 
-    size_t* ends;
     // [tokens of a block, hidden]
     float* normed;
     CodedTokens input;

@@ -13,12 +13,12 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <Storage kStorage>
-class NormFfnJob : public PartJob {
+class NormFfnJob : public PhasedJob {
  public:
   using Products = BlockProducts<kStorage>;
 
   NormFfnJob(const NormFfn& ffn, const Stream& stream, const Mask& mask, float* y, Scratch& scratch, size_t most_workers)
-      : PartJob(stream.tokens, IsFinished(ffn, mask) ? 4 : 3, stream.tokens * 3 * ffn.gate.rows * ffn.gate.columns,
+      : PhasedJob(stream.tokens, IsFinished(ffn, mask) ? 4 : 3, stream.tokens * 3 * ffn.gate.rows * ffn.gate.columns,
                 most_workers),
         ffn_(ffn),
         stream_(stream),
@@ -28,7 +28,7 @@ class NormFfnJob : public PartJob {
         neurons_(RowsAnItem(ffn.gate.rows, kNeurons)),
         rows_(RowsAnItem(ffn.down.rows, kRows)),
         arrays_(Place<Arrays>(scratch, *this)) {
-    Number(arrays_.ends, [this](size_t phase, const TokenBlock& block) {
+    Number([this](size_t phase, const TokenBlock& block) {
       switch (phase) {
         case kGateUp:
           return DivideUp(ffn_.gate.rows, neurons_);
@@ -86,12 +86,10 @@ class NormFfnJob : public PartJob {
 
   struct Arrays {
     Arrays(const NormFfnJob& job, ScratchLayout& layout)
-        : ends(layout.Array<size_t>(job.steps())),
-          normed(layout.Array<float>(job.most_tokens(), job.hidden_)),
+        : normed(layout.Array<float>(job.most_tokens(), job.hidden_)),
           input(kStorage, job.hidden_, job.most_tokens(), layout),
           product(kStorage, job.ffn_.gate.rows, job.most_tokens(), layout) {}
 
-    size_t* ends;
     // [tokens of a block, hidden]
     float* normed;
     CodedTokens input;

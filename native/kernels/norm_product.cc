@@ -13,18 +13,18 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <Storage kStorage>
-class NormProductJob : public PartJob {
+class NormProductJob : public PhasedJob {
  public:
   using Products = BlockProducts<kStorage>;
 
   NormProductJob(const NormProduct& part, const Stream& stream, float* y, Scratch& scratch, size_t most_workers)
-      : PartJob(stream.tokens, 2, stream.tokens * part.weight.rows * part.weight.columns, most_workers),
+      : PhasedJob(stream.tokens, 2, stream.tokens * part.weight.rows * part.weight.columns, most_workers),
         part_(part),
         stream_(stream),
         y_(y),
         rows_(RowsAnItem(part.weight.rows, kRows)),
         arrays_(Place<Arrays>(scratch, *this)) {
-    Number(arrays_.ends, [this](size_t phase, const TokenBlock& block) {
+    Number([this](size_t phase, const TokenBlock& block) {
       return DivideUp(phase == kPrepare ? block.count : part_.weight.rows, phase == kPrepare ? kTokens : rows_);
     });
   }
@@ -58,11 +58,9 @@ class NormProductJob : public PartJob {
 
   struct Arrays {
     Arrays(const NormProductJob& job, ScratchLayout& layout)
-        : ends(layout.Array<size_t>(job.steps())),
-          normed(layout.Array<float>(job.most_tokens(), job.part_.weight.columns)),
+        : normed(layout.Array<float>(job.most_tokens(), job.part_.weight.columns)),
           input(kStorage, job.part_.weight.columns, job.most_tokens(), layout) {}
 
-    size_t* ends;
     // [tokens of a block, hidden]
     float* normed;
     CodedTokens input;

@@ -84,14 +84,14 @@ void ScreenRows(const BlockMatrix& weight, size_t first, size_t end, uint8_t* up
   }
 }
 
-class ScreenedProductJob : public PartJob {
+class ScreenedProductJob : public PhasedJob {
  public:
   using Near = BlockProducts<Storage::kInt4>;
   using Exact = BlockProducts<Storage::kInt8>;
 
   ScreenedProductJob(const NormProduct& part, const Screen& screen, size_t largest, const Stream& stream, float* y,
                      Scratch& scratch, size_t most_workers)
-      : PartJob(stream.tokens, part.softcap == 0 ? kCap : kCap + 1, stream.tokens * screen.weight().rows * screen.weight().columns, most_workers),
+      : PhasedJob(stream.tokens, part.softcap == 0 ? kCap : kCap + 1, stream.tokens * screen.weight().rows * screen.weight().columns, most_workers),
         part_(part),
         screen_(screen),
         largest_(largest),
@@ -102,7 +102,7 @@ class ScreenedProductJob : public PartJob {
         rows_(RowsAnItem(weight().rows, kGroup)),
         row_items_(DivideUp(weight().rows, rows_)),
         arrays_(Place<Arrays>(scratch, *this)) {
-    Number(arrays_.ends, [this](size_t phase, const TokenBlock& block) {
+    Number([this](size_t phase, const TokenBlock& block) {
       if (phase == kPrepare) return DivideUp(block.count, kTokens);
       return phase == kBound ? block.count : row_items_;
     });
@@ -146,8 +146,7 @@ class ScreenedProductJob : public PartJob {
 
   struct Arrays {
     Arrays(const ScreenedProductJob& job, ScratchLayout& layout)
-        : ends(layout.Array<size_t>(job.steps())),
-          normed(layout.Array<float>(job.most_tokens(), job.weight().columns)),
+        : normed(layout.Array<float>(job.most_tokens(), job.weight().columns)),
           lengths(layout.Array<float>(job.most_tokens())),
           floors(layout.Array<float>(job.most_tokens())),
           doubted(layout.Array<bool>(job.most_tokens(), job.row_items_)),
@@ -155,7 +154,6 @@ class ScreenedProductJob : public PartJob {
           near(Storage::kInt4, job.weight().columns, job.most_tokens(), layout),
           exact(Storage::kInt8, job.weight().columns, job.most_tokens(), layout) {}
 
-    size_t* ends;
     // [tokens of a block, hidden]
     float* normed;
     // Of inputs; and what the least wanted product is at least.
@@ -347,7 +345,7 @@ class ScreenedProductJob : public PartJob {
 size_t RunScreened(const NormProduct& part, const Screen& screen, size_t largest, const Stream& stream, float* y,
                    Scratch& scratch, const Parallel& parallel) {
   ScreenedProductJob job(part, screen, largest, stream, y, scratch, parallel.workers);
-  job.Run(job, parallel);
+  RunJob(job, parallel);
   return job.computed();
 }
 
