@@ -4,6 +4,7 @@ import { byActivation, byGate, stackPlan } from '../../test/ffn-plan.ts';
 import { ffnStack, HIDDEN, NEURONS, type StackOptions } from '../../test/ffn-stack.ts';
 import { seededFloats } from '../../test/random.ts';
 import { floats, numbers, openGraph } from '../../test/run-body.ts';
+import { CHOICES, measureNamed, type NeuronChoice } from '../core/choice.ts';
 import { attr, type Graph, type Node } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
 import { type Choice, neuronChoice, type PlanTensors } from '../core/plan.ts';
@@ -32,6 +33,12 @@ async function run(graph: Graph, outputs: readonly string[]) {
   });
   await runner.close();
   return outputs.map((name) => numbers(results[name]));
+}
+
+/** A plan's choice of that kind, by numbers that keep some neurons and leave out others. */
+function planOf(choice: NeuronChoice): Choice {
+  const stated = choice.cut === 'deviation' ? byGate(0.3, choice.mode) : byActivation(0.2, choice.cut);
+  return { ...stated, measure: choice.measure };
 }
 
 function rowsOf(data: TensorExpr): Float32Array[] {
@@ -211,10 +218,9 @@ describe('sparse-ffn', () => {
     [{ layers: 2, activation: 'gelu', bias: true }, THRESHOLD],
     [{ layers: 2, activation: 'gelu_tanh', postNorm: true }, STATISTICAL],
     [{ layers: 2, activation: 'relu', bias: true, postNorm: true }, byGate(0.3, 'hard')],
-    [
-      { layers: 2, activation: 'silu' },
-      { ...byActivation(0.2), measure: 'product' },
-    ],
+    ...CHOICES.filter(({ measure }) => measureNamed(measure).isPlanned).map(
+      (choice) => [{ layers: 2, activation: 'silu' }, planOf(choice)] as const,
+    ),
   ];
   it.each(cases)('computes what the choice says: %j, %j', async (options, planned) => {
     const dense = fuseSkipNorms(ffnStack(options));
