@@ -1,7 +1,7 @@
 /** `lacuna plan`: statistics become a plan. */
 import { sha256File } from '../../formats/files.ts';
 import { badPlan, readPlan, writePlan } from '../../formats/plan.ts';
-import { readStatistics } from '../../formats/statistics.ts';
+import { readStatistics, readSums } from '../../formats/statistics.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
 import { makePlan, type PlanOptions, PRESET_WORDS, type PresetWords, presetProblem } from '../plan/index.ts';
 import { checkJsonOutput, writeJsonOutput } from './folder/output.ts';
@@ -31,7 +31,7 @@ export async function plan(options: PlanCommandOptions): Promise<PlanResult> {
   await checkJsonOutput(options);
   const statistics = await readStatistics(options.statistics);
   checkTokens(STATISTICS, statistics.tokens);
-  const made = makePlan(statistics, options.preset, await sha256File(options.statistics));
+  const made = await makePlan(statistics, options.preset, await sha256File(options.statistics), readSums);
   const { output } = options;
   return { output, plan: await writeJsonOutput(options, () => writePlan(made.plan, made.tensors, output)) };
 }

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { USUAL_STATISTICS } from '../../../calibrate/index.ts';
 import { sha256File } from '../../../formats/files.ts';
 import { readPlan, writePlan } from '../../../formats/plan.ts';
-import { readStatistics } from '../../../formats/statistics.ts';
+import { readStatistics, readSums } from '../../../formats/statistics.ts';
 import type { Plan } from '../../core/plan.ts';
 import { choosePrecision, FLOATS, gainsByTexts, type Precision, type PrecisionName } from '../../core/precision.ts';
 import type { Statistics } from '../../core/statistics.ts';
 import type { TextScores } from '../../eval/index.ts';
-import { choosesNeurons, makePlan } from '../../plan/index.ts';
+import { choosesNeurons, layerStatisticsOf, makePlan } from '../../plan/index.ts';
 import { type BenchReport, bench } from '../bench.ts';
 import { calibrate, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
@@ -37,11 +37,13 @@ export async function buildRounding(build: Build): Promise<RoundedLayers | undef
   const { work, keys, precision, options } = build;
   const output = statisticsPath(build);
   const save = (statistics: Statistics) => saveStatistics(statistics, { output, force: true });
+  // Sums of layers are spilled by a walk of their own: here each layer's go to the rounding.
+  const isBesides = layerStatisticsOf(options.preset).length === 0 && !(await exists(output));
   return roundedIn(join(work, `rounding-${keys.rounding}`), precision, {
     ...optionsFor('round', options),
     tokens: options.tokens ?? DEFAULT_TOKENS,
     turnables: choosesNeurons(options.preset),
-    ...(!(await exists(output)) && { besides: { statistics: USUAL_STATISTICS, save } }),
+    ...(isBesides && { besides: { statistics: USUAL_STATISTICS, save } }),
   });
 }
 
@@ -120,8 +122,9 @@ export async function buildStatistics(build: Build): Promise<Stage<null>> {
   const { tokens = DEFAULT_TOKENS, texts } = build.options;
   const output = statisticsPath(build);
   // Tensors whose JSON is missing were left by a killed run: they are written again.
-  const make = () =>
-    calibrate({ ...optionsFor('calibrate', build.options), data: texts.fit, tokens, output, force: true });
+  const job = optionsFor('calibrate', build.options);
+  const further = layerStatisticsOf(build.options.preset);
+  const make = () => calibrate({ ...job, data: texts.fit, tokens, output, with: further, force: true });
   return stage(output, make, async () => null);
 }
 
@@ -143,7 +146,7 @@ export async function buildPlan(
   const make = async () => {
     const job = await measuringOptions('plan', build);
     const sums = await readStatistics(statistics.path);
-    const first = makePlan(sums, { ...options.preset, host }, await sha256File(statistics.path));
+    const first = await makePlan(sums, { ...options.preset, host }, await sha256File(statistics.path), readSums);
     const model = await openSparseSource(build, rounded);
     const draft = join(work, `draft-${keys.plan}`);
     await removeModels(work, draft);
