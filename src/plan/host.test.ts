@@ -72,6 +72,13 @@ describe('the time of a block in stock ONNX Runtime', () => {
     ],
     ['all rows in blocks', 'int8', keeping(0.1), 50 + 3 * byte, 20 + 3 * byte],
     ['a skipped block', 'int8', skipping(0.5), 0.6 * (80 + 3 * byte) + 0.4 * 16, 20 + 3 * byte],
+    [
+      'another block in its place, of a tenth of the weights',
+      'fp32',
+      { block: 'layers.0.ffn', expected: { skipped: 1, bytesPerToken: 0.3 * 4 * 576 * 1536 }, why: 'made up' },
+      20 + 0.3 * float,
+      20 + 3 * float,
+    ],
     ['no skips', 'fp32', skipping(0), 80 + 3 * float, 20 + 3 * float],
     [
       'both',

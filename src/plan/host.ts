@@ -4,6 +4,7 @@ import { LacunaError } from '../core/errors.ts';
 import type { BlockPlan, Host, HostDtype, Plan } from '../core/plan.ts';
 import { hasBlocks, precisionNamed } from '../core/precision.ts';
 import type { ModelIdentity } from '../core/statistics.ts';
+import { denseFfnBytes } from './bytes.ts';
 import type { PresetPlan } from './preset.ts';
 
 type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
@@ -35,10 +36,16 @@ const WORTHWHILE = 0.8;
 
 /**
  * The time of a block in stock ONNX Runtime, for the mean over tokens of which it computes `expected.density` of the neurons
- * and skips `expected.skipped`, as a share of the dense block's.
+ * and skips `expected.skipped`, as a share of the dense block's. Whatever else is done to it, its products take what reading the
+ * bytes expected does.
  */
-export function stockTime(shape: FfnShape, dtype: HostDtype, { choice, skip, expected }: BlockPlan): number {
+export function stockTime(shape: FfnShape, dtype: HostDtype, block: BlockPlan): number {
+  const { choice, skip, expected } = block;
   const dense = denseTime(shape, dtype);
+  if (choice === undefined && skip === undefined) {
+    const read = expected.bytesPerToken / denseFfnBytes(shape);
+    return (STOCK.block + read * (dense - STOCK.block)) / dense;
+  }
   const run = choice === undefined ? dense : selectedTime(shape, dtype, expected.density ?? 1, choice.measure);
   return (skip === undefined ? run : skippingTime(run, expected.skipped ?? 0)) / dense;
 }

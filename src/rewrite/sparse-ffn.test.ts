@@ -185,13 +185,21 @@ describe('sparse-ffn', () => {
   });
 
   it('cannot be measured whole, nor counted, where its operators are of another version', () => {
-    const { graph } = applyPlan(ffnStack({ layers: 1 }), stackPlan(1, [{ layer: 0, choice: THRESHOLD }]), TENSORS);
-    expect(withNothingLeftOut(graph)).toBeDefined();
+    const plan = stackPlan(1, [{ layer: 0, choice: THRESHOLD }]);
+    const { graph } = applyPlan(ffnStack({ layers: 1 }), plan, TENSORS);
+    expect(withNothingLeftOut(graph, plan)).toBeDefined();
     const older = (name: string) => name.replace('_2_', '_1_');
     const nodes = graph.nodes.map((node) => ({ ...node, opType: older(node.opType) }));
     const old = { ...graph, nodes, functions: graph.functions.map((one) => ({ ...one, name: older(one.name) })) };
-    expect(withNothingLeftOut(old)).toBeUndefined();
+    expect(withNothingLeftOut(old, plan)).toBeUndefined();
     expect(withCounts(old)).toEqual(old);
+  });
+
+  it('cannot be measured whole where its plan does what no threshold decides', () => {
+    const plan = stackPlan(1, [{ layer: 0, choice: THRESHOLD }]);
+    const { graph } = applyPlan(ffnStack({ layers: 1 }), plan, TENSORS);
+    const further = { ...plan, blocks: plan.blocks.map((block) => ({ ...block, replaced: {} })) };
+    expect(withNothingLeftOut(graph, further)).toBeUndefined();
   });
 
   it('makes weights whose names say that they are of FFNs', () => {
@@ -425,7 +433,7 @@ describe('a plan of another model', () => {
     ],
     ['The plan\'s layers.1.ffn names tensor "scores", which its file does not have', stackPlan(2, blocks), new Map()],
     [
-      'The plan\'s tensor "scores" is [3], layers.1.ffn has 24 neurons',
+      'The plan\'s tensor "scores" is [3], layers.1.ffn wants [24]',
       stackPlan(2, blocks),
       new Map([['scores', { shape: [3], data: new Float32Array(3) }]]),
     ],

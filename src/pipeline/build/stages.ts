@@ -14,7 +14,7 @@ import { type BenchReport, bench } from '../bench.ts';
 import { calibrate, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
 import { chooseEngine } from '../engine/engine.ts';
-import { compareApart, compareWithFolder, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
+import { compareWithFloats, compareWithFolder, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
 import { chooseModel, isModelFolder, openModelFolder, writeModelFolder } from '../folder/model-folder.ts';
 import { exists } from '../folder/output.ts';
 import { type DenseModel, denseModel, openSource } from '../folder/source.ts';
@@ -200,7 +200,7 @@ export async function buildEvaluation(
     const modes =
       precision.name === FLOATS
         ? await compareWithFolder(model, dense.path, windows, job)
-        : await compareApart(model, (await buildFloats(build, dense.path)).result, windows, job);
+        : await compareWithFloats(model, dense.path, (await buildFloats(build, dense.path)).result, windows, job);
     // The workspace's names mean nothing once it is gone.
     const baseline = { against: 'the checkpoint', againstPrecision: FLOATS, againstEngine: engine };
     return { ...resultOf(model, texts), folder: '.', engine, ...baseline, modes };
