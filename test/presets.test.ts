@@ -49,6 +49,9 @@ vi.mock(import('../src/plan/presets.ts'), async (importOriginal) => {
   return { PRESETS: [...ours, made] as unknown as typeof ours };
 });
 
+/** The one that is added comes last. */
+const NAMES = PRESET_WORDS.map(({ name }) => name);
+
 const folder = temporaryFolder();
 const statistics = join(folder, 'statistics.json');
 const output = join(folder, 'plan.json');
@@ -149,7 +152,7 @@ describe('a preset that is added to the list', () => {
     expect(stdout).toContain('preset made-up: 40.0 % of neurons kept');
     expect(stdout).toContain('{"everyBlock":3,"eager":true,"ofLayer":8}');
     const help = (await lacuna(['plan', '--help'])).stdout.replace(/\s+/g, ' ');
-    expect(help).toContain('choices: "ffn-skip", "top-k", "made-up"');
+    expect(help).toContain(`choices: ${NAMES.map((name) => `"${name}"`).join(', ')}`);
     expect(help).toContain('made-up: share of what is made up (default 0.75)');
     expect(help).toContain('--every-block <n> made-up: blocks from one to the next');
     expect(help).toContain('--run-length <n> ffn-skip, made-up: blocks skipped after one that was saturated');
@@ -164,7 +167,11 @@ describe('a preset that is added to the list', () => {
 
 describe('a plan in a file', () => {
   it.each([
-    ['of a preset that there is not', { preset: 'magic' }, /No preset is called "magic", wanted ffn-skip, top-k/],
+    [
+      'of a preset that there is not',
+      { preset: 'magic' },
+      new RegExp(`No preset is called "magic", wanted ${NAMES.join(', ')}`),
+    ],
     ['whose target is not its preset’s', { preset: 'ffn-skip' }, /ffn-skip aims at skipped-blocks, got density/],
   ])('is refused %s', async (_, change, message) => {
     const path = join(folder, 'changed.json');
