@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
 import { encodeModel } from '../formats/onnx/index.ts';
+import { readSums } from '../formats/statistics.ts';
 import type { Statistics, Sums } from '../src/core/statistics.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 import { makePlan } from '../src/plan/index.ts';
@@ -62,8 +63,8 @@ describe('calibrating fixtures/tiny-llama', () => {
     expect(worst('gateEnergyAtHalf')).toBeLessThan(0.005);
   });
 
-  it('finds the thresholds that half of the neurons pass', () => {
-    const { plan } = makePlan(statistics, { preset: 'top-k', density: 0.5 }, '');
+  it('finds the thresholds that half of the neurons pass', async () => {
+    const { plan } = await makePlan(statistics, { preset: 'top-k', density: 0.5 }, '', readSums);
     plan.blocks.forEach(({ choice }, layer) => {
       // A bin is a quarter of an octave. Over 384 neurons of different weights the error is far below one bin.
       const threshold = choice?.cut.kind === 'absolute' ? choice.cut.threshold : Number.NaN;

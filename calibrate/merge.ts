@@ -1,12 +1,19 @@
 /** Joins the statistics of shards into what one run over all their sequences would have measured, bit for bit. */
 import { LacunaError } from '../src/core/errors.ts';
-import { type LayerSums, layerSumsOf, type Statistics, type Sums, sumsOf } from '../src/core/statistics.ts';
+import {
+  type LayerSums,
+  layerSumsOf,
+  type ReadSums,
+  type Statistics,
+  type Sums,
+  sumsOf,
+} from '../src/core/statistics.ts';
 import { STATISTICS } from './list.ts';
 import type { Statistic } from './statistic.ts';
 
 /** What merging needs for sums in files. */
 export interface MergeOptions {
-  readonly readSums: (sums: LayerSums) => Promise<Sums>;
+  readonly readSums: ReadSums;
   /** What remains of a layer's sums. */
   readonly keep: (sums: Sums) => Promise<LayerSums>;
 }

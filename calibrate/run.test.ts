@@ -54,7 +54,8 @@ describe('calibrate', () => {
         return layer === 5 ? sums : undefined;
       },
     };
-    const measured = await calibrate(PIECES, input, { ...options, statistics: STATISTICS, keeper });
+    const statistics = [...USUAL_STATISTICS, inputGrams];
+    const measured = await calibrate(PIECES, input, { ...options, statistics, keeper });
     expect(kept).toEqual([0, 1, 3, 4, 5]);
     const all = await calibrate(PIECES, input, { ...options, statistics: [inputGrams] });
     expect(measured.layerSums['input-grams']).toEqual([all.layerSums['input-grams'][5]]);

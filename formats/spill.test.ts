@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { calibrate, mergeStatistics, STATISTICS, summarise } from '../calibrate/index.ts';
+import { calibrate, inputGrams, mergeStatistics, summarise, USUAL_STATISTICS } from '../calibrate/index.ts';
 import { openDouble, PIECES, readFloats } from '../calibrate/testing/double.ts';
 import type { Statistics } from '../src/core/statistics.ts';
 import { sha256File } from './files.ts';
@@ -21,11 +21,14 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
+/** One statistic that is kept a layer each, so that its sums can be counted, and all that are not. */
+const MEASURED = [...USUAL_STATISTICS, inputGrams];
+
 const measure = (keep: Spill, shard = { index: 0, count: 1 }) =>
   calibrate(
     PIECES,
     { ...input, shard },
-    { openGraph: openDouble(), readFloats, fingerprint: 'f', statistics: STATISTICS, keeper: { keep } },
+    { openGraph: openDouble(), readFloats, fingerprint: 'f', statistics: MEASURED, keeper: { keep } },
   );
 
 /** The number of layers with sums in the file. */

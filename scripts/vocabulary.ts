@@ -1,5 +1,5 @@
 /** The vocabulary of src/core/choice.ts and src/ops/contract.ts as C++, so that it is written only once. */
-import { CUTS, MEASURES, MODES } from '../src/core/choice.ts';
+import { CUTS, type CutName, MEASURES, MODES } from '../src/core/choice.ts';
 import { ACTIVATIONS } from '../src/ops/activations.ts';
 import {
   type InputType,
@@ -31,10 +31,33 @@ function kernelsHeader(): string {
     enumeration('Measure', ['none', ...names(MEASURES)]),
     enumeration('Cut', names(CUTS)),
     enumeration('TopKMode', MODES),
+    measureTables(),
   ];
   const about =
     'Words of files that kernels know as enums. Files hold the words, so the order of an enum is free to change.';
   return guarded('LACUNA_KERNELS_VOCABULARY_H_', about, [], enums.join('\n\n'));
+}
+
+interface MeasureFacts {
+  readonly name: string;
+  readonly rows: readonly string[];
+  readonly cuts: readonly CutName[];
+}
+
+/** By measure; of none, which comes first, both say nothing. */
+function measureTables(): string {
+  const all: readonly MeasureFacts[] = [{ name: 'none', rows: [], cuts: [] }, ...MEASURES];
+  const table = (flags: (measure: MeasureFacts) => readonly boolean[]) =>
+    all.map((measure) => `    {${flags(measure).join(', ')}},  // ${measure.name}\n`).join('');
+  const rows = table((measure) => ['gate', 'up'].map((matrix) => measure.rows.includes(matrix)));
+  const cuts = table((measure) => CUTS.map(({ name }) => measure.cuts.includes(name)));
+  return [
+    '// Whether of gate and up rows of chosen neurons alone are read. Of `down` they are.',
+    'struct ChosenRows {\n  bool gate, up;\n};',
+    `inline constexpr ChosenRows kChosenRows[] = {\n${rows}};\n`,
+    '// By measure and cut: whether there is that choice.',
+    `inline constexpr bool kMeasureCuts[][${CUTS.length}] = {\n${cuts}};`,
+  ].join('\n');
 }
 
 function operatorsHeader(): string {

@@ -3,8 +3,10 @@ import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync,
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { LACUNA_VERSION } from '../src/core/manifest.ts';
-import { ENGINES } from '../src/index.ts';
+import { ENGINES, PRESET_WORDS } from '../src/index.ts';
 import { commandsIn, lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
+
+const PRESETS = PRESET_WORDS.map(({ name }) => name);
 
 const folder = temporaryFolder();
 const dense = join(folder, 'dense');
@@ -129,7 +131,7 @@ describe('usage', () => {
       ['build', tinyLlama, '-o', 'y', '--preset', 'top-k', '--dtype', 'q4'],
       /fp32, fp16, bf16, int8, int4 for dtype but received "q4"/,
     ],
-    [['plan', 'x', '-o', 'y', '--preset', 'magic'], /Allowed choices are ffn-skip, top-k/],
+    [['plan', 'x', '-o', 'y', '--preset', 'magic'], new RegExp(`Allowed choices are ${PRESETS.join(', ')}`)],
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share between 0 and 1/],
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--host', 'moon'], /Allowed choices are native, stock/],
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--dtype', 'int4'], /--dtype: only a plan for --host stock/],

@@ -16,6 +16,7 @@ const output = join(folder, 'out');
 const checkpoint = tinyLlama;
 const source = { checkpoint, output };
 const preset = { preset: 'top-k' } as const;
+const PRESETS = lacuna.PRESET_WORDS.map(({ name }) => name);
 
 const { bench, build, calibrate, convert, doctor, evaluate, inspect, mergeCalibrations, open, plan, run } = lacuna;
 
@@ -110,7 +111,7 @@ const WRONG: Readonly<Record<string, readonly [() => Promise<unknown>, RegExp]>>
   'a preset that there is not': [
     // @ts-expect-error
     () => build({ ...source, preset: { preset: 'magic' } }),
-    /^Expected ffn-skip, top-k for preset\.preset but received "magic"$/,
+    new RegExp(`^Expected ${PRESETS.join(', ')} for preset\\.preset but received "magic"$`),
   ],
   'a host': [
     // @ts-expect-error

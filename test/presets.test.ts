@@ -8,10 +8,12 @@ import { STATISTICS } from '../calibrate/list.ts';
 import { writeStatistics } from '../formats/statistics.ts';
 import { planOptions, withPresetOptions } from '../src/cli/presets.ts';
 import { planSchema } from '../src/core/plan.ts';
+import { layerSumsOf } from '../src/core/statistics.ts';
 import { inspect, type PlanOptions, PRESET_WORDS, plan } from '../src/index.ts';
 import { choosesNeurons, makePlan, planOptionsSchema, targetOf } from '../src/plan/index.ts';
+import type { Preset } from '../src/plan/preset.ts';
 import { PRESETS } from '../src/plan/presets.ts';
-import { statisticsOf } from '../src/plan/testing/statistics.ts';
+import { noSums, statisticsOf } from '../src/plan/testing/statistics.ts';
 import { lacuna, temporaryFolder } from './temporary.ts';
 
 /** A preset that no other file knows of: it plans one block, and says there what it was asked for. */
@@ -28,19 +30,27 @@ vi.mock(import('../src/plan/presets.ts'), async (importOriginal) => {
       eager: z.boolean().default(false).meta({ description: 'does so at once' }),
     },
     statistics: ['made-up-sums'],
+    layerStatistics: ['made-up-layers'],
     choosesNeurons: true,
-    plan: (_, { kept = 0.75, ...options }) => ({
-      parts: {
-        target: { kind: 'density', value: kept },
-        skipping: null,
-        blocks: [{ block: 'layers.0.ffn', expected: { bytesPerToken: 1 }, why: JSON.stringify(options) }],
-      },
-      tensors: new Map(),
-    }),
+    plan: async (statistics, { kept = 0.75, ...options }, readSums) => {
+      const { sum } = await readSums(layerSumsOf(statistics, 'made-up-layers')[1]);
+      const why = JSON.stringify({ ...options, ofLayer: sum.data[0] });
+      return {
+        parts: {
+          target: { kind: 'density', value: kept },
+          skipping: null,
+          blocks: [{ block: 'layers.0.ffn', expected: { bytesPerToken: 1 }, why }],
+        },
+        tensors: new Map(),
+      };
+    },
     retune: ({ blocks }) => blocks,
   });
   return { PRESETS: [...ours, made] as unknown as typeof ours };
 });
+
+/** The one that is added comes last. */
+const NAMES = PRESET_WORDS.map(({ name }) => name);
 
 const folder = temporaryFolder();
 const statistics = join(folder, 'statistics.json');
@@ -48,7 +58,12 @@ const output = join(folder, 'plan.json');
 const FACTS = { layers: 2, neurons: 4, sequences: 2, sequenceLength: 600 };
 const SUMS = { 'made-up-sums': { sum: { shape: [1], data: Float64Array.of(1) } } };
 
-beforeAll(() => writeStatistics(statisticsOf(FACTS, SUMS), statistics, {}));
+/** Two layers, and nothing of the head. */
+const LAYERS = { 'made-up-layers': [7, 8].map((value) => ({ sum: { shape: [1], data: Float64Array.of(value) } })) };
+
+beforeAll(async () => {
+  await writeStatistics(statisticsOf(FACTS, SUMS, LAYERS), statistics, {});
+});
 
 function parse(...args: string[]): PlanOptions {
   const command = withPresetOptions(new Command(), 'native').exitOverride();
@@ -93,12 +108,25 @@ describe.each(PRESET_WORDS.map((words) => [words.name, words] as const))('the pr
     expect(planOptionsSchema.safeParse({ preset, ofNobody: 1 }).success).toBe(false);
   });
 
-  it('names the statistics that it reads and that were not measured', () => {
-    const { statistics: wanted } = PRESETS.filter((one) => one.name === name)[0];
-    if (name !== 'made-up') for (const one of wanted) expect(STATISTICS.map((known) => known.name)).toContain(one);
+  it('names the statistics that it reads and that were not measured', async () => {
+    const { statistics: wanted, layerStatistics: byLayer = [] } = PRESETS.filter(
+      (one) => one.name === name,
+    )[0] as Preset;
+    for (const one of name === 'made-up' ? [] : [...wanted, ...byLayer])
+      expect(STATISTICS.find((known) => known.name === one)?.byLayer ?? false).toBe(byLayer.includes(one));
+    const all = Object.fromEntries(wanted.map((one) => [one, {}]));
+    for (const missing of byLayer) {
+      const layers = Object.fromEntries(byLayer.filter((one) => one !== missing).map((one) => [one, []]));
+      await expect(makePlan(statisticsOf(FACTS, all, layers), { preset }, '', noSums)).rejects.toMatchObject({
+        message: expect.stringContaining(`"${missing}" was not measured`),
+        hint: expect.stringContaining(`--with ${missing}`),
+      });
+    }
     for (const missing of wanted) {
       const sums = Object.fromEntries(wanted.filter((one) => one !== missing).map((one) => [one, {}]));
-      expect(() => makePlan(statisticsOf(FACTS, sums), { preset }, '')).toThrow(`"${missing}" was not measured`);
+      await expect(makePlan(statisticsOf(FACTS, sums), { preset }, '', noSums)).rejects.toThrow(
+        `"${missing}" was not measured`,
+      );
     }
   });
 });
@@ -108,7 +136,7 @@ describe('a preset that is added to the list', () => {
     const made = await plan({ statistics, output, preset: { preset: 'made-up' } as unknown as PlanOptions });
     const { preset, target, blocks } = made.plan;
     expect({ preset, target }).toEqual({ preset: 'made-up', target: { kind: 'density', value: 0.75 } });
-    expect(JSON.parse(blocks[0].why)).toEqual({ everyBlock: 2, eager: false });
+    expect(JSON.parse(blocks[0].why)).toEqual({ everyBlock: 2, eager: false, ofLayer: 8 });
     expect(choosesNeurons(made.plan as unknown as PlanOptions)).toBe(true);
     await expect(inspect(output)).resolves.toMatchObject({ kind: 'plan' });
     const wrong = { preset: 'made-up', everyBlock: 0 } as unknown as PlanOptions;
@@ -122,9 +150,9 @@ describe('a preset that is added to the list', () => {
     const { stdout, code } = await lacuna([...made, '--target', '40%', '--every-block', '3', '--eager']);
     expect(code).toBe(0);
     expect(stdout).toContain('preset made-up: 40.0 % of neurons kept');
-    expect(stdout).toContain('{"everyBlock":3,"eager":true}');
+    expect(stdout).toContain('{"everyBlock":3,"eager":true,"ofLayer":8}');
     const help = (await lacuna(['plan', '--help'])).stdout.replace(/\s+/g, ' ');
-    expect(help).toContain('choices: "ffn-skip", "top-k", "made-up"');
+    expect(help).toContain(`choices: ${NAMES.map((name) => `"${name}"`).join(', ')}`);
     expect(help).toContain('made-up: share of what is made up (default 0.75)');
     expect(help).toContain('--every-block <n> made-up: blocks from one to the next');
     expect(help).toContain('--run-length <n> ffn-skip, made-up: blocks skipped after one that was saturated');
@@ -139,7 +167,11 @@ describe('a preset that is added to the list', () => {
 
 describe('a plan in a file', () => {
   it.each([
-    ['of a preset that there is not', { preset: 'magic' }, /No preset is called "magic", wanted ffn-skip, top-k/],
+    [
+      'of a preset that there is not',
+      { preset: 'magic' },
+      new RegExp(`No preset is called "magic", wanted ${NAMES.join(', ')}`),
+    ],
     ['whose target is not its preset’s', { preset: 'ffn-skip' }, /ffn-skip aims at skipped-blocks, got density/],
   ])('is refused %s', async (_, change, message) => {
     const path = join(folder, 'changed.json');

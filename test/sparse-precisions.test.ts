@@ -113,7 +113,7 @@ describe.each(['absolute', 'token-mean', 'skip', 'skip-and-select'])('the plan %
     const dense = await denseGraph(precision);
     const { plan, tensors } = await readPlan(join(root, `fixtures/oracle/plans/${name}.json`));
     const { graph } = applyPlan(dense, plan, tensors);
-    const whole = withNothingLeftOut(graph);
+    const whole = withNothingLeftOut(graph, plan);
     if (whole === undefined) throw new Error('no thresholds');
     const [wanted, sparse, got] = [
       await logitsOf(withTurnableDown(dense, plan)),
@@ -128,7 +128,7 @@ describe.each(['absolute', 'token-mean', 'skip', 'skip-and-select'])('the plan %
 
 it('what follows from the token itself cannot be put back in', async () => {
   const { plan, tensors } = await readPlan(join(root, 'fixtures/oracle/plans/statistical.json'));
-  expect(withNothingLeftOut(applyPlan(await denseGraph('fp32'), plan, tensors).graph)).toBeUndefined();
+  expect(withNothingLeftOut(applyPlan(await denseGraph('fp32'), plan, tensors).graph, plan)).toBeUndefined();
 });
 
 /** Nodes of all bodies and of the branches in them. */

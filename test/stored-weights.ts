@@ -1,8 +1,7 @@
 /** Random FFN weights that a storage holds exactly, as numbers and as the tensors that GatedFFN takes. */
-
+import type { FfnMatrix } from '../src/core/choice.ts';
 import type { DType } from '../src/core/dtype.ts';
 import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
-import type { FfnMatrix } from '../src/ops/gated-ffn/storage.ts';
 import type { Storage } from '../src/ops/index.ts';
 import { castFloats } from '../src/quantize/float-cast.ts';
 

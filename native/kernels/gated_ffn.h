@@ -22,11 +22,16 @@ struct Choice {
   TopKMode mode = TopKMode::kSoft;
 };
 
+inline constexpr bool HasCut(Measure measure, Cut cut) {
+  return kMeasureCuts[static_cast<size_t>(measure)][static_cast<size_t>(cut)];
+}
 inline constexpr bool Chooses(const Choice& choice) { return choice.measure != Measure::kNone; }
 inline constexpr bool IsStatistical(const Choice& choice) { return Chooses(choice) && choice.cut == Cut::kDeviation; }
-inline constexpr bool IsProduct(const Choice& choice) { return choice.measure == Measure::kProduct; }
+// Whether rows of chosen neurons alone are read of a matrix. What is read of all neurons is what they are measured by.
+inline constexpr bool ChoosesGateRows(const Choice& choice) { return kChosenRows[static_cast<size_t>(choice.measure)].gate; }
+inline constexpr bool ChoosesUpRows(const Choice& choice) { return kChosenRows[static_cast<size_t>(choice.measure)].up; }
 inline constexpr bool IsNested(const Choice& choice) { return choice.measure == Measure::kNested; }
-// Of predicted and nested chosen rows of gate and up alone are read.
+// Neurons are measured by what a predictor makes of x.
 inline constexpr bool IsPredicted(const Choice& choice) { return choice.measure == Measure::kPredicted || IsNested(choice); }
 // What is chosen depends on a sum over all neurons.
 inline constexpr bool IsRelative(const Choice& choice) { return Chooses(choice) && choice.cut != Cut::kAbsolute; }
@@ -80,8 +85,9 @@ struct GatedFfnTokens {
   int32_t* kept = nullptr;
 };
 
-// Only chosen neurons' rows of `up` and `down` are read, but measure product reads all of `up`. A token's result is the same, bit
-// for bit, however many threads there are and whichever tokens come with it. Throws std::bad_alloc when scratch cannot grow; steady calls do not allocate.
+// Only chosen neurons' rows are read of `down`, and of `gate` and `up` where the choice is without them. A token's result is the
+// same, bit for bit, however many threads there are and whichever tokens come with it. Throws std::bad_alloc when scratch cannot
+// grow; steady calls do not allocate.
 void RunGatedFfn(const GatedFfn& ffn, const GatedFfnTokens& tokens, Scratch& scratch, const Parallel& parallel);
 
 }  // namespace lacuna

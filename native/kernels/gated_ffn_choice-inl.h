@@ -48,6 +48,9 @@ HWY_INLINE void MapPacked(float* packed, size_t count, Map map) {
   for (size_t i = 0; i < count; i += hn::Lanes(d)) hn::StoreU(map(hn::LoadU(d, packed + i)), d, packed + i);
 }
 
+// Gate and up are both read of chosen neurons alone: what these were chosen by is no factor of act(gate) * up.
+inline bool IsFromRows(const GatedFfnJob& job) { return job.gate_rows && job.up_rows; }
+
 // Which of a vector's neurons are left out. A limit that is the same for all tokens is divided by the weights, as the body has
 // it, so that a neuron of weight 0 passes a limit of 0.
 HWY_INLINE auto IsBelow(const Chunk& chunk, FloatVector value, size_t j, FloatVector limit) {
@@ -57,8 +60,8 @@ HWY_INLINE auto IsBelow(const Chunk& chunk, FloatVector value, size_t j, FloatVe
   return hn::Lt(hn::Abs(value), hn::Div(limit, weights));
 }
 
-// What PackChosen found by a token's cut, as it is to be: gates that deviation cuts as act(gate), a predictor's products
-// as 1, all else as it is.
+// What PackChosen found by a token's cut, as it is to be: gates that deviation cuts as act(gate), 1 where gate and up are still
+// to be read, all else as it is.
 inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
   const Floats d;
   const GatedFfn& ffn = chunk.job.ffn;
@@ -68,7 +71,7 @@ inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
   if (!chunk.job.statistical) {
     const size_t kept = PackChosen(
         chunk, token, [&](FloatVector value, size_t j) HWY_ATTR { return IsBelow(chunk, value, j, limit); }, packed);
-    if (chunk.job.predicted) std::fill_n(packed, kept, 1.0f);
+    if (IsFromRows(chunk.job)) std::fill_n(packed, kept, 1.0f);
     return kept;
   }
   const FloatVector mean = hn::Set(d, cut.mean);
@@ -84,7 +87,7 @@ inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
 // All of the chunk, packed, as it is to be.
 inline size_t PackAll(const Chunk& chunk, size_t token, float* packed) {
   const Floats d;
-  if (chunk.job.predicted) {
+  if (IsFromRows(chunk.job)) {
     std::fill_n(packed, chunk.size, 1.0f);
   } else {
     std::copy_n(chunk.Coefficients(token), chunk.size, packed);
@@ -147,7 +150,7 @@ HWY_INLINE void ListedProducts(const Chunk& chunk, size_t token, const uint8_t* 
   }
 }
 
-// Coefficients of listed neurons, 1 where they are chosen, become act(gate).
+// Coefficients of listed neurons are multiplied by act(gate).
 template <class Rows, size_t kTokens>
 HWY_INLINE void ListedGates(const Chunk& chunk, size_t token, const uint8_t* list, size_t count) {
   const Floats d;
@@ -163,7 +166,7 @@ HWY_INLINE void ListedGates(const Chunk& chunk, size_t token, const uint8_t* lis
       hn::StoreU(Activate(d, ffn.activation, hn::LoadU(d, acts + i)), d, acts + i);
     float* coefficients = chunk.Coefficients(token + t);
     for (size_t i = 0; i < count; ++i)
-      if (coefficients[list[i]] != 0) coefficients[list[i]] = acts[i];
+      if (coefficients[list[i]] != 0) coefficients[list[i]] *= acts[i];
   }
 }
 
@@ -186,9 +189,8 @@ HWY_INLINE void ListedUps(const Chunk& chunk, size_t token, const uint8_t* list,
 // What listed neurons still lack of act(gate) * up.
 template <class Rows, size_t kTokens>
 HWY_INLINE void FinishListed(const Chunk& chunk, size_t token, const uint8_t* list, size_t count) {
-  if (chunk.job.product) return;
-  if (chunk.job.predicted) ListedGates<Rows, kTokens>(chunk, token, list, count);
-  ListedUps<Rows, kTokens>(chunk, token, list, count);
+  if (chunk.job.gate_rows) ListedGates<Rows, kTokens>(chunk, token, list, count);
+  if (chunk.job.up_rows) ListedUps<Rows, kTokens>(chunk, token, list, count);
 }
 
 // Chooses a chunk's neurons, and computes what these lack.

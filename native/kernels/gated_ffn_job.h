@@ -97,7 +97,7 @@ struct GatedFfnArrays {
   uint32_t* active;
   // [block, hidden] what gate and up are multiplied with, where there is a norm.
   float* normed = nullptr;
-  // [block, chunks * kChunk] gate, then act(gate), then act(gate) * up; 0 where a neuron is not chosen.
+  // [block, chunks * kChunk] what neurons are chosen by, then act(gate) * up; 0 where a neuron is not chosen.
   float* coefficients;
   // [block, chunks]
   Moments* moments;
@@ -154,7 +154,8 @@ struct GatedFfnJob : PhasedJob {
         column_items(DivideUp(ffn.hidden, columns)),
         choose_all(!Chooses(ffn.choice) || tokens.choose_all),
         statistical(IsStatistical(ffn.choice)),
-        product(!choose_all && IsProduct(ffn.choice)),
+        gate_rows(IsNested(ffn.choice) || (!choose_all && ChoosesGateRows(ffn.choice))),
+        up_rows(IsNested(ffn.choice) || choose_all || ChoosesUpRows(ffn.choice)),
         predicted(IsNested(ffn.choice) || (!choose_all && IsPredicted(ffn.choice))),
         two_steps(!choose_all && IsRelative(ffn.choice)),
         finish(ffn.post_norm.weight != nullptr || tokens.mask.saturation != nullptr),
@@ -205,9 +206,11 @@ struct GatedFfnJob : PhasedJob {
   const size_t column_items;
   const bool choose_all;
   const bool statistical;
-  // Neurons are chosen by act(gate) * up, or by a predictor's; what measure nested reads of rows presumes its predictor, also
-  // where all are chosen.
-  const bool product;
+  // Rows of chosen neurons alone are read of the matrix, once they are chosen.
+  const bool gate_rows;
+  const bool up_rows;
+  // Neurons are chosen by a predictor's act(gate) * up. What measure nested reads of rows presumes its predictor, also where all
+  // are chosen.
   const bool predicted;
   // The choice needs a sum over all neurons first.
   const bool two_steps;

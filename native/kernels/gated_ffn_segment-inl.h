@@ -109,8 +109,8 @@ class SegmentsItem {
       const EightNeurons later = listed.Next();
       const RowsAhead later_ahead = Ahead(later);
       later_ahead.AskForPages();
-      if (job_.predicted) Gates(now, ahead);
-      if (!job_.product) Ups(now, ahead);
+      if (job_.gate_rows) Gates(now, ahead);
+      if (job_.up_rows) Ups(now, ahead);
       AddDown(now, ahead);
       now = next;
       next = later;
@@ -133,8 +133,8 @@ class SegmentsItem {
       steps += Rows::DotSteps(rows.width);
     };
     if (eight.count == 0) return ahead;
-    if (job_.predicted) add(GateOf(job_));
-    if (!job_.product) add(UpOf(job_));
+    if (job_.gate_rows) add(GateOf(job_));
+    if (job_.up_rows) add(UpOf(job_));
     const EightRows<Down> down = DownOf(eight);
     Down::AddAhead(down.rows, eight.count, down.width, ahead);
     steps += Down::SumSteps(down.width);
@@ -149,7 +149,7 @@ class SegmentsItem {
       dots[r] = WithUpper(projection.uppers[eight.neurons[r]], dots[r]);
   }
 
-  // Coefficients, 1 until now, become act(gate).
+  // Coefficients are multiplied by act(gate).
   void Gates(const EightNeurons& eight, RowsAhead& ahead) const {
     const Floats d;
     // A whole vector.
@@ -159,7 +159,7 @@ class SegmentsItem {
     for (size_t r = 0; bias != nullptr && r < eight.count; ++r) acts[r] += bias[eight.neurons[r]];
     for (size_t r = 0; r < kEight; r += hn::Lanes(d))
       hn::StoreU(Activate(d, job_.ffn.activation, hn::LoadU(d, acts + r)), d, acts + r);
-    for (size_t r = 0; r < eight.count; ++r) job_.Coefficients(0)[eight.neurons[r]] = acts[r];
+    for (size_t r = 0; r < eight.count; ++r) job_.Coefficients(0)[eight.neurons[r]] *= acts[r];
   }
 
   // Coefficients are multiplied by up x.

@@ -20,6 +20,29 @@ inline constexpr const char* kCutNames[] = {"absolute", "mean", "deviation"};
 enum class TopKMode { kSoft, kHard };
 inline constexpr const char* kTopKModeNames[] = {"soft", "hard"};
 
+// Whether of gate and up rows of chosen neurons alone are read. Of `down` they are.
+struct ChosenRows {
+  bool gate, up;
+};
+inline constexpr ChosenRows kChosenRows[] = {
+    {false, false},  // none
+    {false, true},  // gate
+    {false, true},  // activation
+    {false, false},  // product
+    {true, true},  // predicted
+    {true, true},  // nested
+};
+
+// By measure and cut: whether there is that choice.
+inline constexpr bool kMeasureCuts[][3] = {
+    {false, false, false},  // none
+    {false, false, true},  // gate
+    {true, true, false},  // activation
+    {true, true, false},  // product
+    {true, true, false},  // predicted
+    {true, true, false},  // nested
+};
+
 }  // namespace lacuna
 
 #endif  // LACUNA_KERNELS_VOCABULARY_H_

@@ -3,8 +3,8 @@
 #define LACUNA_OPS_FFN_NODE_H_
 
 #include <array>
-#include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "kernels/gated_ffn.h"
@@ -101,7 +101,7 @@ class NodeInputs {
     Matrix* matrix;
     RecordPart part;
   };
-  void Records(const ort::Call& call, size_t input, int64_t neurons, std::initializer_list<Recorded> recorded) const {
+  void Records(const ort::Call& call, size_t input, int64_t neurons, std::span<const Recorded> recorded) const {
     RecordLayout layout;
     for (const auto& [matrix, part] : recorded) layout.Add(part);
     const ort::Tensor tensor = Get(call, input);

@@ -1,4 +1,7 @@
+#include <array>
+#include <iterator>
 #include <optional>
+#include <string>
 
 #include "kernels/decoder.h"
 #include "kernels/gated_ffn.h"
@@ -16,14 +19,21 @@ using namespace gated_ffn;
   throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() + ": " + message);
 }
 
+[[noreturn]] void RefuseCut(const ort::Node& node, const Choice& choice) {
+  std::string wanted;
+  for (size_t cut = 0; cut < std::size(kCutNames); ++cut)
+    if (HasCut(choice.measure, static_cast<Cut>(cut))) wanted += (wanted.empty() ? "" : " or ") + std::string(kCutNames[cut]);
+  Refuse(node, "expected cut " + wanted + " for measure " + kMeasureNames[static_cast<size_t>(choice.measure)] +
+                   " but received " + kCutNames[static_cast<size_t>(choice.cut)]);
+}
+
 // A node with the inputs of another cut contradicts itself.
 Choice ChoiceOf(const ort::Node& node) {
   Choice choice;
   choice.measure = node.Word<Measure>(attribute::kMeasure, kMeasureNames);
   if (!Chooses(choice)) return choice;
   choice.cut = node.Word<Cut>(attribute::kCut, kCutNames);
-  if ((choice.measure == Measure::kGate) != (choice.cut == Cut::kDeviation))
-    Refuse(node, "expected cut deviation for measure gate, and absolute or mean for others");
+  if (!HasCut(choice.measure, choice.cut)) RefuseCut(node, choice);
   if (IsStatistical(choice)) {
     choice.mode = node.Word<TopKMode>(attribute::kMode, kTopKModeNames);
     if (node.HasInput(kThreshold)) Refuse(node, "expected no input threshold where the cut is deviation");
@@ -160,6 +170,8 @@ class GatedFfnKernel {
     call.Refuse("expected as many rows of gate as of up in input gate_up");
   }
 
+  using Recorded = NodeInputs<kInputCount>::Recorded;
+
   // The halves of a matrix in blocks: the gate's rows, then those of up.
   void BindBoth(const ort::Call& call, Input codes, Storage storage, const GatedFfn& ffn, Matrix& gate, Matrix& up) const {
     gate = inputs_.Weights(call, codes, storage, {static_cast<int64_t>(2 * ffn.neurons), static_cast<int64_t>(ffn.hidden)});
@@ -181,22 +193,20 @@ class GatedFfnKernel {
       ffn.down = inputs_.Weights(call, kDown, storage, {neurons, static_cast<int64_t>(ffn.hidden)});
       return;
     }
-    const RecordPart up{storage, ffn.up_inputs.count}, down{storage, ffn.hidden};
-    if (IsPredicted(ffn.choice)) {
-      inputs_.Records(call, kRecords, neurons, {{&ffn.gate, {storage, ffn.hidden}}, {&ffn.up, up}, {&ffn.down, down}});
-    } else if (IsProduct(ffn.choice)) {
-      inputs_.Records(call, kRecords, neurons, {{&ffn.down, down}});
-    } else {
-      inputs_.Records(call, kRecords, neurons, {{&ffn.up, up}, {&ffn.down, down}});
-    }
+    std::array<Recorded, 3> recorded;
+    size_t count = 0;
+    if (ChoosesGateRows(ffn.choice)) recorded[count++] = {&ffn.gate, {storage, ffn.gate_inputs.count}};
+    if (ChoosesUpRows(ffn.choice)) recorded[count++] = {&ffn.up, {storage, ffn.up_inputs.count}};
+    recorded[count++] = {&ffn.down, {storage, ffn.hidden}};
+    inputs_.Records(call, kRecords, neurons, {recorded.data(), count});
   }
 
   // Input gate_up is the upper plane, all of which is read. The lower plane, with the same scales, is in the records.
   void BindPlanes(const ort::Call& call, int64_t neurons, GatedFfn& ffn) const {
     BindBoth(call, kGateUp, Storage::kInt4, ffn, ffn.predictor_gate, ffn.predictor_up);
     const RecordPart lower{Storage::kInt4, ffn.hidden, false};
-    inputs_.Records(call, kRecords, neurons,
-                    {{&ffn.gate, lower}, {&ffn.up, lower}, {&ffn.down, {ffn.storage, ffn.hidden}}});
+    const Recorded recorded[] = {{&ffn.gate, lower}, {&ffn.up, lower}, {&ffn.down, {ffn.storage, ffn.hidden}}};
+    inputs_.Records(call, kRecords, neurons, recorded);
     ffn.gate.scales = ffn.predictor_gate.scales;
     ffn.up.scales = ffn.predictor_up.scales;
   }

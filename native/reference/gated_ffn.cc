@@ -75,14 +75,28 @@ std::vector<double> Predicted(const GatedFfn& ffn, const float* x) {
   return products;
 }
 
-// The measure of neurons, if it is not act(gate).
+std::vector<double> Times(const std::vector<double>& a, const std::vector<double>& b) {
+  std::vector<double> products(a.size());
+  for (size_t j = 0; j < a.size(); ++j) products[j] = a[j] * b[j];
+  return products;
+}
+
+// The measure of neurons that have a score, without their weights.
 std::vector<double> MeasureOf(const GatedFfn& ffn, const float* x, const std::vector<double>& act,
                               const std::vector<double>& up) {
-  if (IsPredicted(ffn.choice)) return Predicted(ffn, x);
-  if (!IsProduct(ffn.choice)) return act;
-  std::vector<double> products(act.size());
-  for (size_t j = 0; j < act.size(); ++j) products[j] = act[j] * up[j];
-  return products;
+  switch (ffn.choice.measure) {
+    case Measure::kActivation:
+      return act;
+    case Measure::kProduct:
+      return Times(act, up);
+    case Measure::kPredicted:
+    case Measure::kNested:
+      return Predicted(ffn, x);
+    case Measure::kNone:
+    case Measure::kGate:
+      break;
+  }
+  return {};
 }
 
 Choice Choose(const GatedFfn& ffn, const float* x, const std::vector<double>& gate, const std::vector<double>& up,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <optional>
 #include <tuple>
 
@@ -19,17 +20,18 @@ using testing::Misaligned;
 
 constexpr Storage kStorages[] = {Storage::kFp32, Storage::kBf16, Storage::kFp16, Storage::kInt8, Storage::kInt4};
 
-constexpr Choice kChoices[] = {{},
-                               {Measure::kActivation, Cut::kAbsolute},
-                               {Measure::kActivation, Cut::kMean},
-                               {Measure::kGate, Cut::kDeviation, TopKMode::kSoft},
-                               {Measure::kGate, Cut::kDeviation, TopKMode::kHard},
-                               {Measure::kProduct, Cut::kAbsolute},
-                               {Measure::kProduct, Cut::kMean},
-                               {Measure::kPredicted, Cut::kAbsolute},
-                               {Measure::kPredicted, Cut::kMean},
-                               {Measure::kNested, Cut::kAbsolute},
-                               {Measure::kNested, Cut::kMean}};
+// None, and every measure by each of its cuts.
+std::vector<Choice> AllChoices() {
+  std::vector<Choice> choices = {{}};
+  for (size_t m = 0; m < std::size(kMeasureNames); ++m)
+    for (Cut cut : {Cut::kAbsolute, Cut::kMean, Cut::kDeviation}) {
+      const auto measure = static_cast<Measure>(m);
+      if (!HasCut(measure, cut)) continue;
+      choices.push_back({measure, cut, TopKMode::kSoft});
+      if (cut == Cut::kDeviation) choices.push_back({measure, cut, TopKMode::kHard});
+    }
+  return choices;
+}
 
 std::string NameOf(const Choice& choice) {
   std::string name = kMeasureNames[static_cast<size_t>(choice.measure)];
@@ -335,7 +337,7 @@ using Case = std::tuple<Choice, Storage>;
 // Every choice in every storage that has it.
 std::vector<Case> Cases() {
   std::vector<Case> cases;
-  for (const Choice& choice : kChoices)
+  for (const Choice& choice : AllChoices())
     for (Storage storage : kStorages)
       if (!IsNested(choice) || storage == Storage::kInt8) cases.emplace_back(choice, storage);
   return cases;
@@ -459,17 +461,12 @@ TEST_P(GatedFfnOf, ReadsOnlyChosenRows) {
       size_t poisoned = 0;
       for (size_t j = 0; j < options.neurons; ++j) {
         Block changed(block);
-        // A choice by products reads all of `up`.
-        if (IsProduct(choice())) {
-          changed.PoisonDown(j);
-        } else {
-          changed.PoisonUp(j);
-        }
+        changed.PoisonDown(j);
         bool used = false;
         for (size_t t = 0; t < tokens; ++t) used |= std::isnan(changed.Reference(t, options.cut).y[0]);
         if (used) continue;
-        if (!IsProduct(choice())) block.PoisonUp(j);
-        if (IsPredicted(choice())) block.PoisonGate(j);
+        if (ChoosesGateRows(choice())) block.PoisonGate(j);
+        if (ChoosesUpRows(choice())) block.PoisonUp(j);
         block.PoisonDown(j);
         ++poisoned;
       }
@@ -503,8 +500,8 @@ TEST(GatedFfn, WithNothingChosenIsTheBias) {
 
 TEST(GatedFfn, ShowsWhatIsNotANumber) {
   for (const auto& [choice, storage] : Cases()) {
-    // A predictor may leave out a neuron whose own weights are NaN. Here it leaves out none.
-    const float cut = IsPredicted(choice) ? 0.0f : 1.0f;
+    // A choice without the gate may leave out a neuron whose gate is NaN. Here it leaves out none.
+    const float cut = ChoosesGateRows(choice) ? 0.0f : 1.0f;
     Block block(Options{.tokens = 1, .choice = choice, .storage = storage, .cut = cut});
     block.PoisonGate(5);
     EXPECT_TRUE(std::isnan(block.Run(OnThisThread()).y[0])) << NameOf(choice);

@@ -1,4 +1,5 @@
 /** Models, graphs, statistics and plans as text, for `inspect` and for commands that made one. */
+import { actionsOf } from '../core/plan.ts';
 import { TARGETS } from '../core/target.ts';
 import type {
   AdapterSummary,
@@ -214,9 +215,13 @@ export function planText(plan: Plan, width: number, explain = false): string {
   );
 }
 
-function actionText({ choice, skip }: Plan['blocks'][number]): string {
-  const actions = [choice?.measure, skip === undefined ? undefined : `skip x${skip.runLength}`];
-  return actions.filter((action) => action !== undefined).join(' + ') || 'nothing';
+function actionText(block: Plan['blocks'][number]): string {
+  const words: Readonly<Record<string, string | undefined>> = {
+    choice: block.choice?.measure,
+    skip: block.skip && `skip x${block.skip.runLength}`,
+  };
+  const actions = actionsOf(block).map((action) => words[action] ?? action);
+  return actions.join(' + ') || 'nothing';
 }
 
 function thresholdText({ choice, skip }: Plan['blocks'][number]): string {

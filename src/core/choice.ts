@@ -7,12 +7,23 @@
 /** Tensors that a measure needs from a plan, by role, each with its shape; f is `intermediate_size`. */
 export type ChoiceRole = 'weights';
 
+/** A matrix of the FFN; `down` transposed, so that a row is a neuron in each. */
+export type FfnMatrix = 'gate' | 'up' | 'down';
+
+/** In this order. */
+type FfnMatrices = readonly ['gate', 'up', 'down'] | readonly ['gate' | 'up', 'down'] | readonly ['down'];
+
 interface MeasureContract {
   readonly name: string;
   /** For neuron j. `weights` are numbers from 0 on, one for each neuron. */
   readonly formula: string;
   readonly cuts: readonly CutName[];
   readonly tensors: Readonly<Partial<Record<ChoiceRole, readonly ['f']>>>;
+  /**
+   * The matrices of which only the rows of chosen neurons have to be read. Kernels multiply what they read of all neurons,
+   * act(gate) and up, and compare the product with the cut.
+   */
+  readonly rows: FfnMatrices;
   /** Whether a plan can state it. Nothing makes predictors for the others yet; their kernels exist to be timed. */
   readonly isPlanned: boolean;
 }
@@ -27,14 +38,15 @@ export const CUTS = [
 
 export type CutName = (typeof CUTS)[number]['name'];
 
-/** In order. A new one is a line here, a file in src/ops/gated-ffn and a case in native/kernels. */
+/** In order. docs/operators.md, "Adding a measure", says what a new one takes beside its entry here. */
 export const MEASURES = [
-  { name: 'gate', formula: 'gate_j', cuts: ['deviation'], tensors: {}, isPlanned: true },
+  { name: 'gate', formula: 'gate_j', cuts: ['deviation'], tensors: {}, rows: ['up', 'down'], isPlanned: true },
   {
     name: 'activation',
     formula: '|act(gate_j)| * weights_j',
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
+    rows: ['up', 'down'],
     isPlanned: true,
   },
   {
@@ -42,6 +54,7 @@ export const MEASURES = [
     formula: '|act(gate_j) * up_j| * weights_j',
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
+    rows: ['down'],
     isPlanned: true,
   },
   {
@@ -49,6 +62,7 @@ export const MEASURES = [
     formula: 'as product, of gate and up in 4 bits',
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
+    rows: ['gate', 'up', 'down'],
     isPlanned: false,
   },
   {
@@ -56,6 +70,8 @@ export const MEASURES = [
     formula: 'as product, of the upper 4 bits of gate and up in 8',
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
+    // In place of gate and up the lower 4 bits of them, whose upper ones are read whole.
+    rows: ['gate', 'up', 'down'],
     isPlanned: false,
   },
 ] as const satisfies readonly MeasureContract[];

@@ -61,6 +61,7 @@ export const hostSchema = z.discriminatedUnion('kind', [
 export const blockPlanSchema = z.strictObject({
   /** `layers.<i>.ffn`: from residual in to residual out, norms included. */
   block: z.string().regex(/^layers\.\d+\.ffn$/),
+  /** What is done to the block: fields that a pass of src/rewrite reads each. */
   choice: choiceSchema.optional(),
   skip: skipSchema.optional(),
   expected: z.strictObject({
@@ -123,6 +124,11 @@ export type Choice = z.infer<typeof choiceSchema>;
 
 /** The plan's tensors by name, as read from the file beside it. */
 export type PlanTensors = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>;
+
+/** What a plan does to a block: the names of its fields, as `choice` and `skip`. */
+export function actionsOf({ block: _, expected: __, why: ___, ...actions }: BlockPlan): string[] {
+  return Object.entries(actions).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+}
 
 /** A choice without its numbers and tensors. */
 export function neuronChoice({ measure, cut }: Choice): NeuronChoice {

@@ -21,6 +21,9 @@ export type Sums = Readonly<Record<string, SumTensor>>;
 /** One layer's sums by name. Sums past a limit are in a file. */
 export type LayerSums = Readonly<Record<string, SumTensor | FileTensor>>;
 
+/** Reads a layer's sums, wherever they are. */
+export type ReadSums = (sums: LayerSums) => Promise<Sums>;
+
 export interface TextIdentity {
   readonly name: string;
   readonly sha256: string;

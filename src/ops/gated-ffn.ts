@@ -6,7 +6,7 @@
  * Weights are neuron-major, a row a neuron, in one of `STORAGES`. A node's attributes and inputs say all that its body depends on;
  * kernels and `variantOfNode` read it there.
  */
-import { CHOICES, measureNamed, type NeuronChoice } from '../core/choice.ts';
+import { CHOICES, type FfnMatrix, measureNamed, type NeuronChoice } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import { type Attribute, attr, CONTRIB_DOMAIN, type Node } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
@@ -28,7 +28,7 @@ import { type BlockValues, forActiveTokens } from './gated-ffn/active-tokens.ts'
 import { measureOf } from './gated-ffn/measures.ts';
 import { addBias, allNeurons, chosenNeurons, type NeuronValues, neuronCount } from './gated-ffn/neurons.ts';
 import type { Selection } from './gated-ffn/selection.ts';
-import type { FfnMatrix, Projection, Projections, StorageKind } from './gated-ffn/storage.ts';
+import type { Projection, Projections, StorageKind } from './gated-ffn/storage.ts';
 import { STORAGES, type Storage, storageOf } from './gated-ffn/storages.ts';
 import { count } from './statistical-top-k.ts';
 
@@ -198,7 +198,7 @@ function inputsRead(variant: GatedFfnVariant): ReadonlySet<keyof InputValues<'Ga
 
 /** What is in the records of a node with this choice, in storages that have records; there are none where that is nothing. */
 export function recordedBy(choice: NeuronChoice | undefined): readonly FfnMatrix[] {
-  return choice === undefined ? [] : measureOf(choice).recorded;
+  return choice === undefined ? [] : measureNamed(choice.measure).rows;
 }
 
 /**

@@ -105,26 +105,36 @@ function chosenActivations(parts: Parts, ffn: FfnWeights, wanted: FfnChoice): { 
     const { y, kept } = statisticalTopKRow(gate, quantile, choice.mode);
     return { values: y.map((value) => activationOf(activation, value)), kept };
   }
-  const scores = neuronScores(measured(choice, parts, ffn, wanted, values), wanted.weights ?? []);
+  const scores = neuronScores(measured(choice, parts, ffn, wanted, gate), wanted.weights ?? []);
   const limit = choice.cut === 'absolute' ? threshold : (threshold * sum(scores)) / scores.length;
   const chosen = scores.map((score) => score >= limit);
   return { values: values.map((value, j) => (chosen[j] ? value : 0)), kept: chosen.filter(Boolean).length };
 }
 
-/** What neurons are measured by: act(gate), act(gate) * up, or the same of a predictor's matrices. */
+/** What neurons are measured by, without their weights. */
 function measured(
   { measure }: NeuronChoice,
   parts: Parts,
   ffn: FfnWeights,
   { activation, predictor }: FfnChoice,
-  act: readonly number[],
+  gate: readonly number[],
 ): readonly number[] {
-  if (measure === 'activation') return act;
-  if (measure === 'product') return times(act, projected(ffn.up, parts.up, ffn.upBias));
-  if (predictor === undefined) throw new RangeError(`Measure ${measure} needs what it predicts by`);
-  const gate = projected(predictor.gate, parts.gate, ffn.gateBias);
-  const predicted = gate.map((value) => activationOf(activation, value));
-  return times(predicted, projected(predictor.up, parts.up, ffn.upBias));
+  const act = (values: readonly number[]) => values.map((value) => activationOf(activation, value));
+  switch (measure) {
+    case 'gate':
+      return gate;
+    case 'activation':
+      return act(gate);
+    case 'product':
+      return times(act(gate), projected(ffn.up, parts.up, ffn.upBias));
+    case 'predicted':
+    case 'nested':
+      if (predictor === undefined) throw new RangeError(`Measure ${measure} needs what it predicts by`);
+      return times(
+        act(projected(predictor.gate, parts.gate, ffn.gateBias)),
+        projected(predictor.up, parts.up, ffn.upBias),
+      );
+  }
 }
 
 function projected(rows: readonly Vector[], x: Vector, bias: Vector | undefined): number[] {

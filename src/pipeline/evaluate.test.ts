@@ -6,9 +6,10 @@ import { encodeReferencing } from '../../formats/onnx/index.ts';
 import { required, root } from '../../test/real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
 import type { Graph, Node } from '../core/graph.ts';
-import { type Comparison, compare } from '../eval/index.ts';
+import { type Comparison, compare, ratioOfScores } from '../eval/index.ts';
 import { convert, type EvaluateOptions, evaluate, sparsify } from '../index.ts';
 import { openSession } from '../runtime/index.ts';
+import { compareWithFloats, scoreModel } from './evaluate.ts';
 import { openModelFolder } from './folder/model-folder.ts';
 import { readWindows } from './texts/windows.ts';
 
@@ -117,6 +118,22 @@ describe.skipIf(!required && !existsSync(native.addon))(
     });
   },
 );
+
+const BY_DENSE = 'tells rounding apart by the dense model of the precision where a plan has no thresholds to move';
+
+it(BY_DENSE, { timeout: 120_000 }, async () => {
+  const path = await sparseFolder('statistical', 'int8');
+  const rounded = join(folder, 'rounded');
+  await convert({ checkpoint: tinyLlama, output: rounded, dtype: 'int8' });
+  const [model, twin, floats] = await Promise.all([path, rounded, dense].map((one) => openModelFolder(one)));
+  const { windows } = await readWindows(path, model.manifest.spec.contextLength, few);
+  const job = { threads: 1, modes: ['all'] } as const;
+  const [wanted, exact] = await Promise.all([twin, floats].map((one) => scoreModel(one.modelPath, windows, job)));
+  const [{ rounded: apart, perplexityRatio }] = await compareWithFloats(model, rounded, exact, windows, job);
+  if (apart === null) throw new Error('not told apart');
+  expect(apart.rounding.value).toBeCloseTo(ratioOfScores(wanted, exact).value, 9);
+  expect(apart.rounding.value * apart.leavingOut.value).toBeCloseTo(perplexityRatio.value, 9);
+});
 
 describe('an evaluation without the native core', () => {
   const nowhere = join(folder, 'nowhere');

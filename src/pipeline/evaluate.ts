@@ -1,6 +1,7 @@
 /** `lacuna eval`: what a model's perplexity is, and what rounding its weights and leaving something out cost. */
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
+import type { Graph } from '../core/graph.ts';
 import { door, listOf, optionsOf, path } from '../core/options.ts';
 import type { Plan } from '../core/plan.ts';
 import { FLOATS } from '../core/precision.ts';
@@ -153,15 +154,10 @@ async function compareFolders(
     );
   }
   const isOtherwise = model.model.precision !== baseline.model.precision;
-  const isRounded = model.manifest.plan !== null && baseline.manifest.plan === null && isOtherwise;
-  if (isRounded && withNothingLeftOut(model.graph) !== undefined)
-    return compareApart(
-      model,
-      await scoreModel(baseline.modelPath, windows, { ...options, native: baseline.native }),
-      windows,
-      options,
-    );
-  return compareWithModel(model, baseline, windows, options);
+  const whole = isOtherwise && baseline.manifest.plan === null ? wholeOf(model) : undefined;
+  if (whole === undefined) return compareWithModel(model, baseline, windows, options);
+  const floats = await scoreModel(baseline.modelPath, windows, { ...options, native: baseline.native });
+  return compareApart(model, await openMeasuredSession(model.modelPath, whole, options), floats, windows, options);
 }
 
 /** Compares with the first model of a dense folder. */
@@ -196,24 +192,43 @@ export async function scoreModel(modelPath: string, windows: Windows, options: M
   return scoreWindows(session, windows, options).finally(() => session.close());
 }
 
+/** A sparse model with nothing left out; undefined for a dense one, and where its plan does not let that be told. */
+function wholeOf({ graph, manifest: { plan } }: ModelFolder): Graph | undefined {
+  return plan === null ? undefined : withNothingLeftOut(graph, plan);
+}
+
 /**
  * A sparse model against the floats' scores, with the losses by rounding and by leaving out separated: the same weights
- * also run with nothing left out. Throws `unsupported` if its thresholds cannot be moved.
+ * also run with nothing left out. Where that cannot be had, a dense folder in the same precision stands in for it.
  */
-export async function compareApart(
+export async function compareWithFloats(
   model: ModelFolder,
+  folder: string,
   floats: TextScores,
   windows: Windows,
   options: CompareFolderOptions,
 ): Promise<Comparison[]> {
-  const whole = withNothingLeftOut(model.graph);
-  if (whole === undefined)
-    throw new LacunaError(
-      'unsupported',
-      `What ${model.modelPath} leaves out cannot be put back in to measure rounding`,
-    );
-  const dense = await openMeasuredSession(model.modelPath, whole, options);
-  return compareWith(dense, model, windows, { ...options, floats }).finally(() => dense.close());
+  const whole = wholeOf(model);
+  const dense =
+    whole === undefined
+      ? await openSession((await chooseModel(folder)).modelPath, options)
+      : await openMeasuredSession(model.modelPath, whole, options);
+  return compareApart(model, dense, floats, windows, options);
+}
+
+/** Against the floats' scores, `dense` being the model with nothing left out; closes it. */
+async function compareApart(
+  model: ModelFolder,
+  dense: Session,
+  floats: TextScores,
+  windows: Windows,
+  options: CompareFolderOptions,
+): Promise<Comparison[]> {
+  try {
+    return await compareWith(dense, model, windows, { ...options, floats });
+  } finally {
+    await dense.close();
+  }
 }
 
 interface CompareFolderOptions extends MeasuringJob, Pick<EvaluateOptions, 'modes'> {

@@ -2,7 +2,7 @@
 import type * as z from 'zod';
 import { sha256File } from '../../formats/files.ts';
 import { badPlan, readPlan, writePlan } from '../../formats/plan.ts';
-import { readStatistics } from '../../formats/statistics.ts';
+import { readStatistics, readSums } from '../../formats/statistics.ts';
 import { door, optionsOf, path } from '../core/options.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
 import {
@@ -47,7 +47,7 @@ export const plan = door('plan', planCommandOptions, async (options: PlanCommand
   await checkJsonOutput(options);
   const statistics = await readStatistics(options.statistics);
   checkTokens(STATISTICS, statistics.tokens);
-  const made = makePlan(statistics, options.preset, await sha256File(options.statistics));
+  const made = await makePlan(statistics, options.preset, await sha256File(options.statistics), readSums);
   const { output } = options;
   return { output, plan: await writeJsonOutput(options, () => writePlan(made.plan, made.tensors, output)) };
 });

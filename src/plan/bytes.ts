@@ -1,4 +1,5 @@
 /** FFN weight bytes that decoding one token reads: what sparsity saves where memory is the limit. */
+import { type MeasureName, measureNamed } from '../core/choice.ts';
 import type { ModelIdentity } from '../core/statistics.ts';
 
 type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
@@ -15,9 +16,10 @@ export function unskippedFfnBytes(model: FfnShape, skipped: number): number {
   return Math.round((1 - skipped) * denseFfnBytes(model));
 }
 
-/** The gate whole, and `density` of up's rows and down's columns. */
-export function selectedFfnBytes(model: FfnShape, density: number): number {
-  return Math.round((1 + 2 * density) * projectionBytes(model));
+/** Of matrices that the measure's choice reads row by row `density`, and the others whole. */
+export function selectedFfnBytes(model: FfnShape, measure: MeasureName, density: number): number {
+  const { rows } = measureNamed(measure);
+  return Math.round((3 - rows.length + rows.length * density) * projectionBytes(model));
 }
 
 function projectionBytes({ hiddenSize, intermediateSize }: FfnShape): number {

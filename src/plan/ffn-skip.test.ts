@@ -9,7 +9,7 @@ import {
   type SaturationTrace,
 } from '../core/saturation.ts';
 import { makePlan, type PlanOptions, retune, simulateSkips } from './index.ts';
-import { normal, saturationOf, seeded, statisticsOf } from './testing/statistics.ts';
+import { normal, noSums, saturationOf, seeded, statisticsOf } from './testing/statistics.ts';
 import { findWarmUp, positionProfile } from './warm-up.ts';
 
 type FfnSkipOptions = Extract<PlanOptions, { readonly preset: 'ffn-skip' }>;
@@ -31,13 +31,13 @@ function madeUp(seed = 1) {
 const realisedBy = ({ blocks }: Plan) =>
   blocks.reduce((sum, { expected }) => sum + Math.round((expected.skipped ?? 0) * TOKENS), 0) / (TOKENS * FACTS.layers);
 
-const planSkip = (options: Omit<FfnSkipOptions, 'preset'> = {}, seed = 1) =>
-  makePlan(madeUp(seed), { preset: 'ffn-skip', ...options }, 'f'.repeat(64)).plan;
+const planSkip = async (options: Omit<FfnSkipOptions, 'preset'> = {}, seed = 1) =>
+  (await makePlan(madeUp(seed), { preset: 'ffn-skip', ...options }, 'f'.repeat(64), noSums)).plan;
 
 describe('ffn-skip', () => {
-  it('meets the target on the statistics it is made from', () => {
+  it('meets the target on the statistics it is made from', async () => {
     for (const target of [0.05, 0.15, 0.25]) {
-      const plan = planSkip({ targetSkipped: target });
+      const plan = await planSkip({ targetSkipped: target });
       const share = plan.blocks.reduce((sum, { expected }) => sum + (expected.skipped ?? 0), 0) / FACTS.layers;
       // A level more or less changes tokens that share it: 2,000 tokens over some 10,000 levels, so a few of 24,000 blocks.
       expect(Math.abs(share - target)).toBeLessThan(0.002);
@@ -45,33 +45,40 @@ describe('ffn-skip', () => {
     }
   });
 
-  it('states what is read and where it comes from', () => {
-    const [first, second] = planSkip().blocks;
+  it('states what is read and where it comes from', async () => {
+    const [first, second] = (await planSkip()).blocks;
     // The first block of the region is tested, never skipped: gate, up and down of 2 x 4 floats.
     expect(first.expected).toEqual({ skipped: 0, bytesPerToken: 3 * 2 * 4 * 4 });
     expect(second.expected.bytesPerToken).toBe(Math.round((1 - (second.expected.skipped ?? 0)) * 96));
     expect(second.why).toMatch(/saturation: mean cosine 0\.93\d\d.*25\.\d % of all FFN blocks.*Spearman 1\.00/);
   });
 
-  it('takes longer runs only where shorter ones do not reach', () => {
+  it('takes longer runs only where shorter ones do not reach', async () => {
     // 8 layers, 10 warm-up of 200 positions: runs of 1 skip at most 4 of 12 in 95 % of tokens, 31.7 %.
-    expect(planSkip({ targetSkipped: 0.3 }).blocks[0].skip?.runLength).toBe(1);
+    expect((await planSkip({ targetSkipped: 0.3 })).blocks[0].skip?.runLength).toBe(1);
     // Runs of 2 skip at most 5 of 12 (39.6 %), of 3 at most 6 (47.5 %).
-    expect(planSkip({ targetSkipped: 0.35 }).blocks[0].skip?.runLength).toBe(2);
-    expect(planSkip({ targetSkipped: 0.45 }).blocks[0].skip?.runLength).toBe(3);
+    expect((await planSkip({ targetSkipped: 0.35 })).blocks[0].skip?.runLength).toBe(2);
+    expect((await planSkip({ targetSkipped: 0.45 })).blocks[0].skip?.runLength).toBe(3);
     // Without re-arming a token skips one run, so k is the number of blocks.
-    expect(planSkip({ targetSkipped: 0.25, reArm: false }).blocks[0].skip?.runLength).toBe(4);
+    expect((await planSkip({ targetSkipped: 0.25, reArm: false })).blocks[0].skip?.runLength).toBe(4);
   });
 
-  it('says the most that can be had', () => {
+  it('says the most that can be had', async () => {
     // 7 of 12 in 190 of 200 positions: 55.4 %.
-    expect(() => planSkip({ targetSkipped: 0.6 })).toThrowError(
+    await expect(planSkip({ targetSkipped: 0.6 })).rejects.toThrowError(
       expect.objectContaining({ code: 'usage', message: expect.stringMatching(/At most 55\.4 %.*wanted 60\.0 %/) }),
     );
   });
 
-  it('takes what is given instead of what it would find', () => {
-    const plan = planSkip({ coldStart: 4, coldEnd: 8, runLength: 2, warmUpTokens: 3, threshold: 0.95, reArm: false });
+  it('takes what is given instead of what it would find', async () => {
+    const plan = await planSkip({
+      coldStart: 4,
+      coldEnd: 8,
+      runLength: 2,
+      warmUpTokens: 3,
+      threshold: 0.95,
+      reArm: false,
+    });
     expect(plan.blocks).toHaveLength(4);
     expect(plan.blocks[0].skip).toEqual({ threshold: 0.95, runLength: 2 });
     expect(plan.skipping).toEqual({ warmUpTokens: 3, reArm: false });
@@ -84,11 +91,12 @@ describe('ffn-skip', () => {
     expect(plan.target).toEqual({ kind: 'skipped-blocks', value: simulated.share });
   });
 
-  it('takes the level that comes nearest to the target, on either side of it', () => {
+  it('takes the level that comes nearest to the target, on either side of it', async () => {
     const trace = readTrace(madeUp());
-    const misses = Array.from({ length: 20 }, (_, i) => {
+    const misses: number[] = [];
+    for (let i = 0; i < 20; i++) {
       const target = 0.05 + 0.01 * i;
-      const plan = planSkip({ targetSkipped: target, runLength: 1, warmUpTokens: 0 });
+      const plan = await planSkip({ targetSkipped: target, runLength: 1, warmUpTokens: 0 });
       const level = levelOfCosine(plan.blocks[0].skip?.threshold ?? Number.NaN);
       const rule = { start: 2, end: 10, runLength: 1, warmUpTokens: 0, reArm: true };
       const missAt = (other: number) => simulateSkips(trace, { ...rule, level: other }).share - target;
@@ -96,48 +104,48 @@ describe('ffn-skip', () => {
       const found = [level - 1, level].find((one) => missAt(one) === realisedBy(plan) - target) ?? Number.NaN;
       for (const other of [found - 1, found + 1])
         expect(Math.abs(missAt(found))).toBeLessThanOrEqual(Math.abs(missAt(other)));
-      return missAt(found);
-    });
+      misses.push(missAt(found));
+    }
     expect(Math.min(...misses)).toBeLessThan(0);
     expect(Math.max(...misses)).toBeGreaterThan(0);
   });
 
-  it('takes the ends of what is allowed', () => {
+  it('takes the ends of what is allowed', async () => {
     const plan = (options: Omit<FfnSkipOptions, 'preset'>) => planSkip({ targetSkipped: 0.01, ...options });
-    expect(plan({ coldStart: 0, coldEnd: 12 }).blocks).toHaveLength(12);
-    expect(plan({ coldStart: 8, coldEnd: 10 }).blocks.map(({ block }) => block)).toEqual([
+    expect((await plan({ coldStart: 0, coldEnd: 12 })).blocks).toHaveLength(12);
+    expect((await plan({ coldStart: 8, coldEnd: 10 })).blocks.map(({ block }) => block)).toEqual([
       'layers.8.ffn',
       'layers.9.ffn',
     ]);
-    expect(plan({ runLength: 7 }).blocks[0].skip?.runLength).toBe(7);
-    expect(plan({ warmUpTokens: 0 }).skipping?.warmUpTokens).toBe(0);
-    expect(plan({ coldStart: 10, coldEnd: 12, warmUpTokens: 175 }).skipping?.warmUpTokens).toBe(175);
+    expect((await plan({ runLength: 7 })).blocks[0].skip?.runLength).toBe(7);
+    expect((await plan({ warmUpTokens: 0 })).skipping?.warmUpTokens).toBe(0);
+    expect((await plan({ coldStart: 10, coldEnd: 12, warmUpTokens: 175 })).skipping?.warmUpTokens).toBe(175);
     // What no cosine reaches skips nothing; what all reach, all that the rule may.
-    const skippedBy = (threshold: number) =>
-      makePlan(madeUp(), { preset: 'ffn-skip', threshold, runLength: 7, warmUpTokens: 0 }, '').plan.target.value;
-    expect(skippedBy(-1)).toBeCloseTo(7 / 12, 12);
-    expect(skippedBy(1)).toBeLessThan(0.01);
+    const skippedBy = async (threshold: number) =>
+      (await planSkip({ threshold, runLength: 7, warmUpTokens: 0 })).target.value;
+    expect(await skippedBy(-1)).toBeCloseTo(7 / 12, 12);
+    expect(await skippedBy(1)).toBeLessThan(0.01);
   });
 
-  it('skips a quarter where nothing is said', () => {
-    expect(planSkip().target).toEqual({ kind: 'skipped-blocks', value: 0.25 });
-    expect(planSkip().skipping?.reArm).toBe(true);
-    expect(planSkip({ threshold: 0.95, targetSkipped: 0.2 }).target.value).toBe(0.2);
+  it('skips a quarter where nothing is said', async () => {
+    expect((await planSkip()).target).toEqual({ kind: 'skipped-blocks', value: 0.25 });
+    expect((await planSkip()).skipping?.reArm).toBe(true);
+    expect((await planSkip({ threshold: 0.95, targetSkipped: 0.2 })).target.value).toBe(0.2);
   });
 
-  it('says of each block how saturated it is past the warm-up, and whether the threshold was found', () => {
-    const plan = planSkip({ warmUpTokens: 20 });
+  it('says of each block how saturated it is past the warm-up, and whether the threshold was found', async () => {
+    const plan = await planSkip({ warmUpTokens: 20 });
     const cosines = meanCosines(readTrace(madeUp()), 20);
     plan.blocks.forEach(({ why }, i) => {
       expect(why).toContain(`mean cosine ${cosines[2 + i].toFixed(4)} past warm-up; threshold solved`);
       expect(why).toContain('simulated on 2000 tokens');
       expect(why).toContain('skipped in layers 2 to 9');
     });
-    expect(planSkip({ threshold: 0.95 }).blocks[0].why).toContain('threshold given');
+    expect((await planSkip({ threshold: 0.95 })).blocks[0].why).toContain('threshold given');
   });
 
-  it('keeps thresholds that pass exactly the cosines that the simulation let pass', () => {
-    const plan = planSkip();
+  it('keeps thresholds that pass exactly the cosines that the simulation let pass', async () => {
+    const plan = await planSkip();
     const threshold = plan.blocks[0].skip?.threshold ?? Number.NaN;
     const level = Math.floor((Math.acos(threshold) / Math.PI) * 65535);
     expect(cosineOfLevel(level)).toBeGreaterThanOrEqual(threshold);
@@ -161,19 +169,19 @@ describe('ffn-skip', () => {
     ['half a run', { runLength: 1.5 }, /runLength/],
     ['a warm-up of whole sequences', { warmUpTokens: 200 }, /warmUpTokens/],
     ['no cosine', { threshold: 1.5 }, /threshold/],
-  ])('refuses %s', (_, options, message) => {
-    expect(() => planSkip(options)).toThrowError(
+  ])('refuses %s', async (_, options, message) => {
+    await expect(planSkip(options)).rejects.toThrowError(
       expect.objectContaining({ code: 'usage', message: expect.stringMatching(message) }),
     );
   });
 
-  it('refuses statistics whose parts do not fit', () => {
+  it('refuses statistics whose parts do not fit', async () => {
     const statistics = madeUp();
-    expect(() => makePlan({ ...statistics, tokens: 7 }, { preset: 'ffn-skip' }, '')).toThrowError(
+    await expect(makePlan({ ...statistics, tokens: 7 }, { preset: 'ffn-skip' }, '', noSums)).rejects.toThrowError(
       /"trace" is Uint16Array \[12, 2000\]/,
     );
     const older = { ...statistics, sums: {}, file: 'older.json' };
-    expect(() => makePlan(older, { preset: 'ffn-skip' }, '')).toThrowError(
+    await expect(makePlan(older, { preset: 'ffn-skip' }, '', noSums)).rejects.toThrowError(
       expect.objectContaining({
         code: 'bad-file',
         message: 'older.json: the statistic "saturation" was not measured',
@@ -184,9 +192,9 @@ describe('ffn-skip', () => {
 });
 
 describe('retune of ffn-skip', () => {
-  it('comes to the target on a model that skips otherwise than simulated', () => {
+  it('comes to the target on a model that skips otherwise than simulated', async () => {
     const statistics = madeUp();
-    let { plan, tensors } = makePlan(statistics, { preset: 'ffn-skip', targetSkipped: 0.2 }, '');
+    let { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip', targetSkipped: 0.2 }, '', noSums);
     // The model: other tokens, all less saturated.
     const next = seeded(99);
     const shifted = saturationOf(FACTS, (layer) =>
@@ -214,18 +222,18 @@ describe('retune of ffn-skip', () => {
   it.each([
     ['of thresholds that differ', (i: number) => ({ threshold: i === 3 ? 0.9 : 0.95, runLength: 1 })],
     ['of runs that differ', (i: number) => ({ threshold: 0.95, runLength: i === 3 ? 2 : 1 })],
-  ])('refuses a plan %s', (_, skipOf) => {
+  ])('refuses a plan %s', async (_, skipOf) => {
     const statistics = madeUp();
-    const { plan, tensors } = makePlan(statistics, { preset: 'ffn-skip' }, '');
+    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip' }, '', noSums);
     const edited = { ...plan, blocks: plan.blocks.map((block, i) => ({ ...block, skip: skipOf(i) })) };
     expect(() => retune(edited, tensors, statistics, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
       expect.objectContaining({ code: 'unsupported' }),
     );
   });
 
-  it('refuses a plan without a rule or without blocks', () => {
+  it('refuses a plan without a rule or without blocks', async () => {
     const statistics = madeUp();
-    const { plan, tensors } = makePlan(statistics, { preset: 'ffn-skip' }, '');
+    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip' }, '', noSums);
     for (const edited of [
       { ...plan, skipping: null },
       { ...plan, blocks: [] },
@@ -235,15 +243,15 @@ describe('retune of ffn-skip', () => {
       );
   });
 
-  it('leaves a plan as it is when the target was met', () => {
+  it('leaves a plan as it is when the target was met', async () => {
     const statistics = madeUp();
-    const { plan, tensors } = makePlan(statistics, { preset: 'ffn-skip', targetSkipped: 0.2 }, '');
+    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip', targetSkipped: 0.2 }, '', noSums);
     expect(retune(plan, tensors, statistics, { kind: 'skipped-blocks', share: 0.2 })).toEqual(plan);
   });
 
-  it('refuses what does not belong together', () => {
+  it('refuses what does not belong together', async () => {
     const statistics = madeUp();
-    const { plan, tensors } = makePlan(statistics, { preset: 'ffn-skip' }, '');
+    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip' }, '', noSums);
     expect(() => retune(plan, tensors, statistics, { kind: 'density', byBlock: {} })).toThrowError(
       expect.objectContaining({ code: 'mismatch' }),
     );

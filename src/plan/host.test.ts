@@ -63,8 +63,22 @@ describe('the time of a block in stock ONNX Runtime', () => {
     ['gathered rows', 'fp32', keeping(0.1), 20 + 60 + 1.6 * float, 20 + 3 * float],
     ['gathered rows of bf16', 'bf16', keeping(0.2), 20 + 60 + 2.2 * float, 20 + 3 * float],
     ['all rows, where gathering takes longer', 'fp32', keeping(0.9), 50 + 3 * float, 20 + 3 * float],
+    [
+      'all rows, where the measure reads all of up',
+      'fp32',
+      { ...keeping(0.1), choice: { ...byActivation(0.1), measure: 'product' } },
+      50 + 3 * float,
+      20 + 3 * float,
+    ],
     ['all rows in blocks', 'int8', keeping(0.1), 50 + 3 * byte, 20 + 3 * byte],
     ['a skipped block', 'int8', skipping(0.5), 0.6 * (80 + 3 * byte) + 0.4 * 16, 20 + 3 * byte],
+    [
+      'another block in its place, of a tenth of the weights',
+      'fp32',
+      { block: 'layers.0.ffn', expected: { skipped: 1, bytesPerToken: 0.3 * 4 * 576 * 1536 }, why: 'made up' },
+      20 + 0.3 * float,
+      20 + 3 * float,
+    ],
     ['no skips', 'fp32', skipping(0), 80 + 3 * float, 20 + 3 * float],
     [
       'both',

@@ -1,8 +1,10 @@
 /** What a block takes on a plan's host, and which blocks of a plan are to take less than they do dense. */
+import { type MeasureName, measureNamed } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { BlockPlan, Host, HostDtype, Plan } from '../core/plan.ts';
 import { hasBlocks, precisionNamed } from '../core/precision.ts';
 import type { ModelIdentity } from '../core/statistics.ts';
+import { denseFfnBytes } from './bytes.ts';
 import type { PresetPlan } from './preset.ts';
 
 type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
@@ -34,11 +36,17 @@ const WORTHWHILE = 0.8;
 
 /**
  * The time of a block in stock ONNX Runtime, for the mean over tokens of which it computes `expected.density` of the neurons
- * and skips `expected.skipped`, as a share of the dense block's.
+ * and skips `expected.skipped`, as a share of the dense block's. Whatever else is done to it, its products take what reading the
+ * bytes expected does.
  */
-export function stockTime(shape: FfnShape, dtype: HostDtype, { choice, skip, expected }: BlockPlan): number {
+export function stockTime(shape: FfnShape, dtype: HostDtype, block: BlockPlan): number {
+  const { choice, skip, expected } = block;
   const dense = denseTime(shape, dtype);
-  const run = choice === undefined ? dense : selectedTime(shape, dtype, expected.density ?? 1);
+  if (choice === undefined && skip === undefined) {
+    const read = expected.bytesPerToken / denseFfnBytes(shape);
+    return (STOCK.block + read * (dense - STOCK.block)) / dense;
+  }
+  const run = choice === undefined ? dense : selectedTime(shape, dtype, expected.density ?? 1, choice.measure);
   return (skip === undefined ? run : skippingTime(run, expected.skipped ?? 0)) / dense;
 }
 
@@ -55,9 +63,11 @@ function denseTime(shape: FfnShape, dtype: HostDtype): number {
   return STOCK.block + 3 * projectionTime(shape, dtype);
 }
 
-function selectedTime(shape: FfnShape, dtype: HostDtype, density: number): number {
+/** With no measure: what the choices take that gather. */
+function selectedTime(shape: FfnShape, dtype: HostDtype, density: number, measure?: MeasureName): number {
   const whole = denseTime(shape, dtype) + STOCK.choose;
-  return gathers(dtype) ? Math.min(whole, gatheredTime(shape, dtype, density)) : whole;
+  const gathersUp = measure === undefined || measureNamed(measure).rows.some((matrix) => matrix === 'up');
+  return gathersUp && gathers(dtype) ? Math.min(whole, gatheredTime(shape, dtype, density)) : whole;
 }
 
 /** The gate whole, and `density` of up's and down's rows. */

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import { checkArgument } from '../core/options.ts';
 import { PLAN_FORMAT, PLAN_VERSION, type Plan, type PlanTensors } from '../core/plan.ts';
-import type { Statistics } from '../core/statistics.ts';
+import type { ReadSums, Statistics } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { forHost, withTimes } from './host.ts';
 import { checkRetune, checkStatistics, optionsSchema, type Preset, type PresetWords } from './preset.ts';
@@ -49,6 +49,11 @@ export function choosesNeurons({ preset }: PlanOptions): boolean {
   return presetNamed(preset).choosesNeurons;
 }
 
+/** Names of the statistics, kept a layer each, that a plan of these options is made from. */
+export function layerStatisticsOf({ preset }: PlanOptions): readonly string[] {
+  return presetNamed(preset).layerStatistics ?? [];
+}
+
 /** What is wrong with the preset that a plan names; undefined where it is one of ours and aims at what the plan does. */
 export function presetProblem({ preset, target }: Pick<Plan, 'preset' | 'target'>): string | undefined {
   const known = ANY.find(({ name }) => name === preset);
@@ -65,17 +70,22 @@ export interface PlanWithTensors {
 
 /**
  * Makes a plan from statistics; the same statistics and options give the same plan. `statisticsSha256` names the
- * statistics in it. Throws `usage` for options out of range, a target that cannot be reached, and a host on which nothing
+ * statistics in it; `readSums` reads sums of theirs that lie in a file, a layer at a time. Throws `usage` for options out of range, a target that cannot be reached, and a host on which nothing
  * of the plan would pay; `bad-file` for statistics that lack what the preset reads.
  *
- * @example const { plan, tensors } = makePlan(statistics, { preset: 'top-k', density: 0.5 }, sha256);
+ * @example const { plan, tensors } = await makePlan(statistics, { preset: 'top-k', density: 0.5 }, sha256, readSums);
  */
-export function makePlan(statistics: Statistics, options: PlanOptions, statisticsSha256: string): PlanWithTensors {
+export async function makePlan(
+  statistics: Statistics,
+  options: PlanOptions,
+  statisticsSha256: string,
+  readSums: ReadSums,
+): Promise<PlanWithTensors> {
   const preset = presetNamed(options.preset);
   const given = checkArgument(optionsSchema(preset), options, { of: 'plan' });
   const { preset: _, prefill = 'sparse', host = { kind: 'native' }, ...own } = given;
   checkStatistics(preset, statistics);
-  const { parts, tensors } = preset.plan(statistics, own);
+  const { parts, tensors } = await preset.plan(statistics, own, readSums);
   const plan: Plan = {
     format: PLAN_FORMAT,
     version: PLAN_VERSION,

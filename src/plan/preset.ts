@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import { hostSchema, type Plan, type PlanTensors, prefillSchema } from '../core/plan.ts';
-import { type Statistics, sumsOf } from '../core/statistics.ts';
+import { layerSumsOf, type ReadSums, type Statistics, sumsOf } from '../core/statistics.ts';
 import type { Realised, TargetKind } from '../core/target.ts';
 
 /** The parts of a plan that a preset decides, and the tensors they name. */
@@ -37,9 +37,15 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
   readonly options: Options;
   /** Names of the statistics that `plan` and `retune` read. */
   readonly statistics: readonly string[];
+  /** Names of those that are kept a layer each, which `plan` reads by `readSums`. `build` measures them too; none when absent. */
+  readonly layerStatistics?: readonly string[];
   /** Whether blocks compute some of their neurons, so that `down` is read along both of its axes. */
   readonly choosesNeurons: boolean;
-  plan(statistics: Statistics, options: z.output<z.ZodObject<Options>>): PresetPlan;
+  plan(
+    statistics: Statistics,
+    options: z.output<z.ZodObject<Options>>,
+    readSums: ReadSums,
+  ): PresetPlan | Promise<PresetPlan>;
   /** The plan's blocks, corrected. `realised` is of the kind of the plan's target: the caller checks it. */
   retune(plan: Plan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan['blocks'];
 }
@@ -76,6 +82,7 @@ export function checkRetune(plan: Plan, statistics: Statistics, realised: Realis
 }
 
 /** Throws `bad-file` when statistics lack one that the preset reads: an older version measured fewer. */
-export function checkStatistics({ statistics: wanted }: Preset, statistics: Statistics): void {
+export function checkStatistics({ statistics: wanted, layerStatistics = [] }: Preset, statistics: Statistics): void {
   for (const name of wanted) sumsOf(statistics, name);
+  for (const name of layerStatistics) layerSumsOf(statistics, name);
 }

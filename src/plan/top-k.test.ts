@@ -4,7 +4,7 @@ import type { ModelSpec } from '../core/model.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { makePlan, type PlanWithTensors, retune } from './index.ts';
 import { densityAt, readScoreTail, thresholdFor } from './score-tail.ts';
-import { normal, seeded, statisticsOf } from './testing/statistics.ts';
+import { normal, noSums, seeded, statisticsOf } from './testing/statistics.ts';
 
 const FACTS = { layers: 2, neurons: 64, sequences: 1, sequenceLength: 400 };
 const { layers, neurons, sequenceLength: tokens } = FACTS;
@@ -76,21 +76,21 @@ function realised({ plan, tensors }: PlanWithTensors, acts: readonly Float32Arra
   );
 }
 
-const planTopK = (density: number) => makePlan(STATISTICS, { preset: 'top-k', density }, 'f'.repeat(64));
+const planTopK = (density: number) => makePlan(STATISTICS, { preset: 'top-k', density }, 'f'.repeat(64), noSums);
 
 describe('top-k', () => {
   it.each([0.05, 0.1, 0.3, 0.5, 0.7, 0.95])(
     'finds thresholds that keep %s of the neurons to half a point',
-    (density) => {
-      const made = planTopK(density);
+    async (density) => {
+      const made = await planTopK(density);
       for (const share of Object.values(realised(made, ACTS))) expect(Math.abs(share - density)).toBeLessThan(0.005);
       // The histogram's own idea of the density is what was asked for.
       for (const { expected } of made.plan.blocks) expect(expected.density).toBeCloseTo(density, 5);
     },
   );
 
-  it('scores by E|up| times the down norm', () => {
-    const { plan, tensors } = planTopK(0.5);
+  it('scores by E|up| times the down norm', async () => {
+    const { plan, tensors } = await planTopK(0.5);
     expect([...tensors.keys()]).toEqual(['layers.0.ffn.weights', 'layers.1.ffn.weights']);
     const sums = STATISTICS.sums['neuron-magnitudes'];
     const at = neurons + 3;
@@ -103,8 +103,8 @@ describe('top-k', () => {
     });
   });
 
-  it('states the energy kept and the bytes read', () => {
-    const [{ expected, why }] = planTopK(0.75).plan.blocks;
+  it('states the energy kept and the bytes read', async () => {
+    const [{ expected, why }] = (await planTopK(0.75)).plan.blocks;
     // Gate whole and 0.75 of up and down, of 64 x 4 floats.
     expect(expected.bytesPerToken).toBe((1 + 2 * 0.75) * 64 * 4 * 4);
     expect(why).toMatch(/activation-histogram.*75\.0 % on 400 tokens/);
@@ -115,22 +115,22 @@ describe('top-k', () => {
     ['between two points', 0.6, [0.9 + 0.4 * 0.06, 0.7 + 0.4 * 0.2]],
     ['between the last two', 0.9, [0.96 + 0.6 * 0.04, 0.9 + 0.6 * 0.1]],
     ['before the first, from nothing at 0', 0.2, [0.4 * 0.9, 0.4 * 0.7]],
-  ])("reads each layer's own energy %s of its curve", (_, density, energies) => {
-    const { blocks } = planTopK(density).plan;
+  ])("reads each layer's own energy %s of its curve", async (_, density, energies) => {
+    const { blocks } = (await planTopK(density)).plan;
     blocks.forEach(({ expected }, layer) => {
       expect(expected.keptEnergy).toBeCloseTo(energies[layer], 5);
     });
   });
 
-  it('reckons with the host, whose times follow the thresholds', () => {
+  it('reckons with the host, whose times follow the thresholds', async () => {
     const host = { kind: 'stock', dtype: 'fp32' } as const;
-    expect(planTopK(0.1).plan.host).toEqual({ kind: 'native' });
+    expect((await planTopK(0.1)).plan.host).toEqual({ kind: 'native' });
     // Blocks of 64 x 4 weights are nothing but operators.
-    expect(() => makePlan(STATISTICS, { preset: 'top-k', density: 0.1, host }, '')).toThrowError(
+    await expect(makePlan(STATISTICS, { preset: 'top-k', density: 0.1, host }, '', noSums)).rejects.toThrowError(
       expect.objectContaining({ code: 'usage' }),
     );
     const large = { ...STATISTICS, model: { ...STATISTICS.model, hiddenSize: 2 ** 20 } };
-    const { plan, tensors } = makePlan(large, { preset: 'top-k', density: 0.1, host }, '');
+    const { plan, tensors } = await makePlan(large, { preset: 'top-k', density: 0.1, host }, '', noSums);
     expect(plan).toMatchObject({ host, target: { kind: 'density', value: 0.1 } });
     const timesOf = ({ blocks }: typeof plan) => blocks.map(({ expected }) => expected.time ?? Number.NaN);
     expect(timesOf(plan)).toHaveLength(layers);
@@ -141,14 +141,14 @@ describe('top-k', () => {
     });
   });
 
-  it('refuses densities that are none', () => {
+  it('refuses densities that are none', async () => {
     for (const density of [0, 1, -0.5, Number.NaN])
-      expect(() => planTopK(density)).toThrowError(expect.objectContaining({ code: 'usage' }));
+      await expect(planTopK(density)).rejects.toThrowError(expect.objectContaining({ code: 'usage' }));
   });
 
-  it('refuses statistics that lack a part', () => {
+  it('refuses statistics that lack a part', async () => {
     const { 'kept-energy': _, ...sums } = STATISTICS.sums;
-    expect(() => makePlan({ ...STATISTICS, sums }, { preset: 'top-k' }, '')).toThrowError(
+    await expect(makePlan({ ...STATISTICS, sums }, { preset: 'top-k' }, '', noSums)).rejects.toThrowError(
       /the statistic "kept-energy" was not measured/,
     );
     const empty = {
@@ -159,7 +159,7 @@ describe('top-k', () => {
         sequences: [],
       }),
     };
-    expect(() => makePlan({ ...STATISTICS, sums: empty }, { preset: 'top-k' }, '')).toThrowError(
+    await expect(makePlan({ ...STATISTICS, sums: empty }, { preset: 'top-k' }, '', noSums)).rejects.toThrowError(
       /histogram of layer 0 is empty/,
     );
   });
@@ -214,8 +214,8 @@ describe('retune of top-k', () => {
   /** What the sparse model sees: everything a fifth smaller. */
   const drifted = ACTS.map((act) => act.map((value) => value * 0.8));
 
-  it('comes to the density on activations that drifted', () => {
-    let made = planTopK(0.4);
+  it('comes to the density on activations that drifted', async () => {
+    let made = await planTopK(0.4);
     expect(Math.abs(realised(made, drifted)['layers.0.ffn'] - 0.4)).toBeGreaterThan(0.02);
     for (let i = 0; i < 3; i++)
       made = {
@@ -226,8 +226,8 @@ describe('retune of top-k', () => {
     expect(made.plan.target).toEqual({ kind: 'density', value: 0.4 });
   });
 
-  it('leaves blocks that were not measured as they are', () => {
-    const made = planTopK(0.4);
+  it('leaves blocks that were not measured as they are', async () => {
+    const made = await planTopK(0.4);
     const plan = retune(made.plan, made.tensors, STATISTICS, { kind: 'density', byBlock: { 'layers.1.ffn': 0.3 } });
     expect(plan.blocks[0]).toEqual(made.plan.blocks[0]);
     expect(plan.blocks[1].expected.density).toBeCloseTo(0.5, 5);

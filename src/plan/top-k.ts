@@ -103,7 +103,7 @@ function blockPlan(statistics: Statistics, tail: ScoreTail, layer: number, thres
     expected: {
       density,
       keptEnergy: keptEnergyAt(statistics, layer, density),
-      bytesPerToken: selectedFfnBytes(statistics.model, density),
+      bytesPerToken: selectedFfnBytes(statistics.model, 'activation', density),
     },
     why:
       `activation-histogram and neuron-magnitudes: the mean over ${tail.neurons} neurons of P(|act| * E|up| * ||down|| >= ` +

@@ -1,17 +1,23 @@
 /** A sparse graph with its thresholds moved out of the way: what it computes with the same weights and nothing left out. */
 import { type Graph, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
+import { actionsOf, type Plan } from '../core/plan.ts';
 import { float32Tensor } from '../core/tensor.ts';
 import { choosesNeurons, inputOf, operatorOf } from '../ops/index.ts';
+
+/** What a plan does that a threshold decides. */
+const BY_THRESHOLD: readonly string[] = ['choice', 'skip'];
 
 /** Every score reaches 0, and no cosine 2. */
 const CHOOSES_ALL = 0;
 const NEVER_SATURATED = 2;
 
 /**
- * The graph with no neuron and no block left out, for measuring what rounding alone costs; undefined where a threshold is no
- * tensor of the model, as one by deviation follows from the token, and where operators are of another version.
+ * The graph that `plan` made of a model with no neuron and no block left out, for measuring what rounding alone costs; undefined
+ * where the plan does what no threshold decides, where a threshold is no tensor of the model, as one by deviation follows from the
+ * token, and where operators are of another version.
  */
-export function withNothingLeftOut(graph: Graph): Graph | undefined {
+export function withNothingLeftOut(graph: Graph, { blocks }: Pick<Plan, 'blocks'>): Graph | undefined {
+  if (!blocks.every((block) => actionsOf(block).every((action) => BY_THRESHOLD.includes(action)))) return undefined;
   const values = new Map<string, number>();
   for (const node of graph.nodes) {
     if (node.domain === LACUNA_DOMAIN && operatorOf(node) === undefined) return undefined;

@@ -43,15 +43,26 @@ function wrongModel(message: string): LacunaError {
   return new LacunaError('mismatch', message, { hint: 'Calibrate and plan on the checkpoint that you sparsify.' });
 }
 
-/** The score weights that a choice names, as long as the block has neurons. */
-export function scoreWeights({ tensors }: PlanContext, block: string, name: string, neurons: number): Float32Array {
+/** A tensor that the plan names for a block, of that shape. */
+export function planTensor(
+  { tensors }: PlanContext,
+  block: string,
+  name: string,
+  shape: readonly number[],
+): Float32Array {
   const tensor = tensors.get(name);
   if (tensor === undefined) throw badPlan(`The plan's ${block} names tensor "${name}", which its file does not have`);
-  if (tensor.shape.length !== 1 || tensor.shape[0] !== neurons)
-    throw badPlan(`The plan's tensor "${name}" is [${tensor.shape}], ${block} has ${neurons} neurons`);
-  if (!tensor.data.every((weight) => weight >= 0 && weight < Number.POSITIVE_INFINITY))
-    throw badPlan(`The plan's tensor "${name}" has negative numbers or none; score weights are 0 or more`);
+  if (String(tensor.shape) !== String(shape))
+    throw badPlan(`The plan's tensor "${name}" is [${tensor.shape}], ${block} wants [${shape}]`);
   return tensor.data;
+}
+
+/** The score weights that a choice names, as long as the block has neurons. */
+export function scoreWeights(context: PlanContext, block: string, name: string, neurons: number): Float32Array {
+  const weights = planTensor(context, block, name, [neurons]);
+  if (!weights.every((weight) => weight >= 0 && weight < Number.POSITIVE_INFINITY))
+    throw badPlan(`The plan's tensor "${name}" has negative numbers or none; score weights are 0 or more`);
+  return weights;
 }
 
 function badPlan(message: string): LacunaError {

@@ -4,6 +4,7 @@ import { byActivation, byGate, stackPlan } from '../../test/ffn-plan.ts';
 import { ffnStack, HIDDEN, NEURONS, type StackOptions } from '../../test/ffn-stack.ts';
 import { seededFloats } from '../../test/random.ts';
 import { floats, numbers, openGraph } from '../../test/run-body.ts';
+import { CHOICES, measureNamed, type NeuronChoice } from '../core/choice.ts';
 import { attr, type Graph, type Node } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
 import { type Choice, neuronChoice, type PlanTensors } from '../core/plan.ts';
@@ -32,6 +33,12 @@ async function run(graph: Graph, outputs: readonly string[]) {
   });
   await runner.close();
   return outputs.map((name) => numbers(results[name]));
+}
+
+/** A plan's choice of that kind, by numbers that keep some neurons and leave out others. */
+function planOf(choice: NeuronChoice): Choice {
+  const stated = choice.cut === 'deviation' ? byGate(0.3, choice.mode) : byActivation(0.2, choice.cut);
+  return { ...stated, measure: choice.measure };
 }
 
 function rowsOf(data: TensorExpr): Float32Array[] {
@@ -178,13 +185,21 @@ describe('sparse-ffn', () => {
   });
 
   it('cannot be measured whole, nor counted, where its operators are of another version', () => {
-    const { graph } = applyPlan(ffnStack({ layers: 1 }), stackPlan(1, [{ layer: 0, choice: THRESHOLD }]), TENSORS);
-    expect(withNothingLeftOut(graph)).toBeDefined();
+    const plan = stackPlan(1, [{ layer: 0, choice: THRESHOLD }]);
+    const { graph } = applyPlan(ffnStack({ layers: 1 }), plan, TENSORS);
+    expect(withNothingLeftOut(graph, plan)).toBeDefined();
     const older = (name: string) => name.replace('_2_', '_1_');
     const nodes = graph.nodes.map((node) => ({ ...node, opType: older(node.opType) }));
     const old = { ...graph, nodes, functions: graph.functions.map((one) => ({ ...one, name: older(one.name) })) };
-    expect(withNothingLeftOut(old)).toBeUndefined();
+    expect(withNothingLeftOut(old, plan)).toBeUndefined();
     expect(withCounts(old)).toEqual(old);
+  });
+
+  it('cannot be measured whole where its plan does what no threshold decides', () => {
+    const plan = stackPlan(1, [{ layer: 0, choice: THRESHOLD }]);
+    const { graph } = applyPlan(ffnStack({ layers: 1 }), plan, TENSORS);
+    const further = { ...plan, blocks: plan.blocks.map((block) => ({ ...block, replaced: {} })) };
+    expect(withNothingLeftOut(graph, further)).toBeUndefined();
   });
 
   it('makes weights whose names say that they are of FFNs', () => {
@@ -211,10 +226,9 @@ describe('sparse-ffn', () => {
     [{ layers: 2, activation: 'gelu', bias: true }, THRESHOLD],
     [{ layers: 2, activation: 'gelu_tanh', postNorm: true }, STATISTICAL],
     [{ layers: 2, activation: 'relu', bias: true, postNorm: true }, byGate(0.3, 'hard')],
-    [
-      { layers: 2, activation: 'silu' },
-      { ...byActivation(0.2), measure: 'product' },
-    ],
+    ...CHOICES.filter(({ measure }) => measureNamed(measure).isPlanned).map(
+      (choice) => [{ layers: 2, activation: 'silu' }, planOf(choice)] as const,
+    ),
   ];
   it.each(cases)('computes what the choice says: %j, %j', async (options, planned) => {
     const dense = fuseSkipNorms(ffnStack(options));
@@ -419,7 +433,7 @@ describe('a plan of another model', () => {
     ],
     ['The plan\'s layers.1.ffn names tensor "scores", which its file does not have', stackPlan(2, blocks), new Map()],
     [
-      'The plan\'s tensor "scores" is [3], layers.1.ffn has 24 neurons',
+      'The plan\'s tensor "scores" is [3], layers.1.ffn wants [24]',
       stackPlan(2, blocks),
       new Map([['scores', { shape: [3], data: new Float32Array(3) }]]),
     ],

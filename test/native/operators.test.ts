@@ -379,7 +379,7 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     {
       name: 'cut-of-another-measure',
       call: saying(good, { cut: attr.string('deviation') }),
-      error: 'expected cut deviation for measure gate, and absolute or mean for others',
+      error: 'expected cut absolute or mean for measure activation but received deviation',
     },
     {
       name: 'storage-of-another-measure',

@@ -9,8 +9,6 @@ import type { Measure } from './selection.ts';
 
 export const gate: Measure = {
   inputs: [],
-  recorded: ['up', 'down'],
-  gathers: true,
   select(g, choice, { activation, neurons, runDense, project }) {
     if (choice.cut !== 'deviation') throw new RangeError(`Measure gate has no cut ${choice.cut}`);
     const gate = project('gate');

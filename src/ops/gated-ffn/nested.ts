@@ -14,8 +14,6 @@ import type { Measure } from './selection.ts';
 export const nested: Measure = {
   storages: ['int8'],
   inputs: ['threshold', 'weights', 'gate_up_lower'],
-  recorded: ['gate', 'up', 'down'],
-  gathers: false,
   select(g, choice, { x, activation, runDense, withBias }) {
     const plane = (name: 'gate_up' | 'gate_up_lower') => bothProducts(g, x, [name, 'gate_up_scales'], 4);
     const products = (both: string) => {

@@ -13,8 +13,6 @@ import type { Measure } from './selection.ts';
 
 export const predicted: Measure = {
   inputs: ['threshold', 'weights', 'predictor', 'predictor_scales'],
-  recorded: ['gate', 'up', 'down'],
-  gathers: true,
   select(g, choice, { x, activation, runDense, project, withBias }) {
     const gate = project('gate');
     const both = splitProjections(g, bothProducts(g, x, ['predictor', 'predictor_scales'], 4));

@@ -1,6 +1,6 @@
 /** Input `records` of storages in blocks: what a kernel reads of chosen neurons, neuron by neuron. */
+import type { FfnMatrix } from '../../core/choice.ts';
 import { records, type TensorExpr } from '../../core/tensor.ts';
-import type { FfnMatrix } from './storage.ts';
 
 /** Records are filled up with zeros to whole lines of a processor's cache. */
 const RECORD_ALIGNMENT = 64;

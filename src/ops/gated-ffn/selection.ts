@@ -3,7 +3,7 @@ import type { NeuronChoice } from '../../core/choice.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
 import type { Activation } from '../activations.ts';
 import type { OptionalInput } from '../contract.ts';
-import type { FfnMatrix, Projection } from './storage.ts';
+import type { Projection } from './storage.ts';
 import type { Storage } from './storages.ts';
 
 export interface SelectionContext {
@@ -35,12 +35,5 @@ export interface Measure {
   readonly storages?: readonly Storage[];
   /** Optional inputs that a call must give. */
   readonly inputs: readonly OptionalInput<'GatedFFN'>[];
-  /**
-   * What of a neuron its record has, in storages with records: the matrices of which kernels read chosen rows. In place of one
-   * whose upper plane is read whole, it has the codes of the lower.
-   */
-  readonly recorded: readonly FfnMatrix[];
-  /** Whether the body may gather the rows of what is chosen. */
-  readonly gathers: boolean;
   readonly select: (g: GraphBuilder, choice: NeuronChoice, context: SelectionContext) => Selection;
 }

@@ -5,9 +5,6 @@ import type { OptionalInput } from '../contract.ts';
 /** The matrices that x is multiplied by; neuron-major, a row a neuron. */
 export type Projection = 'gate' | 'up';
 
-/** A matrix of the FFN; `down` transposed, so that a row is a neuron in each. */
-export type FfnMatrix = Projection | 'down';
-
 /** gate x and up x, [..., f] each. */
 export type Projections = Readonly<Record<Projection, string>>;
 

@@ -4,6 +4,7 @@ import { hasTokenizer } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { ModelSpec } from '../../core/model.ts';
 import { hasBlocks } from '../../core/precision.ts';
+import { layerStatisticsOf } from '../../plan/index.ts';
 import { calibrationInput } from '../calibrate.ts';
 import type { Engine } from '../engine/engine.ts';
 import { hashSmallFiles } from '../folder/model-folder.ts';
@@ -67,7 +68,7 @@ export async function surveyBuild(options: WholeOptions, engine: Engine): Promis
   const dense = keyOf(rounding);
   const floats = keyOf(source, test, tokens, engine);
   // Measured in fp32, whatever the precision of the result.
-  const statistics = keyOf(source, fit, tokens, threads);
+  const statistics = keyOf(source, fit, tokens, threads, layerStatisticsOf(preset));
   const plan = keyOf(statistics, rounding, preset, choose, engine);
   const bench = keyOf(plan, test, threads);
   const evaluation = keyOf(plan, floats);

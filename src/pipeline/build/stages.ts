@@ -4,17 +4,17 @@ import { join } from 'node:path';
 import { USUAL_STATISTICS } from '../../../calibrate/index.ts';
 import { sha256File } from '../../../formats/files.ts';
 import { readPlan, writePlan } from '../../../formats/plan.ts';
-import { readStatistics } from '../../../formats/statistics.ts';
+import { readStatistics, readSums } from '../../../formats/statistics.ts';
 import type { Plan } from '../../core/plan.ts';
 import { choosePrecision, FLOATS, gainsByTexts, type Precision, type PrecisionName } from '../../core/precision.ts';
 import type { Statistics } from '../../core/statistics.ts';
 import type { TextScores } from '../../eval/index.ts';
-import { choosesNeurons, makePlan } from '../../plan/index.ts';
+import { choosesNeurons, layerStatisticsOf, makePlan } from '../../plan/index.ts';
 import { type BenchReport, benchChecked } from '../bench.ts';
 import { calibrateChecked, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
 import { chooseEngine } from '../engine/engine.ts';
-import { compareApart, compareWithFolder, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
+import { compareWithFloats, compareWithFolder, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
 import { chooseModel, isModelFolder, openModelFolder, writeModelFolder } from '../folder/model-folder.ts';
 import { exists } from '../folder/output.ts';
 import { type DenseModel, denseModel, openSource } from '../folder/source.ts';
@@ -40,11 +40,13 @@ export async function buildRounding(build: Build): Promise<RoundedLayers | undef
   const { work, keys, precision, options } = build;
   const output = statisticsPath(build);
   const save = (statistics: Statistics) => saveStatistics(statistics, { output, force: true });
+  // Sums of layers are spilled by a walk of their own: here each layer's go to the rounding.
+  const isBesides = layerStatisticsOf(options.preset).length === 0 && !(await exists(output));
   return roundedIn(join(work, `rounding-${keys.rounding}`), precision, {
     ...optionsFor('round', options),
     tokens: options.tokens ?? DEFAULT_TOKENS,
     turnables: choosesNeurons(options.preset),
-    ...(!(await exists(output)) && { besides: { statistics: USUAL_STATISTICS, save } }),
+    ...(isBesides && { besides: { statistics: USUAL_STATISTICS, save } }),
   });
 }
 
@@ -123,8 +125,9 @@ export async function buildStatistics(build: Build): Promise<Stage<null>> {
   const { tokens = DEFAULT_TOKENS, texts } = build.options;
   const output = statisticsPath(build);
   // A killed run may leave tensors without their JSON file. They are written again.
-  const make = () =>
-    calibrateChecked({ ...optionsFor('calibrate', build.options), data: texts.fit, tokens, output, force: true });
+  const job = optionsFor('calibrate', build.options);
+  const further = layerStatisticsOf(build.options.preset);
+  const make = () => calibrateChecked({ ...job, data: texts.fit, tokens, output, with: further, force: true });
   return stage(output, make, async () => null);
 }
 
@@ -146,7 +149,7 @@ export async function buildPlan(
   const make = async () => {
     const job = await measuringOptions('plan', build);
     const sums = await readStatistics(statistics.path);
-    const first = makePlan(sums, { ...options.preset, host }, await sha256File(statistics.path));
+    const first = await makePlan(sums, { ...options.preset, host }, await sha256File(statistics.path), readSums);
     const model = await openSparseSource(build, rounded);
     const draft = join(work, `draft-${keys.plan}`);
     await removeModels(work, draft);
@@ -203,7 +206,7 @@ export async function buildEvaluation(
     const modes =
       precision.name === FLOATS
         ? await compareWithFolder(model, dense.path, windows, job)
-        : await compareApart(model, (await buildFloats(build, dense.path)).result, windows, job);
+        : await compareWithFloats(model, dense.path, (await buildFloats(build, dense.path)).result, windows, job);
     // Names in the workspace mean nothing once it is gone.
     const baseline = { against: 'the checkpoint', againstPrecision: FLOATS, againstEngine: engine };
     return { ...resultOf(model, texts), folder: '.', engine, ...baseline, modes };

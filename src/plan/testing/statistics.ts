@@ -1,6 +1,9 @@
 /** Statistics made up for tests of planning: the sums that planning reads, from values given or drawn by a seed. */
 import { levelOfCosine } from '../../core/saturation.ts';
-import type { Statistics, Sums } from '../../core/statistics.ts';
+import type { ReadSums, Statistics, Sums } from '../../core/statistics.ts';
+
+/** For presets that read no sums of single layers. */
+export const noSums: ReadSums = () => Promise.reject(new Error('No sums of a layer are to be read'));
 
 /** A linear congruential generator (Numerical Recipes' constants): numbers in [0, 1) that a seed fixes. */
 export function seeded(seed: number): () => number {
@@ -23,7 +26,11 @@ interface Facts {
   readonly sequenceLength: number;
 }
 
-export function statisticsOf(facts: Facts, sums: Readonly<Record<string, Sums>>): Statistics {
+export function statisticsOf(
+  facts: Facts,
+  sums: Readonly<Record<string, Sums>>,
+  layerSums: Statistics['layerSums'] = {},
+): Statistics {
   const { layers, neurons, sequences, sequenceLength } = facts;
   return {
     model: {
@@ -38,9 +45,9 @@ export function statisticsOf(facts: Facts, sums: Readonly<Record<string, Sums>>)
     sequences: Array.from({ length: sequences }, (_, i) => i),
     plannedSequences: sequences,
     tokens: sequences * sequenceLength,
-    definitions: Object.fromEntries(Object.keys(sums).map((name) => [name, 'made up'])),
+    definitions: Object.fromEntries(Object.keys({ ...sums, ...layerSums }).map((name) => [name, 'made up'])),
     sums,
-    layerSums: {},
+    layerSums,
   };
 }
 
