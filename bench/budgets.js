@@ -6,7 +6,8 @@
 // Each model is measured once, without a budget, even if it is slower (--allow-slower). Then `lacuna build` runs again
 // with each budget on these measurements. With --python (torch, transformers, onnx;
 // fixtures/oracle/requirements-torch.txt), fixtures/oracle/apply_plan.py measures the same plan, windows and rounded
-// weights in Transformers. Prints a Markdown table. Stages and PyTorch's figures stay in WORK/budgets and are used
+// weights in Transformers. In int8 and int4 it does so twice: "by chance" is how far the ratio moves when the weights of
+// norms change by a millionth. Prints a Markdown table. Stages and PyTorch's figures stay in WORK/budgets and are used
 // again.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -70,14 +71,16 @@ function ship(preset, target, dtype, ...more) {
   return result;
 }
 
-function inTorch(folder, mode, windows) {
-  const cached = `${folder}.torch-${mode}.json`;
-  if (existsSync(cached)) return json(cached);
+/** The ratio by Transformers. `more` are further options of the script, and `name` sets its result apart. */
+function inTorch(folder, mode, windows, name = '', more = []) {
+  const cached = `${folder}.torch-${mode}${name}.json`;
+  if (existsSync(cached)) return json(cached).perplexityRatio;
   if (options.python === undefined) return undefined;
   const script = join(root, 'fixtures/oracle/apply_plan.py');
   const plan = join(folder, 'lacuna/plan.json');
   const counts = ['--mode', mode, '--windows', String(windows), '--threads', options.threads, '--weights', folder];
-  const { status, signal, stdout } = spawnSync(options.python, [script, options.model, plan, test, ...counts], {
+  const args = [script, options.model, plan, test, ...counts, ...more];
+  const { status, signal, stdout } = spawnSync(options.python, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
     encoding: 'utf8',
   });
@@ -86,7 +89,7 @@ function inTorch(folder, mode, windows) {
     return undefined;
   }
   writeFileSync(cached, stdout);
-  return JSON.parse(stdout);
+  return JSON.parse(stdout).perplexityRatio;
 }
 
 function verdict({ status, stderr }) {
@@ -104,6 +107,7 @@ const titles = [
   'ratio (at most)',
   'Transformers',
   'difference',
+  'by chance',
   'decode',
   ...budgets,
 ];
@@ -116,7 +120,9 @@ for (const [preset, target] of options.plans.split(',').map((plan) => plan.split
     const verdicts = budgets.map((budget) => verdict(ship(preset, target, dtype, '--max-ppl-ratio', budget)));
     for (const { mode, windows, perplexityRatio } of json(join(folder, 'lacuna/evaluation.json')).modes) {
       const ratio = perplexityRatio.value;
-      const torch = inTorch(folder, mode, windows)?.perplexityRatio;
+      const torch = inTorch(folder, mode, windows);
+      const isRounded = dtype.startsWith('int') && torch !== undefined;
+      const perturbed = isRounded ? inTorch(folder, mode, windows, '-perturbed', ['--perturb', '1']) : undefined;
       const cells = [
         basename(resolve(options.model)),
         `${preset} ${target}`,
@@ -125,6 +131,7 @@ for (const [preset, target] of options.plans.split(',').map((plan) => plan.split
         `${ratio.toFixed(4)} (${(perplexityRatio.upperBound ?? ratio).toFixed(4)})`,
         torch?.toFixed(4) ?? '-',
         torch === undefined ? '-' : (ratio - torch).toFixed(4),
+        perturbed === undefined ? '-' : (perturbed - torch).toFixed(4),
         `${median.toFixed(2)} (${p10.toFixed(2)}-${p90.toFixed(2)})`,
         ...verdicts,
       ];

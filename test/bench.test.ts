@@ -152,6 +152,7 @@ const SCRIPTS: readonly Script[] = [
           'ratio (at most)': OF_DENSE,
           Transformers: /^-$/,
           difference: /^-$/,
+          'by chance': /^-$/,
           decode: SPREAD,
           '1.01': /^refused: (slower|over budget)$/,
           '9.5': /^refused: slower$|^ships$/,
