@@ -11,7 +11,7 @@ export const count = z.int().min(1);
 export const precision = z.enum(PRECISION_NAMES);
 
 /** Where the native core is; found by itself when absent. */
-export const nativeFolder = z.union([
+export const nativeFolder: z.ZodType<string | URL> = z.union([
   path,
   z.instanceof(URL).refine(({ protocol }) => protocol === 'file:', 'a file URL'),
 ]);
