@@ -18,11 +18,13 @@ interface MeasureContract {
   readonly formula: string;
   readonly cuts: readonly CutName[];
   readonly tensors: Readonly<Partial<Record<ChoiceRole, readonly ['f']>>>;
-  /**
-   * The matrices of which rows of chosen neurons alone have to be read. Kernels multiply what they read of all neurons, act(gate)
-   * and up, and compare that with the cut.
-   */
+  /** The matrices of which kernels read rows of chosen neurons alone. */
   readonly rows: FfnMatrices;
+  /**
+   * Whether it is the product of what is read of all neurons, act(gate_j) and up_j, but for the weights. Kernels then go on from
+   * there with what `rows` adds; for any other measure they compute act(gate_j) * up_j of chosen neurons anew.
+   */
+  readonly isProduct: boolean;
   /** Whether a plan can state it. Nothing makes yet what the others predict by; their kernels are there to be timed. */
   readonly isPlanned: boolean;
 }
@@ -39,13 +41,23 @@ export type CutName = (typeof CUTS)[number]['name'];
 
 /** In order; docs/operators.md, "Adding a measure", says what a new one takes beside its entry here. */
 export const MEASURES = [
-  { name: 'gate', formula: 'gate_j', cuts: ['deviation'], tensors: {}, rows: ['up', 'down'], isPlanned: true },
+  {
+    name: 'gate',
+    formula: 'gate_j',
+    cuts: ['deviation'],
+    tensors: {},
+    rows: ['up', 'down'],
+    // Of chosen neurons it is activated.
+    isProduct: true,
+    isPlanned: true,
+  },
   {
     name: 'activation',
     formula: '|act(gate_j)| * weights_j',
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
     rows: ['up', 'down'],
+    isProduct: true,
     isPlanned: true,
   },
   {
@@ -54,6 +66,7 @@ export const MEASURES = [
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
     rows: ['down'],
+    isProduct: true,
     isPlanned: true,
   },
   {
@@ -62,6 +75,7 @@ export const MEASURES = [
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
     rows: ['gate', 'up', 'down'],
+    isProduct: false,
     isPlanned: false,
   },
   {
@@ -71,6 +85,7 @@ export const MEASURES = [
     tensors: { weights: ['f'] },
     // In place of gate and up the lower 4 bits of them, whose upper ones are read whole.
     rows: ['gate', 'up', 'down'],
+    isProduct: false,
     isPlanned: false,
   },
 ] as const satisfies readonly MeasureContract[];
