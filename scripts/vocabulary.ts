@@ -41,20 +41,22 @@ function kernelsHeader(): string {
 interface MeasureFacts {
   readonly name: string;
   readonly rows: readonly string[];
+  readonly isProduct: boolean;
   readonly cuts: readonly CutName[];
 }
 
-/** By measure; of none, which comes first, both say nothing. */
+/** By measure; of none, which comes first, they say nothing. */
 function measureTables(): string {
-  const all: readonly MeasureFacts[] = [{ name: 'none', rows: [], cuts: [] }, ...MEASURES];
+  const all: readonly MeasureFacts[] = [{ name: 'none', rows: [], isProduct: false, cuts: [] }, ...MEASURES];
   const table = (flags: (measure: MeasureFacts) => readonly boolean[]) =>
     all.map((measure) => `    {${flags(measure).join(', ')}},  // ${measure.name}\n`).join('');
-  const rows = table((measure) => ['gate', 'up'].map((matrix) => measure.rows.includes(matrix)));
+  const facts = table(({ rows, isProduct }) => [rows.includes('gate'), rows.includes('up'), isProduct]);
   const cuts = table((measure) => CUTS.map(({ name }) => measure.cuts.includes(name)));
   return [
-    '// Whether of gate and up rows of chosen neurons alone are read. Of `down` they are.',
-    'struct ChosenRows {\n  bool gate, up;\n};',
-    `inline constexpr ChosenRows kChosenRows[] = {\n${rows}};\n`,
+    '// Whether rows of chosen neurons alone are read of gate and of up, as they are of `down`; and whether a neuron is measured by',
+    '// the product of what is read of all neurons, act(gate) and up.',
+    'struct MeasureFacts {\n  bool gate_rows, up_rows, is_product;\n};',
+    `inline constexpr MeasureFacts kMeasures[] = {\n${facts}};\n`,
     '// By measure and cut: whether there is that choice.',
     `inline constexpr bool kMeasureCuts[][${CUTS.length}] = {\n${cuts}};`,
   ].join('\n');

@@ -270,7 +270,8 @@ size_t GatedFfnWorkspace(const GatedFfn& ffn, size_t tokens) {
 }
 
 cudaError_t RunGatedFfn(const GatedFfn& ffn, const GatedFfnTokens& tokens, void* workspace, cudaStream_t stream) {
-  const bool by_gate = !Chooses(ffn.choice) || (!ChoosesGateRows(ffn.choice) && ChoosesUpRows(ffn.choice));
+  const MeasureFacts& facts = FactsOf(ffn.choice);
+  const bool by_gate = !Chooses(ffn.choice) || (facts.is_product && !facts.gate_rows && facts.up_rows);
   if (!by_gate || ffn.norm.weight != nullptr) return cudaErrorNotSupported;
   for (size_t first = 0; first < tokens.stream.tokens; first += kMostTokens) {
     const size_t left = tokens.stream.tokens - first, count = left < kMostTokens ? left : kMostTokens;

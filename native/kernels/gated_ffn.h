@@ -27,9 +27,7 @@ inline constexpr bool HasCut(Measure measure, Cut cut) {
 }
 inline constexpr bool Chooses(const Choice& choice) { return choice.measure != Measure::kNone; }
 inline constexpr bool IsStatistical(const Choice& choice) { return Chooses(choice) && choice.cut == Cut::kDeviation; }
-// Whether rows of chosen neurons alone are read of a matrix. What is read of all neurons is what they are measured by.
-inline constexpr bool ChoosesGateRows(const Choice& choice) { return kChosenRows[static_cast<size_t>(choice.measure)].gate; }
-inline constexpr bool ChoosesUpRows(const Choice& choice) { return kChosenRows[static_cast<size_t>(choice.measure)].up; }
+inline constexpr const MeasureFacts& FactsOf(const Choice& choice) { return kMeasures[static_cast<size_t>(choice.measure)]; }
 inline constexpr bool IsNested(const Choice& choice) { return choice.measure == Measure::kNested; }
 // Neurons are measured by what a predictor makes of x.
 inline constexpr bool IsPredicted(const Choice& choice) { return choice.measure == Measure::kPredicted || IsNested(choice); }

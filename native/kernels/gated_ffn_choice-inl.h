@@ -48,9 +48,6 @@ HWY_INLINE void MapPacked(float* packed, size_t count, Map map) {
   for (size_t i = 0; i < count; i += hn::Lanes(d)) hn::StoreU(map(hn::LoadU(d, packed + i)), d, packed + i);
 }
 
-// Gate and up are both read of chosen neurons alone: what these were chosen by is no factor of act(gate) * up.
-inline bool IsFromRows(const GatedFfnJob& job) { return job.gate_rows && job.up_rows; }
-
 // Which of a vector's neurons are left out. A limit that is the same for all tokens is divided by the weights, as the body has
 // it, so that a neuron of weight 0 passes a limit of 0.
 HWY_INLINE auto IsBelow(const Chunk& chunk, FloatVector value, size_t j, FloatVector limit) {
@@ -60,8 +57,8 @@ HWY_INLINE auto IsBelow(const Chunk& chunk, FloatVector value, size_t j, FloatVe
   return hn::Lt(hn::Abs(value), hn::Div(limit, weights));
 }
 
-// What PackChosen found by a token's cut, as it is to be: gates that deviation cuts as act(gate), 1 where gate and up are still
-// to be read, all else as it is.
+// What PackChosen found by a token's cut, as it is to be: gates that deviation cuts as act(gate), 1 where act(gate) * up
+// is computed anew, all else as it is.
 inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
   const Floats d;
   const GatedFfn& ffn = chunk.job.ffn;
@@ -71,7 +68,7 @@ inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
   if (!chunk.job.statistical) {
     const size_t kept = PackChosen(
         chunk, token, [&](FloatVector value, size_t j) HWY_ATTR { return IsBelow(chunk, value, j, limit); }, packed);
-    if (IsFromRows(chunk.job)) std::fill_n(packed, kept, 1.0f);
+    if (chunk.job.anew) std::fill_n(packed, kept, 1.0f);
     return kept;
   }
   const FloatVector mean = hn::Set(d, cut.mean);
@@ -87,7 +84,7 @@ inline size_t PackByCut(const Chunk& chunk, size_t token, float* packed) {
 // All of the chunk, packed, as it is to be.
 inline size_t PackAll(const Chunk& chunk, size_t token, float* packed) {
   const Floats d;
-  if (IsFromRows(chunk.job)) {
+  if (chunk.job.anew) {
     std::fill_n(packed, chunk.size, 1.0f);
   } else {
     std::copy_n(chunk.Coefficients(token), chunk.size, packed);

@@ -167,10 +167,6 @@ void Activations(const Chunk& chunk, const Projection& gate) {
   }
 }
 
-inline void StartAtOne(const Chunk& chunk) {
-  for (size_t token = 0; token < chunk.block.count; ++token) std::fill_n(chunk.Coefficients(token), chunk.size, 1.0f);
-}
-
 // Coefficients of all neurons are multiplied by up x.
 template <class Rows>
 void MultiplyByUp(const Chunk& chunk, const Projection& up) {
@@ -185,9 +181,8 @@ HWY_INLINE FloatVector ScoreOf(const Chunk& chunk, FloatVector coefficient, size
   return hn::Mul(hn::Abs(coefficient), LoadPerNeuron(chunk, chunk.job.ffn.score_weights, j));
 }
 
-// After this, coefficients hold what neurons are chosen by, and what the cut asks of all neurons is summed over the chunk. That
-// is the product of what is read of all neurons, act(gate) and up, or of a predictor's; for cut deviation the gate. A measure by
-// anything else reads gate and up row by row and sets coefficients here: those of chosen neurons are 1 afterwards.
+// After this, coefficients hold what neurons are chosen by: act(gate), times up where all of that is read, the same of a
+// predictor, or for cut deviation the gate; and what the cut asks of all neurons is summed over the chunk.
 template <class Rows>
 void GateStep(const Chunk& chunk) {
   const GatedFfnJob& job = chunk.job;
@@ -195,11 +190,7 @@ void GateStep(const Chunk& chunk) {
     Activations<PredictorRows>(chunk, PredictorGateOf(job));
     MultiplyByUp<PredictorRows>(chunk, PredictorUpOf(job));
   } else {
-    if (job.gate_rows) {
-      StartAtOne(chunk);
-    } else {
-      Activations<Rows>(chunk, GateOf(job));
-    }
+    Activations<Rows>(chunk, GateOf(job));
     if (!job.up_rows) MultiplyByUp<Rows>(chunk, UpOf(job));
   }
   if (!job.two_steps) return;

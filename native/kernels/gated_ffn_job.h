@@ -154,8 +154,9 @@ struct GatedFfnJob : PhasedJob {
         column_items(DivideUp(ffn.hidden, columns)),
         choose_all(!Chooses(ffn.choice) || tokens.choose_all),
         statistical(IsStatistical(ffn.choice)),
-        gate_rows(IsNested(ffn.choice) || (!choose_all && ChoosesGateRows(ffn.choice))),
-        up_rows(IsNested(ffn.choice) || choose_all || ChoosesUpRows(ffn.choice)),
+        anew(IsNested(ffn.choice) || (!choose_all && !FactsOf(ffn.choice).is_product)),
+        gate_rows(anew || (!choose_all && FactsOf(ffn.choice).gate_rows)),
+        up_rows(anew || choose_all || FactsOf(ffn.choice).up_rows),
         predicted(IsNested(ffn.choice) || (!choose_all && IsPredicted(ffn.choice))),
         two_steps(!choose_all && IsRelative(ffn.choice)),
         finish(ffn.post_norm.weight != nullptr || tokens.mask.saturation != nullptr),
@@ -206,7 +207,9 @@ struct GatedFfnJob : PhasedJob {
   const size_t column_items;
   const bool choose_all;
   const bool statistical;
-  // Rows of chosen neurons alone are read of the matrix, once they are chosen.
+  // act(gate) * up of chosen neurons has nothing of what they were chosen by.
+  const bool anew;
+  // Rows of the matrix are read of chosen neurons, once they are chosen.
   const bool gate_rows;
   const bool up_rows;
   // Neurons are chosen by a predictor's act(gate) * up. What measure nested reads of rows presumes its predictor, also where all

@@ -20,17 +20,18 @@ inline constexpr const char* kCutNames[] = {"absolute", "mean", "deviation"};
 enum class TopKMode { kSoft, kHard };
 inline constexpr const char* kTopKModeNames[] = {"soft", "hard"};
 
-// Whether of gate and up rows of chosen neurons alone are read. Of `down` they are.
-struct ChosenRows {
-  bool gate, up;
+// Whether rows of chosen neurons alone are read of gate and of up, as they are of `down`; and whether a neuron is measured by
+// the product of what is read of all neurons, act(gate) and up.
+struct MeasureFacts {
+  bool gate_rows, up_rows, is_product;
 };
-inline constexpr ChosenRows kChosenRows[] = {
-    {false, false},  // none
-    {false, true},  // gate
-    {false, true},  // activation
-    {false, false},  // product
-    {true, true},  // predicted
-    {true, true},  // nested
+inline constexpr MeasureFacts kMeasures[] = {
+    {false, false, false},  // none
+    {false, true, true},  // gate
+    {false, true, true},  // activation
+    {false, false, true},  // product
+    {true, true, false},  // predicted
+    {true, true, false},  // nested
 };
 
 // By measure and cut: whether there is that choice.

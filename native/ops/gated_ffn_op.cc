@@ -22,7 +22,8 @@ using namespace gated_ffn;
 [[noreturn]] void RefuseCut(const ort::Node& node, const Choice& choice) {
   std::string wanted;
   for (size_t cut = 0; cut < std::size(kCutNames); ++cut)
-    if (HasCut(choice.measure, static_cast<Cut>(cut))) wanted += (wanted.empty() ? "" : " or ") + std::string(kCutNames[cut]);
+    if (HasCut(choice.measure, static_cast<Cut>(cut)))
+      wanted += (wanted.empty() ? "" : " or ") + std::string(kCutNames[cut]);
   Refuse(node, "expected cut " + wanted + " for measure " + kMeasureNames[static_cast<size_t>(choice.measure)] +
                    " but received " + kCutNames[static_cast<size_t>(choice.cut)]);
 }
@@ -195,8 +196,8 @@ class GatedFfnKernel {
     }
     std::array<Recorded, 3> recorded;
     size_t count = 0;
-    if (ChoosesGateRows(ffn.choice)) recorded[count++] = {&ffn.gate, {storage, ffn.gate_inputs.count}};
-    if (ChoosesUpRows(ffn.choice)) recorded[count++] = {&ffn.up, {storage, ffn.up_inputs.count}};
+    if (FactsOf(ffn.choice).gate_rows) recorded[count++] = {&ffn.gate, {storage, ffn.gate_inputs.count}};
+    if (FactsOf(ffn.choice).up_rows) recorded[count++] = {&ffn.up, {storage, ffn.up_inputs.count}};
     recorded[count++] = {&ffn.down, {storage, ffn.hidden}};
     inputs_.Records(call, kRecords, neurons, {recorded.data(), count});
   }

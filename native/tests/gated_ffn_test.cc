@@ -465,8 +465,8 @@ TEST_P(GatedFfnOf, ReadsOnlyChosenRows) {
         bool used = false;
         for (size_t t = 0; t < tokens; ++t) used |= std::isnan(changed.Reference(t, options.cut).y[0]);
         if (used) continue;
-        if (ChoosesGateRows(choice())) block.PoisonGate(j);
-        if (ChoosesUpRows(choice())) block.PoisonUp(j);
+        if (FactsOf(choice()).gate_rows) block.PoisonGate(j);
+        if (FactsOf(choice()).up_rows) block.PoisonUp(j);
         block.PoisonDown(j);
         ++poisoned;
       }
@@ -501,7 +501,7 @@ TEST(GatedFfn, WithNothingChosenIsTheBias) {
 TEST(GatedFfn, ShowsWhatIsNotANumber) {
   for (const auto& [choice, storage] : Cases()) {
     // A choice without the gate may leave out a neuron whose gate is NaN. Here it leaves out none.
-    const float cut = ChoosesGateRows(choice) ? 0.0f : 1.0f;
+    const float cut = FactsOf(choice).gate_rows ? 0.0f : 1.0f;
     Block block(Options{.tokens = 1, .choice = choice, .storage = storage, .cut = cut});
     block.PoisonGate(5);
     EXPECT_TRUE(std::isnan(block.Run(OnThisThread()).y[0])) << NameOf(choice);

@@ -19,11 +19,13 @@ interface MeasureContract {
   readonly formula: string;
   readonly cuts: readonly CutName[];
   readonly tensors: Readonly<Partial<Record<ChoiceRole, readonly ['f']>>>;
-  /**
-   * The matrices of which only the rows of chosen neurons have to be read. Kernels multiply what they read of all neurons,
-   * act(gate) and up, and compare the product with the cut.
-   */
+  /** The matrices of which kernels read only the rows of chosen neurons. */
   readonly rows: FfnMatrices;
+  /**
+   * Whether the measure, without its weights, is the product of what is read of all neurons, act(gate_j) and up_j. Kernels then
+   * multiply the product by what `rows` adds. For any other measure they compute act(gate_j) * up_j of chosen neurons anew.
+   */
+  readonly isProduct: boolean;
   /** Whether a plan can state it. Nothing makes predictors for the others yet; their kernels exist to be timed. */
   readonly isPlanned: boolean;
 }
@@ -40,13 +42,23 @@ export type CutName = (typeof CUTS)[number]['name'];
 
 /** In order. docs/operators.md, "Adding a measure", says what a new one takes beside its entry here. */
 export const MEASURES = [
-  { name: 'gate', formula: 'gate_j', cuts: ['deviation'], tensors: {}, rows: ['up', 'down'], isPlanned: true },
+  {
+    name: 'gate',
+    formula: 'gate_j',
+    cuts: ['deviation'],
+    tensors: {},
+    rows: ['up', 'down'],
+    // Of chosen neurons it is activated.
+    isProduct: true,
+    isPlanned: true,
+  },
   {
     name: 'activation',
     formula: '|act(gate_j)| * weights_j',
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
     rows: ['up', 'down'],
+    isProduct: true,
     isPlanned: true,
   },
   {
@@ -55,6 +67,7 @@ export const MEASURES = [
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
     rows: ['down'],
+    isProduct: true,
     isPlanned: true,
   },
   {
@@ -63,6 +76,7 @@ export const MEASURES = [
     cuts: ['absolute', 'mean'],
     tensors: { weights: ['f'] },
     rows: ['gate', 'up', 'down'],
+    isProduct: false,
     isPlanned: false,
   },
   {
@@ -72,6 +86,7 @@ export const MEASURES = [
     tensors: { weights: ['f'] },
     // In place of gate and up the lower 4 bits of them, whose upper ones are read whole.
     rows: ['gate', 'up', 'down'],
+    isProduct: false,
     isPlanned: false,
   },
 ] as const satisfies readonly MeasureContract[];
