@@ -1,4 +1,5 @@
 /** Models, graphs, statistics and plans as text: what `inspect` shows, and other commands of what they made. */
+import { formatBytes, percent } from '../core/figures.ts';
 import { TARGETS } from '../core/target.ts';
 import type {
   AdapterSummary,
@@ -10,7 +11,6 @@ import type {
   Plan,
   StatisticsSummary,
 } from '../index.ts';
-import { formatBytes, percent } from './figures.ts';
 import { foldedTable, table, wrap } from './table.ts';
 
 type Layout = NonNullable<CheckpointSummary['layout']>;

@@ -1,8 +1,8 @@
 /** Draws progress on stderr: one living line on a terminal; elsewhere a line a stage, and more only when it takes long. */
 import type { Ora } from 'ora';
+import { formatBytes, formatSeconds } from '../core/figures.ts';
 import type { Progress, ProgressStage } from '../core/progress.ts';
 import { shown } from '../core/shown.ts';
-import { formatBytes, formatSeconds } from './figures.ts';
 import type { OutputStream } from './io.ts';
 import { wrapText } from './table.ts';
 

@@ -1,8 +1,9 @@
 /** `lacuna.json` in an output folder: what was made, from what, how, and what each file hashes to. */
 import * as z from 'zod';
-import { MAX_LAYERS } from './model.ts';
+import { modelSpecSchema } from './model.ts';
 import { planSchema } from './plan.ts';
 import { PRECISION_NAMES, ROUNDINGS } from './precision.ts';
+import { textIdentitySchema } from './statistics.ts';
 import { verificationSchema } from './verification.ts';
 
 export const MANIFEST_FORMAT = 'lacuna.manifest';
@@ -23,7 +24,7 @@ const modelSchema = z.object({
   /** How weights were rounded by texts; absent where they were by none. */
   rounding: z.enum(ROUNDINGS).optional(),
   /** The texts, with the tokens that were measured of each. */
-  calibratedOn: z.array(z.object({ name: z.string(), sha256: z.string(), tokens: z.int().nonnegative() })).optional(),
+  calibratedOn: z.array(textIdentitySchema.strip()).optional(),
   /** Version of our operators that it calls; absent where it calls none, and in folders from before that was counted. */
   operatorSet: z.int().positive().optional(),
   /** The oldest ONNX Runtime that loads it. */
@@ -36,22 +37,7 @@ export const manifestSchema = z.object({
   lacuna: z.string(),
   /** One a precision; the first is what hosts open by default. */
   models: z.array(modelSchema).min(1),
-  spec: z.object({
-    modelType: z.string(),
-    architecture: z.string(),
-    numHiddenLayers: z.int().positive().max(MAX_LAYERS),
-    hiddenSize: z.int().positive(),
-    intermediateSize: z.int().positive(),
-    vocabSize: z.int().positive(),
-    numAttentionHeads: z.int().positive(),
-    numKeyValueHeads: z.int().positive(),
-    headDim: z.int().positive(),
-    contextLength: z.int().positive(),
-    hiddenAct: z.string(),
-    bosTokenId: z.int().optional(),
-    eosTokenIds: z.array(z.int()),
-    padTokenId: z.int().optional(),
-  }),
+  spec: modelSpecSchema,
   /** Fingerprint of the checkpoint it was made from. */
   fingerprint: z.string(),
   /** The plan it was sparsified by; null for a dense model. */

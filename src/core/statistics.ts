@@ -4,7 +4,9 @@
  * Sums are integers, or multiples of a power of two held in float64 without rounding; adding them in any order gives
  * the same bits. They live in a .safetensors file beside statistics.json, which binds it by hash.
  */
+import * as z from 'zod';
 import { LacunaError } from './errors.ts';
+import type { ModelIdentity } from './model.ts';
 import type { FileTensor } from './tensor.ts';
 
 export interface SumTensor {
@@ -18,20 +20,14 @@ export type Sums = Readonly<Record<string, SumTensor>>;
 /** One layer's sums by name; what is past a limit lies in a file. */
 export type LayerSums = Readonly<Record<string, SumTensor | FileTensor>>;
 
-export interface TextIdentity {
-  readonly name: string;
-  readonly sha256: string;
+export const textIdentitySchema = z.strictObject({
+  name: z.string(),
+  sha256: z.string(),
   /** Tokens of it that were fed. */
-  readonly tokens: number;
-}
+  tokens: z.int().nonnegative(),
+});
 
-export interface ModelIdentity {
-  readonly modelType: string;
-  readonly fingerprint: string;
-  readonly numHiddenLayers: number;
-  readonly hiddenSize: number;
-  readonly intermediateSize: number;
-}
+export interface TextIdentity extends Readonly<z.infer<typeof textIdentitySchema>> {}
 
 export interface Statistics {
   /** Where they were read from; errors name it. */

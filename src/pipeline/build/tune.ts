@@ -1,4 +1,5 @@
 /** Closes the loop on a plan: what it really leaves out is measured on held-out text, and its thresholds corrected. */
+import { percent } from '../../core/figures.ts';
 import type { Graph, Initializer } from '../../core/graph.ts';
 import type { Plan, PlanTensors } from '../../core/plan.ts';
 import type { Statistics } from '../../core/statistics.ts';
@@ -68,6 +69,5 @@ function onWrittenWeights(graph: Graph, written: Graph): Graph {
 
 function describe({ target }: Plan, measured: RealisedSparsity, round: number): string {
   const { outcome, share } = TARGETS[target.kind];
-  const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
   return `Round ${round}: ${percent(share(measured))} of ${outcome}, wanted ${percent(target.value)}`;
 }
