@@ -1,6 +1,7 @@
 /** Programs that come with a model, regular expressions and templates, end in bounded time. */
 import { type Context, createContext, Script } from 'node:vm';
 import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
+import { messageOf } from '../../src/core/text.ts';
 
 const script = new Script('action()');
 let context: Context | undefined;
@@ -32,7 +33,7 @@ export function blaming<T>(action: () => T, code: ErrorCode, problem: string, hi
     return action();
   } catch (cause) {
     if (cause instanceof LacunaError) throw cause;
-    throw new LacunaError(code, `${problem}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    throw new LacunaError(code, `${problem}: ${messageOf(cause)}`, {
       hint,
       cause,
     });

@@ -1,5 +1,6 @@
 /** Which ONNX Runtime sessions run in. */
 import { LacunaError } from '../core/errors.ts';
+import { messageOf } from '../core/text.ts';
 
 /**
  * The version of onnxruntime-node.
@@ -11,8 +12,7 @@ export async function runtimeVersion(): Promise<string> {
     const { env } = await import('onnxruntime-node');
     return env.versions.node ?? env.versions.common;
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new LacunaError('runtime', `onnxruntime-node cannot be loaded: ${message}`, {
+    throw new LacunaError('runtime', `onnxruntime-node cannot be loaded: ${messageOf(cause)}`, {
       cause,
       hint: 'Install it again for this platform: npm install onnxruntime-node',
     });
