@@ -39,8 +39,8 @@ export const keptEnergy: Statistic = {
 
   add(sums, layer, { act, up }, { spec, tokens, downNorms }) {
     const neurons = spec.intermediateSize;
-    const byOracle = new EnergyCurve(neurons);
-    const byGate = new EnergyCurve(neurons);
+    const byOracle = energyCurve(neurons);
+    const byGate = energyCurve(neurons);
     const norms = Float32Array.from(downNorms);
     const scores = new Float32Array(neurons);
     const energies = new Float32Array(neurons);
@@ -74,21 +74,31 @@ export const keptEnergy: Statistic = {
   },
 };
 
-/** Sums over tokens the share of energy in the best neurons at each density. It owns the bins and reuses them. */
-class EnergyCurve {
-  readonly shares = new Float64Array(DENSITIES.length);
-  readonly #neurons: number;
-  readonly #counts = new Int32Array(BINS);
-  readonly #energies = new Float64Array(BINS);
-
-  constructor(neurons: number) {
-    this.#neurons = neurons;
-  }
-
+/** Sums, over tokens, the share of energy that the best neurons hold at each density, in bins that are used again. */
+function energyCurve(neurons: number) {
+  const shares = new Float64Array(DENSITIES.length);
+  const counts = new Int32Array(BINS);
+  const binEnergies = new Float64Array(BINS);
+  const addShares = (total: number): void => {
+    let bin = 0;
+    let count = 0;
+    let energy = 0;
+    for (let d = 0; d < DENSITIES.length; d++) {
+      const wanted = DENSITIES[d] * neurons;
+      while (bin < BINS - 1 && count + counts[bin] < wanted) {
+        count += counts[bin];
+        energy += binEnergies[bin];
+        bin += 1;
+      }
+      const inside = counts[bin] === 0 ? 0 : Math.min(1, (wanted - count) / counts[bin]);
+      // A token whose FFN does nothing loses nothing.
+      shares[d] += total === 0 ? 1 : (energy + inside * binEnergies[bin]) / total;
+    }
+  };
   /** `scores` order the neurons and are not negative. */
-  addToken(scores: Float32Array, energies: Float32Array): void {
-    const counts = this.#counts.fill(0);
-    const binEnergies = this.#energies.fill(0);
+  const addToken = (scores: Float32Array, energies: Float32Array): void => {
+    counts.fill(0);
+    binEnergies.fill(0);
     const bits = bitsOf(scores);
     let top = 0;
     for (let i = 0; i < bits.length; i++) if (bits[i] > top) top = bits[i];
@@ -101,23 +111,7 @@ class EnergyCurve {
       binEnergies[bin] += energies[i];
       total += energies[i];
     }
-    this.#addShares(total);
-  }
-
-  #addShares(total: number): void {
-    let bin = 0;
-    let count = 0;
-    let energy = 0;
-    for (let d = 0; d < DENSITIES.length; d++) {
-      const wanted = DENSITIES[d] * this.#neurons;
-      while (bin < BINS - 1 && count + this.#counts[bin] < wanted) {
-        count += this.#counts[bin];
-        energy += this.#energies[bin];
-        bin += 1;
-      }
-      const inside = this.#counts[bin] === 0 ? 0 : Math.min(1, (wanted - count) / this.#counts[bin]);
-      // A token whose FFN does nothing loses nothing.
-      this.shares[d] += total === 0 ? 1 : (energy + inside * this.#energies[bin]) / total;
-    }
-  }
+    addShares(total);
+  };
+  return { shares, addToken };
 }

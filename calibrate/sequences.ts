@@ -85,9 +85,7 @@ function cutText(
     throw new LacunaError(
       'mismatch',
       `Text "${text.name}" has token ${wrong}, the model knows 0 to ${spec.vocabSize - 1}`,
-      {
-        hint: "Encode the text with this checkpoint's tokenizer.",
-      },
+      { hint: "Encode the text with this checkpoint's tokenizer." },
     );
   const prefix = bosTokenId === undefined ? [] : [bosTokenId];
   const first = prefix.length > 0 && ids[0] === bosTokenId ? 1 : 0;

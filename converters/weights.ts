@@ -5,6 +5,7 @@ import { LacunaError } from '../src/core/errors.ts';
 import type { Initializer } from '../src/core/graph.ts';
 import { EMBEDDING_WEIGHT, HEAD_WEIGHT } from '../src/core/model.ts';
 import type { Precision } from '../src/core/precision.ts';
+import { firstOf } from '../src/core/problems.ts';
 import { cast, type QuantizedMatrix, type TensorExpr } from '../src/core/tensor.ts';
 import type { DecoderConfig } from './config/decoder-config.ts';
 
@@ -38,10 +39,7 @@ export interface ExpectedTensor {
   readonly shape: readonly number[];
 }
 
-/** Problems named in one message; further ones are counted. A missing shard of a large model would fill screens. */
-const NAMED_PROBLEMS = 20;
-
-/** Buffers that old versions of Transformers saved. They follow from the config. */
+/** Buffers that old versions of Transformers saved and that follow from the config. */
 const DERIVED = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$/;
 
 /** Every weight, to be stored as `storage` says. Only for names that `checkTensors` has checked. */
@@ -117,7 +115,7 @@ export function checkTensors(
   if (problems.length === 0) return;
   const only = (kind: readonly string[]) => kind.length === problems.length;
   const code = only(missing) ? 'not-found' : only(dtypes) ? 'unsupported' : 'mismatch';
-  throw new LacunaError(code, `The tensors of ${path} do not fit its config.json:\n${listed(problems)}`, {
+  throw new LacunaError(code, `The tensors of ${path} do not fit its config.json:\n${firstOf(problems)}`, {
     hint: tensorHint(missing),
   });
 }
@@ -130,12 +128,6 @@ function shapeProblem({ name, shape }: ExpectedTensor, tensor: TensorExpr | unde
 function dtypeProblem(name: string, tensor: TensorExpr | undefined): string[] {
   if (tensor === undefined || isFloat(tensor.dtype)) return [];
   return [`type: ${name} is ${tensor.dtype}, weights are read from ${FLOAT_DTYPES.join(', ')}`];
-}
-
-function listed(problems: readonly string[]): string {
-  const more = problems.length - NAMED_PROBLEMS;
-  const lines = problems.slice(0, NAMED_PROBLEMS).map((problem) => `  ${problem}`);
-  return [...lines, ...(more > 0 ? [`  and ${more} more`] : [])].join('\n');
 }
 
 function tensorHint(missing: readonly string[]): string {
@@ -153,7 +145,7 @@ export function checkImportance({ tensors, path }: Checkpoint, importance: Impor
     return fits ? [] : [`shape: ${name} has [${shape}], its weight has ${weight.shape[1]} columns`];
   });
   if (problems.length === 0) return;
-  throw new LacunaError('mismatch', `The importances do not fit the weights of ${path}:\n${listed(problems)}`, {
+  throw new LacunaError('mismatch', `The importances do not fit the weights of ${path}:\n${firstOf(problems)}`, {
     hint: 'Measure them on this checkpoint; names are those of its weights.',
   });
 }

@@ -92,9 +92,7 @@ function noWeightsError(path: string, files: readonly string[]): LacunaError {
     return new LacunaError(
       'not-found',
       `${path} has neither ${WEIGHTS} nor ${WEIGHTS_INDEX}, only ${others.join(', ')}`,
-      {
-        hint: `Download ${WEIGHTS_INDEX} too, or rename a single file to ${WEIGHTS}.`,
-      },
+      { hint: `Download ${WEIGHTS_INDEX} too, or rename a single file to ${WEIGHTS}.` },
     );
   const pickle = files.find((file) => PICKLE_NAME.test(file));
   if (pickle !== undefined) return pickleError(join(path, pickle));

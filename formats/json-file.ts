@@ -1,6 +1,7 @@
 /** Reads a JSON file that must hold an object. */
 import { LacunaError } from '../src/core/errors.ts';
 import { isJsonObject, type JsonObject } from '../src/core/json.ts';
+import { decodeUtf8 } from '../src/core/text.ts';
 import { readBounded } from './regular-file.ts';
 
 /**
@@ -38,12 +39,9 @@ export function parseJsonObject(text: string, path: string): JsonObject {
 }
 
 async function readText(path: string, maxBytes: number): Promise<string> {
-  const bytes = await readBounded(path, maxBytes);
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new LacunaError('bad-file', `${path} is no UTF-8 text`, { hint: 'Download the file again.', cause });
-  }
+  const refuse = (cause: unknown) =>
+    new LacunaError('bad-file', `${path} is no UTF-8 text`, { hint: 'Download the file again.', cause });
+  return decodeUtf8(await readBounded(path, maxBytes), refuse);
 }
 
 function parse(text: string, path: string): unknown {

@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { elementCount } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
-import { MAX_LAYERS } from '../src/core/model.ts';
+import { modelIdentitySchema } from '../src/core/model.ts';
 import {
   type LayerSums,
   type Statistics,
@@ -10,6 +10,7 @@ import {
   SUM_KINDS,
   type Sums,
   type SumTensor,
+  textIdentitySchema,
 } from '../src/core/statistics.ts';
 import type { BytesTensor, FileTensor, TensorExpr } from '../src/core/tensor.ts';
 import { readTensorBytes } from '../src/tensors/index.ts';
@@ -25,20 +26,14 @@ export const STATISTICS_VERSION = 1;
  */
 const MAX_WIDTH = 1 << 22;
 
-const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const width = z.int().positive().max(MAX_WIDTH);
 const count = z.int().nonnegative();
 
 const statisticsSchema = z.strictObject({
   format: z.literal(STATISTICS_FORMAT),
   version: z.literal(STATISTICS_VERSION),
-  model: z.strictObject({
-    modelType: z.string(),
-    fingerprint: z.string(),
-    numHiddenLayers: z.int().positive().max(MAX_LAYERS),
-    hiddenSize: z.int().positive().max(MAX_WIDTH),
-    intermediateSize: z.int().positive().max(MAX_WIDTH),
-  }),
-  texts: z.array(z.strictObject({ name: z.string(), sha256, tokens: count })),
+  model: modelIdentitySchema.extend({ hiddenSize: width, intermediateSize: width }),
+  texts: z.array(textIdentitySchema.extend({ sha256: z.string().regex(/^[0-9a-f]{64}$/) })),
   sequenceLength: z.int().min(2),
   plannedSequences: z.int().positive(),
   sequences: z.array(count).refine((indices) => indices.every((index, i) => i === 0 || index > indices[i - 1]), {

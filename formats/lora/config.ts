@@ -84,9 +84,7 @@ export function readLoraConfig(config: JsonObject, path: string): LoraConfig {
     throw new LacunaError(
       'bad-file',
       `adapter_config.json of ${path} is not valid:\n${z.prettifyError(parsed.error)}`,
-      {
-        hint: 'Take the adapter_config.json that was saved with the adapter.',
-      },
+      { hint: 'Take the adapter_config.json that was saved with the adapter.' },
     );
   return scales(parsed.data);
 }

@@ -5,6 +5,7 @@ import type { Checkpoint } from '../../src/core/checkpoint.ts';
 import { isFloat } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import { asIoError } from '../../src/core/io-error.ts';
+import { firstOf } from '../../src/core/problems.ts';
 import { addLowRank, type FileTensor, type TensorExpr } from '../../src/core/tensor.ts';
 import { fingerprintOf } from '../fingerprint.ts';
 import { readJsonObject } from '../json-file.ts';
@@ -14,10 +15,7 @@ import { ADAPTER_CONFIG as CONFIG, MAX_CONFIG_BYTES, ADAPTER_WEIGHTS as WEIGHTS 
 
 export { ADAPTER_CONFIG, type AdapterSummary, summariseAdapter } from './summary.ts';
 
-/** Problems named in one message; further ones are counted. */
-const NAMED = 20;
-
-/** A matrix of the base model, and the two matrices whose product is added to it. */
+/** A matrix of the base model, and the two whose product is added to it. */
 interface Pair {
   /** The module's name in the base model. */
   readonly module: string;
@@ -87,7 +85,7 @@ function pairsOf(tensors: ReadonlyMap<string, FileTensor>, path: string): Pair[]
       'unsupported',
       others.length === 0
         ? `${path} holds no tensors`
-        : `${path} holds tensors that are not those of LoRA on linear layers:\n${listed(others)}`,
+        : `${path} holds tensors that are not those of LoRA on linear layers:\n${firstOf(others)}`,
       { hint: 'Merge it into its model in Python: model.merge_and_unload().save_pretrained(DIR).' },
     );
   return [...pairs.values()];
@@ -119,12 +117,7 @@ function mergedPair({ module, a, b }: Pair, config: LoraConfig, { tensors }: Che
 }
 
 function mismatch(path: string, base: string, problems: readonly string[]): LacunaError {
-  return new LacunaError('mismatch', `The adapter ${path} does not fit ${base}:\n${listed(problems)}`, {
+  return new LacunaError('mismatch', `The adapter ${path} does not fit ${base}:\n${firstOf(problems)}`, {
     hint: `Give the model it was trained on: base_model_name_or_path in ${join(path, CONFIG)}.`,
   });
-}
-
-function listed(lines: readonly string[]): string {
-  const more = lines.length - NAMED;
-  return [...lines.slice(0, NAMED), ...(more > 0 ? [`and ${more} more`] : [])].map((line) => `  ${line}`).join('\n');
 }

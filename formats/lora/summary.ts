@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { byteLength, elementCount } from '../../src/core/dtype.ts';
 import type { LacunaError } from '../../src/core/errors.ts';
+import { sumBy } from '../../src/core/figures.ts';
 import { attempt } from '../../src/core/problems.ts';
 import { readJsonObject } from '../json-file.ts';
 import { readSafetensors } from '../safetensors/index.ts';
@@ -42,20 +43,14 @@ export async function summariseAdapter(path: string): Promise<AdapterSummary> {
     rank: number(config.r),
     alpha: number(config.lora_alpha),
     rankStabilised: config.use_rslora === true,
-    modules: counted(
+    modules: sumBy(
       all.flatMap(({ name }) => /([^.]+)\.lora_A\.weight$/.exec(name)?.[1] ?? []).map((name) => [name, 1]),
     ),
     tensors: all.length,
     parameters: all.reduce((sum, { shape }) => sum + elementCount(shape), 0),
-    bytesByDtype: counted(all.map(({ dtype, shape }) => [dtype, byteLength(dtype, shape)])),
+    bytesByDtype: sumBy(all.map(({ dtype, shape }) => [dtype, byteLength(dtype, shape)])),
     problem: problemOf(config, path),
   };
-}
-
-function counted(entries: readonly (readonly [string, number])[]): Record<string, number> {
-  const sums: Record<string, number> = {};
-  for (const [key, count] of entries) sums[key] = (sums[key] ?? 0) + count;
-  return sums;
 }
 
 function problemOf(config: Readonly<Record<string, unknown>>, path: string): string | undefined {

@@ -10,6 +10,7 @@ import {
   type OpFunction,
   type ValueInfo,
 } from '../../src/core/graph.ts';
+import { decodeUtf8 } from '../../src/core/text.ts';
 import { ATTRIBUTE_TYPES, OTHER_ATTRIBUTE_TYPES } from './codes.ts';
 import { asSafeInteger, badFile, type Source } from './decode-source.ts';
 import { decodeTensor, dtypeOf } from './decode-tensor.ts';
@@ -159,15 +160,10 @@ function attributeKind(type: number, what: string, source: Source): keyof typeof
 const ATTRIBUTE_KINDS = Object.keys(ATTRIBUTE_TYPES) as (keyof typeof ATTRIBUTE_TYPES)[];
 
 function decodeText(bytes: Uint8Array, what: string, source: Source): string {
-  try {
-    return utf8.decode(bytes);
-  } catch {
-    throw unsupported(source, `${what}, which holds bytes that are not UTF-8 text,`);
-  }
+  const refuse = () => unsupported(source, `${what}, which holds bytes that are not UTF-8 text,`);
+  // A leading U+FEFF is part of the value.
+  return decodeUtf8(bytes, refuse, { ignoreBOM: true });
 }
-
-// ignoreBOM keeps a leading U+FEFF, which is part of the value.
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 function decodeValueInfo({ name, type }: ValueInfoProto, source: Source): ValueInfo {
   const tensor = type?.tensorType;

@@ -1,5 +1,6 @@
 /** Opens safetensors files. Only the header is read, and tensors stay on disk as ranges of the file. */
 import type { FileHandle } from 'node:fs/promises';
+import { decodeUtf8 } from '../../src/core/text.ts';
 import { lfsPointerError, readUpTo, withRegular } from '../regular-file.ts';
 import { badFile, parseHeader, type SafetensorsFile } from './header.ts';
 
@@ -54,19 +55,12 @@ async function readHeader(
   if (dataStart > fileLength)
     throw badFile(path, `its header claims ${headerLength} bytes, but the file has ${fileLength}: it is truncated`);
   const bytes = await readRange(file, path, LENGTH_BYTES, Number(headerLength));
-  return { text: decodeUtf8(bytes, path), dataStart };
+  const refuse = (cause: unknown) => badFile(path, 'its header is no UTF-8 text', cause);
+  return { text: decodeUtf8(bytes, refuse, { ignoreBOM: true }), dataStart };
 }
 
 async function readRange(file: FileHandle, path: string, start: number, length: number): Promise<Buffer> {
   const bytes = await readUpTo(file, start, length);
   if (bytes.length === length) return bytes;
   throw badFile(path, `it ended at byte ${start + bytes.length} while its header was read`);
-}
-
-function decodeUtf8(bytes: Uint8Array, path: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (error) {
-    throw badFile(path, 'its header is no UTF-8 text', error);
-  }
 }

@@ -1,6 +1,7 @@
 /** Reads a text file, which must be UTF-8, and names it by the hash of its bytes. */
 import { basename, extname } from 'node:path';
 import { LacunaError } from '../../src/core/errors.ts';
+import { decodeUtf8 } from '../../src/core/text.ts';
 import { sha256Bytes } from '../files.ts';
 import { readBounded } from '../regular-file.ts';
 import { jsonLines, plainDocument, type TextDocument } from './documents.ts';
@@ -53,7 +54,8 @@ export async function readTextFile(path: string): Promise<TextFile> {
     MAX_FILE_BYTES,
     'Give a part of it: some megabytes hold far more tokens than are measured.',
   );
-  const text = decodeUtf8(bytes, path);
+  // Without a byte order mark, where there is one.
+  const text = decodeUtf8(bytes, (cause) => notUtf8(path, cause));
   const all = JSON_LINES.includes(extension) ? jsonLines(text, path) : [plainDocument(text, path)];
   const documents = all.filter(({ content }) => typeof content !== 'string' || content.trim() !== '');
   if (documents.length === 0)
@@ -62,16 +64,11 @@ export async function readTextFile(path: string): Promise<TextFile> {
   return { path, name: basename(path), sha256: sha256Bytes(bytes), documents };
 }
 
-/** Without a byte order mark, if there is one. */
-function decodeUtf8(bytes: Uint8Array, path: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new LacunaError('bad-file', `The text ${path} is not UTF-8`, {
-      cause,
-      hint: 'Convert it, as: iconv -f latin1 -t utf-8 IN > OUT',
-    });
-  }
+function notUtf8(path: string, cause: unknown): LacunaError {
+  return new LacunaError('bad-file', `The text ${path} is not UTF-8`, {
+    cause,
+    hint: 'Convert it, as: iconv -f latin1 -t utf-8 IN > OUT',
+  });
 }
 
 function checkLength({ at, content }: TextDocument): void {

@@ -1,10 +1,9 @@
 /** Messages -> the text that a chat model expects, through the Jinja template of its tokenizer. */
 import { Environment, Interpreter, Template } from '@huggingface/jinja';
 import type { ModelFiles } from '../../src/core/checkpoint.ts';
-import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
-import type { JsonObject } from '../../src/core/json.ts';
+import { isJsonObject, type JsonObject } from '../../src/core/json.ts';
 import { readSmallJson, readSmallText } from '../small-files.ts';
-import { withinTime } from './within-time.ts';
+import { blaming, withinTime } from './within-time.ts';
 
 export interface ChatMessage {
   readonly role: string;
@@ -51,13 +50,7 @@ function templateIn({ chat_template: found }: JsonObject): string | undefined {
 }
 
 function isNamedTemplate(entry: unknown): entry is { name: string; template: string } {
-  return (
-    typeof entry === 'object' &&
-    entry !== null &&
-    'name' in entry &&
-    'template' in entry &&
-    typeof entry.template === 'string'
-  );
+  return isJsonObject(entry) && 'name' in entry && typeof entry.template === 'string';
 }
 
 export type RenderChat = (messages: readonly ChatMessage[], options: ChatOptions) => string;
@@ -75,9 +68,15 @@ export function chatRenderer(template: string, specialTokens: Readonly<Record<st
       messages: messages.map(({ role, content }) => ({ role, content })),
       add_generation_prompt: addGenerationPrompt,
     };
-    const known = attempt(() => (parsed ??= new Template(template)), 'unsupported', 'The chat template cannot be read');
+    const hint = 'Give the prompt as plain text instead.';
+    const known = blaming(
+      () => (parsed ??= new Template(template)),
+      'unsupported',
+      'The chat template cannot be read',
+      hint,
+    );
     const rendering = () => withinTime(RENDER_MS, 'The chat template', () => render(known.parsed, variables));
-    return attempt(rendering, 'usage', 'The chat template refuses these messages');
+    return blaming(rendering, 'usage', 'The chat template refuses these messages', hint);
   };
 }
 
@@ -129,14 +128,4 @@ function boundedRange(...bounds: number[]): number[] {
   const length = Math.max(0, Math.ceil((stop - start) / step));
   if (!(length <= MAX_LENGTH)) throw new RangeError(`range() of ${length} numbers`);
   return Array.from({ length }, (_, i) => start + i * step);
-}
-
-function attempt<T>(action: () => T, code: ErrorCode, problem: string): T {
-  try {
-    return action();
-  } catch (cause) {
-    if (cause instanceof LacunaError) throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new LacunaError(code, `${problem}: ${reason}`, { hint: 'Give the prompt as plain text instead.', cause });
-  }
 }

@@ -3,7 +3,7 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import { LONG_WORD, safeSplitter } from './safe-split.ts';
-import { withinTime } from './within-time.ts';
+import { blaming, withinTime } from './within-time.ts';
 
 /** The used part of it. */
 export interface HubTokenizer {
@@ -29,7 +29,7 @@ const ENCODE_MS_A_CHARACTER = 0.05;
 
 /** The tokenizer of a tokenizer.json at `path`, made to take text of any length, and to end on any. */
 export function openHubTokenizer(json: JsonObject, config: JsonObject, path: string): HubTokenizer {
-  const hub = construct(json, config, path);
+  const hub: HubTokenizer = sound(path, () => new Tokenizer({ added_tokens: [], ...json }, config));
   const { model } = hub;
   const encodeWord = model.bpe?.bind(model);
   if (encodeWord === undefined || model.end_of_word_suffix || model.continuing_subword_suffix)
@@ -46,20 +46,7 @@ export function openHubTokenizer(json: JsonObject, config: JsonObject, path: str
   return hub;
 }
 
-function construct(json: JsonObject, config: JsonObject, path: string): HubTokenizer {
-  return sound(path, () => new Tokenizer({ added_tokens: [], ...json }, config));
-}
-
-/** The package checks little of a tokenizer.json. Faults in it show when it is used. */
+/** The package checks little of a tokenizer.json: what is wrong in it shows when it is used. */
 function sound<T>(path: string, use: () => T): T {
-  try {
-    return use();
-  } catch (cause) {
-    if (cause instanceof LacunaError) throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new LacunaError('bad-file', `${path} is not a valid tokenizer: ${reason}`, {
-      hint: "Get the model's tokenizer.json again.",
-      cause,
-    });
-  }
+  return blaming(use, 'bad-file', `${path} is no sound tokenizer`, "Get the model's tokenizer.json again.");
 }

@@ -1,7 +1,7 @@
 /** A tokenizer from the files of a model: text to ids, ids to text, messages to text. */
 import type { ModelFiles } from '../../src/core/checkpoint.ts';
 import { LacunaError } from '../../src/core/errors.ts';
-import type { JsonObject } from '../../src/core/json.ts';
+import { isJsonObject, type JsonObject } from '../../src/core/json.ts';
 import { labelOf, MAX_SMALL_FILE_BYTES, openModelFiles, readSmallJson } from '../small-files.ts';
 import {
   type ChatMessage,
@@ -71,7 +71,7 @@ function specialTokens(config: JsonObject): Readonly<Record<string, string>> {
   const tokens: Record<string, string> = {};
   for (const [key, value] of Object.entries(config)) {
     if (!key.endsWith('_token')) continue;
-    const content = typeof value === 'object' && value !== null && 'content' in value ? value.content : value;
+    const content = isJsonObject(value) ? value.content : value;
     if (typeof content === 'string') tokens[key] = content;
   }
   return tokens;

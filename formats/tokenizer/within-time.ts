@@ -1,6 +1,7 @@
 /** Programs that come with a model (regular expressions and templates) end in bounded time. */
 import { type Context, createContext, Script } from 'node:vm';
-import { LacunaError } from '../../src/core/errors.ts';
+import { type ErrorCode, LacunaError } from '../../src/core/errors.ts';
+import { messageOf } from '../../src/core/text.ts';
 
 const script = new Script('action()');
 let context: Context | undefined;
@@ -23,5 +24,18 @@ export function withinTime<T>(milliseconds: number, what: string, action: () => 
   } finally {
     // It holds the text that it is for.
     context.action = undefined;
+  }
+}
+
+/** What `action` returns; what is thrown in it by code that is not ours is said to be `problem`. */
+export function blaming<T>(action: () => T, code: ErrorCode, problem: string, hint: string): T {
+  try {
+    return action();
+  } catch (cause) {
+    if (cause instanceof LacunaError) throw cause;
+    throw new LacunaError(code, `${problem}: ${messageOf(cause)}`, {
+      hint,
+      cause,
+    });
   }
 }

@@ -1,5 +1,6 @@
 /** `lacuna bench`. */
 import { LacunaError } from '../core/errors.ts';
+import { formatBytes, percent } from '../core/figures.ts';
 import { type BenchOptions, type BenchReport, bench, type FailedPeer, type TimedPeer } from '../index.ts';
 import {
   againstEngineOption,
@@ -13,7 +14,6 @@ import {
   type RegisterCommand,
   withCommonOptions,
 } from './command.ts';
-import { formatBytes, percent } from './figures.ts';
 import { positiveInteger } from './parse.ts';
 import { foldedTable, wrap } from './table.ts';
 

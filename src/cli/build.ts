@@ -1,4 +1,5 @@
 /** `lacuna build`. */
+import { formatBytes, percent } from '../core/figures.ts';
 import { FLOATS, IN_BLOCKS } from '../core/precision.ts';
 import {
   type BuildDryRun,
@@ -19,7 +20,6 @@ import {
   withCommonOptions,
 } from './command.ts';
 import { engineText, targetText } from './describe.ts';
-import { formatBytes, percent } from './figures.ts';
 import { EXIT } from './io.ts';
 import { budget, positiveInteger } from './parse.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';

@@ -1,5 +1,6 @@
 /** `lacuna convert`. */
 import { LacunaError } from '../core/errors.ts';
+import { formatBytes, formatSeconds } from '../core/figures.ts';
 import { BLOCK_NAMES, FLOATS, IN_BLOCKS, precisionNamed, vocabularyOf } from '../core/precision.ts';
 import {
   BLOCK_SIZES,
@@ -23,7 +24,6 @@ import {
   withCheckpointOptions,
   withCommonOptions,
 } from './command.ts';
-import { formatBytes, formatSeconds } from './figures.ts';
 import { EXIT } from './io.ts';
 import { positiveInteger, precisionNames } from './parse.ts';
 import { table, wrap } from './table.ts';

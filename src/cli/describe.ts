@@ -1,4 +1,5 @@
 /** Models, graphs, statistics and plans as text, for `inspect` and for commands that made one. */
+import { formatBytes, percent } from '../core/figures.ts';
 import { actionsOf } from '../core/plan.ts';
 import { TARGETS } from '../core/target.ts';
 import type {
@@ -11,7 +12,6 @@ import type {
   Plan,
   StatisticsSummary,
 } from '../index.ts';
-import { formatBytes, percent } from './figures.ts';
 import { foldedTable, table, wrap } from './table.ts';
 
 type Layout = NonNullable<CheckpointSummary['layout']>;

@@ -1,5 +1,6 @@
 /** `lacuna eval`. */
 import { Option } from 'commander';
+import { percent } from '../core/figures.ts';
 import { FLOATS } from '../core/precision.ts';
 import { type Engine, type EvaluateOptions, type EvaluateResult, evaluate } from '../index.ts';
 import {
@@ -13,7 +14,6 @@ import {
   withCommonOptions,
 } from './command.ts';
 import { engineText, targetText } from './describe.ts';
-import { percent } from './figures.ts';
 import { budget, positiveInteger } from './parse.ts';
 import { foldedTable, table, wrap } from './table.ts';
 

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { type ErrorCode, LacunaError } from '../core/errors.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
 import { shown } from '../core/shown.ts';
+import { messageOf } from '../core/text.ts';
 import { registerBench } from './bench.ts';
 import { registerBuild } from './build.ts';
 import { registerCalibrate } from './calibrate.ts';
@@ -116,7 +117,7 @@ function failureOf(error: unknown, signal: AbortSignal): Failure {
     const message = shown(error.message);
     return { code: 'io', message, text: `error: ${message}\n`, exitCode: EXIT.usage };
   }
-  const message = shown(error instanceof Error ? error.message : String(error));
+  const message = shown(messageOf(error));
   const stack = error instanceof Error && error.stack !== undefined ? shown(error.stack) : message;
   return { code: 'internal', message, text: `This is a defect of Lacuna:\n${stack}\n`, exitCode: EXIT.internal };
 }

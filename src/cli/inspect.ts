@@ -1,4 +1,5 @@
 /** `lacuna inspect`. */
+import { formatBytes } from '../core/figures.ts';
 import { type Inspection, inspect, type PrecisionName } from '../index.ts';
 import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import {
@@ -13,7 +14,6 @@ import {
   statisticsText,
   storageText,
 } from './describe.ts';
-import { formatBytes } from './figures.ts';
 import { foldedTable } from './table.ts';
 import { checksText } from './verify.ts';
 

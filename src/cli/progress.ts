@@ -3,9 +3,9 @@
  * it takes long.
  */
 import type { Ora } from 'ora';
+import { formatBytes, formatSeconds } from '../core/figures.ts';
 import type { Progress, ProgressStage } from '../core/progress.ts';
 import { shown } from '../core/shown.ts';
-import { formatBytes, formatSeconds } from './figures.ts';
 import type { OutputStream } from './io.ts';
 import { wrapText } from './table.ts';
 

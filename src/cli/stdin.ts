@@ -1,6 +1,7 @@
 /** Reads a text from standard input. */
 import { addAbortSignal, type Readable } from 'node:stream';
 import { LacunaError } from '../core/errors.ts';
+import { decodeUtf8 } from '../core/text.ts';
 
 /** More than the context of any model, so an endless stream is not read for ever. */
 const MAX_BYTES = 16 << 20;
@@ -18,17 +19,10 @@ export async function readText(stdin: Readable, signal: AbortSignal): Promise<st
       });
     chunks.push(part);
   }
-  const text = decodeUtf8(Buffer.concat(chunks)).replace(/\r?\n$/, '');
+  const refuse = (cause: unknown) => new LacunaError('bad-file', 'Standard input is not UTF-8', { cause });
+  const text = decodeUtf8(Buffer.concat(chunks), refuse).replace(/\r?\n$/, '');
   if (text !== '') return text;
   throw new LacunaError('usage', 'Standard input is empty, but the prompt must come from it', {
     hint: 'Pipe a text: echo "In the beginning" | lacuna run DIR -',
   });
-}
-
-function decodeUtf8(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new LacunaError('bad-file', 'Standard input is not UTF-8', { cause });
-  }
 }

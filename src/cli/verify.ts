@@ -1,5 +1,6 @@
 /** `lacuna verify` and `lacuna verify expect`. */
 import { LacunaError } from '../core/errors.ts';
+import { percent } from '../core/figures.ts';
 import { type ExpectOptions, type Verification, type VerifyOptions, verify, writeExpectations } from '../index.ts';
 import {
   type CommandContext,
@@ -9,7 +10,6 @@ import {
   sourceOptions,
   withCommonOptions,
 } from './command.ts';
-import { percent } from './figures.ts';
 import { foldedTable, wrap } from './table.ts';
 
 type Options = Partial<Flags<VerifyOptions, 'folder'>>;

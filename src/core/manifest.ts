@@ -1,8 +1,9 @@
 /** `lacuna.json` in an output folder: what was made, from what, how, and the hash of each file. */
 import * as z from 'zod';
-import { MAX_LAYERS } from './model.ts';
+import { modelSpecSchema } from './model.ts';
 import { planSchema } from './plan.ts';
 import { PRECISION_NAMES, ROUNDINGS } from './precision.ts';
+import { textIdentitySchema } from './statistics.ts';
 import { verificationSchema } from './verification.ts';
 
 export const MANIFEST_FORMAT = 'lacuna.manifest';
@@ -22,9 +23,9 @@ const modelSchema = z.object({
   vocabulary: z.enum(PRECISION_NAMES),
   /** How weights were rounded by texts; absent if they were not. */
   rounding: z.enum(ROUNDINGS).optional(),
-  /** The texts, with the number of tokens measured of each. */
-  calibratedOn: z.array(z.object({ name: z.string(), sha256: z.string(), tokens: z.int().nonnegative() })).optional(),
-  /** Version of our operators that it calls. Absent if it calls none, and in older folders. */
+  /** The texts, with the tokens that were measured of each. */
+  calibratedOn: z.array(textIdentitySchema.strip()).optional(),
+  /** Version of our operators that it calls; absent where it calls none, and in folders from before that was counted. */
   operatorSet: z.int().positive().optional(),
   /** The oldest ONNX Runtime that loads it. */
   onnxruntime: z.string(),
@@ -36,23 +37,8 @@ export const manifestSchema = z.object({
   lacuna: z.string(),
   /** One for each precision. Hosts open the first by default. */
   models: z.array(modelSchema).min(1),
-  spec: z.object({
-    modelType: z.string(),
-    architecture: z.string(),
-    numHiddenLayers: z.int().positive().max(MAX_LAYERS),
-    hiddenSize: z.int().positive(),
-    intermediateSize: z.int().positive(),
-    vocabSize: z.int().positive(),
-    numAttentionHeads: z.int().positive(),
-    numKeyValueHeads: z.int().positive(),
-    headDim: z.int().positive(),
-    contextLength: z.int().positive(),
-    hiddenAct: z.string(),
-    bosTokenId: z.int().optional(),
-    eosTokenIds: z.array(z.int()),
-    padTokenId: z.int().optional(),
-  }),
-  /** Fingerprint of the checkpoint. */
+  spec: modelSpecSchema,
+  /** Fingerprint of the checkpoint it was made from. */
   fingerprint: z.string(),
   /** The plan that it was sparsified by; null for a dense model. */
   plan: planSchema.nullable(),

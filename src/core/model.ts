@@ -1,28 +1,44 @@
-/** A model as its converter sees it: its numbers, and the pieces of its graph. */
+/** A model as its converter sees it: what its numbers are, and the pieces its graph is assembled from. */
+import * as z from 'zod';
 import type { Graph } from './graph.ts';
 import type { TensorExpr } from './tensor.ts';
 
 /** For any model. The largest have some 130 layers. A larger number must not become a loop of billions. */
 export const MAX_LAYERS = 4096;
 
+const size = z.int().positive();
+
 /** The facts that later stages need, all from the checkpoint's config. */
-export interface ModelSpec {
-  readonly modelType: string;
-  readonly architecture: string;
-  readonly numHiddenLayers: number;
-  readonly hiddenSize: number;
-  readonly intermediateSize: number;
-  readonly vocabSize: number;
-  readonly numAttentionHeads: number;
-  readonly numKeyValueHeads: number;
-  readonly headDim: number;
+export const modelSpecSchema = z.object({
+  modelType: z.string(),
+  architecture: z.string(),
+  numHiddenLayers: size.max(MAX_LAYERS),
+  hiddenSize: size,
+  intermediateSize: size,
+  vocabSize: size,
+  numAttentionHeads: size,
+  numKeyValueHeads: size,
+  headDim: size,
   /** Positions the rotary tables cover (max_position_embeddings). */
-  readonly contextLength: number;
-  readonly hiddenAct: string;
-  readonly bosTokenId?: number | undefined;
-  readonly eosTokenIds: readonly number[];
-  readonly padTokenId?: number | undefined;
-}
+  contextLength: size,
+  hiddenAct: z.string(),
+  bosTokenId: z.int().optional(),
+  eosTokenIds: z.array(z.int()).readonly(),
+  padTokenId: z.int().optional(),
+});
+
+export interface ModelSpec extends Readonly<z.infer<typeof modelSpecSchema>> {}
+
+/** What tells models apart. */
+export const modelIdentitySchema = z.strictObject({
+  modelType: z.string(),
+  fingerprint: z.string(),
+  numHiddenLayers: size.max(MAX_LAYERS),
+  hiddenSize: size,
+  intermediateSize: size,
+});
+
+export interface ModelIdentity extends Readonly<z.infer<typeof modelIdentitySchema>> {}
 
 /**
  * A model cut where one layer ends and the next begins, so that it can be run layer by layer.

@@ -122,9 +122,7 @@ function unknownField(of: string, { path, keys, message }: z.core.$ZodIssueUnrec
   return new LacunaError(
     'usage',
     `${of} takes no ${pathText([...path, keys[0]])}: did you mean ${pathText([...path, like])}?`,
-    {
-      hint: `It takes ${path.length === 0 ? '' : `in ${pathText(path)} `}${message}.`,
-    },
+    { hint: `It takes ${path.length === 0 ? '' : `in ${pathText(path)} `}${message}.` },
   );
 }
 

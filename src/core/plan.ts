@@ -2,9 +2,10 @@
 import * as z from 'zod';
 import { MEASURES, MODES, measureNamed, type NeuronChoice, RESTS } from './choice.ts';
 import { invalidArgument } from './errors.ts';
-import { MAX_LAYERS } from './model.ts';
+import { modelIdentitySchema } from './model.ts';
 import { toThisVersion } from './plan-version-1.ts';
 import { FLOATS, HOST_DTYPES, type HostDtype } from './precision.ts';
+import { textIdentitySchema } from './statistics.ts';
 import { TARGET_KINDS } from './target.ts';
 
 export const PLAN_FORMAT = 'lacuna.plan';
@@ -91,18 +92,12 @@ const planOfThisVersion = z.strictObject({
   /** The preset that made it. The reader of plan files knows the presets. */
   preset: z.string().min(1),
   host: hostSchema.default({ kind: 'native' }),
-  model: z.strictObject({
-    modelType: z.string(),
-    fingerprint: z.string(),
-    numHiddenLayers: z.int().positive().max(MAX_LAYERS),
-    hiddenSize: z.int().positive(),
-    intermediateSize: z.int().positive(),
-  }),
-  /** sha256 of the statistics. */
+  model: modelIdentitySchema,
+  /** sha256 of the statistics it was made from. */
   statistics: z.string(),
-  /** The texts of the statistics; absent in older plans. */
-  texts: z.array(z.strictObject({ name: z.string(), sha256: z.string(), tokens: z.int().nonnegative() })).optional(),
-  /** The .safetensors file beside the plan with its tensors, bound by hash; null if there is none. */
+  /** The texts that those were measured on; absent in older plans. */
+  texts: z.array(textIdentitySchema).optional(),
+  /** The .safetensors file beside the plan that holds its tensors, bound by hash; null when it has none. */
   tensors: z.strictObject({ file: z.string(), sha256: z.string() }).nullable(),
   /** What was asked for: a share of FFN blocks skipped, or a share of neurons kept. */
   target: z.strictObject({ kind: z.enum(TARGET_KINDS), value: share }),

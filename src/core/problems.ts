@@ -25,3 +25,12 @@ function asProblem(error: unknown): LacunaError {
   if (error instanceof LacunaError && error.code !== 'interrupted') return error;
   throw error;
 }
+
+/** Named in one message; more are counted: a missing shard of a large model would fill screens. */
+const NAMED = 20;
+
+/** The first of what is wrong, a line each, and how many more there are. */
+export function firstOf(lines: readonly string[]): string {
+  const more = lines.length - NAMED;
+  return [...lines.slice(0, NAMED), ...(more > 0 ? [`and ${more} more`] : [])].map((line) => `  ${line}`).join('\n');
+}

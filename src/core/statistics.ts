@@ -4,7 +4,9 @@
  * Sums are integers, or multiples of a power of two held in float64 without rounding. Adding them in any order gives
  * the same bits. They are in a .safetensors file beside statistics.json, which binds it by hash.
  */
+import * as z from 'zod';
 import { LacunaError } from './errors.ts';
+import type { ModelIdentity } from './model.ts';
 import type { FileTensor } from './tensor.ts';
 
 export interface SumTensor {
@@ -24,20 +26,14 @@ export type LayerSums = Readonly<Record<string, SumTensor | FileTensor>>;
 /** Reads a layer's sums, wherever they are. */
 export type ReadSums = (sums: LayerSums) => Promise<Sums>;
 
-export interface TextIdentity {
-  readonly name: string;
-  readonly sha256: string;
-  /** Number of its tokens that were fed. */
-  readonly tokens: number;
-}
+export const textIdentitySchema = z.strictObject({
+  name: z.string(),
+  sha256: z.string(),
+  /** Tokens of it that were fed. */
+  tokens: z.int().nonnegative(),
+});
 
-export interface ModelIdentity {
-  readonly modelType: string;
-  readonly fingerprint: string;
-  readonly numHiddenLayers: number;
-  readonly hiddenSize: number;
-  readonly intermediateSize: number;
-}
+export interface TextIdentity extends Readonly<z.infer<typeof textIdentitySchema>> {}
 
 export interface Statistics {
   /** Where they were read from. Errors name it. */

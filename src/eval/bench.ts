@@ -258,8 +258,6 @@ function checkLength(wanted: number, given: number, contextLength = Number.POSIT
     throw new LacunaError(
       'usage',
       `Expected a text of at least ${wanted} tokens for the benchmark, but it has ${given}`,
-      {
-        hint: 'Give a longer text, or fewer rounds.',
-      },
+      { hint: 'Give a longer text, or fewer rounds.' },
     );
 }

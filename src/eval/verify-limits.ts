@@ -1,4 +1,5 @@
 /** How far a converted model may be from its checkpoint, by precision, and the verdict. */
+import { percent } from '../core/figures.ts';
 import { FLOATS, type PrecisionName, precisionNamed } from '../core/precision.ts';
 import type { Verification, VerificationFigures } from '../core/verification.ts';
 import { addRows, type RowTally, type Tallies } from './verify.ts';
@@ -57,15 +58,11 @@ function broken(all: VerificationFigures, { lead, largest }: RowTally, limits: L
   const isTie = relativeDifference !== undefined && lead <= 2 * relativeDifference * largest;
   if (top1Agreement !== undefined && !(all.top1Agreement >= top1Agreement) && !(top1Agreement === 1 && isTie))
     failures.push(
-      `The likeliest token is the same at ${share(all.top1Agreement)} of the rows, fewer than ${share(top1Agreement)}.`,
+      `The likeliest token is the same at ${percent(all.top1Agreement)} of the rows, fewer than ${percent(top1Agreement)}.`,
     );
   return failures;
 }
 
 function shown(figure: number): string {
   return figure.toPrecision(2);
-}
-
-function share(figure: number): string {
-  return `${(100 * figure).toFixed(1)} %`;
 }

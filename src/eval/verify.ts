@@ -2,6 +2,7 @@
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { KvCache, Session } from '../core/session.ts';
 import { scorePair } from './log-softmax.ts';
+import { rowOf } from './perplexity.ts';
 
 /** `ExpectedPrompt` with its logits in memory. */
 export interface PromptLogits {
@@ -75,7 +76,7 @@ async function tallyPrefill(
     cache = step.cache;
     checkVocabulary(step.vocab, prefill.length / positions.length);
     for (; next < positions.length && positions[next] < at + step.rows; next++) {
-      const [wanted, got] = [row(prefill, next, step.vocab), row(step.logits, positions[next] - at, step.vocab)];
+      const [wanted, got] = [rowOf(prefill, next, step.vocab), rowOf(step.logits, positions[next] - at, step.vocab)];
       rows = addRows(rows, tallyRow(wanted, got, `position ${positions[next]} of the prompt "${name}"`));
     }
   }
@@ -95,13 +96,9 @@ async function tallyDecoding(
     const step = await session.step([token], cache);
     cache = step.cache;
     const where = `token ${index + 1} after the prompt "${name}"`;
-    rows = addRows(rows, tallyRow(row(decode, index, step.vocab), step.logits, where));
+    rows = addRows(rows, tallyRow(rowOf(decode, index, step.vocab), step.logits, where));
   }
   return rows;
-}
-
-function row(logits: Float32Array, index: number, vocab: number): Float32Array {
-  return logits.subarray(index * vocab, (index + 1) * vocab);
 }
 
 function tallyRow(wanted: Float32Array, got: Float32Array, where: string): RowTally {

@@ -21,9 +21,7 @@ export function cutWindows(tokens: readonly number[], options: WindowOptions = {
     throw new LacunaError(
       'usage',
       `Expected a text of at least ${step} tokens, one window, but it has ${tokens.length}`,
-      {
-        hint: 'Give a longer text or a shorter window.',
-      },
+      { hint: 'Give a longer text or a shorter window.' },
     );
   return Array.from({ length: Math.floor(tokens.length / step) }, (_, index) => [
     ...start,

@@ -1,4 +1,5 @@
 /** Requests to the Hub: repeated where that may help, and refused in words that say what to do. */
+import { setTimeout } from 'node:timers/promises';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { HubOptions } from '../core/hub.ts';
 import type { HubReference } from './reference.ts';
@@ -193,18 +194,8 @@ export async function repeatedly<T>(
       if (!(error instanceof PassingFailure)) throw error;
       failures += 1;
       if (failures >= ATTEMPTS) throw giveUp(error);
-      await pause((hub.retryDelayMs ?? DEFAULT_RETRY_DELAY_MS) * 2 ** (failures - 1), signal);
+      const delay = (hub.retryDelayMs ?? DEFAULT_RETRY_DELAY_MS) * 2 ** (failures - 1);
+      await setTimeout(delay, undefined, { signal }).catch(() => throwIfAborted(signal));
     }
   }
-}
-
-async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener('abort', () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
-  throwIfAborted(signal);
 }

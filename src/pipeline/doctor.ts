@@ -9,6 +9,7 @@ import { BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
 import { checkArgument, optionsOf } from '../core/options.ts';
+import { messageOf } from '../core/text.ts';
 import { Bodies, OPERATOR_SET, statisticalTopKBody, statisticalTopKNode } from '../ops/index.ts';
 import { addonProblem, createOpenGraph, operatorSetOf, runtimeVersion } from '../runtime/index.ts';
 import { nativeBackend } from './backend.ts';
@@ -42,8 +43,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult>
     version = await runtimeVersion();
     await tryPortableBody();
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    problem = { message, hint: error instanceof LacunaError ? (error.hint ?? null) : null };
+    problem = { message: messageOf(error), hint: error instanceof LacunaError ? (error.hint ?? null) : null };
   }
   return {
     lacuna: LACUNA_VERSION,
@@ -73,8 +73,7 @@ async function kernelsOf(native: NativeLibrary, folder: string): Promise<DoctorR
   try {
     await tryKernel(folder);
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    return { active: false, why: `an operator cannot be run by its kernel: ${message.trim()}` };
+    return { active: false, why: `an operator cannot be run by its kernel: ${messageOf(error).trim()}` };
   }
   return {
     active: true,

@@ -148,9 +148,7 @@ async function compareFolders(
     throw new LacunaError(
       'mismatch',
       `${baseline.modelPath} was made from another checkpoint than ${model.modelPath}`,
-      {
-        hint: 'Give a folder of the same checkpoint.',
-      },
+      { hint: 'Give a folder of the same checkpoint.' },
     );
   }
   const isOtherwise = model.model.precision !== baseline.model.precision;

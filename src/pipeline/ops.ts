@@ -115,9 +115,7 @@ async function refuseWithoutOperators(folder: string, model: string): Promise<vo
   throw new LacunaError(
     'unsupported',
     `${folder} holds no operator of Lacuna's: the library would have nothing to do`,
-    {
-      hint: `Sparse folders hold some (lacuna sparsify, lacuna build), and dense ones in ${IN_BLOCKS}.`,
-    },
+    { hint: `Sparse folders hold some (lacuna sparsify, lacuna build), and dense ones in ${IN_BLOCKS}.` },
   );
 }
 

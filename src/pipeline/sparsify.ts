@@ -127,9 +127,7 @@ function checkSameModel(model: Pick<DenseModel, 'fingerprint' | 'path'>, plan: P
   throw new LacunaError(
     'mismatch',
     `The plan was made for another model (${plan.model.fingerprint.slice(0, 12)}) than ${model.path} (${model.fingerprint.slice(0, 12)})`,
-    {
-      hint: 'Calibrate and plan on the checkpoint that you sparsify.',
-    },
+    { hint: 'Calibrate and plan on the checkpoint that you sparsify.' },
   );
 }
 

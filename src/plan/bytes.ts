@@ -1,8 +1,8 @@
 /** FFN weight bytes that decoding one token reads: what sparsity saves where memory is the limit. */
 import { type MeasureName, measureNamed } from '../core/choice.ts';
-import type { ModelIdentity } from '../core/statistics.ts';
+import type { ModelIdentity } from '../core/model.ts';
 
-type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
+export type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
 
 const FP32_BYTES = 4;
 

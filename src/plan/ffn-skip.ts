@@ -1,6 +1,7 @@
 /** The `ffn-skip` preset: which blocks may be skipped, from which cosine on, and for how long (FFN-SkipLLM). */
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
+import { percent } from '../core/figures.ts';
 import { ffnBlock } from '../core/model.ts';
 import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
 import {
@@ -214,8 +215,4 @@ function skipPlan(
     skipping: { warmUpTokens: rule.warmUpTokens, reArm: rule.reArm },
     blocks: Array.from({ length: rule.end - rule.start }, (_, i) => block(rule.start + i)),
   };
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
 }

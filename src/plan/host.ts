@@ -1,14 +1,14 @@
 /** What a block takes on a plan's host, and which blocks of a plan are to take less than they do dense. */
 import { type MeasureName, measureNamed } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
+import { percent } from '../core/figures.ts';
+import type { ModelIdentity } from '../core/model.ts';
 import type { BlockPlan, Host, HostDtype, Plan } from '../core/plan.ts';
 import { hasBlocks, precisionNamed } from '../core/precision.ts';
-import type { ModelIdentity } from '../core/statistics.ts';
-import { denseFfnBytes } from './bytes.ts';
+import { denseFfnBytes, type FfnShape } from './bytes.ts';
 import type { PresetPlan } from './preset.ts';
 
-type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
-type ModelShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize' | 'numHiddenLayers'>;
+type ModelShape = FfnShape & Pick<ModelIdentity, 'numHiddenLayers'>;
 
 /** Stock ONNX Runtime's times for one token, in microseconds; docs/plans.md, "Hosts", says where they come from. */
 const STOCK = {
@@ -140,8 +140,8 @@ function nothingPays(
   const other = 'or plan for the native kernels: --host native';
   return new LacunaError(
     'usage',
-    `In stock ONNX Runtime blocks of ${hiddenSize}x${intermediateSize} in ${dtype} are expected to take ${percent(time)} of their dense time ` +
-      `by this plan, wanted at most ${percent(WORTHWHILE)}`,
+    `In stock ONNX Runtime blocks of ${hiddenSize}x${intermediateSize} in ${dtype} are expected to take ${percent(time, 0)} of their dense time ` +
+      `by this plan, wanted at most ${percent(WORTHWHILE, 0)}`,
     {
       hint:
         share === undefined
@@ -172,8 +172,4 @@ function shareThatPays(shape: FfnShape, dtype: HostDtype, time: (share: number) 
 
 function asTarget(hundredths: number): number | undefined {
   return hundredths > 0 && hundredths < 100 ? hundredths / 100 : undefined;
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(0)} %`;
 }

@@ -1,5 +1,6 @@
 /** The `top-k` preset: each token computes the neurons whose score passes a threshold of their layer. */
 import { LacunaError } from '../core/errors.ts';
+import { percent } from '../core/figures.ts';
 import { ffnBlock } from '../core/model.ts';
 import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
 import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
@@ -107,7 +108,7 @@ function blockPlan(statistics: Statistics, tail: ScoreTail, layer: number, thres
     },
     why:
       `activation-histogram and neuron-magnitudes: the mean over ${tail.neurons} neurons of P(|act| * E|up| * ||down|| >= ` +
-      `threshold) is ${(100 * density).toFixed(1)} % on ${tail.tokens} tokens; kept-energy (gate ranking) gives the energy`,
+      `threshold) is ${percent(density)} on ${tail.tokens} tokens; kept-energy (gate ranking) gives the energy`,
   };
 }
 

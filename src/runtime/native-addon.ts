@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import path from 'node:path';
 import { LacunaError } from '../core/errors.ts';
+import { messageOf } from '../core/text.ts';
 import type { NativeDecoder } from './native-decoder.ts';
 import type { NativeModel, NativeModelOptions } from './native-model.ts';
 import { disableTelemetry } from './onnxruntime.ts';
@@ -44,7 +45,7 @@ export function addonProblem(file: string): string | undefined {
     loadAddon(file);
     return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }
 
@@ -90,7 +91,7 @@ export async function attempt<T>(what: string, action: () => Promise<T>): Promis
     return await action();
   } catch (error) {
     if (error instanceof LacunaError) throw error;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     if (PAST_CONTEXT.test(message))
       throw new LacunaError('usage', "The text is longer than the model's context", {
         hint: 'Shorten it, or give the length of the context, at which texts then end.',

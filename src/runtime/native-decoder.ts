@@ -1,4 +1,5 @@
-/** A decoder of the native core, as its addon exposes it (native/binding/node_decoder.cc). */
+/** A decoder of the native core, as its addon gives it out (native/binding/node_decoder.cc). */
+import type { SamplingOptions } from '../core/sampling.ts';
 import type { StopReason } from './generate.ts';
 
 export interface NativeDecoder {
@@ -20,7 +21,7 @@ export interface NativeDecoder {
   dispose(): Promise<void>;
 }
 
-export interface NativeGenerateOptions {
+export interface NativeGenerateOptions extends Omit<SamplingOptions, 'seed'> {
   readonly prompts: readonly BigInt64Array[];
   /** Two words for each prompt. */
   readonly seeds: Uint32Array;
@@ -28,9 +29,4 @@ export interface NativeGenerateOptions {
   readonly maxTokens: number;
   readonly contextLength?: number;
   readonly prefillTokens: number;
-  readonly temperature?: number;
-  readonly topK?: number;
-  readonly topP?: number;
-  readonly minP?: number;
-  readonly repetitionPenalty?: number;
 }

@@ -107,20 +107,13 @@ function requestOf(
   options: GenerateOptions,
   vocab: number,
 ): NativeGenerateOptions {
-  const { eosTokenIds, maxTokens, contextLength, seed = 0 } = options;
-  const { temperature, topK, topP, minP, repetitionPenalty } = options;
+  const { eosTokenIds, seed = 0, signal: _, ...rest } = options;
   return {
+    ...rest,
     prompts: prompts.map((prompt) => tokenIds(prompt, vocab)),
     seeds: Uint32Array.from(prompts.flatMap((_, row) => seedWords(seed + row))),
     eos: BigInt64Array.from(eosTokenIds, BigInt),
-    maxTokens,
     prefillTokens: chunkTokens(vocab),
-    contextLength,
-    temperature,
-    topK,
-    topP,
-    minP,
-    repetitionPenalty,
   };
 }
 

@@ -3,6 +3,7 @@ import type { InferenceSession } from 'onnxruntime-node';
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
 import { MOST_THREADS } from '../core/limits.ts';
 import { type EncodedModel, MEMORY_DATA, type ModelBeside, type RuntimeTensor } from '../core/runner.ts';
+import { messageOf } from '../core/text.ts';
 import type { NativeFiles } from './native-addon.ts';
 import { createBackend } from './native-backend.ts';
 import { loadOnnxRuntime } from './onnxruntime.ts';
@@ -152,6 +153,5 @@ function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
 }
 
 function runtimeError(what: string, error: unknown): LacunaError {
-  const message = error instanceof Error ? error.message : String(error);
-  return new LacunaError('runtime', `${what}: ${message.trim()}`, { cause: error });
+  return new LacunaError('runtime', `${what}: ${messageOf(error).trim()}`, { cause: error });
 }

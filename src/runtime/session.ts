@@ -109,9 +109,7 @@ function pastOf(cache: KvCache, { past, dtype }: CacheInput): RuntimeTensor {
     throw new LacunaError(
       'mismatch',
       `Expected a ${dtype} cache, but this one was made by a model of ${tensor.dtype}`,
-      {
-        hint: 'Models of different floats share no cache: compare them with --mode all.',
-      },
+      { hint: 'Models of different floats share no cache: compare them with --mode all.' },
     );
   return tensor;
 }

@@ -1,5 +1,6 @@
 /** The version of ONNX Runtime that runs sessions. */
 import { LacunaError } from '../core/errors.ts';
+import { messageOf } from '../core/text.ts';
 import { loadOnnxRuntime } from './onnxruntime.ts';
 
 /**
@@ -12,8 +13,7 @@ export async function runtimeVersion(): Promise<string> {
     const { env } = await loadOnnxRuntime();
     return env.versions.node ?? env.versions.common;
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new LacunaError('runtime', `onnxruntime-node cannot be loaded: ${message}`, {
+    throw new LacunaError('runtime', `onnxruntime-node cannot be loaded: ${messageOf(cause)}`, {
       cause,
       hint: 'Install it again for this platform: npm install onnxruntime-node',
     });

@@ -1,4 +1,5 @@
 /** What a build measured, as a section of its model card: each figure with its baseline, its text and its error. */
+import { percent } from '../../core/figures.ts';
 import { type Comparison, DEFINITIONS, type Ratio } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
@@ -15,7 +16,7 @@ export function measuredText(
   const read = texts.map(({ name }) => name).join(', ');
   const rows = modes.map(
     (mode) =>
-      `| ${[mode.mode, mode.scoredTokens, ...ratiosOf(mode), mode.meanKl.toFixed(4), share(mode.top1Agreement)].join(' | ')} |`,
+      `| ${[mode.mode, mode.scoredTokens, ...ratiosOf(mode), mode.meanKl.toFixed(4), percent(mode.top1Agreement)].join(' | ')} |`,
   );
   const speeds = subjects.map(({ name, decodeTokensPerSecond: { median } }) => `${name} ${median.toFixed(1)} tokens/s`);
   const gain = speedup === null ? '' : `${times(speedup)} the speed of the dense ${precision.name} model`;
@@ -50,8 +51,4 @@ function ratioText({ value, standardError, upperBound }: Ratio): string {
 
 function definition(mode: 'all' | 'decode'): string {
   return DEFINITIONS[mode].replace(/^mode "(\w+)"/, '$1');
-}
-
-function share(value: number): string {
-  return `${(100 * value).toFixed(1)} %`;
 }

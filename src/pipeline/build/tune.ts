@@ -1,6 +1,5 @@
-/**
- * Closes the loop on a plan: measures on held-out text what the plan really leaves out, and corrects its thresholds.
- */
+/** Closes the loop on a plan: what it really leaves out is measured on held-out text, and its thresholds corrected. */
+import { percent } from '../../core/figures.ts';
 import type { Graph, Initializer } from '../../core/graph.ts';
 import type { Plan, PlanTensors } from '../../core/plan.ts';
 import type { Statistics } from '../../core/statistics.ts';
@@ -73,6 +72,5 @@ function onWrittenWeights(graph: Graph, written: Graph): Graph {
 
 function describe({ target }: Plan, measured: RealisedSparsity, round: number): string {
   const { outcome, share } = TARGETS[target.kind];
-  const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
   return `Round ${round}: ${percent(share(measured))} of ${outcome}, wanted ${percent(target.value)}`;
 }

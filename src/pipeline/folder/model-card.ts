@@ -1,4 +1,5 @@
 /** README.md of an output folder: what it is, what was done to it, and how to load it. */
+import { percent } from '../../core/figures.ts';
 import type { ModelSpec } from '../../core/model.ts';
 import type { Plan } from '../../core/plan.ts';
 import { FLOATS, type Precision, type Rounding, vocabularyOf } from '../../core/precision.ts';
@@ -91,14 +92,10 @@ function denseText(models: readonly CardModel[]): string {
 }
 
 function planText(plan: Plan): string {
-  const what = `about ${percent(plan.target.value)} of the ${TARGETS[plan.target.kind].perToken} per token`;
+  const what = `about ${percent(plan.target.value, 0)} of the ${TARGETS[plan.target.kind].perToken} per token`;
   return [
     `Sparsified with the \`${plan.preset}\` preset: ${what} (${plan.blocks.length} blocks planned).`,
     'The operators of the `lacuna` domain carry portable bodies: a stock ONNX Runtime runs the file as it is.',
     "This changes the model's output; `lacuna eval DIR --against DENSE` measures by how much.",
   ].join('\n');
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(0)} %`;
 }

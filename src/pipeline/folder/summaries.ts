@@ -15,6 +15,7 @@ import { hasChatTemplate } from '../../../formats/tokenizer/index.ts';
 import { type Checkpoint, hasTokenizer, type ModelFiles } from '../../core/checkpoint.ts';
 import { byteLength, elementCount } from '../../core/dtype.ts';
 import type { LacunaError } from '../../core/errors.ts';
+import { sumBy } from '../../core/figures.ts';
 import type { Body, Graph, Initializer, ValueInfo } from '../../core/graph.ts';
 import { LACUNA_DOMAIN } from '../../core/graph.ts';
 import type { ModelSpec } from '../../core/model.ts';
@@ -124,17 +125,8 @@ function storedOnce(initializers: readonly Initializer[]): Initializer[] {
   });
 }
 
-function sumBy(entries: readonly (readonly [string, number])[]): Record<string, number> {
-  const sums: Record<string, number> = {};
-  for (const [key, count] of entries) sums[key] = (sums[key] ?? 0) + count;
-  return sums;
-}
-
 function countOperators(body: Body): Record<string, number> {
-  const counts = new Map<string, number>();
-  for (const { domain, opType } of body.nodes) {
-    const name = domain === '' ? opType : `${domain}.${opType}`;
-    counts.set(name, (counts.get(name) ?? 0) + 1);
-  }
-  return Object.fromEntries([...counts].sort(([a, m], [b, n]) => n - m || a.localeCompare(b)));
+  const names = body.nodes.map(({ domain, opType }) => (domain === '' ? opType : `${domain}.${opType}`));
+  const counts = sumBy(names.map((name) => [name, 1]));
+  return Object.fromEntries(Object.entries(counts).sort(([a, m], [b, n]) => n - m || a.localeCompare(b)));
 }

@@ -24,3 +24,10 @@ export function formatSeconds(milliseconds: number): string {
   const minutes = Math.floor(seconds / 60);
   return minutes < 90 ? `${minutes} min ${seconds % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
+
+/** The sums of the numbers of each key, in the order in which keys are first seen. */
+export function sumBy(entries: Iterable<readonly [string, number]>): Record<string, number> {
+  const sums = new Map<string, number>();
+  for (const [key, count] of entries) sums.set(key, (sums.get(key) ?? 0) + count);
+  return Object.fromEntries(sums);
+}
