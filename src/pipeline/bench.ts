@@ -55,14 +55,12 @@ export const bench = door('bench', benchOptions, benchChecked);
 
 /** The same by options that were checked. */
 export async function benchChecked(options: BenchOptions): Promise<BenchReport> {
-  const { folder, dtype, againstDtype, engine, againstEngine = engine } = options;
+  const { folder, dtype, engine, againstEngine = engine } = options;
   const { data = pinnedTexts('test') } = options;
   const against = baselineOf(options);
   const contender = await chooseSubject(folder, { ...options, dtype, engine });
   const baseline =
-    against === undefined
-      ? undefined
-      : await chooseSubject(against, { ...options, dtype: againstDtype, engine: againstEngine });
+    against && (await chooseSubject(against.folder, { ...options, dtype: against.dtype, engine: againstEngine }));
   if (baseline !== undefined) checkVocabulary(baseline, contender);
   const { model } = contender;
   const peers = options.peers && (await findPeers({ folder, model }, options.peers));

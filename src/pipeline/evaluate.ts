@@ -86,7 +86,7 @@ export const evaluate = door('evaluate', evaluateOptions, async (options: Evalua
   const againstChosen =
     againstEngine === options.engine ? chosen : await chooseEngine({ ...options, engine: againstEngine });
   const against = baselineOf(options);
-  const baseline = against === undefined ? undefined : await chooseModel(against, options.againstDtype);
+  const baseline = against && (await chooseModel(against.folder, against.dtype));
   if (maxPplRatio !== undefined) checkIsFloats(baseline);
   const { contextLength } = model.manifest.spec;
   const { windows, texts } = await readWindows(options.folder, contextLength, options);
@@ -94,7 +94,7 @@ export const evaluate = door('evaluate', evaluateOptions, async (options: Evalua
   const result = {
     ...resultOf(model, texts),
     folder: options.folder,
-    against,
+    against: against?.folder,
     againstPrecision: baseline?.model.precision,
     engine: chosen.engine,
     againstEngine: baseline && againstChosen.engine,

@@ -14,7 +14,7 @@ import {
 } from '../../core/precision.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
-import { readManifest } from './model-folder.ts';
+import { baselineOf, readManifest } from './model-folder.ts';
 import { modelFileOf, transformersJsConfig } from './transformers-js.ts';
 
 const folder = temporaryFolder();
@@ -163,4 +163,14 @@ describe('genaiConfig', () => {
     expect(genaiConfig(spec, true).search).toMatchObject({ past_present_share_buffer: true, max_length: 128 });
     expect(genaiConfig(spec, false).search).toMatchObject({ past_present_share_buffer: false });
   });
+});
+
+it.each([
+  ['none', {}, undefined],
+  ['another folder, whose first precision it is', { dtype: 'int8', against: 'b' }, { folder: 'b', dtype: undefined }],
+  ['one of its precisions', { against: 'b', againstDtype: 'fp32' }, { folder: 'b', dtype: 'fp32' }],
+  ['another precision of the folder', { dtype: 'int8', againstDtype: 'fp32' }, { folder: 'a', dtype: 'fp32' }],
+  ['the same precision in another engine', { dtype: 'int8', againstEngine: 'stock' }, { folder: 'a', dtype: 'int8' }],
+])('a baseline is %s', (_, given, baseline) => {
+  expect(baselineOf({ folder: 'a', ...given })).toEqual(baseline);
 });

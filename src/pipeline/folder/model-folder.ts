@@ -319,15 +319,18 @@ async function safeModel(modelPath: string): Promise<string> {
   return modelPath;
 }
 
-/** The folder to compare with. If only a precision or an engine is given, it is the same folder. */
+/** What to compare with: a model of another folder, or another precision of the same folder, or the same in another engine. */
 export function baselineOf(given: {
   readonly folder: string;
-  readonly against?: string;
-  readonly againstDtype?: string;
-  readonly againstEngine?: string;
-}): string | undefined {
-  const { folder, against, againstDtype, againstEngine } = given;
-  return against ?? (againstDtype === undefined && againstEngine === undefined ? undefined : folder);
+  readonly dtype?: string | undefined;
+  readonly against?: string | undefined;
+  readonly againstDtype?: string | undefined;
+  readonly againstEngine?: string | undefined;
+}): { readonly folder: string; readonly dtype: string | undefined } | undefined {
+  const { folder, dtype, against, againstDtype, againstEngine } = given;
+  if (against !== undefined) return { folder: against, dtype: againstDtype };
+  if (againstDtype === undefined && againstEngine === undefined) return undefined;
+  return { folder, dtype: againstDtype ?? dtype };
 }
 
 export async function openModelFolder(path: string, dtype?: string): Promise<ModelFolder> {
