@@ -247,8 +247,9 @@ TEST_F(Cuda, GatedFfnAgreesWithPlainLoops) {
           for (bool everything : {false, true})
             for (bool choose_all : {false, true}) {
               SCOPED_TRACE(::testing::Message() << shape.hidden << "x" << shape.neurons << " split " << shape.split
-                                                << " storage " << static_cast<int>(storage) << " selector "
-                                                << static_cast<int>(selector) << " activation "
+                                                << " storage " << static_cast<int>(storage) << " measure "
+                                                << static_cast<int>(choice.measure) << " cut "
+                                                << static_cast<int>(choice.cut) << " activation "
                                                 << static_cast<int>(activation) << (everything ? " everything" : "")
                                                 << (choose_all ? " all" : ""));
               Block(shape, {storage, choice, activation, everything, choose_all}, ++seed).Check();

@@ -46,7 +46,7 @@ struct Options {
   size_t hidden = 24;
   size_t neurons = 40;
   size_t tokens = 1;
-  Choice choice;
+  Choice choice = {};
   Storage storage = Storage::kFp32;
   // Entries of x that the gate reads, while up reads the others; 0 when both read all.
   size_t split = 0;
