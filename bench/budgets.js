@@ -6,9 +6,9 @@
 // Each model is measured once, without a budget, even if it is slower (--allow-slower). Then `lacuna build` runs again
 // with each budget on these measurements. With --python (torch, transformers, onnx;
 // fixtures/oracle/requirements-torch.txt), fixtures/oracle/apply_plan.py measures the same plan, windows and rounded
-// weights in Transformers. In int8 and int4 it does so twice: "by chance" is how far the ratio moves when the weights of
-// norms change by a millionth. Prints a Markdown table. Stages and PyTorch's figures stay in WORK/budgets and are used
-// again.
+// weights in Transformers. In int8 and int4, rounding inputs makes noise. "By chance" is two standard errors of the
+// difference between two such ratios; it comes from the same windows with norms changed by a millionth. Prints a Markdown
+// table. Stages and PyTorch's figures stay in WORK/budgets and are used again.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -71,15 +71,16 @@ function ship(preset, target, dtype, ...more) {
   return result;
 }
 
-/** The ratio by Transformers. `more` are further options of the script, and `name` sets its result apart. */
-function inTorch(folder, mode, windows, name = '', more = []) {
-  const cached = `${folder}.torch-${mode}${name}.json`;
-  if (existsSync(cached)) return json(cached).perplexityRatio;
+/** What Transformers measures; undefined where it cannot. */
+function inTorch(folder, dtype, mode, windows) {
+  const cached = `${folder}.torch-${mode}.json`;
+  if (existsSync(cached)) return json(cached);
   if (options.python === undefined) return undefined;
   const script = join(root, 'fixtures/oracle/apply_plan.py');
   const plan = join(folder, 'lacuna/plan.json');
-  const counts = ['--mode', mode, '--windows', String(windows), '--threads', options.threads, '--weights', folder];
-  const args = [script, options.model, plan, test, ...counts, ...more];
+  const counts = ['--mode', mode, '--windows', String(windows), '--threads', options.threads];
+  const args = [script, options.model, plan, test, ...counts, '--weights', folder];
+  if (dtype.startsWith('int')) args.push('--perturb', '1');
   const { status, signal, stdout } = spawnSync(options.python, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
     encoding: 'utf8',
@@ -89,7 +90,7 @@ function inTorch(folder, mode, windows, name = '', more = []) {
     return undefined;
   }
   writeFileSync(cached, stdout);
-  return JSON.parse(stdout).perplexityRatio;
+  return JSON.parse(stdout);
 }
 
 function verdict({ status, stderr }) {
@@ -120,18 +121,17 @@ for (const [preset, target] of options.plans.split(',').map((plan) => plan.split
     const verdicts = budgets.map((budget) => verdict(ship(preset, target, dtype, '--max-ppl-ratio', budget)));
     for (const { mode, windows, perplexityRatio } of json(join(folder, 'lacuna/evaluation.json')).modes) {
       const ratio = perplexityRatio.value;
-      const torch = inTorch(folder, mode, windows);
-      const isRounded = dtype.startsWith('int') && torch !== undefined;
-      const perturbed = isRounded ? inTorch(folder, mode, windows, '-perturbed', ['--perturb', '1']) : undefined;
+      const torch = inTorch(folder, dtype, mode, windows);
+      const chance = torch?.perturbed && 2 * torch.perplexityRatio * torch.perturbed.standardError;
       const cells = [
         basename(resolve(options.model)),
         `${preset} ${target}`,
         dtype,
         mode,
         `${ratio.toFixed(4)} (${(perplexityRatio.upperBound ?? ratio).toFixed(4)})`,
-        torch?.toFixed(4) ?? '-',
-        torch === undefined ? '-' : (ratio - torch).toFixed(4),
-        perturbed === undefined ? '-' : (perturbed - torch).toFixed(4),
+        torch?.perplexityRatio.toFixed(4) ?? '-',
+        torch === undefined ? '-' : (ratio - torch.perplexityRatio).toFixed(4),
+        chance?.toFixed(4) ?? '-',
         `${median.toFixed(2)} (${p10.toFixed(2)}-${p90.toFixed(2)})`,
         ...verdicts,
       ];
