@@ -1,14 +1,14 @@
 // Which models pass a quality budget: builds every preset in every precision, and says which budgets each result meets.
 //
-//     node bench/budgets.js [--model DIR] [--plans ffn-skip:0.1,top-k:0.5] [--dtypes fp32,int8,int4] [--budgets 1.02,1.05,1.10]
+//     node bench/budgets.js [--model DIR] [--plans top-k:0.8,ffn-skip:0.02] [--dtypes fp32,int8,int4] [--budgets 1.02,1.05,1.10]
 //         [--tokens 10000] [--threads 2] [--python PATH] [--work WORK]
 //
 // Each model is measured once, without a budget, even if it is slower (--allow-slower). Then `lacuna build` runs again
 // with each budget on these measurements. With --python (torch, transformers, onnx;
 // fixtures/oracle/requirements-torch.txt), fixtures/oracle/apply_plan.py measures the same plan, windows and rounded
 // weights in Transformers. In int8 and int4, rounding inputs makes noise. "By chance" is two standard errors of the
-// difference between two such ratios; it comes from the same windows with norms changed by a millionth. Prints a Markdown
-// table. Stages and PyTorch's figures stay in WORK/budgets and are used again.
+// difference between two such ratios; it comes from the same windows with norms changed by a millionth. Prints two
+// Markdown tables. Stages and PyTorch's figures stay in WORK/budgets and are used again.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -19,7 +19,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { values: options } = parseArgs({
   options: {
     model: { type: 'string', default: join(root, 'fixtures/real/models/smollm2-135m') },
-    plans: { type: 'string', default: 'ffn-skip:0.1,top-k:0.5' },
+    plans: { type: 'string', default: 'top-k:0.8,ffn-skip:0.02' },
     dtypes: { type: 'string', default: 'fp32,int8,int4' },
     budgets: { type: 'string', default: '1.02,1.05,1.10' },
     tokens: { type: 'string', default: '10000' },
@@ -99,42 +99,41 @@ function verdict({ status, stderr }) {
   return /decodes .* as fast as/.test(stderr) ? 'refused: slower' : 'refused: over budget';
 }
 
+/** What a folder costs in quality, a row a mode. */
+function qualityRows(plan, dtype, folder) {
+  return json(join(folder, 'lacuna/evaluation.json')).modes.map(({ mode, windows, perplexityRatio }) => {
+    const ratio = perplexityRatio.value;
+    const torch = inTorch(folder, dtype, mode, windows);
+    const chance = torch?.perturbed && 2 * torch.perplexityRatio * torch.perturbed.standardError;
+    const cells = [
+      ...[plan, dtype, mode],
+      `${ratio.toFixed(4)} (${(perplexityRatio.upperBound ?? ratio).toFixed(4)})`,
+      torch?.perplexityRatio.toFixed(4) ?? '-',
+      torch === undefined ? '-' : (ratio - torch.perplexityRatio).toFixed(4),
+      chance?.toFixed(4) ?? '-',
+    ];
+    return row(cells);
+  });
+}
+
+/** How fast a folder decodes, as a share of its dense twin, and what becomes of it under each budget. */
+function verdictRow(plan, dtype, folder, verdicts) {
+  const { median, p10, p90 } = json(join(folder, 'lacuna/bench.json')).speedup;
+  return row([plan, dtype, `${median.toFixed(2)} (${p10.toFixed(2)}-${p90.toFixed(2)})`, ...verdicts]);
+}
+
+const row = (cells) => `| ${cells.join(' | ')} |`;
+const header = (titles) => [row(titles), `|${titles.map(() => '---|').join('')}`].join('\n');
+
 const budgets = options.budgets.split(',');
-const titles = [
-  'model',
-  'plan',
-  'precision',
-  'mode',
-  'ratio (at most)',
-  'Transformers',
-  'difference',
-  'by chance',
-  'decode',
-  ...budgets,
-];
-console.log(`| ${titles.join(' | ')} |`);
-console.log(`|${titles.map(() => '---|').join('')}`);
+const rows = [];
+console.log(`${basename(resolve(options.model))}\n`);
+console.log(header(['plan', 'precision', 'mode', 'ratio (at most)', 'Transformers', 'difference', 'by chance']));
 for (const [preset, target] of options.plans.split(',').map((plan) => plan.split(':')))
   for (const dtype of options.dtypes.split(',')) {
     const folder = measured(preset, target, dtype);
-    const { median, p10, p90 } = json(join(folder, 'lacuna/bench.json')).speedup;
     const verdicts = budgets.map((budget) => verdict(ship(preset, target, dtype, '--max-ppl-ratio', budget)));
-    for (const { mode, windows, perplexityRatio } of json(join(folder, 'lacuna/evaluation.json')).modes) {
-      const ratio = perplexityRatio.value;
-      const torch = inTorch(folder, dtype, mode, windows);
-      const chance = torch?.perturbed && 2 * torch.perplexityRatio * torch.perturbed.standardError;
-      const cells = [
-        basename(resolve(options.model)),
-        `${preset} ${target}`,
-        dtype,
-        mode,
-        `${ratio.toFixed(4)} (${(perplexityRatio.upperBound ?? ratio).toFixed(4)})`,
-        torch?.perplexityRatio.toFixed(4) ?? '-',
-        torch === undefined ? '-' : (ratio - torch.perplexityRatio).toFixed(4),
-        chance?.toFixed(4) ?? '-',
-        `${median.toFixed(2)} (${p10.toFixed(2)}-${p90.toFixed(2)})`,
-        ...verdicts,
-      ];
-      console.log(`| ${cells.join(' | ')} |`);
-    }
+    rows.push(verdictRow(`${preset} ${target}`, dtype, folder, verdicts));
+    for (const line of qualityRows(`${preset} ${target}`, dtype, folder)) console.log(line);
   }
+console.log(`\n${[header(['plan', 'precision', 'decode', ...budgets]), ...rows].join('\n')}`);

@@ -118,9 +118,9 @@ function speedText({ speedup, subjects }: BuildResult['bench'], precision: strin
 }
 
 /** The word before a figure that is not a gain. */
-function verdictOf({ p10, p90 }: NonNullable<BuildResult['bench']['speedup']>): string {
-  if (p90 < 1) return 'SLOWER: ';
-  return p10 < 1 ? 'not sure to be faster: ' : '';
+function verdictOf({ lowerBound, upperBound }: NonNullable<BuildResult['bench']['speedup']>): string {
+  if (upperBound !== null && upperBound < 1) return 'SLOWER: ';
+  return lowerBound !== null && lowerBound > 1 ? '' : 'not sure to be faster: ';
 }
 
 function hostText({ kind }: BuildResult['host']): string {

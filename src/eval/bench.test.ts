@@ -49,6 +49,7 @@ describe('bench', () => {
     const dense = model('dense', (past) => (past === 0 ? 1 : 10), bytes);
     const sparse = model('sparse', (past) => (past === 0 ? 2 : 4));
     const flat = (value: number) => ({ median: value, p10: value, p90: value });
+    const unbounded = { lowerBound: null, upperBound: null };
     const unknown = { ffnBytesPerToken: null, weightBytesPerToken: null, bandwidthShare: null };
     const known = { ...bytes, bandwidthShare: 0.25 };
     expect(await bench([dense, sparse], TOKENS, { ...SMALL, now, threads: 2, memoryBandwidth: 200_000 })).toEqual({
@@ -59,8 +60,8 @@ describe('bench', () => {
         { name: 'dense', decodeTokensPerSecond: flat(100), prefillTokensPerSecond: flat(1000), ...known },
         { name: 'sparse', decodeTokensPerSecond: flat(250), prefillTokensPerSecond: flat(500), ...unknown },
       ],
-      speedup: flat(2.5),
-      prefillSpeedup: flat(0.5),
+      speedup: { ...flat(2.5), ...unbounded },
+      prefillSpeedup: { ...flat(0.5), ...unbounded },
     });
   });
 
@@ -100,14 +101,21 @@ describe('bench', () => {
     const lucky = [1, 1.25, 0.8, 1, 1.25];
     const subjects = [model('a', () => 1), model('b', (_past, _at, opening) => lucky[opening])] as const;
     const once = await bench(subjects, TOKENS, { ...SMALL, now, repeats: 1, rounds: 10 });
-    expect(once.speedup).toEqual({ median: 1, p10: 1, p90: 1 });
+    // Ten rounds of one opening say nothing of the next.
+    expect(once.speedup).toEqual({ median: 1, p10: 1, p90: 1, lowerBound: null, upperBound: null });
     const again = [model('a', () => 1), model('b', (_past, _at, opening) => lucky[opening])] as const;
     const { repeats, rounds, speedup, prefillSpeedup } = await bench(again, TOKENS, { ...SMALL, now, repeats: 5 });
     expect([repeats, rounds]).toEqual([5, 2]);
     // Ratios 0.8 0.8 0.8 0.8 1 1 1 1 1.25 1.25. Their deciles lie at places 0.9 and 8.1. Of prompts, one of each.
-    expect(speedup).toEqual({ median: 1, p10: expect.closeTo(0.8), p90: expect.closeTo(1.25) });
+    expect(speedup).toMatchObject({ median: 1, p10: expect.closeTo(0.8), p90: expect.closeTo(1.25) });
     // 0.8 0.8 1 1 1.25 at places 0.4 and 3.6
-    expect(prefillSpeedup).toEqual({ median: 1, p10: expect.closeTo(0.8), p90: expect.closeTo(1 + 0.6 * 0.25) });
+    expect(prefillSpeedup).toMatchObject({ median: 1, p10: expect.closeTo(0.8), p90: expect.closeTo(1 + 0.6 * 0.25) });
+    // Logarithms 0, -l, l, 0, -l with l = ln 1.25: mean -l / 5, variance (14 / 5) l^2 / 4; t of 4 degrees is 2.1318.
+    const [centre, margin] = [-Math.log(1.25) / 5, 2.1318 * Math.log(1.25) * Math.sqrt(14 / 5 / 4 / 5)];
+    for (const { lowerBound, upperBound } of [speedup, prefillSpeedup].filter((one) => one !== null)) {
+      expect(lowerBound).toBeCloseTo(Math.exp(centre - margin), 3);
+      expect(upperBound).toBeCloseTo(Math.exp(centre + margin), 3);
+    }
   });
 
   it('is not misled by a machine that slows down steadily', async () => {

@@ -2,6 +2,7 @@
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { type JobOptions, type ProgressStage, SILENT } from '../core/progress.ts';
 import type { KvCache, Session } from '../core/session.ts';
+import { ratioOf } from './ratio.ts';
 
 /** An open model. */
 export interface BenchSubject {
@@ -36,6 +37,14 @@ export interface Spread {
   readonly p90: number;
 }
 
+/** One speed over another, over the rounds of all repeats. */
+export interface Speedup extends Spread {
+  /** With a confidence of 95 %, the mean ratio is above this: Student's bound, over repeats. null with one repeat. */
+  readonly lowerBound: number | null;
+  /** With a confidence of 95 %, the mean ratio is below this. */
+  readonly upperBound: number | null;
+}
+
 export interface SubjectResult {
   readonly name: string;
   readonly decodeTokensPerSecond: Spread;
@@ -57,8 +66,8 @@ export interface BenchResult {
   readonly memoryBandwidth: number | null;
   readonly subjects: readonly SubjectResult[];
   /** Time of the first / time of the second, one value for each round of all repeats; null for one model. */
-  readonly speedup: Spread | null;
-  readonly prefillSpeedup: Spread | null;
+  readonly speedup: Speedup | null;
+  readonly prefillSpeedup: Speedup | null;
 }
 
 type OpenSubjects = readonly [OpenSubject] | readonly [OpenSubject, OpenSubject];
@@ -116,8 +125,8 @@ export async function bench(
           bytesPerSecond === null || memoryBandwidth === undefined ? null : bytesPerSecond / memoryBandwidth,
       };
     }),
-    speedup: ratios(decodes),
-    prefillSpeedup: ratios(prefills),
+    speedup: speedupOf(timed.map((repeat) => repeat.decodes)),
+    prefillSpeedup: speedupOf(prefills.map((prefill) => [prefill])),
   };
 }
 
@@ -230,9 +239,20 @@ function rates(rounds: readonly Milliseconds[], index: number, tokensPerBlock: n
   return spread(rounds.map((milliseconds) => (2 * tokensPerBlock * 1000) / milliseconds[index]));
 }
 
-function ratios(rounds: readonly Milliseconds[]): Spread | null {
-  if (rounds[0].length < 2) return null;
-  return spread(rounds.map(([first, second]) => first / second));
+/**
+ * Of the rounds of each repeat. The rounds of one opening are alike, so the bounds count each opening once, by the mean
+ * logarithm of its ratios.
+ */
+function speedupOf(repeats: readonly (readonly Milliseconds[])[]): Speedup | null {
+  if (repeats[0][0].length < 2) return null;
+  const ratios = repeats.map((rounds) => rounds.map(([first, second]) => first / second));
+  const logarithms = ratios.map((rounds) => rounds.reduce((sum, ratio) => sum + Math.log(ratio), 0) / rounds.length);
+  const inverse = ratioOf(logarithms.map((logarithm) => -logarithm)).upperBound;
+  return {
+    ...spread(ratios.flat()),
+    lowerBound: inverse === null ? null : 1 / inverse,
+    upperBound: ratioOf(logarithms).upperBound,
+  };
 }
 
 /** Median and outer deciles, linear between neighbours. */

@@ -40,7 +40,8 @@ export const DEFINITIONS = {
   speedup:
     'time of the first model / time of the second for the same tokens. A round times four blocks in the order ' +
     'first, second, second, first, in one process; a repeat opens both models anew and times a few rounds. The ' +
-    'value is the median over the rounds of all repeats, with the 10th and 90th percentile.',
+    'value is the median over the rounds of all repeats, with the 10th and 90th percentile. The bounds are what the ' +
+    "mean ratio is above and below, with a confidence of 95 % each, by Student's quantile over the repeats.",
   ffnBytesPerToken: 'bytes of FFN weights read for one decoded token, as the plan expects.',
   weightBytesPerToken:
     'bytes of all matrices read for one decoded token: attention, the FFN as the plan expects, and the output ' +

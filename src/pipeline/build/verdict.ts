@@ -3,7 +3,7 @@
  */
 import { LacunaError } from '../../core/errors.ts';
 import { FLOATS, gainsByTexts, type PrecisionName, precisionNamed, smallerThan } from '../../core/precision.ts';
-import { type Ratio, ratioOfScores, type Spread } from '../../eval/index.ts';
+import { type Ratio, ratioOfScores, type Speedup, type Spread } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
 import { judgeBudget } from './budget.ts';
@@ -32,7 +32,7 @@ export function withinBudget({ path, result }: Stage<EvaluateResult>, maxPplRati
 interface Faster {
   readonly precision: PrecisionName;
   /** Speed against the build's dense model; null for that model itself. */
-  readonly speedup: Spread | null;
+  readonly speedup: Speedup | null;
   /** Perplexity ratio to the floats; null for the floats themselves. */
   readonly ratio: Ratio | null;
   /** Whether the fitting text rounded its weights. */
@@ -41,16 +41,15 @@ interface Faster {
 
 /**
  * Throws `check-failed` if the sparse model decodes slower than the dense one, and names dense models that are faster
- * and within the budget. A model counts as slower when nine rounds in ten say so: the upper bound of the ratio is its
- * 90th percentile.
+ * and within the budget. A model counts as slower when it is so with a confidence of 95 %.
  */
 export async function refuseSlower(build: Build, dense: Stage<null>, timing: BenchReport): Promise<void> {
   const { options, precision } = build;
   const { speedup } = timing;
-  if (options.allowSlower || speedup === null || speedup.p90 >= 1) return;
+  if (options.allowSlower || speedup === null || speedup.upperBound === null || speedup.upperBound >= 1) return;
   const slower =
     `The sparse ${precision.name} model decodes ${times(speedup)} as fast as the dense ${precision.name} model ` +
-    `in ${engineName(build)}: nothing was written`;
+    `in ${engineName(build)}, on average at most ${speedup.upperBound.toFixed(2)} times: nothing was written`;
   const faster = await fasterModels(build, dense);
   const named = faster
     .filter(({ ratio }) => keepsTo(ratio, options.maxPplRatio))
@@ -75,11 +74,10 @@ async function fasterModels(build: Build, dense: Stage<null>): Promise<Faster[]>
   const smaller = smallerThan(name);
   if (smaller === undefined) return [same];
   const { result } = await buildAlternative(build, dense, smaller);
-  const isFaster = result.speedup !== null && result.speedup.p10 > 1;
   const ratio = ratioOfScores(result.scores, floats);
   const byText = gainsByTexts(precisionNamed(smaller));
   const other = { precision: smaller, speedup: result.speedup, ratio, byText };
-  return isFaster ? [other, same] : [same];
+  return (result.speedup?.lowerBound ?? 0) > 1 ? [other, same] : [same];
 }
 
 function keepsTo(ratio: Ratio | null, maxPplRatio: number | undefined): boolean {
