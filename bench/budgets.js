@@ -96,7 +96,7 @@ function inTorch(folder, dtype, mode, windows) {
 function verdict({ status, stderr }) {
   if (status === 0) return 'ships';
   if (status !== 1) throw new Error(`lacuna build ended with ${status}: ${stderr}`);
-  return /decodes .* as fast as/.test(stderr) ? 'refused: slower' : 'refused: over budget';
+  return /decodes .* as fast as/.test(stderr) ? 'slower' : 'over budget';
 }
 
 /** What a folder costs in quality, a row a mode. */
