@@ -99,7 +99,8 @@ function stored(scale: number): number {
 
 const FLOAT = new Float32Array(1);
 const BITS = new Uint32Array(FLOAT.buffer);
-const MAX_FLOAT16 = 65504;
+/** The largest float16. */
+export const MAX_FLOAT16 = 65504;
 
 /** Precisions that can store larger values. */
 const WIDE_FLOATS = FLOAT_NAMES.filter((name) => precisionNamed(name).floats === 'float32');

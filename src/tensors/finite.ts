@@ -1,8 +1,10 @@
 /** Finds NaN and infinity in raw float bytes: the elements whose exponent bits are all ones. */
-import { DTYPE_BYTES, type DType } from '../core/dtype.ts';
+import { DTYPE_BYTES, type DType, type FloatDType, isFloat } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import { listed, VOCABULARY_NAMES } from '../core/precision.ts';
 import type { StoredTensor, TensorExpr } from '../core/tensor.ts';
+import { MAX_FLOAT16 } from '../quantize/fit.ts';
+import { castFloats } from '../quantize/float-cast.ts';
 
 /**
  * How words of 32 bits are tested, even and odd ones. Adding the exponent's lowest bit to the magnitude sets the sign
@@ -15,7 +17,7 @@ interface WordTest {
   readonly sign: number;
 }
 
-const WORD_TESTS: Readonly<Partial<Record<DType, WordTest>>> = {
+const WORD_TESTS: Readonly<Record<FloatDType, WordTest>> = {
   float16: { magnitude: [0x7fff7fff, 0x7fff7fff], add: [0x04000400, 0x04000400], sign: 0x80008000 | 0 },
   bfloat16: { magnitude: [0x7fff7fff, 0x7fff7fff], add: [0x00800080, 0x00800080], sign: 0x80008000 | 0 },
   float32: { magnitude: [0x7fffffff, 0x7fffffff], add: [0x00800000, 0x00800000], sign: 0x80000000 | 0 },
@@ -30,8 +32,14 @@ const TEST_BYTES = 16;
  * holds the tensor's elements from index `firstElement` on.
  */
 export function refuseNonFinite(tensor: StoredTensor, block: Uint8Array, firstElement: number): void {
-  const index = indexOfNonFinite(tensor.dtype, block);
-  if (index >= 0) throw nonFiniteError(tensor, firstElement + index, valueAt(tensor.dtype, block, index));
+  const found = findNonFinite(tensor.dtype, block);
+  if (found === undefined) return;
+  const index = multiIndex(firstElement + found.index, tensor.shape).join(', ');
+  throw new LacunaError(
+    'non-finite',
+    `Tensor "${tensor.name}" holds ${found.value} at [${index}], in ${tensor.path}; weights must be finite numbers`,
+    { hint: 'Get an intact checkpoint, or accept such values with --allow-nonfinite.' },
+  );
 }
 
 /**
@@ -41,7 +49,7 @@ export function refuseNonFinite(tensor: StoredTensor, block: Uint8Array, firstEl
 export function refuseOverflow(from: TensorExpr, block: Uint8Array): void {
   const tensor = from.kind === 'transpose' ? from.from : from;
   const isStored = tensor.kind === 'file' || tensor.kind === 'ggml';
-  if (!isStored || !tensor.mustBeFinite || indexOfNonFinite('float16', block) < 0) return;
+  if (!isStored || !tensor.mustBeFinite || findNonFinite('float16', block) === undefined) return;
   throw new LacunaError(
     'unsupported',
     `Tensor "${tensor.name}" holds values beyond ${MAX_FLOAT16}, the largest float16, in ${tensor.path}`,
@@ -49,15 +57,23 @@ export function refuseOverflow(from: TensorExpr, block: Uint8Array): void {
   );
 }
 
-const MAX_FLOAT16 = 65504;
+interface Found {
+  readonly index: number;
+  readonly value: number;
+}
 
-/** Index of the first element that is not finite, or -1. Works for types without infinities too. */
-function indexOfNonFinite(dtype: DType, block: Uint8Array): number {
-  const test = WORD_TESTS[dtype];
-  if (test === undefined) return -1;
+/** The first element that is not finite. Works for types without infinities too. */
+function findNonFinite(dtype: DType, block: Uint8Array): Found | undefined {
+  if (!isFloat(dtype)) return undefined;
   const tested = block.byteLength - (block.byteLength % TEST_BYTES);
   const words = new Int32Array(block.buffer, block.byteOffset, tested / 4);
-  return firstNonFinite(dtype, block, passes(words, test) ? tested : 0);
+  const start = passes(words, WORD_TESTS[dtype]) ? tested : 0;
+  if (start === block.byteLength) return undefined;
+  const first = start / DTYPE_BYTES[dtype];
+  const values = new Float64Array(block.byteLength / DTYPE_BYTES[dtype] - first);
+  castFloats(block.subarray(start), dtype, new Uint8Array(values.buffer), 'float64');
+  const at = values.findIndex((value) => !Number.isFinite(value));
+  return at < 0 ? undefined : { index: first + at, value: values[at] };
 }
 
 /** The hot pass: no branch in the loop, one answer for the whole block. */
@@ -73,36 +89,6 @@ function passes(
     d |= ((words[i + 3] & oddBits) + oddAdd) | 0;
   }
   return ((a | b | c | d) & sign) === 0;
-}
-
-/** Index of the first element from byte `startByte` on that is not finite, or -1. */
-function firstNonFinite(dtype: DType, block: Uint8Array, startByte: number): number {
-  const count = block.byteLength / DTYPE_BYTES[dtype];
-  for (let i = startByte / DTYPE_BYTES[dtype]; i < count; i++) if (!Number.isFinite(valueAt(dtype, block, i))) return i;
-  return -1;
-}
-
-/**
- * One element as a number. For the 16-bit types only infinities and NaN must be right, because only these are reported.
- */
-function valueAt(dtype: DType, block: Uint8Array, index: number): number {
-  const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
-  if (dtype === 'float64') return view.getFloat64(8 * index, true);
-  if (dtype === 'float32') return view.getFloat32(4 * index, true);
-  const bits = view.getUint16(2 * index, true);
-  const exponentMask = dtype === 'float16' ? 0x7c00 : 0x7f80;
-  if ((bits & exponentMask) !== exponentMask) return 0;
-  if ((bits & 0x7fff) !== exponentMask) return Number.NaN;
-  return bits & 0x8000 ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-}
-
-function nonFiniteError(tensor: StoredTensor, flatIndex: number, value: number): LacunaError {
-  const index = multiIndex(flatIndex, tensor.shape).join(', ');
-  return new LacunaError(
-    'non-finite',
-    `Tensor "${tensor.name}" holds ${value} at [${index}], in ${tensor.path}; weights must be finite numbers`,
-    { hint: 'Get an intact checkpoint, or accept such values with --allow-nonfinite.' },
-  );
 }
 
 /** Row-major flat index -> one index for each axis. */

@@ -1,5 +1,5 @@
 /** Tensor expressions are evaluated exactly, in blocks. Truncated or non-finite data is refused. */
-import { mkdtemp, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -25,7 +25,7 @@ import {
   transpose,
   waves,
 } from '../core/tensor.ts';
-import { keptFiles, readFloats, readTensorBytes, type SourceFiles, streamTensor } from './index.ts';
+import { keptFiles, readFloats, readTensorBytes, streamTensor } from './index.ts';
 import { transposeBlocks } from './transpose.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'lacuna-tensor-data-'));
@@ -531,26 +531,18 @@ describe('records', () => {
 
   test('close their files when they are broken off, and when one is missing', async () => {
     const file = await fileTensor('float32', [4, 2], new Uint8Array(32));
-    let opened = 0;
-    const files: SourceFiles = {
-      open: async (path) => {
-        const handle = await open(path, 'r');
-        opened++;
-        return handle;
-      },
-      done: async (handle) => {
-        opened--;
-        await handle.close();
-      },
-    };
     const gone = { ...file, path: `${file.path}.gone` };
-    for await (const _ of streamTensor(records(4, [file, file], 1), { files })) break;
-    expect(opened).toBe(0);
+    const before = await openFiles();
+    for await (const _ of streamTensor(records(4, [file, file], 1))) {
+      expect(await openFiles()).toBe(before + 1);
+      break;
+    }
+    expect(await openFiles()).toBe(before);
     const missing = async () => {
-      for await (const _ of streamTensor(records(4, [file, gone], 1), { files }));
+      for await (const _ of streamTensor(records(4, [file, gone], 1)));
     };
     await expect(missing()).rejects.toThrow(expect.objectContaining({ code: 'not-found' }));
-    expect(opened).toBe(0);
+    expect(await openFiles()).toBe(before);
   });
 });
 

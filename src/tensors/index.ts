@@ -21,11 +21,10 @@ import { dequantize } from '../quantize/ggml/dequantize.ts';
 import { BLOCK_SIZES } from '../quantize/ggml/types.ts';
 import { type KeptFits, keptFits, quantizeBlocks } from '../quantize/index.ts';
 import { refuseNonFinite, refuseOverflow } from './finite.ts';
-import { addProduct } from './low-rank.ts';
+import { lowRankBlocks } from './low-rank.ts';
 import { alignedBlocks } from './pieces.ts';
 import { recordsBlocks } from './records.ts';
-import { regroupBlocks } from './regroup.ts';
-import { rowsBlocks } from './rows.ts';
+import { regroupBlocks, rowsBlocks } from './rows.ts';
 import { transposeBlocks } from './transpose.ts';
 
 /** Bytes in a streamed block. Work on it happens in the processor's own cache; larger blocks took more time. */
@@ -41,7 +40,7 @@ export interface BlockMemory {
 export interface StreamOptions {
   /** Blocks have memory of their own when absent, and may be kept; see `reusedMemory`. */
   readonly memory?: BlockMemory;
-  /** How files are opened; see `keptFiles`. If absent, every tensor's file is opened and closed for it. */
+  /** Shared by several tensors; see `keptFiles`. If absent, the tensor's files are closed after it. */
   readonly files?: SourceFiles;
   /** Shared by the parts of one quantised matrix, so that the matrix is not quantised again for each of them. */
   readonly fits?: KeptFits;
@@ -69,29 +68,14 @@ function ring(count: number): (byteLength: number) => ArrayBuffer {
 const fresh = (byteLength: number) => new ArrayBuffer(byteLength);
 const FRESH: BlockMemory = { read: fresh, cast: fresh };
 
-/** For data used only within this file. Two suffice: one is read into while the other is converted. */
-function scratchMemory(): BlockMemory {
-  return { read: ring(2), cast: ring(2) };
-}
-
-/** How the files of tensors are opened. */
+/** The files of tensors. */
 export interface SourceFiles {
   open(path: string): Promise<FileHandle>;
-  /** Nothing more is read through `handle` for this tensor. */
-  done(handle: FileHandle): Promise<void>;
-}
-
-const EACH_TIME: SourceFiles = { open: (path) => open(path, 'r'), done: (handle) => handle.close() };
-
-export interface KeptFiles extends SourceFiles {
   close(): Promise<void>;
 }
 
-/**
- * Each file is opened once and stays open until all are closed, because opening takes as long as reading a small
- * tensor.
- */
-export function keptFiles(): KeptFiles {
+/** Each file is opened once and stays open until all are closed: opening takes as long as reading a small tensor. */
+export function keptFiles(): SourceFiles {
   const handles = new Map<string, Promise<FileHandle>>();
   return {
     open: (path) => {
@@ -99,7 +83,6 @@ export function keptFiles(): KeptFiles {
       handles.set(path, handle);
       return handle;
     },
-    done: async () => {},
     close: async () => {
       const opened = await Promise.allSettled(handles.values());
       for (const handle of opened) if (handle.status === 'fulfilled') await handle.value.close();
@@ -117,12 +100,17 @@ export function keptFiles(): KeptFiles {
  *
  * @example for await (const block of streamTensor(cast(weight, 'float32'))) await handle.write(block);
  */
-export function streamTensor(
+export async function* streamTensor(
   expr: TensorExpr,
-  { memory = FRESH, files = EACH_TIME, fits = keptFits() }: StreamOptions = {},
+  { memory = FRESH, files, fits = keptFits() }: StreamOptions = {},
 ): Blocks {
   const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
-  return storedBlocks(expr, elements, fits, { memory, files });
+  const opened = files ?? keptFiles();
+  try {
+    yield* storedBlocks(expr, elements, fits, { memory, files: opened });
+  } finally {
+    if (files === undefined) await opened.close();
+  }
 }
 
 /** All bytes of `expr`, in memory of their own; errors as those of `streamTensor`. */
@@ -150,9 +138,9 @@ interface Means {
   readonly files: SourceFiles;
 }
 
-/** For blocks that are used up within this file. */
+/** For blocks that are used up within this file. Two buffers suffice: one is read into while the other is converted. */
 function within({ files }: Means): Means {
-  return { memory: scratchMemory(), files };
+  return { memory: { read: ring(2), cast: ring(2) }, files };
 }
 
 /** For blocks that are used up before the blocks made from them. */
@@ -160,10 +148,7 @@ function consumed(means: Means): Means {
   return means.memory === FRESH ? within(means) : means;
 }
 
-/**
- * Blocks of at most `elements` elements. Each starts at a multiple of 8 of its memory. If `elements` is a multiple of a
- * row, blocks are whole rows.
- */
+/** Blocks of at most `elements` elements (whole rows if it is a multiple), each at a multiple of 8 of its memory. */
 function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
   switch (expr.kind) {
     case 'file':
@@ -185,7 +170,7 @@ function blocksOf(expr: TensorExpr, elements: number, means: Means): Blocks {
     case 'rows':
       return rowsBlocks(expr, elements, (count) => blocksOf(expr.from, count, within(means)));
     case 'low-rank':
-      return lowRankBlocks(expr, elements, means);
+      return addLowRank(expr, elements, means);
     case 'add':
       return mapBlocks(expr, elements, means, (addend) => addend + expr.value);
     case 'multiply':
@@ -271,7 +256,6 @@ async function* fileBlocks(tensor: FileTensor, elements: number, { memory, files
     }
   } finally {
     await next.catch(() => {});
-    await files.done(handle);
   }
 }
 
@@ -325,10 +309,7 @@ async function* castBlocks({ from, dtype }: CastTensor, elements: number, means:
   }
 }
 
-/**
- * Float64 sums and products of two float32 numbers are so exact that rounding them once more gives float32's own
- * result.
- */
+/** Float64 sums and products of two float32 numbers are so exact that rounding them gives float32's own result. */
 async function* mapBlocks(
   { from }: AddTensor | MultiplyTensor,
   elements: number,
@@ -361,19 +342,7 @@ async function* ggmlBlocks(tensor: GgmlTensor, elements: number, means: Means): 
 }
 
 /** The two factors are held in memory: a rank of 64 is a hundredth of a large matrix. */
-async function* lowRankBlocks(expr: LowRankTensor, elements: number, means: Means): Blocks {
-  const product = {
-    columns: expr.shape[1],
-    left: await readFloats(expr.left),
-    right: await readFloats(expr.right),
-    scale: expr.scale,
-  };
-  let done = 0;
-  for await (const block of blocksOf(expr.from, elements, within(means))) {
-    const target = new Float32Array(means.memory.cast(block.length), 0, block.length / 4);
-    target.set(new Float32Array(block.buffer, block.byteOffset, target.length));
-    addProduct(product, done, target);
-    done += target.length;
-    yield new Uint8Array(target.buffer, 0, block.length);
-  }
+async function* addLowRank(expr: LowRankTensor, elements: number, means: Means): Blocks {
+  const factors = [await readFloats(expr.left), await readFloats(expr.right)];
+  yield* lowRankBlocks(expr, factors, blocksOf(expr.from, elements, within(means)), means.memory.cast);
 }

@@ -29,10 +29,7 @@ export async function* recordsBlocks(
   }
 }
 
-/**
- * Finding scales takes nearly all the time of quantising, and codes follow from them. So scales are read first, as a
- * whole, and are found only once.
- */
+/** Finding scales takes nearly all the time of quantising. So they are read first, as a whole, and found only once. */
 async function partStreams(parts: readonly TensorExpr[], read: ReadPart): Promise<readonly Blocks[]> {
   const fits = new Map(parts.map((part) => [matrixOf(part), keptFits()]));
   const streams: Blocks[] = [];

@@ -1,14 +1,14 @@
-/** Takes some rows of a matrix while it is streamed. */
-import { DTYPE_BYTES, elementCount } from '../core/dtype.ts';
-import type { RowsTensor } from '../core/tensor.ts';
-import { alignedBlocks } from './pieces.ts';
+/** Takes or reorders rows of a tensor while it is streamed. */
+import { byteLength, DTYPE_BYTES, elementCount } from '../core/dtype.ts';
+import type { RegroupTensor, RowsTensor } from '../core/tensor.ts';
+import { alignedBlocks, inPieces } from './pieces.ts';
 
 /** Elements read at a time, at least one row. */
 const READ_ELEMENTS = 1 << 18;
 
 /**
- * Blocks of at most `elements` elements, each at a multiple of 8 of its memory. `read` gives `expr.from` in order, in
- * whole rows.
+ * Blocks of at most `elements` elements of some rows, each at a multiple of 8 of its memory. `read` gives `expr.from`
+ * in order, in whole rows.
  */
 export async function* rowsBlocks(
   { rows, shape, dtype }: RowsTensor,
@@ -28,4 +28,28 @@ export async function* rowsBlocks(
     first = end;
   }
   yield* alignedBlocks(taken, elements * DTYPE_BYTES[dtype]);
+}
+
+/** The same for rows in another order. One group is held in memory. `source` gives `expr.from` in blocks of any size. */
+export async function* regroupBlocks(
+  { shape, dtype, groups, columns }: RegroupTensor,
+  elements: number,
+  source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  const rowBytes = byteLength(dtype, shape.slice(1));
+  const groupRows = shape[0] / groups;
+  for await (const group of inPieces(source, groupRows * rowBytes)) {
+    const ordered = transposeRows(group, groupRows / columns, columns, rowBytes);
+    yield* alignedBlocks(ordered, elements * DTYPE_BYTES[dtype]);
+  }
+}
+
+function transposeRows(from: Uint8Array, rows: number, columns: number, rowBytes: number): Uint8Array {
+  const to = new Uint8Array(from.length);
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) {
+      const start = (row * columns + column) * rowBytes;
+      to.set(from.subarray(start, start + rowBytes), (column * rows + row) * rowBytes);
+    }
+  return to;
 }
