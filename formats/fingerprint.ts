@@ -3,7 +3,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { byteLength } from '../src/core/dtype.ts';
 import { type StoredTensor, storedIn, type TensorExpr } from '../src/core/tensor.ts';
-import { storedBytes } from './gguf/read.ts';
+import { storedBytes } from '../src/quantize/ggml/types.ts';
 
 /**
  * Bytes read from the middle of each tensor: enough to distinguish fine-tunes of one model, few enough to read at once.

@@ -6,8 +6,6 @@ import { restoreModel } from './architectures/index.ts';
 import { readGguf } from './read.ts';
 import { readGgmlTokenizer, specialTokenIds, tokenizerFiles } from './tokenizer/index.ts';
 
-export { storedBytes } from './read.ts';
-
 /**
  * Opens a GGUF file as the Hugging Face checkpoint that it was made from. Only headers of the weights are read.
  *

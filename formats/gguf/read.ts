@@ -1,9 +1,8 @@
 /** Opens GGUF files: only the header is read, tensors stay on disk as ranges of the file. */
 import type { FileHandle } from 'node:fs/promises';
-import { byteLength, elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { StoredTensor } from '../../src/core/tensor.ts';
-import { BLOCK_SIZES, READ_TYPES, typeOfCode } from '../../src/quantize/ggml/types.ts';
+import { BLOCK_SIZES, READ_TYPES, storedBytes, typeOfCode } from '../../src/quantize/ggml/types.ts';
 import { readUpTo, withRegular } from '../regular-file.ts';
 import { badGguf, EndOfWindow, openCursor } from './cursor.ts';
 import { type GgufHeader, type GgufMetadata, readHeader, type TensorInfo } from './header.ts';
@@ -92,13 +91,6 @@ function locate(
       `tensor "${name}" has rows of ${columns}, no multiple of the ${values} of a ${found.name} block`,
     );
   return { kind: 'ggml', type: found.name, dtype: 'float32', shape, ...place };
-}
-
-/** Bytes that a tensor takes in its file. */
-export function storedBytes(tensor: StoredTensor): number {
-  if (tensor.kind === 'file') return byteLength(tensor.dtype, tensor.shape);
-  const { values, bytes } = BLOCK_SIZES[tensor.type];
-  return (elementCount(tensor.shape) / values) * bytes;
 }
 
 /** `stored` is in the order of bytes. There may be gaps for alignment, but no overlap, and nothing may be cut off. */

@@ -13,7 +13,6 @@ import {
 } from '../../src/core/graph.ts';
 import { type EncodedModel, MEMORY_DATA } from '../../src/core/runner.ts';
 import type { TensorExpr } from '../../src/core/tensor.ts';
-import { keptFits } from '../../src/quantize/index.ts';
 import { readTensorBytes, streamTensor } from '../../src/tensors/index.ts';
 import { ATTRIBUTE_TYPES, EXTERNAL_LOCATION } from './codes.ts';
 import { type Layout, layOut, type Slot } from './layout.ts';
@@ -42,7 +41,7 @@ export async function encodeModel(graph: Graph): Promise<EncodedModel> {
   const model = await encodeGraph(graph, layout, MEMORY_DATA);
   if (layout.totalBytes === 0) return { model, externalData: undefined };
   const externalData = new Uint8Array(layout.totalBytes);
-  const fits = keptFits();
+  const fits = {};
   for (const slot of layout.slots) {
     let position = slot.byteOffset;
     for await (const block of streamTensor(slot.data, { fits })) {

@@ -7,7 +7,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { throwIfAborted } from '../../src/core/errors.ts';
-import { keptFits } from '../../src/quantize/index.ts';
 import { keptFiles, reusedMemory, streamTensor } from '../../src/tensors/index.ts';
 import { addToCrc32, joinCrc32 } from '../checksum.ts';
 import { type PartialFile, writeAll } from '../files.ts';
@@ -139,7 +138,7 @@ async function doJobs(work: SharedWork, handle: FileHandle, report: Report): Pro
   };
   try {
     for (let job = takeJob(work); job !== undefined; job = takeJob(work)) {
-      const fits = keptFits();
+      const fits = {};
       for (const slot of job) {
         let [crc32, position] = [0, slot.byteOffset];
         for await (const block of streamTensor(slot.data, { memory, files, fits })) {

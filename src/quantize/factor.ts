@@ -2,10 +2,7 @@
 import { LacunaError } from '../core/errors.ts';
 import type { Multiply } from '../core/runner.ts';
 
-/**
- * A share of the diagonal's mean. It is added to the diagonal, so that directions that the texts hardly used still cost
- * something.
- */
+/** A share of the diagonal's mean, added to it so that directions that the texts hardly used still cost something. */
 const DAMPING = 0.05;
 
 /** Columns that plain loops factor at a time. `multiply` computes products with all earlier columns. */

@@ -68,10 +68,7 @@ function rangeOf({ values, start, length }: Block): Range {
   return { low, high };
 }
 
-/**
- * There is one code more below the middle than above. The sign of the scale puts it on the side where the range is
- * longer.
- */
+/** One code more is below the middle than above. The scale's sign puts it on the side where the range is longer. */
 function nearestSymmetric({ low, high }: Range, bits: number): Fit {
   const middle = middleCode(bits);
   const upright = Math.max(high / (middle - 1), -low / middle);
@@ -105,9 +102,7 @@ export const MAX_FLOAT16 = 65504;
 /** Precisions that can store larger values. */
 const WIDE_FLOATS = FLOAT_NAMES.filter((name) => precisionNamed(name).floats === 'float32');
 
-/**
- * Throws 'unsupported' for a scale beyond float16. Infinite weights, where they are allowed, have an infinite scale.
- */
+/** Throws 'unsupported' for a scale beyond float16. Infinite weights, where allowed, have an infinite scale. */
 export function inRange(scale: number): number {
   if (Math.abs(scale) <= MAX_FLOAT16 || !Number.isFinite(scale)) return scale;
   throw new LacunaError(

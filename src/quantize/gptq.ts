@@ -28,11 +28,6 @@ export interface RoundedMatrix extends QuantizedMatrix {
   readonly zeroPoints: BytesTensor | undefined;
 }
 
-/** The same for a turnable matrix (`TurnableMatrix`). */
-export interface RoundedTurnable extends RoundedMatrix {
-  readonly turned: RoundedMatrix;
-}
-
 /**
  * The matrix `values` [rows, columns] in blocks of `scheme`. `fitBlock` finds the scales, with errors weighed by the
  * diagonal of the Gram matrix. Codes are chosen so that errors compensate each other.
@@ -56,7 +51,7 @@ export async function roundCompensated(
     scaleOf: (row, column) => fits.scales[blockOf(row, column)],
     zeroPointOf: (row, column) => fits.zeroPoints[blockOf(row, column)],
   };
-  const codes = await compensatedCodes(values, zeroCodes(scheme, shape, fits), { grid, factor, multiply });
+  const codes = await compensatedCodes(values, zeroCodes(scheme, shape, fits), grid, factor, multiply);
   const parts = quantizedParts([shape.rows, columns], scheme);
   return {
     codes: inMemory(parts.codes, packCodes(codes, scheme, shape)),
@@ -65,13 +60,13 @@ export async function roundCompensated(
   };
 }
 
-/** The same for a matrix that is stored along both of its axes. `scheme` is that of its transpose. */
+/** The same for a matrix that is stored along both of its axes (`TurnableMatrix`). `scheme` is that of its transpose. */
 export async function roundTurnable(
   values: Float32Array,
   scheme: BlockScheme,
   factor: GramFactor,
   multiply: Multiply,
-): Promise<RoundedTurnable> {
+): Promise<RoundedMatrix & { readonly turned: RoundedMatrix }> {
   const { columns, diagonal } = factor;
   const shape = blockShape([values.length / columns, columns], scheme);
   const fits = fitTurnable(values, diagonal, scheme, shape);
@@ -82,7 +77,7 @@ export async function roundTurnable(
     scaleOf: (row, column) => turnableScale(fits, shape, scheme, row, column),
     zeroPointOf: () => middleCode(scheme.bits),
   };
-  const codes = await compensatedCodes(values, new Uint8Array(values.length), { grid, factor, multiply });
+  const codes = await compensatedCodes(values, new Uint8Array(values.length), grid, factor, multiply);
   const { turned, ...parts } = turnableParts([shape.rows, columns], scheme);
   return {
     codes: inMemory(parts.codes, ownCodes(codes, scheme, shape, fits)),
@@ -109,12 +104,6 @@ interface Grid extends Pick<BlockShape, 'rows' | 'columns'> {
   readonly zeroPointOf: (row: number, column: number) => number;
 }
 
-interface Rounding {
-  readonly grid: Grid;
-  readonly factor: GramFactor;
-  readonly multiply: Multiply;
-}
-
 /**
  * Fills `codes`, one a byte [rows, width]. Column j with the values w_j is rounded as x_j = w_j + sum over earlier
  * columns i of U_ij e_i. e_i is w_i minus the rounded w_i.
@@ -122,13 +111,15 @@ interface Rounding {
 async function compensatedCodes(
   values: Float32Array,
   codes: Uint8Array,
-  { grid, factor, multiply }: Rounding,
+  grid: Grid,
+  factor: GramFactor,
+  multiply: Multiply,
 ): Promise<Uint8Array> {
   const { rows, columns } = grid;
   const errors = new Float32Array(columns * rows);
   for (let start = 0; start < columns; start += STRIP) {
     const width = Math.min(STRIP, columns - start);
-    const carried = await carriedOn(errors, factor, { start, width, rows }, multiply);
+    const carried = await carriedOn(errors, factor, start, width, multiply);
     for (let j = 0; j < width; j++) {
       const index = factor.order[start + j];
       const error = errors.subarray((start + j) * rows, (start + j + 1) * rows);
@@ -148,19 +139,15 @@ function zeroCodes({ blockSize }: BlockScheme, { rows, blocks }: BlockShape, { z
   return codes;
 }
 
-interface Strip {
-  readonly start: number;
-  readonly width: number;
-  readonly rows: number;
-}
-
-/** What all columns before a strip add to its columns, [width, rows]. */
+/** What all columns before a strip of `width` columns add to these, [width, rows]. */
 async function carriedOn(
   errors: Float32Array,
   { columns, upper }: GramFactor,
-  { start, width, rows }: Strip,
+  start: number,
+  width: number,
   multiply: Multiply,
 ): Promise<Float32Array> {
+  const rows = errors.length / columns;
   if (start === 0) return new Float32Array(width * rows);
   const factors = new Float32Array(width * start);
   for (let before = 0; before < start; before++)

@@ -1,18 +1,7 @@
-/**
- * Quantises a float matrix that is read a few rows at a time: codes, scales and zero points as MatMulNBits takes them.
- */
+/** Quantises a float matrix that is read a few rows at a time, into what MatMulNBits takes. */
 import { elementCount } from '../core/dtype.ts';
 import type { QuantizeTensor } from '../core/tensor.ts';
-import {
-  type BlockShape,
-  blockShape,
-  encodeRows,
-  fitRows,
-  type MatrixFits,
-  packCodes,
-  partBytes,
-  roomFor,
-} from './matrix.ts';
+import { type BlockShape, blockShape, encodeRows, fitRows, type MatrixFits, packCodes, partBytes } from './matrix.ts';
 import {
   encodeTurnable,
   fitTurnable,
@@ -33,15 +22,11 @@ const CHUNK_ELEMENTS = 1 << 20;
 const KEPT_BYTES = 64 << 20;
 
 /**
- * Scale and zero point of each block of the last quantised matrix. The parts of a matrix are usually wanted one after
+ * The fits of the last quantised matrix, one entry for each read. The parts of a matrix are usually wanted one after
  * the other, and finding the scales takes nearly all the time.
  */
 export interface KeptFits {
-  last: { readonly tensor: QuantizeTensor; readonly fits: MatrixFits } | undefined;
-}
-
-export function keptFits(): KeptFits {
-  return { last: undefined };
+  last?: { readonly tensor: QuantizeTensor; readonly fits: readonly MatrixFits[] };
 }
 
 export interface QuantizeSources {
@@ -64,22 +49,20 @@ export async function* quantizeBlocks(
   const known = kept.last !== undefined && sameMatrix(kept.last.tensor, tensor) ? kept.last.fits : undefined;
   const part = tensor.part as 'codes' | 'scales' | 'zero-points';
   if (known !== undefined && part !== 'codes') {
-    yield partBytes(part, tensor.scheme, shape, known);
+    for (const fits of known) yield partBytes(part, tensor.scheme, shape, fits);
     return;
   }
-  const all = known === undefined ? roomForAll(shape) : undefined;
-  let row = 0;
+  const isKept = shape.rows * shape.blocks * 5 <= KEPT_BYTES;
+  const found: MatrixFits[] = [];
   for await (const values of floatsOf(readRows(rowsAtATime(shape, 1) * shape.columns))) {
-    const rows = values.length / shape.columns;
-    const fits =
-      known === undefined ? fitRows(values, columnWeights, tensor.scheme, shape) : cut(known, row, rows, shape);
-    if (all !== undefined) put(all, fits, row * shape.blocks);
+    // The same rows are read at a time whatever the part.
+    const fits = known?.[found.length] ?? fitRows(values, columnWeights, tensor.scheme, shape);
+    if (isKept) found.push(fits);
     yield part === 'codes'
       ? packCodes(encodeRows(values, tensor.scheme, shape, fits), tensor.scheme, shape)
       : partBytes(part, tensor.scheme, shape, fits);
-    row += rows;
   }
-  if (all !== undefined) kept.last = { tensor, fits: all };
+  if (isKept) kept.last = { tensor, fits: found };
 }
 
 /** The same for a turnable matrix. Its transpose is put together in memory, with one byte for each weight. */
@@ -121,18 +104,4 @@ function rowsAtATime({ columns }: BlockShape, group: number): number {
 /** By identity: the parts of a matrix are made together and share their source. */
 function sameMatrix(a: QuantizeTensor, b: QuantizeTensor): boolean {
   return a.from === b.from && a.scheme === b.scheme && a.importance === b.importance;
-}
-
-function roomForAll({ rows, blocks }: BlockShape): MatrixFits | undefined {
-  return rows * blocks * 5 <= KEPT_BYTES ? roomFor(rows * blocks) : undefined;
-}
-
-function put(all: MatrixFits, part: MatrixFits, start: number): void {
-  all.scales.set(part.scales, start);
-  all.zeroPoints.set(part.zeroPoints, start);
-}
-
-function cut({ scales, zeroPoints }: MatrixFits, row: number, rows: number, { blocks }: BlockShape): MatrixFits {
-  const [start, end] = [row * blocks, (row + rows) * blocks];
-  return { scales: scales.subarray(start, end), zeroPoints: zeroPoints.subarray(start, end) };
 }

@@ -1,6 +1,6 @@
 /** A matrix in blocks: scale and zero point of each block, the codes, and their bytes as MatMulNBits takes them. */
 import type { BlockScheme } from '../core/tensor.ts';
-import { codeOf, type Fit, fitBlock, middleCode, topCode } from './fit.ts';
+import { codeOf, fitBlock, middleCode, topCode } from './fit.ts';
 import { castFloats } from './float-cast.ts';
 
 export interface BlockShape {
@@ -22,10 +22,6 @@ export interface MatrixFits {
   readonly zeroPoints: Uint8Array;
 }
 
-export function roomFor(blocks: number): MatrixFits {
-  return { scales: new Float32Array(blocks), zeroPoints: new Uint8Array(blocks) };
-}
-
 /** Finds scale and zero point of every block of whole rows. `weights` are by column, as in `Block`. */
 export function fitRows(
   values: Float32Array,
@@ -34,12 +30,13 @@ export function fitRows(
   { columns, blocks }: BlockShape,
 ): MatrixFits {
   const rows = values.length / columns;
-  const { scales, zeroPoints } = roomFor(rows * blocks);
+  const scales = new Float32Array(rows * blocks);
+  const zeroPoints = new Uint8Array(rows * blocks);
   for (let row = 0, block = 0; row < rows; row++) {
     for (let firstColumn = 0; firstColumn < columns; firstColumn += scheme.blockSize, block++) {
       const length = Math.min(scheme.blockSize, columns - firstColumn);
       const start = row * columns + firstColumn;
-      const fit: Fit = fitBlock({ values, start, firstColumn, length, weights }, scheme);
+      const fit = fitBlock({ values, start, firstColumn, length, weights }, scheme);
       scales[block] = fit.scale;
       zeroPoints[block] = fit.zeroPoint;
     }

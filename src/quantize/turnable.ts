@@ -10,14 +10,12 @@ import { type BlockShape, packCodes, scaleBytes } from './matrix.ts';
 export interface TurnableFits {
   /** For each square, [row blocks, column blocks]: float16 numbers; all their multiples are float16 too. */
   readonly units: Float32Array;
-  /**
-   * How many units the scale of a column is, [row blocks, columns]. Never 0; negative if the scale has the other sign.
-   */
+  /** How many units the scale of a column is, [row blocks, columns]. Never 0; negative for the other sign. */
   readonly multiples: Int8Array;
 }
 
 /** Blocks of rows. */
-export function rowBlocks({ rows }: BlockShape, { blockSize }: BlockScheme): number {
+function rowBlocks({ rows }: BlockShape, { blockSize }: BlockScheme): number {
   return Math.ceil(rows / blockSize);
 }
 
@@ -43,10 +41,7 @@ export function fitTurnable(
   return fits;
 }
 
-/**
- * In 8 bits the only multiple is 1, so the square is fitted as a whole. In 4 bits every column first gets its own best
- * scale.
- */
+/** In 8 bits the only multiple is 1, so the square is fitted as a whole. In 4 bits every column is fitted first. */
 function fitSquare(
   values: Float32Array,
   weights: Float32Array,

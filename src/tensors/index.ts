@@ -1,6 +1,6 @@
 /** Evaluates a `TensorExpr`: reads, casts, adds to, transposes and joins its bytes, a few megabytes at a time. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { byteLength, DTYPE_BYTES, elementCount, isFloat } from '../core/dtype.ts';
+import { byteLength, DTYPE_BYTES, isFloat } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import { asIoError } from '../core/io-error.ts';
 import {
@@ -18,8 +18,8 @@ import {
 } from '../core/tensor.ts';
 import { castFloats } from '../quantize/float-cast.ts';
 import { dequantize } from '../quantize/ggml/dequantize.ts';
-import { BLOCK_SIZES } from '../quantize/ggml/types.ts';
-import { type KeptFits, keptFits, quantizeBlocks } from '../quantize/index.ts';
+import { BLOCK_SIZES, storedBytes } from '../quantize/ggml/types.ts';
+import { type KeptFits, quantizeBlocks } from '../quantize/index.ts';
 import { refuseNonFinite, refuseOverflow } from './finite.ts';
 import { lowRankBlocks } from './low-rank.ts';
 import { alignedBlocks } from './pieces.ts';
@@ -102,7 +102,7 @@ export function keptFiles(): SourceFiles {
  */
 export async function* streamTensor(
   expr: TensorExpr,
-  { memory = FRESH, files, fits = keptFits() }: StreamOptions = {},
+  { memory = FRESH, files, fits = {} }: StreamOptions = {},
 ): Blocks {
   const elements = Math.max(1, Math.floor(BLOCK_BYTES / DTYPE_BYTES[expr.dtype]));
   const opened = files ?? keptFiles();
@@ -324,17 +324,21 @@ async function* mapBlocks(
 
 /** A tensor's quantised bytes are read ahead, as from any file, and become floats block by block. */
 async function* ggmlBlocks(tensor: GgmlTensor, elements: number, means: Means): Blocks {
-  const { type, shape } = tensor;
-  const { values, bytes } = BLOCK_SIZES[type];
-  const length = (elementCount(shape) / values) * bytes;
-  const raw: FileTensor = { ...tensor, kind: 'file', dtype: 'uint8', shape: [length], mustBeFinite: false };
+  const { values, bytes } = BLOCK_SIZES[tensor.type];
+  const raw: FileTensor = {
+    ...tensor,
+    kind: 'file',
+    dtype: 'uint8',
+    shape: [storedBytes(tensor)],
+    mustBeFinite: false,
+  };
   // Whole rows are whole blocks, and so is any other size that is asked for.
   const step = Math.max(1, Math.floor(elements / values)) * bytes;
   let done = 0;
   for await (const block of fileBlocks(raw, step, consumed(means))) {
     const count = (block.length / bytes) * values;
     const target = new Uint8Array(means.memory.cast(4 * count), 0, 4 * count);
-    dequantize(type, block, new Float32Array(target.buffer, 0, count));
+    dequantize(tensor.type, block, new Float32Array(target.buffer, 0, count));
     if (tensor.mustBeFinite) refuseNonFinite(tensor, target, done);
     done += count;
     yield target;

@@ -1,6 +1,6 @@
 /** Puts rows of several tensors side by side while they are streamed. */
 import { type RecordsTensor, recordBytes, type TensorExpr } from '../core/tensor.ts';
-import { type KeptFits, keptFits } from '../quantize/index.ts';
+import type { KeptFits } from '../quantize/index.ts';
 import { inPieces } from './pieces.ts';
 
 type Blocks = AsyncIterable<Uint8Array>;
@@ -31,10 +31,10 @@ export async function* recordsBlocks(
 
 /** Finding scales takes nearly all the time of quantising. So they are read first, as a whole, and found only once. */
 async function partStreams(parts: readonly TensorExpr[], read: ReadPart): Promise<readonly Blocks[]> {
-  const fits = new Map(parts.map((part) => [matrixOf(part), keptFits()]));
+  const fits = new Map(parts.map((part): [TensorExpr, KeptFits] => [matrixOf(part), {}]));
   const streams: Blocks[] = [];
   for (const part of parts) {
-    const stream = read(part, fits.get(matrixOf(part)) ?? keptFits());
+    const stream = read(part, fits.get(matrixOf(part)) ?? {});
     const isFit = part.kind === 'quantize' && !part.part.endsWith('codes');
     streams.push(isFit ? await held(stream) : stream);
   }

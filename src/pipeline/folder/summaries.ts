@@ -9,7 +9,6 @@ import {
   type WeightKind,
   weightKind,
 } from '../../../converters/index.ts';
-import { storedBytes } from '../../../formats/gguf/index.ts';
 import { readSmallJson } from '../../../formats/small-files.ts';
 import { hasChatTemplate } from '../../../formats/tokenizer/index.ts';
 import { type Checkpoint, hasTokenizer, type ModelFiles } from '../../core/checkpoint.ts';
@@ -22,6 +21,7 @@ import type { ModelSpec } from '../../core/model.ts';
 import { FLOATS } from '../../core/precision.ts';
 import { attempt } from '../../core/problems.ts';
 import { storedIn } from '../../core/tensor.ts';
+import { storedBytes } from '../../quantize/ggml/types.ts';
 import { MAX_JSON_BYTES } from './model-folder.ts';
 
 export interface GraphSummary {

@@ -1,11 +1,11 @@
 /** Every element type against gguf-py (fixtures/gguf/make.py), bit for bit. */
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { readGguf, storedBytes } from '../../../formats/gguf/read.ts';
+import { readGguf } from '../../../formats/gguf/read.ts';
 import { readSafetensors } from '../../../formats/safetensors/index.ts';
 import { cast, GGML_TYPES, type TensorExpr, transpose } from '../../core/tensor.ts';
 import { readFloats, readTensorBytes, streamTensor } from '../../tensors/index.ts';
-import { READ_TYPES } from './types.ts';
+import { READ_TYPES, storedBytes } from './types.ts';
 
 const fixtures = join(import.meta.dirname, '../../../fixtures/gguf');
 const { tensors } = await readGguf(join(fixtures, 'types.gguf'), { mustBeFinite: true });

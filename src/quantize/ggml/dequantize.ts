@@ -46,10 +46,7 @@ interface Nibbles {
   readonly hasFifth?: boolean;
 }
 
-/**
- * scale, offset, 32 fifth bits, the two where a type has them; 16 bytes: the first 16 values are their low halves, the others their
- * high halves.
- */
+/** scale; offset and 32 fifth bits where a type has them; 16 bytes whose low halves are the first 16 values. */
 function nibbles({ zero = 0, hasOffset = false, hasFifth = false }: Nibbles): ReadBlock {
   const fifthsAt = hasOffset ? 4 : 2;
   const halvesAt = fifthsAt + (hasFifth ? 4 : 0);
@@ -85,8 +82,8 @@ function scaleAndOffset(from: Uint8Array, at: number, run: number): number {
 }
 
 /**
- * scale, offset, 12 bytes of small scales and offsets, 32 bytes of fifth bits where a type has them (bit `run` of byte i is of value i
- * of that run), 4 times 32 bytes: low halves are one run of 32, high ones the next.
+ * scale, offset, 12 bytes of small scales and offsets, 32 bytes of fifth bits where a type has them (bit `run` of byte i
+ * is of value i of that run), 4 times 32 bytes: low halves are one run of 32, high ones the next.
  */
 function runs({ hasFifth }: { readonly hasFifth: boolean }): ReadBlock {
   const halvesAt = hasFifth ? 48 : 16;

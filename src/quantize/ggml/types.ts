@@ -1,14 +1,9 @@
 /** The element types of GGUF by their codes, and the layout of quantised blocks. */
-import type { DType } from '../../core/dtype.ts';
-import type { GgmlType } from '../../core/tensor.ts';
+import { byteLength, type DType, elementCount } from '../../core/dtype.ts';
+import type { GgmlType, StoredTensor } from '../../core/tensor.ts';
 
 /** Values and bytes in a block. */
-export interface BlockSize {
-  readonly values: number;
-  readonly bytes: number;
-}
-
-export const BLOCK_SIZES: Readonly<Record<GgmlType, BlockSize>> = {
+export const BLOCK_SIZES: Readonly<Record<GgmlType, { readonly values: number; readonly bytes: number }>> = {
   Q4_0: { values: 32, bytes: 2 + 16 },
   Q4_1: { values: 32, bytes: 2 + 2 + 16 },
   Q5_0: { values: 32, bytes: 2 + 4 + 16 },
@@ -18,6 +13,13 @@ export const BLOCK_SIZES: Readonly<Record<GgmlType, BlockSize>> = {
   Q5_K: { values: 256, bytes: 2 + 2 + 12 + 32 + 128 },
   Q6_K: { values: 256, bytes: 128 + 64 + 16 + 2 },
 };
+
+/** Bytes that a tensor takes in its file. */
+export function storedBytes(tensor: StoredTensor): number {
+  if (tensor.kind === 'file') return byteLength(tensor.dtype, tensor.shape);
+  const { values, bytes } = BLOCK_SIZES[tensor.type];
+  return (elementCount(tensor.shape) / values) * bytes;
+}
 
 /** What a code means: plain values, blocks that can be read, or a type that is known only by name. */
 export type TypeOfCode =
