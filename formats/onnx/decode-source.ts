@@ -13,7 +13,7 @@ export interface Source {
   readonly externals: FileTensor[];
 }
 
-export function badFile({ path }: Source, problem: string, cause?: unknown): LacunaError {
+export function badFile({ path }: Pick<Source, 'path'>, problem: string, cause?: unknown): LacunaError {
   return new LacunaError('bad-file', `${path}: ${problem}`, { cause });
 }
 

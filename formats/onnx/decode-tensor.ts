@@ -2,10 +2,9 @@
 import { join } from 'node:path';
 import { byteLength, DTYPES, type DType, ELEMENT_TYPES, elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
-import type { FileTensor, TensorExpr } from '../../src/core/tensor.ts';
-import { EXTERNAL_LOCATION } from './codes.ts';
+import type { FileTensor, TensorExpr, TypedExpr } from '../../src/core/tensor.ts';
 import { asSafeInteger, badFile, type Source } from './decode-source.ts';
-import type { Int64, TensorProto } from './proto.ts';
+import { EXTERNAL_LOCATION, type Int64, type TensorProto } from './proto.ts';
 
 /** More axes than NumPy allows. No operator takes this many. */
 const MAX_RANK = 64;
@@ -18,16 +17,13 @@ export function decodeTensor(proto: TensorProto, source: Source, name = proto.na
   const dtype = dtypeOf(proto.dataType ?? 0, what, source);
   const shape = decodeShape(proto, what, source);
   if (proto.segment) throw new LacunaError('unsupported', `${source.path}: ${what} is stored in segments`);
-  const external = proto.dataLocation === EXTERNAL_LOCATION;
-  if (external) return externalTensor(proto, { dtype, shape, name }, source);
-  if (Object.hasOwn(proto, 'rawData'))
-    return rawTensor(proto.rawData ?? new Uint8Array(), { dtype, shape, name }, source);
+  const described = { dtype, shape, name };
+  if (proto.dataLocation === EXTERNAL_LOCATION) return externalTensor(proto, described, source);
+  if (Object.hasOwn(proto, 'rawData')) return rawTensor(proto.rawData ?? new Uint8Array(), described, source);
   return { kind: 'bytes', dtype, shape, bytes: typedBytes(proto, dtype, elementCount(shape), what, source) };
 }
 
-interface Described {
-  readonly dtype: DType;
-  readonly shape: readonly number[];
+interface Described extends TypedExpr {
   readonly name: string;
 }
 
@@ -48,8 +44,7 @@ function decodeShape(proto: TensorProto, what: string, source: Source): readonly
   return shape;
 }
 
-function externalTensor(proto: TensorProto, described: Described, source: Source): FileTensor {
-  const { dtype, shape, name } = described;
+function externalTensor(proto: TensorProto, { dtype, shape, name }: Described, source: Source): FileTensor {
   const entries = new Map((proto.externalData ?? []).map(({ key, value }) => [key ?? '', value ?? '']));
   const location = checkedLocation(entries.get('location') ?? '', name, source);
   const wanted = byteLength(dtype, shape);
@@ -60,15 +55,8 @@ function externalTensor(proto: TensorProto, described: Described, source: Source
       `Tensor "${name}" of ${dtype} [${shape}] takes ${wanted} bytes, but its external length is ${length}`,
     );
   const byteOffset = asCount(entries.get('offset') ?? '0', `offset of tensor "${name}"`, source);
-  const tensor: FileTensor = {
-    kind: 'file',
-    dtype,
-    shape,
-    path: join(source.folder, location),
-    byteOffset,
-    name,
-    mustBeFinite: false,
-  };
+  const path = join(source.folder, location);
+  const tensor: FileTensor = { kind: 'file', dtype, shape, path, byteOffset, name, mustBeFinite: false };
   source.externals.push(tensor);
   return tensor;
 }
@@ -124,12 +112,9 @@ function typedEntries(proto: TensorProto, dtype: DType): readonly Int64[] {
 }
 
 function typedArray(dtype: DType, entries: readonly Int64[]): ArrayBufferView {
-  if (dtype === 'int64' || dtype === 'uint64') return ELEMENT_TYPES[dtype].array.from(entries.map(toBigInt));
+  if (dtype === 'int64' || dtype === 'uint64')
+    return ELEMENT_TYPES[dtype].array.from(entries.map((entry) => BigInt(entry.toString())));
   const array: { from(values: Iterable<Int64>, convert: (value: Int64) => number): ArrayBufferView } =
     ELEMENT_TYPES[dtype].array;
   return array.from(entries, Number);
-}
-
-function toBigInt(entry: Int64): bigint {
-  return BigInt(entry.toString());
 }

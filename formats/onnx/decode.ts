@@ -11,11 +11,12 @@ import {
   type ValueInfo,
 } from '../../src/core/graph.ts';
 import { decodeUtf8 } from '../../src/core/text.ts';
-import { ATTRIBUTE_TYPES, OTHER_ATTRIBUTE_TYPES } from './codes.ts';
 import { asSafeInteger, badFile, type Source } from './decode-source.ts';
 import { decodeTensor, dtypeOf } from './decode-tensor.ts';
 import {
   type AttributeProto,
+  AttributeType,
+  attributeType,
   decodeModelProto,
   type FunctionProto,
   findLostFunctionField,
@@ -25,10 +26,7 @@ import {
   type ValueInfoProto,
 } from './proto.ts';
 
-/**
- * The most nodes, initializers, inputs, outputs, functions and metadata, each: ten times that of an exported 100-layer
- * model.
- */
+/** The most nodes, initializers, inputs, outputs, functions and metadata, each. Exported 100-layer models have a tenth. */
 const MAX_ENTRIES = 1_000_000;
 /** Bodies inside bodies. Exporters nest two deep, and each level costs stack. */
 const MAX_DEPTH = 16;
@@ -150,14 +148,17 @@ function decodeAttribute(proto: AttributeProto, what: string, source: Source, de
   }
 }
 
-function attributeKind(type: number, what: string, source: Source): keyof typeof ATTRIBUTE_TYPES {
-  for (const kind of ATTRIBUTE_KINDS) if (ATTRIBUTE_TYPES[kind] === type) return kind;
-  const other = OTHER_ATTRIBUTE_TYPES[type];
-  if (other !== undefined) throw unsupported(source, `${what}, of kind ${other},`);
-  throw badFile(source, `${what} has type ${type}, which ONNX does not define`);
-}
+/** The kinds of attribute that a `Graph` can hold. */
+const ATTRIBUTE_KINDS = ['float', 'int', 'string', 'tensor', 'graph', 'floats', 'ints', 'strings'] as const;
 
-const ATTRIBUTE_KINDS = Object.keys(ATTRIBUTE_TYPES) as (keyof typeof ATTRIBUTE_TYPES)[];
+function attributeKind(type: number, what: string, source: Source): (typeof ATTRIBUTE_KINDS)[number] {
+  const kind = ATTRIBUTE_KINDS.find((known) => attributeType(known) === type);
+  if (kind !== undefined) return kind;
+  const other = AttributeType[type];
+  if (other === undefined || type === AttributeType.UNDEFINED)
+    throw badFile(source, `${what} has type ${type}, which ONNX does not define`);
+  throw unsupported(source, `${what}, of kind ${other},`);
+}
 
 function decodeText(bytes: Uint8Array, what: string, source: Source): string {
   const refuse = () => unsupported(source, `${what}, which holds bytes that are not UTF-8 text,`);

@@ -1,5 +1,6 @@
 /** `Graph` -> ModelProto bytes; where the weights are comes from a layout, their values from whoever reads them. */
-import { ELEMENT_TYPES } from '../../src/core/dtype.ts';
+import { basename, dirname, resolve } from 'node:path';
+import { byteLength, ELEMENT_TYPES } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import {
   type Attribute,
@@ -11,23 +12,22 @@ import {
   type OpFunction,
   type ValueInfo,
 } from '../../src/core/graph.ts';
-import { type EncodedModel, MEMORY_DATA } from '../../src/core/runner.ts';
+import { type EncodedModel, MEMORY_DATA, type ModelBeside } from '../../src/core/runner.ts';
 import type { TensorExpr } from '../../src/core/tensor.ts';
 import { readTensorBytes, streamTensor } from '../../src/tensors/index.ts';
-import { ATTRIBUTE_TYPES, EXTERNAL_LOCATION } from './codes.ts';
 import { type Layout, layOut, type Slot } from './layout.ts';
 import {
   type AttributeProto,
+  attributeType,
+  EXTERNAL_LOCATION,
   encodeModelProto,
   type FunctionProto,
   type GraphProto,
+  MAX_MODEL_BYTES,
   type NodeProto,
   type TensorProto,
   type ValueInfoProto,
 } from './proto.ts';
-
-/** Protobuf's own limit on one message: readers count its bytes in a signed 32-bit integer. */
-const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
 /**
  * A whole model in memory, as a runtime takes it.
@@ -52,9 +52,27 @@ export async function encodeModel(graph: Graph): Promise<EncodedModel> {
   return { model, externalData };
 }
 
+/**
+ * Encodes `graph`, which was made from `readOnnx(modelPath)`, without copying the weights in the model's data file. All
+ * other weights go into the bytes. A runtime opens the result as if it lay in `folder`.
+ *
+ * @example
+ * const graph = withCounts(await readOnnx(modelPath));
+ * const kept = { name: 'layers.0.kept', dtype: 'int32', shape: ['batch_size', 'sequence_length'] };
+ * const { model, folder } = await encodeReferencing({ ...graph, outputs: [...graph.outputs, kept] }, modelPath);
+ */
+export async function encodeReferencing(graph: Graph, modelPath: string): Promise<ModelBeside> {
+  const dataPath = resolve(`${modelPath}_data`);
+  const slotOf = new Map<string, Slot>();
+  for (const { name, data } of graph.initializers)
+    if (data.kind === 'file' && resolve(data.path) === dataPath)
+      slotOf.set(name, { byteOffset: data.byteOffset, byteLength: byteLength(data.dtype, data.shape), data });
+  return { model: await encodeGraph(graph, { slotOf }, basename(dataPath)), folder: dirname(modelPath) };
+}
+
 /** The ModelProto of a graph whose large weights are in the file `location`. Equal graphs give equal bytes. */
-export async function encodeGraph(graph: Graph, layout: Layout, location: string): Promise<Uint8Array> {
-  const context = { slotOf: layout.slotOf, location, inline: await readInline(graph, layout) };
+export async function encodeGraph(graph: Graph, { slotOf }: Places, location: string): Promise<Uint8Array> {
+  const context = { slotOf, location, inline: await readInline(graph, slotOf) };
   return encodeModelProto({
     irVersion: IR_VERSION,
     producerName: 'lacuna',
@@ -65,14 +83,15 @@ export async function encodeGraph(graph: Graph, layout: Layout, location: string
   });
 }
 
-interface Context {
-  readonly slotOf: ReadonlyMap<string, Slot>;
+type Places = Pick<Layout, 'slotOf'>;
+
+interface Context extends Places {
   readonly location: string;
   readonly inline: ReadonlyMap<TensorExpr, Uint8Array>;
 }
 
 /** Reads every tensor inside the model itself, so that encoding need not wait. */
-async function readInline(graph: Graph, { slotOf }: Layout): Promise<ReadonlyMap<TensorExpr, Uint8Array>> {
+async function readInline(graph: Graph, slotOf: Layout['slotOf']): Promise<ReadonlyMap<TensorExpr, Uint8Array>> {
   const tensors = new Set<TensorExpr>();
   for (const { name, data } of graph.initializers) if (!slotOf.has(name)) tensors.add(data);
   collectTensors(graph.nodes, tensors);
@@ -132,9 +151,8 @@ function nodeProto(node: Node, context: Context): NodeProto {
 }
 
 function attributeProto(name: string, attribute: Attribute, context: Context): AttributeProto {
-  if (attribute.kind === 'reference')
-    return { name, refAttrName: attribute.name, type: ATTRIBUTE_TYPES[attribute.type] };
-  const head = { name, type: ATTRIBUTE_TYPES[attribute.kind] };
+  if (attribute.kind === 'reference') return { name, refAttrName: attribute.name, type: attributeType(attribute.type) };
+  const head = { name, type: attributeType(attribute.kind) };
   switch (attribute.kind) {
     case 'int':
       return { ...head, i: attribute.value };

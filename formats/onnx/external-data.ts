@@ -14,7 +14,7 @@ import type { Layout, Slot } from './layout.ts';
 import { canStartThreads, startThread } from './write-thread.ts';
 
 /** Slots that go together: the parts of a quantised matrix share the fits of its rows. */
-export type WriteJob = readonly Slot[];
+type WriteJob = readonly Slot[];
 
 /** What all threads see: plain data and shared memory. */
 export interface SharedWork {
@@ -45,7 +45,7 @@ const MAX_THREADS = 4;
 /** Starting a thread takes as long as writing this much. */
 const BYTES_A_THREAD = 32 << 20;
 
-export interface WriteDataOptions {
+interface WriteDataOptions {
   readonly signal?: AbortSignal | undefined;
   /** The most threads. Default: one for each core, up to 4. */
   readonly threads?: number | undefined;
@@ -75,7 +75,7 @@ export async function writeExternalData(file: PartialFile, layout: Layout, optio
     },
     wrote: (slot) => slots.push(slot),
   };
-  const others = Array.from({ length: threadsFor(layout, options) - 1 }, () => startThread(work, report));
+  const others = Array.from({ length: threadsFor(layout, options.threads) - 1 }, () => startThread(work, report));
   // All threads have ended before the first failure is thrown, because none may write to an abandoned file.
   const ends = await Promise.allSettled([doWork(work, report), ...others]);
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
@@ -97,9 +97,8 @@ function jobsOf({ slots }: Layout): WriteJob[] {
 }
 
 /** Threads that write a layout. */
-export function threadsFor(layout: Layout, { threads }: Pick<WriteDataOptions, 'threads'>): number {
+export function threadsFor(layout: Layout, wanted = Math.min(availableParallelism(), MAX_THREADS)): number {
   if (!canStartThreads) return 1;
-  const wanted = threads ?? Math.min(availableParallelism(), MAX_THREADS);
   return Math.max(1, Math.min(wanted, jobsOf(layout).length, Math.ceil(layout.totalBytes / BYTES_A_THREAD)));
 }
 
@@ -111,10 +110,7 @@ function isStopped({ state }: SharedWork): boolean {
   return Atomics.load(state, STOPPED) === 1;
 }
 
-/**
- * One thread's part: does jobs until none is left. A failure stops the others, which end without a failure of their
- * own, as they do when they are told to stop.
- */
+/** One thread's part: does jobs until none is left or all are told to stop. A failure stops the others. */
 export async function doWork(work: SharedWork, report: Report): Promise<void> {
   try {
     const handle = await open(work.path, 'r+');

@@ -19,9 +19,7 @@ export interface Layout {
   readonly totalBytes: number;
 }
 
-/**
- * Up to this many bytes a tensor stays inline: runtimes fold small constants, and look for them in the model itself.
- */
+/** Up to this many bytes a tensor stays inline: runtimes fold small constants that are in the model itself. */
 const INLINE_BYTES = 1024;
 /** Slots start at a page, so that a runtime can map a weight alone. */
 const ALIGNMENT = 4096;
@@ -57,9 +55,7 @@ export function weightBytesOf(graph: Graph): number {
   return slots.reduce((sum, slot) => sum + slot.byteLength, inlineBytes);
 }
 
-/**
- * Keys that are equal only if the bytes are: the same range of a file, or the very same array, with the same treatment.
- */
+/** Keys that are equal only if the bytes are: one range of a file, or the very same array, with one treatment. */
 function contentKeys(): (data: TensorExpr) => string {
   const arrays = new Map<Uint8Array, number>();
   const told = function (this: Partial<TensorExpr>, key: string): unknown {

@@ -1,20 +1,21 @@
 /** The whole-number attributes of a model's nodes. They can be read in a few milliseconds, without the weights. */
-import { dirname } from 'node:path';
 import type { ModelNumbers, NodeNumbers } from '../../src/core/graph.ts';
-import { badFile, type Source } from './decode-source.ts';
-import { type AttributeProto, decodeModelProto, findLostFunctionField, type NodeProto } from './proto.ts';
+import { badFile } from './decode-source.ts';
+import {
+  type AttributeProto,
+  AttributeType,
+  decodeModelProto,
+  findLostFunctionField,
+  type NodeProto,
+} from './proto.ts';
 import { readModel } from './read.ts';
 
 /** Throws `bad-file` for what is no ONNX model, or for one whose functions say more than is read here. */
-export async function readNumbers(modelPath: string): Promise<ModelNumbers> {
-  const bytes = await readModel(modelPath);
-  return numbersOf({ path: modelPath, folder: dirname(modelPath), bytes, externals: [] });
-}
-
-function numbersOf(source: Source): ModelNumbers {
+export async function readNumbers(path: string): Promise<ModelNumbers> {
+  const bytes = await readModel(path);
   try {
-    const { graph, functions } = decodeModelProto(source.bytes);
-    const lost = findLostFunctionField(source.bytes);
+    const { graph, functions } = decodeModelProto(bytes);
+    const lost = findLostFunctionField(bytes);
     if (lost !== undefined) throw new RangeError(`a local function has ${lost}`);
     return {
       nodes: allNodes(graph?.node),
@@ -25,7 +26,7 @@ function numbersOf(source: Source): ModelNumbers {
       })),
     };
   } catch (cause) {
-    throw badFile(source, 'this is not an ONNX model that can be read', cause);
+    throw badFile({ path }, 'this is not an ONNX model that can be read', cause);
   }
 }
 
@@ -38,12 +39,9 @@ function nodesOfBody({ g, graphs }: AttributeProto): NodeNumbers[] {
   return [...(g ? [g] : []), ...(graphs ?? [])].flatMap((body) => allNodes(body.node));
 }
 
-/** AttributeProto.AttributeType.INT */
-const INT = 2;
-
 function nodeNumbers({ domain, opType, name, attribute }: NodeProto): NodeNumbers {
   const attributes = attribute ?? [];
-  const ints = attributes.filter(({ type, refAttrName }) => type === INT && !refAttrName);
+  const ints = attributes.filter(({ type, refAttrName }) => type === AttributeType.INT && !refAttrName);
   const references = attributes.filter(({ refAttrName }) => refAttrName);
   return {
     domain: domain ?? '',

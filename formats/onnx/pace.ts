@@ -1,6 +1,4 @@
-/**
- * Estimates the time for reading and converting a graph's weights: a part of each kind is measured, the rest computed.
- */
+/** Estimates the time for reading and converting a graph's weights: some of each kind is measured. */
 import { byteLength, elementCount } from '../../src/core/dtype.ts';
 import { throwIfAborted } from '../../src/core/errors.ts';
 import type { Graph } from '../../src/core/graph.ts';
@@ -31,7 +29,7 @@ interface Kind {
 /** Reads and converts some megabytes of each kind of weight. Writes nothing. Throws as `streamTensor` does. */
 export async function estimatePace(graph: Graph, { signal, threads: wanted }: JobOptions = {}): Promise<Pace> {
   const layout = layOut(graph);
-  const threads = threadsFor(layout, { threads: wanted });
+  const threads = threadsFor(layout, wanted);
   let [seconds, measuredBytes] = [0, 0];
   for (const { sample, elements } of kindsOf(layout)) {
     throwIfAborted(signal);
@@ -82,9 +80,7 @@ function recipeOf(tensor: TensorExpr): string {
   }
 }
 
-/**
- * The first block does not count if others follow, because its time includes opening the file and compiling the code.
- */
+/** The first block does not count if others follow: its time includes opening the file and compiling the code. */
 async function timeSample(sample: TensorExpr): Promise<{ readonly bytes: number; readonly milliseconds: number }> {
   const begun = performance.now();
   let [counted, start] = [0, begun];

@@ -5,6 +5,7 @@
 import type { onnx } from 'onnx-proto';
 import onnxProto from 'onnx-proto';
 import protobuf from 'protobufjs/minimal.js';
+import type { Attribute } from '../../src/core/graph.ts';
 
 export type AttributeProto = onnx.IAttributeProto;
 export type FunctionProto = onnx.IFunctionProto;
@@ -13,6 +14,17 @@ export type ModelProto = onnx.IModelProto;
 export type NodeProto = onnx.INodeProto;
 export type TensorProto = onnx.ITensorProto;
 export type ValueInfoProto = onnx.IValueInfoProto;
+
+export const { AttributeType } = onnxProto.onnx.AttributeProto;
+export const EXTERNAL_LOCATION = onnxProto.onnx.TensorProto.DataLocation.EXTERNAL;
+
+/** Protobuf's own limit on one message: readers count its bytes in a signed 32-bit integer. */
+export const MAX_MODEL_BYTES = 2 ** 31 - 1;
+
+/** AttributeProto.type of a kind of attribute. */
+export function attributeType(kind: Attribute['kind']): number {
+  return AttributeType[kind.toUpperCase() as keyof typeof AttributeType];
+}
 
 /** An int64 as it is decoded. */
 export type Int64 = number | { toString(): string };

@@ -5,13 +5,10 @@ import { byteLength } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { Graph } from '../../src/core/graph.ts';
 import { asIoError, systemCode } from '../../src/core/io-error.ts';
-import type { FileTensor } from '../../src/core/tensor.ts';
 import { readBounded } from '../regular-file.ts';
 import { decodeModel } from './decode.ts';
 import { badFile, type Source } from './decode-source.ts';
-
-/** Protobuf's own limit for one message. */
-const MAX_MODEL_BYTES = 2 ** 31 - 1;
+import { MAX_MODEL_BYTES } from './proto.ts';
 
 /**
  * Reads a model. Weights of more than a kilobyte become ranges of their files, checked to lie inside them.
@@ -22,12 +19,8 @@ const MAX_MODEL_BYTES = 2 ** 31 - 1;
  * @example const graph = await readOnnx('model/onnx/model.onnx');
  */
 export async function readOnnx(modelPath: string): Promise<Graph> {
-  const source: Source = {
-    path: modelPath,
-    folder: dirname(modelPath),
-    bytes: await readModel(modelPath),
-    externals: [],
-  };
+  const bytes = await readModel(modelPath);
+  const source: Source = { path: modelPath, folder: dirname(modelPath), bytes, externals: [] };
   const graph = decodeModel(source);
   await checkExternals(source);
   return graph;
@@ -46,24 +39,15 @@ export async function readModel(path: string): Promise<Uint8Array> {
 
 async function checkExternals(source: Source): Promise<void> {
   const sizes = new Map<string, number>();
-  for (const tensor of source.externals) {
-    const { path } = tensor;
-    let size = sizes.get(path);
-    if (size === undefined) {
-      size = await fileSize(path, `${source.path} keeps weights in ${basename(path)}, which is not there`);
-      sizes.set(path, size);
-    }
-    requireInside(tensor, size, source);
+  for (const { name, dtype, shape, byteOffset, path } of source.externals) {
+    const file = basename(path);
+    const size =
+      sizes.get(path) ?? (await fileSize(path, `${source.path} keeps weights in ${file}, which is not there`));
+    sizes.set(path, size);
+    const end = byteOffset + byteLength(dtype, shape);
+    if (end > size)
+      throw badFile(source, `Tensor "${name}" ends at byte ${end} of ${file}, which has ${size}; is it cut short?`);
   }
-}
-
-function requireInside({ name, dtype, shape, byteOffset, path }: FileTensor, size: number, source: Source): void {
-  const end = byteOffset + byteLength(dtype, shape);
-  if (end > size)
-    throw badFile(
-      source,
-      `Tensor "${name}" ends at byte ${end} of ${basename(path)}, which has ${size}; is it cut short?`,
-    );
 }
 
 async function fileSize(path: string, missing: string): Promise<number> {

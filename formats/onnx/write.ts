@@ -10,7 +10,7 @@ import { encodeGraph } from './encode.ts';
 import { writeExternalData } from './external-data.ts';
 import { type Layout, layOut } from './layout.ts';
 
-export type WriteOptions = Pick<JobOptions, 'signal' | 'progress' | 'threads'>;
+type WriteOptions = Pick<JobOptions, 'signal' | 'progress' | 'threads'>;
 
 export interface WrittenFile {
   readonly path: string;
@@ -46,6 +46,15 @@ export async function writeOnnx(graph: Graph, modelPath: string, options: WriteO
     await rm(dataPath, { force: true });
     throw error;
   }
+}
+
+/** Bytes of the files that `writeOnnx` would make: the model, and its external data called `location` (0 if none). */
+export async function sizesOf(
+  graph: Graph,
+  location: string,
+): Promise<{ readonly modelBytes: number; readonly dataBytes: number }> {
+  const layout = layOut(graph);
+  return { modelBytes: (await encodeGraph(graph, layout, location)).length, dataBytes: layout.totalBytes };
 }
 
 async function writeData(layout: Layout, path: string, label: string, options: WriteOptions): Promise<string> {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readOnnx, writeOnnx } from '../../formats/onnx/index.ts';
-import { encodeReferencing } from '../../formats/onnx/reference.ts';
+import { encodeReferencing } from '../../formats/onnx/encode.ts';
 import { declaringDecoder } from '../../test/bigram-decoder.ts';
 import { toyDecoder, toyLogits } from '../../test/toy-decoder.ts';
 import { BASE_OPSETS, type Graph } from '../core/graph.ts';
