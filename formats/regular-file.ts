@@ -1,7 +1,4 @@
-/**
- * Opens a path that should be a file but may be anything. A device, a pipe or an endless file must not cost memory or
- * time.
- */
+/** Opens a path that may be anything. A device, a pipe or an endless file must not cost memory or time. */
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { LacunaError } from '../src/core/errors.ts';
@@ -42,7 +39,7 @@ function kindOf(stats: Stats): string {
   return stats.isSocket() ? 'a socket' : 'a device';
 }
 
-/** What `use` makes of a regular file, given its size too. Throws what `openRegular` throws, 'io' when it cannot be read. */
+/** What `use` makes of a regular file and its size. Throws as `openRegular` does, and 'io' when it cannot be read. */
 export async function withRegular<T>(path: string, use: (file: FileHandle, size: number) => Promise<T>): Promise<T> {
   const file = await openRegular(path);
   try {
@@ -77,7 +74,7 @@ export async function readBounded(path: string, maxBytes: number, hint = WRONG_P
 }
 
 /** The bytes of a file from `start` on: `most` of them, or all that are left. */
-export async function readUpTo(file: FileHandle, start: number, most: number): Promise<Buffer> {
+async function readUpTo(file: FileHandle, start: number, most: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafe(most);
   let done = 0;
   while (done < most) {
@@ -86,6 +83,18 @@ export async function readUpTo(file: FileHandle, start: number, most: number): P
     done += bytesRead;
   }
   return bytes.subarray(0, done);
+}
+
+/** The `length` bytes from `start` on. If the file has become shorter, throws what `refuse` makes of it. */
+export async function readHeaderBytes(
+  file: FileHandle,
+  start: number,
+  length: number,
+  refuse: (what: string) => LacunaError,
+): Promise<Buffer> {
+  const bytes = await readUpTo(file, start, length);
+  if (bytes.length === length) return bytes;
+  throw refuse(`it ended at byte ${start + bytes.length} while its header was read`);
 }
 
 function tooLarge(path: string, found: number | string, maxBytes: number, hint: string): LacunaError {

@@ -1,6 +1,4 @@
-/**
- * Reads numbers and strings from the beginning of a GGUF file, and refuses everything that would lie beyond its end.
- */
+/** Reads numbers and strings from the beginning of a GGUF file, and refuses all that would lie beyond its end. */
 import { LacunaError } from '../../src/core/errors.ts';
 
 /** Thrown when the loaded bytes end before the file does: read more and begin again. */
@@ -10,25 +8,14 @@ export class EndOfWindow extends Error {
 
 export interface Cursor {
   readonly path: string;
-  readonly fileLength: number;
   readonly position: number;
-  uint8(what: string): number;
-  uint16(what: string): number;
+  /** What `get` makes of the next `length` bytes. */
+  fixed<T>(what: string, length: number, get: (view: DataView, at: number) => T): T;
   uint32(what: string): number;
-  /** A whole number up to 2^53 - 1 as a number, a larger one as it is. */
   uint64(what: string): number | bigint;
-  int8(what: string): number;
-  int16(what: string): number;
-  int32(what: string): number;
-  int64(what: string): number | bigint;
-  float32(what: string): number;
-  float64(what: string): number;
   /** A length of 64 bits, of 16 MiB at most, and that number of bytes of UTF-8. */
   string(what: string): string;
-  /**
-   * A count of things that follow, each of at least `bytesEach` bytes. A count above `limit`, or more than fit into the
-   * file, is refused.
-   */
+  /** A count of things of at least `bytesEach` bytes that follow: at most `limit`, and no more than the file holds. */
   count(what: string, bytesEach: number, limit: Limit): number;
 }
 
@@ -58,20 +45,12 @@ export function openCursor(path: string, bytes: Uint8Array, fileLength: number):
   const uint64 = (what: string) => asNumber(view.getBigUint64(take(8, what), true));
   return {
     path,
-    fileLength,
     get position() {
       return position;
     },
-    uint8: (what) => view.getUint8(take(1, what)),
-    uint16: (what) => view.getUint16(take(2, what), true),
+    fixed: (what, length, get) => get(view, take(length, what)),
     uint32: (what) => view.getUint32(take(4, what), true),
     uint64,
-    int8: (what) => view.getInt8(take(1, what)),
-    int16: (what) => view.getInt16(take(2, what), true),
-    int32: (what) => view.getInt32(take(4, what), true),
-    int64: (what) => asNumber(view.getBigInt64(take(8, what), true)),
-    float32: (what) => view.getFloat32(take(4, what), true),
-    float64: (what) => view.getFloat64(take(8, what), true),
     string: (what) => {
       const length = uint64(`the length of ${what}`);
       const start = take(Number(length), what);
@@ -91,7 +70,8 @@ export function openCursor(path: string, bytes: Uint8Array, fileLength: number):
   };
 }
 
-function asNumber(value: bigint): number | bigint {
+/** A whole number up to 2^53 - 1 as a number, a larger one as it is. */
+export function asNumber(value: bigint): number | bigint {
   const number = Number(value);
   return Number.isSafeInteger(number) ? number : value;
 }
@@ -102,4 +82,9 @@ export function badGguf(path: string, what: string, cause?: unknown): LacunaErro
     hint: 'Download or copy the file again.',
     cause,
   });
+}
+
+/** What a GGUF file holds and is not supported here, but may be in the checkpoint that it was made from. */
+export function unsupportedGguf(message: string): LacunaError {
+  return new LacunaError('unsupported', message, { hint: 'Give the original Hugging Face checkpoint.' });
 }

@@ -1,11 +1,8 @@
-/**
- * The header of a GGUF file (version 2 or 3, little-endian): magic, version, counts, metadata, tensor infos. Every
- * count and length is checked before anything is read by it.
- */
+/** The header of a GGUF file (version 2 or 3, little-endian). Counts and lengths are checked before they are used. */
 import { elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import { lfsPointerError } from '../regular-file.ts';
-import { badGguf, type Cursor } from './cursor.ts';
+import { asNumber, badGguf, type Cursor } from './cursor.ts';
 
 /** A value of the metadata. Whole numbers beyond 2^53 - 1 stay bigints. */
 export type GgufValue = string | number | bigint | boolean | readonly string[] | readonly (number | bigint)[];
@@ -18,15 +15,14 @@ export interface TensorInfo {
   readonly shape: readonly number[];
   /** Code of the element type. */
   readonly type: number;
-  /** Offset from the beginning of the data. */
+  /** From the beginning of the data. */
   readonly offset: number;
 }
 
 export interface GgufHeader {
   readonly metadata: GgufMetadata;
   readonly tensors: readonly TensorInfo[];
-  readonly alignment: number;
-  /** Offset in the file where tensor data begin. */
+  /** Where tensor data begin in the file. */
   readonly dataStart: number;
 }
 
@@ -62,7 +58,7 @@ export function readHeader(cursor: Cursor): GgufHeader {
   const alignment = readAlignment(metadata, cursor.path);
   const tensors = Array.from({ length: tensorCount }, () => readTensorInfo(cursor, alignment));
   const dataStart = Math.ceil(cursor.position / alignment) * alignment;
-  return { metadata, tensors, alignment, dataStart };
+  return { metadata, tensors, dataStart };
 }
 
 function checkMagic(magic: number, path: string): void {
@@ -109,22 +105,26 @@ const ARRAY = 9;
 
 /** `enum gguf_type`, arrays aside. */
 const SCALARS: Readonly<Record<number, ScalarType>> = {
-  0: { bytes: 1, read: (cursor, what) => cursor.uint8(what) },
-  1: { bytes: 1, read: (cursor, what) => cursor.int8(what) },
-  2: { bytes: 2, read: (cursor, what) => cursor.uint16(what) },
-  3: { bytes: 2, read: (cursor, what) => cursor.int16(what) },
-  4: { bytes: 4, read: (cursor, what) => cursor.uint32(what) },
-  5: { bytes: 4, read: (cursor, what) => cursor.int32(what) },
-  6: { bytes: 4, read: (cursor, what) => cursor.float32(what) },
+  0: fixed(1, (view, at) => view.getUint8(at)),
+  1: fixed(1, (view, at) => view.getInt8(at)),
+  2: fixed(2, (view, at) => view.getUint16(at, true)),
+  3: fixed(2, (view, at) => view.getInt16(at, true)),
+  4: fixed(4, (view, at) => view.getUint32(at, true)),
+  5: fixed(4, (view, at) => view.getInt32(at, true)),
+  6: fixed(4, (view, at) => view.getFloat32(at, true)),
   7: { bytes: 1, read: readBool },
   8: { bytes: 8, read: (cursor, what) => cursor.string(what) },
-  10: { bytes: 8, read: (cursor, what) => cursor.uint64(what) },
-  11: { bytes: 8, read: (cursor, what) => cursor.int64(what) },
-  12: { bytes: 8, read: (cursor, what) => cursor.float64(what) },
+  10: fixed(8, (view, at) => asNumber(view.getBigUint64(at, true))),
+  11: fixed(8, (view, at) => asNumber(view.getBigInt64(at, true))),
+  12: fixed(8, (view, at) => view.getFloat64(at, true)),
 };
 
+function fixed(bytes: number, get: (view: DataView, at: number) => Scalar): ScalarType {
+  return { bytes, read: (cursor, what) => cursor.fixed(what, bytes, get) };
+}
+
 function readBool(cursor: Cursor, what: string): boolean {
-  const value = cursor.uint8(what);
+  const value = cursor.fixed(what, 1, (view, at) => view.getUint8(at));
   if (value > 1) throw badGguf(cursor.path, `${what} must be 0 or 1 but is ${value}`);
   return value === 1;
 }

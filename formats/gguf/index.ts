@@ -14,10 +14,7 @@ import { readGgmlTokenizer, specialTokenIds, tokenizerFiles } from './tokenizer/
  *
  * @example const checkpoint = await openGguf('SmolLM2-135M-Q8_0.gguf');
  */
-export async function openGguf(
-  path: string,
-  { allowNonFinite = false }: { readonly allowNonFinite?: boolean } = {},
-): Promise<Checkpoint> {
+export async function openGguf(path: string, { allowNonFinite = false } = {}): Promise<Checkpoint> {
   const file = await readGguf(path, { mustBeFinite: !allowNonFinite });
   const tokenizer = readGgmlTokenizer(file.metadata, path);
   const { config, tensors } = await restoreModel(file, path, specialTokenIds(tokenizer));

@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { StoredTensor } from '../../src/core/tensor.ts';
 import { BLOCK_SIZES, READ_TYPES, storedBytes, typeOfCode } from '../../src/quantize/ggml/types.ts';
-import { readUpTo, withRegular } from '../regular-file.ts';
+import { readHeaderBytes, withRegular } from '../regular-file.ts';
 import { badGguf, EndOfWindow, openCursor } from './cursor.ts';
 import { type GgufHeader, type GgufMetadata, readHeader, type TensorInfo } from './header.ts';
 
@@ -19,20 +19,15 @@ export interface GgufFile {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
 }
 
-export interface ReadOptions {
-  /** Tensors with NaN or infinity are refused while they are read. */
-  readonly mustBeFinite?: boolean;
-}
-
 /**
- * Metadata and tensors of a GGUF file.
+ * Metadata and tensors of a GGUF file. With `mustBeFinite`, NaN and infinity are refused while tensors are read.
  *
  * Throws 'not-found' or 'io' when the file cannot be read, 'bad-file' when it is damaged (truncated, counts beyond
  * their limits, tensors that overlap), 'unsupported' for other versions, big-endian files and unknown element types.
  *
  * @example const { metadata, tensors } = await readGguf('model-Q4_K_M.gguf', { mustBeFinite: true });
  */
-export async function readGguf(path: string, { mustBeFinite = false }: ReadOptions = {}): Promise<GgufFile> {
+export async function readGguf(path: string, { mustBeFinite = false } = {}): Promise<GgufFile> {
   return withRegular(path, async (file, size) => {
     const header = await headerOf(file, path, size);
     refuseUnreadTypes(header.tensors, path);
@@ -45,7 +40,7 @@ export async function readGguf(path: string, { mustBeFinite = false }: ReadOptio
 
 async function headerOf(file: FileHandle, path: string, fileLength: number): Promise<GgufHeader> {
   for (let window = FIRST_WINDOW_BYTES; ; window *= 4) {
-    const bytes = await readStart(file, path, Math.min(window, fileLength));
+    const bytes = await readHeaderBytes(file, 0, Math.min(window, fileLength), (what) => badGguf(path, what));
     try {
       return readHeader(openCursor(path, bytes, fileLength));
     } catch (error) {
@@ -54,12 +49,6 @@ async function headerOf(file: FileHandle, path: string, fileLength: number): Pro
         throw badGguf(path, `its header is longer than ${window} bytes; the longest known have some 20 MB`);
     }
   }
-}
-
-async function readStart(file: FileHandle, path: string, length: number): Promise<Uint8Array> {
-  const bytes = await readUpTo(file, 0, length);
-  if (bytes.length === length) return bytes;
-  throw badGguf(path, `it ended at byte ${bytes.length} while its header was read`);
 }
 
 function refuseUnreadTypes(tensors: readonly TensorInfo[], path: string): void {

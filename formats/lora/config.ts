@@ -59,7 +59,7 @@ const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
 /** Fields that only say how training began or ran. */
 const IDLE_CONFIGS = ['eva_config', 'megatron_config'];
 
-/** Fields of the config that ask for what is not built; a variant of LoRA that is newer than this brings its own config. */
+/** Fields that ask for what is not built. A variant of LoRA that is newer than this brings a config of its own. */
 function refusedFields(config: JsonObject): string[] {
   const named = Object.keys(NEUTRAL).filter((field) => !NEUTRAL[field](config[field]));
   const variants = Object.keys(config).filter((field) => field.endsWith('_config') && !IDLE_CONFIGS.includes(field));

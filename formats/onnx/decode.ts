@@ -26,7 +26,7 @@ import {
   type ValueInfoProto,
 } from './proto.ts';
 
-/** The most nodes, initializers, inputs, outputs, functions and metadata, each. Exported 100-layer models have a tenth. */
+/** The most nodes, initializers, inputs, outputs, functions and metadata, each. A 100-layer model has a tenth. */
 const MAX_ENTRIES = 1_000_000;
 /** Bodies inside bodies. Exporters nest two deep, and each level costs stack. */
 const MAX_DEPTH = 16;

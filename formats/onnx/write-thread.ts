@@ -9,7 +9,7 @@ export type Message =
   | { readonly kind: 'advance'; readonly bytes: number }
   | { readonly kind: 'wrote'; readonly slot: WrittenSlot };
 
-/** The build puts this file's code into dist/chunks. Without a build there are no threads: Node 20 takes no TypeScript. */
+/** The build puts this code into dist/chunks. Without a build there are no threads: Node 20 takes no TypeScript. */
 const ENTRY = import.meta.url.endsWith('.ts') ? undefined : new URL('../formats/onnx/write-worker.js', import.meta.url);
 
 export const canStartThreads = ENTRY !== undefined;

@@ -1,16 +1,13 @@
 /** Opens safetensors files. Only the header is read, and tensors stay on disk as ranges of the file. */
 import type { FileHandle } from 'node:fs/promises';
 import { decodeUtf8 } from '../../src/core/text.ts';
-import { lfsPointerError, readUpTo, withRegular } from '../regular-file.ts';
+import { lfsPointerError, readHeaderBytes, withRegular } from '../regular-file.ts';
 import { badFile, parseHeader, type SafetensorsFile } from './header.ts';
 
 /** Bytes before the header: its length, little-endian. */
 export const LENGTH_BYTES = 8;
 
-/**
- * The format's own limit for the header. It stops a length that asks for all memory. 100 MB name about a million
- * tensors.
- */
+/** The format's own limit for the header: about a million tensors. It stops a length that asks for all memory. */
 export const MAX_HEADER_BYTES = 100_000_000;
 
 /** What stands in a large file's place when a repository was cloned without Git LFS begins so. */
@@ -44,23 +41,18 @@ async function readHeader(
   path: string,
   fileLength: number,
 ): Promise<{ readonly text: string; readonly dataStart: number }> {
+  const refuse = (what: string, cause?: unknown) => badFile(path, what, cause);
   if (fileLength < LENGTH_BYTES)
-    throw badFile(path, `it has ${fileLength} bytes, fewer than the ${LENGTH_BYTES} of a header length`);
-  const prefix = await readRange(file, path, 0, LENGTH_BYTES);
+    throw refuse(`it has ${fileLength} bytes, fewer than the ${LENGTH_BYTES} of a header length`);
+  const prefix = await readHeaderBytes(file, 0, LENGTH_BYTES, refuse);
   if (prefix.toString('latin1') === LFS_POINTER) throw lfsPointerError(path);
   const headerLength = prefix.readBigUInt64LE();
   if (headerLength > BigInt(MAX_HEADER_BYTES))
-    throw badFile(path, `its header claims ${headerLength} bytes; the limit of the format is ${MAX_HEADER_BYTES}`);
+    throw refuse(`its header claims ${headerLength} bytes; the limit of the format is ${MAX_HEADER_BYTES}`);
   const dataStart = LENGTH_BYTES + Number(headerLength);
   if (dataStart > fileLength)
-    throw badFile(path, `its header claims ${headerLength} bytes, but the file has ${fileLength}: it is truncated`);
-  const bytes = await readRange(file, path, LENGTH_BYTES, Number(headerLength));
-  const refuse = (cause: unknown) => badFile(path, 'its header is no UTF-8 text', cause);
-  return { text: decodeUtf8(bytes, refuse, { ignoreBOM: true }), dataStart };
-}
-
-async function readRange(file: FileHandle, path: string, start: number, length: number): Promise<Buffer> {
-  const bytes = await readUpTo(file, start, length);
-  if (bytes.length === length) return bytes;
-  throw badFile(path, `it ended at byte ${start + bytes.length} while its header was read`);
+    throw refuse(`its header claims ${headerLength} bytes, but the file has ${fileLength}: it is truncated`);
+  const bytes = await readHeaderBytes(file, LENGTH_BYTES, Number(headerLength), refuse);
+  const notText = (cause: unknown) => refuse('its header is no UTF-8 text', cause);
+  return { text: decodeUtf8(bytes, notText, { ignoreBOM: true }), dataStart };
 }

@@ -80,7 +80,7 @@ export function chatRenderer(template: string, specialTokens: Readonly<Record<st
   };
 }
 
-/** As `Template.render`, but no value grows beyond `MAX_LENGTH`: a template could fill all memory with a few doublings. */
+/** As `Template.render`, but no value grows beyond `MAX_LENGTH`: a few doublings could fill all memory. */
 function render(program: Template['parsed'], variables: JsonObject): string {
   const environment = new Environment();
   for (const [name, value] of Object.entries({ ...GLOBALS, ...variables })) environment.set(name, value);

@@ -1,4 +1,4 @@
-/** Conversion among float16, bfloat16, float32 and float64, as raw bits: round to nearest, ties to even (IEEE 754-2019). */
+/** Conversion among float16, bfloat16, float32 and float64, as raw bits: to nearest, ties to even (IEEE 754-2019). */
 import { DTYPE_BYTES, type FloatDType } from '../core/dtype.ts';
 
 /** Elements that pass through the float32 scratch memory at a time, if neither type is float32 (32 KiB). */

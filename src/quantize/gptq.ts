@@ -60,7 +60,7 @@ export async function roundCompensated(
   };
 }
 
-/** The same for a matrix that is stored along both of its axes (`TurnableMatrix`). `scheme` is that of its transpose. */
+/** The same for a matrix that is stored along both of its axes (`TurnableMatrix`), its transpose by `scheme`. */
 export async function roundTurnable(
   values: Float32Array,
   scheme: BlockScheme,

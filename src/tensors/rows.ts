@@ -30,7 +30,7 @@ export async function* rowsBlocks(
   yield* alignedBlocks(taken, elements * DTYPE_BYTES[dtype]);
 }
 
-/** The same for rows in another order. One group is held in memory. `source` gives `expr.from` in blocks of any size. */
+/** The same for rows in another order, one group in memory. `source` gives `expr.from` in blocks of any size. */
 export async function* regroupBlocks(
   { shape, dtype, groups, columns }: RegroupTensor,
   elements: number,

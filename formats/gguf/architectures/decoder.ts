@@ -37,8 +37,8 @@ export function decoderConfig({ fields, tensors, special }: ConfigSource<Decoder
   };
 }
 
-/** The shortest decimal that is the same float32, as a number was written that passed through one: 1e-5 and not 0.000009999999747378752. */
-export function shortest(value: number): number {
+/** The shortest decimal that is the same float32: 1e-5 for what passed through one as 0.000009999999747378752. */
+function shortest(value: number): number {
   for (let digits = 1; digits < 9; digits++) {
     const short = Number(value.toPrecision(digits));
     if (Math.fround(short) === value) return short;
@@ -59,3 +59,14 @@ export function linear<Fields>(part: string, name: string, undo?: TensorRule<Fie
     ...(undo && { undo }),
   }));
 }
+
+/** Tensors that every decoder has and whose values are stored as they are. */
+export const PLAIN_TENSORS: readonly TensorRule<unknown>[] = [
+  { pattern: /^token_embd\.weight$/, name: 'model.embed_tokens.weight' },
+  { pattern: /^output\.weight$/, name: 'lm_head.weight' },
+  ...linear('attn_v', 'self_attn.v_proj'),
+  ...linear('attn_output', 'self_attn.o_proj'),
+  ...linear('ffn_gate', 'mlp.gate_proj'),
+  ...linear('ffn_up', 'mlp.up_proj'),
+  ...linear('ffn_down', 'mlp.down_proj'),
+];

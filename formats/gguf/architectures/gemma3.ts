@@ -4,7 +4,7 @@ import type { JsonObject } from '../../../src/core/json.ts';
 import { addConstant, type TensorExpr } from '../../../src/core/tensor.ts';
 import { badGguf } from '../cursor.ts';
 import type { ConfigSource, GgufArchitecture, TensorRule } from './architecture.ts';
-import { block, DECODER_KEYS, decoderConfig, linear, size } from './decoder.ts';
+import { block, DECODER_KEYS, decoderConfig, linear, PLAIN_TENSORS, size } from './decoder.ts';
 
 const fields = z.object({
   ...DECODER_KEYS,
@@ -18,10 +18,7 @@ const fields = z.object({
 
 type Fields = z.infer<typeof fields>;
 
-/**
- * The length of a period whose last layer sees everything and whose other layers have a window, and the base of their
- * positions. GGUF names neither.
- */
+/** The last layer of so many sees everything; the others have a window, and this base of positions. Not in the file. */
 const LAYERS_A_ROUND = 6;
 const LOCAL_ROPE_THETA = 10_000;
 
@@ -35,31 +32,19 @@ function norm(pattern: RegExp, name: string): TensorRule<Fields> {
 const blockNorm = (part: string, name: string) => norm(block(part, 'weight'), `model.layers.{0}.${name}.weight`);
 
 const tensors: readonly TensorRule<Fields>[] = [
-  { pattern: /^token_embd\.weight$/, name: 'model.embed_tokens.weight' },
+  ...PLAIN_TENSORS,
   blockNorm('attn_norm', 'input_layernorm'),
-  ...linear<Fields>('attn_q', 'self_attn.q_proj'),
-  ...linear<Fields>('attn_k', 'self_attn.k_proj'),
-  ...linear<Fields>('attn_v', 'self_attn.v_proj'),
+  ...linear('attn_q', 'self_attn.q_proj'),
+  ...linear('attn_k', 'self_attn.k_proj'),
   blockNorm('attn_q_norm', 'self_attn.q_norm'),
   blockNorm('attn_k_norm', 'self_attn.k_norm'),
-  ...linear<Fields>('attn_output', 'self_attn.o_proj'),
   blockNorm('post_attention_norm', 'post_attention_layernorm'),
   blockNorm('ffn_norm', 'pre_feedforward_layernorm'),
-  ...linear<Fields>('ffn_gate', 'mlp.gate_proj'),
-  ...linear<Fields>('ffn_up', 'mlp.up_proj'),
-  ...linear<Fields>('ffn_down', 'mlp.down_proj'),
   blockNorm('post_ffw_norm', 'post_feedforward_layernorm'),
   norm(/^output_norm\.weight$/, 'model.norm.weight'),
-  { pattern: /^output\.weight$/, name: 'lm_head.weight' },
 ];
 
-export const gemma3: GgufArchitecture<Fields> = {
-  name: 'gemma3',
-  fields,
-  config,
-  tensors,
-  inConfig: [],
-};
+export const gemma3: GgufArchitecture<Fields> = { name: 'gemma3', fields, config, tensors, inConfig: [] };
 
 async function config(source: ConfigSource<Fields>): Promise<JsonObject> {
   const { fields, path } = source;

@@ -3,13 +3,13 @@ import * as z from 'zod';
 import { LacunaError } from '../../../src/core/errors.ts';
 import type { JsonObject } from '../../../src/core/json.ts';
 import type { StoredTensor, TensorExpr } from '../../../src/core/tensor.ts';
-import { badGguf } from '../cursor.ts';
+import { badGguf, unsupportedGguf } from '../cursor.ts';
 import type { GgufFile } from '../read.ts';
 import type { GgufArchitecture, SpecialTokenIds, TensorRule } from './architecture.ts';
 import { gemma3 } from './gemma3.ts';
 import { llama } from './llama.ts';
 
-export interface Restored {
+interface Restored {
   readonly config: JsonObject;
   readonly tensors: ReadonlyMap<string, TensorExpr>;
 }
@@ -64,10 +64,8 @@ function readFields<Fields>({ name, fields }: GgufArchitecture<Fields>, { metada
   const own = [...metadata].filter(([key]) => key.startsWith(prefix));
   const unknown = own.filter(([key]) => !Object.hasOwn(fields.shape, key.slice(prefix.length)));
   if (unknown.length > 0)
-    throw new LacunaError(
-      'unsupported',
+    throw unsupportedGguf(
       `${path} has keys that may change what the model computes: ${unknown.map(([key, value]) => `${key} = ${value}`.slice(0, 80)).join(', ')}`,
-      { hint: 'Give the original Hugging Face checkpoint.' },
     );
   const parsed = fields.safeParse(Object.fromEntries(own.map(([key, value]) => [key.slice(prefix.length), value])));
   if (parsed.success) return parsed.data;
@@ -88,10 +86,8 @@ function renamed<Fields>(
     else if (!inConfig.includes(name)) unknown.push(name);
   }
   if (unknown.length > 0)
-    throw new LacunaError(
-      'unsupported',
+    throw unsupportedGguf(
       `${path} holds ${unknown.length} tensors that are not known in its architecture: ${unknown.slice(0, NAMED).join(', ')}`,
-      { hint: 'Give the original Hugging Face checkpoint.' },
     );
   return tensors;
 }

@@ -5,7 +5,7 @@ import type { JsonObject } from '../../../src/core/json.ts';
 import { regroupRows, type TensorExpr } from '../../../src/core/tensor.ts';
 import { badGguf } from '../cursor.ts';
 import type { ConfigSource, GgufArchitecture, TensorRule } from './architecture.ts';
-import { block, DECODER_KEYS, decoderConfig, linear, size } from './decoder.ts';
+import { block, DECODER_KEYS, decoderConfig, linear, PLAIN_TENSORS, size } from './decoder.ts';
 import { llama3Scaling, ROPE_FACTORS } from './rope-factors.ts';
 
 const fields = z.object({
@@ -46,27 +46,15 @@ function halves(tensor: TensorExpr, heads: number): TensorExpr {
 }
 
 const tensors: readonly TensorRule<Fields>[] = [
-  { pattern: /^token_embd\.weight$/, name: 'model.embed_tokens.weight' },
+  ...PLAIN_TENSORS,
   { pattern: block('attn_norm', 'weight'), name: 'model.layers.{0}.input_layernorm.weight' },
   ...linear('attn_q', 'self_attn.q_proj', queryHeads),
   ...linear('attn_k', 'self_attn.k_proj', keyHeads),
-  ...linear('attn_v', 'self_attn.v_proj'),
-  ...linear('attn_output', 'self_attn.o_proj'),
   { pattern: block('ffn_norm', 'weight'), name: 'model.layers.{0}.post_attention_layernorm.weight' },
-  ...linear('ffn_gate', 'mlp.gate_proj'),
-  ...linear('ffn_up', 'mlp.up_proj'),
-  ...linear('ffn_down', 'mlp.down_proj'),
   { pattern: /^output_norm\.weight$/, name: 'model.norm.weight' },
-  { pattern: /^output\.weight$/, name: 'lm_head.weight' },
 ];
 
-export const llama: GgufArchitecture<Fields> = {
-  name: 'llama',
-  fields,
-  config,
-  tensors,
-  inConfig: [ROPE_FACTORS],
-};
+export const llama: GgufArchitecture<Fields> = { name: 'llama', fields, config, tensors, inConfig: [ROPE_FACTORS] };
 
 async function config(source: ConfigSource<Fields>): Promise<JsonObject> {
   const { fields, tensors, path } = source;

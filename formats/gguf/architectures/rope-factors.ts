@@ -2,10 +2,10 @@
  * Llama 3.1's position scaling. GGUF holds its result, a divisor for each rotary frequency, instead of the parameters.
  * The parameters are found again by computing the divisors of the known ones.
  */
-import { LacunaError } from '../../../src/core/errors.ts';
 import type { JsonObject } from '../../../src/core/json.ts';
 import type { StoredTensor } from '../../../src/core/tensor.ts';
 import { readFloats } from '../../../src/tensors/index.ts';
+import { unsupportedGguf } from '../cursor.ts';
 
 export const ROPE_FACTORS = 'rope_freqs.weight';
 
@@ -28,9 +28,7 @@ export async function llama3Scaling(
   const wanted = Array.from({ length: headDim / 2 }, (_, i) => divisor(theta ** ((2 * i) / headDim), factor));
   if (wanted.length === found.length && wanted.every((value, i) => Math.abs(found[i] / value - 1) <= TOLERANCE))
     return { rope_type: 'llama3', factor, ...KNOWN };
-  throw new LacunaError('unsupported', `${path}: its "${ROPE_FACTORS}" scales positions otherwise than Llama 3`, {
-    hint: 'Give the original Hugging Face checkpoint.',
-  });
+  throw unsupportedGguf(`${path}: its "${ROPE_FACTORS}" scales positions otherwise than Llama 3`);
 }
 
 /** The divisor of a frequency of 1 / `inverse` radians a token (Llama 3.1's reference code, `apply_scaling`). */

@@ -1,8 +1,8 @@
 /** The tokenizer's part of a GGUF file's metadata, checked. */
 import * as z from 'zod';
-import { LacunaError } from '../../../src/core/errors.ts';
+import type { LacunaError } from '../../../src/core/errors.ts';
 import type { SpecialTokenIds } from '../architectures/architecture.ts';
-import { badGguf } from '../cursor.ts';
+import { badGguf, unsupportedGguf } from '../cursor.ts';
 import type { GgufMetadata } from '../header.ts';
 
 const PREFIX = 'tokenizer.ggml.';
@@ -71,7 +71,5 @@ export function specialTokenIds(tokenizer: GgmlTokenizer | undefined): SpecialTo
 }
 
 export function unsupportedTokenizer({ path }: GgmlTokenizer, what: string): LacunaError {
-  return new LacunaError('unsupported', `${path}: its tokenizer ${what}`, {
-    hint: 'Give the original Hugging Face checkpoint.',
-  });
+  return unsupportedGguf(`${path}: its tokenizer ${what}`);
 }

@@ -82,8 +82,8 @@ function scaleAndOffset(from: Uint8Array, at: number, run: number): number {
 }
 
 /**
- * scale, offset, 12 bytes of small scales and offsets, 32 bytes of fifth bits where a type has them (bit `run` of byte i
- * is of value i of that run), 4 times 32 bytes: low halves are one run of 32, high ones the next.
+ * scale, offset, 12 bytes of small scales and offsets, 32 bytes of fifth bits where a type has them (bit `run` of byte
+ * i is of value i of that run), 4 times 32 bytes: low halves are one run of 32, high ones the next.
  */
 function runs({ hasFifth }: { readonly hasFifth: boolean }): ReadBlock {
   const halvesAt = hasFifth ? 48 : 16;
