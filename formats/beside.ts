@@ -1,7 +1,4 @@
-/**
- * Names beside a file or folder. New things are made under such a name and renamed when complete. They are removed when
- * their maker died.
- */
+/** Names beside a file or folder: of new things until they are complete. They are removed when their maker died. */
 import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { systemCode } from '../src/core/io-error.ts';
@@ -19,10 +16,7 @@ function nameFor(path: string, mark: Mark): string {
   return `${path}.${mark}-${host}-${pid}-${started}-${count}`;
 }
 
-/**
- * Makes something new under a name beside `path`, so that renaming never crosses file systems. If a name is taken, the
- * next one is tried.
- */
+/** Makes something new under a free name beside `path`, so that renaming never crosses file systems. */
 export async function createBeside<T>(
   path: string,
   mark: Mark,
@@ -39,7 +33,7 @@ export async function createBeside<T>(
 }
 
 /** What such a name says. */
-export interface Neighbour {
+interface Neighbour {
   /** Name of the thing beside it. */
   readonly of: string;
   readonly mark: Mark;

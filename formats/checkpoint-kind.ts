@@ -7,10 +7,7 @@ import { asIoError, systemCode } from '../src/core/io-error.ts';
 export const WEIGHTS = 'model.safetensors';
 export const WEIGHTS_INDEX = 'model.safetensors.index.json';
 
-/**
- * What Transformers computed from a checkpoint may lie beside it. For a GGUF file, the name begins with the file's
- * name.
- */
+/** What Transformers computed from a checkpoint may lie beside it. For a GGUF file, its name comes first. */
 export const EXPECTATIONS_NAME = 'lacuna-expectations.safetensors';
 
 /** Files that hold, or may hold, Python pickles. Opening a pickle runs the program in it. */
@@ -31,10 +28,7 @@ export async function listCheckpointFolder(path: string): Promise<readonly strin
   throw fileError(path);
 }
 
-/**
- * The GGUF file at `path`, or the only one in the folder `path` that has no safetensors; undefined otherwise. Throws
- * 'usage' when there are several.
- */
+/** The GGUF file at `path`, or the only one in this folder without safetensors. Throws 'usage' if there are several. */
 export async function findGguf(path: string): Promise<string | undefined> {
   const entries = await readdir(path).catch((error) => {
     if (['ENOTDIR', 'ENOENT'].includes(systemCode(error) ?? '')) return undefined;

@@ -7,8 +7,8 @@ import { readTensorBytes } from '../src/tensors/index.ts';
 import { parseJsonObject } from './json-file.ts';
 import { readSafetensors, type SafetensorsFile } from './safetensors/index.ts';
 
-export const EXPECTATIONS_FORMAT = 'lacuna.expectations';
-export const EXPECTATIONS_VERSION = '1';
+const EXPECTATIONS_FORMAT = 'lacuna.expectations';
+const EXPECTATIONS_VERSION = '1';
 
 /** Ids of a prompt, rows of logits: some thousands at most. The limit stops files that ask for all memory. */
 const MAX_ROWS = 65_536;

@@ -1,10 +1,10 @@
 /** Files and folders that appear complete or not at all: temporary name, fsync, rename. Hashes of files. */
 import { createHash } from 'node:crypto';
-import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
 import { asIoError, failedPath, systemCode } from '../src/core/io-error.ts';
-import { createBeside, neighboursOf, removeAbandoned } from './beside.ts';
+import { createBeside, type Mark, neighboursOf, removeAbandoned } from './beside.ts';
 import { removeStaleLock, withLock } from './lock.ts';
 import { withRegular } from './regular-file.ts';
 
@@ -18,10 +18,9 @@ const WORKSPACE_SUFFIXES = ['.build', '.rounding'] as const;
 const HASH_BLOCK_BYTES = 1 << 20;
 
 /**
- * Writes a whole file. Readers of `path` see the old content or the new, never a part. Its folder must exist. A block
- * is written while the next one is asked for, so the producer must not overwrite it. After an error nothing is left
- * behind. The error is 'io' (or 'not-found') when the system refused. What a killed process left is removed by the next
- * one that writes the same file.
+ * Writes a whole file. Readers of `path` see the old content or the new, never a part. Its folder must exist. After an
+ * error nothing is left behind. The error is 'io' (or 'not-found') when the system refused. What a killed process left
+ * is removed by the next one that writes the same file.
  *
  * @example await writeFileAtomically('plan.json', JSON.stringify(plan));
  */
@@ -29,11 +28,19 @@ export async function writeFileAtomically(
   path: string,
   data: Uint8Array | string | AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  await fillFileAtomically(path, async ({ handle, written }) => {
-    if (typeof data === 'string') await writeAll(handle, new TextEncoder().encode(data));
-    else if (data instanceof Uint8Array) await writeAll(handle, data);
-    else await writeBlocks(handle, data, written);
-  });
+  await fillFileAtomically(path, ({ handle, written }) =>
+    writeFile(handle, typeof data === 'string' || data instanceof Uint8Array ? data : counted(data, written)),
+  );
+}
+
+async function* counted(
+  blocks: AsyncIterable<Uint8Array>,
+  written: (bytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const block of blocks) {
+    yield block;
+    written(block.length);
+  }
 }
 
 /** A file under its temporary name. */
@@ -84,14 +91,11 @@ async function fillAndSync<T>(path: string, handle: FileHandle, fill: (file: Par
 /** The number of bytes after which the disk starts to write: enough for its full speed. */
 const SYNC_BYTES = 32 << 20;
 
-interface EarlySync {
-  readonly written: (bytes: number) => void;
-  /** Resolves when no sync is running. Throws what a sync threw, because the system reports that only once. */
-  readonly settled: () => Promise<void>;
-}
-
-/** Syncs a file while more is being made, one sync at a time. So the last sync has little left to do. */
-function earlySync(handle: FileHandle): EarlySync {
+/**
+ * Syncs a file while more is being made, one sync at a time. So the last sync has little left to do. `settled` resolves
+ * when no sync is running. It throws what a sync threw, because the system reports that only once.
+ */
+function earlySync(handle: FileHandle) {
   let unsynced = 0;
   let isSyncing = false;
   let syncs: Promise<unknown> = Promise.resolve();
@@ -110,38 +114,15 @@ function earlySync(handle: FileHandle): EarlySync {
   return { written, settled: () => syncs.then(() => {}) };
 }
 
-/** While one block is being written, the next is being made. */
-async function writeBlocks(
-  handle: FileHandle,
-  blocks: AsyncIterable<Uint8Array>,
-  written: (bytes: number) => void,
-): Promise<void> {
-  let pending = Promise.resolve();
-  try {
-    for await (const block of blocks) {
-      await pending;
-      pending = writeAll(handle, block).then(() => written(block.length));
-      // A failure shows at the next await, above or below.
-      pending.catch(() => {});
-    }
-  } finally {
-    await pending;
-  }
-}
-
-/**
- * Writes all of `data` from byte `position` of a file on, or where the last write ended. One write may take only a part
- * (2 GiB at most on Linux, or less on a nearly full disk).
- */
-export async function writeAll(handle: FileHandle, data: Uint8Array, position?: number): Promise<void> {
+/** Writes all of `data` from byte `position` on. One write may take only a part: 2 GiB at most, less on a full disk. */
+export async function writeAll(handle: FileHandle, data: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < data.length; ) {
-    const at = position === undefined ? null : position + done;
-    const { bytesWritten } = await handle.write(data, done, Math.min(data.length - done, 1 << 30), at);
-    done += bytesWritten;
+    const length = Math.min(data.length - done, 1 << 30);
+    done += (await handle.write(data, done, length, position + done)).bytesWritten;
   }
 }
 
-export interface NewFolderOptions {
+interface NewFolderOptions {
   /** Replaces an output of an earlier run, once the new one is complete. */
   readonly force: boolean;
 }
@@ -182,10 +163,7 @@ export async function withNewFolder<T>(
   });
 }
 
-/**
- * Gives a complete folder the name `path`, with the same rules. Throws 'exists' and leaves the folder where it is, or
- * 'io'.
- */
+/** Gives a complete folder the name `path`, with the same rules. Throws 'exists' or 'io', and leaves the folder. */
 export async function putInPlace(complete: string, path: string, options: NewFolderOptions): Promise<void> {
   await lockedFolder(path, options, () => exchange(complete, resolve(path)));
 }
@@ -267,35 +245,28 @@ async function listIfFolder(path: string): Promise<'absent' | 'file' | readonly 
  * the old folder is moved aside first, and comes back if the rename fails.
  */
 async function exchange(complete: string, target: string): Promise<void> {
-  if ((await listIfFolder(target)) === 'absent') {
-    await rename(complete, target);
-    return syncFolder(dirname(target));
-  }
-  const old = await moveAside(target);
+  const old = (await listIfFolder(target)) === 'absent' ? undefined : await moveBeside(target, target, 'replaced');
   try {
     await rename(complete, target);
   } catch (error) {
-    await rename(old, target);
+    if (old !== undefined) await rename(old, target);
     throw error;
   }
   await syncFolder(dirname(target));
-  await discard(old, target);
+  if (old !== undefined) await discard(old, target);
 }
 
-/** A new name for a folder. Making a folder of that name shows that it is free. */
-async function moveAside(target: string): Promise<string> {
-  const [old] = await createBeside(target, 'replaced', (name) => mkdir(name));
-  await rmdir(old);
-  await rename(target, old);
-  return old;
+/** Gives a folder a new name beside `target`. Making a folder of that name shows that it is free. */
+async function moveBeside(path: string, target: string, mark: Mark): Promise<string> {
+  const [free] = await createBeside(target, mark, (name) => mkdir(name));
+  await rmdir(free);
+  await rename(path, free);
+  return free;
 }
 
 /** Removes a folder beside `target`. Its mark goes first, because a half-removed folder must not be restored. */
 async function discard(path: string, target: string): Promise<void> {
-  const [doomed] = await createBeside(target, 'partial', (name) => mkdir(name));
-  await rmdir(doomed);
-  await rename(path, doomed);
-  await rm(doomed, { recursive: true, force: true });
+  await rm(await moveBeside(path, target, 'partial'), { recursive: true, force: true });
 }
 
 async function syncTree(folder: string): Promise<void> {

@@ -5,15 +5,10 @@ import { byteLength } from '../src/core/dtype.ts';
 import { type StoredTensor, storedIn, type TensorExpr } from '../src/core/tensor.ts';
 import { storedBytes } from '../src/quantize/ggml/types.ts';
 
-/**
- * Bytes read from the middle of each tensor: enough to distinguish fine-tunes of one model, few enough to read at once.
- */
+/** Read from the middle of each tensor: enough to distinguish fine-tunes of one model, few enough to read at once. */
 const SAMPLE_BYTES = 256;
 
-/**
- * sha256 over config.json and, by name, each tensor's header and a sample of its bytes. Other shards of the same
- * weights keep it; other weights change it.
- */
+/** sha256 over config.json and, by name, each tensor's header and a sample of its bytes. Sharding does not change it. */
 export async function fingerprintOf(config: string, tensors: ReadonlyMap<string, TensorExpr>): Promise<string> {
   const hash = createHash('sha256').update(config);
   const files = new Map<string, FileHandle>();

@@ -4,10 +4,7 @@ import { isJsonObject, type JsonObject } from '../src/core/json.ts';
 import { decodeUtf8 } from '../src/core/text.ts';
 import { readBounded } from './regular-file.ts';
 
-/**
- * Levels of objects and arrays. Real files have ten. Code that walks through a value level by level, such as printing
- * it, reaches the end of its stack at some thousands.
- */
+/** Levels of objects and arrays. Real files have ten. Code that walks or prints a value ends its stack at thousands. */
 export const MAX_JSON_LEVELS = 100;
 
 export interface JsonFile {
@@ -23,7 +20,9 @@ export interface JsonFile {
  * @example const { value } = await readJsonObject('model/config.json', 1 << 20);
  */
 export async function readJsonObject(path: string, maxBytes: number): Promise<JsonFile> {
-  const text = await readText(path, maxBytes);
+  const refuse = (cause: unknown) =>
+    new LacunaError('bad-file', `${path} is no UTF-8 text`, { hint: 'Download the file again.', cause });
+  const text = decodeUtf8(await readBounded(path, maxBytes), refuse);
   return { value: parseJsonObject(text, path), text };
 }
 
@@ -31,17 +30,7 @@ export async function readJsonObject(path: string, maxBytes: number): Promise<Js
 export function parseJsonObject(text: string, path: string): JsonObject {
   const value = parse(text, path);
   if (isJsonObject(value)) return value;
-  throw new LacunaError(
-    'bad-file',
-    `${path} must hold a JSON object but holds ${text.trim().slice(0, 40) || 'nothing'}`,
-    { hint: 'Correct it or download it again.' },
-  );
-}
-
-async function readText(path: string, maxBytes: number): Promise<string> {
-  const refuse = (cause: unknown) =>
-    new LacunaError('bad-file', `${path} is no UTF-8 text`, { hint: 'Download the file again.', cause });
-  return decodeUtf8(await readBounded(path, maxBytes), refuse);
+  throw badJson(`${path} must hold a JSON object but holds ${text.trim().slice(0, 40) || 'nothing'}`);
 }
 
 function parse(text: string, path: string): unknown {
@@ -52,11 +41,12 @@ function parse(text: string, path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new LacunaError('bad-file', `${path} is no JSON: ${(error as Error).message}`, {
-      hint: 'Correct it or download it again.',
-      cause: error,
-    });
+    throw badJson(`${path} is no JSON: ${(error as Error).message}`, error);
   }
+}
+
+function badJson(message: string, cause?: unknown): LacunaError {
+  return new LacunaError('bad-file', message, { hint: 'Correct it or download it again.', cause });
 }
 
 const [QUOTE, BACKSLASH] = [0x22, 0x5c];

@@ -19,10 +19,7 @@ import { isProcessId, isRunning, type ProcessName, THIS_PROCESS } from './proces
 /** A lock of ours has some hundred bytes. Anything longer is not read to its end. */
 const MAX_LOCK_BYTES = 1024;
 
-/**
- * Texts of locks that this process holds. Its id alone would not show whether it or an earlier process with that id
- * took one.
- */
+/** Texts of locks that this process holds: an earlier process may have had its id. */
 const held = new Set<string>();
 
 /**
@@ -50,10 +47,7 @@ export async function isStaleLock(path: string): Promise<boolean> {
   return found !== undefined && holderOf(found) === undefined;
 }
 
-/**
- * Runs `use` under a lock that a dead process left, and removes it. A lock that is held, or that cannot be removed,
- * stays.
- */
+/** Runs `use` under a lock that a dead process left, and removes it. A lock that is held or cannot be removed stays. */
 export async function removeStaleLock(path: string, use: () => Promise<void> = async () => {}): Promise<void> {
   if (await isStaleLock(path)) await withLock(path, path, use).catch(() => {});
 }
@@ -172,10 +166,7 @@ async function release(path: string, text: string): Promise<void> {
   if ((await readLock(path)) === text) await rm(path, { force: true });
 }
 
-/**
- * Removes what processes left that died while they took the lock. No guard is needed any more: each is for a text that
- * is gone.
- */
+/** Removes what processes left that died taking the lock. No guard is needed any more: each is for a text that is gone. */
 async function removeLeftovers(path: string): Promise<void> {
   const [folder, base] = [dirname(path), basename(path)];
   for (const name of await readdir(folder)) {

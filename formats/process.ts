@@ -12,10 +12,7 @@ export interface ProcessName {
   readonly started: number;
 }
 
-/**
- * Characters of a hash of the host's name: enough to distinguish two hosts of one disk, few enough for the name of a
- * file.
- */
+/** From a hash of the host's name: enough to distinguish the hosts of one disk, and short enough for a file's name. */
 const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
 
 export const THIS_PROCESS: ProcessName = { host: HOST, pid, started: stateOf(pid)?.started ?? 0 };

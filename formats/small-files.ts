@@ -1,6 +1,4 @@
-/**
- * The small files of a model (config, tokenizer): found in a folder, and read from disk or made from another format.
- */
+/** The small files of a model (config, tokenizer): found in a folder, or made from another format. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelFiles, SmallFile } from '../src/core/checkpoint.ts';
@@ -23,7 +21,7 @@ export const SMALL_FILE_NAMES = [
 /** Larger than all of them: Gemma's tokenizer.json has 33 MB, Llama 4's 28 MB. */
 export const MAX_SMALL_FILE_BYTES = 256 << 20;
 
-export type SmallFileName = (typeof SMALL_FILE_NAMES)[number];
+type SmallFileName = (typeof SMALL_FILE_NAMES)[number];
 
 /** The small files in `folder`, found among the given names of its entries. */
 export function smallFilesIn(folder: string, entries: readonly string[]): Map<string, SmallFile> {

@@ -26,17 +26,10 @@ export async function withSpill<T>(output: string, use: (spill: Spill) => Promis
     left -= sum.data.byteLength;
     if (left >= 0) return sum;
     file ??= await openBeside(target);
+    const [path, handle] = file;
     const { dtype, shape, bytes } = sumTensor(sum);
-    const tensor: FileTensor = {
-      kind: 'file',
-      dtype,
-      shape,
-      path: file[0],
-      byteOffset: spilled,
-      name,
-      mustBeFinite: true,
-    };
-    await writeAll(file[1], bytes, spilled);
+    const tensor: FileTensor = { kind: 'file', dtype, shape, path, byteOffset: spilled, name, mustBeFinite: true };
+    await writeAll(handle, bytes, spilled);
     spilled += bytes.length;
     return tensor;
   };

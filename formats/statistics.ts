@@ -18,12 +18,9 @@ import { sha256File } from './files.ts';
 import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
 
 export const STATISTICS_FORMAT = 'lacuna.statistics';
-export const STATISTICS_VERSION = 1;
+const STATISTICS_VERSION = 1;
 
-/**
- * A layer's sums grow with its width. These limits say how much memory a file may make us reserve, far above any known
- * model.
- */
+/** A layer's sums grow with its width, so this limits the memory that a file may ask for. Far above any known model. */
 const MAX_WIDTH = 1 << 22;
 
 const width = z.int().positive().max(MAX_WIDTH);
@@ -53,7 +50,13 @@ const statisticsSchema = z.strictObject({
  */
 export async function writeStatistics(statistics: Statistics, jsonPath: string, summary: object): Promise<string> {
   const { sums, layerSums, file: _, ...facts } = statistics;
-  const tensors = await writeTensorsBeside(jsonPath, [...sumEntries(sums), ...layerEntries(layerSums)]);
+  const entries = [
+    ...Object.entries(sums).flatMap(([statistic, parts]) => sumEntries(statistic, parts)),
+    ...Object.entries(layerSums).flatMap(([statistic, layers]) =>
+      layers.flatMap((parts, layer) => sumEntries(`${statistic}/${layer}`, parts)),
+    ),
+  ];
+  const tensors = await writeTensorsBeside(jsonPath, entries);
   const content = { format: STATISTICS_FORMAT, version: STATISTICS_VERSION, ...facts, summary, tensors };
   // Through the schema, so that keys are in its order. Then merged statistics are the same file as those of one run.
   await writeJson(jsonPath, statisticsSchema.parse(content));
@@ -89,18 +92,10 @@ export async function readStatistics(jsonPath: string): Promise<Statistics> {
   return { ...facts, file: jsonPath, sums, layerSums };
 }
 
-function sumEntries(sums: Readonly<Record<string, LayerSums>>): { name: string; data: TensorExpr }[] {
-  return Object.entries(sums).flatMap(([statistic, parts]) =>
-    Object.entries(parts).map(([name, sum]) => {
-      return { name: `${statistic}/${name}`, data: 'data' in sum ? sumTensor(sum) : sum };
-    }),
-  );
-}
-
-function layerEntries(layerSums: Statistics['layerSums']) {
-  return Object.entries(layerSums).flatMap(([statistic, layers]) =>
-    layers.flatMap((sums, layer) => sumEntries({ [`${statistic}/${layer}`]: sums })),
-  );
+function sumEntries(place: string, sums: LayerSums): { name: string; data: TensorExpr }[] {
+  return Object.entries(sums).map(([name, sum]) => {
+    return { name: `${place}/${name}`, data: 'data' in sum ? sumTensor(sum) : sum };
+  });
 }
 
 /** A sum in memory as the tensor to write. */

@@ -3,14 +3,12 @@ import { basename, dirname, extname, join } from 'node:path';
 import * as z from 'zod';
 import { LacunaError } from '../src/core/errors.ts';
 import { prettyJson } from '../src/core/json.ts';
-import type { FileTensor, TensorExpr } from '../src/core/tensor.ts';
+import type { FileTensor } from '../src/core/tensor.ts';
 import { sha256File, writeFileAtomically } from './files.ts';
 import { readJsonObject } from './json-file.ts';
 import { readSafetensors, writeSafetensors } from './safetensors/index.ts';
 
-/**
- * Some 10 bytes for each sequence, or 500 for each layer: far above any real file, and small enough to parse in memory.
- */
+/** Some 10 bytes for each sequence, or 500 for each layer: far above any real file, and parsed in memory. */
 const MAX_JSON_BYTES = 64 * 1024 * 1024;
 
 /** How a JSON file names the tensors beside it. */
@@ -21,12 +19,12 @@ export const tensorsBesideSchema = z.strictObject({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
 
-export type TensorsBeside = z.infer<typeof tensorsBesideSchema>;
+type TensorsBeside = z.infer<typeof tensorsBesideSchema>;
 
 /** Writes tensors to the JSON path with the ending .safetensors, and returns the name and hash that bind them. */
 export async function writeTensorsBeside(
   jsonPath: string,
-  entries: Iterable<{ readonly name: string; readonly data: TensorExpr }>,
+  entries: Parameters<typeof writeSafetensors>[1],
 ): Promise<TensorsBeside> {
   const file = `${basename(jsonPath, extname(jsonPath))}.safetensors`;
   const path = join(dirname(jsonPath), file);
@@ -34,9 +32,7 @@ export async function writeTensorsBeside(
   return { file, sha256: await sha256File(path) };
 }
 
-/**
- * The tensors' headers, after checking that the file is the bound one. Values are checked for NaN when they are read.
- */
+/** The tensors' headers, after a check that the file is the bound one. Values are checked for NaN when they are read. */
 export async function readTensorsBeside(
   jsonPath: string,
   { file, sha256 }: TensorsBeside,
