@@ -1,7 +1,4 @@
-/**
- * adapter_config.json of a LoRA adapter as PEFT saves it: the scales of the products, and everything unsupported, by
- * name.
- */
+/** adapter_config.json of a LoRA adapter as PEFT saves it: the scales of the products, and what is unsupported. */
 import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { JsonObject } from '../../src/core/json.ts';
@@ -28,9 +25,7 @@ export interface LoraConfig {
 
 const off = (value: unknown) => value === undefined || value === null || value === false;
 const empty = (value: unknown) => off(value) || (typeof value === 'object' && Object.keys(value ?? {}).length === 0);
-/**
- * Ways to begin training that leave the base model unchanged. Others change its weights, which are not in the adapter.
- */
+/** Ways to begin training that leave the base model unchanged. Others change weights that are not in the adapter. */
 const plainStart = (value: unknown) =>
   off(value) || value === true || ['gaussian', 'eva', 'orthogonal'].includes(String(value));
 
@@ -69,15 +64,11 @@ function refusedFields(config: JsonObject): string[] {
 /** Reads the config of the adapter at `path`; 'bad-file' or 'unsupported', naming all fields concerned. */
 export function readLoraConfig(config: JsonObject, path: string): LoraConfig {
   if (config.peft_type !== 'LORA')
-    throw new LacunaError('unsupported', `${path} is an adapter of type ${JSON.stringify(config.peft_type)}`, {
-      hint: 'Merge it into its model in Python: model.merge_and_unload().save_pretrained(DIR).',
-    });
+    throw unsupportedAdapter(`${path} is an adapter of type ${JSON.stringify(config.peft_type)}`);
   const refused = refusedFields(config);
   if (refused.length > 0)
-    throw new LacunaError(
-      'unsupported',
+    throw unsupportedAdapter(
       `${path} asks for what is not built: ${refused.map((field) => `${field} = ${JSON.stringify(config[field])}`).join(', ')}`,
-      { hint: 'Merge it into its model in Python: model.merge_and_unload().save_pretrained(DIR).' },
     );
   const parsed = schema.safeParse(config);
   if (!parsed.success)
@@ -89,6 +80,12 @@ export function readLoraConfig(config: JsonObject, path: string): LoraConfig {
   return scales(parsed.data);
 }
 
+export function unsupportedAdapter(message: string): LacunaError {
+  return new LacunaError('unsupported', message, {
+    hint: 'Merge it into its model in Python: model.merge_and_unload().save_pretrained(DIR).',
+  });
+}
+
 /** alpha / r (Hu et al., LoRA, section 4.1), or alpha / sqrt(r) (Kalajdzievski, rsLoRA, theorem 3.2). */
 function scales(config: z.infer<typeof schema>): LoraConfig {
   const { r, lora_alpha: alpha, use_rslora: rankStabilised, rank_pattern: ranks, alpha_pattern: alphas } = config;
@@ -98,10 +95,7 @@ function scales(config: z.infer<typeof schema>): LoraConfig {
   };
 }
 
-/**
- * The value of the first key that equals the module's name or its end after a dot. A key with ^ must match the whole
- * name. As in PEFT.
- */
+/** As in PEFT: the first key that equals the module's name or its end after a dot. With ^ it must be the whole name. */
 function matching(patterns: Patterns, module: string): number | undefined {
   const found = Object.entries(patterns ?? {}).find(([key]) =>
     key.startsWith('^') ? module === key.slice(1) : module === key || module.endsWith(`.${key}`),

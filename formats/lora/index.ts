@@ -1,19 +1,24 @@
-/** LoRA adapters as PEFT saves them, merged into a checkpoint while its weights are read. */
+/** LoRA adapters as PEFT saves them: merged into a checkpoint while its weights are read, and summarised. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Checkpoint } from '../../src/core/checkpoint.ts';
-import { isFloat } from '../../src/core/dtype.ts';
+import { byteLength, elementCount, isFloat } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
+import { sumBy } from '../../src/core/figures.ts';
 import { asIoError } from '../../src/core/io-error.ts';
-import { firstOf } from '../../src/core/problems.ts';
+import { attempt, firstOf } from '../../src/core/problems.ts';
 import { addLowRank, type FileTensor, type TensorExpr } from '../../src/core/tensor.ts';
 import { fingerprintOf } from '../fingerprint.ts';
 import { readJsonObject } from '../json-file.ts';
 import { readSafetensors } from '../safetensors/index.ts';
-import { type LoraConfig, readLoraConfig } from './config.ts';
-import { ADAPTER_CONFIG as CONFIG, MAX_CONFIG_BYTES, ADAPTER_WEIGHTS as WEIGHTS } from './summary.ts';
+import { type LoraConfig, readLoraConfig, unsupportedAdapter } from './config.ts';
 
-export { ADAPTER_CONFIG, type AdapterSummary, summariseAdapter } from './summary.ts';
+/** The files of an adapter as PEFT saves it. */
+export const ADAPTER_CONFIG = 'adapter_config.json';
+const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
+
+/** Some hundred names at most. */
+const MAX_CONFIG_BYTES = 16 << 20;
 
 /** A matrix of the base model, and the two whose product is added to it. */
 interface Pair {
@@ -22,10 +27,6 @@ interface Pair {
   /** `lora_A` [rank, in] and `lora_B` [out, rank]. */
   readonly a: FileTensor | undefined;
   readonly b: FileTensor | undefined;
-}
-
-export interface OpenAdapterOptions {
-  readonly allowNonFinite?: boolean;
 }
 
 /**
@@ -39,10 +40,10 @@ export interface OpenAdapterOptions {
 export async function mergeAdapter(
   checkpoint: Checkpoint,
   path: string,
-  { allowNonFinite = false }: OpenAdapterOptions = {},
+  { allowNonFinite = false } = {},
 ): Promise<Checkpoint> {
   const config = await openConfig(path);
-  const { tensors } = await readSafetensors(join(path, WEIGHTS), { mustBeFinite: !allowNonFinite });
+  const { tensors } = await readSafetensors(join(path, ADAPTER_WEIGHTS), { mustBeFinite: !allowNonFinite });
   const pairs = pairsOf(tensors, path);
   const problems = pairs.flatMap((pair) => problemsOf(pair, config, checkpoint));
   if (problems.length > 0) throw mismatch(path, checkpoint.path, problems);
@@ -58,12 +59,12 @@ async function openConfig(path: string): Promise<LoraConfig> {
   const files = await readdir(path).catch((error) => {
     throw asIoError(error, 'open the adapter', path);
   });
-  for (const name of [CONFIG, WEIGHTS])
+  for (const name of [ADAPTER_CONFIG, ADAPTER_WEIGHTS])
     if (!files.includes(name))
       throw new LacunaError('not-found', `${path} is no adapter's folder: it has no ${name}`, {
-        hint: `Give the folder that PEFT saved, with ${CONFIG} and ${WEIGHTS} in it; pickles are never read.`,
+        hint: `Give the folder that PEFT saved, with ${ADAPTER_CONFIG} and ${ADAPTER_WEIGHTS} in it; pickles are never read.`,
       });
-  return readLoraConfig((await readJsonObject(join(path, CONFIG), MAX_CONFIG_BYTES)).value, path);
+  return readLoraConfig((await readJsonObject(join(path, ADAPTER_CONFIG), MAX_CONFIG_BYTES)).value, path);
 }
 
 const NAME = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/;
@@ -81,12 +82,10 @@ function pairsOf(tensors: ReadonlyMap<string, FileTensor>, path: string): Pair[]
       });
   }
   if (others.length > 0 || pairs.size === 0)
-    throw new LacunaError(
-      'unsupported',
+    throw unsupportedAdapter(
       others.length === 0
         ? `${path} holds no tensors`
         : `${path} holds tensors that are not those of LoRA on linear layers:\n${firstOf(others)}`,
-      { hint: 'Merge it into its model in Python: model.merge_and_unload().save_pretrained(DIR).' },
     );
   return [...pairs.values()];
 }
@@ -118,6 +117,46 @@ function mergedPair({ module, a, b }: Pair, config: LoraConfig, { tensors }: Che
 
 function mismatch(path: string, base: string, problems: readonly string[]): LacunaError {
   return new LacunaError('mismatch', `The adapter ${path} does not fit ${base}:\n${firstOf(problems)}`, {
-    hint: `Give the model it was trained on: base_model_name_or_path in ${join(path, CONFIG)}.`,
+    hint: `Give the model it was trained on: base_model_name_or_path in ${join(path, ADAPTER_CONFIG)}.`,
   });
+}
+
+export interface AdapterSummary {
+  readonly type: string;
+  /** The base model's name, as its config has it. */
+  readonly baseModel: string | undefined;
+  readonly rank: number | undefined;
+  readonly alpha: number | undefined;
+  readonly rankStabilised: boolean;
+  /** Matrices of the base model that it changes, by the last part of their names. */
+  readonly modules: Readonly<Record<string, number>>;
+  readonly tensors: number;
+  readonly parameters: number;
+  readonly bytesByDtype: Readonly<Record<string, number>>;
+  /** Why it cannot be merged, as far as its own files show. */
+  readonly problem: string | undefined;
+}
+
+/** Reads only headers. Throws as `readSafetensors` does, and 'bad-file' if the config is not a JSON object. */
+export async function summariseAdapter(path: string): Promise<AdapterSummary> {
+  const { value: config } = await readJsonObject(join(path, ADAPTER_CONFIG), MAX_CONFIG_BYTES);
+  const { tensors } = await readSafetensors(join(path, ADAPTER_WEIGHTS));
+  const all = [...tensors.values()];
+  const problems: LacunaError[] = [];
+  attempt(problems, () => readLoraConfig(config, path));
+  const number = (value: unknown) => (typeof value === 'number' ? value : undefined);
+  return {
+    type: String(config.peft_type),
+    baseModel: typeof config.base_model_name_or_path === 'string' ? config.base_model_name_or_path : undefined,
+    rank: number(config.r),
+    alpha: number(config.lora_alpha),
+    rankStabilised: config.use_rslora === true,
+    modules: sumBy(
+      all.flatMap(({ name }) => /([^.]+)\.lora_A\.weight$/.exec(name)?.[1] ?? []).map((name) => [name, 1]),
+    ),
+    tensors: all.length,
+    parameters: all.reduce((sum, { shape }) => sum + elementCount(shape), 0),
+    bytesByDtype: sumBy(all.map(({ dtype, shape }) => [dtype, byteLength(dtype, shape)])),
+    problem: problems[0]?.message,
+  };
 }

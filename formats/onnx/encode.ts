@@ -108,13 +108,20 @@ async function readInline(graph: Graph, slotOf: Layout['slotOf']): Promise<Reado
 }
 
 function collectTensors(nodes: readonly Node[], into: Set<TensorExpr>): void {
-  for (const { attributes } of nodes) {
+  for (const { attributes } of allNodes(nodes)) {
     for (const attribute of Object.values(attributes)) {
       if (attribute.kind === 'tensor') into.add(attribute.value);
-      if (attribute.kind !== 'graph') continue;
-      for (const { data } of attribute.value.initializers) into.add(data);
-      collectTensors(attribute.value.nodes, into);
+      if (attribute.kind === 'graph') for (const { data } of attribute.value.initializers) into.add(data);
     }
+  }
+}
+
+/** Nodes and those of graphs in their attributes. */
+function* allNodes(nodes: readonly Node[]): Generator<Node> {
+  for (const node of nodes) {
+    yield node;
+    for (const attribute of Object.values(node.attributes))
+      if (attribute.kind === 'graph') yield* allNodes(attribute.value.nodes);
   }
 }
 
@@ -228,23 +235,13 @@ function completeOpsets(
 ): Readonly<Record<string, number>> {
   const complete: Record<string, number> = { ...opsets };
   const local = new Set(functions.map(({ domain }) => domain));
-  for (const domain of usedDomains(nodes)) {
+  for (const { domain } of allNodes(nodes)) {
     if (Object.hasOwn(complete, domain)) continue;
     if (!local.has(domain))
       throw new LacunaError('mismatch', `Operators of domain "${domain}" are used, but its version is not stated`);
     complete[domain] = 1;
   }
   return complete;
-}
-
-function usedDomains(nodes: readonly Node[]): ReadonlySet<string> {
-  const domains = new Set<string>();
-  for (const { domain, attributes } of nodes) {
-    domains.add(domain);
-    for (const attribute of Object.values(attributes))
-      if (attribute.kind === 'graph') for (const inner of usedDomains(attribute.value.nodes)) domains.add(inner);
-  }
-  return domains;
 }
 
 function opsetImport(opsets: Readonly<Record<string, number>>): { domain: string; version: number }[] {

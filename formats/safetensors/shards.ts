@@ -7,11 +7,9 @@ import { readJsonObject } from '../json-file.ts';
 import { MAX_HEADER_BYTES, type ReadOptions, readSafetensors } from './read.ts';
 
 /** An index names the tensors that the shards' headers name, so it is no longer than one header may be. */
-const MAX_INDEX_BYTES = MAX_HEADER_BYTES;
+export const MAX_INDEX_BYTES = MAX_HEADER_BYTES;
 
-/**
- * Files with such names in the folder are shards of some save. If the index does not name one, it is from another save.
- */
+/** Files with such names are shards of some save. If the index does not name one, it is from another save. */
 const SHARD_NAME = /^model-.*\.safetensors$/;
 
 /** Called with the faults of weights, and the names of those that could not be read; `all` if no names are known. */

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { asIoError } from '../core/io-error.ts';
 import { passing, type Requester, repeatedly, request } from './http.ts';
-import type { RemoteFile } from './repository.ts';
+import { noHub, type RemoteFile } from './repository.ts';
 
 export interface Download {
   readonly file: RemoteFile;
@@ -19,7 +19,8 @@ export interface Download {
 
 /** Whether the file exists. Only whole and checked files ever do. */
 export async function isDownloaded({ name, bytes }: RemoteFile, folder: string): Promise<boolean> {
-  return (await sizeOf(join(folder, name))) === bytes;
+  const found = await stat(join(folder, name)).catch(() => undefined);
+  return found?.size === bytes;
 }
 
 /**
@@ -31,32 +32,26 @@ export async function isDownloaded({ name, bytes }: RemoteFile, folder: string):
 export async function downloadFile(download: Download, requester: Requester): Promise<void> {
   const { file, folder } = download;
   const part = join(folder, `${file.name}.part`);
-  const handle = await openPart(part);
   try {
-    let done = (await handle.stat()).size;
-    if (done > file.bytes) {
-      await handle.truncate(0);
-      done = 0;
+    await mkdir(dirname(part), { recursive: true });
+    const handle = await open(part, 'a');
+    try {
+      let done = (await handle.stat()).size;
+      if (done > file.bytes) {
+        await handle.truncate(0);
+        done = 0;
+      }
+      download.advance(done);
+      await fetchRest(handle, done, download, requester);
+      await handle.sync();
+    } finally {
+      await handle.close();
     }
-    download.advance(done);
-    await fetchRest(handle, done, download, requester);
-    await handle.sync();
   } catch (error) {
     throw asIoError(error, 'write', part);
-  } finally {
-    await handle.close();
   }
   await checkHash(part, download);
   await rename(part, join(folder, file.name));
-}
-
-async function openPart(part: string): Promise<FileHandle> {
-  try {
-    await mkdir(dirname(part), { recursive: true });
-    return await open(part, 'a');
-  } catch (error) {
-    throw asIoError(error, 'write', part);
-  }
 }
 
 async function fetchRest(
@@ -104,9 +99,7 @@ async function fetchRest(
 }
 
 function tooLong({ name, bytes }: RemoteFile, address: string): LacunaError {
-  return new LacunaError('bad-file', `${address} sends more than the ${bytes} bytes that ${name} has`, {
-    hint: 'Check HF_ENDPOINT: it must be the Hub or a mirror of it.',
-  });
+  return noHub(`${address} sends more than the ${bytes} bytes that ${name} has`);
 }
 
 async function checkHash(part: string, { file, folder }: Download): Promise<void> {
@@ -121,11 +114,4 @@ async function checkHash(part: string, { file, folder }: Download): Promise<void
   throw new LacunaError('bad-file', `${join(folder, file.name)} came with the hash ${found}, wanted is ${hex}`, {
     hint: 'Run the same command again: the file is downloaded anew.',
   });
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  return stat(path).then(
-    ({ size }) => size,
-    () => undefined,
-  );
 }

@@ -4,11 +4,8 @@ import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { HubOptions } from '../core/hub.ts';
 import type { HubReference } from './reference.ts';
 
-/**
- * Attempts in a row without a byte of progress. The delay doubles each time, so the last attempt comes after 15
- * seconds.
- */
-export const ATTEMPTS = 5;
+/** Attempts in a row without a byte of progress. The delay doubles each time: the last comes after 15 seconds. */
+const ATTEMPTS = 5;
 
 const DEFAULT_RETRY_DELAY_MS = 1000;
 
@@ -19,7 +16,7 @@ export interface Requester {
 }
 
 /** A failure that may pass: the connection broke, or the server is overloaded. */
-export class PassingFailure extends Error {
+class PassingFailure extends Error {
   override readonly name = 'PassingFailure';
 }
 
@@ -30,10 +27,7 @@ export interface Answer {
   readonly blocks: AsyncIterable<Uint8Array>;
 }
 
-/**
- * Sends one request and gives the answer to `use`. Throws `PassingFailure`, also when nothing comes for a while, or a
- * `LacunaError` if repeating would not help.
- */
+/** Gives the answer to a request to `use`. Throws `PassingFailure`, or a `LacunaError` if repeating would not help. */
 export async function request<T>(
   address: string,
   requester: Requester,
@@ -74,10 +68,7 @@ async function* blocksOf({ body }: Response, endpoint: string, watch: Watch): As
 /** A connection that brings fewer bytes than `LEAST_BYTES` in this time is given up: the server may be gone. */
 const DEFAULT_STALL_MS = 30_000;
 
-/**
- * The slowest line brings this many bytes in time. A server that sends single bytes does not, so it cannot hold us for
- * ever.
- */
+/** The slowest line brings this many bytes in time. A server that sends single bytes cannot hold us for ever. */
 const LEAST_BYTES = 1024;
 
 interface Watch {
@@ -174,10 +165,7 @@ function refusal(response: Response, { id, revision }: HubReference, { endpoint,
   return new LacunaError('io', `${endpoint} answered ${status} ${statusText}`, { hint: 'Try again later.' });
 }
 
-/**
- * Runs `attempt` until it succeeds, or until it has failed passingly `ATTEMPTS` times since the last call of
- * `progressed`.
- */
+/** Runs `attempt` until it succeeds, or has failed passingly `ATTEMPTS` times since the last call of `progressed`. */
 export async function repeatedly<T>(
   { hub, signal }: Requester,
   attempt: (progressed: () => void) => Promise<T>,

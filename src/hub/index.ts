@@ -5,6 +5,7 @@ import { WEIGHTS_INDEX } from '../../formats/checkpoint-kind.ts';
 import { writeFileAtomically } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { withLock } from '../../formats/lock.ts';
+import { MAX_INDEX_BYTES } from '../../formats/safetensors/shards.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { HubOptions } from '../core/hub.ts';
 import { asIoError } from '../core/io-error.ts';
@@ -13,7 +14,7 @@ import { downloadFile, isDownloaded } from './download.ts';
 import type { Requester } from './http.ts';
 import type { HubReference } from './reference.ts';
 import { listRepository, type RemoteFile, type Repository } from './repository.ts';
-import { MAX_INDEX_BYTES, selectFiles, selectShards } from './select.ts';
+import { selectFiles, selectShards } from './select.ts';
 
 export { parseHubReference } from './reference.ts';
 

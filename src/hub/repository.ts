@@ -59,18 +59,19 @@ async function readListing(blocks: AsyncIterable<Uint8Array>, address: string): 
     read.push(block);
     bytes += block.length;
     if (bytes > MAX_LISTING_BYTES)
-      throw noListing(`${address} sends a list of more than ${MAX_LISTING_BYTES} bytes, far above any real one`);
+      throw noHub(`${address} sends a list of more than ${MAX_LISTING_BYTES} bytes, far above any real one`);
   }
   return Buffer.concat(read).toString('utf8');
 }
 
-function noListing(message: string): LacunaError {
+/** What is no answer of the Hub. */
+export function noHub(message: string): LacunaError {
   return new LacunaError('bad-file', message, { hint: 'Check HF_ENDPOINT: it must be the Hub or a mirror of it.' });
 }
 
 function parse(text: string, address: string): Repository {
   const parsed = schema.safeParse(jsonOrNull(text));
-  if (!parsed.success) throw noListing(`${address} gave no list of a model's files: ${text.slice(0, 80)}`);
+  if (!parsed.success) throw noHub(`${address} gave no list of a model's files: ${text.slice(0, 80)}`);
   const files = parsed.data.siblings.map(({ rfilename: name, size, blobId, lfs }): RemoteFile => {
     if (lfs) return { name, bytes: lfs.size, hash: { kind: 'sha256', hex: lfs.sha256 } };
     return { name, bytes: size, hash: { kind: 'git', hex: blobId } };

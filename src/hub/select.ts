@@ -1,16 +1,14 @@
 /** Which files of a repository make a checkpoint: the small ones, and weights in one of the forms that are read. */
 import { WEIGHTS, WEIGHTS_INDEX } from '../../formats/checkpoint-kind.ts';
+import { MAX_INDEX_BYTES } from '../../formats/safetensors/shards.ts';
 import { MAX_SMALL_FILE_BYTES, SMALL_FILE_NAMES } from '../../formats/small-files.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { HubReference } from './reference.ts';
 import type { RemoteFile, Repository } from './repository.ts';
 
-/** The same limit as for an index beside its shards. */
-export const MAX_INDEX_BYTES = 100_000_000;
-
 /** Some forms name further files, which are known only after a file has been downloaded. */
-export interface Selection {
+interface Selection {
   readonly files: readonly RemoteFile[];
   readonly hasIndex: boolean;
 }
