@@ -10,7 +10,6 @@ import { noHub, type RemoteFile } from './repository.ts';
 
 export interface Download {
   readonly file: RemoteFile;
-  /** The commit of the file. */
   readonly commit: string;
   readonly folder: string;
   /** Called with the number of new bytes (negative when bytes must be fetched again). */

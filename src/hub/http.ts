@@ -2,7 +2,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { HubOptions } from '../core/hub.ts';
-import type { HubReference } from './reference.ts';
+import type { HubReference } from './repository.ts';
 
 /** Attempts in a row without a byte of progress. The delay doubles each time: the last comes after 15 seconds. */
 const ATTEMPTS = 5;
@@ -20,7 +20,6 @@ class PassingFailure extends Error {
   override readonly name = 'PassingFailure';
 }
 
-/** A successful answer. */
 export interface Answer {
   readonly status: number;
   /** Its content. A broken connection is a `PassingFailure`. Read it once. */
@@ -52,7 +51,11 @@ export async function request<T>(
   }
 }
 
-async function* blocksOf({ body }: Response, endpoint: string, watch: Watch): AsyncGenerator<Uint8Array> {
+async function* blocksOf(
+  { body }: Response,
+  endpoint: string,
+  watch: ReturnType<typeof watchConnection>,
+): AsyncGenerator<Uint8Array> {
   try {
     if (body === null) return;
     for await (const block of body) {
@@ -71,17 +74,8 @@ const DEFAULT_STALL_MS = 30_000;
 /** The slowest line brings this many bytes in time. A server that sends single bytes cannot hold us for ever. */
 const LEAST_BYTES = 1024;
 
-interface Watch {
-  /** Aborted with the job, or when too few bytes came. */
-  readonly signal: AbortSignal;
-  /** Call it with the number of bytes that came. */
-  readonly came: (bytes: number) => void;
-  /** Throws the reason of the abort. */
-  readonly check: () => void;
-  readonly end: () => void;
-}
-
-function watchConnection({ hub, signal }: Requester): Watch {
+/** `signal` is aborted with the job, or when too few bytes came; `check` then throws the reason. */
+function watchConnection({ hub, signal }: Requester) {
   const stallMs = hub.stallMs ?? DEFAULT_STALL_MS;
   const stalled = new AbortController();
   let bytes = 0;
@@ -91,7 +85,7 @@ function watchConnection({ hub, signal }: Requester): Watch {
   }, stallMs);
   return {
     signal: signal === undefined ? stalled.signal : AbortSignal.any([signal, stalled.signal]),
-    came: (count) => {
+    came: (count: number) => {
       bytes += count;
     },
     check: () => {

@@ -12,11 +12,10 @@ import { asIoError } from '../core/io-error.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import { downloadFile, isDownloaded } from './download.ts';
 import type { Requester } from './http.ts';
-import type { HubReference } from './reference.ts';
-import { listRepository, type RemoteFile, type Repository } from './repository.ts';
+import { type HubReference, listRepository, type RemoteFile, type Repository } from './repository.ts';
 import { selectFiles, selectShards } from './select.ts';
 
-export { parseHubReference } from './reference.ts';
+export { parseHubReference } from './repository.ts';
 
 /**
  * The folder or GGUF file with the model that `reference` names. Files that are not in the cache are downloaded.

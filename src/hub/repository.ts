@@ -1,8 +1,31 @@
-/** The contents of a model's repository on the Hub. */
+/** How models on the Hub are named, and the contents of a model's repository. */
 import * as z from 'zod';
 import { isTooDeep } from '../../formats/json-file.ts';
 import { LacunaError } from '../core/errors.ts';
 import { type Requester, repeatedly, request } from './http.ts';
+
+export interface HubReference {
+  /** `owner/name`. */
+  readonly id: string;
+  /** Branch, tag or commit. */
+  readonly revision: string;
+  /** Part of the name of a GGUF file, for example `Q4_K_M`. */
+  readonly gguf: string | undefined;
+}
+
+const NAME = '[A-Za-z0-9][A-Za-z0-9._-]*';
+const REFERENCE = new RegExp(`^(${NAME}/${NAME})(?:@([\\w./-]+))?(?::([\\w.-]+))?$`);
+
+/** The parts of `owner/name[@revision][:gguf]`; undefined if `text` has another form. */
+export function parseHubReference(text: string): HubReference | undefined {
+  const match = REFERENCE.exec(text);
+  if (match === null) return undefined;
+  const [, id, revision = 'main', gguf] = match;
+  // Names become folders of the cache and parts of addresses.
+  return [...id.split('/'), ...revision.split('/')].some((part) => part === '' || /^\.+$/.test(part))
+    ? undefined
+    : { id, revision, gguf };
+}
 
 export interface RemoteFile {
   readonly name: string;
@@ -12,7 +35,6 @@ export interface RemoteFile {
 }
 
 export interface Repository {
-  /** The commit of the revision. */
   readonly commit: string;
   readonly files: readonly RemoteFile[];
 }

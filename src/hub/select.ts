@@ -4,8 +4,7 @@ import { MAX_INDEX_BYTES } from '../../formats/safetensors/shards.ts';
 import { MAX_SMALL_FILE_BYTES, SMALL_FILE_NAMES } from '../../formats/small-files.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
-import type { HubReference } from './reference.ts';
-import type { RemoteFile, Repository } from './repository.ts';
+import type { HubReference, RemoteFile, Repository } from './repository.ts';
 
 /** Some forms name further files, which are known only after a file has been downloaded. */
 interface Selection {
@@ -17,9 +16,8 @@ const SHARD = /^[\w][\w.-]*\.safetensors$/;
 const GGUF = /^[\w][\w.+-]*\.gguf$/i;
 
 /**
- * The files to download, without shards if there is an index. Files in folders are never taken: they belong to other
- * formats. Throws 'not-found' if there are no weights, 'usage' if there are several GGUF files and `gguf` does not name
- * exactly one.
+ * The files to download, without shards if there is an index. Files in folders belong to other formats. Throws
+ * 'not-found' if there are no weights, 'usage' if `gguf` does not name exactly one of several GGUF files.
  */
 export function selectFiles({ files }: Repository, reference: HubReference): Selection {
   const named = (name: string) => files.filter((file) => file.name === name);
