@@ -96,7 +96,6 @@ function stored(scale: number): number {
 
 const FLOAT = new Float32Array(1);
 const BITS = new Uint32Array(FLOAT.buffer);
-/** The largest float16. */
 export const MAX_FLOAT16 = 65504;
 
 /** Precisions that can store larger values. */

@@ -14,7 +14,6 @@ export interface TurnableFits {
   readonly multiples: Int8Array;
 }
 
-/** Blocks of rows. */
 function rowBlocks({ rows }: BlockShape, { blockSize }: BlockScheme): number {
   return Math.ceil(rows / blockSize);
 }

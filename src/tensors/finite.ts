@@ -27,10 +27,7 @@ const WORD_TESTS: Readonly<Record<FloatDType, WordTest>> = {
 /** Bytes that the word test takes at a time: four words, so that the sums do not wait for each other. */
 const TEST_BYTES = 16;
 
-/**
- * Throws 'non-finite' when `block` holds a NaN or an infinity. The block starts at a multiple of 8 of its memory and
- * holds the tensor's elements from index `firstElement` on.
- */
+/** Throws 'non-finite' for NaN or infinity in `block`, at a multiple of 8, with elements from `firstElement` on. */
 export function refuseNonFinite(tensor: StoredTensor, block: Uint8Array, firstElement: number): void {
   const found = findNonFinite(tensor.dtype, block);
   if (found === undefined) return;

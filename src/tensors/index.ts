@@ -30,7 +30,6 @@ import { transposeBlocks } from './transpose.ts';
 /** Bytes in a streamed block. Work on it happens in the processor's own cache; larger blocks took more time. */
 const BLOCK_BYTES = 1 << 20;
 
-/** Where the memory of blocks comes from. */
 export interface BlockMemory {
   /** For what is read, and for what is converted. */
   readonly read: (byteLength: number) => ArrayBuffer;
@@ -68,7 +67,6 @@ function ring(count: number): (byteLength: number) => ArrayBuffer {
 const fresh = (byteLength: number) => new ArrayBuffer(byteLength);
 const FRESH: BlockMemory = { read: fresh, cast: fresh };
 
-/** The files of tensors. */
 export interface SourceFiles {
   open(path: string): Promise<FileHandle>;
   close(): Promise<void>;
@@ -95,8 +93,7 @@ export function keptFiles(): SourceFiles {
  * is read while this one is in use. Breaking off closes all files.
  *
  * Throws 'not-found' or 'io' when a file cannot be read, 'bad-file' when it ends too early, 'non-finite' when a file
- * tensor with `mustBeFinite` holds NaN or infinity, 'unsupported' when one holds values beyond float16 and is cast to
- * it.
+ * tensor with `mustBeFinite` holds NaN or infinity, 'unsupported' when one is cast to float16 and is too large for it.
  *
  * @example for await (const block of streamTensor(cast(weight, 'float32'))) await handle.write(block);
  */
@@ -132,7 +129,6 @@ export async function readFloats(expr: TensorExpr): Promise<Float32Array> {
 
 type Blocks = AsyncGenerator<Uint8Array>;
 
-/** The settings for making blocks. */
 interface Means {
   readonly memory: BlockMemory;
   readonly files: SourceFiles;
@@ -238,7 +234,9 @@ async function* fileBlocks(tensor: FileTensor, elements: number, { memory, files
   const total = byteLength(tensor.dtype, tensor.shape);
   if (total === 0) return;
   const step = Math.min(total, elements * DTYPE_BYTES[tensor.dtype]);
-  const handle = await openTensorFile(tensor, files);
+  const handle = await files.open(tensor.path).catch((error) => {
+    throw readError(error, tensor);
+  });
   const readBlock = (start: number): Promise<Uint8Array> => {
     const length = Math.min(step, total - start);
     const block = readFully(handle, tensor, start, new Uint8Array(memory.read(length), 0, length));
@@ -259,12 +257,8 @@ async function* fileBlocks(tensor: FileTensor, elements: number, { memory, files
   }
 }
 
-async function openTensorFile(tensor: FileTensor, files: SourceFiles): Promise<FileHandle> {
-  try {
-    return await files.open(tensor.path);
-  } catch (error) {
-    throw asIoError(error, `read tensor "${tensor.name}" of`, tensor.path);
-  }
+function readError(error: unknown, { name, path }: FileTensor): unknown {
+  return asIoError(error, `read tensor "${name}" of`, path);
 }
 
 /** Fills `block` with the tensor's bytes from byte `start` on. One read may return less than asked for. */
@@ -282,7 +276,7 @@ async function readFully(
     }
     return block;
   } catch (error) {
-    throw asIoError(error, `read tensor "${tensor.name}" of`, tensor.path);
+    throw readError(error, tensor);
   }
 }
 

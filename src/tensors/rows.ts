@@ -6,10 +6,7 @@ import { alignedBlocks, inPieces } from './pieces.ts';
 /** Elements read at a time, at least one row. */
 const READ_ELEMENTS = 1 << 18;
 
-/**
- * Blocks of at most `elements` elements of some rows, each at a multiple of 8 of its memory. `read` gives `expr.from`
- * in order, in whole rows.
- */
+/** Blocks of at most `elements` elements, each at a multiple of 8 of its memory. `read` gives `from` in whole rows. */
 export async function* rowsBlocks(
   { rows, shape, dtype }: RowsTensor,
   elements: number,
