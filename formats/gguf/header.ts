@@ -22,7 +22,6 @@ export interface TensorInfo {
 export interface GgufHeader {
   readonly metadata: GgufMetadata;
   readonly tensors: readonly TensorInfo[];
-  /** Where tensor data begin in the file. */
   readonly dataStart: number;
 }
 
@@ -31,11 +30,9 @@ const MAGIC = 0x46554747; // "GGUF"
 const LFS_POINTER = 0x73726576;
 const VERSIONS = [2, 3];
 
-/** Alignment of tensors without `general.alignment`. */
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 1 << 20;
 
-/** Dimensions of a ggml tensor. */
 const MAX_DIMENSIONS = 4;
 
 const LIMITS = {

@@ -50,7 +50,11 @@ const PRE_TOKENIZERS: ReadonlyMap<string, PreTokenizer> = new Map([
 
 export function byteLevelBpe(tokenizer: GgmlTokenizer): TokenizerParts {
   const pre = PRE_TOKENIZERS.get(tokenizer.pre ?? '');
-  if (pre === undefined) throw unknownPreTokenizer(tokenizer);
+  if (pre === undefined) {
+    const what = tokenizer.pre === undefined ? 'does not say' : `says "${tokenizer.pre}" for`;
+    const built = [...PRE_TOKENIZERS.keys()].join(', ');
+    throw unsupportedTokenizer(tokenizer, `${what} how text is cut into words; built are ${built}`);
+  }
   const merges = splitMerges(tokenizer);
   return {
     normalizer: null,
@@ -61,14 +65,6 @@ export function byteLevelBpe(tokenizer: GgmlTokenizer): TokenizerParts {
     model: () =>
       bpeModel(tokenizer.tokens, merges, { unknown: null, byteFallback: false, ignoreMerges: pre.ignoreMerges }),
   };
-}
-
-function unknownPreTokenizer(tokenizer: GgmlTokenizer) {
-  const what = tokenizer.pre === undefined ? 'does not say' : `says "${tokenizer.pre}" for`;
-  return unsupportedTokenizer(
-    tokenizer,
-    `${what} how text is cut into words; built are ${[...PRE_TOKENIZERS.keys()].join(', ')}`,
-  );
 }
 
 /** "Ġ t" is the pair of "Ġ" and "t". No token has a space in it, because bytes are written as letters. */

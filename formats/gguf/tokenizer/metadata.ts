@@ -32,7 +32,6 @@ const schema = z.object({
 
 export interface GgmlTokenizer extends z.infer<typeof schema> {
   readonly path: string;
-  /** The Jinja template of conversations. */
   readonly chatTemplate: string | undefined;
 }
 
