@@ -7,7 +7,6 @@ export interface Source {
   readonly path: string;
   /** External data are named relative to it. */
   readonly folder: string;
-  /** The whole file `path`. */
   readonly bytes: Uint8Array;
   /** Ranges of other files found so far. They are checked against those files at the end. */
   readonly externals: FileTensor[];

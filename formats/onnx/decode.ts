@@ -77,10 +77,7 @@ function decodeBody(graph: GraphProto, source: Source, depth: number): Body {
     name: tensor.name ?? '',
     data: decodeTensor(tensor, source),
   }));
-  requireDistinct(
-    initializers.map(({ name }) => name),
-    source,
-  );
+  requireDistinct(initializers, source);
   return {
     name: graph.name ?? '',
     inputs: bounded(graph.input, 'inputs', source).map((info) => decodeValueInfo(info, source)),
@@ -90,9 +87,9 @@ function decodeBody(graph: GraphProto, source: Source, depth: number): Body {
   };
 }
 
-function requireDistinct(names: readonly string[], source: Source): void {
+function requireDistinct(initializers: Body['initializers'], source: Source): void {
   const seen = new Set<string>();
-  for (const name of names) {
+  for (const { name } of initializers) {
     if (name === '') throw badFile(source, 'an initializer has no name');
     if (seen.has(name)) throw badFile(source, `two initializers are called "${name}"`);
     seen.add(name);

@@ -76,7 +76,7 @@ export async function encodeGraph(graph: Graph, { slotOf }: Places, location: st
   return encodeModelProto({
     irVersion: IR_VERSION,
     producerName: 'lacuna',
-    opsetImport: opsetImport(completeOpsets(graph, graph.functions)),
+    opsetImport: opsetImport(graph, graph.functions),
     graph: { ...graphProto(graph, context), valueInfo: (graph.valueInfo ?? []).map(valueInfoProto) },
     metadataProps: Object.entries(graph.metadata).map(([key, value]) => ({ key, value })),
     functions: graph.functions.map((fn) => functionProto(fn, graph.functions, context)),
@@ -190,7 +190,7 @@ function functionProto(fn: OpFunction, functions: readonly OpFunction[], context
     attribute: [...fn.attributes],
     node: fn.nodes.map((node) => nodeProto(node, context)),
     ...(fn.doc === undefined ? {} : { docString: fn.doc }),
-    opsetImport: opsetImport(completeOpsets(fn, functions)),
+    opsetImport: opsetImport(fn, functions),
     domain: fn.domain,
   };
 }
@@ -229,10 +229,7 @@ function dimension(dim: Dim): { dimValue?: number; dimParam?: string } {
  * The versions of all domains whose operators occur. ONNX also requires the domains of local functions; these have no
  * version, so 1 is filled in. Any other missing domain has no version to guess.
  */
-function completeOpsets(
-  { nodes, opsets }: { readonly nodes: readonly Node[]; readonly opsets: Readonly<Record<string, number>> },
-  functions: readonly OpFunction[],
-): Readonly<Record<string, number>> {
+function opsetImport({ nodes, opsets }: Pick<OpFunction, 'nodes' | 'opsets'>, functions: readonly OpFunction[]) {
   const complete: Record<string, number> = { ...opsets };
   const local = new Set(functions.map(({ domain }) => domain));
   for (const { domain } of allNodes(nodes)) {
@@ -241,9 +238,5 @@ function completeOpsets(
       throw new LacunaError('mismatch', `Operators of domain "${domain}" are used, but its version is not stated`);
     complete[domain] = 1;
   }
-  return complete;
-}
-
-function opsetImport(opsets: Readonly<Record<string, number>>): { domain: string; version: number }[] {
-  return Object.entries(opsets).map(([domain, version]) => ({ domain, version }));
+  return Object.entries(complete).map(([domain, version]) => ({ domain, version }));
 }

@@ -33,7 +33,6 @@ export interface WrittenSlot {
   readonly crc32: number;
 }
 
-/** How a thread reports what it did. */
 export interface Report {
   readonly advance: (bytes: number) => void;
   readonly wrote: (slot: WrittenSlot) => void;

@@ -20,8 +20,7 @@ export interface WrittenFile {
 
 /**
  * Writes a model and, if it has large weights, `<modelPath>_data`. The data get their name first, so a model is never
- * seen without them. After a failure neither exists. Returns the files with their checksums, which are computed while
- * writing.
+ * seen without them. After a failure neither exists. Returns the files with checksums computed while writing.
  *
  * Equal graphs give equal bytes. Throws `io` when the disk refuses, `interrupted` when the signal is aborted, and the
  * errors of reading the weights.
