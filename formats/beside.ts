@@ -32,7 +32,6 @@ export async function createBeside<T>(
   }
 }
 
-/** What such a name says. */
 interface Neighbour {
   /** Name of the thing beside it. */
   readonly of: string;

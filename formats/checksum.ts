@@ -11,11 +11,8 @@ export function addToCrc32(data: Uint8Array, sum: number): number {
 }
 
 /**
- * CRC-32 of two runs of bytes, one after the other, from their CRC-32s and the length of the second. So each writer
- * sums its own parts of a file, in any order.
- *
- * A CRC is the remainder of a polynomial over GF(2), and n further bytes multiply it by x^8n (M. Adler's
- * crc32_combine).
+ * CRC-32 of two runs of bytes, from their CRC-32s and the length of the second. So each writer sums its own parts of a
+ * file. A CRC is a remainder over GF(2), and n further bytes multiply it by x^8n (M. Adler's crc32_combine).
  */
 export function joinCrc32(first: number, second: number, secondBytes: number): number {
   return (multiply(powerOfByte(secondBytes), first) ^ second) >>> 0;

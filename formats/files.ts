@@ -92,8 +92,8 @@ async function fillAndSync<T>(path: string, handle: FileHandle, fill: (file: Par
 const SYNC_BYTES = 32 << 20;
 
 /**
- * Syncs a file while more is being made, one sync at a time. So the last sync has little left to do. `settled` resolves
- * when no sync is running. It throws what a sync threw, because the system reports that only once.
+ * Syncs a file while more is being made, one sync at a time, so that the last one has little left to do. `settled` waits
+ * for a running sync. It throws what a sync threw, because the system reports that only once.
  */
 function earlySync(handle: FileHandle) {
   let unsynced = 0;
@@ -240,10 +240,7 @@ async function listIfFolder(path: string): Promise<'absent' | 'file' | readonly 
   }
 }
 
-/**
- * Renames a complete folder to `target`, replacing an old one. No system renames onto a folder that is not empty. So
- * the old folder is moved aside first, and comes back if the rename fails.
- */
+/** Puts a complete folder at `target`. No system renames onto a folder that is not empty: an old one is moved aside. */
 async function exchange(complete: string, target: string): Promise<void> {
   const old = (await listIfFolder(target)) === 'absent' ? undefined : await moveBeside(target, target, 'replaced');
   try {
@@ -297,7 +294,6 @@ export function sha256Bytes(data: Uint8Array | string): string {
   return createHash('sha256').update(data).digest('hex');
 }
 
-/** sha256 of a file's bytes, read a block at a time. */
 export async function sha256File(path: string): Promise<string> {
   return withRegular(path, async (file) => {
     const hash = createHash('sha256');

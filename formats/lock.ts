@@ -23,8 +23,7 @@ const MAX_LOCK_BYTES = 1024;
 const held = new Set<string>();
 
 /**
- * Runs `use` while this process holds the lock file `path`. Its folder must exist. Errors call the locked thing
- * `place`.
+ * Runs `use` while this process holds the lock file `path`. Its folder must exist. Errors call what is locked `place`.
  *
  * @throws LacunaError `exists` while another process holds it (it does not wait), `io` when it cannot be written.
  * @example await withLock('out.lock', 'out', () => fill('out'));
@@ -71,7 +70,10 @@ async function take(path: string, place: string): Promise<string> {
 async function appears(path: string, text: string): Promise<boolean> {
   const [whole] = await createBeside(path, 'partial', (name) => writeFile(name, text, { flag: 'wx' }));
   try {
-    await linkOrWrite(whole, path, text);
+    await link(whole, path).catch((error) => {
+      if (!NO_LINKS.includes(systemCode(error) ?? '')) throw error;
+      return writeFile(path, text, { flag: 'wx' });
+    });
     return true;
   } catch (error) {
     if (systemCode(error) === 'EEXIST') return false;
@@ -83,15 +85,6 @@ async function appears(path: string, text: string): Promise<boolean> {
 
 /** Errors of file systems without links, for example on a USB stick. */
 const NO_LINKS = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'];
-
-async function linkOrWrite(whole: string, path: string, text: string): Promise<void> {
-  try {
-    await link(whole, path);
-  } catch (error) {
-    if (!NO_LINKS.includes(systemCode(error) ?? '')) throw error;
-    await writeFile(path, text, { flag: 'wx' });
-  }
-}
 
 /** The text of the lock, or undefined if there is none. */
 async function readLock(path: string): Promise<string | undefined> {

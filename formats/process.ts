@@ -40,14 +40,11 @@ function answers(pid: number): boolean {
   }
 }
 
-interface ProcessState {
-  readonly started: number;
-  /** A dead process whose parent has not yet asked how it ended. */
-  readonly hasEnded: boolean;
-}
-
-/** What Linux says about a process; undefined on other systems, and when it is gone or hidden. */
-function stateOf(pid: number): ProcessState | undefined {
+/**
+ * What Linux says about a process; undefined on other systems, and when it is gone or hidden. One has ended if it is
+ * dead and its parent has not yet asked how.
+ */
+function stateOf(pid: number): { readonly started: number; readonly hasEnded: boolean } | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // "1234 (any name) S 1 …": a name may hold spaces and brackets. State is the third field, the start the 22nd.

@@ -14,10 +14,7 @@ const HELD_BYTES = 256 << 20;
 /** Keeps sums in memory while there is room, and puts further ones into the file. */
 export type Spill = (sums: Sums) => Promise<LayerSums>;
 
-/**
- * Runs `use` with a place for sums. Their file lies beside `output`. It is made when it is first needed and removed at
- * the end. If a killed process left one, the next run for the same output removes it.
- */
+/** Runs `use` with a place for sums. Their file beside `output` is removed at the end, or by the next run for it. */
 export async function withSpill<T>(output: string, use: (spill: Spill) => Promise<T>, room = HELD_BYTES): Promise<T> {
   const target = resolve(output);
   let file: readonly [path: string, handle: FileHandle] | undefined;

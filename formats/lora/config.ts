@@ -19,7 +19,6 @@ const schema = z.object({
 export interface LoraConfig {
   /** The factor of the product of a module's two matrices of the given rank. */
   readonly scaleOf: (module: string, rank: number) => number;
-  /** The rank that the module's matrices must have. */
   readonly rankOf: (module: string) => number;
 }
 

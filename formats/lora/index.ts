@@ -123,7 +123,6 @@ function mismatch(path: string, base: string, problems: readonly string[]): Lacu
 
 export interface AdapterSummary {
   readonly type: string;
-  /** The base model's name, as its config has it. */
   readonly baseModel: string | undefined;
   readonly rank: number | undefined;
   readonly alpha: number | undefined;

@@ -1,10 +1,7 @@
 /** The element types of safetensors by their names in a header, and back. */
 import type { DType } from '../../src/core/dtype.ts';
 
-/**
- * There are also sub-byte, complex and exponent-only types. No weight that we convert is stored so, and they are
- * refused.
- */
+/** Sub-byte, complex and exponent-only types are refused: no weight that we convert is stored so. */
 export const SAFETENSORS_DTYPES = {
   F64: 'float64',
   F32: 'float32',
@@ -23,21 +20,17 @@ export const SAFETENSORS_DTYPES = {
   BOOL: 'bool',
 } as const satisfies Readonly<Record<string, DType>>;
 
-export type SafetensorsDType = keyof typeof SAFETENSORS_DTYPES;
+type SafetensorsDType = keyof typeof SAFETENSORS_DTYPES;
 
 export function isSafetensorsDType(name: string): name is SafetensorsDType {
   return Object.hasOwn(SAFETENSORS_DTYPES, name);
 }
 
-const NAMES: ReadonlyMap<DType, SafetensorsDType> = new Map(
-  Object.keys(SAFETENSORS_DTYPES)
-    .filter(isSafetensorsDType)
-    .map((name) => [SAFETENSORS_DTYPES[name], name]),
-);
-
 /** "BF16" for 'bfloat16'. A test checks that every dtype has a name. */
 export function safetensorsName(dtype: DType): SafetensorsDType {
-  const name = NAMES.get(dtype);
+  const name = Object.keys(SAFETENSORS_DTYPES)
+    .filter(isSafetensorsDType)
+    .find((known) => SAFETENSORS_DTYPES[known] === dtype);
   if (name === undefined) throw new RangeError(`safetensors has no name for ${dtype}`);
   return name;
 }

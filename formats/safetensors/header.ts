@@ -6,10 +6,8 @@ import type { FileTensor } from '../../src/core/tensor.ts';
 import { isTooDeep, MAX_JSON_LEVELS } from '../json-file.ts';
 import { isSafetensorsDType, SAFETENSORS_DTYPES } from './dtypes.ts';
 
-/**
- * Axes of a tensor. Weights have at most 5 (a 3-D convolution). A header's shape must not become a loop of millions.
- */
-export const MAX_DIMENSIONS = 8;
+/** Weights have at most 5 axes (a 3-D convolution). A header's shape must not become a loop of millions. */
+const MAX_DIMENSIONS = 8;
 
 export interface SafetensorsFile {
   /** In the order of their bytes. */
@@ -19,7 +17,7 @@ export interface SafetensorsFile {
 }
 
 /** Where the header was found: the base of its offsets, and the number of bytes there. */
-export interface DataRange {
+interface DataRange {
   readonly path: string;
   readonly dataStart: number;
   readonly dataLength: number;
@@ -111,18 +109,13 @@ function checkCoverage(tensors: readonly FileTensor[], { path, dataStart, dataLe
   let before = 'the header';
   for (const tensor of tensors) {
     const begin = tensor.byteOffset - dataStart;
+    const what = `tensor "${tensor.name}"`;
     if (begin < covered)
-      throw badFile(
-        path,
-        `tensor "${tensor.name}" begins at byte ${begin} and overlaps ${before}, which ends at ${covered}`,
-      );
+      throw badFile(path, `${what} begins at byte ${begin} and overlaps ${before}, which ends at ${covered}`);
     if (begin > covered)
-      throw badFile(
-        path,
-        `bytes ${covered} to ${begin} between ${before} and tensor "${tensor.name}" belong to no tensor`,
-      );
+      throw badFile(path, `bytes ${covered} to ${begin} between ${before} and ${what} belong to no tensor`);
     covered = endOf(tensor) - dataStart;
-    before = `tensor "${tensor.name}"`;
+    before = what;
   }
   if (covered !== dataLength)
     throw badFile(path, `bytes ${covered} to ${dataLength} after ${before} belong to no tensor`);

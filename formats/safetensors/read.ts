@@ -31,16 +31,13 @@ export async function readSafetensors(
   { mustBeFinite = false }: ReadOptions = {},
 ): Promise<SafetensorsFile> {
   return withRegular(path, async (file, size) => {
-    const { text, dataStart } = await readHeader(file, path, size);
+    const text = await readHeaderText(file, path, size);
+    const dataStart = LENGTH_BYTES + Buffer.byteLength(text);
     return parseHeader(text, { path, dataStart, dataLength: size - dataStart, mustBeFinite });
   });
 }
 
-async function readHeader(
-  file: FileHandle,
-  path: string,
-  fileLength: number,
-): Promise<{ readonly text: string; readonly dataStart: number }> {
+async function readHeaderText(file: FileHandle, path: string, fileLength: number): Promise<string> {
   const refuse = (what: string, cause?: unknown) => badFile(path, what, cause);
   if (fileLength < LENGTH_BYTES)
     throw refuse(`it has ${fileLength} bytes, fewer than the ${LENGTH_BYTES} of a header length`);
@@ -49,10 +46,9 @@ async function readHeader(
   const headerLength = prefix.readBigUInt64LE();
   if (headerLength > BigInt(MAX_HEADER_BYTES))
     throw refuse(`its header claims ${headerLength} bytes; the limit of the format is ${MAX_HEADER_BYTES}`);
-  const dataStart = LENGTH_BYTES + Number(headerLength);
-  if (dataStart > fileLength)
+  if (LENGTH_BYTES + Number(headerLength) > fileLength)
     throw refuse(`its header claims ${headerLength} bytes, but the file has ${fileLength}: it is truncated`);
   const bytes = await readHeaderBytes(file, LENGTH_BYTES, Number(headerLength), refuse);
   const notText = (cause: unknown) => refuse('its header is no UTF-8 text', cause);
-  return { text: decodeUtf8(bytes, notText, { ignoreBOM: true }), dataStart };
+  return decodeUtf8(bytes, notText, { ignoreBOM: true });
 }

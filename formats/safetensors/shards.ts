@@ -21,12 +21,6 @@ interface Problem {
   readonly text: string;
 }
 
-interface Shard {
-  readonly file: string;
-  readonly expected: readonly string[];
-  readonly tensors: ReadonlyMap<string, FileTensor>;
-}
-
 /**
  * All tensors of the shards that `indexFile` names, in the order of the index's shards and of their bytes. `files` are
  * the names in `folder`.
@@ -43,13 +37,15 @@ export async function readShards(
 ): Promise<Map<string, FileTensor>> {
   const expected = await readIndex(join(folder, indexFile));
   const problems = unlistedShards(files, expected);
-  const shards: Shard[] = [];
+  const found = new Map<string, FileTensor>();
+  const differing: Problem[] = [];
   for (const [file, names] of expected) {
     const tensors = await readShard(folder, file, names, options, problems);
-    if (tensors !== undefined) shards.push({ file, expected: names, tensors });
+    if (tensors === undefined) continue;
+    differing.push(...differences(file, names, tensors));
+    for (const [name, tensor] of tensors) found.set(name, tensor);
   }
-  for (const shard of shards) problems.push(...differences(shard));
-  const found = new Map(shards.flatMap(({ tensors }) => [...tensors]));
+  problems.push(...differing);
   if (problems.length === 0) return found;
   const error = shardsError(join(folder, indexFile), problems);
   if (tolerate === undefined) throw error;
@@ -112,18 +108,15 @@ function some(names: readonly string[]): string {
   return names.length === 1 ? `1 tensor, "${names[0]}"` : `${names.length} tensors such as "${names[0]}"`;
 }
 
-function differences({ file, expected, tensors }: Shard): Problem[] {
+function differences(file: string, expected: readonly string[], tensors: ReadonlyMap<string, unknown>): Problem[] {
   const wanted = new Set(expected);
-  const lacking = expected.filter((name) => !tensors.has(name));
-  const unlisted = [...tensors.keys()].filter((name) => !wanted.has(name));
+  const lacking = expected.filter((name) => !tensors.has(name)).map((name) => `${file} lacks tensor "${name}"`);
+  const unlisted = [...tensors.keys()]
+    .filter((name) => !wanted.has(name))
+    .map((name) => `${file} holds tensor "${name}", which the index does not put there`);
   return [
-    ...lacking.map((name): Problem => ({ code: 'not-found', text: `${file} lacks tensor "${name}"` })),
-    ...unlisted.map(
-      (name): Problem => ({
-        code: 'mismatch',
-        text: `${file} holds tensor "${name}", which the index does not put there`,
-      }),
-    ),
+    ...lacking.map((text): Problem => ({ code: 'not-found', text })),
+    ...unlisted.map((text): Problem => ({ code: 'mismatch', text })),
   ];
 }
 

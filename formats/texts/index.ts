@@ -18,7 +18,6 @@ export interface TextDocument {
 export interface TextFile {
   readonly path: string;
   readonly name: string;
-  /** Hash of the file's bytes. */
   readonly sha256: string;
   /** In their order. None is blank. */
   readonly documents: readonly TextDocument[];

@@ -53,12 +53,11 @@ function isNamedTemplate(entry: unknown): entry is { name: string; template: str
   return isJsonObject(entry) && 'name' in entry && typeof entry.template === 'string';
 }
 
-export type RenderChat = (messages: readonly ChatMessage[], options: ChatOptions) => string;
+type RenderChat = (messages: readonly ChatMessage[], options: ChatOptions) => string;
 
 /**
- * Fills in the template, which is parsed once, on first use. `specialTokens` (`bos_token`, `eos_token`, …) are its
- * variables. Throws 'unsupported' when it cannot be read, 'usage' when it fails. Templates also fail to refuse messages
- * (in the wrong order, for example).
+ * Fills in the template, which is parsed once, on first use. `specialTokens` (`bos_token`, …) are its variables. Throws
+ * 'unsupported' when it cannot be read, 'usage' when it fails, which is also how templates refuse messages.
  */
 export function chatRenderer(template: string, specialTokens: Readonly<Record<string, string>>): RenderChat {
   let parsed: Template | undefined;

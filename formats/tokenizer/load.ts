@@ -13,12 +13,12 @@ import {
 import { type HubTokenizer, openHubTokenizer } from './hub-tokenizer.ts';
 import { type DecodePlan, decodePlan, openStreamDecoder, type StreamDecoder } from './stream-decode.ts';
 
-export interface EncodeOptions {
+interface EncodeOptions {
   /** Whether to add the tokenizer's own tokens around a text, such as `<bos>` (default true). */
   readonly addSpecialTokens?: boolean;
 }
 
-export interface DecodeOptions {
+interface DecodeOptions {
   /** Whether to leave out tokens that are marks for the model (default false). */
   readonly skipSpecialTokens?: boolean;
 }

@@ -28,7 +28,6 @@ type Step = z.infer<typeof step>;
 
 /** The steps of the `decoder` of a tokenizer.json, by when they apply. */
 export interface DecodePlan {
-  /** Bytes of one token. */
   readonly tokenBytes: (token: string) => Uint8Array;
   /** Removed from the start of the whole text, up to `count` times. */
   readonly strip: { readonly content: string; readonly count: number };
@@ -78,9 +77,7 @@ function byteLevelBytes(token: string): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/**
- * GPT-2's alphabet: printable Latin-1 characters stand for their own byte, the other bytes for U+0100 and on, in order.
- */
+/** GPT-2's alphabet: printable Latin-1 characters are their own byte, the other bytes are U+0100 and on, in order. */
 const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = new Map(byteAlphabet());
 
 function* byteAlphabet(): Generator<[string, number]> {
