@@ -2,7 +2,7 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { decodeModelProto, encodeModelProto, type NodeProto } from '../formats/onnx/proto.ts';
+import * as proto from '../formats/onnx/proto.ts';
 import { convert } from '../src/index.ts';
 import { lacuna, temporaryFolder, tinyLlama } from './temporary.ts';
 
@@ -14,8 +14,8 @@ function folderWith(precision: string, opType: RegExp, attribute: string, value:
   const path = join(folder, `${precision}-${attribute}-${value}`);
   cpSync(join(folder, precision), path, { recursive: true });
   const file = join(path, 'onnx/model.onnx');
-  const model = decodeModelProto(readFileSync(file));
-  const nodes: NodeProto[] = [
+  const model = proto.decode(readFileSync(file));
+  const nodes: proto.Node[] = [
     ...(model.graph?.node ?? []),
     ...(model.functions ?? []).flatMap(({ node }) => node ?? []),
   ];
@@ -26,7 +26,7 @@ function folderWith(precision: string, opType: RegExp, attribute: string, value:
   if (found === undefined) throw new Error(`no ${opType} has ${attribute}`);
   const bits = BigInt.asUintN(64, value);
   found.i = { low: Number(bits & 0xffffffffn) | 0, high: Number(bits >> 32n) | 0, unsigned: false } as never;
-  writeFileSync(file, encodeModelProto(model));
+  writeFileSync(file, proto.encode(model));
   return path;
 }
 

@@ -4,7 +4,7 @@ import { byteLength, DTYPES, type DType, ELEMENT_TYPES, elementCount } from '../
 import { LacunaError } from '../../src/core/errors.ts';
 import type { FileTensor, TensorExpr, TypedExpr } from '../../src/core/tensor.ts';
 import { asSafeInteger, badFile, type Source } from './decode-source.ts';
-import { EXTERNAL_LOCATION, type Int64, type TensorProto } from './proto.ts';
+import { EXTERNAL_LOCATION, type Int64, type Tensor } from './proto.ts';
 
 /** More axes than NumPy allows. No operator takes this many. */
 const MAX_RANK = 64;
@@ -12,7 +12,7 @@ const MAX_RANK = 64;
 /** Larger values stay in their file, as ranges. */
 const COPIED_BYTES = 1024;
 
-export function decodeTensor(proto: TensorProto, source: Source, name = proto.name || '(constant)'): TensorExpr {
+export function decodeTensor(proto: Tensor, source: Source, name = proto.name || '(constant)'): TensorExpr {
   const what = `Tensor "${name}"`;
   const dtype = dtypeOf(proto.dataType ?? 0, what, source);
   const shape = decodeShape(proto, what, source);
@@ -34,7 +34,7 @@ export function dtypeOf(code: number, what: string, { path }: Source): DType {
   return dtype;
 }
 
-function decodeShape(proto: TensorProto, what: string, source: Source): readonly number[] {
+function decodeShape(proto: Tensor, what: string, source: Source): readonly number[] {
   const dims = proto.dims ?? [];
   if (dims.length > MAX_RANK) throw badFile(source, `${what} has ${dims.length} axes; at most ${MAX_RANK} are allowed`);
   const shape = dims.map((dim) => asSafeInteger(dim, `an axis of ${what}`, source));
@@ -44,7 +44,7 @@ function decodeShape(proto: TensorProto, what: string, source: Source): readonly
   return shape;
 }
 
-function externalTensor(proto: TensorProto, { dtype, shape, name }: Described, source: Source): FileTensor {
+function externalTensor(proto: Tensor, { dtype, shape, name }: Described, source: Source): FileTensor {
   const entries = new Map((proto.externalData ?? []).map(({ key, value }) => [key ?? '', value ?? '']));
   const location = checkedLocation(entries.get('location') ?? '', name, source);
   const wanted = byteLength(dtype, shape);
@@ -86,30 +86,22 @@ function rawTensor(raw: Uint8Array, { dtype, shape, name }: Described, source: S
 }
 
 /** Values that are narrower than the field are stored one to an entry. */
-function typedBytes(proto: TensorProto, dtype: DType, count: number, what: string, source: Source): Uint8Array {
-  const entries = typedEntries(proto, dtype);
+function typedBytes(proto: Tensor, dtype: DType, count: number, what: string, source: Source): Uint8Array {
+  const entries: readonly Int64[] = proto[OWN_FIELDS[dtype] ?? 'int32Data'] ?? [];
   if (entries.length !== count)
     throw badFile(source, `${what} has ${entries.length} values where its shape asks for ${count}`);
   const view = typedArray(dtype, entries);
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
-/** The field that holds values of a type: one of its own, or that of 32 bits. */
-function typedEntries(proto: TensorProto, dtype: DType): readonly Int64[] {
-  switch (dtype) {
-    case 'float32':
-      return proto.floatData ?? [];
-    case 'float64':
-      return proto.doubleData ?? [];
-    case 'int64':
-      return proto.int64Data ?? [];
-    case 'uint32':
-    case 'uint64':
-      return proto.uint64Data ?? [];
-    default:
-      return proto.int32Data ?? [];
-  }
-}
+/** The fields that hold values of one type. All other values are in `int32Data`. */
+const OWN_FIELDS: Readonly<Partial<Record<DType, 'floatData' | 'doubleData' | 'int64Data' | 'uint64Data'>>> = {
+  float32: 'floatData',
+  float64: 'doubleData',
+  int64: 'int64Data',
+  uint32: 'uint64Data',
+  uint64: 'uint64Data',
+};
 
 function typedArray(dtype: DType, entries: readonly Int64[]): ArrayBufferView {
   if (dtype === 'int64' || dtype === 'uint64')

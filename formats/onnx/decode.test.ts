@@ -16,12 +16,12 @@ import {
 import type { TensorExpr } from '../../src/core/tensor.ts';
 import { decodeModel } from './decode.ts';
 import { encodeModel } from './encode.ts';
-import { encodeModelProto, type ModelProto, type TensorProto } from './proto.ts';
+import * as proto from './proto.ts';
 
 const decode = (bytes: Uint8Array): Graph =>
   decodeModel({ path: 'some/model.onnx', folder: 'some', bytes, externals: [] });
 
-const decodeProto = (model: ModelProto): Graph => decode(encodeModelProto(model));
+const decodeProto = (model: proto.Model): Graph => decode(proto.encode(model));
 
 /** Whole code points: half a surrogate pair has no UTF-8. */
 const text = fc.string({ unit: 'binary', maxLength: 5 });
@@ -160,11 +160,11 @@ test('bytes that are no model are refused, never a crash', async () => {
 });
 
 describe('values in the fields by type', () => {
-  const read = (proto: TensorProto): TensorExpr =>
+  const read = (proto: proto.Tensor): TensorExpr =>
     decodeProto({ graph: { initializer: [{ name: 't', ...proto }] } }).initializers[0].data;
   const bytesOf = (view: ArrayBufferView) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
-  test.each<[string, TensorProto, ArrayBufferView, DType]>([
+  test.each<[string, proto.Tensor, ArrayBufferView, DType]>([
     ['float_data', { dataType: 1, dims: [2], floatData: [1.5, -2] }, Float32Array.of(1.5, -2), 'float32'],
     ['double_data', { dataType: 11, dims: [1], doubleData: [0.1] }, Float64Array.of(0.1), 'float64'],
     ['int32_data', { dataType: 6, dims: [2], int32Data: [-1, 7] }, Int32Array.of(-1, 7), 'int32'],
@@ -194,11 +194,11 @@ describe('values in the fields by type', () => {
 });
 
 describe('refusals', () => {
-  const node = (attribute: object): ModelProto => ({
+  const node = (attribute: object): proto.Model => ({
     graph: { node: [{ name: 'n', opType: 'Op', attribute: [attribute] }] },
   });
-  const tensorModel = (proto: TensorProto): ModelProto => ({ graph: { initializer: [{ name: 't', ...proto }] } });
-  const external = (entries: Record<string, string>): ModelProto =>
+  const tensorModel = (proto: proto.Tensor): proto.Model => ({ graph: { initializer: [{ name: 't', ...proto }] } });
+  const external = (entries: Record<string, string>): proto.Model =>
     tensorModel({
       dataType: 1,
       dims: [2],
@@ -208,7 +208,7 @@ describe('refusals', () => {
   const nested = (depth: number): object =>
     depth === 0 ? {} : { node: [{ opType: 'If', attribute: [{ name: 'g', type: 5, g: nested(depth - 1) }] }] };
 
-  test.each<[string, ModelProto, string, string]>([
+  test.each<[string, proto.Model, string, string]>([
     ['no graph', { irVersion: 10 }, 'bad-file', 'no graph'],
     ['an attribute of several graphs', node({ name: 'a', type: 10 }), 'unsupported', 'GRAPHS'],
     ['an attribute of no known type', node({ name: 'a', type: 99 }), 'bad-file', 'type 99'],
@@ -262,7 +262,7 @@ describe('refusals', () => {
   });
 
   test('a local function whose attributes have defaults', () => {
-    // ModelProto.functions (25) holding FunctionProto.attribute_proto (11), empty; ModelProto.graph (7), empty.
+    // proto.Model.functions (25) holding proto.Function.attribute_proto (11), empty; proto.Model.graph (7), empty.
     const bytes = Uint8Array.of(0xca, 0x01, 0x02, 0x5a, 0x00, 0x3a, 0x00);
     expect(() => decode(bytes)).toThrow(
       expect.objectContaining({ code: 'unsupported', message: expect.stringContaining('attribute_proto') }),

@@ -13,18 +13,7 @@ import {
 import { decodeUtf8 } from '../../src/core/text.ts';
 import { asSafeInteger, badFile, type Source } from './decode-source.ts';
 import { decodeTensor, dtypeOf } from './decode-tensor.ts';
-import {
-  type AttributeProto,
-  AttributeType,
-  attributeType,
-  decodeModelProto,
-  type FunctionProto,
-  findLostFunctionField,
-  type GraphProto,
-  type ModelProto,
-  type NodeProto,
-  type ValueInfoProto,
-} from './proto.ts';
+import * as proto from './proto.ts';
 
 /** The most nodes, initializers, inputs, outputs, functions and metadata, each. A 100-layer model has a tenth. */
 const MAX_ENTRIES = 1_000_000;
@@ -47,12 +36,12 @@ export function decodeModel(source: Source): Graph {
   };
 }
 
-function parse(source: Source): ModelProto {
+function parse(source: Source): proto.Model {
   let lost: string | undefined;
-  let model: ModelProto;
+  let model: proto.Model;
   try {
-    model = decodeModelProto(source.bytes);
-    lost = findLostFunctionField(source.bytes);
+    model = proto.decode(source.bytes);
+    lost = proto.findLostFunctionField(source.bytes);
   } catch (cause) {
     throw badFile(source, 'this is not an ONNX model, or it is cut short', cause);
   }
@@ -70,7 +59,7 @@ function bounded<T>(entries: readonly T[] | null | undefined, what: string, sour
   return list;
 }
 
-function decodeBody(graph: GraphProto, source: Source, depth: number): Body {
+function decodeBody(graph: proto.Graph, source: Source, depth: number): Body {
   if (depth > MAX_DEPTH) throw badFile(source, `graphs are nested more than ${MAX_DEPTH} deep`);
   if (graph.sparseInitializer?.length) throw unsupported(source, 'a sparse initializer');
   const initializers = bounded(graph.initializer, 'initializers', source).map((tensor) => ({
@@ -96,7 +85,7 @@ function requireDistinct(initializers: Body['initializers'], source: Source): vo
   }
 }
 
-function decodeNode(node: NodeProto, source: Source, depth: number): Node {
+function decodeNode(node: proto.Node, source: Source, depth: number): Node {
   const attributes = (node.attribute ?? []).map((attribute): [string, Attribute] => [
     attribute.name ?? '',
     decodeAttribute(attribute, `Attribute "${attribute.name}" of ${node.opType} "${node.name}"`, source, depth),
@@ -116,32 +105,32 @@ function domainName(domain: string | null | undefined): string {
   return domain === 'ai.onnx' ? '' : (domain ?? '');
 }
 
-function decodeAttribute(proto: AttributeProto, what: string, source: Source, depth: number): Attribute {
-  const kind = attributeKind(proto.type ?? 0, what, source);
-  if (proto.refAttrName) {
+function decodeAttribute(given: proto.Attribute, what: string, source: Source, depth: number): Attribute {
+  const kind = attributeKind(given.type ?? 0, what, source);
+  if (given.refAttrName) {
     if (kind === 'tensor' || kind === 'graph' || kind === 'strings')
       throw unsupported(source, `${what}, a reference of kind ${kind},`);
-    return { kind: 'reference', name: proto.refAttrName, type: kind };
+    return { kind: 'reference', name: given.refAttrName, type: kind };
   }
   switch (kind) {
     case 'int':
-      return { kind, value: asSafeInteger(proto.i ?? 0, what, source) };
+      return { kind, value: asSafeInteger(given.i ?? 0, what, source) };
     case 'float':
-      return { kind, value: proto.f ?? 0 };
+      return { kind, value: given.f ?? 0 };
     case 'string':
-      return { kind, value: decodeText(proto.s ?? new Uint8Array(), what, source) };
+      return { kind, value: decodeText(given.s ?? new Uint8Array(), what, source) };
     case 'ints':
-      return { kind, value: (proto.ints ?? []).map((value) => asSafeInteger(value, what, source)) };
+      return { kind, value: (given.ints ?? []).map((value) => asSafeInteger(value, what, source)) };
     case 'floats':
-      return { kind, value: proto.floats ?? [] };
+      return { kind, value: given.floats ?? [] };
     case 'strings':
-      return { kind, value: (proto.strings ?? []).map((value) => decodeText(value, what, source)) };
+      return { kind, value: (given.strings ?? []).map((value) => decodeText(value, what, source)) };
     case 'tensor':
-      if (!proto.t) throw badFile(source, `${what} has no value`);
-      return { kind, value: decodeTensor(proto.t, source) };
+      if (!given.t) throw badFile(source, `${what} has no value`);
+      return { kind, value: decodeTensor(given.t, source) };
     case 'graph':
-      if (!proto.g) throw badFile(source, `${what} has no value`);
-      return { kind, value: decodeBody(proto.g, source, depth + 1) };
+      if (!given.g) throw badFile(source, `${what} has no value`);
+      return { kind, value: decodeBody(given.g, source, depth + 1) };
   }
 }
 
@@ -149,10 +138,10 @@ function decodeAttribute(proto: AttributeProto, what: string, source: Source, de
 const ATTRIBUTE_KINDS = ['float', 'int', 'string', 'tensor', 'graph', 'floats', 'ints', 'strings'] as const;
 
 function attributeKind(type: number, what: string, source: Source): (typeof ATTRIBUTE_KINDS)[number] {
-  const kind = ATTRIBUTE_KINDS.find((known) => attributeType(known) === type);
+  const kind = ATTRIBUTE_KINDS.find((known) => proto.attributeType(known) === type);
   if (kind !== undefined) return kind;
-  const other = AttributeType[type];
-  if (other === undefined || type === AttributeType.UNDEFINED)
+  const other = proto.AttributeType[type];
+  if (other === undefined || type === proto.AttributeType.UNDEFINED)
     throw badFile(source, `${what} has type ${type}, which ONNX does not define`);
   throw unsupported(source, `${what}, of kind ${other},`);
 }
@@ -163,7 +152,7 @@ function decodeText(bytes: Uint8Array, what: string, source: Source): string {
   return decodeUtf8(bytes, refuse, { ignoreBOM: true });
 }
 
-function decodeValueInfo({ name, type }: ValueInfoProto, source: Source): ValueInfo {
+function decodeValueInfo({ name, type }: proto.ValueInfo, source: Source): ValueInfo {
   const tensor = type?.tensorType;
   if (!tensor?.shape) throw unsupported(source, `Value "${name}", whose type or shape is not that of a tensor,`);
   const what = `Value "${name}"`;
@@ -180,13 +169,13 @@ function decodeValueInfo({ name, type }: ValueInfoProto, source: Source): ValueI
 }
 
 /** Values that our operators make. Of all others a runtime infers the shapes. */
-function decodeInnerValues({ node, valueInfo }: GraphProto, source: Source): Pick<Graph, 'valueInfo'> {
+function decodeInnerValues({ node, valueInfo }: proto.Graph, source: Source): Pick<Graph, 'valueInfo'> {
   const ours = new Set((node ?? []).flatMap(({ domain, output }) => (domain === LACUNA_DOMAIN ? (output ?? []) : [])));
   const found = bounded(valueInfo, 'values', source).filter(({ name }) => ours.has(name ?? ''));
   return found.length === 0 ? {} : { valueInfo: found.map((info) => decodeValueInfo(info, source)) };
 }
 
-function decodeFunction(fn: FunctionProto, source: Source): OpFunction {
+function decodeFunction(fn: proto.Function, source: Source): OpFunction {
   return {
     domain: domainName(fn.domain),
     name: fn.name ?? '',
@@ -199,7 +188,7 @@ function decodeFunction(fn: FunctionProto, source: Source): OpFunction {
   };
 }
 
-function decodeOpsets(imports: ModelProto['opsetImport'], source: Source): Readonly<Record<string, number>> {
+function decodeOpsets(imports: proto.Model['opsetImport'], source: Source): Readonly<Record<string, number>> {
   return Object.fromEntries(
     (imports ?? []).map(({ domain, version }) => [
       domainName(domain),

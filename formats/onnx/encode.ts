@@ -16,18 +16,7 @@ import { type EncodedModel, MEMORY_DATA, type ModelBeside } from '../../src/core
 import type { TensorExpr } from '../../src/core/tensor.ts';
 import { readTensorBytes, streamTensor } from '../../src/tensors/index.ts';
 import { type Layout, layOut, type Slot } from './layout.ts';
-import {
-  type AttributeProto,
-  attributeType,
-  EXTERNAL_LOCATION,
-  encodeModelProto,
-  type FunctionProto,
-  type GraphProto,
-  MAX_MODEL_BYTES,
-  type NodeProto,
-  type TensorProto,
-  type ValueInfoProto,
-} from './proto.ts';
+import * as proto from './proto.ts';
 
 /**
  * A whole model in memory, as a runtime takes it.
@@ -70,10 +59,10 @@ export async function encodeReferencing(graph: Graph, modelPath: string): Promis
   return { model: await encodeGraph(graph, { slotOf }, basename(dataPath)), folder: dirname(modelPath) };
 }
 
-/** The ModelProto of a graph whose large weights are in the file `location`. Equal graphs give equal bytes. */
+/** The proto.Model of a graph whose large weights are in the file `location`. Equal graphs give equal bytes. */
 export async function encodeGraph(graph: Graph, { slotOf }: Places, location: string): Promise<Uint8Array> {
   const context = { slotOf, location, inline: await readInline(graph, slotOf) };
-  return encodeModelProto({
+  return proto.encode({
     irVersion: IR_VERSION,
     producerName: 'lacuna',
     opsetImport: opsetImport(graph, graph.functions),
@@ -101,7 +90,7 @@ async function readInline(graph: Graph, slotOf: Layout['slotOf']): Promise<Reado
   for (const tensor of tensors) {
     const bytes = await readTensorBytes(tensor);
     total += bytes.length;
-    if (total > MAX_MODEL_BYTES) throw tooLarge();
+    if (total > proto.MAX_MODEL_BYTES) throw tooLarge();
     inline.set(tensor, bytes);
   }
   return inline;
@@ -126,12 +115,16 @@ function* allNodes(nodes: readonly Node[]): Generator<Node> {
 }
 
 function tooLarge(): LacunaError {
-  return new LacunaError('unsupported', `Constants inside a model may take ${MAX_MODEL_BYTES} bytes, these take more`, {
-    hint: 'Make them initializers of the main graph, which go into the external data.',
-  });
+  return new LacunaError(
+    'unsupported',
+    `Constants inside a model may take ${proto.MAX_MODEL_BYTES} bytes, these take more`,
+    {
+      hint: 'Make them initializers of the main graph, which go into the external data.',
+    },
+  );
 }
 
-function graphProto(body: Body, context: Context, isMain = true): GraphProto {
+function graphProto(body: Body, context: Context, isMain = true): proto.Graph {
   return {
     name: body.name,
     node: body.nodes.map((node) => nodeProto(node, context)),
@@ -146,7 +139,7 @@ function graphProto(body: Body, context: Context, isMain = true): GraphProto {
   };
 }
 
-function nodeProto(node: Node, context: Context): NodeProto {
+function nodeProto(node: Node, context: Context): proto.Node {
   return {
     input: [...node.inputs],
     output: [...node.outputs],
@@ -157,9 +150,10 @@ function nodeProto(node: Node, context: Context): NodeProto {
   };
 }
 
-function attributeProto(name: string, attribute: Attribute, context: Context): AttributeProto {
-  if (attribute.kind === 'reference') return { name, refAttrName: attribute.name, type: attributeType(attribute.type) };
-  const head = { name, type: attributeType(attribute.kind) };
+function attributeProto(name: string, attribute: Attribute, context: Context): proto.Attribute {
+  if (attribute.kind === 'reference')
+    return { name, refAttrName: attribute.name, type: proto.attributeType(attribute.type) };
+  const head = { name, type: proto.attributeType(attribute.kind) };
   switch (attribute.kind) {
     case 'int':
       return { ...head, i: attribute.value };
@@ -182,7 +176,7 @@ function attributeProto(name: string, attribute: Attribute, context: Context): A
 
 const utf8 = new TextEncoder();
 
-function functionProto(fn: OpFunction, functions: readonly OpFunction[], context: Context): FunctionProto {
+function functionProto(fn: OpFunction, functions: readonly OpFunction[], context: Context): proto.Function {
   return {
     name: fn.name,
     input: [...fn.inputs],
@@ -195,11 +189,11 @@ function functionProto(fn: OpFunction, functions: readonly OpFunction[], context
   };
 }
 
-function inlineTensor(name: string, data: TensorExpr, { inline }: Context): TensorProto {
+function inlineTensor(name: string, data: TensorExpr, { inline }: Context): proto.Tensor {
   return { ...tensorHead(name, data), rawData: inline.get(data) };
 }
 
-function externalTensor(name: string, data: TensorExpr, slot: Slot, location: string): TensorProto {
+function externalTensor(name: string, data: TensorExpr, slot: Slot, location: string): proto.Tensor {
   return {
     ...tensorHead(name, data),
     externalData: [
@@ -207,15 +201,15 @@ function externalTensor(name: string, data: TensorExpr, slot: Slot, location: st
       { key: 'offset', value: String(slot.byteOffset) },
       { key: 'length', value: String(slot.byteLength) },
     ],
-    dataLocation: EXTERNAL_LOCATION,
+    dataLocation: proto.EXTERNAL_LOCATION,
   };
 }
 
-function tensorHead(name: string, { dtype, shape }: TensorExpr): TensorProto {
+function tensorHead(name: string, { dtype, shape }: TensorExpr): proto.Tensor {
   return { dims: [...shape], dataType: ELEMENT_TYPES[dtype].code, ...(name === '' ? {} : { name }) };
 }
 
-function valueInfoProto({ name, dtype, shape }: ValueInfo): ValueInfoProto {
+function valueInfoProto({ name, dtype, shape }: ValueInfo): proto.ValueInfo {
   return { name, type: { tensorType: { elemType: ELEMENT_TYPES[dtype].code, shape: { dim: shape.map(dimension) } } } };
 }
 

@@ -27,16 +27,16 @@ export interface SharedWork {
 const NEXT_JOB = 0;
 const STOPPED = 1;
 
-export interface WrittenSlot {
+interface WrittenSlot {
   readonly byteOffset: number;
   readonly byteLength: number;
   readonly crc32: number;
 }
 
-export interface Report {
-  readonly advance: (bytes: number) => void;
-  readonly wrote: (slot: WrittenSlot) => void;
-}
+/** What a thread reports. */
+export type Report =
+  | { readonly kind: 'advance'; readonly bytes: number }
+  | { readonly kind: 'wrote'; readonly slot: WrittenSlot };
 
 /** More threads would cost memory without saving time, because they wait for the disk. */
 const MAX_THREADS = 4;
@@ -66,17 +66,17 @@ export async function writeExternalData(file: PartialFile, layout: Layout, optio
     state: new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT)),
   };
   const slots: WrittenSlot[] = [];
-  const report: Report = {
-    advance: (bytes) => {
-      file.written(bytes);
-      options.advance(bytes);
+  const hear = (report: Report): void => {
+    if (report.kind === 'wrote') slots.push(report.slot);
+    else {
+      file.written(report.bytes);
+      options.advance(report.bytes);
       if (signal?.aborted) stop(work);
-    },
-    wrote: (slot) => slots.push(slot),
+    }
   };
-  const others = Array.from({ length: threadsFor(layout, options.threads) - 1 }, () => startThread(work, report));
+  const others = Array.from({ length: threadsFor(layout, options.threads) - 1 }, () => startThread(work, hear));
   // All threads have ended before the first failure is thrown, because none may write to an abandoned file.
-  const ends = await Promise.allSettled([doWork(work, report), ...others]);
+  const ends = await Promise.allSettled([doWork(work, hear), ...others]);
   for (const end of ends) if (end.status === 'rejected') throw end.reason;
   throwIfAborted(signal);
   return wholeChecksum(slots, layout);
@@ -110,24 +110,24 @@ function isStopped({ state }: SharedWork): boolean {
 }
 
 /** One thread's part: does jobs until none is left or all are told to stop. A failure stops the others. */
-export async function doWork(work: SharedWork, report: Report): Promise<void> {
+export async function doWork(work: SharedWork, say: (report: Report) => void): Promise<void> {
   try {
     const handle = await open(work.path, 'r+');
-    await doJobs(work, handle, report).finally(() => handle.close());
+    await doJobs(work, handle, say).finally(() => handle.close());
   } catch (error) {
     stop(work);
     throw error;
   }
 }
 
-async function doJobs(work: SharedWork, handle: FileHandle, report: Report): Promise<void> {
+async function doJobs(work: SharedWork, handle: FileHandle, say: (report: Report) => void): Promise<void> {
   const memory = reusedMemory();
   const files = keptFiles();
   // While a block is being written, the next one is made, also from slot to slot: most slots are one block.
   let writing = Promise.resolve();
   const write = async (block: Uint8Array, position: number): Promise<void> => {
     await writing;
-    writing = writeAll(handle, block, position).then(() => report.advance(block.length));
+    writing = writeAll(handle, block, position).then(() => say({ kind: 'advance', bytes: block.length }));
     // A failure shows at the next await, above or below.
     writing.catch(() => {});
   };
@@ -145,7 +145,7 @@ async function doJobs(work: SharedWork, handle: FileHandle, report: Report): Pro
         const byteLength = position - slot.byteOffset;
         if (byteLength !== slot.byteLength)
           throw new RangeError(`A tensor of ${slot.byteLength} bytes yielded ${byteLength}`);
-        report.wrote({ byteOffset: slot.byteOffset, byteLength, crc32 });
+        say({ kind: 'wrote', slot: { byteOffset: slot.byteOffset, byteLength, crc32 } });
       }
     }
   } finally {

@@ -1,21 +1,15 @@
 /** The whole-number attributes of a model's nodes. They can be read in a few milliseconds, without the weights. */
 import type { ModelNumbers, NodeNumbers } from '../../src/core/graph.ts';
 import { badFile } from './decode-source.ts';
-import {
-  type AttributeProto,
-  AttributeType,
-  decodeModelProto,
-  findLostFunctionField,
-  type NodeProto,
-} from './proto.ts';
+import * as proto from './proto.ts';
 import { readModel } from './read.ts';
 
 /** Throws `bad-file` for what is no ONNX model, or for one whose functions say more than is read here. */
 export async function readNumbers(path: string): Promise<ModelNumbers> {
   const bytes = await readModel(path);
   try {
-    const { graph, functions } = decodeModelProto(bytes);
-    const lost = findLostFunctionField(bytes);
+    const { graph, functions } = proto.decode(bytes);
+    const lost = proto.findLostFunctionField(bytes);
     if (lost !== undefined) throw new RangeError(`a local function has ${lost}`);
     return {
       nodes: allNodes(graph?.node),
@@ -31,17 +25,17 @@ export async function readNumbers(path: string): Promise<ModelNumbers> {
 }
 
 /** Nodes and those in their bodies. */
-function allNodes(nodes: readonly NodeProto[] | null | undefined): NodeNumbers[] {
+function allNodes(nodes: readonly proto.Node[] | null | undefined): NodeNumbers[] {
   return (nodes ?? []).flatMap((node) => [nodeNumbers(node), ...(node.attribute ?? []).flatMap(nodesOfBody)]);
 }
 
-function nodesOfBody({ g, graphs }: AttributeProto): NodeNumbers[] {
+function nodesOfBody({ g, graphs }: proto.Attribute): NodeNumbers[] {
   return [...(g ? [g] : []), ...(graphs ?? [])].flatMap((body) => allNodes(body.node));
 }
 
-function nodeNumbers({ domain, opType, name, attribute }: NodeProto): NodeNumbers {
+function nodeNumbers({ domain, opType, name, attribute }: proto.Node): NodeNumbers {
   const attributes = attribute ?? [];
-  const ints = attributes.filter(({ type, refAttrName }) => type === AttributeType.INT && !refAttrName);
+  const ints = attributes.filter(({ type, refAttrName }) => type === proto.AttributeType.INT && !refAttrName);
   const references = attributes.filter(({ refAttrName }) => refAttrName);
   return {
     domain: domain ?? '',

@@ -5,15 +5,15 @@
 import type { onnx } from 'onnx-proto';
 import onnxProto from 'onnx-proto';
 import protobuf from 'protobufjs/minimal.js';
-import type { Attribute } from '../../src/core/graph.ts';
+import type * as graph from '../../src/core/graph.ts';
 
-export type AttributeProto = onnx.IAttributeProto;
-export type FunctionProto = onnx.IFunctionProto;
-export type GraphProto = onnx.IGraphProto;
-export type ModelProto = onnx.IModelProto;
-export type NodeProto = onnx.INodeProto;
-export type TensorProto = onnx.ITensorProto;
-export type ValueInfoProto = onnx.IValueInfoProto;
+export type Attribute = onnx.IAttributeProto;
+export type Function = onnx.IFunctionProto;
+export type Graph = onnx.IGraphProto;
+export type Model = onnx.IModelProto;
+export type Node = onnx.INodeProto;
+export type Tensor = onnx.ITensorProto;
+export type ValueInfo = onnx.IValueInfoProto;
 
 export const { AttributeType } = onnxProto.onnx.AttributeProto;
 export const EXTERNAL_LOCATION = onnxProto.onnx.TensorProto.DataLocation.EXTERNAL;
@@ -22,19 +22,19 @@ export const EXTERNAL_LOCATION = onnxProto.onnx.TensorProto.DataLocation.EXTERNA
 export const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
 /** AttributeProto.type of a kind of attribute. */
-export function attributeType(kind: Attribute['kind']): number {
+export function attributeType(kind: graph.Attribute['kind']): number {
   return AttributeType[kind.toUpperCase() as keyof typeof AttributeType];
 }
 
 /** An int64 as it is decoded. */
 export type Int64 = number | { toString(): string };
 
-export function encodeModelProto(model: ModelProto): Uint8Array {
+export function encode(model: Model): Uint8Array {
   return onnxProto.onnx.ModelProto.encode(model).finish();
 }
 
 /** Throws what protobufjs throws for bytes that are not a ModelProto. */
-export function decodeModelProto(bytes: Uint8Array): ModelProto {
+export function decode(bytes: Uint8Array): Model {
   return onnxProto.onnx.ModelProto.decode(bytes);
 }
 

@@ -1,5 +1,5 @@
 /** A model of one node as a list of its parts. Cases change the parts and then encode them. */
-import { encodeModelProto } from '../../formats/onnx/proto.ts';
+import * as proto from '../../formats/onnx/proto.ts';
 
 /** ONNX's numbers of the element types that our operators take or may get. */
 export const TYPES = {
@@ -70,7 +70,7 @@ export function elementsOf(dims: readonly number[]): number {
 /** The bytes of a model of that node. Shapes of fed values are open, so that only the operator checks them. */
 export function encodeNode({ opType, domain, attributes, inputs, outputs }: HostileNode): Uint8Array {
   const given = distinct(inputs.filter(({ tensor }) => tensor !== undefined));
-  return encodeModelProto({
+  return proto.encode({
     irVersion: 10,
     opsetImport: ['', 'lacuna', 'com.microsoft'].map((name) => ({ domain: name, version: name === '' ? 21 : 1 })),
     graph: {
