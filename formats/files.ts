@@ -92,8 +92,8 @@ async function fillAndSync<T>(path: string, handle: FileHandle, fill: (file: Par
 const SYNC_BYTES = 32 << 20;
 
 /**
- * Syncs a file while more is being made, one sync at a time, so that the last one has little left to do. `settled` waits
- * for a running sync. It throws what a sync threw, because the system reports that only once.
+ * Syncs a file while more is being made, one sync at a time, so that the last one has little left to do. `settled`
+ * waits for a running sync. It throws what a sync threw, because the system reports that only once.
  */
 function earlySync(handle: FileHandle) {
   let unsynced = 0;

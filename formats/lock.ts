@@ -159,7 +159,7 @@ async function release(path: string, text: string): Promise<void> {
   if ((await readLock(path)) === text) await rm(path, { force: true });
 }
 
-/** Removes what processes left that died taking the lock. No guard is needed any more: each is for a text that is gone. */
+/** Removes what processes left that died taking the lock. No guard is needed any more: its text is gone. */
 async function removeLeftovers(path: string): Promise<void> {
   const [folder, base] = [dirname(path), basename(path)];
   for (const name of await readdir(folder)) {

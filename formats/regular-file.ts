@@ -11,44 +11,32 @@ const FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 const MOST_AT_ONCE = 1 << 30;
 
 /**
- * Opens a regular file, or a link to one, for reading. The check is on the open file, so nothing can be put in its
- * place afterwards.
+ * What `use` makes of a regular file, or a link to one, and its size. The check is on the open file, so nothing can be
+ * put in its place afterwards.
  *
- * Throws 'not-found' or 'io' when it cannot be opened, 'bad-file' for folders, devices, pipes and sockets.
+ * Throws 'not-found' or 'io' when it cannot be opened or read, 'bad-file' for folders, devices, pipes and sockets.
  */
-async function openRegular(path: string): Promise<FileHandle> {
-  const handle = await open(path, FLAGS).catch((error) => {
-    throw asIoError(error, 'read', path);
-  });
+export async function withRegular<T>(path: string, use: (file: FileHandle, size: number) => Promise<T>): Promise<T> {
   try {
-    const kind = kindOf(await handle.stat());
-    if (kind === 'a regular file') return handle;
-    throw new LacunaError('bad-file', `${path} is ${kind}, not a regular file`, {
-      hint: 'Give a file. What comes from a pipe or a device must be written to a file first.',
-    });
+    const file = await open(path, FLAGS);
+    try {
+      const stats = await file.stat();
+      if (stats.isFile()) return await use(file, stats.size);
+      throw new LacunaError('bad-file', `${path} is ${kindOf(stats)}, not a regular file`, {
+        hint: 'Give a file. What comes from a pipe or a device must be written to a file first.',
+      });
+    } finally {
+      await file.close();
+    }
   } catch (error) {
-    await handle.close();
-    throw error;
+    throw asIoError(error, 'read', path);
   }
 }
 
 function kindOf(stats: Stats): string {
-  if (stats.isFile()) return 'a regular file';
   if (stats.isDirectory()) return 'a folder';
   if (stats.isFIFO()) return 'a pipe';
   return stats.isSocket() ? 'a socket' : 'a device';
-}
-
-/** What `use` makes of a regular file and its size. Throws as `openRegular` does, and 'io' when it cannot be read. */
-export async function withRegular<T>(path: string, use: (file: FileHandle, size: number) => Promise<T>): Promise<T> {
-  const file = await openRegular(path);
-  try {
-    return await use(file, (await file.stat()).size);
-  } catch (error) {
-    throw asIoError(error, 'read', path);
-  } finally {
-    await file.close();
-  }
 }
 
 const WRONG_PATH = 'Check that the path is right.';
@@ -57,7 +45,7 @@ const WRONG_PATH = 'Check that the path is right.';
  * All bytes of a file of at most `maxBytes`. A larger file is refused before it is read. A file that grows while it is
  * read is refused as soon as it is too large. `hint` says what to do then.
  *
- * Throws 'bad-file' when it is larger, and what `openRegular` throws.
+ * Throws 'bad-file' when it is larger, and what `withRegular` throws.
  *
  * @example const bytes = await readBounded('model/tokenizer.model', 256 << 20);
  */

@@ -32,7 +32,7 @@ export async function writeTensorsBeside(
   return { file, sha256: await sha256File(path) };
 }
 
-/** The tensors' headers, after a check that the file is the bound one. Values are checked for NaN when they are read. */
+/** The tensors' headers, after a check that the file is the bound one. NaN is refused when values are read. */
 export async function readTensorsBeside(
   jsonPath: string,
   { file, sha256 }: TensorsBeside,

@@ -46,7 +46,10 @@ export async function mergeAdapter(
   const { tensors } = await readSafetensors(join(path, ADAPTER_WEIGHTS), { mustBeFinite: !allowNonFinite });
   const pairs = pairsOf(tensors, path);
   const problems = pairs.flatMap((pair) => problemsOf(pair, config, checkpoint));
-  if (problems.length > 0) throw mismatch(path, checkpoint.path, problems);
+  if (problems.length > 0)
+    throw new LacunaError('mismatch', `The adapter ${path} does not fit ${checkpoint.path}:\n${firstOf(problems)}`, {
+      hint: `Give the model it was trained on: base_model_name_or_path in ${join(path, ADAPTER_CONFIG)}.`,
+    });
   const merged = new Map(pairs.flatMap((pair) => mergedPair(pair, config, checkpoint)));
   return {
     ...checkpoint,
@@ -113,12 +116,6 @@ function mergedPair({ module, a, b }: Pair, config: LoraConfig, { tensors }: Che
   const base = tensors.get(name);
   if (base === undefined || a === undefined || b === undefined) return [];
   return [[name, addLowRank(base, b, a, config.scaleOf(module, a.shape[0]))]];
-}
-
-function mismatch(path: string, base: string, problems: readonly string[]): LacunaError {
-  return new LacunaError('mismatch', `The adapter ${path} does not fit ${base}:\n${firstOf(problems)}`, {
-    hint: `Give the model it was trained on: base_model_name_or_path in ${join(path, ADAPTER_CONFIG)}.`,
-  });
 }
 
 export interface AdapterSummary {

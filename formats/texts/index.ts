@@ -92,7 +92,7 @@ function plainDocument(text: string, path: string): TextDocument {
   return { at: path, content: text.replaceAll(/\r\n?/g, '\n') };
 }
 
-/** One object on each line; blank lines are skipped. Throws `bad-file`, naming a line without any of the known shapes. */
+/** One object on each line; blank lines are skipped. Throws `bad-file`, naming a line of no known shape. */
 function jsonLines(text: string, path: string): TextDocument[] {
   return text.split('\n').flatMap((line, index) => {
     if (line.trim() === '') return [];

@@ -56,8 +56,8 @@ function isNamedTemplate(entry: unknown): entry is { name: string; template: str
 type RenderChat = (messages: readonly ChatMessage[], options: ChatOptions) => string;
 
 /**
- * Fills in the template, which is parsed once, on first use. `specialTokens` (`bos_token`, …) are its variables. Throws
- * 'unsupported' when it cannot be read, 'usage' when it fails, which is also how templates refuse messages.
+ * Fills in the template, which is parsed once, on first use. `specialTokens` (`bos_token`, …) are its variables.
+ * Throws 'unsupported' when it cannot be read, 'usage' when it fails, which is also how templates refuse messages.
  */
 export function chatRenderer(template: string, specialTokens: Readonly<Record<string, string>>): RenderChat {
   let parsed: Template | undefined;

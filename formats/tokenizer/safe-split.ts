@@ -1,6 +1,6 @@
 /**
- * Cuts long text where byte-pair encoding cannot join the two sides. Tokenizers without a pre-tokenizer (Llama 2, Gemma)
- * merge a whole document as one word. In pieces this takes a tenth of the time and bounded memory.
+ * Cuts long text where byte-pair encoding cannot join the two sides. Tokenizers without a pre-tokenizer (Llama 2,
+ * Gemma) merge a whole document as one word. In pieces this takes a tenth of the time and bounded memory.
  */
 import { LacunaError } from '../../src/core/errors.ts';
 

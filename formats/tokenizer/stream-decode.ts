@@ -43,13 +43,10 @@ export function decodePlan(decoder: unknown, path: string): DecodePlan {
   const order = steps.map(({ type }) => `${type} `).join('');
   if (order === 'ByteLevel ') return { tokenBytes: byteLevelBytes, strip: { content: '', count: 0 } };
   if (steps.length > 0 && /^(Replace )*(ByteFallback )?(Fuse (Strip )?)?$/.test(order)) return sequencePlan(steps);
-  throw new LacunaError('unsupported', `${path}: its decoder is not one of those built here: ${shown(decoder)}`, {
+  const shown = (JSON.stringify(decoder) ?? 'none').slice(0, 200);
+  throw new LacunaError('unsupported', `${path}: its decoder is not one of those built here: ${shown}`, {
     hint: 'Tokenizers of LLaMA and Gemma models are supported.',
   });
-}
-
-function shown(decoder: unknown): string {
-  return (JSON.stringify(decoder) ?? 'none').slice(0, 200);
 }
 
 function sequencePlan(steps: readonly Step[]): DecodePlan {
