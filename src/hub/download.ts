@@ -1,7 +1,7 @@
 /** Downloads one file. It resumes after a stop and checks size and hash. The file appears whole or not at all. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { asIoError } from '../core/io-error.ts';
@@ -14,12 +14,6 @@ export interface Download {
   readonly folder: string;
   /** Called with the number of new bytes (negative when bytes must be fetched again). */
   readonly advance: (bytes: number) => void;
-}
-
-/** Whether the file exists. Only whole and checked files ever do. */
-export async function isDownloaded({ name, bytes }: RemoteFile, folder: string): Promise<boolean> {
-  const found = await stat(join(folder, name)).catch(() => undefined);
-  return found?.size === bytes;
 }
 
 /**

@@ -10,7 +10,7 @@ import { LacunaError } from '../core/errors.ts';
 import type { HubOptions } from '../core/hub.ts';
 import { asIoError } from '../core/io-error.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
-import { downloadFile, isDownloaded } from './download.ts';
+import { downloadFile } from './download.ts';
 import type { Requester } from './http.ts';
 import { type HubReference, listRepository, type RemoteFile, type Repository } from './repository.ts';
 import { selectFiles, selectShards } from './select.ts';
@@ -70,10 +70,10 @@ async function fetchFiles(
   job: JobOptions,
 ): Promise<string> {
   const { reference } = requester;
-  const { files, hasIndex } = selectFiles(repository, reference);
+  const files = selectFiles(repository, reference);
   const fetch = (wanted: readonly RemoteFile[]) => fetchAll(wanted, repository.commit, folder, requester, job);
   await fetch(files);
-  if (hasIndex) {
+  if (files.some(({ name }) => name === WEIGHTS_INDEX)) {
     const { value } = await readJsonObject(join(folder, WEIGHTS_INDEX), MAX_INDEX_BYTES);
     await fetch(selectShards(repository, value, reference));
   }
@@ -103,8 +103,8 @@ async function fetchAll(
   });
 }
 
-async function missingOf(files: readonly RemoteFile[], folder: string): Promise<RemoteFile[]> {
-  const missing: RemoteFile[] = [];
-  for (const file of files) if (!(await isDownloaded(file, folder))) missing.push(file);
-  return missing;
+/** The files that are not in the folder. Only whole and checked ones ever are. */
+async function missingOf(files: readonly RemoteFile[], folder: string): Promise<readonly RemoteFile[]> {
+  const found = await Promise.all(files.map(({ name }) => stat(join(folder, name)).catch(() => undefined)));
+  return files.filter(({ bytes }, i) => found[i]?.size !== bytes);
 }

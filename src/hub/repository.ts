@@ -73,7 +73,6 @@ export async function listRepository(requester: Requester): Promise<Repository> 
   return parse(text, address);
 }
 
-/** The text of the listing. Reading stops at the limit. */
 async function readListing(blocks: AsyncIterable<Uint8Array>, address: string): Promise<string> {
   const read: Uint8Array[] = [];
   let bytes = 0;

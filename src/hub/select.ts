@@ -6,32 +6,23 @@ import { LacunaError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import type { HubReference, RemoteFile, Repository } from './repository.ts';
 
-/** Some forms name further files, which are known only after a file has been downloaded. */
-interface Selection {
-  readonly files: readonly RemoteFile[];
-  readonly hasIndex: boolean;
-}
-
 const SHARD = /^[\w][\w.-]*\.safetensors$/;
 const GGUF = /^[\w][\w.+-]*\.gguf$/i;
 
 /**
- * The files to download, without shards if there is an index. Files in folders belong to other formats. Throws
- * 'not-found' if there are no weights, 'usage' if `gguf` does not name exactly one of several GGUF files.
+ * The files to download; an index names further ones. Files in folders belong to other formats. Throws 'not-found' if
+ * there are no weights, 'usage' if `gguf` does not name exactly one of several GGUF files.
  */
-export function selectFiles({ files }: Repository, reference: HubReference): Selection {
+export function selectFiles({ files }: Repository, reference: HubReference): readonly RemoteFile[] {
   const named = (name: string) => files.filter((file) => file.name === name);
   const small = SMALL_FILE_NAMES.flatMap(named);
   refuseLarge(small, MAX_SMALL_FILE_BYTES, reference);
-  if (reference.gguf !== undefined) return { files: [selectGguf(files, reference)], hasIndex: false };
-  const [weights] = named(WEIGHTS);
-  if (weights !== undefined) return { files: [...small, weights], hasIndex: false };
-  const [index] = named(WEIGHTS_INDEX);
-  if (index !== undefined) {
-    refuseLarge([index], MAX_INDEX_BYTES, reference);
-    return { files: [...small, index], hasIndex: true };
-  }
-  return { files: [selectGguf(files, reference)], hasIndex: false };
+  if (reference.gguf !== undefined) return [selectGguf(files, reference)];
+  const weights = named(WEIGHTS);
+  if (weights.length > 0) return [...small, ...weights];
+  const index = named(WEIGHTS_INDEX);
+  refuseLarge(index, MAX_INDEX_BYTES, reference);
+  return index.length > 0 ? [...small, ...index] : [selectGguf(files, reference)];
 }
 
 /** They would be refused after the download, but a hostile repository could fill the disk before that. */
