@@ -9,7 +9,7 @@ import { openGguf } from './gguf/index.ts';
 import { readJsonObject } from './json-file.ts';
 import { type ReadOptions, readSafetensors } from './safetensors/read.ts';
 import { readShards, type Tolerate } from './safetensors/shards.ts';
-import { smallFilesIn } from './small-files.ts';
+import { readSmallJson, smallFilesIn } from './small-files.ts';
 
 /** config.json holds at most a few hundred numbers and names. The largest known are below 100 kB. */
 const MAX_CONFIG_BYTES = 16 << 20;
@@ -39,20 +39,18 @@ export async function openCheckpoint(
   if (gguf !== undefined) return openGguf(gguf, { allowNonFinite });
   const files = await listCheckpointFolder(path);
   refuseUnusableFolder(path, files);
+  const model = { path, files: smallFilesIn(path, files) };
   const config = await readJsonObject(join(path, 'config.json'), MAX_CONFIG_BYTES);
-  const generationConfig = files.includes('generation_config.json')
-    ? (await readJsonObject(join(path, 'generation_config.json'), MAX_CONFIG_BYTES)).value
-    : undefined;
+  const generationConfig = await readSmallJson(model, 'generation_config.json', MAX_CONFIG_BYTES);
   const options = { mustBeFinite: !allowNonFinite };
   const tensors = files.includes(WEIGHTS)
     ? await readOneFile(join(path, WEIGHTS), { ...options, tolerate })
     : await readShards(path, WEIGHTS_INDEX, files, { ...options, tolerate });
   return {
-    path,
+    ...model,
     config: config.value,
-    generationConfig,
+    generationConfig: generationConfig?.value,
     tensors,
-    files: smallFilesIn(path, files),
     fingerprint: await fingerprintOf(config.text, tensors),
   };
 }

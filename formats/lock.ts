@@ -86,7 +86,6 @@ async function appears(path: string, text: string): Promise<boolean> {
 /** Errors of file systems without links, for example on a USB stick. */
 const NO_LINKS = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'];
 
-/** The text of the lock, or undefined if there is none. */
 async function readLock(path: string): Promise<string | undefined> {
   try {
     if (!(await lstat(path)).isFile()) throw notOurs(path);

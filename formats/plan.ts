@@ -60,7 +60,6 @@ function checkWeights(plan: Plan, tensors: PlanTensors, name: string, path: stri
   if (negative !== undefined) throw badPlan(path, `tensor "${name}" holds ${negative}, score weights are not negative`);
 }
 
-/** The one wording for a plan that cannot be used. */
 export function badPlan(path: string, what: string): LacunaError {
   return new LacunaError('bad-file', `Plan ${path}: ${what}`, {
     hint: 'Correct the plan, or make it again with lacuna plan.',

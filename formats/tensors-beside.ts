@@ -11,7 +11,6 @@ import { readSafetensors, writeSafetensors } from './safetensors/index.ts';
 /** Some 10 bytes for each sequence, or 500 for each layer: far above any real file, and parsed in memory. */
 const MAX_JSON_BYTES = 64 * 1024 * 1024;
 
-/** How a JSON file names the tensors beside it. */
 export const tensorsBesideSchema = z.strictObject({
   file: z.string().refine((file) => file === basename(file) && file.endsWith('.safetensors'), {
     error: 'must be the bare name of a .safetensors file beside this one',

@@ -27,7 +27,6 @@ export interface Limit {
 
 const MAX_STRING: Limit = { most: 1 << 24, why: 'chat templates, the longest texts known, have some 100,000 bytes' };
 
-/** Reads `bytes`, the beginning of a file of `fileLength` bytes. */
 export function openCursor(path: string, bytes: Uint8Array, fileLength: number): Cursor {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -76,7 +75,6 @@ export function asNumber(value: bigint): number | bigint {
   return Number.isSafeInteger(number) ? number : value;
 }
 
-/** The common form of all errors about a GGUF file. */
 export function badGguf(path: string, what: string, cause?: unknown): LacunaError {
   return new LacunaError('bad-file', `${path} is no valid GGUF file: ${what}`, {
     hint: 'Download or copy the file again.',

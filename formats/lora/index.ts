@@ -93,7 +93,6 @@ function pairsOf(tensors: ReadonlyMap<string, FileTensor>, path: string): Pair[]
   return [...pairs.values()];
 }
 
-/** Every way in which a pair does not fit the config and the base model. */
 function problemsOf({ module, a, b }: Pair, config: LoraConfig, { tensors }: Checkpoint): string[] {
   if (a === undefined || b === undefined) return [`${module} has lora_${a === undefined ? 'B' : 'A'} only`];
   const base = tensors.get(`${module}.weight`);

@@ -59,7 +59,7 @@ export async function encodeReferencing(graph: Graph, modelPath: string): Promis
   return { model: await encodeGraph(graph, { slotOf }, basename(dataPath)), folder: dirname(modelPath) };
 }
 
-/** The proto.Model of a graph whose large weights are in the file `location`. Equal graphs give equal bytes. */
+/** The ModelProto of a graph whose large weights are in the file `location`. Equal graphs give equal bytes. */
 export async function encodeGraph(graph: Graph, { slotOf }: Places, location: string): Promise<Uint8Array> {
   const context = { slotOf, location, inline: await readInline(graph, slotOf) };
   return proto.encode({

@@ -33,7 +33,6 @@ interface WrittenSlot {
   readonly crc32: number;
 }
 
-/** What a thread reports. */
 export type Report =
   | { readonly kind: 'advance'; readonly bytes: number }
   | { readonly kind: 'wrote'; readonly slot: WrittenSlot };
@@ -95,7 +94,6 @@ function jobsOf({ slots }: Layout): WriteJob[] {
   return [...jobs.values()].sort((a, b) => bytes(b) - bytes(a));
 }
 
-/** Threads that write a layout. */
 export function threadsFor(layout: Layout, wanted = Math.min(availableParallelism(), MAX_THREADS)): number {
   if (!canStartThreads) return 1;
   return Math.max(1, Math.min(wanted, jobsOf(layout).length, Math.ceil(layout.totalBytes / BYTES_A_THREAD)));

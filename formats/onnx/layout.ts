@@ -3,7 +3,6 @@ import { byteLength } from '../../src/core/dtype.ts';
 import type { Graph } from '../../src/core/graph.ts';
 import type { TensorExpr } from '../../src/core/tensor.ts';
 
-/** A run of the external data. */
 export interface Slot {
   readonly byteOffset: number;
   readonly byteLength: number;

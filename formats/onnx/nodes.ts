@@ -24,7 +24,6 @@ export async function readNumbers(path: string): Promise<ModelNumbers> {
   }
 }
 
-/** Nodes and those in their bodies. */
 function allNodes(nodes: readonly proto.Node[] | null | undefined): NodeNumbers[] {
   return (nodes ?? []).flatMap((node) => [nodeNumbers(node), ...(node.attribute ?? []).flatMap(nodesOfBody)]);
 }

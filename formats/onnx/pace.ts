@@ -12,7 +12,6 @@ export interface Pace {
   /** For all weights of the graph, shared among `threads`. */
   readonly seconds: number;
   readonly threads: number;
-  /** Bytes of output that were made for the estimate. */
   readonly measuredBytes: number;
 }
 

@@ -21,7 +21,6 @@ export const EXTERNAL_LOCATION = onnxProto.onnx.TensorProto.DataLocation.EXTERNA
 /** Protobuf's own limit on one message: readers count its bytes in a signed 32-bit integer. */
 export const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
-/** AttributeProto.type of a kind of attribute. */
 export function attributeType(kind: graph.Attribute['kind']): number {
   return AttributeType[kind.toUpperCase() as keyof typeof AttributeType];
 }
@@ -38,8 +37,7 @@ export function decode(bytes: Uint8Array): Model {
   return onnxProto.onnx.ModelProto.decode(bytes);
 }
 
-/** ModelProto.functions. */
-const FUNCTIONS_FIELD = 25;
+const FUNCTIONS_FIELD_OF_MODEL = 25;
 /** Fields of FunctionProto that are newer than the schema of onnx-proto (ONNX 1.10), which would drop them. */
 const LATER_FUNCTION_FIELDS: Readonly<Record<number, string>> = { 11: 'attribute_proto', 13: 'overload' };
 
@@ -48,7 +46,7 @@ export function findLostFunctionField(bytes: Uint8Array): string | undefined {
   const reader = protobuf.Reader.create(bytes);
   while (reader.pos < reader.len) {
     const tag = reader.uint32();
-    if (tag >>> 3 !== FUNCTIONS_FIELD) {
+    if (tag >>> 3 !== FUNCTIONS_FIELD_OF_MODEL) {
       reader.skipType(tag & 7);
       continue;
     }

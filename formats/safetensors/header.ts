@@ -138,7 +138,6 @@ function show(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
-/** The common form of all errors about a safetensors file. */
 export function badFile(path: string, what: string, cause?: unknown): LacunaError {
   return new LacunaError('bad-file', `${path} is no valid safetensors file: ${what}`, {
     hint: 'Download or copy the file again, or save the checkpoint anew.',

@@ -21,7 +21,6 @@ import { fitTurnable, ownCodes, ownScales, turnableScale, turnedCodes, turnedSca
 /** Columns that are rounded before their errors are carried on to all others in one product. */
 const STRIP = 64;
 
-/** The parts of a rounded matrix as tensors in memory. */
 export interface RoundedMatrix extends QuantizedMatrix {
   readonly codes: BytesTensor;
   readonly scales: BytesTensor;

@@ -2,7 +2,6 @@
 import { byteLength, type DType, elementCount } from '../../core/dtype.ts';
 import type { GgmlType, StoredTensor } from '../../core/tensor.ts';
 
-/** Values and bytes in a block. */
 export const BLOCK_SIZES: Readonly<Record<GgmlType, { readonly values: number; readonly bytes: number }>> = {
   Q4_0: { values: 32, bytes: 2 + 16 },
   Q4_1: { values: 32, bytes: 2 + 2 + 16 },
@@ -14,7 +13,6 @@ export const BLOCK_SIZES: Readonly<Record<GgmlType, { readonly values: number; r
   Q6_K: { values: 256, bytes: 128 + 64 + 16 + 2 },
 };
 
-/** Bytes that a tensor takes in its file. */
 export function storedBytes(tensor: StoredTensor): number {
   if (tensor.kind === 'file') return byteLength(tensor.dtype, tensor.shape);
   const { values, bytes } = BLOCK_SIZES[tensor.type];
