@@ -3,8 +3,28 @@ import { join } from 'node:path';
 import { byteLength, DTYPES, type DType, ELEMENT_TYPES, elementCount } from '../../src/core/dtype.ts';
 import { LacunaError } from '../../src/core/errors.ts';
 import type { FileTensor, TensorExpr, TypedExpr } from '../../src/core/tensor.ts';
-import { asSafeInteger, badFile, type Source } from './decode-source.ts';
 import { EXTERNAL_LOCATION, type Int64, type Tensor } from './proto.ts';
+
+/** What decoding knows about its file. */
+export interface Source {
+  readonly path: string;
+  /** External data are named relative to it. */
+  readonly folder: string;
+  readonly bytes: Uint8Array;
+  /** Ranges of other files found so far. They are checked against those files at the end. */
+  readonly externals: FileTensor[];
+}
+
+export function badFile({ path }: Pick<Source, 'path'>, problem: string, cause?: unknown): LacunaError {
+  return new LacunaError('bad-file', `${path}: ${problem}`, { cause });
+}
+
+/** An int64 as a number. A value that a number cannot hold exactly is refused. */
+export function asSafeInteger(value: Int64, what: string, { path }: Source): number {
+  const number = Number(value.toString());
+  if (Number.isSafeInteger(number)) return number;
+  throw new LacunaError('unsupported', `${path}: ${what} is ${value}; whole numbers up to 2^53 - 1 are supported`);
+}
 
 /** More axes than NumPy allows. No operator takes this many. */
 const MAX_RANK = 64;

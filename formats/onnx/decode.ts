@@ -11,8 +11,7 @@ import {
   type ValueInfo,
 } from '../../src/core/graph.ts';
 import { decodeUtf8 } from '../../src/core/text.ts';
-import { asSafeInteger, badFile, type Source } from './decode-source.ts';
-import { decodeTensor, dtypeOf } from './decode-tensor.ts';
+import { asSafeInteger, badFile, decodeTensor, dtypeOf, type Source } from './decode-tensor.ts';
 import * as proto from './proto.ts';
 
 /** The most nodes, initializers, inputs, outputs, functions and metadata, each. A 100-layer model has a tenth. */

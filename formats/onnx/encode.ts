@@ -90,7 +90,12 @@ async function readInline(graph: Graph, slotOf: Layout['slotOf']): Promise<Reado
   for (const tensor of tensors) {
     const bytes = await readTensorBytes(tensor);
     total += bytes.length;
-    if (total > proto.MAX_MODEL_BYTES) throw tooLarge();
+    if (total > proto.MAX_MODEL_BYTES)
+      throw new LacunaError(
+        'unsupported',
+        `Constants inside a model may take ${proto.MAX_MODEL_BYTES} bytes, these take more`,
+        { hint: 'Make them initializers of the main graph, which go into the external data.' },
+      );
     inline.set(tensor, bytes);
   }
   return inline;
@@ -112,16 +117,6 @@ function* allNodes(nodes: readonly Node[]): Generator<Node> {
     for (const attribute of Object.values(node.attributes))
       if (attribute.kind === 'graph') yield* allNodes(attribute.value.nodes);
   }
-}
-
-function tooLarge(): LacunaError {
-  return new LacunaError(
-    'unsupported',
-    `Constants inside a model may take ${proto.MAX_MODEL_BYTES} bytes, these take more`,
-    {
-      hint: 'Make them initializers of the main graph, which go into the external data.',
-    },
-  );
 }
 
 function graphProto(body: Body, context: Context, isMain = true): proto.Graph {

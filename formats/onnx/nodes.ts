@@ -1,6 +1,6 @@
 /** The whole-number attributes of a model's nodes. They can be read in a few milliseconds, without the weights. */
 import type { ModelNumbers, NodeNumbers } from '../../src/core/graph.ts';
-import { badFile } from './decode-source.ts';
+import { badFile } from './decode-tensor.ts';
 import * as proto from './proto.ts';
 import { readModel } from './read.ts';
 

@@ -18,13 +18,6 @@ export interface Pace {
 /** Time for measuring one kind of weight: enough for some blocks. A model has few kinds. */
 const SAMPLE_MS = 250;
 
-/** Weights made by the same steps from the same types. */
-interface Kind {
-  /** The largest weight. A part of it is made. */
-  readonly sample: TensorExpr;
-  readonly elements: number;
-}
-
 /** Reads and converts some megabytes of each kind of weight. Writes nothing. Throws as `streamTensor` does. */
 export async function estimatePace(graph: Graph, { signal, threads: wanted }: JobOptions = {}): Promise<Pace> {
   const layout = layOut(graph);
@@ -40,8 +33,9 @@ export async function estimatePace(graph: Graph, { signal, threads: wanted }: Jo
   return { seconds: seconds / threads, threads, measuredBytes };
 }
 
-function kindsOf(layout: Layout): readonly Kind[] {
-  const kinds = new Map<string, Kind>();
+/** Weights made by the same steps from the same types: how many, and the largest, of which a part is made. */
+function kindsOf(layout: Layout) {
+  const kinds = new Map<string, { readonly sample: TensorExpr; readonly elements: number }>();
   // The parts of a quantised matrix are made with its codes, and nearly all of the time goes there.
   const slots = layout.slots.filter(({ data }) => data.kind !== 'quantize' || data.part === 'codes');
   for (const { data } of slots) {

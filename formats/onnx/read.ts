@@ -7,7 +7,7 @@ import type { Graph } from '../../src/core/graph.ts';
 import { asIoError, systemCode } from '../../src/core/io-error.ts';
 import { readBounded } from '../regular-file.ts';
 import { decodeModel } from './decode.ts';
-import { badFile, type Source } from './decode-source.ts';
+import { badFile, type Source } from './decode-tensor.ts';
 import { MAX_MODEL_BYTES } from './proto.ts';
 
 /**
