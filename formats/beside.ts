@@ -9,21 +9,19 @@ export type Mark = 'partial' | 'replaced';
 
 let count = 0;
 
-/** `out` as `out.partial-9f86d081-4711-853211-1`: host, process, start of the process, and a number. */
-function nameFor(path: string, mark: Mark): string {
-  count += 1;
-  const { host, pid, started } = THIS_PROCESS;
-  return `${path}.${mark}-${host}-${pid}-${started}-${count}`;
-}
-
-/** Makes something new under a free name beside `path`, so that renaming never crosses file systems. */
+/**
+ * Makes something new under a free name beside `path`, so that renaming never crosses file systems. `out` becomes
+ * `out.partial-9f86d081-4711-853211-1`: host, process, start of the process, and a number.
+ */
 export async function createBeside<T>(
   path: string,
   mark: Mark,
   create: (name: string) => Promise<T>,
 ): Promise<[string, T]> {
+  const { host, pid, started } = THIS_PROCESS;
   for (;;) {
-    const name = nameFor(path, mark);
+    count += 1;
+    const name = `${path}.${mark}-${host}-${pid}-${started}-${count}`;
     try {
       return [name, await create(name)];
     } catch (error) {

@@ -34,7 +34,10 @@ export async function findGguf(path: string): Promise<string | undefined> {
     if (['ENOTDIR', 'ENOENT'].includes(systemCode(error) ?? '')) return undefined;
     throw asIoError(error, 'open', path);
   });
-  if (entries === undefined) return GGUF_NAME.test(path) && (await isFile(path)) ? path : undefined;
+  if (entries === undefined) {
+    const found = GGUF_NAME.test(path) ? await stat(path).catch(() => undefined) : undefined;
+    return found?.isFile() ? path : undefined;
+  }
   const isWeights = (name: string) => SAFETENSORS_NAME.test(name) && !name.endsWith(EXPECTATIONS_NAME);
   if (entries.some((name) => isWeights(name) || name === WEIGHTS_INDEX)) return undefined;
   const found = entries.filter((name) => GGUF_NAME.test(name)).sort();
@@ -43,13 +46,6 @@ export async function findGguf(path: string): Promise<string | undefined> {
       hint: `Give one of them: ${join(path, found[0])}`,
     });
   return found.length === 1 ? join(path, found[0]) : undefined;
-}
-
-async function isFile(path: string): Promise<boolean> {
-  return stat(path).then(
-    (info) => info.isFile(),
-    () => false,
-  );
 }
 
 function absentError(path: string): LacunaError {
@@ -80,7 +76,10 @@ export function refuseUnusableFolder(path: string, files: readonly string[]): vo
 }
 
 function noWeightsError(path: string, files: readonly string[]): LacunaError {
-  if (files.includes('adapter_config.json')) return adapterError(path);
+  if (files.includes('adapter_config.json'))
+    return new LacunaError('unsupported', `${path} holds an adapter (adapter_config.json), not a whole model`, {
+      hint: `Give the model it was trained on, and this beside it: --adapter ${path}`,
+    });
   const others = files.filter((file) => SAFETENSORS_NAME.test(file));
   if (others.length > 0)
     return new LacunaError(
@@ -92,12 +91,6 @@ function noWeightsError(path: string, files: readonly string[]): LacunaError {
   if (pickle !== undefined) return pickleError(join(path, pickle));
   return new LacunaError('not-found', `${path} has neither ${WEIGHTS} nor ${WEIGHTS_INDEX}`, {
     hint: 'Give the folder of a checkpoint in safetensors or GGUF format.',
-  });
-}
-
-function adapterError(path: string): LacunaError {
-  return new LacunaError('unsupported', `${path} holds an adapter (adapter_config.json), not a whole model`, {
-    hint: `Give the model it was trained on, and this beside it: --adapter ${path}`,
   });
 }
 

@@ -140,17 +140,13 @@ function atWork({ pid }: ProcessName, path: string, place: string): LacunaError 
 
 /** The faster process takes the lock over. The other one gets an error. */
 async function removeStale(path: string, text: string, place: string): Promise<void> {
-  const guard = guardOf(path, text);
+  const guard = `${path}.${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
   const guarding = await take(guard, place);
   try {
     if ((await readLock(path)) === text) await rm(path, { force: true });
   } finally {
     await release(guard, guarding);
   }
-}
-
-function guardOf(path: string, text: string): string {
-  return `${path}.${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
 }
 
 async function release(path: string, text: string): Promise<void> {

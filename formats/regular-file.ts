@@ -39,8 +39,6 @@ function kindOf(stats: Stats): string {
   return stats.isSocket() ? 'a socket' : 'a device';
 }
 
-const WRONG_PATH = 'Check that the path is right.';
-
 /**
  * All bytes of a file of at most `maxBytes`. A larger file is refused before it is read. A file that grows while it is
  * read is refused as soon as it is too large. `hint` says what to do then.
@@ -49,7 +47,11 @@ const WRONG_PATH = 'Check that the path is right.';
  *
  * @example const bytes = await readBounded('model/tokenizer.model', 256 << 20);
  */
-export async function readBounded(path: string, maxBytes: number, hint = WRONG_PATH): Promise<Buffer> {
+export async function readBounded(
+  path: string,
+  maxBytes: number,
+  hint = 'Check that the path is right.',
+): Promise<Buffer> {
   return withRegular(path, async (file, size) => {
     if (size > maxBytes) throw tooLarge(path, size, maxBytes, hint);
     // One byte more than there should be: it is read where the file has grown, or did not tell its size.

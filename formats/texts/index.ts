@@ -1,7 +1,8 @@
 /** Texts from disk, in UTF-8: a plain file is one document, JSONL has one on each line. */
 import { basename, extname } from 'node:path';
+import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
-import { isJsonObject, type JsonObject } from '../../src/core/json.ts';
+import type { JsonObject } from '../../src/core/json.ts';
 import { decodeUtf8 } from '../../src/core/text.ts';
 import { sha256Bytes } from '../files.ts';
 import { parseJsonObject } from '../json-file.ts';
@@ -119,14 +120,12 @@ function wanted(value: unknown, key: string, at: string): string {
   throw badLine(at, `has ${kindOf(value)} for "${key}", a string is wanted`, SHAPES);
 }
 
-function conversation(value: unknown, key: string, at: string): readonly ChatMessage[] {
-  if (Array.isArray(value) && value.length > 0 && value.every(isMessage))
-    return value.map(({ role, content }) => ({ role, content }));
-  throw badLine(at, `has no messages in "${key}"`, 'Wanted: a list of {"role": "user", "content": "…"}, both strings.');
-}
+const conversationSchema = z.array(z.object({ role: z.string(), content: z.string() })).min(1);
 
-function isMessage(value: unknown): value is ChatMessage {
-  return isJsonObject(value) && typeof value.role === 'string' && typeof value.content === 'string';
+function conversation(value: unknown, key: string, at: string): readonly ChatMessage[] {
+  const parsed = conversationSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw badLine(at, `has no messages in "${key}"`, 'Wanted: a list of {"role": "user", "content": "…"}, both strings.');
 }
 
 function kindOf(value: unknown): string {

@@ -112,26 +112,18 @@ function checkedIds(ids: readonly (number | undefined)[], text: string): number[
 }
 
 function skippedIds(hub: HubTokenizer, special: Readonly<Record<string, string>>): ReadonlySet<number> {
-  const ids = new Set<number>();
-  for (const [id, token] of hub.get_added_tokens_decoder()) if (token.special) ids.add(id);
-  for (const content of Object.values(special)) {
-    const id = hub.token_to_id(content);
-    if (id !== undefined) ids.add(id);
-  }
-  return ids;
+  const added = [...hub.get_added_tokens_decoder()].filter(([, token]) => token.special).map(([id]) => id);
+  const named = Object.values(special).map((content) => hub.token_to_id(content));
+  return new Set([...added, ...named.filter((id) => id !== undefined)]);
 }
 
 /** Bytes of tokens by id, computed once for each. */
 function tokenBytes(hub: HubTokenizer, plan: DecodePlan): (id: number) => Uint8Array | undefined {
   const known = new Map<number, Uint8Array>();
   return (id) => {
-    let bytes = known.get(id);
-    const token = bytes === undefined ? hub.id_to_token(id) : undefined;
-    if (token !== undefined) {
-      bytes = plan.tokenBytes(token);
-      known.set(id, bytes);
-    }
-    return bytes;
+    const token = known.has(id) ? undefined : hub.id_to_token(id);
+    if (token !== undefined) known.set(id, plan.tokenBytes(token));
+    return known.get(id);
   };
 }
 
