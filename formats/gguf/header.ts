@@ -83,6 +83,12 @@ function readMetadata(cursor: Cursor, count: number): GgufMetadata {
   return metadata;
 }
 
+/** The values of the keys that begin with `prefix`, by the rest of their keys. */
+export function valuesUnder(prefix: string, metadata: GgufMetadata): Readonly<Record<string, GgufValue>> {
+  const own = [...metadata].filter(([key]) => key.startsWith(prefix));
+  return Object.fromEntries(own.map(([key, value]) => [key.slice(prefix.length), value]));
+}
+
 function readName(cursor: Cursor, what: string): string {
   const name = cursor.string(what);
   if (name.length > LIMITS.name.most)

@@ -65,10 +65,8 @@ export function readLoraConfig(config: JsonObject, path: string): LoraConfig {
   if (config.peft_type !== 'LORA')
     throw unsupportedAdapter(`${path} is an adapter of type ${JSON.stringify(config.peft_type)}`);
   const refused = refusedFields(config);
-  if (refused.length > 0)
-    throw unsupportedAdapter(
-      `${path} asks for what is not built: ${refused.map((field) => `${field} = ${JSON.stringify(config[field])}`).join(', ')}`,
-    );
+  const shown = refused.map((field) => `${field} = ${JSON.stringify(config[field])}`).join(', ');
+  if (refused.length > 0) throw unsupportedAdapter(`${path} asks for what is not built: ${shown}`);
   const parsed = schema.safeParse(config);
   if (!parsed.success)
     throw new LacunaError(

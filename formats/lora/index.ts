@@ -77,19 +77,13 @@ function pairsOf(tensors: ReadonlyMap<string, FileTensor>, path: string): Pair[]
   const others: string[] = [];
   for (const [name, tensor] of tensors) {
     const [, module, letter] = NAME.exec(name) ?? [];
+    const known = pairs.get(module) ?? { module, a: undefined, b: undefined };
     if (module === undefined) others.push(name);
-    else
-      pairs.set(module, {
-        ...(pairs.get(module) ?? { module, a: undefined, b: undefined }),
-        [letter.toLowerCase()]: tensor,
-      });
+    else pairs.set(module, { ...known, [letter.toLowerCase()]: tensor });
   }
-  if (others.length > 0 || pairs.size === 0)
-    throw unsupportedAdapter(
-      others.length === 0
-        ? `${path} holds no tensors`
-        : `${path} holds tensors that are not those of LoRA on linear layers:\n${firstOf(others)}`,
-    );
+  if (others.length > 0)
+    throw unsupportedAdapter(`${path} holds tensors that are not those of LoRA on linear layers:\n${firstOf(others)}`);
+  if (pairs.size === 0) throw unsupportedAdapter(`${path} holds no tensors`);
   return [...pairs.values()];
 }
 

@@ -4,6 +4,7 @@ import { LacunaError } from '../../../src/core/errors.ts';
 import type { JsonObject } from '../../../src/core/json.ts';
 import type { StoredTensor, TensorExpr } from '../../../src/core/tensor.ts';
 import { badGguf, unsupportedGguf } from '../cursor.ts';
+import { valuesUnder } from '../header.ts';
 import type { GgufFile } from '../read.ts';
 import type { GgufArchitecture, SpecialTokenIds, TensorRule } from './architecture.ts';
 import { gemma3 } from './gemma3.ts';
@@ -61,13 +62,11 @@ function restorer<Fields>(architecture: GgufArchitecture<Fields>): Restore {
 
 function readFields<Fields>({ name, fields }: GgufArchitecture<Fields>, { metadata }: GgufFile, path: string): Fields {
   const prefix = `${name}.`;
-  const own = [...metadata].filter(([key]) => key.startsWith(prefix));
-  const unknown = own.filter(([key]) => !Object.hasOwn(fields.shape, key.slice(prefix.length)));
-  if (unknown.length > 0)
-    throw unsupportedGguf(
-      `${path} has keys that may change what the model computes: ${unknown.map(([key, value]) => `${key} = ${value}`.slice(0, 80)).join(', ')}`,
-    );
-  const parsed = fields.safeParse(Object.fromEntries(own.map(([key, value]) => [key.slice(prefix.length), value])));
+  const own = valuesUnder(prefix, metadata);
+  const unknown = Object.keys(own).filter((key) => !Object.hasOwn(fields.shape, key));
+  const shown = unknown.map((key) => `${prefix}${key} = ${own[key]}`.slice(0, 80)).join(', ');
+  if (unknown.length > 0) throw unsupportedGguf(`${path} has keys that may change what the model computes: ${shown}`);
+  const parsed = fields.safeParse(own);
   if (parsed.success) return parsed.data;
   throw badGguf(path, `its keys "${prefix}…" are wrong:\n${z.prettifyError(parsed.error)}`);
 }
@@ -85,11 +84,9 @@ function renamed<Fields>(
     if (found !== undefined) tensors.set(found.name, found.undo?.(tensor, fields) ?? tensor);
     else if (!inConfig.includes(name)) unknown.push(name);
   }
-  if (unknown.length > 0)
-    throw unsupportedGguf(
-      `${path} holds ${unknown.length} tensors that are not known in its architecture: ${unknown.slice(0, NAMED).join(', ')}`,
-    );
-  return tensors;
+  if (unknown.length === 0) return tensors;
+  const named = unknown.slice(0, NAMED).join(', ');
+  throw unsupportedGguf(`${path} holds ${unknown.length} tensors that are not known in its architecture: ${named}`);
 }
 
 function ruleFor<Fields>(name: string, rules: readonly TensorRule<Fields>[]): TensorRule<Fields> | undefined {

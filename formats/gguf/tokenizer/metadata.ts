@@ -3,7 +3,7 @@ import * as z from 'zod';
 import type { LacunaError } from '../../../src/core/errors.ts';
 import type { SpecialTokenIds } from '../architectures/architecture.ts';
 import { badGguf, unsupportedGguf } from '../cursor.ts';
-import type { GgufMetadata } from '../header.ts';
+import { type GgufMetadata, valuesUnder } from '../header.ts';
 
 const PREFIX = 'tokenizer.ggml.';
 
@@ -37,9 +37,9 @@ export interface GgmlTokenizer extends z.infer<typeof schema> {
 
 /** The tokenizer of a file, or undefined if it has none. Throws 'bad-file' when its parts do not agree. */
 export function readGgmlTokenizer(metadata: GgufMetadata, path: string): GgmlTokenizer | undefined {
-  const own = [...metadata].filter(([key]) => key.startsWith(PREFIX));
-  if (own.length === 0 || metadata.get(`${PREFIX}model`) === 'no_vocab') return undefined;
-  const parsed = schema.safeParse(Object.fromEntries(own.map(([key, value]) => [key.slice(PREFIX.length), value])));
+  const own = valuesUnder(PREFIX, metadata);
+  if (Object.keys(own).length === 0 || own.model === 'no_vocab') return undefined;
+  const parsed = schema.safeParse(own);
   if (!parsed.success)
     throw badGguf(path, `its keys "${PREFIX}…" are wrong:\n${z.prettifyError(parsed.error)}`.slice(0, 1000));
   const template = metadata.get('tokenizer.chat_template');
