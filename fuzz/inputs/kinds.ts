@@ -39,14 +39,17 @@ export interface Kind {
   readonly uses: readonly Use[];
 }
 
-function command(weight: number, args: (place: Place) => readonly string[], spares?: RegExp): Use {
-  const run = async (place: Place): Promise<Outcome> => {
-    const words = args(place);
+/** Runs `lacuna <line>`, where INPUT, SEEDS and OUTPUT are the paths of a place. */
+function command(weight: number, line: string, spares?: RegExp): Use {
+  const run = async ({ input: INPUT, seeds: SEEDS, output: OUTPUT }: Place): Promise<Outcome> => {
+    const paths: Readonly<Record<string, string>> = { INPUT, SEEDS, OUTPUT };
+    const words = (line.match(/"[^"]+"|\S+/g) ?? []).map((word) =>
+      word.replace(/^[A-Z]+/, (name) => paths[name]).replaceAll('"', ''),
+    );
     const result = await runCommand(words);
     return { fault: faultOfCommand(words, result), succeeded: result.code < 2 };
   };
-  const name = args({ input: 'INPUT', seeds: 'SEEDS', output: 'OUTPUT' }).join(' ');
-  return { name, weight, run, ...(spares && { spares }) };
+  return { name: line, weight, run, ...(spares && { spares }) };
 }
 
 function library(name: string, weight: number, use: (place: Place) => Promise<void>): Use {
@@ -62,51 +65,37 @@ function library(name: string, weight: number, use: (place: Place) => Promise<vo
   return { name, weight, run };
 }
 
-const QUIET = ['--quiet', '--threads', '1'];
-
-const convert = ({ input, output }: Place, dtype: string) => ['convert', input, '-o', output, '--dtype', dtype];
+const QUIET = '--quiet --threads 1';
 
 const CHECKPOINT_USES: readonly Use[] = [
-  command(6, ({ input }) => ['inspect', input]),
-  command(1, ({ input }) => ['inspect', input, '--json']),
-  command(3, (place) => [...convert(place, 'fp32'), '--dry-run']),
-  command(3, (place) => [...convert(place, 'int4'), '--dry-run']),
-  command(1, (place) => [...convert(place, 'fp16,int8'), '--dry-run', '--json']),
-  command(0.3, (place) => [...convert(place, 'bf16'), ...QUIET]),
-  command(0.3, (place) => [...convert(place, 'int4'), ...QUIET]),
+  command(6, 'inspect INPUT'),
+  command(1, 'inspect INPUT --json'),
+  command(3, 'convert INPUT -o OUTPUT --dtype fp32 --dry-run'),
+  command(3, 'convert INPUT -o OUTPUT --dtype int4 --dry-run'),
+  command(1, 'convert INPUT -o OUTPUT --dtype fp16,int8 --dry-run --json'),
+  command(0.3, `convert INPUT -o OUTPUT --dtype bf16 ${QUIET}`),
+  command(0.3, `convert INPUT -o OUTPUT --dtype int4 ${QUIET}`),
 ];
 
-const STATISTICS = ({ input }: Place) => join(input, 'statistics.json');
-const PLAN = ({ input }: Place) => join(input, 'plan.json');
-
 const PLAN_USES: readonly Use[] = [
-  command(3, (place) => ['inspect', PLAN(place), '--explain']),
-  command(3, (place) => [
-    ...['sparsify', join(place.seeds, 'folder'), '--plan', PLAN(place), '-o', place.output],
-    ...QUIET,
-  ]),
-  command(1, (place) => [
-    ...['sparsify', join(place.seeds, 'checkpoint'), '--plan', PLAN(place), '-o', place.output],
-    ...['--dtype', 'int4', ...QUIET],
-  ]),
+  command(3, 'inspect INPUT/plan.json --explain'),
+  command(3, `sparsify SEEDS/folder --plan INPUT/plan.json -o OUTPUT ${QUIET}`),
+  command(1, `sparsify SEEDS/checkpoint --plan INPUT/plan.json -o OUTPUT --dtype int4 ${QUIET}`),
 ];
 
 const FOLDER_USES: readonly Use[] = [
-  command(4, (place) => ['inspect', place.input]),
-  command(1, (place) => ['inspect', place.input, '--json']),
-  command(1, (place) => ['inspect', join(place.input, 'lacuna.json')]),
-  command(2, (place) => ['inspect', join(place.input, 'onnx/model.onnx')]),
-  command(0.5, (place) => ['run', place.input, 'Once upon', '--max-tokens', '2', ...QUIET], /\.onnx/),
-  command(0.5, (place) => ['run', place.input, 'Once', '--chat', '--max-tokens', '2', ...QUIET], /\.onnx/),
+  command(4, 'inspect INPUT'),
+  command(1, 'inspect INPUT --json'),
+  command(1, 'inspect INPUT/lacuna.json'),
+  command(2, 'inspect INPUT/onnx/model.onnx'),
+  command(0.5, `run INPUT "Once upon" --max-tokens 2 ${QUIET}`, /\.onnx/),
+  command(0.5, `run INPUT Once --chat --max-tokens 2 ${QUIET}`, /\.onnx/),
 ];
 
 const DENSE_FOLDER_USES: readonly Use[] = [
   ...FOLDER_USES,
-  command(1, (place) => ['inspect', place.input, '--dtype', 'int4']),
-  command(2, (place) => [
-    ...['sparsify', place.input, '--plan', join(place.seeds, 'plan/plan.json'), '-o', place.output],
-    ...QUIET,
-  ]),
+  command(1, 'inspect INPUT --dtype int4'),
+  command(2, `sparsify INPUT --plan SEEDS/plan/plan.json -o OUTPUT ${QUIET}`),
 ];
 
 /** Prose, code, an endless word, and one that is not text. */
@@ -149,17 +138,11 @@ export const KINDS: readonly Kind[] = [
     weight: 2,
     folder: 'adapter',
     uses: [
-      command(2, ({ input }) => ['inspect', input]),
-      ...['fp32', 'int4'].flatMap((dtype, i) => [
-        command(3 - 2 * i, ({ input, seeds, output }) => [
-          ...['convert', join(seeds, 'checkpoint'), '--adapter', input, '-o', output],
-          ...['--dtype', dtype, '--dry-run'],
-        ]),
-        command(0.3, ({ input, seeds, output }) => [
-          ...['convert', join(seeds, 'checkpoint'), '--adapter', input, '-o', output],
-          ...['--dtype', dtype, ...QUIET],
-        ]),
-      ]),
+      command(2, 'inspect INPUT'),
+      command(3, 'convert SEEDS/checkpoint --adapter INPUT -o OUTPUT --dtype fp32 --dry-run'),
+      command(0.3, `convert SEEDS/checkpoint --adapter INPUT -o OUTPUT --dtype fp32 ${QUIET}`),
+      command(1, 'convert SEEDS/checkpoint --adapter INPUT -o OUTPUT --dtype int4 --dry-run'),
+      command(0.3, `convert SEEDS/checkpoint --adapter INPUT -o OUTPUT --dtype int4 ${QUIET}`),
     ],
   },
   {
@@ -176,28 +159,17 @@ export const KINDS: readonly Kind[] = [
     weight: 3,
     folder: 'statistics',
     uses: [
-      command(3, (place) => ['inspect', STATISTICS(place)]),
-      command(2, (place) => ['plan', STATISTICS(place), '-o', place.output, '--preset', 'top-k']),
-      command(2, (place) => [
-        ...['plan', STATISTICS(place), '-o', place.output, '--preset', 'ffn-skip'],
-        ...['--cold-start', '0', '--cold-end', '2'],
-      ]),
-      command(1, (place) => [
-        ...['convert', join(place.seeds, 'checkpoint'), '-o', place.output, '--dtype', 'int4'],
-        ...['--importance', STATISTICS(place), '--dry-run'],
-      ]),
+      command(3, 'inspect INPUT/statistics.json'),
+      command(2, 'plan INPUT/statistics.json -o OUTPUT --preset top-k'),
+      command(2, 'plan INPUT/statistics.json -o OUTPUT --preset ffn-skip --cold-start 0 --cold-end 2'),
+      command(1, 'convert SEEDS/checkpoint -o OUTPUT --dtype int4 --importance INPUT/statistics.json --dry-run'),
     ],
   },
   {
     name: 'shard',
     weight: 1,
     folder: 'shard',
-    uses: [
-      command(1, (place) => [
-        ...['calibrate', 'merge', STATISTICS(place), join(place.seeds, 'other-shard/statistics.json')],
-        ...['-o', place.output],
-      ]),
-    ],
+    uses: [command(1, 'calibrate merge INPUT/statistics.json SEEDS/other-shard/statistics.json -o OUTPUT')],
   },
   { name: 'plan', weight: 2, folder: 'plan', uses: PLAN_USES },
   { name: 'plan-skip', weight: 1, folder: 'plan-skip', uses: PLAN_USES },
