@@ -22,10 +22,6 @@ const BLOCK = 32;
 const blocksOf = (width: number) => Math.ceil(width / BLOCK);
 const codeBytes = (storage: Storage | 'int4' | 'int8') => (storage === 'int4' ? BLOCK / 2 : BLOCK);
 
-const int = (value: number): AttributeValue => ({ kind: 'int', value: BigInt(value) });
-const float = (value: number): AttributeValue => ({ kind: 'float', value });
-const string = (value: string): AttributeValue => ({ kind: 'string', value });
-
 type Tensors = Readonly<Record<string, Tensor | undefined>>;
 
 /** The random choices of a call. */
@@ -53,9 +49,12 @@ export const FAMILIES: readonly { readonly weight: number; readonly make: Family
   { weight: 3, make: normProduct },
 ];
 
+/** By name. The contract says of which kind they are. */
+type Attributes = Readonly<Record<string, string | number>>;
+
 interface Made {
   readonly operator: OperatorName;
-  readonly attributes: HostileNode['attributes'];
+  readonly attributes: Attributes;
   readonly tensors: Tensors;
   readonly outputs: readonly string[];
 }
@@ -68,16 +67,22 @@ function nodeOf({ areConstant, variant }: Draws, { operator, attributes, tensors
     // Any number is fine: the kernel is the same.
     opType: opTypeOf(operator, variant.int(contract.bodies)),
     domain: 'lacuna',
-    attributes,
+    attributes: Object.fromEntries(
+      Object.entries(attributes).map(([name, value]) => [name, attributeOf(contract.attributes[name], value)]),
+    ),
     inputs: contract.inputs.map(({ name }) => {
       const tensor = tensors[name];
       return { name, isConstant: areConstant && !CHANGING.has(name), ...(tensor && { tensor }) };
     }),
-    outputs: contract.outputs.slice(0, last + 1).map(({ name, type }) => ({
-      name: outputs.includes(name) ? name : '',
-      type: type === 'float32' ? 'float' : type,
-    })),
+    outputs: contract.outputs
+      .slice(0, last + 1)
+      .map(({ name, type }) => ({ name: outputs.includes(name) ? name : '', type })),
   };
+}
+
+function attributeOf(kind: 'int' | 'float' | 'string', value: string | number): AttributeValue {
+  if (kind === 'int') return { kind, value: BigInt(value) };
+  return kind === 'float' ? { kind, value: Number(value) } : { kind, value: String(value) };
 }
 
 const CHANGING: ReadonlySet<string> = new Set([
@@ -90,7 +95,7 @@ function statisticalTopK(draws: Draws): HostileNode {
   const dims = Array.from({ length: 1 + call.int(4) }, () => call.pick([0, 1, 2, 3]));
   return nodeOf(draws, {
     operator: 'StatisticalTopK',
-    attributes: { mode: string(chosen.pick(MODES)), quantile: float(chosen.pick([-1, 0, 1.4])) },
+    attributes: { mode: chosen.pick(MODES), quantile: chosen.pick([-1, 0, 1.4]) },
     tensors: { x: floats(call, [...dims.slice(1), sizes.pick([0, ...MANY])]) },
     outputs: some(chosen, ['kept'], ['y']),
   });
@@ -102,7 +107,7 @@ function ffnSkipStart(draws: Draws): HostileNode {
   const positions = Array.from({ length: dims[0] * dims[1] }, () => call.int(100));
   return nodeOf(draws, {
     operator: 'FFNSkipStart',
-    attributes: { warm_up: int(chosen.int(50)), dense_prefill: int(chosen.int(2)) },
+    attributes: { warm_up: chosen.int(50), dense_prefill: chosen.int(2) },
     tensors: { position_ids: integers('int64', dims, positions) },
     outputs: some(chosen, ['active'], ['state']),
   });
@@ -115,7 +120,7 @@ function ffnSkipStep(draws: Draws): HostileNode {
   const state = Array.from({ length: dims[0] * dims[1] }, () => call.int(5) - 1);
   return nodeOf(draws, {
     operator: 'FFNSkipStep',
-    attributes: { run_length: int(chosen.int(5)), re_arm: int(Number(reArm)) },
+    attributes: { run_length: chosen.int(5), re_arm: Number(reArm) },
     tensors: { state: integers('int32', dims, state), saturation: floats(call, dims), threshold: floats(call, []) },
     outputs: some(chosen, ['next_active'], ['next_state']),
   });
@@ -130,7 +135,7 @@ const maybe = (random: Random, tensor: () => Tensor) => (random.chance(0.5) ? te
 
 /** A matrix of floats in its storage's type. */
 function matrix(random: Random, storage: Storage, dims: readonly number[]): Tensor {
-  return floats(random, dims, storage === 'bf16' ? 'bfloat16' : storage === 'fp16' ? 'float16' : 'float');
+  return floats(random, dims, storage === 'bf16' ? 'bfloat16' : storage === 'fp16' ? 'float16' : 'float32');
 }
 
 const isBlocked = (storage: Storage): storage is 'int4' | 'int8' => storage === 'int4' || storage === 'int8';
@@ -148,25 +153,20 @@ function blocked(random: Random, name: string, storage: Storage, rows: number, c
  * Rows of some matrices side by side, in whole cache lines. Codes may be anything; so may scales, where floats may be
  * anything.
  */
-function records(random: Random, neurons: number, parts: readonly { bytes: number }[]): Tensor {
-  const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+function records(random: Random, neurons: number, rows: readonly number[]): Tensor {
+  const bytes = rows.reduce((sum, row) => sum + row, 0);
   return codes(random, [neurons, Math.ceil(bytes / 64) * 64]);
 }
 
-const rowBytes = (storage: Storage, width: number, hasScales = true) => ({
-  bytes: blocksOf(width) * (codeBytes(storage) + (hasScales ? 2 : 0)),
-});
-
-function activation(random: Random): AttributeValue {
-  return string(random.pick(ACTIVATIONS).name);
-}
+const rowBytes = (storage: Storage, width: number, hasScales = true) =>
+  blocksOf(width) * (codeBytes(storage) + (hasScales ? 2 : 0));
 
 /** The attributes of a choice on its node. */
-function choiceAttributes(random: Random, choice: (typeof CHOICES)[number] | undefined): HostileNode['attributes'] {
-  if (choice === undefined) return { measure: string('none') };
+function choiceAttributes(random: Random, choice: (typeof CHOICES)[number] | undefined): Attributes {
+  if (choice === undefined) return { measure: 'none' };
   const { measure, cut } = choice;
-  const words = { measure: string(measure), cut: string(cut), gather: int(random.int(2)) };
-  return choice.cut === 'deviation' ? { ...words, mode: string(choice.mode), quantile: float(0.5) } : words;
+  const words = { measure, cut, gather: random.int(2) };
+  return choice.cut === 'deviation' ? { ...words, mode: choice.mode, quantile: 0.5 } : words;
 }
 
 function gatedFfn(draws: Draws): HostileNode {
@@ -193,12 +193,12 @@ function gatedFfn(draws: Draws): HostileNode {
   return nodeOf(draws, {
     operator: 'GatedFFN',
     attributes: {
-      storage: string(storage),
-      activation: activation(chosen),
+      storage,
+      activation: chosen.pick(ACTIVATIONS).name,
       ...choiceAttributes(chosen, choice),
-      dense_prefill: int(chosen.int(2)),
-      epsilon: float(1e-6),
-      post_epsilon: float(1e-6),
+      dense_prefill: chosen.int(2),
+      epsilon: 1e-6,
+      post_epsilon: 1e-6,
     },
     tensors: {
       x: floats(call, stream),
@@ -242,12 +242,12 @@ function splitFfn(draws: Draws): HostileNode {
   return nodeOf(draws, {
     operator: 'GatedFFN',
     attributes: {
-      storage: string(storage),
-      activation: activation(chosen),
+      storage,
+      activation: chosen.pick(ACTIVATIONS).name,
       ...choiceAttributes(chosen, choice),
-      post_epsilon: float(1e-6),
-      gate_inputs: int(gateInputs),
-      up_inputs: int(h - gateInputs),
+      post_epsilon: 1e-6,
+      gate_inputs: gateInputs,
+      up_inputs: h - gateInputs,
     },
     tensors: { x: floats(call, [b, s, h]), ...weights, post_norm: maybe(chosen, () => floats(call, [h])) },
     outputs: some(chosen, ['kept'], ['y']),
@@ -285,11 +285,11 @@ function wholeFfn(draws: Draws): HostileNode {
   return nodeOf(draws, {
     operator: 'GatedFFN',
     attributes: {
-      storage: string(variant.storage),
-      activation: activation(chosen),
-      measure: string('none'),
-      epsilon: float(1e-6),
-      post_epsilon: float(1e-6),
+      storage: variant.storage,
+      activation: chosen.pick(ACTIVATIONS).name,
+      measure: 'none',
+      epsilon: 1e-6,
+      post_epsilon: 1e-6,
     },
     tensors: {
       x: floats(call, [b, s, h]),
@@ -310,7 +310,7 @@ function normProduct(draws: Draws): HostileNode {
   const [b, s, h, rows] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(SIZES), sizes.pick(MANY)];
   return nodeOf(draws, {
     operator: 'NormProduct',
-    attributes: { storage: string(variant.storage), epsilon: float(1e-6), softcap: float(chosen.pick([0, 30])) },
+    attributes: { storage: variant.storage, epsilon: 1e-6, softcap: chosen.pick([0, 30]) },
     tensors: {
       x: floats(call, [b, s, h]),
       skip: floats(call, [b, s, h]),
@@ -347,15 +347,15 @@ function normAttention(draws: Draws): HostileNode {
   return nodeOf(draws, {
     operator: 'NormAttention',
     attributes: {
-      storage: string(variant.storage),
-      num_heads: int(heads),
-      kv_num_heads: int(kvHeads),
-      scale: float(0.25),
-      softcap: float(chosen.pick([0, 50])),
-      local_window_size: int(chosen.pick([-1, 1, 7, 64, 100])),
-      epsilon: float(1e-6),
-      head_epsilon: float(1e-6),
-      post_epsilon: float(1e-6),
+      storage: variant.storage,
+      num_heads: heads,
+      kv_num_heads: kvHeads,
+      scale: 0.25,
+      softcap: chosen.pick([0, 50]),
+      local_window_size: chosen.pick([-1, 1, 7, 64, 100]),
+      epsilon: 1e-6,
+      head_epsilon: 1e-6,
+      post_epsilon: 1e-6,
     },
     tensors: {
       x: floats(call, [b, s, h]),
@@ -365,11 +365,7 @@ function normAttention(draws: Draws): HostileNode {
       ...stored(call, 'output', variant, h, queries),
       past_key: floats(call, cache),
       past_value: floats(call, cache),
-      seqlens_k: integers(
-        'int32',
-        [b],
-        Array.from({ length: b }, () => total - 1),
-      ),
+      seqlens_k: integers('int32', [b], Array(b).fill(total - 1)),
       total_sequence_length: integers('int32', call.pick([[], [1]]), [total]),
       cosines: floats(call, [positions, head / 2]),
       sines: floats(call, [positions, head / 2]),

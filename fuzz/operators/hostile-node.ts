@@ -1,32 +1,21 @@
 /** A model of one node as a list of its parts. Cases change the parts and then encode them. */
 import * as proto from '../../formats/onnx/proto.ts';
+import { type DType, ELEMENT_TYPES } from '../../src/core/dtype.ts';
 
-/** ONNX's numbers of the element types that our operators take or may get. */
-export const TYPES = {
-  float: 1,
-  uint8: 2,
-  int8: 3,
-  int32: 6,
-  int64: 7,
-  bool: 9,
-  float16: 10,
-  double: 11,
-  bfloat16: 16,
-} as const;
+/** The element types that our operators take or may get. */
+export const TYPES = [
+  'float32',
+  'uint8',
+  'int8',
+  'int32',
+  'int64',
+  'bool',
+  'float16',
+  'float64',
+  'bfloat16',
+] as const satisfies readonly DType[];
 
-export type TypeName = keyof typeof TYPES;
-
-export const TYPE_BYTES: Readonly<Record<TypeName, number>> = {
-  float: 4,
-  uint8: 1,
-  int8: 1,
-  int32: 4,
-  int64: 8,
-  bool: 1,
-  float16: 2,
-  double: 8,
-  bfloat16: 2,
-};
+export type TypeName = (typeof TYPES)[number];
 
 export interface Tensor {
   readonly type: TypeName;
@@ -63,10 +52,6 @@ export interface HostileNode {
   readonly outputs: readonly Output[];
 }
 
-export function elementsOf(dims: readonly number[]): number {
-  return dims.reduce((product, size) => product * size, 1);
-}
-
 /** The bytes of a model of that node. Shapes of fed values are open, so that only the operator checks them. */
 export function encodeNode({ opType, domain, attributes, inputs, outputs }: HostileNode): Uint8Array {
   const given = distinct(inputs.filter(({ tensor }) => tensor !== undefined));
@@ -90,7 +75,7 @@ export function encodeNode({ opType, domain, attributes, inputs, outputs }: Host
         .filter(({ isConstant }) => isConstant)
         .map(({ name, tensor }) => ({
           name,
-          dataType: TYPES[tensor?.type ?? 'float'],
+          dataType: ELEMENT_TYPES[tensor?.type ?? 'float32'].code,
           dims: tensor?.dims.map((size) => long(BigInt(size))),
           rawData: tensor?.bytes,
         })),
@@ -105,8 +90,8 @@ function distinct<Named extends { readonly name: string }>(values: readonly Name
 }
 
 /** Of any shape. */
-function port(name: string, type: TypeName = 'float') {
-  return { name, type: { tensorType: { elemType: TYPES[type] } } };
+function port(name: string, type: TypeName = 'float32') {
+  return { name, type: { tensorType: { elemType: ELEMENT_TYPES[type].code } } };
 }
 
 function attributeProto(name: string, attribute: AttributeValue) {

@@ -1,12 +1,11 @@
 /** Changes to a sound node. Each change could come from a file or from a caller. */
+import { DTYPE_BYTES, ELEMENT_TYPES, elementCount } from '../../src/core/dtype.ts';
 import type { Random } from '../harness/random.ts';
 import {
   type AttributeValue,
-  elementsOf,
   type HostileNode,
   type Input,
   type Tensor,
-  TYPE_BYTES,
   TYPES,
   type TypeName,
 } from './hostile-node.ts';
@@ -50,48 +49,27 @@ export const NODE_MUTATIONS: readonly Mutation[] = [
 
 const I64_MAX = 2n ** 63n - 1n;
 const INTS: readonly bigint[] = [
-  ...[
-    0n,
-    1n,
-    -1n,
-    2n,
-    3n,
-    16n,
-    4096n,
-    4097n,
-    2n ** 15n,
-    2n ** 20n,
-    2n ** 31n - 1n,
-    2n ** 31n,
-    2n ** 32n,
-    2n ** 32n + 1n,
-  ],
-  ...[
-    2n ** 58n,
-    2n ** 59n,
-    2n ** 60n,
-    2n ** 60n + 4n,
-    2n ** 61n + 4n,
-    2n ** 62n,
-    2n ** 62n + 1n,
-    I64_MAX,
-    -I64_MAX - 1n,
-    -I64_MAX,
-  ],
+  ...[0n, 1n, -1n, 2n, 3n, 16n, 4096n, 4097n, 2n ** 15n, 2n ** 20n],
+  ...[2n ** 31n - 1n, 2n ** 31n, 2n ** 32n, 2n ** 32n + 1n, 2n ** 58n, 2n ** 59n, 2n ** 60n, 2n ** 60n + 4n],
+  ...[2n ** 61n + 4n, 2n ** 62n, 2n ** 62n + 1n, I64_MAX, -I64_MAX - 1n, -I64_MAX],
 ];
-const FLOATS = [
-  0,
-  -0,
-  1,
-  -1,
-  1e-45,
-  1e-38,
-  3.4e38,
-  -3.4e38,
-  Number.NaN,
-  Number.POSITIVE_INFINITY,
-  Number.NEGATIVE_INFINITY,
+const FLOATS: readonly number[] = [
+  ...[0, -0, 1, -1, 1e-45, 1e-38, 3.4e38, -3.4e38],
+  ...[Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
 ];
+const BYTES = [0, 1, 2, 127, 128, 255];
+/** Values of each type that are extreme. Those of narrow floats are given by their bits. */
+const EXTREMES: Readonly<Record<TypeName, readonly (number | bigint)[]>> = {
+  float32: FLOATS,
+  float64: FLOATS,
+  int64: INTS,
+  int32: [0, 1, -1, -2, 5, 63, 64, 1000, 2 ** 31 - 1, -(2 ** 31)],
+  float16: [0, 0x8000, 1, 0x7c00, 0xfc00, 0x7e00, 0x7bff, 0xfbff],
+  bfloat16: [0, 0x8000, 1, 0x7f80, 0xff80, 0x7fc0, 0x7f7f, 0xff7f],
+  bool: BYTES,
+  uint8: BYTES,
+  int8: BYTES,
+};
 const STRINGS = ['', 'silu', 'gelu_tanh', 'gelu', 'relu', 'tanh', 'silu\0', 'é', 'a'.repeat(70_000)];
 /** New values of a dimension. The largest is used only if the tensor has no elements. */
 const DIMENSIONS = [0, 0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 64, 65, 128, 512, 528, 1024] as const;
@@ -101,20 +79,16 @@ const HUGE = [2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 40, 2 ** 52] as const;
 /** The most elements of an invented tensor. */
 const MOST_ELEMENTS = 1 << 16;
 
-function intOf(random: Random): bigint {
-  return random.pick(INTS);
-}
-
 function attributeOf(kind: AttributeValue['kind'], random: Random): AttributeValue {
   switch (kind) {
     case 'int':
-      return { kind, value: intOf(random) };
+      return { kind, value: random.pick(INTS) };
     case 'float':
       return { kind, value: random.pick(FLOATS) };
     case 'string':
       return { kind, value: random.pick(STRINGS) };
     case 'ints':
-      return { kind, value: [intOf(random), intOf(random)] };
+      return { kind, value: [random.pick(INTS), random.pick(INTS)] };
   }
 }
 
@@ -138,18 +112,20 @@ function dropAttribute(node: HostileNode, random: Random): HostileNode {
 /** Changes one of the given inputs. */
 function change(node: HostileNode, random: Random, of: (tensor: Tensor) => Tensor): HostileNode {
   const given = node.inputs.flatMap((input, at) => (input.tensor === undefined ? [] : [at]));
-  if (given.length === 0) return node;
-  const at = random.pick(given);
-  return withInput(node, at, (input) => ({ ...input, ...(input.tensor && { tensor: of(input.tensor) }) }));
+  return given.length === 0 ? node : withInput(node, random.pick(given), (input) => withTensor(input, of));
 }
 
 function withInput(node: HostileNode, at: number, of: (input: Input) => Input): HostileNode {
   return { ...node, inputs: node.inputs.map((input, i) => (i === at ? of(input) : input)) };
 }
 
+function withTensor(input: Input, of: (tensor: Tensor) => Tensor): Input {
+  return { ...input, ...(input.tensor && { tensor: of(input.tensor) }) };
+}
+
 /** With other dimensions, and as many bytes as they need. Unchanged if they need too many. */
 function resized(tensor: Tensor, dims: readonly number[], random: Random): Tensor {
-  const elements = elementsOf(dims);
+  const elements = elementCount(dims);
   if (elements > MOST_ELEMENTS) return tensor;
   const made = anything(random, tensor.type, dims);
   // Old values stay as far as they go, because sound numbers reach further than random bytes.
@@ -163,14 +139,11 @@ function changeDimension(node: HostileNode, random: Random): HostileNode {
     const at = random.int(tensor.dims.length);
     const dims = tensor.dims.map((size, i) => (i === at ? random.pick([...DIMENSIONS, size + 1, size - 1]) : size));
     const isEmpty = dims.includes(0);
-    const huge = dims.map((size, i) =>
-      isEmpty && size !== 0 && i !== at && random.chance(0.5) ? random.pick(HUGE) : size,
-    );
-    return resized(
-      tensor,
-      huge.map((size) => Math.max(0, size)),
-      random,
-    );
+    const huge = dims.map((size, i) => {
+      const mayGrow = isEmpty && size !== 0 && i !== at;
+      return Math.max(0, mayGrow && random.chance(0.5) ? random.pick(HUGE) : size);
+    });
+    return resized(tensor, huge, random);
   });
 }
 
@@ -179,21 +152,11 @@ function changeEverywhere(node: HostileNode, random: Random): HostileNode {
   const sizes = [...new Set(node.inputs.flatMap(({ tensor }) => tensor?.dims ?? []))];
   if (sizes.length === 0) return node;
   const [from, to] = [random.pick(sizes), random.pick(SMALL_DIMENSIONS)];
-  return {
-    ...node,
-    inputs: node.inputs.map((input) =>
-      input.tensor === undefined
-        ? input
-        : {
-            ...input,
-            tensor: resized(
-              input.tensor,
-              input.tensor.dims.map((size) => (size === from ? to : size)),
-              random,
-            ),
-          },
-    ),
+  const exchanged = (tensor: Tensor) => {
+    const dims = tensor.dims.map((size) => (size === from ? to : size));
+    return resized(tensor, dims, random);
   };
+  return { ...node, inputs: node.inputs.map((input) => withTensor(input, exchanged)) };
 }
 
 function changeRank(node: HostileNode, random: Random): HostileNode {
@@ -201,7 +164,7 @@ function changeRank(node: HostileNode, random: Random): HostileNode {
     const { dims } = tensor;
     const changed = random.pick([
       [],
-      [elementsOf(dims)],
+      [elementCount(dims)],
       [1, ...dims],
       dims.slice(1),
       dims.slice(0, -1),
@@ -214,23 +177,21 @@ function changeRank(node: HostileNode, random: Random): HostileNode {
 
 /** More or fewer elements than there are bytes, in an initializer, as a file may have it. */
 function declareMore(node: HostileNode, random: Random): HostileNode {
-  const given = node.inputs.flatMap((input, at) =>
-    input.tensor === undefined || input.tensor.dims.length === 0 ? [] : [at],
-  );
+  const given = node.inputs.flatMap((input, at) => (input.tensor?.dims.length ? [at] : []));
   if (given.length === 0) return node;
-  return withInput(node, random.pick(given), ({ name, tensor }) => {
-    if (tensor === undefined) return { name, isConstant: true };
+  const declared = (tensor: Tensor): Tensor => {
     const at = random.int(tensor.dims.length);
     const dims = tensor.dims.map((size, i) => (i === at ? random.pick([...HUGE, size + 1, 0]) : size));
-    return { name, isConstant: true, tensor: { ...tensor, dims } };
-  });
+    return { ...tensor, dims };
+  };
+  return withInput(node, random.pick(given), (input) => withTensor({ ...input, isConstant: true }, declared));
 }
 
 function changeType(node: HostileNode, random: Random): HostileNode {
   return change(node, random, (tensor) => {
-    const type = random.pick(Object.keys(TYPES) as TypeName[]);
+    const type = random.pick(TYPES);
     // Dimensions may be larger than memory. The bytes then do not match anyway.
-    const isHuge = elementsOf(tensor.dims) > MOST_ELEMENTS;
+    const isHuge = elementCount(tensor.dims) > MOST_ELEMENTS;
     return isHuge ? { ...tensor, type } : anything(random, type, tensor.dims);
   });
 }
@@ -240,7 +201,7 @@ function changeValues(node: HostileNode, random: Random): HostileNode {
     const bytes = tensor.bytes.slice();
     if (bytes.length === 0) return tensor;
     const all = random.chance(0.5);
-    const width = TYPE_BYTES[tensor.type];
+    const width = DTYPE_BYTES[tensor.type];
     const pattern = patternOf(tensor.type, random);
     const count = bytes.length / width;
     const places = all ? Array.from({ length: count }, (_, i) => i) : [random.int(count)];
@@ -251,25 +212,9 @@ function changeValues(node: HostileNode, random: Random): HostileNode {
 
 /** The bytes of one extreme value. */
 function patternOf(type: TypeName, random: Random): Uint8Array {
-  const as = (data: ArrayBufferView) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  switch (type) {
-    case 'float':
-      return as(Float32Array.of(random.pick(FLOATS)));
-    case 'double':
-      return as(Float64Array.of(random.pick(FLOATS)));
-    case 'int64':
-      return as(BigInt64Array.of(intOf(random)));
-    case 'int32':
-      return as(Int32Array.of(random.pick([0, 1, -1, -2, 5, 63, 64, 1000, 2 ** 31 - 1, -(2 ** 31)])));
-    case 'float16':
-      return as(Uint16Array.of(random.pick([0, 0x8000, 1, 0x7c00, 0xfc00, 0x7e00, 0x7bff, 0xfbff])));
-    case 'bfloat16':
-      return as(Uint16Array.of(random.pick([0, 0x8000, 1, 0x7f80, 0xff80, 0x7fc0, 0x7f7f, 0xff7f])));
-    case 'bool':
-    case 'uint8':
-    case 'int8':
-      return Uint8Array.of(random.pick([0, 1, 2, 127, 128, 255]));
-  }
+  // Values are of the kind that the type's array takes.
+  const { array } = ELEMENT_TYPES[type] as unknown as { readonly array: { of(value: number | bigint): Uint8Array } };
+  return new Uint8Array(array.of(random.pick(EXTREMES[type])).buffer);
 }
 
 function dropInput(node: HostileNode, random: Random): HostileNode {
@@ -283,8 +228,8 @@ function exchangeTensors(node: HostileNode, random: Random): HostileNode {
   const [a, b] = [random.pick(node.inputs), random.pick(node.inputs)];
   if (a.tensor === undefined || b.tensor === undefined) return node;
   const inputs = node.inputs.map((input) => {
-    if (input === a) return { ...a, ...(b.tensor && { tensor: b.tensor }) };
-    return input === b ? { ...b, ...(a.tensor && { tensor: a.tensor }) } : input;
+    if (input === a) return { ...a, tensor: b.tensor };
+    return input === b ? { ...b, tensor: a.tensor } : input;
   });
   return { ...node, inputs };
 }
@@ -304,7 +249,7 @@ function addInput(node: HostileNode, random: Random): HostileNode {
   const more = Array.from({ length: 1 + random.int(3) }, (_, i) => ({
     name: `more.${i}`,
     isConstant: random.chance(0.5),
-    tensor: anything(random, random.pick(Object.keys(TYPES) as TypeName[]), [random.int(4), random.int(4)]),
+    tensor: anything(random, random.pick(TYPES), [random.int(4), random.int(4)]),
   }));
   return { ...node, inputs: [...node.inputs, ...more] };
 }
@@ -324,10 +269,10 @@ function changeOutputs(node: HostileNode, random: Random): HostileNode {
       outputs.splice(at);
       break;
     case 2:
-      outputs.push({ name: 'more', type: 'float' });
+      outputs.push({ name: 'more', type: 'float32' });
       break;
     default:
-      outputs[at] = { ...outputs[at], type: random.pick(Object.keys(TYPES) as TypeName[]) };
+      outputs[at] = { ...outputs[at], type: random.pick(TYPES) };
   }
   return { ...node, outputs };
 }

@@ -32,7 +32,7 @@ function node(
     domain,
     attributes,
     inputs: inputs.map(([name, tensor, constant]) => ({ name, tensor, isConstant: constant !== undefined })),
-    outputs: outputs.map((name) => ({ name, type: 'float' })),
+    outputs: outputs.map((name) => ({ name, type: 'float32' })),
   };
 }
 
@@ -58,14 +58,7 @@ function groupQueryAttention(random: Random): HostileNode {
       ['value', floats(random, [b, s, kvHeads * head])],
       ['past_key', floats(random, cache)],
       ['past_value', floats(random, cache)],
-      [
-        'seqlens_k',
-        integers(
-          'int32',
-          [b],
-          Array.from({ length: b }, () => total - 1),
-        ),
-      ],
+      ['seqlens_k', integers('int32', [b], Array(b).fill(total - 1))],
       ['total_sequence_length', integers('int32', [1], [total])],
       ['cosines', floats(random, [32, head / 2])],
       ['sines', floats(random, [32, head / 2])],

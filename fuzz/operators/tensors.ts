@@ -1,15 +1,16 @@
 /** Tensors of seeded values. */
+import { byteLength, elementCount } from '../../src/core/dtype.ts';
 import type { Random } from '../harness/random.ts';
-import { elementsOf, type Tensor, TYPE_BYTES, type TypeName } from './hostile-node.ts';
+import type { Tensor, TypeName } from './hostile-node.ts';
 
 /** Small numbers, like those of weights and streams. */
 export function floats(
   random: Random,
   dims: readonly number[],
-  type: 'float' | 'bfloat16' | 'float16' = 'float',
+  type: 'float32' | 'bfloat16' | 'float16' = 'float32',
 ): Tensor {
-  const count = elementsOf(dims);
-  if (type === 'float') {
+  const count = elementCount(dims);
+  if (type === 'float32') {
     const data = Float32Array.from({ length: count }, () => random.int(2001) / 1000 - 1);
     return { type, dims, bytes: new Uint8Array(data.buffer) };
   }
@@ -23,11 +24,11 @@ export function floats(
 }
 
 export function codes(random: Random, dims: readonly number[]): Tensor {
-  return { type: 'uint8', dims, bytes: Uint8Array.from({ length: elementsOf(dims) }, () => random.int(256)) };
+  return { type: 'uint8', dims, bytes: Uint8Array.from({ length: elementCount(dims) }, () => random.int(256)) };
 }
 
 export function bools(random: Random, dims: readonly number[]): Tensor {
-  return { type: 'bool', dims, bytes: Uint8Array.from({ length: elementsOf(dims) }, () => random.int(2)) };
+  return { type: 'bool', dims, bytes: Uint8Array.from({ length: elementCount(dims) }, () => random.int(2)) };
 }
 
 export function integers(type: 'int32' | 'int64', dims: readonly number[], values: readonly number[]): Tensor {
@@ -37,6 +38,6 @@ export function integers(type: 'int32' | 'int64', dims: readonly number[], value
 
 /** Any bytes, for a type or shape that a case gives to an input. */
 export function anything(random: Random, type: TypeName, dims: readonly number[]): Tensor {
-  const bytes = Uint8Array.from({ length: elementsOf(dims) * TYPE_BYTES[type] }, () => random.int(256));
+  const bytes = Uint8Array.from({ length: byteLength(type, dims) }, () => random.int(256));
   return { type, dims, bytes };
 }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createRandom, type Random } from '../../fuzz/harness/random.ts';
 import { FAMILIES, type Family } from '../../fuzz/operators/families.ts';
-import { encodeNode, type HostileNode, TYPES } from '../../fuzz/operators/hostile-node.ts';
+import { encodeNode, type HostileNode } from '../../fuzz/operators/hostile-node.ts';
+import { ELEMENT_TYPES } from '../../src/core/dtype.ts';
 import { loadAddon, runtimeLibrary } from '../../src/runtime/native-addon.ts';
 import type { NativeValue } from '../../src/runtime/native-model.ts';
 import { required, root } from '../real/real-model.ts';
@@ -53,7 +54,9 @@ async function run(node: HostileNode): Promise<Record<string, NativeValue>> {
   });
   try {
     const inputs = node.inputs.flatMap(({ name, tensor }) =>
-      tensor === undefined ? [] : [{ name, value: model.createValue(TYPES[tensor.type], tensor.dims, tensor.bytes) }],
+      tensor === undefined
+        ? []
+        : [{ name, value: model.createValue(ELEMENT_TYPES[tensor.type].code, tensor.dims, tensor.bytes) }],
     );
     const outputs = model.outputs.map(({ name }) => ({ name, value: null }));
     const values = await model.run(inputs, outputs);
