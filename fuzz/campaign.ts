@@ -1,11 +1,11 @@
 /** A campaign: cases by number. Each case ends well or is a failure. */
 
 export interface CampaignOptions {
-  /** Ends after this time, or after this number of cases, whichever comes first. */
-  readonly minutes?: number;
-  readonly cases?: number;
+  /** Ends after this time, or after this number of cases, whichever comes first. Either may be infinite. */
+  readonly minutes: number;
+  readonly cases: number;
   /** The first case; earlier ones are left out. One failed case is run again in this way. */
-  readonly from?: number;
+  readonly from: number;
   /** Case `n` of a seed is the same in every run of one version. */
   readonly seed: number;
   readonly log: (line: string) => void;
@@ -31,8 +31,13 @@ export interface Campaign {
 }
 
 /** The end of a campaign that begins now, by `performance.now()`. */
-export function deadlineOf({ minutes = Number.POSITIVE_INFINITY }: CampaignOptions): number {
+export function deadlineOf({ minutes }: CampaignOptions): number {
   return performance.now() + minutes * 60_000;
+}
+
+/** The command that runs one case again. */
+export function replayCommand(campaign: string, seed: number, index: number | string): string {
+  return `npm run fuzz -- --only ${campaign} --seed ${seed} --from ${index} --cases 1`;
 }
 
 /** A campaign ends after this number of failures, because more would add nothing. */
@@ -43,7 +48,7 @@ export async function eachCase(
   options: CampaignOptions,
   run: (index: number) => Promise<string | undefined>,
 ): Promise<CampaignResult> {
-  const { from = 0, cases = Number.POSITIVE_INFINITY, log, signal } = options;
+  const { from, cases, log, signal } = options;
   const deadline = deadlineOf(options);
   const failures: Failure[] = [];
   let index = from;

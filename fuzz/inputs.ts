@@ -1,12 +1,10 @@
 /** Files of every kind with changes, read as the commands read them. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
-import { type Campaign, type CampaignOptions, type CampaignResult, deadlineOf, type Failure } from './campaign.ts';
+import { type Campaign, type CampaignOptions, type CampaignResult, type Failure, replayCommand } from './campaign.ts';
 import { built, repository } from './harness/paths.ts';
-import { replayCommand } from './harness/replay.ts';
 import { withScratch } from './harness/scratch.ts';
-import { LIMITS, type Range, supervise } from './harness/supervise.ts';
+import { type Range, rangeOf, supervise } from './harness/supervise.ts';
 import { chooseCase, filesOfCase, soundFiles, withoutMutations } from './inputs/case.ts';
 import { writeInput } from './inputs/files.ts';
 import { makeSeeds } from './inputs/seeds.ts';
@@ -14,7 +12,7 @@ import { makeSeeds } from './inputs/seeds.ts';
 export const inputs: Campaign = { name: 'inputs', run };
 
 async function run(options: CampaignOptions): Promise<CampaignResult> {
-  const { seed, from = 0, cases = Number.POSITIVE_INFINITY, signal, log } = options;
+  const { seed, signal, log } = options;
   return withScratch(async (scratch) => {
     const bench = { seeds: join(scratch, 'seeds'), work: join(scratch, 'work'), seed };
     await makeSeeds(bench.seeds, repository('fixtures'));
@@ -27,9 +25,7 @@ async function run(options: CampaignOptions): Promise<CampaignResult> {
       log(`case ${index}: ${why.split('\n').slice(0, 4).join('\n  ')}`);
       found.set(kind, { index, why });
     };
-    const jobs = availableParallelism();
-    const range = { from, cases, deadline: deadlineOf(options), jobs, signal, onFailure };
-    const done = await runCases(bench, range);
+    const done = await runCases(bench, { ...rangeOf(options), onFailure });
     const failures: Failure[] = [];
     for (const { index, why } of found.values()) failures.push(await reproduce(bench, index, why, signal));
     return { cases: done, failures };
@@ -52,8 +48,7 @@ interface Bench {
 }
 
 function runCases({ seeds, work, seed }: Bench, range: Range, without: readonly number[] = []): Promise<number> {
-  const args = [seeds, work, String(seed), without.join()];
-  return supervise({ ...range, script: built('inputs/child.js'), args, limits: LIMITS });
+  return supervise({ ...range, script: built('inputs/child.js'), args: [seeds, work, String(seed), without.join()] });
 }
 
 /** The smallest form of a failed case that still fails, written to disk for inspection. */

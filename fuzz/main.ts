@@ -2,9 +2,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { Failure } from './campaign.ts';
+import { type CampaignOptions, type Failure, replayCommand } from './campaign.ts';
 import { repository } from './harness/paths.ts';
-import { replayCommand } from './harness/replay.ts';
 import { CAMPAIGNS } from './index.ts';
 
 const USAGE = `npm run fuzz -- [--minutes N] [--cases N] [--seed S] [--only name,...] [--from CASE]
@@ -18,11 +17,7 @@ const USAGE = `npm run fuzz -- [--minutes N] [--cases N] [--seed S] [--only name
 /** Exit codes. */
 const [FOUND, USAGE_ERROR, STOPPED] = [1, 2, 130];
 
-interface Options {
-  readonly minutes: number;
-  readonly cases: number | undefined;
-  readonly from: number | undefined;
-  readonly seed: number;
+interface Options extends Omit<CampaignOptions, 'log' | 'signal'> {
   readonly campaigns: typeof CAMPAIGNS;
 }
 
@@ -40,11 +35,10 @@ function optionsOf(args: readonly string[]): Options {
   const only = values.only?.split(',') ?? CAMPAIGNS.map(({ name }) => name);
   const unknown = only.find((name) => !CAMPAIGNS.some((campaign) => campaign.name === name));
   if (unknown !== undefined) throw new RangeError(`There is no campaign "${unknown}"`);
-  const cases = number('cases');
   return {
-    minutes: number('minutes') ?? (cases === undefined ? 2 : Number.POSITIVE_INFINITY),
-    cases,
-    from: number('from'),
+    minutes: number('minutes') ?? (values.cases === undefined ? 2 : Number.POSITIVE_INFINITY),
+    cases: number('cases') ?? Number.POSITIVE_INFINITY,
+    from: number('from') ?? 0,
     seed: number('seed') ?? Math.floor(Math.random() * 1e6),
     campaigns: CAMPAIGNS.filter(({ name }) => only.includes(name)),
   };
@@ -63,10 +57,8 @@ async function fuzz({ minutes, cases, from, seed, campaigns }: Options, signal: 
     const begun = performance.now();
     const result = await run({
       // Unused time goes to the next campaigns.
-      ...(Number.isFinite(minutes) && { minutes: Math.max(0, (minutesLeft() * share) / shares) }),
-      ...(cases !== undefined && { cases }),
-      ...(from !== undefined && { from }),
-      ...{ seed, signal, log: (line: string) => console.log(`  ${name}: ${line}`) },
+      minutes: Math.max(0, (minutesLeft() * share) / shares),
+      ...{ cases, from, seed, signal, log: (line: string) => console.log(`  ${name}: ${line}`) },
     });
     const seconds = (performance.now() - begun) / 1000;
     const rate = (result.cases / seconds).toPrecision(3);

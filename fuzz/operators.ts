@@ -4,23 +4,21 @@
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { type Campaign, type CampaignOptions, type CampaignResult, deadlineOf, type Failure } from './campaign.ts';
+import type { Campaign, CampaignOptions, CampaignResult, Failure } from './campaign.ts';
 import { built, repository } from './harness/paths.ts';
-import { LIMITS, type Limits, supervise } from './harness/supervise.ts';
+import { LIMITS, rangeOf, type Supervised, supervise } from './harness/supervise.ts';
 import { chooseCase } from './operators/case.ts';
 
 export const operators: Campaign = { name: 'operators', run };
 
-interface Build {
+/** A build of the library, and what its processes need. */
+interface Build extends Pick<Supervised, 'environment' | 'limits'> {
   readonly folder: string;
-  readonly environment: Readonly<Record<string, string>>;
-  readonly limits: Limits;
 }
 
 async function run(options: CampaignOptions): Promise<CampaignResult> {
-  const { seed, from = 0, cases = Number.POSITIVE_INFINITY, log, signal } = options;
+  const { seed, log } = options;
   const build = findBuild();
   if (build === undefined) {
     log('left out: the native library is not built');
@@ -34,28 +32,25 @@ async function run(options: CampaignOptions): Promise<CampaignResult> {
     log(`case ${index}: ${what}`);
     failures.push({ case: String(index), why: what });
   };
-  const { folder, environment, limits } = build;
-  const range = { from, cases, deadline: deadlineOf(options), jobs: availableParallelism(), signal, onFailure };
-  const script = { script: built('operators/child.js'), args: [folder, String(seed)], limits };
-  const done = await withEnvironment(environment, () => supervise({ ...range, ...script }));
-  return { cases: done, failures };
+  const { folder, ...needs } = build;
+  const script = { script: built('operators/child.js'), args: [folder, String(seed)] };
+  return { cases: await supervise({ ...rangeOf(options), ...script, ...needs, onFailure }), failures };
 }
 
 function findBuild(): Build | undefined {
   const [sanitized, released] = ['address', 'release'].map((preset) => repository('native/build', preset, 'lib'));
-  if (isBuilt(sanitized)) return { folder: sanitized, environment: sanitizerEnvironment(), limits: SANITIZED_LIMITS };
-  return isBuilt(released) ? { folder: released, environment: {}, limits: LIMITS } : undefined;
+  // Sanitizers need additional memory for their records.
+  const limits = { ...LIMITS, bytes: 2 * LIMITS.bytes };
+  if (isBuilt(sanitized)) return { folder: sanitized, environment: sanitizerEnvironment(), limits };
+  return isBuilt(released) ? { folder: released } : undefined;
 }
 
 function isBuilt(folder: string): boolean {
   return ['lacuna_node.node', 'liblacuna_ort.so'].every((name) => existsSync(join(folder, name)));
 }
 
-/** Additional memory for the sanitizers' records. */
-const SANITIZED_LIMITS: Limits = { ...LIMITS, bytes: 2 * LIMITS.bytes };
-
 /** A sanitizer must be loaded before the process that it watches, because Node itself is built without. */
-function sanitizerEnvironment(): Build['environment'] {
+function sanitizerEnvironment(): Supervised['environment'] {
   const libraries = ['libasan.so', 'libubsan.so'].map((name) =>
     execFileSync('c++', [`-print-file-name=${name}`], { encoding: 'utf8' }).trim(),
   );
@@ -65,18 +60,4 @@ function sanitizerEnvironment(): Build['environment'] {
       'detect_leaks=0:alloc_dealloc_mismatch=0:allocator_may_return_null=1:malloc_context_size=2:quarantine_size_mb=4:exitcode=99',
     UBSAN_OPTIONS: 'print_stacktrace=1',
   };
-}
-
-/** Runs `action`. Its processes get `variables` in addition to those of this process. */
-async function withEnvironment<T>(variables: Build['environment'], action: () => Promise<T>): Promise<T> {
-  const before = { ...process.env };
-  Object.assign(process.env, variables);
-  try {
-    return await action();
-  } finally {
-    for (const name of Object.keys(variables)) {
-      if (before[name] === undefined) delete process.env[name];
-      else process.env[name] = before[name];
-    }
-  }
 }

@@ -1,5 +1,7 @@
 /** The command line as a process of its own, as users have it. */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { text } from 'node:stream/consumers';
 import { repository } from './paths.ts';
 
 export interface Ended {
@@ -20,31 +22,19 @@ export interface Disturbance {
 /** A command that takes longer than this hangs. */
 const MOST_MS = 300_000;
 
-export function runLacuna(
+export async function runLacuna(
   args: readonly string[],
   stop: AbortSignal,
   disturbance: Disturbance = { signal: 'SIGKILL', afterMs: MOST_MS },
 ): Promise<Ended> {
-  return new Promise((resolve, reject) => {
-    const started = performance.now();
-    const child = spawn(process.execPath, [repository('bin/lacuna.js'), ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let [stdout, stderr] = ['', ''];
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      stdout += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      stderr += text;
-    });
-    const timer = setTimeout(() => child.kill(disturbance.signal), disturbance.afterMs);
-    const abort = () => child.kill('SIGKILL');
-    stop.addEventListener('abort', abort, { once: true });
-    child.on('error', reject);
-    child.on('close', (code, signal) => {
-      clearTimeout(timer);
-      stop.removeEventListener('abort', abort);
-      resolve({ code, signal, stdout, stderr, seconds: (performance.now() - started) / 1000 });
-    });
-  });
+  const started = performance.now();
+  const child = spawn(process.execPath, [repository('bin/lacuna.js'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const timer = setTimeout(() => child.kill(disturbance.signal), disturbance.afterMs);
+  const abort = () => child.kill('SIGKILL');
+  stop.addEventListener('abort', abort, { once: true });
+  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
+  clearTimeout(timer);
+  stop.removeEventListener('abort', abort);
+  const { exitCode: code, signalCode: signal } = child;
+  return { code, signal, stdout, stderr, seconds: (performance.now() - started) / 1000 };
 }

@@ -4,7 +4,10 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { type CampaignOptions, deadlineOf } from '../campaign.ts';
 import type { Report } from './serve.ts';
 
 export interface Limits {
@@ -36,7 +39,16 @@ export interface Supervised extends Range {
   /** JavaScript that calls `serve` with its last arguments. `args` come before them. */
   readonly script: string;
   readonly args: readonly string[];
-  readonly limits: Limits;
+  /** Without them, `LIMITS`. */
+  readonly limits?: Limits;
+  /** Variables that the processes get in addition to those of this one. */
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** The cases of a campaign that begins now, in as many processes as there are processors. */
+export function rangeOf(options: CampaignOptions): Omit<Range, 'onFailure'> {
+  const { from, cases, signal } = options;
+  return { from, cases, signal, deadline: deadlineOf(options), jobs: availableParallelism() };
 }
 
 /** The most cases in one process. The memory that one case leaves behind then counts against few others. */
@@ -76,13 +88,14 @@ export async function supervise(options: Supervised): Promise<number> {
 
 /** Runs cases `first` to `last` - 1 in one process, until one of them ends it. Returns the case to continue with. */
 function runBatch(first: number, last: number, options: Supervised): Promise<number> {
-  const { script, args, limits, deadline, signal, onFailure } = options;
+  const { script, args, limits = LIMITS, environment, deadline, signal, onFailure } = options;
   return new Promise((resolve, reject) => {
     const numbers = [first, last - first, limits.bytes].map(String);
     // A heap that outgrows the limit ends the process. A smaller one is collected in time to stay below.
     const flags = [`--max-old-space-size=${Math.round(limits.bytes / 2 ** 20)}`];
     const child = spawn(process.execPath, [...flags, script, ...args, ...numbers], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      env: { ...process.env, ...environment },
     });
     const tail = keepTail(child);
     let running: number | undefined;
@@ -94,7 +107,7 @@ function runBatch(first: number, last: number, options: Supervised): Promise<num
       killedFor ??= why;
       child.kill('SIGKILL');
     };
-    readLines(child.stdio[3] as Readable, (line) => {
+    createInterface({ input: child.stdio[3] as Readable }).on('line', (line) => {
       const report = JSON.parse(line) as Report;
       since = performance.now();
       cpuSince = cpuMs(child.pid);
@@ -128,15 +141,6 @@ function runBatch(first: number, last: number, options: Supervised): Promise<num
       onFailure(running, `${killedFor ?? `the process ended with ${code ?? name}`}\n${tail()}`.trim());
       resolve(running + 1);
     });
-  });
-}
-
-function readLines(stream: Readable, use: (line: string) => void): void {
-  let rest = '';
-  stream.setEncoding('utf8').on('data', (text: string) => {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) use(line);
   });
 }
 

@@ -5,20 +5,22 @@ import { basename, join, relative } from 'node:path';
 
 /** sha256 of every file by its path. Files with measured times only need to exist. */
 export function hashTree(folder: string): ReadonlyMap<string, string> {
-  const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const paths = entries.map((entry) => join(entry.parentPath, entry.name)).sort();
-  return new Map(paths.map((path) => [relative(folder, path), hashWithoutTimes(path)]));
+  const hash = (path: string) => {
+    const content = withoutTimes(basename(path), readFileSync(path));
+    return createHash('sha256').update(content).digest('hex');
+  };
+  return new Map(filesIn(folder).map((path) => [relative(folder, path), hash(path)]));
 }
 
-function hashWithoutTimes(path: string): string {
-  const name = basename(path);
-  if (name === 'bench.json') return 'times';
-  const bytes = readFileSync(path);
-  return createHash('sha256').update(withoutTimes(name, bytes)).digest('hex');
+/** The paths of all files in a folder and its folders, in order. */
+export function filesIn(folder: string): readonly string[] {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return entries.map((entry) => join(entry.parentPath, entry.name)).sort();
 }
 
 /** A model card contains measured speeds, and the manifest the card's checksum. */
 function withoutTimes(name: string, bytes: Buffer): Buffer | string {
+  if (name === 'bench.json') return 'times';
   if (name === 'README.md') return bytes.toString('utf8').replace(/\d+(\.\d+)?/g, '#');
   if (name !== 'lacuna.json') return bytes;
   const manifest = JSON.parse(bytes.toString('utf8'));

@@ -1,7 +1,8 @@
 /** The files of an input in memory, changed and written anew for each case. */
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, extname, join, relative } from 'node:path';
 import type { Random } from '../harness/random.ts';
+import { filesIn } from '../harness/tree.ts';
 import { mutateBytes } from './bytes.ts';
 import { mutateGguf } from './gguf.ts';
 import { TEMPLATES } from './hostile-values.ts';
@@ -20,9 +21,7 @@ export type InputFile =
 export type InputFiles = ReadonlyMap<string, InputFile>;
 
 export function readInput(folder: string): InputFiles {
-  const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const paths = entries.map((entry) => join(entry.parentPath, entry.name)).sort();
-  return new Map(paths.map((path) => [relative(folder, path), { kind: 'bytes', bytes: readFileSync(path) }]));
+  return new Map(filesIn(folder).map((path) => [relative(folder, path), { kind: 'bytes', bytes: readFileSync(path) }]));
 }
 
 export function writeInput(files: InputFiles, folder: string): void {
