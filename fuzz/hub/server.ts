@@ -135,18 +135,9 @@ const SIZES = [0, -1, 1, 0.5, 2 ** 31, 2 ** 53, 1e308];
 const LISTINGS: readonly ((random: Random, listing: Listing) => string)[] = [
   (random, listing) => mutateJson(JSON.stringify(listing), random) ?? '',
   (random, listing) => mutateJson(JSON.stringify(listing), random) ?? '',
-  (random, { siblings, ...rest }) =>
-    JSON.stringify({
-      ...rest,
-      siblings: siblings.map((one) => changed(random, one, { rfilename: random.pick(NAMES) })),
-    }),
-  (random, { siblings, ...rest }) =>
-    JSON.stringify({ ...rest, siblings: siblings.map((one) => changed(random, one, { size: random.pick(SIZES) })) }),
-  (random, { siblings, ...rest }) =>
-    JSON.stringify({
-      ...rest,
-      siblings: siblings.map((one) => changed(random, one, { lfs: { sha256: '0'.repeat(64), size: 9 } })),
-    }),
+  (random, listing) => withSome(random, listing, () => ({ rfilename: random.pick(NAMES) })),
+  (random, listing) => withSome(random, listing, () => ({ size: random.pick(SIZES) })),
+  (random, listing) => withSome(random, listing, () => ({ lfs: { sha256: '0'.repeat(64), size: 9 } })),
   (_, { siblings, ...rest }) =>
     JSON.stringify({ ...rest, siblings: Array.from({ length: 20_000 }, () => siblings).flat() }),
   () => '[',
@@ -155,8 +146,13 @@ const LISTINGS: readonly ((random: Random, listing: Listing) => string)[] = [
   () => '\ud800',
 ];
 
-function changed(random: Random, entry: object, change: object): object {
-  return random.chance(0.5) ? { ...entry, ...change } : entry;
+/** The listing with a change of some of its files. */
+function withSome(random: Random, { siblings, ...rest }: Listing, change: () => object): string {
+  const some = siblings.map((one) => {
+    const changed = { ...one, ...change() };
+    return random.chance(0.5) ? changed : one;
+  });
+  return JSON.stringify({ ...rest, siblings: some });
 }
 
 /** A Hub that is wrong in one or two ways. */

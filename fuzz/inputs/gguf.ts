@@ -10,22 +10,10 @@ interface Field {
   readonly kind: 'number' | 'string';
 }
 
-/** Bytes of a scalar by its type in the format. */
-const WIDTHS: Readonly<Record<number, number>> = {
-  0: 1,
-  1: 1,
-  2: 2,
-  3: 2,
-  4: 4,
-  5: 4,
-  6: 4,
-  7: 1,
-  10: 8,
-  11: 8,
-  12: 8,
-};
 const STRING = 8;
 const ARRAY = 9;
+/** Bytes of a scalar by its type in the format. The two types that are no scalars have none. */
+const WIDTHS = [1, 1, 2, 2, 4, 4, 4, 1, Number.NaN, Number.NaN, 8, 8, 8];
 
 export function mutateGguf(bytes: Uint8Array, random: Random): Uint8Array {
   const fields = fieldsOf(bytes);
