@@ -1,4 +1,5 @@
 /** Changes one field of a protobuf file, at any depth. Lengths around it are written anew. */
+import protobuf from 'protobufjs/minimal.js';
 import type { Random } from '../harness/random.ts';
 import { mutateBytes } from './bytes.ts';
 import { INTEGERS, STRINGS } from './hostile-values.ts';
@@ -61,53 +62,33 @@ function setValue(field: Field, random: Random): void {
 }
 
 function parse(bytes: Uint8Array): Field[] | undefined {
+  const reader = protobuf.Reader.create(bytes);
   const fields: Field[] = [];
-  for (let at = 0; at < bytes.length; ) {
-    const tag = readVarint(bytes, at);
-    if (tag === undefined || tag.value > 0xffff) return undefined;
-    const field: Field = { number: Number(tag.value >> 3n), wire: Number(tag.value & 7n), varint: 0n, bytes: EMPTY };
-    at = tag.end;
-    if (field.number === 0 || ![0, 1, 2, 5].includes(field.wire)) return undefined;
-    let length = field.wire === 1 ? 8 : field.wire === 5 ? 4 : 0;
-    if (field.wire === 0 || field.wire === 2) {
-      const number = readVarint(bytes, at);
-      if (number === undefined) return undefined;
-      at = number.end;
-      if (field.wire === 0) field.varint = number.value;
-      else length = Number(number.value);
+  try {
+    while (reader.pos < reader.len) {
+      const tag = reader.uint32();
+      const field: Field = { number: tag >>> 3, wire: tag & 7, varint: 0n, bytes: EMPTY };
+      if (tag > 0xffff || field.number === 0 || ![0, 1, 2, 5].includes(field.wire)) return undefined;
+      const start = reader.pos;
+      if (field.wire === 0) field.varint = BigInt(reader.uint64().toString());
+      else if (field.wire === 2) field.bytes = reader.bytes();
+      else field.bytes = bytes.subarray(start, reader.skipType(field.wire).pos);
+      fields.push(field);
     }
-    if (at + length > bytes.length) return undefined;
-    field.bytes = bytes.subarray(at, at + length);
-    at += length;
-    fields.push(field);
+  } catch {
+    return undefined;
   }
   return fields;
 }
 
 const EMPTY = new Uint8Array(0);
 
-function readVarint(bytes: Uint8Array, at: number): { value: bigint; end: number } | undefined {
-  let value = 0n;
-  for (let i = 0; i < 10 && at + i < bytes.length; i++) {
-    value |= BigInt(bytes[at + i] & 0x7f) << BigInt(7 * i);
-    if (bytes[at + i] < 0x80) return { value, end: at + i + 1 };
-  }
-  return undefined;
-}
-
 function encode(fields: readonly Field[]): Uint8Array {
   return Buffer.concat(
     fields.flatMap(({ number, wire, varint, bytes }) => {
-      const tag = writeVarint(BigInt(number * 8 + wire));
-      if (wire === 0) return [tag, writeVarint(varint)];
-      return wire === 2 ? [tag, writeVarint(BigInt(bytes.length)), bytes] : [tag, bytes];
+      const writer = protobuf.Writer.create().uint32(number * 8 + wire);
+      if (wire === 0) return [writer.uint64(String(varint)).finish()];
+      return wire === 2 ? [writer.bytes(bytes).finish()] : [writer.finish(), bytes];
     }),
   );
-}
-
-function writeVarint(value: bigint): Uint8Array {
-  const bytes: number[] = [];
-  for (; value > 0x7fn; value >>= 7n) bytes.push(Number(value & 0x7fn) | 0x80);
-  bytes.push(Number(value));
-  return Uint8Array.from(bytes);
 }
