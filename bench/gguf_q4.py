@@ -14,29 +14,6 @@ from pathlib import Path
 import gguf
 import numpy
 
-LAYER = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-NORMS = {
-    "llama": {"post_attention_layernorm": "ffn_norm"},
-    "gemma3": {
-        "post_attention_layernorm": "post_attention_norm",
-        "pre_feedforward_layernorm": "ffn_norm",
-        "post_feedforward_layernorm": "post_ffw_norm",
-    },
-}
-WHOLE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
-
-
 def main() -> None:
     checkpoint, output = Path(sys.argv[1]), sys.argv[2]
     config = json.loads((checkpoint / "config.json").read_text())
@@ -61,8 +38,10 @@ def main() -> None:
         writer.add_sliding_window(config["sliding_window"])
     writer.add_vocab_size(config["vocab_size"])
     writer.add_tokenizer_model("no_vocab")
+    architecture = gguf.MODEL_ARCH.LLAMA if kind == "llama" else gguf.MODEL_ARCH.GEMMA3
+    names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
     for name, data in tensors(checkpoint):
-        target = renamed(name, kind)
+        target = names.get_name(name, (".weight",))
         if kind == "gemma3" and data.ndim == 1:
             data = data + 1
         if kind == "llama" and target.endswith(("attn_q.weight", "attn_k.weight")):
@@ -80,14 +59,6 @@ def main() -> None:
     writer.close()
 
 
-def renamed(name: str, kind: str) -> str:
-    stem = name.removesuffix(".weight")
-    if stem in WHOLE:
-        return f"{WHOLE[stem]}.weight"
-    _, _, index, part = stem.split(".", 3)
-    return f"blk.{index}.{ {**LAYER, **NORMS[kind]}[part] }.weight"
-
-
 def tensors(checkpoint: Path):
     """Names and float32 arrays from all of its safetensors files."""
     for path in sorted(checkpoint.glob("model*.safetensors")):
@@ -97,13 +68,10 @@ def tensors(checkpoint: Path):
             if name == "__metadata__":
                 continue
             first, end = (8 + size + at for at in entry["data_offsets"])
-            yield name, floats(raw[first:end], entry["dtype"]).reshape(entry["shape"])
-
-
-def floats(raw: bytes, dtype: str) -> numpy.ndarray:
-    if dtype == "BF16":
-        return (numpy.frombuffer(raw, numpy.uint16).astype(numpy.uint32) << 16).view(numpy.float32)
-    return numpy.frombuffer(raw, {"F16": numpy.float16, "F32": numpy.float32}[dtype]).astype(numpy.float32)
+            stored = numpy.frombuffer(raw[first:end], numpy.uint8)
+            # Floats have the same names in both formats.
+            values = gguf.dequantize(stored, gguf.GGMLQuantizationType[entry["dtype"]])
+            yield name, values.astype(numpy.float32).reshape(entry["shape"])
 
 
 if __name__ == "__main__":

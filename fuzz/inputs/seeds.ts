@@ -5,7 +5,6 @@ import { writeSafetensors } from '../../formats/safetensors/index.ts';
 import { float32Tensor, type TensorExpr } from '../../src/core/tensor.ts';
 import { createRandom } from '../harness/random.ts';
 import { lacuna } from './command.ts';
-import { smallGguf } from './gguf-seed.ts';
 
 /** A LLaMA that converts in milliseconds. Its layers are wide enough for every block size. */
 const CONFIG = {
@@ -57,8 +56,7 @@ export async function makeSeeds(folder: string, fixtures: string): Promise<void>
   await writeCheckpoint(at('gemma'), GEMMA, fixtures);
   await writeShards(at('shards'), at('checkpoint'));
   await writeAdapter(at('adapter'));
-  mkdirSync(at('gguf'));
-  writeFileSync(at('gguf', 'model.gguf'), smallGguf());
+  copyInto(at('gguf'), join(fixtures, 'gguf/quantised.gguf'));
   copyInto(at('gguf-positions'), join(fixtures, 'gguf/llama3.gguf'));
   copyInto(at('gguf-biases'), join(fixtures, 'gguf/attention-bias.gguf'));
   copyInto(at('expectations'), join(fixtures, 'tiny-llama/lacuna-expectations.safetensors'));
