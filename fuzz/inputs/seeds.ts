@@ -1,7 +1,8 @@
 /** The sound inputs from which all others are made: small, of every kind, made by the commands themselves. */
-import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { writeSafetensors } from '../../formats/safetensors/index.ts';
+import { elementCount } from '../../src/core/dtype.ts';
 import { float32Tensor, type TensorExpr } from '../../src/core/tensor.ts';
 import { createRandom } from '../harness/random.ts';
 import { lacuna } from './command.ts';
@@ -81,8 +82,7 @@ export function makeCheckpoint(folder: string, fixtures: string): Promise<void> 
 }
 
 function copyInto(folder: string, path: string): void {
-  mkdirSync(folder, { recursive: true });
-  copyFileSync(path, join(folder, path.slice(dirname(path).length + 1)));
+  cpSync(path, join(folder, basename(path)));
 }
 
 async function writeCheckpoint(folder: string, config: typeof CONFIG | typeof GEMMA, fixtures: string): Promise<void> {
@@ -98,28 +98,33 @@ type Shapes = Readonly<Record<string, readonly number[]>>;
 function shapesOf(config: typeof CONFIG | typeof GEMMA): Shapes {
   const { hidden_size: hidden, intermediate_size: ffn, head_dim: head, vocab_size: vocabulary } = config;
   const [queries, keys] = [config.num_attention_heads * head, config.num_key_value_heads * head];
-  const isGemma = config.model_type !== 'llama';
-  const layers = Array.from({ length: config.num_hidden_layers }, (_, i) => ({
-    [`model.layers.${i}.input_layernorm.weight`]: [hidden],
-    [`model.layers.${i}.post_attention_layernorm.weight`]: [hidden],
-    ...(isGemma && {
-      [`model.layers.${i}.pre_feedforward_layernorm.weight`]: [hidden],
-      [`model.layers.${i}.post_feedforward_layernorm.weight`]: [hidden],
-      [`model.layers.${i}.self_attn.q_norm.weight`]: [head],
-      [`model.layers.${i}.self_attn.k_norm.weight`]: [head],
+  const layer = {
+    input_layernorm: [hidden],
+    post_attention_layernorm: [hidden],
+    ...(config.model_type !== 'llama' && {
+      pre_feedforward_layernorm: [hidden],
+      post_feedforward_layernorm: [hidden],
+      'self_attn.q_norm': [head],
+      'self_attn.k_norm': [head],
     }),
-    [`model.layers.${i}.self_attn.q_proj.weight`]: [queries, hidden],
-    [`model.layers.${i}.self_attn.k_proj.weight`]: [keys, hidden],
-    [`model.layers.${i}.self_attn.v_proj.weight`]: [keys, hidden],
-    [`model.layers.${i}.self_attn.o_proj.weight`]: [hidden, queries],
-    [`model.layers.${i}.mlp.gate_proj.weight`]: [ffn, hidden],
-    [`model.layers.${i}.mlp.up_proj.weight`]: [ffn, hidden],
-    [`model.layers.${i}.mlp.down_proj.weight`]: [hidden, ffn],
-  }));
-  return Object.assign(
-    { 'model.embed_tokens.weight': [vocabulary, hidden], 'model.norm.weight': [hidden] },
-    ...layers,
-  ) as Shapes;
+    'self_attn.q_proj': [queries, hidden],
+    'self_attn.k_proj': [keys, hidden],
+    'self_attn.v_proj': [keys, hidden],
+    'self_attn.o_proj': [hidden, queries],
+    'mlp.gate_proj': [ffn, hidden],
+    'mlp.up_proj': [ffn, hidden],
+    'mlp.down_proj': [hidden, ffn],
+  };
+  const outside = { 'model.embed_tokens.weight': [vocabulary, hidden], 'model.norm.weight': [hidden] };
+  return { ...outside, ...inLayers('model.layers', layer) };
+}
+
+/** The tensors of a layer, of both layers. */
+function inLayers(prefix: string, layer: Shapes): Shapes {
+  const shapes = [0, 1].flatMap((i) =>
+    Object.entries(layer).map(([name, shape]) => [`${prefix}.${i}.${name}.weight`, shape] as const),
+  );
+  return Object.fromEntries(shapes);
 }
 
 async function writeTensors(path: string, shapes: Shapes): Promise<void> {
@@ -132,11 +137,8 @@ async function writeTensors(path: string, shapes: Shapes): Promise<void> {
 /** Small numbers around 0.1, which keep norms and products in range. */
 function noise(shape: readonly number[], seed: number): TensorExpr {
   const random = createRandom(seed);
-  const count = shape.reduce((product, size) => product * size, 1);
-  return float32Tensor(
-    Array.from({ length: count }, () => (random.int(2000) - 900) / 4000),
-    shape,
-  );
+  const values = Float32Array.from({ length: elementCount(shape) }, () => (random.int(2000) - 900) / 4000);
+  return float32Tensor(values, shape);
 }
 
 /** The same model in two files and an index. */
@@ -170,16 +172,12 @@ async function writeAdapter(folder: string): Promise<void> {
     alpha_pattern: {},
   };
   writeFileSync(join(folder, 'adapter_config.json'), JSON.stringify(config));
-  const part = 'base_model.model.model.layers';
-  const shapes = Object.assign(
-    {},
-    ...[0, 1].map((i) => ({
-      [`${part}.${i}.self_attn.q_proj.lora_A.weight`]: [2, 32],
-      [`${part}.${i}.self_attn.q_proj.lora_B.weight`]: [32, 2],
-      [`${part}.${i}.mlp.down_proj.lora_A.weight`]: [2, 64],
-      [`${part}.${i}.mlp.down_proj.lora_B.weight`]: [32, 2],
-    })),
-  ) as Shapes;
+  const shapes = inLayers('base_model.model.model.layers', {
+    'self_attn.q_proj.lora_A': [2, 32],
+    'self_attn.q_proj.lora_B': [32, 2],
+    'mlp.down_proj.lora_A': [2, 64],
+    'mlp.down_proj.lora_B': [32, 2],
+  });
   await writeTensors(join(folder, 'adapter_model.safetensors'), shapes);
 }
 
@@ -205,7 +203,7 @@ function writeTokenizer(folder: string, fixtures: string): void {
     ],
   };
   writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(json));
-  copyFileSync(join(source, 'tokenizer_config.json'), join(folder, 'tokenizer_config.json'));
+  copyInto(folder, join(source, 'tokenizer_config.json'));
 }
 
 function writeTexts(folder: string, text: string): void {
