@@ -11,26 +11,15 @@
 // Markdown tables. Stages and PyTorch's figures stay in WORK/budgets and are used again.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { header, inTorch, MODEL, readOptions, root, row, table, WORK } from './harness.js';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values: options } = parseArgs({
-  options: {
-    model: { type: 'string', default: join(root, 'fixtures/real/models/smollm2-135m') },
-    plans: { type: 'string', default: 'top-k:0.8,ffn-skip:0.02' },
-    dtypes: { type: 'string', default: 'fp32,int8,int4' },
-    budgets: { type: 'string', default: '1.02,1.05,1.10' },
-    tokens: { type: 'string', default: '10000' },
-    threads: { type: 'string', default: '2' },
-    python: { type: 'string' },
-    work: { type: 'string', default: join(root, '.bench') },
-  },
+const options = readOptions({
+  ...{ model: MODEL, plans: 'top-k:0.8,ffn-skip:0.02', dtypes: 'fp32,int8,int4', budgets: '1.02,1.05,1.10' },
+  ...{ tokens: '10000', threads: '2', python: undefined, work: WORK },
 });
 const work = join(options.work, 'budgets', basename(resolve(options.model)));
-const test = join(root, 'texts/test.txt');
 mkdirSync(work, { recursive: true });
 
 const json = (path) => JSON.parse(readFileSync(path, 'utf8'));
@@ -73,28 +62,14 @@ function ship(preset, target, dtype, ...more) {
 }
 
 /** What Transformers measures; undefined where it cannot. */
-function inTorch(folder, dtype, mode, windows) {
+function inTransformers(folder, dtype, mode, windows) {
   // Kept for as long as our own figures are the same.
   const { modes } = json(join(folder, 'lacuna/evaluation.json'));
   const figures = createHash('sha256').update(JSON.stringify(modes)).digest('hex');
-  const cached = `${folder}.torch-${mode}-${figures.slice(0, 12)}.json`;
-  if (existsSync(cached)) return json(cached);
-  if (options.python === undefined) return undefined;
-  const script = join(root, 'fixtures/oracle/apply_plan.py');
-  const plan = join(folder, 'lacuna/plan.json');
-  const counts = ['--mode', mode, '--windows', String(windows), '--threads', options.threads];
-  const args = [script, options.model, plan, test, ...counts, '--weights', folder];
+  const args = [options.model, join(folder, 'lacuna/plan.json'), join(root, 'texts/test.txt'), '--mode', mode];
+  args.push('--windows', String(windows), '--threads', options.threads, '--weights', folder);
   if (dtype.startsWith('int')) args.push('--perturb', '1');
-  const { status, signal, stdout } = spawnSync(options.python, args, {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    encoding: 'utf8',
-  });
-  if (status !== 0) {
-    console.error(`Transformers' figures are left out: ${options.python} ended with ${signal ?? status ?? 'no start'}`);
-    return undefined;
-  }
-  writeFileSync(cached, stdout);
-  return JSON.parse(stdout);
+  return inTorch(`${folder}.torch-${mode}-${figures.slice(0, 12)}.json`, options.python, "Transformers'", args);
 }
 
 function verdict({ status, stderr }) {
@@ -107,27 +82,23 @@ function verdict({ status, stderr }) {
 function qualityRows(plan, dtype, folder) {
   return json(join(folder, 'lacuna/evaluation.json')).modes.map(({ mode, windows, perplexityRatio }) => {
     const ratio = perplexityRatio.value;
-    const torch = inTorch(folder, dtype, mode, windows);
+    const torch = inTransformers(folder, dtype, mode, windows);
     const chance = torch?.perturbed && 2 * torch.perplexityRatio * torch.perturbed.standardError;
-    const cells = [
+    return row([
       ...[plan, dtype, mode],
       `${ratio.toFixed(4)} (${(perplexityRatio.upperBound ?? ratio).toFixed(4)})`,
       torch?.perplexityRatio.toFixed(4) ?? '-',
       torch === undefined ? '-' : (ratio - torch.perplexityRatio).toFixed(4),
       chance?.toFixed(4) ?? '-',
-    ];
-    return row(cells);
+    ]);
   });
 }
 
 /** How fast a folder decodes, as a share of its dense twin, and what becomes of it under each budget. */
 function verdictRow(plan, dtype, folder, verdicts) {
   const { median, p10, p90 } = json(join(folder, 'lacuna/bench.json')).speedup;
-  return row([plan, dtype, `${median.toFixed(2)} (${p10.toFixed(2)}-${p90.toFixed(2)})`, ...verdicts]);
+  return [plan, dtype, `${median.toFixed(2)} (${p10.toFixed(2)}-${p90.toFixed(2)})`, ...verdicts];
 }
-
-const row = (cells) => `| ${cells.join(' | ')} |`;
-const header = (titles) => [row(titles), `|${titles.map(() => '---|').join('')}`].join('\n');
 
 const budgets = options.budgets.split(',');
 const rows = [];
@@ -140,4 +111,4 @@ for (const [preset, target] of options.plans.split(',').map((plan) => plan.split
     rows.push(verdictRow(`${preset} ${target}`, dtype, folder, verdicts));
     for (const line of qualityRows(`${preset} ${target}`, dtype, folder)) console.log(line);
   }
-console.log(`\n${[header(['plan', 'precision', 'decode', ...budgets]), ...rows].join('\n')}`);
+console.log(`\n${table(['plan', 'precision', 'decode', ...budgets], rows)}`);

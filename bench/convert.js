@@ -8,20 +8,9 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { measure } from './measure.js';
+import { MODEL, measure, median, readOptions, root, table, WORK } from './harness.js';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '5' },
-    genai: { type: 'string' },
-    optimum: { type: 'string' },
-    model: { type: 'string', default: join(root, 'fixtures/real/models/smollm2-135m') },
-    work: { type: 'string', default: join(root, '.bench') },
-  },
-});
+const options = readOptions({ rounds: '5', genai: undefined, optimum: undefined, model: MODEL, work: WORK });
 const { model } = options;
 const work = join(options.work, 'convert');
 
@@ -33,8 +22,6 @@ if (!existsSync(join(model, 'config.json'))) {
 const ours = [process.execPath, join(root, 'bin/lacuna.js'), 'convert', model, '-o', join(work, 'ours'), '--quiet'];
 const data = join(work, 'ours/onnx/model.onnx_data');
 const copy = ['sh', '-c', `cp "${join(work, 'source')}" "${join(work, 'copy')}" && sync "${join(work, 'copy')}"`];
-
-const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 async function peer(name, command, output) {
   rmSync(output, { recursive: true, force: true });
@@ -83,6 +70,5 @@ if (options.optimum !== undefined) {
   rows.push(await peer('optimum-cli export onnx', [join(dirname(options.optimum), 'optimum-cli'), ...args], output));
 }
 console.log(`Node alone: ${node.peak.toFixed(0)} MB. ${options.rounds} rounds.\n`);
-console.log(`| ${basename(model)}, fp32 | seconds | to the copy | peak memory, MB |\n|---|---|---|---|`);
-for (const row of rows) console.log(`| ${row.join(' | ')} |`);
+console.log(table([`${basename(model)}, fp32`, 'seconds', 'to the copy', 'peak memory, MB'], rows));
 rmSync(work, { recursive: true, force: true });

@@ -8,55 +8,35 @@
 // (--host stock) are timed there. If such a plan pays nothing, it is refused; the script says so and leaves it out.
 // `lacuna bench` times each pair, interleaved in one process, in sessions opened anew for each repeat. Other runtimes
 // are in bench/peers.js.
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { lacuna, MODEL, madeOnce, readOptions, table, WORK } from './harness.js';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '2' },
-    repeats: { type: 'string', default: '5' },
-    threads: { type: 'string', default: '2' },
-    plans: { type: 'string', default: 'top-k:0.5,top-k:0.25,top-k:0.1,ffn-skip:0.1,ffn-skip:0.3' },
-    // Targets that pay in stock ONNX Runtime. The first of each preset just pays.
-    'stock-plans': {
-      type: 'string',
-      default: 'fp32:top-k:0.13,fp32:top-k:0.1,fp32:ffn-skip:0.39,int4:ffn-skip:0.67',
-    },
-    long: { type: 'string', default: '4000' },
-    model: { type: 'string', default: join(root, 'fixtures/real/models/smollm2-135m') },
-    work: { type: 'string', default: join(root, '.bench') },
-  },
+const options = readOptions({
+  ...{ rounds: '2', repeats: '5', threads: '2', long: '4000', model: MODEL, work: WORK },
+  plans: 'top-k:0.5,top-k:0.25,top-k:0.1,ffn-skip:0.1,ffn-skip:0.3',
+  // Targets that pay in stock ONNX Runtime. The first of each preset just pays.
+  'stock-plans': 'fp32:top-k:0.13,fp32:top-k:0.1,fp32:ffn-skip:0.39,int4:ffn-skip:0.67',
 });
 const { model } = options;
 const work = join(options.work, 'decode');
-const run = (command, args) =>
-  execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 64 << 20 });
-const lacuna = (...args) => run(process.execPath, [join(root, 'bin/lacuna.js'), ...args, '--quiet']);
+const quietly = (...args) => lacuna(...args, '--quiet');
+const made = (name, make) => madeOnce(join(work, name), make);
 
 /** "top-k:0.5,ffn-skip:0.1" is two plans, each split into its parts. */
 const listed = (plans) => plans.split(',').map((plan) => plan.split(':'));
 
-function made(name, make) {
-  const path = join(work, name);
-  if (!existsSync(path)) make(path);
-  return path;
-}
-
 mkdirSync(work, { recursive: true });
-const dense = made('fp32', (path) => lacuna('convert', model, '-o', path));
-const int4 = made('int4', (path) => lacuna('convert', model, '-o', path, '--dtype', 'int4'));
-const statistics = made('statistics.json', (path) => lacuna('calibrate', model, '-o', path, '--tokens', '4000'));
+const dense = made('fp32', (path) => quietly('convert', model, '-o', path));
+const int4 = made('int4', (path) => quietly('convert', model, '-o', path, '--dtype', 'int4'));
+const statistics = made('statistics.json', (path) => quietly('calibrate', model, '-o', path, '--tokens', '4000'));
 const sparse = listed(options.plans).map(([preset, target]) => {
   const name = `${preset}-${target}`;
   const plan = made(`${name}.json`, (path) =>
-    lacuna('plan', statistics, '-o', path, '--preset', preset, '--target', target),
+    quietly('plan', statistics, '-o', path, '--preset', preset, '--target', target),
   );
   const sparsify = (suffix, source, ...args) =>
-    made(`${name}${suffix}`, (path) => lacuna('sparsify', source, '--plan', plan, '-o', path, ...args));
+    made(`${name}${suffix}`, (path) => quietly('sparsify', source, '--plan', plan, '-o', path, ...args));
   return { name, fp32: sparsify('', dense), int4: sparsify('-int4', model, '--dtype', 'int4') };
 });
 
@@ -64,8 +44,8 @@ const forStock = listed(options['stock-plans']).flatMap(([dtype, preset, target]
   const name = `stock-${dtype}-${preset}-${target}`;
   try {
     const what = ['--preset', preset, '--target', target, '--host', 'stock', '--dtype', dtype];
-    const plan = made(`${name}.json`, (path) => lacuna('plan', statistics, '-o', path, ...what));
-    const folder = made(name, (path) => lacuna('sparsify', model, '--plan', plan, '-o', path, '--dtype', dtype));
+    const plan = made(`${name}.json`, (path) => quietly('plan', statistics, '-o', path, ...what));
+    const folder = made(name, (path) => quietly('sparsify', model, '--plan', plan, '-o', path, '--dtype', dtype));
     return [{ name: `${dtype}, ${preset} ${target}`, folder, against: dtype === 'fp32' ? dense : int4 }];
   } catch {
     console.error(`The plan for stock ${dtype}, ${preset} ${target}, is left out.`);
@@ -76,16 +56,13 @@ const forStock = listed(options['stock-plans']).flatMap(([dtype, preset, target]
 /** Medians of both rates and of their ratio, with the ratio's 10th and 90th percentile. */
 function bench(folder, ...args) {
   const counts = ['repeats', 'rounds', 'threads'].flatMap((name) => [`--${name}`, options[name]]);
-  const { subjects, speedup } = JSON.parse(lacuna('bench', folder, ...counts, '--json', ...args));
+  const { subjects, speedup } = JSON.parse(quietly('bench', folder, ...counts, '--json', ...args));
   const rates = subjects.map(({ decodeTokensPerSecond }) => decodeTokensPerSecond.median.toFixed(1));
   const [ratio, p10, p90] = [speedup.median, speedup.p10, speedup.p90].map((value) => value.toFixed(2));
   return [...rates, `${ratio} (${p10}-${p90})`];
 }
 
-function print(title, rows) {
-  console.log(`\n| ${title.join(' | ')} |\n|${title.map(() => '---').join('|')}|`);
-  for (const row of rows) console.log(`| ${row.join(' | ')} |`);
-}
+const print = (titles, rows) => console.log(`\n${table(titles, rows)}`);
 
 const long = ['--prompt-tokens', options.long, '--steps', '8'];
 print(

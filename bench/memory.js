@@ -9,21 +9,10 @@
 // process.
 import { closeSync, mkdirSync, openSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { measure } from './measure.js';
+import { join } from 'node:path';
+import { measure, readOptions, root, WORK } from './harness.js';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values: options } = parseArgs({
-  options: {
-    dtype: { type: 'string', default: 'fp32,int4' },
-    'up-to': { type: 'string', default: '4' },
-    threads: { type: 'string' },
-    plot: { type: 'string' },
-    work: { type: 'string', default: join(root, '.bench') },
-  },
-});
+const options = readOptions({ dtype: 'fp32,int4', 'up-to': '4', threads: undefined, plot: undefined, work: WORK });
 const work = join(options.work, 'memory');
 
 /** Hidden size, FFN size, layers, query heads, key heads, head size, vocabulary. */

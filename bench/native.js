@@ -5,10 +5,9 @@
 // It builds what it runs, unless --built says that it exists.
 import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(import.meta.dirname);
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { built: { type: 'boolean' } } });
 if (!values.built)
   execFileSync(process.execPath, [join(root, 'scripts/build-native.js'), '--bench'], {

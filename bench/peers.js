@@ -9,34 +9,21 @@
 // a process of its own, and reports its best of three. A ratio is the median of the rounds' ratios. Bytes are those of
 // the weights; the native session reads half of a head in 8 bits. If a peer is not installed, dies, fails or takes ten
 // minutes, the reason replaces its figures, and the others are timed all the same.
-import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { header, lacuna, MODEL, madeOnce, median, readOptions, root, row, WORK } from './harness.js';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const models = join(root, 'fixtures/real/models');
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '6' },
-    threads: { type: 'string', default: '2' },
-    prompt: { type: 'string', default: '128' },
-    steps: { type: 'string', default: '96' },
-    genai: { type: 'string' },
-    llama: { type: 'string' },
-    models: { type: 'string', default: `${join(models, 'smollm2-135m')},${join(models, 'gemma-3-270m')}` },
-    work: { type: 'string', default: join(root, '.bench') },
-  },
+const options = readOptions({
+  ...{ rounds: '6', threads: '2', prompt: '128', steps: '96', genai: undefined, llama: undefined },
+  ...{ models: `${MODEL},${join(dirname(MODEL), 'gemma-3-270m')}`, work: WORK },
 });
 const work = join(options.work, 'peers');
 /** The time limit for any one run of a peer. */
 const LIMIT_MS = 600_000;
 
-const run = (command, args) =>
-  execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 64 << 20 });
-const lacuna = (...args) => run(process.execPath, [join(root, 'bin/lacuna.js'), ...args, '--quiet']);
-const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+const quietly = (...args) => lacuna(...args, '--quiet');
+const made = (name, make) => madeOnce(join(work, name), make);
 const counts = ['--prompt', options.prompt, '--steps', options.steps, '--threads', options.threads];
 
 /** The output of a peer's program. If there is none, throws the reason. */
@@ -55,17 +42,11 @@ function runPeer(command, args) {
   return stdout;
 }
 
-function made(name, make) {
-  const path = join(work, name);
-  if (!existsSync(path)) make(path);
-  return path;
-}
-
 function ours(folder) {
   const [prompt, steps] = [options.prompt, String(Math.ceil(Number(options.steps) / 2))];
   const counts = ['--prompt-tokens', prompt, '--steps', steps, '--repeats', '1', '--rounds', '3'];
   const how = ['--engine', 'native', '--threads', options.threads];
-  const { subjects } = JSON.parse(lacuna('bench', folder, ...counts, ...how, '--json'));
+  const { subjects } = JSON.parse(quietly('bench', folder, ...counts, ...how, '--json'));
   // From the best blocks, as for a peer's best run.
   return subjects[0].decodeTokensPerSecond.p90;
 }
@@ -84,7 +65,7 @@ const megabytes = (file) => `${(statSync(file).size / 1e6).toFixed(0)} MB`;
 function contendersOf(model) {
   const name = basename(model);
   const convert = (suffix, ...args) =>
-    made(`${name}${suffix}`, (path) => lacuna('convert', model, '-o', path, '--dtype', 'int4', ...args));
+    made(`${name}${suffix}`, (path) => quietly('convert', model, '-o', path, '--dtype', 'int4', ...args));
   const folder = convert('');
   const narrow = convert('-int4-head', '--vocabulary', 'int4');
   const weights = (path) => join(path, 'onnx/model.onnx_data');
@@ -104,7 +85,7 @@ function contendersOf(model) {
     const install = () => {
       const installed = made(`${name}-with-kernels`, (path) => {
         cpSync(folder, path, { recursive: true });
-        lacuna('ops', 'install', path);
+        quietly('ops', 'install', path);
       });
       return [weights(folder), () => genai(installed)];
     };
@@ -157,11 +138,11 @@ for (const model of options.models.split(',')) {
   // The base of all ratios.
   if (native.failure !== undefined) throw new Error(native.failure);
   const title = `${basename(model)}, ${options.threads} thread(s), ${options.prompt} cached tokens`;
-  console.log(`\n| ${title} | weights | tok/s | native session is faster by |\n|---|---|---|---|`);
+  console.log(`\n${header([title, 'weights', 'tok/s', 'native session is faster by'])}`);
   for (const { label, file, rates, failure } of [native, ...others]) {
     const size = file === undefined ? '' : megabytes(file);
     const ratio = () => median(rates.map((rate, round) => native.rates[round] / rate)).toFixed(2);
     const figures = failure === undefined ? [median(rates).toFixed(0), ratio()] : ['', `not timed: ${failure}`];
-    console.log(`| ${[label, size, ...figures].join(' | ')} |`);
+    console.log(row([label, size, ...figures]));
   }
 }

@@ -5,41 +5,23 @@
 //
 // The folder is made in WORK/decode and used again. Contenders take turns in one process. Ratios are medians of the
 // rounds'.
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import '../dist/src/backend.js';
 import { runRows } from '../dist/src/index.js';
+import { lacuna, MODEL, madeOnce, median, readOptions, table, WORK } from './harness.js';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '5' },
-    threads: { type: 'string', default: '2' },
-    long: { type: 'string', default: '2000' },
-    model: { type: 'string', default: join(root, 'fixtures/real/models/smollm2-135m') },
-    work: { type: 'string', default: join(root, '.bench') },
-  },
-});
+const options = readOptions({ rounds: '5', threads: '2', long: '2000', model: MODEL, work: WORK });
 const rounds = Number(options.rounds);
 const threads = Number(options.threads);
 const vocabulary = JSON.parse(readFileSync(join(options.model, 'config.json'), 'utf8')).vocab_size;
-const folder = join(options.work, 'decode/int4');
-if (!existsSync(folder)) {
-  mkdirSync(dirname(folder), { recursive: true });
-  const args = ['convert', options.model, '-o', folder, '--dtype', 'int4', '--quiet'];
-  execFileSync(process.execPath, [join(root, 'bin/lacuna.js'), ...args]);
-}
+const folder = madeOnce(join(options.work, 'decode/int4'), (path) => {
+  mkdirSync(dirname(path), { recursive: true });
+  lacuna('convert', options.model, '-o', path, '--dtype', 'int4', '--quiet');
+});
 
-const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-
-function print(title, rows) {
-  console.log(`\n| ${title.join(' | ')} |\n|${title.map(() => '---').join('|')}|`);
-  for (const row of rows) console.log(`| ${row.join(' | ')} |`);
-}
+const print = (titles, rows) => console.log(`\n${table(titles, rows)}`);
 
 const ROWS = [1, 2, 4, 8];
 const PROMPT = 'The capital of France is';

@@ -299,7 +299,7 @@ const SCRIPTS: readonly Script[] = [
 ];
 
 /** Imported by scripts, or run by one of them. */
-const HELPERS = ['ffn-blocks.ts', 'kernels.py', 'measure.js', 'run.js'];
+const HELPERS = ['ffn-blocks.ts', 'harness.js', 'kernels.py', 'run.js'];
 
 const scripts = readdirSync(join(root, 'bench')).filter((name) => /\.(js|ts|py)$/.test(name));
 const sourceOf = (script: string) => readFileSync(join(root, 'bench', script), 'utf8');
@@ -371,7 +371,7 @@ describe('a script in bench/', () => {
     for (const helper of HELPERS) expect(all, helper).toContain(helper.replace(/\.ts$/, ''));
   });
 
-  it.each(scripts.filter((script) => /parseArgs|add_argument/.test(sourceOf(script))))(
+  it.each(scripts.filter((script) => /parseArgs|readOptions|add_argument/.test(sourceOf(script))))(
     'names each of its options in its head: %s',
     (script) => {
       const [head] = sourceOf(script).split(/^(?:import|from) /m);
@@ -382,9 +382,11 @@ describe('a script in bench/', () => {
 
 function optionsOf(script: string): readonly string[] {
   const source = sourceOf(script);
+  const [, defaults] = /readOptions\(\{(.*?)\}\);/s.exec(source) ?? [];
   const found = script.endsWith('.py')
     ? source.matchAll(/add_argument\("--([a-z-]+)"/g)
-    : source.matchAll(/[\s{]'?([a-z-]+)'?: \{[^{}]*?type: '(?:string|boolean)'/g);
+    : (defaults?.matchAll(/[\s{]'?([a-z-]+)'?: /g) ??
+      source.matchAll(/[\s{]'?([a-z-]+)'?: \{[^{}]*?type: '(?:string|boolean)'/g));
   return [...found].map(([, name]) => name);
 }
 
