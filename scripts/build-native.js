@@ -7,10 +7,9 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const native = join(dirname(dirname(fileURLToPath(import.meta.url))), 'native');
+const native = join(dirname(import.meta.dirname), 'native');
 const { values: options } = parseArgs({
   options: {
     preset: { type: 'string', default: 'release' },
@@ -93,13 +92,8 @@ function fail(lines) {
 
 /** apt's options for package lists of our own: those of SUITE, from this machine's Debian mirror. */
 function privateApt() {
-  const targets = execFileSync(
-    'apt-get',
-    ['indextargets', '--format', '$(ORIGIN) $(REPO_URI)', 'Created-By: Packages'],
-    {
-      encoding: 'utf8',
-    },
-  );
+  const listing = ['indextargets', '--format', '$(ORIGIN) $(REPO_URI)', 'Created-By: Packages'];
+  const targets = execFileSync('apt-get', listing, { encoding: 'utf8' });
   const uri = /^Debian (\S+)/m.exec(targets)?.[1];
   const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
   if (uri === undefined || !existsSync(keyring)) return undefined;
@@ -178,13 +172,8 @@ checkTools();
 checkHeaders();
 const { preset, test, bench, cuda, jobs } = options;
 const parts = Object.entries({ TESTS: test, BENCH: bench, CUDA: cuda });
-const generator = has('ninja') ? ['-G', 'Ninja'] : [];
-step('cmake', [
-  '--preset',
-  preset,
-  ...generator,
-  ...parts.map(([part, on]) => `-DLACUNA_${part}=${on ? 'ON' : 'OFF'}`),
-]);
+const flags = parts.map(([part, on]) => `-DLACUNA_${part}=${on ? 'ON' : 'OFF'}`);
+step('cmake', ['--preset', preset, ...(has('ninja') ? ['-G', 'Ninja'] : []), ...flags]);
 step('cmake', ['--build', '--preset', preset, '-j', jobs]);
 if (test) step('ctest', ['--preset', preset]);
 console.log(`\nThe library for ONNX Runtime: ${join(native, 'build', preset, 'lib/liblacuna_ort.so')}`);

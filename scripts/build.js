@@ -7,10 +7,9 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { bundle } from './bundle.js';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(import.meta.dirname);
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 const files = await bundle(
   ['src/index.ts', 'src/backend.ts', 'src/cli/index.ts', 'formats/onnx/write-worker.ts'],

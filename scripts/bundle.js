@@ -1,10 +1,10 @@
 // Bundles TypeScript for Node: for dist/, and for other code of this project that runs.
 import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { basename, dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(import.meta.dirname);
 const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const BUNDLED = ['commander', 'zod'];
 
@@ -33,4 +33,19 @@ export async function bundle(entryPoints, outdir) {
     },
   });
   return Object.keys(metafile.inputs);
+}
+
+/** Imports TypeScript, which Node 20 cannot. `source` is relative to the repository. */
+export async function importTypeScript(source) {
+  const outfile = join(root, `node_modules/.typescript/${basename(source, '.ts')}.mjs`);
+  await build({
+    entryPoints: [join(root, source)],
+    outfile,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    packages: 'external',
+    logLevel: 'warning',
+  });
+  return import(pathToFileURL(outfile).href);
 }

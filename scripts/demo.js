@@ -1,18 +1,11 @@
 // Shows the whole pipeline on the small trained model in fixtures/: build, eval, bench, run, and a table at the end.
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { installed } from './install.js';
+import { join } from 'node:path';
+import { installed, root, step } from './install.js';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const out = join(root, '.demo');
 const model = join(root, 'fixtures/tiny-llama');
-
-function sh(command, args) {
-  const { status } = spawnSync(command, args, { stdio: 'inherit', cwd: root, shell: process.platform === 'win32' });
-  if (status !== 0) process.exit(status ?? 1);
-}
 
 const shown = (args) => args.map((arg) => arg.replace(`${root}/`, '')).join(' ');
 
@@ -41,7 +34,7 @@ function lacuna(...args) {
 const json = (...args) => JSON.parse(lacuna(...args, '--json'));
 const text = (value, digits) => value.toFixed(digits);
 
-if (!installed()) sh('npm', ['ci']);
+if (!installed()) step('npm', ['ci']);
 rmSync(out, { recursive: true, force: true });
 
 const dense = join(out, 'dense');

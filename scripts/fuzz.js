@@ -1,16 +1,18 @@
 // Looks for inputs, kills, full disks and servers that bring Lacuna down: docs/fuzzing.md.
-import { spawnSync } from 'node:child_process';
-import { dirname, join } from 'node:path';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { chdir } from 'node:process';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { installed } from './install.js';
+import { pathToFileURL } from 'node:url';
+import { installed, root, step } from './install.js';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 chdir(root);
-const step = installed() ? ['node', ['scripts/build.js']] : ['npm', ['ci']];
-const { status } = spawnSync(step[0], step[1], { stdio: 'inherit', shell: process.platform === 'win32' });
-if (status !== 0) process.exit(status ?? 1);
+if (installed()) step('node', ['scripts/build.js']);
+else step('npm', ['ci']);
 // Imported here because the packages have only now been installed.
-const { bundleFuzz } = await import('./bundle-fuzz.js');
-await bundleFuzz();
+const { bundle } = await import('./bundle.js');
+// Processes of fuzz/ are started from files, and Node 20 cannot start one from TypeScript. So are threads that write
+// weights (see formats/onnx/write-thread.ts).
+const children = ['inputs', 'hub', 'locks', 'operators'].map((name) => `fuzz/${name}/child.ts`);
+rmSync('.fuzz/build', { recursive: true, force: true });
+await bundle(['fuzz/main.ts', ...children, 'formats/onnx/write-worker.ts'], '.fuzz/build');
 await import(pathToFileURL(join(root, '.fuzz/build/fuzz/main.js')));

@@ -7,10 +7,9 @@
 //     npm install ./lacuna-0.1.0.tgz ./lacuna-native-linux-x64-0.1.0.tgz
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(import.meta.dirname);
 const { values: options } = parseArgs({
   options: {
     preset: { type: 'string', default: 'release' },

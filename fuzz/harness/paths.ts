@@ -10,7 +10,7 @@ export function repository(...names: readonly string[]): string {
   return join(folder, ...names);
 }
 
-/** A script of `fuzz/` as scripts/bundle-fuzz.js builds it, for a process of its own. */
+/** A script of `fuzz/` as scripts/fuzz.js builds it, for a process of its own. */
 export function built(name: string): string {
   return repository('.fuzz/build/fuzz', name);
 }

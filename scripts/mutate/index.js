@@ -8,13 +8,12 @@ import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { createCompiler } from './compiles.js';
 import { mutantsOf } from './mutants.js';
 import { testsOf } from './tests-of.js';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
+const root = join(import.meta.dirname, '../..');
 const FOLDERS = ['calibrate/', 'src/plan/', 'src/rewrite/', 'src/ops/'];
 
 const { values, positionals } = parseArgs({
@@ -85,17 +84,8 @@ console.log(
 
 /** The exit status of vitest; 124 if it had to be stopped. */
 function run({ mutant, tests, limit, args = [] }) {
-  const command = [
-    'node_modules/vitest/vitest.mjs',
-    'run',
-    '--config',
-    'scripts/mutate/vitest.config.js',
-    '--bail',
-    '1',
-    ...args,
-    ...tests,
-  ];
-  const child = spawn(process.execPath, command, {
+  const command = ['run', '--config', 'scripts/mutate/vitest.config.js', '--bail', '1', ...args, ...tests];
+  const child = spawn(process.execPath, ['node_modules/vitest/vitest.mjs', ...command], {
     cwd: root,
     env: { ...process.env, LACUNA_MUTANT: JSON.stringify({ mutant, tests }) },
     stdio: 'ignore',

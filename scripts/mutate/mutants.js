@@ -1,32 +1,15 @@
 // The small changes that a test should notice. Each is a place in a source file and its replacement.
 import { parseAst } from 'vitest/node';
 
-const OPERATORS = {
-  '+': '-',
-  '-': '+',
-  '*': '/',
-  '/': '*',
-  '%': '*',
-  '**': '*',
-  '<': '<=',
-  '<=': '<',
-  '>': '>=',
-  '>=': '>',
-  '===': '!==',
-  '!==': '===',
-  '<<': '>>',
-  '>>': '<<',
-  '>>>': '<<',
-  '&': '|',
-  '|': '&',
-  '&&': '||',
-  '||': '&&',
-  '??': '&&',
-  '+=': '-=',
-  '-=': '+=',
-  '*=': '/=',
-  '/=': '*=',
-};
+/** Each becomes the other. */
+const PAIRS = ['+ -', '* /', '< <=', '> >=', '=== !==', '<< >>', '& |', '&& ||', '+= -=', '*= /='].flatMap((pair) => {
+  const [one, other] = pair.split(' ');
+  return [
+    [one, other],
+    [other, one],
+  ];
+});
+const OPERATORS = { ...Object.fromEntries(PAIRS), '%': '*', '**': '*', '>>>': '<<', '??': '&&' };
 const METHODS = { min: 'max', max: 'min', floor: 'ceil', ceil: 'floor', some: 'every', every: 'some' };
 // Wrappers of values. Anything else that begins with TS is a type.
 const TYPED_VALUES = new Set(['TSAsExpression', 'TSNonNullExpression', 'TSSatisfiesExpression']);

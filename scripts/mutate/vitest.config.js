@@ -1,11 +1,10 @@
 // Tests of one mutant. The file is changed on its way to vitest, never on disk.
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { mergeConfig } from 'vitest/config';
 import { BaseSequencer } from 'vitest/node';
 import base from '../../vitest.config.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
+const root = join(import.meta.dirname, '../..');
 const { mutant, tests } = JSON.parse(process.env.LACUNA_MUTANT);
 
 const change = {
