@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import onnxruntime
-from perplexity import Path, find_model
+from perplexity import Path, find_model, open_session
 
 parser = argparse.ArgumentParser()
 parser.add_argument("folder", type=Path)
@@ -26,13 +26,7 @@ options = parser.parse_args()
 CHUNK = 256
 REPEATS = 3
 
-session_options = onnxruntime.SessionOptions()
-session_options.intra_op_num_threads = options.threads
-if options.library:
-    session_options.register_custom_ops_library(options.library)
-session = onnxruntime.InferenceSession(
-    str(find_model(options.folder)), session_options, providers=["CPUExecutionProvider"]
-)
+session = open_session(find_model(options.folder), options.threads, options.library)
 binding = session.io_binding()
 capacity = options.prompt + options.steps * REPEATS + 1
 for value in session.get_inputs():
@@ -59,8 +53,6 @@ while length < options.prompt:
     tokens = range(5 + length, 5 + min(length + CHUNK, options.prompt))
     feed(tokens, length)
     length += len(tokens)
-
-
 prompt_seconds = time.perf_counter() - started
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy
 import onnxruntime
+from perplexity import open_session
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     names = sorted((path.name for path in options.folder.iterdir()), key=lambda name: (name != "dense", name))
     kinds = [(name, library) for name in names for library in ([None] if name == "dense" else [None, options.library])]
-    sessions = [open_session(options.folder / name / "model.onnx", library, options.threads) for name, library in kinds]
+    sessions = [open_session(options.folder / name / "model.onnx", options.threads, library) for name, library in kinds]
     x = numpy.random.default_rng(1).uniform(-0.25, 0.25, (1, 1, options.hidden)).astype(numpy.float32)
     times: list[list[float]] = [[] for _ in sessions]
     for turn in range(options.rounds + 1):
@@ -39,14 +40,6 @@ def main() -> None:
         ratio = statistics.median(dense / this for dense, this in zip(times[0], taken))
         print(f"| {name} | {'kernel' if library else 'body'} | {1e3 * statistics.median(taken):.3f} | {ratio:.2f} |")
     print()
-
-
-def open_session(model: Path, library: str | None, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    if library is not None:
-        options.register_custom_ops_library(library)
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
 if __name__ == "__main__":

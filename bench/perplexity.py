@@ -78,14 +78,18 @@ def negative_log_likelihood(logits, targets):
     return total - float(chosen.sum())
 
 
-def perplexity(folder, windows, threads=1, library=None):
-    """By portable bodies, or by the kernels of a library."""
+def open_session(model, threads, library=None):
+    """Runs portable bodies, or the kernels of a library."""
     options = onnxruntime.SessionOptions()
     if library:
         options.register_custom_ops_library(library)
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(find_model(folder), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def perplexity(folder, windows, threads=1, library=None):
+    session = open_session(find_model(folder), threads, library)
     caches = empty_caches(session, head_dim_of(folder))
     total = 0.0
     for window in windows:
