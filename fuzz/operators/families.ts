@@ -20,7 +20,7 @@ const MOST_POSITIONS = 300;
 
 const BLOCK = 32;
 const blocksOf = (width: number) => Math.ceil(width / BLOCK);
-const codeBytes = (storage: Storage | 'int4' | 'int8') => (storage === 'int4' ? BLOCK / 2 : BLOCK);
+const codeBytes = (storage: Storage) => (storage === 'int4' ? BLOCK / 2 : BLOCK);
 
 type Tensors = Readonly<Record<string, Tensor | undefined>>;
 
@@ -51,6 +51,8 @@ export const FAMILIES: readonly { readonly weight: number; readonly make: Family
 
 /** By name. The contract says of which kind they are. */
 type Attributes = Readonly<Record<string, string | number>>;
+
+const EPSILONS = { epsilon: 1e-6, post_epsilon: 1e-6 } as const;
 
 interface Made {
   readonly operator: OperatorName;
@@ -138,7 +140,9 @@ function matrix(random: Random, storage: Storage, dims: readonly number[]): Tens
   return floats(random, dims, storage === 'bf16' ? 'bfloat16' : storage === 'fp16' ? 'float16' : 'float32');
 }
 
-const isBlocked = (storage: Storage): storage is 'int4' | 'int8' => storage === 'int4' || storage === 'int8';
+type BlockStorage = 'int4' | 'int8';
+
+const isBlocked = (storage: Storage): storage is BlockStorage => storage === 'int4' || storage === 'int8';
 
 /** Codes and scales of a matrix in blocks, under its name. */
 function blocked(random: Random, name: string, storage: Storage, rows: number, columns: number): Tensors {
@@ -197,8 +201,7 @@ function gatedFfn(draws: Draws): HostileNode {
       activation: chosen.pick(ACTIVATIONS).name,
       ...choiceAttributes(chosen, choice),
       dense_prefill: chosen.int(2),
-      epsilon: 1e-6,
-      post_epsilon: 1e-6,
+      ...EPSILONS,
     },
     tensors: {
       x: floats(call, stream),
@@ -254,16 +257,18 @@ function splitFfn(draws: Draws): HostileNode {
   });
 }
 
-const BLOCK_STORAGES = ['int4', 'int8'] as const;
-
 interface BlockVariant {
-  readonly storage: 'int4' | 'int8';
+  readonly storage: BlockStorage;
   readonly isAsymmetric: boolean;
   readonly isBiased: boolean;
 }
 
 function blockVariant(random: Random): BlockVariant {
-  return { storage: random.pick(BLOCK_STORAGES), isAsymmetric: random.chance(0.5), isBiased: random.chance(0.5) };
+  return {
+    storage: random.pick(['int4', 'int8'] as const),
+    isAsymmetric: random.chance(0.5),
+    isBiased: random.chance(0.5),
+  };
 }
 
 /** A matrix with what its variant stores beside codes and scales. */
@@ -284,13 +289,7 @@ function wholeFfn(draws: Draws): HostileNode {
   const [b, s, h, d] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(SIZES), sizes.pick(MANY)];
   return nodeOf(draws, {
     operator: 'GatedFFN',
-    attributes: {
-      storage: variant.storage,
-      activation: chosen.pick(ACTIVATIONS).name,
-      measure: 'none',
-      epsilon: 1e-6,
-      post_epsilon: 1e-6,
-    },
+    attributes: { storage: variant.storage, activation: chosen.pick(ACTIVATIONS).name, measure: 'none', ...EPSILONS },
     tensors: {
       x: floats(call, [b, s, h]),
       skip: floats(call, [b, s, h]),
@@ -337,13 +336,8 @@ function normAttention(draws: Draws): HostileNode {
   const cache = [b, kvHeads, capacity, head];
   const [queries, keys] = [heads * head, kvHeads * head];
   const isSplit = chosen.chance(0.5);
-  const projections: Tensors = isSplit
-    ? {
-        ...stored(call, 'query', variant, queries, h),
-        ...stored(call, 'key', variant, keys, h),
-        ...stored(call, 'value', variant, keys, h),
-      }
-    : stored(call, 'query', variant, queries + 2 * keys, h);
+  const rows = isSplit ? { query: queries, key: keys, value: keys } : { query: queries + 2 * keys };
+  const projections = Object.entries(rows).map(([name, count]) => stored(call, name, variant, count, h));
   return nodeOf(draws, {
     operator: 'NormAttention',
     attributes: {
@@ -361,7 +355,7 @@ function normAttention(draws: Draws): HostileNode {
       x: floats(call, [b, s, h]),
       skip: isFirst ? undefined : floats(call, [b, s, h]),
       norm: floats(call, [h]),
-      ...projections,
+      ...Object.assign({}, ...projections),
       ...stored(call, 'output', variant, h, queries),
       past_key: floats(call, cache),
       past_value: floats(call, cache),
