@@ -35,6 +35,12 @@ export interface Contender {
  */
 export type BlockStorage = Exclude<Storage, 'bf16' | 'fp16'>;
 
+/** A block that only chooses neurons. */
+export const PLAIN = {
+  ...{ split: false, masked: false, densePrefill: false, normed: false, counted: false },
+  ...{ gateBias: false, upBias: false, downBias: false, postNorm: false },
+} as const;
+
 /** Q(1 - 0.08), where Q is the standard normal quantile. */
 const QUANTILE_8_PERCENT = 1.405072;
 
@@ -128,18 +134,11 @@ function block(
   const { hidden, neurons } = shape;
   if (chosen === undefined) return denseBlock(g, shape, storage, names);
   const variant: GatedFfnVariant = {
+    ...PLAIN,
     ...chosen,
     storage,
-    split: false,
-    densePrefill: false,
     gather: density < GATHER_SHARE || chosen.choice?.measure === 'gate',
-    normed: false,
-    counted: false,
     activation: 'silu',
-    gateBias: false,
-    upBias: false,
-    downBias: false,
-    postNorm: false,
   };
   const y = g.fresh('y');
   // Any activation passes with weight 1, and none with weight 0: the kept rows are random, and their number is exact.
@@ -158,10 +157,7 @@ function block(
         weights: g.initializer(`${layer}.weights`, float32Tensor(kept)),
       }),
     },
-    outputs: {
-      y,
-      ...(chosen.masked && { saturation: g.fresh('saturation') }),
-    },
+    outputs: { y, ...(chosen.masked && { saturation: g.fresh('saturation') }) },
   });
   g.nodes.push(node);
   return y;

@@ -52,16 +52,13 @@ interface Column {
 async function timeShape(shape: Shape, timing: Timing): Promise<Column> {
   const repeats: number[][] = [];
   for (let repeat = 0; repeat < timing.repeats; repeat++) repeats.push(await timeOnce(shape, timing, repeat));
-  const ofEach = (measure: (times: number[], index: number) => number) =>
-    CONTENDERS.map((_, index) =>
-      quantile(
-        repeats.map((times) => measure(times, index)),
-        0.5,
-      ),
-    );
+  const medians = (measure: (times: number[], index: number) => number) => {
+    const measured = (index: number) => repeats.map((times) => measure(times, index));
+    return CONTENDERS.map((_, index) => quantile(measured(index), 0.5));
+  };
   return {
-    times: ofEach((times, index) => times[index]),
-    ratios: ofEach((times, index) => times[0] / times[index]),
+    times: medians((times, index) => times[index]),
+    ratios: medians((times, index) => times[0] / times[index]),
   };
 }
 

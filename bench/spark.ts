@@ -47,6 +47,7 @@ import { indexGraph, replaceNodes } from '../src/rewrite/graph-index.ts';
 import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { matchFfn } from '../src/rewrite/match-ffn.ts';
 import { createOpenGraph, openNativeSession } from '../src/runtime/index.ts';
+import { PLAIN } from './ffn-blocks.ts';
 
 const root = process.cwd();
 /** The native core. */
@@ -189,9 +190,8 @@ function madeUp(graph: Graph, noise: (shape: readonly number[]) => TensorExpr): 
 
 function sparkVariant({ bits }: BlockScheme, rest: Partial<GatedFfnVariant>): GatedFfnVariant {
   return {
+    ...PLAIN,
     ...{ choice: BY_GATE, storage: bits === 4 ? 'int4' : 'int8', split: true, gather: true, activation: 'gelu_tanh' },
-    ...{ masked: false, densePrefill: false, normed: false, counted: false },
-    ...{ gateBias: false, upBias: false, downBias: false, postNorm: false },
     ...rest,
   };
 }

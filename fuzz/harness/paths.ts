@@ -1,11 +1,10 @@
 /** Where things are in the repository. */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 /** Bundled or not, this file is somewhere in the repository. */
 export function repository(...names: readonly string[]): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
+  let folder = import.meta.dirname;
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
   return join(folder, ...names);
 }

@@ -204,7 +204,7 @@ function changeValues(node: HostileNode, random: Random): HostileNode {
     const width = DTYPE_BYTES[tensor.type];
     const pattern = patternOf(tensor.type, random);
     const count = bytes.length / width;
-    const places = all ? Array.from({ length: count }, (_, i) => i) : [random.int(count)];
+    const places = all ? Array(count).keys() : [random.int(count)];
     for (const place of places) bytes.set(pattern, place * width);
     return { ...tensor, bytes };
   });
