@@ -1,7 +1,7 @@
 /**
  * A disk that fills up while a command writes. The command must say so and leave nothing, and old outputs must stay.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Campaign, type CampaignOptions, type CampaignResult, eachCase } from './campaign.ts';
@@ -44,12 +44,8 @@ async function run(options: CampaignOptions): Promise<CampaignResult> {
 
 /** An empty disk of this number of KiB in memory; false if the system refuses. */
 function mount(folder: string, kib: number): boolean {
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${Math.max(kib, 4)}k`, 'tmpfs', folder], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
+  const size = `size=${Math.max(kib, 4)}k`;
+  return spawnSync('mount', ['-t', 'tmpfs', '-o', size, 'tmpfs', folder], { stdio: 'ignore' }).status === 0;
 }
 
 function unmount(folder: string): void {

@@ -71,17 +71,12 @@ async function race(
   if (lock !== undefined) writeFileSync(`${workspace}.lock`, lock);
   const one = { workspace, holder: join(folder, 'holder'), holdMs: random.int(20), at: Date.now() + AHEAD_MS };
   const results = await Promise.all(racers.map((racer) => racer.race(one)));
-  const left = leftIn(folder);
+  // A workspace without a stage goes when its lock goes.
+  const left = readdirSync(folder, { recursive: true, encoding: 'utf8' }).join(', ');
   rmSync(folder, { recursive: true, force: true });
   const proper = results.every((result) => result === 'held' || result === 'refused') && results.includes('held');
   if (!proper) return `lock ${lock}: ${results.join(', ')}`;
-  return left === undefined ? undefined : `lock ${lock}: left behind ${left}`;
-}
-
-/** What may be there besides nothing: a workspace without a stage goes when its lock goes. */
-function leftIn(folder: string): string | undefined {
-  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
-  return names.length === 0 ? undefined : names.join(', ');
+  return left === '' ? undefined : `lock ${lock}: left behind ${left}`;
 }
 
 /** The content of a lock that no living process holds; undefined for no lock. Process ids are below 2^22 on Linux. */

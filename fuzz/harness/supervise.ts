@@ -155,22 +155,23 @@ function keepTail(child: ChildProcess): () => string {
 
 /** Processor time of a process, in the system's ticks of 10 ms; 0 if unknown. */
 function cpuMs(pid: number | undefined): number {
-  try {
-    // After the name, which may hold spaces, the 12th and 13th fields are the time in programs and in the system.
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-      .replace(/^.*\) /s, '')
-      .split(' ');
-    return 10 * (Number(fields[11]) + Number(fields[12]));
-  } catch {
-    return 0;
-  }
+  // After the name, which may hold spaces, the 12th and 13th fields are the time in programs and in the system.
+  const fields = processFile(pid, 'stat')
+    .replace(/^.*\) /s, '')
+    .split(' ');
+  return 10 * (Number(fields[11] ?? 0) + Number(fields[12] ?? 0));
 }
 
 /** Present memory, if the system reports it. Otherwise only the peak after a case counts. */
 function residentBytes(pid: number | undefined): number {
+  return Number(processFile(pid, 'statm').split(' ')[1] ?? 0) * 4096;
+}
+
+/** What the system says of a process; empty if it is gone, or the system has no such files. */
+function processFile(pid: number | undefined, name: string): string {
   try {
-    return Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]) * 4096;
+    return readFileSync(`/proc/${pid}/${name}`, 'utf8');
   } catch {
-    return 0;
+    return '';
   }
 }
