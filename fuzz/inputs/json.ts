@@ -5,8 +5,8 @@ import { NUMBERS, PATTERNS, STRINGS, TEMPLATES } from './hostile-values.ts';
 type Tree =
   /** A value without children, as it is written. */
   | { kind: 'leaf'; text: string }
-  | { kind: 'array'; items: Tree[] }
-  | { kind: 'object'; entries: [key: string, value: Tree][] };
+  /** Keys of an array's entries mean nothing. */
+  | { kind: 'array' | 'object'; entries: [key: string, value: Tree][] };
 
 /** `text` changed in one place; undefined if it is not JSON, or an earlier change nested it too deep. */
 export function mutateJson(text: string, random: Random): string | undefined {
@@ -32,14 +32,14 @@ function mutated(tree: Tree, random: Random): string {
 }
 
 function toTree(value: unknown): Tree {
-  if (Array.isArray(value)) return { kind: 'array', items: value.map(toTree) };
   if (typeof value !== 'object' || value === null) return leaf(JSON.stringify(value));
-  return { kind: 'object', entries: Object.entries(value).map(([key, child]) => [key, toTree(child)]) };
+  const entries = Object.entries(value).map(([key, child]): [string, Tree] => [key, toTree(child)]);
+  return { kind: Array.isArray(value) ? 'array' : 'object', entries };
 }
 
 function toText(tree: Tree): string {
   if (tree.kind === 'leaf') return tree.text;
-  if (tree.kind === 'array') return `[${tree.items.map(toText).join(',')}]`;
+  if (tree.kind === 'array') return `[${tree.entries.map(([, value]) => toText(value)).join(',')}]`;
   return `{${tree.entries.map(([key, value]) => `${JSON.stringify(key)}:${toText(value)}`).join(',')}}`;
 }
 
@@ -73,28 +73,19 @@ function choosePlace(tree: Tree, random: Random): Place {
 }
 
 function chooseChild(tree: Tree, random: Random): Place | undefined {
-  const length = tree.kind === 'leaf' ? 0 : (tree.kind === 'array' ? tree.items : tree.entries).length;
-  return length === 0 ? undefined : childAt(tree, random.int(length));
+  return tree.kind === 'leaf' || tree.entries.length === 0 ? undefined : placeOf(random.pick(tree.entries));
 }
 
-function childAt(tree: Tree, at: number): Place | undefined {
-  if (tree.kind === 'leaf') return undefined;
-  if (tree.kind === 'array') {
-    const { items } = tree;
-    return { key: String(at), get: () => items[at], set: (next) => (items[at] = next) };
-  }
-  const entry = tree.entries[at];
+function placeOf(entry: [key: string, value: Tree]): Place {
   return { key: entry[0], get: () => entry[1], set: (next) => (entry[1] = next) };
 }
 
 /** Where a file holds a program: a chat template or a regular expression. A random walk would reach them too rarely. */
 function programsIn(tree: Tree): Place[] {
-  if (tree.kind === 'array') return tree.items.flatMap(programsIn);
   if (tree.kind === 'leaf') return [];
-  return tree.entries.flatMap(([key, value], at) => {
-    const place = key === 'chat_template' || key === 'Regex' ? childAt(tree, at) : undefined;
-    return place === undefined ? programsIn(value) : [place];
-  });
+  return tree.entries.flatMap((entry) =>
+    ['chat_template', 'Regex'].includes(entry[0]) ? [placeOf(entry)] : programsIn(entry[1]),
+  );
 }
 
 function changed(tree: Tree, root: Tree, random: Random): Tree {
@@ -109,7 +100,7 @@ function changed(tree: Tree, root: Tree, random: Random): Tree {
     () => leaf(JSON.stringify('x'.repeat(10 ** (2 + random.int(5))))),
     () => choosePlace(root, random).get(),
     () => deep(random),
-    () => ({ kind: 'array', items: Array.from({ length: random.int(5) }, () => tree) }),
+    () => ({ kind: 'array', entries: Array.from({ length: random.int(5) }, () => ['', tree]) }),
   ];
   // Depth and length, which only limits stop, are rarer than values that reach further.
   return random.chance(0.97) ? random.pick(changes.slice(0, 6))() : random.pick(changes)();
@@ -130,20 +121,19 @@ function deep(random: Random): Tree {
 
 function changedParts(tree: Exclude<Tree, { kind: 'leaf' }>, root: Tree, random: Random): Tree {
   const other = choosePlace(root, random).get();
+  const { entries } = tree;
   if (tree.kind === 'array') {
-    const { items } = tree;
-    const at = random.int(items.length + 1);
+    const at = random.int(entries.length + 1);
     const changes: readonly (() => void)[] = [
-      () => items.splice(at, 1),
-      () => items.splice(at, 0, other),
-      () => items.splice(at, 0, ...items.slice(at, at + 1 + random.int(4))),
-      () => items.reverse(),
-      () => items.splice(at),
+      () => entries.splice(at, 1),
+      () => entries.splice(at, 0, ['', other]),
+      () => entries.splice(at, 0, ...entries.slice(at, at + 1 + random.int(4))),
+      () => entries.reverse(),
+      () => entries.splice(at),
     ];
     random.pick(changes)();
     return tree;
   }
-  const { entries } = tree;
   const at = random.int(entries.length);
   const key = entries[at]?.[0] ?? 'x';
   const changes: readonly (() => void)[] = [
