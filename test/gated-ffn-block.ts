@@ -10,7 +10,7 @@ import {
   isForStorage,
   recordedBy,
 } from '../src/ops/gated-ffn.ts';
-import { dot, type FfnWeights, gatedFfnToken, partsOf } from '../src/ops/reference.ts';
+import { dot, type FfnWeights, gatedFfnToken, partsOf } from '../src/ops/testing/reference.ts';
 import { seededFloats } from './random.ts';
 import { calling, floats, type OneNode } from './run-body.ts';
 import { int4Rows, planeWeights, storedWeights, withOneMatrix } from './stored-weights.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { calling, floats, numbers, runBody } from '../../test/run-body.ts';
 import { ffnSkipStartBody, ffnSkipStartNode, ffnSkipStepBody, ffnSkipStepNode } from './ffn-skip.ts';
-import { type SkipRule, skipStart, skipStep } from './reference.ts';
+import { type SkipRule, skipStart, skipStep } from './testing/reference.ts';
 
 async function start(positions: readonly (readonly number[])[], warmUpTokens: number, densePrefill = false) {
   const ports = { inputs: { position_ids: 'position_ids' }, outputs: { state: 'state', active: 'active' } };

@@ -26,7 +26,7 @@ import { ACTIVATIONS } from './activations.ts';
 import { Bodies } from './bodies.ts';
 import { GATHER_PERCENT } from './gated-ffn/neurons.ts';
 import { type GatedFfnVariant, gatedFfnBody, gatedFfnNode, gatedFfnOutputs, variantOfNode } from './gated-ffn.ts';
-import { activationOf, dot, type FfnWeights, neuronScores, saturationOf } from './reference.ts';
+import { activationOf, dot, type FfnWeights, neuronScores, saturationOf } from './testing/reference.ts';
 
 function run(variant: GatedFfnVariant, block: Block, tokens: Tokens, cut: number) {
   return runBody(callOf(variant, block, tokens, cut));

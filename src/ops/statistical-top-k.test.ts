@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { calling, floats, numbers, runBody } from '../../test/run-body.ts';
 import { MODES, type Mode } from '../core/choice.ts';
-import { statisticalThreshold, statisticalTopKRow } from './reference.ts';
 import { statisticalTopKBody, statisticalTopKNode } from './statistical-top-k.ts';
+import { statisticalThreshold, statisticalTopKRow } from './testing/reference.ts';
 
 const EPSILON = 2 ** -23;
 

@@ -7,7 +7,7 @@ import type { Graph } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
 import { choosesNeurons } from '../ops/index.ts';
-import { type SkipRule, saturationOf, skipStart, skipStep } from '../ops/reference.ts';
+import { type SkipRule, saturationOf, skipStart, skipStep } from '../ops/testing/reference.ts';
 import { applyPlan, fuseSkipNorms, withCounts } from './index.ts';
 
 const LAYERS = 8;

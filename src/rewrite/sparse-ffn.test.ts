@@ -10,7 +10,7 @@ import { value } from '../core/graph-builder.ts';
 import { type Choice, neuronChoice, type PlanTensors } from '../core/plan.ts';
 import { type BlockScheme, float32Tensor, quantize, type TensorExpr } from '../core/tensor.ts';
 import { variantOfNode } from '../ops/index.ts';
-import { type FfnWeights, gatedFfnToken } from '../ops/reference.ts';
+import { type FfnWeights, gatedFfnToken } from '../ops/testing/reference.ts';
 import { applyPlan, fuseSkipNorms, withCounts, withNothingLeftOut } from './index.ts';
 
 const WEIGHTS = Float32Array.from({ length: NEURONS }, (_, neuron) => 0.5 + neuron / NEURONS);

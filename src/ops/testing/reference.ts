@@ -1,6 +1,6 @@
 /** The operators as plain loops in float64: what bodies and kernels are tested against. Slow, and meant to be read. */
-import type { Mode, NeuronChoice } from '../core/choice.ts';
-import type { Activation } from './activations.ts';
+import type { Mode, NeuronChoice } from '../../core/choice.ts';
+import type { Activation } from '../activations.ts';
 
 export type Vector = ArrayLike<number>;
 
