@@ -5,7 +5,6 @@ import type { RuntimeTensor } from '../src/core/runner.ts';
 import { boolTensor, cast, float32Tensor, quantizedParts, type TensorExpr } from '../src/core/tensor.ts';
 import {
   Bodies,
-  castTo,
   FFN_BLOCK_SIZE,
   GATHER_SHARE,
   type GatedFfnVariant,
@@ -173,7 +172,7 @@ function denseBlock(
   const multiply = (input: string, name: string, [rows, columns]: readonly [number, number]) => {
     if (storage === 'fp32')
       return g.contrib('FusedMatMul', [input, names[name]], { attributes: { transB: attr.int(1) } });
-    const scales = castTo(g, names[`${name}_scales`], 'float32');
+    const scales = g.cast(names[`${name}_scales`], 'float32');
     return g.contrib('MatMulNBits', [input, names[name], scales], {
       attributes: {
         K: attr.int(columns),

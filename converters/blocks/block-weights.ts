@@ -3,7 +3,6 @@ import { type Attribute, attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { type BlockScheme, quantize, type TensorExpr } from '../../src/core/tensor.ts';
 import type { Weight } from '../weights.ts';
-import { toFloat32 } from './to-float32.ts';
 
 /**
  * Lets kernels round activations to int8 a block at a time. On CPUs this makes the products several times faster, and
@@ -22,7 +21,7 @@ export function blockProduct(g: GraphBuilder, x: string, weight: Weight, scheme:
     block_size: attr.int(scheme.blockSize),
     accuracy_level: attr.int(INT8_ACTIVATIONS),
   };
-  const widened = toFloat32(g, g.initializer(`${name}.scales`, scales));
+  const widened = g.cast(g.initializer(`${name}.scales`, scales), 'float32', g.fresh('float32'));
   const inputs = [x, g.initializer(`${name}.codes`, codes), widened];
   if (zeroPoints !== undefined) inputs.push(g.initializer(`${name}.zero_points`, zeroPoints));
   return g.contrib('MatMulNBits', inputs, { attributes, outputs: [output] });
@@ -48,7 +47,7 @@ export function blockRows(g: GraphBuilder, ids: string, table: Weight, scheme: B
   const inputs = [
     shaped('row_codes', codes, (columns * scheme.bits) / 8),
     ids,
-    toFloat32(g, shaped('row_scales', scales, blocks)),
+    g.cast(shaped('row_scales', scales, blocks), 'float32', g.fresh('float32')),
     ...(zeroPoints === undefined ? [] : [shaped('row_zero_points', zeroPoints, Math.ceil((blocks * scheme.bits) / 8))]),
   ];
   return g.contrib('GatherBlockQuantized', inputs, {

@@ -1,12 +1,10 @@
 /** The first piece of a decoder: token embeddings, and what the attention mask says of positions. */
-import { ELEMENT_TYPES } from '../../src/core/dtype.ts';
 import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { hiddenName } from '../../src/core/model.ts';
 import { cast, float32Tensor, int64Tensor } from '../../src/core/tensor.ts';
 import type { Weight } from '../weights.ts';
 import { blockRows, canLookUp } from './block-weights.ts';
-import { toFloat32 } from './to-float32.ts';
 
 /**
  * From input_ids [b, s], attention_mask [b, total] and `table` [vocab, hidden]:
@@ -23,10 +21,9 @@ export function embedding(g: GraphBuilder, table: Weight, scale?: number): void 
     g.op('Mul', [lookUp(g, table, g.fresh('embedded')), factor], { outputs: [hiddenName(0)] });
   }
   const rows = g.op('ReduceSum', ['attention_mask', g.int64(1)], { attributes: { keepdims: attr.int(0) } });
-  const last = g.op('Sub', [rows, g.int64Scalar(1)]);
-  toInt32(g, last, 'seqlens_k');
+  g.cast(g.op('Sub', [rows, g.int64Scalar(1)]), 'int32', 'seqlens_k');
   const columns = g.op('Gather', [g.op('Shape', ['attention_mask']), g.int64Scalar(1)]);
-  toInt32(g, columns, 'total_sequence_length');
+  g.cast(columns, 'int32', 'total_sequence_length');
   positionIds(g);
 }
 
@@ -36,7 +33,8 @@ function lookUp(g: GraphBuilder, table: Weight, output: string): string {
     return blockRows(g, 'input_ids', table, storage, output);
   if (storage.kind !== 'widened') return rows(g, table, output);
   // Rows are looked up as they are stored. A widened copy of the whole table would serve only a few of them.
-  return toFloat32(g, rows(g, { ...table, data: cast(table.data, storage.dtype) }, g.fresh('narrow')), output);
+  const narrow = rows(g, { ...table, data: cast(table.data, storage.dtype) }, g.fresh('narrow'));
+  return g.cast(narrow, 'float32', output);
 }
 
 function rows(g: GraphBuilder, { name, data }: Weight, output: string): string {
@@ -49,8 +47,4 @@ function positionIds(g: GraphBuilder): void {
   const newTokens = g.op('Shape', ['input_ids'], { attributes: { start: attr.int(1), end: attr.int(2) } });
   const end = g.constant(int64Tensor([2n ** 63n - 1n]));
   g.op('Slice', [positions, g.op('Neg', [newTokens]), end, g.int64(1)], { outputs: ['position_ids'] });
-}
-
-function toInt32(g: GraphBuilder, x: string, output: string): void {
-  g.op('Cast', [x], { attributes: { to: attr.int(ELEMENT_TYPES.int32.code) }, outputs: [output] });
 }

@@ -3,7 +3,6 @@ import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import type { Weight } from '../weights.ts';
 import { product } from './product.ts';
-import { toFloat32 } from './to-float32.ts';
 
 /**
  * x [b, s, hidden] -> logits float32 [b, s, vocab], by `weight` [vocab, hidden], which may be the embedding itself.
@@ -20,5 +19,5 @@ export function head(g: GraphBuilder, x: string, weight: Weight, softcap?: numbe
 function float32Product(g: GraphBuilder, x: string, weight: Weight, output: string): string {
   const { floats, vocabulary } = weight.precision;
   if (floats === 'float32') return product(g, x, weight, vocabulary, output);
-  return toFloat32(g, product(g, x, weight, vocabulary, g.fresh('narrow_logits')), output);
+  return g.cast(product(g, x, weight, vocabulary, g.fresh('narrow_logits')), 'float32', output);
 }

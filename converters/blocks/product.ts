@@ -5,15 +5,16 @@ import type { WeightStorage } from '../../src/core/precision.ts';
 import { cast, transpose } from '../../src/core/tensor.ts';
 import type { Weight } from '../weights.ts';
 import { blockProduct } from './block-weights.ts';
-import { toFloat32 } from './to-float32.ts';
 
 /** x [..., in] -> x W^T [..., out], called `output`. */
 export function product(g: GraphBuilder, x: string, weight: Weight, storage: WeightStorage, output: string): string {
   switch (storage.kind) {
     case 'float':
       return floatProduct(g, x, weight, output);
-    case 'widened':
-      return fusedProduct(g, x, toFloat32(g, g.initializer(weight.name, cast(weight.data, storage.dtype))), output);
+    case 'widened': {
+      const narrow = g.initializer(weight.name, cast(weight.data, storage.dtype));
+      return fusedProduct(g, x, g.cast(narrow, 'float32', g.fresh('float32')), output);
+    }
     case 'transposed':
       return g.op('MatMul', [x, g.initializer(`${weight.name}.transposed`, transpose(weight.data))], {
         outputs: [output],

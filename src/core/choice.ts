@@ -4,9 +4,6 @@
  * Measures and cuts are chosen separately.
  */
 
-/** Tensors that a measure needs from a plan, by role, each with its shape; f is `intermediate_size`. */
-export type ChoiceRole = 'weights';
-
 /** A matrix of the FFN; `down` transposed, so that a row is a neuron in each. */
 export type FfnMatrix = 'gate' | 'up' | 'down';
 
@@ -18,7 +15,8 @@ interface MeasureContract {
   /** For neuron j. `weights` are numbers from 0 on, one for each neuron. */
   readonly formula: string;
   readonly cuts: readonly CutName[];
-  readonly tensors: Readonly<Partial<Record<ChoiceRole, readonly ['f']>>>;
+  /** Those that a plan has to give, by role, [intermediate_size] each. */
+  readonly tensors: readonly 'weights'[];
   /** The matrices of which kernels read only the rows of chosen neurons. */
   readonly rows: FfnMatrices;
   /**
@@ -46,7 +44,7 @@ export const MEASURES = [
     name: 'gate',
     formula: 'gate_j',
     cuts: ['deviation'],
-    tensors: {},
+    tensors: [],
     rows: ['up', 'down'],
     // Of chosen neurons it is activated.
     isProduct: true,
@@ -56,7 +54,7 @@ export const MEASURES = [
     name: 'activation',
     formula: '|act(gate_j)| * weights_j',
     cuts: ['absolute', 'mean'],
-    tensors: { weights: ['f'] },
+    tensors: ['weights'],
     rows: ['up', 'down'],
     isProduct: true,
     isPlanned: true,
@@ -65,7 +63,7 @@ export const MEASURES = [
     name: 'product',
     formula: '|act(gate_j) * up_j| * weights_j',
     cuts: ['absolute', 'mean'],
-    tensors: { weights: ['f'] },
+    tensors: ['weights'],
     rows: ['down'],
     isProduct: true,
     isPlanned: true,
@@ -74,7 +72,7 @@ export const MEASURES = [
     name: 'predicted',
     formula: 'as product, of gate and up in 4 bits',
     cuts: ['absolute', 'mean'],
-    tensors: { weights: ['f'] },
+    tensors: ['weights'],
     rows: ['gate', 'up', 'down'],
     isProduct: false,
     isPlanned: false,
@@ -83,7 +81,7 @@ export const MEASURES = [
     name: 'nested',
     formula: 'as product, of the upper 4 bits of gate and up in 8',
     cuts: ['absolute', 'mean'],
-    tensors: { weights: ['f'] },
+    tensors: ['weights'],
     // In place of gate and up the lower 4 bits of them, whose upper ones are read whole.
     rows: ['gate', 'up', 'down'],
     isProduct: false,

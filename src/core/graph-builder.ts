@@ -1,8 +1,16 @@
 /** Writes graphs the way one writes arithmetic: each call adds a node and returns the name of its value. */
-import type { DType } from './dtype.ts';
-import type { Attribute, Body, Dim, Initializer, Node, ValueInfo } from './graph.ts';
-import { CONTRIB_DOMAIN } from './graph.ts';
-import { boolTensor, float32Tensor, int32Tensor, int64Tensor, type TensorExpr } from './tensor.ts';
+import { type DType, ELEMENT_TYPES } from './dtype.ts';
+import {
+  type Attribute,
+  attr,
+  type Body,
+  CONTRIB_DOMAIN,
+  type Dim,
+  type Initializer,
+  type Node,
+  type ValueInfo,
+} from './graph.ts';
+import { float32Tensor, int32Tensor, int64Tensor, type TensorExpr } from './tensor.ts';
 
 export interface OpOptions {
   readonly domain?: string;
@@ -59,6 +67,11 @@ export class GraphBuilder {
     return this.op(opType, inputs, { ...options, domain: CONTRIB_DOMAIN });
   }
 
+  /** `x` as `dtype`. A runtime casts a weight once, when it loads it. */
+  cast(x: string, dtype: DType, output = this.fresh('cast')): string {
+    return this.op('Cast', [x], { attributes: { to: attr.int(ELEMENT_TYPES[dtype].code) }, outputs: [output] });
+  }
+
   initializer(name: string, data: TensorExpr): string {
     this.initializers.push({ name, data });
     return name;
@@ -66,10 +79,7 @@ export class GraphBuilder {
 
   /** A constant as a `Constant` node. It also works inside function bodies, which hold no initializers. */
   constant(data: TensorExpr, stem = 'const'): string {
-    return this.op('Constant', [], {
-      attributes: { value: { kind: 'tensor', value: data } },
-      outputs: [this.fresh(stem)],
-    });
+    return this.op('Constant', [], { attributes: { value: attr.tensor(data) }, outputs: [this.fresh(stem)] });
   }
 
   float(value: number): string {
@@ -86,10 +96,6 @@ export class GraphBuilder {
 
   int32Scalar(value: number): string {
     return this.constant(int32Tensor([value], []));
-  }
-
-  bool(value: boolean): string {
-    return this.constant(boolTensor([value], []));
   }
 
   body(name: string, inputs: readonly ValueInfo[], outputs: readonly ValueInfo[]): Body {

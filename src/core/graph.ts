@@ -24,11 +24,9 @@ export type Attribute =
   | { readonly kind: 'tensor'; readonly value: TensorExpr }
   | { readonly kind: 'graph'; readonly value: Body }
   /** Inside a function body: the value of the calling node's attribute `name`. */
-  | {
-      readonly kind: 'reference';
-      readonly name: string;
-      readonly type: 'int' | 'float' | 'string' | 'ints' | 'floats';
-    };
+  | { readonly kind: 'reference'; readonly name: string; readonly type: ReferenceType };
+
+type ReferenceType = 'int' | 'float' | 'string' | 'ints' | 'floats';
 
 export interface Node {
   /** Unique in its graph. Profiles show it. */
@@ -112,12 +110,7 @@ export const attr = {
   float: (value: number): Attribute => ({ kind: 'float', value }),
   string: (value: string): Attribute => ({ kind: 'string', value }),
   ints: (value: readonly number[]): Attribute => ({ kind: 'ints', value }),
-  floats: (value: readonly number[]): Attribute => ({ kind: 'floats', value }),
   tensor: (value: TensorExpr): Attribute => ({ kind: 'tensor', value }),
   graph: (value: Body): Attribute => ({ kind: 'graph', value }),
-  reference: (name: string, type: 'int' | 'float' | 'string' | 'ints' | 'floats'): Attribute => ({
-    kind: 'reference',
-    name,
-    type,
-  }),
+  reference: (name: string, type: ReferenceType): Attribute => ({ kind: 'reference', name, type }),
 } as const;

@@ -4,7 +4,7 @@ import { MEASURES, MODES, measureNamed, type NeuronChoice, RESTS } from './choic
 import { invalidArgument } from './errors.ts';
 import { modelIdentitySchema } from './model.ts';
 import { toThisVersion } from './plan-version-1.ts';
-import { FLOATS, HOST_DTYPES, type HostDtype } from './precision.ts';
+import { FLOATS, HOST_DTYPES } from './precision.ts';
 import { textIdentitySchema } from './statistics.ts';
 import { TARGET_KINDS } from './target.ts';
 
@@ -35,7 +35,7 @@ export const choiceSchema = z
     const contract = measureNamed(measure);
     if (!contract.cuts.includes(cut.kind))
       context.addIssue({ code: 'custom', path: ['cut', 'kind'], message: `measure ${measure} has no cut ${cut.kind}` });
-    const wanted = Object.keys(contract.tensors).sort().join();
+    const wanted = contract.tensors.join();
     if (Object.keys(tensors).sort().join() !== wanted)
       context.addIssue({
         code: 'custom',
@@ -46,8 +46,6 @@ export const choiceSchema = z
 
 /** FFN-SkipLLM's test on this block: once cos(h, h + FFN(norm h)) >= threshold, the next `runLength` blocks are skipped. */
 export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLength: z.int().min(1) });
-
-export { HOST_DTYPES, type HostDtype };
 
 /**
  * Where the plan must pay. `native`: with our kernels, and everything that was asked for is planned. `stock`: in ONNX

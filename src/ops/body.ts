@@ -45,27 +45,16 @@ export function floatAttribute(g: GraphBuilder, name: string): string {
 
 /** The calling node's integer attribute as an int32 scalar. */
 export function int32Attribute(g: GraphBuilder, name: string): string {
-  const wide = g.op('Constant', [], {
-    attributes: { value_int: attr.reference(name, 'int') },
-    outputs: [g.fresh(name)],
-  });
-  return castTo(g, wide, 'int32');
+  return g.cast(intAttribute(g, name), 'int32');
 }
 
 /** The calling node's integer attribute as int64 [1]: the size of an axis. */
 export function sizeAttribute(g: GraphBuilder, name: string): string {
-  const scalar = g.op('Constant', [], {
-    attributes: { value_int: attr.reference(name, 'int') },
-    outputs: [g.fresh(name)],
-  });
-  return g.op('Unsqueeze', [scalar, g.int64(0)]);
+  return g.op('Unsqueeze', [intAttribute(g, name), g.int64(0)]);
 }
 
-/** ONNX's codes of the types that bodies cast to (TensorProto.DataType). */
-const CAST_CODES = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10 } as const;
-
-export function castTo(g: GraphBuilder, x: string, dtype: keyof typeof CAST_CODES, output = g.fresh('cast')): string {
-  return g.op('Cast', [x], { attributes: { to: attr.int(CAST_CODES[dtype]) }, outputs: [output] });
+function intAttribute(g: GraphBuilder, name: string): string {
+  return g.op('Constant', [], { attributes: { value_int: attr.reference(name, 'int') }, outputs: [g.fresh(name)] });
 }
 
 /** The size of one axis, as int64 [1]. */

@@ -14,15 +14,9 @@ export const OPERATOR_SET = 2;
 export type InputType = 'float32' | 'float16' | 'uint8' | 'bool' | 'int32' | 'int64' | 'weights';
 export type OutputType = 'float32' | 'int32' | 'bool';
 
-interface InputContract {
+interface PortContract<Type> {
   readonly name: string;
-  readonly type: InputType;
-  readonly optional: boolean;
-}
-
-interface OutputContract {
-  readonly name: string;
-  readonly type: OutputType;
+  readonly type: Type;
   readonly optional: boolean;
 }
 
@@ -30,8 +24,8 @@ export interface OperatorContract {
   readonly name: string;
   /** How many different bodies one model may hold. */
   readonly bodies: number;
-  readonly inputs: readonly InputContract[];
-  readonly outputs: readonly OutputContract[];
+  readonly inputs: readonly PortContract<InputType>[];
+  readonly outputs: readonly PortContract<OutputType>[];
   readonly attributes: Readonly<Record<string, 'int' | 'float' | 'string'>>;
 }
 

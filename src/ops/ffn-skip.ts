@@ -8,7 +8,7 @@
 import { attr, type Node } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
 import type { Body } from './bodies.ts';
-import { axisSize, castTo, int32Attribute, operatorBody } from './body.ts';
+import { axisSize, int32Attribute, operatorBody } from './body.ts';
 import { type Call, callNode } from './contract.ts';
 
 export interface FfnSkipStartCall extends Pick<Call<'FFNSkipStart'>, 'node' | 'opType' | 'inputs' | 'outputs'> {
@@ -28,7 +28,7 @@ export function ffnSkipStartBody(densePrefill: boolean): Body {
     const warmUp = g.op('Constant', [], { attributes: { value_int: attr.reference('warm_up', 'int') } });
     const early = g.op('Less', ['position_ids', warmUp]);
     const never = densePrefill ? g.op('Or', [early, hasManyTokens(g)]) : early;
-    g.op('Neg', [castTo(g, never, 'int32')], { outputs: ['state'] });
+    g.op('Neg', [g.cast(never, 'int32')], { outputs: ['state'] });
     isActive(g, 'state', 'active');
   });
 }

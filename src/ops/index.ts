@@ -1,12 +1,10 @@
 /** Operators of the `lacuna` domain: contracts, calling nodes and portable bodies. */
 export { ACTIVATIONS, type Activation } from './activations.ts';
 export { Bodies, type Body } from './bodies.ts';
-export { castTo } from './body.ts';
 export { contractOf, inputOf, OPERATOR_SET, OPERATORS, type OperatorName, operatorOf, outputOf } from './contract.ts';
 export { ffnSkipStartBody, ffnSkipStartNode, ffnSkipStepBody, ffnSkipStepNode } from './ffn-skip.ts';
-export { FFN_BLOCK_SIZE } from './gated-ffn/block-storage.ts';
+export { FFN_BLOCK_SIZE, type NeuronRows, neuronRecords } from './gated-ffn/block-storage.ts';
 export { GATHER_SHARE } from './gated-ffn/neurons.ts';
-export { type NeuronRows, neuronRecords } from './gated-ffn/records.ts';
 export { STORAGES, type Storage } from './gated-ffn/storages.ts';
 export {
   choosesNeurons,

@@ -9,7 +9,7 @@ import type { Mode } from '../core/choice.ts';
 import { attr, type Node } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
 import type { Body } from './bodies.ts';
-import { castTo, floatAttribute, operatorBody, reduceLast } from './body.ts';
+import { floatAttribute, operatorBody, reduceLast } from './body.ts';
 import { type Call, callNode } from './contract.ts';
 
 /** x [..., d] -> y [..., d], kept int32 [...]: the entries over the threshold. */
@@ -17,7 +17,7 @@ export function statisticalTopKBody(mode: Mode): Body {
   return operatorBody('StatisticalTopK', `Statistical top-k, ${mode}.`, ['y', 'kept'], (g) => {
     const { y, chosen } = statisticalTopK(g, 'x', lastSize(g, 'x'), mode);
     g.op('Identity', [y], { outputs: ['y'] });
-    count(g, castTo(g, chosen(), 'float32'), 'kept');
+    count(g, g.cast(chosen(), 'float32'), 'kept');
   });
 }
 
@@ -50,7 +50,7 @@ export function statisticalTopK(g: GraphBuilder, x: string, size: string, mode: 
   // Around the mean, x - theta is the difference of two small numbers, and the variance does not cancel.
   const centred = g.op('Sub', [x, reduceLast(g, 'ReduceMean', x, true)]);
   // The deviation is the length of what is centred by sqrt(d).
-  const factor = g.op('Div', [floatAttribute(g, 'quantile'), g.op('Sqrt', [castTo(g, size, 'float32')])]);
+  const factor = g.op('Div', [floatAttribute(g, 'quantile'), g.op('Sqrt', [g.cast(size, 'float32')])]);
   const cut = g.op('Mul', [reduceLast(g, 'ReduceL2', centred, true), factor]);
   const reaches = () => g.op('GreaterOrEqual', [centred, cut]);
   switch (mode) {
@@ -65,5 +65,5 @@ export function statisticalTopK(g: GraphBuilder, x: string, size: string, mode: 
 
 /** float [..., d] of zeros and ones -> int32 [...], exact below 2^24. */
 export function count(g: GraphBuilder, chosen: string, output = g.fresh('count')): string {
-  return castTo(g, reduceLast(g, 'ReduceSum', chosen, false), 'int32', output);
+  return g.cast(reduceLast(g, 'ReduceSum', chosen, false), 'int32', output);
 }

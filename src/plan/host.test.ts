@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { byActivation } from '../../test/ffn-plan.ts';
-import { type BlockPlan, HOST_DTYPES, type Host, type HostDtype } from '../core/plan.ts';
+import type { BlockPlan, Host } from '../core/plan.ts';
+import { HOST_DTYPES, type HostDtype } from '../core/precision.ts';
 import { checkTarget, forHost, payingDensity, payingSkips, stockTime, withTimes } from './host.ts';
 import type { PresetPlan } from './preset.ts';
 

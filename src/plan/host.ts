@@ -3,8 +3,8 @@ import { type MeasureName, measureNamed } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import { percent } from '../core/figures.ts';
 import type { ModelIdentity } from '../core/model.ts';
-import type { BlockPlan, Host, HostDtype, Plan } from '../core/plan.ts';
-import { hasBlocks, precisionNamed } from '../core/precision.ts';
+import type { BlockPlan, Host, Plan } from '../core/plan.ts';
+import { type HostDtype, hasBlocks, precisionNamed } from '../core/precision.ts';
 import { denseFfnBytes, type FfnShape } from './bytes.ts';
 import type { PresetPlan } from './preset.ts';
 

@@ -7,7 +7,6 @@ import { cast, float32Tensor, stackQuantized, type TurnableMatrix, transpose } f
 import { contractOf } from '../ops/contract.ts';
 import {
   Bodies,
-  castTo,
   choosesNeurons,
   countOf,
   GATHER_SHARE,
@@ -83,7 +82,7 @@ export function gatedBlock(
   const g = new GraphBuilder(`${prefix}.ffn`);
   // GatedFFN's values are float32: a graph in float16 casts what goes in and what comes out.
   const isNarrow = variant.storage === 'fp16';
-  const read = (input: string, from: string) => (isNarrow ? castTo(g, from, 'float32', `${g.scope}.${input}`) : from);
+  const read = (input: string, from: string) => (isNarrow ? g.cast(from, 'float32', `${g.scope}.${input}`) : from);
   const y = isNarrow ? `${g.scope}.y` : match.output;
   const node = gatedFfnNode(variant, {
     node: `${prefix}${GATED}`,
@@ -108,7 +107,7 @@ export function gatedBlock(
   });
   const initializers = [...weights.tensors, ...Object.values(vectors), ...Object.values(chosen)];
   g.nodes.push(node);
-  if (isNarrow) castTo(g, y, 'float16', match.output);
+  if (isNarrow) g.cast(y, 'float16', match.output);
   const stream = ['batch_size', 'sequence_length', match.gate.weight.shape[1]];
   const made = norm === undefined ? [y] : [y, match.residual];
   return { match, node, nodes: g.nodes, values: made.map((name) => value(name, 'float32', stream)), initializers };

@@ -2,8 +2,7 @@
 import { attr, type ValueInfo } from '../../core/graph.ts';
 import { type GraphBuilder, value } from '../../core/graph-builder.ts';
 import { float32Tensor, int32Tensor } from '../../core/tensor.ts';
-import { branch } from '../body.ts';
-import { onesForSaturation, saturation } from './saturation.ts';
+import { branch, reduceLast } from '../body.ts';
 
 /** What a block gives for the tokens that it is run for. */
 export interface BlockValues {
@@ -45,7 +44,7 @@ export interface Masking {
  * share of its FFN products.
  */
 export function forActiveTokens(g: GraphBuilder, masking: Masking, run: (g: GraphBuilder) => BlockValues): void {
-  const ones = onesForSaturation(g, masking.hidden);
+  const ones = g.op('ConstantOfShape', [masking.hidden], { attributes: { value: attr.tensor(float32Tensor([1])) } });
   const mask = (b: GraphBuilder, name: (output: Output) => string) =>
     writeMasked(b, run(b), masking.residual, ones, name);
   if (masking.branches) branchOnAny(g, masking.counted ? ['y', 'saturation', 'kept'] : ['y', 'saturation'], mask);
@@ -85,6 +84,23 @@ function writeMasked(
   if (kept !== undefined) g.op('Where', ['active', kept, g.int32Scalar(0)], { outputs: [name('kept')] });
 }
 
+/** Far below the mean square of any residual stream; gives a zero vector saturation 0 and not NaN. */
+const EPSILON = 1e-30;
+
+/**
+ * cos(residual, residual + y) of each token: how little the block turned the stream (FFN-SkipLLM, section 3). residual, y
+ * [b, s, h] -> float [b, s]; `ones` is the norms' weight, [h]. The cosine is the mean product of both vectors divided by their
+ * root mean squares: two norms instead of the nine operators of the textbook's formula, which show at the sizes of one token.
+ */
+function saturation(g: GraphBuilder, residual: string, y: string, ones: string): string {
+  const attributes = { epsilon: attr.float(EPSILON) };
+  const before = g.op('SimplifiedLayerNormalization', [residual, ones], {
+    attributes: { ...attributes, axis: attr.int(-1), stash_type: attr.int(1) },
+  });
+  const after = g.contrib('SkipSimplifiedLayerNormalization', [residual, y, ones], { attributes });
+  return reduceLast(g, 'ReduceMean', g.op('Mul', [before, after]), false);
+}
+
 function nameIn(scope: string, output: Output): string {
   return `${scope}.out.${output}`;
 }
@@ -100,8 +116,5 @@ function branchOutputs(scope: string, outputs: readonly Output[]): ValueInfo[] {
 function zeros(g: GraphBuilder, output: Output, name: string): void {
   const { dtype, like } = OUTPUTS[output];
   const zero = dtype === 'float32' ? float32Tensor([0]) : int32Tensor([0]);
-  g.op('ConstantOfShape', [g.op('Shape', [like])], {
-    attributes: { value: attr.tensor(zero) },
-    outputs: [name],
-  });
+  g.op('ConstantOfShape', [g.op('Shape', [like])], { attributes: { value: attr.tensor(zero) }, outputs: [name] });
 }

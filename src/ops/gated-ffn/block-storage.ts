@@ -11,9 +11,10 @@
  *
  * gate and up are one matrix, the gate's rows first, where both read all of x: stock ONNX Runtime rounds x and wakes its threads once.
  */
+import type { FfnMatrix } from '../../core/choice.ts';
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
-import { castTo } from '../body.ts';
+import { records, type TensorExpr } from '../../core/tensor.ts';
 import type { InputSize, Projections, StorageKind } from './storage.ts';
 
 /** Columns a block: the one size that kernels are compiled for. */
@@ -33,7 +34,7 @@ export function blockProduct(
   [columns, rows]: readonly [Size, Size],
   output: string,
 ): string {
-  return g.contrib('MatMulNBits', [x, codes, castTo(g, scales, 'float32')], {
+  return g.contrib('MatMulNBits', [x, codes, g.cast(scales, 'float32')], {
     attributes: {
       K: attr.reference(columns, 'int'),
       N: attr.reference(rows, 'int'),
@@ -78,6 +79,18 @@ function blocks<Name extends string>(name: Name, bits: 4 | 8) {
     // times as long as multiplying by all rows.
     gathered: undefined,
   } as const satisfies StorageKind;
+}
+
+/** Records are filled up with zeros to whole lines of a processor's cache. */
+const RECORD_ALIGNMENT = 64;
+
+/** Codes and scales of each matrix, a row a neuron. */
+export type NeuronRows = Readonly<Record<FfnMatrix, readonly TensorExpr[]>>;
+
+/** Input `records`, uint8 [neurons, bytes]: a neuron's codes and scales of each of these matrices, in order. */
+export function neuronRecords(recorded: readonly FfnMatrix[], neurons: number, rows: NeuronRows): TensorExpr {
+  const parts = recorded.flatMap((matrix) => rows[matrix]);
+  return records(neurons, parts, RECORD_ALIGNMENT);
 }
 
 export const int8 = blocks('int8', 8);

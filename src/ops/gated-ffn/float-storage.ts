@@ -1,7 +1,6 @@
 /** Weights as floats: fp32, and bf16, which the body widens before it uses it. */
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
-import { castTo } from '../body.ts';
 import type { StorageKind } from './storage.ts';
 
 /** `widen`: a runtime widens whole matrices once, when it loads them, and gathered rows as they are used. */
@@ -35,4 +34,4 @@ function transposedProduct(g: GraphBuilder, x: string, weight: string): string {
 export const fp32 = floats('fp32', (_, weight) => weight);
 
 /** bfloat16 [f, h] each. */
-export const bf16 = floats('bf16', (g, weight) => castTo(g, weight, 'float32'));
+export const bf16 = floats('bf16', (g, weight) => g.cast(weight, 'float32'));

@@ -5,7 +5,6 @@
  */
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
-import { castTo } from '../body.ts';
 import type { StorageKind } from './storage.ts';
 
 /** float16 [f, h] each. */
@@ -30,5 +29,5 @@ function transposed(g: GraphBuilder, weight: string): string {
 
 /** float32 [..., n] times float16 [n, m], multiplied in float16. */
 function narrowProduct(g: GraphBuilder, x: string, weight: string, output = g.fresh('product')): string {
-  return castTo(g, g.op('MatMul', [castTo(g, x, 'float16'), weight]), 'float32', output);
+  return g.cast(g.op('MatMul', [g.cast(x, 'float16'), weight]), 'float32', output);
 }

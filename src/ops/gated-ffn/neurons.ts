@@ -1,7 +1,7 @@
 /** The half of GatedFFN's body after the choice: y = down(act ∘ up x), over all neurons or over the chosen ones. */
 import { attr } from '../../core/graph.ts';
 import { type GraphBuilder, value } from '../../core/graph-builder.ts';
-import { axisSize, branch, castTo, sizeAttribute } from '../body.ts';
+import { axisSize, branch, sizeAttribute } from '../body.ts';
 import type { StorageKind } from './storage.ts';
 
 export interface NeuronValues {
@@ -28,7 +28,7 @@ export const GATHER_SHARE = GATHER_PERCENT / 100;
 /** The number of neurons from which on all are computed, float [1]; made of a weight's shape, so known on loading. */
 function gatherLimit(g: GraphBuilder): string {
   const scaled = g.op('Mul', [axisSize(g, 'gate', 0), g.int64(GATHER_PERCENT)]);
-  return castTo(g, g.op('Div', [scaled, g.int64(100)]), 'float32');
+  return g.cast(g.op('Div', [scaled, g.int64(100)]), 'float32');
 }
 
 /** All neurons: two dense products, whose weights ONNX Runtime packs when it loads the model. */
