@@ -4,21 +4,12 @@ import type { LacunaError } from '../src/core/errors.ts';
 import type { ModelPieces } from '../src/core/model.ts';
 import type { Precision, PrecisionName } from '../src/core/precision.ts';
 import type { ModelLayout } from './layout.ts';
-import type { Importance, Rounded, StorageOptions } from './weights.ts';
+import type { StorageOptions } from './weights.ts';
 
-export interface OpenOptions {
-  /**
-   * A precision by its name, or one from `choosePrecision` with changed blocks. Weights are converted to it while they
-   * are written.
-   */
+/** How weights are stored. They are converted while they are written. */
+export interface OpenOptions extends Omit<StorageOptions, 'precision'> {
+  /** Its name, or one from `choosePrecision` with changed blocks. */
   readonly precision: PrecisionName | Precision;
-  /**
-   * By the weight's name, `lm_head.weight` also for a head that is the embedding. Blocks become more exact where it
-   * matters. Names and widths that are not the model's are a `mismatch`.
-   */
-  readonly importance?: Importance | undefined;
-  /** By the weight's name: matrices of layers that are already rounded, in blocks of the precision's scheme. */
-  readonly rounded?: Rounded | undefined;
 }
 
 /** Names of tensors that exist but could not be read; `all` if not even the names are known. */

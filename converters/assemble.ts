@@ -3,9 +3,8 @@ import { BASE_OPSETS, type Graph, type Initializer, type ValueInfo } from '../sr
 import type { ModelPieces } from '../src/core/model.ts';
 
 /**
- * The whole model: `input_ids`, `attention_mask` and the caches in; `logits` and the new caches out.
- *
- * `position_ids` stays an inner value, for rules that need positions.
+ * The whole model: `input_ids`, `attention_mask` and the caches in; `logits` and the new caches out. `position_ids`
+ * stays an inner value, for rules that need positions.
  *
  * @example const graph = assemble(openModel(checkpoint, { precision: 'fp32' }));
  */

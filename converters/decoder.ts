@@ -68,10 +68,9 @@ function partsOf(config: DecoderConfig, { tensors }: Checkpoint, storage: Storag
 }
 
 /**
- * Gemma 3's residual stream grows beyond the largest float16 (104,000 in the 270M model). If everything that is added
- * to the stream is normed before, the whole stream can be made smaller: embeddings and those norms' weights are
- * multiplied by a power of two, which is exact. The norms that read the stream compensate: their epsilon is multiplied
- * by its square.
+ * Gemma 3's residual stream grows beyond the largest float16 (104,000 in the 270M model). If all that is added to it is
+ * normed before, the whole stream can be made smaller by a power of two, which is exact: in the embeddings and in those
+ * norms' weights. The norms that read it compensate: their epsilon is multiplied by its square.
  */
 function streamScaleOf({ traits }: DecoderConfig, floats: Floats): number {
   return floats === 'float16' && traits.normsOutputs ? FLOAT16_STREAM_SCALE : 1;

@@ -5,7 +5,7 @@ import { isJsonObject } from '../src/core/json.ts';
 import { attempt } from '../src/core/problems.ts';
 import type { TensorExpr } from '../src/core/tensor.ts';
 import type { Architecture } from './architecture.ts';
-import { shown } from './config/issues.ts';
+import { AS_PUBLISHED, shown } from './config/issues.ts';
 import { decoderArchitecture } from './decoder.ts';
 import { gemma3Family } from './gemma3.ts';
 
@@ -42,7 +42,7 @@ function textCheckpoint(checkpoint: Checkpoint): Checkpoint {
   const given = config.text_config;
   if (!isJsonObject(given))
     throw new LacunaError('bad-file', `config.json of ${path} has text_config ${shown(given)}, wanted an object`, {
-      hint: 'Take the config.json that was published with the weights.',
+      hint: AS_PUBLISHED,
     });
   return { ...checkpoint, config: textConfig(config), tensors: textTensors(tensors, path) };
 }

@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { attentionBiases } from './config/biases.ts';
 import type { Family, ReadRopes } from './config/decoder-config.ts';
-import { badConfig, refuseAll, shown } from './config/issues.ts';
+import { parseConfig, refuseAll, shown } from './config/issues.ts';
 import { fullEvery } from './config/layer-kinds.ts';
 import { readRopeConfig } from './config/rope-config.ts';
 import { decoderArchitecture } from './decoder.ts';
@@ -20,9 +20,8 @@ const ropeSchema = z.object({
 
 /** Layers with a window keep the base of their training. Only the others are scaled to long contexts. */
 const readRopes: ReadRopes = (config, maxPositions, path) => {
-  const parsed = ropeSchema.safeParse(config);
-  if (!parsed.success) throw badConfig(path, parsed.error, config);
-  const { rope_scaling: scaling, rope_parameters: parameters } = parsed.data;
+  const fields = parseConfig(ropeSchema, config, path);
+  const { rope_scaling: scaling, rope_parameters: parameters } = fields;
   refuseAll(
     path,
     scaling && scaling.rope_type === undefined && scaling.type !== undefined
@@ -30,14 +29,14 @@ const readRopes: ReadRopes = (config, maxPositions, path) => {
       : [],
     'Rename the field to rope_type, or remove rope_scaling.',
   );
-  refuseAll(path, untruncated(parsed.data), 'Remove the field: Transformers rounds the range whatever it says.');
+  refuseAll(path, untruncated(fields), 'Remove the field: Transformers rounds the range whatever it says.');
   const global = {
-    rope_theta: parsed.data.rope_theta ?? 1_000_000,
+    rope_theta: fields.rope_theta ?? 1_000_000,
     rope_scaling: scaling,
     rope_parameters: parameters?.full_attention,
   };
   const local = {
-    rope_theta: parsed.data.rope_local_base_freq ?? 10_000,
+    rope_theta: fields.rope_local_base_freq ?? 10_000,
     rope_parameters: parameters?.sliding_attention,
   };
   const read = (from: object, kind: string) => readRopeConfig(from, maxPositions, path, `rope_parameters.${kind}`);

@@ -22,6 +22,8 @@ export { type ModelLayout, sumByKind, type WeightKind, weightKind } from './layo
 /** Every supported architecture, in the order in which messages name them. */
 export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, gemma, gemma2, gemma3, gemma3Multimodal];
 
+const MODEL_TYPES = ARCHITECTURES.map(({ modelType }) => modelType);
+
 /**
  * The pieces of the checkpoint's model. The config and all tensor shapes are checked here, before any weight is read.
  *
@@ -36,8 +38,8 @@ export function openModel(checkpoint: Checkpoint, { precision, ...rest }: OpenOp
 }
 
 /**
- * All reasons for which `openModel` would refuse a checkpoint. Some of its tensors may be `unread`: they exist, but in
- * a file that is missing or damaged.
+ * All reasons for which `openModel` would refuse a checkpoint. `unread` tensors exist, but in a missing or damaged
+ * file.
  */
 export function modelProblems(checkpoint: Checkpoint, unread: UnreadTensors = new Set()): readonly LacunaError[] {
   const problems: LacunaError[] = [];
@@ -60,18 +62,15 @@ function findArchitecture({ config, path }: Checkpoint): Architecture {
   const { model_type: modelType, architectures } = config;
   if (typeof modelType !== 'string')
     throw new LacunaError('bad-file', `config.json of ${path} has no model_type, which says how to read the weights`, {
-      hint: `Give "model_type" one of: ${supported()}.`,
+      hint: `Give "model_type" one of: ${MODEL_TYPES.join(', ')}.`,
     });
   const found = ARCHITECTURES.find((architecture) => architecture.modelType === modelType);
   if (found === undefined) {
-    const like = nearest(
-      modelType,
-      ARCHITECTURES.map((architecture) => architecture.modelType),
-    );
+    const like = nearest(modelType, MODEL_TYPES);
     throw new LacunaError(
       'unsupported',
       `Model type "${modelType}" of ${path} is not supported; the nearest that is: "${like}"`,
-      { hint: `Give a checkpoint of one of these types: ${supported()}.` },
+      { hint: `Give a checkpoint of one of these types: ${MODEL_TYPES.join(', ')}.` },
     );
   }
   if (Array.isArray(architectures) && !architectures.includes(found.className))
@@ -81,8 +80,4 @@ function findArchitecture({ config, path }: Checkpoint): Architecture {
       { hint: `Give a checkpoint that was saved as ${found.className}.` },
     );
   return found;
-}
-
-function supported(): string {
-  return ARCHITECTURES.map((architecture) => architecture.modelType).join(', ');
 }

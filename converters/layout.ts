@@ -1,8 +1,6 @@
-/**
- * What a config says about a model beyond its sizes: how layers attend, positions, and how many weights are in each
- * part.
- */
+/** What a config says beyond sizes: how layers attend, positions, and how many weights are in each part. */
 import { elementCount } from '../src/core/dtype.ts';
+import { sumBy } from '../src/core/figures.ts';
 import type { DecoderConfig, LayerConfig } from './config/decoder-config.ts';
 import type { RopeConfig } from './config/rope-config.ts';
 import { decoderTensors } from './weights.ts';
@@ -38,7 +36,8 @@ export function weightKind(name: string): WeightKind {
 }
 
 export function sumByKind(counted: Iterable<readonly [WeightKind, number]>): Record<WeightKind, number> {
-  const sums = Object.fromEntries(WEIGHT_KINDS.map((kind) => [kind, 0])) as Record<WeightKind, number>;
-  for (const [kind, count] of counted) sums[kind] += count;
-  return sums;
+  return {
+    ...(Object.fromEntries(WEIGHT_KINDS.map((kind) => [kind, 0])) as Record<WeightKind, number>),
+    ...sumBy(counted),
+  };
 }

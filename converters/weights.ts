@@ -21,14 +21,15 @@ export interface Weight extends Initializer {
 /** By the weight's name: the mean square of each input of the weight, float [columns]. */
 export type Importance = ReadonlyMap<string, TensorExpr>;
 
-/** By the weight's name: matrices that are already in blocks of the precision's scheme. */
-export type Rounded = ReadonlyMap<string, QuantizedMatrix>;
-
 /** How weights are to be stored. */
 export interface StorageOptions {
   readonly precision: Precision;
+  /**
+   * `lm_head.weight` also for a head that is the embedding. Names and widths that are not the model's are a `mismatch`.
+   */
   readonly importance?: Importance | undefined;
-  readonly rounded?: Rounded | undefined;
+  /** By the weight's name: matrices that are already in blocks of the precision's scheme. */
+  readonly rounded?: ReadonlyMap<string, QuantizedMatrix> | undefined;
 }
 
 /** The weight called `name`, as an initializer of that name. */
@@ -94,10 +95,9 @@ function linearTensors(prefix: string, outputs: number, inputs: number, bias: bo
 }
 
 /**
- * Refuses a checkpoint with other tensors than expected, with everything that is wrong in one error: `not-found` when
- * tensors are only missing, `unsupported` when only their element types are unsupported, else `mismatch`. A tensor that
- * nothing asks for is an error too: a model without it would silently be another model. Tensors of the names `unread`
- * exist but could not be read, so they do not count as missing.
+ * Refuses a checkpoint with other tensors than expected, with all that is wrong in one error: `not-found` when tensors
+ * are only missing, `unsupported` when only their element types are, else `mismatch`. A tensor that nothing asks for is
+ * an error too: a model without it would be another model. Tensors that are `unread` do not count as missing.
  */
 export function checkTensors(
   { tensors, path }: Checkpoint,

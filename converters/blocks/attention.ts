@@ -11,10 +11,7 @@ import type { DecoderParts, Floats } from './parts.ts';
 import { rmsNorm } from './rms-norm.ts';
 import { rotaryInitializers } from './rotary.ts';
 
-/**
- * Whether past and present may be one buffer of full length that attention writes into. Heads whose width is not a
- * multiple of 16 are widened on their way in and out, so their present is a copy.
- */
+/** Whether present may be past's own buffer. Heads of other widths are widened on their way in and out: a copy. */
 export function sharesCacheBuffer(spec: Pick<ModelSpec, 'headDim'>): boolean {
   return spec.headDim % 16 === 0;
 }
@@ -38,10 +35,7 @@ function cache(name: string, length: string, spec: ModelSpec, floats: Floats): V
 /** Names of float [b, s, heads * head]: query, key and value separately, or all three side by side. */
 type Projected = readonly [query: string, key: string, value: string] | readonly [all: string];
 
-/**
- * x [b, s, hidden] -> attention's output [b, s, hidden], called `output`, before it is normed or added to the residual
- * stream. The tap attended is on the way.
- */
+/** x [b, s, hidden] -> attention's `output` [b, s, hidden], not normed or added yet. The tap attended is on the way. */
 export function attention(
   g: GraphBuilder,
   x: string,
@@ -58,18 +52,13 @@ export function attention(
   return linear(g, attended, weights(`${prefix}.o_proj.weight`), outBias, output);
 }
 
-/**
- * Query, key and value as one product of stacked weights: one operator instead of three, with neighbouring rows in
- * memory.
- */
+/** Query, key and value as one product: one operator instead of three, with neighbouring rows in memory. */
 function projectAtOnce(g: GraphBuilder, x: string, prefix: string, { config, weights }: DecoderParts): Projected {
   const bias = config.biases.has('qkv') ? packed(prefix, 'bias', weights) : undefined;
   return [linear(g, x, packed(prefix, 'weight', weights), bias)];
 }
 
-/**
- * Query, key and value, one under the other: [(heads + 2 kv heads) * head, hidden]. Or their biases in the same order.
- */
+/** Query, key and value, one under the other: [(heads + 2 kv heads) * head, hidden]; or their biases. */
 function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Weight {
   const parts = ['q_proj', 'k_proj', 'v_proj'].map((projection) => weights(`${prefix}.${projection}.${part}`));
   const data = concatRows(parts.map((one) => one.data));
@@ -83,10 +72,7 @@ function packed(prefix: string, part: 'weight' | 'bias', weights: Weights): Weig
   };
 }
 
-/**
- * Query, key and value separately, because a norm applies only to some of them. Each head of query and key is normed by
- * itself (Henry et al. 2020).
- */
+/** Query, key and value apart, because each head of the first two is normed by itself (Henry et al. 2020). */
 function projectAndNorm(g: GraphBuilder, x: string, prefix: string, parts: DecoderParts): Projected {
   const { config, weights } = parts;
   const { numAttentionHeads, numKeyValueHeads } = config.spec;
@@ -108,17 +94,7 @@ function normHeads(g: GraphBuilder, x: string, heads: number, name: string, part
   return g.op('Reshape', [normed, g.int64(0, 0, heads * spec.headDim)]);
 }
 
-/** The number of heads in query, key and value. */
-function headCounts({ numAttentionHeads, numKeyValueHeads }: ModelSpec): readonly [number, number, number] {
-  return [numAttentionHeads, numKeyValueHeads, numKeyValueHeads];
-}
-
-interface CacheNames {
-  readonly key: string;
-  readonly value: string;
-}
-
-function cacheNames(prefix: string): CacheNames {
+function cacheNames(prefix: string) {
   return { key: `${prefix}.key`, value: `${prefix}.value` };
 }
 
@@ -160,20 +136,16 @@ function attributes(config: DecoderConfig, index: number): Record<string, Attrib
 
 /** The same for heads that the operator refuses. Outside, the caches keep the true width. */
 function widenedAttention(g: GraphBuilder, projected: Projected, index: number, parts: DecoderParts): string {
-  const { spec } = parts.config;
-  const { numAttentionHeads, headDim } = spec;
-  const counts = headCounts(spec);
+  const { numAttentionHeads: queries, numKeyValueHeads: keys, headDim } = parts.config.spec;
   const widen = (x: string, heads: number) => widenHeads(g, x, sideBySide(heads), headDim);
   const [query, key = '', value = ''] = projected;
   const wide: Projected =
-    key === ''
-      ? [widen(query, counts[0] + counts[1] + counts[2])]
-      : [widen(query, counts[0]), widen(key, counts[1]), widen(value, counts[2])];
+    key === '' ? [widen(query, queries + 2 * keys)] : [widen(query, queries), widen(key, keys), widen(value, keys)];
   const widePast = (part: string) => widenHeads(g, `past_key_values.${index}.${part}`, CACHE_LAYOUT, headDim);
   const past = { key: widePast('key'), value: widePast('value') };
   const present = { key: g.fresh('wide_key'), value: g.fresh('wide_value') };
   const attended = groupQueryAttention(g, wide, index, parts, past, present, g.fresh('wide'));
   narrowHeads(g, present.key, CACHE_LAYOUT, headDim, `present.${index}.key`);
   narrowHeads(g, present.value, CACHE_LAYOUT, headDim, `present.${index}.value`);
-  return narrowHeads(g, attended, sideBySide(numAttentionHeads), headDim, tapName(index, 'attended'));
+  return narrowHeads(g, attended, sideBySide(queries), headDim, tapName(index, 'attended'));
 }

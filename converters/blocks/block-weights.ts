@@ -5,8 +5,8 @@ import { type BlockScheme, quantize, type TensorExpr } from '../../src/core/tens
 import type { Weight } from '../weights.ts';
 
 /**
- * Lets kernels round activations to int8 a block at a time. On CPUs this makes the products several times faster, and
- * the error is far below that of 4-bit weights.
+ * Lets kernels round activations to int8 in blocks: several times faster, with an error far below that of 4-bit
+ * weights.
  */
 const INT8_ACTIVATIONS = 4;
 
@@ -34,8 +34,8 @@ export function canLookUp(columns: number, { bits, blockSize }: BlockScheme): bo
 }
 
 /**
- * Rows of `table` [vocab, width] by their numbers: ids [...] -> float [..., width], called `output`. The tensors hold
- * the bytes that `blockProduct` multiplies by, in other shapes, so a head that shares them takes no space.
+ * Rows of `table` [vocab, width]: ids [...] -> float [..., width]. The tensors hold the bytes that `blockProduct`
+ * multiplies by, in other shapes, so a head that shares them takes no space.
  */
 export function blockRows(g: GraphBuilder, ids: string, table: Weight, scheme: BlockScheme, output: string): string {
   const { name, data, importance } = table;

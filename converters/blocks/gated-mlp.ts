@@ -1,5 +1,4 @@
 /** The gated FFN (Shazeer 2020, "GLU variants"): down(activation(gate x) * up x). */
-import type { Initializer } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { type FFN_WEIGHTS, ffnBiasName, ffnWeightName, tapName } from '../../src/core/model.ts';
 import type { DecoderConfig } from '../config/decoder-config.ts';
@@ -8,8 +7,7 @@ import { activate } from './activation.ts';
 import { linear } from './linear.ts';
 
 /**
- * x [b, s, hidden] -> the result of layer `index`'s FFN, called `output`: the tap `ffn_out`, or `down` if a norm
- * follows. Taps gate, up and act are on the way.
+ * x [b, s, hidden] -> the FFN's result: the tap `ffn_out`, or `down` if a norm follows; gate, up and act on the way.
  */
 export function gatedMlp(
   g: GraphBuilder,
@@ -20,9 +18,7 @@ export function gatedMlp(
   output: string,
 ): string {
   const project = (from: string, projection: (typeof FFN_WEIGHTS)[number], result: string) => {
-    const bias: Initializer | undefined = config.biases.has('ffn')
-      ? weights(ffnBiasName(index, projection))
-      : undefined;
+    const bias = config.biases.has('ffn') ? weights(ffnBiasName(index, projection)) : undefined;
     return linear(g, from, weights(ffnWeightName(index, projection)), bias, result);
   };
   const gate = project(x, 'gate_proj', tapName(index, 'gate'));

@@ -5,9 +5,7 @@
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { rotaryColumns } from './rotary.ts';
 
-/**
- * How heads lie in a tensor: its dimensions before the head's own (0 = unchanged), and its shape for a head's width.
- */
+/** How heads lie in a tensor: its dimensions before the head's own (0 = unchanged), and its shape by a head's width. */
 export interface HeadLayout {
   readonly before: readonly number[];
   readonly shape: (width: number) => readonly number[];

@@ -5,8 +5,8 @@ import type { Weight } from '../weights.ts';
 import { product } from './product.ts';
 
 /**
- * x [b, s, hidden] -> logits float32 [b, s, vocab], by `weight` [vocab, hidden], which may be the embedding itself.
- * With a `softcap` c (Gemma 2, section 2) each logit becomes c tanh(logit / c).
+ * x [b, s, hidden] -> logits float32 [b, s, vocab], by `weight` [vocab, hidden]. With a `softcap` c (Gemma 2, section
+ * 2) each becomes c tanh(logit / c).
  */
 export function head(g: GraphBuilder, x: string, weight: Weight, softcap?: number): string {
   if (softcap === undefined) return float32Product(g, x, weight, 'logits');

@@ -27,8 +27,8 @@ export function rotaryInitializers(name: string, { cos, sin }: RotaryTables): re
 }
 
 /**
- * cos and sin of position * frequency: [positions, headDim / 2]. Columns that turn nothing are added, because
- * GroupQueryAttention takes steps of 8 columns; heads are zero there.
+ * cos and sin of position * frequency: [positions, headDim / 2], filled up with columns that turn nothing, because
+ * GroupQueryAttention takes steps of 8; heads are zero there.
  */
 export function rotaryTables(rope: RopeConfig, headDim: number, positions: number): RotaryTables {
   const frequencies = [...inverseFrequencies(rope, headDim)];

@@ -3,13 +3,13 @@
  */
 import * as z from 'zod';
 import type { Checkpoint } from '../../src/core/checkpoint.ts';
-import { LacunaError } from '../../src/core/errors.ts';
+import type { LacunaError } from '../../src/core/errors.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import type { ModelSpec } from '../../src/core/model.ts';
 import { attempt } from '../../src/core/problems.ts';
 import { ACTIVATIONS, type Activation } from '../blocks/activation.ts';
 import type { Biased, ReadBiases } from './biases.ts';
-import { badConfig, refuseAll, shown } from './issues.ts';
+import { badConfig, contradiction, parseConfig, refuseAll, shown } from './issues.ts';
 import { type LayerKind, layerKindProblems, layerKinds, type ReadLayers } from './layer-kinds.ts';
 import { refusedFields } from './refused-fields.ts';
 import { type RopeConfig, readRopeConfig } from './rope-config.ts';
@@ -90,8 +90,8 @@ export interface DecoderConfig {
 }
 
 /**
- * The largest accepted sizes, each several times that of any published LLaMA, Mistral or Gemma. A config beyond them is
- * damaged. Believing it would allocate or loop for hours before the tensors' shapes reveal the fault.
+ * The largest accepted sizes, each several times that of any published model. A config beyond them is damaged, and
+ * believing it would allocate or loop for hours before the tensors' shapes reveal the fault.
  */
 const LIMITS = {
   layers: 1024, // Llama 3.1 405B: 126
@@ -108,8 +108,7 @@ const tokenId = z.int().nonnegative();
 /** Zero would divide by zero. Here, as elsewhere in these configs, it means "none". */
 const softcap = z.number().nonnegative().nullish();
 
-const bosToken = tokenId.nullish();
-const eosTokens = z.union([tokenId, z.array(tokenId)]).nullish();
+const eosTokens = z.union([tokenId, z.array(tokenId)]);
 /** -1 in configs of the first LLaMA means "none". */
 const padToken = z.int().nullish();
 
@@ -135,22 +134,21 @@ const schema = z.object({
   attn_logit_softcapping: softcap,
   final_logit_softcapping: softcap,
   bos_token_id: tokenId.nullable().default(1),
-  eos_token_id: z
-    .union([tokenId, z.array(tokenId)])
-    .nullable()
-    .default(2),
+  eos_token_id: eosTokens.nullable().default(2),
   pad_token_id: padToken,
 });
 
-const generationSchema = z.object({ bos_token_id: bosToken, eos_token_id: eosTokens, pad_token_id: padToken });
+const generationSchema = z.object({
+  bos_token_id: tokenId.nullish(),
+  eos_token_id: eosTokens.nullish(),
+  pad_token_id: padToken,
+});
 
 type Fields = z.infer<typeof schema>;
 
 /**
- * The checkpoint's config as `family` reads it.
- *
- * Throws `bad-file` for values of the wrong type, out of bounds or contradicting each other; `unsupported` for features
- * that are not built, all named.
+ * The checkpoint's config as `family` reads it. Throws `bad-file` for values of the wrong type, out of bounds or
+ * contradicting each other; `unsupported` for features that are not built, all named.
  */
 export function readDecoderConfig(checkpoint: Checkpoint, family: Family): DecoderConfig {
   const { config, problems } = surveyDecoderConfig(checkpoint, family);
@@ -270,21 +268,17 @@ function heads(fields: Fields, path: string): Pick<ModelSpec, 'numAttentionHeads
         : headDim % 2 !== 0
           ? `heads are ${headDim} wide, and rotary positions turn pairs`
           : undefined;
-  if (problem !== undefined)
-    throw new LacunaError('bad-file', `config.json of ${path} is not valid: ${problem}`, {
-      hint: 'Take the config.json that was published with the weights.',
-    });
+  if (problem !== undefined) throw contradiction(path, problem);
   return { numAttentionHeads: queries, numKeyValueHeads: keys, headDim };
 }
 
 /** generation_config.json comes first, as in Transformers' generate. */
 function specialTokens({ generationConfig, path }: Checkpoint, fields: Fields) {
-  const parsed = generationSchema.safeParse(generationConfig ?? {});
-  if (!parsed.success) throw badConfig(path, parsed.error, generationConfig, 'generation_config');
-  const eos = parsed.data.eos_token_id ?? fields.eos_token_id ?? [];
-  const pad = parsed.data.pad_token_id ?? fields.pad_token_id ?? -1;
+  const given = parseConfig(generationSchema, generationConfig ?? {}, path, 'generation_config');
+  const eos = given.eos_token_id ?? fields.eos_token_id ?? [];
+  const pad = given.pad_token_id ?? fields.pad_token_id ?? -1;
   return {
-    bosTokenId: parsed.data.bos_token_id ?? fields.bos_token_id ?? undefined,
+    bosTokenId: given.bos_token_id ?? fields.bos_token_id ?? undefined,
     eosTokenIds: typeof eos === 'number' ? [eos] : eos,
     ...(pad >= 0 && { padTokenId: pad }),
   };

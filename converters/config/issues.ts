@@ -2,6 +2,13 @@
 import type * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
 
+/** `value` as `schema` reads it, or everything that is wrong with it; `field` is its place in config.json ('' = all). */
+export function parseConfig<T>(schema: z.ZodType<T>, value: unknown, path: string, field = ''): T {
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw badConfig(path, parsed.error, value, field);
+  return parsed.data;
+}
+
 /** All issues of `error` as one `bad-file`. `value` is what was parsed, `field` its place in config.json ('' = all). */
 export function badConfig(path: string, error: z.ZodError, value: unknown, field = ''): LacunaError {
   const problems = error.issues.map((issue) => {
@@ -12,6 +19,13 @@ export function badConfig(path: string, error: z.ZodError, value: unknown, field
     hint: 'Correct these fields, or take the config.json that was published with the weights.',
   });
 }
+
+/** Fields that contradict each other. */
+export function contradiction(path: string, problem: string): LacunaError {
+  return new LacunaError('bad-file', `config.json of ${path} is not valid: ${problem}`, { hint: AS_PUBLISHED });
+}
+
+export const AS_PUBLISHED = 'Take the config.json that was published with the weights.';
 
 /** Throws one `unsupported` that lists `problems`, if there are any. */
 export function refuseAll(path: string, problems: readonly string[], hint: string): void {

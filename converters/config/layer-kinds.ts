@@ -1,6 +1,5 @@
 /** Which layers of a decoder attend to all tokens and which to a window of them. */
-import { LacunaError } from '../../src/core/errors.ts';
-import { shown } from './issues.ts';
+import { contradiction, shown } from './issues.ts';
 
 export const LAYER_KINDS = ['full_attention', 'sliding_attention'] as const;
 
@@ -15,8 +14,7 @@ export interface LayerKindFields {
 }
 
 /**
- * The fields as an architecture whose layers are of two kinds means them: with the types that its rule gives, and with what others of
- * its fields change. `config` is config.json with the architecture's defaults.
+ * The fields as an architecture whose layers are of two kinds means them. `config` is config.json with its defaults.
  */
 export type ReadLayers = (
   fields: LayerKindFields,
@@ -57,10 +55,7 @@ export function layerKinds(fields: LayerKindFields, path: string): LayerKind[] {
       : kinds.includes('sliding_attention') && !window
         ? `layers attend to a window, and sliding_window is ${shown(window)}`
         : undefined;
-  if (problem !== undefined)
-    throw new LacunaError('bad-file', `config.json of ${path} is not valid: ${problem}`, {
-      hint: 'Take the config.json that was published with the weights.',
-    });
+  if (problem !== undefined) throw contradiction(path, problem);
   return kinds;
 }
 

@@ -1,16 +1,12 @@
 /**
- * Config fields that change what a decoder computes, and that none of our blocks implements. They may be present with a
- * value that turns them off. Any other value is refused by name. Transformers' classes also ignore all fields that are
- * neither listed here nor read by the schema.
+ * Config fields that change what a decoder computes, and that none of our blocks implements. Values that turn them off
+ * are fine; any other is refused by name. Transformers ignores all fields that are neither here nor read by the schema.
  */
 import { shown } from './issues.ts';
 
 /** What an architecture says about such fields. */
 export interface FieldRules {
-  /**
-   * Fields that other architectures have and this one does not. Transformers would ignore them, so they are most likely
-   * a mistake.
-   */
+  /** Fields of other architectures. Transformers would ignore them, so they are most likely a mistake. */
   readonly lacks: readonly string[];
   /** Fields of the list below that it has. */
   readonly reads?: readonly string[];

@@ -8,7 +8,7 @@
  */
 import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
-import { badConfig, refuseAll, shown } from './issues.ts';
+import { parseConfig, refuseAll, shown } from './issues.ts';
 
 export type RopeConfig =
   | { readonly kind: 'default'; readonly theta: number }
@@ -34,8 +34,6 @@ export type RopeConfig =
       readonly truncate: boolean;
       readonly originalMaxPositions: number;
     };
-
-export const ROPE_KINDS = ['default', 'linear', 'llama3', 'dynamic', 'yarn'] as const satisfies RopeConfig['kind'][];
 
 /** The base of all rotary frequencies if a config names none. */
 const DEFAULT_THETA = 10_000;
@@ -64,10 +62,10 @@ const common = {
 const SCHEMAS = {
   default: z.object(common),
   linear: z.object({ ...common, factor: positive }),
-  dynamic: z.object({ ...common, factor: positive }),
   llama3: z
     .object({ ...common, factor: positive, low_freq_factor: positive, high_freq_factor: positive })
     .refine((rope) => rope.high_freq_factor > rope.low_freq_factor, 'high_freq_factor must be above low_freq_factor'),
+  dynamic: z.object({ ...common, factor: positive }),
   yarn: z.object({
     ...common,
     factor: positive.nullish(),
@@ -80,11 +78,11 @@ const SCHEMAS = {
   }),
 } as const satisfies Record<RopeConfig['kind'], z.ZodType>;
 
+const ROPE_KINDS = Object.keys(SCHEMAS) as readonly RopeConfig['kind'][];
+
 /**
- * The rotary configuration in config.json of the checkpoint at `path`. `newField` is the name of `rope_parameters` in
- * errors, if it was taken from a part of it.
- *
- * Throws `unsupported` for a kind or a parameter that is not supported; `bad-file` for wrong values.
+ * The rotary configuration of the checkpoint at `path`. `newField` is what errors call `rope_parameters`. Throws
+ * `unsupported` for a kind or a parameter that is not supported; `bad-file` for wrong values.
  */
 export function readRopeConfig(
   config: object,
@@ -92,7 +90,7 @@ export function readRopeConfig(
   path: string,
   newField = 'rope_parameters',
 ): RopeConfig {
-  const top = checked(topSchema, config, path);
+  const top = parseConfig(topSchema, config, path);
   const [field, given] = ropeRecord(top, path, newField);
   const kind = ropeKind(given, field, path);
   refuseParameters(given, kind, field, path);
@@ -102,13 +100,7 @@ export function readRopeConfig(
     rope_theta: given.rope_theta ?? top.rope_theta ?? DEFAULT_THETA,
     original_max_position_embeddings: original,
   };
-  return build(kind, maxPositions, (schema) => checked(schema, rope, path, field));
-}
-
-function checked<T>(schema: z.ZodType<T>, value: unknown, path: string, field?: string): T {
-  const parsed = schema.safeParse(value);
-  if (!parsed.success) throw badConfig(path, parsed.error, value, field);
-  return parsed.data;
+  return build(kind, maxPositions, (schema) => parseConfig(schema, rope, path, field));
 }
 
 /** The style that the config uses, with its name. */
