@@ -26,7 +26,8 @@ describe('activation-histogram', () => {
     const medianOf = (...act: number[]) =>
       activationHistogram.finish(
         measure(activationHistogram, { neurons: 2, tokens: act.length / 2 }, { act: Float32Array.from(act) }),
-      ).medianAbsAct[0];
+        0,
+      ).medianAbsAct;
     // In [1, 1.25), [1.25, 1.5), [4, 5) and [8, 10): two of the four lie below 1.5.
     expect(medianOf(1.1, -4, 1.3, 8)).toBe(1.5);
     // Three of five, and one of each pair.

@@ -1,6 +1,6 @@
 /** How often each neuron's activation has which size. Thresholds for a wanted density are found from these counts. */
 import { sumData } from '../src/core/statistics.ts';
-import { addSums } from './exact-sum.ts';
+import { addSums, indexReaching } from './exact-sum.ts';
 import {
   BINS_PER_OCTAVE,
   binOfPower,
@@ -49,16 +49,10 @@ export const activationHistogram: Statistic = {
 
   merge: (a, b) => addSums(a, b, ['edges']),
 
-  finish(sums) {
-    const [layers, neurons] = sums.counts.shape;
-    const counts = sumData(sums, 'counts', 'uint32', [layers, neurons, BINS]);
-    const edges = sumData(sums, 'edges', 'float64', [BINS - 1]);
-    return {
-      medianAbsAct: Array.from({ length: layers }, (_, layer) => {
-        const size = neurons * BINS;
-        return medianOf(poolNeurons(counts.subarray(layer * size, (layer + 1) * size)), edges);
-      }),
-    };
+  finish(sums, layer) {
+    const size = sums.counts.shape[1] * BINS;
+    const counts = sumData(sums, 'counts', 'uint32', [-1, -1, BINS]).subarray(layer * size, (layer + 1) * size);
+    return { medianAbsAct: medianOf(poolNeurons(counts), sumData(sums, 'edges', 'float64', [BINS - 1])) };
   },
 };
 
@@ -71,10 +65,5 @@ function poolNeurons(counts: Uint32Array): Float64Array {
 /** The nearest edge with half of the counts below it. */
 function medianOf(counts: Float64Array, edges: Float64Array): number {
   const half = counts.reduce((sum, count) => sum + count, 0) / 2;
-  let seen = 0;
-  const bin = counts.findIndex((count) => {
-    seen += count;
-    return seen >= half;
-  });
-  return edges[Math.min(bin, edges.length - 1)];
+  return edges[Math.min(indexReaching(counts, half), edges.length - 1)];
 }

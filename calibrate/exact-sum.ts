@@ -10,20 +10,39 @@ import { type Sums, type SumTensor, sumData } from '../src/core/statistics.ts';
 const SIGNIFICANT_BITS = 53;
 
 /** Adds `terms[i]` to `sums[offset + i]`. Terms are sums of whole sequences, so each sequence is rounded once. */
-export function addExactly(
-  sums: Float64Array,
-  offset: number,
-  terms: ArrayLike<number>,
-  fractionBits: number,
-  length = terms.length,
-): void {
+export function addExactly(sums: Float64Array, offset: number, terms: ArrayLike<number>, fractionBits: number): void {
   const scale = 2 ** fractionBits;
   const limit = 2 ** (SIGNIFICANT_BITS - fractionBits);
-  for (let i = 0; i < length; i++) {
+  for (let i = 0; i < terms.length; i++) {
     const sum = sums[offset + i] + Math.round(terms[i] * scale) / scale;
     if (!(Math.abs(sum) < limit)) throw outOfRange(sum, limit);
     sums[offset + i] = sum;
   }
+}
+
+/** Adds to a layer's part of the sum `name`, float64 [layers, terms]. */
+export function addToLayer(sums: Sums, name: string, layer: number, terms: Float64Array, fractionBits: number): void {
+  addExactly(layerOf(sums, name, layer, [-1, terms.length]), 0, terms, fractionBits);
+}
+
+/** A layer's part of the sum `name`, float64 of this shape (-1: any size), [layers, width]. */
+export function layerOf(sums: Sums, name: string, layer: number, shape: readonly [number, number]): Float64Array {
+  const data = sumData(sums, name, 'float64', shape);
+  const width = sums[name].shape[1];
+  return data.subarray(layer * width, (layer + 1) * width);
+}
+
+export function zeros(...shape: readonly number[]): SumTensor {
+  return { shape, data: new Float64Array(elementCount(shape)) };
+}
+
+/** The first index up to which counts add up to `wanted`, itself included. */
+export function indexReaching(counts: Float64Array, wanted: number): number {
+  let seen = 0;
+  return counts.findIndex((count) => {
+    seen += count;
+    return seen >= wanted;
+  });
 }
 
 function outOfRange(sum: number, limit: number): LacunaError {
@@ -75,7 +94,7 @@ const WIDE_COARSE_STEP = 2 ** 16;
  * only one way to split a sum in two, so adding in any order gives the same bits here too.
  */
 export function emptyWide(shape: readonly number[]): SumTensor {
-  return { shape: [2, ...shape], data: new Float64Array(2 * elementCount(shape)) };
+  return zeros(2, ...shape);
 }
 
 /** Adds `terms[i]`, rounded to 2^-24, to the wide sum `offset + i`. Terms are sums of whole sequences. */

@@ -9,25 +9,25 @@ describe('gate-moments', () => {
     const sums = measure(gateMoments, { neurons: 2, tokens: 2 }, { gate: Float32Array.of(1, 3, -2, -2) });
     // elements 4, sum 0, squares 1 + 9 + 4 + 4 = 18, tokens 2, means 0, stds 1.
     expect([...sums.moments.data]).toEqual([4, 0, 18, 2, 0, 1]);
-    const columns = gateMoments.finish(sums);
-    expect(columns.gateMean).toEqual([0]);
-    expect(columns.gateStd[0]).toBeCloseTo(Math.sqrt(18 / 4), 12);
-    expect(columns.gateTokenStd).toEqual([0.5]);
+    const figures = gateMoments.finish(sums, 0);
+    expect(figures.gateMean).toBe(0);
+    expect(figures.gateStd).toBeCloseTo(Math.sqrt(18 / 4), 12);
+    expect(figures.gateTokenStd).toBe(0.5);
   });
 
   it('takes deviations from the mean', () => {
     // Elements 1, 3, 5, 7: mean 4, squares 84 / 4 - 16 = 5. Tokens (1, 3) and (5, 7): deviations of 1.
     const sums = measure(gateMoments, { neurons: 2, tokens: 2 }, { gate: Float32Array.of(1, 3, 5, 7) });
-    const { gateMean, gateStd, gateTokenStd } = gateMoments.finish(sums);
-    expect([gateMean, gateTokenStd]).toEqual([[4], [1]]);
-    expect(gateStd[0]).toBeCloseTo(Math.sqrt(5), 12);
+    const { gateMean, gateStd, gateTokenStd } = gateMoments.finish(sums, 0);
+    expect([gateMean, gateTokenStd]).toEqual([4, 1]);
+    expect(gateStd).toBeCloseTo(Math.sqrt(5), 12);
     expect([sums.standardised.data[112], sums.standardised.data[144]]).toEqual([2, 2]);
   });
 
   it('counts gates that are all alike at their mean', () => {
     const sums = measure(gateMoments, { neurons: 3, tokens: 1 }, { gate: Float32Array.of(2, 2, 2) });
     expect(sums.standardised.data[128]).toBe(3);
-    expect(gateMoments.finish(sums)).toMatchObject({ gateStd: [0], gateTokenStd: [0] });
+    expect(gateMoments.finish(sums, 0)).toMatchObject({ gateStd: 0, gateTokenStd: 0 });
   });
 
   it('bins standardised and raw gates, the ends taking what is beyond', () => {
@@ -43,12 +43,13 @@ describe('gate-moments', () => {
     const gate = Float32Array.from({ length: 1000 }, (_, i) => i / 100);
     const { gateP05, gateMedian, gateP95 } = gateMoments.finish(
       measure(gateMoments, { neurons: 1000, tokens: 1 }, { gate }),
+      0,
     );
     // A bin of 1/8 holds 12 or 13 of them, evenly, so a straight line inside it is off by one of 1/100 at most.
     for (const [got, wanted] of [
-      [gateP05[0], 0.5],
-      [gateMedian[0], 5],
-      [gateP95[0], 9.5],
+      [gateP05, 0.5],
+      [gateMedian, 5],
+      [gateP95, 9.5],
     ])
       expect(Math.abs(got - wanted)).toBeLessThanOrEqual(1 / 100);
   });

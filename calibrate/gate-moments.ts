@@ -1,13 +1,8 @@
-/**
- * How the gate's pre-activations are distributed. A cut by deviation (Spark Transformer) assumes that they are normal.
- */
-import { sumData } from '../src/core/statistics.ts';
-import { addExactly, addSums } from './exact-sum.ts';
+/** How the gate's pre-activations are distributed. A cut by deviation (Spark Transformer) takes them for normal. */
+import { addSums, addToLayer, layerOf, zeros } from './exact-sum.ts';
 import type { Statistic } from './statistic.ts';
 
-/**
- * Standardised gates are binned from -8 to 8 deviations, 16 bins for each deviation. The end bins take what is beyond.
- */
+/** Standardised gates are binned from -8 to 8 deviations, 16 bins for each. The end bins take what is beyond. */
 const Z_BINS_PER_UNIT = 16;
 const Z_LIMIT = 8;
 const Z_BINS = 2 * Z_LIMIT * Z_BINS_PER_UNIT;
@@ -17,9 +12,7 @@ const GATE_BINS_PER_UNIT = 8;
 const GATE_LIMIT = 32;
 const GATE_BINS = 2 * GATE_LIMIT * GATE_BINS_PER_UNIT;
 
-/**
- * A sequence's moments are of the order of its elements (10^6), so 2^-12 is far below the effect of their own rounding.
- */
+/** A sequence's moments are of the order of its elements (10^6): 2^-12 is far below their own rounding. */
 const FRACTION_BITS = 12;
 
 const MOMENTS = ['elements', 'sum', 'squares', 'tokens', 'tokenMeans', 'tokenStds'] as const;
@@ -34,9 +27,9 @@ export const gateMoments: Statistic = {
   taps: ['gate'],
 
   empty: ({ spec: { numHiddenLayers: layers } }) => ({
-    moments: { shape: [layers, MOMENTS.length], data: new Float64Array(layers * MOMENTS.length) },
-    standardised: { shape: [layers, Z_BINS], data: new Float64Array(layers * Z_BINS) },
-    gate: { shape: [layers, GATE_BINS], data: new Float64Array(layers * GATE_BINS) },
+    moments: zeros(layers, MOMENTS.length),
+    standardised: zeros(layers, Z_BINS),
+    gate: zeros(layers, GATE_BINS),
   }),
 
   add(sums, layer, { gate }, { spec, tokens }) {
@@ -54,41 +47,25 @@ export const gateMoments: Statistic = {
         moments[i] += term;
       });
     }
-    addExactly(
-      sumData(sums, 'moments', 'float64', [-1, MOMENTS.length]),
-      layer * MOMENTS.length,
-      moments,
-      FRACTION_BITS,
-    );
-    addExactly(sumData(sums, 'standardised', 'float64', [-1, Z_BINS]), layer * Z_BINS, zCounts, 0);
-    addExactly(sumData(sums, 'gate', 'float64', [-1, GATE_BINS]), layer * GATE_BINS, gateCounts, 0);
+    addToLayer(sums, 'moments', layer, moments, FRACTION_BITS);
+    addToLayer(sums, 'standardised', layer, zCounts, 0);
+    addToLayer(sums, 'gate', layer, gateCounts, 0);
   },
 
   merge: (a, b) => addSums(a, b),
 
-  finish(sums) {
-    const moments = sumData(sums, 'moments', 'float64', [-1, MOMENTS.length]);
-    const gate = sumData(sums, 'gate', 'float64', [-1, GATE_BINS]);
-    const columns: Record<string, number[]> = {
-      gateMean: [],
-      gateStd: [],
-      gateTokenStd: [],
-      gateP05: [],
-      gateMedian: [],
-      gateP95: [],
+  finish(sums, layer) {
+    const [elements, sum, squares, tokens, , stds] = layerOf(sums, 'moments', layer, [-1, MOMENTS.length]);
+    const counts = layerOf(sums, 'gate', layer, [-1, GATE_BINS]);
+    const mean = sum / elements;
+    return {
+      gateMean: mean,
+      gateStd: Math.sqrt(Math.max(0, squares / elements - mean * mean)),
+      gateTokenStd: stds / tokens,
+      gateP05: gateQuantile(counts, 0.05),
+      gateMedian: gateQuantile(counts, 0.5),
+      gateP95: gateQuantile(counts, 0.95),
     };
-    for (let layer = 0; layer < sums.moments.shape[0]; layer++) {
-      const [elements, sum, squares, tokens, , stds] = moments.subarray(layer * MOMENTS.length);
-      const mean = sum / elements;
-      columns.gateMean.push(mean);
-      columns.gateStd.push(Math.sqrt(Math.max(0, squares / elements - mean * mean)));
-      columns.gateTokenStd.push(stds / tokens);
-      const counts = gate.subarray(layer * GATE_BINS, (layer + 1) * GATE_BINS);
-      columns.gateP05.push(gateQuantile(counts, 0.05));
-      columns.gateMedian.push(gateQuantile(counts, 0.5));
-      columns.gateP95.push(gateQuantile(counts, 0.95));
-    }
-    return columns;
   },
 };
 

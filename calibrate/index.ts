@@ -1,7 +1,6 @@
 /** Graph pieces + texts -> Statistics. */
-export { importanceOf } from './importance.ts';
 export { gramsOf, type InputGram, inputGrams } from './input-grams.ts';
-export { inputMoments } from './input-moments.ts';
+export { importanceOf, inputMoments } from './input-moments.ts';
 export { linearWeights } from './linear-inputs.ts';
 export { STATISTICS, USUAL_STATISTICS } from './list.ts';
 export { mergeStatistics } from './merge.ts';

@@ -10,10 +10,9 @@ import { inputOf, LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
 import type { HeadContext, OpenSums, Statistic, TapValues } from './statistic.ts';
 
 /**
- * The factor of a sequence's first token in the matrix of query, key and value. Models use this token as a sink (Xiao
- * et al. 2024, "Efficient Streaming Language Models with Attention Sinks"): a large share of every later token's
- * attention goes there. So an error in its key or value is an error of all later tokens. Counted as one token of many,
- * it would have no effect.
+ * The factor of a sequence's first token in the matrix of query, key and value. Models use it as a sink (Xiao et al.
+ * 2024, "Efficient Streaming Language Models with Attention Sinks"): a large share of all later attention goes there,
+ * so an error in its key or value is one of all later tokens. As one token of many it would have no effect.
  */
 const SINK_FACTOR = 64;
 
@@ -110,7 +109,7 @@ export interface InputGram {
 }
 
 /**
- * The matrices of a layer, or of the head (with the number of layers as index), one at a time: each is as large as its
+ * The matrices of a layer, or of the head (layer number `numHiddenLayers`), one at a time: each is as large as its
  * sums.
  */
 export function* gramsOf(sums: Sums, layer: number, spec: ModelSpec): Generator<InputGram> {

@@ -30,11 +30,11 @@ describe('input-moments', () => {
   });
 
   it('summarises by how far the largest column stands out', () => {
-    expect(inputMoments.finish(sums)).toEqual({
-      attnInPeak: [20 / 15],
-      attendedPeak: [2],
-      ffnInPeak: [2],
-      downInPeak: [1],
+    expect(inputMoments.finish(sums, 0)).toEqual({
+      attnInPeak: 20 / 15,
+      attendedPeak: 2,
+      ffnInPeak: 2,
+      downInPeak: 1,
     });
   });
 });

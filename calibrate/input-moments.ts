@@ -1,5 +1,7 @@
 /** How large each input of the linear layers is: to first order, the cost of an error in a column of their weights. */
-import { type Sums, sumData } from '../src/core/statistics.ts';
+import { HEAD_WEIGHT } from '../src/core/model.ts';
+import { type Statistics, type Sums, sumData, sumsOf } from '../src/core/statistics.ts';
+import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
 import { addWide, addWideSums, emptyWide, wideValues } from './exact-sum.ts';
 import { inputOf, LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
 import type { Statistic } from './statistic.ts';
@@ -32,11 +34,11 @@ export const inputMoments: Statistic = {
 
   merge: addWideSums,
 
-  finish: (sums) => ({
-    attnInPeak: peaks(sums, 'attn_in'),
-    attendedPeak: peaks(sums, 'attended'),
-    ffnInPeak: peaks(sums, 'ffn_in'),
-    downInPeak: peaks(sums, 'down_in'),
+  finish: (sums, layer) => ({
+    attnInPeak: peak(sums, 'attn_in', layer),
+    attendedPeak: peak(sums, 'attended', layer),
+    ffnInPeak: peak(sums, 'ffn_in', layer),
+    downInPeak: peak(sums, 'down_in', layer),
   }),
 };
 
@@ -48,13 +50,33 @@ function columnSquares(values: Float32Array, width: number): Float64Array {
   return squares;
 }
 
-/** Each layer's largest column, as a multiple of the mean of all columns. */
-function peaks(sums: Sums, name: LinearInput['name']): number[] {
-  const data = wideValues(sumData(sums, name, 'float64', [2, -1, -1]));
-  const [, layers, width] = sums[name].shape;
-  return Array.from({ length: layers }, (_, layer) => {
-    const row = data.subarray(layer * width, (layer + 1) * width);
-    const mean = row.reduce((sum, square) => sum + square, 0) / width;
-    return mean === 0 ? 1 : row.reduce((most, square) => Math.max(most, square), 0) / mean;
-  });
+/** A layer's squares of an input, [width]. */
+function layerSquares(sums: Sums, name: LinearInput['name'], layer: number): Float64Array {
+  const squares = wideValues(sumData(sums, name, 'float64', [2, -1, -1]));
+  const width = sums[name].shape[2];
+  return squares.subarray(layer * width, (layer + 1) * width);
+}
+
+/** A layer's largest column, as a multiple of the mean of all columns. */
+function peak(sums: Sums, name: LinearInput['name'], layer: number): number {
+  const squares = layerSquares(sums, name, layer);
+  const mean = squares.reduce((sum, square) => sum + square, 0) / squares.length;
+  return mean === 0 ? 1 : squares.reduce((most, square) => Math.max(most, square), 0) / mean;
+}
+
+/**
+ * By the weight's name in Transformers: the mean square of each of its inputs, float32 [columns], by which conversion weighs
+ * rounding errors. Throws `bad-file` for statistics without input moments.
+ */
+export function importanceOf(statistics: Statistics): Map<string, BytesTensor> {
+  const { tokens, model } = statistics;
+  const moments = sumsOf(statistics, inputMoments.name);
+  const importance = new Map<string, BytesTensor>();
+  const mean = (squares: Float64Array) => float32Tensor(squares.map((square) => square / tokens));
+  for (let layer = 0; layer < model.numHiddenLayers; layer++)
+    for (const { name, readers } of LINEAR_INPUTS) {
+      const tensor = mean(layerSquares(moments, name, layer));
+      for (const weight of readers(layer)) importance.set(weight, tensor);
+    }
+  return importance.set(HEAD_WEIGHT, mean(wideValues(sumData(moments, 'head_in', 'float64', [2, model.hiddenSize]))));
 }

@@ -1,8 +1,6 @@
-/**
- * How much of an FFN's output remains when only the best share of neurons is kept, by a perfect and by a cheap ranking.
- */
+/** How much of an FFN's output remains with the best share of neurons alone, by a perfect and by a cheap ranking. */
 import { sumData } from '../src/core/statistics.ts';
-import { addExactly, addSums } from './exact-sum.ts';
+import { addSums, addToLayer, layerOf, zeros } from './exact-sum.ts';
 import { bitsOf, QUARTER_OCTAVE_SHIFT } from './float-bins.ts';
 import type { Statistic } from './statistic.ts';
 
@@ -15,9 +13,8 @@ const FRACTION_BITS = 24;
 const BINS = 256;
 
 /**
- * A neuron's energy is (act_j * up_j)^2 * ||down_j||^2, the squared length of what it adds to the output. Energies of
- * different neurons add up only where their down columns are orthogonal. So this ranks and compares, and the perplexity
- * decides.
+ * A neuron's energy is (act_j * up_j)^2 * ||down_j||^2, the squared length of what it adds to the output. Energies add
+ * up only where down columns are orthogonal, so this ranks and compares, and the perplexity decides.
  *
  * Ranking all neurons of each token would be a sort. Bins of an eighth of an octave of the score, and a straight line
  * inside the bin where the density falls, are as good to a part in a thousand and several times faster.
@@ -31,9 +28,9 @@ export const keptEnergy: Statistic = {
   taps: ['act', 'up'],
 
   empty: ({ spec: { numHiddenLayers: layers } }) => ({
-    oracle: { shape: [layers, DENSITIES.length], data: new Float64Array(layers * DENSITIES.length) },
-    gate: { shape: [layers, DENSITIES.length], data: new Float64Array(layers * DENSITIES.length) },
-    count: { shape: [layers], data: new Float64Array(layers) },
+    oracle: zeros(layers, DENSITIES.length),
+    gate: zeros(layers, DENSITIES.length),
+    count: zeros(layers),
     densities: { shape: [DENSITIES.length], data: DENSITIES.slice() },
   }),
 
@@ -54,23 +51,19 @@ export const keptEnergy: Statistic = {
       byOracle.addToken(energies, energies);
       byGate.addToken(scores, energies);
     }
-    const row = layer * DENSITIES.length;
-    addExactly(sumData(sums, 'oracle', 'float64', [-1, DENSITIES.length]), row, byOracle.shares, FRACTION_BITS);
-    addExactly(sumData(sums, 'gate', 'float64', [-1, DENSITIES.length]), row, byGate.shares, FRACTION_BITS);
+    addToLayer(sums, 'oracle', layer, byOracle.shares, FRACTION_BITS);
+    addToLayer(sums, 'gate', layer, byGate.shares, FRACTION_BITS);
     sumData(sums, 'count', 'float64', [-1])[layer] += tokens;
   },
 
   merge: (a, b) => addSums(a, b, ['densities']),
 
-  finish(sums) {
-    const layers = sums.count.shape[0];
-    const count = sumData(sums, 'count', 'float64', [layers]);
-    const half = DENSITIES.indexOf(0.5);
-    const at = (name: 'oracle' | 'gate') => {
-      const shares = sumData(sums, name, 'float64', [layers, DENSITIES.length]);
-      return Array.from(count, (tokens, layer) => shares[layer * DENSITIES.length + half] / tokens);
-    };
-    return { oracleEnergyAtHalf: at('oracle'), gateEnergyAtHalf: at('gate') };
+  finish(sums, layer) {
+    const [layers] = sums.count.shape;
+    const tokens = sumData(sums, 'count', 'float64', [layers])[layer];
+    const shares = (name: 'oracle' | 'gate') => layerOf(sums, name, layer, [layers, DENSITIES.length]);
+    const atHalf = (name: 'oracle' | 'gate') => shares(name)[DENSITIES.indexOf(0.5)] / tokens;
+    return { oracleEnergyAtHalf: atHalf('oracle'), gateEnergyAtHalf: atHalf('gate') };
   },
 };
 

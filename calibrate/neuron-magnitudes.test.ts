@@ -14,6 +14,6 @@ describe('neuron-magnitudes', () => {
     expect([...sums.up_abs.data]).toEqual([4, 6]);
     expect([...sums.down_norm.data]).toEqual([5, 7]);
     // (4 + 6) / 2 neurons / 2 tokens.
-    expect(neuronMagnitudes.finish(sums)).toEqual({ meanAbsUp: [2.5], meanDownNorm: [6] });
+    expect(neuronMagnitudes.finish(sums, 0)).toEqual({ meanAbsUp: 2.5, meanDownNorm: 6 });
   });
 });

@@ -1,6 +1,6 @@
 /** The effect of a neuron's activation: the mean size of its up projection and the norm of its down column. */
 import { sumData } from '../src/core/statistics.ts';
-import { addExactly, addSums } from './exact-sum.ts';
+import { addSums, addToLayer, layerOf, zeros } from './exact-sum.ts';
 import type { Statistic } from './statistic.ts';
 
 /** A sequence's sum of |up| is of the order of its tokens (10^2 to 10^4): 2^-20 is a relative 10^-9. */
@@ -14,9 +14,9 @@ export const neuronMagnitudes: Statistic = {
   taps: ['up'],
 
   empty: ({ spec: { numHiddenLayers: layers, intermediateSize: neurons } }) => ({
-    up_abs: { shape: [layers, neurons], data: new Float64Array(layers * neurons) },
-    count: { shape: [layers], data: new Float64Array(layers) },
-    down_norm: { shape: [layers, neurons], data: new Float64Array(layers * neurons) },
+    up_abs: zeros(layers, neurons),
+    count: zeros(layers),
+    down_norm: zeros(layers, neurons),
   }),
 
   add(sums, layer, { up }, { spec, tokens, downNorms }) {
@@ -24,23 +24,18 @@ export const neuronMagnitudes: Statistic = {
     const terms = new Float64Array(neurons);
     for (let token = 0, i = 0; token < tokens; token++)
       for (let neuron = 0; neuron < neurons; neuron++, i++) terms[neuron] += Math.abs(up[i]);
-    addExactly(sumData(sums, 'up_abs', 'float64', [-1, neurons]), layer * neurons, terms, FRACTION_BITS);
+    addToLayer(sums, 'up_abs', layer, terms, FRACTION_BITS);
     sumData(sums, 'count', 'float64', [-1])[layer] += tokens;
-    sumData(sums, 'down_norm', 'float64', [-1, neurons]).set(downNorms, layer * neurons);
+    layerOf(sums, 'down_norm', layer, [-1, neurons]).set(downNorms);
   },
 
   merge: (a, b) => addSums(a, b, ['down_norm']),
 
-  finish(sums) {
+  finish(sums, layer) {
     const [layers, neurons] = sums.up_abs.shape;
-    const upAbs = sumData(sums, 'up_abs', 'float64', [layers, neurons]);
-    const downNorm = sumData(sums, 'down_norm', 'float64', [layers, neurons]);
-    const count = sumData(sums, 'count', 'float64', [layers]);
-    const mean = (data: Float64Array, layer: number) =>
-      data.subarray(layer * neurons, (layer + 1) * neurons).reduce((sum, value) => sum + value, 0) / neurons;
-    return {
-      meanAbsUp: Array.from(count, (tokens, layer) => mean(upAbs, layer) / tokens),
-      meanDownNorm: Array.from(count, (_, layer) => mean(downNorm, layer)),
-    };
+    const tokens = sumData(sums, 'count', 'float64', [layers])[layer];
+    const mean = (name: string) =>
+      layerOf(sums, name, layer, [layers, neurons]).reduce((sum, value) => sum + value, 0) / neurons;
+    return { meanAbsUp: mean('up_abs') / tokens, meanDownNorm: mean('down_norm') };
   },
 };

@@ -38,12 +38,10 @@ export interface CalibrationOptions extends JobOptions {
 const IN_MEMORY: LayerKeeper = { keep: async (sums) => sums };
 
 /**
- * Measures `statistics` on the texts.
- *
- * Memory holds one layer's weights at a time, and the residual stream of all tokens (4 bytes * tokens * hidden size).
- * So a model larger than memory can be calibrated. The keeper gets the sums `byLayer` layer by layer. Every sequence
- * starts with an empty cache. Throws `usage` for a wrong input, `mismatch` for a graph without the values it must have,
- * `non-finite` if a layer gives NaN or infinity, `interrupted` when the signal is aborted.
+ * Measures `statistics` on the texts. Memory holds one layer's weights at a time, and the residual stream of all tokens
+ * (4 bytes * tokens * hidden size), so a model larger than memory can be calibrated. Every sequence starts with an
+ * empty cache. Throws `usage` for a wrong input, `mismatch` for a graph without the values it must have, `non-finite`
+ * if a layer gives NaN or infinity, `interrupted` when the signal is aborted.
  *
  * @example
  * const statistics = await calibrate(pieces, { texts: [{ name: 'fit.txt', sha256, tokens }], maxTokens: 20_000 },

@@ -1,15 +1,13 @@
-/**
- * How little an FFN block turns the residual stream, for every token and layer. FFN-SkipLLM's rule is planned from it.
- */
+/** How little an FFN block turns the residual stream, by token and layer. FFN-SkipLLM's rule is planned from it. */
 import { LacunaError } from '../src/core/errors.ts';
 import { cosineOfLevel, levelOfCosine, MAX_LEVEL } from '../src/core/saturation.ts';
 import { type Sums, sumData } from '../src/core/statistics.ts';
+import { indexReaching } from './exact-sum.ts';
 import type { Statistic } from './statistic.ts';
 
 /**
  * The trace is kept whole, two bytes for each token and layer, because the rule is greedy: what layer i skips depends
- * on what the same token did in earlier layers. Histograms of single layers do not show that. Means and quantiles come
- * from the trace too.
+ * on what the same token did in earlier layers, which histograms of single layers do not show.
  */
 export const saturation: Statistic = {
   name: 'saturation',
@@ -35,18 +33,17 @@ export const saturation: Statistic = {
 
   merge: mergeTraces,
 
-  finish(sums) {
-    const [layers, tokens] = sums.trace.shape;
-    const columns: Record<string, number[]> = { meanCosine: [], p05Cosine: [], medianCosine: [], p95Cosine: [] };
-    for (let layer = 0; layer < layers; layer++) {
-      const counts = countLevels(sums.trace.data.subarray(layer * tokens, (layer + 1) * tokens));
-      columns.meanCosine.push(counts.reduce((sum, count, level) => sum + count * cosineOfLevel(level), 0) / tokens);
+  finish(sums, layer) {
+    const tokens = sums.trace.shape[1];
+    const counts = countLevels(sums.trace.data.subarray(layer * tokens, (layer + 1) * tokens));
+    const quantile = (share: number) => cosineOfLevel(indexReaching(counts, share * tokens));
+    return {
+      meanCosine: counts.reduce((sum, count, level) => sum + count * cosineOfLevel(level), 0) / tokens,
       // A larger angle is a smaller cosine: the 5th percentile of the cosine is the 95th of the angle.
-      columns.p05Cosine.push(cosineOfLevel(quantileLevel(counts, tokens, 0.95)));
-      columns.medianCosine.push(cosineOfLevel(quantileLevel(counts, tokens, 0.5)));
-      columns.p95Cosine.push(cosineOfLevel(quantileLevel(counts, tokens, 0.05)));
-    }
-    return columns;
+      p05Cosine: quantile(0.95),
+      medianCosine: quantile(0.5),
+      p95Cosine: quantile(0.05),
+    };
   },
 };
 
@@ -70,15 +67,6 @@ function countLevels(levels: ArrayLike<number>): Float64Array {
   const counts = new Float64Array(MAX_LEVEL + 1);
   for (let i = 0; i < levels.length; i++) counts[levels[i]] += 1;
   return counts;
-}
-
-/** The smallest level that at least `share` of the tokens do not exceed. */
-function quantileLevel(counts: Float64Array, tokens: number, share: number): number {
-  let seen = 0;
-  return counts.findIndex((count) => {
-    seen += count;
-    return seen >= share * tokens;
-  });
 }
 
 interface TracePart {

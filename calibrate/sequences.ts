@@ -45,8 +45,8 @@ export interface Sequences {
 }
 
 /**
- * Cuts each text into sequences, numbers them through all texts, takes `maxTokens` of them evenly and gives this shard
- * its part. A text's last sequence may be shorter; a single token left over is dropped.
+ * Cuts each text into sequences, takes `maxTokens` of all evenly and gives this shard its part. A text's last sequence
+ * may be shorter; a single token left over is dropped.
  */
 export function cutSequences(input: CalibrationInput, spec: ModelSpec): Sequences {
   const { maxTokens = Number.POSITIVE_INFINITY, shard = { index: 0, count: 1 } } = input;

@@ -33,19 +33,13 @@ export type TapValues = Readonly<Record<Tap, Float32Array> & Partial<Record<Post
 /** Sums while they are being measured. */
 export type OpenSums = Record<string, Sums[string]>;
 
-/**
- * For statistics that are measured `byLayer`: takes the sums of each layer when it is done. The head comes after the
- * last layer.
- */
+/** For statistics `byLayer`: takes the sums of each layer when it is done. The head comes after the last layer. */
 export interface LayerKeeper {
   /** Whether a layer is measured. If absent, all are. */
   readonly wants?: (layer: number) => boolean;
   /** What remains of the sums; undefined if they were used up. */
   readonly keep: (sums: Sums, layer: number) => Promise<LayerSums | undefined>;
 }
-
-/** One figure for each layer. The names include the unit. */
-export type Columns = Readonly<Record<string, readonly number[]>>;
 
 export interface Statistic {
   readonly name: string;
@@ -55,7 +49,7 @@ export interface Statistic {
   readonly taps: readonly (Tap | PostNormTap)[];
   /**
    * Whether the sums of all layers are too large for memory. Such a statistic is measured only on request. It begins
-   * each layer, and the output head, with empty sums, and hands them on when the layer is done.
+   * each layer, and the head, with empty sums, and hands them on when the layer is done.
    */
   readonly byLayer?: boolean;
   /** Empty sums for all layers; with `byLayer`, for one layer before its first sequence. */
@@ -66,6 +60,6 @@ export interface Statistic {
   addHead?(sums: OpenSums, headIn: Float32Array, context: HeadContext): void | Promise<void>;
   /** The sums of two disjoint sets of sequences. Any order and grouping gives the same bits. */
   merge(a: Sums, b: Sums): Sums;
-  /** Figures for people. They are never read back. */
-  finish(sums: Sums): Columns;
+  /** A layer's figures for people; names include the unit. They are never read back. */
+  finish(sums: Sums, layer: number): Readonly<Record<string, number>>;
 }

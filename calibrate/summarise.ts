@@ -2,14 +2,11 @@
 import { meanCosines, type Region, readTrace, saturatedRegion, spearman } from '../src/core/saturation.ts';
 import type { Statistics } from '../src/core/statistics.ts';
 import { STATISTICS } from './list.ts';
-import type { Columns } from './statistic.ts';
 
 export interface StatisticsSummary {
   /** Figures by layer, as `{ layer: 0, meanCosine: 0.06, … }`. Names include the unit. */
   readonly layers: readonly Readonly<Record<string, number>>[];
-  /**
-   * The layers that stand out as saturated, and how monotone their mean cosines are (Spearman; null if all are equal).
-   */
+  /** The layers that stand out as saturated, and Spearman's rank of their mean cosines (null if all are equal). */
   readonly saturated: Region & { readonly spearman: number | null };
   readonly warnings: readonly string[];
 }
@@ -23,11 +20,9 @@ const MONOTONE_SPEARMAN = 0.5;
 export function summarise(statistics: Statistics): StatisticsSummary {
   const { numHiddenLayers } = statistics.model;
   const held = STATISTICS.filter(({ name }) => Object.hasOwn(statistics.sums, name));
-  const columns: Columns = Object.assign({}, ...held.map(({ name, finish }) => finish(statistics.sums[name])));
-  const layers = Array.from({ length: numHiddenLayers }, (_, layer) => ({
-    layer,
-    ...Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values[layer]])),
-  }));
+  const layers = Array.from({ length: numHiddenLayers }, (_, layer) =>
+    Object.assign({ layer }, ...held.map(({ name, finish }) => finish(statistics.sums[name], layer))),
+  );
   const cosines = meanCosines(readTrace(statistics));
   const region = saturatedRegion(cosines);
   const rank = spearman(cosines.slice(region.start, region.end)) ?? null;

@@ -21,8 +21,8 @@ export interface Stream {
 }
 
 /**
- * Residual streams of all sequences before the first layer. Only the embedding rows of their tokens are in memory: a
- * vocabulary of 262,144 is larger than many layers.
+ * Residual streams before the first layer. Of the embedding, which may be larger than many layers, only used rows are
+ * read.
  */
 export async function embedAll(
   pieces: ModelPieces,
