@@ -1,6 +1,5 @@
 /**
- * The public door of Lacuna: one function for each command, the error that they throw, and the types of inputs and
- * results.
+ * The public door of Lacuna: a function for each command, the error that they throw, the types of inputs and results.
  */
 export { ERROR_CODES, type ErrorCode, LacunaError } from './core/errors.ts';
 export type { HubOptions } from './core/hub.ts';

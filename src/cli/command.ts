@@ -103,10 +103,7 @@ export function printedJson(value: unknown): string {
   );
 }
 
-/**
- * Prints `result` as JSON if asked, else the text that `format` makes for a terminal of `width` columns. Prose is
- * wrapped.
- */
+/** Prints `result` as JSON if asked, else the text of `format` for a terminal of `width` columns, prose wrapped. */
 export function print<T>(
   { stdout }: Io,
   options: CommonOptions,

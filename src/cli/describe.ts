@@ -169,9 +169,7 @@ function valueRows(values: GraphSummary['inputs']): string[][] {
   });
 }
 
-/**
- * The figures of each layer, folded to `width`, then the saturated region and what a plan should not take for granted.
- */
+/** Each layer's figures, folded to `width`, the saturated region and what a plan should not take for granted. */
 export function statisticsText({ layers, saturated, warnings }: StatisticsSummary, width: number): string {
   const columns = Object.keys(layers[0] ?? { layer: 0 });
   const rows = layers.map((figures) =>

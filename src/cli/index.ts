@@ -58,10 +58,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
-/**
- * Text fitted to a terminal without breaking words. For a file or a pipe it stays as it is, because their readers
- * search for whole sentences.
- */
+/** Text fitted to a terminal. A file or a pipe gets it as it is, because their readers search for whole sentences. */
 function forTerminal(text: string, { columns }: OutputStream, argv: readonly string[]): string {
   return columns ? wrapText(text, columns, argv) : text;
 }

@@ -1,6 +1,4 @@
-/**
- * Options of `plan` and `build` that say what to leave out: those of every preset, derived from the presets themselves.
- */
+/** Options of `plan` and `build` that say what to leave out, derived from the presets themselves. */
 import { type Command, Option } from 'commander';
 import { LacunaError } from '../core/errors.ts';
 import { hostNamed } from '../core/plan.ts';

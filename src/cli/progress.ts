@@ -1,6 +1,6 @@
 /**
- * Draws progress on stderr: on a terminal one line that changes, elsewhere one line for each stage and more only when
- * it takes long.
+ * Draws progress on stderr: one line that changes on a terminal; elsewhere a line for each stage, more if it takes
+ * long.
  */
 import type { Ora } from 'ora';
 import { formatBytes, formatSeconds } from '../core/figures.ts';
@@ -17,8 +17,7 @@ export type Clock = () => number;
 
 export interface DrawnProgress extends Progress {
   /**
-   * Ends a stage that is still drawn when its job failed or was stopped, so that the terminal gets its line and cursor
-   * back.
+   * Ends a stage that is still drawn when its job failed or was stopped: the terminal gets its line and cursor back.
    */
   stop(): void;
 }
@@ -100,10 +99,7 @@ function terminalProgress(stream: OutputStream, columns: number, now: Clock, spi
   };
 }
 
-/**
- * "37 % (5.1 MB of 13.8 MB, 2.3 MB/s, 3.8 s left)", "50 % (8 of 16 rounds, 2 rounds/s, 4.0 s left)". If the line is too
- * long, the speed is left out first, then the amount.
- */
+/** "37 % (5.1 MB of 13.8 MB, 2.3 MB/s, 3.8 s left)". A line that is too long loses the speed first, then the amount. */
 function running(count: number, total: number, unit: string, elapsedMs: number, room = Infinity): string {
   const done = `${unit === 'bytes' ? formatBytes(count) : count} of ${amount(total, unit)}`;
   const share = `${Math.floor((100 * count) / Math.max(1, total))} %`;

@@ -39,8 +39,7 @@ export function proseTable(header: readonly string[], rows: readonly (readonly s
 const LEAST_PROSE = 20;
 
 /**
- * Splits a table too wide for `width` into several with about the same number of columns, one under the other, each
- * with the first column.
+ * A table too wide for `width` as several of about as many columns, one under the other, each with the first column.
  */
 export function foldedTable(header: readonly string[], rows: readonly (readonly string[])[], width: number): string {
   const widths = columnWidths(header, rows);

@@ -19,8 +19,7 @@ export interface Checkpoint extends ModelFiles {
   readonly generationConfig: Readonly<Record<string, unknown>> | undefined;
   readonly tensors: ReadonlyMap<string, TensorExpr>;
   /**
-   * sha256 over config.json and each tensor's header and a sample of its bytes. Statistics and plans name the model by
-   * it.
+   * sha256 over config.json, each tensor's header and a sample of its bytes. Statistics and plans name the model by it.
    */
   readonly fingerprint: string;
 }

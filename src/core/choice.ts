@@ -94,10 +94,7 @@ export type MeasureName = (typeof MEASURES)[number]['name'];
 /** What a neuron below the cut adds to y. */
 export const RESTS = ['nothing'] as const;
 
-/**
- * What happens to a gate above the limit of a deviation. `soft` subtracts the limit, as Spark Transformer and Gemma 3n
- * do; `hard` does not.
- */
+/** What happens to a gate above a deviation's limit: `soft`, as Spark Transformer and Gemma 3n, subtracts the limit. */
 export const MODES = ['soft', 'hard'] as const;
 export type Mode = (typeof MODES)[number];
 

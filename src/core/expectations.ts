@@ -9,9 +9,7 @@ export interface ExpectedPrompt {
   /** The ids that the reference's tokenizer gives for `text`; null where it was not asked. */
   readonly encoded: readonly number[] | null;
   readonly ids: readonly number[];
-  /**
-   * Positions of the prompt that `prefillLogits` holds logits for, ascending. The last one is the last of the prompt.
-   */
+  /** Positions of the prompt that `prefillLogits` holds logits for, ascending, up to the last of the prompt. */
   readonly positions: readonly number[];
   /** float32 [positions, vocabulary] */
   readonly prefillLogits: TensorExpr;

@@ -1,15 +1,11 @@
 /** Upper limits for what a user or a file asks for. Anything larger can only be a mistake. */
 
 /**
- * Threads of a session, or of anything else that threads share: more than any machine feeds from its memory. Thousands
- * start without an error and then wait for each other for minutes.
+ * Threads of anything. No machine's memory feeds more. Thousands start without an error and then wait for each other.
  */
 export const MOST_THREADS = 256;
 
-/**
- * Heads of keys and values in a cache. Published models have 128 at most. The native core has the same limits
- * (native/kernels/limits.h).
- */
+/** Heads of keys and values in a cache, as in native/kernels/limits.h. Published models have 128 at most. */
 export const MOST_HEADS = 4096;
 /** Entries of a head. Published models have 576 at most. */
 export const MOST_HEAD_ENTRIES = 65_536;

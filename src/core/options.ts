@@ -1,7 +1,4 @@
-/**
- * Checks options of public functions against a schema before anything is done. Errors name what is wrong and what was
- * wanted.
- */
+/** Checks options of public functions against a schema. Errors name what is wrong and what was wanted. */
 import * as z from 'zod';
 import { invalidArgument, LacunaError } from './errors.ts';
 import { nearest } from './nearest.ts';

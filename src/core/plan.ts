@@ -72,10 +72,7 @@ export const blockPlanSchema = z.strictObject({
     skipped: share.optional(),
     /** FFN weight bytes read for each decoded token. */
     bytesPerToken: z.number().nonnegative(),
-    /**
-     * Time of the block on the plan's host, as a share of the dense block's time. Only where the host's times are
-     * known.
-     */
+    /** Time on the plan's host, as a share of the dense block's. Only where the host's times are known. */
     time: z.number().nonnegative().optional(),
   }),
   /** The statistic that this came from, and how. */
@@ -128,10 +125,7 @@ export function neuronChoice({ measure, cut }: Choice): NeuronChoice {
   return cut.kind === 'deviation' ? { measure, cut: cut.kind, mode: cut.mode } : { measure, cut: cut.kind };
 }
 
-/**
- * The host of a name, with weights stored as `dtype`. Throws `usage` for a storage in which nothing pays there, or for
- * none at all.
- */
+/** The host of a name, with weights stored as `dtype`. Throws `usage` for a storage in which nothing pays there. */
 export function hostNamed(kind: Host['kind'], dtype: string = FLOATS): Host {
   if (kind === 'native') return { kind };
   const known = HOST_DTYPES.find((name) => name === dtype);

@@ -35,8 +35,8 @@ interface PrecisionFacts extends Precision {
     readonly top1Agreement: number;
   };
   /**
-   * Microseconds for each weight in stock ONNX Runtime's products over all neurons. Plans for stock ONNX Runtime use it
-   * (docs/plans.md, "Hosts"). null where bodies leave nothing out there.
+   * Microseconds for each weight in stock ONNX Runtime's products over all neurons (docs/plans.md, "Hosts"); null where
+   * bodies leave nothing out there.
    */
   readonly stockTime: number | null;
 }
@@ -50,8 +50,7 @@ const INT8: WeightStorage = { kind: 'blocks', bits: 8, blockSize: 32, symmetric:
 const INT4: WeightStorage = { kind: 'blocks', bits: 4, blockSize: 32, symmetric: true, method: 'search' };
 
 /**
- * In the order in which messages name them; none is larger than the one before. Limits are about three times the worst
- * model's figures.
+ * In the order of messages; none is larger than the one before. Limits are about three times the worst model's figures.
  */
 export const PRECISIONS = [
   {
@@ -126,10 +125,7 @@ type Float32Entry = Extract<Entry, { readonly floats: 'float32' }>;
 
 export type VocabularyName = Float32Entry['name'];
 
-/**
- * The precisions that a precision with blocks may use for embedding and head: those that compute in float32, as it
- * does.
- */
+/** How a precision with blocks may store embedding and head: precisions that compute in float32, as it does. */
 export const VOCABULARY_NAMES = namesOf((entry): entry is Float32Entry => entry.floats === 'float32');
 
 /** Precisions with layers in blocks, which may be rounded by texts; and the others. */
@@ -159,10 +155,7 @@ export function smallerThan(name: PrecisionName): PrecisionName | undefined {
   return PRECISIONS.slice(PRECISION_NAMES.indexOf(name) + 1).find(hasBlocks)?.name;
 }
 
-/**
- * Sizes of blocks that every kernel of MatMulNBits takes: powers of two from 16. Above 128, the loss is larger than the
- * saving.
- */
+/** Sizes of blocks that every kernel of MatMulNBits takes. Above 128, the loss is larger than the saving. */
 export const BLOCK_SIZES = [16, 32, 64, 128] as const;
 
 export type BlockSize = (typeof BLOCK_SIZES)[number];
@@ -230,10 +223,7 @@ export function hasBlocks({ linear }: Precision): boolean {
   return linear.kind === 'blocks';
 }
 
-/**
- * Whether rounding the layers by texts, which takes minutes, is worth the wait. In 8 bits the loss is too small for
- * that.
- */
+/** Whether rounding the layers by texts, which takes minutes, is worth the wait. In 8 bits the loss is too small. */
 export function gainsByTexts({ linear }: Precision): boolean {
   return linear.kind === 'blocks' && linear.bits < 8;
 }
@@ -252,8 +242,7 @@ function storageName(storage: WeightStorage): string {
 }
 
 /**
- * How layers are rounded once something was measured on texts: errors weighed by column, or compensated by other
- * columns. The preferred one comes first.
+ * How texts help to round layers: other columns compensate errors, or they are weighed by column. The preferred first.
  */
 export const ROUNDINGS = ['gptq', 'search'] as const;
 
@@ -264,10 +253,7 @@ export function isSearched({ linear }: Precision): boolean {
   return linear.kind === 'blocks' && linear.method === 'search';
 }
 
-/**
- * Bytes read to multiply by one weight of a layer, its share of scale and zero point included. A runtime widens weights
- * once, when it loads a model.
- */
+/** Bytes read to multiply by one weight of a layer, scale and zero point included. A runtime widens floats once. */
 export function bytesPerWeight({ floats, linear }: Precision): number {
   if (linear.kind !== 'blocks') return DTYPE_BYTES[floats];
   const { bits, blockSize, symmetric } = linear;

@@ -1,6 +1,4 @@
-/**
- * What stages know of a runtime: it opens and runs a graph. `src/runtime` implements it, `src/pipeline` hands it out.
- */
+/** What stages know of a runtime. `src/runtime` implements it, `src/pipeline` hands it out. */
 import type { DType } from './dtype.ts';
 import type { Graph } from './graph.ts';
 

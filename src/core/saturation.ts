@@ -6,10 +6,7 @@
 import { LacunaError } from './errors.ts';
 import { type Statistics, sumData, sumsOf } from './statistics.ts';
 
-/**
- * A trace holds angles, not cosines, in steps of pi / 65535. Thresholds lie near cosine 1, where equal steps of the
- * angle are much finer: some 930 levels lie between 0.999 and 1.
- */
+/** Angles, not cosines, in steps of pi / 65535: of the thresholds near cosine 1, some 930 levels lie above 0.999. */
 export const MAX_LEVEL = 65535;
 
 /** The level of a cosine: 0 where nothing turned, 65535 where the sign did. */
@@ -47,10 +44,7 @@ export function readTrace(statistics: Statistics): SaturationTrace {
   return { layers, tokens, levels, positions };
 }
 
-/**
- * Mean cosine of each layer over tokens at positions from `fromPosition` on, or over all tokens when no position is
- * that far.
- */
+/** Mean cosine of each layer over tokens at positions from `fromPosition` on, or over all when none is that far. */
 export function meanCosines(trace: SaturationTrace, fromPosition = 0): number[] {
   const { layers, tokens, levels, positions } = trace;
   const from = positions.some((position) => position >= fromPosition) ? fromPosition : 0;

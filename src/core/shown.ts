@@ -1,6 +1,4 @@
-/**
- * Text from a file that anybody may have made, as people see it: short, and without characters that control a terminal.
- */
+/** Text from a file that anybody may have made, as people see it: short, and without control of the terminal. */
 
 /** Names of tensors, paths and hashes are shorter. A name of megabytes would hide the rest of a message. */
 const LONGEST_WORD = 300;
@@ -8,10 +6,7 @@ const LONGEST_WORD = 300;
 /** A list of some hundred names fits. Nobody reads more than a few screens. */
 const LONGEST_TEXT = 10_000;
 
-/**
- * Characters that move the cursor, change colours, ring, or turn the direction of writing. Line ends and tabs are
- * allowed.
- */
+/** Characters that move the cursor, change colours, ring, or turn the direction of writing; not line ends and tabs. */
 export const STEERING = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
 
 /**

@@ -14,10 +14,7 @@ export interface SumTensor {
   readonly data: Float64Array | Uint32Array | Uint16Array;
 }
 
-/**
- * One statistic's sums by name, for example `histogram` or `count`, with the constants that explain them, for example
- * `edges`.
- */
+/** One statistic's sums by name, as `count`, with the constants that explain them, as `edges`. */
 export type Sums = Readonly<Record<string, SumTensor>>;
 
 /** One layer's sums by name. Sums past a limit are in a file. */
@@ -44,19 +41,14 @@ export interface Statistics {
   readonly sequenceLength: number;
   /** Indices of the measured sequences, ascending, among all sequences of the texts. Shards must not overlap. */
   readonly sequences: readonly number[];
-  /**
-   * Number of sequences that all shards measure together. Fewer in `sequences` means that shards must still be merged.
-   */
+  /** Sequences that all shards measure together. With fewer in `sequences`, shards must still be merged. */
   readonly plannedSequences: number;
   readonly tokens: number;
   /** Statistic name -> what it measures, as a formula. Sums of different definitions are never merged. */
   readonly definitions: Readonly<Record<string, string>>;
   /** Statistic name -> its sums, each with a leading axis of layers. */
   readonly sums: Readonly<Record<string, Sums>>;
-  /**
-   * The same for statistics kept layer by layer, because all layers are too large for memory: one entry for each layer,
-   * then the head's.
-   */
+  /** The same for statistics that are too large for memory: one entry for each layer, then the head's. */
   readonly layerSums: Readonly<Record<string, readonly LayerSums[]>>;
 }
 

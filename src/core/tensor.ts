@@ -30,8 +30,8 @@ export interface BytesTensor extends TypedExpr {
 }
 
 /**
- * cos or sin of row * frequency, times `scale`: float32 [rows, columns], one frequency for each column. The angle, its
- * cosine and the product are each rounded to float32.
+ * `scale` * cos or sin of row * frequency: float32 [rows, columns]. Angle, cosine and product are each rounded to
+ * float32.
  */
 export interface WavesTensor extends TypedExpr {
   readonly kind: 'waves';
@@ -69,10 +69,7 @@ export interface GgmlTensor extends FileRange {
   readonly type: GgmlType;
 }
 
-/**
- * The rows of each of `groups` equal groups: numbered row by row in a matrix of `columns` columns, read column by
- * column.
- */
+/** The rows of each of `groups` equal groups: numbered row by row in `columns` columns, read column by column. */
 export interface RegroupTensor extends TypedExpr {
   readonly kind: 'regroup';
   readonly from: TensorExpr;
@@ -140,10 +137,7 @@ export interface QuantizeTensor extends TypedExpr {
   readonly part: QuantizedPart;
   readonly scheme: BlockScheme;
   readonly from: TensorExpr;
-  /**
-   * The weight of a column's squared error, float [columns], for example the mean square of its input. If absent, all
-   * are alike.
-   */
+  /** The weight of a column's squared error, float [columns], as its input's mean square. If absent, all are alike. */
   readonly importance: TensorExpr | undefined;
 }
 
@@ -204,10 +198,7 @@ export function addConstant(from: TensorExpr, value: number): TensorExpr {
   return { kind: 'add', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), value: Math.fround(value) };
 }
 
-/**
- * `from` * `value` (rounded to float32), computed in float32 whatever the float type of `from`. `from` itself if
- * `value` is 1.
- */
+/** `from` * `value`, in the same way. `from` itself if `value` is 1. */
 export function multiplyConstant(from: TensorExpr, value: number): TensorExpr {
   if (value === 1) return from;
   const factor = Math.fround(value);
@@ -248,10 +239,7 @@ export function recordBytes({ dtype, shape }: TypedExpr, rows: number): number {
   return byteLength(dtype, shape) / rows;
 }
 
-/**
- * `rows` records. A part's elements are divided evenly and in order. Each record is filled up to a multiple of
- * `alignment` bytes.
- */
+/** `rows` records, each filled up to a multiple of `alignment` bytes. Parts are divided evenly and in order. */
 export function records(rows: number, parts: readonly TensorExpr[], alignment: number): RecordsTensor {
   const uneven = parts.find((part) => !Number.isInteger(recordBytes(part, rows)));
   if (uneven !== undefined) throw new RangeError(`${uneven.dtype} [${uneven.shape}] is no ${rows} rows`);

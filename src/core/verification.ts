@@ -1,6 +1,4 @@
-/**
- * The result of comparing a converted model with a reference: figures, limits and verdict, as `lacuna.json` keeps them.
- */
+/** How a converted model compares with a reference: figures, limits and verdict, as `lacuna.json` keeps them. */
 import * as z from 'zod';
 import { PRECISION_NAMES } from './precision.ts';
 

@@ -43,8 +43,8 @@ interface TopK {
 }
 
 /**
- * The operator's nodes for x [..., d]; `size` is d, int64 [1]. Where it is taken from what is known on loading, so is what is
- * made of it. Needs attribute `quantile`.
+ * The operator's nodes for x [..., d]; `size` is d, int64 [1], best from what is known on loading. Needs attribute
+ * `quantile`.
  */
 export function statisticalTopK(g: GraphBuilder, x: string, size: string, mode: Mode): TopK {
   // Around the mean, x - theta is the difference of two small numbers, and the variance does not cancel.

@@ -28,10 +28,7 @@ const STOCK = {
   realised: 0.8,
 } as const;
 
-/**
- * A block has to be expected to take at most this share of the dense block's time. Times differ by a tenth between processors,
- * numbers of threads and loads of one model.
- */
+/** The most that a block may take of its dense time. Times differ by a tenth between processors, threads and loads. */
 const WORTHWHILE = 0.8;
 
 /**

@@ -29,10 +29,7 @@ export interface Masking {
   readonly hidden: string;
   /** Whether `kept` is an output. */
   readonly counted: boolean;
-  /**
-   * Nothing of the block is computed and no weight is read when no token is active; without, the block is run whatever is
-   * active.
-   */
+  /** Whether nothing of the block is computed, and no weight read, when no token is active. */
   readonly branches: boolean;
 }
 
