@@ -6,8 +6,8 @@ import { cast, concatRows, stackQuantized } from '../../src/core/tensor.ts';
 import type { DecoderConfig } from '../config/decoder-config.ts';
 import type { Weight, Weights } from '../weights.ts';
 import { CACHE_LAYOUT, narrowHeads, sideBySide, widenHeads } from './head-width.ts';
-import { linear } from './linear.ts';
 import type { DecoderParts, Floats } from './parts.ts';
+import { linear } from './product.ts';
 import { rmsNorm } from './rms-norm.ts';
 import { rotaryInitializers } from './rotary.ts';
 

@@ -4,7 +4,7 @@ import { type FFN_WEIGHTS, ffnBiasName, ffnWeightName, tapName } from '../../src
 import type { DecoderConfig } from '../config/decoder-config.ts';
 import type { Weights } from '../weights.ts';
 import { activate } from './activation.ts';
-import { linear } from './linear.ts';
+import { linear } from './product.ts';
 
 /**
  * x [b, s, hidden] -> the FFN's result: the tap `ffn_out`, or `down` if a norm follows; gate, up and act on the way.

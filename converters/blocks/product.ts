@@ -1,10 +1,24 @@
-/** x W^T for a weight [out, in], by the operator for the weight's storage. */
-import { attr } from '../../src/core/graph.ts';
+/** Linear layers: x W^T for a weight [out, in], by the operator for the weight's storage. */
+import { attr, type Initializer } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import type { WeightStorage } from '../../src/core/precision.ts';
 import { cast, transpose } from '../../src/core/tensor.ts';
 import type { Weight } from '../weights.ts';
 import { blockProduct } from './block-weights.ts';
+
+/** x [..., in] -> x W^T (+ bias) [..., out]; `output` names the result. */
+export function linear(
+  g: GraphBuilder,
+  x: string,
+  weight: Weight,
+  bias: Initializer | undefined,
+  output = g.fresh('linear'),
+): string {
+  const { linear: storage } = weight.precision;
+  if (bias === undefined) return product(g, x, weight, storage, output);
+  const sum = product(g, x, weight, storage, g.fresh('product'));
+  return g.op('Add', [sum, g.initializer(bias.name, bias.data)], { outputs: [output] });
+}
 
 /** x [..., in] -> x W^T [..., out], called `output`. */
 export function product(g: GraphBuilder, x: string, weight: Weight, storage: WeightStorage, output: string): string {

@@ -10,31 +10,6 @@ import * as z from 'zod';
 import { LacunaError } from '../../src/core/errors.ts';
 import { parseConfig, refuseAll, shown } from './issues.ts';
 
-export type RopeConfig =
-  | { readonly kind: 'default'; readonly theta: number }
-  | { readonly kind: 'linear'; readonly theta: number; readonly factor: number }
-  | { readonly kind: 'dynamic'; readonly theta: number }
-  | {
-      readonly kind: 'llama3';
-      readonly theta: number;
-      readonly factor: number;
-      readonly lowFreqFactor: number;
-      readonly highFreqFactor: number;
-      /** Positions of the first training, before the context was extended. */
-      readonly originalMaxPositions: number;
-    }
-  | {
-      readonly kind: 'yarn';
-      readonly theta: number;
-      readonly factor: number;
-      /** The factor of cos and sin. */
-      readonly attentionFactor: number;
-      readonly betaFast: number;
-      readonly betaSlow: number;
-      readonly truncate: boolean;
-      readonly originalMaxPositions: number;
-    };
-
 /** The base of all rotary frequencies if a config names none. */
 const DEFAULT_THETA = 10_000;
 
@@ -59,14 +34,13 @@ const common = {
   finetuned: z.boolean().optional(),
 };
 
-const SCHEMAS = {
-  default: z.object(common),
-  linear: z.object({ ...common, factor: positive }),
-  llama3: z
-    .object({ ...common, factor: positive, low_freq_factor: positive, high_freq_factor: positive })
-    .refine((rope) => rope.high_freq_factor > rope.low_freq_factor, 'high_freq_factor must be above low_freq_factor'),
-  dynamic: z.object({ ...common, factor: positive }),
-  yarn: z.object({
+/** The parameters of each kind. */
+const FIELDS = {
+  default: common,
+  linear: { ...common, factor: positive },
+  llama3: { ...common, factor: positive, low_freq_factor: positive, high_freq_factor: positive },
+  dynamic: { ...common, factor: positive },
+  yarn: {
     ...common,
     factor: positive.nullish(),
     attention_factor: positive.nullish(),
@@ -75,10 +49,38 @@ const SCHEMAS = {
     mscale: z.number().nonnegative().nullish(),
     mscale_all_dim: z.number().nonnegative().nullish(),
     truncate: z.boolean().nullish(),
-  }),
-} as const satisfies Record<RopeConfig['kind'], z.ZodType>;
+  },
+} as const;
 
-const ROPE_KINDS = Object.keys(SCHEMAS) as readonly RopeConfig['kind'][];
+type RopeKind = keyof typeof FIELDS;
+
+const ROPE_KINDS = Object.keys(FIELDS) as readonly RopeKind[];
+
+/** The parameters as a kind computes with them, in a model of `maxPositions`. */
+function schemasFor(maxPositions: number) {
+  return {
+    default: z.object(FIELDS.default).transform(({ rope_theta: theta }) => ({ kind: 'default' as const, theta })),
+    linear: z
+      .object(FIELDS.linear)
+      .transform(({ rope_theta: theta, factor }) => ({ kind: 'linear' as const, theta, factor })),
+    llama3: z
+      .object(FIELDS.llama3)
+      .refine((rope) => rope.high_freq_factor > rope.low_freq_factor, 'high_freq_factor must be above low_freq_factor')
+      .transform((rope) => ({
+        kind: 'llama3' as const,
+        theta: rope.rope_theta,
+        factor: rope.factor,
+        lowFreqFactor: rope.low_freq_factor,
+        highFreqFactor: rope.high_freq_factor,
+        /** Positions of the first training, before the context was extended. */
+        originalMaxPositions: rope.original_max_position_embeddings,
+      })),
+    dynamic: z.object(FIELDS.dynamic).transform(({ rope_theta: theta }) => ({ kind: 'dynamic' as const, theta })),
+    yarn: z.object(FIELDS.yarn).transform((rope) => yarnConfig(rope, maxPositions)),
+  };
+}
+
+export type RopeConfig = Readonly<z.output<ReturnType<typeof schemasFor>[RopeKind]>>;
 
 /**
  * The rotary configuration of the checkpoint at `path`. `newField` is what errors call `rope_parameters`. Throws
@@ -100,7 +102,7 @@ export function readRopeConfig(
     rope_theta: given.rope_theta ?? top.rope_theta ?? DEFAULT_THETA,
     original_max_position_embeddings: original,
   };
-  return build(kind, maxPositions, (schema) => parseConfig(schema, rope, path, field));
+  return parseConfig<RopeConfig>(schemasFor(maxPositions)[kind], rope, path, field);
 }
 
 /** The style that the config uses, with its name. */
@@ -119,7 +121,7 @@ function ropeRecord(
   return old ? ['rope_scaling', old] : [newField, current ?? {}];
 }
 
-function ropeKind(rope: Record<string, unknown>, field: string, path: string): RopeConfig['kind'] {
+function ropeKind(rope: Record<string, unknown>, field: string, path: string): RopeKind {
   const name = rope.rope_type ?? rope.type ?? 'default';
   const kind = ROPE_KINDS.find((known) => known === name);
   if (kind !== undefined) return kind;
@@ -131,8 +133,8 @@ function ropeKind(rope: Record<string, unknown>, field: string, path: string): R
 }
 
 /** A parameter that this kind does not have may change the angles, so it is refused. */
-function refuseParameters(rope: Record<string, unknown>, kind: RopeConfig['kind'], field: string, path: string): void {
-  const known = Object.keys(SCHEMAS[kind].shape);
+function refuseParameters(rope: Record<string, unknown>, kind: RopeKind, field: string, path: string): void {
+  const known = Object.keys(FIELDS[kind]);
   const unknown = Object.keys(rope).filter((key) => !known.includes(key));
   const partial = rope.partial_rotary_factor ?? 1;
   refuseAll(
@@ -145,40 +147,16 @@ function refuseParameters(rope: Record<string, unknown>, kind: RopeConfig['kind'
   );
 }
 
-type Parse = <T>(schema: z.ZodType<T>) => T;
+type YarnFields = z.output<z.ZodObject<typeof FIELDS.yarn>>;
 
-function build(kind: RopeConfig['kind'], maxPositions: number, parse: Parse): RopeConfig {
-  switch (kind) {
-    case 'default':
-    case 'dynamic':
-      return { kind, theta: parse<{ rope_theta: number }>(SCHEMAS[kind]).rope_theta };
-    case 'linear': {
-      const rope = parse(SCHEMAS.linear);
-      return { kind, theta: rope.rope_theta, factor: rope.factor };
-    }
-    case 'llama3': {
-      const rope = parse(SCHEMAS.llama3);
-      return {
-        kind,
-        theta: rope.rope_theta,
-        factor: rope.factor,
-        lowFreqFactor: rope.low_freq_factor,
-        highFreqFactor: rope.high_freq_factor,
-        originalMaxPositions: rope.original_max_position_embeddings,
-      };
-    }
-    case 'yarn':
-      return yarnConfig(parse(SCHEMAS.yarn), maxPositions);
-  }
-}
-
-function yarnConfig(rope: z.infer<typeof SCHEMAS.yarn>, maxPositions: number): RopeConfig {
+function yarnConfig(rope: YarnFields, maxPositions: number) {
   const originalMaxPositions = rope.original_max_position_embeddings;
   const factor = rope.factor ?? maxPositions / originalMaxPositions;
   return {
-    kind: 'yarn',
+    kind: 'yarn' as const,
     theta: rope.rope_theta,
     factor,
+    /** The factor of cos and sin. */
     attentionFactor: rope.attention_factor ?? yarnAttentionFactor(factor, rope.mscale, rope.mscale_all_dim),
     // Zero counts as absent, as in Transformers.
     betaFast: rope.beta_fast || 32,
