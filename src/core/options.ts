@@ -62,7 +62,8 @@ export function checkArgument<T>(schema: z.ZodType<T>, given: unknown, { of, nam
   const label = pathText([...(name === undefined ? [] : [name]), ...issue.path]);
   const value = issue.path.reduce<unknown>((outer, key) => Object(outer)[key], given);
   const error = invalidArgument(label === '' ? `the options of ${of}` : label, issue.message, value);
-  if (!(isListWanted(issue) && typeof value === 'string')) throw error;
+  const isListWanted = issue.code === 'invalid_type' && issue.expected === 'array';
+  if (!isListWanted || typeof value !== 'string') throw error;
   throw new LacunaError('usage', error.message, { hint: `A single one is also a list: ["${value}"].` });
 }
 
@@ -108,10 +109,6 @@ export function wanted(issue: z.core.$ZodRawIssue): string | undefined {
     default:
       return undefined;
   }
-}
-
-function isListWanted(issue: Issue): boolean {
-  return issue.code === 'invalid_type' && issue.expected === 'array';
 }
 
 function unknownField(of: string, { path, keys, message }: z.core.$ZodIssueUnrecognizedKeys): LacunaError {

@@ -21,6 +21,8 @@ export const ACTIVATIONS = [
 
 export type Activation = (typeof ACTIVATIONS)[number]['name'];
 
+export const ACTIVATION_NAMES: readonly Activation[] = ACTIVATIONS.map(({ name }) => name);
+
 export function activate(g: GraphBuilder, activation: Activation, x: string): string {
   const found = ACTIVATIONS.find(({ name }) => name === activation);
   if (found === undefined) throw new RangeError(`No activation ${activation}`);

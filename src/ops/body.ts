@@ -1,5 +1,5 @@
 /** What all portable bodies share: how a function is put together, and few-node phrases for what ONNX lacks. */
-import { attr, BASE_OPSETS, type Body as Branch, LACUNA_DOMAIN } from '../core/graph.ts';
+import { attr, BASE_OPSETS, type Body as Branch, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 import { GraphBuilder } from '../core/graph-builder.ts';
 import type { Body } from './bodies.ts';
 import { contractOf, type OperatorContract, type OperatorName, type OutputName } from './contract.ts';
@@ -16,23 +16,28 @@ export function operatorBody<Name extends OperatorName>(
 ): Body {
   const g = new GraphBuilder('');
   write(g);
-  const contract: OperatorContract = contractOf(operator);
   const made = new Set<string>(outputs);
-  const last = contract.outputs.findLastIndex(({ name }) => made.has(name));
-  const formal = contract.outputs.slice(0, last + 1).map(({ name }) => name);
+  const body = bodyOf(operator, doc, made, g.nodes);
   // ONNX Runtime crashes when it inlines a body in which a value is called as an input is. In branches, names have a scope.
-  const clash = contract.inputs.find(({ name: input }) => g.nodes.some(({ outputs: own }) => own.includes(input)));
-  if (clash !== undefined) throw new RangeError(`${operator} makes a value called ${clash.name}, as its input is`);
+  const clash = body.inputs.find((input) => g.nodes.some(({ outputs: own }) => own.includes(input)));
+  if (clash !== undefined) throw new RangeError(`${operator} makes a value called ${clash}, as its input is`);
   // A function must make each of its outputs; a constant in the gap costs nothing.
-  for (const gap of formal.filter((output) => !made.has(output)))
+  for (const gap of body.outputs.filter((output) => !made.has(output)))
     g.op('Constant', [], { attributes: { value_float: attr.float(0) }, outputs: [gap] });
+  return body;
+}
+
+/** A body of these nodes, with the contract's outputs up to the last that they make. */
+export function bodyOf(operator: OperatorName, doc: string, made: ReadonlySet<string>, nodes: readonly Node[]): Body {
+  const { inputs, outputs, attributes }: OperatorContract = contractOf(operator);
+  const last = outputs.findLastIndex(({ name }) => made.has(name));
   return {
     operator,
     domain: LACUNA_DOMAIN,
-    inputs: contract.inputs.map((input) => input.name),
-    outputs: formal,
-    attributes: Object.keys(contract.attributes),
-    nodes: g.nodes,
+    inputs: inputs.map(({ name }) => name),
+    outputs: outputs.slice(0, last + 1).map(({ name }) => name),
+    attributes: Object.keys(attributes),
+    nodes,
     opsets: BASE_OPSETS,
     doc,
   };

@@ -1,6 +1,7 @@
 /** Operators of the `lacuna` domain: contracts, calling nodes and portable bodies. */
 export { ACTIVATIONS, type Activation } from './activations.ts';
 export { Bodies, type Body } from './bodies.ts';
+export { bodyOf } from './body.ts';
 export { contractOf, inputOf, OPERATOR_SET, OPERATORS, type OperatorName, operatorOf, outputOf } from './contract.ts';
 export { ffnSkipStartBody, ffnSkipStartNode, ffnSkipStepBody, ffnSkipStepNode } from './ffn-skip.ts';
 export { FFN_BLOCK_SIZE, type NeuronRows, neuronRecords } from './gated-ffn/block-storage.ts';

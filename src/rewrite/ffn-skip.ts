@@ -1,13 +1,13 @@
 /** FFN-SkipLLM's rule in the graph: a state that goes from one skippable block to the next. */
 import { LacunaError } from '../core/errors.ts';
-import type { Graph, Initializer, Node } from '../core/graph.ts';
+import type { Graph, Node } from '../core/graph.ts';
 import { type BlockPlan, layerOfBlock, type Plan } from '../core/plan.ts';
 import { float32Tensor } from '../core/tensor.ts';
 import { Bodies, ffnSkipStartBody, ffnSkipStartNode, ffnSkipStepBody, ffnSkipStepNode } from '../ops/index.ts';
 import { gatedBlock, withBlocks } from './gated-block.ts';
 import { indexGraph, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
-import type { Pass, PassResult, RuleReport } from './pass.ts';
+import type { Pass, PassResult } from './pass.ts';
 import type { PlanContext } from './plan-context.ts';
 import { findBlock, reportOf } from './sparse-ffn.ts';
 
@@ -28,36 +28,29 @@ export const ffnSkip: Pass<PlanContext> = {
   name: 'ffn-skip',
   description: 'gate, up, activation, Mul, down -> GatedFFN under a mask, FFNSkipStart and FFNSkipStep between them',
   apply(graph, context) {
-    const wanted = context.plan.blocks.flatMap((block) =>
-      block.skip === undefined ? [] : [{ block, skip: block.skip }],
-    );
+    const wanted = context.plan.blocks.filter((block): block is SkipBlock => block.skip !== undefined);
     const index = indexGraph(graph);
     const positions = index.producer(POSITION_IDS);
     if (wanted.length === 0) return { graph, report: [] };
     if (positions === undefined) return refuseAll(graph, wanted);
-    const found = wanted.map((candidate) => ({ ...candidate, match: findBlock(index, context, candidate.block) }));
+    const found = wanted.map((block) => ({ block, match: findBlock(index, context, block) }));
     const report = found.map(({ block, match }) => reportOf(ffnSkip.name, block, match));
-    const candidates = found.flatMap(({ match, ...rest }) => (match.kind === 'match' ? [{ ...rest, match }] : []));
+    const candidates = found.flatMap(({ block, match }) => (match.kind === 'match' ? [{ block, match }] : []));
     if (candidates.length === 0) return { graph, report };
     return { graph: withSkipping(graph, context, positions, candidates), report };
   },
 };
 
-interface Skippable {
-  readonly block: BlockPlan;
-  readonly skip: NonNullable<BlockPlan['skip']>;
-}
+type SkipBlock = BlockPlan & { readonly skip: NonNullable<BlockPlan['skip']> };
 
-interface Candidate extends Skippable {
+interface Candidate {
+  readonly block: SkipBlock;
   readonly match: FfnMatch;
 }
 
-function refuseAll(graph: Graph, blocks: readonly Skippable[]): PassResult {
+function refuseAll(graph: Graph, blocks: readonly SkipBlock[]): PassResult {
   const reason = `no node makes ${POSITION_IDS}`;
-  const report = blocks.map(
-    ({ block: { block } }): RuleReport => ({ rule: ffnSkip.name, block, applied: false, reason }),
-  );
-  return { graph, report };
+  return { graph, report: blocks.map(({ block }) => ({ rule: ffnSkip.name, block, applied: false, reason })) };
 }
 
 function withSkipping(graph: Graph, context: PlanContext, positions: Node, candidates: readonly Candidate[]): Graph {
@@ -68,8 +61,8 @@ function withSkipping(graph: Graph, context: PlanContext, positions: Node, candi
   const replaced = withBlocks(graph, bodies, blocks);
   const steps = candidates
     .slice(0, -1)
-    .map((candidate, index) => stepAfter(candidate, candidates[index + 1], skipping, bodies));
-  const start = startBefore(candidates[0], skipping, plan.prefill === 'dense', bodies);
+    .map(({ block }, index) => stepAfter(block, candidates[index + 1].block, skipping, bodies));
+  const start = startBefore(candidates[0].block, skipping, plan.prefill === 'dense', bodies);
   const withState = replaceNodes(
     replaced,
     new Map([
@@ -96,7 +89,7 @@ function names({ block }: BlockPlan) {
   return { state: `${prefix}.skip_state`, active: `${prefix}.active`, saturation: `${prefix}.saturation` };
 }
 
-function startBefore({ block }: Skippable, { warmUpTokens }: Skipping, densePrefill: boolean, bodies: Bodies): Node {
+function startBefore(block: BlockPlan, { warmUpTokens }: Skipping, densePrefill: boolean, bodies: Bodies): Node {
   const { state, active } = names(block);
   return ffnSkipStartNode({
     node: 'ffn_skip.start',
@@ -109,19 +102,14 @@ function startBefore({ block }: Skippable, { warmUpTokens }: Skipping, densePref
 }
 
 /** The step that tests `block` and decides about `next`. */
-function stepAfter(
-  { block, skip }: Skippable,
-  next: Skippable,
-  { reArm }: Skipping,
-  bodies: Bodies,
-): { node: Node; threshold: Initializer } {
-  const threshold = { name: `${block.block}.skip_threshold`, data: float32Tensor([skip.threshold], []) };
+function stepAfter(block: SkipBlock, next: BlockPlan, { reArm }: Skipping, bodies: Bodies) {
+  const threshold = { name: `${block.block}.skip_threshold`, data: float32Tensor([block.skip.threshold], []) };
   const { state, saturation } = names(block);
-  const after = names(next.block);
+  const after = names(next);
   const node = ffnSkipStepNode({
     node: `${block.block}.skip_step`,
     opType: bodies.opTypeOf(ffnSkipStepBody(reArm)),
-    runLength: skip.runLength,
+    runLength: block.skip.runLength,
     reArm,
     inputs: { state, saturation, threshold: threshold.name },
     outputs: { next_state: after.state, next_active: after.active },

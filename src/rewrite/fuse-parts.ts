@@ -1,10 +1,9 @@
 /** Decoders whose weights are in blocks: attention, FFN and head, each with the norm before it, as one operator. */
-import { type Graph, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
+import { type Attribute, attr, type Graph, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 import { callNode } from '../ops/contract.ts';
-import { Bodies, type Body } from '../ops/index.ts';
+import { Bodies, type Body, bodyOf } from '../ops/index.ts';
 import { indexGraph, replaceNodes } from './graph-index.ts';
-import { liftBody } from './lift.ts';
-import { matchPart, PARTS, type PartMatch } from './match-parts.ts';
+import { type Lifted, matchPart, PARTS, type PartMatch } from './match-parts.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
 import type { Refusal } from './pattern.ts';
 
@@ -64,11 +63,44 @@ function acceptable(
   if (found.kind === 'refused') return found;
   const refused = (reason: string): Refusal => ({ kind: 'refused', reason });
   if (found.lifted.nodes.some((node) => replacements.has(node))) return refused('a node of it is in another part');
-  return bodies.hasRoom(bodyOf(found)) ? found : refused(`the model has too many other bodies of ${found.operator}`);
+  return bodies.hasRoom(liftedBody(found))
+    ? found
+    : refused(`the model has too many other bodies of ${found.operator}`);
 }
 
-function bodyOf({ operator, lifted }: PartMatch): Body {
-  return liftBody(operator, lifted, DOCS[operator]);
+/**
+ * The nodes as they were: a runtime that inlines the body gets the very graph that was there before. Values have the contract's
+ * names or are numbered, so that layers which are built alike have one body.
+ */
+function liftedBody({ operator, lifted: { nodes, inputs, outputs, attributes } }: PartMatch): Body {
+  const formal = new Map([...Object.entries(inputs), ...Object.entries(outputs)].map(([role, value]) => [value, role]));
+  const rename = (value: string) => {
+    if (value === '') return '';
+    const known = formal.get(value) ?? `value_${formal.size}`;
+    formal.set(value, known);
+    return known;
+  };
+  const renamed = nodes.map((node, index) => ({
+    ...node,
+    name: `${index}.${node.opType}`,
+    inputs: node.inputs.map(rename),
+    outputs: node.outputs.map(rename),
+    attributes: { ...node.attributes, ...references(node, attributes) },
+  }));
+  return bodyOf(operator, DOCS[operator], new Set(Object.keys(outputs)), renamed);
+}
+
+function references(node: Node, attributes: Lifted['attributes']): Record<string, Attribute> {
+  const all = Object.entries(attributes).flatMap(([name, places]) =>
+    places.flatMap(([at, attribute]) =>
+      at === node ? [[attribute, attr.reference(name, typeOf(node, attribute))] as const] : [],
+    ),
+  );
+  return Object.fromEntries(all);
+}
+
+function typeOf(node: Node, attribute: string): 'int' | 'float' {
+  return node.attributes[attribute]?.kind === 'int' ? 'int' : 'float';
 }
 
 /** In the place of the last node, since all that the others read has been made by then. */
@@ -76,7 +108,7 @@ function replace(found: PartMatch, middle: Node, bodies: Bodies, replacements: M
   const { operator, lifted, attributes } = found;
   const node = callNode(operator, {
     node: `${middle.name}.part`,
-    opType: bodies.opTypeOf(bodyOf(found)),
+    opType: bodies.opTypeOf(liftedBody(found)),
     inputs: lifted.inputs as never,
     outputs: lifted.outputs,
     attributes,

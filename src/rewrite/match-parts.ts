@@ -3,14 +3,32 @@ import { type Attribute, attr, type Node } from '../core/graph.ts';
 import { contractOf, type OperatorContract, type OperatorName } from '../ops/contract.ts';
 import { attentionPattern, ffnPattern, headPattern, type Storages, shiftedProduct, sumNorm } from './block-patterns.ts';
 import type { GraphIndex } from './graph-index.ts';
-import type { Lifted } from './lift.ts';
-import { type Match, matchPattern, numberOf, type Pattern, type Refusal, unless } from './pattern.ts';
+import {
+  type FoundAttribute,
+  type Match,
+  matchPattern,
+  numberOf,
+  type Pattern,
+  type Refusal,
+  unless,
+} from './pattern.ts';
 
 /** What one operator takes the place of, searched for around each node of type `middle`. */
 export interface Part {
   readonly operator: OperatorName;
   readonly middle: string;
   readonly pattern: Pattern;
+}
+
+/** What a body is made of. */
+export interface Lifted {
+  /** In order; values that pass between them are theirs alone. */
+  readonly nodes: readonly Node[];
+  /** Values of the graph by the contract's names of inputs and outputs. */
+  readonly inputs: Readonly<Record<string, string>>;
+  readonly outputs: Readonly<Record<string, string>>;
+  /** Attributes that the body takes from the node: by the node's attribute, where each is and what it is called there. */
+  readonly attributes: Readonly<Record<string, FoundAttribute['places']>>;
 }
 
 export interface PartMatch {

@@ -66,7 +66,5 @@ export function scoreWeights(context: PlanContext, block: string, name: string, 
 }
 
 function badPlan(message: string): LacunaError {
-  return new LacunaError('mismatch', message, {
-    hint: 'Make the plan again with lacuna plan.',
-  });
+  return new LacunaError('mismatch', message, { hint: 'Make the plan again with lacuna plan.' });
 }

@@ -1,6 +1,6 @@
 /** As much shape inference as deciding whether two values have equal shapes takes; what it does not know it says. */
 import type { Dim, Node } from '../core/graph.ts';
-import type { BytesTensor, TensorExpr } from '../core/tensor.ts';
+import type { TensorExpr } from '../core/tensor.ts';
 import type { GraphIndex } from './graph-index.ts';
 
 /** Undefined dimensions are unknown. */
@@ -11,19 +11,15 @@ export type ShapeOf = (value: string) => Shape | undefined;
 /** Shapes of values, found once each by walking back to inputs and initializers. */
 export function inferShapes(index: GraphIndex): ShapeOf {
   const known = new Map<string, Shape | undefined>();
+  const shapeOf = (name: string) => known.get(name);
   for (const { name, shape } of index.graph.inputs) known.set(name, shape);
   for (const { name, data } of index.graph.initializers) known.set(name, data.shape);
   // Graphs list nodes in order, so a value's inputs are known before it and the walk needs no recursion.
   for (const node of index.graph.nodes) {
-    for (const [position, output] of node.outputs.entries()) {
-      if (output !== '')
-        known.set(
-          output,
-          shapeOfOutput(node, position, index, (name) => known.get(name)),
-        );
-    }
+    for (const [position, output] of node.outputs.entries())
+      if (output !== '') known.set(output, shapeOfOutput(node, position, index, shapeOf));
   }
-  return (name) => known.get(name);
+  return shapeOf;
 }
 
 /** Whether both shapes are known in full and equal. */
@@ -38,6 +34,7 @@ export function sameShape(a: Shape | undefined, b: Shape | undefined): boolean {
 
 const LIKE_FIRST_INPUT = [
   'SimplifiedLayerNormalization',
+  'SkipSimplifiedLayerNormalization',
   'QuickGelu',
   'Gelu',
   'Sigmoid',
@@ -51,8 +48,6 @@ function shapeOfOutput(node: Node, position: number, index: GraphIndex, shapeOf:
   const first = shapeOf(node.inputs[0]);
   if (LIKE_FIRST_INPUT.includes(node.opType)) return first;
   switch (node.opType) {
-    case 'SkipSimplifiedLayerNormalization':
-      return first;
     case 'Constant':
       return constantOf(node)?.shape;
     case 'Add':
@@ -148,15 +143,10 @@ function integers(name: string, index: GraphIndex): readonly number[] | undefine
   const producer = index.producer(name);
   const data = producer === undefined ? index.initializers.get(name)?.data : constantOf(producer);
   if (data?.kind !== 'bytes' || data.dtype !== 'int64') return undefined;
-  return int64Values(data);
+  return Array.from(new BigInt64Array(data.bytes.slice().buffer), Number);
 }
 
 function constantOf(node: Node): TensorExpr | undefined {
   const { value } = node.attributes;
   return value?.kind === 'tensor' ? value.value : undefined;
-}
-
-function int64Values({ bytes }: BytesTensor): number[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: bytes.byteLength / 8 }, (_, index) => Number(view.getBigInt64(8 * index, true)));
 }

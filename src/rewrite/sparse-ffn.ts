@@ -1,6 +1,5 @@
 /** Gives blocks that a plan selects neurons for one GatedFFN operator. */
-import type { BlockPlan } from '../core/plan.ts';
-import { layerOfBlock } from '../core/plan.ts';
+import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
 import { Bodies } from '../ops/index.ts';
 import { gatedBlock, hasRecords, withBlocks } from './gated-block.ts';
 import { type GraphIndex, indexGraph } from './graph-index.ts';

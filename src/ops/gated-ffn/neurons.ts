@@ -21,8 +21,6 @@ export interface NeuronValues {
  * long as the dense ones at 28 to 33 % (docs/operators.md, "Break-even").
  */
 export const GATHER_PERCENT = 30;
-
-/** The same as a share. */
 export const GATHER_SHARE = GATHER_PERCENT / 100;
 
 /** The number of neurons from which on all are computed, float [1]; made of a weight's shape, so known on loading. */
@@ -41,7 +39,7 @@ export function allNeurons(
   return storage.combine(g, g.op('Mul', [act, biased]), output);
 }
 
-export type GatheredProducts = NonNullable<StorageKind['gathered']>;
+type GatheredProducts = NonNullable<StorageKind['gathered']>;
 
 /**
  * Only neurons that some token chose, if they are few enough; all of them otherwise. Either is exact for any number of
