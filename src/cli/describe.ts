@@ -4,6 +4,7 @@ import { actionsOf } from '../core/plan.ts';
 import { TARGETS } from '../core/target.ts';
 import type {
   AdapterSummary,
+  BlockPlan,
   CheckpointSummary,
   Engine,
   GraphSummary,
@@ -74,25 +75,16 @@ export function extrasText(model: { readonly hasTokenizer: boolean; readonly has
   return `tokenizer: ${model.hasTokenizer ? 'yes' : 'none'}, chat template: ${model.hasChatTemplate ? 'yes' : 'none'}`;
 }
 
-const PART_NAMES: Readonly<Record<keyof Parts, string>> = {
-  embedding: 'embedding',
-  attention: 'attention',
-  ffn: 'FFN',
-  norms: 'norms',
-  head: 'head',
-  other: 'other',
-};
-
 /** How many weights are in each part, their bytes, and the sum. A shared head counts as the embedding. */
 export function partsText(parameters: Parts | undefined, bytes: Parts): string {
-  const kinds = (Object.keys(PART_NAMES) as (keyof Parts)[]).filter((kind) => parameters?.[kind] || bytes[kind]);
+  const kinds = (Object.keys(bytes) as (keyof Parts)[]).filter((kind) => parameters?.[kind] || bytes[kind]);
   const all = (parts: Parts) => kinds.reduce((sum, kind) => sum + parts[kind], 0);
   const row = (name: string, count: number | undefined, size: number) => [
     name,
     ...(count === undefined ? [] : [count === 0 ? '-' : count.toLocaleString('en')]),
     formatBytes(size),
   ];
-  const rows = kinds.map((kind) => row(PART_NAMES[kind], parameters?.[kind], bytes[kind]));
+  const rows = kinds.map((kind) => row(kind === 'ffn' ? 'FFN' : kind, parameters?.[kind], bytes[kind]));
   const header = ['weights', ...(parameters === undefined ? [] : ['parameters']), 'size'];
   return table(header, [...rows, row('all', parameters && all(parameters), all(bytes))]);
 }
@@ -106,8 +98,7 @@ export function storageText({ precision, blocks, vocabulary }: Manifest['models'
 
 export function checkpointText(checkpoint: CheckpointSummary, width: number): string {
   const { spec, layout, problems } = checkpoint;
-  const dtypes = Object.entries(checkpoint.bytesByDtype).map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`);
-  const tensors = `${tensorsText(checkpoint.tensors)}: ${dtypes.join(', ')}`;
+  const tensors = `${tensorsText(checkpoint.tensors)}: ${dtypesText(checkpoint.bytesByDtype)}`;
   return [
     spec === undefined ? problemsText(problems) : specText(spec),
     [...(layout === undefined ? [] : [layoutText(layout, width)]), extrasText(checkpoint), tensors].join('\n'),
@@ -119,6 +110,12 @@ function tensorsText(count: number): string {
   return `${count} tensor${count === 1 ? '' : 's'}`;
 }
 
+function dtypesText(bytesByDtype: Readonly<Record<string, number>>): string {
+  return Object.entries(bytesByDtype)
+    .map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`)
+    .join(', ');
+}
+
 function problemsText(problems: readonly string[]): string {
   return ['cannot be converted:', ...problems.map((problem) => `  ${problem.replaceAll('\n', '\n  ')}`)].join('\n');
 }
@@ -128,12 +125,12 @@ export function adapterText(adapter: AdapterSummary, width: number): string {
   const { type, rank = '?', alpha = '?', baseModel, modules } = adapter;
   const scale = adapter.rankStabilised ? ', rank-stabilised' : '';
   const changed = Object.entries(modules).map(([name, count]) => `${count} ${name}`);
-  const dtypes = Object.entries(adapter.bytesByDtype).map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`);
+  const parameters = adapter.parameters.toLocaleString('en');
   return [
     `${type === 'LORA' ? 'LoRA' : type} adapter: rank ${rank}, alpha ${alpha}${scale}`,
     `trained on ${baseModel ?? 'a model that it does not name'}`,
     wrap(`changes ${changed.length === 0 ? 'no matrix' : changed.join(', ')}`, width, '  '),
-    `${tensorsText(adapter.tensors)}, ${adapter.parameters.toLocaleString('en')} parameters: ${dtypes.join(', ')}`,
+    `${tensorsText(adapter.tensors)}, ${parameters} parameters: ${dtypesText(adapter.bytesByDtype)}`,
     adapter.problem === undefined ? 'merged by --adapter' : `cannot be merged: ${adapter.problem}`,
   ].join('\n');
 }
@@ -142,9 +139,8 @@ export function adapterText(adapter: AdapterSummary, width: number): string {
 export function graphText(graph: GraphSummary, width: number): string {
   const opsets = Object.entries(graph.opsets).map(([domain, version]) => `${domain || 'ai.onnx'} ${version}`);
   const operators = Object.entries(graph.operators).map(([name, count]) => [name, String(count)]);
-  const dtypes = Object.entries(graph.bytesByDtype).map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`);
   const parts = [
-    `opsets ${opsets.join(', ')}; weights ${dtypes.join(', ') || 'none'}`,
+    `opsets ${opsets.join(', ')}; weights ${dtypesText(graph.bytesByDtype) || 'none'}`,
     foldedTable(['input', 'dtype', 'shape'], valueRows(graph.inputs), width),
     foldedTable(['output', 'dtype', 'shape'], valueRows(graph.outputs), width),
     table(['operator', 'count'], operators),
@@ -183,37 +179,32 @@ export function statisticsText({ layers, saturated, warnings }: StatisticsSummar
 
 /** What a plan leaves out of each block, and why: for all blocks, or for the first one as an example. */
 export function planText(plan: Plan, width: number, explain = false): string {
-  const dash = (figure: number | undefined) => (figure === undefined ? '-' : percent(figure));
-  const rows = plan.blocks.map((block) => [
-    block.block,
-    actionText(block),
-    thresholdText(block),
-    dash(block.expected.density),
-    dash(block.expected.keptEnergy),
-    dash(block.expected.skipped),
-    formatBytes(block.expected.bytesPerToken),
-    dash(block.expected.time),
-  ]);
-  const columns = [
-    'block',
-    'does',
-    'threshold',
-    'density',
-    'kept energy',
-    'skipped',
-    'FFN bytes/token',
-    'of dense time',
-  ];
   // A preset may leave columns empty everywhere; these are dropped. A plan without blocks has all columns.
-  const isUsed = (column: number) => rows.length === 0 || rows.some((row) => row[column] !== '-');
-  const used = columns.flatMap((_, column) => (isUsed(column) ? [column] : []));
-  const pick = (cells: readonly string[]) => used.map((column) => cells[column]);
-  return [planHeading(plan), foldedTable(pick(columns), rows.map(pick), width), whyText(plan, width, explain)].join(
-    '\n\n',
+  const used = PLAN_COLUMNS.filter(
+    ([, cell]) => plan.blocks.length === 0 || plan.blocks.some((block) => cell(block) !== '-'),
   );
+  const header = used.map(([name]) => name);
+  const rows = plan.blocks.map((block) => used.map(([, cell]) => cell(block)));
+  return [planHeading(plan), foldedTable(header, rows, width), whyText(plan, width, explain)].join('\n\n');
 }
 
-function actionText(block: Plan['blocks'][number]): string {
+const PLAN_COLUMNS: readonly (readonly [name: string, cell: (block: BlockPlan) => string])[] = [
+  ['block', ({ block }) => block],
+  ['does', actionText],
+  ['threshold', thresholdText],
+  ['density', ({ expected }) => percentOrDash(expected.density)],
+  ['kept energy', ({ expected }) => percentOrDash(expected.keptEnergy)],
+  ['skipped', ({ expected }) => percentOrDash(expected.skipped)],
+  ['FFN bytes/token', ({ expected }) => formatBytes(expected.bytesPerToken)],
+  ['of dense time', ({ expected }) => percentOrDash(expected.time)],
+];
+
+/** A share, or "-" where there is none. */
+export function percentOrDash(share: number | null | undefined): string {
+  return share === null || share === undefined ? '-' : percent(share);
+}
+
+function actionText(block: BlockPlan): string {
   const words: Readonly<Record<string, string | undefined>> = {
     choice: block.choice?.measure,
     skip: block.skip && `skip x${block.skip.runLength}`,
@@ -222,7 +213,7 @@ function actionText(block: Plan['blocks'][number]): string {
   return actions.join(' + ') || 'nothing';
 }
 
-function thresholdText({ choice, skip }: Plan['blocks'][number]): string {
+function thresholdText({ choice, skip }: BlockPlan): string {
   const threshold = choice === undefined || choice.cut.kind === 'deviation' ? skip?.threshold : choice.cut.threshold;
   return threshold === undefined ? '-' : threshold.toPrecision(4);
 }

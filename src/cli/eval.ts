@@ -13,7 +13,7 @@ import {
   type RegisterCommand,
   withCommonOptions,
 } from './command.ts';
-import { engineText, targetText } from './describe.ts';
+import { engineText, percentOrDash, targetText } from './describe.ts';
 import { budget, positiveInteger } from './parse.ts';
 import { foldedTable, table, wrap } from './table.ts';
 
@@ -108,7 +108,7 @@ function enginesText({ precision, engine, againstPrecision, againstEngine = engi
 
 const APART = ['mode', 'by rounding', '±', 'by leaving out', '±'];
 
-function apartRow({ mode, rounded }: EvaluateResult['modes'][number]): string[][] {
+function apartRow({ mode, rounded }: Mode): string[][] {
   if (rounded === null) return [];
   const cells = [rounded.rounding, rounded.leavingOut].flatMap(({ value, standardError }) => [
     value.toFixed(4),
@@ -117,52 +117,43 @@ function apartRow({ mode, rounded }: EvaluateResult['modes'][number]): string[][
   return [[mode, ...cells]];
 }
 
-function realisedText({ mode, realised }: EvaluateResult['modes'][number]): string {
+function realisedText({ mode, realised }: Mode): string {
   if (realised === null) return `${mode}: unknown`;
-  return `${mode}: density ${shareOrDash(realised.density)}, skipped ${percent(realised.skippedShare)}`;
+  return `${mode}: density ${percentOrDash(realised.density)}, skipped ${percent(realised.skippedShare)}`;
 }
 
-function layerTable({ mode, realised }: EvaluateResult['modes'][number]): string {
+function layerTable({ mode, realised }: Mode): string {
   if (realised === null) return `mode ${mode}: the model has no counts`;
   const rows = realised.layers.map(({ layer, density, skippedShare }) => [
     String(layer),
-    shareOrDash(density),
+    percentOrDash(density),
     percent(skippedShare),
   ]);
   return `mode ${mode}\n${table(['layer', 'density', 'skipped'], rows)}`;
 }
 
-function shareOrDash(share: number | null | undefined): string {
-  return share === null || share === undefined ? '-' : percent(share);
-}
+type Mode = EvaluateResult['modes'][number];
 
-/** Every figure of the table, under its heading there. */
-const COMPARED = {
-  ppl: 'perplexity',
-  'ratio, ±': 'perplexityRatio',
-  bound: 'upperBound',
-  'by rounding': 'rounding',
-  'by leaving out': 'leavingOut',
-  KL: 'meanKl',
-  'same top-1': 'top1Agreement',
-  all: 'all',
-  decode: 'decode',
-  density: 'density',
-  skipped: 'skippedShare',
-} as const;
-
-/** Leaves out modes that were not asked for, and losses that are not separated. */
-function isShown(name: string, modes: EvaluateResult['modes']): boolean {
-  if (name === 'all' || name === 'decode') return modes.some(({ mode }) => mode === name);
-  if (name === 'rounding' || name === 'leavingOut') return modes.some(({ rounded }) => rounded !== null);
-  if (name === 'density' || name === 'skippedShare') return modes.some(({ realised }) => realised !== null);
-  return true;
-}
+/** Every figure of the table, under its heading there; some only where a mode has them. */
+const COMPARED: readonly (readonly [heading: string, name: string, isIn?: (mode: Mode) => boolean])[] = [
+  ['ppl', 'perplexity'],
+  ['ratio, ±', 'perplexityRatio'],
+  ['bound', 'upperBound'],
+  ['by rounding', 'rounding', ({ rounded }) => rounded !== null],
+  ['by leaving out', 'leavingOut', ({ rounded }) => rounded !== null],
+  ['KL', 'meanKl'],
+  ['same top-1', 'top1Agreement'],
+  ['all', 'all', ({ mode }) => mode === 'all'],
+  ['decode', 'decode', ({ mode }) => mode === 'decode'],
+  ['density', 'density', ({ realised }) => realised !== null],
+  ['skipped', 'skippedShare', ({ realised }) => realised !== null],
+];
 
 function definitionsText({ perplexity, modes, definitions }: EvaluateResult, width: number): string {
-  const shown = perplexity === undefined ? Object.entries(COMPARED) : [['perplexity', 'perplexity']];
-  const measured = shown.filter(([, name]) => isShown(name, modes));
-  return measured
+  const alone: typeof COMPARED = [['perplexity', 'perplexity']];
+  const shown = perplexity === undefined ? COMPARED : alone;
+  return shown
+    .filter(([, , isIn]) => isIn === undefined || modes.some(isIn))
     .map(([heading, name]) => wrap(`${heading}: ${definitions[name].replace(/^mode "\w+": /, '')}`, width, '  '))
     .join('\n');
 }

@@ -68,13 +68,8 @@ export function numberOf<T>(schema: z.ZodType<T>): (text: string) => T {
   };
 }
 
-export interface Shard {
-  readonly index: number;
-  readonly count: number;
-}
-
 /** "0/4" is the first of four. Indices start at 0, as JOB_COMPLETION_INDEX and SLURM_ARRAY_TASK_ID do. */
-export function shard(text: string): Shard {
+export function shard(text: string): { readonly index: number; readonly count: number } {
   const match = /^(\d+)\/(\d+)$/.exec(text);
   const index = Number(match?.[1]);
   const count = Number(match?.[2]);

@@ -1,5 +1,7 @@
 /** `lacuna run`. */
+import { addAbortSignal, type Readable } from 'node:stream';
 import { LacunaError } from '../core/errors.ts';
+import { decodeUtf8 } from '../core/text.ts';
 import { type RunOptions, type RunResult, type RunRowsResult, run, runRows } from '../index.ts';
 import {
   engineOption,
@@ -12,7 +14,6 @@ import {
 } from './command.ts';
 import type { Io } from './io.ts';
 import { nonNegativeInteger, nonNegativeNumber, positiveInteger, positiveNumber, probability } from './parse.ts';
-import { readText } from './stdin.ts';
 
 type Options = Flags<RunOptions, 'folder' | 'prompt' | 'onText'>;
 
@@ -83,4 +84,28 @@ const STOPPED = {
 function figures({ tokens, decodeTokensPerSecond, promptTokens, prefillSeconds, stopped }: RunResult): string {
   const prompt = `prompt of ${promptTokens.length} tokens in ${prefillSeconds.toFixed(2)} s`;
   return `${tokens.length} tokens, ${decodeTokensPerSecond.toFixed(1)} tokens/s, ${STOPPED[stopped]}; ${prompt}`;
+}
+
+/** More than the context of any model, so an endless stream is not read for ever. */
+const MAX_BYTES = 16 << 20;
+
+/** A whole stream as text, without the line break at its end. Throws `bad-file` if it is not text. */
+async function readText(stdin: Readable, signal: AbortSignal): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of addAbortSignal(signal, stdin)) {
+    const part = Buffer.from(chunk);
+    bytes += part.length;
+    if (bytes > MAX_BYTES)
+      throw new LacunaError('bad-file', `Standard input is longer than ${MAX_BYTES >> 20} MiB`, {
+        hint: 'Pipe a shorter prompt.',
+      });
+    chunks.push(part);
+  }
+  const refuse = (cause: unknown) => new LacunaError('bad-file', 'Standard input is not UTF-8', { cause });
+  const text = decodeUtf8(Buffer.concat(chunks), refuse).replace(/\r?\n$/, '');
+  if (text !== '') return text;
+  throw new LacunaError('usage', 'Standard input is empty, but the prompt must come from it', {
+    hint: 'Pipe a text: echo "In the beginning" | lacuna run DIR -',
+  });
 }
