@@ -56,15 +56,11 @@ export async function calibrate(
   const { statistics = USUAL_STATISTICS } = options;
   const { sequenceLength, planned, mine, texts } = cutSequences(input, spec);
   const tokens = mine.reduce((sum, sequence) => sum + sequence.tokens.length, 0);
-  const shape = {
-    spec,
-    tokens,
-    sequences: mine.map((sequence) => ({ index: sequence.index, tokens: sequence.tokens.length })),
-  };
+  const sequences = mine.map((sequence) => ({ index: sequence.index, tokens: sequence.tokens.length }));
   const stage = (options.progress ?? SILENT).stage('Calibrating', spec.numHiddenLayers * tokens, 'layer tokens');
   const streams = await embedAll(pieces, mine, options);
   const squarer = openSquarer(options.openGraph);
-  const gathering = gather(statistics, shape, options.keeper);
+  const gathering = gather(statistics, { spec, tokens, sequences }, options.keeper);
   try {
     const pass = { ...options, stage, square: squarer.square };
     for (let layer = 0; layer < spec.numHiddenLayers; layer++)
@@ -186,10 +182,9 @@ function tapsIn(graph: Graph, layer: number, measured: readonly Measured[]): Any
 
 /** The layer's graph with its tapped values as further outputs. */
 function withTaps(graph: Graph, layer: number, taps: readonly AnyTap[], spec: ModelSpec): Graph {
-  const made = new Set(graph.nodes.flatMap((node) => node.outputs));
   const outputs = taps.map((tap) => {
     const name = tapName(layer, tap);
-    if (!made.has(name))
+    if (!makesValue(graph, name))
       throw new LacunaError('mismatch', `The graph of layer ${layer} makes no value "${name}", which is measured`);
     return value(name, 'float32', ['batch_size', 'sequence_length', tapWidth(tap, spec)]);
   });

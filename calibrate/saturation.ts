@@ -69,14 +69,6 @@ function countLevels(levels: ArrayLike<number>): Float64Array {
   return counts;
 }
 
-interface TracePart {
-  readonly sequence: number;
-  readonly length: number;
-  readonly trace: Uint16Array;
-  readonly tokens: number;
-  readonly firstToken: number;
-}
-
 /** All sequences of both, in the order of their indices. */
 function mergeTraces(a: Sums, b: Sums): Sums {
   const parts = [...traceParts(a), ...traceParts(b)].sort((x, y) => x.sequence - y.sequence);
@@ -103,7 +95,8 @@ function mergeTraces(a: Sums, b: Sums): Sums {
   };
 }
 
-function traceParts(sums: Sums): TracePart[] {
+/** Where each sequence lies in a trace. */
+function traceParts(sums: Sums) {
   const trace = sumData(sums, 'trace', 'uint16', [-1, -1]);
   const sequences = sumData(sums, 'sequence', 'uint32', [-1]);
   const lengths = sumData(sums, 'length', 'uint32', [sequences.length]);

@@ -55,10 +55,7 @@ export function cutSequences(input: CalibrationInput, spec: ModelSpec): Sequence
     throw invalidArgument('sequenceLength', `2 to ${spec.contextLength} (the model's context)`, wantedLength);
   const sequenceLength = Math.min(wantedLength, Math.floor(maxTokens));
   const all = input.texts.flatMap((text, number) => cutText(text, number, sequenceLength, input.bosTokenId, spec));
-  const planned = takeEvenly(all, sequenceLength, maxTokens).map((sequence, index) => ({
-    ...sequence,
-    index,
-  }));
+  const planned = takeEvenly(all, sequenceLength, maxTokens).map((sequence, index) => ({ ...sequence, index }));
   const mine = planned.filter(({ index }) => index % shard.count === shard.index);
   if (mine.length === 0)
     throw new LacunaError('usage', `The texts give ${planned.length} sequences, none for shard ${shard.index}`, {

@@ -1,5 +1,5 @@
 /** Joins a model's pieces into the one graph that is written to disk. */
-import { BASE_OPSETS, type Graph, type Initializer, type ValueInfo } from '../src/core/graph.ts';
+import { BASE_OPSETS, type Graph, oneOfEachName } from '../src/core/graph.ts';
 import type { ModelPieces } from '../src/core/model.ts';
 
 /**
@@ -18,19 +18,12 @@ export function assemble(pieces: ModelPieces): Graph {
   const caches = layers.flatMap((piece) => piece.outputs.filter((output) => output.name.startsWith('present.')));
   return {
     name: pieces.spec.modelType,
-    inputs: uniqueByName(inputs),
+    inputs: oneOfEachName(inputs),
     outputs: [...head.outputs, ...caches],
-    initializers: uniqueByName(all.flatMap((piece) => piece.initializers)),
+    initializers: oneOfEachName(all.flatMap((piece) => piece.initializers)),
     nodes: all.flatMap((piece) => piece.nodes),
     functions: [],
     opsets: BASE_OPSETS,
     metadata: {},
   };
-}
-
-/** The first of each name. Pieces that share a value or a weight give it the same name. */
-function uniqueByName<T extends ValueInfo | Initializer>(items: readonly T[]): T[] {
-  const byName = new Map<string, T>();
-  for (const item of items) if (!byName.has(item.name)) byName.set(item.name, item);
-  return [...byName.values()];
 }

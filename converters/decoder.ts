@@ -32,7 +32,14 @@ export function decoderArchitecture(family: Family): Architecture {
     checkTensors(checkpoint, decoderTensors(config));
     const importance = storage.importance && ofStored(storage.importance, config);
     if (importance !== undefined) checkImportance(checkpoint, importance);
-    return decoderPieces(partsOf(config, checkpoint, { ...storage, importance }));
+    const parts = partsOf(config, checkpoint, { ...storage, importance });
+    return {
+      spec: config.spec,
+      embed: () => embedPiece(parts),
+      layer: (index) => layerPiece(parts, index),
+      head: () => headPiece(parts),
+      weight: (name) => parts.weights(name).data,
+    };
   };
   const layout: Architecture['layout'] = (checkpoint) => layoutOf(readDecoderConfig(checkpoint, family));
   const problems: Architecture['problems'] = (checkpoint, unread) => {
@@ -83,16 +90,6 @@ const FLOAT16_STREAM_SCALE = 1 / 16;
 function plusOne(tensors: Checkpoint['tensors'], floats: Floats): (name: string) => Initializer {
   const exact = weightsOf(tensors, { precision: choosePrecision(FLOATS) });
   return (name) => ({ name, data: cast(addConstant(exact(name).data, 1), floats) });
-}
-
-function decoderPieces(parts: DecoderParts): ModelPieces {
-  return {
-    spec: parts.config.spec,
-    embed: () => embedPiece(parts),
-    layer: (index) => layerPiece(parts, index),
-    head: () => headPiece(parts),
-    weight: (name) => parts.weights(name).data,
-  };
 }
 
 function embedPiece({ config, weights, floats, streamScale }: DecoderParts): Graph {

@@ -18,18 +18,17 @@ export function sharesCacheBuffer(spec: Pick<ModelSpec, 'headDim'>): boolean {
 
 /** Layer `index`'s incoming cache, each float [b, kv heads, past, head]. */
 export function cacheInputs(index: number, spec: ModelSpec, floats: Floats): ValueInfo[] {
-  return ['key', 'value'].map((part) =>
-    cache(`past_key_values.${index}.${part}`, 'past_sequence_length', spec, floats),
-  );
+  return caches(`past_key_values.${index}`, 'past_sequence_length', spec, floats);
 }
 
 /** Layer `index`'s cache with the new tokens in it. */
 export function cacheOutputs(index: number, spec: ModelSpec, floats: Floats): ValueInfo[] {
-  return ['key', 'value'].map((part) => cache(`present.${index}.${part}`, 'total_sequence_length', spec, floats));
+  return caches(`present.${index}`, 'total_sequence_length', spec, floats);
 }
 
-function cache(name: string, length: string, spec: ModelSpec, floats: Floats): ValueInfo {
-  return value(name, floats, ['batch_size', spec.numKeyValueHeads, length, spec.headDim]);
+function caches(prefix: string, length: string, spec: ModelSpec, floats: Floats): ValueInfo[] {
+  const shape = ['batch_size', spec.numKeyValueHeads, length, spec.headDim];
+  return ['key', 'value'].map((part) => value(`${prefix}.${part}`, floats, shape));
 }
 
 /** Names of float [b, s, heads * head]: query, key and value separately, or all three side by side. */

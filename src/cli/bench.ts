@@ -5,7 +5,6 @@ import { type BenchOptions, type BenchReport, bench, type FailedPeer, type Timed
 import {
   againstEngineOption,
   type CommandContext,
-  DEFAULT_WIDTH,
   engineOption,
   type Flags,
   jobOptions,
@@ -45,9 +44,8 @@ export const registerBench: RegisterCommand = (program, context) => {
   withCommonOptions(command).action(async (folder: string, options: Options) => {
     const { steps: stepsPerBlock, peers: asked, python, gguf, ...own } = ownOptions(options);
     const peers = peersOf({ peers: asked, python, gguf }, context);
-    const job = jobOptions(options, context);
     const { nativeFolder } = context.io;
-    const result = await bench({ ...own, nativeFolder, folder, stepsPerBlock, peers, ...job });
+    const result = await bench({ ...own, nativeFolder, folder, stepsPerBlock, peers, ...jobOptions(options, context) });
     print(context.io, options, result, formatBench);
   });
 };
@@ -61,7 +59,7 @@ function peersOf(
   throw new LacunaError('usage', '--python and --gguf say what to compare with, and --peers is not given');
 }
 
-export function formatBench(result: BenchReport, width = DEFAULT_WIDTH): string {
+function formatBench(result: BenchReport, width: number): string {
   const rows = result.subjects.map(
     ({ name, decodeTokensPerSecond: decode, prefillTokensPerSecond: prefill, ...subject }) => [
       name,
@@ -94,7 +92,7 @@ export function formatBench(result: BenchReport, width = DEFAULT_WIDTH): string 
 function peersText(peers: NonNullable<BenchReport['peers']>, width: number): string {
   const rows = peers.flatMap((peer) => ('failure' in peer ? [] : [peerRow(peer)]));
   const header = ['peer, in turn with it', 'decode tok/s', 'prefill tok/s', 'faster than it (p10-p90)'];
-  const reasons = peers.flatMap((peer) => ('failure' in peer ? [notTimed(peer, width)] : []));
+  const reasons = peers.flatMap((peer) => ('failure' in peer ? [wrap(reasonOf(peer), width, '  ')] : []));
   return [...(rows.length === 0 ? [] : [foldedTable(header, rows, width)]), ...reasons].join('\n');
 }
 
@@ -107,6 +105,6 @@ function peerRow({ name, version, decodeTokensPerSecond, prefillTokensPerSecond,
   ];
 }
 
-function notTimed({ name, version, failure }: FailedPeer, width: number): string {
-  return wrap(`${version === null ? name : `${name} ${version}`} was not timed: ${failure}`, width, '  ');
+function reasonOf({ name, version, failure }: FailedPeer): string {
+  return `${version === null ? name : `${name} ${version}`} was not timed: ${failure}`;
 }

@@ -51,19 +51,9 @@ export const registerBuild: RegisterCommand = (program, context) => {
   withCommonOptions(withPresetOptions(withCheckpointOptions(command, 'take'), 'what is installed here')).action(
     async (checkpoint: string, options: Options) => {
       const { output, tokens, maxPplRatio, allowSlower, force, dtype, fit, choose, test } = options;
-      const wanted = {
-        checkpoint,
-        output,
-        preset: planOptions(options),
-        texts: { fit, choose, test },
-        tokens,
-        maxPplRatio,
-        allowSlower,
-        force,
-        dtype,
-        nativeFolder: context.io.nativeFolder,
-        ...sourceOptions(options, context),
-      };
+      const own = { checkpoint, output, tokens, maxPplRatio, allowSlower, force, dtype, texts: { fit, choose, test } };
+      const { nativeFolder } = context.io;
+      const wanted = { ...own, preset: planOptions(options), nativeFolder, ...sourceOptions(options, context) };
       if (options.dryRun) {
         const found = await dryRunBuild(wanted);
         print(context.io, options, found, dryRunText);
@@ -81,7 +71,7 @@ function resultText(result: BuildResult, width: number): string {
   const texts = evaluation.texts.map(({ name }) => name).join(', ');
   const lines = [
     `Shipped: ${precision}, preset ${plan.preset}, target ${targetText(plan.target)}, for ${hostText(host)}`,
-    ...evaluation.modes.flatMap((mode) => qualityLines(mode, precision)),
+    ...evaluation.modes.map((mode) => qualityText(mode, precision)),
     ...(evaluation.check === undefined ? [] : [`Budget:  ${budgetText(evaluation.check)}`]),
     `Text:    ${texts}; baseline the checkpoint's floats (${FLOATS}); measured in ${engineText(evaluation.engine)}`,
     `Speed:   ${speedText(bench, precision)} in ${engineText(engine)}`,
@@ -91,19 +81,17 @@ function resultText(result: BuildResult, width: number): string {
   return lines.map((line) => wrap(line, width, '         ')).join('\n');
 }
 
-function qualityLines(
+function qualityText(
   { mode, scoredTokens, perplexityRatio: ratio, rounded, realised }: BuildResult['evaluation']['modes'][number],
   precision: string,
-): string[] {
+): string {
   const error = ratio.standardError === null ? '' : ` ± ${ratio.standardError.toFixed(4)}`;
   const kept = realised === null ? '' : `; ${percent(realised.computedShare)} of the FFN computed`;
   const apart =
     rounded === null
       ? ''
       : ` (rounding to ${precision} ${rounded.rounding.value.toFixed(4)}, leaving out ${rounded.leavingOut.value.toFixed(4)})`;
-  return [
-    `Quality: perplexity ratio ${ratio.value.toFixed(4)}${error}${apart}, ${mode}, ${scoredTokens} tokens${kept}`,
-  ];
+  return `Quality: perplexity ratio ${ratio.value.toFixed(4)}${error}${apart}, ${mode}, ${scoredTokens} tokens${kept}`;
 }
 
 function budgetText({ maxPplRatio, upperBound }: NonNullable<BuildResult['evaluation']['check']>): string {

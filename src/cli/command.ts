@@ -70,11 +70,7 @@ type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> & Pick<JobOp
 
 /** The options of every job, from those that every command takes and from the command's surroundings. */
 export function jobOptions({ quiet, threads }: CommonOptions, { io, progress }: CommandContext): CommandJob {
-  return {
-    progress: quiet ? SILENT : progress,
-    signal: io.signal,
-    ...(threads !== undefined && { threads }),
-  };
+  return { progress: quiet ? SILENT : progress, signal: io.signal, ...(threads !== undefined && { threads }) };
 }
 
 type CheckpointJob = CommandJob & Pick<ConvertOptions, 'adapter' | 'allowNonFinite' | 'hub'>;

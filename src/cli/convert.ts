@@ -93,11 +93,9 @@ function verifyOptions(options: Options, context: CommandContext): ConvertOption
 }
 
 function format({ spec, models, files, output, checks }: ConvertResult, width: number): string {
+  const precisions = models.map(({ precision }) => precision);
   const parts = [
-    modelText(
-      spec,
-      models.map(({ precision }) => precision),
-    ),
+    modelText(spec, precisions),
     filesTable(files),
     `Written to ${output}`,
     ...(checks === undefined ? [] : [checksText(checks, width)]),
@@ -111,10 +109,8 @@ function modelText(spec: ModelSpec, precisions: readonly string[]): string {
 }
 
 function filesTable(files: readonly { readonly path: string; readonly bytes: number }[]): string {
-  return table(
-    ['file', 'size'],
-    files.map(({ path, bytes }) => [path, formatBytes(bytes)]),
-  );
+  const rows = files.map(({ path, bytes }) => [path, formatBytes(bytes)]);
+  return table(['file', 'size'], rows);
 }
 
 /** What would be written, what it would cost, and everything that is wrong. */

@@ -221,11 +221,8 @@ function thresholdText({ choice, skip }: BlockPlan): string {
 function planHeading({ preset, host, target, skipping, prefill }: Plan): string {
   const rearming = skipping?.reArm ? 're-arming' : 'one run a token';
   const skips = skipping === null ? '' : `, ${skipping.warmUpTokens} warm-up tokens, ${rearming}`;
-  return `preset ${preset}: ${targetText(target)}${skips}; prefill ${prefill}${hostText(host)}`;
-}
-
-function hostText(host: Plan['host']): string {
-  return host.kind === 'native' ? '' : `; for stock ONNX Runtime, ${host.dtype}`;
+  const stock = host.kind === 'native' ? '' : `; for stock ONNX Runtime, ${host.dtype}`;
+  return `preset ${preset}: ${targetText(target)}${skips}; prefill ${prefill}${stock}`;
 }
 
 /** The engine of a model. */

@@ -52,7 +52,9 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   } catch (error) {
     progress.stop();
     const failure = failureOf(error, io.signal);
-    if (failure.code !== 'none' && argv.includes('--json')) io.stdout.write(jsonOf(failure));
+    const { code, message, hint } = failure;
+    if (code !== 'none' && argv.includes('--json'))
+      io.stdout.write(`${printedJson({ error: { code, message, hint } })}\n`);
     io.stderr.write(forTerminal(failure.text, io.stderr, argv));
     return failure.exitCode;
   }
@@ -122,8 +124,4 @@ function failureOf(error: unknown, signal: AbortSignal): Failure {
 /** What the operating system refused, with the path in its message. */
 function isSystemError(error: unknown): error is Error {
   return error instanceof Error && 'syscall' in error && 'code' in error;
-}
-
-function jsonOf({ code, message, hint }: Failure): string {
-  return `${printedJson({ error: { code, message, hint } })}\n`;
 }

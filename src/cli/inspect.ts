@@ -56,13 +56,9 @@ function format(found: Inspection, width: number, explain: boolean): string {
 function folderText(found: Extract<Inspection, { kind: 'folder' }>, width: number, explain: boolean): string {
   const { manifest, model, graph, layout } = found;
   const { spec, lacuna, models, plan, checks = [], files } = manifest;
-  const sizeOf = (file: string) => files.filter(({ path }) => path === file || path === `${file}_data`);
-  const rows = models.map((one) => [
-    one.file,
-    storageText(one),
-    formatBytes(sizeOf(one.file).reduce((sum, { bytes }) => sum + bytes, 0)),
-    one.onnxruntime,
-  ]);
+  const sizeOf = (file: string) =>
+    files.reduce((sum, { path, bytes }) => (path === file || path === `${file}_data` ? sum + bytes : sum), 0);
+  const rows = models.map((one) => [one.file, storageText(one), formatBytes(sizeOf(one.file)), one.onnxruntime]);
   const about = [
     ...(layout === undefined ? [] : [layoutText(layout, width)]),
     extrasText(found),

@@ -37,15 +37,8 @@ export function withPresetOptions(command: Command, usualHost: string): Command 
   return command;
 }
 
-/** An option that --target does not set, and the presets that take it. */
-interface PresetFlag {
-  readonly name: string;
-  readonly option: Option;
-  readonly takers: readonly string[];
-}
-
-/** One option for each name. If several presets take it, the description of the first counts. */
-function presetFlags(): readonly PresetFlag[] {
+/** Options that --target does not set, one for each name, and the presets that take it: the first describes it. */
+function presetFlags() {
   const names = PRESET_WORDS.flatMap(({ options, target }) =>
     Object.keys(options).filter((name) => name !== target.option),
   );

@@ -32,12 +32,8 @@ export async function createProgress(
   // Imported only where it draws: it takes as long to load as the rest of a short command.
   const { default: ora } = await import('ora');
   // stdin is left alone, so that Ctrl-C stays a signal.
-  return terminalProgress(
-    stream,
-    stream.columns,
-    now,
-    ora({ stream: stream as NodeJS.WriteStream, discardStdin: false, isEnabled: true }),
-  );
+  const spinner = ora({ stream: stream as NodeJS.WriteStream, discardStdin: false, isEnabled: true });
+  return terminalProgress(stream, stream.columns, now, spinner);
 }
 
 function plainProgress(stream: OutputStream, now: Clock): DrawnProgress {

@@ -49,14 +49,11 @@ export function foldedTable(header: readonly string[], rows: readonly (readonly 
     columns.reduce((sum, column) => sum + GAP.length + widths[column], -GAP.length) <= width;
   const chosen = folds.find((fold) => fold.every(fits)) ?? folds[folds.length - 1] ?? [[0]];
   const pick = (cells: readonly string[], columns: readonly number[]) => columns.map((column) => cells[column]);
-  return chosen
-    .map((columns) =>
-      table(
-        pick(header, columns),
-        rows.map((row) => pick(row, columns)),
-      ),
-    )
-    .join('\n\n');
+  const fold = (columns: readonly number[]) => {
+    const picked = rows.map((row) => pick(row, columns));
+    return table(pick(header, columns), picked);
+  };
+  return chosen.map(fold).join('\n\n');
 }
 
 /** Columns 1 to `count` in `parts` runs. Column 0 leads each run. */

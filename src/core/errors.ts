@@ -28,8 +28,7 @@ export interface ErrorDetails {
  * A failure with a stable `code`, a message that says what was wanted and what was found, and a `hint`. Both texts may
  * quote a file: they are shortened, and control characters are escaped.
  *
- * @example throw new LacunaError('not-found', 'No config.json in ./model', { hint: 'Give the folder of a checkpoint.'
- * });
+ * @example throw new LacunaError('not-found', 'No config.json in ./model', { hint: 'Give a checkpoint.' });
  */
 export class LacunaError extends Error {
   override readonly name = 'LacunaError';

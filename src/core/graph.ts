@@ -97,6 +97,11 @@ export interface ModelNumbers {
   }[];
 }
 
+/** Values and weights that parts of a graph share have the same name in each. */
+export function oneOfEachName<Named extends { readonly name: string }>(all: readonly Named[]): Named[] {
+  return [...new Map(all.map((one) => [one.name, one])).values()];
+}
+
 /** The one form that every ONNX Runtime from 1.20 loads. */
 export const IR_VERSION = 10;
 export const OPSET = 21;

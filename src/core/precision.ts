@@ -182,14 +182,11 @@ export function choosePrecision(name: PrecisionName, options: PrecisionOptions =
     throw new LacunaError('usage', `${name} stores no blocks, so these options do not apply`, {
       hint: `Block size, zero points and vocabulary are chosen for --dtype ${IN_BLOCKS}.`,
     });
-  const change = (storage: WeightStorage): WeightStorage =>
-    storage.kind !== 'blocks'
-      ? storage
-      : {
-          ...storage,
-          blockSize: blockSize ?? storage.blockSize,
-          symmetric: asymmetric === undefined ? storage.symmetric : !asymmetric,
-        };
+  const change = (storage: WeightStorage): WeightStorage => {
+    if (storage.kind !== 'blocks') return storage;
+    const symmetric = asymmetric === undefined ? storage.symmetric : !asymmetric;
+    return { ...storage, blockSize: blockSize ?? storage.blockSize, symmetric };
+  };
   return {
     ...precision,
     linear: change(precision.linear),

@@ -67,12 +67,10 @@ export interface Region {
 }
 
 /**
- * The longest run of layers with high mean cosine, without the first and the last layer.
- *
- * The paper takes the middle run in which similarity rises, but real profiles dip. So all mean angles are split into
- * two groups such that the split explains most of their variance (Otsu, 1979), and the lower group counts as high
- * cosine. `spearman` says how close the run is to monotone. If several runs are equally long, the first counts. If all
- * layers are alike, the region is everything but the ends. Models of fewer than three layers have an empty region.
+ * The longest run of layers with high mean cosine, without the first and the last layer. The paper takes the middle run
+ * in which similarity rises, but real profiles dip. So Otsu (1979) splits all mean angles in two groups, and the lower
+ * counts as high cosine. Of equally long runs the first counts. If all layers are alike, the region is all but the
+ * ends. Models of fewer than three layers have none.
  */
 export function saturatedRegion(cosines: readonly number[]): Region {
   const angles = cosines.map((cosine) => Math.acos(Math.min(1, Math.max(-1, cosine))));

@@ -1,8 +1,7 @@
 /**
- * What calibration measured: raw sums for each layer, never fits, so that shards merge exactly.
- *
- * Sums are integers, or multiples of a power of two held in float64 without rounding. Adding them in any order gives
- * the same bits. They are in a .safetensors file beside statistics.json, which binds it by hash.
+ * What calibration measured: raw sums for each layer, never fits. They are integers, or multiples of a power of two
+ * that float64 holds without rounding, so adding them in any order gives the same bits. A .safetensors file beside
+ * statistics.json, which binds it by hash, has them.
  */
 import * as z from 'zod';
 import { LacunaError } from './errors.ts';

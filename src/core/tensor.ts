@@ -1,8 +1,7 @@
 /**
- * Tensors that are not in memory. A `TensorExpr` says where the bytes are and what happens to them on the way.
- *
- * It is plain data. So a graph of a model with 4 billion parameters is a few kilobytes and can be hashed. It is
- * evaluated a block of rows at a time while the output is written. All data are little-endian and row-major.
+ * Tensors that are not in memory. A `TensorExpr` says where the bytes are and what happens to them on the way. It is
+ * plain data: a graph of 4 billion parameters is a few kilobytes and can be hashed. All data are little-endian and
+ * row-major.
  */
 import { byteLength, type DType, elementCount } from './dtype.ts';
 

@@ -1,10 +1,8 @@
 /**
- * GatedFFN: y = down(act(gate x) ∘ up x), of which a choice may leave out neurons and a mask whole tokens. x may be made here: the
- * norm of the residual stream, to which what attention gave is added first. Gate and up may each read a part of x, as in Spark
- * Transformer (2506.06644, section 3): the first entries are gate and predictor at once.
- *
- * Weights are neuron-major, a row a neuron, in one of `STORAGES`. A node's attributes and inputs say all that its body depends on;
- * kernels and `variantOfNode` read it there.
+ * GatedFFN: y = down(act(gate x) ∘ up x), of which a choice may leave out neurons and a mask whole tokens. x may be
+ * made here: the norm of the residual stream, to which attention's result is added first. Gate and up may each read a
+ * part of x, as in Spark Transformer (2506.06644, section 3). Weights are neuron-major, in one of `STORAGES`. A node's
+ * attributes and inputs say all that its body depends on; kernels and `variantOfNode` read it there.
  */
 import { CHOICES, type FfnMatrix, measureNamed, type NeuronChoice } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';

@@ -15,7 +15,8 @@ import { type Call, callNode } from './contract.ts';
 /** x [..., d] -> y [..., d], kept int32 [...]: the entries over the threshold. */
 export function statisticalTopKBody(mode: Mode): Body {
   return operatorBody('StatisticalTopK', `Statistical top-k, ${mode}.`, ['y', 'kept'], (g) => {
-    const { y, chosen } = statisticalTopK(g, 'x', lastSize(g, 'x'), mode);
+    const size = g.op('Shape', ['x'], { attributes: { start: attr.int(-1) } });
+    const { y, chosen } = statisticalTopK(g, 'x', size, mode);
     g.op('Identity', [y], { outputs: ['y'] });
     count(g, g.cast(chosen(), 'float32'), 'kept');
   });
@@ -30,10 +31,6 @@ export interface StatisticalTopKCall extends Pick<Call<'StatisticalTopK'>, 'node
 export function statisticalTopKNode({ mode, quantile, ...call }: StatisticalTopKCall): Node {
   const attributes = { mode: attr.string(mode), quantile: attr.float(quantile) };
   return callNode('StatisticalTopK', { ...call, attributes });
-}
-
-function lastSize(g: GraphBuilder, x: string): string {
-  return g.op('Shape', [x], { attributes: { start: attr.int(-1) } });
 }
 
 interface TopK {

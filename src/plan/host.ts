@@ -112,14 +112,12 @@ export function forHost(parts: PresetPlan['parts'], host: Host, model: ModelIden
  */
 export function checkTarget({ kind, value }: Plan['target'], host: Host, model: ModelShape): void {
   if (host.kind === 'native') return;
-  if (kind === 'density') {
-    const time = selectedTime(model, host.dtype, value) / denseTime(model, host.dtype);
-    if (time > WORTHWHILE) throw nothingPays(time, payingDensity(model, host.dtype), kind, host.dtype, model);
-    return;
-  }
+  const isDensity = kind === 'density';
+  const dense = denseTime(model, host.dtype);
   // The fewer blocks are skipped, the more often: at best each is skipped by every token.
-  const time = skippingTime(denseTime(model, host.dtype), 1) / denseTime(model, host.dtype);
-  if (time > WORTHWHILE) throw nothingPays(time, undefined, kind, host.dtype, model);
+  const time = (isDensity ? selectedTime(model, host.dtype, value) : skippingTime(dense, 1)) / dense;
+  if (time <= WORTHWHILE) return;
+  throw nothingPays(time, isDensity ? payingDensity(model, host.dtype) : undefined, kind, host.dtype, model);
 }
 
 function meanTime(blocks: readonly BlockPlan[]): number {
@@ -133,18 +131,17 @@ function nothingPays(
   dtype: HostDtype,
   { hiddenSize, intermediateSize }: FfnShape,
 ): LacunaError {
-  const what = kind === 'density' ? 'Neurons to keep' : 'FFN blocks to skip';
+  const what = kind === 'density' ? 'Neurons to keep: at most' : 'FFN blocks to skip: at least';
   const other = 'or plan for the native kernels: --host native';
+  const hint =
+    share === undefined
+      ? `No --target of this preset would do in ${dtype} at this size; try the other preset, ${other}.`
+      : `${what} --target ${share.toFixed(2)}; ${other}.`;
   return new LacunaError(
     'usage',
     `In stock ONNX Runtime blocks of ${hiddenSize}x${intermediateSize} in ${dtype} are expected to take ${percent(time, 0)} of their dense time ` +
       `by this plan, wanted at most ${percent(WORTHWHILE, 0)}`,
-    {
-      hint:
-        share === undefined
-          ? `No --target of this preset would do in ${dtype} at this size; try the other preset, ${other}.`
-          : `${what}: ${kind === 'density' ? 'at most' : 'at least'} --target ${share.toFixed(2)}; ${other}.`,
-    },
+    { hint },
   );
 }
 

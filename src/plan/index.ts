@@ -69,9 +69,9 @@ export interface PlanWithTensors {
 }
 
 /**
- * Makes a plan from statistics; the same statistics and options give the same plan. `statisticsSha256` names the
- * statistics in it; `readSums` reads sums of theirs that lie in a file, a layer at a time. Throws `usage` for options out of range, a target that cannot be reached, and a host on which nothing
- * of the plan would pay; `bad-file` for statistics that lack what the preset reads.
+ * Makes a plan from statistics, which `statisticsSha256` names in it; the same ones and options give the same plan.
+ * Throws `usage` for options out of range, a target that cannot be reached, and a host on which nothing of the plan
+ * would pay; `bad-file` for statistics that lack what the preset reads.
  *
  * @example const { plan, tensors } = await makePlan(statistics, { preset: 'top-k', density: 0.5 }, sha256, readSums);
  */
@@ -102,9 +102,8 @@ export async function makePlan(
 }
 
 /**
- * Corrects a plan's thresholds by what was realised; deterministic, and repeatable until it holds. Throws `mismatch`
- * when what was measured is not what the plan aims at, or the plan is of another model; `unsupported` for a plan whose preset
- * there is not.
+ * Corrects a plan's thresholds by what was realised; repeatable until it holds. Throws `mismatch` when what was
+ * measured is not what the plan aims at, or of another model; `unsupported` for a plan whose preset there is not.
  */
 export function retune(plan: Plan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan {
   checkRetune(plan, statistics, realised);

@@ -10,25 +10,18 @@ export interface SkipRule extends Region {
   readonly reArm: boolean;
 }
 
-export interface SkipCounts {
-  /** Tokens that skip each layer's block. */
-  readonly byLayer: readonly number[];
-  /** Blocks skipped, as a share of all (tokens times layers). */
-  readonly share: number;
-}
-
 /** A token that will not skip again before its last layer. */
 const DISARMED = -1;
 
 /**
- * Counts what the rule would skip (FFN-SkipLLM, section 3, algorithm 1): past the warm-up positions, in each token, a
- * block of the region that is computed and whose cosine reaches the threshold has the next `runLength` blocks of the
- * region skipped, untested; then, with `reArm`, testing goes on, else the token skips no more.
+ * What the rule would skip (FFN-SkipLLM, section 3, algorithm 1): tokens by layer, and blocks as a share of all (tokens
+ * times layers). Past the warm-up positions, in each token, a block of the region that is computed and whose cosine
+ * reaches the threshold has the next `runLength` blocks of the region skipped, untested; then, with `reArm`, testing
+ * goes on, else the token skips no more.
  *
- * The cosines are those of the dense model, and a skipped block changes what later layers see: the share that a
- * model realises differs a little, and `retune` corrects for it.
+ * The cosines are the dense model's, and a skipped block changes what later layers see: `retune` corrects for it.
  */
-export function simulateSkips(trace: SaturationTrace, rule: SkipRule): SkipCounts {
+export function simulateSkips(trace: SaturationTrace, rule: SkipRule) {
   const { layers, tokens, levels, positions } = trace;
   const byLayer = new Array<number>(layers).fill(0);
   for (let token = 0; token < tokens; token++) {

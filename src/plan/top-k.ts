@@ -38,9 +38,7 @@ function planTopK(statistics: Statistics, density: number): PresetPlan {
         return blockPlan(statistics, tail, layer, thresholdFor(tail, density));
       }),
     },
-    tensors: new Map(
-      layers.map((layer) => [weightsName(layer), { shape: [weights[layer].length], data: weights[layer] }]),
-    ),
+    tensors: new Map(weights.map((data, layer) => [weightsName(layer), { shape: [data.length], data }])),
   };
 }
 

@@ -5,9 +5,7 @@ import type { Pass } from './pass.ts';
 
 /**
  * Before: nodes whose values are read by no node and are no outputs
- * After:  without them, without what only they read, and without weights of theirs
- *
- * Runtimes compute what is in a graph, wanted or not: positions, say, which GroupQueryAttention counts by itself.
+ * After:  without them, what only they read, and weights of theirs: runtimes compute what is in a graph, wanted or not
  */
 export const dropUnread: Pass = {
   name: 'drop-unread',

@@ -24,22 +24,18 @@ function fuse(graph: Graph): PassResult {
   const report: RuleReport[] = [];
   for (const norm of graph.nodes) {
     if (norm.opType !== 'SimplifiedLayerNormalization') continue;
-    const [sum] = norm.inputs;
-    const add = index.producer(sum);
+    const where = { rule: fuseSkipNorm.name, block: norm.inputs[0] };
+    const add = index.producer(where.block);
     const refusal = add === undefined ? 'a graph input is normed' : refusalOf(norm, add, index, shapeOf, replacements);
     if (add !== undefined && refusal === undefined) {
       const fused = fusedNode(add, norm);
       // In the Add's place, because others may read the sum before the norm does.
       replacements.set(add, [fused]);
       replacements.set(norm, []);
-      report.push({ ...at(sum), applied: true, reason: 'one operator in place of two', nodes: [fused.name] });
-    } else report.push({ ...at(sum), applied: false, reason: refusal ?? '' });
+      report.push({ ...where, applied: true, reason: 'one operator in place of two', nodes: [fused.name] });
+    } else report.push({ ...where, applied: false, reason: refusal ?? '' });
   }
   return { graph: replaceNodes(graph, replacements), report };
-}
-
-function at(sum: string): Pick<RuleReport, 'rule' | 'block'> {
-  return { rule: fuseSkipNorm.name, block: sum };
 }
 
 function fusedNode(add: Node, norm: Node): Node {

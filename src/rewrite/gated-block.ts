@@ -1,6 +1,13 @@
 /** A matched FFN as one GatedFFN node: the edit that the plan's passes share. */
 import { LacunaError } from '../core/errors.ts';
-import { type Graph, type Initializer, LACUNA_DOMAIN, type Node, type ValueInfo } from '../core/graph.ts';
+import {
+  type Graph,
+  type Initializer,
+  LACUNA_DOMAIN,
+  type Node,
+  oneOfEachName,
+  type ValueInfo,
+} from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { type BlockPlan, layerOfBlock, neuronChoice } from '../core/plan.ts';
 import { cast, float32Tensor, stackQuantized, type TurnableMatrix, transpose } from '../core/tensor.ts';
@@ -224,14 +231,9 @@ export function withBlocks(graph: Graph, bodies: Bodies, blocks: readonly GatedB
   const replaced = replaceNodes(graph, replacements);
   return dropUnusedInitializers({
     ...replaced,
-    initializers: uniqueByName([...replaced.initializers, ...blocks.flatMap((block) => block.initializers)]),
+    initializers: oneOfEachName([...replaced.initializers, ...blocks.flatMap((block) => block.initializers)]),
     valueInfo: [...(graph.valueInfo ?? []), ...blocks.flatMap(({ values }) => values)],
     functions: bodies.functions,
     opsets: { ...replaced.opsets, [LACUNA_DOMAIN]: 1 },
   });
-}
-
-/** One tensor a name. */
-function uniqueByName<Named extends { readonly name: string }>(all: readonly Named[]): Named[] {
-  return [...new Map(all.map((one) => [one.name, one])).values()];
 }

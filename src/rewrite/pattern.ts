@@ -1,8 +1,7 @@
 /**
- * What a part of a graph looks like, and the search for it, backwards from the value that it makes.
- *
- * A pattern gives names to what it comes across. One name is one value, or one attribute, wherever it stands. Of alternatives
- * none of which fits, the one that came furthest is what a refusal speaks of.
+ * What a part of a graph looks like, and the search for it, backwards from the value that it makes. A pattern gives
+ * names to what it comes across. One name is one value, or one attribute, wherever it stands. Of alternatives none of
+ * which fits, the one that came furthest is what a refusal speaks of.
  */
 import type { DType } from '../core/dtype.ts';
 import { type Attribute, attr, CONTRIB_DOMAIN, type Initializer, type Node } from '../core/graph.ts';

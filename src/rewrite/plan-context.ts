@@ -17,16 +17,13 @@ export function checkBlocks({ plan }: PlanContext, graph: Graph): void {
   let previous = -1;
   for (const { block } of plan.blocks) {
     const layer = layerOfBlock(block);
-    const exists = layer < plan.model.numHiddenLayers && graph.nodes.some((node) => belongsTo(node.outputs, layer));
-    if (!exists) throw wrongModel(`The plan's block ${block} is not in the model`);
+    const isMade = graph.nodes.some(({ outputs }) => outputs.some((output) => output.startsWith(`layers.${layer}.`)));
+    if (!isMade || layer >= plan.model.numHiddenLayers)
+      throw wrongModel(`The plan's block ${block} is not in the model`);
     if (layer <= previous)
       throw badPlan(`The plan lists ${block} after layers.${previous}.ffn, wanted the order of layers`);
     previous = layer;
   }
-}
-
-function belongsTo(outputs: readonly string[], layer: number): boolean {
-  return outputs.some((output) => output.startsWith(`layers.${layer}.`));
 }
 
 /** Throws `mismatch` where the FFN found has not the size that the plan was made for. */

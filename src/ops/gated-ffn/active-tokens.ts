@@ -34,11 +34,8 @@ export interface Masking {
 }
 
 /**
- * bool `active` [b, s] decides: inactive tokens get 0 in all outputs.
- *
- * Active tokens are not gathered first. At decode that took ten operators a block where this takes three, a tenth of
- * a small block's time, and it is decoding that skipping is for; what a prefill of many tokens could save is the skipped
- * share of its FFN products.
+ * bool `active` [b, s] decides: inactive tokens get 0 in all outputs. Active ones are not gathered first: at decode,
+ * which skipping is for, that took ten operators a block where this takes three, a tenth of a small block's time.
  */
 export function forActiveTokens(g: GraphBuilder, masking: Masking, run: (g: GraphBuilder) => BlockValues): void {
   const ones = g.op('ConstantOfShape', [masking.hidden], { attributes: { value: attr.tensor(float32Tensor([1])) } });
