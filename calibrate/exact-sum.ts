@@ -131,7 +131,6 @@ function addParts(sums: Float64Array, index: number, coarse: number, fine: numbe
   if (!(Math.abs(sums[index]) < limit)) throw outOfRange(sums[index], limit);
 }
 
-/** Merges sums that are all wide. */
 export function addWideSums(a: Sums, b: Sums): Sums {
   return Object.fromEntries(
     Object.entries(a).map(([name, left]) => {

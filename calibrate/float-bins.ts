@@ -12,7 +12,6 @@ export const BINS_PER_OCTAVE = 4;
 /** Drops a float32's sign. */
 export const MAGNITUDE_MASK = 0x7fffffff;
 
-/** Bias of a float32's exponent. */
 const EXPONENT_BIAS = 127;
 
 /** The shifted bits of 2^exponent. */

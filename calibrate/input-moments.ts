@@ -42,7 +42,6 @@ export const inputMoments: Statistic = {
   }),
 };
 
-/** The sum of each column's squares, over rows of `width`. */
 function columnSquares(values: Float32Array, width: number): Float64Array {
   const squares = new Float64Array(width);
   for (let start = 0; start < values.length; start += width)

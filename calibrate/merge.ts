@@ -11,7 +11,6 @@ import {
 import { STATISTICS } from './list.ts';
 import type { Statistic } from './statistic.ts';
 
-/** What merging needs for sums in files. */
 export interface MergeOptions {
   readonly readSums: ReadSums;
   /** What remains of a layer's sums. */

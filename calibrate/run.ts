@@ -91,7 +91,6 @@ export async function calibrate(
   };
 }
 
-/** A statistic, and the sums that it adds to. */
 interface Measured {
   readonly statistic: Statistic;
   readonly sums: OpenSums;

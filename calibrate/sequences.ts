@@ -7,7 +7,6 @@ import type { TextIdentity } from '../src/core/statistics.ts';
 export interface CalibrationText {
   readonly name: string;
   readonly sha256: string;
-  /** The whole text's token ids. */
   readonly tokens: ArrayLike<number>;
 }
 
@@ -29,6 +28,9 @@ export interface Sequence {
   readonly text: number;
   readonly tokens: Int32Array;
 }
+
+/** One that has no number yet. */
+type CutSequence = Omit<Sequence, 'index'>;
 
 export const DEFAULT_SEQUENCE_LENGTH = 512;
 
@@ -75,7 +77,7 @@ function cutText(
   sequenceLength: number,
   bosTokenId: number | undefined,
   spec: ModelSpec,
-): Omit<Sequence, 'index'>[] {
+): CutSequence[] {
   const ids = Int32Array.from(text.tokens);
   const wrong = ids.find((id) => id < 0 || id >= spec.vocabSize);
   if (wrong !== undefined)
@@ -87,7 +89,7 @@ function cutText(
   const prefix = bosTokenId === undefined ? [] : [bosTokenId];
   const first = prefix.length > 0 && ids[0] === bosTokenId ? 1 : 0;
   const step = sequenceLength - prefix.length;
-  const sequences: Omit<Sequence, 'index'>[] = [];
+  const sequences: CutSequence[] = [];
   for (let start = first; start < ids.length; start += step) {
     const tokens = Int32Array.from([...prefix, ...ids.subarray(start, start + step)]);
     if (tokens.length >= SHORTEST_SEQUENCE) sequences.push({ text: number, tokens });
@@ -96,12 +98,8 @@ function cutText(
 }
 
 /** Evenly spaced sequences, as many as fit into `maxTokens`. */
-function takeEvenly<T extends { readonly tokens: Int32Array }>(
-  sequences: readonly T[],
-  sequenceLength: number,
-  maxTokens: number,
-): readonly T[] {
+function takeEvenly(sequences: readonly CutSequence[], length: number, maxTokens: number): readonly CutSequence[] {
   const total = sequences.reduce((sum, { tokens }) => sum + tokens.length, 0);
   if (total <= maxTokens) return sequences;
-  return spreadEvenly(sequences, Math.floor(maxTokens / sequenceLength));
+  return spreadEvenly(sequences, Math.floor(maxTokens / length));
 }

@@ -13,7 +13,6 @@ export interface RunShape {
 /** One sequence at the output head. */
 export interface HeadContext {
   readonly spec: ModelSpec;
-  /** Tokens in this sequence. */
   readonly tokens: number;
   /** xᵀ x of values [tokens, width], in float32, computed by the runtime. */
   readonly square: (x: Float32Array, width: number) => Promise<Float32Array>;

@@ -16,7 +16,6 @@ export interface OpenOptions extends Omit<StorageOptions, 'precision'> {
 export type UnreadTensors = ReadonlySet<string> | 'all';
 
 export interface Architecture {
-  /** `model_type` of config.json. */
   readonly modelType: string;
   /** The class in `architectures` of config.json. */
   readonly className: string;

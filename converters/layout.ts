@@ -1,8 +1,7 @@
 /** What a config says beyond sizes: how layers attend, positions, and how many weights are in each part. */
 import { elementCount } from '../src/core/dtype.ts';
 import { sumBy } from '../src/core/figures.ts';
-import type { DecoderConfig, LayerConfig } from './config/decoder-config.ts';
-import type { RopeConfig } from './config/rope-config.ts';
+import type { DecoderConfig } from './config/decoder-config.ts';
 import { decoderTensors } from './weights.ts';
 
 /** Parts of a model that weights belong to, in the order of a table. */
@@ -10,12 +9,7 @@ export const WEIGHT_KINDS = ['embedding', 'attention', 'ffn', 'norms', 'head', '
 
 export type WeightKind = (typeof WEIGHT_KINDS)[number];
 
-export interface ModelLayout {
-  readonly layers: readonly LayerConfig[];
-  /** Rotary positions by the names that `layers` use. */
-  readonly ropes: Readonly<Record<string, RopeConfig>>;
-  /** The head is the embedding. */
-  readonly sharesHead: boolean;
+export interface ModelLayout extends Pick<DecoderConfig, 'layers' | 'ropes' | 'sharesHead'> {
   readonly parameters: Readonly<Record<WeightKind, number>>;
 }
 

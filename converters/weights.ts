@@ -21,7 +21,6 @@ export interface Weight extends Initializer {
 /** By the weight's name: the mean square of each input of the weight, float [columns]. */
 export type Importance = ReadonlyMap<string, TensorExpr>;
 
-/** How weights are to be stored. */
 export interface StorageOptions {
   readonly precision: Precision;
   /**
@@ -32,7 +31,6 @@ export interface StorageOptions {
   readonly rounded?: ReadonlyMap<string, QuantizedMatrix> | undefined;
 }
 
-/** The weight called `name`, as an initializer of that name. */
 export type Weights = (name: string) => Weight;
 
 export interface ExpectedTensor {

@@ -15,7 +15,6 @@ export const ACTIVATIONS = {
 export type HiddenAct = keyof typeof ACTIVATIONS;
 export type Activation = (typeof ACTIVATIONS)[HiddenAct];
 
-/** x -> activation(x); `output` names the result. */
 export function activate(g: GraphBuilder, x: string, activation: Activation, output: string): string {
   const outputs = [output];
   switch (activation) {

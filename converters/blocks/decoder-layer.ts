@@ -12,19 +12,17 @@ export type DecoderLayer = (g: GraphBuilder, index: number, parts: DecoderParts)
 
 /** LLaMA's: x + attention(norm x), then x + FFN(norm x). */
 export const preNormLayer: DecoderLayer = (g, index, parts) => {
-  const { config, weights } = parts;
   const norm = layerNorm(g, index, parts);
   const input = hiddenName(index);
   const attnOut = attention(g, norm(input, 'input_layernorm', tapName(index, 'attn_in')), index, parts);
   const residual = g.op('Add', [input, attnOut], { outputs: [tapName(index, 'ffn_residual')] });
   const ffnIn = norm(residual, 'post_attention_layernorm', tapName(index, 'ffn_in'));
-  const ffnOut = gatedMlp(g, ffnIn, index, config, weights, tapName(index, 'ffn_out'));
+  const ffnOut = gatedMlp(g, ffnIn, index, parts, tapName(index, 'ffn_out'));
   g.op('Add', [residual, ffnOut], { outputs: [hiddenName(index + 1)] });
 };
 
 /** From Gemma 2 on: x + norm(attention(norm x)), then x + norm(FFN(norm x)). */
 export const sandwichNormLayer: DecoderLayer = (g, index, parts) => {
-  const { config, weights } = parts;
   const norm = layerNorm(g, index, parts);
   const input = hiddenName(index);
   const attnIn = norm(input, 'input_layernorm', tapName(index, 'attn_in'));
@@ -33,7 +31,7 @@ export const sandwichNormLayer: DecoderLayer = (g, index, parts) => {
   const attended = outputNorm(attnOut, 'post_attention_layernorm');
   const residual = g.op('Add', [input, attended], { outputs: [tapName(index, 'ffn_residual')] });
   const ffnIn = norm(residual, 'pre_feedforward_layernorm', tapName(index, 'ffn_in'));
-  const down = gatedMlp(g, ffnIn, index, config, weights, tapName(index, 'down'));
+  const down = gatedMlp(g, ffnIn, index, parts, tapName(index, 'down'));
   const ffnOut = outputNorm(down, 'post_feedforward_layernorm', tapName(index, 'ffn_out'));
   g.op('Add', [residual, ffnOut], { outputs: [hiddenName(index + 1)] });
 };

@@ -1,22 +1,15 @@
 /** The gated FFN (Shazeer 2020, "GLU variants"): down(activation(gate x) * up x). */
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { type FFN_WEIGHTS, ffnBiasName, ffnWeightName, tapName } from '../../src/core/model.ts';
-import type { DecoderConfig } from '../config/decoder-config.ts';
-import type { Weights } from '../weights.ts';
 import { activate } from './activation.ts';
+import type { DecoderParts } from './parts.ts';
 import { linear } from './product.ts';
 
 /**
  * x [b, s, hidden] -> the FFN's result: the tap `ffn_out`, or `down` if a norm follows; gate, up and act on the way.
  */
-export function gatedMlp(
-  g: GraphBuilder,
-  x: string,
-  index: number,
-  config: DecoderConfig,
-  weights: Weights,
-  output: string,
-): string {
+export function gatedMlp(g: GraphBuilder, x: string, index: number, parts: DecoderParts, output: string): string {
+  const { config, weights } = parts;
   const project = (from: string, projection: (typeof FFN_WEIGHTS)[number], result: string) => {
     const bias = config.biases.has('ffn') ? weights(ffnBiasName(index, projection)) : undefined;
     return linear(g, from, weights(ffnWeightName(index, projection)), bias, result);

@@ -20,7 +20,6 @@ export function badConfig(path: string, error: z.ZodError, value: unknown, field
   });
 }
 
-/** Fields that contradict each other. */
 export function contradiction(path: string, problem: string): LacunaError {
   return new LacunaError('bad-file', `config.json of ${path} is not valid: ${problem}`, { hint: AS_PUBLISHED });
 }

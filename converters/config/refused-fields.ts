@@ -4,7 +4,6 @@
  */
 import { shown } from './issues.ts';
 
-/** What an architecture says about such fields. */
 export interface FieldRules {
   /** Fields of other architectures. Transformers would ignore them, so they are most likely a mistake. */
   readonly lacks: readonly string[];

@@ -34,7 +34,6 @@ const common = {
   finetuned: z.boolean().optional(),
 };
 
-/** The parameters of each kind. */
 const FIELDS = {
   default: common,
   linear: { ...common, factor: positive },

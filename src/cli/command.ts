@@ -9,14 +9,12 @@ import { threadCount } from './parse.ts';
 import type { DrawnProgress } from './progress.ts';
 import { wrapText } from './table.ts';
 
-/** Options that every command takes. */
 export interface CommonOptions {
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly threads?: number;
 }
 
-/** Options of commands that open a checkpoint. */
 export interface CheckpointOptions extends CommonOptions {
   readonly adapter?: string;
   readonly allowNonfinite?: boolean;

@@ -120,7 +120,6 @@ function problemsText(problems: readonly string[]): string {
   return ['cannot be converted:', ...problems.map((problem) => `  ${problem.replaceAll('\n', '\n  ')}`)].join('\n');
 }
 
-/** What an adapter changes, and whether it can be merged. */
 export function adapterText(adapter: AdapterSummary, width: number): string {
   const { type, rank = '?', alpha = '?', baseModel, modules } = adapter;
   const scale = adapter.rankStabilised ? ', rank-stabilised' : '';
@@ -199,7 +198,6 @@ const PLAN_COLUMNS: readonly (readonly [name: string, cell: (block: BlockPlan) =
   ['of dense time', ({ expected }) => percentOrDash(expected.time)],
 ];
 
-/** A share, or "-" where there is none. */
 export function percentOrDash(share: number | null | undefined): string {
   return share === null || share === undefined ? '-' : percent(share);
 }
@@ -225,7 +223,6 @@ function planHeading({ preset, host, target, skipping, prefill }: Plan): string 
   return `preset ${preset}: ${targetText(target)}${skips}; prefill ${prefill}${stock}`;
 }
 
-/** The engine of a model. */
 export function engineText(engine: Engine): string {
   return engine === 'stock' ? 'stock ONNX Runtime' : 'the native core';
 }

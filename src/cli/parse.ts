@@ -16,7 +16,6 @@ function parseShare(text: string): number {
   return text.endsWith('%') ? parseNumber(text.slice(0, -1)) / 100 : parseNumber(text);
 }
 
-/** Reads a finite number that is as wanted. */
 function reader(wanted: string, isWanted: (value: number) => boolean, parse = parseNumber): (text: string) => number {
   return (text) => {
     const value = parse(text);
@@ -59,7 +58,6 @@ export function precisionNames(option: string): (text: string) => readonly Preci
     });
 }
 
-/** A number that a schema takes. */
 export function numberOf<T>(schema: z.ZodType<T>): (text: string) => T {
   return (text) => {
     const { success, data, error } = schema.safeParse(parseNumber(text), { error: wanted });

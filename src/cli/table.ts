@@ -35,7 +35,6 @@ export function proseTable(header: readonly string[], rows: readonly (readonly s
   return table(header, wrapped);
 }
 
-/** The narrowest width to which prose in a table is wrapped. */
 const LEAST_PROSE = 20;
 
 /**

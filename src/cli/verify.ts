@@ -81,7 +81,6 @@ export function checksText(checks: readonly Verification[], width: number): stri
   ].join('\n\n');
 }
 
-/** One row, or none if there is nothing to show. */
 function checkRow(check: Verification, part: 'prefill' | 'decode'): string[][] {
   const measured = check[part];
   if (measured === null) return [];

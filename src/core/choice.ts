@@ -38,6 +38,9 @@ export const CUTS = [
 
 export type CutName = (typeof CUTS)[number]['name'];
 
+/** Of measures that are scores, each weighed by its neuron. */
+const SCORE = { cuts: ['absolute', 'mean'], tensors: ['weights'] } as const;
+
 /** In order. docs/operators.md, "Adding a measure", says what a new one takes beside its entry here. */
 export const MEASURES = [
   {
@@ -53,8 +56,7 @@ export const MEASURES = [
   {
     name: 'activation',
     formula: '|act(gate_j)| * weights_j',
-    cuts: ['absolute', 'mean'],
-    tensors: ['weights'],
+    ...SCORE,
     rows: ['up', 'down'],
     isProduct: true,
     isPlanned: true,
@@ -62,8 +64,7 @@ export const MEASURES = [
   {
     name: 'product',
     formula: '|act(gate_j) * up_j| * weights_j',
-    cuts: ['absolute', 'mean'],
-    tensors: ['weights'],
+    ...SCORE,
     rows: ['down'],
     isProduct: true,
     isPlanned: true,
@@ -71,8 +72,7 @@ export const MEASURES = [
   {
     name: 'predicted',
     formula: 'as product, of gate and up in 4 bits',
-    cuts: ['absolute', 'mean'],
-    tensors: ['weights'],
+    ...SCORE,
     rows: ['gate', 'up', 'down'],
     isProduct: false,
     isPlanned: false,
@@ -80,8 +80,7 @@ export const MEASURES = [
   {
     name: 'nested',
     formula: 'as product, of the upper 4 bits of gate and up in 8',
-    cuts: ['absolute', 'mean'],
-    tensors: ['weights'],
+    ...SCORE,
     // In place of gate and up the lower 4 bits of them, whose upper ones are read whole.
     rows: ['gate', 'up', 'down'],
     isProduct: false,
@@ -109,7 +108,6 @@ export function measureNamed(name: MeasureName): MeasureContract {
   return found;
 }
 
-/** All choices. */
 export const CHOICES: readonly NeuronChoice[] = MEASURES.flatMap(({ name: measure, cuts }) =>
   cuts.flatMap((cut): NeuronChoice[] =>
     cut === 'deviation' ? MODES.map((mode) => ({ measure, cut, mode })) : [{ measure, cut }],

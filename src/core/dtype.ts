@@ -26,7 +26,6 @@ export type DType = keyof typeof ELEMENT_TYPES;
 
 export const DTYPES = Object.keys(ELEMENT_TYPES) as readonly DType[];
 
-/** Bytes an element takes. */
 export const DTYPE_BYTES = Object.fromEntries(
   DTYPES.map((dtype) => [dtype, ELEMENT_TYPES[dtype].array.BYTES_PER_ELEMENT]),
 ) as Readonly<Record<DType, number>>;

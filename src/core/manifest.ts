@@ -12,12 +12,10 @@ export const MANIFEST_VERSION = 1;
 /** Written into every output. Equals the package's version; a test checks that. */
 export const LACUNA_VERSION = '0.1.0';
 
-/** One model of a folder. */
 const modelSchema = z.object({
   /** Its path in the folder; its weights are beside it. */
   file: z.string().regex(/^onnx\/model\w*\.onnx$/),
   precision: z.enum(PRECISION_NAMES),
-  /** How weights are stored in blocks, if they are. */
   blocks: z.object({ blockSize: z.int().positive(), symmetric: z.boolean() }).optional(),
   /** The precision that stores everything as this model stores embedding and head. */
   vocabulary: z.enum(PRECISION_NAMES),

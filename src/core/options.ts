@@ -78,7 +78,6 @@ function furthest(issue: Issue): Issue {
   return { ...inner, path: [...issue.path, ...inner.path] };
 }
 
-/** How messages name what a schema wants. */
 const KINDS: Readonly<Record<string, string>> = {
   string: 'a string',
   number: 'a number',

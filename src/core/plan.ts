@@ -120,7 +120,6 @@ export function actionsOf({ block: _, expected: __, why: ___, ...actions }: Bloc
   return Object.entries(actions).flatMap(([name, value]) => (value === undefined ? [] : [name]));
 }
 
-/** A choice without its numbers and tensors. */
 export function neuronChoice({ measure, cut }: Choice): NeuronChoice {
   return cut.kind === 'deviation' ? { measure, cut: cut.kind, mode: cut.mode } : { measure, cut: cut.kind };
 }

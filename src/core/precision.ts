@@ -142,10 +142,8 @@ export function listed(names: readonly string[], type: 'and' | 'or'): string {
   return new Intl.ListFormat('en-GB', { type: type === 'and' ? 'conjunction' : 'disjunction' }).format(names);
 }
 
-/** Precisions with blocks, as sentences name them. */
 export const IN_BLOCKS = listed(BLOCK_NAMES, 'and');
 
-/** Everything known about a precision. */
 export function precisionNamed<Name extends PrecisionName>(name: Name): Extract<Entry, { readonly name: Name }> {
   return PRECISIONS[PRECISION_NAMES.indexOf(name)] as Extract<Entry, { readonly name: Name }>;
 }
@@ -161,7 +159,6 @@ export const BLOCK_SIZES = [16, 32, 64, 128] as const;
 export type BlockSize = (typeof BLOCK_SIZES)[number];
 
 export interface PrecisionOptions {
-  /** Weights in a block, for precisions that store blocks. */
   readonly blockSize?: number | undefined;
   /** Stores one zero point for each block: smaller errors, slightly larger files. */
   readonly asymmetric?: boolean | undefined;
@@ -200,10 +197,7 @@ export function choosePrecision(name: PrecisionName, options: PrecisionOptions =
  * @throws LacunaError `usage` as `choosePrecision` does, for a name given twice, and for fp32 after another: the first
  * becomes model.onnx, and fp32 has no other name in transformers.js.
  */
-export function choosePrecisions(
-  names: readonly PrecisionName[],
-  options: PrecisionOptions = {},
-): readonly Precision[] {
+export function choosePrecisions(names: readonly PrecisionName[], options: PrecisionOptions = {}): Precision[] {
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new LacunaError('usage', `The precision ${twice} is named twice`);
   if (names.indexOf(FLOATS) > 0)
@@ -215,7 +209,6 @@ export function choosePrecisions(
   return names.map((name) => choosePrecision(name, takers.includes(name) ? options : {}));
 }
 
-/** Whether weights of the layers are stored in blocks. */
 export function hasBlocks({ linear }: Precision): boolean {
   return linear.kind === 'blocks';
 }

@@ -19,7 +19,6 @@ export const SILENT: Progress = {
   note: () => {},
 };
 
-/** The options of every long function. */
 export interface JobOptions {
   readonly progress?: Progress;
   readonly signal?: AbortSignal;

@@ -24,7 +24,6 @@ export interface SaturationTrace {
   readonly tokens: number;
   /** [layers, tokens], tokens in the order of their sequences. */
   readonly levels: Uint16Array;
-  /** Position of each token in its sequence. */
   readonly positions: Uint32Array;
 }
 

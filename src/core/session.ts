@@ -6,7 +6,6 @@ import type { RuntimeTensor } from './runner.ts';
  * one unchanged. So one cache can be continued several times, also by another session of the same architecture.
  */
 export interface KvCache {
-  /** Number of tokens in it. */
   readonly length: number;
   readonly tensors: Readonly<Record<string, RuntimeTensor>>;
 }

@@ -78,13 +78,10 @@ type SumKind = keyof typeof SUM_ARRAYS;
 
 export const SUM_KINDS = Object.keys(SUM_ARRAYS) as readonly SumKind[];
 
+type SumArray<K extends SumKind> = InstanceType<(typeof SUM_ARRAYS)[K]>;
+
 /** A sum's numbers, checked for kind and shape (`-1`: any size). Readers use `Sums` only in this way. */
-export function sumData<K extends SumKind>(
-  sums: Sums,
-  name: string,
-  kind: K,
-  shape: readonly number[],
-): InstanceType<(typeof SUM_ARRAYS)[K]> {
+export function sumData<K extends SumKind>(sums: Sums, name: string, kind: K, shape: readonly number[]): SumArray<K> {
   const tensor = Object.hasOwn(sums, name) ? sums[name] : undefined;
   const wanted = `${kind} [${shape.map((dim) => (dim < 0 ? 'any' : dim)).join(', ')}]`;
   const hint = 'Measure again with lacuna calibrate of this version.';
@@ -99,6 +96,6 @@ export function sumData<K extends SumKind>(
   return data;
 }
 
-function isKind<K extends SumKind>(data: SumTensor['data'], kind: K): data is InstanceType<(typeof SUM_ARRAYS)[K]> {
+function isKind<K extends SumKind>(data: SumTensor['data'], kind: K): data is SumArray<K> {
   return data instanceof SUM_ARRAYS[kind];
 }

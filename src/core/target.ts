@@ -23,7 +23,6 @@ interface TargetWords {
   readonly outcome: string;
   /** The same as a sentence: "about 30 % of the <perToken> per token". */
   readonly perToken: string;
-  /** The share that a measurement found. */
   readonly share: (measured: MeasuredShares) => number;
   readonly realised: (measured: MeasuredShares) => Realised;
 }

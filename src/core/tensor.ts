@@ -18,7 +18,6 @@ interface FileRange extends TypedExpr {
   readonly mustBeFinite: boolean;
 }
 
-/** A range of a file. */
 export interface FileTensor extends FileRange {
   readonly kind: 'file';
 }
@@ -45,7 +44,6 @@ export interface CastTensor extends TypedExpr {
   readonly from: TensorExpr;
 }
 
-/** The transpose of a matrix. */
 export interface TransposeTensor extends TypedExpr {
   readonly kind: 'transpose';
   readonly from: TensorExpr;
@@ -112,7 +110,6 @@ export interface LowRankTensor extends TypedExpr {
  */
 export interface BlockScheme {
   readonly bits: 4 | 8;
-  /** Columns in a block. */
   readonly blockSize: number;
   /** Whether the zero point is always the middle code, 2^(bits - 1), and not stored. */
   readonly symmetric: boolean;
@@ -146,7 +143,6 @@ export interface RecordsTensor extends TypedExpr {
   readonly parts: readonly TensorExpr[];
 }
 
-/** Leaves that are ranges of a file. */
 export type StoredTensor = FileTensor | GgmlTensor;
 
 export type TensorExpr =
@@ -233,7 +229,6 @@ export function addLowRank(from: TensorExpr, left: TensorExpr, right: TensorExpr
   return { kind: 'low-rank', dtype: 'float32', shape: from.shape, from: cast(from, 'float32'), left, right, scale };
 }
 
-/** Bytes of a part in each of `rows` records. */
 export function recordBytes({ dtype, shape }: TypedExpr, rows: number): number {
   return byteLength(dtype, shape) / rows;
 }
@@ -246,7 +241,6 @@ export function records(rows: number, parts: readonly TensorExpr[], alignment: n
   return { kind: 'records', dtype: 'uint8', shape: [rows, Math.ceil(bytes / alignment) * alignment], parts };
 }
 
-/** The ranges of files that an expression reads. */
 export function storedIn(expr: TensorExpr): readonly StoredTensor[] {
   switch (expr.kind) {
     case 'file':

@@ -3,7 +3,6 @@ import * as z from 'zod';
 import { PRECISION_NAMES } from './precision.ts';
 
 const figuresSchema = z.object({
-  /** Rows of logits that were compared. */
   rows: z.int().nonnegative(),
   /** Largest |difference| of a logit, divided by the reference's largest |logit|. */
   relativeDifference: z.number().nonnegative(),

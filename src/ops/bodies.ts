@@ -39,7 +39,6 @@ export class Bodies {
     return free;
   }
 
-  /** All of them. */
   get functions(): readonly OpFunction[] {
     return this.#functions;
   }

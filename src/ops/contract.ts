@@ -22,7 +22,6 @@ interface PortContract<Type> {
 
 export interface OperatorContract {
   readonly name: string;
-  /** How many different bodies one model may hold. */
   readonly bodies: number;
   readonly inputs: readonly PortContract<InputType>[];
   readonly outputs: readonly PortContract<OutputType>[];
@@ -230,7 +229,6 @@ export function outputOf<Name extends OperatorName>(name: Name, { outputs }: Nod
 }
 
 export interface Call<Name extends OperatorName> {
-  /** Name of the node. */
   readonly node: string;
   /** Of `opTypeOf`. */
   readonly opType: string;

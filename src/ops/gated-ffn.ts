@@ -59,7 +59,6 @@ export interface GatedFfnVariant {
   readonly postNorm: boolean;
 }
 
-/** Whether a choice is there in a storage. */
 export function isForStorage(choice: NeuronChoice | undefined, storage: Storage): boolean {
   return choice === undefined || (measureOf(choice).storages?.includes(storage) ?? true);
 }
@@ -67,7 +66,6 @@ export function isForStorage(choice: NeuronChoice | undefined, storage: Storage)
 /** What attribute `measure` says where there is no choice. */
 const NO_MEASURE = 'none';
 
-/** Whether a node calls GatedFFN with a choice. */
 export function choosesNeurons(node: Node): boolean {
   return operatorOf(node) === 'GatedFFN' && stringOf(node, 'measure') !== NO_MEASURE;
 }
@@ -264,7 +262,6 @@ function isSet({ attributes }: Node, name: AttributeName<'GatedFFN'>): boolean {
   return attribute?.kind === 'int' && attribute.value !== 0;
 }
 
-/** The portable body of a variant. */
 export function gatedFfnBody(variant: GatedFfnVariant): Body {
   checkVariant(variant);
   const stream = variant.normed ? 'n = norm(sum), sum = x + skip' : 'n = x';

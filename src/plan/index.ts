@@ -37,7 +37,6 @@ export const planOptionsSchema = z.discriminatedUnion(
   ANY.map(optionsSchema) as [ReturnType<typeof optionsSchema>],
 ) as unknown as z.ZodType<PlanOptions>;
 
-/** What a plan of these options aims at. */
 export function targetOf(options: PlanOptions): Plan['target'] {
   const { kind, option, usual } = presetNamed(options.preset).target;
   const { [option]: value }: Readonly<Record<string, unknown>> = options;
@@ -62,7 +61,6 @@ export function presetProblem({ preset, target }: Pick<Plan, 'preset' | 'target'
   return kind === target.kind ? undefined : `preset ${preset} aims at ${kind}, got ${target.kind}`;
 }
 
-/** A plan and its tensors, which `writePlan` binds to it. */
 export interface PlanWithTensors {
   readonly plan: Plan;
   readonly tensors: PlanTensors;

@@ -6,7 +6,6 @@ const SHARE = 'a share between 0 and 1';
 /** None and all are no targets. */
 export const share = z.number().gt(0, SHARE).lt(1, SHARE);
 
-/** A whole number of at least `least`. */
 export function whole(least: number) {
   return z.int().min(least, `a whole number of at least ${least}`);
 }

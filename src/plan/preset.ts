@@ -57,7 +57,6 @@ export function definePreset<const Name extends string, Options extends PresetOp
   return preset;
 }
 
-/** What every preset takes. */
 const COMMON = { prefill: prefillSchema.optional(), host: hostSchema.optional() };
 
 /** What a caller gives to have a plan by the preset. */
@@ -66,7 +65,6 @@ export type OptionsOf<P> =
     ? { readonly preset: Name } & Readonly<z.input<z.ZodObject<Options & typeof COMMON>>>
     : never;
 
-/** The schema of these options. */
 export function optionsSchema({ name, options }: Preset) {
   return z.strictObject({ preset: z.literal(name), ...options, ...COMMON });
 }

@@ -83,7 +83,6 @@ function skippingOf({ skipping }: Plan): Skipping {
   });
 }
 
-/** The values that belong to a skippable block. */
 function names({ block }: BlockPlan) {
   const prefix = `layers.${layerOfBlock(block)}`;
   return { state: `${prefix}.skip_state`, active: `${prefix}.active`, saturation: `${prefix}.saturation` };

@@ -2,7 +2,7 @@
 import { type Attribute, attr, type Graph, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 import { callNode } from '../ops/contract.ts';
 import { Bodies, type Body, bodyOf } from '../ops/index.ts';
-import { indexGraph, replaceNodes } from './graph-index.ts';
+import { indexGraph, type Replacements, replaceNodes } from './graph-index.ts';
 import { type Lifted, matchPart, PARTS, type PartMatch } from './match-parts.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
 import type { Refusal } from './pattern.ts';
@@ -55,11 +55,7 @@ function outcomeOf(found: PartMatch | Refusal, { name }: Node): Pick<RuleReport,
 }
 
 /** The part, unless it cannot be one operator beside those before it. */
-function acceptable(
-  found: PartMatch | Refusal,
-  bodies: Bodies,
-  replacements: ReadonlyMap<Node, readonly Node[]>,
-): PartMatch | Refusal {
+function acceptable(found: PartMatch | Refusal, bodies: Bodies, replacements: Replacements): PartMatch | Refusal {
   if (found.kind === 'refused') return found;
   const refused = (reason: string): Refusal => ({ kind: 'refused', reason });
   if (found.lifted.nodes.some((node) => replacements.has(node))) return refused('a node of it is in another part');

@@ -41,12 +41,13 @@ function readInside({ nodes, outputs }: Body): string[] {
   return [...nodes.flatMap((node) => [...readBy(node)]), ...outputs.map(({ name }) => name)];
 }
 
-/** Swaps nodes: each one in `replacements` gives way to the nodes listed for it, in its place. */
-export function replaceNodes(graph: Graph, replacements: ReadonlyMap<Node, readonly Node[]>): Graph {
+/** Each node gives way to the nodes listed for it, in its place. */
+export type Replacements = ReadonlyMap<Node, readonly Node[]>;
+
+export function replaceNodes(graph: Graph, replacements: Replacements): Graph {
   return { ...graph, nodes: graph.nodes.flatMap((node) => replacements.get(node) ?? [node]) };
 }
 
-/** Without the initializers that nothing reads. */
 export function dropUnusedInitializers(graph: Graph): Graph {
   const used = new Set([...graph.nodes.flatMap((node) => [...readBy(node)]), ...graph.outputs.map(({ name }) => name)]);
   return { ...graph, initializers: graph.initializers.filter(({ name }) => used.has(name)) };

@@ -20,7 +20,6 @@ export interface Part {
   readonly pattern: Pattern;
 }
 
-/** What a body is made of. */
 export interface Lifted {
   /** In order; values that pass between them are theirs alone. */
   readonly nodes: readonly Node[];

@@ -99,7 +99,6 @@ function present(of: Pattern): Pattern {
   return (at, match, next) => (at.value === '' ? stop(match, `${at.reader} lacks an input`) : of(at, match, next));
 }
 
-/** Any value. */
 export const any = present((_, match, next) => next(match));
 
 /** An input that may be left out. */
@@ -201,7 +200,6 @@ export interface AttributeOptions {
   readonly among?: readonly Attribute[];
   /** What a node has that does not say; without it, a node has to. */
   readonly otherwise?: Attribute;
-  /** A name for what is found. */
   readonly as?: string;
 }
 

@@ -40,10 +40,8 @@ export type RoundedTurnables = ReadonlyMap<string, TurnableMatrix>;
  * A weight in blocks as one that is read along both of its axes, rounded once. It was either rounded before, or is
  * rounded from the floats, so the codes have to be an expression that knows them; undefined where they are not.
  */
-export function turnableWeight(
-  { data: { name, data } }: StoredWeight,
-  rounded: RoundedTurnables,
-): TurnableMatrix | undefined {
+export function turnableWeight(weight: StoredWeight, rounded: RoundedTurnables): TurnableMatrix | undefined {
+  const { name, data } = weight.data;
   const known = rounded.get(name.replace(/\.codes$/, ''));
   if (known !== undefined) return known;
   return data.kind === 'quantize' ? quantizeTurnable(data.from, data.scheme, data.importance) : undefined;

@@ -21,13 +21,14 @@ const OUTPUTS = {
 
 type Output = keyof typeof OUTPUTS;
 
+type NameOf = (output: Output) => string;
+
 /** What decides how inactive tokens are left out. */
 export interface Masking {
   /** [b, s, h]: what y will be added to. */
   readonly residual: string;
   /** int64 [1], known on loading: h. */
   readonly hidden: string;
-  /** Whether `kept` is an output. */
   readonly counted: boolean;
   /** Whether nothing of the block is computed, and no weight read, when no token is active. */
   readonly branches: boolean;
@@ -39,17 +40,12 @@ export interface Masking {
  */
 export function forActiveTokens(g: GraphBuilder, masking: Masking, run: (g: GraphBuilder) => BlockValues): void {
   const ones = g.op('ConstantOfShape', [masking.hidden], { attributes: { value: attr.tensor(float32Tensor([1])) } });
-  const mask = (b: GraphBuilder, name: (output: Output) => string) =>
-    writeMasked(b, run(b), masking.residual, ones, name);
+  const mask = (b: GraphBuilder, name: NameOf) => writeMasked(b, run(b), masking.residual, ones, name);
   if (masking.branches) branchOnAny(g, masking.counted ? ['y', 'saturation', 'kept'] : ['y', 'saturation'], mask);
   else mask(g, (output) => output);
 }
 
-function branchOnAny(
-  g: GraphBuilder,
-  outputs: readonly Output[],
-  mask: (g: GraphBuilder, name: (output: Output) => string) => void,
-): void {
+function branchOnAny(g: GraphBuilder, outputs: readonly Output[], mask: (g: GraphBuilder, name: NameOf) => void): void {
   const any = g.op('ReduceMax', ['active'], { attributes: { keepdims: attr.int(0) } });
   const whenAny = branch('active', branchOutputs('active', outputs), (b) =>
     mask(b, (output) => nameIn('active', output)),
@@ -63,14 +59,7 @@ function branchOnAny(
   });
 }
 
-/** Zeros for inactive tokens, in outputs called as `name` says. */
-function writeMasked(
-  g: GraphBuilder,
-  { y, kept }: BlockValues,
-  residual: string,
-  ones: string,
-  name: (output: Output) => string,
-): void {
+function writeMasked(g: GraphBuilder, { y, kept }: BlockValues, residual: string, ones: string, name: NameOf): void {
   const whole = g.op('Unsqueeze', ['active', g.int64(-1)]);
   const masked = g.op('Where', [whole, y, g.float(0)], { outputs: [name('y')] });
   const cosine = saturation(g, residual, masked, ones);

@@ -30,11 +30,8 @@ function gatherLimit(g: GraphBuilder): string {
 }
 
 /** All neurons: two dense products, whose weights ONNX Runtime packs when it loads the model. */
-export function allNeurons(
-  g: GraphBuilder,
-  { act, up, upBias, storage }: NeuronValues,
-  output = g.fresh('all'),
-): string {
+export function allNeurons(g: GraphBuilder, values: NeuronValues, output = g.fresh('all')): string {
+  const { act, up, upBias, storage } = values;
   const biased = addBias(g, up(g), upBias ? 'up_bias' : undefined);
   return storage.combine(g, g.op('Mul', [act, biased]), output);
 }

@@ -29,7 +29,6 @@ export type Selection = ({ readonly act: string } | { readonly products: string 
   readonly chosen: (() => string) | undefined;
 };
 
-/** One way to measure neurons. */
 export interface Measure {
   /** The storages that it is for, where it is not for all. */
   readonly storages?: readonly Storage[];

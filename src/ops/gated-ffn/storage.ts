@@ -11,7 +11,6 @@ export type Projections = Readonly<Record<Projection, string>>;
 /** Attributes of a calling node that say how many entries a matrix is multiplied with. */
 export type InputSize = 'hidden_size' | 'gate_inputs' | 'up_inputs';
 
-/** One way to store weights. */
 export interface StorageKind {
   readonly name: string;
   /** Optional inputs that a call must give, beside those of gate and up, and beside records. */

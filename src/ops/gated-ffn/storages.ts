@@ -8,7 +8,6 @@ const KINDS = [fp32, fp16, bf16, int8, int4] as const;
 
 export type Storage = (typeof KINDS)[number]['name'];
 
-/** How weights may be stored. */
 export const STORAGES: readonly Storage[] = KINDS.map(({ name }) => name);
 
 export function storageOf(name: Storage): StorageKind {
