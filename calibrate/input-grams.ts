@@ -108,10 +108,7 @@ export interface InputGram {
   readonly gram: Float32Array;
 }
 
-/**
- * The matrices of a layer, or of the head (layer number `numHiddenLayers`), one at a time: each is as large as its
- * sums.
- */
+/** The matrices of a layer, or of the head (layer `numHiddenLayers`), one at a time: each is as large as its sums. */
 export function* gramsOf(sums: Sums, layer: number, spec: ModelSpec): Generator<InputGram> {
   const gram = (name: string, width: number) => whole(sumData(sums, name, 'float64', [2, triangleSize(width)]), width);
   if (layer === spec.numHiddenLayers) {

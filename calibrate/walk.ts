@@ -20,10 +20,7 @@ export interface Stream {
   hidden: RuntimeTensor;
 }
 
-/**
- * Residual streams before the first layer. Of the embedding, which may be larger than many layers, only used rows are
- * read.
- */
+/** Residual streams before the first layer. Of the embedding, larger than many a layer, only used rows are read. */
 export async function embedAll(
   pieces: ModelPieces,
   sequences: readonly Sequence[],

@@ -37,10 +37,7 @@ export function openModel(checkpoint: Checkpoint, { precision, ...rest }: OpenOp
   return findArchitecture(checkpoint).open(checkpoint, { ...rest, precision: chosen });
 }
 
-/**
- * All reasons for which `openModel` would refuse a checkpoint. `unread` tensors exist, but in a missing or damaged
- * file.
- */
+/** All reasons for which `openModel` would refuse a checkpoint. `unread` tensors are in a missing or damaged file. */
 export function modelProblems(checkpoint: Checkpoint, unread: UnreadTensors = new Set()): readonly LacunaError[] {
   const problems: LacunaError[] = [];
   const architecture = attempt(problems, () => findArchitecture(checkpoint));

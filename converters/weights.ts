@@ -23,9 +23,7 @@ export type Importance = ReadonlyMap<string, TensorExpr>;
 
 export interface StorageOptions {
   readonly precision: Precision;
-  /**
-   * `lm_head.weight` also for a head that is the embedding. Names and widths that are not the model's are a `mismatch`.
-   */
+  /** `lm_head.weight` also where the head is the embedding. Names and widths of other models are a `mismatch`. */
   readonly importance?: Importance | undefined;
   /** By the weight's name: matrices that are already in blocks of the precision's scheme. */
   readonly rounded?: ReadonlyMap<string, QuantizedMatrix> | undefined;

@@ -1,6 +1,4 @@
-/**
- * The public door of Lacuna: a function for each command, the error that they throw, the types of inputs and results.
- */
+/** The public door of Lacuna: a function for each command, the error that they throw, types of options and results. */
 export { ERROR_CODES, type ErrorCode, LacunaError } from './core/errors.ts';
 export type { HubOptions } from './core/hub.ts';
 export { LACUNA_VERSION, type Manifest } from './core/manifest.ts';

@@ -5,9 +5,7 @@ import { activate } from './activation.ts';
 import type { DecoderParts } from './parts.ts';
 import { linear } from './product.ts';
 
-/**
- * x [b, s, hidden] -> the FFN's result: the tap `ffn_out`, or `down` if a norm follows; gate, up and act on the way.
- */
+/** x [b, s, hidden] -> the FFN's result: tap `ffn_out`, or `down` if a norm follows; gate, up and act on the way. */
 export function gatedMlp(g: GraphBuilder, x: string, index: number, parts: DecoderParts, output: string): string {
   const { config, weights } = parts;
   const project = (from: string, projection: (typeof FFN_WEIGHTS)[number], result: string) => {

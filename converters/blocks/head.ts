@@ -4,10 +4,7 @@ import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import type { Weight } from '../weights.ts';
 import { product } from './product.ts';
 
-/**
- * x [b, s, hidden] -> logits float32 [b, s, vocab], by `weight` [vocab, hidden]. With a `softcap` c (Gemma 2, section
- * 2) each becomes c tanh(logit / c).
- */
+/** x [b, s, hidden] -> logits float32 [b, s, vocab]. With a `softcap` c (Gemma 2, section 2) c tanh(logit / c). */
 export function head(g: GraphBuilder, x: string, weight: Weight, softcap?: number): string {
   if (softcap === undefined) return float32Product(g, x, weight, 'logits');
   const cap = g.op('Constant', [], { attributes: { value_float: attr.float(softcap) } });

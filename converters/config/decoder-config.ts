@@ -1,6 +1,4 @@
-/**
- * config.json of a LLaMA- or Gemma-like decoder, checked and converted. Nothing in it is guessed or ignored silently.
- */
+/** config.json of a LLaMA- or Gemma-like decoder, checked and converted. Nothing is guessed or ignored silently. */
 import * as z from 'zod';
 import type { Checkpoint } from '../../src/core/checkpoint.ts';
 import type { LacunaError } from '../../src/core/errors.ts';
@@ -11,19 +9,15 @@ import { ACTIVATIONS, type Activation } from '../blocks/activation.ts';
 import type { Biased, ReadBiases } from './biases.ts';
 import { badConfig, contradiction, parseConfig, refuseAll, shown } from './issues.ts';
 import { type LayerKind, layerKindProblems, layerKinds, type ReadLayers } from './layer-kinds.ts';
-import { refusedFields } from './refused-fields.ts';
+import { type FieldRules, refusedFields } from './refused-fields.ts';
 import { type RopeConfig, readRopeConfig } from './rope-config.ts';
 
 /** The differences of one architecture from the others of the family. */
-export interface Family {
+export interface Family extends FieldRules {
   readonly modelType: string;
   readonly className: string;
   /** Values that Transformers' config class takes for fields that config.json does not have. */
   readonly defaults: JsonObject;
-  /** Fields of other architectures that this one does not have. */
-  readonly lacks: readonly string[];
-  /** Fields that this architecture has and others refuse. */
-  readonly reads?: readonly string[];
   /** The field with the name of the activation. Default: `hidden_act`. */
   readonly activationField?: 'hidden_act' | 'hidden_activation';
   /** Names that mean another activation here than elsewhere. */

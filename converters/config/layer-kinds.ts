@@ -13,9 +13,7 @@ export interface LayerKindFields {
   readonly layer_types?: readonly string[] | null | undefined;
 }
 
-/**
- * The fields as an architecture whose layers are of two kinds means them. `config` is config.json with its defaults.
- */
+/** The fields as an architecture with layers of two kinds means them. `config` is config.json with its defaults. */
 export type ReadLayers = (
   fields: LayerKindFields,
   config: Readonly<Record<string, unknown>>,

@@ -42,18 +42,15 @@ export const registerBench: RegisterCommand = (program, context) => {
     .option('--python <path>', 'Python that has them (default: LACUNA_PYTHON, .venv, python3)')
     .option('--gguf <file>', 'the same weights for llama.cpp');
   withCommonOptions(command).action(async (folder: string, options: Options) => {
-    const { steps: stepsPerBlock, peers: asked, python, gguf, ...own } = ownOptions(options);
-    const peers = peersOf({ peers: asked, python, gguf }, context);
+    const { steps: stepsPerBlock, python: _python, gguf: _gguf, ...own } = ownOptions(options);
+    const peers = peersOf(options, context);
     const { nativeFolder } = context.io;
     const result = await bench({ ...own, nativeFolder, folder, stepsPerBlock, peers, ...jobOptions(options, context) });
     print(context.io, options, result, formatBench);
   });
 };
 
-function peersOf(
-  { peers, python, gguf }: Pick<Options, 'peers' | 'python' | 'gguf'>,
-  { io }: CommandContext,
-): BenchOptions['peers'] {
+function peersOf({ peers, python, gguf }: Options, { io }: CommandContext): BenchOptions['peers'] {
   if (peers) return { python: python ?? io.python, gguf };
   if (python === undefined && gguf === undefined) return undefined;
   throw new LacunaError('usage', '--python and --gguf say what to compare with, and --peers is not given');

@@ -1,7 +1,7 @@
 /** `lacuna plan`. */
 import { LacunaError } from '../core/errors.ts';
 import { HOST_DTYPES } from '../core/precision.ts';
-import { type PlanResult, plan } from '../index.ts';
+import { plan } from '../index.ts';
 import { type CommonOptions, print, type RegisterCommand, storedAs, withCommonOptions } from './command.ts';
 import { planText } from './describe.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
@@ -22,16 +22,12 @@ export const registerPlan: RegisterCommand = (program, { io }) => {
     .option('--explain', 'give the reason for every block')
     .option('--force', 'replace an existing output');
   withCommonOptions(withPresetOptions(command, 'native')).action(async (statistics: string, options: Options) => {
-    const { output, force } = options;
+    const { output, force, explain = false } = options;
     if (options.dtype !== undefined && options.host !== 'stock')
       throw new LacunaError('usage', '--dtype: only a plan for --host stock depends on it', {
         hint: 'Leave it out, or use --host stock.',
       });
     const result = await plan({ statistics, output, force, preset: planOptions(options) });
-    print(io, options, result, (data, width) => format(data, width, options.explain ?? false));
+    print(io, options, result, (made, width) => `${planText(made.plan, width, explain)}\n\nWritten to ${made.output}`);
   });
 };
-
-function format({ output, plan }: PlanResult, width: number, explain: boolean): string {
-  return `${planText(plan, width, explain)}\n\nWritten to ${output}`;
-}

@@ -1,7 +1,4 @@
-/**
- * Draws progress on stderr: one line that changes on a terminal; elsewhere a line for each stage, more if it takes
- * long.
- */
+/** Draws progress on stderr: one changing line on a terminal; elsewhere a line for each stage, more if it is long. */
 import type { Ora } from 'ora';
 import { formatBytes, formatSeconds } from '../core/figures.ts';
 import type { Progress, ProgressStage } from '../core/progress.ts';
@@ -16,9 +13,7 @@ const PLAIN_INTERVAL_MS = 5000;
 export type Clock = () => number;
 
 export interface DrawnProgress extends Progress {
-  /**
-   * Ends a stage that is still drawn when its job failed or was stopped: the terminal gets its line and cursor back.
-   */
+  /** Ends a stage that is still drawn when its job failed or was stopped: the terminal gets line and cursor back. */
   stop(): void;
 }
 

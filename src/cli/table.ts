@@ -37,9 +37,7 @@ export function proseTable(header: readonly string[], rows: readonly (readonly s
 
 const LEAST_PROSE = 20;
 
-/**
- * A table too wide for `width` as several of about as many columns, one under the other, each with the first column.
- */
+/** A table too wide for `width` as several of about as many columns, one under another, each with the first column. */
 export function foldedTable(header: readonly string[], rows: readonly (readonly string[])[], width: number): string {
   const widths = columnWidths(header, rows);
   const others = widths.length - 1;

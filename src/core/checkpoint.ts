@@ -18,9 +18,7 @@ export interface Checkpoint extends ModelFiles {
   /** generation_config.json, if it exists. */
   readonly generationConfig: Readonly<Record<string, unknown>> | undefined;
   readonly tensors: ReadonlyMap<string, TensorExpr>;
-  /**
-   * sha256 over config.json, each tensor's header and a sample of its bytes. Statistics and plans name the model by it.
-   */
+  /** sha256 over config.json, each tensor's header and a sample of its bytes. Statistics and plans name it. */
   readonly fingerprint: string;
 }
 

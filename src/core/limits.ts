@@ -1,8 +1,6 @@
 /** Upper limits for what a user or a file asks for. Anything larger can only be a mistake. */
 
-/**
- * Threads of anything. No machine's memory feeds more. Thousands start without an error and then wait for each other.
- */
+/** Threads of anything: no machine can feed more. Thousands start without an error, then wait for each other. */
 export const MOST_THREADS = 256;
 
 /** Heads of keys and values in a cache, as in native/kernels/limits.h. Published models have 128 at most. */

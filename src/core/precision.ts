@@ -35,8 +35,7 @@ interface PrecisionFacts extends Precision {
     readonly top1Agreement: number;
   };
   /**
-   * Microseconds for each weight in stock ONNX Runtime's products over all neurons (docs/plans.md, "Hosts"); null where
-   * bodies leave nothing out there.
+   * Microseconds a weight in stock ONNX Runtime's dense products (docs/plans.md, "Hosts"); null: leaves nothing out.
    */
   readonly stockTime: number | null;
 }
@@ -49,9 +48,7 @@ const BFLOAT16: WeightStorage = { kind: 'widened', dtype: 'bfloat16' };
 const INT8: WeightStorage = { kind: 'blocks', bits: 8, blockSize: 32, symmetric: true, method: 'search' };
 const INT4: WeightStorage = { kind: 'blocks', bits: 4, blockSize: 32, symmetric: true, method: 'search' };
 
-/**
- * In the order of messages; none is larger than the one before. Limits are about three times the worst model's figures.
- */
+/** In the order of messages; none is larger than the one before. Limits: about three times the worst figures seen. */
 export const PRECISIONS = [
   {
     name: 'fp32',
@@ -231,9 +228,7 @@ function storageName(storage: WeightStorage): string {
   return storage.kind === 'widened' ? storage.dtype : 'floats';
 }
 
-/**
- * How texts help to round layers: other columns compensate errors, or they are weighed by column. The preferred first.
- */
+/** How texts help to round layers: other columns make up for errors, or these are weighed. The preferred first. */
 export const ROUNDINGS = ['gptq', 'search'] as const;
 
 export type Rounding = (typeof ROUNDINGS)[number];

@@ -106,10 +106,7 @@ function otsuLimit(values: readonly number[]): number {
   return limit;
 }
 
-/**
- * Spearman's rank correlation of values with their order: 1 if they only rise, -1 if they only fall. Ties share their
- * mean rank. undefined for fewer than two distinct values.
- */
+/** Spearman's rank correlation of values with their order; ties share their rank. undefined if all are equal. */
 export function spearman(values: readonly number[]): number | undefined {
   const ranks = values.map((value) => {
     const less = values.filter((other) => other < value).length;

@@ -27,10 +27,7 @@ export interface BytesTensor extends TypedExpr {
   readonly bytes: Uint8Array;
 }
 
-/**
- * `scale` * cos or sin of row * frequency: float32 [rows, columns]. Angle, cosine and product are each rounded to
- * float32.
- */
+/** `scale` * cos or sin of row * frequency: float32 [rows, columns], each of the three steps rounded to float32. */
 export interface WavesTensor extends TypedExpr {
   readonly kind: 'waves';
   readonly wave: 'cos' | 'sin';

@@ -1,7 +1,4 @@
-/**
- * The operators of the `lacuna` domain: what kernels and bodies share. The C++ side is generated from this file and from
- * src/core/choice.ts (`npm run vocabulary`).
- */
+/** The operators of the `lacuna` domain. `npm run vocabulary` writes the C++ side of this file and core/choice.ts. */
 import { type Attribute, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 
 /**
@@ -236,6 +233,9 @@ export interface Call<Name extends OperatorName> {
   readonly outputs: OutputValues<Name>;
   readonly attributes: AttributeValues<Name>;
 }
+
+/** A call whose attributes follow from other facts. */
+export type PlainCall<Name extends OperatorName> = Omit<Call<Name>, 'attributes'>;
 
 /** The node that calls an operator, values at their fixed positions; what is not given at the end is left off. */
 export function callNode<Name extends OperatorName>(name: Name, call: Call<Name>): Node {

@@ -9,9 +9,9 @@ import { attr, type Node } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
 import type { Body } from './bodies.ts';
 import { axisSize, int32Attribute, operatorBody } from './body.ts';
-import { type Call, callNode } from './contract.ts';
+import { callNode, type PlainCall } from './contract.ts';
 
-export interface FfnSkipStartCall extends Pick<Call<'FFNSkipStart'>, 'node' | 'opType' | 'inputs' | 'outputs'> {
+export interface FfnSkipStartCall extends PlainCall<'FFNSkipStart'> {
   /** Calls with more than one token a row skip nothing. */
   readonly densePrefill: boolean;
   readonly warmUpTokens: number;
@@ -41,7 +41,7 @@ function isActive(g: GraphBuilder, state: string, output: string): void {
   g.op('LessOrEqual', [state, g.int32Scalar(0)], { outputs: [output] });
 }
 
-export interface FfnSkipStepCall extends Pick<Call<'FFNSkipStep'>, 'node' | 'opType' | 'inputs' | 'outputs'> {
+export interface FfnSkipStepCall extends PlainCall<'FFNSkipStep'> {
   readonly runLength: number;
   /** Whether a run that is over arms the token again. */
   readonly reArm: boolean;

@@ -18,13 +18,13 @@ import {
   type InputValues,
   inputOf,
   type OutputName,
-  type OutputValues,
   operatorOf,
   outputOf,
+  type PlainCall,
 } from './contract.ts';
 import { type BlockValues, forActiveTokens } from './gated-ffn/active-tokens.ts';
 import { measureOf } from './gated-ffn/measures.ts';
-import { addBias, allNeurons, chosenNeurons, type NeuronValues, neuronCount } from './gated-ffn/neurons.ts';
+import { addBias, allNeurons, chosenNeurons, type NeuronValues } from './gated-ffn/neurons.ts';
 import type { Selection } from './gated-ffn/selection.ts';
 import type { Projection, Projections, StorageKind } from './gated-ffn/storage.ts';
 import { STORAGES, type Storage, storageOf } from './gated-ffn/storages.ts';
@@ -75,11 +75,7 @@ export function countOf(node: Node): string | undefined {
   return outputOf('GatedFFN', node, 'kept') || undefined;
 }
 
-export interface GatedFfnCall {
-  readonly node: string;
-  readonly opType: string;
-  readonly inputs: InputValues<'GatedFFN'>;
-  readonly outputs: OutputValues<'GatedFFN'>;
+export interface GatedFfnCall extends PlainCall<'GatedFFN'> {
   /** Q(1 - density), where the cut is `deviation`. */
   readonly quantile?: number;
   /** Of the norm of the stream, and of the post-norm. */
@@ -270,9 +266,9 @@ export function gatedFfnBody(variant: GatedFfnVariant): Body {
     const runDense = variant.densePrefill ? hasManyTokens(g) : undefined;
     const { x, residual } = variant.normed ? normedStream(g) : { x: 'x', residual: 'residual' };
     const run = (b: GraphBuilder) => writeBlock(b, variant, x, runDense);
-    const { branches } = storageOf(variant.storage);
+    const { branches, sized } = storageOf(variant.storage);
     if (variant.masked) {
-      const hidden = hiddenSize(g, variant);
+      const hidden = sized ? sizeAttribute(g, 'hidden_size') : axisSize(g, 'down', 1);
       return forActiveTokens(g, { residual, hidden, counted: isCounted(variant), branches }, run);
     }
     const { y, kept } = run(g);
@@ -291,11 +287,6 @@ function normedStream(g: GraphBuilder): { readonly x: string; readonly residual:
   return { x, residual };
 }
 
-/** int64 [1], known on loading. */
-function hiddenSize(g: GraphBuilder, { storage }: GatedFfnVariant): string {
-  return storageOf(storage).sized ? sizeAttribute(g, 'hidden_size') : axisSize(g, 'down', 1);
-}
-
 /** bool [1]: more than one token a row. */
 function hasManyTokens(g: GraphBuilder): string {
   return g.op('Greater', [axisSize(g, 'x', 1), g.int64(1)], { outputs: ['many_tokens'] });
@@ -309,7 +300,7 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   const withBias = (projection: Projection, value: string) => addBias(g, value, biases[projection]);
   const product = variant.split ? partProjector(storage, read) : projector(g, storage, x);
   const project = (projection: Projection) => withBias(projection, product(g, projection));
-  const neurons = () => neuronCount(g, storage);
+  const neurons = () => (storage.sized ? sizeAttribute(g, 'intermediate_size') : axisSize(g, 'gate', 0));
   const context = { x, activation, neurons, runDense, project, withBias };
   const all = (): Selection => ({ act: activate(g, activation, project('gate')), chosen: undefined });
   const selection = once(choice === undefined ? all() : measureOf(choice).select(g, choice, context));

@@ -10,7 +10,7 @@ import { attr, type Node } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
 import type { Body } from './bodies.ts';
 import { floatAttribute, operatorBody, reduceLast } from './body.ts';
-import { type Call, callNode } from './contract.ts';
+import { callNode, type PlainCall } from './contract.ts';
 
 /** x [..., d] -> y [..., d], kept int32 [...]: the entries over the threshold. */
 export function statisticalTopKBody(mode: Mode): Body {
@@ -22,7 +22,7 @@ export function statisticalTopKBody(mode: Mode): Body {
   });
 }
 
-export interface StatisticalTopKCall extends Pick<Call<'StatisticalTopK'>, 'node' | 'opType' | 'inputs' | 'outputs'> {
+export interface StatisticalTopKCall extends PlainCall<'StatisticalTopK'> {
   readonly mode: Mode;
   /** Q(1 - k/d). */
   readonly quantile: number;
@@ -39,10 +39,7 @@ interface TopK {
   readonly chosen: () => string;
 }
 
-/**
- * The operator's nodes for x [..., d]; `size` is d, int64 [1], best from what is known on loading. Needs attribute
- * `quantile`.
- */
+/** The operator's nodes for x [..., d]; `size` is d, int64 [1], best known on loading. Needs attribute `quantile`. */
 export function statisticalTopK(g: GraphBuilder, x: string, size: string, mode: Mode): TopK {
   // Around the mean, x - theta is the difference of two small numbers, and the variance does not cancel.
   const centred = g.op('Sub', [x, reduceLast(g, 'ReduceMean', x, true)]);

@@ -1,10 +1,10 @@
 /** Decoders whose weights are in blocks: attention, FFN and head, each with the norm before it, as one operator. */
-import { type Attribute, attr, type Graph, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
+import { type Attribute, attr, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 import { callNode } from '../ops/contract.ts';
 import { Bodies, type Body, bodyOf } from '../ops/index.ts';
 import { indexGraph, type Replacements, replaceNodes } from './graph-index.ts';
 import { type Lifted, matchPart, PARTS, type PartMatch } from './match-parts.ts';
-import type { Pass, PassResult, RuleReport } from './pass.ts';
+import type { Pass, RuleReport } from './pass.ts';
 import type { Refusal } from './pattern.ts';
 
 /**
@@ -18,7 +18,27 @@ export const fuseParts: Pass = {
   name: 'fuse-parts',
   description:
     'norm, MatMulNBits, GroupQueryAttention or activation, MatMulNBits -> NormAttention, GatedFFN, NormProduct',
-  apply: (graph) => fuse(graph),
+  apply(graph) {
+    if (!graph.nodes.some(({ opType }) => opType === 'MatMulNBits')) return { graph, report: [] };
+    const index = indexGraph(graph);
+    const replacements = new Map<Node, readonly Node[]>();
+    const bodies = new Bodies(graph.functions);
+    const report: RuleReport[] = [];
+    for (const part of PARTS) {
+      for (const node of graph.nodes.filter(({ opType }) => opType === part.middle)) {
+        if (replacements.has(node)) continue;
+        const found = acceptable(matchPart(index, part, node), bodies, replacements);
+        report.push({ rule: fuseParts.name, block: node.outputs[0], ...outcomeOf(found, node) });
+        if (found.kind === 'match') replace(found, node, bodies, replacements);
+      }
+    }
+    if (replacements.size === 0) return { graph, report };
+    const fused = replaceNodes(graph, replacements);
+    return {
+      graph: { ...fused, functions: bodies.functions, opsets: { ...fused.opsets, [LACUNA_DOMAIN]: 1 } },
+      report,
+    };
+  },
 };
 
 const DOCS: Readonly<Record<string, string>> = {
@@ -26,28 +46,6 @@ const DOCS: Readonly<Record<string, string>> = {
   GatedFFN: 'y = down(act(gate n) * up n), n = norm(x + skip); sum = x + skip.',
   NormProduct: 'y = weight norm(x + skip), softly capped.',
 };
-
-function fuse(graph: Graph): PassResult {
-  if (!graph.nodes.some(({ opType }) => opType === 'MatMulNBits')) return { graph, report: [] };
-  const index = indexGraph(graph);
-  const replacements = new Map<Node, readonly Node[]>();
-  const bodies = new Bodies(graph.functions);
-  const report: RuleReport[] = [];
-  for (const part of PARTS) {
-    for (const node of graph.nodes.filter(({ opType }) => opType === part.middle)) {
-      if (replacements.has(node)) continue;
-      const found = acceptable(matchPart(index, part, node), bodies, replacements);
-      report.push({ rule: fuseParts.name, block: node.outputs[0], ...outcomeOf(found, node) });
-      if (found.kind === 'match') replace(found, node, bodies, replacements);
-    }
-  }
-  if (replacements.size === 0) return { graph, report };
-  const fused = replaceNodes(graph, replacements);
-  return {
-    graph: { ...fused, functions: bodies.functions, opsets: { ...fused.opsets, [LACUNA_DOMAIN]: 1 } },
-    report,
-  };
-}
 
 function outcomeOf(found: PartMatch | Refusal, { name }: Node): Pick<RuleReport, 'applied' | 'reason' | 'nodes'> {
   if (found.kind === 'refused') return { applied: false, reason: found.reason };

@@ -1,7 +1,7 @@
 /** Residual addition and the norm after it in one operator, within layers, across their border and before the head. */
-import { attr, CONTRIB_DOMAIN, type Graph, type Node } from '../core/graph.ts';
+import { attr, CONTRIB_DOMAIN, type Node } from '../core/graph.ts';
 import { type GraphIndex, indexGraph, replaceNodes } from './graph-index.ts';
-import type { Pass, PassResult, RuleReport } from './pass.ts';
+import type { Pass, RuleReport } from './pass.ts';
 import { inferShapes, type ShapeOf, sameShape } from './shapes.ts';
 
 /**
@@ -14,29 +14,28 @@ import { inferShapes, type ShapeOf, sameShape } from './shapes.ts';
 export const fuseSkipNorm: Pass = {
   name: 'fuse-skip-norm',
   description: 'Add, SimplifiedLayerNormalization -> SkipSimplifiedLayerNormalization',
-  apply: (graph) => fuse(graph),
+  apply(graph) {
+    const index = indexGraph(graph);
+    const shapeOf = inferShapes(index);
+    const replacements = new Map<Node, readonly Node[]>();
+    const report: RuleReport[] = [];
+    for (const norm of graph.nodes) {
+      if (norm.opType !== 'SimplifiedLayerNormalization') continue;
+      const where = { rule: fuseSkipNorm.name, block: norm.inputs[0] };
+      const add = index.producer(where.block);
+      const refusal =
+        add === undefined ? 'a graph input is normed' : refusalOf(norm, add, index, shapeOf, replacements);
+      if (add !== undefined && refusal === undefined) {
+        const fused = fusedNode(add, norm);
+        // In the Add's place, because others may read the sum before the norm does.
+        replacements.set(add, [fused]);
+        replacements.set(norm, []);
+        report.push({ ...where, applied: true, reason: 'one operator in place of two', nodes: [fused.name] });
+      } else report.push({ ...where, applied: false, reason: refusal ?? '' });
+    }
+    return { graph: replaceNodes(graph, replacements), report };
+  },
 };
-
-function fuse(graph: Graph): PassResult {
-  const index = indexGraph(graph);
-  const shapeOf = inferShapes(index);
-  const replacements = new Map<Node, readonly Node[]>();
-  const report: RuleReport[] = [];
-  for (const norm of graph.nodes) {
-    if (norm.opType !== 'SimplifiedLayerNormalization') continue;
-    const where = { rule: fuseSkipNorm.name, block: norm.inputs[0] };
-    const add = index.producer(where.block);
-    const refusal = add === undefined ? 'a graph input is normed' : refusalOf(norm, add, index, shapeOf, replacements);
-    if (add !== undefined && refusal === undefined) {
-      const fused = fusedNode(add, norm);
-      // In the Add's place, because others may read the sum before the norm does.
-      replacements.set(add, [fused]);
-      replacements.set(norm, []);
-      report.push({ ...where, applied: true, reason: 'one operator in place of two', nodes: [fused.name] });
-    } else report.push({ ...where, applied: false, reason: refusal ?? '' });
-  }
-  return { graph: replaceNodes(graph, replacements), report };
-}
 
 function fusedNode(add: Node, norm: Node): Node {
   return {

@@ -67,7 +67,9 @@ function shapeOfOutput(node: Node, position: number, index: GraphIndex, shapeOf:
     case 'GroupQueryAttention':
       return position === 0 ? attended(node, first, shapeOf) : undefined;
     case 'Reshape':
-      return reshaped(first, integers(node.inputs[1], index));
+      return integers(node.inputs[1], index)?.map((size, axis) =>
+        size === 0 ? first?.[axis] : size === -1 ? undefined : size,
+      );
     case 'Pad':
     case 'Slice':
       return first && resized(node, first, index);
@@ -111,10 +113,6 @@ function attended(node: Node, query: Shape | undefined, shapeOf: ShapeOf): Shape
   const width = query[query.length - 1];
   if (heads === undefined || kvHeads === undefined || typeof width !== 'number') return undefined;
   return [...query.slice(0, -1), (width / (heads + 2 * kvHeads)) * heads];
-}
-
-function reshaped(from: Shape | undefined, target: readonly number[] | undefined): Shape | undefined {
-  return target?.map((size, axis) => (size === 0 ? from?.[axis] : size === -1 ? undefined : size));
 }
 
 /** Pad and Slice leave alone the axes that they do not name. */

@@ -1,7 +1,7 @@
 /** The half of GatedFFN's body after the choice: y = down(act ∘ up x), over all neurons or over the chosen ones. */
 import { attr } from '../../core/graph.ts';
 import { type GraphBuilder, value } from '../../core/graph-builder.ts';
-import { axisSize, branch, sizeAttribute } from '../body.ts';
+import { axisSize, branch } from '../body.ts';
 import type { StorageKind } from './storage.ts';
 
 export interface NeuronValues {
@@ -71,11 +71,6 @@ function gatheredNeurons(
   const pick = (from: string, axis: number) => g.op('Gather', [from, rows], { attributes: { axis: attr.int(axis) } });
   const up = addBias(g, products.project(g, x, rows), upBias ? pick('up_bias', 0) : undefined);
   products.combine(g, g.op('Mul', [pick(act, -1), up]), rows, output);
-}
-
-/** int64 [1], known on loading. */
-export function neuronCount(g: GraphBuilder, { sized }: StorageKind): string {
-  return sized ? sizeAttribute(g, 'intermediate_size') : axisSize(g, 'gate', 0);
 }
 
 export function addBias(g: GraphBuilder, x: string, bias: string | undefined): string {
