@@ -1,8 +1,7 @@
 /**
- * Histogram bins read from the bits of a float32, so binning costs a shift and no logarithm.
- *
- * The upper bits of a positive float32 are its exponent and the leading bits of its mantissa. Shifted right by 21, they
- * count quarters of octaves, with edges at 1, 1.25, 1.5 and 1.75 times a power of two.
+ * Histogram bins read from the bits of a float32, so binning costs a shift and no logarithm. The upper bits are its
+ * exponent and the leading bits of its mantissa. Shifted right by 21, they count quarters of octaves, with edges at 1,
+ * 1.25, 1.5 and 1.75 times a power of two.
  */
 
 /** Bits of the mantissa below a bin: two of its 23 remain. */

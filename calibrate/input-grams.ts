@@ -1,7 +1,6 @@
 /**
  * The Gram matrix of each input of the linear layers, H = sum over tokens of a x xᵀ. An error e in a row of a weight
- * costs eᵀ H e, in which errors of different columns add up or cancel. The factor a is the cost of an error at that
- * token.
+ * costs eᵀ H e, in which errors of columns add up or cancel; a is the cost of an error at that token.
  */
 import { HEAD_WEIGHT, type ModelSpec } from '../src/core/model.ts';
 import { type Sums, sumData } from '../src/core/statistics.ts';

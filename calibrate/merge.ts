@@ -18,9 +18,8 @@ export interface MergeOptions {
 }
 
 /**
- * Merges in any order. For sums kept layer by layer, those of one layer are in memory. Throws `mismatch` when parts
- * differ in model, texts, sequence length or definitions, or share a sequence; `bad-file` when one lacks a statistic
- * that another has.
+ * Merges in any order, with the sums of one layer in memory. Throws `mismatch` when parts differ in model, texts,
+ * sequence length or definitions, or share a sequence; `bad-file` when one lacks a statistic of another.
  */
 export async function mergeStatistics(parts: readonly Statistics[], options: MergeOptions): Promise<Statistics> {
   const held = heldByAll(parts);

@@ -21,7 +21,7 @@ import type { TensorExpr } from '../src/core/tensor.ts';
 import { USUAL_STATISTICS } from './list.ts';
 import { type CalibrationInput, cutSequences } from './sequences.ts';
 import type { HeadContext, LayerKeeper, OpenSums, RunShape, Statistic, TapValues } from './statistic.ts';
-import { embedAll, floats, makesValue, openSquarer, partThatMakes, runLayer, type Stream } from './walk.ts';
+import { embedAll, floats, makesValue, openSquarer, partThatMakes, runLayer, type Stream, withRunner } from './walk.ts';
 
 /** What calibration gets from its caller, so that it knows no runtime and no file format. */
 export interface CalibrationOptions extends JobOptions {
@@ -131,8 +131,7 @@ async function passLayer(
   const graph = pieces.layer(layer);
   const downNorms = await readDownNorms(graph, layer, spec, options);
   const taps = tapsIn(graph, layer, measured);
-  const runner = await options.openGraph(withTaps(graph, layer, taps, spec));
-  try {
+  await withRunner(options.openGraph, withTaps(graph, layer, taps, spec), async (runner) => {
     let firstToken = 0;
     for (const stream of streams) {
       throwIfAborted(signal);
@@ -144,9 +143,7 @@ async function passLayer(
       firstToken += stream.tokens;
       stage.advance(stream.tokens);
     }
-  } finally {
-    await runner.close();
-  }
+  });
 }
 
 /** The norm before the head, for statistics of its result. The head itself does not run. */
@@ -158,17 +155,14 @@ async function passHead(
 ): Promise<void> {
   const { spec } = pieces;
   if (!measured.some(({ statistic }) => statistic.addHead !== undefined)) return;
-  const runner = await openGraph(partThatMakes(pieces.head(), HEAD_TAP, spec.hiddenSize));
-  try {
+  await withRunner(openGraph, partThatMakes(pieces.head(), HEAD_TAP, spec.hiddenSize), async (runner) => {
     for (const { hidden, tokens } of streams) {
       throwIfAborted(signal);
       const outputs = await runner.run({ [hiddenName(spec.numHiddenLayers)]: hidden });
       const headIn = floats(outputs[HEAD_TAP], HEAD_TAP);
       for (const { statistic, sums } of measured) await statistic.addHead?.(sums, headIn, { spec, tokens, square });
     }
-  } finally {
-    await runner.close();
-  }
+  });
 }
 
 type AnyTap = Tap | PostNormTap;

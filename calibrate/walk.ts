@@ -28,9 +28,8 @@ export async function embedAll(
 ): Promise<Stream[]> {
   const used = [...new Set(sequences.flatMap(({ tokens }) => [...tokens]))].sort((a, b) => a - b);
   const row = new Map(used.map((token, index) => [token, BigInt(index)]));
-  const runner = await openGraph(withEmbeddings(pieces.embed(), used));
   const streams: Stream[] = [];
-  try {
+  await withRunner(openGraph, withEmbeddings(pieces.embed(), used), async (runner) => {
     for (const { tokens } of sequences) {
       throwIfAborted(signal);
       const dims = [1, tokens.length];
@@ -40,10 +39,17 @@ export async function embedAll(
       });
       streams.push({ tokens: tokens.length, shared, hidden });
     }
+  });
+  return streams;
+}
+
+export async function withRunner(openGraph: OpenGraph, graph: Graph, work: (runner: Runner) => Promise<void>) {
+  const runner = await openGraph(graph);
+  try {
+    await work(runner);
   } finally {
     await runner.close();
   }
-  return streams;
 }
 
 /** The graph with an embedding that has only the rows of `tokens`, ascending. */
