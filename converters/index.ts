@@ -25,10 +25,9 @@ export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, gemma, ge
 const MODEL_TYPES = ARCHITECTURES.map(({ modelType }) => modelType);
 
 /**
- * The pieces of the checkpoint's model. The config and all tensor shapes are checked here, before any weight is read.
- *
- * Throws `unsupported` for a model type, feature or float type that is not supported; `bad-file` for a config that is
- * wrong in itself; `not-found` for missing tensors; `mismatch` for tensors that differ from the config.
+ * The pieces of the checkpoint's model; its config and all tensor shapes are checked before any weight is read. Throws
+ * `unsupported` for a model type, feature or float type that is not supported; `bad-file` for a config that is wrong in
+ * itself; `not-found` for missing tensors; `mismatch` for tensors that differ from the config.
  *
  * @example const pieces = openModel(await openCheckpoint('SmolLM2-135M'), { precision: 'fp32' });
  */

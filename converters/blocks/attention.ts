@@ -9,7 +9,6 @@ import { CACHE_LAYOUT, narrowHeads, sideBySide, widenHeads } from './head-width.
 import type { DecoderParts, Floats } from './parts.ts';
 import { linear } from './product.ts';
 import { rmsNorm } from './rms-norm.ts';
-import { rotaryInitializers } from './rotary.ts';
 
 /** Whether present may be past's own buffer. Heads of other widths are widened on their way in and out: a copy. */
 export function sharesCacheBuffer(spec: Pick<ModelSpec, 'headDim'>): boolean {
@@ -108,9 +107,8 @@ function groupQueryAttention(
   output = tapName(index, 'attended'),
 ): string {
   const { rope } = config.layers[index];
-  const tables = rotaryInitializers(rope, rotary(rope)).map(({ name, data }) =>
-    g.initializer(name, cast(data, floats)),
-  );
+  const { cos, sin } = rotary(rope);
+  const tables = [g.initializer(`${rope}.cos`, cast(cos, floats)), g.initializer(`${rope}.sin`, cast(sin, floats))];
   const inputs = [query, key, value, past.key, past.value, 'seqlens_k', 'total_sequence_length', ...tables];
   const outputs = [output, present.key, present.value];
   const options = { domain: CONTRIB_DOMAIN, attributes: attributes(config, index), outputs };

@@ -3,7 +3,7 @@ import type { Initializer } from '../../src/core/graph.ts';
 import type { Precision } from '../../src/core/precision.ts';
 import type { DecoderConfig } from '../config/decoder-config.ts';
 import type { Weights } from '../weights.ts';
-import type { RotaryTables } from './rotary.ts';
+import type { rotaryTables } from './rotary.ts';
 
 /** Type of the residual stream and the caches. */
 export type Floats = Precision['floats'];
@@ -17,5 +17,5 @@ export interface DecoderParts {
   /** Weights of norms as the operator multiplies by them. Gemma's checkpoints store them minus one. */
   readonly normWeights: (name: string) => Initializer;
   /** The tables of a rotary configuration, by the name that layers use. */
-  readonly rotary: (name: string) => RotaryTables;
+  readonly rotary: (name: string) => ReturnType<typeof rotaryTables>;
 }

@@ -6,31 +6,16 @@
  * product with the reciprocal, as in PyTorch. PyTorch's power function is not correctly rounded: about one frequency in
  * 150 differs in the last bit. That moves an angle by as much as rounding the angle itself does.
  */
-import type { Initializer } from '../../src/core/graph.ts';
-import { type WavesTensor, waves } from '../../src/core/tensor.ts';
+import { waves } from '../../src/core/tensor.ts';
 import type { RopeConfig } from '../config/rope-config.ts';
 
-export interface RotaryTables {
-  /** float32 [positions, columns]. */
-  readonly cos: WavesTensor;
-  readonly sin: WavesTensor;
-}
-
 const { fround } = Math;
-
-/** The tables as the weights `<name>.cos` and `<name>.sin`, for every graph that reads them. */
-export function rotaryInitializers(name: string, { cos, sin }: RotaryTables): readonly [Initializer, Initializer] {
-  return [
-    { name: `${name}.cos`, data: cos },
-    { name: `${name}.sin`, data: sin },
-  ];
-}
 
 /**
  * cos and sin of position * frequency: [positions, headDim / 2], filled up with columns that turn nothing, because
  * GroupQueryAttention takes steps of 8; heads are zero there.
  */
-export function rotaryTables(rope: RopeConfig, headDim: number, positions: number): RotaryTables {
+export function rotaryTables(rope: RopeConfig, headDim: number, positions: number) {
   const frequencies = [...inverseFrequencies(rope, headDim)];
   while (frequencies.length < rotaryColumns(headDim)) frequencies.push(0);
   const scale = fround(attentionFactor(rope));
