@@ -1,6 +1,6 @@
 /** `lacuna convert`. */
 import { LacunaError } from '../core/errors.ts';
-import { formatBytes, formatSeconds } from '../core/figures.ts';
+import { counted, formatBytes, formatSeconds } from '../core/figures.ts';
 import { BLOCK_NAMES, FLOATS, IN_BLOCKS, precisionNamed, vocabularyOf } from '../core/precision.ts';
 import {
   BLOCK_SIZES,
@@ -123,7 +123,7 @@ function dryRunText(found: DryRunResult, width: number): string {
     ...(notes.length === 0 ? [] : [notes.map((note) => wrap(`note: ${note}`, width, '  ')).join('\n')]),
     problems.length === 0
       ? `Nothing stands in the way of ${output}; nothing was written`
-      : `${count(problems.length, 'problem')} to solve before ${output} can be written`,
+      : `${counted(problems.length, 'problem')} to solve before ${output} can be written`,
   ];
   return parts.join('\n\n');
 }
@@ -133,15 +133,11 @@ function needsText({ totalBytes, freeBytes, estimate }: DryRunResult, width: num
   const lines = [`disk: ${formatBytes(totalBytes ?? 0)}${free}`];
   if (estimate !== undefined) {
     const { seconds, measuredBytes, threads, peakMemoryBytes, referenceMemoryBytes } = estimate;
-    const basis = `for ${count(threads, 'thread')}, by the ${formatBytes(measuredBytes)} of it that were made now and not written`;
+    const basis = `for ${counted(threads, 'thread')}, by the ${formatBytes(measuredBytes)} of it that were made now and not written`;
     lines.push(`time: about ${formatSeconds(1000 * seconds)} (${basis}; a slow disk takes longer)`);
     lines.push(`memory: at most about ${formatBytes(peakMemoryBytes)}`);
     if (referenceMemoryBytes !== undefined)
       lines.push(`to verify: about ${formatBytes(referenceMemoryBytes)} for Transformers, which computes in float32`);
   }
   return lines.map((line) => wrap(line, width, '  ')).join('\n');
-}
-
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? '' : 's'}`;
 }

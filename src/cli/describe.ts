@@ -1,5 +1,5 @@
 /** Models, graphs, statistics and plans as text, for `inspect` and for commands that made one. */
-import { formatBytes, percent } from '../core/figures.ts';
+import { counted, formatBytes, percent } from '../core/figures.ts';
 import { actionsOf } from '../core/plan.ts';
 import { TARGETS } from '../core/target.ts';
 import type {
@@ -98,16 +98,12 @@ export function storageText({ precision, blocks, vocabulary }: Manifest['models'
 
 export function checkpointText(checkpoint: CheckpointSummary, width: number): string {
   const { spec, layout, problems } = checkpoint;
-  const tensors = `${tensorsText(checkpoint.tensors)}: ${dtypesText(checkpoint.bytesByDtype)}`;
+  const tensors = `${counted(checkpoint.tensors, 'tensor')}: ${dtypesText(checkpoint.bytesByDtype)}`;
   return [
     spec === undefined ? problemsText(problems) : specText(spec),
     [...(layout === undefined ? [] : [layoutText(layout, width)]), extrasText(checkpoint), tensors].join('\n'),
     partsText(checkpoint.parametersByKind, checkpoint.bytesByKind),
   ].join('\n\n');
-}
-
-function tensorsText(count: number): string {
-  return `${count} tensor${count === 1 ? '' : 's'}`;
 }
 
 function dtypesText(bytesByDtype: Readonly<Record<string, number>>): string {
@@ -129,7 +125,7 @@ export function adapterText(adapter: AdapterSummary, width: number): string {
     `${type === 'LORA' ? 'LoRA' : type} adapter: rank ${rank}, alpha ${alpha}${scale}`,
     `trained on ${baseModel ?? 'a model that it does not name'}`,
     wrap(`changes ${changed.length === 0 ? 'no matrix' : changed.join(', ')}`, width, '  '),
-    `${tensorsText(adapter.tensors)}, ${parameters} parameters: ${dtypesText(adapter.bytesByDtype)}`,
+    `${counted(adapter.tensors, 'tensor')}, ${parameters} parameters: ${dtypesText(adapter.bytesByDtype)}`,
     adapter.problem === undefined ? 'merged by --adapter' : `cannot be merged: ${adapter.problem}`,
   ].join('\n');
 }

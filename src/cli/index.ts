@@ -37,11 +37,7 @@ const COMMANDS: readonly RegisterCommand[] = [
   registerDoctor,
 ];
 
-/**
- * Runs one command line.
- *
- * @returns the exit code: 0 done, 1 a check failed, 2 wrong usage or input, 130 interrupted, 70 a defect of ours.
- */
+/** Returns the exit code: 0 done, 1 a check failed, 2 wrong usage or input, 130 interrupted, 70 a defect of ours. */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   let exitCode: number = EXIT.done;
   const progress = await createProgress(io.stderr, undefined, io.redraws);

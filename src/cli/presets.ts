@@ -57,11 +57,7 @@ function optionOf(name: string, schema: PresetWords['options'][string], takers: 
   return new Option(schema.safeParse(undefined).data === true ? `--no-${words}` : `--${words}`, said);
 }
 
-/**
- * The options of the chosen preset.
- *
- * @throws LacunaError `usage` when an option of another preset is given: it would have no effect.
- */
+/** The options of the chosen preset. Throws `usage` when an option of another is given: it would have no effect. */
 export function planOptions({ preset, target, prefill, host, dtype, ...given }: PresetOptions): PlanOptions {
   const values: Readonly<Record<string, unknown>> = given;
   const flags = presetFlags();

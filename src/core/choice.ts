@@ -1,7 +1,6 @@
 /**
- * What an FFN leaves out, neuron by neuron and token by token, as one shape. A plan states it, a node carries it,
- * bodies and kernels read it. A neuron is measured, the measure is cut, and neurons below the cut become `rest`.
- * Measures and cuts are chosen separately.
+ * What an FFN leaves out, neuron by neuron and token by token: a plan states it, a node carries it, bodies and kernels
+ * read it. A neuron is measured, the measure is cut, and neurons below the cut become `rest`.
  */
 
 /** A matrix of the FFN; `down` transposed, so that a row is a neuron in each. */

@@ -49,9 +49,8 @@ export function door<Given, Result>(
 }
 
 /**
- * The given options, as far as the schema knows them. Throws `usage` with the first fault. An unknown field comes
- * before a missing one, because it may be its misspelt name. `name` is the argument's name, or nothing for an object of
- * options.
+ * The given options, or `usage` with the first fault. An unknown field comes before a missing one, because it may be
+ * its misspelt name. `name` is the argument's name, or nothing for an object of options.
  */
 export function checkArgument<T>(schema: z.ZodType<T>, given: unknown, { of, name }: { of: string; name?: string }): T {
   const result = schema.safeParse(given, { error: wanted });

@@ -48,9 +48,8 @@ export const choiceSchema = z
 export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLength: z.int().min(1) });
 
 /**
- * Where the plan must pay. `native`: with our kernels, and everything that was asked for is planned. `stock`: in ONNX
- * Runtime without our kernels, with weights in that storage; the plan leaves out only what makes a block faster there.
- * The default is `native`.
+ * Where the plan must pay: with our kernels (the default), where everything asked for is planned; or in stock ONNX
+ * Runtime, with weights in that storage, where the plan leaves out only what makes a block faster.
  */
 export const hostSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('native') }),

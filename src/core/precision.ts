@@ -4,9 +4,8 @@ import { LacunaError } from './errors.ts';
 import type { BlockScheme } from './tensor.ts';
 
 /**
- * How a weight matrix is stored. This decides which operator multiplies by it. There are four ways: floats as the
- * checkpoint has them, [out, in]; floats as MatMul takes them, [in, out]; narrower floats, [out, in], that the graph
- * widens before use; and rows in blocks, [out, in].
+ * How a weight matrix is stored, which decides the operator that multiplies by it: floats as the checkpoint has them,
+ * [out, in]; as MatMul takes them, [in, out]; narrower floats that the graph widens before use; rows in blocks.
  */
 export type WeightStorage =
   | { readonly kind: 'float' }
@@ -163,11 +162,7 @@ export interface PrecisionOptions {
   readonly vocabulary?: VocabularyName | undefined;
 }
 
-/**
- * The precision of a name, with its blocks changed as asked.
- *
- * @throws LacunaError `usage` for options of blocks where there are none.
- */
+/** The precision of a name, its blocks changed as asked. Throws `usage` for options of blocks where there are none. */
 export function choosePrecision(name: PrecisionName, options: PrecisionOptions = {}): Precision {
   const precision: Precision = precisionNamed(name);
   const { blockSize, asymmetric, vocabulary } = options;
@@ -189,10 +184,9 @@ export function choosePrecision(name: PrecisionName, options: PrecisionOptions =
 }
 
 /**
- * The precisions of names, for one folder. Options apply to those that store blocks.
- *
- * @throws LacunaError `usage` as `choosePrecision` does, for a name given twice, and for fp32 after another: the first
- * becomes model.onnx, and fp32 has no other name in transformers.js.
+ * The precisions of names, for one folder. Options apply to those that store blocks. Throws `usage` as
+ * `choosePrecision` does, for a name given twice, and for fp32 after another: the first becomes model.onnx, the only
+ * name of fp32.
  */
 export function choosePrecisions(names: readonly PrecisionName[], options: PrecisionOptions = {}): Precision[] {
   const twice = names.find((name, index) => names.indexOf(name) !== index);

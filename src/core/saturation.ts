@@ -1,7 +1,6 @@
 /**
- * How saturated FFN blocks are: the trace of cosines that calibration records, and what its summary and the planner
- * read from it. The cosine is always cos(h, h + FFN(norm h)), residual included (FFN-SkipLLM, section 3). Without the
- * residual the numbers mean something else.
+ * How saturated FFN blocks are: the trace of cosines that calibration records, and what is read from it. A cosine is
+ * always cos(h, h + FFN(norm h)) (FFN-SkipLLM, section 3). Without the residual the numbers mean something else.
  */
 import { LacunaError } from './errors.ts';
 import { type Statistics, sumData, sumsOf } from './statistics.ts';
@@ -66,10 +65,9 @@ export interface Region {
 }
 
 /**
- * The longest run of layers with high mean cosine, without the first and the last layer. The paper takes the middle run
- * in which similarity rises, but real profiles dip. So Otsu (1979) splits all mean angles in two groups, and the lower
- * counts as high cosine. Of equally long runs the first counts. If all layers are alike, the region is all but the
- * ends. Models of fewer than three layers have none.
+ * The longest run of layers with high mean cosine, the first of equally long ones, without first and last layer. The
+ * paper takes the middle run in which similarity rises, but real profiles dip. So Otsu (1979) splits all mean angles in
+ * two groups, and the lower counts as high cosine. If all are alike, it is all but the ends.
  */
 export function saturatedRegion(cosines: readonly number[]): Region {
   const angles = cosines.map((cosine) => Math.acos(Math.min(1, Math.max(-1, cosine))));

@@ -1,9 +1,7 @@
 /**
- * StatisticalTopK: about k of d entries are kept, found by mean and standard deviation instead of sorting.
- *
- * theta = mean(x) + std(x) * Q(1 - k/d) over the last axis, with the population's standard deviation and Q the
- * quantile function of the standard normal distribution (Spark Transformer, 2506.06644, section 3). `soft` gives
- * max(x - theta, 0), as the paper and Gemma 3n have it; `hard` gives x where x >= theta, else 0.
+ * StatisticalTopK: about k of d entries are kept, those above theta = mean(x) + std(x) * Q(1 - k/d) of the last axis,
+ * with the population's deviation and the standard normal quantile Q (Spark Transformer, 2506.06644, section 3). `soft`
+ * gives max(x - theta, 0), as the paper and Gemma 3n have it; `hard` gives x where x >= theta, else 0.
  */
 import type { Mode } from '../core/choice.ts';
 import { attr, type Node } from '../core/graph.ts';

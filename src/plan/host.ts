@@ -32,9 +32,8 @@ const STOCK = {
 const WORTHWHILE = 0.8;
 
 /**
- * The time of a block in stock ONNX Runtime, for the mean over tokens of which it computes `expected.density` of the neurons
- * and skips `expected.skipped`, as a share of the dense block's. Whatever else is done to it, its products take what reading the
- * bytes expected does.
+ * The time of a block in stock ONNX Runtime that computes and skips what it expects, as a share of the dense block's.
+ * Whatever else is done to it, its products take what reading the bytes expected does.
  */
 export function stockTime(shape: FfnShape, dtype: HostDtype, block: BlockPlan): number {
   const { choice, skip, expected } = block;
@@ -87,10 +86,8 @@ export function withTimes(blocks: readonly BlockPlan[], host: Host, shape: FfnSh
 }
 
 /**
- * A plan's parts without the blocks that would gain nothing on the host. Blocks that may be skipped stay or go together:
- * whether one is skipped was tested in those before it, the first of which never is.
- *
- * @throws LacunaError `usage` when no block is left, with a target that would leave some.
+ * A plan's parts without the blocks that would gain nothing on the host. Blocks that may be skipped stay or go
+ * together: those before decide. Throws `usage` when no block is left, with a target that would leave some.
  */
 export function forHost(parts: PresetPlan['parts'], host: Host, model: ModelIdentity): PresetPlan['parts'] {
   if (host.kind === 'native') return parts;
@@ -105,11 +102,7 @@ export function forHost(parts: PresetPlan['parts'], host: Host, model: ModelIden
   return { ...parts, blocks };
 }
 
-/**
- * Refuses, before anything is measured, a target that pays for no block of this size on the host, whatever the statistics may say.
- *
- * @throws LacunaError `usage` as `forHost` does.
- */
+/** Throws `usage`, as `forHost` does, for a target that pays for no block of this size, whatever was measured. */
 export function checkTarget({ kind, value }: Plan['target'], host: Host, model: ModelShape): void {
   if (host.kind === 'native') return;
   const isDensity = kind === 'density';

@@ -15,11 +15,9 @@ const DISARMED = -1;
 
 /**
  * What the rule would skip (FFN-SkipLLM, section 3, algorithm 1): tokens by layer, and blocks as a share of all (tokens
- * times layers). Past the warm-up positions, in each token, a block of the region that is computed and whose cosine
- * reaches the threshold has the next `runLength` blocks of the region skipped, untested; then, with `reArm`, testing
- * goes on, else the token skips no more.
- *
- * The cosines are the dense model's, and a skipped block changes what later layers see: `retune` corrects for it.
+ * times layers). Past the warm-up, a block of the region that is computed and whose cosine reaches the threshold has
+ * the next `runLength` blocks skipped, untested; then, with `reArm`, testing goes on, else the token skips no more. The
+ * cosines are the dense model's, and a skipped block changes what later layers see: `retune` corrects for it.
  */
 export function simulateSkips(trace: SaturationTrace, rule: SkipRule) {
   const { layers, tokens, levels, positions } = trace;

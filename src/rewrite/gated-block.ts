@@ -44,10 +44,8 @@ export interface GatedBlock {
 const GATED = '.ffn.gated';
 
 /**
- * The graph with its blocks counting what they choose: `layers.<i>.kept`, int32 [b, s], where there is a choice. Such a count takes
- * some operators, so models that are not measured have bodies without it.
- *
- * @throws LacunaError `mismatch` where a node is not named as `applyPlan` names it.
+ * The graph with its blocks counting what they choose: `layers.<i>.kept`, int32 [b, s]. This takes operators, so only
+ * models to be measured have it. Throws `mismatch` where a node is not named as `applyPlan` names it.
  */
 export function withCounts(graph: Graph): Graph {
   const bodies = new Bodies(graph.functions);

@@ -46,12 +46,10 @@ export function fuseDecoderParts(graph: Graph): Graph {
 }
 
 /**
- * The sparse graph that a plan asks for, and what each rule did with each block; blocks that no rule could rewrite
- * stay dense and are reported with the reason.
+ * The sparse graph that a plan asks for, and what each rule did with each block; blocks that no rule could rewrite stay
+ * dense, with the reason. `rounded` has turnable weights that were rounded by texts; others are rounded when they are
+ * written. Throws `mismatch` when plan, tensors and graph do not belong together.
  *
- * `rounded` has turnable weights that were rounded by texts; others are rounded by themselves when they are written.
- *
- * @throws LacunaError `mismatch` when plan, tensors and graph do not belong together.
  * @example const { graph, report } = applyPlan(dense, plan, tensors);
  */
 export function applyPlan(

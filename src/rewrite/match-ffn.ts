@@ -49,10 +49,8 @@ const FLOAT32: Storages = { products: [floatProduct, blockProduct], vectors: VEC
 const WITH_NORM = ffnPattern(FLOAT32, sumNorm(FLOAT32));
 
 /**
- * Matches `ffnPattern` backwards from the tap `ffn_out`, the layer's other taps where they have to be; with it the norm that
- * makes `ffn_in` and `ffn_residual`, where the FFN alone reads `ffn_in`.
- *
- * Refuses what does not fit the pattern, and weights that do not fit each other.
+ * Matches `ffnPattern` backwards from the tap `ffn_out`; with it the norm that makes `ffn_in` and `ffn_residual`, where
+ * the FFN alone reads `ffn_in`. Refuses what does not fit the pattern, and weights that do not fit each other.
  */
 export function matchFfn(index: GraphIndex, layer: number): FfnMatch | Refusal {
   const tap = (name: Tap) => tapName(layer, name);

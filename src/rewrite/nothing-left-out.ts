@@ -12,9 +12,8 @@ const CHOOSES_ALL = 0;
 const NEVER_SATURATED = 2;
 
 /**
- * The graph that `plan` made of a model with no neuron and no block left out, for measuring what rounding alone costs; undefined
- * where the plan does what no threshold decides, where a threshold is no tensor of the model, as one by deviation follows from the
- * token, and where operators are of another version.
+ * The graph that `plan` made, with no neuron and no block left out, for measuring what rounding alone costs; undefined
+ * where no threshold decides, where one is no tensor of the model, and where operators are of another version.
  */
 export function withNothingLeftOut(graph: Graph, { blocks }: Pick<Plan, 'blocks'>): Graph | undefined {
   if (!blocks.every((block) => actionsOf(block).every((action) => BY_THRESHOLD.includes(action)))) return undefined;

@@ -1,7 +1,6 @@
 /**
- * Weights as float16, for GPUs: the body multiplies by them as they are, and values between products are float32. Widened
- * they would be float32 in the device's memory, since a runtime casts constants when it loads them. Nor does the body
- * branch: a branch is taken by the host, which would have to wait for the device in every block.
+ * Weights as float16, for GPUs: the body multiplies by them as they are, since a runtime would widen them in the
+ * device's memory on loading. Nor does it branch: the host would have to wait for the device in every block.
  */
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
