@@ -26,9 +26,7 @@ export async function mergeStatistics(parts: readonly Statistics[], options: Mer
   const facts = parts.reduce(mergeFacts);
   const whole = held
     .filter(({ byLayer = false }) => !byLayer)
-    .map(({ name, merge }) => {
-      return [name, parts.map((part) => sumsOf(part, name)).reduce(merge)] as const;
-    });
+    .map(({ name, merge }) => [name, parts.map((part) => sumsOf(part, name)).reduce(merge)] as const);
   const layerSums: Record<string, readonly LayerSums[]> = {};
   for (const statistic of held.filter(({ byLayer = false }) => byLayer))
     layerSums[statistic.name] = await mergeLayers(parts, statistic, options);

@@ -98,15 +98,12 @@ interface Measured {
 
 /** The sums of a run: those of all layers, and for the others what the keeper leaves of each layer. */
 function gather(statistics: readonly Statistic[], shape: RunShape, keeper = IN_MEMORY) {
-  const whole = statistics
-    .filter(({ byLayer = false }) => !byLayer)
-    .map((statistic) => ({ statistic, sums: statistic.empty(shape) }));
+  const opened = (statistic: Statistic) => ({ statistic, sums: statistic.empty(shape) });
+  const whole = statistics.filter(({ byLayer = false }) => !byLayer).map(opened);
   const layerSums: Record<string, readonly LayerSums[]> = {};
   const at = async (layer: number, pass: (measured: readonly Measured[]) => Promise<void>) => {
     const isWanted = keeper.wants?.(layer) ?? true;
-    const own = statistics
-      .filter(({ byLayer = false }) => byLayer && isWanted)
-      .map((statistic) => ({ statistic, sums: statistic.empty(shape) }));
+    const own = statistics.filter(({ byLayer = false }) => byLayer && isWanted).map(opened);
     await pass([...whole, ...own]);
     for (const { statistic, sums } of own) {
       const kept = await keeper.keep(sums, layer);

@@ -1,10 +1,9 @@
 /**
- * Rotary position tables (Su et al. 2021) with the scalings that LLaMA and Mistral checkpoints use.
- *
- * Transformers computes them in float32, so at long positions its angles carry float32's rounding, which is part of
- * what the model computes there. Every step below is rounded in the same way, in the same order; `number / tensor` is a
- * product with the reciprocal, as in PyTorch. PyTorch's power function is not correctly rounded: about one frequency in
- * 150 differs in the last bit. That moves an angle by as much as rounding the angle itself does.
+ * Rotary position tables (Su et al. 2021) with the scalings that LLaMA and Mistral checkpoints use. Transformers
+ * computes them in float32, so at long positions its angles carry float32's rounding, which is part of what the model
+ * computes there. Every step below is rounded in the same way, in the same order; `number / tensor` is a product with
+ * the reciprocal, as in PyTorch. Its power function is not correctly rounded: about one frequency in 150 differs in the
+ * last bit. That moves an angle by as much as rounding the angle itself does.
  */
 import { waves } from '../../src/core/tensor.ts';
 import type { RopeConfig } from '../config/rope-config.ts';

@@ -25,8 +25,7 @@ export function systemCode(error: unknown): string | undefined {
 }
 
 /**
- * `error` as a `LacunaError` about `action` ("read", "write") on `path`. An error that is not from the system passes
- * through.
+ * `error` as a `LacunaError` about `action` ("read", "write") on `path`; one that is not the system's passes through.
  *
  * @example throw asIoError(error, 'read', 'model/config.json'); // Cannot read model/config.json: permission denied
  */

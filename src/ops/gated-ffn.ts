@@ -184,7 +184,7 @@ function inputsRead(variant: GatedFfnVariant): ReadonlySet<keyof InputValues<'Ga
     ...(variant.postNorm ? (['post_norm'] as const) : []),
     ...(variant.choice === undefined ? [] : measureOf(variant.choice).inputs),
     ...storage.inputs,
-    ...(storage.hasRecords && recordedBy(variant.choice).length > 0 ? (['records'] as const) : []),
+    ...(storage.combineRecorded && recordedBy(variant.choice).length > 0 ? (['records'] as const) : []),
   ]);
 }
 

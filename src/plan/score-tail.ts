@@ -33,9 +33,8 @@ export function readScoreTail(statistics: Statistics, layer: number, weights: Fl
 }
 
 /**
- * Mean over neurons of P(|act_j| * weights_j >= threshold), taken linear inside a bin. Neurons of different weights
- * meet the threshold at different places of their bins, so the error of a quarter-octave bin averages out to well
- * under half a point of density.
+ * Mean over neurons of P(|act_j| * weights_j >= threshold), linear inside a bin. Neurons of different weights meet the
+ * threshold at different places of their bins, so the error averages out to well under half a point of density.
  */
 export function densityAt(tail: ScoreTail, threshold: number): number {
   if (threshold <= 0) return 1;

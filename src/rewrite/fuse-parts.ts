@@ -11,8 +11,8 @@ import type { Refusal } from './pattern.ts';
  * Before: norm of the stream, MatMulNBits and what is between them, operator by operator
  * After:  NormAttention, GatedFFN, NormProduct, whose portable bodies are the very nodes that were there
  *
- * A runtime without our kernels inlines the bodies and has the graph as it was; kernels read the same weights, in one parallel
- * region a part. Refuses where `matchPart` does, and where a model has too many different bodies of an operator.
+ * Kernels read the same weights, in one parallel region a part. Refuses where `matchPart` does, and too many different
+ * bodies.
  */
 export const fuseParts: Pass = {
   name: 'fuse-parts',

@@ -65,8 +65,8 @@ export interface Search {
 }
 
 /**
- * The pattern's match, or where and why the search for it stopped. Whoever replaces a match takes its values away, so one that
- * is read from outside or is an output of the model is refused.
+ * The pattern's match, or where and why the search for it stopped. A match whose values are read from outside, or are
+ * outputs of the model, is refused: whoever replaces it takes them away.
  *
  * @example matchPattern(index, op('Relu', { inputs: [capture('x')] }), { from: ['out'] });
  */

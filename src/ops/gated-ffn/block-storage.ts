@@ -1,15 +1,13 @@
 /**
  * Weights in blocks of 32 columns with a float16 scale each, as MatMulNBits has them without zero points: uint8 codes
- * [rows, blocks, 16 or 32] and scales [rows * blocks]. MatMulNBits wants scales of its input's type: bodies cast them, which a
- * runtime does once, when it loads the model.
+ * [rows, blocks, 16 or 32] and scales [rows * blocks]. Bodies cast scales to the type of MatMulNBits's input; a runtime
+ * does that once.
  *
- * What is read of chosen neurons alone is there twice. Kernels read `records`, which have it neuron by neuron, so that a
- * neuron's rows lie in a page or two. The body reads matrices, `down` as the checkpoint has it, [h, f], since stock ONNX
- * Runtime has no fast product with blocks along the other axis. Both hold the same numbers: `down` of a block with records is
- * rounded once, neuron by neuron, and its matrix has 8 bits, which hold each of them (`TurnableMatrix`). Whichever a runtime does
- * not read stays in the file.
- *
- * gate and up are one matrix, the gate's rows first, where both read all of x: stock ONNX Runtime rounds x and wakes its threads once.
+ * What is read of chosen neurons alone is there twice. Kernels read `records`, where a neuron's rows lie in a page or
+ * two. The body reads matrices, `down` as the checkpoint has it, [h, f]: stock ONNX Runtime has no fast product with
+ * blocks along the other axis. Both hold the same numbers: `down` is rounded once, neuron by neuron, and its matrix has
+ * 8 bits, which hold each of them (`TurnableMatrix`). gate and up are one matrix, the gate's rows first, where both
+ * read all of x: stock ONNX Runtime rounds x and wakes its threads once.
  */
 import type { FfnMatrix } from '../../core/choice.ts';
 import { attr } from '../../core/graph.ts';
@@ -66,7 +64,6 @@ function blocks<Name extends string>(name: Name, bits: 4 | 8) {
   return {
     name,
     inputs: ['down', 'down_scales'],
-    hasRecords: true,
     projections: ['gate_up', 'gate_up_scales'],
     splitProjections: ['gate', 'gate_scales', 'up', 'up_scales'],
     sized: true,
@@ -75,9 +72,8 @@ function blocks<Name extends string>(name: Name, bits: 4 | 8) {
     projectBoth: (g, x) => splitProjections(g, bothProducts(g, x, ['gate_up', 'gate_up_scales'], bits)),
     combine: (g, act, output) => down(g, act, bits, output),
     combineRecorded: (g, act, output) => down(g, act, 8, output),
-    // Gathered rows have no constant number, which MatMulNBits wants; GatherBlockQuantized and a float product take 50
-    // times as long as multiplying by all rows.
-    gathered: undefined,
+    // Nothing is `gathered`: rows have no constant number then, which MatMulNBits wants; GatherBlockQuantized and a float
+    // product take 50 times as long as multiplying by all rows.
   } as const satisfies StorageKind;
 }
 

@@ -49,11 +49,9 @@ const BY_NAME: Readonly<Record<MeasureName, Measure>> = {
   },
 
   /**
-   * That of `product` by gate and up in 4 bits in place of the true ones, with which what is chosen is computed. `predictor` holds
-   * the codes of both, the gate's rows first, uint8 [2 f, blocks, 16], `predictor_scales` their scales [2 f * blocks], in blocks of
-   * 32 as storage int4 has them.
-   *
-   * A kernel reads the predictor and the rows of chosen neurons. The body computes the whole gate besides: it is there to give the
+   * That of `product` by gate and up in 4 bits in place of the true ones, with which what is chosen is computed.
+   * `predictor` holds the codes of both, the gate's rows first, uint8 [2 f, blocks, 16], `predictor_scales` their
+   * scales [2 f * blocks], in blocks of 32 as storage int4 has them. The body computes the whole gate besides: for the
    * same numbers, not to be fast.
    */
   predicted: {
@@ -68,12 +66,10 @@ const BY_NAME: Readonly<Record<MeasureName, Measure>> = {
   },
 
   /**
-   * As `predicted`, by a predictor that is part of the weights and takes no memory of its own. gate and up of storage int8 come in
-   * two planes of 4 bits, W = upper + lower / 16, each uint8 [2 f, blocks, 16] as storage int4 has them, with one scale a block for
-   * both. Input `gate_up` is the upper plane, rounded to the nearest, so that it alone is the matrices in 4 bits; `gate_up_lower` is
-   * what it lacks.
-   *
-   * A kernel reads the upper plane, and of chosen neurons the rows of the lower one, from the records. The body computes both.
+   * As `predicted`, by a predictor that is part of the weights. gate and up of storage int8 come in two planes of 4
+   * bits, W = upper + lower / 16, each uint8 [2 f, blocks, 16], with one scale a block for both. Input `gate_up` is the
+   * upper plane, rounded to the nearest, so that it alone is the matrices in 4 bits; `gate_up_lower` is what it lacks.
+   * A kernel reads the lower one's rows of chosen neurons alone, from the records.
    */
   nested: {
     storages: ['int8'],

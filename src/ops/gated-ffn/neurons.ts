@@ -16,9 +16,9 @@ export interface NeuronValues {
 }
 
 /**
- * Rows are gathered while fewer than this share of neurons, in percent, is chosen. A gathered row is read, written and
- * read again, and a product over gathered rows cannot use weights packed ahead: measured, the gathered products take as
- * long as the dense ones at 28 to 33 % (docs/operators.md, "Break-even").
+ * Rows are gathered while fewer than this share of neurons, in percent, is chosen. A gathered row is copied, and cannot
+ * be packed ahead: measured, gathered products take as long as dense ones at 28 to 33 % (docs/operators.md,
+ * "Break-even").
  */
 export const GATHER_PERCENT = 30;
 export const GATHER_SHARE = GATHER_PERCENT / 100;

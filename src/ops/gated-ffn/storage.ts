@@ -15,8 +15,6 @@ export interface StorageKind {
   readonly name: string;
   /** Optional inputs that a call must give, beside those of gate and up, and beside records. */
   readonly inputs: readonly OptionalInput<'GatedFFN'>[];
-  /** Whether kernels read chosen rows from input `records`. */
-  readonly hasRecords: boolean;
   /** What a call names gate and up by, and the same where each reads its own part of x. */
   readonly projections: readonly OptionalInput<'GatedFFN'>[];
   readonly splitProjections: readonly OptionalInput<'GatedFFN'>[];
@@ -27,19 +25,17 @@ export interface StorageKind {
   /** x W^T: [..., size] -> [..., f]. */
   readonly project: (g: GraphBuilder, x: string, projection: Projection, size: InputSize) => string;
   /** The same with gate and up at once, where they are one matrix. */
-  readonly projectBoth: ((g: GraphBuilder, x: string) => Projections) | undefined;
+  readonly projectBoth?: (g: GraphBuilder, x: string) => Projections;
   /** act down: [..., f] -> [..., h]; `output` names the result. */
   readonly combine: (g: GraphBuilder, act: string, output: string) => string;
-  /** The same where `down` is in records as well, which storages with records then store otherwise. */
+  /** The same where `down` is in `records` as well, where kernels read chosen rows from this input; it is stored otherwise. */
   readonly combineRecorded?: (g: GraphBuilder, act: string, output: string) => string;
   /**
    * The same with the neurons `rows`, int64 [n], alone: [..., h] -> [..., n] and [..., n] -> [..., h]. undefined where
    * no runtime gathers such rows in less time than it multiplies by all.
    */
-  readonly gathered:
-    | {
-        readonly project: (g: GraphBuilder, x: string, rows: string) => string;
-        readonly combine: (g: GraphBuilder, act: string, rows: string, output: string) => string;
-      }
-    | undefined;
+  readonly gathered?: {
+    readonly project: (g: GraphBuilder, x: string, rows: string) => string;
+    readonly combine: (g: GraphBuilder, act: string, rows: string, output: string) => string;
+  };
 }
