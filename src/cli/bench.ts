@@ -9,7 +9,6 @@ import {
   type Flags,
   jobOptions,
   ownOptions,
-  print,
   type RegisterCommand,
   withCommonOptions,
 } from './command.ts';
@@ -46,7 +45,7 @@ export const registerBench: RegisterCommand = (program, context) => {
     const peers = peersOf(options, context);
     const { nativeFolder } = context.io;
     const result = await bench({ ...own, nativeFolder, folder, stepsPerBlock, peers, ...jobOptions(options, context) });
-    print(context.io, options, result, formatBench);
+    context.print(options, result, formatBench);
   });
 };
 

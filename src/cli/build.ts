@@ -12,7 +12,6 @@ import {
 } from '../index.ts';
 import {
   type Flags,
-  print,
   type RegisterCommand,
   sourceOptions,
   storedAs,
@@ -56,11 +55,11 @@ export const registerBuild: RegisterCommand = (program, context) => {
       const wanted = { ...own, preset: planOptions(options), nativeFolder, ...sourceOptions(options, context) };
       if (options.dryRun) {
         const found = await dryRunBuild(wanted);
-        print(context.io, options, found, dryRunText);
+        context.print(options, found, dryRunText);
         if (found.problem !== undefined) context.fail(EXIT.usage);
         return;
       }
-      print(context.io, options, await build(wanted), resultText);
+      context.print(options, await build(wanted), resultText);
     },
   );
 };

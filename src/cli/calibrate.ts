@@ -11,7 +11,6 @@ import {
 import {
   type Flags,
   ownOptions,
-  print,
   type RegisterCommand,
   sourceOptions,
   withCheckpointOptions,
@@ -44,7 +43,7 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     const { output } = options;
     if (output === undefined) return command.error("error: required option '-o, --output <file>' not specified");
     const result = await calibrate({ ...ownOptions(options), checkpoint, output, ...sourceOptions(options, context) });
-    print(context.io, options, result, format);
+    context.print(options, result, format);
   });
 
   withCommonOptions(command.command('merge').description('add up the statistics of shards'))
@@ -52,7 +51,7 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     .requiredOption('-o, --output <file>', 'statistics JSON to make')
     .option('--force', 'replace an existing output')
     .action(async (inputs: readonly string[], options: Flags<MergeOptions, 'inputs'>) => {
-      print(context.io, options, await mergeCalibrations({ ...ownOptions(options), inputs }), format);
+      context.print(options, await mergeCalibrations({ ...ownOptions(options), inputs }), format);
     });
 };
 

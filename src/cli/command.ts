@@ -29,6 +29,8 @@ export interface CommandContext {
   readonly progress: DrawnProgress;
   /** A command calls it when its check failed or its input had faults. Otherwise the exit code stays 0. */
   fail(exitCode?: number): void;
+  /** Prints `result` as JSON if asked, else the text of `format` for a terminal of `width` columns, prose wrapped. */
+  print<T>(options: CommonOptions, result: T, format: (result: T, width: number) => string): void;
 }
 
 /** Each file of `src/cli` exports one of these. `src/cli/index.ts` lists them. */
@@ -97,14 +99,10 @@ export function printedJson(value: unknown): string {
   );
 }
 
-/** Prints `result` as JSON if asked, else the text of `format` for a terminal of `width` columns, prose wrapped. */
-export function print<T>(
-  { stdout }: Io,
-  options: CommonOptions,
-  result: T,
-  format: (result: T, width: number) => string,
-): void {
-  const width = Math.max(LEAST_WIDTH, stdout.columns || DEFAULT_WIDTH);
-  const text = () => wrapText(visible(withShortWords(format(result, width))), width);
-  stdout.write(options.json ? `${printedJson(result)}\n` : `${text()}\n`);
+export function printerTo({ stdout }: Io): CommandContext['print'] {
+  return (options, result, format) => {
+    const width = Math.max(LEAST_WIDTH, stdout.columns || DEFAULT_WIDTH);
+    const text = () => wrapText(visible(withShortWords(format(result, width))), width);
+    stdout.write(options.json ? `${printedJson(result)}\n` : `${text()}\n`);
+  };
 }

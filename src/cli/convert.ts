@@ -18,7 +18,6 @@ import {
   type CommandContext,
   type Flags,
   ownOptions,
-  print,
   type RegisterCommand,
   sourceOptions,
   withCheckpointOptions,
@@ -76,12 +75,12 @@ export const registerConvert: RegisterCommand = (program, context) => {
     const wanted = { ...own, checkpoint, verify, ...sourceOptions(options, context) };
     if (isDry) {
       const found = await dryRun(wanted);
-      print(context.io, options, found, dryRunText);
+      context.print(options, found, dryRunText);
       if (found.problems.length > 0) context.fail(EXIT.usage);
       return;
     }
     const result = await convert(wanted);
-    print(context.io, options, result, format);
+    context.print(options, result, format);
     if (result.checks?.some(({ passed }) => !passed)) context.fail();
   });
 };

@@ -1,13 +1,13 @@
 /** `lacuna doctor`. */
 import { type DoctorResult, doctor } from '../index.ts';
-import { type CommonOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { type CommonOptions, type RegisterCommand, withCommonOptions } from './command.ts';
 
 export const registerDoctor: RegisterCommand = (program, context) => {
   const command = program.command('doctor').description('check the runtime, and whether kernels are active');
   withCommonOptions(command).action(async (options: CommonOptions) => {
     const { nativeFolder } = context.io;
     const result = await doctor({ nativeFolder });
-    print(context.io, options, result, formatDoctor);
+    context.print(options, result, formatDoctor);
     if (result.problem !== null) context.fail();
   });
 };

@@ -9,7 +9,6 @@ import {
   type Flags,
   jobOptions,
   ownOptions,
-  print,
   type RegisterCommand,
   withCommonOptions,
 } from './command.ts';
@@ -49,7 +48,7 @@ export const registerEval: RegisterCommand = (program, context) => {
     const modes = mode === 'both' ? undefined : [mode];
     const job = jobOptions(options, context);
     const result = await evaluate({ ...own, nativeFolder: context.io.nativeFolder, folder, modes, ...job });
-    print(context.io, options, result, (evaluation, width) => formatEvaluation(evaluation, width, layers));
+    context.print(options, result, (evaluation, width) => formatEvaluation(evaluation, width, layers));
     if (result.check?.passed === false) context.fail();
   });
 };

@@ -7,7 +7,7 @@ import { messageOf } from '../core/text.ts';
 import { registerBench } from './bench.ts';
 import { registerBuild } from './build.ts';
 import { registerCalibrate } from './calibrate.ts';
-import { type CommandContext, DEFAULT_WIDTH, printedJson, type RegisterCommand } from './command.ts';
+import { type CommandContext, DEFAULT_WIDTH, printedJson, printerTo, type RegisterCommand } from './command.ts';
 import { registerConvert } from './convert.ts';
 import { registerDoctor } from './doctor.ts';
 import { registerEval } from './eval.ts';
@@ -41,7 +41,10 @@ const COMMANDS: readonly RegisterCommand[] = [
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   let exitCode: number = EXIT.done;
   const progress = await createProgress(io.stderr, undefined, io.redraws);
-  const context: CommandContext = { io, progress, fail: (code = EXIT.checkFailed) => (exitCode = code) };
+  const fail = (code: number = EXIT.checkFailed) => {
+    exitCode = code;
+  };
+  const context: CommandContext = { io, progress, fail, print: printerTo(io) };
   try {
     await createProgram(context, argv).parseAsync(argv, { from: 'user' });
     return exitCode;

@@ -1,7 +1,7 @@
 /** `lacuna inspect`. */
 import { formatBytes } from '../core/figures.ts';
 import { type Inspection, inspect, type PrecisionName } from '../index.ts';
-import { type CommonOptions, print, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
+import { type CommonOptions, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import {
   adapterText,
   checkpointText,
@@ -31,7 +31,7 @@ export const registerInspect: RegisterCommand = (program, context) => {
     .option('--explain', 'give the reason for every block of a plan');
   withCommonOptions(command).action(async (path: string, options: Options) => {
     const found = await inspect(path, { ...sourceOptions(options, context), dtype: options.dtype });
-    print(context.io, options, found, (result, width) => format(result, width, options.explain ?? false));
+    context.print(options, found, (result, width) => format(result, width, options.explain ?? false));
     if (found.problems.length > 0) context.fail();
   });
 };

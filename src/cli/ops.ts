@@ -1,19 +1,19 @@
 /** `lacuna ops path` and `lacuna ops install`. */
 import { BLOCK_NAMES, listed } from '../core/precision.ts';
 import { installOps, type OpsInstallResult, opsPath } from '../index.ts';
-import { type CommonOptions, print, type RegisterCommand, withCommonOptions } from './command.ts';
+import { type CommonOptions, type RegisterCommand, withCommonOptions } from './command.ts';
 
 interface InstallOptions extends CommonOptions {
   readonly undo?: boolean;
 }
 
-export const registerOps: RegisterCommand = (program, { io }) => {
+export const registerOps: RegisterCommand = (program, { io, print }) => {
   const { nativeFolder } = io;
   const command = program.command('ops').description("the library of Lacuna's operators for other hosts");
 
   withCommonOptions(command.command('path').description('print its path, for register_custom_ops_library')).action(
     async (options: CommonOptions) => {
-      print(io, options, { path: await opsPath({ nativeFolder }) }, ({ path }) => path);
+      print(options, { path: await opsPath({ nativeFolder }) }, ({ path }) => path);
     },
   );
 
@@ -21,7 +21,7 @@ export const registerOps: RegisterCommand = (program, { io }) => {
     .argument('<dir>', `folder made by sparsify, build, or convert to ${listed(BLOCK_NAMES, 'or')}`)
     .option('--undo', 'take it out again')
     .action(async (folder: string, { undo, ...options }: InstallOptions) => {
-      print(io, options, await installOps({ folder, nativeFolder, undo }), format);
+      print(options, await installOps({ folder, nativeFolder, undo }), format);
     });
 };
 

@@ -2,7 +2,7 @@
 import { LacunaError } from '../core/errors.ts';
 import { HOST_DTYPES } from '../core/precision.ts';
 import { plan } from '../index.ts';
-import { type CommonOptions, print, type RegisterCommand, storedAs, withCommonOptions } from './command.ts';
+import { type CommonOptions, type RegisterCommand, storedAs, withCommonOptions } from './command.ts';
 import { planText } from './describe.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
 
@@ -12,7 +12,7 @@ interface Options extends CommonOptions, PresetOptions {
   readonly force?: boolean;
 }
 
-export const registerPlan: RegisterCommand = (program, { io }) => {
+export const registerPlan: RegisterCommand = (program, { print }) => {
   const command = program
     .command('plan')
     .description('choose what to leave out, from statistics')
@@ -28,6 +28,6 @@ export const registerPlan: RegisterCommand = (program, { io }) => {
         hint: 'Leave it out, or use --host stock.',
       });
     const result = await plan({ statistics, output, force, preset: planOptions(options) });
-    print(io, options, result, (made, width) => `${planText(made.plan, width, explain)}\n\nWritten to ${made.output}`);
+    print(options, result, (made, width) => `${planText(made.plan, width, explain)}\n\nWritten to ${made.output}`);
   });
 };

@@ -8,7 +8,6 @@ import {
   type Flags,
   jobOptions,
   ownOptions,
-  print,
   type RegisterCommand,
   withCommonOptions,
 } from './command.ts';
@@ -45,14 +44,14 @@ export const registerRun: RegisterCommand = (program, context) => {
     const prompts = await withStdin(given, io);
     if (prompts.length > 1) {
       const result = await runRows({ ...request, prompts });
-      print(io, options, result, (rows) => rowsText(rows, prompts));
+      context.print(options, result, (rows) => rowsText(rows, prompts));
       job.progress.note(rowsFigures(result));
       return;
     }
     const onText = options.json ? undefined : (text: string) => void io.stdout.write(text);
     const result = await run({ ...request, prompt: prompts[0], onText });
     // The text has been streamed. Only its line break is missing.
-    print(io, options, result, () => '');
+    context.print(options, result, () => '');
     job.progress.note(figures(result));
   });
 };

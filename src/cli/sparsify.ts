@@ -4,7 +4,6 @@ import { SPARSE_PRECISIONS, type SparsifyOptions, type SparsifyResult, sparsify 
 import {
   type Flags,
   ownOptions,
-  print,
   type RegisterCommand,
   sourceOptions,
   storedAs,
@@ -31,7 +30,7 @@ export const registerSparsify: RegisterCommand = (program, context) => {
   withCommonOptions(withCheckpointOptions(command, 'write')).action(async (source: string, options: Options) => {
     const { explain = false, ...own } = ownOptions(options);
     const result = await sparsify({ ...own, source, ...sourceOptions(options, context) });
-    print(context.io, options, result, (made, width) => format(made, width, explain));
+    context.print(options, result, (made, width) => format(made, width, explain));
   });
 };
 

@@ -2,14 +2,7 @@
 import { LacunaError } from '../core/errors.ts';
 import { percent } from '../core/figures.ts';
 import { type ExpectOptions, type Verification, type VerifyOptions, verify, writeExpectations } from '../index.ts';
-import {
-  type CommandContext,
-  type Flags,
-  print,
-  type RegisterCommand,
-  sourceOptions,
-  withCommonOptions,
-} from './command.ts';
+import { type CommandContext, type Flags, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import { foldedTable, wrap } from './table.ts';
 
 type Options = Partial<Flags<VerifyOptions, 'folder'>>;
@@ -34,7 +27,7 @@ export const registerVerify: RegisterCommand = (program, context) => {
       });
     const reference = referenceOptions(options, context);
     const result = await verify({ folder, checkpoint, ...reference, ...sourceOptions(options, context) });
-    print(context.io, options, result, ({ checks }, width) => checksText(checks, width));
+    context.print(options, result, ({ checks }, width) => checksText(checks, width));
     if (result.checks.some(({ passed }) => !passed)) context.fail();
   });
   const expect = command
@@ -49,7 +42,7 @@ export const registerVerify: RegisterCommand = (program, context) => {
     const { output, force, python = context.io.python } = options;
     const job = sourceOptions(options, context);
     const result = await writeExpectations({ checkpoint, output, force, python, ...job });
-    print(context.io, options, result, ({ output, tools }) => `Written to ${output} by ${toolsText(tools)}`);
+    context.print(options, result, ({ output, tools }) => `Written to ${output} by ${toolsText(tools)}`);
   });
 };
 
