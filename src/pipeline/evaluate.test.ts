@@ -9,7 +9,7 @@ import type { Graph, Node } from '../core/graph.ts';
 import { type Comparison, compare, ratioOfScores } from '../eval/index.ts';
 import { convert, type EvaluateOptions, evaluate, sparsify } from '../index.ts';
 import { openSession } from '../runtime/index.ts';
-import { compareWithFloats, scoreModel } from './evaluate.ts';
+import { compareWith, scoreModel } from './evaluate.ts';
 import { openModelFolder } from './folder/model-folder.ts';
 import { readWindows } from './texts/windows.ts';
 
@@ -129,7 +129,7 @@ it(BY_DENSE, { timeout: 120_000 }, async () => {
   const { windows } = await readWindows(path, model.manifest.spec.contextLength, few);
   const job = { threads: 1, modes: ['all'] } as const;
   const [wanted, exact] = await Promise.all([twin, floats].map((one) => scoreModel(one.modelPath, windows, job)));
-  const [{ rounded: apart, perplexityRatio }] = await compareWithFloats(model, rounded, exact, windows, job);
+  const [{ rounded: apart, perplexityRatio }] = await compareWith(model, twin, windows, { ...job, floats: exact });
   if (apart === null) throw new Error('not told apart');
   expect(apart.rounding.value).toBeCloseTo(ratioOfScores(wanted, exact).value, 9);
   expect(apart.rounding.value * apart.leavingOut.value).toBeCloseTo(perplexityRatio.value, 9);

@@ -5,7 +5,6 @@ import type { Graph } from '../core/graph.ts';
 import { door, listOf, optionsOf, path } from '../core/options.ts';
 import type { Plan } from '../core/plan.ts';
 import { FLOATS } from '../core/precision.ts';
-import type { Session } from '../core/session.ts';
 import {
   COMPARE_MODES,
   type Comparison,
@@ -151,35 +150,11 @@ async function compareFolders(
       { hint: 'Give a folder of the same checkpoint.' },
     );
   }
-  const isOtherwise = model.model.precision !== baseline.model.precision;
-  const whole = isOtherwise && baseline.manifest.plan === null ? wholeOf(model) : undefined;
-  if (whole === undefined) return compareWithModel(model, baseline, windows, options);
-  const floats = await scoreModel(baseline.modelPath, windows, { ...options, native: baseline.native });
-  return compareApart(model, await openMeasuredSession(model.modelPath, whole, options), floats, windows, options);
-}
-
-/** Compares with the first model of a dense folder. */
-export async function compareWithFolder(
-  model: ModelFolder,
-  folder: string,
-  windows: Windows,
-  options: CompareFolderOptions,
-): Promise<Comparison[]> {
-  const { modelPath } = await chooseModel(folder);
-  return compareWithModel(model, { modelPath, native: options.native }, windows, options);
-}
-
-/** A baseline's file, and the native core if that runs it. */
-type Baseline = Pick<ChosenModel, 'modelPath'> & Pick<MeasuringJob, 'native'>;
-
-async function compareWithModel(
-  model: ModelFolder,
-  { modelPath, native }: Baseline,
-  windows: Windows,
-  options: CompareFolderOptions,
-): Promise<Comparison[]> {
-  const dense = await openSession(modelPath, { ...options, native });
-  return compareWith(dense, model, windows, options).finally(() => dense.close());
+  const isOtherwise = model.model.precision !== baseline.model.precision && baseline.manifest.plan === null;
+  const isApart = isOtherwise && wholeOf(model) !== undefined;
+  const job = { ...options, native: baseline.native };
+  const floats = isApart ? await scoreModel(baseline.modelPath, windows, job) : undefined;
+  return compareWith(model, baseline, windows, { ...options, floats });
 }
 
 export type Windows = readonly (readonly number[])[];
@@ -195,62 +170,43 @@ function wholeOf({ graph, manifest: { plan } }: ModelFolder): Graph | undefined 
   return plan === null ? undefined : withNothingLeftOut(graph, plan);
 }
 
-/**
- * A sparse model against the floats' scores, with the losses by rounding and by leaving out separated: the same weights
- * also run with nothing left out. Where that cannot be had, a dense folder in the same precision stands in for it.
- */
-export async function compareWithFloats(
-  model: ModelFolder,
-  folder: string,
-  floats: TextScores,
-  windows: Windows,
-  options: CompareFolderOptions,
-): Promise<Comparison[]> {
-  const whole = wholeOf(model);
-  const dense =
-    whole === undefined
-      ? await openSession((await chooseModel(folder)).modelPath, options)
-      : await openMeasuredSession(model.modelPath, whole, options);
-  return compareApart(model, dense, floats, windows, options);
-}
-
-/** Against the floats' scores, `dense` being the model with nothing left out; closes it. */
-async function compareApart(
-  model: ModelFolder,
-  dense: Session,
-  floats: TextScores,
-  windows: Windows,
-  options: CompareFolderOptions,
-): Promise<Comparison[]> {
-  try {
-    return await compareWith(dense, model, windows, { ...options, floats });
-  } finally {
-    await dense.close();
-  }
-}
+/** A dense model's file, and the native core if that runs it. */
+interface Baseline extends Pick<ChosenModel, 'modelPath'>, Pick<MeasuringJob, 'native'> {}
 
 interface CompareFolderOptions extends MeasuringJob, Pick<EvaluateOptions, 'modes'> {
-  readonly floats?: TextScores;
+  /**
+   * The floats' scores. The model is then compared with them, and the losses by rounding and by leaving out are
+   * separated: the same weights also run with nothing left out. Where that cannot be had, the dense model, in the same
+   * precision, stands in for it.
+   */
+  readonly floats?: TextScores | undefined;
 }
 
-/** All modes that were asked for, against an open session. */
-async function compareWith(
-  dense: Session,
+/** A sparse model against a dense one, in all modes that were asked for. */
+export async function compareWith(
   model: ModelFolder,
+  { modelPath, native }: Baseline,
   windows: Windows,
   options: CompareFolderOptions,
 ): Promise<Comparison[]> {
   const { modes = COMPARE_MODES, progress, signal, floats } = options;
   const { spec, plan } = model.manifest;
-  const session = await openMeasuredSession(model.modelPath, model.graph, options);
+  const whole = floats && wholeOf(model);
+  const dense =
+    whole === undefined
+      ? await openSession(modelPath, { ...options, native })
+      : await openMeasuredSession(model.modelPath, whole, options);
   try {
-    const results: Comparison[] = [];
-    for (const mode of modes)
-      results.push(
-        await compare(dense, session, windows, { mode, feed: feedOf(plan), ffn: spec, floats, progress, signal }),
-      );
-    return results;
+    const session = await openMeasuredSession(model.modelPath, model.graph, options);
+    try {
+      const job = { feed: feedOf(plan), ffn: spec, floats, progress, signal };
+      const results: Comparison[] = [];
+      for (const mode of modes) results.push(await compare(dense, session, windows, { ...job, mode }));
+      return results;
+    } finally {
+      await session.close();
+    }
   } finally {
-    await session.close();
+    await dense.close();
   }
 }

@@ -14,7 +14,7 @@ import { type BenchReport, benchChecked } from '../bench.ts';
 import { calibrateChecked, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
 import { chooseEngine } from '../engine/engine.ts';
-import { compareWithFloats, compareWithFolder, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
+import { compareWith, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
 import { chooseModel, isModelFolder, openModelFolder, writeModelFolder } from '../folder/model-folder.ts';
 import { exists } from '../folder/output.ts';
 import { type DenseModel, denseModel, openSource } from '../folder/source.ts';
@@ -203,10 +203,9 @@ export async function buildEvaluation(
     const job = await measuringOptions('eval', build);
     const model = await openModelFolder(sparse.path);
     const { windows, texts } = await testWindows(sparse.path, model.manifest.spec.contextLength, options);
-    const modes =
-      precision.name === FLOATS
-        ? await compareWithFolder(model, dense.path, windows, job)
-        : await compareWithFloats(model, dense.path, (await buildFloats(build, dense.path)).result, windows, job);
+    const { modelPath } = await chooseModel(dense.path);
+    const floats = precision.name === FLOATS ? undefined : (await buildFloats(build, dense.path)).result;
+    const modes = await compareWith(model, { modelPath, native: job.native }, windows, { ...job, floats });
     // Names in the workspace mean nothing once it is gone.
     const baseline = { against: 'the checkpoint', againstPrecision: FLOATS, againstEngine: engine };
     return { ...resultOf(model, texts), folder: '.', engine, ...baseline, modes };
