@@ -3,14 +3,13 @@ import { join, resolve } from 'node:path';
 import { recoverFolder, refuseExistingFolder } from '../../formats/files.ts';
 import { readPlan } from '../../formats/plan.ts';
 import { LacunaError } from '../core/errors.ts';
-import type { ModelSpec } from '../core/model.ts';
 import { door } from '../core/options.ts';
 import type { Host, Plan } from '../core/plan.ts';
 import type { Precision } from '../core/precision.ts';
 import { checkTarget, targetOf } from '../plan/index.ts';
 import type { BenchReport } from './bench.ts';
 import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
-import { buildRecord, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
+import { BUILD_FILE, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
 import { type Build, type BuildOptions, type BuildTexts, buildOptions, wholeOptions } from './build/options.ts';
 import { ship } from './build/ship.ts';
 import {
@@ -62,8 +61,9 @@ export interface BuildResult {
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, maxPplRatio: 1.05 });
  */
 export const build = door('build', buildOptions, async (given: BuildOptions): Promise<BuildResult> => {
-  const { job, force } = await prepareBuild(given);
+  const { job } = await prepareBuild(given);
   const { options, work } = job;
+  const { force = false } = options;
   if (!force && (await isShipped(job))) return withWorkspace(work, () => tidy(job), options.progress);
   await refuseExistingFolder(options.output, { force });
   return withWorkspace(work, () => runStages(job), options.progress);
@@ -71,14 +71,11 @@ export const build = door('build', buildOptions, async (given: BuildOptions): Pr
 
 export interface PreparedBuild {
   readonly job: Build;
-  readonly spec: ModelSpec;
   readonly scoredTokens: number;
-  readonly force: boolean;
-  readonly target: Plan['target'];
 }
 
 /** Chooses the defaults and refuses impossible options, before anything is measured. */
-export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> {
+async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> {
   const precision = sparsePrecision(given.dtype);
   const host = given.preset.host ?? (await installedHost(precision, given.nativeFolder));
   checkHost(precision, host);
@@ -90,11 +87,9 @@ export async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> 
   const preset = { ...given.preset, host };
   const options = { ...wholeOptions(given), preset, checkpoint: await localPath(given.checkpoint, given) };
   const { keys, spec, scoredTokens } = await surveyBuild(options, engine);
-  const target = targetOf(preset);
-  checkTarget(target, host, spec);
+  checkTarget(targetOf(preset), host, spec);
   const work = `${resolve(options.output)}.build`;
-  const job: Build = { work, keys, precision, host, engine, options };
-  return { job, spec, scoredTokens, force: options.force ?? false, target };
+  return { job: { work, keys, precision, host, engine, options }, scoredTokens };
 }
 
 /**
@@ -126,25 +121,23 @@ function cannotTime({ floats }: Precision): LacunaError {
  * Whether the output is from this very build and only its workspace is left: the run was killed between the two steps.
  */
 async function isShipped({ work, keys, options }: Build): Promise<boolean> {
-  const record = buildRecord(options.output);
+  const record = join(options.output, PROOF_FOLDER, BUILD_FILE);
   if (!(await exists(work)) || !(await exists(record))) return false;
   return (await readResult<{ readonly key?: string }>(record)).key === keys.build;
 }
 
-async function tidy({ work, host, engine, precision, options: { output } }: Build): Promise<BuildResult> {
+async function tidy(job: Build): Promise<BuildResult> {
+  const { output } = job.options;
   const proof = join(output, PROOF_FOLDER);
   const { plan } = await readPlan(join(proof, 'plan.json'));
   const evaluation = await readResult<EvaluateResult>(join(proof, 'evaluation.json'));
-  const timing = await readResult<BenchReport>(join(proof, 'bench.json'));
+  const bench = await readResult<BenchReport>(join(proof, 'bench.json'));
   await recoverFolder(output);
-  await discardAll(work);
-  const bytes = await modelBytes(output);
-  return { output, host, engine, precision: precision.name, plan, evaluation, bench: timing, bytes };
+  return finish(job, { plan, evaluation, bench });
 }
 
 /** The speed is judged before the quality, because it takes seconds and quality takes minutes. */
 async function runStages(job: Build): Promise<BuildResult> {
-  const { work, options, host, engine, precision } = job;
   const rounded = await buildRounding(job);
   const dense = await buildDense(job, rounded);
   const statistics = await buildStatistics(job);
@@ -152,15 +145,17 @@ async function runStages(job: Build): Promise<BuildResult> {
   const sparse = await buildSparse(job, rounded, plan);
   const timing = await buildBench(job, dense, sparse);
   await refuseSlower(job, dense, timing.result);
-  const evaluation = withinBudget(await buildEvaluation(job, dense, sparse), options.maxPplRatio);
+  const evaluation = withinBudget(await buildEvaluation(job, dense, sparse), job.options.maxPplRatio);
   await ship(job, { statistics, plan, sparse, evaluation, timing });
-  await discardAll(work);
-  const { output } = options;
-  const made = { output, host, engine, precision: precision.name, plan: plan.result };
-  return { ...made, evaluation, bench: timing.result, bytes: await modelBytes(output) };
+  return finish(job, { plan: plan.result, evaluation, bench: timing.result });
 }
 
-async function modelBytes(output: string): Promise<number> {
+/** Removes the workspace of a build that is shipped. */
+async function finish(job: Build, figures: Pick<BuildResult, 'plan' | 'evaluation' | 'bench'>): Promise<BuildResult> {
+  const { work, host, engine, precision, options } = job;
+  const { output } = options;
+  await discardAll(work);
   const { files } = await readManifest(output);
-  return files.reduce((sum, { path, bytes }) => sum + (path.startsWith('onnx/') ? bytes : 0), 0);
+  const bytes = files.reduce((sum, { path, bytes }) => sum + (path.startsWith('onnx/') ? bytes : 0), 0);
+  return { output, host, engine, precision: precision.name, ...figures, bytes };
 }

@@ -40,6 +40,10 @@ export interface Problem {
   readonly hint: string | undefined;
 }
 
+export function problemOf({ code, message, hint }: LacunaError): Problem {
+  return { code, message, hint };
+}
+
 export interface DryRunEstimate {
   /** Time for reading and converting. A slower disk makes it longer. */
   readonly seconds: number;
@@ -107,7 +111,7 @@ export const dryRun = door('dryRun', convertOptions, async (options: ConvertOpti
     totalBytes: plan?.totalBytes,
     estimate: plan?.estimate,
     freeBytes,
-    problems: problems.map(({ code, message, hint }) => ({ code, message, hint })),
+    problems: problems.map(problemOf),
     notes: survey === undefined ? [] : await notesFor(survey, models, options),
   };
 });

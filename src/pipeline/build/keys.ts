@@ -14,19 +14,28 @@ import { sparsePrecision } from '../sparsify.ts';
 import { STATISTICS } from '../texts/enough-tokens.ts';
 import { checkDisjoint, readTexts } from '../texts/texts.ts';
 import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
-import type { WholeOptions } from './options.ts';
+import type { Build, WholeOptions } from './options.ts';
 import { keyOf } from './workspace.ts';
 
-export interface Keys {
-  readonly dense: string;
-  readonly rounding: string;
-  readonly floats: string;
-  readonly statistics: string;
-  readonly plan: string;
-  readonly bench: string;
-  readonly evaluation: string;
-  readonly alternative: string;
-  readonly build: string;
+/** By stage. */
+export type Keys = Readonly<
+  Record<
+    'dense' | 'rounding' | 'floats' | 'statistics' | 'plan' | 'bench' | 'evaluation' | 'alternative' | 'build',
+    string
+  >
+>;
+
+/** Where stages leave their outputs in the workspace, in the order in which they run. Rounding leaves a file a layer. */
+export function outputsOf({ work, keys }: Pick<Build, 'work' | 'keys'>) {
+  return {
+    dense: join(work, `dense-${keys.dense}`),
+    statistics: join(work, `statistics-${keys.statistics}`, 'statistics.json'),
+    plan: join(work, `plan-${keys.plan}`, 'plan.json'),
+    sparse: join(work, `sparse-${keys.plan}`),
+    bench: join(work, `bench-${keys.bench}`, 'bench.json'),
+    floats: join(work, `floats-${keys.floats}`, 'scores.json'),
+    evaluation: join(work, `evaluation-${keys.evaluation}`, 'evaluation.json'),
+  };
 }
 
 /** Subfolder of the output with the sources of the result and the measurements. */
@@ -75,25 +84,12 @@ export async function surveyBuild(options: WholeOptions, engine: Engine): Promis
   const speed = keyOf(test, threads, DEFINITIONS.speedup);
   const bench = keyOf(plan, speed);
   const evaluation = keyOf(plan, floats);
-  const keys = {
-    dense,
-    rounding,
-    floats,
-    statistics,
-    plan,
-    bench,
-    evaluation,
-    alternative: keyOf(dense, floats, speed),
-  };
+  const alternative = keyOf(dense, floats, speed);
   const build = keyOf(evaluation, bench, maxPplRatio, allowSlower);
-  return { keys: { ...keys, build }, spec: pieces.spec, scoredTokens: windows.length * (windows[0].length - 1) };
+  const keys = { dense, rounding, floats, statistics, plan, bench, evaluation, alternative, build };
+  return { keys, spec: pieces.spec, scoredTokens: windows.length * (windows[0].length - 1) };
 }
 
 async function identify(paths: readonly string[]): Promise<unknown> {
   return (await readTexts(paths)).map(({ name, sha256 }) => [name, sha256]);
-}
-
-/** Where an output holds the key of its build. */
-export function buildRecord(output: string): string {
-  return join(output, PROOF_FOLDER, BUILD_FILE);
 }

@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { files, type Given, optionsOf, path } from '../../core/options.ts';
 import type { Host } from '../../core/plan.ts';
-import { hasBlocks, type Precision } from '../../core/precision.ts';
+import type { Precision } from '../../core/precision.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
 import { planOptionsSchema } from '../../plan/index.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -73,11 +73,6 @@ export interface Build {
   /** The engine that times and measures it. It differs from the host if the host is not here. */
   readonly engine: Engine;
   readonly options: WholeOptions;
-}
-
-/** Whether the fitting text rounds the weights. */
-export function isRounded({ precision }: Pick<Build, 'precision'>): boolean {
-  return hasBlocks(precision);
 }
 
 /** How messages name the engine that times and measures a build. */

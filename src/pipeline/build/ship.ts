@@ -16,9 +16,9 @@ import type { Build } from './options.ts';
 import type { Stage } from './workspace.ts';
 
 export interface Finished {
-  readonly statistics: Stage<null>;
+  readonly statistics: string;
   readonly plan: Stage<Plan>;
-  readonly sparse: Stage<null>;
+  readonly sparse: string;
   readonly evaluation: EvaluateResult;
   readonly timing: Stage<BenchReport>;
 }
@@ -28,14 +28,14 @@ export async function ship(build: Build, finished: Finished): Promise<void> {
   const { statistics, plan, sparse, evaluation, timing } = finished;
   const { keys, options } = build;
   const { output, preset, maxPplRatio, allowSlower = false, tokens = DEFAULT_TOKENS, threads = null } = options;
-  const proof = join(sparse.path, PROOF_FOLDER);
+  const proof = join(sparse, PROOF_FOLDER);
   await rm(proof, { recursive: true, force: true });
   await mkdir(proof);
-  for (const { path } of [statistics, plan, timing]) await copyWithTensors(path, proof);
+  for (const path of [statistics, plan.path, timing.path]) await copyWithTensors(path, proof);
   await writeJson(join(proof, 'evaluation.json'), evaluation);
   await writeJson(join(proof, BUILD_FILE), { key: keys.build, preset, tokens, threads, maxPplRatio, allowSlower });
-  await addToCard(sparse.path, measuredText(build, evaluation, timing.result));
-  await putInPlace(sparse.path, output, { force: options.force ?? false });
+  await addToCard(sparse, measuredText(build, evaluation, timing.result));
+  await putInPlace(sparse, output, { force: options.force ?? false });
 }
 
 /** A JSON file names its tensors' file: the two go together under their own names. */

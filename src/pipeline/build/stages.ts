@@ -1,12 +1,19 @@
 /** The stages of a build. Each finished stage is kept under its key in the workspace. */
 import { mkdir, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { USUAL_STATISTICS } from '../../../calibrate/index.ts';
 import { sha256File } from '../../../formats/files.ts';
 import { readPlan, writePlan } from '../../../formats/plan.ts';
 import { readStatistics, readSums } from '../../../formats/statistics.ts';
 import type { Plan } from '../../core/plan.ts';
-import { choosePrecision, FLOATS, gainsByTexts, type Precision, type PrecisionName } from '../../core/precision.ts';
+import {
+  choosePrecision,
+  FLOATS,
+  gainsByTexts,
+  hasBlocks,
+  type Precision,
+  type PrecisionName,
+} from '../../core/precision.ts';
 import type { Statistics } from '../../core/statistics.ts';
 import type { TextScores } from '../../eval/index.ts';
 import { choosesNeurons, layerStatisticsOf, makePlan } from '../../plan/index.ts';
@@ -21,7 +28,8 @@ import { type DenseModel, denseModel, openSource } from '../folder/source.ts';
 import { type RoundedLayers, type RoundOptions, roundLayers } from '../rounding/rounding.ts';
 import { writeSparse } from '../sparsify.ts';
 import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
-import { type Build, isRounded, optionsFor, type WholeOptions } from './options.ts';
+import { outputsOf } from './keys.ts';
+import { type Build, optionsFor, type WholeOptions } from './options.ts';
 import { tunePlan } from './tune.ts';
 import { discard, jsonStage, keyOf, type Stage, stage } from './workspace.ts';
 
@@ -36,9 +44,9 @@ const TUNE_TOKENS = 4096;
  * statistics yet, the same walk measures them.
  */
 export async function buildRounding(build: Build): Promise<RoundedLayers | undefined> {
-  if (!isRounded(build)) return undefined;
   const { work, keys, precision, options } = build;
-  const output = statisticsPath(build);
+  if (!hasBlocks(precision)) return undefined;
+  const output = outputsOf(build).statistics;
   const save = (statistics: Statistics) => saveStatistics(statistics, { output, force: true });
   // Sums of layers are spilled by a walk of their own: here each layer's go to the rounding.
   const isBesides = layerStatisticsOf(options.preset).length === 0 && !(await exists(output));
@@ -61,8 +69,8 @@ async function roundedIn(
 }
 
 /** The dense model in the build's precision. The sparse model is timed against it. */
-export async function buildDense(build: Build, rounded: RoundedLayers | undefined): Promise<Stage<null>> {
-  return writeDense(join(build.work, `dense-${build.keys.dense}`), build.precision, rounded, build.options);
+export async function buildDense(build: Build, rounded: RoundedLayers | undefined): Promise<string> {
+  return writeDense(outputsOf(build).dense, build.precision, rounded, build.options);
 }
 
 function writeDense(
@@ -70,34 +78,32 @@ function writeDense(
   precision: Precision,
   rounded: RoundedLayers | undefined,
   options: WholeOptions,
-): Promise<Stage<null>> {
+): Promise<string> {
   const make = async () => {
     const checkpoint = await openSource(options.checkpoint, options);
     const models = openModels(checkpoint, [precision], rounded);
     await writeModelFolder(output, contentOf(checkpoint, models), optionsFor('convert', options));
   };
-  return stage(output, make, async () => null);
+  return stage(output, make);
 }
 
 /** The floats' scores of the test text. They are computed once, whatever is compared with them. */
 export async function buildFloats(build: Build, dense: string): Promise<Stage<TextScores>> {
-  const { work, keys, precision } = build;
-  const stageFolder = join(work, `floats-${keys.floats}`);
-  const folder = join(stageFolder, 'dense');
-  const scores = await jsonStage(join(stageFolder, 'scores.json'), async () => {
-    if (precision.name === FLOATS) return scoreFolder(build, dense);
-    const { path } = await writeDense(folder, choosePrecision(FLOATS), undefined, build.options);
-    return scoreFolder(build, path);
+  const path = outputsOf(build).floats;
+  const folder = join(dirname(path), 'dense');
+  const scores = await jsonStage(path, async () => {
+    if (build.precision.name === FLOATS) return scoreFolder(build, dense);
+    return scoreFolder(build, await writeDense(folder, choosePrecision(FLOATS), undefined, build.options));
   });
   await discard(folder);
   return scores;
 }
 
 /** The same for the build's dense model. */
-export async function buildDenseScores(build: Build, dense: Stage<null>): Promise<Stage<TextScores>> {
+export async function buildDenseScores(build: Build, dense: string): Promise<Stage<TextScores>> {
   const { work, keys } = build;
   const path = join(work, `scores-${keyOf(keys.dense, keys.floats)}`, 'scores.json');
-  return jsonStage(path, () => scoreFolder(build, dense.path));
+  return jsonStage(path, () => scoreFolder(build, dense));
 }
 
 /** A dense folder's scores of the test text. */
@@ -117,18 +123,14 @@ function testWindows(folder: string, contextLength: number, { texts, tokens = DE
   return readWindows(folder, contextLength, { data: texts.test, tokens });
 }
 
-function statisticsPath({ work, keys }: Build): string {
-  return join(work, `statistics-${keys.statistics}`, 'statistics.json');
-}
-
-export async function buildStatistics(build: Build): Promise<Stage<null>> {
+export async function buildStatistics(build: Build): Promise<string> {
   const { tokens = DEFAULT_TOKENS, texts } = build.options;
-  const output = statisticsPath(build);
+  const output = outputsOf(build).statistics;
   // A killed run may leave tensors without their JSON file. They are written again.
   const job = optionsFor('calibrate', build.options);
   const further = layerStatisticsOf(build.options.preset);
   const make = () => calibrateChecked({ ...job, data: texts.fit, tokens, output, with: further, force: true });
-  return stage(output, make, async () => null);
+  return stage(output, make);
 }
 
 /** The dense model that plans are applied to. */
@@ -142,14 +144,14 @@ async function openSparseSource(
 export async function buildPlan(
   build: Build,
   rounded: RoundedLayers | undefined,
-  statistics: Stage<null>,
+  statistics: string,
 ): Promise<Stage<Plan>> {
   const { work, keys, options, host } = build;
-  const output = join(work, `plan-${keys.plan}`, 'plan.json');
+  const output = outputsOf(build).plan;
   const make = async () => {
     const job = await measuringOptions('plan', build);
-    const sums = await readStatistics(statistics.path);
-    const first = await makePlan(sums, { ...options.preset, host }, await sha256File(statistics.path), readSums);
+    const sums = await readStatistics(statistics);
+    const first = await makePlan(sums, { ...options.preset, host }, await sha256File(statistics), readSums);
     const model = await openSparseSource(build, rounded);
     const draft = join(work, `draft-${keys.plan}`);
     await removeModels(work, draft);
@@ -162,23 +164,24 @@ export async function buildPlan(
     const plan = await tunePlan({ model, ...first, statistics: sums, draft, windows }, job);
     await writePlan(plan, first.tensors, output);
   };
-  return stage(output, make, async () => (await readPlan(output)).plan);
+  await stage(output, make);
+  return { path: output, result: (await readPlan(output)).plan };
 }
 
 export async function buildSparse(
   build: Build,
   rounded: RoundedLayers | undefined,
   plan: Stage<Plan>,
-): Promise<Stage<null>> {
-  const { work, keys, options } = build;
-  const output = join(work, `sparse-${keys.plan}`);
+): Promise<string> {
+  const { work, options } = build;
+  const output = outputsOf(build).sparse;
   await removeModels(work, output);
   const make = async () => {
     const { plan: tuned, tensors } = await readPlan(plan.path);
     const job = { ...optionsFor('sparsify', options), force: false };
     await writeSparse(output, await openSparseSource(build, rounded), tuned, tensors, job);
   };
-  return stage(output, make, async () => null);
+  return stage(output, make);
 }
 
 /**
@@ -193,18 +196,14 @@ async function removeModels(work: string, kept: string): Promise<void> {
 }
 
 /** Measured without the budget, so that another budget needs no new measurement. */
-export async function buildEvaluation(
-  build: Build,
-  dense: Stage<null>,
-  sparse: Stage<null>,
-): Promise<Stage<EvaluateResult>> {
-  const { work, keys, precision, engine, options } = build;
-  return jsonStage(join(work, `evaluation-${keys.evaluation}`, 'evaluation.json'), async () => {
+export async function buildEvaluation(build: Build, dense: string, sparse: string): Promise<Stage<EvaluateResult>> {
+  const { precision, engine, options } = build;
+  return jsonStage(outputsOf(build).evaluation, async () => {
     const job = await measuringOptions('eval', build);
-    const model = await openModelFolder(sparse.path);
-    const { windows, texts } = await testWindows(sparse.path, model.manifest.spec.contextLength, options);
-    const { modelPath } = await chooseModel(dense.path);
-    const floats = precision.name === FLOATS ? undefined : (await buildFloats(build, dense.path)).result;
+    const model = await openModelFolder(sparse);
+    const { windows, texts } = await testWindows(sparse, model.manifest.spec.contextLength, options);
+    const { modelPath } = await chooseModel(dense);
+    const floats = precision.name === FLOATS ? undefined : (await buildFloats(build, dense)).result;
     const modes = await compareWith(model, { modelPath, native: job.native }, windows, { ...job, floats });
     // Names in the workspace mean nothing once it is gone.
     const baseline = { against: 'the checkpoint', againstPrecision: FLOATS, againstEngine: engine };
@@ -212,22 +211,16 @@ export async function buildEvaluation(
   });
 }
 
-export async function buildBench(build: Build, dense: Stage<null>, sparse: Stage<null>): Promise<Stage<BenchReport>> {
-  const { work, keys, options } = build;
-  return jsonStage(join(work, `bench-${keys.bench}`, 'bench.json'), async () => {
-    const result = await timeAgainst(build, sparse.path, dense.path, options);
+export async function buildBench(build: Build, dense: string, sparse: string): Promise<Stage<BenchReport>> {
+  return jsonStage(outputsOf(build).bench, async () => {
+    const result = await timeAgainst(build, sparse, dense);
     const subjects = result.subjects.map((subject, index) => ({ ...subject, name: ['dense', 'sparse'][index] }));
     return { ...result, subjects };
   });
 }
 
 /** The gain of a model counts on its host. */
-export function timeAgainst(
-  { engine }: Build,
-  folder: string,
-  against: string,
-  options: WholeOptions,
-): Promise<BenchReport> {
+function timeAgainst({ engine, options }: Build, folder: string, against: string): Promise<BenchReport> {
   const job = { ...optionsFor('bench', options), dtype: undefined };
   return benchChecked({ ...job, engine, folder, against, data: options.texts.test });
 }
@@ -236,7 +229,7 @@ export function timeAgainst(
  * A dense model of another precision, with its scores and its speed against the build's dense model. It is rounded by
  * texts if that is worth the wait.
  */
-export async function buildAlternative(build: Build, dense: Stage<null>, name: PrecisionName) {
+export async function buildAlternative(build: Build, dense: string, name: PrecisionName) {
   const { work, keys, options } = build;
   const folder = join(work, `alternative-${keys.alternative}`);
   const [rounding, model] = [join(folder, 'rounding'), join(folder, 'dense')];
@@ -244,9 +237,9 @@ export async function buildAlternative(build: Build, dense: Stage<null>, name: P
     const precision = choosePrecision(name);
     const { tokens: _, ...job } = optionsFor('round', options);
     const rounded = gainsByTexts(precision) ? await roundedIn(rounding, precision, job) : undefined;
-    const { path } = await writeDense(model, precision, rounded, options);
-    const { speedup } = await timeAgainst(build, path, dense.path, options);
-    return { speedup, scores: await scoreFolder(build, path) };
+    await writeDense(model, precision, rounded, options);
+    const { speedup } = await timeAgainst(build, model, dense);
+    return { speedup, scores: await scoreFolder(build, model) };
   };
   const made = await jsonStage(join(folder, `${name}.json`), make);
   for (const path of [rounding, model]) await discard(path);

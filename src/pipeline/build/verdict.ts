@@ -2,12 +2,19 @@
  * Whether a built model is shipped: it must be within its budget, and not slower than the dense model of its precision.
  */
 import { LacunaError } from '../../core/errors.ts';
-import { FLOATS, gainsByTexts, type PrecisionName, precisionNamed, smallerThan } from '../../core/precision.ts';
+import {
+  FLOATS,
+  gainsByTexts,
+  hasBlocks,
+  type PrecisionName,
+  precisionNamed,
+  smallerThan,
+} from '../../core/precision.ts';
 import { type Ratio, ratioOfScores, type Speedup, type Spread } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
 import { judgeBudget } from './budget.ts';
-import { type Build, engineName, isRounded } from './options.ts';
+import { type Build, engineName } from './options.ts';
 import { buildAlternative, buildDenseScores, buildFloats } from './stages.ts';
 import type { Stage } from './workspace.ts';
 
@@ -43,7 +50,7 @@ interface Faster {
  * Throws `check-failed` if the sparse model decodes slower than the dense one, and names dense models that are faster
  * and within the budget. A model counts as slower when it is so with a confidence of 95 %.
  */
-export async function refuseSlower(build: Build, dense: Stage<null>, timing: BenchReport): Promise<void> {
+export async function refuseSlower(build: Build, dense: string, timing: BenchReport): Promise<void> {
   const { options, precision } = build;
   const { speedup } = timing;
   if (options.allowSlower || speedup === null || speedup.upperBound === null || speedup.upperBound >= 1) return;
@@ -61,15 +68,15 @@ export async function refuseSlower(build: Build, dense: Stage<null>, timing: Ben
 }
 
 /** The dense models to ship instead: one of the same precision, one of the next smaller. */
-async function fasterModels(build: Build, dense: Stage<null>): Promise<Faster[]> {
+async function fasterModels(build: Build, dense: string): Promise<Faster[]> {
   const { precision } = build;
-  const floats = (await buildFloats(build, dense.path)).result;
+  const floats = (await buildFloats(build, dense)).result;
   const name = precision.name as PrecisionName;
   const same: Faster = {
     precision: name,
     speedup: null,
     ratio: name === FLOATS ? null : ratioOfScores((await buildDenseScores(build, dense)).result, floats),
-    byText: isRounded(build),
+    byText: hasBlocks(precision),
   };
   const smaller = smallerThan(name);
   if (smaller === undefined) return [same];

@@ -12,7 +12,7 @@ import { LACUNA_VERSION } from '../../core/manifest.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
 import { checkWritable, exists } from '../folder/output.ts';
 
-/** A finished stage: its place and its result. */
+/** A finished stage with a result, and its place. */
 export interface Stage<T> {
   readonly path: string;
   readonly result: T;
@@ -98,19 +98,19 @@ function parts(count: number): string {
   return count === 1 ? '1 finished part' : `${count} finished parts`;
 }
 
-/** Runs `make` unless its output exists. Outputs appear whole or not at all. */
-export async function stage<T>(path: string, make: () => Promise<unknown>, read: () => Promise<T>): Promise<Stage<T>> {
+/** Runs `make` unless its output `path` exists, and returns the path. Outputs appear whole or not at all. */
+export async function stage(path: string, make: () => Promise<unknown>): Promise<string> {
   if (!(await exists(path))) {
     await mkdir(dirname(path), { recursive: true });
     await make();
   }
-  return { path, result: await read() };
+  return path;
 }
 
 /** A stage whose output is a JSON file with its result. */
 export async function jsonStage<T>(path: string, make: () => Promise<T>): Promise<Stage<T>> {
-  const write = async () => writeFileAtomically(path, prettyJson(await make()));
-  return stage(path, write, () => readResult<T>(path));
+  await stage(path, async () => writeFileAtomically(path, prettyJson(await make())));
+  return { path, result: await readResult<T>(path) };
 }
 
 /** Figures of a stage take some kilobytes. */
