@@ -9,7 +9,7 @@ import { writeOnnx } from '../../formats/onnx/index.ts';
 import { readSafetensors } from '../../formats/safetensors/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Session } from '../core/session.ts';
-import { generate, openSession } from '../runtime/index.ts';
+import { generateRows, openSession } from '../runtime/index.ts';
 import { readFloats } from '../tensors/index.ts';
 import { compare, cutWindows, measurePerplexity } from './index.ts';
 
@@ -50,7 +50,7 @@ describe('tiny-llama', () => {
   it('continues a prompt as Transformers does, greedily', async () => {
     const { prompt_ids: prompt, tokens: wanted } = expected.greedy;
     const made: number[] = [];
-    for await (const token of generate(session, prompt, { maxTokens: wanted.length, eosTokenIds: [] }))
+    for await (const { token } of generateRows(session, [prompt], { maxTokens: wanted.length, eosTokenIds: [] }))
       made.push(token);
     expect(made).toEqual(wanted);
   });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Session } from '../core/session.ts';
-import { type GenerateOptions, generate, type StopReason } from './generate.ts';
+import { type GenerateOptions, generateRows, type StopReason } from './generate.ts';
 
 /** After token n comes n + 1 of 1000. `fed` records the sizes of the calls. */
 function counting(): { session: Session; fed: number[]; tokens: number[] } {
@@ -24,13 +24,14 @@ function counting(): { session: Session; fed: number[]; tokens: number[] } {
 
 async function collect(session: Session, prompt: number[], options: Partial<GenerateOptions>) {
   const made: number[] = [];
-  const running = generate(session, prompt, { maxTokens: 5, eosTokenIds: [], ...options });
+  const running = generateRows(session, [prompt], { maxTokens: 5, eosTokenIds: [], ...options });
   let next = await running.next();
-  for (; !next.done; next = await running.next()) made.push(next.value);
-  return { made, reason: next.value satisfies StopReason };
+  for (; !next.done; next = await running.next()) made.push(next.value.token);
+  const [reason] = next.value satisfies readonly StopReason[];
+  return { made, reason };
 }
 
-describe('generate', () => {
+describe('generateRows', () => {
   it('stops after the tokens asked for, and feeds none that nobody reads', async () => {
     const { session, fed } = counting();
     expect(await collect(session, [4, 5], {})).toEqual({ made: [6, 7, 8, 9, 10], reason: 'length' });
@@ -71,7 +72,8 @@ describe('generate', () => {
     const controller = new AbortController();
     const made: number[] = [];
     const reading = (async () => {
-      for await (const token of generate(session, [1], { maxTokens: 9, eosTokenIds: [], signal: controller.signal })) {
+      const options = { maxTokens: 9, eosTokenIds: [], signal: controller.signal };
+      for await (const { token } of generateRows(session, [[1]], options)) {
         made.push(token);
         if (token === 3) controller.abort();
       }

@@ -1,7 +1,7 @@
 /** Continues a text token by token. */
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { SamplingOptions } from '../core/sampling.ts';
-import type { KvCache, Session, Step } from '../core/session.ts';
+import type { Session, Step } from '../core/session.ts';
 import { createSampler } from './sample.ts';
 
 /**
@@ -40,36 +40,10 @@ export interface GeneratingSession extends Session {
 export type StopReason = 'eos' | 'length' | 'context';
 
 /**
- * Yields one token id after the other and returns why it stopped. Throws `usage` for an empty prompt or one longer than
- * the context, `interrupted` once `signal` is aborted.
- *
- * @example
- * for await (const token of generate(session, tokenizer.encode('Hello'), { maxTokens: 20, eosTokenIds: [2] }))
- *   write(decoder.push(token));
- */
-export async function* generate(
-  session: Session,
-  prompt: readonly number[],
-  options: GenerateOptions,
-): AsyncGenerator<number, StopReason> {
-  checkPrompt(prompt, options);
-  if (!continuesRows(session)) return yield* generateBySteps(session, prompt, options);
-  const rows = session.generateRows([prompt], options);
-  try {
-    let next = await rows.next();
-    for (; !next.done; next = await rows.next()) yield next.value.token;
-    return next.value[0];
-  } finally {
-    // When the reader stops, the writing stops.
-    await rows.return([]);
-  }
-}
-
-/**
  * Continues several texts and returns why each stopped. Tokens of a row come in order; those of different rows come in
- * any order. Row i uses the seed plus i, and equals `generate` on its prompt with that seed. A session that decodes
- * rows together reads its weights once for all of them. Other sessions make one text after the other. Throws what
- * `generate` throws.
+ * any order. Row i uses the seed plus i, and equals its prompt's text alone with that seed. A session that decodes rows
+ * together reads its weights once for all of them. Other sessions make one text after the other. Throws `usage` for an
+ * empty prompt or one longer than the context, `interrupted` once `signal` is aborted.
  *
  * @example
  * for await (const { row, token } of generateRows(session, prompts, { maxTokens: 20, eosTokenIds: [2] }))
@@ -81,7 +55,7 @@ export async function* generateRows(
   options: GenerateOptions,
 ): AsyncGenerator<RowToken, readonly StopReason[]> {
   for (const prompt of prompts) checkPrompt(prompt, options);
-  if (continuesRows(session)) return yield* session.generateRows(prompts, options);
+  if ('generateRows' in session) return yield* (session as GeneratingSession).generateRows(prompts, options);
   const reasons: StopReason[] = [];
   for (const [row, prompt] of prompts.entries()) {
     const tokens = generateBySteps(session, prompt, { ...options, seed: (options.seed ?? 0) + row });
@@ -90,10 +64,6 @@ export async function* generateRows(
     reasons.push(next.value);
   }
   return reasons;
-}
-
-function continuesRows(session: Session): session is GeneratingSession {
-  return 'generateRows' in session;
 }
 
 async function* generateBySteps(
@@ -105,7 +75,7 @@ async function* generateBySteps(
   const sample = createSampler(options);
   const seen = [...prompt];
   if (maxTokens === 0) return 'length';
-  let step = await prefill(session, prompt, session.emptyCache(), signal);
+  let step = await prefill(session, prompt, signal);
   for (let made = 1; ; made++) {
     const token = sample(step.logits, seen);
     if (eosTokenIds.includes(token)) return 'eos';
@@ -120,18 +90,13 @@ async function* generateBySteps(
 }
 
 /** Feeds `tokens` in chunks. Returns the step of the last chunk, with the logits of the last token. */
-export async function prefill(
-  session: Session,
-  tokens: readonly number[],
-  cache: KvCache,
-  signal?: AbortSignal,
-): Promise<Step> {
-  const [first, ...rest] = chunksOf(tokens, PREFILL_TOKENS);
+async function prefill(session: Session, tokens: readonly number[], signal: AbortSignal | undefined): Promise<Step> {
+  const size = evenChunk(tokens.length, PREFILL_TOKENS);
   throwIfAborted(signal);
-  let step = await session.step(first, cache, { signal });
-  for (const chunk of rest) {
+  let step = await session.step(tokens.slice(0, size), session.emptyCache(), { signal });
+  for (let start = size; start < tokens.length; start += size) {
     throwIfAborted(signal);
-    step = await session.step(chunk, step.cache, { signal });
+    step = await session.step(tokens.slice(start, start + size), step.cache, { signal });
   }
   return step;
 }
@@ -144,13 +109,6 @@ function checkPrompt(prompt: readonly number[], { contextLength = Infinity }: Ge
       `Expected a prompt of at most ${contextLength} tokens, the model's context, but it has ${prompt.length}`,
       { hint: 'Shorten the prompt.' },
     );
-}
-
-function chunksOf(tokens: readonly number[], most: number): (readonly number[])[] {
-  const size = evenChunk(tokens.length, most);
-  const chunks = [tokens.slice(0, size)];
-  for (let start = size; start < tokens.length; start += size) chunks.push(tokens.slice(start, start + size));
-  return chunks;
 }
 
 /**

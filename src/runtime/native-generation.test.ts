@@ -11,7 +11,7 @@ import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
 import type { SamplingOptions } from '../core/sampling.ts';
 import type { Session } from '../core/session.ts';
 import { convert } from '../index.ts';
-import { type GenerateOptions, type GeneratingSession, generate, generateRows, type StopReason } from './generate.ts';
+import { type GenerateOptions, type GeneratingSession, generateRows, type StopReason } from './generate.ts';
 import { openNativeSession } from './native-session.ts';
 import { openSession } from './session.ts';
 
@@ -26,11 +26,8 @@ interface Text {
 }
 
 async function textOf(session: Session, prompt: readonly number[], options: GenerateOptions): Promise<Text> {
-  const tokens: number[] = [];
-  const running = generate(session, prompt, options);
-  let next = await running.next();
-  for (; !next.done; next = await running.next()) tokens.push(next.value);
-  return { tokens, reason: next.value };
+  const [text] = await textsOf(session, [prompt], options);
+  return text;
 }
 
 async function textsOf(session: Session, prompts: readonly (readonly number[])[], options: GenerateOptions) {

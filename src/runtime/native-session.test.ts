@@ -7,7 +7,7 @@ import { required, root } from '../../test/real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
 import type { KvCache, Session, Step } from '../core/session.ts';
 import { convert, sparsify } from '../index.ts';
-import { generate } from './generate.ts';
+import { generateRows } from './generate.ts';
 import { runtimeLibrary } from './native-addon.ts';
 import { openNativeSession } from './native-session.ts';
 import { openSession } from './session.ts';
@@ -157,7 +157,7 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     const texts = await Promise.all(
       [native, portable].map(async (session) => {
         const made: number[] = [];
-        for await (const token of generate(session, PROMPT.slice(0, 20), { maxTokens: 40, eosTokenIds: [] }))
+        for await (const { token } of generateRows(session, [PROMPT.slice(0, 20)], { maxTokens: 40, eosTokenIds: [] }))
           made.push(token);
         return made;
       }),

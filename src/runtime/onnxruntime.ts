@@ -1,4 +1,6 @@
 /** ONNX Runtime for Node, loaded when it is first needed: commands that run no model start faster without it. */
+import { LacunaError } from '../core/errors.ts';
+import { messageOf } from '../core/text.ts';
 
 /** Loads onnxruntime-node, without its telemetry. */
 export async function loadOnnxRuntime(): Promise<typeof import('onnxruntime-node')> {
@@ -13,4 +15,21 @@ export async function loadOnnxRuntime(): Promise<typeof import('onnxruntime-node
  */
 export function disableTelemetry(): void {
   process.env.ORT_DISABLE_TELEMETRY ??= '1';
+}
+
+/**
+ * The version of onnxruntime-node.
+ *
+ * @throws LacunaError `runtime` when it cannot be loaded, for example because its binary for this platform is missing.
+ */
+export async function runtimeVersion(): Promise<string> {
+  try {
+    const { env } = await loadOnnxRuntime();
+    return env.versions.node ?? env.versions.common;
+  } catch (cause) {
+    throw new LacunaError('runtime', `onnxruntime-node cannot be loaded: ${messageOf(cause)}`, {
+      cause,
+      hint: 'Install it again for this platform: npm install onnxruntime-node',
+    });
+  }
 }

@@ -1,6 +1,7 @@
 /** What our own session generates, and how far another host may be from it. */
 import { expect } from 'vitest';
-import { argmax, openSession } from '../../src/runtime/index.ts';
+import { openSession } from '../../src/runtime/index.ts';
+import { argmax } from '../../src/runtime/sample.ts';
 
 /**
  * Largest difference of a logit that rounding explains, over the largest logit.

@@ -7,7 +7,7 @@ import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { SamplingOptions } from '../../src/core/sampling.ts';
 import type { Session } from '../../src/core/session.ts';
 import { convert } from '../../src/index.ts';
-import { type GeneratingSession, generate, openNativeSession } from '../../src/runtime/index.ts';
+import { type GeneratingSession, generateRows, openNativeSession } from '../../src/runtime/index.ts';
 import { gemma, hasGemma, hasSmollm2, required, root, smollm2, THREADS } from './real-model.ts';
 
 const lib = join(root, 'native/build/release/lib');
@@ -50,7 +50,7 @@ describe.each(MODELS)('texts by the logits that count: $name', { timeout: 600_00
     async function textOf(by: Session, sampling: SamplingOptions): Promise<number[]> {
       const tokens: number[] = [];
       const options = { maxTokens: length, eosTokenIds: [], ...sampling };
-      for await (const token of generate(by, prompt, options)) tokens.push(token);
+      for await (const { token } of generateRows(by, [prompt], options)) tokens.push(token);
       return tokens;
     }
 

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Session } from '../../src/core/session.ts';
 import { convert, evaluate } from '../../src/index.ts';
-import { generate, openSession } from '../../src/runtime/index.ts';
+import { generateRows, openSession } from '../../src/runtime/index.ts';
 import { largestDifference, promptLogits, readExpected } from './expected.ts';
 import { hasSmollm2, smollm2, THREADS, testText } from './real-model.ts';
 
@@ -50,7 +50,7 @@ describe.runIf(hasSmollm2)('SmolLM2-135M in fp32', { timeout: 600_000 }, () => {
   it.each(['greedy', 'greedy_long'] as const)('continues greedily with the same 64 tokens: %s', async (which) => {
     const { prompt_ids: prompt, tokens } = expected[which];
     const generated: number[] = [];
-    for await (const token of generate(session, prompt, { maxTokens: tokens.length, eosTokenIds: [] }))
+    for await (const { token } of generateRows(session, [prompt], { maxTokens: tokens.length, eosTokenIds: [] }))
       generated.push(token);
     expect(generated).toEqual(tokens);
   });
