@@ -5,8 +5,7 @@
 import { join } from 'node:path';
 import { ELEMENT_TYPES } from '../../src/core/dtype.ts';
 import type { ModelNumbers } from '../../src/core/graph.ts';
-import { loadAddon, runtimeLibrary } from '../../src/runtime/native-addon.ts';
-import type { NativeModel, NativeValue } from '../../src/runtime/native-model.ts';
+import { loadAddon, type NativeModel, type NativeValue, runtimeLibrary } from '../../src/runtime/native-addon.ts';
 import { checkNumbers } from '../../src/runtime/node-limits.ts';
 import { serve } from '../harness/serve.ts';
 import { chooseCase, type Group, type OperatorCase } from './case.ts';

@@ -4,9 +4,9 @@ import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import path from 'node:path';
 import { LacunaError } from '../core/errors.ts';
+import type { SamplingOptions } from '../core/sampling.ts';
 import { messageOf } from '../core/text.ts';
-import type { NativeDecoder } from './native-decoder.ts';
-import type { NativeModel, NativeModelOptions } from './native-model.ts';
+import type { StopReason } from './generate.ts';
 import { disableTelemetry } from './onnxruntime.ts';
 
 /** The files of the native core. */
@@ -29,6 +29,85 @@ export interface Addon {
     threads?: number;
   }): Promise<NativeDecoder>;
   openModel(options: NativeModelOptions): Promise<NativeModel>;
+}
+
+/** A decoder (native/binding/node_decoder.cc). */
+export interface NativeDecoder {
+  /** Tokens in the first row's cache. */
+  readonly length: number;
+  readonly vocab: number;
+  /**
+   * Appends tokens to the first row. With `oneByOne` each token is a step of its own, as in greedy decoding. `logits`
+   * gets all logits of the last token, or of every token if it has room for them (not with `oneByOne`).
+   */
+  feed(tokens: BigInt64Array, logits?: Float32Array, oneByOne?: boolean): Promise<void>;
+  /** `onToken` also gets the milliseconds since the start. */
+  generate(
+    options: NativeGenerateOptions,
+    onToken: (row: number, token: number, milliseconds: number) => void,
+  ): Promise<StopReason[]>;
+  cancel(): void;
+  rewind(length: number): void;
+  dispose(): Promise<void>;
+}
+
+export interface NativeGenerateOptions extends Omit<SamplingOptions, 'seed'> {
+  readonly prompts: readonly BigInt64Array[];
+  /** Two words for each prompt. */
+  readonly seeds: Uint32Array;
+  readonly eos: BigInt64Array;
+  readonly maxTokens: number;
+  readonly contextLength?: number;
+  readonly prefillTokens: number;
+}
+
+/** A tensor in ONNX Runtime's memory. */
+export interface NativeValue {
+  /** ONNX's number of its element type. */
+  readonly type: number;
+  readonly dims: number[];
+  /** The tensor's own memory. It lives as long as the tensor or the memory is referenced. Ask for it once. */
+  buffer(): ArrayBuffer;
+  /** For two caches [rows, heads, tokens, head size]: copies the first `tokens` of another. */
+  copyTokens(from: NativeValue, tokens: number): void;
+}
+
+export interface NativePort {
+  readonly name: string;
+  readonly isTensor: boolean;
+  readonly type: number;
+  readonly shape: (number | string)[];
+}
+
+/** Any model (native/binding/node_model.cc). One call at a time. */
+export interface NativeModel {
+  readonly inputs: NativePort[];
+  readonly outputs: NativePort[];
+  /** With a copy of `data`, or zeros. */
+  createValue(type: number, dims: readonly number[], data?: ArrayBufferView): NativeValue;
+  /** The outputs' values: the given ones are written to, and null gets a new one. */
+  run(
+    inputs: readonly { readonly name: string; readonly value: NativeValue }[],
+    outputs: readonly { readonly name: string; readonly value: NativeValue | null }[],
+  ): Promise<NativeValue[]>;
+  dispose(): Promise<void>;
+}
+
+/** `path` or `bytes`. The rest is as in ONNX Runtime's session options, with its defaults. */
+export interface NativeModelOptions {
+  readonly runtime: string;
+  readonly path?: string;
+  readonly bytes?: Uint8Array;
+  readonly externalData?: readonly (readonly [name: string, data: Uint8Array])[];
+  readonly operators?: string;
+  readonly intraThreads?: number;
+  readonly interThreads?: number;
+  /** GraphOptimizationLevel of ONNX Runtime's C interface. */
+  readonly optimisation?: number;
+  readonly isParallel?: boolean;
+  readonly logSeverity?: number;
+  readonly freeDimensions?: readonly (readonly [name: string, size: number])[];
+  readonly config?: readonly (readonly [key: string, value: string])[];
 }
 
 const require = createRequire(import.meta.url);

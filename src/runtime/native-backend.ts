@@ -5,8 +5,15 @@
 import { readFile } from 'node:fs/promises';
 import type { Backend, InferenceSession, InferenceSessionHandler, Tensor } from 'onnxruntime-node';
 import { invalidArgument, LacunaError } from '../core/errors.ts';
-import { loadAddon, type NativeFiles, runtimeLibrary } from './native-addon.ts';
-import type { NativeModel, NativeModelOptions, NativePort, NativeValue } from './native-model.ts';
+import {
+  loadAddon,
+  type NativeFiles,
+  type NativeModel,
+  type NativeModelOptions,
+  type NativePort,
+  type NativeValue,
+  runtimeLibrary,
+} from './native-addon.ts';
 import { type CacheMemory, NativeTensors, type TensorClass, typeName } from './native-tensors.ts';
 
 type SessionOptions = InferenceSession.SessionOptions;
@@ -39,9 +46,9 @@ export function createBackend({ tensors, files, findCaches }: BackendOptions): B
       const { addon, operators } = await files();
       const request = await requestOf(uriOrBuffer, options);
       const runtime = await runtimeLibrary();
-      const model = await loadAddon(addon).openModel({ ...request, runtime, ...(operators && { operators }) });
+      const model = await loadAddon(addon).openModel({ ...request, runtime, operators });
       const caches = typeof uriOrBuffer === 'string' ? await findCaches(uriOrBuffer) : [];
-      return handlerOf(model, new NativeTensors(tensors, model), caches);
+      return handlerOf({ model, tensors: new NativeTensors(tensors, model), caches });
     },
   };
 }
@@ -113,8 +120,14 @@ function flatten(entries: object, prefix: string): (readonly [string, string])[]
   );
 }
 
-function handlerOf(model: NativeModel, tensors: NativeTensors, caches: readonly CachePorts[]): InferenceSessionHandler {
-  const { inputs, outputs } = model;
+interface Opened {
+  readonly model: NativeModel;
+  readonly tensors: NativeTensors;
+  readonly caches: readonly CachePorts[];
+}
+
+function handlerOf(opened: Opened): InferenceSessionHandler {
+  const { inputs, outputs } = opened.model;
   // One run after the other, as in onnxruntime-node. Each run sees the caches that the run before it made.
   let last: Promise<unknown> = Promise.resolve();
   return {
@@ -125,11 +138,11 @@ function handlerOf(model: NativeModel, tensors: NativeTensors, caches: readonly 
     startProfiling() {},
     endProfiling() {},
     run(feeds, fetches) {
-      const result = last.then(() => run(model, tensors, caches, feeds, fetches));
+      const result = last.then(() => run(opened, feeds, fetches));
       last = result.catch(() => {});
       return result;
     },
-    dispose: () => model.dispose(),
+    dispose: () => opened.model.dispose(),
   };
 }
 
@@ -137,29 +150,24 @@ function metadataOf({ name, isTensor, type, shape }: NativePort): InferenceSessi
   return isTensor ? { name, isTensor, type: typeName(type), shape } : { name, isTensor };
 }
 
-async function run(
-  model: NativeModel,
-  tensors: NativeTensors,
-  caches: readonly CachePorts[],
-  feeds: Feeds,
-  fetches: Fetches,
-): Promise<Record<string, Tensor>> {
-  const memory = memoryFor(model, tensors, caches, feeds, fetches);
-  const places = memory && new Map(caches.flatMap(({ past, present }, i) => [past, present].map((name) => [name, i])));
-  const placeOf = (name: string) => places?.get(name);
+async function run(opened: Opened, feeds: Feeds, fetches: Fetches): Promise<Record<string, Tensor>> {
+  const { model, tensors, caches } = opened;
+  const memory = memoryFor(opened, feeds, fetches);
+  const shared = new Map(
+    memory?.values.flatMap((value, index) => {
+      const { past, present } = caches[index];
+      return [past, present].map((name) => [name, { value, index }]);
+    }),
+  );
   const inputs = Object.entries(feeds).map(([name, tensor]) => {
-    const index = placeOf(name);
-    return { name, value: memory && index !== undefined ? memory.values[index] : tensors.valueOf(tensor) };
+    return { name, value: shared.get(name)?.value ?? tensors.valueOf(tensor) };
   });
-  const outputs = Object.keys(fetches).map((name) => {
-    const index = placeOf(name);
-    return { name, value: memory && index !== undefined ? memory.values[index] : null };
-  });
+  const outputs = Object.keys(fetches).map((name) => ({ name, value: shared.get(name)?.value ?? null }));
   const values = await model.run(inputs, outputs);
   if (memory) memory.length = tokensOf(feeds).total;
   const results = outputs.map(({ name }, i): [string, Tensor] => {
-    const index = placeOf(name);
-    if (memory && index !== undefined) return [name, tensors.wrapView({ memory, index, length: memory.length })];
+    const place = shared.get(name);
+    if (memory && place) return [name, tensors.wrapView({ memory, index: place.index, length: memory.length })];
     return [name, written(fetches[name], values[i], tensors)];
   });
   return Object.fromEntries(results);
@@ -198,13 +206,7 @@ const LEAST_CAPACITY = 256;
  * The tensors for a run's caches, filled with those of `feeds` and with room for new tokens; undefined if the run
  * cannot append in place. Continuing a cache that was already continued makes a copy, so that both stay valid.
  */
-function memoryFor(
-  model: NativeModel,
-  tensors: NativeTensors,
-  caches: readonly CachePorts[],
-  feeds: Feeds,
-  fetches: Fetches,
-): CacheMemory | undefined {
+function memoryFor({ model, tensors, caches }: Opened, feeds: Feeds, fetches: Fetches): CacheMemory | undefined {
   if (caches.length === 0 || !caches.every(({ present }) => fetches[present] === null)) return undefined;
   const pasts = caches.map(({ past }) => feeds[past]);
   if (!arePlain(pasts, feeds)) return undefined;

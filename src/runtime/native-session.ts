@@ -9,8 +9,14 @@ import {
   type RowToken,
   type StopReason,
 } from './generate.ts';
-import { attempt, loadAddon, type NativeFiles, runtimeLibrary } from './native-addon.ts';
-import type { NativeDecoder, NativeGenerateOptions } from './native-decoder.ts';
+import {
+  attempt,
+  loadAddon,
+  type NativeDecoder,
+  type NativeFiles,
+  type NativeGenerateOptions,
+  runtimeLibrary,
+} from './native-addon.ts';
 import { checkThreads, openUnlessAborted, type SessionOptions } from './ort-session.ts';
 import { seedWords } from './sample.ts';
 import { findModel, tokenIds } from './session.ts';
@@ -35,12 +41,7 @@ export async function openNativeSession(
   const [runtime, model] = await Promise.all([runtimeLibrary(), findModel(folder)]);
   const open = () =>
     attempt('open the model natively', async () =>
-      loadAddon(addon).openDecoder({
-        runtime,
-        model,
-        ...(operators === undefined ? {} : { operators }),
-        ...(threads === undefined ? {} : { threads }),
-      }),
+      loadAddon(addon).openDecoder({ runtime, model, operators, threads }),
     );
   return sessionOf(await openUnlessAborted(signal, open, (late) => late.dispose()));
 }

@@ -2,7 +2,7 @@
 import type { Tensor } from 'onnxruntime-node';
 import { ELEMENT_TYPES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
-import type { NativeModel, NativeValue } from './native-model.ts';
+import type { NativeModel, NativeValue } from './native-addon.ts';
 
 /** Element types that JavaScript has: ours but those floats that it has no numbers for, and those of half a byte. */
 const { bfloat16: _, float8e4m3: _e4m3, float8e5m2: _e5m2, ...OWN_TYPES } = ELEMENT_TYPES;

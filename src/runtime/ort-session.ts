@@ -79,7 +79,7 @@ async function create(ort: Ort, source: ModelSource, options: SessionOptions): P
       case 'beside':
         return await open(ort, source.model, {
           ...shared,
-          extra: { session: { ...CONFIG, model_external_initializers_file_folder_path: source.folder } },
+          extra: { session: { model_external_initializers_file_folder_path: source.folder } },
         });
       case 'memory': {
         const { externalData } = source;
@@ -129,8 +129,6 @@ async function run({ Tensor }: Ort, session: Opened, feeds: Tensors, fetches: re
   return Object.fromEntries(fetches.map((name) => [name, fromOrtTensor(name, outputs[name])]));
 }
 
-const CONFIG = {} as const;
-
 /** Throws `usage` for an impossible number of threads. */
 export function checkThreads({ threads }: SessionOptions): void {
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS))
@@ -148,7 +146,6 @@ function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     // Fatal only: faults arrive as errors, and users do not need ONNX Runtime's log lines.
     logSeverityLevel: 4,
-    extra: { session: CONFIG },
   };
 }
 

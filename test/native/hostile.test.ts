@@ -6,8 +6,7 @@ import { createRandom, type Random } from '../../fuzz/harness/random.ts';
 import { FAMILIES, type Family } from '../../fuzz/operators/families.ts';
 import { encodeNode, type HostileNode } from '../../fuzz/operators/hostile-node.ts';
 import { ELEMENT_TYPES } from '../../src/core/dtype.ts';
-import { loadAddon, runtimeLibrary } from '../../src/runtime/native-addon.ts';
-import type { NativeValue } from '../../src/runtime/native-model.ts';
+import { loadAddon, type NativeValue, runtimeLibrary } from '../../src/runtime/native-addon.ts';
 import { required, root } from '../real/real-model.ts';
 
 const lib = join(root, 'native/build/release/lib');
