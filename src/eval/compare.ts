@@ -9,11 +9,13 @@ import {
   type Counts,
   chunksOf,
   countStep,
+  type Feed,
   type FfnShape,
   mergeCounts,
   type RealisedSparsity,
   realisedSparsity,
 } from './realised-sparsity.ts';
+import type { Windows } from './windows.ts';
 
 /** Which tokens run sparse. DEFINITIONS has the full text. */
 export const COMPARE_MODES = ['all', 'decode'] as const;
@@ -22,12 +24,8 @@ export type CompareMode = (typeof COMPARE_MODES)[number];
 export interface CompareOptions extends JobOptions {
   readonly mode: CompareMode;
   readonly ffn: FfnShape;
-  /**
-   * How the sparse model gets the scored tokens. `chunk`: in one call. That gives the logits of token-by-token
-   * decoding, because each token is decided on its own. `token`: one token a call, for plans that run calls of several
-   * tokens dense.
-   */
-  readonly feed: 'chunk' | 'token';
+  /** How the sparse model gets the scored tokens. */
+  readonly feed: Feed;
   /**
    * The checkpoint floats' scores of the windows. If given, they are the baseline, and the losses by rounding and by
    * leaving out are separated.
@@ -37,7 +35,7 @@ export interface CompareOptions extends JobOptions {
 
 export interface Comparison {
   readonly mode: CompareMode;
-  readonly feed: 'chunk' | 'token';
+  readonly feed: Feed;
   readonly windows: number;
   readonly windowLength: number;
   readonly scoredTokens: number;
@@ -57,20 +55,17 @@ export interface Comparison {
   readonly realised: RealisedSparsity | null;
 }
 
-/** Sums over scored tokens. */
+/** Sums over the scored tokens of a window. */
 interface Tally {
-  readonly tokens: number;
-  readonly denseNll: number;
-  readonly modelNll: number;
-  readonly kl: number;
-  readonly agreed: number;
-  readonly counts: Counts;
+  baselineNll: number;
+  denseNll: number;
+  modelNll: number;
+  kl: number;
+  agreed: number;
+  tokens: number;
 }
 
-/** What a window adds to the sums. */
-interface WindowTally extends Tally {
-  readonly baselineNll: number;
-}
+type WindowTally = Readonly<Tally> & { readonly counts: Counts };
 
 /**
  * Compares `model` with `dense`, which also reads the tokens that are not scored. With `options.floats`, these are the
@@ -83,7 +78,7 @@ interface WindowTally extends Tally {
 export async function compare(
   dense: Session,
   model: Session,
-  windows: readonly (readonly number[])[],
+  windows: Windows,
   options: CompareOptions,
 ): Promise<Comparison> {
   const { mode, progress = SILENT, signal } = options;
@@ -91,19 +86,12 @@ export async function compare(
   const tallies: WindowTally[] = [];
   for (const [index, window] of windows.entries()) {
     throwIfAborted(signal);
-    const tally = await compareWindow(dense, model, window, options);
-    const floats = options.floats?.windows[index].slice(firstScored(window, mode));
-    tallies.push({ ...tally, baselineNll: floats === undefined ? tally.denseNll : sum(floats) });
+    tallies.push(await compareWindow(dense, model, window, options.floats?.windows[index], options));
     stage.advance(window.length);
   }
   const result = summarise(tallies, windows[0].length, model.extraOutputs.length > 0, options);
   stage.done(`perplexity ratio ${result.perplexityRatio.value.toFixed(4)}`);
   return result;
-}
-
-/** The first token of a window that the model gets. The token after it is the first to be scored. */
-function firstScored(window: readonly number[], mode: CompareMode): number {
-  return mode === 'all' ? 0 : Math.floor(window.length / 2);
 }
 
 function sum(values: readonly number[]): number {
@@ -114,56 +102,45 @@ async function compareWindow(
   dense: Session,
   model: Session,
   window: readonly number[],
+  floats: readonly number[] | undefined,
   { mode, feed, ffn, signal }: CompareOptions,
-): Promise<Tally> {
-  const first = firstScored(window, mode);
+): Promise<WindowTally> {
+  // The first token that the model gets. The token after it is the first to be scored.
+  const first = mode === 'all' ? 0 : Math.floor(window.length / 2);
   const before = first === 0 ? undefined : (await dense.step(window.slice(0, first), dense.emptyCache())).cache;
   const fed = window.slice(first, -1);
   const targets = window.slice(first + 1);
   const baseline = await dense.step(fed, before ?? dense.emptyCache(), { logits: 'all' });
   // Both continue the dense cache, or each starts with an empty one of its own float type.
   let cache = before ?? model.emptyCache();
-  const parts: Tally[] = [];
-  let at = 0;
+  const tally: Tally = { baselineNll: 0, denseNll: 0, modelNll: 0, kl: 0, agreed: 0, tokens: 0 };
+  const counts: Counts[] = [];
   for (const chunk of chunksOf(fed, feed)) {
     throwIfAborted(signal);
     const step = await model.step(chunk, cache, { logits: 'all' });
-    const counts = countStep(step.extras, step.rows, ffn);
-    parts.push({ ...tallyStep(baseline, at, step, targets.slice(at)), counts });
+    counts.push(countStep(step.extras, step.rows, ffn));
+    addStep(tally, baseline, step, targets);
     cache = step.cache;
-    at += chunk.length;
   }
-  return parts.reduce(addTallies);
+  const baselineNll = floats === undefined ? tally.denseNll : sum(floats.slice(first));
+  return { ...tally, baselineNll, counts: counts.reduce(mergeCounts) };
 }
 
-/** Scores the rows of `step` against those of `baseline` from row `first` on. `targets` are the tokens that follow. */
-function tallyStep(baseline: Step, first: number, step: Step, targets: readonly number[]): Omit<Tally, 'counts'> {
+/** Scores the rows of `step`, which follow those in `tally`, against those of `baseline`. `targets` come after them. */
+function addStep(tally: Tally, baseline: Step, step: Step, targets: readonly number[]): void {
   const { vocab, rows } = step;
   if (vocab !== baseline.vocab)
     throw new LacunaError('mismatch', `Expected the baseline's vocabulary of ${baseline.vocab}, but it is ${vocab}`, {
       hint: 'Compare models of the same checkpoint.',
     });
-  const sums = { tokens: rows, denseNll: 0, modelNll: 0, kl: 0, agreed: 0 };
   for (let row = 0; row < rows; row++) {
-    const denseRow = rowOf(baseline.logits, first + row, vocab);
-    const pair = scorePair(denseRow, rowOf(step.logits, row, vocab), targets[row]);
-    sums.denseNll += checkFinite(pair.baseline.nll);
-    sums.modelNll += checkFinite(pair.model.nll);
-    sums.kl += checkFinite(pair.kl);
-    if (pair.baseline.top === pair.model.top) sums.agreed++;
+    const at = tally.tokens++;
+    const pair = scorePair(rowOf(baseline.logits, at, vocab), rowOf(step.logits, row, vocab), targets[at]);
+    tally.denseNll += checkFinite(pair.baseline.nll);
+    tally.modelNll += checkFinite(pair.model.nll);
+    tally.kl += checkFinite(pair.kl);
+    if (pair.baseline.top === pair.model.top) tally.agreed++;
   }
-  return sums;
-}
-
-function addTallies(a: Tally, b: Tally): Tally {
-  return {
-    tokens: a.tokens + b.tokens,
-    denseNll: a.denseNll + b.denseNll,
-    modelNll: a.modelNll + b.modelNll,
-    kl: a.kl + b.kl,
-    agreed: a.agreed + b.agreed,
-    counts: mergeCounts(a.counts, b.counts),
-  };
 }
 
 function summarise(
@@ -172,29 +149,28 @@ function summarise(
   hasExtras: boolean,
   { mode, feed, ffn, floats }: CompareOptions,
 ): Comparison {
-  const all = windows.map((window): Tally => window).reduce(addTallies);
-  const perplexity = (nll: (window: WindowTally) => number) => perplexityOf(sum(windows.map(nll)), all.tokens);
-  const ratio = (of: (window: WindowTally) => number, to: (window: WindowTally) => number) =>
-    ratioOf(windows.map((window) => (of(window) - to(window)) / window.tokens));
+  const total = (of: keyof Tally) => sum(windows.map((window) => window[of]));
+  const tokens = total('tokens');
+  const perplexity = (of: Nll) => perplexityOf(total(of), tokens);
+  const ratio = (of: Nll, to: Nll) => ratioOf(windows.map((window) => (window[of] - window[to]) / window.tokens));
+  const apart = () => {
+    const [rounding, leavingOut] = [ratio('denseNll', 'baselineNll'), ratio('modelNll', 'denseNll')];
+    return { ...perplexity('denseNll'), rounding, leavingOut };
+  };
   return {
     mode,
     feed,
     windows: windows.length,
     windowLength,
-    scoredTokens: all.tokens,
-    baseline: perplexity(baselineNll),
-    model: perplexity(modelNll),
-    perplexityRatio: ratio(modelNll, baselineNll),
-    rounded:
-      floats === undefined
-        ? null
-        : { ...perplexity(denseNll), rounding: ratio(denseNll, baselineNll), leavingOut: ratio(modelNll, denseNll) },
-    meanKl: all.kl / all.tokens,
-    top1Agreement: all.agreed / all.tokens,
-    realised: hasExtras ? realisedSparsity(all.counts, ffn) : null,
+    scoredTokens: tokens,
+    baseline: perplexity('baselineNll'),
+    model: perplexity('modelNll'),
+    perplexityRatio: ratio('modelNll', 'baselineNll'),
+    rounded: floats === undefined ? null : apart(),
+    meanKl: total('kl') / tokens,
+    top1Agreement: total('agreed') / tokens,
+    realised: hasExtras ? realisedSparsity(windows.map(({ counts }) => counts).reduce(mergeCounts), ffn) : null,
   };
 }
 
-const baselineNll = (window: WindowTally) => window.baselineNll;
-const denseNll = (window: WindowTally) => window.denseNll;
-const modelNll = (window: WindowTally) => window.modelNll;
+type Nll = 'baselineNll' | 'denseNll' | 'modelNll';

@@ -1,10 +1,10 @@
 /** Quality, realised sparsity and speed, each with its definition. */
 export { type BenchResult, bench, type OpenSubject, type Speedup, type Spread, spread } from './bench.ts';
-export { COMPARE_MODES, type CompareMode, type Comparison, compare } from './compare.ts';
+export { COMPARE_MODES, type Comparison, compare } from './compare.ts';
 export { DEFINITIONS } from './definitions.ts';
 export { measurePerplexity, type PerplexityResult, scoreWindows, type TextScores } from './perplexity.ts';
 export { type Ratio, ratioOfScores } from './ratio.ts';
-export { measureRealised, type RealisedSparsity } from './realised-sparsity.ts';
+export { type Feed, measureRealised, type RealisedSparsity } from './realised-sparsity.ts';
 export { addRows, NO_ROWS, type Tallies, tallyPrompt } from './verify.ts';
 export { failed, type Judgement, judge, limitsOf } from './verify-limits.ts';
-export { cutWindows, WINDOW_TOKENS } from './windows.ts';
+export { cutWindows, WINDOW_TOKENS, type Windows } from './windows.ts';

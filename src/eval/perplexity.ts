@@ -3,6 +3,7 @@ import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { Session } from '../core/session.ts';
 import { score } from './log-softmax.ts';
+import type { Windows } from './windows.ts';
 
 export interface Perplexity {
   readonly perplexity: number;
@@ -27,7 +28,7 @@ export interface TextScores {
 /** `windows` come from `cutWindows`. Throws `non-finite` when the model's logits are. */
 export async function scoreWindows(
   session: Session,
-  windows: readonly (readonly number[])[],
+  windows: Windows,
   { progress = SILENT, signal }: JobOptions = {},
 ): Promise<TextScores> {
   const stage = progress.stage('Measuring perplexity', windows.length * windows[0].length, 'tokens');
@@ -46,14 +47,14 @@ export async function scoreWindows(
 /** A model's perplexity alone. Throws as `scoreWindows` does. */
 export async function measurePerplexity(
   session: Session,
-  windows: readonly (readonly number[])[],
+  windows: Windows,
   options: JobOptions = {},
 ): Promise<PerplexityResult> {
   return summariseScores(await scoreWindows(session, windows, options));
 }
 
 /** The perplexity of these scores. */
-export function summariseScores({ windows }: TextScores): PerplexityResult {
+function summariseScores({ windows }: TextScores): PerplexityResult {
   const all = windows.flat();
   const nll = all.reduce((sum, value) => sum + value, 0);
   const windowLength = windows[0].length + 1;

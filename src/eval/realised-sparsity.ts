@@ -5,6 +5,7 @@ import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { RuntimeTensor } from '../core/runner.ts';
 import type { Session } from '../core/session.ts';
+import type { Windows } from './windows.ts';
 
 export interface FfnShape {
   readonly numHiddenLayers: number;
@@ -42,19 +43,23 @@ export interface Counts {
   readonly layers: readonly LayerCount[];
 }
 
-export type Extras = Readonly<Record<string, RuntimeTensor>>;
+type Extras = Readonly<Record<string, RuntimeTensor>>;
+
+/**
+ * How a model gets the tokens to measure: in one call, or one token a call, for plans that run calls of several tokens
+ * dense. One call gives the logits of token-by-token decoding, because each token is decided on its own.
+ */
+export type Feed = 'chunk' | 'token';
 
 export interface MeasureOptions extends JobOptions {
-  /**
-   * One call for each window (the default), or one for each token, for plans that run calls of several tokens dense.
-   */
-  readonly feed?: 'chunk' | 'token';
+  /** `chunk` by default. */
+  readonly feed?: Feed;
 }
 
 /** What a model leaves out of `windows`, each from an empty cache, at the positions that mode "all" scores. */
 export async function measureRealised(
   session: Session,
-  windows: readonly (readonly number[])[],
+  windows: Windows,
   shape: FfnShape,
   { feed = 'chunk', progress = SILENT, signal }: MeasureOptions = {},
 ): Promise<RealisedSparsity> {
@@ -75,7 +80,7 @@ export async function measureRealised(
 }
 
 /** The calls that feed `tokens`. */
-export function chunksOf(tokens: readonly number[], feed: 'chunk' | 'token'): readonly (readonly number[])[] {
+export function chunksOf(tokens: readonly number[], feed: Feed): readonly (readonly number[])[] {
   return feed === 'chunk' ? [tokens] : tokens.map((token) => [token]);
 }
 

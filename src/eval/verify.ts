@@ -1,16 +1,13 @@
 /** Compares a converted model with what another implementation computes from its checkpoint. */
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import type { ExpectedPrompt } from '../core/expectations.ts';
 import type { KvCache, Session } from '../core/session.ts';
 import { scorePair } from './log-softmax.ts';
 import { rowOf } from './perplexity.ts';
 
-/** `ExpectedPrompt` with its logits in memory. */
-export interface PromptLogits {
-  readonly name: string;
-  readonly ids: readonly number[];
-  readonly positions: readonly number[];
+/** A prompt with its logits in memory. */
+export interface PromptLogits extends Pick<ExpectedPrompt, 'name' | 'ids' | 'positions' | 'tokens'> {
   readonly prefill: Float32Array;
-  readonly tokens: readonly number[];
   readonly decode: Float32Array;
 }
 

@@ -3,6 +3,9 @@ import { invalidArgument, LacunaError } from '../core/errors.ts';
 
 export const WINDOW_TOKENS = 512;
 
+/** The tokens of each window. */
+export type Windows = readonly (readonly number[])[];
+
 export interface WindowOptions {
   /** Tokens in a window, BOS included. */
   readonly length?: number;
@@ -11,7 +14,7 @@ export interface WindowOptions {
 }
 
 /** Windows that do not overlap. A last part shorter than a window is dropped. Throws `usage` if no window is full. */
-export function cutWindows(tokens: readonly number[], options: WindowOptions = {}): readonly (readonly number[])[] {
+export function cutWindows(tokens: readonly number[], options: WindowOptions = {}): Windows {
   const { length = WINDOW_TOKENS, bosTokenId } = options;
   // Mode `decode` prefills half of a window, and the rest must have a token to score.
   if (!(Number.isInteger(length) && length >= 4)) throw invalidArgument('window', 'an integer of at least 4', length);

@@ -14,6 +14,7 @@ import {
   type PerplexityResult,
   scoreWindows,
   type TextScores,
+  type Windows,
 } from '../eval/index.ts';
 import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
@@ -156,8 +157,6 @@ async function compareFolders(
   const floats = isApart ? await scoreModel(baseline.modelPath, windows, job) : undefined;
   return compareWith(model, baseline, windows, { ...options, floats });
 }
-
-export type Windows = readonly (readonly number[])[];
 
 /** The scores that a model gives to every token of the windows. */
 export async function scoreModel(modelPath: string, windows: Windows, options: MeasuringJob): Promise<TextScores> {

@@ -4,7 +4,7 @@ import type { Graph, Initializer } from '../../core/graph.ts';
 import type { Plan, PlanTensors } from '../../core/plan.ts';
 import type { Statistics } from '../../core/statistics.ts';
 import { TARGETS } from '../../core/target.ts';
-import { measureRealised, type RealisedSparsity } from '../../eval/index.ts';
+import { measureRealised, type RealisedSparsity, type Windows } from '../../eval/index.ts';
 import { retune } from '../../plan/index.ts';
 import { applyPlan } from '../../rewrite/index.ts';
 import { feedOf, type MeasuringJob, openMeasuredSession } from '../engine/measured-session.ts';
@@ -24,7 +24,7 @@ export interface TuneInput {
   readonly statistics: Statistics;
   /** A folder written with this plan. Its weights serve all rounds, because only thresholds change. */
   readonly draft: string;
-  readonly windows: readonly (readonly number[])[];
+  readonly windows: Windows;
 }
 
 /** The plan, corrected until it leaves out its target to within half a point, or the best of four rounds. */

@@ -7,6 +7,7 @@ import { value } from '../../core/graph-builder.ts';
 import type { Plan } from '../../core/plan.ts';
 import type { JobOptions } from '../../core/progress.ts';
 import type { Session } from '../../core/session.ts';
+import type { Feed } from '../../eval/index.ts';
 import { withCounts } from '../../rewrite/index.ts';
 import { openSession } from '../../runtime/index.ts';
 import type { MeasuringEngine } from './engine.ts';
@@ -21,7 +22,7 @@ export interface MeasuringJob extends JobOptions, Partial<Pick<MeasuringEngine, 
  * How a model is fed for measuring. A model that runs calls of several tokens dense shows its sparsity only token by
  * token.
  */
-export function feedOf(plan: Plan | null): 'chunk' | 'token' {
+export function feedOf(plan: Plan | null): Feed {
   return plan?.prefill === 'dense' ? 'token' : 'chunk';
 }
 
