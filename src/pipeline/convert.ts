@@ -31,8 +31,8 @@ import { modelFileOf } from './folder/transformers-js.ts';
 import { count, flag, precision } from './options.ts';
 import { type MeasuredImportance, measureImportance, readImportance } from './rounding/importance.ts';
 import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding/rounding.ts';
-import { REFERENCE } from './verification/reference.ts';
-import { referenceFor, type VerifyResult, verifyFolder } from './verify.ts';
+import { REFERENCE, type Reference, referenceFor } from './verification/reference.ts';
+import { type VerifyResult, verifyFolder } from './verify.ts';
 
 export const convertOptions = optionsOf(
   {
@@ -118,7 +118,7 @@ async function writeConverted(
   checkpoint: Checkpoint,
   precisions: readonly Precision[],
   measured: Measured,
-  reference: Awaited<ReturnType<typeof referenceFor>> | undefined,
+  reference: Reference | undefined,
   options: ConvertOptions,
 ): Promise<ConvertResult> {
   const opened = openModels(checkpoint, precisions, measured);

@@ -32,7 +32,7 @@ import { checkWritable, presentFolder } from './folder/output.ts';
 import { checkpointPath } from './folder/source.ts';
 import { type MeasuredImportance, readImportance, tokensOf } from './rounding/importance.ts';
 import { ROUNDING } from './texts/enough-tokens.ts';
-import { referenceFor } from './verify.ts';
+import { referenceFor } from './verification/reference.ts';
 
 export interface Problem {
   readonly code: ErrorCode;

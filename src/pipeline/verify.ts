@@ -6,7 +6,7 @@ import { readExpectations } from '../../formats/expectations.ts';
 import { writeFileAtomically } from '../../formats/files.ts';
 import { writeJson } from '../../formats/tensors-beside.ts';
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts';
-import { type Checkpoint, hasTokenizer, parametersOf } from '../core/checkpoint.ts';
+import { type Checkpoint, hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Expectations, ExpectedPrompt } from '../core/expectations.ts';
 import { door, optionsOf, path } from '../core/options.ts';
@@ -31,13 +31,12 @@ import {
   askReference,
   askTransformers,
   expectationsPath,
-  findReference,
   findTransformers,
   type Question,
   REFERENCE,
   type Reference,
   type ReferenceOptions,
-  type ReferenceSubject,
+  referenceFor,
 } from './verification/reference.ts';
 import { COMPARED_ROWS, decodedTokens, verifyPrompts } from './verification/verify-prompts.ts';
 
@@ -74,25 +73,12 @@ export const verify = door('verify', verifyOptions, async (options: VerifyOption
   return verifyFolder(options.folder, opened, reference, options);
 });
 
-/** The reference for an open checkpoint. Throws as `verify` does. */
-export function referenceFor(
-  checkpoint: Checkpoint,
-  options: ReferenceOptions & Pick<SourceOptions, 'adapter'>,
-): Promise<Reference> {
-  return findReference(subjectOf(checkpoint, options), options);
-}
-
-function subjectOf(checkpoint: Checkpoint, { adapter }: Pick<SourceOptions, 'adapter'>): ReferenceSubject {
-  const { path, fingerprint } = checkpoint;
-  return { path, fingerprint, adapter, parameters: parametersOf(checkpoint) };
-}
-
 /** The same for an open checkpoint and a reference that was found. */
 export async function verifyFolder(
   folder: string,
   opened: OpenedCheckpoint,
   reference: Reference,
-  options: JobOptions & Pick<SourceOptions, 'adapter'>,
+  options: JobOptions,
 ): Promise<VerifyResult> {
   const manifest = await readManifest(folder);
   if (manifest.plan !== null)
@@ -104,9 +90,7 @@ export async function verifyFolder(
       hint: 'Give the checkpoint it was made from, with the --adapter that was merged, if there was one.',
     });
   const tokenizer = await tokenizerOf(opened);
-  const subject = subjectOf(opened.checkpoint, options);
-  const question = questionOf(opened, tokenizer);
-  const checks = await askReference(reference, subject, question, options, async (expectations) => {
+  const checks = await askReference(reference, questionOf(opened, tokenizer), options, async (expectations) => {
     const { tools } = expectations;
     const sameTokenIds = sameIds(expectations, tokenizer);
     const found: Verification[] = [];
@@ -225,10 +209,9 @@ export const writeExpectations = door(
     if (!given.force && (await exists(output)))
       throw new LacunaError('exists', `${output} already exists`, { hint: 'Replace it with --force.' });
     const opened = await openPieces(checkpoint, given);
-    const subject = subjectOf(opened.checkpoint, given);
-    const python = await findTransformers(subject, given.python);
+    const transformers = await findTransformers(opened.checkpoint, given);
     const tokenizer = await tokenizerOf(opened);
-    return askTransformers({ python, subject, question: questionOf(opened, tokenizer) }, given, async (made) => {
+    return askTransformers(transformers, questionOf(opened, tokenizer), given, async (made) => {
       await writeFileAtomically(output, createReadStream(made));
       return { output, tools: (await readExpectations(output)).tools };
     });

@@ -5,7 +5,7 @@ import { LacunaError } from '../../core/errors.ts';
 import { type Given, path } from '../../core/options.ts';
 import { type JobOptions, SILENT } from '../../core/progress.ts';
 import { type Spread, spread } from '../../eval/index.ts';
-import { PYTHONS, probeScript, runPython, scriptPath } from './python.ts';
+import { type PythonRun, probeScript, pythonsFor, runScript } from './python.ts';
 
 export const PEERS = {
   /** A Python that has peers installed; looked for when absent. */
@@ -55,9 +55,7 @@ export interface Peers {
   readonly missing: readonly FailedPeer[];
 }
 
-interface Peer {
-  readonly name: string;
-  readonly version: string;
+interface Peer extends Pick<TimedPeer, 'name' | 'version'> {
   /** The file or folder that it opens. */
   readonly args: readonly string[];
 }
@@ -83,7 +81,7 @@ export async function findPeers(
   };
   const tried: string[] = [];
   const found: Peers[] = [];
-  for (const python of named === undefined ? PYTHONS : [named]) {
+  for (const python of pythonsFor(named)) {
     const versions = await probeScript(python, SCRIPT);
     const peers = Object.entries(opens).flatMap(([name, args]) => {
       const version = versions?.[name];
@@ -122,8 +120,7 @@ export async function timePeers(
     const limitMs = patienceMs + PATIENCE_TURNS * (performance.now() - started);
     for (const [index, peer] of peers.entries()) {
       if (!failures.has(peer)) {
-        const asked = { python, args: [peer.name, ...peer.args, ...options], signal, limitMs };
-        const answer = await answerOf(peer, asked);
+        const answer = await askPeer(peer, python, options, { signal, limitMs });
         if ('failure' in answer) failures.set(peer, answer);
         else turns[index].push({ ours, ...answer });
       }
@@ -134,10 +131,7 @@ export async function timePeers(
   return [...peers.map((peer, index) => failures.get(peer) ?? timed(peer, turns[index])), ...missing];
 }
 
-interface PeerFigures {
-  readonly decodeTokensPerSecond: number;
-  readonly prefillTokensPerSecond: number;
-}
+type PeerFigures = Readonly<Record<'decodeTokensPerSecond' | 'prefillTokensPerSecond', number>>;
 
 /** A round: the result of the subject, then that of the peer. */
 interface Turn extends PeerFigures {
@@ -154,35 +148,27 @@ function timed({ name, version }: Peer, turns: readonly Turn[]): TimedPeer {
   };
 }
 
-interface PeerCall {
-  readonly python: string;
-  readonly args: readonly string[];
-  readonly signal: AbortSignal | undefined;
-  readonly limitMs: number;
-}
-
 /** A peer's figures, or why there are none. Whatever happens in its process, the benchmark continues. */
-async function answerOf({ name, version }: Peer, call: PeerCall): Promise<PeerFigures | FailedPeer> {
+async function askPeer(
+  { name, version, args }: Peer,
+  python: string,
+  options: readonly string[],
+  limits: Pick<PythonRun, 'signal' | 'limitMs'>,
+): Promise<PeerFigures | FailedPeer> {
   try {
-    return await askPeer(call, name);
+    const answer = await runScript(python, [SCRIPT, name, ...args, ...options], { ...limits, failure: 'it failed' });
+    return figuresIn(answer.trim(), name);
   } catch (error) {
     if (!(error instanceof LacunaError) || error.code === 'interrupted') throw error;
     return { name, version, failure: error.message };
   }
 }
 
-async function askPeer({ python, args, signal, limitMs }: PeerCall, name: string): Promise<PeerFigures> {
-  let answer = '';
-  const onOutput = (text: string) => {
-    answer += text;
-  };
-  await runPython(python, [scriptPath(SCRIPT), ...args], { signal, onOutput, failure: 'it failed', limitMs });
-  // Libraries may print first. The script's own output is the last line.
-  const { decodeTokensPerSecond, prefillTokensPerSecond } = parseJsonObject(
-    answer.trim().split('\n').at(-1) ?? '',
-    `what ${name} answered`,
-  );
-  if (typeof decodeTokensPerSecond !== 'number' || typeof prefillTokensPerSecond !== 'number')
-    throw new LacunaError('runtime', `it answered without figures: ${answer.trim().slice(-200)}`);
-  return { decodeTokensPerSecond, prefillTokensPerSecond };
+/** Libraries may print first. The script's own output is the last line. */
+function figuresIn(answer: string, name: string): PeerFigures {
+  const line = answer.slice(answer.lastIndexOf('\n') + 1);
+  const { decodeTokensPerSecond, prefillTokensPerSecond } = parseJsonObject(line, `what ${name} answered`);
+  if (typeof decodeTokensPerSecond === 'number' && typeof prefillTokensPerSecond === 'number')
+    return { decodeTokensPerSecond, prefillTokensPerSecond };
+  throw new LacunaError('runtime', `it answered without figures: ${answer.slice(-200)}`);
 }

@@ -7,39 +7,50 @@ import type { JsonObject } from '../../core/json.ts';
 import { packageFile } from '../engine/package-files.ts';
 
 /** Tried in this order: a virtual environment of the working folder, then the system's Python. */
-export const PYTHONS = ['.venv/bin/python', '.venv/Scripts/python.exe', 'python3', 'python'];
+const PYTHONS = ['.venv/bin/python', '.venv/Scripts/python.exe', 'python3', 'python'];
+
+/** The Python that is named, or those to try. */
+export function pythonsFor(named: string | undefined): readonly string[] {
+  return named === undefined ? PYTHONS : [named];
+}
 
 export interface PythonRun {
   readonly signal?: AbortSignal | undefined;
   /** Called with what the script writes to stdout. */
-  readonly onOutput: (text: string) => void;
+  readonly onOutput?: (text: string) => void;
   /** What could not be done, for the error. */
   readonly failure: string;
   /** After this number of milliseconds it is stopped and has failed. */
-  readonly limitMs?: number | undefined;
+  readonly limitMs?: number;
 }
 
 /** Lines of Python's report that an error repeats: the exception and its message. */
 const REPORTED_LINES = 6;
 
-/** Runs `python` until it ends. Throws `runtime` if it fails, `interrupted` once the signal is aborted. */
-export async function runPython(
+/**
+ * Runs a script of this package until it ends, and returns what it wrote to stdout. Throws `runtime` if it fails,
+ * `interrupted` once the signal is aborted.
+ */
+export async function runScript(
   python: string,
-  args: readonly string[],
+  [script, ...args]: readonly string[],
   { signal, onOutput, failure, limitMs }: PythonRun,
-): Promise<void> {
+): Promise<string> {
   throwIfAborted(signal);
-  const child = spawn(python, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  const stop = () => void child.kill('SIGKILL');
-  let isLate = false;
-  const onLate = () => {
-    isLate = true;
-    stop();
-  };
-  const limit = limitMs === undefined ? undefined : setTimeout(onLate, limitMs);
+  const timeout = limitMs && Math.ceil(limitMs);
+  const killSignal = 'SIGKILL';
+  const child = spawn(python, [packageFile(join('python', script)), ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout,
+    killSignal,
+  });
+  const stop = () => void child.kill(killSignal);
   signal?.addEventListener('abort', stop, { once: true });
-  let report = '';
-  child.stdout.setEncoding('utf8').on('data', onOutput);
+  let [output, report] = ['', ''];
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+    onOutput?.(text);
+  });
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     report = (report + text).slice(-65_536);
   });
@@ -47,18 +58,17 @@ export async function runPython(
     child.once('error', (error) => done(error.message));
     child.once('close', (code, killedBy) => {
       if (code === 0) return done(undefined);
-      if (isLate) return done(`it had not ended after ${Math.round((limitMs ?? 0) / 1000)} s`);
+      if (child.killed) return done(`it had not ended after ${Math.round((limitMs ?? 0) / 1000)} s`);
       done(killedBy === null ? lastLines(report) || `it exited with ${code}` : `it was stopped by ${killedBy}`);
     });
   });
-  clearTimeout(limit);
   signal?.removeEventListener('abort', stop);
   throwIfAborted(signal);
-  if (ended !== undefined)
-    throw new LacunaError('runtime', `${failure}: ${ended}`, {
-      hint: `It ran in ${python}; another Python is named by --python PATH.`,
-      cause: new Error(report),
-    });
+  if (ended === undefined) return output;
+  throw new LacunaError('runtime', `${failure}: ${ended}`, {
+    hint: `It ran in ${python}; another Python is named by --python PATH.`,
+    cause: new Error(report),
+  });
 }
 
 function lastLines(report: string): string {
@@ -71,22 +81,10 @@ function lastLines(report: string): string {
  * does not run it.
  */
 export async function probeScript(python: string, script: string): Promise<JsonObject | undefined> {
-  let answer = '';
   try {
-    await runPython(python, [scriptPath(script), '--probe'], {
-      onOutput: (text) => {
-        answer += text;
-      },
-      failure: 'No answer',
-    });
     // A program that accepts any argument is not a Python.
-    return parseJsonObject(answer, 'the answer');
+    return parseJsonObject(await runScript(python, [script, '--probe'], { failure: 'No answer' }), 'the answer');
   } catch {
     return undefined;
   }
-}
-
-/** A script of this package. */
-export function scriptPath(name: string): string {
-  return packageFile(join('python', name));
 }

@@ -4,12 +4,14 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { EXPECTATIONS_NAME } from '../../../formats/checkpoint-kind.ts';
 import { readExpectations } from '../../../formats/expectations.ts';
+import { type Checkpoint, parametersOf } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { Expectations } from '../../core/expectations.ts';
 import { type Given, path } from '../../core/options.ts';
 import { type JobOptions, SILENT } from '../../core/progress.ts';
 import { exists } from '../folder/output.ts';
-import { PYTHONS, probeScript, runPython, scriptPath } from '../peers/python.ts';
+import type { SourceOptions } from '../folder/source.ts';
+import { probeScript, pythonsFor, runScript } from '../peers/python.ts';
 import type { VerifyPrompt } from './verify-prompts.ts';
 
 export const REFERENCE = {
@@ -21,19 +23,20 @@ export const REFERENCE = {
 
 export interface ReferenceOptions extends Given<typeof REFERENCE> {}
 
-/** What Transformers must compute, and from what. */
-export interface ReferenceSubject {
-  /** A folder, or a GGUF file. */
-  readonly path: string;
+/** What Transformers must compute from: a folder, or a GGUF file. */
+export interface ReferenceSubject extends Pick<Checkpoint, 'path' | 'fingerprint'> {
   readonly adapter: string | undefined;
-  readonly fingerprint: string;
   /** Weights that the checkpoint holds. */
   readonly parameters: number;
 }
 
-export type Reference =
-  | { readonly kind: 'transformers'; readonly python: string }
-  | { readonly kind: 'expectations'; readonly path: string; readonly expectations: Expectations };
+export interface Transformers {
+  readonly kind: 'transformers';
+  readonly python: string;
+  readonly subject: ReferenceSubject;
+}
+
+export type Reference = Transformers | { readonly kind: 'expectations'; readonly expectations: Expectations };
 
 const SCRIPT = 'expectations.py';
 
@@ -44,50 +47,58 @@ const SCRIPT = 'expectations.py';
  * @throws LacunaError `not-found` with what to install when there is none, `mismatch` for another checkpoint's
  * expectations.
  */
-export async function findReference(
-  subject: ReferenceSubject,
-  { python, expectations }: ReferenceOptions,
+export async function referenceFor(
+  checkpoint: Checkpoint,
+  { python, expectations, adapter }: ReferenceOptions & Pick<SourceOptions, 'adapter'>,
 ): Promise<Reference> {
+  const subject = subjectOf(checkpoint, adapter);
   if (expectations !== undefined) return storedReference(expectations, subject);
-  const search = await searchPythons(subject, python);
-  if (search.python !== undefined) return { kind: 'transformers', python: search.python };
+  const found = await searchPythons(subject, python);
+  if ('kind' in found) return found;
   const beside = expectationsPath(subject.path);
   if (python === undefined && (await exists(beside))) return storedReference(beside, subject);
-  const none = python === undefined ? [`there is no ${beside}`] : [];
-  throw new LacunaError('not-found', `There is nothing to compare with: ${[...search.tried, ...none].join('; ')}`, {
+  const tried = python === undefined ? [...found.tried, `there is no ${beside}`] : found.tried;
+  throw new LacunaError('not-found', `There is nothing to compare with: ${tried.join('; ')}`, {
     hint: `${installHint(subject)} Or make the file where it is installed: lacuna verify expect ${subject.path}`,
   });
 }
 
 /** A Python with Transformers. Throws 'not-found' with what to install. */
-export async function findTransformers(subject: ReferenceSubject, python: string | undefined): Promise<string> {
-  const search = await searchPythons(subject, python);
-  if (search.python !== undefined) return search.python;
-  throw new LacunaError('not-found', `Transformers was not found: ${search.tried.join('; ')}`, {
+export async function findTransformers(
+  checkpoint: Checkpoint,
+  { python, adapter }: Pick<ReferenceOptions, 'python'> & Pick<SourceOptions, 'adapter'>,
+): Promise<Transformers> {
+  const subject = subjectOf(checkpoint, adapter);
+  const found = await searchPythons(subject, python);
+  if ('kind' in found) return found;
+  throw new LacunaError('not-found', `Transformers was not found: ${found.tried.join('; ')}`, {
     hint: installHint(subject),
   });
 }
 
-interface Search {
-  readonly python: string | undefined;
-  /** Why others were not used, one phrase each. */
-  readonly tried: readonly string[];
+function subjectOf(checkpoint: Checkpoint, adapter: string | undefined): ReferenceSubject {
+  const { path, fingerprint } = checkpoint;
+  return { path, fingerprint, adapter, parameters: parametersOf(checkpoint) };
 }
 
-async function searchPythons(subject: ReferenceSubject, named: string | undefined): Promise<Search> {
+/** The first that has what it takes, or why each was not used, one phrase each. */
+async function searchPythons(
+  subject: ReferenceSubject,
+  named: string | undefined,
+): Promise<Transformers | { readonly tried: readonly string[] }> {
   const tried: string[] = [];
-  for (const python of named === undefined ? PYTHONS : [named]) {
+  for (const python of pythonsFor(named)) {
     const missing = await missingPackages(python, subject);
-    if (missing?.length === 0) return { python, tried };
+    if (missing?.length === 0) return { kind: 'transformers', python, subject };
     if (missing !== undefined) tried.push(`${python} lacks ${missing.join(', ')}`);
     else if (named !== undefined) tried.push(`${python} does not run`);
   }
-  return { python: undefined, tried: tried.length === 0 ? ['there is no Python'] : tried };
+  return { tried: tried.length === 0 ? ['there is no Python'] : tried };
 }
 
 /** Packages beyond torch and Transformers, and what they are for. */
 function extraPackages(subject: ReferenceSubject): string[] {
-  return [...(subject.adapter === undefined ? [] : ['peft']), ...(isGguf(subject) ? ['gguf'] : [])];
+  return [...(subject.adapter === undefined ? [] : ['peft']), ...(isGguf(subject.path) ? ['gguf'] : [])];
 }
 
 function installHint(subject: ReferenceSubject): string {
@@ -97,7 +108,7 @@ function installHint(subject: ReferenceSubject): string {
 
 /** Where the expectations of the checkpoint at `path` (a folder or a file) are searched. */
 export function expectationsPath(path: string): string {
-  return extname(path).toLowerCase() === '.gguf' ? `${path}.${EXPECTATIONS_NAME}` : join(path, EXPECTATIONS_NAME);
+  return isGguf(path) ? `${path}.${EXPECTATIONS_NAME}` : join(path, EXPECTATIONS_NAME);
 }
 
 async function storedReference(path: string, { fingerprint, path: checkpoint }: ReferenceSubject): Promise<Reference> {
@@ -106,7 +117,7 @@ async function storedReference(path: string, { fingerprint, path: checkpoint }: 
     throw new LacunaError('mismatch', `${path} was made from another checkpoint than ${checkpoint}`, {
       hint: `Make it anew: lacuna verify expect ${checkpoint} -o ${path} --force`,
     });
-  return { kind: 'expectations', path, expectations };
+  return { kind: 'expectations', expectations };
 }
 
 /** Packages that `python` lacks for this subject; undefined if `python` does not run at all. */
@@ -117,7 +128,7 @@ async function missingPackages(python: string, subject: ReferenceSubject): Promi
   return needed.filter((name) => !versions[name]);
 }
 
-function isGguf({ path }: ReferenceSubject): boolean {
+function isGguf(path: string): boolean {
   return extname(path).toLowerCase() === '.gguf';
 }
 
@@ -131,25 +142,18 @@ export interface Question {
 /** The reference's results. `use` gets the prompts of the file, or those that Transformers was asked for. */
 export async function askReference<T>(
   reference: Reference,
-  subject: ReferenceSubject,
   question: Question,
   job: JobOptions,
   use: (expectations: Expectations) => Promise<T>,
 ): Promise<T> {
   if (reference.kind === 'expectations') return use(reference.expectations);
-  const ask = { python: reference.python, subject, question };
-  return askTransformers(ask, job, async (path) => use(await readExpectations(path)));
-}
-
-export interface AskOptions {
-  readonly python: string;
-  readonly subject: ReferenceSubject;
-  readonly question: Question;
+  return askTransformers(reference, question, job, async (path) => use(await readExpectations(path)));
 }
 
 /** Runs python/expectations.py. Its file exists while `use` works on it. */
 export async function askTransformers<T>(
-  { python, subject, question }: AskOptions,
+  { python, subject: { path, adapter, ...subject } }: Transformers,
+  question: Question,
   { progress = SILENT, signal, threads }: JobOptions,
   use: (path: string) => Promise<T>,
 ): Promise<T> {
@@ -157,9 +161,14 @@ export async function askTransformers<T>(
   try {
     const output = join(folder, EXPECTATIONS_NAME);
     const request = join(folder, 'request.json');
-    await writeFile(request, JSON.stringify({ ...requestFor(subject), ...question, output, threads: threads ?? null }));
+    const source = {
+      folder: resolve(isGguf(path) ? dirname(path) : path),
+      gguf: isGguf(path) ? basename(path) : null,
+      adapter: adapter === undefined ? null : resolve(adapter),
+    };
+    await writeFile(request, JSON.stringify({ ...source, ...subject, ...question, output, threads: threads ?? null }));
     const stage = progress.stage('Asking Transformers', question.prompts.length * (1 + question.steps), 'calls');
-    await runPython(python, [scriptPath(SCRIPT), request], {
+    await runScript(python, [SCRIPT, request], {
       signal,
       onOutput: (text) => stage.advance([...text.matchAll(/^called$/gm)].length),
       failure: 'Transformers could not compute the reference',
@@ -169,15 +178,4 @@ export async function askTransformers<T>(
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-function requestFor(subject: ReferenceSubject) {
-  const { path, adapter, fingerprint, parameters } = subject;
-  return {
-    folder: resolve(isGguf(subject) ? dirname(path) : path),
-    gguf: isGguf(subject) ? basename(path) : null,
-    adapter: adapter === undefined ? null : resolve(adapter),
-    fingerprint,
-    parameters,
-  };
 }
