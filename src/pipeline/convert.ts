@@ -5,7 +5,6 @@ import { refuseExistingFolder } from '../../formats/files.ts';
 import { weightBytesOf } from '../../formats/onnx/index.ts';
 import { type Checkpoint, hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
-import type { Graph } from '../core/graph.ts';
 import type { Manifest } from '../core/manifest.ts';
 import type { ModelPieces, ModelSpec } from '../core/model.ts';
 import { door, files, listOf, optionsOf, path } from '../core/options.ts';
@@ -20,11 +19,10 @@ import {
   listed,
   type Precision,
   ROUNDINGS,
-  type Rounding,
   VOCABULARY_NAMES,
 } from '../core/precision.ts';
 import { fuseDecoderParts } from '../rewrite/index.ts';
-import { type FolderContent, writeModelFolder } from './folder/model-folder.ts';
+import { type FolderContent, type FolderModel, writeModelFolder } from './folder/model-folder.ts';
 import { bfloat16Notes } from './folder/notes.ts';
 import { denseGraph, openSource, SOURCE, type SourceOptions } from './folder/source.ts';
 import { modelFileOf } from './folder/transformers-js.ts';
@@ -147,13 +145,8 @@ export function precisionsFor(options: ConvertOptions): readonly Precision[] {
 }
 
 /** A checkpoint in one of these precisions. */
-export interface OpenedModel {
-  readonly precision: Precision;
+export interface OpenedModel extends FolderModel {
   readonly pieces: ModelPieces;
-  readonly graph: Graph;
-  /** How texts round the layers, and which texts; undefined if they do not. */
-  readonly rounding: Rounding | undefined;
-  readonly calibratedOn: MeasuredImportance['texts'] | undefined;
 }
 
 export function openModels(

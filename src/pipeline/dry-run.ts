@@ -94,17 +94,23 @@ export interface DryRunResult {
 export const dryRun = door('dryRun', convertOptions, async (options: ConvertOptions): Promise<DryRunResult> => {
   const problems: LacunaError[] = [];
   const precisions = await attemptAsync(problems, async () => precisionsFor(options));
-  await checkOutput(problems, options);
+  const { output, force = false } = options;
+  await attemptAsync(problems, () => refuseExistingFolder(output, { force }));
+  await attemptAsync(problems, () => checkWritable(dirname(resolve(output))));
   const survey = await surveyCheckpoint(problems, options);
   const models = survey && (await openWhatFits(problems, survey, precisions, options));
   const plan = models && (await planWriting(models, survey, options));
-  const freeBytes = await freeBytesAt(options.output);
+  const freeBytes = await freeBytesAt(output);
   if (plan !== undefined && freeBytes !== undefined && plan.totalBytes > freeBytes)
-    problems.push(diskTooFull(options.output, plan.totalBytes, freeBytes));
+    problems.push(
+      new LacunaError('io', `${output} will take ${plan.totalBytes} bytes, and ${freeBytes} are free there`, {
+        hint: 'Free space, write to another disk, or choose a smaller --dtype.',
+      }),
+    );
   if (survey !== undefined && options.verify !== undefined)
     await attemptAsync(problems, () => referenceFor(survey.checkpoint, { ...options, ...options.verify }));
   return {
-    output: options.output,
+    output,
     spec: models?.[0].pieces.spec,
     precisions: (precisions ?? []).map(({ name }) => name),
     files: plan?.files,
@@ -115,11 +121,6 @@ export const dryRun = door('dryRun', convertOptions, async (options: ConvertOpti
     notes: survey === undefined ? [] : await notesFor(survey, models, options),
   };
 });
-
-async function checkOutput(problems: LacunaError[], { output, force = false }: ConvertOptions): Promise<void> {
-  await attemptAsync(problems, () => refuseExistingFolder(output, { force }));
-  await attemptAsync(problems, () => checkWritable(dirname(resolve(output))));
-}
 
 /** A checkpoint as far as it can be read. */
 interface Survey {
@@ -189,11 +190,13 @@ async function planWriting(models: readonly OpenedModel[], { checkpoint }: Surve
     threads = Math.max(threads, pace.threads);
   }
   const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  // All files except the weights are in memory once, one after the other.
+  const inMemory = files.filter(({ path }) => !path.endsWith('.onnx_data'));
   const estimate: DryRunEstimate = {
     seconds,
     measuredBytes,
     threads,
-    peakMemoryBytes: peakBytes(models, threads) + Math.max(0, ...files.filter(isSmall).map(({ bytes }) => bytes)),
+    peakMemoryBytes: peakBytes(models, threads) + Math.max(0, ...inMemory.map(({ bytes }) => bytes)),
     referenceMemoryBytes: options.verify && TRANSFORMERS_BYTES + 4 * parametersOf(checkpoint),
   };
   return { files, totalBytes, estimate };
@@ -204,11 +207,6 @@ function peakBytes(models: readonly OpenedModel[], threads: number): number {
   return BASE_BYTES + threads * Math.max(...models.map(({ precision }) => THREAD_BYTES[precision.linear.kind]));
 }
 
-/** All files except the weights are in memory once, one after the other. */
-function isSmall({ path }: PlannedFile): boolean {
-  return !path.endsWith('.onnx_data');
-}
-
 /** The file system of an existing or future path; undefined if unknown. */
 export async function freeBytesAt(output: string): Promise<number | undefined> {
   const folder = await presentFolder(dirname(resolve(output)));
@@ -216,12 +214,6 @@ export async function freeBytesAt(output: string): Promise<number | undefined> {
     ({ bavail, bsize }) => bavail * bsize,
     () => undefined,
   );
-}
-
-function diskTooFull(output: string, wanted: number, free: number): LacunaError {
-  return new LacunaError('io', `${output} will take ${wanted} bytes, and ${free} are free there`, {
-    hint: 'Free space, write to another disk, or choose a smaller --dtype.',
-  });
 }
 
 async function notesFor(

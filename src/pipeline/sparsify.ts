@@ -13,15 +13,14 @@ import {
   type Precision,
   type PrecisionName,
 } from '../core/precision.ts';
-import type { JobOptions } from '../core/progress.ts';
 import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
-import { isModelFolder, writeModelFolder } from './folder/model-folder.ts';
+import { isModelFolder, type WriteFolderOptions, writeModelFolder } from './folder/model-folder.ts';
 import { type DenseModel, denseModel, openDense, openSource, SOURCE, type SourceOptions } from './folder/source.ts';
 import { count, flag } from './options.ts';
 import { openPlan } from './plan.ts';
-import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding/rounding.ts';
+import { inRoundingWorkspace, roundLayers } from './rounding/rounding.ts';
 import { pinnedTexts } from './texts/texts.ts';
 
 export interface SparsifyResult {
@@ -85,20 +84,13 @@ export const sparsify = door('sparsify', sparsifyOptions, async (options: Sparsi
   checkHost(precision, plan.host);
   await refuseExistingFolder(output, { force: options.force ?? false });
   const round = async (work: string) => {
-    const rounded = await roundLayers(checkpoint, [precision], work, {
-      ...options,
-      data,
-      turnables: leavesOutNeurons(plan),
-    });
+    // Where blocks compute only some of their neurons, kernels read `down` along both of its axes.
+    const turnables = plan.blocks.some(({ choice }) => choice !== undefined);
+    const rounded = await roundLayers(checkpoint, [precision], work, { ...options, data, turnables });
     return writeSparse(output, denseModel(checkpoint, precision, rounded), plan, tensors, options);
   };
   return inRoundingWorkspace(output, round, options);
 });
-
-/** Whether blocks compute only some of their neurons, so that kernels read `down` along both of its axes. */
-function leavesOutNeurons({ blocks }: Plan): boolean {
-  return blocks.some(({ choice }) => choice !== undefined);
-}
 
 /** The same for a model and a plan in memory. */
 export async function writeSparse(
@@ -106,20 +98,16 @@ export async function writeSparse(
   model: DenseModel,
   plan: Plan,
   tensors: PlanTensors,
-  options: JobOptions & { readonly force?: boolean },
+  options: WriteFolderOptions,
 ): Promise<SparsifyResult> {
   checkSameModel(model, plan);
   checkHost(model.precision, plan.host);
   const { spec, fingerprint, precision, rounded } = model;
   const { graph, report } = applyPlan(model.graph, plan, tensors, rounded?.turnables.get(precision.name));
-  const models = [{ graph: fuseDecoderParts(graph), precision, ...howRounded(rounded) }];
+  const rounding = rounded && { rounding: 'gptq' as const, calibratedOn: rounded.texts };
+  const models = [{ graph: fuseDecoderParts(graph), precision, ...rounding }];
   const manifest = await writeModelFolder(output, { models, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };
-}
-
-/** How a folder's weights were rounded, by its manifest. */
-export function howRounded(rounded: RoundedLayers | undefined) {
-  return rounded && { rounding: 'gptq' as const, calibratedOn: rounded.texts };
 }
 
 function checkSameModel(model: Pick<DenseModel, 'fingerprint' | 'path'>, plan: Plan): void {

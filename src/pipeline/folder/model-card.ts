@@ -1,9 +1,9 @@
 /** README.md of an output folder: what it is, what was done to it, and how to load it. */
 import { percent } from '../../core/figures.ts';
+import type { ManifestModel } from '../../core/manifest.ts';
 import type { ModelSpec } from '../../core/model.ts';
 import type { Plan } from '../../core/plan.ts';
 import { FLOATS, type Precision, type Rounding, vocabularyOf } from '../../core/precision.ts';
-import type { TextIdentity } from '../../core/statistics.ts';
 import { TARGETS } from '../../core/target.ts';
 
 export interface CardContent {
@@ -13,13 +13,8 @@ export interface CardContent {
   readonly models: readonly CardModel[];
 }
 
-export interface CardModel {
-  readonly file: string;
+interface CardModel extends Pick<ManifestModel, 'file' | 'rounding' | 'calibratedOn' | 'onnxruntime'> {
   readonly precision: Precision;
-  readonly rounding?: Rounding | undefined;
-  readonly calibratedOn?: readonly TextIdentity[] | undefined;
-  /** The oldest ONNX Runtime that loads it, as ">=1.21". */
-  readonly onnxruntime: string;
 }
 
 /** Markdown with the front matter for the Hub. */

@@ -11,7 +11,7 @@ import { MAX_SMALL_FILE_BYTES, openModelFiles, readSmallJson, readSmallText } fr
 import type { ModelFiles } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { Graph } from '../../core/graph.ts';
-import { type JsonObject, prettyJson } from '../../core/json.ts';
+import { prettyJson } from '../../core/json.ts';
 import {
   LACUNA_VERSION,
   MANIFEST_FORMAT,
@@ -91,7 +91,10 @@ export async function writeModelFolder(
 ): Promise<Manifest> {
   return withNewFolder(path, { force: options.force ?? false }, async (folder) => {
     await mkdir(join(folder, 'onnx'));
-    const weights = await writeModels(folder, content, options);
+    const weights: WrittenFile[] = [];
+    // One after the other, because each of them keeps the disk busy.
+    for (const [index, { graph, precision }] of content.models.entries())
+      weights.push(...(await writeOnnx(graph, join(folder, modelFileOf(precision, index)), options)));
     const copied = await copySmallFiles(content.source, folder);
     const written = Object.entries(await configTexts(content));
     for (const [name, text] of written) await writeFile(join(folder, name), text);
@@ -101,18 +104,6 @@ export async function writeModelFolder(
     await writeFile(join(folder, MANIFEST_FILE), prettyJson(manifest));
     return manifest;
   });
-}
-
-/** One after the other, because each of them keeps the disk busy. */
-async function writeModels(
-  folder: string,
-  { models }: FolderContent,
-  options: WriteFolderOptions,
-): Promise<WrittenFile[]> {
-  const files: WrittenFile[] = [];
-  for (const [index, { graph, precision }] of models.entries())
-    files.push(...(await writeOnnx(graph, join(folder, modelFileOf(precision, index)), options)));
-  return files;
 }
 
 async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<string[]> {
@@ -165,24 +156,18 @@ export async function planModelFolder(content: FolderContent): Promise<readonly 
     files.push({ path, bytes: Buffer.byteLength(text) });
   // All checksums have the same length.
   const crc32 = checksumOf(new Uint8Array(0));
-  const manifest = describe(
-    '',
-    content,
-    files.map((file) => ({ ...file, crc32 })),
-  );
-  return [...files, { path: MANIFEST_FILE, bytes: Buffer.byteLength(prettyJson(manifest)) }];
+  const written = files.map((file) => ({ ...file, crc32 }));
+  const manifest = prettyJson(describe('', content, written));
+  return [...files, { path: MANIFEST_FILE, bytes: Buffer.byteLength(manifest) }];
 }
 
-export interface PlannedFile {
-  readonly path: string;
-  readonly bytes: number;
-}
+export type PlannedFile = Omit<WrittenFile, 'crc32'>;
 
 async function configTexts(content: FolderContent): Promise<Readonly<Record<string, string>>> {
   const sourceConfig = (await readSmallJson(content.source, 'config.json', MAX_JSON_BYTES))?.value;
   if (sourceConfig === undefined) throw new LacunaError('not-found', `${content.source.path} has no config.json`);
   const { spec, plan, models } = content;
-  const files: Record<string, string> = {
+  const files = {
     'config.json': prettyJson({
       ...hostConfig(sourceConfig),
       'transformers.js_config': transformersJsConfig(models.map(({ precision }) => precision)),
@@ -194,9 +179,10 @@ async function configTexts(content: FolderContent): Promise<Readonly<Record<stri
       models: models.map((model, index) => ({ ...describeModel(model, index), precision: model.precision })),
     }),
   };
-  const tokenizerConfig = await readTokenizerConfig(content.source);
-  if (tokenizerConfig !== undefined) files['tokenizer_config.json'] = prettyJson(tokenizerConfig);
-  return files;
+  const tokenizerConfig = (await readSmallJson(content.source, 'tokenizer_config.json', MAX_JSON_BYTES))?.value;
+  if (tokenizerConfig === undefined) return files;
+  const template = await readSmallText(content.source, 'chat_template.jinja', MAX_JSON_BYTES);
+  return { ...files, 'tokenizer_config.json': prettyJson(portableTokenizerConfig(tokenizerConfig, template)) };
 }
 
 function describeModel({ graph, precision, rounding, calibratedOn }: FolderModel, index: number): ManifestModel {
@@ -212,12 +198,6 @@ function describeModel({ graph, precision, rounding, calibratedOn }: FolderModel
     ...(graph.functions.length > 0 && { operatorSet: OPERATOR_SET }),
     onnxruntime: oldestRuntime(graph),
   };
-}
-
-async function readTokenizerConfig(source: ModelFiles): Promise<JsonObject | undefined> {
-  const config = (await readSmallJson(source, 'tokenizer_config.json', MAX_JSON_BYTES))?.value;
-  if (config === undefined) return undefined;
-  return portableTokenizerConfig(config, await readSmallText(source, 'chat_template.jinja', MAX_JSON_BYTES));
 }
 
 async function checkFile(path: string): Promise<WrittenFile> {
@@ -300,37 +280,32 @@ export async function readManifest(path: string): Promise<Manifest> {
 /**
  * The model of the precision `dtype` in a folder, or the first.
  *
- * @throws LacunaError `usage` when the folder holds no such model.
+ * @throws LacunaError `usage` when the folder holds no such model, `bad-file` when ONNX Runtime could not open it safely.
  */
 export async function chooseModel(path: string, dtype?: string): Promise<ChosenModel> {
   const manifest = await readManifest(path);
   const { models } = manifest;
   const model = dtype === undefined ? models[0] : models.find(({ precision }) => precision === dtype);
-  if (model !== undefined) return { manifest, model, modelPath: await safeModel(join(path, model.file)) };
-  const there = models.map(({ precision }) => precision).join(', ');
-  throw new LacunaError('usage', `${path} holds no ${dtype} model, but ${there}`, {
-    hint: 'Choose one of those; lacuna convert CHECKPOINT -o DIR --dtype NAMES makes a folder with others.',
-  });
-}
-
-/** The model's path, if ONNX Runtime can safely open it. */
-async function safeModel(modelPath: string): Promise<string> {
+  if (model === undefined) {
+    const there = models.map(({ precision }) => precision).join(', ');
+    throw new LacunaError('usage', `${path} holds no ${dtype} model, but ${there}`, {
+      hint: 'Choose one of those; lacuna convert CHECKPOINT -o DIR --dtype NAMES makes a folder with others.',
+    });
+  }
+  const modelPath = join(path, model.file);
   checkNumbers(await readNumbers(modelPath), modelPath);
-  return modelPath;
+  return { manifest, model, modelPath };
 }
 
 /** What to compare with: a model of another folder, or another precision of the same folder, or the same in another engine. */
-export function baselineOf(given: {
-  readonly folder: string;
-  readonly dtype?: string | undefined;
-  readonly against?: string | undefined;
-  readonly againstDtype?: string | undefined;
-  readonly againstEngine?: string | undefined;
-}): { readonly folder: string; readonly dtype: string | undefined } | undefined {
-  const { folder, dtype, against, againstDtype, againstEngine } = given;
+export function baselineOf({ folder, dtype, against, againstDtype, againstEngine }: Compared) {
   if (against !== undefined) return { folder: against, dtype: againstDtype };
   if (againstDtype === undefined && againstEngine === undefined) return undefined;
   return { folder, dtype: againstDtype ?? dtype };
+}
+
+interface Compared extends Partial<Record<'dtype' | 'against' | 'againstDtype' | 'againstEngine', string>> {
+  readonly folder: string;
 }
 
 export async function openModelFolder(path: string, dtype?: string): Promise<ModelFolder> {
