@@ -45,7 +45,7 @@ export interface Speedup extends Spread {
   readonly upperBound: number | null;
 }
 
-export interface SubjectResult {
+interface SubjectResult {
   readonly name: string;
   readonly decodeTokensPerSecond: Spread;
   readonly prefillTokensPerSecond: Spread;
@@ -55,14 +55,10 @@ export interface SubjectResult {
   readonly bandwidthShare: number | null;
 }
 
-export interface BenchResult {
+type Counts = Required<Pick<BenchOptions, 'promptTokens' | 'repeats' | 'rounds' | 'stepsPerBlock'>>;
+
+export interface BenchResult extends Counts {
   readonly threads: number | null;
-  readonly promptTokens: number;
-  /** How many times sessions were opened anew. */
-  readonly repeats: number;
-  /** Timed rounds of each repeat. */
-  readonly rounds: number;
-  readonly stepsPerBlock: number;
   readonly memoryBandwidth: number | null;
   readonly subjects: readonly SubjectResult[];
   /** Time of the first / time of the second, one value for each round of all repeats; null for one model. */
@@ -114,15 +110,14 @@ export async function bench(
     memoryBandwidth: memoryBandwidth ?? null,
     subjects: timed[0].subjects.map(({ name, ffnBytesPerToken = null, weightBytesPerToken = null }, index) => {
       const decodeTokensPerSecond = rates(decodes, index, stepsPerBlock);
-      const bytesPerSecond = weightBytesPerToken === null ? null : weightBytesPerToken * decodeTokensPerSecond.median;
+      const isKnown = weightBytesPerToken !== null && memoryBandwidth !== undefined;
       return {
         name,
         decodeTokensPerSecond,
         prefillTokensPerSecond: rates(prefills, index, promptTokens),
         ffnBytesPerToken,
         weightBytesPerToken,
-        bandwidthShare:
-          bytesPerSecond === null || memoryBandwidth === undefined ? null : bytesPerSecond / memoryBandwidth,
+        bandwidthShare: isKnown ? (weightBytesPerToken * decodeTokensPerSecond.median) / memoryBandwidth : null,
       };
     }),
     speedup: speedupOf(timed.map((repeat) => repeat.decodes)),
@@ -164,66 +159,42 @@ interface Repeat {
 type Feeds = readonly (readonly number[])[];
 
 /** What a repeat feeds, and how it is observed. */
-interface Course {
+interface Course extends Required<Pick<BenchOptions, 'now'>>, Pick<BenchOptions, 'signal'> {
   readonly prompt: Feeds;
   /** For each round. The first is not timed. */
   readonly blocks: readonly Feeds[];
-  readonly now: () => number;
-  readonly signal: AbortSignal | undefined;
   readonly stage: ProgressStage;
 }
 
 /** One block of each kind comes first and does not count: it meets cold caches and a runtime that still allocates. */
 async function timeRepeat(opened: readonly BenchSubject[], course: Course): Promise<Repeat> {
+  const { prompt, blocks, now, signal, stage } = course;
   const sessions = opened.map(({ session }) => session);
   const once = [...sessions.keys()];
   // The order 0 1 1 0: slow drift of the machine affects both alike.
   const twice = [...once, ...once.toReversed()];
-  const time = (order: readonly number[], feeds: Feeds, caches: readonly KvCache[]) =>
-    timeRound({ sessions, order, feeds, caches }, course);
-
-  const { prompt, blocks } = course;
   const empty = sessions.map((session) => session.emptyCache());
+  // Caches of the last turns. A session with one cache in place has overwritten the earlier ones.
+  let grown = empty;
+  /** Times the sessions in this order. Every turn of a session continues its cache in `caches`. */
+  const time = async (order: readonly number[], feeds: Feeds, caches: readonly KvCache[]): Promise<Milliseconds> => {
+    throwIfAborted(signal);
+    const milliseconds = sessions.map(() => 0);
+    grown = [...caches];
+    for (const index of order) {
+      const start = now();
+      grown[index] = await feedAll(sessions[index], feeds, caches[index]);
+      milliseconds[index] += now() - start;
+    }
+    stage.advance(1);
+    return milliseconds;
+  };
   await time(once, prompt, empty);
   const prefill = await time(twice, prompt, empty);
-  let { caches } = await time(once, blocks[0], prefill.caches);
+  await time(once, blocks[0], grown);
   const decodes: Milliseconds[] = [];
-  for (const block of blocks.slice(1)) {
-    const round = await time(twice, block, caches);
-    decodes.push(round.milliseconds);
-    caches = round.caches;
-  }
-  const subjects = opened.map(({ session, ...subject }) => subject);
-  return { subjects, prefill: prefill.milliseconds, decodes };
-}
-
-interface Round {
-  readonly sessions: readonly Session[];
-  /** The session that has this turn. */
-  readonly order: readonly number[];
-  readonly feeds: Feeds;
-  /** The cache that each session's turns continue. */
-  readonly caches: readonly KvCache[];
-}
-
-interface TimedRound {
-  readonly milliseconds: Milliseconds;
-  /** Caches of the last turns. A session with one cache in place has overwritten the earlier ones. */
-  readonly caches: readonly KvCache[];
-}
-
-async function timeRound({ sessions, order, feeds, caches }: Round, course: Course): Promise<TimedRound> {
-  const { now, signal, stage } = course;
-  throwIfAborted(signal);
-  const milliseconds = sessions.map(() => 0);
-  const grown = [...caches];
-  for (const index of order) {
-    const start = now();
-    grown[index] = await feedAll(sessions[index], feeds, caches[index]);
-    milliseconds[index] += now() - start;
-  }
-  stage.advance(1);
-  return { milliseconds, caches: grown };
+  for (const block of blocks.slice(1)) decodes.push(await time(twice, block, grown));
+  return { subjects: opened.map(({ session, ...subject }) => subject), prefill, decodes };
 }
 
 /** Tokens fed one by one, decoded in the session's fastest way. */

@@ -32,10 +32,9 @@ export interface EngineOptions extends SessionOptions {
   readonly operatorSet?: number | undefined;
 }
 
-/** Opens the sessions in which a model is measured. */
+/** What runs a model, and the native core if that does. */
 export interface MeasuringEngine {
   readonly engine: Engine;
-  /** The native core, if it is the engine. */
   readonly native: NativeFiles | undefined;
 }
 
@@ -57,16 +56,14 @@ export async function chooseEngine(options: EngineOptions): Promise<MeasuringEng
   return { engine: 'stock', native: undefined };
 }
 
-export interface DecodingSession {
-  readonly engine: Engine;
-  readonly session: Session;
-}
-
 /**
  * Opens a model for decoding one text. Throws `not-found` if the native core was asked for and is not built, and any
  * error of opening the model.
  */
-export async function openDecodingSession(modelPath: string, options: EngineOptions = {}): Promise<DecodingSession> {
+export async function openDecodingSession(
+  modelPath: string,
+  options: EngineOptions,
+): Promise<{ engine: Engine; session: Session }> {
   const { engine, progress = SILENT } = options;
   const native = await wantedCore(options);
   if (native === undefined) return { engine: 'stock', session: await openSession(modelPath, options) };
@@ -127,8 +124,10 @@ export async function installedHost({ name, floats }: Precision, nativeFolder?: 
 /** The native core's files, unless stock ONNX Runtime was asked for. */
 async function wantedCore({ engine, nativeFolder }: EngineOptions): Promise<NativeFiles | undefined> {
   const native = engine === 'stock' ? undefined : await findNativeFiles(nativeFolder);
-  if (native === undefined && engine === 'native') throw notBuilt();
-  return native;
+  if (native !== undefined || engine !== 'native') return native;
+  throw new LacunaError('not-found', 'The native core is not built here', {
+    hint: 'Build it with `npm run build:native`, or use --engine stock.',
+  });
 }
 
 /** The native core's files; undefined without the addon for Node. */
@@ -138,10 +137,4 @@ export async function findNativeFiles(nativeFolder?: string | URL): Promise<Nati
   if ((await stat(addon).catch(() => undefined)) === undefined) return undefined;
   const library = await findNativeLibrary(folder);
   return library.state === 'present' ? { addon, operators: library.path } : { addon };
-}
-
-function notBuilt(): LacunaError {
-  return new LacunaError('not-found', 'The native core is not built here', {
-    hint: 'Build it with `npm run build:native`, or use --engine stock.',
-  });
 }

@@ -3,14 +3,13 @@ import { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { dirname, join, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { LACUNA_VERSION } from '../../core/manifest.ts';
 import { findPackageFile } from './package-files.ts';
 
 export type NativeLibrary =
-  | { readonly state: 'absent'; readonly path: string; readonly why: string }
-  | { readonly state: 'unusable'; readonly path: string; readonly why: string }
+  | { readonly state: 'absent' | 'unusable'; readonly path: string; readonly why: string }
   | { readonly state: 'present'; readonly path: string };
 
 const FILE_NAMES: Readonly<Partial<Record<NodeJS.Platform, string>>> = {
@@ -33,33 +32,24 @@ function platformPackage(): string {
 }
 
 /**
- * Folder of the native core. If the platform package of the same version is installed beside this one, its folder;
- * otherwise the build folder of this package, whether it exists or not.
+ * The folder of the native core: the given one, else that of the platform package if it is installed beside this one in
+ * the same version, else the build folder of this package, whether it exists or not.
  */
-export function locateNative(): URL {
-  return pathToFileURL(
-    `${packagedFolder() ?? join(dirname(findPackageFile('package.json') ?? import.meta.filename), 'native/build/release/lib')}/`,
-  );
+export function nativePath(named?: string | URL): string {
+  if (named !== undefined) return typeof named === 'string' ? named : fileURLToPath(named);
+  const root = dirname(findPackageFile('package.json') ?? import.meta.filename);
+  return `${packagedFolder() ?? join(root, 'native/build/release/lib')}${sep}`;
 }
 
 function packagedFolder(): string | undefined {
-  const manifest = resolvePackage(platformPackage());
-  if (manifest === undefined) return undefined;
-  const { version } = JSON.parse(readFileSync(manifest, 'utf8'));
-  return version === LACUNA_VERSION ? join(dirname(manifest), 'lib') : undefined;
-}
-
-function resolvePackage(name: string): string | undefined {
+  let manifest: string;
   try {
-    return createRequire(import.meta.url).resolve(`${name}/package.json`);
+    manifest = createRequire(import.meta.url).resolve(`${platformPackage()}/package.json`);
   } catch {
     return undefined;
   }
-}
-
-/** The folder of the native core as a path: the given one, else the one of the installation. */
-export function nativePath(named: string | URL = locateNative()): string {
-  return typeof named === 'string' ? named : fileURLToPath(named);
+  const { version } = JSON.parse(readFileSync(manifest, 'utf8'));
+  return version === LACUNA_VERSION ? join(dirname(manifest), 'lib') : undefined;
 }
 
 /** What is in `folder`. Only headers are read. If a library is broken further on, the host that loads it finds out. */
@@ -68,12 +58,10 @@ export async function findNativeLibrary(folder: string): Promise<NativeLibrary> 
   if (name === undefined) return { state: 'absent', path: folder, why: `there is none for ${platform()}` };
   const path = join(folder, name);
   const header = await readHeader(path);
-  if (header === undefined)
-    return {
-      state: 'absent',
-      path,
-      why: `it is not built (npm run build:native), and ${platformPackage()} ${LACUNA_VERSION} is not installed`,
-    };
+  if (header === undefined) {
+    const why = `it is not built (npm run build:native), and ${platformPackage()} ${LACUNA_VERSION} is not installed`;
+    return { state: 'absent', path, why };
+  }
   const why = platform() === 'linux' ? elfProblem(header) : undefined;
   return why === undefined ? { state: 'present', path } : { state: 'unusable', path, why };
 }
