@@ -20,7 +20,10 @@ export interface ScorePair {
 /** `logits` holds one position. If the logits are NaN or infinite, the result is too. */
 export function score(logits: Float32Array, target: number): Score {
   const top = likeliest(logits);
-  return { nll: Math.log(sumOfExps(logits, logits[top])) + (logits[top] - logits[target]), top };
+  const max = logits[top];
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max);
+  return { nll: Math.log(sum) + (max - logits[target]), top };
 }
 
 /**
@@ -50,18 +53,6 @@ export function scorePair(baseline: Float32Array, model: Float32Array, target: n
 
 function likeliest(logits: Float32Array): number {
   let top = 0;
-  let max = logits[0];
-  for (let i = 1; i < logits.length; i++) {
-    if (logits[i] > max) {
-      max = logits[i];
-      top = i;
-    }
-  }
+  for (let i = 1; i < logits.length; i++) if (logits[i] > logits[top]) top = i;
   return top;
-}
-
-function sumOfExps(logits: Float32Array, max: number): number {
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max);
-  return sum;
 }

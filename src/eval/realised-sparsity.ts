@@ -2,17 +2,14 @@
  * What a sparse model really left out, from the values `layers.<i>.kept` and `layers.<i>.active` of a measured session.
  */
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import type { ModelSpec } from '../core/model.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
-import type { RuntimeTensor } from '../core/runner.ts';
-import type { Session } from '../core/session.ts';
+import type { Session, Step } from '../core/session.ts';
 import type { Windows } from './windows.ts';
 
-export interface FfnShape {
-  readonly numHiddenLayers: number;
-  readonly intermediateSize: number;
-}
+export type FfnShape = Pick<ModelSpec, 'numHiddenLayers' | 'intermediateSize'>;
 
-export interface LayerSparsity {
+interface LayerSparsity {
   readonly layer: number;
   /** Tokens for which the block ran, and for which it did not. */
   readonly activeTokens: number;
@@ -43,25 +40,18 @@ export interface Counts {
   readonly layers: readonly LayerCount[];
 }
 
-type Extras = Readonly<Record<string, RuntimeTensor>>;
-
 /**
  * How a model gets the tokens to measure: in one call, or one token a call, for plans that run calls of several tokens
  * dense. One call gives the logits of token-by-token decoding, because each token is decided on its own.
  */
 export type Feed = 'chunk' | 'token';
 
-export interface MeasureOptions extends JobOptions {
-  /** `chunk` by default. */
-  readonly feed?: Feed;
-}
-
 /** What a model leaves out of `windows`, each from an empty cache, at the positions that mode "all" scores. */
 export async function measureRealised(
   session: Session,
   windows: Windows,
   shape: FfnShape,
-  { feed = 'chunk', progress = SILENT, signal }: MeasureOptions = {},
+  { feed = 'chunk', progress = SILENT, signal }: JobOptions & { readonly feed?: Feed } = {},
 ): Promise<RealisedSparsity> {
   const stage = progress.stage('Measuring what is left out', windows.length * windows[0].length, 'tokens');
   const counts: Counts[] = [];
@@ -85,7 +75,7 @@ export function chunksOf(tokens: readonly number[], feed: Feed): readonly (reado
 }
 
 /** What the outputs of one step over `tokens` tokens say. A layer without outputs ran whole. */
-export function countStep(extras: Extras, tokens: number, shape: FfnShape): Counts {
+export function countStep(extras: Step['extras'], tokens: number, shape: FfnShape): Counts {
   const layers = Array.from({ length: shape.numHiddenLayers }, (_, layer) => {
     const active = total(extras, `layers.${layer}.active`, tokens) ?? tokens;
     const kept = total(extras, `layers.${layer}.kept`, tokens) ?? active * shape.intermediateSize;
@@ -128,7 +118,7 @@ function densityOf({ active, kept }: LayerCount, intermediateSize: number): numb
 }
 
 /** Sum of an output with one value for each token; undefined if the model has no such output. */
-function total(extras: Extras, name: string, tokens: number): number | undefined {
+function total(extras: Step['extras'], name: string, tokens: number): number | undefined {
   const tensor = extras[name];
   if (tensor === undefined) return undefined;
   const { data, dtype, dims } = tensor;

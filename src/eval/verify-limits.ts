@@ -24,14 +24,8 @@ export function judge({ prefill, decode }: Tallies, limits: Limits): Judgement {
   const total = addRows(prefill, decode);
   const all = figuresOf(total);
   const failures = broken(all, total, limits);
-  return {
-    all,
-    prefill: figuresOf(prefill),
-    decode: figuresOf(decode),
-    limits,
-    passed: failures.length === 0,
-    failures,
-  };
+  const passed = failures.length === 0;
+  return { all, prefill: figuresOf(prefill), decode: figuresOf(decode), limits, passed, failures };
 }
 
 function figuresOf({ rows, difference, largest, kl, agreed }: RowTally): VerificationFigures {

@@ -124,20 +124,10 @@ export async function calibrationInput(
   const texts = await encodeTexts(options.data ?? pinnedTexts('fit'), tokenizer);
   const { tokens: maxTokens = Number.POSITIVE_INFINITY, sequenceLength, shard, progress } = options;
   const held = texts.reduce((sum, { tokens }) => sum + tokens.length, 0);
-  checkTokens(wanted, held <= maxTokens ? held : inWholeSequences(maxTokens, sequenceLength), progress);
-  return {
-    texts,
-    sequenceLength,
-    maxTokens,
-    shard,
-    bosTokenId: tokenizer.bosTokenId,
-  };
-}
-
-/** If a text is longer than needed, whole sequences are taken from it. */
-function inWholeSequences(tokens: number, sequenceLength = DEFAULT_SEQUENCE_LENGTH): number {
-  const length = Math.min(sequenceLength, tokens);
-  return Math.floor(tokens / length) * length;
+  // If a text is longer than needed, whole sequences are taken from it.
+  const length = Math.min(sequenceLength ?? DEFAULT_SEQUENCE_LENGTH, maxTokens);
+  checkTokens(wanted, held <= maxTokens ? held : Math.floor(maxTokens / length) * length, progress);
+  return { texts, sequenceLength, maxTokens, shard, bosTokenId: tokenizer.bosTokenId };
 }
 
 export const mergeOptions = optionsOf({ inputs: files, output: path }, { force: flag });

@@ -31,8 +31,7 @@ import {
   openModelFolder,
 } from './folder/model-folder.ts';
 import { COMPARED, type ComparedOptions, count } from './options.ts';
-import { noteFittedTexts } from './texts/fitted-texts.ts';
-import { readWindows } from './texts/windows.ts';
+import { noteFittedTexts, readWindows, type TextMeasured } from './texts/windows.ts';
 
 export const evaluateOptions = optionsOf(
   { folder: path },
@@ -49,11 +48,6 @@ export const evaluateOptions = optionsOf(
 );
 
 export interface EvaluateOptions extends ComparedOptions, z.infer<typeof evaluateOptions> {}
-
-export interface TextMeasured {
-  readonly name: string;
-  readonly sha256: string;
-}
 
 export interface EvaluateResult {
   readonly folder: string;

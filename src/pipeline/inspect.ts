@@ -49,13 +49,11 @@ type Found =
     } & ExtrasSummary)
   | { readonly kind: 'adapter'; readonly path: string; readonly adapter: AdapterSummary }
   | { readonly kind: 'onnx'; readonly path: string; readonly graph: GraphSummary }
-  | {
+  | ({
       readonly kind: 'statistics';
       readonly path: string;
-      readonly model: Statistics['model'];
-      readonly texts: Statistics['texts'];
       readonly summary: StatisticsSummary;
-    }
+    } & Pick<Statistics, 'model' | 'texts'>)
   | { readonly kind: 'plan'; readonly path: string; readonly plan: Plan };
 
 /** `dtype`: which of a folder's precisions. */
@@ -111,17 +109,15 @@ async function inspectFolder(path: string, dtype?: string): Promise<Found> {
 async function inspectJson(path: string, dtype?: string): Promise<Found> {
   const { format } = (await readJsonObject(path, MAX_JSON_BYTES)).value;
   if (format === PLAN_FORMAT) return { kind: 'plan', path, plan: (await openPlan(path)).plan };
-  if (format === STATISTICS_FORMAT) return inspectStatistics(path);
+  if (format === STATISTICS_FORMAT) {
+    const statistics = await readStatistics(path);
+    const { model, texts } = statistics;
+    return { kind: 'statistics', path, model, texts, summary: summarise(statistics) };
+  }
   if (format === MANIFEST_FORMAT) return inspectFolder(dirname(path), dtype);
   throw new LacunaError('bad-file', `${path} is neither statistics nor a plan`, {
     hint: 'Of a checkpoint or a model folder, give the folder.',
   });
-}
-
-async function inspectStatistics(path: string): Promise<Found> {
-  const statistics = await readStatistics(path);
-  const { model, texts } = statistics;
-  return { kind: 'statistics', path, model, texts, summary: summarise(statistics) };
 }
 
 async function inspectCheckpoint(path: string): Promise<Found> {

@@ -81,7 +81,8 @@ async function install({ folder, nativeFolder }: OpsInstallOptions, config: Gena
     throw new LacunaError('exists', `${join(folder, CONFIG)} already names a library of operators: ${named}`, {
       hint: 'A session of onnxruntime-genai loads one such library: take that one out first.',
     });
-  const names = [basename(source), ...(await companions(source))];
+  const companions = (await readdir(dirname(source))).filter((name) => HIGHWAY.test(name));
+  const names = [basename(source), ...companions];
   for (const name of names)
     await writeFileAtomically(join(folder, beside, name), createReadStream(join(dirname(source), name)));
   // Last, so that a folder never names a missing file.
@@ -92,22 +93,15 @@ async function install({ folder, nativeFolder }: OpsInstallOptions, config: Gena
 async function uninstall(folder: string, { model, named, write }: GenaiConfig): Promise<OpsInstallResult> {
   const beside = posix.dirname(model);
   const present = await readdir(join(folder, beside)).catch(() => []);
-  const files = present.filter((name) => isOurs(name)).map((name) => posix.join(beside, name));
+  const files = present.filter((name) => HIGHWAY.test(name) || OURS.test(name)).map((name) => posix.join(beside, name));
   if (named !== undefined && files.includes(named)) await write(undefined);
   for (const file of files) await rm(join(folder, file), { force: true });
   return { folder, installed: false, files };
 }
 
 /** Highway's library. Ours loads it by its name. */
-async function companions(library: string): Promise<string[]> {
-  return (await readdir(dirname(library))).filter((name) => HIGHWAY.test(name));
-}
-
 const HIGHWAY = /^libhwy\.(so|\d+\.dylib)/;
-
-function isOurs(name: string): boolean {
-  return HIGHWAY.test(name) || /^(lib)?lacuna_ort\.(so|dylib|dll)$/.test(name);
-}
+const OURS = /^(lib)?lacuna_ort\.(so|dylib|dll)$/;
 
 async function refuseWithoutOperators(folder: string, model: string): Promise<void> {
   const { functions } = await readOnnx(join(folder, model));
@@ -135,18 +129,15 @@ async function readConfig(folder: string): Promise<GenaiConfig> {
       hint: `Give a folder made by lacuna sparsify, build, or convert to ${listed(BLOCK_NAMES, 'or')}.`,
     });
   const { value } = await readJsonObject(path, MAX_JSON_BYTES);
-  const decoder = objectIn(objectIn(value, 'model', path), 'decoder', path);
+  const model = objectIn(value, 'model', path);
+  const decoder = objectIn(model, 'decoder', path);
   const session = objectIn(decoder, 'session_options', path);
   const { custom_ops_library: named, ...others } = session;
   if (typeof decoder.filename !== 'string') throw badConfig(path, 'model.decoder.filename');
   if (named !== undefined && typeof named !== 'string') throw badConfig(path, 'custom_ops_library');
   const write = (library: string | undefined) => {
     const options = library === undefined ? others : { ...others, custom_ops_library: library };
-    const changed = {
-      ...value,
-      model: { ...objectIn(value, 'model', path), decoder: { ...decoder, session_options: options } },
-    };
-    return writeJson(path, changed);
+    return writeJson(path, { ...value, model: { ...model, decoder: { ...decoder, session_options: options } } });
   };
   return { model: decoder.filename, named, write };
 }

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { ModelBeside, RuntimeTensor } from '../core/runner.ts';
-import type { KvCache, Session, Step } from '../core/session.ts';
+import type { KvCache, Session, Step, StepOptions } from '../core/session.ts';
 import { type ModelSource, type OrtSession, openOrtSession, type SessionOptions } from './ort-session.ts';
 import { type CacheInput, readSignature, type Signature } from './signature.ts';
 import { emptyTensor } from './tensors.ts';
@@ -114,10 +114,7 @@ function pastOf(cache: KvCache, { past, dtype }: CacheInput): RuntimeTensor {
   return tensor;
 }
 
-function logitsOf(
-  { dtype, dims, data }: RuntimeTensor,
-  wanted: 'all' | 'last',
-): Pick<Step, 'logits' | 'rows' | 'vocab'> {
+function logitsOf({ dtype, dims, data }: RuntimeTensor, wanted: StepOptions['logits']): Omit<Step, 'cache' | 'extras'> {
   const [, rows, vocab] = dims;
   if (!(data instanceof Float32Array))
     throw new LacunaError('unsupported', `Expected float32 logits but the model returns ${dtype}`);

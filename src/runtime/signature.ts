@@ -24,20 +24,15 @@ export interface Signature {
 const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
 
 /** Throws `unsupported` for a graph that is not a decoder with a cache. */
-export function readSignature({
-  inputNames,
-  outputNames,
-  inputMetadata,
-  outputMetadata,
-}: OrtSession['metadata']): Signature {
+export function readSignature(metadata: OrtSession['metadata']): Signature {
+  const { inputNames, outputNames, inputMetadata, outputMetadata } = metadata;
   const cache = inputMetadata.filter(({ name }) => PAST.test(name)).map(cacheInput);
   const presents = cache.map(({ present }) => present);
-  const wanted = { inputs: ['input_ids', 'attention_mask'], outputs: ['logits', ...presents] };
   const missing = [
-    ...wanted.inputs.filter((name) => !inputNames.includes(name)),
-    ...wanted.outputs.filter((name) => !outputNames.includes(name)),
+    ...['input_ids', 'attention_mask'].filter((name) => !inputNames.includes(name)),
+    ...['logits', ...presents].filter((name) => !outputNames.includes(name)),
+    ...(cache.length === 0 ? ['past_key_values.0.key'] : []),
   ];
-  if (cache.length === 0) missing.push('past_key_values.0.key');
   if (missing.length > 0) throw notADecoder(`without ${missing.join(', ')}`);
   const takes = ['input_ids', 'attention_mask', 'position_ids'];
   const unknown = inputNames.filter((name) => !takes.includes(name) && !PAST.test(name));

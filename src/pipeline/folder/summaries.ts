@@ -15,8 +15,7 @@ import { type Checkpoint, hasTokenizer, type ModelFiles } from '../../core/check
 import { byteLength, elementCount } from '../../core/dtype.ts';
 import type { LacunaError } from '../../core/errors.ts';
 import { sumBy } from '../../core/figures.ts';
-import type { Body, Graph, Initializer, ValueInfo } from '../../core/graph.ts';
-import { LACUNA_DOMAIN } from '../../core/graph.ts';
+import { type Graph, type Initializer, LACUNA_DOMAIN } from '../../core/graph.ts';
 import type { ModelSpec } from '../../core/model.ts';
 import { FLOATS } from '../../core/precision.ts';
 import { attempt } from '../../core/problems.ts';
@@ -24,17 +23,18 @@ import { storedIn } from '../../core/tensor.ts';
 import { storedBytes } from '../../quantize/ggml/types.ts';
 import { MAX_JSON_BYTES } from './model-folder.ts';
 
-export interface GraphSummary {
-  readonly opsets: Readonly<Record<string, number>>;
-  readonly inputs: readonly ValueInfo[];
-  readonly outputs: readonly ValueInfo[];
+/** Bytes by what they are for, and by how they are stored. */
+interface BytesSummary {
+  readonly bytesByKind: Readonly<Record<WeightKind, number>>;
+  readonly bytesByDtype: Readonly<Record<string, number>>;
+}
+
+export interface GraphSummary extends BytesSummary, Pick<Graph, 'opsets' | 'inputs' | 'outputs'> {
   /** Operators of the main graph, `domain.name` -> count, largest count first. */
   readonly operators: Readonly<Record<string, number>>;
   readonly functions: readonly string[];
   /** Data that several initializers share counts once, for the first of them. */
   readonly weightBytes: number;
-  readonly bytesByKind: Readonly<Record<WeightKind, number>>;
-  readonly bytesByDtype: Readonly<Record<string, number>>;
 }
 
 /** Other files and facts of a model. */
@@ -43,7 +43,7 @@ export interface ExtrasSummary {
   readonly hasChatTemplate: boolean;
 }
 
-export interface CheckpointSummary extends ExtrasSummary {
+export interface CheckpointSummary extends ExtrasSummary, BytesSummary {
   readonly spec: ModelSpec | undefined;
   /** How its layers are built; undefined if `spec` is. */
   readonly layout: ModelLayout | undefined;
@@ -53,8 +53,6 @@ export interface CheckpointSummary extends ExtrasSummary {
   readonly tensors: number;
   readonly parameters: number;
   readonly parametersByKind: Readonly<Record<WeightKind, number>>;
-  readonly bytesByKind: Readonly<Record<WeightKind, number>>;
-  readonly bytesByDtype: Readonly<Record<string, number>>;
 }
 
 /** `opening` and `unread` are problems of opening it: weights that are missing or damaged. */
@@ -125,8 +123,7 @@ function storedOnce(initializers: readonly Initializer[]): Initializer[] {
   });
 }
 
-function countOperators(body: Body): Record<string, number> {
-  const names = body.nodes.map(({ domain, opType }) => (domain === '' ? opType : `${domain}.${opType}`));
-  const counts = sumBy(names.map((name) => [name, 1]));
+function countOperators({ nodes }: Graph): Record<string, number> {
+  const counts = sumBy(nodes.map(({ domain, opType }) => [domain === '' ? opType : `${domain}.${opType}`, 1]));
   return Object.fromEntries(Object.entries(counts).sort(([a, m], [b, n]) => n - m || a.localeCompare(b)));
 }

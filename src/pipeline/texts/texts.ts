@@ -5,19 +5,16 @@ import type { Tokenizer } from '../../../formats/tokenizer/index.ts';
 import { LacunaError } from '../../core/errors.ts';
 import { packageFile } from '../engine/package-files.ts';
 
-export interface EncodedText {
-  readonly name: string;
-  /** Hash of the file's bytes. */
-  readonly sha256: string;
+interface EncodedText extends Pick<TextFile, 'name' | 'sha256'> {
   /** All documents of the file, one after the other. */
   readonly tokens: readonly number[];
 }
 
-/** `fit` for statistics, `choose` for thresholds, `test` for the figures. They share no document. */
-export type TextRole = 'fit' | 'choose' | 'test';
-
-/** The texts used by default: one of the package's. */
-export function pinnedTexts(role: TextRole): readonly string[] {
+/**
+ * The texts used by default: one of the package's. `fit` is for statistics, `choose` for thresholds, `test` for the
+ * figures. They share no document.
+ */
+export function pinnedTexts(role: 'fit' | 'choose' | 'test'): readonly string[] {
   return [packageFile(`texts/${role}.txt`)];
 }
 
@@ -64,16 +61,13 @@ function encode({ at, content }: TextDocument, tokenizer: Tokenizer): number[] {
   }
 }
 
-/** Roles of texts, with their files. */
-export type TextsByRole = Readonly<Record<string, readonly string[]>>;
-
 /**
  * Throws `usage` if two roles share a file or a document, because a figure on a text that was used for fitting is too
  * good.
  *
  * @example await checkDisjoint({ fit: ['fit.txt'], choose: ['choose.txt'], test: ['chats.jsonl'] });
  */
-export async function checkDisjoint(roles: TextsByRole): Promise<void> {
+export async function checkDisjoint(roles: Readonly<Record<string, readonly string[]>>): Promise<void> {
   const texts = await Promise.all(
     Object.entries(roles).map(async ([role, paths]) => ({ role, files: await readTexts(paths) })),
   );

@@ -1,12 +1,18 @@
 /** Cuts texts into the windows that are scored. */
+import type { TextFile } from '../../../formats/texts/index.ts';
 import { loadTokenizer } from '../../../formats/tokenizer/index.ts';
 import type { ModelFiles } from '../../core/checkpoint.ts';
 import { invalidArgument, LacunaError } from '../../core/errors.ts';
+import type { ManifestModel } from '../../core/manifest.ts';
+import type { Plan } from '../../core/plan.ts';
 import type { Progress } from '../../core/progress.ts';
 import { spreadEvenly } from '../../core/spread-evenly.ts';
 import { cutWindows, WINDOW_TOKENS } from '../../eval/index.ts';
 import { FIGURES_TOKENS, LEAST_WINDOWS } from './enough-tokens.ts';
 import { encodeTexts, pinnedTexts } from './texts.ts';
+
+/** A text that a model is measured on, by its name and the hash of its bytes. */
+export type TextMeasured = Pick<TextFile, 'name' | 'sha256'>;
 
 /** Scored tokens by default. */
 export const DEFAULT_TOKENS = FIGURES_TOKENS;
@@ -58,6 +64,26 @@ function noteFewTokens(scored: number, wanted: number, progress: Progress | unde
     progress?.note(`The texts hold ${scored} tokens to score, ${wanted} were asked for: all are scored.`);
   else if (scored < FIGURES_TOKENS)
     progress?.note(`${scored} tokens are scored; figures to quote want ${FIGURES_TOKENS}.`);
+}
+
+export interface FittedModel {
+  readonly model: Pick<ManifestModel, 'calibratedOn'>;
+  readonly manifest: { readonly plan: Pick<Plan, 'texts'> | null };
+}
+
+/**
+ * Notes that a model is measured on a text that it was fitted to: one of the plan's statistics, or one that rounded the
+ * weights. Texts are compared by their bytes.
+ */
+export function noteFittedTexts(
+  { model, manifest }: FittedModel,
+  texts: readonly TextMeasured[],
+  progress: Progress | undefined,
+): void {
+  const fitted = new Set([...(model.calibratedOn ?? []), ...(manifest.plan?.texts ?? [])].map(({ sha256 }) => sha256));
+  for (const { name, sha256 } of texts)
+    if (fitted.has(sha256))
+      progress?.note(`The model was fitted to ${name}: its figures are better there than on any other text.`);
 }
 
 /** The faults of a text, each with its name. */

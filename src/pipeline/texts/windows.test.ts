@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SILENT } from '../../core/progress.ts';
-import { type FittedModel, noteFittedTexts } from './fitted-texts.ts';
+import { type FittedModel, noteFittedTexts } from './windows.ts';
 
 const text = (name: string) => ({ name, sha256: name.repeat(8), tokens: 8192 });
 
