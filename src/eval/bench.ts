@@ -73,12 +73,7 @@ type OpenSubjects = readonly [OpenSubject] | readonly [OpenSubject, OpenSubject]
  * round. Of two models, the first is the baseline. Throws `usage` when there are too few tokens.
  *
  * The place of a session's weights in memory moves its speed by up to a tenth and is decided when the session opens. So
- * all of this is repeated in new sessions, after the earlier ones are closed. Medians and spreads are over the rounds
- * of all repeats. So a spread holds the differences between rounds and between openings.
- *
- * @example
- * const open = (name: string) => async () => ({ name, session: await openSession(name) });
- * const { speedup } = await bench([open('dense'), open('sparse')], tokens);
+ * all of this is repeated in new sessions, and medians and spreads are over the rounds of all repeats.
  */
 export async function bench(
   subjects: OpenSubjects,
@@ -210,10 +205,7 @@ function rates(rounds: readonly Milliseconds[], index: number, tokensPerBlock: n
   return spread(rounds.map((milliseconds) => (2 * tokensPerBlock * 1000) / milliseconds[index]));
 }
 
-/**
- * Of the rounds of each repeat. The rounds of one opening are alike, so the bounds count each opening once, by the mean
- * logarithm of its ratios.
- */
+/** Rounds of one opening are alike, so the bounds count each opening once, by the mean logarithm of its ratios. */
 function speedupOf(repeats: readonly (readonly Milliseconds[])[]): Speedup | null {
   if (repeats[0][0].length < 2) return null;
   const ratios = repeats.map((rounds) => rounds.map(([first, second]) => first / second));

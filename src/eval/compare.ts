@@ -26,10 +26,7 @@ export interface CompareOptions extends JobOptions {
   readonly ffn: FfnShape;
   /** How the sparse model gets the scored tokens. */
   readonly feed: Feed;
-  /**
-   * The checkpoint floats' scores of the windows. If given, they are the baseline, and the losses by rounding and by
-   * leaving out are separated.
-   */
+  /** The floats' scores of the windows: the baseline, so that losses by rounding and by leaving out are told apart. */
   readonly floats?: TextScores | undefined;
 }
 
@@ -43,10 +40,7 @@ export interface Comparison {
   readonly model: Perplexity;
   /** The model's perplexity over the baseline's. */
   readonly perplexityRatio: Ratio;
-  /**
-   * The model with nothing left out, if the baseline is stored otherwise: its ratio to the baseline, and the model's
-   * ratio to it.
-   */
+  /** The model with nothing left out, if the baseline is stored otherwise, and the ratio of either step. */
   readonly rounded: (Perplexity & { readonly rounding: Ratio; readonly leavingOut: Ratio }) | null;
   /** Against the model with nothing left out if there is one, else against the baseline. */
   readonly meanKl: number;
@@ -71,9 +65,6 @@ type WindowTally = Readonly<Tally> & { readonly counts: Counts };
  * Compares `model` with `dense`, which also reads the tokens that are not scored. With `options.floats`, these are the
  * baseline, and `dense` is the model itself with nothing left out. Otherwise `dense` is the baseline. `windows` come
  * from `cutWindows`. Throws `mismatch` for models of different vocabularies, `non-finite` for NaN logits.
- *
- * @example
- * const result = await compare(dense, sparse, windows, { mode: 'decode', feed: 'chunk', ffn: spec });
  */
 export async function compare(
   dense: Session,

@@ -1,7 +1,4 @@
-/**
- * Scores of one position's logits. Sums are in float64 around the largest logit. So nothing overflows, and a sum over
- * 262,144 words loses no digit that matters.
- */
+/** Scores of one position's logits, by float64 sums around the largest: no overflow, even over 262,144 words. */
 
 export interface Score {
   /** -log softmax(logits)[target], in nats. */
@@ -26,10 +23,7 @@ export function score(logits: Float32Array, target: number): Score {
   return { nll: Math.log(sum) + (max - logits[target]), top };
 }
 
-/**
- * With logits a, b and their log-sum-exps A, B: KL = sum p (log p - log q) = E_p[a - b] - A + B. So the model's
- * probabilities are needed only for its own sum.
- */
+/** With logits a, b and their log-sum-exps A, B: KL = sum p (log p - log q) = E_p[a - b] - A + B. */
 export function scorePair(baseline: Float32Array, model: Float32Array, target: number): ScorePair {
   const baselineTop = likeliest(baseline);
   const max = baseline[baselineTop];

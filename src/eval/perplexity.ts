@@ -17,10 +17,7 @@ export interface PerplexityResult extends Perplexity {
   readonly scoredTokens: number;
 }
 
-/**
- * Every scored token's negative log-likelihood, by window. Ratios need no more of a model's logits, which are 2,000
- * times as large.
- */
+/** Every scored token's negative log-likelihood, by window: all that ratios need of logits 2,000 times as large. */
 export interface TextScores {
   readonly windows: readonly (readonly number[])[];
 }

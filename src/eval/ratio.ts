@@ -9,10 +9,7 @@ export interface Ratio {
   readonly upperBound: number | null;
 }
 
-/**
- * exp of the mean difference in negative log-likelihood. `differences` are the means of windows with equally many
- * scored tokens. The bound is Student's, so it is wide for few windows.
- */
+/** exp of the mean difference in negative log-likelihood, over windows of equally many tokens, with Student's bound. */
 export function ratioOf(differences: readonly number[]): Ratio {
   const value = Math.exp(mean(differences));
   const error = standardError(differences);
@@ -42,10 +39,7 @@ function standardError(values: readonly number[]): number | null {
 /** The normal distribution's quantile of 95 %. */
 const NORMAL_95 = 1.6448536269514722;
 
-/**
- * Student's quantile of 95 %: exact for 1 and 2 degrees of freedom, else by its expansion in 1 / degrees (Fisher and
- * Cornish 1960).
- */
+/** Student's quantile of 95 %: exact for 1 and 2 degrees, else by its expansion (Fisher and Cornish 1960). */
 export function studentQuantile(degrees: number): number {
   if (degrees === 1) return Math.tan(Math.PI * 0.45);
   if (degrees === 2) return 0.9 / Math.sqrt(2 * 0.95 * 0.05);

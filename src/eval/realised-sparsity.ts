@@ -1,6 +1,4 @@
-/**
- * What a sparse model really left out, from the values `layers.<i>.kept` and `layers.<i>.active` of a measured session.
- */
+/** What a sparse model really left out, from `layers.<i>.kept` and `layers.<i>.active` of a measured session. */
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';

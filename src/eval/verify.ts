@@ -49,10 +49,8 @@ export function addRows(a: RowTally, b: RowTally): RowTally {
 }
 
 /**
- * Feeds a prompt in chunks, then the reference's own likeliest tokens one by one. So one early difference does not make
- * all later rows incomparable.
- *
- * Throws `mismatch` for another vocabulary, `non-finite` if the model's logits are NaN or infinite.
+ * Feeds a prompt in chunks, then the reference's own likeliest tokens, so that one early difference does not spoil all
+ * later rows. Throws `mismatch` for another vocabulary, `non-finite` if the model's logits are NaN or infinite.
  */
 export async function tallyPrompt(session: Session, prompt: PromptLogits, signal?: AbortSignal): Promise<Tallies> {
   const { cache, rows } = await tallyPrefill(session, prompt, signal);

@@ -44,10 +44,7 @@ function appends(node: Node, { past, present }: CachePorts): boolean {
   return opType === 'GroupQueryAttention' && [3, 4].some((at) => inputs[at] === past && outputs[at - 2] === present);
 }
 
-/**
- * The caches of a graph that only such operators read and write, so that their shapes mean nothing but capacity. If one
- * cache is used otherwise, there are none.
- */
+/** The caches, if only such operators use them, so that their shapes mean nothing but capacity; else none. */
 function cachesInPlace({ inputs, outputs, nodes }: Body): readonly CachePorts[] {
   const caches = inputs.flatMap(({ name }) => {
     const [, which] = PAST.exec(name) ?? [];

@@ -140,10 +140,7 @@ function checkVocabulary(baseline: Subject, contender: Subject): void {
   );
 }
 
-/**
- * Bytes of weights read for a decoded token. For FFNs of the plan, the plan's expected bytes, converted from float32.
- * For the others, all bytes.
- */
+/** Bytes of weights read for a decoded token: of the plan's FFNs what it expects, converted from float32; else all. */
 function bytesPerToken({ manifest: { spec, plan }, model }: ChosenModel, isScreened: boolean) {
   const stored = model.blocks && { blockSize: model.blocks.blockSize, asymmetric: !model.blocks.symmetric };
   const { precision, vocabulary } = model;

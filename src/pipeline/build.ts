@@ -117,9 +117,7 @@ function cannotTime({ floats }: Precision): LacunaError {
   });
 }
 
-/**
- * Whether the output is from this very build and only its workspace is left: the run was killed between the two steps.
- */
+/** Whether the output is from this very build, which was killed before it removed its workspace. */
 async function isShipped({ work, keys, options }: Build): Promise<boolean> {
   const record = join(options.output, PROOF_FOLDER, BUILD_FILE);
   if (!(await exists(work)) || !(await exists(record))) return false;

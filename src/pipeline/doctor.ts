@@ -56,10 +56,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult>
   };
 }
 
-/**
- * `run` and `bench` decode, `eval` and `build` measure by kernels if the library of operators and the addon for Node
- * exist and both work.
- */
+/** Kernels are active if the library of operators and the addon for Node exist and both work. */
 async function kernelsOf(native: NativeLibrary, folder: string): Promise<DoctorResult['kernels']> {
   if (native.state !== 'present') return { active: false, why: `the native library cannot be used: ${native.why}` };
   const problem = addonProblem(join(folder, ADDON_NAME));

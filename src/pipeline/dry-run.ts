@@ -177,9 +177,7 @@ async function openImportance(
   return undefined;
 }
 
-/**
- * Files and times. Writing needs the whole space even when it replaces an old output, because that stays until the end.
- */
+/** Files and times. An output that is replaced stays until the end, so the whole space is needed. */
 async function planWriting(models: readonly OpenedModel[], { checkpoint }: Survey, options: ConvertOptions) {
   const files = [...(await planModelFolder(contentOf(checkpoint, models)))].sort((a, b) => (a.path < b.path ? -1 : 1));
   let [seconds, measuredBytes, threads] = [0, 0, 1];

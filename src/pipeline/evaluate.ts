@@ -115,10 +115,7 @@ export function resultOf({ model, manifest }: ModelFolder, texts: readonly TextM
   };
 }
 
-/**
- * A budget limits what a model may lose of its checkpoint, so its baseline must compute with the checkpoint's own
- * weights.
- */
+/** A budget limits the loss against the checkpoint, so its baseline must compute with the checkpoint's own weights. */
 function checkIsFloats(baseline: ChosenModel | undefined): void {
   if (baseline === undefined)
     throw new LacunaError('usage', `A budget is against the checkpoint's floats, and no ${FLOATS} folder is named`, {

@@ -74,10 +74,8 @@ export interface Generations {
 
 /**
  * A model in memory. It makes one text at a time. Calls wait for each other, in the order in which they are first read.
- * Read a stream to its end or leave it (`break`, `return()`), because later calls wait for it.
- *
- * All methods throw `usage` for wrong arguments and after the model is closed, and `interrupted` when their signal is
- * aborted.
+ * Read a stream to its end or leave it (`break`, `return()`), because later calls wait for it. All methods throw
+ * `usage` for wrong arguments and after the model is closed, and `interrupted` when their signal is aborted.
  */
 export interface Model {
   readonly folder: string;

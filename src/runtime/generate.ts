@@ -4,9 +4,7 @@ import type { SamplingOptions } from '../core/sampling.ts';
 import type { Session, Step } from '../core/session.ts';
 import { createSampler } from './sample.ts';
 
-/**
- * Tokens of a prompt that are fed at a time, so that the logits of a long prompt (4 bytes for each word) stay small.
- */
+/** Tokens of a prompt that are fed at a time: logits (4 bytes for each word) stay small. */
 export const PREFILL_TOKENS = 512;
 
 export interface GenerateOptions extends SamplingOptions {
@@ -111,10 +109,7 @@ function checkPrompt(prompt: readonly number[], { contextLength = Infinity }: Ge
     );
 }
 
-/**
- * The size of chunks of at most `most` tokens with about equal lengths. If a prompt runs dense, a last chunk of one
- * token would not.
- */
+/** Tokens a chunk, at most `most`. Chunks are even, because a last chunk of one token would not run dense. */
 export function evenChunk(tokens: number, most: number): number {
   return Math.ceil(tokens / Math.max(1, Math.ceil(tokens / most)));
 }

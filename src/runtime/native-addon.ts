@@ -154,10 +154,7 @@ export async function runtimeLibrary(): Promise<string> {
   throw new LacunaError('runtime', `onnxruntime-node in ${root} ships no library for ${platform()}-${arch()}`);
 }
 
-/**
- * The message of GroupQueryAttention and NormAttention when rotary tables, which are as long as the model's context,
- * are too short.
- */
+/** Messages of GroupQueryAttention and NormAttention for rotary tables, as long as the context, that are too short. */
 const PAST_CONTEXT =
   /cos_cache dimension 0 shall not be less than total_sequence_length|do not fit (a past of .* )?\d+ positions/;
 

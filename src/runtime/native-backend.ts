@@ -1,7 +1,4 @@
-/**
- * The native core as a backend of onnxruntime-common: sessions of any model, with Lacuna's kernels, for code that knows
- * nothing of Lacuna. Caches of decoders are not copied from run to run, where the graph allows it.
- */
+/** The native core as a backend of onnxruntime-common: any model, for code that knows nothing of Lacuna. */
 import { readFile } from 'node:fs/promises';
 import type { Backend, InferenceSession, InferenceSessionHandler, Tensor } from 'onnxruntime-node';
 import { invalidArgument, LacunaError } from '../core/errors.ts';
@@ -31,10 +28,7 @@ export interface BackendOptions {
   readonly tensors: TensorClass;
   /** Throws if there is no native core. */
   readonly files: () => Promise<NativeFiles>;
-  /**
-   * Caches that attention may append to in place because their lengths are sums of `attention_mask`. Empty if there are
-   * none.
-   */
+  /** Caches that attention may append to in place, because their lengths are sums of `attention_mask`. */
   readonly findCaches: (model: string) => Promise<readonly CachePorts[]>;
 }
 

@@ -27,9 +27,6 @@ import { findModel, tokenIds } from './session.ts';
  * valid until the next step. There are no further outputs.
  *
  * Throws `runtime` when the addon, the runtime or the model cannot be loaded.
- *
- * @example const session = await openNativeSession('out/smollm2', { addon: 'native/build/release/lib/lacuna_node.node'
- * });
  */
 export async function openNativeSession(
   folder: string,
@@ -92,10 +89,7 @@ function sessionOf(decoder: NativeDecoder): GeneratingSession {
   };
 }
 
-/**
- * Logits of a prompt's tokens that exist at once: 128 MiB. With a vocabulary of 262,144 words, 512 tokens make half a
- * gigabyte.
- */
+/** Logits of a prompt's tokens that exist at once: 128 MiB. 512 tokens of 262,144 words make half a gigabyte. */
 const MOST_LOGITS = 2 ** 25;
 
 /** Tokens fed at a time. The working memory of a call stays small, and it can be stopped between two calls. */

@@ -27,10 +27,7 @@ function typeNumber(name: string): number {
   throw new LacunaError('unsupported', `The native core takes no tensors of type ${name}`);
 }
 
-/**
- * Keys and values in memory with spare capacity, appended to in place. Several tensors of different lengths look into
- * it.
- */
+/** Keys and values with spare capacity, appended to in place. Tensors of several lengths look into it. */
 export interface CacheMemory {
   /** One for each cache, [rows, heads, capacity, head size]. */
   readonly values: readonly NativeValue[];

@@ -9,19 +9,14 @@ export async function loadOnnxRuntime(): Promise<typeof import('onnxruntime-node
 }
 
 /**
- * Keeps ONNX Runtime from reporting models, sessions and the machine to Microsoft, and from leaving files in the temporary
- * folder and in the home folder: it does so since version 1.29, unless this variable is set before it starts. Whoever wants
- * the reports sets ORT_DISABLE_TELEMETRY=0.
+ * Keeps ONNX Runtime, since 1.29, from reporting models, sessions and the machine to Microsoft, and from leaving files in
+ * the temporary and home folders. Whoever wants the reports sets ORT_DISABLE_TELEMETRY=0.
  */
 export function disableTelemetry(): void {
   process.env.ORT_DISABLE_TELEMETRY ??= '1';
 }
 
-/**
- * The version of onnxruntime-node.
- *
- * @throws LacunaError `runtime` when it cannot be loaded, for example because its binary for this platform is missing.
- */
+/** The version of onnxruntime-node. Throws `runtime` when it cannot be loaded, as without a binary for a platform. */
 export async function runtimeVersion(): Promise<string> {
   try {
     const { env } = await loadOnnxRuntime();

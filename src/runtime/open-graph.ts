@@ -8,14 +8,7 @@ export interface OpenGraphOptions extends SessionOptions {
   readonly encode: (graph: Graph) => Promise<EncodedModel>;
 }
 
-/**
- * Errors of ONNX Runtime become `runtime`, with its message and as cause.
- *
- * @example
- * const openGraph = createOpenGraph({ encode: encodeModel, threads: 2 });
- * const runner = await openGraph(graph);
- * const { logits } = await runner.run({ input_ids }, ['logits']);
- */
+/** Runners of graphs in memory. Errors of ONNX Runtime become `runtime`, with its message and as cause. */
 export function createOpenGraph(options: OpenGraphOptions): OpenGraph {
   return async (graph) => {
     const encoded = await options.encode(graph);

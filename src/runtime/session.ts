@@ -11,10 +11,6 @@ import { emptyTensor } from './tensors.ts';
 /**
  * Opens a model folder (with onnx/model.onnx or model.onnx), an .onnx file, or bytes that refer to files. Throws
  * `not-found` if it does not exist, `runtime` if ONNX Runtime refuses it, `unsupported` if it is not a decoder.
- *
- * @example
- * const session = await openSession('out/smollm2', { threads: 2 });
- * const { logits, cache } = await session.step([504, 3575], session.emptyCache());
  */
 export async function openSession(model: string | ModelBeside, options: SessionOptions = {}): Promise<Session> {
   const source: ModelSource =

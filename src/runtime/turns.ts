@@ -1,7 +1,4 @@
-/**
- * Generations of one session, one after the other. A session has one model's weights and, in the native core, one
- * cache.
- */
+/** Generations of one session, one after the other: in the native core it has one cache. */
 import { once } from 'node:events';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { Session } from '../core/session.ts';
@@ -59,9 +56,7 @@ export function takeTurns(session: Session): Turns {
   };
 }
 
-/**
- * As AbortSignal.any. In Node 20, that keeps some memory for every signal that it made, as long as the session exists.
- */
+/** As AbortSignal.any, which in Node 20 keeps memory for every signal that it made, as long as the session lives. */
 function eitherOf(...signals: readonly (AbortSignal | undefined)[]): { signal: AbortSignal; release: () => void } {
   const either = new AbortController();
   const abort = ({ target }: Event) => either.abort((target as AbortSignal).reason);

@@ -20,10 +20,7 @@ export interface BuildDryRun {
   /** In order, including those that an earlier run has finished. */
   readonly stages: readonly { readonly name: string; readonly isKept: boolean }[];
   readonly scoredTokens: number;
-  /**
-   * Bytes of a dense model in the precision. Up to three models of about that size exist at a time, and for a while the
-   * floats.
-   */
+  /** Bytes of a dense model. Up to three models of about that size exist at a time, and for a while the floats. */
   readonly denseBytes: number;
   readonly floatBytes: number;
   readonly freeBytes: number | undefined;

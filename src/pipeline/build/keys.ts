@@ -52,9 +52,8 @@ export interface Survey {
 }
 
 /**
- * Reads what all stages will need, so that a missing tokenizer or a short text is reported before hours are spent.
- * Derives each stage's key from everything that goes into it. The key of a stage includes the keys of the stages that
- * it builds on.
+ * Reads what all stages will need, so that a missing tokenizer or a short text is reported before hours are spent. A
+ * stage's key comes from everything that goes into it, the keys of the stages that it builds on included.
  */
 export async function surveyBuild(options: WholeOptions, engine: Engine): Promise<Survey> {
   const { checkpoint: path, texts, preset, tokens = DEFAULT_TOKENS, threads, maxPplRatio, allowSlower } = options;

@@ -33,16 +33,10 @@ import { type Build, optionsFor, type WholeOptions } from './options.ts';
 import { tunePlan } from './tune.ts';
 import { discard, jsonStage, keyOf, type Stage, stage } from './workspace.ts';
 
-/**
- * Tokens on which a round of threshold correction measures: a share of blocks or neurons is then known to about 0.2
- * points.
- */
+/** Tokens that a correction of thresholds measures on: a share is then known to about 0.2 points. */
 const TUNE_TOKENS = 4096;
 
-/**
- * The layers' weights in blocks, rounded by the fitting text; undefined for precisions without blocks. If there are no
- * statistics yet, the same walk measures them.
- */
+/** The layers' weights in blocks, rounded by the fitting text. Missing statistics are measured in the same walk. */
 export async function buildRounding(build: Build): Promise<RoundedLayers | undefined> {
   const { work, keys, precision, options } = build;
   if (!hasBlocks(precision)) return undefined;
@@ -184,10 +178,7 @@ export async function buildSparse(
   return stage(output, make);
 }
 
-/**
- * Removes drafts and sparse models except `kept`. Each is as large as the model and quick to make again, so one is
- * enough.
- */
+/** Removes drafts and sparse models except `kept`: they are as large as the model and quick to make again. */
 async function removeModels(work: string, kept: string): Promise<void> {
   for (const name of await readdir(work)) {
     const path = join(work, name);
@@ -225,10 +216,7 @@ function timeAgainst({ engine, options }: Build, folder: string, against: string
   return benchChecked({ ...job, engine, folder, against, data: options.texts.test });
 }
 
-/**
- * A dense model of another precision, with its scores and its speed against the build's dense model. It is rounded by
- * texts if that is worth the wait.
- */
+/** A dense model of another precision, rounded by texts if that is worth the wait: its scores and its speed-up. */
 export async function buildAlternative(build: Build, dense: string, name: PrecisionName) {
   const { work, keys, options } = build;
   const folder = join(work, `alternative-${keys.alternative}`);

@@ -57,10 +57,7 @@ async function measureDraft(
   );
 }
 
-/**
- * `graph` with its weights read from the file they were written to. Small constants, such as thresholds, stay in the
- * graph.
- */
+/** `graph` with its weights read from the file they were written to. Small constants, as thresholds, stay in it. */
 function onWrittenWeights(graph: Graph, written: Graph): Graph {
   const onDisk = new Map(written.initializers.map(({ name, data }) => [name, data]));
   const initializers = graph.initializers.map((initializer): Initializer => {

@@ -1,6 +1,4 @@
-/**
- * Whether a built model is shipped: it must be within its budget, and not slower than the dense model of its precision.
- */
+/** Whether a built model is shipped: within its budget, and not slower than the dense model of its precision. */
 import { LacunaError } from '../../core/errors.ts';
 import {
   FLOATS,

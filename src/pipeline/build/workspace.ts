@@ -27,12 +27,9 @@ export function keyOf(...inputs: readonly unknown[]): string {
 }
 
 /**
- * Runs `use` in the folder `path`, which is made if it does not exist. First it removes what a killed run had half
- * written. What that run had finished stays. If `use` throws, everything stays. `progress` hears of both.
- *
- * The lock lies beside the folder, so that `use` may remove the folder.
- *
- * @throws LacunaError `exists` while another run works in it.
+ * Runs `use` in the folder `path`, which is made if needed, with what an earlier run had finished. If `use` throws,
+ * everything stays. `progress` hears of both. The lock lies beside the folder, so that `use` may remove the folder.
+ * Throws `exists` while another run works in it.
  */
 export async function withWorkspace<T>(path: string, use: () => Promise<T>, progress: Progress = SILENT): Promise<T> {
   await makeFolder(dirname(path));
@@ -69,10 +66,7 @@ async function removeUnfinished(path: string): Promise<void> {
     if (/\.(partial-|lock)/.test(name)) await rm(join(path, name), { recursive: true, force: true });
 }
 
-/**
- * Removes files in the workspace with a telling name. If half a folder were removed under its own name, it would look
- * finished.
- */
+/** Removes files under another name first: half a folder under its own would look finished. */
 export async function discard(path: string): Promise<void> {
   if (!(await exists(path))) return;
   const doomed = `${path}.partial-${pid}`;

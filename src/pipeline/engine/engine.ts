@@ -38,10 +38,7 @@ export interface MeasuringEngine {
   readonly native: NativeFiles | undefined;
 }
 
-/**
- * The engine that was asked for. Default: the native core if it is built and loads. Throws `not-found` if the native
- * core was asked for and is not built.
- */
+/** The engine asked for, else the native core if it loads. Throws `not-found` for a core that is not built. */
 export async function chooseEngine(options: EngineOptions): Promise<MeasuringEngine> {
   const { engine, progress = SILENT } = options;
   const native = await wantedCore(options);
@@ -56,10 +53,7 @@ export async function chooseEngine(options: EngineOptions): Promise<MeasuringEng
   return { engine: 'stock', native: undefined };
 }
 
-/**
- * Opens a model for decoding one text. Throws `not-found` if the native core was asked for and is not built, and any
- * error of opening the model.
- */
+/** Opens a model for decoding one text. Throws as `chooseEngine`, and any error of opening the model. */
 export async function openDecodingSession(
   modelPath: string,
   options: EngineOptions,
@@ -95,10 +89,7 @@ export function operatorProblem(called: number, known: number): string | undefin
   return `${what}: portable bodies run in their place, which is slower; to have kernels, ${remedy}`;
 }
 
-/**
- * Bytes a second that `threads` threads read from memory, measured by the native core; undefined if it is not built or
- * does not load.
- */
+/** Bytes a second that `threads` threads read from memory; undefined if the native core does not load. */
 export async function memoryBandwidth({ nativeFolder, threads }: EngineOptions): Promise<number | undefined> {
   const native = await findNativeFiles(nativeFolder);
   if (native === undefined) return undefined;
@@ -112,10 +103,7 @@ export async function hasNativeCore(nativeFolder?: string | URL): Promise<boolea
   return native !== undefined && addonProblem(native.addon) === undefined;
 }
 
-/**
- * What this installation runs models on: our kernels if they are built, else stock ONNX Runtime. Neither for float16,
- * which is for GPUs.
- */
+/** What this installation runs models on: our kernels or stock ONNX Runtime. float16 is for GPUs, so for neither. */
 export async function installedHost({ name, floats }: Precision, nativeFolder?: string | URL): Promise<Host> {
   const isNative = floats === 'float16' || (await hasNativeCore(nativeFolder));
   return hostNamed(isNative ? 'native' : 'stock', name);

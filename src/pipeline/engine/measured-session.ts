@@ -1,6 +1,4 @@
-/**
- * Opens a sparse model so that it reports what it left out. Its counts become graph outputs, and weights stay on disk.
- */
+/** Opens a sparse model with its counts of what it left out as graph outputs. Weights stay on disk. */
 import { encodeReferencing } from '../../../formats/onnx/index.ts';
 import type { Graph } from '../../core/graph.ts';
 import { value } from '../../core/graph-builder.ts';
@@ -18,10 +16,7 @@ const COUNTS = /^layers\.\d+\.(kept|active)$/;
 /** A job of measuring. Without a native core, stock ONNX Runtime runs it. */
 export interface MeasuringJob extends JobOptions, Partial<Pick<MeasuringEngine, 'native'>> {}
 
-/**
- * How a model is fed for measuring. A model that runs calls of several tokens dense shows its sparsity only token by
- * token.
- */
+/** How a model is fed for measuring: one that runs calls of several tokens dense is sparse only token by token. */
 export function feedOf(plan: Plan | null): Feed {
   return plan?.prefill === 'dense' ? 'token' : 'chunk';
 }

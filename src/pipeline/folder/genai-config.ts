@@ -1,13 +1,7 @@
-/**
- * genai_config.json: onnxruntime-genai reads it instead of config.json. Its parser refuses any key that it does not
- * know.
- */
+/** genai_config.json: onnxruntime-genai reads it instead of config.json, and refuses any key it does not know. */
 import type { ModelSpec } from '../../core/model.ts';
 
-/**
- * `sharesCacheBuffer`: GroupQueryAttention writes into the cache that it is given, so past and present may be one
- * buffer.
- */
+/** `sharesCacheBuffer`: GroupQueryAttention writes into the cache that it is given, so past and present may be one. */
 export function genaiConfig(spec: ModelSpec, sharesCacheBuffer: boolean): Record<string, unknown> {
   const eos = spec.eosTokenIds.length === 0 ? [0] : spec.eosTokenIds;
   return {

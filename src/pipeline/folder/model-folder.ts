@@ -79,11 +79,7 @@ export interface WriteFolderOptions extends JobOptions {
   readonly force?: boolean;
 }
 
-/**
- * Writes a model folder under a temporary name and renames it when it is complete.
- *
- * @throws LacunaError `exists` when `path` exists and `force` is not given.
- */
+/** Writes a model folder under a temporary name and renames it when it is complete. Throws `exists` without `force`. */
 export async function writeModelFolder(
   path: string,
   content: FolderContent,
@@ -121,10 +117,7 @@ async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<st
   return copied;
 }
 
-/**
- * Adds a section at the end of a folder's model card, or replaces the one with the same heading. Puts the card's new
- * checksum into the manifest.
- */
+/** Adds a section to a folder's model card, or replaces the one of its heading, and updates the card's checksum. */
 export async function addToCard(path: string, section: string): Promise<void> {
   const manifest = await readManifest(path);
   const card = join(path, CARD_FILE);
@@ -136,10 +129,7 @@ export async function addToCard(path: string, section: string): Promise<void> {
   await writeFileAtomically(join(path, MANIFEST_FILE), prettyJson({ ...manifest, files }));
 }
 
-/**
- * The files that `writeModelFolder` would write, with their sizes. It reads only those weights that go into the .onnx
- * files themselves.
- */
+/** The files that `writeModelFolder` would write. Only weights inside the .onnx files are read. */
 export async function planModelFolder(content: FolderContent): Promise<readonly PlannedFile[]> {
   const files: PlannedFile[] = [];
   for (const [index, { graph, precision }] of content.models.entries()) {
@@ -241,9 +231,7 @@ export interface ChosenModel {
   readonly modelPath: string;
 }
 
-/**
- * Version of our operators that a model calls; undefined if it calls none. Folders without this field have version 1.
- */
+/** Version of our operators that a model calls; undefined for none. Folders without this field have version 1. */
 export function calledOperators({ manifest: { plan }, model }: ChosenModel): number | undefined {
   return model.operatorSet ?? (plan !== null || model.blocks !== undefined ? 1 : undefined);
 }
@@ -278,9 +266,8 @@ export async function readManifest(path: string): Promise<Manifest> {
 }
 
 /**
- * The model of the precision `dtype` in a folder, or the first.
- *
- * @throws LacunaError `usage` when the folder holds no such model, `bad-file` when ONNX Runtime could not open it safely.
+ * The model of the precision `dtype` in a folder, or the first. Throws `usage` when the folder holds no such model,
+ * `bad-file` when it would end the process.
  */
 export async function chooseModel(path: string, dtype?: string): Promise<ChosenModel> {
   const manifest = await readManifest(path);

@@ -19,11 +19,8 @@ export interface OutputOptions {
 }
 
 /**
- * Checks a JSON output and the .safetensors beside it, which has the same name. `model.json` beside a checkpoint's
- * `model.safetensors` would overwrite the weights.
- *
- * @throws LacunaError `exists` when one of them exists and `force` is not given; `usage` or `io` when it cannot be
- * written.
+ * Refuses a JSON output or a .safetensors of the same name beside it that exist, without `force`, or cannot be written:
+ * `model.json` beside a checkpoint's `model.safetensors` would overwrite the weights.
  */
 export async function checkJsonOutput({ output, force }: OutputOptions): Promise<void> {
   if (extname(output) === '.safetensors')
@@ -56,10 +53,8 @@ function alreadyThere(path: string): LacunaError {
 }
 
 /**
- * Runs `write`, which makes a JSON output and the .safetensors beside it, in folders made for them. Only one process at
- * a time does so, because the two files belong together.
- *
- * @throws LacunaError `exists` while another process does it, and without `force` when another has done it.
+ * Runs `write`, which makes a JSON output and the .safetensors beside it: for one process at a time, because the files
+ * belong together. Throws `exists` while another process does it, and without `force` when another has done it.
  */
 export async function writeJsonOutput<T>({ output, force }: OutputOptions, write: () => Promise<T>): Promise<T> {
   await mkdir(dirname(resolve(output)), { recursive: true });

@@ -84,9 +84,7 @@ export async function summariseExtras(model: ModelFiles): Promise<ExtrasSummary>
   return { hasTokenizer: hasTokenizer(model), hasChatTemplate: await hasChatTemplate(model) };
 }
 
-/**
- * How the model in a converted folder is built, by its config.json; undefined if that was changed and cannot be read.
- */
+/** How the model in a converted folder is built; undefined if its config.json was changed and cannot be read. */
 export async function folderLayout(folder: ModelFiles, fingerprint: string): Promise<ModelLayout | undefined> {
   const read = async (name: 'config.json' | 'generation_config.json') =>
     (await readSmallJson(folder, name, MAX_JSON_BYTES))?.value;

@@ -1,10 +1,7 @@
 /** tokenizer_config.json as all hosts read it: transformers.js, onnxruntime-genai, Transformers 4 and 5. */
 import type { JsonObject } from '../../core/json.ts';
 
-/**
- * Transformers 5's name for a tokenizer without a class of its own. Transformers 4, which optimum needs, knows only the
- * other name.
- */
+/** Transformers 5's name for a tokenizer without a class; Transformers 4, which optimum needs, knows only the other. */
 const RENAMED: Readonly<Record<string, string>> = { TokenizersBackend: 'PreTrainedTokenizerFast' };
 
 /**

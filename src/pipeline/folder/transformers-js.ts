@@ -1,21 +1,12 @@
-/**
- * The settings for transformers.js in config.json, and the names of files. transformers.js reads
- * `onnx/model<suffix>.onnx`. The suffix follows from the dtype asked for, and nothing else marks a dtype.
- */
+/** What transformers.js reads: settings in config.json, and onnx/model<suffix>.onnx, where the suffix marks a dtype. */
 import type { Precision } from '../../core/precision.ts';
 
-/**
- * The file of the precision that was named `index`-th. The first is model.onnx, which every host opens by default. The
- * others have the suffix of their dtype.
- */
+/** The file of the `index`-th precision. The first is model.onnx, which every host opens by default. */
 export function modelFileOf({ fileSuffix }: Precision, index: number): string {
   return `onnx/model${index === 0 ? '' : fileSuffix}.onnx`;
 }
 
-/**
- * `transformers.js_config` of a folder with these precisions, the first in model.onnx. Its dtype is "fp32" whatever
- * model.onnx holds.
- */
+/** `transformers.js_config` of a folder with these precisions. Its dtype is "fp32" whatever model.onnx holds. */
 export function transformersJsConfig(precisions: readonly Precision[]): Record<string, unknown> {
   const files = precisions.map((precision, index) => modelFileOf(precision, index).replace('onnx/', ''));
   // Browsers cannot see which files lie beside a model, so this says how many data files to download.

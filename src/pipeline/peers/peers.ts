@@ -66,11 +66,7 @@ const SCRIPT = 'peers.py';
 const PATIENCE_MS = 300_000;
 const PATIENCE_TURNS = 30;
 
-/**
- * The peers that are installed and have something to open. This is quick, so it can be done before anything is timed.
- *
- * @throws LacunaError `not-found` with what to install if there is none.
- */
+/** The peers that are installed and have something to open. Throws `not-found` with what to install for none. */
 export async function findPeers(
   { folder, model }: Pick<PeerSubject, 'folder' | 'model'>,
   { python: named, gguf }: Given<typeof PEERS>,
@@ -100,10 +96,7 @@ export async function findPeers(
   });
 }
 
-/**
- * The subject and each peer decode in turn, round after round. A peer runs in a process of its own, which loads the
- * model anew. A peer that failed once is not tried again.
- */
+/** The subject and each peer decode in turn, round after round. A peer that failed once is not tried again. */
 export async function timePeers(
   { python, peers, missing }: Peers,
   { promptTokens, steps, rounds, decode, patienceMs = PATIENCE_MS }: PeerSubject,

@@ -27,10 +27,7 @@ export interface PythonRun {
 /** Lines of Python's report that an error repeats: the exception and its message. */
 const REPORTED_LINES = 6;
 
-/**
- * Runs a script of this package until it ends, and returns what it wrote to stdout. Throws `runtime` if it fails,
- * `interrupted` once the signal is aborted.
- */
+/** The stdout of a script of this package. Throws `runtime` if it fails, `interrupted` once the signal is aborted. */
 export async function runScript(
   python: string,
   [script, ...args]: readonly string[],
@@ -76,10 +73,7 @@ function lastLines(report: string): string {
   return lines.slice(-REPORTED_LINES).join('\n  ');
 }
 
-/**
- * What a script answers to `--probe`: versions of its packages by name, null for missing ones. undefined if `python`
- * does not run it.
- */
+/** Versions of a script's packages by name, null for missing ones; undefined if `python` does not run it. */
 export async function probeScript(python: string, script: string): Promise<JsonObject | undefined> {
   try {
     // A program that accepts any argument is not a Python.

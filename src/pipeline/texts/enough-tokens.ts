@@ -12,10 +12,7 @@ export interface Wanted {
   readonly enough: number;
 }
 
-/**
- * Two sequences. What is fitted to less holds only for the subject of one passage. docs/calibration.md has
- * measurements.
- */
+/** Two sequences: what is fitted to less holds only for the subject of one passage (docs/calibration.md). */
 const LEAST_TOKENS = 1000;
 
 /** From here on, another text moves the share of neurons or blocks by less than half a point. */
@@ -27,10 +24,7 @@ export const STATISTICS: Wanted = { purpose: 'Statistics', least: LEAST_TOKENS, 
 /** Rounding by texts. */
 export const ROUNDING: Wanted = { purpose: 'Rounding by texts', least: LEAST_TOKENS, enough: ENOUGH_TOKENS };
 
-/**
- * The same for a model. The Gram matrix of n tokens says nothing about directions beyond n, so the widest input sets
- * the number.
- */
+/** The same for a model: a Gram matrix of n tokens says nothing beyond n directions, so the widest input counts. */
 export function wantedForRounding({ hiddenSize, intermediateSize }: ModelSpec): Wanted {
   return { ...ROUNDING, enough: Math.max(ROUNDING.enough, hiddenSize, intermediateSize) };
 }

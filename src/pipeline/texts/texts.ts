@@ -23,9 +23,7 @@ export function readTexts(paths: readonly string[]): Promise<TextFile[]> {
   return Promise.all(paths.map(readTextFile));
 }
 
-/**
- * The files as tokens, one stream each. Throws as `readTexts` does, and names the place of text that cannot be encoded.
- */
+/** The files as tokens, one stream each. Throws as `readTexts`, naming the place of text that cannot be encoded. */
 export async function encodeTexts(paths: readonly string[], tokenizer: Tokenizer): Promise<EncodedText[]> {
   const files = await readTexts(paths);
   return files.map(({ name, sha256, documents }) => ({ name, sha256, tokens: joinDocuments(documents, tokenizer) }));

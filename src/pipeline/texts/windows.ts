@@ -26,10 +26,8 @@ export interface WindowsOptions {
 }
 
 /**
- * Windows with at least `tokens` scored tokens, spread evenly over all texts, by the folder's own tokenizer.
- *
- * @throws LacunaError `usage` when a window is longer than the context, a text is shorter than a window, or all texts
- * together hold only one window.
+ * Windows with at least `tokens` scored tokens, spread evenly over all texts, by the folder's own tokenizer. Throws
+ * `usage` for a window longer than the context or a text, and for texts that hold only one window.
  */
 export async function readWindows(
   source: string | ModelFiles,
@@ -71,10 +69,7 @@ export interface FittedModel {
   readonly manifest: { readonly plan: Pick<Plan, 'texts'> | null };
 }
 
-/**
- * Notes that a model is measured on a text that it was fitted to: one of the plan's statistics, or one that rounded the
- * weights. Texts are compared by their bytes.
- */
+/** Notes texts that the plan or the rounding was fitted to, by their bytes. */
 export function noteFittedTexts(
   { model, manifest }: FittedModel,
   texts: readonly TextMeasured[],

@@ -42,10 +42,8 @@ const SCRIPT = 'expectations.py';
 
 /**
  * The reference for a checkpoint: the one that is named, else Transformers if a Python has it, else the expectations
- * beside the checkpoint. Finding it is quick, so it can be done before hours of work.
- *
- * @throws LacunaError `not-found` with what to install when there is none, `mismatch` for another checkpoint's
- * expectations.
+ * beside the checkpoint. This is quick. Throws `not-found` with what to install, `mismatch` for expectations of another
+ * checkpoint.
  */
 export async function referenceFor(
   checkpoint: Checkpoint,

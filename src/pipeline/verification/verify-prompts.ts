@@ -38,10 +38,7 @@ two of them, and that the two are enough. He kept the glass clean, the clockwork
 relief boat came at last he asked for nothing but news of the river.
 `;
 
-/**
- * Tokens of the long prompt: at least LONG_TOKENS, or some tokens past a window of attention, as long as that stays
- * quick.
- */
+/** Tokens of the long prompt: LONG_TOKENS, or some past a window of attention, as long as that stays quick. */
 const LONG_TOKENS = 384;
 const PAST_WINDOW_TOKENS = 64;
 const MOST_TOKENS = 1152;
@@ -83,10 +80,7 @@ function repeated(text: string, length: number, tokenizer: Tokenizer): Pick<Veri
   return { text: whole, ids: tokenizer.encode(whole).slice(0, length) };
 }
 
-/**
- * Ids from all over the vocabulary, the same each time: a linear congruence by Knuth (The Art of Computer Programming,
- * 3.3.4).
- */
+/** Ids from all over the vocabulary, the same each time: a linear congruence (Knuth, volume 2, 3.3.4). */
 function scatteredIds(count: number, vocabSize: number): number[] {
   let state = 1;
   return Array.from({ length: count }, () => {
