@@ -6,7 +6,7 @@ import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import { door, optionsOf, path } from '../core/options.ts';
 import { bytesPerWeight, choosePrecision } from '../core/precision.ts';
-import { type BenchResult, bench as measure, type OpenSubject } from '../eval/index.ts';
+import { type BenchResult, bench as measure } from '../eval/index.ts';
 import { operatorOf } from '../ops/index.ts';
 import { denseFfnBytes } from '../plan/index.ts';
 import { type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
@@ -73,36 +73,19 @@ export async function benchChecked(options: BenchOptions): Promise<BenchReport> 
   });
   if (peers === undefined) return { ...timed, peers: null };
   const { promptTokens = PEER_PROMPT, stepsPerBlock: steps = PEER_STEPS, threads, signal } = options;
-  const once = {
-    threads,
-    signal,
-    promptTokens,
-    repeats: 1,
-    rounds: ROUNDS_BETWEEN,
-    stepsPerBlock: Math.ceil(steps / 2),
-  };
+  const counts = { promptTokens, repeats: 1, rounds: ROUNDS_BETWEEN, stepsPerBlock: Math.ceil(steps / 2) };
   const decode = async () => {
-    const { subjects } = await measure([contender.open], tokens, once);
+    const { subjects } = await measure([contender.open], tokens, { threads, signal, ...counts });
     return subjects[0].decodeTokensPerSecond.median;
   };
   const subject = { folder, model, promptTokens, steps, rounds: PEER_ROUNDS, decode };
   return { ...timed, peers: await timePeers(peers, subject, options) };
 }
 
-interface Subject {
-  /** Its folder, and its precision if the folder has several. */
-  readonly name: string;
-  /** Its .onnx file, relative to the folder. */
-  readonly model: string;
-  readonly vocabSize: number;
-  readonly contextLength: number;
-  readonly open: OpenSubject;
-}
+type Subject = Awaited<ReturnType<typeof chooseSubject>>;
 
-async function chooseSubject(
-  folder: string,
-  options: EngineOptions & { readonly dtype: string | undefined },
-): Promise<Subject> {
+/** A folder's model by its name, with its .onnx file relative to the folder, and how it is opened. */
+async function chooseSubject(folder: string, options: EngineOptions & { readonly dtype: string | undefined }) {
   const chosen = await chooseModel(folder, options.dtype);
   const { model, modelPath, manifest } = chosen;
   const { models, spec } = manifest;
@@ -114,8 +97,8 @@ async function chooseSubject(
     // If the native core has refused a model once, it is not tried again.
     engine = opened.engine;
     const isNative = engine === 'native';
-    const { session } = opened;
-    return { name: isNative ? `${name} native` : name, session, ...bytesPerToken(chosen, isNative && hasScreen) };
+    const bytes = bytesPerToken(chosen, isNative && hasScreen);
+    return { name: isNative ? `${name} native` : name, session: opened.session, ...bytes };
   };
   return { name, model: model.file, vocabSize: spec.vocabSize, contextLength: spec.contextLength, open };
 }

@@ -23,7 +23,6 @@ import {
 } from '../core/precision.ts';
 import { fuseDecoderParts } from '../rewrite/index.ts';
 import { type FolderContent, type FolderModel, writeModelFolder } from './folder/model-folder.ts';
-import { bfloat16Notes } from './folder/notes.ts';
 import { denseGraph, openSource, SOURCE, type SourceOptions } from './folder/source.ts';
 import { modelFileOf } from './folder/transformers-js.ts';
 import { count, flag, precision } from './options.ts';
@@ -181,6 +180,18 @@ export function notesOn(checkpoint: Checkpoint, models: readonly OpenedModel[]):
   const [{ pieces }] = models;
   const precisions = models.map(({ precision }) => precision);
   return [...(pieces.notes ?? []), ...bfloat16Notes(precisions, checkpoint), ...tokenizerNotes(checkpoint)];
+}
+
+/** For precisions that store bfloat16: who widens it, and whether weights are rounded to it. */
+function bfloat16Notes(precisions: readonly Precision[], { tensors }: Checkpoint): string[] {
+  if (!precisions.some(({ linear, vocabulary }) => [linear, vocabulary].some(({ kind }) => kind === 'widened')))
+    return [];
+  const matrices = [...tensors.values()].filter(({ shape }) => shape.length === 2);
+  const rounded = [...new Set(matrices.map(({ dtype }) => dtype))].filter((dtype) => dtype !== 'bfloat16');
+  const notes = ['bf16 halves the file, not the memory: runtimes without bfloat16 kernels widen weights as they load.'];
+  if (rounded.length > 0)
+    notes.push(`Weights come as ${rounded.join(', ')}: bf16 rounds them to 8 significant bits, where fp16 has 11.`);
+  return notes;
 }
 
 /** Refuses options that no precision uses, or that one of them cannot honour. */

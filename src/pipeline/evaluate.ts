@@ -18,7 +18,6 @@ import {
 } from '../eval/index.ts';
 import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
-import { type BudgetCheck, judgeBudget } from './build/budget.ts';
 import { maxPplRatio } from './build/options.ts';
 import { chooseEngine, type Engine } from './engine/engine.ts';
 import { feedOf, type MeasuringJob, openMeasuredSession } from './engine/measured-session.ts';
@@ -48,6 +47,14 @@ export const evaluateOptions = optionsOf(
 );
 
 export interface EvaluateOptions extends ComparedOptions, z.infer<typeof evaluateOptions> {}
+
+/** What a quality budget means: the perplexity ratio to the checkpoint's floats, with its error, in every mode. */
+interface BudgetCheck {
+  readonly maxPplRatio: number;
+  /** The largest upper bound of all modes' ratios to the floats. */
+  readonly upperBound: number;
+  readonly passed: boolean;
+}
 
 export interface EvaluateResult {
   readonly folder: string;
@@ -102,6 +109,14 @@ export const evaluate = door('evaluate', evaluateOptions, async (options: Evalua
   const modes = await compareFolders(model, { ...baseline, native: againstChosen.native }, windows, job);
   return { ...result, modes, check: judgeBudget(modes, maxPplRatio) };
 });
+
+/** Whether every mode's upper bound keeps to the budget; undefined without one. `modes` are against the floats. */
+export function judgeBudget(modes: readonly Comparison[], maxPplRatio: number | undefined): BudgetCheck | undefined {
+  if (maxPplRatio === undefined) return undefined;
+  const bounds = modes.map(({ perplexityRatio: { value, upperBound } }) => upperBound ?? value);
+  const upperBound = Math.max(...bounds);
+  return { maxPplRatio, upperBound, passed: upperBound <= maxPplRatio };
+}
 
 /** What a result says besides its figures. */
 export function resultOf({ model, manifest }: ModelFolder, texts: readonly TextMeasured[]) {

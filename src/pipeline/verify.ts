@@ -8,10 +8,9 @@ import { writeJson } from '../../formats/tensors-beside.ts';
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts';
 import { type Checkpoint, hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
-import type { Expectations, ExpectedPrompt } from '../core/expectations.ts';
+import type { Expectations } from '../core/expectations.ts';
 import { door, optionsOf, path } from '../core/options.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
-import type { Session } from '../core/session.ts';
 import type { Verification } from '../core/verification.ts';
 import { addRows, failed, type Judgement, judge, limitsOf, NO_ROWS, type Tallies, tallyPrompt } from '../eval/index.ts';
 import { openSession } from '../runtime/index.ts';
@@ -154,7 +153,11 @@ async function tallyModel(path: string, { prompts }: Expectations, job: JobOptio
   try {
     let tallies: Tallies = { prefill: NO_ROWS, decode: NO_ROWS };
     for (const prompt of prompts) {
-      const { prefill, decode } = await tallyOne(session, prompt, signal);
+      const logits = {
+        prefill: await readFloats(prompt.prefillLogits),
+        decode: await readFloats(prompt.decodeLogits),
+      };
+      const { prefill, decode } = await tallyPrompt(session, { ...prompt, ...logits }, signal);
       tallies = { prefill: addRows(tallies.prefill, prefill), decode: addRows(tallies.decode, decode) };
       stage.advance(1);
     }
@@ -163,11 +166,6 @@ async function tallyModel(path: string, { prompts }: Expectations, job: JobOptio
   } finally {
     await session.close();
   }
-}
-
-async function tallyOne(session: Session, prompt: ExpectedPrompt, signal: AbortSignal | undefined): Promise<Tallies> {
-  const [prefill, decode] = [await readFloats(prompt.prefillLogits), await readFloats(prompt.decodeLogits)];
-  return tallyPrompt(session, { ...prompt, prefill, decode }, signal);
 }
 
 /** Whether our tokenizer gives the reference's ids for its texts; null if one of the two has no tokenizer. */

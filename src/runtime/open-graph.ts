@@ -1,7 +1,8 @@
 /** Runs graphs that are not on disk: the `OpenGraph` that calibration and checks use. */
-import type { Graph } from '../core/graph.ts';
-import type { EncodedModel, OpenGraph, Runner } from '../core/runner.ts';
-import { type OrtSession, openOrtSession, type SessionOptions } from './ort-session.ts';
+import { BASE_OPSETS, type Graph } from '../core/graph.ts';
+import { GraphBuilder, value } from '../core/graph-builder.ts';
+import type { EncodedModel, Multiply, OpenGraph } from '../core/runner.ts';
+import { openOrtSession, type SessionOptions } from './ort-session.ts';
 
 export interface OpenGraphOptions extends SessionOptions {
   /** Graph to bytes: this folder runs models and knows no file format. */
@@ -12,13 +13,34 @@ export interface OpenGraphOptions extends SessionOptions {
 export function createOpenGraph(options: OpenGraphOptions): OpenGraph {
   return async (graph) => {
     const encoded = await options.encode(graph);
-    return runnerOf(await openOrtSession({ kind: 'memory', ...encoded }, options));
+    const session = await openOrtSession({ kind: 'memory', ...encoded }, options);
+    return {
+      run: (feeds, fetches = session.metadata.outputNames) => session.run(feeds, fetches),
+      close: () => session.close(),
+    };
   };
 }
 
-function runnerOf(session: OrtSession): Runner {
+interface Multiplier {
+  readonly multiply: Multiply;
+  close(): Promise<void>;
+}
+
+/** A session that only multiplies two matrices, in float32, with the number of threads that it was opened with. */
+export async function openMultiplier(openGraph: OpenGraph): Promise<Multiplier> {
+  const g = new GraphBuilder('product');
+  g.op('MatMul', ['a', 'b'], { outputs: ['c'] });
+  const matrix = (name: string, rows: string, columns: string) => value(name, 'float32', [rows, columns]);
+  const body = g.body('product', [matrix('a', 'm', 'k'), matrix('b', 'k', 'n')], [matrix('c', 'm', 'n')]);
+  const runner = await openGraph({ ...body, functions: [], opsets: BASE_OPSETS, metadata: {} });
   return {
-    run: (feeds, fetches = session.metadata.outputNames) => session.run(feeds, fetches),
-    close: () => session.close(),
+    multiply: async (a, b, { m, k, n }) => {
+      const { c } = await runner.run({
+        a: { dtype: 'float32', dims: [m, k], data: a },
+        b: { dtype: 'float32', dims: [k, n], data: b },
+      });
+      return c.data as Float32Array;
+    },
+    close: () => runner.close(),
   };
 }

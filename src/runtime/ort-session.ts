@@ -70,23 +70,10 @@ export async function openOrtSession(source: ModelSource, options: SessionOption
 }
 
 async function create(ort: Ort, source: ModelSource, options: SessionOptions): Promise<Opened> {
-  const shared = ortOptions(options);
+  const given = optionsFor(source, options);
   const open = options.native === undefined ? openByNode : openByCore(options.native);
   try {
-    switch (source.kind) {
-      case 'file':
-        return await open(ort, source.path, shared);
-      case 'beside':
-        return await open(ort, source.model, {
-          ...shared,
-          extra: { session: { model_external_initializers_file_folder_path: source.folder } },
-        });
-      case 'memory': {
-        const { externalData } = source;
-        const external = externalData && [{ path: MEMORY_DATA, data: externalData }];
-        return await open(ort, source.model, external ? { ...shared, externalData: external } : shared);
-      }
-    }
+    return await open(ort, source.kind === 'file' ? source.path : source.model, given);
   } catch (error) {
     throw runtimeError('ONNX Runtime could not open the model', error);
   }
@@ -135,9 +122,10 @@ export function checkThreads({ threads }: SessionOptions): void {
     throw invalidArgument('threads', `a whole number from 1 to ${MOST_THREADS}`, threads);
 }
 
-function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
+function optionsFor(source: ModelSource, options: SessionOptions): InferenceSession.SessionOptions {
   checkThreads(options);
   const { threads } = options;
+  const data = source.kind === 'memory' ? source.externalData : undefined;
   return {
     executionProviders: ['cpu'],
     graphOptimizationLevel: 'all',
@@ -146,6 +134,10 @@ function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     // Fatal only: faults arrive as errors, and users do not need ONNX Runtime's log lines.
     logSeverityLevel: 4,
+    ...(data && { externalData: [{ path: MEMORY_DATA, data }] }),
+    ...(source.kind === 'beside' && {
+      extra: { session: { model_external_initializers_file_folder_path: source.folder } },
+    }),
   };
 }
 

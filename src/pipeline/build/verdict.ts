@@ -10,8 +10,7 @@ import {
 } from '../../core/precision.ts';
 import { type Ratio, ratioOfScores, type Speedup, type Spread } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
-import type { EvaluateResult } from '../evaluate.ts';
-import { judgeBudget } from './budget.ts';
+import { type EvaluateResult, judgeBudget } from '../evaluate.ts';
 import { type Build, engineName } from './options.ts';
 import { buildAlternative, buildDenseScores, buildFloats } from './stages.ts';
 import type { Stage } from './workspace.ts';

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { LacunaError } from '../../core/errors.ts';
+import type { Given } from '../../core/options.ts';
 import { type Host, hostNamed } from '../../core/plan.ts';
 import type { Precision } from '../../core/precision.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
@@ -16,17 +17,14 @@ import {
   operatorSetOf,
   type SessionOptions,
 } from '../../runtime/index.ts';
+import type { ENGINE } from '../options.ts';
 import { ADDON_NAME, findNativeLibrary, nativePath } from './native-library.ts';
 
 export const ENGINES = ['native', 'stock'] as const;
 
 export type Engine = (typeof ENGINES)[number];
 
-export interface EngineOptions extends SessionOptions {
-  /** The engine to use. Default: the native core if it works. */
-  readonly engine?: Engine | undefined;
-  /** Folder of the native core. If absent, Lacuna looks for it. */
-  readonly nativeFolder?: string | URL | undefined;
+export interface EngineOptions extends SessionOptions, Given<typeof ENGINE> {
   readonly progress?: Progress;
   /** Version of our operators that the model calls, if known. */
   readonly operatorSet?: number | undefined;
