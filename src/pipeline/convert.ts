@@ -123,17 +123,18 @@ async function writeConverted(
   const models = opened.map(({ precision, graph }, index) => {
     return { precision: precision.name, file: modelFileOf(precision, index), weightBytes: weightBytesOf(graph) };
   });
-  const result = {
+  for (const note of notesOn(checkpoint, opened)) options.progress?.note(note);
+  const manifest = await writeModelFolder(options.output, contentOf(checkpoint, opened), options);
+  const verified = reference && (await verifyFolder(options.output, { checkpoint, pieces }, reference, options));
+  return {
     output: options.output,
     spec: pieces.spec,
     models,
     weightBytes: models.reduce((sum, { weightBytes }) => sum + weightBytes, 0),
     hasTokenizer: hasTokenizer(checkpoint),
+    files: manifest.files,
+    checks: verified?.checks,
   };
-  for (const note of notesOn(checkpoint, opened)) options.progress?.note(note);
-  const manifest = await writeModelFolder(options.output, contentOf(checkpoint, opened), options);
-  const verified = reference && (await verifyFolder(options.output, { checkpoint, pieces }, reference, options));
-  return { ...result, files: manifest.files, checks: verified?.checks };
 }
 
 /** The precisions that were asked for. Throws 'usage' for unknown ones, and for options that they cannot use. */

@@ -2,8 +2,7 @@
 import { statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { inputGrams } from '../../calibrate/index.ts';
-import { modelProblems, type UnreadTensors } from '../../converters/index.ts';
-import { openCheckpoint } from '../../formats/checkpoint.ts';
+import { modelProblems } from '../../converters/index.ts';
 import { refuseExistingFolder } from '../../formats/files.ts';
 import { mergeAdapter } from '../../formats/lora/index.ts';
 import { estimatePace } from '../../formats/onnx/index.ts';
@@ -29,8 +28,8 @@ import {
 } from './convert.ts';
 import { type PlannedFile, planModelFolder } from './folder/model-folder.ts';
 import { checkWritable, presentFolder } from './folder/output.ts';
-import { checkpointPath } from './folder/source.ts';
-import { type MeasuredImportance, readImportance, tokensOf } from './rounding/importance.ts';
+import { checkpointPath, openReadable } from './folder/source.ts';
+import { type MeasuredImportance, ROUNDING_TOKENS, readImportance } from './rounding/importance.ts';
 import { ROUNDING } from './texts/enough-tokens.ts';
 import { referenceFor } from './verification/reference.ts';
 
@@ -122,28 +121,17 @@ export const dryRun = door('dryRun', convertOptions, async (options: ConvertOpti
   };
 });
 
-/** A checkpoint as far as it can be read. */
-interface Survey {
-  readonly checkpoint: Checkpoint;
-  /** Set if weights are missing or damaged. */
-  readonly unread: UnreadTensors | undefined;
-}
+type Survey = Awaited<ReturnType<typeof openReadable>>;
 
-/** Opens the checkpoint without the weights that cannot be read. Merges the adapter if all weights can be read. */
+/** Opens the checkpoint as far as it can be read. Merges the adapter if all weights can be read. */
 async function surveyCheckpoint(problems: LacunaError[], options: ConvertOptions): Promise<Survey | undefined> {
-  let unread: UnreadTensors | undefined;
-  const tolerate = (error: LacunaError, names: UnreadTensors) => {
-    problems.push(error);
-    unread = names;
-  };
-  const checkpoint = await attemptAsync(problems, async () =>
-    openCheckpoint(await checkpointPath(options.checkpoint, options), { ...options, tolerate }),
+  const survey = await attemptAsync(problems, async () =>
+    openReadable(await checkpointPath(options.checkpoint, options), problems, options),
   );
   const { adapter } = options;
-  if (checkpoint === undefined || adapter === undefined || unread !== undefined)
-    return checkpoint && { checkpoint, unread };
-  const merged = await attemptAsync(problems, () => mergeAdapter(checkpoint, adapter, options));
-  return { checkpoint: merged ?? checkpoint, unread };
+  if (survey === undefined || adapter === undefined || survey.unread !== undefined) return survey;
+  const merged = await attemptAsync(problems, () => mergeAdapter(survey.checkpoint, adapter, options));
+  return { ...survey, checkpoint: merged ?? survey.checkpoint };
 }
 
 /** The models, unless something is wrong with them. */
@@ -164,10 +152,10 @@ async function openWhatFits(
 /** Importances from statistics. For texts to measure them on, only whether they can be read and are long enough. */
 async function openImportance(
   { checkpoint, unread }: Survey,
-  { importance: path, data, tokens, rounding }: ConvertOptions,
+  { importance: path, data, tokens = ROUNDING_TOKENS, rounding }: ConvertOptions,
 ): Promise<MeasuredImportance | undefined> {
   if (path === undefined) {
-    if (data !== undefined) await calibrationInput(checkpoint, ROUNDING, { data, tokens: tokensOf({ data, tokens }) });
+    if (data !== undefined) await calibrationInput(checkpoint, ROUNDING, { data, tokens });
     return undefined;
   }
   if (rounding === 'gptq') layerSumsOf(await readStatistics(path), inputGrams.name);

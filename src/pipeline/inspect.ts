@@ -3,8 +3,7 @@ import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type * as z from 'zod';
 import { type StatisticsSummary, summarise } from '../../calibrate/index.ts';
-import type { ModelLayout, UnreadTensors } from '../../converters/index.ts';
-import { openCheckpoint } from '../../formats/checkpoint.ts';
+import type { ModelLayout } from '../../converters/index.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { ADAPTER_CONFIG, type AdapterSummary, summariseAdapter } from '../../formats/lora/index.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
@@ -16,7 +15,7 @@ import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
-import { localPath, SOURCE, type SourceOptions } from './folder/source.ts';
+import { localPath, openReadable, SOURCE, type SourceOptions } from './folder/source.ts';
 import {
   type CheckpointSummary,
   type ExtrasSummary,
@@ -122,12 +121,6 @@ async function inspectJson(path: string, dtype?: string): Promise<Found> {
 
 async function inspectCheckpoint(path: string): Promise<Found> {
   const problems: LacunaError[] = [];
-  let unread: UnreadTensors | undefined;
-  const checkpoint = await openCheckpoint(path, {
-    tolerate: (error, names) => {
-      problems.push(error);
-      unread = names;
-    },
-  });
+  const { checkpoint, unread } = await openReadable(path, problems);
   return { kind: 'checkpoint', path, checkpoint: await summariseCheckpoint(checkpoint, problems, unread) };
 }

@@ -216,11 +216,11 @@ async function* pieces(
   }
 }
 
-async function resultOf<T>(generator: AsyncGenerator<unknown, T, void>): Promise<T> {
-  for (;;) {
-    const next = await generator.next();
-    if (next.done) return next.value;
-  }
+/** What a generator returns in the end, after `each` of what it yields. */
+export async function resultOf<T, R>(generator: AsyncGenerator<T, R, void>, each?: (yielded: T) => void): Promise<R> {
+  let next = await generator.next();
+  for (; !next.done; next = await generator.next()) each?.(next.value);
+  return next.value;
 }
 
 async function together(
@@ -230,10 +230,8 @@ async function together(
 ): Promise<Generations> {
   const tokens = prompts.map((): number[] => []);
   const started = performance.now();
-  let next = await rows.next();
-  for (; !next.done; next = await rows.next()) tokens[next.value.row].push(next.value.token);
+  const reasons = await resultOf(rows, ({ row, token }) => tokens[row].push(token));
   const seconds = (performance.now() - started) / 1000;
-  const reasons = next.value;
   return {
     rows: prompts.map((promptTokens, row) => ({
       text: tokenizer.decode(tokens[row], { skipSpecialTokens: true }),

@@ -12,6 +12,7 @@ import {
   type OpenOptions,
   open,
   type Prompt,
+  resultOf,
 } from './open.ts';
 import { flag } from './options.ts';
 
@@ -57,9 +58,7 @@ export const run = door(
   async ({ prompt, onText, ...options }: RunOptions): Promise<RunResult> =>
     withModel(options, async (model, generation) => {
       const stream = model.stream(promptOf(prompt, options), generation);
-      let next = await stream.next();
-      for (; !next.done; next = await stream.next()) onText?.(next.value);
-      return { engine: model.engine, ...next.value };
+      return { engine: model.engine, ...(await resultOf(stream, onText)) };
     }),
 );
 

@@ -17,7 +17,14 @@ import { STORAGES, type Storage } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
 import { isModelFolder, type WriteFolderOptions, writeModelFolder } from './folder/model-folder.ts';
-import { type DenseModel, denseModel, openDense, openSource, SOURCE, type SourceOptions } from './folder/source.ts';
+import {
+  type DenseModel,
+  denseModel,
+  openDenseFolder,
+  openSource,
+  SOURCE,
+  type SourceOptions,
+} from './folder/source.ts';
 import { count, flag } from './options.ts';
 import { openPlan } from './plan.ts';
 import { inRoundingWorkspace, roundLayers } from './rounding/rounding.ts';
@@ -76,10 +83,10 @@ export const sparsify = door('sparsify', sparsifyOptions, async (options: Sparsi
       hint: `--data and --tokens are for --dtype ${IN_BLOCKS}.`,
     });
   const { plan, tensors } = await openPlan(options.plan);
-  // If this is a folder with blocks, opening it here refuses it and says what to give instead.
-  if (!hasBlocks(precision) || (await isModelFolder(source)))
-    return writeSparse(output, await openDense(source, { ...options, precision }), plan, tensors, options);
+  if (await isModelFolder(source))
+    return writeSparse(output, await openDenseFolder(source, precision, options.adapter), plan, tensors, options);
   const checkpoint = await openSource(source, options);
+  if (!hasBlocks(precision)) return writeSparse(output, denseModel(checkpoint, precision), plan, tensors, options);
   checkSameModel(checkpoint, plan);
   checkHost(precision, plan.host);
   await refuseExistingFolder(output, { force: options.force ?? false });

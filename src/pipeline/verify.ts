@@ -119,7 +119,7 @@ async function tokenizerOf({ checkpoint }: OpenedCheckpoint): Promise<Tokenizer 
 
 function questionOf({ pieces }: OpenedCheckpoint, tokenizer: Tokenizer | undefined): Question {
   const { spec } = pieces;
-  const prompts = verifyPrompts(tokenizer, { spec, window: windowOf(pieces) });
+  const prompts = verifyPrompts(tokenizer, spec, windowOf(pieces));
   return { prompts, rows: COMPARED_ROWS, steps: decodedTokens(spec) };
 }
 

@@ -82,14 +82,9 @@ async function create(ort: Ort, source: ModelSource, options: SessionOptions): P
 type Open = (ort: Ort, model: string | Uint8Array, options: InferenceSession.SessionOptions) => Promise<Opened>;
 
 const openByNode: Open = async ({ InferenceSession }, model, options) => {
-  const session = await (typeof model === 'string'
-    ? InferenceSession.create(model, options)
-    : InferenceSession.create(model, options));
-  return {
-    metadata: session,
-    run: (feeds, fetches) => session.run(feeds, fetches),
-    close: () => session.release(),
-  };
+  // One of its overloads takes a path, another takes bytes.
+  const session = await InferenceSession.create(model as Uint8Array, options);
+  return { metadata: session, run: (feeds, fetches) => session.run(feeds, fetches), close: () => session.release() };
 };
 
 /** Caches are ordinary tensors: they may be continued several times, also by another session. */

@@ -1,5 +1,5 @@
 /** What a command is given to work on: a checkpoint, or a folder converted before; both end in a dense graph. */
-import { assemble, openModel } from '../../../converters/index.ts';
+import { assemble, openModel, type UnreadTensors } from '../../../converters/index.ts';
 import { openCheckpoint } from '../../../formats/checkpoint.ts';
 import { mergeAdapter } from '../../../formats/lora/index.ts';
 import type { Checkpoint, ModelFiles } from '../../core/checkpoint.ts';
@@ -8,7 +8,7 @@ import type { Graph } from '../../core/graph.ts';
 import { hubOptions } from '../../core/hub.ts';
 import type { ModelPieces, ModelSpec } from '../../core/model.ts';
 import { type Given, path } from '../../core/options.ts';
-import { choosePrecision, FLOATS, type Precision } from '../../core/precision.ts';
+import { FLOATS, type Precision } from '../../core/precision.ts';
 import type { JobOptions } from '../../core/progress.ts';
 import { fetchCheckpoint, parseHubReference } from '../../hub/index.ts';
 import { fuseSkipNorms } from '../../rewrite/index.ts';
@@ -53,7 +53,7 @@ export interface OpenedCheckpoint {
 }
 
 /** Opens a checkpoint and checks its config and every tensor's name, shape and dtype; no weight is read. */
-export async function openPieces(given: string, options: SourceOptions = {}): Promise<OpenedCheckpoint> {
+export async function openPieces(given: string, options: SourceOptions): Promise<OpenedCheckpoint> {
   const checkpoint = await openSource(given, options);
   return { checkpoint, pieces: openModel(checkpoint, { precision: FLOATS }) };
 }
@@ -64,6 +64,19 @@ export async function openSource(given: string, options: SourceOptions): Promise
   const { adapter, ...rest } = options;
   const checkpoint = await openCheckpoint(path, rest);
   return adapter === undefined ? checkpoint : mergeAdapter(checkpoint, adapter, rest);
+}
+
+/**
+ * A checkpoint without the weights that cannot be read, if that is so. Then `unread` names them, and the fault is in
+ * `problems`.
+ */
+export async function openReadable(path: string, problems: LacunaError[], options: SourceOptions = {}) {
+  let unread: UnreadTensors | undefined;
+  const tolerate = (error: LacunaError, names: UnreadTensors) => {
+    problems.push(error);
+    unread = names;
+  };
+  return { checkpoint: await openCheckpoint(path, { ...options, tolerate }), unread };
 }
 
 /** As `localPath`, but 'unsupported' for a converted folder. */
@@ -81,11 +94,6 @@ export function denseGraph(pieces: ModelPieces): Graph {
   return fuseSkipNorms(assemble(pieces));
 }
 
-export interface DenseOptions extends SourceOptions {
-  /** How a checkpoint's weights are stored. Default: fp32. */
-  readonly precision?: Precision;
-}
-
 /** The dense model of a checkpoint in a precision, with its weights rounded by texts if they were. */
 export function denseModel(checkpoint: Checkpoint, precision: Precision, rounded?: RoundedLayers): DenseModel {
   const pieces = openModel(checkpoint, {
@@ -97,17 +105,13 @@ export function denseModel(checkpoint: Checkpoint, precision: Precision, rounded
   return { path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces), precision, rounded };
 }
 
-/** The dense model of a checkpoint or a converted folder. */
-export async function openDense(path: string, options: DenseOptions = {}): Promise<DenseModel> {
-  const { precision = choosePrecision(FLOATS) } = options;
-  if (!(await isModelFolder(path))) {
-    return denseModel(await openSource(path, options), precision);
-  }
+/** The dense model of a converted folder. Throws `unsupported` where only a checkpoint will do, or a dense folder in fp32. */
+export async function openDenseFolder(path: string, precision: Precision, adapter?: string): Promise<DenseModel> {
   if (precision.name !== FLOATS)
     throw new LacunaError('unsupported', `${path} is a converted folder; ${precision.name} is made of a checkpoint`, {
       hint: `Give the checkpoint with --dtype ${precision.name}, or the folder without.`,
     });
-  if (options.adapter !== undefined)
+  if (adapter !== undefined)
     throw new LacunaError('unsupported', `${path} is a converted folder; an adapter is merged into a checkpoint`, {
       hint: 'Give the checkpoint with --adapter, or the folder without.',
     });

@@ -10,25 +10,19 @@ import type { TensorExpr } from '../../core/tensor.ts';
 import { type MeasureOptions, measureOn } from '../calibrate.ts';
 import { checkTokens, STATISTICS, type Wanted } from '../texts/enough-tokens.ts';
 
-/** Sixteen sequences. */
-const DEFAULT_TOKENS = 8192;
+/** The most tokens to measure while converting, by default: sixteen sequences. */
+export const ROUNDING_TOKENS = 8192;
 
 export interface MeasuredImportance {
   readonly byWeight: ReadonlyMap<string, TensorExpr>;
   readonly texts: readonly TextIdentity[];
 }
 
-/** The most tokens to measure while converting. */
-export function tokensOf({ tokens = DEFAULT_TOKENS }: MeasureOptions): number {
-  return tokens;
-}
-
-/** Measures only input moments, on `DEFAULT_TOKENS` tokens by default. */
+/** Measures only input moments, on `ROUNDING_TOKENS` tokens by default. */
 export async function measureImportance(checkpoint: Checkpoint, options: MeasureOptions): Promise<MeasuredImportance> {
   const pieces = openModel(checkpoint, { precision: FLOATS });
-  return of(
-    await measureOn({ checkpoint, pieces }, { ...options, tokens: tokensOf(options) }, { statistics: [inputMoments] }),
-  );
+  const given = { ...options, tokens: options.tokens ?? ROUNDING_TOKENS };
+  return of(await measureOn({ checkpoint, pieces }, given, { statistics: [inputMoments] }));
 }
 
 /** Reads the statistics of `lacuna calibrate`. */

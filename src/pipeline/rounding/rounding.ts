@@ -38,7 +38,7 @@ import { calibrationInput, type MeasureOptions, measureInput } from '../calibrat
 import { hashSmallFiles } from '../folder/model-folder.ts';
 import type { OpenedCheckpoint } from '../folder/source.ts';
 import { wantedForRounding } from '../texts/enough-tokens.ts';
-import { type MeasuredImportance, readStatisticsOf, tokensOf } from './importance.ts';
+import { type MeasuredImportance, ROUNDING_TOKENS, readStatisticsOf } from './importance.ts';
 
 export interface RoundedLayers extends MeasuredImportance {
   /** By the name of the precision, then of the weight. */
@@ -109,7 +109,7 @@ interface Grams {
 
 async function gramsOnTexts(opened: OpenedCheckpoint, given: RoundOptions): Promise<Grams> {
   const { checkpoint, pieces } = opened;
-  const options = { ...given, tokens: tokensOf(given) };
+  const options = { ...given, tokens: given.tokens ?? ROUNDING_TOKENS };
   const input = await calibrationInput(checkpoint, wantedForRounding(pieces.spec), options);
   // The name decides how a file is read: as text or as JSONL.
   const hashes = input.texts.map(({ name, sha256 }) => [name, sha256]);

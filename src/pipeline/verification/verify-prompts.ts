@@ -47,19 +47,16 @@ const MOST_TOKENS = 1152;
 export const COMPARED_ROWS = 16;
 const DECODED_TOKENS = 16;
 
-export interface PromptLimits {
-  readonly spec: ModelSpec;
-  /** Tokens that a layer attends to, if some layers attend to a window. */
-  readonly window: number | undefined;
-}
-
 /** Tokens to decode after each prompt, so that both fit into the context. */
 export function decodedTokens({ contextLength }: ModelSpec): number {
   return Math.min(DECODED_TOKENS, Math.floor(contextLength / 2));
 }
 
-/** The prompts as ids of the model's tokenizer, or as scattered numbers if it has none. */
-export function verifyPrompts(tokenizer: Tokenizer | undefined, { spec, window = 0 }: PromptLimits): VerifyPrompt[] {
+/**
+ * The prompts as ids of the model's tokenizer, or as scattered numbers if it has none. `window`: tokens that a layer
+ * attends to, if some layers attend to a window.
+ */
+export function verifyPrompts(tokenizer: Tokenizer | undefined, spec: ModelSpec, window = 0): VerifyPrompt[] {
   const room = spec.contextLength - decodedTokens(spec);
   const long = Math.min(room, MOST_TOKENS, Math.max(LONG_TOKENS, window + PAST_WINDOW_TOKENS));
   if (tokenizer === undefined)
