@@ -1,7 +1,6 @@
 /** `lacuna convert`: a checkpoint becomes a dense ONNX folder. */
 import * as z from 'zod';
 import { openModel } from '../../converters/index.ts';
-import { refuseExistingFolder } from '../../formats/files.ts';
 import { weightBytesOf } from '../../formats/onnx/index.ts';
 import { type Checkpoint, hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
@@ -102,7 +101,6 @@ export const convert = door('convert', convertOptions, async (options: ConvertOp
   if (importance !== undefined && rounding !== 'gptq') return write(await readImportance(checkpoint, importance));
   if (importance === undefined && data === undefined) return write(undefined);
   if (rounding === 'search') return write(await measureImportance(checkpoint, options));
-  await refuseExistingFolder(options.output, { force: options.force ?? false });
   const round = async (work: string) =>
     write(await roundLayers(checkpoint, precisions.filter(hasBlocks), work, options));
   return inRoundingWorkspace(options.output, round, options);

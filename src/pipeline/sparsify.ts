@@ -1,6 +1,5 @@
 /** `lacuna sparsify`: a dense model and a plan become a sparse folder. */
 import * as z from 'zod';
-import { refuseExistingFolder } from '../../formats/files.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
 import { door, files, optionsOf, path } from '../core/options.ts';
@@ -89,7 +88,6 @@ export const sparsify = door('sparsify', sparsifyOptions, async (options: Sparsi
   if (!hasBlocks(precision)) return writeSparse(output, denseModel(checkpoint, precision), plan, tensors, options);
   checkSameModel(checkpoint, plan);
   checkHost(precision, plan.host);
-  await refuseExistingFolder(output, { force: options.force ?? false });
   const round = async (work: string) => {
     // Where blocks compute only some of their neurons, kernels read `down` along both of its axes.
     const turnables = plan.blocks.some(({ choice }) => choice !== undefined);

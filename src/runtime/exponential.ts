@@ -11,20 +11,14 @@ const LEAST = -708;
 /** Taylor's series up to r^13 / 13!. For |r| <= ln 2 / 2 the rest is below 2^-57. */
 const TERMS = 13;
 
-const INVERSE_FACTORIALS = inverseFactorials();
+const INVERSE_FACTORIALS = [1];
+for (let i = 1, factorial = 1; i <= TERMS; i++) {
+  factorial *= i;
+  INVERSE_FACTORIALS.push(1 / factorial);
+}
 /** 2^-i at index i, because `**` need not be exact. */
 const POWERS = Array.from({ length: 1023 }, () => 1);
 for (let i = 1; i < POWERS.length; i++) POWERS[i] = POWERS[i - 1] / 2;
-
-function inverseFactorials(): readonly number[] {
-  const inverse = [1];
-  let factorial = 1;
-  for (let i = 1; i <= TERMS; i++) {
-    factorial *= i;
-    inverse.push(1 / factorial);
-  }
-  return inverse;
-}
 
 /** exp(x) for x <= 0, within 2 units in the last place; 0 below -708. */
 export function exponential(x: number): number {

@@ -7,7 +7,13 @@ import { sha256Bytes, sha256File, withNewFolder, writeFileAtomically } from '../
 import { readJsonObject } from '../../../formats/json-file.ts';
 import { readNumbers, readOnnx, sizesOf, type WrittenFile, writeOnnx } from '../../../formats/onnx/index.ts';
 import { readBounded } from '../../../formats/regular-file.ts';
-import { MAX_SMALL_FILE_BYTES, openModelFiles, readSmallJson, readSmallText } from '../../../formats/small-files.ts';
+import {
+  MAX_SMALL_FILE_BYTES,
+  openModelFiles,
+  readSmallJson,
+  readSmallText,
+  type SmallFileName,
+} from '../../../formats/small-files.ts';
 import type { ModelFiles } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { Graph } from '../../core/graph.ts';
@@ -45,13 +51,19 @@ const READ = ['config.json', 'tokenizer_config.json', 'chat_template.jinja'] as 
 /** Larger than any JSON file of a model, of statistics or of a plan. The largest known are a few megabytes. */
 export const MAX_JSON_BYTES = 64 << 20;
 
-/** sha256 of every small file that a folder made from `source` depends on, by name. */
-export async function hashSmallFiles({ files }: ModelFiles): Promise<Record<string, string>> {
-  const hashes: Record<string, string> = {};
-  for (const name of [...COPIED, ...READ]) {
+/** The small files of a source that are there, of these names. */
+function presentFiles({ files }: ModelFiles, names: readonly SmallFileName[]) {
+  return names.flatMap((name) => {
     const file = files.get(name);
-    if (file !== undefined) hashes[name] = 'text' in file ? sha256Bytes(file.text()) : await sha256File(file.path);
-  }
+    return file === undefined ? [] : [{ name, file }];
+  });
+}
+
+/** sha256 of every small file that a folder made from `source` depends on, by name. */
+export async function hashSmallFiles(source: ModelFiles): Promise<Record<string, string>> {
+  const hashes: Record<string, string> = {};
+  for (const { name, file } of presentFiles(source, [...COPIED, ...READ]))
+    hashes[name] = 'text' in file ? sha256Bytes(file.text()) : await sha256File(file.path);
   return hashes;
 }
 
@@ -91,30 +103,21 @@ export async function writeModelFolder(
     // One after the other, because each of them keeps the disk busy.
     for (const [index, { graph, precision }] of content.models.entries())
       weights.push(...(await writeOnnx(graph, join(folder, modelFileOf(precision, index)), options)));
-    const copied = await copySmallFiles(content.source, folder);
-    const written = Object.entries(await configTexts(content));
-    for (const [name, text] of written) await writeFile(join(folder, name), text);
-    const names = [...copied, ...written.map(([name]) => name)];
+    const copied = presentFiles(content.source, COPIED);
+    // Copied by content: copying the permissions of a read-only source would make files that cannot be synced.
+    for (const { name, file } of copied)
+      await writeFile(
+        join(folder, name),
+        'text' in file ? file.text() : await readBounded(file.path, MAX_SMALL_FILE_BYTES),
+      );
+    const texts = await configTexts(content);
+    for (const [name, text] of Object.entries(texts)) await writeFile(join(folder, name), text);
+    const names = [...copied.map(({ name }) => name), ...Object.keys(texts)];
     const small = await Promise.all(names.map((name) => checkFile(join(folder, name))));
     const manifest = describe(folder, content, [...weights, ...small]);
     await writeFile(join(folder, MANIFEST_FILE), prettyJson(manifest));
     return manifest;
   });
-}
-
-async function copySmallFiles({ files }: ModelFiles, folder: string): Promise<string[]> {
-  const copied: string[] = [];
-  for (const name of COPIED) {
-    const file = files.get(name);
-    if (file === undefined) continue;
-    // Copied by content: copying the permissions of a read-only source would make files that cannot be synced.
-    await writeFile(
-      join(folder, name),
-      'text' in file ? file.text() : await readBounded(file.path, MAX_SMALL_FILE_BYTES),
-    );
-    copied.push(name);
-  }
-  return copied;
 }
 
 /** Adds a section to a folder's model card, or replaces the one of its heading, and updates the card's checksum. */
@@ -137,11 +140,8 @@ export async function planModelFolder(content: FolderContent): Promise<readonly 
     const { modelBytes, dataBytes } = await sizesOf(graph, `${basename(path)}_data`);
     files.push({ path, bytes: modelBytes }, ...(dataBytes > 0 ? [{ path: `${path}_data`, bytes: dataBytes }] : []));
   }
-  for (const name of COPIED) {
-    const file = content.source.files.get(name);
-    if (file === undefined) continue;
+  for (const { name, file } of presentFiles(content.source, COPIED))
     files.push({ path: name, bytes: 'text' in file ? Buffer.byteLength(file.text()) : (await stat(file.path)).size });
-  }
   for (const [path, text] of Object.entries(await configTexts(content)))
     files.push({ path, bytes: Buffer.byteLength(text) });
   // All checksums have the same length.

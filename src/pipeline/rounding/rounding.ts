@@ -11,7 +11,7 @@ import {
   type Statistic,
 } from '../../../calibrate/index.ts';
 import { openModel } from '../../../converters/index.ts';
-import { sha256File } from '../../../formats/files.ts';
+import { refuseExistingFolder, sha256File } from '../../../formats/files.ts';
 import { encodeModel } from '../../../formats/onnx/index.ts';
 import { readSafetensors, writeSafetensors } from '../../../formats/safetensors/index.ts';
 import { readSums } from '../../../formats/statistics.ts';
@@ -19,7 +19,6 @@ import type { Checkpoint } from '../../core/checkpoint.ts';
 import { LacunaError, throwIfAborted } from '../../core/errors.ts';
 import { HEAD_WEIGHT, type ModelPieces } from '../../core/model.ts';
 import { FLOATS, type Precision } from '../../core/precision.ts';
-import type { JobOptions } from '../../core/progress.ts';
 import type { Multiply } from '../../core/runner.ts';
 import { layerSumsOf, type Statistics, type Sums } from '../../core/statistics.ts';
 import {
@@ -35,7 +34,7 @@ import { createOpenGraph, openMultiplier } from '../../runtime/index.ts';
 import { readFloats } from '../../tensors/index.ts';
 import { keyOf, withWorkspace } from '../build/workspace.ts';
 import { calibrationInput, type MeasureOptions, measureInput } from '../calibrate.ts';
-import { hashSmallFiles } from '../folder/model-folder.ts';
+import { hashSmallFiles, type WriteFolderOptions } from '../folder/model-folder.ts';
 import type { OpenedCheckpoint } from '../folder/source.ts';
 import { wantedForRounding } from '../texts/enough-tokens.ts';
 import { type MeasuredImportance, ROUNDING_TOKENS, readStatisticsOf } from './importance.ts';
@@ -148,12 +147,16 @@ function isRoundedBy({ scheme }: NamedScheme, weight: string): boolean {
   return !scheme.turnable || /\.down_proj\.weight$/.test(weight);
 }
 
-/** Runs `use` in the folder for rounded layers beside `output`. On success the folder is removed. */
+/**
+ * Runs `use` in the folder for rounded layers beside `output`. On success the folder is removed. Throws `exists` as
+ * `writeModelFolder` does.
+ */
 export async function inRoundingWorkspace<T>(
   output: string,
   use: (work: string) => Promise<T>,
-  { progress }: Pick<JobOptions, 'progress'>,
+  { progress, force = false }: WriteFolderOptions,
 ): Promise<T> {
+  await refuseExistingFolder(output, { force });
   const work = `${resolve(output)}.rounding`;
   const round = async () => {
     const result = await use(work);

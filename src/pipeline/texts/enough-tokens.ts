@@ -6,8 +6,6 @@ import type { Progress } from '../../core/progress.ts';
 export interface Wanted {
   /** The purpose of the tokens, as messages call it. */
   readonly purpose: string;
-  /** With fewer, the measurement is refused. */
-  readonly least: number;
   /** With fewer, a note recommends more. */
   readonly enough: number;
 }
@@ -19,26 +17,20 @@ const LEAST_TOKENS = 1000;
 const ENOUGH_TOKENS = 4096;
 
 /** Statistics, for plans and for weighing errors. */
-export const STATISTICS: Wanted = { purpose: 'Statistics', least: LEAST_TOKENS, enough: ENOUGH_TOKENS };
+export const STATISTICS: Wanted = { purpose: 'Statistics', enough: ENOUGH_TOKENS };
 
 /** Rounding by texts. */
-export const ROUNDING: Wanted = { purpose: 'Rounding by texts', least: LEAST_TOKENS, enough: ENOUGH_TOKENS };
+export const ROUNDING: Wanted = { purpose: 'Rounding by texts', enough: ENOUGH_TOKENS };
 
 /** The same for a model: a Gram matrix of n tokens says nothing beyond n directions, so the widest input counts. */
 export function wantedForRounding({ hiddenSize, intermediateSize }: ModelSpec): Wanted {
   return { ...ROUNDING, enough: Math.max(ROUNDING.enough, hiddenSize, intermediateSize) };
 }
 
-/** Scored tokens for figures that are quoted: enough for the third digit of a ratio. */
-export const FIGURES_TOKENS = 20_000;
-
-/** The minimum number of windows. One window does not show how far chance moves the figure. */
-export const LEAST_WINDOWS = 2;
-
 /** Throws `usage` for too few tokens, and recommends more in a note. */
-export function checkTokens({ purpose, least, enough }: Wanted, tokens: number, progress?: Progress): void {
-  if (tokens < least)
-    throw new LacunaError('usage', `${purpose}: at least ${least} tokens are wanted, there are ${tokens}`, {
+export function checkTokens({ purpose, enough }: Wanted, tokens: number, progress?: Progress): void {
+  if (tokens < LEAST_TOKENS)
+    throw new LacunaError('usage', `${purpose}: at least ${LEAST_TOKENS} tokens are wanted, there are ${tokens}`, {
       hint: `Give more text, or more of it with --tokens; ${enough} tokens or more are better.`,
     });
   if (tokens < enough) progress?.note(`${purpose}: ${tokens} tokens are few, ${enough} or more are better.`);

@@ -8,14 +8,16 @@ import type { Plan } from '../../core/plan.ts';
 import type { Progress } from '../../core/progress.ts';
 import { spreadEvenly } from '../../core/spread-evenly.ts';
 import { cutWindows, WINDOW_TOKENS } from '../../eval/index.ts';
-import { FIGURES_TOKENS, LEAST_WINDOWS } from './enough-tokens.ts';
 import { encodeTexts, pinnedTexts } from './texts.ts';
 
 /** A text that a model is measured on, by its name and the hash of its bytes. */
 export type TextMeasured = Pick<TextFile, 'name' | 'sha256'>;
 
-/** Scored tokens by default. */
-export const DEFAULT_TOKENS = FIGURES_TOKENS;
+/** Scored tokens by default, for figures that are quoted: enough for the third digit of a ratio. */
+export const DEFAULT_TOKENS = 20_000;
+
+/** The minimum number of windows. One window does not show how far chance moves the figure. */
+const LEAST_WINDOWS = 2;
 
 export interface WindowsOptions {
   readonly data?: readonly string[];
@@ -29,16 +31,9 @@ export interface WindowsOptions {
  * Windows with at least `tokens` scored tokens, spread evenly over all texts, by the folder's own tokenizer. Throws
  * `usage` for a window longer than the context or a text, and for texts that hold only one window.
  */
-export async function readWindows(
-  source: string | ModelFiles,
-  contextLength: number,
-  {
-    data = pinnedTexts('test'),
-    tokens = DEFAULT_TOKENS,
-    window = Math.min(WINDOW_TOKENS, contextLength),
-    progress,
-  }: WindowsOptions,
-) {
+export async function readWindows(source: string | ModelFiles, contextLength: number, options: WindowsOptions) {
+  const { data = pinnedTexts('test'), tokens = DEFAULT_TOKENS, progress } = options;
+  const { window = Math.min(WINDOW_TOKENS, contextLength) } = options;
   if (window > contextLength) throw invalidArgument('window', `at most ${contextLength}, the model's context`, window);
   const tokenizer = await loadTokenizer(source);
   const { bosTokenId } = tokenizer;
@@ -49,7 +44,7 @@ export async function readWindows(
       'usage',
       `The texts fill one window of ${window} tokens, at least ${LEAST_WINDOWS} are scored`,
       {
-        hint: `Give more text, or shorter windows with --window; ${FIGURES_TOKENS} tokens are enough for figures to quote.`,
+        hint: `Give more text, or shorter windows with --window; ${DEFAULT_TOKENS} tokens are enough for figures to quote.`,
       },
     );
   const windows = spreadEvenly(all, Math.max(LEAST_WINDOWS, Math.ceil(tokens / (window - 1))));
@@ -60,8 +55,8 @@ export async function readWindows(
 function noteFewTokens(scored: number, wanted: number, progress: Progress | undefined): void {
   if (scored < wanted)
     progress?.note(`The texts hold ${scored} tokens to score, ${wanted} were asked for: all are scored.`);
-  else if (scored < FIGURES_TOKENS)
-    progress?.note(`${scored} tokens are scored; figures to quote want ${FIGURES_TOKENS}.`);
+  else if (scored < DEFAULT_TOKENS)
+    progress?.note(`${scored} tokens are scored; figures to quote want ${DEFAULT_TOKENS}.`);
 }
 
 export interface FittedModel {
