@@ -90,7 +90,7 @@ export async function bench(
   });
   const stage = progress.stage('Timing', repeats * (2 + blocks.length), 'rounds');
   const course = { prompt, blocks, now, signal, stage };
-  const timed: Repeat[] = [];
+  const timed: Awaited<ReturnType<typeof timeRepeat>>[] = [];
   for (let repeat = 0; repeat < repeats; repeat++)
     timed.push(await withOpened(subjects, repeat, signal, (opened) => timeRepeat(opened, course)));
   stage.done();
@@ -144,12 +144,6 @@ async function withOpened<T>(
 /** The time that each subject took for its two blocks of a round. */
 type Milliseconds = readonly number[];
 
-interface Repeat {
-  readonly subjects: readonly Omit<BenchSubject, 'session'>[];
-  readonly prefill: Milliseconds;
-  readonly decodes: readonly Milliseconds[];
-}
-
 /** What a session gets in one call. */
 type Feeds = readonly (readonly number[])[];
 
@@ -162,7 +156,7 @@ interface Course extends Required<Pick<BenchOptions, 'now'>>, Pick<BenchOptions,
 }
 
 /** One block of each kind comes first and does not count: it meets cold caches and a runtime that still allocates. */
-async function timeRepeat(opened: readonly BenchSubject[], course: Course): Promise<Repeat> {
+async function timeRepeat(opened: readonly BenchSubject[], course: Course) {
   const { prompt, blocks, now, signal, stage } = course;
   const sessions = opened.map(({ session }) => session);
   const once = [...sessions.keys()];

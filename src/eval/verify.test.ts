@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Session } from '../core/session.ts';
-import { NO_ROWS, type PromptLogits, type RowTally, tallyPrompt } from './verify.ts';
-import { judge, limitsOf } from './verify-limits.ts';
+import { judge, limitsOf, NO_ROWS, type PromptLogits, type RowTally, tallyPrompt } from './verify.ts';
 
 const VOCAB = 4;
 

@@ -69,13 +69,10 @@ export const build = door('build', buildOptions, async (given: BuildOptions): Pr
   return withWorkspace(work, () => runStages(job), options.progress);
 });
 
-export interface PreparedBuild {
-  readonly job: Build;
-  readonly scoredTokens: number;
-}
+export type PreparedBuild = Awaited<ReturnType<typeof prepareBuild>>;
 
 /** Chooses the defaults and refuses impossible options, before anything is measured. */
-async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> {
+async function prepareBuild(given: BuildOptions) {
   const precision = sparsePrecision(given.dtype);
   const host = given.preset.host ?? (await installedHost(precision, given.nativeFolder));
   checkHost(precision, host);
@@ -89,7 +86,8 @@ async function prepareBuild(given: BuildOptions): Promise<PreparedBuild> {
   const { keys, spec, scoredTokens } = await surveyBuild(options, engine);
   checkTarget(targetOf(preset), host, spec);
   const work = `${resolve(options.output)}.build`;
-  return { job: { work, keys, precision, host, engine, options }, scoredTokens };
+  const job: Build = { work, keys, precision, host, engine, options };
+  return { job, scoredTokens };
 }
 
 /**

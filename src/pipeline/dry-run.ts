@@ -176,21 +176,18 @@ async function planWriting(models: readonly OpenedModel[], { checkpoint }: Surve
     threads = Math.max(threads, pace.threads);
   }
   const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  // Precisions are written one after the other.
+  const threadBytes = Math.max(...models.map(({ precision }) => THREAD_BYTES[precision.linear.kind]));
   // All files except the weights are in memory once, one after the other.
   const inMemory = files.filter(({ path }) => !path.endsWith('.onnx_data'));
   const estimate: DryRunEstimate = {
     seconds,
     measuredBytes,
     threads,
-    peakMemoryBytes: peakBytes(models, threads) + Math.max(0, ...inMemory.map(({ bytes }) => bytes)),
+    peakMemoryBytes: BASE_BYTES + threads * threadBytes + Math.max(0, ...inMemory.map(({ bytes }) => bytes)),
     referenceMemoryBytes: options.verify && TRANSFORMERS_BYTES + 4 * parametersOf(checkpoint),
   };
   return { files, totalBytes, estimate };
-}
-
-/** Precisions are written one after the other. */
-function peakBytes(models: readonly OpenedModel[], threads: number): number {
-  return BASE_BYTES + threads * Math.max(...models.map(({ precision }) => THREAD_BYTES[precision.linear.kind]));
 }
 
 /** The file system of an existing or future path; undefined if unknown. */

@@ -181,15 +181,8 @@ function written(given: Tensor | null, value: NativeValue, tensors: NativeTensor
   return given;
 }
 
-interface Tokens {
-  readonly rows: number;
-  /** New tokens in a row. */
-  readonly fed: number;
-  /** New tokens and earlier ones. */
-  readonly total: number;
-}
-
-function tokensOf({ input_ids: ids, attention_mask: mask }: Feeds): Tokens {
+/** Rows, the new tokens of each, and these with the earlier ones. */
+function tokensOf({ input_ids: ids, attention_mask: mask }: Feeds) {
   return { rows: ids.dims[0], fed: ids.dims[1], total: mask.dims[1] };
 }
 

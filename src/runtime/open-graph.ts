@@ -1,7 +1,7 @@
 /** Runs graphs that are not on disk: the `OpenGraph` that calibration and checks use. */
 import { BASE_OPSETS, type Graph } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
-import type { EncodedModel, Multiply, OpenGraph } from '../core/runner.ts';
+import type { EncodedModel, Multiply, OpenGraph, Runner } from '../core/runner.ts';
 import { openOrtSession, type SessionOptions } from './ort-session.ts';
 
 export interface OpenGraphOptions extends SessionOptions {
@@ -21,13 +21,8 @@ export function createOpenGraph(options: OpenGraphOptions): OpenGraph {
   };
 }
 
-interface Multiplier {
-  readonly multiply: Multiply;
-  close(): Promise<void>;
-}
-
 /** A session that only multiplies two matrices, in float32, with the number of threads that it was opened with. */
-export async function openMultiplier(openGraph: OpenGraph): Promise<Multiplier> {
+export async function openMultiplier(openGraph: OpenGraph): Promise<Pick<Runner, 'close'> & { multiply: Multiply }> {
   const g = new GraphBuilder('product');
   g.op('MatMul', ['a', 'b'], { outputs: ['c'] });
   const matrix = (name: string, rows: string, columns: string) => value(name, 'float32', [rows, columns]);

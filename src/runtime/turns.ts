@@ -34,7 +34,9 @@ export function takeTurns(session: Session): Turns {
         return found;
       };
       try {
-        await turn(before, signal);
+        throwIfAborted(signal);
+        await Promise.race([before, once(signal, 'abort')]);
+        throwIfAborted(signal);
         let found = await next();
         for (; !found.done; found = await next()) yield found.value;
         return found.value;
@@ -68,10 +70,4 @@ function eitherOf(...signals: readonly (AbortSignal | undefined)[]): { signal: A
     for (const signal of signals) signal?.removeEventListener('abort', abort);
   };
   return { signal: either.signal, release };
-}
-
-async function turn(before: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  throwIfAborted(signal);
-  await Promise.race([before, once(signal, 'abort')]);
-  throwIfAborted(signal);
 }

@@ -2,7 +2,6 @@
 import { join } from 'node:path';
 import { hasTokenizer } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
-import type { ModelSpec } from '../../core/model.ts';
 import { hasBlocks } from '../../core/precision.ts';
 import { DEFINITIONS } from '../../eval/index.ts';
 import { layerStatisticsOf } from '../../plan/index.ts';
@@ -44,18 +43,11 @@ export const PROOF_FOLDER = 'lacuna';
 /** The file in it with the build's key. It distinguishes a finished output of exactly these options from any other. */
 export const BUILD_FILE = 'build.json';
 
-export interface Survey {
-  readonly keys: Keys;
-  readonly spec: ModelSpec;
-  /** Tokens that the figures will come from. */
-  readonly scoredTokens: number;
-}
-
 /**
  * Reads what all stages will need, so that a missing tokenizer or a short text is reported before hours are spent. A
  * stage's key comes from everything that goes into it, the keys of the stages that it builds on included.
  */
-export async function surveyBuild(options: WholeOptions, engine: Engine): Promise<Survey> {
+export async function surveyBuild(options: WholeOptions, engine: Engine) {
   const { checkpoint: path, texts, preset, tokens = DEFAULT_TOKENS, threads, maxPplRatio, allowSlower } = options;
   const { checkpoint, pieces } = await openPieces(path, options);
   if (!hasTokenizer(checkpoint))
@@ -86,6 +78,7 @@ export async function surveyBuild(options: WholeOptions, engine: Engine): Promis
   const alternative = keyOf(dense, floats, speed);
   const build = keyOf(evaluation, bench, maxPplRatio, allowSlower);
   const keys = { dense, rounding, floats, statistics, plan, bench, evaluation, alternative, build };
+  // Figures will come from so many tokens.
   return { keys, spec: pieces.spec, scoredTokens: windows.length * (windows[0].length - 1) };
 }
 

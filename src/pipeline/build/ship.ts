@@ -1,21 +1,26 @@
-/** The end of a build: figures go into the sparse folder, and the folder goes to its place. */
+/**
+ * The end of a build: figures go into the sparse folder, and the folder goes to its place. In its model card, each figure
+ * has its baseline, its text and its error.
+ */
 import { createReadStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { putInPlace, writeFileAtomically } from '../../../formats/files.ts';
 import { writeJson } from '../../../formats/tensors-beside.ts';
+import { percent } from '../../core/figures.ts';
 import type { Plan } from '../../core/plan.ts';
+import { type Comparison, DEFINITIONS, type Ratio } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
 import { addToCard } from '../folder/model-folder.ts';
 import { exists, replaceExtension } from '../folder/output.ts';
 import { DEFAULT_TOKENS } from '../texts/windows.ts';
 import { BUILD_FILE, PROOF_FOLDER } from './keys.ts';
-import { measuredText } from './measured-text.ts';
-import type { Build } from './options.ts';
+import { type Build, engineName } from './options.ts';
+import { times } from './verdict.ts';
 import type { Stage } from './workspace.ts';
 
-export interface Finished {
+interface Finished {
   readonly statistics: string;
   readonly plan: Stage<Plan>;
   readonly sparse: string;
@@ -42,4 +47,47 @@ export async function ship(build: Build, finished: Finished): Promise<void> {
 async function copyWithTensors(path: string, folder: string): Promise<void> {
   for (const file of [path, replaceExtension(path, '.safetensors')])
     if (await exists(file)) await writeFileAtomically(join(folder, basename(file)), createReadStream(file));
+}
+
+/** The section of the model card. */
+function measuredText(build: Build, { modes, texts }: EvaluateResult, { speedup, subjects }: BenchReport): string {
+  const { precision } = build;
+  const read = texts.map(({ name }) => name).join(', ');
+  const rows = modes.map(
+    (mode) =>
+      `| ${[mode.mode, mode.scoredTokens, ...ratiosOf(mode), mode.meanKl.toFixed(4), percent(mode.top1Agreement)].join(' | ')} |`,
+  );
+  const speeds = subjects.map(({ name, decodeTokensPerSecond: { median } }) => `${name} ${median.toFixed(1)} tokens/s`);
+  const gain = speedup === null ? '' : `${times(speedup)} the speed of the dense ${precision.name} model`;
+  return `## Measured
+
+Perplexity ratios are to the checkpoint's floats (fp32), on ${read}, measured in
+${engineName(build)}; ± is the standard error, in parentheses what the ratio is
+below with a confidence of 95 %.
+
+| mode | tokens | ratio | of it by rounding to ${precision.name} | by leaving out | KL | same top-1 |
+| ---- | -----: | ----- | ----- | ----- | -----: | -----: |
+${rows.join('\n')}
+
+- ${definition('all')}
+- ${definition('decode')}
+- KL and top-1: against the same weights with nothing left out.
+
+Decoding, by ${engineName(build)}: ${gain} (${speeds.join(', ')}); median and 80 % of the rounds, on the machine that built it.
+`;
+}
+
+function ratiosOf({ perplexityRatio, rounded }: Comparison): string[] {
+  return [perplexityRatio, rounded?.rounding, rounded?.leavingOut ?? perplexityRatio].map((ratio) =>
+    ratio === undefined ? '1' : ratioText(ratio),
+  );
+}
+
+function ratioText({ value, standardError, upperBound }: Ratio): string {
+  if (standardError === null || upperBound === null) return value.toFixed(4);
+  return `${value.toFixed(4)} ± ${standardError.toFixed(4)} (${upperBound.toFixed(4)})`;
+}
+
+function definition(mode: 'all' | 'decode'): string {
+  return DEFINITIONS[mode].replace(/^mode "(\w+)"/, '$1');
 }

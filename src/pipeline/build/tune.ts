@@ -4,7 +4,7 @@ import type { Graph, Initializer } from '../../core/graph.ts';
 import type { Plan, PlanTensors } from '../../core/plan.ts';
 import type { Statistics } from '../../core/statistics.ts';
 import { TARGETS } from '../../core/target.ts';
-import { measureRealised, type RealisedSparsity, type Windows } from '../../eval/index.ts';
+import { measureRealised, type Windows } from '../../eval/index.ts';
 import { retune } from '../../plan/index.ts';
 import { applyPlan } from '../../rewrite/index.ts';
 import { feedOf, type MeasuringJob, openMeasuredSession } from '../engine/measured-session.ts';
@@ -17,7 +17,7 @@ const MAX_ROUNDS = 4;
 /** Half a point: well inside the two points within which a target counts as met, well above what a round can move. */
 const CLOSE_ENOUGH = 0.005;
 
-export interface TuneInput {
+interface TuneInput {
   readonly model: DenseModel;
   readonly plan: Plan;
   readonly tensors: PlanTensors;
@@ -31,12 +31,13 @@ export interface TuneInput {
 export async function tunePlan(input: TuneInput, options: MeasuringJob): Promise<Plan> {
   const written = await openModelFolder(input.draft);
   let { plan } = input;
-  const { share, realised: realisedOf } = TARGETS[plan.target.kind];
+  const { share, outcome, realised: realisedOf } = TARGETS[plan.target.kind];
+  const wanted = plan.target.value;
   let best = { plan, error: Number.POSITIVE_INFINITY };
   for (let round = 1; round <= MAX_ROUNDS; round++) {
     const measured = await measureDraft(input, plan, written, options);
-    const error = Math.abs(share(measured) - plan.target.value);
-    options.progress?.note(describe(plan, measured, round));
+    const error = Math.abs(share(measured) - wanted);
+    options.progress?.note(`Round ${round}: ${percent(share(measured))} of ${outcome}, wanted ${percent(wanted)}`);
     if (error < best.error) best = { plan, error };
     if (error < CLOSE_ENOUGH || round === MAX_ROUNDS) break;
     plan = retune(plan, input.tensors, input.statistics, realisedOf(measured));
@@ -65,9 +66,4 @@ function onWrittenWeights(graph: Graph, written: Graph): Graph {
     return data?.kind === 'file' ? { name: initializer.name, data } : initializer;
   });
   return { ...graph, initializers };
-}
-
-function describe({ target }: Plan, measured: RealisedSparsity, round: number): string {
-  const { outcome, share } = TARGETS[target.kind];
-  return `Round ${round}: ${percent(share(measured))} of ${outcome}, wanted ${percent(target.value)}`;
 }

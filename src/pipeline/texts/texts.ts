@@ -5,11 +5,6 @@ import type { Tokenizer } from '../../../formats/tokenizer/index.ts';
 import { LacunaError } from '../../core/errors.ts';
 import { packageFile } from '../engine/package-files.ts';
 
-interface EncodedText extends Pick<TextFile, 'name' | 'sha256'> {
-  /** All documents of the file, one after the other. */
-  readonly tokens: readonly number[];
-}
-
 /**
  * The texts used by default: one of the package's. `fit` is for statistics, `choose` for thresholds, `test` for the
  * figures. They share no document.
@@ -23,8 +18,8 @@ export function readTexts(paths: readonly string[]): Promise<TextFile[]> {
   return Promise.all(paths.map(readTextFile));
 }
 
-/** The files as tokens, one stream each. Throws as `readTexts`, naming the place of text that cannot be encoded. */
-export async function encodeTexts(paths: readonly string[], tokenizer: Tokenizer): Promise<EncodedText[]> {
+/** The files as tokens: all documents of each, one after the other. Throws as `readTexts`, naming the place of text that cannot be encoded. */
+export async function encodeTexts(paths: readonly string[], tokenizer: Tokenizer) {
   const files = await readTexts(paths);
   return files.map(({ name, sha256, documents }) => ({ name, sha256, tokens: joinDocuments(documents, tokenizer) }));
 }
