@@ -135,15 +135,15 @@ async function tidy(job: Build): Promise<BuildResult> {
 /** The speed is judged before the quality, because it takes seconds and quality takes minutes. */
 async function runStages(job: Build): Promise<BuildResult> {
   const rounded = await buildRounding(job);
-  const dense = await buildDense(job, rounded);
-  const statistics = await buildStatistics(job);
-  const plan = await buildPlan(job, rounded, statistics);
-  const sparse = await buildSparse(job, rounded, plan);
-  const timing = await buildBench(job, dense, sparse);
-  await refuseSlower(job, dense, timing.result);
-  const evaluation = withinBudget(await buildEvaluation(job, dense, sparse), job.options.maxPplRatio);
-  await ship(job, { statistics, plan, sparse, evaluation, timing });
-  return finish(job, { plan: plan.result, evaluation, bench: timing.result });
+  await buildDense(job, rounded);
+  await buildStatistics(job);
+  const plan = await buildPlan(job, rounded);
+  await buildSparse(job, rounded);
+  const bench = await buildBench(job);
+  await refuseSlower(job, bench);
+  const evaluation = withinBudget(job, await buildEvaluation(job));
+  await ship(job, evaluation, bench);
+  return finish(job, { plan, evaluation, bench });
 }
 
 /** Removes the workspace of a build that is shipped. */

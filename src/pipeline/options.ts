@@ -30,7 +30,6 @@ export const JOB = {
 export const ENGINE = {
   /** The native core where it works, by default. */
   engine: z.enum(ENGINES),
-  /** Where the native core is; found by itself when absent. */
   nativeFolder,
 };
 

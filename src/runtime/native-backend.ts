@@ -53,24 +53,18 @@ const OPTIMISATION = { disabled: 0, basic: 1, extended: 2, layout: 3, all: 99 } 
 type ModelRequest = Omit<NativeModelOptions, 'runtime' | 'operators'>;
 
 async function requestOf(model: string | Uint8Array, options: SessionOptions): Promise<ModelRequest> {
-  const {
-    intraOpNumThreads,
-    interOpNumThreads,
-    graphOptimizationLevel = 'all',
-    executionMode,
-    logSeverityLevel,
-  } = options;
+  const { graphOptimizationLevel = 'all' } = options;
   const optimisation = (OPTIMISATION as Readonly<Record<string, number | undefined>>)[graphOptimizationLevel];
   if (optimisation === undefined)
     throw invalidArgument('graphOptimizationLevel', Object.keys(OPTIMISATION).join(', '), graphOptimizationLevel);
   return {
     ...(typeof model === 'string' ? { path: model } : { bytes: model }),
     externalData: typeof model === 'string' && !hasData(options) ? [] : await externalDataOf(options),
-    intraThreads: intraOpNumThreads,
-    interThreads: interOpNumThreads,
+    intraThreads: options.intraOpNumThreads,
+    interThreads: options.interOpNumThreads,
     optimisation,
-    isParallel: executionMode === 'parallel',
-    logSeverity: logSeverityLevel,
+    isParallel: options.executionMode === 'parallel',
+    logSeverity: options.logSeverityLevel,
     freeDimensions: Object.entries(options.freeDimensionOverrides ?? {}),
     config: configOf(options),
   };

@@ -8,38 +8,28 @@ import { basename, join } from 'node:path';
 import { putInPlace, writeFileAtomically } from '../../../formats/files.ts';
 import { writeJson } from '../../../formats/tensors-beside.ts';
 import { percent } from '../../core/figures.ts';
-import type { Plan } from '../../core/plan.ts';
 import { type Comparison, DEFINITIONS, type Ratio } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
 import { addToCard } from '../folder/model-folder.ts';
 import { exists, replaceExtension } from '../folder/output.ts';
 import { DEFAULT_TOKENS } from '../texts/windows.ts';
-import { BUILD_FILE, PROOF_FOLDER } from './keys.ts';
+import { BUILD_FILE, outputsOf, PROOF_FOLDER } from './keys.ts';
 import { type Build, engineName } from './options.ts';
 import { times } from './verdict.ts';
-import type { Stage } from './workspace.ts';
-
-interface Finished {
-  readonly statistics: string;
-  readonly plan: Stage<Plan>;
-  readonly sparse: string;
-  readonly evaluation: EvaluateResult;
-  readonly timing: Stage<BenchReport>;
-}
 
 /** Puts the measurements into the sparse folder and the folder into its place. */
-export async function ship(build: Build, finished: Finished): Promise<void> {
-  const { statistics, plan, sparse, evaluation, timing } = finished;
+export async function ship(build: Build, evaluation: EvaluateResult, timing: BenchReport): Promise<void> {
   const { keys, options } = build;
+  const { statistics, plan, bench, sparse } = outputsOf(build);
   const { output, preset, maxPplRatio, allowSlower = false, tokens = DEFAULT_TOKENS, threads = null } = options;
   const proof = join(sparse, PROOF_FOLDER);
   await rm(proof, { recursive: true, force: true });
   await mkdir(proof);
-  for (const path of [statistics, plan.path, timing.path]) await copyWithTensors(path, proof);
+  for (const path of [statistics, plan, bench]) await copyWithTensors(path, proof);
   await writeJson(join(proof, 'evaluation.json'), evaluation);
   await writeJson(join(proof, BUILD_FILE), { key: keys.build, preset, tokens, threads, maxPplRatio, allowSlower });
-  await addToCard(sparse, measuredText(build, evaluation, timing.result));
+  await addToCard(sparse, measuredText(build, evaluation, timing));
   await putInPlace(sparse, output, { force: options.force ?? false });
 }
 

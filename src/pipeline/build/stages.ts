@@ -31,7 +31,7 @@ import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
 import { outputsOf } from './keys.ts';
 import { type Build, optionsFor, type WholeOptions } from './options.ts';
 import { tunePlan } from './tune.ts';
-import { discard, jsonStage, keyOf, type Stage, stage } from './workspace.ts';
+import { discard, jsonStage, keyOf, stage } from './workspace.ts';
 
 /** Tokens that a correction of thresholds measures on: a share is then known to about 0.2 points. */
 const TUNE_TOKENS = 4096;
@@ -63,41 +63,40 @@ async function roundedIn(
 }
 
 /** The dense model in the build's precision. The sparse model is timed against it. */
-export async function buildDense(build: Build, rounded: RoundedLayers | undefined): Promise<string> {
-  return writeDense(outputsOf(build).dense, build.precision, rounded, build.options);
+export async function buildDense(build: Build, rounded: RoundedLayers | undefined): Promise<void> {
+  const { dense } = outputsOf(build);
+  await stage(dense, () => writeDense(dense, build.precision, rounded, build.options));
 }
 
-function writeDense(
+async function writeDense(
   output: string,
   precision: Precision,
   rounded: RoundedLayers | undefined,
   options: WholeOptions,
-): Promise<string> {
-  const make = async () => {
-    const checkpoint = await openSource(options.checkpoint, options);
-    const models = openModels(checkpoint, [precision], rounded);
-    await writeModelFolder(output, contentOf(checkpoint, models), optionsFor('convert', options));
-  };
-  return stage(output, make);
+): Promise<void> {
+  const checkpoint = await openSource(options.checkpoint, options);
+  const models = openModels(checkpoint, [precision], rounded);
+  await writeModelFolder(output, contentOf(checkpoint, models), optionsFor('convert', options));
 }
 
 /** The floats' scores of the test text. They are computed once, whatever is compared with them. */
-export async function buildFloats(build: Build, dense: string): Promise<Stage<TextScores>> {
-  const path = outputsOf(build).floats;
-  const folder = join(dirname(path), 'dense');
-  const scores = await jsonStage(path, async () => {
+export async function buildFloats(build: Build): Promise<TextScores> {
+  const { dense, floats } = outputsOf(build);
+  const folder = join(dirname(floats), 'dense');
+  const scores = await jsonStage(floats, async () => {
     if (build.precision.name === FLOATS) return scoreFolder(build, dense);
-    return scoreFolder(build, await writeDense(folder, choosePrecision(FLOATS), undefined, build.options));
+    await stage(folder, () => writeDense(folder, choosePrecision(FLOATS), undefined, build.options));
+    return scoreFolder(build, folder);
   });
   await discard(folder);
   return scores;
 }
 
 /** The same for the build's dense model. */
-export async function buildDenseScores(build: Build, dense: string): Promise<Stage<TextScores>> {
+export async function buildDenseScores(build: Build): Promise<TextScores> {
   const { work, keys } = build;
   const path = join(work, `scores-${keyOf(keys.dense, keys.floats)}`, 'scores.json');
-  return jsonStage(path, () => scoreFolder(build, dense));
+  return jsonStage(path, () => scoreFolder(build, outputsOf(build).dense));
 }
 
 /** A dense folder's scores of the test text. */
@@ -117,14 +116,14 @@ function testWindows(folder: string, contextLength: number, { texts, tokens = DE
   return readWindows(folder, contextLength, { data: texts.test, tokens });
 }
 
-export async function buildStatistics(build: Build): Promise<string> {
+export async function buildStatistics(build: Build): Promise<void> {
   const { tokens = DEFAULT_TOKENS, texts } = build.options;
   const output = outputsOf(build).statistics;
   // A killed run may leave tensors without their JSON file. They are written again.
   const job = optionsFor('calibrate', build.options);
   const further = layerStatisticsOf(build.options.preset);
   const make = () => calibrateChecked({ ...job, data: texts.fit, tokens, output, with: further, force: true });
-  return stage(output, make);
+  await stage(output, make);
 }
 
 /** The dense model that plans are applied to. */
@@ -135,13 +134,9 @@ async function openSparseSource(
   return denseModel(await openSource(options.checkpoint, options), precision, rounded);
 }
 
-export async function buildPlan(
-  build: Build,
-  rounded: RoundedLayers | undefined,
-  statistics: string,
-): Promise<Stage<Plan>> {
+export async function buildPlan(build: Build, rounded: RoundedLayers | undefined): Promise<Plan> {
   const { work, keys, options, host } = build;
-  const output = outputsOf(build).plan;
+  const { statistics, plan: output } = outputsOf(build);
   const make = async () => {
     const job = await measuringOptions('plan', build);
     const sums = await readStatistics(statistics);
@@ -151,31 +146,24 @@ export async function buildPlan(
     await removeModels(work, draft);
     if (!(await isModelFolder(draft)))
       await writeSparse(draft, model, first.plan, first.tensors, { ...job, force: false });
-    const { windows } = await readWindows(model, model.spec.contextLength, {
-      data: options.texts.choose,
-      tokens: TUNE_TOKENS,
-    });
+    const choosing = { data: options.texts.choose, tokens: TUNE_TOKENS };
+    const { windows } = await readWindows(model, model.spec.contextLength, choosing);
     const plan = await tunePlan({ model, ...first, statistics: sums, draft, windows }, job);
     await writePlan(plan, first.tensors, output);
   };
   await stage(output, make);
-  return { path: output, result: (await readPlan(output)).plan };
+  return (await readPlan(output)).plan;
 }
 
-export async function buildSparse(
-  build: Build,
-  rounded: RoundedLayers | undefined,
-  plan: Stage<Plan>,
-): Promise<string> {
+export async function buildSparse(build: Build, rounded: RoundedLayers | undefined): Promise<void> {
   const { work, options } = build;
-  const output = outputsOf(build).sparse;
-  await removeModels(work, output);
-  const make = async () => {
-    const { plan: tuned, tensors } = await readPlan(plan.path);
+  const { plan, sparse } = outputsOf(build);
+  await removeModels(work, sparse);
+  await stage(sparse, async () => {
+    const tuned = await readPlan(plan);
     const job = { ...optionsFor('sparsify', options), force: false };
-    await writeSparse(output, await openSparseSource(build, rounded), tuned, tensors, job);
-  };
-  return stage(output, make);
+    await writeSparse(sparse, await openSparseSource(build, rounded), tuned.plan, tuned.tensors, job);
+  });
 }
 
 /** Removes drafts and sparse models except `kept`: they are as large as the model and quick to make again. */
@@ -187,14 +175,15 @@ async function removeModels(work: string, kept: string): Promise<void> {
 }
 
 /** Measured without the budget, so that another budget needs no new measurement. */
-export async function buildEvaluation(build: Build, dense: string, sparse: string): Promise<Stage<EvaluateResult>> {
+export async function buildEvaluation(build: Build): Promise<EvaluateResult> {
   const { precision, engine, options } = build;
-  return jsonStage(outputsOf(build).evaluation, async () => {
+  const { dense, sparse, evaluation } = outputsOf(build);
+  return jsonStage(evaluation, async () => {
     const job = await measuringOptions('eval', build);
     const model = await openModelFolder(sparse);
     const { windows, texts } = await testWindows(sparse, model.manifest.spec.contextLength, options);
     const { modelPath } = await chooseModel(dense);
-    const floats = precision.name === FLOATS ? undefined : (await buildFloats(build, dense)).result;
+    const floats = precision.name === FLOATS ? undefined : await buildFloats(build);
     const modes = await compareWith(model, { modelPath, native: job.native }, windows, { ...job, floats });
     // Names in the workspace mean nothing once it is gone.
     const baseline = { against: 'the checkpoint', againstPrecision: FLOATS, againstEngine: engine };
@@ -202,22 +191,24 @@ export async function buildEvaluation(build: Build, dense: string, sparse: strin
   });
 }
 
-export async function buildBench(build: Build, dense: string, sparse: string): Promise<Stage<BenchReport>> {
-  return jsonStage(outputsOf(build).bench, async () => {
-    const result = await timeAgainst(build, sparse, dense);
+export async function buildBench(build: Build): Promise<BenchReport> {
+  const { sparse, bench } = outputsOf(build);
+  return jsonStage(bench, async () => {
+    const result = await timeAgainstDense(build, sparse);
     const subjects = result.subjects.map((subject, index) => ({ ...subject, name: ['dense', 'sparse'][index] }));
     return { ...result, subjects };
   });
 }
 
 /** The gain of a model counts on its host. */
-function timeAgainst({ engine, options }: Build, folder: string, against: string): Promise<BenchReport> {
+function timeAgainstDense(build: Build, folder: string): Promise<BenchReport> {
+  const { engine, options } = build;
   const job = { ...optionsFor('bench', options), dtype: undefined };
-  return benchChecked({ ...job, engine, folder, against, data: options.texts.test });
+  return benchChecked({ ...job, engine, folder, against: outputsOf(build).dense, data: options.texts.test });
 }
 
 /** A dense model of another precision, rounded by texts if that is worth the wait: its scores and its speed-up. */
-export async function buildAlternative(build: Build, dense: string, name: PrecisionName) {
+export async function buildAlternative(build: Build, name: PrecisionName) {
   const { work, keys, options } = build;
   const folder = join(work, `alternative-${keys.alternative}`);
   const [rounding, model] = [join(folder, 'rounding'), join(folder, 'dense')];
@@ -225,8 +216,8 @@ export async function buildAlternative(build: Build, dense: string, name: Precis
     const precision = choosePrecision(name);
     const { tokens: _, ...job } = optionsFor('round', options);
     const rounded = gainsByTexts(precision) ? await roundedIn(rounding, precision, job) : undefined;
-    await writeDense(model, precision, rounded, options);
-    const { speedup } = await timeAgainst(build, model, dense);
+    await stage(model, () => writeDense(model, precision, rounded, options));
+    const { speedup } = await timeAgainstDense(build, model);
     return { speedup, scores: await scoreFolder(build, model) };
   };
   const made = await jsonStage(join(folder, `${name}.json`), make);

@@ -55,7 +55,7 @@ function measured(dtype: 'fp32' | 'int8' | 'int4', options: Partial<BuildOptions
 
 async function refusalOf(build: Build, speedup: Speedup | null): Promise<LacunaError | undefined> {
   try {
-    await refuseSlower(build, join(build.work, 'dense'), { speedup } as BenchReport);
+    await refuseSlower(build, { speedup } as BenchReport);
     return undefined;
   } catch (error) {
     if (error instanceof LacunaError) return error;

@@ -11,25 +11,23 @@ import {
 import { type Ratio, ratioOfScores, type Speedup, type Spread } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
 import { type EvaluateResult, judgeBudget } from '../evaluate.ts';
+import { outputsOf } from './keys.ts';
 import { type Build, engineName } from './options.ts';
 import { buildAlternative, buildDenseScores, buildFloats } from './stages.ts';
-import type { Stage } from './workspace.ts';
 
 /** The measurement with the budget's verdict. Throws `check-failed` if it is over the budget. */
-export function withinBudget({ path, result }: Stage<EvaluateResult>, maxPplRatio: number | undefined): EvaluateResult {
-  const check = judgeBudget(result.modes, maxPplRatio);
+export function withinBudget(build: Build, result: EvaluateResult): EvaluateResult {
+  const check = judgeBudget(result.modes, build.options.maxPplRatio);
   if (check === undefined || check.passed) return { ...result, check };
   const ratios = result.modes.map(
     ({ mode, perplexityRatio: { value, upperBound } }) =>
       `${value.toFixed(4)}, at most ${(upperBound ?? value).toFixed(4)} (${mode})`,
   );
-  throw new LacunaError(
-    'check-failed',
-    `Perplexity ratio to the checkpoint's floats ${ratios.join('; ')}: over the budget of ${check.maxPplRatio}, nothing was written`,
-    {
-      hint: `Leave out less (--target) or allow more (--max-ppl-ratio); finished stages are reused. All figures: ${path}`,
-    },
-  );
+  const over = `Perplexity ratio to the checkpoint's floats ${ratios.join('; ')}: over the budget of ${check.maxPplRatio}`;
+  const figures = outputsOf(build).evaluation;
+  throw new LacunaError('check-failed', `${over}, nothing was written`, {
+    hint: `Leave out less (--target) or allow more (--max-ppl-ratio); finished stages are reused. All figures: ${figures}`,
+  });
 }
 
 /** A dense model that is faster than the sparse one. */
@@ -47,14 +45,13 @@ interface Faster {
  * Throws `check-failed` if the sparse model decodes slower than the dense one, and names dense models that are faster
  * and within the budget. A model counts as slower when it is so with a confidence of 95 %.
  */
-export async function refuseSlower(build: Build, dense: string, timing: BenchReport): Promise<void> {
+export async function refuseSlower(build: Build, { speedup }: BenchReport): Promise<void> {
   const { options, precision } = build;
-  const { speedup } = timing;
   if (options.allowSlower || speedup === null || speedup.upperBound === null || speedup.upperBound >= 1) return;
   const slower =
     `The sparse ${precision.name} model decodes ${times(speedup)} as fast as the dense ${precision.name} model ` +
     `in ${engineName(build)}, on average at most ${speedup.upperBound.toFixed(2)} times: nothing was written`;
-  const faster = await fasterModels(build, dense);
+  const faster = await fasterModels(build);
   const named = faster
     .filter(({ ratio }) => keepsTo(ratio, options.maxPplRatio))
     .map((model) => sentence(model, build));
@@ -65,23 +62,23 @@ export async function refuseSlower(build: Build, dense: string, timing: BenchRep
 }
 
 /** The dense models to ship instead: one of the same precision, one of the next smaller. */
-async function fasterModels(build: Build, dense: string): Promise<Faster[]> {
+async function fasterModels(build: Build): Promise<Faster[]> {
   const { precision } = build;
-  const floats = (await buildFloats(build, dense)).result;
+  const floats = await buildFloats(build);
   const name = precision.name as PrecisionName;
   const same: Faster = {
     precision: name,
     speedup: null,
-    ratio: name === FLOATS ? null : ratioOfScores((await buildDenseScores(build, dense)).result, floats),
+    ratio: name === FLOATS ? null : ratioOfScores(await buildDenseScores(build), floats),
     byText: hasBlocks(precision),
   };
   const smaller = smallerThan(name);
   if (smaller === undefined) return [same];
-  const { result } = await buildAlternative(build, dense, smaller);
-  const ratio = ratioOfScores(result.scores, floats);
+  const { speedup, scores } = await buildAlternative(build, smaller);
+  const ratio = ratioOfScores(scores, floats);
   const byText = gainsByTexts(precisionNamed(smaller));
-  const other = { precision: smaller, speedup: result.speedup, ratio, byText };
-  return (result.speedup?.lowerBound ?? 0) > 1 ? [other, same] : [same];
+  const other = { precision: smaller, speedup, ratio, byText };
+  return (speedup?.lowerBound ?? 0) > 1 ? [other, same] : [same];
 }
 
 function keepsTo(ratio: Ratio | null, maxPplRatio: number | undefined): boolean {

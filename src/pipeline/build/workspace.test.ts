@@ -106,8 +106,8 @@ describe('a stage', () => {
     const path = join(folder, 'a', 'result.json');
     let made = 0;
     const run = () => jsonStage(path, async () => ({ made: ++made }));
-    expect((await run()).result).toEqual({ made: 1 });
-    expect((await run()).result).toEqual({ made: 1 });
+    expect(await run()).toEqual({ made: 1 });
+    expect(await run()).toEqual({ made: 1 });
     expect(made).toBe(1);
   });
 
@@ -117,7 +117,7 @@ describe('a stage', () => {
       throw new Error('disk');
     });
     await expect(failing).rejects.toThrow('disk');
-    expect(await stage(path, async () => mkdirSync(path))).toBe(path);
+    await stage(path, async () => mkdirSync(path));
     expect(existsSync(path)).toBe(true);
   });
 });

@@ -12,12 +12,6 @@ import { LACUNA_VERSION } from '../../core/manifest.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
 import { checkWritable, exists } from '../folder/output.ts';
 
-/** A finished stage with a result, and its place. */
-export interface Stage<T> {
-  readonly path: string;
-  readonly result: T;
-}
-
 /** The name of a stage: a hash of everything that went into it, this version of Lacuna included. */
 export function keyOf(...inputs: readonly unknown[]): string {
   return createHash('sha256')
@@ -92,19 +86,17 @@ function parts(count: number): string {
   return count === 1 ? '1 finished part' : `${count} finished parts`;
 }
 
-/** Runs `make` unless its output `path` exists, and returns the path. Outputs appear whole or not at all. */
-export async function stage(path: string, make: () => Promise<unknown>): Promise<string> {
-  if (!(await exists(path))) {
-    await mkdir(dirname(path), { recursive: true });
-    await make();
-  }
-  return path;
+/** Runs `make` unless its output `path` exists. Outputs appear whole or not at all. */
+export async function stage(path: string, make: () => Promise<unknown>): Promise<void> {
+  if (await exists(path)) return;
+  await mkdir(dirname(path), { recursive: true });
+  await make();
 }
 
-/** A stage whose output is a JSON file with its result. */
-export async function jsonStage<T>(path: string, make: () => Promise<T>): Promise<Stage<T>> {
+/** The result of a stage whose output is a JSON file with it. */
+export async function jsonStage<T>(path: string, make: () => Promise<T>): Promise<T> {
   await stage(path, async () => writeFileAtomically(path, prettyJson(await make())));
-  return { path, result: await readResult<T>(path) };
+  return readResult<T>(path);
 }
 
 /** Figures of a stage take some kilobytes. */
