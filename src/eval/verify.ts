@@ -3,7 +3,7 @@ import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { ExpectedPrompt } from '../core/expectations.ts';
 import { percent } from '../core/figures.ts';
 import { FLOATS, type PrecisionName, precisionNamed } from '../core/precision.ts';
-import type { KvCache, Session } from '../core/session.ts';
+import type { Session } from '../core/session.ts';
 import type { Verification, VerificationFigures } from '../core/verification.ts';
 import { scorePair } from './log-softmax.ts';
 import { rowOf } from './perplexity.ts';
@@ -56,47 +56,30 @@ export function addRows(a: RowTally, b: RowTally): RowTally {
  * later rows. Throws `mismatch` for another vocabulary, `non-finite` if the model's logits are NaN or infinite.
  */
 export async function tallyPrompt(session: Session, prompt: PromptLogits, signal?: AbortSignal): Promise<Tallies> {
-  const { cache, rows } = await tallyPrefill(session, prompt, signal);
-  return { prefill: rows, decode: await tallyDecoding(session, prompt, cache, signal) };
-}
-
-async function tallyPrefill(
-  session: Session,
-  { ids, positions, prefill, name }: PromptLogits,
-  signal: AbortSignal | undefined,
-): Promise<{ readonly cache: KvCache; readonly rows: RowTally }> {
+  const { name, ids, positions, tokens } = prompt;
+  let [prefill, decode] = [NO_ROWS, NO_ROWS];
   let cache = session.emptyCache();
-  let rows = NO_ROWS;
+  const feed = async (fed: readonly number[], logits: 'all' | 'last') => {
+    throwIfAborted(signal);
+    const step = await session.step(fed, cache, { logits });
+    cache = step.cache;
+    return step;
+  };
   let next = 0;
   for (let at = 0; at < ids.length; at += CHUNK_TOKENS) {
-    throwIfAborted(signal);
-    const step = await session.step(ids.slice(at, at + CHUNK_TOKENS), cache, { logits: 'all' });
-    cache = step.cache;
-    checkVocabulary(step.vocab, prefill.length / positions.length);
-    for (; next < positions.length && positions[next] < at + step.rows; next++) {
-      const [wanted, got] = [rowOf(prefill, next, step.vocab), rowOf(step.logits, positions[next] - at, step.vocab)];
-      rows = addRows(rows, tallyRow(wanted, got, `position ${positions[next]} of the prompt "${name}"`));
+    const { logits, rows, vocab } = await feed(ids.slice(at, at + CHUNK_TOKENS), 'all');
+    checkVocabulary(vocab, prompt.prefill.length / positions.length);
+    for (; next < positions.length && positions[next] < at + rows; next++) {
+      const [wanted, got] = [rowOf(prompt.prefill, next, vocab), rowOf(logits, positions[next] - at, vocab)];
+      prefill = addRows(prefill, tallyRow(wanted, got, `position ${positions[next]} of the prompt "${name}"`));
     }
   }
-  return { cache, rows };
-}
-
-async function tallyDecoding(
-  session: Session,
-  { tokens, decode, name }: PromptLogits,
-  start: KvCache,
-  signal: AbortSignal | undefined,
-): Promise<RowTally> {
-  let cache = start;
-  let rows = NO_ROWS;
   for (const [index, token] of tokens.entries()) {
-    throwIfAborted(signal);
-    const step = await session.step([token], cache);
-    cache = step.cache;
+    const { logits, vocab } = await feed([token], 'last');
     const where = `token ${index + 1} after the prompt "${name}"`;
-    rows = addRows(rows, tallyRow(rowOf(decode, index, step.vocab), step.logits, where));
+    decode = addRows(decode, tallyRow(rowOf(prompt.decode, index, vocab), logits, where));
   }
-  return rows;
+  return { prefill, decode };
 }
 
 function tallyRow(wanted: Float32Array, got: Float32Array, where: string): RowTally {

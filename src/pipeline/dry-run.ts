@@ -57,9 +57,8 @@ export interface DryRunEstimate {
 }
 
 /**
- * The most memory that converting takes beside the largest small file: Node with this program, and for each thread an
- * amount that depends on how the layers are stored (blocks that are read and made, two strips of a transposed matrix,
- * scales that are kept).
+ * The most memory that converting takes beside the largest small file: this program, and for each thread what the
+ * storage of layers needs (blocks that are read and made, strips of a transposed matrix, scales that are kept).
  */
 const BASE_BYTES = 110e6;
 const THREAD_BYTES = { float: 25e6, widened: 25e6, transposed: 90e6, blocks: 80e6 } as const;

@@ -134,19 +134,10 @@ function windowOf(pieces: OpenedCheckpoint['pieces']): number | undefined {
 /** NaN and infinity are a verdict too: other precisions of the folder may be right. */
 async function judgeModel(
   path: string,
-  expectations: Expectations,
+  { prompts }: Expectations,
   limits: Verification['limits'],
   job: JobOptions,
 ): Promise<Judgement> {
-  try {
-    return judge(await tallyModel(path, expectations, job), limits);
-  } catch (error) {
-    if (error instanceof LacunaError && error.code === 'non-finite') return failed(`${error.message}.`, limits);
-    throw error;
-  }
-}
-
-async function tallyModel(path: string, { prompts }: Expectations, job: JobOptions): Promise<Tallies> {
   const { progress = SILENT, signal } = job;
   const stage = progress.stage(`Comparing ${basename(path)}`, prompts.length, 'prompts');
   const session = await openSession(path, job);
@@ -162,7 +153,10 @@ async function tallyModel(path: string, { prompts }: Expectations, job: JobOptio
       stage.advance(1);
     }
     stage.done();
-    return tallies;
+    return judge(tallies, limits);
+  } catch (error) {
+    if (error instanceof LacunaError && error.code === 'non-finite') return failed(`${error.message}.`, limits);
+    throw error;
   } finally {
     await session.close();
   }

@@ -1,7 +1,4 @@
-/**
- * The end of a build: figures go into the sparse folder, and the folder goes to its place. In its model card, each figure
- * has its baseline, its text and its error.
- */
+/** The end of a build: figures go into the sparse folder and its model card, and the folder goes to its place. */
 import { createReadStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';

@@ -66,10 +66,7 @@ export async function openSource(given: string, options: SourceOptions): Promise
   return adapter === undefined ? checkpoint : mergeAdapter(checkpoint, adapter, rest);
 }
 
-/**
- * A checkpoint without the weights that cannot be read, if that is so. Then `unread` names them, and the fault is in
- * `problems`.
- */
+/** A checkpoint, without weights that cannot be read: then `unread` names them, and the fault goes into `problems`. */
 export async function openReadable(path: string, problems: LacunaError[], options: SourceOptions = {}) {
   let unread: UnreadTensors | undefined;
   const tolerate = (error: LacunaError, names: UnreadTensors) => {

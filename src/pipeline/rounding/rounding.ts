@@ -147,10 +147,7 @@ function isRoundedBy({ scheme }: NamedScheme, weight: string): boolean {
   return !scheme.turnable || /\.down_proj\.weight$/.test(weight);
 }
 
-/**
- * Runs `use` in the folder for rounded layers beside `output`. On success the folder is removed. Throws `exists` as
- * `writeModelFolder` does.
- */
+/** Runs `use` in the folder for rounded layers beside `output`, which must be free. On success that is removed. */
 export async function inRoundingWorkspace<T>(
   output: string,
   use: (work: string) => Promise<T>,

@@ -5,10 +5,7 @@ import type { Tokenizer } from '../../../formats/tokenizer/index.ts';
 import { LacunaError } from '../../core/errors.ts';
 import { packageFile } from '../engine/package-files.ts';
 
-/**
- * The texts used by default: one of the package's. `fit` is for statistics, `choose` for thresholds, `test` for the
- * figures. They share no document.
- */
+/** The package's texts: `fit` for statistics, `choose` for thresholds, `test` for figures. They share no document. */
 export function pinnedTexts(role: 'fit' | 'choose' | 'test'): readonly string[] {
   return [packageFile(`texts/${role}.txt`)];
 }

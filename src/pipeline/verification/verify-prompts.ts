@@ -52,10 +52,7 @@ export function decodedTokens({ contextLength }: ModelSpec): number {
   return Math.min(DECODED_TOKENS, Math.floor(contextLength / 2));
 }
 
-/**
- * The prompts as ids of the model's tokenizer, or as scattered numbers if it has none. `window`: tokens that a layer
- * attends to, if some layers attend to a window.
- */
+/** The prompts as ids of the model's tokenizer, or as scattered numbers. `window`: tokens that a layer attends to. */
 export function verifyPrompts(tokenizer: Tokenizer | undefined, spec: ModelSpec, window = 0): VerifyPrompt[] {
   const room = spec.contextLength - decodedTokens(spec);
   const long = Math.min(room, MOST_TOKENS, Math.max(LONG_TOKENS, window + PAST_WINDOW_TOKENS));
