@@ -10,15 +10,14 @@ import { nativePath } from './engine/native-library.ts';
 
 /** A backend for the onnxruntime-common that these tensors belong to. */
 export function nativeBackend(tensors: TensorClass, nativeFolder?: string | URL): Backend {
-  return createBackend({ tensors, files: () => neededFiles(nativeFolder), findCaches });
-}
-
-async function neededFiles(nativeFolder: string | URL | undefined) {
-  const files = await findNativeFiles(nativeFolder);
-  if (files !== undefined) return files;
-  throw new LacunaError('not-found', `The native core is not in ${nativePath(nativeFolder)}`, {
-    hint: 'Build it with `npm run build:native`, or install its package; `lacuna doctor` says more.',
-  });
+  const files = async () => {
+    const found = await findNativeFiles(nativeFolder);
+    if (found !== undefined) return found;
+    throw new LacunaError('not-found', `The native core is not in ${nativePath(nativeFolder)}`, {
+      hint: 'Build it with `npm run build:native`, or install its package; `lacuna doctor` says more.',
+    });
+  };
+  return createBackend({ tensors, files, findCaches });
 }
 
 /** Files that are not ONNX, or models that our reader does not know, have no known caches. */

@@ -5,7 +5,7 @@ import { readPlan } from '../../formats/plan.ts';
 import { LacunaError } from '../core/errors.ts';
 import { door } from '../core/options.ts';
 import type { Host, Plan } from '../core/plan.ts';
-import type { Precision } from '../core/precision.ts';
+import { choosePrecision, FLOATS, type Precision } from '../core/precision.ts';
 import { checkTarget, targetOf } from '../plan/index.ts';
 import type { BenchReport } from './bench.ts';
 import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
@@ -29,7 +29,7 @@ import type { EvaluateResult } from './evaluate.ts';
 import { readManifest } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
 import { localPath } from './folder/source.ts';
-import { checkHost, sparsePrecision } from './sparsify.ts';
+import { checkHost } from './sparsify.ts';
 
 export type { BuildDryRun, BuildOptions, BuildTexts };
 
@@ -73,7 +73,7 @@ export type PreparedBuild = Awaited<ReturnType<typeof prepareBuild>>;
 
 /** Chooses the defaults and refuses impossible options, before anything is measured. */
 async function prepareBuild(given: BuildOptions) {
-  const precision = sparsePrecision(given.dtype);
+  const precision = choosePrecision(given.dtype ?? FLOATS);
   const host = given.preset.host ?? (await installedHost(precision, given.nativeFolder));
   checkHost(precision, host);
   refuseNonFiniteBlocks([precision], given.allowNonFinite);
@@ -83,7 +83,7 @@ async function prepareBuild(given: BuildOptions) {
   const engine = isNative ? 'native' : 'stock';
   const preset = { ...given.preset, host };
   const options = { ...wholeOptions(given), preset, checkpoint: await localPath(given.checkpoint, given) };
-  const { keys, spec, scoredTokens } = await surveyBuild(options, engine);
+  const { keys, spec, scoredTokens } = await surveyBuild(options, precision, engine);
   checkTarget(targetOf(preset), host, spec);
   const work = `${resolve(options.output)}.build`;
   const job: Build = { work, keys, precision, host, engine, options };

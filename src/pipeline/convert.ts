@@ -135,10 +135,28 @@ async function writeConverted(
   };
 }
 
-/** The precisions that were asked for. Throws 'usage' for unknown ones, and for options that they cannot use. */
+/** The precisions that were asked for. Throws 'usage' for options that none uses, or that one cannot honour. */
 export function precisionsFor(options: ConvertOptions): readonly Precision[] {
+  const { importance, data, rounding, tokens, allowNonFinite } = options;
   const precisions = choosePrecisions([options.dtype ?? FLOATS].flat(), options);
-  checkOptions(precisions, options);
+  const names = precisions.map(({ name }) => name).join(', ');
+  if ((importance !== undefined || data !== undefined) && !precisions.some(isSearched))
+    throw new LacunaError('usage', `${names} searches no scales, so it cannot use importances`, {
+      hint: `They are for --dtype ${IN_BLOCKS}.`,
+    });
+  if (importance !== undefined && data !== undefined)
+    throw new LacunaError('usage', 'Importances are read from statistics or measured on texts, not both', {
+      hint: 'Give --importance or --data.',
+    });
+  if (rounding !== undefined && data === undefined && importance === undefined)
+    throw new LacunaError('usage', `${rounding} rounds by a text, and none is given`, {
+      hint: 'Give the text: --data FILE, or statistics of it: --importance FILE',
+    });
+  if (tokens !== undefined && data === undefined)
+    throw new LacunaError('usage', `No text is given to measure ${tokens} tokens of`, {
+      hint: 'Give the text: --data FILE',
+    });
+  refuseNonFiniteBlocks(precisions, allowNonFinite);
   return precisions;
 }
 
@@ -168,10 +186,9 @@ export function contentOf(checkpoint: Checkpoint, models: readonly OpenedModel[]
   return { models, spec: pieces.spec, fingerprint: checkpoint.fingerprint, plan: null, source: checkpoint };
 }
 
-const NO_TOKENIZER = 'No tokenizer.json: the folder can be loaded, but `lacuna run` and `lacuna eval` need one.';
-
 export function tokenizerNotes(checkpoint: Checkpoint): string[] {
-  return hasTokenizer(checkpoint) ? [] : [NO_TOKENIZER];
+  if (hasTokenizer(checkpoint)) return [];
+  return ['No tokenizer.json: the folder can be loaded, but `lacuna run` and `lacuna eval` need one.'];
 }
 
 /** Notes for the user about a conversion that succeeds. */
@@ -191,29 +208,6 @@ function bfloat16Notes(precisions: readonly Precision[], { tensors }: Checkpoint
   if (rounded.length > 0)
     notes.push(`Weights come as ${rounded.join(', ')}: bf16 rounds them to 8 significant bits, where fp16 has 11.`);
   return notes;
-}
-
-/** Refuses options that no precision uses, or that one of them cannot honour. */
-function checkOptions(precisions: readonly Precision[], options: ConvertOptions): void {
-  const { importance, data, rounding, tokens, allowNonFinite } = options;
-  const names = precisions.map(({ name }) => name).join(', ');
-  if ((importance !== undefined || data !== undefined) && !precisions.some(isSearched))
-    throw new LacunaError('usage', `${names} searches no scales, so it cannot use importances`, {
-      hint: `They are for --dtype ${IN_BLOCKS}.`,
-    });
-  if (importance !== undefined && data !== undefined)
-    throw new LacunaError('usage', 'Importances are read from statistics or measured on texts, not both', {
-      hint: 'Give --importance or --data.',
-    });
-  if (rounding !== undefined && data === undefined && importance === undefined)
-    throw new LacunaError('usage', `${rounding} rounds by a text, and none is given`, {
-      hint: 'Give the text: --data FILE, or statistics of it: --importance FILE',
-    });
-  if (tokens !== undefined && data === undefined)
-    throw new LacunaError('usage', `No text is given to measure ${tokens} tokens of`, {
-      hint: 'Give the text: --data FILE',
-    });
-  refuseNonFiniteBlocks(precisions, allowNonFinite);
 }
 
 /** Throws `usage` if NaN and infinity are allowed but cannot be stored. */

@@ -61,11 +61,6 @@ export const sparsifyOptions = optionsOf(
 
 export interface SparsifyOptions extends SourceOptions, z.infer<typeof sparsifyOptions> {}
 
-/** The precision that a sparse model is made in. */
-export function sparsePrecision(name: SparsePrecision = FLOATS): Precision {
-  return choosePrecision(name);
-}
-
 /**
  * Rewrites a model by a plan and writes a folder that stands alone.
  *
@@ -74,7 +69,7 @@ export function sparsePrecision(name: SparsePrecision = FLOATS): Precision {
  * @example await sparsify({ source: './SmolLM2-135M', plan: './plan.json', output: './sparse' });
  */
 export const sparsify = door('sparsify', sparsifyOptions, async (options: SparsifyOptions): Promise<SparsifyResult> => {
-  const precision = sparsePrecision(options.dtype);
+  const precision = choosePrecision(options.dtype ?? FLOATS);
   const { source, output, data = pinnedTexts('fit') } = options;
   refuseNonFiniteBlocks([precision], options.allowNonFinite);
   if (!hasBlocks(precision) && (options.data ?? options.tokens) !== undefined)

@@ -173,8 +173,7 @@ export async function attempt<T>(what: string, action: () => Promise<T>): Promis
         hint: 'Shorten it, or give the length of the context, at which texts then end.',
         cause: error,
       });
-    if (NOT_FINITE.test(message))
-      throw new LacunaError('non-finite', `Could not ${what}: ${message}`, { cause: error });
-    throw new LacunaError('runtime', `Could not ${what}: ${message}`, { cause: error });
+    const code = NOT_FINITE.test(message) ? 'non-finite' : 'runtime';
+    throw new LacunaError(code, `Could not ${what}: ${message}`, { cause: error });
   }
 }

@@ -2,6 +2,7 @@
 import type { InferenceSession } from 'onnxruntime-node';
 import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
 import { MOST_THREADS } from '../core/limits.ts';
+import type { JobOptions } from '../core/progress.ts';
 import { type EncodedModel, MEMORY_DATA, type ModelBeside, type RuntimeTensor } from '../core/runner.ts';
 import { messageOf } from '../core/text.ts';
 import type { NativeFiles } from './native-addon.ts';
@@ -9,11 +10,8 @@ import { createBackend } from './native-backend.ts';
 import { loadOnnxRuntime } from './onnxruntime.ts';
 import { fromOrtTensor, toOrtTensor } from './tensors.ts';
 
-export interface SessionOptions {
-  /** Intra-op threads, 256 at most. If absent, ONNX Runtime chooses (one for each core). */
-  readonly threads?: number;
-  /** Stops the wait for a model that is being opened. The model is closed as soon as it is open. */
-  readonly signal?: AbortSignal;
+/** `signal` stops the wait for a model that is being opened. The model is closed as soon as it is open. */
+export interface SessionOptions extends Pick<JobOptions, 'threads' | 'signal'> {
   /** The native core. It then opens and runs the model with its kernels, instead of onnxruntime-node. */
   readonly native?: NativeFiles | undefined;
 }

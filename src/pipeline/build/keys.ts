@@ -2,14 +2,13 @@
 import { join } from 'node:path';
 import { hasTokenizer } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
-import { hasBlocks } from '../../core/precision.ts';
+import { hasBlocks, type Precision } from '../../core/precision.ts';
 import { DEFINITIONS } from '../../eval/index.ts';
 import { layerStatisticsOf } from '../../plan/index.ts';
 import { calibrationInput } from '../calibrate.ts';
 import type { Engine } from '../engine/engine.ts';
 import { hashSmallFiles } from '../folder/model-folder.ts';
 import { openPieces } from '../folder/source.ts';
-import { sparsePrecision } from '../sparsify.ts';
 import { STATISTICS } from '../texts/enough-tokens.ts';
 import { checkDisjoint, readTexts } from '../texts/texts.ts';
 import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
@@ -47,7 +46,7 @@ export const BUILD_FILE = 'build.json';
  * Reads what all stages will need, so that a missing tokenizer or a short text is reported before hours are spent. A
  * stage's key comes from everything that goes into it, the keys of the stages that it builds on included.
  */
-export async function surveyBuild(options: WholeOptions, engine: Engine) {
+export async function surveyBuild(options: WholeOptions, precision: Precision, engine: Engine) {
   const { checkpoint: path, texts, preset, tokens = DEFAULT_TOKENS, threads, maxPplRatio, allowSlower } = options;
   const { checkpoint, pieces } = await openPieces(path, options);
   if (!hasTokenizer(checkpoint))
@@ -61,7 +60,6 @@ export async function surveyBuild(options: WholeOptions, engine: Engine) {
   const { windows } = await readWindows(checkpoint, contextLength, { data: texts.test, tokens });
   const [fit, choose, test] = await Promise.all([texts.fit, texts.choose, texts.test].map(identify));
   const source = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint), options.allowNonFinite ?? false);
-  const precision = sparsePrecision(options.dtype);
   // The number of threads decides the last bits of sums, and so sometimes a code.
   const rounding = hasBlocks(precision)
     ? keyOf(source, fit, tokens, precision.name, threads)

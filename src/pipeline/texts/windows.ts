@@ -8,6 +8,7 @@ import type { Plan } from '../../core/plan.ts';
 import type { Progress } from '../../core/progress.ts';
 import { spreadEvenly } from '../../core/spread-evenly.ts';
 import { cutWindows, WINDOW_TOKENS } from '../../eval/index.ts';
+import type { EvaluateOptions } from '../evaluate.ts';
 import { encodeTexts, pinnedTexts } from './texts.ts';
 
 /** A text that a model is measured on, by its name and the hash of its bytes. */
@@ -19,19 +20,15 @@ export const DEFAULT_TOKENS = 20_000;
 /** The minimum number of windows. One window does not show how far chance moves the figure. */
 const LEAST_WINDOWS = 2;
 
-export interface WindowsOptions {
-  readonly data?: readonly string[];
-  /** The minimum number of tokens to score. A note says so if the texts have fewer. */
-  readonly tokens?: number;
-  readonly window?: number;
-  readonly progress?: Progress;
-}
-
 /**
  * Windows with at least `tokens` scored tokens, spread evenly over all texts, by the folder's own tokenizer. Throws
  * `usage` for a window longer than the context or a text, and for texts that hold only one window.
  */
-export async function readWindows(source: string | ModelFiles, contextLength: number, options: WindowsOptions) {
+export async function readWindows(
+  source: string | ModelFiles,
+  contextLength: number,
+  options: Pick<EvaluateOptions, 'data' | 'tokens' | 'window' | 'progress'>,
+) {
   const { data = pinnedTexts('test'), tokens = DEFAULT_TOKENS, progress } = options;
   const { window = Math.min(WINDOW_TOKENS, contextLength) } = options;
   if (window > contextLength) throw invalidArgument('window', `at most ${contextLength}, the model's context`, window);
