@@ -11,12 +11,14 @@ export interface Ratio {
 
 /** exp of the mean difference in negative log-likelihood, over windows of equally many tokens, with Student's bound. */
 export function ratioOf(differences: readonly number[]): Ratio {
-  const value = Math.exp(mean(differences));
-  const error = standardError(differences);
-  if (error === null) return { value, standardError: null, upperBound: null };
+  const centre = mean(differences);
+  const value = Math.exp(centre);
+  const degrees = differences.length - 1;
+  if (degrees < 1) return { value, standardError: null, upperBound: null };
+  const squares = differences.reduce((total, difference) => total + (difference - centre) ** 2, 0);
+  const error = Math.sqrt(squares / degrees / differences.length);
   // For the logarithm, because the windows' mean is a mean of logarithms.
-  const upperBound = value * Math.exp(studentQuantile(differences.length - 1) * error);
-  return { value, standardError: value * error, upperBound };
+  return { value, standardError: value * error, upperBound: value * Math.exp(studentQuantile(degrees) * error) };
 }
 
 /** The first model's perplexity over the second's, from their scores of the same windows. */
@@ -26,14 +28,6 @@ export function ratioOfScores(one: TextScores, other: TextScores): Ratio {
 
 function mean(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0) / values.length;
-}
-
-/** The standard error of the mean. */
-function standardError(values: readonly number[]): number | null {
-  if (values.length < 2) return null;
-  const centre = mean(values);
-  const squares = values.reduce((total, value) => total + (value - centre) ** 2, 0);
-  return Math.sqrt(squares / (values.length - 1) / values.length);
 }
 
 /** The normal distribution's quantile of 95 %. */

@@ -48,11 +48,9 @@ export interface BuildResult {
 }
 
 /**
- * Converts, rounds, calibrates, plans, corrects, rewrites, times and evaluates, going on where it was stopped.
- *
- * Every finished stage is kept in `<output>.build`, named by a hash of everything that went into it. A stopped build
- * continues after the last finished stage. A build with other options reuses the stages that they do not affect. The
- * folder is removed at the end.
+ * Converts, rounds, calibrates, plans, corrects, rewrites, times and evaluates, going on where it was stopped: every
+ * finished stage is kept in `<output>.build`, named by a hash of everything that went into it. A build with other options
+ * reuses the stages that they do not affect. The folder is removed at the end.
  *
  * @throws LacunaError `check-failed` when the result is over budget, or decodes slower than the dense model on its host
  * and `allowSlower` is not given. Its stages are kept, and nothing is shipped.

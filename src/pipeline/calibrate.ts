@@ -24,8 +24,7 @@ import { readFloats } from '../tensors/index.ts';
 import { checkJsonOutput, type OutputOptions, writeJsonOutput } from './folder/output.ts';
 import { type OpenedCheckpoint, openPieces, SOURCE, type SourceOptions } from './folder/source.ts';
 import { count, flag, JOB } from './options.ts';
-import { checkTokens, STATISTICS as WANTED, type Wanted } from './texts/enough-tokens.ts';
-import { encodeTexts, pinnedTexts } from './texts/texts.ts';
+import { checkTokens, encodeTexts, pinnedTexts, STATISTICS as WANTED, type Wanted } from './texts/texts.ts';
 
 export type { StatisticsSummary };
 

@@ -30,7 +30,7 @@ import { type PlannedFile, planModelFolder } from './folder/model-folder.ts';
 import { checkWritable, presentFolder } from './folder/output.ts';
 import { checkpointPath, openReadable } from './folder/source.ts';
 import { type MeasuredImportance, ROUNDING_TOKENS, readImportance } from './rounding/importance.ts';
-import { ROUNDING } from './texts/enough-tokens.ts';
+import { ROUNDING } from './texts/texts.ts';
 import { referenceFor } from './verification/reference.ts';
 
 export interface Problem {

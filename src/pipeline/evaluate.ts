@@ -74,9 +74,8 @@ export interface EvaluateResult {
 }
 
 /**
- * Measures a folder's perplexity, and against its dense baseline what leaving something out cost.
- *
- * A failed check is a result, not an error: `check.passed` is false.
+ * Measures a folder's perplexity, and against its dense baseline what leaving something out cost. A failed check is a
+ * result, not an error: `check.passed` is false.
  *
  * @example const { modes } = await evaluate({ folder: './sparse', against: './dense' });
  */

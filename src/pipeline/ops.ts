@@ -57,9 +57,8 @@ export async function opsPath(options: OpsPathOptions = {}): Promise<string> {
 
 /**
  * Copies the library beside a folder's model and names it in genai_config.json, relative to the folder. So the folder
- * may be moved, also to machines of the same kind. `undo` removes both. A second call of either changes nothing.
- *
- * Throws `unsupported` for a folder with no operator of Lacuna's, `exists` if another library is named.
+ * may be moved, also to machines of the same kind. `undo` removes both. A second call of either changes nothing. Throws
+ * `unsupported` for a folder with no operator of Lacuna's, `exists` if another library is named.
  */
 export const installOps = door(
   'installOps',

@@ -15,7 +15,7 @@ import {
 } from '../plan/index.ts';
 import { checkJsonOutput, writeJsonOutput } from './folder/output.ts';
 import { flag } from './options.ts';
-import { checkTokens, STATISTICS } from './texts/enough-tokens.ts';
+import { checkTokens, STATISTICS } from './texts/texts.ts';
 
 export { type PlanOptions, PRESET_WORDS, type PresetWords };
 

@@ -58,12 +58,10 @@ export interface VerifyResult {
 
 /**
  * Compares the logits of a dense folder with those of Transformers on its checkpoint, and writes the result into the
- * folder's `lacuna.json`.
+ * folder's `lacuna.json`. A difference over the limit is a result, not an error: `passed` of a check is false.
  *
- * A difference over the limit is a result, not an error: `passed` of a check is false.
- *
- * @throws LacunaError `not-found` when there is neither a Python with Transformers nor an expectations file,
- *   `mismatch` when the folder was made from another checkpoint.
+ * @throws LacunaError `not-found` when there is neither a Python with Transformers nor an expectations file, `mismatch`
+ * when the folder was made from another checkpoint.
  * @example const { checks } = await verify({ folder: './dense', checkpoint: './SmolLM2-135M' });
  */
 export const verify = door('verify', verifyOptions, async (options: VerifyOptions): Promise<VerifyResult> => {
@@ -188,9 +186,8 @@ export interface ExpectResult {
 }
 
 /**
- * Writes what Transformers computes from a checkpoint into a file, for machines without Transformers.
- *
- * @throws LacunaError `exists` when the file exists and `force` is not given, `not-found` without a suitable Python.
+ * Writes what Transformers computes from a checkpoint into a file, for machines without Transformers. Throws `exists`
+ * for a file that exists, without `force`, and `not-found` without a suitable Python.
  */
 export const writeExpectations = door(
   'writeExpectations',

@@ -22,11 +22,9 @@ import { seedWords } from './sample.ts';
 import { findModel, tokenIds } from './session.ts';
 
 /**
- * Opens a model folder in ONNX Runtime by the native core. It keeps the promises of `openSession` with three
- * exceptions. There is one cache, so continuing an older one ends those made after it. Logits of the last token are
- * valid until the next step. There are no further outputs.
- *
- * Throws `runtime` when the addon, the runtime or the model cannot be loaded.
+ * Opens a model folder by the native core. It keeps the promises of `openSession` with three exceptions: there is one
+ * cache, so continuing an older one ends those made after it; logits of the last token are valid until the next step;
+ * there are no further outputs. Throws `runtime` when the addon, the runtime or the model cannot be loaded.
  */
 export async function openNativeSession(
   folder: string,

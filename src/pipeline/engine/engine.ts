@@ -30,14 +30,10 @@ export interface EngineOptions extends SessionOptions, Given<typeof ENGINE> {
   readonly operatorSet?: number | undefined;
 }
 
-/** What runs a model, and the native core if that does. */
-export interface MeasuringEngine {
-  readonly engine: Engine;
-  readonly native: NativeFiles | undefined;
-}
-
 /** The engine asked for, else the native core if it loads. Throws `not-found` for a core that is not built. */
-export async function chooseEngine(options: EngineOptions): Promise<MeasuringEngine> {
+export async function chooseEngine(
+  options: EngineOptions,
+): Promise<{ engine: Engine; native: NativeFiles | undefined }> {
   const { engine, progress = SILENT } = options;
   const native = await wantedCore(options);
   if (native === undefined) return { engine: 'stock', native };

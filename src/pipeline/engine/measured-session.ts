@@ -7,14 +7,13 @@ import type { JobOptions } from '../../core/progress.ts';
 import type { Session } from '../../core/session.ts';
 import type { Feed } from '../../eval/index.ts';
 import { withCounts } from '../../rewrite/index.ts';
-import { openSession } from '../../runtime/index.ts';
-import type { MeasuringEngine } from './engine.ts';
+import { openSession, type SessionOptions } from '../../runtime/index.ts';
 
 /** `layers.<i>.kept` (neurons computed, by `withCounts`) and `layers.<i>.active` (whether the block ran, by the rewrite). */
 const COUNTS = /^layers\.\d+\.(kept|active)$/;
 
 /** A job of measuring. Without a native core, stock ONNX Runtime runs it. */
-export interface MeasuringJob extends JobOptions, Partial<Pick<MeasuringEngine, 'native'>> {}
+export interface MeasuringJob extends JobOptions, Pick<SessionOptions, 'native'> {}
 
 /** How a model is fed for measuring: one that runs calls of several tokens dense is sparse only token by token. */
 export function feedOf(plan: Plan | null): Feed {

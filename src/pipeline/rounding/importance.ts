@@ -8,7 +8,7 @@ import { FLOATS } from '../../core/precision.ts';
 import type { Statistics, TextIdentity } from '../../core/statistics.ts';
 import type { TensorExpr } from '../../core/tensor.ts';
 import { type MeasureOptions, measureOn } from '../calibrate.ts';
-import { checkTokens, STATISTICS, type Wanted } from '../texts/enough-tokens.ts';
+import { checkTokens, STATISTICS, type Wanted } from '../texts/texts.ts';
 
 /** The most tokens to measure while converting, by default: sixteen sequences. */
 export const ROUNDING_TOKENS = 8192;

@@ -36,7 +36,7 @@ import { keyOf, withWorkspace } from '../build/workspace.ts';
 import { calibrationInput, type MeasureOptions, measureInput } from '../calibrate.ts';
 import { hashSmallFiles, type WriteFolderOptions } from '../folder/model-folder.ts';
 import type { OpenedCheckpoint } from '../folder/source.ts';
-import { wantedForRounding } from '../texts/enough-tokens.ts';
+import { wantedForRounding } from '../texts/texts.ts';
 import { type MeasuredImportance, ROUNDING_TOKENS, readStatisticsOf } from './importance.ts';
 
 export interface RoundedLayers extends MeasuredImportance {
@@ -60,10 +60,8 @@ export interface RoundOptions extends MeasureOptions {
 
 /**
  * Every linear layer's weight in the blocks of each precision, rounded by GPTQ on the texts. `byWeight` has the mean
- * squares of the output head's inputs.
- *
- * A layer's weights are written to a file in the folder `work` as soon as they are rounded. So after a stop, the next
- * run skips the layers that are done. The result refers to these files.
+ * squares of the output head's inputs. A layer is written to a file in the folder `work` as soon as it is rounded, so
+ * after a stop the next run skips it. The result refers to these files.
  */
 export async function roundLayers(
   checkpoint: Checkpoint,
