@@ -96,7 +96,7 @@ export type Measuring = Pick<CalibrationOptions, 'statistics' | 'keeper'>;
 export async function measureOn(
   opened: OpenedCheckpoint,
   options: MeasureOptions,
-  measuring: Measuring = {},
+  measuring: Measuring,
 ): Promise<Statistics> {
   return measureInput(opened, await calibrationInput(opened.checkpoint, WANTED, options), options, measuring);
 }

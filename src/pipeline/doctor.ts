@@ -45,6 +45,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult>
   } catch (error) {
     problem = { message: messageOf(error), hint: error instanceof LacunaError ? (error.hint ?? null) : null };
   }
+  const inactive = await kernelProblem(native, folder);
   return {
     lacuna: LACUNA_VERSION,
     node: nodeVersion,
@@ -52,31 +53,28 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult>
     runtime: { name: 'onnxruntime-node', version },
     problem,
     native,
-    kernels: await kernelsOf(native, folder),
+    kernels: { active: inactive === undefined, why: inactive ?? ACTIVE },
   };
 }
 
-/** Kernels are active if the library of operators and the addon for Node exist and both work. */
-async function kernelsOf(native: NativeLibrary, folder: string): Promise<DoctorResult['kernels']> {
-  if (native.state !== 'present') return { active: false, why: `the native library cannot be used: ${native.why}` };
-  const problem = addonProblem(join(folder, ADDON_NAME));
-  if (problem !== undefined) return { active: false, why: `the session for Node cannot be loaded: ${problem}` };
-  const known = operatorSetOf(join(folder, ADDON_NAME));
+/** Why kernels are not active; undefined if the library of operators and the addon for Node exist and both work. */
+async function kernelProblem(native: NativeLibrary, folder: string): Promise<string | undefined> {
+  if (native.state !== 'present') return `the native library cannot be used: ${native.why}`;
+  const addon = join(folder, ADDON_NAME);
+  const problem = addonProblem(addon);
+  if (problem !== undefined) return `the session for Node cannot be loaded: ${problem}`;
+  const known = operatorSetOf(addon);
   if (known !== OPERATOR_SET)
-    return {
-      active: false,
-      why: `its kernels are for operators of version ${known}, and this Lacuna writes version ${OPERATOR_SET}: install the native core of this version`,
-    };
+    return `its kernels are for operators of version ${known}, and this Lacuna writes version ${OPERATOR_SET}: install the native core of this version`;
   try {
     await tryKernel(folder);
+    return undefined;
   } catch (error) {
-    return { active: false, why: `an operator cannot be run by its kernel: ${messageOf(error).trim()}` };
+    return `an operator cannot be run by its kernel: ${messageOf(error).trim()}`;
   }
-  return {
-    active: true,
-    why: 'run and bench decode with them, eval and build measure with them; so does lacuna/backend',
-  };
 }
+
+const ACTIVE = 'run and bench decode with them, eval and build measure with them; so does lacuna/backend';
 
 const ROW = { dtype: 'float32', dims: [1, 5], data: Float32Array.of(1, 2, 3, 4, 5) } as const;
 

@@ -9,7 +9,7 @@ import { estimatePace } from '../../formats/onnx/index.ts';
 import { readStatistics } from '../../formats/statistics.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { type Checkpoint, hasTokenizer, parametersOf } from '../core/checkpoint.ts';
-import { type ErrorCode, LacunaError } from '../core/errors.ts';
+import { LacunaError } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { door } from '../core/options.ts';
 import type { Precision } from '../core/precision.ts';
@@ -33,11 +33,7 @@ import { type MeasuredImportance, ROUNDING_TOKENS, readImportance } from './roun
 import { ROUNDING } from './texts/texts.ts';
 import { referenceFor } from './verification/reference.ts';
 
-export interface Problem {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly hint: string | undefined;
-}
+export type Problem = Readonly<Pick<LacunaError, 'code' | 'message' | 'hint'>>;
 
 export function problemOf({ code, message, hint }: LacunaError): Problem {
   return { code, message, hint };

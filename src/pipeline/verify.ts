@@ -6,7 +6,7 @@ import { readExpectations } from '../../formats/expectations.ts';
 import { writeFileAtomically } from '../../formats/files.ts';
 import { writeJson } from '../../formats/tensors-beside.ts';
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer/index.ts';
-import { type Checkpoint, hasTokenizer } from '../core/checkpoint.ts';
+import { hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Expectations } from '../core/expectations.ts';
 import { door, optionsOf, path } from '../core/options.ts';
@@ -86,13 +86,17 @@ export async function verifyFolder(
     throw new LacunaError('mismatch', `${folder} was made from another checkpoint than ${opened.checkpoint.path}`, {
       hint: 'Give the checkpoint it was made from, with the --adapter that was merged, if there was one.',
     });
-  const tokenizer = await tokenizerOf(opened);
+  const tokenizer = hasTokenizer(opened.checkpoint) ? await loadTokenizer(opened.checkpoint) : undefined;
+  // Storing the matrices as bfloat16 then loses nothing.
+  const isBfloat16 = [...opened.checkpoint.tensors.values()].every(
+    ({ shape, dtype }) => shape.length !== 2 || dtype === 'bfloat16',
+  );
   const checks = await askReference(reference, questionOf(opened, tokenizer), options, async (expectations) => {
     const { tools } = expectations;
     const sameTokenIds = sameIds(expectations, tokenizer);
     const found: Verification[] = [];
     for (const { file, precision } of manifest.models) {
-      const limits = limitsOf(precision, isBfloat16(opened.checkpoint));
+      const limits = limitsOf(precision, isBfloat16);
       const judged = await judgeModel(join(folder, file), expectations, limits, options);
       const failures = [...judged.failures, ...(sameTokenIds === false ? [OTHER_IDS] : [])];
       const made = { precision, reference: reference.kind, tools, sameTokenIds };
@@ -104,16 +108,7 @@ export async function verifyFolder(
   return { folder, checks };
 }
 
-/** Whether storing the matrices as bfloat16 loses nothing. */
-function isBfloat16({ tensors }: Checkpoint): boolean {
-  return [...tensors.values()].every(({ shape, dtype }) => shape.length !== 2 || dtype === 'bfloat16');
-}
-
 const OTHER_IDS = "The tokenizer gives the prompts other ids than the reference's tokenizer.";
-
-async function tokenizerOf({ checkpoint }: OpenedCheckpoint): Promise<Tokenizer | undefined> {
-  return hasTokenizer(checkpoint) ? loadTokenizer(checkpoint) : undefined;
-}
 
 function questionOf({ pieces }: OpenedCheckpoint, tokenizer: Tokenizer | undefined): Question {
   const { spec } = pieces;
@@ -199,7 +194,7 @@ export const writeExpectations = door(
       throw new LacunaError('exists', `${output} already exists`, { hint: 'Replace it with --force.' });
     const opened = await openPieces(checkpoint, given);
     const transformers = await findTransformers(opened.checkpoint, given);
-    const tokenizer = await tokenizerOf(opened);
+    const tokenizer = hasTokenizer(opened.checkpoint) ? await loadTokenizer(opened.checkpoint) : undefined;
     return askTransformers(transformers, questionOf(opened, tokenizer), given, async (made) => {
       await writeFileAtomically(output, createReadStream(made));
       return { output, tools: (await readExpectations(output)).tools };

@@ -1,6 +1,6 @@
 /** Rounds the layers of a checkpoint by texts, so that errors compensate each other, before the layers are written. */
 import { readdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import {
   cutSequences,
   gramsOf,
@@ -78,8 +78,10 @@ export async function roundLayers(
   const fileOf = (layer: number) => join(work, `${key}.layer-${layer}.safetensors`);
   // The head comes after the last layer.
   const head = pieces.spec.numHiddenLayers;
-  const known = await finishedLayers(work, head + 1, fileOf);
-  if (known.size <= head || options.besides !== undefined) {
+  const layers = Array.from({ length: head + 1 }, (_, layer) => layer);
+  const there = new Set(await readdir(work));
+  const isRounded = (layer: number) => there.has(basename(fileOf(layer)));
+  if (!layers.every(isRounded) || options.besides !== undefined) {
     const multiplier = await openMultiplier(createOpenGraph({ encode: encodeModel, threads: options.threads }));
     const keep = async (sums: Sums, layer: number) => {
       const inputs = gramsOf(sums, layer, pieces.spec);
@@ -87,9 +89,9 @@ export async function roundLayers(
       else await writeLayer(fileOf(layer), inputs, { pieces, schemes, multiply: multiplier.multiply });
       return undefined;
     };
-    await grams.handOn({ wants: (layer) => !known.has(layer), keep }).finally(() => multiplier.close());
+    await grams.handOn({ wants: (layer) => !isRounded(layer), keep }).finally(() => multiplier.close());
   }
-  const files = Array.from({ length: head }, (_, layer) => fileOf(layer));
+  const files = layers.slice(0, head).map(fileOf);
   const { tensors } = await readSafetensors(fileOf(head));
   const byWeight = new Map([[HEAD_WEIGHT, present(tensors.get(HEAD_WEIGHT), fileOf(head))]]);
   return { texts: grams.texts, byWeight, ...(await readLayers(files, schemes)) };
@@ -165,11 +167,6 @@ export async function inRoundingWorkspace<T>(
 async function removeLayers(work: string): Promise<void> {
   const names = (await readdir(work)).filter((name) => /^[0-9a-f]+\.layer-\d+\.safetensors$/.test(name));
   for (const name of names) await rm(join(work, name), { force: true });
-}
-
-async function finishedLayers(work: string, count: number, fileOf: (layer: number) => string): Promise<Set<number>> {
-  const present = new Set((await readdir(work)).map((name) => join(work, name)));
-  return new Set(Array.from({ length: count }, (_, layer) => layer).filter((layer) => present.has(fileOf(layer))));
 }
 
 interface NamedScheme {
