@@ -258,10 +258,6 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     });
   });
 
-  it.each([0, 0.5, 257, 9999])('refuses %d threads', async (threads) => {
-    await expect(openNativeSession(dense, { addon }, { threads })).rejects.toMatchObject({ code: 'usage' });
-  });
-
   it('works in several sessions at once and in worker threads', async () => {
     const session = await openNativeSession(dense, { addon }, { threads: 1 });
     const [a, b] = await Promise.all([

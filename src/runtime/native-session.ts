@@ -17,7 +17,7 @@ import {
   type NativeGenerateOptions,
   runtimeLibrary,
 } from './native-addon.ts';
-import { checkThreads, openUnlessAborted, type SessionOptions } from './ort-session.ts';
+import { openUnlessAborted, type SessionOptions } from './ort-session.ts';
 import { seedWords } from './sample.ts';
 import { findModel, tokenIds } from './session.ts';
 
@@ -29,10 +29,8 @@ import { findModel, tokenIds } from './session.ts';
 export async function openNativeSession(
   folder: string,
   { addon, operators }: NativeFiles,
-  options: SessionOptions = {},
+  { threads, signal }: SessionOptions = {},
 ): Promise<GeneratingSession> {
-  checkThreads(options);
-  const { threads, signal } = options;
   const [runtime, model] = await Promise.all([runtimeLibrary(), findModel(folder)]);
   const open = () =>
     attempt('open the model natively', async () =>

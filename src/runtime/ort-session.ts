@@ -1,7 +1,6 @@
 /** Opens sessions of ONNX Runtime with our options, and turns its failures into errors of ours. */
 import type { InferenceSession } from 'onnxruntime-node';
-import { invalidArgument, LacunaError, throwIfAborted } from '../core/errors.ts';
-import { MOST_THREADS } from '../core/limits.ts';
+import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { JobOptions } from '../core/progress.ts';
 import { type EncodedModel, MEMORY_DATA, type ModelBeside, type RuntimeTensor } from '../core/runner.ts';
 import { messageOf } from '../core/text.ts';
@@ -68,10 +67,9 @@ export async function openOrtSession(source: ModelSource, options: SessionOption
 }
 
 async function create(ort: Ort, source: ModelSource, options: SessionOptions): Promise<Opened> {
-  const given = optionsFor(source, options);
   const open = options.native === undefined ? openByNode : openByCore(options.native);
   try {
-    return await open(ort, source.kind === 'file' ? source.path : source.model, given);
+    return await open(ort, source.kind === 'file' ? source.path : source.model, optionsFor(source, options));
   } catch (error) {
     throw runtimeError('ONNX Runtime could not open the model', error);
   }
@@ -109,15 +107,7 @@ async function run({ Tensor }: Ort, session: Opened, feeds: Tensors, fetches: re
   return Object.fromEntries(fetches.map((name) => [name, fromOrtTensor(name, outputs[name])]));
 }
 
-/** Throws `usage` for an impossible number of threads. */
-export function checkThreads({ threads }: SessionOptions): void {
-  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS))
-    throw invalidArgument('threads', `a whole number from 1 to ${MOST_THREADS}`, threads);
-}
-
-function optionsFor(source: ModelSource, options: SessionOptions): InferenceSession.SessionOptions {
-  checkThreads(options);
-  const { threads } = options;
+function optionsFor(source: ModelSource, { threads }: SessionOptions): InferenceSession.SessionOptions {
   const data = source.kind === 'memory' ? source.externalData : undefined;
   return {
     executionProviders: ['cpu'],

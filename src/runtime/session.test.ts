@@ -195,14 +195,6 @@ describe('openSession refuses before it opens', () => {
     });
   });
 
-  it.each([0, -1, 1.5, 257, 9999])('%d threads', async (threads) => {
-    const model = await write(toyDecoder(toy), 'threads');
-    await expect(openSession(model, { threads })).rejects.toMatchObject({
-      code: 'usage',
-      message: `Expected a whole number from 1 to 256 for threads but received ${threads}`,
-    });
-  });
-
   it('to go on once its signal is aborted', async () => {
     const model = await write(toyDecoder(toy), 'aborted');
     const stop = new AbortController();
