@@ -95,10 +95,8 @@ async function prepareBuild(given: BuildOptions) {
  * @throws LacunaError as `build` does before it begins to measure.
  * @example const { stages } = await dryRunBuild({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
  */
-export const dryRunBuild = door(
-  'dryRunBuild',
-  buildOptions,
-  async (options: BuildOptions): Promise<BuildDryRun> => describeBuild(await prepareBuild(options)),
+export const dryRunBuild = door('dryRunBuild', buildOptions, async (options: BuildOptions) =>
+  describeBuild(await prepareBuild(options)),
 );
 
 /** A model is judged by its speed on the host that it is for. */

@@ -134,17 +134,13 @@ export const mergeOptions = optionsOf({ inputs: files, output: path }, { force: 
 export interface MergeOptions extends z.infer<typeof mergeOptions> {}
 
 /** Adds up the statistics of shards; the order does not matter. */
-export const mergeCalibrations = door(
-  'mergeCalibrations',
-  mergeOptions,
-  async (options: MergeOptions): Promise<CalibrateResult> => {
-    await checkJsonOutput(options);
-    const parts = await Promise.all(options.inputs.map(readStatistics));
-    return withSpill(options.output, async (keep) =>
-      saveStatistics(await mergeStatistics(parts, { readSums, keep }), options),
-    );
-  },
-);
+export const mergeCalibrations = door('mergeCalibrations', mergeOptions, async (options: MergeOptions) => {
+  await checkJsonOutput(options);
+  const parts = await Promise.all(options.inputs.map(readStatistics));
+  return withSpill(options.output, async (keep) =>
+    saveStatistics(await mergeStatistics(parts, { readSums, keep }), options),
+  );
+});
 
 /** Writes statistics with their summary. */
 export async function saveStatistics(

@@ -149,13 +149,12 @@ async function compareFolders(
   windows: Windows,
   options: CompareFolderOptions,
 ): Promise<Comparison[]> {
-  if (baseline.manifest.fingerprint !== model.manifest.fingerprint) {
+  if (baseline.manifest.fingerprint !== model.manifest.fingerprint)
     throw new LacunaError(
       'mismatch',
       `${baseline.modelPath} was made from another checkpoint than ${model.modelPath}`,
       { hint: 'Give a folder of the same checkpoint.' },
     );
-  }
   const isOtherwise = model.model.precision !== baseline.model.precision && baseline.manifest.plan === null;
   const isApart = isOtherwise && wholeOf(model) !== undefined;
   const job = { ...options, native: baseline.native };

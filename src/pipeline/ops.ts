@@ -60,15 +60,11 @@ export async function opsPath(options: OpsPathOptions = {}): Promise<string> {
  * may be moved, also to machines of the same kind. `undo` removes both. A second call of either changes nothing. Throws
  * `unsupported` for a folder with no operator of Lacuna's, `exists` if another library is named.
  */
-export const installOps = door(
-  'installOps',
-  opsInstallOptions,
-  async (options: OpsInstallOptions): Promise<OpsInstallResult> => {
-    const { folder, undo = false } = options;
-    const config = await readConfig(folder);
-    return undo ? uninstall(folder, config) : install(options, config);
-  },
-);
+export const installOps = door('installOps', opsInstallOptions, async (options: OpsInstallOptions) => {
+  const { folder, undo = false } = options;
+  const config = await readConfig(folder);
+  return undo ? uninstall(folder, config) : install(options, config);
+});
 
 async function install({ folder, nativeFolder }: OpsInstallOptions, config: GenaiConfig): Promise<OpsInstallResult> {
   const { model, named } = config;

@@ -1,7 +1,6 @@
 /** `lacuna run`: a prompt goes in, text streams out; several go in, and are continued together. */
 import * as z from 'zod';
 import { door, listOf, optionsOf, path } from '../core/options.ts';
-import type { Engine } from './engine/engine.ts';
 import {
   GENERATED,
   type Generation,
@@ -38,14 +37,9 @@ export const runRowsOptions = optionsOf({ folder: path, prompts: listOf(z.string
 
 export interface RunRowsOptions extends OpenOptions, GenerationOptions, z.infer<typeof runRowsOptions> {}
 
-export interface RunResult extends Generation {
-  /** The engine: the native core, or stock onnxruntime-node. */
-  readonly engine: Engine;
-}
+export interface RunResult extends Generation, Pick<Model, 'engine'> {}
 
-export interface RunRowsResult extends Generations {
-  readonly engine: Engine;
-}
+export interface RunRowsResult extends Generations, Pick<Model, 'engine'> {}
 
 /**
  * Generates one text with a folder, which is opened for it and closed again: `open` keeps it.

@@ -59,7 +59,7 @@ async function requestOf(model: string | Uint8Array, options: SessionOptions): P
     throw invalidArgument('graphOptimizationLevel', Object.keys(OPTIMISATION).join(', '), graphOptimizationLevel);
   return {
     ...(typeof model === 'string' ? { path: model } : { bytes: model }),
-    externalData: typeof model === 'string' && !hasData(options) ? [] : await externalDataOf(options),
+    externalData: await externalDataOf(model, options),
     intraThreads: options.intraOpNumThreads,
     interThreads: options.interOpNumThreads,
     optimisation,
@@ -82,12 +82,15 @@ function configOf({ extra }: SessionOptions): readonly (readonly [string, string
   return config;
 }
 
-/** ONNX Runtime itself finds files beside a model. */
-function hasData({ externalData = [] }: SessionOptions): boolean {
-  return externalData.some((file) => typeof file === 'object' && 'data' in file && typeof file.data !== 'string');
-}
-
-function externalDataOf({ externalData = [] }: SessionOptions): Promise<(readonly [string, Uint8Array])[]> {
+async function externalDataOf(
+  model: string | Uint8Array,
+  { externalData = [] }: SessionOptions,
+): Promise<(readonly [string, Uint8Array])[]> {
+  const hasBytes = externalData.some(
+    (file) => typeof file === 'object' && 'data' in file && typeof file.data !== 'string',
+  );
+  // ONNX Runtime itself finds files beside a model.
+  if (typeof model === 'string' && !hasBytes) return [];
   return Promise.all(
     externalData.map(async (file) => {
       const { path, data } =

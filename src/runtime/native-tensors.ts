@@ -97,7 +97,7 @@ export class NativeTensors {
     const view = this.viewOf(tensor);
     if (view !== undefined) return this.#compact(view, tensor.dims);
     const own = this.#values.get(tensor);
-    if (own !== undefined && sameDims(own.dims, tensor.dims)) return own;
+    if (own !== undefined && String(own.dims) === String(tensor.dims)) return own;
     const type = typeNumber(tensor.type);
     if (tensor.location !== 'cpu' && tensor.location !== 'cpu-pinned')
       throw new LacunaError(
@@ -132,8 +132,4 @@ export class NativeTensors {
 
 function dataOf(value: NativeValue): TensorData {
   return new TYPES[typeName(value.type)].array(value.buffer());
-}
-
-function sameDims(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((size, i) => size === b[i]);
 }

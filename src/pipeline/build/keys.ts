@@ -15,12 +15,7 @@ import type { Build, WholeOptions } from './options.ts';
 import { keyOf } from './workspace.ts';
 
 /** By stage. */
-export type Keys = Readonly<
-  Record<
-    'dense' | 'rounding' | 'floats' | 'statistics' | 'plan' | 'bench' | 'evaluation' | 'alternative' | 'build',
-    string
-  >
->;
+export type Keys = Awaited<ReturnType<typeof surveyBuild>>['keys'];
 
 /** Where stages leave their outputs in the workspace, in the order in which they run. Rounding leaves a file a layer. */
 export function outputsOf({ work, keys }: Pick<Build, 'work' | 'keys'>) {

@@ -53,9 +53,8 @@ async function measureDraft(
 ) {
   const { graph } = applyPlan(model.graph, plan, tensors, model.rounded?.turnables.get(model.precision.name));
   const session = await openMeasuredSession(written.modelPath, onWrittenWeights(graph, written.graph), options);
-  return measureRealised(session, windows, model.spec, { ...options, feed: feedOf(plan) }).finally(() =>
-    session.close(),
-  );
+  const job = { ...options, feed: feedOf(plan) };
+  return measureRealised(session, windows, model.spec, job).finally(() => session.close());
 }
 
 /** `graph` with its weights read from the file they were written to. Small constants, as thresholds, stay in it. */

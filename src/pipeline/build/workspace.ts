@@ -10,6 +10,7 @@ import { asIoError } from '../../core/io-error.ts';
 import { prettyJson } from '../../core/json.ts';
 import { LACUNA_VERSION } from '../../core/manifest.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
+import { MAX_JSON_BYTES } from '../folder/model-folder.ts';
 import { checkWritable, exists } from '../folder/output.ts';
 
 /** The name of a stage: a hash of everything that went into it, this version of Lacuna included. */
@@ -99,10 +100,7 @@ export async function jsonStage<T>(path: string, make: () => Promise<T>): Promis
   return readResult<T>(path);
 }
 
-/** Figures of a stage take some kilobytes. */
-const MAX_RESULT_BYTES = 64 << 20;
-
 /** The result of a JSON stage. */
 export async function readResult<T>(path: string): Promise<T> {
-  return (await readJsonObject(path, MAX_RESULT_BYTES)).value as T;
+  return (await readJsonObject(path, MAX_JSON_BYTES)).value as T;
 }

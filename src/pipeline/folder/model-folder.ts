@@ -247,16 +247,14 @@ export async function isModelFolder(path: string): Promise<boolean> {
 }
 
 export async function readManifest(path: string): Promise<Manifest> {
-  if (!(await exists(path))) {
+  if (!(await exists(path)))
     throw new LacunaError('not-found', `There is no folder ${path}`, {
       hint: 'Give a folder made by lacuna convert, sparsify or build.',
     });
-  }
-  if (!(await isModelFolder(path))) {
+  if (!(await isModelFolder(path)))
     throw new LacunaError('not-found', `No ${MANIFEST_FILE} in ${path}: not a folder that Lacuna wrote`, {
       hint: `Convert the checkpoint first: lacuna convert ${path} -o DIR`,
     });
-  }
   const result = manifestSchema.safeParse((await readJsonObject(join(path, MANIFEST_FILE), MAX_JSON_BYTES)).value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;

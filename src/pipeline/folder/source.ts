@@ -114,15 +114,13 @@ export async function openDenseFolder(path: string, precision: Precision, adapte
     });
   // If a folder has several precisions, fp32 is the first.
   const { manifest, model, graph, files } = await openModelFolder(path);
-  if (manifest.plan !== null) {
+  if (manifest.plan !== null)
     throw new LacunaError('unsupported', `${path} is sparse already (preset ${manifest.plan.preset})`, {
       hint: 'Start from the checkpoint or from a dense folder: lacuna convert CHECKPOINT -o DIR',
     });
-  }
-  if (model.precision !== FLOATS) {
+  if (model.precision !== FLOATS)
     throw new LacunaError('unsupported', `${path} is ${model.precision}: only ${FLOATS} models are made sparse`, {
       hint: `Start from the checkpoint or from an ${FLOATS} folder: lacuna convert CHECKPOINT -o DIR --dtype ${FLOATS}`,
     });
-  }
   return { path, files, spec: manifest.spec, fingerprint: manifest.fingerprint, graph, precision };
 }
