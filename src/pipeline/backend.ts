@@ -21,12 +21,10 @@ export function nativeBackend(tensors: TensorClass, nativeFolder?: string | URL)
 }
 
 /** Files that are not ONNX, or models that our reader does not know, have no known caches. */
-async function findCaches(model: string): Promise<readonly CachePorts[]> {
-  try {
-    return cachesInPlace(await readOnnx(model));
-  } catch {
-    return [];
-  }
+function findCaches(model: string): Promise<readonly CachePorts[]> {
+  return readOnnx(model)
+    .then(cachesInPlace)
+    .catch(() => []);
 }
 
 const PAST = /^past_key_values\.(\d+\.(?:key|value))$/;

@@ -1,5 +1,4 @@
 /** Which engine runs a model: the native core if it is built and can run the model, else stock ONNX Runtime. */
-import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { LacunaError } from '../../core/errors.ts';
@@ -17,6 +16,7 @@ import {
   operatorSetOf,
   type SessionOptions,
 } from '../../runtime/index.ts';
+import { exists } from '../folder/output.ts';
 import type { ENGINE } from '../options.ts';
 import { ADDON_NAME, findNativeLibrary, nativePath } from './native-library.ts';
 
@@ -116,7 +116,7 @@ async function wantedCore({ engine, nativeFolder }: EngineOptions): Promise<Nati
 export async function findNativeFiles(nativeFolder?: string | URL): Promise<NativeFiles | undefined> {
   const folder = nativePath(nativeFolder);
   const addon = join(folder, ADDON_NAME);
-  if ((await stat(addon).catch(() => undefined)) === undefined) return undefined;
+  if (!(await exists(addon))) return undefined;
   const library = await findNativeLibrary(folder);
   return library.state === 'present' ? { addon, operators: library.path } : { addon };
 }

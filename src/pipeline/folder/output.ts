@@ -7,10 +7,7 @@ import { LacunaError } from '../../core/errors.ts';
 import { asIoError } from '../../core/io-error.ts';
 
 export async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+  return (await stat(path).catch(() => undefined)) !== undefined;
 }
 
 export interface OutputOptions {
