@@ -21,7 +21,7 @@ export const SMALL_FILE_NAMES = [
 /** Larger than all of them: Gemma's tokenizer.json has 33 MB, Llama 4's 28 MB. */
 export const MAX_SMALL_FILE_BYTES = 256 << 20;
 
-type SmallFileName = (typeof SMALL_FILE_NAMES)[number];
+export type SmallFileName = (typeof SMALL_FILE_NAMES)[number];
 
 /** The small files in `folder`, found among the given names of its entries. */
 export function smallFilesIn(folder: string, entries: readonly string[]): Map<string, SmallFile> {
