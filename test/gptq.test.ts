@@ -8,7 +8,19 @@ import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
 const folder = temporaryFolder();
 const fit = join(root, 'texts/fit.txt');
 const whole = join(folder, 'whole');
-const rounded = ['convert', tinyLlama, '--dtype', 'int8,int4', '--data', fit, '--threads', '1', '--quiet'];
+const rounded = [
+  'convert',
+  tinyLlama,
+  '--dtype',
+  'int8,int4',
+  '--data',
+  fit,
+  '--tokens',
+  '4096',
+  '--threads',
+  '1',
+  '--quiet',
+];
 
 const weightsOf = (output: string, name: string) => readFileSync(join(output, 'onnx', name));
 const leftOf = (name: string) => readdirSync(folder).filter((entry) => entry.startsWith(`${name}.`));
@@ -34,7 +46,7 @@ beforeAll(async () => {
 describe('rounding by GPTQ', { timeout: 240_000 }, () => {
   it('says what it did, and leaves nothing but the folder', () => {
     const { models } = JSON.parse(readFileSync(join(whole, 'lacuna.json'), 'utf8'));
-    const texts = [expect.objectContaining({ name: 'fit.txt', tokens: 8192 })];
+    const texts = [expect.objectContaining({ name: 'fit.txt', tokens: 4096 })];
     expect(models).toEqual([
       expect.objectContaining({ precision: 'int8', rounding: 'gptq', calibratedOn: texts }),
       expect.objectContaining({ precision: 'int4', rounding: 'gptq', calibratedOn: texts }),
@@ -48,7 +60,7 @@ describe('rounding by GPTQ', { timeout: 240_000 }, () => {
     const search = join(folder, 'search');
     const one = ['convert', tinyLlama, '--threads', '1', '--quiet'];
     expect((await lacuna([...one, '-o', dense])).code).toBe(0);
-    const weighed = ['--dtype', 'int4', '--data', fit, '--rounding', 'search'];
+    const weighed = ['--dtype', 'int4', '--data', fit, '--tokens', '4096', '--rounding', 'search'];
     expect((await lacuna([...one, '-o', search, ...weighed])).code).toBe(0);
     const klOf = async (path: string) => {
       const args = ['eval', path, '--dtype', 'int4', '--against', dense, '--tokens', '4096', '--mode', 'all'];

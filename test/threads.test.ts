@@ -1,9 +1,19 @@
 /** Weights written by several threads: the same bytes as by one, and the same manners when something goes wrong. */
 import { spawn } from 'node:child_process';
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { writeSafetensors } from '../formats/safetensors/index.ts';
+import { readSafetensors, writeSafetensors } from '../formats/safetensors/index.ts';
 import { elementCount } from '../src/core/dtype.ts';
 import type { BytesTensor } from '../src/core/tensor.ts';
 import { seededFloats } from './random.ts';
@@ -102,20 +112,15 @@ describe('converting on threads', { timeout: 120_000 }, () => {
   });
 
   it('names the weight that one of them refuses, and leaves nothing', async () => {
-    const entries = tensors();
+    const read = await readSafetensors(join(good, 'model.safetensors'));
     // Early and late in the order of jobs: whichever thread meets it.
-    for (const [index, name] of [
-      'model.layers.0.self_attn.k_proj.weight',
-      'model.layers.6.mlp.up_proj.weight',
-    ].entries()) {
-      const path = join(folder, `infinite-${index}`);
-      const spoilt = entries.map((entry) => {
-        if (entry.name !== name) return entry;
-        const bytes = entry.data.bytes.slice();
-        new Uint16Array(bytes.buffer)[1025] = 0x7f80;
-        return { name, data: { ...entry.data, bytes } };
-      });
-      await writeCheckpoint(path, spoilt);
+    for (const name of ['model.layers.0.self_attn.k_proj.weight', 'model.layers.6.mlp.up_proj.weight']) {
+      const path = join(folder, name);
+      cpSync(good, path, { recursive: true });
+      const weights = openSync(join(path, 'model.safetensors'), 'r+');
+      const infinity = Uint16Array.of(0x7f80);
+      writeSync(weights, infinity, 0, 2, (read.tensors.get(name)?.byteOffset ?? Number.NaN) + 2 * 1025);
+      closeSync(weights);
       const output = join(folder, 'refused');
       const { code, stderr } = await convert([path, '-o', output, '--threads', '3']);
       expect(code).toBe(2);
