@@ -36,6 +36,12 @@ describe('activation-histogram', () => {
     expect(medianOf(0, 0)).toBe(2 ** -18);
   });
 
+  it('keeps layers apart', () => {
+    const sums = measure(activationHistogram, { neurons: 2, tokens: 1, layer: 1 }, { act: Float32Array.of(1, 1) });
+    // The first layer has no activations, so that half of them lie below any edge.
+    expect([0, 1].map((layer) => activationHistogram.finish(sums, layer).medianAbsAct)).toEqual([2 ** -18, 1.25]);
+  });
+
   it('keeps neurons apart', () => {
     const { counts } = measure(activationHistogram, { neurons: 2, tokens: 2 }, { act: Float32Array.of(1, 2, 1, 0) });
     const bins = counts.shape[2];

@@ -35,8 +35,22 @@ describe('gate-moments', () => {
     const sums = measure(gateMoments, { neurons: 2, tokens: 1 }, { gate: Float32Array.of(1, 3) });
     expect([sums.standardised.data[112], sums.standardised.data[144]]).toEqual([1, 1]);
     expect([sums.gate.data[264], sums.gate.data[280]]).toEqual([1, 1]);
+    // Twice as far apart, 1 and 5 are as many deviations from their mean.
+    const wider = measure(gateMoments, { neurons: 2, tokens: 1 }, { gate: Float32Array.of(1, 5) });
+    expect([wider.standardised.data[112], wider.standardised.data[144]]).toEqual([1, 1]);
     const far = measure(gateMoments, { neurons: 2, tokens: 1 }, { gate: Float32Array.of(-1e6, 1e6) });
     expect([far.gate.data[0], far.gate.data[511]]).toEqual([1, 1]);
+  });
+
+  it('takes gates of one bin for evenly spread in it', () => {
+    const sums = measure(gateMoments, { neurons: 4, tokens: 1 }, { gate: Float32Array.of(0.05, 0.05, 0.05, 0.05) });
+    const { gateP05, gateMedian, gateP95 } = gateMoments.finish(sums, 0);
+    for (const [got, share] of [
+      [gateP05, 0.05],
+      [gateMedian, 0.5],
+      [gateP95, 0.95],
+    ])
+      expect(got).toBeCloseTo(share / 8, 12);
   });
 
   it('finds quantiles to the width of a bin', () => {

@@ -17,6 +17,13 @@ describe('kept-energy', () => {
     expect(sums.oracle.data[sums.oracle.data.length - 1]).toBe(1);
   });
 
+  it('is there for every twentieth of the neurons', () => {
+    const { densities } = measure(keptEnergy, { neurons: 1, tokens: 0 }, {});
+    expect([...densities.data].map((density) => Math.round(20 * density))).toEqual(
+      Array.from({ length: 20 }, (_, i) => i + 1),
+    );
+  });
+
   it('weights by the down norm', () => {
     const act = Float32Array.of(1, 2);
     const up = Float32Array.of(1, 1);

@@ -15,16 +15,16 @@ export const NO_TAPS: TapValues = {
   ffn_out: NONE,
 };
 
-/** The sums of one sequence in a model of one layer. */
+/** The sums of one sequence in `layer`, by default the first, which is the model's last. */
 export function measure(
   statistic: Statistic,
-  size: { hidden?: number; neurons?: number; tokens: number },
+  size: { hidden?: number; neurons?: number; tokens: number; layer?: number },
   taps: Partial<TapValues>,
   downNorms = new Float64Array(size.neurons ?? 0).fill(1),
 ) {
-  const spec = { ...SPEC, numHiddenLayers: 1, hiddenSize: size.hidden ?? 1, intermediateSize: size.neurons ?? 1 };
-  const { tokens } = size;
+  const { tokens, layer = 0, hidden = 1, neurons = 1 } = size;
+  const spec = { ...SPEC, numHiddenLayers: layer + 1, hiddenSize: hidden, intermediateSize: neurons };
   const sums = statistic.empty({ spec, tokens, sequences: [{ index: 0, tokens }] });
-  statistic.add(sums, 0, { ...NO_TAPS, ...taps }, { spec, tokens, firstToken: 0, downNorms, square: squareOf });
+  statistic.add(sums, layer, { ...NO_TAPS, ...taps }, { spec, tokens, firstToken: 0, downNorms, square: squareOf });
   return sums;
 }
