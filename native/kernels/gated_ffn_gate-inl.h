@@ -50,7 +50,7 @@ HWY_INLINE void ForTokenTiles(const TokenBlock& block, Product product) {
   for (; t < block.count; ++t) product(t, std::integral_constant<size_t, 1>());
 }
 
-// A matrix that tokens are multiplied with, what of them, and that as blocks take it.
+// A matrix, the part of each token's input that is multiplied with it, and that part in the form that blocks take.
 struct Projection {
   const Matrix& matrix;
   const Range range;

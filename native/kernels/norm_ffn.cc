@@ -79,8 +79,8 @@ class NormFfnJob : public PhasedJob {
   static bool IsFinished(const NormFfn& ffn, const Mask& mask) {
     return ffn.post_norm.weight != nullptr || mask.active != nullptr || mask.saturation != nullptr;
   }
-  // Neurons that are computed together: two blocks of what `down` is multiplied with. Items are whole multiples of it, and of
-  // so many rows of `down`.
+  // Neurons that are computed together: two blocks of the input of `down`. An item is a multiple of these neurons, or of
+  // kRows rows of `down`.
   static constexpr size_t kNeurons = 2 * kBlock;
   static constexpr size_t kRows = 16;
 

@@ -211,7 +211,7 @@ class ScreenedProductJob : public PhasedJob {
     return {value, static_cast<uint32_t>(row)};
   }
 
-  // A token's floor: so many rows as are wanted have products at least as large. There is none, and all rows are computed,
+  // A token's floor: as many rows as are wanted have products at least as large. There is none, and all rows are computed,
   // where they are not numbers, margins do not hold, or a soft cap bends so much that products far apart may become the same.
   void Bound(size_t t) {
     Ranked* best = arrays_.best + t * groups_;

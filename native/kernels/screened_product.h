@@ -31,7 +31,7 @@ class Screen {
   BlockMatrix upper_;
 };
 
-// The largest are looked for among the largest of so many rows each.
+// Rows of a group. The largest rows are looked for among the largest of each group.
 constexpr size_t kScreenedGroup = 64;
 
 // How many may be wanted: a quarter of the groups, as there would be little left to leave out.

@@ -76,7 +76,7 @@ export interface Graph extends Body {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** The whole numbers that a node is told: what can be said of it without its weights. */
+/** The whole numbers of a node: what is known of it without its weights. */
 export interface NodeNumbers {
   readonly domain: string;
   readonly opType: string;

@@ -29,7 +29,7 @@ export const path = z
   .min(1)
   .refine((text) => !text.includes('\0'), 'a path, which holds no NUL');
 
-/** A list of at least so many items. */
+/** A list of `least` items or more. */
 export function listOf<T>(item: z.ZodType<T>, least = 1): z.ZodType<readonly T[]> {
   return z.array(item).min(least);
 }

@@ -59,7 +59,7 @@ export function matchPart(index: GraphIndex, { operator, pattern }: Part, middle
   return found.kind === 'refused' ? found : partOf(index, operator, found);
 }
 
-/** Where a part around a node may end: what is made of its value, and what of that; the last first. */
+/** Where a part around a node may end: its value, the value made from it, and so on, the last first. */
 function endsAfter(index: GraphIndex, middle: Node): [string, ...string[]] {
   const ends: [string, ...string[]] = [middle.outputs[0]];
   for (let steps = 0; steps < LONGEST_END; steps++) {

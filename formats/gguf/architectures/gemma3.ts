@@ -18,7 +18,9 @@ const fields = z.object({
 
 type Fields = z.infer<typeof fields>;
 
-/** The last layer of so many sees everything; the others have a window, and this base of positions. Not in the file. */
+/**
+ * Of this many layers, the last sees everything. The others have a window, and this base of positions. GGUF names neither.
+ */
 const LAYERS_A_ROUND = 6;
 const LOCAL_ROPE_THETA = 10_000;
 

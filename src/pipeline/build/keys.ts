@@ -70,7 +70,6 @@ export async function surveyBuild(options: WholeOptions, precision: Precision, e
   const alternative = keyOf(dense, floats, speed);
   const build = keyOf(evaluation, bench, maxPplRatio, allowSlower);
   const keys = { dense, rounding, floats, statistics, plan, bench, evaluation, alternative, build };
-  // Figures will come from so many tokens.
   return { keys, spec: pieces.spec, scoredTokens: windows.length * (windows[0].length - 1) };
 }
 
