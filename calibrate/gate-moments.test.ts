@@ -53,6 +53,11 @@ describe('gate-moments', () => {
       expect(got).toBeCloseTo(share / 8, 12);
   });
 
+  it('takes the end of the bin with which a share is reached', () => {
+    const sums = measure(gateMoments, { neurons: 4, tokens: 1 }, { gate: Float32Array.of(0.05, 0.05, 3.05, 3.05) });
+    expect(gateMoments.finish(sums, 0).gateMedian).toBe(1 / 8);
+  });
+
   it('finds quantiles to the width of a bin', () => {
     const gate = Float32Array.from({ length: 1000 }, (_, i) => i / 100);
     const { gateP05, gateMedian, gateP95 } = gateMoments.finish(
