@@ -16,8 +16,14 @@ import { basename, join, resolve } from 'node:path';
 import { header, inTorch, MODEL, readOptions, root, row, table, WORK } from './harness.js';
 
 const options = readOptions({
-  ...{ model: MODEL, plans: 'top-k:0.8,ffn-skip:0.02', dtypes: 'fp32,int8,int4', budgets: '1.02,1.05,1.10' },
-  ...{ tokens: '10000', threads: '2', python: undefined, work: WORK },
+  model: MODEL,
+  plans: 'top-k:0.8,ffn-skip:0.02',
+  dtypes: 'fp32,int8,int4',
+  budgets: '1.02,1.05,1.10',
+  tokens: '10000',
+  threads: '2',
+  python: undefined,
+  work: WORK,
 });
 const work = join(options.work, 'budgets', basename(resolve(options.model)));
 mkdirSync(work, { recursive: true });

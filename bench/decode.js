@@ -13,7 +13,12 @@ import { join } from 'node:path';
 import { lacuna, MODEL, madeOnce, readOptions, table, WORK } from './harness.js';
 
 const options = readOptions({
-  ...{ rounds: '2', repeats: '5', threads: '2', long: '4000', model: MODEL, work: WORK },
+  rounds: '2',
+  repeats: '5',
+  threads: '2',
+  long: '4000',
+  model: MODEL,
+  work: WORK,
   plans: 'top-k:0.5,top-k:0.25,top-k:0.1,ffn-skip:0.1,ffn-skip:0.3',
   // Targets that pay in stock ONNX Runtime. The first of each preset just pays.
   'stock-plans': 'fp32:top-k:0.13,fp32:top-k:0.1,fp32:ffn-skip:0.39,int4:ffn-skip:0.67',

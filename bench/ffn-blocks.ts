@@ -36,8 +36,15 @@ export type BlockStorage = Exclude<Storage, 'bf16' | 'fp16'>;
 
 /** A block that only chooses neurons. */
 export const PLAIN = {
-  ...{ split: false, masked: false, densePrefill: false, normed: false, counted: false },
-  ...{ gateBias: false, upBias: false, downBias: false, postNorm: false },
+  split: false,
+  masked: false,
+  densePrefill: false,
+  normed: false,
+  counted: false,
+  gateBias: false,
+  upBias: false,
+  downBias: false,
+  postNorm: false,
 } as const;
 
 /** Q(1 - 0.08), where Q is the standard normal quantile. */

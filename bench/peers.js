@@ -15,8 +15,14 @@ import { basename, dirname, join } from 'node:path';
 import { header, lacuna, MODEL, madeOnce, median, readOptions, root, row, WORK } from './harness.js';
 
 const options = readOptions({
-  ...{ rounds: '6', threads: '2', prompt: '128', steps: '96', genai: undefined, llama: undefined },
-  ...{ models: `${MODEL},${join(dirname(MODEL), 'gemma-3-270m')}`, work: WORK },
+  rounds: '6',
+  threads: '2',
+  prompt: '128',
+  steps: '96',
+  genai: undefined,
+  llama: undefined,
+  models: `${MODEL},${join(dirname(MODEL), 'gemma-3-270m')}`,
+  work: WORK,
 });
 const work = join(options.work, 'peers');
 /** The time limit for any one run of a peer. */

@@ -191,7 +191,11 @@ function madeUp(graph: Graph, noise: (shape: readonly number[]) => TensorExpr): 
 function sparkVariant({ bits }: BlockScheme, rest: Partial<GatedFfnVariant>): GatedFfnVariant {
   return {
     ...PLAIN,
-    ...{ choice: BY_GATE, storage: bits === 4 ? 'int4' : 'int8', split: true, gather: true, activation: 'gelu_tanh' },
+    choice: BY_GATE,
+    storage: bits === 4 ? 'int4' : 'int8',
+    split: true,
+    gather: true,
+    activation: 'gelu_tanh',
     ...rest,
   };
 }

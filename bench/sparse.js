@@ -13,8 +13,13 @@ import { basename, join, resolve } from 'node:path';
 import { header, inTorch, lacuna, MODEL, madeOnce, readOptions, root, row, WORK } from './harness.js';
 
 const options = readOptions({
-  ...{ plans: 'ffn-skip:0.1,top-k:0.5', tokens: '20000', threads: '2', rounds: '4' },
-  ...{ python: undefined, model: MODEL, work: WORK },
+  plans: 'ffn-skip:0.1,top-k:0.5',
+  tokens: '20000',
+  threads: '2',
+  rounds: '4',
+  python: undefined,
+  model: MODEL,
+  work: WORK,
 });
 const work = join(options.work, 'sparse');
 const model = basename(resolve(options.model));

@@ -18,7 +18,8 @@ async function run(options: CampaignOptions): Promise<CampaignResult> {
     const failures: Failure[] = [];
     const done = await supervise({
       ...rangeOf(options),
-      ...{ script: built('hub/child.js'), args: [model, work, String(options.seed)] },
+      script: built('hub/child.js'),
+      args: [model, work, String(options.seed)],
       onFailure: (index, why) => {
         options.log(`case ${index}: ${why.split('\n')[0]}`);
         failures.push({ case: String(index), why });

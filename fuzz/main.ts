@@ -58,7 +58,11 @@ async function fuzz({ minutes, cases, from, seed, campaigns }: Options, signal: 
     const result = await run({
       // Unused time goes to the next campaigns.
       minutes: Math.max(0, (minutesLeft() * share) / shares),
-      ...{ cases, from, seed, signal, log: (line: string) => console.log(`  ${name}: ${line}`) },
+      cases,
+      from,
+      seed,
+      signal,
+      log: (line: string) => console.log(`  ${name}: ${line}`),
     });
     const seconds = (performance.now() - begun) / 1000;
     const rate = (result.cases / seconds).toPrecision(3);

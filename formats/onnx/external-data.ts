@@ -107,7 +107,7 @@ function isStopped({ state }: SharedWork): boolean {
   return Atomics.load(state, STOPPED) === 1;
 }
 
-/** One thread's part: does jobs until none is left or all are told to stop. A failure stops the others. */
+/** One thread's part. It does jobs until none is left, or until a thread fails, which stops all threads. */
 export async function doWork(work: SharedWork, say: (report: Report) => void): Promise<void> {
   try {
     const handle = await open(work.path, 'r+');

@@ -24,7 +24,7 @@ export interface TextFile {
   readonly documents: readonly TextDocument[];
 }
 
-/** The file and its characters are in memory at once: a few million tokens, a hundred times as many as are measured. */
+/** A file's bytes and its text are in memory together. So large a file has a hundred times the tokens that are measured. */
 const MAX_FILE_BYTES = 64 << 20;
 
 /** A document is encoded at once, which takes 75 bytes of memory and two microseconds for each character. */

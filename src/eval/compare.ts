@@ -26,7 +26,7 @@ export interface CompareOptions extends JobOptions {
   readonly ffn: FfnShape;
   /** How the sparse model gets the scored tokens. */
   readonly feed: Feed;
-  /** The floats' scores of the windows: the baseline, so that losses by rounding and by leaving out are told apart. */
+  /** The baseline: the floats' scores of the windows. With it, loss by rounding and loss by leaving out are separate. */
   readonly floats?: TextScores | undefined;
 }
 

@@ -70,7 +70,13 @@ export function matchFfn(index: GraphIndex, layer: number): FfnMatch | Refusal {
   const place = index.producer(norm === undefined ? output : x);
   return {
     kind: 'match',
-    ...{ x, residual, output, gate, up, down, norm },
+    x,
+    residual,
+    output,
+    gate,
+    up,
+    down,
+    norm,
     activation: activationOf(found),
     postNorm: normOf(found, 'post_norm', 'post_epsilon'),
     nodes: found.nodes.toSorted((a, b) => Number(b === place) - Number(a === place)),
