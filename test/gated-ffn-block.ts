@@ -17,7 +17,7 @@ import { int4Rows, planeWeights, storedWeights, withOneMatrix } from './stored-w
 
 export const EPSILON = 2 ** -23;
 /** More than one block of 32 each, and no whole number of them. */
-export const [H, D] = [40, 72];
+export const [H, D] = [40, 70];
 /** Outputs where gate and up read parts of x. */
 export const SPLIT_H = 75;
 

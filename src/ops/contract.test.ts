@@ -10,8 +10,15 @@ describe('operator contracts', () => {
     }
   });
 
-  it('have names that fit on a page', () => {
-    expect(OPERATORS.reduce((sum, { bodies }) => sum + bodies, 0)).toBeLessThanOrEqual(64);
+  it('have names that fit on a page, as many as libraries of this version register', () => {
+    expect(Object.fromEntries(OPERATORS.map(({ name, bodies }) => [name, bodies]))).toEqual({
+      StatisticalTopK: 2,
+      GatedFFN: 16,
+      FFNSkipStart: 1,
+      FFNSkipStep: 1,
+      NormAttention: 8,
+      NormProduct: 4,
+    });
     expect(operatorOf({ domain: 'lacuna', opType: opTypeOf('NormAttention', 3) })).toBe('NormAttention');
     for (const opType of ['NormAttention', 'NormAttention_1_0', 'NormAttention_2', 'Other_2_0'])
       expect(operatorOf({ domain: 'lacuna', opType })).toBeUndefined();

@@ -134,6 +134,10 @@ describe('GatedFFN', () => {
     const poisoned = { ...block, ffn: { ...ffn, down: ffn.down.map((row) => Array.from(row, () => Number.NaN)) } };
     const { y, saturation } = await run(variant, poisoned, randomTokens(block, [2, 2], new Array(4).fill(false)), 0);
     expect(new Set([...numbers(y), ...numbers(saturation)])).toEqual(new Set([0]));
+    // Zeros replace what was computed, so the result alone does not show that nothing was.
+    const weights = ['gate', 'up', 'down'];
+    const readers = gatedFfnBody(variant).nodes.filter(({ inputs }) => inputs.some((input) => weights.includes(input)));
+    expect(new Set(readers.map(({ opType }) => opType))).toEqual(new Set(['Shape']));
   });
 
   it('reads only chosen rows while they are few, and gives the same when they are not', async () => {

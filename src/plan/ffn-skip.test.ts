@@ -70,6 +70,12 @@ describe('ffn-skip', () => {
     );
   });
 
+  it('takes the lowest level that skips the most, where that is the target', async () => {
+    // All cosines are above 0.88, so a level far below the last lets all pass.
+    const { blocks } = await planSkip({ targetSkipped: (7 * 190) / (12 * 200), runLength: 7 });
+    expect(blocks[0].skip?.threshold).toBeGreaterThan(0.85);
+  });
+
   it('takes what is given instead of what it would find', async () => {
     const plan = await planSkip({
       coldStart: 4,
