@@ -1,5 +1,5 @@
 /** Models of FFN blocks alone, as converters and rewrites make them, for benchmarks of operators. */
-import { attr, BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../src/core/graph.ts';
+import { attr, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
 import { boolTensor, cast, float32Tensor, quantizedParts, type TensorExpr } from '../src/core/tensor.ts';
@@ -115,12 +115,8 @@ export function stack(contender: Contender, shape: Shape, storage: BlockStorage 
   g.op('Identity', [sum], { outputs: ['out'] });
   const stream = (name: string) => value(name, 'float32', [1, 'tokens', shape.hidden]);
   const active = value('active', 'bool', [1, 'tokens']);
-  return {
-    ...g.body('bench', contender.variant?.masked ? [stream('x'), active] : [stream('x')], [stream('out')]),
-    functions: bodies.functions,
-    opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },
-    metadata: {},
-  };
+  const inputs = contender.variant?.masked ? [stream('x'), active] : [stream('x')];
+  return g.graph(inputs, [stream('out')], bodies.functions);
 }
 
 interface Layer {

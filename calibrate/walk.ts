@@ -1,6 +1,6 @@
 /** Sends sequences through a model a layer at a time. Memory holds one layer's weights and all residual streams. */
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
-import { attr, BASE_OPSETS, type Graph } from '../src/core/graph.ts';
+import { attr, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { EMBEDDING_WEIGHT, hiddenName, type ModelPieces, type ModelSpec } from '../src/core/model.ts';
 import type { OpenGraph, Runner, RuntimeTensor } from '../src/core/runner.ts';
@@ -150,10 +150,5 @@ function squareGraph(): Graph {
   const g = new GraphBuilder('square');
   g.contrib('FusedMatMul', ['x', 'x'], { attributes: { transA: attr.int(1) }, outputs: ['square'] });
   const matrix = (name: string, rows: string) => value(name, 'float32', [rows, 'width']);
-  return {
-    ...g.body('square', [matrix('x', 'tokens')], [matrix('square', 'width')]),
-    functions: [],
-    opsets: BASE_OPSETS,
-    metadata: {},
-  };
+  return g.graph([matrix('x', 'tokens')], [matrix('square', 'width')]);
 }

@@ -1,6 +1,6 @@
 /** Decoders built like LLaMA, from checkpoint to pieces: embedding, equal layers, norm and head. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
-import { BASE_OPSETS, type Graph, type Initializer, type ValueInfo } from '../src/core/graph.ts';
+import type { Graph, Initializer, ValueInfo } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { EMBEDDING_WEIGHT, HEAD_TAP, HEAD_WEIGHT, hiddenName, type ModelPieces } from '../src/core/model.ts';
 import { choosePrecision, FLOATS } from '../src/core/precision.ts';
@@ -103,7 +103,7 @@ function embedPiece({ config, weights, floats, streamScale }: DecoderParts): Gra
     value('attention_mask', 'int64', ['batch_size', 'total_sequence_length']),
   ];
   const positionIds = value('position_ids', 'int64', ['batch_size', 'sequence_length']);
-  return piece(g, inputs, [hidden(0, spec.hiddenSize, floats), ...rowLengths(), positionIds]);
+  return g.graph(inputs, [hidden(0, spec.hiddenSize, floats), ...rowLengths(), positionIds]);
 }
 
 function layerPiece(parts: DecoderParts, index: number): Graph {
@@ -112,8 +112,7 @@ function layerPiece(parts: DecoderParts, index: number): Graph {
   const g = new GraphBuilder(`layers.${index}`);
   const layer = traits.normsOutputs ? sandwichNormLayer : preNormLayer;
   layer(g, index, parts);
-  return piece(
-    g,
+  return g.graph(
     [hidden(index, spec.hiddenSize, floats), ...rowLengths(), ...cacheInputs(index, spec, floats)],
     [hidden(index + 1, spec.hiddenSize, floats), ...cacheOutputs(index, spec, floats)],
   );
@@ -127,7 +126,7 @@ function headPiece(parts: DecoderParts): Graph {
   const normed = rmsNorm(g, last, normWeights('model.norm.weight'), streamEpsilon(parts), HEAD_TAP);
   head(g, normed, weights(config.sharesHead ? EMBEDDING_WEIGHT : HEAD_WEIGHT), logitSoftcap);
   const logits = value('logits', 'float32', ['batch_size', 'sequence_length', spec.vocabSize]);
-  return piece(g, [hidden(spec.numHiddenLayers, spec.hiddenSize, floats)], [logits]);
+  return g.graph([hidden(spec.numHiddenLayers, spec.hiddenSize, floats)], [logits]);
 }
 
 function hidden(index: number, hiddenSize: number, floats: Floats): ValueInfo {
@@ -137,8 +136,4 @@ function hidden(index: number, hiddenSize: number, floats: Floats): ValueInfo {
 /** Inputs of GroupQueryAttention in every layer, made by the embed piece. */
 function rowLengths(): ValueInfo[] {
   return [value('seqlens_k', 'int32', ['batch_size']), value('total_sequence_length', 'int32', [])];
-}
-
-function piece(g: GraphBuilder, inputs: readonly ValueInfo[], outputs: readonly ValueInfo[]): Graph {
-  return { ...g.body(g.scope, inputs, outputs), functions: [], opsets: BASE_OPSETS, metadata: {} };
 }

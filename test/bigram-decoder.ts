@@ -1,5 +1,5 @@
 /** A decoder whose logits are a table's row for the last token: whatever a sampler may meet. Its cache holds nothing. */
-import { attr, BASE_OPSETS, type Graph } from '../src/core/graph.ts';
+import { attr, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 
@@ -20,7 +20,7 @@ export function bigramDecoder(table: Float32Array): Graph {
     ...caches.map(([past]) => past),
   ];
   const outputs = [value('logits', 'float32', [...tokens, vocab]), ...caches.map(([, present]) => present)];
-  return { ...g.body('bigram', inputs, outputs), functions: [], opsets: BASE_OPSETS, metadata: {} };
+  return g.graph(inputs, outputs);
 }
 
 /** What a graph says of its caches and its vocabulary. */

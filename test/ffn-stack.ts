@@ -1,5 +1,5 @@
 /** Layers without attention, their FFNs as converters write them: what rewriting rules are tried on. */
-import { attr, BASE_OPSETS, type Graph } from '../src/core/graph.ts';
+import { attr, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { ffnBiasName, ffnWeightName, hiddenName, type Tap, tapName } from '../src/core/model.ts';
 import { float32Tensor, type TensorExpr } from '../src/core/tensor.ts';
@@ -62,7 +62,7 @@ export function ffnStack({
   norm(hiddenName(layers), 'model.norm.weight', 'out');
   const stream = (name: string) => value(name, 'float32', ['batch_size', 'sequence_length', HIDDEN]);
   const inputs = [stream(hiddenName(0)), value('positions', 'int64', ['batch_size', 'sequence_length'])];
-  return { ...g.body('stack', inputs, [stream('out')]), functions: [], opsets: BASE_OPSETS, metadata: {} };
+  return g.graph(inputs, [stream('out')]);
 }
 
 function activate(

@@ -4,7 +4,7 @@
  * logits[t, j] = table[token_t][j] + direction[j] * sum over u <= t of weight[token_u]: the table alone is a bigram
  * model; `weight` and `direction` make it depend on the whole past, which it has from its cache alone.
  */
-import { attr, BASE_OPSETS, type Graph } from '../src/core/graph.ts';
+import { attr, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 
@@ -59,5 +59,5 @@ export function toyDecoder({ table, weight, direction, counts = false }: Toy): G
     g.op('Greater', ['input_ids', g.int64(0)], { outputs: ['layers.0.active'] });
     outputs.push(value('layers.0.kept', 'int32', tokens), value('layers.0.active', 'bool', tokens));
   }
-  return { ...g.body('toy', inputs, outputs), functions: [], opsets: BASE_OPSETS, metadata: {} };
+  return g.graph(inputs, outputs);
 }

@@ -3,11 +3,14 @@ import { type DType, ELEMENT_TYPES } from './dtype.ts';
 import {
   type Attribute,
   attr,
+  BASE_OPSETS,
   type Body,
   CONTRIB_DOMAIN,
   type Dim,
+  type Graph,
   type Initializer,
   type Node,
+  type OpFunction,
   type ValueInfo,
 } from './graph.ts';
 import { float32Tensor, int32Tensor, int64Tensor, type TensorExpr } from './tensor.ts';
@@ -100,6 +103,11 @@ export class GraphBuilder {
 
   body(name: string, inputs: readonly ValueInfo[], outputs: readonly ValueInfo[]): Body {
     return { name, inputs, outputs, initializers: this.initializers, nodes: this.nodes };
+  }
+
+  /** All that was added, as a graph named after the scope. `functions` are the bodies of our operators. */
+  graph(inputs: readonly ValueInfo[], outputs: readonly ValueInfo[], functions: readonly OpFunction[] = []): Graph {
+    return { ...this.body(this.scope, inputs, outputs), functions, opsets: BASE_OPSETS, metadata: {} };
   }
 }
 

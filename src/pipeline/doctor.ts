@@ -5,7 +5,7 @@ import { version as nodeVersion } from 'node:process';
 import type * as z from 'zod';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { LacunaError } from '../core/errors.ts';
-import { BASE_OPSETS, type Graph, LACUNA_DOMAIN } from '../core/graph.ts';
+import type { Graph } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { LACUNA_VERSION } from '../core/manifest.ts';
 import { checkArgument, optionsOf } from '../core/options.ts';
@@ -86,12 +86,7 @@ function oneOperator(): Graph {
   const ports = { inputs: { x: 'x' }, outputs: { y: 'y', kept: 'kept' } };
   g.nodes.push(statisticalTopKNode({ node: 'top_k', opType, mode: 'soft', quantile: 1, ...ports }));
   const row = (name: string) => value(name, 'float32', [1, 5]);
-  return {
-    ...g.body('doctor', [row('x')], [row('y')]),
-    functions: bodies.functions,
-    opsets: { ...BASE_OPSETS, [LACUNA_DOMAIN]: 1 },
-    metadata: {},
-  };
+  return g.graph([row('x')], [row('y')], bodies.functions);
 }
 
 function checkResult(data: ArrayLike<number | bigint>): void {

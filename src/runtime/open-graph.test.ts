@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { toyDecoder } from '../../test/toy-decoder.ts';
-import { BASE_OPSETS, type Graph } from '../core/graph.ts';
+import type { Graph } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import type { RuntimeTensor } from '../core/runner.ts';
 import { float32Tensor } from '../core/tensor.ts';
@@ -24,7 +24,7 @@ function scaling(): Graph {
   g.op('Identity', ['n'], { outputs: ['m'] });
   const inputs = [value('x', 'float32', ['rows', 512]), value('n', 'int64', [2])];
   const outputs = [value('y', 'float32', ['rows', 512]), value('big', 'bool', ['rows', 512]), value('m', 'int64', [2])];
-  return { ...g.body('scaling', inputs, outputs), functions: [], opsets: BASE_OPSETS, metadata: {} };
+  return g.graph(inputs, outputs);
 }
 
 describe('createOpenGraph', () => {

@@ -1,5 +1,5 @@
 /** Runs graphs that are not on disk: the `OpenGraph` that calibration and checks use. */
-import { BASE_OPSETS, type Graph } from '../core/graph.ts';
+import type { Graph } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import type { EncodedModel, Multiply, OpenGraph, Runner } from '../core/runner.ts';
 import { openOrtSession, type SessionOptions } from './ort-session.ts';
@@ -26,8 +26,8 @@ export async function openMultiplier(openGraph: OpenGraph): Promise<Pick<Runner,
   const g = new GraphBuilder('product');
   g.op('MatMul', ['a', 'b'], { outputs: ['c'] });
   const matrix = (name: string, rows: string, columns: string) => value(name, 'float32', [rows, columns]);
-  const body = g.body('product', [matrix('a', 'm', 'k'), matrix('b', 'k', 'n')], [matrix('c', 'm', 'n')]);
-  const runner = await openGraph({ ...body, functions: [], opsets: BASE_OPSETS, metadata: {} });
+  const product = g.graph([matrix('a', 'm', 'k'), matrix('b', 'k', 'n')], [matrix('c', 'm', 'n')]);
+  const runner = await openGraph(product);
   return {
     multiply: async (a, b, { m, k, n }) => {
       const { c } = await runner.run({
