@@ -45,11 +45,7 @@ export async function embedAll(
 
 export async function withRunner(openGraph: OpenGraph, graph: Graph, work: (runner: Runner) => Promise<void>) {
   const runner = await openGraph(graph);
-  try {
-    await work(runner);
-  } finally {
-    await runner.close();
-  }
+  await work(runner).finally(() => runner.close());
 }
 
 /** The graph with an embedding that has only the rows of `tokens`, ascending. */

@@ -90,14 +90,11 @@ async function readLock(path: string): Promise<string | undefined> {
   try {
     if (!(await lstat(path)).isFile()) throw notOurs(path);
     const handle = await open(path);
-    try {
-      // A lock of ours is shorter. A disk may leave zeros of it when the power goes.
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAX_LOCK_BYTES + 1), 0, MAX_LOCK_BYTES + 1, 0);
-      if (bytesRead > MAX_LOCK_BYTES && buffer.some((byte) => byte !== 0)) throw notOurs(path);
-      return buffer.toString('utf8', 0, bytesRead);
-    } finally {
-      await handle.close();
-    }
+    const reading = handle.read(Buffer.alloc(MAX_LOCK_BYTES + 1), 0, MAX_LOCK_BYTES + 1, 0);
+    const { buffer, bytesRead } = await reading.finally(() => handle.close());
+    // A lock of ours is shorter. A disk may leave zeros of it when the power goes.
+    if (bytesRead > MAX_LOCK_BYTES && buffer.some((byte) => byte !== 0)) throw notOurs(path);
+    return buffer.toString('utf8', 0, bytesRead);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
