@@ -32,12 +32,8 @@ async function run(options: CampaignOptions): Promise<CampaignResult> {
       const command = WRITING[index % WRITING.length];
       const kib = randomOfCase(options.seed, index).int(MOST_KIB);
       if (!mount(folder, kib)) throw new Error(`No disk of ${kib} KiB could be mounted`);
-      try {
-        const why = await fill(command, folder, options.signal);
-        return why && `${command.name} on a disk of ${kib} KiB: ${why}`;
-      } finally {
-        unmount(folder);
-      }
+      const why = await fill(command, folder, options.signal).finally(() => unmount(folder));
+      return why && `${command.name} on a disk of ${kib} KiB: ${why}`;
     });
   });
 }

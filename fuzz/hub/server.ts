@@ -26,11 +26,8 @@ export interface Listing {
 
 const COMMIT = '0123456789abcdef0123456789abcdef01234567';
 
-/** Serves `content` in the way of `behaviour()`. */
-export async function startServer(
-  content: Content,
-  behaviour: () => Behaviour,
-): Promise<{ readonly endpoint: string }> {
+/** Serves `content` in the way of `behaviour()`. Returns the address. */
+export async function startServer(content: Content, behaviour: () => Behaviour): Promise<string> {
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://hub').pathname);
     const now = behaviour();
@@ -40,7 +37,7 @@ export async function startServer(
     else now.files.answer(request, response, file);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 function listingOf(content: Content): Listing {

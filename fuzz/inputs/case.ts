@@ -1,8 +1,9 @@
 /** One case: the input, its reader and its changes, all from two numbers. */
 import { createHash } from 'node:crypto';
-import { lstatSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createRandom, randomOfCase } from '../harness/random.ts';
+import { withFolder } from '../harness/scratch.ts';
 import { type InputFiles, mutateInput, readInput, writeInput } from './files.ts';
 import { KINDS, type Kind, type Outcome, type Use } from './kinds.ts';
 
@@ -73,17 +74,12 @@ export async function runCase(
   folder: string,
 ): Promise<string | undefined> {
   const input = join(folder, 'input');
-  // A process that was killed at this case has left its folder.
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder);
-  try {
+  return withFolder(folder, async () => {
     writeInput(files, input);
     const before = listing(input);
     const outcome = await one.use.run({ input, seeds, output: join(folder, 'output.json') });
     return outcome.fault ?? leftBehind(folder, before, outcome);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 function leftBehind(folder: string, before: readonly string[], { succeeded }: Outcome): string | undefined {

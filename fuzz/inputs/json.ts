@@ -65,15 +65,11 @@ function choosePlace(tree: Tree, random: Random): Place {
     },
   };
   while (!random.chance(place.key === undefined ? 0.03 : 0.3)) {
-    const child = chooseChild(place.get(), random);
-    if (child === undefined) break;
-    place = child;
+    const parent = place.get();
+    if (parent.kind === 'leaf' || parent.entries.length === 0) break;
+    place = placeOf(random.pick(parent.entries));
   }
   return place;
-}
-
-function chooseChild(tree: Tree, random: Random): Place | undefined {
-  return tree.kind === 'leaf' || tree.entries.length === 0 ? undefined : placeOf(random.pick(tree.entries));
 }
 
 function placeOf(entry: [key: string, value: Tree]): Place {
