@@ -26,7 +26,7 @@ export function headers(): readonly Header[] {
 function kernelsHeader(): string {
   const names = <Named extends { readonly name: string }>(list: readonly Named[]) => list.map(({ name }) => name);
   const enums = [
-    enumeration('Activation', names(ACTIVATIONS)),
+    enumeration('Activation', ACTIVATIONS),
     enumeration('Storage', STORAGES),
     enumeration('Measure', ['none', ...names(MEASURES)]),
     enumeration('Cut', names(CUTS)),

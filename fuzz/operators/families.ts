@@ -198,7 +198,7 @@ function gatedFfn(draws: Draws): HostileNode {
     operator: 'GatedFFN',
     attributes: {
       storage,
-      activation: chosen.pick(ACTIVATIONS).name,
+      activation: chosen.pick(ACTIVATIONS),
       ...choiceAttributes(chosen, choice),
       dense_prefill: chosen.int(2),
       ...EPSILONS,
@@ -246,7 +246,7 @@ function splitFfn(draws: Draws): HostileNode {
     operator: 'GatedFFN',
     attributes: {
       storage,
-      activation: chosen.pick(ACTIVATIONS).name,
+      activation: chosen.pick(ACTIVATIONS),
       ...choiceAttributes(chosen, choice),
       post_epsilon: 1e-6,
       gate_inputs: gateInputs,
@@ -289,7 +289,7 @@ function wholeFfn(draws: Draws): HostileNode {
   const [b, s, h, d] = [call.pick(ROWS), call.pick(TOKENS), sizes.pick(SIZES), sizes.pick(MANY)];
   return nodeOf(draws, {
     operator: 'GatedFFN',
-    attributes: { storage: variant.storage, activation: chosen.pick(ACTIVATIONS).name, measure: 'none', ...EPSILONS },
+    attributes: { storage: variant.storage, activation: chosen.pick(ACTIVATIONS), measure: 'none', ...EPSILONS },
     tensors: {
       x: floats(call, [b, s, h]),
       skip: floats(call, [b, s, h]),

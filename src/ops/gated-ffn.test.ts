@@ -66,7 +66,7 @@ describe('GatedFFN', () => {
       cut: fc.constantFrom(...CUTS),
       counted: fc.boolean(),
       normed: fc.boolean(),
-      activation: fc.constantFrom(...ACTIVATIONS.map(({ name }) => name)),
+      activation: fc.constantFrom(...ACTIVATIONS),
       gateBias: fc.boolean(),
       upBias: fc.boolean(),
       downBias: fc.boolean(),
@@ -203,7 +203,7 @@ describe('variants', () => {
     const flags = ['masked', 'densePrefill', 'gather', 'normed', 'counted', 'split'] as const;
     const any = fc.record({
       choice: fc.constantFrom(...ALL_CHOICES),
-      activation: fc.constantFrom(...ACTIVATIONS.map(({ name }) => name)),
+      activation: fc.constantFrom(...ACTIVATIONS),
       flags: fc.subarray([...flags]),
       biases: fc.subarray(['gateBias', 'upBias', 'downBias', 'postNorm'] as const),
       seed: fc.nat(),

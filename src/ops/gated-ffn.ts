@@ -8,7 +8,7 @@ import { CHOICES, type FfnMatrix, measureNamed, type NeuronChoice } from '../cor
 import { LacunaError } from '../core/errors.ts';
 import { type Attribute, attr, CONTRIB_DOMAIN, type Node } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
-import { ACTIVATION_NAMES, type Activation, activate } from './activations.ts';
+import { ACTIVATIONS, type Activation, activate } from './activations.ts';
 import type { Body } from './bodies.ts';
 import { axisSize, operatorBody, sizeAttribute } from './body.ts';
 import {
@@ -222,7 +222,7 @@ function readVariant(node: Node): GatedFfnVariant {
     gather: isSet(node, 'gather'),
     normed: has('norm'),
     counted: countOf(node) !== undefined,
-    activation: oneOf(ACTIVATION_NAMES, stringOf(node, 'activation')),
+    activation: oneOf(ACTIVATIONS, stringOf(node, 'activation')),
     gateBias: has('gate_bias'),
     upBias: has('up_bias'),
     downBias: has('down_bias'),

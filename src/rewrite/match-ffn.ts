@@ -84,9 +84,9 @@ export function matchFfn(index: GraphIndex, layer: number): FfnMatch | Refusal {
 }
 
 function activationOf({ attributes: { activation } }: Match): Activation {
-  const found = ACTIVATIONS.find(({ name }) => activation?.value.kind === 'string' && activation.value.value === name);
+  const found = ACTIVATIONS.find((name) => activation?.value.kind === 'string' && activation.value.value === name);
   if (found === undefined) throw new RangeError('The pattern sets no activation');
-  return found.name;
+  return found;
 }
 
 function linearOf(match: Match, role: string): Linear {

@@ -75,7 +75,7 @@ function gatedFfnCases(): Case[] {
   return variants.map((plain, index) => {
     for (let seed = 100 * index; ; seed++) {
       const [gateBias, upBias, downBias, postNorm] = seededFloats(seed)(4).map((value) => (value > 0 ? 1 : 0));
-      const activation = ACTIVATIONS[seed % ACTIVATIONS.length].name;
+      const activation = ACTIVATIONS[seed % ACTIVATIONS.length];
       const options = { gateBias: gateBias > 0, upBias: upBias > 0, downBias: downBias > 0, postNorm: postNorm > 0 };
       const variant = { ...plain, activation, ...options };
       const block = randomBlock(seed, variant);

@@ -56,13 +56,12 @@ export function splitProjections(g: GraphBuilder, both: string): Projections {
   return { gate, up };
 }
 
-function blocks<Name extends string>(name: Name, bits: 4 | 8) {
+function blocks(bits: 4 | 8): StorageKind {
   const product = (g: GraphBuilder, x: string, weight: string, sizes: readonly [Size, Size], output: string) =>
     blockProduct(g, x, [weight, `${weight}_scales`], bits, sizes, output);
   const down = (g: GraphBuilder, act: string, stored: 4 | 8, output: string) =>
     blockProduct(g, act, ['down', 'down_scales'], stored, ['intermediate_size', 'hidden_size'], output);
   return {
-    name,
     inputs: ['down', 'down_scales'],
     projections: ['gate_up', 'gate_up_scales'],
     splitProjections: ['gate', 'gate_scales', 'up', 'up_scales'],
@@ -74,7 +73,7 @@ function blocks<Name extends string>(name: Name, bits: 4 | 8) {
     combineRecorded: (g, act, output) => down(g, act, 8, output),
     // Nothing is `gathered`: rows have no constant number then, which MatMulNBits wants; GatherBlockQuantized and a float
     // product take 50 times as long as multiplying by all rows.
-  } as const satisfies StorageKind;
+  };
 }
 
 /** Records are filled up with zeros to whole lines of a processor's cache. */
@@ -89,5 +88,5 @@ export function neuronRecords(recorded: readonly FfnMatrix[], neurons: number, r
   return records(neurons, parts, RECORD_ALIGNMENT);
 }
 
-export const int8 = blocks('int8', 8);
-export const int4 = blocks('int4', 4);
+export const int8 = blocks(8);
+export const int4 = blocks(4);

@@ -4,11 +4,10 @@ import type { GraphBuilder } from '../../core/graph-builder.ts';
 import type { StorageKind } from './storage.ts';
 
 /** `widen`: a runtime widens whole matrices once, when it loads them, and gathered rows as they are used. */
-function floats<Name extends string>(name: Name, widen: (g: GraphBuilder, weight: string) => string) {
+function floats(widen: (g: GraphBuilder, weight: string) => string): StorageKind {
   const rowsOf = (g: GraphBuilder, weight: string, rows: string) =>
     widen(g, g.op('Gather', [weight, rows], { attributes: { axis: attr.int(0) } }));
   return {
-    name,
     inputs: ['down'],
     projections: ['gate', 'up'],
     splitProjections: ['gate', 'up'],
@@ -20,7 +19,7 @@ function floats<Name extends string>(name: Name, widen: (g: GraphBuilder, weight
       project: (g, x, rows) => transposedProduct(g, x, rowsOf(g, 'up', rows)),
       combine: (g, act, rows, output) => g.op('MatMul', [act, rowsOf(g, 'down', rows)], { outputs: [output] }),
     },
-  } as const satisfies StorageKind;
+  };
 }
 
 /** x W^T: weights are neuron-major. */
@@ -29,17 +28,16 @@ function transposedProduct(g: GraphBuilder, x: string, weight: string): string {
 }
 
 /** float32 [f, h] each. */
-export const fp32 = floats('fp32', (_, weight) => weight);
+export const fp32 = floats((_, weight) => weight);
 
 /** bfloat16 [f, h] each. */
-export const bf16 = floats('bf16', (g, weight) => g.cast(weight, 'float32'));
+export const bf16 = floats((g, weight) => g.cast(weight, 'float32'));
 
 /**
  * float16 [f, h] each, for GPUs: the body multiplies by them as they are, since a runtime would widen them in the
  * device's memory on loading. Nor does it branch: the host would have to wait for the device in every block.
  */
-export const fp16 = {
-  name: 'fp16',
+export const fp16: StorageKind = {
   inputs: ['down'],
   projections: ['gate', 'up'],
   splitProjections: ['gate', 'up'],
@@ -47,7 +45,7 @@ export const fp16 = {
   branches: false,
   project: (g, x, projection) => narrowProduct(g, x, transposed(g, projection)),
   combine: (g, act, output) => narrowProduct(g, act, 'down', output),
-} as const satisfies StorageKind;
+};
 
 /** Not every runtime has FusedMatMul in float16; a weight is transposed once, when it is loaded. */
 function transposed(g: GraphBuilder, weight: string): string {

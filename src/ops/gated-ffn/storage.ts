@@ -12,7 +12,6 @@ export type Projections = Readonly<Record<Projection, string>>;
 export type InputSize = 'hidden_size' | 'gate_inputs' | 'up_inputs';
 
 export interface StorageKind {
-  readonly name: string;
   /** Optional inputs that a call must give, beside those of gate and up, and beside records. */
   readonly inputs: readonly OptionalInput<'GatedFFN'>[];
   /** What a call names gate and up by, and the same where each reads its own part of x. */

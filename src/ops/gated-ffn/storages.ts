@@ -1,16 +1,14 @@
-/** The storages of weights, in order: a new one is a file beside this and a line here. */
+/** The storages of weights, in order: a new one is a file beside this and a name here. */
 import { int4, int8 } from './block-storage.ts';
 import { bf16, fp16, fp32 } from './float-storage.ts';
 import type { StorageKind } from './storage.ts';
 
-const KINDS = [fp32, fp16, bf16, int8, int4] as const;
+const KINDS = { fp32, fp16, bf16, int8, int4 };
 
-export type Storage = (typeof KINDS)[number]['name'];
+export type Storage = keyof typeof KINDS;
 
-export const STORAGES: readonly Storage[] = KINDS.map(({ name }) => name);
+export const STORAGES = Object.keys(KINDS) as readonly Storage[];
 
 export function storageOf(name: Storage): StorageKind {
-  const found = KINDS.find((kind) => kind.name === name);
-  if (found === undefined) throw new RangeError(`No storage ${name}`);
-  return found;
+  return KINDS[name];
 }
