@@ -6,24 +6,18 @@ export function attempt<T>(problems: LacunaError[], step: () => T): T | undefine
   try {
     return step();
   } catch (error) {
-    problems.push(asProblem(error));
-    return undefined;
+    return note(problems, error);
   }
 }
 
 /** The same for asynchronous steps. */
-export async function attemptAsync<T>(problems: LacunaError[], step: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await step();
-  } catch (error) {
-    problems.push(asProblem(error));
-    return undefined;
-  }
+export function attemptAsync<T>(problems: LacunaError[], step: () => Promise<T>): Promise<T | undefined> {
+  return step().catch((error) => note(problems, error));
 }
 
-function asProblem(error: unknown): LacunaError {
-  if (error instanceof LacunaError && error.code !== 'interrupted') return error;
-  throw error;
+function note(problems: LacunaError[], error: unknown): undefined {
+  if (!(error instanceof LacunaError) || error.code === 'interrupted') throw error;
+  problems.push(error);
 }
 
 /** Named in one message; more are counted: a missing shard of a large model would fill screens. */
