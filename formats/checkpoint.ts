@@ -49,7 +49,7 @@ export async function openCheckpoint(
   return {
     ...model,
     config: config.value,
-    generationConfig: generationConfig?.value,
+    generationConfig,
     tensors,
     fingerprint: await fingerprintOf(config.text, tensors),
   };

@@ -3,7 +3,8 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelFiles, SmallFile } from '../src/core/checkpoint.ts';
 import { asIoError, systemCode } from '../src/core/io-error.ts';
-import { type JsonFile, parseJsonObject, readJsonObject } from './json-file.ts';
+import type { JsonObject } from '../src/core/json.ts';
+import { parseJsonObject, readJsonObject } from './json-file.ts';
 import { readBounded } from './regular-file.ts';
 
 /** All small files that are read or copied anywhere. */
@@ -49,12 +50,11 @@ export async function readSmallJson(
   model: ModelFiles,
   name: SmallFileName,
   maxBytes: number,
-): Promise<JsonFile | undefined> {
+): Promise<JsonObject | undefined> {
   const file = model.files.get(name);
   if (file === undefined) return undefined;
-  if ('path' in file) return readJsonObject(file.path, maxBytes);
-  const text = file.text();
-  return { value: parseJsonObject(text, labelOf(model, name)), text };
+  if ('path' in file) return (await readJsonObject(file.path, maxBytes)).value;
+  return parseJsonObject(file.text(), labelOf(model, name));
 }
 
 /** A text file of the model, or undefined if there is none. Throws 'bad-file' when it is longer than `maxBytes`. */

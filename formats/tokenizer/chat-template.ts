@@ -31,13 +31,13 @@ export async function findChatTemplate(model: ModelFiles, tokenizerConfig: JsonO
   return (
     templateIn(tokenizerConfig) ??
     (await readSmallText(model, 'chat_template.jinja', MAX_TEMPLATE_BYTES)) ??
-    templateIn((await readSmallJson(model, 'chat_template.json', MAX_TEMPLATE_BYTES))?.value ?? {})
+    templateIn((await readSmallJson(model, 'chat_template.json', MAX_TEMPLATE_BYTES)) ?? {})
   );
 }
 
 /** Whether a model has a template, even one that cannot be read. */
 export async function hasChatTemplate(model: ModelFiles): Promise<boolean> {
-  const config = (await readSmallJson(model, 'tokenizer_config.json', MAX_CONFIG_BYTES))?.value ?? {};
+  const config = (await readSmallJson(model, 'tokenizer_config.json', MAX_CONFIG_BYTES)) ?? {};
   return (await findChatTemplate(model, config)) !== undefined;
 }
 

@@ -50,10 +50,10 @@ export interface Tokenizer {
  */
 export async function loadTokenizer(source: string | ModelFiles): Promise<Tokenizer> {
   const model = typeof source === 'string' ? await openModelFiles(source) : source;
-  const json = (await readSmallJson(model, 'tokenizer.json', MAX_SMALL_FILE_BYTES))?.value;
+  const json = await readSmallJson(model, 'tokenizer.json', MAX_SMALL_FILE_BYTES);
   if (json === undefined) throw missing(model.path);
-  const config = (await readSmallJson(model, 'tokenizer_config.json', MAX_CONFIG_BYTES))?.value ?? {};
-  const map = (await readSmallJson(model, 'special_tokens_map.json', MAX_CONFIG_BYTES))?.value ?? {};
+  const config = (await readSmallJson(model, 'tokenizer_config.json', MAX_CONFIG_BYTES)) ?? {};
+  const map = (await readSmallJson(model, 'special_tokens_map.json', MAX_CONFIG_BYTES)) ?? {};
   const path = labelOf(model, 'tokenizer.json');
   const hub = openHubTokenizer(json, config, path);
   const template = await findChatTemplate(model, config);

@@ -154,7 +154,7 @@ export async function planModelFolder(content: FolderContent): Promise<readonly 
 export type PlannedFile = Omit<WrittenFile, 'crc32'>;
 
 async function configTexts(content: FolderContent): Promise<Readonly<Record<string, string>>> {
-  const sourceConfig = (await readSmallJson(content.source, 'config.json', MAX_JSON_BYTES))?.value;
+  const sourceConfig = await readSmallJson(content.source, 'config.json', MAX_JSON_BYTES);
   if (sourceConfig === undefined) throw new LacunaError('not-found', `${content.source.path} has no config.json`);
   const { spec, plan, models } = content;
   const files = {
@@ -169,7 +169,7 @@ async function configTexts(content: FolderContent): Promise<Readonly<Record<stri
       models: models.map((model, index) => ({ ...describeModel(model, index), precision: model.precision })),
     }),
   };
-  const tokenizerConfig = (await readSmallJson(content.source, 'tokenizer_config.json', MAX_JSON_BYTES))?.value;
+  const tokenizerConfig = await readSmallJson(content.source, 'tokenizer_config.json', MAX_JSON_BYTES);
   if (tokenizerConfig === undefined) return files;
   const template = await readSmallText(content.source, 'chat_template.jinja', MAX_JSON_BYTES);
   return { ...files, 'tokenizer_config.json': prettyJson(portableTokenizerConfig(tokenizerConfig, template)) };

@@ -86,9 +86,8 @@ export async function summariseExtras(model: ModelFiles): Promise<ExtrasSummary>
 
 /** How the model in a converted folder is built; undefined if its config.json was changed and cannot be read. */
 export async function folderLayout(folder: ModelFiles, fingerprint: string): Promise<ModelLayout | undefined> {
-  const read = async (name: 'config.json' | 'generation_config.json') =>
-    (await readSmallJson(folder, name, MAX_JSON_BYTES))?.value;
-  const [config = {}, generationConfig] = [await read('config.json'), await read('generation_config.json')];
+  const config = (await readSmallJson(folder, 'config.json', MAX_JSON_BYTES)) ?? {};
+  const generationConfig = await readSmallJson(folder, 'generation_config.json', MAX_JSON_BYTES);
   const unread: LacunaError[] = [];
   return attempt(unread, () => modelLayout({ ...folder, config, generationConfig, tensors: new Map(), fingerprint }));
 }
