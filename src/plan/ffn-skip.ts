@@ -149,7 +149,6 @@ function solveLevel(trace: SaturationTrace, rule: Omit<SkipRule, 'level'>, targe
   const share = (level: number) => simulateSkips(trace, { ...rule, level }).share;
   let below = -1;
   let reached = MAX_LEVEL;
-  if (share(reached) < target) return reached;
   while (reached - below > 1) {
     const middle = Math.floor((below + reached) / 2);
     if (share(middle) >= target) reached = middle;
