@@ -83,7 +83,7 @@ function energyCurve(neurons: number) {
         energy += binEnergies[bin];
         bin += 1;
       }
-      const inside = counts[bin] === 0 ? 0 : Math.min(1, (wanted - count) / counts[bin]);
+      const inside = (wanted - count) / counts[bin];
       // A token whose FFN does nothing loses nothing.
       shares[d] += total === 0 ? 1 : (energy + inside * binEnergies[bin]) / total;
     }
