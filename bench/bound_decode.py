@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import onnxruntime
-from perplexity import Path, find_model, open_session
+from perplexity import Path, empty_caches, find_model, open_session
 
 parser = argparse.ArgumentParser()
 parser.add_argument("folder", type=Path)
@@ -29,14 +29,10 @@ REPEATS = 3
 session = open_session(find_model(options.folder), options.threads, options.library)
 binding = session.io_binding()
 capacity = options.prompt + options.steps * REPEATS + 1
-for value in session.get_inputs():
-    if value.name.startswith("past_key_values."):
-        dtype = np.float16 if value.type == "tensor(float16)" else np.float32
-        cache = onnxruntime.OrtValue.ortvalue_from_numpy(
-            np.zeros((1, value.shape[1], capacity, value.shape[3]), dtype), "cpu", 0
-        )
-        binding.bind_ortvalue_input(value.name, cache)
-        binding.bind_ortvalue_output(value.name.replace("past_key_values", "present"), cache)
+for name, zeros in empty_caches(session, tokens=capacity).items():
+    cache = onnxruntime.OrtValue.ortvalue_from_numpy(zeros, "cpu", 0)
+    binding.bind_ortvalue_input(name, cache)
+    binding.bind_ortvalue_output(name.replace("past_key_values", "present"), cache)
 
 
 def feed(tokens, length):

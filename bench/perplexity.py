@@ -47,15 +47,15 @@ def cut_windows(tokenizer_json, text, count):
     return [start + ids[i * step : (i + 1) * step] for i in chosen]
 
 
-def empty_caches(session, head_dim):
-    """A cache without tokens. `head_dim` is used if the graph leaves it open."""
+def empty_caches(session, head_dim=None, tokens=0):
+    """Caches with room for `tokens`. `head_dim` is used if the graph leaves it open."""
     caches = {}
     for value in session.get_inputs():
         if not value.name.startswith("past_key_values."):
             continue
         heads, width = value.shape[1], value.shape[3]
         dtype = np.float16 if value.type == "tensor(float16)" else np.float32
-        caches[value.name] = np.zeros((1, heads, 0, width if isinstance(width, int) else head_dim), dtype)
+        caches[value.name] = np.zeros((1, heads, tokens, width if isinstance(width, int) else head_dim), dtype)
     return caches
 
 
