@@ -20,6 +20,7 @@ import {
   variantOf,
 } from '../../test/gated-ffn-block.ts';
 import { numbers, runBody } from '../../test/run-body.ts';
+import { expectWithin } from '../../test/within.ts';
 import { CHOICES, MEASURES, type NeuronChoice } from '../core/choice.ts';
 import { type Attribute, attr } from '../core/graph.ts';
 import { ACTIVATIONS } from './activations.ts';
@@ -43,9 +44,7 @@ async function checkTokens(variant: GatedFfnVariant, block: Block, tokens: Token
     const wanted = reference(variant, block, x, cut);
     const y = numbers(got.y).slice(token * h, (token + 1) * h);
     const tolerance = tolerances(block, x, wanted);
-    y.forEach((entry, i) => {
-      expect(Math.abs(entry - (active ? wanted.y[i] : 0))).toBeLessThanOrEqual(active ? tolerance : 0);
-    });
+    expectWithin(y, active ? wanted.y : y.map(() => 0), active ? tolerance : 0);
     if (gatedFfnOutputs(variant).includes('kept')) expect(got.kept.data[token]).toBe(active ? wanted.kept : 0);
     if (!variant.masked) return;
     const saturation = active ? saturationOf(residuals[token], wanted.y) : 0;
@@ -170,9 +169,7 @@ describe('GatedFFN', () => {
       for (const [token, x] of split(tokens.x).entries()) {
         const alone = await run(variant, block, { ...tokens, x, dims: [1, 1] }, 0.3);
         const tolerance = 2 * tolerances(block, x, reference(variant, block, x, 0.3));
-        alone.y.data.forEach((entry, i) => {
-          expect(Math.abs(Number(entry) - Number(together.y.data[token * H + i]))).toBeLessThanOrEqual(tolerance);
-        });
+        expectWithin(alone.y.data, numbers(together.y).slice(token * H, (token + 1) * H), tolerance);
       }
     }
   });
@@ -188,10 +185,8 @@ describe('GatedFFN', () => {
       expect(numbers(got.kept)).toEqual(active === undefined ? [D, D, D] : [D, 0, D]);
       split(several.x).forEach((x, token) => {
         const tolerance = 2 * tolerances(block, x, reference(variantOf(undefined), block, x, 0.5));
-        for (let i = token * H; i < (token + 1) * H; i++) {
-          const wanted = active?.[token] === false ? 0 : Number(dense.y.data[i]);
-          expect(Math.abs(Number(got.y.data[i]) - wanted)).toBeLessThanOrEqual(tolerance);
-        }
+        const [ours, whole] = [got, dense].map(({ y }) => numbers(y).slice(token * H, (token + 1) * H));
+        expectWithin(ours, active?.[token] === false ? whole.map(() => 0) : whole, tolerance);
       });
       await checkTokens(variant, block, randomTokens(block, [2, 1], masked ? [true, false] : undefined), 0.5);
     }

@@ -3,6 +3,7 @@ import { type BlockChoice, byActivation, stackPlan } from '../../test/ffn-plan.t
 import { ffnStack, HIDDEN, NEURONS } from '../../test/ffn-stack.ts';
 import { seededFloats } from '../../test/random.ts';
 import { floats, numbers, openGraph } from '../../test/run-body.ts';
+import { expectWithin } from '../../test/within.ts';
 import type { Graph } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
 import type { Plan, PlanTensors } from '../core/plan.ts';
@@ -162,9 +163,7 @@ describe('ffn-skip', () => {
       // Products of other shapes add in another order: sums of NEURONS, then of HIDDEN, through LAYERS layers of
       // magnitude below 100, normed at the end.
       const tolerance = 100 * LAYERS * (NEURONS + 2 * HIDDEN) * 2 ** -23;
-      other.out.forEach((entry, at) => {
-        expect(Math.abs(entry - whole.out[at])).toBeLessThanOrEqual(tolerance);
-      });
+      expectWithin(other.out, whole.out, tolerance);
     }
   });
 

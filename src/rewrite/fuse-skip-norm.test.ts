@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ffnStack, HIDDEN } from '../../test/ffn-stack.ts';
 import { seededFloats } from '../../test/random.ts';
 import { floats, numbers, openGraph } from '../../test/run-body.ts';
+import { expectWithin } from '../../test/within.ts';
 import { attr, BASE_OPSETS, type Graph } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
 import { float32Tensor } from '../core/tensor.ts';
@@ -67,9 +68,7 @@ describe('fuse-skip-norm', () => {
     const [wanted, got] = [await run(dense, names), await run(graph, names)];
     // The same float32 sum is normed; only the order in which its squares are added may differ: HIDDEN * eps relative,
     // through one FFN and one norm at most, on values below 100.
-    got.flat().forEach((entry, at) => {
-      expect(Math.abs(entry - wanted.flat()[at])).toBeLessThanOrEqual(100 * 4 * HIDDEN * 2 ** -23);
-    });
+    expectWithin(got.flat(), wanted.flat(), 100 * 4 * HIDDEN * 2 ** -23);
   });
 
   it('keeps biases out of it, and fuses after them', () => {

@@ -4,6 +4,7 @@ import { byActivation, byGate, stackPlan } from '../../test/ffn-plan.ts';
 import { ffnStack, HIDDEN, NEURONS, type StackOptions } from '../../test/ffn-stack.ts';
 import { seededFloats } from '../../test/random.ts';
 import { floats, numbers, openGraph } from '../../test/run-body.ts';
+import { expectWithin } from '../../test/within.ts';
 import { CHOICES, measureNamed, type NeuronChoice } from '../core/choice.ts';
 import { attr, type Graph, type Node } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
@@ -130,9 +131,7 @@ describe('sparse-ffn', () => {
     );
     expect(keptWhole).toEqual(kept);
     // 24 products summed in another order, then normed to about 1.
-    y.forEach((entry, i) => {
-      expect(Math.abs(entry - yWhole[i])).toBeLessThanOrEqual(NEURONS * 2 ** -23 * 8);
-    });
+    expectWithin(y, yWhole, NEURONS * 2 ** -23 * 8);
   });
 
   it('puts one operator in the place of a block’s nodes and leaves other blocks alone', () => {
@@ -259,9 +258,7 @@ describe('sparse-ffn', () => {
         expect(kept[token]).toBe(wanted.kept);
         // Sums of NEURONS products of sums of HIDDEN, of magnitudes below 100 in all.
         const tolerance = 100 * (NEURONS + 2 * HIDDEN) * 2 ** -23;
-        wanted.y.forEach((entry, i) => {
-          expect(Math.abs(y[token * HIDDEN + i] - entry)).toBeLessThanOrEqual(tolerance);
-        });
+        expectWithin(y.slice(token * HIDDEN, (token + 1) * HIDDEN), wanted.y, tolerance);
       }
       expect(new Set(kept).size).toBeGreaterThan(1);
     }
@@ -315,9 +312,7 @@ describe('sparse-ffn', () => {
     const [got, kept] = await run(graph, ['out', 'layers.0.kept']);
     expect(kept).toEqual(new Array(TOKENS).fill(NEURONS));
     // As above; the last norm keeps its input's relative error.
-    got.forEach((entry, at) => {
-      expect(Math.abs(entry - wanted[at])).toBeLessThanOrEqual(100 * (NEURONS + 2 * HIDDEN) * 2 ** -23);
-    });
+    expectWithin(got, wanted, 100 * (NEURONS + 2 * HIDDEN) * 2 ** -23);
   });
 
   it.each<[string, (graph: Graph) => Graph]>([

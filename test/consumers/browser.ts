@@ -3,7 +3,7 @@ import { createReadStream, statSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { extname, join, sep } from 'node:path';
-import { chromium as browsers } from 'playwright-core';
+import { chromium as browsers, type Page } from 'playwright-core';
 import { root } from '../temporary.ts';
 import { chromium } from './consumers.ts';
 
@@ -27,7 +27,7 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 export interface Browser {
-  /** What `generate` of a module in browser/ answers, in a page of its own. */
+  /** What `generate` of a module in browser/ answers, in the module's page: a page for each call would compile the runtime anew. */
   generate<Answer>(module: string, folder: string, prompt: string | readonly number[], count: number): Promise<Answer>;
   /** Paths asked for so far, in order. */
   readonly requests: readonly string[];
@@ -56,14 +56,25 @@ export async function openBrowser(parent: string): Promise<Browser> {
   // As root, which continuous integration is, Chromium has no sandbox.
   const browser = await browsers.launch({ executablePath: chromium, args: ['--no-sandbox'] });
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  const pages = new Map<string, Page>();
+  const pageOf = async (module: string) => {
+    const page = pages.get(module) ?? (await browser.newPage());
+    if (!pages.has(module)) await page.goto(origin);
+    pages.set(module, page);
+    return page;
+  };
   return {
     requests,
     async generate(module, ...args) {
-      const page = await browser.newPage();
-      await page.goto(origin);
+      const page = await pageOf(module);
       // As text: what the test runner makes of an import() means nothing in a page.
       const call = `import('/pages/${module}').then(({ generate }) => generate(...${JSON.stringify(args)}))`;
-      return page.evaluate<never>(call).finally(() => page.close());
+      return page.evaluate<never>(call).catch(async (error) => {
+        // The runtime answers later calls with this error, too.
+        pages.delete(module);
+        await page.close();
+        throw error;
+      });
     },
     async close() {
       await browser.close();
