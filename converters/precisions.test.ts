@@ -49,9 +49,14 @@ const LIMITS: Readonly<Record<string, number>> = { fp16: 0.005, bf16: 0.04, int8
 /** Every architecture with every feature, a few layers each. */
 const variants = VARIANTS.map(({ path }) => path);
 
+/** The logits of variants in fp32, computed once for all precisions. */
+const floatLogits = new Map<string, Promise<Float32Array>>();
+
 async function errorOf(variant: string, precision: Precision): Promise<number> {
   const folder = join(FIXTURES, variant);
-  return relativeError(await logitsOf(folder, precision), await logitsOf(folder, choosePrecision('fp32')));
+  const floats = floatLogits.get(variant) ?? logitsOf(folder, choosePrecision('fp32'));
+  floatLogits.set(variant, floats);
+  return relativeError(await logitsOf(folder, precision), await floats);
 }
 
 /** Norms and biases are not rounded. */

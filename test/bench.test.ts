@@ -45,6 +45,8 @@ interface Script {
   readonly script: string;
   readonly args: readonly string[];
   readonly needs: readonly (keyof typeof NEEDS)[];
+  /** Runs where all must run. */
+  readonly isSlow?: boolean;
   readonly tables?: readonly Table[];
   /** What else it says, on stdout and stderr together. */
   readonly says?: readonly RegExp[];
@@ -113,6 +115,7 @@ const SCRIPTS: readonly Script[] = [
   },
   {
     script: 'sparse.js',
+    isSlow: true,
     args: ['--plans', 'top-k:0.5', '--tokens', '1100', '--threads', '1', '--rounds', '1', '--python', dying, ...toy],
     needs: ['dist'],
     tables: [
@@ -170,6 +173,7 @@ const SCRIPTS: readonly Script[] = [
   },
   {
     script: 'memory.js',
+    isSlow: true,
     args: ['--up-to', '0.2', '--dtype', 'fp32', '--work', work, '--plot', join(work, 'plot.svg')],
     needs: ['dist'],
     tables: [
@@ -351,7 +355,7 @@ describe('a script in bench/', () => {
 
   for (const one of SCRIPTS) {
     const missing = one.needs.map((need) => NEEDS[need]).filter((path) => !existsSync(path));
-    it.skipIf(missing.length > 0 && !required)(
+    it.skipIf((missing.length > 0 || one.isSlow) && !required)(
       `runs and prints what it should: ${one.script}`,
       async () => {
         const [command, args] = commandOf(one);

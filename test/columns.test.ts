@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { main } from '../src/cli/index.ts';
+import { required } from './real/real-model.ts';
 import { commandsIn, lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
 
 const COLUMNS = 80;
@@ -83,7 +84,6 @@ describe(`${COLUMNS} columns hold`, () => {
     ['an output that is there', () => ['convert', tinyLlama, '-o', at('d')]],
     ['a config of another model', () => ['convert', fixture('hostile/checkpoints/config-of-wider-ffn'), '-o', at('x')]],
     ['a peer that is none', () => ['bench', at('d'), '--peers', '--python', '/bin/true']],
-    ['a budget that nothing keeps', () => [...build(at('i')), '--max-ppl-ratio', '1.00001']],
     ['a budget without floats', () => ['eval', at('e'), '--max-ppl-ratio', '2%']],
     ['a build that does not pay', () => ['build', tinyLlama, '-o', at('x'), '--preset', 'top-k', '--host', 'stock']],
     ['a plan that does not pay', () => ['plan', at('s.json'), '-o', at('x'), '--preset', 'top-k', '--host', 'stock']],
@@ -103,8 +103,6 @@ describe(`${COLUMNS} columns hold`, () => {
     ['bench', () => ['bench', at('e'), '--against', at('d'), ...stock, ...short]],
     ['eval', () => ['eval', at('h'), '--against', at('d'), '--layers', '--max-ppl-ratio', '3', ...few]],
     ['eval alone', () => ['eval', at('d'), ...few]],
-    // The rest of the build that was over its budget.
-    ['build', () => [...build(at('i')), '--max-ppl-ratio', '200%']],
     ['build --dry-run', () => [...build(at('x')), '--dry-run']],
     ['run', () => ['run', at('e'), 'one', 'two', '--max-tokens', '4', ...stock, '--quiet']],
     ['verify', () => ['verify', at('d'), '--checkpoint', tinyLlama, '--quiet']],
@@ -124,6 +122,14 @@ describe(`${COLUMNS} columns hold`, () => {
     expect(text.length).toBeGreaterThan(0);
     expect(tooLong(text)).toEqual([]);
   });
+
+  it.runIf(required)('the error of a build over its budget, and the output of its rest', async () => {
+    const refused = await printed([...build(at('i')), '--max-ppl-ratio', '1.00001']);
+    const shipped = await printed([...build(at('i')), '--max-ppl-ratio', '200%']);
+    expect(refused).toMatch(/^error: /);
+    expect(shipped).toMatch(/^Shipped: /);
+    expect([refused, shipped].flatMap(tooLong)).toEqual([]);
+  }, 120_000);
 
   it('a path with spaces and a command in one piece, whatever their length', async () => {
     const path = at('a folder of one/small model');

@@ -16,7 +16,10 @@ export const python = join(root, '.venv/bin/python');
  */
 export const THREADS = 1;
 
-/** Set where they must be there, as in continuous integration: tests that need them then fail instead of standing aside. */
+/**
+ * Set where all must run, as in continuous integration: tests that need what is not there fail instead of standing aside, and slow
+ * ones run too.
+ */
 export const required = process.env.LACUNA_REAL !== undefined;
 
 export const hasSmollm2 = required || existsSync(join(smollm2, 'config.json'));
