@@ -99,18 +99,16 @@ Row Attended(const NormAttention& part, const Row& query, size_t kv_head, const 
   }
   error /= weights;
   Row attended(size);
-  for (size_t i = 0; i < size; ++i) {
-    double sum = 0, slack = 0;
-    for (size_t j = first; j < count; ++j) {
-      const double weight = std::exp(scores[j] - largest) / weights;
+  for (size_t j = first; j < count; ++j) {
+    const double weight = std::exp(scores[j] - largest) / weights;
+    // The error of a weight comes from its score, from the sum of the weights, and from rounding exp and sums over
+    // positions.
+    const double share = std::expm1(errors[j]) + error + (static_cast<double>(count) / 2 + 8) * kEpsilon;
+    for (size_t i = 0; i < size; ++i) {
       const Bounded& value = values[j][kv_head * size + i];
-      sum += weight * value.value;
-      // The error of a weight comes from its score, from the sum of the weights, and from rounding exp and sums over
-      // positions.
-      const double share = std::expm1(errors[j]) + error + (static_cast<double>(count) / 2 + 8) * kEpsilon;
-      slack += weight * (value.error + share * (std::abs(value.value) + value.error));
+      attended[i].value += weight * value.value;
+      attended[i].error += weight * (value.error + share * (std::abs(value.value) + value.error));
     }
-    attended[i] = {sum, slack};
   }
   return attended;
 }

@@ -143,10 +143,12 @@ TEST(Blocks, WeightedSumsOfRows) {
           }
           ASSERT_TRUE(y.Intact());
           const double zero = storage == Storage::kInt8 ? 128 : 8;
+          std::vector<std::vector<double>> rows;
+          for (size_t j = 0; j < 8; ++j) rows.push_back(reference::RowOf(storage, stored.matrix(), width, j));
           for (size_t i = 0; i < n; ++i) {
             double sum = start[i], sizes = std::abs(sum);
             for (size_t j = 0; j < 8; ++j) {
-              const double value = reference::RowOf(storage, stored.matrix(), width, j)[column + i];
+              const double value = rows[j][column + i];
               const double scale = reference::ScaleOf(stored.matrix(), width, j, (column + i) / kBlock);
               sum += coefficients[j] * value;
               sizes += std::abs(coefficients[j]) * (std::abs(value) + 2 * zero * scale);
