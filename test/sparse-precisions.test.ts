@@ -121,6 +121,15 @@ describe.each(STORAGES)('a sparse model in %s', (precision) => {
   });
 });
 
+it.each(['activation', 'product'] as const)('blocks of a choice by %s have records', async (measure) => {
+  const { plan, tensors } = await planned();
+  const blocks = plan.blocks.map((block) => ({ ...block, choice: block.choice && { ...block.choice, measure } }));
+  const { graph } = applyPlan(await denseGraph('int8'), { ...plan, blocks } as Plan, tensors);
+  const gated = graph.nodes.filter((node) => operatorOf(node) === 'GatedFFN');
+  expect(gated).toHaveLength(blocks.length);
+  for (const node of gated) expect(inputOf('GatedFFN', node, 'records')).not.toBe('');
+});
+
 describe.each(['absolute', 'token-mean', 'skip', 'skip-and-select'])('the plan %s with nothing left out', (name) => {
   it.each(STORAGES)('computes what the dense model does, in %s', async (precision) => {
     const dense = await denseGraph(precision);
