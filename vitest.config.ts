@@ -13,8 +13,8 @@ function isReal({ moduleId }: TestSpecification): boolean {
   return moduleId.includes('/test/real/');
 }
 
-/** Other files would have what it puts in a module's place. */
-const REPLACES_MODULES = 'test/presets.test.ts';
+/** One puts another module in a module's place, one gives transformers.js its runtime before it loads: in a process of their own. */
+const ALONE = ['test/presets.test.ts', 'test/backend.test.ts'];
 
 export default defineConfig({
   test: {
@@ -30,11 +30,11 @@ export default defineConfig({
         test: {
           name: 'all',
           include: ['{src,formats,converters,calibrate,fuzz,test}/**/*.test.ts'],
-          exclude: [REPLACES_MODULES],
+          exclude: ALONE,
           isolate: false,
         },
       },
-      { extends: true, test: { name: 'alone', include: [REPLACES_MODULES] } },
+      { extends: true, test: { name: 'alone', include: ALONE } },
     ],
   },
 });
