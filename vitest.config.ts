@@ -1,16 +1,14 @@
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** Tests on real models first: if the longest of them began last, one worker would be idle for minutes. */
+/** Those that take longest: if one of them began last, one worker would be idle for minutes. */
+const LONG = /\/test\/(real\/|consumers\/real|bench|build|native)/;
+
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files);
-    return sorted.toSorted((a, b) => Number(isReal(b)) - Number(isReal(a)));
+    return sorted.toSorted((a, b) => Number(LONG.test(b.moduleId)) - Number(LONG.test(a.moduleId)));
   }
-}
-
-function isReal({ moduleId }: TestSpecification): boolean {
-  return moduleId.includes('/test/real/');
 }
 
 /** One puts another module in a module's place, one gives transformers.js its runtime before it loads: in a process of their own. */
