@@ -11,8 +11,11 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
-/** One puts another module in a module's place, one gives transformers.js its runtime before it loads: in a process of their own. */
-const ALONE = ['test/presets.test.ts', 'test/backend.test.ts'];
+/**
+ * In processes of their own. One puts another module in a module's place, one gives transformers.js its runtime before it
+ * loads, one measures the memory of child processes, which on Linux begins with their parent's.
+ */
+const ALONE = ['test/presets.test.ts', 'test/backend.test.ts', 'fuzz/harness/supervise.test.ts'];
 
 export default defineConfig({
   test: {
