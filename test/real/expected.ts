@@ -51,18 +51,13 @@ export async function longPromptLogits(name: string): Promise<ExpectedLogits> {
   return { promptIds, from: 512, ids: await read.ints('sample_ids'), sample, last: undefined };
 }
 
-/** Largest absolute difference of a logit when the prompt is fed `chunk` tokens at a time, its first `atOnce` as one chunk. */
-export async function largestDifference(
-  session: Session,
-  expected: ExpectedLogits,
-  chunk: number,
-  atOnce = chunk,
-): Promise<number> {
+/** Largest absolute difference of a logit when the prompt is fed `chunk` tokens at a time. */
+export async function largestDifference(session: Session, expected: ExpectedLogits, chunk: number): Promise<number> {
   const { promptIds, from, ids, sample, last } = expected;
   let cache = session.emptyCache();
   let largest = 0;
-  for (let at = 0, size = atOnce; at < promptIds.length; at += size, size = chunk) {
-    const step = await session.step(promptIds.slice(at, at + size), cache, { logits: 'all' });
+  for (let at = 0; at < promptIds.length; at += chunk) {
+    const step = await session.step(promptIds.slice(at, at + chunk), cache, { logits: 'all' });
     cache = step.cache;
     for (let row = Math.max(0, from - at); row < step.rows; row++)
       for (const [column, id] of ids.entries()) {
