@@ -123,13 +123,17 @@ describe(`${COLUMNS} columns hold`, () => {
     expect(tooLong(text)).toEqual([]);
   });
 
-  it.runIf(required)('the error of a build over its budget, and the output of its rest', async () => {
-    const refused = await printed([...build(at('i')), '--max-ppl-ratio', '1.00001']);
-    const shipped = await printed([...build(at('i')), '--max-ppl-ratio', '200%']);
-    expect(refused).toMatch(/^error: /);
-    expect(shipped).toMatch(/^Shipped: /);
-    expect([refused, shipped].flatMap(tooLong)).toEqual([]);
-  }, 120_000);
+  it.runIf(required)(
+    'the error of a build over its budget, and the output of its rest',
+    async () => {
+      const refused = await printed([...build(at('i')), '--max-ppl-ratio', '1.00001']);
+      const shipped = await printed([...build(at('i')), '--max-ppl-ratio', '200%']);
+      expect(refused).toMatch(/^error: /);
+      expect(shipped).toMatch(/^Shipped: /);
+      expect([refused, shipped].flatMap(tooLong)).toEqual([]);
+    },
+    120_000,
+  );
 
   it('a path with spaces and a command in one piece, whatever their length', async () => {
     const path = at('a folder of one/small model');
