@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../../../test/temporary.ts';
+import type { Manifest, ManifestModel } from '../../core/manifest.ts';
 import type { ModelSpec } from '../../core/model.ts';
 import type { Plan } from '../../core/plan.ts';
 import {
@@ -14,7 +15,7 @@ import {
 } from '../../core/precision.ts';
 import { genaiConfig } from './genai-config.ts';
 import { modelCard } from './model-card.ts';
-import { baselineOf, readManifest } from './model-folder.ts';
+import { baselineOf, calledOperators, readManifest } from './model-folder.ts';
 import { modelFileOf, transformersJsConfig } from './transformers-js.ts';
 
 const folder = temporaryFolder();
@@ -38,6 +39,20 @@ const spec: ModelSpec = {
   hiddenAct: 'silu',
   bosTokenId: undefined,
   eosTokenIds: [2],
+};
+
+const plan: Plan = {
+  format: 'lacuna.plan',
+  version: 2,
+  preset: 'ffn-skip',
+  host: { kind: 'native' },
+  model: { ...spec, fingerprint: '' },
+  statistics: '',
+  tensors: null,
+  target: { kind: 'skipped-blocks', value: 0.25 },
+  prefill: 'sparse',
+  skipping: { warmUpTokens: 5, reArm: true },
+  blocks: [],
 };
 
 describe('readManifest', () => {
@@ -73,20 +88,6 @@ describe('modelCard', () => {
     return { file: 'onnx/model.onnx', precision: choosePrecision(name, options), onnxruntime };
   };
 
-  const plan: Plan = {
-    format: 'lacuna.plan',
-    version: 2,
-    preset: 'ffn-skip',
-    host: { kind: 'native' },
-    model: { ...spec, fingerprint: '' },
-    statistics: '',
-    tensors: null,
-    target: { kind: 'skipped-blocks', value: 0.25 },
-    prefill: 'sparse',
-    skipping: { warmUpTokens: 5, reArm: true },
-    blocks: [],
-  };
-
   it('says what was left out, and of which runtime the folder needs', () => {
     const card = modelCard({ spec, plan, models: [model('fp32', '>=1.24')] });
     expect(card).toContain('`ffn-skip` preset: about 25 % of the FFN blocks are skipped');
@@ -115,6 +116,37 @@ describe('modelCard', () => {
     expect(card).toMatch(/`onnx\/model.onnx`, fp32: .*\n- `onnx\/model_q4.onnx`, int4: /);
     expect(card).toContain("optimum's `file_name`");
     expect(card).toContain('`lacuna eval . --dtype int4 --against-dtype fp32`');
+  });
+});
+
+describe('the operators that a model calls', () => {
+  const expected = { bytesPerToken: 1 };
+  const BLOCK = { block: 'layers.0.ffn', expected, why: '' };
+  const CHOICE = {
+    measure: 'activation',
+    cut: { kind: 'absolute', threshold: 1 },
+    rest: 'nothing',
+    tensors: {},
+  } as const;
+  const FLOATS: ManifestModel = {
+    file: 'onnx/model.onnx',
+    precision: 'fp32',
+    vocabulary: 'fp32',
+    onnxruntime: '>=1.21',
+  };
+  const doing = (...blocks: Plan['blocks']): Plan => ({ ...plan, blocks });
+
+  it.each<[string, Plan | null, Partial<ManifestModel>, number | undefined]>([
+    ['are those that its folder states', doing({ ...BLOCK, choice: CHOICE }), { operatorSet: 7 }, 7],
+    ['are of version 1 where it has blocks', null, { blocks: { blockSize: 32, symmetric: true } }, 1],
+    ['are of version 1 where neurons are chosen', doing(BLOCK, { ...BLOCK, choice: CHOICE }), {}, 1],
+    ['are of version 1 where blocks are skipped', doing({ ...BLOCK, skip: { threshold: 0.9, runLength: 1 } }), {}, 1],
+    ['are none in a dense model of floats', null, {}, undefined],
+    ['are none where a plan does something else to blocks', doing(BLOCK), {}, undefined],
+  ])('%s', (_, carriedOut, stated, wanted) => {
+    const model = { ...FLOATS, ...stated };
+    const manifest = { plan: carriedOut } as Manifest;
+    expect(calledOperators({ manifest, model, modelPath: '' })).toBe(wanted);
   });
 });
 

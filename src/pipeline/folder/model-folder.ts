@@ -231,9 +231,11 @@ export interface ChosenModel {
   readonly modelPath: string;
 }
 
-/** Version of our operators that a model calls; undefined for none. Folders without this field have version 1. */
+/** Version of our operators that a model calls; undefined for none. Folders of version 1 do not say it. */
 export function calledOperators({ manifest: { plan }, model }: ChosenModel): number | undefined {
-  return model.operatorSet ?? (plan !== null || model.blocks !== undefined ? 1 : undefined);
+  // Plans of version 1 chose neurons or skipped blocks. What else a plan may do calls no operator of ours.
+  const isGated = plan?.blocks.some(({ choice, skip }) => choice !== undefined || skip !== undefined) ?? false;
+  return model.operatorSet ?? (isGated || model.blocks !== undefined ? 1 : undefined);
 }
 
 /** An open model folder: its manifest and the graph of one of its models. Weights are still on disk. */
