@@ -192,10 +192,14 @@ describe.runIf(hasNative)('a model in blocks', { timeout: 600_000 }, () => {
     const models = [{ ...manifest.models[0], file: 'onnx/model_later.onnx', operatorSet: 3 }];
     writeFileSync(file, JSON.stringify({ ...manifest, models }));
     const after = await run();
-    expect(after.stderr).toContain(
-      'The model calls operators of version 3, and the native core has kernels for version 2',
-    );
+    const note = 'The model calls operators of version 3, and the native core has kernels for version 2';
+    expect(after.stderr).toContain(note);
     expect(JSON.parse(after.stdout)).toMatchObject({ engine: 'native', text: JSON.parse(before.stdout).text });
+    // A bench opens the model for each repeat.
+    const short = ['--repeats', '3', '--rounds', '1', '--steps', '1', '--prompt-tokens', '4'];
+    const { code, stderr } = await lacuna(['bench', path, ...short]);
+    expect(code).toBe(0);
+    expect(stderr.split(note)).toHaveLength(2);
   });
 
   it('computes the logits that are wanted, and those alone', async () => {

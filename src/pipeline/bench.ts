@@ -92,10 +92,13 @@ async function chooseSubject(folder: string, options: EngineOptions & { readonly
   const name = models.length === 1 ? folder : `${folder} ${model.precision}`;
   const hasScreen = await hasScreenedHead(modelPath);
   let { engine } = options;
+  let operatorSet = calledOperators(chosen);
   const open = async () => {
-    const opened = await openDecodingSession(modelPath, { ...options, engine, operatorSet: calledOperators(chosen) });
-    // If the native core has refused a model once, it is not tried again.
+    const opened = await openDecodingSession(modelPath, { ...options, engine, operatorSet });
+    // If the native core has refused a model once, it is not tried again. That its kernels are of another version is said
+    // once too.
     engine = opened.engine;
+    operatorSet = undefined;
     const isNative = engine === 'native';
     const bytes = bytesPerToken(chosen, isNative && hasScreen);
     return { name: isNative ? `${name} native` : name, session: opened.session, ...bytes };
