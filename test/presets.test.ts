@@ -7,10 +7,10 @@ import * as z from 'zod';
 import { STATISTICS } from '../calibrate/list.ts';
 import { writeStatistics } from '../formats/statistics.ts';
 import { planOptions, withPresetOptions } from '../src/cli/presets.ts';
-import { planSchema } from '../src/core/plan.ts';
+import { type Host, planSchema } from '../src/core/plan.ts';
 import { layerSumsOf } from '../src/core/statistics.ts';
 import { inspect, type PlanOptions, PRESET_WORDS, plan } from '../src/index.ts';
-import { choosesNeurons, makePlan, planOptionsSchema, targetOf } from '../src/plan/index.ts';
+import { checkTarget, choosesNeurons, makePlan, planOptionsSchema, targetOf } from '../src/plan/index.ts';
 import type { Preset } from '../src/plan/preset.ts';
 import { PRESETS } from '../src/plan/presets.ts';
 import { noSums, statisticsOf } from '../src/plan/testing/statistics.ts';
@@ -129,6 +129,22 @@ describe.each(PRESET_WORDS.map((words) => [words.name, words] as const))('the pr
       );
     }
   });
+});
+
+it('a target that pays for no block on the host is refused by the presets that can tell', () => {
+  const small = { hiddenSize: 8, intermediateSize: 8, numHiddenLayers: 2 };
+  const refused = (options: object, host: Host) => {
+    try {
+      checkTarget(options as PlanOptions, host, small);
+      return false;
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'usage', message: expect.stringContaining('blocks of 8x8 in fp32') });
+      return true;
+    }
+  };
+  const told = NAMES.map((preset) => [preset, refused({ preset }, { kind: 'stock', dtype: 'fp32' })]);
+  expect(Object.fromEntries(told)).toEqual({ 'ffn-skip': true, 'top-k': true, 'made-up': false });
+  expect(NAMES.map((preset) => refused({ preset }, { kind: 'native' }))).not.toContain(true);
 });
 
 describe('a preset that is added to the list', () => {

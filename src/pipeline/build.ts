@@ -6,7 +6,7 @@ import { LacunaError } from '../core/errors.ts';
 import { door } from '../core/options.ts';
 import type { Host, Plan } from '../core/plan.ts';
 import { choosePrecision, FLOATS, type Precision } from '../core/precision.ts';
-import { checkTarget, targetOf } from '../plan/index.ts';
+import { checkTarget } from '../plan/index.ts';
 import type { BenchReport } from './bench.ts';
 import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
 import { BUILD_FILE, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
@@ -82,7 +82,7 @@ async function prepareBuild(given: BuildOptions) {
   const preset = { ...given.preset, host };
   const options = { ...wholeOptions(given), preset, checkpoint: await localPath(given.checkpoint, given) };
   const { keys, spec, scoredTokens } = await surveyBuild(options, precision, engine);
-  checkTarget(targetOf(preset), host, spec);
+  checkTarget(preset, host, spec);
   const work = `${resolve(options.output)}.build`;
   const job: Build = { work, keys, precision, host, engine, options };
   return { job, scoredTokens };

@@ -18,6 +18,7 @@ import {
 import type { Statistics } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { unskippedFfnBytes } from './bytes.ts';
+import { checkTarget } from './host.ts';
 import { checkCount, share, whole } from './options.ts';
 import { definePreset, type PresetPlan } from './preset.ts';
 import { type SkipRule, simulateSkips } from './simulate.ts';
@@ -59,6 +60,7 @@ export const ffnSkip = definePreset({
   },
   options: OPTIONS,
   statistics: ['saturation'],
+  checkTarget,
   choosesNeurons: false,
   plan: (statistics, options) => ({ parts: planFfnSkip(statistics, options), tensors: new Map() }),
   retune: retuneFfnSkip,

@@ -8,7 +8,7 @@ import { type HostDtype, hasBlocks, precisionNamed } from '../core/precision.ts'
 import { denseFfnBytes, type FfnShape } from './bytes.ts';
 import type { PresetPlan } from './preset.ts';
 
-type ModelShape = FfnShape & Pick<ModelIdentity, 'numHiddenLayers'>;
+export type ModelShape = FfnShape & Pick<ModelIdentity, 'numHiddenLayers'>;
 
 /** Stock ONNX Runtime's times for one token, in microseconds; docs/plans.md, "Hosts", says where they come from. */
 const STOCK = {

@@ -2,15 +2,14 @@
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import { checkArgument } from '../core/options.ts';
-import { PLAN_FORMAT, PLAN_VERSION, type Plan, type PlanTensors } from '../core/plan.ts';
+import { type Host, PLAN_FORMAT, PLAN_VERSION, type Plan, type PlanTensors } from '../core/plan.ts';
 import type { ReadSums, Statistics } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
-import { forHost, withTimes } from './host.ts';
+import { forHost, type ModelShape, withTimes } from './host.ts';
 import { checkRetune, checkStatistics, optionsSchema, type Preset, type PresetWords } from './preset.ts';
 import { type PlanOptions, PRESETS } from './presets.ts';
 
 export { denseFfnBytes } from './bytes.ts';
-export { checkTarget } from './host.ts';
 export type { PlanOptions } from './presets.ts';
 export { simulateSkips } from './simulate.ts';
 export type { PresetWords };
@@ -41,6 +40,11 @@ export function targetOf(options: PlanOptions): Plan['target'] {
   const { kind, option, usual } = presetNamed(options.preset).target;
   const { [option]: value }: Readonly<Record<string, unknown>> = options;
   return { kind, value: typeof value === 'number' ? value : usual };
+}
+
+/** Throws `usage` for a target that pays for no block of the model on the host, whatever is measured. */
+export function checkTarget(options: PlanOptions, host: Host, model: ModelShape): void {
+  presetNamed(options.preset).checkTarget?.(targetOf(options), host, model);
 }
 
 /** Whether a plan of these options has blocks compute some of their neurons, so that `down` is read along both of its axes. */

@@ -6,6 +6,7 @@ import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../co
 import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { selectedFfnBytes } from './bytes.ts';
+import { checkTarget } from './host.ts';
 import { share } from './options.ts';
 import { definePreset, type PresetPlan } from './preset.ts';
 import { densityAt, readScoreTail, type ScoreTail, thresholdFor } from './score-tail.ts';
@@ -17,6 +18,7 @@ export const topK = definePreset({
   target: { kind: 'density', option: 'density', usual: USUAL_DENSITY, description: 'share of neurons to keep' },
   options: { density: share.optional() },
   statistics: ['neuron-magnitudes', 'activation-histogram', 'kept-energy'],
+  checkTarget,
   choosesNeurons: true,
   plan: (statistics, { density = USUAL_DENSITY }) => planTopK(statistics, density),
   retune: retuneTopK,
