@@ -128,7 +128,7 @@ function nothingPays(
   const other = 'or plan for the native kernels: --host native';
   const hint =
     share === undefined
-      ? `No --target of this preset would do in ${dtype} at this size; try the other preset, ${other}.`
+      ? `No --target of this preset would do in ${dtype} at this size; try its other options or another preset, ${other}.`
       : `${what} --target ${share.toFixed(2)}; ${other}.`;
   return new LacunaError(
     'usage',
