@@ -28,9 +28,10 @@ interface TargetWords {
 }
 
 export const TARGETS: Readonly<Record<TargetKind, TargetWords>> = {
+  // Blocks that are left out are skipped, or something else is in their place.
   'skipped-blocks': {
-    outcome: 'FFN blocks skipped',
-    perToken: 'FFN blocks are skipped',
+    outcome: 'FFN blocks left out',
+    perToken: 'FFN blocks are left out',
     share: ({ skippedShare }) => skippedShare,
     realised: ({ skippedShare }) => ({ kind: 'skipped-blocks', share: skippedShare }),
   },

@@ -90,7 +90,7 @@ describe('modelCard', () => {
 
   it('says what was left out, and of which runtime the folder needs', () => {
     const card = modelCard({ spec, plan, models: [model('fp32', '>=1.24')] });
-    expect(card).toContain('`ffn-skip` preset: about 25 % of the FFN blocks are skipped');
+    expect(card).toContain('`ffn-skip` preset: about 25 % of the FFN blocks are left out');
     expect(card).toContain('ONNX Runtime 1.24 or newer');
   });
 
