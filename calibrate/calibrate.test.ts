@@ -6,10 +6,10 @@ import { encodeModel } from '../formats/onnx/index.ts';
 import { readSums } from '../formats/statistics.ts';
 import type { Statistics, Sums } from '../src/core/statistics.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
+import { wideValues } from '../src/core/wide-sums.ts';
 import { makePlan } from '../src/plan/index.ts';
 import { createOpenGraph } from '../src/runtime/index.ts';
 import { readFloats } from '../src/tensors/index.ts';
-import { wideValues } from './exact-sum.ts';
 import expected from './expectations.json' with { type: 'json' };
 import { calibrate, importanceOf, mergeStatistics, type StatisticsSummary, summarise } from './index.ts';
 

@@ -85,7 +85,10 @@ function unlike(name: string): LacunaError {
   });
 }
 
-/** Wide sums have two parts: first multiples of 2^16, then the rest, from -2^15 to 2^15 in multiples of 2^-24. */
+/**
+ * Wide sums have two parts: first multiples of 2^16, then the rest, from -2^15 to 2^15 in multiples of 2^-24.
+ * src/core/wide-sums.ts reads them.
+ */
 const WIDE_FRACTION_BITS = 24;
 const WIDE_COARSE_STEP = 2 ** 16;
 
@@ -113,12 +116,6 @@ export function addWide(sums: Float64Array, offset: number, terms: ArrayLike<num
 /** The multiple of 2^16 that leaves the smallest rest of a number. */
 function multipleIn(term: number): number {
   return Math.floor(term / WIDE_COARSE_STEP + 0.5) * WIDE_COARSE_STEP;
-}
-
-/** The wide sums as plain numbers, rounded to float64. */
-export function wideValues(sums: Float64Array): Float64Array {
-  const length = sums.length / 2;
-  return Float64Array.from({ length }, (_, i) => sums[i] + sums[length + i]);
 }
 
 function addParts(sums: Float64Array, index: number, coarse: number, fine: number): void {

@@ -4,6 +4,7 @@
  */
 import { HEAD_WEIGHT, type ModelSpec } from '../src/core/model.ts';
 import { type Sums, sumData } from '../src/core/statistics.ts';
+import { fillSymmetric, triangleSize } from '../src/core/wide-sums.ts';
 import { addWide, addWideSums, emptyWide } from './exact-sum.ts';
 import { inputOf, LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
 import type { HeadContext, OpenSums, Statistic, TapValues } from './statistic.ts';
@@ -58,11 +59,6 @@ async function addGram(
     addWide(triangle, triangleSize(row), matrix.subarray(row * width, row * width + row + 1));
 }
 
-/** Entries of the first `width` rows of a symmetric matrix, each up to the diagonal. */
-function triangleSize(width: number): number {
-  return (width * (width + 1)) / 2;
-}
-
 /** An input's values, each token's multiplied by the square root of its factor. */
 function weighed(input: LinearInput, taps: TapValues, tokens: number): Float32Array {
   const x = inputOf(input, taps);
@@ -109,7 +105,10 @@ export interface InputGram {
 
 /** The matrices of a layer, or of the head (layer `numHiddenLayers`), one at a time: each is as large as its sums. */
 export function* gramsOf(sums: Sums, layer: number, spec: ModelSpec): Generator<InputGram> {
-  const gram = (name: string, width: number) => whole(sumData(sums, name, 'float64', [2, triangleSize(width)]), width);
+  const gram = (name: string, width: number) => {
+    const triangle = sumData(sums, name, 'float64', [2, triangleSize(width)]);
+    return fillSymmetric(new Float32Array(width * width), triangle, width);
+  };
   if (layer === spec.numHiddenLayers) {
     const width = spec.hiddenSize;
     yield { readers: [HEAD_WEIGHT], width, gram: gram(HEAD_INPUT, width) };
@@ -117,17 +116,4 @@ export function* gramsOf(sums: Sums, layer: number, spec: ModelSpec): Generator<
   }
   for (const { name, readers, width } of LINEAR_INPUTS)
     yield { readers: readers(layer), width: width(spec), gram: gram(name, width(spec)) };
-}
-
-/** The symmetric matrix of a triangle in wide sums. */
-function whole(sums: Float64Array, width: number): Float32Array {
-  const matrix = new Float32Array(width * width);
-  const size = triangleSize(width);
-  for (let row = 0, i = 0; row < width; row++)
-    for (let column = 0; column <= row; column++, i++) {
-      const value = sums[i] + sums[size + i];
-      matrix[row * width + column] = value;
-      matrix[column * width + row] = value;
-    }
-  return matrix;
 }

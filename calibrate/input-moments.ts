@@ -2,7 +2,8 @@
 import { HEAD_WEIGHT } from '../src/core/model.ts';
 import { type Statistics, type Sums, sumData, sumsOf } from '../src/core/statistics.ts';
 import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
-import { addWide, addWideSums, emptyWide, wideValues } from './exact-sum.ts';
+import { wideValues } from '../src/core/wide-sums.ts';
+import { addWide, addWideSums, emptyWide } from './exact-sum.ts';
 import { inputOf, LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
 import type { Statistic } from './statistic.ts';
 
