@@ -1,13 +1,14 @@
 /** What every statistic does, whichever it is. */
 import { describe, expect, it } from 'vitest';
 import type { PostNormTap, Tap } from '../src/core/model.ts';
-import { USUAL_STATISTICS } from './list.ts';
+import { STATISTICS, USUAL_STATISTICS } from './list.ts';
 import { SPEC, seededFloats, squareOf } from './testing/double.ts';
 import { NO_TAPS } from './testing/measure.ts';
 
+const [neurons, hidden, tokens] = [3, 4, 5];
+const spec = { ...SPEC, numHiddenLayers: 2, hiddenSize: hidden, intermediateSize: neurons };
+
 describe.each(USUAL_STATISTICS)('$name', (statistic) => {
-  const [neurons, hidden, tokens] = [3, 4, 5];
-  const spec = { ...SPEC, numHiddenLayers: 2, hiddenSize: hidden, intermediateSize: neurons };
   const widths: Partial<Record<Tap | PostNormTap, number>> = { gate: neurons, up: neurons, act: neurons, attended: 6 };
   const taps = Object.fromEntries(
     statistic.taps.map((tap, i) => [tap, seededFloats(40 + i, tokens * (widths[tap] ?? hidden))]),
@@ -47,6 +48,15 @@ describe.each(USUAL_STATISTICS)('$name', (statistic) => {
       }
     }
   });
+});
+
+it('figures of a layer have names of their own, since a summary puts those of all statistics side by side', () => {
+  const names = STATISTICS.flatMap(({ empty, finish }) =>
+    Object.keys(finish(empty({ spec, tokens, sequences: [{ index: 0, tokens }] }), 0)),
+  );
+  expect(names).toContain('meanCosine');
+  const all = ['layer', ...names];
+  expect(all.filter((name, i) => all.indexOf(name) < i)).toEqual([]);
 });
 
 /** The axis that two layers make longer. */
