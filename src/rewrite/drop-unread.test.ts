@@ -19,6 +19,16 @@ it('drops chains that end nowhere, with their weights, and keeps what an output 
   expect(dropUnread.apply(kept, undefined)).toEqual({ graph: kept, report: [] });
 });
 
+it('keeps what says whether a block runs, though nothing reads it', () => {
+  const g = new GraphBuilder('replaced');
+  g.op('Neg', ['x'], { outputs: ['y'] });
+  g.op('Less', ['x', 'x'], { outputs: ['layers.12.active'] });
+  g.op('Abs', ['x'], { outputs: ['layers.12.saturation'] });
+  const body = g.body('replaced', [value('x', 'float32', ['n'])], [value('y', 'float32', ['n'])]);
+  const { graph } = dropUnread.apply({ ...body, functions: [], opsets: BASE_OPSETS, metadata: {} }, undefined);
+  expect(graph.nodes.map(({ opType }) => opType)).toEqual(['Neg', 'Less']);
+});
+
 it('keeps what only a branch inside a branch reads', () => {
   const g = new GraphBuilder('branches');
   g.op('Neg', ['x'], { outputs: ['deep'] });
