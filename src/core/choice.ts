@@ -9,7 +9,7 @@ export type FfnMatrix = 'gate' | 'up' | 'down';
 /** In this order. */
 type FfnMatrices = readonly ['gate', 'up', 'down'] | readonly ['gate' | 'up', 'down'] | readonly ['down'];
 
-interface MeasureContract {
+export interface MeasureContract {
   readonly name: string;
   /** For neuron j. `weights` are numbers from 0 on, one for each neuron. */
   readonly formula: string;

@@ -1,11 +1,15 @@
 import { expect, it } from 'vitest';
+import { measureNamed } from '../core/choice.ts';
 import { selectedFfnBytes } from './bytes.ts';
 
 it.each([
   // Gate, up and down have 600 floats each. At a tenth of the rows: one whole and two tenths, two and a tenth, three tenths.
-  ['activation', 2400 * 1.2],
-  ['product', 2400 * 2.1],
-  ['predicted', 2400 * 0.3],
-] as const)('of matrices that are read row by row only the share is counted: %s', (measure, bytes) => {
+  ['activation', measureNamed('activation'), 2400 * 1.2],
+  ['product', measureNamed('product'), 2400 * 2.1],
+  ['predicted', measureNamed('predicted'), 2400 * 0.3],
+  // What was read whole is read again.
+  ['act(gate)²', { rows: ['up', 'down'], isProduct: false }, 2400 * 1.3],
+  ['the larger of act(gate) and up', { rows: ['down'], isProduct: false }, 2400 * 2.3],
+] as const)('of matrices that are read row by row only the share is counted: %s', (_, measure, bytes) => {
   expect(selectedFfnBytes({ hiddenSize: 20, intermediateSize: 30 }, measure, 0.1)).toBe(Math.round(bytes));
 });

@@ -1,5 +1,5 @@
 /** FFN weight bytes that decoding one token reads: what sparsity saves where memory is the limit. */
-import { type MeasureName, measureNamed } from '../core/choice.ts';
+import type { MeasureContract } from '../core/choice.ts';
 import type { ModelIdentity } from '../core/model.ts';
 
 export type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
@@ -16,10 +16,15 @@ export function unskippedFfnBytes(model: FfnShape, skipped: number): number {
   return Math.round((1 - skipped) * denseFfnBytes(model));
 }
 
-/** Of matrices that the measure's choice reads row by row `density`, and the others whole. */
-export function selectedFfnBytes(model: FfnShape, measure: MeasureName, density: number): number {
-  const { rows } = measureNamed(measure);
-  return Math.round((3 - rows.length + rows.length * density) * projectionBytes(model));
+type Reads = Pick<MeasureContract, 'rows' | 'isProduct'>;
+
+/**
+ * Of matrices that the measure's choice reads row by row `density`, and the others whole. What is no product tells
+ * nothing of act(gate) * up, so gate and up of chosen neurons are read again, also where they were read whole.
+ */
+export function selectedFfnBytes(model: FfnShape, { rows, isProduct }: Reads, density: number): number {
+  const byRow = isProduct ? rows.length : 3;
+  return Math.round((3 - rows.length + byRow * density) * projectionBytes(model));
 }
 
 function projectionBytes({ hiddenSize, intermediateSize }: FfnShape): number {

@@ -1,4 +1,5 @@
 /** The `top-k` preset: each token computes the neurons whose score passes a threshold of their layer. */
+import { measureNamed } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import { percent } from '../core/figures.ts';
 import { ffnBlock } from '../core/model.ts';
@@ -104,7 +105,7 @@ function blockPlan(statistics: Statistics, tail: ScoreTail, layer: number, thres
     expected: {
       density,
       keptEnergy: keptEnergyAt(statistics, layer, density),
-      bytesPerToken: selectedFfnBytes(statistics.model, 'activation', density),
+      bytesPerToken: selectedFfnBytes(statistics.model, measureNamed('activation'), density),
     },
     why:
       `activation-histogram and neuron-magnitudes: the mean over ${tail.neurons} neurons of P(|act| * E|up| * ||down|| >= ` +
