@@ -8,7 +8,8 @@ import { commandsIn, lacuna, root } from './temporary.ts';
 import { VARIANT_FOLDERS } from './variants.ts';
 
 const text = readFileSync(join(root, 'docs/extending.md'), 'utf8');
-const PATH = /\b(?:src|converters|calibrate|fixtures|fuzz|test|bench)\/(?:[\w./-]|<[\w ]+>)+\.(?:ts|py|txtar|md)\b/g;
+const PATH =
+  /\b(?:src|converters|calibrate|fixtures|fuzz|native|test|bench)\/(?:[\w./-]|<[\w ]+>)+\.(?:ts|py|txtar|md|cc|h)\b/g;
 const named = [...new Set(text.match(PATH))];
 
 /** Whether a file is of that path, where `<name>` may be any. */
