@@ -82,9 +82,11 @@ std::vector<double> Times(const std::vector<double>& a, const std::vector<double
 }
 
 // The measure of neurons that have a score, without their weights.
-std::vector<double> MeasureOf(const GatedFfn& ffn, const float* x, const std::vector<double>& act,
-                              const std::vector<double>& up) {
+std::vector<double> MeasureOf(const GatedFfn& ffn, const float* x, const std::vector<double>& gate,
+                              const std::vector<double>& act, const std::vector<double>& up) {
   switch (ffn.choice.measure) {
+    case Measure::kGate:
+      return gate;
     case Measure::kActivation:
       return act;
     case Measure::kProduct:
@@ -93,7 +95,6 @@ std::vector<double> MeasureOf(const GatedFfn& ffn, const float* x, const std::ve
     case Measure::kNested:
       return Predicted(ffn, x);
     case Measure::kNone:
-    case Measure::kGate:
       break;
   }
   return {};
@@ -111,7 +112,7 @@ Choice Choose(const GatedFfn& ffn, const float* x, const std::vector<double>& ga
   }
   for (double& value : picked) value = Activate(ffn.activation, value);
   if (statistical || choose_all || !Chooses(ffn.choice)) return {std::move(picked), kept};
-  const std::vector<double> measure = MeasureOf(ffn, x, picked, up);
+  const std::vector<double> measure = MeasureOf(ffn, x, gate, picked, up);
   return ChooseByScore(ffn, measure, std::move(picked));
 }
 
