@@ -80,11 +80,8 @@ describe('measurePerplexity', () => {
   });
 });
 
-const run = (
-  windows: readonly (readonly number[])[],
-  options: Pick<CompareOptions, 'mode' | 'feed'>,
-  toys = [DENSE, SPARSE],
-) => withSessions(toys, (dense, sparse) => compare(dense, sparse, windows, { ...options, ffn: FFN }));
+const run = (windows: readonly (readonly number[])[], options: Pick<CompareOptions, 'mode'>, toys = [DENSE, SPARSE]) =>
+  withSessions(toys, (dense, sparse) => compare(dense, sparse, windows, { ...options, ffn: FFN }));
 
 describe('compare', () => {
   const windows = [
@@ -94,11 +91,11 @@ describe('compare', () => {
   // After token 0: 1/2 log 2 + 1/2 log 2/3. After token 1 the models are equal.
   const KL_AFTER_0 = Math.log(2) / 2 + Math.log(2 / 3) / 2;
 
-  it.each(['chunk', 'token'] as const)('mode all, fed by %s: every token but the first is scored', async (feed) => {
-    const result = await run(windows, { mode: 'all', feed });
+  it('in mode all scores every token but the first', async () => {
+    const result = await run(windows, { mode: 'all' });
     // Ratios dense / sparse after token 0: 0→1 (1/2)/(3/4), 0→0 (1/2)/(1/4). First window 0→1 0→0 0→1, second 0→0 three times.
     const logRatios = [2 * Math.log(2 / 3) + Math.log(2), 3 * Math.log(2)];
-    expect(result).toMatchObject({ mode: 'all', feed, windows: 2, windowLength: 6, scoredTokens: 10 });
+    expect(result).toMatchObject({ mode: 'all', windows: 2, windowLength: 6, scoredTokens: 10 });
     expectClose(result.perplexityRatio.value, Math.exp((logRatios[0] + logRatios[1]) / 10));
     expectClose(result.model.perplexity / result.baseline.perplexity, result.perplexityRatio.value);
     expect(result.rounded).toBeNull();
@@ -111,17 +108,14 @@ describe('compare', () => {
     expectClose(standardError ?? Number.NaN, value * error);
   });
 
-  it.each(['chunk', 'token'] as const)(
-    'mode decode, fed by %s: the second half after a dense first half',
-    async (feed) => {
-      const result = await run(windows, { mode: 'decode', feed });
-      // Halves 0 0 1 and 0 0 0: scored are 0→0 0→1 and 0→0 0→0.
-      expect(result).toMatchObject({ mode: 'decode', scoredTokens: 4 });
-      expectClose(result.perplexityRatio.value, Math.exp((3 * Math.log(2) + Math.log(2 / 3)) / 4));
-      expectClose(result.meanKl, KL_AFTER_0);
-      expect(result.top1Agreement).toBe(0);
-    },
-  );
+  it('in mode decode scores the second half after a dense first half', async () => {
+    const result = await run(windows, { mode: 'decode' });
+    // Halves 0 0 1 and 0 0 0: scored are 0→0 0→1 and 0→0 0→0.
+    expect(result).toMatchObject({ mode: 'decode', scoredTokens: 4 });
+    expectClose(result.perplexityRatio.value, Math.exp((3 * Math.log(2) + Math.log(2 / 3)) / 4));
+    expectClose(result.meanKl, KL_AFTER_0);
+    expect(result.top1Agreement).toBe(0);
+  });
 
   it('mode decode continues from the cache of the dense model, not of the sparse one', async () => {
     const dense: Toy = { ...DENSE, weight: [1, 2], direction: [1, 0] };
@@ -134,32 +128,29 @@ describe('compare', () => {
     const expected = [3, 4].map((at) =>
       nll([DENSE.table[window[at]][0] + past, DENSE.table[window[at]][1]], window[at + 1]),
     );
-    const result = await run([window], { mode: 'decode', feed: 'chunk' }, [dense, sparse]);
+    const result = await run([window], { mode: 'decode' }, [dense, sparse]);
     expectClose(result.model.meanNll, (expected[0] + expected[1]) / 2);
     expectClose(result.baseline.meanNll, (nll(fourth, 1) + nll(fifth, 0)) / 2);
     expect(result.perplexityRatio).toMatchObject({ standardError: null, upperBound: null });
     expect(result.realised).toBeNull();
   });
 
-  it.each(['chunk', 'token'] as const)(
-    'counts what was left out over the scored positions, fed by %s',
-    async (feed) => {
-      // Token 0 is skipped, token 1 keeps one neuron of 4. Fed: 0 1 1 0 0 and 1 1 0 0 0, so 4 of 10 ran.
-      const { realised } = await run(windows, { mode: 'all', feed });
-      expect(realised).toEqual({
-        tokens: 10,
-        skippedBlocks: 6,
-        skippedShare: 0.6,
-        density: 0.25,
-        computedShare: 0.1,
-        layers: [{ layer: 0, activeTokens: 4, skippedTokens: 6, skippedShare: 0.6, keptNeurons: 4, density: 0.25 }],
-      } satisfies Comparison['realised']);
-    },
-  );
+  it('counts what was left out over the scored positions', async () => {
+    // Token 0 is skipped, token 1 keeps one neuron of 4. Fed: 0 1 1 0 0 and 1 1 0 0 0, so 4 of 10 ran.
+    const { realised } = await run(windows, { mode: 'all' });
+    expect(realised).toEqual({
+      tokens: 10,
+      skippedBlocks: 6,
+      skippedShare: 0.6,
+      density: 0.25,
+      computedShare: 0.1,
+      layers: [{ layer: 0, activeTokens: 4, skippedTokens: 6, skippedShare: 0.6, keptNeurons: 4, density: 0.25 }],
+    } satisfies Comparison['realised']);
+  });
 
-  it.each(['chunk', 'token'] as const)('measures the same without a baseline, fed by %s', async (feed) => {
-    const { realised } = await run(windows, { mode: 'all', feed });
-    const alone = await withSessions([SPARSE], (sparse) => measureRealised(sparse, windows, FFN, { feed }));
+  it('measures the same without a baseline', async () => {
+    const { realised } = await run(windows, { mode: 'all' });
+    const alone = await withSessions([SPARSE], (sparse) => measureRealised(sparse, windows, FFN));
     expect(alone).toEqual(realised);
   });
 
@@ -168,7 +159,6 @@ describe('compare', () => {
     const result = await withSessions(toys, (dense, sparse) =>
       compare(dense, sparse, [[0, 0, 0, 1]], {
         mode: 'all',
-        feed: 'chunk',
         ffn: { numHiddenLayers: 2, intermediateSize: 4 },
       }),
     );
@@ -177,7 +167,7 @@ describe('compare', () => {
   });
 
   it('finds no difference between a model and itself', async () => {
-    const result = await run(windows, { mode: 'all', feed: 'token' }, [DENSE, DENSE]);
+    const result = await run(windows, { mode: 'all' }, [DENSE, DENSE]);
     expect(result).toMatchObject({
       perplexityRatio: { value: 1, standardError: 0, upperBound: 1 },
       meanKl: 0,
@@ -188,10 +178,10 @@ describe('compare', () => {
   it.each(['all', 'decode'] as const)('tells rounding apart where it is given the floats, in mode %s', async (mode) => {
     // A third model: every token's negative log-likelihood is its place in the window.
     const floats = { windows: windows.map((window) => window.slice(1).map((_, place) => place)) };
-    const alone = await run(windows, { mode, feed: 'chunk' });
+    const alone = await run(windows, { mode });
     const toys = [DENSE, SPARSE];
     const result = await withSessions(toys, (dense, sparse) =>
-      compare(dense, sparse, windows, { mode, feed: 'chunk', ffn: FFN, floats }),
+      compare(dense, sparse, windows, { mode, ffn: FFN, floats }),
     );
     const meanOfPlaces = mode === 'all' ? (0 + 1 + 2 + 3 + 4) / 5 : (3 + 4) / 2;
     expectClose(result.baseline.meanNll, meanOfPlaces);
@@ -210,7 +200,7 @@ describe('compare', () => {
         [0, 0, 0],
       ],
     };
-    await expect(run(windows, { mode: 'all', feed: 'chunk' }, [DENSE, wider])).rejects.toMatchObject({
+    await expect(run(windows, { mode: 'all' }, [DENSE, wider])).rejects.toMatchObject({
       code: 'mismatch',
       message: "Expected the baseline's vocabulary of 2, but it is 3",
     });
@@ -233,7 +223,7 @@ describe('compare', () => {
       note: () => {},
     };
     const comparing = withSessions([DENSE, SPARSE], (dense, sparse) =>
-      compare(dense, sparse, windows, { mode: 'all', feed: 'chunk', ffn: FFN, progress, signal: controller.signal }),
+      compare(dense, sparse, windows, { mode: 'all', ffn: FFN, progress, signal: controller.signal }),
     );
     await expect(comparing).rejects.toMatchObject({ code: 'interrupted' });
     expect(done).toBe(6);

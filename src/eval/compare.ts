@@ -7,9 +7,7 @@ import { checkFinite, type Perplexity, perplexityOf, rowOf, type TextScores } fr
 import { type Ratio, ratioOf } from './ratio.ts';
 import {
   type Counts,
-  chunksOf,
   countStep,
-  type Feed,
   type FfnShape,
   mergeCounts,
   type RealisedSparsity,
@@ -24,15 +22,12 @@ export type CompareMode = (typeof COMPARE_MODES)[number];
 export interface CompareOptions extends JobOptions {
   readonly mode: CompareMode;
   readonly ffn: FfnShape;
-  /** How the sparse model gets the scored tokens. */
-  readonly feed: Feed;
   /** The baseline: the floats' scores of the windows. With it, loss by rounding and loss by leaving out are separate. */
   readonly floats?: TextScores | undefined;
 }
 
 export interface Comparison {
   readonly mode: CompareMode;
-  readonly feed: Feed;
   readonly windows: number;
   readonly windowLength: number;
   readonly scoredTokens: number;
@@ -94,7 +89,7 @@ async function compareWindow(
   model: Session,
   window: readonly number[],
   floats: readonly number[] | undefined,
-  { mode, feed, ffn, signal }: CompareOptions,
+  { mode, ffn }: CompareOptions,
 ): Promise<WindowTally> {
   // The first token that the model gets. The token after it is the first to be scored.
   const first = mode === 'all' ? 0 : Math.floor(window.length / 2);
@@ -103,42 +98,35 @@ async function compareWindow(
   const targets = window.slice(first + 1);
   const baseline = await dense.step(fed, before ?? dense.emptyCache(), { logits: 'all' });
   // Both continue the dense cache, or each starts with an empty one of its own float type.
-  let cache = before ?? model.emptyCache();
-  const tally: Tally = { baselineNll: 0, denseNll: 0, modelNll: 0, kl: 0, agreed: 0, tokens: 0 };
-  const counts: Counts[] = [];
-  for (const chunk of chunksOf(fed, feed)) {
-    throwIfAborted(signal);
-    const step = await model.step(chunk, cache, { logits: 'all' });
-    counts.push(countStep(step.extras, step.rows, ffn));
-    addStep(tally, baseline, step, targets);
-    cache = step.cache;
-  }
+  const sparse = await model.step(fed, before ?? model.emptyCache(), { logits: 'all' });
+  const tally = tallyRows(baseline, sparse, targets);
   const baselineNll = floats === undefined ? tally.denseNll : sum(floats.slice(first));
-  return { ...tally, baselineNll, counts: counts.reduce(mergeCounts) };
+  return { ...tally, baselineNll, counts: countStep(sparse.extras, sparse.rows, ffn) };
 }
 
-/** Scores the rows of `step`, which follow those in `tally`, against those of `baseline`. `targets` come after them. */
-function addStep(tally: Tally, baseline: Step, step: Step, targets: readonly number[]): void {
+/** Scores the rows of `step` against those of `baseline`. `targets` come after them. */
+function tallyRows(baseline: Step, step: Step, targets: readonly number[]): Tally {
   const { vocab, rows } = step;
   if (vocab !== baseline.vocab)
     throw new LacunaError('mismatch', `Expected the baseline's vocabulary of ${baseline.vocab}, but it is ${vocab}`, {
       hint: 'Compare models of the same checkpoint.',
     });
+  const tally: Tally = { baselineNll: 0, denseNll: 0, modelNll: 0, kl: 0, agreed: 0, tokens: rows };
   for (let row = 0; row < rows; row++) {
-    const at = tally.tokens++;
-    const pair = scorePair(rowOf(baseline.logits, at, vocab), rowOf(step.logits, row, vocab), targets[at]);
+    const pair = scorePair(rowOf(baseline.logits, row, vocab), rowOf(step.logits, row, vocab), targets[row]);
     tally.denseNll += checkFinite(pair.baseline.nll);
     tally.modelNll += checkFinite(pair.model.nll);
     tally.kl += checkFinite(pair.kl);
     if (pair.baseline.top === pair.model.top) tally.agreed++;
   }
+  return tally;
 }
 
 function summarise(
   windows: readonly WindowTally[],
   windowLength: number,
   hasExtras: boolean,
-  { mode, feed, ffn, floats }: CompareOptions,
+  { mode, ffn, floats }: CompareOptions,
 ): Comparison {
   const total = (of: keyof Tally) => sum(windows.map((window) => window[of]));
   const tokens = total('tokens');
@@ -150,7 +138,6 @@ function summarise(
   };
   return {
     mode,
-    feed,
     windows: windows.length,
     windowLength,
     scoredTokens: tokens,

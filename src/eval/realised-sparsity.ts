@@ -38,38 +38,24 @@ export interface Counts {
   readonly layers: readonly LayerCount[];
 }
 
-/**
- * How a model gets the tokens to measure: in one call, or one token a call, for plans that run calls of several tokens
- * dense. One call gives the logits of token-by-token decoding, because each token is decided on its own.
- */
-export type Feed = 'chunk' | 'token';
-
 /** What a model leaves out of `windows`, each from an empty cache, at the positions that mode "all" scores. */
 export async function measureRealised(
   session: Session,
   windows: Windows,
   shape: FfnShape,
-  { feed = 'chunk', progress = SILENT, signal }: JobOptions & { readonly feed?: Feed } = {},
+  { progress = SILENT, signal }: JobOptions = {},
 ): Promise<RealisedSparsity> {
   const stage = progress.stage('Measuring what is left out', windows.length * windows[0].length, 'tokens');
   const counts: Counts[] = [];
   for (const window of windows) {
-    let cache = session.emptyCache();
-    for (const chunk of chunksOf(window.slice(0, -1), feed)) {
-      throwIfAborted(signal);
-      const step = await session.step(chunk, cache);
-      counts.push(countStep(step.extras, chunk.length, shape));
-      cache = step.cache;
-    }
+    throwIfAborted(signal);
+    const fed = window.slice(0, -1);
+    const { extras } = await session.step(fed, session.emptyCache());
+    counts.push(countStep(extras, fed.length, shape));
     stage.advance(window.length);
   }
   stage.done();
   return realisedSparsity(counts.reduce(mergeCounts), shape);
-}
-
-/** The calls that feed `tokens`. */
-export function chunksOf(tokens: readonly number[], feed: Feed): readonly (readonly number[])[] {
-  return feed === 'chunk' ? [tokens] : tokens.map((token) => [token]);
 }
 
 /** What the outputs of one step over `tokens` tokens say. A layer without outputs ran whole. */

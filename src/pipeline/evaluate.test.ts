@@ -6,6 +6,7 @@ import { encodeReferencing } from '../../formats/onnx/index.ts';
 import { required, root } from '../../test/real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
 import type { Graph, Node } from '../core/graph.ts';
+import type { Plan } from '../core/plan.ts';
 import { type Comparison, compare, ratioOfScores } from '../eval/index.ts';
 import { convert, type EvaluateOptions, evaluate, sparsify } from '../index.ts';
 import { openSession } from '../runtime/index.ts';
@@ -22,14 +23,14 @@ const dense = join(folder, 'dense');
 await convert({ checkpoint: tinyLlama, output: dense });
 
 /** A folder by a plan of the fixtures, which name tiny-llama as their model. */
-async function sparseFolder(name: string, dtype?: 'int8'): Promise<string> {
+async function sparseFolder(name: string, dtype?: 'int8', prefill: Plan['prefill'] = 'sparse'): Promise<string> {
   const plans = join(root, 'fixtures/oracle/plans');
   const { fingerprint } = JSON.parse(readFileSync(join(dense, 'lacuna.json'), 'utf8'));
   const made = JSON.parse(readFileSync(join(plans, `${name}.json`), 'utf8'));
   const plan = join(folder, `${name}.json`);
   copyFileSync(join(plans, 'weights.safetensors'), join(folder, 'weights.safetensors'));
-  writeFileSync(plan, JSON.stringify({ ...made, model: { ...made.model, fingerprint } }));
-  const output = join(folder, `${name}-${dtype}`);
+  writeFileSync(plan, JSON.stringify({ ...made, prefill, model: { ...made.model, fingerprint } }));
+  const output = join(folder, `${name}-${dtype}-${prefill}`);
   await sparsify({ source: dtype === undefined ? dense : tinyLlama, plan, output, dtype, tokens: dtype && 1024 });
   return output;
 }
@@ -51,7 +52,7 @@ async function compareEngines(path: string): Promise<Readonly<Record<'between' |
     openSession(modelPath, { threads: 1, native }),
     openSession(await encodeReferencing(withoutRounding(graph), modelPath), { threads: 1 }),
   ]);
-  const options = { mode: 'all', feed: 'chunk', ffn: manifest.spec } as const;
+  const options = { mode: 'all', ffn: manifest.spec } as const;
   try {
     return {
       between: await compare(inStock, inCore, windows, options),
@@ -119,6 +120,20 @@ describe.skipIf(!required && !existsSync(native.addon))(
   },
 );
 
+it('is of what decoding leaves out where prompts run dense', { timeout: 120_000 }, async () => {
+  const [sparse, prompted] = await Promise.all(
+    (['sparse', 'dense'] as const).map((prefill) => sparseFolder('skip', undefined, prefill)),
+  );
+  const score = (path: string, against?: string) => evaluate({ folder: path, against, engine: 'stock', ...few });
+  const [wanted, got] = [await score(sparse, dense), await score(prompted, dense)];
+  expect(wanted.modes[0].realised?.skippedBlocks).toBeGreaterThan(0);
+  expect(got.modes).toEqual(wanted.modes);
+  // So are the perplexity alone, and that of a baseline.
+  expect((await score(prompted)).perplexity?.perplexity).toBeCloseTo(wanted.modes[0].model.perplexity, 6);
+  for (const { perplexityRatio, top1Agreement } of (await score(sparse, prompted)).modes)
+    expect([perplexityRatio.value, top1Agreement]).toEqual([1, 1]);
+});
+
 const BY_DENSE = 'tells rounding apart by the dense model of the precision where a plan has no thresholds to move';
 
 it(BY_DENSE, { timeout: 120_000 }, async () => {
@@ -128,7 +143,7 @@ it(BY_DENSE, { timeout: 120_000 }, async () => {
   const [model, twin, floats] = await Promise.all([path, rounded, dense].map((one) => openModelFolder(one)));
   const { windows } = await readWindows(path, model.manifest.spec.contextLength, few);
   const job = { threads: 1, modes: ['all'] } as const;
-  const [wanted, exact] = await Promise.all([twin, floats].map((one) => scoreModel(one.modelPath, windows, job)));
+  const [wanted, exact] = await Promise.all([twin, floats].map((one) => scoreModel(one, windows, job)));
   const [{ rounded: apart, perplexityRatio }] = await compareWith(model, twin, windows, { ...job, floats: exact });
   if (apart === null) throw new Error('not told apart');
   expect(apart.rounding.value).toBeCloseTo(ratioOfScores(wanted, exact).value, 9);

@@ -5,6 +5,7 @@ import type { Graph } from '../core/graph.ts';
 import { door, listOf, optionsOf, path } from '../core/options.ts';
 import type { Plan } from '../core/plan.ts';
 import { FLOATS } from '../core/precision.ts';
+import type { Session } from '../core/session.ts';
 import {
   COMPARE_MODES,
   type Comparison,
@@ -20,12 +21,11 @@ import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openSession } from '../runtime/index.ts';
 import { maxPplRatio } from './build/options.ts';
 import { chooseEngine, type Engine } from './engine/engine.ts';
-import { feedOf, type MeasuringJob, openMeasuredSession } from './engine/measured-session.ts';
+import { type MeasuringJob, openMeasuredSession } from './engine/measured-session.ts';
 import {
   baselineOf,
   type ChosenModel,
   calledOperators,
-  chooseModel,
   type ModelFolder,
   openModelFolder,
 } from './folder/model-folder.ts';
@@ -86,7 +86,7 @@ export const evaluate = door('evaluate', evaluateOptions, async (options: Evalua
   const againstChosen =
     againstEngine === options.engine ? chosen : await chooseEngine({ ...options, engine: againstEngine });
   const against = baselineOf(options);
-  const baseline = against && (await chooseModel(against.folder, against.dtype));
+  const baseline = against && (await openModelFolder(against.folder, against.dtype));
   if (maxPplRatio !== undefined) checkIsFloats(baseline);
   const { contextLength } = model.manifest.spec;
   const { windows, texts } = await readWindows(options.folder, contextLength, options);
@@ -101,7 +101,7 @@ export const evaluate = door('evaluate', evaluateOptions, async (options: Evalua
   };
   const job = { ...options, native: chosen.native };
   if (baseline === undefined) {
-    const session = await openSession(model.modelPath, job);
+    const session = await openDecoding(model, job);
     const perplexity = await measurePerplexity(session, windows, options).finally(() => session.close());
     return { ...result, perplexity, modes: [] };
   }
@@ -145,7 +145,7 @@ function checkIsFloats(baseline: ChosenModel | undefined): void {
 
 async function compareFolders(
   model: ModelFolder,
-  baseline: ChosenModel & Baseline,
+  baseline: ModelFolder & Baseline,
   windows: Windows,
   options: CompareFolderOptions,
 ): Promise<Comparison[]> {
@@ -158,14 +158,19 @@ async function compareFolders(
   const isOtherwise = model.model.precision !== baseline.model.precision && baseline.manifest.plan === null;
   const isApart = isOtherwise && wholeOf(model) !== undefined;
   const job = { ...options, native: baseline.native };
-  const floats = isApart ? await scoreModel(baseline.modelPath, windows, job) : undefined;
+  const floats = isApart ? await scoreModel(baseline, windows, job) : undefined;
   return compareWith(model, baseline, windows, { ...options, floats });
 }
 
 /** The scores that a model gives to every token of the windows. */
-export async function scoreModel(modelPath: string, windows: Windows, options: MeasuringJob): Promise<TextScores> {
-  const session = await openSession(modelPath, options);
+export async function scoreModel(model: ModelFolder, windows: Windows, options: MeasuringJob): Promise<TextScores> {
+  const session = await openDecoding(model, options);
   return scoreWindows(session, windows, options).finally(() => session.close());
+}
+
+/** Opens a model for texts that are fed in one call: a sparse one leaves out what it does where it decodes. */
+function openDecoding({ modelPath, graph, manifest: { plan } }: ModelFolder, options: MeasuringJob): Promise<Session> {
+  return plan === null ? openSession(modelPath, options) : openMeasuredSession(modelPath, graph, options);
 }
 
 /** A sparse model with nothing left out; undefined for a dense one, and where its plan does not let that be told. */
@@ -173,8 +178,8 @@ function wholeOf({ graph, manifest: { plan } }: ModelFolder): Graph | undefined 
   return plan === null ? undefined : withNothingLeftOut(graph, plan);
 }
 
-/** A dense model's file, and the native core if that runs it. */
-interface Baseline extends Pick<ChosenModel, 'modelPath'>, Pick<MeasuringJob, 'native'> {}
+/** The native core, if that runs the baseline. */
+type Baseline = Pick<MeasuringJob, 'native'>;
 
 interface CompareFolderOptions extends MeasuringJob, Pick<EvaluateOptions, 'modes'> {
   /**
@@ -185,24 +190,24 @@ interface CompareFolderOptions extends MeasuringJob, Pick<EvaluateOptions, 'mode
   readonly floats?: TextScores | undefined;
 }
 
-/** A sparse model against a dense one, in all modes that were asked for. */
+/** A model against its baseline, in all modes that were asked for. */
 export async function compareWith(
   model: ModelFolder,
-  { modelPath, native }: Baseline,
+  baseline: ModelFolder & Baseline,
   windows: Windows,
   options: CompareFolderOptions,
 ): Promise<Comparison[]> {
   const { modes = COMPARE_MODES, progress, signal, floats } = options;
-  const { spec, plan } = model.manifest;
+  const { spec } = model.manifest;
   const whole = floats && wholeOf(model);
   const dense =
     whole === undefined
-      ? await openSession(modelPath, { ...options, native })
+      ? await openDecoding(baseline, { ...options, native: baseline.native })
       : await openMeasuredSession(model.modelPath, whole, options);
   try {
     const session = await openMeasuredSession(model.modelPath, model.graph, options);
     try {
-      const job = { feed: feedOf(plan), ffn: spec, floats, progress, signal };
+      const job = { ffn: spec, floats, progress, signal };
       const results: Comparison[] = [];
       for (const mode of modes) results.push(await compare(dense, session, windows, { ...job, mode }));
       return results;

@@ -10,10 +10,11 @@ import { withNothingLeftOut } from './nothing-left-out.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
 import { checkBlocks, type PlanContext } from './plan-context.ts';
 import { sparseFfn } from './sparse-ffn.ts';
+import { withSparsePrefill } from './sparse-prefill.ts';
 import type { RoundedTurnables } from './stored-weight.ts';
 
 export type { RoundedTurnables, RuleReport };
-export { withCounts, withNothingLeftOut };
+export { withCounts, withNothingLeftOut, withSparsePrefill };
 
 /** The passes that carry out a plan, in the order in which they run. */
 const PLAN_PASSES: readonly Pass<PlanContext>[] = [sparseFfn, ffnSkip];

@@ -22,7 +22,7 @@ import { calibrateChecked, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
 import { chooseEngine } from '../engine/engine.ts';
 import { compareWith, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
-import { chooseModel, isModelFolder, openModelFolder, writeModelFolder } from '../folder/model-folder.ts';
+import { isModelFolder, openModelFolder, writeModelFolder } from '../folder/model-folder.ts';
 import { exists } from '../folder/output.ts';
 import { type DenseModel, denseModel, openSource } from '../folder/source.ts';
 import { type RoundedLayers, type RoundOptions, roundLayers } from '../rounding/rounding.ts';
@@ -101,9 +101,9 @@ export async function buildDenseScores(build: Build): Promise<TextScores> {
 
 /** A dense folder's scores of the test text. */
 async function scoreFolder(build: Build, folder: string): Promise<TextScores> {
-  const { manifest, modelPath } = await chooseModel(folder);
-  const { windows } = await testWindows(folder, manifest.spec.contextLength, build.options);
-  return scoreModel(modelPath, windows, await measuringOptions('eval', build));
+  const model = await openModelFolder(folder);
+  const { windows } = await testWindows(folder, model.manifest.spec.contextLength, build.options);
+  return scoreModel(model, windows, await measuringOptions('eval', build));
 }
 
 /** The options of a stage that measures models. It uses the engine that the build is planned for, if that is here. */
@@ -182,9 +182,11 @@ export async function buildEvaluation(build: Build): Promise<EvaluateResult> {
     const job = await measuringOptions('eval', build);
     const model = await openModelFolder(sparse);
     const { windows, texts } = await testWindows(sparse, model.manifest.spec.contextLength, options);
-    const { modelPath } = await chooseModel(dense);
     const floats = precision.name === FLOATS ? undefined : await buildFloats(build);
-    const modes = await compareWith(model, { modelPath, native: job.native }, windows, { ...job, floats });
+    const modes = await compareWith(model, { ...(await openModelFolder(dense)), native: job.native }, windows, {
+      ...job,
+      floats,
+    });
     // Names in the workspace mean nothing once it is gone.
     const baseline = { against: 'the checkpoint', againstPrecision: FLOATS, againstEngine: engine };
     return { ...resultOf(model, texts), folder: '.', engine, ...baseline, modes };

@@ -7,7 +7,7 @@ import { TARGETS } from '../../core/target.ts';
 import { measureRealised, type Windows } from '../../eval/index.ts';
 import { retune } from '../../plan/index.ts';
 import { applyPlan } from '../../rewrite/index.ts';
-import { feedOf, type MeasuringJob, openMeasuredSession } from '../engine/measured-session.ts';
+import { type MeasuringJob, openMeasuredSession } from '../engine/measured-session.ts';
 import { type ModelFolder, openModelFolder } from '../folder/model-folder.ts';
 import type { DenseModel } from '../folder/source.ts';
 
@@ -53,8 +53,7 @@ async function measureDraft(
 ) {
   const { graph } = applyPlan(model.graph, plan, tensors, model.rounded?.turnables.get(model.precision.name));
   const session = await openMeasuredSession(written.modelPath, onWrittenWeights(graph, written.graph), options);
-  const job = { ...options, feed: feedOf(plan) };
-  return measureRealised(session, windows, model.spec, job).finally(() => session.close());
+  return measureRealised(session, windows, model.spec, options).finally(() => session.close());
 }
 
 /** `graph` with its weights read from the file they were written to. Small constants, as thresholds, stay in it. */
