@@ -29,6 +29,7 @@ vi.mock(import('../src/plan/presets.ts'), async (importOriginal) => {
       runLength: z.int().min(1).optional().meta({ title: 'n', description: 'said by another preset already' }),
       eager: z.boolean().default(false).meta({ description: 'does so at once' }),
     },
+    prefill: 'dense',
     statistics: ['made-up-sums'],
     layerStatistics: ['made-up-layers'],
     choosesNeurons: true,
@@ -94,7 +95,7 @@ describe.each(PRESET_WORDS.map((words) => [words.name, words] as const))('the pr
       const words = option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
       return typeof value === 'number' ? [`--${words}`, String(value)] : [`--${value ? '' : 'no-'}${words}`];
     });
-    const wanted = { preset: name, prefill: 'sparse', ...Object.fromEntries(samples) };
+    const wanted = { preset: name, ...Object.fromEntries(samples) };
     expect(parse('--preset', name, ...args)).toEqual(wanted);
     expect(planOptionsSchema.parse(wanted)).toEqual(wanted);
     expect(targetOf(planOptionsSchema.parse(wanted))).toEqual({ kind: target.kind, value: 0.5 });
@@ -150,8 +151,9 @@ it('a target that pays for no block on the host is refused by the presets that c
 describe('a preset that is added to the list', () => {
   it('is made by the library, with its defaults', async () => {
     const made = await plan({ statistics, output, preset: { preset: 'made-up' } as unknown as PlanOptions });
-    const { preset, target, blocks } = made.plan;
-    expect({ preset, target }).toEqual({ preset: 'made-up', target: { kind: 'density', value: 0.75 } });
+    const { preset, target, prefill, blocks } = made.plan;
+    const wanted = { kind: 'density', value: 0.75 };
+    expect({ preset, target, prefill }).toEqual({ preset: 'made-up', target: wanted, prefill: 'dense' });
     expect(JSON.parse(blocks[0].why)).toEqual({ everyBlock: 2, eager: false, ofLayer: 8 });
     expect(choosesNeurons(made.plan as unknown as PlanOptions)).toBe(true);
     await expect(inspect(output)).resolves.toMatchObject({ kind: 'plan' });
@@ -169,6 +171,7 @@ describe('a preset that is added to the list', () => {
     expect(stdout).toContain('{"everyBlock":3,"eager":true,"ofLayer":8}');
     const help = (await lacuna(['plan', '--help'])).stdout.replace(/\s+/g, ' ');
     expect(help).toContain(`choices: ${NAMES.map((name) => `"${name}"`).join(', ')}`);
+    expect(help).toContain('(default ffn-skip: dense; top-k: sparse; made-up: dense)');
     expect(help).toContain('made-up: share of what is made up (default 0.75)');
     expect(help).toContain('--every-block <n> made-up: blocks from one to the next');
     expect(help).toContain('--run-length <n> ffn-skip, made-up: blocks skipped after one that was saturated');

@@ -22,7 +22,6 @@ describe('options of a preset', () => {
     const args = ['--cold-start', '2', '--cold-end', '9', '--warm-up-tokens', '0', '--run-length', '3'];
     expect(parse('--preset', 'ffn-skip', ...args, '--threshold', '0.97', '--no-re-arm')).toEqual({
       preset: 'ffn-skip',
-      prefill: 'sparse',
       coldStart: 2,
       coldEnd: 9,
       warmUpTokens: 0,

@@ -9,7 +9,7 @@ import { numberOf, share } from './parse.ts';
 export interface PresetOptions {
   readonly preset: PlanOptions['preset'];
   readonly target?: number;
-  readonly prefill: 'sparse' | 'dense';
+  readonly prefill?: 'sparse' | 'dense';
   readonly host?: 'native' | 'stock';
   /** How the weights will be stored. The plan's host depends on it. */
   readonly dtype?: PrecisionName;
@@ -18,14 +18,16 @@ export interface PresetOptions {
 /** `usualHost` describes the default host. */
 export function withPresetOptions(command: Command, usualHost: string): Command {
   const names = PRESET_WORDS.map(({ name }) => name);
+  const prefills = PRESET_WORDS.map(({ name, prefill }) => `${name}: ${prefill}`);
   const targets = PRESET_WORDS.map(({ name, target }) => `${name}: ${target.description} (default ${target.usual})`);
   command
     .addOption(new Option('--preset <name>', 'what to leave out').choices(names).makeOptionMandatory())
     .option('--target <share>', targets.join('; '), share)
     .addOption(
-      new Option('--prefill <how>', 'dense: calls with several tokens run dense')
-        .choices(['sparse', 'dense'])
-        .default('sparse'),
+      new Option(
+        '--prefill <how>',
+        `how calls with several tokens run, as prompts are read (default ${prefills.join('; ')})`,
+      ).choices(['sparse', 'dense']),
     )
     .addOption(
       new Option(

@@ -45,6 +45,11 @@ describe('ffn-skip', () => {
     }
   });
 
+  it('lets prompts run whole where nothing else is said', async () => {
+    expect((await planSkip()).prefill).toBe('dense');
+    expect((await planSkip({ prefill: 'sparse' })).prefill).toBe('sparse');
+  });
+
   it('states what is read and where it comes from', async () => {
     const [first, second] = (await planSkip()).blocks;
     // The first block of the region is tested, never skipped: gate, up and down of 2 x 4 floats.

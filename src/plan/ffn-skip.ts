@@ -59,6 +59,8 @@ export const ffnSkip = definePreset({
     description: 'share of FFN blocks to skip',
   },
   options: OPTIONS,
+  // The paper skips blocks of tokens that are decoded; a prompt runs whole.
+  prefill: 'dense',
   statistics: ['saturation'],
   checkTarget,
   choosesNeurons: false,

@@ -85,7 +85,7 @@ export async function makePlan(
 ): Promise<PlanWithTensors> {
   const preset = presetNamed(options.preset);
   const given = checkArgument(optionsSchema(preset), options, { of: 'plan' });
-  const { preset: _, prefill = 'sparse', host = { kind: 'native' }, ...own } = given;
+  const { preset: _, prefill = preset.prefill, host = { kind: 'native' }, ...own } = given;
   checkStatistics(preset, statistics);
   const { parts, tensors } = await preset.plan(statistics, own, readSums);
   const plan: Plan = {

@@ -30,6 +30,8 @@ export interface PresetWords {
     readonly description: string;
   };
   readonly options: PresetOptions;
+  /** How its plans run calls of several tokens where nothing is said. */
+  readonly prefill: Plan['prefill'];
 }
 
 export interface Preset<Name extends string = string, Options extends PresetOptions = PresetOptions>

@@ -18,6 +18,7 @@ export const topK = definePreset({
   name: 'top-k',
   target: { kind: 'density', option: 'density', usual: USUAL_DENSITY, description: 'share of neurons to keep' },
   options: { density: share.optional() },
+  prefill: 'sparse',
   statistics: ['neuron-magnitudes', 'activation-histogram', 'kept-energy'],
   checkTarget,
   choosesNeurons: true,

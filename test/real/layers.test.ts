@@ -15,7 +15,8 @@ interface Difference {
 }
 
 const PRESETS: readonly PlanOptions[] = [
-  { preset: 'ffn-skip', targetSkipped: 0.2 },
+  // The script feeds a text in one call.
+  { preset: 'ffn-skip', targetSkipped: 0.2, prefill: 'sparse' },
   { preset: 'top-k', density: 0.5 },
 ];
 

@@ -15,14 +15,14 @@ const folder = temporaryFolder();
 const text = join(texts, 'test.txt');
 
 const PRESETS: readonly PlanOptions[] = [
-  { preset: 'top-k', density: 0.2 },
+  { preset: 'top-k', density: 0.2, prefill: 'sparse' },
   { preset: 'top-k', density: 0.2, prefill: 'dense' },
-  { preset: 'ffn-skip', targetSkipped: 0.2 },
+  { preset: 'ffn-skip', targetSkipped: 0.2, prefill: 'sparse' },
 ];
 
 describe.runIf(hasPython)('a sparse folder in Python', { timeout: 120_000 }, () => {
   it.each(PRESETS)('%j gives the logits of onnxruntime-node, at once and token by token', async (preset) => {
-    const name = [preset.preset, preset.prefill ?? 'sparse'].join('-');
+    const name = [preset.preset, preset.prefill].join('-');
     const [statistics, planned, sparse] = ['statistics.json', `${name}.json`, name].map((file) => join(folder, file));
     await calibrate({
       checkpoint: tinyLlama,

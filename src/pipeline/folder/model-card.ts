@@ -90,6 +90,7 @@ function planText(plan: Plan): string {
   const what = `about ${percent(plan.target.value, 0)} of the ${TARGETS[plan.target.kind].perToken} per token`;
   return [
     `Sparsified with the \`${plan.preset}\` preset: ${what} (${plan.blocks.length} blocks planned).`,
+    ...(plan.prefill === 'dense' ? ['Calls with several tokens, as prompts are read, leave out nothing.'] : []),
     'The operators of the `lacuna` domain carry portable bodies: a stock ONNX Runtime runs the file as it is.',
     "This changes the model's output; `lacuna eval DIR --against DENSE` measures by how much.",
   ].join('\n');

@@ -92,6 +92,9 @@ describe('modelCard', () => {
     const card = modelCard({ spec, plan, models: [model('fp32', '>=1.24')] });
     expect(card).toContain('`ffn-skip` preset: about 25 % of the FFN blocks are left out');
     expect(card).toContain('ONNX Runtime 1.24 or newer');
+    const prompts = 'Calls with several tokens, as prompts are read, leave out nothing';
+    expect(card).not.toContain(prompts);
+    expect(modelCard({ spec, plan: { ...plan, prefill: 'dense' }, models: [model('fp32')] })).toContain(prompts);
   });
 
   const dense = (...models: Parameters<typeof modelCard>[0]['models']) => modelCard({ spec, plan: null, models });
