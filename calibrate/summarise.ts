@@ -1,5 +1,12 @@
 /** Statistics as figures to read: one row for each layer, and warnings about what plans should not take for granted. */
-import { meanCosines, type Region, readTrace, saturatedRegion, spearman } from '../src/core/saturation.ts';
+import {
+  meanCosines,
+  type Region,
+  readTrace,
+  risesWithDepth,
+  saturatedRegion,
+  spearman,
+} from '../src/core/saturation.ts';
 import type { Statistics } from '../src/core/statistics.ts';
 import { STATISTICS } from './list.ts';
 
@@ -13,9 +20,6 @@ export interface StatisticsSummary {
 
 /** FFN-SkipLLM was shown on 32 layers and more. The fewer layers there are, the more each one counts. */
 const SHALLOW_LAYERS = 24;
-
-/** Below this, the model does not fit the greedy rule's assumption that later layers are at least as saturated. */
-const MONOTONE_SPEARMAN = 0.5;
 
 export function summarise(statistics: Statistics): StatisticsSummary {
   const { numHiddenLayers } = statistics.model;
@@ -39,10 +43,11 @@ function warningsOf(statistics: Statistics, region: Region, rank: number | null)
       `The model has ${model.numHiddenLayers} layers; skipping FFN blocks was shown to be harmless on models of 32 and ` +
         `more, and below ${SHALLOW_LAYERS} each block counts for much.`,
     );
-  if (rank === null || rank < MONOTONE_SPEARMAN)
+  if (!risesWithDepth(rank ?? undefined))
     warnings.push(
       `Mean cosines do not rise over layers ${region.start} to ${region.end - 1} (Spearman ` +
-        `${rank === null ? 'undefined' : rank.toFixed(2)}): the rule that skips the next blocks untested assumes they do.`,
+        `${rank === null ? 'undefined' : rank.toFixed(2)}): the rule that skips the next blocks untested assumes they do. ` +
+        'Plans skip as few in a row as reach their target.',
     );
   return warnings;
 }

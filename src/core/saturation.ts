@@ -17,6 +17,9 @@ export function cosineOfLevel(level: number): number {
   return Math.cos((level * Math.PI) / MAX_LEVEL);
 }
 
+/** Variance of an angle by rounding to levels. No profile is known better, so none is taken to fit better. */
+export const FINEST_VARIANCE = (Math.PI / MAX_LEVEL) ** 2 / 12;
+
 /** Every token's cosine in every layer, with the sequences that the tokens belong to. */
 export interface SaturationTrace {
   readonly layers: number;
@@ -64,44 +67,96 @@ export interface Region {
   readonly end: number;
 }
 
+/** The layers but the first and the last, which are always cold. */
+export function innerLayers(layers: number): Region {
+  return { start: 1, end: Math.max(1, layers - 1) };
+}
+
+/** The share of variance that a split in two must explain. An even slope's halves explain 0.75 to 0.8 of it. */
+const STANDS_APART = 0.9;
+
+/** A region needs a block to test and one to skip. */
+export const SMALLEST_REGION = 2;
+
 /**
- * The longest run of layers with high mean cosine, the first of equally long ones, without first and last layer. The
- * paper takes the middle run in which similarity rises, but real profiles dip. So Otsu (1979) splits all mean angles in
- * two groups, and the lower counts as high cosine. If all are alike, it is all but the ends.
+ * The layers of high mean cosine between cold ones, `fewest` at least where there are so many. The paper takes the middle
+ * run in which similarity rises, but real profiles dip and fall.
+ *
+ * First, layers that stand apart are cold wherever they are: Otsu (1979) splits the inner angles in two groups, which
+ * count if they explain nine tenths of the variance, and the longest run of the lower group is left. Then cold layers at
+ * its ends are told from warm ones between: of all profiles of one level, or with a higher level before it, after it or
+ * both, the one with the lowest BIC (Schwarz, 1978; Yao, 1988), where every level and every border is a parameter.
  */
-export function saturatedRegion(cosines: readonly number[]): Region {
+export function saturatedRegion(cosines: readonly number[], fewest = SMALLEST_REGION): Region {
   const angles = cosines.map((cosine) => Math.acos(Math.min(1, Math.max(-1, cosine))));
-  const limit = otsuLimit(angles);
-  let best: Region = { start: 1, end: 1 };
-  let start = 1;
-  for (let layer = 1; layer < angles.length; layer++) {
-    const inside = layer < angles.length - 1 && angles[layer] <= limit;
-    if (inside) continue;
+  return warmPart(angles, longestRun(angles, innerLayers(angles.length)), fewest);
+}
+
+/** The first of the longest runs within `inner` of angles that do not stand apart. */
+function longestRun(angles: readonly number[], inner: Region): Region {
+  const limit = limitOfLow(angles.slice(inner.start, inner.end));
+  let best: Region = { start: inner.start, end: inner.start };
+  let { start } = inner;
+  for (let layer = start; layer <= inner.end; layer++) {
+    if (layer < inner.end && angles[layer] <= limit) continue;
     if (layer - start > best.end - best.start) best = { start, end: layer };
     start = layer + 1;
   }
   return best;
 }
 
-/** The largest value of the lower group when values are split in two with the greatest variance between the groups. */
-function otsuLimit(values: readonly number[]): number {
+/** The largest value that does not stand apart from the lower ones. */
+function limitOfLow(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
-  const total = sorted.reduce((sum, value) => sum + value, 0);
-  let limit = sorted[sorted.length - 1];
-  let best = 0;
-  let below = 0;
-  for (let count = 1; count < sorted.length; count++) {
-    below += sorted[count - 1];
-    const above = sorted.length - count;
-    const gap = (total - below) / above - below / count;
-    const between = count * above * gap * gap;
-    // A group ends where values differ. The margin covers rounding alone, so that a flat profile is not split.
-    if (between > best && sorted[count] - sorted[count - 1] > 1e-9) {
-      best = between;
+  const whole = spread(sorted);
+  let limit = Number.POSITIVE_INFINITY;
+  let most = STANDS_APART;
+  // Any two values are two groups of no variance.
+  for (let count = 1; count < sorted.length && sorted.length > 2; count++) {
+    const within = spread(sorted.slice(0, count)) + spread(sorted.slice(count));
+    const explained = (whole - within) / Math.max(whole, sorted.length * FINEST_VARIANCE);
+    if (explained > most) {
+      most = explained;
       limit = sorted[count - 1];
     }
   }
   return limit;
+}
+
+/** The part of `run` that lies between higher levels, by the lowest BIC; of equal ones the longest. */
+function warmPart(angles: readonly number[], run: Region, fewest: number): Region {
+  const size = run.end - run.start;
+  let best = { ...run, bic: Number.POSITIVE_INFINITY };
+  for (let { start } = run; start < run.end; start++) {
+    for (let { end } = run; end > start; end--) {
+      if (end - start < Math.min(fewest, size)) continue;
+      const cold = [angles.slice(run.start, start), angles.slice(end, run.end)].filter(({ length }) => length > 0);
+      const warm = angles.slice(start, end);
+      if (cold.some((level) => mean(level) <= mean(warm))) continue;
+      const residual = [warm, ...cold].reduce((sum, level) => sum + spread(level), 0) / size;
+      const bic = size * Math.log(Math.max(FINEST_VARIANCE, residual)) + (2 * cold.length + 1) * Math.log(size);
+      if (bic < best.bic) best = { start, end, bic };
+    }
+  }
+  return { start: best.start, end: best.end };
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** Sum of squared distances from the mean. */
+function spread(values: readonly number[]): number {
+  const middle = mean(values);
+  return values.reduce((sum, value) => sum + (value - middle) ** 2, 0);
+}
+
+/** Below this rank, cosines do not rise with depth as the greedy rule assumes: that later layers are as saturated. */
+const RISING_RANK = 0.5;
+
+/** Whether mean cosines of a region rise with depth, by their `spearman`. */
+export function risesWithDepth(rank: number | undefined): boolean {
+  return rank !== undefined && rank >= RISING_RANK;
 }
 
 /** Spearman's rank correlation of values with their order; ties share their rank. undefined if all are equal. */

@@ -1,16 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Plan } from '../core/plan.ts';
-import {
-  cosineOfLevel,
-  levelOfCosine,
-  meanCosines,
-  type Region,
-  readTrace,
-  type SaturationTrace,
-} from '../core/saturation.ts';
+import { cosineOfLevel, levelOfCosine, meanCosines, readTrace } from '../core/saturation.ts';
 import { makePlan, type PlanOptions, retune, simulateSkips } from './index.ts';
 import { normal, noSums, saturationOf, seeded, statisticsOf } from './testing/statistics.ts';
-import { findWarmUp, positionProfile } from './warm-up.ts';
 
 type FfnSkipOptions = Extract<PlanOptions, { readonly preset: 'ffn-skip' }>;
 
@@ -31,8 +23,17 @@ function madeUp(seed = 1) {
 const realisedBy = ({ blocks }: Plan) =>
   blocks.reduce((sum, { expected }) => sum + Math.round((expected.skipped ?? 0) * TOKENS), 0) / (TOKENS * FACTS.layers);
 
+/** All layers that are not low. */
+const BORDERS = { coldStart: 2, coldEnd: 10 };
+
 const planSkip = async (options: Omit<FfnSkipOptions, 'preset'> = {}, seed = 1) =>
-  (await makePlan(madeUp(seed), { preset: 'ffn-skip', ...options }, 'f'.repeat(64), noSums)).plan;
+  (await makePlan(madeUp(seed), { preset: 'ffn-skip', ...BORDERS, ...options }, 'f'.repeat(64), noSums)).plan;
+
+/** The layers that may be skipped where the borders are left to the profile. */
+async function regionOf(options: Omit<FfnSkipOptions, 'preset'>, statistics = madeUp()) {
+  const { blocks } = (await makePlan(statistics, { preset: 'ffn-skip', ...options }, '', noSums)).plan;
+  return [blocks[0], blocks[blocks.length - 1]].map(({ block }) => Number(block.split('.')[1]));
+}
 
 describe('ffn-skip', () => {
   it('meets the target on the statistics it is made from', async () => {
@@ -60,17 +61,17 @@ describe('ffn-skip', () => {
 
   it('takes longer runs only where shorter ones do not reach', async () => {
     // 8 layers, 10 warm-up of 200 positions: runs of 1 skip at most 4 of 12 in 95 % of tokens, 31.7 %.
-    expect((await planSkip({ targetSkipped: 0.3 })).blocks[0].skip?.runLength).toBe(1);
+    expect((await planSkip({ warmUpTokens: 10, targetSkipped: 0.3 })).blocks[0].skip?.runLength).toBe(1);
     // Runs of 2 skip at most 5 of 12 (39.6 %), of 3 at most 6 (47.5 %).
-    expect((await planSkip({ targetSkipped: 0.35 })).blocks[0].skip?.runLength).toBe(2);
-    expect((await planSkip({ targetSkipped: 0.45 })).blocks[0].skip?.runLength).toBe(3);
+    expect((await planSkip({ warmUpTokens: 10, targetSkipped: 0.35 })).blocks[0].skip?.runLength).toBe(2);
+    expect((await planSkip({ warmUpTokens: 10, targetSkipped: 0.45 })).blocks[0].skip?.runLength).toBe(3);
     // Without re-arming a token skips one run, so k is the number of blocks.
-    expect((await planSkip({ targetSkipped: 0.25, reArm: false })).blocks[0].skip?.runLength).toBe(4);
+    expect((await planSkip({ warmUpTokens: 10, targetSkipped: 0.25, reArm: false })).blocks[0].skip?.runLength).toBe(4);
   });
 
   it('says the most that can be had', async () => {
     // 7 of 12 in 190 of 200 positions: 55.4 %.
-    await expect(planSkip({ targetSkipped: 0.6 })).rejects.toThrowError(
+    await expect(planSkip({ warmUpTokens: 10, targetSkipped: 0.6 })).rejects.toThrowError(
       expect.objectContaining({ code: 'usage', message: expect.stringMatching(/At most 55\.4 %.*wanted 60\.0 %/) }),
     );
   });
@@ -79,6 +80,52 @@ describe('ffn-skip', () => {
     // All cosines are above 0.88, so a level far below the last lets all pass.
     const { blocks } = await planSkip({ targetSkipped: (7 * 190) / (12 * 200), runLength: 7 });
     expect(blocks[0].skip?.threshold).toBeGreaterThan(0.85);
+  });
+
+  it('finds the layers of highest cosine in which the target can be reached', async () => {
+    // Cosines rise evenly. Where the runs have to be longer, more layers are taken.
+    expect(await regionOf({ targetSkipped: 0.05 })).toEqual([6, 9]);
+    // 4 of 12 blocks a token are 33.3 %, of which a warm-up of 10 in 200 leaves 31.7 %.
+    expect(await regionOf({ targetSkipped: 0.31, warmUpTokens: 10 })).toEqual([5, 9]);
+    expect(await regionOf({ targetSkipped: 0.32, warmUpTokens: 10 })).toEqual([4, 9]);
+    expect(await regionOf({ targetSkipped: 0.31, warmUpTokens: 20 })).toEqual([4, 9]);
+    // Runs of one need as many blocks that are tested.
+    expect(await regionOf({ targetSkipped: 0.2, warmUpTokens: 10, runLength: 1 })).toEqual([4, 9]);
+    expect(await regionOf({ targetSkipped: 0.2, warmUpTokens: 10, runLength: 2 })).toEqual([5, 9]);
+    // A threshold alone asks for no share.
+    expect(await regionOf({ threshold: 0.95 })).toEqual([6, 9]);
+    expect(await regionOf({ coldStart: 3, targetSkipped: 0.05 })).toEqual([3, 9]);
+    expect(await regionOf({ coldEnd: 8, targetSkipped: 0.05 })).toEqual([6, 7]);
+  });
+
+  it('says where cosines do not rise with depth, and what the rule does then', async () => {
+    expect((await planSkip()).blocks[0].why).not.toContain('do not rise');
+    const next = seeded(7);
+    const saturation = saturationOf(FACTS, (layer) => Math.min(1, 0.98 - layer * 0.004 + 0.01 * normal(next)));
+    const falling = statisticsOf(FACTS, { saturation });
+    const whyOf = async (targetSkipped: number) => {
+      const options = { preset: 'ffn-skip', ...BORDERS, targetSkipped } as const;
+      return (await makePlan(falling, options, '', noSums)).plan.blocks[0].why;
+    };
+    expect(await whyOf(0.2)).toMatch(
+      /\(Spearman -1\.00\); cosines do not rise with depth, so no run is longer than 1 block$/,
+    );
+    expect(await whyOf(0.35)).toMatch(/so no run is longer than 2 blocks$/);
+  });
+
+  it('says where cosines have not settled', async () => {
+    const next = seeded(8);
+    const rising = saturationOf(FACTS, (_, position) => 0.9 + position / 4000 + 0.001 * normal(next));
+    const statistics = statisticsOf(FACTS, { saturation: rising });
+    const planned = async (options: Omit<FfnSkipOptions, 'preset'>) =>
+      (await makePlan(statistics, { preset: 'ffn-skip', ...BORDERS, targetSkipped: 0.05, ...options }, '', noSums))
+        .plan;
+    const { skipping, blocks } = await planned({});
+    expect(skipping?.warmUpTokens).toBe(96);
+    expect(blocks[0].why).toMatch(/; cosines have not settled in the first 96 tokens, half of the sequences$/);
+    expect((await planned({ warmUpTokens: 5 })).blocks[0].why).toContain('have not settled');
+    expect((await planned({ warmUpTokens: 97 })).blocks[0].why).not.toContain('have not settled');
+    expect((await planSkip()).blocks[0].why).not.toContain('have not settled');
   });
 
   it('takes what is given instead of what it would find', async () => {
@@ -166,12 +213,20 @@ describe('ffn-skip', () => {
   it.each<[string, Omit<FfnSkipOptions, 'preset'>, RegExp]>([
     ['a target of nothing', { targetSkipped: 0 }, /targetSkipped/],
     ['a target of all', { targetSkipped: 1 }, /targetSkipped/],
-    ['a region past the end', { coldEnd: 13 }, /2 to 12 for coldEnd/],
-    ['a region that begins at the last block', { coldStart: 11 }, /0 to 10 for coldStart/],
+    ['a region past the end', { coldEnd: 13 }, /4 to 12 for coldEnd/],
+    ['a region that begins at the last block', { coldStart: 11, coldEnd: undefined }, /0 to 10 for coldStart/],
     ['a region before the first', { coldStart: -1 }, /coldStart/],
     ['a region of one block', { coldStart: 4, coldEnd: 5 }, /6 to 12 for coldEnd/],
-    ['a region whose end is found before its start', { coldStart: 10 }, /Layers 10 to 9 are all that may be skipped/],
-    ['a region of which one block is left', { coldStart: 9 }, /Layers 9 to 9 are all .* wanted at least 2/],
+    [
+      'a region whose end is found before its start',
+      { coldStart: 10, coldEnd: undefined },
+      /Layers 10 to 9 are all that may be skipped/,
+    ],
+    [
+      'a region of which one block is left',
+      { coldStart: 9, coldEnd: undefined },
+      /Layers 9 to 9 are all .* wanted at least 2/,
+    ],
     ['a run of nothing', { runLength: 0 }, /at least 1 for .*runLength/],
     ['a warm-up of less than nothing', { warmUpTokens: -1 }, /at least 0 for .*warmUpTokens/],
     ['a cosine below all', { threshold: -1.1 }, /threshold/],
@@ -205,7 +260,12 @@ describe('ffn-skip', () => {
 describe('retune of ffn-skip', () => {
   it('comes to the target on a model that skips otherwise than simulated', async () => {
     const statistics = madeUp();
-    let { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip', targetSkipped: 0.2 }, '', noSums);
+    let { plan, tensors } = await makePlan(
+      statistics,
+      { preset: 'ffn-skip', ...BORDERS, targetSkipped: 0.2 },
+      '',
+      noSums,
+    );
     // The model: other tokens, all less saturated.
     const next = seeded(99);
     const shifted = saturationOf(FACTS, (layer) =>
@@ -235,7 +295,7 @@ describe('retune of ffn-skip', () => {
     ['of runs that differ', (i: number) => ({ threshold: 0.95, runLength: i === 3 ? 2 : 1 })],
   ])('refuses a plan %s', async (_, skipOf) => {
     const statistics = madeUp();
-    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip' }, '', noSums);
+    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip', ...BORDERS }, '', noSums);
     const edited = { ...plan, blocks: plan.blocks.map((block, i) => ({ ...block, skip: skipOf(i) })) };
     expect(() => retune(edited, tensors, statistics, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
       expect.objectContaining({ code: 'unsupported' }),
@@ -244,7 +304,7 @@ describe('retune of ffn-skip', () => {
 
   it('refuses a plan without a rule or without blocks', async () => {
     const statistics = madeUp();
-    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip' }, '', noSums);
+    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip', ...BORDERS }, '', noSums);
     for (const edited of [
       { ...plan, skipping: null },
       { ...plan, blocks: [] },
@@ -256,13 +316,18 @@ describe('retune of ffn-skip', () => {
 
   it('leaves a plan as it is when the target was met', async () => {
     const statistics = madeUp();
-    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip', targetSkipped: 0.2 }, '', noSums);
+    const { plan, tensors } = await makePlan(
+      statistics,
+      { preset: 'ffn-skip', ...BORDERS, targetSkipped: 0.2 },
+      '',
+      noSums,
+    );
     expect(retune(plan, tensors, statistics, { kind: 'skipped-blocks', share: 0.2 })).toEqual(plan);
   });
 
   it('refuses what does not belong together', async () => {
     const statistics = madeUp();
-    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip' }, '', noSums);
+    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip', ...BORDERS }, '', noSums);
     expect(() => retune(plan, tensors, statistics, { kind: 'density', byBlock: {} })).toThrowError(
       expect.objectContaining({ code: 'mismatch' }),
     );
@@ -274,67 +339,5 @@ describe('retune of ffn-skip', () => {
     expect(() => retune(plan, tensors, other, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
       expect.objectContaining({ code: 'mismatch' }),
     );
-  });
-});
-
-/** The definition, in plain loops: windows of 8 positions against the mean and deviation of those of the second half. */
-function firstSettled(trace: SaturationTrace, region: Region): number {
-  const profile = positionProfile(trace, region);
-  const windows = profile.slice(7).map((_, start) => {
-    let sum = 0;
-    for (let i = 0; i < 8; i++) sum += profile[start + i];
-    return sum / 8;
-  });
-  const settled = windows.slice(Math.floor(windows.length / 2));
-  const mean = settled.reduce((a, b) => a + b) / settled.length;
-  const variance = settled.map((value) => (value - mean) ** 2).reduce((a, b) => a + b) / settled.length;
-  return windows.findIndex((value) => (value - mean) ** 2 <= 4 * variance);
-}
-
-describe('findWarmUp', () => {
-  const region = { start: 2, end: 10 };
-
-  /** Cosines that come to 0.95 with a decay of `tokens`. */
-  const settling = (tokens: number, sequenceLength: number) => {
-    const facts = { ...FACTS, sequenceLength };
-    const next = seeded(5);
-    const saturation = saturationOf(
-      facts,
-      (_, position) => 0.95 - 0.2 * Math.exp(-position / tokens) + 0.002 * normal(next),
-    );
-    return readTrace(statisticsOf(facts, { saturation }));
-  };
-
-  it('is the mean over layers and sequences at each position', () => {
-    const saturation = saturationOf(
-      { ...FACTS, sequenceLength: 2 },
-      (layer, position) => (layer < 6 ? 1 : 0) * (1 - position),
-    );
-    const profile = positionProfile(readTrace(statisticsOf({ ...FACTS, sequenceLength: 2 }, { saturation })), region);
-    // Position 0: layers 2 to 5 have 1, 6 to 9 have 0. Position 1: all 0. cos(32768 pi / 65535) is -2.4e-5.
-    expect(profile[0]).toBeCloseTo(0.5, 4);
-    expect(profile[1]).toBeCloseTo(0, 4);
-  });
-
-  it('grows with the time that the profile takes to settle, within the bounds of the paper', () => {
-    // 5 % and 10 % of 400: 20 to 40 tokens.
-    expect(findWarmUp(settling(0.5, 400), region, 400)).toBe(20);
-    const middling = findWarmUp(settling(6, 400), region, 400);
-    expect(middling).toBe(firstSettled(settling(6, 400), region));
-    expect(middling).toBeGreaterThan(20);
-    expect(middling).toBeLessThan(40);
-    expect(findWarmUp(settling(60, 400), region, 400)).toBe(40);
-  });
-
-  it('is the most where nothing settles', () => {
-    // It rises to its end: no early window comes near the second half's mean.
-    const rising = saturationOf({ ...FACTS, sequenceLength: 100 }, (_, position) => position / 100);
-    expect(
-      findWarmUp(readTrace(statisticsOf({ ...FACTS, sequenceLength: 100 }, { saturation: rising })), region, 100),
-    ).toBe(10);
-  });
-
-  it('is never more than 25 at the least, however long sequences are', () => {
-    expect(findWarmUp(settling(0.5, 1000), region, 1000)).toBe(25);
   });
 });

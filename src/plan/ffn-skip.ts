@@ -1,17 +1,20 @@
 /** The `ffn-skip` preset: which blocks may be skipped, from which cosine on, and for how long (FFN-SkipLLM). */
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
-import { percent } from '../core/figures.ts';
+import { counted, percent } from '../core/figures.ts';
 import { ffnBlock } from '../core/model.ts';
 import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
 import {
   cosineOfLevel,
+  innerLayers,
   levelOfCosine,
   MAX_LEVEL,
   meanCosines,
   type Region,
   readTrace,
+  risesWithDepth,
   type SaturationTrace,
+  SMALLEST_REGION,
   saturatedRegion,
   spearman,
 } from '../core/saturation.ts';
@@ -70,24 +73,21 @@ export const ffnSkip = definePreset({
 
 type SkipPlan = PresetPlan['parts'];
 
-/** A region needs a block to test and one to skip. */
-const SMALLEST_REGION = 2;
-
 /**
- * Chooses the region, the warm-up and the run length, and solves for the threshold whose simulated share of skipped
+ * Chooses the warm-up, the region and the run length, and solves for the threshold whose simulated share of skipped
  * blocks is the target. Throws `usage` for options out of range and for a target that the region cannot reach.
  */
 function planFfnSkip(statistics: Statistics, options: Options): SkipPlan {
   const { targetSkipped, threshold, reArm } = options;
   const trace = readTrace(statistics);
-  const region = chooseRegion(trace, options);
   checkCount('warmUpTokens', options.warmUpTokens, 0, statistics.sequenceLength - 1);
+  const warmUpTokens = options.warmUpTokens ?? findWarmUp(trace, innerLayers(trace.layers)).tokens;
+  const wanted = targetSkipped ?? (threshold === undefined ? USUAL_SKIPPED : 0);
+  const region = chooseRegion(trace, options, fewestLayers(trace, wanted, warmUpTokens, options.runLength));
   checkCount('runLength', options.runLength, 1, region.end - region.start - 1);
-  const warmUpTokens = options.warmUpTokens ?? findWarmUp(trace, region, statistics.sequenceLength);
   const base = { ...region, warmUpTokens, reArm };
   if (threshold === undefined) {
-    const target = targetSkipped ?? USUAL_SKIPPED;
-    return skipPlan(statistics, trace, solveRule(trace, base, target, options.runLength), target);
+    return skipPlan(statistics, trace, solveRule(trace, base, wanted, options.runLength), wanted);
   }
   const rule = { ...base, level: levelOfThreshold(threshold), runLength: options.runLength ?? 1 };
   // With a threshold alone, what it skips is what was asked for.
@@ -111,10 +111,25 @@ function retuneFfnSkip(
   return skipPlan(statistics, trace, { ...rule, level }, plan.target.value).blocks;
 }
 
-function chooseRegion(trace: SaturationTrace, { coldStart, coldEnd }: Options): Region {
+/**
+ * In how many layers a share of all blocks can be skipped by the tokens past the warm-up: the blocks that each of them
+ * skips, and one before each run. A run is as long as may be where its length is not given.
+ */
+function fewestLayers(
+  { layers, tokens, positions }: SaturationTrace,
+  target: number,
+  warmUpTokens: number,
+  runLength: number | undefined,
+): number {
+  const past = positions.reduce((count, position) => count + (position < warmUpTokens ? 0 : 1), 0);
+  const blocks = Math.max(1, Math.ceil((target * layers * tokens) / past));
+  return blocks + Math.ceil(blocks / (runLength ?? blocks));
+}
+
+function chooseRegion(trace: SaturationTrace, { coldStart, coldEnd }: Options, fewest: number): Region {
   checkCount('coldStart', coldStart, 0, trace.layers - SMALLEST_REGION);
   checkCount('coldEnd', coldEnd, (coldStart ?? 0) + SMALLEST_REGION, trace.layers);
-  const found = saturatedRegion(meanCosines(trace));
+  const found = saturatedRegion(meanCosines(trace), fewest);
   const region = { start: coldStart ?? found.start, end: coldEnd ?? found.end };
   if (region.end - region.start < SMALLEST_REGION)
     throw new LacunaError(
@@ -203,7 +218,8 @@ function skipPlan(
   const rank = spearman(cosines.slice(rule.start, rule.end));
   const why =
     `threshold ${given === undefined ? 'solved' : 'given'}, simulated on ${trace.tokens} tokens: ${percent(share)} of all ` +
-    `FFN blocks skipped in layers ${rule.start} to ${rule.end - 1} (Spearman ${rank?.toFixed(2) ?? 'undefined'})`;
+    `FFN blocks skipped in layers ${rule.start} to ${rule.end - 1} (Spearman ${rank?.toFixed(2) ?? 'undefined'})` +
+    doubts(trace, rule, rank);
   const block = (layer: number): BlockPlan => {
     const skipped = byLayer[layer] / trace.tokens;
     return {
@@ -218,4 +234,12 @@ function skipPlan(
     skipping: { warmUpTokens: rule.warmUpTokens, reArm: rule.reArm },
     blocks: Array.from({ length: rule.end - rule.start }, (_, i) => block(rule.start + i)),
   };
+}
+
+/** What the paper takes for granted and the trace does not show, and what is done instead. */
+function doubts(trace: SaturationTrace, { warmUpTokens, runLength }: SkipRule, rank: number | undefined): string {
+  const { tokens, isSettled } = findWarmUp(trace, innerLayers(trace.layers));
+  const falling = `; cosines do not rise with depth, so no run is longer than ${counted(runLength, 'block')}`;
+  const unsettled = `; cosines have not settled in the first ${counted(tokens, 'token')}, half of the sequences`;
+  return (risesWithDepth(rank) ? '' : falling) + (isSettled || warmUpTokens > tokens ? '' : unsettled);
 }

@@ -1,52 +1,67 @@
-/** How many tokens a sequence needs before its cosines are those of the rest: FFN-SkipLLM's warm-up. */
-import { cosineOfLevel, type Region, type SaturationTrace } from '../core/saturation.ts';
+/** How many tokens of a conversation come before its cosines are those of the rest: FFN-SkipLLM's warm-up. */
+import { cosineOfLevel, FINEST_VARIANCE, type Region, type SaturationTrace } from '../core/saturation.ts';
 
-/** The paper's ablation: 25 to 30 warm-up tokens bring most of the gain. */
-const PAPER_TOKENS = 25;
-/** The paper: the first 5 to 10 % of the sequence length run whole. */
-const LEAST_SHARE = 0.05;
-const MOST_SHARE = 0.1;
+export interface WarmUp {
+  readonly tokens: number;
+  /** Whether the cosines settle within the first half of the sequences. If not, `tokens` is that half. */
+  readonly isSettled: boolean;
+}
 
 /** Positions averaged against the noise of single ones. */
 const WINDOW = 8;
-/** Deviations of the settled half's windows that count as settled. */
+/** Deviations of the settled windows that count as settled. */
 const SETTLED_DEVIATIONS = 2;
 
 /**
- * The first position whose window of 8 has a mean cosine within two deviations of the settled level, which is the mean
- * over the second half of the positions (as is the deviation, of its windows). Never fewer than the lesser of 25 and
- * 5 % of the sequence length, nor more than 10 % of it.
+ * The first position whose window of 8 is within two deviations of the windows of the second half of the positions, by
+ * `unrest`. No share of the sequences and no number of tokens is given: the saturation curve and its noise decide.
  */
-export function findWarmUp(trace: SaturationTrace, region: Region, sequenceLength: number): number {
-  const windows = windowMeans(positionProfile(trace, region));
-  const settled = windows.slice(Math.floor(windows.length / 2));
-  const mean = settled.reduce((sum, value) => sum + value, 0) / settled.length;
-  const deviation = Math.sqrt(settled.reduce((sum, value) => sum + (value - mean) ** 2, 0) / settled.length);
-  const first = windows.findIndex((value) => Math.abs(value - mean) <= SETTLED_DEVIATIONS * deviation);
-  const least = Math.min(PAPER_TOKENS, Math.ceil(LEAST_SHARE * sequenceLength));
-  const most = Math.ceil(MOST_SHARE * sequenceLength);
-  return Math.min(most, Math.max(least, first < 0 ? most : first));
+export function findWarmUp(trace: SaturationTrace, region: Region): WarmUp {
+  const windows = windowMeans(unrest(positionProfiles(trace, region)));
+  const half = Math.floor(windows.length / 2);
+  const { mean, variance } = momentsOf(windows.slice(half));
+  const first = windows.findIndex((value) => value <= mean + SETTLED_DEVIATIONS * Math.sqrt(variance));
+  return { tokens: Math.min(first, half), isSettled: first <= half };
 }
 
-/** Mean cosine over the region's layers and all sequences, by position. */
-export function positionProfile(trace: SaturationTrace, region: Region): number[] {
+/**
+ * How far a position's mean cosines are from those of the second half, which count as settled: mean over layers of
+ * (cosine - settled mean)^2 / settled variance over positions. It is about 1 in the second half. Layers come from both
+ * sides, some falling and some rising to their level, so their plain mean seems settled long before they are.
+ */
+function unrest(profiles: readonly (readonly number[])[]): number[] {
+  const settled = profiles.map((profile) => momentsOf(profile.slice(Math.floor(profile.length / 2))));
+  return profiles[0].map((_, position) => {
+    const squares = settled.map(
+      ({ mean, variance }, at) => (profiles[at][position] - mean) ** 2 / Math.max(FINEST_VARIANCE, variance),
+    );
+    return squares.reduce((sum, square) => sum + square, 0) / squares.length;
+  });
+}
+
+/** Mean cosine over all sequences, by layer of the region and by position. */
+export function positionProfiles(trace: SaturationTrace, region: Region): number[][] {
   const { tokens, levels, positions } = trace;
-  const sums: number[] = [];
-  const counts: number[] = [];
-  for (let token = 0; token < tokens; token++) {
-    const position = positions[token];
-    for (let layer = region.start; layer < region.end; layer++) {
-      sums[position] = (sums[position] ?? 0) + cosineOfLevel(levels[layer * tokens + token]);
+  return Array.from({ length: region.end - region.start }, (_, at) => {
+    const row = (region.start + at) * tokens;
+    const sums: number[] = [];
+    const counts: number[] = [];
+    for (let token = 0; token < tokens; token++) {
+      const position = positions[token];
+      sums[position] = (sums[position] ?? 0) + cosineOfLevel(levels[row + token]);
       counts[position] = (counts[position] ?? 0) + 1;
     }
-  }
-  return sums.map((sum, position) => sum / counts[position]);
+    return sums.map((sum, position) => sum / counts[position]);
+  });
+}
+
+function momentsOf(values: readonly number[]) {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+  return { mean, variance };
 }
 
 function windowMeans(profile: readonly number[]): number[] {
   const count = Math.max(1, profile.length - WINDOW + 1);
-  return Array.from({ length: count }, (_, start) => {
-    const window = profile.slice(start, start + WINDOW);
-    return window.reduce((sum, value) => sum + value, 0) / window.length;
-  });
+  return Array.from({ length: count }, (_, start) => momentsOf(profile.slice(start, start + WINDOW)).mean);
 }
