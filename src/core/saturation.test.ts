@@ -102,8 +102,13 @@ describe('saturatedRegion', () => {
   it('is all but the ends where all layers are alike', () => {
     expect(saturatedRegion([0.9, 0.9, 0.9, 0.9])).toEqual({ start: 1, end: 3 });
     // As far as levels of the trace tell.
-    const noise = [0, 1, 0, 0, 1, 0].map((level) => cosineOfLevel(5000 + level / 4));
-    expect(saturatedRegion([0.9, ...noise, 0.9])).toEqual({ start: 1, end: 7 });
+    for (const rounded of [
+      [0, 1, 0, 0, 1, 0],
+      [0, 0, 0, 1, 1, 1],
+    ]) {
+      const noise = rounded.map((level) => cosineOfLevel(5000 + level / 4));
+      expect(saturatedRegion([0.9, ...noise, 0.9])).toEqual({ start: 1, end: 7 });
+    }
   });
 
   it('is both layers between the ends of four, however they differ', () => {

@@ -17,7 +17,7 @@ export function cosineOfLevel(level: number): number {
   return Math.cos((level * Math.PI) / MAX_LEVEL);
 }
 
-/** Variance of an angle by rounding to levels. No profile is known better, so none is taken to fit better. */
+/** Variance of an angle by rounding to levels, at least a cosine's. No profile is taken to be known better. */
 export const FINEST_VARIANCE = (Math.PI / MAX_LEVEL) ** 2 / 12;
 
 /** Every token's cosine in every layer, with the sequences that the tokens belong to. */
@@ -123,13 +123,13 @@ function limitOfLow(values: readonly number[]): number {
   return limit;
 }
 
-/** The part of `run` that lies between higher levels, by the lowest BIC; of equal ones the longest. */
+/** The part of `run` that lies between higher levels, by the lowest BIC. All of it where none has `fewest` layers. */
 function warmPart(angles: readonly number[], run: Region, fewest: number): Region {
   const size = run.end - run.start;
   let best = { ...run, bic: Number.POSITIVE_INFINITY };
   for (let { start } = run; start < run.end; start++) {
     for (let { end } = run; end > start; end--) {
-      if (end - start < Math.min(fewest, size)) continue;
+      if (end - start < fewest) continue;
       const cold = [angles.slice(run.start, start), angles.slice(end, run.end)].filter(({ length }) => length > 0);
       const warm = angles.slice(start, end);
       if (cold.some((level) => mean(level) <= mean(warm))) continue;

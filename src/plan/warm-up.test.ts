@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { cosineOfLevel, readTrace } from '../core/saturation.ts';
+import { cosineOfLevel, type Region, readTrace, type SaturationTrace } from '../core/saturation.ts';
 import { normal, saturationOf, seeded, statisticsOf } from './testing/statistics.ts';
 import { findWarmUp, positionProfiles } from './warm-up.ts';
 
@@ -34,6 +34,27 @@ describe('positionProfiles', () => {
   });
 });
 
+/** The definition, in plain loops over tokens. */
+function firstSettled({ layers: _, tokens, levels, positions }: SaturationTrace, { start, end }: Region): number {
+  const length = Math.max(...positions) + 1;
+  const unrest = new Array<number>(length).fill(0);
+  for (let layer = start; layer < end; layer++) {
+    const means = new Array<number>(length).fill(0);
+    for (let token = 0; token < tokens; token++)
+      means[positions[token]] += cosineOfLevel(levels[layer * tokens + token]) / FACTS.sequences;
+    const settled = means.slice(length / 2);
+    const mean = settled.reduce((a, b) => a + b) / settled.length;
+    const variance = settled.reduce((a, b) => a + (b - mean) ** 2, 0) / settled.length;
+    for (let position = 0; position < length; position++)
+      unrest[position] += (means[position] - mean) ** 2 / variance / (end - start);
+  }
+  const windows = unrest.slice(7).map((_, at) => unrest.slice(at, at + 8).reduce((a, b) => a + b) / 8);
+  const late = windows.slice(Math.floor(windows.length / 2));
+  const mean = late.reduce((a, b) => a + b) / late.length;
+  const variance = late.reduce((a, b) => a + (b - mean) ** 2, 0) / late.length;
+  return windows.findIndex((value) => value <= mean + 2 * Math.sqrt(variance));
+}
+
 describe('findWarmUp', () => {
   const warmUpOf = (cosine: Cosine) => findWarmUp(traceOf(cosine), REGION);
 
@@ -43,6 +64,7 @@ describe('findWarmUp', () => {
     for (const tokens of [3, 6, 12]) {
       const { tokens: found, isSettled } = warmUpOf(settling(tokens));
       expect(isSettled).toBe(true);
+      expect(found).toBe(firstSettled(traceOf(settling(tokens)), REGION));
       expect(found / tokens).toBeGreaterThan(5);
       expect(found / tokens).toBeLessThan(7);
     }
@@ -67,6 +89,22 @@ describe('findWarmUp', () => {
     const trace = traceOf(apart);
     expect(findWarmUp(trace, { start: 3, end: 5 }).tokens).toBe(0);
     expect(findWarmUp(trace, { start: 2, end: 3 }).tokens).toBeGreaterThan(50);
+  });
+
+  it('is the definition for any curve and noise', () => {
+    for (const noise of [0.0005, 0.004, 0.02])
+      for (const gap of [0.01, 0.1, -0.04]) {
+        const trace = traceOf(settling(9, gap), FACTS, noise);
+        expect(findWarmUp(trace, REGION).tokens).toBe(firstSettled(trace, REGION));
+      }
+  });
+
+  it('takes no layer to be known better than the levels of the trace', () => {
+    // Layer 2 has one value, but for its first 60 positions, which are one level off; the others have noise.
+    const next = seeded(3);
+    const step = (position: number) => cosineOfLevel(position < 60 ? 6001 : 6000);
+    const noisy = (layer: number, position: number) => (layer === 2 ? step(position) : 0.95 + 0.002 * normal(next));
+    expect(findWarmUp(traceOf(noisy, FACTS, 0), REGION).tokens).toBeLessThan(5);
   });
 
   it('is half of the windows where nothing settles', () => {
