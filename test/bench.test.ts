@@ -139,6 +139,27 @@ const SCRIPTS: readonly Script[] = [
     says: [/PyTorch's figures are left out: .* ended with SIGILL/],
   },
   {
+    script: 'skip-regions.js',
+    args: [
+      ...['--regions', '1-10,1-4', '--warm-up', '2', '--warm-ups', '0', '--target', '0.1'],
+      ...['--tokens', '1100', '--fit-tokens', '2048', '--threads', '1', ...toy],
+    ],
+    needs: ['dist'],
+    tables: [
+      {
+        columns: {
+          layers: /^1-(10|4)$/,
+          'warm-up': NUMBER,
+          skipped: /^\d+\.\d\d %$/,
+          ratio: /^\d\.\d{4} ± \d\.\d{4}$/,
+          KL: NUMBER,
+          'cost of a point': /^-?\d+\.\d\d %$/,
+        },
+        rows: 3,
+      },
+    ],
+  },
+  {
     script: 'budgets.js',
     args: [
       ...['--plans', 'top-k:0.5', '--dtypes', 'int8', '--budgets', '1.01,9.5', '--tokens', '1100', '--threads', '1'],
