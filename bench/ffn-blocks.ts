@@ -1,4 +1,5 @@
 /** Models of FFN blocks alone, as converters and rewrites make them, for benchmarks of operators. */
+import { GATHER_SHARE } from '../src/core/choice.ts';
 import { attr, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
@@ -6,7 +7,6 @@ import { boolTensor, cast, float32Tensor, quantizedParts, type TensorExpr } from
 import {
   Bodies,
   FFN_BLOCK_SIZE,
-  GATHER_SHARE,
   type GatedFfnVariant,
   gatedFfnBody,
   gatedFfnNode,

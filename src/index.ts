@@ -39,6 +39,7 @@ export { type DoctorOptions, type DoctorResult, doctor } from './pipeline/doctor
 export { type DryRunEstimate, type DryRunResult, dryRun, type Problem } from './pipeline/dry-run.ts';
 export { ENGINES, type Engine } from './pipeline/engine/engine.ts';
 export { type EvaluateOptions, type EvaluateResult, evaluate } from './pipeline/evaluate.ts';
+export { type HostOptions, type HostResult, measureHost } from './pipeline/host.ts';
 export {
   type AdapterSummary,
   type CheckpointSummary,

@@ -1,10 +1,11 @@
 /** `lacuna bench`. */
 import { LacunaError } from '../core/errors.ts';
-import { formatBytes, percent } from '../core/figures.ts';
+import { formatBytes, percent, signedPercent } from '../core/figures.ts';
 import { type BenchOptions, type BenchReport, bench, type FailedPeer, type TimedPeer } from '../index.ts';
 import {
   againstEngineOption,
   type CommandContext,
+  cacheFolderOf,
   engineOption,
   type Flags,
   jobOptions,
@@ -15,7 +16,7 @@ import {
 import { positiveInteger } from './parse.ts';
 import { foldedTable, wrap } from './table.ts';
 
-type Options = Flags<BenchOptions, 'folder' | 'peers' | 'stepsPerBlock'> & {
+type Options = Flags<BenchOptions, 'cacheFolder' | 'folder' | 'peers' | 'stepsPerBlock'> & {
   readonly steps?: number;
   readonly peers?: boolean;
   readonly python?: string;
@@ -44,7 +45,16 @@ export const registerBench: RegisterCommand = (program, context) => {
     const { steps: stepsPerBlock, python: _python, gguf: _gguf, ...own } = ownOptions(options);
     const peers = peersOf(options, context);
     const { nativeFolder } = context.io;
-    const result = await bench({ ...own, nativeFolder, folder, stepsPerBlock, peers, ...jobOptions(options, context) });
+    const cacheFolder = cacheFolderOf(context);
+    const result = await bench({
+      ...own,
+      nativeFolder,
+      cacheFolder,
+      folder,
+      stepsPerBlock,
+      peers,
+      ...jobOptions(options, context),
+    });
     context.print(options, result, formatBench);
   });
 };
@@ -64,20 +74,25 @@ function formatBench(result: BenchReport, width: number): string {
       prefill.median.toFixed(0),
       subject.weightBytesPerToken === null ? '-' : formatBytes(subject.weightBytesPerToken),
       subject.bandwidthShare === null ? '-' : percent(subject.bandwidthShare, 0),
+      subject.expectedTokensPerSecond === null ? '-' : subject.expectedTokensPerSecond.toFixed(1),
+      subject.expectedError === null ? '-' : signedPercent(subject.expectedError, 0),
     ],
   );
-  const header = ['model', 'decode tok/s', 'p10-p90', 'prefill', 'weights', 'bandwidth'];
+  const header = ['model', 'decode tok/s', 'p10-p90', 'prefill', 'weights', 'bandwidth', 'expected', 'error'];
   const lines = [foldedTable(header, rows, width), ''];
   for (const [kind, ratio] of Object.entries({ decode: result.speedup, prefill: result.prefillSpeedup })) {
     if (ratio === null) continue;
     const [median, p10, p90] = [ratio.median, ratio.p10, ratio.p90].map((value) => value.toFixed(3));
-    lines.push(`${kind} speed-up ${median}x (p10-p90 ${p10}-${p90})`);
+    const expected =
+      kind === 'decode' && result.expectedSpeedup !== null ? `, expected ${result.expectedSpeedup.toFixed(3)}x` : '';
+    lines.push(`${kind} speed-up ${median}x (p10-p90 ${p10}-${p90})${expected}`);
   }
   const { repeats, rounds, stepsPerBlock, promptTokens, threads } = result;
   lines.push(
     `repeats, each in sessions opened anew: ${repeats}; rounds in each: ${rounds}, of ${2 * result.subjects.length} x ${stepsPerBlock} tokens`,
     `prompt of ${promptTokens} tokens, threads: ${threads ?? "ONNX Runtime's choice"}`,
     'prefill in tok/s; weights: bytes of them that a decoded token reads; bandwidth: share of the memory bandwidth that this takes',
+    'expected: decode tok/s by the costs of this host (lacuna host), and how far the time of a step is off',
   );
   if (result.memoryBandwidth !== null)
     lines.push(`memory bandwidth, as many threads reading in order: ${formatBytes(result.memoryBandwidth)}/s`);

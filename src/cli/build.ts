@@ -11,6 +11,7 @@ import {
   SPARSE_PRECISIONS,
 } from '../index.ts';
 import {
+  cacheFolderOf,
   type Flags,
   type RegisterCommand,
   sourceOptions,
@@ -24,7 +25,7 @@ import { budget, positiveInteger } from './parse.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
 import { wrap } from './table.ts';
 
-type Options = Flags<BuildOptions, 'checkpoint' | 'preset' | 'texts'> &
+type Options = Flags<BuildOptions, 'cacheFolder' | 'checkpoint' | 'preset' | 'texts'> &
   PresetOptions &
   Partial<BuildTexts> & { readonly dryRun?: boolean };
 
@@ -52,7 +53,14 @@ export const registerBuild: RegisterCommand = (program, context) => {
       const { output, tokens, maxPplRatio, allowSlower, force, dtype, fit, choose, test } = options;
       const own = { checkpoint, output, tokens, maxPplRatio, allowSlower, force, dtype, texts: { fit, choose, test } };
       const { nativeFolder } = context.io;
-      const wanted = { ...own, preset: planOptions(options), nativeFolder, ...sourceOptions(options, context) };
+      const cacheFolder = cacheFolderOf(context);
+      const wanted = {
+        ...own,
+        preset: planOptions(options),
+        nativeFolder,
+        cacheFolder,
+        ...sourceOptions(options, context),
+      };
       if (options.dryRun) {
         const found = await dryRunBuild(wanted);
         context.print(options, found, dryRunText);
@@ -97,11 +105,12 @@ function budgetText({ maxPplRatio, upperBound }: NonNullable<BuildResult['evalua
   return `held: the ratio is below ${upperBound.toFixed(4)}, wanted at most ${maxPplRatio}`;
 }
 
-function speedText({ speedup, subjects }: BuildResult['bench'], precision: string): string {
+function speedText({ speedup, subjects, expectedSpeedup }: BuildResult['bench'], precision: string): string {
   const [dense, sparse] = subjects.map(({ decodeTokensPerSecond: { median } }) => median.toFixed(1));
   if (speedup === null) return `${sparse} tokens/s`;
   const [median, p10, p90] = [speedup.median, speedup.p10, speedup.p90].map((value) => value.toFixed(2));
-  return `${verdictOf(speedup)}decodes ${median} times as fast as dense ${precision} (${p10} to ${p90}): ${sparse} and ${dense} tokens/s`;
+  const expected = expectedSpeedup === null ? '' : `; expected ${expectedSpeedup.toFixed(2)} times`;
+  return `${verdictOf(speedup)}decodes ${median} times as fast as dense ${precision} (${p10} to ${p90}): ${sparse} and ${dense} tokens/s${expected}`;
 }
 
 /** The word before a figure that is not a gain. */

@@ -81,6 +81,11 @@ export function sourceOptions(options: CheckpointOptions, context: CommandContex
   return { ...jobOptions(options, context), adapter, allowNonFinite, hub: context.io.hub };
 }
 
+/** Where the user's files are kept that can be made again; absent where the surroundings name no such folder. */
+export function cacheFolderOf({ io }: CommandContext): string | undefined {
+  return io.hub?.cacheFolder;
+}
+
 /** The options of a command alone, without those that `jobOptions` and `sourceOptions` read. */
 export function ownOptions<T extends CheckpointOptions>(options: T): Omit<T, keyof CheckpointOptions> {
   const { json: _json, quiet: _quiet, threads: _threads, adapter: _adapter, allowNonfinite: _taken, ...own } = options;

@@ -11,6 +11,7 @@ import { type CommandContext, DEFAULT_WIDTH, printedJson, printerTo, type Regist
 import { registerConvert } from './convert.ts';
 import { registerDoctor } from './doctor.ts';
 import { registerEval } from './eval.ts';
+import { registerHost } from './host.ts';
 import { registerInspect } from './inspect.ts';
 import { EXIT, type Io, type OutputStream } from './io.ts';
 import { registerOps } from './ops.ts';
@@ -35,6 +36,7 @@ const COMMANDS: readonly RegisterCommand[] = [
   registerBuild,
   registerOps,
   registerDoctor,
+  registerHost,
 ];
 
 /** Returns the exit code: 0 done, 1 a check failed, 2 wrong usage or input, 130 interrupted, 70 a defect of ours. */

@@ -39,7 +39,9 @@ describe('options of a preset', () => {
     };
     expect(hostOf(undefined, '--host', 'stock')).toEqual({ kind: 'stock', dtype: 'fp32' });
     expect(hostOf('int8', '--host', 'stock')).toEqual({ kind: 'stock', dtype: 'int8' });
-    expect(hostOf('int8', '--host', 'native')).toEqual({ kind: 'native' });
+    expect(hostOf('int8', '--host', 'native')).toEqual({ kind: 'native', dtype: 'int8' });
+    // Nothing is known of what fp16 costs: it is for GPUs.
+    expect(hostOf('fp16', '--host', 'native')).toEqual({ kind: 'native' });
     // Making the plan finds out what is installed.
     expect(hostOf('int8')).toBeUndefined();
     expect(() => hostOf('fp16', '--host', 'stock')).toThrow('Expected fp32, bf16, int8, int4 for the dtype');

@@ -89,6 +89,14 @@ export const MEASURES = [
 
 export type MeasureName = (typeof MEASURES)[number]['name'];
 
+/**
+ * Portable bodies gather rows while fewer than this share of neurons, in percent, is chosen. A gathered row is copied, and
+ * cannot be packed ahead: measured, gathered products take as long as dense ones at 28 to 33 % (docs/operators.md,
+ * "Break-even").
+ */
+export const GATHER_PERCENT = 30;
+export const GATHER_SHARE = GATHER_PERCENT / 100;
+
 /** What a neuron below the cut adds to y. */
 export const RESTS = ['nothing'] as const;
 

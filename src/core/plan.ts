@@ -4,7 +4,7 @@ import { MEASURES, MODES, measureNamed, type NeuronChoice, RESTS } from './choic
 import { invalidArgument } from './errors.ts';
 import { modelIdentitySchema } from './model.ts';
 import { toThisVersion } from './plan-version-1.ts';
-import { FLOATS, HOST_DTYPES } from './precision.ts';
+import { FLOATS, HOST_DTYPES, PRECISION_NAMES } from './precision.ts';
 import { textIdentitySchema } from './statistics.ts';
 import { TARGET_KINDS } from './target.ts';
 
@@ -49,10 +49,11 @@ export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLen
 
 /**
  * Where the plan must pay: with our kernels (the default), where everything asked for is planned; or in stock ONNX
- * Runtime, with weights in that storage, where the plan leaves out only what makes a block faster.
+ * Runtime, with weights in that storage, where the plan leaves out only what makes a block faster. The times of blocks
+ * depend on the storage: with our kernels they are expected where it is given.
  */
 export const hostSchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('native') }),
+  z.strictObject({ kind: z.literal('native'), dtype: z.enum(HOST_DTYPES).optional() }),
   z.strictObject({ kind: z.literal('stock'), dtype: z.enum(HOST_DTYPES) }),
 ]);
 
@@ -123,13 +124,16 @@ export function neuronChoice({ measure, cut }: Choice): NeuronChoice {
   return cut.kind === 'deviation' ? { measure, cut: cut.kind, mode: cut.mode } : { measure, cut: cut.kind };
 }
 
-/** The host of a name, with weights stored as `dtype`. Throws `usage` for a storage in which nothing pays there. */
+/**
+ * The host of a name, with weights stored as `dtype`. Throws `usage` for an unknown one, and for
+ * one in which nothing pays there. That of GPUs is native without a storage: nobody knows what it costs.
+ */
 export function hostNamed(kind: Host['kind'], dtype: string = FLOATS): Host {
-  if (kind === 'native') return { kind };
   const known = HOST_DTYPES.find((name) => name === dtype);
-  if (known === undefined)
-    throw invalidArgument('the dtype of a plan for stock ONNX Runtime', HOST_DTYPES.join(', '), dtype);
-  return { kind, dtype: known };
+  if (known !== undefined) return { kind, dtype: known };
+  if (kind === 'native' && PRECISION_NAMES.some((name) => name === dtype)) return { kind };
+  const where = kind === 'native' ? 'the native kernels' : 'stock ONNX Runtime';
+  throw invalidArgument(`the dtype of a plan for ${where}`, HOST_DTYPES.join(', '), dtype);
 }
 
 /** The layer index of `layers.<i>.ffn`. */

@@ -33,10 +33,6 @@ interface PrecisionFacts extends Precision {
     readonly meanKl?: number;
     readonly top1Agreement: number;
   };
-  /**
-   * Microseconds a weight in stock ONNX Runtime's dense products (docs/plans.md, "Hosts"); null: leaves nothing out.
-   */
-  readonly stockTime: number | null;
 }
 
 const FLOAT: WeightStorage = { kind: 'float' };
@@ -58,7 +54,6 @@ export const PRECISIONS = [
     // float32 sums of some thousand terms in another order. Four times the largest difference seen, a hundredth of the
     // smallest fault.
     limits: { relativeDifference: 2e-5, top1Agreement: 1 },
-    stockTime: 120e-6,
   },
   {
     name: 'fp16',
@@ -67,8 +62,6 @@ export const PRECISIONS = [
     vocabulary: FLOAT,
     fileSuffix: '_fp16',
     limits: { relativeDifference: 1e-2, meanKl: 1e-4, top1Agreement: 0.9 },
-    // fp16 is for GPUs.
-    stockTime: null,
   },
   {
     name: 'bf16',
@@ -78,8 +71,6 @@ export const PRECISIONS = [
     fileSuffix: '_bf16',
     // 8 times the unit roundoff of fp16. KL grows with the square.
     limits: { relativeDifference: 8e-2, meanKl: 6.4e-3, top1Agreement: 0.8 },
-    // Widened when a model is loaded.
-    stockTime: 120e-6,
   },
   {
     name: 'int8',
@@ -88,7 +79,6 @@ export const PRECISIONS = [
     vocabulary: INT8,
     fileSuffix: '_int8',
     limits: { meanKl: 0.02, top1Agreement: 0.85 },
-    stockTime: 45e-6,
   },
   {
     name: 'int4',
@@ -97,7 +87,6 @@ export const PRECISIONS = [
     vocabulary: INT8,
     fileSuffix: '_q4',
     limits: { meanKl: 1, top1Agreement: 0.4 },
-    stockTime: 28e-6,
   },
 ] as const satisfies readonly PrecisionFacts[];
 
@@ -110,19 +99,17 @@ export const PRECISION_NAMES = PRECISIONS.map(({ name }) => name);
 /** The precision that computes with the checkpoint's weights as they are. */
 export const FLOATS = PRECISIONS[0].name;
 
-type StockEntry = Extract<Entry, { readonly stockTime: number }>;
-
-export type HostDtype = StockEntry['name'];
-
-/** The storages that a plan for stock ONNX Runtime can be made for. */
-export const HOST_DTYPES = namesOf((entry): entry is StockEntry => entry.stockTime !== null);
-
 type Float32Entry = Extract<Entry, { readonly floats: 'float32' }>;
 
-export type VocabularyName = Float32Entry['name'];
+export type HostDtype = Float32Entry['name'];
+
+/** The storages that processors compute with, whose times a plan can know. fp16 is for GPUs. */
+export const HOST_DTYPES = namesOf((entry): entry is Float32Entry => entry.floats === 'float32');
+
+export type VocabularyName = HostDtype;
 
 /** How a precision with blocks may store embedding and head: precisions that compute in float32, as it does. */
-export const VOCABULARY_NAMES = namesOf((entry): entry is Float32Entry => entry.floats === 'float32');
+export const VOCABULARY_NAMES = HOST_DTYPES;
 
 /** Precisions with layers in blocks, which may be rounded by texts; and the others. */
 export const BLOCK_NAMES = namesOf(hasBlocks);

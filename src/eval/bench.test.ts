@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Session } from '../core/session.ts';
-import { type BenchSubject, bench, type OpenSubject, spread } from './bench.ts';
+import { type BenchSubject, bench, meanCachedTokens, type OpenSubject, spread } from './bench.ts';
 
 /**
  * What a token takes in milliseconds, for a length of the cache, a time of the clock, and the number of the session's
@@ -46,12 +46,13 @@ describe('bench', () => {
   it('reports rates and the ratio of two models', async () => {
     const { now, model } = machine();
     const bytes = { ffnBytesPerToken: 100, weightBytesPerToken: 500 };
+    const unexpected = { expectedTokensPerSecond: null, expectedError: null };
     const dense = model('dense', (past) => (past === 0 ? 1 : 10), bytes);
     const sparse = model('sparse', (past) => (past === 0 ? 2 : 4));
     const flat = (value: number) => ({ median: value, p10: value, p90: value });
     const unbounded = { lowerBound: null, upperBound: null };
-    const unknown = { ffnBytesPerToken: null, weightBytesPerToken: null, bandwidthShare: null };
-    const known = { ...bytes, bandwidthShare: 0.25 };
+    const unknown = { ffnBytesPerToken: null, weightBytesPerToken: null, bandwidthShare: null, ...unexpected };
+    const known = { ...bytes, bandwidthShare: 0.25, ...unexpected };
     expect(await bench([dense, sparse], TOKENS, { ...SMALL, now, threads: 2, memoryBandwidth: 200_000 })).toEqual({
       ...SMALL,
       threads: 2,
@@ -62,7 +63,24 @@ describe('bench', () => {
       ],
       speedup: { ...flat(2.5), ...unbounded },
       prefillSpeedup: { ...flat(0.5), ...unbounded },
+      expectedSpeedup: null,
     });
+  });
+
+  it('says how far the expected times are off', async () => {
+    const { now, model } = machine();
+    // 10 ms and 4 ms.
+    const dense = model('dense', (past) => (past === 0 ? 1 : 10), { expectedStep: 12.5e-3 });
+    const sparse = model('sparse', (past) => (past === 0 ? 2 : 4), { expectedStep: 3e-3 });
+    const { subjects, expectedSpeedup } = await bench([dense, sparse], TOKENS, { ...SMALL, now });
+    expect(subjects.map((subject) => subject.expectedTokensPerSecond)).toEqual([80, expect.closeTo(1000 / 3, 9)]);
+    expect(subjects.map((subject) => subject.expectedError)).toEqual([0.25, expect.closeTo(-0.25, 12)]);
+    expect(expectedSpeedup).toBeCloseTo(12.5 / 3, 12);
+  });
+
+  it('counts tokens in the cache from the second block on, as it times them', () => {
+    // The two timed blocks of two tokens begin at 6 and end at 10.
+    expect(meanCachedTokens(SMALL)).toBe(8);
   });
 
   it('warms up with a block each, alternates blocks a b b a over the same tokens, and goes on from round to round', async () => {

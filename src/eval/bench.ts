@@ -10,6 +10,8 @@ export interface BenchSubject {
   readonly session: Session;
   readonly ffnBytesPerToken?: number;
   readonly weightBytesPerToken?: number;
+  /** Seconds that a decode step was expected to take, with `meanCachedTokens` in the cache. */
+  readonly expectedStep?: number | undefined;
 }
 
 /** Opens a model once more. The caller closes the session. */
@@ -53,9 +55,13 @@ interface SubjectResult {
   readonly weightBytesPerToken: number | null;
   /** The share of `memoryBandwidth` at which decoding reads weights. */
   readonly bandwidthShare: number | null;
+  /** What was expected before it was measured, by the host's costs; null where they are not known. */
+  readonly expectedTokensPerSecond: number | null;
+  /** The expected time of a step over the measured one, less 1. */
+  readonly expectedError: number | null;
 }
 
-type Counts = Required<Pick<BenchOptions, 'promptTokens' | 'repeats' | 'rounds' | 'stepsPerBlock'>>;
+export type Counts = Required<Pick<BenchOptions, 'promptTokens' | 'repeats' | 'rounds' | 'stepsPerBlock'>>;
 
 export interface BenchResult extends Counts {
   readonly threads: number | null;
@@ -64,9 +70,20 @@ export interface BenchResult extends Counts {
   /** Time of the first / time of the second, one value for each round of all repeats; null for one model. */
   readonly speedup: Speedup | null;
   readonly prefillSpeedup: Speedup | null;
+  /** The same ratio as `speedup` of the expected times. */
+  readonly expectedSpeedup: number | null;
+}
+
+/** Tokens in the cache of a timed step, in the mean: the first block after the prompt is not timed. */
+export function meanCachedTokens({ promptTokens, rounds, stepsPerBlock }: Omit<Counts, 'repeats'>): number {
+  return promptTokens + stepsPerBlock + (rounds * stepsPerBlock) / 2;
 }
 
 type OpenSubjects = readonly [OpenSubject] | readonly [OpenSubject, OpenSubject];
+
+export function countsOf({ promptTokens = 128, repeats = 5, rounds = 2, stepsPerBlock = 16 }: Partial<Counts>): Counts {
+  return { promptTokens, repeats, rounds, stepsPerBlock };
+}
 
 /**
  * All models read the first `promptTokens` of `tokens`, then decode the following ones. The cache grows from round to
@@ -80,7 +97,8 @@ export async function bench(
   tokens: readonly number[],
   options: BenchOptions = {},
 ): Promise<BenchResult> {
-  const { promptTokens = 128, repeats = 5, rounds = 2, stepsPerBlock = 16, threads, memoryBandwidth } = options;
+  const { threads, memoryBandwidth } = options;
+  const { promptTokens, repeats, rounds, stepsPerBlock } = countsOf(options);
   const { progress = SILENT, signal, now = () => performance.now() } = options;
   checkLength(promptTokens + (rounds + 1) * stepsPerBlock, tokens.length, options.contextLength);
   const prompt = [tokens.slice(0, promptTokens)];
@@ -96,6 +114,8 @@ export async function bench(
   stage.done();
   const prefills = timed.map(({ prefill }) => prefill);
   const decodes = timed.flatMap((repeat) => repeat.decodes);
+  const [{ subjects: opened }] = timed;
+  const [first, second] = opened.map(({ expectedStep }) => expectedStep);
   return {
     threads: threads ?? null,
     promptTokens,
@@ -103,7 +123,7 @@ export async function bench(
     rounds,
     stepsPerBlock,
     memoryBandwidth: memoryBandwidth ?? null,
-    subjects: timed[0].subjects.map(({ name, ffnBytesPerToken = null, weightBytesPerToken = null }, index) => {
+    subjects: opened.map(({ name, ffnBytesPerToken = null, weightBytesPerToken = null, expectedStep }, index) => {
       const decodeTokensPerSecond = rates(decodes, index, stepsPerBlock);
       const isKnown = weightBytesPerToken !== null && memoryBandwidth !== undefined;
       return {
@@ -113,10 +133,13 @@ export async function bench(
         ffnBytesPerToken,
         weightBytesPerToken,
         bandwidthShare: isKnown ? (weightBytesPerToken * decodeTokensPerSecond.median) / memoryBandwidth : null,
+        expectedTokensPerSecond: expectedStep === undefined ? null : 1 / expectedStep,
+        expectedError: expectedStep === undefined ? null : expectedStep * decodeTokensPerSecond.median - 1,
       };
     }),
     speedup: speedupOf(timed.map((repeat) => repeat.decodes)),
     prefillSpeedup: speedupOf(prefills.map((prefill) => [prefill])),
+    expectedSpeedup: first === undefined || second === undefined ? null : first / second,
   };
 }
 

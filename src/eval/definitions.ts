@@ -49,4 +49,9 @@ export const DEFINITIONS = {
   bandwidthShare:
     'weightBytesPerToken times decodeTokensPerSecond, divided by the bytes a second that as many threads read ' +
     'from memory in order.',
+  expectedTokensPerSecond:
+    'tokens / seconds of decoding by the costs of the host, known before anything is measured: those that `lacuna ' +
+    'host` kept, or the package’s own. Blocks compute and skip what the plan expects.',
+  expectedError: 'the expected time of a step divided by the measured one, less 1.',
+  expectedSpeedup: 'expected time of the first model / expected time of the second.',
 } as const;

@@ -1,5 +1,14 @@
 /** Quality, realised sparsity and speed, each with its definition. */
-export { type BenchResult, bench, type OpenSubject, type Speedup, type Spread, spread } from './bench.ts';
+export {
+  type BenchResult,
+  bench,
+  countsOf,
+  meanCachedTokens,
+  type OpenSubject,
+  type Speedup,
+  type Spread,
+  spread,
+} from './bench.ts';
 export { COMPARE_MODES, type Comparison, compare } from './compare.ts';
 export { DEFINITIONS } from './definitions.ts';
 export { measurePerplexity, type PerplexityResult, scoreWindows, type TextScores } from './perplexity.ts';

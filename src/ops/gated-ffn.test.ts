@@ -21,11 +21,10 @@ import {
 } from '../../test/gated-ffn-block.ts';
 import { numbers, runBody } from '../../test/run-body.ts';
 import { expectWithin } from '../../test/within.ts';
-import { CHOICES, MEASURES, type NeuronChoice } from '../core/choice.ts';
+import { CHOICES, GATHER_PERCENT, MEASURES, type NeuronChoice } from '../core/choice.ts';
 import { type Attribute, attr } from '../core/graph.ts';
 import { ACTIVATIONS } from './activations.ts';
 import { Bodies } from './bodies.ts';
-import { GATHER_PERCENT } from './gated-ffn/neurons.ts';
 import { type GatedFfnVariant, gatedFfnBody, gatedFfnNode, gatedFfnOutputs, variantOfNode } from './gated-ffn.ts';
 import { activationOf, dot, type FfnWeights, neuronScores, saturationOf } from './testing/reference.ts';
 

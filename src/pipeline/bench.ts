@@ -4,14 +4,16 @@ import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
+import { costsOf, timeOf } from '../core/host-costs.ts';
 import { door, optionsOf, path } from '../core/options.ts';
-import { bytesPerWeight, choosePrecision } from '../core/precision.ts';
-import { type BenchResult, bench as measure } from '../eval/index.ts';
+import { bytesPerWeight, choosePrecision, type Precision } from '../core/precision.ts';
+import { type BenchResult, countsOf, meanCachedTokens, bench as measure } from '../eval/index.ts';
 import { operatorOf } from '../ops/index.ts';
-import { denseFfnBytes } from '../plan/index.ts';
-import { type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
+import { denseFfnBytes, stepTerms } from '../plan/index.ts';
+import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
 import { baselineOf, type ChosenModel, calledOperators, chooseModel } from './folder/model-folder.ts';
-import { COMPARED, type ComparedOptions, count } from './options.ts';
+import { type CostsOptions, costsOfHost } from './host/costs.ts';
+import { COMPARED, COSTS, type ComparedOptions, count } from './options.ts';
 import { findPeers, PEERS, type PeerResult, timePeers } from './peers/peers.ts';
 import { encodeTexts, pinnedTexts } from './texts/texts.ts';
 
@@ -24,6 +26,7 @@ export const benchOptions = optionsOf(
   { folder: path },
   {
     ...COMPARED,
+    ...COSTS,
     /** Tokens in the cache when decoding starts. */
     promptTokens: count,
     /** How often sessions are opened anew. */
@@ -85,7 +88,10 @@ export async function benchChecked(options: BenchOptions): Promise<BenchReport> 
 type Subject = Awaited<ReturnType<typeof chooseSubject>>;
 
 /** A folder's model by its name, with its .onnx file relative to the folder, and how it is opened. */
-async function chooseSubject(folder: string, options: EngineOptions & { readonly dtype: string | undefined }) {
+async function chooseSubject(
+  folder: string,
+  options: Omit<BenchOptions, 'dtype'> & EngineOptions & { readonly dtype: string | undefined },
+) {
   const chosen = await chooseModel(folder, options.dtype);
   const { model, modelPath, manifest } = chosen;
   const { models, spec } = manifest;
@@ -101,9 +107,22 @@ async function chooseSubject(folder: string, options: EngineOptions & { readonly
     operatorSet = undefined;
     const isNative = engine === 'native';
     const bytes = bytesPerToken(chosen, isNative && hasScreen);
-    return { name: isNative ? `${name} native` : name, session: opened.session, ...bytes };
+    const expectedStep = await stepExpected(chosen, opened.engine, options);
+    return { name: isNative ? `${name} native` : name, session: opened.session, ...bytes, expectedStep };
   };
   return { name, model: model.file, vocabSize: spec.vocabSize, contextLength: spec.contextLength, open };
+}
+
+/** Seconds of a decode step by the costs of the host; undefined where they are not known. */
+async function stepExpected(
+  { manifest: { spec, plan }, model }: ChosenModel,
+  kind: Engine,
+  options: CostsOptions & Pick<BenchOptions, 'promptTokens' | 'rounds' | 'stepsPerBlock'>,
+): Promise<number | undefined> {
+  const costs = costsOf(await costsOfHost(kind, options), model.precision);
+  if (costs === undefined) return undefined;
+  const stored = { kind, precision: storedPrecision(model) };
+  return timeOf(costs, stepTerms(spec, stored, plan?.blocks ?? [], meanCachedTokens(countsOf(options))));
 }
 
 /** Whether the native core uses half of each code of the head to find the likeliest tokens (docs/native.md). */
@@ -128,10 +147,9 @@ function checkVocabulary(baseline: Subject, contender: Subject): void {
 
 /** Bytes of weights read for a decoded token: of the plan's FFNs what it expects, converted from float32; else all. */
 function bytesPerToken({ manifest: { spec, plan }, model }: ChosenModel, isScreened: boolean) {
-  const stored = model.blocks && { blockSize: model.blocks.blockSize, asymmetric: !model.blocks.symmetric };
-  const { precision, vocabulary } = model;
-  const layerBytes = bytesPerWeight(choosePrecision(precision, stored));
-  const storedHead = bytesPerWeight(choosePrecision(vocabulary, vocabulary.startsWith('int') ? stored : undefined));
+  const precision = storedPrecision(model);
+  const layerBytes = bytesPerWeight(precision);
+  const storedHead = bytesPerWeight({ ...precision, linear: precision.vocabulary });
   const headBytes = isScreened ? storedHead - 0.5 : storedHead;
   const blocks = plan?.blocks ?? [];
   const planned = blocks.reduce((sum, { expected }) => sum + expected.bytesPerToken, 0);
@@ -141,4 +159,11 @@ function bytesPerToken({ manifest: { spec, plan }, model }: ChosenModel, isScree
   const attention = 2 * spec.hiddenSize * spec.headDim * (spec.numAttentionHeads + spec.numKeyValueHeads);
   const others = spec.numHiddenLayers * attention * layerBytes + spec.vocabSize * spec.hiddenSize * headBytes;
   return { ffnBytesPerToken, weightBytesPerToken: ffnBytesPerToken + others };
+}
+
+/** How a model's weights are stored, with the blocks that it was given. */
+function storedPrecision({ precision, vocabulary, blocks }: ChosenModel['model']): Precision {
+  const stored = blocks && { blockSize: blocks.blockSize, asymmetric: !blocks.symmetric };
+  const { linear } = choosePrecision(vocabulary, vocabulary.startsWith('int') ? stored : undefined);
+  return { ...choosePrecision(precision, stored), vocabulary: linear };
 }

@@ -29,6 +29,7 @@ import type { EvaluateResult } from './evaluate.ts';
 import { readManifest } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
 import { localPath } from './folder/source.ts';
+import { costsOfHost } from './host/costs.ts';
 import { checkHost } from './sparsify.ts';
 
 export type { BuildDryRun, BuildOptions, BuildTexts };
@@ -81,10 +82,11 @@ async function prepareBuild(given: BuildOptions) {
   const engine = isNative ? 'native' : 'stock';
   const preset = { ...given.preset, host };
   const options = { ...wholeOptions(given), preset, checkpoint: await localPath(given.checkpoint, given) };
-  const { keys, spec, scoredTokens } = await surveyBuild(options, precision, engine);
-  checkTarget(preset, host, spec);
+  const costs = await costsOfHost(host.kind, given);
+  const { keys, spec, scoredTokens } = await surveyBuild(options, precision, engine, costs);
+  checkTarget(preset, host, spec, costs);
   const work = `${resolve(options.output)}.build`;
-  const job: Build = { work, keys, precision, host, engine, options };
+  const job: Build = { work, keys, precision, host, engine, costs, options };
   return { job, scoredTokens };
 }
 

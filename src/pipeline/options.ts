@@ -26,6 +26,12 @@ export const JOB = {
   threads: z.int().min(1).max(MOST_THREADS),
 } satisfies Record<keyof JobOptions, z.ZodType>;
 
+/** What a host costs to decode on. */
+export const COSTS = {
+  /** Where `measureHost` keeps the costs of this host. Without it, the package's own are used. */
+  cacheFolder: path,
+};
+
 /** What runs a model. */
 export const ENGINE = {
   /** The native core where it works, by default. */

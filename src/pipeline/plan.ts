@@ -14,7 +14,8 @@ import {
   presetProblem,
 } from '../plan/index.ts';
 import { checkJsonOutput, writeJsonOutput } from './folder/output.ts';
-import { flag } from './options.ts';
+import { costsOfHost } from './host/costs.ts';
+import { COSTS, flag, JOB, nativeFolder } from './options.ts';
 import { checkTokens, STATISTICS } from './texts/texts.ts';
 
 export { type PlanOptions, PRESET_WORDS, type PresetWords };
@@ -26,7 +27,14 @@ export const planCommandOptions = optionsOf(
     output: path,
     preset: planOptionsSchema,
   },
-  { force: flag },
+  {
+    ...COSTS,
+    /** On which the host is to decode: its costs depend on it. */
+    threads: JOB.threads,
+    progress: JOB.progress,
+    nativeFolder,
+    force: flag,
+  },
 );
 
 export interface PlanCommandOptions extends z.infer<typeof planCommandOptions> {}
@@ -47,7 +55,8 @@ export const plan = door('plan', planCommandOptions, async (options: PlanCommand
   await checkJsonOutput(options);
   const statistics = await readStatistics(options.statistics);
   checkTokens(STATISTICS, statistics.tokens);
-  const made = await makePlan(statistics, options.preset, await sha256File(options.statistics), readSums);
+  const costs = await costsOfHost(options.preset.host?.kind ?? 'native', options);
+  const made = await makePlan(statistics, options.preset, await sha256File(options.statistics), readSums, costs);
   const { output } = options;
   return { output, plan: await writeJsonOutput(options, () => writePlan(made.plan, made.tensors, output)) };
 });

@@ -1,17 +1,22 @@
 /** Statistics -> Plan. */
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
+import type { HostCosts } from '../core/host-costs.ts';
 import { checkArgument } from '../core/options.ts';
 import { type Host, PLAN_FORMAT, PLAN_VERSION, type Plan, type PlanTensors } from '../core/plan.ts';
 import type { ReadSums, Statistics } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
+import { DEFAULT_COSTS } from './default-costs.ts';
 import { forHost, type ModelShape, withTimes } from './host.ts';
 import { checkRetune, checkStatistics, optionsSchema, type Preset, type PresetWords } from './preset.ts';
 import { type PlanOptions, PRESETS } from './presets.ts';
 
 export { denseFfnBytes } from './bytes.ts';
+export { DEFAULT_COSTS } from './default-costs.ts';
+export { fitCosts, type MeasuredStep } from './fit-costs.ts';
 export type { PlanOptions } from './presets.ts';
 export { simulateSkips } from './simulate.ts';
+export { type StepShape, type Stored, stepTerms } from './step.ts';
 export type { PresetWords };
 
 /** What is said of every preset to whoever chooses one. */
@@ -43,8 +48,13 @@ export function targetOf(options: PlanOptions): Plan['target'] {
 }
 
 /** Throws `usage` for a target that pays for no block of the model on the host, whatever is measured. */
-export function checkTarget(options: PlanOptions, host: Host, model: ModelShape): void {
-  presetNamed(options.preset).checkTarget?.(targetOf(options), host, model);
+export function checkTarget(
+  options: PlanOptions,
+  host: Host,
+  model: ModelShape,
+  costs: HostCosts = DEFAULT_COSTS[host.kind],
+): void {
+  presetNamed(options.preset).checkTarget?.(targetOf(options), host, model, costs);
 }
 
 /** Whether a plan of these options has blocks compute some of their neurons, so that `down` is read along both of its axes. */
@@ -71,8 +81,8 @@ export interface PlanWithTensors {
 }
 
 /**
- * Makes a plan from statistics, which `statisticsSha256` names in it; the same ones and options give the same plan.
- * Throws `usage` for options out of range, a target that cannot be reached, and a host on which nothing of the plan
+ * Makes a plan from statistics, which `statisticsSha256` names in it; the same ones, options and costs of the host give
+ * the same plan. Costs are the package's own where none are given. Throws `usage` for options out of range, a target that cannot be reached, and a host on which nothing of the plan
  * would pay; `bad-file` for statistics that lack what the preset reads.
  *
  * @example const { plan, tensors } = await makePlan(statistics, { preset: 'top-k', density: 0.5 }, sha256, readSums);
@@ -82,6 +92,7 @@ export async function makePlan(
   options: PlanOptions,
   statisticsSha256: string,
   readSums: ReadSums,
+  costs?: HostCosts,
 ): Promise<PlanWithTensors> {
   const preset = presetNamed(options.preset);
   const given = checkArgument(optionsSchema(preset), options, { of: 'plan' });
@@ -98,7 +109,7 @@ export async function makePlan(
     texts: [...statistics.texts],
     tensors: null,
     prefill,
-    ...forHost(parts, host, statistics.model),
+    ...forHost(parts, host, statistics.model, costs ?? DEFAULT_COSTS[host.kind]),
   };
   return { plan, tensors };
 }
@@ -107,10 +118,16 @@ export async function makePlan(
  * Corrects a plan's thresholds by what was realised; repeatable until it holds. Throws `mismatch` when what was
  * measured is not what the plan aims at, or of another model; `unsupported` for a plan whose preset there is not.
  */
-export function retune(plan: Plan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan {
+export function retune(
+  plan: Plan,
+  tensors: PlanTensors,
+  statistics: Statistics,
+  realised: Realised,
+  costs: HostCosts = DEFAULT_COSTS[plan.host.kind],
+): Plan {
   checkRetune(plan, statistics, realised);
   const preset = presetNamed(plan.preset);
   checkStatistics(preset, statistics);
   const blocks = preset.retune(plan, tensors, statistics, realised);
-  return { ...plan, blocks: withTimes(blocks, plan.host, plan.model) };
+  return { ...plan, blocks: withTimes(blocks, plan.host, plan.model, costs) };
 }

@@ -1,6 +1,7 @@
 /** What a preset is: all that the library and the command line know of one way to choose what is left out. */
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
+import type { HostCosts } from '../core/host-costs.ts';
 import { type Host, hostSchema, type Plan, type PlanTensors, prefillSchema } from '../core/plan.ts';
 import { layerSumsOf, type ReadSums, type Statistics, sumsOf } from '../core/statistics.ts';
 import type { Realised, TargetKind } from '../core/target.ts';
@@ -45,7 +46,7 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
   /** Whether blocks compute some of their neurons, so that `down` is read along both of its axes. */
   readonly choosesNeurons: boolean;
   /** Throws `usage` for a target that pays for no block of this size on the host; absent where only a plan can tell. */
-  readonly checkTarget?: (target: Plan['target'], host: Host, model: ModelShape) => void;
+  readonly checkTarget?: (target: Plan['target'], host: Host, model: ModelShape, costs: HostCosts) => void;
   plan(
     statistics: Statistics,
     options: z.output<z.ZodObject<Options>>,

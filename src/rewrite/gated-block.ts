@@ -1,4 +1,5 @@
 /** A matched FFN as one GatedFFN node: the edit that the plan's passes share. */
+import { GATHER_SHARE } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import {
   type Graph,
@@ -16,7 +17,6 @@ import {
   Bodies,
   choosesNeurons,
   countOf,
-  GATHER_SHARE,
   type GatedFfnVariant,
   gatedFfnBody,
   gatedFfnNode,

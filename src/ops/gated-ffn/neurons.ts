@@ -1,4 +1,5 @@
 /** The half of GatedFFN's body after the choice: y = down(act ∘ up x), over all neurons or over the chosen ones. */
+import { GATHER_PERCENT } from '../../core/choice.ts';
 import { attr } from '../../core/graph.ts';
 import { type GraphBuilder, value } from '../../core/graph-builder.ts';
 import { axisSize, branch } from '../body.ts';
@@ -14,14 +15,6 @@ export interface NeuronValues {
   readonly upBias: boolean;
   readonly storage: StorageKind;
 }
-
-/**
- * Rows are gathered while fewer than this share of neurons, in percent, is chosen. A gathered row is copied, and cannot
- * be packed ahead: measured, gathered products take as long as dense ones at 28 to 33 % (docs/operators.md,
- * "Break-even").
- */
-export const GATHER_PERCENT = 30;
-export const GATHER_SHARE = GATHER_PERCENT / 100;
 
 /** The number of neurons from which on all are computed, float [1]; made of a weight's shape, so known on loading. */
 function gatherLimit(g: GraphBuilder): string {

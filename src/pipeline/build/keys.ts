@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { hasTokenizer } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
+import type { HostCosts } from '../../core/host-costs.ts';
 import { hasBlocks, type Precision } from '../../core/precision.ts';
 import { DEFINITIONS } from '../../eval/index.ts';
 import { layerStatisticsOf } from '../../plan/index.ts';
@@ -40,7 +41,7 @@ export const BUILD_FILE = 'build.json';
  * Reads what all stages will need, so that a missing tokenizer or a short text is reported before hours are spent. A
  * stage's key comes from everything that goes into it, the keys of the stages that it builds on included.
  */
-export async function surveyBuild(options: WholeOptions, precision: Precision, engine: Engine) {
+export async function surveyBuild(options: WholeOptions, precision: Precision, engine: Engine, costs: HostCosts) {
   const { checkpoint: path, texts, preset, tokens = DEFAULT_TOKENS, threads, maxPplRatio, allowSlower } = options;
   const { checkpoint, pieces } = await openPieces(path, options);
   if (!hasTokenizer(checkpoint))
@@ -62,7 +63,7 @@ export async function surveyBuild(options: WholeOptions, precision: Precision, e
   const floats = keyOf(source, test, tokens, engine);
   // Measured in fp32, whatever the precision of the result.
   const statistics = keyOf(source, fit, tokens, threads, layerStatisticsOf(preset));
-  const plan = keyOf(statistics, rounding, preset, choose, engine);
+  const plan = keyOf(statistics, rounding, preset, choose, engine, costs);
   // Another definition is another figure.
   const speed = keyOf(test, threads, DEFINITIONS.speedup);
   const bench = keyOf(plan, speed);

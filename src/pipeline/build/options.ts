@@ -1,5 +1,6 @@
 /** What `build` is asked for, and what it works with once that is settled. */
 import * as z from 'zod';
+import type { HostCosts } from '../../core/host-costs.ts';
 import { files, type Given, optionsOf, path } from '../../core/options.ts';
 import type { Host } from '../../core/plan.ts';
 import type { Precision } from '../../core/precision.ts';
@@ -7,7 +8,7 @@ import { type Progress, SILENT } from '../../core/progress.ts';
 import { planOptionsSchema } from '../../plan/index.ts';
 import type { Engine } from '../engine/engine.ts';
 import { SOURCE, type SourceOptions } from '../folder/source.ts';
-import { count, flag, nativeFolder } from '../options.ts';
+import { COSTS, count, flag, nativeFolder } from '../options.ts';
 import { SPARSE_PRECISIONS } from '../sparsify.ts';
 import { pinnedTexts } from '../texts/texts.ts';
 import type { Keys } from './keys.ts';
@@ -36,6 +37,7 @@ export const buildOptions = optionsOf(
   },
   {
     ...SOURCE,
+    ...COSTS,
     /** Of those that are not given, the ones that come with the package. */
     texts: optionsOf({}, TEXTS),
     /** Tokens to calibrate on and to score at least. */
@@ -72,6 +74,8 @@ export interface Build {
   readonly host: Host;
   /** The engine that times and measures it. It differs from the host if the host is not here. */
   readonly engine: Engine;
+  /** Of the host. */
+  readonly costs: HostCosts;
   readonly options: WholeOptions;
 }
 

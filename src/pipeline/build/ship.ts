@@ -4,7 +4,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { putInPlace, writeFileAtomically } from '../../../formats/files.ts';
 import { writeJson } from '../../../formats/tensors-beside.ts';
-import { percent } from '../../core/figures.ts';
+import { percent, signedPercent } from '../../core/figures.ts';
 import { type Comparison, DEFINITIONS, type Ratio } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
@@ -37,8 +37,9 @@ async function copyWithTensors(path: string, folder: string): Promise<void> {
 }
 
 /** The section of the model card. */
-function measuredText(build: Build, { modes, texts }: EvaluateResult, { speedup, subjects }: BenchReport): string {
+function measuredText(build: Build, { modes, texts }: EvaluateResult, timing: BenchReport): string {
   const { precision } = build;
+  const { speedup, subjects } = timing;
   const read = texts.map(({ name }) => name).join(', ');
   const rows = modes.map(
     (mode) =>
@@ -60,8 +61,14 @@ ${rows.join('\n')}
 - ${definition('decode')}
 - KL and top-1: against the same weights with nothing left out.
 
-Decoding, by ${engineName(build)}: ${gain} (${speeds.join(', ')}); median and 80 % of the rounds, on the machine that built it.
+Decoding, by ${engineName(build)}: ${gain} (${speeds.join(', ')}); median and 80 % of the rounds, on the machine that built it.${expectedText(timing)}
 `;
+}
+
+function expectedText({ subjects, expectedSpeedup }: BenchReport): string {
+  const { expectedTokensPerSecond: rate = null, expectedError: error = null } = subjects.at(-1) ?? {};
+  if (rate === null || error === null || expectedSpeedup === null) return '';
+  return `\nExpected before it was measured: ${expectedSpeedup.toFixed(2)} times, ${rate.toFixed(1)} tokens/s, a step's time ${signedPercent(error)} off.`;
 }
 
 function ratiosOf({ perplexityRatio, rounded }: Comparison): string[] {

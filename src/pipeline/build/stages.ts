@@ -135,12 +135,12 @@ async function openSparseSource(
 }
 
 export async function buildPlan(build: Build, rounded: RoundedLayers | undefined): Promise<Plan> {
-  const { work, keys, options, host } = build;
+  const { work, keys, options, host, costs } = build;
   const { statistics, plan: output } = outputsOf(build);
   const make = async () => {
     const job = await measuringOptions('plan', build);
     const sums = await readStatistics(statistics);
-    const first = await makePlan(sums, { ...options.preset, host }, await sha256File(statistics), readSums);
+    const first = await makePlan(sums, { ...options.preset, host }, await sha256File(statistics), readSums, costs);
     const model = await openSparseSource(build, rounded);
     const draft = join(work, `draft-${keys.plan}`);
     await removeModels(work, draft);
@@ -148,7 +148,7 @@ export async function buildPlan(build: Build, rounded: RoundedLayers | undefined
       await writeSparse(draft, model, first.plan, first.tensors, { ...job, force: false });
     const choosing = { data: options.texts.choose, tokens: TUNE_TOKENS };
     const { windows } = await readWindows(model, model.spec.contextLength, choosing);
-    const plan = await tunePlan({ model, ...first, statistics: sums, draft, windows }, job);
+    const plan = await tunePlan({ model, ...first, statistics: sums, costs, draft, windows }, job);
     await writePlan(plan, first.tensors, output);
   };
   await stage(output, make);

@@ -1,6 +1,7 @@
 /** Closes the loop on a plan: what it really leaves out is measured on held-out text, and its thresholds corrected. */
 import { percent } from '../../core/figures.ts';
 import type { Graph, Initializer } from '../../core/graph.ts';
+import type { HostCosts } from '../../core/host-costs.ts';
 import type { Plan, PlanTensors } from '../../core/plan.ts';
 import type { Statistics } from '../../core/statistics.ts';
 import { TARGETS } from '../../core/target.ts';
@@ -22,6 +23,7 @@ interface TuneInput {
   readonly plan: Plan;
   readonly tensors: PlanTensors;
   readonly statistics: Statistics;
+  readonly costs: HostCosts;
   /** A folder written with this plan. Its weights serve all rounds, because only thresholds change. */
   readonly draft: string;
   readonly windows: Windows;
@@ -40,7 +42,7 @@ export async function tunePlan(input: TuneInput, options: MeasuringJob): Promise
     options.progress?.note(`Round ${round}: ${percent(share(measured))} of ${outcome}, wanted ${percent(wanted)}`);
     if (error < best.error) best = { plan, error };
     if (error < CLOSE_ENOUGH || round === MAX_ROUNDS) break;
-    plan = retune(plan, input.tensors, input.statistics, realisedOf(measured));
+    plan = retune(plan, input.tensors, input.statistics, realisedOf(measured), input.costs);
   }
   return best.plan;
 }

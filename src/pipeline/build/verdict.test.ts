@@ -6,6 +6,7 @@ import { temporaryFolder } from '../../../test/temporary.ts';
 import { LacunaError } from '../../core/errors.ts';
 import { choosePrecision } from '../../core/precision.ts';
 import type { Speedup } from '../../eval/index.ts';
+import { DEFAULT_COSTS } from '../../plan/index.ts';
 import type { BenchReport } from '../bench.ts';
 import type { Build, BuildOptions } from './options.ts';
 import { refuseSlower } from './verdict.ts';
@@ -48,6 +49,7 @@ function measured(dtype: 'fp32' | 'int8' | 'int4', options: Partial<BuildOptions
     precision: choosePrecision(dtype),
     host: { kind: 'native' },
     engine: 'native',
+    costs: DEFAULT_COSTS.native,
     options: { checkpoint: './model', output: './sparse', preset, dtype, ...options, texts },
   };
   return build;
