@@ -113,7 +113,9 @@ for (const dtype of options.dtypes.split(',')) {
   }
 }
 if (!options.make) {
-  const titles = ['dense ms', 'measured', 'error', 'sparse ms', 'measured', 'error', 'expected ratio', 'measured'];
-  for (const cells of [[`${model}, ${engine}`, ...titles], titles.map(() => '---').concat('---'), ...rows])
-    console.log(`| ${cells.join(' | ')} |`);
+  const halves = ['dense', 'sparse'].flatMap((which) =>
+    ['ms, expected', 'ms', 'error'].map((what) => `${which} ${what}`),
+  );
+  const titles = [`${model}, ${engine}`, ...halves, 'ratio expected', 'ratio'];
+  for (const cells of [titles, titles.map(() => '---'), ...rows]) console.log(`| ${cells.join(' | ')} |`);
 }

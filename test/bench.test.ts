@@ -264,6 +264,31 @@ const SCRIPTS: readonly Script[] = [
     ],
   },
   {
+    script: 'costs.ts',
+    args: [
+      ...['--dtypes', 'fp32,int4', '--plans', 'top-k:0.5,ffn-skip:0.1', '--engine', 'stock', ...toy],
+      ...['--repeats', '1', '--rounds', '1', '--threads', '1', '--cache', join(work, 'no-cache')],
+    ],
+    needs: [],
+    tables: [
+      {
+        columns: {
+          'tiny-llama, stock': NAME,
+          ...Object.fromEntries(
+            ['dense', 'sparse'].flatMap((which) => [
+              [`${which} ms, expected`, NUMBER],
+              [`${which} ms`, NUMBER],
+              [`${which} error`, /^-?\d+\.\d %$/],
+            ]),
+          ),
+          'ratio expected': NUMBER,
+          ratio: NUMBER,
+        },
+        rows: 4,
+      },
+    ],
+  },
+  {
     script: 'kernels.ts',
     args: ['--python', python, '--rounds', '1', '--layers', '1', '--threads', '1'],
     needs: ['native', 'python'],

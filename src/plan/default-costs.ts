@@ -1,38 +1,32 @@
-/** The costs of a host that was never measured: `lacuna host` on one kind of processor, on two threads. */
+/**
+ * The costs of a host that `lacuna host` was never run on, for two threads of a processor with AVX-512. Rough: they are
+ * reckoned from measured blocks and decode steps (docs/operators.md, docs/benchmarks.md) and were not fitted.
+ */
 import { COSTS_FORMAT, COSTS_VERSION, type HostCosts, type StorageCosts } from '../core/host-costs.ts';
 import type { HostKind } from '../core/host-kind.ts';
 
-const MEASURED_ON = {
-  processor: 'Intel(R) Xeon(R) Processor',
-  threads: 2,
-  onnxruntime: '1.30.0',
-  lacuna: '0.1.0',
-} as const;
+const RECKONED_FOR = { processor: 'x86-64 with AVX-512', threads: 2, onnxruntime: '1.30.0', lacuna: '0.1.0' } as const;
 
-function defaults(host: HostKind, precisions: Readonly<Record<string, StorageCosts>>): HostCosts {
-  const key = { host, ...MEASURED_ON, operatorSet: host === 'native' ? 2 : null };
+function hostCosts(host: HostKind, precisions: Readonly<Record<string, StorageCosts>>): HostCosts {
+  const key = { host, ...RECKONED_FOR, operatorSet: host === 'native' ? 2 : null };
   return { format: COSTS_FORMAT, version: COSTS_VERSION, key, precisions };
 }
 
-const GUESS: StorageCosts = {
-  step: 2e-4,
-  head: 3e-11,
-  layer: 2e-5,
-  product: 3e-11,
-  cache: 1e-11,
-  block: 2e-5,
-  choose: 1e-5,
-  scan: 3e-11,
-  gather: 3e-5,
-  row: 3.5e-11,
-  test: 1e-5,
-  skipped: 1e-6,
+/** Kernels read weights at the rate of memory, records of chosen neurons at two thirds of it, and half of a head in blocks. */
+const KERNELS: StorageCosts = {
+  ...{ step: 1e-4, head: 32e-12, layer: 6e-6, product: 32e-12, cache: 30e-12, block: 6e-6 },
+  ...{ choose: 5e-6, scan: 32e-12, gather: 0, row: 48e-12, test: 5e-6, skipped: 2e-6 },
 };
 
+/** `product` by precision. Every small operator counts, and the whole cache is copied. */
+const bodies = (product: number): StorageCosts => ({
+  ...{ step: 5e-4, head: product, layer: 110e-6, product, cache: 590e-12, block: 20e-6 },
+  ...{ choose: 30e-6, scan: product, gather: 30e-6, row: 3 * product, test: 60e-6, skipped: 16e-6 },
+});
+
+/** A precision without an entry has the costs of the larger one before it. */
 export const DEFAULT_COSTS: Readonly<Record<HostKind, HostCosts>> = {
-  native: defaults('native', { fp32: GUESS }),
-  stock: defaults('stock', {
-    fp32: { ...GUESS, choose: 3e-5, gather: 3e-5, row: 9e-11, test: 6e-5, skipped: 1.6e-5 },
-    int8: { ...GUESS, product: 42e-12, scan: 42e-12, choose: 3e-5, test: 6e-5, skipped: 1.6e-5 },
-  }),
+  native: hostCosts('native', { fp32: KERNELS, int8: { ...KERNELS, head: 18e-12 } }),
+  // A weight takes 120, 45 and 28 picoseconds.
+  stock: hostCosts('stock', { fp32: bodies(30e-12), int8: bodies(42e-12), int4: { ...bodies(50e-12), head: 42e-12 } }),
 };

@@ -43,7 +43,7 @@ describe('fitCosts', () => {
   it('predicts other steps to less than the noise of those measured', () => {
     fc.assert(
       fc.property(costs, fc.integer(), (known, seed) => {
-        const found = fitCosts(stepsOf(known, 60, 0.02, seed));
+        const found = fitCosts(stepsOf(known, 200, 0.02, seed));
         const errors = stepsOf(known, 20, 0, seed + 1).map(({ terms, seconds }) => timeOf(found, terms) / seconds - 1);
         expect(errors.reduce((sum, error) => sum + Math.abs(error), 0) / errors.length).toBeLessThan(0.02);
       }),

@@ -175,50 +175,64 @@ function checkpointOf(shape: StepShape): Checkpoint {
       tie_word_embeddings: true,
     },
     generationConfig: undefined,
-    tensors: new Map(shapes.map(([name, size]) => [name, madeUp(size)])),
+    tensors: new Map(shapes.map(([name, size], place) => [name, madeUp(size, place)])),
     files: new Map(),
     fingerprint: '',
   };
 }
 
 /** Norms of 1; matrices with rows of length 1, so that a normed input has products of deviation 1. */
-function madeUp(shape: readonly number[]): TensorExpr {
+function madeUp(shape: readonly number[], place: number): TensorExpr {
   if (shape.length === 1) return float32Tensor(new Float32Array(shape[0]).fill(1));
   // Entries are evenly spread from -1 to 1, whose variance is 1 / 3.
-  return multiplyConstant(filled('floats', { dtype: 'float32', shape }), Math.sqrt(3 / shape[1]));
+  return multiplyConstant(filled('floats', { dtype: 'float32', shape }, place), Math.sqrt(3 / shape[1]));
 }
 
 /** The graph with random codes in place of those that a search would find: a kernel takes as long, and writing is quick. */
 function withMadeUpCodes(graph: Graph): Graph {
-  return { ...graph, initializers: graph.initializers.map(({ name, data }) => ({ name, data: withoutSearch(data) })) };
+  // The same for every tensor that is made of a matrix, as a head and an embedding that share it.
+  const places = new Map<TensorExpr, number>();
+  const codesOf = (expr: QuantizeTensor): TensorExpr => {
+    const place = places.get(expr.from) ?? places.size;
+    places.set(expr.from, place);
+    return expr.dtype === 'uint8' ? filled('bytes', expr, place) : scalesOf(expr, place);
+  };
+  const initializers = graph.initializers.map(({ name, data }) => ({ name, data: withoutSearch(data, codesOf) }));
+  return { ...graph, initializers };
 }
 
-function withoutSearch(expr: TensorExpr): TensorExpr {
+function withoutSearch(expr: TensorExpr, codesOf: (expr: QuantizeTensor) => TensorExpr): TensorExpr {
   switch (expr.kind) {
     case 'quantize':
       return codesOf(expr);
     case 'concat':
     case 'records':
-      return { ...expr, parts: expr.parts.map(withoutSearch) };
+      return { ...expr, parts: expr.parts.map((part) => withoutSearch(part, codesOf)) };
     case 'cast':
     case 'transpose':
     case 'rows':
     case 'regroup':
-      return { ...expr, from: withoutSearch(expr.from) };
+      return { ...expr, from: withoutSearch(expr.from, codesOf) };
     default:
       return expr;
   }
 }
 
-/** Evenly spread codes of b bits have a deviation of 2^b / sqrt(12). */
-function codesOf({ dtype, shape, scheme, from }: QuantizeTensor): TensorExpr {
-  if (dtype === 'uint8') return filled('bytes', { dtype, shape });
+/**
+ * Evenly spread codes of b bits have a deviation of 2^b / sqrt(12), and their mean lies half a code off the zero. So signs of
+ * scales are random: otherwise all neurons would turn one way, more so from layer to layer.
+ */
+function scalesOf({ shape, scheme, from }: QuantizeTensor, place: number): TensorExpr {
   const scale = Math.sqrt(12 / from.shape[1]) / 2 ** scheme.bits;
-  return cast(float32Tensor(new Float32Array(elementCount(shape)).fill(scale), shape), 'float16');
+  const signs = poolOf('bytes');
+  const start = place * STRIDE;
+  const signed = (at: number) => ((signs[(start + at) % POOL_BYTES] & 1) === 0 ? scale : -scale);
+  const values = Float32Array.from({ length: elementCount(shape) }, (_, at) => signed(at));
+  return cast(float32Tensor(values, shape), 'float16');
 }
 
 /** What made-up weights are cut from. */
-const POOL_BYTES = 16 << 20;
+const POOL_BYTES = 32 << 20;
 
 type PoolKind = 'floats' | 'bytes';
 
@@ -230,26 +244,33 @@ function poolOf(kind: PoolKind): Uint8Array {
   return pool;
 }
 
-/** Numerical Recipes' linear congruential generator: random enough for arithmetic. */
+/** Marsaglia's xorshift (2003), whose bytes are all random enough for arithmetic. */
 function randomBytes(kind: PoolKind): Uint8Array {
   const words = new Int32Array(POOL_BYTES / 4);
   let state = 1;
   for (let at = 0; at < words.length; at++) {
-    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
     words[at] = state;
   }
   return new Uint8Array(kind === 'bytes' ? words.buffer : Float32Array.from(words, (word) => word / 2 ** 31).buffer);
 }
 
-/** A tensor of random entries, in parts that each fit in the pool. */
-function filled(kind: PoolKind, { dtype, shape }: TypedExpr): TensorExpr {
+/** Bytes from one matrix's part of the pool to the next one's: no whole number of any row, so that no two rows are equal. */
+const STRIDE = 4 * 99_991;
+
+/** A tensor of random entries, in parts that each fit in half of the pool. Tensors of other places have other entries. */
+function filled(kind: PoolKind, { dtype, shape }: TypedExpr, place: number): TensorExpr {
   const pool = poolOf(kind);
+  const half = POOL_BYTES / 2;
   const [rows, ...rest] = shape;
   const rowBytes = byteLength(dtype, rest);
-  const most = Math.max(1, Math.floor(POOL_BYTES / rowBytes));
+  const most = Math.max(1, Math.floor(half / rowBytes));
   const parts = Array.from({ length: Math.ceil(rows / most) }, (_, at): BytesTensor => {
     const count = Math.min(most, rows - at * most);
-    return { kind: 'bytes', dtype, shape: [count, ...rest], bytes: pool.subarray(0, count * rowBytes) };
+    const start = ((place + at) * STRIDE) % half;
+    return { kind: 'bytes', dtype, shape: [count, ...rest], bytes: pool.subarray(start, start + count * rowBytes) };
   });
   return parts.length === 1 ? parts[0] : concatRows(parts);
 }
