@@ -96,6 +96,11 @@ ROWS = {
     "int8": lacuna("--dtype", "int8"),
     "int8 --asymmetric": lacuna("--dtype", "int8", "--asymmetric"),
     "int8 --data": lacuna("--dtype", "int8", "--data", FIT),
+    **{
+        f"{name} --data{zero_points}": lacuna("--dtype", name, "--data", FIT, *zero_points.split())
+        for name in ("int6", "int5")
+        for zero_points in ("", " --asymmetric")
+    },
     "int4 --data": lacuna("--dtype", "int4", "--data", FIT),
     "int4 --data --asymmetric": lacuna("--dtype", "int4", "--data", FIT, "--asymmetric"),
     "int4 --data --rounding search": lacuna("--dtype", "int4", "--data", FIT, "--rounding", "search"),

@@ -131,11 +131,11 @@ describe('usage', () => {
     [['convrt', tinyLlama], /Did you mean convert\?/],
     [
       ['sparsify', tinyLlama, '--plan', 'x', '-o', 'y', '--dtype', 'q4'],
-      /Expected fp32, fp16, bf16, int8, int4 for dtype but received "q4"/,
+      /Expected fp32, fp16, bf16, int8, int6, int5, int4 for dtype but received "q4"/,
     ],
     [
       ['build', tinyLlama, '-o', 'y', '--preset', 'top-k', '--dtype', 'q4'],
-      /fp32, fp16, bf16, int8, int4 for dtype but received "q4"/,
+      /fp32, fp16, bf16, int8, int6, int5, int4 for dtype but received "q4"/,
     ],
     [['plan', 'x', '-o', 'y', '--preset', 'magic'], new RegExp(`Allowed choices are ${PRESETS.join(', ')}`)],
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share between 0 and 1/],
@@ -148,7 +148,10 @@ describe('usage', () => {
     [['bench', 'x', '--gguf', 'y'], /--peers is not given/],
     [['eval', 'x', '--tokens', 'many'], /whole number of at least 1/],
     [['calibrate', tinyLlama, '-o', 's.json', '--shard', '4/4'], /0 <= i < n/],
-    [['convert', tinyLlama, '-o', 'x', '--dtype', 'q4'], /Expected fp32, fp16, bf16, int8, int4 for --dtype .* "q4"/],
+    [
+      ['convert', tinyLlama, '-o', 'x', '--dtype', 'q4'],
+      /Expected fp32, fp16, bf16, int8, int6, int5, int4 for --dtype .* "q4"/,
+    ],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'fp32, int3'], /int4 for --dtype but received "int3"/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'int4,fp32'], /fp32 comes first[\s\S]*--dtype fp32,int4/],
     [['convert', tinyLlama, '-o', 'x', '--dtype', 'fp32,fp16', '--importance', 'x'], /fp32, fp16 searches no scales/],

@@ -25,7 +25,7 @@ const WRONG: Readonly<Record<string, readonly [() => Promise<unknown>, RegExp]>>
   'a precision that there is not': [
     // @ts-expect-error
     () => convert({ ...source, dtype: 'int3' }),
-    /^Expected fp32, fp16, bf16, int8, int4 for dtype but received "int3"$/,
+    /^Expected fp32, fp16, bf16, int8, int6, int5, int4 for dtype but received "int3"$/,
   ],
   'one of several precisions': [
     // @ts-expect-error
@@ -116,7 +116,7 @@ const WRONG: Readonly<Record<string, readonly [() => Promise<unknown>, RegExp]>>
   'a host': [
     // @ts-expect-error
     () => build({ ...source, preset: { preset: 'top-k', host: { kind: 'stock', dtype: 'fp16' } } }),
-    /^Expected fp32, bf16, int8, int4 for preset\.host\.dtype but received "fp16"$/,
+    /^Expected fp32, bf16, int8, int6, int5, int4 for preset\.host\.dtype but received "fp16"$/,
   ],
   'an engine': [
     // @ts-expect-error
@@ -249,8 +249,10 @@ describe('any value at all of any field', () => {
 
 describe('the types', () => {
   it('are those of the tables', () => {
-    expectTypeOf<lacuna.PrecisionName>().toEqualTypeOf<'fp32' | 'fp16' | 'bf16' | 'int8' | 'int4'>();
-    expectTypeOf<lacuna.SparsePrecision>().toEqualTypeOf<'fp32' | 'fp16' | 'bf16' | 'int8' | 'int4'>();
+    expectTypeOf<lacuna.PrecisionName>().toEqualTypeOf<'fp32' | 'fp16' | 'bf16' | 'int8' | 'int6' | 'int5' | 'int4'>();
+    expectTypeOf<lacuna.SparsePrecision>().toEqualTypeOf<
+      'fp32' | 'fp16' | 'bf16' | 'int8' | 'int6' | 'int5' | 'int4'
+    >();
     expectTypeOf<lacuna.BlockSize>().toEqualTypeOf<16 | 32 | 64 | 128>();
     expect(lacuna.PRECISION_NAMES).toContain('int4');
   });

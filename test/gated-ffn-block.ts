@@ -1,7 +1,7 @@
 /** GatedFFN on small random blocks: calls, what plain loops make of them, and how far float32 may be from that. */
 import { CHOICES, type NeuronChoice } from '../src/core/choice.ts';
 import type { RuntimeTensor } from '../src/core/runner.ts';
-import { STORAGES, type Storage } from '../src/ops/gated-ffn/storages.ts';
+import { BLOCK_STORAGES, STORAGES, type Storage } from '../src/ops/gated-ffn/storages.ts';
 import {
   type GatedFfnVariant,
   gatedFfnBody,
@@ -229,7 +229,7 @@ function roundedProducts({ ffn, storage }: Block, x: Float32Array, { act }: Want
 
 /** The same by the products themselves. */
 export function roundingOf(storage: Storage, products: readonly number[], down: FfnWeights['down']): number {
-  if (storage !== 'int8' && storage !== 'int4') return 0;
+  if (!BLOCK_STORAGES.some((name) => name === storage)) return 0;
   const halfSteps = products.map((_, j) => {
     const start = Math.floor(j / 32) * 32;
     return Math.max(...products.slice(start, start + 32).map(Math.abs)) / 254;

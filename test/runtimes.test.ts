@@ -2,7 +2,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { PRECISION_NAMES, type PrecisionName, VOCABULARY_NAMES, type VocabularyName } from '../src/core/precision.ts';
+import {
+  IN_BLOCKS,
+  PRECISION_NAMES,
+  type PrecisionName,
+  VOCABULARY_NAMES,
+  type VocabularyName,
+} from '../src/core/precision.ts';
 import { convert } from '../src/index.ts';
 import { root, temporaryFolder, tinyLlama } from './temporary.ts';
 
@@ -63,7 +69,7 @@ describe('the oldest ONNX Runtime', () => {
 
   it('in README and docs/precisions.md', () => {
     const [floats, blocks] = [plain[0].version, plain[plain.length - 1].version];
-    const sentence = `needs ONNX Runtime ${floats} or newer; int8 and int4 need ${blocks}, and models with a sliding window, as Gemma 2 and 3, need ${windowed.version}`;
+    const sentence = `needs ONNX Runtime ${floats} or newer; ${IN_BLOCKS} need ${blocks}, and models with a sliding window, as Gemma 2 and 3, need ${windowed.version}`;
     expect(documented('README.md').replaceAll('\n', ' ')).toContain(sentence);
     for (const dtype of PRECISION_NAMES)
       expect(documented('docs/precisions.md'), dtype).toMatch(

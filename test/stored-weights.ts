@@ -1,9 +1,10 @@
 /** Random FFN weights that a storage holds exactly, as numbers and as the tensors that GatedFFN takes. */
 import type { FfnMatrix } from '../src/core/choice.ts';
 import type { DType } from '../src/core/dtype.ts';
-import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
+import { type BytesTensor, type CodeBits, float32Tensor, hasPlanes } from '../src/core/tensor.ts';
 import type { Storage } from '../src/ops/index.ts';
 import { castFloats } from '../src/quantize/float-cast.ts';
+import { setInPlanes } from './code-planes.ts';
 
 type Rows = readonly ArrayLike<number>[];
 
@@ -30,14 +31,18 @@ export function storedWeights(
   recorded: readonly FfnMatrix[],
   next: (count: number) => Float32Array,
 ): StoredWeights {
-  const matrices = {
-    fp32: plainRows,
-    fp16: float16Rows,
-    bf16: bfloat16Rows,
-    int8: undefined,
-    int4: undefined,
-  }[storage];
-  if (matrices === undefined) return blockWeights(storage === 'int8' ? 8 : 4, sizes, recorded, next);
+  const matrices = (
+    {
+      fp32: plainRows,
+      fp16: float16Rows,
+      bf16: bfloat16Rows,
+      int8: 8,
+      int6: 6,
+      int5: 5,
+      int4: 4,
+    } as const satisfies Record<Storage, unknown>
+  )[storage];
+  if (typeof matrices === 'number') return blockWeights(matrices, sizes, recorded, next);
   const widths = [sizes.gate, sizes.up, sizes.h];
   const [gate, up, down] = widths.map((width) => matrices(Array.from({ length: sizes.d }, () => next(width))));
   return {
@@ -82,7 +87,7 @@ export function int4Rows(rows: number, columns: number, next: (count: number) =>
 }
 
 /** Matrices in blocks of so many bits. */
-function blockMatrices(bits: 4 | 8, next: (count: number) => Float32Array) {
+function blockMatrices(bits: CodeBits, next: (count: number) => Float32Array) {
   const zero = 2 ** (bits - 1);
   const codes = (count: number) => Array.from(next(count), (value) => Math.floor(zero + zero * value));
   // Whole 1024ths of a number from 1 to 2, which float16 has all of.
@@ -108,15 +113,15 @@ function blockMatrices(bits: 4 | 8, next: (count: number) => Float32Array) {
 
 /** Scales of gate and up differ from block to block. */
 function blockWeights(
-  bits: 4 | 8,
+  bits: CodeBits,
   { d, h, gate: gateColumns, up: upColumns }: FfnSizes,
   recorded: readonly FfnMatrix[],
   next: (count: number) => Float32Array,
 ): StoredWeights {
   const { random } = blockMatrices(bits, next);
   const [gate, up] = [random(d, gateColumns), random(d, upColumns)];
-  const isTurnable = bits === 4 && recorded.includes('down');
-  const { down, columns } = isTurnable ? turnableDown(d, h, next) : blockDown(bits, d, h, next);
+  const isTurnable = bits < 8 && recorded.includes('down');
+  const { down, columns } = isTurnable ? turnableDown(bits, d, h, next) : blockDown(bits, d, h, next);
   return {
     rows: { gate: gate.rows, up: up.rows, down: down.rows },
     tensors: {
@@ -183,7 +188,7 @@ function planes(rows: number, columns: number, next: (count: number) => Float32A
  * `down` by neurons, and as the body takes it. Its scales differ from one 32 outputs to the next but are one for all neurons, so
  * that it is the same matrix in blocks along either axis.
  */
-function blockDown(bits: 4 | 8, d: number, h: number, next: (count: number) => Float32Array) {
+function blockDown(bits: CodeBits, d: number, h: number, next: (count: number) => Float32Array) {
   const { codes, scale, matrix } = blockMatrices(bits, next);
   const all = codes(d * h);
   const perOutput = Array.from(next(Math.ceil(h / BLOCK)), scale);
@@ -198,15 +203,16 @@ function blockDown(bits: 4 | 8, d: number, h: number, next: (count: number) => F
 }
 
 /**
- * `down` by neurons in 4 bits, and the same numbers as the body takes them, in 8: a neuron's scales are one to fifteen times those
- * that the body has for all of them.
+ * `down` by neurons in fewer than 8 bits, and the same numbers as the body takes them, in 8: a neuron's scales are whole
+ * multiples of those that the body has for all of them, from 1 to 15 in 4 bits.
  */
-function turnableDown(d: number, h: number, next: (count: number) => Float32Array) {
-  const { codes, matrix } = blockMatrices(4, next);
+function turnableDown(bits: CodeBits, d: number, h: number, next: (count: number) => Float32Array) {
+  const { codes, matrix } = blockMatrices(bits, next);
+  const middle = 2 ** (7 - bits);
   const all = codes(d * h);
   // Whole 64ths, of which float16 has all multiples.
   const perOutput = Array.from(next(Math.ceil(h / BLOCK)), (value) => Math.round(64 * (1.5 + value / 2)) / 64 / 64);
-  const multiples = Array.from(next(d), (value) => 8 + Math.round(7 * value));
+  const multiples = Array.from(next(d), (value) => middle + Math.round((middle - 1) * value));
   const down = matrix(
     d,
     h,
@@ -218,7 +224,7 @@ function turnableDown(d: number, h: number, next: (count: number) => Float32Arra
     { length: h * blocksOfNeurons },
     (_, at) => perOutput[Math.floor(Math.floor(at / blocksOfNeurons) / BLOCK)],
   );
-  const code = (i: number, j: number) => 128 + multiples[j] * (all[j * h + i] - 8);
+  const code = (i: number, j: number) => 128 + multiples[j] * (all[j * h + i] - 2 ** (bits - 1));
   const columns = blockMatrices(8, next).matrix(h, d, code, columnScales);
   return { down, columns: { down: columns.codes, down_scales: columns.scales } };
 }
@@ -235,22 +241,24 @@ function joined(neurons: number, parts: readonly BytesTensor[]) {
   return tensor('uint8', [neurons, rows[0].length], Uint8Array.from(rows.flat()));
 }
 
-/** Codes as MatMulNBits packs them; a last block that is not full is filled up with zeros. */
+/** Codes as MatMulNBits packs them, or in planes; a last block that is not full is filled up with zeros. */
 function packed(
-  bits: 4 | 8,
+  bits: CodeBits,
   rows: number,
   columns: number,
   code: (row: number, column: number) => number,
 ): BytesTensor {
   const blocks = Math.ceil(columns / BLOCK);
-  const bytes = new Uint8Array((rows * blocks * BLOCK * bits) / 8);
+  const rowBytes = (blocks * BLOCK * bits) / 8;
+  const bytes = new Uint8Array(rows * rowBytes);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < blocks * BLOCK; column++) {
       const value = column < columns ? code(row, column) : 2 ** (bits - 1);
       const at = row * blocks * BLOCK + column;
       if (bits === 8) bytes[at] = value;
-      else bytes[at >> 1] |= value << (4 * (at & 1));
+      else if (bits === 4) bytes[at >> 1] |= value << (4 * (at & 1));
+      else setInPlanes(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), column, bits, value);
     }
   }
-  return tensor('uint8', [rows, blocks, (BLOCK * bits) / 8], bytes);
+  return tensor('uint8', hasPlanes(bits) ? [rows, bits, blocks * 4] : [rows, blocks, (BLOCK * bits) / 8], bytes);
 }

@@ -5,9 +5,10 @@ import { weightBytesOf } from '../../formats/onnx/layout.ts';
 import { type Attribute, attr, BASE_OPSETS, type Graph } from '../../src/core/graph.ts';
 import { GraphBuilder, value } from '../../src/core/graph-builder.ts';
 import { choosePrecision } from '../../src/core/precision.ts';
-import { type BlockScheme, float32Tensor, quantize } from '../../src/core/tensor.ts';
+import { type BlockScheme, float32Tensor, hasPlanes, quantize } from '../../src/core/tensor.ts';
 import { createOpenGraph } from '../../src/runtime/open-graph.ts';
 import { readTensorBytes } from '../../src/tensors/index.ts';
+import { codeInPlanes } from '../../test/code-planes.ts';
 import { float16Numbers } from '../../test/float16.ts';
 import { seededFloats } from '../../test/random.ts';
 import type { Weight } from '../weights.ts';
@@ -22,8 +23,8 @@ function weightOf(columns: number): Weight {
   return { name: 'weight', data, precision: choosePrecision('int4'), importance: undefined };
 }
 
-const cases = ([4, 8] as const).flatMap((bits) =>
-  [16, 32, 64, 128].flatMap((blockSize) =>
+const cases = ([4, 5, 6, 8] as const).flatMap((bits) =>
+  (hasPlanes(bits) ? [32] : [16, 32, 64, 128]).flatMap((blockSize) =>
     // Whole blocks, and a last block that is not full.
     [256, 200].flatMap((columns) =>
       [true, false].map((symmetric) => ({
@@ -40,18 +41,25 @@ async function dequantized({ data }: Weight, scheme: BlockScheme): Promise<Float
   const columns = data.shape[1];
   const blocks = Math.ceil(columns / blockSize);
   const { codes, scales, zeroPoints } = quantize(data, scheme);
-  const [codeBytes, zeroBytes] = await Promise.all([codes, zeroPoints].map((part) => part && readTensorBytes(part)));
+  const codeBytes = await readTensorBytes(codes);
+  const zeroBytes = zeroPoints && (await readTensorBytes(zeroPoints));
   const scale = float16Numbers(await readTensorBytes(scales));
-  const codeAt = (bytes: Uint8Array | undefined, start: number, index: number) => {
-    if (bytes === undefined) return 2 ** (bits - 1);
-    return bits === 8 ? bytes[start + index] : (bytes[start + (index >> 1)] >> (4 * (index & 1))) & 15;
+  const codeAt = (bytes: Uint8Array, start: number, index: number) =>
+    bits === 4 ? (bytes[start + (index >> 1)] >> (4 * (index & 1))) & 15 : bytes[start + index];
+  const zeroAt = (row: number, block: number) => {
+    if (zeroBytes === undefined) return 2 ** (bits - 1);
+    return hasPlanes(bits)
+      ? zeroBytes[row * blocks + block] - 128 + 2 ** (bits - 1)
+      : codeAt(zeroBytes, row * Math.ceil((blocks * bits) / 8), block);
   };
   return Float64Array.from({ length: OUT * columns }, (_, i) => {
     const [row, column] = [Math.floor(i / columns), i % columns];
     const block = Math.floor(column / blockSize);
-    const code = codeAt(codeBytes, (row * blocks * blockSize * bits) / 8, column);
-    const zeroPoint = codeAt(zeroBytes, row * Math.ceil((blocks * bits) / 8), block);
-    return scale[row * blocks + block] * (code - zeroPoint);
+    const start = (row * blocks * blockSize * bits) / 8;
+    const code = hasPlanes(bits)
+      ? codeInPlanes(codeBytes.subarray(start, start + (blocks * blockSize * bits) / 8), column, bits)
+      : codeAt(codeBytes, start, column);
+    return scale[row * blocks + block] * (code - zeroAt(row, block));
   });
 }
 

@@ -1,7 +1,8 @@
 /** Weights stored in blocks: ONNX Runtime's operators that multiply by them and look up rows in them. */
 import { type Attribute, attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
-import { type BlockScheme, quantize, type TensorExpr } from '../../src/core/tensor.ts';
+import { joinPlanes } from '../../src/core/planes.ts';
+import { type BlockScheme, hasPlanes, quantize, type TensorExpr } from '../../src/core/tensor.ts';
 import type { Weight } from '../weights.ts';
 
 /** Lets kernels round activations to int8 in blocks: several times faster, and far more exact than 4-bit weights. */
@@ -11,23 +12,25 @@ const INT8_ACTIVATIONS = 4;
 export function blockProduct(g: GraphBuilder, x: string, weight: Weight, scheme: BlockScheme, output: string): string {
   const { name, data, importance, rounded } = weight;
   const { codes, scales, zeroPoints } = rounded ?? quantize(data, scheme, importance);
+  const { bits } = scheme;
   const attributes: Record<string, Attribute> = {
     K: attr.int(data.shape[1]),
     N: attr.int(data.shape[0]),
-    bits: attr.int(scheme.bits),
+    bits: attr.int(hasPlanes(bits) ? 8 : bits),
     block_size: attr.int(scheme.blockSize),
     accuracy_level: attr.int(INT8_ACTIVATIONS),
   };
   const widened = g.cast(g.initializer(`${name}.scales`, scales), 'float32', g.fresh('float32'));
-  const inputs = [x, g.initializer(`${name}.codes`, codes), widened];
+  const stored = g.initializer(`${name}.codes`, codes);
+  const inputs = [x, hasPlanes(bits) ? joinPlanes(g, stored, bits) : stored, widened];
   if (zeroPoints !== undefined) inputs.push(g.initializer(`${name}.zero_points`, zeroPoints));
   return g.contrib('MatMulNBits', inputs, { attributes, outputs: [output] });
 }
 
-/** Whether rows of a table with this many columns can be looked up: GatherBlockQuantized needs whole blocks. */
+/** Whether rows of a table with this many columns can be looked up: GatherBlockQuantized needs whole blocks, and no planes. */
 export function canLookUp(columns: number, { bits, blockSize }: BlockScheme): boolean {
   // The zero points of a row share no byte with the next row's.
-  return columns % blockSize === 0 && (columns / blockSize) * bits >= 8;
+  return !hasPlanes(bits) && columns % blockSize === 0 && (columns / blockSize) * bits >= 8;
 }
 
 /**

@@ -1,8 +1,18 @@
 /** Sound calls of every operator of the `lacuna` domain, with sizes around those where kernels change their method. */
 
 import { CHOICES, MODES } from '../../src/core/choice.ts';
+import { precisionNamed } from '../../src/core/precision.ts';
+import { quantizedParts } from '../../src/core/tensor.ts';
 import { contractOf, type OperatorContract, type OperatorName, opTypeOf } from '../../src/ops/contract.ts';
-import { ACTIVATIONS, isForStorage, recordedBy, STORAGES, type Storage } from '../../src/ops/index.ts';
+import {
+  ACTIVATIONS,
+  BLOCK_STORAGES,
+  type BlockStorage,
+  isForStorage,
+  recordedBy,
+  STORAGES,
+  type Storage,
+} from '../../src/ops/index.ts';
 import type { Random } from '../harness/random.ts';
 import type { AttributeValue, HostileNode, Tensor } from './hostile-node.ts';
 import { bools, codes, floats, integers } from './tensors.ts';
@@ -20,7 +30,6 @@ const MOST_POSITIONS = 300;
 
 const BLOCK = 32;
 const blocksOf = (width: number) => Math.ceil(width / BLOCK);
-const codeBytes = (storage: Storage) => (storage === 'int4' ? BLOCK / 2 : BLOCK);
 
 type Tensors = Readonly<Record<string, Tensor | undefined>>;
 
@@ -140,16 +149,18 @@ function matrix(random: Random, storage: Storage, dims: readonly number[]): Tens
   return floats(random, dims, storage === 'bf16' ? 'bfloat16' : storage === 'fp16' ? 'float16' : 'float32');
 }
 
-type BlockStorage = 'int4' | 'int8';
+const isBlocked = (storage: Storage): storage is BlockStorage => BLOCK_STORAGES.some((name) => name === storage);
 
-const isBlocked = (storage: Storage): storage is BlockStorage => storage === 'int4' || storage === 'int8';
+/** Shapes of the tensors of a matrix in blocks with a zero point each. */
+const partsOf = (storage: BlockStorage, rows: number, columns: number) =>
+  quantizedParts([rows, columns], { ...precisionNamed(storage).linear, symmetric: false });
 
 /** Codes and scales of a matrix in blocks, under its name. */
-function blocked(random: Random, name: string, storage: Storage, rows: number, columns: number): Tensors {
-  const blocks = blocksOf(columns);
+function blocked(random: Random, name: string, storage: BlockStorage, rows: number, columns: number): Tensors {
+  const parts = partsOf(storage, rows, columns);
   return {
-    [name]: codes(random, [rows, blocks, codeBytes(storage)]),
-    [`${name}_scales`]: floats(random, [rows * blocks], 'float16'),
+    [name]: codes(random, parts.codes.shape),
+    [`${name}_scales`]: floats(random, parts.scales.shape, 'float16'),
   };
 }
 
@@ -162,8 +173,8 @@ function records(random: Random, neurons: number, rows: readonly number[]): Tens
   return codes(random, [neurons, Math.ceil(bytes / 64) * 64]);
 }
 
-const rowBytes = (storage: Storage, width: number, hasScales = true) =>
-  blocksOf(width) * (codeBytes(storage) + (hasScales ? 2 : 0));
+const rowBytes = (storage: BlockStorage, width: number, hasScales = true) =>
+  blocksOf(width) * (BLOCK * (precisionNamed(storage).linear.bits / 8) + (hasScales ? 2 : 0));
 
 /** The attributes of a choice on its node. */
 function choiceAttributes(random: Random, choice: (typeof CHOICES)[number] | undefined): Attributes {
@@ -183,15 +194,16 @@ function gatedFfn(draws: Draws): HostileNode {
   const stream = [b, s, h];
   const isScored = choice !== undefined && choice.cut !== 'deviation';
   const isNested = choice?.measure === 'nested';
-  const upper = isNested ? 'int4' : storage;
-  const row = rowBytes(storage, h);
-  const parts = isNested
-    ? [rowBytes('int4', h, false), rowBytes('int4', h, false), rowBytes('int8', h)]
-    : recordedBy(choice).map(() => row);
+  const partBytes = (own: BlockStorage) =>
+    isNested
+      ? [rowBytes('int4', h, false), rowBytes('int4', h, false), rowBytes('int8', h)]
+      : recordedBy(choice).map(() => rowBytes(own, h));
   const weights: Tensors = isBlocked(storage)
     ? {
-        ...blocked(call, 'gate_up', upper, 2 * d, h),
-        ...(choice === undefined ? blocked(call, 'down', storage, h, d) : { records: records(call, d, parts) }),
+        ...blocked(call, 'gate_up', isNested ? 'int4' : storage, 2 * d, h),
+        ...(choice === undefined
+          ? blocked(call, 'down', storage, h, d)
+          : { records: records(call, d, partBytes(storage)) }),
       }
     : Object.fromEntries(['gate', 'up', 'down'].map((name) => [name, matrix(call, storage, [d, h])]));
   return nodeOf(draws, {
@@ -230,12 +242,13 @@ function splitFfn(draws: Draws): HostileNode {
   const gateInputs = 1 + chosen.int(70);
   const h = gateInputs + sizes.pick(SIZES);
   const choice = { measure: 'gate', cut: 'deviation', mode: chosen.pick(MODES) } as const;
-  const recorded = recordedBy(choice).map((name) => rowBytes(storage, name === 'up' ? h - gateInputs : h));
+  const recorded = (own: BlockStorage) =>
+    recordedBy(choice).map((name) => rowBytes(own, name === 'up' ? h - gateInputs : h));
   const weights: Tensors = isBlocked(storage)
     ? {
         ...blocked(call, 'gate', storage, d, gateInputs),
         ...blocked(call, 'up', storage, d, h - gateInputs),
-        records: records(call, d, recorded),
+        records: records(call, d, recorded(storage)),
       }
     : {
         gate: matrix(call, storage, [d, gateInputs]),
@@ -265,7 +278,7 @@ interface BlockVariant {
 
 function blockVariant(random: Random): BlockVariant {
   return {
-    storage: random.pick(['int4', 'int8'] as const),
+    storage: random.pick(BLOCK_STORAGES),
     isAsymmetric: random.chance(0.5),
     isBiased: random.chance(0.5),
   };
@@ -273,11 +286,10 @@ function blockVariant(random: Random): BlockVariant {
 
 /** A matrix with what its variant stores beside codes and scales. */
 function stored(random: Random, name: string, variant: BlockVariant, rows: number, columns: number): Tensors {
-  const blocks = blocksOf(columns);
-  const zeroBytes = variant.storage === 'int4' ? Math.ceil(blocks / 2) : blocks;
+  const { zeroPoints } = partsOf(variant.storage, rows, columns);
   return {
     ...blocked(random, name, variant.storage, rows, columns),
-    ...(variant.isAsymmetric && { [`${name}_zero_points`]: codes(random, [rows * zeroBytes]) }),
+    ...(variant.isAsymmetric && { [`${name}_zero_points`]: codes(random, zeroPoints?.shape ?? []) }),
     ...(variant.isBiased && { [`${name}_bias`]: floats(random, [rows]) }),
   };
 }

@@ -85,7 +85,8 @@ struct StorageName {
 };
 constexpr StorageName kStorages[] = {
     {Storage::kFp32, "fp32", 4},      {Storage::kBf16, "bf16", 2},      {Storage::kFp16, "fp16", 2},
-    {Storage::kInt8, "int8", 1.0625}, {Storage::kInt4, "int4", 0.5625}};
+    {Storage::kInt8, "int8", 1.0625}, {Storage::kInt6, "int6", 0.8125}, {Storage::kInt5, "int5", 0.6875},
+    {Storage::kInt4, "int4", 0.5625}};
 
 // Weights of a model file start at a page.
 template <typename T>
@@ -105,7 +106,7 @@ class Weights {
  public:
   Weights(const StorageName& storage, size_t rows, size_t width, uint32_t seed) {
     const size_t blocks = Blocks(width);
-    const size_t bytes = IsBlocked(storage.storage) ? rows * blocks * (storage.storage == Storage::kInt4 ? 16 : 32)
+    const size_t bytes = IsBlocked(storage.storage) ? rows * blocks * BlockBytes(storage.storage)
                                                     : rows * width * static_cast<size_t>(storage.bytes);
     data_.resize(bytes);
     std::mt19937 random(seed);
@@ -129,7 +130,7 @@ class Weights {
         const uint32_t bits = random();
         std::memcpy(&data_[i], &bits, 4);
       }
-      const float scale = storage.storage == Storage::kInt4 ? 0.007f : 0.0004f;
+      const float scale = 0.056f / static_cast<float>(1 << (CodeBits(storage.storage) - 1));
       scales_.assign(rows * blocks, reference::Fp16Of({scale})[0]);
     }
   }

@@ -1,4 +1,4 @@
-// Products of coded inputs with rows of 8-bit or 4-bit weights, in blocks of 32 with a float16 scale each, row after
+// Products of coded inputs with rows of 4-bit to 8-bit weights, in blocks of 32 with a float16 scale each, row after
 // row, for one token or several.
 //
 // An input is also coded to 8 bits in blocks, so that four products take one lane of an instruction. The offset of a
@@ -16,7 +16,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "hwy/highway.h"
 #include "kernels/coded_input.h"
@@ -48,10 +50,15 @@ HWY_INLINE V SumsOfLanes(D d, const V* vectors, size_t width = hn::MaxLanes(D())
 
 template <Storage kStorage>
 struct BlockProducts {
-  static constexpr bool kIsInt4 = kStorage == Storage::kInt4;
-  static constexpr size_t kBlockBytes = kIsInt4 ? kBlock / 2 : kBlock;
+  // Whether a byte holds two codes, or their lower bits.
+  static constexpr bool kIsHalves = kStorage != Storage::kInt8;
+  // Bytes of a block without upper planes, and with them.
+  static constexpr size_t kBlockBytes = kIsHalves ? kBlock / 2 : kBlock;
+  static constexpr size_t kStoredBytes = BlockBytes(kStorage);
+  static constexpr size_t kPlanes = UpperPlanes(kStorage);
   static constexpr size_t kBlockLanes = CodedTokens::kLanesOf(kStorage);
-  static constexpr uint8_t kZero = kIsInt4 ? 8 : 128;
+  // The middle code.
+  static constexpr uint8_t kZero = 1 << (CodeBits(kStorage) - 1);
   // Tokens that share a load of a row. With more, the scales of rows and tokens would not fit into registers beside the
   // sums.
   static constexpr size_t kTokenTile = 2;
@@ -61,14 +68,42 @@ struct BlockProducts {
   using D = hn::ScalableTag<float>;
   using V = hn::Vec<D>;
 
+  // Upper planes of a row from some block on. Each has two halves: of the first and of the last columns of blocks.
+  struct UpperPlanesOfRow {
+    const uint8_t* bits;
+    size_t half_bytes;
+  };
+  struct NoPlanes {};
   struct Row {
     const uint8_t* codes;
     const uint16_t* scales;
+    std::conditional_t<kPlanes == 0, NoPlanes, UpperPlanesOfRow> upper;
   };
+  // A row of that many blocks.
+  static HWY_INLINE Row RowAt(const uint8_t* codes, const uint16_t* scales, size_t blocks) {
+    if constexpr (kPlanes == 0) {
+      return {codes, scales, {}};
+    } else {
+      return {codes, scales, {codes + blocks * kBlockBytes, blocks * kHalfBits}};
+    }
+  }
   static HWY_INLINE Row RowOf(const Matrix& matrix, size_t columns, size_t j) {
     const size_t blocks = Blocks(columns);
-    return {static_cast<const uint8_t*>(matrix.data) + j * blocks * kBlockBytes, matrix.scales + j * blocks};
+    return RowAt(static_cast<const uint8_t*>(matrix.data) + j * blocks * kStoredBytes, matrix.scales + j * blocks, blocks);
   }
+  // The row without its first blocks.
+  static HWY_INLINE Row From(Row row, size_t blocks) {
+    row.codes += blocks * kBlockBytes;
+    row.scales += blocks;
+    if constexpr (kPlanes > 0) row.upper.bits += blocks * kHalfBits;
+    return row;
+  }
+  // Where the bits of a plane begin for a half of the columns.
+  static HWY_INLINE const uint8_t* PlaneOf(const Row& row, size_t plane, size_t half) {
+    return row.upper.bits + (2 * plane + half) * row.upper.half_bytes;
+  }
+  // Bytes that a block has in half a plane.
+  static constexpr size_t kHalfBits = kBlock / 2 / 8;
 
   // The distance of zeros below the middle code. None:
   struct MiddleZeros {
@@ -97,7 +132,8 @@ struct BlockProducts {
         zeros = load(dbytes, block, left);
       }
       const auto size = hn::Set(d, kIn == kStorage ? 1.0f : 1.0f / 16);
-      return hn::NegMulAdd(hn::ConvertTo(d, hn::PromoteTo(DI(), zeros)), size, hn::Set(d, static_cast<float>(kZero)));
+      constexpr float kMiddle = kPlanes > 0 ? 128 : kZero;
+      return hn::NegMulAdd(hn::ConvertTo(d, hn::PromoteTo(DI(), zeros)), size, hn::Set(d, kMiddle));
     }
 
     const uint8_t* rows[kRowTile];
@@ -126,8 +162,11 @@ struct BlockProducts {
   // where the rows of a tile are read side by side. That is twice as fast as prefetching each row's next line.
   class BytesAhead {
    public:
-    explicit BytesAhead(Row first) : codes_(first.codes + kAhead), scales_(first.scales + kAhead / kBlockBytes) {}
-    HWY_INLINE void Codes(size_t at, size_t bytes) const { FetchBytes(codes_ + at, bytes); }
+    explicit BytesAhead(Row first) : codes_(first.codes + kAhead), scales_(first.scales + kAhead / kStoredBytes) {}
+    // Whole blocks, without their upper planes.
+    HWY_INLINE void Codes(size_t at, size_t bytes) const {
+      FetchBytes(codes_ + at / kBlockBytes * kStoredBytes, bytes / kBlockBytes * kStoredBytes);
+    }
     HWY_INLINE void Scales(size_t block, size_t blocks) const { FetchBytes(scales_ + block, blocks * sizeof(uint16_t)); }
 
    private:
@@ -166,7 +205,7 @@ struct BlockProducts {
 #pragma GCC unroll 8
     for (size_t step = 0; step < kSteps; ++step)
       spread[step] =
-          hn::IndicesFromVec(d, hn::ShiftRight<kIsInt4 ? 2 : 3>(hn::Iota(di, static_cast<int32_t>(step * lanes))));
+          hn::IndicesFromVec(d, hn::ShiftRight<kIsHalves ? 2 : 3>(hn::Iota(di, static_cast<int32_t>(step * lanes))));
     V sums[kTokens][kRows];
 #pragma GCC unroll 4
     for (size_t t = 0; t < kTokens; ++t) {
@@ -204,21 +243,26 @@ struct BlockProducts {
           const uint8_t* codes = rows[r].codes + at;
           low[r] = whole || (step + 1) * bytes <= end ? hn::LoadU(dcodes, codes)
                                                       : hn::LoadN(dcodes, codes, end - step * bytes);
-          if constexpr (kIsInt4) {
+          if constexpr (kIsHalves) {
             high[r] = hn::ShiftRight<4>(low[r]);
             low[r] = hn::And(low[r], hn::Set(dcodes, 15));
+          }
+          if constexpr (kPlanes > 0) {
+            const size_t present = std::min(bytes, end - step * bytes);
+            low[r] = WithUpper(low[r], rows[r], 0, at, present);
+            high[r] = WithUpper(high[r], rows[r], 1, at, present);
           }
         }
 #pragma GCC unroll 4
         for (size_t t = 0; t < kTokens; ++t) {
-          const int8_t* codes = xs[t].codes + (kIsInt4 ? 2 * at : at);
+          const int8_t* codes = xs[t].codes + (kIsHalves ? 2 * at : at);
           const auto first_half = hn::LoadU(dinput, codes);
-          const auto second_half = kIsInt4 ? hn::LoadU(dinput, codes + bytes) : first_half;
+          const auto second_half = kIsHalves ? hn::LoadU(dinput, codes + bytes) : first_half;
           const auto start = hn::LoadU(di, xs[t].starts + at / 4);
 #pragma GCC unroll 4
           for (size_t r = 0; r < kRows; ++r) {
             auto products = hn::SumOfMulQuadAccumulate(di, low[r], first_half, start);
-            if constexpr (kIsInt4) products = hn::SumOfMulQuadAccumulate(di, high[r], second_half, products);
+            if constexpr (kIsHalves) products = hn::SumOfMulQuadAccumulate(di, high[r], second_half, products);
             const V scale = hn::TableLookupLanes(scales[t][r], spread[step]);
             sums[t][r] = hn::MulAdd(hn::ConvertTo(d, products), scale, sums[t][r]);
           }
@@ -233,7 +277,7 @@ struct BlockProducts {
   static HWY_INLINE void Fetch(const BlockMatrix& matrix, size_t first) {
     const Row row = RowOf(matrix.stored, matrix.columns, first);
     FetchBytes(row.codes, kAhead);
-    FetchBytes(row.scales, kAhead / kBlockBytes * sizeof(uint16_t));
+    FetchBytes(row.scales, kAhead / kStoredBytes * sizeof(uint16_t));
   }
 
   // Codes n entries of token t, and pads what products read beyond.
@@ -279,7 +323,7 @@ struct BlockProducts {
     int8_t* second = place.codes + at.second;
     for (size_t i = 0; i < kBlock / 2; i += lanes) {
       hn::Vec<DPart> low, high;
-      if constexpr (kIsInt4) {
+      if constexpr (kStorage == Storage::kInt4) {
         hn::LoadInterleaved2(d, x + 2 * i, low, high);
       } else {
         low = hn::LoadU(d, x + i);
@@ -293,6 +337,21 @@ struct BlockProducts {
   }
 
  private:
+  // A vector of lower bits that begins at byte `at` of its row, with the upper ones of that half of the columns. `present`:
+  // bytes of it that exist.
+  static HWY_INLINE hn::Vec<hn::Repartition<uint8_t, D>> WithUpper(hn::Vec<hn::Repartition<uint8_t, D>> lower, const Row& row,
+                                                                 size_t half, size_t at, size_t present) {
+    const DCodes dcodes;
+#pragma GCC unroll 2
+    for (size_t plane = 0; plane < kPlanes; ++plane) {
+      uint64_t bits = 0;
+      std::memcpy(&bits, PlaneOf(row, plane, half) + at / 8, present / 8);
+      const auto is_set = hn::LoadMaskBits(dcodes, reinterpret_cast<const uint8_t*>(&bits));
+      lower = hn::MaskedAddOr(lower, is_set, lower, hn::Set(dcodes, static_cast<uint8_t>(16 << plane)));
+    }
+    return lower;
+  }
+
   using DI = hn::RebindToSigned<D>;
   using DCodes = hn::Repartition<uint8_t, D>;
   using DInput = hn::Repartition<int8_t, D>;
@@ -301,11 +360,11 @@ struct BlockProducts {
   // How far ahead consecutive rows are prefetched, in bytes of codes.
   static constexpr size_t kAhead = 8192;
 
-  // The places of the two halves of a block's codes: the factors of the low and of the high halves of int4's bytes, or
-  // of the first and the last 16 of int8.
+  // The places of the two halves of a block's codes: the factors of the low and of the high halves of bytes, or of the
+  // first and the last 16 of int8.
   struct Place {
     explicit Place(size_t block) {
-      if constexpr (kIsInt4) {
+      if constexpr (kIsHalves) {
         // A vector of weights holds this many blocks. The factors of their low halves come first.
         const size_t bytes = 4 * hn::Lanes(D());
         const size_t in_vector = bytes / kBlockBytes;
@@ -327,7 +386,7 @@ struct BlockProducts {
     const hn::Repartition<int8_t, decltype(di)> dinput;
     const auto zero = hn::Set(dcodes, kZero);
     const auto low = hn::SumOfMulQuadAccumulate(di, zero, hn::LoadU(dinput, first), hn::Zero(di));
-    if constexpr (kIsInt4) {
+    if constexpr (kIsHalves) {
       const auto all = hn::SumOfMulQuadAccumulate(di, zero, hn::LoadU(dinput, second), low);
       hn::StoreU(hn::Neg(all), di, starts);
       return hn::ReduceSum(di, all) / kZero;

@@ -1,4 +1,4 @@
-// GatedFFN's rows of 8-bit or 4-bit weights, in blocks of 32 with a float16 scale each.
+// GatedFFN's rows of 4-bit to 8-bit weights, in blocks of 32 with a float16 scale each.
 //
 // Dot products are those of block_products-inl.h. Weighted sums of rows (down) keep their coefficients in float.
 #if defined(LACUNA_KERNELS_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "hwy/highway.h"
 #include "kernels/block_products-inl.h"
@@ -29,8 +30,8 @@ struct BlockRows {
   using Products = BlockProducts<kStorage>;
   using Row = typename Products::Row;
   using Input = CodedInput;
-  static constexpr bool kIsInt4 = Products::kIsInt4;
   static constexpr size_t kBlockBytes = Products::kBlockBytes;
+  static constexpr size_t kStoredBytes = Products::kStoredBytes;
   static constexpr size_t kTokenTile = Products::kTokenTile;
   // Weighted sums are made token by token: for the second token, a chunk's rows are in the cache.
   static constexpr bool kSumsTiles = false;
@@ -39,17 +40,16 @@ struct BlockRows {
     const auto at = [j](const void* first, size_t stride, size_t bytes) {
       return static_cast<const uint8_t*>(first) + j * (stride == 0 ? bytes : stride);
     };
-    return {at(matrix.data, matrix.stride, Blocks(width) * kBlockBytes),
-            reinterpret_cast<const uint16_t*>(at(matrix.scales, matrix.scales_stride, ScaleBytes(width)))};
+    return Products::RowAt(at(matrix.data, matrix.stride, Blocks(width) * kStoredBytes),
+                           reinterpret_cast<const uint16_t*>(at(matrix.scales, matrix.scales_stride, ScaleBytes(width))),
+                           Blocks(width));
   }
-  static Row From(Row row, size_t column) {
-    return {row.codes + column / kBlock * kBlockBytes, row.scales + column / kBlock};
-  }
+  static Row From(Row row, size_t column) { return Products::From(row, column / kBlock); }
 
   // Rows that are read later.
   static HWY_INLINE void AddAhead(const Row* rows, size_t count, size_t n, RowsAhead& ahead) {
     const auto codes_of = [&](size_t r) { return rows[r].codes; };
-    const size_t bytes = Blocks(n) * kBlockBytes;
+    const size_t bytes = Blocks(n) * kStoredBytes;
     // In records a row's scales come after its codes, and may end one line later.
     if (count > 0 && static_cast<const void*>(rows[0].scales) == rows[0].codes + bytes) {
       ahead.Add(PartAhead(count, bytes + ScaleBytes(n), codes_of));
@@ -65,7 +65,7 @@ struct BlockRows {
     if (count == 0) return;
     const size_t blocks = Blocks(n);
     // Rows ascend, so none is missing between the first and the last if these are that far apart.
-    const bool in_order = rows[count - 1].codes == rows[0].codes + (count - 1) * blocks * kBlockBytes;
+    const bool in_order = rows[count - 1].codes == rows[0].codes + (count - 1) * blocks * kStoredBytes;
     size_t i = 0;
     for (; i + kTile <= count; i += kTile) {
       if (in_order) {
@@ -117,7 +117,7 @@ struct BlockRows {
       float columns[kBlock];
       for (size_t i = 0; i < kBlock / 2; i += lanes) {
         const auto first = hn::Sub(hn::LoadU(d, sums + i), zero), second = hn::Sub(hn::LoadU(d, sums + kBlock / 2 + i), zero);
-        if constexpr (kIsInt4) {
+        if constexpr (kStorage == Storage::kInt4) {
           hn::StoreInterleaved2(first, second, d, columns + 2 * i);
         } else {
           hn::StoreU(first, d, columns + i);
@@ -169,6 +169,24 @@ struct BlockRows {
     }
   }
 
+  // Lower bits of a half of a block's columns from column i on, with the upper ones.
+  static HWY_INLINE hn::Vec<DPartInt> WithUpper(hn::Vec<DPartInt> lower, [[maybe_unused]] const Row& row,
+                                              [[maybe_unused]] size_t half, [[maybe_unused]] size_t block,
+                                              [[maybe_unused]] size_t i) {
+    const DPartInt di;
+#pragma GCC unroll 2
+    for (size_t plane = 0; plane < Products::kPlanes; ++plane) {
+      if constexpr (Products::kPlanes > 0) {
+        uint16_t of_block;
+        std::memcpy(&of_block, Products::PlaneOf(row, plane, half) + block * sizeof(of_block), sizeof(of_block));
+        const uint64_t bits = of_block >> i;
+        const auto is_set = hn::LoadMaskBits(di, reinterpret_cast<const uint8_t*>(&bits));
+        lower = hn::MaskedAddOr(lower, is_set, lower, hn::Set(di, 16 << plane));
+      }
+    }
+    return lower;
+  }
+
   static HWY_INLINE void AddBlock(const Row* rows, const float (*factors)[kPart], size_t block, size_t at, float* sums) {
     const DPart d;
     const DPartInt di;
@@ -179,14 +197,16 @@ struct BlockRows {
         return hn::PromoteTo(di, hn::LoadU(dcodes, rows[r].codes + block * kBlockBytes + i));
       };
       auto low = hn::LoadU(d, sums + i);
-      if constexpr (kIsInt4) {
+      if constexpr (Products::kIsHalves) {
         auto high = hn::LoadU(d, sums + kBlock / 2 + i);
 #pragma GCC unroll 8
         for (size_t r = 0; r < 8; ++r) {
           const auto codes = codes_of(r);
           const auto factor = hn::Set(d, factors[r][at]);
-          low = hn::MulAdd(factor, hn::ConvertTo(d, hn::And(codes, hn::Set(di, 15))), low);
-          high = hn::MulAdd(factor, hn::ConvertTo(d, hn::ShiftRight<4>(codes)), high);
+          const auto firsts = WithUpper(hn::And(codes, hn::Set(di, 15)), rows[r], 0, block, i);
+          const auto lasts = WithUpper(hn::ShiftRight<4>(codes), rows[r], 1, block, i);
+          low = hn::MulAdd(factor, hn::ConvertTo(d, firsts), low);
+          high = hn::MulAdd(factor, hn::ConvertTo(d, lasts), high);
         }
         hn::StoreU(high, d, sums + kBlock / 2 + i);
       } else {

@@ -15,7 +15,8 @@ namespace lacuna {
 // Blocks of an input, with room for what the widest vector reads past the end: 16 scales at a time.
 inline constexpr size_t PaddedBlocks(size_t width) { return DivideUp(Blocks(width), 16) * 16; }
 
-// The input of one token. A lane is the factor of four bytes of weights: 4 codes for int8, 8 for int4.
+// The input of one token. A lane is the factor of four bytes of weights, without upper planes: 4 codes for int8, 8 for the
+// others.
 struct CodedInput {
   // In the order in which weights are unpacked.
   int8_t* codes;
@@ -29,7 +30,7 @@ struct CodedInput {
 // The inputs of several tokens, one after the other.
 class CodedTokens {
  public:
-  static constexpr size_t kLanesOf(Storage storage) { return storage == Storage::kInt4 ? 4 : 8; }
+  static constexpr size_t kLanesOf(Storage storage) { return storage == Storage::kInt8 ? 8 : 4; }
 
   CodedTokens(Storage storage, size_t width, size_t tokens, ScratchLayout& layout)
       : codes_(layout.Array<int8_t>(tokens, PaddedBlocks(width), kBlock)),

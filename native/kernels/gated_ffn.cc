@@ -17,6 +17,10 @@ void (*WorkerOf(const GatedFfn& ffn))(const GatedFfnJob& job) {
       return WorkOnFp16;
     case Storage::kInt8:
       return WorkOnInt8;
+    case Storage::kInt6:
+      return WorkOnInt6;
+    case Storage::kInt5:
+      return WorkOnInt5;
     case Storage::kInt4:
       return WorkOnInt4;
   }

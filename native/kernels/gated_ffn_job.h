@@ -133,6 +133,8 @@ void WorkOnFp32(const GatedFfnJob& job);
 void WorkOnBf16(const GatedFfnJob& job);
 void WorkOnFp16(const GatedFfnJob& job);
 void WorkOnInt8(const GatedFfnJob& job);
+void WorkOnInt6(const GatedFfnJob& job);
+void WorkOnInt5(const GatedFfnJob& job);
 void WorkOnInt4(const GatedFfnJob& job);
 void WorkOnNested(const GatedFfnJob& job);
 

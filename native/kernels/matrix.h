@@ -9,17 +9,41 @@
 
 namespace lacuna {
 
-// fp32, bf16 and fp16: [rows, width]. int8 and int4: codes as in MatMulNBits, rows in blocks of 32 along the width,
-// each with a float16 scale, scales [rows, blocks]. A weight is scale * (code - zero point). int8 codes are bytes
-// [rows, blocks, 32]. int4 codes are [rows, blocks, 16], with the even one of two neighbours in the low half of a byte.
-// A last block that is not full is stored whole. If no zero points are stored, each is the middle code, 128 or 8.
-// Stored ones of int8 are bytes [rows, blocks]; those of int4 are [rows, half of the blocks], with the even block's in
-// the low half of a byte.
+// fp32, bf16 and fp16: [rows, width]. int8, int6, int5 and int4: codes in rows of blocks of 32 along the width, each with
+// a float16 scale, scales [rows, blocks]. A weight is scale * (code - zero point). A last block that is not full is
+// stored whole.
+// - int8 and int4 are as in MatMulNBits. int8 codes are bytes [rows, blocks, 32]. int4 codes are [rows, blocks, 16], with
+//   the even one of two neighbours in the low half of a byte.
+// - int6 and int5 are in planes, [rows, bits, blocks * 4]. First come the lower 4 bits, 16 bytes a block: byte i has the
+//   code of column i in its low half and that of column 16 + i in its high half. Each upper bit follows, the fifth first:
+//   of the first 16 columns of all blocks, then of the last 16, low bits first.
+// If no zero points are stored, each is the middle code: 128, 32, 16 or 8. Stored ones are bytes [rows, blocks], of which
+// 128 is the middle code; but those of int4 are [rows, half of the blocks], with the even block's in the low half of a
+// byte.
 constexpr size_t kBlock = 32;
 
-inline constexpr bool IsBlocked(Storage storage) { return storage == Storage::kInt8 || storage == Storage::kInt4; }
+// Bits of a code; 0 for floats.
+inline constexpr size_t CodeBits(Storage storage) {
+  switch (storage) {
+    case Storage::kInt8:
+      return 8;
+    case Storage::kInt6:
+      return 6;
+    case Storage::kInt5:
+      return 5;
+    case Storage::kInt4:
+      return 4;
+    default:
+      return 0;
+  }
+}
+inline constexpr bool IsBlocked(Storage storage) { return CodeBits(storage) > 0; }
+// Upper bits that are stored as planes.
+inline constexpr size_t UpperPlanes(Storage storage) {
+  return storage == Storage::kInt6 ? 2 : storage == Storage::kInt5 ? 1 : 0;
+}
 // Bytes of the codes in a block.
-inline constexpr size_t BlockBytes(Storage storage) { return storage == Storage::kInt4 ? kBlock / 2 : kBlock; }
+inline constexpr size_t BlockBytes(Storage storage) { return kBlock * CodeBits(storage) / 8; }
 inline constexpr size_t Blocks(size_t width) { return (width + kBlock - 1) / kBlock; }
 // Bytes of a row.
 inline constexpr size_t ScaleBytes(size_t width) { return Blocks(width) * sizeof(uint16_t); }

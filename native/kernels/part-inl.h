@@ -30,12 +30,19 @@ void RunJob(Job& job, const Parallel& parallel) {
 // Makes Job<storage>(args..., most workers) and does all of it.
 template <template <Storage> class Job, class... Args>
 void RunPart(Storage storage, const Parallel& parallel, Args&&... args) {
-  if (storage == Storage::kInt4) {
-    Job<Storage::kInt4> job(args..., parallel.workers);
+  const auto run = [&]<Storage kStorage>() {
+    Job<kStorage> job(args..., parallel.workers);
     RunJob(job, parallel);
-  } else {
-    Job<Storage::kInt8> job(args..., parallel.workers);
-    RunJob(job, parallel);
+  };
+  switch (storage) {
+    case Storage::kInt4:
+      return run.template operator()<Storage::kInt4>();
+    case Storage::kInt5:
+      return run.template operator()<Storage::kInt5>();
+    case Storage::kInt6:
+      return run.template operator()<Storage::kInt6>();
+    default:
+      return run.template operator()<Storage::kInt8>();
   }
 }
 

@@ -228,9 +228,9 @@ class ScreenedProductJob : public PhasedJob {
 
   // Asks for a row, to be multiplied soon.
   void FetchRow(size_t row) const {
-    const auto [codes, scales] = Exact::RowOf(weight().stored, weight().columns, row);
-    FetchBytes(codes, Blocks(weight().columns) * kBlock);
-    FetchBytes(scales, ScaleBytes(weight().columns));
+    const Exact::Row stored = Exact::RowOf(weight().stored, weight().columns, row);
+    FetchBytes(stored.codes, Blocks(weight().columns) * kBlock);
+    FetchBytes(stored.scales, ScaleBytes(weight().columns));
     if (weight().stored.zero_points == nullptr) return;
     const size_t bytes = ZeroPointBytes(Storage::kInt8, weight().columns);
     FetchBytes(weight().stored.zero_points + row * bytes, bytes);

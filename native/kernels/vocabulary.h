@@ -8,8 +8,8 @@ namespace lacuna {
 enum class Activation { kSilu, kGeluTanh, kGelu, kRelu };
 inline constexpr const char* kActivationNames[] = {"silu", "gelu_tanh", "gelu", "relu"};
 
-enum class Storage { kFp32, kFp16, kBf16, kInt8, kInt4 };
-inline constexpr const char* kStorageNames[] = {"fp32", "fp16", "bf16", "int8", "int4"};
+enum class Storage { kFp32, kFp16, kBf16, kInt8, kInt6, kInt5, kInt4 };
+inline constexpr const char* kStorageNames[] = {"fp32", "fp16", "bf16", "int8", "int6", "int5", "int4"};
 
 enum class Measure { kNone, kGate, kActivation, kProduct, kPredicted, kNested };
 inline constexpr const char* kMeasureNames[] = {"none", "gate", "activation", "product", "predicted", "nested"};

@@ -17,7 +17,7 @@ void ExpectRows(const ort::Call& call, const std::string& name, const ort::Tenso
 Storage BlockStorageOf(const ort::Node& node) {
   const auto storage = node.Word<Storage>(attribute::kStorage, kStorageNames);
   if (!IsBlocked(storage))
-    throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() + ": expected int8 or int4 for attribute storage");
+    throw ort::Refusal(ORT_INVALID_ARGUMENT, "lacuna: " + node.op_type() + ": expected a storage of blocks for attribute storage");
   return storage;
 }
 
@@ -28,7 +28,7 @@ BlockMatrix BlockMatrixOf(const ort::Call& call, const std::string& name, const 
   if (codes.type != ElementType(storage)) call.Refuse("input " + name + " is no uint8 codes");
   const int64_t rows = codes.shape.rank() == 3 ? codes.shape[0] : 0;
   const auto blocks = static_cast<int64_t>(Blocks(columns));
-  call.Expect(name.c_str(), codes, {rows, blocks, storage == Storage::kInt4 ? 16 : 32});
+  call.Expect(name.c_str(), codes, CodesShape(storage, rows, blocks));
   call.ExpectSize(("rows of input " + name).c_str(), rows, most_rows);
   ExpectRows(call, name + "_scales", scales, rows, blocks);
   if (zero_points.given())

@@ -35,11 +35,15 @@ constexpr ONNXTensorElementDataType ElementType(Storage storage) {
       return ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
     case Storage::kFp16:
       return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
-    case Storage::kInt8:
-    case Storage::kInt4:
-      break;
+    default:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
   }
-  return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+}
+
+// Of the codes of a matrix in blocks.
+inline ort::Shape CodesShape(Storage storage, int64_t rows, int64_t blocks) {
+  const auto bytes = static_cast<int64_t>(BlockBytes(storage)), bits = static_cast<int64_t>(CodeBits(storage));
+  return UpperPlanes(storage) == 0 ? ort::Shape{rows, blocks, bytes} : ort::Shape{rows, bits, blocks * bytes / bits};
 }
 
 // A node's inputs by position. Inputs that are tensors of the model are looked up once.
@@ -73,7 +77,7 @@ class NodeInputs {
   int64_t Rows(const ort::Call& call, size_t input, Storage storage, int64_t most) const {
     const ort::Tensor tensor = Get(call, input);
     if (tensor.shape.rank() != (IsBlocked(storage) ? 3 : 2))
-      call.Refuse(std::string("expected ") + (IsBlocked(storage) ? "[f, blocks, bytes]" : "[f, columns]") + " for input " +
+      call.Refuse(std::string("expected ") + (IsBlocked(storage) ? "[f, blocks, bytes] or [f, bits, bytes]" : "[f, columns]") + " for input " +
                   Name(input) + " but received " + tensor.shape.Text());
     call.ExpectSize((std::string("rows of input ") + Name(input)).c_str(), tensor.shape[0], most);
     return tensor.shape[0];
@@ -90,7 +94,7 @@ class NodeInputs {
       return {tensor.data, nullptr};
     }
     const int64_t blocks = static_cast<int64_t>(Blocks(static_cast<size_t>(matrix[1])));
-    call.Expect(Name(input), tensor, {matrix[0], blocks, static_cast<int64_t>(BlockBytes(storage))});
+    call.Expect(Name(input), tensor, CodesShape(storage, matrix[0], blocks));
     const ort::Tensor scales = Get(call, input + 1);
     call.Expect(Name(input + 1), scales, {matrix[0] * blocks});
     return {tensor.data, scales.As<uint16_t>()};

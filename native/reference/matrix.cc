@@ -10,15 +10,30 @@
 namespace lacuna::reference {
 namespace {
 
-int CodeAt(Storage storage, const uint8_t* block, size_t i) {
-  if (storage == Storage::kInt8) return block[i];
-  return i % 2 == 0 ? block[i / 2] & 15 : block[i / 2] >> 4;
+int MiddleOf(Storage storage) { return 1 << (CodeBits(storage) - 1); }
+
+// Of a row of int4: the even one of two neighbours is the low half of a byte.
+int HalfAt(const uint8_t* bytes, size_t i) { return i % 2 == 0 ? bytes[i / 2] & 15 : bytes[i / 2] >> 4; }
+
+// Code i of a row of that many blocks.
+int CodeAt(Storage storage, const uint8_t* row, size_t blocks, size_t i) {
+  if (storage == Storage::kInt8) return row[i];
+  if (storage == Storage::kInt4) return HalfAt(row, i);
+  const size_t half = kBlock / 2, block = i / kBlock, is_last = i % kBlock / half;
+  const size_t place = block * half + i % half;
+  int code = row[place] >> 4 * is_last & 15;
+  const uint8_t* const upper = row + blocks * half;
+  const size_t plane_bits = blocks * kBlock, bit = place + is_last * plane_bits / 2;
+  for (size_t plane = 0; plane < UpperPlanes(storage); ++plane)
+    code |= (upper[(plane * plane_bits + bit) / 8] >> bit % 8 & 1) << (4 + plane);
+  return code;
 }
 
 int ZeroOf(Storage storage, const Matrix& matrix, size_t width, size_t row, size_t block) {
-  if (matrix.zero_points == nullptr) return storage == Storage::kInt8 ? 128 : 8;
-  // They lie in their bytes as codes do.
-  return CodeAt(storage, matrix.zero_points + row * ZeroPointBytes(storage, width), block);
+  if (matrix.zero_points == nullptr) return MiddleOf(storage);
+  const uint8_t* const zeros = matrix.zero_points + row * ZeroPointBytes(storage, width);
+  if (storage == Storage::kInt4) return HalfAt(zeros, block);
+  return zeros[block] - 128 + MiddleOf(storage);
 }
 
 const uint8_t* CodesOf(Storage storage, const Matrix& matrix, size_t blocks, size_t row) {
@@ -82,13 +97,13 @@ std::vector<uint16_t> Fp16Of(const std::vector<float>& values) {
 std::vector<double> RowOf(Storage storage, const Matrix& matrix, size_t width, size_t row) {
   std::vector<double> values(width);
   if (IsBlocked(storage)) {
+    const uint8_t* codes = CodesOf(storage, matrix, Blocks(width), row);
     for (size_t block = 0; block < Blocks(width); ++block) {
-      const uint8_t* codes = CodesOf(storage, matrix, Blocks(width), row) + block * BlockBytes(storage);
       const double scale = ScaleOf(matrix, width, row, block);
       const int zero = ZeroOf(storage, matrix, width, row, block);
       const size_t first = block * kBlock;
       for (size_t i = first; i < std::min(width, first + kBlock); ++i)
-        values[i] = scale * (CodeAt(storage, codes, i - first) - zero);
+        values[i] = scale * (CodeAt(storage, codes, Blocks(width), i) - zero);
     }
     return values;
   }
@@ -149,7 +164,7 @@ StoredMatrix::StoredMatrix(Storage storage, const std::vector<float>& values, si
   }
   if (!IsBlocked(storage)) return;
   ForBlocks([&](const float* block, size_t count, float largest) {
-    const uint16_t scale = ToFp16(largest / (storage == Storage::kInt8 ? 127 : 7));
+    const uint16_t scale = ToFp16(largest / static_cast<float>(MiddleOf(storage) - 1));
     int codes[kBlock];
     for (size_t i = 0; i < count; ++i) codes[i] = StepsOf(block[i], static_cast<float>(FromFp16(scale)));
     AddBlock(codes, count, scale);
@@ -182,14 +197,34 @@ void StoredMatrix::ForBlocks(Add add) {
       for (size_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(block[i]));
       add(block, count, largest);
     }
+    AddRow();
   }
 }
 
 void StoredMatrix::AddBlock(const int* codes, size_t count, uint16_t scale) {
-  const auto code = [&](size_t i) { return (storage_ == Storage::kInt8 ? 128 : 8) + (i < count ? codes[i] : 0); };
   scales_.push_back(scale);
-  for (size_t i = 0; i < kBlock; i += storage_ == Storage::kInt4 ? 2 : 1)
-    codes_.push_back(static_cast<uint8_t>(storage_ == Storage::kInt8 ? code(i) : code(i) | code(i + 1) << 4));
+  for (size_t i = 0; i < kBlock; ++i) row_.push_back(MiddleOf(storage_) + (i < count ? codes[i] : 0));
+}
+
+void StoredMatrix::AddRow() {
+  const size_t first = codes_.size(), half = kBlock / 2, lower = row_.size() / 2;
+  codes_.resize(first + row_.size() * CodeBits(storage_) / 8);
+  uint8_t* const to = codes_.data() + first;
+  for (size_t i = 0; i < row_.size(); ++i) {
+    const int code = row_[i];
+    if (storage_ == Storage::kInt8) {
+      to[i] = static_cast<uint8_t>(code);
+    } else if (storage_ == Storage::kInt4) {
+      to[i / 2] |= static_cast<uint8_t>(code << 4 * (i % 2));
+    } else {
+      const size_t is_last = i % kBlock / half, place = i / kBlock * half + i % half;
+      to[place] |= static_cast<uint8_t>((code & 15) << 4 * is_last);
+      const size_t bit = place + is_last * lower;
+      for (size_t plane = 0; plane < UpperPlanes(storage_); ++plane)
+        to[lower + (plane * row_.size() + bit) / 8] |= static_cast<uint8_t>((code >> (4 + plane) & 1) << bit % 8);
+    }
+  }
+  row_.clear();
 }
 
 Matrix StoredMatrix::matrix() const {

@@ -64,8 +64,9 @@ class StoredMatrix {
   StoredMatrix Sizes() const;
 
  private:
-  // The codes (with zero in the middle) and the scale of a further block.
+  // The codes (with zero in the middle) and the scale of a further block, and the row of the blocks so far.
   void AddBlock(const int* codes, size_t count, uint16_t scale);
+  void AddRow();
   // Calls add(block, count, largest size) for the blocks of all rows.
   template <class Add>
   void ForBlocks(Add add);
@@ -75,6 +76,8 @@ class StoredMatrix {
   std::vector<float> values_;
   std::vector<float> floats_;
   std::vector<uint16_t> halves_;
+  // Codes of the row that is being added.
+  std::vector<int> row_;
   std::vector<uint8_t> codes_;
   std::vector<uint16_t> scales_;
 };

@@ -53,13 +53,20 @@ void AddOf(const Matrix& matrix, const float* coefficients, size_t width, size_t
   for (size_t i = 0; i < n; ++i) y[i] += sums.data()[i];
 }
 
-void DotInt8(const Matrix& m, size_t rows, const float* x, size_t n, float* dots) { DotOf<Storage::kInt8>(m, rows, x, n, dots); }
-void DotInt4(const Matrix& m, size_t rows, const float* x, size_t n, float* dots) { DotOf<Storage::kInt4>(m, rows, x, n, dots); }
-void AddInt8(const Matrix& m, const float* c, size_t width, size_t column, size_t n, float* y) {
-  AddOf<Storage::kInt8>(m, c, width, column, n, y);
+// Calls run with the storage as a constant.
+template <class Run>
+void WithStorage(Storage storage, Run run) {
+  if (storage == Storage::kInt8) run.template operator()<Storage::kInt8>();
+  if (storage == Storage::kInt6) run.template operator()<Storage::kInt6>();
+  if (storage == Storage::kInt5) run.template operator()<Storage::kInt5>();
+  if (storage == Storage::kInt4) run.template operator()<Storage::kInt4>();
 }
-void AddInt4(const Matrix& m, const float* c, size_t width, size_t column, size_t n, float* y) {
-  AddOf<Storage::kInt4>(m, c, width, column, n, y);
+
+void Dot(Storage storage, const Matrix& m, size_t rows, const float* x, size_t n, float* dots) {
+  WithStorage(storage, [&]<Storage kStorage>() { DotOf<kStorage>(m, rows, x, n, dots); });
+}
+void Add(Storage storage, const Matrix& m, const float* c, size_t width, size_t column, size_t n, float* y) {
+  WithStorage(storage, [&]<Storage kStorage>() { AddOf<kStorage>(m, c, width, column, n, y); });
 }
 
 }  // namespace HWY_NAMESPACE
@@ -72,16 +79,16 @@ HWY_AFTER_NAMESPACE();
 namespace lacuna {
 namespace {
 
-HWY_EXPORT(DotInt8);
-HWY_EXPORT(DotInt4);
-HWY_EXPORT(AddInt8);
-HWY_EXPORT(AddInt4);
+HWY_EXPORT(Dot);
+HWY_EXPORT(Add);
+
+constexpr Storage kStorages[] = {Storage::kInt8, Storage::kInt6, Storage::kInt5, Storage::kInt4};
 
 constexpr size_t kLengths[] = {1, 2, 31, 32, 33, 64, 100, 128, 160, 255, 512, 513, 544, 1000, 1024, 1100};
 
 TEST(Blocks, DotProductsAreThoseOfTheQuantisedInput) {
   testing::ForEachTarget([](const std::string& target) {
-    for (Storage storage : {Storage::kInt8, Storage::kInt4}) {
+    for (Storage storage : kStorages) {
       for (size_t n : kLengths) {
         SCOPED_TRACE(target + ", " + std::to_string(n));
         testing::Random random(static_cast<uint32_t>(n));
@@ -89,15 +96,11 @@ TEST(Blocks, DotProductsAreThoseOfTheQuantisedInput) {
         const reference::StoredMatrix stored(storage, random.Floats(kRows * n), n, n % 13);
         const testing::Misaligned x(random.Floats(n), n % 7);
         std::vector<float> dots(kRows);
-        if (storage == Storage::kInt8) {
-          HWY_DYNAMIC_DISPATCH(DotInt8)(stored.matrix(), kRows, x.data(), n, dots.data());
-        } else {
-          HWY_DYNAMIC_DISPATCH(DotInt4)(stored.matrix(), kRows, x.data(), n, dots.data());
-        }
+        HWY_DYNAMIC_DISPATCH(Dot)(storage, stored.matrix(), kRows, x.data(), n, dots.data());
         const std::vector<double> entries = reference::QuantisedEntries(x.data(), n);
         for (size_t j = 0; j < kRows; ++j) {
           const std::vector<double> row = reference::RowOf(storage, stored.matrix(), n, j);
-          const double zero = storage == Storage::kInt8 ? 128 : 8;
+          const double zero = std::ldexp(1.0, static_cast<int>(CodeBits(storage)) - 1);
           double sum = 0, sizes = 0;
           for (size_t i = 0; i < n; ++i) {
             sum += row[i] * entries[i];
@@ -127,7 +130,7 @@ TEST(Blocks, AnInputIsOffByHalfAStepAtMost) {
 
 TEST(Blocks, WeightedSumsOfRows) {
   testing::ForEachTarget([](const std::string& target) {
-    for (Storage storage : {Storage::kInt8, Storage::kInt4}) {
+    for (Storage storage : kStorages) {
       for (size_t n : kLengths) {
         for (size_t column : {size_t{0}, kBlock, 3 * kBlock}) {
           SCOPED_TRACE(target + ", " + std::to_string(n));
@@ -136,13 +139,9 @@ TEST(Blocks, WeightedSumsOfRows) {
           const reference::StoredMatrix stored(storage, random.Floats(8 * width), width, n % 13);
           const std::vector<float> coefficients = random.Floats(8), start = random.Floats(n);
           testing::Misaligned y(start, n % 7);
-          if (storage == Storage::kInt8) {
-            HWY_DYNAMIC_DISPATCH(AddInt8)(stored.matrix(), coefficients.data(), width, column, n, y.data());
-          } else {
-            HWY_DYNAMIC_DISPATCH(AddInt4)(stored.matrix(), coefficients.data(), width, column, n, y.data());
-          }
+          HWY_DYNAMIC_DISPATCH(Add)(storage, stored.matrix(), coefficients.data(), width, column, n, y.data());
           ASSERT_TRUE(y.Intact());
-          const double zero = storage == Storage::kInt8 ? 128 : 8;
+          const double zero = std::ldexp(1.0, static_cast<int>(CodeBits(storage)) - 1);
           std::vector<std::vector<double>> rows;
           for (size_t j = 0; j < 8; ++j) rows.push_back(reference::RowOf(storage, stored.matrix(), width, j));
           for (size_t i = 0; i < n; ++i) {

@@ -21,7 +21,7 @@ using reference::Bounded;
 using reference::StoredMatrix;
 using testing::Misaligned;
 
-constexpr Storage kStorages[] = {Storage::kInt8, Storage::kInt4};
+constexpr Storage kStorages[] = {Storage::kInt8, Storage::kInt6, Storage::kInt5, Storage::kInt4};
 
 // What matrices have besides codes and scales.
 struct Variant {
@@ -49,7 +49,7 @@ class Made {
     const StoredMatrix& stored =
         matrices_.emplace_back(storage, random_.Floats(rows * columns, scale), columns, random_.Below(7));
     BlockMatrix matrix = {stored.matrix(), rows, columns};
-    if (variant_.asymmetric) matrix.stored.zero_points = ZeroPoints(rows * ZeroPointBytes(storage, columns));
+    if (variant_.asymmetric) matrix.stored.zero_points = ZeroPoints(storage, rows * ZeroPointBytes(storage, columns));
     if (variant_.biased) matrix.bias = Rows(rows, 1).data();
     return matrix;
   }
@@ -63,11 +63,12 @@ class Made {
   Misaligned& Keep(const std::vector<float>& values) { return rows_.emplace_back(values, random_.Below(7)); }
 
  private:
-  // Any value: codes are then not balanced around zero, and bytes past a row's last are not its zero points. No byte is
-  // beyond.
-  const uint8_t* ZeroPoints(size_t bytes) {
+  // Any code: codes are then not balanced around zero, and bytes past a row's last are not its zero points. No byte is
+  // beyond. Those of planes are among the 256 codes of 8 bits, of which the middle ones are theirs.
+  const uint8_t* ZeroPoints(Storage storage, size_t bytes) {
+    const uint32_t codes = UpperPlanes(storage) == 0 ? 256 : 1u << CodeBits(storage);
     std::vector<uint8_t>& zeros = zero_points_.emplace_back(bytes);
-    for (uint8_t& two : zeros) two = static_cast<uint8_t>(random_.Below(256));
+    for (uint8_t& zero : zeros) zero = static_cast<uint8_t>(128 - codes / 2 + random_.Below(codes));
     return zeros.data();
   }
 

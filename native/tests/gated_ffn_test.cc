@@ -18,7 +18,8 @@ namespace {
 using reference::StoredMatrix;
 using testing::Misaligned;
 
-constexpr Storage kStorages[] = {Storage::kFp32, Storage::kBf16, Storage::kFp16, Storage::kInt8, Storage::kInt4};
+constexpr Storage kStorages[] = {Storage::kFp32, Storage::kBf16, Storage::kFp16, Storage::kInt8,
+                                 Storage::kInt6, Storage::kInt5, Storage::kInt4};
 
 // None, and every measure by each of its cuts.
 std::vector<Choice> AllChoices() {

@@ -44,7 +44,9 @@ describe('options of a preset', () => {
     expect(hostOf('fp16', '--host', 'native')).toEqual({ kind: 'native' });
     // Making the plan finds out what is installed.
     expect(hostOf('int8')).toBeUndefined();
-    expect(() => hostOf('fp16', '--host', 'stock')).toThrow('Expected fp32, bf16, int8, int4 for the dtype');
+    expect(() => hostOf('fp16', '--host', 'stock')).toThrow(
+      'Expected fp32, bf16, int8, int6, int5, int4 for the dtype',
+    );
   });
 
   it.each([[['--cold-start', '2']], [['--warm-up-tokens', '0']], [['--no-re-arm']]])(

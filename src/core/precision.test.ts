@@ -20,16 +20,16 @@ import {
 } from './precision.ts';
 
 test('names are in the order of size', () => {
-  expect(PRECISION_NAMES).toEqual(['fp32', 'fp16', 'bf16', 'int8', 'int4']);
+  expect(PRECISION_NAMES).toEqual(['fp32', 'fp16', 'bf16', 'int8', 'int6', 'int5', 'int4']);
 });
 
 test('lists follow from the table', () => {
   expect(VOCABULARY_NAMES).toEqual(['fp32', 'bf16', 'int8', 'int4']);
-  expect(HOST_DTYPES).toEqual(['fp32', 'bf16', 'int8', 'int4']);
-  expect(BLOCK_NAMES).toEqual(['int8', 'int4']);
+  expect(HOST_DTYPES).toEqual(['fp32', 'bf16', 'int8', 'int6', 'int5', 'int4']);
+  expect(BLOCK_NAMES).toEqual(['int8', 'int6', 'int5', 'int4']);
   expect(FLOAT_NAMES).toEqual(['fp32', 'fp16', 'bf16']);
-  expect(PRECISIONS.filter(gainsByTexts).map(({ name }) => name)).toEqual(['int4']);
-  expect(PRECISION_NAMES.map(smallerThan)).toEqual(['int8', 'int8', 'int8', 'int4', undefined]);
+  expect(PRECISIONS.filter(gainsByTexts).map(({ name }) => name)).toEqual(['int6', 'int5', 'int4']);
+  expect(PRECISION_NAMES.map(smallerThan)).toEqual(['int8', 'int8', 'int8', 'int6', 'int5', 'int4', undefined]);
 });
 
 test('every precision is stored by an operator, under a name of its own', () => {
@@ -61,6 +61,7 @@ test.each([
   ['fp16', { blockSize: 32 }, 'usage', /fp16 stores no blocks/],
   ['fp32', { asymmetric: true }, 'usage', /fp32 stores no blocks/],
   ['bf16', { vocabulary: 'int8' }, 'usage', /bf16 stores no blocks/],
+  ['int5', { blockSize: 64 }, 'usage', /int5 has blocks of 32 weights, wanted 64/],
 ] as const)('refuses %s with %j', (name, options, code, message) => {
   expect(() => choosePrecision(name, options)).toThrow(
     expect.objectContaining({ code, message: expect.stringMatching(message) }),
@@ -76,7 +77,7 @@ test.each(VOCABULARY_NAMES)('embedding and head as %s, and layers as they were',
 
 test('what embedding and head are stored as without being asked', () => {
   const own = PRECISION_NAMES.map((name) => vocabularyOf(choosePrecision(name)));
-  expect(own).toEqual(['fp32', 'fp16', 'bf16', 'int8', 'int8']);
+  expect(own).toEqual(['fp32', 'fp16', 'bf16', 'int8', 'int8', 'int8', 'int8']);
 });
 
 describe('several precisions', () => {

@@ -1,7 +1,7 @@
 /** The precisions that a model can be converted to: plain data, one entry each. All other code asks this table. */
 import { DTYPE_BYTES } from './dtype.ts';
 import { LacunaError } from './errors.ts';
-import type { BlockScheme } from './tensor.ts';
+import { type BlockScheme, hasPlanes, PLANE_BLOCK_SIZE } from './tensor.ts';
 
 /**
  * How a weight matrix is stored, which decides the operator that multiplies by it: floats as the checkpoint has them,
@@ -40,8 +40,11 @@ const FLOAT: WeightStorage = { kind: 'float' };
 const TRANSPOSED: WeightStorage = { kind: 'transposed' };
 // Every CPU can hold bfloat16, and few can multiply by it.
 const BFLOAT16: WeightStorage = { kind: 'widened', dtype: 'bfloat16' };
-const INT8: WeightStorage = { kind: 'blocks', bits: 8, blockSize: 32, symmetric: true, method: 'search' };
-const INT4: WeightStorage = { kind: 'blocks', bits: 4, blockSize: 32, symmetric: true, method: 'search' };
+const BLOCKS = { kind: 'blocks', blockSize: 32, symmetric: true, method: 'search' } as const;
+const INT8 = { ...BLOCKS, bits: 8 } as const;
+const INT6 = { ...BLOCKS, bits: 6 } as const;
+const INT5 = { ...BLOCKS, bits: 5 } as const;
+const INT4 = { ...BLOCKS, bits: 4 } as const;
 
 /** In the order of messages; none is larger than the one before. Limits: about three times the worst figures seen. */
 export const PRECISIONS = [
@@ -81,6 +84,22 @@ export const PRECISIONS = [
     limits: { meanKl: 0.02, top1Agreement: 0.85 },
   },
   {
+    name: 'int6',
+    floats: 'float32',
+    linear: INT6,
+    vocabulary: INT8,
+    fileSuffix: '_int6',
+    limits: { meanKl: 0.05, top1Agreement: 0.8 },
+  },
+  {
+    name: 'int5',
+    floats: 'float32',
+    linear: INT5,
+    vocabulary: INT8,
+    fileSuffix: '_int5',
+    limits: { meanKl: 0.2, top1Agreement: 0.7 },
+  },
+  {
     name: 'int4',
     floats: 'float32',
     linear: INT4,
@@ -106,10 +125,17 @@ export type HostDtype = Float32Entry['name'];
 /** The storages that processors compute with, whose times a plan can know. fp16 is for GPUs. */
 export const HOST_DTYPES = namesOf((entry): entry is Float32Entry => entry.floats === 'float32');
 
-export type VocabularyName = HostDtype;
+type VocabularyEntry = Exclude<Float32Entry, { readonly linear: { readonly bits: 5 | 6 } }>;
 
-/** How a precision with blocks may store embedding and head: precisions that compute in float32, as it does. */
-export const VOCABULARY_NAMES = HOST_DTYPES;
+export type VocabularyName = VocabularyEntry['name'];
+
+/**
+ * How a precision with blocks may store embedding and head: precisions that compute in float32, as it does. Rows of codes in
+ * planes are looked up by no operator.
+ */
+export const VOCABULARY_NAMES = namesOf(
+  (entry): entry is VocabularyEntry => entry.floats === 'float32' && !isInPlanes(entry),
+);
 
 /** Precisions with layers in blocks, which may be rounded by texts; and the others. */
 export const BLOCK_NAMES = namesOf(hasBlocks);
@@ -158,6 +184,13 @@ export function choosePrecision(name: PrecisionName, options: PrecisionOptions =
     throw new LacunaError('usage', `${name} stores no blocks, so these options do not apply`, {
       hint: `Block size, zero points and vocabulary are chosen for --dtype ${IN_BLOCKS}.`,
     });
+  if (isInPlanes(precision) && (blockSize ?? PLANE_BLOCK_SIZE) !== PLANE_BLOCK_SIZE)
+    throw new LacunaError('usage', `${name} has blocks of ${PLANE_BLOCK_SIZE} weights, wanted ${blockSize}`, {
+      hint: `Other sizes are for --dtype ${listed(
+        namesOf((entry) => hasBlocks(entry) && !isInPlanes(entry)),
+        'or',
+      )}.`,
+    });
   const change = (storage: WeightStorage): WeightStorage => {
     if (storage.kind !== 'blocks') return storage;
     const symmetric = asymmetric === undefined ? storage.symmetric : !asymmetric;
@@ -185,6 +218,10 @@ export function choosePrecisions(names: readonly PrecisionName[], options: Preci
   // Where none stores blocks, the first says so.
   const takers = names.some((name) => hasBlocks(precisionNamed(name))) ? BLOCK_NAMES : names;
   return names.map((name) => choosePrecision(name, takers.includes(name) ? options : {}));
+}
+
+function isInPlanes({ linear }: Precision): boolean {
+  return linear.kind === 'blocks' && hasPlanes(linear.bits);
 }
 
 export function hasBlocks({ linear }: Precision): boolean {
@@ -223,5 +260,6 @@ export function isSearched({ linear }: Precision): boolean {
 export function bytesPerWeight({ floats, linear }: Precision): number {
   if (linear.kind !== 'blocks') return DTYPE_BYTES[floats];
   const { bits, blockSize, symmetric } = linear;
-  return bits / 8 + (DTYPE_BYTES.float16 + (symmetric ? 0 : bits / 8)) / blockSize;
+  const zeroPoint = symmetric ? 0 : hasPlanes(bits) ? 1 : bits / 8;
+  return bits / 8 + (DTYPE_BYTES.float16 + zeroPoint) / blockSize;
 }

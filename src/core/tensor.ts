@@ -101,12 +101,15 @@ export interface LowRankTensor extends TypedExpr {
   readonly scale: number;
 }
 
+/** The widths of codes in blocks. */
+export type CodeBits = 4 | 5 | 6 | 8;
+
 /**
  * How the rows of a float matrix are stored in blocks of columns: value = scale * (code - zero point). Each block has
  * one scale (and zero point), and codes are 0 to 2^bits - 1. A last block that is not full is filled with zeros.
  */
 export interface BlockScheme {
-  readonly bits: 4 | 8;
+  readonly bits: CodeBits;
   readonly blockSize: number;
   /** Whether the zero point is always the middle code, 2^(bits - 1), and not stored. */
   readonly symmetric: boolean;
@@ -117,9 +120,11 @@ export interface BlockScheme {
 }
 
 /**
- * - `codes` uint8 [rows, blocks, blockSize * bits / 8], low bits first
+ * - `codes` uint8 [rows, blocks, blockSize * bits / 8], low bits first; of 5 and 6 bits [rows, bits, blocks * 4] in planes
+ *   (`hasPlanes`)
  * - `scales` float16 [rows * blocks]
- * - `zero-points` uint8 [rows * ceil(blocks * bits / 8)], each row's packed low bits first
+ * - `zero-points` uint8 [rows * ceil(blocks * bits / 8)], each row's packed low bits first; of 5 and 6 bits bytes
+ *   [rows * blocks], in the steps of codes of 8 bits: 128 is the middle code
  * - `turned-codes` and `turned-scales`: the same of the transpose, for turnable matrices; their own codes have 8 bits
  */
 export type QuantizedPart = 'codes' | 'scales' | 'zero-points' | 'turned-codes' | 'turned-scales';
@@ -264,14 +269,31 @@ export interface QuantizedMatrix {
   readonly zeroPoints: TensorExpr | undefined;
 }
 
-/** The dtypes and shapes of the parts of a matrix [rows, columns], as MatMulNBits takes them. */
+/**
+ * Whether a row of codes is stored as the lower 4 bits of all its codes and then, a bit at a time, the upper ones. Columns are
+ * taken in blocks of 32, the first 16 of each before the last 16:
+ * - the lower bits: byte i of block b has column 32 b + i in its lower half and column 32 b + 16 + i in its upper half
+ * - each upper bit, the fifth first: the bits of the first columns of all blocks, then those of the last ones, low bits first
+ */
+export function hasPlanes(bits: CodeBits): bits is 5 | 6 {
+  return bits === 5 || bits === 6;
+}
+
+/** The block size of codes in planes, which is the one that kernels take. */
+export const PLANE_BLOCK_SIZE = 32;
+
+/** The dtypes and shapes of the parts of a matrix [rows, columns], as MatMulNBits takes them; codes in planes are joined before. */
 export function quantizedParts([rows, columns]: readonly number[], { bits, blockSize, symmetric }: BlockScheme) {
   const blocks = Math.ceil(columns / blockSize);
   const part = (dtype: DType, shape: readonly number[]): TypedExpr => ({ dtype, shape });
+  const zeroBits = hasPlanes(bits) ? 8 : bits;
   return {
-    codes: part('uint8', [rows, blocks, (blockSize * bits) / 8]),
+    codes: part(
+      'uint8',
+      hasPlanes(bits) ? [rows, bits, (blocks * blockSize) / 8] : [rows, blocks, (blockSize * bits) / 8],
+    ),
     scales: part('float16', [rows * blocks]),
-    zeroPoints: symmetric ? undefined : part('uint8', [rows * Math.ceil((blocks * bits) / 8)]),
+    zeroPoints: symmetric ? undefined : part('uint8', [rows * Math.ceil((blocks * zeroBits) / 8)]),
   };
 }
 
@@ -359,6 +381,10 @@ export function int64Tensor(
 
 export function int32Tensor(values: ArrayLike<number>, shape: readonly number[] = [values.length]): BytesTensor {
   return bytesOf('int32', Int32Array.from(values), shape);
+}
+
+export function uint8Tensor(values: ArrayLike<number>, shape: readonly number[] = [values.length]): BytesTensor {
+  return bytesOf('uint8', Uint8Array.from(values), shape);
 }
 
 export function boolTensor(values: readonly boolean[], shape: readonly number[] = [values.length]): BytesTensor {

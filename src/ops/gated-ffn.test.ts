@@ -25,6 +25,7 @@ import { CHOICES, GATHER_PERCENT, MEASURES, type NeuronChoice } from '../core/ch
 import { type Attribute, attr } from '../core/graph.ts';
 import { ACTIVATIONS } from './activations.ts';
 import { Bodies } from './bodies.ts';
+import { BLOCK_STORAGES } from './gated-ffn/storages.ts';
 import { type GatedFfnVariant, gatedFfnBody, gatedFfnNode, gatedFfnOutputs, variantOfNode } from './gated-ffn.ts';
 import { activationOf, dot, type FfnWeights, neuronScores, saturationOf } from './testing/reference.ts';
 
@@ -97,7 +98,7 @@ describe('GatedFFN', () => {
   });
 
   // Rounding of act * up moves single entries by several per cent. It takes no side, so a factor on all of them shows.
-  const inBlocks = (['int8', 'int4'] as const).flatMap((storage) =>
+  const inBlocks = BLOCK_STORAGES.flatMap((storage) =>
     ALL_CHOICES.filter((choice) => storagesOf(choice).includes(storage)).map((choice) => ({ storage, choice })),
   );
   it.each(inBlocks)('is off by no factor: %j', async ({ storage, choice }) => {

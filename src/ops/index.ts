@@ -5,7 +5,7 @@ export { bodyOf } from './body.ts';
 export { contractOf, inputOf, OPERATOR_SET, OPERATORS, type OperatorName, operatorOf, outputOf } from './contract.ts';
 export { ffnSkipStartBody, ffnSkipStartNode, ffnSkipStepBody, ffnSkipStepNode } from './ffn-skip.ts';
 export { FFN_BLOCK_SIZE, type NeuronRows, neuronRecords } from './gated-ffn/block-storage.ts';
-export { STORAGES, type Storage } from './gated-ffn/storages.ts';
+export { BLOCK_STORAGES, type BlockStorage, STORAGES, type Storage } from './gated-ffn/storages.ts';
 export {
   choosesNeurons,
   countOf,

@@ -1,5 +1,5 @@
 /** A matrix in blocks: scale and zero point of each block, the codes, and their bytes as MatMulNBits takes them. */
-import type { BlockScheme } from '../core/tensor.ts';
+import { type BlockScheme, hasPlanes, PLANE_BLOCK_SIZE } from '../core/tensor.ts';
 import { codeOf, fitBlock, middleCode, topCode } from './fit.ts';
 import { castFloats } from './float-cast.ts';
 
@@ -68,7 +68,8 @@ export function encodeRows(
 
 /** The bytes of codes that are given one a byte, [rows, blocks * blockSize]. */
 export function packCodes(codes: Uint8Array, { bits, blockSize }: BlockScheme, { blocks }: BlockShape): Uint8Array {
-  return pack(codes, blocks * blockSize, bits);
+  const width = blocks * blockSize;
+  return hasPlanes(bits) ? packPlanes(codes, width, bits) : pack(codes, width, bits);
 }
 
 /** The bytes of scales or zero points of whole rows. */
@@ -78,7 +79,13 @@ export function partBytes(
   { blocks }: BlockShape,
   { scales, zeroPoints }: MatrixFits,
 ): Uint8Array {
-  return part === 'zero-points' ? pack(zeroPoints, blocks, bits) : scaleBytes(scales);
+  if (part === 'scales') return scaleBytes(scales);
+  return hasPlanes(bits) ? zeroPoints.map((code) => code + planeOffset(bits)) : pack(zeroPoints, blocks, bits);
+}
+
+/** What makes a code in planes one of 8 bits: the middle code becomes 128. */
+function planeOffset(bits: 5 | 6): number {
+  return middleCode(8) - middleCode(bits);
 }
 
 /** As float16. */
@@ -100,6 +107,28 @@ function pack(codes: Uint8Array, width: number, bits: number): Uint8Array {
     for (let i = 0; i < bytes; i++) {
       const high = 2 * i + 1 < width ? codes[from + 2 * i + 1] : middleCode(bits);
       packed[to + i] = codes[from + 2 * i] | (high << 4);
+    }
+  }
+  return packed;
+}
+
+/** Rows of `width` codes each in planes (`hasPlanes`). */
+function packPlanes(codes: Uint8Array, width: number, bits: 5 | 6): Uint8Array {
+  const rows = codes.length / width;
+  const half = PLANE_BLOCK_SIZE / 2;
+  const plane = width / 8;
+  const packed = new Uint8Array(rows * bits * plane);
+  for (let row = 0; row < rows; row++) {
+    const lower = row * bits * plane;
+    for (let column = 0; column < width; column++) {
+      const code = codes[row * width + column];
+      const isLast = column % PLANE_BLOCK_SIZE >= half;
+      // Its place among the first columns of all blocks, or among the last ones.
+      const place = Math.floor(column / PLANE_BLOCK_SIZE) * half + (column % half);
+      packed[lower + place] |= (code & 15) << (isLast ? 4 : 0);
+      const bit = place + (isLast ? width / 2 : 0);
+      for (let upper = 4; upper < bits; upper++)
+        packed[lower + upper * plane + (bit >> 3)] |= ((code >> upper) & 1) << (bit & 7);
     }
   }
   return packed;

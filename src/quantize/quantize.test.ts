@@ -1,6 +1,7 @@
 /** Quantised weights against the meaning of the format, read back by the plainest code. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { codeInPlanes } from '../../test/code-planes.ts';
 import { float16Numbers } from '../../test/float16.ts';
 import { seededFloats } from '../../test/random.ts';
 import {
@@ -30,6 +31,7 @@ async function store(matrix: QuantizedMatrix): Promise<Stored> {
 /** The code at `index` of a row of packed codes. */
 function codeAt(bytes: Uint8Array, rowBytes: number, row: number, index: number, bits: number): number {
   if (bits === 8) return bytes[row * rowBytes + index];
+  if (bits !== 4) return codeInPlanes(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), index, bits);
   const byte = bytes[row * rowBytes + Math.floor(index / 2)];
   return index % 2 === 0 ? byte & 15 : byte >> 4;
 }
@@ -50,17 +52,21 @@ function dequantize(stored: Stored, rows: number, columns: number, scheme: Block
     const zeroPoint =
       stored.zeroPoints === undefined
         ? 2 ** (bits - 1)
-        : codeAt(stored.zeroPoints, Math.ceil((blocks * bits) / 8), row, block, bits);
+        : bits % 4 === 0
+          ? codeAt(stored.zeroPoints, Math.ceil((blocks * bits) / 8), row, block, bits)
+          : stored.zeroPoints[row * blocks + block] - 128 + 2 ** (bits - 1);
     const scale = stored.scales[row * blocks + block];
     return { value: scale * (code - zeroPoint), scale };
   });
 }
 
-const schemes = fc.record({
-  bits: fc.constantFrom(4 as const, 8 as const),
-  blockSize: fc.constantFrom(16, 32, 64, 128),
-  symmetric: fc.boolean(),
-});
+const schemes = fc
+  .record({
+    symmetric: fc.boolean(),
+    bits: fc.constantFrom(4 as const, 5 as const, 6 as const, 8 as const),
+    blockSize: fc.constantFrom(16, 32, 64, 128),
+  })
+  .map(({ bits, blockSize, symmetric }) => ({ bits, symmetric, blockSize: bits % 4 === 0 ? blockSize : 32 }));
 
 const matrices = fc.tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 150 })).chain(([rows, columns]) =>
   fc.record({
@@ -239,6 +245,21 @@ describe('bytes', () => {
       }
     }
     expect(alone.map((bytes) => bytes.length)).toEqual([1500 * 12 * 64, 1500 * 12 * 2, 1500 * 6]);
+  });
+
+  test('in planes: lower halves first, then the fifth bits and the sixth, of first and of last columns', async () => {
+    const scheme: BlockScheme = { bits: 6, blockSize: 32, symmetric: true, method: 'nearest' };
+    const codes = Array<number>(64).fill(0);
+    // The range that makes the scale 1, in columns of their own.
+    [codes[2], codes[34]] = [-32, -32];
+    [codes[0], codes[17], codes[33]] = [0x21 - 32, 0x1f - 32, 0x3e - 32];
+    const bytes = await readTensorBytes(quantize(float32Tensor(codes, [1, 64]), scheme).codes);
+    const lower = Array<string>(32).fill('00');
+    // Zero is 32, whose lower half is 0.
+    [lower[0], lower[1], lower[17]] = ['01', 'f0', '0e'];
+    const fifth = ['0000', '0200', '0200', '0000'];
+    const sixth = ['fbff', 'fbff', 'fdff', 'ffff'];
+    expect(Buffer.from(bytes).toString('hex')).toBe([...lower, ...fifth, ...sixth].join(''));
   });
 });
 

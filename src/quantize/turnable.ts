@@ -2,7 +2,7 @@
  * Turnable matrices (`TurnableMatrix`): the transpose's scales are whole multiples of one unit in each square. This
  * file finds them and makes the bytes of both orientations.
  */
-import type { BlockScheme } from '../core/tensor.ts';
+import type { BlockScheme, CodeBits } from '../core/tensor.ts';
 import { codeOf, fitBlock, inRange, middleCode, topCode } from './fit.ts';
 import { type BlockShape, packCodes, scaleBytes } from './matrix.ts';
 
@@ -24,7 +24,7 @@ export function roomForTurnable(shape: BlockShape, scheme: BlockScheme): Turnabl
 }
 
 /** Of either sign. Times the lowest code (-8 of 4 bits), it is still a code of 8 bits. */
-const LARGEST_MULTIPLE = { 4: 15, 8: 1 } as const;
+const LARGEST_MULTIPLE = { 4: 15, 5: 7, 6: 3, 8: 1 } as const;
 
 /** Finds units and multiples of whole rows. `weights` are by column, as in `Block`. */
 export function fitTurnable(
@@ -100,7 +100,7 @@ function unitOf(largest: number, most: number): number {
 }
 
 /** The better of the two whole multiples next to a scale, for rounding the column. */
-function multipleOf(scale: number, unit: number, column: Float32Array, bits: 4 | 8): number {
+function multipleOf(scale: number, unit: number, column: Float32Array, bits: CodeBits): number {
   const sign = scale < 0 ? -1 : 1;
   const below = Math.max(1, Math.min(LARGEST_MULTIPLE[bits], Math.floor(Math.abs(scale) / unit)));
   const above = Math.min(LARGEST_MULTIPLE[bits], below + 1);
@@ -108,7 +108,7 @@ function multipleOf(scale: number, unit: number, column: Float32Array, bits: 4 |
   return sign * (error(below) <= error(above) ? below : above);
 }
 
-function squaredError(column: Float32Array, scale: number, bits: 4 | 8): number {
+function squaredError(column: Float32Array, scale: number, bits: CodeBits): number {
   const [middle, top] = [middleCode(bits), topCode(bits)];
   let sum = 0;
   for (const value of column) sum += (value - scale * (codeOf(value, 1 / scale, middle, top) - middle)) ** 2;

@@ -1,6 +1,7 @@
 /** What attention, FFN and head look like, for all who look for them: a variation of a block is a line here. */
 import type { DType } from '../core/dtype.ts';
 import { type Attribute, attr } from '../core/graph.ts';
+import { joinPlanes } from '../core/planes.ts';
 import { FFN_BLOCK_SIZE } from '../ops/index.ts';
 import {
   type AttributeOptions,
@@ -8,10 +9,12 @@ import {
   any,
   capture,
   type Match,
+  madeOf,
   oneOf,
   op,
   optional,
   type Pattern,
+  phrase,
   sets,
   tensor,
   unless,
@@ -49,15 +52,17 @@ export const shiftedProduct: Product = (role, x) =>
   inBlocks(role, x, optional(tensor(`${role}_zero_points`, { dtypes: ['uint8'] })));
 
 function inBlocks(role: string, x: Pattern, zeroPoints: Pattern): Pattern {
-  const [codes, scales] = [tensor(role, { dtypes: ['uint8'] }), `${role}_scales`];
-  const attributes = {
-    block_size: is(FFN_BLOCK_SIZE),
-    bits: { ...is(4, 8), as: 'bits' },
-    N: { as: `${role}_rows` },
-    K: { as: `${role}_columns` },
-  };
-  const inputs = [x, codes, widened(tensor(scales, { dtypes: ['float16'] })), zeroPoints];
-  return op('MatMulNBits', { inputs, attributes });
+  const codes = tensor(role, { dtypes: ['uint8'] });
+  const scales = widened(tensor(`${role}_scales`, { dtypes: ['float16'] }));
+  const attributes = { block_size: is(FFN_BLOCK_SIZE), N: { as: `${role}_rows` }, K: { as: `${role}_columns` } };
+  const multiplied = (read: Pattern, bits: AttributeOptions) =>
+    op('MatMulNBits', { inputs: [x, read, scales, zeroPoints], attributes: { ...attributes, bits } });
+  const inPlanes = ([5, 6] as const).map((bits) => {
+    // All planes are those of one tensor.
+    const joined = phrase((g, planes) => joinPlanes(g, planes, bits), capture(`${role}_planes`, codes));
+    return madeOf(1, sets('bits', attr.int(bits), multiplied(joined, is(8))));
+  });
+  return oneOf(multiplied(codes, { ...is(4, 8), as: 'bits' }), ...inPlanes);
 }
 
 function product({ products: [first, ...others] }: Storages, role: string, x: Pattern): Pattern {

@@ -3,15 +3,8 @@ import { type Attribute, attr, type Node } from '../core/graph.ts';
 import { contractOf, type OperatorContract, type OperatorName } from '../ops/contract.ts';
 import { attentionPattern, ffnPattern, headPattern, type Storages, shiftedProduct, sumNorm } from './block-patterns.ts';
 import type { GraphIndex } from './graph-index.ts';
-import {
-  type FoundAttribute,
-  type Match,
-  matchPattern,
-  numberOf,
-  type Pattern,
-  type Refusal,
-  unless,
-} from './pattern.ts';
+import { type FoundAttribute, type Match, matchPattern, type Pattern, type Refusal, unless } from './pattern.ts';
+import { blockStorageOf } from './stored-weight.ts';
 
 /** What one operator takes the place of, searched for around each node of type `middle`. */
 export interface Part {
@@ -87,7 +80,7 @@ function partOf(index: GraphIndex, operator: OperatorName, match: Match): PartMa
     operator,
     attributes: {
       ...Object.fromEntries(found.map(([name, { value }]) => [name, value])),
-      storage: attr.string(`int${numberOf(match, 'bits')}`),
+      storage: attr.string(blockStorageOf(match)),
       ...(operator === 'GatedFFN' && { measure: attr.string('none') }),
     },
     lifted: {

@@ -5,6 +5,7 @@
  */
 import type { DType } from '../core/dtype.ts';
 import { type Attribute, attr, CONTRIB_DOMAIN, type Initializer, type Node } from '../core/graph.ts';
+import { GraphBuilder } from '../core/graph-builder.ts';
 import type { GraphIndex } from './graph-index.ts';
 
 /**
@@ -175,6 +176,30 @@ export function tensor(name: string, { dtypes, rank }: TensorOptions): Pattern {
   });
 }
 
+/** `of`, where an input of the node at hand is made by another node. Elsewhere `of` has nothing to say. */
+export function madeOf(input: number, of: Pattern): Pattern {
+  return (at, match, next) => {
+    const value = at.index.producer(at.value)?.inputs[input] ?? '';
+    return at.index.producer(value) === undefined ? stop(match, `no node makes ${value}`) : of(at, match, next);
+  };
+}
+
+/** What `write` makes of a value that fits `of`, node by node. */
+export function phrase(write: (g: GraphBuilder, x: string) => string, of: Pattern): Pattern {
+  const g = new GraphBuilder('');
+  const x = 'phrase.x';
+  const end = write(g, x);
+  const nodes = new Map(g.nodes.map((node) => [node.outputs[0], node]));
+  const patternOf = (value: string): Pattern => {
+    const node = nodes.get(value);
+    if (node === undefined) return of;
+    const attributes = Object.entries(node.attributes).map(([name, attribute]) => [name, { among: [attribute] }]);
+    const inputs = node.inputs.map(patternOf);
+    return op(node.opType, { inputs, attributes: Object.fromEntries(attributes), strict: true });
+  };
+  return patternOf(end);
+}
+
 /** `of`, cast to float32. */
 export function widened(of: Pattern): Pattern {
   const cast = op('Cast', { inputs: [of], attributes: { to: { among: [FLOAT] } } });
@@ -265,7 +290,10 @@ function isSame(a: Attribute | undefined, b: Attribute): boolean {
 }
 
 function textOf(attribute: Attribute): string {
-  return attribute.kind === 'reference' ? attribute.name : String(attribute.value);
+  if (attribute.kind === 'reference') return attribute.name;
+  if (attribute.kind !== 'tensor') return String(attribute.value);
+  const { value } = attribute;
+  return `${value.dtype} [${value.shape}] of ${value.kind === 'bytes' ? value.bytes : value.kind}`;
 }
 
 const COMMUTATIVE = ['Add', 'Mul'];

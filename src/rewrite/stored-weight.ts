@@ -1,7 +1,7 @@
 /** The weight of a product, as converters store it and as GatedFFN takes it. */
 import type { Initializer } from '../core/graph.ts';
 import { quantizeTurnable, type TurnableMatrix, transpose } from '../core/tensor.ts';
-import type { Storage } from '../ops/index.ts';
+import { BLOCK_STORAGES, type BlockStorage, type Storage } from '../ops/index.ts';
 import { type Match, numberOf } from './pattern.ts';
 
 /** A matrix [out, in]. */
@@ -19,11 +19,19 @@ export function storedWeight(match: Match, role: string): StoredWeight {
   const [data, scales] = [match.tensors[role], match.tensors[`${role}_scales`]];
   if (data === undefined) throw new RangeError(`No product is called ${role}`);
   const shape = shapeOf(match, role);
-  if (scales !== undefined) return { storage: numberOf(match, 'bits') === 8 ? 'int8' : 'int4', shape, data, scales };
+  if (scales !== undefined) return { storage: blockStorageOf(match), shape, data, scales };
   if (data.data.dtype !== 'float16')
     return { storage: data.data.dtype === 'bfloat16' ? 'bf16' : 'fp32', shape, data, scales };
   const turned = { name: data.name.replace(/\.transposed$/, ''), data: transpose(data.data) };
   return { storage: 'fp16', shape, data: turned, scales };
+}
+
+/** How weights in blocks of the codes that were matched are stored. */
+export function blockStorageOf(match: Match): BlockStorage {
+  const bits = numberOf(match, 'bits');
+  const found = BLOCK_STORAGES.find((storage) => storage === `int${bits}`);
+  if (found === undefined) throw new RangeError(`No storage has ${bits} bits`);
+  return found;
 }
 
 /** Its rows and columns. float16 is stored as MatMul takes it, [in, out]. */

@@ -12,7 +12,8 @@
 import type { FfnMatrix } from '../../core/choice.ts';
 import { attr } from '../../core/graph.ts';
 import type { GraphBuilder } from '../../core/graph-builder.ts';
-import { records, type TensorExpr } from '../../core/tensor.ts';
+import { joinPlanes } from '../../core/planes.ts';
+import { type CodeBits, hasPlanes, records, type TensorExpr } from '../../core/tensor.ts';
 import type { InputSize, Projections, StorageKind } from './storage.ts';
 
 /** Columns a block: the one size that kernels are compiled for. */
@@ -28,15 +29,16 @@ export function blockProduct(
   g: GraphBuilder,
   x: string,
   [codes, scales]: readonly [string, string],
-  bits: 4 | 8,
+  bits: CodeBits,
   [columns, rows]: readonly [Size, Size],
   output: string,
 ): string {
-  return g.contrib('MatMulNBits', [x, codes, g.cast(scales, 'float32')], {
+  const joined = hasPlanes(bits) ? joinPlanes(g, codes, bits) : codes;
+  return g.contrib('MatMulNBits', [x, joined, g.cast(scales, 'float32')], {
     attributes: {
       K: attr.reference(columns, 'int'),
       N: attr.reference(rows, 'int'),
-      bits: attr.int(bits),
+      bits: attr.int(hasPlanes(bits) ? 8 : bits),
       block_size: attr.int(FFN_BLOCK_SIZE),
       accuracy_level: attr.int(INT8_ACTIVATIONS),
     },
@@ -45,7 +47,7 @@ export function blockProduct(
 }
 
 /** x times one matrix of gate and up, or of a predictor's, [..., 2 f]. */
-export function bothProducts(g: GraphBuilder, x: string, weight: readonly [string, string], bits: 4 | 8): string {
+export function bothProducts(g: GraphBuilder, x: string, weight: readonly [string, string], bits: CodeBits): string {
   return blockProduct(g, x, weight, bits, ['hidden_size', 'gate_up_size'], g.fresh('both'));
 }
 
@@ -56,10 +58,10 @@ export function splitProjections(g: GraphBuilder, both: string): Projections {
   return { gate, up };
 }
 
-function blocks(bits: 4 | 8): StorageKind {
+function blocks(bits: CodeBits): StorageKind {
   const product = (g: GraphBuilder, x: string, weight: string, sizes: readonly [Size, Size], output: string) =>
     blockProduct(g, x, [weight, `${weight}_scales`], bits, sizes, output);
-  const down = (g: GraphBuilder, act: string, stored: 4 | 8, output: string) =>
+  const down = (g: GraphBuilder, act: string, stored: CodeBits, output: string) =>
     blockProduct(g, act, ['down', 'down_scales'], stored, ['intermediate_size', 'hidden_size'], output);
   return {
     inputs: ['down', 'down_scales'],
@@ -89,4 +91,6 @@ export function neuronRecords(recorded: readonly FfnMatrix[], neurons: number, r
 }
 
 export const int8 = blocks(8);
+export const int6 = blocks(6);
+export const int5 = blocks(5);
 export const int4 = blocks(4);

@@ -157,7 +157,9 @@ describe('transformers.js', () => {
   it('finds each precision by the suffix of its dtype, the first without', () => {
     const files = choosePrecisions(PRECISION_NAMES).map(modelFileOf);
     expect(files).toEqual(
-      ['model', 'model_fp16', 'model_bf16', 'model_int8', 'model_q4'].map((name) => `onnx/${name}.onnx`),
+      ['model', 'model_fp16', 'model_bf16', 'model_int8', 'model_int6', 'model_int5', 'model_q4'].map(
+        (name) => `onnx/${name}.onnx`,
+      ),
     );
     expect(modelFileOf(choosePrecision('int4'), 0)).toBe('onnx/model.onnx');
   });
