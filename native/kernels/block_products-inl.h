@@ -248,9 +248,13 @@ struct BlockProducts {
             low[r] = hn::And(low[r], hn::Set(dcodes, 15));
           }
           if constexpr (kPlanes > 0) {
-            const size_t present = std::min(bytes, end - step * bytes);
-            low[r] = WithUpper(low[r], rows[r], 0, at, present);
-            high[r] = WithUpper(high[r], rows[r], 1, at, present);
+            if (HWY_LIKELY((step + 1) * bytes <= end)) {
+              low[r] = WithUpper(low[r], rows[r], 0, at, bytes);
+              high[r] = WithUpper(high[r], rows[r], 1, at, bytes);
+            } else {
+              low[r] = WithUpper(low[r], rows[r], 0, at, end - step * bytes);
+              high[r] = WithUpper(high[r], rows[r], 1, at, end - step * bytes);
+            }
           }
         }
 #pragma GCC unroll 4
@@ -344,8 +348,10 @@ struct BlockProducts {
     const DCodes dcodes;
 #pragma GCC unroll 2
     for (size_t plane = 0; plane < kPlanes; ++plane) {
-      uint64_t bits = 0;
-      std::memcpy(&bits, PlaneOf(row, plane, half) + at / 8, present / 8);
+      // Eight bytes of which the last ones are wanted. Lower bits come before the planes, so all eight exist.
+      uint64_t bits;
+      std::memcpy(&bits, PlaneOf(row, plane, half) + (at + present) / 8 - sizeof(bits), sizeof(bits));
+      bits >>= 64 - present;
       const auto is_set = hn::LoadMaskBits(dcodes, reinterpret_cast<const uint8_t*>(&bits));
       lower = hn::MaskedAddOr(lower, is_set, lower, hn::Set(dcodes, static_cast<uint8_t>(16 << plane)));
     }
