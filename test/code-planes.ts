@@ -24,9 +24,9 @@ function placesOf(blocks: number, column: number, bits: number) {
   const [block, within] = [Math.floor(column / BLOCK), column % BLOCK];
   const isLast = within < HALF ? 0 : 1;
   const place = within % HALF;
-  const planes = Array.from({ length: bits - 4 }, (_, plane) => HALF * blocks + 4 * blocks * plane);
+  const planes = Array.from({ length: bits - 4 }, (_, plane) => 4 * blocks * plane);
   return {
-    lower: HALF * block + place,
+    lower: 4 * blocks * planes.length + HALF * block + place,
     shift: 4 * isLast,
     uppers: planes.map((start) => start + 2 * blocks * isLast + 2 * block + (place >> 3)),
     bit: place & 7,

@@ -16,7 +16,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -68,7 +67,8 @@ struct BlockProducts {
   using D = hn::ScalableTag<float>;
   using V = hn::Vec<D>;
 
-  // Upper planes of a row from some block on. Each has two halves: of the first and of the last columns of blocks.
+  // Upper planes of a row from some block on. Each has two halves: of the first and of the last columns of blocks. Lower
+  // bits follow, so eight bytes can be read from any place.
   struct UpperPlanesOfRow {
     const uint8_t* bits;
     size_t half_bytes;
@@ -84,7 +84,15 @@ struct BlockProducts {
     if constexpr (kPlanes == 0) {
       return {codes, scales, {}};
     } else {
-      return {codes, scales, {codes + blocks * kBlockBytes, blocks * kHalfBits}};
+      return {codes + kPlanes * 2 * blocks * kHalfBits, scales, {codes, blocks * kHalfBits}};
+    }
+  }
+  // Where a whole row's bytes begin.
+  static HWY_INLINE const uint8_t* StartOf(const Row& row) {
+    if constexpr (kPlanes == 0) {
+      return row.codes;
+    } else {
+      return row.upper.bits;
     }
   }
   static HWY_INLINE Row RowOf(const Matrix& matrix, size_t columns, size_t j) {
@@ -162,7 +170,7 @@ struct BlockProducts {
   // where the rows of a tile are read side by side. That is twice as fast as prefetching each row's next line.
   class BytesAhead {
    public:
-    explicit BytesAhead(Row first) : codes_(first.codes + kAhead), scales_(first.scales + kAhead / kStoredBytes) {}
+    explicit BytesAhead(Row first) : codes_(StartOf(first) + kAhead), scales_(first.scales + kAhead / kStoredBytes) {}
     // Whole blocks, without their upper planes.
     HWY_INLINE void Codes(size_t at, size_t bytes) const {
       FetchBytes(codes_ + at / kBlockBytes * kStoredBytes, bytes / kBlockBytes * kStoredBytes);
@@ -248,13 +256,8 @@ struct BlockProducts {
             low[r] = hn::And(low[r], hn::Set(dcodes, 15));
           }
           if constexpr (kPlanes > 0) {
-            if (HWY_LIKELY((step + 1) * bytes <= end)) {
-              low[r] = WithUpper(low[r], rows[r], 0, at, bytes);
-              high[r] = WithUpper(high[r], rows[r], 1, at, bytes);
-            } else {
-              low[r] = WithUpper(low[r], rows[r], 0, at, end - step * bytes);
-              high[r] = WithUpper(high[r], rows[r], 1, at, end - step * bytes);
-            }
+            low[r] = WithUpper(low[r], rows[r], 0, at);
+            high[r] = WithUpper(high[r], rows[r], 1, at);
           }
         }
 #pragma GCC unroll 4
@@ -280,7 +283,7 @@ struct BlockProducts {
   // Prefetches the first bytes of rows from `first` on.
   static HWY_INLINE void Fetch(const BlockMatrix& matrix, size_t first) {
     const Row row = RowOf(matrix.stored, matrix.columns, first);
-    FetchBytes(row.codes, kAhead);
+    FetchBytes(StartOf(row), kAhead);
     FetchBytes(row.scales, kAhead / kStoredBytes * sizeof(uint16_t));
   }
 
@@ -341,18 +344,14 @@ struct BlockProducts {
   }
 
  private:
-  // A vector of lower bits that begins at byte `at` of its row, with the upper ones of that half of the columns. `present`:
-  // bytes of it that exist.
+  // A vector of lower bits that begins at byte `at` of its row, with the upper ones of that half of the columns. Past the
+  // row's last block they are any, and are multiplied by scales of zero.
   static HWY_INLINE hn::Vec<hn::Repartition<uint8_t, D>> WithUpper(hn::Vec<hn::Repartition<uint8_t, D>> lower, const Row& row,
-                                                                 size_t half, size_t at, size_t present) {
+                                                                 size_t half, size_t at) {
     const DCodes dcodes;
 #pragma GCC unroll 2
     for (size_t plane = 0; plane < kPlanes; ++plane) {
-      // Eight bytes of which the last ones are wanted. Lower bits come before the planes, so all eight exist.
-      uint64_t bits;
-      std::memcpy(&bits, PlaneOf(row, plane, half) + (at + present) / 8 - sizeof(bits), sizeof(bits));
-      bits >>= 64 - present;
-      const auto is_set = hn::LoadMaskBits(dcodes, reinterpret_cast<const uint8_t*>(&bits));
+      const auto is_set = hn::LoadMaskBits(dcodes, PlaneOf(row, plane, half) + at / 8);
       lower = hn::MaskedAddOr(lower, is_set, lower, hn::Set(dcodes, static_cast<uint8_t>(16 << plane)));
     }
     return lower;

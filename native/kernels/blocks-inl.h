@@ -48,10 +48,10 @@ struct BlockRows {
 
   // Rows that are read later.
   static HWY_INLINE void AddAhead(const Row* rows, size_t count, size_t n, RowsAhead& ahead) {
-    const auto codes_of = [&](size_t r) { return rows[r].codes; };
+    const auto codes_of = [&](size_t r) { return Products::StartOf(rows[r]); };
     const size_t bytes = Blocks(n) * kStoredBytes;
     // In records a row's scales come after its codes, and may end one line later.
-    if (count > 0 && static_cast<const void*>(rows[0].scales) == rows[0].codes + bytes) {
+    if (count > 0 && static_cast<const void*>(rows[0].scales) == codes_of(0) + bytes) {
       ahead.Add(PartAhead(count, bytes + ScaleBytes(n), codes_of));
     } else {
       ahead.Add(PartAhead(count, ScaleBytes(n), [&](size_t r) { return rows[r].scales; }));

@@ -14,9 +14,9 @@ namespace lacuna {
 // stored whole.
 // - int8 and int4 are as in MatMulNBits. int8 codes are bytes [rows, blocks, 32]. int4 codes are [rows, blocks, 16], with
 //   the even one of two neighbours in the low half of a byte.
-// - int6 and int5 are in planes, [rows, bits, blocks * 4]. First come the lower 4 bits, 16 bytes a block: byte i has the
-//   code of column i in its low half and that of column 16 + i in its high half. Each upper bit follows, the fifth first:
-//   of the first 16 columns of all blocks, then of the last 16, low bits first.
+// - int6 and int5 are in planes, [rows, bits, blocks * 4]. First come the upper bits, the fifth before the sixth: of the
+//   first 16 columns of all blocks, then of the last 16, low bits first. The lower 4 bits follow, 16 bytes a block: byte i
+//   has those of column i in its low half and those of column 16 + i in its high half.
 // If no zero points are stored, each is the middle code: 128, 32, 16 or 8. Stored ones are bytes [rows, blocks], of which
 // 128 is the middle code; but those of int4 are [rows, half of the blocks], with the even block's in the low half of a
 // byte.

@@ -21,11 +21,10 @@ int CodeAt(Storage storage, const uint8_t* row, size_t blocks, size_t i) {
   if (storage == Storage::kInt4) return HalfAt(row, i);
   const size_t half = kBlock / 2, block = i / kBlock, is_last = i % kBlock / half;
   const size_t place = block * half + i % half;
-  int code = row[place] >> 4 * is_last & 15;
-  const uint8_t* const upper = row + blocks * half;
   const size_t plane_bits = blocks * kBlock, bit = place + is_last * plane_bits / 2;
+  int code = row[UpperPlanes(storage) * plane_bits / 8 + place] >> 4 * is_last & 15;
   for (size_t plane = 0; plane < UpperPlanes(storage); ++plane)
-    code |= (upper[(plane * plane_bits + bit) / 8] >> bit % 8 & 1) << (4 + plane);
+    code |= (row[(plane * plane_bits + bit) / 8] >> bit % 8 & 1) << (4 + plane);
   return code;
 }
 
@@ -207,7 +206,7 @@ void StoredMatrix::AddBlock(const int* codes, size_t count, uint16_t scale) {
 }
 
 void StoredMatrix::AddRow() {
-  const size_t first = codes_.size(), half = kBlock / 2, lower = row_.size() / 2;
+  const size_t first = codes_.size(), half = kBlock / 2, lower = UpperPlanes(storage_) * row_.size() / 8;
   codes_.resize(first + row_.size() * CodeBits(storage_) / 8);
   uint8_t* const to = codes_.data() + first;
   for (size_t i = 0; i < row_.size(); ++i) {
@@ -218,10 +217,10 @@ void StoredMatrix::AddRow() {
       to[i / 2] |= static_cast<uint8_t>(code << 4 * (i % 2));
     } else {
       const size_t is_last = i % kBlock / half, place = i / kBlock * half + i % half;
-      to[place] |= static_cast<uint8_t>((code & 15) << 4 * is_last);
-      const size_t bit = place + is_last * lower;
+      to[lower + place] |= static_cast<uint8_t>((code & 15) << 4 * is_last);
+      const size_t bit = place + is_last * row_.size() / 2;
       for (size_t plane = 0; plane < UpperPlanes(storage_); ++plane)
-        to[lower + (plane * row_.size() + bit) / 8] |= static_cast<uint8_t>((code >> (4 + plane) & 1) << bit % 8);
+        to[(plane * row_.size() + bit) / 8] |= static_cast<uint8_t>((code >> (4 + plane) & 1) << bit % 8);
     }
   }
   row_.clear();

@@ -14,12 +14,15 @@ export function joinPlanes(g: GraphBuilder, codes: string, bits: 5 | 6): string 
   const rows = (x: string, ...shape: number[]) => g.op('Reshape', [x, g.int64(...shape)]);
   const planes = (from: number, to: number) => g.op('Slice', [codes, g.int64(from), g.int64(to), g.int64(1)]);
   const constant = (...values: number[]) => g.constant(uint8Tensor(values, values.length === 1 ? [] : undefined));
-  const lower = rows(planes(0, 4), 0, -1);
+  const lower = rows(planes(bits - 4, bits), 0, -1);
   const right = { attributes: { direction: attr.string('RIGHT') } };
   const halves = [g.op('BitwiseAnd', [lower, constant(15)]), g.op('BitShift', [lower, constant(4)], right)];
   let joined = g.op('Concat', halves, { attributes: { axis: attr.int(1) } });
   for (let bit = 4; bit < bits; bit++) {
-    const parted = g.op('BitwiseAnd', [rows(planes(bit, bit + 1), 0, -1, 1), constant(1, 2, 4, 8, 16, 32, 64, 128)]);
+    const parted = g.op('BitwiseAnd', [
+      rows(planes(bit - 4, bit - 3), 0, -1, 1),
+      constant(1, 2, 4, 8, 16, 32, 64, 128),
+    ]);
     // The middle code, the last bit alone, becomes 128. Codes without that bit are as far below it.
     const [set, unset] = bit === bits - 1 ? [128, 128 - 2 ** bit] : [2 ** bit, 0];
     const upper = g.op('Where', [g.cast(parted, 'bool'), constant(set), constant(unset)]);

@@ -270,10 +270,12 @@ export interface QuantizedMatrix {
 }
 
 /**
- * Whether a row of codes is stored as the lower 4 bits of all its codes and then, a bit at a time, the upper ones. Columns are
- * taken in blocks of 32, the first 16 of each before the last 16:
- * - the lower bits: byte i of block b has column 32 b + i in its lower half and column 32 b + 16 + i in its upper half
+ * Whether a row of codes is stored as the upper bits of all its codes, a bit at a time, and then the lower 4. Columns are taken in
+ * blocks of 32, the first 16 of each before the last 16:
  * - each upper bit, the fifth first: the bits of the first columns of all blocks, then those of the last ones, low bits first
+ * - the lower bits: byte i of block b has column 32 b + i in its lower half and column 32 b + 16 + i in its upper half
+ *
+ * A kernel that reads more upper bits than a row has meets the lower ones, and never another row's end.
  */
 export function hasPlanes(bits: CodeBits): bits is 5 | 6 {
   return bits === 5 || bits === 6;

@@ -27,6 +27,12 @@ const bodies = (product: number): StorageCosts => ({
 /** A precision without an entry has the costs of the larger one before it. */
 export const DEFAULT_COSTS: Readonly<Record<HostKind, HostCosts>> = {
   native: hostCosts('native', { fp32: KERNELS, int8: { ...KERNELS, head: 18e-12 } }),
-  // A weight takes 120, 45 and 28 picoseconds.
-  stock: hostCosts('stock', { fp32: bodies(30e-12), int8: bodies(42e-12), int4: { ...bodies(50e-12), head: 42e-12 } }),
+  // A weight takes 120, 45 and 28 picoseconds; one in planes as long as one in 8 bits.
+  stock: hostCosts('stock', {
+    fp32: bodies(30e-12),
+    int8: bodies(42e-12),
+    int6: { ...bodies(55e-12), head: 42e-12 },
+    int5: { ...bodies(65e-12), head: 42e-12 },
+    int4: { ...bodies(50e-12), head: 42e-12 },
+  }),
 };

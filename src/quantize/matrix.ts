@@ -119,7 +119,8 @@ function packPlanes(codes: Uint8Array, width: number, bits: 5 | 6): Uint8Array {
   const plane = width / 8;
   const packed = new Uint8Array(rows * bits * plane);
   for (let row = 0; row < rows; row++) {
-    const lower = row * bits * plane;
+    const upper = row * bits * plane;
+    const lower = upper + (bits - 4) * plane;
     for (let column = 0; column < width; column++) {
       const code = codes[row * width + column];
       const isLast = column % PLANE_BLOCK_SIZE >= half;
@@ -127,8 +128,8 @@ function packPlanes(codes: Uint8Array, width: number, bits: 5 | 6): Uint8Array {
       const place = Math.floor(column / PLANE_BLOCK_SIZE) * half + (column % half);
       packed[lower + place] |= (code & 15) << (isLast ? 4 : 0);
       const bit = place + (isLast ? width / 2 : 0);
-      for (let upper = 4; upper < bits; upper++)
-        packed[lower + upper * plane + (bit >> 3)] |= ((code >> upper) & 1) << (bit & 7);
+      for (let upperBit = 4; upperBit < bits; upperBit++)
+        packed[upper + (upperBit - 4) * plane + (bit >> 3)] |= ((code >> upperBit) & 1) << (bit & 7);
     }
   }
   return packed;

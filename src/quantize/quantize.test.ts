@@ -247,7 +247,7 @@ describe('bytes', () => {
     expect(alone.map((bytes) => bytes.length)).toEqual([1500 * 12 * 64, 1500 * 12 * 2, 1500 * 6]);
   });
 
-  test('in planes: lower halves first, then the fifth bits and the sixth, of first and of last columns', async () => {
+  test('in planes: the fifth bits and the sixth, of first and of last columns, then the lower halves', async () => {
     const scheme: BlockScheme = { bits: 6, blockSize: 32, symmetric: true, method: 'nearest' };
     const codes = Array<number>(64).fill(0);
     // The range that makes the scale 1, in columns of their own.
@@ -259,7 +259,7 @@ describe('bytes', () => {
     [lower[0], lower[1], lower[17]] = ['01', 'f0', '0e'];
     const fifth = ['0000', '0200', '0200', '0000'];
     const sixth = ['fbff', 'fbff', 'fdff', 'ffff'];
-    expect(Buffer.from(bytes).toString('hex')).toBe([...lower, ...fifth, ...sixth].join(''));
+    expect(Buffer.from(bytes).toString('hex')).toBe([...fifth, ...sixth, ...lower].join(''));
   });
 });
 
