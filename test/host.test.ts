@@ -60,7 +60,7 @@ describe('lacuna host', () => {
   it.each([
     [['--host', 'native'], /The native core is not built here.*\n.*build:native.*--host stock/],
     [['--host', 'gpu'], /native, stock/],
-    [['--dtype', 'fp16'], /fp32, bf16, int8, int4 for dtype\[0\]/],
+    [['--dtype', 'fp16'], /fp32, bf16, int8, int6, int5, int4 for dtype\[0\]/],
     [['--megabytes', '0'], /megabytes/],
   ])('refuses %j', async (args, message) => {
     const { stderr, code } = await lacuna('host', ...args);

@@ -1,6 +1,7 @@
 /** The table of precisions, and the errors for a name that is not in it. */
 import { describe, expect, test } from 'vitest';
 import { STORAGES } from '../ops/index.ts';
+import type { HostKind } from './host-kind.ts';
 import {
   BLOCK_NAMES,
   BLOCK_SIZES,
@@ -29,7 +30,9 @@ test('lists follow from the table', () => {
   expect(BLOCK_NAMES).toEqual(['int8', 'int6', 'int5', 'int4']);
   expect(FLOAT_NAMES).toEqual(['fp32', 'fp16', 'bf16']);
   expect(PRECISIONS.filter(gainsByTexts).map(({ name }) => name)).toEqual(['int6', 'int5', 'int4']);
-  expect(PRECISION_NAMES.map(smallerThan)).toEqual(['int8', 'int8', 'int8', 'int6', 'int5', 'int4', undefined]);
+  const smaller = (host: HostKind) => PRECISION_NAMES.map((name) => smallerThan(name, host));
+  expect(smaller('native')).toEqual(['int8', 'int8', 'int8', 'int6', 'int5', 'int4', undefined]);
+  expect(smaller('stock')).toEqual(['int8', 'int8', 'int8', 'int4', 'int4', 'int4', undefined]);
 });
 
 test('every precision is stored by an operator, under a name of its own', () => {

@@ -1,6 +1,7 @@
 /** The precisions that a model can be converted to: plain data, one entry each. All other code asks this table. */
 import { DTYPE_BYTES } from './dtype.ts';
 import { LacunaError } from './errors.ts';
+import type { HostKind } from './host-kind.ts';
 import { type BlockScheme, hasPlanes, PLANE_BLOCK_SIZE } from './tensor.ts';
 
 /**
@@ -157,9 +158,13 @@ export function precisionNamed<Name extends PrecisionName>(name: Name): Extract<
   return PRECISIONS[PRECISION_NAMES.indexOf(name)] as Extract<Entry, { readonly name: Name }>;
 }
 
-/** The next smaller precision with blocks, if there is one. */
-export function smallerThan(name: PrecisionName): PrecisionName | undefined {
-  return PRECISIONS.slice(PRECISION_NAMES.indexOf(name) + 1).find(hasBlocks)?.name;
+/**
+ * The next smaller precision with blocks that decodes faster on a host, if there is one. Stock ONNX Runtime multiplies by codes in
+ * planes as by 8 bits.
+ */
+export function smallerThan(name: PrecisionName, host: HostKind): PrecisionName | undefined {
+  const smaller = PRECISIONS.slice(PRECISION_NAMES.indexOf(name) + 1).filter(hasBlocks);
+  return smaller.find((one) => host === 'native' || !isInPlanes(one))?.name;
 }
 
 /** Sizes of blocks that every kernel of MatMulNBits takes. Above 128, the loss is larger than the saving. */

@@ -39,7 +39,7 @@ function measured(dtype: 'fp32' | 'int8' | 'int4', options: Partial<BuildOptions
   };
   write(`floats-${keys.floats}/scores.json`, scores(0, 0, 0));
   write(`scores-${keyOf(keys.dense, keys.floats)}/scores.json`, scores(0.05, 0.06, 0.07));
-  for (const name of ['int8', 'int4'])
+  for (const name of ['int8', 'int6'])
     write(`alternative-${keys.alternative}/${name}.json`, { speedup: smaller, scores: scores(0.01, 0.02, 0.03) });
   const texts = { fit: ['my fit.txt'], choose: ['choose.txt'], test: ['test.txt'] };
   const preset = { preset: 'top-k' } as const;
@@ -85,7 +85,7 @@ describe('a sparse model that decodes slower than the dense one', () => {
 
   it('is refused with commands that make what was measured', async () => {
     const error = await refusalOf(measured('int8', { adapter: './lora' }), SLOWER);
-    expect(error?.hint).toContain("--dtype int4 --data 'my fit.txt' --adapter ./lora\n");
+    expect(error?.hint).toContain("--dtype int6 --data 'my fit.txt' --adapter ./lora\n");
     expect(error?.hint).toContain(
       "has a perplexity ratio of 1.0618: lacuna convert ./model -o DIR --dtype int8 --data 'my fit.txt'",
     );

@@ -72,7 +72,7 @@ async function fasterModels(build: Build): Promise<Faster[]> {
     ratio: name === FLOATS ? null : ratioOfScores(await buildDenseScores(build), floats),
     byText: hasBlocks(precision),
   };
-  const smaller = smallerThan(name);
+  const smaller = smallerThan(name, build.host.kind);
   if (smaller === undefined) return [same];
   const { speedup, scores } = await buildAlternative(build, smaller);
   const ratio = ratioOfScores(scores, floats);
