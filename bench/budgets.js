@@ -46,7 +46,7 @@ function measured(preset, target, dtype) {
   // With a budget that no model meets, everything is measured, nothing is shipped, and the stages stay. Without
   // --allow-slower, this includes the dense models that are named in place of a slower one.
   for (const slower of [['--allow-slower'], []]) {
-    const { status, stderr } = build(stages, preset, target, dtype, '--max-ppl-ratio', '1', ...slower);
+    const { status, stderr } = build(stages, preset, target, dtype, '--budget', 'ppl<=1', ...slower);
     if (status !== 1) throw new Error(`lacuna build ended with ${status}: ${stderr}`);
   }
   const made = ship(preset, target, dtype, '--allow-slower');
@@ -113,7 +113,7 @@ console.log(header(['plan', 'precision', 'mode', 'ratio (at most)', 'Transformer
 for (const [preset, target] of options.plans.split(',').map((plan) => plan.split(':')))
   for (const dtype of options.dtypes.split(',')) {
     const folder = measured(preset, target, dtype);
-    const verdicts = budgets.map((budget) => verdict(ship(preset, target, dtype, '--max-ppl-ratio', budget)));
+    const verdicts = budgets.map((budget) => verdict(ship(preset, target, dtype, '--budget', `ppl<=${budget}`)));
     rows.push(verdictRow(`${preset} ${target}`, dtype, folder, verdicts));
     for (const line of qualityRows(`${preset} ${target}`, dtype, folder)) console.log(line);
   }

@@ -3,7 +3,7 @@ import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { FLOAT_DTYPES, isFloat } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import type { Initializer } from '../src/core/graph.ts';
-import { EMBEDDING_WEIGHT, HEAD_WEIGHT } from '../src/core/model.ts';
+import { blockOfWeight, EMBEDDING_WEIGHT, HEAD_WEIGHT } from '../src/core/model.ts';
 import type { Precision } from '../src/core/precision.ts';
 import { firstOf } from '../src/core/problems.ts';
 import { cast, type QuantizedMatrix, type TensorExpr } from '../src/core/tensor.ts';
@@ -23,11 +23,15 @@ export type Importance = ReadonlyMap<string, TensorExpr>;
 
 export interface StorageOptions {
   readonly precision: Precision;
+  /** By the block's name: blocks that are stored in another precision, of the same floats. */
+  readonly mix?: ReadonlyMap<string, Precision> | undefined;
   /** `lm_head.weight` also where the head is the embedding. Names and widths of other models are a `mismatch`. */
   readonly importance?: Importance | undefined;
-  /** By the weight's name: matrices that are already in blocks of the precision's scheme. */
-  readonly rounded?: ReadonlyMap<string, QuantizedMatrix> | undefined;
+  /** By the precision's name, then the weight's: matrices that are already in blocks of the precision's scheme. */
+  readonly rounded?: RoundedMatrices | undefined;
 }
+
+export type RoundedMatrices = ReadonlyMap<string, ReadonlyMap<string, QuantizedMatrix>>;
 
 export type Weights = (name: string) => Weight;
 
@@ -41,12 +45,19 @@ const DERIVED = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$/;
 
 /** Every weight, to be stored as `storage` says. Only for names that `checkTensors` has checked. */
 export function weightsOf(tensors: ReadonlyMap<string, TensorExpr>, storage: StorageOptions): Weights {
-  const { precision, importance, rounded } = storage;
+  const { importance, rounded, mix } = storage;
   return (name) => {
+    const precision = mix?.get(blockOfWeight(name) ?? '') ?? storage.precision;
     const tensor = tensors.get(name);
     if (tensor === undefined) throw new LacunaError('not-found', `No tensor "${name}" in the checkpoint`);
     const data = cast(tensor, precision.floats);
-    return { name, data, precision, importance: importance?.get(name), rounded: rounded?.get(name) };
+    return {
+      name,
+      data,
+      precision,
+      importance: importance?.get(name),
+      rounded: rounded?.get(precision.name)?.get(name),
+    };
   };
 }
 

@@ -140,9 +140,9 @@ describe('broken plan files', () => {
       /dtype/,
     ],
     [
-      'a dtype that the host does not ask for',
+      'a dtype whose times nobody knows',
       TOP_K,
-      (json) => ({ ...json, host: { kind: 'native', dtype: 'fp32' } }),
+      (json) => ({ ...json, host: { kind: 'native', dtype: 'fp16' } }),
       'bad-file',
       /dtype/,
     ],

@@ -1,7 +1,7 @@
 /** plan.json and its tensors: read through the schema in core, and checked for what a schema cannot express. */
 import { basename } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
-import { layerOfBlock, type Plan, type PlanTensors, planSchema } from '../src/core/plan.ts';
+import { layerOfBlock, type Plan, type PlanTensors, placeOfBlock, planSchema } from '../src/core/plan.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 import { readFloats } from '../src/tensors/index.ts';
 import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
@@ -35,14 +35,13 @@ export async function readPlan(jsonPath: string): Promise<{ plan: Plan; tensors:
 
 /** What the schema cannot express: that the parts of a plan fit together. */
 function checkPlan(plan: Plan, tensors: PlanTensors, path: string): void {
-  let last = -1;
+  let previous: string | undefined;
   for (const block of plan.blocks) {
-    const layer = layerOfBlock(block.block);
-    if (layer >= plan.model.numHiddenLayers)
+    if (layerOfBlock(block.block) >= plan.model.numHiddenLayers)
       throw badPlan(path, `block ${block.block} is past the model's ${plan.model.numHiddenLayers} layers`);
-    if (layer <= last)
-      throw badPlan(path, `block ${block.block} is not after layers.${last}.ffn; blocks go in layer order, once each`);
-    last = layer;
+    if (previous !== undefined && placeOfBlock(block.block) <= placeOfBlock(previous))
+      throw badPlan(path, `block ${block.block} is not after ${previous}; blocks go in layer order, once each`);
+    previous = block.block;
     if (block.skip !== undefined && plan.skipping === null)
       throw badPlan(path, `block ${block.block} may be skipped, but "skipping" is null`);
     const weights = block.choice?.tensors.weights;

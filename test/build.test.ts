@@ -79,7 +79,7 @@ describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-sk
     const [, name, , target] = preset;
     const whole = join(folder, `whole-${name}`);
     const killed = join(folder, `killed-${name}`);
-    const allowing = (ratio: string) => [...preset, '--max-ppl-ratio', ratio];
+    const allowing = (ratio: string) => [...preset, '--budget', `ppl<=${ratio}`];
 
     it('ships nothing over budget, and measures nothing again for another', async () => {
       const refused = await finish(startBuild(whole, allowing('1.000001')));

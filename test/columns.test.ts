@@ -126,8 +126,8 @@ describe(`${COLUMNS} columns hold`, () => {
   it.runIf(required)(
     'the error of a build over its budget, and the output of its rest',
     async () => {
-      const refused = await printed([...build(at('i')), '--max-ppl-ratio', '1.00001']);
-      const shipped = await printed([...build(at('i')), '--max-ppl-ratio', '200%']);
+      const refused = await printed([...build(at('i')), '--budget', 'ppl<=1.00001']);
+      const shipped = await printed([...build(at('i')), '--budget', 'ppl<=200%']);
       expect(refused).toMatch(/^error: /);
       expect(shipped).toMatch(/^Shipped: /);
       expect([refused, shipped].flatMap(tooLong)).toEqual([]);

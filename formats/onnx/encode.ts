@@ -42,7 +42,7 @@ export async function encodeModel(graph: Graph): Promise<EncodedModel> {
 }
 
 /**
- * Encodes `graph`, which was made from `readOnnx(modelPath)`, without copying the weights in the model's data file. All
+ * Encodes `graph` without copying the weights that lie in files of the model's folder, as those of `readOnnx(modelPath)` do. All
  * other weights go into the bytes. A runtime opens the result as if it lay in `folder`.
  *
  * @example
@@ -51,12 +51,15 @@ export async function encodeModel(graph: Graph): Promise<EncodedModel> {
  * const { model, folder } = await encodeReferencing({ ...graph, outputs: [...graph.outputs, kept] }, modelPath);
  */
 export async function encodeReferencing(graph: Graph, modelPath: string): Promise<ModelBeside> {
-  const dataPath = resolve(`${modelPath}_data`);
+  const folder = resolve(dirname(modelPath));
   const slotOf = new Map<string, Slot>();
   for (const { name, data } of graph.initializers)
-    if (data.kind === 'file' && resolve(data.path) === dataPath)
-      slotOf.set(name, { byteOffset: data.byteOffset, byteLength: byteLength(data.dtype, data.shape), data });
-  return { model: await encodeGraph(graph, { slotOf }, basename(dataPath)), folder: dirname(modelPath) };
+    if (data.kind === 'file' && dirname(resolve(data.path)) === folder) {
+      const { dtype, shape, byteOffset, path } = data;
+      slotOf.set(name, { byteOffset, byteLength: byteLength(dtype, shape), data, location: basename(path) });
+    }
+  const own = `${basename(modelPath)}_data`;
+  return { model: await encodeGraph(graph, { slotOf }, own), folder: dirname(modelPath) };
 }
 
 /** The ModelProto of a graph whose large weights are in the file `location`. Equal graphs give equal bytes. */
@@ -127,7 +130,7 @@ function graphProto(body: Body, context: Context, isMain = true): proto.Graph {
       const slot = isMain ? context.slotOf.get(name) : undefined;
       return slot === undefined
         ? inlineTensor(name, data, context)
-        : externalTensor(name, data, slot, context.location);
+        : externalTensor(name, data, slot, slot.location ?? context.location);
     }),
     input: body.inputs.map(valueInfoProto),
     output: body.outputs.map(valueInfoProto),

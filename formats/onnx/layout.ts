@@ -7,6 +7,8 @@ export interface Slot {
   readonly byteOffset: number;
   readonly byteLength: number;
   readonly data: TensorExpr;
+  /** Name of the file, if it is not the model's own. */
+  readonly location?: string;
 }
 
 export interface Layout {

@@ -1,4 +1,6 @@
 /** `lacuna build`. */
+import { LIMITS, parseBudget } from '../core/budget.ts';
+import { LacunaError } from '../core/errors.ts';
 import { formatBytes, percent } from '../core/figures.ts';
 import { FLOATS, IN_BLOCKS } from '../core/precision.ts';
 import {
@@ -7,9 +9,11 @@ import {
   type BuildResult,
   type BuildTexts,
   build,
+  buildAuto,
   dryRunBuild,
   SPARSE_PRECISIONS,
 } from '../index.ts';
+import { autoText, checkAuto } from './auto.ts';
 import {
   cacheFolderOf,
   type Flags,
@@ -21,18 +25,18 @@ import {
 } from './command.ts';
 import { engineText, targetText } from './describe.ts';
 import { EXIT } from './io.ts';
-import { budget, positiveInteger } from './parse.ts';
+import { positiveInteger } from './parse.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
 import { wrap } from './table.ts';
 
 type Options = Flags<BuildOptions, 'cacheFolder' | 'checkpoint' | 'preset' | 'texts'> &
-  PresetOptions &
-  Partial<BuildTexts> & { readonly dryRun?: boolean };
+  Partial<PresetOptions> &
+  Partial<BuildTexts> & { readonly budget?: string; readonly dryRun?: boolean };
 
 export const registerBuild: RegisterCommand = (program, context) => {
   const command = program
     .command('build')
-    .description('convert, calibrate, plan, sparsify, time and evaluate, resuming where it was stopped')
+    .description('make the fastest model within a budget, or a sparse one by a preset; resumes where it was stopped')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make; unfinished stages are kept in <dir>.build')
     .option('--fit <file...>', `texts to measure statistics on, and to round ${IN_BLOCKS} by (default: pinned)`)
@@ -40,37 +44,52 @@ export const registerBuild: RegisterCommand = (program, context) => {
     .option('--test <file...>', 'texts to take the figures from (default: pinned)')
     .option('--tokens <n>', 'tokens to calibrate on and to score (default 20000)', positiveInteger)
     .option(
-      '--max-ppl-ratio <r>',
-      "write nothing and exit with 1 if the ratio to the checkpoint's floats, with its error, may exceed this: 1.02 or 2%",
-      budget,
+      '--budget <limits>',
+      `write nothing and exit with 1 if the model does not keep to this: ${LIMITS.map(limitText).join('; ')}; with --preset, ppl alone`,
     )
     .option('--allow-slower', 'ship a model even if it decodes slower than the dense one')
     .option('--dtype <name>', storedAs('how weights are stored', SPARSE_PRECISIONS))
     .option('--dry-run', 'say what would be done and whether it can pay; measure and write nothing')
     .option('--force', 'replace an existing output');
-  withCommonOptions(withPresetOptions(withCheckpointOptions(command, 'take'), 'what is installed here')).action(
-    async (checkpoint: string, options: Options) => {
-      const { output, tokens, maxPplRatio, allowSlower, force, dtype, fit, choose, test } = options;
-      const own = { checkpoint, output, tokens, maxPplRatio, allowSlower, force, dtype, texts: { fit, choose, test } };
-      const { nativeFolder } = context.io;
-      const cacheFolder = cacheFolderOf(context);
-      const wanted = {
-        ...own,
-        preset: planOptions(options),
-        nativeFolder,
-        cacheFolder,
-        ...sourceOptions(options, context),
-      };
-      if (options.dryRun) {
-        const found = await dryRunBuild(wanted);
-        context.print(options, found, dryRunText);
-        if (found.problem !== undefined) context.fail(EXIT.usage);
-        return;
-      }
-      context.print(options, await build(wanted), resultText);
-    },
-  );
+  const searching = '--budget says what dense model to look for, each block in a precision of its own';
+  const whole = withPresetOptions(withCheckpointOptions(command, 'take'), 'what is installed here', searching);
+  withCommonOptions(whole).action(async (checkpoint: string, options: Options) => {
+    const { output, tokens, allowSlower, force, dtype, fit, choose, test, budget, preset } = options;
+    const { nativeFolder } = context.io;
+    const shared = {
+      ...{ checkpoint, output, tokens, force, texts: { fit, choose, test } },
+      ...{ nativeFolder, cacheFolder: cacheFolderOf(context), ...sourceOptions(options, context) },
+    };
+    if (preset === undefined) {
+      checkAuto(options);
+      context.print(options, await buildAuto({ ...shared, budget: budget ?? '', host: options.host }), autoText);
+      return;
+    }
+    const maxPplRatio = budget === undefined ? undefined : pplOf(budget);
+    const wanted = { ...shared, maxPplRatio, allowSlower, dtype, preset: planOptions({ ...options, preset }) };
+    if (options.dryRun) {
+      const found = await dryRunBuild(wanted);
+      context.print(options, found, dryRunText);
+      if (found.problem !== undefined) context.fail(EXIT.usage);
+      return;
+    }
+    context.print(options, await build(wanted), resultText);
+  });
 };
+
+function limitText({ name, sign, example, of }: (typeof LIMITS)[number]): string {
+  return `${name}${sign}${example} (${of})`;
+}
+
+/** The one limit that a build by a preset measures. */
+function pplOf(text: string): number | undefined {
+  const { ppl, ...others } = parseBudget(text);
+  const [other] = Object.keys(others);
+  if (other === undefined) return ppl;
+  throw new LacunaError('usage', `With a preset, a budget limits ppl alone, not ${other}`, {
+    hint: 'Leave the preset out, and the budget says which dense model to look for; or give --budget "ppl<=1.02".',
+  });
+}
 
 /** Verdict, quality, speed, size and place. Everything else is in the files. */
 function resultText(result: BuildResult, width: number): string {

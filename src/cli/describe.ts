@@ -185,12 +185,14 @@ export function planText(plan: Plan, width: number, explain = false): string {
 
 const PLAN_COLUMNS: readonly (readonly [name: string, cell: (block: BlockPlan) => string])[] = [
   ['block', ({ block }) => block],
+  ['stored as', ({ dtype }) => dtype ?? '-'],
   ['does', actionText],
   ['threshold', thresholdText],
   ['density', ({ expected }) => percentOrDash(expected.density)],
   ['kept energy', ({ expected }) => percentOrDash(expected.keptEnergy)],
   ['skipped', ({ expected }) => percentOrDash(expected.skipped)],
-  ['FFN bytes/token', ({ expected }) => formatBytes(expected.bytesPerToken)],
+  ['KL', ({ expected }) => expected.kl?.toFixed(5) ?? '-'],
+  ['fp32 bytes/token', ({ expected }) => formatBytes(expected.bytesPerToken)],
   ['of dense time', ({ expected }) => percentOrDash(expected.time)],
 ];
 
@@ -223,7 +225,9 @@ export function engineText(engine: Engine): string {
   return engine === 'stock' ? 'stock ONNX Runtime' : 'the native core';
 }
 
-export function targetText({ kind, value }: Plan['target']): string {
+export function targetText(target: Plan['target']): string {
+  if (target === null) return 'nothing left out';
+  const { kind, value } = target;
   return `${percent(value)} of ${TARGETS[kind].outcome}`;
 }
 

@@ -15,13 +15,20 @@ export interface PresetOptions {
   readonly dtype?: PrecisionName;
 }
 
-/** `usualHost` describes the default host. */
-export function withPresetOptions(command: Command, usualHost: string): Command {
+/** `usualHost` describes the default host, `withoutPreset` what is done without a preset, if one need not be given. */
+export function withPresetOptions(command: Command, usualHost: string, withoutPreset?: string): Command {
   const names = PRESET_WORDS.map(({ name }) => name);
   const prefills = PRESET_WORDS.map(({ name, prefill }) => `${name}: ${prefill}`);
   const targets = PRESET_WORDS.map(({ name, target }) => `${name}: ${target.description} (default ${target.usual})`);
   command
-    .addOption(new Option('--preset <name>', 'what to leave out').choices(names).makeOptionMandatory())
+    .addOption(
+      new Option(
+        '--preset <name>',
+        `what to leave out${withoutPreset === undefined ? '' : `; without it, ${withoutPreset}`}`,
+      )
+        .choices(names)
+        .makeOptionMandatory(withoutPreset === undefined),
+    )
     .option('--target <share>', targets.join('; '), share)
     .addOption(
       new Option(
@@ -57,6 +64,12 @@ function optionOf(name: string, schema: PresetWords['options'][string], takers: 
   const said = `${takers}: ${description}`;
   if (!schema.safeParse(true).success) return new Option(`--${words} <${title}>`, said).argParser(numberOf(schema));
   return new Option(schema.safeParse(undefined).data === true ? `--no-${words}` : `--${words}`, said);
+}
+
+/** The options of presets that are given, as they are written. */
+export function givenPresetFlags(given: Readonly<Record<string, unknown>>): string[] {
+  const flags = presetFlags().filter(({ name, option }) => given[name] !== (option.negate || undefined));
+  return flags.map(({ option: { long } }) => long ?? '');
 }
 
 /** The options of the chosen preset. Throws `usage` when an option of another is given: it would have no effect. */

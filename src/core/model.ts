@@ -123,7 +123,26 @@ export function ffnBiasName(layer: number, projection: (typeof FFN_WEIGHTS)[numb
   return `model.layers.${layer}.mlp.${projection}.bias`;
 }
 
-/** `layers.<i>.ffn`: the block's address in plans, from residual in to residual out, norms included. */
+/** The blocks of a layer, in the order in which they run. */
+export const BLOCK_PARTS = ['attention', 'ffn'] as const;
+
+export type BlockPart = (typeof BLOCK_PARTS)[number];
+
+/** The module of a checkpoint's layer that holds a block's matrices. */
+const MODULES: Readonly<Record<BlockPart, string>> = { attention: 'self_attn', ffn: 'mlp' };
+
+/** `layers.<i>.<part>`: a block's address in plans, from residual in to residual out, norms included. */
+export function blockName(layer: number, part: BlockPart): string {
+  return `layers.${layer}.${part}`;
+}
+
 export function ffnBlock(layer: number): string {
-  return `layers.${layer}.ffn`;
+  return blockName(layer, 'ffn');
+}
+
+/** The block that a weight of the layers belongs to; undefined for embedding, head and the norms between blocks. */
+export function blockOfWeight(weight: string): string | undefined {
+  const [, layer, module] = /^model\.layers\.(\d+)\.(\w+)\./.exec(weight) ?? [];
+  const part = BLOCK_PARTS.find((one) => MODULES[one] === module);
+  return part && blockName(Number(layer), part);
 }

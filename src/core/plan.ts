@@ -2,9 +2,9 @@
 import * as z from 'zod';
 import { MEASURES, MODES, measureNamed, type NeuronChoice, RESTS } from './choice.ts';
 import { invalidArgument } from './errors.ts';
-import { modelIdentitySchema } from './model.ts';
+import { BLOCK_PARTS, type BlockPart, modelIdentitySchema } from './model.ts';
 import { toThisVersion } from './plan-version-1.ts';
-import { FLOATS, HOST_DTYPES, PRECISION_NAMES } from './precision.ts';
+import { FLOATS, HOST_DTYPES, PRECISION_NAMES, type Precision, precisionNamed } from './precision.ts';
 import { textIdentitySchema } from './statistics.ts';
 import { TARGET_KINDS } from './target.ts';
 
@@ -57,27 +57,35 @@ export const hostSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('stock'), dtype: z.enum(HOST_DTYPES) }),
 ]);
 
-export const blockPlanSchema = z.strictObject({
-  /** `layers.<i>.ffn`: from residual in to residual out, norms included. */
-  block: z.string().regex(/^layers\.\d+\.ffn$/),
-  /** What is done to the block: fields that a pass of src/rewrite reads each. */
-  choice: choiceSchema.optional(),
-  skip: skipSchema.optional(),
-  expected: z.strictObject({
-    /** Share of FFN neurons computed. */
-    density: share.optional(),
-    /** Share of the block's output energy kept, summed over neurons. */
-    keptEnergy: share.optional(),
-    /** Share of tokens that skip this block. */
-    skipped: share.optional(),
-    /** FFN weight bytes read for each decoded token. */
-    bytesPerToken: z.number().nonnegative(),
-    /** Time on the plan's host, as a share of the dense block's. Only where the host's times are known. */
-    time: z.number().nonnegative().optional(),
-  }),
-  /** The statistic that this came from, and how. */
-  why: z.string(),
-});
+export const blockPlanSchema = z
+  .strictObject({
+    /** `layers.<i>.attention` or `layers.<i>.ffn`: from residual in to residual out, norms included. */
+    block: z.string().regex(new RegExp(`^layers\\.\\d+\\.(${BLOCK_PARTS.join('|')})$`)),
+    /** How the block's matrices are stored, where not as the host's dtype says. Converters read this. */
+    dtype: z.enum(HOST_DTYPES).optional(),
+    /** What is done to an FFN block: fields that a pass of src/rewrite reads each. */
+    choice: choiceSchema.optional(),
+    skip: skipSchema.optional(),
+    expected: z.strictObject({
+      /** Share of FFN neurons computed. */
+      density: share.optional(),
+      /** Share of the block's output energy kept, summed over neurons. */
+      keptEnergy: share.optional(),
+      /** Share of tokens that skip this block. */
+      skipped: share.optional(),
+      /** Bytes of float32 weights of the block that are read for each decoded token. */
+      bytesPerToken: z.number().nonnegative(),
+      /** Time on the plan's host, as a share of the dense block's. Only where the host's times are known. */
+      time: z.number().nonnegative().optional(),
+      /** What the block adds to the KL divergence from the checkpoint's floats, in nats a token. */
+      kl: z.number().optional(),
+    }),
+    /** The statistic that this came from, and how. */
+    why: z.string(),
+  })
+  .refine(({ block, choice, skip }) => partOfBlock(block) === 'ffn' || (choice ?? skip) === undefined, {
+    message: 'only FFN blocks are skipped or choose neurons',
+  });
 
 export const prefillSchema = z.enum(['sparse', 'dense']);
 
@@ -88,14 +96,16 @@ const planOfThisVersion = z.strictObject({
   preset: z.string().min(1),
   host: hostSchema.default({ kind: 'native' }),
   model: modelIdentitySchema,
-  /** sha256 of the statistics it was made from. */
+  /** sha256 of the statistics it was made from, or of the measured losses of blocks. */
   statistics: z.string(),
   /** The texts that those were measured on; absent in older plans. */
   texts: z.array(textIdentitySchema).optional(),
   /** The .safetensors file beside the plan that holds its tensors, bound by hash; null when it has none. */
   tensors: z.strictObject({ file: z.string(), sha256: z.string() }).nullable(),
-  /** What was asked for: a share of FFN blocks skipped, or a share of neurons kept. */
-  target: z.strictObject({ kind: z.enum(TARGET_KINDS), value: share }),
+  /** What was asked for: a share of FFN blocks skipped, or a share of neurons kept. null where nothing is left out. */
+  target: z.strictObject({ kind: z.enum(TARGET_KINDS), value: share }).nullable(),
+  /** What was asked for in its place, as `parseBudget` reads it. */
+  budget: z.string().optional(),
   /** `sparse`: every token; `dense`: calls with more than one token a row run dense. */
   prefill: prefillSchema,
   /** Shared by all skipped blocks: tokens at positions below `warmUpTokens` never skip; `reArm` tests again after a run. */
@@ -108,6 +118,9 @@ const planOfThisVersion = z.strictObject({
 export const planSchema = z.preprocess(toThisVersion, planOfThisVersion);
 
 export type Plan = z.infer<typeof planSchema>;
+export type Target = NonNullable<Plan['target']>;
+/** A plan that leaves something out. */
+export type AimedPlan = Plan & { readonly target: Target };
 export type Host = Plan['host'];
 export type BlockPlan = z.infer<typeof blockPlanSchema>;
 export type Choice = z.infer<typeof choiceSchema>;
@@ -115,8 +128,8 @@ export type Choice = z.infer<typeof choiceSchema>;
 /** The plan's tensors by name, as read from the file beside it. */
 export type PlanTensors = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>;
 
-/** What a plan does to a block: the names of its fields, as `choice` and `skip`. */
-export function actionsOf({ block: _, expected: __, why: ___, ...actions }: BlockPlan): string[] {
+/** What a plan does to a block beside storing it: the names of its fields, as `choice` and `skip`. */
+export function actionsOf({ block: _, dtype: __, expected: ___, why: ____, ...actions }: BlockPlan): string[] {
   return Object.entries(actions).flatMap(([name, value]) => (value === undefined ? [] : [name]));
 }
 
@@ -136,7 +149,21 @@ export function hostNamed(kind: Host['kind'], dtype: string = FLOATS): Host {
   throw invalidArgument(`the dtype of a plan for ${where}`, HOST_DTYPES.join(', '), dtype);
 }
 
-/** The layer index of `layers.<i>.ffn`. */
+/** The layer index of `layers.<i>.<part>`. */
 export function layerOfBlock(block: string): number {
   return Number(block.split('.')[1]);
+}
+
+export function partOfBlock(block: string): BlockPart {
+  return block.split('.')[2] as BlockPart;
+}
+
+/** Blocks in the order in which a token passes them. */
+export function placeOfBlock(block: string): number {
+  return layerOfBlock(block) * BLOCK_PARTS.length + BLOCK_PARTS.indexOf(partOfBlock(block));
+}
+
+/** How a plan stores blocks that it stores in a precision of their own, by their names. */
+export function mixOf({ blocks }: Pick<Plan, 'blocks'>): ReadonlyMap<string, Precision> {
+  return new Map(blocks.flatMap(({ block, dtype }) => (dtype === undefined ? [] : [[block, precisionNamed(dtype)]])));
 }

@@ -225,6 +225,14 @@ export function choosePrecisions(names: readonly PrecisionName[], options: Preci
   return names.map((name) => choosePrecision(name, takers.includes(name) ? options : {}));
 }
 
+/**
+ * Precisions with blocks among which each block of a model may have its own, the most exact first. In stock ONNX Runtime those in
+ * planes are no faster than 8 bits.
+ */
+export function blockPrecisions(host: HostKind): readonly Precision[] {
+  return PRECISIONS.filter((one) => hasBlocks(one) && (host === 'native' || !isInPlanes(one)));
+}
+
 function isInPlanes({ linear }: Precision): boolean {
   return linear.kind === 'blocks' && hasPlanes(linear.bits);
 }

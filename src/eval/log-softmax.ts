@@ -18,9 +18,19 @@ export interface ScorePair {
 export function score(logits: Float32Array, target: number): Score {
   const top = likeliest(logits);
   const max = logits[top];
+  return { nll: logOfSum(logits, max) + (max - logits[target]), top };
+}
+
+/** log of the sum of exp(logits). */
+export function logSumExp(logits: Float32Array): number {
+  const max = logits[likeliest(logits)];
+  return max + logOfSum(logits, max);
+}
+
+function logOfSum(logits: Float32Array, max: number): number {
   let sum = 0;
   for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max);
-  return { nll: Math.log(sum) + (max - logits[target]), top };
+  return Math.log(sum);
 }
 
 /** With logits a, b and their log-sum-exps A, B: KL = sum p (log p - log q) = E_p[a - b] - A + B. */

@@ -4,12 +4,12 @@ import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
-import { costsOf, timeOf } from '../core/host-costs.ts';
+import { BLOCK_PARTS, type BlockPart, blockName } from '../core/model.ts';
 import { door, optionsOf, path } from '../core/options.ts';
-import { bytesPerWeight, choosePrecision, type Precision } from '../core/precision.ts';
+import { bytesPerWeight, choosePrecision, type Precision, precisionNamed } from '../core/precision.ts';
 import { type BenchResult, countsOf, meanCachedTokens, bench as measure } from '../eval/index.ts';
 import { operatorOf } from '../ops/index.ts';
-import { denseFfnBytes, stepTerms } from '../plan/index.ts';
+import { attentionWeights, denseFfnBytes, stepTime } from '../plan/index.ts';
 import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
 import { baselineOf, type ChosenModel, calledOperators, chooseModel } from './folder/model-folder.ts';
 import { type CostsOptions, costsOfHost } from './host/costs.ts';
@@ -119,10 +119,9 @@ async function stepExpected(
   kind: Engine,
   options: CostsOptions & Pick<BenchOptions, 'promptTokens' | 'rounds' | 'stepsPerBlock'>,
 ): Promise<number | undefined> {
-  const costs = costsOf(await costsOfHost(kind, options), model.precision);
-  if (costs === undefined) return undefined;
+  const costs = await costsOfHost(kind, options);
   const stored = { kind, precision: storedPrecision(model) };
-  return timeOf(costs, stepTerms(spec, stored, plan?.blocks ?? [], meanCachedTokens(countsOf(options))));
+  return stepTime(costs, spec, stored, plan?.blocks ?? [], meanCachedTokens(countsOf(options)));
 }
 
 /** Whether the native core uses half of each code of the head to find the likeliest tokens (docs/native.md). */
@@ -151,14 +150,20 @@ function bytesPerToken({ manifest: { spec, plan }, model }: ChosenModel, isScree
   const layerBytes = bytesPerWeight(precision);
   const storedHead = bytesPerWeight({ ...precision, linear: precision.vocabulary });
   const headBytes = isScreened ? storedHead - 0.5 : storedHead;
-  const blocks = plan?.blocks ?? [];
-  const planned = blocks.reduce((sum, { expected }) => sum + expected.bytesPerToken, 0);
-  const unplanned = (spec.numHiddenLayers - blocks.length) * denseFfnBytes(spec);
-  const ffnBytesPerToken = ((planned + unplanned) * layerBytes) / DTYPE_BYTES.float32;
-  // Query and output, key and value.
-  const attention = 2 * spec.hiddenSize * spec.headDim * (spec.numAttentionHeads + spec.numKeyValueHeads);
-  const others = spec.numHiddenLayers * attention * layerBytes + spec.vocabSize * spec.hiddenSize * headBytes;
-  return { ffnBytesPerToken, weightBytesPerToken: ffnBytesPerToken + others };
+  const whole: Readonly<Record<BlockPart, number>> = {
+    attention: DTYPE_BYTES.float32 * attentionWeights(spec),
+    ffn: denseFfnBytes(spec),
+  };
+  const blocks = new Map(plan?.blocks.map((block) => [block.block, block]));
+  const bytes: Record<BlockPart, number> = { attention: 0, ffn: 0 };
+  for (let layer = 0; layer < spec.numHiddenLayers; layer++)
+    for (const part of BLOCK_PARTS) {
+      const { dtype, expected } = blocks.get(blockName(layer, part)) ?? {};
+      const stored = dtype === undefined ? layerBytes : bytesPerWeight(precisionNamed(dtype));
+      bytes[part] += ((expected?.bytesPerToken ?? whole[part]) * stored) / DTYPE_BYTES.float32;
+    }
+  const head = spec.vocabSize * spec.hiddenSize * headBytes;
+  return { ffnBytesPerToken: bytes.ffn, weightBytesPerToken: bytes.ffn + bytes.attention + head };
 }
 
 /** How a model's weights are stored, with the blocks that it was given. */

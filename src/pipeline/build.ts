@@ -10,7 +10,7 @@ import { checkTarget } from '../plan/index.ts';
 import type { BenchReport } from './bench.ts';
 import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
 import { BUILD_FILE, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
-import { type Build, type BuildOptions, type BuildTexts, buildOptions, wholeOptions } from './build/options.ts';
+import { type Build, type BuildOptions, type BuildTexts, buildOptions, withTexts } from './build/options.ts';
 import { ship } from './build/ship.ts';
 import {
   buildBench,
@@ -81,7 +81,7 @@ async function prepareBuild(given: BuildOptions) {
   if (host.kind === 'native' && !isNative && !given.allowSlower) throw cannotTime(precision);
   const engine = isNative ? 'native' : 'stock';
   const preset = { ...given.preset, host };
-  const options = { ...wholeOptions(given), preset, checkpoint: await localPath(given.checkpoint, given) };
+  const options = { ...withTexts(given), preset, checkpoint: await localPath(given.checkpoint, given) };
   const costs = await costsOfHost(host.kind, given);
   const { keys, spec, scoredTokens } = await surveyBuild(options, precision, engine, costs);
   checkTarget(preset, host, spec, costs);

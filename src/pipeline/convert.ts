@@ -172,7 +172,7 @@ export function openModels(
 ): readonly OpenedModel[] {
   return precisions.map((precision) => {
     const weighed = isSearched(precision) ? measured : undefined;
-    const rounded = weighed !== undefined && 'rounded' in weighed ? weighed.rounded.get(precision.name) : undefined;
+    const rounded = weighed !== undefined && 'rounded' in weighed ? weighed.rounded : undefined;
     const pieces = openModel(checkpoint, { precision, importance: weighed?.byWeight, rounded });
     const rounding = weighed && (rounded === undefined ? 'search' : 'gptq');
     const graph = fuseDecoderParts(denseGraph(pieces));

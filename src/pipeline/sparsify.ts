@@ -2,8 +2,9 @@
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
+import { blockOfWeight } from '../core/model.ts';
 import { door, files, optionsOf, path } from '../core/options.ts';
-import type { Host, Plan, PlanTensors } from '../core/plan.ts';
+import { type Host, mixOf, type Plan, type PlanTensors } from '../core/plan.ts';
 import {
   choosePrecision,
   FLOATS,
@@ -13,7 +14,7 @@ import {
   type PrecisionName,
 } from '../core/precision.ts';
 import { STORAGES, type Storage } from '../ops/index.ts';
-import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
+import { applyPlan, fuseDecoderParts, type RoundedTurnables, type RuleReport } from '../rewrite/index.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
 import { isModelFolder, type WriteFolderOptions, writeModelFolder } from './folder/model-folder.ts';
 import {
@@ -26,7 +27,7 @@ import {
 } from './folder/source.ts';
 import { count, flag } from './options.ts';
 import { openPlan } from './plan.ts';
-import { inRoundingWorkspace, roundLayers } from './rounding/rounding.ts';
+import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding/rounding.ts';
 import { pinnedTexts } from './texts/texts.ts';
 
 export interface SparsifyResult {
@@ -69,28 +70,46 @@ export interface SparsifyOptions extends SourceOptions, z.infer<typeof sparsifyO
  * @example await sparsify({ source: './SmolLM2-135M', plan: './plan.json', output: './sparse' });
  */
 export const sparsify = door('sparsify', sparsifyOptions, async (options: SparsifyOptions): Promise<SparsifyResult> => {
-  const precision = choosePrecision(options.dtype ?? FLOATS);
+  const { plan, tensors } = await openPlan(options.plan);
+  const mix = mixOf(plan);
+  // A plan that stores blocks otherwise says how the rest is stored.
+  const usual = mix.size === 0 ? FLOATS : (plan.host.dtype ?? FLOATS);
+  const precision = choosePrecision(options.dtype ?? usual);
+  const precisions = [...new Map([precision, ...mix.values()].map((one) => [one.name, one])).values()];
+  const coded = precisions.filter(hasBlocks);
   const { source, output, data = pinnedTexts('fit') } = options;
-  refuseNonFiniteBlocks([precision], options.allowNonFinite);
-  if (!hasBlocks(precision) && (options.data ?? options.tokens) !== undefined)
+  refuseNonFiniteBlocks(precisions, options.allowNonFinite);
+  if (coded.length === 0 && (options.data ?? options.tokens) !== undefined)
     throw new LacunaError('usage', `${precision.name} stores no blocks, so there is nothing to round by a text`, {
       hint: `--data and --tokens are for --dtype ${IN_BLOCKS}.`,
     });
-  const { plan, tensors } = await openPlan(options.plan);
-  if (await isModelFolder(source))
+  if (await isModelFolder(source)) {
+    if (mix.size > 0) throw needsCheckpoint(source);
     return writeSparse(output, await openDenseFolder(source, precision, options.adapter), plan, tensors, options);
+  }
   const checkpoint = await openSource(source, options);
-  if (!hasBlocks(precision)) return writeSparse(output, denseModel(checkpoint, precision), plan, tensors, options);
+  if (coded.length === 0)
+    return writeSparse(output, denseModel(checkpoint, precision, undefined, mix), plan, tensors, options);
   checkSameModel(checkpoint, plan);
   checkHost(precision, plan.host);
   const round = async (work: string) => {
     // Where blocks compute only some of their neurons, kernels read `down` along both of its axes.
     const turnables = plan.blocks.some(({ choice }) => choice !== undefined);
-    const rounded = await roundLayers(checkpoint, [precision], work, { ...options, data, turnables });
-    return writeSparse(output, denseModel(checkpoint, precision, rounded), plan, tensors, options);
+    const rounded = await roundLayers(checkpoint, coded, work, { ...options, data, turnables });
+    return writeSparse(output, denseModel(checkpoint, precision, rounded, mix), plan, tensors, options);
   };
   return inRoundingWorkspace(output, round, options);
 });
+
+function needsCheckpoint(folder: string): LacunaError {
+  return new LacunaError(
+    'unsupported',
+    `${folder} is a converted folder; blocks in other precisions are made of a checkpoint`,
+    {
+      hint: 'Give the checkpoint that the folder was made from.',
+    },
+  );
+}
 
 /** The same for a model and a plan in memory. */
 export async function writeSparse(
@@ -103,11 +122,21 @@ export async function writeSparse(
   checkSameModel(model, plan);
   checkHost(model.precision, plan.host);
   const { spec, fingerprint, precision, rounded } = model;
-  const { graph, report } = applyPlan(model.graph, plan, tensors, rounded?.turnables.get(precision.name));
+  const turnables = turnablesOf(plan, rounded, precision);
+  const { graph, report } = applyPlan(model.graph, plan, tensors, turnables);
   const rounding = rounded && { rounding: 'gptq' as const, calibratedOn: rounded.texts };
   const models = [{ graph: fuseDecoderParts(graph), precision, ...rounding }];
   const manifest = await writeModelFolder(output, { models, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };
+}
+
+/** `down` of each block in the block's own precision. */
+function turnablesOf(plan: Plan, rounded: RoundedLayers | undefined, base: Precision): RoundedTurnables {
+  const mix = mixOf(plan);
+  const all = [...(rounded?.turnables ?? [])].flatMap(([name, matrices]) =>
+    [...matrices].filter(([weight]) => (mix.get(blockOfWeight(weight) ?? '') ?? base).name === name),
+  );
+  return new Map(all);
 }
 
 function checkSameModel(model: Pick<DenseModel, 'fingerprint' | 'path'>, plan: Plan): void {

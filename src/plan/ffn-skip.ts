@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import { counted, percent } from '../core/figures.ts';
 import { ffnBlock } from '../core/model.ts';
-import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
+import { type AimedPlan, type BlockPlan, layerOfBlock, type PlanTensors } from '../core/plan.ts';
 import {
   cosineOfLevel,
   innerLayers,
@@ -99,11 +99,11 @@ function planFfnSkip(statistics: Statistics, options: Options): SkipPlan {
  * less than the simulation said, the simulation is asked for as much more.
  */
 function retuneFfnSkip(
-  plan: Plan,
+  plan: AimedPlan,
   _tensors: PlanTensors,
   statistics: Statistics,
   { share }: Extract<Realised, { kind: 'skipped-blocks' }>,
-): Plan['blocks'] {
+): AimedPlan['blocks'] {
   const trace = readTrace(statistics);
   const rule = ruleOfPlan(plan);
   const simulated = simulateSkips(trace, rule).share;
@@ -188,7 +188,7 @@ function levelOfThreshold(threshold: number): number {
   return cosineOfLevel(level) >= threshold ? level : level - 1;
 }
 
-function ruleOfPlan(plan: Plan): SkipRule {
+function ruleOfPlan(plan: AimedPlan): SkipRule {
   const skipped = plan.blocks.flatMap(({ block, skip }) => (skip ? [{ layer: layerOfBlock(block), skip }] : []));
   if (plan.skipping === null || skipped.length === 0)
     throw new LacunaError('mismatch', `Expected an ffn-skip plan with skipped blocks, got preset ${plan.preset}`);

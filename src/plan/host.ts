@@ -3,7 +3,7 @@ import { LacunaError } from '../core/errors.ts';
 import { percent } from '../core/figures.ts';
 import { costsOf, type HostCosts, type Terms, timeOf } from '../core/host-costs.ts';
 import type { ModelIdentity } from '../core/model.ts';
-import type { BlockPlan, Host, Plan } from '../core/plan.ts';
+import type { BlockPlan, Host, Target } from '../core/plan.ts';
 import { type HostDtype, precisionNamed } from '../core/precision.ts';
 import type { FfnShape } from './bytes.ts';
 import type { PresetPlan } from './preset.ts';
@@ -65,7 +65,7 @@ export function forHost(
 }
 
 /** Throws `usage`, as `forHost` does, for a target that pays for no block of this size, whatever was measured. */
-export function checkTarget({ kind, value }: Plan['target'], host: Host, model: ModelShape, costs: HostCosts): void {
+export function checkTarget({ kind, value }: Target, host: Host, model: ModelShape, costs: HostCosts): void {
   const known = timedHost(host, costs);
   if (host.kind === 'native' || known === undefined) return;
   const isDensity = kind === 'density';

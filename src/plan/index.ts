@@ -3,20 +3,40 @@ import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import type { HostCosts } from '../core/host-costs.ts';
 import { checkArgument } from '../core/options.ts';
-import { type Host, PLAN_FORMAT, PLAN_VERSION, type Plan, type PlanTensors } from '../core/plan.ts';
+import {
+  type AimedPlan,
+  type Host,
+  PLAN_FORMAT,
+  PLAN_VERSION,
+  type Plan,
+  type PlanTensors,
+  type Target,
+} from '../core/plan.ts';
 import type { ReadSums, Statistics } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
+import { AUTO } from './auto.ts';
 import { DEFAULT_COSTS } from './default-costs.ts';
 import { forHost, type ModelShape, withTimes } from './host.ts';
 import { checkRetune, checkStatistics, optionsSchema, type Preset, type PresetWords } from './preset.ts';
 import { type PlanOptions, PRESETS } from './presets.ts';
 
+export {
+  AUTO,
+  type AutoModel,
+  type BlockOptions,
+  blockOptions,
+  type Mix,
+  mixesByLoss,
+  type PrecisionLosses,
+  planOfMix,
+  uniformMix,
+} from './auto.ts';
 export { denseFfnBytes } from './bytes.ts';
 export { DEFAULT_COSTS } from './default-costs.ts';
 export { fitCosts, type MeasuredStep } from './fit-costs.ts';
 export type { PlanOptions } from './presets.ts';
 export { simulateSkips } from './simulate.ts';
-export { type StepShape, type Stored, stepTerms } from './step.ts';
+export { attentionWeights, type StepShape, type Stored, stepTerms, stepTime } from './step.ts';
 export type { PresetWords };
 
 /** What is said of every preset to whoever chooses one. */
@@ -32,7 +52,7 @@ function presetNamed(wanted: string): Preset {
 }
 
 function noPreset(wanted: string): string {
-  return `No preset is called "${wanted}", wanted ${ANY.map(({ name }) => name).join(', ')}`;
+  return `No preset is called "${wanted}", wanted ${[...ANY.map(({ name }) => name), AUTO].join(', ')}`;
 }
 
 /** What is asked of a plan: the options of one of the presets, with their defaults. */
@@ -41,7 +61,7 @@ export const planOptionsSchema = z.discriminatedUnion(
   ANY.map(optionsSchema) as [ReturnType<typeof optionsSchema>],
 ) as unknown as z.ZodType<PlanOptions>;
 
-export function targetOf(options: PlanOptions): Plan['target'] {
+export function targetOf(options: PlanOptions): Target {
   const { kind, option, usual } = presetNamed(options.preset).target;
   const { [option]: value }: Readonly<Record<string, unknown>> = options;
   return { kind, value: typeof value === 'number' ? value : usual };
@@ -70,13 +90,13 @@ export function layerStatisticsOf({ preset }: PlanOptions): readonly string[] {
 /** What is wrong with the preset that a plan names; undefined where it is one of ours and aims at what the plan does. */
 export function presetProblem({ preset, target }: Pick<Plan, 'preset' | 'target'>): string | undefined {
   const known = ANY.find(({ name }) => name === preset);
-  if (known === undefined) return noPreset(preset);
-  const { kind } = known.target;
-  return kind === target.kind ? undefined : `preset ${preset} aims at ${kind}, got ${target.kind}`;
+  if (known === undefined && preset !== AUTO) return noPreset(preset);
+  const [wanted, got] = [known?.target.kind, target?.kind];
+  return wanted === got ? undefined : `preset ${preset} aims at ${wanted ?? 'no share'}, got ${got ?? 'none'}`;
 }
 
 export interface PlanWithTensors {
-  readonly plan: Plan;
+  readonly plan: AimedPlan;
   readonly tensors: PlanTensors;
 }
 
@@ -99,7 +119,7 @@ export async function makePlan(
   const { preset: _, prefill = preset.prefill, host = { kind: 'native' }, ...own } = given;
   checkStatistics(preset, statistics);
   const { parts, tensors } = await preset.plan(statistics, own, readSums);
-  const plan: Plan = {
+  const plan: AimedPlan = {
     format: PLAN_FORMAT,
     version: PLAN_VERSION,
     preset: preset.name,
@@ -119,12 +139,12 @@ export async function makePlan(
  * measured is not what the plan aims at, or of another model; `unsupported` for a plan whose preset there is not.
  */
 export function retune(
-  plan: Plan,
+  plan: AimedPlan,
   tensors: PlanTensors,
   statistics: Statistics,
   realised: Realised,
   costs: HostCosts = DEFAULT_COSTS[plan.host.kind],
-): Plan {
+): AimedPlan {
   checkRetune(plan, statistics, realised);
   const preset = presetNamed(plan.preset);
   checkStatistics(preset, statistics);

@@ -2,14 +2,22 @@
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import type { HostCosts } from '../core/host-costs.ts';
-import { type Host, hostSchema, type Plan, type PlanTensors, prefillSchema } from '../core/plan.ts';
+import {
+  type AimedPlan,
+  type Host,
+  hostSchema,
+  type Plan,
+  type PlanTensors,
+  prefillSchema,
+  type Target,
+} from '../core/plan.ts';
 import { layerSumsOf, type ReadSums, type Statistics, sumsOf } from '../core/statistics.ts';
 import type { Realised, TargetKind } from '../core/target.ts';
 import type { ModelShape } from './host.ts';
 
 /** The parts of a plan that a preset decides, and the tensors they name. */
 export interface PresetPlan {
-  readonly parts: Pick<Plan, 'target' | 'skipping' | 'blocks'>;
+  readonly parts: Pick<AimedPlan, 'target' | 'skipping' | 'blocks'>;
   readonly tensors: PlanTensors;
 }
 
@@ -46,14 +54,14 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
   /** Whether blocks compute some of their neurons, so that `down` is read along both of its axes. */
   readonly choosesNeurons: boolean;
   /** Throws `usage` for a target that pays for no block of this size on the host; absent where only a plan can tell. */
-  readonly checkTarget?: (target: Plan['target'], host: Host, model: ModelShape, costs: HostCosts) => void;
+  readonly checkTarget?: (target: Target, host: Host, model: ModelShape, costs: HostCosts) => void;
   plan(
     statistics: Statistics,
     options: z.output<z.ZodObject<Options>>,
     readSums: ReadSums,
   ): PresetPlan | Promise<PresetPlan>;
   /** The plan's blocks, corrected. `realised` is of the kind of the plan's target: the caller checks it. */
-  retune(plan: Plan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan['blocks'];
+  retune(plan: AimedPlan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan['blocks'];
 }
 
 /** The preset as it is, its name and its options as types. */
@@ -76,7 +84,7 @@ export function optionsSchema({ name, options }: Preset) {
 }
 
 /** Throws `mismatch` when what was measured is not what the plan aims at, or the statistics are of another model. */
-export function checkRetune(plan: Plan, statistics: Statistics, realised: Realised): void {
+export function checkRetune(plan: AimedPlan, statistics: Statistics, realised: Realised): void {
   if (realised.kind !== plan.target.kind)
     throw new LacunaError('mismatch', `The plan aims at ${plan.target.kind}, what was measured is ${realised.kind}`);
   if (statistics.model.fingerprint !== plan.model.fingerprint)

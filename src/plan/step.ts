@@ -1,11 +1,11 @@
 /** What a decode step consists of, counted as a host's costs are (src/core/host-costs.ts): FFN blocks, attention, head. */
 import { GATHER_SHARE, type MeasureName, measureNamed } from '../core/choice.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
-import { addTerms, type Terms, timesTerms } from '../core/host-costs.ts';
+import { addTerms, costsOf, type HostCosts, type Terms, timeOf, timesTerms } from '../core/host-costs.ts';
 import type { HostKind } from '../core/host-kind.ts';
-import type { ModelSpec } from '../core/model.ts';
+import { BLOCK_PARTS, type BlockPart, blockName, type ModelSpec } from '../core/model.ts';
 import type { BlockPlan } from '../core/plan.ts';
-import { bytesPerWeight, hasBlocks, type Precision } from '../core/precision.ts';
+import { bytesPerWeight, hasBlocks, type Precision, type PrecisionName, precisionNamed } from '../core/precision.ts';
 import { denseFfnBytes, type FfnShape } from './bytes.ts';
 
 /** Of the tokens that a plan says skip a block, the share that does on another text (docs/plans.md, "Hosts"). */
@@ -75,25 +75,61 @@ export type StepShape = Pick<
   | 'vocabSize'
 >;
 
-/** A whole decode step, with this number of tokens in the cache. Blocks that are not listed are dense. */
-export function stepTerms(
+/** The block of a layer with nothing left out. */
+export function wholeBlockTerms(spec: StepShape, stored: Stored, part: BlockPart): Terms {
+  if (part === 'ffn') return denseTerms(spec, stored);
+  return { product: attentionWeights(spec) * bytesPerWeight(stored.precision) };
+}
+
+/** Weights of query and output, key and value of a layer. */
+export function attentionWeights({ hiddenSize, headDim, numAttentionHeads, numKeyValueHeads }: StepShape): number {
+  return 2 * hiddenSize * headDim * (numAttentionHeads + numKeyValueHeads);
+}
+
+/**
+ * A whole decode step, with this number of tokens in the cache, by the name of the precision whose costs count. Blocks
+ * that are not listed are dense.
+ */
+export function stepTermsByPrecision(
   spec: StepShape,
   stored: Stored,
   blocks: readonly BlockPlan[],
   cachedTokens: number,
   realised = REALISED,
-): Terms {
-  const { numHiddenLayers: layers, hiddenSize, headDim, numAttentionHeads, numKeyValueHeads, vocabSize } = spec;
-  const { precision } = stored;
-  // Query and output, key and value.
-  const attention = 2 * hiddenSize * headDim * (numAttentionHeads + numKeyValueHeads) * bytesPerWeight(precision);
+): ReadonlyMap<PrecisionName, Terms> {
+  const { numHiddenLayers: layers, hiddenSize, headDim, numKeyValueHeads, vocabSize } = spec;
+  const { kind, precision } = stored;
   const cache = 2 * cachedTokens * numKeyValueHeads * headDim * DTYPE_BYTES[precision.floats];
   const head = vocabSize * hiddenSize * bytesPerWeight({ ...precision, linear: precision.vocabulary });
-  return addTerms(
-    { step: 1, head, layer: layers, product: layers * attention, cache: layers * cache },
-    ...blocks.map((block) => blockTerms(spec, stored, block, realised)),
-    timesTerms(layers - blocks.length, denseTerms(spec, stored)),
-  );
+  const sums = new Map<string, Terms>([[precision.name, { step: 1, head, layer: layers, cache: layers * cache }]]);
+  const planned = new Map(blocks.map((block) => [block.block, block]));
+  for (let layer = 0; layer < layers; layer++)
+    for (const part of BLOCK_PARTS) {
+      const block = planned.get(blockName(layer, part));
+      const own = block?.dtype === undefined ? stored : { kind, precision: precisionNamed(block.dtype) };
+      const terms =
+        block === undefined || part !== 'ffn'
+          ? wholeBlockTerms(spec, own, part)
+          : blockTerms(spec, own, block, realised);
+      sums.set(own.precision.name, addTerms(sums.get(own.precision.name) ?? {}, terms));
+    }
+  return sums as ReadonlyMap<PrecisionName, Terms>;
+}
+
+/** The same of a model with all blocks in one precision. */
+export function stepTerms(...step: Parameters<typeof stepTermsByPrecision>): Terms {
+  return addTerms(...stepTermsByPrecision(...step).values());
+}
+
+/** Seconds of a step by the costs of a host; undefined where those of a precision are not known. */
+export function stepTime(costs: HostCosts, ...step: Parameters<typeof stepTermsByPrecision>): number | undefined {
+  let sum = 0;
+  for (const [name, terms] of stepTermsByPrecision(...step)) {
+    const known = costsOf(costs, name);
+    if (known === undefined) return undefined;
+    sum += timeOf(known, terms);
+  }
+  return sum;
 }
 
 function projectionBytes({ hiddenSize, intermediateSize }: FfnShape, precision: Precision): number {

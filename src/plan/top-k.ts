@@ -3,7 +3,7 @@ import { measureNamed } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import { percent } from '../core/figures.ts';
 import { ffnBlock } from '../core/model.ts';
-import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
+import { type AimedPlan, type BlockPlan, layerOfBlock, type PlanTensors } from '../core/plan.ts';
 import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { selectedFfnBytes } from './bytes.ts';
@@ -51,11 +51,11 @@ function planTopK(statistics: Statistics, density: number): PresetPlan {
  * kept less than the histogram said, the histogram is asked for as much more. Blocks not listed stay as they are.
  */
 function retuneTopK(
-  plan: Plan,
+  plan: AimedPlan,
   tensors: PlanTensors,
   statistics: Statistics,
   { byBlock: realised }: Extract<Realised, { kind: 'density' }>,
-): Plan['blocks'] {
+): AimedPlan['blocks'] {
   const target = plan.target.value;
   return plan.blocks.map((block) => {
     const measured = Object.hasOwn(realised, block.block) ? realised[block.block] : undefined;

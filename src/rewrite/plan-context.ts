@@ -1,7 +1,7 @@
 /** What the passes that carry out a plan know beside the graph. */
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
-import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors } from '../core/plan.ts';
+import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors, placeOfBlock } from '../core/plan.ts';
 import type { FfnMatch } from './match-ffn.ts';
 import type { RoundedTurnables } from './stored-weight.ts';
 
@@ -14,15 +14,15 @@ export interface PlanContext {
 
 /** Throws `mismatch` where a plan speaks of layers that the graph does not have, or not in their order. */
 export function checkBlocks({ plan }: PlanContext, graph: Graph): void {
-  let previous = -1;
+  let previous: string | undefined;
   for (const { block } of plan.blocks) {
     const layer = layerOfBlock(block);
     const isMade = graph.nodes.some(({ outputs }) => outputs.some((output) => output.startsWith(`layers.${layer}.`)));
     if (!isMade || layer >= plan.model.numHiddenLayers)
       throw wrongModel(`The plan's block ${block} is not in the model`);
-    if (layer <= previous)
-      throw badPlan(`The plan lists ${block} after layers.${previous}.ffn, wanted the order of layers`);
-    previous = layer;
+    if (previous !== undefined && placeOfBlock(block) <= placeOfBlock(previous))
+      throw badPlan(`The plan lists ${block} after ${previous}, wanted the order of layers`);
+    previous = block;
   }
 }
 

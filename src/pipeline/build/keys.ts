@@ -10,7 +10,7 @@ import { calibrationInput } from '../calibrate.ts';
 import type { Engine } from '../engine/engine.ts';
 import { hashSmallFiles } from '../folder/model-folder.ts';
 import { openPieces } from '../folder/source.ts';
-import { checkDisjoint, readTexts, STATISTICS } from '../texts/texts.ts';
+import { checkDisjoint, identifyTexts, STATISTICS } from '../texts/texts.ts';
 import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
 import type { Build, WholeOptions } from './options.ts';
 import { keyOf } from './workspace.ts';
@@ -53,7 +53,7 @@ export async function surveyBuild(options: WholeOptions, precision: Precision, e
   await calibrationInput(checkpoint, STATISTICS, { data: texts.fit, tokens });
   await readWindows(checkpoint, contextLength, { data: texts.choose });
   const { windows } = await readWindows(checkpoint, contextLength, { data: texts.test, tokens });
-  const [fit, choose, test] = await Promise.all([texts.fit, texts.choose, texts.test].map(identify));
+  const [fit, choose, test] = await Promise.all([texts.fit, texts.choose, texts.test].map(identifyTexts));
   const source = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint), options.allowNonFinite ?? false);
   // The number of threads decides the last bits of sums, and so sometimes a code.
   const rounding = hasBlocks(precision)
@@ -72,8 +72,4 @@ export async function surveyBuild(options: WholeOptions, precision: Precision, e
   const build = keyOf(evaluation, bench, maxPplRatio, allowSlower);
   const keys = { dense, rounding, floats, statistics, plan, bench, evaluation, alternative, build };
   return { keys, spec: pieces.spec, scoredTokens: windows.length * (windows[0].length - 1) };
-}
-
-async function identify(paths: readonly string[]): Promise<unknown> {
-  return (await readTexts(paths)).map(({ name, sha256 }) => [name, sha256]);
 }

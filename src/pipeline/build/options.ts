@@ -4,9 +4,9 @@ import type { HostCosts } from '../../core/host-costs.ts';
 import { files, type Given, optionsOf, path } from '../../core/options.ts';
 import type { Host } from '../../core/plan.ts';
 import type { Precision } from '../../core/precision.ts';
-import { type Progress, SILENT } from '../../core/progress.ts';
+import { type JobOptions, type Progress, SILENT } from '../../core/progress.ts';
 import { planOptionsSchema } from '../../plan/index.ts';
-import type { Engine } from '../engine/engine.ts';
+import { chooseEngine, type Engine } from '../engine/engine.ts';
 import { SOURCE, type SourceOptions } from '../folder/source.ts';
 import { COSTS, count, flag, nativeFolder } from '../options.ts';
 import { SPARSE_PRECISIONS } from '../sparsify.ts';
@@ -14,7 +14,7 @@ import { pinnedTexts } from '../texts/texts.ts';
 import type { Keys } from './keys.ts';
 
 /** Texts by what they are for; none may share a document with another. */
-const TEXTS = {
+export const TEXTS = {
   /** Statistics are measured on these, and precisions in blocks rounded by them, */
   fit: files,
   /** thresholds corrected on these, */
@@ -59,7 +59,7 @@ export interface BuildOptions extends SourceOptions, z.infer<typeof buildOptions
 /** With the texts that were not given. */
 export type WholeOptions = BuildOptions & { readonly texts: BuildTexts };
 
-export function wholeOptions(given: BuildOptions): WholeOptions {
+export function withTexts<T extends Pick<BuildOptions, 'texts'>>(given: T): T & { readonly texts: BuildTexts } {
   const { fit = pinnedTexts('fit'), choose = pinnedTexts('choose'), test = pinnedTexts('test') } = given.texts ?? {};
   return { ...given, texts: { fit, choose, test } };
 }
@@ -85,7 +85,10 @@ export function engineName({ engine }: Pick<Build, 'engine'>): string {
 }
 
 /** The options of a stage. Its progress lines begin with the name of the command that does the same. */
-export function optionsFor(name: string, options: WholeOptions): WholeOptions & { readonly progress: Progress } {
+export function optionsFor<T extends Pick<JobOptions, 'progress'>>(
+  name: string,
+  options: T,
+): T & { readonly progress: Progress } {
   const { progress = SILENT } = options;
   return {
     ...options,
@@ -94,4 +97,13 @@ export function optionsFor(name: string, options: WholeOptions): WholeOptions & 
       note: (text) => progress.note(`${name}: ${text}`),
     },
   };
+}
+
+/** The same for a stage that measures models. It uses the engine that the model is for, if that is here. */
+export async function measuringOptions<T extends Pick<BuildOptions, 'progress' | 'nativeFolder'>>(
+  name: string,
+  { engine, options }: { readonly engine: Engine; readonly options: T },
+) {
+  const { native } = await chooseEngine({ engine, nativeFolder: options.nativeFolder });
+  return { ...optionsFor(name, options), native };
 }

@@ -19,15 +19,38 @@ import { times } from './verdict.ts';
 export async function ship(build: Build, evaluation: EvaluateResult, timing: BenchReport): Promise<void> {
   const { keys, options } = build;
   const { statistics, plan, bench, sparse } = outputsOf(build);
-  const { output, preset, maxPplRatio, allowSlower = false, tokens = DEFAULT_TOKENS, threads = null } = options;
-  const proof = join(sparse, PROOF_FOLDER);
+  const { output, preset, maxPplRatio, allowSlower = false, tokens = DEFAULT_TOKENS, threads = null, force } = options;
+  await putWithProof(sparse, output, {
+    files: [statistics, plan, bench],
+    results: {
+      'evaluation.json': evaluation,
+      [BUILD_FILE]: { key: keys.build, preset, tokens, threads, maxPplRatio, allowSlower },
+    },
+    section: measuredText(build, evaluation, timing),
+    force,
+  });
+}
+
+interface Proof {
+  /** JSON files, whose tensors are copied with them. */
+  readonly files: readonly string[];
+  /** Further ones by name. */
+  readonly results: Readonly<Record<string, object>>;
+  /** Of the model card. */
+  readonly section: string;
+  readonly force: boolean | undefined;
+}
+
+/** Puts a finished model folder in its place, with what was measured of it. */
+export async function putWithProof(model: string, output: string, given: Proof): Promise<void> {
+  const { files, results, section, force = false } = given;
+  const proof = join(model, PROOF_FOLDER);
   await rm(proof, { recursive: true, force: true });
   await mkdir(proof);
-  for (const path of [statistics, plan, bench]) await copyWithTensors(path, proof);
-  await writeJson(join(proof, 'evaluation.json'), evaluation);
-  await writeJson(join(proof, BUILD_FILE), { key: keys.build, preset, tokens, threads, maxPplRatio, allowSlower });
-  await addToCard(sparse, measuredText(build, evaluation, timing));
-  await putInPlace(sparse, output, { force: options.force ?? false });
+  for (const path of files) await copyWithTensors(path, proof);
+  for (const [name, result] of Object.entries(results)) await writeJson(join(proof, name), result);
+  await addToCard(model, section);
+  await putInPlace(model, output, { force });
 }
 
 /** A JSON file names its tensors' file: the two go together under their own names. */
@@ -65,7 +88,7 @@ Decoding, by ${engineName(build)}: ${gain} (${speeds.join(', ')}); median and 80
 `;
 }
 
-function expectedText({ subjects, expectedSpeedup }: BenchReport): string {
+export function expectedText({ subjects, expectedSpeedup }: BenchReport): string {
   const { expectedTokensPerSecond: rate = null, expectedError: error = null } = subjects.at(-1) ?? {};
   if (rate === null || error === null || expectedSpeedup === null) return '';
   return `\nExpected before it was measured: ${expectedSpeedup.toFixed(2)} times, ${rate.toFixed(1)} tokens/s, a step's time ${signedPercent(error)} off.`;
@@ -77,11 +100,11 @@ function ratiosOf({ perplexityRatio, rounded }: Comparison): string[] {
   );
 }
 
-function ratioText({ value, standardError, upperBound }: Ratio): string {
+export function ratioText({ value, standardError, upperBound }: Ratio): string {
   if (standardError === null || upperBound === null) return value.toFixed(4);
   return `${value.toFixed(4)} ± ${standardError.toFixed(4)} (${upperBound.toFixed(4)})`;
 }
 
-function definition(mode: 'all' | 'decode'): string {
+export function definition(mode: 'all' | 'decode'): string {
   return DEFINITIONS[mode].replace(/^mode "(\w+)"/, '$1');
 }

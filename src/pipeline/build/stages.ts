@@ -20,7 +20,6 @@ import { choosesNeurons, layerStatisticsOf, makePlan } from '../../plan/index.ts
 import { type BenchReport, benchChecked } from '../bench.ts';
 import { calibrateChecked, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
-import { chooseEngine } from '../engine/engine.ts';
 import { compareWith, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
 import { isModelFolder, openModelFolder, writeModelFolder } from '../folder/model-folder.ts';
 import { exists } from '../folder/output.ts';
@@ -29,7 +28,7 @@ import { type RoundedLayers, type RoundOptions, roundLayers } from '../rounding/
 import { writeSparse } from '../sparsify.ts';
 import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
 import { outputsOf } from './keys.ts';
-import { type Build, optionsFor, type WholeOptions } from './options.ts';
+import { type Build, measuringOptions, optionsFor, type WholeOptions } from './options.ts';
 import { tunePlan } from './tune.ts';
 import { discard, jsonStage, keyOf, stage } from './workspace.ts';
 
@@ -104,12 +103,6 @@ async function scoreFolder(build: Build, folder: string): Promise<TextScores> {
   const model = await openModelFolder(folder);
   const { windows } = await testWindows(folder, model.manifest.spec.contextLength, build.options);
   return scoreModel(model, windows, await measuringOptions('eval', build));
-}
-
-/** The options of a stage that measures models. It uses the engine that the build is planned for, if that is here. */
-async function measuringOptions(name: string, { engine, options }: Build) {
-  const { native } = await chooseEngine({ engine, nativeFolder: options.nativeFolder });
-  return { ...optionsFor(name, options), native };
 }
 
 function testWindows(folder: string, contextLength: number, { texts, tokens = DEFAULT_TOKENS }: WholeOptions) {

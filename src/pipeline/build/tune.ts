@@ -2,7 +2,7 @@
 import { percent } from '../../core/figures.ts';
 import type { Graph, Initializer } from '../../core/graph.ts';
 import type { HostCosts } from '../../core/host-costs.ts';
-import type { Plan, PlanTensors } from '../../core/plan.ts';
+import type { AimedPlan, PlanTensors } from '../../core/plan.ts';
 import type { Statistics } from '../../core/statistics.ts';
 import { TARGETS } from '../../core/target.ts';
 import { measureRealised, type Windows } from '../../eval/index.ts';
@@ -20,7 +20,7 @@ const CLOSE_ENOUGH = 0.005;
 
 interface TuneInput {
   readonly model: DenseModel;
-  readonly plan: Plan;
+  readonly plan: AimedPlan;
   readonly tensors: PlanTensors;
   readonly statistics: Statistics;
   readonly costs: HostCosts;
@@ -30,7 +30,7 @@ interface TuneInput {
 }
 
 /** The plan, corrected until it leaves out its target to within half a point, or the best of four rounds. */
-export async function tunePlan(input: TuneInput, options: MeasuringJob): Promise<Plan> {
+export async function tunePlan(input: TuneInput, options: MeasuringJob): Promise<AimedPlan> {
   const written = await openModelFolder(input.draft);
   let { plan } = input;
   const { share, outcome, realised: realisedOf } = TARGETS[plan.target.kind];
@@ -49,7 +49,7 @@ export async function tunePlan(input: TuneInput, options: MeasuringJob): Promise
 
 async function measureDraft(
   { model, tensors, windows }: TuneInput,
-  plan: Plan,
+  plan: AimedPlan,
   written: ModelFolder,
   options: MeasuringJob,
 ) {

@@ -26,7 +26,7 @@ export function withinBudget(build: Build, result: EvaluateResult): EvaluateResu
   const over = `Perplexity ratio to the checkpoint's floats ${ratios.join('; ')}: over the budget of ${check.maxPplRatio}`;
   const figures = outputsOf(build).evaluation;
   throw new LacunaError('check-failed', `${over}, nothing was written`, {
-    hint: `Leave out less (--target) or allow more (--max-ppl-ratio); finished stages are reused. All figures: ${figures}`,
+    hint: `Leave out less (--target) or allow more (--budget); finished stages are reused. All figures: ${figures}`,
   });
 }
 

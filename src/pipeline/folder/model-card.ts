@@ -1,5 +1,5 @@
 /** README.md of an output folder: what it is, what was done to it, and how to load it. */
-import { percent } from '../../core/figures.ts';
+import { percent, sumBy } from '../../core/figures.ts';
 import type { ManifestModel } from '../../core/manifest.ts';
 import type { ModelSpec } from '../../core/model.ts';
 import type { Plan } from '../../core/plan.ts';
@@ -25,7 +25,7 @@ pipeline_tag: text-generation
 tags: [onnx, onnxruntime, lacuna]
 ---
 
-# ${spec.architecture}, ${plan === null ? 'dense' : 'sparse'}, for ONNX Runtime
+# ${spec.architecture}, ${plan === null || plan.target === null ? 'dense' : 'sparse'}, for ONNX Runtime
 
 ${spec.numHiddenLayers} layers, hidden size ${spec.hiddenSize}, FFN size ${spec.intermediateSize}, vocabulary ${spec.vocabSize}, context ${spec.contextLength}.
 Opset 21, IR 10.
@@ -87,11 +87,23 @@ function denseText(models: readonly CardModel[]): string {
 }
 
 function planText(plan: Plan): string {
-  const what = `about ${percent(plan.target.value, 0)} of the ${TARGETS[plan.target.kind].perToken} per token`;
+  const { preset, target, blocks } = plan;
+  if (target === null) return mixText(plan);
+  const what = `about ${percent(target.value, 0)} of the ${TARGETS[target.kind].perToken} per token`;
   return [
-    `Sparsified with the \`${plan.preset}\` preset: ${what} (${plan.blocks.length} blocks planned).`,
+    `Sparsified with the \`${preset}\` preset: ${what} (${blocks.length} blocks planned).`,
     ...(plan.prefill === 'dense' ? ['Calls with several tokens, as prompts are read, leave out nothing.'] : []),
     'The operators of the `lacuna` domain carry portable bodies: a stock ONNX Runtime runs the file as it is.',
     "This changes the model's output; `lacuna eval DIR --against DENSE` measures by how much.",
+  ].join('\n');
+}
+
+/** Nothing is left out: blocks are stored in precisions of their own. */
+function mixText({ blocks }: Plan): string {
+  const counts = sumBy(blocks.flatMap(({ dtype }) => (dtype === undefined ? [] : [[dtype, 1] as const])));
+  const stored = Object.entries(counts).map(([dtype, count]) => `${count} in ${dtype}`);
+  return [
+    `Every block of attention and FFN is stored in the precision that the plan chose for it: ${stored.join(', ')}.`,
+    "This changes the model's output; `lacuna eval . --against FP32-DIR` measures by how much.",
   ].join('\n');
 }

@@ -91,12 +91,21 @@ export function denseGraph(pieces: ModelPieces): Graph {
   return fuseSkipNorms(assemble(pieces));
 }
 
-/** The dense model of a checkpoint in a precision, with its weights rounded by texts if they were. */
-export function denseModel(checkpoint: Checkpoint, precision: Precision, rounded?: RoundedLayers): DenseModel {
+/**
+ * The dense model of a checkpoint in a precision, or with blocks in precisions of their own; its weights rounded by texts if they
+ * were.
+ */
+export function denseModel(
+  checkpoint: Checkpoint,
+  precision: Precision,
+  rounded?: RoundedLayers,
+  mix?: ReadonlyMap<string, Precision>,
+): DenseModel {
   const pieces = openModel(checkpoint, {
     precision,
+    mix,
     importance: rounded?.byWeight,
-    rounded: rounded?.rounded.get(precision.name),
+    rounded: rounded?.rounded,
   });
   const { path, files, fingerprint } = checkpoint;
   return { path, files, spec: pieces.spec, fingerprint, graph: denseGraph(pieces), precision, rounded };

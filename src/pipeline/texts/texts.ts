@@ -17,6 +17,11 @@ export function readTexts(paths: readonly string[]): Promise<TextFile[]> {
   return Promise.all(paths.map(readTextFile));
 }
 
+/** What tells texts apart: names, which decide how files are read, and hashes. */
+export async function identifyTexts(paths: readonly string[]): Promise<readonly (readonly string[])[]> {
+  return (await readTexts(paths)).map(({ name, sha256 }) => [name, sha256]);
+}
+
 /** The files as tokens: all documents of each, one after the other. Throws as `readTexts`, naming the place of text that cannot be encoded. */
 export async function encodeTexts(paths: readonly string[], tokenizer: Tokenizer) {
   const files = await readTexts(paths);
