@@ -173,6 +173,16 @@ export const KINDS: readonly Kind[] = [
   },
   { name: 'plan', weight: 2, folder: 'plan', uses: PLAN_USES },
   { name: 'plan-skip', weight: 1, folder: 'plan-skip', uses: PLAN_USES },
+  {
+    name: 'plan-auto',
+    weight: 1,
+    folder: 'plan-auto',
+    uses: [
+      command(3, 'inspect INPUT/plan.json --explain'),
+      command(1, `sparsify SEEDS/checkpoint --plan INPUT/plan.json -o OUTPUT ${QUIET}`),
+      command(1, `sparsify SEEDS/folder --plan INPUT/plan.json -o OUTPUT ${QUIET}`),
+    ],
+  },
   { name: 'folder', weight: 4, folder: 'folder', uses: DENSE_FOLDER_USES },
   { name: 'sparse-folder', weight: 2, folder: 'sparse', uses: FOLDER_USES },
   {

@@ -65,7 +65,7 @@ export async function makeSeeds(folder: string, fixtures: string): Promise<void>
   writeFileSync(at('text.txt'), text);
   writeTexts(at('texts'), text.slice(0, 3000));
   const small = ['--data', at('text.txt'), '--threads', '1', '--quiet'];
-  for (const kind of ['statistics', 'shard', 'other-shard', 'plan', 'plan-skip']) mkdirSync(at(kind));
+  for (const kind of ['statistics', 'shard', 'other-shard', 'plan', 'plan-skip', 'plan-auto']) mkdirSync(at(kind));
   await lacuna(['convert', at('checkpoint'), '-o', at('folder'), '--dtype', 'fp32,int4', '--quiet']);
   await lacuna(['calibrate', at('checkpoint'), '-o', at('statistics', 'statistics.json'), ...small]);
   for (const [i, name] of ['shard', 'other-shard'].entries())
@@ -73,7 +73,29 @@ export async function makeSeeds(folder: string, fixtures: string): Promise<void>
   const plan = ['plan', at('statistics', 'statistics.json'), '-o'];
   await lacuna([...plan, at('plan', 'plan.json'), '--preset', 'top-k', '--target', '0.3']);
   await lacuna([...plan, at('plan-skip', 'plan.json'), '--preset', 'ffn-skip', '--cold-start', '0', '--cold-end', '2']);
+  writePlanOfMix(at('plan-auto', 'plan.json'), at('plan', 'plan.json'));
   await lacuna(['sparsify', at('folder'), '--plan', at('plan', 'plan.json'), '-o', at('sparse'), '--quiet']);
+}
+
+/** The plan of another, in which every block has a precision of its own and nothing is left out. */
+function writePlanOfMix(path: string, other: string): void {
+  const { blocks: _, ...plan } = JSON.parse(readFileSync(other, 'utf8'));
+  const dtypes = ['int8', 'int5', 'int4', 'int6'];
+  const blocks = ['layers.0.attention', 'layers.0.ffn', 'layers.1.attention', 'layers.1.ffn'].map((block, at) => {
+    return { block, dtype: dtypes[at], expected: { bytesPerToken: 1000, kl: 0.001 }, why: 'made up' };
+  });
+  const host = { kind: 'native', dtype: 'int4' };
+  const mixed = {
+    ...plan,
+    preset: 'auto',
+    host,
+    target: null,
+    budget: 'ppl<=1.02',
+    tensors: null,
+    skipping: null,
+    blocks,
+  };
+  writeFileSync(path, JSON.stringify(mixed));
 }
 
 /** The small LLaMA with its tokenizer, as a Hugging Face folder. */

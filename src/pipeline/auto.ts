@@ -103,6 +103,7 @@ async function runStages(job: AutoJob): Promise<AutoResult> {
       [RESULT_FILE]: result,
       'evaluation.json': evaluation,
       'bench.json': bench,
+      ...(plan !== null && { 'plan.json': plan }),
       [BUILD_FILE]: { key: keys.build, budget: options.budget, tokens, threads },
     },
     section: chosenText(result),
