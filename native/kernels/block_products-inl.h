@@ -208,12 +208,7 @@ struct BlockProducts {
     const size_t bytes = 4 * lanes;
     // Number of vectors of codes for one vector of scales.
     constexpr size_t kSteps = kBlockLanes;
-    // Which scale of a vector each lane of each step's products takes.
-    decltype(hn::IndicesFromVec(d, hn::Zero(di))) spread[kSteps];
-#pragma GCC unroll 8
-    for (size_t step = 0; step < kSteps; ++step)
-      spread[step] =
-          hn::IndicesFromVec(d, hn::ShiftRight<kIsHalves ? 2 : 3>(hn::Iota(di, static_cast<int32_t>(step * lanes))));
+    const SpreadOfSteps spread;
     V sums[kTokens][kRows];
 #pragma GCC unroll 4
     for (size_t t = 0; t < kTokens; ++t) {
@@ -223,13 +218,14 @@ struct BlockProducts {
     for (size_t block = 0; block < blocks; block += lanes) {
       const size_t left = std::min(lanes, blocks - block);
       const bool whole = left == lanes;
-      V scales[kTokens][kRows];
+      ScalesOfSteps scales[kTokens][kRows];
 #pragma GCC unroll 4
       for (size_t r = 0; r < kRows; ++r) {
         const uint16_t* from = rows[r].scales + block;
         const V row_scales = whole ? LoadScales(from) : LoadScales(from, left);
 #pragma GCC unroll 4
-        for (size_t t = 0; t < kTokens; ++t) scales[t][r] = hn::Mul(row_scales, hn::LoadU(d, xs[t].scales + block));
+        for (size_t t = 0; t < kTokens; ++t)
+          scales[t][r].Keep(hn::Mul(row_scales, hn::LoadU(d, xs[t].scales + block)), spread);
         if constexpr (Zeros::kAreStored) {
           const V below = hn::Mul(row_scales, zeros.Below(r, block, left));
 #pragma GCC unroll 4
@@ -268,10 +264,9 @@ struct BlockProducts {
           const auto start = hn::LoadU(di, xs[t].starts + at / 4);
 #pragma GCC unroll 4
           for (size_t r = 0; r < kRows; ++r) {
-            auto products = hn::SumOfMulQuadAccumulate(di, low[r], first_half, start);
-            if constexpr (kIsHalves) products = hn::SumOfMulQuadAccumulate(di, high[r], second_half, products);
-            const V scale = hn::TableLookupLanes(scales[t][r], spread[step]);
-            sums[t][r] = hn::MulAdd(hn::ConvertTo(d, products), scale, sums[t][r]);
+            const auto products = kIsHalves ? FourOfHalves(low[r], first_half, high[r], second_half, start)
+                                            : FourOf(low[r], first_half, start);
+            sums[t][r] = hn::MulAdd(hn::ConvertTo(d, products), scales[t][r].Of(step, spread), sums[t][r]);
           }
         }
       }
@@ -360,6 +355,101 @@ struct BlockProducts {
   using DI = hn::RebindToSigned<D>;
   using DCodes = hn::Repartition<uint8_t, D>;
   using DInput = hn::Repartition<int8_t, D>;
+  using VI = hn::Vec<DI>;
+  using VCodes = hn::Vec<DCodes>;
+  using VInput = hn::Vec<DInput>;
+
+  // A vector of scales is for several steps. Each takes some of them, each for four lanes of products or for eight.
+#if HWY_TARGET == HWY_AVX2
+  // Lookups across a whole vector are slow, and a broadcast within its halves or from memory is not.
+  struct SpreadOfSteps {
+    // The two scales of step i become lanes i and 4 + i.
+    HWY_ALIGN static constexpr int32_t kHalves[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+    decltype(hn::SetTableIndices(D(), kHalves)) halves = hn::SetTableIndices(D(), kHalves);
+  };
+  class ScalesOfSteps {
+   public:
+    HWY_INLINE void Keep(V scales, const SpreadOfSteps& spread) {
+      if constexpr (kIsHalves) {
+        by_halves_ = hn::TableLookupLanes(scales, spread.halves);
+      } else {
+        hn::Store(scales, D(), each_);
+      }
+    }
+    HWY_INLINE V Of(size_t step, const SpreadOfSteps&) const {
+      if constexpr (!kIsHalves) return hn::Set(D(), each_[step]);
+      switch (step) {
+        case 0:
+          return hn::Broadcast<0>(by_halves_);
+        case 1:
+          return hn::Broadcast<1>(by_halves_);
+        case 2:
+          return hn::Broadcast<2>(by_halves_);
+        default:
+          return hn::Broadcast<3>(by_halves_);
+      }
+    }
+
+   private:
+    V by_halves_;
+    HWY_ALIGN float each_[8];
+  };
+#else
+  struct SpreadOfSteps {
+    HWY_INLINE SpreadOfSteps() {
+      const DI di;
+#pragma GCC unroll 8
+      for (size_t step = 0; step < kBlockLanes; ++step) {
+        const auto first = static_cast<int32_t>(step * hn::Lanes(di));
+        of[step] = hn::IndicesFromVec(D(), hn::ShiftRight<kIsHalves ? 2 : 3>(hn::Iota(di, first)));
+      }
+    }
+    decltype(hn::IndicesFromVec(D(), hn::Zero(DI()))) of[kBlockLanes];
+  };
+  class ScalesOfSteps {
+   public:
+    HWY_INLINE void Keep(V scales, const SpreadOfSteps&) { scales_ = scales; }
+    HWY_INLINE V Of(size_t step, const SpreadOfSteps& spread) const {
+      return hn::TableLookupLanes(scales_, spread.of[step]);
+    }
+
+   private:
+    V scales_;
+  };
+#endif
+
+  // In each lane `start` and four products. AVX2 has no instruction for four. It has one for two products whose sum fits
+  // 16 bits: those of codes below 64 do, and four of them.
+#if HWY_TARGET == HWY_AVX2
+  static HWY_INLINE VI PairsAdded(hn::Vec<hn::Repartition<int16_t, D>> pairs, VI start) {
+    return hn::Add(start, hn::WidenMulPairwiseAdd(DI(), pairs, hn::Set(hn::Repartition<int16_t, D>(), 1)));
+  }
+
+  // Codes of 8 bits around 128 reach 255. Their distances from the middle reach 128, so their products are summed in place of
+  // those that `start` makes up for.
+  static HWY_INLINE VI FourOf(VCodes codes, VInput inputs, VI) {
+    const auto distances = hn::BitCast(DInput(), hn::Xor(codes, hn::Set(DCodes(), 128)));
+    const VInput turned{_mm256_sign_epi8(inputs.raw, distances.raw)};
+    const VCodes sizes{_mm256_abs_epi8(distances.raw)};
+    return PairsAdded(hn::SatWidenMulPairwiseAdd(hn::Repartition<int16_t, D>(), sizes, turned), hn::Zero(DI()));
+  }
+
+  static HWY_INLINE VI FourOfHalves(VCodes low, VInput first, VCodes high, VInput second, VI start) {
+    const hn::Repartition<int16_t, D> pairs;
+    // 4 * 63 * 127 is below 2^15.
+    return PairsAdded(
+        hn::Add(hn::SatWidenMulPairwiseAdd(pairs, low, first), hn::SatWidenMulPairwiseAdd(pairs, high, second)), start);
+  }
+#else
+  static HWY_INLINE VI FourOf(VCodes codes, VInput inputs, VI start) {
+    return hn::SumOfMulQuadAccumulate(DI(), codes, inputs, start);
+  }
+
+  static HWY_INLINE VI FourOfHalves(VCodes low, VInput first, VCodes high, VInput second, VI start) {
+    return FourOf(high, second, FourOf(low, first, start));
+  }
+#endif
+
   // At most as many entries as int4 has bytes in a block.
   using DPart = hn::CappedTag<float, kBlock / 2>;
   // How far ahead consecutive rows are prefetched, in bytes of codes.

@@ -46,11 +46,23 @@ export function costsPath(cacheFolder: string, key: CostsKey): string {
   return join(cacheFolder, 'costs', `${key.host}-${sha256Bytes(JSON.stringify(key)).slice(0, 16)}.json`);
 }
 
+/** Keeps them there, beside those of precisions that were measured before. */
 export async function saveCosts(cacheFolder: string, costs: HostCosts): Promise<string> {
   const path = costsPath(cacheFolder, costs.key);
   await mkdir(dirname(path), { recursive: true });
-  await writeJson(path, costs);
+  await writeJson(path, { ...costs, precisions: { ...(await precisionsKept(path)), ...costs.precisions } });
   return path;
+}
+
+/** A file that cannot be used is replaced. */
+async function precisionsKept(path: string): Promise<HostCosts['precisions']> {
+  if (!(await exists(path))) return {};
+  try {
+    return (await readJson(path, hostCostsSchema, 'costs of a host')).precisions;
+  } catch (error) {
+    if (!(error instanceof LacunaError)) throw error;
+    return {};
+  }
 }
 
 /**
