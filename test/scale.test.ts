@@ -3,7 +3,10 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { USUAL_STATISTICS } from '../calibrate/index.ts';
+import { writeStatistics } from '../formats/statistics.ts';
 import { LACUNA_VERSION } from '../src/core/manifest.ts';
+import type { ModelSpec } from '../src/core/model.ts';
 import { required } from './real/real-model.ts';
 import { type Slurm, startSlurm } from './slurm.ts';
 import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
@@ -211,6 +214,51 @@ describe('calibrate.yaml', () => {
     for (const job of [shards, merge])
       expect(containerOf(job).env.find(({ name }) => name === 'SHARDS')?.value).toBe(String(count));
     for (const { value } of [shards, merge].flatMap((job) => containerOf(job).env)) expect(value).toBeTypeOf('string');
+  });
+});
+
+/** Shards of a model with one wide layer, whose sums are zeros: they have the size of real ones. */
+async function writeWideShards(output: string, count: number, neurons: number): Promise<readonly string[]> {
+  const model = {
+    modelType: 'llama',
+    fingerprint: 'wide',
+    numHiddenLayers: 1,
+    hiddenSize: 8,
+    intermediateSize: neurons,
+  };
+  const spec = { ...model, numAttentionHeads: 1, headDim: 8 } as unknown as ModelSpec;
+  const definitions = Object.fromEntries(USUAL_STATISTICS.map(({ name, definition }) => [name, definition]));
+  const facts = { model, texts: [], sequenceLength: 2, plannedSequences: count, tokens: 2, definitions, layerSums: {} };
+  const files = Array.from({ length: count }, (_, index) => fileOf(output, index, count));
+  for (const [index, file] of files.entries()) {
+    const shape = { spec, tokens: 2, sequences: [{ index, tokens: 2 }] };
+    const sums = Object.fromEntries(USUAL_STATISTICS.map(({ name, empty }) => [name, empty(shape)]));
+    await writeStatistics({ ...facts, sequences: [index], sums }, file, {});
+  }
+  return files;
+}
+
+/** Prints the most memory that a process had, when it ends. */
+const PRINT_PEAK = `data:text/javascript,import { readFileSync } from 'node:fs';
+  process.on('exit', () => console.error(/VmHWM:.*/.exec(readFileSync('/proc/self/status', 'utf8'))[0]))`;
+
+describe.runIf(required)('a merge', { timeout: 60_000 }, () => {
+  it('takes the memory of a few shards, however many there are', async () => {
+    const output = outputOf('wide');
+    const files = await writeWideShards(output, 16, 50_000);
+    const peak = (shards: readonly string[]) => {
+      const args = ['calibrate', 'merge', ...shards, '-o', join(output, `of-${shards.length}.json`), '--quiet'];
+      const { code, stderr } = run(
+        [process.execPath, '--import', PRINT_PEAK, join(root, 'bin/lacuna.js'), ...args],
+        {},
+      );
+      expect(code).toBe(0);
+      return Number(/VmHWM:\s+(\d+) kB/.exec(stderr)?.[1]) * 1024;
+    };
+    const shard = statSync(tensorsOf(files[0])).size;
+    // With all shards in memory, it would be the size of the 14 that the smaller merge does not read. Node collects what
+    // was merged when some 64 MB of it have gathered, which are three shards.
+    expect((peak(files) - peak(files.slice(0, 2))) / shard).toBeLessThan(7);
   });
 });
 
