@@ -18,23 +18,28 @@ export interface MergeOptions {
 }
 
 /**
- * Merges in any order, with the sums of one layer in memory. Throws `mismatch` when parts differ in model, texts,
- * sequence length or definitions, or share a sequence; `bad-file` when one lacks a statistic of another.
+ * Merges in any order. Of parts whose sums are in files, memory holds one statistic of one part (one layer of it, if it
+ * is kept `byLayer`) beside what was merged, however many parts there are. Throws `mismatch` when parts differ in model,
+ * texts, sequence length or definitions, or share a sequence; `bad-file` when one lacks a statistic of another.
  */
-export async function mergeStatistics(parts: readonly Statistics[], options: MergeOptions): Promise<Statistics> {
+export async function mergeStatistics(parts: readonly Part[], options: MergeOptions): Promise<Statistics> {
   const held = heldByAll(parts);
   const facts = parts.reduce(mergeFacts);
-  const whole = held
-    .filter(({ byLayer = false }) => !byLayer)
-    .map(({ name, merge }) => [name, parts.map((part) => sumsOf(part, name)).reduce(merge)] as const);
+  const sums: Record<string, Sums> = {};
+  for (const { name, merge } of held.filter(({ byLayer = false }) => !byLayer)) {
+    const ofParts = parts.map((part) => sumsOf(part, name));
+    sums[name] = await mergeSums(ofParts, merge, options.readSums);
+  }
   const layerSums: Record<string, readonly LayerSums[]> = {};
   for (const statistic of held.filter(({ byLayer = false }) => byLayer))
     layerSums[statistic.name] = await mergeLayers(parts, statistic, options);
-  return { ...facts, file: undefined, sums: Object.fromEntries(whole), layerSums };
+  return { ...facts, file: undefined, sums, layerSums };
 }
 
+type Part = Statistics<LayerSums>;
+
 /** The statistics of a part. All parts have the same. */
-function heldByAll(parts: readonly Statistics[]): readonly Statistic[] {
+function heldByAll(parts: readonly Part[]): readonly Statistic[] {
   for (const name of new Set(parts.flatMap(({ definitions }) => Object.keys(definitions)))) {
     if (!STATISTICS.some((statistic) => statistic.name === name))
       throw unlike(`hold ${name}, which this version does not know`, 'Merge with the version that measured them.');
@@ -45,22 +50,30 @@ function heldByAll(parts: readonly Statistics[]): readonly Statistic[] {
 }
 
 async function mergeLayers(
-  parts: readonly Statistics[],
+  parts: readonly Part[],
   { name, merge }: Statistic,
   { readSums, keep }: MergeOptions,
 ): Promise<LayerSums[]> {
   const merged: LayerSums[] = [];
   for (let layer = 0; layer <= parts[0].model.numHiddenLayers; layer++) {
-    const [first, ...others] = parts.map((part) => layerSumsOf(part, name)[layer]);
-    let sums = await readSums(first);
-    for (const other of others) sums = merge(sums, await readSums(other));
-    merged.push(await keep(sums));
+    const ofParts = parts.map((part) => layerSumsOf(part, name)[layer]);
+    merged.push(await keep(await mergeSums(ofParts, merge, readSums)));
   }
   return merged;
 }
 
+async function mergeSums(
+  [first, ...others]: readonly LayerSums[],
+  merge: Statistic['merge'],
+  readSums: ReadSums,
+): Promise<Sums> {
+  let sums = await readSums(first);
+  for (const other of others) sums = merge(sums, await readSums(other));
+  return sums;
+}
+
 /** Everything but the sums. */
-function mergeFacts(a: Statistics, b: Statistics): Statistics {
+function mergeFacts(a: Part, b: Part): Part {
   checkAlike(a, b);
   const sequences = [...a.sequences, ...b.sequences].sort((x, y) => x - y);
   const twice = sequences.find((sequence, i) => i > 0 && sequence === sequences[i - 1]);
@@ -79,8 +92,8 @@ function together(tokens: number, others: number): number {
   throw unlike(`count ${tokens} and ${others} tokens, more than anyone measured`, 'Measure the shards again.');
 }
 
-function checkAlike(a: Statistics, b: Statistics): void {
-  const compared: readonly (readonly [string, (statistics: Statistics) => unknown])[] = [
+function checkAlike(a: Part, b: Part): void {
+  const compared: readonly (readonly [string, (part: Part) => unknown])[] = [
     ['model', ({ model }) => sorted(model)],
     ['texts', ({ texts }) => texts.map(({ sha256 }) => sha256)],
     ['sequence length', ({ sequenceLength }) => sequenceLength],

@@ -63,20 +63,28 @@ export async function writeStatistics(statistics: Statistics, jsonPath: string, 
   return sha256File(jsonPath);
 }
 
-/**
- * Reads statistics. Sums that are kept layer by layer stay in the file. Throws `not-found`, `bad-file` for a file that
- * is not JSON of this version or lacks a part, `mismatch` when the tensors are not those that the JSON was written
- * with, `non-finite` for NaN or infinite sums.
- */
+/** Reads statistics. Sums that are kept layer by layer stay in the file. Throws as `openStatistics` and `readSums` do. */
 export async function readStatistics(jsonPath: string): Promise<Statistics> {
+  const opened = await openStatistics(jsonPath);
+  const sums: Record<string, Sums> = {};
+  for (const [statistic, stored] of Object.entries(opened.sums)) sums[statistic] = await readSums(stored);
+  return { ...opened, sums };
+}
+
+/**
+ * The same with all sums in the file: those of a large model take a gigabyte. Throws `not-found`, `bad-file` for a file
+ * that is not JSON of this version or lacks a part, `mismatch` when the tensors are not those that the JSON was written
+ * with.
+ */
+export async function openStatistics(jsonPath: string): Promise<Statistics<LayerSums>> {
   const { format, version, summary, tensors, ...facts } = await readJson(jsonPath, statisticsSchema, 'statistics file');
-  const sums: Record<string, Record<string, SumTensor>> = {};
+  const sums: Record<string, Record<string, FileTensor>> = {};
   const layerSums: Record<string, Record<string, FileTensor>[]> = {};
   for (const [name, tensor] of await readTensorsBeside(jsonPath, tensors)) {
     const [statistic, sum, ofLayer] = name.split('/');
     if (sum === undefined || !Object.hasOwn(facts.definitions, statistic))
       throw new LacunaError('bad-file', `${jsonPath}: tensor "${name}" belongs to no statistic that is defined`);
-    if (ofLayer === undefined) sums[statistic] = { ...sums[statistic], [sum]: await readSum(tensor) };
+    if (ofLayer === undefined) sums[statistic] = { ...sums[statistic], [sum]: tensor };
     else {
       // The head comes after the last layer.
       layerSums[statistic] ??= Array.from({ length: facts.model.numHiddenLayers + 1 }, () => ({}));
@@ -104,7 +112,7 @@ export function sumTensor({ shape, data }: SumTensor): BytesTensor {
   return { kind: 'bytes', dtype, shape, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
 }
 
-/** A layer's sums in memory, from memory or from the file. */
+/** Sums in memory, wherever they are. Throws `bad-file` for numbers of another type, `non-finite` for NaN or infinity. */
 export async function readSums(sums: LayerSums): Promise<Sums> {
   const read: Record<string, SumTensor> = {};
   for (const [name, sum] of Object.entries(sums)) read[name] = 'data' in sum ? sum : await readSum(sum);

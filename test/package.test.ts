@@ -64,6 +64,19 @@ describe('the packed tarball', { timeout: 300_000 }, () => {
     rmSync(join(app, 'dense'), { recursive: true });
   });
 
+  it('calibrates in shards by the scripts of docs/scale', () => {
+    const output = join(app, 'shards');
+    const scale = join(app, 'node_modules/lacuna/docs/scale');
+    const path = `${join(app, 'node_modules/.bin')}:${process.env.PATH}`;
+    const task = { SLURM_ARRAY_TASK_ID: '0', SLURM_CPUS_PER_TASK: '1' };
+    const env = { ...process.env, PATH: path, CHECKPOINT: tinyLlama, OUTPUT: output, SHARDS: '1', ...task };
+    const sh = (script: string, ...args: string[]) =>
+      execFileSync('sh', [join(scale, script), ...args], { cwd: app, env, stdio: 'pipe' });
+    sh('calibrate.sbatch', '--tokens', '1100');
+    sh('calibrate.sh', 'merge');
+    expect(readdirSync(output)).toEqual(expect.arrayContaining(['shard-0-of-1.json', 'statistics.json']));
+  });
+
   it('installs, converts, runs and is imported', () => {
     const lacuna = (...args: string[]) =>
       execFileSync(join(app, 'node_modules/.bin/lacuna'), args, { cwd: app, encoding: 'utf8', stdio: 'pipe' });

@@ -16,10 +16,10 @@ export interface SumTensor {
 /** One statistic's sums by name, as `count`, with the constants that explain them, as `edges`. */
 export type Sums = Readonly<Record<string, SumTensor>>;
 
-/** One layer's sums by name. Sums past a limit are in a file. */
+/** The same, where some or all are still in a file: one layer's sums, or those of a shard that is merged. */
 export type LayerSums = Readonly<Record<string, SumTensor | FileTensor>>;
 
-/** Reads a layer's sums, wherever they are. */
+/** Reads sums, wherever they are. */
 export type ReadSums = (sums: LayerSums) => Promise<Sums>;
 
 export const textIdentitySchema = z.strictObject({
@@ -31,7 +31,8 @@ export const textIdentitySchema = z.strictObject({
 
 export interface TextIdentity extends Readonly<z.infer<typeof textIdentitySchema>> {}
 
-export interface Statistics {
+/** With `LayerSums`, `sums` may be in the file. */
+export interface Statistics<S extends LayerSums = Sums> {
   /** Where they were read from. Errors name it. */
   readonly file?: string | undefined;
   readonly model: ModelIdentity;
@@ -46,7 +47,7 @@ export interface Statistics {
   /** Statistic name -> what it measures, as a formula. Sums of different definitions are never merged. */
   readonly definitions: Readonly<Record<string, string>>;
   /** Statistic name -> its sums, each with a leading axis of layers. */
-  readonly sums: Readonly<Record<string, Sums>>;
+  readonly sums: Readonly<Record<string, S>>;
   /** The same for statistics that are too large for memory: one entry for each layer, then the head's. */
   readonly layerSums: Readonly<Record<string, readonly LayerSums[]>>;
 }
@@ -56,12 +57,15 @@ export interface Statistics {
  *
  * @throws LacunaError `bad-file` for a statistic that was not measured, with the command that measures it.
  */
-export function sumsOf({ sums, file }: Statistics, statistic: string): Sums {
+export function sumsOf<S extends LayerSums>({ sums, file }: Statistics<S>, statistic: string): S {
   return held(sums, statistic, file, '');
 }
 
 /** The same for a statistic that is kept layer by layer and measured only on request. */
-export function layerSumsOf({ layerSums, file }: Statistics, statistic: string): readonly LayerSums[] {
+export function layerSumsOf(
+  { layerSums, file }: Pick<Statistics, 'layerSums' | 'file'>,
+  statistic: string,
+): readonly LayerSums[] {
   return held(layerSums, statistic, file, ` --with ${statistic}`);
 }
 

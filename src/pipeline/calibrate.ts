@@ -13,7 +13,7 @@ import {
 } from '../../calibrate/index.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
 import { withSpill } from '../../formats/spill.ts';
-import { readStatistics, readSums, writeStatistics } from '../../formats/statistics.ts';
+import { openStatistics, readSums, writeStatistics } from '../../formats/statistics.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { door, files, type Given, listOf, optionsOf, path } from '../core/options.ts';
@@ -136,7 +136,7 @@ export interface MergeOptions extends z.infer<typeof mergeOptions> {}
 /** Adds up the statistics of shards; the order does not matter. */
 export const mergeCalibrations = door('mergeCalibrations', mergeOptions, async (options: MergeOptions) => {
   await checkJsonOutput(options);
-  const parts = await Promise.all(options.inputs.map(readStatistics));
+  const parts = await Promise.all(options.inputs.map(openStatistics));
   return withSpill(options.output, async (keep) =>
     saveStatistics(await mergeStatistics(parts, { readSums, keep }), options),
   );
