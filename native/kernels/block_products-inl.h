@@ -364,8 +364,11 @@ struct BlockProducts {
   // Lookups across a whole vector are slow, and a broadcast within its halves or from memory is not.
   struct SpreadOfSteps {
     // The two scales of step i become lanes i and 4 + i.
-    HWY_ALIGN static constexpr int32_t kHalves[8] = {0, 2, 4, 6, 1, 3, 5, 7};
-    decltype(hn::SetTableIndices(D(), kHalves)) halves = hn::SetTableIndices(D(), kHalves);
+    HWY_INLINE SpreadOfSteps() {
+      HWY_ALIGN static constexpr int32_t kHalves[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+      halves = hn::SetTableIndices(D(), kHalves);
+    }
+    decltype(hn::IndicesFromVec(D(), hn::Zero(DI()))) halves;
   };
   class ScalesOfSteps {
    public:

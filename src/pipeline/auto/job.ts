@@ -9,9 +9,10 @@ import { HOST_KINDS, type HostKind } from '../../core/host-kind.ts';
 import { BLOCK_PARTS, blockName, type ModelSpec } from '../../core/model.ts';
 import { optionsOf, path } from '../../core/options.ts';
 import { blockPrecisions, type Precision } from '../../core/precision.ts';
-import { type BuildTexts, TEXTS, type WholeOptions, withTexts } from '../build/options.ts';
+import { type BuildTexts, TEXTS, withTexts } from '../build/options.ts';
 import { keyOf } from '../build/workspace.ts';
 import { calibrationInput } from '../calibrate.ts';
+import { refuseNonFiniteBlocks } from '../convert.ts';
 import { type Engine, hasNativeCore } from '../engine/engine.ts';
 import { hashSmallFiles } from '../folder/model-folder.ts';
 import { localPath, openPieces, SOURCE, type SourceOptions } from '../folder/source.ts';
@@ -70,6 +71,8 @@ export async function prepareAuto(given: AutoOptions): Promise<AutoJob> {
     throw new LacunaError('not-found', 'The native core is not built here, so no model can be chosen for it', {
       hint: 'Build it with `npm run build:native`, or use --host stock.',
     });
+  const precisions = blockPrecisions(host);
+  refuseNonFiniteBlocks(precisions, given.allowNonFinite);
   const options = { ...withTexts(given), checkpoint: await localPath(given.checkpoint, given) };
   const { checkpoint, pieces } = await openPieces(options.checkpoint, options);
   const { spec } = pieces;
@@ -77,7 +80,7 @@ export async function prepareAuto(given: AutoOptions): Promise<AutoJob> {
   const known = {
     work: `${resolve(options.output)}.build`,
     ...{ options, budget, checkpoint, spec, host, engine: host },
-    precisions: blockPrecisions(host),
+    precisions,
     blocks: layers.flatMap((layer) => BLOCK_PARTS.map((part) => blockName(layer, part))),
     costs: await costsOfHost(host, options),
   };
@@ -115,11 +118,7 @@ export function autoOutputs({ work, keys }: Pick<AutoJob, 'work' | 'keys'>) {
     drawn: join(work, `drawn-${keys.losses}`, 'drawn.json'),
     losses: join(work, `losses-${keys.losses}`),
     shown: join(work, `shown-${keys.losses}`),
-    speeds: join(work, `speeds-${keys.chosen}`),
     choice: join(work, `choice-${keys.chosen}`, 'choice.json'),
-    model: join(work, `model-${keys.chosen}`),
     evaluation: join(work, `evaluation-${keys.build}`, 'evaluation.json'),
   };
 }
-
-export type { WholeOptions };

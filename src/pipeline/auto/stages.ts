@@ -90,17 +90,19 @@ export async function makeChoice(job: AutoJob, choosing: Choosing): Promise<Choi
   const otherBytes = (await onnxBytes(models, 'onnx/model.onnx')) - whole.bytes;
   const step = stepTime(costs, spec, { kind: host, precision: exact }, [], meanCachedTokens(countsOf({})));
   const otherSeconds = (step ?? Number.NaN) - whole.seconds;
-  const candidate = (name: string, mix: Mix) => {
+  const candidate = (mix: Mix) => {
+    const dtypes = new Set(mix.chosen.map(({ dtype }) => dtype));
+    const name = dtypes.size === 1 ? mix.chosen[0].dtype : MIXED;
     return { name, mix, kl: null, seconds: otherSeconds + mix.seconds, bytes: otherBytes + mix.bytes };
   };
   const mixed = async () => {
     const losses = await choosing.losses();
     const mixes = mixesByLoss(blockOptions(job, losses)).map((mix) => {
-      return { ...candidate(MIXED, mix), kl: losses.whole[exact.name] + mix.kl };
+      return { ...candidate(mix), kl: losses.whole[exact.name] + mix.kl };
     });
     return { mixes, whole: losses.whole };
   };
-  const uniform = precisions.map(({ name }) => candidate(name, uniformMix(alike, name)));
+  const uniform = precisions.map(({ name }) => candidate(uniformMix(alike, name)));
   return jsonStage(choice, () => choose({ budget, uniform, mixed, show: choosing.show }));
 }
 
@@ -127,13 +129,8 @@ async function planOf(job: AutoJob, choosing: Choosing, mix: Mix): Promise<Plan>
 export async function makeModel(job: AutoJob, workbench: Workbench, choosing: Choosing, chosen: Candidate) {
   const { name, mix } = chosen;
   const { checkpoint, options, keys, work } = job;
-  const output = join(
-    work,
-    `model-${keyOf(
-      keys.chosen,
-      mix.chosen.map(({ dtype }) => dtype),
-    )}`,
-  );
+  const dtypes = mix.chosen.map(({ dtype }) => dtype);
+  const output = join(work, `model-${keyOf(keys.chosen, dtypes)}`);
   const { rounded } = workbench;
   const writing = { ...optionsFor('convert', options), force: false };
   const plan = name === MIXED ? await planOf(job, choosing, mix) : undefined;

@@ -64,6 +64,21 @@ it('a host whose core is not built has no key', async () => {
 });
 
 describe('the costs of a host', () => {
+  it('stay when another precision is measured, and a file that cannot be used is replaced', async () => {
+    const cacheFolder = join(folder, 'one-by-one');
+    const own = await costsKey('stock', { threads: 2 });
+    const precisionsIn = (path: string) => JSON.parse(readFileSync(path, 'utf8')).precisions;
+    const path = await saveCosts(cacheFolder, measuredFor(own));
+    const eight = Object.fromEntries(COSTS.map(({ name }) => [name, 8])) as StorageCosts;
+    await saveCosts(cacheFolder, { ...measuredFor(own), precisions: { int8: eight } });
+    expect(precisionsIn(path)).toEqual({ int4: seven, int8: eight });
+    await saveCosts(cacheFolder, { ...measuredFor(own), precisions: { int4: eight } });
+    expect(precisionsIn(path)).toEqual({ int4: eight, int8: eight });
+    writeFileSync(path, '{"half');
+    await saveCosts(cacheFolder, measuredFor(own));
+    expect(precisionsIn(path)).toEqual({ int4: seven });
+  });
+
   it('are what was measured of it, and the package’s own for other precisions', async () => {
     const cacheFolder = join(folder, 'measured');
     const own = await costsKey('stock', { threads: 2 });
