@@ -16,7 +16,14 @@ export {
 } from './core/precision.ts';
 export type { JobOptions, Progress, ProgressStage } from './core/progress.ts';
 export type { Verification } from './core/verification.ts';
-export { type AutoCandidate, type AutoOptions, type AutoResult, buildAuto } from './pipeline/auto.ts';
+export {
+  type AutoCandidate,
+  type AutoDryRun,
+  type AutoOptions,
+  type AutoResult,
+  buildAuto,
+  dryRunAuto,
+} from './pipeline/auto.ts';
 export { type BenchOptions, type BenchReport, bench } from './pipeline/bench.ts';
 export {
   type BuildDryRun,

@@ -117,7 +117,7 @@ describe('the fastest model within a budget', { timeout: 120_000 }, () => {
   });
 });
 
-describe('builds are refused', () => {
+describe('what cannot be built', () => {
   it.each<[string, string[], RegExp]>([
     ['without preset and budget', [], /Neither a preset nor a budget/],
     ['for a budget that cannot be read', ['--budget', 'ppl<1.02'], /cannot be read: "ppl<1\.02" limits no figure/],
@@ -135,13 +135,29 @@ describe('builds are refused', () => {
       /limits ppl alone/,
     ],
     ['for a budget below all', ['--preset', 'top-k', '--budget', 'ppl<=0.9'], /no model can keep to "ppl<=0\.9"/],
-  ])('%s', async (_, options, message) => {
+  ])('is refused %s', async (_, options, message) => {
     const { code, stderr } = await lacuna(['build', tinyLlama, '-o', at('refused'), ...options]);
     expect([code, existsSync(`${at('refused')}.build`)]).toEqual([2, false]);
     expect(stderr).toMatch(message);
   });
 
-  it('where the output exists', async () => {
+  it('is told at once', async () => {
+    const dry = await build(at('dry'), 'ppl<=1.02', '--dry-run');
+    expect(dry.code).toBe(0);
+    expect(dry.stdout).toMatch(/fastest dense model within ppl<=1\.02, for stock ONNX Runtime/);
+    expect(dry.stdout).toMatch(/for each of 24 blocks among int8, int4\n/);
+    expect(dry.stdout).toMatch(/Nothing stands in the way/);
+    expect(existsSync(`${at('dry')}.build`)).toBe(false);
+    const refused = await build(at('int8'), 'ppl<=1.02', '--dry-run', '--json');
+    expect(refused.code).toBe(2);
+    const { problem, workBytes } = JSON.parse(refused.stdout);
+    expect(problem.message).toMatch(/exists/);
+    // fp32 10.6 MB, three times int8's 3.0 and int4's 1.8, and tokenizers.
+    expect(workBytes).toBeGreaterThan(21e6);
+    expect(workBytes).toBeLessThan(24e6);
+  });
+
+  it('is refused where the output exists', async () => {
     const { code, stderr } = await build(at('int8'), 'ppl<=1.02');
     expect(code).toBe(2);
     expect(stderr).toMatch(/exists/);

@@ -1,7 +1,7 @@
 /** What `lacuna build` says of a model that it looked for within a budget. */
 import { LacunaError } from '../core/errors.ts';
 import { formatBytes, percent } from '../core/figures.ts';
-import type { AutoCandidate, AutoResult, BenchReport, BuildOptions } from '../index.ts';
+import type { AutoCandidate, AutoDryRun, AutoResult, BenchReport, BuildOptions } from '../index.ts';
 import { engineText } from './describe.ts';
 import { givenPresetFlags, type PresetOptions } from './presets.ts';
 import { foldedTable, wrap } from './table.ts';
@@ -28,8 +28,23 @@ const PRESET_ONLY = [
   { name: 'prefill', flag: '--prefill' },
   { name: 'dtype', flag: '--dtype' },
   { name: 'allowSlower', flag: '--allow-slower' },
-  { name: 'dryRun', flag: '--dry-run' },
 ] as const;
+
+export function autoDryRunText(found: AutoDryRun, width: number): string {
+  const { output, budget, host, precisions, blocks, scoredTokens, isKept, workBytes, freeBytes, problem } = found;
+  const free = freeBytes === undefined ? '' : `, of ${formatBytes(freeBytes)} that are free`;
+  const kept = isKept ? '; an earlier run has written them' : '';
+  const lines = [
+    `Would make: the fastest dense model within ${budget}, for ${host === 'stock' ? 'stock ONNX Runtime' : 'the native kernels'}`,
+    `Chooses:    for each of ${blocks} blocks among ${precisions.join(', ')}${kept}`,
+    `Figures:    from ${scoredTokens} tokens, against the checkpoint's floats`,
+    `Disk:       up to about ${formatBytes(workBytes)} while it works${free}`,
+    problem === undefined
+      ? `Nothing stands in the way of ${output}; nothing was written`
+      : `problem: ${problem.message}${problem.hint === undefined ? '' : `\n  ${problem.hint}`}`,
+  ];
+  return lines.map((line) => wrap(line, width, '            ')).join('\n');
+}
 
 /** Verdict, quality, speed, size and place, and the models that were measured. */
 export function autoText(result: AutoResult, width: number): string {

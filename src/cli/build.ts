@@ -10,10 +10,11 @@ import {
   type BuildTexts,
   build,
   buildAuto,
+  dryRunAuto,
   dryRunBuild,
   SPARSE_PRECISIONS,
 } from '../index.ts';
-import { autoText, checkAuto } from './auto.ts';
+import { autoDryRunText, autoText, checkAuto } from './auto.ts';
 import {
   cacheFolderOf,
   type Flags,
@@ -60,20 +61,24 @@ export const registerBuild: RegisterCommand = (program, context) => {
       ...{ checkpoint, output, tokens, force, texts: { fit, choose, test } },
       ...{ nativeFolder, cacheFolder: cacheFolderOf(context), ...sourceOptions(options, context) },
     };
+    const printDryRun = <T extends Pick<BuildDryRun, 'problem'>>(
+      found: T,
+      text: (found: T, width: number) => string,
+    ) => {
+      context.print(options, found, text);
+      if (found.problem !== undefined) context.fail(EXIT.usage);
+    };
     if (preset === undefined) {
       checkAuto(options);
-      context.print(options, await buildAuto({ ...shared, budget: budget ?? '', host: options.host }), autoText);
+      const wanted = { ...shared, budget: budget ?? '', host: options.host };
+      if (options.dryRun) printDryRun(await dryRunAuto(wanted), autoDryRunText);
+      else context.print(options, await buildAuto(wanted), autoText);
       return;
     }
     const maxPplRatio = budget === undefined ? undefined : pplOf(budget);
     const wanted = { ...shared, maxPplRatio, allowSlower, dtype, preset: planOptions({ ...options, preset }) };
-    if (options.dryRun) {
-      const found = await dryRunBuild(wanted);
-      context.print(options, found, dryRunText);
-      if (found.problem !== undefined) context.fail(EXIT.usage);
-      return;
-    }
-    context.print(options, await build(wanted), resultText);
+    if (options.dryRun) printDryRun(await dryRunBuild(wanted), dryRunText);
+    else context.print(options, await build(wanted), resultText);
   });
 };
 

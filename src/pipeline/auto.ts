@@ -8,6 +8,7 @@ import { door } from '../core/options.ts';
 import type { Plan } from '../core/plan.ts';
 import { chosenText } from './auto/card.ts';
 import { type Choice, MIXED, type Tried } from './auto/choose.ts';
+import { type AutoDryRun, describeAuto } from './auto/dry-run.ts';
 import { type AutoJob, type AutoOptions, autoOptions, prepareAuto } from './auto/job.ts';
 import {
   evaluateChosen,
@@ -28,7 +29,7 @@ import type { EvaluateResult } from './evaluate.ts';
 import { readManifest } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
 
-export type { AutoOptions };
+export type { AutoDryRun, AutoOptions };
 
 /** A model that was measured on the choose text. */
 export interface AutoCandidate extends Pick<Tried, 'name' | 'kl' | 'seconds' | 'bytes' | 'shown' | 'used'> {
@@ -76,6 +77,16 @@ export const buildAuto = door('buildAuto', autoOptions, async (given: AutoOption
   await refuseExistingFolder(output, { force });
   return withWorkspace(job.work, () => runStages(job), progress);
 });
+
+/**
+ * Says what `buildAuto` with the same options would do; measures and writes nothing. (A model that is named on the Hub is
+ * downloaded.) Throws as `buildAuto` does before it begins to measure.
+ *
+ * @example const { workBytes } = await dryRunAuto({ checkpoint: './SmolLM2-135M', output: './fast', budget: 'ppl<=1.02' });
+ */
+export const dryRunAuto = door('dryRunAuto', autoOptions, async (given: AutoOptions) =>
+  describeAuto(await prepareAuto(given)),
+);
 
 async function runStages(job: AutoJob): Promise<AutoResult> {
   const { options, keys, precisions, budget } = job;
