@@ -3,20 +3,23 @@ import * as z from 'zod';
 import { HOST_KINDS } from './host-kind.ts';
 import { PRECISIONS, type PrecisionName } from './precision.ts';
 
-/** Each in seconds: of one of what `of` says. */
+/**
+ * Each in seconds: of one of what `of` says. Shared ones do not depend on how a layer's matrices are stored, as long as the
+ * embedding is stored alike.
+ */
 export const COSTS = [
-  { name: 'step', of: 'a step, beside its layers and the output head’s product', per: 'each' },
-  { name: 'head', of: 'a byte of the output head', per: 'byte' },
-  { name: 'layer', of: 'a layer, beside its FFN block and its products', per: 'each' },
-  { name: 'product', of: 'a byte of a matrix of a layer that is multiplied whole', per: 'byte' },
-  { name: 'cache', of: 'a byte of keys and values', per: 'byte' },
-  { name: 'block', of: 'an FFN block, beside its products', per: 'each' },
-  { name: 'choose', of: 'choosing neurons of a block', per: 'each' },
-  { name: 'scan', of: 'a byte of a block that chooses, where it is read of all neurons', per: 'byte' },
-  { name: 'gather', of: 'finding the chosen rows of a block, where a body gathers them', per: 'each' },
-  { name: 'row', of: 'a byte of such rows', per: 'byte' },
-  { name: 'test', of: 'a block that may be skipped, for a token that runs it', per: 'each' },
-  { name: 'skipped', of: 'the same, for a token that skips it', per: 'each' },
+  { name: 'step', of: 'a step, beside its layers and the output head’s product', per: 'each', isShared: true },
+  { name: 'head', of: 'a byte of the output head', per: 'byte', isShared: true },
+  { name: 'layer', of: 'a layer, beside its FFN block and its products', per: 'each', isShared: true },
+  { name: 'product', of: 'a byte of a matrix of a layer that is multiplied whole', per: 'byte', isShared: false },
+  { name: 'cache', of: 'a byte of keys and values', per: 'byte', isShared: true },
+  { name: 'block', of: 'an FFN block, beside its products', per: 'each', isShared: true },
+  { name: 'choose', of: 'choosing neurons of a block', per: 'each', isShared: false },
+  { name: 'scan', of: 'a byte of a block that chooses, where it is read of all neurons', per: 'byte', isShared: false },
+  { name: 'gather', of: 'finding the chosen rows of a block, where a body gathers them', per: 'each', isShared: false },
+  { name: 'row', of: 'a byte of such rows', per: 'byte', isShared: false },
+  { name: 'test', of: 'a block that may be skipped, for a token that runs it', per: 'each', isShared: false },
+  { name: 'skipped', of: 'the same, for a token that skips it', per: 'each', isShared: false },
 ] as const;
 
 export type CostName = (typeof COSTS)[number]['name'];

@@ -5,13 +5,20 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { writeOnnx } from '../../formats/onnx/index.ts';
 import { throwIfAborted } from '../core/errors.ts';
-import { COSTS_FORMAT, COSTS_VERSION, type HostCosts, type StorageCosts, timeOf } from '../core/host-costs.ts';
+import {
+  COSTS as COST_LIST,
+  COSTS_FORMAT,
+  COSTS_VERSION,
+  type HostCosts,
+  type StorageCosts,
+  timeOf,
+} from '../core/host-costs.ts';
 import { HOST_KINDS, type HostKind } from '../core/host-kind.ts';
 import { door, listOf, optionsOf } from '../core/options.ts';
-import { HOST_DTYPES, type HostDtype, precisionNamed } from '../core/precision.ts';
+import { HOST_DTYPES, type HostDtype, precisionNamed, vocabularyOf } from '../core/precision.ts';
 import { SILENT } from '../core/progress.ts';
 import { bench, meanCachedTokens } from '../eval/index.ts';
-import { fitCosts, stepTerms } from '../plan/index.ts';
+import { fitCostsTogether, type MeasuredStep, stepTerms } from '../plan/index.ts';
 import { hasNativeCore, openDecodingSession } from './engine/engine.ts';
 import { costsKey, saveCosts } from './host/costs.ts';
 import { PROBE_TOKENS, type Probe, probeGraph, probesFor, USUAL_MEGABYTES } from './host/probe.ts';
@@ -64,27 +71,44 @@ export const measureHost = door('measureHost', hostOptions, async (options: Host
   const { dtype: dtypes = HOST_DTYPES, megabytes = USUAL_MEGABYTES, cacheFolder, progress = SILENT } = options;
   const host = options.host ?? ((await hasNativeCore(options.nativeFolder)) ? 'native' : 'stock');
   const key = await costsKey(host, options);
-  const precisions: Record<string, StorageCosts> = {};
-  const steps: Record<string, readonly FittedStep[]> = {};
+  const measured = new Map<HostDtype, Awaited<ReturnType<typeof measureProbe>>[]>();
   const total = dtypes.reduce((sum, dtype) => sum + probesFor(dtype, megabytes).length, 0);
   const stage = progress.stage(`Measuring the ${host} host`, total, 'models');
   for (const dtype of dtypes) {
-    const measured: Awaited<ReturnType<typeof measureProbe>>[] = [];
+    const ofPrecision: Awaited<ReturnType<typeof measureProbe>>[] = [];
     for (const probe of probesFor(dtype, megabytes)) {
-      measured.push(await measureProbe(probe, dtype, host, { ...options, threads: key.threads }));
+      ofPrecision.push(await measureProbe(probe, dtype, host, { ...options, threads: key.threads }));
       stage.advance(1);
     }
-    const fitted = fitCosts(measured);
-    precisions[dtype] = fitted;
-    steps[dtype] = measured.map(({ name, terms, seconds }) => {
-      return { name, measured: seconds, fitted: timeOf(fitted, terms) };
-    });
+    measured.set(dtype, ofPrecision);
   }
   stage.done();
+  const precisions = fitAll(measured);
+  const steps = Object.fromEntries(
+    [...measured].map(([dtype, probes]) => {
+      const fittedStep = ({ name, terms, seconds }: (typeof probes)[number]): FittedStep => {
+        return { name, measured: seconds, fitted: timeOf(precisions[dtype], terms) };
+      };
+      return [dtype, probes.map(fittedStep)];
+    }),
+  );
   const costs: HostCosts = { format: COSTS_FORMAT, version: COSTS_VERSION, key, precisions };
   const file = cacheFolder === undefined ? null : await saveCosts(cacheFolder, costs);
   return { costs, file, steps };
 });
+
+/** Precisions that store embedding and head alike differ in nothing but the products of their blocks. */
+function fitAll(measured: ReadonlyMap<HostDtype, readonly MeasuredStep[]>): Readonly<Record<string, StorageCosts>> {
+  const vocabularies = new Set([...measured.keys()].map(vocabularyIn));
+  const groups = [...vocabularies].map((name) => [...measured].filter(([dtype]) => vocabularyIn(dtype) === name));
+  return Object.fromEntries(groups.flatMap((group) => [...fitCostsTogether(new Map(group), SHARED)]));
+}
+
+function vocabularyIn(dtype: HostDtype): string {
+  return vocabularyOf(precisionNamed(dtype));
+}
+
+const SHARED = COST_LIST.filter(({ isShared }) => isShared).map(({ name }) => name);
 
 /** Writes a probe, times its steps and removes it. */
 async function measureProbe(probe: Probe, dtype: HostDtype, host: HostKind, options: HostOptions) {

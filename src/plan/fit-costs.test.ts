@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { COSTS, type CostName, type StorageCosts, timeOf } from '../core/host-costs.ts';
-import { fitCosts, type MeasuredStep } from './fit-costs.ts';
+import { fitCosts, fitCostsTogether, type MeasuredStep } from './fit-costs.ts';
 import { normal } from './testing/statistics.ts';
 
 const cost = fc.double({ min: 1, max: 100, noNaN: true });
@@ -29,6 +29,9 @@ function stepsOf(known: StorageCosts, count: number, noise: number, seed: number
 
 const largestError = (found: StorageCosts, known: StorageCosts) =>
   Math.max(...COSTS.map(({ name }) => Math.abs(found[name] / known[name] - 1)));
+
+const largestOf = (found: StorageCosts | undefined, known: StorageCosts) =>
+  Math.max(...COSTS.map(({ name }) => Math.abs((found?.[name] ?? Number.NaN) - known[name])));
 
 describe('fitCosts', () => {
   it('finds the costs that times are made of', () => {
@@ -61,6 +64,29 @@ describe('fitCosts', () => {
     // Least squares of x / 4 - 1 and x / 3 - 1.
     expect(found.block).toBeCloseTo((1 / 4 + 1 / 3) / (1 / 16 + 1 / 9), 4);
     expect(COSTS.filter(({ name }) => found[name] > 0).map(({ name }) => name)).toEqual(['block']);
+  });
+
+  it('finds costs that several precisions share, of which one precision alone shows little', () => {
+    const known = { ...Object.fromEntries(COSTS.map(({ name }) => [name, 0])), head: 3, product: 2 } as StorageCosts;
+    const other = { ...known, product: 5 };
+    // One has steps with a head alone. Of the other's steps, head and product cannot be told apart.
+    const steps = new Map([
+      [
+        'int8',
+        [
+          { terms: { head: 1, product: 1 }, seconds: 5 },
+          { terms: { head: 4 }, seconds: 12 },
+        ],
+      ],
+      ['int4', [{ terms: { head: 2, product: 2 }, seconds: 16 }]],
+    ]);
+    const found = fitCostsTogether(steps, ['head']);
+    expect(largestOf(found.get('int8'), known)).toBeLessThan(1e-4);
+    expect(largestOf(found.get('int4'), other)).toBeLessThan(1e-4);
+    // By itself, the same step tells their sum alone.
+    const alone = fitCosts(steps.get('int4') ?? []);
+    expect(alone.head + alone.product).toBeCloseTo(8, 4);
+    expect(Math.abs(alone.head - 3)).toBeGreaterThan(1);
   });
 
   it('weighs relative errors, so that short steps count as much as long ones', () => {

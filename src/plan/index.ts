@@ -33,7 +33,7 @@ export {
 } from './auto.ts';
 export { denseFfnBytes } from './bytes.ts';
 export { DEFAULT_COSTS } from './default-costs.ts';
-export { fitCosts, type MeasuredStep } from './fit-costs.ts';
+export { fitCosts, fitCostsTogether, type MeasuredStep } from './fit-costs.ts';
 export type { PlanOptions } from './presets.ts';
 export { simulateSkips } from './simulate.ts';
 export { attentionWeights, type StepShape, type Stored, stepTerms, stepTime } from './step.ts';

@@ -20,13 +20,17 @@ function candidate(name: string, kl: number, milliseconds: number): Candidate & 
 const MIXES = Array.from({ length: 101 }, (_, at) => candidate(MIXED, 0.002 * 35 ** (at / 100), 8 - 0.03 * at));
 
 /** The text shows `factor` times the divergence that is expected, and a perplexity of exp(half of it). */
-async function chosenBy(text: string, { factor = 1, error = 0 } = {}) {
+async function chosenBy(
+  text: string,
+  { factor = 1, error = 0 } = {},
+  dense: readonly (readonly [string, number, number])[] = DENSE,
+) {
   let asked = 0;
   const show = async ({ mix }: Candidate): Promise<Shown> => {
     const value = Math.exp((factor * mix.kl) / 2);
     return { ratio: { value, standardError: error, upperBound: value * Math.exp(error) }, kl: factor * mix.kl };
   };
-  const uniform = DENSE.map(([name, kl, time]) => ({ ...candidate(name, kl, time), kl: null }));
+  const uniform = dense.map(([name, kl, time]) => ({ ...candidate(name, kl, time), kl: null }));
   const whole = Object.fromEntries(DENSE.map(([name, kl]) => [name, kl]));
   const mixed = async () => {
     asked++;
@@ -77,6 +81,13 @@ describe('the model chosen', () => {
     const { chosen } = await chosenBy('speed>=1.25,bytes<=7MB');
     expect(8 / 1000 / chosen.seconds).toBeGreaterThanOrEqual(1.25);
     expect(8 / 1000 / chosen.seconds).toBeLessThan(1.26);
+  });
+
+  it('is compared with a larger precision where that is the faster one', async () => {
+    const slow = DENSE.map(([name, kl, time]) => [name, kl, name === 'int6' ? 9 : time] as const);
+    const { uniform, tried } = await chosenBy('kl<=0.007', {}, slow);
+    expect(uniform?.name).toBe('int8');
+    expect(tried.map(({ name }) => name)).not.toContain('int6');
   });
 
   it('is a mix of more bits than the coarsest precision where only that keeps to the loss', async () => {
