@@ -193,6 +193,47 @@ const SCRIPTS: readonly Script[] = [
     says: [/Transformers' figures are left out: .* ended with SIGILL/],
   },
   {
+    script: 'auto.js',
+    isSlow: true,
+    args: ['--budgets', '1.4', '--tokens', '1100', '--threads', '1', '--python', dying, ...toy],
+    needs: ['dist', 'native'],
+    tables: [
+      {
+        columns: {
+          'ppl<=': /^1\.4$/,
+          blocks: /^24 int4$/,
+          MB: NUMBER,
+          'ratio (at most)': OF_DENSE,
+          Transformers: /^-$/,
+          KL: NUMBER,
+        },
+        rows: 1,
+      },
+      {
+        columns: {
+          'ppl<=': /^1\.4$/,
+          'over int8': SPREAD,
+          expected: NUMBER,
+          'fastest of one precision': /^int4$/,
+          'over it': /^-$/,
+        },
+        rows: 1,
+      },
+      {
+        columns: {
+          blocks: /^24 int4$/,
+          MB: NUMBER,
+          'expected ms': NUMBER,
+          'expected KL': /^-$/,
+          KL: NUMBER,
+          'ratio (at most)': OF_DENSE,
+        },
+        rows: 1,
+      },
+    ],
+    says: [/Transformers' figures are left out: .* ended with SIGILL/],
+  },
+  {
     script: 'memory.js',
     isSlow: true,
     args: ['--up-to', '0.2', '--dtype', 'fp32', '--work', work, '--plot', join(work, 'plot.svg')],

@@ -180,7 +180,6 @@ export const KINDS: readonly Kind[] = [
     uses: [
       command(3, 'inspect INPUT/plan.json --explain'),
       command(1, `sparsify SEEDS/checkpoint --plan INPUT/plan.json -o OUTPUT ${QUIET}`),
-      command(1, `sparsify SEEDS/folder --plan INPUT/plan.json -o OUTPUT ${QUIET}`),
     ],
   },
   { name: 'folder', weight: 4, folder: 'folder', uses: DENSE_FOLDER_USES },

@@ -128,6 +128,16 @@ describe('ffn-skip', () => {
     expect((await planSkip()).blocks[0].why).not.toContain('have not settled');
   });
 
+  it('plans for a model of two layers, which has none between the ends', async () => {
+    const facts = { ...FACTS, layers: 2 };
+    const next = seeded(4);
+    const saturation = saturationOf(facts, () => Math.min(1, 0.95 + 0.01 * normal(next)));
+    const options = { preset: 'ffn-skip', coldStart: 0, coldEnd: 2, targetSkipped: 0.2 } as const;
+    const { plan } = await makePlan(statisticsOf(facts, { saturation }), options, '', noSums);
+    expect(plan.blocks.map(({ block }) => block)).toEqual(['layers.0.ffn', 'layers.1.ffn']);
+    expect(plan.skipping?.warmUpTokens).toBeLessThan(20);
+  });
+
   it('takes what is given instead of what it would find', async () => {
     const plan = await planSkip({
       coldStart: 4,

@@ -25,7 +25,7 @@ import { checkTarget } from './host.ts';
 import { checkCount, share, whole } from './options.ts';
 import { definePreset, type PresetPlan } from './preset.ts';
 import { type SkipRule, simulateSkips } from './simulate.ts';
-import { findWarmUp } from './warm-up.ts';
+import { findWarmUp, type WarmUp } from './warm-up.ts';
 
 /** FFN-SkipLLM's claim: 25 to 30 % of blocks. */
 const USUAL_SKIPPED = 0.25;
@@ -73,6 +73,12 @@ export const ffnSkip = definePreset({
 
 type SkipPlan = PresetPlan['parts'];
 
+/** By the inner layers; a model of two layers has none, and may still skip its last block. */
+function warmUpOf(trace: SaturationTrace): WarmUp {
+  const inner = innerLayers(trace.layers);
+  return findWarmUp(trace, inner.end > inner.start ? inner : { start: 0, end: trace.layers });
+}
+
 /**
  * Chooses the warm-up, the region and the run length, and solves for the threshold whose simulated share of skipped
  * blocks is the target. Throws `usage` for options out of range and for a target that the region cannot reach.
@@ -81,7 +87,7 @@ function planFfnSkip(statistics: Statistics, options: Options): SkipPlan {
   const { targetSkipped, threshold, reArm } = options;
   const trace = readTrace(statistics);
   checkCount('warmUpTokens', options.warmUpTokens, 0, statistics.sequenceLength - 1);
-  const warmUpTokens = options.warmUpTokens ?? findWarmUp(trace, innerLayers(trace.layers)).tokens;
+  const warmUpTokens = options.warmUpTokens ?? warmUpOf(trace).tokens;
   const wanted = targetSkipped ?? (threshold === undefined ? USUAL_SKIPPED : 0);
   const region = chooseRegion(trace, options, fewestLayers(trace, wanted, warmUpTokens, options.runLength));
   checkCount('runLength', options.runLength, 1, region.end - region.start - 1);
@@ -238,7 +244,7 @@ function skipPlan(
 
 /** What the paper takes for granted and the trace does not show, and what is done instead. */
 function doubts(trace: SaturationTrace, { warmUpTokens, runLength }: SkipRule, rank: number | undefined): string {
-  const { tokens, isSettled } = findWarmUp(trace, innerLayers(trace.layers));
+  const { tokens, isSettled } = warmUpOf(trace);
   const falling = `; cosines do not rise with depth, so no run is longer than ${counted(runLength, 'block')}`;
   const unsettled = `; cosines have not settled in the first ${counted(tokens, 'token')}, half of the sequences`;
   return (risesWithDepth(rank) ? '' : falling) + (isSettled || warmUpTokens > tokens ? '' : unsettled);
