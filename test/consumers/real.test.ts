@@ -11,8 +11,8 @@ import { expectSame, type Greedy, greedy, TOLERANCE } from './greedy.ts';
 
 const parent = temporaryFolder();
 const PROMPT = 'The capital of France is';
-/** SmolLM2 ends its text after 29. */
-const COUNT = 24;
+/** SmolLM2 ends its text after 29; in int8 on a processor without AVX-512, which rounds sums otherwise, after 20. */
+const COUNT = 18;
 
 describe.each([
   ['SmolLM2-135M', smollm2, hasSmollm2],
