@@ -104,7 +104,7 @@ async function runStages(job: AutoJob): Promise<AutoResult> {
   const { plan } = await readManifest(folder);
   const result: AutoResult = {
     ...{ output, budget: options.budget, host: job.host, engine: job.engine, precision: chosen.name, plan },
-    candidates: choice.tried.map((one) => describe(one, one.name === chosen.name && one.used === chosen.used)),
+    candidates: choice.tried.map((one) => describe(one, String(dtypesOf(one)) === String(dtypesOf(chosen)))),
     ...{ evaluation, bench, benchUniform, bytes },
   };
   refuseBroken(result, budget);
@@ -133,9 +133,13 @@ async function fasterOf(job: AutoJob, { chosen, uniform }: Choice, model: (tried
   return isFaster ? { chosen, benchUniform: bench } : { chosen: uniform, benchUniform: null };
 }
 
-function describe({ name, kl, seconds, bytes, shown, used, mix }: Tried, isChosen: boolean): AutoCandidate {
-  const blocks = sumBy(mix.chosen.map(({ dtype }) => [dtype, 1]));
-  return { name, kl, seconds, bytes, shown, used, blocks, isChosen };
+function dtypesOf({ mix }: Tried): readonly string[] {
+  return mix.chosen.map(({ dtype }) => dtype);
+}
+
+function describe(tried: Tried, isChosen: boolean): AutoCandidate {
+  const { name, kl, seconds, bytes, shown, used } = tried;
+  return { name, kl, seconds, bytes, shown, used, blocks: sumBy(dtypesOf(tried).map((dtype) => [dtype, 1])), isChosen };
 }
 
 /** Throws `check-failed` where the test text, the clock or the files show what the budget does not allow. */

@@ -67,6 +67,12 @@ describe('the model chosen', () => {
     expect([chosen.name, tried.length, asked]).toEqual(['int4', 1, 0]);
   });
 
+  it('has no rival in one precision that is too large', async () => {
+    const { chosen, uniform } = await chosenBy('ppl<=1.02,bytes<=6MB');
+    expect(chosen.name).toBe(MIXED);
+    expect(uniform).toBeNull();
+  });
+
   it('leaves room for chance on this text and the next', async () => {
     const { chosen } = await chosenBy('ppl<=1.02', { error: 0.003 });
     const room = Math.log(1.02) - Math.log(chosen.shown.ratio.value);

@@ -38,7 +38,7 @@ export interface Tried extends Candidate {
 
 export interface Choice {
   readonly chosen: Tried;
-  /** The fastest of one precision that holds; null where none does. */
+  /** The fastest of one precision that keeps to the budget, to take the mix's place where that is no faster; null where none does. */
   readonly uniform: Tried | null;
   readonly tried: readonly Tried[];
 }
@@ -87,7 +87,7 @@ export async function choose({ budget, uniform, mixed, show }: Field): Promise<C
   const best = (isFastest ? null : await fastestMix(await mixed(), dense, tried, attempt)) ?? dense;
   if (best === null) throw nothingHolds(tried, budget);
   if (!isSmallAndFast(best, exact, budget)) throw contradicts(best, exact, budget);
-  return { chosen: best, uniform: dense, tried };
+  return { chosen: best, uniform: dense !== null && isSmallAndFast(dense, exact, budget) ? dense : null, tried };
 }
 
 type Attempt = (candidate: Candidate) => Promise<Tried>;
