@@ -41,7 +41,7 @@ export const registerBuild: RegisterCommand = (program, context) => {
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
     .requiredOption('-o, --output <dir>', 'folder to make; unfinished stages are kept in <dir>.build')
     .option('--fit <file...>', `texts to measure statistics on, and to round ${IN_BLOCKS} by (default: pinned)`)
-    .option('--choose <file...>', 'texts to correct thresholds on (default: pinned)')
+    .option('--choose <file...>', 'texts to choose a model or correct thresholds on (default: pinned)')
     .option('--test <file...>', 'texts to take the figures from (default: pinned)')
     .option('--tokens <n>', 'tokens to calibrate on and to score (default 20000)', positiveInteger)
     .option(
