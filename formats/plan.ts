@@ -1,7 +1,7 @@
 /** plan.json and its tensors: read through the schema in core, and checked for what a schema cannot express. */
 import { basename } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
-import { layerOfBlock, type Plan, type PlanTensors, placeOfBlock, planSchema } from '../src/core/plan.ts';
+import { actionsOf, layerOfBlock, type Plan, type PlanTensors, placeOfBlock, planSchema } from '../src/core/plan.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 import { readFloats } from '../src/tensors/index.ts';
 import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
@@ -42,6 +42,8 @@ function checkPlan(plan: Plan, tensors: PlanTensors, path: string): void {
     if (previous !== undefined && placeOfBlock(block.block) <= placeOfBlock(previous))
       throw badPlan(path, `block ${block.block} is not after ${previous}; blocks go in layer order, once each`);
     previous = block.block;
+    if (plan.target === null && actionsOf(block).length > 0)
+      throw badPlan(path, `block ${block.block} leaves something out, but "target" is null`);
     if (block.skip !== undefined && plan.skipping === null)
       throw badPlan(path, `block ${block.block} may be skipped, but "skipping" is null`);
     const weights = block.choice?.tensors.weights;

@@ -44,7 +44,10 @@ describe('the fastest model within a budget', { timeout: 120_000 }, () => {
     expect(existsSync(`${at('small')}.build`)).toBe(false);
     const card = readFileSync(join(at('small'), 'README.md'), 'utf8');
     expect(card).toMatch(/, dense, for ONNX Runtime/);
-    expect(card).toMatch(/precision that the plan chose for it: \d+ in int\d, \d+ in int\d\./);
+    expect(card).toMatch(
+      /`onnx\/model.onnx`, int\d and int\d: blocks of attention and FFN are stored \d+ in int\d and \d+ in int\d, embedding and head int8;/,
+    );
+    expect(card).not.toMatch(/\d-bit/);
     expect(card).toContain('The fastest model within the budget `bytes<=2.4MB`.');
     // Its figures are those of the folder.
     const { perplexityRatio } = evaluation.modes[0];
@@ -53,6 +56,15 @@ describe('the fastest model within a budget', { timeout: 120_000 }, () => {
     expect(perplexityRatio.value).toBeLessThan(1.01);
     const shown = await lacuna(['inspect', at('small')]);
     expect(shown.stdout).toMatch(/preset auto: nothing left out/);
+    expect(shown.stdout).toMatch(/^dense, made by lacuna/m);
+    expect(shown.stdout).toMatch(/int\d and int\d by block, embedding and head int8/);
+    // Against the floats, as of any dense model: not against itself.
+    await convert({ checkpoint: tinyLlama, output: at('fp32'), threads: 1 });
+    const few = { engine: 'stock', tokens: 1100, threads: 1, modes: ['all'] } as const;
+    const { modes, target } = await evaluate({ folder: at('small'), against: at('fp32'), ...few });
+    expect(modes[0].meanKl).toBeCloseTo(evaluation.modes[0].meanKl, 9);
+    expect(modes[0].meanKl).toBeGreaterThan(1e-5);
+    expect([modes[0].rounded, target]).toEqual([null, undefined]);
   });
 
   it('holds the weights that its plan says, rounded as in models of one precision', async () => {
@@ -141,7 +153,7 @@ describe('what cannot be built', () => {
     expect(stderr).toMatch(message);
   });
 
-  it('is told at once', async () => {
+  it('says at once what a search would do, or why it would be refused', async () => {
     const dry = await build(at('dry'), 'ppl<=1.02', '--dry-run');
     expect(dry.code).toBe(0);
     expect(dry.stdout).toMatch(/fastest dense model within ppl<=1\.02, for stock ONNX Runtime/);
@@ -188,6 +200,16 @@ describe('plans that store blocks otherwise', () => {
       ({ blocks: [first, ...rest], ...plan }) => ({ ...plan, blocks: [{ ...first, dtype: 'fp16' }, ...rest] }),
       'bad-file',
       /dtype/,
+    ],
+    [
+      'that leave something out without a target',
+      ({ blocks: [first, second, ...rest], ...plan }) => {
+        const skip = { threshold: 0.9, runLength: 1 };
+        const skipping = { warmUpTokens: 1, reArm: true };
+        return { ...plan, skipping, blocks: [first, { ...second, skip }, ...rest] };
+      },
+      'bad-file',
+      /leaves something out, but "target" is null/,
     ],
     ['with a target', (plan) => ({ ...plan, target: { kind: 'density', value: 0.5 } }), 'bad-file', /aims at no share/],
   ])('%s are refused', async (_, edit, code, message) => {

@@ -56,7 +56,7 @@ export function autoText(result: AutoResult, width: number): string {
     `Shipped: dense, ${blocksText(candidates.find(({ isChosen }) => isChosen)) ?? precision}`,
     `Budget:  ${budget}: held on ${texts}, ${scoredTokens} tokens`,
     `Quality: perplexity ratio to the checkpoint's floats ${ratio.value.toFixed(4)}${bound}; KL divergence ${meanKl.toFixed(4)}`,
-    ...speedLines([bench, benchUniform]).map((line) => `Speed:   ${line} in ${engineText(engine)}`),
+    ...[...new Set(speedLines([bench, benchUniform]))].map((line) => `Speed:   ${line} in ${engineText(engine)}`),
     `Size:    ${formatBytes(bytes)}`,
     `Where:   ${output}; all figures in ${output}/lacuna and README.md`,
   ];

@@ -1,6 +1,7 @@
 /** Models, graphs, statistics and plans as text, for `inspect` and for commands that made one. */
 import { counted, formatBytes, percent } from '../core/figures.ts';
 import { actionsOf } from '../core/plan.ts';
+import { listed, type Precision } from '../core/precision.ts';
 import { TARGETS } from '../core/target.ts';
 import type {
   AdapterSummary,
@@ -90,7 +91,13 @@ export function partsText(parameters: Parts | undefined, bytes: Parts): string {
 }
 
 /** "int4 in blocks of 32, embedding and head int8". */
-export function storageText({ precision, blocks, vocabulary }: Manifest['models'][number]): string {
+/** `mix`: the precisions that a plan stores blocks in, where they have their own. */
+export function storageText(
+  { precision, blocks, vocabulary }: Manifest['models'][number],
+  mix: readonly Pick<Precision, 'name'>[] = [],
+): string {
+  const names = [...new Set(mix.map(({ name }) => name))];
+  if (names.length > 0) return `${listed(names, 'and')} by block, embedding and head ${vocabulary}`;
   if (blocks === undefined) return precision;
   const zeroPoints = blocks.symmetric ? '' : ' with zero points';
   return `${precision} in blocks of ${blocks.blockSize}${zeroPoints}, embedding and head ${vocabulary}`;

@@ -1,5 +1,6 @@
 /** `lacuna inspect`. */
 import { formatBytes } from '../core/figures.ts';
+import { leavesOut, mixOf } from '../core/plan.ts';
 import { type Inspection, inspect, type PrecisionName } from '../index.ts';
 import { type CommonOptions, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import {
@@ -58,11 +59,16 @@ function folderText(found: Extract<Inspection, { kind: 'folder' }>, width: numbe
   const { spec, lacuna, models, plan, checks = [], files } = manifest;
   const sizeOf = (file: string) =>
     files.reduce((sum, { path, bytes }) => (path === file || path === `${file}_data` ? sum + bytes : sum), 0);
-  const rows = models.map((one) => [one.file, storageText(one), formatBytes(sizeOf(one.file)), one.onnxruntime]);
+  const rows = models.map((one) => [
+    one.file,
+    storageText(one, plan === null ? [] : [...mixOf(plan).values()]),
+    formatBytes(sizeOf(one.file)),
+    one.onnxruntime,
+  ]);
   const about = [
     ...(layout === undefined ? [] : [layoutText(layout, width)]),
     extrasText(found),
-    `${plan === null ? 'dense' : 'sparse'}, made by lacuna ${lacuna}${plan === null && checks.length === 0 ? ', not verified' : ''}`,
+    `${leavesOut(plan) ? 'sparse' : 'dense'}, made by lacuna ${lacuna}${!leavesOut(plan) && checks.length === 0 ? ', not verified' : ''}`,
   ];
   return [
     specText(spec),

@@ -128,6 +128,11 @@ export type Choice = z.infer<typeof choiceSchema>;
 /** The plan's tensors by name, as read from the file beside it. */
 export type PlanTensors = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>;
 
+/** Whether a model is sparse: a plan may also just say how blocks are stored. */
+export function leavesOut(plan: Plan | null): plan is AimedPlan {
+  return plan !== null && plan.target !== null;
+}
+
 /** What a plan does to a block beside storing it: the names of its fields, as `choice` and `skip`. */
 export function actionsOf({ block: _, dtype: __, expected: ___, why: ____, ...actions }: BlockPlan): string[] {
   return Object.entries(actions).flatMap(([name, value]) => (value === undefined ? [] : [name]));

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import { door, listOf, optionsOf, path } from '../core/options.ts';
-import type { Plan } from '../core/plan.ts';
+import { leavesOut, type Plan } from '../core/plan.ts';
 import { FLOATS } from '../core/precision.ts';
 import type { Session } from '../core/session.ts';
 import {
@@ -122,7 +122,7 @@ export function resultOf({ model, manifest }: ModelFolder, texts: readonly TextM
   return {
     precision: model.precision,
     texts,
-    target: manifest.plan?.target,
+    target: manifest.plan?.target ?? undefined,
     definitions: DEFINITIONS,
     perplexity: undefined,
     check: undefined,
@@ -136,8 +136,9 @@ function checkIsFloats(baseline: ChosenModel | undefined): void {
       hint: `Name it: --against DIR. lacuna convert CHECKPOINT -o DIR makes one.`,
     });
   const { manifest, model, modelPath } = baseline;
-  if (model.precision === FLOATS && manifest.plan === null) return;
-  const what = manifest.plan === null ? model.precision : `sparse ${model.precision}`;
+  const isSparse = leavesOut(manifest.plan);
+  if (model.precision === FLOATS && !isSparse) return;
+  const what = isSparse ? `sparse ${model.precision}` : model.precision;
   throw new LacunaError('usage', `A budget is against the checkpoint's floats, but ${modelPath} is ${what}`, {
     hint: `Give its dense ${FLOATS} folder: --against DIR. lacuna convert CHECKPOINT -o DIR makes one.`,
   });
@@ -155,7 +156,7 @@ async function compareFolders(
       `${baseline.modelPath} was made from another checkpoint than ${model.modelPath}`,
       { hint: 'Give a folder of the same checkpoint.' },
     );
-  const isOtherwise = model.model.precision !== baseline.model.precision && baseline.manifest.plan === null;
+  const isOtherwise = model.model.precision !== baseline.model.precision && !leavesOut(baseline.manifest.plan);
   const isApart = isOtherwise && wholeOf(model) !== undefined;
   const job = { ...options, native: baseline.native };
   const floats = isApart ? await scoreModel(baseline, windows, job) : undefined;
@@ -170,12 +171,12 @@ export async function scoreModel(model: ModelFolder, windows: Windows, options: 
 
 /** Opens a model for texts that are fed in one call: a sparse one leaves out what it does where it decodes. */
 function openDecoding({ modelPath, graph, manifest: { plan } }: ModelFolder, options: MeasuringJob): Promise<Session> {
-  return plan === null ? openSession(modelPath, options) : openMeasuredSession(modelPath, graph, options);
+  return leavesOut(plan) ? openMeasuredSession(modelPath, graph, options) : openSession(modelPath, options);
 }
 
 /** A sparse model with nothing left out; undefined for a dense one, and where its plan does not let that be told. */
 function wholeOf({ graph, manifest: { plan } }: ModelFolder): Graph | undefined {
-  return plan === null ? undefined : withNothingLeftOut(graph, plan);
+  return leavesOut(plan) ? withNothingLeftOut(graph, plan) : undefined;
 }
 
 /** The native core, if that runs the baseline. */

@@ -10,6 +10,7 @@ import { hasTokenizer } from '../core/checkpoint.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Expectations } from '../core/expectations.ts';
 import { door, optionsOf, path } from '../core/options.ts';
+import { leavesOut } from '../core/plan.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { Verification } from '../core/verification.ts';
 import { addRows, failed, type Judgement, judge, limitsOf, NO_ROWS, type Tallies, tallyPrompt } from '../eval/index.ts';
@@ -78,7 +79,7 @@ export async function verifyFolder(
   options: JobOptions,
 ): Promise<VerifyResult> {
   const manifest = await readManifest(folder);
-  if (manifest.plan !== null)
+  if (leavesOut(manifest.plan))
     throw new LacunaError('unsupported', `${folder} is sparse: it does not compute what its checkpoint does`, {
       hint: 'lacuna eval DIR --against DENSE measures what was lost; verify the dense folder.',
     });

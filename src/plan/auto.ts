@@ -79,7 +79,7 @@ function sumsOf(chosen: readonly BlockOption[]): Mix {
 export interface PrecisionLosses {
   /** By precision: the divergence of the model with all blocks in it, in nats a token. */
   readonly whole: Readonly<Record<string, number>>;
-  /** By block: its share of what the coarsest precision costs beyond the most exact one. */
+  /** By block: its share of what the coarsest precision costs beyond the most exact one. They add up to 1. */
   readonly shares: Readonly<Record<string, number>>;
 }
 

@@ -45,14 +45,16 @@ export const PRESET_WORDS: readonly PresetWords[] = PRESETS;
 /** For all that works with any of them: the compiler cannot see that a preset and its options are found by one name. */
 const ANY: readonly Preset[] = PRESETS as readonly object[] as readonly Preset[];
 
+const NAMES = ANY.map(({ name }) => name);
+
 function presetNamed(wanted: string): Preset {
   const found = ANY.find(({ name }) => name === wanted);
-  if (found === undefined) throw new LacunaError('unsupported', noPreset(wanted));
+  if (found === undefined) throw new LacunaError('unsupported', noPreset(wanted, NAMES));
   return found;
 }
 
-function noPreset(wanted: string): string {
-  return `No preset is called "${wanted}", wanted ${[...ANY.map(({ name }) => name), AUTO].join(', ')}`;
+function noPreset(wanted: string, known: readonly string[]): string {
+  return `No preset is called "${wanted}", wanted ${known.join(', ')}`;
 }
 
 /** What is asked of a plan: the options of one of the presets, with their defaults. */
@@ -90,7 +92,7 @@ export function layerStatisticsOf({ preset }: PlanOptions): readonly string[] {
 /** What is wrong with the preset that a plan names; undefined where it is one of ours and aims at what the plan does. */
 export function presetProblem({ preset, target }: Pick<Plan, 'preset' | 'target'>): string | undefined {
   const known = ANY.find(({ name }) => name === preset);
-  if (known === undefined && preset !== AUTO) return noPreset(preset);
+  if (known === undefined && preset !== AUTO) return noPreset(preset, [...NAMES, AUTO]);
   const [wanted, got] = [known?.target.kind, target?.kind];
   return wanted === got ? undefined : `preset ${preset} aims at ${wanted ?? 'no share'}, got ${got ?? 'none'}`;
 }

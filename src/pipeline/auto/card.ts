@@ -15,7 +15,9 @@ export function chosenText({ budget, evaluation, bench, benchUniform, candidates
   const rival =
     overUniform === null
       ? ''
-      : `; ${times(overUniform)} that of dense ${subjects[0].name}, the fastest of one precision`;
+      : subjects[0].name === dense.name
+        ? ', which is the fastest of one precision within the budget'
+        : `; ${times(overUniform)} that of dense ${subjects[0].name}, the fastest of one precision`;
   return `## Measured
 
 The fastest model within the budget \`${budget}\`. On ${texts}, which nothing else has read, against the

@@ -5,18 +5,12 @@ import { type JobOptions, SILENT } from '../../core/progress.ts';
 import type { Session } from '../../core/session.ts';
 import { spreadEvenly } from '../../core/spread-evenly.ts';
 import { type DrawnTokens, divergenceFrom, type Windows } from '../../eval/index.ts';
+import type { PrecisionLosses } from '../../plan/index.ts';
 import { jsonStage } from '../build/workspace.ts';
 import type { BlockMix } from './workbench.ts';
 
-/** Windows that each block is measured on. A block's share is then known to about a tenth of itself. */
+/** Windows that each block is measured on. What they miss, the search on the whole text makes up for. */
 const BLOCK_WINDOWS = 2;
-
-export interface Losses {
-  /** By precision: the divergence of the model with all blocks in it, in nats a token. */
-  readonly whole: Readonly<Record<string, number>>;
-  /** By block: its share of what the coarsest precision costs beyond the most exact one. They add up to 1. */
-  readonly shares: Readonly<Record<string, number>>;
-}
 
 interface Measured {
   readonly blocks: readonly string[];
@@ -33,7 +27,7 @@ interface Measured {
  * Measures each precision in all blocks, and the coarsest in each block alone. What a block costs in another precision is
  * its share of what that precision costs in all: a bit less doubles every error, whichever the block.
  */
-export async function measureLosses(measured: Measured, options: JobOptions): Promise<Losses> {
+export async function measureLosses(measured: Measured, options: JobOptions): Promise<PrecisionLosses> {
   const { blocks, precisions, work, drawn } = measured;
   const few = spreadEvenly([...measured.windows.keys()], BLOCK_WINDOWS);
   const windows = few.map((index) => measured.windows[index]);

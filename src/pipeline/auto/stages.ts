@@ -6,7 +6,15 @@ import { prettyJson } from '../../core/json.ts';
 import { mixOf, type Plan } from '../../core/plan.ts';
 import { choosePrecision, FLOATS, type PrecisionName, precisionNamed } from '../../core/precision.ts';
 import { compare, countsOf, divergenceFrom, drawTokens, meanCachedTokens, ratioOfScores } from '../../eval/index.ts';
-import { blockOptions, type Mix, mixesByLoss, planOfMix, stepTime, uniformMix } from '../../plan/index.ts';
+import {
+  blockOptions,
+  type Mix,
+  mixesByLoss,
+  type PrecisionLosses,
+  planOfMix,
+  stepTime,
+  uniformMix,
+} from '../../plan/index.ts';
 import { openSession } from '../../runtime/index.ts';
 import { type BenchReport, benchChecked } from '../bench.ts';
 import { measuringOptions, optionsFor } from '../build/options.ts';
@@ -20,7 +28,7 @@ import { writeSparse } from '../sparsify.ts';
 import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
 import { type Candidate, type Choice, choose, MIXED, type Shown } from './choose.ts';
 import { type AutoJob, autoOutputs } from './job.ts';
-import { type Losses, measureLosses } from './losses.ts';
+import { measureLosses } from './losses.ts';
 import { openWorkbench, type Workbench, writeWorkbench } from './workbench.ts';
 
 /** The checkpoint in all precisions, rounded by the fitting text. */
@@ -68,7 +76,7 @@ export async function openChoosing(job: AutoJob, workbench: Workbench) {
     });
   };
   const { blocks, precisions } = job;
-  let measured: Promise<Losses> | undefined;
+  let measured: Promise<PrecisionLosses> | undefined;
   /** Measured once, when they are first asked for. */
   const losses = () => {
     measured ??= measureLosses({ blocks, precisions, open, windows, drawn, work: autoOutputs(job).losses }, measuring);

@@ -2,8 +2,8 @@
 import { percent, sumBy } from '../../core/figures.ts';
 import type { ManifestModel } from '../../core/manifest.ts';
 import type { ModelSpec } from '../../core/model.ts';
-import type { Plan } from '../../core/plan.ts';
-import { FLOATS, type Precision, type Rounding, vocabularyOf } from '../../core/precision.ts';
+import { type AimedPlan, leavesOut, mixOf, type Plan } from '../../core/plan.ts';
+import { FLOATS, listed, type Precision, type Rounding, vocabularyOf } from '../../core/precision.ts';
 import { TARGETS } from '../../core/target.ts';
 
 export interface CardContent {
@@ -25,14 +25,14 @@ pipeline_tag: text-generation
 tags: [onnx, onnxruntime, lacuna]
 ---
 
-# ${spec.architecture}, ${plan === null || plan.target === null ? 'dense' : 'sparse'}, for ONNX Runtime
+# ${spec.architecture}, ${leavesOut(plan) ? 'sparse' : 'dense'}, for ONNX Runtime
 
 ${spec.numHiddenLayers} layers, hidden size ${spec.hiddenSize}, FFN size ${spec.intermediateSize}, vocabulary ${spec.vocabSize}, context ${spec.contextLength}.
 Opset 21, IR 10.
 
-${models.map(modelText).join('\n')}
+${models.map((model) => modelText(model, plan)).join('\n')}
 
-${plan === null ? denseText(models) : planText(plan)}
+${leavesOut(plan) ? planText(plan) : denseText(models)}
 
     lacuna run . "Once upon a time"
 ${models.length === 1 ? '' : CHOOSING}
@@ -53,11 +53,29 @@ const ROUNDED_BY: Readonly<Record<Rounding, string>> = {
   search: 'rounding errors were weighed by the sizes of their inputs',
 };
 
-function modelText({ file, precision, rounding, calibratedOn = [], onnxruntime }: CardModel): string {
+function modelText(model: CardModel, plan: Plan | null): string {
+  const { file, precision, rounding, calibratedOn = [], onnxruntime } = model;
   const runtime = `ONNX Runtime ${onnxruntime.replace('>=', '')} or newer`;
   const texts = calibratedOn.map((text) => `${text.tokens} tokens of ${text.name}`).join(' and ');
   const rounded = rounding === undefined ? '' : `; ${ROUNDED_BY[rounding]} on ${texts}`;
-  return `- \`${file}\`, ${precision.name}: ${weightsText(precision)}${rounded}; ${runtime}`;
+  const [name, weights] = storedText(precision, plan);
+  return `- \`${file}\`, ${name}: ${weights}${rounded}; ${runtime}`;
+}
+
+/** What a model is called and how its weights are stored: all alike, or by block as a plan says. */
+function storedText(precision: Precision, plan: Plan | null): readonly [name: string, weights: string] {
+  const mix = plan === null ? [] : [...mixOf(plan).values()];
+  if (mix.length === 0) return [precision.name, weightsText(precision)];
+  const counts = Object.entries(sumBy(mix.map(({ name }) => [name, 1])));
+  const stored = counts.map(([dtype, count]) => `${count} in ${dtype}`);
+  const rest = `embedding and head ${vocabularyOf(precision)}; the cache is ${precision.floats}`;
+  return [
+    listed(
+      counts.map(([dtype]) => dtype),
+      'and',
+    ),
+    `blocks of attention and FFN are stored ${listed(stored, 'and')}, ${rest}`,
+  ];
 }
 
 function weightsText(precision: Precision): string {
@@ -86,24 +104,12 @@ function denseText(models: readonly CardModel[]): string {
   return `Where weights were rounded, the model's output changes; \`${command}\` measures by how much.`;
 }
 
-function planText(plan: Plan): string {
-  const { preset, target, blocks } = plan;
-  if (target === null) return mixText(plan);
+function planText({ preset, target, blocks, prefill }: AimedPlan): string {
   const what = `about ${percent(target.value, 0)} of the ${TARGETS[target.kind].perToken} per token`;
   return [
     `Sparsified with the \`${preset}\` preset: ${what} (${blocks.length} blocks planned).`,
-    ...(plan.prefill === 'dense' ? ['Calls with several tokens, as prompts are read, leave out nothing.'] : []),
+    ...(prefill === 'dense' ? ['Calls with several tokens, as prompts are read, leave out nothing.'] : []),
     'The operators of the `lacuna` domain carry portable bodies: a stock ONNX Runtime runs the file as it is.',
     "This changes the model's output; `lacuna eval DIR --against DENSE` measures by how much.",
-  ].join('\n');
-}
-
-/** Nothing is left out: blocks are stored in precisions of their own. */
-function mixText({ blocks }: Plan): string {
-  const counts = sumBy(blocks.flatMap(({ dtype }) => (dtype === undefined ? [] : [[dtype, 1] as const])));
-  const stored = Object.entries(counts).map(([dtype, count]) => `${count} in ${dtype}`);
-  return [
-    `Every block of attention and FFN is stored in the precision that the plan chose for it: ${stored.join(', ')}.`,
-    "This changes the model's output; `lacuna eval . --against FP32-DIR` measures by how much.",
   ].join('\n');
 }

@@ -8,6 +8,7 @@ import type { Graph } from '../../core/graph.ts';
 import { hubOptions } from '../../core/hub.ts';
 import type { ModelPieces, ModelSpec } from '../../core/model.ts';
 import { type Given, path } from '../../core/options.ts';
+import { leavesOut } from '../../core/plan.ts';
 import { FLOATS, type Precision } from '../../core/precision.ts';
 import type { JobOptions } from '../../core/progress.ts';
 import { fetchCheckpoint, parseHubReference } from '../../hub/index.ts';
@@ -123,7 +124,7 @@ export async function openDenseFolder(path: string, precision: Precision, adapte
     });
   // If a folder has several precisions, fp32 is the first.
   const { manifest, model, graph, files } = await openModelFolder(path);
-  if (manifest.plan !== null)
+  if (leavesOut(manifest.plan))
     throw new LacunaError('unsupported', `${path} is sparse already (preset ${manifest.plan.preset})`, {
       hint: 'Start from the checkpoint or from a dense folder: lacuna convert CHECKPOINT -o DIR',
     });
