@@ -14,16 +14,21 @@ export const MAGNITUDE_MASK = 0x7fffffff;
 const EXPONENT_BIAS = 127;
 
 /** The shifted bits of 2^exponent. */
-export function binOfPower(exponent: number): number {
-  return (exponent + EXPONENT_BIAS) * BINS_PER_OCTAVE;
+export function binOfPower(exponent: number, binsPerOctave = BINS_PER_OCTAVE): number {
+  return (exponent + EXPONENT_BIAS) * binsPerOctave;
 }
 
 /** Edges from 2^lowest to 2^highest, each a quarter of an octave after the other. */
 export function quarterOctaveEdges(lowest: number, highest: number): Float64Array {
-  const count = (highest - lowest) * BINS_PER_OCTAVE + 1;
+  return octaveEdges(lowest, highest, BINS_PER_OCTAVE);
+}
+
+/** The same with this many bins in an octave, as far apart as the powers of two that they divide. */
+export function octaveEdges(lowest: number, highest: number, binsPerOctave: number): Float64Array {
+  const count = (highest - lowest) * binsPerOctave + 1;
   return Float64Array.from({ length: count }, (_, i) => {
-    const octave = Math.floor(i / BINS_PER_OCTAVE);
-    return 2 ** (lowest + octave) * (1 + (i % BINS_PER_OCTAVE) / BINS_PER_OCTAVE);
+    const octave = Math.floor(i / binsPerOctave);
+    return 2 ** (lowest + octave) * (1 + (i % binsPerOctave) / binsPerOctave);
   });
 }
 

@@ -5,6 +5,7 @@ import { inputGrams } from './input-grams.ts';
 import { inputMoments } from './input-moments.ts';
 import { keptEnergy } from './kept-energy.ts';
 import { neuronMagnitudes } from './neuron-magnitudes.ts';
+import { productScores } from './product-scores.ts';
 import { saturation } from './saturation.ts';
 import type { Statistic } from './statistic.ts';
 
@@ -14,6 +15,7 @@ export const STATISTICS: readonly Statistic[] = [
   neuronMagnitudes,
   activationHistogram,
   keptEnergy,
+  productScores,
   inputMoments,
   inputGrams,
 ];

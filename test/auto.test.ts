@@ -92,22 +92,27 @@ describe('the fastest model within a budget', { timeout: 120_000 }, () => {
   });
 
   it('keeps to its loss, or nothing is written and a wider budget measures nothing again', async () => {
-    const refused = await build(at('tight'), 'ppl<=1.0000001');
+    const kept = ['--work', at('work')];
+    const refused = await build(at('tight'), 'ppl<=1.0000001', ...kept);
     expect(refused).toMatchObject({ code: 1 });
     expect(refused.stderr).toMatch(/over ppl 1\.0000001/);
     expect(existsSync(at('tight'))).toBe(false);
-    const measured = () => readdirSync(`${at('tight')}.build`).filter((name) => /^(losses|shown|models)/.test(name));
+    const measured = () => readdirSync(at('work')).filter((name) => /^(losses|shown|models)/.test(name));
     const before = measured();
     expect(before.map((name) => name.replace(/-.*/, ''))).toEqual(['losses', 'models', 'shown']);
     // Two windows tell little: the bound is far from the figure.
-    const shipped = await build(at('tight'), 'ppl<=30%', '--json');
+    const shipped = await build(at('wide'), 'ppl<=30%', '--json', ...kept);
     expect(shipped.code).toBe(0);
     const { evaluation, candidates, precision }: AutoResult = JSON.parse(shipped.stdout);
     expect(evaluation.modes[0].perplexityRatio.upperBound).toBeLessThanOrEqual(1.3);
     // Nothing is faster than all blocks in 4 bits.
     expect([precision, candidates.map(({ name }) => name)]).toEqual(['int4', ['int4']]);
-    expect(manifestOf(at('tight')).plan).toBeNull();
+    expect(manifestOf(at('wide')).plan).toBeNull();
+    expect(shipped.stderr).toMatch(/Continuing with/);
     expect(shipped.stderr).not.toMatch(/Calibrating|Drawing/);
+    // What was asked to stay stays, and the same build is done.
+    expect(measured()).toEqual(expect.arrayContaining(before));
+    expect(await build(at('wide'), 'ppl<=30%', '--json', ...kept)).toMatchObject({ code: 0, stdout: shipped.stdout });
   });
 
   it('goes on where it was stopped', async () => {

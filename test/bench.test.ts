@@ -160,6 +160,28 @@ const SCRIPTS: readonly Script[] = [
     ],
   },
   {
+    script: 'scores.js',
+    args: [
+      ...['--measures', 'product,predicted', '--targets', '0.5', '--tokens', '1100', '--threads', '1'],
+      ...['--python', dying, ...toy],
+    ],
+    needs: ['dist'],
+    tables: [
+      {
+        columns: {
+          measure: /^`(product|predicted)`$/,
+          kept: SHARE,
+          ratio: /^\d\.\d{4} ± \d\.\d{4}$/,
+          'the best of each token': /^-$/,
+          KL: NUMBER,
+          layers: /^\d+\.\d % to \d+\.\d %$/,
+        },
+        rows: 2,
+      },
+    ],
+    says: [/PyTorch's figures are left out: .* ended with SIGILL/],
+  },
+  {
     script: 'budgets.js',
     args: [
       ...['--plans', 'top-k:0.5', '--dtypes', 'int8', '--budgets', '1.01,9.5', '--tokens', '1100', '--threads', '1'],

@@ -32,7 +32,7 @@ vi.mock(import('../src/plan/presets.ts'), async (importOriginal) => {
     prefill: 'dense',
     statistics: ['made-up-sums'],
     layerStatistics: ['made-up-layers'],
-    choosesNeurons: true,
+    measureOf: () => 'activation',
     plan: async (statistics, { kept = 0.75, ...options }, readSums) => {
       const { sum } = await readSums(layerSumsOf(statistics, 'made-up-layers')[1]);
       const why = JSON.stringify({ ...options, ofLayer: sum.data[0] });
@@ -87,13 +87,14 @@ describe.each(PRESET_WORDS.map((words) => [words.name, words] as const))('the pr
 
   it('takes every option from the command line as from the library', () => {
     const samples = Object.entries(options).map(([option, schema]) => {
-      const value = [7, 0.5, true].find((sample) => schema.safeParse(sample).success);
+      const words = z.toJSONSchema(schema).enum ?? [];
+      const value = [7, 0.5, true, words.at(-1)].find((sample) => schema.safeParse(sample).success);
       return [option, value === true ? schema.safeParse(undefined).data !== true : value] as const;
     });
     const args = samples.flatMap(([option, value]) => {
       if (option === target.option) return ['--target', `${100 * Number(value)}%`];
       const words = option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-      return typeof value === 'number' ? [`--${words}`, String(value)] : [`--${value ? '' : 'no-'}${words}`];
+      return typeof value === 'boolean' ? [`--${value ? '' : 'no-'}${words}`] : [`--${words}`, String(value)];
     });
     const wanted = { preset: name, ...Object.fromEntries(samples) };
     expect(parse('--preset', name, ...args)).toEqual(wanted);

@@ -49,13 +49,14 @@ export function autoDryRunText(found: AutoDryRun, width: number): string {
 /** Verdict, quality, speed, size and place, and the models that were measured. */
 export function autoText(result: AutoResult, width: number): string {
   const { output, budget, precision, evaluation, engine, bench, benchUniform, bytes, candidates } = result;
-  const [{ perplexityRatio: ratio, meanKl, scoredTokens }] = evaluation.modes;
+  const [{ perplexityRatio: ratio, meanKl, klUpperBound, scoredTokens }] = evaluation.modes;
   const bound = ratio.upperBound === null ? '' : `, below ${ratio.upperBound.toFixed(4)} with a confidence of 95 %`;
+  const klBound = klUpperBound === null ? '' : `, below ${klUpperBound.toFixed(4)}`;
   const texts = evaluation.texts.map(({ name }) => name).join(', ');
   const lines = [
     `Shipped: dense, ${blocksText(candidates.find(({ isChosen }) => isChosen)) ?? precision}`,
     `Budget:  ${budget}: held on ${texts}, ${scoredTokens} tokens`,
-    `Quality: perplexity ratio to the checkpoint's floats ${ratio.value.toFixed(4)}${bound}; KL divergence ${meanKl.toFixed(4)}`,
+    `Quality: perplexity ratio to the checkpoint's floats ${ratio.value.toFixed(4)}${bound}; KL divergence ${meanKl.toFixed(4)}${klBound}`,
     ...[...new Set(speedLines([bench, benchUniform]))].map((line) => `Speed:   ${line} in ${engineText(engine)}`),
     `Size:    ${formatBytes(bytes)}`,
     `Where:   ${output}; all figures in ${output}/lacuna and README.md`,
@@ -99,7 +100,7 @@ const COLUMNS: readonly (readonly [name: string, cell: (one: AutoCandidate) => s
   ['size', ({ bytes }) => formatBytes(bytes)],
   ['expected ms/token', ({ seconds }) => (1000 * seconds).toFixed(2)],
   ['expected KL', ({ kl }) => kl?.toFixed(4) ?? '-'],
-  ['KL', ({ shown }) => shown.kl.toFixed(4)],
+  ['KL', ({ shown }) => shown.kl.value.toFixed(4)],
   ['ratio', ({ shown }) => shown.ratio.value.toFixed(4)],
   ['of budget', ({ used }) => percent(used, 0)],
 ];

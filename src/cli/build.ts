@@ -39,7 +39,11 @@ export const registerBuild: RegisterCommand = (program, context) => {
     .command('build')
     .description('make the fastest model within a budget, or a sparse one by a preset; resumes where it was stopped')
     .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
-    .requiredOption('-o, --output <dir>', 'folder to make; unfinished stages are kept in <dir>.build')
+    .requiredOption('-o, --output <dir>', 'folder to make')
+    .option(
+      '--work <dir>',
+      'keep finished stages here, also for other builds (default: <output>.build, until all is done)',
+    )
     .option('--fit <file...>', `texts to measure statistics on, and to round ${IN_BLOCKS} by (default: pinned)`)
     .option('--choose <file...>', 'texts to choose a model or correct thresholds on (default: pinned)')
     .option('--test <file...>', 'texts to take the figures from (default: pinned)')
@@ -55,10 +59,10 @@ export const registerBuild: RegisterCommand = (program, context) => {
   const searching = '--budget says what dense model to look for, each block in a precision of its own';
   const whole = withPresetOptions(withCheckpointOptions(command, 'take'), 'what is installed here', searching);
   withCommonOptions(whole).action(async (checkpoint: string, options: Options) => {
-    const { output, tokens, allowSlower, force, dtype, fit, choose, test, budget, preset } = options;
+    const { output, work, tokens, allowSlower, force, dtype, fit, choose, test, budget, preset } = options;
     const { nativeFolder } = context.io;
     const shared = {
-      ...{ checkpoint, output, tokens, force, texts: { fit, choose, test } },
+      ...{ checkpoint, output, work, tokens, force, texts: { fit, choose, test } },
       ...{ nativeFolder, cacheFolder: cacheFolderOf(context), ...sourceOptions(options, context) },
     };
     const printDryRun = <T extends Pick<BuildDryRun, 'problem'>>(

@@ -1,5 +1,6 @@
 /** Options of `plan` and `build` that say what to leave out, derived from the presets themselves. */
 import { type Command, Option } from 'commander';
+import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import { hostNamed } from '../core/plan.ts';
 import { type PlanOptions, PRESET_WORDS, type PrecisionName, type PresetWords } from '../index.ts';
@@ -62,8 +63,20 @@ function optionOf(name: string, schema: PresetWords['options'][string], takers: 
   const words = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
   const { title, description } = schema.meta() ?? {};
   const said = `${takers}: ${description}`;
+  const choices = choicesOf(schema);
+  if (choices !== undefined) {
+    const usual = schema.safeParse(undefined).data;
+    return new Option(`--${words} <${title}>`, `${said}${usual === undefined ? '' : ` (default ${usual})`}`).choices(
+      choices,
+    );
+  }
   if (!schema.safeParse(true).success) return new Option(`--${words} <${title}>`, said).argParser(numberOf(schema));
   return new Option(schema.safeParse(undefined).data === true ? `--no-${words}` : `--${words}`, said);
+}
+
+/** The words that an option may be, where it is none of numbers and flags. */
+function choicesOf(schema: PresetWords['options'][string]): readonly string[] | undefined {
+  return z.toJSONSchema(schema).enum?.filter((choice) => typeof choice === 'string');
 }
 
 /** The options of presets that are given, as they are written. */

@@ -23,8 +23,10 @@ export interface MeasureContract {
    * multiply the product by what `rows` adds. For any other measure they compute act(gate_j) * up_j of chosen neurons anew.
    */
   readonly isProduct: boolean;
-  /** Whether a plan can state it. Nothing makes predictors for the others yet; their kernels exist to be timed. */
-  readonly isPlanned: boolean;
+  /** How gate and up are stored where a copy of them is read whole, which says what is chosen. */
+  readonly predictor?: 'int4';
+  /** The weights of which a plan can state it; where there are none, its kernels exist to be timed. */
+  readonly plannedFor: readonly ('floats' | 'blocks')[];
 }
 
 /** Where a measure is cut: neurons at or above the limit are computed. */
@@ -50,7 +52,7 @@ export const MEASURES = [
     rows: ['up', 'down'],
     // Of chosen neurons it is activated.
     isProduct: true,
-    isPlanned: true,
+    plannedFor: ['floats', 'blocks'],
   },
   {
     name: 'activation',
@@ -58,7 +60,7 @@ export const MEASURES = [
     ...SCORE,
     rows: ['up', 'down'],
     isProduct: true,
-    isPlanned: true,
+    plannedFor: ['floats', 'blocks'],
   },
   {
     name: 'product',
@@ -66,7 +68,7 @@ export const MEASURES = [
     ...SCORE,
     rows: ['down'],
     isProduct: true,
-    isPlanned: true,
+    plannedFor: ['floats', 'blocks'],
   },
   {
     name: 'predicted',
@@ -74,7 +76,9 @@ export const MEASURES = [
     ...SCORE,
     rows: ['gate', 'up', 'down'],
     isProduct: false,
-    isPlanned: false,
+    predictor: 'int4',
+    // Beside blocks, the copy would cost more than the rows that it spares.
+    plannedFor: ['floats'],
   },
   {
     name: 'nested',
@@ -83,11 +87,14 @@ export const MEASURES = [
     // In place of gate and up the lower 4 bits of them, whose upper ones are read whole.
     rows: ['gate', 'up', 'down'],
     isProduct: false,
-    isPlanned: false,
+    plannedFor: [],
   },
 ] as const satisfies readonly MeasureContract[];
 
 export type MeasureName = (typeof MEASURES)[number]['name'];
+
+/** Those that a plan can state. */
+export const PLANNED_MEASURES = MEASURES.filter(({ plannedFor }) => plannedFor.length > 0).map(({ name }) => name);
 
 /**
  * Portable bodies gather rows while fewer than this share of neurons, in percent, is chosen. A gathered row is copied, and

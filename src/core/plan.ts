@@ -1,6 +1,6 @@
 /** What to leave out of which block, as readable, versioned JSON. The types derive from the schema that reads files. */
 import * as z from 'zod';
-import { MEASURES, MODES, measureNamed, type NeuronChoice, RESTS } from './choice.ts';
+import { MODES, measureNamed, type NeuronChoice, PLANNED_MEASURES, RESTS } from './choice.ts';
 import { invalidArgument } from './errors.ts';
 import { BLOCK_PARTS, type BlockPart, modelIdentitySchema } from './model.ts';
 import { toThisVersion } from './plan-version-1.ts';
@@ -26,7 +26,7 @@ const cutSchema = z.discriminatedUnion('kind', [
  */
 export const choiceSchema = z
   .strictObject({
-    measure: z.enum(MEASURES.filter(({ isPlanned }) => isPlanned).map(({ name }) => name)),
+    measure: z.enum(PLANNED_MEASURES),
     cut: cutSchema,
     rest: z.enum(RESTS),
     tensors: z.strictObject({ weights: z.string().optional() }),

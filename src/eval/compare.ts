@@ -4,7 +4,7 @@ import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { Session, Step } from '../core/session.ts';
 import { scorePair } from './log-softmax.ts';
 import { checkFinite, type Perplexity, perplexityOf, rowOf, type TextScores } from './perplexity.ts';
-import { type Ratio, ratioOf } from './ratio.ts';
+import { boundedMean, type Ratio, ratioOf } from './ratio.ts';
 import {
   type Counts,
   countStep,
@@ -39,6 +39,8 @@ export interface Comparison {
   readonly rounded: (Perplexity & { readonly rounding: Ratio; readonly leavingOut: Ratio }) | null;
   /** Against the model with nothing left out if there is one, else against the baseline. */
   readonly meanKl: number;
+  /** With a confidence of 95 % the mean is below this; null with a single window. */
+  readonly klUpperBound: number | null;
   readonly top1Agreement: number;
   /** null if the model has no such outputs. */
   readonly realised: RealisedSparsity | null;
@@ -146,6 +148,7 @@ function summarise(
     perplexityRatio: ratio('modelNll', 'baselineNll'),
     rounded: floats === undefined ? null : apart(),
     meanKl: total('kl') / tokens,
+    klUpperBound: boundedMean(windows.map(({ kl, tokens }) => kl / tokens)).upperBound,
     top1Agreement: total('agreed') / tokens,
     realised: hasExtras ? realisedSparsity(windows.map(({ counts }) => counts).reduce(mergeCounts), ffn) : null,
   };

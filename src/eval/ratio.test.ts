@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ratioOf, studentQuantile } from './ratio.ts';
+import { boundedMean, ratioOf, studentQuantile } from './ratio.ts';
 
 describe('studentQuantile', () => {
   // The tables' own last digit. The expansion is off by 0.7 % at three degrees of freedom, and by less beyond.
@@ -12,6 +12,15 @@ describe('studentQuantile', () => {
     [39, 1.685, 0.0005],
   ])('is that of the tables for %d degrees of freedom', (degrees, wanted, tolerance) => {
     expect(Math.abs(studentQuantile(degrees) - wanted)).toBeLessThanOrEqual(tolerance);
+  });
+});
+
+describe('boundedMean', () => {
+  it('is the mean, with a bound from how windows differ', () => {
+    const { value, upperBound } = boundedMean([1, 2, 3]);
+    expect(value).toBe(2);
+    expect(upperBound).toBeCloseTo(2 + 2.91998558 / Math.sqrt(3), 6);
+    expect(boundedMean([7])).toEqual({ value: 7, upperBound: null });
   });
 });
 

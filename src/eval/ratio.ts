@@ -9,16 +9,35 @@ export interface Ratio {
   readonly upperBound: number | null;
 }
 
+/** A mean over windows of equally many tokens; with a confidence of 95 % it is below `upperBound`, null with a single window. */
+export interface BoundedMean {
+  readonly value: number;
+  readonly upperBound: number | null;
+}
+
+/** With Student's bound. */
+export function boundedMean(windows: readonly number[]): BoundedMean {
+  const { value, error, bound } = spreadOf(windows);
+  return { value, upperBound: error === null ? null : value + bound };
+}
+
 /** exp of the mean difference in negative log-likelihood, over windows of equally many tokens, with Student's bound. */
 export function ratioOf(differences: readonly number[]): Ratio {
-  const centre = mean(differences);
+  const { value: centre, error, bound } = spreadOf(differences);
   const value = Math.exp(centre);
-  const degrees = differences.length - 1;
-  if (degrees < 1) return { value, standardError: null, upperBound: null };
-  const squares = differences.reduce((total, difference) => total + (difference - centre) ** 2, 0);
-  const error = Math.sqrt(squares / degrees / differences.length);
+  if (error === null) return { value, standardError: null, upperBound: null };
   // For the logarithm, because the windows' mean is a mean of logarithms.
-  return { value, standardError: value * error, upperBound: value * Math.exp(studentQuantile(degrees) * error) };
+  return { value, standardError: value * error, upperBound: value * Math.exp(bound) };
+}
+
+/** The mean, its standard error, and how far above it the true mean is with a confidence of 5 %. */
+function spreadOf(windows: readonly number[]) {
+  const value = mean(windows);
+  const degrees = windows.length - 1;
+  if (degrees < 1) return { value, error: null, bound: 0 };
+  const squares = windows.reduce((total, one) => total + (one - value) ** 2, 0);
+  const error = Math.sqrt(squares / degrees / windows.length);
+  return { value, error, bound: studentQuantile(degrees) * error };
 }
 
 /** The first model's perplexity over the second's, from their scores of the same windows. */

@@ -23,7 +23,7 @@ import {
 import type { BenchReport } from './bench.ts';
 import { BUILD_FILE, PROOF_FOLDER } from './build/keys.ts';
 import { putWithProof } from './build/ship.ts';
-import { discardAll, readResult, withWorkspace } from './build/workspace.ts';
+import { endWorkspace, readResult, withWorkspace } from './build/workspace.ts';
 import type { Engine } from './engine/engine.ts';
 import type { EvaluateResult } from './evaluate.ts';
 import { readManifest } from './folder/model-folder.ts';
@@ -120,7 +120,7 @@ async function runStages(job: AutoJob): Promise<AutoResult> {
     section: chosenText(result),
     force,
   });
-  await discardAll(job.work);
+  await endWorkspace(job.work, options);
   return result;
 }
 
@@ -144,14 +144,17 @@ function describe(tried: Tried, isChosen: boolean): AutoCandidate {
 
 /** Throws `check-failed` where the test text, the clock or the files show what the budget does not allow. */
 function refuseBroken({ evaluation, bench, bytes }: AutoResult, budget: AutoJob['budget']): void {
-  const [{ perplexityRatio: ratio, meanKl }] = evaluation.modes;
+  const [{ perplexityRatio: ratio, meanKl, klUpperBound }] = evaluation.modes;
   const bound = ratio.upperBound ?? ratio.value;
+  const klBound = klUpperBound ?? meanKl;
   const speed = bench.speedup?.median ?? 0;
   const faults = [
     ...(bound > (budget.ppl ?? bound)
       ? [`a perplexity ratio of at most ${bound.toFixed(4)}, wanted ${budget.ppl}`]
       : []),
-    ...(meanKl > (budget.kl ?? meanKl) ? [`a KL divergence of ${meanKl.toFixed(4)}, wanted ${budget.kl}`] : []),
+    ...(klBound > (budget.kl ?? klBound)
+      ? [`a KL divergence of at most ${klBound.toFixed(4)}, wanted ${budget.kl}`]
+      : []),
     ...(speed < (budget.speed ?? speed) ? [`${speed.toFixed(2)} times the speed of int8, wanted ${budget.speed}`] : []),
     ...(bytes > (budget.bytes ?? bytes) ? [`${formatBytes(bytes)}, wanted ${formatBytes(budget.bytes ?? 0)}`] : []),
   ];
@@ -168,9 +171,10 @@ async function isShipped({ work, keys, options }: AutoJob): Promise<boolean> {
   return (await readResult<{ readonly key?: string }>(record)).key === keys.build;
 }
 
-async function tidy({ work, options: { output } }: AutoJob): Promise<AutoResult> {
+async function tidy({ work, options }: AutoJob): Promise<AutoResult> {
+  const { output } = options;
   const result = await readResult<AutoResult>(join(output, PROOF_FOLDER, RESULT_FILE));
   await recoverFolder(output);
-  await discardAll(work);
+  await endWorkspace(work, options);
   return result;
 }

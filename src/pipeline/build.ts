@@ -1,5 +1,5 @@
 /** `lacuna build`: the whole pipeline, from a checkpoint to a measured sparse folder. A stopped build continues. */
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { recoverFolder, refuseExistingFolder } from '../../formats/files.ts';
 import { readPlan } from '../../formats/plan.ts';
 import { LacunaError } from '../core/errors.ts';
@@ -22,7 +22,7 @@ import {
   buildStatistics,
 } from './build/stages.ts';
 import { refuseSlower, withinBudget } from './build/verdict.ts';
-import { discardAll, readResult, withWorkspace } from './build/workspace.ts';
+import { endWorkspace, readResult, withWorkspace, workspaceOf } from './build/workspace.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
 import { type Engine, hasNativeCore, installedHost } from './engine/engine.ts';
 import type { EvaluateResult } from './evaluate.ts';
@@ -50,7 +50,7 @@ export interface BuildResult {
 
 /**
  * Converts, rounds, calibrates, plans, corrects, rewrites, times and evaluates, going on where it was stopped: every
- * finished stage is kept in `<output>.build`, named by a hash of everything that went into it. A build with other options
+ * finished stage is kept in `<output>.build` or in `work`, named by a hash of everything that went into it. A build with other options
  * reuses the stages that they do not affect. The folder is removed at the end.
  *
  * @throws LacunaError `check-failed` when the result is over budget, or decodes slower than the dense model on its host
@@ -85,7 +85,7 @@ async function prepareBuild(given: BuildOptions) {
   const costs = await costsOfHost(host.kind, given);
   const { keys, spec, scoredTokens } = await surveyBuild(options, precision, engine, costs);
   checkTarget(preset, host, spec, costs);
-  const work = `${resolve(options.output)}.build`;
+  const work = await workspaceOf(options);
   const job: Build = { work, keys, precision, host, engine, costs, options };
   return { job, scoredTokens };
 }
@@ -148,7 +148,7 @@ async function runStages(job: Build): Promise<BuildResult> {
 async function finish(job: Build, figures: Pick<BuildResult, 'plan' | 'evaluation' | 'bench'>): Promise<BuildResult> {
   const { work, host, engine, precision, options } = job;
   const { output } = options;
-  await discardAll(work);
+  await endWorkspace(work, options);
   const { files } = await readManifest(output);
   const bytes = files.reduce((sum, { path, bytes }) => sum + (path.startsWith('onnx/') ? bytes : 0), 0);
   return { output, host, engine, precision: precision.name, ...figures, bytes };

@@ -14,6 +14,7 @@ import {
   type PrecisionName,
 } from '../core/precision.ts';
 import { STORAGES, type Storage } from '../ops/index.ts';
+import { checkMeasure } from '../plan/index.ts';
 import { applyPlan, fuseDecoderParts, type RoundedTurnables, type RuleReport } from '../rewrite/index.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
 import { isModelFolder, type WriteFolderOptions, writeModelFolder } from './folder/model-folder.ts';
@@ -92,6 +93,7 @@ export const sparsify = door('sparsify', sparsifyOptions, async (options: Sparsi
     return writeSparse(output, denseModel(checkpoint, precision, undefined, mix), plan, tensors, options);
   checkSameModel(checkpoint, plan);
   checkHost(precision, plan.host);
+  checkMeasures(plan, precision);
   const round = async (work: string) => {
     // Where blocks compute only some of their neurons, kernels read `down` along both of its axes.
     const turnables = plan.blocks.some(({ choice }) => choice !== undefined);
@@ -121,6 +123,7 @@ export async function writeSparse(
 ): Promise<SparsifyResult> {
   checkSameModel(model, plan);
   checkHost(model.precision, plan.host);
+  checkMeasures(plan, model.precision);
   const { spec, fingerprint, precision, rounded } = model;
   const turnables = turnablesOf(plan, rounded, precision);
   const { graph, report } = applyPlan(model.graph, plan, tensors, turnables);
@@ -146,6 +149,13 @@ function checkSameModel(model: Pick<DenseModel, 'fingerprint' | 'path'>, plan: P
     `The plan was made for another model (${plan.model.fingerprint.slice(0, 12)}) than ${model.path} (${model.fingerprint.slice(0, 12)})`,
     { hint: 'Calibrate and plan on the checkpoint that you sparsify.' },
   );
+}
+
+/** Throws `usage` if blocks choose neurons by a measure that is not for their precision. */
+function checkMeasures(plan: Plan, base: Precision): void {
+  const mix = mixOf(plan);
+  for (const { block, choice } of plan.blocks)
+    if (choice !== undefined) checkMeasure(choice.measure, mix.get(block) ?? base);
 }
 
 /** Throws `mismatch` if a plan's host assumes another storage of the weights, because what pays depends on it. */

@@ -1,6 +1,7 @@
 /** FFN weight bytes that decoding one token reads: what sparsity saves where memory is the limit. */
 import type { MeasureContract } from '../core/choice.ts';
 import type { ModelIdentity } from '../core/model.ts';
+import { bytesPerWeight, precisionNamed } from '../core/precision.ts';
 
 export type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
 
@@ -16,15 +17,26 @@ export function unskippedFfnBytes(model: FfnShape, skipped: number): number {
   return Math.round((1 - skipped) * denseFfnBytes(model));
 }
 
-type Reads = Pick<MeasureContract, 'rows' | 'isProduct'>;
+type Reads = Pick<MeasureContract, 'rows' | 'isProduct' | 'predictor'>;
+
+/** The matrices that the measure's choice reads row by row, the others whole, and what predicts. */
+export function selectedFfnBytes(model: FfnShape, measure: Reads, density: number): number {
+  const { whole, byRow } = matricesRead(measure);
+  return Math.round((whole + byRow * density) * projectionBytes(model) + predictorBytes(model, measure));
+}
 
 /**
- * Of matrices that the measure's choice reads row by row `density`, and the others whole. What is no product tells
- * nothing of act(gate) * up, so gate and up of chosen neurons are read again, also where they were read whole.
+ * How many matrices are read whole, and how many row by row. What is no product tells nothing of act(gate) * up, so gate
+ * and up of chosen neurons are read again, also where they were read whole.
  */
-export function selectedFfnBytes(model: FfnShape, { rows, isProduct }: Reads, density: number): number {
-  const byRow = isProduct ? rows.length : 3;
-  return Math.round((3 - rows.length + byRow * density) * projectionBytes(model));
+export function matricesRead({ rows, isProduct }: Reads): { readonly whole: number; readonly byRow: number } {
+  return { whole: 3 - rows.length, byRow: isProduct ? rows.length : 3 };
+}
+
+/** Of the copy of gate and up that says which neurons are chosen. */
+export function predictorBytes({ hiddenSize, intermediateSize }: FfnShape, { predictor }: Reads): number {
+  if (predictor === undefined) return 0;
+  return 2 * hiddenSize * intermediateSize * bytesPerWeight(precisionNamed(predictor));
 }
 
 function projectionBytes({ hiddenSize, intermediateSize }: FfnShape): number {

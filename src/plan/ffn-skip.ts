@@ -66,7 +66,6 @@ export const ffnSkip = definePreset({
   prefill: 'dense',
   statistics: ['saturation'],
   checkTarget,
-  choosesNeurons: false,
   plan: (statistics, options) => ({ parts: planFfnSkip(statistics, options), tensors: new Map() }),
   retune: retuneFfnSkip,
 });

@@ -1,10 +1,11 @@
 /** What a block takes on a plan's host, by the host's costs, and which blocks of a plan are to take less than dense. */
+import { type MeasureName, measureNamed, PLANNED_MEASURES } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import { percent } from '../core/figures.ts';
 import { costsOf, type HostCosts, type Terms, timeOf } from '../core/host-costs.ts';
 import type { ModelIdentity } from '../core/model.ts';
 import type { BlockPlan, Host, Target } from '../core/plan.ts';
-import { type HostDtype, precisionNamed } from '../core/precision.ts';
+import { type HostDtype, hasBlocks, type Precision, precisionNamed } from '../core/precision.ts';
 import type { FfnShape } from './bytes.ts';
 import type { PresetPlan } from './preset.ts';
 import { blockTerms, chosenTerms, denseTerms, REALISED, type Stored, skippingTerms } from './step.ts';
@@ -60,19 +61,36 @@ export function forHost(
   const blocks = groups.filter((group) => meanTime(group) <= WORTHWHILE).flat();
   if (blocks.length > 0) return { ...parts, blocks };
   const { kind } = parts.target;
-  const share = kind === 'density' ? payingDensity(model, known) : payingSkips(timed.length, model, known);
+  const measure = timed[0]?.choice?.measure;
+  const share = kind === 'density' ? payingDensity(model, known, measure) : payingSkips(timed.length, model, known);
   throw nothingPays(meanTime(timed), share, kind, known.dtype, model);
 }
 
+/** Throws `usage` for a measure that no plan states for weights stored so. */
+export function checkMeasure(measure: MeasureName, precision: Precision): void {
+  const isFor = (name: MeasureName) =>
+    measureNamed(name).plannedFor.includes(hasBlocks(precision) ? 'blocks' : 'floats');
+  if (isFor(measure)) return;
+  throw new LacunaError('usage', `Measure ${measure} is not for weights in ${precision.name}`, {
+    hint: `Measures for these: ${PLANNED_MEASURES.filter(isFor).join(', ')}.`,
+  });
+}
+
 /** Throws `usage`, as `forHost` does, for a target that pays for no block of this size, whatever was measured. */
-export function checkTarget({ kind, value }: Target, host: Host, model: ModelShape, costs: HostCosts): void {
+export function checkTarget(
+  { kind, value }: Target,
+  host: Host,
+  model: ModelShape,
+  costs: HostCosts,
+  measure?: MeasureName,
+): void {
   const known = timedHost(host, costs);
   if (host.kind === 'native' || known === undefined) return;
   const isDensity = kind === 'density';
   // The fewer blocks are skipped, the more often: at best each is skipped by every token.
-  const time = isDensity ? choosingTime(value, model, known) : skippingTime(1, model, known);
+  const time = isDensity ? choosingTime(value, model, known, measure) : skippingTime(1, model, known);
   if (time <= WORTHWHILE) return;
-  throw nothingPays(time, isDensity ? payingDensity(model, known) : undefined, kind, known.dtype, model);
+  throw nothingPays(time, isDensity ? payingDensity(model, known, measure) : undefined, kind, known.dtype, model);
 }
 
 function meanTime(blocks: readonly BlockPlan[]): number {
@@ -101,8 +119,8 @@ function nothingPays(
 }
 
 /** Of blocks that compute this share of their neurons. */
-function choosingTime(density: number, shape: FfnShape, host: TimedHost): number {
-  return shareOfDense(chosenTerms(shape, host, density), shape, host);
+function choosingTime(density: number, shape: FfnShape, host: TimedHost, measure?: MeasureName): number {
+  return shareOfDense(chosenTerms(shape, host, density, measure), shape, host);
 }
 
 /** Of blocks that a plan says this share of the tokens skips. */
@@ -113,8 +131,8 @@ function skippingTime(skipped: number, shape: FfnShape, host: TimedHost): number
 const HUNDREDTHS = Array.from({ length: 99 }, (_, at) => (at + 1) / 100);
 
 /** The highest density that pays, in hundredths; undefined where none does. */
-function payingDensity(shape: FfnShape, host: TimedHost): number | undefined {
-  return HUNDREDTHS.findLast((density) => choosingTime(density, shape, host) <= WORTHWHILE);
+function payingDensity(shape: FfnShape, host: TimedHost, measure?: MeasureName): number | undefined {
+  return HUNDREDTHS.findLast((density) => choosingTime(density, shape, host, measure) <= WORTHWHILE);
 }
 
 /** The least share of all FFN blocks whose skipping pays where `blocks` of the layers may be skipped, in hundredths. */

@@ -1,5 +1,6 @@
 /** Statistics -> Plan. */
 import * as z from 'zod';
+import type { MeasureName } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { HostCosts } from '../core/host-costs.ts';
 import { checkArgument } from '../core/options.ts';
@@ -12,11 +13,12 @@ import {
   type PlanTensors,
   type Target,
 } from '../core/plan.ts';
+import { precisionNamed } from '../core/precision.ts';
 import type { ReadSums, Statistics } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { AUTO } from './auto.ts';
 import { DEFAULT_COSTS } from './default-costs.ts';
-import { forHost, type ModelShape, withTimes } from './host.ts';
+import { checkMeasure, forHost, type ModelShape, withTimes } from './host.ts';
 import { checkRetune, checkStatistics, optionsSchema, type Preset, type PresetWords } from './preset.ts';
 import { type PlanOptions, PRESETS } from './presets.ts';
 
@@ -34,6 +36,7 @@ export {
 export { denseFfnBytes } from './bytes.ts';
 export { DEFAULT_COSTS } from './default-costs.ts';
 export { fitCosts, fitCostsTogether, type MeasuredStep } from './fit-costs.ts';
+export { checkMeasure } from './host.ts';
 export type { PlanOptions } from './presets.ts';
 export { simulateSkips } from './simulate.ts';
 export { attentionWeights, type StepShape, type Stored, stepTerms, stepTime } from './step.ts';
@@ -69,19 +72,29 @@ export function targetOf(options: PlanOptions): Target {
   return { kind, value: typeof value === 'number' ? value : usual };
 }
 
-/** Throws `usage` for a target that pays for no block of the model on the host, whatever is measured. */
+/**
+ * Throws `usage` for a measure that is not for weights of the host, and for a target that pays for no block of the model on it,
+ * whatever is measured.
+ */
 export function checkTarget(
   options: PlanOptions,
   host: Host,
   model: ModelShape,
   costs: HostCosts = DEFAULT_COSTS[host.kind],
 ): void {
-  presetNamed(options.preset).checkTarget?.(targetOf(options), host, model, costs);
+  const measure = measureOf(options);
+  if (measure !== undefined && host.dtype !== undefined) checkMeasure(measure, precisionNamed(host.dtype));
+  presetNamed(options.preset).checkTarget?.(targetOf(options), host, model, costs, measure);
+}
+
+/** What blocks choose neurons by in a plan of these options; undefined where they compute all. */
+function measureOf(options: PlanOptions): MeasureName | undefined {
+  return presetNamed(options.preset).measureOf?.(options);
 }
 
 /** Whether a plan of these options has blocks compute some of their neurons, so that `down` is read along both of its axes. */
-export function choosesNeurons({ preset }: PlanOptions): boolean {
-  return presetNamed(preset).choosesNeurons;
+export function choosesNeurons(options: PlanOptions): boolean {
+  return measureOf(options) !== undefined;
 }
 
 /** Names of the statistics, kept a layer each, that a plan of these options is made from. */
@@ -120,6 +133,8 @@ export async function makePlan(
   const given = checkArgument(optionsSchema(preset), options, { of: 'plan' });
   const { preset: _, prefill = preset.prefill, host = { kind: 'native' }, ...own } = given;
   checkStatistics(preset, statistics);
+  const measure = preset.measureOf?.(own);
+  if (measure !== undefined && host.dtype !== undefined) checkMeasure(measure, precisionNamed(host.dtype));
   const { parts, tensors } = await preset.plan(statistics, own, readSums);
   const plan: AimedPlan = {
     format: PLAN_FORMAT,

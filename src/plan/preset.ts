@@ -1,5 +1,6 @@
 /** What a preset is: all that the library and the command line know of one way to choose what is left out. */
 import * as z from 'zod';
+import type { MeasureName } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { HostCosts } from '../core/host-costs.ts';
 import {
@@ -22,10 +23,10 @@ export interface PresetPlan {
 }
 
 /**
- * Options by name, each a number or a flag. Its `meta` is what the command line says of it: `description`, and `title`, which names
- * a number there. A flag that is true by default is described as what leaving it out (`--no-<name>`) does.
+ * Options by name, each a number, a flag or one of some words. Its `meta` is what the command line says of it: `description`, and
+ * `title`, which names a value there. A flag that is true by default is described as what leaving it out (`--no-<name>`) does.
  */
-export type PresetOptions = Readonly<Record<string, z.ZodType<number | boolean | undefined>>>;
+export type PresetOptions = Readonly<Record<string, z.ZodType<number | boolean | string | undefined>>>;
 
 /** What is said of a preset to whoever chooses one. */
 export interface PresetWords {
@@ -51,10 +52,16 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
   readonly statistics: readonly string[];
   /** Names of those that are kept a layer each, which `plan` reads by `readSums`. `build` measures them too; none when absent. */
   readonly layerStatistics?: readonly string[];
-  /** Whether blocks compute some of their neurons, so that `down` is read along both of its axes. */
-  readonly choosesNeurons: boolean;
+  /** What blocks choose neurons by, so that `down` is read along both of its axes; absent where they compute all. */
+  readonly measureOf?: (options: z.input<z.ZodObject<Options>>) => MeasureName;
   /** Throws `usage` for a target that pays for no block of this size on the host; absent where only a plan can tell. */
-  readonly checkTarget?: (target: Target, host: Host, model: ModelShape, costs: HostCosts) => void;
+  readonly checkTarget?: (
+    target: Target,
+    host: Host,
+    model: ModelShape,
+    costs: HostCosts,
+    measure: MeasureName | undefined,
+  ) => void;
   plan(
     statistics: Statistics,
     options: z.output<z.ZodObject<Options>>,

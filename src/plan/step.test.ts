@@ -43,6 +43,13 @@ describe('the terms of a block', () => {
       block({ choice: { ...byActivation(0.1), measure: 'product' }, expected: { density: 0.25, bytesPerToken: 0 } }),
       { block: 1, choose: 1, scan: 2 * MATRIX, row: 0.25 * MATRIX },
     ],
+    [
+      'a measure that predicts, and reads rows of all',
+      native,
+      block({ choice: { ...byActivation(0.1), measure: 'predicted' }, expected: { density: 0.25, bytesPerToken: 0 } }),
+      // gate and up in 4 bits, with a float16 scale for each 32 of them.
+      { block: 1, choose: 1, scan: (2 * MATRIX * (0.5 + 2 / 32)) / 4, row: 0.75 * MATRIX },
+    ],
     // Of those that a plan expects to skip, 80 % do.
     ['skips', native, skip, { block: 0.6, product: 1.8 * MATRIX, test: 0.6, skipped: 0.4 }],
     ['both', native, both, { block: 0.6, choose: 0.6, scan: 0.6 * MATRIX, row: 0.3 * MATRIX, test: 0.6, skipped: 0.4 }],

@@ -1,12 +1,12 @@
 /** What a decode step consists of, counted as a host's costs are (src/core/host-costs.ts): FFN blocks, attention, head. */
-import { GATHER_SHARE, type MeasureName, measureNamed } from '../core/choice.ts';
+import { GATHER_SHARE, type MeasureContract, type MeasureName, measureNamed } from '../core/choice.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { addTerms, costsOf, type HostCosts, type Terms, timeOf, timesTerms } from '../core/host-costs.ts';
 import type { HostKind } from '../core/host-kind.ts';
 import { BLOCK_PARTS, type BlockPart, blockName, type ModelSpec } from '../core/model.ts';
 import type { BlockPlan } from '../core/plan.ts';
 import { bytesPerWeight, hasBlocks, type Precision, type PrecisionName, precisionNamed } from '../core/precision.ts';
-import { denseFfnBytes, type FfnShape } from './bytes.ts';
+import { denseFfnBytes, type FfnShape, matricesRead, predictorBytes } from './bytes.ts';
 
 /** Of the tokens that a plan says skip a block, the share that does on another text (docs/plans.md, "Hosts"). */
 export const REALISED = 0.8;
@@ -43,19 +43,24 @@ export function blockTerms(
 }
 
 /** A block that computes `density` of its neurons. With no measure: what the choices take that read few rows. */
-export function chosenTerms(shape: FfnShape, stored: Stored, density: number, measure?: MeasureName): Terms {
+export function chosenTerms(
+  shape: FfnShape,
+  stored: Stored,
+  density: number,
+  measure: MeasureName = 'activation',
+): Terms {
+  const contract = measureNamed(measure);
   const matrix = projectionBytes(shape, stored.precision);
-  const rows = measure === undefined ? 2 : measureNamed(measure).rows.length;
-  if (!readsRows(stored, density, rows)) return { block: 1, choose: 1, scan: 3 * matrix };
+  const predictor = predictorBytes(shape, contract);
+  if (!readsRows(stored, density, contract)) return { block: 1, choose: 1, scan: 3 * matrix + predictor };
   const gathered: Terms = stored.kind === 'stock' ? { gather: 1 } : {};
-  // What is no product reads gate and up of chosen neurons again, also where they were read whole.
-  const byRow = measure === undefined || measureNamed(measure).isProduct ? rows : 3;
-  return { block: 1, choose: 1, ...gathered, scan: (3 - rows) * matrix, row: density * byRow * matrix };
+  const { whole, byRow } = matricesRead(contract);
+  return { block: 1, choose: 1, ...gathered, scan: whole * matrix + predictor, row: density * byRow * matrix };
 }
 
 /** Kernels read chosen rows whatever the share; ONNX Runtime gathers few of floats, and else multiplies by all. */
-function readsRows({ kind, precision }: Stored, density: number, rows: number): boolean {
-  return kind === 'native' || (!hasBlocks(precision) && rows > 1 && density < GATHER_SHARE);
+function readsRows({ kind, precision }: Stored, density: number, { rows, isProduct }: MeasureContract): boolean {
+  return kind === 'native' || (!hasBlocks(precision) && isProduct && rows.length > 1 && density < GATHER_SHARE);
 }
 
 /** A block that takes `run` for the tokens that do not skip it. */

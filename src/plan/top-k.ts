@@ -1,54 +1,64 @@
 /** The `top-k` preset: each token computes the neurons whose score passes a threshold of their layer. */
-import { measureNamed } from '../core/choice.ts';
+import * as z from 'zod';
+import { type MeasureName, measureNamed } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import { percent } from '../core/figures.ts';
 import { ffnBlock } from '../core/model.ts';
-import { type AimedPlan, type BlockPlan, layerOfBlock, type PlanTensors } from '../core/plan.ts';
+import { type AimedPlan, type BlockPlan, type Choice, layerOfBlock, type PlanTensors } from '../core/plan.ts';
 import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { selectedFfnBytes } from './bytes.ts';
 import { checkTarget } from './host.ts';
+import { NEURON_SCORES, scoresOf } from './neuron-scores.ts';
 import { share } from './options.ts';
 import { definePreset, type PresetPlan } from './preset.ts';
-import { densityAt, readScoreTail, type ScoreTail, thresholdFor } from './score-tail.ts';
+import type { Kept } from './product-scores.ts';
+import { densityAt, thresholdFor } from './score-tail.ts';
 
 const USUAL_DENSITY = 0.5;
+
+const USUAL_MEASURE = 'activation';
+const MEASURES = NEURON_SCORES.flatMap(({ measures }) => measures);
 
 export const topK = definePreset({
   name: 'top-k',
   target: { kind: 'density', option: 'density', usual: USUAL_DENSITY, description: 'share of neurons to keep' },
-  options: { density: share.optional() },
+  options: {
+    density: share.optional(),
+    measure: z
+      .enum(MEASURES)
+      .default(USUAL_MEASURE)
+      .meta({ title: 'score', description: 'what neurons are chosen by' }),
+  },
   prefill: 'sparse',
-  statistics: ['neuron-magnitudes', 'activation-histogram', 'kept-energy'],
+  statistics: ['neuron-magnitudes', 'kept-energy'],
   checkTarget,
-  choosesNeurons: true,
-  plan: (statistics, { density = USUAL_DENSITY }) => planTopK(statistics, density),
+  measureOf: ({ measure = USUAL_MEASURE }) => measure,
+  plan: (statistics, { density = USUAL_DENSITY, measure }) => planTopK(statistics, density, measure),
   retune: retuneTopK,
 });
 
 /**
- * One absolute threshold a layer on |act(gate_j)| * E|up_j| * ||down_j||, at which the layer's mean density is the one
- * asked for (CATS, 2404.08763, with the weights of what a neuron can do; the number of neurons varies by token).
+ * One threshold a layer on the score of its neurons (CATS, 2404.08763, for the activated gate; the number of neurons
+ * varies by token). Layers are given densities of which the mean is the one asked for.
  */
-function planTopK(statistics: Statistics, density: number): PresetPlan {
-  const layers = Array.from({ length: statistics.model.numHiddenLayers }, (_, layer) => layer);
-  const weights = layers.map((layer) => scoreWeights(statistics, layer));
+function planTopK(statistics: Statistics, density: number, measure: MeasureName): PresetPlan {
+  const scores = scoresOf(measure);
+  const aims = scores.aims(statistics, density);
+  const weights = aims.map((_, layer) => scores.weights(statistics, layer));
   return {
     parts: {
       target: { kind: 'density', value: density },
       skipping: null,
-      blocks: layers.map((layer) => {
-        const tail = readScoreTail(statistics, layer, weights[layer]);
-        return blockPlan(statistics, tail, layer, thresholdFor(tail, density));
-      }),
+      blocks: aims.map((aim, layer) => blockPlan(statistics, layer, measure, aim, weights[layer])),
     },
     tensors: new Map(weights.map((data, layer) => [weightsName(layer), { shape: [data.length], data }])),
   };
 }
 
 /**
- * The plan's blocks with each threshold moved so that the density that the model realised comes to the target: where it
- * kept less than the histogram said, the histogram is asked for as much more. Blocks not listed stay as they are.
+ * The plan's blocks with each threshold moved so that the density that the model realised comes to the layer's aim: where
+ * it kept less than the histogram said, the histogram is asked for as much more. Blocks not listed stay as they are.
  */
 function retuneTopK(
   plan: AimedPlan,
@@ -56,19 +66,25 @@ function retuneTopK(
   statistics: Statistics,
   { byBlock: realised }: Extract<Realised, { kind: 'density' }>,
 ): AimedPlan['blocks'] {
-  const target = plan.target.value;
+  const aimsByMeasure = new Map<MeasureName, readonly Kept[]>();
+  const aimOf = (measure: MeasureName, layer: number): Kept => {
+    const known = aimsByMeasure.get(measure) ?? scoresOf(measure).aims(statistics, plan.target.value);
+    aimsByMeasure.set(measure, known);
+    return known[layer];
+  };
   return plan.blocks.map((block) => {
     const measured = Object.hasOwn(realised, block.block) ? realised[block.block] : undefined;
     if (measured === undefined || block.choice === undefined) return block;
-    const layer = layerOfBlock(block.block);
-    const { cut, tensors: named } = block.choice;
-    if (cut.kind !== 'absolute' || named.weights === undefined) return block;
+    const { cut, measure, tensors: named } = block.choice;
+    if (cut.kind === 'deviation' || named.weights === undefined) return block;
     const weights = tensors.get(named.weights);
     if (weights === undefined)
       throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${named.weights}"`);
-    const tail = readScoreTail(statistics, layer, weights.data);
-    const wanted = densityAt(tail, cut.threshold) + target - measured;
-    return blockPlan(statistics, tail, layer, thresholdFor(tail, Math.max(wanted, LEAST_DENSITY)));
+    const layer = layerOfBlock(block.block);
+    const tail = scoresOf(measure).tail(statistics, layer, cut.kind, weights.data);
+    const wanted = densityAt(tail, cut.threshold) + aimOf(measure, layer).density - measured;
+    const kept = { cut: cut.kind, density: Math.min(1, Math.max(wanted, LEAST_DENSITY)) };
+    return blockPlan(statistics, layer, measure, kept, weights.data);
   });
 }
 
@@ -79,47 +95,44 @@ function weightsName(layer: number): string {
   return `${ffnBlock(layer)}.weights`;
 }
 
-/** E|up_j| * ||down_j||, in float32 as the model holds them. */
-function scoreWeights(statistics: Statistics, layer: number): Float32Array {
-  const { numHiddenLayers: layers, intermediateSize: neurons } = statistics.model;
-  const sums = sumsOf(statistics, 'neuron-magnitudes');
-  const upAbs = sumData(sums, 'up_abs', 'float64', [layers, neurons]);
-  const downNorm = sumData(sums, 'down_norm', 'float64', [layers, neurons]);
-  const count = sumData(sums, 'count', 'float64', [layers])[layer];
-  if (!(count > 0)) throw new LacunaError('bad-file', `The statistics measured no token in layer ${layer}`);
-  return Float32Array.from({ length: neurons }, (_, neuron) => {
-    const at = layer * neurons + neuron;
-    return (upAbs[at] / count) * downNorm[at];
-  });
-}
-
-function blockPlan(statistics: Statistics, tail: ScoreTail, layer: number, threshold: number): BlockPlan {
+function blockPlan(
+  statistics: Statistics,
+  layer: number,
+  measure: Choice['measure'],
+  kept: Kept,
+  weights: Float32Array,
+): BlockPlan {
+  const { source, formula, ranking, tail: tailOf, remark } = scoresOf(measure);
+  const tail = tailOf(statistics, layer, kept.cut, weights);
+  const threshold = thresholdFor(tail, kept.density);
   const density = densityAt(tail, threshold);
+  const limit = kept.cut === 'mean' ? "threshold times the token's mean" : 'threshold';
   return {
     block: ffnBlock(layer),
     choice: {
-      measure: 'activation',
-      cut: { kind: 'absolute', threshold },
+      measure,
+      cut: { kind: kept.cut, threshold },
       rest: 'nothing',
       tensors: { weights: weightsName(layer) },
     },
     expected: {
       density,
-      keptEnergy: keptEnergyAt(statistics, layer, density),
-      bytesPerToken: selectedFfnBytes(statistics.model, measureNamed('activation'), density),
+      keptEnergy: keptEnergyAt(statistics, layer, ranking, density),
+      bytesPerToken: selectedFfnBytes(statistics.model, measureNamed(measure), density),
     },
     why:
-      `activation-histogram and neuron-magnitudes: the mean over ${tail.neurons} neurons of P(|act| * E|up| * ||down|| >= ` +
-      `threshold) is ${percent(density)} on ${tail.tokens} tokens; kept-energy (gate ranking) gives the energy`,
+      `${source}: the mean over ${statistics.model.intermediateSize} neurons of P(${formula} >= ${limit}) is ` +
+      `${percent(density)} on ${statistics.tokens} tokens${remark(statistics, layer, { ...kept, density })}; ` +
+      `kept-energy (${ranking} ranking) gives the energy`,
   };
 }
 
-/** The kept-energy curve of the gate's ranking at a density, linear between its points; nothing is kept at 0, all past the last. */
-function keptEnergyAt(statistics: Statistics, layer: number, density: number): number {
+/** The kept-energy curve of a ranking at a density, linear between its points; nothing is kept at 0, all past the last. */
+function keptEnergyAt(statistics: Statistics, layer: number, ranking: 'gate' | 'oracle', density: number): number {
   const sums = sumsOf(statistics, 'kept-energy');
   const densities = sumData(sums, 'densities', 'float64', [-1]);
   const layers = statistics.model.numHiddenLayers;
-  const energies = sumData(sums, 'gate', 'float64', [layers, densities.length]);
+  const energies = sumData(sums, ranking, 'float64', [layers, densities.length]);
   const count = sumData(sums, 'count', 'float64', [layers])[layer];
   const energyAt = (point: number) => energies[layer * densities.length + point] / count;
   const right = densities.findIndex((point) => point >= density);

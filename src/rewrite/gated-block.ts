@@ -1,5 +1,5 @@
 /** A matched FFN as one GatedFFN node: the edit that the plan's passes share. */
-import { GATHER_SHARE } from '../core/choice.ts';
+import { GATHER_SHARE, measureNamed } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import {
   type Graph,
@@ -10,8 +10,17 @@ import {
   type ValueInfo,
 } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
-import { type BlockPlan, layerOfBlock, neuronChoice } from '../core/plan.ts';
-import { cast, float32Tensor, stackQuantized, type TurnableMatrix, transpose } from '../core/tensor.ts';
+import { type BlockPlan, type Choice, layerOfBlock, neuronChoice } from '../core/plan.ts';
+import { precisionNamed } from '../core/precision.ts';
+import {
+  cast,
+  concatRows,
+  float32Tensor,
+  quantize,
+  stackQuantized,
+  type TurnableMatrix,
+  transpose,
+} from '../core/tensor.ts';
 import { contractOf } from '../ops/contract.ts';
 import {
   Bodies,
@@ -28,7 +37,7 @@ import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
 import { normalQuantile } from './normal-quantile.ts';
 import { type PlanContext, scoreWeights } from './plan-context.ts';
-import { turnableWeight } from './stored-weight.ts';
+import { type StoredWeight, turnableWeight } from './stored-weight.ts';
 
 export interface GatedBlock {
   readonly match: FfnMatch;
@@ -209,13 +218,34 @@ function expectedDensity({ choice, expected }: BlockPlan): number {
 function choiceInputs(
   context: PlanContext,
   { block, choice }: BlockPlan,
-  { gate }: FfnMatch,
+  { gate, up }: FfnMatch,
 ): Record<string, Initializer> {
   if (choice === undefined || choice.cut.kind === 'deviation') return {};
   const weights = scoreWeights(context, block, choice.tensors.weights ?? '', gate.weight.shape[0]);
   return {
     threshold: { name: `${block}.threshold`, data: float32Tensor([choice.cut.threshold], []) },
     weights: { name: `${block}.score_weights`, data: float32Tensor(weights) },
+    ...predictorInputs(block, choice, gate.weight, up.weight),
+  };
+}
+
+/** The copy of gate and up by which neurons are chosen, rounded to nearest: errors of ranks do not add up over layers. */
+function predictorInputs(
+  block: string,
+  { measure }: Choice,
+  gate: StoredWeight,
+  up: StoredWeight,
+): Record<string, Initializer> {
+  const { predictor } = measureNamed(measure);
+  if (predictor === undefined) return {};
+  const { linear } = precisionNamed(predictor);
+  if (linear.kind !== 'blocks') throw new RangeError(`${predictor} has no blocks to predict by`);
+  const { kind: _, ...scheme } = linear;
+  const rows = [gate, up].map(({ data }) => cast(data.data, 'float32'));
+  const { codes, scales } = quantize(concatRows(rows), scheme);
+  return {
+    predictor: { name: `${block}.predictor`, data: codes },
+    predictor_scales: { name: `${block}.predictor.scales`, data: scales },
   };
 }
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { weightKind } from '../../converters/index.ts';
 import { byActivation, byGate, stackPlan } from '../../test/ffn-plan.ts';
 import { ffnStack, HIDDEN, NEURONS, type StackOptions } from '../../test/ffn-stack.ts';
+import { float16Numbers } from '../../test/float16.ts';
 import { seededFloats } from '../../test/random.ts';
 import { floats, numbers, openGraph } from '../../test/run-body.ts';
 import { expectWithin } from '../../test/within.ts';
@@ -12,6 +13,7 @@ import { type Choice, neuronChoice, type PlanTensors } from '../core/plan.ts';
 import { type BlockScheme, float32Tensor, quantize, type TensorExpr } from '../core/tensor.ts';
 import { variantOfNode } from '../ops/index.ts';
 import { type FfnWeights, gatedFfnToken } from '../ops/testing/reference.ts';
+import { readTensorBytes } from '../tensors/index.ts';
 import { applyPlan, fuseSkipNorms, withCounts, withNothingLeftOut } from './index.ts';
 
 const WEIGHTS = Float32Array.from({ length: NEURONS }, (_, neuron) => 0.5 + neuron / NEURONS);
@@ -75,6 +77,30 @@ function ffnOf(graph: Graph, layer: number, { bias, postNorm }: StackOptions): F
     }),
     ...(postNorm && { postNorm: { weight: tensor('post_feedforward_layernorm.weight')[0], epsilon: 1e-6 } }),
   };
+}
+
+/** What the layer's neurons are predicted by: its 4-bit codes as numbers, each within a rounding of the weight. */
+async function predictorOf(graph: Graph, layer: number, { gate, up }: FfnWeights) {
+  const [codes, scales] = await Promise.all(
+    ['predictor', 'predictor.scales'].map(async (name) => {
+      const found = graph.initializers.find((one) => one.name === `layers.${layer}.ffn.${name}`);
+      return found && readTensorBytes(found.data);
+    }),
+  );
+  if (codes === undefined || scales === undefined) return undefined;
+  const steps = float16Numbers(scales);
+  const [blocks, rowBytes] = [Math.ceil(HIDDEN / 32), 16 * Math.ceil(HIDDEN / 32)];
+  const rows = [...gate, ...up].map((weights, row) =>
+    Array.from(weights, (weight, i) => {
+      const byte = codes[row * rowBytes + (i >> 1)];
+      const step = steps[row * blocks + Math.floor(i / 32)];
+      const predicted = ((i % 2 === 0 ? byte & 15 : byte >> 4) - 8) * step;
+      // Codes reach from -8 to 7, so the largest weight of a block may be a whole step off.
+      expect(Math.abs(predicted - weight)).toBeLessThanOrEqual(1.001 * Math.abs(step));
+      return predicted;
+    }),
+  );
+  return { gate: rows.slice(0, gate.length), up: rows.slice(gate.length) };
 }
 
 const ours = (graph: Graph) => graph.nodes.filter(({ domain }) => domain === 'lacuna');
@@ -225,7 +251,7 @@ describe('sparse-ffn', () => {
     [{ layers: 2, activation: 'gelu', bias: true }, THRESHOLD],
     [{ layers: 2, activation: 'gelu_tanh', postNorm: true }, STATISTICAL],
     [{ layers: 2, activation: 'relu', bias: true, postNorm: true }, byGate(0.3, 'hard')],
-    ...CHOICES.filter(({ measure }) => measureNamed(measure).isPlanned).map(
+    ...CHOICES.filter(({ measure }) => measureNamed(measure).plannedFor.includes('floats')).map(
       (choice) => [{ layers: 2, activation: 'silu' }, planOf(choice)] as const,
     ),
   ];
@@ -252,9 +278,11 @@ describe('sparse-ffn', () => {
         `layers.${layer}.kept`,
       ]);
       const ffn = ffnOf(dense, layer, options);
+      const predictor = await predictorOf(graph, layer, ffn);
+      expect(predictor === undefined).toBe(planned.measure !== 'predicted');
       for (let token = 0; token < TOKENS; token++) {
         const x = normed(dense, layer, residual.slice(token * HIDDEN, (token + 1) * HIDDEN));
-        const wanted = gatedFfnToken(x, ffn, choice);
+        const wanted = gatedFfnToken(x, ffn, { ...choice, predictor });
         expect(kept[token]).toBe(wanted.kept);
         // Sums of NEURONS products of sums of HIDDEN, of magnitudes below 100 in all.
         const tolerance = 100 * (NEURONS + 2 * HIDDEN) * 2 ** -23;

@@ -1,4 +1,5 @@
 /** Gives blocks that a plan selects neurons for one GatedFFN operator. */
+import { measureNamed } from '../core/choice.ts';
 import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
 import { Bodies } from '../ops/index.ts';
 import { gatedBlock, hasRecords, withBlocks } from './gated-block.ts';
@@ -44,6 +45,9 @@ export function findBlock(index: GraphIndex, context: PlanContext, block: BlockP
   const match = matchFfn(index, layerOfBlock(block.block));
   if (match.kind === 'refused') return match;
   checkSize(context, block, match);
+  const storage = match.gate.weight.scales === undefined ? 'floats' : 'blocks';
+  if (block.choice !== undefined && !measureNamed(block.choice.measure).plannedFor.includes(storage))
+    return { kind: 'refused', reason: `measure ${block.choice.measure} is not for weights in ${storage}` };
   if (hasRecords(block, match) && turnableWeight(match.down.weight, context.rounded) === undefined)
     return { kind: 'refused', reason: `the floats that ${match.down.weight.data.name} was rounded from are not known` };
   return match;

@@ -43,7 +43,7 @@ function candidateRow({ blocks, bytes, seconds, kl, shown, used, isChosen }: Aut
     (bytes / 1e6).toFixed(0),
     (1000 * seconds).toFixed(2),
     kl?.toFixed(4) ?? '',
-    shown.kl.toFixed(4),
+    shown.kl.value.toFixed(4),
     ratioText(shown.ratio),
     percent(used, 0),
   ];

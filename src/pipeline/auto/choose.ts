@@ -2,7 +2,7 @@
 import type { Budget } from '../../core/budget.ts';
 import { LacunaError } from '../../core/errors.ts';
 import { formatBytes } from '../../core/figures.ts';
-import type { Ratio } from '../../eval/index.ts';
+import type { BoundedMean, Ratio } from '../../eval/index.ts';
 import type { Mix } from '../../plan/index.ts';
 import { fastestThatHolds } from './search.ts';
 
@@ -13,7 +13,7 @@ export interface Shown {
   /** Perplexity over that of the floats. */
   readonly ratio: Ratio;
   /** Divergence from the floats, in nats a token. */
-  readonly kl: number;
+  readonly kl: BoundedMean;
 }
 
 /** A model that may be chosen, with what is expected of it. */
@@ -144,7 +144,7 @@ function shareUsed({ ratio, kl }: Shown, { ppl, kl: mostKl }: Budget): number {
   const loss = Math.log(value) + MARGIN * Math.log((upperBound ?? value) / value);
   const shares = [
     ...(ppl === undefined ? [] : [loss <= 0 ? 0 : loss / Math.log(ppl)]),
-    ...(mostKl === undefined ? [] : [kl / mostKl]),
+    ...(mostKl === undefined ? [] : [(kl.value + MARGIN * ((kl.upperBound ?? kl.value) - kl.value)) / mostKl]),
   ];
   return Math.max(0, ...shares);
 }
@@ -152,8 +152,9 @@ function shareUsed({ ratio, kl }: Shown, { ppl, kl: mostKl }: Budget): number {
 function nothingHolds(tried: readonly Tried[], budget: Budget): LacunaError {
   const best = tried.reduce((least, one) => (one.used < least.used ? one : least));
   const { ratio, kl } = best.shown;
-  const bound = ratio.upperBound === null ? '' : `, at most ${ratio.upperBound.toFixed(4)}`;
-  const figures = `a perplexity ratio of ${ratio.value.toFixed(4)}${bound}, and a KL divergence of ${kl.toFixed(4)}`;
+  const bounded = ({ value, upperBound }: BoundedMean) =>
+    `${value.toFixed(4)}${upperBound === null ? '' : ` (at most ${upperBound.toFixed(4)})`}`;
+  const figures = `a perplexity ratio of ${bounded(ratio)} and a KL divergence of ${bounded(kl)}`;
   const wanted = Object.entries(budget).map(([name, value]) => `${name} ${value}`);
   return new LacunaError(
     'check-failed',

@@ -1,5 +1,5 @@
 /** What `buildAuto` is asked for, what it works with, and the names of its stages. */
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import * as z from 'zod';
 import { type Budget, parseBudget } from '../../core/budget.ts';
 import { type Checkpoint, hasTokenizer } from '../../core/checkpoint.ts';
@@ -10,7 +10,7 @@ import { BLOCK_PARTS, blockName, type ModelSpec } from '../../core/model.ts';
 import { optionsOf, path } from '../../core/options.ts';
 import { blockPrecisions, type Precision } from '../../core/precision.ts';
 import { type BuildTexts, TEXTS, withTexts } from '../build/options.ts';
-import { keyOf } from '../build/workspace.ts';
+import { keyOf, workspaceOf } from '../build/workspace.ts';
 import { calibrationInput } from '../calibrate.ts';
 import { refuseNonFiniteBlocks } from '../convert.ts';
 import { type Engine, hasNativeCore } from '../engine/engine.ts';
@@ -38,6 +38,8 @@ export const autoOptions = optionsOf(
     /** Tokens to round by, to choose on and to score at least. */
     tokens: count,
     force: flag,
+    /** Where finished stages are kept, also when all is done; by default beside the output, until then. */
+    work: path,
     nativeFolder,
   },
 );
@@ -78,7 +80,7 @@ export async function prepareAuto(given: AutoOptions): Promise<AutoJob> {
   const { spec } = pieces;
   const layers = Array.from({ length: spec.numHiddenLayers }, (_, layer) => layer);
   const known = {
-    work: `${resolve(options.output)}.build`,
+    work: await workspaceOf(options),
     ...{ options, budget, checkpoint, spec, host, engine: host },
     precisions,
     blocks: layers.flatMap((layer) => BLOCK_PARTS.map((part) => blockName(layer, part))),

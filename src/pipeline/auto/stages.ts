@@ -5,7 +5,15 @@ import { sha256Bytes } from '../../../formats/files.ts';
 import { prettyJson } from '../../core/json.ts';
 import { mixOf, type Plan } from '../../core/plan.ts';
 import { choosePrecision, FLOATS, type PrecisionName, precisionNamed } from '../../core/precision.ts';
-import { compare, countsOf, divergenceFrom, drawTokens, meanCachedTokens, ratioOfScores } from '../../eval/index.ts';
+import {
+  boundedMean,
+  compare,
+  countsOf,
+  divergenceFrom,
+  drawTokens,
+  meanCachedTokens,
+  ratioOfScores,
+} from '../../eval/index.ts';
 import {
   blockOptions,
   type Mix,
@@ -71,8 +79,7 @@ export async function openChoosing(job: AutoJob, workbench: Workbench) {
     return jsonStage<Shown>(join(shown, `${keyOf(dtypes)}.json`), async () => {
       const session = await open(new Map(dtypes.map((dtype, at) => [job.blocks[at], precisionNamed(dtype)])));
       const found = await divergenceFrom(drawn, session, windows, measuring).finally(() => session.close());
-      const kl = found.kl.reduce((sum, one) => sum + one, 0) / found.kl.length;
-      return { ratio: ratioOfScores(found, drawn), kl };
+      return { ratio: ratioOfScores(found, drawn), kl: boundedMean(found.kl) };
     });
   };
   const { blocks, precisions } = job;

@@ -47,6 +47,8 @@ export const buildOptions = optionsOf(
     /** Ships a model too that decodes slower than the dense one. */
     allowSlower: flag,
     force: flag,
+    /** Where finished stages are kept, also when all is done; by default beside the output, until then. */
+    work: path,
     /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
     dtype: z.enum(SPARSE_PRECISIONS),
     /** Where the native core is, which times plans that are made for it; found by itself when absent. */

@@ -1,17 +1,50 @@
 /** Where `build` keeps finished stages until the whole is done: a folder that one process at a time works in. */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { pid } from 'node:process';
 import { writeFileAtomically } from '../../../formats/files.ts';
 import { readJsonObject } from '../../../formats/json-file.ts';
 import { withLock } from '../../../formats/lock.ts';
+import { LacunaError } from '../../core/errors.ts';
 import { asIoError } from '../../core/io-error.ts';
 import { prettyJson } from '../../core/json.ts';
 import { LACUNA_VERSION } from '../../core/manifest.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
 import { MAX_JSON_BYTES } from '../folder/model-folder.ts';
 import { checkWritable, exists } from '../folder/output.ts';
+
+interface Place {
+  readonly output: string;
+  /** A folder for finished stages, which outlives the build. */
+  readonly work?: string | undefined;
+}
+
+/**
+ * Where a build keeps its finished stages: beside its output, or where they are to stay. Throws `usage` for a folder on another
+ * file system than the output, because a finished model is moved and not copied.
+ */
+export async function workspaceOf({ output, work }: Place): Promise<string> {
+  if (work === undefined) return `${resolve(output)}.build`;
+  const [here, there] = await Promise.all([deviceOf(resolve(work)), deviceOf(dirname(resolve(output)))]);
+  if (here === there) return resolve(work);
+  throw new LacunaError('usage', `The folder for stages ${work} is on another file system than the output ${output}`, {
+    hint: 'Give a folder beside the output with --work.',
+  });
+}
+
+/** Of a path, or of the nearest folder above it that exists. */
+async function deviceOf(path: string): Promise<number> {
+  const found = await stat(path).catch(() => undefined);
+  if (found !== undefined) return found.dev;
+  const above = dirname(path);
+  return above === path ? 0 : deviceOf(above);
+}
+
+/** Removes the stages of a finished build, unless they are to stay. */
+export async function endWorkspace(path: string, { work }: Place): Promise<void> {
+  if (work === undefined) await discardAll(path);
+}
 
 /** The name of a stage: a hash of everything that went into it, this version of Lacuna included. */
 export function keyOf(...inputs: readonly unknown[]): string {
@@ -71,7 +104,7 @@ export async function discard(path: string): Promise<void> {
 }
 
 /** Removes a workspace with all of its stages. */
-export async function discardAll(path: string): Promise<void> {
+async function discardAll(path: string): Promise<void> {
   for (const name of await readdir(path)) await discard(join(path, name));
   await rm(path, { recursive: true, force: true });
 }

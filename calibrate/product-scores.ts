@@ -1,0 +1,125 @@
+/** How large what neurons add to an FFN's output is, and how much of the stream: cuts of measure `product` are found from it. */
+import { sumData } from '../src/core/statistics.ts';
+import { addSums, addToLayer, indexReaching, layerOf, zeros } from './exact-sum.ts';
+import { binOfPower, bitsOf, octaveEdges } from './float-bins.ts';
+import type { Statistic } from './statistic.ts';
+
+/** From 2^-32 to 2^16: a score, and a score over the token's mean, of any model seen; what lies outside is counted at the ends. */
+const LOWEST = -32;
+const HIGHEST = 16;
+
+/** Scores of all neurons share a histogram, so nothing averages out inside a bin: its width, 4 to 6 %, has to be small. */
+const BINS_PER_OCTAVE = 16;
+/** Of a float32's 23 bits of mantissa, 4 remain. */
+const SHIFT = 19;
+/** Bin 0 is [0, first edge). The last bin is [last edge, infinity). */
+const BINS = (HIGHEST - LOWEST) * BINS_PER_OCTAVE + 2;
+
+/** A token's energies sum to at most 1: room for 2^23 tokens, and for shares of 10^-9 of a sequence's. */
+const FRACTION_BITS = 30;
+
+/** The two ways to compare a score with others: with those of all tokens, or with the mean of its own. */
+const KINDS = ['absolute', 'mean'] as const;
+
+/**
+ * The score is the size of what neuron j adds to the FFN's output, and the weights of the score are known beforehand, so one
+ * histogram serves all neurons of a layer. Energies add up only where down columns are orthogonal, so a sum of them ranks cuts
+ * and layers, and the perplexity decides.
+ */
+export const productScores: Statistic = {
+  name: 'product-scores',
+  definition:
+    'score_j = |act_j * up_j| * ||down_j||, by neuron j and token. absolute, mean: counts of the score, and of the score over ' +
+    "its token's mean, between edges a sixteenth of an octave apart (2^-32 to 2^16); the first bin holds what is below, the " +
+    'last what is not. absolute_energy, mean_energy: sums of score_j^2 in the same bins, each as a share of the squared ' +
+    "length of the residual stream: over that of the FFN's own output, times that of what the block adds, over that of the " +
+    'stream with it; where those of a token sum to more than 1, over that sum. count: tokens',
+  taps: ['act', 'up', 'ffn_residual', 'ffn_out', 'down'],
+
+  empty: ({ spec: { numHiddenLayers: layers } }) => ({
+    absolute: zeros(layers, BINS),
+    absolute_energy: zeros(layers, BINS),
+    mean: zeros(layers, BINS),
+    mean_energy: zeros(layers, BINS),
+    count: zeros(layers),
+    edges: { shape: [BINS - 1], data: octaveEdges(LOWEST, HIGHEST, BINS_PER_OCTAVE) },
+  }),
+
+  add(sums, layer, { act, up, ffn_residual: residual, ffn_out: added, down = added }, { spec, tokens, downNorms }) {
+    const { hiddenSize: hidden, intermediateSize: neurons } = spec;
+    const histograms = { absolute: emptyHistogram(), mean: emptyHistogram() };
+    const norms = Float32Array.from(downNorms);
+    const scores = new Float32Array(neurons);
+    for (let token = 0; token < tokens; token++) {
+      const start = token * neurons;
+      let [total, energy] = [0, 0];
+      for (let neuron = 0; neuron < neurons; neuron++) {
+        const score = Math.abs(act[start + neuron] * up[start + neuron]) * norms[neuron];
+        scores[neuron] = score;
+        total += score;
+        energy += score * score;
+      }
+      // Neurons that cancel each other out may be larger than the stream. No more than all of it can be lost.
+      const ofStream = shareOfStream(token * hidden, hidden, residual, added, down);
+      const share = energy * ofStream > 1 ? 1 / energy : ofStream;
+      addToken(histograms.absolute, scores, 1, share);
+      // A token of which every score is 0 keeps its zeros.
+      addToken(histograms.mean, scores, total === 0 ? 1 : neurons / total, share);
+    }
+    for (const kind of KINDS) {
+      addToLayer(sums, kind, layer, histograms[kind].counts, 0);
+      addToLayer(sums, `${kind}_energy`, layer, histograms[kind].energies, FRACTION_BITS);
+    }
+    sumData(sums, 'count', 'float64', [-1])[layer] += tokens;
+  },
+
+  merge: (a, b) => addSums(a, b, ['edges']),
+
+  finish(sums, layer) {
+    const [layers] = sums.count.shape;
+    const edges = sumData(sums, 'edges', 'float64', [BINS - 1]);
+    const counts = layerOf(sums, 'mean', layer, [layers, BINS]);
+    const half = counts.reduce((sum, count) => sum + count, 0) / 2;
+    return { medianScoreOverMean: edges[Math.min(indexReaching(counts, half), edges.length - 1)] };
+  },
+};
+
+interface Histogram {
+  readonly counts: Float64Array;
+  readonly energies: Float64Array;
+}
+
+function emptyHistogram(): Histogram {
+  return { counts: new Float64Array(BINS), energies: new Float64Array(BINS) };
+}
+
+const FIRST_BIN = binOfPower(LOWEST, BINS_PER_OCTAVE) - 1;
+
+/** Adds a token's scores, times `factor`, and the squares of the scores themselves times `share`. */
+function addToken({ counts, energies }: Histogram, scores: Float32Array, factor: number, share: number): void {
+  const scaled = factor === 1 ? scores : scores.map((score) => score * factor);
+  const bits = bitsOf(scaled);
+  for (let i = 0; i < bits.length; i++) {
+    const bin = (bits[i] >> SHIFT) - FIRST_BIN;
+    const at = bin < 0 ? 0 : bin >= BINS ? BINS - 1 : bin;
+    counts[at] += 1;
+    energies[at] += scores[i] * scores[i] * share;
+  }
+}
+
+/** What the square of a score is multiplied by to be a share of the residual stream's squared length. */
+function shareOfStream(
+  start: number,
+  hidden: number,
+  residual: Float32Array,
+  added: Float32Array,
+  own: Float32Array,
+): number {
+  let [stream, block, output] = [0, 0, 0];
+  for (let i = start; i < start + hidden; i++) {
+    stream += (residual[i] + added[i]) ** 2;
+    block += added[i] * added[i];
+    output += own[i] * own[i];
+  }
+  return stream === 0 || output === 0 ? 0 : block / output / stream;
+}

@@ -1,0 +1,81 @@
+/** What the `top-k` preset chooses neurons by, as statistics know it: an entry for each score. */
+import type { MeasureName } from '../core/choice.ts';
+import { LacunaError } from '../core/errors.ts';
+import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
+import { allocateNeurons, type CountedCut, type Kept, lossAt, readScoreCurves } from './product-scores.ts';
+import { readScoreTail, type ScoreTail } from './score-tail.ts';
+
+export interface NeuronScores {
+  /** Measures that choose by it. */
+  readonly measures: readonly MeasureName[];
+  /** The statistics behind it and its formula, for a plan's `why`. */
+  readonly source: string;
+  readonly formula: string;
+  /** The curve of statistic `kept-energy` that ranks neurons as it does. */
+  readonly ranking: 'gate' | 'oracle';
+  /** Score weights of a layer, in float32 as the model holds them. */
+  readonly weights: (statistics: Statistics, layer: number) => Float32Array;
+  /** Each layer's cut and density, of which the mean is `density`. */
+  readonly aims: (statistics: Statistics, density: number) => readonly Kept[];
+  readonly tail: (statistics: Statistics, layer: number, cut: CountedCut, weights: Float32Array) => ScoreTail;
+  /** What a plan says of a layer that keeps that, beside its density. */
+  readonly remark: (statistics: Statistics, layer: number, kept: Kept) => string;
+}
+
+export const NEURON_SCORES: readonly NeuronScores[] = [
+  {
+    measures: ['activation'],
+    source: 'activation-histogram and neuron-magnitudes',
+    formula: '|act| * E|up| * ||down||',
+    ranking: 'gate',
+    weights: (statistics, layer) => {
+      const { upAbs, downNorm, tokens } = magnitudesOf(statistics, layer);
+      return Float32Array.from(downNorm, (norm, neuron) => (upAbs[neuron] / tokens) * norm);
+    },
+    // How much a neuron matters is not known of this score: layers are treated alike.
+    aims: ({ model }, density) => Array.from({ length: model.numHiddenLayers }, () => ({ cut: 'absolute', density })),
+    tail: (statistics, layer, _, weights) => readScoreTail(statistics, layer, weights),
+    remark: () => '',
+  },
+  {
+    measures: ['product', 'predicted'],
+    source: 'product-scores',
+    formula: '|act * up| * ||down||',
+    ranking: 'oracle',
+    weights: (statistics, layer) => Float32Array.from(magnitudesOf(statistics, layer).downNorm),
+    aims: (statistics, density) => {
+      const { numHiddenLayers } = statistics.model;
+      const curves = Array.from({ length: numHiddenLayers }, (_, layer) => readScoreCurves(statistics, layer));
+      return allocateNeurons(curves, density);
+    },
+    tail: (statistics, layer, cut) => curveOf(statistics, layer, cut).tail,
+    remark: (statistics, layer, { cut, density }) => {
+      const loss = lossAt(curveOf(statistics, layer, cut), density);
+      return `, and what is left out is ${(100 * loss).toFixed(3)} % of the stream's squared length`;
+    },
+  },
+];
+
+export function scoresOf(measure: MeasureName): NeuronScores {
+  const found = NEURON_SCORES.find(({ measures }) => measures.includes(measure));
+  if (found === undefined)
+    throw new LacunaError('unsupported', `Neurons chosen by ${measure} have no score that statistics count`);
+  return found;
+}
+
+function curveOf(statistics: Statistics, layer: number, cut: CountedCut) {
+  const found = readScoreCurves(statistics, layer).find((curve) => curve.cut === cut);
+  if (found === undefined) throw new RangeError(`No scores were counted for cut ${cut}`);
+  return found;
+}
+
+/** A layer's sums of |up_j|, its norms of down's columns, and the tokens that they are of. */
+function magnitudesOf(statistics: Statistics, layer: number) {
+  const { numHiddenLayers: layers, intermediateSize: neurons } = statistics.model;
+  const sums = sumsOf(statistics, 'neuron-magnitudes');
+  const ofLayer = (name: string) =>
+    sumData(sums, name, 'float64', [layers, neurons]).subarray(layer * neurons, (layer + 1) * neurons);
+  const tokens = sumData(sums, 'count', 'float64', [layers])[layer];
+  if (!(tokens > 0)) throw new LacunaError('bad-file', `The statistics measured no token in layer ${layer}`);
+  return { upAbs: ofLayer('up_abs'), downNorm: ofLayer('down_norm'), tokens };
+}
