@@ -2,8 +2,8 @@
 //
 //     node bench/random-budgets.js [--models DIR,DIR] [--count 14] [--seed 1] [--tokens 4000] [--threads 2] [--work WORK]
 //
-// Each model gets `count` budgets: of perplexity, of KL divergence, or of perplexity and bytes, drawn by the seed from the
-// whole range between the most exact and the coarsest model. `lacuna build` judges by the first half of the text `test`;
+// Each model gets `count` budgets: of perplexity, of KL divergence, or of perplexity and bytes, drawn by the seed:
+// 1.002 to 1.3, 0.001 to 0.2 nats, and 0.6 to 1.1 of int8's bytes. `lacuna build` judges by the first half of the text `test`;
 // the second half is the fresh one. Prints two Markdown tables: a row for each model, and one for each budget. Stages and
 // figures stay in WORK/random-budgets and are used again.
 import { spawnSync } from 'node:child_process';
@@ -61,8 +61,9 @@ function outcomeOf({ model, work, judged, fresh }, budget) {
   if (made.status !== 0)
     throw new Error(`${budget}: lacuna build ended with ${made.status}\n${made.stderr.slice(-900)}`);
   const { precision, bytes, evaluation } = JSON.parse(made.stdout);
-  const floats = readdirSync(stages).find((name) => name.startsWith('floats-'));
-  const against = ['--against', join(stages, floats), '--data', fresh, '--mode', 'all'];
+  const kept = join(stages, 'lacuna-stages');
+  const floats = readdirSync(kept).find((name) => name.startsWith('floats-'));
+  const against = ['--against', join(kept, floats), '--data', fresh, '--mode', 'all'];
   const { modes } = JSON.parse(lacuna('eval', output, ...against, ...common, '--quiet', '--json'));
   const figuresOf = ([{ perplexityRatio, meanKl }]) => ({ ppl: perplexityRatio.value, kl: meanKl });
   return {

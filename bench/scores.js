@@ -1,14 +1,13 @@
 // What leaving out neurons costs by what they are chosen by: the figures of docs/benchmarks.md, "Neurons by score".
 //
 //     node bench/scores.js [--model DIR] [--measures activation,product,predicted] [--targets 0.5,0.3] [--tokens 20000]
-//         [--threads 2] [--python PATH] [--work WORK]
+//         [--fit-tokens 8192] [--threads 2] [--python PATH] [--work WORK]
 //
-// `lacuna build` makes and corrects each plan on the texts `fit` and `choose`, and measures it on `test` in mode "all".
-// With --python (torch, transformers; fixtures/oracle/requirements-torch.txt), fixtures/oracle/apply_plan.py gives every
-// token and layer its best neurons by |act * up| * ||down||, as many as the row keeps in the mean: the same number
-// everywhere, known beforehand, which no model that decodes can do without computing all of them. Prints a Markdown
-// table. Folders and PyTorch's figures stay in WORK/scores and are used again.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+// Plans are made from the text `fit` and measured on `test` in mode "all". With --python (torch, transformers;
+// fixtures/oracle/requirements-torch.txt), fixtures/oracle/apply_plan.py gives every token and layer its best neurons by
+// |act * up| * ||down||, the same number everywhere: as many as the row keeps in the mean. To know them, all have to be
+// computed. Plans are not corrected, so each row is compared at the share that it keeps. Prints a Markdown table. Statistics, the dense folder and the figures stay in WORK/scores.
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { header, inTorch, lacuna, MODEL, madeOnce, readOptions, root, row, WORK } from './harness.js';
 
@@ -17,6 +16,7 @@ const options = readOptions({
   measures: 'activation,product,predicted',
   targets: '0.5,0.3',
   tokens: '20000',
+  'fit-tokens': '8192',
   threads: '2',
   python: undefined,
   work: WORK,
@@ -25,15 +25,30 @@ const model = basename(resolve(options.model));
 const work = join(options.work, 'scores', model);
 mkdirSync(work, { recursive: true });
 
-/** What a build wrote of its plan and its figures. */
-function build(measure, target) {
-  const folder = madeOnce(join(work, `${measure}-${target}-${options.tokens}`), (path) => {
+const threads = ['--threads', options.threads];
+const dense = madeOnce(join(work, 'dense'), (path) => lacuna('convert', options.model, '-o', path, '--quiet'));
+const statistics = madeOnce(join(work, `fit-${options['fit-tokens']}.json`), (path) => {
+  lacuna('calibrate', options.model, '--tokens', options['fit-tokens'], '-o', path, ...threads, '--quiet');
+});
+
+function planOf(measure, target) {
+  return madeOnce(join(work, `${measure}-${target}-${options['fit-tokens']}.plan.json`), (path) => {
     const wanted = ['--preset', 'top-k', '--measure', measure, '--target', target, '--host', 'native'];
-    const common = ['--allow-slower', '--tokens', options.tokens, '--threads', options.threads, '--quiet'];
-    lacuna('build', options.model, '-o', path, ...wanted, ...common);
+    lacuna('plan', statistics, '-o', path, ...wanted, '--quiet');
   });
-  const json = (name) => JSON.parse(readFileSync(join(folder, 'lacuna', name), 'utf8'));
-  return { plan: join(folder, 'lacuna/plan.json'), figures: json('evaluation.json').modes[0] };
+}
+
+/** The figures of mode "all". */
+function measure(by, target) {
+  const figures = madeOnce(join(work, `${by}-${target}-${options['fit-tokens']}-${options.tokens}.json`), (path) => {
+    const sparse = join(work, 'sparse');
+    rmSync(sparse, { recursive: true, force: true });
+    lacuna('sparsify', dense, '--plan', planOf(by, target), '-o', sparse, '--quiet');
+    const scored = ['--mode', 'all', '--tokens', options.tokens, ...threads];
+    writeFileSync(path, lacuna('eval', sparse, '--against', dense, ...scored, '--quiet', '--json'));
+    rmSync(sparse, { recursive: true });
+  });
+  return JSON.parse(readFileSync(figures, 'utf8')).modes[0];
 }
 
 /** The figures of the best neurons of each token, `density` of them. */
@@ -55,15 +70,14 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const titles = ['measure', 'kept', 'ratio', 'the best of each token', 'KL', 'layers'];
 console.log(header(titles));
 for (const target of options.targets.split(','))
-  for (const measure of options.measures.split(',')) {
-    const { figures } = build(measure, target);
-    const { perplexityRatio, meanKl, realised, windows } = figures;
+  for (const by of options.measures.split(',')) {
+    const { perplexityRatio, meanKl, realised, windows } = measure(by, target);
     // The weights of the best are those of `product`, so its plan names them.
-    const oracle = best(build('product', target).plan, realised.density, windows);
+    const oracle = best(planOf('product', target), realised.density, windows);
     const shares = realised.layers.map(({ density }) => density);
     console.log(
       row([
-        ...[`\`${measure}\``, percent(realised.density)],
+        ...[`\`${by}\``, percent(realised.density)],
         `${perplexityRatio.value.toFixed(4)} ± ${perplexityRatio.standardError.toFixed(4)}`,
         ...[oracle?.perplexityRatio.toFixed(4) ?? '-', meanKl.toFixed(4)],
         `${percent(Math.min(...shares))} to ${percent(Math.max(...shares))}`,

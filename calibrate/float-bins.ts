@@ -23,7 +23,7 @@ export function quarterOctaveEdges(lowest: number, highest: number): Float64Arra
   return octaveEdges(lowest, highest, BINS_PER_OCTAVE);
 }
 
-/** The same with this many bins in an octave, as far apart as the powers of two that they divide. */
+/** The same with this many bins in an octave, all of one width. */
 export function octaveEdges(lowest: number, highest: number, binsPerOctave: number): Float64Array {
   const count = (highest - lowest) * binsPerOctave + 1;
   return Float64Array.from({ length: count }, (_, i) => {

@@ -1,4 +1,4 @@
-/** How large what neurons add to an FFN's output is, and how much of the stream: cuts of measure `product` are found from it. */
+/** The size of what each neuron adds to the output of its FFN, and its share of the stream. Cuts of `product` are found from it. */
 import { sumData } from '../src/core/statistics.ts';
 import { addSums, addToLayer, indexReaching, layerOf, zeros } from './exact-sum.ts';
 import { binOfPower, bitsOf, octaveEdges } from './float-bins.ts';
@@ -8,7 +8,7 @@ import type { Statistic } from './statistic.ts';
 const LOWEST = -32;
 const HIGHEST = 16;
 
-/** Scores of all neurons share a histogram, so nothing averages out inside a bin: its width, 4 to 6 %, has to be small. */
+/** Scores of all neurons share a histogram, so nothing averages out inside a bin: its width, 3 to 6 %, has to be small. */
 const BINS_PER_OCTAVE = 16;
 /** Of a float32's 23 bits of mantissa, 4 remain. */
 const SHIFT = 19;

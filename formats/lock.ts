@@ -131,7 +131,7 @@ function parse(text: string): ProcessName | undefined {
 
 function atWork({ pid }: ProcessName, path: string, place: string): LacunaError {
   return new LacunaError('exists', `Another run (process ${pid}) is at work in ${place}`, {
-    hint: `Wait for it, or give another output. If that process is not Lacuna, remove ${path}`,
+    hint: `Wait for it, or give another folder. If that process is not Lacuna, remove ${path}`,
   });
 }
 

@@ -97,7 +97,8 @@ describe('the fastest model within a budget', { timeout: 120_000 }, () => {
     expect(refused).toMatchObject({ code: 1 });
     expect(refused.stderr).toMatch(/over ppl 1\.0000001/);
     expect(existsSync(at('tight'))).toBe(false);
-    const measured = () => readdirSync(at('work')).filter((name) => /^(losses|shown|models)/.test(name));
+    const measured = () =>
+      readdirSync(join(at('work'), 'lacuna-stages')).filter((name) => /^(losses|shown|models)/.test(name));
     const before = measured();
     expect(before.map((name) => name.replace(/-.*/, ''))).toEqual(['losses', 'models', 'shown']);
     // Two windows tell little: the bound is far from the figure.

@@ -162,7 +162,8 @@ const SCRIPTS: readonly Script[] = [
   {
     script: 'scores.js',
     args: [
-      ...['--measures', 'product,predicted', '--targets', '0.5', '--tokens', '1100', '--threads', '1'],
+      ...['--measures', 'product,predicted', '--targets', '0.5', '--tokens', '1100', '--fit-tokens', '2048'],
+      ...['--threads', '1'],
       ...['--python', dying, ...toy],
     ],
     needs: ['dist'],
@@ -180,6 +181,38 @@ const SCRIPTS: readonly Script[] = [
       },
     ],
     says: [/PyTorch's figures are left out: .* ended with SIGILL/],
+  },
+  {
+    script: 'random-budgets.js',
+    isSlow: true,
+    args: ['--models', tinyLlama, '--count', '1', '--tokens', '1100', '--threads', '1', '--work', work],
+    needs: ['dist', 'native'],
+    tables: [
+      {
+        columns: {
+          model: /^tiny-llama$/,
+          budgets: /^1$/,
+          built: /^1$/,
+          'of many precisions': /^[01]$/,
+          'over budget on the fresh text': /^[01]$/,
+          'used, median': NUMBER,
+          most: NUMBER,
+        },
+        rows: 1,
+      },
+      {
+        columns: {
+          model: /^tiny-llama$/,
+          budget: /^ppl<=1\.\d{4}$/,
+          blocks: /^(mixed|int\d)$/,
+          'ratio (at most)': /^\d\.\d{4} \(\d\.\d{4}\)$/,
+          fresh: NUMBER,
+          'KL, fresh': NUMBER,
+          MB: NUMBER,
+        },
+        rows: 1,
+      },
+    ],
   },
   {
     script: 'budgets.js',

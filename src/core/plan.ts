@@ -21,8 +21,8 @@ const cutSchema = z.discriminatedUnion('kind', [
 
 /**
  * Which FFN neurons of a block a token computes (src/core/choice.ts): neuron j where its measure reaches the cut. It
- * also says what the others become. `tensors` names float32 tensors of the plan by role. For measure `activation`,
- * `weights` [intermediate_size] is E|up_j| * ||down column j||.
+ * also says what the others become. `tensors` names float32 tensors of the plan by role. `weights` [intermediate_size] is
+ * E|up_j| * ||down column j|| for measure `activation`, and the norm alone for the products.
  */
 export const choiceSchema = z
   .strictObject({
@@ -73,7 +73,7 @@ export const blockPlanSchema = z
       keptEnergy: share.optional(),
       /** Share of tokens that skip this block. */
       skipped: share.optional(),
-      /** Bytes of float32 weights of the block that are read for each decoded token. */
+      /** Bytes of the block's weights, as float32, that are read for each decoded token, and of what predicts. */
       bytesPerToken: z.number().nonnegative(),
       /** Time on the plan's host, as a share of the dense block's. Only where the host's times are known. */
       time: z.number().nonnegative().optional(),

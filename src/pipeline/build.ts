@@ -50,8 +50,9 @@ export interface BuildResult {
 
 /**
  * Converts, rounds, calibrates, plans, corrects, rewrites, times and evaluates, going on where it was stopped: every
- * finished stage is kept in `<output>.build` or in `work`, named by a hash of everything that went into it. A build with other options
- * reuses the stages that they do not affect. The folder is removed at the end.
+ * finished stage is kept in `<output>.build` or below `work`, named by a hash of everything that went into it. A build with
+ * other options reuses the stages that they do not affect. The first of these folders is removed at the end; what is
+ * below `work` stays, but for models.
  *
  * @throws LacunaError `check-failed` when the result is over budget, or decodes slower than the dense model on its host
  * and `allowSlower` is not given. Its stages are kept, and nothing is shipped.

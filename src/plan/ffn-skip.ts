@@ -64,7 +64,7 @@ export const ffnSkip = definePreset({
   options: OPTIONS,
   // The paper skips blocks of tokens that are decoded; a prompt runs whole.
   prefill: 'dense',
-  statistics: ['saturation'],
+  statistics: () => ['saturation'],
   checkTarget,
   plan: (statistics, options) => ({ parts: planFfnSkip(statistics, options), tensors: new Map() }),
   retune: retuneFfnSkip,

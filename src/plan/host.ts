@@ -1,5 +1,5 @@
 /** What a block takes on a plan's host, by the host's costs, and which blocks of a plan are to take less than dense. */
-import { type MeasureName, measureNamed, PLANNED_MEASURES } from '../core/choice.ts';
+import { type MeasureName, measureNamed } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import { percent } from '../core/figures.ts';
 import { costsOf, type HostCosts, type Terms, timeOf } from '../core/host-costs.ts';
@@ -7,6 +7,7 @@ import type { ModelIdentity } from '../core/model.ts';
 import type { BlockPlan, Host, Target } from '../core/plan.ts';
 import { type HostDtype, hasBlocks, type Precision, precisionNamed } from '../core/precision.ts';
 import type { FfnShape } from './bytes.ts';
+import { SCORED_MEASURES } from './neuron-scores.ts';
 import type { PresetPlan } from './preset.ts';
 import { blockTerms, chosenTerms, denseTerms, REALISED, type Stored, skippingTerms } from './step.ts';
 
@@ -72,7 +73,7 @@ export function checkMeasure(measure: MeasureName, precision: Precision): void {
     measureNamed(name).plannedFor.includes(hasBlocks(precision) ? 'blocks' : 'floats');
   if (isFor(measure)) return;
   throw new LacunaError('usage', `Measure ${measure} is not for weights in ${precision.name}`, {
-    hint: `Measures for these: ${PLANNED_MEASURES.filter(isFor).join(', ')}.`,
+    hint: `Measures of top-k for these: ${SCORED_MEASURES.filter(isFor).join(', ')}.`,
   });
 }
 

@@ -82,9 +82,15 @@ export function checkTarget(
   model: ModelShape,
   costs: HostCosts = DEFAULT_COSTS[host.kind],
 ): void {
+  const measure = checkStored(options, host);
+  presetNamed(options.preset).checkTarget?.(targetOf(options), host, model, costs, measure);
+}
+
+/** What blocks choose neurons by, which has to be for the host's weights where these are known. */
+function checkStored(options: PlanOptions, host: Host): MeasureName | undefined {
   const measure = measureOf(options);
   if (measure !== undefined && host.dtype !== undefined) checkMeasure(measure, precisionNamed(host.dtype));
-  presetNamed(options.preset).checkTarget?.(targetOf(options), host, model, costs, measure);
+  return measure;
 }
 
 /** What blocks choose neurons by in a plan of these options; undefined where they compute all. */
@@ -132,9 +138,8 @@ export async function makePlan(
   const preset = presetNamed(options.preset);
   const given = checkArgument(optionsSchema(preset), options, { of: 'plan' });
   const { preset: _, prefill = preset.prefill, host = { kind: 'native' }, ...own } = given;
-  checkStatistics(preset, statistics);
-  const measure = preset.measureOf?.(own);
-  if (measure !== undefined && host.dtype !== undefined) checkMeasure(measure, precisionNamed(host.dtype));
+  checkStatistics(preset, own, statistics);
+  checkStored(options, host);
   const { parts, tensors } = await preset.plan(statistics, own, readSums);
   const plan: AimedPlan = {
     format: PLAN_FORMAT,
@@ -164,7 +169,6 @@ export function retune(
 ): AimedPlan {
   checkRetune(plan, statistics, realised);
   const preset = presetNamed(plan.preset);
-  checkStatistics(preset, statistics);
   const blocks = preset.retune(plan, tensors, statistics, realised);
   return { ...plan, blocks: withTimes(blocks, plan.host, plan.model, costs) };
 }

@@ -2,22 +2,28 @@
 import type { MeasureName } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
-import { allocateNeurons, type CountedCut, type Kept, lossAt, readScoreCurves } from './product-scores.ts';
+import { bestCut, type CountedCut, type Kept, lossAt, readScoreCurves } from './product-scores.ts';
 import { readScoreTail, type ScoreTail } from './score-tail.ts';
 
 export interface NeuronScores {
   /** Measures that choose by it. */
   readonly measures: readonly MeasureName[];
-  /** The statistics behind it and its formula, for a plan's `why`. */
-  readonly source: string;
+  /** The statistic that counts it, beside `neuron-magnitudes`. */
+  readonly statistic: string;
   readonly formula: string;
   /** The curve of statistic `kept-energy` that ranks neurons as it does. */
   readonly ranking: 'gate' | 'oracle';
   /** Score weights of a layer, in float32 as the model holds them. */
   readonly weights: (statistics: Statistics, layer: number) => Float32Array;
-  /** Each layer's cut and density, of which the mean is `density`. */
-  readonly aims: (statistics: Statistics, density: number) => readonly Kept[];
-  readonly tail: (statistics: Statistics, layer: number, cut: CountedCut, weights: Float32Array) => ScoreTail;
+  /** The cut by which every layer keeps this share of its neurons. */
+  readonly cutFor: (statistics: Statistics, density: number) => CountedCut;
+  /** Undefined for a cut whose scores are not counted. */
+  readonly tail: (
+    statistics: Statistics,
+    layer: number,
+    cut: CountedCut,
+    weights: Float32Array,
+  ) => ScoreTail | undefined;
   /** What a plan says of a layer that keeps that, beside its density. */
   readonly remark: (statistics: Statistics, layer: number, kept: Kept) => string;
 }
@@ -25,28 +31,30 @@ export interface NeuronScores {
 export const NEURON_SCORES: readonly NeuronScores[] = [
   {
     measures: ['activation'],
-    source: 'activation-histogram and neuron-magnitudes',
+    statistic: 'activation-histogram',
     formula: '|act| * E|up| * ||down||',
     ranking: 'gate',
     weights: (statistics, layer) => {
       const { upAbs, downNorm, tokens } = magnitudesOf(statistics, layer);
       return Float32Array.from(downNorm, (norm, neuron) => (upAbs[neuron] / tokens) * norm);
     },
-    // How much a neuron matters is not known of this score: layers are treated alike.
-    aims: ({ model }, density) => Array.from({ length: model.numHiddenLayers }, () => ({ cut: 'absolute', density })),
-    tail: (statistics, layer, _, weights) => readScoreTail(statistics, layer, weights),
+    cutFor: () => 'absolute',
+    tail: (statistics, layer, cut, weights) =>
+      cut === 'absolute' ? readScoreTail(statistics, layer, weights) : undefined,
     remark: () => '',
   },
   {
     measures: ['product', 'predicted'],
-    source: 'product-scores',
+    statistic: 'product-scores',
     formula: '|act * up| * ||down||',
     ranking: 'oracle',
     weights: (statistics, layer) => Float32Array.from(magnitudesOf(statistics, layer).downNorm),
-    aims: (statistics, density) => {
-      const { numHiddenLayers } = statistics.model;
-      const curves = Array.from({ length: numHiddenLayers }, (_, layer) => readScoreCurves(statistics, layer));
-      return allocateNeurons(curves, density);
+    cutFor: (statistics, density) => {
+      const layers = Array.from({ length: statistics.model.numHiddenLayers }, (_, layer) => layer);
+      return bestCut(
+        layers.map((layer) => readScoreCurves(statistics, layer)),
+        density,
+      );
     },
     tail: (statistics, layer, cut) => curveOf(statistics, layer, cut).tail,
     remark: (statistics, layer, { cut, density }) => {
@@ -55,6 +63,9 @@ export const NEURON_SCORES: readonly NeuronScores[] = [
     },
   },
 ];
+
+/** Those that the preset can choose by. */
+export const SCORED_MEASURES: readonly MeasureName[] = NEURON_SCORES.flatMap(({ measures }) => measures);
 
 export function scoresOf(measure: MeasureName): NeuronScores {
   const found = NEURON_SCORES.find(({ measures }) => measures.includes(measure));

@@ -49,7 +49,7 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
   readonly name: Name;
   readonly options: Options;
   /** Names of the statistics that `plan` and `retune` read. */
-  readonly statistics: readonly string[];
+  readonly statistics: (options: z.input<z.ZodObject<Options>>) => readonly string[];
   /** Names of those that are kept a layer each, which `plan` reads by `readSums`. `build` measures them too; none when absent. */
   readonly layerStatistics?: readonly string[];
   /** What blocks choose neurons by, so that `down` is read along both of its axes; absent where they compute all. */
@@ -101,7 +101,11 @@ export function checkRetune(plan: AimedPlan, statistics: Statistics, realised: R
 }
 
 /** Throws `bad-file` when statistics lack one that the preset reads: an older version measured fewer. */
-export function checkStatistics({ statistics: wanted, layerStatistics = [] }: Preset, statistics: Statistics): void {
-  for (const name of wanted) sumsOf(statistics, name);
+export function checkStatistics(
+  { statistics: wanted, layerStatistics = [] }: Preset,
+  options: z.input<z.ZodObject<PresetOptions>>,
+  statistics: Statistics,
+): void {
+  for (const name of wanted(options)) sumsOf(statistics, name);
   for (const name of layerStatistics) layerSumsOf(statistics, name);
 }

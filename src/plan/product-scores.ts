@@ -17,7 +17,7 @@ export interface ScoreCurve {
   readonly lost: Float64Array;
 }
 
-/** A layer's curves, one for each cut. Throws `bad-file` where nothing was counted. */
+/** A layer's curves, in the order of `COUNTED_CUTS`. Throws `bad-file` where nothing was counted. */
 export function readScoreCurves(statistics: Statistics, layer: number): readonly ScoreCurve[] {
   const sums = sumsOf(statistics, 'product-scores');
   const { numHiddenLayers: layers, intermediateSize: neurons } = statistics.model;
@@ -56,52 +56,22 @@ export interface Kept {
   readonly density: number;
 }
 
-/** Halvings of the price's logarithm: from the smallest to the largest float64 that matters, to its last bits. */
-const BISECTIONS = 60;
-const LOG_PRICES = [-80, 20] as const;
-
 /**
- * For each layer the cut and the density with which the streams lose least in all, where layers keep this share of neurons in the
- * mean: in all of them the last neuron kept is worth the same (Everett 1963). Between the two prices of a neuron that come
- * nearest, densities are mixed, so that the mean is the one asked for.
+ * The cut by which all layers together lose least of their streams, where each keeps this share of its neurons. One cut for
+ * all, and one density: what a layer loses of its own stream does not say what that costs at the end (docs/plans.md).
  */
-export function allocateNeurons(layers: readonly (readonly ScoreCurve[])[], density: number): readonly Kept[] {
-  let [low, high] = LOG_PRICES as readonly [number, number] as [number, number];
-  for (let i = 0; i < BISECTIONS; i++) {
-    const middle = (low + high) / 2;
-    if (meanOf(keptAt(layers, 2 ** middle)) >= density) low = middle;
-    else high = middle;
-  }
-  const [more, fewer] = [low, high].map((logPrice) => keptAt(layers, 2 ** logPrice));
-  const [most, least] = [meanOf(more), meanOf(fewer)];
-  const share = most === least ? 1 : (density - least) / (most - least);
-  return more.map(({ cut, density }, layer) => ({
-    cut,
-    density: share * density + (1 - share) * fewer[layer].density,
-  }));
-}
-
-function meanOf(layers: readonly Kept[]): number {
-  return layers.reduce((sum, { density }) => sum + density, 0) / layers.length;
-}
-
-/** What each layer keeps where a neuron, as a share of the layer's, costs `price`: the edge with the least loss and cost. */
-function keptAt(layers: readonly (readonly ScoreCurve[])[], price: number): readonly Kept[] {
-  return layers.map((curves) => {
-    let best: Kept & { readonly cost: number } = { cut: curves[0].cut, density: 1, cost: price };
-    for (const { cut, below, lost } of curves)
-      for (let edge = 0; edge < below.length; edge++) {
-        const cost = lost[edge] + price * (1 - below[edge]);
-        if (cost < best.cost) best = { cut, density: 1 - below[edge], cost };
-      }
-    return { cut: best.cut, density: best.density };
-  });
+export function bestCut(layers: readonly (readonly ScoreCurve[])[], density: number): CountedCut {
+  const lossBy = (cut: CountedCut) =>
+    layers.reduce((sum, curves) => sum + lossAt(curves[COUNTED_CUTS.indexOf(cut)], density), 0);
+  const [best] = COUNTED_CUTS.toSorted((one, other) => lossBy(one) - lossBy(other));
+  return best;
 }
 
 /** What a layer's stream loses by keeping a share of neurons, linear between edges. */
 export function lossAt({ below, lost }: ScoreCurve, density: number): number {
   const right = below.findIndex((share) => share >= 1 - density);
-  if (right <= 0) return right === 0 ? lost[0] : lost[lost.length - 1];
-  const share = (1 - density - below[right - 1]) / (below[right] - below[right - 1]);
-  return lost[right - 1] + share * (lost[right] - lost[right - 1]);
+  if (right < 0) return lost[lost.length - 1];
+  const [x0, y0] = right === 0 ? [0, 0] : [below[right - 1], lost[right - 1]];
+  const share = below[right] === x0 ? 0 : (1 - density - x0) / (below[right] - x0);
+  return y0 + share * (lost[right] - y0);
 }

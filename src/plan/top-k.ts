@@ -9,7 +9,7 @@ import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { selectedFfnBytes } from './bytes.ts';
 import { checkTarget } from './host.ts';
-import { NEURON_SCORES, scoresOf } from './neuron-scores.ts';
+import { SCORED_MEASURES, scoresOf } from './neuron-scores.ts';
 import { share } from './options.ts';
 import { definePreset, type PresetPlan } from './preset.ts';
 import type { Kept } from './product-scores.ts';
@@ -18,7 +18,6 @@ import { densityAt, thresholdFor } from './score-tail.ts';
 const USUAL_DENSITY = 0.5;
 
 const USUAL_MEASURE = 'activation';
-const MEASURES = NEURON_SCORES.flatMap(({ measures }) => measures);
 
 export const topK = definePreset({
   name: 'top-k',
@@ -26,12 +25,12 @@ export const topK = definePreset({
   options: {
     density: share.optional(),
     measure: z
-      .enum(MEASURES)
+      .enum(SCORED_MEASURES)
       .default(USUAL_MEASURE)
       .meta({ title: 'score', description: 'what neurons are chosen by' }),
   },
   prefill: 'sparse',
-  statistics: ['neuron-magnitudes', 'kept-energy'],
+  statistics: ({ measure = USUAL_MEASURE }) => ['neuron-magnitudes', 'kept-energy', scoresOf(measure).statistic],
   checkTarget,
   measureOf: ({ measure = USUAL_MEASURE }) => measure,
   plan: (statistics, { density = USUAL_DENSITY, measure }) => planTopK(statistics, density, measure),
@@ -39,26 +38,27 @@ export const topK = definePreset({
 });
 
 /**
- * One threshold a layer on the score of its neurons (CATS, 2404.08763, for the activated gate; the number of neurons
- * varies by token). Layers are given densities of which the mean is the one asked for.
+ * One threshold a layer on the score of its neurons, at which the layer's mean density is the one asked for (CATS, 2404.08763,
+ * for the activated gate; the number of neurons varies by token).
  */
 function planTopK(statistics: Statistics, density: number, measure: MeasureName): PresetPlan {
+  const layers = Array.from({ length: statistics.model.numHiddenLayers }, (_, layer) => layer);
   const scores = scoresOf(measure);
-  const aims = scores.aims(statistics, density);
-  const weights = aims.map((_, layer) => scores.weights(statistics, layer));
+  const weights = layers.map((layer) => scores.weights(statistics, layer));
+  const kept = { cut: scores.cutFor(statistics, density), density };
   return {
     parts: {
       target: { kind: 'density', value: density },
       skipping: null,
-      blocks: aims.map((aim, layer) => blockPlan(statistics, layer, measure, aim, weights[layer])),
+      blocks: layers.map((layer) => blockPlan(statistics, layer, measure, kept, weights[layer])),
     },
     tensors: new Map(weights.map((data, layer) => [weightsName(layer), { shape: [data.length], data }])),
   };
 }
 
 /**
- * The plan's blocks with each threshold moved so that the density that the model realised comes to the layer's aim: where
- * it kept less than the histogram said, the histogram is asked for as much more. Blocks not listed stay as they are.
+ * The plan's blocks with each threshold moved so that the density that the model realised comes to the target: where it
+ * kept less than the histogram said, the histogram is asked for as much more. Blocks not listed stay as they are.
  */
 function retuneTopK(
   plan: AimedPlan,
@@ -66,12 +66,7 @@ function retuneTopK(
   statistics: Statistics,
   { byBlock: realised }: Extract<Realised, { kind: 'density' }>,
 ): AimedPlan['blocks'] {
-  const aimsByMeasure = new Map<MeasureName, readonly Kept[]>();
-  const aimOf = (measure: MeasureName, layer: number): Kept => {
-    const known = aimsByMeasure.get(measure) ?? scoresOf(measure).aims(statistics, plan.target.value);
-    aimsByMeasure.set(measure, known);
-    return known[layer];
-  };
+  const target = plan.target.value;
   return plan.blocks.map((block) => {
     const measured = Object.hasOwn(realised, block.block) ? realised[block.block] : undefined;
     if (measured === undefined || block.choice === undefined) return block;
@@ -82,13 +77,14 @@ function retuneTopK(
       throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${named.weights}"`);
     const layer = layerOfBlock(block.block);
     const tail = scoresOf(measure).tail(statistics, layer, cut.kind, weights.data);
-    const wanted = densityAt(tail, cut.threshold) + aimOf(measure, layer).density - measured;
-    const kept = { cut: cut.kind, density: Math.min(1, Math.max(wanted, LEAST_DENSITY)) };
-    return blockPlan(statistics, layer, measure, kept, weights.data);
+    if (tail === undefined) return block;
+    const wanted = densityAt(tail, cut.threshold) + target - measured;
+    const density = Math.min(1, Math.max(wanted, Math.min(target, LEAST_DENSITY)));
+    return blockPlan(statistics, layer, measure, { cut: cut.kind, density }, weights.data);
   });
 }
 
-/** A correction never asks for nothing at all. */
+/** A correction asks for no less than this, or than the target. */
 const LEAST_DENSITY = 0.01;
 
 function weightsName(layer: number): string {
@@ -102,8 +98,9 @@ function blockPlan(
   kept: Kept,
   weights: Float32Array,
 ): BlockPlan {
-  const { source, formula, ranking, tail: tailOf, remark } = scoresOf(measure);
+  const { statistic, formula, ranking, tail: tailOf, remark } = scoresOf(measure);
   const tail = tailOf(statistics, layer, kept.cut, weights);
+  if (tail === undefined) throw new RangeError(`Cut ${kept.cut} of ${measure} was not counted`);
   const threshold = thresholdFor(tail, kept.density);
   const density = densityAt(tail, threshold);
   const limit = kept.cut === 'mean' ? "threshold times the token's mean" : 'threshold';
@@ -121,7 +118,7 @@ function blockPlan(
       bytesPerToken: selectedFfnBytes(statistics.model, measureNamed(measure), density),
     },
     why:
-      `${source}: the mean over ${statistics.model.intermediateSize} neurons of P(${formula} >= ${limit}) is ` +
+      `${statistic}: the mean over ${statistics.model.intermediateSize} neurons of P(${formula} >= ${limit}) is ` +
       `${percent(density)} on ${statistics.tokens} tokens${remark(statistics, layer, { ...kept, density })}; ` +
       `kept-energy (${ranking} ranking) gives the energy`,
   };

@@ -8,6 +8,7 @@ import { times } from '../build/verdict.ts';
 export function chosenText({ budget, evaluation, bench, benchUniform, candidates }: AutoResult): string {
   const [test] = evaluation.modes;
   const texts = evaluation.texts.map(({ name }) => name).join(', ');
+  const klBound = test.klUpperBound === null ? '' : ` (below ${test.klUpperBound.toFixed(4)} likewise)`;
   const [dense] = bench.subjects;
   const { speedup } = bench;
   const speed = speedup === null ? '' : `${times(speedup)} the speed of dense ${dense.name}`;
@@ -22,7 +23,7 @@ export function chosenText({ budget, evaluation, bench, benchUniform, candidates
 
 The fastest model within the budget \`${budget}\`. On ${texts}, which nothing else has read, against the
 checkpoint's floats: perplexity ratio ${ratioText(test.perplexityRatio)} (± is the standard error, in parentheses what the
-ratio is below with a confidence of 95 %), KL divergence ${test.meanKl.toFixed(4)} nats, same top-1 ${percent(test.top1Agreement)}, ${test.scoredTokens} tokens.
+ratio is below with a confidence of 95 %), KL divergence ${test.meanKl.toFixed(4)} nats${klBound}, same top-1 ${percent(test.top1Agreement)}, ${test.scoredTokens} tokens.
 
 - ${definition('all')}
 

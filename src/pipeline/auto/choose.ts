@@ -140,21 +140,30 @@ function isSmallAndFast({ bytes, seconds }: Candidate, exact: Candidate, budget:
 const MARGIN = 1 + Math.SQRT2;
 
 function shareUsed({ ratio, kl }: Shown, { ppl, kl: mostKl }: Budget): number {
-  const { value, upperBound } = ratio;
-  const loss = Math.log(value) + MARGIN * Math.log((upperBound ?? value) / value);
+  const loss = lossOf(ratio);
   const shares = [
     ...(ppl === undefined ? [] : [loss <= 0 ? 0 : loss / Math.log(ppl)]),
-    ...(mostKl === undefined ? [] : [(kl.value + MARGIN * ((kl.upperBound ?? kl.value) - kl.value)) / mostKl]),
+    ...(mostKl === undefined ? [] : [divergenceOf(kl) / mostKl]),
   ];
   return Math.max(0, ...shares);
+}
+
+/** The logarithm of a ratio, with the margin. */
+function lossOf({ value, upperBound }: Ratio): number {
+  return Math.log(value) + MARGIN * Math.log((upperBound ?? value) / value);
+}
+
+function divergenceOf({ value, upperBound }: BoundedMean): number {
+  return value + MARGIN * ((upperBound ?? value) - value);
 }
 
 function nothingHolds(tried: readonly Tried[], budget: Budget): LacunaError {
   const best = tried.reduce((least, one) => (one.used < least.used ? one : least));
   const { ratio, kl } = best.shown;
-  const bounded = ({ value, upperBound }: BoundedMean) =>
-    `${value.toFixed(4)}${upperBound === null ? '' : ` (at most ${upperBound.toFixed(4)})`}`;
-  const figures = `a perplexity ratio of ${bounded(ratio)} and a KL divergence of ${bounded(kl)}`;
+  const withRoom = (value: number, most: number) =>
+    `${value.toFixed(4)}${most > value ? ` (with room for chance ${most.toFixed(4)})` : ''}`;
+  const loss = withRoom(ratio.value, Math.exp(lossOf(ratio)));
+  const figures = `a perplexity ratio of ${loss} and a KL divergence of ${withRoom(kl.value, divergenceOf(kl))}`;
   const wanted = Object.entries(budget).map(([name, value]) => `${name} ${value}`);
   return new LacunaError(
     'check-failed',

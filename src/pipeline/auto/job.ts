@@ -62,6 +62,9 @@ export interface AutoJob {
   readonly keys: Keys;
 }
 
+/** Changes with the shape of what stages record, so that no older record is read. */
+const RECORDS = 2;
+
 export type Keys = Awaited<ReturnType<typeof surveyAuto>>;
 
 /** Chooses the defaults and refuses impossible options, before anything is measured. */
@@ -106,7 +109,7 @@ async function surveyAuto({ options, checkpoint, spec, precisions, engine, costs
   const [fit, choose, test] = await Promise.all([texts.fit, texts.choose, texts.test].map(identifyTexts));
   const source = keyOf(checkpoint.fingerprint, await hashSmallFiles(checkpoint));
   const rounding = keyOf(source, fit, tokens, precisions, threads);
-  const losses = keyOf(rounding, choose, tokens, engine);
+  const losses = keyOf(rounding, choose, tokens, engine, RECORDS);
   const chosen = keyOf(losses, costs, budget);
   return { source, rounding, losses, chosen, build: keyOf(chosen, test) };
 }

@@ -1,5 +1,6 @@
 /** The names of a build's stages: hashes of everything that goes into each, known before the first one runs. */
 import { join } from 'node:path';
+import { USUAL_STATISTICS } from '../../../calibrate/index.ts';
 import { hasTokenizer } from '../../core/checkpoint.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { HostCosts } from '../../core/host-costs.ts';
@@ -14,6 +15,9 @@ import { checkDisjoint, identifyTexts, STATISTICS } from '../texts/texts.ts';
 import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
 import type { Build, WholeOptions } from './options.ts';
 import { keyOf } from './workspace.ts';
+
+/** What statistics measure by default: with another definition they are others. */
+const MEASURED = USUAL_STATISTICS.map(({ name, definition }) => [name, definition]);
 
 /** By stage. */
 export type Keys = Awaited<ReturnType<typeof surveyBuild>>['keys'];
@@ -62,7 +66,7 @@ export async function surveyBuild(options: WholeOptions, precision: Precision, e
   const dense = keyOf(rounding);
   const floats = keyOf(source, test, tokens, engine);
   // Measured in fp32, whatever the precision of the result.
-  const statistics = keyOf(source, fit, tokens, threads, layerStatisticsOf(preset));
+  const statistics = keyOf(source, fit, tokens, threads, MEASURED, layerStatisticsOf(preset));
   const plan = keyOf(statistics, rounding, preset, choose, engine, costs);
   // Another definition is another figure.
   const speed = keyOf(test, threads, DEFINITIONS.speedup);

@@ -1,5 +1,5 @@
 /** The stages of a build. Each finished stage is kept under its key in the workspace. */
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { USUAL_STATISTICS } from '../../../calibrate/index.ts';
 import { sha256File } from '../../../formats/files.ts';
@@ -30,7 +30,7 @@ import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
 import { outputsOf } from './keys.ts';
 import { type Build, measuringOptions, optionsFor, type WholeOptions } from './options.ts';
 import { tunePlan } from './tune.ts';
-import { discard, jsonStage, keyOf, stage } from './workspace.ts';
+import { discard, jsonStage, keyOf, removeModels, stage } from './workspace.ts';
 
 /** Tokens that a correction of thresholds measures on: a share is then known to about 0.2 points. */
 const TUNE_TOKENS = 4096;
@@ -157,14 +157,6 @@ export async function buildSparse(build: Build, rounded: RoundedLayers | undefin
     const job = { ...optionsFor('sparsify', options), force: false };
     await writeSparse(sparse, await openSparseSource(build, rounded), tuned.plan, tuned.tensors, job);
   });
-}
-
-/** Removes drafts and sparse models except `kept`: they are as large as the model and quick to make again. */
-async function removeModels(work: string, kept: string): Promise<void> {
-  for (const name of await readdir(work)) {
-    const path = join(work, name);
-    if (/^(draft|sparse)-/.test(name) && path !== kept) await discard(path);
-  }
 }
 
 /** Measured without the budget, so that another budget needs no new measurement. */

@@ -1,4 +1,5 @@
 /** Closes the loop on a plan: what it really leaves out is measured on held-out text, and its thresholds corrected. */
+import { isDeepStrictEqual } from 'node:util';
 import { percent } from '../../core/figures.ts';
 import type { Graph, Initializer } from '../../core/graph.ts';
 import type { HostCosts } from '../../core/host-costs.ts';
@@ -42,7 +43,10 @@ export async function tunePlan(input: TuneInput, options: MeasuringJob): Promise
     options.progress?.note(`Round ${round}: ${percent(share(measured))} of ${outcome}, wanted ${percent(wanted)}`);
     if (error < best.error) best = { plan, error };
     if (error < CLOSE_ENOUGH || round === MAX_ROUNDS) break;
-    plan = retune(plan, input.tensors, input.statistics, realisedOf(measured), input.costs);
+    const next = retune(plan, input.tensors, input.statistics, realisedOf(measured), input.costs);
+    // Where neurons that add nothing are all that is missing, no threshold brings them back.
+    if (isDeepStrictEqual(next.blocks, plan.blocks)) break;
+    plan = next;
   }
   return best.plan;
 }

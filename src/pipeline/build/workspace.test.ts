@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { THIS_PROCESS } from '../../../formats/process.ts';
 import { temporaryFolder } from '../../../test/temporary.ts';
 import type { Progress } from '../../core/progress.ts';
-import { jsonStage, stage, withWorkspace } from './workspace.ts';
+import { endWorkspace, jsonStage, stage, withWorkspace, workspaceOf } from './workspace.ts';
 
 const folder = temporaryFolder();
 
@@ -18,6 +18,40 @@ function abandoned(name: string, lock: string): string {
   writeFileSync(`${path}.lock`, lock);
   return path;
 }
+
+describe('where stages are kept', () => {
+  const output = join(folder, 'out');
+
+  it('is beside the output, or in a folder of ours in the one that is given', async () => {
+    expect(await workspaceOf({ output })).toBe(`${output}.build`);
+    const work = join(folder, 'mine');
+    const stages = join(work, 'lacuna-stages');
+    expect(await workspaceOf({ output, work })).toBe(stages);
+    // What else lies there is not ours, whatever it is called.
+    const others = ['yarn.lock', 'notes.partial-draft', 'sparse-50', 'model-a'];
+    mkdirSync(work);
+    for (const name of others) writeFileSync(join(work, name), '');
+    const made = ['losses-1', 'sparse-1', 'model-1', 'draft-1'];
+    await withWorkspace(stages, async () => {
+      for (const name of made) writeFileSync(join(stages, name), '');
+      await endWorkspace(stages, { output, work });
+    });
+    expect(readdirSync(work).sort()).toEqual([...others, 'lacuna-stages'].sort());
+    // Models are moved to their place, or made again.
+    expect(readdirSync(stages)).toEqual(['losses-1']);
+  });
+
+  it.each([
+    ['the output', output],
+    ['a folder in it', join(output, 'stages')],
+    ['another file system', '/proc/self'],
+  ])('is not %s', async (_, work) => {
+    await expect(workspaceOf({ output, work })).rejects.toMatchObject({
+      code: 'usage',
+      hint: 'Give a folder beside the output with --work.',
+    });
+  });
+});
 
 describe('a workspace', () => {
   it('is left with its stages, or not at all when there are none', async () => {

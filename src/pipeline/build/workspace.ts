@@ -1,7 +1,7 @@
 /** Where `build` keeps finished stages until the whole is done: a folder that one process at a time works in. */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, resolve, sep } from 'node:path';
 import { pid } from 'node:process';
 import { writeFileAtomically } from '../../../formats/files.ts';
 import { readJsonObject } from '../../../formats/json-file.ts';
@@ -20,17 +20,24 @@ interface Place {
   readonly work?: string | undefined;
 }
 
+/** The folder of ours in one that a user names, who may have other files there: what is half made in it is removed. */
+const STAGES = 'lacuna-stages';
+
 /**
- * Where a build keeps its finished stages: beside its output, or where they are to stay. Throws `usage` for a folder on another
- * file system than the output, because a finished model is moved and not copied.
+ * Where a build keeps its finished stages: beside its output, or in a folder where they are to stay. Throws `usage` for a folder
+ * that is the output or in it, and for one on another file system, because a finished model is moved and not copied.
  */
 export async function workspaceOf({ output, work }: Place): Promise<string> {
-  if (work === undefined) return `${resolve(output)}.build`;
-  const [here, there] = await Promise.all([deviceOf(resolve(work)), deviceOf(dirname(resolve(output)))]);
-  if (here === there) return resolve(work);
-  throw new LacunaError('usage', `The folder for stages ${work} is on another file system than the output ${output}`, {
-    hint: 'Give a folder beside the output with --work.',
-  });
+  const [target, given] = [resolve(output), resolve(work ?? '.')];
+  if (work === undefined) return `${target}.build`;
+  const hint = 'Give a folder beside the output with --work.';
+  if (given === target || given.startsWith(target + sep))
+    throw new LacunaError('usage', `The stages cannot be kept in ${work}, where the output ${output} is made`, {
+      hint,
+    });
+  if ((await deviceOf(given)) !== (await deviceOf(dirname(target))))
+    throw new LacunaError('usage', `${work} is on another file system than the output ${output}`, { hint });
+  return join(given, STAGES);
 }
 
 /** Of a path, or of the nearest folder above it that exists. */
@@ -41,9 +48,18 @@ async function deviceOf(path: string): Promise<number> {
   return above === path ? 0 : deviceOf(above);
 }
 
-/** Removes the stages of a finished build, unless they are to stay. */
+/** Removes the stages of a finished build, or of those that are to stay only the models, which are quick to make again. */
 export async function endWorkspace(path: string, { work }: Place): Promise<void> {
-  if (work === undefined) await discardAll(path);
+  if (work === undefined) return discardAll(path);
+  await removeModels(path);
+}
+
+/** Removes drafts and finished models, except the one at `kept`: they are as large as the checkpoint. */
+export async function removeModels(path: string, kept?: string): Promise<void> {
+  for (const name of await readdir(path)) {
+    const model = join(path, name);
+    if (/^(draft|sparse|model)-/.test(name) && model !== kept) await discard(model);
+  }
 }
 
 /** The name of a stage: a hash of everything that went into it, this version of Lacuna included. */
