@@ -148,6 +148,18 @@ describe('everything that is wrong', () => {
     expect(messages(found)).toMatch(/will take 219\d{10} bytes, and \d+ are free/);
     expect(found.totalBytes).toBeGreaterThan(4 * vocab * hidden);
     expect(code).toBe(2);
+    // A build refuses it before it measures anything, and so does its dry run.
+    for (const how of [
+      ['--budget', 'ppl<=1.02', '--host', 'stock'],
+      ['--preset', 'top-k', '--host', 'native', '--allow-slower'],
+    ]) {
+      const args = ['build', vast, '-o', join(folder, 'y'), ...how];
+      const refused = await lacuna([...args, '--quiet']);
+      expect(refused.stderr).toMatch(/models .* will take \d{13,} bytes, and \d+ are free there/);
+      expect(refused.code).toBe(2);
+      expect((await dryRun(args)).found.problem.message).toMatch(/are free there/);
+    }
+    expect(readdirSync(folder).filter((name) => name.startsWith('y'))).toEqual([]);
   });
 });
 

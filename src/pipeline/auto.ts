@@ -8,7 +8,7 @@ import { door } from '../core/options.ts';
 import type { Plan } from '../core/plan.ts';
 import { chosenText } from './auto/card.ts';
 import { type Choice, MIXED, type Tried } from './auto/choose.ts';
-import { type AutoDryRun, describeAuto } from './auto/dry-run.ts';
+import { type AutoDryRun, describeAuto, spaceFor } from './auto/dry-run.ts';
 import { type AutoJob, type AutoOptions, autoOptions, prepareAuto } from './auto/job.ts';
 import {
   evaluateChosen,
@@ -75,6 +75,8 @@ export const buildAuto = door('buildAuto', autoOptions, async (given: AutoOption
   const { output, force = false, progress } = job.options;
   if (!force && (await isShipped(job))) return withWorkspace(job.work, () => tidy(job), progress);
   await refuseExistingFolder(output, { force });
+  const { lack } = await spaceFor(job);
+  if (lack !== undefined) throw lack;
   return withWorkspace(job.work, () => runStages(job), progress);
 });
 

@@ -8,7 +8,7 @@ import type { Host, Plan } from '../core/plan.ts';
 import { choosePrecision, FLOATS, type Precision } from '../core/precision.ts';
 import { checkTarget } from '../plan/index.ts';
 import type { BenchReport } from './bench.ts';
-import { type BuildDryRun, describeBuild } from './build/dry-run.ts';
+import { type BuildDryRun, describeBuild, spaceFor } from './build/dry-run.ts';
 import { BUILD_FILE, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
 import { type Build, type BuildOptions, type BuildTexts, buildOptions, withTexts } from './build/options.ts';
 import { ship } from './build/ship.ts';
@@ -66,6 +66,8 @@ export const build = door('build', buildOptions, async (given: BuildOptions): Pr
   const { force = false } = options;
   if (!force && (await isShipped(job))) return withWorkspace(work, () => tidy(job), options.progress);
   await refuseExistingFolder(options.output, { force });
+  const { lack } = await spaceFor(job);
+  if (lack !== undefined) throw lack;
   return withWorkspace(work, () => runStages(job), options.progress);
 });
 

@@ -95,12 +95,8 @@ export const dryRun = door('dryRun', convertOptions, async (options: ConvertOpti
   const models = survey && (await openWhatFits(problems, survey, precisions, options));
   const plan = models && (await planWriting(models, survey, options));
   const freeBytes = await freeBytesAt(output);
-  if (plan !== undefined && freeBytes !== undefined && plan.totalBytes > freeBytes)
-    problems.push(
-      new LacunaError('io', `${output} will take ${plan.totalBytes} bytes, and ${freeBytes} are free there`, {
-        hint: 'Free space, write to another disk, or choose a smaller --dtype.',
-      }),
-    );
+  const lack = plan && lackOfSpace(`${output} will take`, plan.totalBytes, freeBytes, 'choose a smaller --dtype');
+  if (lack !== undefined) problems.push(lack);
   if (survey !== undefined && options.verify !== undefined)
     await attemptAsync(problems, () => referenceFor(survey.checkpoint, { ...options, ...options.verify }));
   return {
@@ -183,6 +179,19 @@ async function planWriting(models: readonly OpenedModel[], { checkpoint }: Surve
     referenceMemoryBytes: options.verify && TRANSFORMERS_BYTES + 4 * parametersOf(checkpoint),
   };
   return { files, totalBytes, estimate };
+}
+
+/** The error where bytes do not fit into what is free; `or` is a way out beside more space. */
+export function lackOfSpace(
+  what: string,
+  bytes: number,
+  freeBytes: number | undefined,
+  or: string,
+): LacunaError | undefined {
+  if (freeBytes === undefined || bytes <= freeBytes) return undefined;
+  return new LacunaError('io', `${what} ${bytes} bytes, and ${freeBytes} are free there`, {
+    hint: `Free space, write to another disk, or ${or}.`,
+  });
 }
 
 /** The file system of an existing or future path; undefined if unknown. */

@@ -3,7 +3,7 @@ import { refusalOf } from '../../../formats/files.ts';
 import type { HostKind } from '../../core/host-kind.ts';
 import { choosePrecision, FLOATS, type Precision } from '../../core/precision.ts';
 import { contentOf, openModels } from '../convert.ts';
-import { freeBytesAt, type Problem, problemOf } from '../dry-run.ts';
+import { freeBytesAt, lackOfSpace, type Problem, problemOf } from '../dry-run.ts';
 import { planModelFolder } from '../folder/model-folder.ts';
 import { exists } from '../folder/output.ts';
 import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
@@ -21,7 +21,7 @@ export interface AutoDryRun {
   readonly scoredTokens: number;
   /** Whether an earlier run has written the model in all precisions. */
   readonly isKept: boolean;
-  /** Of disk while it works: the model in every precision, its floats, and two that are chosen. */
+  /** Of disk that it still needs: the model in every precision, its floats, and two that are chosen. */
   readonly workBytes: number;
   readonly freeBytes: number | undefined;
   /** Fault at which the search would stop at once. */
@@ -31,21 +31,34 @@ export interface AutoDryRun {
 export async function describeAuto(job: AutoJob): Promise<AutoDryRun> {
   const { options, host, precisions, blocks, checkpoint, spec } = job;
   const { output, budget, force = false, texts, tokens = DEFAULT_TOKENS } = options;
-  const bytesOf = async (stored: Precision) => {
-    const files = await planModelFolder(contentOf(checkpoint, openModels(checkpoint, [stored], undefined)));
-    return files.reduce((sum, { bytes }) => sum + bytes, 0);
-  };
-  const [floats, exact, ...others] = await Promise.all([choosePrecision(FLOATS), ...precisions].map(bytesOf));
+  const { workBytes, freeBytes, lack } = await spaceFor(job);
   const { windows } = await readWindows(checkpoint, spec.contextLength, { data: texts.test, tokens });
-  const refusal = await refusalOf(output, { force });
+  const refusal = (await refusalOf(output, { force })) ?? lack;
   return {
     ...{ output, budget, host },
     precisions: precisions.map(({ name }) => name),
     blocks: blocks.length,
     scoredTokens: windows.length * (windows[0].length - 1),
     isKept: await exists(autoOutputs(job).models),
-    workBytes: others.reduce((sum, bytes) => sum + bytes, floats + 3 * exact),
-    freeBytes: await freeBytesAt(output),
+    workBytes,
+    freeBytes,
     problem: refusal && problemOf(refusal),
   };
+}
+
+/** What a search still writes, and what is free for it. */
+export async function spaceFor(job: AutoJob) {
+  const { checkpoint, precisions } = job;
+  const { floats, models } = autoOutputs(job);
+  const bytesOf = async (stored: Precision) => {
+    const files = await planModelFolder(contentOf(checkpoint, openModels(checkpoint, [stored], undefined)));
+    return files.reduce((sum, { bytes }) => sum + bytes, 0);
+  };
+  const [wide, ...stored] = await Promise.all([choosePrecision(FLOATS), ...precisions].map(bytesOf));
+  const [hasFloats, hasModels] = await Promise.all([floats, models].map(exists));
+  const inAll = stored.reduce((sum, bytes) => sum + bytes, 0);
+  const workBytes = (hasFloats ? 0 : wide) + (hasModels ? 0 : inAll) + 2 * stored[0];
+  const freeBytes = await freeBytesAt(job.work);
+  const lack = lackOfSpace('The models to choose from will take', workBytes, freeBytes, 'convert to one --dtype');
+  return { workBytes, freeBytes, lack };
 }

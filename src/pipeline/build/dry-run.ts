@@ -5,7 +5,7 @@ import { choosePrecision, FLOATS, hasBlocks, type Precision } from '../../core/p
 import { targetOf } from '../../plan/index.ts';
 import type { PreparedBuild } from '../build.ts';
 import { contentOf, openModels } from '../convert.ts';
-import { freeBytesAt, type Problem, problemOf } from '../dry-run.ts';
+import { freeBytesAt, lackOfSpace, type Problem, problemOf } from '../dry-run.ts';
 import { planModelFolder } from '../folder/model-folder.ts';
 import { exists } from '../folder/output.ts';
 import { openSource } from '../folder/source.ts';
@@ -31,12 +31,8 @@ export interface BuildDryRun {
 /** What a prepared build would do. */
 export async function describeBuild({ job, scoredTokens }: PreparedBuild): Promise<BuildDryRun> {
   const { precision, host, options } = job;
-  const refusal = await refusalOf(options.output, { force: options.force ?? false });
-  const checkpoint = await openSource(options.checkpoint, options);
-  const bytesOf = async (stored: Precision) => {
-    const files = await planModelFolder(contentOf(checkpoint, openModels(checkpoint, [stored], undefined)));
-    return files.reduce((sum, { bytes }) => sum + bytes, 0);
-  };
+  const space = await spaceFor(job);
+  const refusal = (await refusalOf(options.output, { force: options.force ?? false })) ?? space.lack;
   return {
     output: options.output,
     precision: precision.name,
@@ -44,11 +40,29 @@ export async function describeBuild({ job, scoredTokens }: PreparedBuild): Promi
     target: targetOf(options.preset),
     stages: await stagesOf(job),
     scoredTokens,
-    denseBytes: await bytesOf(precision),
-    floatBytes: precision.name === FLOATS ? 0 : await bytesOf(choosePrecision(FLOATS)),
-    freeBytes: await freeBytesAt(options.output),
+    denseBytes: space.denseBytes,
+    floatBytes: space.floatBytes,
+    freeBytes: space.freeBytes,
     problem: refusal && problemOf(refusal),
   };
+}
+
+/** What the models of a build take, and what is free for them. */
+export async function spaceFor(job: Build) {
+  const { precision, options, work } = job;
+  const checkpoint = await openSource(options.checkpoint, options);
+  const bytesOf = async (stored: Precision) => {
+    const files = await planModelFolder(contentOf(checkpoint, openModels(checkpoint, [stored], undefined)));
+    return files.reduce((sum, { bytes }) => sum + bytes, 0);
+  };
+  const denseBytes = await bytesOf(precision);
+  const floatBytes = precision.name === FLOATS ? 0 : await bytesOf(choosePrecision(FLOATS));
+  const { dense, floats } = outputsOf(job);
+  const [hasDense, hasFloats] = await Promise.all([dense, floats].map(exists));
+  const wanted = (hasDense ? 2 : 3) * denseBytes + (hasFloats ? 0 : floatBytes);
+  const freeBytes = await freeBytesAt(work);
+  const lack = lackOfSpace('The models of this build will take', wanted, freeBytes, 'choose a smaller --dtype');
+  return { denseBytes, floatBytes, freeBytes, lack };
 }
 
 /** Whether each stage's output is in the workspace. */
