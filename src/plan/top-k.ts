@@ -27,7 +27,7 @@ export const topK = definePreset({
     measure: z
       .enum(SCORED_MEASURES)
       .default(USUAL_MEASURE)
-      .meta({ title: 'score', description: 'what neurons are chosen by' }),
+      .meta({ title: 'score', description: 'choose neurons by the gate, by what they add, or by that in 4 bits' }),
   },
   prefill: 'sparse',
   statistics: ({ measure = USUAL_MEASURE }) => ['neuron-magnitudes', 'kept-energy', scoresOf(measure).statistic],
