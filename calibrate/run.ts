@@ -96,17 +96,19 @@ interface Measured {
   readonly sums: OpenSums;
 }
 
-/** The sums of a run: those of all layers, and for the others what the keeper leaves of each layer. */
+/** The sums of a run: of all layers together, and `byLayer` what the keeper leaves of each layer. */
 function gather(statistics: readonly Statistic[], shape: RunShape, keeper = IN_MEMORY) {
   const opened = (statistic: Statistic) => ({ statistic, sums: statistic.empty(shape) });
   const whole = statistics.filter(({ byLayer = false }) => !byLayer).map(opened);
   const layerSums: Record<string, readonly LayerSums[]> = {};
   const at = async (layer: number, pass: (measured: readonly Measured[]) => Promise<void>) => {
-    const isWanted = keeper.wants?.(layer) ?? true;
-    const own = statistics.filter(({ byLayer = false }) => byLayer && isWanted).map(opened);
+    const isHead = layer === shape.spec.numHiddenLayers;
+    const own = statistics
+      .filter(({ name, byLayer = false }) => byLayer && (keeper.wants?.(layer, name) ?? true))
+      .map((statistic) => (isHead && statistic.addHead === undefined ? { statistic, sums: {} } : opened(statistic)));
     await pass([...whole, ...own]);
     for (const { statistic, sums } of own) {
-      const kept = await keeper.keep(sums, layer);
+      const kept = await keeper.keep(sums, layer, statistic.name);
       if (kept !== undefined) layerSums[statistic.name] = [...(layerSums[statistic.name] ?? []), kept];
     }
   };

@@ -84,9 +84,9 @@ export function choosesNeurons({ preset }: PlanOptions): boolean {
   return presetNamed(preset).choosesNeurons;
 }
 
-/** Names of the statistics, kept a layer each, that a plan of these options is made from. */
-export function layerStatisticsOf({ preset }: PlanOptions): readonly string[] {
-  return presetNamed(preset).layerStatistics ?? [];
+/** Names of the statistics, measured only on request, that a plan of these options is made from. */
+export function furtherStatisticsOf({ preset }: PlanOptions): readonly string[] {
+  return presetNamed(preset).furtherStatistics ?? [];
 }
 
 /** What is wrong with the preset that a plan names; undefined where it is one of ours and aims at what the plan does. */
@@ -140,16 +140,17 @@ export async function makePlan(
  * Corrects a plan's thresholds by what was realised; repeatable until it holds. Throws `mismatch` when what was
  * measured is not what the plan aims at, or of another model; `unsupported` for a plan whose preset there is not.
  */
-export function retune(
+export async function retune(
   plan: AimedPlan,
   tensors: PlanTensors,
   statistics: Statistics,
   realised: Realised,
+  readSums: ReadSums,
   costs: HostCosts = DEFAULT_COSTS[plan.host.kind],
-): AimedPlan {
+): Promise<AimedPlan> {
   checkRetune(plan, statistics, realised);
   const preset = presetNamed(plan.preset);
   checkStatistics(preset, statistics);
-  const blocks = preset.retune(plan, tensors, statistics, realised);
+  const blocks = await preset.retune(plan, tensors, statistics, realised, readSums);
   return { ...plan, blocks: withTimes(blocks, plan.host, plan.model, costs) };
 }

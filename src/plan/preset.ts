@@ -11,7 +11,7 @@ import {
   prefillSchema,
   type Target,
 } from '../core/plan.ts';
-import { layerSumsOf, type ReadSums, type Statistics, sumsOf } from '../core/statistics.ts';
+import { checkMeasured, type ReadSums, type Statistics } from '../core/statistics.ts';
 import type { Realised, TargetKind } from '../core/target.ts';
 import type { ModelShape } from './host.ts';
 
@@ -47,10 +47,10 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
   extends PresetWords {
   readonly name: Name;
   readonly options: Options;
-  /** Names of the statistics that `plan` and `retune` read. */
+  /** Names of the statistics that `plan` and `retune` read, of those that are always measured. */
   readonly statistics: readonly string[];
-  /** Names of those that are kept a layer each, which `plan` reads by `readSums`. `build` measures them too; none when absent. */
-  readonly layerStatistics?: readonly string[];
+  /** Of those that are measured only on request. `build` measures them too; none when absent. */
+  readonly furtherStatistics?: readonly string[];
   /** Whether blocks compute some of their neurons, so that `down` is read along both of its axes. */
   readonly choosesNeurons: boolean;
   /** Throws `usage` for a target that pays for no block of this size on the host; absent where only a plan can tell. */
@@ -61,7 +61,13 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
     readSums: ReadSums,
   ): PresetPlan | Promise<PresetPlan>;
   /** The plan's blocks, corrected. `realised` is of the kind of the plan's target: the caller checks it. */
-  retune(plan: AimedPlan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan['blocks'];
+  retune(
+    plan: AimedPlan,
+    tensors: PlanTensors,
+    statistics: Statistics,
+    realised: Realised,
+    readSums: ReadSums,
+  ): Plan['blocks'] | Promise<Plan['blocks']>;
 }
 
 /** The preset as it is, its name and its options as types. */
@@ -94,7 +100,7 @@ export function checkRetune(plan: AimedPlan, statistics: Statistics, realised: R
 }
 
 /** Throws `bad-file` when statistics lack one that the preset reads: an older version measured fewer. */
-export function checkStatistics({ statistics: wanted, layerStatistics = [] }: Preset, statistics: Statistics): void {
-  for (const name of wanted) sumsOf(statistics, name);
-  for (const name of layerStatistics) layerSumsOf(statistics, name);
+export function checkStatistics({ statistics: usual, furtherStatistics = [] }: Preset, statistics: Statistics): void {
+  for (const name of usual) checkMeasured(statistics, name);
+  for (const name of furtherStatistics) checkMeasured(statistics, name, true);
 }

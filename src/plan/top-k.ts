@@ -4,7 +4,7 @@ import { LacunaError } from '../core/errors.ts';
 import { percent } from '../core/figures.ts';
 import { ffnBlock } from '../core/model.ts';
 import { type AimedPlan, type BlockPlan, layerOfBlock, type PlanTensors } from '../core/plan.ts';
-import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
+import { type ReadSums, type Statistics, sumData, sumsOf } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { selectedFfnBytes } from './bytes.ts';
 import { checkTarget } from './host.ts';
@@ -22,7 +22,7 @@ export const topK = definePreset({
   statistics: ['neuron-magnitudes', 'activation-histogram', 'kept-energy'],
   checkTarget,
   choosesNeurons: true,
-  plan: (statistics, { density = USUAL_DENSITY }) => planTopK(statistics, density),
+  plan: (statistics, { density = USUAL_DENSITY }, readSums) => planTopK(statistics, density, readSums),
   retune: retuneTopK,
 });
 
@@ -30,17 +30,19 @@ export const topK = definePreset({
  * One absolute threshold a layer on |act(gate_j)| * E|up_j| * ||down_j||, at which the layer's mean density is the one
  * asked for (CATS, 2404.08763, with the weights of what a neuron can do; the number of neurons varies by token).
  */
-function planTopK(statistics: Statistics, density: number): PresetPlan {
+async function planTopK(statistics: Statistics, density: number, readSums: ReadSums): Promise<PresetPlan> {
   const layers = Array.from({ length: statistics.model.numHiddenLayers }, (_, layer) => layer);
   const weights = layers.map((layer) => scoreWeights(statistics, layer));
+  const blocks: BlockPlan[] = [];
+  for (const layer of layers) {
+    const tail = await readScoreTail(statistics, layer, weights[layer], readSums);
+    blocks.push(blockPlan(statistics, tail, layer, thresholdFor(tail, density)));
+  }
   return {
     parts: {
       target: { kind: 'density', value: density },
       skipping: null,
-      blocks: layers.map((layer) => {
-        const tail = readScoreTail(statistics, layer, weights[layer]);
-        return blockPlan(statistics, tail, layer, thresholdFor(tail, density));
-      }),
+      blocks,
     },
     tensors: new Map(weights.map((data, layer) => [weightsName(layer), { shape: [data.length], data }])),
   };
@@ -50,14 +52,15 @@ function planTopK(statistics: Statistics, density: number): PresetPlan {
  * The plan's blocks with each threshold moved so that the density that the model realised comes to the target: where it
  * kept less than the histogram said, the histogram is asked for as much more. Blocks not listed stay as they are.
  */
-function retuneTopK(
+async function retuneTopK(
   plan: AimedPlan,
   tensors: PlanTensors,
   statistics: Statistics,
   { byBlock: realised }: Extract<Realised, { kind: 'density' }>,
-): AimedPlan['blocks'] {
+  readSums: ReadSums,
+): Promise<AimedPlan['blocks']> {
   const target = plan.target.value;
-  return plan.blocks.map((block) => {
+  const retuned = async (block: BlockPlan): Promise<BlockPlan> => {
     const measured = Object.hasOwn(realised, block.block) ? realised[block.block] : undefined;
     if (measured === undefined || block.choice === undefined) return block;
     const layer = layerOfBlock(block.block);
@@ -66,10 +69,13 @@ function retuneTopK(
     const weights = tensors.get(named.weights);
     if (weights === undefined)
       throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${named.weights}"`);
-    const tail = readScoreTail(statistics, layer, weights.data);
+    const tail = await readScoreTail(statistics, layer, weights.data, readSums);
     const wanted = densityAt(tail, cut.threshold) + target - measured;
     return blockPlan(statistics, tail, layer, thresholdFor(tail, Math.max(wanted, LEAST_DENSITY)));
-  });
+  };
+  const blocks: BlockPlan[] = [];
+  for (const block of plan.blocks) blocks.push(await retuned(block));
+  return blocks;
 }
 
 /** A correction never asks for nothing at all. */
