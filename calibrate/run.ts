@@ -21,7 +21,17 @@ import type { TensorExpr } from '../src/core/tensor.ts';
 import { USUAL_STATISTICS } from './list.ts';
 import { type CalibrationInput, cutSequences } from './sequences.ts';
 import type { HeadContext, LayerKeeper, OpenSums, RunShape, Statistic, TapValues } from './statistic.ts';
-import { embedAll, floats, makesValue, openSquarer, partThatMakes, runLayer, type Stream, withRunner } from './walk.ts';
+import {
+  embedAll,
+  floats,
+  makesValue,
+  openSquarer,
+  partThatMakes,
+  runLayer,
+  type Stream,
+  withPositions,
+  withRunner,
+} from './walk.ts';
 
 /** What calibration gets from its caller, so that it knows no runtime and no file format. */
 export interface CalibrationOptions extends JobOptions {
@@ -127,7 +137,8 @@ async function passLayer(
   const { spec } = pieces;
   const { square, stage, signal } = options;
   throwIfAborted(signal);
-  const graph = pieces.layer(layer);
+  const longest = streams.reduce((most, { tokens }) => Math.max(most, tokens), 0);
+  const graph = withPositions(pieces.layer(layer), longest);
   const downNorms = await readDownNorms(graph, layer, spec, options);
   const taps = tapsIn(graph, layer, measured);
   await withRunner(options.openGraph, withTaps(graph, layer, taps, spec), async (runner) => {
