@@ -19,7 +19,8 @@ const BINS = (HIGHEST - LOWEST) * BINS_PER_OCTAVE + 2;
 
 /**
  * One histogram for each neuron, because a score weights each neuron by a number that is known only when all tokens
- * have passed. P(|act_j| * w_j >= t) is the tail of neuron j's histogram at t / w_j, for any w and t.
+ * have passed. P(|act_j| * w_j >= t) is the tail of neuron j's histogram at t / w_j, for any w and t. Those of all
+ * layers of a model of 70B take a gigabyte, so they are kept a layer each.
  */
 export const activationHistogram: Statistic = {
   name: 'activation-histogram',
@@ -27,20 +28,20 @@ export const activationHistogram: Statistic = {
     'counts of |act_j|, the size of the activated gate of neuron j, between fixed edges a quarter of an octave apart ' +
     '(1, 1.25, 1.5, 1.75 times powers of two, 2^-18 to 2^10); the first bin holds what is below, the last what is not',
   taps: ['act'],
+  byLayer: true,
 
-  empty: ({ spec: { numHiddenLayers: layers, intermediateSize: neurons } }) => ({
-    counts: { shape: [layers, neurons, BINS], data: new Uint32Array(layers * neurons * BINS) },
+  empty: ({ spec: { intermediateSize: neurons } }) => ({
+    counts: { shape: [neurons, BINS], data: new Uint32Array(neurons * BINS) },
     edges: { shape: [BINS - 1], data: quarterOctaveEdges(LOWEST, HIGHEST) },
   }),
 
-  add(sums, layer, { act }, { spec, tokens }) {
+  add(sums, _layer, { act }, { spec, tokens }) {
     const neurons = spec.intermediateSize;
-    const counts = sumData(sums, 'counts', 'uint32', [-1, neurons, BINS]);
+    const counts = sumData(sums, 'counts', 'uint32', [neurons, BINS]);
     const bits = bitsOf(act);
     const shift = binOfPower(LOWEST) - 1;
-    const start = layer * neurons * BINS;
     for (let token = 0, i = 0; token < tokens; token++) {
-      for (let row = start; row < start + neurons * BINS; row += BINS, i++) {
+      for (let row = 0; row < neurons * BINS; row += BINS, i++) {
         const bin = ((bits[i] & MAGNITUDE_MASK) >> QUARTER_OCTAVE_SHIFT) - shift;
         counts[row + (bin < 0 ? 0 : bin >= BINS ? BINS - 1 : bin)] += 1;
       }
@@ -49,9 +50,8 @@ export const activationHistogram: Statistic = {
 
   merge: (a, b) => addSums(a, b, ['edges']),
 
-  finish(sums, layer) {
-    const size = sums.counts.shape[1] * BINS;
-    const counts = sumData(sums, 'counts', 'uint32', [-1, -1, BINS]).subarray(layer * size, (layer + 1) * size);
+  finish(sums) {
+    const counts = sumData(sums, 'counts', 'uint32', [-1, BINS]);
     return { medianAbsAct: medianOf(poolNeurons(counts), sumData(sums, 'edges', 'float64', [BINS - 1])) };
   },
 };

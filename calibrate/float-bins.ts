@@ -11,6 +11,9 @@ export const BINS_PER_OCTAVE = 4;
 /** Drops a float32's sign. */
 export const MAGNITUDE_MASK = 0x7fffffff;
 
+/** Its exponent alone. */
+export const EXPONENT_MASK = 0x7f800000;
+
 const EXPONENT_BIAS = 127;
 
 /** The shifted bits of 2^exponent. */

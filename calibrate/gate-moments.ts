@@ -39,10 +39,10 @@ export const gateMoments: Statistic = {
     const gateCounts = new Float64Array(GATE_BINS);
     for (let token = 0; token < tokens; token++) {
       const row = gate.subarray(token * neurons, (token + 1) * neurons);
-      const [sum, squares] = binRaw(row, gateCounts);
+      const [sum, squares] = momentsOf(row);
       const mean = sum / neurons;
       const std = Math.sqrt(Math.max(0, squares / neurons - mean * mean));
-      binStandardised(row, mean, std, zCounts);
+      binGates(row, gateCounts, { mean, std, zCounts });
       [neurons, sum, squares, 1, mean, std].forEach((term, i) => {
         moments[i] += term;
       });
@@ -69,29 +69,36 @@ export const gateMoments: Statistic = {
   },
 };
 
-/** Counts a token's gates and returns their sum and sum of squares. */
-function binRaw(row: Float32Array, counts: Float64Array): [number, number] {
+/** The sum of a token's gates, and the sum of their squares. */
+function momentsOf(row: Float32Array): [number, number] {
   let sum = 0;
   let squares = 0;
   for (let i = 0; i < row.length; i++) {
     const gate = row[i];
     sum += gate;
     squares += gate * gate;
-    counts[clampBin(gate * GATE_BINS_PER_UNIT + GATE_BINS / 2, GATE_BINS)] += 1;
   }
   return [sum, squares];
 }
 
-function binStandardised(row: Float32Array, mean: number, std: number, counts: Float64Array): void {
+/** Counts a token's gates as they are and standardised. In one pass, neither waits for the other's stores. */
+function binGates(
+  row: Float32Array,
+  counts: Float64Array,
+  { mean, std, zCounts }: { readonly mean: number; readonly std: number; readonly zCounts: Float64Array },
+): void {
   const scale = std === 0 ? 0 : Z_BINS_PER_UNIT / std;
   const shift = Z_BINS / 2 - mean * scale;
-  for (let i = 0; i < row.length; i++) counts[clampBin(row[i] * scale + shift, Z_BINS)] += 1;
+  for (let i = 0; i < row.length; i++) {
+    const gate = row[i];
+    counts[clampBin(gate * GATE_BINS_PER_UNIT + GATE_BINS / 2, GATE_BINS)] += 1;
+    zCounts[clampBin(gate * scale + shift, Z_BINS)] += 1;
+  }
 }
 
 /** The bin of a scaled value. The end bins take what is beyond. */
 function clampBin(scaled: number, bins: number): number {
-  if (scaled < 0) return 0;
-  return scaled >= bins ? bins - 1 : scaled | 0;
+  return Math.min(Math.max(scaled, 0), bins - 1) | 0;
 }
 
 /** The gate that `share` of the counted ones do not exceed, linear inside its bin. */

@@ -30,6 +30,7 @@ export const inputGrams: Statistic = {
     "block's own output where that is normed; else 1. Each in two parts that add up: multiples of 2^16, and the rest",
   taps: [...LINEAR_INPUTS.flatMap(({ factors }) => factors), 'ffn_residual', 'ffn_out', 'projected', 'down'],
   byLayer: true,
+  onRequest: true,
 
   empty: () => ({}),
 

@@ -9,8 +9,8 @@ const DENSITIES = Float64Array.from({ length: 20 }, (_, i) => (i + 1) / 20);
 /** Shares sum to at most the number of tokens: 2^-24 leaves room for 2^29 of them. */
 const FRACTION_BITS = 24;
 
-/** Bins are quarter octaves of the squared score, counted down from a token's largest. 256 bins span 64 octaves. */
-const BINS = 256;
+/** Bins are quarter octaves of the squared score: all that a float32 can be. */
+const BINS = 2 ** (31 - QUARTER_OCTAVE_SHIFT);
 
 /**
  * A neuron's energy is (act_j * up_j)^2 * ||down_j||^2, the squared length of what it adds to the output. Energies add
@@ -36,8 +36,7 @@ export const keptEnergy: Statistic = {
 
   add(sums, layer, { act, up }, { spec, tokens, downNorms }) {
     const neurons = spec.intermediateSize;
-    const byOracle = energyCurve(neurons);
-    const byGate = energyCurve(neurons);
+    const [byOracle, byGate] = [energyCurve(neurons), energyCurve(neurons)];
     const norms = Float32Array.from(downNorms);
     const scores = new Float32Array(neurons);
     const energies = new Float32Array(neurons);
@@ -48,8 +47,9 @@ export const keptEnergy: Statistic = {
         scores[neuron] = score * score;
         energies[neuron] = term * term;
       }
-      byOracle.addToken(energies, energies);
-      byGate.addToken(scores, energies);
+      const total = binEnergies(energies, scores, byOracle, byGate);
+      byOracle.endToken(total);
+      byGate.endToken(total);
     }
     addToLayer(sums, 'oracle', layer, byOracle.shares, FRACTION_BITS);
     addToLayer(sums, 'gate', layer, byGate.shares, FRACTION_BITS);
@@ -67,44 +67,56 @@ export const keptEnergy: Statistic = {
   },
 };
 
-/** Sums, over tokens, the share of energy that the best neurons hold at each density, in bins that are used again. */
+/**
+ * Puts a token's energies into the bins of both rankings, in one pass: the loop waits for stores to the same bins, and
+ * two rankings have different ones. Returns the sum of the energies.
+ */
+function binEnergies(energies: Float32Array, scores: Float32Array, byOracle: Bins, byGate: Bins): number {
+  const [oracleBits, gateBits] = [bitsOf(energies), bitsOf(scores)];
+  const { counts: oracleCounts, energies: oracleEnergies } = byOracle;
+  const { counts: gateCounts, energies: gateEnergies } = byGate;
+  let total = 0;
+  for (let i = 0; i < energies.length; i++) {
+    const energy = energies[i];
+    const oracle = oracleBits[i] >> QUARTER_OCTAVE_SHIFT;
+    const gate = gateBits[i] >> QUARTER_OCTAVE_SHIFT;
+    oracleCounts[oracle] += 1;
+    oracleEnergies[oracle] += energy;
+    gateCounts[gate] += 1;
+    gateEnergies[gate] += energy;
+    total += energy;
+  }
+  return total;
+}
+
+/** By bin of the squared score, which orders the neurons and is not negative: how many there are, and their energy. */
+interface Bins {
+  readonly counts: Int32Array;
+  readonly energies: Float64Array;
+}
+
+/** Sums, over tokens, the share of energy that the best neurons hold at each density. Each token empties the bins. */
 function energyCurve(neurons: number) {
   const shares = new Float64Array(DENSITIES.length);
   const counts = new Int32Array(BINS);
-  const binEnergies = new Float64Array(BINS);
-  const addShares = (total: number): void => {
-    let bin = 0;
+  const energies = new Float64Array(BINS);
+  const endToken = (total: number): void => {
+    let bin = BINS - 1;
     let count = 0;
     let energy = 0;
     for (let d = 0; d < DENSITIES.length; d++) {
       const wanted = DENSITIES[d] * neurons;
-      while (bin < BINS - 1 && count + counts[bin] < wanted) {
+      while (bin > 0 && count + counts[bin] < wanted) {
         count += counts[bin];
-        energy += binEnergies[bin];
-        bin += 1;
+        energy += energies[bin];
+        bin -= 1;
       }
       const inside = (wanted - count) / counts[bin];
       // A token whose FFN does nothing loses nothing.
-      shares[d] += total === 0 ? 1 : (energy + inside * binEnergies[bin]) / total;
+      shares[d] += total === 0 ? 1 : (energy + inside * energies[bin]) / total;
     }
-  };
-  /** `scores` order the neurons and are not negative. */
-  const addToken = (scores: Float32Array, energies: Float32Array): void => {
     counts.fill(0);
-    binEnergies.fill(0);
-    const bits = bitsOf(scores);
-    let top = 0;
-    for (let i = 0; i < bits.length; i++) if (bits[i] > top) top = bits[i];
-    top >>= QUARTER_OCTAVE_SHIFT;
-    let total = 0;
-    for (let i = 0; i < bits.length; i++) {
-      const below = top - (bits[i] >> QUARTER_OCTAVE_SHIFT);
-      const bin = below < BINS ? below : BINS - 1;
-      counts[bin] += 1;
-      binEnergies[bin] += energies[i];
-      total += energies[i];
-    }
-    addShares(total);
+    energies.fill(0);
   };
-  return { shares, addToken };
+  return { shares, counts, energies, endToken };
 }

@@ -20,5 +20,5 @@ export const STATISTICS: readonly Statistic[] = [
   inputGrams,
 ];
 
-/** What is measured by default: all statistics whose sums fit into memory. */
-export const USUAL_STATISTICS = STATISTICS.filter(({ byLayer = false }) => !byLayer);
+/** What is measured by default. */
+export const USUAL_STATISTICS = STATISTICS.filter(({ onRequest = false }) => !onRequest);

@@ -45,7 +45,10 @@ function heldByAll(parts: readonly Part[]): readonly Statistic[] {
       throw unlike(`hold ${name}, which this version does not know`, 'Merge with the version that measured them.');
   }
   const held = STATISTICS.filter(({ name }) => parts.some(({ definitions }) => Object.hasOwn(definitions, name)));
-  for (const { name, byLayer } of held) for (const part of parts) (byLayer ? layerSumsOf : sumsOf)(part, name);
+  for (const { name, byLayer, onRequest } of held)
+    for (const part of parts)
+      if (byLayer) layerSumsOf(part, name, onRequest);
+      else sumsOf(part, name);
   return held;
 }
 

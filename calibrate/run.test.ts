@@ -23,12 +23,16 @@ describe('calibrate', () => {
     expect(statistics.sequences).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     expect(statistics.tokens).toBe(61);
     expect(statistics.texts.map(({ tokens }) => tokens)).toEqual([40, 21]);
-    // Large statistics are measured on request.
+    // Gram matrices are measured on request.
     expect(Object.keys(statistics.definitions)).toEqual(USUAL_STATISTICS.map(({ name }) => name));
-    expect(statistics.layerSums).toEqual({});
-    const counts = statistics.sums['activation-histogram'].counts.data;
-    const total = Array.from(counts).reduce((sum, count) => sum + count, 0);
-    expect(total).toBe(61 * SPEC.numHiddenLayers * SPEC.intermediateSize);
+    expect(Object.keys(statistics.layerSums)).toEqual(['activation-histogram']);
+    const histograms = statistics.layerSums['activation-histogram'] as readonly Sums[];
+    const totals = histograms
+      .slice(0, -1)
+      .map(({ counts }) => Array.from(counts.data).reduce((sum, count) => sum + count, 0));
+    expect(totals).toEqual(Array(SPEC.numHiddenLayers).fill(61 * SPEC.intermediateSize));
+    // Nothing of the head.
+    expect(histograms.at(-1)).toEqual({});
   });
 
   it('measures no more than it is asked for', async () => {
@@ -46,20 +50,30 @@ describe('calibrate', () => {
   });
 
   it('hands on the sums of large statistics a layer each, of the layers that are wanted', async () => {
-    const kept: number[] = [];
+    const kept: string[] = [];
     const keeper = {
-      wants: (layer: number) => layer !== 2,
-      keep: async (sums: Sums, layer: number) => {
-        kept.push(layer);
-        return layer === 5 ? sums : undefined;
+      wants: (layer: number, statistic: string) => statistic !== 'input-grams' || layer !== 2,
+      keep: async (sums: Sums, layer: number, statistic: string) => {
+        kept.push(`${statistic} ${layer}`);
+        return statistic !== 'input-grams' || layer === 5 ? sums : undefined;
       },
     };
     const statistics = [...USUAL_STATISTICS, inputGrams];
     const measured = await calibrate(PIECES, input, { ...options, statistics, keeper });
-    expect(kept).toEqual([0, 1, 3, 4, 5]);
-    const all = await calibrate(PIECES, input, { ...options, statistics: [inputGrams] });
-    expect(measured.layerSums['input-grams']).toEqual([all.layerSums['input-grams'][5]]);
-    expect(measured.sums).toEqual((await calibrate(PIECES, input, options)).sums);
+    expect(kept).toEqual(
+      [0, 1, 2, 3, 4, 5].flatMap((layer) => [
+        `activation-histogram ${layer}`,
+        ...(layer === 2 ? [] : [`input-grams ${layer}`]),
+      ]),
+    );
+    const [all, usual] = [
+      await calibrate(PIECES, input, { ...options, statistics: [inputGrams] }),
+      await calibrate(PIECES, input, options),
+    ];
+    const { 'input-grams': grams, ...others } = measured.layerSums;
+    expect(grams).toEqual([all.layerSums['input-grams'][5]]);
+    expect(others).toEqual(usual.layerSums);
+    expect(measured.sums).toEqual(usual.sums);
   });
 
   it('takes down norms from the columns of the weight', async () => {
@@ -269,7 +283,7 @@ function notMeasured(file: string, statistic: string) {
 describe('summarise', () => {
   it('gives every figure for every layer, and says what is doubtful', async () => {
     const [part] = await Promise.all([calibrate(PIECES, { ...input, shard: { index: 0, count: 2 } }, options)]);
-    const { layers, saturated, warnings } = summarise(part);
+    const { layers, saturated, warnings } = await summarise(part, inMemory.readSums);
     expect(layers.map(({ layer }) => layer)).toEqual([0, 1, 2, 3, 4]);
     for (const row of layers) expect(Object.values(row).every(Number.isFinite)).toBe(true);
     expect(warnings.join('\n')).toMatch(/6 of 11 sequences/);
@@ -293,7 +307,7 @@ describe('summarise', () => {
       ...part.sums.saturation,
       trace: { shape: [SPEC.numHiddenLayers, part.tokens], data: trace },
     };
-    const summary = summarise({ ...part, sums: { ...part.sums, saturation } });
+    const summary = await summarise({ ...part, sums: { ...part.sums, saturation } }, inMemory.readSums);
     expect(summary.saturated).toEqual(saturated);
     summary.layers.forEach((row, layer) => {
       for (const column of ['meanCosine', 'p05Cosine', 'medianCosine', 'p95Cosine'])
@@ -307,10 +321,10 @@ describe('summarise', () => {
 
   it('gives the figures of an older file, and names what it cannot do without', async () => {
     const whole = await calibrate(PIECES, input, options);
-    const { layers } = summarise(without(whole, 'kept-energy'));
-    const { gateEnergyAtHalf, oracleEnergyAtHalf, ...others } = summarise(whole).layers[0];
+    const { layers } = await summarise(without(whole, 'kept-energy'), inMemory.readSums);
+    const { gateEnergyAtHalf, oracleEnergyAtHalf, ...others } = (await summarise(whole, inMemory.readSums)).layers[0];
     expect(layers[0]).toEqual(others);
     const older = { ...without(whole, 'saturation'), file: 'older.json' };
-    expect(() => summarise(older)).toThrowError(expect.objectContaining(notMeasured('older.json', 'saturation')));
+    await expect(summarise(older, inMemory.readSums)).rejects.toMatchObject(notMeasured('older.json', 'saturation'));
   });
 });

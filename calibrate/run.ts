@@ -21,7 +21,17 @@ import type { TensorExpr } from '../src/core/tensor.ts';
 import { USUAL_STATISTICS } from './list.ts';
 import { type CalibrationInput, cutSequences } from './sequences.ts';
 import type { HeadContext, LayerKeeper, OpenSums, RunShape, Statistic, TapValues } from './statistic.ts';
-import { embedAll, floats, makesValue, openSquarer, partThatMakes, runLayer, type Stream, withRunner } from './walk.ts';
+import {
+  embedAll,
+  floats,
+  makesValue,
+  openSquarer,
+  partThatMakes,
+  runLayer,
+  type Stream,
+  withPositions,
+  withRunner,
+} from './walk.ts';
 
 /** What calibration gets from its caller, so that it knows no runtime and no file format. */
 export interface CalibrationOptions extends JobOptions {
@@ -96,17 +106,19 @@ interface Measured {
   readonly sums: OpenSums;
 }
 
-/** The sums of a run: those of all layers, and for the others what the keeper leaves of each layer. */
+/** The sums of a run: of all layers together, and `byLayer` what the keeper leaves of each layer. */
 function gather(statistics: readonly Statistic[], shape: RunShape, keeper = IN_MEMORY) {
   const opened = (statistic: Statistic) => ({ statistic, sums: statistic.empty(shape) });
   const whole = statistics.filter(({ byLayer = false }) => !byLayer).map(opened);
   const layerSums: Record<string, readonly LayerSums[]> = {};
   const at = async (layer: number, pass: (measured: readonly Measured[]) => Promise<void>) => {
-    const isWanted = keeper.wants?.(layer) ?? true;
-    const own = statistics.filter(({ byLayer = false }) => byLayer && isWanted).map(opened);
+    const isHead = layer === shape.spec.numHiddenLayers;
+    const own = statistics
+      .filter(({ name, byLayer = false }) => byLayer && (keeper.wants?.(layer, name) ?? true))
+      .map((statistic) => (isHead && statistic.addHead === undefined ? { statistic, sums: {} } : opened(statistic)));
     await pass([...whole, ...own]);
     for (const { statistic, sums } of own) {
-      const kept = await keeper.keep(sums, layer);
+      const kept = await keeper.keep(sums, layer, statistic.name);
       if (kept !== undefined) layerSums[statistic.name] = [...(layerSums[statistic.name] ?? []), kept];
     }
   };
@@ -125,7 +137,8 @@ async function passLayer(
   const { spec } = pieces;
   const { square, stage, signal } = options;
   throwIfAborted(signal);
-  const graph = pieces.layer(layer);
+  const longest = streams.reduce((most, { tokens }) => Math.max(most, tokens), 0);
+  const graph = withPositions(pieces.layer(layer), longest);
   const downNorms = await readDownNorms(graph, layer, spec, options);
   const taps = tapsIn(graph, layer, measured);
   await withRunner(options.openGraph, withTaps(graph, layer, taps, spec), async (runner) => {

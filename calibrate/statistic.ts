@@ -34,10 +34,10 @@ export type OpenSums = Record<string, Sums[string]>;
 
 /** For statistics `byLayer`: takes the sums of each layer when it is done. The head comes after the last layer. */
 export interface LayerKeeper {
-  /** Whether a layer is measured. If absent, all are. */
-  readonly wants?: (layer: number) => boolean;
+  /** Whether a statistic measures a layer. If absent, all measure all. */
+  readonly wants?: (layer: number, statistic: string) => boolean;
   /** What remains of the sums; undefined if they were used up. */
-  readonly keep: (sums: Sums, layer: number) => Promise<LayerSums | undefined>;
+  readonly keep: (sums: Sums, layer: number, statistic: string) => Promise<LayerSums | undefined>;
 }
 
 export interface Statistic {
@@ -47,10 +47,12 @@ export interface Statistic {
   /** The values that `add` reads. Those of `POST_NORM_TAPS` are there only if the model has them. */
   readonly taps: readonly (Tap | PostNormTap)[];
   /**
-   * Whether the sums of all layers are too large for memory. Such a statistic is measured only on request. It begins
-   * each layer, and the head, with empty sums, and hands them on when the layer is done.
+   * Whether the sums of all layers are too large for memory. Such a statistic begins each layer with empty sums, and
+   * hands them on when the layer is done. So does the head, if it is measured.
    */
   readonly byLayer?: boolean;
+  /** Whether it is measured only on request (`--with NAME`), because few need it and it costs much. */
+  readonly onRequest?: boolean;
   /** Empty sums for all layers; with `byLayer`, for one layer before its first sequence. */
   empty(shape: RunShape): OpenSums;
   /** Adds one sequence's values in one layer to `sums`, in place. */

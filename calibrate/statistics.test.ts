@@ -1,14 +1,17 @@
 /** What every statistic does, whichever it is. */
 import { describe, expect, it } from 'vitest';
 import type { PostNormTap, Tap } from '../src/core/model.ts';
-import { STATISTICS, USUAL_STATISTICS } from './list.ts';
+import { STATISTICS } from './list.ts';
 import { SPEC, seededFloats, squareOf } from './testing/double.ts';
 import { NO_TAPS } from './testing/measure.ts';
 
 const [neurons, hidden, tokens] = [3, 4, 5];
 const spec = { ...SPEC, numHiddenLayers: 2, hiddenSize: hidden, intermediateSize: neurons };
 
-describe.each(USUAL_STATISTICS)('$name', (statistic) => {
+/** Those that are not kept by layer hold the sums of all layers. */
+const OF_ALL_LAYERS = STATISTICS.filter(({ byLayer = false }) => !byLayer);
+
+describe.each(OF_ALL_LAYERS)('$name', (statistic) => {
   const widths: Partial<Record<Tap | PostNormTap, number>> = { gate: neurons, up: neurons, act: neurons, attended: 6 };
   const taps = Object.fromEntries(
     statistic.taps.map((tap, i) => [tap, seededFloats(40 + i, tokens * (widths[tap] ?? hidden))]),

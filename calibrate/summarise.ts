@@ -7,8 +7,9 @@ import {
   saturatedRegion,
   spearman,
 } from '../src/core/saturation.ts';
-import type { Statistics } from '../src/core/statistics.ts';
-import { STATISTICS } from './list.ts';
+import { layerSumsOf, type ReadSums, type Statistics, sumsOf } from '../src/core/statistics.ts';
+import { USUAL_STATISTICS } from './list.ts';
+import type { Statistic } from './statistic.ts';
 
 export interface StatisticsSummary {
   /** Figures by layer, as `{ layer: 0, meanCosine: 0.06, … }`. Names include the unit. */
@@ -21,16 +22,29 @@ export interface StatisticsSummary {
 /** FFN-SkipLLM was shown on 32 layers and more. The fewer layers there are, the more each one counts. */
 const SHALLOW_LAYERS = 24;
 
-export function summarise(statistics: Statistics): StatisticsSummary {
-  const { numHiddenLayers } = statistics.model;
-  const held = STATISTICS.filter(({ name }) => Object.hasOwn(statistics.sums, name));
-  const layers = Array.from({ length: numHiddenLayers }, (_, layer) =>
-    Object.assign({ layer }, ...held.map(({ name, finish }) => finish(statistics.sums[name], layer))),
-  );
+/** Figures of the usual statistics. Throws as `readSums` does. */
+export async function summarise(statistics: Statistics, readSums: ReadSums): Promise<StatisticsSummary> {
+  const held = USUAL_STATISTICS.filter(({ name }) => Object.hasOwn(statistics.definitions, name));
+  const layers: StatisticsSummary['layers'][number][] = [];
+  for (let layer = 0; layer < statistics.model.numHiddenLayers; layer++) {
+    const row = { layer };
+    for (const statistic of held) Object.assign(row, await figuresOf(statistic, statistics, layer, readSums));
+    layers.push(row);
+  }
   const cosines = meanCosines(readTrace(statistics));
   const region = saturatedRegion(cosines);
   const rank = spearman(cosines.slice(region.start, region.end)) ?? null;
   return { layers, saturated: { ...region, spearman: rank }, warnings: warningsOf(statistics, region, rank) };
+}
+
+/** Of sums that are kept by layer, only this layer's are read. */
+async function figuresOf(
+  { name, byLayer, finish }: Statistic,
+  statistics: Statistics,
+  layer: number,
+  readSums: ReadSums,
+): Promise<Readonly<Record<string, number>>> {
+  return finish(byLayer ? await readSums(layerSumsOf(statistics, name)[layer]) : sumsOf(statistics, name), layer);
 }
 
 function warningsOf(statistics: Statistics, region: Region, rank: number | null): string[] {

@@ -4,7 +4,8 @@ import { attr, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { EMBEDDING_WEIGHT, hiddenName, type ModelPieces, type ModelSpec } from '../src/core/model.ts';
 import type { OpenGraph, Runner, RuntimeTensor } from '../src/core/runner.ts';
-import { selectRows } from '../src/core/tensor.ts';
+import { selectRows, type TensorExpr } from '../src/core/tensor.ts';
+import { bitsOf, EXPONENT_MASK } from './float-bins.ts';
 import type { Sequence } from './sequences.ts';
 import type { HeadContext } from './statistic.ts';
 
@@ -60,6 +61,19 @@ function withEmbeddings(graph: Graph, tokens: readonly number[]): Graph {
   };
 }
 
+/**
+ * The graph with the rows of its rotary tables that these positions need. Computing tables for a long context can take
+ * longer than the layer takes to run, and every layer has its own.
+ */
+export function withPositions(graph: Graph, positions: number): Graph {
+  const shortened = (data: TensorExpr): TensorExpr => {
+    if (data.kind !== 'waves') return data;
+    const [rows, columns] = data.shape;
+    return { ...data, shape: [Math.min(rows, positions), columns] };
+  };
+  return { ...graph, initializers: graph.initializers.map(({ name, data }) => ({ name, data: shortened(data) })) };
+}
+
 /** Runs one sequence through one layer, advances its residual stream and returns the values called `wanted`. */
 export async function runLayer(
   runner: Runner,
@@ -84,11 +98,18 @@ export async function runLayer(
   const next = hiddenName(layer + 1);
   const outputs = await runner.run(feeds, [next, ...wanted]);
   stream.hidden = need(outputs, next, layer);
-  if (!floats(stream.hidden, next).every(Number.isFinite))
+  if (!areFinite(floats(stream.hidden, next)))
     throw new LacunaError('non-finite', `Layer ${layer} gives NaN or infinity in ${next}`, {
       hint: 'Check the checkpoint: lacuna inspect names tensors that are not finite.',
     });
   return Object.fromEntries(wanted.map((name) => [name, floats(need(outputs, name, layer), name)]));
+}
+
+/** NaN and infinity have all bits of the exponent. */
+function areFinite(values: Float32Array): boolean {
+  const bits = bitsOf(values);
+  for (let i = 0; i < bits.length; i++) if ((bits[i] & EXPONENT_MASK) === EXPONENT_MASK) return false;
+  return true;
 }
 
 function need(tensors: Readonly<Record<string, RuntimeTensor>>, name: string, layer: number): RuntimeTensor {

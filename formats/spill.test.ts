@@ -21,7 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** One statistic that is kept a layer each, so that its sums can be counted, and all that are not. */
+/** All statistics: those that are kept by layer, and those that are not. */
 const MEASURED = [...USUAL_STATISTICS, inputGrams];
 
 const measure = (keep: Spill, shard = { index: 0, count: 1 }) =>
@@ -33,7 +33,10 @@ const measure = (keep: Spill, shard = { index: 0, count: 1 }) =>
 
 /** The number of layers with sums in the file. */
 const spilled = ({ layerSums }: Statistics) =>
-  layerSums['input-grams'].flatMap((sums) => Object.values(sums)).filter((sum) => !('data' in sum)).length;
+  Object.values(layerSums)
+    .flat()
+    .flatMap((sums) => Object.values(sums))
+    .filter((sum) => !('data' in sum)).length;
 
 const tensorsOf = (name: string) => sha256File(join(folder, `${name}.safetensors`));
 
@@ -43,16 +46,20 @@ const measureInto = (name: string, room: number, shard?: { index: number; count:
     join(folder, `${name}.json`),
     async (keep) => {
       const statistics = await measure(keep, shard);
-      await writeStatistics(statistics, join(folder, `${name}.json`), summarise(statistics));
+      await writeStatistics(statistics, join(folder, `${name}.json`), await summarise(statistics, readSums));
       return spilled(statistics);
     },
     room,
   );
 
-// A layer has three matrices of 6 x 6 and one of 10 x 10, the head one of 6 x 6. Of each, the triangle in two parts.
+// A layer has three matrices of 6 x 6 and one of 10 x 10, the head one of 6 x 6. Of each, the triangle in two parts. A
+// layer also has 10 histograms of 114 bins, and the 113 edges of these.
+const GRAMS = 8 * 2 * (3 * 21 + 55);
+const HISTOGRAMS = 4 * 10 * 114 + 8 * 113;
+const SUMS = 5 * (4 + 2) + 1;
 it.each([
-  [0, 21],
-  [8 * 2 * (3 * 21 + 55), 17],
+  [0, SUMS],
+  [GRAMS + HISTOGRAMS, SUMS - 6],
   [1 << 20, 0],
 ])('with room for %d bytes, %d sums lie in a file, and what is written is the same', async (room, wanted) => {
   await measureInto('whole', 1 << 20);
@@ -65,14 +72,14 @@ it('shards that lie in files merge to the whole, through a file', async () => {
   const names = ['shard-0', 'shard-1', 'shard-2'];
   for (const [index, name] of names.entries()) await measureInto(name, 0, { index, count: 3 });
   const parts = await Promise.all(names.toReversed().map((name) => readStatistics(join(folder, `${name}.json`))));
-  expect(parts.map(spilled)).toEqual([21, 21, 21]);
+  expect(parts.map(spilled)).toEqual([SUMS, SUMS, SUMS]);
   const merged = join(folder, 'merged.json');
   await withSpill(
     merged,
     async (keep) => {
       const statistics = await mergeStatistics(parts, { readSums, keep });
-      expect(spilled(statistics)).toBe(21);
-      await writeStatistics(statistics, merged, summarise(statistics));
+      expect(spilled(statistics)).toBe(SUMS);
+      await writeStatistics(statistics, merged, await summarise(statistics, readSums));
     },
     0,
   );

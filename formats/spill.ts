@@ -8,8 +8,8 @@ import { createBeside, removeAbandoned } from './beside.ts';
 import { writeAll } from './files.ts';
 import { sumTensor } from './statistics.ts';
 
-/** Bytes of sums that stay in memory: a small part of what measuring them takes. */
-const HELD_BYTES = 256 << 20;
+/** Bytes of sums that stay in memory. Those of a small model need no file. */
+const HELD_BYTES = 64 << 20;
 
 /** Keeps sums in memory while there is room, and puts further ones into the file. */
 export type Spill = (sums: Sums) => Promise<LayerSums>;

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { calibrate, summarise } from '../calibrate/index.ts';
 import { openDouble, PIECES, readFloats } from '../calibrate/testing/double.ts';
-import type { Statistics } from '../src/core/statistics.ts';
+import type { Statistics, Sums } from '../src/core/statistics.ts';
 import { float32Tensor, type TensorExpr } from '../src/core/tensor.ts';
 import { sha256File } from './files.ts';
 import { readSafetensors, writeSafetensors } from './safetensors/index.ts';
-import { readStatistics, writeStatistics } from './statistics.ts';
+import { readStatistics, readSums, writeStatistics } from './statistics.ts';
 
 const TEXTS = [{ name: 'a', sha256: 'a'.repeat(64), tokens: [1, 2, 3, 4, 5, 6, 7] }];
 
@@ -27,12 +27,53 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-const write = (changed: Statistics = statistics) => writeStatistics(changed, path, summarise(statistics));
+const write = async (changed: Statistics = statistics) =>
+  writeStatistics(changed, path, await summarise(statistics, readSums));
+
+/** What the file holds, with all sums in memory. */
+async function readWhole(): Promise<Statistics> {
+  const read = await readStatistics(path);
+  const layerSums: Record<string, Sums[]> = {};
+  for (const [name, layers] of Object.entries(read.layerSums))
+    layerSums[name] = await Promise.all(layers.map((sums) => readSums(sums)));
+  return { ...read, layerSums };
+}
+
+/** As earlier versions had them: activation histograms of all layers were one tensor. */
+function asBefore({ sums, layerSums, ...facts }: Statistics): Statistics {
+  const { 'activation-histogram': layers, ...others } = layerSums;
+  const histograms = layers.slice(0, -1) as readonly Sums[];
+  const [{ counts, edges }] = histograms;
+  const all = Uint32Array.from(histograms.flatMap((one) => [...one.counts.data]));
+  const whole = { counts: { shape: [histograms.length, ...counts.shape], data: all }, edges };
+  return { ...facts, sums: { ...sums, 'activation-histogram': whole }, layerSums: others };
+}
 
 describe('statistics files', () => {
   it('give back what was written, bit for bit', async () => {
     await write();
-    expect(await readStatistics(path)).toEqual({ ...statistics, file: path });
+    expect(await readWhole()).toEqual({ ...statistics, file: path });
+  });
+
+  it('of earlier versions had the histograms of all layers in one tensor, and are read like others', async () => {
+    await writeStatistics(asBefore(statistics), path, {});
+    const names = [...(await readSafetensors(path.replace('.json', '.safetensors'))).tensors.keys()];
+    expect(names).toContain('activation-histogram/counts');
+    expect(await readWhole()).toEqual({ ...statistics, file: path });
+  });
+
+  it('are refused where these are not of the layers of the model', async () => {
+    const { sums, ...facts } = asBefore(statistics);
+    const { counts, edges } = sums['activation-histogram'];
+    const flat = { shape: [counts.data.length], data: counts.data };
+    for (const histogram of [{ edges }, { edges, counts: flat }] as readonly Sums[]) {
+      await writeStatistics({ ...facts, sums: { ...sums, 'activation-histogram': histogram } }, path, {});
+      await expect(readStatistics(path)).rejects.toMatchObject({
+        code: 'bad-file',
+        message: `${path}: the activation histograms are not those of 5 layers`,
+        hint: expect.stringContaining('lacuna calibrate'),
+      });
+    }
   });
 
   it('are named by the hash that is returned, the same for the same statistics', async () => {

@@ -1,6 +1,6 @@
 /** statistics.json and its tensors: what calibration measured, with its definitions and a summary to read. */
 import * as z from 'zod';
-import { elementCount } from '../src/core/dtype.ts';
+import { byteLength, elementCount } from '../src/core/dtype.ts';
 import { LacunaError } from '../src/core/errors.ts';
 import { modelIdentitySchema } from '../src/core/model.ts';
 import {
@@ -97,7 +97,31 @@ export async function openStatistics(jsonPath: string): Promise<Statistics<Layer
     (statistic) => !Object.hasOwn(sums, statistic) && !Object.hasOwn(layerSums, statistic),
   );
   if (missing !== undefined) throw new LacunaError('bad-file', `${jsonPath}: no tensor of the statistic "${missing}"`);
-  return { ...facts, file: jsonPath, sums, layerSums };
+  const { [ONCE_WHOLE]: histograms, ...whole } = sums;
+  if (histograms !== undefined)
+    layerSums[ONCE_WHOLE] = splitHistograms(histograms, facts.model.numHiddenLayers, jsonPath);
+  return { ...facts, file: jsonPath, sums: whole, layerSums };
+}
+
+/** The statistic that earlier versions did not keep by layer. */
+const ONCE_WHOLE = 'activation-histogram';
+
+/** Its sums by layer: the counts of all layers were one tensor [layers, neurons, bins], beside the edges of the bins. */
+function splitHistograms(
+  { counts, ...constants }: Readonly<Record<string, FileTensor>>,
+  layers: number,
+  jsonPath: string,
+): Record<string, FileTensor>[] {
+  if (counts?.shape[0] !== layers)
+    throw new LacunaError('bad-file', `${jsonPath}: the activation histograms are not those of ${layers} layers`, {
+      hint: 'Measure again with lacuna calibrate of this version.',
+    });
+  const shape = counts.shape.slice(1);
+  const bytes = byteLength(counts.dtype, shape);
+  const ofLayers = Array.from({ length: layers }, (_, layer) => {
+    return { ...constants, counts: { ...counts, shape, byteOffset: counts.byteOffset + layer * bytes } };
+  });
+  return [...ofLayers, {}];
 }
 
 function sumEntries(place: string, sums: LayerSums): { name: string; data: TensorExpr }[] {

@@ -7,6 +7,7 @@ import { USUAL_STATISTICS } from '../calibrate/index.ts';
 import { writeStatistics } from '../formats/statistics.ts';
 import { LACUNA_VERSION } from '../src/core/manifest.ts';
 import type { ModelSpec } from '../src/core/model.ts';
+import type { Sums } from '../src/core/statistics.ts';
 import { required } from './real/real-model.ts';
 import { type Slurm, startSlurm } from './slurm.ts';
 import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
@@ -217,23 +218,27 @@ describe('calibrate.yaml', () => {
   });
 });
 
-/** Shards of a model with one wide layer, whose sums are zeros: they have the size of real ones. */
-async function writeWideShards(output: string, count: number, neurons: number): Promise<readonly string[]> {
+/** Shards of a model with wide layers, whose sums are zeros: they have the size of real ones. */
+async function writeWideShards(output: string, count: number, layers: number): Promise<readonly string[]> {
   const model = {
     modelType: 'llama',
     fingerprint: 'wide',
-    numHiddenLayers: 1,
+    numHiddenLayers: layers,
     hiddenSize: 8,
-    intermediateSize: neurons,
+    intermediateSize: 50_000,
   };
   const spec = { ...model, numAttentionHeads: 1, headDim: 8 } as unknown as ModelSpec;
   const definitions = Object.fromEntries(USUAL_STATISTICS.map(({ name, definition }) => [name, definition]));
-  const facts = { model, texts: [], sequenceLength: 2, plannedSequences: count, tokens: 2, definitions, layerSums: {} };
+  const facts = { model, texts: [], sequenceLength: 2, plannedSequences: count, tokens: 2, definitions };
   const files = Array.from({ length: count }, (_, index) => fileOf(output, index, count));
   for (const [index, file] of files.entries()) {
     const shape = { spec, tokens: 2, sequences: [{ index, tokens: 2 }] };
-    const sums = Object.fromEntries(USUAL_STATISTICS.map(({ name, empty }) => [name, empty(shape)]));
-    await writeStatistics({ ...facts, sequences: [index], sums }, file, {});
+    const sums: Record<string, Sums> = {};
+    const layerSums: Record<string, Sums[]> = {};
+    for (const { name, byLayer, empty } of USUAL_STATISTICS)
+      if (byLayer) layerSums[name] = [...Array<Sums>(layers).fill(empty(shape)), {}];
+      else sums[name] = empty(shape);
+    await writeStatistics({ ...facts, sequences: [index], sums, layerSums }, file, {});
   }
   return files;
 }
@@ -242,23 +247,39 @@ async function writeWideShards(output: string, count: number, neurons: number): 
 const PRINT_PEAK = `data:text/javascript,import { readFileSync } from 'node:fs';
   process.on('exit', () => console.error(/VmHWM:.*/.exec(readFileSync('/proc/self/status', 'utf8'))[0]))`;
 
+/** The most memory of a command, in bytes. */
+function peakOf(...args: readonly string[]): number {
+  const { code, stderr } = run([process.execPath, '--import', PRINT_PEAK, join(root, 'bin/lacuna.js'), ...args], {});
+  expect(code).toBe(0);
+  return Number(/VmHWM:\s+(\d+) kB/.exec(stderr)?.[1]) * 1024;
+}
+
 describe.runIf(required)('a merge', { timeout: 60_000 }, () => {
   it('takes the memory of a few shards, however many there are', async () => {
     const output = outputOf('wide');
-    const files = await writeWideShards(output, 16, 50_000);
-    const peak = (shards: readonly string[]) => {
-      const args = ['calibrate', 'merge', ...shards, '-o', join(output, `of-${shards.length}.json`), '--quiet'];
-      const { code, stderr } = run(
-        [process.execPath, '--import', PRINT_PEAK, join(root, 'bin/lacuna.js'), ...args],
-        {},
-      );
-      expect(code).toBe(0);
-      return Number(/VmHWM:\s+(\d+) kB/.exec(stderr)?.[1]) * 1024;
-    };
+    const files = await writeWideShards(output, 16, 1);
+    const peak = (shards: readonly string[]) =>
+      peakOf('calibrate', 'merge', ...shards, '-o', join(output, `of-${shards.length}.json`), '--quiet');
     const shard = statSync(tensorsOf(files[0])).size;
     // With all shards in memory, it would be the size of the 14 that the smaller merge does not read. Node collects what
     // was merged when some 64 MB of it have gathered, which are three shards.
     expect((peak(files) - peak(files.slice(0, 2))) / shard).toBeLessThan(7);
+  });
+
+  it('takes the memory of one layer, however many there are, and so does whoever reads the result', async () => {
+    const taken = async (layers: number) => {
+      const output = outputOf(`layers-${layers}`);
+      const files = await writeWideShards(output, 2, layers);
+      const merged = join(output, 'statistics.json');
+      const merging = peakOf('calibrate', 'merge', ...files, '-o', merged, '--quiet');
+      return { size: statSync(tensorsOf(merged)).size, peaks: [merging, peakOf('inspect', merged)] };
+    };
+    const [many, one] = [await taken(16), await taken(1)];
+    // With all layers in memory, it would be the size of the 15 more. Merging keeps 64 MiB in memory, and Node collects
+    // what was read when some 64 MB of it have gathered: each less than a quarter of these 15.
+    many.peaks.forEach((peak, i) => {
+      expect(peak - one.peaks[i]).toBeLessThan((many.size - one.size) / 2);
+    });
   });
 });
 

@@ -48,7 +48,7 @@ export interface Statistics<S extends LayerSums = Sums> {
   readonly definitions: Readonly<Record<string, string>>;
   /** Statistic name -> its sums, each with a leading axis of layers. */
   readonly sums: Readonly<Record<string, S>>;
-  /** The same for statistics that are too large for memory: one entry for each layer, then the head's. */
+  /** The same for statistics that are kept by layer: one entry for each layer, then the head's. */
   readonly layerSums: Readonly<Record<string, readonly LayerSums[]>>;
 }
 
@@ -58,19 +58,31 @@ export interface Statistics<S extends LayerSums = Sums> {
  * @throws LacunaError `bad-file` for a statistic that was not measured, with the command that measures it.
  */
 export function sumsOf<S extends LayerSums>({ sums, file }: Statistics<S>, statistic: string): S {
-  return held(sums, statistic, file, '');
+  return held(sums, statistic, file, false);
 }
 
-/** The same for a statistic that is kept layer by layer and measured only on request. */
+/** The same for a statistic that is kept by layer. `isOnRequest`: whether only `--with` measures it. */
 export function layerSumsOf(
   { layerSums, file }: Pick<Statistics, 'layerSums' | 'file'>,
   statistic: string,
+  isOnRequest = false,
 ): readonly LayerSums[] {
-  return held(layerSums, statistic, file, ` --with ${statistic}`);
+  return held(layerSums, statistic, file, isOnRequest);
 }
 
-function held<T>(sums: Readonly<Record<string, T>>, statistic: string, file: string | undefined, option: string): T {
+/** Throws as these two do, wherever the sums are kept. */
+export function checkMeasured({ sums, layerSums, file }: Statistics, statistic: string, isOnRequest = false): void {
+  held<unknown>({ ...sums, ...layerSums }, statistic, file, isOnRequest);
+}
+
+function held<T>(
+  sums: Readonly<Record<string, T>>,
+  statistic: string,
+  file: string | undefined,
+  isOnRequest: boolean,
+): T {
   if (Object.hasOwn(sums, statistic)) return sums[statistic];
+  const option = isOnRequest ? ` --with ${statistic}` : '';
   throw new LacunaError('bad-file', `${file ?? 'The statistics'}: the statistic "${statistic}" was not measured`, {
     hint: `Calibrate again to get it: lacuna calibrate CHECKPOINT -o ${file ?? 'statistics.json'}${option} --force`,
   });

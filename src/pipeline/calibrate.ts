@@ -12,7 +12,7 @@ import {
   USUAL_STATISTICS,
 } from '../../calibrate/index.ts';
 import { encodeModel } from '../../formats/onnx/index.ts';
-import { withSpill } from '../../formats/spill.ts';
+import { type Spill, withSpill } from '../../formats/spill.ts';
 import { openStatistics, readSums, writeStatistics } from '../../formats/statistics.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
@@ -45,7 +45,7 @@ const MEASURED = {
 export interface MeasureOptions extends JobOptions, Given<typeof MEASURED> {}
 
 /** Names of the statistics that are measured only on request. */
-export const FURTHER_STATISTICS = STATISTICS.filter(({ byLayer }) => byLayer).map(({ name }) => name);
+export const FURTHER_STATISTICS = STATISTICS.filter(({ onRequest }) => onRequest).map(({ name }) => name);
 
 export const calibrateOptions = optionsOf(
   {
@@ -82,11 +82,9 @@ export const calibrate = door('calibrate', calibrateOptions, calibrateChecked);
 export async function calibrateChecked(options: CalibrateOptions): Promise<CalibrateResult> {
   await checkJsonOutput(options);
   const opened = await openPieces(options.checkpoint, options);
-  const { with: further = [], output } = options;
+  const { with: further = [] } = options;
   const statistics = STATISTICS.filter((one) => USUAL_STATISTICS.includes(one) || further.includes(one.name));
-  return withSpill(output, async (keep) =>
-    saveStatistics(await measureOn(opened, options, { statistics, keeper: { keep } }), options),
-  );
+  return saveStatistics(options, (keep) => measureOn(opened, options, { statistics, keeper: { keep } }));
 }
 
 /** What is measured, and who takes the sums of single layers. */
@@ -137,17 +135,18 @@ export interface MergeOptions extends z.infer<typeof mergeOptions> {}
 export const mergeCalibrations = door('mergeCalibrations', mergeOptions, async (options: MergeOptions) => {
   await checkJsonOutput(options);
   const parts = await Promise.all(options.inputs.map(openStatistics));
-  return withSpill(options.output, async (keep) =>
-    saveStatistics(await mergeStatistics(parts, { readSums, keep }), options),
-  );
+  return saveStatistics(options, (keep) => mergeStatistics(parts, { readSums, keep }));
 });
 
-/** Writes statistics with their summary. */
-export async function saveStatistics(
-  statistics: Statistics,
+/** Writes what `measure` makes, with a summary. Sums of layers may be spilled until then. */
+export function saveStatistics(
   { output, force }: OutputOptions,
+  measure: (spill: Spill) => Promise<Statistics>,
 ): Promise<CalibrateResult> {
-  const summary = summarise(statistics);
-  await writeJsonOutput({ output, force }, () => writeStatistics(statistics, output, summary));
-  return { output, tokens: statistics.tokens, summary };
+  return withSpill(output, async (spill) => {
+    const statistics = await measure(spill);
+    const summary = await summarise(statistics, readSums);
+    await writeJsonOutput({ output, force }, () => writeStatistics(statistics, output, summary));
+    return { output, tokens: statistics.tokens, summary };
+  });
 }

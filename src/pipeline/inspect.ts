@@ -7,7 +7,7 @@ import type { ModelLayout } from '../../converters/index.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { ADAPTER_CONFIG, type AdapterSummary, summariseAdapter } from '../../formats/lora/index.ts';
 import { readOnnx } from '../../formats/onnx/index.ts';
-import { readStatistics, STATISTICS_FORMAT } from '../../formats/statistics.ts';
+import { readStatistics, readSums, STATISTICS_FORMAT } from '../../formats/statistics.ts';
 import { LacunaError } from '../core/errors.ts';
 import { MANIFEST_FORMAT, type Manifest, type ManifestModel } from '../core/manifest.ts';
 import { checkArgument, optionsOf, path as pathSchema } from '../core/options.ts';
@@ -111,7 +111,7 @@ async function inspectJson(path: string, dtype?: string): Promise<Found> {
   if (format === STATISTICS_FORMAT) {
     const statistics = await readStatistics(path);
     const { model, texts } = statistics;
-    return { kind: 'statistics', path, model, texts, summary: summarise(statistics) };
+    return { kind: 'statistics', path, model, texts, summary: await summarise(statistics, readSums) };
   }
   if (format === MANIFEST_FORMAT) return inspectFolder(dirname(path), dtype);
   throw new LacunaError('bad-file', `${path} is neither statistics nor a plan`, {

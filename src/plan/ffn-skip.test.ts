@@ -295,7 +295,8 @@ describe('retune of ffn-skip', () => {
     };
     const before = Math.abs(realise() - 0.2);
     expect(before).toBeGreaterThan(0.02);
-    for (let i = 0; i < 4; i++) plan = retune(plan, tensors, statistics, { kind: 'skipped-blocks', share: realise() });
+    for (let i = 0; i < 4; i++)
+      plan = await retune(plan, tensors, statistics, { kind: 'skipped-blocks', share: realise() }, noSums);
     expect(Math.abs(realise() - 0.2)).toBeLessThan(0.01);
     expect(plan.target.value).toBe(0.2);
   });
@@ -307,9 +308,9 @@ describe('retune of ffn-skip', () => {
     const statistics = madeUp();
     const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip', ...BORDERS }, '', noSums);
     const edited = { ...plan, blocks: plan.blocks.map((block, i) => ({ ...block, skip: skipOf(i) })) };
-    expect(() => retune(edited, tensors, statistics, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
-      expect.objectContaining({ code: 'unsupported' }),
-    );
+    await expect(
+      retune(edited, tensors, statistics, { kind: 'skipped-blocks', share: 0.1 }, noSums),
+    ).rejects.toThrowError(expect.objectContaining({ code: 'unsupported' }));
   });
 
   it('refuses a plan without a rule or without blocks', async () => {
@@ -319,9 +320,9 @@ describe('retune of ffn-skip', () => {
       { ...plan, skipping: null },
       { ...plan, blocks: [] },
     ])
-      expect(() => retune(edited, tensors, statistics, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
-        expect.objectContaining({ code: 'mismatch' }),
-      );
+      await expect(
+        retune(edited, tensors, statistics, { kind: 'skipped-blocks', share: 0.1 }, noSums),
+      ).rejects.toThrowError(expect.objectContaining({ code: 'mismatch' }));
   });
 
   it('leaves a plan as it is when the target was met', async () => {
@@ -332,21 +333,21 @@ describe('retune of ffn-skip', () => {
       '',
       noSums,
     );
-    expect(retune(plan, tensors, statistics, { kind: 'skipped-blocks', share: 0.2 })).toEqual(plan);
+    expect(await retune(plan, tensors, statistics, { kind: 'skipped-blocks', share: 0.2 }, noSums)).toEqual(plan);
   });
 
   it('refuses what does not belong together', async () => {
     const statistics = madeUp();
     const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip', ...BORDERS }, '', noSums);
-    expect(() => retune(plan, tensors, statistics, { kind: 'density', byBlock: {} })).toThrowError(
+    await expect(retune(plan, tensors, statistics, { kind: 'density', byBlock: {} }, noSums)).rejects.toThrowError(
       expect.objectContaining({ code: 'mismatch' }),
     );
     const edited = { ...plan, blocks: plan.blocks.filter((_, i) => i !== 2) };
-    expect(() => retune(edited, tensors, statistics, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
-      expect.objectContaining({ code: 'unsupported' }),
-    );
+    await expect(
+      retune(edited, tensors, statistics, { kind: 'skipped-blocks', share: 0.1 }, noSums),
+    ).rejects.toThrowError(expect.objectContaining({ code: 'unsupported' }));
     const other = { ...statistics, model: { ...statistics.model, fingerprint: 'other' } };
-    expect(() => retune(plan, tensors, other, { kind: 'skipped-blocks', share: 0.1 })).toThrowError(
+    await expect(retune(plan, tensors, other, { kind: 'skipped-blocks', share: 0.1 }, noSums)).rejects.toThrowError(
       expect.objectContaining({ code: 'mismatch' }),
     );
   });

@@ -103,9 +103,9 @@ export function choosesNeurons(options: PlanOptions): boolean {
   return measureOf(options) !== undefined;
 }
 
-/** Names of the statistics, kept a layer each, that a plan of these options is made from. */
-export function layerStatisticsOf({ preset }: PlanOptions): readonly string[] {
-  return presetNamed(preset).layerStatistics ?? [];
+/** Names of the statistics, measured only on request, that a plan of these options is made from. */
+export function furtherStatisticsOf({ preset }: PlanOptions): readonly string[] {
+  return presetNamed(preset).furtherStatistics ?? [];
 }
 
 /** What is wrong with the preset that a plan names; undefined where it is one of ours and aims at what the plan does. */
@@ -160,15 +160,16 @@ export async function makePlan(
  * Corrects a plan's thresholds by what was realised; repeatable until it holds. Throws `mismatch` when what was
  * measured is not what the plan aims at, or of another model; `unsupported` for a plan whose preset there is not.
  */
-export function retune(
+export async function retune(
   plan: AimedPlan,
   tensors: PlanTensors,
   statistics: Statistics,
   realised: Realised,
+  readSums: ReadSums,
   costs: HostCosts = DEFAULT_COSTS[plan.host.kind],
-): AimedPlan {
+): Promise<AimedPlan> {
   checkRetune(plan, statistics, realised);
   const preset = presetNamed(plan.preset);
-  const blocks = preset.retune(plan, tensors, statistics, realised);
+  const blocks = await preset.retune(plan, tensors, statistics, realised, readSums);
   return { ...plan, blocks: withTimes(blocks, plan.host, plan.model, costs) };
 }

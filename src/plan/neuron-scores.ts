@@ -1,7 +1,7 @@
 /** What the `top-k` preset chooses neurons by, as statistics know it: an entry for each score. */
 import type { MeasureName } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
-import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
+import { type ReadSums, type Statistics, sumData, sumsOf } from '../core/statistics.ts';
 import { bestCut, type CountedCut, type Kept, lossAt, readScoreCurves } from './product-scores.ts';
 import { readScoreTail, type ScoreTail } from './score-tail.ts';
 
@@ -23,7 +23,8 @@ export interface NeuronScores {
     layer: number,
     cut: CountedCut,
     weights: Float32Array,
-  ) => ScoreTail | undefined;
+    readSums: ReadSums,
+  ) => Promise<ScoreTail | undefined>;
   /** What a plan says of a layer that keeps that, beside its density. */
   readonly remark: (statistics: Statistics, layer: number, kept: Kept) => string;
 }
@@ -39,8 +40,8 @@ export const NEURON_SCORES: readonly NeuronScores[] = [
       return Float32Array.from(downNorm, (norm, neuron) => (upAbs[neuron] / tokens) * norm);
     },
     cutFor: () => 'absolute',
-    tail: (statistics, layer, cut, weights) =>
-      cut === 'absolute' ? readScoreTail(statistics, layer, weights) : undefined,
+    tail: async (statistics, layer, cut, weights, readSums) =>
+      cut === 'absolute' ? readScoreTail(statistics, layer, weights, readSums) : undefined,
     remark: () => '',
   },
   {
@@ -56,7 +57,7 @@ export const NEURON_SCORES: readonly NeuronScores[] = [
         density,
       );
     },
-    tail: (statistics, layer, cut) => curveOf(statistics, layer, cut).tail,
+    tail: async (statistics, layer, cut) => curveOf(statistics, layer, cut).tail,
     remark: (statistics, layer, { cut, density }) => {
       const loss = lossAt(curveOf(statistics, layer, cut), density);
       return `, and what is left out is ${(100 * loss).toFixed(3)} % of the stream's squared length`;

@@ -12,7 +12,7 @@ import {
   prefillSchema,
   type Target,
 } from '../core/plan.ts';
-import { layerSumsOf, type ReadSums, type Statistics, sumsOf } from '../core/statistics.ts';
+import { checkMeasured, type ReadSums, type Statistics } from '../core/statistics.ts';
 import type { Realised, TargetKind } from '../core/target.ts';
 import type { ModelShape } from './host.ts';
 
@@ -48,10 +48,10 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
   extends PresetWords {
   readonly name: Name;
   readonly options: Options;
-  /** Names of the statistics that `plan` and `retune` read. */
+  /** Names of the statistics that `plan` and `retune` read, of those that are always measured. */
   readonly statistics: (options: z.input<z.ZodObject<Options>>) => readonly string[];
-  /** Names of those that are kept a layer each, which `plan` reads by `readSums`. `build` measures them too; none when absent. */
-  readonly layerStatistics?: readonly string[];
+  /** Of those that are measured only on request. `build` measures them too; none when absent. */
+  readonly furtherStatistics?: readonly string[];
   /** What blocks choose neurons by, so that `down` is read along both of its axes; absent where they compute all. */
   readonly measureOf?: (options: z.input<z.ZodObject<Options>>) => MeasureName;
   /** Throws `usage` for a target that pays for no block of this size on the host; absent where only a plan can tell. */
@@ -68,7 +68,13 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
     readSums: ReadSums,
   ): PresetPlan | Promise<PresetPlan>;
   /** The plan's blocks, corrected. `realised` is of the kind of the plan's target: the caller checks it. */
-  retune(plan: AimedPlan, tensors: PlanTensors, statistics: Statistics, realised: Realised): Plan['blocks'];
+  retune(
+    plan: AimedPlan,
+    tensors: PlanTensors,
+    statistics: Statistics,
+    realised: Realised,
+    readSums: ReadSums,
+  ): Plan['blocks'] | Promise<Plan['blocks']>;
 }
 
 /** The preset as it is, its name and its options as types. */
@@ -102,10 +108,10 @@ export function checkRetune(plan: AimedPlan, statistics: Statistics, realised: R
 
 /** Throws `bad-file` when statistics lack one that the preset reads: an older version measured fewer. */
 export function checkStatistics(
-  { statistics: wanted, layerStatistics = [] }: Preset,
+  { statistics: usual, furtherStatistics = [] }: Preset,
   options: z.input<z.ZodObject<PresetOptions>>,
   statistics: Statistics,
 ): void {
-  for (const name of wanted(options)) sumsOf(statistics, name);
-  for (const name of layerStatistics) layerSumsOf(statistics, name);
+  for (const name of usual(options)) checkMeasured(statistics, name);
+  for (const name of furtherStatistics) checkMeasured(statistics, name, true);
 }

@@ -133,13 +133,13 @@ describe('neurons chosen by their products', () => {
       kind: 'density' as const,
       byBlock: Object.fromEntries(made.plan.blocks.map(({ block }) => [block, density])),
     });
-    const corrected = retune(made.plan, made.tensors, STATISTICS, of(0.45));
+    const corrected = await retune(made.plan, made.tensors, STATISTICS, of(0.45), noSums);
     corrected.blocks.forEach(({ choice, expected }) => {
       expect(choice?.cut.kind).toBe('mean');
       expect(expected.density).toBeCloseTo(0.55, 4);
     });
     const small = await planOf(0.004);
-    const same = retune(small.plan, small.tensors, STATISTICS, of(0.004));
+    const same = await retune(small.plan, small.tensors, STATISTICS, of(0.004), noSums);
     same.blocks.forEach(({ expected }) => {
       expect(expected.density).toBeCloseTo(0.004, 5);
     });

@@ -1,6 +1,6 @@
 /** Which share of a layer's neurons scores at least a threshold, from its neurons' histograms; and the way back. */
 import { LacunaError } from '../core/errors.ts';
-import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
+import { layerSumsOf, type ReadSums, type Statistics, type Sums, sumData } from '../core/statistics.ts';
 
 /** One layer's |act_j| histograms, summed from the top, with the weights that make scores of them. */
 export interface ScoreTail {
@@ -14,16 +14,24 @@ export interface ScoreTail {
   readonly weights: Float32Array;
 }
 
-/** Reads a layer's histograms; throws `bad-file` when they do not fit the model. */
-export function readScoreTail(statistics: Statistics, layer: number, weights: Float32Array): ScoreTail {
-  const { numHiddenLayers: layers, intermediateSize: neurons } = statistics.model;
-  const sums = sumsOf(statistics, 'activation-histogram');
+/** Reads a layer's histograms, and no other's; throws `bad-file` when they do not fit the weights. */
+export async function readScoreTail(
+  statistics: Statistics,
+  layer: number,
+  weights: Float32Array,
+  readSums: ReadSums,
+): Promise<ScoreTail> {
+  return scoreTailOf(await readSums(layerSumsOf(statistics, 'activation-histogram')[layer]), layer, weights);
+}
+
+export function scoreTailOf(sums: Sums, layer: number, weights: Float32Array): ScoreTail {
+  const neurons = weights.length;
   const edges = sumData(sums, 'edges', 'float64', [-1]);
   const bins = edges.length + 1;
-  const counts = sumData(sums, 'counts', 'uint32', [layers, neurons, bins]);
+  const counts = sumData(sums, 'counts', 'uint32', [neurons, bins]);
   const atLeast = new Float64Array(neurons * (bins + 1));
   for (let neuron = 0; neuron < neurons; neuron++) {
-    const from = (layer * neurons + neuron) * bins;
+    const from = neuron * bins;
     const row = neuron * (bins + 1);
     for (let bin = bins - 1; bin >= 0; bin--) atLeast[row + bin] = atLeast[row + bin + 1] + counts[from + bin];
   }

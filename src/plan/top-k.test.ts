@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { activationHistogram } from '../../calibrate/activation-histogram.ts';
 import type { ModelSpec } from '../core/model.ts';
-import type { Statistics } from '../core/statistics.ts';
+import type { LayerSums, Statistics } from '../core/statistics.ts';
 import { makePlan, type PlanWithTensors, retune } from './index.ts';
-import { densityAt, readScoreTail, thresholdFor } from './score-tail.ts';
-import { normal, noSums, seeded, statisticsOf } from './testing/statistics.ts';
+import { densityAt, scoreTailOf, thresholdFor } from './score-tail.ts';
+import { inMemory, normal, noSums, seeded, statisticsOf } from './testing/statistics.ts';
 
 const FACTS = { layers: 2, neurons: 64, sequences: 1, sequenceLength: 400 };
 const { layers, neurons, sequenceLength: tokens } = FACTS;
@@ -20,8 +20,8 @@ function activations(seed: number): Float32Array[] {
 
 function statisticsFrom(acts: readonly Float32Array[]): Statistics {
   const spec = { numHiddenLayers: layers, intermediateSize: neurons, hiddenSize: 4 } as ModelSpec;
-  const histogram = activationHistogram.empty({ spec, tokens, sequences: [] });
-  acts.forEach((act, layer) => {
+  const histograms = acts.map((act, layer) => {
+    const histogram = activationHistogram.empty({ spec, tokens, sequences: [] });
     const none = new Float32Array(0);
     const values = {
       attn_in: none,
@@ -35,6 +35,7 @@ function statisticsFrom(acts: readonly Float32Array[]): Statistics {
     };
     const context = { spec, tokens, firstToken: 0, downNorms: new Float64Array(0), square: async () => none };
     activationHistogram.add(histogram, layer, values, context);
+    return histogram;
   });
   const next = seeded(17);
   const perNeuron = () => Float64Array.from({ length: layers * neurons }, () => 0.2 + next());
@@ -45,8 +46,7 @@ function statisticsFrom(acts: readonly Float32Array[]): Statistics {
     ...[0.9, 0.96, 1].map((x) => x * counts[0]),
     ...[0.7, 0.9, 1].map((x) => x * counts[1]),
   );
-  return statisticsOf(FACTS, {
-    'activation-histogram': histogram,
+  const sums = {
     'neuron-magnitudes': {
       up_abs: { shape: [layers, neurons], data: perNeuron().map((value) => value * tokens) },
       down_norm: { shape: [layers, neurons], data: perNeuron() },
@@ -57,7 +57,8 @@ function statisticsFrom(acts: readonly Float32Array[]): Statistics {
       gate: { shape: [layers, 3], data: curve },
       count: { shape: [layers], data: counts },
     },
-  });
+  };
+  return statisticsOf(FACTS, sums, { 'activation-histogram': histograms });
 }
 
 const ACTS = activations(1);
@@ -76,7 +77,7 @@ function realised({ plan, tensors }: PlanWithTensors, acts: readonly Float32Arra
   );
 }
 
-const planTopK = (density: number) => makePlan(STATISTICS, { preset: 'top-k', density }, 'f'.repeat(64), noSums);
+const planTopK = (density: number) => makePlan(STATISTICS, { preset: 'top-k', density }, 'f'.repeat(64), inMemory);
 
 describe('top-k', () => {
   it.each([0.05, 0.1, 0.3, 0.5, 0.7, 0.95])(
@@ -126,16 +127,16 @@ describe('top-k', () => {
     const host = { kind: 'stock', dtype: 'fp32' } as const;
     expect((await planTopK(0.1)).plan.host).toEqual({ kind: 'native' });
     // Blocks of 64 x 4 weights are nothing but operators.
-    await expect(makePlan(STATISTICS, { preset: 'top-k', density: 0.1, host }, '', noSums)).rejects.toThrowError(
+    await expect(makePlan(STATISTICS, { preset: 'top-k', density: 0.1, host }, '', inMemory)).rejects.toThrowError(
       expect.objectContaining({ code: 'usage' }),
     );
     const large = { ...STATISTICS, model: { ...STATISTICS.model, hiddenSize: 2 ** 20 } };
-    const { plan, tensors } = await makePlan(large, { preset: 'top-k', density: 0.1, host }, '', noSums);
+    const { plan, tensors } = await makePlan(large, { preset: 'top-k', density: 0.1, host }, '', inMemory);
     expect(plan).toMatchObject({ host, target: { kind: 'density', value: 0.1 } });
     const timesOf = ({ blocks }: typeof plan) => blocks.map(({ expected }) => expected.time ?? Number.NaN);
     expect(timesOf(plan)).toHaveLength(layers);
     const byBlock = Object.fromEntries(plan.blocks.map(({ block }) => [block, 0.15]));
-    const corrected = retune(plan, tensors, large, { kind: 'density', byBlock });
+    const corrected = await retune(plan, tensors, large, { kind: 'density', byBlock }, inMemory);
     timesOf(corrected).forEach((time, layer) => {
       expect(time).toBeLessThan(timesOf(plan)[layer]);
     });
@@ -151,17 +152,33 @@ describe('top-k', () => {
     await expect(makePlan({ ...STATISTICS, sums }, { preset: 'top-k' }, '', noSums)).rejects.toThrowError(
       /the statistic "kept-energy" was not measured/,
     );
-    const empty = {
-      ...STATISTICS.sums,
-      'activation-histogram': activationHistogram.empty({
-        spec: { numHiddenLayers: layers, intermediateSize: neurons } as ModelSpec,
-        tokens,
-        sequences: [],
-      }),
-    };
-    await expect(makePlan({ ...STATISTICS, sums: empty }, { preset: 'top-k' }, '', noSums)).rejects.toThrowError(
-      /histogram of layer 0 is empty/,
+    await expect(makePlan({ ...STATISTICS, layerSums: {} }, { preset: 'top-k' }, '', noSums)).rejects.toMatchObject({
+      message: expect.stringContaining('the statistic "activation-histogram" was not measured'),
+      // It is measured without being asked for.
+      hint: expect.not.stringContaining('--with'),
+    });
+    const spec = { numHiddenLayers: layers, intermediateSize: neurons } as ModelSpec;
+    const [first] = STATISTICS.layerSums['activation-histogram'];
+    const empty = activationHistogram.empty({ spec, tokens, sequences: [] });
+    const second = { ...STATISTICS, layerSums: { 'activation-histogram': [first, empty] } };
+    await expect(makePlan(second, { preset: 'top-k' }, '', inMemory)).rejects.toThrowError(
+      /histogram of layer 1 is empty/,
     );
+  });
+
+  it('reads the histograms a layer at a time', async () => {
+    const read: number[] = [];
+    const layersOf = STATISTICS.layerSums['activation-histogram'];
+    const readSums = async (sums: LayerSums) => {
+      read.push(layersOf.indexOf(sums));
+      return inMemory(sums);
+    };
+    const made = await makePlan(STATISTICS, { preset: 'top-k', density: 0.4 }, '', readSums);
+    expect(read).toEqual([0, 1]);
+    const byBlock = { 'layers.1.ffn': 0.3 };
+    await retune(made.plan, made.tensors, STATISTICS, { kind: 'density', byBlock }, readSums);
+    // A block that was not measured needs none.
+    expect(read).toEqual([0, 1, 1]);
   });
 });
 
@@ -169,16 +186,11 @@ describe('densityAt', () => {
   const edges = Float64Array.of(1, 2, 4);
   /** Two neurons, bins [0, 1), [1, 2), [2, 4), [4, inf). */
   const tail = (weights: number[]) =>
-    readScoreTail(
-      statisticsOf(
-        { layers: 1, neurons: 2, sequences: 1, sequenceLength: 4 },
-        {
-          'activation-histogram': {
-            edges: { shape: [3], data: edges },
-            counts: { shape: [1, 2, 4], data: Uint32Array.of(1, 1, 1, 1, 0, 0, 4, 0) },
-          },
-        },
-      ),
+    scoreTailOf(
+      {
+        edges: { shape: [3], data: edges },
+        counts: { shape: [2, 4], data: Uint32Array.of(1, 1, 1, 1, 0, 0, 4, 0) },
+      },
       0,
       Float32Array.from(weights),
     );
@@ -220,7 +232,13 @@ describe('retune of top-k', () => {
     for (let i = 0; i < 3; i++)
       made = {
         ...made,
-        plan: retune(made.plan, made.tensors, STATISTICS, { kind: 'density', byBlock: realised(made, drifted) }),
+        plan: await retune(
+          made.plan,
+          made.tensors,
+          STATISTICS,
+          { kind: 'density', byBlock: realised(made, drifted) },
+          inMemory,
+        ),
       };
     for (const share of Object.values(realised(made, drifted))) expect(Math.abs(share - 0.4)).toBeLessThan(0.005);
     expect(made.plan.target).toEqual({ kind: 'density', value: 0.4 });
@@ -228,7 +246,8 @@ describe('retune of top-k', () => {
 
   it('leaves blocks that were not measured as they are', async () => {
     const made = await planTopK(0.4);
-    const plan = retune(made.plan, made.tensors, STATISTICS, { kind: 'density', byBlock: { 'layers.1.ffn': 0.3 } });
+    const byBlock = { 'layers.1.ffn': 0.3 };
+    const plan = await retune(made.plan, made.tensors, STATISTICS, { kind: 'density', byBlock }, inMemory);
     expect(plan.blocks[0]).toEqual(made.plan.blocks[0]);
     expect(plan.blocks[1].expected.density).toBeCloseTo(0.5, 5);
   });

@@ -5,7 +5,7 @@ import { LacunaError } from '../core/errors.ts';
 import { percent } from '../core/figures.ts';
 import { ffnBlock } from '../core/model.ts';
 import { type AimedPlan, type BlockPlan, type Choice, layerOfBlock, type PlanTensors } from '../core/plan.ts';
-import { type Statistics, sumData, sumsOf } from '../core/statistics.ts';
+import { type ReadSums, type Statistics, sumData, sumsOf } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { selectedFfnBytes } from './bytes.ts';
 import { checkTarget } from './host.ts';
@@ -13,7 +13,7 @@ import { SCORED_MEASURES, scoresOf } from './neuron-scores.ts';
 import { share } from './options.ts';
 import { definePreset, type PresetPlan } from './preset.ts';
 import type { Kept } from './product-scores.ts';
-import { densityAt, thresholdFor } from './score-tail.ts';
+import { densityAt, type ScoreTail, thresholdFor } from './score-tail.ts';
 
 const USUAL_DENSITY = 0.5;
 
@@ -33,7 +33,8 @@ export const topK = definePreset({
   statistics: ({ measure = USUAL_MEASURE }) => ['neuron-magnitudes', 'kept-energy', scoresOf(measure).statistic],
   checkTarget,
   measureOf: ({ measure = USUAL_MEASURE }) => measure,
-  plan: (statistics, { density = USUAL_DENSITY, measure }) => planTopK(statistics, density, measure),
+  plan: (statistics, { density = USUAL_DENSITY, measure }, readSums) =>
+    planTopK(statistics, density, measure, readSums),
   retune: retuneTopK,
 });
 
@@ -41,16 +42,27 @@ export const topK = definePreset({
  * One threshold a layer on the score of its neurons, at which the layer's mean density is the one asked for (CATS, 2404.08763,
  * for the activated gate; the number of neurons varies by token).
  */
-function planTopK(statistics: Statistics, density: number, measure: MeasureName): PresetPlan {
+async function planTopK(
+  statistics: Statistics,
+  density: number,
+  measure: MeasureName,
+  readSums: ReadSums,
+): Promise<PresetPlan> {
   const layers = Array.from({ length: statistics.model.numHiddenLayers }, (_, layer) => layer);
   const scores = scoresOf(measure);
   const weights = layers.map((layer) => scores.weights(statistics, layer));
   const kept = { cut: scores.cutFor(statistics, density), density };
+  const blocks: BlockPlan[] = [];
+  for (const layer of layers) {
+    const tail = await scores.tail(statistics, layer, kept.cut, weights[layer], readSums);
+    if (tail === undefined) throw new RangeError(`Cut ${kept.cut} of ${measure} is not counted`);
+    blocks.push(blockPlan(statistics, layer, measure, tail, kept));
+  }
   return {
     parts: {
       target: { kind: 'density', value: density },
       skipping: null,
-      blocks: layers.map((layer) => blockPlan(statistics, layer, measure, kept, weights[layer])),
+      blocks,
     },
     tensors: new Map(weights.map((data, layer) => [weightsName(layer), { shape: [data.length], data }])),
   };
@@ -60,14 +72,15 @@ function planTopK(statistics: Statistics, density: number, measure: MeasureName)
  * The plan's blocks with each threshold moved so that the density that the model realised comes to the target: where it
  * kept less than the histogram said, the histogram is asked for as much more. Blocks not listed stay as they are.
  */
-function retuneTopK(
+async function retuneTopK(
   plan: AimedPlan,
   tensors: PlanTensors,
   statistics: Statistics,
   { byBlock: realised }: Extract<Realised, { kind: 'density' }>,
-): AimedPlan['blocks'] {
+  readSums: ReadSums,
+): Promise<AimedPlan['blocks']> {
   const target = plan.target.value;
-  return plan.blocks.map((block) => {
+  const retuned = async (block: BlockPlan): Promise<BlockPlan> => {
     const measured = Object.hasOwn(realised, block.block) ? realised[block.block] : undefined;
     if (measured === undefined || block.choice === undefined) return block;
     const { cut, measure, tensors: named } = block.choice;
@@ -76,12 +89,15 @@ function retuneTopK(
     if (weights === undefined)
       throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${named.weights}"`);
     const layer = layerOfBlock(block.block);
-    const tail = scoresOf(measure).tail(statistics, layer, cut.kind, weights.data);
+    const tail = await scoresOf(measure).tail(statistics, layer, cut.kind, weights.data, readSums);
     if (tail === undefined) return block;
     const wanted = densityAt(tail, cut.threshold) + target - measured;
     const density = Math.min(1, Math.max(wanted, Math.min(target, LEAST_DENSITY)));
-    return blockPlan(statistics, layer, measure, { cut: cut.kind, density }, weights.data);
-  });
+    return blockPlan(statistics, layer, measure, tail, { cut: cut.kind, density });
+  };
+  const blocks: BlockPlan[] = [];
+  for (const block of plan.blocks) blocks.push(await retuned(block));
+  return blocks;
 }
 
 /** A correction asks for no less than this, or than the target. */
@@ -95,12 +111,10 @@ function blockPlan(
   statistics: Statistics,
   layer: number,
   measure: Choice['measure'],
+  tail: ScoreTail,
   kept: Kept,
-  weights: Float32Array,
 ): BlockPlan {
-  const { statistic, formula, ranking, tail: tailOf, remark } = scoresOf(measure);
-  const tail = tailOf(statistics, layer, kept.cut, weights);
-  if (tail === undefined) throw new RangeError(`Cut ${kept.cut} of ${measure} was not counted`);
+  const { statistic, formula, ranking, remark } = scoresOf(measure);
   const threshold = thresholdFor(tail, kept.density);
   const density = densityAt(tail, threshold);
   const limit = kept.cut === 'mean' ? "threshold times the token's mean" : 'threshold';

@@ -6,7 +6,7 @@ import { LacunaError } from '../../core/errors.ts';
 import type { HostCosts } from '../../core/host-costs.ts';
 import { hasBlocks, type Precision } from '../../core/precision.ts';
 import { DEFINITIONS } from '../../eval/index.ts';
-import { layerStatisticsOf } from '../../plan/index.ts';
+import { furtherStatisticsOf } from '../../plan/index.ts';
 import { calibrationInput } from '../calibrate.ts';
 import type { Engine } from '../engine/engine.ts';
 import { hashSmallFiles } from '../folder/model-folder.ts';
@@ -66,7 +66,7 @@ export async function surveyBuild(options: WholeOptions, precision: Precision, e
   const dense = keyOf(rounding);
   const floats = keyOf(source, test, tokens, engine);
   // Measured in fp32, whatever the precision of the result.
-  const statistics = keyOf(source, fit, tokens, threads, MEASURED, layerStatisticsOf(preset));
+  const statistics = keyOf(source, fit, tokens, threads, MEASURED, furtherStatisticsOf(preset));
   const plan = keyOf(statistics, rounding, preset, choose, engine, costs);
   // Another definition is another figure.
   const speed = keyOf(test, threads, DEFINITIONS.speedup);

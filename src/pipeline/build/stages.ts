@@ -14,9 +14,8 @@ import {
   type Precision,
   type PrecisionName,
 } from '../../core/precision.ts';
-import type { Statistics } from '../../core/statistics.ts';
 import type { TextScores } from '../../eval/index.ts';
-import { choosesNeurons, layerStatisticsOf, makePlan } from '../../plan/index.ts';
+import { choosesNeurons, furtherStatisticsOf, makePlan } from '../../plan/index.ts';
 import { type BenchReport, benchChecked } from '../bench.ts';
 import { calibrateChecked, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
@@ -40,9 +39,9 @@ export async function buildRounding(build: Build): Promise<RoundedLayers | undef
   const { work, keys, precision, options } = build;
   if (!hasBlocks(precision)) return undefined;
   const output = outputsOf(build).statistics;
-  const save = (statistics: Statistics) => saveStatistics(statistics, { output, force: true });
-  // Sums of layers are spilled by a walk of their own: here each layer's go to the rounding.
-  const isBesides = layerStatisticsOf(options.preset).length === 0 && !(await exists(output));
+  const save = (measure: Parameters<typeof saveStatistics>[1]) => saveStatistics({ output, force: true }, measure);
+  // Further statistics are measured by a walk of their own: in this one, Gram matrices are used up by the rounding.
+  const isBesides = furtherStatisticsOf(options.preset).length === 0 && !(await exists(output));
   return roundedIn(join(work, `rounding-${keys.rounding}`), precision, {
     ...optionsFor('round', options),
     tokens: options.tokens ?? DEFAULT_TOKENS,
@@ -114,7 +113,7 @@ export async function buildStatistics(build: Build): Promise<void> {
   const output = outputsOf(build).statistics;
   // A killed run may leave tensors without their JSON file. They are written again.
   const job = optionsFor('calibrate', build.options);
-  const further = layerStatisticsOf(build.options.preset);
+  const further = furtherStatisticsOf(build.options.preset);
   const make = () => calibrateChecked({ ...job, data: texts.fit, tokens, output, with: further, force: true });
   await stage(output, make);
 }

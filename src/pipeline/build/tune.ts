@@ -1,5 +1,6 @@
 /** Closes the loop on a plan: what it really leaves out is measured on held-out text, and its thresholds corrected. */
 import { isDeepStrictEqual } from 'node:util';
+import { readSums } from '../../../formats/statistics.ts';
 import { percent } from '../../core/figures.ts';
 import type { Graph, Initializer } from '../../core/graph.ts';
 import type { HostCosts } from '../../core/host-costs.ts';
@@ -43,7 +44,7 @@ export async function tunePlan(input: TuneInput, options: MeasuringJob): Promise
     options.progress?.note(`Round ${round}: ${percent(share(measured))} of ${outcome}, wanted ${percent(wanted)}`);
     if (error < best.error) best = { plan, error };
     if (error < CLOSE_ENOUGH || round === MAX_ROUNDS) break;
-    const next = retune(plan, input.tensors, input.statistics, realisedOf(measured), input.costs);
+    const next = await retune(plan, input.tensors, input.statistics, realisedOf(measured), readSums, input.costs);
     // Where neurons that add nothing are all that is missing, no threshold brings them back.
     if (isDeepStrictEqual(next.blocks, plan.blocks)) break;
     plan = next;

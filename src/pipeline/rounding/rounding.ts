@@ -14,6 +14,7 @@ import { openModel } from '../../../converters/index.ts';
 import { refuseExistingFolder, sha256File } from '../../../formats/files.ts';
 import { encodeModel } from '../../../formats/onnx/index.ts';
 import { readSafetensors, writeSafetensors } from '../../../formats/safetensors/index.ts';
+import type { Spill } from '../../../formats/spill.ts';
 import { readSums } from '../../../formats/statistics.ts';
 import type { Checkpoint } from '../../core/checkpoint.ts';
 import { LacunaError, throwIfAborted } from '../../core/errors.ts';
@@ -51,10 +52,10 @@ export interface RoundOptions extends MeasureOptions {
   readonly importance?: string;
   /** Rounds each `down` a second time, for sparse models that read it along both axes. */
   readonly turnables?: boolean;
-  /** Statistics to measure in the same walk, and the keeper that takes them. */
+  /** Statistics to measure in the same walk, and what saves what `measure` measured. */
   readonly besides?: {
     readonly statistics: readonly Statistic[];
-    readonly save: (statistics: Statistics) => Promise<unknown>;
+    readonly save: (measure: (spill: Spill) => Promise<Statistics>) => Promise<unknown>;
   };
 }
 
@@ -116,22 +117,34 @@ async function gramsOnTexts(opened: OpenedCheckpoint, given: RoundOptions): Prom
   const { tokens, sequenceLength, shard, threads, besides } = options;
   const tokenizer = await hashSmallFiles(checkpoint);
   const handOn = async (keeper: LayerKeeper) => {
-    const statistics = [...(besides?.statistics ?? []), inputGrams];
-    const measured = await measureInput(opened, input, options, { statistics, keeper });
-    await besides?.save(measured);
+    if (besides === undefined) await measureInput(opened, input, options, { statistics: [inputGrams], keeper });
+    else {
+      const statistics = [...besides.statistics, inputGrams];
+      await besides.save((spill) =>
+        measureInput(opened, input, options, { statistics, keeper: withOthers(keeper, spill) }),
+      );
+    }
   };
   const { texts } = cutSequences(input, pieces.spec);
   return { identity: { hashes, tokens, sequenceLength, shard, threads, tokenizer }, texts, handOn };
 }
 
+/** Gram matrices go to their keeper, the layers of other statistics are spilled. */
+function withOthers({ wants, keep }: LayerKeeper, spill: Spill): LayerKeeper {
+  return {
+    wants: (layer, statistic) => statistic !== inputGrams.name || (wants?.(layer, statistic) ?? true),
+    keep: (sums, layer, statistic) => (statistic === inputGrams.name ? keep(sums, layer, statistic) : spill(sums)),
+  };
+}
+
 async function gramsInFile({ checkpoint, pieces }: OpenedCheckpoint, options: RoundOptions): Promise<Grams> {
   const { importance: path = '', threads, signal } = options;
   const statistics = await readStatisticsOf(checkpoint, path, wantedForRounding(pieces.spec));
-  const layers = layerSumsOf(statistics, inputGrams.name);
+  const layers = layerSumsOf(statistics, inputGrams.name, inputGrams.onRequest);
   const handOn = async ({ wants, keep }: LayerKeeper) => {
     for (const [layer, sums] of layers.entries()) {
       throwIfAborted(signal);
-      if (wants?.(layer) ?? true) await keep(await readSums(sums), layer);
+      if (wants?.(layer, inputGrams.name) ?? true) await keep(await readSums(sums), layer, inputGrams.name);
     }
   };
   return { identity: { statistics: await sha256File(path), threads }, texts: statistics.texts, handOn };

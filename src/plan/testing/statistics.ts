@@ -5,6 +5,9 @@ import type { ReadSums, Statistics, Sums } from '../../core/statistics.ts';
 /** For presets that read no sums of single layers. */
 export const noSums: ReadSums = () => Promise.reject(new Error('No sums of a layer are to be read'));
 
+/** For presets that do, of sums that are nowhere else. */
+export const inMemory: ReadSums = async (sums) => sums as Sums;
+
 /** A linear congruential generator (Numerical Recipes' constants): numbers in [0, 1) that a seed fixes. */
 export function seeded(seed: number): () => number {
   let state = seed >>> 0;
