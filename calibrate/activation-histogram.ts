@@ -39,13 +39,7 @@ export const activationHistogram: Statistic = {
     const neurons = spec.intermediateSize;
     const counts = sumData(sums, 'counts', 'uint32', [neurons, BINS]);
     const bits = bitsOf(act);
-    const shift = binOfPower(LOWEST) - 1;
-    for (let token = 0, i = 0; token < tokens; token++) {
-      for (let row = 0; row < neurons * BINS; row += BINS, i++) {
-        const bin = ((bits[i] & MAGNITUDE_MASK) >> QUARTER_OCTAVE_SHIFT) - shift;
-        counts[row + (bin < 0 ? 0 : bin >= BINS ? BINS - 1 : bin)] += 1;
-      }
-    }
+    for (let token = 0; token < tokens; token++) countToken(counts, bits, token * neurons, neurons);
   },
 
   merge: (a, b) => addSums(a, b, ['edges']),
@@ -55,6 +49,16 @@ export const activationHistogram: Statistic = {
     return { medianAbsAct: medianOf(poolNeurons(counts), sumData(sums, 'edges', 'float64', [BINS - 1])) };
   },
 };
+
+const SHIFT = binOfPower(LOWEST) - 1;
+
+/** Adds a token's activations, whose bits begin at `start`. */
+function countToken(counts: Uint32Array, bits: Int32Array, start: number, neurons: number): void {
+  for (let row = 0, i = start; i < start + neurons; row += BINS, i++) {
+    const bin = ((bits[i] & MAGNITUDE_MASK) >> QUARTER_OCTAVE_SHIFT) - SHIFT;
+    counts[row + (bin < 0 ? 0 : bin >= BINS ? BINS - 1 : bin)] += 1;
+  }
+}
 
 function poolNeurons(counts: Uint32Array): Float64Array {
   const pooled = new Float64Array(BINS);

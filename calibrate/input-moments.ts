@@ -7,6 +7,9 @@ import { addWide, addWideSums, emptyWide } from './exact-sum.ts';
 import { inputOf, LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
 import type { Statistic } from './statistic.ts';
 
+/** Tokens whose values are multiplied at once, a multiple of four. Products of a whole sequence are memory to clear. */
+const PRODUCT_TOKENS = 16;
+
 export const inputMoments: Statistic = {
   name: 'input-moments',
   definition:
@@ -21,16 +24,20 @@ export const inputMoments: Statistic = {
     return { ...Object.fromEntries(sums), head_in: emptyWide([hiddenSize]) };
   },
 
-  add(sums, layer, taps, { spec }) {
+  add(sums, layer, taps, { spec, tokens }) {
     for (const input of LINEAR_INPUTS) {
       const width = input.width(spec);
-      const squares = columnSquares(inputOf(input, taps), width);
+      const squares = new Float64Array(width);
+      for (let token = 0; token < tokens; token += PRODUCT_TOKENS)
+        addSquares(squares, inputOf(input, taps, token * width, (token + PRODUCT_TOKENS) * width));
       addWide(sumData(sums, input.name, 'float64', [2, -1, width]), layer * width, squares);
     }
   },
 
   addHead(sums, headIn, { spec: { hiddenSize } }) {
-    addWide(sumData(sums, 'head_in', 'float64', [2, hiddenSize]), 0, columnSquares(headIn, hiddenSize));
+    const squares = new Float64Array(hiddenSize);
+    addSquares(squares, headIn);
+    addWide(sumData(sums, 'head_in', 'float64', [2, hiddenSize]), 0, squares);
   },
 
   merge: addWideSums,
@@ -43,9 +50,12 @@ export const inputMoments: Statistic = {
   }),
 };
 
-/** Sums of squares by column, of values [tokens, width]. Four tokens at a time, because loading the sums takes long. */
-function columnSquares(values: Float32Array, width: number): Float64Array {
-  const squares = new Float64Array(width);
+/**
+ * Adds the squares of values [tokens, width] to sums by column. Four tokens at a time, because loading and storing the
+ * sums takes long.
+ */
+function addSquares(squares: Float64Array, values: Float32Array): void {
+  const width = squares.length;
   const inFours = values.length - (values.length % (4 * width));
   for (let start = 0; start < inFours; start += 4 * width)
     for (let column = 0, i = start; column < width; column++, i++) {
@@ -57,7 +67,6 @@ function columnSquares(values: Float32Array, width: number): Float64Array {
     }
   for (let start = inFours; start < values.length; start += width)
     for (let column = 0; column < width; column++) squares[column] += values[start + column] ** 2;
-  return squares;
 }
 
 /** A layer's squares of an input, [width]. */

@@ -36,20 +36,15 @@ export const keptEnergy: Statistic = {
 
   add(sums, layer, { act, up }, { spec, tokens, downNorms }) {
     const neurons = spec.intermediateSize;
-    const [byOracle, byGate] = [energyCurve(neurons), energyCurve(neurons)];
+    const [byOracle, byGate] = [emptyCurve(), emptyCurve()];
     const norms = Float32Array.from(downNorms);
     const scores = new Float32Array(neurons);
     const energies = new Float32Array(neurons);
-    for (let token = 0, i = 0; token < tokens; token++) {
-      for (let neuron = 0; neuron < neurons; neuron++, i++) {
-        const score = act[i] * norms[neuron];
-        const term = score * up[i];
-        scores[neuron] = score * score;
-        energies[neuron] = term * term;
-      }
+    for (let token = 0; token < tokens; token++) {
+      scoreNeurons({ act, up, norms }, token * neurons, scores, energies);
       const total = binEnergies(energies, scores, byOracle, byGate);
-      byOracle.endToken(total);
-      byGate.endToken(total);
+      addShares(byOracle, neurons, total);
+      addShares(byGate, neurons, total);
     }
     addToLayer(sums, 'oracle', layer, byOracle.shares, FRACTION_BITS);
     addToLayer(sums, 'gate', layer, byGate.shares, FRACTION_BITS);
@@ -66,6 +61,22 @@ export const keptEnergy: Statistic = {
     return { oracleEnergyAtHalf: atHalf('oracle'), gateEnergyAtHalf: atHalf('gate') };
   },
 };
+
+interface Neurons {
+  readonly act: Float32Array;
+  readonly up: Float32Array;
+  readonly norms: Float32Array;
+}
+
+/** A token's squared scores and energies. Its values begin at `start`. */
+function scoreNeurons({ act, up, norms }: Neurons, start: number, scores: Float32Array, energies: Float32Array): void {
+  for (let neuron = 0, i = start; neuron < norms.length; neuron++, i++) {
+    const score = act[i] * norms[neuron];
+    const term = score * up[i];
+    scores[neuron] = score * score;
+    energies[neuron] = term * term;
+  }
+}
 
 /**
  * Puts a token's energies into the bins of both rankings, in one pass: the loop waits for stores to the same bins, and
@@ -95,28 +106,35 @@ interface Bins {
   readonly energies: Float64Array;
 }
 
-/** Sums, over tokens, the share of energy that the best neurons hold at each density. Each token empties the bins. */
-function energyCurve(neurons: number) {
-  const shares = new Float64Array(DENSITIES.length);
-  const counts = new Int32Array(BINS);
-  const energies = new Float64Array(BINS);
-  const endToken = (total: number): void => {
-    let bin = BINS - 1;
-    let count = 0;
-    let energy = 0;
-    for (let d = 0; d < DENSITIES.length; d++) {
-      const wanted = DENSITIES[d] * neurons;
-      while (bin > 0 && count + counts[bin] < wanted) {
-        count += counts[bin];
-        energy += energies[bin];
-        bin -= 1;
-      }
-      const inside = (wanted - count) / counts[bin];
-      // A token whose FFN does nothing loses nothing.
-      shares[d] += total === 0 ? 1 : (energy + inside * energies[bin]) / total;
-    }
-    counts.fill(0);
-    energies.fill(0);
+/** The bins of a token, and what they add up to over tokens. */
+interface Curve extends Bins {
+  readonly shares: Float64Array;
+}
+
+function emptyCurve(): Curve {
+  return {
+    counts: new Int32Array(BINS),
+    energies: new Float64Array(BINS),
+    shares: new Float64Array(DENSITIES.length),
   };
-  return { shares, counts, energies, endToken };
+}
+
+/** Adds the share of energy that the token's best neurons hold at each density, and empties the bins. */
+function addShares({ counts, energies, shares }: Curve, neurons: number, total: number): void {
+  let bin = BINS - 1;
+  let count = 0;
+  let energy = 0;
+  for (let d = 0; d < DENSITIES.length; d++) {
+    const wanted = DENSITIES[d] * neurons;
+    while (bin > 0 && count + counts[bin] < wanted) {
+      count += counts[bin];
+      energy += energies[bin];
+      bin -= 1;
+    }
+    const inside = (wanted - count) / counts[bin];
+    // A token whose FFN does nothing loses nothing.
+    shares[d] += total === 0 ? 1 : (energy + inside * energies[bin]) / total;
+  }
+  counts.fill(0);
+  energies.fill(0);
 }

@@ -38,9 +38,15 @@ export const LINEAR_INPUTS: readonly LinearInput[] = [
   },
 ];
 
-/** An input [tokens, width], multiplied in float32 as in the graph. */
-export function inputOf({ factors: [first, ...others] }: LinearInput, taps: TapValues): Float32Array {
-  return others.reduce((product, factor) => multiplied(product, taps[factor]), taps[first]);
+/** An input [tokens, width], or a range of its values, multiplied in float32 as in the graph. */
+export function inputOf(
+  { factors: [first, ...others] }: LinearInput,
+  taps: TapValues,
+  from = 0,
+  to = taps[first].length,
+): Float32Array {
+  const part = (factor: Tap) => taps[factor].subarray(from, to);
+  return others.reduce((product, factor) => multiplied(product, part(factor)), part(first));
 }
 
 function multiplied(a: Float32Array, b: Float32Array): Float32Array {

@@ -22,8 +22,7 @@ export const neuronMagnitudes: Statistic = {
   add(sums, layer, { up }, { spec, tokens, downNorms }) {
     const neurons = spec.intermediateSize;
     const terms = new Float64Array(neurons);
-    for (let token = 0, i = 0; token < tokens; token++)
-      for (let neuron = 0; neuron < neurons; neuron++, i++) terms[neuron] += Math.abs(up[i]);
+    for (let token = 0; token < tokens; token++) addMagnitudes(terms, up, token * neurons);
     addToLayer(sums, 'up_abs', layer, terms, FRACTION_BITS);
     sumData(sums, 'count', 'float64', [-1])[layer] += tokens;
     layerOf(sums, 'down_norm', layer, [-1, neurons]).set(downNorms);
@@ -39,3 +38,8 @@ export const neuronMagnitudes: Statistic = {
     return { meanAbsUp: mean('up_abs') / tokens, meanDownNorm: mean('down_norm') };
   },
 };
+
+/** Adds a token's magnitudes, which begin at `start`. */
+function addMagnitudes(terms: Float64Array, up: Float32Array, start: number): void {
+  for (let neuron = 0; neuron < terms.length; neuron++) terms[neuron] += Math.abs(up[start + neuron]);
+}

@@ -55,7 +55,10 @@ export interface Statistic {
   readonly onRequest?: boolean;
   /** Empty sums for all layers; with `byLayer`, for one layer before its first sequence. */
   empty(shape: RunShape): OpenSums;
-  /** Adds one sequence's values in one layer to `sums`, in place. */
+  /**
+   * Adds one sequence's values in one layer to `sums`, in place. Its loops belong into functions of the module that it
+   * calls for each token: V8 throws away what it compiled for a loop in `add`, or for a closure, when it collects garbage.
+   */
   add(sums: OpenSums, layer: number, values: TapValues, context: SequenceContext): void | Promise<void>;
   /** Adds one sequence's input of the output head [tokens, hidden], in place. Absent if the head is not measured. */
   addHead?(sums: OpenSums, headIn: Float32Array, context: HeadContext): void | Promise<void>;

@@ -385,6 +385,30 @@ const SCRIPTS: readonly Script[] = [
     ],
   },
   {
+    script: 'calibrate.ts',
+    args: [...['--shape', '128x256', '--layers', '1,2', '--tokens', '1024', '--rounds', '1', '--threads', '1'], ...toy],
+    needs: ['dist'],
+    tables: [
+      {
+        columns: {
+          'layers of 128x256': NUMBER,
+          'checkpoint, GB': NUMBER,
+          'peak memory, GB': NUMBER,
+          'of the checkpoint': SHARE,
+        },
+        rows: 2,
+      },
+      {
+        columns: {
+          'tiny-llama, 1024 tokens, 1 thread(s)': /^(forward pass|calibrate)$/,
+          'tokens/s': NUMBER,
+          'times as long': NUMBER,
+        },
+        rows: 2,
+      },
+    ],
+  },
+  {
     script: 'kernels.ts',
     args: ['--python', python, '--rounds', '1', '--layers', '1', '--threads', '1'],
     needs: ['native', 'python'],
