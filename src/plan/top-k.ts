@@ -133,7 +133,8 @@ function blockPlan(
     },
     why:
       `${statistic}: the mean over ${statistics.model.intermediateSize} neurons of P(${formula} >= ${limit}) is ` +
-      `${percent(density)} on ${statistics.tokens} tokens${remark(statistics, layer, { ...kept, density })}; ` +
+      `${percent(density)} on ${statistics.tokens} tokens${remark(statistics, layer, { ...kept, density })}` +
+      `${measureNamed(measure).predictor === undefined ? '' : ' (of the scores that are predicted)'}; ` +
       `kept-energy (${ranking} ranking) gives the energy`,
   };
 }
