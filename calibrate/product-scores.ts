@@ -49,22 +49,15 @@ export const productScores: Statistic = {
     const { hiddenSize: hidden, intermediateSize: neurons } = spec;
     const histograms = { absolute: emptyHistogram(), mean: emptyHistogram() };
     const norms = Float32Array.from(downNorms);
-    const scores = new Float32Array(neurons);
+    const [scores, overMean] = [new Float32Array(neurons), new Float32Array(neurons)];
     for (let token = 0; token < tokens; token++) {
-      const start = token * neurons;
-      let [total, energy] = [0, 0];
-      for (let neuron = 0; neuron < neurons; neuron++) {
-        const score = Math.abs(act[start + neuron] * up[start + neuron]) * norms[neuron];
-        scores[neuron] = score;
-        total += score;
-        energy += score * score;
-      }
-      // Neurons that cancel each other out may be larger than the stream. No more than all of it can be lost.
-      const ofStream = shareOfStream(token * hidden, hidden, residual, added, down);
-      const share = energy * ofStream > 1 ? 1 / energy : ofStream;
-      addToken(histograms.absolute, scores, 1, share);
+      const total = scoreNeurons({ act, up, norms }, token * neurons, scores);
       // A token of which every score is 0 keeps its zeros.
-      addToken(histograms.mean, scores, total === 0 ? 1 : neurons / total, share);
+      const energy = scaleScores(scores, total === 0 ? 1 : neurons / total, overMean);
+      const ofStream = shareOfStream(token * hidden, hidden, residual, added, down);
+      // Neurons that cancel each other out may be larger than the stream. No more than all of it can be lost.
+      const share = energy * ofStream > 1 ? 1 / energy : ofStream;
+      binScores(scores, overMean, share, histograms);
     }
     for (const kind of KINDS) {
       addToLayer(sums, kind, layer, histograms[kind].counts, 0);
@@ -93,18 +86,59 @@ function emptyHistogram(): Histogram {
   return { counts: new Float64Array(BINS), energies: new Float64Array(BINS) };
 }
 
+interface Neurons {
+  readonly act: Float32Array;
+  readonly up: Float32Array;
+  readonly norms: Float32Array;
+}
+
+/** A token's scores, and their sum. Its values begin at `start`. */
+function scoreNeurons({ act, up, norms }: Neurons, start: number, scores: Float32Array): number {
+  let total = 0;
+  for (let neuron = 0, i = start; neuron < norms.length; neuron++, i++) {
+    const score = Math.abs(act[i] * up[i]) * norms[neuron];
+    scores[neuron] = score;
+    total += score;
+  }
+  return total;
+}
+
+/** Writes the scores times `factor`, and returns the sum of their squares. */
+function scaleScores(scores: Float32Array, factor: number, scaled: Float32Array): number {
+  let energy = 0;
+  for (let i = 0; i < scores.length; i++) {
+    scaled[i] = scores[i] * factor;
+    energy += scores[i] * scores[i];
+  }
+  return energy;
+}
+
 const FIRST_BIN = binOfPower(LOWEST, BINS_PER_OCTAVE) - 1;
 
-/** Adds a token's scores, times `factor`, and the squares of the scores themselves times `share`. */
-function addToken({ counts, energies }: Histogram, scores: Float32Array, factor: number, share: number): void {
-  const scaled = factor === 1 ? scores : scores.map((score) => score * factor);
-  const bits = bitsOf(scaled);
-  for (let i = 0; i < bits.length; i++) {
-    const bin = (bits[i] >> SHIFT) - FIRST_BIN;
-    const at = bin < 0 ? 0 : bin >= BINS ? BINS - 1 : bin;
+/** Puts a token's scores into the bins of both kinds, with their squares times `share`. */
+function binScores(
+  scores: Float32Array,
+  overMean: Float32Array,
+  share: number,
+  { absolute, mean }: Readonly<Record<(typeof KINDS)[number], Histogram>>,
+): void {
+  const [bits, meanBits] = [bitsOf(scores), bitsOf(overMean)];
+  const { counts, energies } = absolute;
+  const { counts: meanCounts, energies: meanEnergies } = mean;
+  for (let i = 0; i < scores.length; i++) {
+    const energy = scores[i] * scores[i] * share;
+    const at = binOf(bits[i]);
+    const meanAt = binOf(meanBits[i]);
     counts[at] += 1;
-    energies[at] += scores[i] * scores[i] * share;
+    energies[at] += energy;
+    meanCounts[meanAt] += 1;
+    meanEnergies[meanAt] += energy;
   }
+}
+
+/** The bin of a number that is not negative, by its bits. */
+function binOf(bits: number): number {
+  return Math.min(Math.max((bits >> SHIFT) - FIRST_BIN, 0), BINS - 1);
 }
 
 /** What the square of a score is multiplied by to be a share of the residual stream's squared length. */
