@@ -72,8 +72,7 @@ export async function calibrate(
   const squarer = openSquarer(options.openGraph);
   const gathering = gather(statistics, { spec, tokens, sequences }, options.keeper);
   try {
-    const longest = streams.reduce((most, stream) => Math.max(most, stream.tokens), 0);
-    const pass = { ...options, stage, square: squarer.square, longest, roomOf: roomsFor(longest, spec) };
+    const pass = { ...options, stage, square: squarer.square };
     for (let layer = 0; layer < spec.numHiddenLayers; layer++)
       await gathering.at(layer, (measured) => passLayer(pieces, layer, streams, measured, pass));
     await gathering.at(spec.numHiddenLayers, (measured) => passHead(pieces, streams, measured, pass));
@@ -126,25 +125,7 @@ function gather(statistics: readonly Statistic[], shape: RunShape, keeper = IN_M
   return { at, layerSums, sums: Object.fromEntries(whole.map(({ statistic, sums }) => [statistic.name, sums])) };
 }
 
-/**
- * Memory for a tap's values of one sequence, the same for all sequences and layers: new memory for each sequence takes
- * as long to prepare and to free as some statistics take.
- */
-function roomsFor(longest: number, spec: ModelSpec): (tap: AnyTap) => Float32Array {
-  const rooms = new Map<AnyTap, Float32Array>();
-  return (tap) => {
-    const room = rooms.get(tap) ?? new Float32Array(longest * tapWidth(tap, spec));
-    rooms.set(tap, room);
-    return room;
-  };
-}
-
-interface PassOptions extends CalibrationOptions, Pick<HeadContext, 'square'> {
-  readonly stage: ProgressStage;
-  /** Tokens of the longest sequence. */
-  readonly longest: number;
-  readonly roomOf: (tap: AnyTap) => Float32Array;
-}
+type PassOptions = CalibrationOptions & Pick<HeadContext, 'square'> & { readonly stage: ProgressStage };
 
 async function passLayer(
   pieces: ModelPieces,
@@ -154,18 +135,19 @@ async function passLayer(
   options: PassOptions,
 ): Promise<void> {
   const { spec } = pieces;
-  const { square, stage, signal, longest, roomOf } = options;
+  const { square, stage, signal } = options;
   throwIfAborted(signal);
+  const longest = streams.reduce((most, { tokens }) => Math.max(most, tokens), 0);
   const graph = withPositions(pieces.layer(layer), longest);
   const downNorms = await readDownNorms(graph, layer, spec, options);
   const taps = tapsIn(graph, layer, measured);
-  const wanted = taps.map((tap) => ({ name: tapName(layer, tap), width: tapWidth(tap, spec), room: roomOf(tap) }));
   await withRunner(options.openGraph, withTaps(graph, layer, taps, spec), async (runner) => {
     let firstToken = 0;
     for (const stream of streams) {
       throwIfAborted(signal);
-      const found = await runLayer(runner, graph, layer, stream, wanted, spec);
-      const values = Object.fromEntries(taps.map((tap, i) => [tap, found[wanted[i].name]])) as TapValues;
+      const names = taps.map((tap) => tapName(layer, tap));
+      const found = await runLayer(runner, graph, layer, stream, names, spec);
+      const values = Object.fromEntries(taps.map((tap, i) => [tap, found[names[i]]])) as TapValues;
       const context = { spec, tokens: stream.tokens, firstToken, downNorms, square };
       for (const { statistic, sums } of measured) await statistic.add(sums, layer, values, context);
       firstToken += stream.tokens;

@@ -74,23 +74,13 @@ export function withPositions(graph: Graph, positions: number): Graph {
   return { ...graph, initializers: graph.initializers.map(({ name, data }) => ({ name, data: shortened(data) })) };
 }
 
-/** A value of a layer that is wanted, and the memory for it: of as many tokens as the longest sequence has, or more. */
-export interface Wanted {
-  readonly name: string;
-  readonly width: number;
-  readonly room: Float32Array;
-}
-
-/**
- * Runs one sequence through one layer, advances its residual stream and returns the values that are wanted, by name.
- * They are in the room given for them until the next sequence runs.
- */
+/** Runs one sequence through one layer, advances its residual stream and returns the values called `wanted`. */
 export async function runLayer(
   runner: Runner,
   graph: Graph,
   layer: number,
   stream: Stream,
-  wanted: readonly Wanted[],
+  wanted: readonly string[],
   spec: ModelSpec,
 ): Promise<Readonly<Record<string, Float32Array>>> {
   const emptyCache: RuntimeTensor = {
@@ -106,19 +96,13 @@ export async function runLayer(
   };
   const feeds = Object.fromEntries(graph.inputs.map(({ name }) => [name, need(known, name, layer)]));
   const next = hiddenName(layer + 1);
-  const { tokens } = stream;
-  const into = wanted.map(({ name, width, room }): [string, RuntimeTensor] => [
-    name,
-    { dtype: 'float32', dims: [1, tokens, width], data: room.subarray(0, tokens * width) },
-  ]);
-  const names = wanted.map(({ name }) => name);
-  const outputs = await runner.run(feeds, [next, ...names], Object.fromEntries(into));
+  const outputs = await runner.run(feeds, [next, ...wanted]);
   stream.hidden = need(outputs, next, layer);
   if (!areFinite(floats(stream.hidden, next)))
     throw new LacunaError('non-finite', `Layer ${layer} gives NaN or infinity in ${next}`, {
       hint: 'Check the checkpoint: lacuna inspect names tensors that are not finite.',
     });
-  return Object.fromEntries(names.map((name) => [name, floats(need(outputs, name, layer), name)]));
+  return Object.fromEntries(wanted.map((name) => [name, floats(need(outputs, name, layer), name)]));
 }
 
 /** NaN and infinity have all bits of the exponent. */

@@ -18,14 +18,10 @@ export interface RuntimeTensor {
 }
 
 export interface Runner {
-  /**
-   * Runs once. `fetches` names the outputs wanted (all if absent). `into` has tensors whose memory an output may be
-   * written to, by its name. Where a runtime cannot do that, the output has memory of its own.
-   */
+  /** Runs once. `fetches` names the outputs wanted (all if absent). */
   run(
     feeds: Readonly<Record<string, RuntimeTensor>>,
     fetches?: readonly string[],
-    into?: Readonly<Record<string, RuntimeTensor>>,
   ): Promise<Record<string, RuntimeTensor>>;
   close(): Promise<void>;
 }

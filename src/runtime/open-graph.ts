@@ -15,7 +15,7 @@ export function createOpenGraph(options: OpenGraphOptions): OpenGraph {
     const encoded = await options.encode(graph);
     const session = await openOrtSession({ kind: 'memory', ...encoded }, options);
     return {
-      run: (feeds, fetches = session.metadata.outputNames, into) => session.run(feeds, fetches, into),
+      run: (feeds, fetches = session.metadata.outputNames) => session.run(feeds, fetches),
       close: () => session.close(),
     };
   };

@@ -26,8 +26,7 @@ type Tensors = Readonly<Record<string, RuntimeTensor>>;
 export interface OrtSession {
   /** What the model says about its inputs and outputs. */
   readonly metadata: Pick<InferenceSession, 'inputNames' | 'outputNames' | 'inputMetadata' | 'outputMetadata'>;
-  /** `into`: as a `Runner` has it. */
-  run(feeds: Tensors, fetches: readonly string[], into?: Tensors): Promise<Tensors>;
+  run(feeds: Tensors, fetches: readonly string[]): Promise<Tensors>;
   close(): Promise<void>;
 }
 
@@ -35,10 +34,7 @@ type Ort = typeof import('onnxruntime-node');
 
 /** What both onnxruntime-node and the native core give. */
 interface Opened extends Pick<OrtSession, 'metadata' | 'close'> {
-  run(
-    feeds: InferenceSession.OnnxValueMapType,
-    fetches: InferenceSession.NullableOnnxValueMapType,
-  ): Promise<InferenceSession.OnnxValueMapType>;
+  run(feeds: InferenceSession.OnnxValueMapType, fetches: readonly string[]): Promise<InferenceSession.OnnxValueMapType>;
 }
 
 /**
@@ -67,7 +63,7 @@ export async function openOrtSession(source: ModelSource, options: SessionOption
   const open = () => create(ort, source, options);
   const session = await openUnlessAborted(options.signal, open, (late) => late.close());
   const { metadata, close } = session;
-  return { metadata, run: (feeds, fetches, into = {}) => run(ort, session, { feeds, fetches, into }), close };
+  return { metadata, run: (feeds, fetches) => run(ort, session, feeds, fetches), close };
 }
 
 async function create(ort: Ort, source: ModelSource, options: SessionOptions): Promise<Opened> {
@@ -94,27 +90,17 @@ function openByCore(native: NativeFiles): Open {
     const session = await backend.createInferenceSessionHandler(model, options);
     return {
       metadata: session,
-      run: (feeds, fetches) =>
-        session.run(feeds, Object.fromEntries(Object.keys(fetches).map((name) => [name, null])), {}),
+      run: (feeds, fetches) => session.run(feeds, Object.fromEntries(fetches.map((name) => [name, null])), {}),
       close: () => session.dispose(),
     };
   };
 }
 
-interface Run {
-  readonly feeds: Tensors;
-  readonly fetches: readonly string[];
-  readonly into: Tensors;
-}
-
-async function run({ Tensor }: Ort, session: Opened, { feeds, fetches, into }: Run): Promise<Tensors> {
+async function run({ Tensor }: Ort, session: Opened, feeds: Tensors, fetches: readonly string[]): Promise<Tensors> {
   const inputs = Object.entries(feeds).map(([name, tensor]) => [name, toOrtTensor(Tensor, name, tensor)] as const);
-  const wanted = fetches.map((name) => {
-    return [name, Object.hasOwn(into, name) ? toOrtTensor(Tensor, name, into[name]) : null] as const;
-  });
   let outputs: InferenceSession.OnnxValueMapType;
   try {
-    outputs = await session.run(Object.fromEntries(inputs), Object.fromEntries(wanted));
+    outputs = await session.run(Object.fromEntries(inputs), fetches);
   } catch (error) {
     throw runtimeError('ONNX Runtime could not run the model', error);
   }
