@@ -176,9 +176,9 @@ describe('broken plan files', () => {
       /measure product has no cut deviation/,
     ],
     [
-      'a measure that nothing makes a predictor for',
+      'a measure that is there to be timed',
       TOP_K,
-      (json) => ({ ...json, blocks: [{ ...first, choice: { ...byActivation(0.25), measure: 'predicted' } }] }),
+      (json) => ({ ...json, blocks: [{ ...first, choice: { ...byActivation(0.25), measure: 'nested' } }] }),
       'bad-file',
       /measure/,
     ],

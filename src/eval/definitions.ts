@@ -22,6 +22,7 @@ export const DEFINITIONS = {
     'KL(p || q) in nats, averaged over scored tokens: the sum over the vocabulary of p (log p - log q). q is the ' +
     "model's distribution of the next token; p is that of the model with nothing left out, or of the baseline " +
     'where both are stored alike.',
+  klUpperBound: "with a confidence of 95 % meanKl is below this, by Student's quantile and how windows differ.",
   top1Agreement: 'share of scored tokens for which the distributions p and q have the same likeliest token.',
   all: 'mode "all": the model runs every token of a window, from an empty cache.',
   decode:
