@@ -2,10 +2,10 @@
 //
 //     node bench/random-budgets.js [--models DIR,DIR] [--count 14] [--seed 1] [--tokens 4000] [--threads 2] [--work WORK]
 //
-// Each model gets `count` budgets: of perplexity, of KL divergence, or of perplexity and bytes, drawn by the seed:
-// 1.002 to 1.3, 0.001 to 0.2 nats, and 0.6 to 1.1 of int8's bytes. `lacuna build` judges by the first half of the text `test`;
-// the second half is the fresh one. Prints two Markdown tables: a row for each model, and one for each budget. Stages and
-// figures stay in WORK/random-budgets and are used again.
+// Each model gets `count` budgets: of perplexity, of KL divergence, or of perplexity and bytes, drawn by the seed: 1.002 to
+// 1.3, 0.001 to 0.2 nats, and 0.6 to 1.1 of int8's bytes. `lacuna build` judges by one half of the text `test`, the other
+// one is fresh: every other piece, and those between, so that they are of the same kind. Prints two Markdown tables: a row
+// for each model, and one for each budget. Stages and figures stay in WORK/random-budgets and are used again.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
@@ -36,18 +36,22 @@ function drawBudget(next, int8Bytes) {
 
 const common = ['--tokens', options.tokens, '--threads', options.threads];
 
-/** The two halves of the test text, cut at a line. */
+/** Pieces that the test text is cut into, at ends of lines. */
+const PIECES = 40;
+
+/** Two texts of the same kind: every other piece of the test text, and those between. */
 function halves(work) {
   const text = readFileSync(join(root, 'texts/test.txt'), 'utf8');
-  const middle = text.indexOf('\n', text.length / 2) + 1;
-  return [text.slice(0, middle), text.slice(middle)].map((part, at) => {
-    const path = join(work, `${['judged', 'fresh'][at]}.txt`);
-    writeFileSync(path, part);
+  const ends = Array.from({ length: PIECES }, (_, at) => text.indexOf('\n', ((at + 1) * text.length) / PIECES - 2) + 1);
+  const pieces = ends.map((end, at) => text.slice(at === 0 ? 0 : ends[at - 1], end || text.length));
+  return ['judged', 'fresh'].map((name, half) => {
+    const path = join(work, `${name}.txt`);
+    writeFileSync(path, pieces.filter((_, at) => at % 2 === half).join(''));
     return path;
   });
 }
 
-/** What became of a budget; `fresh` are the figures of the half that no build reads. */
+/** What became of a budget; `fresh` are the figures of the text that no build reads. */
 function outcomeOf({ model, work, judged, fresh }, budget) {
   const [output, stages] = ['try', 'stages'].map((name) => join(work, name));
   rmSync(output, { recursive: true, force: true });
