@@ -165,7 +165,8 @@ function measureMemory(): void {
 async function timeRounds(): Promise<void> {
   const model = basename(resolve(options.model));
   const [dense, output] = [join(work, model, 'dense'), join(work, model, 'statistics.json')];
-  if (!existsSync(dense)) await convert({ checkpoint: options.model, output: dense, dtype: 'fp32' });
+  // Without threads, which need the built package.
+  if (!existsSync(dense)) await convert({ checkpoint: options.model, output: dense, dtype: 'fp32', threads: 1 });
   const { checkpoint, pieces } = await openPieces(options.model, {});
   const { spec } = pieces;
   const { mine } = cutSequences(await calibrationInput(checkpoint, STATISTICS, { tokens }), spec);
