@@ -57,7 +57,7 @@ export interface Statistic {
   empty(shape: RunShape): OpenSums;
   /**
    * Adds one sequence's values in one layer to `sums`, in place. Its loops belong into functions of the module that it
-   * calls for each token: V8 throws away what it compiled for a loop in `add`, or for a closure, when it collects garbage.
+   * calls for each token: what V8 compiled for a loop in `add`, or for a closure, seems to be lost when it collects garbage.
    */
   add(sums: OpenSums, layer: number, values: TapValues, context: SequenceContext): void | Promise<void>;
   /** Adds one sequence's input of the output head [tokens, hidden], in place. Absent if the head is not measured. */
