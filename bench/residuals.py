@@ -8,9 +8,9 @@ matrix, and only these inputs' columns of R are read. Q is rounded for what m le
 where m comes from the R of a first rounding.
 
 All matrices of attention and FFN are rounded as `lacuna convert --data` rounds them: GPTQ, symmetric blocks of 32 with
-float16 scales, by texts/fit.txt. Embedding and head stay floats. A mix by layer raises those layers above int4 that gain
-most for their bytes, until it reads as much as a residual. What a layer gains is measured by the KL divergence of the
-model in which it alone is rounded, on texts/choose.txt. Everything is then scored on texts/test.txt.
+float16 scales, by texts/fit.txt. Embedding and head stay floats. A mix by layer stores those layers in more than 4 bits
+that gain most for their bytes, until it reads as much as a residual. What a layer gains is measured by the KL
+divergence of the model in which it alone is rounded, on texts/choose.txt. Everything is then scored on texts/test.txt.
 
 Each stage is kept in WORK: an interrupted run continues, and more windows add to those that are scored.
 
@@ -165,7 +165,7 @@ def gram_factor(x, weights):
 
 
 def round_compensated(matrix, precisions, factor):
-    """Codes and scales in each precision by GPTQ, in the form of QuIP: errors of earlier columns are added through U."""
+    """Codes and scales in each precision by GPTQ, in QuIP's form: errors of earlier columns are added through U."""
     diagonal, order, upper = factor
     # Rows do not meet here, so all precisions go through at once, one column [rows] at a time.
     scales = torch.cat([search_scales(matrix, bits, diagonal) for bits in precisions])
@@ -195,7 +195,8 @@ def search_scales(matrix, bits, weights):
 def search(blocks, bits, weights):
     middle = 2 ** (bits - 1)
     high, low = blocks.amax(-1).clamp(min=0), blocks.amin(-1).clamp(max=0)
-    upright, turned = torch.maximum(high / (middle - 1), -low / middle), torch.maximum(high / middle, -low / (middle - 1))
+    upright = torch.maximum(high / (middle - 1), -low / middle)
+    turned = torch.maximum(high / middle, -low / (middle - 1))
     nearest = stored(torch.where(upright <= turned, upright, -turned))
     peak = torch.where(-low > high, low, high)
     found, most = nearest, torch.zeros_like(nearest)
