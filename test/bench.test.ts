@@ -466,6 +466,27 @@ const SCRIPTS: readonly Script[] = [
     needs: ['dist', 'consumers'],
     tables: [{ columns: { '': NAME, 'test.txt, 2 windows, spread': NUMBER, MB: NUMBER }, rows: 2 }],
   },
+  {
+    script: 'residuals.py',
+    isSlow: true,
+    args: [
+      ...[tinyLlama, '--work', join(work, 'residuals')],
+      ...['--windows', '2', '--fit-windows', '1', '--choose-windows', '1'],
+    ],
+    needs: ['consumers'],
+    tables: [
+      { columns: { '': NAME, 'bytes a weight': NUMBER, 'ratio to fp32': /^\d\.\d{4} ± \d\.\d{4}$/ }, rows: 8 },
+      {
+        columns: {
+          'residual / mix of the same bytes': /^residual \d+ %$/,
+          ratio: /^\d\.\d{4} ± \d\.\d{4}$/,
+          'layers above int4': /^\d+: int\d(, \d+: int\d)*$/,
+        },
+        rows: 2,
+      },
+    ],
+    says: [/fp32: perplexity \d+\.\d{3}, 2 windows/],
+  },
 ];
 
 /** Imported by scripts, or run by one of them. */
