@@ -29,7 +29,7 @@ export interface NeuronScores {
   readonly remark: (statistics: Statistics, layer: number, kept: Kept) => string;
 }
 
-export const NEURON_SCORES: readonly NeuronScores[] = [
+const NEURON_SCORES: readonly NeuronScores[] = [
   {
     measures: ['activation'],
     statistic: 'activation-histogram',
