@@ -181,6 +181,12 @@ async function planWriting(models: readonly OpenedModel[], { checkpoint }: Surve
   return { files, totalBytes, estimate };
 }
 
+/** What a checkpoint takes as a dense folder of a precision, every file of it. */
+export async function denseFolderBytes(checkpoint: Checkpoint, stored: Precision): Promise<number> {
+  const files = await planModelFolder(contentOf(checkpoint, openModels(checkpoint, [stored], undefined)));
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
 /** The error where bytes do not fit into what is free; `or` is a way out beside more space. */
 export function lackOfSpace(
   what: string,

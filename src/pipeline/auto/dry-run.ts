@@ -1,10 +1,8 @@
 /** `lacuna build --budget --dry-run`: what a search would do, known from configs and texts alone. */
 import { refusalOf } from '../../../formats/files.ts';
 import type { HostKind } from '../../core/host-kind.ts';
-import { choosePrecision, FLOATS, type Precision } from '../../core/precision.ts';
-import { contentOf, openModels } from '../convert.ts';
-import { freeBytesAt, lackOfSpace, type Problem, problemOf } from '../dry-run.ts';
-import { planModelFolder } from '../folder/model-folder.ts';
+import { choosePrecision, FLOATS } from '../../core/precision.ts';
+import { denseFolderBytes, freeBytesAt, lackOfSpace, type Problem, problemOf } from '../dry-run.ts';
 import { exists } from '../folder/output.ts';
 import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
 import { type AutoJob, autoOutputs } from './job.ts';
@@ -50,11 +48,9 @@ export async function describeAuto(job: AutoJob): Promise<AutoDryRun> {
 export async function spaceFor(job: AutoJob) {
   const { checkpoint, precisions } = job;
   const { floats, models } = autoOutputs(job);
-  const bytesOf = async (stored: Precision) => {
-    const files = await planModelFolder(contentOf(checkpoint, openModels(checkpoint, [stored], undefined)));
-    return files.reduce((sum, { bytes }) => sum + bytes, 0);
-  };
-  const [wide, ...stored] = await Promise.all([choosePrecision(FLOATS), ...precisions].map(bytesOf));
+  const [wide, ...stored] = await Promise.all(
+    [choosePrecision(FLOATS), ...precisions].map((stored) => denseFolderBytes(checkpoint, stored)),
+  );
   const [hasFloats, hasModels] = await Promise.all([floats, models].map(exists));
   const inAll = stored.reduce((sum, bytes) => sum + bytes, 0);
   const workBytes = (hasFloats ? 0 : wide) + (hasModels ? 0 : inAll) + 2 * stored[0];

@@ -1,12 +1,10 @@
 /** `lacuna build --dry-run`: what a build would do, known from configs and texts alone. */
 import { refusalOf } from '../../../formats/files.ts';
 import type { Host, Plan } from '../../core/plan.ts';
-import { choosePrecision, FLOATS, hasBlocks, type Precision } from '../../core/precision.ts';
+import { choosePrecision, FLOATS, hasBlocks } from '../../core/precision.ts';
 import { targetOf } from '../../plan/index.ts';
 import type { PreparedBuild } from '../build.ts';
-import { contentOf, openModels } from '../convert.ts';
-import { freeBytesAt, lackOfSpace, type Problem, problemOf } from '../dry-run.ts';
-import { planModelFolder } from '../folder/model-folder.ts';
+import { denseFolderBytes, freeBytesAt, lackOfSpace, type Problem, problemOf } from '../dry-run.ts';
 import { exists } from '../folder/output.ts';
 import { openSource } from '../folder/source.ts';
 import { outputsOf } from './keys.ts';
@@ -51,12 +49,8 @@ export async function describeBuild({ job, scoredTokens }: PreparedBuild): Promi
 export async function spaceFor(job: Build) {
   const { precision, options, work } = job;
   const checkpoint = await openSource(options.checkpoint, options);
-  const bytesOf = async (stored: Precision) => {
-    const files = await planModelFolder(contentOf(checkpoint, openModels(checkpoint, [stored], undefined)));
-    return files.reduce((sum, { bytes }) => sum + bytes, 0);
-  };
-  const denseBytes = await bytesOf(precision);
-  const floatBytes = precision.name === FLOATS ? 0 : await bytesOf(choosePrecision(FLOATS));
+  const denseBytes = await denseFolderBytes(checkpoint, precision);
+  const floatBytes = precision.name === FLOATS ? 0 : await denseFolderBytes(checkpoint, choosePrecision(FLOATS));
   const { dense, floats } = outputsOf(job);
   const [hasDense, hasFloats] = await Promise.all([dense, floats].map(exists));
   const wanted = (hasDense ? 2 : 3) * denseBytes + (hasFloats ? 0 : floatBytes);
