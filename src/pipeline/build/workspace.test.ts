@@ -42,10 +42,12 @@ describe('where stages are kept', () => {
   });
 
   it.each([
-    ['the output', output],
-    ['a folder in it', join(output, 'stages')],
-    ['another file system', '/proc/self'],
-  ])('is not %s', async (_, work) => {
+    ['the output', output, output],
+    ['a folder in it', output, join(output, 'stages')],
+    ['where the output is to be in the stages', join(folder, 'mine', 'lacuna-stages', 'out'), join(folder, 'mine')],
+    ['where the output is to be the stages', join(folder, 'mine', 'lacuna-stages'), join(folder, 'mine')],
+    ['on another file system', output, '/proc/self'],
+  ])('is not %s', async (_, output, work) => {
     await expect(workspaceOf({ output, work })).rejects.toMatchObject({
       code: 'usage',
       hint: 'Give a folder beside the output with --work.',

@@ -24,20 +24,30 @@ interface Place {
 const STAGES = 'lacuna-stages';
 
 /**
- * Where a build keeps its finished stages: beside its output, or in a folder where they are to stay. Throws `usage` for a folder
- * that is the output or in it, and for one on another file system, because a finished model is moved and not copied.
+ * Where a build keeps its finished stages: beside its output, or in a folder where they are to stay. Throws `usage` where the
+ * stages would be inside the output or the output inside the stages, and for another file system, because a finished model is moved and not copied.
  */
 export async function workspaceOf({ output, work }: Place): Promise<string> {
-  const [target, given] = [resolve(output), resolve(work ?? '.')];
+  const target = resolve(output);
   if (work === undefined) return `${target}.build`;
+  const stages = join(resolve(work), STAGES);
   const hint = 'Give a folder beside the output with --work.';
-  if (given === target || given.startsWith(target + sep))
-    throw new LacunaError('usage', `The stages cannot be kept in ${work}, where the output ${output} is made`, {
-      hint,
-    });
-  if ((await deviceOf(given)) !== (await deviceOf(dirname(target))))
+  if (isWithin(stages, target) || isWithin(target, stages))
+    throw new LacunaError(
+      'usage',
+      `One of these would be inside the other: the stages in ${stages}, the output ${output}`,
+      {
+        hint,
+      },
+    );
+  if ((await deviceOf(stages)) !== (await deviceOf(dirname(target))))
     throw new LacunaError('usage', `${work} is on another file system than the output ${output}`, { hint });
-  return join(given, STAGES);
+  return stages;
+}
+
+/** Whether a path is a folder or in it; both are absolute. */
+function isWithin(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(folder + sep);
 }
 
 /** Of a path, or of the nearest folder above it that exists. */
