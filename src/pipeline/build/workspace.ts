@@ -25,7 +25,8 @@ const STAGES = 'lacuna-stages';
 
 /**
  * Where a build keeps its finished stages: beside its output, or in a folder where they are to stay. Throws `usage` where the
- * stages would be inside the output or the output inside the stages, and for another file system, because a finished model is moved and not copied.
+ * stages would be inside the output or the output inside the stages. It also does so for another file system, because a
+ * finished model is moved and not copied.
  */
 export async function workspaceOf({ output, work }: Place): Promise<string> {
   const target = resolve(output);
@@ -33,13 +34,7 @@ export async function workspaceOf({ output, work }: Place): Promise<string> {
   const stages = join(resolve(work), STAGES);
   const hint = 'Give a folder beside the output with --work.';
   if (isWithin(stages, target) || isWithin(target, stages))
-    throw new LacunaError(
-      'usage',
-      `One of these would be inside the other: the stages in ${stages}, the output ${output}`,
-      {
-        hint,
-      },
-    );
+    throw new LacunaError('usage', `The output ${output} cannot share a folder with the stages in ${stages}`, { hint });
   if ((await deviceOf(stages)) !== (await deviceOf(dirname(target))))
     throw new LacunaError('usage', `${work} is on another file system than the output ${output}`, { hint });
   return stages;
