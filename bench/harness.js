@@ -33,6 +33,19 @@ export function madeOnce(path, make) {
   return path;
 }
 
+/**
+ * What a script measures plans by, made once in `work`: the model's dense folder, and statistics of the text `fit`.
+ * `options` are those of the script: `model`, `fit-tokens` and `threads`.
+ */
+export function denseAndStatistics(work, options) {
+  const dense = madeOnce(join(work, 'dense'), (path) => lacuna('convert', options.model, '-o', path, '--quiet'));
+  const statistics = madeOnce(join(work, `fit-${options['fit-tokens']}.json`), (path) => {
+    const how = ['--tokens', options['fit-tokens'], '--threads', options.threads, '--quiet'];
+    lacuna('calibrate', options.model, '-o', path, ...how);
+  });
+  return { dense, statistics };
+}
+
 /** Runs a command; seconds, and the high-water mark of its memory in MB (Linux). */
 export async function measure([command, ...args]) {
   const started = performance.now();

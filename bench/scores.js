@@ -9,7 +9,18 @@
 // computed. Plans are not corrected, so each row is compared at the share that it keeps. Prints a Markdown table. Statistics, the dense folder and the figures stay in WORK/scores.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { header, inTorch, lacuna, MODEL, madeOnce, readOptions, root, row, WORK } from './harness.js';
+import {
+  denseAndStatistics,
+  header,
+  inTorch,
+  lacuna,
+  MODEL,
+  madeOnce,
+  readOptions,
+  root,
+  row,
+  WORK,
+} from './harness.js';
 
 const options = readOptions({
   model: MODEL,
@@ -26,10 +37,7 @@ const work = join(options.work, 'scores', model);
 mkdirSync(work, { recursive: true });
 
 const threads = ['--threads', options.threads];
-const dense = madeOnce(join(work, 'dense'), (path) => lacuna('convert', options.model, '-o', path, '--quiet'));
-const statistics = madeOnce(join(work, `fit-${options['fit-tokens']}.json`), (path) => {
-  lacuna('calibrate', options.model, '--tokens', options['fit-tokens'], '-o', path, ...threads, '--quiet');
-});
+const { dense, statistics } = denseAndStatistics(work, options);
 
 function planOf(measure, target) {
   return madeOnce(join(work, `${measure}-${target}-${options['fit-tokens']}.plan.json`), (path) => {

@@ -9,7 +9,7 @@
 // logarithm of the ratio for each percent skipped. Prints a Markdown table. Statistics, the dense folder and the figures stay in WORK/skip-regions.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { header, lacuna, MODEL, madeOnce, readOptions, row, WORK } from './harness.js';
+import { denseAndStatistics, header, lacuna, MODEL, madeOnce, readOptions, row, WORK } from './harness.js';
 
 const options = readOptions({
   model: MODEL,
@@ -26,10 +26,7 @@ const work = join(options.work, 'skip-regions', basename(resolve(options.model))
 mkdirSync(work, { recursive: true });
 
 const threads = ['--threads', options.threads];
-const dense = madeOnce(join(work, 'dense'), (path) => lacuna('convert', options.model, '-o', path, '--quiet'));
-const statistics = madeOnce(join(work, `fit-${options['fit-tokens']}.json`), (path) => {
-  lacuna('calibrate', options.model, '--tokens', options['fit-tokens'], '-o', path, ...threads, '--quiet');
-});
+const { dense, statistics } = denseAndStatistics(work, options);
 
 /** The figures of mode "all" of a plan with this region and warm-up. */
 function measure(region, warmUp) {
