@@ -47,13 +47,13 @@ export async function describeAuto(job: AutoJob): Promise<AutoDryRun> {
 /** What a search still writes, and what is free for it. */
 export async function spaceFor(job: AutoJob) {
   const { checkpoint, precisions } = job;
-  const { floats, models } = autoOutputs(job);
+  const { floats, models, choice } = autoOutputs(job);
   const [wide, ...stored] = await Promise.all(
     [choosePrecision(FLOATS), ...precisions].map((stored) => denseFolderBytes(checkpoint, stored)),
   );
-  const [hasFloats, hasModels] = await Promise.all([floats, models].map(exists));
+  const [hasFloats, hasModels, hasChosen] = await Promise.all([floats, models, choice].map(exists));
   const inAll = stored.reduce((sum, bytes) => sum + bytes, 0);
-  const workBytes = (hasFloats ? 0 : wide) + (hasModels ? 0 : inAll) + 2 * stored[0];
+  const workBytes = (hasFloats ? 0 : wide) + (hasModels ? 0 : inAll) + (hasChosen ? 0 : 2 * stored[0]);
   const freeBytes = await freeBytesAt(job.work);
   const lack = lackOfSpace('The models to choose from will take', workBytes, freeBytes, 'convert to one --dtype');
   return { workBytes, freeBytes, lack };

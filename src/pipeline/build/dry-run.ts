@@ -51,9 +51,10 @@ export async function spaceFor(job: Build) {
   const checkpoint = await openSource(options.checkpoint, options);
   const denseBytes = await denseFolderBytes(checkpoint, precision);
   const floatBytes = precision.name === FLOATS ? 0 : await denseFolderBytes(checkpoint, choosePrecision(FLOATS));
-  const { dense, floats } = outputsOf(job);
-  const [hasDense, hasFloats] = await Promise.all([dense, floats].map(exists));
-  const wanted = (hasDense ? 2 : 3) * denseBytes + (hasFloats ? 0 : floatBytes);
+  const { dense, sparse, floats } = outputsOf(job);
+  const [hasDense, hasSparse, hasFloats] = await Promise.all([dense, sparse, floats].map(exists));
+  // A draft and the sparse model, which are as large as the dense one. What an earlier run wrote takes no more space.
+  const wanted = (hasDense ? 0 : denseBytes) + (hasSparse ? 0 : 2 * denseBytes) + (hasFloats ? 0 : floatBytes);
   const freeBytes = await freeBytesAt(work);
   const lack = lackOfSpace('The models of this build will take', wanted, freeBytes, 'choose a smaller --dtype');
   return { denseBytes, floatBytes, freeBytes, lack };
