@@ -1,10 +1,10 @@
 /** `build`, killed in every stage and started again, gives the bytes of an undisturbed run. */
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checksumOf } from '../formats/checksum.ts';
+import { hashTree } from '../fuzz/harness/tree.ts';
 import { required } from './real/real-model.ts';
 import { root, temporaryFolder, tinyLlama } from './temporary.ts';
 
@@ -44,37 +44,6 @@ async function killIn(stage: string, output: string, preset: readonly string[], 
   return code === null;
 }
 
-/** sha256 of every file by its path, without what was timed: bench.json, the card's sentences of it, and the card's checksum. */
-function contents(output: string): Record<string, string> {
-  const files = readdirSync(output, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const entries = files.map(({ parentPath, name }) => {
-    const path = join(parentPath, name);
-    const bytes = createHash('sha256')
-      .update(withoutTimes(name, readFileSync(path)))
-      .digest('hex');
-    return [path.slice(output.length + 1), bytes] as const;
-  });
-  return Object.fromEntries(entries.sort(([a], [b]) => a.localeCompare(b)));
-}
-
-function withoutTimes(name: string, bytes: Buffer): Buffer | string {
-  switch (name) {
-    case 'bench.json':
-      return 'times';
-    case 'README.md':
-      return bytes
-        .toString()
-        .replace(/^Decoding, .*$/m, '')
-        .replace(/, a step's time .* off\.$/m, '');
-    case 'lacuna.json': {
-      const manifest = JSON.parse(bytes.toString()) as { files: { path: string }[] };
-      return JSON.stringify({ ...manifest, files: manifest.files.filter(({ path }) => path !== 'README.md') });
-    }
-    default:
-      return bytes;
-  }
-}
-
 describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-skip', '--target', '0.15']]])(
   'build %j',
   { timeout: 300_000 },
@@ -112,8 +81,8 @@ describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-sk
     it.runIf(required)('gives the same bytes when it is killed in each of its stages', async () => {
       for (const stage of STAGES) expect(await killIn(stage, killed, preset), `the build reached ${stage}`).toBe(true);
       expect((await finish(startBuild(killed, allowing('1000')))).code).toBe(0);
-      expect(contents(killed)).toEqual(contents(whole));
-      expect(Object.keys(contents(whole))).toContain('lacuna/evaluation.json');
+      expect(hashTree(killed)).toEqual(hashTree(whole));
+      expect([...hashTree(whole).keys()]).toContain('lacuna/evaluation.json');
       expect(readdirSync(folder).filter((entry) => entry.startsWith(`killed-${name}`))).toEqual([`killed-${name}`]);
     });
 
@@ -125,13 +94,13 @@ describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-sk
     });
 
     it('that was killed after its last rename only cleans up', async () => {
-      const before = contents(whole);
+      const before = hashTree(whole);
       mkdirSync(join(`${whole}.build`, 'statistics-0'), { recursive: true });
       const again = await finish(startBuild(whole, allowing('1000')));
       expect(again.stderr).toBe('');
       expect(again.code).toBe(0);
       expect(existsSync(`${whole}.build`)).toBe(false);
-      expect(contents(whole)).toEqual(before);
+      expect(hashTree(whole)).toEqual(before);
     });
 
     it('refuses to write over its result', async () => {
@@ -166,8 +135,8 @@ describe('a build in int4', { timeout: 120_000 }, () => {
 
   it('measures in the walk that it rounds by what a build in floats measures', () => {
     const statistics = 'lacuna/statistics.safetensors';
-    const floats = contents(join(folder, 'whole-top-k'));
-    expect(contents(output)[statistics]).toBe(floats[statistics]);
+    const floats = hashTree(join(folder, 'whole-top-k'));
+    expect(hashTree(output).get(statistics)).toBe(floats.get(statistics));
   });
 
   it.runIf(required)('goes on in the middle of that walk', async () => {
@@ -177,7 +146,7 @@ describe('a build in int4', { timeout: 120_000 }, () => {
     const work = readdirSync(`${killed}.build`);
     expect(work.filter((name) => name.startsWith('statistics-'))).toEqual([]);
     expect((await finish(startBuild(killed, preset))).code).toBe(0);
-    expect(contents(killed)).toEqual(contents(output));
+    expect(hashTree(killed)).toEqual(hashTree(output));
   });
 
   it('says in its card what was measured, of what and how surely; the manifest has the checksum', () => {

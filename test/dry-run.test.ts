@@ -155,9 +155,9 @@ describe('everything that is wrong', () => {
     ]) {
       const args = ['build', vast, '-o', join(folder, 'y'), ...how];
       const refused = await lacuna([...args, '--quiet']);
-      expect(refused.stderr).toMatch(/models .* will take \d{13,} bytes, and \d+ are free there/);
+      expect(refused.stderr).toMatch(/models .* will take \d{13,} bytes, and \d+ are free at/);
       expect(refused.code).toBe(2);
-      expect((await dryRun(args)).found.problem.message).toMatch(/are free there/);
+      expect((await dryRun(args)).found.problem.message).toMatch(/are free at/);
     }
     expect(readdirSync(folder).filter((name) => name.startsWith('y'))).toEqual([]);
   });

@@ -95,7 +95,7 @@ export const dryRun = door('dryRun', convertOptions, async (options: ConvertOpti
   const models = survey && (await openWhatFits(problems, survey, precisions, options));
   const plan = models && (await planWriting(models, survey, options));
   const freeBytes = await freeBytesAt(output);
-  const lack = plan && lackOfSpace(`${output} will take`, plan.totalBytes, freeBytes, 'choose a smaller --dtype');
+  const lack = plan && lackOfSpace('The folder', output, plan.totalBytes, freeBytes, 'choose a smaller --dtype');
   if (lack !== undefined) problems.push(lack);
   if (survey !== undefined && options.verify !== undefined)
     await attemptAsync(problems, () => referenceFor(survey.checkpoint, { ...options, ...options.verify }));
@@ -187,15 +187,16 @@ export async function denseFolderBytes(checkpoint: Checkpoint, stored: Precision
   return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
-/** The error where bytes do not fit into what is free; `or` is a way out beside more space. */
+/** The error where bytes do not fit into what is free at a path; `or` is a way out beside more space. */
 export function lackOfSpace(
   what: string,
+  at: string,
   bytes: number,
   freeBytes: number | undefined,
   or: string,
 ): LacunaError | undefined {
   if (freeBytes === undefined || bytes <= freeBytes) return undefined;
-  return new LacunaError('io', `${what} ${bytes} bytes, and ${freeBytes} are free there`, {
+  return new LacunaError('io', `${what} will take ${bytes} bytes, and ${freeBytes} are free at ${at}`, {
     hint: `Free space, write to another disk, or ${or}.`,
   });
 }

@@ -55,6 +55,6 @@ export async function spaceFor(job: AutoJob) {
   const inAll = stored.reduce((sum, bytes) => sum + bytes, 0);
   const workBytes = (hasFloats ? 0 : wide) + (hasModels ? 0 : inAll) + (hasChosen ? 0 : 2 * stored[0]);
   const freeBytes = await freeBytesAt(job.work);
-  const lack = lackOfSpace('The models to choose from will take', workBytes, freeBytes, 'convert to one --dtype');
+  const lack = lackOfSpace('The models to choose from', job.work, workBytes, freeBytes, 'convert to one --dtype');
   return { workBytes, freeBytes, lack };
 }

@@ -56,7 +56,7 @@ export async function spaceFor(job: Build) {
   // A draft and the sparse model, which are as large as the dense one. What an earlier run wrote takes no more space.
   const wanted = (hasDense ? 0 : denseBytes) + (hasSparse ? 0 : 2 * denseBytes) + (hasFloats ? 0 : floatBytes);
   const freeBytes = await freeBytesAt(work);
-  const lack = lackOfSpace('The models of this build will take', wanted, freeBytes, 'choose a smaller --dtype');
+  const lack = lackOfSpace('The models of this build', work, wanted, freeBytes, 'choose a smaller --dtype');
   return { denseBytes, floatBytes, freeBytes, lack };
 }
 
