@@ -13,7 +13,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { header, inTorch, MODEL, readOptions, root, row, table, WORK } from './harness.js';
+import { header, inTorch, MODEL, planned, readOptions, root, row, table, WORK } from './harness.js';
 
 const options = readOptions({
   model: MODEL,
@@ -32,7 +32,7 @@ const json = (path) => JSON.parse(readFileSync(path, 'utf8'));
 
 /** Exit code and last lines of `lacuna build`. */
 function build(output, preset, target, dtype, ...more) {
-  const wanted = ['--preset', preset, '--target', target, '--dtype', dtype];
+  const wanted = [...planned(preset, target), '--dtype', dtype];
   const common = ['--tokens', options.tokens, '--threads', options.threads, '--quiet'];
   const args = [join(root, 'bin/lacuna.js'), 'build', options.model, '-o', output, ...wanted, ...common, ...more];
   const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', maxBuffer: 64 << 20 });

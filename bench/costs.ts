@@ -66,7 +66,7 @@ function roundedQuickly(dtype: string): Precision {
 function planOptions(text: string, dtype: string): PlanOptions {
   const [preset, target] = text.split(':');
   const host = hostNamed('native', dtype);
-  const wanted = { preset, host, [preset === 'top-k' ? 'density' : 'targetSkipped']: Number(target) };
+  const wanted = { preset, host, [preset === 'top-k' ? 'keep' : 'skip']: Number(target) };
   return wanted as unknown as PlanOptions;
 }
 

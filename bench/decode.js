@@ -10,7 +10,7 @@
 // are in bench/peers.js.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { lacuna, MODEL, madeOnce, readOptions, table, WORK } from './harness.js';
+import { lacuna, MODEL, madeOnce, planned, readOptions, table, WORK } from './harness.js';
 
 const options = readOptions({
   rounds: '2',
@@ -37,9 +37,7 @@ const int4 = made('int4', (path) => quietly('convert', model, '-o', path, '--dty
 const statistics = made('statistics.json', (path) => quietly('calibrate', model, '-o', path, '--tokens', '4000'));
 const sparse = listed(options.plans).map(([preset, target]) => {
   const name = `${preset}-${target}`;
-  const plan = made(`${name}.json`, (path) =>
-    quietly('plan', statistics, '-o', path, '--preset', preset, '--target', target),
-  );
+  const plan = made(`${name}.json`, (path) => quietly('plan', statistics, '-o', path, ...planned(preset, target)));
   const sparsify = (suffix, source, ...args) =>
     made(`${name}${suffix}`, (path) => quietly('sparsify', source, '--plan', plan, '-o', path, ...args));
   return { name, fp32: sparsify('', dense), int4: sparsify('-int4', model, '--dtype', 'int4') };
@@ -48,7 +46,7 @@ const sparse = listed(options.plans).map(([preset, target]) => {
 const forStock = listed(options['stock-plans']).flatMap(([dtype, preset, target]) => {
   const name = `stock-${dtype}-${preset}-${target}`;
   try {
-    const what = ['--preset', preset, '--target', target, '--host', 'stock', '--dtype', dtype];
+    const what = [...planned(preset, target), '--host', 'stock', '--dtype', dtype];
     const plan = made(`${name}.json`, (path) => quietly('plan', statistics, '-o', path, ...what));
     const folder = made(name, (path) => quietly('sparsify', model, '--plan', plan, '-o', path, '--dtype', dtype));
     return [{ name: `${dtype}, ${preset} ${target}`, folder, against: dtype === 'fp32' ? dense : int4 }];

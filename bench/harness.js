@@ -86,6 +86,11 @@ export function inTorch(cached, python, whose, args) {
   return JSON.parse(stdout);
 }
 
+/** Options that ask for a plan, by its preset and the share that it keeps or skips. */
+export function planned(preset, share) {
+  return ['--preset', preset, preset === 'top-k' ? '--keep' : '--skip', share];
+}
+
 export function median(values) {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 }

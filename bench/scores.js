@@ -41,7 +41,7 @@ const { dense, statistics } = denseAndStatistics(work, options);
 
 function planOf(measure, target) {
   return madeOnce(join(work, `${measure}-${target}-${options['fit-tokens']}.plan.json`), (path) => {
-    const wanted = ['--preset', 'top-k', '--measure', measure, '--target', target, '--host', 'native'];
+    const wanted = ['--preset', 'top-k', '--measure', measure, '--keep', target, '--host', 'native'];
     lacuna('plan', statistics, '-o', path, ...wanted, '--quiet');
   });
 }

@@ -1,6 +1,6 @@
 // What FFN skipping costs by region and by warm-up, at one share of skipped blocks: the figures that docs/plans.md chooses by.
 //
-//     node bench/skip-regions.js [--model DIR] [--regions 1-28,4-25] [--warm-ups 0,8,32] [--warm-up 8] [--target 0.05]
+//     node bench/skip-regions.js [--model DIR] [--regions 1-28,4-25] [--warm-ups 0,8,32] [--warm-up 8] [--skip 0.05]
 //         [--tokens 4000] [--fit-tokens 20000] [--threads 2] [--work WORK]
 //
 // Regions are the first and the last layer that may be skipped. Each is measured with `--warm-up` tokens, and the first
@@ -16,7 +16,7 @@ const options = readOptions({
   regions: '1-28,4-25',
   'warm-ups': '0,8,32',
   'warm-up': '8',
-  target: '0.05',
+  skip: '0.05',
   tokens: '4000',
   'fit-tokens': '20000',
   threads: '2',
@@ -30,13 +30,13 @@ const { dense, statistics } = denseAndStatistics(work, options);
 
 /** The figures of mode "all" of a plan with this region and warm-up. */
 function measure(region, warmUp) {
-  const name = [region, warmUp, options.target, options.tokens, options['fit-tokens']].join('_');
+  const name = [region, warmUp, options.skip, options.tokens, options['fit-tokens']].join('_');
   const figures = madeOnce(join(work, `${name}.json`), (path) => {
     const [plan, sparse] = [join(work, `${name}.plan.json`), join(work, name)];
     for (const left of [plan, sparse]) rmSync(left, { recursive: true, force: true });
     const [first, last] = region.split('-').map(Number);
     const borders = ['--cold-start', String(first), '--cold-end', String(last + 1), '--warm-up-tokens', warmUp];
-    lacuna('plan', statistics, '-o', plan, '--preset', 'ffn-skip', '--target', options.target, ...borders, '--quiet');
+    lacuna('plan', statistics, '-o', plan, '--preset', 'ffn-skip', '--skip', options.skip, ...borders, '--quiet');
     lacuna('sparsify', dense, '--plan', plan, '-o', sparse, '--quiet');
     const scored = ['--mode', 'all', '--tokens', options.tokens, ...threads];
     writeFileSync(path, lacuna('eval', sparse, '--against', dense, ...scored, '--quiet', '--json'));

@@ -10,7 +10,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { header, inTorch, lacuna, MODEL, madeOnce, readOptions, root, row, WORK } from './harness.js';
+import { header, inTorch, lacuna, MODEL, madeOnce, planned, readOptions, root, row, WORK } from './harness.js';
 
 const options = readOptions({
   plans: 'ffn-skip:0.1,top-k:0.5',
@@ -32,7 +32,7 @@ function build(preset, target) {
   const output = madeOnce(join(work, run.join('-')), (path) => {
     const common = ['--tokens', options.tokens, '--threads', options.threads];
     // The question is what the plan costs, whether it pays in stock ONNX Runtime or not.
-    const wanted = ['--preset', preset, '--target', target, '--host', 'native', '--allow-slower'];
+    const wanted = [...planned(preset, target), '--host', 'native', '--allow-slower'];
     lacuna('build', options.model, '-o', path, ...wanted, ...common);
   });
   const timing = ['--threads', options.threads, '--rounds', options.rounds];

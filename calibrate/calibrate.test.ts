@@ -64,7 +64,7 @@ describe('calibrating fixtures/tiny-llama', () => {
   });
 
   it('finds the thresholds that half of the neurons pass', async () => {
-    const { plan } = await makePlan(statistics, { preset: 'top-k', density: 0.5 }, '', readSums);
+    const { plan } = await makePlan(statistics, { preset: 'top-k', keep: 0.5 }, '', readSums);
     plan.blocks.forEach(({ choice }, layer) => {
       // A bin is a quarter of an octave. Over 384 neurons of different weights the error is far below one bin.
       const threshold = choice?.cut.kind === 'absolute' ? choice.cut.threshold : Number.NaN;

@@ -40,18 +40,18 @@ rmSync(out, { recursive: true, force: true });
 const dense = join(out, 'dense');
 lacuna('convert', model, '-o', dense);
 // A model this small gains nothing in stock ONNX Runtime. The command says so before anything is measured.
-const stock = ['--preset', 'top-k', '--target', '0.3', '--host', 'stock'];
+const stock = ['--preset', 'top-k', '--keep', '0.3', '--host', 'stock'];
 refused('build', model, '-o', join(out, 'refused'), ...stock);
 
 // Planned for the native kernels, it shows the whole pipeline all the same, whatever its speed here.
 const anyway = ['--host', 'native', '--allow-slower', '--tokens', '10000'];
 const rows = [];
-for (const [preset, target] of [
-  ['ffn-skip', '0.2'],
-  ['top-k', '0.3'],
+for (const [preset, ...share] of [
+  ['ffn-skip', '--skip', '0.2'],
+  ['top-k', '--keep', '0.3'],
 ]) {
   const folder = join(out, preset);
-  console.log(lacuna('build', model, '-o', folder, '--preset', preset, '--target', target, ...anyway));
+  console.log(lacuna('build', model, '-o', folder, '--preset', preset, ...share, ...anyway));
   const { modes } = json('eval', folder, '--against', dense, '--tokens', '4000', '--mode', 'decode');
   const { speedup, subjects } = json('bench', folder, '--against', dense);
   const [measured] = modes;

@@ -140,7 +140,7 @@ describe('what cannot be built', () => {
     ['without preset and budget', [], /Neither a preset nor a budget/],
     ['for a budget that cannot be read', ['--budget', 'ppl<1.02'], /cannot be read: "ppl<1\.02" limits no figure/],
     ['for a budget that limits nothing', ['--budget', ''], /a limit is empty/],
-    ['for options of presets', ['--budget', 'ppl<=1.02', '--target', '0.5'], /--target: only a build by a preset/],
+    ['for options of presets', ['--budget', 'ppl<=1.02', '--keep', '0.5'], /--keep: only a build by a preset/],
     [
       'for options of one preset',
       ['--budget', 'ppl<=1.02', '--cold-start', '2'],

@@ -141,7 +141,7 @@ const SCRIPTS: readonly Script[] = [
   {
     script: 'skip-regions.js',
     args: [
-      ...['--regions', '1-10,1-4', '--warm-up', '2', '--warm-ups', '0', '--target', '0.1'],
+      ...['--regions', '1-10,1-4', '--warm-up', '2', '--warm-ups', '0', '--skip', '0.1'],
       ...['--tokens', '1100', '--fit-tokens', '2048', '--threads', '1', ...toy],
     ],
     needs: ['dist'],

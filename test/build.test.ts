@@ -44,7 +44,7 @@ async function killIn(stage: string, output: string, preset: readonly string[], 
   return code === null;
 }
 
-describe.each([[['--preset', 'top-k', '--target', '0.4']], [['--preset', 'ffn-skip', '--target', '0.15']]])(
+describe.each([[['--preset', 'top-k', '--keep', '0.4']], [['--preset', 'ffn-skip', '--skip', '0.15']]])(
   'build %j',
   { timeout: 300_000 },
   (preset) => {
@@ -116,7 +116,7 @@ describe('a build in int4', { timeout: 120_000 }, () => {
   const json = (name: string) => JSON.parse(readFileSync(join(output, name), 'utf8'));
 
   it('is rounded by the fitting text, and measured against the floats, with both losses apart', async () => {
-    const built = await finish(startBuild(output, ['--preset', 'top-k', '--target', '0.4', '--dtype', 'int4']));
+    const built = await finish(startBuild(output, ['--preset', 'top-k', '--keep', '0.4', '--dtype', 'int4']));
     expect(built.stderr).toBe('');
     expect(built.code).toBe(0);
     const { models } = json('lacuna.json');
@@ -141,7 +141,7 @@ describe('a build in int4', { timeout: 120_000 }, () => {
 
   it.runIf(required)('goes on in the middle of that walk', async () => {
     const killed = join(folder, 'killed-int4');
-    const preset = ['--preset', 'top-k', '--target', '0.4', '--dtype', 'int4'];
+    const preset = ['--preset', 'top-k', '--keep', '0.4', '--dtype', 'int4'];
     expect(await killIn('rounding-', killed, preset, '.layer-3.')).toBe(true);
     const work = readdirSync(`${killed}.build`);
     expect(work.filter((name) => name.startsWith('statistics-'))).toEqual([]);
@@ -162,13 +162,11 @@ describe('a build in int4', { timeout: 120_000 }, () => {
 
 describe('a build that cannot pay', { timeout: 60_000 }, () => {
   it.each([
-    ['top-k', '0.4'],
-    ['ffn-skip', '0.2'],
-  ])('on stock ONNX Runtime is refused before anything is measured: %s', async (preset, target) => {
+    ['top-k', '--keep', '0.4'],
+    ['ffn-skip', '--skip', '0.2'],
+  ])('on stock ONNX Runtime is refused before anything is measured: %s', async (preset, ...share) => {
     const output = join(folder, `stock-${preset}`);
-    const { code, stderr } = await finish(
-      startBuild(output, ['--preset', preset, '--target', target], ['--host', 'stock']),
-    );
+    const { code, stderr } = await finish(startBuild(output, ['--preset', preset, ...share], ['--host', 'stock']));
     expect(stderr).toMatch(/expected to take \d+ % of their dense time/);
     expect(code).toBe(2);
     expect(existsSync(output)).toBe(false);
@@ -177,7 +175,7 @@ describe('a build that cannot pay', { timeout: 60_000 }, () => {
 
   it('tells so in a dry run', async () => {
     const output = join(folder, 'dry');
-    const dry = ['--preset', 'top-k', '--target', '0.4', '--dry-run'];
+    const dry = ['--preset', 'top-k', '--keep', '0.4', '--dry-run'];
     expect((await finish(startBuild(output, dry, ['--host', 'stock']))).code).toBe(2);
     expect(await finish(startBuild(output, dry))).toEqual({ code: 0, stderr: '' });
     expect(existsSync(`${output}.build`)).toBe(false);
@@ -187,7 +185,7 @@ describe('a build that cannot pay', { timeout: 60_000 }, () => {
 describe('a build that is interrupted', { timeout: 60_000 }, () => {
   it('cleans up when one Ctrl-C arrives twice, as under npm or timeout', async () => {
     const output = join(folder, 'twice');
-    const child = startBuild(output, ['--preset', 'top-k', '--target', '0.4']);
+    const child = startBuild(output, ['--preset', 'top-k', '--keep', '0.4']);
     const ended = finish(child);
     const watch = setInterval(() => {
       const work = `${output}.build`;

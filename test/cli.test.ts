@@ -19,7 +19,7 @@ beforeAll(async () => {
   for (const args of [
     ['convert', tinyLlama, '-o', dense, '--quiet'],
     ['calibrate', tinyLlama, '-o', statistics, ...few],
-    ['plan', statistics, '-o', plan, '--preset', 'top-k', '--target', '30%'],
+    ['plan', statistics, '-o', plan, '--preset', 'top-k', '--keep', '30%'],
     ['sparsify', dense, '--plan', plan, '-o', sparse, '--quiet'],
   ]) {
     const { code, stderr } = await lacuna(args);
@@ -138,7 +138,7 @@ describe('usage', () => {
       /fp32, fp16, bf16, int8, int6, int5, int4 for dtype but received "q4"/,
     ],
     [['plan', 'x', '-o', 'y', '--preset', 'magic'], new RegExp(`Allowed choices are ${PRESETS.join(', ')}`)],
-    [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--target', '130%'], /a share between 0 and 1/],
+    [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--keep', '130%'], /a share between 0 and 1/],
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--host', 'moon'], /Allowed choices are native, stock/],
     [['plan', 'x', '-o', 'y', '--preset', 'top-k', '--dtype', 'q4'], /int4 for the dtype of a plan .* "q4"/],
     [
@@ -295,8 +295,8 @@ describe('bad input', () => {
     ],
     [
       'a plan for stock ONNX Runtime, where blocks as small as these gain nothing',
-      () => ['plan', statistics, '-o', out, '--preset', 'top-k', '--target', '0.1', '--host', 'stock'],
-      /blocks of \d+x\d+ in fp32 .* of their dense time .*\n {2}No --target .*--host native/,
+      () => ['plan', statistics, '-o', out, '--preset', 'top-k', '--keep', '0.1', '--host', 'stock'],
+      /blocks of \d+x\d+ in fp32 .* of their dense time .*\n {2}No --keep .*--host native/,
     ],
     [
       'a plan for stock ONNX Runtime and weights that are stored otherwise',

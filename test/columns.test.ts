@@ -17,7 +17,7 @@ const stock = ['--engine', 'stock'];
 
 /** Whatever it decodes like: while tests run nobody can tell. */
 const build = (output: string) => {
-  const anyway = ['--preset', 'top-k', '--target', '40%', '--dtype', 'int4', '--host', 'native', '--allow-slower'];
+  const anyway = ['--preset', 'top-k', '--keep', '40%', '--dtype', 'int4', '--host', 'native', '--allow-slower'];
   return ['build', tinyLlama, '-o', output, ...anyway, ...few];
 };
 
@@ -52,8 +52,8 @@ beforeAll(async () => {
   for (const args of [
     ['convert', tinyLlama, '-o', at('d'), '--dtype', 'fp32,int4', '--quiet'],
     ['calibrate', tinyLlama, '-o', at('s.json'), ...few],
-    ['plan', at('s.json'), '-o', at('p.json'), '--preset', 'top-k', '--target', '30%'],
-    ['plan', at('s.json'), '-o', at('q.json'), '--preset', 'ffn-skip', '--target', '30%'],
+    ['plan', at('s.json'), '-o', at('p.json'), '--preset', 'top-k', '--keep', '30%'],
+    ['plan', at('s.json'), '-o', at('q.json'), '--preset', 'ffn-skip', '--skip', '30%'],
     ['sparsify', at('d'), '--plan', at('p.json'), '-o', at('e'), '--quiet'],
     ['sparsify', at('d'), '--plan', at('q.json'), '-o', at('f'), '--quiet'],
     ['sparsify', tinyLlama, '--plan', at('p.json'), '-o', at('h'), '--dtype', 'int4', '--quiet'],
@@ -87,7 +87,7 @@ describe(`${COLUMNS} columns hold`, () => {
     ['a budget without floats', () => ['eval', at('e'), '--max-ppl-ratio', '2%']],
     ['a build that does not pay', () => ['build', tinyLlama, '-o', at('x'), '--preset', 'top-k', '--host', 'stock']],
     ['a plan that does not pay', () => ['plan', at('s.json'), '-o', at('x'), '--preset', 'top-k', '--host', 'stock']],
-    ['a target beyond reach', () => ['plan', at('s.json'), '-o', at('x'), '--preset', 'ffn-skip', '--target', '99%']],
+    ['a target beyond reach', () => ['plan', at('s.json'), '-o', at('x'), '--preset', 'ffn-skip', '--skip', '99%']],
   ])('the error of %s', async (_, args) => {
     const text = await printed(args());
     expect(text).toMatch(/^error: /);
@@ -98,7 +98,7 @@ describe(`${COLUMNS} columns hold`, () => {
     ['convert', () => ['convert', tinyLlama, '-o', at('c'), '--dtype', 'fp32,int4', '--quiet']],
     ['convert --dry-run', () => ['convert', tinyLlama, '-o', at('x'), '--dry-run', '--dtype', 'int4', '--quiet']],
     ['calibrate', () => ['calibrate', tinyLlama, '-o', at('t.json'), ...few]],
-    ['plan', () => ['plan', at('s.json'), '-o', at('r.json'), '--preset', 'ffn-skip', '--target', '20%', '--explain']],
+    ['plan', () => ['plan', at('s.json'), '-o', at('r.json'), '--preset', 'ffn-skip', '--skip', '20%', '--explain']],
     ['sparsify --explain', () => ['sparsify', at('d'), '--plan', at('p.json'), '-o', at('g'), '--explain', '--quiet']],
     ['bench', () => ['bench', at('e'), '--against', at('d'), ...stock, ...short]],
     ['eval', () => ['eval', at('h'), '--against', at('d'), '--layers', '--max-ppl-ratio', '3', ...few]],

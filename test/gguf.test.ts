@@ -31,7 +31,7 @@ describe('a GGUF file', () => {
     writeFileSync(text, 'The quick brown fox jumps over the lazy dog. '.repeat(30));
     for (const args of [
       ['calibrate', gguf, '--data', text, '-o', statistics, '--tokens', '1100', '--sequence-length', '32', '--quiet'],
-      ['plan', statistics, '-o', plan, '--preset', 'top-k', '--target', '50%'],
+      ['plan', statistics, '-o', plan, '--preset', 'top-k', '--keep', '50%'],
       ['sparsify', gguf, '--plan', plan, '-o', join(folder, 'sparse'), '--quiet'],
     ])
       expect(await lacuna(args)).toMatchObject({ code: 0, stderr: '' });

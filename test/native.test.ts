@@ -152,7 +152,7 @@ describe.runIf(hasNative)('a sparse model', { timeout: 600_000 }, () => {
   it.runIf(hasGenai)('generates the same text in onnxruntime-genai', async () => {
     const [statistics, planned, sparse] = ['statistics.json', 'plan.json', 'sparse'].map((file) => join(folder, file));
     await calibrate({ checkpoint: tinyLlama, data: [join(texts, 'fit.txt')], output: statistics, tokens: 2048 });
-    await plan({ statistics, output: planned, preset: { preset: 'top-k', density: 0.2 } });
+    await plan({ statistics, output: planned, preset: { preset: 'top-k', keep: 0.2 } });
     await sparsify({ source: tinyLlama, plan: planned, output: sparse });
     expect(runOracle('genai_compare.py', sparse, '--library', library)).toMatch(/kernels: GatedFFN_2_0/);
   });

@@ -9,6 +9,7 @@ import { writeStatistics } from '../formats/statistics.ts';
 import { planOptions, withPresetOptions } from '../src/cli/presets.ts';
 import { type Host, planSchema } from '../src/core/plan.ts';
 import { layerSumsOf } from '../src/core/statistics.ts';
+import { TARGETS } from '../src/core/target.ts';
 import { inspect, type PlanOptions, PRESET_WORDS, plan } from '../src/index.ts';
 import { checkTarget, choosesNeurons, makePlan, planOptionsSchema, targetOf } from '../src/plan/index.ts';
 import type { Preset } from '../src/plan/preset.ts';
@@ -22,9 +23,9 @@ vi.mock(import('../src/plan/presets.ts'), async (importOriginal) => {
   const { definePreset } = await import('../src/plan/preset.ts');
   const made = definePreset({
     name: 'made-up',
-    target: { kind: 'density', option: 'kept', usual: 0.75, description: 'share of what is made up' },
+    target: { kind: 'density', usual: 0.75 },
     options: {
-      kept: z.number().gt(0).lt(1).optional(),
+      keep: z.number().gt(0).lt(1).optional().meta({ title: 'share', description: 'share of what is made up' }),
       everyBlock: z.int().min(1).default(2).meta({ title: 'n', description: 'blocks from one to the next' }),
       runLength: z.int().min(1).optional().meta({ title: 'n', description: 'said by another preset already' }),
       eager: z.boolean().default(false).meta({ description: 'does so at once' }),
@@ -33,12 +34,12 @@ vi.mock(import('../src/plan/presets.ts'), async (importOriginal) => {
     statistics: () => ['made-up-sums'],
     furtherStatistics: ['made-up-layers'],
     measureOf: () => 'activation',
-    plan: async (statistics, { kept = 0.75, ...options }, readSums) => {
+    plan: async (statistics, { keep = 0.75, ...options }, readSums) => {
       const { sum } = await readSums(layerSumsOf(statistics, 'made-up-layers')[1]);
       const why = JSON.stringify({ ...options, ofLayer: sum.data[0] });
       return {
         parts: {
-          target: { kind: 'density', value: kept },
+          target: { kind: 'density', value: keep },
           skipping: null,
           blocks: [{ block: 'layers.0.ffn', expected: { bytesPerToken: 1 }, why }],
         },
@@ -77,9 +78,8 @@ describe.each(PRESET_WORDS.map((words) => [words.name, words] as const))('the pr
 
   it('has a name of its own, and says what its options are', () => {
     expect(PRESET_WORDS.filter((other) => other.name === name)).toHaveLength(1);
-    expect(options[target.option].safeParse(target.usual).success).toBe(true);
-    for (const [option, schema] of Object.entries(options)) {
-      if (option === target.option) continue;
+    expect(options[TARGETS[target.kind].option].safeParse(target.usual).success).toBe(true);
+    for (const schema of Object.values(options)) {
       expect(schema.meta()?.description).toEqual(expect.any(String));
       if (!schema.safeParse(true).success) expect(schema.meta()?.title).toEqual(expect.any(String));
     }
@@ -92,7 +92,6 @@ describe.each(PRESET_WORDS.map((words) => [words.name, words] as const))('the pr
       return [option, value === true ? schema.safeParse(undefined).data !== true : value] as const;
     });
     const args = samples.flatMap(([option, value]) => {
-      if (option === target.option) return ['--target', `${100 * Number(value)}%`];
       const words = option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
       return typeof value === 'boolean' ? [`--${value ? '' : 'no-'}${words}`] : [`--${words}`, String(value)];
     });
@@ -167,14 +166,14 @@ describe('a preset that is added to the list', () => {
 
   it('is made by the command line, which describes and checks its options', async () => {
     const made = ['plan', statistics, '-o', join(folder, 'by-words.json'), '--preset', 'made-up'];
-    const { stdout, code } = await lacuna([...made, '--target', '40%', '--every-block', '3', '--eager']);
+    const { stdout, code } = await lacuna([...made, '--keep', '40%', '--every-block', '3', '--eager']);
     expect(code).toBe(0);
     expect(stdout).toContain('preset made-up: 40.0 % of neurons kept');
     expect(stdout).toContain('{"everyBlock":3,"eager":true,"ofLayer":8}');
     const help = (await lacuna(['plan', '--help'])).stdout.replace(/\s+/g, ' ');
     expect(help).toContain(`choices: ${NAMES.map((name) => `"${name}"`).join(', ')}`);
     expect(help).toContain('(default ffn-skip: dense; top-k: sparse; made-up: dense)');
-    expect(help).toContain('made-up: share of what is made up (default 0.75)');
+    expect(help).toContain('neurons to keep (default 0.5); made-up: share of what is made up (default 0.75)');
     expect(help).toContain('--every-block <n> made-up: blocks from one to the next');
     expect(help).toContain('--run-length <n> ffn-skip, made-up: blocks skipped after one that was saturated');
     expect(help).toContain('--eager made-up: does so at once');

@@ -34,7 +34,7 @@ export const WRITING: readonly WritingCommand[] = [
   {
     name: 'build',
     args: (folder) => [
-      ...['build', MODEL, '-o', join(folder, 'out'), '--preset', 'top-k', '--target', '0.4', '--tokens', '1500'],
+      ...['build', MODEL, '-o', join(folder, 'out'), '--preset', 'top-k', '--keep', '0.4', '--tokens', '1500'],
       // The folder is wanted here, however slow the model is.
       ...['--host', 'native', '--allow-slower', ...QUIET],
     ],

@@ -71,7 +71,7 @@ export async function makeSeeds(folder: string, fixtures: string): Promise<void>
   for (const [i, name] of ['shard', 'other-shard'].entries())
     await lacuna(['calibrate', at('checkpoint'), '-o', at(name, 'statistics.json'), '--shard', `${i}/2`, ...small]);
   const plan = ['plan', at('statistics', 'statistics.json'), '-o'];
-  await lacuna([...plan, at('plan', 'plan.json'), '--preset', 'top-k', '--target', '0.3']);
+  await lacuna([...plan, at('plan', 'plan.json'), '--preset', 'top-k', '--keep', '0.3']);
   await lacuna([...plan, at('plan-skip', 'plan.json'), '--preset', 'ffn-skip', '--cold-start', '0', '--cold-end', '2']);
   writePlanOfMix(at('plan-auto', 'plan.json'), at('plan', 'plan.json'));
   await lacuna(['sparsify', at('folder'), '--plan', at('plan', 'plan.json'), '-o', at('sparse'), '--quiet']);

@@ -24,7 +24,6 @@ export function checkAuto({ budget, host: _, preset: __, ...given }: Given): voi
 }
 
 const PRESET_ONLY = [
-  { name: 'target', flag: '--target' },
   { name: 'prefill', flag: '--prefill' },
   { name: 'dtype', flag: '--dtype' },
   { name: 'allowSlower', flag: '--allow-slower' },

@@ -10,9 +10,9 @@ function parse(...args: string[]) {
 
 describe('options of a preset', () => {
   it('are those of top-k', () => {
-    expect(parse('--preset', 'top-k', '--target', '30%', '--prefill', 'dense')).toEqual({
+    expect(parse('--preset', 'top-k', '--keep', '30%', '--prefill', 'dense')).toEqual({
       preset: 'top-k',
-      density: 0.3,
+      keep: 0.3,
       prefill: 'dense',
       host: undefined,
     });

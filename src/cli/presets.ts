@@ -3,13 +3,13 @@ import { type Command, Option } from 'commander';
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import { hostNamed } from '../core/plan.ts';
+import { TARGETS } from '../core/target.ts';
 import { type PlanOptions, PRESET_WORDS, type PrecisionName, type PresetWords } from '../index.ts';
 import { numberOf, share } from './parse.ts';
 
 /** As commander reads them, with a preset's own options under their names. */
 export interface PresetOptions {
   readonly preset: PlanOptions['preset'];
-  readonly target?: number;
   readonly prefill?: 'sparse' | 'dense';
   readonly host?: 'native' | 'stock';
   /** How the weights will be stored. The plan's host depends on it. */
@@ -20,7 +20,6 @@ export interface PresetOptions {
 export function withPresetOptions(command: Command, usualHost: string, withoutPreset?: string): Command {
   const names = PRESET_WORDS.map(({ name }) => name);
   const prefills = PRESET_WORDS.map(({ name, prefill }) => `${name}: ${prefill}`);
-  const targets = PRESET_WORDS.map(({ name, target }) => `${name}: ${target.description} (default ${target.usual})`);
   command
     .addOption(
       new Option(
@@ -30,7 +29,6 @@ export function withPresetOptions(command: Command, usualHost: string, withoutPr
         .choices(names)
         .makeOptionMandatory(withoutPreset === undefined),
     )
-    .option('--target <share>', targets.join('; '), share)
     .addOption(
       new Option(
         '--prefill <how>',
@@ -47,31 +45,33 @@ export function withPresetOptions(command: Command, usualHost: string, withoutPr
   return command;
 }
 
-/** Options that --target does not set, one for each name, and the presets that take it: the first describes it. */
+/** Options of presets, one for each name, and the presets that take it. */
 function presetFlags() {
-  const names = PRESET_WORDS.flatMap(({ options, target }) =>
-    Object.keys(options).filter((name) => name !== target.option),
-  );
+  const names = PRESET_WORDS.flatMap(({ options }) => Object.keys(options));
   return [...new Set(names)].map((name) => {
     const presets = PRESET_WORDS.filter(({ options }) => Object.hasOwn(options, name));
-    const takers = presets.map((preset) => preset.name);
-    return { name, takers, option: optionOf(name, presets[0].options[name], takers.join(', ')) };
+    return { name, takers: presets.map((preset) => preset.name), option: optionOf(name, presets) };
   });
 }
 
-function optionOf(name: string, schema: PresetWords['options'][string], takers: string): Option {
+/** An option that several presets take is described by the first of them; the share that they aim at, by each. */
+function optionOf(name: string, presets: readonly PresetWords[]): Option {
   const words = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const [{ options, target }] = presets;
+  const { [name]: schema } = options;
   const { title, description } = schema.meta() ?? {};
-  const said = `${takers}: ${description}`;
-  const choices = choicesOf(schema);
-  if (choices !== undefined) {
-    const usual = schema.safeParse(undefined).data;
-    return new Option(`--${words} <${title}>`, `${said}${usual === undefined ? '' : ` (default ${usual})`}`).choices(
-      choices,
+  if (name === TARGETS[target.kind].option) {
+    const said = presets.map(
+      (one) => `${one.name}: ${one.options[name].meta()?.description} (default ${one.target.usual})`,
     );
+    return new Option(`--${words} <${title}>`, said.join('; ')).argParser(share);
   }
-  if (!schema.safeParse(true).success) return new Option(`--${words} <${title}>`, said).argParser(numberOf(schema));
-  return new Option(schema.safeParse(undefined).data === true ? `--no-${words}` : `--${words}`, said);
+  const said = `${presets.map((preset) => preset.name).join(', ')}: ${description}`;
+  const { data: usual } = schema.safeParse(undefined);
+  if (schema.safeParse(true).success) return new Option(usual === true ? `--no-${words}` : `--${words}`, said);
+  const option = new Option(`--${words} <${title}>`, usual === undefined ? said : `${said} (default ${usual})`);
+  const choices = choicesOf(schema);
+  return choices === undefined ? option.argParser(numberOf(schema)) : option.choices(choices);
 }
 
 /** The words that an option may be, where it is none of numbers and flags. */
@@ -86,7 +86,7 @@ export function givenPresetFlags(given: Readonly<Record<string, unknown>>): stri
 }
 
 /** The options of the chosen preset. Throws `usage` when an option of another is given: it would have no effect. */
-export function planOptions({ preset, target, prefill, host, dtype, ...given }: PresetOptions): PlanOptions {
+export function planOptions({ preset, prefill, host, dtype, ...given }: PresetOptions): PlanOptions {
   const values: Readonly<Record<string, unknown>> = given;
   const flags = presetFlags();
   const foreign = flags.filter(
@@ -100,8 +100,7 @@ export function planOptions({ preset, target, prefill, host, dtype, ...given }: 
     });
   }
   const own = flags.filter(({ takers }) => takers.includes(preset)).map(({ name }) => [name, values[name]]);
-  const stated = PRESET_WORDS.filter(({ name }) => name === preset).map((words) => [words.target.option, target]);
   const common = { preset, prefill, host: host && hostNamed(host, dtype) };
   // The options of a preset follow from its name alone. The compiler cannot check that.
-  return { ...common, ...Object.fromEntries([...stated, ...own]) } as PlanOptions;
+  return { ...common, ...Object.fromEntries(own) } as PlanOptions;
 }

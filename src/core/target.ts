@@ -19,6 +19,8 @@ export type Realised =
 export type TargetKind = Realised['kind'];
 
 interface TargetWords {
+  /** The option of presets that states the share, and its flag. */
+  readonly option: string;
   /** What a share is of: "30 % of <outcome>". */
   readonly outcome: string;
   /** The same as a sentence: "about 30 % of the <perToken> per token". */
@@ -30,12 +32,14 @@ interface TargetWords {
 export const TARGETS: Readonly<Record<TargetKind, TargetWords>> = {
   // Blocks that are left out are skipped, or something else is in their place.
   'skipped-blocks': {
+    option: 'skip',
     outcome: 'FFN blocks left out',
     perToken: 'FFN blocks are left out',
     share: ({ skippedShare }) => skippedShare,
     realised: ({ skippedShare }) => ({ kind: 'skipped-blocks', share: skippedShare }),
   },
   density: {
+    option: 'keep',
     outcome: 'neurons kept',
     perToken: 'FFN neurons are computed',
     share: ({ density }) => density ?? 0,

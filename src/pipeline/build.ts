@@ -57,7 +57,7 @@ export interface BuildResult {
  * @throws LacunaError `check-failed` when the result is over budget, or decodes slower than the dense model on its host
  * and `allowSlower` is not given. Its stages are kept, and nothing is shipped.
  * @example
- * const preset = { preset: 'top-k', density: 0.5 } as const;
+ * const preset = { preset: 'top-k', keep: 0.5 } as const;
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, maxPplRatio: 1.05 });
  */
 export const build = door('build', buildOptions, async (given: BuildOptions): Promise<BuildResult> => {

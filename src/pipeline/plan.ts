@@ -48,7 +48,7 @@ export interface PlanResult {
  * Chooses what to leave out, from statistics alone.
  *
  * @example
- * const preset = { preset: 'top-k', density: 0.3 } as const;
+ * const preset = { preset: 'top-k', keep: 0.3 } as const;
  * await plan({ statistics: './statistics.json', output: './plan.json', preset });
  */
 export const plan = door('plan', planCommandOptions, async (options: PlanCommandOptions): Promise<PlanResult> => {

@@ -38,7 +38,7 @@ async function regionOf(options: Omit<FfnSkipOptions, 'preset'>, statistics = ma
 describe('ffn-skip', () => {
   it('meets the target on the statistics it is made from', async () => {
     for (const target of [0.05, 0.15, 0.25]) {
-      const plan = await planSkip({ targetSkipped: target });
+      const plan = await planSkip({ skip: target });
       const share = plan.blocks.reduce((sum, { expected }) => sum + (expected.skipped ?? 0), 0) / FACTS.layers;
       // A level more or less changes tokens that share it: 2,000 tokens over some 10,000 levels, so a few of 24,000 blocks.
       expect(Math.abs(share - target)).toBeLessThan(0.002);
@@ -61,41 +61,41 @@ describe('ffn-skip', () => {
 
   it('takes longer runs only where shorter ones do not reach', async () => {
     // 8 layers, 10 warm-up of 200 positions: runs of 1 skip at most 4 of 12 in 95 % of tokens, 31.7 %.
-    expect((await planSkip({ warmUpTokens: 10, targetSkipped: 0.3 })).blocks[0].skip?.runLength).toBe(1);
+    expect((await planSkip({ warmUpTokens: 10, skip: 0.3 })).blocks[0].skip?.runLength).toBe(1);
     // Runs of 2 skip at most 5 of 12 (39.6 %), of 3 at most 6 (47.5 %).
-    expect((await planSkip({ warmUpTokens: 10, targetSkipped: 0.35 })).blocks[0].skip?.runLength).toBe(2);
-    expect((await planSkip({ warmUpTokens: 10, targetSkipped: 0.45 })).blocks[0].skip?.runLength).toBe(3);
+    expect((await planSkip({ warmUpTokens: 10, skip: 0.35 })).blocks[0].skip?.runLength).toBe(2);
+    expect((await planSkip({ warmUpTokens: 10, skip: 0.45 })).blocks[0].skip?.runLength).toBe(3);
     // Without re-arming a token skips one run, so k is the number of blocks.
-    expect((await planSkip({ warmUpTokens: 10, targetSkipped: 0.25, reArm: false })).blocks[0].skip?.runLength).toBe(4);
+    expect((await planSkip({ warmUpTokens: 10, skip: 0.25, reArm: false })).blocks[0].skip?.runLength).toBe(4);
   });
 
   it('says the most that can be had', async () => {
     // 7 of 12 in 190 of 200 positions: 55.4 %.
-    await expect(planSkip({ warmUpTokens: 10, targetSkipped: 0.6 })).rejects.toThrowError(
+    await expect(planSkip({ warmUpTokens: 10, skip: 0.6 })).rejects.toThrowError(
       expect.objectContaining({ code: 'usage', message: expect.stringMatching(/At most 55\.4 %.*wanted 60\.0 %/) }),
     );
   });
 
   it('takes the lowest level that skips the most, where that is the target', async () => {
     // All cosines are above 0.88, so a level far below the last lets all pass.
-    const { blocks } = await planSkip({ targetSkipped: (7 * 190) / (12 * 200), runLength: 7 });
+    const { blocks } = await planSkip({ skip: (7 * 190) / (12 * 200), runLength: 7 });
     expect(blocks[0].skip?.threshold).toBeGreaterThan(0.85);
   });
 
   it('finds the layers of highest cosine in which the target can be reached', async () => {
     // Cosines rise evenly. Where the runs have to be longer, more layers are taken.
-    expect(await regionOf({ targetSkipped: 0.05 })).toEqual([6, 9]);
+    expect(await regionOf({ skip: 0.05 })).toEqual([6, 9]);
     // 4 of 12 blocks a token are 33.3 %, of which a warm-up of 10 in 200 leaves 31.7 %.
-    expect(await regionOf({ targetSkipped: 0.31, warmUpTokens: 10 })).toEqual([5, 9]);
-    expect(await regionOf({ targetSkipped: 0.32, warmUpTokens: 10 })).toEqual([4, 9]);
-    expect(await regionOf({ targetSkipped: 0.31, warmUpTokens: 20 })).toEqual([4, 9]);
+    expect(await regionOf({ skip: 0.31, warmUpTokens: 10 })).toEqual([5, 9]);
+    expect(await regionOf({ skip: 0.32, warmUpTokens: 10 })).toEqual([4, 9]);
+    expect(await regionOf({ skip: 0.31, warmUpTokens: 20 })).toEqual([4, 9]);
     // Runs of one need as many blocks that are tested.
-    expect(await regionOf({ targetSkipped: 0.2, warmUpTokens: 10, runLength: 1 })).toEqual([4, 9]);
-    expect(await regionOf({ targetSkipped: 0.2, warmUpTokens: 10, runLength: 2 })).toEqual([5, 9]);
+    expect(await regionOf({ skip: 0.2, warmUpTokens: 10, runLength: 1 })).toEqual([4, 9]);
+    expect(await regionOf({ skip: 0.2, warmUpTokens: 10, runLength: 2 })).toEqual([5, 9]);
     // A threshold alone asks for no share.
     expect(await regionOf({ threshold: 0.95 })).toEqual([6, 9]);
-    expect(await regionOf({ coldStart: 3, targetSkipped: 0.05 })).toEqual([3, 9]);
-    expect(await regionOf({ coldEnd: 8, targetSkipped: 0.05 })).toEqual([6, 7]);
+    expect(await regionOf({ coldStart: 3, skip: 0.05 })).toEqual([3, 9]);
+    expect(await regionOf({ coldEnd: 8, skip: 0.05 })).toEqual([6, 7]);
   });
 
   it('says where cosines do not rise with depth, and what the rule does then', async () => {
@@ -103,8 +103,8 @@ describe('ffn-skip', () => {
     const next = seeded(7);
     const saturation = saturationOf(FACTS, (layer) => Math.min(1, 0.98 - layer * 0.004 + 0.01 * normal(next)));
     const falling = statisticsOf(FACTS, { saturation });
-    const whyOf = async (targetSkipped: number) => {
-      const options = { preset: 'ffn-skip', ...BORDERS, targetSkipped } as const;
+    const whyOf = async (skip: number) => {
+      const options = { preset: 'ffn-skip', ...BORDERS, skip } as const;
       return (await makePlan(falling, options, '', noSums)).plan.blocks[0].why;
     };
     expect(await whyOf(0.2)).toMatch(
@@ -118,8 +118,7 @@ describe('ffn-skip', () => {
     const rising = saturationOf(FACTS, (_, position) => 0.9 + position / 4000 + 0.001 * normal(next));
     const statistics = statisticsOf(FACTS, { saturation: rising });
     const planned = async (options: Omit<FfnSkipOptions, 'preset'>) =>
-      (await makePlan(statistics, { preset: 'ffn-skip', ...BORDERS, targetSkipped: 0.05, ...options }, '', noSums))
-        .plan;
+      (await makePlan(statistics, { preset: 'ffn-skip', ...BORDERS, skip: 0.05, ...options }, '', noSums)).plan;
     const { skipping, blocks } = await planned({});
     expect(skipping?.warmUpTokens).toBe(96);
     expect(blocks[0].why).toMatch(/; cosines have not settled in the first 96 tokens, half of the sequences$/);
@@ -132,7 +131,7 @@ describe('ffn-skip', () => {
     const facts = { ...FACTS, layers: 2 };
     const next = seeded(4);
     const saturation = saturationOf(facts, () => Math.min(1, 0.95 + 0.01 * normal(next)));
-    const options = { preset: 'ffn-skip', coldStart: 0, coldEnd: 2, targetSkipped: 0.2 } as const;
+    const options = { preset: 'ffn-skip', coldStart: 0, coldEnd: 2, skip: 0.2 } as const;
     const { plan } = await makePlan(statisticsOf(facts, { saturation }), options, '', noSums);
     expect(plan.blocks.map(({ block }) => block)).toEqual(['layers.0.ffn', 'layers.1.ffn']);
     expect(plan.skipping?.warmUpTokens).toBeLessThan(20);
@@ -164,7 +163,7 @@ describe('ffn-skip', () => {
     const misses: number[] = [];
     for (let i = 0; i < 20; i++) {
       const target = 0.05 + 0.01 * i;
-      const plan = await planSkip({ targetSkipped: target, runLength: 1, warmUpTokens: 0 });
+      const plan = await planSkip({ skip: target, runLength: 1, warmUpTokens: 0 });
       const level = levelOfCosine(plan.blocks[0].skip?.threshold ?? Number.NaN);
       const rule = { start: 2, end: 10, runLength: 1, warmUpTokens: 0, reArm: true };
       const missAt = (other: number) => simulateSkips(trace, { ...rule, level: other }).share - target;
@@ -179,7 +178,7 @@ describe('ffn-skip', () => {
   });
 
   it('takes the ends of what is allowed', async () => {
-    const plan = (options: Omit<FfnSkipOptions, 'preset'>) => planSkip({ targetSkipped: 0.01, ...options });
+    const plan = (options: Omit<FfnSkipOptions, 'preset'>) => planSkip({ skip: 0.01, ...options });
     expect((await plan({ coldStart: 0, coldEnd: 12 })).blocks).toHaveLength(12);
     expect((await plan({ coldStart: 8, coldEnd: 10 })).blocks.map(({ block }) => block)).toEqual([
       'layers.8.ffn',
@@ -198,7 +197,7 @@ describe('ffn-skip', () => {
   it('skips a quarter where nothing is said', async () => {
     expect((await planSkip()).target).toEqual({ kind: 'skipped-blocks', value: 0.25 });
     expect((await planSkip()).skipping?.reArm).toBe(true);
-    expect((await planSkip({ threshold: 0.95, targetSkipped: 0.2 })).target.value).toBe(0.2);
+    expect((await planSkip({ threshold: 0.95, skip: 0.2 })).target.value).toBe(0.2);
   });
 
   it('says of each block how saturated it is past the warm-up, and whether the threshold was found', async () => {
@@ -221,8 +220,8 @@ describe('ffn-skip', () => {
   });
 
   it.each<[string, Omit<FfnSkipOptions, 'preset'>, RegExp]>([
-    ['a target of nothing', { targetSkipped: 0 }, /targetSkipped/],
-    ['a target of all', { targetSkipped: 1 }, /targetSkipped/],
+    ['a target of nothing', { skip: 0 }, /skip/],
+    ['a target of all', { skip: 1 }, /skip/],
     ['a region past the end', { coldEnd: 13 }, /4 to 12 for coldEnd/],
     ['a region that begins at the last block', { coldStart: 11, coldEnd: undefined }, /0 to 10 for coldStart/],
     ['a region before the first', { coldStart: -1 }, /coldStart/],
@@ -270,12 +269,7 @@ describe('ffn-skip', () => {
 describe('retune of ffn-skip', () => {
   it('comes to the target on a model that skips otherwise than simulated', async () => {
     const statistics = madeUp();
-    let { plan, tensors } = await makePlan(
-      statistics,
-      { preset: 'ffn-skip', ...BORDERS, targetSkipped: 0.2 },
-      '',
-      noSums,
-    );
+    let { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip', ...BORDERS, skip: 0.2 }, '', noSums);
     // The model: other tokens, all less saturated.
     const next = seeded(99);
     const shifted = saturationOf(FACTS, (layer) =>
@@ -327,12 +321,7 @@ describe('retune of ffn-skip', () => {
 
   it('leaves a plan as it is when the target was met', async () => {
     const statistics = madeUp();
-    const { plan, tensors } = await makePlan(
-      statistics,
-      { preset: 'ffn-skip', ...BORDERS, targetSkipped: 0.2 },
-      '',
-      noSums,
-    );
+    const { plan, tensors } = await makePlan(statistics, { preset: 'ffn-skip', ...BORDERS, skip: 0.2 }, '', noSums);
     expect(await retune(plan, tensors, statistics, { kind: 'skipped-blocks', share: 0.2 }, noSums)).toEqual(plan);
   });
 

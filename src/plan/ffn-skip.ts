@@ -33,8 +33,8 @@ const USUAL_SKIPPED = 0.25;
 const COSINE = 'a cosine from -1 to 1';
 
 const OPTIONS = {
-  /** Share of all FFN blocks (tokens times layers). */
-  targetSkipped: share.optional(),
+  /** Of all FFN blocks: tokens times layers. */
+  skip: share.optional().meta({ title: 'share', description: 'share of FFN blocks to skip' }),
   /** Where one of these two is absent, it is found from the profile. */
   coldStart: whole(0).optional().meta({ title: 'layer', description: 'first layer that may be skipped' }),
   coldEnd: whole(1).optional().meta({ title: 'layer', description: 'first layer after those that may be skipped' }),
@@ -55,12 +55,7 @@ type Options = z.output<z.ZodObject<typeof OPTIONS>>;
 
 export const ffnSkip = definePreset({
   name: 'ffn-skip',
-  target: {
-    kind: 'skipped-blocks',
-    option: 'targetSkipped',
-    usual: USUAL_SKIPPED,
-    description: 'share of FFN blocks to skip',
-  },
+  target: { kind: 'skipped-blocks', usual: USUAL_SKIPPED },
   options: OPTIONS,
   // The paper skips blocks of tokens that are decoded; a prompt runs whole.
   prefill: 'dense',
@@ -83,11 +78,11 @@ function warmUpOf(trace: SaturationTrace): WarmUp {
  * blocks is the target. Throws `usage` for options out of range and for a target that the region cannot reach.
  */
 function planFfnSkip(statistics: Statistics, options: Options): SkipPlan {
-  const { targetSkipped, threshold, reArm } = options;
+  const { skip, threshold, reArm } = options;
   const trace = readTrace(statistics);
   checkCount('warmUpTokens', options.warmUpTokens, 0, statistics.sequenceLength - 1);
   const warmUpTokens = options.warmUpTokens ?? warmUpOf(trace).tokens;
-  const wanted = targetSkipped ?? (threshold === undefined ? USUAL_SKIPPED : 0);
+  const wanted = skip ?? (threshold === undefined ? USUAL_SKIPPED : 0);
   const region = chooseRegion(trace, options, fewestLayers(trace, wanted, warmUpTokens, options.runLength));
   checkCount('runLength', options.runLength, 1, region.end - region.start - 1);
   const base = { ...region, warmUpTokens, reArm };
@@ -96,7 +91,7 @@ function planFfnSkip(statistics: Statistics, options: Options): SkipPlan {
   }
   const rule = { ...base, level: levelOfThreshold(threshold), runLength: options.runLength ?? 1 };
   // With a threshold alone, what it skips is what was asked for.
-  return skipPlan(statistics, trace, rule, targetSkipped ?? simulateSkips(trace, rule).share, threshold);
+  return skipPlan(statistics, trace, rule, skip ?? simulateSkips(trace, rule).share, threshold);
 }
 
 /**

@@ -178,15 +178,15 @@ describe('forHost', () => {
   });
 
   it.each<[string, PresetPlan['parts'], HostDtype, RegExp, RegExp]>([
-    ['too many neurons', topK(0.5), 'fp32', /576x1536 in fp32 .* 109 % .* at most 80 %/, /at most --target 0\.13/],
+    ['too many neurons', topK(0.5), 'fp32', /576x1536 in fp32 .* 109 % .* at most 80 %/, /at most --keep 0\.13/],
     [
       'neurons in blocks',
       topK(0.05),
       'int4',
       /in int4 .* 132 %/,
-      /No --target .* in int4.*its other options or another preset,/,
+      /No --keep .* in int4.*other options or another preset,/,
     ],
-    ['too few skips', ffnSkip(0, 0.2), 'int8', /in int8/, /at least --target 0\.\d\d/],
+    ['too few skips', ffnSkip(0, 0.2), 'int8', /in int8/, /at least --skip 0\.\d\d/],
   ])('refuses a plan of %s, with what would pay', (_, parts, dtype, message, hint) => {
     expect(() => forHost(parts, stock(dtype), model(SMALL), COSTS)).toThrowError(
       expect.objectContaining({

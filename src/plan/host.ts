@@ -6,6 +6,7 @@ import { costsOf, type HostCosts, type Terms, timeOf } from '../core/host-costs.
 import type { ModelIdentity } from '../core/model.ts';
 import type { BlockPlan, Host, Target } from '../core/plan.ts';
 import { type HostDtype, hasBlocks, type Precision, precisionNamed } from '../core/precision.ts';
+import { TARGETS } from '../core/target.ts';
 import type { FfnShape } from './bytes.ts';
 import { SCORED_MEASURES } from './neuron-scores.ts';
 import type { PresetPlan } from './preset.ts';
@@ -106,11 +107,12 @@ function nothingPays(
   { hiddenSize, intermediateSize }: FfnShape,
 ): LacunaError {
   const what = kind === 'density' ? 'Neurons to keep: at most' : 'FFN blocks to skip: at least';
+  const flag = `--${TARGETS[kind].option}`;
   const other = 'or plan for the native kernels: --host native';
   const hint =
     share === undefined
-      ? `No --target of this preset would do in ${dtype} at this size; try its other options or another preset, ${other}.`
-      : `${what} --target ${share.toFixed(2)}; ${other}.`;
+      ? `No ${flag} would do in ${dtype} at this size; try other options or another preset, ${other}.`
+      : `${what} ${flag} ${share.toFixed(2)}; ${other}.`;
   return new LacunaError(
     'usage',
     `In stock ONNX Runtime blocks of ${hiddenSize}x${intermediateSize} in ${dtype} are expected to take ${percent(time, 0)} of their dense time ` +

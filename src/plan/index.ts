@@ -15,7 +15,7 @@ import {
 } from '../core/plan.ts';
 import { precisionNamed } from '../core/precision.ts';
 import type { ReadSums, Statistics } from '../core/statistics.ts';
-import type { Realised } from '../core/target.ts';
+import { type Realised, TARGETS } from '../core/target.ts';
 import { AUTO } from './auto.ts';
 import { DEFAULT_COSTS } from './default-costs.ts';
 import { checkMeasure, forHost, type ModelShape, withTimes } from './host.ts';
@@ -67,8 +67,8 @@ export const planOptionsSchema = z.discriminatedUnion(
 ) as unknown as z.ZodType<PlanOptions>;
 
 export function targetOf(options: PlanOptions): Target {
-  const { kind, option, usual } = presetNamed(options.preset).target;
-  const { [option]: value }: Readonly<Record<string, unknown>> = options;
+  const { kind, usual } = presetNamed(options.preset).target;
+  const { [TARGETS[kind].option]: value }: Readonly<Record<string, unknown>> = options;
   return { kind, value: typeof value === 'number' ? value : usual };
 }
 
@@ -126,7 +126,7 @@ export interface PlanWithTensors {
  * the same plan. Costs are the package's own where none are given. Throws `usage` for options out of range, a target that cannot be reached, and a host on which nothing of the plan
  * would pay; `bad-file` for statistics that lack what the preset reads.
  *
- * @example const { plan, tensors } = await makePlan(statistics, { preset: 'top-k', density: 0.5 }, sha256, readSums);
+ * @example const { plan, tensors } = await makePlan(statistics, { preset: 'top-k', keep: 0.5 }, sha256, readSums);
  */
 export async function makePlan(
   statistics: Statistics,

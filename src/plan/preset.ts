@@ -31,14 +31,8 @@ export type PresetOptions = Readonly<Record<string, z.ZodType<number | boolean |
 /** What is said of a preset to whoever chooses one. */
 export interface PresetWords {
   readonly name: string;
-  /** What plans aim at: a share of `kind`, stated by `option`, which is `--target` on the command line. */
-  readonly target: {
-    readonly kind: TargetKind;
-    readonly option: string;
-    /** Taken where none is given. */
-    readonly usual: number;
-    readonly description: string;
-  };
+  /** What plans aim at: a share of `kind`, which states the option for it; `usual` is taken where none is given. */
+  readonly target: { readonly kind: TargetKind; readonly usual: number };
   readonly options: PresetOptions;
   /** How its plans run calls of several tokens where nothing is said. */
   readonly prefill: Plan['prefill'];

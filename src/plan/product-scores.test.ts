@@ -77,7 +77,7 @@ function realised({ plan }: PlanWithTensors, layer: number): number {
 }
 
 const planOf = (density: number, measure: 'product' | 'predicted' = 'product') =>
-  makePlan(STATISTICS, { preset: 'top-k', density, measure }, 'f'.repeat(64), noSums);
+  makePlan(STATISTICS, { preset: 'top-k', keep: density, measure }, 'f'.repeat(64), noSums);
 
 describe('neurons chosen by their products', () => {
   it.each([0.1, 0.3, 0.5, 0.8])('are %s of all, in each layer', async (density) => {

@@ -77,7 +77,8 @@ function realised({ plan, tensors }: PlanWithTensors, acts: readonly Float32Arra
   );
 }
 
-const planTopK = (density: number) => makePlan(STATISTICS, { preset: 'top-k', density }, 'f'.repeat(64), inMemory);
+const planTopK = (density: number) =>
+  makePlan(STATISTICS, { preset: 'top-k', keep: density }, 'f'.repeat(64), inMemory);
 
 describe('top-k', () => {
   it.each([0.05, 0.1, 0.3, 0.5, 0.7, 0.95])(
@@ -127,11 +128,11 @@ describe('top-k', () => {
     const host = { kind: 'stock', dtype: 'fp32' } as const;
     expect((await planTopK(0.1)).plan.host).toEqual({ kind: 'native' });
     // Blocks of 64 x 4 weights are nothing but operators.
-    await expect(makePlan(STATISTICS, { preset: 'top-k', density: 0.1, host }, '', inMemory)).rejects.toThrowError(
+    await expect(makePlan(STATISTICS, { preset: 'top-k', keep: 0.1, host }, '', inMemory)).rejects.toThrowError(
       expect.objectContaining({ code: 'usage' }),
     );
     const large = { ...STATISTICS, model: { ...STATISTICS.model, hiddenSize: 2 ** 20 } };
-    const { plan, tensors } = await makePlan(large, { preset: 'top-k', density: 0.1, host }, '', inMemory);
+    const { plan, tensors } = await makePlan(large, { preset: 'top-k', keep: 0.1, host }, '', inMemory);
     expect(plan).toMatchObject({ host, target: { kind: 'density', value: 0.1 } });
     const timesOf = ({ blocks }: typeof plan) => blocks.map(({ expected }) => expected.time ?? Number.NaN);
     expect(timesOf(plan)).toHaveLength(layers);
@@ -173,7 +174,7 @@ describe('top-k', () => {
       read.push(layersOf.indexOf(sums));
       return inMemory(sums);
     };
-    const made = await makePlan(STATISTICS, { preset: 'top-k', density: 0.4 }, '', readSums);
+    const made = await makePlan(STATISTICS, { preset: 'top-k', keep: 0.4 }, '', readSums);
     expect(read).toEqual([0, 1]);
     const byBlock = { 'layers.1.ffn': 0.3 };
     await retune(made.plan, made.tensors, STATISTICS, { kind: 'density', byBlock }, readSums);

@@ -21,9 +21,9 @@ const USUAL_MEASURE = 'activation';
 
 export const topK = definePreset({
   name: 'top-k',
-  target: { kind: 'density', option: 'density', usual: USUAL_DENSITY, description: 'share of neurons to keep' },
+  target: { kind: 'density', usual: USUAL_DENSITY },
   options: {
-    density: share.optional(),
+    keep: share.optional().meta({ title: 'share', description: 'share of neurons to keep' }),
     measure: z
       .enum(SCORED_MEASURES)
       .default(USUAL_MEASURE)
@@ -33,8 +33,7 @@ export const topK = definePreset({
   statistics: ({ measure = USUAL_MEASURE }) => ['neuron-magnitudes', 'kept-energy', scoresOf(measure).statistic],
   checkTarget,
   measureOf: ({ measure = USUAL_MEASURE }) => measure,
-  plan: (statistics, { density = USUAL_DENSITY, measure }, readSums) =>
-    planTopK(statistics, density, measure, readSums),
+  plan: (statistics, { keep = USUAL_DENSITY, measure }, readSums) => planTopK(statistics, keep, measure, readSums),
   retune: retuneTopK,
 });
 

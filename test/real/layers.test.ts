@@ -16,8 +16,8 @@ interface Difference {
 
 const PRESETS: readonly PlanOptions[] = [
   // The script feeds a text in one call.
-  { preset: 'ffn-skip', targetSkipped: 0.2, prefill: 'sparse' },
-  { preset: 'top-k', density: 0.5 },
+  { preset: 'ffn-skip', skip: 0.2, prefill: 'sparse' },
+  { preset: 'top-k', keep: 0.5 },
 ];
 
 /** Float sums of some hundred terms, over what a layer adds to values of ten times the size. */

@@ -15,9 +15,9 @@ const folder = temporaryFolder();
 const text = join(texts, 'test.txt');
 
 const PRESETS: readonly PlanOptions[] = [
-  { preset: 'top-k', density: 0.2, prefill: 'sparse' },
-  { preset: 'top-k', density: 0.2, prefill: 'dense' },
-  { preset: 'ffn-skip', targetSkipped: 0.2, prefill: 'sparse' },
+  { preset: 'top-k', keep: 0.2, prefill: 'sparse' },
+  { preset: 'top-k', keep: 0.2, prefill: 'dense' },
+  { preset: 'ffn-skip', skip: 0.2, prefill: 'sparse' },
 ];
 
 describe.runIf(hasPython)('a sparse folder in Python', { timeout: 120_000 }, () => {

@@ -8,7 +8,9 @@ import {
   precisionNamed,
   smallerThan,
 } from '../../core/precision.ts';
+import { TARGETS } from '../../core/target.ts';
 import { type Ratio, ratioOfScores, type Speedup, type Spread } from '../../eval/index.ts';
+import { targetOf } from '../../plan/index.ts';
 import type { BenchReport } from '../bench.ts';
 import { type EvaluateResult, judgeBudget } from '../evaluate.ts';
 import { outputsOf } from './keys.ts';
@@ -26,8 +28,13 @@ export function withinBudget(build: Build, result: EvaluateResult): EvaluateResu
   const over = `Perplexity ratio to the checkpoint's floats ${ratios.join('; ')}: over the budget of ${check.maxPplRatio}`;
   const figures = outputsOf(build).evaluation;
   throw new LacunaError('check-failed', `${over}, nothing was written`, {
-    hint: `Leave out less (--target) or allow more (--budget); finished stages are reused. All figures: ${figures}`,
+    hint: `Leave out less (${flagOf(build)}) or allow more (--budget); finished stages are reused. All figures: ${figures}`,
   });
+}
+
+/** The flag that says how much is left out. */
+function flagOf({ options }: Build): string {
+  return `--${TARGETS[targetOf(options.preset).kind].option}`;
 }
 
 /** A dense model that is faster than the sparse one. */
@@ -55,7 +62,7 @@ export async function refuseSlower(build: Build, { speedup }: BenchReport): Prom
   const named = faster
     .filter(({ ratio }) => keepsTo(ratio, options.maxPplRatio))
     .map((model) => sentence(model, build));
-  const others = 'eave out more (--target), try another preset, or ship it all the same with --allow-slower.';
+  const others = `eave out more (${flagOf(build)}), try another preset, or ship it all the same with --allow-slower.`;
   throw new LacunaError('check-failed', slower, {
     hint: [...named, named.length > 0 ? `Or l${others}` : `L${others}`].join('\n  '),
   });
