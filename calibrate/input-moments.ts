@@ -48,6 +48,18 @@ export const inputMoments: Statistic = {
     ffnInPeak: peak(sums, 'ffn_in', layer),
     downInPeak: peak(sums, 'down_in', layer),
   }),
+
+  table: {
+    columns: [{ figure: 'downInPeak', title: 'down peak', unit: '' }],
+    follows: (layers) => {
+      const peaks = layers.map(({ downInPeak }) => downInPeak);
+      const most = peaks.indexOf(Math.max(...peaks));
+      return (
+        'down peak: the largest input of down over the mean of all. ' +
+        `In layer ${most} it is ${peaks[most].toPrecision(3)}. Rounding by a text (convert --data) spares such columns.`
+      );
+    },
+  },
 };
 
 /**

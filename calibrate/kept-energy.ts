@@ -1,4 +1,5 @@
 /** How much of an FFN's output remains with the best share of neurons alone, by a perfect and by a cheap ranking. */
+import { percent } from '../src/core/figures.ts';
 import { sumData } from '../src/core/statistics.ts';
 import { addSums, addToLayer, layerOf, zeros } from './exact-sum.ts';
 import { bitsOf, QUARTER_OCTAVE_SHIFT } from './float-bins.ts';
@@ -59,6 +60,22 @@ export const keptEnergy: Statistic = {
     const shares = (name: 'oracle' | 'gate') => layerOf(sums, name, layer, [layers, DENSITIES.length]);
     const atHalf = (name: 'oracle' | 'gate') => shares(name)[DENSITIES.indexOf(0.5)] / tokens;
     return { oracleEnergyAtHalf: atHalf('oracle'), gateEnergyAtHalf: atHalf('gate') };
+  },
+
+  table: {
+    columns: [
+      { figure: 'oracleEnergyAtHalf', title: 'best half', unit: '%' },
+      { figure: 'gateEnergyAtHalf', title: "gate's half", unit: '%' },
+    ],
+    follows: (layers) => {
+      const lost = (figure: string) => layers.reduce((sum, { [figure]: kept }) => sum + 1 - kept, 0) / layers.length;
+      const [best, gate] = ['oracleEnergyAtHalf', 'gateEnergyAtHalf'].map(lost);
+      return (
+        "best half, gate's half: energy of the FFN's output in half of its neurons, chosen by what they add, or by the gate. " +
+        `On average ${percent(best)} is left out by the one and ${percent(gate)} by the other: what --measure product of ` +
+        '--preset top-k can save.'
+      );
+    },
   },
 };
 

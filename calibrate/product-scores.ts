@@ -1,4 +1,5 @@
 /** The size of what each neuron adds to the output of its FFN, and its share of the stream. Cuts of `product` are found from it. */
+import { percent } from '../src/core/figures.ts';
 import { sumData } from '../src/core/statistics.ts';
 import { addSums, addToLayer, indexReaching, layerOf, zeros } from './exact-sum.ts';
 import { binOfPower, bitsOf, octaveEdges } from './float-bins.ts';
@@ -73,7 +74,25 @@ export const productScores: Statistic = {
     const edges = sumData(sums, 'edges', 'float64', [BINS - 1]);
     const counts = layerOf(sums, 'mean', layer, [layers, BINS]);
     const half = counts.reduce((sum, count) => sum + count, 0) / 2;
-    return { medianScoreOverMean: edges[Math.min(indexReaching(counts, half), edges.length - 1)] };
+    const middle = indexReaching(counts, half);
+    const below = layerOf(sums, 'mean_energy', layer, [layers, BINS]).slice(0, middle);
+    const tokens = sumData(sums, 'count', 'float64', [layers])[layer];
+    return {
+      medianScoreOverMean: edges[Math.min(middle, edges.length - 1)],
+      streamLostAtHalf: below.reduce((sum, energy) => sum + energy, 0) / tokens,
+    };
+  },
+
+  table: {
+    columns: [{ figure: 'streamLostAtHalf', title: 'stream lost', unit: '%' }],
+    follows: (layers) => {
+      const lost = layers.map(({ streamLostAtHalf }) => streamLostAtHalf);
+      const most = lost.indexOf(Math.max(...lost));
+      return (
+        "stream lost: energy of the residual stream that half of a layer's neurons add, those that add least. " +
+        `Layer ${most} loses most, ${percent(lost[most], 2)}, if --keep 0.5 chooses by --measure product.`
+      );
+    },
   },
 };
 

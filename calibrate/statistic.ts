@@ -40,6 +40,24 @@ export interface LayerKeeper {
   readonly keep: (sums: Sums, layer: number, statistic: string) => Promise<LayerSums | undefined>;
 }
 
+/** A layer's figures by name. They are never read back. */
+export type Figures = Readonly<Record<string, number>>;
+
+/** What people read first of a statistic. */
+export interface StatisticTable {
+  /** Some of its figures. The tables of all statistics stand side by side: seven columns in all fit a terminal. */
+  readonly columns: readonly Column[];
+  /** What the columns are, and what follows from all layers for whoever plans. */
+  readonly follows: (layers: readonly Figures[]) => string;
+}
+
+export interface Column {
+  readonly figure: string;
+  readonly title: string;
+  /** "%" for a share of 1, "" for a number without a unit. */
+  readonly unit: '%' | '';
+}
+
 export interface Statistic {
   readonly name: string;
   /** The formula, with units. Every result prints it. Two measurements are comparable only with the same formula. */
@@ -64,6 +82,7 @@ export interface Statistic {
   addHead?(sums: OpenSums, headIn: Float32Array, context: HeadContext): void | Promise<void>;
   /** The sums of two disjoint sets of sequences. Any order and grouping gives the same bits. */
   merge(a: Sums, b: Sums): Sums;
-  /** A layer's figures for people; names include the unit. They are never read back. */
-  finish(sums: Sums, layer: number): Readonly<Record<string, number>>;
+  finish(sums: Sums, layer: number): Figures;
+  /** Absent where its figures help nobody to choose. */
+  readonly table?: StatisticTable;
 }

@@ -100,8 +100,8 @@ const WRONG: Readonly<Record<string, readonly [() => Promise<unknown>, RegExp]>>
   ],
   'a misspelt field of a preset': [
     // @ts-expect-error
-    () => plan({ statistics: 'x', output, preset: { preset: 'top-k', densty: 0.5 } }),
-    /^plan takes no preset\.densty: did you mean preset\.density\?$/,
+    () => plan({ statistics: 'x', output, preset: { preset: 'top-k', kepp: 0.5 } }),
+    /^plan takes no preset\.kepp: did you mean preset\.keep\?$/,
   ],
   "another preset's option": [
     // @ts-expect-error

@@ -46,7 +46,7 @@ vi.mock(import('../src/plan/presets.ts'), async (importOriginal) => {
         tensors: new Map(),
       };
     },
-    retune: ({ blocks }) => blocks,
+    retune: ({ blocks }) => ({ blocks }),
   });
   return { PRESETS: [...ours, made] as unknown as typeof ours };
 });
@@ -166,7 +166,7 @@ describe('a preset that is added to the list', () => {
 
   it('is made by the command line, which describes and checks its options', async () => {
     const made = ['plan', statistics, '-o', join(folder, 'by-words.json'), '--preset', 'made-up'];
-    const { stdout, code } = await lacuna([...made, '--keep', '40%', '--every-block', '3', '--eager']);
+    const { stdout, code } = await lacuna([...made, '--keep', '40%', '--every-block', '3', '--eager', '--explain']);
     expect(code).toBe(0);
     expect(stdout).toContain('preset made-up: 40.0 % of neurons kept');
     expect(stdout).toContain('{"everyBlock":3,"eager":true,"ofLayer":8}');

@@ -112,6 +112,7 @@ function resultText(result: BuildResult, width: number): string {
     `Speed:   ${speedText(bench, precision)} in ${engineText(engine)}`,
     `Size:    ${formatBytes(bytes)}`,
     `Where:   ${output}; all figures in ${output}/lacuna and README.md`,
+    ...(plan.notes ?? []).map((note) => `Note:    ${note}`),
   ];
   return lines.map((line) => wrap(line, width, '         ')).join('\n');
 }

@@ -167,19 +167,22 @@ function valueRows(values: GraphSummary['inputs']): string[][] {
   });
 }
 
-/** Each layer's figures, folded to `width`, the saturated region and what a plan should not take for granted. */
-export function statisticsText({ layers, saturated, warnings }: StatisticsSummary, width: number): string {
-  const columns = Object.keys(layers[0] ?? { layer: 0 });
-  const rows = layers.map((figures) =>
-    columns.map((name) => (name === 'layer' ? String(figures[name]) : figures[name].toPrecision(4))),
-  );
-  const rank = saturated.spearman === null ? '' : `, Spearman ${saturated.spearman.toFixed(2)}`;
-  const region = `saturated: layers ${saturated.start} to ${saturated.end - 1}${rank}`;
-  const notes = warnings.map((warning) => wrap(`warning: ${warning}`, width, '  '));
-  return `${foldedTable(columns, rows, width)}\n\n${[region, ...notes].join('\n')}`;
+/** Each layer's figures, folded to `width`, what follows from them, and what a plan should not take for granted. */
+export function statisticsText({ layers, columns, follows, warnings }: StatisticsSummary, width: number): string {
+  const header = ['layer', ...columns.map(({ title }) => title)];
+  const rows = layers.map((figures) => [
+    String(figures.layer),
+    ...columns.map(({ figure, unit }) => figureText(figures[figure], unit)),
+  ]);
+  const notes = [...follows, ...warnings.map((warning) => `warning: ${warning}`)];
+  return `${foldedTable(header, rows, width)}\n\n${notes.map((note) => wrap(note, width, '  ')).join('\n')}`;
 }
 
-/** What a plan leaves out of each block, and why: for all blocks, or for the first one as an example. */
+function figureText(value: number, unit: StatisticsSummary['columns'][number]['unit']): string {
+  return unit === '%' ? `${(100 * value).toFixed(2)} %` : value.toPrecision(4);
+}
+
+/** What a plan leaves out of each block, what holds for all of them, and each one's own reason where these are wanted. */
 export function planText(plan: Plan, width: number, explain = false): string {
   // A preset may leave columns empty everywhere; these are dropped. A plan without blocks has all columns.
   const used = PLAN_COLUMNS.filter(
@@ -187,7 +190,9 @@ export function planText(plan: Plan, width: number, explain = false): string {
   );
   const header = used.map(([name]) => name);
   const rows = plan.blocks.map((block) => used.map(([, cell]) => cell(block)));
-  return [planHeading(plan), foldedTable(header, rows, width), whyText(plan, width, explain)].join('\n\n');
+  const notes = (plan.notes ?? []).map((note) => wrap(note, width, '  '));
+  const text = [...notes, ...(explain ? whyLines(plan, width) : [])];
+  return [planHeading(plan), foldedTable(header, rows, width), text.join('\n')].filter(Boolean).join('\n\n');
 }
 
 const PLAN_COLUMNS: readonly (readonly [name: string, cell: (block: BlockPlan) => string])[] = [
@@ -238,13 +243,11 @@ export function targetText(target: Plan['target']): string {
   return `${percent(value)} of ${TARGETS[kind].outcome}`;
 }
 
-function whyText({ blocks, model }: Plan, width: number, explain: boolean): string {
-  const shown = explain ? blocks : blocks.slice(0, 1);
+function whyLines({ blocks, model }: Plan, width: number): string[] {
   const planned = new Set(blocks.map(({ block }) => block));
   const dense = Array.from({ length: model.numHiddenLayers }, (_, layer) => layer).filter(
     (layer) => !planned.has(`layers.${layer}.ffn`),
   );
-  const lines = shown.map(({ block, why }) => wrap(`why ${block}: ${why}`, width, '  '));
-  if (explain && dense.length > 0) lines.push(`dense: ${layersText(dense)}`);
-  return lines.join('\n');
+  const lines = blocks.map(({ block, why }) => wrap(`why ${block}: ${why}`, width, '  '));
+  return dense.length > 0 ? [...lines, `dense: ${layersText(dense)}`] : lines;
 }

@@ -4,12 +4,12 @@ export function percent(share: number, digits = 1): string {
   return `${(100 * share).toFixed(digits)} %`;
 }
 
-/** "1 thread", "2 threads". */
 /** "+3.1 %", "-12.0 %". */
 export function signedPercent(share: number, digits = 1): string {
   return `${share < 0 ? '-' : '+'}${percent(Math.abs(share), digits)}`;
 }
 
+/** "1 thread", "2 threads". */
 export function counted(number: number, what: string): string {
   return `${number} ${what}${number === 1 ? '' : 's'}`;
 }

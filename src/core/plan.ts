@@ -80,7 +80,7 @@ export const blockPlanSchema = z
       /** What the block adds to the KL divergence from the checkpoint's floats, in nats a token. */
       kl: z.number().optional(),
     }),
-    /** The statistic that this came from, and how. */
+    /** What was measured of this block. */
     why: z.string(),
   })
   .refine(({ block, choice, skip }) => partOfBlock(block) === 'ffn' || (choice ?? skip) === undefined, {
@@ -110,6 +110,8 @@ const planOfThisVersion = z.strictObject({
   prefill: prefillSchema,
   /** Shared by all skipped blocks: tokens at positions below `warmUpTokens` never skip; `reArm` tests again after a run. */
   skipping: z.strictObject({ warmUpTokens: z.int().nonnegative(), reArm: z.boolean() }).nullable(),
+  /** What holds for all blocks: where thresholds come from, and what the plan should not be trusted for. */
+  notes: z.array(z.string()).optional(),
   /** In layer order; a block that is not listed stays as it is (a cold layer). */
   blocks: z.array(blockPlanSchema),
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { cosineOfLevel, innerLayers, levelOfCosine, risesWithDepth, saturatedRegion, spearman } from './saturation.ts';
+import { cosineOfLevel, innerLayers, levelOfCosine, saturatedRegion, skippingDoubts, spearman } from './saturation.ts';
 
 describe('levels', () => {
   it('go there and back for every level', () => {
@@ -141,9 +141,18 @@ describe('spearman', () => {
   });
 });
 
-describe('risesWithDepth', () => {
-  it('is so from half of the largest rank on', () => {
-    expect([1, 0.5, 0.49, 0, -1, undefined].map(risesWithDepth)).toEqual([true, true, false, false, false, false]);
+describe('skippingDoubts', () => {
+  const region = { start: 2, end: 9 };
+
+  it('names cosines that do not rise: by less than half of the largest rank', () => {
+    const falls = [1, 0.5, 0.49, 0, -1, undefined].map((rank) => skippingDoubts(24, region, rank, '').length === 1);
+    expect(falls).toEqual([false, false, true, true, true, true]);
+    expect(skippingDoubts(24, region, 0.49, 'So.')[0]).toMatch(/layers 2 to 8 \(Spearman 0\.49\).* So\.$/);
+  });
+
+  it('names models of fewer than 24 layers', () => {
+    expect(skippingDoubts(24, region, 1, '')).toEqual([]);
+    expect(skippingDoubts(23, region, 1, '')).toEqual([expect.stringMatching(/^The model has 23 layers/)]);
   });
 });
 

@@ -155,8 +155,30 @@ function spread(values: readonly number[]): number {
 const RISING_RANK = 0.5;
 
 /** Whether mean cosines of a region rise with depth, by their `spearman`. */
-export function risesWithDepth(rank: number | undefined): boolean {
+function risesWithDepth(rank: number | undefined): boolean {
   return rank !== undefined && rank >= RISING_RANK;
+}
+
+/** FFN-SkipLLM was shown on 32 layers and more. The fewer layers there are, the more each one counts. */
+const SHALLOW_LAYERS = 24;
+
+/**
+ * What FFN-SkipLLM takes for granted and a model does not show, in sentences. `rank` is the region's; `instead` is what is
+ * done where cosines do not rise.
+ */
+export function skippingDoubts(
+  layers: number,
+  { start, end }: Region,
+  rank: number | undefined,
+  instead: string,
+): string[] {
+  const shallow =
+    `The model has ${layers} layers. Skipping FFN blocks was shown to be harmless on models of 32 and more; below ` +
+    `${SHALLOW_LAYERS}, each block counts for much.`;
+  const falling =
+    `Mean cosines do not rise over layers ${start} to ${end - 1} (Spearman ${rank?.toFixed(2) ?? 'undefined'}), as the ` +
+    `rule assumes that skips blocks untested. ${instead}`;
+  return [...(layers < SHALLOW_LAYERS ? [shallow] : []), ...(risesWithDepth(rank) ? [] : [falling])];
 }
 
 /** Spearman's rank correlation of values with their order; ties share their rank. undefined if all are equal. */

@@ -16,7 +16,7 @@ import {
 import { checkJsonOutput, writeJsonOutput } from './folder/output.ts';
 import { costsOfHost } from './host/costs.ts';
 import { COSTS, flag, JOB, nativeFolder } from './options.ts';
-import { checkTokens, STATISTICS } from './texts/texts.ts';
+import { checkTokens, fewTokens, STATISTICS } from './texts/texts.ts';
 
 export { type PlanOptions, PRESET_WORDS, type PresetWords };
 
@@ -58,7 +58,9 @@ export const plan = door('plan', planCommandOptions, async (options: PlanCommand
   const costs = await costsOfHost(options.preset.host?.kind ?? 'native', options);
   const made = await makePlan(statistics, options.preset, await sha256File(options.statistics), readSums, costs);
   const { output } = options;
-  return { output, plan: await writeJsonOutput(options, () => writePlan(made.plan, made.tensors, output)) };
+  const notes = [...(made.plan.notes ?? []), ...fewTokens(STATISTICS, statistics.tokens)];
+  const noted = { ...made.plan, notes };
+  return { output, plan: await writeJsonOutput(options, () => writePlan(noted, made.tensors, output)) };
 });
 
 /** A plan file and its tensors. Throws as `readPlan` does, and `bad-file` for an unknown preset. */

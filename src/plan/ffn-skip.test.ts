@@ -52,11 +52,16 @@ describe('ffn-skip', () => {
   });
 
   it('states what is read and where it comes from', async () => {
-    const [first, second] = (await planSkip()).blocks;
+    const {
+      notes = [],
+      blocks: [first, second],
+    } = await planSkip();
     // The first block of the region is tested, never skipped: gate, up and down of 2 x 4 floats.
     expect(first.expected).toEqual({ skipped: 0, bytesPerToken: 3 * 2 * 4 * 4 });
     expect(second.expected.bytesPerToken).toBe(Math.round((1 - (second.expected.skipped ?? 0)) * 96));
-    expect(second.why).toMatch(/saturation: mean cosine 0\.93\d\d.*25\.\d % of all FFN blocks.*Spearman 1\.00/);
+    expect(notes[0]).toMatch(/^Threshold solved\. .*25\.\d % of all FFN blocks are skipped, in layers 2 to 9\.$/);
+    expect(first.why).toMatch(/^mean cosine 0\.\d{4} past warm-up, .*; first of the region, so always computed$/);
+    expect(second.why).toMatch(/^mean cosine 0\.93\d\d past warm-up, \d+\.\d % of tokens reach the threshold$/);
   });
 
   it('takes longer runs only where shorter ones do not reach', async () => {
@@ -99,18 +104,15 @@ describe('ffn-skip', () => {
   });
 
   it('says where cosines do not rise with depth, and what the rule does then', async () => {
-    expect((await planSkip()).blocks[0].why).not.toContain('do not rise');
+    const falls = ({ notes }: Plan) => notes?.find((note) => note.includes('do not rise'));
+    expect(falls(await planSkip())).toBeUndefined();
     const next = seeded(7);
     const saturation = saturationOf(FACTS, (layer) => Math.min(1, 0.98 - layer * 0.004 + 0.01 * normal(next)));
     const falling = statisticsOf(FACTS, { saturation });
-    const whyOf = async (skip: number) => {
-      const options = { preset: 'ffn-skip', ...BORDERS, skip } as const;
-      return (await makePlan(falling, options, '', noSums)).plan.blocks[0].why;
-    };
-    expect(await whyOf(0.2)).toMatch(
-      /\(Spearman -1\.00\); cosines do not rise with depth, so no run is longer than 1 block$/,
-    );
-    expect(await whyOf(0.35)).toMatch(/so no run is longer than 2 blocks$/);
+    const noteOf = async (skip: number) =>
+      falls((await makePlan(falling, { preset: 'ffn-skip', ...BORDERS, skip }, '', noSums)).plan);
+    expect(await noteOf(0.2)).toMatch(/\(Spearman -1\.00\).* No run is longer than 1 block\.$/);
+    expect(await noteOf(0.35)).toMatch(/ No run is longer than 2 blocks\.$/);
   });
 
   it('says where cosines have not settled', async () => {
@@ -119,12 +121,13 @@ describe('ffn-skip', () => {
     const statistics = statisticsOf(FACTS, { saturation: rising });
     const planned = async (options: Omit<FfnSkipOptions, 'preset'>) =>
       (await makePlan(statistics, { preset: 'ffn-skip', ...BORDERS, skip: 0.05, ...options }, '', noSums)).plan;
-    const { skipping, blocks } = await planned({});
-    expect(skipping?.warmUpTokens).toBe(96);
-    expect(blocks[0].why).toMatch(/; cosines have not settled in the first 96 tokens, half of the sequences$/);
-    expect((await planned({ warmUpTokens: 5 })).blocks[0].why).toContain('have not settled');
-    expect((await planned({ warmUpTokens: 97 })).blocks[0].why).not.toContain('have not settled');
-    expect((await planSkip()).blocks[0].why).not.toContain('have not settled');
+    const settling = ({ notes }: Plan) => notes?.find((note) => note.includes('have not settled'));
+    const usual = await planned({});
+    expect(usual.skipping?.warmUpTokens).toBe(96);
+    expect(settling(usual)).toBe('Cosines have not settled in the first 96 tokens, half of the sequences.');
+    expect(settling(await planned({ warmUpTokens: 5 }))).toBeDefined();
+    expect(settling(await planned({ warmUpTokens: 97 }))).toBeUndefined();
+    expect(settling(await planSkip())).toBeUndefined();
   });
 
   it('plans for a model of two layers, which has none between the ends', async () => {
@@ -202,13 +205,18 @@ describe('ffn-skip', () => {
 
   it('says of each block how saturated it is past the warm-up, and whether the threshold was found', async () => {
     const plan = await planSkip({ warmUpTokens: 20 });
-    const cosines = meanCosines(readTrace(madeUp()), 20);
+    const { tokens, levels, positions, ...trace } = readTrace(madeUp());
+    const cosines = meanCosines({ tokens, levels, positions, ...trace }, 20);
+    const threshold = plan.blocks[0].skip?.threshold ?? Number.NaN;
+    const past = Array.from({ length: tokens }, (_, token) => token).filter((token) => positions[token] >= 20);
     plan.blocks.forEach(({ why }, i) => {
-      expect(why).toContain(`mean cosine ${cosines[2 + i].toFixed(4)} past warm-up; threshold solved`);
-      expect(why).toContain('simulated on 2000 tokens');
-      expect(why).toContain('skipped in layers 2 to 9');
+      const passing = past.filter((token) => cosineOfLevel(levels[(2 + i) * tokens + token]) >= threshold);
+      const share = ((100 * passing.length) / past.length).toFixed(1);
+      const said = `mean cosine ${cosines[2 + i].toFixed(4)} past warm-up, ${share} % of tokens reach the threshold`;
+      expect(why).toBe(i === 0 ? `${said}; first of the region, so always computed` : said);
     });
-    expect((await planSkip({ threshold: 0.95 })).blocks[0].why).toContain('threshold given');
+    expect(plan.notes?.[0]).toMatch(/^Threshold solved\. Simulated on 2000 tokens: /);
+    expect((await planSkip({ threshold: 0.95 })).notes?.[0]).toMatch(/^Threshold given\. /);
   });
 
   it('keeps thresholds that pass exactly the cosines that the simulation let pass', async () => {

@@ -12,10 +12,10 @@ import {
   meanCosines,
   type Region,
   readTrace,
-  risesWithDepth,
   type SaturationTrace,
   SMALLEST_REGION,
   saturatedRegion,
+  skippingDoubts,
   spearman,
 } from '../core/saturation.ts';
 import type { Statistics } from '../core/statistics.ts';
@@ -23,7 +23,7 @@ import type { Realised } from '../core/target.ts';
 import { unskippedFfnBytes } from './bytes.ts';
 import { checkTarget } from './host.ts';
 import { checkCount, share, whole } from './options.ts';
-import { definePreset, type PresetPlan } from './preset.ts';
+import { type Corrected, definePreset, type PresetPlan } from './preset.ts';
 import { type SkipRule, simulateSkips } from './simulate.ts';
 import { findWarmUp, type WarmUp } from './warm-up.ts';
 
@@ -103,12 +103,13 @@ function retuneFfnSkip(
   _tensors: PlanTensors,
   statistics: Statistics,
   { share }: Extract<Realised, { kind: 'skipped-blocks' }>,
-): AimedPlan['blocks'] {
+): Corrected {
   const trace = readTrace(statistics);
   const rule = ruleOfPlan(plan);
   const simulated = simulateSkips(trace, rule).share;
   const level = solveLevel(trace, rule, simulated + plan.target.value - share);
-  return skipPlan(statistics, trace, { ...rule, level }, plan.target.value).blocks;
+  const { notes, blocks } = skipPlan(statistics, trace, { ...rule, level }, plan.target.value);
+  return { notes, blocks };
 }
 
 /**
@@ -215,31 +216,47 @@ function skipPlan(
   const { byLayer, share } = simulateSkips(trace, rule);
   const threshold = given ?? thresholdOfLevel(rule.level);
   const cosines = meanCosines(trace, rule.warmUpTokens);
-  const rank = spearman(cosines.slice(rule.start, rule.end));
-  const why =
-    `threshold ${given === undefined ? 'solved' : 'given'}, simulated on ${trace.tokens} tokens: ${percent(share)} of all ` +
-    `FFN blocks skipped in layers ${rule.start} to ${rule.end - 1} (Spearman ${rank?.toFixed(2) ?? 'undefined'})` +
-    doubts(trace, rule, rank);
+  const passing = passingShares(trace, rule);
   const block = (layer: number): BlockPlan => {
     const skipped = byLayer[layer] / trace.tokens;
     return {
       block: ffnBlock(layer),
       skip: { threshold, runLength: rule.runLength },
       expected: { skipped, bytesPerToken: unskippedFfnBytes(statistics.model, skipped) },
-      why: `saturation: mean cosine ${cosines[layer].toFixed(4)} past warm-up; ${why}`,
+      why:
+        `mean cosine ${cosines[layer].toFixed(4)} past warm-up, ${percent(passing[layer])} of tokens reach the threshold` +
+        (layer === rule.start ? '; first of the region, so always computed' : ''),
     };
   };
+  const rank = spearman(cosines.slice(rule.start, rule.end));
   return {
     target: { kind: 'skipped-blocks', value: target },
     skipping: { warmUpTokens: rule.warmUpTokens, reArm: rule.reArm },
+    notes: [
+      `Threshold ${given === undefined ? 'solved' : 'given'}. Simulated on ${trace.tokens} tokens: ${percent(share)} of all FFN ` +
+        `blocks are skipped, in layers ${rule.start} to ${rule.end - 1}.`,
+      ...skippingDoubts(trace.layers, rule, rank, `No run is longer than ${counted(rule.runLength, 'block')}.`),
+      ...warmUpDoubts(trace, rule),
+    ],
     blocks: Array.from({ length: rule.end - rule.start }, (_, i) => block(rule.start + i)),
   };
 }
 
-/** What the paper takes for granted and the trace does not show, and what is done instead. */
-function doubts(trace: SaturationTrace, { warmUpTokens, runLength }: SkipRule, rank: number | undefined): string {
+/** By layer, the share of tokens past warm-up whose cosine reaches the rule's threshold. */
+function passingShares(
+  { layers, tokens, levels, positions }: SaturationTrace,
+  { warmUpTokens, level }: SkipRule,
+): number[] {
+  const isPast = Array.from(positions, (position) => position >= warmUpTokens);
+  const past = isPast.filter(Boolean).length;
+  return Array.from({ length: layers }, (_, layer) => {
+    const passing = isPast.filter((is, token) => is && levels[layer * tokens + token] <= level);
+    return past === 0 ? 0 : passing.length / past;
+  });
+}
+
+function warmUpDoubts(trace: SaturationTrace, { warmUpTokens }: SkipRule): string[] {
   const { tokens, isSettled } = warmUpOf(trace);
-  const falling = `; cosines do not rise with depth, so no run is longer than ${counted(runLength, 'block')}`;
-  const unsettled = `; cosines have not settled in the first ${counted(tokens, 'token')}, half of the sequences`;
-  return (risesWithDepth(rank) ? '' : falling) + (isSettled || warmUpTokens > tokens ? '' : unsettled);
+  if (isSettled || warmUpTokens > tokens) return [];
+  return [`Cosines have not settled in the first ${counted(tokens, 'token')}, half of the sequences.`];
 }

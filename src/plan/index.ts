@@ -170,6 +170,6 @@ export async function retune(
 ): Promise<AimedPlan> {
   checkRetune(plan, statistics, realised);
   const preset = presetNamed(plan.preset);
-  const blocks = await preset.retune(plan, tensors, statistics, realised, readSums);
-  return { ...plan, blocks: withTimes(blocks, plan.host, plan.model, costs) };
+  const corrected = { ...plan, ...(await preset.retune(plan, tensors, statistics, realised, readSums)) };
+  return { ...corrected, blocks: withTimes(corrected.blocks, plan.host, plan.model, costs) };
 }

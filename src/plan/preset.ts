@@ -18,7 +18,7 @@ import type { ModelShape } from './host.ts';
 
 /** The parts of a plan that a preset decides, and the tensors they name. */
 export interface PresetPlan {
-  readonly parts: Pick<AimedPlan, 'target' | 'skipping' | 'blocks'>;
+  readonly parts: Pick<AimedPlan, 'target' | 'skipping' | 'notes' | 'blocks'>;
   readonly tensors: PlanTensors;
 }
 
@@ -61,15 +61,17 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
     options: z.output<z.ZodObject<Options>>,
     readSums: ReadSums,
   ): PresetPlan | Promise<PresetPlan>;
-  /** The plan's blocks, corrected. `realised` is of the kind of the plan's target: the caller checks it. */
+  /** The plan's blocks, corrected, and its notes where these change. `realised` is of the kind of the plan's target: the caller checks it. */
   retune(
     plan: AimedPlan,
     tensors: PlanTensors,
     statistics: Statistics,
     realised: Realised,
     readSums: ReadSums,
-  ): Plan['blocks'] | Promise<Plan['blocks']>;
+  ): Corrected | Promise<Corrected>;
 }
+
+export type Corrected = Pick<AimedPlan, 'notes' | 'blocks'>;
 
 /** The preset as it is, its name and its options as types. */
 export function definePreset<const Name extends string, Options extends PresetOptions>(

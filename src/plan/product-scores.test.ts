@@ -104,9 +104,13 @@ describe('neurons chosen by their products', () => {
   });
 
   it('are explained', async () => {
-    expect((await planOf(0.5)).plan.blocks[0].why).toMatch(
-      /^product-scores: the mean over 64 neurons of P\(\|act \* up\| \* \|\|down\|\| >= threshold times the token's mean\) is 50\.0 % on 300 tokens, and what is left out is 0\.\d{3} % of the stream/,
-    );
+    const { notes, blocks } = (await planOf(0.5)).plan;
+    expect(notes).toEqual([
+      "A neuron is computed where its score, |act * up| * ||down||, reaches the threshold times the token's mean. " +
+        'Thresholds are from product-scores, kept energy from kept-energy by oracle, on 300 tokens.',
+    ]);
+    expect(blocks[0].why).toMatch(/^50\.0 % of scores reach 0\.\d+, and what is left out is 0\.\d{3} % of the stream/);
+    expect((await planOf(0.5, 'predicted')).plan.notes?.[0]).toContain('|act * up| * ||down|| as predicted, reaches');
   });
 
   it('are scored by the norms of down alone, and predicted in floats alone', async () => {

@@ -106,10 +106,16 @@ describe('top-k', () => {
   });
 
   it('states the energy kept and the bytes read', async () => {
-    const [{ expected, why }] = (await planTopK(0.75)).plan.blocks;
+    const {
+      notes,
+      blocks: [{ expected, why }],
+    } = (await planTopK(0.75)).plan;
     // Gate whole and 0.75 of up and down, of 64 x 4 floats.
     expect(expected.bytesPerToken).toBe((1 + 2 * 0.75) * 64 * 4 * 4);
-    expect(why).toMatch(/activation-histogram.*75\.0 % on 400 tokens/);
+    expect(notes?.[0]).toMatch(
+      /^A neuron .*, \|act\| \* E\|up\| \* \|\|down\|\|, reaches the threshold\. .* activation-histogram.* on 400 tokens\.$/,
+    );
+    expect(why).toMatch(/^75\.0 % of scores reach \d\.\d+$/);
   });
 
   it.each([

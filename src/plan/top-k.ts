@@ -11,7 +11,7 @@ import { selectedFfnBytes } from './bytes.ts';
 import { checkTarget } from './host.ts';
 import { SCORED_MEASURES, scoresOf } from './neuron-scores.ts';
 import { share } from './options.ts';
-import { definePreset, type PresetPlan } from './preset.ts';
+import { type Corrected, definePreset, type PresetPlan } from './preset.ts';
 import type { Kept } from './product-scores.ts';
 import { densityAt, type ScoreTail, thresholdFor } from './score-tail.ts';
 
@@ -61,6 +61,7 @@ async function planTopK(
     parts: {
       target: { kind: 'density', value: density },
       skipping: null,
+      notes: [noteOn(statistics, measure, kept)],
       blocks,
     },
     tensors: new Map(weights.map((data, layer) => [weightsName(layer), { shape: [data.length], data }])),
@@ -77,7 +78,7 @@ async function retuneTopK(
   statistics: Statistics,
   { byBlock: realised }: Extract<Realised, { kind: 'density' }>,
   readSums: ReadSums,
-): Promise<AimedPlan['blocks']> {
+): Promise<Corrected> {
   const target = plan.target.value;
   const retuned = async (block: BlockPlan): Promise<BlockPlan> => {
     const measured = Object.hasOwn(realised, block.block) ? realised[block.block] : undefined;
@@ -96,7 +97,7 @@ async function retuneTopK(
   };
   const blocks: BlockPlan[] = [];
   for (const block of plan.blocks) blocks.push(await retuned(block));
-  return blocks;
+  return { blocks };
 }
 
 /** A correction asks for no less than this, or than the target. */
@@ -106,6 +107,17 @@ function weightsName(layer: number): string {
   return `${ffnBlock(layer)}.weights`;
 }
 
+/** What a score and its threshold are, and where the figures come from. */
+function noteOn({ tokens }: Statistics, measure: Choice['measure'], { cut }: Pick<Kept, 'cut'>): string {
+  const { statistic, formula, ranking } = scoresOf(measure);
+  const limit = cut === 'mean' ? "the threshold times the token's mean" : 'the threshold';
+  const { predictor } = measureNamed(measure);
+  return (
+    `A neuron is computed where its score, ${formula}${predictor === undefined ? '' : ' as predicted'}, reaches ${limit}. ` +
+    `Thresholds are from ${statistic}, kept energy from kept-energy by ${ranking}, on ${tokens} tokens.`
+  );
+}
+
 function blockPlan(
   statistics: Statistics,
   layer: number,
@@ -113,10 +125,9 @@ function blockPlan(
   tail: ScoreTail,
   kept: Kept,
 ): BlockPlan {
-  const { statistic, formula, ranking, remark } = scoresOf(measure);
+  const { ranking, remark } = scoresOf(measure);
   const threshold = thresholdFor(tail, kept.density);
   const density = densityAt(tail, threshold);
-  const limit = kept.cut === 'mean' ? "threshold times the token's mean" : 'threshold';
   return {
     block: ffnBlock(layer),
     choice: {
@@ -130,11 +141,7 @@ function blockPlan(
       keptEnergy: keptEnergyAt(statistics, layer, ranking, density),
       bytesPerToken: selectedFfnBytes(statistics.model, measureNamed(measure), density),
     },
-    why:
-      `${statistic}: the mean over ${statistics.model.intermediateSize} neurons of P(${formula} >= ${limit}) is ` +
-      `${percent(density)} on ${statistics.tokens} tokens${remark(statistics, layer, { ...kept, density })}` +
-      `${measureNamed(measure).predictor === undefined ? '' : ' (of the scores that are predicted)'}; ` +
-      `kept-energy (${ranking} ranking) gives the energy`,
+    why: `${percent(density)} of scores reach ${threshold.toPrecision(4)}${remark(statistics, layer, { ...kept, density })}`,
   };
 }
 

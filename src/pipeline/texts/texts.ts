@@ -119,10 +119,16 @@ export function wantedForRounding({ hiddenSize, intermediateSize }: ModelSpec): 
 }
 
 /** Throws `usage` for too few tokens, and recommends more in a note. */
-export function checkTokens({ purpose, enough }: Wanted, tokens: number, progress?: Progress): void {
+export function checkTokens(wanted: Wanted, tokens: number, progress?: Progress): void {
+  const { purpose, enough } = wanted;
   if (tokens < LEAST_TOKENS)
     throw new LacunaError('usage', `${purpose}: at least ${LEAST_TOKENS} tokens are wanted, there are ${tokens}`, {
       hint: `Give more text, or more of it with --tokens; ${enough} tokens or more are better.`,
     });
-  if (tokens < enough) progress?.note(`${purpose}: ${tokens} tokens are few, ${enough} or more are better.`);
+  for (const note of fewTokens(wanted, tokens)) progress?.note(note);
+}
+
+/** What is said of fewer tokens than enough; nothing of others. */
+export function fewTokens({ purpose, enough }: Wanted, tokens: number): string[] {
+  return tokens < enough ? [`${purpose}: ${tokens} tokens are few, ${enough} or more are better.`] : [];
 }
