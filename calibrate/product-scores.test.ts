@@ -52,6 +52,26 @@ describe('product-scores', () => {
     expect(Math.abs(energies[1.5] - 36 / 100)).toBeLessThanOrEqual(RESOLUTION / 2);
   });
 
+  it('summarises by what the lower half of the neurons adds to the stream', () => {
+    // Of two neurons, the one with score 2: 4 / 100 of the stream, as above, by token; a token of zeros loses nothing.
+    const taps = {
+      act: Float32Array.of(2, -1, 0, 0, 0, 0),
+      up: Float32Array.of(-3, 1, 0, 0, 0, 0),
+      ffn_residual: Float32Array.of(-3, 6, 1, 0, 1, 0),
+      ffn_out: Float32Array.of(3, 4, 0, 0, 0, 0),
+    };
+    const one = measure(
+      productScores,
+      { ...size, tokens: 1 },
+      { act, up, ...stream, ffn_residual: taps.ffn_residual.slice(0, 2) },
+      norms,
+    );
+    expect(Math.abs(productScores.finish(one, 0).streamLostAtHalf - 4 / 100)).toBeLessThanOrEqual(RESOLUTION / 2);
+    // The lower half of six scores are zeros.
+    const three = measure(productScores, { ...size, tokens: 3 }, taps, norms);
+    expect(productScores.finish(three, 0).streamLostAtHalf).toBe(0);
+  });
+
   it('counts zeros, and what is outside of all edges, at the ends', () => {
     const none = measure(productScores, size, { act: new Float32Array(2), up, ...stream }, norms);
     expect(filled(none, 'absolute')).toEqual({ 0: 2 });

@@ -75,7 +75,7 @@ export const productScores: Statistic = {
     const counts = layerOf(sums, 'mean', layer, [layers, BINS]);
     const half = counts.reduce((sum, count) => sum + count, 0) / 2;
     const middle = indexReaching(counts, half);
-    const below = layerOf(sums, 'mean_energy', layer, [layers, BINS]).slice(0, middle);
+    const below = layerOf(sums, 'mean_energy', layer, [layers, BINS]).slice(0, middle + 1);
     const tokens = sumData(sums, 'count', 'float64', [layers])[layer];
     return {
       medianScoreOverMean: edges[Math.min(middle, edges.length - 1)],

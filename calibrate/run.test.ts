@@ -283,7 +283,7 @@ function notMeasured(file: string, statistic: string) {
 describe('summarise', () => {
   it('gives every figure for every layer, and says what is doubtful', async () => {
     const [part] = await Promise.all([calibrate(PIECES, { ...input, shard: { index: 0, count: 2 } }, options)]);
-    const { layers, saturated, warnings } = await summarise(part, inMemory.readSums);
+    const { layers, follows, saturated, warnings } = await summarise(part, inMemory.readSums);
     expect(layers.map(({ layer }) => layer)).toEqual([0, 1, 2, 3, 4]);
     for (const row of layers) expect(Object.values(row).every(Number.isFinite)).toBe(true);
     expect(warnings.join('\n')).toMatch(/6 of 11 sequences/);
@@ -291,6 +291,13 @@ describe('summarise', () => {
     // The means by layer are those of the region.
     const { start, end } = saturatedRegion(layers.map(({ meanCosine }) => meanCosine));
     expect(saturated).toMatchObject({ start, end });
+    const mostOf = (figure: string) =>
+      layers.reduce((most, row) => (row[figure] > layers[most][figure] ? row.layer : most), 0);
+    expect(follows.join('\n')).toContain(`Layers ${start} to ${end - 1} change least`);
+    expect(follows.join('\n')).toContain(`Layer ${mostOf('streamLostAtHalf')} loses most`);
+    expect(follows.join('\n')).toContain(`In layer ${mostOf('downInPeak')} it is`);
+    const left = layers.reduce((sum, { gateEnergyAtHalf }) => sum + (1 - gateEnergyAtHalf) / layers.length, 0);
+    expect(follows.join('\n')).toContain(`and ${(100 * left).toFixed(1)} % by the other`);
   });
 
   it.each([

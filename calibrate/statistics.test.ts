@@ -62,6 +62,19 @@ it('figures of a layer have names of their own, since a summary puts those of al
   expect(all.filter((name, i) => all.indexOf(name) < i)).toEqual([]);
 });
 
+it('tables show figures that there are, each column of its own, in 80 characters', () => {
+  const columns = STATISTICS.flatMap(({ empty, finish, table }) => {
+    const figures = Object.keys(finish(empty({ spec, tokens, sequences: [{ index: 0, tokens }] }), 0));
+    for (const { figure } of table?.columns ?? []) expect(figures).toContain(figure);
+    return table?.columns ?? [];
+  });
+  expect(new Set(columns.map(({ title }) => title)).size).toBe(columns.length);
+  expect(columns.length).toBeLessThanOrEqual(7);
+  // The widest numbers are "-0.9999" and "100.00 %".
+  const widths = columns.map(({ title }) => 2 + Math.max(title.length, '100.00 %'.length));
+  expect(widths.reduce((sum, width) => sum + width, 'layer'.length)).toBeLessThanOrEqual(80);
+});
+
 /** The axis that two layers make longer. */
 function layerAxis(two: readonly number[], one: readonly number[]): number {
   return two.findIndex((length, axis) => length !== one[axis]);
