@@ -6,5 +6,5 @@ export { STATISTICS, USUAL_STATISTICS } from './list.ts';
 export { mergeStatistics } from './merge.ts';
 export { type CalibrationOptions, calibrate } from './run.ts';
 export { type CalibrationInput, cutSequences, DEFAULT_SEQUENCE_LENGTH } from './sequences.ts';
-export type { LayerKeeper, Statistic } from './statistic.ts';
+export type { Column, LayerKeeper, Statistic } from './statistic.ts';
 export { type StatisticsSummary, summarise } from './summarise.ts';

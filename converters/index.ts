@@ -17,6 +17,8 @@ import { mistral } from './mistral.ts';
 export type { UnreadTensors } from './architecture.ts';
 export { assemble } from './assemble.ts';
 export { sharesCacheBuffer } from './blocks/attention.ts';
+export type { LayerConfig } from './config/decoder-config.ts';
+export type { RopeConfig } from './config/rope-config.ts';
 export { type ModelLayout, sumByKind, type WeightKind, weightKind } from './layout.ts';
 
 /** Every supported architecture, in the order in which messages name them. */

@@ -33,6 +33,12 @@ const anchorsOf = (document: string) =>
 
 it('are found', () => expect(documents.length).toBeGreaterThan(14));
 
+it('are pages of the site, each once', () => {
+  const { groups } = JSON.parse(readFileSync(join(root, 'site/pages.json'), 'utf8'));
+  const pages = groups.flatMap(({ pages }: { pages: { file: string }[] }) => pages.map(({ file }) => file));
+  expect(pages.slice().sort()).toEqual([...documents, 'texts/README.md'].sort());
+});
+
 describe.each(documents)('%s', (document) => {
   const lines = linesOf(document);
 

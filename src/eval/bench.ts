@@ -47,7 +47,7 @@ export interface Speedup extends Spread {
   readonly upperBound: number | null;
 }
 
-interface SubjectResult {
+export interface SubjectResult {
   readonly name: string;
   readonly decodeTokensPerSecond: Spread;
   readonly prefillTokensPerSecond: Spread;

@@ -7,7 +7,7 @@ import type { Windows } from './windows.ts';
 
 export type FfnShape = Pick<ModelSpec, 'numHiddenLayers' | 'intermediateSize'>;
 
-interface LayerSparsity {
+export interface LayerSparsity {
   readonly layer: number;
   /** Tokens for which the block ran, and for which it did not. */
   readonly activeTokens: number;

@@ -49,7 +49,7 @@ export const evaluateOptions = optionsOf(
 export interface EvaluateOptions extends ComparedOptions, z.infer<typeof evaluateOptions> {}
 
 /** What a quality budget means: the perplexity ratio to the checkpoint's floats, with its error, in every mode. */
-interface BudgetCheck {
+export interface BudgetCheck {
   readonly maxPplRatio: number;
   /** The largest upper bound of all modes' ratios to the floats. */
   readonly upperBound: number;
