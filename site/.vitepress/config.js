@@ -10,6 +10,15 @@ export default {
   description: 'LLaMA and Gemma checkpoints as ONNX models that ONNX Runtime decodes faster, with the cost measured',
   srcDir: 'pages',
   outDir: 'dist',
+  // Indented code is commands.
+  markdown: {
+    config: ({ renderer: { rules } }) => {
+      rules.code_block = (tokens, index, ...rest) => {
+        tokens[index].info = 'sh';
+        return rules.fence(tokens, index, ...rest);
+      };
+    },
+  },
   themeConfig: {
     search: { provider: 'local' },
     outline: 'deep',
