@@ -14,7 +14,7 @@ export default {
   markdown: {
     config: ({ renderer: { rules } }) => {
       rules.code_block = (tokens, index, ...rest) => {
-        tokens[index].info = 'sh';
+        tokens[index].info = 'txt';
         return rules.fence(tokens, index, ...rest);
       };
     },
