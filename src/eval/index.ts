@@ -14,6 +14,6 @@ export { DEFINITIONS } from './definitions.ts';
 export { type DrawnTokens, divergenceFrom, drawTokens } from './drawn-tokens.ts';
 export { measurePerplexity, type PerplexityResult, scoreWindows, type TextScores } from './perplexity.ts';
 export { type BoundedMean, boundedMean, type Ratio, ratioOf, ratioOfScores } from './ratio.ts';
-export { measureRealised, type RealisedSparsity } from './realised-sparsity.ts';
+export { measureRealised, type RealisedSparsity, sharesByToken } from './realised-sparsity.ts';
 export { addRows, failed, type Judgement, judge, limitsOf, NO_ROWS, type Tallies, tallyPrompt } from './verify.ts';
 export { cutWindows, WINDOW_TOKENS, type Windows } from './windows.ts';
