@@ -97,7 +97,7 @@ describe('a page of a folder', () => {
     expect(verdict).toContain(
       `This model, dense int8, has a perplexity ratio of ${perplexityRatio.value.toFixed(4)} ±`,
     );
-    expect(page('measured.html')).toContain('Rounding to int8 adds');
+    expect(page('measured.html')).toContain('rounding to int8 changes it by');
   });
 
   it('holds models beside it, of the same checkpoint alone', async () => {
@@ -186,6 +186,11 @@ describe('what it refuses', () => {
     writeFileSync(place, prettyJson(change(JSON.parse(readFileSync(place, 'utf8')))));
   };
 
+  const deeper = ({ plan, ...rest }: Record<string, unknown>) => {
+    const { blocks } = plan as { readonly blocks: readonly object[] };
+    return { ...rest, plan: { ...(plan as object), blocks: [...blocks, { ...blocks[0], block: 'layers.99.ffn' }] } };
+  };
+
   it.each<[string, () => string, RegExp]>([
     ['nothing', () => at('nowhere'), /Nothing at .*nowhere\n {2}Give a folder made by/],
     [
@@ -217,6 +222,20 @@ describe('what it refuses', () => {
       'figures that are damaged',
       () => broken('cut', (path) => writeFileSync(join(path, 'lacuna/bench.json'), '{"subjects": [')),
       /bench\.json is no JSON/,
+    ],
+    [
+      'a plan of layers that there are not',
+      () => broken('long', edited('lacuna.json', deeper)),
+      /lacuna\.json: block layers\.99\.ffn is past the model's 12 layers/,
+    ],
+    [
+      'statistics of another model',
+      () =>
+        broken(
+          'foreign',
+          edited('lacuna.json', (manifest) => ({ ...manifest, fingerprint: 'other' })),
+        ),
+      /statistics\.json was measured on another model/,
     ],
     [
       'statistics whose sums are not theirs',

@@ -186,9 +186,8 @@ export function labelled(text: string, position: string, colour = MUTED): object
   };
 }
 
-/** Lines across the drawing, as a limit or a border. */
-export function markLines(lines: readonly (Readonly<Record<string, unknown>> & { readonly label?: object })[]): object {
-  const style = { color: MUTED, type: 'dashed', width: 1.3 };
-  const label = { show: false };
-  return { silent: true, symbol: 'none', animation: false, lineStyle: style, label, data: lines };
+/** A line across the drawing, as a limit or a border. */
+export function markLine(at: { readonly xAxis: number } | { readonly yAxis: number }, style: object = {}): object {
+  const lineStyle = { color: INK, type: 'dashed', width: 1.2, ...style };
+  return { silent: true, symbol: 'none', animation: false, label: { show: false }, lineStyle, data: [at] };
 }

@@ -1,10 +1,6 @@
 /** Curves over a scale, and the area that those of all layers fill. */
-import { STILL } from './chart.ts';
-import { INK } from './theme.ts';
-
-interface CustomApi {
-  readonly coord: (point: readonly number[]) => readonly [number, number];
-}
+import type { DrawApi } from './cells.ts';
+import { markLine, STILL } from './chart.ts';
 
 /** A line through points. `mark`: where a dashed line stands across it. */
 export function curveSeries(xs: readonly number[], ys: readonly number[], colour: string, mark?: number): object {
@@ -15,15 +11,7 @@ export function curveSeries(xs: readonly number[], ys: readonly number[], colour
     symbol: 'none',
     lineStyle: { color: colour, width: 2 },
     z: 3,
-    ...(mark !== undefined && {
-      markLine: {
-        silent: true,
-        symbol: 'none',
-        label: { show: false },
-        lineStyle: { color: INK, type: 'dashed', width: 1.2 },
-        data: [{ xAxis: mark }],
-      },
-    }),
+    ...(mark !== undefined && { markLine: markLine({ xAxis: mark }) }),
   };
 }
 
@@ -39,7 +27,7 @@ export function bandSeries(
     ...STILL,
     type: 'custom',
     data: [outline[0]],
-    renderItem: (_: unknown, api: CustomApi) => ({
+    renderItem: (_: unknown, api: DrawApi) => ({
       type: 'polygon',
       silent: true,
       shape: { points: outline.map((point) => api.coord(point)) },

@@ -1,21 +1,11 @@
 /** The parts of ECharts that pages use. Nothing else imports ECharts, so a bundle holds these parts alone. */
 import { BarChart, CustomChart, LineChart, ScatterChart } from 'echarts/charts';
-import { GridComponent, MarkAreaComponent, MarkLineComponent } from 'echarts/components';
+import { GridComponent, MarkLineComponent } from 'echarts/components';
 import { init, use } from 'echarts/core';
 import { LabelLayout } from 'echarts/features';
 import { SVGRenderer } from 'echarts/renderers';
 
-use([
-  SVGRenderer,
-  LineChart,
-  BarChart,
-  ScatterChart,
-  CustomChart,
-  GridComponent,
-  MarkLineComponent,
-  MarkAreaComponent,
-  LabelLayout,
-]);
+use([SVGRenderer, LineChart, BarChart, ScatterChart, CustomChart, GridComponent, MarkLineComponent, LabelLayout]);
 
 interface Size {
   readonly width: number;

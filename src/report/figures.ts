@@ -5,34 +5,43 @@
 import * as z from 'zod';
 import { MAX_LAYERS } from '../core/model.ts';
 
-const number = z.number();
+/** Of any measurement: beyond it, sums and axes of charts would leave what a number holds. */
+const LARGEST = 1e30;
+
+const magnitude = z.number().min(-LARGEST).max(LARGEST);
+const positive = z
+  .number()
+  .min(1 / LARGEST)
+  .max(LARGEST);
+const share = z.number().min(0).max(1);
+const count = z.int().nonnegative();
 
 /** Of a kind of thing, far more than any run makes. A page of more would show nobody anything. */
 const MOST = 1000;
 
-const ratioSchema = z.object({ value: number, standardError: number.nullable(), upperBound: number.nullable() });
+const ratioSchema = z.object({ value: positive, standardError: magnitude.nullable(), upperBound: positive.nullable() });
 
-const perplexitySchema = z.object({ perplexity: number });
+const perplexitySchema = z.object({ perplexity: positive });
 
 const realisedSchema = z.object({
-  skippedShare: number,
-  density: number.nullable(),
-  computedShare: number,
-  layers: z.array(z.object({ layer: z.int(), skippedShare: number, density: number.nullable() })).max(MAX_LAYERS),
+  skippedShare: share,
+  density: share.nullable(),
+  computedShare: share,
+  layers: z.array(z.object({ layer: count, skippedShare: share, density: share.nullable() })).max(MAX_LAYERS),
 });
 
 const modeSchema = z.object({
   mode: z.string(),
-  windows: z.int(),
-  windowLength: z.int(),
-  scoredTokens: z.int(),
+  windows: count,
+  windowLength: count,
+  scoredTokens: count,
   baseline: perplexitySchema,
   model: perplexitySchema,
   perplexityRatio: ratioSchema,
   rounded: perplexitySchema.extend({ rounding: ratioSchema, leavingOut: ratioSchema }).nullable(),
-  meanKl: number,
-  klUpperBound: number.nullable(),
-  top1Agreement: number,
+  meanKl: magnitude,
+  klUpperBound: magnitude.nullable(),
+  top1Agreement: share,
   realised: realisedSchema.nullable(),
 });
 
@@ -43,44 +52,42 @@ export const evaluationSchema = z.object({
   against: z.string().optional(),
   engine: z.string(),
   texts: z.array(z.object({ name: z.string(), sha256: z.string() })).max(MOST),
-  perplexity: z
-    .object({ perplexity: number, scoredTokens: z.int(), windows: z.int(), windowLength: z.int() })
-    .optional(),
+  perplexity: z.object({ perplexity: positive, scoredTokens: count, windows: count, windowLength: count }).optional(),
   modes: z.array(modeSchema).max(2),
-  check: z.object({ maxPplRatio: number, upperBound: number, passed: z.boolean() }).optional(),
+  check: z.object({ maxPplRatio: positive, upperBound: positive, passed: z.boolean() }).optional(),
   definitions: z.record(z.string(), z.string()),
 });
 
-const spreadSchema = z.object({ median: number, p10: number, p90: number });
-const speedupSchema = spreadSchema.extend({ lowerBound: number.nullable(), upperBound: number.nullable() });
+const spreadSchema = z.object({ median: positive, p10: positive, p90: positive });
+const speedupSchema = spreadSchema.extend({ lowerBound: positive.nullable(), upperBound: positive.nullable() });
 
 const subjectSchema = z.object({
   name: z.string(),
   decodeTokensPerSecond: spreadSchema,
   prefillTokensPerSecond: spreadSchema,
-  weightBytesPerToken: number.nullable(),
-  expectedTokensPerSecond: number.nullable(),
+  weightBytesPerToken: positive.nullable(),
+  expectedTokensPerSecond: positive.nullable(),
 });
 
 /** `lacuna bench --json`, and what `build` keeps. The last subject is the folder's model; one before it is the baseline. */
 export const benchSchema = z.object({
-  threads: z.int().nullable(),
-  promptTokens: z.int(),
-  repeats: z.int(),
-  rounds: z.int(),
+  threads: count.nullable(),
+  promptTokens: count,
+  repeats: count,
+  rounds: count,
   subjects: z.array(subjectSchema).min(1).max(2),
   speedup: speedupSchema.nullable(),
-  expectedSpeedup: number.nullable(),
+  expectedSpeedup: positive.nullable(),
 });
 
 const candidateSchema = z.object({
   name: z.string(),
-  kl: number.nullable(),
+  kl: magnitude.nullable(),
   /** null where the host's costs do not say it. */
-  seconds: number.nullable(),
-  bytes: number,
-  shown: z.object({ ratio: ratioSchema, kl: z.object({ value: number, upperBound: number.nullable() }) }),
-  blocks: z.record(z.string(), z.int()),
+  seconds: positive.nullable(),
+  bytes: positive,
+  shown: z.object({ ratio: ratioSchema, kl: z.object({ value: magnitude, upperBound: magnitude.nullable() }) }),
+  blocks: z.record(z.string(), count),
   isChosen: z.boolean(),
 });
 
@@ -94,7 +101,7 @@ export const searchSchema = z.object({
 /** A text, token by token, with the share of all FFN neurons and of all blocks that each token computed. */
 export const sampleSchema = z.object({
   text: z.string(),
-  tokens: z.array(z.object({ text: z.string(), computed: number, ran: number })).max(MOST),
+  tokens: z.array(z.object({ text: z.string(), computed: share, ran: share })).max(MOST),
 });
 
 export type Evaluation = z.infer<typeof evaluationSchema>;

@@ -44,7 +44,7 @@ export function reportPage(data: ReportData): Page {
 <header>
 <p class="eyebrow">Lacuna report · ${data.kind === 'folder' ? 'model' : 'statistics'}</p>
 <h1>${data.name}</h1>
-<p class="verdict">${sentence}</p>
+<p class="verdict">${unbroken(sentence)}</p>
 <dl class="figures">${figures.map(figureOf)}</dl>
 <nav aria-label="Sections"><ul>${shown.map(({ section: { id, title } }) => html`<li><a href="#${id}">${title}</a></li>`)}</ul></nav>
 </header>
@@ -69,13 +69,18 @@ function figureOf({ name, value, remark }: Figure): Html {
   return html`<div><dt>${name}</dt><dd class="value">${value}</dd><dd class="remark">${remark}</dd></div>\n`;
 }
 
+/** No line ends between a number and its unit. */
+function unbroken(text: string): string {
+  return text.replace(/(\d) (?=%|[kMGT]?B\b)/g, '$1\u00a0');
+}
+
 type Shown = Extract<Content, { readonly kind: 'shown' }>;
 type Aside = Extract<Content, { readonly kind: 'aside' }>;
 
 function sectionOf({ id, title }: Section, { lede, body }: Shown): Html {
   return html`<section id="${id}" aria-labelledby="${id}-heading">
 <h2 id="${id}-heading">${title}</h2>
-<p class="lede">${lede}</p>
+<p class="lede">${typeof lede === 'string' ? unbroken(lede) : lede}</p>
 ${body}
 </section>
 `;

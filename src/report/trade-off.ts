@@ -1,6 +1,7 @@
 /** Charts of quality against speed and against bytes, with the front of models that none beats in both. */
 import { formatBytes } from '../core/figures.ts';
-import { chartFigure, frame, type LegendItem, labelled, markLines, roundSpan, STILL } from './chart.ts';
+import type { DrawApi } from './cells.ts';
+import { chartFigure, frame, type LegendItem, labelled, markLine, roundSpan, STILL } from './chart.ts';
 import type { Html } from './html.ts';
 import { plain } from './html.ts';
 import { type Placed, type Point, paretoFront, type Role } from './points.ts';
@@ -50,7 +51,8 @@ function chartOf(id: string, { at, better, of, name }: TradeOff, points: readonl
   const names = front.map((point) => point.name).join(', ');
   const roles = (Object.keys(MARKS) as Role[]).filter((role) => at.some((point) => point.role === role));
   const xs = spanOf(at.map(({ x }) => x));
-  const ys = spanOf([1, ...at.flatMap(({ ratio }) => [lower(ratio), ratio.upperBound ?? ratio.value])], 6);
+  const bars = barsOf(at);
+  const ys = spanOf([1, ...bars.flatMap(({ from, to }) => [from, to])], 6);
   return chartFigure({
     id: `${id}-${of}`,
     title: of === 'speed' ? 'Perplexity ratio against speed' : 'Perplexity ratio against bytes',
@@ -67,7 +69,7 @@ function chartOf(id: string, { at, better, of, name }: TradeOff, points: readonl
       }),
       series: [
         frontSeries(front, ys.min <= 1),
-        errorSeries(at),
+        errorSeries(bars),
         ...roles.map((role) => scatterOf(role, at, (xs.min + xs.max) / 2)),
       ],
     },
@@ -75,9 +77,13 @@ function chartOf(id: string, { at, better, of, name }: TradeOff, points: readonl
   });
 }
 
-/** The ratio is below its upper bound, and by symmetry of the logarithm above this, each with 95 %. */
-function lower({ value, upperBound }: Placed['ratio']): number {
-  return upperBound === null ? value : value ** 2 / upperBound;
+/** What chance may move: the ratio from its lower to its upper bound. Few windows may say so little that nothing else could be seen. */
+function barsOf(at: readonly Placed[]) {
+  const worst = Math.max(...at.map(({ ratio }) => ratio.value));
+  return at.map(({ x, ratio: { value, upperBound } }) => {
+    const factor = Math.min((upperBound ?? value) / value, (2 * worst) / value);
+    return { x, from: value / factor, to: value * factor };
+  });
 }
 
 /** From the least to the largest, with room around them for their names. */
@@ -99,22 +105,16 @@ function frontSeries(front: readonly Placed[], hasFloats: boolean): object {
     symbol: 'none',
     lineStyle: { color: MUTED, width: 1.3, type: 'dashed' },
     z: 1,
-    ...(hasFloats && { markLine: markLines([{ yAxis: 1, lineStyle: { type: 'solid', width: 1 } }] as never) }),
+    ...(hasFloats && { markLine: markLine({ yAxis: 1 }, { type: 'solid', color: MUTED, width: 1 }) }),
   };
 }
 
-interface CustomApi {
-  readonly value: (dimension: number) => number;
-  readonly coord: (point: readonly number[]) => readonly [number, number];
-}
-
-/** What chance may move: the ratio between its bounds. */
-function errorSeries(at: readonly Placed[]): object {
+function errorSeries(bars: ReturnType<typeof barsOf>): object {
   return {
     ...STILL,
     type: 'custom',
-    data: at.map(({ x, ratio }) => [x, lower(ratio), ratio.upperBound ?? ratio.value]),
-    renderItem: (_: unknown, api: CustomApi) => {
+    data: bars.map(({ x, from, to }) => [x, from, to]),
+    renderItem: (_: unknown, api: DrawApi) => {
       const [x1, y1] = api.coord([api.value(0), api.value(1)]);
       const [x2, y2] = api.coord([api.value(0), api.value(2)]);
       return { type: 'line', silent: true, shape: { x1, y1, x2, y2 }, style: { stroke: MUTED, lineWidth: 1.2 } };

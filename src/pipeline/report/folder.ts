@@ -3,10 +3,12 @@ import { basename, join, resolve } from 'node:path';
 import type * as z from 'zod';
 import { readJson } from '../../../formats/tensors-beside.ts';
 import { LacunaError } from '../../core/errors.ts';
-import type { BesideData, FolderData } from '../../report/data.ts';
+import type { Manifest } from '../../core/manifest.ts';
+import { layerOfBlock } from '../../core/plan.ts';
+import type { BesideData, FolderData, StatisticsFigures } from '../../report/data.ts';
 import { benchSchema, evaluationSchema, sampleSchema, searchSchema } from '../../report/figures.ts';
 import { PROOF_FOLDER } from '../build/keys.ts';
-import { readManifest } from '../folder/model-folder.ts';
+import { MANIFEST_FILE, readManifest } from '../folder/model-folder.ts';
 import { exists } from '../folder/output.ts';
 import { statisticsFigures } from './statistics.ts';
 
@@ -28,22 +30,49 @@ export async function readFolderData({ path, name, beside = [] }: Place): Promis
   const own = await readMeasured(path);
   const others: BesideData[] = [];
   for (const other of beside) others.push(await readBeside(other, own, path));
-  const statistics = join(path, PROOF_FOLDER, 'statistics.json');
   return {
     kind: 'folder',
     ...own,
     name: name ?? own.name,
     search: await figuresAt(path, 'auto.json', searchSchema, 'record of a search'),
     sample: await figuresAt(path, 'sample.json', sampleSchema, 'sample of a text'),
-    statistics: (await exists(statistics)) ? await statisticsFigures(statistics) : null,
+    statistics: await ownStatistics(path, own),
     beside: others,
   };
 }
 
+/** Statistics that the folder was planned by; null where there are none. */
+async function ownStatistics(path: string, { manifest }: BesideData): Promise<StatisticsFigures | null> {
+  const place = join(path, PROOF_FOLDER, 'statistics.json');
+  if (!(await exists(place))) return null;
+  const found = await statisticsFigures(place);
+  const { fingerprint, numHiddenLayers } = found.model;
+  if (fingerprint === manifest.fingerprint && numHiddenLayers === manifest.spec.numHiddenLayers) return found;
+  throw new LacunaError('mismatch', `${place} was measured on another model than ${path} was made from`, {
+    hint: 'Remove it, or put the statistics of this model there.',
+  });
+}
+
+/** Throws `bad-file` for a plan of layers that the model does not have. */
+function checkLayers({ plan, spec }: Manifest, path: string): void {
+  const past = plan?.blocks.find(({ block }) => layerOfBlock(block) >= spec.numHiddenLayers);
+  if (past === undefined) return;
+  const place = join(path, MANIFEST_FILE);
+  throw new LacunaError(
+    'bad-file',
+    `${place}: block ${past.block} is past the model's ${spec.numHiddenLayers} layers`,
+    {
+      hint: 'Make the folder again with this version of Lacuna.',
+    },
+  );
+}
+
 async function readMeasured(path: string): Promise<BesideData> {
+  const manifest = await readManifest(path);
+  checkLayers(manifest, path);
   return {
     name: basename(resolve(path)),
-    manifest: await readManifest(path),
+    manifest,
     evaluation: await figuresAt(path, 'evaluation.json', evaluationSchema, 'evaluation'),
     bench: await figuresAt(path, 'bench.json', benchSchema, 'benchmark'),
   };

@@ -31,6 +31,14 @@ export async function statisticsFigures(path: string): Promise<StatisticsFigures
   };
 }
 
+/** Sizes that a chart can show. Those of models lie far within; a damaged file may hold any. */
+const [SMALLEST, LARGEST] = [1e-12, 1e12];
+
+/** A number between limits; the lower one for what is no number. */
+function within(value: number, least: number, most: number): number {
+  return value > least ? Math.min(value, most) : least;
+}
+
 const NO_SUMMARY = { layers: [], saturated: undefined, warnings: [] } as const;
 
 type Row = Readonly<Record<string, number>>;
@@ -82,12 +90,12 @@ function positionsOf({ layers, tokens, levels, positions }: SaturationTrace) {
 function keptEnergyFigures(statistics: Statistics): KeptEnergyFigures {
   const sums = sumsOf(statistics, 'kept-energy');
   const layers = statistics.model.numHiddenLayers;
-  const densities = [...sumData(sums, 'densities', 'float64', [-1])];
+  const densities = Array.from(sumData(sums, 'densities', 'float64', [-1]), (density) => within(density, 0, 1));
   const tokens = sumData(sums, 'count', 'float64', [layers]);
   const curves = (name: 'oracle' | 'gate') => {
     const data = sumData(sums, name, 'float64', [layers, densities.length]);
     return Array.from(tokens, (count, layer) =>
-      densities.map((_, at) => data[layer * densities.length + at] / Math.max(1, count)),
+      densities.map((_, at) => within(data[layer * densities.length + at] / count, 0, 1)),
     );
   };
   return { densities, oracle: curves('oracle'), gate: curves('gate') };
@@ -103,7 +111,7 @@ function productLossFigures(statistics: Statistics): ProductLossFigures {
   const losses = (cut: 'absolute' | 'mean') =>
     layers.map((curves) => {
       const curve = curves.find((one) => one.cut === cut);
-      return DENSITIES.map((density) => (curve === undefined ? 0 : lossAt(curve, density)));
+      return DENSITIES.map((density) => (curve === undefined ? 0 : within(lossAt(curve, density), 0, 1)));
     });
   return { densities: DENSITIES, absolute: losses('absolute'), mean: losses('mean') };
 }
@@ -131,12 +139,12 @@ function quantilesOf(counts: Uint32Array, edges: Float64Array): ActivationFigure
       below += count;
       return below >= share * total;
     });
-    return edges[Math.min(Math.max(0, bin), edges.length - 1)];
+    return within(edges[Math.min(Math.max(0, bin), edges.length - 1)], SMALLEST, LARGEST);
   };
   return { p05: quantile(0.05), median: quantile(0.5), p95: quantile(0.95) };
 }
 
 function peaksOf(row: Row): Readonly<Record<InputName, number>> {
-  const entries = INPUT_NAMES.map((name) => [name, row[`${name}Peak`] ?? 1] as const);
+  const entries = INPUT_NAMES.map((name) => [name, within(row[`${name}Peak`], 1, LARGEST)] as const);
   return Object.fromEntries(entries) as Record<InputName, number>;
 }

@@ -18,7 +18,9 @@ export const keptEnergy = ofBoth('kept-energy', 'Kept energy', (data) => {
       data.kind === 'folder' ? CALIBRATE : CALIBRATE_AGAIN,
     );
   const { densities, oracle, gate } = found;
-  const at = densities.findIndex((density) => density >= (planned(data)?.density ?? 0.5) - 1e-9);
+  const wanted = planned(data)?.density ?? 0.5;
+  const place = densities.findIndex((density) => density >= wanted - 1e-9);
+  const at = place < 0 ? densities.length - 1 : place;
   const [best, cheap] = [oracle, gate].map((layers) => mean(layers.map((layer) => layer[at])));
   const share = percent(densities[at], 0);
   const follows =

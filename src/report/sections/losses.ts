@@ -21,11 +21,11 @@ export const losses = ofFolder('losses', 'What was lost', (data) => {
   const parts = modes.map((mode) => ({ mode, ...partsOf(mode, isSparse) }));
   const [{ rounding, leavingOut }] = parts;
   const sentence = [
-    ...(rounding === null ? [] : [`Rounding to ${precision} adds ${addedText(rounding)} to the perplexity`]),
-    ...(leavingOut === null ? [] : [`leaving out adds ${addedText(leavingOut)}`]),
+    ...(rounding === null ? [] : [`rounding to ${precision} changes it by ${addedText(rounding)}`]),
+    ...(leavingOut === null ? [] : [`leaving out by ${addedText(leavingOut)}`]),
   ].join(', and ');
   return shown(
-    `${sentence === '' ? 'Nothing' : `${sentence.charAt(0).toUpperCase()}${sentence.slice(1)}`}, on ${namesOf(texts)}. The ratio to the floats is the product of both.`,
+    `The perplexity on ${namesOf(texts)} shows what was lost: ${sentence}. The ratio to the floats is the product of all losses.`,
     html`<div class="charts">${lossChart(parts)}<div class="aside">${tableOf(qualityTable(modes))}${modeNotes(modes, evaluation.definitions)}</div></div>`,
   );
 });

@@ -3,6 +3,7 @@ import { counted, formatBytes, percent } from '../../core/figures.ts';
 import { BLOCK_PARTS } from '../../core/model.ts';
 import { actionsOf, type BlockPlan, layerOfBlock, leavesOut, mixOf, type Plan, partOfBlock } from '../../core/plan.ts';
 import { HOST_DTYPES } from '../../core/precision.ts';
+import { cellSeries } from '../cells.ts';
 import { chartFigure, frame, roundSpan, SHARES, STILL } from '../chart.ts';
 import { type Html, html } from '../html.ts';
 import { layerAxis } from '../layers.ts';
@@ -58,12 +59,15 @@ function rearmText(skipping: Plan['skipping']): string {
   return skipping?.reArm ? 'tested again after each run' : 'one run a token';
 }
 
+/** No plan of ours reads more than the dense block and what predicts its neurons. An edited one may say anything. */
+const MOST_READ = 10;
+
 /** What a token reads of each FFN, as a share of the dense block's bytes. */
 function bytesChart(plan: Plan, layers: number, dense: number): Html {
   const byLayer = new Map(
     plan.blocks
       .filter(({ block }) => partOfBlock(block) === 'ffn')
-      .map(({ block, expected }) => [layerOfBlock(block), expected.bytesPerToken / dense]),
+      .map(({ block, expected }) => [layerOfBlock(block), Math.min(MOST_READ, expected.bytesPerToken / dense)]),
   );
   const shares = Array.from({ length: layers }, (_, layer) => byLayer.get(layer) ?? 1);
   return chartFigure({
@@ -82,12 +86,6 @@ function bytesChart(plan: Plan, layers: number, dense: number): Html {
   });
 }
 
-interface CellApi {
-  readonly value: (dimension: number) => number;
-  readonly coord: (point: readonly number[]) => readonly [number, number];
-  readonly size: (lengths: readonly number[]) => readonly [number, number];
-}
-
 /** Which precision stores which block. */
 function storageChart(plan: Plan, layers: number): Html {
   const mix = mixOf(plan);
@@ -96,7 +94,9 @@ function storageChart(plan: Plan, layers: number): Html {
   const colourOf = (at: number) =>
     HEAT[HEAT.length - 1 - Math.round((at * (HEAT.length - 2)) / Math.max(1, used.length - 1))];
   const cells = plan.blocks.flatMap(({ block, dtype }) =>
-    dtype === undefined ? [] : [[layerOfBlock(block), BLOCK_PARTS.indexOf(partOfBlock(block)), used.indexOf(dtype)]],
+    dtype === undefined
+      ? []
+      : [[layerOfBlock(block), BLOCK_PARTS.indexOf(partOfBlock(block)), used.indexOf(dtype)] as const],
   );
   return chartFigure({
     id: 'plan-storage',
@@ -105,24 +105,7 @@ function storageChart(plan: Plan, layers: number): Html {
     legend: used.map((name, at) => ({ label: name, colour: colourOf(at), shape: 'solid' })),
     option: {
       ...frame({ x: layerAxis(layers), y: { categories: BLOCK_PARTS, isInverse: true }, left: 76 }),
-      series: [
-        {
-          ...STILL,
-          type: 'custom',
-          data: cells,
-          renderItem: (_: unknown, api: CellApi) => {
-            const [centreX, centreY] = api.coord([api.value(0), api.value(1)]);
-            const [width, height] = api.size([1, 1]);
-            const shape = {
-              x: centreX - width / 2 + 0.5,
-              y: centreY - height / 2 + 2,
-              width: width - 1,
-              height: height - 4,
-            };
-            return { type: 'rect', silent: true, shape, style: { fill: colourOf(api.value(2)) } };
-          },
-        },
-      ],
+      series: [cellSeries(cells, { style: (at) => ({ fill: colourOf(at) }), gap: 1 })],
     },
     height: 150,
     table: { header: ['Block', 'stored as'], rows: plan.blocks.map(({ block, dtype }) => [block, dtype ?? '–']) },

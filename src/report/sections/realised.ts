@@ -20,8 +20,8 @@ export const realised = ofFolder('realised', 'What was left out', ({ evaluation,
   const { target } = plan;
   const isSkip = target.kind === 'skipped-blocks';
   const what = isSkip ? 'tokens that skip the block' : 'neurons computed';
-  const got = layersOf(mode.realised, isSkip);
-  const expected = expectedOf(plan, spec.numHiddenLayers, isSkip);
+  const got = layersOf(mode.realised, isSkip).slice(0, spec.numHiddenLayers);
+  const expected = expectedOf(plan, got.length, isSkip);
   const share = isSkip ? mode.realised.skippedShare : mode.realised.density;
   return shown(
     `Asked for: ${percent(target.value)} of ${TARGETS[target.kind].outcome}. Counted on the test text, mode “${mode.mode}”: ${share === null ? 'none' : percent(share)}. In all, ${percent(mode.realised.computedShare)} of the FFNs was computed.`,

@@ -2,7 +2,8 @@
 import { counted } from '../../core/figures.ts';
 import { layerOfBlock, type Plan } from '../../core/plan.ts';
 import { type Region, risesWithDepth } from '../../core/saturation.ts';
-import { chartFigure, frame, type LegendItem, logSpan, STILL } from '../chart.ts';
+import { cellSeries, columnsSeries } from '../cells.ts';
+import { chartFigure, frame, type LegendItem, logSpan, markLine, STILL } from '../chart.ts';
 import { CALIBRATE, CALIBRATE_AGAIN } from '../commands.ts';
 import { bandSeries } from '../curves.ts';
 import type { ReportData, SaturationFigures } from '../data.ts';
@@ -51,11 +52,11 @@ function skippingOf(data: ReportData, { region, warmUp }: SaturationFigures): Sk
 /** All blocks of a plan have one threshold. */
 function thresholdOf({ blocks }: Plan): number | undefined {
   const cosine = blocks.find(({ skip }) => skip !== undefined)?.skip?.threshold;
-  return cosine === undefined ? undefined : angleOf(cosine);
+  return cosine === undefined ? undefined : Math.max(LEAST_ANGLE, angleOf(cosine));
 }
 
 function ledeOf(
-  { region, warmUp, spearman }: SaturationFigures,
+  { layers, region, warmUp, spearman }: SaturationFigures,
   { isPlanned, start, end, warmUpTokens }: Skipping,
 ): string {
   const measures =
@@ -68,7 +69,11 @@ function ledeOf(
   const rises = risesWithDepth(spearman ?? undefined)
     ? 'Cosines rise with depth there, as the rule of FFN skipping assumes'
     : 'Cosines do not rise with depth there, so only short runs can be skipped';
-  return `${measures} Layers ${region.start} to ${region.end - 1} stand out, and ${settled}. ${rises}.`;
+  const isAllInner = region.start === 1 && region.end === layers.length - 1;
+  const found = isAllInner
+    ? 'No layers between the first and the last stand out'
+    : `Layers ${region.start} to ${region.end - 1} stand out`;
+  return `${measures} ${found}, and ${settled}. ${rises}.`;
 }
 
 /** In degrees. */
@@ -111,6 +116,7 @@ function layerChart({ layers }: SaturationFigures, skip: Skipping): Html {
     option: {
       ...frame({ x: layerAxis(layers.length), y: { ...span, format: degrees } }),
       series: [
+        columnsSeries(skip, { fill: SECOND, opacity: 0.16 }),
         bandSeries([...layers.keys()], low, high, FIRST),
         {
           ...STILL,
@@ -120,20 +126,7 @@ function layerChart({ layers }: SaturationFigures, skip: Skipping): Html {
           symbolSize: 4,
           itemStyle: { color: FIRST },
           lineStyle: { color: FIRST, width: 2 },
-          markArea: {
-            silent: true,
-            itemStyle: { color: SECOND, opacity: 0.16 },
-            data: [[{ xAxis: skip.start }, { xAxis: skip.end - 1 }]],
-          },
-          ...(skip.threshold !== undefined && {
-            markLine: {
-              silent: true,
-              symbol: 'none',
-              label: { show: false },
-              lineStyle: { color: INK, type: 'dashed', width: 1.2 },
-              data: [{ yAxis: skip.threshold }],
-            },
-          }),
+          ...(skip.threshold !== undefined && { markLine: markLine({ yAxis: skip.threshold }) }),
         },
       ],
     },
@@ -148,10 +141,8 @@ function layerChart({ layers }: SaturationFigures, skip: Skipping): Html {
   });
 }
 
-interface CustomApi {
-  readonly value: (dimension: number) => number;
-  readonly coord: (point: readonly number[]) => readonly [number, number];
-}
+/** Cells overlap their neighbours by this much, in pixels: seams between them would show. */
+const SEAM = -0.25;
 
 function positionChart({ positions, layers }: SaturationFigures, skip: Skipping): Html {
   const cells = positions.map(({ cosines }) => angles(cosines));
@@ -177,21 +168,14 @@ function positionChart({ positions, layers }: SaturationFigures, skip: Skipping)
         left: 34,
       }),
       series: [
-        {
-          ...STILL,
-          type: 'custom',
-          data: cells.flatMap((column, at) => column.map((angle, layer) => [at, layer, stepOf(angle)])),
-          renderItem: (_: unknown, api: CellApi) => cellOf(api, { fill: HEAT[api.value(2)] }),
-        },
-        {
-          ...STILL,
-          type: 'custom',
-          data: firstWarm < 0 || skip.end <= skip.start ? [] : [[firstWarm, skip.start]],
-          renderItem: (_: unknown, api: CellApi) => {
-            const across = [positions.length - firstWarm, skip.end - skip.start] as const;
-            return cellOf(api, { fill: 'none', stroke: INK, lineWidth: 1.8 }, across);
-          },
-        },
+        cellSeries(
+          cells.flatMap((column, at) => column.map((angle, layer) => [at, layer, stepOf(angle)] as const)),
+          { style: (step) => ({ fill: HEAT[step] }), gap: SEAM },
+        ),
+        cellSeries(firstWarm < 0 || skip.end <= skip.start ? [] : [[firstWarm, skip.start, 0]], {
+          style: () => ({ fill: 'none', stroke: INK, lineWidth: 1.8 }),
+          across: [positions.length - firstWarm, skip.end - skip.start],
+        }),
       ],
     },
     table: {
@@ -211,19 +195,4 @@ function heatScale(values: readonly number[]) {
     return Math.min(HEAT.length - 1, Math.max(0, Math.floor(share * HEAT.length)));
   };
   return { least, most, stepOf };
-}
-
-interface CellApi extends CustomApi {
-  readonly size: (lengths: readonly number[]) => readonly [number, number];
-}
-
-/** The cell at a place of two axes of categories, or the cells from it on. */
-function cellOf(api: CellApi, style: object, [columns, rows]: readonly [number, number] = [1, 1]): object {
-  const [centreX, centreY] = api.coord([api.value(0), api.value(1)]);
-  const [width, height] = api.size([1, 1]);
-  const [x, bottom] = [centreX - width / 2, centreY + height / 2];
-  // Neighbours overlap a little: seams between them would show.
-  const seam = 'fill' in style && style.fill !== 'none' ? 0.4 : 0;
-  const shape = { x, y: bottom - rows * height, width: columns * width + seam, height: rows * height + seam };
-  return { type: 'rect', silent: true, shape, style };
 }
