@@ -298,5 +298,5 @@ it('no other command loads what draws charts', () => {
   expect([...seen].filter(holds)).toEqual([]);
   // It is in the package all the same.
   const files = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.js'));
-  expect(files.filter((name) => holds(join(dist, name)))).toHaveLength(1);
+  expect(files.filter((name) => holds(join(dist, name))).length).toBeGreaterThan(0);
 });

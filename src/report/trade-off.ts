@@ -130,8 +130,9 @@ function scatterOf(role: Role, at: readonly Placed[], middle: number): object {
     ...STILL,
     type: 'scatter',
     symbolSize: size,
-    itemStyle: isRing ? { color: PAGE, borderColor: colour, borderWidth: 2 } : { color: colour },
-    labelLayout: { hideOverlap: true, moveOverlap: 'shiftY' },
+    itemStyle: { opacity: 1, ...(isRing ? { color: PAGE, borderColor: colour, borderWidth: 2 } : { color: colour }) },
+    // Beside the bar, and above lines that run across.
+    labelLayout: { dy: -9, hideOverlap: true, moveOverlap: 'shiftY' },
     data: at
       .filter((point) => point.role === role)
       .map(({ x, ratio, name }) => ({
@@ -151,6 +152,7 @@ function legendOf(roles: readonly Role[]): readonly LegendItem[] {
       shape: isRing ? ('ring' as const) : ('dot' as const),
     })),
     { label: 'the front', colour: MUTED, shape: 'dashes' },
+    { label: 'the checkpoint’s floats', colour: MUTED, shape: 'line' },
   ];
 }
 
