@@ -94,6 +94,8 @@ footer p { margin: 0; padding-top: 1rem; border-top: 1px solid var(--line); }
   body { font-size: 10pt; }
   main, header, footer { max-width: none; padding: 0; }
   nav, .chart details { display: none; }
+  .charts { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem 1.4rem; }
+  .charts.wide { grid-template-columns: minmax(0, 60%); }
   section { margin-top: 1.6rem; padding-top: 1rem; }
   .chart, .figures, .sample, tr { break-inside: avoid; }
   h2, figcaption, .lede { break-after: avoid; }

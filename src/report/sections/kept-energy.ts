@@ -25,8 +25,8 @@ export const keptEnergy = ofBoth('kept-energy', 'Kept energy', (data) => {
   const share = percent(densities[at], 0);
   const follows =
     best - cheap > 0.02
-      ? 'what the gate alone cannot tell costs more than it saves where quality counts (--measure product)'
-      : 'the gate alone tells nearly as well which neurons count';
+      ? 'ranked by what they add (--measure product), the same share keeps more'
+      : 'the gate alone, which reads less, ranks them nearly as well';
   return shown(
     `With the best ${share} of its neurons, a token keeps ${percent(best)} of its FFNs’ energy; chosen by the gate alone, ${percent(cheap)}: ${follows}.`,
     html`<div class="charts">${densityChart(found, planned(data)?.density)}${layerChart(found, at, data)}</div>`,

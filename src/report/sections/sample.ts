@@ -20,7 +20,7 @@ export const sample = ofFolder('sample', 'A text, token by token', ({ sample: fo
   const shadeOf = (share: number) =>
     most === least ? 0 : Math.min(SHADES - 1, Math.floor((SHADES * (share - least)) / (most - least)));
   return shown(
-    `Each token of ${found.text} is shaded by the share of ${what}, over all layers: from ${percent(least)} (pale) to ${percent(most)} (dark), ${percent(mean(shares))} in the mean.`,
+    `Each token of ${found.text} is shaded by the share of ${what}, over all layers: from ${percent(least)} (faint) to ${percent(most)} (strong), ${percent(mean(shares))} in the mean.`,
     html`<p class="sample" lang="">${found.tokens.map(({ text }, at) => tokenOf(text, shares[at], shadeOf(shares[at])))}</p>
 <details><summary>The numbers</summary>${tableOf({
       header: ['Token', 'Text', 'FFN computed', 'Blocks run'],
