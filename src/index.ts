@@ -83,6 +83,7 @@ export {
   type PresetWords,
   plan,
 } from './pipeline/plan.ts';
+export { type ReportOptions, type ReportResult, report } from './pipeline/report.ts';
 export type {
   BoundedMean,
   BudgetCheck,

@@ -13,6 +13,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/plan': ['src/core'],
   'src/runtime': ['src/core'],
   'src/eval': ['src/core'],
+  'src/report': ['src/core'],
   'src/quantize': ['src/core'],
   'src/tensors': ['src/core', 'src/quantize'],
   'src/hub': ['src/core', 'formats'],

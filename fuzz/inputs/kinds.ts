@@ -160,6 +160,7 @@ export const KINDS: readonly Kind[] = [
     folder: 'statistics',
     uses: [
       command(3, 'inspect INPUT/statistics.json'),
+      command(2, 'report INPUT/statistics.json -o OUTPUT.html'),
       command(2, 'plan INPUT/statistics.json -o OUTPUT --preset top-k'),
       command(2, 'plan INPUT/statistics.json -o OUTPUT --preset ffn-skip --cold-start 0 --cold-end 2'),
       command(1, 'convert SEEDS/checkpoint -o OUTPUT --dtype int4 --importance INPUT/statistics.json --dry-run'),
@@ -183,6 +184,7 @@ export const KINDS: readonly Kind[] = [
     ],
   },
   { name: 'folder', weight: 4, folder: 'folder', uses: DENSE_FOLDER_USES },
+  { name: 'report', weight: 2, folder: 'report', uses: [command(1, 'report INPUT -o OUTPUT.html')] },
   { name: 'sparse-folder', weight: 2, folder: 'sparse', uses: FOLDER_USES },
   {
     name: 'tokenizer',

@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import { writeSafetensors } from '../../formats/safetensors/index.ts';
 import { elementCount } from '../../src/core/dtype.ts';
 import { float32Tensor, type TensorExpr } from '../../src/core/tensor.ts';
+import { folderData, SEARCH } from '../../src/report/testing/data.ts';
 import { createRandom } from '../harness/random.ts';
 import { lacuna } from './command.ts';
 
@@ -75,6 +76,18 @@ export async function makeSeeds(folder: string, fixtures: string): Promise<void>
   await lacuna([...plan, at('plan-skip', 'plan.json'), '--preset', 'ffn-skip', '--cold-start', '0', '--cold-end', '2']);
   writePlanOfMix(at('plan-auto', 'plan.json'), at('plan', 'plan.json'));
   await lacuna(['sparsify', at('folder'), '--plan', at('plan', 'plan.json'), '-o', at('sparse'), '--quiet']);
+  writeFigures(at('report'), at('sparse', 'lacuna.json'), at('statistics'));
+}
+
+/** What a page is made of: a manifest, and figures of every kind. No model is read. */
+function writeFigures(folder: string, manifest: string, statistics: string): void {
+  const proof = join(folder, 'lacuna');
+  copyInto(folder, manifest);
+  cpSync(statistics, proof, { recursive: true });
+  const { evaluation, bench, search, sample } = folderData({ search: SEARCH });
+  const figures = { evaluation, bench, auto: search, sample };
+  for (const [name, content] of Object.entries(figures))
+    writeFileSync(join(proof, `${name}.json`), JSON.stringify(content));
 }
 
 /** The plan of another, in which every block has a precision of its own and nothing is left out. */

@@ -17,6 +17,7 @@ import { EXIT, type Io, type OutputStream } from './io.ts';
 import { registerOps } from './ops.ts';
 import { registerPlan } from './plan.ts';
 import { createProgress } from './progress.ts';
+import { registerReport } from './report.ts';
 import { registerRun } from './run.ts';
 import { registerSparsify } from './sparsify.ts';
 import { wrapText } from './table.ts';
@@ -33,6 +34,7 @@ const COMMANDS: readonly RegisterCommand[] = [
   registerBench,
   registerRun,
   registerInspect,
+  registerReport,
   registerBuild,
   registerOps,
   registerDoctor,

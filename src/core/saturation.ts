@@ -155,7 +155,7 @@ function spread(values: readonly number[]): number {
 const RISING_RANK = 0.5;
 
 /** Whether mean cosines of a region rise with depth, by their `spearman`. */
-function risesWithDepth(rank: number | undefined): boolean {
+export function risesWithDepth(rank: number | undefined): boolean {
   return rank !== undefined && rank >= RISING_RANK;
 }
 

@@ -21,6 +21,11 @@ export {
   type TextScores,
 } from './perplexity.ts';
 export { type BoundedMean, boundedMean, type Ratio, ratioOf, ratioOfScores } from './ratio.ts';
-export { type LayerSparsity, measureRealised, type RealisedSparsity } from './realised-sparsity.ts';
+export {
+  type LayerSparsity,
+  measureRealised,
+  type RealisedSparsity,
+  sharesByToken,
+} from './realised-sparsity.ts';
 export { addRows, failed, type Judgement, judge, limitsOf, NO_ROWS, type Tallies, tallyPrompt } from './verify.ts';
 export { cutWindows, WINDOW_TOKENS, type Windows } from './windows.ts';

@@ -101,14 +101,44 @@ function densityOf({ active, kept }: LayerCount, intermediateSize: number): numb
   return active === 0 ? null : kept / (active * intermediateSize);
 }
 
+/** What a token computed, of all neurons of all layers, and of all blocks. */
+export interface TokenShares {
+  readonly computed: number;
+  readonly ran: number;
+}
+
+/** The same outputs, token by token. */
+export function sharesByToken(extras: Step['extras'], tokens: number, shape: FfnShape): readonly TokenShares[] {
+  const { numHiddenLayers: layers, intermediateSize } = shape;
+  const [kept, ran] = [new Float64Array(tokens), new Float64Array(tokens)];
+  for (let layer = 0; layer < layers; layer++) {
+    const active = outputOf(extras, `layers.${layer}.active`, tokens);
+    const neurons = outputOf(extras, `layers.${layer}.kept`, tokens);
+    for (let token = 0; token < tokens; token++) {
+      const runs = active?.[token] ?? 1;
+      ran[token] += runs;
+      kept[token] += neurons?.[token] ?? runs * intermediateSize;
+    }
+  }
+  return Array.from(ran, (blocks, token) => {
+    return { computed: kept[token] / (layers * intermediateSize), ran: blocks / layers };
+  });
+}
+
 /** Sum of an output with one value for each token; undefined if the model has no such output. */
 function total(extras: Step['extras'], name: string, tokens: number): number | undefined {
+  const values = outputOf(extras, name, tokens);
+  if (values === undefined) return undefined;
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum;
+}
+
+/** An output with one value for each token; undefined if the model has no such output. */
+function outputOf(extras: Step['extras'], name: string, tokens: number): Int32Array | Uint8Array | undefined {
   const tensor = extras[name];
   if (tensor === undefined) return undefined;
   const { data, dtype, dims } = tensor;
-  if (!(data instanceof Int32Array || data instanceof Uint8Array) || data.length !== tokens)
-    throw new LacunaError('mismatch', `Expected ${tokens} counts in ${name} but received ${dtype} [${dims}]`);
-  let sum = 0;
-  for (const value of data) sum += value;
-  return sum;
+  if ((data instanceof Int32Array || data instanceof Uint8Array) && data.length === tokens) return data;
+  throw new LacunaError('mismatch', `Expected ${tokens} counts in ${name} but received ${dtype} [${dims}]`);
 }

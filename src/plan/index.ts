@@ -38,8 +38,10 @@ export { DEFAULT_COSTS } from './default-costs.ts';
 export { fitCosts, fitCostsTogether, type MeasuredStep } from './fit-costs.ts';
 export { checkMeasure } from './host.ts';
 export type { PlanOptions } from './presets.ts';
+export { lossAt, readScoreCurves } from './product-scores.ts';
 export { simulateSkips } from './simulate.ts';
 export { attentionWeights, type StepShape, type Stored, stepTerms, stepTime } from './step.ts';
+export { findWarmUp } from './warm-up.ts';
 export type { PresetWords };
 
 /** What is said of every preset to whoever chooses one. */

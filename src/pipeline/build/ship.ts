@@ -1,7 +1,7 @@
 /** The end of a build: figures go into the sparse folder and its model card, and the folder goes to its place. */
 import { createReadStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { putInPlace, writeFileAtomically } from '../../../formats/files.ts';
 import { writeJson } from '../../../formats/tensors-beside.ts';
 import { percent, signedPercent } from '../../core/figures.ts';
@@ -10,9 +10,12 @@ import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
 import { addToCard } from '../folder/model-folder.ts';
 import { exists, replaceExtension } from '../folder/output.ts';
+import { readFolderData } from '../report/folder.ts';
+import { makePage } from '../report/page.ts';
+import { sampleOf } from '../report/sample.ts';
 import { DEFAULT_TOKENS } from '../texts/windows.ts';
 import { BUILD_FILE, outputsOf, PROOF_FOLDER } from './keys.ts';
-import { type Build, engineName } from './options.ts';
+import { type Build, engineName, measuringOptions } from './options.ts';
 import { times } from './verdict.ts';
 
 /** Puts the measurements into the sparse folder and the folder into its place. */
@@ -24,6 +27,7 @@ export async function ship(build: Build, evaluation: EvaluateResult, timing: Ben
     files: [statistics, plan, bench],
     results: {
       'evaluation.json': evaluation,
+      'sample.json': await sampleOf(sparse, options.texts.test, await measuringOptions('report', build)),
       [BUILD_FILE]: { key: keys.build, preset, tokens, threads, maxPplRatio, allowSlower },
     },
     section: measuredText(build, evaluation, timing),
@@ -41,7 +45,10 @@ interface Proof {
   readonly force: boolean | undefined;
 }
 
-/** Puts a finished model folder in its place, with what was measured of it. */
+/** The page of everything in that folder. */
+const REPORT_FILE = 'report.html';
+
+/** Puts a finished model folder in its place, with what was measured of it, and the page that shows it. */
 export async function putWithProof(model: string, output: string, given: Proof): Promise<void> {
   const { files, results, section, force = false } = given;
   const proof = join(model, PROOF_FOLDER);
@@ -49,7 +56,9 @@ export async function putWithProof(model: string, output: string, given: Proof):
   await mkdir(proof);
   for (const path of files) await copyWithTensors(path, proof);
   for (const [name, result] of Object.entries(results)) await writeJson(join(proof, name), result);
-  await addToCard(model, section);
+  await addToCard(model, `${section}\nAll of this on one page, with charts: \`${PROOF_FOLDER}/${REPORT_FILE}\`.\n`);
+  const page = await makePage(await readFolderData({ path: model, name: basename(resolve(output)) }));
+  await writeFileAtomically(join(proof, REPORT_FILE), page.html);
   await putInPlace(model, output, { force });
 }
 

@@ -25,7 +25,21 @@ export async function checkJsonOutput({ output, force }: OutputOptions): Promise
       hint: `Use -o ${replaceExtension(output, '.json')}`,
     });
   if (!force) await refuseExistingOutput(output);
-  else if ((await stat(output).catch(() => undefined))?.isDirectory())
+  await checkFilePlace(output);
+}
+
+/** Refuses a page that exists, without `force`, or cannot be written. By its ending it never takes the place of another file. */
+export async function checkPageOutput({ output, force }: OutputOptions): Promise<void> {
+  if (extname(output) !== '.html')
+    throw new LacunaError('usage', `${output} is no name of a page`, {
+      hint: `Use -o ${replaceExtension(output, '.html')}`,
+    });
+  if (!force && (await exists(output))) throw alreadyThere(output);
+  await checkFilePlace(output);
+}
+
+async function checkFilePlace(output: string): Promise<void> {
+  if ((await stat(output).catch(() => undefined))?.isDirectory())
     throw new LacunaError('exists', `${output} is a folder; a file is to be written there`, {
       hint: 'Give the name of a file.',
     });
