@@ -39,6 +39,8 @@ process.exitCode = await main(process.argv.slice(2), {
   stderr: process.stderr,
   // The log of a CI job may call itself a terminal. A dumb terminal only knows lines.
   redraws: env.CI === undefined && env.TERM !== 'dumb',
+  // The first of these variables that is set decides.
+  hasUnicode: /utf-?8/i.test(env.LC_ALL || env.LC_CTYPE || env.LANG || ''),
   signal: stop.signal,
   python: env.LACUNA_PYTHON || undefined,
   hub: {

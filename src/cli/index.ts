@@ -21,6 +21,7 @@ import { registerRun } from './run.ts';
 import { registerSparsify } from './sparsify.ts';
 import { wrapText } from './table.ts';
 import { registerVerify } from './verify.ts';
+import { registerWizard } from './wizard.ts';
 
 /** In the order of `--help`: that of the pipeline. */
 const COMMANDS: readonly RegisterCommand[] = [
@@ -34,6 +35,7 @@ const COMMANDS: readonly RegisterCommand[] = [
   registerRun,
   registerInspect,
   registerBuild,
+  registerWizard,
   registerOps,
   registerDoctor,
   registerHost,

@@ -4,7 +4,7 @@ import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import { hostNamed } from '../core/plan.ts';
 import { type PlanOptions, PRESET_WORDS, type PrecisionName, type PresetWords } from '../index.ts';
-import { numberOf, share } from './parse.ts';
+import { layerList, numberOf, share } from './parse.ts';
 
 /** As commander reads them, with a preset's own options under their names. */
 export interface PresetOptions {
@@ -70,6 +70,7 @@ function optionOf(name: string, schema: PresetWords['options'][string], takers: 
       choices,
     );
   }
+  if (schema.safeParse([0]).success) return new Option(`--${words} <${title}>`, said).argParser(layerList);
   if (!schema.safeParse(true).success) return new Option(`--${words} <${title}>`, said).argParser(numberOf(schema));
   return new Option(schema.safeParse(undefined).data === true ? `--no-${words}` : `--${words}`, said);
 }

@@ -37,6 +37,7 @@ export { denseFfnBytes } from './bytes.ts';
 export { DEFAULT_COSTS } from './default-costs.ts';
 export { fitCosts, fitCostsTogether, type MeasuredStep } from './fit-costs.ts';
 export { checkMeasure } from './host.ts';
+export { streamLoss } from './neuron-scores.ts';
 export type { PlanOptions } from './presets.ts';
 export { simulateSkips } from './simulate.ts';
 export { attentionWeights, type StepShape, type Stored, stepTerms, stepTime } from './step.ts';
@@ -70,6 +71,11 @@ export function targetOf(options: PlanOptions): Target {
   const { kind, option, usual } = presetNamed(options.preset).target;
   const { [option]: value }: Readonly<Record<string, unknown>> = options;
   return { kind, value: typeof value === 'number' ? value : usual };
+}
+
+/** The same options with another target. */
+export function withTarget(options: PlanOptions, target: number): PlanOptions {
+  return { ...options, [presetNamed(options.preset).target.option]: target } as PlanOptions;
 }
 
 /**
