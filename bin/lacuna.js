@@ -3,6 +3,7 @@
 import * as module from 'node:module';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { isatty } from 'node:tty';
 
 // From Node 22 on, Node caches compiled code.
 module.enableCompileCache?.();
@@ -13,6 +14,9 @@ const { main } = await import('../dist/src/cli/index.js');
  * sends.
  */
 const ECHO_MS = 500;
+
+/** Standard streams that are a terminal. When it is closed, they are none any more. */
+const terminals = [0, 1, 2].filter((stream) => isatty(stream));
 
 const stop = new AbortController();
 let stoppedAt;
@@ -49,3 +53,10 @@ process.exitCode = await main(process.argv.slice(2), {
     cacheFolder: env.LACUNA_CACHE || join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'lacuna'),
   },
 });
+
+// Node gives the terminal its settings back when it ends, and aborts where there is none any more. So a process whose
+// terminal was closed ends by the signal that says so.
+if (terminals.some((stream) => !isatty(stream))) {
+  process.removeAllListeners('SIGHUP');
+  process.kill(process.pid, 'SIGHUP');
+}

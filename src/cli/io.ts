@@ -11,7 +11,11 @@ export interface OutputStream {
 
 export interface Io {
   /** Read for the prompt `-`, and by the wizard, which wants a terminal. */
-  readonly stdin: Readable & { readonly isTTY?: boolean };
+  readonly stdin: Readable & {
+    readonly isTTY?: boolean;
+    readonly fd?: number;
+    setRawMode?: (mode: boolean) => unknown;
+  };
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
   /** False for a terminal that only shows a log of lines. The default is true. */

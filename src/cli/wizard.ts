@@ -1,6 +1,6 @@
 /** `lacuna wizard`: the options of the wizard from the command line, its terminal, and how results are printed. */
 import { homedir } from 'node:os';
-import { Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { LacunaError } from '../core/errors.ts';
 import { formatBytes } from '../core/figures.ts';
 import { visible, withShortWords } from '../core/shown.ts';
@@ -31,7 +31,27 @@ export const registerWizard: RegisterCommand = (program, context) => {
   const command = program
     .command('wizard')
     .description('make a model by questions; ends with the command that does the same')
-    .argument('[checkpoint]', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
+    .argument('[checkpoint]', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub');
+  withCommonOptions(withAnswers(command)).action(async (checkpoint: string | undefined, options: Options) => {
+    refuseWithoutTerminal(context.io);
+    // Imported only here: drawing takes longer to load than a short command takes.
+    const { runWizard, commandText } = await import('../wizard/index.ts');
+    const { command, built, report } = await runWizard(
+      answersOf(checkpoint, options),
+      terminalOf(context),
+      findingOf(options, context),
+    );
+    const text = commandText(command, DEFAULT_WIDTH);
+    if (built === undefined) return context.print(options, { command }, () => text);
+    printBuilt(options, built, context);
+    if (report !== undefined) context.io.stderr.write(`\nReport: ${report}\n`);
+    context.io.stderr.write(`\nThe command that does the same:\n${text}\n`);
+  });
+};
+
+/** Answers that may be given beforehand. They are not asked for. */
+export function withAnswers(command: Command): Command {
+  return command
     .option('-o, --output <dir>', 'folder to make')
     .option('--work <dir>', 'keep finished stages here, also for other builds')
     .option('--fit <file...>', 'texts to calibrate and round by')
@@ -50,22 +70,7 @@ export const registerWizard: RegisterCommand = (program, context) => {
     .addOption(new Option('--dtype <name>', 'how a sparse model stores its weights').choices(SPARSE_PRECISIONS))
     .option('--allow-slower', 'ship a sparse model even if it decodes slower than the dense one')
     .option('--force', 'replace an existing output');
-  withCommonOptions(command).action(async (checkpoint: string | undefined, options: Options) => {
-    refuseWithoutTerminal(context.io);
-    // Imported only here: drawing takes longer to load than a short command takes.
-    const { runWizard, commandText } = await import('../wizard/index.ts');
-    const { command, built, report } = await runWizard(
-      answersOf(checkpoint, options),
-      terminalOf(context),
-      findingOf(options, context),
-    );
-    const text = commandText(command, DEFAULT_WIDTH);
-    if (built === undefined) return context.print(options, { command }, () => text);
-    printBuilt(options, built, context);
-    if (report !== undefined) context.io.stderr.write(`\nReport: ${report}\n`);
-    context.io.stderr.write(`\nThe command that does the same:\n${text}\n`);
-  });
-};
+}
 
 /** Questions are drawn on stderr, so that stdout has the result alone. */
 function refuseWithoutTerminal({ stdin, stderr, redraws = true }: Io): void {
@@ -75,35 +80,46 @@ function refuseWithoutTerminal({ stdin, stderr, redraws = true }: Io): void {
   });
 }
 
-function answersOf(checkpoint: string | undefined, options: Options): Answers {
+export function answersOf(checkpoint: string | undefined, options: Options): Answers {
   const { json: _, quiet: __, preset, ...answers } = options;
   return { ...answers, checkpoint, goal: preset };
 }
 
-function terminalOf({ io }: CommandContext) {
+function terminalOf({ io, progress }: CommandContext) {
   // inquirer writes two characters before what is wrong with an answer.
-  const width = (io.stderr.columns || DEFAULT_WIDTH) - 2;
+  const wrap = (text: string) => wrapText(visible(withShortWords(text)), widthOf(io) - 2);
+  const say = (text: string) => {
+    // A job that failed is still drawn.
+    progress.stop();
+    if (text !== '') io.stderr.write(`${wrap(text)}\n`);
+  };
   return {
-    ...{ input: io.stdin, output: io.stderr, signal: io.signal, hasUnicode: io.hasUnicode ?? false },
-    ...{ table, wrap: (text: string) => wrapText(visible(withShortWords(text)), width) },
+    input: io.stdin,
+    output: io.stderr,
+    signal: io.signal,
+    hasUnicode: io.hasUnicode ?? false,
+    table,
+    wrap,
+    say,
   };
 }
 
 function findingOf(options: Options, context: CommandContext) {
-  const { io } = context;
-  const width = io.stderr.columns || DEFAULT_WIDTH;
-  const { wrap } = terminalOf(context);
+  const { hasUnicode, say } = terminalOf(context);
+  const width = widthOf(context.io);
   return {
-    surroundings: surroundingsOf(options, context),
-    ...{ home: homedir(), hasUnicode: io.hasUnicode ?? false },
-    say: (text: string) => void io.stderr.write(`${wrap(text)}\n`),
+    ...{ hasUnicode, say, surroundings: surroundingsOf(options, context), home: homedir() },
     words: {
-      checkpoint: (summary: CheckpointSummary) => checkpointLine(summary),
+      checkpoint: checkpointLine,
       autoDryRun: (found: AutoDryRun) => autoDryRunText(found, width),
       dryRun: (found: BuildDryRun) => presetDryRunText(found, width),
       compared: COMPARED,
     },
   };
+}
+
+function widthOf({ stderr }: Io): number {
+  return stderr.columns || DEFAULT_WIDTH;
 }
 
 /** "30 layers, hidden 576, FFN 1536 (silu); 134.5 million parameters, bfloat16 269.0 MB". */

@@ -1,16 +1,22 @@
 /** Draws questions at a terminal, by inquirer. Injected streams, keyboard alone; colours say nothing that text does not. */
 import type { Readable } from 'node:stream';
+import { isatty } from 'node:tty';
 import { input, select } from '@inquirer/prompts';
 import { LacunaError } from '../core/errors.ts';
 import type { Choice, Question } from './question.ts';
 
+/** As `tty.ReadStream`. */
+export type TerminalInput = Readable & { readonly fd?: number; setRawMode?: (mode: boolean) => unknown };
+
 export interface Terminal {
-  readonly input: Readable;
+  readonly input: TerminalInput;
   readonly output: { write(text: string): unknown; readonly columns?: number };
   readonly signal: AbortSignal;
   readonly hasUnicode: boolean;
   /** Lines up cells under a heading: the heading, a rule, a line for each row. */
   readonly table: (heading: readonly string[], rows: readonly (readonly string[])[]) => string;
+  /** Prints lines that stay. */
+  readonly say: (text: string) => void;
   /** Breaks lines that are too long. */
   readonly wrap: (text: string) => string;
 }
@@ -20,26 +26,34 @@ const PAGE = 12;
 
 /** The answer to a question. Throws `interrupted` when the user leaves, or the terminal goes away. */
 export async function ask(question: Question, terminal: Terminal): Promise<string> {
-  const { said = [] } = question;
-  for (const text of said) terminal.output.write(`${terminal.wrap(text)}\n`);
+  for (const text of question.said ?? []) terminal.say(text);
+  const { input, output, signal } = terminal;
   const gone = new AbortController();
   const leave = () => gone.abort();
   const events = ['end', 'close', 'error'] as const;
-  for (const event of events) terminal.input.on(event, leave);
-  const context = {
-    input: terminal.input,
-    output: terminal.output as NodeJS.WritableStream,
-    signal: AbortSignal.any([terminal.signal, gone.signal]),
-  };
+  for (const event of events) input.on(event, leave);
+  const mend = tolerateHangUp(input);
+  const signals = AbortSignal.any([signal, gone.signal]);
   try {
-    return await draw(question, terminal, context);
+    return await draw(question, terminal, { input, output: output as NodeJS.WritableStream, signal: signals });
   } catch (error) {
     if (error instanceof Error && /^(?:ExitPrompt|AbortPrompt)Error$/.test(error.name))
       throw new LacunaError('interrupted', 'Stopped.', { cause: error });
     throw error;
   } finally {
-    for (const event of events) terminal.input.off(event, leave);
+    for (const event of events) input.off(event, leave);
+    mend();
   }
+}
+
+/** Leaving a question gives the terminal its mode back. Where it was closed there is none, and readline would throw for that. */
+function tolerateHangUp(input: TerminalInput): () => void {
+  const { setRawMode, fd } = input;
+  if (setRawMode === undefined || fd === undefined) return () => {};
+  input.setRawMode = (mode) => (isatty(fd) ? setRawMode.call(input, mode) : input);
+  return () => {
+    input.setRawMode = setRawMode;
+  };
 }
 
 type Context = NonNullable<Parameters<typeof input>[1]>;
@@ -66,10 +80,15 @@ function draw(question: Question, { hasUnicode, table, wrap }: Terminal, context
       default: question.default,
       pageSize: PAGE,
       loop: false,
-      theme: { ...theme, style: { keysHelpTip: () => HELP } },
+      theme: { ...theme, style: { keysHelpTip: () => HELP, message: messageLine } },
     },
     context,
   );
+}
+
+/** The heading of a table goes when the table does. */
+function messageLine(message: string, status: string): string {
+  return status === 'done' ? message.split('\n')[0] : message;
 }
 
 const HELP = 'up and down to move, Enter to choose';

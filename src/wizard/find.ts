@@ -16,9 +16,10 @@ import {
   type Inspection,
   inspect,
   type JobOptions,
+  PRESET_WORDS,
   type Problem,
 } from '../index.ts';
-import { profileText } from './profile.ts';
+import { readText, saturationText } from './profile.ts';
 import { usualOutput } from './questions/output.ts';
 import { targetIn } from './questions/setting.ts';
 import { type BuildRequest, requestOf } from './request.ts';
@@ -126,27 +127,42 @@ async function findTexts(state: State, { surroundings }: Finding): Promise<State
   return learn(state, 'texts', true);
 }
 
-/** Shares to compare, of neurons to keep or of blocks to skip. */
-const SHARES = [0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1];
+/** Targets to compare, from mild to strong. */
+const SHARES: Readonly<Record<(typeof PRESET_WORDS)[number]['target']['kind'], readonly number[]>> = {
+  density: [0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1],
+  'skipped-blocks': [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4],
+};
+
+/** Those, and the one that is set at its place among them. */
+function targetsOf({ goal }: Answers, target: number | undefined): readonly number[] {
+  const kind = PRESET_WORDS.find(({ name }) => name === goal)?.target.kind ?? 'density';
+  const targets = [...new Set([...SHARES[kind], ...(target === undefined ? [] : [target])])];
+  return targets.sort((a, b) => (kind === 'density' ? b - a : a - b));
+}
 
 async function findExpected(state: State, finding: Finding): Promise<State> {
   const { surroundings, words, hasUnicode, say } = finding;
   const request = requestOf(state.answers);
   if (request.kind === 'auto') throw new RangeError('A search has no target');
   const target = targetIn(state.answers);
-  const targets = [...new Set([...SHARES, ...(target === undefined ? [] : [target])])].sort((a, b) => b - a);
-  const { allowSlower: _, ...options } = request.options;
-  const comparison = await compareTargets({ ...options, allowSlower: true, ...surroundings, targets });
-  say(profileText(comparison, target, hasUnicode));
-  const used = words.compared.filter(([, cell]) => comparison.targets.some((one) => cell(one) !== '-'));
-  const rows = comparison.targets.map((one) => {
-    const cells = used.map(([, cell], column) => `${column === 0 && one.target === target ? '* ' : ''}${cell(one)}`);
-    return { target: one.target, cells, ...(one.problem !== undefined && { problem: 'not here' }) };
-  });
+  const targets = targetsOf(state.answers, target);
+  // Speed is a build's to judge. What was measured already is read in silence.
+  const isFirst = state.facts.expected === undefined;
+  const job = { ...surroundings, ...(!isFirst && { progress: undefined }) };
+  const comparison = await compareTargets({ ...request.options, allowSlower: true, ...job, targets });
   const [problem] = comparison.targets.flatMap((one) => one.problem ?? []);
-  if (rows.every((row) => row.problem !== undefined) && problem !== undefined)
-    return refused(withAnswers(state, { setting: undefined }), { question: 'goal', message: sentence(problem) });
-  return learn(state, 'expected', { heading: used.map(([column]) => column), rows, comparison });
+  if (problem !== undefined && comparison.targets.every((one) => one.problem !== undefined))
+    return refused(state, { question: 'goal', message: sentence(problem) });
+  if (isFirst) say(saturationText(comparison, hasUnicode));
+  say(readText(comparison, target, hasUnicode));
+  say('Expected of each target, by what was measured. The build measures speed and quality.');
+  const used = words.compared.filter(([, cell]) => comparison.targets.some((one) => cell(one) !== '-'));
+  const rows = comparison.targets.map((one) => ({
+    target: one.target,
+    cells: [one.target === target ? '*' : '', ...used.map(([, cell]) => cell(one))],
+    ...(one.problem !== undefined && { problem: 'no plan' }),
+  }));
+  return learn(state, 'expected', { heading: ['', ...used.map(([column]) => column)], rows, comparison });
 }
 
 /** What is about to be done, and whether something stands in its way. */

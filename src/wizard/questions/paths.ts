@@ -12,7 +12,11 @@ export function pathsOf(state: State, typed: string): readonly string[] {
   return typed.split(',').map((path) => pathOf(state, path));
 }
 
-/** What no system takes for a path. */
+/** What is wrong with paths, before anything is looked up. */
 export function pathProblem(typed: string): string | undefined {
-  return typed.split(',').some((path) => path.trim() === '') ? 'Type a path.' : undefined;
+  const paths = typed.split(',').map((path) => path.trim());
+  if (paths.includes('')) return 'Type a path.';
+  return paths.some((path) => path.startsWith('-'))
+    ? 'Commands would read it as an option: type ./ before it.'
+    : undefined;
 }

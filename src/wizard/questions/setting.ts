@@ -12,12 +12,12 @@ export const setting: Asked = {
   ask: (state) => {
     const { heading = [], rows = [] } = factOf(state, 'expected') ?? {};
     const choices = rows.map(({ target, cells, problem }): Choice => {
-      const short = `${state.answers.goal} ${cells[0]}`;
+      const short = cells[1];
       return { value: String(target), cells, short, ...(problem !== undefined && { problem }) };
     });
     return {
       kind: 'choice',
-      message: 'Which target? (from what was measured; the build measures the rest)',
+      message: 'Which target?',
       heading,
       choices: [...choices, ...movesOf(state.answers)],
       default: String(targetIn(state.answers)),
@@ -38,9 +38,9 @@ export function targetIn({ goal, target }: Answers): number | undefined {
 function movesOf({ goal }: Answers): readonly Choice[] {
   const options = PRESET_WORDS.find(({ name }) => name === goal)?.options ?? {};
   return [
-    choice('share', 'another target …', 'another target'),
-    ...('measure' in options ? [choice('measure', 'choose neurons by another score …', 'another score')] : []),
-    ...('denseLayers' in options || 'coldStart' in options ? [choice('layers', 'other layers …', 'other layers')] : []),
+    choice('share', 'another target'),
+    ...('measure' in options ? [choice('measure', 'another score of neurons')] : []),
+    ...('denseLayers' in options || 'coldStart' in options ? [choice('layers', 'other layers')] : []),
   ];
 }
 

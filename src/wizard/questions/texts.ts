@@ -12,7 +12,7 @@ export const texts: Asked = {
     kind: 'choice',
     message: 'Which texts to measure on?',
     choices: [
-      choice('package', 'Those of the package: English books, encyclopedia and code', 'those of the package'),
+      choice('package', 'Those of the package: English prose, instructions, reference, code', 'those of the package'),
       choice('own', 'My own files, UTF-8 or JSONL: three that share no document', 'my own files'),
     ],
   }),
