@@ -11,7 +11,6 @@ export const COLUMNS = 80;
 /** Python makes the terminal; only its standard library is used. */
 export const hasTerminal = required || spawnSync('python3', ['-c', 'import pty']).status === 0;
 
-export const UP = '\x1b[A';
 export const DOWN = '\x1b[B';
 export const ENTER = '\r';
 export const CTRL_C = '\x03';
@@ -98,4 +97,23 @@ export class Terminal {
       return question === undefined || / in \d|\(\d/.test(answer) ? [] : [[question, answer] as const];
     });
   }
+}
+
+const bin = join(root, 'bin/lacuna.js');
+
+/** The words that start the wizard. */
+export function wizardWords(): readonly string[] {
+  return [process.execPath, bin, 'wizard'];
+}
+
+/** The command that a session ended with, as a shell reads it. */
+export function commandIn(terminal: Terminal): string {
+  const lines = terminal.lines().filter((line) => line !== '');
+  return /does the same:\n((?:.*\\\n)*.*)/.exec(lines.join('\n'))?.[1] ?? '';
+}
+
+/** Runs that command in a shell. Returns its exit code. */
+export function runCommandOf(terminal: Terminal, options: Options): Promise<number> {
+  const lacuna = `lacuna() { '${process.execPath}' '${bin}' "$@"; }`;
+  return new Terminal(['sh', '-c', `${lacuna}\n${commandIn(terminal)}`], options).end();
 }

@@ -5,10 +5,20 @@ import { describe, expect, it } from 'vitest';
 import { differenceOf, filesIn, hashTree } from '../fuzz/harness/tree.ts';
 import { required } from './real/real-model.ts';
 import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
-import { COLUMNS, CTRL_C, CTRL_U, DOWN, ENTER, hasTerminal, Terminal } from './terminal.ts';
+import {
+  COLUMNS,
+  CTRL_C,
+  CTRL_U,
+  commandIn,
+  DOWN,
+  ENTER,
+  hasTerminal,
+  runCommandOf,
+  Terminal,
+  wizardWords,
+} from './terminal.ts';
 
 const folder = temporaryFolder();
-const bin = join(root, 'bin/lacuna.js');
 
 /** A folder with the small checkpoint under a short name, as a user has it. */
 function place(name: string, copied = false): string {
@@ -22,19 +32,7 @@ function place(name: string, copied = false): string {
 const FEW = ['--tokens', '1100', '--threads', '1'];
 
 function wizard(cwd: string, args: readonly string[] = [], env: Readonly<Record<string, string>> = {}): Terminal {
-  return new Terminal([process.execPath, bin, 'wizard', ...args, ...FEW], { cwd, env });
-}
-
-/** The command at the end, as a shell reads it. */
-function commandIn(terminal: Terminal): string {
-  const [, text = ''] =
-    /does the same:\n((?:.*\\\n)*.*)/.exec(
-      terminal
-        .lines()
-        .filter((line) => line !== '')
-        .join('\n'),
-    ) ?? [];
-  return text;
+  return new Terminal([...wizardWords(), ...args, ...FEW], { cwd, env });
 }
 
 const tooLong = (terminal: Terminal) => terminal.lines().filter((line) => line.length > COLUMNS);
@@ -45,9 +43,7 @@ const hasNative = required || existsSync(join(root, 'native/build/release/lib/la
 async function differenceByCommand(terminal: Terminal, cwd: string, output: string): Promise<string | undefined> {
   const wanted = hashTree(join(cwd, output));
   renameSync(join(cwd, output), join(cwd, 'by-wizard'));
-  const lacuna = `lacuna() { '${process.execPath}' '${bin}' "$@"; }`;
-  const shell = new Terminal(['sh', '-c', `${lacuna}\n${commandIn(terminal)}`], { cwd });
-  expect(await shell.end()).toBe(0);
+  expect(await runCommandOf(terminal, { cwd })).toBe(0);
   return differenceOf(wanted, hashTree(join(cwd, output)));
 }
 
