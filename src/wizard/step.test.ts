@@ -38,6 +38,9 @@ function found(name: FactName, state: State, hasNative: boolean): State {
     },
     ready: true,
   };
+  // What is typed for the checkpoint is there, so no folder can be made in its place.
+  const { output, force } = state.answers;
+  if (name === 'ready' && output === './model' && !force) return withAnswers(state, { taken: output });
   const source = { ...facts.source, missingBytes: state.answers.download ? 0 : facts.source.missingBytes };
   const changed = name === 'machine' && !hasNative ? withAnswers(state, { host: 'stock' }) : state;
   return learn(changed, name, { ...facts, source }[name]);
@@ -132,6 +135,22 @@ describe('the wizard by Enter alone', () => {
     expect(state.answers).toMatchObject({ host: 'stock', target: 0.3, output: './model-top-k' });
   });
 
+  it('replaces a folder only when it is allowed to', () => {
+    const given: Answers = {
+      checkpoint: './model',
+      output: './model',
+      goal: 'auto',
+      budget: 'ppl<=1.02',
+      host: 'stock',
+    };
+    const replaced = walk(given, [0, 1]);
+    expect(replaced.asked).toEqual(['texts', 'replace', 'begin']);
+    expect(commandOf('build', replaced.state.answers)).toContain('--force');
+    const other = walk(given, [0, 0]);
+    expect(other.asked).toEqual(['texts', 'replace', 'output', 'begin']);
+    expect(commandOf('build', other.state.answers)).not.toContain('--force');
+  });
+
   it('downloads nothing unasked', () => {
     expect(walk({ checkpoint: 'model' }, []).asked.slice(0, 2)).toEqual(['download', 'goal']);
     expect(walk({ checkpoint: 'model' }, [1]).asked.slice(0, 2)).toEqual(['download', 'checkpoint']);
@@ -166,6 +185,17 @@ describe('what is said at a question', () => {
     const state = found('source', { answers: { goal, checkpoint: './model' }, facts: {} }, true);
     const question = QUESTIONS.find((asked) => asked.id === 'layers')?.ask(state);
     expect(question?.kind === 'text' && question.problem(typed)).toMatch(problem);
+  });
+
+  it.each([
+    ['ffn-skip', '3-5', { coldStart: 3, coldEnd: 6 }],
+    ['ffn-skip', 'auto', { coldStart: undefined, coldEnd: undefined }],
+    ['top-k', '0-2, 11', { denseLayers: [0, 1, 2, 11] }],
+    ['top-k', 'none', { denseLayers: undefined }],
+  ] as const)('of %s sets layers: %s', (goal, typed, wanted) => {
+    const state = { answers: { goal, setting: 'layers', coldStart: 1, denseLayers: [4] } as const, facts: {} };
+    const { answers } = QUESTIONS.find(({ id }) => id === 'layers')?.answer(state, typed) ?? state;
+    expect(answers).toMatchObject({ ...wanted, setting: undefined });
   });
 
   it('of a sparse model is that only its perplexity is limited', () => {
