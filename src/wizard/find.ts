@@ -155,7 +155,7 @@ async function findExpected(state: State, finding: Finding): Promise<State> {
     return refused(state, { question: 'goal', message: sentence(problem) });
   if (isFirst) say(saturationText(comparison, hasUnicode));
   say(readText(comparison, target, hasUnicode));
-  say('Expected of each target, by what was measured. The build measures speed and quality.');
+  say('Expected by what was measured; the build measures speed and quality.');
   const used = words.compared.filter(([, cell]) => comparison.targets.some((one) => cell(one) !== '-'));
   const rows = comparison.targets.map((one) => ({
     target: one.target,
