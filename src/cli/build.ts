@@ -1,5 +1,4 @@
 /** `lacuna build`. */
-
 import type { Command } from 'commander';
 import { LIMITS, parseBudget } from '../core/budget.ts';
 import { LacunaError } from '../core/errors.ts';

@@ -1,5 +1,4 @@
 /** What a plan may aim at: a share that a model keeps or leaves out. Plans, corrections and texts ask this table. */
-
 import { ffnBlock } from './model.ts';
 
 /** What was measured of a planned model, on a text that was not used to make the plan. */

@@ -20,10 +20,21 @@ import {
   type Problem,
 } from '../index.ts';
 import { readText, saturationText } from './profile.ts';
+import { QUESTIONS } from './questions/list.ts';
 import { usualOutput } from './questions/output.ts';
 import { targetIn } from './questions/setting.ts';
 import { type BuildRequest, requestOf } from './request.ts';
-import { type Answers, type FactName, learn, type Machine, type Refusal, type State, withAnswers } from './state.ts';
+import {
+  type Answers,
+  type FactName,
+  isSparse,
+  learn,
+  type Machine,
+  type Refusal,
+  type State,
+  withAnswers,
+  without,
+} from './state.ts';
 
 /** How results are said, which the command line's other commands say alike. */
 export interface Words {
@@ -79,7 +90,8 @@ async function findMachine(state: State, { surroundings: { nativeFolder }, home,
   return learn(hasNative ? state : withAnswers(state, { host: 'stock' }), 'machine', machine);
 }
 
-async function findSource(state: State, { surroundings, words, say }: Finding): Promise<State> {
+async function findSource(state: State, finding: Finding): Promise<State> {
+  const { surroundings, words, say } = finding;
   const { checkpoint = '', download = false } = state.answers;
   const { hub, signal, progress } = surroundings;
   let found: Inspection;
@@ -96,7 +108,7 @@ async function findSource(state: State, { surroundings, words, say }: Finding): 
         say(`${found.id} on the Hub: ${counted(found.files.length, 'file')}.`);
         return learn(state, 'source', { layers: undefined, missingBytes: found.missingBytes });
       }
-      return findSource(withAnswers(state, { download: true }), { surroundings, words, say } as Finding);
+      return findSource(withAnswers(state, { download: true }), finding);
     case 'adapter':
       return again(
         found.adapter.problem ??
@@ -204,14 +216,15 @@ async function refusing(state: State, finding: Finding, work: () => Promise<Stat
     return await work();
   } catch (error) {
     if (!(error instanceof LacunaError) || error.code === 'interrupted') throw error;
-    const { output, texts, goal } = state.answers;
+    const { output, fit, choose, test, adapter } = state.answers;
     if (error.code === 'exists') return withAnswers(state, { taken: output });
     // The checkpoint may have gone since it was named.
     const again = await findSource(state, { ...finding, say: () => {} });
     if (again.refusal !== undefined) return again;
-    if (texts === 'own') return refuseFor('fit', state, error);
+    if ([fit, choose, test].some((files) => files !== undefined)) return refuseFor('texts', state, error);
     if (error.code === 'io' && output !== undefined) return refuseFor('output', state, error);
-    if (error.code === 'usage' && goal !== 'auto' && goal !== undefined) return refuseFor('goal', state, error);
+    if (adapter !== undefined) return refuseFor('checkpoint', withAnswers(state, { adapter: undefined }), error);
+    if (error.code === 'usage' && isSparse(state.answers)) return refuseFor('goal', state, error);
     throw error;
   }
 }
@@ -223,20 +236,8 @@ function refuseFor(question: string, state: State, error: unknown): State {
 
 /** With the question open again. */
 function refused(state: State, refusal: Refusal): State {
-  const reopened: Readonly<Record<string, Partial<Answers>>> = {
-    checkpoint: { checkpoint: undefined, download: undefined },
-    fit: { fit: undefined, choose: undefined, test: undefined },
-    output: { output: undefined, force: undefined },
-    goal: {
-      goal: undefined,
-      dtype: undefined,
-      target: undefined,
-      setting: undefined,
-      budget: undefined,
-      output: undefined,
-    },
-  };
-  return { ...withAnswers(state, reopened[refusal.question] ?? {}), refusal };
+  const { gives } = QUESTIONS.find(({ id }) => id === refusal.question) ?? { gives: [] };
+  return { ...withAnswers(state, without(gives)), refusal };
 }
 
 function sentence({ message, hint }: Pick<LacunaError, 'message' | 'hint'>): string {

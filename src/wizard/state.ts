@@ -133,11 +133,7 @@ export function withAnswers({ answers, facts }: State, changes: Partial<Answers>
   return { answers: { ...answers, ...changes }, facts };
 }
 
-/** Takes back the answers that `question` gave, and says why when it is asked again. */
-export function refuse(state: State, refusal: Refusal, gave: readonly (keyof Answers)[]): State {
-  return { ...withAnswers(state, without(gave)), refusal };
-}
-
+/** The changes that take answers back. */
 export function without(names: readonly (keyof Answers)[]): Partial<Answers> {
   return Object.fromEntries(names.map((name) => [name, undefined]));
 }
