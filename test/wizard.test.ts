@@ -1,10 +1,21 @@
 /** `lacuna wizard` at a terminal: what it asks and shows, what it makes, and what becomes of a session that is cut short. */
-import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { differenceOf, filesIn, hashTree } from '../fuzz/harness/tree.ts';
+import { startHubDouble } from '../src/hub/testing/server.ts';
 import { required } from './real/real-model.ts';
-import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
+import { lacuna, root, temporaryFolder, texts, tinyLlama } from './temporary.ts';
 import {
   COLUMNS,
   CTRL_C,
@@ -190,6 +201,44 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     terminal.type(CTRL_C);
     expect(await terminal.end()).toBe(130);
     expect(terminal.raw).not.toMatch(/ at .*\.js:\d+/);
+  });
+
+  it('asks for the texts again where two of them share a document', async () => {
+    const cwd = place('own texts');
+    for (const name of ['fit.txt', 'choose.txt']) cpSync(join(texts, name), join(cwd, name));
+    const terminal = wizard(cwd, ['tiny', '--host', 'stock']);
+    await terminal.answer(/What to make/, ENTER);
+    await terminal.answer(/Which texts/, DOWN + ENTER);
+    await terminal.answer(/Files to calibrate/, `fit.txt${ENTER}`);
+    await terminal.answer(/Files to choose/, `choose.txt${ENTER}`);
+    await terminal.answer(/Files to take the figures/, `fit.txt${ENTER}`);
+    await terminal.answer(/fit\.txt.*Which texts/s, CTRL_C);
+    expect(await terminal.end()).toBe(130);
+  });
+
+  it('looks a name up, and downloads nothing before it may', async () => {
+    const files = Object.fromEntries(
+      ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'].map((name) => [
+        name,
+        readFileSync(join(tinyLlama, name)),
+      ]),
+    );
+    const server = await startHubDouble({ 'org/model': { files, large: ['model.safetensors'] } });
+    const cwd = place('hub');
+    const env = { HF_ENDPOINT: server.endpoint, LACUNA_CACHE: join(cwd, 'cache') };
+    const terminal = wizard(cwd, ['--host', 'stock'], env);
+    await terminal.answer(/Checkpoint /, `org/model${ENTER}`);
+    await terminal.answer(/org\/model on the Hub: 4 files\..*Download \d\.\d MB now/s, DOWN + ENTER);
+    await terminal.shows(/Checkpoint /);
+    expect(existsSync(join(cwd, 'cache'))).toBe(false);
+    terminal.type(`org/model${ENTER}`);
+    await terminal.answer(/Download \d\.\d MB now/, ENTER);
+    await terminal.answer(/Downloading org\/model.*12 layers, hidden 128.*What to make/s, CTRL_C);
+    expect(await terminal.end()).toBe(130);
+    server.close();
+    expect(terminal.lines().join('\n')).toMatch(/^lacuna wizard org\/model /m);
+    expect(existsSync(join(cwd, 'cache'))).toBe(true);
+    expect(tooLong(terminal)).toEqual([]);
   });
 
   it('merges an adapter into the checkpoint that it is for', async () => {
