@@ -3,6 +3,7 @@
 import * as module from 'node:module';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { isatty } from 'node:tty';
 
 // From Node 22 on, Node caches compiled code.
 module.enableCompileCache?.();
@@ -13,6 +14,9 @@ const { main } = await import('../dist/src/cli/index.js');
  * sends.
  */
 const ECHO_MS = 500;
+
+/** Standard streams that are a terminal. When it is closed, they are none any more. */
+const terminals = [0, 1, 2].filter((stream) => isatty(stream));
 
 const stop = new AbortController();
 let stoppedAt;
@@ -39,6 +43,8 @@ process.exitCode = await main(process.argv.slice(2), {
   stderr: process.stderr,
   // The log of a CI job may call itself a terminal. A dumb terminal only knows lines.
   redraws: env.CI === undefined && env.TERM !== 'dumb',
+  // The first of these variables that is set decides.
+  hasUnicode: /utf-?8/i.test(env.LC_ALL || env.LC_CTYPE || env.LANG || ''),
   signal: stop.signal,
   python: env.LACUNA_PYTHON || undefined,
   hub: {
@@ -47,3 +53,10 @@ process.exitCode = await main(process.argv.slice(2), {
     cacheFolder: env.LACUNA_CACHE || join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'lacuna'),
   },
 });
+
+// Node gives the terminal its settings back when it ends, and aborts where there is none any more. So a process whose
+// terminal was closed ends by the signal that says so.
+if (terminals.some((stream) => !isatty(stream))) {
+  process.removeAllListeners('SIGHUP');
+  process.kill(process.pid, 'SIGHUP');
+}

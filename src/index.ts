@@ -26,11 +26,15 @@ export {
 } from './pipeline/auto.ts';
 export { type BenchOptions, type BenchReport, bench } from './pipeline/bench.ts';
 export {
+  type BuildComparison,
   type BuildDryRun,
   type BuildOptions,
   type BuildResult,
   type BuildTexts,
   build,
+  type ComparedTarget,
+  type CompareOptions,
+  compareTargets,
   dryRunBuild,
 } from './pipeline/build.ts';
 export {

@@ -30,6 +30,25 @@ test('convert and inspect take a name', async () => {
   expect(JSON.parse(stdout).checkpoint.spec.numHiddenLayers).toBe(2);
 });
 
+test('inspect looks a name up without a download where it is asked to', async () => {
+  const elsewhere = { endpoint: server.endpoint, cacheFolder: join(folder, 'other cache'), retryDelayMs: 1 };
+  const look = (...more: string[]) => lacuna(['inspect', 'org/model', '--no-download', ...more], signal, elsewhere);
+  const { code, stdout } = await look('--json');
+  const bytes = names.map((name) => files[name].length);
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({
+    kind: 'hub',
+    id: 'org/model',
+    files: names.map((name, index) => ({ name, bytes: bytes[index] })),
+    missingBytes: bytes[0] + bytes[1],
+  });
+  expect((await look()).stdout).toMatch(/^org\/model at [0-9a-f]{12}: .* to download\n\nfile +size\n/);
+  expect(existsSync(elsewhere.cacheFolder)).toBe(false);
+  // Of what the first test has downloaded, nothing is missing.
+  expect(JSON.parse((await run('inspect', 'org/model', '--no-download', '--json')).stdout).missingBytes).toBe(0);
+  expect(await run('inspect', 'org/nothing', '--no-download')).toMatchObject({ code: 2 });
+});
+
 test('a folder that is here is not looked up', async () => {
   const here = join(folder, 'org/model');
   mkdirSync(here, { recursive: true });

@@ -5,6 +5,7 @@ import { basename, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { required } from './real/real-model.ts';
 import { root, temporaryFolder, tinyLlama } from './temporary.ts';
+import { CTRL_C, ENTER, hasTerminal, Terminal } from './terminal.ts';
 
 const folder = temporaryFolder();
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
@@ -75,6 +76,17 @@ describe('the packed tarball', { timeout: 300_000 }, () => {
     sh('calibrate.sbatch', '--tokens', '1100');
     sh('calibrate.sh', 'merge');
     expect(readdirSync(output)).toEqual(expect.arrayContaining(['shard-0-of-1.json', 'statistics.json']));
+  });
+
+  it.runIf(hasTerminal)('has the wizard, with what it draws by inside', async () => {
+    expect(readdirSync(join(app, 'node_modules'))).not.toContain('@inquirer');
+    expect(readFileSync(join(app, 'node_modules/lacuna/dist/LICENCES.txt'), 'utf8')).toMatch(
+      /^@inquirer\/core \S+ \(MIT\)$/m,
+    );
+    const terminal = new Terminal([join(app, 'node_modules/.bin/lacuna'), 'wizard'], { cwd: app });
+    await terminal.answer(/Checkpoint /, `${tinyLlama}${ENTER}`);
+    await terminal.answer(/12 layers, hidden 128.*What to make/s, CTRL_C);
+    expect(await terminal.end()).toBe(130);
   });
 
   it('installs, converts, runs and is imported', () => {

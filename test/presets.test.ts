@@ -88,7 +88,7 @@ describe.each(PRESET_WORDS.map((words) => [words.name, words] as const))('the pr
   it('takes every option from the command line as from the library', () => {
     const samples = Object.entries(options).map(([option, schema]) => {
       const words = z.toJSONSchema(schema).enum ?? [];
-      const value = [7, 0.5, true, words.at(-1)].find((sample) => schema.safeParse(sample).success);
+      const value = [7, 0.5, true, [0, 2], words.at(-1)].find((sample) => schema.safeParse(sample).success);
       return [option, value === true ? schema.safeParse(undefined).data !== true : value] as const;
     });
     const args = samples.flatMap(([option, value]) => {

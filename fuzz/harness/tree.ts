@@ -18,17 +18,21 @@ export function filesIn(folder: string): readonly string[] {
   return entries.map((entry) => join(entry.parentPath, entry.name)).sort();
 }
 
-/** A model card has two sentences with measured times, and the manifest has the card's checksum. */
+/**
+ * A model card has two sentences with measured times, the record of a search has its benches, and the manifest has the checksums of
+ * both.
+ */
 function withoutTimes(name: string, bytes: Buffer): Buffer | string {
   if (name === 'bench.json' || name === 'report.html') return 'times';
   if (name === 'README.md')
     return bytes
       .toString()
-      .replace(/^Decoding, .*$/m, '')
+      .replace(/^Decoding[,:] .*$/m, '')
       .replace(/, a step's time .* off\.$/m, '');
+  if (name === 'auto.json') return JSON.stringify({ ...JSON.parse(bytes.toString()), bench: null, benchUniform: null });
   if (name !== 'lacuna.json') return bytes;
   const manifest = JSON.parse(bytes.toString()) as { files: { path: string }[] };
-  const files = manifest.files.filter(({ path }) => path !== 'README.md' && !path.endsWith('bench.json'));
+  const files = manifest.files.filter(({ path }) => !/^README\.md$|(?:^|\/)(?:bench|auto)\.json$/.test(path));
   return JSON.stringify({ ...manifest, files });
 }
 

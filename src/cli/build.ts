@@ -1,21 +1,29 @@
 /** `lacuna build`. */
+import type { Command } from 'commander';
 import { LIMITS, parseBudget } from '../core/budget.ts';
 import { LacunaError } from '../core/errors.ts';
 import { formatBytes, percent } from '../core/figures.ts';
 import { FLOATS, IN_BLOCKS } from '../core/precision.ts';
 import {
+  type BuildComparison,
   type BuildDryRun,
   type BuildOptions,
   type BuildResult,
   type BuildTexts,
   build,
   buildAuto,
+  type ComparedTarget,
+  compareTargets,
   dryRunAuto,
   dryRunBuild,
   SPARSE_PRECISIONS,
 } from '../index.ts';
+import type { BuildRequest, Built } from '../wizard/index.ts';
 import { autoDryRunText, autoText, checkAuto } from './auto.ts';
 import {
+  type CheckpointOptions,
+  type CommandContext,
+  type CommonOptions,
   cacheFolderOf,
   type Flags,
   type RegisterCommand,
@@ -24,21 +32,52 @@ import {
   withCheckpointOptions,
   withCommonOptions,
 } from './command.ts';
-import { engineText, targetText } from './describe.ts';
+import { engineText, percentOrDash, targetText } from './describe.ts';
 import { EXIT } from './io.ts';
-import { positiveInteger } from './parse.ts';
+import { positiveInteger, shares } from './parse.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
-import { wrap } from './table.ts';
+import { foldedTable, wrap } from './table.ts';
 
 type Options = Flags<BuildOptions, 'cacheFolder' | 'checkpoint' | 'preset' | 'texts'> &
   Partial<PresetOptions> &
-  Partial<BuildTexts> & { readonly budget?: string; readonly dryRun?: boolean };
+  Partial<BuildTexts> & { readonly budget?: string; readonly compare?: readonly number[]; readonly dryRun?: boolean };
 
 export const registerBuild: RegisterCommand = (program, context) => {
   const command = program
     .command('build')
     .description('make the fastest model within a budget, or a sparse one by a preset; resumes where it was stopped')
-    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub')
+    .argument('<checkpoint>', 'folder with config.json and safetensors, GGUF file, or owner/name on the Hub');
+  const whole = withBuildOptions(command)
+    .option(
+      '--compare <shares>',
+      'with --preset, measure its statistics, say what such targets are expected to give, as 80%,50%, and build nothing',
+      shares,
+    )
+    .option('--dry-run', 'say what would be done and whether it can pay; measure and write nothing');
+  withCommonOptions(whole).action(async (checkpoint: string, options: Options) => {
+    const request = requestOf(checkpoint, options, context);
+    const printDryRun = <T extends Pick<BuildDryRun, 'problem'>>(
+      found: T,
+      text: (found: T, width: number) => string,
+    ) => {
+      context.print(options, found, text);
+      if (found.problem !== undefined) context.fail(EXIT.usage);
+    };
+    if (options.compare !== undefined) {
+      if (request.kind === 'auto')
+        throw new LacunaError('usage', '--compare: only a build by a preset has targets', {
+          hint: 'Name a preset: --preset NAME.',
+        });
+      context.print(options, await compareTargets({ ...request.options, targets: options.compare }), comparisonText);
+    } else if (!options.dryRun) printBuilt(options, await runBuild(request), context);
+    else if (request.kind === 'auto') printDryRun(await dryRunAuto(request.options), autoDryRunText);
+    else printDryRun(await dryRunBuild(request.options), presetDryRunText);
+  });
+};
+
+/** The options that say what to build. */
+export function withBuildOptions(command: Command): Command {
+  command
     .requiredOption('-o, --output <dir>', 'folder to make')
     .option(
       '--work <dir>',
@@ -54,37 +93,39 @@ export const registerBuild: RegisterCommand = (program, context) => {
     )
     .option('--allow-slower', 'ship a model even if it decodes slower than the dense one')
     .option('--dtype <name>', storedAs('how weights are stored', SPARSE_PRECISIONS))
-    .option('--dry-run', 'say what would be done and whether it can pay; measure and write nothing')
     .option('--force', 'replace an existing output');
   const searching = '--budget says what dense model to look for, each block in a precision of its own';
-  const whole = withPresetOptions(withCheckpointOptions(command, 'take'), 'what is installed here', searching);
-  withCommonOptions(whole).action(async (checkpoint: string, options: Options) => {
-    const { output, work, tokens, allowSlower, force, dtype, fit, choose, test, budget, preset } = options;
-    const { nativeFolder } = context.io;
-    const shared = {
-      ...{ checkpoint, output, work, tokens, force, texts: { fit, choose, test } },
-      ...{ nativeFolder, cacheFolder: cacheFolderOf(context), ...sourceOptions(options, context) },
-    };
-    const printDryRun = <T extends Pick<BuildDryRun, 'problem'>>(
-      found: T,
-      text: (found: T, width: number) => string,
-    ) => {
-      context.print(options, found, text);
-      if (found.problem !== undefined) context.fail(EXIT.usage);
-    };
-    if (preset === undefined) {
-      checkAuto(options);
-      const wanted = { ...shared, budget: budget ?? '', host: options.host };
-      if (options.dryRun) printDryRun(await dryRunAuto(wanted), autoDryRunText);
-      else context.print(options, await buildAuto(wanted), autoText);
-      return;
-    }
-    const maxPplRatio = budget === undefined ? undefined : pplOf(budget);
-    const wanted = { ...shared, maxPplRatio, allowSlower, dtype, preset: planOptions({ ...options, preset }) };
-    if (options.dryRun) printDryRun(await dryRunBuild(wanted), dryRunText);
-    else context.print(options, await build(wanted), resultText);
-  });
-};
+  return withPresetOptions(withCheckpointOptions(command, 'take'), 'what is installed here', searching);
+}
+
+export function requestOf(checkpoint: string, options: Options, context: CommandContext): BuildRequest {
+  const { output, work, tokens, allowSlower, force, dtype, fit, choose, test, budget, preset } = options;
+  const shared = { checkpoint, output, work, tokens, force, texts: { fit, choose, test } };
+  const surroundings = surroundingsOf(options, context);
+  if (preset === undefined) {
+    checkAuto(options);
+    return { kind: 'auto', options: { ...shared, ...surroundings, budget: budget ?? '', host: options.host } };
+  }
+  const maxPplRatio = budget === undefined ? undefined : pplOf(budget);
+  const wanted = { maxPplRatio, allowSlower, dtype, preset: planOptions({ ...options, preset }) };
+  return { kind: 'preset', options: { ...shared, ...surroundings, ...wanted } };
+}
+
+/** What a build finds around it. */
+export function surroundingsOf(options: CheckpointOptions, context: CommandContext) {
+  const { nativeFolder } = context.io;
+  return { nativeFolder, cacheFolder: cacheFolderOf(context), ...sourceOptions(options, context) };
+}
+
+async function runBuild(request: BuildRequest): Promise<Built> {
+  if (request.kind === 'auto') return { kind: 'auto', result: await buildAuto(request.options) };
+  return { kind: 'preset', result: await build(request.options) };
+}
+
+export function printBuilt(options: CommonOptions, built: Built, context: CommandContext): void {
+  if (built.kind === 'auto') context.print(options, built.result, autoText);
+  else context.print(options, built.result, resultText);
+}
 
 function limitText({ name, sign, example, of }: (typeof LIMITS)[number]): string {
   return `${name}${sign}${example} (${of})`;
@@ -152,7 +193,7 @@ function hostText({ kind }: BuildResult['host']): string {
   return kind === 'stock' ? 'stock ONNX Runtime' : 'the native kernels';
 }
 
-function dryRunText(found: BuildDryRun, width: number): string {
+export function presetDryRunText(found: BuildDryRun, width: number): string {
   const { precision, host, target, stages, scoredTokens, freeBytes, denseBytes, floatBytes, problem, output } = found;
   const lines = [
     `Would make: ${precision}, ${targetText(target)}, for ${hostText(host)}`,
@@ -165,3 +206,28 @@ function dryRunText(found: BuildDryRun, width: number): string {
   ];
   return lines.map((line) => wrap(line, width, '            ')).join('\n');
 }
+
+/** Targets and what is expected of each; a reason in place of figures where there is no plan. */
+function comparisonText({ targets, host, precision }: BuildComparison, width: number): string {
+  const heading = `Expected in ${precision}, for ${hostText(host)}, from what was measured; only a build measures quality and speed`;
+  const used = COMPARED.filter(([, cell]) => targets.some((one) => cell(one) !== '-'));
+  const rows = targets.map((one) => used.map(([, cell]) => cell(one)));
+  const problems = targets.flatMap(({ target, problem }) =>
+    problem === undefined ? [] : [`${percent(target)}: ${problem.message}\n  ${problem.hint ?? ''}`.trimEnd()],
+  );
+  const table = foldedTable(
+    used.map(([name]) => name),
+    rows,
+    width,
+  );
+  return [wrap(heading, width), table, ...problems.map((line) => wrap(line, width, '  '))].join('\n\n');
+}
+
+/** What is expected of a target, by column. */
+export const COMPARED: readonly (readonly [name: string, cell: (one: ComparedTarget) => string])[] = [
+  ['target', ({ target }) => percent(target, 0)],
+  ['FFN bytes read', ({ ffnBytes }) => percentOrDash(ffnBytes)],
+  ['speed', ({ speedup }) => (speedup === null ? '-' : `${speedup.toFixed(2)}x`)],
+  ['energy kept', ({ keptEnergy }) => percentOrDash(keptEnergy)],
+  ['lost of streams', ({ streamLoss }) => (streamLoss === null ? '-' : percent(streamLoss, 3))],
+];

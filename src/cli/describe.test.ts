@@ -2,21 +2,9 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { lacuna, root, temporaryFolder } from '../../test/temporary.ts';
-import { runsText } from './describe.ts';
 
 const folder = temporaryFolder();
 const inspected = async (path: string) => (await lacuna(['inspect', join(root, 'fixtures', path)])).stdout;
-
-describe('runsText', () => {
-  it.each([
-    [[], ''],
-    [[3], '3'],
-    [[0, 1], '0-1'],
-    [[0, 1, 2, 4, 6, 7], '0-2, 4, 6-7'],
-  ])('%j', (numbers, text) => {
-    expect(runsText(numbers)).toBe(text);
-  });
-});
 
 describe('inspect tells', () => {
   it('a plan that leaves nothing out', async () => {

@@ -1,5 +1,6 @@
 /** Models, graphs, statistics and plans as text, for `inspect` and for commands that made one. */
 import { counted, formatBytes, percent } from '../core/figures.ts';
+import { runsText } from '../core/layer-runs.ts';
 import { actionsOf } from '../core/plan.ts';
 import { listed, type Precision } from '../core/precision.ts';
 import { TARGETS } from '../core/target.ts';
@@ -59,17 +60,6 @@ function ropeText(rope: Layout['ropes'][string]): string {
     case 'yarn':
       return `${base}, ${rope.kind} by ${rope.factor} from ${rope.originalMaxPositions}`;
   }
-}
-
-/** "0-4, 6-10, 12": ascending numbers, with ranges joined. */
-export function runsText(numbers: readonly number[]): string {
-  const runs: [number, number][] = [];
-  for (const number of numbers) {
-    const last = runs.at(-1);
-    if (last?.[1] === number - 1) last[1] = number;
-    else runs.push([number, number]);
-  }
-  return runs.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(', ');
 }
 
 export function extrasText(model: { readonly hasTokenizer: boolean; readonly hasChatTemplate: boolean }): string {

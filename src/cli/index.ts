@@ -22,6 +22,7 @@ import { registerRun } from './run.ts';
 import { registerSparsify } from './sparsify.ts';
 import { wrapText } from './table.ts';
 import { registerVerify } from './verify.ts';
+import { registerWizard } from './wizard.ts';
 
 /** In the order of `--help`: that of the pipeline. */
 const COMMANDS: readonly RegisterCommand[] = [
@@ -36,6 +37,7 @@ const COMMANDS: readonly RegisterCommand[] = [
   registerInspect,
   registerReport,
   registerBuild,
+  registerWizard,
   registerOps,
   registerDoctor,
   registerHost,

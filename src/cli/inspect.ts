@@ -15,12 +15,13 @@ import {
   statisticsText,
   storageText,
 } from './describe.ts';
-import { foldedTable } from './table.ts';
+import { foldedTable, table } from './table.ts';
 import { checksText } from './verify.ts';
 
 interface Options extends CommonOptions {
   readonly explain?: boolean;
   readonly dtype?: PrecisionName;
+  readonly download: boolean;
 }
 
 export const registerInspect: RegisterCommand = (program, context) => {
@@ -29,9 +30,11 @@ export const registerInspect: RegisterCommand = (program, context) => {
     .description('show what a checkpoint, adapter, model folder, .onnx, statistics or plan file holds')
     .argument('<path>', 'path to show, or owner/name on the Hub')
     .option('--dtype <name>', 'precision to show, where a folder has several (default: its first)')
+    .option('--no-download', 'of a model on the Hub, say only what there is to download')
     .option('--explain', 'give the reason for every block of a plan');
   withCommonOptions(command).action(async (path: string, options: Options) => {
-    const found = await inspect(path, { ...sourceOptions(options, context), dtype: options.dtype });
+    const { dtype, download } = options;
+    const found = await inspect(path, { ...sourceOptions(options, context), dtype, download });
     context.print(options, found, (result, width) => format(result, width, options.explain ?? false));
     if (found.problems.length > 0) context.fail();
   });
@@ -43,6 +46,8 @@ function format(found: Inspection, width: number, explain: boolean): string {
       return checkpointText(found.checkpoint, width);
     case 'adapter':
       return adapterText(found.adapter, width);
+    case 'hub':
+      return hubText(found);
     case 'folder':
       return folderText(found, width, explain);
     case 'onnx':
@@ -52,6 +57,12 @@ function format(found: Inspection, width: number, explain: boolean): string {
     case 'plan':
       return planText(found.plan, width, explain);
   }
+}
+
+function hubText({ id, commit, files, missingBytes }: Extract<Inspection, { kind: 'hub' }>): string {
+  const rows = files.map(({ name, bytes }) => [name, formatBytes(bytes)]);
+  const missing = missingBytes === 0 ? 'all of it is here' : `${formatBytes(missingBytes)} of it to download`;
+  return `${id} at ${commit.slice(0, 12)}: ${missing}\n\n${table(['file', 'size'], rows)}`;
 }
 
 function folderText(found: Extract<Inspection, { kind: 'folder' }>, width: number, explain: boolean): string {

@@ -10,12 +10,18 @@ export interface OutputStream {
 }
 
 export interface Io {
-  /** Read for the prompt `-`. */
-  readonly stdin: Readable;
+  /** Read for the prompt `-`, and by the wizard, which wants a terminal. */
+  readonly stdin: Readable & {
+    readonly isTTY?: boolean;
+    readonly fd?: number;
+    setRawMode?: (mode: boolean) => unknown;
+  };
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
   /** False for a terminal that only shows a log of lines. The default is true. */
   readonly redraws?: boolean;
+  /** Whether the terminal shows more than ASCII. The default is false. */
+  readonly hasUnicode?: boolean;
   /** Aborted by the first Ctrl-C. */
   readonly signal: AbortSignal;
   /** Folder of the native library, whether it exists or not. If absent, Lacuna looks for it. */

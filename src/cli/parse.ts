@@ -2,6 +2,7 @@
 import { InvalidArgumentError } from 'commander';
 import type * as z from 'zod';
 import { invalidArgument } from '../core/errors.ts';
+import { parseRuns } from '../core/layer-runs.ts';
 import { MOST_THREADS } from '../core/limits.ts';
 import { wanted } from '../core/options.ts';
 import { PRECISION_NAMES, type PrecisionName } from '../core/precision.ts';
@@ -38,6 +39,11 @@ export const threadCount = reader(
 /** A share between 0 and 1, also written as a percentage; none and all are no targets. */
 export const share = reader('a share between 0 and 1, as 0.25 or 25%', (value) => value > 0 && value < 1, parseShare);
 
+/** Several, with commas between them. */
+export function shares(text: string): readonly number[] {
+  return text.split(',').map((one) => share(one.trim()));
+}
+
 /** Like a share, but all is fine: what sampling draws from. */
 export const probability = reader('a number above 0, at most 1', (value) => value > 0 && value <= 1);
 
@@ -64,6 +70,13 @@ export function numberOf<T>(schema: z.ZodType<T>): (text: string) => T {
     if (success) return data;
     throw new InvalidArgumentError(`Expected ${error.issues[0].message}.`);
   };
+}
+
+/** "0-2,29": layers by number, and runs of them. */
+export function layerList(text: string): readonly number[] {
+  const layers = parseRuns(text);
+  if (layers === undefined) throw new InvalidArgumentError('Expected layers by number, as 0-2,29.');
+  return layers;
 }
 
 /** "0/4" is the first of four. Indices start at 0, as JOB_COMPLETION_INDEX and SLURM_ARRAY_TASK_ID do. */

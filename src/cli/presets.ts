@@ -5,7 +5,7 @@ import { LacunaError } from '../core/errors.ts';
 import { hostNamed } from '../core/plan.ts';
 import { TARGETS } from '../core/target.ts';
 import { type PlanOptions, PRESET_WORDS, type PrecisionName, type PresetWords } from '../index.ts';
-import { numberOf, share } from './parse.ts';
+import { layerList, numberOf, share } from './parse.ts';
 
 /** As commander reads them, with a preset's own options under their names. */
 export interface PresetOptions {
@@ -70,6 +70,7 @@ function optionOf(name: string, presets: readonly PresetWords[]): Option {
   const { data: usual } = schema.safeParse(undefined);
   if (schema.safeParse(true).success) return new Option(usual === true ? `--no-${words}` : `--${words}`, said);
   const option = new Option(`--${words} <${title}>`, usual === undefined ? said : `${said} (default ${usual})`);
+  if (schema.safeParse([0]).success) return option.argParser(layerList);
   const choices = choicesOf(schema);
   return choices === undefined ? option.argParser(numberOf(schema)) : option.choices(choices);
 }

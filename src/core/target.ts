@@ -1,4 +1,5 @@
 /** What a plan may aim at: a share that a model keeps or leaves out. Plans, corrections and texts ask this table. */
+import { ffnBlock } from './model.ts';
 
 /** What was measured of a planned model, on a text that was not used to make the plan. */
 export interface MeasuredShares {
@@ -25,7 +26,8 @@ interface TargetWords {
   readonly outcome: string;
   /** The same as a sentence: "about 30 % of the <perToken> per token". */
   readonly perToken: string;
-  readonly share: (measured: MeasuredShares) => number;
+  /** What the plan aims at, of a model with these blocks planned. */
+  readonly share: (measured: MeasuredShares, planned: readonly string[]) => number;
   readonly realised: (measured: MeasuredShares) => Realised;
 }
 
@@ -42,10 +44,16 @@ export const TARGETS: Readonly<Record<TargetKind, TargetWords>> = {
     option: 'keep',
     outcome: 'neurons kept',
     perToken: 'FFN neurons are computed',
-    share: ({ density }) => density ?? 0,
+    // Of the blocks that the plan leaves out something of: the others compute all of their neurons.
+    share: ({ layers }, planned) => {
+      const densities = layers.flatMap(({ layer, density }) =>
+        planned.includes(ffnBlock(layer)) ? [density ?? 0] : [],
+      );
+      return densities.reduce((sum, density) => sum + density, 0) / Math.max(1, densities.length);
+    },
     realised: ({ layers }) => ({
       kind: 'density',
-      byBlock: Object.fromEntries(layers.map(({ layer, density }) => [`layers.${layer}.ffn`, density ?? 0])),
+      byBlock: Object.fromEntries(layers.map(({ layer, density }) => [ffnBlock(layer), density ?? 0])),
     }),
   },
 };

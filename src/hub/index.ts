@@ -13,7 +13,7 @@ import { type JobOptions, SILENT } from '../core/progress.ts';
 import { downloadFile } from './download.ts';
 import type { Requester } from './http.ts';
 import { type HubReference, listRepository, type RemoteFile, type Repository } from './repository.ts';
-import { selectFiles, selectShards } from './select.ts';
+import { selectFiles, selectShards, shardsIn } from './select.ts';
 
 export { parseHubReference } from './repository.ts';
 
@@ -48,6 +48,35 @@ export async function fetchCheckpoint(reference: HubReference, hub: HubOptions, 
   const path = await fetchFiles(repository, folder, requester, job);
   await writeFileAtomically(record, `${JSON.stringify({ path: relative(place, path) })}\n`);
   return path;
+}
+
+/** What `fetchCheckpoint` would fetch. */
+export interface HubSurvey {
+  readonly id: string;
+  readonly commit: string;
+  readonly files: readonly Pick<RemoteFile, 'name' | 'bytes'>[];
+  /** Of files that are not in the cache. */
+  readonly missingBytes: number;
+}
+
+/** Looks a model up and downloads nothing. Throws as `fetchCheckpoint` does; an index of shards is not read. */
+export async function surveyCheckpoint(
+  reference: HubReference,
+  hub: HubOptions,
+  { signal }: JobOptions = {},
+): Promise<HubSurvey> {
+  const repository = await listRepository({ reference, hub, signal });
+  const selected = selectFiles(repository, reference);
+  const isIndexed = selected.some(({ name }) => name === WEIGHTS_INDEX);
+  const files = isIndexed ? [...selected, ...shardsIn(repository)] : selected;
+  const folder = join(hub.cacheFolder, 'hub', reference.id.replace('/', '--'), repository.commit);
+  const missing = await missingOf(files, folder);
+  return {
+    id: reference.id,
+    commit: repository.commit,
+    files: files.map(({ name, bytes }) => ({ name, bytes })),
+    missingBytes: missing.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
 }
 
 /** The place of a complete model according to `record`, if it still exists. */

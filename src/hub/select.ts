@@ -50,6 +50,11 @@ function selectGguf(files: readonly RemoteFile[], { id, gguf = '' }: HubReferenc
   });
 }
 
+/** All files that an index may name. */
+export function shardsIn({ files }: Repository): readonly RemoteFile[] {
+  return files.filter(({ name }) => SHARD.test(name));
+}
+
 /** The shards that an index's weight_map names; 'not-found' when the repository lacks some. */
 export function selectShards({ files }: Repository, index: JsonObject, { id }: HubReference): RemoteFile[] {
   const map = index.weight_map;

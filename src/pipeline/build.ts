@@ -8,9 +8,18 @@ import type { Host, Plan } from '../core/plan.ts';
 import { choosePrecision, FLOATS, type Precision } from '../core/precision.ts';
 import { checkTarget } from '../plan/index.ts';
 import type { BenchReport } from './bench.ts';
+import { type BuildComparison, describeTargets } from './build/compare.ts';
 import { type BuildDryRun, describeBuild, spaceFor } from './build/dry-run.ts';
 import { BUILD_FILE, PROOF_FOLDER, surveyBuild } from './build/keys.ts';
-import { type Build, type BuildOptions, type BuildTexts, buildOptions, withTexts } from './build/options.ts';
+import {
+  type Build,
+  type BuildOptions,
+  type BuildTexts,
+  buildOptions,
+  type CompareOptions,
+  compareOptions,
+  withTexts,
+} from './build/options.ts';
 import { ship } from './build/ship.ts';
 import {
   buildBench,
@@ -32,7 +41,8 @@ import { localPath } from './folder/source.ts';
 import { costsOfHost } from './host/costs.ts';
 import { checkHost } from './sparsify.ts';
 
-export type { BuildDryRun, BuildOptions, BuildTexts };
+export type { ComparedTarget } from './build/compare.ts';
+export type { BuildComparison, BuildDryRun, BuildOptions, BuildTexts, CompareOptions };
 
 export interface BuildResult {
   readonly output: string;
@@ -61,7 +71,7 @@ export interface BuildResult {
  * await build({ checkpoint: './SmolLM2-135M', output: './sparse', preset, maxPplRatio: 1.05 });
  */
 export const build = door('build', buildOptions, async (given: BuildOptions): Promise<BuildResult> => {
-  const { job } = await prepareBuild(given);
+  const { job } = checkedTarget(await prepareBuild(given));
   const { options, work } = job;
   const { force = false } = options;
   if (!force && (await isShipped(job))) return withWorkspace(work, () => tidy(job), options.progress);
@@ -87,10 +97,16 @@ async function prepareBuild(given: BuildOptions) {
   const options = { ...withTexts(given), preset, checkpoint: await localPath(given.checkpoint, given) };
   const costs = await costsOfHost(host.kind, given);
   const { keys, spec, scoredTokens } = await surveyBuild(options, precision, engine, costs);
-  checkTarget(preset, host, spec, costs);
   const work = await workspaceOf(options);
   const job: Build = { work, keys, precision, host, engine, costs, options };
-  return { job, scoredTokens };
+  return { job, spec, scoredTokens };
+}
+
+/** Refuses a target that cannot pay on the host, whatever is measured. */
+function checkedTarget(prepared: PreparedBuild): PreparedBuild {
+  const { options, host, costs } = prepared.job;
+  checkTarget(options.preset, host, prepared.spec, costs);
+  return prepared;
 }
 
 /**
@@ -101,7 +117,32 @@ async function prepareBuild(given: BuildOptions) {
  * @example const { stages } = await dryRunBuild({ checkpoint: './SmolLM2-135M', output: './sparse', preset });
  */
 export const dryRunBuild = door('dryRunBuild', buildOptions, async (options: BuildOptions) =>
-  describeBuild(await prepareBuild(options)),
+  describeBuild(checkedTarget(await prepareBuild(options))),
+);
+
+/**
+ * Measures the statistics of a build and says what each of `targets` is expected to take and to leave; makes no model. The
+ * statistics are kept as those of a stopped build, and `build` goes on from them.
+ *
+ * @throws LacunaError as `build` does before it begins to measure, but for targets: what is wrong with one is said of it.
+ * @example const { targets } = await compareTargets({ checkpoint: './SmolLM2-135M', output: './sparse', preset, targets: [0.5, 0.3] });
+ */
+export const compareTargets = door(
+  'compareTargets',
+  compareOptions,
+  async ({ targets, ...given }: CompareOptions): Promise<BuildComparison> => {
+    const { job, spec } = await prepareBuild(given);
+    const { output, force = false, progress } = job.options;
+    await refuseExistingFolder(output, { force });
+    return withWorkspace(
+      job.work,
+      async () => {
+        await buildStatistics(job);
+        return describeTargets(job, spec, targets);
+      },
+      progress,
+    );
+  },
 );
 
 /** A model is judged by its speed on the host that it is for. */

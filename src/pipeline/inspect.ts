@@ -13,6 +13,7 @@ import { MANIFEST_FORMAT, type Manifest, type ManifestModel } from '../core/mani
 import { checkArgument, optionsOf, path as pathSchema } from '../core/options.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
 import type { Statistics } from '../core/statistics.ts';
+import { type HubSurvey, parseHubReference, surveyCheckpoint } from '../hub/index.ts';
 import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
 import { localPath, openReadable, SOURCE, type SourceOptions } from './folder/source.ts';
@@ -25,7 +26,7 @@ import {
   summariseExtras,
   summariseGraph,
 } from './folder/summaries.ts';
-import { precision } from './options.ts';
+import { flag, precision } from './options.ts';
 import { openPlan } from './plan.ts';
 
 export type { AdapterSummary } from '../../formats/lora/index.ts';
@@ -47,6 +48,7 @@ type Found =
       readonly layout: ModelLayout | undefined;
     } & ExtrasSummary)
   | { readonly kind: 'adapter'; readonly path: string; readonly adapter: AdapterSummary }
+  | ({ readonly kind: 'hub'; readonly path: string } & HubSurvey)
   | { readonly kind: 'onnx'; readonly path: string; readonly graph: GraphSummary }
   | ({
       readonly kind: 'statistics';
@@ -55,8 +57,11 @@ type Found =
     } & Pick<Statistics, 'model' | 'texts'>)
   | { readonly kind: 'plan'; readonly path: string; readonly plan: Plan };
 
-/** `dtype`: which of a folder's precisions. */
-export const inspectOptions = optionsOf({}, { ...SOURCE, dtype: precision });
+/**
+ * `dtype`: which of a folder's precisions. `download: false`: of a model that is named on the Hub, only what there is to download; true
+ * by default.
+ */
+export const inspectOptions = optionsOf({}, { ...SOURCE, dtype: precision, download: flag });
 
 export interface InspectOptions extends SourceOptions, z.infer<typeof inspectOptions> {}
 
@@ -66,9 +71,17 @@ export interface InspectOptions extends SourceOptions, z.infer<typeof inspectOpt
  */
 export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
   const given = checkArgument(pathSchema, path, { of: 'inspect', name: 'path' });
-  const { dtype, ...source } = checkArgument(inspectOptions, options, { of: 'inspect' });
-  const found = await find(await localPath(given, source), dtype);
+  const { dtype, download = true, ...source } = checkArgument(inspectOptions, options, { of: 'inspect' });
+  const remote = download ? undefined : await surveyPath(given, source);
+  const found = remote ?? (await find(await localPath(given, source), dtype));
   return { ...found, problems: problemsOf(found) };
+}
+
+/** A model on the Hub; undefined where `path` is here, or names none. */
+async function surveyPath(path: string, { hub, ...job }: SourceOptions): Promise<Found | undefined> {
+  const reference = hub === undefined || (await exists(path)) ? undefined : parseHubReference(path);
+  if (hub === undefined || reference === undefined) return undefined;
+  return { kind: 'hub', path, ...(await surveyCheckpoint(reference, hub, job)) };
 }
 
 function problemsOf(found: Found): readonly string[] {

@@ -37,6 +37,7 @@ export { denseFfnBytes } from './bytes.ts';
 export { DEFAULT_COSTS } from './default-costs.ts';
 export { fitCosts, fitCostsTogether, type MeasuredStep } from './fit-costs.ts';
 export { checkMeasure } from './host.ts';
+export { streamLoss } from './neuron-scores.ts';
 export type { PlanOptions } from './presets.ts';
 export { lossAt, readScoreCurves } from './product-scores.ts';
 export { simulateSkips } from './simulate.ts';
@@ -72,6 +73,11 @@ export function targetOf(options: PlanOptions): Target {
   const { kind, usual } = presetNamed(options.preset).target;
   const { [TARGETS[kind].option]: value }: Readonly<Record<string, unknown>> = options;
   return { kind, value: typeof value === 'number' ? value : usual };
+}
+
+/** The same options with another target. */
+export function withTarget(options: PlanOptions, target: number): PlanOptions {
+  return { ...options, [TARGETS[presetNamed(options.preset).target.kind].option]: target } as PlanOptions;
 }
 
 /**

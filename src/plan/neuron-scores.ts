@@ -1,6 +1,7 @@
 /** What the `top-k` preset chooses neurons by, as statistics know it: an entry for each score. */
 import type { MeasureName } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
+import { layerOfBlock, type Plan } from '../core/plan.ts';
 import { type ReadSums, type Statistics, sumData, sumsOf } from '../core/statistics.ts';
 import { bestCut, type CountedCut, type Kept, lossAt, readScoreCurves } from './product-scores.ts';
 import { readScoreTail, type ScoreTail } from './score-tail.ts';
@@ -90,4 +91,18 @@ function magnitudesOf(statistics: Statistics, layer: number) {
   const tokens = sumData(sums, 'count', 'float64', [layers])[layer];
   if (!(tokens > 0)) throw new LacunaError('bad-file', `The statistics measured no token in layer ${layer}`);
   return { upAbs: ofLayer('up_abs'), downNorm: ofLayer('down_norm'), tokens };
+}
+
+/**
+ * Of a layer's stream, the squared length that the neurons left out by a plan would add, mean over layers. Null for a plan whose scores
+ * were counted without it.
+ */
+export function streamLoss(statistics: Statistics, { blocks }: Pick<Plan, 'blocks'>): number | null {
+  let sum = 0;
+  for (const { block, choice, expected } of blocks) {
+    if (choice === undefined || choice.cut.kind === 'deviation') return null;
+    if (scoresOf(choice.measure).statistic !== 'product-scores') return null;
+    sum += lossAt(curveOf(statistics, layerOfBlock(block), choice.cut.kind), expected.density ?? 1);
+  }
+  return blocks.length === 0 ? null : sum / statistics.model.numHiddenLayers;
 }

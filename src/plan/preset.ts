@@ -23,10 +23,12 @@ export interface PresetPlan {
 }
 
 /**
- * Options by name, each a number, a flag or one of some words. Its `meta` is what the command line says of it: `description`, and
+ * Options by name, each a number, a flag, one of some words or a list of layers. Its `meta` is what the command line says of it: `description`, and
  * `title`, which names a value there. A flag that is true by default is described as what leaving it out (`--no-<name>`) does.
  */
-export type PresetOptions = Readonly<Record<string, z.ZodType<number | boolean | string | undefined>>>;
+export type PresetOptions = Readonly<
+  Record<string, z.ZodType<number | boolean | string | readonly number[] | undefined>>
+>;
 
 /** What is said of a preset to whoever chooses one. */
 export interface PresetWords {

@@ -149,6 +149,24 @@ describe('top-k', () => {
     });
   });
 
+  it('leaves layers alone that are to stay dense, and plans the others as it would have', async () => {
+    const all = await planTopK(0.5);
+    const preset = { preset: 'top-k', keep: 0.5, denseLayers: [0] } as const;
+    const { plan, tensors } = await makePlan(STATISTICS, preset, 'f'.repeat(64), inMemory);
+    expect(plan.blocks).toEqual([all.plan.blocks[1]]);
+    expect([...tensors]).toEqual([...all.tensors].slice(1));
+  });
+
+  it.each([
+    ['a layer that there is not', [2], /an integer from 0 to 1 for a layer of denseLayers but received 2/],
+    ['all of them', [1, 0, 1], /All 2 layers stay dense/],
+  ])('refuses to leave %s dense', async (_, denseLayers, message) => {
+    await expect(makePlan(STATISTICS, { preset: 'top-k', denseLayers }, '', inMemory)).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringMatching(message),
+    });
+  });
+
   it('refuses densities that are none', async () => {
     for (const density of [0, 1, -0.5, Number.NaN])
       await expect(planTopK(density)).rejects.toThrowError(expect.objectContaining({ code: 'usage' }));

@@ -10,7 +10,7 @@ import type { Realised } from '../core/target.ts';
 import { selectedFfnBytes } from './bytes.ts';
 import { checkTarget } from './host.ts';
 import { SCORED_MEASURES, scoresOf } from './neuron-scores.ts';
-import { share } from './options.ts';
+import { checkCount, layers, share } from './options.ts';
 import { type Corrected, definePreset, type PresetPlan } from './preset.ts';
 import type { Kept } from './product-scores.ts';
 import { densityAt, type ScoreTail, thresholdFor } from './score-tail.ts';
@@ -28,14 +28,34 @@ export const topK = definePreset({
       .enum(SCORED_MEASURES)
       .default(USUAL_MEASURE)
       .meta({ title: 'score', description: 'choose neurons by the gate, by what they add, or by that in 4 bits' }),
+    denseLayers: layers
+      .optional()
+      .meta({ title: 'layers', description: 'layers that compute all of their neurons, as 0-2,29' }),
   },
   prefill: 'sparse',
   statistics: ({ measure = USUAL_MEASURE }) => ['neuron-magnitudes', 'kept-energy', scoresOf(measure).statistic],
   checkTarget,
   measureOf: ({ measure = USUAL_MEASURE }) => measure,
-  plan: (statistics, { keep = USUAL_DENSITY, measure }, readSums) => planTopK(statistics, keep, measure, readSums),
+  plan: (statistics, { keep = USUAL_DENSITY, measure, denseLayers = [] }, readSums) =>
+    planTopK(statistics, { density: keep, measure, denseLayers }, readSums),
   retune: retuneTopK,
 });
+
+interface Asked {
+  readonly density: number;
+  readonly measure: MeasureName;
+  readonly denseLayers: readonly number[];
+}
+
+/** Throws `usage` for a layer that there is not, and where none is left. */
+function sparseLayers(count: number, dense: readonly number[]): readonly number[] {
+  for (const layer of dense) checkCount('a layer of denseLayers', layer, 0, count - 1);
+  const layers = Array.from({ length: count }, (_, layer) => layer).filter((layer) => !dense.includes(layer));
+  if (layers.length > 0) return layers;
+  throw new LacunaError('usage', `All ${count} layers stay dense, so there is nothing to leave out`, {
+    hint: 'Name fewer with --dense-layers.',
+  });
+}
 
 /**
  * One threshold a layer on the score of its neurons, at which the layer's mean density is the one asked for (CATS, 2404.08763,
@@ -43,17 +63,16 @@ export const topK = definePreset({
  */
 async function planTopK(
   statistics: Statistics,
-  density: number,
-  measure: MeasureName,
+  { density, measure, denseLayers }: Asked,
   readSums: ReadSums,
 ): Promise<PresetPlan> {
-  const layers = Array.from({ length: statistics.model.numHiddenLayers }, (_, layer) => layer);
+  const layers = sparseLayers(statistics.model.numHiddenLayers, denseLayers);
   const scores = scoresOf(measure);
   const weights = layers.map((layer) => scores.weights(statistics, layer));
   const kept = { cut: scores.cutFor(statistics, density), density };
   const blocks: BlockPlan[] = [];
-  for (const layer of layers) {
-    const tail = await scores.tail(statistics, layer, kept.cut, weights[layer], readSums);
+  for (const [index, layer] of layers.entries()) {
+    const tail = await scores.tail(statistics, layer, kept.cut, weights[index], readSums);
     if (tail === undefined) throw new RangeError(`Cut ${kept.cut} of ${measure} is not counted`);
     blocks.push(blockPlan(statistics, layer, measure, tail, kept));
   }
@@ -64,7 +83,7 @@ async function planTopK(
       notes: [noteOn(statistics, measure, kept)],
       blocks,
     },
-    tensors: new Map(weights.map((data, layer) => [weightsName(layer), { shape: [data.length], data }])),
+    tensors: new Map(weights.map((data, index) => [weightsName(layers[index]), { shape: [data.length], data }])),
   };
 }
 

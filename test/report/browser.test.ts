@@ -28,7 +28,7 @@ const PAGES: Readonly<Record<string, () => Promise<void>>> = {
     await run('report', at('a'), '-o', pathOf('of neurons left out'));
   },
   'of blocks skipped': async () => {
-    const skip = ['--preset', 'ffn-skip', '--target', '0.15', '--host', 'native', '--allow-slower'];
+    const skip = ['--preset', 'ffn-skip', '--skip', '0.15', '--host', 'native', '--allow-slower'];
     await run('build', tinyLlama, '-o', at('b'), ...skip, ...FEW);
     await run('report', at('b'), '-o', pathOf('of blocks skipped'));
   },

@@ -1,7 +1,7 @@
 /** What `build` is asked for, and what it works with once that is settled. */
 import * as z from 'zod';
 import type { HostCosts } from '../../core/host-costs.ts';
-import { files, type Given, optionsOf, path } from '../../core/options.ts';
+import { files, type Given, listOf, optionsOf, path } from '../../core/options.ts';
 import type { Host } from '../../core/plan.ts';
 import type { Precision } from '../../core/precision.ts';
 import { type JobOptions, type Progress, SILENT } from '../../core/progress.ts';
@@ -28,35 +28,41 @@ export type BuildTexts = Required<Given<typeof TEXTS>>;
 /** Of a perplexity over its baseline's. */
 export const maxPplRatio = z.number().min(1);
 
-export const buildOptions = optionsOf(
-  {
-    checkpoint: path,
-    output: path,
-    /** Without a host: what this installation runs. */
-    preset: planOptionsSchema,
-  },
-  {
-    ...SOURCE,
-    ...COSTS,
-    /** Of those that are not given, the ones that come with the package. */
-    texts: optionsOf({}, TEXTS),
-    /** Tokens to calibrate on and to score at least. */
-    tokens: count,
-    /** Nothing is shipped when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
-    maxPplRatio,
-    /** Ships a model too that decodes slower than the dense one. */
-    allowSlower: flag,
-    force: flag,
-    /** Where finished stages are kept, also when all is done; by default beside the output, until then. */
-    work: path,
-    /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
-    dtype: z.enum(SPARSE_PRECISIONS),
-    /** Where the native core is, which times plans that are made for it; found by itself when absent. */
-    nativeFolder,
-  },
-);
+const REQUIRED = {
+  checkpoint: path,
+  output: path,
+  /** Without a host: what this installation runs. */
+  preset: planOptionsSchema,
+};
+
+const OPTIONAL = {
+  ...SOURCE,
+  ...COSTS,
+  /** Of those that are not given, the ones that come with the package. */
+  texts: optionsOf({}, TEXTS),
+  /** Tokens to calibrate on and to score at least. */
+  tokens: count,
+  /** Nothing is shipped when the ratio to the checkpoint's floats, with its error, is above this in any mode; at least 1. */
+  maxPplRatio,
+  /** Ships a model too that decodes slower than the dense one. */
+  allowSlower: flag,
+  force: flag,
+  /** Where finished stages are kept, also when all is done; by default beside the output, until then. */
+  work: path,
+  /** How weights are stored, of `SPARSE_PRECISIONS`, in the sparse model and the dense one beside it; fp32 by default. */
+  dtype: z.enum(SPARSE_PRECISIONS),
+  /** Where the native core is, which times plans that are made for it; found by itself when absent. */
+  nativeFolder,
+};
+
+export const buildOptions = optionsOf(REQUIRED, OPTIONAL);
 
 export interface BuildOptions extends SourceOptions, z.infer<typeof buildOptions> {}
+
+/** `targets`: shares to keep or to skip, each in place of the preset's own. */
+export const compareOptions = optionsOf({ ...REQUIRED, targets: listOf(z.number().gt(0).lt(1)) }, OPTIONAL);
+
+export interface CompareOptions extends SourceOptions, z.infer<typeof compareOptions> {}
 
 /** With the texts that were not given. */
 export type WholeOptions = BuildOptions & { readonly texts: BuildTexts };

@@ -37,11 +37,13 @@ export async function tunePlan(input: TuneInput, options: MeasuringJob): Promise
   let { plan } = input;
   const { share, outcome, realised: realisedOf } = TARGETS[plan.target.kind];
   const wanted = plan.target.value;
+  const planned = plan.blocks.map(({ block }) => block);
   let best = { plan, error: Number.POSITIVE_INFINITY };
   for (let round = 1; round <= MAX_ROUNDS; round++) {
     const measured = await measureDraft(input, plan, written, options);
-    const error = Math.abs(share(measured) - wanted);
-    options.progress?.note(`Round ${round}: ${percent(share(measured))} of ${outcome}, wanted ${percent(wanted)}`);
+    const realised = share(measured, planned);
+    const error = Math.abs(realised - wanted);
+    options.progress?.note(`Round ${round}: ${percent(realised)} of ${outcome}, wanted ${percent(wanted)}`);
     if (error < best.error) best = { plan, error };
     if (error < CLOSE_ENOUGH || round === MAX_ROUNDS) break;
     const next = await retune(plan, input.tensors, input.statistics, realisedOf(measured), readSums, input.costs);
