@@ -73,6 +73,16 @@ describe('the page that build writes', () => {
   });
 });
 
+describe('inspect of a folder', () => {
+  it('says in a sentence what was measured, or that nothing was', async () => {
+    const { verdict } = JSON.parse(await run('report', at('sparse'), '-o', at('sparse.html'), '--json'));
+    await expect(inspect(at('sparse'))).resolves.toMatchObject({ kind: 'folder', verdict });
+    expect((await run('inspect', at('sparse'))).replace(/\s+/g, ' ')).toContain(verdict);
+    await expect(inspect(at('dense'))).resolves.toMatchObject({ kind: 'folder', verdict: null });
+    expect(await run('inspect', at('dense'))).toContain('Neither quality nor speed was measured: lacuna eval DIR');
+  });
+});
+
 describe('a page of a folder', () => {
   it('that was never measured says what is missing, and how to measure it', async () => {
     const { notShown, kind, verdict, bytes } = JSON.parse(

@@ -15,7 +15,7 @@ import {
   statisticsText,
   storageText,
 } from './describe.ts';
-import { foldedTable, table } from './table.ts';
+import { foldedTable, table, wrap } from './table.ts';
 import { checksText } from './verify.ts';
 
 interface Options extends CommonOptions {
@@ -65,8 +65,10 @@ function hubText({ id, commit, files, missingBytes }: Extract<Inspection, { kind
   return `${id} at ${commit.slice(0, 12)}: ${missing}\n\n${table(['file', 'size'], rows)}`;
 }
 
+const NOT_MEASURED = 'Neither quality nor speed was measured: lacuna eval DIR --against FP32-DIR, lacuna bench DIR.';
+
 function folderText(found: Extract<Inspection, { kind: 'folder' }>, width: number, explain: boolean): string {
-  const { manifest, model, graph, layout } = found;
+  const { manifest, model, graph, layout, verdict } = found;
   const { spec, lacuna, models, plan, checks = [], files } = manifest;
   const sizeOf = (file: string) =>
     files.reduce((sum, { path, bytes }) => (path === file || path === `${file}_data` ? sum + bytes : sum), 0);
@@ -84,6 +86,7 @@ function folderText(found: Extract<Inspection, { kind: 'folder' }>, width: numbe
   return [
     specText(spec),
     about.join('\n'),
+    wrap(verdict ?? NOT_MEASURED, width),
     foldedTable(['model', 'precision', 'size', 'ONNX Runtime'], rows, width),
     `${models.length === 1 ? '' : `${model.file}:\n\n`}${partsText(layout?.parameters, graph.bytesByKind)}`,
     graphText(graph, width),

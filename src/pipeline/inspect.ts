@@ -28,6 +28,7 @@ import {
 } from './folder/summaries.ts';
 import { flag, precision } from './options.ts';
 import { openPlan } from './plan.ts';
+import { folderVerdict } from './report/folder.ts';
 
 export type { AdapterSummary } from '../../formats/lora/index.ts';
 export type { CheckpointSummary, GraphSummary } from './folder/summaries.ts';
@@ -40,6 +41,8 @@ type Found =
   | ({
       readonly kind: 'folder';
       readonly path: string;
+      /** What was measured of it, in one sentence; null where nothing was. */
+      readonly verdict: string | null;
       readonly manifest: Manifest;
       /** The model of the precision asked for, or the first. */
       readonly model: ManifestModel;
@@ -115,7 +118,8 @@ async function inspectFolder(path: string, dtype?: string): Promise<Found> {
   const folder = { path, files };
   const layout = await folderLayout(folder, manifest.fingerprint);
   const extras = await summariseExtras(folder);
-  return { kind: 'folder', path, manifest, model, graph: summariseGraph(graph), layout, ...extras };
+  const verdict = await folderVerdict(path);
+  return { kind: 'folder', path, verdict, manifest, model, graph: summariseGraph(graph), layout, ...extras };
 }
 
 async function inspectJson(path: string, dtype?: string): Promise<Found> {

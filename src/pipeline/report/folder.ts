@@ -7,6 +7,7 @@ import type { Manifest } from '../../core/manifest.ts';
 import { layerOfBlock } from '../../core/plan.ts';
 import type { BesideData, FolderData, StatisticsFigures } from '../../report/data.ts';
 import { benchSchema, evaluationSchema, sampleSchema, searchSchema } from '../../report/figures.ts';
+import { verdictOf } from '../../report/verdict.ts';
 import { PROOF_FOLDER } from '../build/keys.ts';
 import { MANIFEST_FILE, readManifest } from '../folder/model-folder.ts';
 import { exists } from '../folder/output.ts';
@@ -34,11 +35,19 @@ export async function readFolderData({ path, name, beside = [] }: Place): Promis
     kind: 'folder',
     ...own,
     name: name ?? own.name,
-    search: await figuresAt(path, 'auto.json', searchSchema, 'record of a search'),
+    search: await readSearch(path),
     sample: await figuresAt(path, 'sample.json', sampleSchema, 'sample of a text'),
     statistics: await ownStatistics(path, own),
     beside: others,
   };
+}
+
+/** What was measured of a folder, in one sentence; null where nothing was. Throws `bad-file` for damaged figures. */
+export async function folderVerdict(path: string): Promise<string | null> {
+  const own = await readMeasured(path);
+  if (own.evaluation === null && own.bench === null) return null;
+  const search = await readSearch(path);
+  return verdictOf({ kind: 'folder', ...own, search, sample: null, statistics: null, beside: [] }).sentence;
 }
 
 /** Statistics that the folder was planned by; null where there are none. */
@@ -84,6 +93,10 @@ async function readBeside(path: string, own: BesideData, ownPath: string): Promi
   throw new LacunaError('mismatch', `${path} was made from another checkpoint than ${ownPath}`, {
     hint: 'Give folders of the same checkpoint with --beside.',
   });
+}
+
+function readSearch(path: string): Promise<FolderData['search']> {
+  return figuresAt(path, 'auto.json', searchSchema, 'record of a search');
 }
 
 /** A file of figures; null where it was never written. */
