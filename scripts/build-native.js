@@ -12,7 +12,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
-import { TARGETS } from './native-targets.js';
+import { NOTES, TARGETS } from './native-targets.js';
 
 const root = dirname(import.meta.dirname);
 const native = join(root, 'native');
@@ -245,8 +245,8 @@ if (options.preset !== 'cuda') console.log(`\nThe library for ONNX Runtime: ${jo
 /** Puts beside the libraries what they are for, which `lacuna doctor` says, and the licences of the code inside. */
 function describe(lib) {
   const { name, needs } = target;
-  writeFileSync(join(lib, 'native.json'), `${JSON.stringify({ target: name, needs }, null, 2)}\n`);
-  writeFileSync(join(lib, 'LICENCES.txt'), licences());
+  writeFileSync(join(lib, NOTES.madeFor), `${JSON.stringify({ target: name, needs }, null, 2)}\n`);
+  writeFileSync(join(lib, NOTES.licences), licences());
 }
 
 /** The authors of the code inside, with the notices that they ask for. */

@@ -1,22 +1,30 @@
 // Whether a build of the native core is what its target says: for this processor, and for the oldest system.
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { readElf } from './elf.js';
-import { FILES, GLIBC } from './native-targets.js';
+import { GLIBC, LIBRARIES, NOTES } from './native-targets.js';
 
-/** What is wrong with the libraries in `folder`, a sentence each. */
+/** What is wrong with what is in `folder`, a sentence each. */
 export function problemsOf(target, folder) {
-  return FILES.map((name) => join(folder, name)).flatMap((file) => {
-    if (!existsSync(file)) return [`${file} is missing`];
-    try {
-      return problemsOfLibrary(target, file, readElf(file));
-    } catch (error) {
-      return [error.message];
-    }
-  });
+  const names = [...LIBRARIES, ...Object.values(NOTES)];
+  const missing = names.filter((name) => !existsSync(join(folder, name)));
+  if (missing.length > 0) return missing.map((name) => `${join(folder, name)} is missing`);
+  const others = readdirSync(folder).filter((name) => !names.includes(name));
+  return [
+    ...others.map((name) => `${join(folder, name)} does not belong there`),
+    ...LIBRARIES.flatMap((name) => problemsOfLibrary(target, join(folder, name))),
+  ];
 }
 
-function problemsOfLibrary({ name, libraries }, file, found) {
+function problemsOfLibrary(target, file) {
+  try {
+    return compare(target, file, readElf(file));
+  } catch (error) {
+    return [error.message];
+  }
+}
+
+function compare({ name, libraries }, file, found) {
   const machine = `linux-${found.cpu}`;
   if (machine !== name) return [`${file} is built for ${machine}, and ${name} is wanted`];
   const strangers = found.libraries.filter((library) => !libraries.includes(library));

@@ -27,5 +27,6 @@ export const TARGETS = [
   },
 ];
 
-/** What a build consists of. */
-export const FILES = ['liblacuna_ort.so', 'lacuna_node.node'];
+/** What a build consists of, and what scripts/build-native.js writes beside it. */
+export const LIBRARIES = ['liblacuna_ort.so', 'lacuna_node.node'];
+export const NOTES = { madeFor: 'native.json', licences: 'LICENCES.txt' };

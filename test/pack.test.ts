@@ -9,10 +9,16 @@ interface Target {
   readonly name: string;
 }
 
+interface Targets {
+  readonly TARGETS: readonly Target[];
+  readonly LIBRARIES: readonly string[];
+  readonly NOTES: Readonly<Record<string, string>>;
+}
+
 const scripts = (name: string) => import(pathToFileURL(join(root, 'scripts', name)).href);
 const { problemsOf }: { problemsOf: (target: Target, folder: string) => string[] } =
   await scripts('native-problems.js');
-const { TARGETS, FILES }: { TARGETS: readonly Target[]; FILES: readonly string[] } = await scripts('native-targets.js');
+const { TARGETS, LIBRARIES, NOTES }: Targets = await scripts('native-targets.js');
 
 const parent = temporaryFolder();
 const here = `linux-${process.arch}`;
@@ -25,7 +31,8 @@ const targetNamed = (wanted: (name: string) => boolean) => {
 /** A folder with all files of a build, each made by `make`. */
 function buildOf(make: (file: string) => void): string {
   const folder = mkdtempSync(join(parent, 'lib-'));
-  for (const name of FILES) make(join(folder, name));
+  for (const name of LIBRARIES) make(join(folder, name));
+  for (const name of Object.values(NOTES)) writeFileSync(join(folder, name), '');
   return folder;
 }
 
@@ -35,17 +42,21 @@ describe.runIf(process.platform === 'linux')('a build that is packed', () => {
 
   it('is whole', () => {
     const folder = mkdtempSync(join(parent, 'empty-'));
-    expect(problemsOf(TARGETS[0], folder)).toEqual(FILES.map((name) => `${join(folder, name)} is missing`));
+    const all = [...LIBRARIES, ...Object.values(NOTES)];
+    expect(problemsOf(TARGETS[0], folder)).toEqual(all.map((name) => `${join(folder, name)} is missing`));
+    const more = buildOf((file) => copyFileSync(process.execPath, file));
+    writeFileSync(join(more, 'libgtest.a'), '');
+    expect(problemsOf(TARGETS[0], more)[0]).toBe(`${join(more, 'libgtest.a')} does not belong there`);
     const text = buildOf((file) => writeFileSync(file, 'text'));
     expect(problemsOf(TARGETS[0], text)).toEqual(
-      FILES.map((name) => `${join(text, name)} is no 64-bit library for Linux`),
+      LIBRARIES.map((name) => `${join(text, name)} is no 64-bit library for Linux`),
     );
   });
 
   it('is for the machine that it is packed for', () => {
     const other = targetNamed((name) => name !== here);
     expect(problemsOf(other, ofNode)).toEqual(
-      FILES.map((name) => `${join(ofNode, name)} is built for ${here}, and ${other.name} is wanted`),
+      LIBRARIES.map((name) => `${join(ofNode, name)} is built for ${here}, and ${other.name} is wanted`),
     );
   });
 
