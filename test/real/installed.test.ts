@@ -68,7 +68,7 @@ describe.runIf(required)('the package, packed for users', { timeout: 300_000 }, 
       cpSync(tinyLlama, join(system, 'tiny-llama'), { recursive: true });
       writeFileSync(join(system, 'app/package.json'), '{ "private": true }');
     }, 240_000);
-    // Of its own accord, because so much takes longer than a hook has unless it says so.
+    // A hook has ten seconds unless it says otherwise.
     afterAll(() => rmSync(system, { recursive: true, force: true }), 120_000);
 
     it('is installed by npm and active, without a compiler', () => {
