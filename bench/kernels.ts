@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { encodeModel } from '../formats/onnx/index.ts';
+import { nativePath } from '../src/pipeline/engine/native-library.ts';
 import { type Contender, type Shape, stack } from './ffn-blocks.ts';
 
 const SHAPES: readonly Shape[] = [
@@ -34,7 +35,7 @@ const CONTENDERS: readonly Contender[] = [
 const { values: options } = parseArgs({
   options: {
     python: { type: 'string', default: 'python3' },
-    library: { type: 'string', default: 'native/build/release/lib/liblacuna_ort.so' },
+    library: { type: 'string', default: join(nativePath(), 'liblacuna_ort.so') },
     threads: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '30' },
     layers: { type: 'string' },

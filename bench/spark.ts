@@ -42,6 +42,7 @@ import {
   neuronRecords,
   recordedBy,
 } from '../src/ops/index.ts';
+import { nativePath } from '../src/pipeline/engine/native-library.ts';
 import { genaiConfig } from '../src/pipeline/folder/genai-config.ts';
 import { indexGraph, replaceNodes } from '../src/rewrite/graph-index.ts';
 import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
@@ -51,7 +52,7 @@ import { PLAIN } from './ffn-blocks.ts';
 
 const root = process.cwd();
 /** The native core. */
-const library = (name: string) => join(root, 'native/build/release/lib', name);
+const library = (name: string) => join(nativePath(), name);
 const files = { addon: library('lacuna_node.node'), operators: library('liblacuna_ort.so') };
 const { values: options } = parseArgs({
   options: {

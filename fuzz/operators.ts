@@ -5,6 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { nativePath } from '../src/pipeline/engine/native-library.ts';
 import type { Campaign, CampaignOptions, CampaignResult, Failure } from './campaign.ts';
 import { built, repository } from './harness/paths.ts';
 import { LIMITS, rangeOf, type Supervised, supervise } from './harness/supervise.ts';
@@ -38,7 +39,7 @@ async function run(options: CampaignOptions): Promise<CampaignResult> {
 }
 
 function findBuild(): Build | undefined {
-  const [sanitized, released] = ['address', 'release'].map((preset) => repository('native/build', preset, 'lib'));
+  const [sanitized, released] = [repository('native/build/address/lib'), nativePath()];
   // Sanitizers need additional memory for their records.
   const limits = { ...LIMITS, bytes: 2 * LIMITS.bytes };
   if (isBuilt(sanitized)) return { folder: sanitized, environment: sanitizerEnvironment(), limits };

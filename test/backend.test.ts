@@ -16,10 +16,11 @@ import { loadAddon, runtimeLibrary } from '../src/runtime/native-addon.ts';
 import { textGeneration } from './consumers/consumers.ts';
 import { COUNT, KINDS, makeFolder, PROMPT } from './consumers/folders.ts';
 import { TOLERANCE } from './consumers/greedy.ts';
+import { nativeLib } from './native-lib.ts';
 import { required, root } from './real/real-model.ts';
 import { temporaryFolder } from './temporary.ts';
 
-const lib = join(root, 'native/build/release/lib');
+const addon = join(nativeLib, 'lacuna_node.node');
 const folder = temporaryFolder();
 const LACUNA = { executionProviders: ['lacuna'], intraOpNumThreads: 1 };
 const STOCK = { executionProviders: ['cpu'], intraOpNumThreads: 1 };
@@ -87,7 +88,7 @@ const kindOf = (name: string) => {
   return kind;
 };
 
-describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the backend', { timeout: 240_000 }, () => {
+describe.skipIf(!required && !existsSync(addon))('the backend', { timeout: 240_000 }, () => {
   beforeAll(async () => {
     await import('../src/backend.ts');
   });
@@ -292,7 +293,7 @@ describe.skipIf(!required && !existsSync(join(lib, 'lacuna_node.node')))('the ba
       const graph = graphOf(g, [value('x', 'float32', [size])], [value('y', 'float32', [size])]);
       const model = join(folder, 'same.onnx');
       await writeOnnx(graph, model);
-      const opened = await loadAddon(join(lib, 'lacuna_node.node')).openModel({
+      const opened = await loadAddon({ addon }).openModel({
         runtime: await runtimeLibrary(),
         path: model,
       });

@@ -1,10 +1,11 @@
 /** Every script in bench/ at toy size: that it runs, and what its output looks like. What it says of speed means nothing here. */
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { python as consumersPython } from './consumers/consumers.ts';
+import { nativeLib } from './native-lib.ts';
 import { python, required } from './real/real-model.ts';
 import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
 
@@ -12,6 +13,7 @@ const work = temporaryFolder();
 const dense = join(work, 'decode/fp32');
 const int4 = join(work, 'decode/int4');
 const gguf = join(work, 'tiny.gguf');
+const nativeBuild = dirname(nativeLib);
 const tokenizer = join(tinyLlama, 'tokenizer.json');
 /** Stands in for the Python of a peer, and dies as llama.cpp does where it takes a processor for another. */
 const dying = join(work, 'dying');
@@ -19,8 +21,8 @@ const dying = join(work, 'dying');
 /** What has to be there for a script to run; all of it in continuous integration. */
 const NEEDS = {
   dist: join(root, 'dist/src/cli/index.js'),
-  native: join(root, 'native/build/release/lib/lacuna_node.node'),
-  nativeBench: join(root, 'native/build/release/gated_ffn_bench'),
+  native: join(nativeLib, 'lacuna_node.node'),
+  nativeBench: join(nativeBuild, 'gated_ffn_bench'),
   python,
   consumers: consumersPython,
 };
@@ -328,7 +330,7 @@ const SCRIPTS: readonly Script[] = [
   },
   {
     script: 'native.js',
-    args: ['1', '1', '--built'],
+    args: ['1', '1', '--built', nativeBuild],
     needs: ['nativeBench'],
     tables: [
       {
@@ -443,7 +445,7 @@ const SCRIPTS: readonly Script[] = [
   },
   {
     script: 'opening.py',
-    args: [join(root, 'native/build/release/lib/liblacuna_ort.so'), '--rounds', '2'],
+    args: [join(nativeLib, 'liblacuna_ort.so'), '--rounds', '2'],
     needs: ['native', 'python'],
     says: [/onnxruntime \d+\.\d+\.\d+: \d+\.\d+ ms, with the library \d+\.\d+ ms: -?\d+\.\d+ ms more/],
   },

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { LACUNA_VERSION } from '../src/core/manifest.ts';
 import { ENGINES, PRESET_WORDS } from '../src/index.ts';
+import { nativeLib } from './native-lib.ts';
 import { commandsIn, lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
 
 const PRESETS = PRESET_WORDS.map(({ name }) => name);
@@ -508,7 +509,7 @@ describe('results', () => {
     expect((await lacuna([...run, '--dtype', 'fp16'])).code).toBe(0);
     // Several prompts are continued together, each as it is alone.
     const prompts = ['In the beginning', 'If the transaction fails, the'];
-    for (const engine of existsSync(join(root, 'native/build/release/lib/lacuna_node.node')) ? ENGINES : ['stock']) {
+    for (const engine of existsSync(join(nativeLib, 'lacuna_node.node')) ? ENGINES : ['stock']) {
       const options = ['--max-tokens', '6', '--engine', engine, '--json'];
       const rows = JSON.parse((await lacuna(['run', path, ...prompts, ...options])).stdout);
       expect(rows.engine).toBe(engine);

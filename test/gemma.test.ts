@@ -15,11 +15,12 @@ import { openNativeSession } from '../src/runtime/index.ts';
 import { RELATIVE, readExpected, relativeError } from './expected-logits.ts';
 import { byActivation } from './ffn-plan.ts';
 import { library } from './native/library.ts';
+import { nativeLib } from './native-lib.ts';
 import { openGraph } from './run-body.ts';
 import { root, temporaryFolder } from './temporary.ts';
 
 const folder = temporaryFolder();
-const addon = join(root, 'native/build/release/lib/lacuna_node.node');
+const addon = join(nativeLib, 'lacuna_node.node');
 const variant = (name: string) => join(root, 'fixtures/gemma-variants', name);
 
 async function opened(name: string) {

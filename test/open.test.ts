@@ -3,11 +3,12 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { convert, type Model, open, run } from '../src/index.ts';
+import { nativeLib } from './native-lib.ts';
 import { required } from './real/real-model.ts';
-import { root, temporaryFolder, tinyLlama } from './temporary.ts';
+import { temporaryFolder, tinyLlama } from './temporary.ts';
 
 const folder = join(temporaryFolder(), 'dense');
-const hasNative = required || existsSync(join(root, 'native/build/release/lib/lacuna_node.node'));
+const hasNative = required || existsSync(join(nativeLib, 'lacuna_node.node'));
 const PROMPT = 'In the beginning';
 const SHORT = { maxTokens: 6 };
 /** Longer than anybody waits, in a context of 1024. */

@@ -5,11 +5,12 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { genai, hasPython } from './consumers/consumers.ts';
 import { COUNT, encode, KINDS, makeFolder, PROMPT } from './consumers/folders.ts';
 import { expectSame, greedy, TOLERANCE } from './consumers/greedy.ts';
-import { required, root } from './real/real-model.ts';
+import { nativeLib } from './native-lib.ts';
+import { required } from './real/real-model.ts';
 import { lacuna, temporaryFolder } from './temporary.ts';
 
 const parent = temporaryFolder();
-const library = join(root, 'native/build/release/lib/liblacuna_ort.so');
+const library = join(nativeLib, 'liblacuna_ort.so');
 
 const kindOf = (name: string) => {
   const kind = KINDS.find((one) => one.name === name);
@@ -24,7 +25,7 @@ describe('without a library', { timeout: 120_000 }, () => {
   it('says how to get one', async () => {
     const { code, stdout, stderr } = await lacuna(['ops', 'path'], undefined, undefined, empty);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-    expect(stderr).toMatch(/The native library cannot be used: it is not built .*\n.*npm run build:native/);
+    expect(stderr).toMatch(/The native library cannot be used: this installation has none .*\n.*npm run build:native/s);
   });
 });
 
@@ -48,7 +49,7 @@ describe.skipIf(!required && !existsSync(library))('lacuna ops', { timeout: 240_
     for (let twice = 0; twice < 2; twice++) {
       const { code, stdout } = await lacuna(['ops', 'install', sparse, '--json']);
       expect(code).toBe(0);
-      expect(JSON.parse(stdout).files).toEqual(['onnx/liblacuna_ort.so', 'onnx/libhwy.so.1']);
+      expect(JSON.parse(stdout).files).toEqual(['onnx/liblacuna_ort.so']);
     }
     expect(JSON.parse(readFileSync(config, 'utf8')).model.decoder.session_options.custom_ops_library).toBe(
       'onnx/liblacuna_ort.so',
@@ -57,12 +58,12 @@ describe.skipIf(!required && !existsSync(library))('lacuna ops', { timeout: 240_
       const moved = join(parent, 'moved');
       renameSync(sparse, moved);
       const { tokens, mapped } = generated(moved);
-      expect(mapped).toEqual(['libhwy.so.1', 'liblacuna_ort.so'].map((name) => join(moved, 'onnx', name)));
+      expect(mapped).toEqual([join(moved, 'onnx/liblacuna_ort.so')]);
       expectSame({ tokens }, ours, TOLERANCE.sparse);
       renameSync(moved, sparse);
     }
 
-    expect((await lacuna(['ops', 'install', sparse, '--undo'])).stdout).toMatch(/took out onnx\/libhwy/);
+    expect((await lacuna(['ops', 'install', sparse, '--undo'])).stdout).toMatch(/took out onnx\/liblacuna_ort/);
     expect(readFileSync(config, 'utf8')).toBe(before);
     expect(readdirSync(join(sparse, 'onnx')).sort()).toEqual(listed);
     expect((await lacuna(['ops', 'install', sparse, '--undo'])).stdout).toMatch(/nothing to take out/);

@@ -8,8 +8,7 @@ import { root, temporaryFolder, tinyLlama } from './temporary.ts';
 import { CTRL_C, ENTER, hasTerminal, Terminal } from './terminal.ts';
 
 const folder = temporaryFolder();
-const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-const hasNative = required || existsSync(join(root, 'native/build/release/lib/lacuna_node.node'));
+const hasNative = required || existsSync(join(root, `native/build/linux-${process.arch}/lib/lacuna_node.node`));
 const npm = (args: readonly string[], cwd: string) =>
   execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: 'pipe' });
 
@@ -90,8 +89,8 @@ describe('the packed tarball', { timeout: 300_000 }, () => {
   });
 
   it('installs, converts, runs and is imported', () => {
-    const lacuna = (...args: string[]) =>
-      execFileSync(join(app, 'node_modules/.bin/lacuna'), args, { cwd: app, encoding: 'utf8', stdio: 'pipe' });
+    const command = join(app, 'node_modules/.bin/lacuna');
+    const lacuna = (...args: string[]) => execFileSync(command, args, { cwd: app, encoding: 'utf8', stdio: 'pipe' });
     // Its lines are wrapped.
     const doctor = () => lacuna('doctor').replace(/\s+/g, ' ');
     expect(lacuna('--help')).toMatch(/convert/);
@@ -106,18 +105,14 @@ describe('the packed tarball', { timeout: 300_000 }, () => {
     const verify = ['verify', 'dense', '--checkpoint', tinyLlama, '--python', process.execPath];
     expect(() => lacuna(...verify)).toThrow(/There is nothing to compare with: .* does not run/);
 
-    expect(doctor()).toMatch(/native library: absent: it is not built .* @lacuna\/native-\S+ \S+ is not installed/);
-    if (!hasNative) return;
-    const packages = join(folder, 'packages');
-    const [packed] = execFileSync(process.execPath, [join(root, 'scripts/pack-native.js'), '--output', packages], {
-      encoding: 'utf8',
-    }).split('\n');
-    npm(['pack', packed, '--pack-destination', packages], root);
-    const native = readdirSync(packages).filter((file) => file.endsWith('.tgz'));
-    expect(native).toEqual([`lacuna-native-linux-${process.arch}-${version}.tgz`]);
-    npm(['install', '--onnxruntime-node-install=skip', '--no-audit', '--no-fund', join(packages, native[0])], app);
+    const lib = join(app, 'node_modules/lacuna/native/build', `linux-${process.arch}`, 'lib');
+    expect(existsSync(lib)).toBe(hasNative);
+    if (!hasNative) {
+      expect(doctor()).toMatch(/native library: absent: this installation has none for \S+ .*: not active/);
+      return;
+    }
     expect(doctor()).toMatch(
-      /native library: .*node_modules\/@lacuna\/native-linux-\S+\/lib\/liblacuna_ort\.so .*: active/,
+      /native library: \S+\/liblacuna_ort\.so, for linux-\S+ with glibc 2\.28 or newer .*: active/,
     );
     const prompt = ['run', 'dense', 'In the beginning', '--max-tokens', '4', '--json'];
     const [ours, stock] = [lacuna(...prompt), lacuna(...prompt, '--engine', 'stock')].map((json) => JSON.parse(json));
@@ -131,9 +126,25 @@ describe('the packed tarball', { timeout: 300_000 }, () => {
        console.log(session.outputNames[0]);`,
     );
     expect(execFileSync(process.execPath, ['backend.js'], { cwd: app, encoding: 'utf8' }).trim()).toBe('logits');
-    // One of another version is left alone: what it is asked might be something it does not know.
-    const manifest = join(app, 'node_modules/@lacuna', `native-linux-${process.arch}`, 'package.json');
-    writeFileSync(manifest, readFileSync(manifest, 'utf8').replace(`"version": "${version}"`, '"version": "0.0.9"'));
-    expect(doctor()).toMatch(/native library: absent/);
+
+    const files = ['liblacuna_ort.so', 'lacuna_node.node'].map((name) => join(lib, name));
+    const whole = files.map((file) => readFileSync(file));
+    const machine = Buffer.from([process.arch === 'x64' ? 183 : 62, 0]);
+    for (const [at, file] of files.entries()) {
+      const [before, after] = [whole[at].subarray(0, 18), whole[at].subarray(20)];
+      const spoilt = [
+        [Buffer.concat([before, machine, after]), 'it is built for', 'install Lacuna again on this machine'],
+        [whole[at].subarray(0, whole[at].length - 1), 'it is cut short', 'install Lacuna again on this machine'],
+      ] as const;
+      for (const [bytes, why, remedy] of spoilt) {
+        writeFileSync(file, bytes);
+        expect(doctor()).toMatch(new RegExp(`not active: .*${why}.*${remedy}`));
+        const { stdout, stderr } = spawnSync(command, prompt, { cwd: app, encoding: 'utf8' });
+        expect(stderr.replace(/\s+/g, ' ')).toMatch(new RegExp(`Stock ONNX Runtime is used: .*${why}`));
+        expect(JSON.parse(stdout)).toMatchObject({ engine: 'stock', tokens: stock.tokens });
+      }
+      writeFileSync(file, whole[at]);
+    }
+    expect(doctor()).toMatch(/: active/);
   });
 });

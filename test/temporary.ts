@@ -6,6 +6,7 @@ import { Readable } from 'node:stream';
 import { afterAll } from 'vitest';
 import { main } from '../src/cli/index.ts';
 import type { HubOptions } from '../src/core/hub.ts';
+import { nativeLib } from './native-lib.ts';
 
 export const root = dirname(import.meta.dirname);
 export const tinyLlama = join(root, 'fixtures/tiny-llama');
@@ -35,7 +36,7 @@ export async function lacuna(
   args: readonly string[],
   signal: AbortSignal = new AbortController().signal,
   hub?: HubOptions,
-  nativeFolder = join(root, 'native/build/release/lib'),
+  nativeFolder = nativeLib,
   stdin = Readable.from([]),
 ): Promise<CommandResult> {
   let stdout = '';

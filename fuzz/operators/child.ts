@@ -15,7 +15,7 @@ import { encodeNode, type HostileNode } from './hostile-node.ts';
 const UNWRITTEN = 0xa5;
 
 const [folder, seed, ...range] = process.argv.slice(2);
-const addon = loadAddon(join(folder, 'lacuna_node.node'));
+const addon = loadAddon({ addon: join(folder, 'lacuna_node.node') });
 const runtime = await runtimeLibrary();
 /** The session of one group. */
 let opened: { readonly group: number; readonly model: NativeModel } | undefined;

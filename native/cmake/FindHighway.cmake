@@ -1,27 +1,18 @@
-# Highway::hwy, from the system or from CMAKE_PREFIX_PATH. 1.2 or newer, which has what the kernels use.
-find_path(HIGHWAY_INCLUDE_DIR hwy/highway.h)
-find_library(HIGHWAY_LIBRARY hwy)
-if(HIGHWAY_INCLUDE_DIR)
-  file(STRINGS ${HIGHWAY_INCLUDE_DIR}/hwy/base.h _hwy REGEX "define HWY_(MAJOR|MINOR) [0-9]+")
+# Highway::hwy, 1.2 or newer, from its source: from the system or from CMAKE_PREFIX_PATH. Its library would be one more
+# file to carry, for the few functions that find out what the processor has. All else is in its headers.
+find_path(HIGHWAY_SOURCE_DIR hwy/targets.cc PATHS ${CMAKE_PREFIX_PATH} PATH_SUFFIXES src/highway)
+if(HIGHWAY_SOURCE_DIR)
+  file(STRINGS ${HIGHWAY_SOURCE_DIR}/hwy/base.h _hwy REGEX "define HWY_(MAJOR|MINOR) [0-9]+")
   string(REGEX REPLACE ".*HWY_MAJOR ([0-9]+).*HWY_MINOR ([0-9]+).*" "\\1.\\2" HIGHWAY_VERSION "${_hwy}")
 endif()
 include(FindPackageHandleStandardArgs)
-find_package_handle_standard_args(Highway REQUIRED_VARS HIGHWAY_LIBRARY HIGHWAY_INCLUDE_DIR VERSION_VAR HIGHWAY_VERSION)
+find_package_handle_standard_args(Highway REQUIRED_VARS HIGHWAY_SOURCE_DIR VERSION_VAR HIGHWAY_VERSION)
 if(Highway_FOUND AND HIGHWAY_VERSION VERSION_LESS 1.2)
-  message(FATAL_ERROR "Highway ${HIGHWAY_VERSION} in ${HIGHWAY_INCLUDE_DIR} is too old; 1.2 or newer is needed")
+  message(FATAL_ERROR "Highway ${HIGHWAY_VERSION} in ${HIGHWAY_SOURCE_DIR} is too old; 1.2 or newer is needed")
 endif()
 if(Highway_FOUND AND NOT TARGET Highway::hwy)
-  add_library(Highway::hwy UNKNOWN IMPORTED)
-  set_target_properties(Highway::hwy PROPERTIES
-    IMPORTED_LOCATION ${HIGHWAY_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${HIGHWAY_INCLUDE_DIR})
-  get_filename_component(_hwy_extension ${HIGHWAY_LIBRARY} LAST_EXT)
-  if(NOT _hwy_extension STREQUAL ".a")
-    # The target of Debian's symbolic link, which our library will ask for by name.
-    get_filename_component(HIGHWAY_SHARED_FILE ${HIGHWAY_LIBRARY} REALPATH)
-    set(HIGHWAY_SONAME libhwy.so.1)
-    if(APPLE)
-      set(HIGHWAY_SONAME libhwy.1.dylib)
-    endif()
-    target_compile_definitions(Highway::hwy INTERFACE HWY_SHARED_DEFINE)
-  endif()
+  add_library(hwy STATIC
+    ${HIGHWAY_SOURCE_DIR}/hwy/abort.cc ${HIGHWAY_SOURCE_DIR}/hwy/per_target.cc ${HIGHWAY_SOURCE_DIR}/hwy/targets.cc)
+  target_include_directories(hwy SYSTEM PUBLIC ${HIGHWAY_SOURCE_DIR})
+  add_library(Highway::hwy ALIAS hwy)
 endif()

@@ -26,7 +26,7 @@ HWY_INLINE void Fill(size_t n, float* y, Map map) {
   const size_t lanes = hn::Lanes(d);
   for (size_t i = 0; i < n; i += lanes) {
     const size_t count = std::min(lanes, n - i);
-    const auto load = [d, count, lanes, i](const float* from) HWY_ATTR {
+    const auto load = [=](const float* from) HWY_ATTR {
       return count == lanes ? hn::LoadU(d, from + i) : hn::LoadN(d, from + i, count);
     };
     if (count == lanes) {

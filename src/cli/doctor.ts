@@ -12,13 +12,19 @@ export const registerDoctor: RegisterCommand = (program, context) => {
   });
 };
 
+function describeLibrary(native: DoctorResult['native']): string {
+  if (native.state !== 'present') return `${native.state}: ${native.why} (${native.path})`;
+  const { path, madeFor } = native;
+  return madeFor === null ? `${path}, a local build` : `${path}, for ${madeFor.target} with ${madeFor.needs} or newer`;
+}
+
 export function formatDoctor({ lacuna, node, platform, runtime, problem, native, kernels }: DoctorResult): string {
   const works = problem === null ? 'computes portable bodies correctly' : problem.message;
   const lines = [
     `lacuna ${lacuna}, Node.js ${node}, ${platform}`,
     `runtime: ${runtime.name} ${runtime.version ?? '(not loaded)'}; ${works}`,
     ...(problem?.hint ? [`  ${problem.hint}`] : []),
-    `native library: ${native.state === 'present' ? native.path : `${native.state}: ${native.why} (${native.path})`}`,
+    `native library: ${describeLibrary(native)}`,
     `kernels in this process: ${kernels.active ? 'active' : 'not active'}: ${kernels.why}`,
   ];
   return lines.join('\n');

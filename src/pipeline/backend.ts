@@ -14,7 +14,7 @@ export function nativeBackend(tensors: TensorClass, nativeFolder?: string | URL)
     const found = await findNativeFiles(nativeFolder);
     if (found !== undefined) return found;
     throw new LacunaError('not-found', `The native core is not in ${nativePath(nativeFolder)}`, {
-      hint: 'Build it with `npm run build:native`, or install its package; `lacuna doctor` says more.',
+      hint: 'In a clone, build it with `npm run build:native`; `lacuna doctor` says more.',
     });
   };
   return createBackend({ tensors, files, findCaches });

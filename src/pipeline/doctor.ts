@@ -11,7 +11,7 @@ import { LACUNA_VERSION } from '../core/manifest.ts';
 import { checkArgument, optionsOf } from '../core/options.ts';
 import { messageOf } from '../core/text.ts';
 import { Bodies, OPERATOR_SET, statisticalTopKBody, statisticalTopKNode } from '../ops/index.ts';
-import { addonProblem, createOpenGraph, operatorSetOf, runtimeVersion } from '../runtime/index.ts';
+import { coreProblem, createOpenGraph, operatorSetOf, runtimeVersion } from '../runtime/index.ts';
 import { nativeBackend } from './backend.ts';
 import { ADDON_NAME, findNativeLibrary, type NativeLibrary, nativePath } from './engine/native-library.ts';
 import { nativeFolder } from './options.ts';
@@ -61,7 +61,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult>
 async function kernelProblem(native: NativeLibrary, folder: string): Promise<string | undefined> {
   if (native.state !== 'present') return `the native library cannot be used: ${native.why}`;
   const addon = join(folder, ADDON_NAME);
-  const problem = addonProblem(addon);
+  const problem = coreProblem({ addon });
   if (problem !== undefined) return `the session for Node cannot be loaded: ${problem}`;
   const known = operatorSetOf(addon);
   if (known !== OPERATOR_SET)

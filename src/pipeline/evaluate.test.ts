@@ -3,6 +3,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { encodeReferencing } from '../../formats/onnx/index.ts';
+import { nativeLib } from '../../test/native-lib.ts';
 import { required, root } from '../../test/real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
 import type { Graph, Node } from '../core/graph.ts';
@@ -14,8 +15,7 @@ import { compareWith, scoreModel } from './evaluate.ts';
 import { openModelFolder } from './folder/model-folder.ts';
 import { readWindows } from './texts/windows.ts';
 
-const nativeFolder = join(root, 'native/build/release/lib');
-const native = { addon: join(nativeFolder, 'lacuna_node.node'), operators: join(nativeFolder, 'liblacuna_ort.so') };
+const native = { addon: join(nativeLib, 'lacuna_node.node'), operators: join(nativeLib, 'liblacuna_ort.so') };
 const folder = temporaryFolder();
 const few = { tokens: 500, window: 128, threads: 1 };
 
@@ -93,7 +93,7 @@ describe.skipIf(!required && !existsSync(native.addon))(
       const path = await sparseFolder('skip-and-select');
       const [ours, theirs] = await Promise.all(
         (['native', 'stock'] as const).map((engine) =>
-          evaluate({ folder: path, against: dense, engine, nativeFolder, ...few }),
+          evaluate({ folder: path, against: dense, engine, nativeFolder: nativeLib, ...few }),
         ),
       );
       expect([ours.engine, ours.againstEngine, theirs.engine]).toEqual(['native', 'native', 'stock']);
@@ -110,7 +110,13 @@ describe.skipIf(!required && !existsSync(native.addon))(
     });
 
     it('goes on from caches of the other engine', async () => {
-      const options = { folder: dense, againstEngine: 'stock', modes: ['decode'], nativeFolder, ...few } as const;
+      const options = {
+        folder: dense,
+        againstEngine: 'stock',
+        modes: ['decode'],
+        nativeFolder: nativeLib,
+        ...few,
+      } as const;
       const { engine, againstEngine, against, modes } = await evaluate(options);
       expect([engine, againstEngine, against]).toEqual(['native', 'stock', dense]);
       // Both run the same operators, because the library has none for floats.

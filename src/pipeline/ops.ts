@@ -1,7 +1,7 @@
 /** `lacuna ops`: the library of operators, for hosts that load one by its path or from a model folder. */
 import { createReadStream } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
-import { basename, dirname, join, posix } from 'node:path';
+import { basename, join, posix } from 'node:path';
 import type * as z from 'zod';
 import { writeFileAtomically } from '../../formats/files.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
@@ -51,7 +51,7 @@ export async function opsPath(options: OpsPathOptions = {}): Promise<string> {
   const library = await findNativeLibrary(nativePath(nativeFolder));
   if (library.state === 'present') return library.path;
   throw new LacunaError('not-found', `The native library cannot be used: ${library.why} (${library.path})`, {
-    hint: 'Build it with `npm run build:native`; models run by their portable bodies without it.',
+    hint: 'In a clone, build it with `npm run build:native`; models run by their portable bodies without it.',
   });
 }
 
@@ -70,32 +70,26 @@ async function install({ folder, nativeFolder }: OpsInstallOptions, config: Gena
   const { model, named } = config;
   await refuseWithoutOperators(folder, model);
   const source = await opsPath({ nativeFolder });
-  const beside = posix.dirname(model);
-  const library = posix.join(beside, basename(source));
+  const library = posix.join(posix.dirname(model), basename(source));
   if (named !== undefined && named !== library)
     throw new LacunaError('exists', `${join(folder, CONFIG)} already names a library of operators: ${named}`, {
       hint: 'A session of onnxruntime-genai loads one such library: take that one out first.',
     });
-  const companions = (await readdir(dirname(source))).filter((name) => HIGHWAY.test(name));
-  const names = [basename(source), ...companions];
-  for (const name of names)
-    await writeFileAtomically(join(folder, beside, name), createReadStream(join(dirname(source), name)));
+  await writeFileAtomically(join(folder, library), createReadStream(source));
   // Last, so that a folder never names a missing file.
   await config.write(library);
-  return { folder, installed: true, files: names.map((name) => posix.join(beside, name)) };
+  return { folder, installed: true, files: [library] };
 }
 
 async function uninstall(folder: string, { model, named, write }: GenaiConfig): Promise<OpsInstallResult> {
   const beside = posix.dirname(model);
   const present = await readdir(join(folder, beside)).catch(() => []);
-  const files = present.filter((name) => HIGHWAY.test(name) || OURS.test(name)).map((name) => posix.join(beside, name));
+  const files = present.filter((name) => OURS.test(name)).map((name) => posix.join(beside, name));
   if (named !== undefined && files.includes(named)) await write(undefined);
   for (const file of files) await rm(join(folder, file), { force: true });
   return { folder, installed: false, files };
 }
 
-/** Highway's library. Ours loads it by its name. */
-const HIGHWAY = /^libhwy\.(so|\d+\.dylib)/;
 const OURS = /^(lib)?lacuna_ort\.(so|dylib|dll)$/;
 
 async function refuseWithoutOperators(folder: string, model: string): Promise<void> {

@@ -8,6 +8,7 @@ import type { SamplingOptions } from '../core/sampling.ts';
 import { messageOf } from '../core/text.ts';
 import type { StopReason } from './generate.ts';
 import { disableTelemetry } from './onnxruntime.ts';
+import { libraryProblem } from './shared-library.ts';
 
 /** The files of the native core. */
 export interface NativeFiles {
@@ -112,16 +113,20 @@ export interface NativeModelOptions {
 
 const require = createRequire(import.meta.url);
 
-/** Throws Node's message for a file that it cannot load. */
-export function loadAddon(file: string): Addon {
+/** Throws for files that are not for this machine, and Node's message for one that it cannot load. */
+export function loadAddon({ addon, operators }: NativeFiles): Addon {
+  for (const file of operators === undefined ? [addon] : [operators, addon]) {
+    const problem = libraryProblem(file);
+    if (problem !== undefined) throw new Error(`${file} cannot be loaded: ${problem}`);
+  }
   disableTelemetry();
-  return require(path.resolve(file));
+  return require(path.resolve(addon));
 }
 
-/** Why the addon cannot be loaded; undefined if it can. */
-export function addonProblem(file: string): string | undefined {
+/** Why the native core cannot be loaded; undefined if it can. */
+export function coreProblem(files: NativeFiles): string | undefined {
   try {
-    loadAddon(file);
+    loadAddon(files);
     return undefined;
   } catch (error) {
     return messageOf(error);
@@ -130,7 +135,7 @@ export function addonProblem(file: string): string | undefined {
 
 /** The version of the operators that a native core has kernels for. */
 export function operatorSetOf(addon: string): number {
-  return loadAddon(addon).operatorSet ?? 1;
+  return loadAddon({ addon }).operatorSet ?? 1;
 }
 
 /**
@@ -138,7 +143,7 @@ export function operatorSetOf(addon: string): number {
  * quarter of a gigabyte, eight times. Throws `runtime` when the addon cannot be loaded.
  */
 export function measureReadBandwidth(addon: string, threads: number): Promise<number> {
-  return attempt('measure the memory', () => loadAddon(addon).readBandwidth(threads));
+  return attempt('measure the memory', () => loadAddon({ addon }).readBandwidth(threads));
 }
 
 /** The library that onnxruntime-node ships for this machine: one process has one ONNX Runtime. */

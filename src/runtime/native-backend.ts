@@ -37,10 +37,10 @@ export function createBackend({ tensors, files, findCaches }: BackendOptions): B
   return {
     init: async () => void (await files()),
     async createInferenceSessionHandler(uriOrBuffer, options = {}) {
-      const { addon, operators } = await files();
+      const native = await files();
       const request = await requestOf(uriOrBuffer, options);
       const runtime = await runtimeLibrary();
-      const model = await loadAddon(addon).openModel({ ...request, runtime, operators });
+      const model = await loadAddon(native).openModel({ ...request, runtime, operators: native.operators });
       const caches = typeof uriOrBuffer === 'string' ? await findCaches(uriOrBuffer) : [];
       return handlerOf({ model, tensors: new NativeTensors(tensors, model), caches });
     },

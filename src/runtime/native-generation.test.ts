@@ -5,8 +5,9 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeOnnx } from '../../formats/onnx/index.ts';
 import { bigramDecoder } from '../../test/bigram-decoder.ts';
+import { nativeLib } from '../../test/native-lib.ts';
 import { seededFloats } from '../../test/random.ts';
-import { required, root } from '../../test/real/real-model.ts';
+import { required } from '../../test/real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
 import type { SamplingOptions } from '../core/sampling.ts';
 import type { Session } from '../core/session.ts';
@@ -15,9 +16,8 @@ import { type GenerateOptions, type GeneratingSession, generateRows, type StopRe
 import { openNativeSession } from './native-session.ts';
 import { openSession } from './session.ts';
 
-const lib = join(root, 'native/build/release/lib');
-const addon = join(lib, 'lacuna_node.node');
-const operators = join(lib, 'liblacuna_ort.so');
+const addon = join(nativeLib, 'lacuna_node.node');
+const operators = join(nativeLib, 'liblacuna_ort.so');
 const folder = temporaryFolder();
 
 interface Text {

@@ -3,6 +3,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { nativeLib } from '../../test/native-lib.ts';
 import { required, root } from '../../test/real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
 import type { KvCache, Session, Step } from '../core/session.ts';
@@ -12,9 +13,8 @@ import { runtimeLibrary } from './native-addon.ts';
 import { openNativeSession } from './native-session.ts';
 import { openSession } from './session.ts';
 
-const lib = join(root, 'native/build/release/lib');
-const addon = join(lib, 'lacuna_node.node');
-const operators = join(lib, 'liblacuna_ort.so');
+const addon = join(nativeLib, 'lacuna_node.node');
+const operators = join(nativeLib, 'liblacuna_ort.so');
 const folder = temporaryFolder();
 
 /** 300 tokens: the cache outgrows its first 256. */

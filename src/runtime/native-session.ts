@@ -28,13 +28,13 @@ import { findModel, tokenIds } from './session.ts';
  */
 export async function openNativeSession(
   folder: string,
-  { addon, operators }: NativeFiles,
+  native: NativeFiles,
   { threads, signal }: SessionOptions = {},
 ): Promise<GeneratingSession> {
   const [runtime, model] = await Promise.all([runtimeLibrary(), findModel(folder)]);
   const open = () =>
     attempt('open the model natively', async () =>
-      loadAddon(addon).openDecoder({ runtime, model, operators, threads }),
+      loadAddon(native).openDecoder({ runtime, model, operators: native.operators, threads }),
     );
   return sessionOf(await openUnlessAborted(signal, open, (late) => late.dispose()));
 }

@@ -21,13 +21,13 @@ import { openNativeSession } from '../../src/runtime/index.ts';
 import { runtimeLibrary } from '../../src/runtime/native-addon.ts';
 import { type Declared, declaringDecoder } from '../bigram-decoder.ts';
 import { variantOf } from '../gated-ffn-block.ts';
-import { required, root } from '../real/real-model.ts';
+import { nativeLib } from '../native-lib.ts';
+import { required } from '../real/real-model.ts';
 import { calling, floats, type OneNode, oneNodeGraph } from '../run-body.ts';
 import { temporaryFolder, tinyLlama } from '../temporary.ts';
 
-const lib = join(root, 'native/build/release/lib');
-const addon = join(lib, 'lacuna_node.node');
-const operators = join(lib, 'liblacuna_ort.so');
+const addon = join(nativeLib, 'lacuna_node.node');
+const operators = join(nativeLib, 'liblacuna_ort.so');
 const runtime = await runtimeLibrary();
 const folder = temporaryFolder();
 const hasCompiler = required || spawnSync('cc', ['--version']).status === 0;

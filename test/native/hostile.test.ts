@@ -7,10 +7,10 @@ import { FAMILIES, type Family } from '../../fuzz/operators/families.ts';
 import { encodeNode, type HostileNode } from '../../fuzz/operators/hostile-node.ts';
 import { ELEMENT_TYPES } from '../../src/core/dtype.ts';
 import { loadAddon, type NativeValue, runtimeLibrary } from '../../src/runtime/native-addon.ts';
-import { required, root } from '../real/real-model.ts';
+import { nativeLib } from '../native-lib.ts';
+import { required } from '../real/real-model.ts';
 
-const lib = join(root, 'native/build/release/lib');
-const addonFile = join(lib, 'lacuna_node.node');
+const addonFile = join(nativeLib, 'lacuna_node.node');
 const runtime = await runtimeLibrary();
 
 const familyOf = (name: string): Family => {
@@ -44,9 +44,9 @@ function draw(
 }
 
 async function run(node: HostileNode): Promise<Record<string, NativeValue>> {
-  const model = await loadAddon(addonFile).openModel({
+  const model = await loadAddon({ addon: addonFile }).openModel({
     runtime,
-    operators: join(lib, 'liblacuna_ort.so'),
+    operators: join(nativeLib, 'liblacuna_ort.so'),
     bytes: encodeNode(node),
     intraThreads: 1,
     logSeverity: 4,

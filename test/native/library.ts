@@ -2,9 +2,10 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { nativeLib } from '../native-lib.ts';
 import { hasPython, python, required, root } from '../real/real-model.ts';
 
-export const library = join(root, 'native/build/release/lib/liblacuna_ort.so');
+export const library = join(nativeLib, 'liblacuna_ort.so');
 export const hasNative = hasPython && (required || existsSync(library));
 export const oracle = join(root, 'fixtures/oracle');
 

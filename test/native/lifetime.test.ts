@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { convert } from '../../src/index.ts';
 import { runtimeLibrary } from '../../src/runtime/native-addon.ts';
+import { nativeLib } from '../native-lib.ts';
 import { required, root } from '../real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../temporary.ts';
 
-const released = join(root, 'native/build/release/lib/lacuna_node.node');
+const released = join(nativeLib, 'lacuna_node.node');
 const sanitized = join(root, 'native/build/address/lib/lacuna_node.node');
 const runtime = await runtimeLibrary();
 const folder = temporaryFolder();

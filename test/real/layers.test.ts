@@ -3,11 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { calibrate, type PlanOptions, plan, sparsify } from '../../src/index.ts';
+import { nativeLib } from '../native-lib.ts';
 import { temporaryFolder, texts, tinyLlama } from '../temporary.ts';
 import { transformersPython as python, required, root } from './real-model.ts';
 
 const folder = temporaryFolder();
-const library = join(root, 'native/build/release/lib/liblacuna_ort.so');
+const library = join(nativeLib, 'liblacuna_ort.so');
 
 interface Difference {
   readonly tenth: number;

@@ -8,10 +8,10 @@ import type { SamplingOptions } from '../../src/core/sampling.ts';
 import type { Session } from '../../src/core/session.ts';
 import { convert } from '../../src/index.ts';
 import { type GeneratingSession, generateRows, openNativeSession } from '../../src/runtime/index.ts';
-import { gemma, hasGemma, hasSmollm2, required, root, smollm2, THREADS } from './real-model.ts';
+import { nativeLib } from '../native-lib.ts';
+import { gemma, hasGemma, hasSmollm2, required, smollm2, THREADS } from './real-model.ts';
 
-const lib = join(root, 'native/build/release/lib');
-const files = { addon: join(lib, 'lacuna_node.node'), operators: join(lib, 'liblacuna_ort.so') };
+const files = { addon: join(nativeLib, 'lacuna_node.node'), operators: join(nativeLib, 'liblacuna_ort.so') };
 const isBuilt = required || existsSync(files.addon);
 
 const MODELS = [

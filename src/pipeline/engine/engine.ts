@@ -8,7 +8,7 @@ import type { Precision } from '../../core/precision.ts';
 import { type Progress, SILENT } from '../../core/progress.ts';
 import type { Session } from '../../core/session.ts';
 import {
-  addonProblem,
+  coreProblem,
   measureReadBandwidth,
   type NativeFiles,
   openNativeSession,
@@ -38,7 +38,7 @@ export async function chooseEngine(
   const native = await wantedCore(options);
   if (native === undefined) return { engine: 'stock', native };
   // If the user names an engine, it is opened without a check: its own error says what is wrong.
-  const problem = engine === 'native' ? undefined : addonProblem(native.addon);
+  const problem = engine === 'native' ? undefined : coreProblem(native);
   if (problem === undefined) {
     noteOperators(native, options);
     return { engine: 'native', native };
@@ -94,7 +94,7 @@ export async function memoryBandwidth({ nativeFolder, threads }: EngineOptions):
 /** Whether the native core is built and loads. */
 export async function hasNativeCore(nativeFolder?: string | URL): Promise<boolean> {
   const native = await findNativeFiles(nativeFolder);
-  return native !== undefined && addonProblem(native.addon) === undefined;
+  return native !== undefined && coreProblem(native) === undefined;
 }
 
 /** What this installation runs models on: our kernels or stock ONNX Runtime. float16 is for GPUs, so for neither. */
@@ -108,15 +108,15 @@ async function wantedCore({ engine, nativeFolder }: EngineOptions): Promise<Nati
   const native = engine === 'stock' ? undefined : await findNativeFiles(nativeFolder);
   if (native !== undefined || engine !== 'native') return native;
   throw new LacunaError('not-found', 'The native core is not built here', {
-    hint: 'Build it with `npm run build:native`, or use --engine stock.',
+    hint: 'In a clone, build it with `npm run build:native`, or use --engine stock.',
   });
 }
 
-/** The native core's files; undefined without the addon for Node. */
+/** The native core's files, for this machine or not; undefined without the addon for Node. */
 export async function findNativeFiles(nativeFolder?: string | URL): Promise<NativeFiles | undefined> {
   const folder = nativePath(nativeFolder);
   const addon = join(folder, ADDON_NAME);
   if (!(await exists(addon))) return undefined;
   const library = await findNativeLibrary(folder);
-  return library.state === 'present' ? { addon, operators: library.path } : { addon };
+  return library.state === 'absent' ? { addon } : { addon, operators: library.path };
 }

@@ -1,16 +1,29 @@
-/** The native library of kernels: where it is, and whether this machine could load it. */
-import { readFileSync } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+/** The native library of kernels: where it is, what it is for, and whether this machine could load it. */
+import { existsSync } from 'node:fs';
 import { arch, platform } from 'node:os';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LACUNA_VERSION } from '../../core/manifest.ts';
+import * as z from 'zod';
+import { readJsonObject } from '../../../formats/json-file.ts';
+import { libraryProblem } from '../../runtime/index.ts';
+import { MAX_JSON_BYTES } from '../folder/model-folder.ts';
+import { exists } from '../folder/output.ts';
 import { findPackageFile } from './package-files.ts';
 
 export type NativeLibrary =
   | { readonly state: 'absent' | 'unusable'; readonly path: string; readonly why: string }
-  | { readonly state: 'present'; readonly path: string };
+  /** `madeFor` is null for a library that this machine's compiler built. */
+  | { readonly state: 'present'; readonly path: string; readonly madeFor: MadeFor | null };
+
+/** The machine that a library of the package is for. */
+const madeFor = z.object({
+  /** As Node calls its platform and processor. */
+  target: z.string(),
+  /** The oldest C library. */
+  needs: z.string(),
+});
+
+export type MadeFor = z.infer<typeof madeFor>;
 
 const FILE_NAMES: Readonly<Partial<Record<NodeJS.Platform, string>>> = {
   linux: 'liblacuna_ort.so',
@@ -21,35 +34,20 @@ const FILE_NAMES: Readonly<Partial<Record<NodeJS.Platform, string>>> = {
 /** The addon for Node beside the library. */
 export const ADDON_NAME = 'lacuna_node.node';
 
-/** Machine codes (System V ABI, e_machine) in the ELF headers of our builds. */
-const ELF_MACHINES: Readonly<Record<number, string>> = { 62: 'x64', 183: 'arm64' };
-/** Bytes up to and including e_machine. */
-const ELF_HEADER_BYTES = 20;
+/** What the library is made for (scripts/build-native.js writes it). */
+const MADE_FOR = 'native.json';
 
-/** The package with the native core built for a machine (scripts/pack-native.js makes it). */
-function platformPackage(): string {
-  return `@lacuna/native-${platform()}-${arch()}`;
-}
+const machine = () => `${platform()}-${arch()}`;
 
 /**
- * The folder of the native core: the given one, else that of the platform package if it is installed beside this one in
- * the same version, else the build folder of this package, whether it exists or not.
+ * The folder of the native core: the given one, else what this machine's compiler built in a clone, else what the package
+ * carries for this machine, whether it exists or not.
  */
 export function nativePath(named?: string | URL): string {
   if (named !== undefined) return typeof named === 'string' ? named : fileURLToPath(named);
   const root = dirname(findPackageFile('package.json') ?? import.meta.filename);
-  return `${packagedFolder() ?? join(root, 'native/build/release/lib')}${sep}`;
-}
-
-function packagedFolder(): string | undefined {
-  let manifest: string;
-  try {
-    manifest = createRequire(import.meta.url).resolve(`${platformPackage()}/package.json`);
-  } catch {
-    return undefined;
-  }
-  const { version } = JSON.parse(readFileSync(manifest, 'utf8'));
-  return version === LACUNA_VERSION ? join(dirname(manifest), 'lib') : undefined;
+  const [built, carried] = ['release', machine()].map((build) => join(root, 'native/build', build, 'lib'));
+  return `${existsSync(join(built, ADDON_NAME)) ? built : carried}${sep}`;
 }
 
 /** What is in `folder`. Only headers are read. If a library is broken further on, the host that loads it finds out. */
@@ -57,26 +55,16 @@ export async function findNativeLibrary(folder: string): Promise<NativeLibrary> 
   const name = FILE_NAMES[platform()];
   if (name === undefined) return { state: 'absent', path: folder, why: `there is none for ${platform()}` };
   const path = join(folder, name);
-  const header = await readHeader(path);
-  if (header === undefined) {
-    const why = `it is not built (npm run build:native), and ${platformPackage()} ${LACUNA_VERSION} is not installed`;
+  if (!(await exists(path))) {
+    const why = `this installation has none for ${machine()} (in a clone, npm run build:native builds it)`;
     return { state: 'absent', path, why };
   }
-  const why = platform() === 'linux' ? elfProblem(header) : undefined;
-  return why === undefined ? { state: 'present', path } : { state: 'unusable', path, why };
+  const why = libraryProblem(path);
+  if (why !== undefined) return { state: 'unusable', path, why };
+  return { state: 'present', path, madeFor: await readMadeFor(folder) };
 }
 
-async function readHeader(path: string): Promise<Buffer | undefined> {
-  const file = await open(path).catch(() => undefined);
-  if (file === undefined) return undefined;
-  const reading = file.read(Buffer.alloc(ELF_HEADER_BYTES), 0, ELF_HEADER_BYTES, 0);
-  const { buffer, bytesRead } = await reading.finally(() => file.close());
-  return buffer.subarray(0, bytesRead);
-}
-
-function elfProblem(header: Buffer): string | undefined {
-  if (header.length < ELF_HEADER_BYTES || header.readUInt32BE(0) !== 0x7f454c46) return 'it is not a shared library';
-  const machine = header.readUInt16LE(18);
-  const built = ELF_MACHINES[machine] ?? `machine ${machine}`;
-  return built === arch() ? undefined : `it is built for ${built}, and this is ${arch()}`;
+async function readMadeFor(folder: string): Promise<MadeFor | null> {
+  const { value } = await readJsonObject(join(folder, MADE_FOR), MAX_JSON_BYTES).catch(() => ({ value: {} }));
+  return madeFor.safeParse(value).data ?? null;
 }

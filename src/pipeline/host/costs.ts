@@ -37,7 +37,7 @@ async function nativeAddon(nativeFolder: string | URL | undefined): Promise<stri
   const native = await findNativeFiles(nativeFolder);
   if (native !== undefined) return native.addon;
   throw new LacunaError('not-found', 'The native core is not built here, so its host cannot be measured', {
-    hint: 'Build it with `npm run build:native`, or use --host stock.',
+    hint: 'In a clone, build it with `npm run build:native`, or use --host stock.',
   });
 }
 

