@@ -58,14 +58,14 @@ describe.skipIf(!required && !existsSync(addon))('the native core refuses', { ti
   }, 120_000);
 
   it('libraries of another machine', async () => {
+    const machine = (file: string) =>
+      new RegExp(`${file}.*it is built for (x64|arm64), and this is ${process.arch}; install Lacuna again`);
     await expect(openNativeSession(dense, { addon: ofAnotherMachine(addon, 'other.node') })).rejects.toMatchObject({
       code: 'runtime',
-      message: expect.stringMatching(/cannot open shared object file|invalid ELF header|wrong ELF class/),
+      message: expect.stringMatching(machine('other\\.node')),
     });
     const other = ofAnotherMachine(operators, 'other.so');
-    await expect(openNativeSession(dense, { addon, operators: other })).rejects.toThrow(
-      /Failed to load library .*other\.so/,
-    );
+    await expect(openNativeSession(dense, { addon, operators: other })).rejects.toThrow(machine('other\\.so'));
     await expect(openDecoder({ runtime: ofAnotherMachine(runtime, 'ort.so'), model })).rejects.toThrow(
       /cannot load ONNX Runtime: .*ort\.so/,
     );
