@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type BuildComparison, calibrate, compareTargets, type PlanOptions, plan } from '../src/index.ts';
+import { type BuildComparison, calibrate, compareTargets, dryRunBuild, type PlanOptions, plan } from '../src/index.ts';
 import { lacuna, temporaryFolder, texts, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
@@ -77,6 +77,23 @@ describe('targets that are compared', { timeout: 60_000 }, () => {
     expect(targets[0].ffnBytes).toBeCloseTo(0.9, 1);
   });
 
+  it('decide in place of a threshold', async () => {
+    const preset = { preset: 'ffn-skip', host: HOST } as const;
+    const figures = async (options: PlanOptions) =>
+      (await compare(at('out'), options, [0.1])).targets.map(({ ffnBytes }) => ffnBytes);
+    expect(await figures({ ...preset, threshold: 0.9 })).toEqual(await figures(preset));
+  });
+
+  it.each<[string, PlanOptions]>([
+    ['denseLayers', { preset: 'top-k', denseLayers: [LAYERS], host: HOST }],
+    ['coldEnd', { preset: 'ffn-skip', coldEnd: LAYERS + 1, host: HOST }],
+  ])('are refused, as a build and its dry run are, with %s of layers that there are not', async (name, preset) => {
+    const build = { checkpoint: tinyLlama, output: at('none'), allowSlower: true, ...FEW };
+    for (const refused of [dryRunBuild({ ...build, dtype: 'int8', preset }), compare(at('none'), preset, [0.5])])
+      await expect(refused).rejects.toMatchObject({ code: 'usage', message: expect.stringContaining(name) });
+    expect(existsSync(at('none.build'))).toBe(false);
+  });
+
   it('are a table on the command line, and are refused without a preset', async () => {
     const args = [
       'build',
@@ -95,6 +112,10 @@ describe('targets that are compared', { timeout: 60_000 }, () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/^target +FFN bytes read +speed +energy kept$/m);
     expect(stdout).toMatch(/^ +80 % +86\.7 % +\d\.\d\dx +\d\d\.\d %\n +50 % +66\.7 %/m);
+    const uneven = await lacuna([...args, '--preset', 'top-k', '--dtype', 'int8', '--compare', '12.5%']);
+    expect(uneven.stdout).toMatch(/^12\.5 % /m);
+    const dry = await lacuna([...args, '--preset', 'top-k', '--compare', '0.5', '--dry-run']);
+    expect([dry.code, dry.stderr]).toEqual([2, expect.stringContaining('--dry-run measures nothing')]);
     const refused = await lacuna([...args.slice(0, -5), '--budget', 'ppl<=1.02', '--compare', '0.5']);
     expect([refused.code, /only a build by a preset has targets/.test(refused.stderr)]).toEqual([2, true]);
   });

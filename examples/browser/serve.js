@@ -22,12 +22,16 @@ const types = {
   '.wasm': 'application/wasm',
 };
 
-/** The file of a path; undefined outside of what is served. */
+/** The file of a path; undefined outside of what is served, and where the path can name nothing. */
 function fileOf(url) {
-  const [, first, ...rest] = decodeURIComponent(new URL(url, 'http://page').pathname).split('/');
-  const base = Object.hasOwn(served, first) ? served[first] : here;
-  const path = base === here ? join(here, first || 'index.html', ...rest) : join(base, ...rest);
-  return path.startsWith(base + sep) && statSync(path, { throwIfNoEntry: false })?.isFile() ? path : undefined;
+  try {
+    const [, first, ...rest] = decodeURIComponent(new URL(url, 'http://page').pathname).split('/');
+    const base = Object.hasOwn(served, first) ? served[first] : here;
+    const path = base === here ? join(here, first || 'index.html', ...rest) : join(base, ...rest);
+    return path.startsWith(base + sep) && statSync(path).isFile() ? path : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 const server = createServer(({ url }, response) => {
@@ -40,6 +44,8 @@ const server = createServer(({ url }, response) => {
     'cross-origin-opener-policy': 'same-origin',
     'cross-origin-embedder-policy': 'require-corp',
   });
-  createReadStream(path).pipe(response);
+  createReadStream(path)
+    .on('error', () => response.destroy())
+    .pipe(response);
 });
 server.listen(Number(port), '127.0.0.1', () => console.log(`http://127.0.0.1:${server.address().port}/`));

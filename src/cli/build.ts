@@ -68,6 +68,10 @@ export const registerBuild: RegisterCommand = (program, context) => {
         throw new LacunaError('usage', '--compare: only a build by a preset has targets', {
           hint: 'Name a preset: --preset NAME.',
         });
+      if (options.dryRun)
+        throw new LacunaError('usage', '--compare measures statistics, and --dry-run measures nothing', {
+          hint: 'Leave one of them out.',
+        });
       context.print(options, await compareTargets({ ...request.options, targets: options.compare }), comparisonText);
     } else if (!options.dryRun) printBuilt(options, await runBuild(request), context);
     else if (request.kind === 'auto') printDryRun(await dryRunAuto(request.options), autoDryRunText);
@@ -213,7 +217,7 @@ function comparisonText({ targets, host, precision }: BuildComparison, width: nu
   const used = COMPARED.filter(([, cell]) => targets.some((one) => cell(one) !== '-'));
   const rows = targets.map((one) => used.map(([, cell]) => cell(one)));
   const problems = targets.flatMap(({ target, problem }) =>
-    problem === undefined ? [] : [`${percent(target)}: ${problem.message}\n  ${problem.hint ?? ''}`.trimEnd()],
+    problem === undefined ? [] : [`${shareText(target)}: ${problem.message}\n  ${problem.hint ?? ''}`.trimEnd()],
   );
   const table = foldedTable(
     used.map(([name]) => name),
@@ -223,9 +227,14 @@ function comparisonText({ targets, host, precision }: BuildComparison, width: nu
   return [wrap(heading, width), table, ...problems.map((line) => wrap(line, width, '  '))].join('\n\n');
 }
 
+/** With as many digits as it has: "50 %", "12.5 %". */
+function shareText(share: number): string {
+  return `${Number((100 * share).toPrecision(6))} %`;
+}
+
 /** What is expected of a target, by column. */
 export const COMPARED: readonly (readonly [name: string, cell: (one: ComparedTarget) => string])[] = [
-  ['target', ({ target }) => percent(target, 0)],
+  ['target', ({ target }) => shareText(target)],
   ['FFN bytes read', ({ ffnBytes }) => percentOrDash(ffnBytes)],
   ['speed', ({ speedup }) => (speedup === null ? '-' : `${speedup.toFixed(2)}x`)],
   ['energy kept', ({ keptEnergy }) => percentOrDash(keptEnergy)],

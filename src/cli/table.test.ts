@@ -65,6 +65,10 @@ describe('wrap', () => {
     ['a bb ccc', 8, 'a bb ccc'],
     ['toolongword x', 4, 'toolongword\n  x'],
     ['', 4, ''],
+    // What follows a line is as far in as what is wrapped.
+    ['a bb\nccc dd e', 8, 'a bb\n  ccc dd\n  e'],
+    ['a\n  bb ccc d', 8, 'a\n  bb ccc\n  d'],
+    ['  a bb c', 6, '  a bb\n  c'],
   ])('%j in %i', (text, width, wanted) => {
     expect(wrap(text, width, '  ')).toBe(wanted);
   });

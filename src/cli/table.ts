@@ -69,9 +69,17 @@ function columnWidths(header: readonly string[], rows: readonly (readonly string
 
 /** `text` in lines of at most `width` characters, all but the first indented. A longer word gets its own line. */
 export function wrap(text: string, width: number, indent = ''): string {
+  const [first, ...others] = text.split('\n');
+  return [
+    wrapWords(first, width, indent),
+    ...others.map((line) => wrapWords(indent + line.trim(), width, indent)),
+  ].join('\n');
+}
+
+function wrapWords(text: string, width: number, indent: string): string {
   const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
+  let line = indentOf(text);
+  for (const word of text.trimStart().split(' ')) {
     if (line.trim() === '') line += word;
     else if (line.length + 1 + word.length <= width) line += ` ${word}`;
     else {
@@ -80,6 +88,10 @@ export function wrap(text: string, width: number, indent = ''): string {
     }
   }
   return [...lines, line].join('\n');
+}
+
+function indentOf(text: string): string {
+  return text.slice(0, text.length - text.trimStart().length);
 }
 
 /**
@@ -101,7 +113,7 @@ const JOINT = '\0';
 
 function wrapLine(line: string, width: number, whole: readonly string[]): string {
   const body = line.trimStart();
-  const indent = ' '.repeat(line.length - body.length);
+  const indent = indentOf(line);
   // A command may contain a path, but a path never contains a command.
   const pieces = [...(body.match(COMMAND) ?? []), ...whole.filter((piece) => piece.includes(' '))];
   const joined = pieces.reduce((text, piece) => text.replaceAll(piece, piece.replaceAll(' ', JOINT)), body);

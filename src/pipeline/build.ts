@@ -6,7 +6,7 @@ import { LacunaError } from '../core/errors.ts';
 import { door } from '../core/options.ts';
 import type { Host, Plan } from '../core/plan.ts';
 import { choosePrecision, FLOATS, type Precision } from '../core/precision.ts';
-import { checkTarget } from '../plan/index.ts';
+import { checkLayers, checkTarget } from '../plan/index.ts';
 import type { BenchReport } from './bench.ts';
 import { type BuildComparison, describeTargets } from './build/compare.ts';
 import { type BuildDryRun, describeBuild, spaceFor } from './build/dry-run.ts';
@@ -97,6 +97,7 @@ async function prepareBuild(given: BuildOptions) {
   const options = { ...withTexts(given), preset, checkpoint: await localPath(given.checkpoint, given) };
   const costs = await costsOfHost(host.kind, given);
   const { keys, spec, scoredTokens } = await surveyBuild(options, precision, engine, costs);
+  checkLayers(options.preset, spec.numHiddenLayers);
   const work = await workspaceOf(options);
   const job: Build = { work, keys, precision, host, engine, costs, options };
   return { job, spec, scoredTokens };

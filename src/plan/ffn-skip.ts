@@ -55,15 +55,23 @@ type Options = z.output<z.ZodObject<typeof OPTIONS>>;
 
 export const ffnSkip = definePreset({
   name: 'ffn-skip',
-  target: { kind: 'skipped-blocks', usual: USUAL_SKIPPED },
+  target: { kind: 'skipped-blocks', usual: USUAL_SKIPPED, unless: 'threshold' },
   options: OPTIONS,
   // The paper skips blocks of tokens that are decoded; a prompt runs whole.
   prefill: 'dense',
   statistics: () => ['saturation'],
+  checkLayers,
   checkTarget,
   plan: (statistics, options) => ({ parts: planFfnSkip(statistics, options), tensors: new Map() }),
   retune: retuneFfnSkip,
 });
+
+type Borders = Pick<Options, 'coldStart' | 'coldEnd'>;
+
+function checkLayers({ coldStart, coldEnd }: Borders, layers: number): void {
+  checkCount('coldStart', coldStart, 0, layers - SMALLEST_REGION);
+  checkCount('coldEnd', coldEnd, (coldStart ?? 0) + SMALLEST_REGION, layers);
+}
 
 type SkipPlan = PresetPlan['parts'];
 
@@ -80,6 +88,7 @@ function warmUpOf(trace: SaturationTrace): WarmUp {
 function planFfnSkip(statistics: Statistics, options: Options): SkipPlan {
   const { skip, threshold, reArm } = options;
   const trace = readTrace(statistics);
+  checkLayers(options, trace.layers);
   checkCount('warmUpTokens', options.warmUpTokens, 0, statistics.sequenceLength - 1);
   const warmUpTokens = options.warmUpTokens ?? warmUpOf(trace).tokens;
   const wanted = skip ?? (threshold === undefined ? USUAL_SKIPPED : 0);
@@ -128,8 +137,6 @@ function fewestLayers(
 }
 
 function chooseRegion(trace: SaturationTrace, { coldStart, coldEnd }: Options, fewest: number): Region {
-  checkCount('coldStart', coldStart, 0, trace.layers - SMALLEST_REGION);
-  checkCount('coldEnd', coldEnd, (coldStart ?? 0) + SMALLEST_REGION, trace.layers);
   const found = saturatedRegion(meanCosines(trace), fewest);
   const region = { start: coldStart ?? found.start, end: coldEnd ?? found.end };
   if (region.end - region.start < SMALLEST_REGION)

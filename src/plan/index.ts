@@ -75,9 +75,11 @@ export function targetOf(options: PlanOptions): Target {
   return { kind, value: typeof value === 'number' ? value : usual };
 }
 
-/** The same options with another target. */
+/** The same options with another target, which decides. */
 export function withTarget(options: PlanOptions, target: number): PlanOptions {
-  return { ...options, [TARGETS[presetNamed(options.preset).target.kind].option]: target } as PlanOptions;
+  const { kind, unless } = presetNamed(options.preset).target;
+  const others = Object.entries(options).filter(([name]) => name !== unless);
+  return { ...Object.fromEntries(others), [TARGETS[kind].option]: target } as PlanOptions;
 }
 
 /**
@@ -92,6 +94,11 @@ export function checkTarget(
 ): void {
   const measure = checkStored(options, host);
   presetNamed(options.preset).checkTarget?.(targetOf(options), host, model, costs, measure);
+}
+
+/** Throws `usage` for options that a model of so many layers cannot have. */
+export function checkLayers(options: PlanOptions, layers: number): void {
+  presetNamed(options.preset).checkLayers?.(options, layers);
 }
 
 /** What blocks choose neurons by, which has to be for the host's weights where these are known. */

@@ -7,7 +7,9 @@ const SHARE = 'a share between 0 and 1';
 export const share = z.number().gt(0, SHARE).lt(1, SHARE);
 
 /** Layers by number, in any order. */
-export const layers: z.ZodType<readonly number[]> = z.array(z.int().min(0, 'a whole number of at least 0'));
+export const layers: z.ZodType<readonly number[], readonly number[]> = z.array(
+  z.int().min(0, 'a whole number of at least 0'),
+);
 
 export function whole(least: number) {
   return z.int().min(least, `a whole number of at least ${least}`);

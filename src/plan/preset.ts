@@ -33,8 +33,11 @@ export type PresetOptions = Readonly<
 /** What is said of a preset to whoever chooses one. */
 export interface PresetWords {
   readonly name: string;
-  /** What plans aim at: a share of `kind`, which states the option for it; `usual` is taken where none is given. */
-  readonly target: { readonly kind: TargetKind; readonly usual: number };
+  /**
+   * What plans aim at: a share of `kind`, which states the option for it. `usual` is taken where none is given. `unless` is an
+   * option that decides in its place.
+   */
+  readonly target: { readonly kind: TargetKind; readonly usual: number; readonly unless?: string };
   readonly options: PresetOptions;
   /** How its plans run calls of several tokens where nothing is said. */
   readonly prefill: Plan['prefill'];
@@ -50,6 +53,8 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
   readonly furtherStatistics?: readonly string[];
   /** What blocks choose neurons by, so that `down` is read along both of its axes; absent where they compute all. */
   readonly measureOf?: (options: z.input<z.ZodObject<Options>>) => MeasureName;
+  /** Throws `usage` for options that a model of so many layers cannot have; absent where it can have all. */
+  readonly checkLayers?: (options: z.input<z.ZodObject<Options>>, layers: number) => void;
   /** Throws `usage` for a target that pays for no block of this size on the host; absent where only a plan can tell. */
   readonly checkTarget?: (
     target: Target,

@@ -34,6 +34,7 @@ export const topK = definePreset({
   },
   prefill: 'sparse',
   statistics: ({ measure = USUAL_MEASURE }) => ['neuron-magnitudes', 'kept-energy', scoresOf(measure).statistic],
+  checkLayers: ({ denseLayers = [] }, layers) => void sparseLayers(layers, denseLayers),
   checkTarget,
   measureOf: ({ measure = USUAL_MEASURE }) => measure,
   plan: (statistics, { keep = USUAL_DENSITY, measure, denseLayers = [] }, readSums) =>

@@ -103,6 +103,8 @@ describe('the example', { timeout: 120_000 }, () => {
         'model/',
         'node_modules/%2e%2e/package.json',
         'no',
+        '%',
+        'model/a%00b',
       ])
         expect((await fetch(new URL(path, address))).status, path).toBe(404);
     } finally {
