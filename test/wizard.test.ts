@@ -14,6 +14,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { differenceOf, filesIn, hashTree } from '../fuzz/harness/tree.ts';
 import { startHubDouble } from '../src/hub/testing/server.ts';
+import { ADDON_NAME } from '../src/pipeline/engine/native-library.ts';
+import { nativeLib } from './native-lib.ts';
 import { required } from './real/real-model.ts';
 import { lacuna, root, temporaryFolder, texts, tinyLlama } from './temporary.ts';
 import {
@@ -48,7 +50,7 @@ function wizard(cwd: string, args: readonly string[] = [], env: Readonly<Record<
 
 const tooLong = (terminal: Terminal) => terminal.lines().filter((line) => line.length > COLUMNS);
 
-const hasNative = required || existsSync(join(root, 'native/build/release/lib/lacuna_node.node'));
+const hasNative = required || existsSync(join(nativeLib, ADDON_NAME));
 
 /** Runs the command that a session ended with in a shell, into the same folder, and says what is different. */
 async function differenceByCommand(terminal: Terminal, cwd: string, output: string): Promise<string | undefined> {
