@@ -205,6 +205,21 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     expect(terminal.raw).not.toMatch(/ at .*\.js:\d+/);
   });
 
+  it('asks for another folder where the one that is there cannot be replaced', async () => {
+    const cwd = place('stranger');
+    mkdirSync(join(cwd, 'mine'));
+    writeFileSync(join(cwd, 'mine/thesis.txt'), 'mine');
+    const terminal = wizard(cwd, ['tiny', '-o', 'mine', '--host', 'stock']);
+    await terminal.answer(/What to make/, ENTER);
+    await terminal.answer(/Which texts/, ENTER);
+    await terminal.answer(/Budget /, ENTER);
+    await terminal.answer(/mine exists/, DOWN + ENTER);
+    await terminal.answer(/mine is not replaced: it\s+holds\s+no\s+lacuna\.json.*Folder to make/s, ENTER);
+    await terminal.answer(/Nothing stands in the way of \.\/tiny-fast.*Begin/s, CTRL_C);
+    expect(await terminal.end()).toBe(130);
+    expect(readdirSync(join(cwd, 'mine'))).toEqual(['thesis.txt']);
+  });
+
   it('asks for the texts again where two of them share a document', async () => {
     const cwd = place('own texts');
     for (const name of ['fit.txt', 'choose.txt']) cpSync(join(texts, name), join(cwd, name));

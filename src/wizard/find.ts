@@ -217,7 +217,10 @@ async function refusing(state: State, finding: Finding, work: () => Promise<Stat
   } catch (error) {
     if (!(error instanceof LacunaError) || error.code === 'interrupted') throw error;
     const { output, fit, choose, test, adapter } = state.answers;
-    if (error.code === 'exists') return withAnswers(state, { taken: output });
+    if (error.code === 'exists' && output !== undefined)
+      return canBeReplaced(error, state.answers)
+        ? withAnswers(state, { taken: output })
+        : refuseFor('output', state, error);
     // The checkpoint may have gone since it was named.
     const again = await findSource(state, { ...finding, say: () => {} });
     if (again.refusal !== undefined) return again;
@@ -227,6 +230,11 @@ async function refusing(state: State, finding: Finding, work: () => Promise<Stat
     if (error.code === 'usage' && isSparse(state.answers)) return refuseFor('goal', state, error);
     throw error;
   }
+}
+
+/** Not what another run is at work in, nor a file, nor a folder of somebody else's: only where it could be, --force is named. */
+function canBeReplaced({ hint = '' }: LacunaError, { force }: Answers): boolean {
+  return !force && hint.includes('--force');
 }
 
 function refuseFor(question: string, state: State, error: unknown): State {

@@ -1,7 +1,7 @@
 /** The wizard: asks what matters, shows what is measured, and makes the model. All that it does, a command does too. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { LacunaError } from '../core/errors.ts';
+import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import { ask, type Terminal } from './draw.ts';
 import { type Built, type Finding, find, make } from './find.ts';
 import { commandOf, commandText } from './request.ts';
@@ -27,6 +27,7 @@ export async function runWizard(given: Answers, terminal: Terminal, finding: Fin
   let isBuilding = false;
   try {
     for (;;) {
+      throwIfAborted(terminal.signal);
       const step = nextStep(state);
       switch (step.kind) {
         case 'find':
