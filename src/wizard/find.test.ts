@@ -27,6 +27,16 @@ const DENSE: Answers = { checkpoint: tinyLlama, goal: 'auto', host: 'stock', bud
 
 const known = (answers: Answers): State => learn({ answers, facts: {} }, 'texts', true);
 
+describe('where the model is to decode', () => {
+  it.each([
+    ['what is asked for', 'native', 'native'],
+    ['stock ONNX Runtime where there is nothing else', undefined, 'stock'],
+  ] as const)('is %s', async (_, host, wanted) => {
+    const { answers, facts } = await find('machine', { answers: { host }, facts: {} }, findingOf());
+    expect([answers.host, facts.machine?.value.hasNative]).toEqual([wanted, false]);
+  });
+});
+
 describe('an output that is there', () => {
   const stranger = join(folder, 'stranger');
   mkdirSync(stranger);

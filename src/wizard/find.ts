@@ -87,7 +87,9 @@ async function findMachine(state: State, { surroundings: { nativeFolder }, home,
       : `This machine: ${platform}, stock ONNX Runtime: ${kernels.why}.`,
   );
   const machine: Machine = { hasNative, home };
-  return learn(hasNative ? state : withAnswers(state, { host: 'stock' }), 'machine', machine);
+  // A host that was asked for is not overruled: what reads it says what is missing for it.
+  const isStock = !hasNative && state.answers.host === undefined;
+  return learn(isStock ? withAnswers(state, { host: 'stock' }) : state, 'machine', machine);
 }
 
 async function findSource(state: State, finding: Finding): Promise<State> {
