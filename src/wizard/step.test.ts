@@ -42,7 +42,8 @@ function found(name: FactName, state: State, hasNative: boolean): State {
   const { output, force } = state.answers;
   if (name === 'ready' && output === './model' && !force) return withAnswers(state, { taken: output });
   const source = { ...facts.source, missingBytes: state.answers.download ? 0 : facts.source.missingBytes };
-  const changed = name === 'machine' && !hasNative ? withAnswers(state, { host: 'stock' }) : state;
+  const isStock = name === 'machine' && !hasNative && state.answers.host === undefined;
+  const changed = isStock ? withAnswers(state, { host: 'stock' }) : state;
   return learn(changed, name, { ...facts, source }[name]);
 }
 
@@ -133,6 +134,17 @@ describe('the wizard by Enter alone', () => {
     const { state, asked } = walk(given, [], false);
     expect(asked).toEqual(['texts', 'output', 'setting', 'begin']);
     expect(state.answers).toMatchObject({ host: 'stock', target: 0.3, output: './model-top-k' });
+  });
+
+  it.each([
+    [true, 'auto', ['checkpoint', 'goal', 'host', 'texts', 'budget', 'output']],
+    [false, 'auto', ['checkpoint', 'goal', 'texts', 'budget', 'output']],
+    [false, 'top-k', ['checkpoint', 'goal', 'dtype', 'texts', 'budget', 'output', 'setting']],
+  ] as const)('lets all be changed that is asked: native core %s, %s', (hasNative, goal, wanted) => {
+    const { answers } = walk({ checkpoint: './model', goal, texts: 'package' }, [], hasNative).state;
+    const known = found('machine', { answers, facts: {} }, hasNative);
+    const question = QUESTIONS.find(({ id }) => id === 'change')?.ask(known);
+    expect(question?.kind === 'choice' && question.choices.map(({ value }) => value)).toEqual(wanted);
   });
 
   it('replaces a folder only when it is allowed to', () => {
