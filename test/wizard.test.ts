@@ -101,9 +101,18 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     expect(await differenceByCommand(terminal, cwd, 'tiny-fast')).toBeUndefined();
   });
 
-  it('goes back to the budget where no model keeps to it, and measures nothing again', async () => {
+  it('ends with the failed check, or goes back to the budget and measures nothing again', async () => {
     const cwd = place('tight');
-    const terminal = wizard(cwd, ['tiny', '-o', 'out', '--host', 'stock', '--budget', 'ppl<=1.0000001']);
+    const args = ['tiny', '-o', 'out', '--host', 'stock', '--budget', 'ppl<=1.0000001'];
+    const stopped = wizard(cwd, args);
+    await stopped.answer(/What to make/, ENTER);
+    await stopped.answer(/Which texts/, ENTER);
+    await stopped.answer(/Begin/, ENTER);
+    await stopped.answer(/int8, has a perplexity ratio of.*Nothing was written/s, DOWN + ENTER);
+    expect(await stopped.end()).toBe(1);
+    expect(stopped.raw).toMatch(/error: The most exact model, int8,\s+has a perplexity ratio of/);
+
+    const terminal = wizard(cwd, args);
     await terminal.answer(/What to make/, ENTER);
     await terminal.answer(/Which texts/, ENTER);
     await terminal.answer(/Begin/, ENTER);

@@ -30,6 +30,7 @@ import {
   isSparse,
   learn,
   type Machine,
+  problemText,
   type Refusal,
   type State,
   withAnswers,
@@ -166,7 +167,7 @@ async function findExpected(state: State, finding: Finding): Promise<State> {
   const comparison = await compareTargets({ ...request.options, allowSlower: true, ...job, targets });
   const [problem] = comparison.targets.flatMap((one) => one.problem ?? []);
   if (problem !== undefined && comparison.targets.every((one) => one.problem !== undefined))
-    return refused(state, { question: 'goal', message: sentence(problem) });
+    return refused(state, { question: 'goal', message: problemText(problem) });
   if (isFirst) say(saturationText(comparison, hasUnicode));
   say(readText(comparison, target, hasUnicode));
   say('Expected by what was measured; the build measures speed and quality.');
@@ -241,15 +242,11 @@ function canBeReplaced({ hint = '' }: LacunaError, { force }: Answers): boolean 
 
 function refuseFor(question: string, state: State, error: unknown): State {
   if (!(error instanceof LacunaError) || error.code === 'interrupted') throw error;
-  return refused(state, { question, message: sentence(error) });
+  return refused(state, { question, message: problemText(error) });
 }
 
 /** With the question open again. */
 function refused(state: State, refusal: Refusal): State {
   const { gives } = QUESTIONS.find(({ id }) => id === refusal.question) ?? { gives: [] };
   return { ...withAnswers(state, without(gives)), refusal };
-}
-
-function sentence({ message, hint }: Pick<LacunaError, 'message' | 'hint'>): string {
-  return hint === undefined ? message : `${message}\n  ${hint}`;
 }

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import type { Problem } from '../index.ts';
 import { ask, type Terminal } from './draw.ts';
 import { type Built, type Finding, find, make } from './find.ts';
 import { commandOf, commandText } from './request.ts';
@@ -37,6 +38,7 @@ export async function runWizard(given: Answers, terminal: Terminal, finding: Fin
           state = step.asked.answer(state, await ask(step.question, terminal));
           break;
         case 'stop':
+          if (state.failure !== undefined) throw errorOf(state.failure);
           return { command: commandOf('build', state.answers), built: undefined };
         case 'build': {
           isBuilding = true;
@@ -62,13 +64,17 @@ function reportOf({ result: { output } }: Built): Pick<WizardResult, 'report'> {
 async function madeOr(
   { answers }: State,
   { surroundings }: Finding,
-): Promise<Built | { readonly kind: 'failed'; readonly failure: string }> {
+): Promise<Built | { readonly kind: 'failed'; readonly failure: Problem }> {
   try {
     return await make(answers, surroundings);
   } catch (error) {
     if (!(error instanceof LacunaError) || error.code !== 'check-failed') throw error;
-    return { kind: 'failed', failure: error.hint === undefined ? error.message : `${error.message}\n  ${error.hint}` };
+    return { kind: 'failed', failure: { code: error.code, message: error.message, hint: error.hint } };
   }
+}
+
+function errorOf({ code, message, hint }: Problem): LacunaError {
+  return new LacunaError(code, message, { hint });
 }
 
 const WIDTH = 80;

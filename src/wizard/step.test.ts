@@ -8,6 +8,7 @@ import { withCommonOptions } from '../cli/command.ts';
 import { answersOf, withAnswers as withAnswerOptions } from '../cli/wizard.ts';
 import { checkArgument } from '../core/options.ts';
 import { SILENT } from '../core/progress.ts';
+import type { Problem } from '../index.ts';
 import { autoOptions } from '../pipeline/auto/job.ts';
 import { buildOptions } from '../pipeline/build/options.ts';
 import { planOptionsSchema } from '../plan/index.ts';
@@ -72,7 +73,7 @@ interface Walked {
   readonly asked: readonly string[];
 }
 
-function walk(given: Answers, decisions: readonly number[], hasNative = true, failure?: string): Walked {
+function walk(given: Answers, decisions: readonly number[], hasNative = true, failure?: Problem): Walked {
   let state: State = { answers: given, facts: {}, ...(failure !== undefined && { failure }) };
   const asked: string[] = [];
   const tape = [...decisions];
@@ -217,20 +218,30 @@ describe('what is said at a question', () => {
 });
 
 describe('after a model that was not shipped', () => {
-  const done = walk({ checkpoint: './model', goal: 'top-k', texts: 'package' }, []).state.answers;
+  const slower = { code: 'check-failed', message: 'It is slower', hint: 'Ship it with --allow-slower.' } as const;
+  const over = { code: 'check-failed', message: 'It is over the budget', hint: 'Allow more (--budget).' } as const;
 
   it.each([
-    [0, ['refused', 'budget', 'begin'], 'build'],
-    [1, ['refused', 'setting', 'begin'], 'build'],
-    [2, ['refused', 'begin'], 'build'],
-    [3, ['refused'], 'stop'],
-  ])('choice %i asks only for what changes', (chosen, asked, end) => {
-    expect(walk(done, [chosen], true, 'It is slower')).toMatchObject({ asked, end });
+    [over, 'top-k', 0, ['refused', 'budget', 'begin'], 'build'],
+    [over, 'top-k', 1, ['refused', 'setting', 'begin'], 'build'],
+    [over, 'top-k', 2, ['refused'], 'stop'],
+    [slower, 'top-k', 0, ['refused', 'setting', 'begin'], 'build'],
+    [slower, 'top-k', 1, ['refused', 'begin'], 'build'],
+    [slower, 'top-k', 2, ['refused'], 'stop'],
+    [over, 'auto', 0, ['refused', 'budget', 'begin'], 'build'],
+    [over, 'auto', 1, ['refused'], 'stop'],
+  ] as const)('is asked only for what can mend it: %j of %s, choice %i', (failure, goal, chosen, asked, end) => {
+    const done = walk({ checkpoint: './model', goal, texts: 'package' }, []).state.answers;
+    const walked = walk(done, [chosen], true, failure);
+    expect(walked).toMatchObject({ asked, end });
+    // Who stops leaves with the failure, and nobody else.
+    expect(walked.state.failure).toEqual(end === 'stop' ? failure : undefined);
   });
 
-  it('says why', () => {
-    expect(nextStep({ answers: done, facts: {}, failure: 'It is slower' })).toMatchObject({
-      question: { said: ['It is slower'] },
+  it('is said why', () => {
+    const { answers } = walk({ checkpoint: './model', goal: 'top-k', texts: 'package' }, []).state;
+    expect(nextStep({ answers, facts: {}, failure: slower })).toMatchObject({
+      question: { said: ['It is slower\n  Ship it with --allow-slower.'] },
     });
   });
 });
