@@ -105,7 +105,6 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     const cwd = place('tight');
     const args = ['tiny', '-o', 'out', '--host', 'stock', '--budget', 'ppl<=1.0000001'];
     const stopped = wizard(cwd, args);
-    await stopped.answer(/What to make/, ENTER);
     await stopped.answer(/Which texts/, ENTER);
     await stopped.answer(/Begin/, ENTER);
     await stopped.answer(/int8, has a perplexity ratio of.*Nothing was written/s, DOWN + ENTER);
@@ -113,7 +112,6 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     expect(stopped.raw).toMatch(/error: The most exact model, int8,\s+has a perplexity ratio of/);
 
     const terminal = wizard(cwd, args);
-    await terminal.answer(/What to make/, ENTER);
     await terminal.answer(/Which texts/, ENTER);
     await terminal.answer(/Begin/, ENTER);
     await terminal.answer(/int8, has a perplexity ratio of.*Nothing was written/s, ENTER);
@@ -300,7 +298,6 @@ describe.runIf(hasTerminal)('a session that is cut short', { timeout: 180_000 },
   it('by Ctrl-C while it builds leaves what is measured, and the command goes on', async () => {
     const cwd = place('stopped');
     const terminal = wizard(cwd, ['tiny', '-o', 'out', '--host', 'stock', '--budget', 'ppl<=30%']);
-    await terminal.answer(/What to make/, ENTER);
     await terminal.answer(/Which texts/, ENTER);
     await terminal.answer(/Begin/, ENTER);
     await terminal.shows(/Drawing tokens/);

@@ -6,6 +6,7 @@ import { requestOf as parsedRequest, withBuildOptions } from '../cli/build.ts';
 import type { CommandContext } from '../cli/command.ts';
 import { withCommonOptions } from '../cli/command.ts';
 import { answersOf, withAnswers as withAnswerOptions } from '../cli/wizard.ts';
+import { LacunaError } from '../core/errors.ts';
 import { checkArgument } from '../core/options.ts';
 import { SILENT } from '../core/progress.ts';
 import type { Problem } from '../index.ts';
@@ -107,6 +108,42 @@ function parsed(words: readonly string[]) {
   const own = { progress: undefined, signal: undefined };
   return { ...request, options: { ...request.options, ...own } } as BuildRequest;
 }
+
+/** What the wizard begins with for these words; undefined where it refuses them. */
+function answersIn(words: readonly string[]): Answers | undefined {
+  const command = withCommonOptions(withAnswerOptions(new Command('wizard').argument('[checkpoint]'))).exitOverride();
+  command.parse([...words], { from: 'user' });
+  try {
+    return answersOf(command.args[0], command.opts());
+  } catch (error) {
+    if (error instanceof LacunaError && error.code === 'usage') return undefined;
+    throw error;
+  }
+}
+
+const SPARSE_FLAGS = [['--dtype', 'int8'], ['--allow-slower']];
+const PRESET_FLAGS = [
+  { preset: [], own: [] },
+  {
+    preset: ['--preset', 'top-k'],
+    own: [['--keep', '0.3'], ['--measure', 'product'], ['--dense-layers', '0,11'], ...SPARSE_FLAGS],
+  },
+  {
+    preset: ['--preset', 'ffn-skip'],
+    own: [['--skip', '0.2'], ['--cold-start', '3'], ['--cold-end', '9'], ...SPARSE_FLAGS],
+  },
+];
+const COMMON_FLAGS = [
+  ...[['-o', './out'], ['--force'], ['--work', './work'], ['--fit', 'a.txt', 'b.txt'], ['--choose', 'c.txt']],
+  ...[
+    ['--tokens', '1100'],
+    ['--adapter', './lora'],
+    ['--budget', 'ppl<=1.1'],
+    ['--host', 'stock'],
+    ['--threads', '2'],
+  ],
+  ['--budget', 'kl<=0.05'],
+];
 
 /** With what the preset's schema fills in. */
 function withDefaults({ kind, options }: BuildRequest) {
@@ -248,21 +285,43 @@ describe('after a model that was not shipped', () => {
 
 describe('whatever is answered', () => {
   const decisions = fc.array(fc.nat(), { maxLength: 40 });
+  /** Options that are given beforehand: some for all goals, some of one preset or of none, and at times one of another. */
+  const flags = fc
+    .tuple(
+      fc.constantFrom(...PRESET_FLAGS),
+      fc.subarray(
+        PRESET_FLAGS.flatMap(({ own }) => own),
+        { maxLength: 1 },
+      ),
+    )
+    .chain(([{ preset, own }, foreign]) =>
+      fc.tuple(fc.constant(preset), fc.subarray([...own]), fc.subarray(COMMON_FLAGS), fc.constantFrom([], foreign)),
+    )
+    .map((parts) => parts.flat(2));
 
   it('ends in options that the library takes and that the command parses to', () => {
     const goals = new Set<string>();
+    const refused = new Set<boolean>();
     fc.assert(
-      fc.property(decisions, fc.boolean(), (tape, hasNative) => {
-        const { state } = walk({}, tape, hasNative);
+      fc.property(flags, decisions, fc.boolean(), (words, tape, hasNative) => {
+        const given = answersIn(words);
+        refused.add(given === undefined);
+        if (given === undefined) {
+          expect(() => parsed(['lacuna', 'build', './model', '-o', './out', ...words])).toThrow(LacunaError);
+          return;
+        }
+        const { state } = walk(given, tape, hasNative);
         const request = requestOf(state.answers);
         const schema = request.kind === 'auto' ? autoOptions : buildOptions;
         expect(() => checkArgument<unknown>(schema, request.options, { of: 'build' })).not.toThrow();
         expect(withDefaults(parsed(commandOf('build', state.answers)))).toEqual(withDefaults(request));
         goals.add(state.answers.goal ?? '');
       }),
-      { numRuns: 200 },
+      { numRuns: 400 },
     );
     expect([...goals].sort()).toEqual(['auto', 'ffn-skip', 'top-k']);
+    // What the wizard refuses, `build` refuses too.
+    expect(refused.size).toBe(2);
   });
 
   it('can be gone on from by the command that has the answers so far', () => {
@@ -270,9 +329,7 @@ describe('whatever is answered', () => {
       fc.property(decisions, (tape) => {
         const { state } = walk({}, tape);
         const words = commandOf('wizard', state.answers);
-        const command = withCommonOptions(withAnswerOptions(new Command('wizard').argument('[checkpoint]')));
-        command.exitOverride().parse(words.slice(2), { from: 'user' });
-        const given = answersOf(command.args[0], command.opts());
+        const given = answersIn(words.slice(2));
         const again = walk({ ...given, goal: state.answers.goal }, []).state.answers;
         expect(commandOf('build', again)).toEqual(commandOf('build', { ...state.answers, budget: again.budget }));
       }),
