@@ -63,6 +63,7 @@ async function differenceByCommand(terminal: Terminal, cwd: string, output: stri
 describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, () => {
   it('makes the fastest model within a budget, and its command makes the same bytes', async () => {
     const cwd = place('auto');
+    mkdirSync(join(cwd, 'there'));
     const terminal = wizard(cwd, ['--host', 'stock']);
     await terminal.answer(/Checkpoint /, `nowhere${ENTER}`);
     await terminal.answer(/Nothing at nowhere.*Checkpoint /s, `tiny${ENTER}`);
@@ -70,8 +71,8 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     await terminal.answer(/Which texts/, ENTER);
     await terminal.answer(/Budget /, `ppl<=0.9${ENTER}`);
     await terminal.answer(/no model can keep to "ppl<=0\.9"/, `${CTRL_U}ppl<=30%${ENTER}`);
-    await terminal.answer(/Folder to make/, `tiny${ENTER}`);
-    await terminal.answer(/tiny exists/, ENTER);
+    await terminal.answer(/Folder to make/, `there${ENTER}`);
+    await terminal.answer(/there exists/, ENTER);
     await terminal.answer(/Folder to make/, ENTER);
     await terminal.answer(/for each of 24 blocks among int8, int4.*Begin/s, ENTER);
     expect(await terminal.end()).toBe(0);
@@ -82,8 +83,8 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
       ['What to make?', 'the fastest dense model within a budget'],
       ['Which texts to measure on?', 'those of the package'],
       ['Budget (ppl<=, kl<=, speed>=, bytes<=; commas between them):', 'ppl<=30%'],
-      ['Folder to make:', 'tiny'],
-      ['tiny exists. What to do?', 'make another folder'],
+      ['Folder to make:', 'there'],
+      ['there exists. What to do?', 'make another folder'],
       ['Folder to make:', './tiny-fast'],
       ['Begin?', 'yes'],
     ]);
@@ -92,7 +93,7 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     // The models that were measured, with the one that was chosen marked.
     expect(shown).toMatch(/^\* 24 int4 +\d/m);
     expect(tooLong(terminal)).toEqual([]);
-    expect(readdirSync(cwd).sort()).toEqual(['tiny', 'tiny-fast']);
+    expect(readdirSync(cwd).sort()).toEqual(['there', 'tiny', 'tiny-fast']);
     const files = filesIn(join(cwd, 'tiny-fast')).map((path) => path.slice(join(cwd, 'tiny-fast/').length));
     expect(files).toEqual(expect.arrayContaining(['lacuna.json', 'lacuna/auto.json', 'onnx/model.onnx']));
     expect(commandIn(terminal).replaceAll(/ \\\n */g, ' ')).toBe(
@@ -291,7 +292,9 @@ describe.runIf(hasTerminal)('a session that is cut short', { timeout: 180_000 },
       .lines()
       .join('\n')
       .replaceAll(/ \\\n */g, ' ');
-    expect(shown).toContain("lacuna wizard tiny --tokens 1100 --budget 'kl<=0.05' --host stock --threads 1");
+    expect(shown).toContain(
+      "and asks again for the texts:\nlacuna wizard tiny --tokens 1100 --budget 'kl<=0.05' --host stock --threads 1",
+    );
     expect(readdirSync(cwd)).toEqual(['tiny']);
   });
 

@@ -103,8 +103,9 @@ export function answersOf(checkpoint: string | undefined, options: Options): Ans
   const own = shareOptionOf(preset)?.name;
   // The wizard calls it by what it is for, whatever the preset.
   const answers = Object.fromEntries(entries.map(([name, value]) => [name === own ? 'target' : name, value]));
-  // A budget alone says what to make, as for `build`.
-  return { ...answers, checkpoint, goal: preset ?? (budget === undefined ? undefined : AUTO) };
+  // A budget alone says what to make, as for `build`, and a target that is named needs no table to be chosen from.
+  const goal = preset ?? (budget === undefined ? undefined : AUTO);
+  return { ...answers, checkpoint, goal, ...('target' in answers && { setting: 'settled' }) };
 }
 
 /** Throws `usage` for what the question for it would not take. */

@@ -2,10 +2,12 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import { listed } from '../core/precision.ts';
 import type { Problem } from '../index.ts';
 import { ask, type Terminal } from './draw.ts';
 import { type Built, type Finding, find, make } from './find.ts';
-import { commandOf, commandText } from './request.ts';
+import { QUESTIONS } from './questions/list.ts';
+import { commandOf, commandText, unsaidIn } from './request.ts';
 import type { Answers, State } from './state.ts';
 import { nextStep } from './step.ts';
 
@@ -81,5 +83,12 @@ const WIDTH = 80;
 
 function howToGoOn(answers: Answers, isBuilding: boolean): string {
   const command = commandText(commandOf(isBuilding ? 'build' : 'wizard', answers), WIDTH);
-  return `${isBuilding ? 'This goes on where it stopped' : 'This goes on with the answers so far'}:\n${command}`;
+  return `${isBuilding ? 'This goes on where it stopped' : `This goes on with the answers so far${exceptFor(answers)}`}:\n${command}`;
+}
+
+/** What the wizard's command asks for again, because no option says it. */
+function exceptFor(answers: Answers): string {
+  const unsaid = unsaidIn(answers);
+  const names = QUESTIONS.filter(({ id }) => unsaid.some((answer) => answer === id)).map(({ name }) => name);
+  return names.length === 0 ? '' : `, and asks again for ${listed(names, 'and')}`;
 }

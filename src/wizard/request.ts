@@ -37,7 +37,9 @@ export function commandOf(command: 'build' | 'wizard', answers: Answers): readon
   const { checkpoint, goal, target, denseLayers, texts: _, ...flags } = answers;
   const optional = (name: string, value: string | number | undefined) =>
     value === undefined || value === '' ? [] : [name, String(value)];
-  const files = (name: string, paths: readonly string[] | undefined) => (paths === undefined ? [] : [name, ...paths]);
+  const isWhole = !hasTextsToName(answers);
+  const files = (name: string, paths: readonly string[] | undefined) =>
+    paths !== undefined && isWhole ? [name, ...paths] : [];
   // A search by a budget takes none of these.
   const sparse = [
     ...optional('--preset', goal),
@@ -65,6 +67,22 @@ export function commandOf(command: 'build' | 'wizard', answers: Answers): readon
     ...(flags.force ? ['--force'] : []),
     ...optional('--threads', flags.threads),
   ];
+}
+
+/** Answers that no option of `lacuna wizard` says, so that its command asks for them again. */
+export function unsaidIn(answers: Answers): readonly (keyof Answers)[] {
+  const { goal, budget, texts } = answers;
+  return [
+    // A budget without a preset says it.
+    ...(goal === AUTO && budget === undefined ? (['goal'] as const) : []),
+    ...(texts === 'package' || hasTextsToName(answers) ? (['texts'] as const) : []),
+    ...(budget === '' ? (['budget'] as const) : []),
+  ];
+}
+
+/** Whether the user's own texts are wanted and some are not named yet. A command with the others would not ask for them. */
+function hasTextsToName({ texts, fit, choose, test }: Answers): boolean {
+  return texts === 'own' && [fit, choose, test].includes(undefined);
 }
 
 /** A command as a shell reads it, in lines of at most `width` columns where words allow it. */

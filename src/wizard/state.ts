@@ -10,7 +10,7 @@ export function isSparse({ goal }: Answers): boolean {
   return goal !== undefined && goal !== AUTO;
 }
 
-/** Each is absent until it is answered. All can be flags of `lacuna wizard`, but for those that say what to ask next. */
+/** Each is absent until it is answered. Flags of `lacuna wizard` say all but those of what to ask next, and `unsaidIn`. */
 export interface Answers {
   readonly checkpoint?: string;
   readonly adapter?: string;

@@ -16,7 +16,7 @@ import { planOptionsSchema } from '../plan/index.ts';
 import type { Question } from './question.ts';
 import { QUESTIONS } from './questions/list.ts';
 import { targetIn } from './questions/setting.ts';
-import { type BuildRequest, commandOf, requestOf } from './request.ts';
+import { type BuildRequest, commandOf, requestOf, unsaidIn } from './request.ts';
 import { type Answers, type FactName, type Facts, learn, type State, withAnswers } from './state.ts';
 import { nextStep, type Step } from './step.ts';
 
@@ -70,11 +70,12 @@ function answerTo(question: Question, decision: number | undefined): string {
 
 interface Walked {
   readonly state: State;
-  readonly end: Exclude<Step['kind'], 'find' | 'ask'>;
+  /** 'left' before more questions than are to be answered. */
+  readonly end: Exclude<Step['kind'], 'find' | 'ask'> | 'left';
   readonly asked: readonly string[];
 }
 
-function walk(given: Answers, decisions: readonly number[], hasNative = true, failure?: Problem): Walked {
+function walk(given: Answers, decisions: readonly number[], hasNative = true, failure?: Problem, most = 500): Walked {
   let state: State = { answers: given, facts: {}, ...(failure !== undefined && { failure }) };
   const asked: string[] = [];
   const tape = [...decisions];
@@ -85,6 +86,7 @@ function walk(given: Answers, decisions: readonly number[], hasNative = true, fa
         state = found(next.fact, state, hasNative);
         break;
       case 'ask':
+        if (asked.length === most) return { state, end: 'left', asked };
         asked.push(next.asked.id);
         state = next.asked.answer(state, answerTo(next.question, tape.shift()));
         break;
@@ -144,6 +146,11 @@ const COMMON_FLAGS = [
   ],
   ['--budget', 'kl<=0.05'],
 ];
+
+/** Questions whose answers outlive a session: all but those on how to go on, and parts of others. */
+const KEPT = QUESTIONS.filter(({ id }) =>
+  ['checkpoint', 'goal', 'host', 'dtype', 'texts', 'budget', 'output', 'setting'].includes(id),
+);
 
 /** With what the preset's schema fills in. */
 function withDefaults({ kind, options }: BuildRequest) {
@@ -324,16 +331,28 @@ describe('whatever is answered', () => {
     expect(refused.size).toBe(2);
   });
 
-  it('can be gone on from by the command that has the answers so far', () => {
+  it('can be gone on from at every question by the command that has the answers so far', () => {
+    const answered = new Set<string>();
     fc.assert(
-      fc.property(decisions, (tape) => {
-        const { state } = walk({}, tape);
-        const words = commandOf('wizard', state.answers);
-        const given = answersIn(words.slice(2));
-        const again = walk({ ...given, goal: state.answers.goal }, []).state.answers;
-        expect(commandOf('build', again)).toEqual(commandOf('build', { ...state.answers, budget: again.budget }));
+      fc.property(decisions, fc.nat({ max: 20 }), (tape, most) => {
+        const { state } = walk({}, tape, true, undefined, most);
+        const given = answersIn(commandOf('wizard', state.answers).slice(2));
+        if (given === undefined) throw new Error('The wizard refuses its own command');
+        const unsaid = unsaidIn(state.answers);
+        for (const { id, isOpen, gives } of KEPT) {
+          // A setting of which something is to change is no answer yet.
+          const isMoving = id === 'setting' && state.answers.setting !== 'settled';
+          if (isMoving || isOpen(state) || gives.every((name) => state.answers[name] === undefined)) continue;
+          answered.add(id);
+          const isAskedAgain = isOpen({ ...state, answers: given });
+          expect([id, isAskedAgain]).toEqual([id, unsaid.some((name) => name === id)]);
+        }
+        // What is asked for again is all that the command lacks.
+        const again = Object.fromEntries(unsaid.map((name) => [name, state.answers[name]]));
+        expect(commandOf('build', { ...given, ...again })).toEqual(commandOf('build', state.answers));
       }),
-      { numRuns: 100 },
+      { numRuns: 300 },
     );
+    expect(answered.size).toBe(KEPT.length);
   });
 });
