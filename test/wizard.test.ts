@@ -14,6 +14,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { differenceOf, filesIn, hashTree } from '../fuzz/harness/tree.ts';
 import { startHubDouble } from '../src/hub/testing/server.ts';
+import { ADDON_NAME } from '../src/pipeline/engine/native-library.ts';
+import { nativeLib } from './native-lib.ts';
 import { required } from './real/real-model.ts';
 import { lacuna, root, temporaryFolder, texts, tinyLlama } from './temporary.ts';
 import {
@@ -48,7 +50,7 @@ function wizard(cwd: string, args: readonly string[] = [], env: Readonly<Record<
 
 const tooLong = (terminal: Terminal) => terminal.lines().filter((line) => line.length > COLUMNS);
 
-const hasNative = required || existsSync(join(root, 'native/build/release/lib/lacuna_node.node'));
+const hasNative = required || existsSync(join(nativeLib, ADDON_NAME));
 
 /** Runs the command that a session ended with in a shell, into the same folder, and says what is different. */
 async function differenceByCommand(terminal: Terminal, cwd: string, output: string): Promise<string | undefined> {
@@ -61,6 +63,7 @@ async function differenceByCommand(terminal: Terminal, cwd: string, output: stri
 describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, () => {
   it('makes the fastest model within a budget, and its command makes the same bytes', async () => {
     const cwd = place('auto');
+    mkdirSync(join(cwd, 'there'));
     const terminal = wizard(cwd, ['--host', 'stock']);
     await terminal.answer(/Checkpoint /, `nowhere${ENTER}`);
     await terminal.answer(/Nothing at nowhere.*Checkpoint /s, `tiny${ENTER}`);
@@ -68,8 +71,8 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     await terminal.answer(/Which texts/, ENTER);
     await terminal.answer(/Budget /, `ppl<=0.9${ENTER}`);
     await terminal.answer(/no model can keep to "ppl<=0\.9"/, `${CTRL_U}ppl<=30%${ENTER}`);
-    await terminal.answer(/Folder to make/, `tiny${ENTER}`);
-    await terminal.answer(/tiny exists/, ENTER);
+    await terminal.answer(/Folder to make/, `there${ENTER}`);
+    await terminal.answer(/there exists/, ENTER);
     await terminal.answer(/Folder to make/, ENTER);
     await terminal.answer(/for each of 24 blocks among int8, int4.*Begin/s, ENTER);
     expect(await terminal.end()).toBe(0);
@@ -80,8 +83,8 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
       ['What to make?', 'the fastest dense model within a budget'],
       ['Which texts to measure on?', 'those of the package'],
       ['Budget (ppl<=, kl<=, speed>=, bytes<=; commas between them):', 'ppl<=30%'],
-      ['Folder to make:', 'tiny'],
-      ['tiny exists. What to do?', 'make another folder'],
+      ['Folder to make:', 'there'],
+      ['there exists. What to do?', 'make another folder'],
       ['Folder to make:', './tiny-fast'],
       ['Begin?', 'yes'],
     ]);
@@ -90,7 +93,7 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     // The models that were measured, with the one that was chosen marked.
     expect(shown).toMatch(/^\* 24 int4 +\d/m);
     expect(tooLong(terminal)).toEqual([]);
-    expect(readdirSync(cwd).sort()).toEqual(['tiny', 'tiny-fast']);
+    expect(readdirSync(cwd).sort()).toEqual(['there', 'tiny', 'tiny-fast']);
     const files = filesIn(join(cwd, 'tiny-fast')).map((path) => path.slice(join(cwd, 'tiny-fast/').length));
     expect(files).toEqual(expect.arrayContaining(['lacuna.json', 'lacuna/auto.json', 'onnx/model.onnx']));
     expect(commandIn(terminal).replaceAll(/ \\\n */g, ' ')).toBe(
@@ -99,10 +102,17 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     expect(await differenceByCommand(terminal, cwd, 'tiny-fast')).toBeUndefined();
   });
 
-  it('goes back to the budget where no model keeps to it, and measures nothing again', async () => {
+  it('ends with the failed check, or goes back to the budget and measures nothing again', async () => {
     const cwd = place('tight');
-    const terminal = wizard(cwd, ['tiny', '-o', 'out', '--host', 'stock', '--budget', 'ppl<=1.0000001']);
-    await terminal.answer(/What to make/, ENTER);
+    const args = ['tiny', '-o', 'out', '--host', 'stock', '--budget', 'ppl<=1.0000001'];
+    const stopped = wizard(cwd, args);
+    await stopped.answer(/Which texts/, ENTER);
+    await stopped.answer(/Begin/, ENTER);
+    await stopped.answer(/int8, has a perplexity ratio of.*Nothing was written/s, DOWN + ENTER);
+    expect(await stopped.end()).toBe(1);
+    expect(stopped.raw).toMatch(/error: The most exact model, int8,\s+has a perplexity ratio of/);
+
+    const terminal = wizard(cwd, args);
     await terminal.answer(/Which texts/, ENTER);
     await terminal.answer(/Begin/, ENTER);
     await terminal.answer(/int8, has a perplexity ratio of.*Nothing was written/s, ENTER);
@@ -203,6 +213,21 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     expect(terminal.raw).not.toMatch(/ at .*\.js:\d+/);
   });
 
+  it('asks for another folder where the one that is there cannot be replaced', async () => {
+    const cwd = place('stranger');
+    mkdirSync(join(cwd, 'mine'));
+    writeFileSync(join(cwd, 'mine/thesis.txt'), 'mine');
+    const terminal = wizard(cwd, ['tiny', '-o', 'mine', '--host', 'stock']);
+    await terminal.answer(/What to make/, ENTER);
+    await terminal.answer(/Which texts/, ENTER);
+    await terminal.answer(/Budget /, ENTER);
+    await terminal.answer(/mine exists/, DOWN + ENTER);
+    await terminal.answer(/mine is not replaced: it\s+holds\s+no\s+lacuna\.json.*Folder to make/s, ENTER);
+    await terminal.answer(/Nothing stands in the way of \.\/tiny-fast.*Begin/s, CTRL_C);
+    expect(await terminal.end()).toBe(130);
+    expect(readdirSync(join(cwd, 'mine'))).toEqual(['thesis.txt']);
+  });
+
   it('asks for the texts again where two of them share a document', async () => {
     const cwd = place('own texts');
     for (const name of ['fit.txt', 'choose.txt']) cpSync(join(texts, name), join(cwd, name));
@@ -267,14 +292,15 @@ describe.runIf(hasTerminal)('a session that is cut short', { timeout: 180_000 },
       .lines()
       .join('\n')
       .replaceAll(/ \\\n */g, ' ');
-    expect(shown).toContain("lacuna wizard tiny --tokens 1100 --budget 'kl<=0.05' --host stock --threads 1");
+    expect(shown).toContain(
+      "and asks again for the texts:\nlacuna wizard tiny --tokens 1100 --budget 'kl<=0.05' --host stock --threads 1",
+    );
     expect(readdirSync(cwd)).toEqual(['tiny']);
   });
 
   it('by Ctrl-C while it builds leaves what is measured, and the command goes on', async () => {
     const cwd = place('stopped');
     const terminal = wizard(cwd, ['tiny', '-o', 'out', '--host', 'stock', '--budget', 'ppl<=30%']);
-    await terminal.answer(/What to make/, ENTER);
     await terminal.answer(/Which texts/, ENTER);
     await terminal.answer(/Begin/, ENTER);
     await terminal.shows(/Drawing tokens/);

@@ -135,8 +135,8 @@ function limitText({ name, sign, example, of }: (typeof LIMITS)[number]): string
   return `${name}${sign}${example} (${of})`;
 }
 
-/** The one limit that a build by a preset measures. */
-function pplOf(text: string): number | undefined {
+/** The one limit that a build by a preset measures. Throws `usage` for others. */
+export function pplOf(text: string): number | undefined {
   const { ppl, ...others } = parseBudget(text);
   const [other] = Object.keys(others);
   if (other === undefined) return ppl;

@@ -1,6 +1,7 @@
 /** `lacuna wizard`: the options of the wizard from the command line, its terminal, and how results are printed. */
 import { homedir } from 'node:os';
 import { type Command, Option } from 'commander';
+import { parseBudget } from '../core/budget.ts';
 import { LacunaError } from '../core/errors.ts';
 import { formatBytes } from '../core/figures.ts';
 import { visible, withShortWords } from '../core/shown.ts';
@@ -13,8 +14,9 @@ import {
 } from '../index.ts';
 import type { Answers } from '../wizard/index.ts';
 import { shareOptionOf, shareOptions } from '../wizard/share-option.ts';
+import { AUTO } from '../wizard/state.ts';
 import { autoDryRunText } from './auto.ts';
-import { COMPARED, presetDryRunText, printBuilt, surroundingsOf } from './build.ts';
+import { COMPARED, pplOf, presetDryRunText, printBuilt, surroundingsOf } from './build.ts';
 import {
   type CommandContext,
   type CommonOptions,
@@ -64,7 +66,10 @@ export function withAnswers(command: Command): Command {
     .option('--test <file...>', 'texts to take the figures from')
     .option('--tokens <n>', 'tokens to calibrate on and to score (default 20000)', positiveInteger)
     .option('--adapter <dir>', 'LoRA adapter to merge into the checkpoint')
-    .option('--budget <limits>', 'what the model may cost and must give, as for build')
+    .option(
+      '--budget <limits>',
+      'what the model may cost and must give, as for build; without --preset, of the fastest dense model',
+    )
     .addOption(new Option('--host <name>', 'where the model is to decode').choices(['native', 'stock']))
     .addOption(new Option('--preset <name>', 'make a sparse model').choices(PRESET_WORDS.map(({ name }) => name)))
     .option('--measure <score>', 'what top-k chooses neurons by')
@@ -84,20 +89,39 @@ function refuseWithoutTerminal({ stdin, stderr, redraws = true }: Io): void {
   });
 }
 
-/** Throws `usage` for a share that the preset does not take. */
+/** Throws `usage` for an option that the preset does not take, or that only presets take where there is none, as `build` does. */
 export function answersOf(checkpoint: string | undefined, options: Options): Answers {
   const { json: _, quiet: __, preset, ...given } = options;
-  const shares = SHARES.map(({ name }) => name);
   const entries = Object.entries(given);
-  const own = shareOptionOf(preset)?.name;
-  const foreign = entries.find(([name]) => shares.includes(name) && name !== own);
+  const foreign = entries.find(([name]) => !isTaken(name, preset));
   if (foreign !== undefined)
-    throw new LacunaError('usage', `--${foreign[0]} is not for ${preset ?? 'a model without a preset'}`, {
-      hint: 'Leave it out: the wizard asks.',
+    throw new LacunaError('usage', `--${dashed(foreign[0])} is not for ${preset ?? 'a model without a preset'}`, {
+      hint: 'Leave it out, and the wizard asks; or name a preset that takes it: --preset NAME.',
     });
+  const { budget } = given;
+  if (budget !== undefined) checkBudget(budget, preset);
+  const own = shareOptionOf(preset)?.name;
   // The wizard calls it by what it is for, whatever the preset.
   const answers = Object.fromEntries(entries.map(([name, value]) => [name === own ? 'target' : name, value]));
-  return { ...answers, checkpoint, goal: preset };
+  // A budget alone says what to make, as for `build`, and a target that is named needs no table to be chosen from.
+  const goal = preset ?? (budget === undefined ? undefined : AUTO);
+  return { ...answers, checkpoint, goal, ...('target' in answers && { setting: 'settled' }) };
+}
+
+/** Throws `usage` for what the question for it would not take. */
+function checkBudget(budget: string, preset: string | undefined): void {
+  if (preset === undefined) parseBudget(budget);
+  else pplOf(budget);
+}
+
+function isTaken(name: string, preset: string | undefined): boolean {
+  if (name === 'dtype' || name === 'allowSlower') return preset !== undefined;
+  const takers = PRESET_WORDS.filter(({ options }) => Object.hasOwn(options, name));
+  return takers.length === 0 || takers.some((taker) => taker.name === preset);
+}
+
+function dashed(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 function terminalOf({ io, progress }: CommandContext) {

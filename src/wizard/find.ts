@@ -30,6 +30,7 @@ import {
   isSparse,
   learn,
   type Machine,
+  problemText,
   type Refusal,
   type State,
   withAnswers,
@@ -87,7 +88,9 @@ async function findMachine(state: State, { surroundings: { nativeFolder }, home,
       : `This machine: ${platform}, stock ONNX Runtime: ${kernels.why}.`,
   );
   const machine: Machine = { hasNative, home };
-  return learn(hasNative ? state : withAnswers(state, { host: 'stock' }), 'machine', machine);
+  // A host that was asked for is not overruled: what reads it says what is missing for it.
+  const isStock = !hasNative && state.answers.host === undefined;
+  return learn(isStock ? withAnswers(state, { host: 'stock' }) : state, 'machine', machine);
 }
 
 async function findSource(state: State, finding: Finding): Promise<State> {
@@ -164,7 +167,7 @@ async function findExpected(state: State, finding: Finding): Promise<State> {
   const comparison = await compareTargets({ ...request.options, allowSlower: true, ...job, targets });
   const [problem] = comparison.targets.flatMap((one) => one.problem ?? []);
   if (problem !== undefined && comparison.targets.every((one) => one.problem !== undefined))
-    return refused(state, { question: 'goal', message: sentence(problem) });
+    return refused(state, { question: 'goal', message: problemText(problem) });
   if (isFirst) say(saturationText(comparison, hasUnicode));
   say(readText(comparison, target, hasUnicode));
   say('Expected by what was measured; the build measures speed and quality.');
@@ -217,7 +220,10 @@ async function refusing(state: State, finding: Finding, work: () => Promise<Stat
   } catch (error) {
     if (!(error instanceof LacunaError) || error.code === 'interrupted') throw error;
     const { output, fit, choose, test, adapter } = state.answers;
-    if (error.code === 'exists') return withAnswers(state, { taken: output });
+    if (error.code === 'exists' && output !== undefined)
+      return canBeReplaced(error, state.answers)
+        ? withAnswers(state, { taken: output })
+        : refuseFor('output', state, error);
     // The checkpoint may have gone since it was named.
     const again = await findSource(state, { ...finding, say: () => {} });
     if (again.refusal !== undefined) return again;
@@ -229,17 +235,18 @@ async function refusing(state: State, finding: Finding, work: () => Promise<Stat
   }
 }
 
+/** Not what another run is at work in, nor a file, nor a folder of somebody else's: only where it could be, --force is named. */
+function canBeReplaced({ hint = '' }: LacunaError, { force }: Answers): boolean {
+  return !force && hint.includes('--force');
+}
+
 function refuseFor(question: string, state: State, error: unknown): State {
   if (!(error instanceof LacunaError) || error.code === 'interrupted') throw error;
-  return refused(state, { question, message: sentence(error) });
+  return refused(state, { question, message: problemText(error) });
 }
 
 /** With the question open again. */
 function refused(state: State, refusal: Refusal): State {
   const { gives } = QUESTIONS.find(({ id }) => id === refusal.question) ?? { gives: [] };
   return { ...withAnswers(state, without(gives)), refusal };
-}
-
-function sentence({ message, hint }: Pick<LacunaError, 'message' | 'hint'>): string {
-  return hint === undefined ? message : `${message}\n  ${hint}`;
 }

@@ -1,10 +1,13 @@
 /** The wizard: asks what matters, shows what is measured, and makes the model. All that it does, a command does too. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { LacunaError } from '../core/errors.ts';
+import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import { listed } from '../core/precision.ts';
+import type { Problem } from '../index.ts';
 import { ask, type Terminal } from './draw.ts';
 import { type Built, type Finding, find, make } from './find.ts';
-import { commandOf, commandText } from './request.ts';
+import { QUESTIONS } from './questions/list.ts';
+import { commandOf, commandText, unsaidIn } from './request.ts';
 import type { Answers, State } from './state.ts';
 import { nextStep } from './step.ts';
 
@@ -27,6 +30,7 @@ export async function runWizard(given: Answers, terminal: Terminal, finding: Fin
   let isBuilding = false;
   try {
     for (;;) {
+      throwIfAborted(terminal.signal);
       const step = nextStep(state);
       switch (step.kind) {
         case 'find':
@@ -36,6 +40,7 @@ export async function runWizard(given: Answers, terminal: Terminal, finding: Fin
           state = step.asked.answer(state, await ask(step.question, terminal));
           break;
         case 'stop':
+          if (state.failure !== undefined) throw errorOf(state.failure);
           return { command: commandOf('build', state.answers), built: undefined };
         case 'build': {
           isBuilding = true;
@@ -61,18 +66,29 @@ function reportOf({ result: { output } }: Built): Pick<WizardResult, 'report'> {
 async function madeOr(
   { answers }: State,
   { surroundings }: Finding,
-): Promise<Built | { readonly kind: 'failed'; readonly failure: string }> {
+): Promise<Built | { readonly kind: 'failed'; readonly failure: Problem }> {
   try {
     return await make(answers, surroundings);
   } catch (error) {
     if (!(error instanceof LacunaError) || error.code !== 'check-failed') throw error;
-    return { kind: 'failed', failure: error.hint === undefined ? error.message : `${error.message}\n  ${error.hint}` };
+    return { kind: 'failed', failure: { code: error.code, message: error.message, hint: error.hint } };
   }
+}
+
+function errorOf({ code, message, hint }: Problem): LacunaError {
+  return new LacunaError(code, message, { hint });
 }
 
 const WIDTH = 80;
 
 function howToGoOn(answers: Answers, isBuilding: boolean): string {
   const command = commandText(commandOf(isBuilding ? 'build' : 'wizard', answers), WIDTH);
-  return `${isBuilding ? 'This goes on where it stopped' : 'This goes on with the answers so far'}:\n${command}`;
+  return `${isBuilding ? 'This goes on where it stopped' : `This goes on with the answers so far${exceptFor(answers)}`}:\n${command}`;
+}
+
+/** What the wizard's command asks for again, because no option says it. */
+function exceptFor(answers: Answers): string {
+  const unsaid = unsaidIn(answers);
+  const names = QUESTIONS.filter(({ id }) => unsaid.some((answer) => answer === id)).map(({ name }) => name);
+  return names.length === 0 ? '' : `, and asks again for ${listed(names, 'and')}`;
 }

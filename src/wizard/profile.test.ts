@@ -15,11 +15,11 @@ describe('a sparkline', () => {
   });
 });
 
-const comparison = (cosines: readonly number[], warnings: readonly string[] = []) =>
+const comparison = (cosines: readonly number[], warnings: readonly string[] = [], saturated = { start: 1, end: 3 }) =>
   ({
     summary: {
       layers: cosines.map((meanCosine, layer) => ({ layer, meanCosine })),
-      saturated: { start: 1, end: 3, spearman: null },
+      saturated: { ...saturated, spearman: null },
       warnings,
     },
     targets: [
@@ -39,6 +39,12 @@ describe('what was measured by layer', () => {
       '       from 0.500 to 1.000 between the ends; most saturated: layers 1 to 2',
       'warning: few layers',
     ]);
+  });
+
+  it('names no layers between the ends where there are none', () => {
+    expect(saturationText(comparison([0.5, 1], [], { start: 1, end: 1 }), false).split('\n')[2]).toBe(
+      '       from 0.500 to 1.000 between the ends',
+    );
   });
 
   it('takes a line for 64 layers', () => {

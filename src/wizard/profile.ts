@@ -26,10 +26,12 @@ export function saturationText({ summary }: BuildComparison, hasUnicode: boolean
   const inner = cosines.length > 2 ? cosines.slice(1, -1) : cosines;
   const range: Range = [Math.min(...inner), Math.max(...inner)];
   const { start, end } = summary.saturated;
+  // A model of two layers has none between its ends.
+  const most = end > start ? `; most saturated: layers ${start} to ${end - 1}` : '';
   return [
     'Saturation by layer (mean cosine of the stream before and after its FFN):',
     ...barLines(sparkline(cosines, range, hasUnicode)),
-    `       from ${range[0].toFixed(3)} to ${range[1].toFixed(3)} between the ends; most saturated: layers ${start} to ${end - 1}`,
+    `       from ${range[0].toFixed(3)} to ${range[1].toFixed(3)} between the ends${most}`,
     ...summary.warnings.map((warning) => `warning: ${warning}`),
   ].join('\n');
 }

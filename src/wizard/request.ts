@@ -5,7 +5,7 @@ import { runsText } from '../core/layer-runs.ts';
 import { hostNamed } from '../core/plan.ts';
 import type { AutoOptions, BuildOptions, PlanOptions } from '../index.ts';
 import { shareOptionOf } from './share-option.ts';
-import { type Answers, AUTO } from './state.ts';
+import { type Answers, AUTO, isSparse } from './state.ts';
 
 /** A build as the library takes it: by a budget, or by a preset. */
 export type BuildRequest =
@@ -35,10 +35,22 @@ export function requestOf(answers: Answers): BuildRequest {
 /** The words of a command that has the answers so far: `build`, which does all of it, or `wizard`, which goes on asking. */
 export function commandOf(command: 'build' | 'wizard', answers: Answers): readonly string[] {
   const { checkpoint, goal, target, denseLayers, texts: _, ...flags } = answers;
-  const isSparse = goal !== undefined && goal !== AUTO;
   const optional = (name: string, value: string | number | undefined) =>
     value === undefined || value === '' ? [] : [name, String(value)];
-  const files = (name: string, paths: readonly string[] | undefined) => (paths === undefined ? [] : [name, ...paths]);
+  const isWhole = !hasTextsToName(answers);
+  const files = (name: string, paths: readonly string[] | undefined) =>
+    paths !== undefined && isWhole ? [name, ...paths] : [];
+  // A search by a budget takes none of these.
+  const sparse = [
+    ...optional('--preset', goal),
+    ...optional(`--${shareOptionOf(goal)?.name}`, target),
+    ...optional('--measure', flags.measure),
+    ...optional('--dense-layers', denseLayers && runsText(denseLayers, ',')),
+    ...optional('--cold-start', flags.coldStart),
+    ...optional('--cold-end', flags.coldEnd),
+    ...optional('--dtype', flags.dtype),
+    ...(flags.allowSlower ? ['--allow-slower'] : []),
+  ];
   return [
     ...['lacuna', command],
     ...(checkpoint === undefined ? [] : [checkpoint]),
@@ -49,19 +61,28 @@ export function commandOf(command: 'build' | 'wizard', answers: Answers): readon
     ...files('--test', flags.test),
     ...optional('--tokens', flags.tokens),
     ...optional('--adapter', flags.adapter),
-    ...(isSparse ? ['--preset', goal] : []),
-    ...optional(`--${shareOptionOf(goal)?.name}`, isSparse ? target : undefined),
-    ...optional('--measure', flags.measure),
-    ...optional('--dense-layers', denseLayers && runsText(denseLayers, ',')),
-    ...optional('--cold-start', flags.coldStart),
-    ...optional('--cold-end', flags.coldEnd),
-    ...optional('--dtype', isSparse ? flags.dtype : undefined),
+    ...(isSparse(answers) ? sparse : []),
     ...optional('--budget', flags.budget),
     ...optional('--host', flags.host),
-    ...(flags.allowSlower && isSparse ? ['--allow-slower'] : []),
     ...(flags.force ? ['--force'] : []),
     ...optional('--threads', flags.threads),
   ];
+}
+
+/** Answers that no option of `lacuna wizard` says, so that its command asks for them again. */
+export function unsaidIn(answers: Answers): readonly (keyof Answers)[] {
+  const { goal, budget, texts } = answers;
+  return [
+    // A budget without a preset says it.
+    ...(goal === AUTO && budget === undefined ? (['goal'] as const) : []),
+    ...(texts === 'package' || hasTextsToName(answers) ? (['texts'] as const) : []),
+    ...(budget === '' ? (['budget'] as const) : []),
+  ];
+}
+
+/** Whether the user's own texts are wanted and some are not named yet. A command with the others would not ask for them. */
+function hasTextsToName({ texts, fit, choose, test }: Answers): boolean {
+  return texts === 'own' && [fit, choose, test].includes(undefined);
 }
 
 /** A command as a shell reads it, in lines of at most `width` columns where words allow it. */

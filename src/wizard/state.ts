@@ -1,5 +1,5 @@
 /** What the wizard knows at a moment: the answers so far, what was found out for them, and why one was refused. Plain data. */
-import type { BuildComparison, PlanOptions, SparsePrecision } from '../index.ts';
+import type { BuildComparison, PlanOptions, Problem, SparsePrecision } from '../index.ts';
 
 /** What to make: the fastest dense model within a budget, or a sparse one by a preset. */
 export const AUTO = 'auto';
@@ -10,7 +10,7 @@ export function isSparse({ goal }: Answers): boolean {
   return goal !== undefined && goal !== AUTO;
 }
 
-/** Each is absent until it is answered. All can be flags of `lacuna wizard`, but for those that say what to ask next. */
+/** Each is absent until it is answered. Flags of `lacuna wizard` say all but those of what to ask next, and `unsaidIn`. */
 export interface Answers {
   readonly checkpoint?: string;
   readonly adapter?: string;
@@ -95,7 +95,12 @@ export interface State {
   readonly facts: { readonly [Name in FactName]?: Known<Name> };
   readonly refusal?: Refusal;
   /** Why a model was made and not shipped. */
-  readonly failure?: string;
+  readonly failure?: Problem;
+}
+
+/** What is wrong, and in the next line what to do about it. */
+export function problemText({ message, hint }: Pick<Problem, 'message' | 'hint'>): string {
+  return hint === undefined ? message : `${message}\n  ${hint}`;
 }
 
 /** The answers on which each fact depends. */

@@ -6,15 +6,17 @@ import { requestOf as parsedRequest, withBuildOptions } from '../cli/build.ts';
 import type { CommandContext } from '../cli/command.ts';
 import { withCommonOptions } from '../cli/command.ts';
 import { answersOf, withAnswers as withAnswerOptions } from '../cli/wizard.ts';
+import { LacunaError } from '../core/errors.ts';
 import { checkArgument } from '../core/options.ts';
 import { SILENT } from '../core/progress.ts';
+import type { Problem } from '../index.ts';
 import { autoOptions } from '../pipeline/auto/job.ts';
 import { buildOptions } from '../pipeline/build/options.ts';
 import { planOptionsSchema } from '../plan/index.ts';
 import type { Question } from './question.ts';
 import { QUESTIONS } from './questions/list.ts';
 import { targetIn } from './questions/setting.ts';
-import { type BuildRequest, commandOf, requestOf } from './request.ts';
+import { type BuildRequest, commandOf, requestOf, unsaidIn } from './request.ts';
 import { type Answers, type FactName, type Facts, learn, type State, withAnswers } from './state.ts';
 import { nextStep, type Step } from './step.ts';
 
@@ -42,7 +44,8 @@ function found(name: FactName, state: State, hasNative: boolean): State {
   const { output, force } = state.answers;
   if (name === 'ready' && output === './model' && !force) return withAnswers(state, { taken: output });
   const source = { ...facts.source, missingBytes: state.answers.download ? 0 : facts.source.missingBytes };
-  const changed = name === 'machine' && !hasNative ? withAnswers(state, { host: 'stock' }) : state;
+  const isStock = name === 'machine' && !hasNative && state.answers.host === undefined;
+  const changed = isStock ? withAnswers(state, { host: 'stock' }) : state;
   return learn(changed, name, { ...facts, source }[name]);
 }
 
@@ -67,11 +70,12 @@ function answerTo(question: Question, decision: number | undefined): string {
 
 interface Walked {
   readonly state: State;
-  readonly end: Exclude<Step['kind'], 'find' | 'ask'>;
+  /** 'left' before more questions than are to be answered. */
+  readonly end: Exclude<Step['kind'], 'find' | 'ask'> | 'left';
   readonly asked: readonly string[];
 }
 
-function walk(given: Answers, decisions: readonly number[], hasNative = true, failure?: string): Walked {
+function walk(given: Answers, decisions: readonly number[], hasNative = true, failure?: Problem, most = 500): Walked {
   let state: State = { answers: given, facts: {}, ...(failure !== undefined && { failure }) };
   const asked: string[] = [];
   const tape = [...decisions];
@@ -82,6 +86,7 @@ function walk(given: Answers, decisions: readonly number[], hasNative = true, fa
         state = found(next.fact, state, hasNative);
         break;
       case 'ask':
+        if (asked.length === most) return { state, end: 'left', asked };
         asked.push(next.asked.id);
         state = next.asked.answer(state, answerTo(next.question, tape.shift()));
         break;
@@ -105,6 +110,47 @@ function parsed(words: readonly string[]) {
   const own = { progress: undefined, signal: undefined };
   return { ...request, options: { ...request.options, ...own } } as BuildRequest;
 }
+
+/** What the wizard begins with for these words; undefined where it refuses them. */
+function answersIn(words: readonly string[]): Answers | undefined {
+  const command = withCommonOptions(withAnswerOptions(new Command('wizard').argument('[checkpoint]'))).exitOverride();
+  command.parse([...words], { from: 'user' });
+  try {
+    return answersOf(command.args[0], command.opts());
+  } catch (error) {
+    if (error instanceof LacunaError && error.code === 'usage') return undefined;
+    throw error;
+  }
+}
+
+const SPARSE_FLAGS = [['--dtype', 'int8'], ['--allow-slower']];
+const PRESET_FLAGS = [
+  { preset: [], own: [] },
+  {
+    preset: ['--preset', 'top-k'],
+    own: [['--keep', '0.3'], ['--measure', 'product'], ['--dense-layers', '0,11'], ...SPARSE_FLAGS],
+  },
+  {
+    preset: ['--preset', 'ffn-skip'],
+    own: [['--skip', '0.2'], ['--cold-start', '3'], ['--cold-end', '9'], ...SPARSE_FLAGS],
+  },
+];
+const COMMON_FLAGS = [
+  ...[['-o', './out'], ['--force'], ['--work', './work'], ['--fit', 'a.txt', 'b.txt'], ['--choose', 'c.txt']],
+  ...[
+    ['--tokens', '1100'],
+    ['--adapter', './lora'],
+    ['--budget', 'ppl<=1.1'],
+    ['--host', 'stock'],
+    ['--threads', '2'],
+  ],
+  ['--budget', 'kl<=0.05'],
+];
+
+/** Questions whose answers outlive a session: all but those on how to go on, and parts of others. */
+const KEPT = QUESTIONS.filter(({ id }) =>
+  ['checkpoint', 'goal', 'host', 'dtype', 'texts', 'budget', 'output', 'setting'].includes(id),
+);
 
 /** With what the preset's schema fills in. */
 function withDefaults({ kind, options }: BuildRequest) {
@@ -133,6 +179,17 @@ describe('the wizard by Enter alone', () => {
     const { state, asked } = walk(given, [], false);
     expect(asked).toEqual(['texts', 'output', 'setting', 'begin']);
     expect(state.answers).toMatchObject({ host: 'stock', target: 0.3, output: './model-top-k' });
+  });
+
+  it.each([
+    [true, 'auto', ['checkpoint', 'goal', 'host', 'texts', 'budget', 'output']],
+    [false, 'auto', ['checkpoint', 'goal', 'texts', 'budget', 'output']],
+    [false, 'top-k', ['checkpoint', 'goal', 'dtype', 'texts', 'budget', 'output', 'setting']],
+  ] as const)('lets all be changed that is asked: native core %s, %s', (hasNative, goal, wanted) => {
+    const { answers } = walk({ checkpoint: './model', goal, texts: 'package' }, [], hasNative).state;
+    const known = found('machine', { answers, facts: {} }, hasNative);
+    const question = QUESTIONS.find(({ id }) => id === 'change')?.ask(known);
+    expect(question?.kind === 'choice' && question.choices.map(({ value }) => value)).toEqual(wanted);
   });
 
   it('replaces a folder only when it is allowed to', () => {
@@ -205,55 +262,97 @@ describe('what is said at a question', () => {
 });
 
 describe('after a model that was not shipped', () => {
-  const done = walk({ checkpoint: './model', goal: 'top-k', texts: 'package' }, []).state.answers;
+  const slower = { code: 'check-failed', message: 'It is slower', hint: 'Ship it with --allow-slower.' } as const;
+  const over = { code: 'check-failed', message: 'It is over the budget', hint: 'Allow more (--budget).' } as const;
 
   it.each([
-    [0, ['refused', 'budget', 'begin'], 'build'],
-    [1, ['refused', 'setting', 'begin'], 'build'],
-    [2, ['refused', 'begin'], 'build'],
-    [3, ['refused'], 'stop'],
-  ])('choice %i asks only for what changes', (chosen, asked, end) => {
-    expect(walk(done, [chosen], true, 'It is slower')).toMatchObject({ asked, end });
+    [over, 'top-k', 0, ['refused', 'budget', 'begin'], 'build'],
+    [over, 'top-k', 1, ['refused', 'setting', 'begin'], 'build'],
+    [over, 'top-k', 2, ['refused'], 'stop'],
+    [slower, 'top-k', 0, ['refused', 'setting', 'begin'], 'build'],
+    [slower, 'top-k', 1, ['refused', 'begin'], 'build'],
+    [slower, 'top-k', 2, ['refused'], 'stop'],
+    [over, 'auto', 0, ['refused', 'budget', 'begin'], 'build'],
+    [over, 'auto', 1, ['refused'], 'stop'],
+  ] as const)('is asked only for what can mend it: %j of %s, choice %i', (failure, goal, chosen, asked, end) => {
+    const done = walk({ checkpoint: './model', goal, texts: 'package' }, []).state.answers;
+    const walked = walk(done, [chosen], true, failure);
+    expect(walked).toMatchObject({ asked, end });
+    // Who stops leaves with the failure, and nobody else.
+    expect(walked.state.failure).toEqual(end === 'stop' ? failure : undefined);
   });
 
-  it('says why', () => {
-    expect(nextStep({ answers: done, facts: {}, failure: 'It is slower' })).toMatchObject({
-      question: { said: ['It is slower'] },
+  it('is said why', () => {
+    const { answers } = walk({ checkpoint: './model', goal: 'top-k', texts: 'package' }, []).state;
+    expect(nextStep({ answers, facts: {}, failure: slower })).toMatchObject({
+      question: { said: ['It is slower\n  Ship it with --allow-slower.'] },
     });
   });
 });
 
 describe('whatever is answered', () => {
   const decisions = fc.array(fc.nat(), { maxLength: 40 });
+  /** Options that are given beforehand: some for all goals, some of one preset or of none, and at times one of another. */
+  const flags = fc
+    .tuple(
+      fc.constantFrom(...PRESET_FLAGS),
+      fc.subarray(
+        PRESET_FLAGS.flatMap(({ own }) => own),
+        { maxLength: 1 },
+      ),
+    )
+    .chain(([{ preset, own }, foreign]) =>
+      fc.tuple(fc.constant(preset), fc.subarray([...own]), fc.subarray(COMMON_FLAGS), fc.constantFrom([], foreign)),
+    )
+    .map((parts) => parts.flat(2));
 
   it('ends in options that the library takes and that the command parses to', () => {
     const goals = new Set<string>();
+    const refused = new Set<boolean>();
     fc.assert(
-      fc.property(decisions, fc.boolean(), (tape, hasNative) => {
-        const { state } = walk({}, tape, hasNative);
+      fc.property(flags, decisions, fc.boolean(), (words, tape, hasNative) => {
+        const given = answersIn(words);
+        refused.add(given === undefined);
+        if (given === undefined) {
+          expect(() => parsed(['lacuna', 'build', './model', '-o', './out', ...words])).toThrow(LacunaError);
+          return;
+        }
+        const { state } = walk(given, tape, hasNative);
         const request = requestOf(state.answers);
         const schema = request.kind === 'auto' ? autoOptions : buildOptions;
         expect(() => checkArgument<unknown>(schema, request.options, { of: 'build' })).not.toThrow();
         expect(withDefaults(parsed(commandOf('build', state.answers)))).toEqual(withDefaults(request));
         goals.add(state.answers.goal ?? '');
       }),
-      { numRuns: 200 },
+      { numRuns: 400 },
     );
     expect([...goals].sort()).toEqual(['auto', 'ffn-skip', 'top-k']);
+    // What the wizard refuses, `build` refuses too.
+    expect(refused.size).toBe(2);
   });
 
-  it('can be gone on from by the command that has the answers so far', () => {
+  it('can be gone on from at every question by the command that has the answers so far', () => {
+    const answered = new Set<string>();
     fc.assert(
-      fc.property(decisions, (tape) => {
-        const { state } = walk({}, tape);
-        const words = commandOf('wizard', state.answers);
-        const command = withCommonOptions(withAnswerOptions(new Command('wizard').argument('[checkpoint]')));
-        command.exitOverride().parse(words.slice(2), { from: 'user' });
-        const given = answersOf(command.args[0], command.opts());
-        const again = walk({ ...given, goal: state.answers.goal }, []).state.answers;
-        expect(commandOf('build', again)).toEqual(commandOf('build', { ...state.answers, budget: again.budget }));
+      fc.property(decisions, fc.nat({ max: 20 }), (tape, most) => {
+        const { state } = walk({}, tape, true, undefined, most);
+        const given = answersIn(commandOf('wizard', state.answers).slice(2));
+        if (given === undefined) throw new Error('The wizard refuses its own command');
+        const unsaid = unsaidIn(state.answers);
+        for (const { id, isOpen, gives } of KEPT) {
+          // A setting of which something is to change is no answer yet.
+          const isMoving = id === 'setting' && state.answers.setting !== 'settled';
+          if (isMoving || isOpen(state) || gives.every((name) => state.answers[name] === undefined)) continue;
+          answered.add(id);
+          const isAskedAgain = isOpen({ ...state, answers: given });
+          expect([id, isAskedAgain]).toEqual([id, unsaid.some((name) => name === id)]);
+        }
+        // What is asked for again is all that the command lacks.
+        const again = Object.fromEntries(unsaid.map((name) => [name, state.answers[name]]));
+        expect(commandOf('build', { ...given, ...again })).toEqual(commandOf('build', state.answers));
       }),
-      { numRuns: 100 },
+      { numRuns: 300 },
     );
+    expect(answered.size).toBe(KEPT.length);
   });
 });

@@ -1,7 +1,7 @@
 /** The wizard as a function of its state: what to find out, what to ask, or what to do. It draws nothing and reads nothing. */
 import type { Asked, Question } from './question.ts';
 import { QUESTIONS } from './questions/list.ts';
-import { type FactName, factOf, type State } from './state.ts';
+import { type FactName, factOf, problemText, type State } from './state.ts';
 
 export type Step =
   | { readonly kind: 'find'; readonly fact: FactName }
@@ -44,7 +44,7 @@ function withRefusal(asked: Asked, state: State): Question {
   const { refusal, failure } = state;
   const said = [
     ...(refusal?.question === asked.id ? [refusal.message] : []),
-    ...(failure === undefined ? [] : [failure]),
+    ...(failure === undefined ? [] : [problemText(failure)]),
   ];
   return { ...asked.ask(state), said };
 }

@@ -1,9 +1,13 @@
 import { type Asked, choice } from '../question.ts';
 import { type State, withAnswers, without } from '../state.ts';
 
-/** Takes one answer back, of those that `all` give; what else was answered stays. */
+/** Takes one answer back, of those that `all` give and would ask for again; what else was answered stays. */
 export function changeOf(all: readonly Asked[]): Asked {
-  const given = ({ answers }: State) => all.filter(({ gives }) => gives.some((name) => answers[name] !== undefined));
+  const given = (state: State) =>
+    all.filter(({ gives, isOpen }) => {
+      const isAnswered = gives.some((name) => state.answers[name] !== undefined);
+      return isAnswered && isOpen(withAnswers(state, without(gives)));
+    });
   return {
     id: 'change',
     name: 'what to change',

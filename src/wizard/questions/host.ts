@@ -1,13 +1,13 @@
 import { type Asked, choice } from '../question.ts';
-import { withAnswers } from '../state.ts';
+import { factOf, withAnswers } from '../state.ts';
 
 /** Answered by itself where the native core is not installed (find.ts). */
 export const host: Asked = {
   id: 'host',
   name: 'where it decodes',
-  needs: [],
+  needs: ['machine'],
   gives: ['host', 'dtype', 'setting'],
-  isOpen: ({ answers }) => answers.host === undefined,
+  isOpen: (state) => state.answers.host === undefined && factOf(state, 'machine')?.hasNative === true,
   ask: () => ({
     kind: 'choice',
     message: 'Where is it to decode?',
