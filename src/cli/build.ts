@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { LIMITS, parseBudget } from '../core/budget.ts';
 import { LacunaError } from '../core/errors.ts';
 import { formatBytes, percent } from '../core/figures.ts';
+import { engineText } from '../core/host-kind.ts';
 import { FLOATS, IN_BLOCKS } from '../core/precision.ts';
 import {
   type BuildComparison,
@@ -32,7 +33,7 @@ import {
   withCheckpointOptions,
   withCommonOptions,
 } from './command.ts';
-import { engineText, percentOrDash, targetText } from './describe.ts';
+import { percentOrDash, targetText } from './describe.ts';
 import { EXIT } from './io.ts';
 import { positiveInteger, shares } from './parse.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';

@@ -1,10 +1,10 @@
 /** What a page says first: the verdict in one sentence, and the figures that it rests on. */
 import { counted, formatBytes, percent } from '../core/figures.ts';
+import { engineText } from '../core/host-kind.ts';
 import type { FolderData, ReportData, StatisticsData } from './data.ts';
 import { denseName } from './points.ts';
 import {
   boundText,
-  engineText,
   isAgainstFloats,
   isFloats,
   modelOf,

@@ -24,10 +24,6 @@ export function addedText({ value }: Pick<Ratio, 'value'>): string {
   return signedPercent(value - 1, 2);
 }
 
-export function engineText(engine: string): string {
-  return engine === 'stock' ? 'stock ONNX Runtime' : engine === 'native' ? 'the native core' : engine;
-}
-
 /** "test.txt and more.txt". */
 export function namesOf(texts: readonly { readonly name: string }[]): string {
   return listed(

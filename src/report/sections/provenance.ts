@@ -1,11 +1,11 @@
 /** What was made of what: checkpoint, texts, versions, files, with their hashes. */
 import { counted, formatBytes, percent } from '../../core/figures.ts';
+import { engineText } from '../../core/host-kind.ts';
 import type { Manifest } from '../../core/manifest.ts';
 import type { FolderData, StatisticsFigures } from '../data.ts';
 import { EMPTY, type Html, html } from '../html.ts';
 import { aside, ofBoth, ofFolder, shown } from '../section.ts';
 import { factsOf, tableOf } from '../table.ts';
-import { engineText } from '../words.ts';
 
 export const provenance = ofBoth('provenance', 'Where it comes from', (data) =>
   data.kind === 'folder'
