@@ -1,6 +1,7 @@
 /** What a page says first: the verdict in one sentence, and the figures that it rests on. */
 import { counted, formatBytes, percent } from '../core/figures.ts';
 import { engineText } from '../core/host-kind.ts';
+import { speedVerdict } from '../core/speed-verdict.ts';
 import type { FolderData, ReportData, StatisticsData } from './data.ts';
 import { denseName } from './points.ts';
 import {
@@ -11,7 +12,6 @@ import {
   namesOf,
   ratioText,
   speedupText,
-  speedVerdict,
   storedText,
   targetText,
 } from './words.ts';

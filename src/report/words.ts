@@ -32,12 +32,6 @@ export function namesOf(texts: readonly { readonly name: string }[]): string {
   );
 }
 
-/** As the text of `build` judges it: surely slower, surely faster, or neither. */
-export function speedVerdict({ lowerBound, upperBound }: Speedup): 'slower' | 'faster' | 'not sure to be faster' {
-  if (upperBound !== null && upperBound < 1) return 'slower';
-  return lowerBound !== null && lowerBound > 1 ? 'faster' : 'not sure to be faster';
-}
-
 /** "1.12 times as fast as dense int8 (1.05 to 1.18)". */
 export function speedupText({ median, p10, p90 }: Speedup, baseline: string): string {
   return `${median.toFixed(2)} times as fast as ${baseline} (${p10.toFixed(2)} to ${p90.toFixed(2)})`;
