@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { prettyJson } from '../src/core/json.ts';
 import { inspect, report } from '../src/index.ts';
 import { positionRanges } from '../src/pipeline/report/statistics.ts';
+import { nativeLib } from './native-lib.ts';
 import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
@@ -108,6 +109,14 @@ describe('a page of a folder', () => {
       `This model, dense int8, has a perplexity ratio of ${perplexityRatio.value.toFixed(4)} ±`,
     );
     expect(page('measured.html')).toContain('rounding to int8 changes it by');
+    const short = '--repeats 1 --rounds 1 --steps 2 --prompt-tokens 8 --threads 1 --quiet --json'.split(' ');
+    for (const engine of existsSync(join(nativeLib, 'lacuna_node.node')) ? ['stock', 'native'] : ['stock']) {
+      const timing = await run('bench', at('measured'), '--dtype', 'int8', '--engine', engine, ...short);
+      expect(JSON.parse(timing).subjects).toMatchObject([{ engine }]);
+      writeFileSync(at('measured/lacuna/bench.json'), timing);
+      const name = engine === 'native' ? 'the native core' : 'stock ONNX Runtime';
+      await expect(inspect(at('measured'))).resolves.toMatchObject({ verdict: expect.stringMatching(`in ${name}.$`) });
+    }
   });
 
   it('holds models beside it, of the same checkpoint alone', async () => {

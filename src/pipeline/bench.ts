@@ -108,8 +108,8 @@ async function chooseSubject(
     operatorSet = undefined;
     const isNative = engine === 'native';
     const bytes = bytesPerToken(chosen, isNative && hasScreen);
-    const expectedStep = await stepExpected(chosen, opened.engine, options);
-    return { name: isNative ? `${name} native` : name, session: opened.session, ...bytes, expectedStep };
+    const expectedStep = await stepExpected(chosen, engine, options);
+    return { name: isNative ? `${name} native` : name, ...opened, ...bytes, expectedStep };
   };
   return { name, model: model.file, vocabSize: spec.vocabSize, contextLength: spec.contextLength, open };
 }

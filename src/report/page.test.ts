@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { ReportData } from './data.ts';
 import { reportPage } from './page.ts';
 import { SECTIONS } from './sections/index.ts';
-import { folderData, manifest, SEARCH, STATISTICS, TOP_K } from './testing/data.ts';
+import { EVALUATION, folderData, manifest, SEARCH, STATISTICS, TOP_K } from './testing/data.ts';
 
 const bare = { evaluation: null, bench: null, statistics: null, sample: null };
 const sectionsIn = (html: string) => [...html.matchAll(/<section id="([\w-]+)"/g)].map(([, id]) => id);
@@ -43,6 +43,12 @@ describe('a page', () => {
     expect(commands).toContain('lacuna eval DIR --against FP32-DIR --json > DIR/lacuna/evaluation.json');
     expect(commands).toContain('lacuna bench DIR');
     expect(commands).toContain('lacuna calibrate CHECKPOINT');
+  });
+
+  it('says where quality was evaluated, and where speed was timed', () => {
+    const { html } = reportPage(folderData({ evaluation: { ...EVALUATION, engine: 'stock' } }));
+    expect(html).toMatch(/Evaluated in<\/\w+>\s*<\w+>stock ONNX Runtime</);
+    expect(html).toMatch(/Timed<\/\w+>\s*<\w+>[^<]* on 2 threads, in the native core</);
   });
 
   it('gives every name of a page once', () => {

@@ -16,6 +16,24 @@ describe('the verdict', () => {
     );
   });
 
+  it('names what ran the timed models, not what evaluated them', () => {
+    const evaluation = { ...EVALUATION, engine: 'stock' };
+    const [dense, sparse] = BENCH.subjects;
+    const timed = (...engines: readonly (string | undefined)[]) => {
+      const subjects = [dense, sparse].map((subject, at) => ({ ...subject, engine: engines[at] }));
+      return sentence({ evaluation, bench: { ...BENCH, subjects } }).replace(/.*, and decodes /, '');
+    };
+    expect(timed('native', 'native')).toBe('1.25 times as fast as dense int8 (1.13 to 1.38) in the native core.');
+    expect(timed('stock', 'native')).toBe(
+      '1.25 times as fast as dense int8 in stock ONNX Runtime (1.13 to 1.38) in the native core.',
+    );
+    // Files of earlier versions do not say it.
+    expect(timed(undefined, undefined)).toBe('1.25 times as fast as dense int8 (1.13 to 1.38).');
+    const alone = { ...BENCH, subjects: [sparse], speedup: null };
+    expect(sentence({ evaluation, bench: alone })).toMatch(/ decodes 125\.0 tokens a second in the native core\.$/);
+    expect(sentence({ evaluation: null })).toMatch(/ in the native core\.$/);
+  });
+
   it.each([
     ['slower', 0.8, 0.95],
     ['not sure to be faster', 0.95, 1.05],

@@ -3,6 +3,7 @@ import { counted, formatBytes, percent } from '../core/figures.ts';
 import { engineText } from '../core/host-kind.ts';
 import { speedVerdict } from '../core/speed-verdict.ts';
 import type { FolderData, ReportData, StatisticsData } from './data.ts';
+import type { Bench } from './figures.ts';
 import { denseName } from './points.ts';
 import {
   boundText,
@@ -77,14 +78,20 @@ function qualityClause(data: FolderData): string {
   return `has a perplexity ratio of ${ratioText(ratio)} to ${baseline} (${boundText(ratio)}${budget}) on ${namesOf(texts)}`;
 }
 
-function speedClause({ bench, evaluation, manifest }: FolderData): string {
+function speedClause({ bench, manifest }: FolderData): string {
   if (bench === null) return 'its speed has not been measured';
   const [dense] = bench.subjects;
   const subject = bench.subjects[bench.subjects.length - 1];
-  if (bench.speedup === null) return `decodes ${subject.decodeTokensPerSecond.median.toFixed(1)} tokens a second`;
-  const baseline = dense.name === 'dense' ? `dense ${manifest.models[0].precision}` : denseName(dense.name);
-  const engine = evaluation === null ? '' : ` in ${engineText(evaluation.engine)}`;
-  return `decodes ${speedupText(bench.speedup, baseline)}${engine}`;
+  const where = inEngine(subject);
+  if (bench.speedup === null)
+    return `decodes ${subject.decodeTokensPerSecond.median.toFixed(1)} tokens a second${where}`;
+  const name = dense.name === 'dense' ? `dense ${manifest.models[0].precision}` : denseName(dense.name);
+  const baseline = inEngine(dense) === where ? name : `${name}${inEngine(dense)}`;
+  return `decodes ${speedupText(bench.speedup, baseline)}${where}`;
+}
+
+function inEngine({ engine }: Bench['subjects'][number]): string {
+  return engine == null ? '' : ` in ${engineText(engine)}`;
 }
 
 function folderFigures(data: FolderData): readonly Figure[] {

@@ -93,7 +93,7 @@ const spread = (median: number) => ({ median, p10: median * 0.9, p90: median * 1
 
 function subject(name: string, median: number, weightBytesPerToken: number): Bench['subjects'][number] {
   const rates = { decodeTokensPerSecond: spread(median), prefillTokensPerSecond: spread(10 * median) };
-  return { name, ...rates, weightBytesPerToken, expectedTokensPerSecond: null };
+  return { name, engine: 'native', ...rates, weightBytesPerToken, expectedTokensPerSecond: null };
 }
 
 /** Faster than the dense model by a quarter, surely. */
