@@ -54,6 +54,15 @@ describe('the verdict', () => {
     ).toMatch(/^Within the budget, and faster: this model, dense int8, .*for a budget of ppl<=1\.05\)/);
   });
 
+  it('believes eval of a model that a search shipped', () => {
+    const found = { search: SEARCH, manifest: manifest(null) };
+    const check = { maxPplRatio: 1.05, upperBound: 1.082, passed: false };
+    const over = sentence({ ...found, evaluation: { ...EVALUATION, check } });
+    expect(over).toMatch(/^Over the budget, and faster: .* below 1\.0820, wanted at most 1\.05\)/);
+    expect(over).not.toContain(SEARCH.budget);
+    expect(sentence(found)).toMatch(/^Within the budget, .*wanted at most 1\.1\)/);
+  });
+
   it('says what was not measured', () => {
     const nothing = { evaluation: null, bench: null, statistics: null, sample: null };
     expect(sentence({ ...nothing, manifest: manifest(null) })).toBe(

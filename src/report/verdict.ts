@@ -49,11 +49,10 @@ function folderSentence(data: FolderData): string {
   return `${capital(heads.join(', and '))}: ${what}`;
 }
 
-/** Nothing over a budget is shipped by `build`; `eval` also measures what is. */
+/** Nothing over a budget is shipped by `build`. `eval` may have measured it since, and then has the last word. */
 function budgetHead({ evaluation, search }: FolderData): string | undefined {
-  if (search !== null) return 'within the budget';
-  if (evaluation?.check === undefined) return undefined;
-  return evaluation.check.passed ? 'within the budget' : 'over the budget';
+  if (evaluation?.check !== undefined) return evaluation.check.passed ? 'within the budget' : 'over the budget';
+  return search === null ? undefined : 'within the budget';
 }
 
 function speedHead({ bench }: FolderData): string | undefined {
@@ -70,11 +69,11 @@ function qualityClause(data: FolderData): string {
     return `has a perplexity of ${perplexity?.perplexity.toFixed(3) ?? '?'} on ${namesOf(texts)}, with no baseline`;
   const [{ perplexityRatio: ratio }] = modes;
   const baseline = isAgainstFloats(evaluation) ? 'the checkpoint’s floats' : `a baseline in ${againstPrecision}`;
-  const wanted =
+  const searched = search === null ? '' : `, for a budget of ${search.budget}`;
+  const budget =
     check === undefined
-      ? ''
+      ? searched
       : `, in every mode below ${check.upperBound.toFixed(4)}, wanted at most ${check.maxPplRatio}`;
-  const budget = search === null ? wanted : `, for a budget of ${search.budget}`;
   return `has a perplexity ratio of ${ratioText(ratio)} to ${baseline} (${boundText(ratio)}${budget}) on ${namesOf(texts)}`;
 }
 
