@@ -51,6 +51,20 @@ describe('a page', () => {
     expect(html).toMatch(/Timed<\/\w+>\s*<\w+>[^<]* on 2 threads, in the native core</);
   });
 
+  it('calls speeds of a search expected wherever it names them', () => {
+    const { html } = reportPage(pages['a folder of a search']);
+    const [, section] = /<section id="search"(.*?)<\/section>/s.exec(html) ?? [];
+    const text = section?.replaceAll(/<[^>]+>/g, '\n') ?? '';
+    expect(text).toContain('Perplexity ratio against expected speed');
+    expect(text).toContain('and by expected tokens/s.');
+    expect(text.match(/^.*tokens\/s$/gim)?.map((name) => name.trim())).toEqual(
+      expect.arrayContaining(['expected tokens/s', 'Expected tokens/s']),
+    );
+    expect(text).not.toMatch(/(?<!expected )tokens\/s/i);
+    expect(text).not.toMatch(/tokens a second|80 % of rounds/);
+    expect(html).toContain('tokens/s, measured');
+  });
+
   it('gives every name of a page once', () => {
     for (const data of Object.values(pages)) {
       const ids = [...reportPage(data).html.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id);
