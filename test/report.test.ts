@@ -179,6 +179,10 @@ describe('a page of statistics', () => {
     const given = { path: statistics(), output: at('x.html') };
     await expect(report({ ...given, sample: true })).rejects.toMatchObject({ code: 'usage' });
     await expect(report({ ...given, beside: [at('dense')] })).rejects.toMatchObject({ code: 'usage' });
+    await expect(report({ ...given, data: [at('text.txt')] })).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringContaining('they have no --data'),
+    });
   });
 
   it.each([1, 2, 5, 32, 512, 4096])('divides %d positions without a gap, ever wider', (length) => {
@@ -271,6 +275,13 @@ describe('what it refuses', () => {
   ])('%s is named', async (_, path, message) => {
     const { code, stderr } = await refused([path(), '-o', at('x.html')]);
     expect(stderr).toMatch(message);
+    expect(code).toBe(2);
+    expect(existsSync(at('x.html'))).toBe(false);
+  });
+
+  it('a text that nothing would run is refused, before the page is written', async () => {
+    const { code, stderr } = await refused([at('bare'), '-o', at('x.html'), '--data', at('text.txt')]);
+    expect(stderr).toMatch(/--data names the text of a sample, but no sample is asked for\n {2}Add --sample/);
     expect(code).toBe(2);
     expect(existsSync(at('x.html'))).toBe(false);
   });
