@@ -80,7 +80,32 @@ describe('inspect of a folder', () => {
     await expect(inspect(at('sparse'))).resolves.toMatchObject({ kind: 'folder', verdict });
     expect((await run('inspect', at('sparse'))).replace(/\s+/g, ' ')).toContain(verdict);
     await expect(inspect(at('dense'))).resolves.toMatchObject({ kind: 'folder', verdict: null });
-    expect(await run('inspect', at('dense'))).toContain('Neither quality nor speed was measured: lacuna eval DIR');
+    expect((await run('inspect', at('dense'))).replace(/\s+/g, ' ')).toContain(
+      'Neither quality nor speed was measured: lacuna eval DIR',
+    );
+  });
+
+  it.each([
+    // As a shell leaves it of a command that failed.
+    ['evaluation.json', '', 'is no JSON: Unexpected end of JSON input', 'Measure again: lacuna eval DIR'],
+    ['bench.json', '{"threads": 1}', 'is no benchmark of this version', 'Measure again: lacuna bench DIR --json'],
+    ['auto.json', '[]', 'must hold a JSON object but holds []', 'Build the folder again'],
+  ])('shows a folder whose %s cannot be read, and says so', async (file, content, what, again) => {
+    const path = at(`unread-${file}`);
+    cpSync(at('sparse'), path, { recursive: true });
+    const place = join(path, 'lacuna', file);
+    writeFileSync(place, content);
+    const found = await inspect(path);
+    if (found.kind !== 'folder') throw new Error('wanted a folder');
+    expect(found.verdict?.startsWith(`Figures cannot be read: ${place} ${what}. ${again}`)).toBe(true);
+    expect(found.verdict).not.toContain('\n');
+    const text = (await run('inspect', path)).replace(/\s+/g, ' ');
+    expect(text).toContain(again);
+    expect(text).toContain('made by lacuna');
+    const { code, stderr } = await lacuna(['report', path, '-o', at('x.html')]);
+    expect(code).toBe(2);
+    expect(stderr).toContain(again);
+    expect(stderr).not.toContain('download');
   });
 });
 
