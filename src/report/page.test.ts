@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { ReportData } from './data.ts';
 import { reportPage } from './page.ts';
 import { SECTIONS } from './sections/index.ts';
-import { EVALUATION, folderData, manifest, SEARCH, STATISTICS, TOP_K } from './testing/data.ts';
+import { EVALUATION, folderData, manifest, SEARCH, STATISTICS, TOP_K, TWO_LAYERS } from './testing/data.ts';
 
 const bare = { evaluation: null, bench: null, statistics: null, sample: null };
 const sectionsIn = (html: string) => [...html.matchAll(/<section id="([\w-]+)"/g)].map(([, id]) => id);
@@ -15,6 +15,7 @@ describe('a page', () => {
     'a folder of a search': folderData({ manifest: manifest(null), search: SEARCH, statistics: null, sample: null }),
     'a folder that was never measured': folderData({ manifest: manifest(null), ...bare }),
     statistics,
+    'statistics of two layers': { ...statistics, statistics: TWO_LAYERS },
   };
 
   it.each(Object.entries(pages))('of %s shows each of its sections or says why not, in their order', (_, data) => {
@@ -63,6 +64,13 @@ describe('a page', () => {
     expect(text).not.toMatch(/(?<!expected )tokens\/s/i);
     expect(text).not.toMatch(/tokens a second|80 % of rounds/);
     expect(html).toContain('tokens/s, measured');
+  });
+
+  it('names no layers where none may be skipped', () => {
+    const { html } = reportPage(pages['statistics of two layers']);
+    expect(html).not.toMatch(/layers 1 to 0|may be skipped\.|A frame|most saturated</i);
+    expect(html).toContain('No layer lies between the first and the last, which no plan skips, and past');
+    expect(reportPage(statistics).html).toMatch(/Layers 1 to 2 may be skipped\..*A frame is around layers 1 to 2/s);
   });
 
   it('gives every name of a page once', () => {

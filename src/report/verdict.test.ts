@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { BENCH, EVALUATION, folderData, manifest, SEARCH, STATISTICS } from './testing/data.ts';
+import { BENCH, EVALUATION, folderData, manifest, SEARCH, STATISTICS, TWO_LAYERS } from './testing/data.ts';
 import { verdictOf } from './verdict.ts';
 
 const sentence = (over: Parameters<typeof folderData>[0] = {}) => verdictOf(folderData(over)).sentence;
@@ -92,5 +92,11 @@ describe('the verdict', () => {
       'On 64 tokens of fit.txt, FFN blocks of layers 1 to 2 turn the residual stream least: 2 of 4 layers in which blocks may be skipped.',
     );
     expect(figures.map(({ value }) => value)).toEqual(['llama', '64', '4 tokens', '95.0 %']);
+  });
+
+  it('of statistics of two layers says that none may be skipped', () => {
+    expect(verdictOf({ kind: 'statistics', name: 'statistics.json', statistics: TWO_LAYERS }).sentence).toBe(
+      'On 64 tokens of fit.txt, no layer lies between the first and the last, so no block can be planned to be skipped.',
+    );
   });
 });

@@ -1,6 +1,7 @@
 /** What a page says first: the verdict in one sentence, and the figures that it rests on. */
 import { counted, formatBytes, percent } from '../core/figures.ts';
 import { engineText } from '../core/host-kind.ts';
+import { regionText } from '../core/saturation.ts';
 import { speedVerdict } from '../core/speed-verdict.ts';
 import type { FolderData, ReportData, StatisticsData } from './data.ts';
 import type { Bench } from './figures.ts';
@@ -137,8 +138,11 @@ function statisticsSentence({ statistics }: StatisticsData): string {
   const measured = `On ${tokens.toLocaleString('en')} tokens of ${namesOf(texts)}, `;
   if (saturation === null) return `${measured}no saturation was measured, so no block can be planned to be skipped.`;
   const { region } = saturation;
+  const layers = regionText(region);
+  if (layers === undefined)
+    return `${measured}no layer lies between the first and the last, so no block can be planned to be skipped.`;
   const length = region.end - region.start;
-  return `${measured}FFN blocks of layers ${region.start} to ${region.end - 1} turn the residual stream least: ${length} of ${model.numHiddenLayers} layers in which blocks may be skipped.`;
+  return `${measured}FFN blocks of layers ${layers} turn the residual stream least: ${length} of ${model.numHiddenLayers} layers in which blocks may be skipped.`;
 }
 
 function statisticsFigures({ statistics }: StatisticsData): readonly Figure[] {
