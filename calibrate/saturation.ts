@@ -1,6 +1,6 @@
 /** How little an FFN block turns the residual stream, by token and layer. FFN-SkipLLM's rule is planned from it. */
 import { LacunaError } from '../src/core/errors.ts';
-import { cosineOfLevel, levelOfCosine, MAX_LEVEL, saturatedRegion } from '../src/core/saturation.ts';
+import { cosineOfLevel, levelOfCosine, MAX_LEVEL, regionText, saturatedRegion } from '../src/core/saturation.ts';
 import { type Sums, sumData } from '../src/core/statistics.ts';
 import { indexReaching } from './exact-sum.ts';
 import type { Statistic } from './statistic.ts';
@@ -52,11 +52,12 @@ export const saturation: Statistic = {
       { figure: 'p05Cosine', title: '5 % below', unit: '' },
     ],
     follows: (layers) => {
-      const { start, end } = saturatedRegion(layers.map(({ meanCosine }) => meanCosine));
+      const region = regionText(saturatedRegion(layers.map(({ meanCosine }) => meanCosine)));
       const said =
         'cosine: of the residual stream before the FFN block with the one after it, where 1 is no change; mean, and 5 % quantile.';
-      const region = `Layers ${start} to ${end - 1} change least: plan --preset ffn-skip skips there first.`;
-      return end > start ? `${said} ${region}` : said;
+      return region === undefined
+        ? said
+        : `${said} Layers ${region} change least: plan --preset ffn-skip skips there first.`;
     },
   },
 };

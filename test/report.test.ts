@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { prettyJson } from '../src/core/json.ts';
 import { inspect, report } from '../src/index.ts';
 import { positionRanges } from '../src/pipeline/report/statistics.ts';
+import { nativeLib } from './native-lib.ts';
 import { lacuna, root, temporaryFolder, tinyLlama } from './temporary.ts';
 
 const folder = temporaryFolder();
@@ -79,7 +80,32 @@ describe('inspect of a folder', () => {
     await expect(inspect(at('sparse'))).resolves.toMatchObject({ kind: 'folder', verdict });
     expect((await run('inspect', at('sparse'))).replace(/\s+/g, ' ')).toContain(verdict);
     await expect(inspect(at('dense'))).resolves.toMatchObject({ kind: 'folder', verdict: null });
-    expect(await run('inspect', at('dense'))).toContain('Neither quality nor speed was measured: lacuna eval DIR');
+    expect((await run('inspect', at('dense'))).replace(/\s+/g, ' ')).toContain(
+      'Neither quality nor speed was measured: lacuna eval DIR',
+    );
+  });
+
+  it.each([
+    // As a shell leaves it of a command that failed.
+    ['evaluation.json', '', 'is no JSON: Unexpected end of JSON input', 'Measure again: lacuna eval DIR'],
+    ['bench.json', '{"threads": 1}', 'is no benchmark of this version', 'Measure again: lacuna bench DIR --json'],
+    ['auto.json', '[]', 'must hold a JSON object but holds []', 'Build the folder again'],
+  ])('shows a folder whose %s cannot be read, and says so', async (file, content, what, again) => {
+    const path = at(`unread-${file}`);
+    cpSync(at('sparse'), path, { recursive: true });
+    const place = join(path, 'lacuna', file);
+    writeFileSync(place, content);
+    const found = await inspect(path);
+    if (found.kind !== 'folder') throw new Error('wanted a folder');
+    expect(found.verdict?.startsWith(`Figures cannot be read: ${place} ${what}. ${again}`)).toBe(true);
+    expect(found.verdict).not.toContain('\n');
+    const text = (await run('inspect', path)).replace(/\s+/g, ' ');
+    expect(text).toContain(again);
+    expect(text).toContain('made by lacuna');
+    const { code, stderr } = await lacuna(['report', path, '-o', at('x.html')]);
+    expect(code).toBe(2);
+    expect(stderr).toContain(again);
+    expect(stderr).not.toContain('download');
   });
 });
 
@@ -108,6 +134,14 @@ describe('a page of a folder', () => {
       `This model, dense int8, has a perplexity ratio of ${perplexityRatio.value.toFixed(4)} ±`,
     );
     expect(page('measured.html')).toContain('rounding to int8 changes it by');
+    const short = '--repeats 1 --rounds 1 --steps 2 --prompt-tokens 8 --threads 1 --quiet --json'.split(' ');
+    for (const engine of existsSync(join(nativeLib, 'lacuna_node.node')) ? ['stock', 'native'] : ['stock']) {
+      const timing = await run('bench', at('measured'), '--dtype', 'int8', '--engine', engine, ...short);
+      expect(JSON.parse(timing).subjects).toMatchObject([{ engine }]);
+      writeFileSync(at('measured/lacuna/bench.json'), timing);
+      const name = engine === 'native' ? 'the native core' : 'stock ONNX Runtime';
+      await expect(inspect(at('measured'))).resolves.toMatchObject({ verdict: expect.stringMatching(`in ${name}.$`) });
+    }
   });
 
   it('holds models beside it, of the same checkpoint alone', async () => {
@@ -170,6 +204,10 @@ describe('a page of statistics', () => {
     const given = { path: statistics(), output: at('x.html') };
     await expect(report({ ...given, sample: true })).rejects.toMatchObject({ code: 'usage' });
     await expect(report({ ...given, beside: [at('dense')] })).rejects.toMatchObject({ code: 'usage' });
+    await expect(report({ ...given, data: [at('text.txt')] })).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringContaining('they have no --data'),
+    });
   });
 
   it.each([1, 2, 5, 32, 512, 4096])('divides %d positions without a gap, ever wider', (length) => {
@@ -262,6 +300,13 @@ describe('what it refuses', () => {
   ])('%s is named', async (_, path, message) => {
     const { code, stderr } = await refused([path(), '-o', at('x.html')]);
     expect(stderr).toMatch(message);
+    expect(code).toBe(2);
+    expect(existsSync(at('x.html'))).toBe(false);
+  });
+
+  it('a text that nothing would run is refused, before the page is written', async () => {
+    const { code, stderr } = await refused([at('bare'), '-o', at('x.html'), '--data', at('text.txt')]);
+    expect(stderr).toMatch(/--data names the text of a sample, but no sample is asked for\n {2}Add --sample/);
     expect(code).toBe(2);
     expect(existsSync(at('x.html'))).toBe(false);
   });

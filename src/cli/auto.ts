@@ -1,8 +1,8 @@
 /** What `lacuna build` says of a model that it looked for within a budget. */
 import { LacunaError } from '../core/errors.ts';
 import { formatBytes, percent } from '../core/figures.ts';
+import { engineText } from '../core/host-kind.ts';
 import type { AutoCandidate, AutoDryRun, AutoResult, BenchReport, BuildOptions } from '../index.ts';
-import { engineText } from './describe.ts';
 import { givenPresetFlags, type PresetOptions } from './presets.ts';
 import { foldedTable, wrap } from './table.ts';
 

@@ -3,7 +3,9 @@ import type { Command } from 'commander';
 import { LIMITS, parseBudget } from '../core/budget.ts';
 import { LacunaError } from '../core/errors.ts';
 import { formatBytes, percent } from '../core/figures.ts';
+import { engineText } from '../core/host-kind.ts';
 import { FLOATS, IN_BLOCKS } from '../core/precision.ts';
+import { type SpeedVerdict, speedVerdict } from '../core/speed-verdict.ts';
 import {
   type BuildComparison,
   type BuildDryRun,
@@ -32,7 +34,7 @@ import {
   withCheckpointOptions,
   withCommonOptions,
 } from './command.ts';
-import { engineText, percentOrDash, targetText } from './describe.ts';
+import { percentOrDash, targetText } from './describe.ts';
 import { EXIT } from './io.ts';
 import { positiveInteger, shares } from './parse.ts';
 import { type PresetOptions, planOptions, withPresetOptions } from './presets.ts';
@@ -184,14 +186,15 @@ function speedText({ speedup, subjects, expectedSpeedup }: BuildResult['bench'],
   if (speedup === null) return `${sparse} tokens/s`;
   const [median, p10, p90] = [speedup.median, speedup.p10, speedup.p90].map((value) => value.toFixed(2));
   const expected = expectedSpeedup === null ? '' : `; expected ${expectedSpeedup.toFixed(2)} times`;
-  return `${verdictOf(speedup)}decodes ${median} times as fast as dense ${precision} (${p10} to ${p90}): ${sparse} and ${dense} tokens/s${expected}`;
+  return `${BEFORE_SPEED[speedVerdict(speedup)]}decodes ${median} times as fast as dense ${precision} (${p10} to ${p90}): ${sparse} and ${dense} tokens/s${expected}`;
 }
 
-/** The word before a figure that is not a gain. */
-function verdictOf({ lowerBound, upperBound }: NonNullable<BuildResult['bench']['speedup']>): string {
-  if (upperBound !== null && upperBound < 1) return 'SLOWER: ';
-  return lowerBound !== null && lowerBound > 1 ? '' : 'not sure to be faster: ';
-}
+/** The words before a figure: none before a gain. */
+const BEFORE_SPEED: Readonly<Record<SpeedVerdict, string>> = {
+  slower: 'SLOWER: ',
+  faster: '',
+  'not sure to be faster': 'not sure to be faster: ',
+};
 
 function hostText({ kind }: BuildResult['host']): string {
   return kind === 'stock' ? 'stock ONNX Runtime' : 'the native kernels';

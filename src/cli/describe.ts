@@ -8,7 +8,6 @@ import type {
   AdapterSummary,
   BlockPlan,
   CheckpointSummary,
-  Engine,
   GraphSummary,
   Manifest,
   ModelSpec,
@@ -221,10 +220,6 @@ function planHeading({ preset, host, target, skipping, prefill }: Plan): string 
   const skips = skipping === null ? '' : `, ${skipping.warmUpTokens} warm-up tokens, ${rearming}`;
   const stock = host.kind === 'native' ? '' : `; for stock ONNX Runtime, ${host.dtype}`;
   return `preset ${preset}: ${targetText(target)}${skips}; prefill ${prefill}${stock}`;
-}
-
-export function engineText(engine: Engine): string {
-  return engine === 'stock' ? 'stock ONNX Runtime' : 'the native core';
 }
 
 export function targetText(target: Plan['target']): string {

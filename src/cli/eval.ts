@@ -1,6 +1,7 @@
 /** `lacuna eval`. */
 import { Option } from 'commander';
 import { percent } from '../core/figures.ts';
+import { engineText } from '../core/host-kind.ts';
 import { FLOATS } from '../core/precision.ts';
 import { type Engine, type EvaluateOptions, type EvaluateResult, evaluate } from '../index.ts';
 import {
@@ -12,7 +13,7 @@ import {
   type RegisterCommand,
   withCommonOptions,
 } from './command.ts';
-import { engineText, percentOrDash, targetText } from './describe.ts';
+import { percentOrDash, targetText } from './describe.ts';
 import { budget, positiveInteger } from './parse.ts';
 import { foldedTable, table, wrap } from './table.ts';
 

@@ -15,7 +15,7 @@ import {
   statisticsText,
   storageText,
 } from './describe.ts';
-import { foldedTable, table, wrap } from './table.ts';
+import { foldedTable, table, wrapText } from './table.ts';
 import { checksText } from './verify.ts';
 
 interface Options extends CommonOptions {
@@ -86,7 +86,7 @@ function folderText(found: Extract<Inspection, { kind: 'folder' }>, width: numbe
   return [
     specText(spec),
     about.join('\n'),
-    wrap(verdict ?? NOT_MEASURED, width),
+    wrapText(verdict ?? NOT_MEASURED, width),
     foldedTable(['model', 'precision', 'size', 'ONNX Runtime'], rows, width),
     `${models.length === 1 ? '' : `${model.file}:\n\n`}${partsText(layout?.parameters, graph.bytesByKind)}`,
     graphText(graph, width),

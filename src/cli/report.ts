@@ -12,7 +12,7 @@ export const registerReport: RegisterCommand = (program, context) => {
     .requiredOption('-o, --output <file>', 'page to make, .html')
     .option('--beside <dir...>', 'folders of the same checkpoint to compare it with')
     .option('--sample', 'run the beginning of a text and show what each token computed (build has done so)')
-    .option('--data <file...>', 'that text, UTF-8 or JSONL (default: the pinned "test" text)')
+    .option('--data <file...>', 'that text, with --sample, UTF-8 or JSONL (default: the pinned "test" text)')
     .option('--force', 'replace an existing output');
   withCommonOptions(command).action(async (path: string, options: Flags<ReportOptions, 'path'>) => {
     const { nativeFolder } = context.io;

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { cosineOfLevel, innerLayers, levelOfCosine, saturatedRegion, skippingDoubts, spearman } from './saturation.ts';
+import {
+  cosineOfLevel,
+  innerLayers,
+  levelOfCosine,
+  regionText,
+  saturatedRegion,
+  skippingDoubts,
+  spearman,
+} from './saturation.ts';
 
 describe('levels', () => {
   it('go there and back for every level', () => {
@@ -153,6 +161,17 @@ describe('skippingDoubts', () => {
   it('names models of fewer than 24 layers', () => {
     expect(skippingDoubts(24, region, 1, '')).toEqual([]);
     expect(skippingDoubts(23, region, 1, '')).toEqual([expect.stringMatching(/^The model has 23 layers/)]);
+  });
+});
+
+describe('a region without a layer', () => {
+  const region = saturatedRegion([0.1, 0.2]);
+
+  it('has no text, and no cosines that could fall', () => {
+    expect(region.end).toBe(region.start);
+    expect(regionText(region)).toBeUndefined();
+    expect(skippingDoubts(2, region, undefined, '')).toEqual([expect.stringMatching(/^The model has 2 layers/)]);
+    expect(regionText({ start: 1, end: 6 })).toBe('1 to 5');
   });
 });
 

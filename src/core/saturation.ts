@@ -67,6 +67,11 @@ export interface Region {
   readonly end: number;
 }
 
+/** "1 to 5", for after "layers"; undefined for a region without a layer, as models of two layers have it. */
+export function regionText({ start, end }: Region): string | undefined {
+  return end > start ? `${start} to ${end - 1}` : undefined;
+}
+
 /** The layers but the first and the last, which are always cold. */
 export function innerLayers(layers: number): Region {
   return { start: 1, end: Math.max(1, layers - 1) };
@@ -164,21 +169,20 @@ const SHALLOW_LAYERS = 24;
 
 /**
  * What FFN-SkipLLM takes for granted and a model does not show, in sentences. `rank` is the region's; `instead` is what is
- * done where cosines do not rise.
+ * done where cosines do not rise. A region without a layer neither rises nor falls.
  */
-export function skippingDoubts(
-  layers: number,
-  { start, end }: Region,
-  rank: number | undefined,
-  instead: string,
-): string[] {
+export function skippingDoubts(layers: number, region: Region, rank: number | undefined, instead: string): string[] {
   const shallow =
     `The model has ${layers} layers. Skipping FFN blocks was shown to be harmless on models of 32 and more; below ` +
     `${SHALLOW_LAYERS}, each block counts for much.`;
+  const warm = regionText(region);
   const falling =
-    `Mean cosines do not rise over layers ${start} to ${end - 1} (Spearman ${rank?.toFixed(2) ?? 'undefined'}), as the ` +
+    `Mean cosines do not rise over layers ${warm} (Spearman ${rank?.toFixed(2) ?? 'undefined'}), as the ` +
     `rule assumes that skips blocks untested. ${instead}`;
-  return [...(layers < SHALLOW_LAYERS ? [shallow] : []), ...(risesWithDepth(rank) ? [] : [falling])];
+  return [
+    ...(layers < SHALLOW_LAYERS ? [shallow] : []),
+    ...(warm === undefined || risesWithDepth(rank) ? [] : [falling]),
+  ];
 }
 
 /** Spearman's rank correlation of values with their order; ties share their rank. undefined if all are equal. */

@@ -12,7 +12,7 @@ type Cost = (past: number, at: number, opening: number) => number;
 function machine() {
   let time = 0;
   const calls: string[] = [];
-  const model = (name: string, cost: Cost, bytes: Partial<BenchSubject> = {}): OpenSubject => {
+  const model = (name: string, cost: Cost, known: Partial<BenchSubject> = {}): OpenSubject => {
     let openings = 0;
     return async () => {
       const opening = openings++;
@@ -33,7 +33,7 @@ function machine() {
         },
         close: async () => void calls.push(`close ${name}`),
       };
-      return { name, session, ...bytes };
+      return { name, session, ...known };
     };
   };
   return { now: () => time, calls, model };
@@ -47,12 +47,18 @@ describe('bench', () => {
     const { now, model } = machine();
     const bytes = { ffnBytesPerToken: 100, weightBytesPerToken: 500 };
     const unexpected = { expectedTokensPerSecond: null, expectedError: null };
-    const dense = model('dense', (past) => (past === 0 ? 1 : 10), bytes);
+    const dense = model('dense', (past) => (past === 0 ? 1 : 10), { engine: 'stock', ...bytes });
     const sparse = model('sparse', (past) => (past === 0 ? 2 : 4));
     const flat = (value: number) => ({ median: value, p10: value, p90: value });
     const unbounded = { lowerBound: null, upperBound: null };
-    const unknown = { ffnBytesPerToken: null, weightBytesPerToken: null, bandwidthShare: null, ...unexpected };
-    const known = { ...bytes, bandwidthShare: 0.25, ...unexpected };
+    const unknown = {
+      engine: null,
+      ffnBytesPerToken: null,
+      weightBytesPerToken: null,
+      bandwidthShare: null,
+      ...unexpected,
+    };
+    const known = { engine: 'stock', ...bytes, bandwidthShare: 0.25, ...unexpected };
     expect(await bench([dense, sparse], TOKENS, { ...SMALL, now, threads: 2, memoryBandwidth: 200_000 })).toEqual({
       ...SMALL,
       threads: 2,

@@ -1,5 +1,6 @@
 /** Decode speed of one model, or of two against each other in one process, so that both meet the same machine. */
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
+import type { HostKind } from '../core/host-kind.ts';
 import { type JobOptions, type ProgressStage, SILENT } from '../core/progress.ts';
 import type { KvCache, Session } from '../core/session.ts';
 import { ratioOf } from './ratio.ts';
@@ -8,6 +9,8 @@ import { ratioOf } from './ratio.ts';
 export interface BenchSubject {
   readonly name: string;
   readonly session: Session;
+  /** What runs it. */
+  readonly engine?: HostKind;
   readonly ffnBytesPerToken?: number;
   readonly weightBytesPerToken?: number;
   /** Seconds that a decode step was expected to take, with `meanCachedTokens` in the cache. */
@@ -49,6 +52,8 @@ export interface Speedup extends Spread {
 
 export interface SubjectResult {
   readonly name: string;
+  /** What ran it; null where it was not said. */
+  readonly engine: HostKind | null;
   readonly decodeTokensPerSecond: Spread;
   readonly prefillTokensPerSecond: Spread;
   readonly ffnBytesPerToken: number | null;
@@ -123,11 +128,13 @@ export async function bench(
     rounds,
     stepsPerBlock,
     memoryBandwidth: memoryBandwidth ?? null,
-    subjects: opened.map(({ name, ffnBytesPerToken = null, weightBytesPerToken = null, expectedStep }, index) => {
+    subjects: opened.map((subject, index) => {
+      const { name, engine = null, ffnBytesPerToken = null, weightBytesPerToken = null, expectedStep } = subject;
       const decodeTokensPerSecond = rates(decodes, index, stepsPerBlock);
       const isKnown = weightBytesPerToken !== null && memoryBandwidth !== undefined;
       return {
         name,
+        engine,
         decodeTokensPerSecond,
         prefillTokensPerSecond: rates(prefills, index, promptTokens),
         ffnBytesPerToken,

@@ -4,12 +4,13 @@ import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
+import { denseFfnBytes } from '../core/ffn-bytes.ts';
 import { BLOCK_PARTS, type BlockPart, blockName } from '../core/model.ts';
 import { door, optionsOf, path } from '../core/options.ts';
 import { bytesPerWeight, choosePrecision, type Precision, precisionNamed } from '../core/precision.ts';
 import { type BenchResult, countsOf, meanCachedTokens, bench as measure } from '../eval/index.ts';
 import { operatorOf } from '../ops/index.ts';
-import { attentionWeights, denseFfnBytes, stepTime } from '../plan/index.ts';
+import { attentionWeights, stepTime } from '../plan/index.ts';
 import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
 import { baselineOf, type ChosenModel, calledOperators, chooseModel } from './folder/model-folder.ts';
 import { type CostsOptions, costsOfHost } from './host/costs.ts';
@@ -107,8 +108,8 @@ async function chooseSubject(
     operatorSet = undefined;
     const isNative = engine === 'native';
     const bytes = bytesPerToken(chosen, isNative && hasScreen);
-    const expectedStep = await stepExpected(chosen, opened.engine, options);
-    return { name: isNative ? `${name} native` : name, session: opened.session, ...bytes, expectedStep };
+    const expectedStep = await stepExpected(chosen, engine, options);
+    return { name: isNative ? `${name} native` : name, ...opened, ...bytes, expectedStep };
   };
   return { name, model: model.file, vocabSize: spec.vocabSize, contextLength: spec.contextLength, open };
 }

@@ -41,7 +41,7 @@ type Found =
   | ({
       readonly kind: 'folder';
       readonly path: string;
-      /** What was measured of it, in one sentence; null where nothing was. */
+      /** What was measured of it, in one sentence, or that its figures cannot be read; null where nothing was. */
       readonly verdict: string | null;
       readonly manifest: Manifest;
       /** The model of the precision asked for, or the first. */

@@ -33,7 +33,7 @@ export const reportOptions = optionsOf(
     beside: listOf(path),
     /** Runs the beginning of a text and shows what each token computed; `build` has done so. */
     sample: flag,
-    /** UTF-8 files, of which the first is that text; the pinned `test` text by default. */
+    /** With `sample`: UTF-8 files, of which the first is that text; the pinned `test` text by default. */
     data: files,
     force: flag,
     nativeFolder,
@@ -80,7 +80,7 @@ async function readData(options: ReportOptions): Promise<ReportData> {
   if (format === MANIFEST_FORMAT) return readFolder(dirname(options.path), options);
   if (format !== STATISTICS_FORMAT)
     throw new LacunaError('bad-file', `${options.path} is neither a model folder nor statistics`, { hint: NEITHER });
-  for (const name of ['beside', 'sample'] as const)
+  for (const name of ['beside', 'sample', 'data'] as const)
     if (options[name])
       throw new LacunaError('usage', `${options.path} holds statistics: they have no --${name}`, {
         hint: 'Leave it out, or give a model folder.',
@@ -95,9 +95,13 @@ async function readData(options: ReportOptions): Promise<ReportData> {
 const NEITHER = 'Give a folder made by lacuna convert, sparsify or build, or the statistics.json of lacuna calibrate.';
 
 async function readFolder(folder: string, options: ReportOptions): Promise<ReportData> {
-  const { beside, sample = false, data = pinnedTexts('test') } = options;
+  const { beside, sample = false, data } = options;
+  if (data !== undefined && !sample)
+    throw new LacunaError('usage', '--data names the text of a sample, but no sample is asked for', {
+      hint: 'Add --sample to run that text, or leave --data out.',
+    });
   const found = await readFolderData({ path: folder, beside });
   if (!sample) return found;
   const { native } = await chooseEngine(options);
-  return { ...found, sample: await sampleOf(folder, data, { ...options, native }) };
+  return { ...found, sample: await sampleOf(folder, data ?? pinnedTexts('test'), { ...options, native }) };
 }

@@ -3,13 +3,13 @@
  * add up. For errors that are small and independent, KL divergences do: each is a square of its error.
  */
 import { DTYPE_BYTES } from '../core/dtype.ts';
+import { denseFfnBytes } from '../core/ffn-bytes.ts';
 import { costsOf, type HostCosts, timeOf } from '../core/host-costs.ts';
 import type { HostKind } from '../core/host-kind.ts';
 import type { ModelIdentity } from '../core/model.ts';
 import { type BlockPlan, PLAN_FORMAT, PLAN_VERSION, type Plan, partOfBlock } from '../core/plan.ts';
 import { bytesPerWeight, type HostDtype, type Precision, precisionNamed } from '../core/precision.ts';
 import type { TextIdentity } from '../core/statistics.ts';
-import { denseFfnBytes } from './bytes.ts';
 import { attentionWeights, type StepShape, wholeBlockTerms } from './step.ts';
 
 /** The name of the preset in plans that are made of measured losses, with a budget in place of a target. */

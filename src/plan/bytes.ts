@@ -1,16 +1,7 @@
 /** FFN weight bytes that decoding one token reads: what sparsity saves where memory is the limit. */
 import type { MeasureContract } from '../core/choice.ts';
-import type { ModelIdentity } from '../core/model.ts';
+import { denseFfnBytes, type FfnShape, projectionBytes } from '../core/ffn-bytes.ts';
 import { bytesPerWeight, precisionNamed } from '../core/precision.ts';
-
-export type FfnShape = Pick<ModelIdentity, 'hiddenSize' | 'intermediateSize'>;
-
-const FP32_BYTES = 4;
-
-/** A layer's gate, up and down, each [intermediate, hidden] or its transpose. */
-export function denseFfnBytes(model: FfnShape): number {
-  return 3 * projectionBytes(model);
-}
 
 /** The mean over tokens of which a share skips the block. */
 export function unskippedFfnBytes(model: FfnShape, skipped: number): number {
@@ -37,8 +28,4 @@ export function matricesRead({ rows, isProduct }: Reads): { readonly whole: numb
 export function predictorBytes({ hiddenSize, intermediateSize }: FfnShape, { predictor }: Reads): number {
   if (predictor === undefined) return 0;
   return 2 * hiddenSize * intermediateSize * bytesPerWeight(precisionNamed(predictor));
-}
-
-function projectionBytes({ hiddenSize, intermediateSize }: FfnShape): number {
-  return FP32_BYTES * hiddenSize * intermediateSize;
 }

@@ -237,12 +237,12 @@ describe('ffn-skip', () => {
     [
       'a region whose end is found before its start',
       { coldStart: 10, coldEnd: undefined },
-      /Layers 10 to 9 are all that may be skipped/,
+      /Wanted at least 2 layers that may be skipped, but found none/,
     ],
     [
       'a region of which one block is left',
       { coldStart: 9, coldEnd: undefined },
-      /Layers 9 to 9 are all .* wanted at least 2/,
+      /Wanted at least 2 layers that may be skipped, but found only layers 9 to 9/,
     ],
     ['a run of nothing', { runLength: 0 }, /at least 1 for .*runLength/],
     ['a warm-up of less than nothing', { warmUpTokens: -1 }, /at least 0 for .*warmUpTokens/],

@@ -12,6 +12,7 @@ import {
   meanCosines,
   type Region,
   readTrace,
+  regionText,
   type SaturationTrace,
   SMALLEST_REGION,
   saturatedRegion,
@@ -142,10 +143,15 @@ function chooseRegion(trace: SaturationTrace, { coldStart, coldEnd }: Options, f
   if (region.end - region.start < SMALLEST_REGION)
     throw new LacunaError(
       'usage',
-      `Layers ${region.start} to ${region.end - 1} are all that may be skipped, wanted at least ${SMALLEST_REGION}`,
+      `Wanted at least ${SMALLEST_REGION} layers that may be skipped, but found ${foundText(region)}`,
       { hint: 'Give the borders with --cold-start and --cold-end, or use the top-k preset.' },
     );
   return region;
+}
+
+function foundText(region: Region): string {
+  const text = regionText(region);
+  return text === undefined ? 'none' : `only layers ${text}`;
 }
 
 type OpenRule = Omit<SkipRule, 'level' | 'runLength'>;

@@ -1,13 +1,13 @@
 /** What a block takes on a plan's host, by the host's costs, and which blocks of a plan are to take less than dense. */
 import { type MeasureName, measureNamed } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
+import type { FfnShape } from '../core/ffn-bytes.ts';
 import { percent } from '../core/figures.ts';
 import { costsOf, type HostCosts, type Terms, timeOf } from '../core/host-costs.ts';
 import type { ModelIdentity } from '../core/model.ts';
 import type { BlockPlan, Host, Target } from '../core/plan.ts';
 import { type HostDtype, hasBlocks, type Precision, precisionNamed } from '../core/precision.ts';
 import { TARGETS } from '../core/target.ts';
-import type { FfnShape } from './bytes.ts';
 import { SCORED_MEASURES } from './neuron-scores.ts';
 import type { PresetPlan } from './preset.ts';
 import { blockTerms, chosenTerms, denseTerms, REALISED, type Stored, skippingTerms } from './step.ts';

@@ -33,7 +33,6 @@ export {
   planOfMix,
   uniformMix,
 } from './auto.ts';
-export { denseFfnBytes } from './bytes.ts';
 export { DEFAULT_COSTS } from './default-costs.ts';
 export { fitCosts, fitCostsTogether, type MeasuredStep } from './fit-costs.ts';
 export { checkMeasure } from './host.ts';

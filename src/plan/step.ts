@@ -1,12 +1,13 @@
 /** What a decode step consists of, counted as a host's costs are (src/core/host-costs.ts): FFN blocks, attention, head. */
 import { GATHER_SHARE, type MeasureContract, type MeasureName, measureNamed } from '../core/choice.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
+import { denseFfnBytes, type FfnShape } from '../core/ffn-bytes.ts';
 import { addTerms, costsOf, type HostCosts, type Terms, timeOf, timesTerms } from '../core/host-costs.ts';
 import type { HostKind } from '../core/host-kind.ts';
 import { BLOCK_PARTS, type BlockPart, blockName, type ModelSpec } from '../core/model.ts';
 import type { BlockPlan } from '../core/plan.ts';
 import { bytesPerWeight, hasBlocks, type Precision, type PrecisionName, precisionNamed } from '../core/precision.ts';
-import { denseFfnBytes, type FfnShape, matricesRead, predictorBytes } from './bytes.ts';
+import { matricesRead, predictorBytes } from './bytes.ts';
 
 /** Of the tokens that a plan says skip a block, the share that does on another text (docs/plans.md, "Hosts"). */
 export const REALISED = 0.8;

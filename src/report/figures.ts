@@ -63,6 +63,8 @@ const speedupSchema = spreadSchema.extend({ lowerBound: positive.nullable(), upp
 
 const subjectSchema = z.object({
   name: z.string(),
+  /** Absent in files of earlier versions, null where nothing said it. */
+  engine: z.string().nullish(),
   decodeTokensPerSecond: spreadSchema,
   prefillTokensPerSecond: spreadSchema,
   weightBytesPerToken: positive.nullable(),

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { ReportData } from './data.ts';
 import { reportPage } from './page.ts';
 import { SECTIONS } from './sections/index.ts';
-import { folderData, manifest, SEARCH, STATISTICS, TOP_K } from './testing/data.ts';
+import { EVALUATION, folderData, manifest, SEARCH, STATISTICS, TOP_K, TWO_LAYERS } from './testing/data.ts';
 
 const bare = { evaluation: null, bench: null, statistics: null, sample: null };
 const sectionsIn = (html: string) => [...html.matchAll(/<section id="([\w-]+)"/g)].map(([, id]) => id);
@@ -15,6 +15,7 @@ describe('a page', () => {
     'a folder of a search': folderData({ manifest: manifest(null), search: SEARCH, statistics: null, sample: null }),
     'a folder that was never measured': folderData({ manifest: manifest(null), ...bare }),
     statistics,
+    'statistics of two layers': { ...statistics, statistics: TWO_LAYERS },
   };
 
   it.each(Object.entries(pages))('of %s shows each of its sections or says why not, in their order', (_, data) => {
@@ -43,6 +44,33 @@ describe('a page', () => {
     expect(commands).toContain('lacuna eval DIR --against FP32-DIR --json > DIR/lacuna/evaluation.json');
     expect(commands).toContain('lacuna bench DIR');
     expect(commands).toContain('lacuna calibrate CHECKPOINT');
+  });
+
+  it('says where quality was evaluated, and where speed was timed', () => {
+    const { html } = reportPage(folderData({ evaluation: { ...EVALUATION, engine: 'stock' } }));
+    expect(html).toMatch(/Evaluated in<\/\w+>\s*<\w+>stock ONNX Runtime</);
+    expect(html).toMatch(/Timed<\/\w+>\s*<\w+>[^<]* on 2 threads, in the native core</);
+  });
+
+  it('calls speeds of a search expected wherever it names them', () => {
+    const { html } = reportPage(pages['a folder of a search']);
+    const [, section] = /<section id="search"(.*?)<\/section>/s.exec(html) ?? [];
+    const text = section?.replaceAll(/<[^>]+>/g, '\n') ?? '';
+    expect(text).toContain('Perplexity ratio against expected speed');
+    expect(text).toContain('and by expected tokens/s.');
+    expect(text.match(/^.*tokens\/s$/gim)?.map((name) => name.trim())).toEqual(
+      expect.arrayContaining(['expected tokens/s', 'Expected tokens/s']),
+    );
+    expect(text).not.toMatch(/(?<!expected )tokens\/s/i);
+    expect(text).not.toMatch(/tokens a second|80 % of rounds/);
+    expect(html).toContain('tokens/s, measured');
+  });
+
+  it('names no layers where none may be skipped', () => {
+    const { html } = reportPage(pages['statistics of two layers']);
+    expect(html).not.toMatch(/layers 1 to 0|may be skipped\.|A frame|most saturated</i);
+    expect(html).toContain('No layer lies between the first and the last, which no plan skips, and past');
+    expect(reportPage(statistics).html).toMatch(/Layers 1 to 2 may be skipped\..*A frame is around layers 1 to 2/s);
   });
 
   it('gives every name of a page once', () => {

@@ -16,26 +16,38 @@ const MARKS: Readonly<
   beside: { colour: FIRST, size: 10, isRing: true, word: 'others' },
 };
 
+/** Where the points' speeds come from, which every name of a speed says: none is taken for the other. */
+export type SpeedOrigin = 'measured' | 'expected';
+
+interface SpeedNames {
+  readonly title: string;
+  readonly axis: string;
+  readonly columns: readonly string[];
+}
+
+const SPEEDS: Readonly<Record<SpeedOrigin, SpeedNames>> = {
+  measured: { title: 'speed', axis: 'tokens/s, measured', columns: ['Tokens/s', '80 % of rounds'] },
+  expected: { title: 'expected speed', axis: 'expected tokens/s', columns: ['Expected tokens/s'] },
+};
+
 /** One by speed and one by bytes, each where two models or more have a place in it. `id` begins their names. */
-export function tradeOffCharts(
-  id: string,
-  points: readonly Point[],
-  rateOf: (point: Point) => number | null,
-  rateName: string,
-): readonly Html[] {
-  const bySpeed = placed(points, rateOf);
+export function tradeOffCharts(id: string, points: readonly Point[], origin: SpeedOrigin): readonly Html[] {
+  const bySpeed = placed(points, ({ rate }) => rate?.median ?? null);
   const byBytes = placed(points, ({ bytes }) => (bytes === null ? null : bytes / 1e6));
   const charts = [
-    { at: bySpeed, better: 'more', of: 'speed', name: rateName },
-    { at: byBytes, better: 'less', of: 'bytes', name: 'MB of weights read a token' },
+    { at: bySpeed, better: 'more', of: 'speed', title: SPEEDS[origin].title, name: SPEEDS[origin].axis },
+    { at: byBytes, better: 'less', of: 'bytes', title: 'bytes', name: 'MB of weights read a token' },
   ] as const;
-  return charts.filter(({ at }) => at.length > 1).map((chart) => chartOf(id, chart, points));
+  const table = pointTable(points, origin);
+  return charts.filter(({ at }) => at.length > 1).map((chart) => chartOf(id, chart, table));
 }
 
 interface TradeOff {
   readonly at: readonly Placed[];
   readonly better: 'more' | 'less';
   readonly of: 'speed' | 'bytes';
+  readonly title: string;
+  /** Of the axis. */
   readonly name: string;
 }
 
@@ -46,7 +58,7 @@ function placed(points: readonly Point[], xOf: (point: Point) => number | null):
   });
 }
 
-function chartOf(id: string, { at, better, of, name }: TradeOff, points: readonly Point[]): Html {
+function chartOf(id: string, { at, better, of, title, name }: TradeOff, table: Table): Html {
   const front = paretoFront(at, better);
   const names = front.map((point) => point.name).join(', ');
   const roles = (Object.keys(MARKS) as Role[]).filter((role) => at.some((point) => point.role === role));
@@ -55,7 +67,7 @@ function chartOf(id: string, { at, better, of, name }: TradeOff, points: readonl
   const ys = spanOf([1, ...bars.flatMap(({ from, to }) => [from, to])], 6);
   return chartFigure({
     id: `${id}-${of}`,
-    title: of === 'speed' ? 'Perplexity ratio against speed' : 'Perplexity ratio against bytes',
+    title: `Perplexity ratio against ${title}`,
     description: `${at.length} models by their perplexity ratio to the checkpoint's floats and by ${name}. On the front: ${names}.`,
     legend: legendOf(roles),
     option: {
@@ -73,7 +85,7 @@ function chartOf(id: string, { at, better, of, name }: TradeOff, points: readonl
         ...roles.map((role) => scatterOf(role, at, (xs.min + xs.max) / 2)),
       ],
     },
-    table: pointTable(points),
+    table,
   });
 }
 
@@ -157,16 +169,22 @@ function legendOf(roles: readonly Role[]): readonly LegendItem[] {
 }
 
 /** All points, also those that have no place in a chart. */
-export function pointTable(points: readonly Point[]): Table {
+export function pointTable(points: readonly Point[], origin: SpeedOrigin): Table {
   return {
-    header: ['Model', 'Ratio', 'Bound', 'Tokens/s', '80 % of rounds', 'Read a token'],
+    header: ['Model', 'Ratio', 'Bound', ...SPEEDS[origin].columns, 'Read a token'],
     rows: points.map(({ name, ratio, rate, bytes }) => [
       name,
       ratio?.value.toFixed(4) ?? 'not measured',
       ratio?.upperBound?.toFixed(4) ?? '–',
-      rate?.median.toFixed(1) ?? 'not measured',
-      rate === null || rate.p10 === rate.p90 ? '–' : `${rate.p10.toFixed(1)} to ${rate.p90.toFixed(1)}`,
+      ...speedCells(rate, origin),
       bytes === null ? '–' : formatBytes(bytes),
     ]),
   };
+}
+
+/** What is expected has no rounds that could spread. */
+function speedCells(rate: Point['rate'], origin: SpeedOrigin): readonly string[] {
+  if (origin === 'expected') return [rate?.median.toFixed(1) ?? 'not known'];
+  if (rate === null) return ['not measured', '–'];
+  return [rate.median.toFixed(1), rate.p10 === rate.p90 ? '–' : `${rate.p10.toFixed(1)} to ${rate.p90.toFixed(1)}`];
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { BENCH, EVALUATION, folderData, manifest, SEARCH, STATISTICS } from './testing/data.ts';
+import { BENCH, EVALUATION, folderData, manifest, SEARCH, STATISTICS, TWO_LAYERS } from './testing/data.ts';
 import { verdictOf } from './verdict.ts';
 
 const sentence = (over: Parameters<typeof folderData>[0] = {}) => verdictOf(folderData(over)).sentence;
@@ -14,6 +14,24 @@ describe('the verdict', () => {
         '1.0710 ± 0.0025 to the checkpoint’s floats (below 1.0820 with a confidence of 95 %, in every mode below ' +
         '1.0820, wanted at most 1.1) on test.txt, and decodes 1.25 times as fast as dense int8 (1.13 to 1.38) in the native core.',
     );
+  });
+
+  it('names what ran the timed models, not what evaluated them', () => {
+    const evaluation = { ...EVALUATION, engine: 'stock' };
+    const [dense, sparse] = BENCH.subjects;
+    const timed = (...engines: readonly (string | undefined)[]) => {
+      const subjects = [dense, sparse].map((subject, at) => ({ ...subject, engine: engines[at] }));
+      return sentence({ evaluation, bench: { ...BENCH, subjects } }).replace(/.*, and decodes /, '');
+    };
+    expect(timed('native', 'native')).toBe('1.25 times as fast as dense int8 (1.13 to 1.38) in the native core.');
+    expect(timed('stock', 'native')).toBe(
+      '1.25 times as fast as dense int8 in stock ONNX Runtime (1.13 to 1.38) in the native core.',
+    );
+    // Files of earlier versions do not say it.
+    expect(timed(undefined, undefined)).toBe('1.25 times as fast as dense int8 (1.13 to 1.38).');
+    const alone = { ...BENCH, subjects: [sparse], speedup: null };
+    expect(sentence({ evaluation, bench: alone })).toMatch(/ decodes 125\.0 tokens a second in the native core\.$/);
+    expect(sentence({ evaluation: null })).toMatch(/ in the native core\.$/);
   });
 
   it.each([
@@ -34,6 +52,15 @@ describe('the verdict', () => {
     expect(
       sentence({ search: SEARCH, manifest: manifest(null), evaluation: { ...EVALUATION, check: undefined } }),
     ).toMatch(/^Within the budget, and faster: this model, dense int8, .*for a budget of ppl<=1\.05\)/);
+  });
+
+  it('believes eval of a model that a search shipped', () => {
+    const found = { search: SEARCH, manifest: manifest(null) };
+    const check = { maxPplRatio: 1.05, upperBound: 1.082, passed: false };
+    const over = sentence({ ...found, evaluation: { ...EVALUATION, check } });
+    expect(over).toMatch(/^Over the budget, and faster: .* below 1\.0820, wanted at most 1\.05\)/);
+    expect(over).not.toContain(SEARCH.budget);
+    expect(sentence(found)).toMatch(/^Within the budget, .*wanted at most 1\.1\)/);
   });
 
   it('says what was not measured', () => {
@@ -65,5 +92,11 @@ describe('the verdict', () => {
       'On 64 tokens of fit.txt, FFN blocks of layers 1 to 2 turn the residual stream least: 2 of 4 layers in which blocks may be skipped.',
     );
     expect(figures.map(({ value }) => value)).toEqual(['llama', '64', '4 tokens', '95.0 %']);
+  });
+
+  it('of statistics of two layers says that none may be skipped', () => {
+    expect(verdictOf({ kind: 'statistics', name: 'statistics.json', statistics: TWO_LAYERS }).sentence).toBe(
+      'On 64 tokens of fit.txt, no layer lies between the first and the last, so no block can be planned to be skipped.',
+    );
   });
 });

@@ -1,17 +1,19 @@
 /** What a page says first: the verdict in one sentence, and the figures that it rests on. */
 import { counted, formatBytes, percent } from '../core/figures.ts';
+import { engineText } from '../core/host-kind.ts';
+import { regionText } from '../core/saturation.ts';
+import { speedVerdict } from '../core/speed-verdict.ts';
 import type { FolderData, ReportData, StatisticsData } from './data.ts';
+import type { Bench } from './figures.ts';
 import { denseName } from './points.ts';
 import {
   boundText,
-  engineText,
   isAgainstFloats,
   isFloats,
   modelOf,
   namesOf,
   ratioText,
   speedupText,
-  speedVerdict,
   storedText,
   targetText,
 } from './words.ts';
@@ -48,11 +50,10 @@ function folderSentence(data: FolderData): string {
   return `${capital(heads.join(', and '))}: ${what}`;
 }
 
-/** Nothing over a budget is shipped by `build`; `eval` also measures what is. */
+/** Nothing over a budget is shipped by `build`. `eval` may have measured it since, and then has the last word. */
 function budgetHead({ evaluation, search }: FolderData): string | undefined {
-  if (search !== null) return 'within the budget';
-  if (evaluation?.check === undefined) return undefined;
-  return evaluation.check.passed ? 'within the budget' : 'over the budget';
+  if (evaluation?.check !== undefined) return evaluation.check.passed ? 'within the budget' : 'over the budget';
+  return search === null ? undefined : 'within the budget';
 }
 
 function speedHead({ bench }: FolderData): string | undefined {
@@ -69,22 +70,28 @@ function qualityClause(data: FolderData): string {
     return `has a perplexity of ${perplexity?.perplexity.toFixed(3) ?? '?'} on ${namesOf(texts)}, with no baseline`;
   const [{ perplexityRatio: ratio }] = modes;
   const baseline = isAgainstFloats(evaluation) ? 'the checkpoint’s floats' : `a baseline in ${againstPrecision}`;
-  const wanted =
+  const searched = search === null ? '' : `, for a budget of ${search.budget}`;
+  const budget =
     check === undefined
-      ? ''
+      ? searched
       : `, in every mode below ${check.upperBound.toFixed(4)}, wanted at most ${check.maxPplRatio}`;
-  const budget = search === null ? wanted : `, for a budget of ${search.budget}`;
   return `has a perplexity ratio of ${ratioText(ratio)} to ${baseline} (${boundText(ratio)}${budget}) on ${namesOf(texts)}`;
 }
 
-function speedClause({ bench, evaluation, manifest }: FolderData): string {
+function speedClause({ bench, manifest }: FolderData): string {
   if (bench === null) return 'its speed has not been measured';
   const [dense] = bench.subjects;
   const subject = bench.subjects[bench.subjects.length - 1];
-  if (bench.speedup === null) return `decodes ${subject.decodeTokensPerSecond.median.toFixed(1)} tokens a second`;
-  const baseline = dense.name === 'dense' ? `dense ${manifest.models[0].precision}` : denseName(dense.name);
-  const engine = evaluation === null ? '' : ` in ${engineText(evaluation.engine)}`;
-  return `decodes ${speedupText(bench.speedup, baseline)}${engine}`;
+  const where = inEngine(subject);
+  if (bench.speedup === null)
+    return `decodes ${subject.decodeTokensPerSecond.median.toFixed(1)} tokens a second${where}`;
+  const name = dense.name === 'dense' ? `dense ${manifest.models[0].precision}` : denseName(dense.name);
+  const baseline = inEngine(dense) === where ? name : `${name}${inEngine(dense)}`;
+  return `decodes ${speedupText(bench.speedup, baseline)}${where}`;
+}
+
+function inEngine({ engine }: Bench['subjects'][number]): string {
+  return engine == null ? '' : ` in ${engineText(engine)}`;
 }
 
 function folderFigures(data: FolderData): readonly Figure[] {
@@ -131,8 +138,11 @@ function statisticsSentence({ statistics }: StatisticsData): string {
   const measured = `On ${tokens.toLocaleString('en')} tokens of ${namesOf(texts)}, `;
   if (saturation === null) return `${measured}no saturation was measured, so no block can be planned to be skipped.`;
   const { region } = saturation;
+  const layers = regionText(region);
+  if (layers === undefined)
+    return `${measured}no layer lies between the first and the last, so no block can be planned to be skipped.`;
   const length = region.end - region.start;
-  return `${measured}FFN blocks of layers ${region.start} to ${region.end - 1} turn the residual stream least: ${length} of ${model.numHiddenLayers} layers in which blocks may be skipped.`;
+  return `${measured}FFN blocks of layers ${layers} turn the residual stream least: ${length} of ${model.numHiddenLayers} layers in which blocks may be skipped.`;
 }
 
 function statisticsFigures({ statistics }: StatisticsData): readonly Figure[] {

@@ -24,22 +24,12 @@ export function addedText({ value }: Pick<Ratio, 'value'>): string {
   return signedPercent(value - 1, 2);
 }
 
-export function engineText(engine: string): string {
-  return engine === 'stock' ? 'stock ONNX Runtime' : engine === 'native' ? 'the native core' : engine;
-}
-
 /** "test.txt and more.txt". */
 export function namesOf(texts: readonly { readonly name: string }[]): string {
   return listed(
     texts.map(({ name }) => name),
     'and',
   );
-}
-
-/** As the text of `build` judges it: surely slower, surely faster, or neither. */
-export function speedVerdict({ lowerBound, upperBound }: Speedup): 'slower' | 'faster' | 'not sure to be faster' {
-  if (upperBound !== null && upperBound < 1) return 'slower';
-  return lowerBound !== null && lowerBound > 1 ? 'faster' : 'not sure to be faster';
 }
 
 /** "1.12 times as fast as dense int8 (1.05 to 1.18)". */

@@ -2,11 +2,12 @@
 import { type StatisticsSummary, summarise } from '../../../calibrate/index.ts';
 import { readStatistics, readSums } from '../../../formats/statistics.ts';
 import { LacunaError } from '../../core/errors.ts';
+import { denseFfnBytes } from '../../core/ffn-bytes.ts';
 import type { ModelSpec } from '../../core/model.ts';
 import type { AimedPlan, BlockPlan, Host } from '../../core/plan.ts';
 import type { Statistics } from '../../core/statistics.ts';
 import { countsOf, meanCachedTokens } from '../../eval/index.ts';
-import { denseFfnBytes, makePlan, type PlanOptions, stepTime, streamLoss, withTarget } from '../../plan/index.ts';
+import { makePlan, type PlanOptions, stepTime, streamLoss, withTarget } from '../../plan/index.ts';
 import { type Problem, problemOf } from '../dry-run.ts';
 import { outputsOf } from './keys.ts';
 import type { Build } from './options.ts';

@@ -87,11 +87,6 @@ export interface Build {
   readonly options: WholeOptions;
 }
 
-/** How messages name the engine that times and measures a build. */
-export function engineName({ engine }: Pick<Build, 'engine'>): string {
-  return engine === 'stock' ? 'stock ONNX Runtime' : 'the native core';
-}
-
 /** The options of a stage. Its progress lines begin with the name of the command that does the same. */
 export function optionsFor<T extends Pick<JobOptions, 'progress'>>(
   name: string,

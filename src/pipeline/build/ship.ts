@@ -5,6 +5,7 @@ import { basename, join, resolve } from 'node:path';
 import { putInPlace, writeFileAtomically } from '../../../formats/files.ts';
 import { writeJson } from '../../../formats/tensors-beside.ts';
 import { percent, signedPercent } from '../../core/figures.ts';
+import { engineText } from '../../core/host-kind.ts';
 import { type Comparison, DEFINITIONS, type Ratio } from '../../eval/index.ts';
 import type { BenchReport } from '../bench.ts';
 import type { EvaluateResult } from '../evaluate.ts';
@@ -15,7 +16,7 @@ import { makePage } from '../report/page.ts';
 import { sampleOf } from '../report/sample.ts';
 import { DEFAULT_TOKENS } from '../texts/windows.ts';
 import { BUILD_FILE, outputsOf, PROOF_FOLDER } from './keys.ts';
-import { type Build, engineName, measuringOptions } from './options.ts';
+import { type Build, measuringOptions } from './options.ts';
 import { times } from './verdict.ts';
 
 /** Puts the measurements into the sparse folder and the folder into its place. */
@@ -82,7 +83,7 @@ function measuredText(build: Build, { modes, texts }: EvaluateResult, timing: Be
   return `## Measured
 
 Perplexity ratios are to the checkpoint's floats (fp32), on ${read}, measured in
-${engineName(build)}; ± is the standard error, in parentheses what the ratio is
+${engineText(build.engine)}; ± is the standard error, in parentheses what the ratio is
 below with a confidence of 95 %.
 
 | mode | tokens | ratio | of it by rounding to ${precision.name} | by leaving out | KL | same top-1 |
@@ -93,7 +94,7 @@ ${rows.join('\n')}
 - ${definition('decode')}
 - KL and top-1: against the same weights with nothing left out.
 
-Decoding, by ${engineName(build)}: ${gain} (${speeds.join(', ')}); median and 80 % of the rounds, on the machine that built it.${expectedText(timing)}
+Decoding, by ${engineText(build.engine)}: ${gain} (${speeds.join(', ')}); median and 80 % of the rounds, on the machine that built it.${expectedText(timing)}
 `;
 }
 

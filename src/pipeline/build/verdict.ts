@@ -1,5 +1,6 @@
 /** Whether a built model is shipped: within its budget, and not slower than the dense model of its precision. */
 import { LacunaError } from '../../core/errors.ts';
+import { engineText } from '../../core/host-kind.ts';
 import {
   FLOATS,
   gainsByTexts,
@@ -14,7 +15,7 @@ import { targetOf } from '../../plan/index.ts';
 import type { BenchReport } from '../bench.ts';
 import { type EvaluateResult, judgeBudget } from '../evaluate.ts';
 import { outputsOf } from './keys.ts';
-import { type Build, engineName } from './options.ts';
+import type { Build } from './options.ts';
 import { buildAlternative, buildDenseScores, buildFloats } from './stages.ts';
 
 /** The measurement with the budget's verdict. Throws `check-failed` if it is over the budget. */
@@ -57,7 +58,7 @@ export async function refuseSlower(build: Build, { speedup }: BenchReport): Prom
   if (options.allowSlower || speedup === null || speedup.upperBound === null || speedup.upperBound >= 1) return;
   const slower =
     `The sparse ${precision.name} model decodes ${times(speedup)} as fast as the dense ${precision.name} model ` +
-    `in ${engineName(build)}, on average at most ${speedup.upperBound.toFixed(2)} times: nothing was written`;
+    `in ${engineText(build.engine)}, on average at most ${speedup.upperBound.toFixed(2)} times: nothing was written`;
   const faster = await fasterModels(build);
   const named = faster
     .filter(({ ratio }) => keepsTo(ratio, options.maxPplRatio))

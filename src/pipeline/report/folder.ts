@@ -5,8 +5,18 @@ import { readJson } from '../../../formats/tensors-beside.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { Manifest } from '../../core/manifest.ts';
 import { layerOfBlock } from '../../core/plan.ts';
+import { EVALUATE, TIME } from '../../report/commands.ts';
 import type { BesideData, FolderData, StatisticsFigures } from '../../report/data.ts';
-import { benchSchema, evaluationSchema, sampleSchema, searchSchema } from '../../report/figures.ts';
+import {
+  type Bench,
+  benchSchema,
+  type Evaluation,
+  evaluationSchema,
+  type Sample,
+  type Search,
+  sampleSchema,
+  searchSchema,
+} from '../../report/figures.ts';
 import { verdictOf } from '../../report/verdict.ts';
 import { PROOF_FOLDER } from '../build/keys.ts';
 import { MANIFEST_FILE, readManifest } from '../folder/model-folder.ts';
@@ -35,19 +45,31 @@ export async function readFolderData({ path, name, beside = [] }: Place): Promis
     kind: 'folder',
     ...own,
     name: name ?? own.name,
-    search: await readSearch(path),
-    sample: await figuresAt(path, 'sample.json', sampleSchema, 'sample of a text'),
+    search: await figuresAt(path, SEARCH),
+    sample: await figuresAt(path, SAMPLE),
     statistics: await ownStatistics(path, own),
     beside: others,
   };
 }
 
-/** What was measured of a folder, in one sentence; null where nothing was. Throws `bad-file` for damaged figures. */
+/**
+ * What was measured of a folder, in one sentence; null where nothing was. Figures that cannot be read leave the folder as it is, so
+ * the sentence says that of them.
+ */
 export async function folderVerdict(path: string): Promise<string | null> {
-  const own = await readMeasured(path);
-  if (own.evaluation === null && own.bench === null) return null;
-  const search = await readSearch(path);
-  return verdictOf({ kind: 'folder', ...own, search, sample: null, statistics: null, beside: [] }).sentence;
+  const own = await readOwn(path);
+  try {
+    const measured = await readFigures(path);
+    if (measured.evaluation === null && measured.bench === null) return null;
+    const search = await figuresAt(path, SEARCH);
+    const rest = { search, sample: null, statistics: null, beside: [] };
+    return verdictOf({ kind: 'folder', ...own, ...measured, ...rest }).sentence;
+  } catch (error) {
+    if (!(error instanceof LacunaError) || error.code !== 'bad-file') throw error;
+    // A list of fields may follow, which `report` gives.
+    const [what] = error.message.split(/:?\n/);
+    return `Figures cannot be read: ${what}. ${error.hint}`;
+  }
 }
 
 /** Statistics that the folder was planned by; null where there are none. */
@@ -77,14 +99,17 @@ function checkLayers({ plan, spec }: Manifest, path: string): void {
 }
 
 async function readMeasured(path: string): Promise<BesideData> {
+  return { ...(await readOwn(path)), ...(await readFigures(path)) };
+}
+
+async function readOwn(path: string): Promise<Pick<BesideData, 'name' | 'manifest'>> {
   const manifest = await readManifest(path);
   checkLayers(manifest, path);
-  return {
-    name: basename(resolve(path)),
-    manifest,
-    evaluation: await figuresAt(path, 'evaluation.json', evaluationSchema, 'evaluation'),
-    bench: await figuresAt(path, 'bench.json', benchSchema, 'benchmark'),
-  };
+  return { name: basename(resolve(path)), manifest };
+}
+
+async function readFigures(path: string): Promise<Pick<BesideData, 'evaluation' | 'bench'>> {
+  return { evaluation: await figuresAt(path, EVALUATION), bench: await figuresAt(path, BENCH) };
 }
 
 async function readBeside(path: string, own: BesideData, ownPath: string): Promise<BesideData> {
@@ -95,12 +120,49 @@ async function readBeside(path: string, own: BesideData, ownPath: string): Promi
   });
 }
 
-function readSearch(path: string): Promise<FolderData['search']> {
-  return figuresAt(path, 'auto.json', searchSchema, 'record of a search');
+/** A file that a command writes, also as what a shell redirects to it: a command that fails leaves an empty one. */
+interface Figures<T> {
+  readonly file: string;
+  readonly schema: z.ZodType<T>;
+  readonly what: string;
+  /** What to do about one that cannot be read. */
+  readonly again: string;
 }
 
-/** A file of figures; null where it was never written. */
-async function figuresAt<T>(path: string, file: string, schema: z.ZodType<T>, what: string): Promise<T | null> {
+const EVALUATION: Figures<Evaluation> = {
+  file: 'evaluation.json',
+  schema: evaluationSchema,
+  what: 'evaluation',
+  again: `Measure again: ${EVALUATE[1]}`,
+};
+
+const BENCH: Figures<Bench> = {
+  file: 'bench.json',
+  schema: benchSchema,
+  what: 'benchmark',
+  again: `Measure again: ${TIME[1]}`,
+};
+
+const SEARCH: Figures<Search> = {
+  file: 'auto.json',
+  schema: searchSchema,
+  what: 'record of a search',
+  again: 'Build the folder again, or remove the file.',
+};
+
+const SAMPLE: Figures<Sample> = {
+  file: 'sample.json',
+  schema: sampleSchema,
+  what: 'sample of a text',
+  again: 'Remove the file; --sample runs the text again.',
+};
+
+/** null where it was never written. */
+async function figuresAt<T>(path: string, { file, schema, what, again }: Figures<T>): Promise<T | null> {
   const place = join(path, PROOF_FOLDER, file);
-  return (await exists(place)) ? readJson(place, schema, what) : null;
+  if (!(await exists(place))) return null;
+  return readJson(place, schema, what).catch((cause: unknown) => {
+    if (!(cause instanceof LacunaError) || cause.code !== 'bad-file') throw cause;
+    throw new LacunaError('bad-file', cause.message, { cause, hint: again });
+  });
 }

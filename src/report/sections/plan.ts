@@ -1,4 +1,6 @@
 /** The plan, block by block: what is stored how, what is left out from which threshold on, and why. */
+
+import { denseFfnBytes } from '../../core/ffn-bytes.ts';
 import { counted, formatBytes, percent } from '../../core/figures.ts';
 import { BLOCK_PARTS } from '../../core/model.ts';
 import { actionsOf, type BlockPlan, layerOfBlock, leavesOut, mixOf, type Plan, partOfBlock } from '../../core/plan.ts';
@@ -14,7 +16,7 @@ import { targetText } from '../words.ts';
 
 export const planSection = ofFolder('plan', 'The plan', ({ manifest: { plan, spec } }) => {
   if (plan === null) return aside('all blocks are stored alike, and nothing is left out: there is no plan');
-  const dense = 12 * spec.hiddenSize * spec.intermediateSize;
+  const dense = denseFfnBytes(spec);
   const chart = leavesOut(plan)
     ? bytesChart(plan, spec.numHiddenLayers, dense)
     : storageChart(plan, spec.numHiddenLayers);

@@ -1,11 +1,11 @@
 /** What was made of what: checkpoint, texts, versions, files, with their hashes. */
 import { counted, formatBytes, percent } from '../../core/figures.ts';
+import { engineText } from '../../core/host-kind.ts';
 import type { Manifest } from '../../core/manifest.ts';
 import type { FolderData, StatisticsFigures } from '../data.ts';
 import { EMPTY, type Html, html } from '../html.ts';
 import { aside, ofBoth, ofFolder, shown } from '../section.ts';
 import { factsOf, tableOf } from '../table.ts';
-import { engineText } from '../words.ts';
 
 export const provenance = ofBoth('provenance', 'Where it comes from', (data) =>
   data.kind === 'folder'
@@ -24,7 +24,7 @@ function folderBody(data: FolderData): Html {
     ['Checkpoint', hash(fingerprint)],
     ['Made by', `Lacuna ${lacuna}`],
     ...(plan === null ? [] : [['Plan', html`preset ${plan.preset}, of statistics ${hash(plan.statistics)}`] as const]),
-    ...(evaluation === null ? [] : [['Measured in', engineText(evaluation.engine)] as const]),
+    ...(evaluation === null ? [] : [['Evaluated in', engineText(evaluation.engine)] as const]),
     ...(bench === null ? [] : [['Timed', timedText(bench)] as const]),
     ...checksOf(manifest),
   ])}
@@ -46,9 +46,11 @@ ${tableOf({
 })}</details>`;
 }
 
-function timedText({ threads, promptTokens, repeats, rounds }: NonNullable<FolderData['bench']>): string {
+function timedText({ subjects, threads, promptTokens, repeats, rounds }: NonNullable<FolderData['bench']>): string {
   const on = threads === null ? 'threads of ONNX Runtime’s own choice' : counted(threads, 'thread');
-  return `${counted(repeats, 'opening')} of ${counted(rounds, 'round')}, with ${promptTokens} tokens in the cache, on ${on}`;
+  const engines = [...new Set(subjects.flatMap(({ engine }) => (engine == null ? [] : [engineText(engine)])))];
+  const where = engines.length === 0 ? '' : `, in ${engines.join(' and ')}`;
+  return `${counted(repeats, 'opening')} of ${counted(rounds, 'round')}, with ${promptTokens} tokens in the cache, on ${on}${where}`;
 }
 
 function checksOf({ checks = [] }: Manifest): readonly (readonly [string, string])[] {

@@ -15,10 +15,10 @@ export const qualitySpeed = ofFolder('quality-speed', 'Quality against speed', (
     return isFloats(data)
       ? aside('the speed has not been measured', TIME)
       : aside('neither quality nor speed has been measured', together(EVALUATE, TIME));
-  const charts = tradeOffCharts('measured', points, ({ rate }) => rate?.median ?? null, 'tokens a second, measured');
+  const charts = tradeOffCharts('measured', points, 'measured');
   return shown(
     `A model is worth having where no other is both faster and nearer to the checkpoint: on the front. ${placeOf(points)}`,
-    html`${charts.length === 0 ? tableOf(pointTable(points)) : html`<div class="charts">${charts}</div>`}
+    html`${charts.length === 0 ? tableOf(pointTable(points, 'measured')) : html`<div class="charts">${charts}</div>`}
 ${besideNote(data)}
 ${missingBaselines(data, points)}`,
   );

@@ -1,7 +1,7 @@
 /** How far blocks turn the residual stream, by layer and by position, with the layers and tokens that may skip. */
 import { counted } from '../../core/figures.ts';
 import { layerOfBlock, type Plan } from '../../core/plan.ts';
-import { type Region, risesWithDepth } from '../../core/saturation.ts';
+import { type Region, regionText, risesWithDepth } from '../../core/saturation.ts';
 import { cellSeries, columnsSeries } from '../cells.ts';
 import { chartFigure, frame, type LegendItem, logSpan, markLine, STILL } from '../chart.ts';
 import { CALIBRATE, CALIBRATE_AGAIN } from '../commands.ts';
@@ -57,22 +57,23 @@ function thresholdOf({ blocks }: Plan): number | undefined {
 
 function ledeOf(
   { layers, region, warmUp, spearman }: SaturationFigures,
-  { isPlanned, start, end, warmUpTokens }: Skipping,
+  { isPlanned, warmUpTokens, ...planned }: Skipping,
 ): string {
   const measures =
     'A block that hardly turns the residual stream can be skipped: the smaller the angle, the more saturated.';
   if (isPlanned)
-    return `${measures} The plan lets layers ${start} to ${end - 1} skip, after ${counted(warmUpTokens, 'token')} of warm-up.`;
+    return `${measures} The plan lets layers ${regionText(planned)} skip, after ${counted(warmUpTokens, 'token')} of warm-up.`;
   const settled = warmUp.isSettled
     ? `past the first ${counted(warmUp.tokens, 'token')} a text is like its rest`
     : 'cosines do not settle within half of a sequence';
+  const layersFound = regionText(region);
+  if (layersFound === undefined)
+    return `${measures} No layer lies between the first and the last, which no plan skips, and ${settled}.`;
   const rises = risesWithDepth(spearman ?? undefined)
     ? 'Cosines rise with depth there, as the rule of FFN skipping assumes'
     : 'Cosines do not rise with depth there, so only short runs can be skipped';
   const isAllInner = region.start === 1 && region.end === layers.length - 1;
-  const found = isAllInner
-    ? 'No layers between the first and the last stand out'
-    : `Layers ${region.start} to ${region.end - 1} stand out`;
+  const found = isAllInner ? 'No layers between the first and the last stand out' : `Layers ${layersFound} stand out`;
   return `${measures} ${found}, and ${settled}. ${rises}.`;
 }
 
@@ -102,16 +103,17 @@ function layerChart({ layers }: SaturationFigures, skip: Skipping): Html {
   const low = angles(layers.map(({ p95 }) => p95));
   const high = angles(layers.map(({ p05 }) => p05));
   const span = logSpan(Math.min(...low), Math.max(...high));
+  const marked = regionText(skip);
   const lines: LegendItem[] = [
     { label: 'mean', colour: FIRST, shape: 'line' },
     { label: '90 % of tokens', colour: FIRST, shape: 'area' },
-    { label: markedText(skip), colour: SECOND, shape: 'area' },
+    ...(marked === undefined ? [] : [{ label: markedText(skip), colour: SECOND, shape: 'area' } as const]),
     ...(skip.threshold === undefined ? [] : [{ label: 'threshold', colour: INK, shape: 'dashes' } as const]),
   ];
   return chartFigure({
     id: 'saturation-layers',
     title: 'Angle between the stream before a block and after it, by layer',
-    description: `Mean angles from ${degrees(Math.min(...middle))} to ${degrees(Math.max(...middle))}. Layers ${skip.start} to ${skip.end - 1} may be skipped.`,
+    description: `Mean angles from ${degrees(Math.min(...middle))} to ${degrees(Math.max(...middle))}.${marked === undefined ? '' : ` Layers ${marked} may be skipped.`}`,
     legend: lines,
     option: {
       ...frame({ x: layerAxis(layers.length), y: { ...span, format: degrees } }),
@@ -149,17 +151,14 @@ function positionChart({ positions, layers }: SaturationFigures, skip: Skipping)
   const { least, most, stepOf } = heatScale(cells.flat());
   const names = positions.map(({ from, to }) => (to - from === 1 ? String(from) : `${from}–${to - 1}`));
   const firstWarm = positions.findIndex(({ from }) => from >= skip.warmUpTokens);
+  const framed = firstWarm < 0 ? undefined : regionText(skip);
   return chartFigure({
     id: 'saturation-positions',
     title: 'The same by layer and position in the text',
-    description: `Mean angle in ${layers.length} layers over ${positions.length} ranges of positions, from ${degrees(least)} to ${degrees(most)}. A frame is around layers ${skip.start} to ${skip.end - 1} from position ${skip.warmUpTokens} on.`,
+    description: `Mean angle in ${layers.length} layers over ${positions.length} ranges of positions, from ${degrees(least)} to ${degrees(most)}.${framed === undefined ? '' : ` A frame is around layers ${framed} from position ${skip.warmUpTokens} on.`}`,
     legend: [
       { label: `${degrees(least)} or less, to ${degrees(most)} or more`, colour: INK, shape: 'scale' },
-      {
-        label: `${markedText(skip)}, past a warm-up of ${counted(skip.warmUpTokens, 'token')}`,
-        colour: INK,
-        shape: 'frame',
-      },
+      ...(framed === undefined ? [] : [frameItem(skip)]),
     ],
     option: {
       ...frame({
@@ -172,7 +171,7 @@ function positionChart({ positions, layers }: SaturationFigures, skip: Skipping)
           cells.flatMap((column, at) => column.map((angle, layer) => [at, layer, stepOf(angle)] as const)),
           { style: (step) => ({ fill: HEAT[step] }), gap: SEAM },
         ),
-        cellSeries(firstWarm < 0 || skip.end <= skip.start ? [] : [[firstWarm, skip.start, 0]], {
+        cellSeries(framed === undefined ? [] : [[firstWarm, skip.start, 0]], {
           style: () => ({ fill: 'none', stroke: INK, lineWidth: 1.8 }),
           across: [positions.length - firstWarm, skip.end - skip.start],
         }),
@@ -183,6 +182,11 @@ function positionChart({ positions, layers }: SaturationFigures, skip: Skipping)
       rows: positions.map(({ cosines }, at) => [names[at], ...cosines.map((cosine) => cosine.toFixed(3))]),
     },
   });
+}
+
+function frameItem(skip: Skipping): LegendItem {
+  const label = `${markedText(skip)}, past a warm-up of ${counted(skip.warmUpTokens, 'token')}`;
+  return { label, colour: INK, shape: 'frame' };
 }
 
 /** Steps of equal ratios between the outer twentieths: the first token of a text often stands far apart. */

@@ -11,13 +11,13 @@ export const search = ofFolder('search', 'The search', (data) => {
   const { search: found } = data;
   if (found === null) return aside('the model was not looked for within a budget');
   const points = searchedPoints(data);
-  const charts = tradeOffCharts('search', points, ({ rate }) => rate?.median ?? null, 'tokens a second, expected');
+  const charts = tradeOffCharts('search', points, 'expected');
   const { candidates, budget } = found;
   const chosen = candidates.find(({ isChosen }) => isChosen);
   const what = chosen === undefined ? 'None of them was built' : `Built was ${countsText(chosen.blocks)}`;
   return shown(
-    `${candidates.length} models were measured for the budget ${budget}, on the text for choosing. ${what}: what was expected to be the fastest that keeps to it. The test text judged that model alone.`,
-    html`${charts.length === 0 ? tableOf(pointTable(points)) : html`<div class="charts">${charts}</div>`}
+    `${candidates.length} models were measured for the budget ${budget}, on the text for choosing. ${what}: what was expected to be the fastest that keeps to it. Speeds here are expected by the costs of the host. That model alone was timed, and judged on the test text.`,
+    html`${charts.length === 0 ? tableOf(pointTable(points, 'expected')) : html`<div class="charts">${charts}</div>`}
 ${tableOf({
   header: ['Blocks', 'Expected time, ms', 'Files, MB', 'Expected KL', 'KL', 'Ratio', 'Bound'],
   rows: candidates.map(({ blocks, seconds, bytes, kl, shown: { ratio, kl: measured }, isChosen }) => [

@@ -93,7 +93,7 @@ const spread = (median: number) => ({ median, p10: median * 0.9, p90: median * 1
 
 function subject(name: string, median: number, weightBytesPerToken: number): Bench['subjects'][number] {
   const rates = { decodeTokensPerSecond: spread(median), prefillTokensPerSecond: spread(10 * median) };
-  return { name, ...rates, weightBytesPerToken, expectedTokensPerSecond: null };
+  return { name, engine: 'native', ...rates, weightBytesPerToken, expectedTokensPerSecond: null };
 }
 
 /** Faster than the dense model by a quarter, surely. */
@@ -176,6 +176,23 @@ export const STATISTICS: StatisticsFigures = {
   },
   activations: LAYERS.map((layer) => ({ p05: 0.01, median: 0.1 * (1 + layer), p95: 1 })),
   inputPeaks: LAYERS.map(() => ({ attnIn: 3, attended: 20, ffnIn: 2, downIn: 900 })),
+};
+
+/** Of a model of two layers, between which nothing may be skipped. */
+export const TWO_LAYERS: StatisticsFigures = {
+  ...STATISTICS,
+  model: { ...MODEL, numHiddenLayers: 2 },
+  saturation: {
+    layers: [0.1, 0.9].map((mean) => ({ mean, p05: mean - 0.05, p95: mean + 0.005 })),
+    positions: [{ from: 0, to: 32, cosines: [0.1, 0.9] }],
+    region: { start: 1, end: 1 },
+    warmUp: { tokens: 0, isSettled: true },
+    spearman: null,
+  },
+  keptEnergy: null,
+  productLoss: null,
+  activations: null,
+  inputPeaks: null,
 };
 
 export function folderData(over: Partial<FolderData> = {}): FolderData {
