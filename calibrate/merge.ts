@@ -95,20 +95,25 @@ function together(tokens: number, others: number): number {
   throw unlike(`count ${tokens} and ${others} tokens, more than anyone measured`, 'Measure the shards again.');
 }
 
+const OF_ONE_CALIBRATION = 'Merge only shards of one calibration: same checkpoint, texts, --tokens and version.';
+
 function checkAlike(a: Part, b: Part): void {
   const compared: readonly (readonly [string, (part: Part) => unknown])[] = [
     ['model', ({ model }) => sorted(model)],
     ['texts', ({ texts }) => texts.map(({ sha256 }) => sha256)],
     ['sequence length', ({ sequenceLength }) => sequenceLength],
     ['number of sequences planned', ({ plannedSequences }) => plannedSequences],
-    ['definitions of statistics', ({ definitions }) => sorted(definitions)],
   ];
   for (const [what, read] of compared)
     if (JSON.stringify(read(a)) !== JSON.stringify(read(b)))
-      throw unlike(
-        `differ in ${what}: ${JSON.stringify(read(a))} and ${JSON.stringify(read(b))}`,
-        'Merge only shards of one calibration: same checkpoint, texts, --tokens and version.',
-      );
+      throw unlike(`differ in ${what}: ${JSON.stringify(read(a))} and ${JSON.stringify(read(b))}`, OF_ONE_CALIBRATION);
+  const names = [...new Set([a, b].flatMap(({ definitions }) => Object.keys(definitions)))];
+  const differing = names.filter((name) => a.definitions[name] !== b.definitions[name]);
+  if (differing.length > 0)
+    throw unlike(
+      `differ in the definitions of ${differing.slice(0, STATISTICS.length).join(', ')}`,
+      OF_ONE_CALIBRATION,
+    );
   for (const { name, definition } of STATISTICS)
     if (Object.hasOwn(a.definitions, name) && a.definitions[name] !== definition)
       throw unlike(`define ${name} otherwise than this version`, 'Merge with the version that measured them.');

@@ -217,7 +217,7 @@ describe('mergeStatistics', () => {
     [
       'another definition',
       (part) => ({ ...part, definitions: { ...part.definitions, saturation: 'cos(n, y)' } }),
-      /differ in definitions/,
+      /differ in the definitions of saturation$/,
     ],
     ['another choice of sequences', (part) => ({ ...part, plannedSequences: 3 }), /number of sequences/],
   ])('refuses %s', async (_, change, message) => {

@@ -84,7 +84,7 @@ export async function runCase(
 
 function leftBehind(folder: string, before: readonly string[], { succeeded }: Outcome): string | undefined {
   // Rounded layers are kept for the next run of a failed conversion.
-  const allowed = succeeded ? /^(input|output\.(json|safetensors))$/ : /^(input|output\.json\.rounding)$/;
+  const allowed = succeeded ? /^(input|output\.(json|json\.html|safetensors))$/ : /^(input|output\.json\.rounding)$/;
   const others = readdirSync(folder).filter((name) => !allowed.test(name));
   if (others.length > 0) return `left behind ${others.join(', ')}`;
   const after = listing(join(folder, 'input'));
