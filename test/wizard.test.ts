@@ -102,7 +102,7 @@ describe.runIf(hasTerminal)('the wizard at a terminal', { timeout: 180_000 }, ()
     expect(await differenceByCommand(terminal, cwd, 'tiny-fast')).toBeUndefined();
   });
 
-  it('ends with the failed check, or goes back to the budget and measures nothing again', async () => {
+  it.runIf(required)('ends with the failed check, or goes back to the budget and measures nothing again', async () => {
     const cwd = place('tight');
     const args = ['tiny', '-o', 'out', '--host', 'stock', '--budget', 'ppl<=1.0000001'];
     const stopped = wizard(cwd, args);
@@ -298,7 +298,7 @@ describe.runIf(hasTerminal)('a session that is cut short', { timeout: 180_000 },
     expect(readdirSync(cwd)).toEqual(['tiny']);
   });
 
-  it('by Ctrl-C while it builds leaves what is measured, and the command goes on', async () => {
+  it.runIf(required)('by Ctrl-C while it builds leaves what is measured, and the command goes on', async () => {
     const cwd = place('stopped');
     const terminal = wizard(cwd, ['tiny', '-o', 'out', '--host', 'stock', '--budget', 'ppl<=30%']);
     await terminal.answer(/Which texts/, ENTER);
