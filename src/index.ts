@@ -100,6 +100,7 @@ export type {
   HostCosts,
   LayerConfig,
   LayerSparsity,
+  MadeFor,
   ModelLayout,
   NativeLibrary,
   Perplexity,

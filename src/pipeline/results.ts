@@ -23,7 +23,7 @@ export type { RuleReport } from '../rewrite/index.ts';
 export type { StopReason } from '../runtime/index.ts';
 export type { Shown } from './auto/choose.ts';
 export type { ConvertedModel } from './convert.ts';
-export type { NativeLibrary } from './engine/native-library.ts';
+export type { MadeFor, NativeLibrary } from './engine/native-library.ts';
 export type { BudgetCheck } from './evaluate.ts';
 export type { PlannedFile } from './folder/model-folder.ts';
 export type { FittedStep } from './host.ts';
