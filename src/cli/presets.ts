@@ -54,9 +54,14 @@ function presetFlags() {
   });
 }
 
+/** The name of an option as its flag has it: `coldStart` is `cold-start`. */
+export function dashed(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
 /** An option that several presets take is described by the first of them; the share that they aim at, by each. */
 function optionOf(name: string, presets: readonly PresetWords[]): Option {
-  const words = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const words = dashed(name);
   const [{ options, target }] = presets;
   const { [name]: schema } = options;
   const { title, description } = schema.meta() ?? {};

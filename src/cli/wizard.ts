@@ -26,6 +26,7 @@ import {
 } from './command.ts';
 import type { Io } from './io.ts';
 import { layerList, nonNegativeInteger, positiveInteger, share } from './parse.ts';
+import { dashed } from './presets.ts';
 import { table, wrapText } from './table.ts';
 
 type Options = CommonOptions & Omit<Answers, 'goal' | 'checkpoint' | 'target'> & { readonly preset?: Answers['goal'] };
@@ -118,10 +119,6 @@ function isTaken(name: string, preset: string | undefined): boolean {
   if (name === 'dtype' || name === 'allowSlower') return preset !== undefined;
   const takers = PRESET_WORDS.filter(({ options }) => Object.hasOwn(options, name));
   return takers.length === 0 || takers.some((taker) => taker.name === preset);
-}
-
-function dashed(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 function terminalOf({ io, progress }: CommandContext) {

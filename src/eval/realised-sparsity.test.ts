@@ -18,7 +18,7 @@ const active = (...data: number[]): RuntimeTensor => ({
 const EXTRAS = { 'layers.1.kept': kept(4, 0, 6), 'layers.1.active': active(1, 0, 1) };
 
 describe('what tokens computed', () => {
-  it('is told apart by token', () => {
+  it('gives each token its own shares', () => {
     expect(sharesByToken(EXTRAS, 3, SHAPE)).toEqual([
       { computed: 14 / 20, ran: 1 },
       { computed: 10 / 20, ran: 1 / 2 },

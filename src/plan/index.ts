@@ -95,7 +95,7 @@ export function checkTarget(
   presetNamed(options.preset).checkTarget?.(targetOf(options), host, model, costs, measure);
 }
 
-/** Throws `usage` for options that a model of so many layers cannot have. */
+/** Throws `usage` for layers among the options that a model of `layers` layers lacks. */
 export function checkLayers(options: PlanOptions, layers: number): void {
   presetNamed(options.preset).checkLayers?.(options, layers);
 }

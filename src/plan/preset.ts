@@ -53,7 +53,7 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
   readonly furtherStatistics?: readonly string[];
   /** What blocks choose neurons by, so that `down` is read along both of its axes; absent where they compute all. */
   readonly measureOf?: (options: z.input<z.ZodObject<Options>>) => MeasureName;
-  /** Throws `usage` for options that a model of so many layers cannot have; absent where it can have all. */
+  /** Throws `usage` for layers among the options that a model of `layers` layers lacks; absent where no option names layers. */
   readonly checkLayers?: (options: z.input<z.ZodObject<Options>>, layers: number) => void;
   /** Throws `usage` for a target that pays for no block of this size on the host; absent where only a plan can tell. */
   readonly checkTarget?: (

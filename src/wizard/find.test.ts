@@ -70,7 +70,7 @@ describe('an output that is there', () => {
   });
 });
 
-describe('a wizard that is told to stop', () => {
+describe('a wizard whose user stops it', () => {
   it('finds out nothing more', async () => {
     const said: string[] = [];
     const terminal = { signal: AbortSignal.abort(), say: () => {} } as unknown as Terminal;

@@ -39,7 +39,7 @@ export interface Answers {
   readonly texts?: 'package' | 'own';
   /** Whether to fetch what is on the Hub. */
   readonly download?: boolean;
-  /** Whether the setting of a sparse model is decided, or what of it is to change first. */
+  /** `settled`, or the part of a sparse model's setting that the user changes next. */
   readonly setting?: 'settled' | 'share' | 'layers' | 'measure';
   /** An output that exists. */
   readonly taken?: string;
