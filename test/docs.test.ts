@@ -33,6 +33,13 @@ const anchorsOf = (document: string) =>
 
 it('are found', () => expect(documents.length).toBeGreaterThan(14));
 
+it('name one version of the compiler that builds the package', () => {
+  const places = ['README.md', 'docs/native.md', '.ci/run', 'scripts/build-native.js'];
+  const versions = places.map((place) => /(?:ziglang|zig)\b\D{1,16}(\d+\.\d+\.\d+)/i.exec(linesOf(place).join('\n'))?.[1]);
+  expect(versions[0]).toMatch(/^\d/);
+  expect(versions).toEqual(places.map(() => versions[0]));
+});
+
 it('are pages of the site, each once', () => {
   const { groups } = JSON.parse(readFileSync(join(root, 'site/pages.json'), 'utf8'));
   const pages = groups.flatMap(({ pages }: { pages: { file: string }[] }) => pages.map(({ file }) => file));
