@@ -35,7 +35,9 @@ it('are found', () => expect(documents.length).toBeGreaterThan(14));
 
 it('name one version of the compiler that builds the package', () => {
   const places = ['README.md', 'docs/native.md', '.ci/run', 'scripts/build-native.js'];
-  const versions = places.map((place) => /(?:ziglang|zig)\b\D{1,16}(\d+\.\d+\.\d+)/i.exec(linesOf(place).join('\n'))?.[1]);
+  const versions = places.map(
+    (place) => /(?:ziglang|zig)\b\D{1,16}(\d+\.\d+\.\d+)/i.exec(linesOf(place).join('\n'))?.[1],
+  );
   expect(versions[0]).toMatch(/^\d/);
   expect(versions).toEqual(places.map(() => versions[0]));
 });
