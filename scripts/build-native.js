@@ -240,12 +240,13 @@ step('cmake', ['--build', '--preset', preset, '-j', jobs]);
 const lib = join(native, 'build', target?.name ?? preset, 'lib');
 if (target !== undefined) describe(lib);
 if (test) step('ctest', ['--preset', preset]);
-if (options.preset !== 'cuda') console.log(`\nThe library for ONNX Runtime: ${join(lib, 'liblacuna_ort.so')}`);
+if (options.preset !== 'cuda')
+  console.log(`\nThe library for ONNX Runtime: ${join(lib, target?.files[0] ?? 'liblacuna_ort.so')}`);
 
 /** Puts beside the libraries what they are for, which `lacuna doctor` says, and the licences of the code inside. */
 function describe(lib) {
-  const { name, needs } = target;
-  writeFileSync(join(lib, NOTES.madeFor), `${JSON.stringify({ target: name, needs }, null, 2)}\n`);
+  const { name, needs, tested } = target;
+  writeFileSync(join(lib, NOTES.madeFor), `${JSON.stringify({ target: name, needs, tested }, null, 2)}\n`);
   writeFileSync(join(lib, NOTES.licences), licences());
 }
 

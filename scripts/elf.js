@@ -1,22 +1,21 @@
 // What a 64-bit little-endian ELF library asks the system that loads it for (System V ABI, "Object Files").
-import { readFileSync } from 'node:fs';
 
 const MACHINES = { 62: 'x64', 183: 'arm64' };
 /** Types of sections, and the tag of a library that is needed. */
 const [STRINGS_OF_SYMBOLS, DYNAMIC, VERSIONS_NEEDED] = ['.dynstr', 6, 0x6ffffffe];
 const NEEDED = 1n;
 
-/** The processor as Node calls it, the libraries, and the versions of symbols, as GLIBC_2.14. */
-export function readElf(file) {
-  const bytes = readFileSync(file);
-  if (bytes.length < 64 || bytes.readUInt32BE(0) !== 0x7f454c46 || bytes[4] !== 2 || bytes[5] !== 1)
-    throw new Error(`${file} is no 64-bit library for Linux`);
+export const isElf = (bytes) =>
+  bytes.length >= 64 && bytes.readUInt32BE(0) === 0x7f454c46 && bytes[4] === 2 && bytes[5] === 1;
+
+/** The machine as Node calls it, the libraries, and the versions of symbols, as GLIBC_2.14. */
+export function readElf(bytes) {
   const sections = sectionsOf(bytes);
   const strings = sections.find(({ name }) => name === STRINGS_OF_SYMBOLS);
   const text = (offset) => stringAt(bytes, strings.offset + offset);
   const ofType = (wanted) => sections.filter(({ type }) => type === wanted);
   return {
-    cpu: MACHINES[bytes.readUInt16LE(18)],
+    machine: `linux-${MACHINES[bytes.readUInt16LE(18)]}`,
     libraries: ofType(DYNAMIC)
       .flatMap((section) => neededBy(bytes, section))
       .map(text),

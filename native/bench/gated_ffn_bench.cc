@@ -19,10 +19,11 @@
 #include <vector>
 
 #include "hwy/base.h"
-#include "hwy/targets.h"
+#include "bench/weights.h"
 #include "kernels/bandwidth.h"
 #include "kernels/decoder.h"
 #include "kernels/gated_ffn.h"
+#include "kernels/targets.h"
 #include "reference/matrix.h"
 
 namespace lacuna {
@@ -76,69 +77,6 @@ class Pool {
   void (*task_)(void*, size_t) = nullptr;
   void* argument_ = nullptr;
   std::vector<std::thread> workers_;
-};
-
-struct StorageName {
-  Storage storage;
-  const char* name;
-  double bytes;
-};
-constexpr StorageName kStorages[] = {
-    {Storage::kFp32, "fp32", 4},      {Storage::kBf16, "bf16", 2},      {Storage::kFp16, "fp16", 2},
-    {Storage::kInt8, "int8", 1.0625}, {Storage::kInt6, "int6", 0.8125}, {Storage::kInt5, "int5", 0.6875},
-    {Storage::kInt4, "int4", 0.5625}};
-
-// Weights of a model file start at a page.
-template <typename T>
-struct PageAligned {
-  using value_type = T;
-  static constexpr std::align_val_t kPage{4096};
-  PageAligned() = default;
-  template <typename U>
-  PageAligned(const PageAligned<U>&) {}
-  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kPage)); }
-  void deallocate(T* block, size_t) { ::operator delete(block, kPage); }
-  bool operator==(const PageAligned&) const = default;
-};
-
-// Random weights of a storage's size.
-class Weights {
- public:
-  Weights(const StorageName& storage, size_t rows, size_t width, uint32_t seed) {
-    const size_t blocks = Blocks(width);
-    const size_t bytes = IsBlocked(storage.storage) ? rows * blocks * BlockBytes(storage.storage)
-                                                    : rows * width * static_cast<size_t>(storage.bytes);
-    data_.resize(bytes);
-    std::mt19937 random(seed);
-    std::uniform_real_distribution<float> floats(-0.05f, 0.05f);
-    if (storage.storage == Storage::kFp32) {
-      float* to = reinterpret_cast<float*>(data_.data());
-      for (size_t i = 0; i < rows * width; ++i) to[i] = floats(random);
-    } else if (storage.storage == Storage::kBf16) {
-      uint16_t* to = reinterpret_cast<uint16_t*>(data_.data());
-      for (size_t i = 0; i < rows * width; ++i) {
-        const float value = floats(random);
-        uint32_t bits;
-        std::memcpy(&bits, &value, sizeof bits);
-        to[i] = static_cast<uint16_t>(bits >> 16);
-      }
-    } else if (storage.storage == Storage::kFp16) {
-      hwy::float16_t* to = reinterpret_cast<hwy::float16_t*>(data_.data());
-      for (size_t i = 0; i < rows * width; ++i) to[i] = hwy::F16FromF32(floats(random));
-    } else {
-      for (size_t i = 0; i + 4 <= bytes; i += 4) {
-        const uint32_t bits = random();
-        std::memcpy(&data_[i], &bits, 4);
-      }
-      const float scale = 0.056f / static_cast<float>(1 << (CodeBits(storage.storage) - 1));
-      scales_.assign(rows * blocks, reference::Fp16Of({scale})[0]);
-    }
-  }
-  Matrix matrix() const { return {data_.data(), scales_.empty() ? nullptr : scales_.data()}; }
-
- private:
-  std::vector<uint8_t, PageAligned<uint8_t>> data_;
-  std::vector<uint16_t, PageAligned<uint16_t>> scales_;
 };
 
 struct Shape {
@@ -302,13 +240,14 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: gated_ffn_bench [threads] [rounds]\n");
     return 2;
   }
+  ChooseInstructions();
   Pool pool(threads);
   const Parallel parallel = pool.parallel();
   OrderedReads memory;
   std::vector<double> passes;
   for (size_t i = 0; i < rounds; ++i) passes.push_back(memory.Pass(parallel));
   std::printf("%zu threads, %s, %.1f GB/s read in order\n\n", threads,
-              hwy::TargetName(hwy::SupportedAndGeneratedTargets().front()), Median(passes) / 1e9);
+              InstructionsInUse(), Median(passes) / 1e9);
   std::printf("| hidden, neurons | weights | block | ms a token | dense / this | MB read | of bandwidth |\n");
   std::printf("|---|---|---|---|---|---|---|\n");
   for (const Shape& shape : kShapes) BenchShape(shape, rounds, memory, parallel);

@@ -1,13 +1,13 @@
 #include "binding/decoder.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
 
+#include "binding/library.h"
 #include "binding/ports.h"
+#include "binding/system.h"
 #include "kernels/checked.h"
 #include "kernels/limits.h"
 #include "ops/ort.h"
@@ -44,16 +44,10 @@ Owned<OrtSession> OpenSession(const Runtime& runtime, const DecoderOptions& opti
   // A fault is an error of the call. It prints no line on the terminal.
   Check(api, api.SetSessionLogSeverityLevel(made, ORT_LOGGING_LEVEL_FATAL));
   if (!options.operators.empty())
-    Check(api, api.RegisterCustomOpsLibrary_V2(made, options.operators.c_str()));
+    Check(api, api.RegisterCustomOpsLibrary_V2(made, SystemPath(options.operators).c_str()));
   OrtSession* session = nullptr;
-  Check(api, api.CreateSession(runtime.env(), options.model.c_str(), made, &session));
+  Check(api, api.CreateSession(runtime.env(), SystemPath(options.model).c_str(), made, &session));
   return {session, api.ReleaseSession};
-}
-
-// An exported function of a library that ONNX Runtime has loaded; null if there is none. The library then stays loaded.
-void* ExportOf(const std::string& library, const char* name) {
-  void* loaded = library.empty() ? nullptr : dlopen(library.c_str(), RTLD_NOW | RTLD_NOLOAD);
-  return loaded == nullptr ? nullptr : dlsym(loaded, name);
 }
 
 [[noreturn]] void RefuseModel(const std::string& what) {
@@ -106,7 +100,7 @@ Signature ReadSignature(const OrtApi& api, const OrtSession* session) {
 Decoder::Decoder(const Runtime& runtime, const DecoderOptions& options)
     : api_(runtime.api()),
       session_(OpenSession(runtime, options)),
-      want_logits_(reinterpret_cast<WantLogits>(ExportOf(options.operators, "LacunaWantLogits"))),
+      want_logits_(reinterpret_cast<WantLogits>(LoadedExport(options.operators, "LacunaWantLogits"))),
       signature_(ReadSignature(api_, session_.get())),
       memory_(nullptr, api_.ReleaseMemoryInfo),
       binding_(nullptr, api_.ReleaseIoBinding),

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "binding/system.h"
 #include "kernels/checked.h"
 #include "ops/ort.h"
 
@@ -41,17 +42,20 @@ Owned<OrtSessionOptions> SessionOptionsOf(const OrtApi& api, ModelOptions& optio
   for (const auto& [name, size] : options.free_dimensions)
     Check(api, api.AddFreeDimensionOverrideByName(made, name.c_str(), size));
   for (const auto& [key, value] : options.config) Check(api, api.AddSessionConfigEntry(made, key.c_str(), value.c_str()));
-  std::vector<const char*> names;
+  std::vector<std::basic_string<ORTCHAR_T>> files;
+  std::vector<const ORTCHAR_T*> names;
   std::vector<char*> buffers;
   std::vector<size_t> sizes;
-  for (auto& [name, data] : options.external_data) {
-    names.push_back(name.c_str());
+  for (const auto& [name, data] : options.external_data) files.push_back(SystemPath(name));
+  for (size_t i = 0; i < files.size(); ++i) {
+    auto& data = options.external_data[i].second;
+    names.push_back(files[i].c_str());
     buffers.push_back(data.data());
     sizes.push_back(data.size());
   }
   if (!names.empty())
     Check(api, api.AddExternalInitializersFromFilesInMemory(made, names.data(), buffers.data(), sizes.data(), names.size()));
-  if (!options.operators.empty()) Check(api, api.RegisterCustomOpsLibrary_V2(made, options.operators.c_str()));
+  if (!options.operators.empty()) Check(api, api.RegisterCustomOpsLibrary_V2(made, SystemPath(options.operators).c_str()));
   return owned;
 }
 
@@ -61,7 +65,7 @@ Owned<OrtSession> OpenModel(const Runtime& runtime, ModelOptions& options) {
   OrtSession* session = nullptr;
   Check(api, options.path.empty()
                  ? api.CreateSessionFromArray(runtime.env(), options.bytes.data(), options.bytes.size(), session_options.get(), &session)
-                 : api.CreateSession(runtime.env(), options.path.c_str(), session_options.get(), &session));
+                 : api.CreateSession(runtime.env(), SystemPath(options.path).c_str(), session_options.get(), &session));
   // The session has copied what it needs of these.
   options.bytes = {};
   options.external_data = {};

@@ -1,14 +1,24 @@
 #include "binding/runtime.h"
 
-#include <dlfcn.h>
-
 #include <map>
 #include <mutex>
 #include <stdexcept>
 
+#include "binding/system.h"
 #include "ops/ort.h"
 
 namespace lacuna::binding {
+namespace {
+
+void* LibraryOf(const std::string& path) {
+  try {
+    return LoadedLibrary(path);
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(std::string("cannot load ONNX Runtime: ") + error.what());
+  }
+}
+
+}  // namespace
 
 const Runtime& Runtime::Open(const std::string& path) {
   static std::mutex mutex;
@@ -20,10 +30,8 @@ const Runtime& Runtime::Open(const std::string& path) {
 }
 
 Runtime::Runtime(const std::string& path) {
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) throw std::runtime_error(std::string("cannot load ONNX Runtime: ") + dlerror());
   using GetApiBase = const OrtApiBase*(ORT_API_CALL*)();
-  const auto get_base = reinterpret_cast<GetApiBase>(dlsym(library, "OrtGetApiBase"));
+  const auto get_base = reinterpret_cast<GetApiBase>(ExportOf(LibraryOf(path), "OrtGetApiBase"));
   if (get_base == nullptr) throw std::runtime_error(path + " is no ONNX Runtime: it has no OrtGetApiBase");
   const OrtApiBase* base = get_base();
   version_ = base->GetVersionString();

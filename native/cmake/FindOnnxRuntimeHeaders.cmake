@@ -5,4 +5,8 @@ find_package_handle_standard_args(OnnxRuntimeHeaders REQUIRED_VARS ONNXRUNTIME_I
 if(OnnxRuntimeHeaders_FOUND AND NOT TARGET OnnxRuntime::headers)
   add_library(OnnxRuntime::headers INTERFACE IMPORTED)
   target_include_directories(OnnxRuntime::headers SYSTEM INTERFACE ${ONNXRUNTIME_INCLUDE_DIR})
+  if(MINGW)
+    # An annotation for Microsoft's compiler, whose headers define it.
+    target_compile_options(OnnxRuntime::headers INTERFACE "-D_Return_type_success_(when)=")
+  endif()
 endif()

@@ -8,18 +8,20 @@ set(CMAKE_CXX_COMPILER ${LACUNA_ZIG} c++ -target ${LACUNA_ZIG_TARGET})
 # zig checks for undefined behaviour unless told otherwise.
 set(CMAKE_C_FLAGS_INIT -fno-sanitize=undefined)
 set(CMAKE_CXX_FLAGS_INIT -fno-sanitize=undefined)
-# `zig ar` is one program with an argument, where CMake wants the name of a program.
-set(CMAKE_AR ${LACUNA_ZIG})
-foreach(language C CXX)
-  set(CMAKE_${language}_ARCHIVE_CREATE "<CMAKE_AR> ar qc <TARGET> <LINK_FLAGS> <OBJECTS>")
-  set(CMAKE_${language}_ARCHIVE_APPEND "<CMAKE_AR> ar q <TARGET> <LINK_FLAGS> <OBJECTS>")
-  set(CMAKE_${language}_ARCHIVE_FINISH "<CMAKE_AR> ar s <TARGET>")
-endforeach()
-# Tests of another Linux run in qemu's user mode emulation, with the C library of Debian's cross compiler.
+set(CMAKE_AR ${CMAKE_CURRENT_LIST_DIR}/zig-ar)
+# CMake asks for a compiler of Windows' resources, and there are none.
+set(CMAKE_RC_COMPILER ${LACUNA_ZIG})
+# Tests for Windows run in Wine. Those of another Linux run in qemu's user mode emulation, with the C library of Debian's cross compiler.
 if(LACUNA_SYSTEM STREQUAL "Linux" AND NOT LACUNA_PROCESSOR STREQUAL CMAKE_HOST_SYSTEM_PROCESSOR)
   find_program(LACUNA_QEMU NAMES qemu-${LACUNA_PROCESSOR}-static qemu-${LACUNA_PROCESSOR})
   if(LACUNA_QEMU)
     set(CMAKE_CROSSCOMPILING_EMULATOR ${LACUNA_QEMU} -L /usr/${LACUNA_PROCESSOR}-linux-gnu)
+  endif()
+endif()
+if(LACUNA_SYSTEM STREQUAL "Windows")
+  find_program(LACUNA_WINE NAMES wine64 PATHS /usr/lib/wine)
+  if(LACUNA_WINE)
+    set(CMAKE_CROSSCOMPILING_EMULATOR ${LACUNA_WINE})
   endif()
 endif()
 # Do not use headers and libraries of this machine.

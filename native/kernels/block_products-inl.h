@@ -20,6 +20,7 @@
 #include <type_traits>
 
 #include "hwy/highway.h"
+#include "kernels/byte_products-inl.h"
 #include "kernels/coded_input.h"
 #include "kernels/decoder.h"
 #include "kernels/rows_ahead-inl.h"
@@ -264,8 +265,8 @@ struct BlockProducts {
           const auto start = hn::LoadU(di, xs[t].starts + at / 4);
 #pragma GCC unroll 4
           for (size_t r = 0; r < kRows; ++r) {
-            const auto products = kIsHalves ? FourOfHalves(low[r], first_half, high[r], second_half, start)
-                                            : FourOf(low[r], first_half, start);
+            const auto products = kIsHalves ? ProductsOfHalves(low[r], first_half, high[r], second_half, start)
+                                            : ProductsOfBytes(low[r], first_half, start);
             sums[t][r] = hn::MulAdd(hn::ConvertTo(d, products), scales[t][r].Of(step, spread), sums[t][r]);
           }
         }
@@ -346,18 +347,32 @@ struct BlockProducts {
     const DCodes dcodes;
 #pragma GCC unroll 2
     for (size_t plane = 0; plane < kPlanes; ++plane) {
-      const auto is_set = hn::LoadMaskBits(dcodes, PlaneOf(row, plane, half) + at / 8);
-      lower = hn::MaskedAddOr(lower, is_set, lower, hn::Set(dcodes, static_cast<uint8_t>(16 << plane)));
+      const uint8_t* bits = PlaneOf(row, plane, half) + at / 8;
+      const auto upper = hn::Set(dcodes, static_cast<uint8_t>(16 << plane));
+#if HWY_TARGET_IS_NEON
+      lower.raw = vbslq_u8(upper.raw, BitsMoved(bits, 4 + static_cast<int>(plane)), lower.raw);
+#else
+      lower = hn::MaskedAddOr(lower, hn::LoadMaskBits(dcodes, bits), lower, upper);
+#endif
     }
     return lower;
   }
+#if HWY_TARGET_IS_NEON
+  // Each of 16 bits in a byte of its own, at the place `to`. Other bits of the byte are any. A comparison would make a mask,
+  // as LoadMaskBits does; compilers take three instructions to turn that into a bit.
+  static HWY_INLINE uint8x16_t BitsMoved(const uint8_t* bits, int to) {
+    HWY_ALIGN static constexpr uint8_t kByte[16] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
+    HWY_ALIGN static constexpr int8_t kBit[16] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
+    uint16_t pair;
+    hwy::CopyBytes<sizeof pair>(bits, &pair);
+    const uint8x16_t bytes = vqtbl1q_u8(vreinterpretq_u8_u16(vdupq_n_u16(pair)), vld1q_u8(kByte));
+    return vshlq_u8(bytes, vsubq_s8(vdupq_n_s8(static_cast<int8_t>(to)), vld1q_s8(kBit)));
+  }
+#endif
 
   using DI = hn::RebindToSigned<D>;
   using DCodes = hn::Repartition<uint8_t, D>;
   using DInput = hn::Repartition<int8_t, D>;
-  using VI = hn::Vec<DI>;
-  using VCodes = hn::Vec<DCodes>;
-  using VInput = hn::Vec<DInput>;
 
   // A vector of scales is for several steps. Each takes some of them, each for four lanes of products or for eight.
 #if HWY_TARGET == HWY_AVX2
@@ -397,6 +412,30 @@ struct BlockProducts {
     V by_halves_;
     HWY_ALIGN float each_[8];
   };
+#elif HWY_MAX_BYTES == 16
+  // A step takes one scale, or two steps do.
+  struct SpreadOfSteps {};
+  class ScalesOfSteps {
+   public:
+    // One that is not written would not be compiled for these instructions.
+    HWY_INLINE ScalesOfSteps() {}
+    HWY_INLINE void Keep(V scales, const SpreadOfSteps&) { scales_ = scales; }
+    HWY_INLINE V Of(size_t step, const SpreadOfSteps&) const {
+      switch (kIsHalves ? step : step / 2) {
+        case 0:
+          return hn::Broadcast<0>(scales_);
+        case 1:
+          return hn::Broadcast<1>(scales_);
+        case 2:
+          return hn::Broadcast<2>(scales_);
+        default:
+          return hn::Broadcast<3>(scales_);
+      }
+    }
+
+   private:
+    V scales_;
+  };
 #else
   struct SpreadOfSteps {
     HWY_INLINE SpreadOfSteps() {
@@ -419,38 +458,6 @@ struct BlockProducts {
    private:
     V scales_;
   };
-#endif
-
-  // In each lane `start` and four products. AVX2 has no instruction for four. It has one for two products whose sum fits
-  // 16 bits: those of codes below 64 do, and four of them.
-#if HWY_TARGET == HWY_AVX2
-  static HWY_INLINE VI PairsAdded(hn::Vec<hn::Repartition<int16_t, D>> pairs, VI start) {
-    return hn::Add(start, hn::WidenMulPairwiseAdd(DI(), pairs, hn::Set(hn::Repartition<int16_t, D>(), 1)));
-  }
-
-  // Codes of 8 bits around 128 reach 255. Their distances from the middle reach 128, so their products are summed in place of
-  // those that `start` makes up for.
-  static HWY_INLINE VI FourOf(VCodes codes, VInput inputs, VI) {
-    const auto distances = hn::BitCast(DInput(), hn::Xor(codes, hn::Set(DCodes(), 128)));
-    const VInput turned{_mm256_sign_epi8(inputs.raw, distances.raw)};
-    const VCodes sizes{_mm256_abs_epi8(distances.raw)};
-    return PairsAdded(hn::SatWidenMulPairwiseAdd(hn::Repartition<int16_t, D>(), sizes, turned), hn::Zero(DI()));
-  }
-
-  static HWY_INLINE VI FourOfHalves(VCodes low, VInput first, VCodes high, VInput second, VI start) {
-    const hn::Repartition<int16_t, D> pairs;
-    // 4 * 63 * 127 is below 2^15.
-    return PairsAdded(
-        hn::Add(hn::SatWidenMulPairwiseAdd(pairs, low, first), hn::SatWidenMulPairwiseAdd(pairs, high, second)), start);
-  }
-#else
-  static HWY_INLINE VI FourOf(VCodes codes, VInput inputs, VI start) {
-    return hn::SumOfMulQuadAccumulate(DI(), codes, inputs, start);
-  }
-
-  static HWY_INLINE VI FourOfHalves(VCodes low, VInput first, VCodes high, VInput second, VI start) {
-    return FourOf(high, second, FourOf(low, first, start));
-  }
 #endif
 
   // At most as many entries as int4 has bytes in a block.

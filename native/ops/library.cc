@@ -1,14 +1,28 @@
-// The library's entry, which ONNX Runtime and onnxruntime-genai look up by name. wanted_logits.h has another one for
-// our own session.
+// The library's entry, which ONNX Runtime and onnxruntime-genai look up by name. `LacunaInstructions` and
+// wanted_logits.h are for our own session.
+#include <cstdlib>
 #include <map>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 
+#include "kernels/targets.h"
 #include "ops/operators.h"
 #include "ops/wanted_logits.h"
 
 namespace lacuna {
 namespace {
+
+// For comparisons and for faults that only some processors show.
+void ChooseInstructionsOfEnvironment() {
+  constexpr const char* kVariable = "LACUNA_INSTRUCTIONS";
+  const char* name = std::getenv(kVariable);
+  try {
+    ChooseInstructions(name == nullptr ? "" : name);
+  } catch (const std::invalid_argument& error) {
+    throw ort::Refusal(ORT_INVALID_ARGUMENT, std::string("lacuna: ") + kVariable + ": " + error.what());
+  }
+}
 
 // The domain with all its operators. Sessions refer to it as long as they live, and nothing says when the last one
 // ends. So it is never released. A process has one for each ONNX Runtime that it has loaded.
@@ -17,6 +31,8 @@ OrtCustomOpDomain* DomainOf(const OrtApi& api) {
   static auto* const domains = new std::map<const OrtApi*, std::pair<OrtCustomOpDomain*, ort::Operators>>;
   const std::lock_guard<std::mutex> lock(*mutex);
   if (const auto found = domains->find(&api); found != domains->end()) return found->second.first;
+  static const bool is_chosen = (ChooseInstructionsOfEnvironment(), true);
+  (void)is_chosen;
   ort::Operators operators;
   AddStatisticalTopK(operators);
   AddGatedFfn(operators);
@@ -32,6 +48,8 @@ OrtCustomOpDomain* DomainOf(const OrtApi& api) {
 
 }  // namespace
 }  // namespace lacuna
+
+extern "C" LACUNA_EXPORT const char* LacunaInstructions() noexcept { return lacuna::InstructionsInUse(); }
 
 extern "C" LACUNA_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options,
                                                                         const OrtApiBase* base) noexcept {

@@ -15,7 +15,13 @@ export const registerDoctor: RegisterCommand = (program, context) => {
 function describeLibrary(native: DoctorResult['native']): string {
   if (native.state !== 'present') return `${native.state}: ${native.why} (${native.path})`;
   const { path, madeFor } = native;
-  return madeFor === null ? `${path}, a local build` : `${path}, for ${madeFor.target} with ${madeFor.needs} or newer`;
+  if (madeFor === null) return `${path}, a local build`;
+  return `${path}, for ${madeFor.target} with ${madeFor.needs} or newer, tested ${madeFor.tested}`;
+}
+
+function describeKernels({ active, instructions }: DoctorResult['kernels']): string {
+  if (!active) return 'not active';
+  return instructions === null ? 'active' : `active, with ${instructions}`;
 }
 
 export function formatDoctor({ lacuna, node, platform, runtime, problem, native, kernels }: DoctorResult): string {
@@ -25,7 +31,7 @@ export function formatDoctor({ lacuna, node, platform, runtime, problem, native,
     `runtime: ${runtime.name} ${runtime.version ?? '(not loaded)'}; ${works}`,
     ...(problem?.hint ? [`  ${problem.hint}`] : []),
     `native library: ${describeLibrary(native)}`,
-    `kernels in this process: ${kernels.active ? 'active' : 'not active'}: ${kernels.why}`,
+    `kernels in this process: ${describeKernels(kernels)}: ${kernels.why}`,
   ];
   return lines.join('\n');
 }

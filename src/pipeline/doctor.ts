@@ -11,7 +11,7 @@ import { LACUNA_VERSION } from '../core/manifest.ts';
 import { checkArgument, optionsOf } from '../core/options.ts';
 import { messageOf } from '../core/text.ts';
 import { Bodies, OPERATOR_SET, statisticalTopKBody, statisticalTopKNode } from '../ops/index.ts';
-import { coreProblem, createOpenGraph, operatorSetOf, runtimeVersion } from '../runtime/index.ts';
+import { coreProblem, createOpenGraph, instructionsOf, operatorSetOf, runtimeVersion } from '../runtime/index.ts';
 import { nativeBackend } from './backend.ts';
 import { ADDON_NAME, findNativeLibrary, type NativeLibrary, nativePath } from './engine/native-library.ts';
 import { nativeFolder } from './options.ts';
@@ -29,8 +29,8 @@ export interface DoctorResult {
   /** Why models cannot run here at all; null if they can. */
   readonly problem: { readonly message: string; readonly hint: string | null } | null;
   readonly native: NativeLibrary;
-  /** Whether this process runs operators by kernels, and why not. */
-  readonly kernels: { readonly active: boolean; readonly why: string };
+  /** Whether this process runs operators by kernels, with which of the processor's instructions, and why not. */
+  readonly kernels: { readonly active: boolean; readonly instructions: string | null; readonly why: string };
 }
 
 /** Which runtime there is, whether it works, and whether kernels are active. Never throws for what it is asked to find out. */
@@ -45,7 +45,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult>
   } catch (error) {
     problem = { message: messageOf(error), hint: error instanceof LacunaError ? (error.hint ?? null) : null };
   }
-  const inactive = await kernelProblem(native, folder);
+  const kernels = await tryKernels(native, folder);
   return {
     lacuna: LACUNA_VERSION,
     node: nodeVersion,
@@ -53,25 +53,31 @@ export async function doctor(options: DoctorOptions = {}): Promise<DoctorResult>
     runtime: { name: 'onnxruntime-node', version },
     problem,
     native,
-    kernels: { active: inactive === undefined, why: inactive ?? ACTIVE },
+    kernels,
   };
 }
 
-/** Why kernels are not active; undefined if the library of operators and the addon for Node exist and both work. */
-async function kernelProblem(native: NativeLibrary, folder: string): Promise<string | undefined> {
+/** Kernels are active if the library of operators and the addon for Node exist and both work. */
+async function tryKernels(native: NativeLibrary, folder: string): Promise<DoctorResult['kernels']> {
+  const problem = kernelProblem(native, folder);
+  if (problem !== undefined) return { active: false, instructions: null, why: problem };
+  try {
+    return { active: true, instructions: await tryKernel(folder, native.path), why: ACTIVE };
+  } catch (error) {
+    const why = `an operator cannot be run by its kernel: ${messageOf(error).trim()}`;
+    return { active: false, instructions: null, why };
+  }
+}
+
+/** Why kernels cannot be active; undefined if nothing is known against it before one is run. */
+function kernelProblem(native: NativeLibrary, folder: string): string | undefined {
   if (native.state !== 'present') return `the native library cannot be used: ${native.why}`;
   const addon = join(folder, ADDON_NAME);
   const problem = coreProblem({ addon });
   if (problem !== undefined) return `the session for Node cannot be loaded: ${problem}`;
   const known = operatorSetOf(addon);
-  if (known !== OPERATOR_SET)
-    return `its kernels are for operators of version ${known}, and this Lacuna writes version ${OPERATOR_SET}: install the native core of this version`;
-  try {
-    await tryKernel(folder);
-    return undefined;
-  } catch (error) {
-    return `an operator cannot be run by its kernel: ${messageOf(error).trim()}`;
-  }
+  if (known === OPERATOR_SET) return undefined;
+  return `its kernels are for operators of version ${known}, and this Lacuna writes version ${OPERATOR_SET}: install the native core of this version`;
 }
 
 const ACTIVE = 'run and bench decode with them, eval and build measure with them; so does lacuna/backend';
@@ -102,12 +108,14 @@ async function tryPortableBody(): Promise<void> {
   checkResult(y.data);
 }
 
-async function tryKernel(folder: string): Promise<void> {
+/** Runs an operator by its kernel. Returns the instructions that kernels use, which a library says while it is loaded. */
+async function tryKernel(folder: string, operators: string): Promise<string | null> {
   const [{ Tensor }, { model }] = await Promise.all([import('onnxruntime-node'), encodeModel(oneOperator())]);
   const session = await nativeBackend(Tensor, folder).createInferenceSessionHandler(model);
   try {
     const { y } = await session.run({ x: new Tensor(ROW.dtype, ROW.data, ROW.dims) }, { y: null }, {});
     checkResult(y.data as Float32Array);
+    return instructionsOf({ addon: join(folder, ADDON_NAME), operators });
   } finally {
     await session.dispose();
   }

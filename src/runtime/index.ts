@@ -1,6 +1,6 @@
 /** ONNX Runtime: graphs and folders opened and run, texts continued. */
 export { type GenerateOptions, type GeneratingSession, generateRows, type StopReason } from './generate.ts';
-export { coreProblem, measureReadBandwidth, type NativeFiles, operatorSetOf } from './native-addon.ts';
+export { coreProblem, instructionsOf, measureReadBandwidth, type NativeFiles, operatorSetOf } from './native-addon.ts';
 export { type CachePorts, createBackend } from './native-backend.ts';
 export { openNativeSession } from './native-session.ts';
 export type { TensorClass } from './native-tensors.ts';

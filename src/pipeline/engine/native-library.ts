@@ -19,8 +19,10 @@ export type NativeLibrary =
 const madeFor = z.object({
   /** As Node calls its platform and processor. */
   target: z.string(),
-  /** The oldest C library. */
+  /** The oldest system. */
   needs: z.string(),
+  /** Where the libraries have run before they were packed. */
+  tested: z.string(),
 });
 
 export type MadeFor = z.infer<typeof madeFor>;

@@ -1,6 +1,6 @@
 /** The output folder: one folder that ONNX Runtime, onnxruntime-genai, transformers.js and optimum load. */
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { basename, join, relative } from 'node:path';
+import { basename, join, relative, sep } from 'node:path';
 import { hostConfig, sharesCacheBuffer } from '../../../converters/index.ts';
 import { checksumOf } from '../../../formats/checksum.ts';
 import { sha256Bytes, sha256File, withNewFolder, writeFileAtomically } from '../../../formats/files.ts';
@@ -196,7 +196,9 @@ async function checkFile(path: string): Promise<WrittenFile> {
 }
 
 function describe(folder: string, content: FolderContent, written: readonly WrittenFile[]): Manifest {
-  const files = written.map((file) => ({ ...file, path: relative(folder, file.path) }));
+  // The same on every system: a folder may move.
+  const pathOf = (path: string) => relative(folder, path).split(sep).join('/');
+  const files = written.map((file) => ({ ...file, path: pathOf(file.path) }));
   const { spec, fingerprint, plan } = content;
   return {
     format: MANIFEST_FORMAT,

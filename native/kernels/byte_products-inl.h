@@ -1,0 +1,110 @@
+// Products of bytes: of codes (not negative) with coded inputs (-127 to 127), four to a lane, summed exactly.
+//
+// Each instruction set has its own way. AVX-512 has one instruction for four products, and so has NEON where the processor
+// has dot products (targets.h). The others have one for products whose sums must fit 16 bits, which these do.
+#if defined(LACUNA_KERNELS_BYTE_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LACUNA_KERNELS_BYTE_PRODUCTS_INL_H_
+#undef LACUNA_KERNELS_BYTE_PRODUCTS_INL_H_
+#else
+#define LACUNA_KERNELS_BYTE_PRODUCTS_INL_H_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lacuna {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using LaneSums = hn::Vec<hn::ScalableTag<int32_t>>;
+using ByteCodes = hn::Vec<hn::ScalableTag<uint8_t>>;
+using ByteInputs = hn::Vec<hn::ScalableTag<int8_t>>;
+
+// ProductsOfBytes: in each lane four products with codes of 8 bits, whose zero is 128. `start` is 128 times the sum of the
+// lane's inputs, negative: the products with codes and `start` are the products with the codes' distances from 128.
+//
+// ProductsOfHalves: in each lane `start`, four products of `low` with `first`, and four of `high` with `second`. Codes are
+// below 64.
+
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET_IS_NEON
+// From -128 to 127, so their products, two at a time, fit 16 bits with a sign.
+HWY_INLINE ByteInputs DistancesFromMiddle(ByteCodes codes) {
+  return hn::BitCast(hn::ScalableTag<int8_t>(), hn::Xor(codes, hn::Set(hn::ScalableTag<uint8_t>(), uint8_t{128})));
+}
+#endif
+
+#if HWY_TARGET == HWY_AVX2
+HWY_INLINE LaneSums PairsAdded(hn::Vec<hn::ScalableTag<int16_t>> pairs, LaneSums start) {
+  const hn::ScalableTag<int16_t> d;
+  return hn::Add(start, hn::WidenMulPairwiseAdd(hn::ScalableTag<int32_t>(), pairs, hn::Set(d, int16_t{1})));
+}
+
+// One factor must not be negative, so signs move to the other.
+HWY_INLINE LaneSums ProductsOfBytes(ByteCodes codes, ByteInputs inputs, LaneSums) {
+  const ByteInputs distances = DistancesFromMiddle(codes);
+  const ByteInputs turned{_mm256_sign_epi8(inputs.raw, distances.raw)};
+  const ByteCodes sizes{_mm256_abs_epi8(distances.raw)};
+  return PairsAdded(hn::SatWidenMulPairwiseAdd(hn::ScalableTag<int16_t>(), sizes, turned),
+                    hn::Zero(hn::ScalableTag<int32_t>()));
+}
+
+HWY_INLINE LaneSums ProductsOfHalves(ByteCodes low, ByteInputs first, ByteCodes high, ByteInputs second, LaneSums start) {
+  const hn::ScalableTag<int16_t> d;
+  // 4 * 63 * 127 is below 2^15.
+  return PairsAdded(hn::Add(hn::SatWidenMulPairwiseAdd(d, low, first), hn::SatWidenMulPairwiseAdd(d, high, second)), start);
+}
+
+#elif HWY_TARGET == HWY_NEON
+// Highway has no target for processors with dot products, so its functions may not use them.
+HWY_INLINE LaneSums DotProducts(ByteInputs a, ByteInputs b, LaneSums start) {
+  int32x4_t sums = start.raw;
+  __asm__(".arch_extension dotprod\n\tsdot %0.4s, %1.16b, %2.16b" : "+w"(sums) : "w"(a.raw), "w"(b.raw));
+  return LaneSums(sums);
+}
+
+HWY_INLINE LaneSums ProductsOfBytes(ByteCodes codes, ByteInputs inputs, LaneSums) {
+  return DotProducts(DistancesFromMiddle(codes), inputs, hn::Zero(hn::ScalableTag<int32_t>()));
+}
+
+HWY_INLINE LaneSums ProductsOfHalves(ByteCodes low, ByteInputs first, ByteCodes high, ByteInputs second, LaneSums start) {
+  const hn::ScalableTag<int8_t> d;
+  return DotProducts(hn::BitCast(d, high), second, DotProducts(hn::BitCast(d, low), first, start));
+}
+
+#elif HWY_TARGET_IS_NEON
+// Sums of four neighbours among the 16 products that `first` and `last` hold.
+HWY_INLINE LaneSums PairsAdded(int16x8_t first, int16x8_t last, LaneSums start) {
+  return LaneSums(vpadalq_s16(start.raw, vpaddq_s16(first, last)));
+}
+
+HWY_INLINE LaneSums ProductsOfBytes(ByteCodes codes, ByteInputs inputs, LaneSums) {
+  const int8x16_t distances = DistancesFromMiddle(codes).raw;
+  return PairsAdded(vmull_s8(vget_low_s8(distances), vget_low_s8(inputs.raw)), vmull_high_s8(distances, inputs.raw),
+                    hn::Zero(hn::ScalableTag<int32_t>()));
+}
+
+HWY_INLINE LaneSums ProductsOfHalves(ByteCodes low, ByteInputs first, ByteCodes high, ByteInputs second, LaneSums start) {
+  const int8x16_t a = vreinterpretq_s8_u8(low.raw), b = vreinterpretq_s8_u8(high.raw);
+  // 4 * 63 * 127 is below 2^15.
+  return PairsAdded(vmlal_s8(vmull_s8(vget_low_s8(a), vget_low_s8(first.raw)), vget_low_s8(b), vget_low_s8(second.raw)),
+                    vmlal_high_s8(vmull_high_s8(a, first.raw), b, second.raw), start);
+}
+
+#else
+HWY_INLINE LaneSums ProductsOfBytes(ByteCodes codes, ByteInputs inputs, LaneSums start) {
+  return hn::SumOfMulQuadAccumulate(hn::ScalableTag<int32_t>(), codes, inputs, start);
+}
+
+HWY_INLINE LaneSums ProductsOfHalves(ByteCodes low, ByteInputs first, ByteCodes high, ByteInputs second, LaneSums start) {
+  return ProductsOfBytes(high, second, ProductsOfBytes(low, first, start));
+}
+#endif
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lacuna
+HWY_AFTER_NAMESPACE();
+
+#endif
