@@ -3,24 +3,22 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/attention-inl.h"
-#include "kernels/block_products-inl.h"
 #include "kernels/norm-inl.h"
 #include "kernels/part-inl.h"
+#include "kernels/storage_products-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <Storage kStorage>
 class NormAttentionJob : public PhasedJob {
  public:
-  using Products = BlockProducts<kStorage>;
-
   NormAttentionJob(const NormAttention& part, const Stream& stream, const Cache& cache, float* y, Scratch& scratch,
                    size_t most_workers)
-      : PhasedJob(stream.tokens, part.post_norm.weight == nullptr ? 5 : 6, ProductsOf(part) * stream.tokens, most_workers),
+      : PhasedJob(stream.tokens, part.post_norm.weight == nullptr ? 5 : 6, WorkOf(part) * stream.tokens, most_workers),
         part_(part),
+        products_(ProductsOf(part.storage)),
         stream_(stream),
         cache_(cache),
         y_(y),
@@ -53,7 +51,7 @@ class NormAttentionJob : public PhasedJob {
         return ForTokens(block, item, [this](size_t token, size_t t) {
           float* normed = arrays_.normed + t * hidden_;
           NormaliseStream(part_.norm, stream_, token, hidden_, normed);
-          Products::Code(normed, hidden_, arrays_.input, t);
+          products_.Code(normed, hidden_, arrays_.input, t);
         });
       case kProject:
         for (size_t one = item * projections_; one < std::min(Projections(), (item + 1) * projections_); ++one)
@@ -64,11 +62,11 @@ class NormAttentionJob : public PhasedJob {
       case kCollect:
         if (block.count == 1) JoinRuns(block.first);
         return ForTokens(block, item, [this](size_t, size_t t) {
-          Products::Code(arrays_.attended + t * Width(), Width(), arrays_.output, t);
+          products_.Code(arrays_.attended + t * Width(), Width(), arrays_.output, t);
         });
       case kOutput: {
         const size_t first = item * rows_;
-        return Products::Multiply(part_.output, first, std::min(rows_, hidden_ - first), arrays_.output, 0, block.count,
+        return products_.Multiply(part_.output, first, std::min(rows_, hidden_ - first), arrays_.output, 0, block.count,
                                   y_ + block.first * hidden_ + first, hidden_);
       }
       case kPostNorm:
@@ -81,9 +79,9 @@ class NormAttentionJob : public PhasedJob {
   void Fetch(size_t phase, size_t item) const {
     if (phase == kProject) {
       const auto [matrix, head] = ProjectionOf(item * projections_);
-      Products::Fetch(matrix, head * head_);
+      products_.Fetch(matrix, head * head_);
     }
-    if (phase == kOutput) Products::Fetch(part_.output, item * rows_);
+    if (phase == kOutput) products_.Fetch(part_.output, item * rows_);
   }
 
  private:
@@ -94,10 +92,10 @@ class NormAttentionJob : public PhasedJob {
   struct Arrays {
     Arrays(const NormAttentionJob& job, ScratchLayout& layout)
         : normed(layout.Array<float>(job.most_tokens(), job.hidden_)),
-          input(kStorage, job.hidden_, job.most_tokens(), layout),
+          input(job.part_.storage, job.hidden_, job.most_tokens(), layout),
           queries(layout.Array<float>(job.most_tokens(), job.Width())),
           attended(layout.Array<float>(job.most_tokens(), job.Width())),
-          output(kStorage, job.Width(), job.most_tokens(), layout),
+          output(job.part_.storage, job.Width(), job.most_tokens(), layout),
           sums(layout.Array<RunSums>(job.most_tokens(), job.part_.heads)),
           transposed(layout.Array<float>(job.part_.kv_heads, DivideUp(job.most_tokens(), job.attending_),
                                           job.attention_.transposed_size())),
@@ -125,7 +123,7 @@ class NormAttentionJob : public PhasedJob {
     size_t head;
   };
 
-  static size_t ProductsOf(const NormAttention& part) {
+  static size_t WorkOf(const NormAttention& part) {
     return (2 * part.query.rows + part.key.rows + part.value.rows) * part.query.columns;
   }
 
@@ -164,7 +162,7 @@ class NormAttentionJob : public PhasedJob {
     const bool is_query = projection < part_.heads, is_key = !is_query && projection < part_.heads + part_.kv_heads;
     if (is_query) {
       float* queries = arrays_.queries + head * head_;
-      Products::Multiply(matrix, head * head_, head_, arrays_.input, 0, block.count, queries, Width());
+      products_.Multiply(matrix, head * head_, head_, arrays_.input, 0, block.count, queries, Width());
       for (size_t t = 0; t < block.count; ++t)
         Position(part_.query_norm, PositionOf(block.first + t), queries + t * Width());
       return;
@@ -177,7 +175,7 @@ class NormAttentionJob : public PhasedJob {
       const size_t token = block.first + t;
       const size_t count = std::min(block.count - t, row_tokens_ - token % row_tokens_);
       float* to = PlaceOf(cache, token, head);
-      Products::Multiply(matrix, head * head_, head_, arrays_.input, t, count, to, head_);
+      products_.Multiply(matrix, head * head_, head_, arrays_.input, t, count, to, head_);
       for (size_t i = 0; is_key && i < count; ++i)
         Position(part_.key_norm, PositionOf(token + i), to + i * head_);
       t += count;
@@ -307,6 +305,7 @@ class NormAttentionJob : public PhasedJob {
   }
 
   const NormAttention& part_;
+  const StorageProducts products_;
   const Stream& stream_;
   const Cache& cache_;
   float* y_;
@@ -326,7 +325,8 @@ class NormAttentionJob : public PhasedJob {
 
 void RunAttention(const NormAttention& part, const Stream& stream, const Cache& cache, float* y, Scratch& scratch,
                   const Parallel& parallel) {
-  RunPart<NormAttentionJob>(part.storage, parallel, part, stream, cache, y, scratch);
+  NormAttentionJob job(part, stream, cache, y, scratch, parallel.workers);
+  RunJob(job, parallel);
 }
 
 }  // namespace HWY_NAMESPACE

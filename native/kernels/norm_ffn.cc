@@ -3,24 +3,22 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/activation-inl.h"
-#include "kernels/block_products-inl.h"
 #include "kernels/norm-inl.h"
 #include "kernels/part-inl.h"
+#include "kernels/storage_products-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <Storage kStorage>
 class NormFfnJob : public PhasedJob {
  public:
-  using Products = BlockProducts<kStorage>;
-
   NormFfnJob(const NormFfn& ffn, const Stream& stream, const Mask& mask, float* y, Scratch& scratch, size_t most_workers)
       : PhasedJob(stream.tokens, IsFinished(ffn, mask) ? 4 : 3, stream.tokens * 3 * ffn.gate.rows * ffn.gate.columns,
                 most_workers),
         ffn_(ffn),
+        products_(ProductsOf(ffn.storage)),
         stream_(stream),
         mask_(mask),
         y_(y),
@@ -50,7 +48,7 @@ class NormFfnJob : public PhasedJob {
             NormaliseStream(ffn_.norm, stream_, token, hidden_, normed);
             x = normed;
           }
-          Products::Code(x, hidden_, arrays_.input, t);
+          products_.Code(x, hidden_, arrays_.input, t);
         });
       case kGateUp:
         for (size_t first = item * neurons_; first < std::min(ffn_.gate.rows, (item + 1) * neurons_); first += kNeurons)
@@ -58,7 +56,7 @@ class NormFfnJob : public PhasedJob {
         return;
       case kDown: {
         const size_t first = item * rows_;
-        return Products::Multiply(ffn_.down, first, std::min(rows_, hidden_ - first), arrays_.product, 0, block.count,
+        return products_.Multiply(ffn_.down, first, std::min(rows_, hidden_ - first), arrays_.product, 0, block.count,
                                   y_ + block.first * hidden_ + first, hidden_);
       }
       case kFinish:
@@ -68,10 +66,10 @@ class NormFfnJob : public PhasedJob {
 
   void Fetch(size_t phase, size_t item) const {
     if (phase == kGateUp) {
-      Products::Fetch(ffn_.gate, item * neurons_);
-      Products::Fetch(ffn_.up, item * neurons_);
+      products_.Fetch(ffn_.gate, item * neurons_);
+      products_.Fetch(ffn_.up, item * neurons_);
     }
-    if (phase == kDown) Products::Fetch(ffn_.down, item * rows_);
+    if (phase == kDown) products_.Fetch(ffn_.down, item * rows_);
   }
 
  private:
@@ -87,8 +85,8 @@ class NormFfnJob : public PhasedJob {
   struct Arrays {
     Arrays(const NormFfnJob& job, ScratchLayout& layout)
         : normed(layout.Array<float>(job.most_tokens(), job.hidden_)),
-          input(kStorage, job.hidden_, job.most_tokens(), layout),
-          product(kStorage, job.ffn_.gate.rows, job.most_tokens(), layout) {}
+          input(job.ffn_.storage, job.hidden_, job.most_tokens(), layout),
+          product(job.ffn_.storage, job.ffn_.gate.rows, job.most_tokens(), layout) {}
 
     // [tokens of a block, hidden]
     float* normed;
@@ -102,8 +100,8 @@ class NormFfnJob : public PhasedJob {
     const size_t neurons = ffn_.gate.rows;
     const size_t count = std::min(kNeurons, neurons - first);
     float gates[kTokenBlock * kNeurons], ups[kTokenBlock * kNeurons];
-    Products::Multiply(ffn_.gate, first, count, arrays_.input, 0, block.count, gates, kNeurons);
-    Products::Multiply(ffn_.up, first, count, arrays_.input, 0, block.count, ups, kNeurons);
+    products_.Multiply(ffn_.gate, first, count, arrays_.input, 0, block.count, gates, kNeurons);
+    products_.Multiply(ffn_.up, first, count, arrays_.input, 0, block.count, ups, kNeurons);
     const hn::ScalableTag<float> d;
     for (size_t t = 0; t < block.count; ++t) {
       float* gate = gates + t * kNeurons;
@@ -112,8 +110,8 @@ class NormFfnJob : public PhasedJob {
       std::fill(gate + count, gate + kNeurons, 0.0f);
       Fill(count, gate, [&](auto load) HWY_ATTR { return hn::Mul(Activate(d, ffn_.activation, load(gate)), load(up)); });
       const CodedInput place = arrays_.product.At(t);
-      for (size_t i = 0; i < count; i += kBlock) Products::CodeBlock(gate + i, (first + i) / kBlock, place);
-      if (first + count == neurons) Products::FillUp(neurons, place);
+      for (size_t i = 0; i < count; i += kBlock) products_.CodeBlock(gate + i, (first + i) / kBlock, place);
+      if (first + count == neurons) products_.FillUp(neurons, place);
     }
   }
 
@@ -127,6 +125,7 @@ class NormFfnJob : public PhasedJob {
   }
 
   const NormFfn& ffn_;
+  const StorageProducts products_;
   const Stream& stream_;
   const Mask& mask_;
   float* y_;
@@ -139,7 +138,8 @@ class NormFfnJob : public PhasedJob {
 
 void RunFfn(const NormFfn& ffn, const Stream& stream, const Mask& mask, float* y, Scratch& scratch,
             const Parallel& parallel) {
-  RunPart<NormFfnJob>(ffn.storage, parallel, ffn, stream, mask, y, scratch);
+  NormFfnJob job(ffn, stream, mask, y, scratch, parallel.workers);
+  RunJob(job, parallel);
 }
 
 }  // namespace HWY_NAMESPACE

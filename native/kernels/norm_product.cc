@@ -3,23 +3,21 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/activation-inl.h"
-#include "kernels/block_products-inl.h"
 #include "kernels/norm-inl.h"
 #include "kernels/part-inl.h"
+#include "kernels/storage_products-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <Storage kStorage>
 class NormProductJob : public PhasedJob {
  public:
-  using Products = BlockProducts<kStorage>;
-
   NormProductJob(const NormProduct& part, const Stream& stream, float* y, Scratch& scratch, size_t most_workers)
       : PhasedJob(stream.tokens, 2, stream.tokens * part.weight.rows * part.weight.columns, most_workers),
         part_(part),
+        products_(ProductsOf(part.storage)),
         stream_(stream),
         y_(y),
         rows_(RowsAnItem(part.weight.rows, kRows)),
@@ -36,19 +34,19 @@ class NormProductJob : public PhasedJob {
         const size_t hidden = part_.weight.columns;
         float* normed = arrays_.normed + t * hidden;
         NormaliseStream(part_.norm, stream_, token, hidden, normed);
-        Products::Code(normed, hidden, arrays_.input, t);
+        products_.Code(normed, hidden, arrays_.input, t);
       });
     }
     const size_t first = item * rows_, count = std::min(rows_, rows - first);
     float* y = y_ + block.first * rows + first;
-    Products::Multiply(part_.weight, first, count, arrays_.input, 0, block.count, y, rows);
+    products_.Multiply(part_.weight, first, count, arrays_.input, 0, block.count, y, rows);
     if (part_.softcap == 0) return;
     for (size_t t = 0; t < block.count; ++t, y += rows)
       Fill(count, y, [&](auto load) HWY_ATTR { return SoftCapped(hn::ScalableTag<float>(), load(y), part_.softcap); });
   }
 
   void Fetch(size_t phase, size_t item) const {
-    if (phase == kMultiply) Products::Fetch(part_.weight, item * rows_);
+    if (phase == kMultiply) products_.Fetch(part_.weight, item * rows_);
   }
 
  private:
@@ -59,7 +57,7 @@ class NormProductJob : public PhasedJob {
   struct Arrays {
     Arrays(const NormProductJob& job, ScratchLayout& layout)
         : normed(layout.Array<float>(job.most_tokens(), job.part_.weight.columns)),
-          input(kStorage, job.part_.weight.columns, job.most_tokens(), layout) {}
+          input(job.part_.storage, job.part_.weight.columns, job.most_tokens(), layout) {}
 
     // [tokens of a block, hidden]
     float* normed;
@@ -67,6 +65,7 @@ class NormProductJob : public PhasedJob {
   };
 
   const NormProduct& part_;
+  const StorageProducts products_;
   const Stream& stream_;
   float* y_;
   // Rows an item.
@@ -75,7 +74,8 @@ class NormProductJob : public PhasedJob {
 };
 
 void RunProduct(const NormProduct& part, const Stream& stream, float* y, Scratch& scratch, const Parallel& parallel) {
-  RunPart<NormProductJob>(part.storage, parallel, part, stream, y, scratch);
+  NormProductJob job(part, stream, y, scratch, parallel.workers);
+  RunJob(job, parallel);
 }
 
 }  // namespace HWY_NAMESPACE

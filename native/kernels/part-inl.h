@@ -12,7 +12,6 @@
 #include <cstddef>
 
 #include "hwy/highway.h"
-#include "kernels/matrix.h"
 #include "kernels/phases.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -27,24 +26,6 @@ void RunJob(Job& job, const Parallel& parallel) {
   });
 }
 
-// Makes Job<storage>(args..., most workers) and does all of it.
-template <template <Storage> class Job, class... Args>
-void RunPart(Storage storage, const Parallel& parallel, Args&&... args) {
-  const auto run = [&]<Storage kStorage>() {
-    Job<kStorage> job(args..., parallel.workers);
-    RunJob(job, parallel);
-  };
-  switch (storage) {
-    case Storage::kInt4:
-      return run.template operator()<Storage::kInt4>();
-    case Storage::kInt5:
-      return run.template operator()<Storage::kInt5>();
-    case Storage::kInt6:
-      return run.template operator()<Storage::kInt6>();
-    default:
-      return run.template operator()<Storage::kInt8>();
-  }
-}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lacuna
