@@ -59,9 +59,10 @@ struct BlockRows {
     }
   }
 
-  // dots[t * stride + i] = dot(rows[i], xs[t]), i < count.
+  // dots[t * stride + i] = dot(rows[i], xs[t]), i < count. Not inlined: a call is for many rows, and copies of this code were
+  // most of what compilers had to do.
   template <size_t kTokens>
-  static HWY_INLINE void Dot(const Row* rows, size_t count, const Input* xs, size_t n, float* dots, size_t stride) {
+  static HWY_NOINLINE void Dot(const Row* rows, size_t count, const Input* xs, size_t n, float* dots, size_t stride) {
     if (count == 0) return;
     const size_t blocks = Blocks(n);
     // Rows ascend, so none is missing between the first and the last if these are that far apart.

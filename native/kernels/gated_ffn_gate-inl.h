@@ -25,8 +25,11 @@ namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A predictor's gate and up.
+// A predictor's gate and up. Whatever the storage of the others is, these are int4, so their products are compiled once, in
+// gated_ffn_int4.cc.
 using PredictorRows = BlockRows<Storage::kInt4>;
+extern template void PredictorRows::Dot<1>(const Row*, size_t, const Input*, size_t, float*, size_t);
+extern template void PredictorRows::Dot<PredictorRows::kTokenTile>(const Row*, size_t, const Input*, size_t, float*, size_t);
 
 // One chunk of neurons for the tokens of one block.
 struct Chunk {

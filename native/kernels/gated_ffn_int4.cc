@@ -8,6 +8,9 @@ HWY_BEFORE_NAMESPACE();
 namespace lacuna {
 namespace HWY_NAMESPACE {
 
+template void PredictorRows::Dot<1>(const Row*, size_t, const Input*, size_t, float*, size_t);
+template void PredictorRows::Dot<PredictorRows::kTokenTile>(const Row*, size_t, const Input*, size_t, float*, size_t);
+
 void ItemsInt4(const GatedFfnJob& job) { WorkOnGatedFfn<BlockRows<Storage::kInt4>>(job); }
 
 }  // namespace HWY_NAMESPACE

@@ -92,9 +92,9 @@ struct FloatRows {
     }
   }
 
-  // dots[t * stride + i] = dot(rows[i], xs[t]) for i < count.
+  // dots[t * stride + i] = dot(rows[i], xs[t]) for i < count. Not inlined, as in blocks-inl.h.
   template <size_t kTokens>
-  static HWY_INLINE void Dot(const Row* rows, size_t count, const Input* xs, size_t n, float* dots, size_t stride) {
+  static HWY_NOINLINE void Dot(const Row* rows, size_t count, const Input* xs, size_t n, float* dots, size_t stride) {
     constexpr size_t kGroup = kTokens == 1 ? kRowGroup : 4;
     size_t i = 0;
     for (; i + kGroup <= count; i += kGroup) {
