@@ -101,10 +101,17 @@ Decoder::Decoder(const Runtime& runtime, const DecoderOptions& options)
     : api_(runtime.api()),
       session_(OpenSession(runtime, options)),
       want_logits_(reinterpret_cast<WantLogits>(LoadedExport(options.operators, "LacunaWantLogits"))),
+      say_cache_format_(reinterpret_cast<SayCacheFormat>(LoadedExport(options.operators, "LacunaCacheFormat"))),
+      cache_format_(options.cache),
       signature_(ReadSignature(api_, session_.get())),
       memory_(nullptr, api_.ReleaseMemoryInfo),
       binding_(nullptr, api_.ReleaseIoBinding),
       run_options_(nullptr, api_.ReleaseRunOptions) {
+  if (cache_format_ != CacheFormat::kFp32) {
+    if (say_cache_format_ == nullptr) RefuseModel("its operators' library knows only fp32 caches");
+    for (const CacheSpec& spec : signature_.caches)
+      if (spec.type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) RefuseModel(spec.past + " is no float32, which alone can be narrower");
+  }
   OrtMemoryInfo* memory = nullptr;
   Check(api_, api_.CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memory));
   memory_.reset(memory);
@@ -178,8 +185,10 @@ void Decoder::Run(View view, std::span<const int64_t> tokens, std::span<const in
   Check(api_, api_.BindOutput(binding_.get(), "logits", output.get()));
   // ONNX Runtime calls kernels from the calling thread.
   if (want_logits_ != nullptr) want_logits_(logits.data(), wanted.tokens, wanted.largest);
+  if (say_cache_format_ != nullptr) say_cache_format_(static_cast<int>(cache_format_));
   OrtStatus* status = api_.RunWithBinding(session_.get(), run_options_.get(), binding_.get());
   if (want_logits_ != nullptr) want_logits_(nullptr, 0, 0);
+  if (say_cache_format_ != nullptr) say_cache_format_(static_cast<int>(CacheFormat::kFp32));
   Check(api_, status);
 }
 
@@ -208,9 +217,15 @@ void Decoder::Cancel() { Check(api_, api_.RunOptionsSetTerminate(run_options_.ge
 
 void Decoder::Resume() { Check(api_, api_.RunOptionsUnsetTerminate(run_options_.get())); }
 
+// The number of tokens that a tensor with room for `capacity` is declared with.
+size_t Decoder::DeclaredCapacity(const CacheSpec& spec, size_t capacity) const {
+  return CacheCapacity(cache_format_, capacity, static_cast<size_t>(spec.head_size));
+}
+
 // Bytes of a row of `capacity` tokens.
 size_t Decoder::RowBytes(const CacheSpec& spec, size_t capacity) const {
-  return Product({static_cast<size_t>(spec.heads), capacity, static_cast<size_t>(spec.head_size), ElementBytes(spec.type)});
+  return Product({static_cast<size_t>(spec.heads), DeclaredCapacity(spec, capacity), static_cast<size_t>(spec.head_size),
+                  ElementBytes(spec.type)});
 }
 
 // Bytes of all caches of all rows.
@@ -220,9 +235,17 @@ size_t Decoder::CacheBytes(size_t capacity) const {
   return Product({bytes, rows()});
 }
 
+Decoder::Memory::Memory(size_t bytes) {
+  constexpr size_t kLine = 64;
+  block_.reset(static_cast<std::byte*>(std::calloc(Sum(bytes, kLine), 1)));
+  if (block_ == nullptr) return;
+  const size_t over = reinterpret_cast<uintptr_t>(block_.get()) % kLine;
+  start_ = block_.get() + (kLine - over) % kLine;
+}
+
 Decoder::Memory Decoder::Allocate(size_t bytes, size_t capacity) const {
-  Memory memory(static_cast<std::byte*>(std::calloc(std::max<size_t>(bytes, 1), 1)));
-  if (memory == nullptr)
+  Memory memory(bytes);
+  if (memory.get() == nullptr)
     throw ort::Refusal(ORT_FAIL, "lacuna: out of memory: a cache of " + std::to_string(capacity) + " tokens for " +
                                      std::to_string(rows()) + " row(s) takes " +
                                      std::to_string((CacheBytes(capacity) >> 20) + 1) + " MiB");
@@ -263,8 +286,8 @@ void Decoder::BindCaches(View view) {
   for (size_t i = 0; i < caches_.size(); ++i) {
     const CacheSpec& spec = signature_.caches[i];
     const size_t bytes = RowBytes(spec, capacity_);
-    const std::array<int64_t, 4> shape = {static_cast<int64_t>(view.count), spec.heads, static_cast<int64_t>(capacity_),
-                                          spec.head_size};
+    const std::array<int64_t, 4> shape = {static_cast<int64_t>(view.count), spec.heads,
+                                          static_cast<int64_t>(DeclaredCapacity(spec, capacity_)), spec.head_size};
     values.push_back(Wrap(caches_[i].get() + view.first * bytes, view.count * bytes, spec.type, shape));
     Bind(spec.past.c_str(), values[i].get());
     Check(api_, api_.BindOutput(binding_.get(), spec.present.c_str(), values[i].get()));

@@ -11,7 +11,8 @@
 // a row ends, the last row takes its place.
 //
 // The decoder tells the operators which logits it will read (ops/wanted_logits.h): for a prompt, those of the last
-// token.
+// token. It also tells them the format of its caches (ops/cache_format.h). Those in fp16 or int8 have the same declared shape,
+// with a smaller capacity.
 #ifndef LACUNA_BINDING_DECODER_H_
 #define LACUNA_BINDING_DECODER_H_
 
@@ -24,6 +25,7 @@
 #include <vector>
 
 #include "binding/runtime.h"
+#include "ops/cache_format.h"
 #include "ops/wanted_logits.h"
 
 namespace lacuna::binding {
@@ -43,6 +45,8 @@ struct DecoderOptions {
   std::string operators;
   // 0: ONNX Runtime chooses.
   int threads = 0;
+  // Narrow ones need a library that has them, and a model whose caches NormAttention alone reads: nothing here checks that.
+  CacheFormat cache = CacheFormat::kFp32;
 };
 
 // What a decoder's graph says about itself.
@@ -84,11 +88,22 @@ class Decoder {
   void Resume();
 
  private:
-  // Zeros that take no memory until they are written.
-  struct Free {
-    void operator()(std::byte* data) const { std::free(data); }
+  // Zeros that take no memory until they are written, from the start of a cache line: vectors that lie across two lines take
+  // twice as long to load.
+  class Memory {
+   public:
+    Memory() = default;
+    // Null if there is not enough.
+    explicit Memory(size_t bytes);
+    std::byte* get() const { return start_; }
+
+   private:
+    struct Free {
+      void operator()(std::byte* block) const { std::free(block); }
+    };
+    std::unique_ptr<std::byte, Free> block_;
+    std::byte* start_ = nullptr;
   };
-  using Memory = std::unique_ptr<std::byte, Free>;
   // Rows with bound caches.
   struct View {
     size_t first = 0;
@@ -97,8 +112,10 @@ class Decoder {
   };
 
   using WantLogits = decltype(LacunaWantLogits)*;
+  using SayCacheFormat = decltype(LacunaCacheFormat)*;
 
   Owned<OrtValue> Wrap(void* data, size_t bytes, ONNXTensorElementDataType type, std::span<const int64_t> shape) const;
+  size_t DeclaredCapacity(const CacheSpec& spec, size_t capacity) const;
   size_t RowBytes(const CacheSpec& spec, size_t capacity) const;
   size_t CacheBytes(size_t capacity) const;
   Memory Allocate(size_t bytes, size_t capacity) const;
@@ -110,8 +127,10 @@ class Decoder {
 
   const OrtApi& api_;
   Owned<OrtSession> session_;
-  // Null if the operators do not export it.
+  // Null if the operators do not export them.
   WantLogits want_logits_;
+  SayCacheFormat say_cache_format_;
+  CacheFormat cache_format_;
   Signature signature_;
   Owned<OrtMemoryInfo> memory_;
   Owned<OrtIoBinding> binding_;

@@ -65,6 +65,13 @@ GenerationOptions GenerationOf(const Napi::Object& options, size_t vocab) {
   return generation;
 }
 
+CacheFormat CacheFormatOf(Napi::Env env, const std::string& name) {
+  if (name == "fp32") return CacheFormat::kFp32;
+  if (name == "fp16") return CacheFormat::kFp16;
+  if (name == "int8") return CacheFormat::kInt8;
+  throw Napi::RangeError::New(env, "caches are fp32, fp16 or int8, not " + name);
+}
+
 class NativeDecoder : public Napi::ObjectWrap<NativeDecoder> {
  public:
   static Napi::Function Define(Napi::Env env) {
@@ -187,6 +194,7 @@ void ExportDecoder(Napi::Env env, Napi::Object exports) {
     options.model = NeededString(given, "model");
     options.operators = StringOf(given, "operators").value_or("");
     options.threads = static_cast<int>(NumberOf(given, "threads", 0, 1, kMostThreads));
+    options.cache = CacheFormatOf(info.Env(), StringOf(given, "cache").value_or("fp32"));
     return DecoderHandle::Open(
         info.Env(), "decoder", [runtime, options] { return std::make_unique<Decoder>(Runtime::Open(runtime), options); },
         [constructor](Napi::Env e, const std::shared_ptr<DecoderHandle>& handle) -> Napi::Value {

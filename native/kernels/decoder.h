@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cache_format.h"
 #include "kernels/gated_ffn.h"
 #include "kernels/limits.h"
 #include "kernels/matrix.h"
@@ -73,7 +74,8 @@ struct NormAttention {
   RmsNorm post_norm;
 };
 
-// Keys and values, [rows, kv_heads, capacity, head_size].
+// Keys and values, [rows, kv_heads, capacity, head_size] of fp32; or as much room in each head for a narrower format, which
+// holds CachePositions(format, capacity, head_size) tokens (cache_format.h). A narrow cache is its own past.
 struct Cache {
   const float* past_key = nullptr;
   const float* past_value = nullptr;
@@ -85,6 +87,7 @@ struct Cache {
   // [rows]: tokens seen before. A row's new tokens are at the following positions. They fit into the capacity.
   const size_t* seen = nullptr;
   size_t rows = 1;
+  CacheFormat format = CacheFormat::kFp32;
 };
 
 // For a head of keys or values in all rows: copies the past to a cache that is not the past itself, and writes zeros

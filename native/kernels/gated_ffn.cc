@@ -47,7 +47,7 @@ void RunGatedFfn(const GatedFfn& ffn, const GatedFfnTokens& tokens, Scratch& scr
   const size_t active = LeaveOutInactive(ffn, tokens);
   if (active == 0) return;
   const GatedFfnJob job(ffn, tokens, active, scratch, parallel.workers);
-  job.Run(parallel, [&job, work = WorkerOf(ffn)] { work(job); });
+  job.Run(parallel, [&job, work = WorkerOf(ffn)](size_t) { work(job); });
 }
 
 }  // namespace lacuna

@@ -3,6 +3,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/attention-inl.h"
+#include "kernels/cache-inl.h"
 #include "kernels/norm-inl.h"
 #include "kernels/part-inl.h"
 #include "kernels/storage_products-inl.h"
@@ -31,12 +32,14 @@ class NormAttentionJob : public PhasedJob {
         attending_(std::max(kTokens, DivideUp(most_tokens(), DivideUp(ItemsWanted(), part.kv_heads)))),
         attention_(part.head_size, part.scale, part.softcap),
         arrays_(Place<Arrays>(scratch, *this)) {
+    static_assert(Attention::kRun == kCacheRun);
     Number([this](size_t phase, const TokenBlock& block) {
       switch (phase) {
         case kProject:
           return DivideUp(Projections(), projections_);
         case kAttend:
-          return part_.kv_heads * (block.count == 1 ? RunsOf(block.first) : DivideUp(block.count, attending_));
+          return block.count == 1 ? DivideUp(AllRunsOf(block.first), RunsAnItem(block.first))
+                                  : part_.kv_heads * DivideUp(block.count, attending_);
         case kOutput:
           return DivideUp(hidden_, rows_);
         default:
@@ -45,7 +48,7 @@ class NormAttentionJob : public PhasedJob {
     });
   }
 
-  void Item(size_t phase, const TokenBlock& block, size_t item) {
+  void Item(size_t phase, const TokenBlock& block, size_t item, size_t worker) {
     switch (phase) {
       case kPrepare:
         return ForTokens(block, item, [this](size_t token, size_t t) {
@@ -58,7 +61,7 @@ class NormAttentionJob : public PhasedJob {
           Project(block, one);
         return;
       case kAttend:
-        return block.count == 1 ? AttendRun(block.first, item) : AttendTokens(block, item);
+        return block.count == 1 ? AttendRuns(block.first, item, worker) : AttendTokens(block, item, worker);
       case kCollect:
         if (block.count == 1) JoinRuns(block.first);
         return ForTokens(block, item, [this](size_t, size_t t) {
@@ -100,7 +103,11 @@ class NormAttentionJob : public PhasedJob {
           transposed(layout.Array<float>(job.part_.kv_heads, DivideUp(job.most_tokens(), job.attending_),
                                           job.attention_.transposed_size())),
           run_sums(layout.Array<RunSums>(job.part_.heads, job.MostRuns())),
-          run_weighted(layout.Array<float>(job.Width(), job.MostRuns())) {}
+          run_weighted(layout.Array<float>(job.Width(), job.MostRuns())) {
+      if (!job.IsNarrow()) return;
+      fresh = layout.Array<float>(2 * job.part_.kv_heads, job.most_tokens(), job.head_);
+      widened = layout.Array<float>(job.workers(), 2 * kCacheRun, job.head_);
+    }
 
     // [tokens of a block, hidden]
     float* normed;
@@ -116,6 +123,10 @@ class NormAttentionJob : public PhasedJob {
     // Of a token that comes alone, [heads, runs] and [heads, runs, head].
     RunSums* run_sums;
     float* run_weighted;
+    // Of narrow caches, [2 * kv_heads, tokens of a block, head] new keys and values, and [workers, 2 * run, head] those of the run
+    // that a worker is at.
+    float* fresh = nullptr;
+    float* widened = nullptr;
   };
 
   struct Projection {
@@ -141,6 +152,9 @@ class NormAttentionJob : public PhasedJob {
     const size_t position = PositionOf(token);
     return position / Attention::kRun - FirstSeen(position) / Attention::kRun + 1;
   }
+  // Of all heads of keys, head after head. An item has some that lie together, which are read faster than others.
+  size_t AllRunsOf(size_t token) const { return part_.kv_heads * RunsOf(token); }
+  size_t RunsAnItem(size_t token) const { return DivideUp(AllRunsOf(token), 2 * ItemsWanted()); }
   // Runs that are kept apart: of the one token that comes in a block of its own, which is the last where there are several.
   size_t MostRuns() const { return stream_.tokens % kTokenBlock == 1 ? RunsOf(stream_.tokens - 1) : 0; }
 
@@ -151,9 +165,16 @@ class NormAttentionJob : public PhasedJob {
     return {part_.value, head - part_.kv_heads};
   }
 
-  float* PlaceOf(float* cache, size_t token, size_t kv_head) const {
-    const size_t row = token / row_tokens_;
-    return cache + ((row * part_.kv_heads + kv_head) * cache_.capacity + PositionOf(token)) * head_;
+  bool IsNarrow() const { return cache_.format != CacheFormat::kFp32; }
+  // Where a head's keys or values begin.
+  float* HeadOf(float* cache, size_t row, size_t kv_head) const {
+    return cache + (row * part_.kv_heads + kv_head) * cache_.capacity * head_;
+  }
+  float* WidenedOf(size_t worker, size_t position = 0) const {
+    return IsNarrow() ? arrays_.widened + (worker * 2 * kCacheRun + position) * head_ : nullptr;
+  }
+  NarrowCache NarrowOf(float* cache, size_t row, size_t kv_head) const {
+    return {cache_.format, HeadOf(cache, row, kv_head), head_};
   }
 
   // One head of queries, keys or values for all tokens of a block, to where it is read from.
@@ -168,16 +189,18 @@ class NormAttentionJob : public PhasedJob {
       return;
     }
     float* cache = is_key ? cache_.key : cache_.value;
+    float* fresh = IsNarrow() ? arrays_.fresh + (projection - part_.heads) * most_tokens() * head_ : nullptr;
     if (block.first == 0)
       CopySeen(cache_, part_, row_tokens_, head, is_key ? cache_.past_key : cache_.past_value, cache);
     // Tokens of one row have their places one after the other.
     for (size_t t = 0; t < block.count;) {
       const size_t token = block.first + t;
       const size_t count = std::min(block.count - t, row_tokens_ - token % row_tokens_);
-      float* to = PlaceOf(cache, token, head);
+      const size_t row = token / row_tokens_, position = PositionOf(token);
+      float* to = IsNarrow() ? fresh : HeadOf(cache, row, head) + position * head_;
       products_.Multiply(matrix, head * head_, head_, arrays_.input, t, count, to, head_);
-      for (size_t i = 0; is_key && i < count; ++i)
-        Position(part_.key_norm, PositionOf(token + i), to + i * head_);
+      for (size_t i = 0; is_key && i < count; ++i) Position(part_.key_norm, position + i, to + i * head_);
+      for (size_t i = 0; IsNarrow() && i < count; ++i) NarrowOf(cache, row, head).Store(position + i, to + i * head_);
       t += count;
     }
   }
@@ -204,16 +227,22 @@ class NormAttentionJob : public PhasedJob {
     return {query, first <= start ? 0 : first - start, std::min(position + 1 - start, Attention::kRun), sums, weighted};
   }
 
-  // Where a run's keys and values are in their caches.
-  size_t PlaceOfRun(size_t row, size_t kv_head, size_t run) const {
-    return ((row * part_.kv_heads + kv_head) * cache_.capacity + run * Attention::kRun) * head_;
+  // A run's keys or values, [positions, head]: in the cache, or if that is narrow, the first `count` of them in `widened`.
+  const float* EntriesOf(float* cache, size_t row, size_t kv_head, size_t run, size_t count, float* widened) const {
+    if (!IsNarrow()) return HeadOf(cache, row, kv_head) + run * Attention::kRun * head_;
+    NarrowOf(cache, row, kv_head).Widen(run, count, widened);
+    return widened;
   }
 
-  // A run of positions for all queries of a group; items go through a group's runs.
-  void AttendRun(size_t token, size_t item) const {
-    const size_t runs = RunsOf(token), run = item % runs, kv_head = item / runs;
+  // Some runs of positions, each for all queries of a group.
+  void AttendRuns(size_t token, size_t item, size_t worker) const {
+    const size_t runs = RunsAnItem(token), end = std::min((item + 1) * runs, AllRunsOf(token));
+    for (size_t run = item * runs; run < end; ++run) AttendRun(token, run, worker);
+  }
+  void AttendRun(size_t token, size_t number, size_t worker) const {
+    const size_t runs = RunsOf(token), run = number % runs, kv_head = number / runs;
     const size_t position = PositionOf(token), place = FirstSeen(position) / Attention::kRun + run;
-    const size_t from = PlaceOfRun(token / row_tokens_, kv_head, place);
+    const size_t positions = std::min(position + 1 - place * Attention::kRun, Attention::kRun);
     for (size_t head = kv_head * group_, end = head + group_; head < end;) {
       Attention::Query queries[Attention::kMostQueries];
       size_t count = 0;
@@ -222,7 +251,11 @@ class NormAttentionJob : public PhasedJob {
         queries[count++] = QueryOf(arrays_.queries + head * head_, position, place, Reset(arrays_.run_sums + at),
                                    Reset(arrays_.run_weighted + at * head_));
       }
-      attention_.RunFew(queries, count, cache_.key + from, cache_.value + from);
+      // Keys are no longer needed when values are, so these may take their place, which is in the nearest cache.
+      const auto read = [&](float* cache) {
+        return EntriesOf(cache, token / row_tokens_, kv_head, place, positions, WidenedOf(worker));
+      };
+      attention_.RunFew(queries, count, [&] { return read(cache_.key); }, [&] { return read(cache_.value); });
     }
   }
 
@@ -238,38 +271,39 @@ class NormAttentionJob : public PhasedJob {
   }
 
   // All runs of some tokens for all queries of a group.
-  void AttendTokens(const TokenBlock& block, size_t item) const {
+  void AttendTokens(const TokenBlock& block, size_t item, size_t worker) const {
     const size_t parts = DivideUp(block.count, attending_);
     const size_t first = item % parts * attending_, end = std::min(block.count, first + attending_);
     // Tokens of a row attend to the same keys.
     for (size_t t = first; t < end;) {
       const size_t token = block.first + t;
       const size_t count = std::min(end - t, row_tokens_ - token % row_tokens_);
-      AttendGroup(token, t, count, item / parts, arrays_.transposed + item * attention_.transposed_size());
+      AttendGroup(token, t, count, item / parts, arrays_.transposed + item * attention_.transposed_size(), worker);
       t += count;
     }
   }
 
   // Some tokens of a row and a group's heads, run by run.
-  void AttendGroup(size_t token, size_t t, size_t tokens, size_t kv_head, float* transposed) const {
+  void AttendGroup(size_t token, size_t t, size_t tokens, size_t kv_head, float* transposed, size_t worker) const {
     const size_t first = PositionOf(token), last = first + tokens - 1;
     ForQueries(t, tokens, kv_head, [&](size_t, size_t at) {
       Reset(arrays_.sums + at);
       Reset(arrays_.attended + at * head_);
     });
     for (size_t run = FirstSeen(first) / Attention::kRun; run <= last / Attention::kRun; ++run) {
-      const size_t from = PlaceOfRun(token / row_tokens_, kv_head, run);
-      const float* keys = cache_.key + from;
-      const float* values = cache_.value + from;
+      const size_t positions = std::min(last + 1 - run * Attention::kRun, Attention::kRun);
+      const size_t row = token / row_tokens_;
+      const float* keys = EntriesOf(cache_.key, row, kv_head, run, positions, WidenedOf(worker));
+      const float* values = EntriesOf(cache_.value, row, kv_head, run, positions, WidenedOf(worker, kCacheRun));
       const bool many = tokens * group_ >= Attention::kManyQueries;
-      if (many) attention_.Transpose(keys, std::min(last + 1 - run * Attention::kRun, Attention::kRun), transposed);
+      if (many) attention_.Transpose(keys, positions, transposed);
       Attention::Query queries[Attention::kMostQueries];
       size_t count = 0;
       const auto attend = [&] {
         if (many) {
           attention_.RunMany(queries, count, transposed, values);
         } else {
-          attention_.RunFew(queries, count, keys, values);
+          attention_.RunFew(queries, count, [&] { return keys; }, [&] { return values; });
         }
         count = 0;
       };

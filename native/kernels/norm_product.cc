@@ -27,7 +27,7 @@ class NormProductJob : public PhasedJob {
     });
   }
 
-  void Item(size_t phase, const TokenBlock& block, size_t item) {
+  void Item(size_t phase, const TokenBlock& block, size_t item, size_t) {
     const size_t rows = part_.weight.rows;
     if (phase == kPrepare) {
       return ForTokens(block, item, [this](size_t token, size_t t) {

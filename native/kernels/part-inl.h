@@ -1,7 +1,7 @@
 // The way of a job of decoder.h into the threads.
 //
-// A job is a PhasedJob with Item(phase, block, item), which does an item, and Fetch(phase, item), which may ask for what an item
-// will read.
+// A job is a PhasedJob with Item(phase, block, item, worker), which does an item, and Fetch(phase, item), which may ask for what
+// an item will read.
 #if defined(LACUNA_KERNELS_PART_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_PART_INL_H_
 #undef LACUNA_KERNELS_PART_INL_H_
@@ -20,12 +20,11 @@ namespace HWY_NAMESPACE {
 
 template <class Job>
 void RunJob(Job& job, const Parallel& parallel) {
-  job.Run(parallel, [&job] {
+  job.Run(parallel, [&job](size_t worker) {
     job.Work([&job](size_t phase, size_t item) { job.Fetch(phase, item); },
-             [&job](size_t phase, const TokenBlock& block, size_t item) { job.Item(phase, block, item); });
+             [&job, worker](size_t phase, const TokenBlock& block, size_t item) { job.Item(phase, block, item, worker); });
   });
 }
-
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lacuna

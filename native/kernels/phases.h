@@ -35,10 +35,10 @@ class PhasedJob {
   // Tokens of a block.
   size_t most_tokens() const { return std::min(tokens_, kTokenBlock); }
 
-  // Calls share() in each worker. It has to do a worker's share, by Work.
+  // Calls share(worker) in each worker, which are numbered below workers(). It has to do a worker's share, by Work.
   template <class Share>
   void Run(const Parallel& parallel, Share share) const {
-    const auto task = [](void* argument, size_t) { (*static_cast<Share*>(argument))(); };
+    const auto task = [](void* argument, size_t worker) { (*static_cast<Share*>(argument))(worker); };
     parallel.run(parallel.state, std::min(workers_, items_->count()), task, &share);
   }
 

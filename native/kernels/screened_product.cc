@@ -108,7 +108,7 @@ class ScreenedProductJob : public PhasedJob {
     });
   }
 
-  void Item(size_t phase, const TokenBlock& block, size_t item) {
+  void Item(size_t phase, const TokenBlock& block, size_t item, size_t) {
     switch (phase) {
       case kPrepare:
         return ForTokens(block, item, [this](size_t token, size_t t) { Prepare(token, t); });

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "kernels/decoder.h"
+#include "ops/cache_format.h"
 #include "ops/decoder_inputs.h"
 #include "ops/operators.h"
 #include "ops/vocabulary.h"
@@ -43,10 +44,16 @@ class NormAttentionKernel {
     call.Expect("past_key", past_key, past);
     call.Expect("past_value", past_value, past);
     const int64_t total = TotalLength(call, tokens);
-    // As in GroupQueryAttention: a cache keeps its capacity.
-    const ort::Shape present = {rows, past[1], std::max(past[2], total), past[3]};
-    const std::vector<size_t> seen = Seen(call, rows, tokens, total, past[2], present[2]);
+    const CacheFormat format = CacheFormatOfCaller();
+    const auto held = [&](int64_t capacity) {
+      return static_cast<int64_t>(CachePositions(format, static_cast<size_t>(capacity), part.head_size));
+    };
+    // As in GroupQueryAttention: a cache keeps its capacity. A narrow one is its own past.
+    const bool is_narrow = format != CacheFormat::kFp32;
+    const ort::Shape present = {rows, past[1], is_narrow ? past[2] : std::max(past[2], total), past[3]};
+    const std::vector<size_t> seen = Seen(call, rows, tokens, total, held(past[2]), held(present[2]));
     Cache cache;
+    cache.format = format;
     cache.past_key = past_key.As<float>();
     cache.past_value = past_value.As<float>();
     cache.past_capacity = static_cast<size_t>(past[2]);
@@ -56,6 +63,8 @@ class NormAttentionKernel {
     float* y = call.Output<float>(kYOutput, x.shape);
     cache.key = call.Output<float>(kPresentKeyOutput, present);
     cache.value = call.Output<float>(kPresentValueOutput, present);
+    if (is_narrow && (cache.key != cache.past_key || cache.value != cache.past_value))
+      call.Refuse("a cache in fp16 or int8 is appended to in place");
     stream.sum = call.OptionalOutput<float>(kSumOutput, x.shape);
     TakenScratch scratch;
     RunNormAttention(part, stream, cache, y, *scratch, call.Threads());

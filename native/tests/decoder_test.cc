@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <deque>
 #include <memory>
+#include <utility>
 
+#include "hwy/base.h"
 #include "reference/decoder.h"
 #include "reference/gated_ffn.h"
 #include "reference/matrix.h"
@@ -307,19 +310,54 @@ NormAttention MadeAttention(Made& made, Storage storage, const Shape& shape, siz
   return part;
 }
 
+constexpr CacheFormat kFormats[] = {CacheFormat::kFp32, CacheFormat::kFp16, CacheFormat::kInt8};
+
+std::string NameOf(CacheFormat format) {
+  return format == CacheFormat::kFp32 ? ", fp32" : format == CacheFormat::kFp16 ? ", fp16" : ", int8";
+}
+
+// An entry of a head's cache.
+float EntryOf(CacheFormat format, const float* head, size_t size, size_t position, size_t i) {
+  if (format == CacheFormat::kFp32) return head[position * size + i];
+  const size_t run = position / 64, at = position % 64;
+  if (format == CacheFormat::kFp16) {
+    const auto* halves = reinterpret_cast<const uint16_t*>(head) + run * 64 * size;
+    return hwy::F32FromF16(hwy::float16_t::FromBits(halves[at * size + i]));
+  }
+  const auto* codes = reinterpret_cast<const int8_t*>(head) + run * 64 * (size + 4);
+  float scale;
+  std::memcpy(&scale, codes + 64 * size + 4 * at, sizeof scale);
+  return static_cast<float>(codes[at * size + i]) * scale;
+}
+
+// What a cache may hold of a row's heads.
+reference::Row Rounded(CacheFormat format, const reference::Row& row, size_t size) {
+  reference::Row rounded = row;
+  for (size_t i = 0; format != CacheFormat::kFp32 && i < row.size(); ++i) {
+    double largest = 0;
+    for (size_t j = i / size * size; j < i / size * size + size; ++j)
+      largest = std::max(largest, std::abs(row[j].value) + row[j].error);
+    // Half of the distance between neighbours, and for codes the rounding of the scale and of two products.
+    rounded[i].error += format == CacheFormat::kFp16 ? std::max(std::abs(row[i].value) + row[i].error, 0x1p-14) * 0x1p-11
+                                                     : largest / 127 * (0.5 + 127 * 4 * testing::kEpsilon);
+  }
+  return rounded;
+}
+
 // A row of tokens, fed in chunks with a cache in place.
 struct FedRow {
-  FedRow(const NormAttention& part, const Tokens& tokens, const std::vector<size_t>& chunks, size_t capacity_,
-         const Parallel& parallel)
+  FedRow(const NormAttention& part, const Tokens& tokens, const std::vector<size_t>& chunks, size_t positions,
+         const Parallel& parallel, CacheFormat format_ = CacheFormat::kFp32)
       : size(part.head_size),
-        capacity(capacity_),
+        capacity(CacheCapacity(format_, positions, size)),
+        format(format_),
         keys(part.kv_heads * capacity * size, NAN),
         values(keys),
         y(tokens.count * tokens.hidden) {
     Scratch scratch;
     size_t seen = 0;
     for (size_t count : chunks) {
-      const Cache cache = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, &seen, 1};
+      const Cache cache = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, &seen, 1, format};
       RunNormAttention(part, tokens.From(seen, count), cache, y.data() + seen * tokens.hidden, scratch, parallel);
       seen += count;
     }
@@ -327,13 +365,13 @@ struct FedRow {
   // A position's entries of all heads.
   std::vector<float> At(const std::vector<float>& cache, size_t position) const {
     std::vector<float> entries;
-    for (size_t head = position * size; head < cache.size(); head += capacity * size)
-      entries.insert(entries.end(), cache.begin() + static_cast<std::ptrdiff_t>(head),
-                     cache.begin() + static_cast<std::ptrdiff_t>(head + size));
+    for (size_t head = 0; head < cache.size(); head += capacity * size)
+      for (size_t i = 0; i < size; ++i) entries.push_back(EntryOf(format, cache.data() + head, size, position, i));
     return entries;
   }
 
   size_t size, capacity;
+  CacheFormat format;
   std::vector<float> keys, values, y;
 };
 
@@ -344,23 +382,26 @@ TEST(NormAttention, IsThatOfPlainLoops) {
   // wrong key, angle or weight moves outputs by their own size.
   Tightness tightness(1e-2), outputs(0.25);
   testing::ForEachTarget([&](const std::string& target) {
-    for (Storage storage : kStorages) {
+    // Narrow caches do not depend on the storage of weights.
+    std::vector<std::pair<Storage, CacheFormat>> stored = {{Storage::kInt4, CacheFormat::kFp16}, {Storage::kInt4, CacheFormat::kInt8}};
+    for (Storage storage : kStorages) stored.emplace_back(storage, CacheFormat::kFp32);
+    for (const auto& [storage, format] : stored) {
       for (size_t i = 0; i < std::size(kShapes); ++i) {
         const Shape& shape = kShapes[i];
         const Variant& variant = kVariants[i % std::size(kVariants)];
-        SCOPED_TRACE(target + ", heads of " + std::to_string(shape.head_size) + NameOf(variant));
+        SCOPED_TRACE(target + ", heads of " + std::to_string(shape.head_size) + NameOf(variant) + NameOf(format));
         constexpr size_t kTokens = 140;
         Made made(static_cast<uint32_t>(shape.head_size), variant);
         const NormAttention part = MadeAttention(made, storage, shape, kTokens);
         const Tokens tokens(made, kTokens, shape.hidden, true);
-        const FedRow fed(part, tokens, {kTokens}, 150, testing::OnThreads(3));
+        const FedRow fed(part, tokens, {kTokens}, 150, testing::OnThreads(3), format);
         tokens.CheckSum();
         std::vector<reference::Row> keys, values;
         for (size_t token = 0; token < kTokens; ++token) {
           const reference::Projected wanted = reference::ProjectedOf(part, tokens.At(token), token);
           const std::vector<float> key = fed.At(fed.keys, token), value = fed.At(fed.values, token);
-          ExpectRow(key.data(), wanted.keys);
-          ExpectRow(value.data(), wanted.values);
+          ExpectRow(key.data(), Rounded(format, wanted.keys, shape.head_size));
+          ExpectRow(value.data(), Rounded(format, wanted.values, shape.head_size));
           keys.push_back(reference::Exact(key.data(), key.size()));
           values.push_back(reference::Exact(value.data(), value.size()));
           const reference::Row y = reference::AttendedOf(part, wanted.queries, keys, values);
@@ -369,9 +410,9 @@ TEST(NormAttention, IsThatOfPlainLoops) {
           for (const reference::Row& row : {wanted.keys, wanted.values}) tightness.Add(row);
         }
         const std::vector<size_t> ones(kTokens, 1);
-        EXPECT_EQ(FedRow(part, tokens, ones, 140, OnThisThread()).y, fed.y);
-        EXPECT_EQ(FedRow(part, tokens, {65, 1, 70, 4}, 140, testing::OnThreads(2)).y, fed.y);
-        EXPECT_EQ(FedRow(part, tokens, {2, 3, 5, 11, 28, 91}, 140, testing::OnThreads(7)).y, fed.y);
+        EXPECT_EQ(FedRow(part, tokens, ones, 140, OnThisThread(), format).y, fed.y);
+        EXPECT_EQ(FedRow(part, tokens, {65, 1, 70, 4}, 140, testing::OnThreads(2), format).y, fed.y);
+        EXPECT_EQ(FedRow(part, tokens, {2, 3, 5, 11, 28, 91}, 140, testing::OnThreads(7), format).y, fed.y);
       }
     }
   });
@@ -380,14 +421,16 @@ TEST(NormAttention, IsThatOfPlainLoops) {
 // NaN at a position shows in the tokens that see it and in no other, whatever passes with them.
 TEST(NormAttention, WhatIsNotANumberShowsWhereItIsSeen) {
   testing::ForEachTarget([](const std::string&) {
-    for (const Shape& shape : kShapes) {
-      SCOPED_TRACE("heads of " + std::to_string(shape.head_size));
+    for (size_t i = 0; i < std::size(kShapes); ++i) {
+      const Shape& shape = kShapes[i];
+      const CacheFormat format = kFormats[i % std::size(kFormats)];
+      SCOPED_TRACE("heads of " + std::to_string(shape.head_size) + NameOf(format));
       constexpr size_t kTokens = 90, kBad = 70;
       Made made(3);
       const NormAttention part = MadeAttention(made, Storage::kInt4, shape, kTokens);
       const Tokens tokens(made, kTokens, shape.hidden, false);
       tokens.x.data()[kBad * shape.hidden] = NAN;
-      const FedRow fed(part, tokens, {kTokens}, kTokens, OnThisThread());
+      const FedRow fed(part, tokens, {kTokens}, kTokens, OnThisThread(), format);
       for (size_t token = 0; token < kTokens; ++token) {
         const bool sees = token >= kBad && (shape.window == 0 || token < kBad + shape.window);
         EXPECT_EQ(std::isnan(fed.y[token * shape.hidden]), sees) << token;
@@ -434,6 +477,39 @@ TEST(NormAttention, RowsDoNotSeeEachOther) {
   for (size_t count : {1, 3, 45}) {
     SCOPED_TRACE(count);
     ExpectRowsApart(kShapes[2], count);
+  }
+}
+
+// The same in narrow caches, which are their own past.
+TEST(NormAttention, RowsOfNarrowCachesDoNotSeeEachOther) {
+  for (CacheFormat format : {CacheFormat::kFp16, CacheFormat::kInt8}) {
+    SCOPED_TRACE(NameOf(format));
+    const Shape& shape = kShapes[2];
+    constexpr size_t kPositions = 70;
+    const size_t pasts[] = {66, 5};
+    Made made(8);
+    const NormAttention part = MadeAttention(made, Storage::kInt4, shape, kPositions);
+    const Tokens tokens(made, kPositions, shape.hidden, false);
+    std::vector<FedRow> alone, fed;
+    std::vector<float> keys, values, x, y(2 * shape.hidden);
+    for (size_t past : pasts) {
+      fed.emplace_back(part, tokens, std::vector<size_t>{past}, kPositions, OnThisThread(), format);
+      alone.emplace_back(part, tokens, std::vector<size_t>{past, 1}, kPositions, OnThisThread(), format);
+      keys.insert(keys.end(), fed.back().keys.begin(), fed.back().keys.end());
+      values.insert(values.end(), fed.back().values.begin(), fed.back().values.end());
+      const float* token = tokens.x.data() + past * shape.hidden;
+      x.insert(x.end(), token, token + shape.hidden);
+    }
+    Stream stream;
+    stream.tokens = 2;
+    stream.x = x.data();
+    const size_t capacity = fed[0].capacity;
+    const Cache both = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, pasts, 2, format};
+    Scratch scratch;
+    RunNormAttention(part, stream, both, y.data(), scratch, testing::OnThreads(2));
+    for (size_t row = 0; row < 2; ++row)
+      for (size_t i = 0; i < shape.hidden; ++i)
+        ASSERT_EQ(y[row * shape.hidden + i], alone[row].y[pasts[row] * shape.hidden + i]) << row;
   }
 }
 

@@ -3,9 +3,11 @@ import { LacunaError } from '../core/errors.ts';
 import { formatBytes, percent, signedPercent } from '../core/figures.ts';
 import { type BenchOptions, type BenchReport, bench, type FailedPeer, type TimedPeer } from '../index.ts';
 import {
+  againstCacheOption,
   againstEngineOption,
   type CommandContext,
   cacheFolderOf,
+  cacheOption,
   engineOption,
   type Flags,
   jobOptions,
@@ -33,6 +35,8 @@ export const registerBench: RegisterCommand = (program, context) => {
     .option('--against-dtype <name>', "the baseline's precision; without --against it is one of the same folder")
     .addOption(engineOption('decodes'))
     .addOption(againstEngineOption('decodes'))
+    .addOption(cacheOption())
+    .addOption(againstCacheOption())
     .option('--data <file...>', 'texts, UTF-8 or JSONL, to decode along (default: the pinned "test" text)')
     .option('--prompt-tokens <n>', 'tokens in the cache when decoding starts (default 128)', positiveInteger)
     .option('--repeats <n>', 'how often models are opened anew (default 5)', positiveInteger)

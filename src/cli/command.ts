@@ -1,5 +1,6 @@
 /** How a command is declared: options by commander, one function of the public door, one way to print its result. */
 import { type Command, Option } from 'commander';
+import { CACHE_FORMATS } from '../core/cache-format.ts';
 import { FLOATS, listed } from '../core/precision.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import { STEERING, visible, withShortWords } from '../core/shown.ts';
@@ -64,6 +65,19 @@ export function engineOption(does: string): Option {
 export function againstEngineOption(does: string): Option {
   const said = `what ${does} the baseline (default: as --engine); without --against it is the same folder`;
   return new Option('--against-engine <name>', said).choices(ENGINES);
+}
+
+/** How the native core keeps keys and values. */
+export function cacheOption(): Option {
+  return new Option('--cache <format>', 'how the native core keeps keys and values (default: fp32)').choices(
+    CACHE_FORMATS,
+  );
+}
+
+/** How the baseline's are kept. */
+export function againstCacheOption(): Option {
+  const said = "how the baseline's are kept (default: fp32); without --against it is the same folder";
+  return new Option('--against-cache <format>', said).choices(CACHE_FORMATS);
 }
 
 type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> & Pick<JobOptions, 'threads'>;

@@ -5,7 +5,9 @@ import { engineText } from '../core/host-kind.ts';
 import { FLOATS } from '../core/precision.ts';
 import { type Engine, type EvaluateOptions, type EvaluateResult, evaluate } from '../index.ts';
 import {
+  againstCacheOption,
   againstEngineOption,
+  cacheOption,
   engineOption,
   type Flags,
   jobOptions,
@@ -32,6 +34,8 @@ export const registerEval: RegisterCommand = (program, context) => {
     .option('--against-dtype <name>', "the baseline's precision; without --against it is one of the same folder")
     .addOption(engineOption('runs the model'))
     .addOption(againstEngineOption('runs'))
+    .addOption(cacheOption())
+    .addOption(againstCacheOption())
     .option('--data <file...>', 'texts, UTF-8 or JSONL, to score (default: the pinned "test" text)')
     .option('--tokens <n>', 'score at least this many tokens (default 20000)', positiveInteger)
     .option('--window <n>', 'tokens a window (default 512)', positiveInteger)

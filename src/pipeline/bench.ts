@@ -2,6 +2,7 @@
 import type * as z from 'zod';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
+import { type CacheFormat, isNarrow } from '../core/cache-format.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import { denseFfnBytes } from '../core/ffn-bytes.ts';
@@ -11,7 +12,7 @@ import { bytesPerWeight, choosePrecision, type Precision, precisionNamed } from 
 import { type BenchResult, countsOf, meanCachedTokens, bench as measure } from '../eval/index.ts';
 import { operatorOf } from '../ops/index.ts';
 import { attentionWeights, stepTime } from '../plan/index.ts';
-import { type Engine, type EngineOptions, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
+import { type DecodingOptions, type Engine, memoryBandwidth, openDecodingSession } from './engine/engine.ts';
 import { baselineOf, type ChosenModel, calledOperators, chooseModel } from './folder/model-folder.ts';
 import { type CostsOptions, costsOfHost } from './host/costs.ts';
 import { COMPARED, COSTS, type ComparedOptions, count } from './options.ts';
@@ -59,12 +60,18 @@ export const bench = door('bench', benchOptions, benchChecked);
 
 /** The same by options that were checked. */
 export async function benchChecked(options: BenchOptions): Promise<BenchReport> {
-  const { folder, dtype, engine, againstEngine = engine } = options;
+  const { folder, dtype, engine, againstEngine = engine, againstCache } = options;
   const { data = pinnedTexts('test') } = options;
   const against = baselineOf(options);
   const contender = await chooseSubject(folder, { ...options, dtype, engine });
   const baseline =
-    against && (await chooseSubject(against.folder, { ...options, dtype: against.dtype, engine: againstEngine }));
+    against &&
+    (await chooseSubject(against.folder, {
+      ...options,
+      dtype: against.dtype,
+      engine: againstEngine,
+      cache: againstCache,
+    }));
   if (baseline !== undefined) checkVocabulary(baseline, contender);
   const { model } = contender;
   const peers = options.peers && (await findPeers({ folder, model }, options.peers));
@@ -91,12 +98,12 @@ type Subject = Awaited<ReturnType<typeof chooseSubject>>;
 /** A folder's model by its name, with its .onnx file relative to the folder, and how it is opened. */
 async function chooseSubject(
   folder: string,
-  options: Omit<BenchOptions, 'dtype'> & EngineOptions & { readonly dtype: string | undefined },
+  options: Omit<BenchOptions, 'dtype'> & DecodingOptions & { readonly dtype: string | undefined },
 ) {
   const chosen = await chooseModel(folder, options.dtype);
   const { model, modelPath, manifest } = chosen;
   const { models, spec } = manifest;
-  const name = models.length === 1 ? folder : `${folder} ${model.precision}`;
+  const name = [folder, ...(models.length === 1 ? [] : [model.precision]), ...cacheName(options.cache)].join(' ');
   const hasScreen = await hasScreenedHead(modelPath);
   let { engine } = options;
   let operatorSet = calledOperators(chosen);
@@ -108,11 +115,15 @@ async function chooseSubject(
     operatorSet = undefined;
     const isNative = engine === 'native';
     const bytes = bytesPerToken(chosen, isNative && hasScreen);
-    const expectedStep = await stepExpected(chosen, engine, options);
+    // The costs of a host are those of caches in fp32.
+    const expectedStep = isNarrow(options.cache) ? undefined : await stepExpected(chosen, engine, options);
     return { name: isNative ? `${name} native` : name, ...opened, ...bytes, expectedStep };
   };
   return { name, model: model.file, vocabSize: spec.vocabSize, contextLength: spec.contextLength, open };
 }
+
+/** What a subject's name says of its cache. */
+const cacheName = (cache: CacheFormat | undefined): string[] => (isNarrow(cache) ? [`cache ${cache}`] : []);
 
 /** Seconds of a decode step by the costs of the host; undefined where they are not known. */
 async function stepExpected(

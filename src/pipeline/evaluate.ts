@@ -1,5 +1,6 @@
 /** `lacuna eval`: what a model's perplexity is, and what rounding its weights and leaving something out cost. */
 import * as z from 'zod';
+import { type CacheFormat, isNarrow } from '../core/cache-format.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import { door, listOf, optionsOf, path } from '../core/options.ts';
@@ -18,10 +19,11 @@ import {
   type Windows,
 } from '../eval/index.ts';
 import { withNothingLeftOut } from '../rewrite/index.ts';
-import { openSession } from '../runtime/index.ts';
+import { openNativeSession, openSession } from '../runtime/index.ts';
 import { maxPplRatio } from './build/options.ts';
 import { chooseEngine, type Engine } from './engine/engine.ts';
 import { type MeasuringJob, openMeasuredSession } from './engine/measured-session.ts';
+import { checkNarrowCache, noNarrowCache } from './engine/narrow-cache.ts';
 import {
   baselineOf,
   type ChosenModel,
@@ -100,14 +102,30 @@ export const evaluate = door('evaluate', evaluateOptions, async (options: Evalua
     againstEngine: baseline && againstChosen.engine,
   };
   const job = { ...options, native: chosen.native };
+  const modes = modesOf(options);
   if (baseline === undefined) {
     const session = await openDecoding(model, job);
     const perplexity = await measurePerplexity(session, windows, options).finally(() => session.close());
     return { ...result, perplexity, modes: [] };
   }
-  const modes = await compareFolders(model, { ...baseline, native: againstChosen.native }, windows, job);
-  return { ...result, modes, check: judgeBudget(modes, maxPplRatio) };
+  const compared = { ...baseline, native: againstChosen.native, cache: options.againstCache };
+  const measured = await compareFolders(model, compared, windows, { ...job, modes });
+  return { ...result, modes: measured, check: judgeBudget(measured, maxPplRatio) };
 });
+
+/** The modes to measure. A narrow cache is one session's own, so a model cannot go on from the baseline's. */
+function modesOf({ cache, againstCache, modes }: EvaluateOptions): EvaluateOptions['modes'] {
+  if (!isNarrow(cache) && !isNarrow(againstCache)) return modes;
+  if (modes?.includes('decode'))
+    throw new LacunaError(
+      'usage',
+      'Mode decode goes on from the cache of the baseline, and a narrow cache cannot be handed over',
+      {
+        hint: 'Use mode all. It costs the same: every token reads the keys and values of those before it from the cache.',
+      },
+    );
+  return ['all'];
+}
 
 /** Whether every mode's upper bound keeps to the budget; undefined without one. `modes` are against the floats. */
 export function judgeBudget(modes: readonly Comparison[], maxPplRatio: number | undefined): BudgetCheck | undefined {
@@ -158,7 +176,7 @@ async function compareFolders(
     );
   const isOtherwise = model.model.precision !== baseline.model.precision && !leavesOut(baseline.manifest.plan);
   const isApart = isOtherwise && wholeOf(model) !== undefined;
-  const job = { ...options, native: baseline.native };
+  const job = { ...options, native: baseline.native, cache: baseline.cache };
   const floats = isApart ? await scoreModel(baseline, windows, job) : undefined;
   return compareWith(model, baseline, windows, { ...options, floats });
 }
@@ -169,9 +187,35 @@ export async function scoreModel(model: ModelFolder, windows: Windows, options: 
   return scoreWindows(session, windows, options).finally(() => session.close());
 }
 
+/** A job of measuring, and how the model's cache is kept. */
+interface CachingJob extends MeasuringJob {
+  readonly cache?: CacheFormat | undefined;
+}
+
 /** Opens a model for texts that are fed in one call: a sparse one leaves out what it does where it decodes. */
-function openDecoding({ modelPath, graph, manifest: { plan } }: ModelFolder, options: MeasuringJob): Promise<Session> {
-  return leavesOut(plan) ? openMeasuredSession(modelPath, graph, options) : openSession(modelPath, options);
+async function openDecoding(model: ModelFolder, options: CachingJob): Promise<Session> {
+  const { modelPath, graph, manifest } = model;
+  if (isNarrow(options.cache)) return openWithNarrowCache(model, { ...options, cache: options.cache });
+  return leavesOut(manifest.plan) ? openMeasuredSession(modelPath, graph, options) : openSession(modelPath, options);
+}
+
+/** The session that decodes, which alone has such caches. It counts nothing, and a plan's prefill is as it is. */
+async function openWithNarrowCache(
+  { modelPath, graph, manifest }: ModelFolder,
+  options: CachingJob & Required<Pick<CachingJob, 'cache'>>,
+): Promise<Session> {
+  const { cache, native } = options;
+  if (native === undefined) throw noNarrowCache(cache, 'stock ONNX Runtime runs the model');
+  if (leavesOut(manifest.plan))
+    throw new LacunaError(
+      'unsupported',
+      `${modelPath} leaves something out, and is measured with caches in fp32 only`,
+      {
+        hint: 'Measure the cache on the dense folder of this precision, and the plan without --cache.',
+      },
+    );
+  await checkNarrowCache(cache, modelPath, graph);
+  return openNativeSession(modelPath, native, options);
 }
 
 /** A sparse model with nothing left out; undefined for a dense one, and where its plan does not let that be told. */
@@ -180,9 +224,9 @@ function wholeOf({ graph, manifest: { plan } }: ModelFolder): Graph | undefined 
 }
 
 /** The native core, if that runs the baseline. */
-type Baseline = Pick<MeasuringJob, 'native'>;
+type Baseline = Pick<CachingJob, 'native' | 'cache'>;
 
-interface CompareFolderOptions extends MeasuringJob, Pick<EvaluateOptions, 'modes'> {
+interface CompareFolderOptions extends CachingJob, Pick<EvaluateOptions, 'modes'> {
   /**
    * The floats' scores. The model is then compared with them, and the losses by rounding and by leaving out are
    * separated: the same weights also run with nothing left out. Where that cannot be had, the dense model, in the same
@@ -203,10 +247,12 @@ export async function compareWith(
   const whole = floats && wholeOf(model);
   const dense =
     whole === undefined
-      ? await openDecoding(baseline, { ...options, native: baseline.native })
+      ? await openDecoding(baseline, { ...options, native: baseline.native, cache: baseline.cache })
       : await openMeasuredSession(model.modelPath, whole, options);
   try {
-    const session = await openMeasuredSession(model.modelPath, model.graph, options);
+    const session = isNarrow(options.cache)
+      ? await openDecoding(model, options)
+      : await openMeasuredSession(model.modelPath, model.graph, options);
     try {
       const job = { ffn: spec, floats, progress, signal };
       const results: Comparison[] = [];

@@ -12,14 +12,14 @@ import { SAMPLING, type SamplingOptions } from '../core/sampling.ts';
 import { type GenerateOptions, type StopReason, type Turns, takeTurns } from '../runtime/index.ts';
 import { type Engine, openDecodingSession } from './engine/engine.ts';
 import { calledOperators, chooseModel } from './folder/model-folder.ts';
-import { ENGINE, flag, JOB, precision } from './options.ts';
+import { DECODER, flag, JOB, precision } from './options.ts';
 
 export type { ChatMessage };
 
 /** What a folder's model is opened by. */
 export const OPENED = {
   ...JOB,
-  ...ENGINE,
+  ...DECODER,
   /** Which of the folder's precisions; the first by default. */
   dtype: precision,
 };

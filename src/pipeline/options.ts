@@ -1,5 +1,6 @@
 /** Fields that the options of several functions have. */
 import * as z from 'zod';
+import { CACHE_FORMATS } from '../core/cache-format.ts';
 import { MOST_THREADS } from '../core/limits.ts';
 import { files, type Given, path } from '../core/options.ts';
 import { PRECISION_NAMES } from '../core/precision.ts';
@@ -39,10 +40,17 @@ export const ENGINE = {
   nativeFolder,
 };
 
+/** What runs a model that decodes. */
+export const DECODER = {
+  ...ENGINE,
+  /** How the native core keeps keys and values: as the graph has them (fp32), or narrower. */
+  cache: z.enum(CACHE_FORMATS),
+};
+
 /** A folder's model, and what it is compared with on a text. */
 export const COMPARED = {
   ...JOB,
-  ...ENGINE,
+  ...DECODER,
   /** The baseline: a folder of the same checkpoint. Without it the folder is measured alone. */
   against: path,
   /** Which of the folder's precisions, and of the baseline's; the first by default. */
@@ -50,6 +58,8 @@ export const COMPARED = {
   againstDtype: precision,
   /** What runs the baseline; as the other by default. */
   againstEngine: ENGINE.engine,
+  /** How the baseline's cache is kept; in fp32 by default. */
+  againstCache: DECODER.cache,
   /** UTF-8 files; the pinned `test` text by default. */
   data: files,
 };

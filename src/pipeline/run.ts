@@ -75,8 +75,8 @@ async function withModel<T>(
   options: Omit<RunRowsOptions, 'prompts'>,
   use: (model: Model, generation: GenerationOptions) => Promise<T>,
 ): Promise<T> {
-  const { folder, chat: _, dtype, engine, nativeFolder, threads, progress, ...generation } = options;
+  const { folder, chat: _, dtype, engine, cache, nativeFolder, threads, progress, ...generation } = options;
   const { signal } = generation;
-  const model = await open(folder, { dtype, engine, nativeFolder, threads, progress, signal });
+  const model = await open(folder, { dtype, engine, cache, nativeFolder, threads, progress, signal });
   return use(model, generation).finally(() => model.close());
 }

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import path from 'node:path';
+import type { CacheFormat } from '../core/cache-format.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { SamplingOptions } from '../core/sampling.ts';
 import { messageOf } from '../core/text.ts';
@@ -30,6 +31,8 @@ export interface Addon {
     model: string;
     operators?: string;
     threads?: number;
+    /** "fp32" by default. Narrower ones are for models whose caches our attention alone reads. */
+    cache?: CacheFormat | undefined;
   }): Promise<NativeDecoder>;
   openModel(options: NativeModelOptions): Promise<NativeModel>;
 }

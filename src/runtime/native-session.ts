@@ -1,4 +1,5 @@
 /** A session of the native core: its cache stays where it is and grows in place, and texts are continued without JavaScript. */
+import type { CacheFormat } from '../core/cache-format.ts';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { KvCache, Step, StepOptions } from '../core/session.ts';
 import {
@@ -21,6 +22,11 @@ import { openUnlessAborted, type SessionOptions } from './ort-session.ts';
 import { seedWords } from './sample.ts';
 import { findModel, tokenIds } from './session.ts';
 
+export interface NativeSessionOptions extends SessionOptions {
+  /** How the cache is kept. Nothing here checks that the model's operators can read a narrow one. */
+  readonly cache?: CacheFormat | undefined;
+}
+
 /**
  * Opens a model folder by the native core. It keeps the promises of `openSession` with three exceptions: there is one
  * cache, so continuing an older one ends those made after it; logits of the last token are valid until the next step;
@@ -29,12 +35,12 @@ import { findModel, tokenIds } from './session.ts';
 export async function openNativeSession(
   folder: string,
   native: NativeFiles,
-  { threads, signal }: SessionOptions = {},
+  { threads, signal, cache }: NativeSessionOptions = {},
 ): Promise<GeneratingSession> {
   const [runtime, model] = await Promise.all([runtimeLibrary(), findModel(folder)]);
   const open = () =>
     attempt('open the model natively', async () =>
-      loadAddon(native).openDecoder({ runtime, model, operators: native.operators, threads }),
+      loadAddon(native).openDecoder({ runtime, model, operators: native.operators, threads, cache }),
     );
   return sessionOf(await openUnlessAborted(signal, open, (late) => late.dispose()));
 }

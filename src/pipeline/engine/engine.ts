@@ -1,6 +1,7 @@
 /** Which engine runs a model: the native core if it is built and can run the model, else stock ONNX Runtime. */
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { type CacheFormat, isNarrow } from '../../core/cache-format.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { Given } from '../../core/options.ts';
 import { type Host, hostNamed } from '../../core/plan.ts';
@@ -18,6 +19,7 @@ import {
 } from '../../runtime/index.ts';
 import { exists } from '../folder/output.ts';
 import type { ENGINE } from '../options.ts';
+import { checkNarrowCache, noNarrowCache } from './narrow-cache.ts';
 import { ADDON_NAME, findNativeLibrary, nativePath } from './native-library.ts';
 
 export const ENGINES = ['native', 'stock'] as const;
@@ -47,13 +49,21 @@ export async function chooseEngine(
   return { engine: 'stock', native: undefined };
 }
 
-/** Opens a model for decoding one text. Throws as `chooseEngine`, and any error of opening the model. */
+export interface DecodingOptions extends EngineOptions {
+  readonly cache?: CacheFormat | undefined;
+}
+
+/**
+ * Opens a model for decoding one text. Throws as `chooseEngine`, any error of opening the model, and `unsupported` for a
+ * narrow cache that the model or the engine cannot have.
+ */
 export async function openDecodingSession(
   modelPath: string,
-  options: EngineOptions,
+  options: DecodingOptions,
 ): Promise<{ engine: Engine; session: Session }> {
-  const { engine, progress = SILENT } = options;
+  const { engine, cache, progress = SILENT } = options;
   const native = await wantedCore(options);
+  if (isNarrow(cache)) return openWithNarrowCache(modelPath, native, { ...options, cache });
   if (native === undefined) return { engine: 'stock', session: await openSession(modelPath, options) };
   try {
     const session = await openNativeSession(modelPath, native, options);
@@ -67,6 +77,21 @@ export async function openDecodingSession(
     progress.note(`Stock ONNX Runtime is used: ${error.message}`);
     return { engine: 'stock', session };
   }
+}
+
+/** No other engine stands in: it would not have the cache that was asked for. */
+async function openWithNarrowCache(
+  modelPath: string,
+  native: NativeFiles | undefined,
+  options: DecodingOptions & Required<Pick<DecodingOptions, 'cache'>>,
+): Promise<{ engine: Engine; session: Session }> {
+  const { cache } = options;
+  if (native === undefined)
+    throw noNarrowCache(cache, options.engine === 'stock' ? '--engine is stock' : 'it is not built here');
+  await checkNarrowCache(cache, modelPath);
+  const session = await openNativeSession(modelPath, native, options);
+  noteOperators(native, options);
+  return { engine: 'native', session };
 }
 
 function noteOperators({ addon }: NativeFiles, { operatorSet, progress = SILENT }: EngineOptions): void {

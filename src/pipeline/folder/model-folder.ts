@@ -287,13 +287,14 @@ export async function chooseModel(path: string, dtype?: string): Promise<ChosenM
 }
 
 /** What to compare with: a model of another folder, or another precision of the same folder, or the same in another engine. */
-export function baselineOf({ folder, dtype, against, againstDtype, againstEngine }: Compared) {
+export function baselineOf({ folder, dtype, against, againstDtype, againstEngine, againstCache }: Compared) {
   if (against !== undefined) return { folder: against, dtype: againstDtype };
-  if (againstDtype === undefined && againstEngine === undefined) return undefined;
+  if ([againstDtype, againstEngine, againstCache].every((other) => other === undefined)) return undefined;
   return { folder, dtype: againstDtype ?? dtype };
 }
 
-interface Compared extends Partial<Record<'dtype' | 'against' | 'againstDtype' | 'againstEngine', string>> {
+interface Compared
+  extends Partial<Record<'dtype' | 'against' | 'againstDtype' | 'againstEngine' | 'againstCache', string>> {
   readonly folder: string;
 }
 

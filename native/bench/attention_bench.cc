@@ -1,0 +1,119 @@
+// Times attention for one token after a long text, in the shape of SmolLM2-135M.
+//
+//     attention_bench [tokens in the cache] [fp32|fp16|int8] [threads] [rounds] [INSTRUCTIONS]
+//
+// There are as many layers as in the model, each with its own cache, so caches are read from memory. The products around the
+// attention are in int4. Prints milliseconds for all layers, the median of the rounds, and the bytes of keys and values a second.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
+#include <random>
+#include <vector>
+
+#include "bench/pool.h"
+#include "bench/weights.h"
+#include "kernels/decoder.h"
+#include "kernels/targets.h"
+
+namespace lacuna {
+namespace {
+
+constexpr size_t kHidden = 576, kHeads = 9, kKvHeads = 3, kHeadSize = 64, kLayers = 30;
+constexpr StorageName kInt4 = kStorages[std::size(kStorages) - 1];
+// In the order of CacheFormat.
+constexpr const char* kFormats[] = {"fp32", "fp16", "int8"};
+
+class Layers {
+ public:
+  Layers(CacheFormat format, size_t seen)
+      : format_(format),
+        seen_(seen),
+        query_(kInt4, kHeads * kHeadSize, kHidden, 1),
+        key_(kInt4, kKvHeads * kHeadSize, kHidden, 2),
+        value_(kInt4, kKvHeads * kHeadSize, kHidden, 3),
+        output_(kInt4, kHidden, kHeads * kHeadSize, 4),
+        norm_(kHidden, 1.0f),
+        angles_((seen + 1) * kHeadSize / 2, std::sqrt(0.5f)),
+        x_(kHidden),
+        y_(kHidden) {
+    std::mt19937 random(5);
+    std::normal_distribution<float> normal;
+    for (float& value : x_) value = normal(random);
+    part_.storage = Storage::kInt4;
+    part_.norm = {norm_.data(), 1e-5f};
+    part_.query = {query_.matrix(), kHeads * kHeadSize, kHidden};
+    part_.key = {key_.matrix(), kKvHeads * kHeadSize, kHidden};
+    part_.value = {value_.matrix(), kKvHeads * kHeadSize, kHidden};
+    part_.output = {output_.matrix(), kHidden, kHeads * kHeadSize};
+    part_.heads = kHeads;
+    part_.kv_heads = kKvHeads;
+    part_.head_size = kHeadSize;
+    part_.cosines = part_.sines = angles_.data();
+    part_.scale = 1 / std::sqrt(static_cast<float>(kHeadSize));
+    for (size_t i = 0; i < 2 * kLayers; ++i) {
+      caches_.emplace_back(kKvHeads * Capacity() * kHeadSize);
+      // What entries are does not change the time, if they are numbers.
+      for (float& value : caches_.back()) value = 0.001f;
+    }
+  }
+
+  void Step(const Parallel& parallel) {
+    Stream stream;
+    stream.tokens = 1;
+    stream.x = x_.data();
+    for (size_t layer = 0; layer < kLayers; ++layer) {
+      float *keys = caches_[2 * layer].data(), *values = caches_[2 * layer + 1].data();
+      const Cache cache = {keys, values, Capacity(), keys, values, Capacity(), &seen_, 1, format_};
+      RunNormAttention(part_, stream, cache, y_.data(), scratch_, parallel);
+    }
+  }
+
+  double Bytes() const {
+    const size_t run = CacheRunBytes(format_, kHeadSize);
+    return 2.0 * kLayers * kKvHeads * static_cast<double>(seen_ * run) / kCacheRun;
+  }
+
+ private:
+  size_t Capacity() const { return CacheCapacity(format_, seen_ + 1, kHeadSize); }
+
+  const CacheFormat format_;
+  const size_t seen_;
+  const Weights query_, key_, value_, output_;
+  const std::vector<float> norm_, angles_;
+  std::vector<float> x_, y_;
+  std::vector<std::vector<float, PageAligned<float>>> caches_;
+  NormAttention part_;
+  Scratch scratch_;
+};
+
+void Run(size_t seen, CacheFormat format, size_t threads, size_t rounds) {
+  Layers layers(format, seen);
+  Pool pool(threads);
+  std::vector<double> seconds;
+  layers.Step(pool.parallel());
+  for (size_t round = 0; round < rounds; ++round) {
+    const double start = Now();
+    layers.Step(pool.parallel());
+    seconds.push_back(Now() - start);
+  }
+  std::nth_element(seconds.begin(), seconds.begin() + static_cast<std::ptrdiff_t>(rounds / 2), seconds.end());
+  const double median = seconds[rounds / 2];
+  std::printf("%zu tokens in %s, %zu threads, %s: %.3f ms, %.1f GB/s\n", seen, kFormats[static_cast<size_t>(format)], threads,
+              InstructionsInUse(), 1e3 * median, layers.Bytes() / median / 1e9);
+}
+
+}  // namespace
+}  // namespace lacuna
+
+int main(int argc, char** argv) {
+  using namespace lacuna;
+  const auto number = [&](int i, size_t otherwise) { return argc > i ? static_cast<size_t>(std::atoi(argv[i])) : otherwise; };
+  ChooseInstructions(argc > 5 ? argv[5] : "");
+  for (size_t format = 0; format < std::size(kFormats); ++format) {
+    if (argc > 2 && std::strcmp(argv[2], kFormats[format]) != 0) continue;
+    Run(number(1, 4096), static_cast<CacheFormat>(format), number(3, 2), std::max<size_t>(1, number(4, 21)));
+  }
+}
