@@ -1,9 +1,12 @@
 // What caches in fp16 and int8 bring and cost: decode speed after a long text, and perplexity over windows as long.
 //
 //     node bench/caches.js [--models DIR,DIR] [--dtype int4] [--cached 4096] [--tokens 20000] [--threads 2] [--repeats 3] [--work WORK]
+//         [--built FOLDER]
 //
 // Needs a native core. Speeds are of sessions that take turns in one process, against fp32 caches of the same folder, at --cached
-// tokens and at 128. Perplexities are of the test text, in windows of --cached tokens. Folders stay in WORK/caches.
+// tokens and at 128. Perplexities are of the test text, in windows of --cached tokens. Folders stay in WORK/caches. With --built, the
+// folder of a build that was made with --bench, also times the attention alone, in the shape of SmolLM2-135M.
+import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { lacuna, MODEL, madeOnce, readOptions, table, WORK } from './harness.js';
@@ -16,6 +19,7 @@ const options = readOptions({
   threads: '2',
   repeats: '3',
   work: WORK,
+  built: '',
 });
 const work = join(options.work, 'caches');
 mkdirSync(work, { recursive: true });
@@ -44,10 +48,20 @@ function rowsOf(model) {
     const [long, short] = [speeds(folder, cache, options.cached), speeds(folder, cache, '128')];
     const { value, upperBound } = loss(folder, cache);
     const ratio = `${value.toFixed(5)} (${upperBound.toFixed(5)})`;
-    return { base: long.rates[0], row: [name, cache, long.rates[1].toFixed(0), spread(long.speedup), spread(short.speedup), ratio] };
+    return {
+      base: long.rates[0],
+      row: [name, cache, long.rates[1].toFixed(0), spread(long.speedup), spread(short.speedup), ratio],
+    };
   });
   return [[name, 'fp32', narrow[0].base.toFixed(0), '1', '1', '1'], ...narrow.map(({ row }) => row)];
 }
 
 const titles = ['model', 'cache', `tok/s at ${options.cached}`, 'to fp32', 'at 128', 'perplexity ratio (at most)'];
 console.log(table(titles, options.models.split(',').flatMap(rowsOf)));
+
+if (options.built !== '')
+  for (const threads of new Set(['1', options.threads])) {
+    const program = join(options.built, 'attention_bench');
+    for (const format of ['fp32', 'fp16', 'int8'])
+      execFileSync(program, [options.cached, format, threads], { stdio: 'inherit' });
+  }

@@ -123,6 +123,32 @@ describe.skipIf(!required && !existsSync(native.addon))(
       expect(modes[0].meanKl).toBeLessThan(1e-9);
       expect(modes[0].top1Agreement).toBe(1);
     });
+
+    it('shows what a cache in int8 costs, against the same folder with one in fp32', async () => {
+      const int8 = join(folder, 'cached-int8');
+      await convert({ checkpoint: tinyLlama, output: int8, dtype: 'int8' });
+      const options = { folder: int8, nativeFolder: nativeLib, ...few } as const;
+      const { modes } = await evaluate({ ...options, cache: 'int8', againstCache: 'fp32' });
+      // A narrow cache cannot be handed over, so there is no mode "decode".
+      expect(modes.map(({ mode }) => mode)).toEqual(['all']);
+      expect(modes[0].meanKl).toBeGreaterThan(0);
+      // A 254th of a head's largest entry at most, which rounding inputs to 8 bits costs as well: int8 weights cost more.
+      expect(modes[0].meanKl).toBeLessThan(1e-3);
+      expect((await evaluate({ ...options, cache: 'fp16' })).perplexity?.scoredTokens).toBeGreaterThan(0);
+    });
+
+    it('refuses a narrow cache where there is none', async () => {
+      const int8 = join(folder, 'cached-int8');
+      const options = { nativeFolder: nativeLib, cache: 'int8', ...few } as const;
+      await expect(evaluate({ ...options, folder: dense })).rejects.toThrow(/GroupQueryAttention reads its caches/);
+      await expect(evaluate({ ...options, folder: int8, engine: 'stock' })).rejects.toThrow(/Only the native core/);
+      await expect(evaluate({ ...options, folder: int8, modes: ['decode'], against: dense })).rejects.toThrow(
+        /handed over/,
+      );
+      await expect(evaluate({ ...options, folder: await sparseFolder('skip-and-select', 'int8') })).rejects.toThrow(
+        /leaves something out/,
+      );
+    });
   },
 );
 

@@ -139,6 +139,29 @@ describe.skipIf(!required && !existsSync(addon))('a native session', { timeout: 
     await Promise.all([measured.close(), executed.close()]);
   });
 
+  it.each(['fp16', 'int8'] as const)('keeps its cache in %s: the same bits in one call and in many', async (cache) => {
+    const output = join(folder, `cache-${cache}`);
+    await convert({ checkpoint: tinyLlama, output, dtype: 'int8' });
+    const core = { addon, operators };
+    const open = (options = {}) => openNativeSession(output, core, { threads: 2, ...options });
+    const [wide, once, byOne] = await Promise.all([open(), open({ cache }), open({ cache })]);
+    // Longer than the capacity at first, 256, so that runs of 64 positions are copied to larger caches.
+    const tokens = Array.from({ length: 300 }, (_, i) => PROMPT[i % 110]);
+    const [floats, whole] = [await wide.step(tokens, wide.emptyCache()), await once.step(tokens, once.emptyCache())];
+    const first = await byOne.step(tokens.slice(0, 150), byOne.emptyCache());
+    const last = await byOne.decode(tokens.slice(150), first.cache);
+    expect(Buffer.compare(bytesOf(last.logits), bytesOf(whole.logits))).toBe(0);
+    // It is another format: entries are off by 2^-12 of themselves, or by a 254th of their head's largest. An int8 one also
+    // moves inputs of products across ties of their own rounding, as in the test above.
+    const off = difference(whole.logits, floats.logits);
+    expect(off).toBeGreaterThan(0);
+    expect(off).toBeLessThan(1 / 50);
+    // Back to a place within a run, and on from there.
+    const again = await byOne.decode(tokens.slice(150), first.cache);
+    expect(Buffer.compare(bytesOf(again.logits), bytesOf(whole.logits))).toBe(0);
+    await Promise.all([wide.close(), once.close(), byOne.close()]);
+  });
+
   it('is measured in one whose caches are gone on from as often as one likes, and by the portable one', async () => {
     const measured = await openSession(dense, { threads: 2, native: { addon } });
     const { cache } = await measured.step(PROMPT.slice(0, 100), measured.emptyCache());
