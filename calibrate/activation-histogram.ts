@@ -54,9 +54,10 @@ const SHIFT = binOfPower(LOWEST) - 1;
 
 /** Adds a token's activations, whose bits begin at `start`. */
 function countToken(counts: Uint32Array, bits: Int32Array, start: number, neurons: number): void {
-  for (let row = 0, i = start; i < start + neurons; row += BINS, i++) {
-    const bin = ((bits[i] & MAGNITUDE_MASK) >> QUARTER_OCTAVE_SHIFT) - SHIFT;
-    counts[row + (bin < 0 ? 0 : bin >= BINS ? BINS - 1 : bin)] += 1;
+  const [bins, mask, bitShift, shift] = [BINS, MAGNITUDE_MASK, QUARTER_OCTAVE_SHIFT, SHIFT];
+  for (let row = 0, i = start; i < start + neurons; row += bins, i++) {
+    const bin = ((bits[i] & mask) >> bitShift) - shift;
+    counts[row + Math.min(Math.max(bin, 0), bins - 1)] += 1;
   }
 }
 

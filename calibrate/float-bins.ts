@@ -35,6 +35,19 @@ export function octaveEdges(lowest: number, highest: number, binsPerOctave: numb
   });
 }
 
+/** What a bin of pairs holds: how many fell into it, and a sum of theirs. Beside each other, both are in one line of cache. */
+export const COUNT = 0;
+export const ENERGY = 1;
+
+export function emptyPairs(bins: number): Float64Array {
+  return new Float64Array(2 * bins);
+}
+
+/** One number of every pair. */
+export function partOf(pairs: Float64Array, part: typeof COUNT | typeof ENERGY): Float64Array {
+  return Float64Array.from({ length: pairs.length / 2 }, (_, bin) => pairs[2 * bin + part]);
+}
+
 /** The same numbers, as the integers of their bits. */
 export function bitsOf(values: Float32Array): Int32Array {
   return new Int32Array(values.buffer, values.byteOffset, values.length);

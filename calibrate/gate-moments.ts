@@ -89,16 +89,17 @@ function binGates(
 ): void {
   const scale = std === 0 ? 0 : Z_BINS_PER_UNIT / std;
   const shift = Z_BINS / 2 - mean * scale;
+  const [gateScale, gateShift, lastGate, lastZ] = [GATE_BINS_PER_UNIT, GATE_BINS / 2, GATE_BINS - 1, Z_BINS - 1];
   for (let i = 0; i < row.length; i++) {
     const gate = row[i];
-    counts[clampBin(gate * GATE_BINS_PER_UNIT + GATE_BINS / 2, GATE_BINS)] += 1;
-    zCounts[clampBin(gate * scale + shift, Z_BINS)] += 1;
+    counts[clampBin(gate * gateScale + gateShift, lastGate)] += 1;
+    zCounts[clampBin(gate * scale + shift, lastZ)] += 1;
   }
 }
 
 /** The bin of a scaled value. The end bins take what is beyond. */
-function clampBin(scaled: number, bins: number): number {
-  return Math.min(Math.max(scaled, 0), bins - 1) | 0;
+function clampBin(scaled: number, last: number): number {
+  return Math.min(Math.max(scaled, 0), last) | 0;
 }
 
 /** The gate that `share` of the counted ones do not exceed, linear inside its bin. */

@@ -4,11 +4,8 @@ import { type Statistics, type Sums, sumData, sumsOf } from '../src/core/statist
 import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
 import { wideValues } from '../src/core/wide-sums.ts';
 import { addWide, addWideSums, emptyWide } from './exact-sum.ts';
-import { inputOf, LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
+import { LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
 import type { Statistic } from './statistic.ts';
-
-/** Tokens whose values are multiplied at once, a multiple of four. Products of a whole sequence are memory to clear. */
-const PRODUCT_TOKENS = 16;
 
 export const inputMoments: Statistic = {
   name: 'input-moments',
@@ -24,12 +21,13 @@ export const inputMoments: Statistic = {
     return { ...Object.fromEntries(sums), head_in: emptyWide([hiddenSize]) };
   },
 
-  add(sums, layer, taps, { spec, tokens }) {
+  add(sums, layer, taps, { spec }) {
     for (const input of LINEAR_INPUTS) {
       const width = input.width(spec);
       const squares = new Float64Array(width);
-      for (let token = 0; token < tokens; token += PRODUCT_TOKENS)
-        addSquares(squares, inputOf(input, taps, token * width, (token + PRODUCT_TOKENS) * width));
+      const [first, second] = input.factors.map((factor) => taps[factor]);
+      if (second === undefined) addSquares(squares, first);
+      else addSquaresOfProducts(squares, first, second);
       addWide(sumData(sums, input.name, 'float64', [2, -1, width]), layer * width, squares);
     }
   },
@@ -79,6 +77,23 @@ function addSquares(squares: Float64Array, values: Float32Array): void {
     }
   for (let start = inFours; start < values.length; start += width)
     for (let column = 0; column < width; column++) squares[column] += values[start + column] ** 2;
+}
+
+/** The same for the products of two inputs' values, rounded to float32 as in the graph. */
+function addSquaresOfProducts(squares: Float64Array, a: Float32Array, b: Float32Array): void {
+  const width = squares.length;
+  const inFours = a.length - (a.length % (4 * width));
+  for (let start = 0; start < inFours; start += 4 * width)
+    for (let column = 0, i = start; column < width; column++, i++) {
+      const first = Math.fround(a[i] * b[i]);
+      const second = Math.fround(a[i + width] * b[i + width]);
+      const third = Math.fround(a[i + 2 * width] * b[i + 2 * width]);
+      const fourth = Math.fround(a[i + 3 * width] * b[i + 3 * width]);
+      squares[column] = squares[column] + first * first + second * second + third * third + fourth * fourth;
+    }
+  for (let start = inFours; start < a.length; start += width)
+    for (let column = 0; column < width; column++)
+      squares[column] += Math.fround(a[start + column] * b[start + column]) ** 2;
 }
 
 /** A layer's squares of an input, [width]. */

@@ -2,7 +2,7 @@
 import { percent } from '../src/core/figures.ts';
 import { sumData } from '../src/core/statistics.ts';
 import { addSums, addToLayer, layerOf, zeros } from './exact-sum.ts';
-import { bitsOf, QUARTER_OCTAVE_SHIFT } from './float-bins.ts';
+import { bitsOf, emptyPairs, QUARTER_OCTAVE_SHIFT } from './float-bins.ts';
 import type { Statistic } from './statistic.ts';
 
 const DENSITIES = Float64Array.from({ length: 20 }, (_, i) => (i + 1) / 20);
@@ -99,59 +99,56 @@ function scoreNeurons({ act, up, norms }: Neurons, start: number, scores: Float3
  * Puts a token's energies into the bins of both rankings, in one pass: the loop waits for stores to the same bins, and
  * two rankings have different ones. Returns the sum of the energies.
  */
-function binEnergies(energies: Float32Array, scores: Float32Array, byOracle: Bins, byGate: Bins): number {
-  const [oracleBits, gateBits] = [bitsOf(energies), bitsOf(scores)];
-  const { counts: oracleCounts, energies: oracleEnergies } = byOracle;
-  const { counts: gateCounts, energies: gateEnergies } = byGate;
+function binEnergies(
+  energies: Float32Array,
+  scores: Float32Array,
+  { bins: oracleBins }: Curve,
+  { bins: gateBins }: Curve,
+): number {
+  const [energyBits, scoreBits] = [bitsOf(energies), bitsOf(scores)];
+  const shift = QUARTER_OCTAVE_SHIFT;
   let total = 0;
   for (let i = 0; i < energies.length; i++) {
     const energy = energies[i];
-    const oracle = oracleBits[i] >> QUARTER_OCTAVE_SHIFT;
-    const gate = gateBits[i] >> QUARTER_OCTAVE_SHIFT;
-    oracleCounts[oracle] += 1;
-    oracleEnergies[oracle] += energy;
-    gateCounts[gate] += 1;
-    gateEnergies[gate] += energy;
+    const oracle = 2 * (energyBits[i] >> shift);
+    const gate = 2 * (scoreBits[i] >> shift);
+    oracleBins[oracle] += 1;
+    oracleBins[oracle + 1] += energy;
+    gateBins[gate] += 1;
+    gateBins[gate + 1] += energy;
     total += energy;
   }
   return total;
 }
 
-/** By bin of the squared score, which orders the neurons and is not negative: how many there are, and their energy. */
-interface Bins {
-  readonly counts: Int32Array;
-  readonly energies: Float64Array;
-}
-
-/** The bins of a token, and what they add up to over tokens. */
-interface Curve extends Bins {
+interface Curve {
+  /** Of a token, by the squared score, which orders the neurons and is not negative: how many, and their energy. */
+  readonly bins: Float64Array;
+  /** What they add up to over tokens. */
   readonly shares: Float64Array;
 }
 
 function emptyCurve(): Curve {
-  return {
-    counts: new Int32Array(BINS),
-    energies: new Float64Array(BINS),
-    shares: new Float64Array(DENSITIES.length),
-  };
+  return { bins: emptyPairs(BINS), shares: new Float64Array(DENSITIES.length) };
 }
 
 /** Adds the share of energy that the token's best neurons hold at each density, and empties the bins. */
-function addShares({ counts, energies, shares }: Curve, neurons: number, total: number): void {
-  let bin = BINS - 1;
+function addShares({ bins, shares }: Curve, neurons: number, total: number): void {
+  const densities = DENSITIES;
+  let bin = bins.length - 2;
   let count = 0;
   let energy = 0;
-  for (let d = 0; d < DENSITIES.length; d++) {
-    const wanted = DENSITIES[d] * neurons;
-    while (bin > 0 && count + counts[bin] < wanted) {
-      count += counts[bin];
-      energy += energies[bin];
-      bin -= 1;
+  for (let d = 0; d < densities.length; d++) {
+    const wanted = densities[d] * neurons;
+    while (bin > 0 && count + bins[bin] < wanted) {
+      count += bins[bin];
+      energy += bins[bin + 1];
+      bin -= 2;
     }
-    const inside = (wanted - count) / counts[bin];
+    const inside = (wanted - count) / bins[bin];
     // A token whose FFN does nothing loses nothing.
-    shares[d] += total === 0 ? 1 : (energy + inside * energies[bin]) / total;
+    shares[d] += total === 0 ? 1 : (energy + inside * bins[bin + 1]) / total;
   }
-  counts.fill(0);
-  energies.fill(0);
+  // At the last density, all neurons are counted. Lower bins are empty.
+  bins.fill(0, bin);
 }

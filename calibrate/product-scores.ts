@@ -2,7 +2,7 @@
 import { percent } from '../src/core/figures.ts';
 import { sumData } from '../src/core/statistics.ts';
 import { addSums, addToLayer, indexReaching, layerOf, zeros } from './exact-sum.ts';
-import { binOfPower, bitsOf, octaveEdges } from './float-bins.ts';
+import { binOfPower, bitsOf, COUNT, ENERGY, emptyPairs, octaveEdges, partOf } from './float-bins.ts';
 import type { Statistic } from './statistic.ts';
 
 /** From 2^-32 to 2^16: a score, and a score over the token's mean, of any model seen; what lies outside is counted at the ends. */
@@ -48,21 +48,21 @@ export const productScores: Statistic = {
 
   add(sums, layer, { act, up, ffn_residual: residual, ffn_out: added, down = added }, { spec, tokens, downNorms }) {
     const { hiddenSize: hidden, intermediateSize: neurons } = spec;
-    const histograms = { absolute: emptyHistogram(), mean: emptyHistogram() };
+    const bins = { absolute: emptyPairs(BINS), mean: emptyPairs(BINS) };
     const norms = Float32Array.from(downNorms);
     const [scores, overMean] = [new Float32Array(neurons), new Float32Array(neurons)];
     for (let token = 0; token < tokens; token++) {
-      const total = scoreNeurons({ act, up, norms }, token * neurons, scores);
-      // A token of which every score is 0 keeps its zeros.
-      const energy = scaleScores(scores, total === 0 ? 1 : neurons / total, overMean);
+      const { total, energy } = scoreNeurons({ act, up, norms }, token * neurons, scores);
       const ofStream = shareOfStream(token * hidden, hidden, residual, added, down);
       // Neurons that cancel each other out may be larger than the stream. No more than all of it can be lost.
       const share = energy * ofStream > 1 ? 1 / energy : ofStream;
-      binScores(scores, overMean, share, histograms);
+      // A token of which every score is 0 keeps its zeros.
+      scaleScores(scores, total === 0 ? 1 : neurons / total, overMean);
+      binScores(scores, overMean, share, bins);
     }
     for (const kind of KINDS) {
-      addToLayer(sums, kind, layer, histograms[kind].counts, 0);
-      addToLayer(sums, `${kind}_energy`, layer, histograms[kind].energies, FRACTION_BITS);
+      addToLayer(sums, kind, layer, partOf(bins[kind], COUNT), 0);
+      addToLayer(sums, `${kind}_energy`, layer, partOf(bins[kind], ENERGY), FRACTION_BITS);
     }
     sumData(sums, 'count', 'float64', [-1])[layer] += tokens;
   },
@@ -96,40 +96,28 @@ export const productScores: Statistic = {
   },
 };
 
-interface Histogram {
-  readonly counts: Float64Array;
-  readonly energies: Float64Array;
-}
-
-function emptyHistogram(): Histogram {
-  return { counts: new Float64Array(BINS), energies: new Float64Array(BINS) };
-}
-
 interface Neurons {
   readonly act: Float32Array;
   readonly up: Float32Array;
   readonly norms: Float32Array;
 }
 
-/** A token's scores, and their sum. Its values begin at `start`. */
-function scoreNeurons({ act, up, norms }: Neurons, start: number, scores: Float32Array): number {
+/** Writes a token's scores. Returns their sum, and that of their squares. Its values begin at `start`. */
+function scoreNeurons({ act, up, norms }: Neurons, start: number, scores: Float32Array) {
   let total = 0;
+  let energy = 0;
   for (let neuron = 0, i = start; neuron < norms.length; neuron++, i++) {
     const score = Math.abs(act[i] * up[i]) * norms[neuron];
-    scores[neuron] = score;
+    const rounded = Math.fround(score);
+    scores[neuron] = rounded;
     total += score;
+    energy += rounded * rounded;
   }
-  return total;
+  return { total, energy };
 }
 
-/** Writes the scores times `factor`, and returns the sum of their squares. */
-function scaleScores(scores: Float32Array, factor: number, scaled: Float32Array): number {
-  let energy = 0;
-  for (let i = 0; i < scores.length; i++) {
-    scaled[i] = scores[i] * factor;
-    energy += scores[i] * scores[i];
-  }
-  return energy;
+function scaleScores(scores: Float32Array, factor: number, scaled: Float32Array): void {
+  for (let i = 0; i < scores.length; i++) scaled[i] = scores[i] * factor;
 }
 
 const FIRST_BIN = binOfPower(LOWEST, BINS_PER_OCTAVE) - 1;
@@ -139,25 +127,20 @@ function binScores(
   scores: Float32Array,
   overMean: Float32Array,
   share: number,
-  { absolute, mean }: Readonly<Record<(typeof KINDS)[number], Histogram>>,
+  { absolute, mean }: Readonly<Record<(typeof KINDS)[number], Float64Array>>,
 ): void {
   const [bits, meanBits] = [bitsOf(scores), bitsOf(overMean)];
-  const { counts, energies } = absolute;
-  const { counts: meanCounts, energies: meanEnergies } = mean;
+  const [shift, first, last] = [SHIFT, FIRST_BIN, BINS - 1];
   for (let i = 0; i < scores.length; i++) {
-    const energy = scores[i] * scores[i] * share;
-    const at = binOf(bits[i]);
-    const meanAt = binOf(meanBits[i]);
-    counts[at] += 1;
-    energies[at] += energy;
-    meanCounts[meanAt] += 1;
-    meanEnergies[meanAt] += energy;
+    const score = scores[i];
+    const energy = score * score * share;
+    const at = 2 * Math.min(Math.max((bits[i] >> shift) - first, 0), last);
+    const meanAt = 2 * Math.min(Math.max((meanBits[i] >> shift) - first, 0), last);
+    absolute[at] += 1;
+    absolute[at + 1] += energy;
+    mean[meanAt] += 1;
+    mean[meanAt + 1] += energy;
   }
-}
-
-/** The bin of a number that is not negative, by its bits. */
-function binOf(bits: number): number {
-  return Math.min(Math.max((bits >> SHIFT) - FIRST_BIN, 0), BINS - 1);
 }
 
 /** What the square of a score is multiplied by to be a share of the residual stream's squared length. */
