@@ -31,6 +31,7 @@ export const inputGrams: Statistic = {
   taps: [...LINEAR_INPUTS.flatMap(({ factors }) => factors), 'ffn_residual', 'ffn_out', 'projected', 'down'],
   byLayer: true,
   onRequest: true,
+  usesRuntime: true,
 
   empty: () => ({}),
 

@@ -46,8 +46,7 @@ function addMagnitudes(terms: Float64Array, up: Float32Array): void {
   for (let start = 0; start < inFours; start += 4 * neurons)
     for (let neuron = 0, i = start; neuron < neurons; neuron++, i++) {
       const [two, three, four] = [i + neurons, i + 2 * neurons, i + 3 * neurons];
-      terms[neuron] =
-        terms[neuron] + Math.abs(up[i]) + Math.abs(up[two]) + Math.abs(up[three]) + Math.abs(up[four]);
+      terms[neuron] = terms[neuron] + Math.abs(up[i]) + Math.abs(up[two]) + Math.abs(up[three]) + Math.abs(up[four]);
     }
   for (let start = inFours; start < up.length; start += neurons)
     for (let neuron = 0; neuron < neurons; neuron++) terms[neuron] += Math.abs(up[start + neuron]);

@@ -18,9 +18,11 @@ import { type JobOptions, type ProgressStage, SILENT } from '../src/core/progres
 import type { OpenGraph } from '../src/core/runner.ts';
 import type { LayerSums, Statistics } from '../src/core/statistics.ts';
 import type { TensorExpr } from '../src/core/tensor.ts';
+import type { NamedSums } from './adder.ts';
 import { USUAL_STATISTICS } from './list.ts';
 import { type CalibrationInput, cutSequences } from './sequences.ts';
-import type { HeadContext, LayerKeeper, OpenSums, RunShape, Statistic, TapValues } from './statistic.ts';
+import type { LayerKeeper, Statistic, TapValues } from './statistic.ts';
+import { type Crew, openCrew } from './threads.ts';
 import {
   embedAll,
   floats,
@@ -43,6 +45,8 @@ export interface CalibrationOptions extends JobOptions {
   readonly statistics?: readonly Statistic[] | undefined;
   /** Takes the sums that are measured `byLayer`. Without it, they stay in memory. */
   readonly keeper?: LayerKeeper | undefined;
+  /** Threads of the runtime. Statistics are added by half as many besides, where there are threads. Default: one a core. */
+  readonly threads?: number | undefined;
 }
 
 const IN_MEMORY: LayerKeeper = { keep: async (sums) => sums };
@@ -70,18 +74,26 @@ export async function calibrate(
   const stage = (options.progress ?? SILENT).stage('Calibrating', spec.numHiddenLayers * tokens, 'layer tokens');
   const streams = await embedAll(pieces, mine, options);
   const squarer = openSquarer(options.openGraph);
-  const gathering = gather(statistics, { spec, tokens, sequences }, options.keeper);
+  const crew = openCrew(statistics, { spec, tokens, sequences }, { square: squarer.square, ...options });
+  const keeping = keepLayers(statistics, crew, spec, options.keeper);
+  let sums: Statistics['sums'];
   try {
-    const pass = { ...options, stage, square: squarer.square };
+    const pass = { ...options, stage, crew };
     for (let layer = 0; layer < spec.numHiddenLayers; layer++)
-      await gathering.at(layer, (measured) => passLayer(pieces, layer, streams, measured, pass));
-    await gathering.at(spec.numHiddenLayers, (measured) => passHead(pieces, streams, measured, pass));
+      await keeping.at(layer, (measured) => passLayer(pieces, layer, streams, measured, pass));
+    await keeping.at(spec.numHiddenLayers, (measured) => passHead(pieces, streams, measured, pass));
+    await keeping.end();
+    sums = await crew.end();
   } finally {
+    await crew.close();
     await squarer.close();
   }
   stage.done();
-  const { sums, layerSums } = gathering;
+  const { layerSums } = keeping;
   const held = statistics.filter(({ name }) => Object.hasOwn(sums, name) || Object.hasOwn(layerSums, name));
+  // In the order of statistics, whichever thread they are from.
+  const inOrder = <T>(parts: Readonly<Record<string, T>>) =>
+    Object.fromEntries(held.flatMap(({ name }) => (Object.hasOwn(parts, name) ? [[name, parts[name]]] : [])));
   return {
     model: {
       modelType: spec.modelType,
@@ -96,46 +108,49 @@ export async function calibrate(
     plannedSequences: planned,
     tokens,
     definitions: Object.fromEntries(held.map(({ name, definition }) => [name, definition])),
-    sums,
-    layerSums,
+    sums: inOrder(sums),
+    layerSums: inOrder(layerSums),
   };
 }
 
-interface Measured {
-  readonly statistic: Statistic;
-  readonly sums: OpenSums;
-}
-
-/** The sums of a run: of all layers together, and `byLayer` what the keeper leaves of each layer. */
-function gather(statistics: readonly Statistic[], shape: RunShape, keeper = IN_MEMORY) {
-  const opened = (statistic: Statistic) => ({ statistic, sums: statistic.empty(shape) });
-  const whole = statistics.filter(({ byLayer = false }) => !byLayer).map(opened);
+/** Gives the keeper the sums of each layer, and collects what it leaves of them. */
+function keepLayers(statistics: readonly Statistic[], crew: Crew, spec: ModelSpec, keeper = IN_MEMORY) {
   const layerSums: Record<string, readonly LayerSums[]> = {};
-  const at = async (layer: number, pass: (measured: readonly Measured[]) => Promise<void>) => {
-    const isHead = layer === shape.spec.numHiddenLayers;
-    const own = statistics
-      .filter(({ name, byLayer = false }) => byLayer && (keeper.wants?.(layer, name) ?? true))
-      .map((statistic) => (isHead && statistic.addHead === undefined ? { statistic, sums: {} } : opened(statistic)));
-    await pass([...whole, ...own]);
-    for (const { statistic, sums } of own) {
-      const kept = await keeper.keep(sums, layer, statistic.name);
-      if (kept !== undefined) layerSums[statistic.name] = [...(layerSums[statistic.name] ?? []), kept];
+  const keepAll = async (sums: NamedSums, layer: number) => {
+    for (const [name, one] of Object.entries(sums)) {
+      const kept = await keeper.keep(one, layer, name);
+      if (kept !== undefined) layerSums[name] = [...(layerSums[name] ?? []), kept];
     }
   };
-  return { at, layerSums, sums: Object.fromEntries(whole.map(({ statistic, sums }) => [statistic.name, sums])) };
+  // Threads may still be adding to a layer's sums while the next layer runs.
+  let last = async () => {};
+  const at = async (layer: number, pass: (measured: readonly Statistic[]) => Promise<void>) => {
+    const isHead = layer === spec.numHiddenLayers;
+    const wanted = statistics.filter(({ name, byLayer = false }) => byLayer && (keeper.wants?.(layer, name) ?? true));
+    const own = wanted.filter(({ addHead }) => !isHead || addHead !== undefined);
+    await crew.begin(own.map(({ name }) => name));
+    await pass([...statistics.filter(({ byLayer = false }) => !byLayer), ...own]);
+    const { here, away } = await crew.endLayer();
+    await last();
+    // Of the head, some statistics measure nothing.
+    const nothing = Object.fromEntries(wanted.filter((one) => !own.includes(one)).map(({ name }) => [name, {}]));
+    await keepAll({ ...nothing, ...here }, layer);
+    last = async () => keepAll(await away, layer);
+  };
+  return { at, end: () => last(), layerSums };
 }
 
-type PassOptions = CalibrationOptions & Pick<HeadContext, 'square'> & { readonly stage: ProgressStage };
+type PassOptions = CalibrationOptions & { readonly stage: ProgressStage; readonly crew: Crew };
 
 async function passLayer(
   pieces: ModelPieces,
   layer: number,
   streams: readonly Stream[],
-  measured: readonly Measured[],
+  measured: readonly Statistic[],
   options: PassOptions,
 ): Promise<void> {
   const { spec } = pieces;
-  const { square, stage, signal } = options;
+  const { crew, stage, signal } = options;
   throwIfAborted(signal);
   const longest = streams.reduce((most, { tokens }) => Math.max(most, tokens), 0);
   const graph = withPositions(pieces.layer(layer), longest);
@@ -143,13 +158,12 @@ async function passLayer(
   const taps = tapsIn(graph, layer, measured);
   await withRunner(options.openGraph, withTaps(graph, layer, taps, spec), async (runner) => {
     let firstToken = 0;
-    for (const stream of streams) {
+    for (const [position, stream] of streams.entries()) {
       throwIfAborted(signal);
       const names = taps.map((tap) => tapName(layer, tap));
       const found = await runLayer(runner, graph, layer, stream, names, spec);
       const values = Object.fromEntries(taps.map((tap, i) => [tap, found[names[i]]])) as TapValues;
-      const context = { spec, tokens: stream.tokens, firstToken, downNorms, square };
-      for (const { statistic, sums } of measured) await statistic.add(sums, layer, values, context);
+      await crew.add(position, layer, values, { tokens: stream.tokens, firstToken, downNorms });
       firstToken += stream.tokens;
       stage.advance(stream.tokens);
     }
@@ -160,17 +174,16 @@ async function passLayer(
 async function passHead(
   pieces: ModelPieces,
   streams: readonly Stream[],
-  measured: readonly Measured[],
-  { square, openGraph, signal }: PassOptions,
+  measured: readonly Statistic[],
+  { crew, openGraph, signal }: PassOptions,
 ): Promise<void> {
   const { spec } = pieces;
-  if (!measured.some(({ statistic }) => statistic.addHead !== undefined)) return;
+  if (!measured.some(({ addHead }) => addHead !== undefined)) return;
   await withRunner(openGraph, partThatMakes(pieces.head(), HEAD_TAP, spec.hiddenSize), async (runner) => {
-    for (const { hidden, tokens } of streams) {
+    for (const [position, { hidden, tokens }] of streams.entries()) {
       throwIfAborted(signal);
       const outputs = await runner.run({ [hiddenName(spec.numHiddenLayers)]: hidden });
-      const headIn = floats(outputs[HEAD_TAP], HEAD_TAP);
-      for (const { statistic, sums } of measured) await statistic.addHead?.(sums, headIn, { spec, tokens, square });
+      await crew.addHead(position, floats(outputs[HEAD_TAP], HEAD_TAP), tokens);
     }
   });
 }
@@ -178,9 +191,9 @@ async function passHead(
 type AnyTap = Tap | PostNormTap;
 
 /** The measured values, without those that this model's layers lack. */
-function tapsIn(graph: Graph, layer: number, measured: readonly Measured[]): AnyTap[] {
+function tapsIn(graph: Graph, layer: number, measured: readonly Statistic[]): AnyTap[] {
   const lacks = (tap: AnyTap) => POST_NORM_TAPS.some((one) => one === tap) && !makesValue(graph, tapName(layer, tap));
-  return [...new Set(measured.flatMap(({ statistic }) => statistic.taps))].filter((tap) => !lacks(tap));
+  return [...new Set(measured.flatMap(({ taps }) => taps))].filter((tap) => !lacks(tap));
 }
 
 /** The layer's graph with its tapped values as further outputs. */

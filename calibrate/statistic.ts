@@ -14,7 +14,7 @@ export interface RunShape {
 export interface HeadContext {
   readonly spec: ModelSpec;
   readonly tokens: number;
-  /** xᵀ x of values [tokens, width], in float32, computed by the runtime. */
+  /** xᵀ x of values [tokens, width], in float32, computed by the runtime. Only for a statistic that `usesRuntime`. */
   readonly square: (x: Float32Array, width: number) => Promise<Float32Array>;
 }
 
@@ -71,6 +71,8 @@ export interface Statistic {
   readonly byLayer?: boolean;
   /** Whether it is measured only on request (`--with NAME`), because few need it and it costs much. */
   readonly onRequest?: boolean;
+  /** Whether it uses `square`. Then it is added beside the runtime, in one place. Others are shared among threads. */
+  readonly usesRuntime?: boolean;
   /** Empty sums for all layers; with `byLayer`, for one layer before its first sequence. */
   empty(shape: RunShape): OpenSums;
   /**

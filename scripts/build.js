@@ -13,7 +13,7 @@ import { bundle } from './bundle.js';
 const root = dirname(import.meta.dirname);
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 const files = await bundle(
-  ['src/index.ts', 'src/backend.ts', 'src/cli/index.ts', 'formats/onnx/write-worker.ts'],
+  ['src/index.ts', 'src/backend.ts', 'src/cli/index.ts', 'formats/onnx/write-worker.ts', 'calibrate/add-worker.ts'],
   'dist',
 );
 execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], {

@@ -11,7 +11,7 @@ import { keptFiles, reusedMemory, streamTensor } from '../../src/tensors/index.t
 import { addToCrc32, joinCrc32 } from '../checksum.ts';
 import { type PartialFile, writeAll } from '../files.ts';
 import type { Layout, Slot } from './layout.ts';
-import { canStartThreads, startThread } from './write-thread.ts';
+import { canStartThreads, startWriting } from './write-thread.ts';
 
 /** Slots that go together: the parts of a quantised matrix share the fits of its rows. */
 type WriteJob = readonly Slot[];
@@ -73,7 +73,7 @@ export async function writeExternalData(file: PartialFile, layout: Layout, optio
       if (signal?.aborted) stop(work);
     }
   };
-  const others = Array.from({ length: threadsFor(layout, options.threads) - 1 }, () => startThread(work, hear));
+  const others = Array.from({ length: threadsFor(layout, options.threads) - 1 }, () => startWriting(work, hear));
   // All threads have ended before the first failure is thrown, because none may write to an abandoned file.
   const ends = await Promise.allSettled([doWork(work, hear), ...others]);
   for (const end of ends) if (end.status === 'rejected') throw end.reason;

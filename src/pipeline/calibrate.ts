@@ -106,9 +106,10 @@ export function measureInput(
   { signal, progress, threads }: JobOptions,
   measuring: Measuring,
 ): Promise<Statistics> {
-  const openGraph = createOpenGraph({ encode: encodeModel, threads });
+  // The statistics have threads of their own, which wait for a core.
+  const openGraph = createOpenGraph({ encode: encodeModel, threads, spin: false });
   const { fingerprint } = checkpoint;
-  return measure(pieces, input, { openGraph, readFloats, fingerprint, progress, signal, ...measuring });
+  return measure(pieces, input, { openGraph, readFloats, fingerprint, progress, signal, threads, ...measuring });
 }
 
 /** The texts as tokens of the checkpoint's tokenizer, and the sequences to measure. Too few tokens are refused. */

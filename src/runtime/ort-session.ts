@@ -13,6 +13,8 @@ import { fromOrtTensor, toOrtTensor } from './tensors.ts';
 export interface SessionOptions extends Pick<JobOptions, 'threads' | 'signal'> {
   /** The native core. It then opens and runs the model with its kernels, instead of onnxruntime-node. */
   readonly native?: NativeFiles | undefined;
+  /** Whether threads that have nothing to do wait busily. They answer sooner, and leave no core to others. Default: true. */
+  readonly spin?: boolean | undefined;
 }
 
 /** Where a model's bytes are; external data of what lies beside a folder are mapped as if it had been opened from there. */
@@ -107,7 +109,7 @@ async function run({ Tensor }: Ort, session: Opened, feeds: Tensors, fetches: re
   return Object.fromEntries(fetches.map((name) => [name, fromOrtTensor(name, outputs[name])]));
 }
 
-function optionsFor(source: ModelSource, { threads }: SessionOptions): InferenceSession.SessionOptions {
+function optionsFor(source: ModelSource, { threads, spin = true }: SessionOptions): InferenceSession.SessionOptions {
   const data = source.kind === 'memory' ? source.externalData : undefined;
   return {
     executionProviders: ['cpu'],
@@ -118,9 +120,12 @@ function optionsFor(source: ModelSource, { threads }: SessionOptions): Inference
     // Fatal only: faults arrive as errors, and users do not need ONNX Runtime's log lines.
     logSeverityLevel: 4,
     ...(data && { externalData: [{ path: MEMORY_DATA, data }] }),
-    ...(source.kind === 'beside' && {
-      extra: { session: { model_external_initializers_file_folder_path: source.folder } },
-    }),
+    extra: {
+      session: {
+        ...(source.kind === 'beside' && { model_external_initializers_file_folder_path: source.folder }),
+        ...(!spin && { intra_op: { allow_spinning: '0' } }),
+      },
+    },
   };
 }
 
