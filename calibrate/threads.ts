@@ -68,8 +68,7 @@ export function openCrew(statistics: readonly Statistic[], shape: RunShape, opti
   const others = shards.map((shard) => remoteAdder({ names, shape: shard }, start));
   /** Sequences that threads have not added yet, the oldest first. */
   const waiting: Promise<void>[] = [];
-  const handOver = async (added: Promise<void> | undefined) => {
-    if (added === undefined) return;
+  const handOver = async (added: Promise<void>) => {
     waiting.push(handled(added));
     while (waiting.length > count) await waiting.shift();
   };
@@ -82,12 +81,15 @@ export function openCrew(statistics: readonly Statistic[], shape: RunShape, opti
     },
     async add(position, layer, taps, facts) {
       await here.add(layer, taps, facts);
-      const firstToken = firstTokenOf(shape, position, count);
-      await handOver(others[position % count]?.add(layer, taps, { ...facts, firstToken }));
+      if (count === 0) return;
+      const { sequences } = shards[position % count];
+      const earlier = sequences.slice(0, Math.floor(position / count));
+      const firstToken = earlier.reduce((sum, { tokens }) => sum + tokens, 0);
+      await handOver(others[position % count].add(layer, taps, { ...facts, firstToken }));
     },
     async addHead(position, headIn, tokens) {
       await here.addHead(headIn, tokens);
-      await handOver(others[position % count]?.addHead(headIn, tokens));
+      if (count > 0) await handOver(others[position % count].addHead(headIn, tokens));
     },
     endLayer: async () => ({
       here: await here.endLayer(),
@@ -111,13 +113,6 @@ function shardsOf({ spec, sequences }: RunShape, count: number): RunShape[] {
     const own = sequences.filter((_, position) => position % count === index);
     return { spec, sequences: own, tokens: own.reduce((sum, { tokens }) => sum + tokens, 0) };
   });
-}
-
-/** Tokens of a shard before its sequence at `position`. */
-function firstTokenOf({ sequences }: RunShape, position: number, count: number): number {
-  let tokens = 0;
-  for (let earlier = position - count; earlier >= 0; earlier -= count) tokens += sequences[earlier].tokens;
-  return tokens;
 }
 
 function mergeNamed(parts: readonly NamedSums[]): NamedSums {
