@@ -92,8 +92,10 @@ function addSquaresOfProducts(squares: Float64Array, a: Float32Array, b: Float32
       squares[column] = squares[column] + first * first + second * second + third * third + fourth * fourth;
     }
   for (let start = inFours; start < a.length; start += width)
-    for (let column = 0; column < width; column++)
-      squares[column] += Math.fround(a[start + column] * b[start + column]) ** 2;
+    for (let column = 0, i = start; column < width; column++, i++) {
+      const product = Math.fround(a[i] * b[i]);
+      squares[column] += product * product;
+    }
 }
 
 /** A layer's squares of an input, [width]. */

@@ -225,6 +225,7 @@ async function readDownNorms(
     );
   const floats = await readFloats(weight.data);
   const squares = new Float64Array(spec.intermediateSize);
-  for (let i = 0; i < floats.length; i++) squares[i % squares.length] += floats[i] * floats[i];
+  for (let row = 0; row < floats.length; row += squares.length)
+    for (let column = 0, i = row; column < squares.length; column++, i++) squares[column] += floats[i] * floats[i];
   return squares.map(Math.sqrt);
 }

@@ -1,4 +1,4 @@
-/** Weights written by several threads: the same bytes as by one, and the same manners when something goes wrong. */
+/** What several threads do: the same bytes as by one, and the same manners when something goes wrong. */
 import { spawn } from 'node:child_process';
 import {
   closeSync,
@@ -74,8 +74,8 @@ async function writeCheckpoint(path: string, entries: ReturnType<typeof tensors>
 }
 
 /** The built command, in a process of its own: threads exist only there. */
-async function convert(args: readonly string[], watch?: (kill: () => void) => void) {
-  const child = spawn(process.execPath, [join(root, 'bin/lacuna.js'), 'convert', ...args, '--quiet']);
+async function lacuna(args: readonly string[], watch?: (kill: () => void) => void) {
+  const child = spawn(process.execPath, [join(root, 'bin/lacuna.js'), ...args, '--quiet']);
   let stderr = '';
   child.stderr.on('data', (text) => (stderr += text));
   child.stdout.resume();
@@ -83,6 +83,8 @@ async function convert(args: readonly string[], watch?: (kill: () => void) => vo
   const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
   return { code, stderr };
 }
+
+const convert = (args: readonly string[], watch?: (kill: () => void) => void) => lacuna(['convert', ...args], watch);
 
 function contents(output: string): Record<string, Buffer> {
   const files = readdirSync(output, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
@@ -146,5 +148,46 @@ describe('converting on threads', { timeout: 120_000 }, () => {
     });
     expect({ code, stderr }).toEqual({ code: 130, stderr: 'Stopped.\n' });
     expect(readdirSync(folder).filter((entry) => entry.startsWith('stopped'))).toEqual([]);
+  });
+});
+
+describe('calibrating on threads', { timeout: 120_000 }, () => {
+  const calibrate = (checkpoint: string, output: string, threads: string) => {
+    const measured = ['--data', join(root, 'texts/fit.txt'), '--tokens', '1100', '--sequence-length', '256'];
+    return lacuna(['calibrate', checkpoint, '-o', output, ...measured, '--with', 'input-grams', '--threads', threads]);
+  };
+
+  it('gives the bytes of one thread', async () => {
+    const folders = ['1', '2', '6'].map((threads) => [threads, join(folder, `statistics-${threads}`)] as const);
+    for (const [threads, output] of folders) {
+      mkdirSync(output);
+      const { code, stderr } = await calibrate(tinyLlama, join(output, 'statistics.json'), threads);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    }
+    const [expected, ...others] = folders.map(([, output]) => contents(output));
+    expect(Object.keys(expected)).toHaveLength(2);
+    for (const found of others)
+      for (const [name, bytes] of Object.entries(expected)) expect(bytes.equals(found[name]), name).toBe(true);
+  });
+
+  it('says what a thread met as one thread says it, and leaves nothing', async () => {
+    // Gates times 2^30. Their squares are past what is summed exactly.
+    const large = tensors().map(({ name, data }) => {
+      if (!name.includes('gate_proj')) return { name, data };
+      const words = new Uint16Array(data.bytes.buffer).map((word) => word + (30 << 7));
+      return { name, data: { ...data, bytes: new Uint8Array(words.buffer) } };
+    });
+    const checkpoint = join(folder, 'large-gates');
+    await writeCheckpoint(checkpoint, large);
+    const output = join(folder, 'large');
+    mkdirSync(output);
+    const [alone, shared] = [
+      await calibrate(checkpoint, join(output, 'statistics.json'), '1'),
+      await calibrate(checkpoint, join(output, 'statistics.json'), '2'),
+    ];
+    expect(alone.stderr).toMatch(/A sum reached .* past which/);
+    expect(alone.code).not.toBe(0);
+    expect(shared).toEqual(alone);
+    expect(readdirSync(output)).toEqual([]);
   });
 });
