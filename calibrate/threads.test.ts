@@ -42,7 +42,7 @@ const headInOf = (position: number) => seededFloats(900 + position, lengths[posi
 const downNorms = seededFloats(77, spec.intermediateSize);
 const facts = (tokens: number, firstToken: number) => ({ tokens, firstToken, downNorms: Float64Array.from(downNorms) });
 
-/** Threads that run here. `delay` puts off what each says. */
+/** Threads that run here. `log` gets the names of all calls, and `breaks` the error of a call. */
 function threadsHere(log: string[] = [], breaks?: (call: string) => Error | undefined): StartLine {
   return (opening, hear, fail) => {
     const { port1, port2 } = new MessageChannel();
