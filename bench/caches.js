@@ -1,10 +1,10 @@
 // What caches in fp16 and int8 bring and cost: decode speed after a long text, and perplexity over windows as long.
 //
-//     node bench/caches.js [--models DIR,DIR] [--dtype int4] [--cached 4096] [--tokens 20000] [--threads 2] [--repeats 3] [--work WORK]
+//     node bench/caches.js [--models DIR,DIR] [--dtype int4] [--cached 4096] [--window 4096] [--tokens 20000] [--threads 2] [--repeats 3] [--work WORK]
 //         [--built FOLDER]
 //
 // Needs a native core. Speeds are of sessions that take turns in one process, against fp32 caches of the same folder, at --cached
-// tokens and at 128. Perplexities are of the test text, in windows of --cached tokens. Folders stay in WORK/caches. With --built, the
+// tokens and at 128. Perplexities are of the test text, in windows of --window tokens, of which all logits are in memory. Folders stay in WORK/caches. With --built, the
 // folder of a build that was made with --bench, also times the attention alone, in the shape of SmolLM2-135M.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -15,6 +15,7 @@ const options = readOptions({
   models: `${MODEL},${join(dirname(MODEL), 'gemma-3-270m')}`,
   dtype: 'int4',
   cached: '4096',
+  window: '4096',
   tokens: '20000',
   threads: '2',
   repeats: '3',
@@ -34,8 +35,7 @@ function speeds(folder, cache, promptTokens) {
 }
 
 function loss(folder, cache) {
-  const { window, tokens } = { window: options.cached, tokens: options.tokens };
-  const args = ['--cache', cache, '--against-cache', 'fp32', '--window', window, '--tokens', tokens];
+  const args = ['--cache', cache, '--against-cache', 'fp32', '--window', options.window, '--tokens', options.tokens];
   return asJson('eval', folder, ...args).modes[0].perplexityRatio;
 }
 
