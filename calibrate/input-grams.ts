@@ -2,7 +2,7 @@
  * The Gram matrix of each input of the linear layers, H = sum over tokens of a x xᵀ. An error e in a row of a weight
  * costs eᵀ H e, in which errors of columns add up or cancel; a is the cost of an error at that token.
  */
-import { HEAD_WEIGHT, type ModelSpec } from '../src/core/model.ts';
+import { HEAD_WEIGHT, type ModelSpec, specOfLayer } from '../src/core/model.ts';
 import { type Sums, sumData } from '../src/core/statistics.ts';
 import { fillSymmetric, triangleSize } from '../src/core/wide-sums.ts';
 import { addWide, addWideSums, emptyWide } from './exact-sum.ts';
@@ -116,6 +116,7 @@ export function* gramsOf(sums: Sums, layer: number, spec: ModelSpec): Generator<
     yield { readers: [HEAD_WEIGHT], width, gram: gram(HEAD_INPUT, width) };
     return;
   }
+  const own = specOfLayer(spec, layer);
   for (const { name, readers, width } of LINEAR_INPUTS)
-    yield { readers: readers(layer), width: width(spec), gram: gram(name, width(spec)) };
+    yield { readers: readers(layer, spec), width: width(own), gram: gram(name, width(own)) };
 }

@@ -124,7 +124,7 @@ export function importanceOf(statistics: Statistics): Map<string, BytesTensor> {
   for (let layer = 0; layer < model.numHiddenLayers; layer++)
     for (const { name, readers } of LINEAR_INPUTS) {
       const tensor = mean(layerSquares(moments, name, layer));
-      for (const weight of readers(layer)) importance.set(weight, tensor);
+      for (const weight of readers(layer, model)) importance.set(weight, tensor);
     }
   return importance.set(HEAD_WEIGHT, mean(wideValues(sumData(moments, 'head_in', 'float64', [2, model.hiddenSize]))));
 }

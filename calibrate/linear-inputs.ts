@@ -7,8 +7,8 @@ export interface LinearInput {
   /** The values that are multiplied together, each [tokens, width]. */
   readonly factors: readonly Tap[];
   readonly width: (spec: ModelSpec) => number;
-  /** Names of the weights that multiply it. */
-  readonly readers: (layer: number) => readonly string[];
+  /** Names of the weights that multiply it; some layers lack some. */
+  readonly readers: (layer: number, spec: Pick<ModelSpec, 'cacheLayers'>) => readonly string[];
 }
 
 export const LINEAR_INPUTS: readonly LinearInput[] = [
@@ -16,7 +16,11 @@ export const LINEAR_INPUTS: readonly LinearInput[] = [
     name: 'attn_in',
     factors: ['attn_in'],
     width: ({ hiddenSize }) => hiddenSize,
-    readers: (layer) => (['q_proj', 'k_proj', 'v_proj'] as const).map((name) => attentionWeightName(layer, name)),
+    // A layer that reads another's keys and values has none of its own.
+    readers: (layer, { cacheLayers = Infinity }) =>
+      (layer < cacheLayers ? (['q_proj', 'k_proj', 'v_proj'] as const) : (['q_proj'] as const)).map((name) =>
+        attentionWeightName(layer, name),
+      ),
   },
   {
     name: 'attended',
@@ -56,6 +60,6 @@ function multiplied(a: Float32Array, b: Float32Array): Float32Array {
 }
 
 /** Names of all weights of a layer that multiply something. */
-export function linearWeights(layer: number): string[] {
-  return LINEAR_INPUTS.flatMap(({ readers }) => readers(layer));
+export function linearWeights(layer: number, spec: Pick<ModelSpec, 'cacheLayers'>): string[] {
+  return LINEAR_INPUTS.flatMap(({ readers }) => readers(layer, spec));
 }

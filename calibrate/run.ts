@@ -5,11 +5,11 @@ import { value } from '../src/core/graph-builder.ts';
 import {
   ffnWeightName,
   HEAD_TAP,
-  hiddenName,
   type ModelPieces,
   type ModelSpec,
   POST_NORM_TAPS,
   type PostNormTap,
+  specOfLayer,
   type Tap,
   tapName,
   tapWidth,
@@ -26,6 +26,9 @@ import { type Crew, openCrew } from './threads.ts';
 import {
   embedAll,
   floats,
+  headFeeds,
+  type LastReaders,
+  lastReaders,
   makesValue,
   openSquarer,
   partThatMakes,
@@ -53,7 +56,7 @@ const IN_MEMORY: LayerKeeper = { keep: async (sums) => sums };
 
 /**
  * Measures `statistics` on the texts. Memory holds one layer's weights at a time, and the residual stream of all tokens
- * (4 bytes * tokens * hidden size), so a model larger than memory can be calibrated. Every sequence starts with an
+ * (4 bytes * tokens * hidden size, times the streams of models that have several), so a model larger than memory can be calibrated. Every sequence starts with an
  * empty cache. Throws `usage` for a wrong input, `mismatch` for a graph without the values it must have, `non-finite`
  * if a layer gives NaN or infinity, `interrupted` when the signal is aborted.
  *
@@ -68,6 +71,7 @@ export async function calibrate(
 ): Promise<Statistics> {
   const { spec } = pieces;
   const { statistics = USUAL_STATISTICS } = options;
+  refuseUneven(spec, statistics);
   const { sequenceLength, planned, mine, texts } = cutSequences(input, spec);
   const tokens = mine.reduce((sum, sequence) => sum + sequence.tokens.length, 0);
   const sequences = mine.map((sequence) => ({ index: sequence.index, tokens: sequence.tokens.length }));
@@ -78,7 +82,7 @@ export async function calibrate(
   const keeping = keepLayers(statistics, crew, spec, options.keeper);
   let sums: Statistics['sums'];
   try {
-    const pass = { ...options, stage, crew };
+    const pass = { ...options, stage, crew, readers: lastReaders(pieces) };
     for (let layer = 0; layer < spec.numHiddenLayers; layer++)
       await keeping.at(layer, (measured) => passLayer(pieces, layer, streams, measured, pass));
     await keeping.at(spec.numHiddenLayers, (measured) => passHead(pieces, streams, measured, pass));
@@ -101,6 +105,7 @@ export async function calibrate(
       numHiddenLayers: spec.numHiddenLayers,
       hiddenSize: spec.hiddenSize,
       intermediateSize: spec.intermediateSize,
+      ...(spec.cacheLayers !== undefined && { cacheLayers: spec.cacheLayers }),
     },
     texts,
     sequenceLength,
@@ -111,6 +116,17 @@ export async function calibrate(
     sums: inOrder(sums),
     layerSums: inOrder(layerSums),
   };
+}
+
+/** Statistics of all layers together have as many numbers for each. */
+function refuseUneven({ intermediateSizes }: ModelSpec, statistics: readonly Statistic[]): void {
+  const together = statistics.filter(({ byLayer = false }) => !byLayer).map(({ name }) => name);
+  if (intermediateSizes === undefined || together.length === 0) return;
+  throw new LacunaError(
+    'unsupported',
+    `The model's FFNs have ${[...new Set(intermediateSizes)].join(', ')} neurons; ${together.join(', ')} want as many in each layer`,
+    { hint: 'Convert it without statistics, or round its layers by a text: lacuna convert --data FILE' },
+  );
 }
 
 /** Gives the keeper the sums of each layer, and collects what it leaves of them. */
@@ -128,7 +144,10 @@ function keepLayers(statistics: readonly Statistic[], crew: Crew, spec: ModelSpe
     const isHead = layer === spec.numHiddenLayers;
     const wanted = statistics.filter(({ name, byLayer = false }) => byLayer && (keeper.wants?.(layer, name) ?? true));
     const own = wanted.filter(({ addHead }) => !isHead || addHead !== undefined);
-    await crew.begin(own.map(({ name }) => name));
+    await crew.begin(
+      own.map(({ name }) => name),
+      layer,
+    );
     await pass([...statistics.filter(({ byLayer = false }) => !byLayer), ...own]);
     const { here, away } = await crew.endLayer();
     await last();
@@ -140,7 +159,11 @@ function keepLayers(statistics: readonly Statistic[], crew: Crew, spec: ModelSpe
   return { at, end: () => last(), layerSums };
 }
 
-type PassOptions = CalibrationOptions & { readonly stage: ProgressStage; readonly crew: Crew };
+type PassOptions = CalibrationOptions & {
+  readonly stage: ProgressStage;
+  readonly crew: Crew;
+  readonly readers: LastReaders;
+};
 
 async function passLayer(
   pieces: ModelPieces,
@@ -149,8 +172,8 @@ async function passLayer(
   measured: readonly Statistic[],
   options: PassOptions,
 ): Promise<void> {
-  const { spec } = pieces;
-  const { crew, stage, signal } = options;
+  const spec = specOfLayer(pieces.spec, layer);
+  const { crew, stage, signal, readers } = options;
   throwIfAborted(signal);
   const longest = streams.reduce((most, { tokens }) => Math.max(most, tokens), 0);
   const graph = withPositions(pieces.layer(layer), longest);
@@ -161,7 +184,7 @@ async function passLayer(
     for (const [position, stream] of streams.entries()) {
       throwIfAborted(signal);
       const names = taps.map((tap) => tapName(layer, tap));
-      const found = await runLayer(runner, graph, layer, stream, names, spec);
+      const found = await runLayer(runner, graph, layer, stream, names, { spec, readers });
       const values = Object.fromEntries(taps.map((tap, i) => [tap, found[names[i]]])) as TapValues;
       await crew.add(position, layer, values, { tokens: stream.tokens, firstToken, downNorms });
       firstToken += stream.tokens;
@@ -180,10 +203,10 @@ async function passHead(
   const { spec } = pieces;
   if (!measured.some(({ addHead }) => addHead !== undefined)) return;
   await withRunner(openGraph, partThatMakes(pieces.head(), HEAD_TAP, spec.hiddenSize), async (runner) => {
-    for (const [position, { hidden, tokens }] of streams.entries()) {
+    for (const [position, stream] of streams.entries()) {
       throwIfAborted(signal);
-      const outputs = await runner.run({ [hiddenName(spec.numHiddenLayers)]: hidden });
-      await crew.addHead(position, floats(outputs[HEAD_TAP], HEAD_TAP), tokens);
+      const outputs = await runner.run(headFeeds(stream, spec.numHiddenLayers));
+      await crew.addHead(position, floats(outputs[HEAD_TAP], HEAD_TAP), stream.tokens);
     }
   });
 }

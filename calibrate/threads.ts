@@ -75,9 +75,9 @@ export function openCrew(statistics: readonly Statistic[], shape: RunShape, opti
   const merged = async (parts: readonly Promise<NamedSums>[]): Promise<NamedSums> =>
     mergeNamed(await Promise.all(parts));
   return {
-    async begin(wanted) {
-      await here.begin(wanted);
-      for (const other of others) handled(other.begin(wanted));
+    async begin(wanted, layer) {
+      await here.begin(wanted, layer);
+      for (const other of others) handled(other.begin(wanted, layer));
     },
     async add(position, layer, taps, facts) {
       await here.add(layer, taps, facts);

@@ -1,8 +1,15 @@
 /** Sends sequences through a model a layer at a time. Memory holds one layer's weights and all residual streams. */
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
-import { attr, type Graph } from '../src/core/graph.ts';
+import { attr, type Graph, type Initializer } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
-import { EMBEDDING_WEIGHT, hiddenName, type ModelPieces, type ModelSpec } from '../src/core/model.ts';
+import {
+  EMBEDDING_WEIGHT,
+  hiddenName,
+  type ModelPieces,
+  type ModelSpec,
+  PER_LAYER_EMBEDDING_WEIGHT,
+  PER_LAYER_IDS,
+} from '../src/core/model.ts';
 import type { OpenGraph, Runner, RuntimeTensor } from '../src/core/runner.ts';
 import { selectRows, type TensorExpr } from '../src/core/tensor.ts';
 import { bitsOf, EXPONENT_MASK } from './float-bins.ts';
@@ -14,31 +21,49 @@ export interface WalkOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A sequence between two layers: its residual stream, and the positions that all layers share. */
+/** A sequence between two layers: the values that were made and that a piece still reads, the residual stream among them. */
 export interface Stream {
   readonly tokens: number;
-  readonly shared: Readonly<Record<string, RuntimeTensor>>;
-  hidden: RuntimeTensor;
+  readonly values: Map<string, RuntimeTensor>;
 }
 
-/** Residual streams before the first layer. Of the embedding, larger than many a layer, only used rows are read. */
+/** By value: the last layer that reads it; that of the head is the number of layers. */
+export type LastReaders = ReadonlyMap<string, number>;
+
+/** What passes between pieces: all values that some piece makes and a later one reads. */
+export function lastReaders(pieces: ModelPieces): LastReaders {
+  const { numHiddenLayers: count } = pieces.spec;
+  const layers = Array.from({ length: count }, (_, layer) => pieces.layer(layer));
+  const reads = [...layers, pieces.head()].flatMap(({ inputs }, layer) =>
+    inputs.map(({ name }) => [name, layer] as const),
+  );
+  return new Map(reads);
+}
+
+/** Values before the first layer. Of embeddings, larger than many a layer, only used rows are read. */
 export async function embedAll(
   pieces: ModelPieces,
   sequences: readonly Sequence[],
   { openGraph, signal }: WalkOptions,
 ): Promise<Stream[]> {
-  const used = [...new Set(sequences.flatMap(({ tokens }) => [...tokens]))].sort((a, b) => a - b);
-  const row = new Map(used.map((token, index) => [token, BigInt(index)]));
+  const whole = pieces.embed();
+  const tables = tablesOf(whole, new Set(sequences.flatMap(({ tokens }) => [...tokens])));
   const streams: Stream[] = [];
-  await withRunner(openGraph, withEmbeddings(pieces.embed(), used), async (runner) => {
+  await withRunner(openGraph, withUsedRows(whole, tables), async (runner) => {
     for (const { tokens } of sequences) {
       throwIfAborted(signal);
       const dims = [1, tokens.length];
-      const { [hiddenName(0)]: hidden, ...shared } = await runner.run({
-        input_ids: { dtype: 'int64', dims, data: BigInt64Array.from(tokens, (token) => row.get(token) as bigint) },
+      const ids = tables.map(({ ids, rowOf }) => {
+        return [
+          ids,
+          { dtype: 'int64', dims, data: BigInt64Array.from(tokens, (token) => BigInt(rowOf(token))) },
+        ] as const;
+      });
+      const made = await runner.run({
+        ...Object.fromEntries(ids),
         attention_mask: { dtype: 'int64', dims, data: new BigInt64Array(tokens.length).fill(1n) },
       });
-      streams.push({ tokens: tokens.length, shared, hidden });
+      streams.push({ tokens: tokens.length, values: new Map(Object.entries(made)) });
     }
   });
   return streams;
@@ -49,15 +74,50 @@ export async function withRunner(openGraph: OpenGraph, graph: Graph, work: (runn
   await work(runner).finally(() => runner.close());
 }
 
-/** The graph with an embedding that has only the rows of `tokens`, ascending. */
-function withEmbeddings(graph: Graph, tokens: readonly number[]): Graph {
-  const table = graph.initializers.find(({ name }) => name === EMBEDDING_WEIGHT);
-  if (table === undefined)
-    throw new LacunaError('mismatch', `The graph of the embedding has no weight "${EMBEDDING_WEIGHT}"`);
-  const used = { ...table, data: selectRows(table.data, tokens) };
+/** A table of the embedding's graph, and the part of it that some tokens need. */
+interface UsedTable {
+  readonly table: Initializer;
+  /** The value that says which rows are looked up. */
+  readonly ids: string;
+  /** Ascending. */
+  readonly rows: readonly number[];
+  /** The place of a token's row among `rows`. */
+  readonly rowOf: (token: number) => number;
+}
+
+/** Tables by the names that converters give them, and the values by which they look up. */
+const TABLES = [
+  { name: EMBEDDING_WEIGHT, ids: 'input_ids' },
+  { name: PER_LAYER_EMBEDDING_WEIGHT, ids: PER_LAYER_IDS },
+] as const;
+
+function tablesOf(graph: Graph, tokens: ReadonlySet<number>): readonly UsedTable[] {
+  const found = TABLES.flatMap(({ name, ids }) => {
+    const table = graph.initializers.find((initializer) => initializer.name === name);
+    return table === undefined ? [] : [usedTable(table, ids, tokens)];
+  });
+  if (found[0]?.table.name === EMBEDDING_WEIGHT) return found;
+  throw new LacunaError('mismatch', `The graph of the embedding has no weight "${EMBEDDING_WEIGHT}"`);
+}
+
+/** Tokens beyond a table have its first row. */
+function usedTable(table: Initializer, ids: string, tokens: ReadonlySet<number>): UsedTable {
+  const [count] = table.data.shape;
+  const inTable = (token: number) => (token < count ? token : 0);
+  const rows = [...new Set([...tokens].map(inTable))].sort((a, b) => a - b);
+  const places = new Map(rows.map((row, place) => [row, place]));
+  return { table, ids, rows, rowOf: (token) => places.get(inTable(token)) ?? 0 };
+}
+
+/** The graph with tables that have only those rows, which are looked up by graph inputs. */
+function withUsedRows(graph: Graph, tables: readonly UsedTable[]): Graph {
+  const made = tables.map(({ ids }) => ids).filter((ids) => makesValue(graph, ids));
+  const used = new Map(tables.map(({ table, rows }) => [table, { ...table, data: selectRows(table.data, rows) }]));
   return {
     ...graph,
-    initializers: graph.initializers.map((initializer) => (initializer === table ? used : initializer)),
+    inputs: [...graph.inputs, ...made.map((ids) => value(ids, 'int64', ['batch_size', 'sequence_length']))],
+    initializers: graph.initializers.map((initializer) => used.get(initializer) ?? initializer),
+    nodes: graph.nodes.filter(({ outputs }) => !outputs.some((output) => made.includes(output))),
   };
 }
 
@@ -74,14 +134,14 @@ export function withPositions(graph: Graph, positions: number): Graph {
   return { ...graph, initializers: graph.initializers.map(({ name, data }) => ({ name, data: shortened(data) })) };
 }
 
-/** Runs one sequence through one layer, advances its residual stream and returns the values called `wanted`. */
+/** Runs one sequence through one layer, advances its values and returns those called `wanted`. */
 export async function runLayer(
   runner: Runner,
   graph: Graph,
   layer: number,
   stream: Stream,
   wanted: readonly string[],
-  spec: ModelSpec,
+  { spec, readers }: { readonly spec: ModelSpec; readonly readers: LastReaders },
 ): Promise<Readonly<Record<string, Float32Array>>> {
   const emptyCache: RuntimeTensor = {
     dtype: 'float32',
@@ -89,20 +149,28 @@ export async function runLayer(
     data: new Float32Array(0),
   };
   const known: Readonly<Record<string, RuntimeTensor>> = {
-    ...stream.shared,
-    [hiddenName(layer)]: stream.hidden,
+    ...Object.fromEntries(stream.values),
     [`past_key_values.${layer}.key`]: emptyCache,
     [`past_key_values.${layer}.value`]: emptyCache,
   };
   const feeds = Object.fromEntries(graph.inputs.map(({ name }) => [name, need(known, name, layer)]));
   const next = hiddenName(layer + 1);
-  const outputs = await runner.run(feeds, [next, ...wanted]);
-  stream.hidden = need(outputs, next, layer);
-  if (!areFinite(floats(stream.hidden, next)))
+  const isReadLater = (name: string) => (readers.get(name) ?? -1) > layer;
+  const others = graph.outputs.map(({ name }) => name).filter((name) => name !== next && isReadLater(name));
+  const outputs = await runner.run(feeds, [next, ...others, ...wanted]);
+  if (!areFinite(floats(need(outputs, next, layer), next)))
     throw new LacunaError('non-finite', `Layer ${layer} gives NaN or infinity in ${next}`, {
       hint: 'Check the checkpoint: lacuna inspect names tensors that are not finite.',
     });
+  for (const name of stream.values.keys()) if (!isReadLater(name)) stream.values.delete(name);
+  for (const name of [next, ...others]) stream.values.set(name, need(outputs, name, layer));
   return Object.fromEntries(wanted.map((name) => [name, floats(need(outputs, name, layer), name)]));
+}
+
+/** The values that the head reads of a sequence that has passed all layers. */
+export function headFeeds({ values }: Stream, layers: number): Readonly<Record<string, RuntimeTensor>> {
+  const name = hiddenName(layers);
+  return { [name]: need(Object.fromEntries(values), name, layers) };
 }
 
 /** NaN and infinity have all bits of the exponent. */

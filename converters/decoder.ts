@@ -14,42 +14,87 @@ import { head } from './blocks/head.ts';
 import type { DecoderParts, Floats } from './blocks/parts.ts';
 import { rmsNorm, streamEpsilon } from './blocks/rms-norm.ts';
 import { rotaryTables } from './blocks/rotary.ts';
-import { type DecoderConfig, type Family, readDecoderConfig, surveyDecoderConfig } from './config/decoder-config.ts';
+import {
+  type DecoderConfig,
+  type DecoderConfigSurvey,
+  type Family,
+  surveyDecoderConfig,
+} from './config/decoder-config.ts';
 import { layoutOf } from './layout.ts';
 import {
   checkImportance,
   checkTensors,
   decoderTensors,
+  type ExpectedTensor,
+  type Ignores,
   type Importance,
   type StorageOptions,
   weightsOf,
 } from './weights.ts';
 
+/** How models of an architecture are built. */
+export interface Decoder<Config extends DecoderConfig> {
+  readonly modelType: string;
+  readonly className: string;
+  /** The config, as far as it can be read, and everything that is wrong with it. */
+  readonly survey: (checkpoint: Checkpoint) => DecoderConfigSurvey<Config>;
+  readonly tensors: (config: Config) => readonly ExpectedTensor[];
+  /** Further tensors that a checkpoint may have. */
+  readonly ignores?: (config: Config) => Ignores;
+  /** The factor of the residual stream. See `streamScaleOf`. */
+  readonly streamScale: (config: Config, floats: Floats) => number;
+  readonly embed: (parts: DecoderParts<Config>) => Graph;
+  readonly layer: (parts: DecoderParts<Config>, index: number) => Graph;
+  readonly head: (parts: DecoderParts<Config>) => Graph;
+}
+
 /** An architecture that differs from the others only in what `family` says. */
 export function decoderArchitecture(family: Family): Architecture {
+  return architectureOf({
+    modelType: family.modelType,
+    className: family.className,
+    survey: (checkpoint) => surveyDecoderConfig(checkpoint, family),
+    tensors: decoderTensors,
+    streamScale: streamScaleOf,
+    embed: embedPiece,
+    layer: layerPiece,
+    head: headPiece,
+  });
+}
+
+export function architectureOf<Config extends DecoderConfig>(decoder: Decoder<Config>): Architecture {
+  const { modelType, className, survey, tensors, ignores = () => () => false } = decoder;
+  const read = (checkpoint: Checkpoint): Config => {
+    const { config, problems } = survey(checkpoint);
+    if (config === undefined || problems.length > 0) throw problems[0];
+    return config;
+  };
   const open = (checkpoint: Checkpoint, storage: StorageOptions): ModelPieces => {
-    const config = readDecoderConfig(checkpoint, family);
-    checkTensors(checkpoint, decoderTensors(config));
+    const config = read(checkpoint);
+    checkTensors(checkpoint, tensors(config), { ignores: ignores(config) });
     const importance = storage.importance && ofStored(storage.importance, config);
     if (importance !== undefined) checkImportance(checkpoint, importance);
-    const parts = partsOf(config, checkpoint, { ...storage, importance });
+    const parts = partsOf(config, checkpoint, { ...storage, importance }, decoder.streamScale);
     return {
       spec: config.spec,
-      embed: () => embedPiece(parts),
-      layer: (index) => layerPiece(parts, index),
-      head: () => headPiece(parts),
+      embed: () => decoder.embed(parts),
+      layer: (index) => decoder.layer(parts, index),
+      head: () => decoder.head(parts),
       weight: (name) => parts.weights(name).data,
     };
   };
-  const layout: Architecture['layout'] = (checkpoint) => layoutOf(readDecoderConfig(checkpoint, family));
+  const layout: Architecture['layout'] = (checkpoint) => {
+    const config = read(checkpoint);
+    return layoutOf(config, tensors(config));
+  };
   const problems: Architecture['problems'] = (checkpoint, unread) => {
-    const { config, problems: found } = surveyDecoderConfig(checkpoint, family);
+    const { config, problems: found } = survey(checkpoint);
     const all = [...found];
     if (config !== undefined && unread !== 'all')
-      attempt(all, () => checkTensors(checkpoint, decoderTensors(config), unread));
+      attempt(all, () => checkTensors(checkpoint, tensors(config), { unread, ignores: ignores(config) }));
     return all;
   };
-  return { modelType: family.modelType, className: family.className, open, problems, layout };
+  return { modelType, className, open, problems, layout };
 }
 
 /** Importances by the names in the checkpoint. A head that is the embedding has no weight of its own. */
@@ -60,7 +105,12 @@ function ofStored(importance: Importance, { sharesHead }: DecoderConfig): Import
   return new Map([...layers, [EMBEDDING_WEIGHT, head]]);
 }
 
-function partsOf(config: DecoderConfig, { tensors }: Checkpoint, storage: StorageOptions): DecoderParts {
+function partsOf<Config extends DecoderConfig>(
+  config: Config,
+  { tensors }: Checkpoint,
+  storage: StorageOptions,
+  streamScale: Decoder<Config>['streamScale'],
+): DecoderParts<Config> {
   const { spec, ropes, traits } = config;
   const { floats } = storage.precision;
   const weights = weightsOf(tensors, storage);
@@ -68,7 +118,7 @@ function partsOf(config: DecoderConfig, { tensors }: Checkpoint, storage: Storag
     config,
     floats,
     weights,
-    streamScale: streamScaleOf(config, floats),
+    streamScale: streamScale(config, floats),
     normWeights: traits.addsOneToNorms ? plusOne(tensors, floats) : weights,
     rotary: (name) => rotaryTables(ropes[name], spec.headDim, spec.contextLength),
   };
@@ -134,6 +184,6 @@ function hidden(index: number, hiddenSize: number, floats: Floats): ValueInfo {
 }
 
 /** Inputs of GroupQueryAttention in every layer, made by the embed piece. */
-function rowLengths(): ValueInfo[] {
+export function rowLengths(): ValueInfo[] {
   return [value('seqlens_k', 'int32', ['batch_size']), value('total_sequence_length', 'int32', [])];
 }

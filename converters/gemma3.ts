@@ -19,7 +19,7 @@ const ropeSchema = z.object({
 });
 
 /** Layers with a window keep the base of their training. Only the others are scaled to long contexts. */
-const readRopes: ReadRopes = (config, maxPositions, path) => {
+export const readRopes: ReadRopes = (config, maxPositions, path) => {
   const fields = parseConfig(ropeSchema, config, path);
   const { rope_scaling: scaling, rope_parameters: parameters } = fields;
   refuseAll(

@@ -119,6 +119,8 @@ describe('openModel', () => {
       ['gemma2', 'Gemma2ForCausalLM'],
       ['gemma3_text', 'Gemma3ForCausalLM'],
       ['gemma3', 'Gemma3ForConditionalGeneration'],
+      ['gemma3n_text', 'Gemma3nForCausalLM'],
+      ['gemma3n', 'Gemma3nForConditionalGeneration'],
     ];
     expect(names).toEqual(expect.arrayContaining(known));
   });
@@ -126,7 +128,7 @@ describe('openModel', () => {
   test.each([
     ['llama4', 'llama'],
     ['ministral', 'mistral'],
-    ['gemma3n', 'gemma3'],
+    ['gemma3n_txt', 'gemma3n_text'],
   ])('refuses %s and names the nearest: %s', async (modelType, like) => {
     const { checkpoint } = await openVariant('gqa-tied-bf16');
     const open = () => openModel(withConfig(checkpoint, { model_type: modelType }), { precision: 'fp32' });

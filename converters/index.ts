@@ -10,6 +10,8 @@ import { gemma } from './gemma.ts';
 import { gemma2 } from './gemma2.ts';
 import { gemma3 } from './gemma3.ts';
 import { gemma3Multimodal } from './gemma3-multimodal.ts';
+import { gemma3n } from './gemma3n.ts';
+import { gemma3nMultimodal } from './gemma3n-multimodal.ts';
 import type { ModelLayout } from './layout.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
@@ -22,7 +24,16 @@ export type { RopeConfig } from './config/rope-config.ts';
 export { type ModelLayout, sumByKind, type WeightKind, weightKind } from './layout.ts';
 
 /** Every supported architecture, in the order in which messages name them. */
-export const ARCHITECTURES: readonly Architecture[] = [llama, mistral, gemma, gemma2, gemma3, gemma3Multimodal];
+export const ARCHITECTURES: readonly Architecture[] = [
+  llama,
+  mistral,
+  gemma,
+  gemma2,
+  gemma3,
+  gemma3Multimodal,
+  gemma3n,
+  gemma3nMultimodal,
+];
 
 const MODEL_TYPES = ARCHITECTURES.map(({ modelType }) => modelType);
 

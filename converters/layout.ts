@@ -2,7 +2,7 @@
 import { elementCount } from '../src/core/dtype.ts';
 import { sumBy } from '../src/core/figures.ts';
 import type { DecoderConfig } from './config/decoder-config.ts';
-import { decoderTensors } from './weights.ts';
+import type { ExpectedTensor } from './weights.ts';
 
 /** Parts of a model that weights belong to, in the order of a table. */
 export const WEIGHT_KINDS = ['embedding', 'attention', 'ffn', 'norms', 'head', 'other'] as const;
@@ -13,9 +13,11 @@ export interface ModelLayout extends Pick<DecoderConfig, 'layers' | 'ropes' | 's
   readonly parameters: Readonly<Record<WeightKind, number>>;
 }
 
-export function layoutOf(config: DecoderConfig): ModelLayout {
-  const { layers, ropes, sharesHead } = config;
-  const counted = decoderTensors(config).map(({ name, shape }) => [weightKind(name), elementCount(shape)] as const);
+export function layoutOf(
+  { layers, ropes, sharesHead }: DecoderConfig,
+  tensors: readonly ExpectedTensor[],
+): ModelLayout {
+  const counted = tensors.map(({ name, shape }) => [weightKind(name), elementCount(shape)] as const);
   return { layers, ropes, sharesHead, parameters: sumByKind(counted) };
 }
 

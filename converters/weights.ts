@@ -40,6 +40,9 @@ export interface ExpectedTensor {
   readonly shape: readonly number[];
 }
 
+/** Names of tensors that a checkpoint may have and that no model reads. */
+export type Ignores = (name: string) => boolean;
+
 /** Buffers that old versions of Transformers saved and that follow from the config. */
 const DERIVED = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$/;
 
@@ -96,27 +99,33 @@ function layerTensors({ spec, biases, traits }: DecoderConfig, prefix: string): 
   ];
 }
 
-function linearTensors(prefix: string, outputs: number, inputs: number, bias: boolean): ExpectedTensor[] {
+export function linearTensors(prefix: string, outputs: number, inputs: number, bias: boolean): ExpectedTensor[] {
   const weight = { name: `${prefix}.weight`, shape: [outputs, inputs] };
   return bias ? [weight, { name: `${prefix}.bias`, shape: [outputs] }] : [weight];
+}
+
+export interface CheckOptions {
+  /** Tensors that do not count as missing. */
+  readonly unread?: ReadonlySet<string>;
+  readonly ignores?: Ignores;
 }
 
 /**
  * Refuses a checkpoint with other tensors than expected, with all that is wrong in one error: `not-found` when tensors
  * are only missing, `unsupported` when only their element types are, else `mismatch`. A tensor that nothing asks for is
- * an error too: a model without it would be another model. Tensors that are `unread` do not count as missing.
+ * an error too: a model without it would be another model.
  */
 export function checkTensors(
   { tensors, path }: Checkpoint,
   expected: readonly ExpectedTensor[],
-  unread: ReadonlySet<string> = new Set(),
+  { unread = new Set(), ignores = () => false }: CheckOptions = {},
 ): void {
   const names = new Set(expected.map((tensor) => tensor.name));
   const absent = expected.filter(({ name }) => !tensors.has(name) && !unread.has(name));
   const missing = absent.map((tensor) => `missing: ${tensor.name}`);
   const shapes = expected.flatMap((tensor) => shapeProblem(tensor, tensors.get(tensor.name)));
   const dtypes = expected.flatMap(({ name }) => dtypeProblem(name, tensors.get(name)));
-  const extra = [...tensors.keys()].filter((name) => !names.has(name) && !DERIVED.test(name));
+  const extra = [...tensors.keys()].filter((name) => !names.has(name) && !DERIVED.test(name) && !ignores(name));
   const unused = extra.map((name) => `used by nothing: ${name}`);
   const problems = [...missing, ...shapes, ...unused, ...dtypes];
   if (problems.length === 0) return;

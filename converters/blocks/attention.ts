@@ -1,8 +1,8 @@
 /** Grouped-query attention (Ainslie et al. 2023) with rotary positions and its cache, in one GroupQueryAttention. */
-import { type Attribute, attr, CONTRIB_DOMAIN, type ValueInfo } from '../../src/core/graph.ts';
+import { type Attribute, attr, CONTRIB_DOMAIN, type Initializer, type ValueInfo } from '../../src/core/graph.ts';
 import { type GraphBuilder, value } from '../../src/core/graph-builder.ts';
 import { type ModelSpec, tapName } from '../../src/core/model.ts';
-import { cast, concatRows, stackQuantized } from '../../src/core/tensor.ts';
+import { cast, concatRows, float32Tensor, stackQuantized } from '../../src/core/tensor.ts';
 import type { DecoderConfig } from '../config/decoder-config.ts';
 import type { Weight, Weights } from '../weights.ts';
 import { CACHE_LAYOUT, narrowHeads, sideBySide, widenHeads } from './head-width.ts';
@@ -79,16 +79,30 @@ function projectAndNorm(g: GraphBuilder, x: string, prefix: string, parts: Decod
     return linear(g, x, weights(`${prefix}.${name}.weight`), bias);
   };
   return [
-    normHeads(g, project('q_proj'), numAttentionHeads, `${prefix}.q_norm.weight`, parts),
-    normHeads(g, project('k_proj'), numKeyValueHeads, `${prefix}.k_norm.weight`, parts),
-    project('v_proj'),
+    normHeads(g, project('q_proj'), numAttentionHeads, parts.normWeights(`${prefix}.q_norm.weight`), parts),
+    normHeads(g, project('k_proj'), numKeyValueHeads, parts.normWeights(`${prefix}.k_norm.weight`), parts),
+    config.traits.normsValues
+      ? normHeads(g, project('v_proj'), numKeyValueHeads, ones(parts), parts)
+      : project('v_proj'),
   ];
 }
 
-function normHeads(g: GraphBuilder, x: string, heads: number, name: string, parts: DecoderParts): string {
-  const { spec, rmsNormEps } = parts.config;
+/** The weights of a norm that has none. */
+function ones({ config, floats }: DecoderParts): Initializer {
+  const { headDim } = config.spec;
+  return { name: 'norm.ones', data: cast(float32Tensor(new Float32Array(headDim).fill(1)), floats) };
+}
+
+/** Each head of x [b, s, heads * head], normed. */
+export function normHeads(
+  g: GraphBuilder,
+  x: string,
+  heads: number,
+  weight: Initializer,
+  { config: { spec, rmsNormEps } }: DecoderParts,
+): string {
   const apart = g.op('Reshape', [x, g.int64(0, 0, heads, spec.headDim)]);
-  const normed = rmsNorm(g, apart, parts.normWeights(name), rmsNormEps);
+  const normed = rmsNorm(g, apart, weight, rmsNormEps);
   return g.op('Reshape', [normed, g.int64(0, 0, heads * spec.headDim)]);
 }
 

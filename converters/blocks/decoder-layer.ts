@@ -37,13 +37,17 @@ export const sandwichNormLayer: DecoderLayer = (g, index, parts) => {
 };
 
 /** A norm of the residual stream. */
-function layerNorm(g: GraphBuilder, index: number, parts: DecoderParts) {
+export function layerNorm(g: GraphBuilder, index: number, parts: DecoderParts) {
   return (x: string, name: string, output?: string) =>
     rmsNorm(g, x, parts.normWeights(`model.layers.${index}.${name}.weight`), streamEpsilon(parts), output);
 }
 
 /** A norm of what is added to the residual stream, with the stream's scale. */
-function toStreamNorm(g: GraphBuilder, index: number, { config, normWeights, streamScale, floats }: DecoderParts) {
+export function toStreamNorm(
+  g: GraphBuilder,
+  index: number,
+  { config, normWeights, streamScale, floats }: DecoderParts,
+) {
   return (x: string, name: string, output?: string) => {
     const weight = normWeights(`model.layers.${index}.${name}.weight`);
     const scaled = { name: weight.name, data: cast(multiplyConstant(weight.data, streamScale), floats) };

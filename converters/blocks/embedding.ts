@@ -14,12 +14,20 @@ import { blockRows, canLookUp } from './block-weights.ts';
  * - `position_ids` int64 [b, s]: true tokens before each of the last s columns; padding repeats the position before it
  */
 export function embedding(g: GraphBuilder, table: Weight, scale?: number): void {
+  lookUpScaled(g, 'input_ids', table, scale, hiddenName(0));
+  rowPositions(g);
+}
+
+/** Rows `ids` of a table, times `scale` if given. */
+export function lookUpScaled(g: GraphBuilder, ids: string, table: Weight, scale: number | undefined, output: string) {
+  if (scale === undefined) return lookUp(g, ids, table, output);
   // The head may be the same table without the scale, so the scale is not in the weights.
-  if (scale === undefined) lookUp(g, table, hiddenName(0));
-  else {
-    const factor = g.constant(cast(float32Tensor([scale], []), table.precision.floats));
-    g.op('Mul', [lookUp(g, table, g.fresh('embedded')), factor], { outputs: [hiddenName(0)] });
-  }
+  const factor = g.constant(cast(float32Tensor([scale], []), table.precision.floats));
+  return g.op('Mul', [lookUp(g, ids, table, g.fresh('embedded')), factor], { outputs: [output] });
+}
+
+/** The last three of the values that `embedding` makes. */
+export function rowPositions(g: GraphBuilder): void {
   const rows = g.op('ReduceSum', ['attention_mask', g.int64(1)], { attributes: { keepdims: attr.int(0) } });
   g.cast(g.op('Sub', [rows, g.int64Scalar(1)]), 'int32', 'seqlens_k');
   const columns = g.op('Gather', [g.op('Shape', ['attention_mask']), g.int64Scalar(1)]);
@@ -27,18 +35,18 @@ export function embedding(g: GraphBuilder, table: Weight, scale?: number): void 
   positionIds(g);
 }
 
-function lookUp(g: GraphBuilder, table: Weight, output: string): string {
+function lookUp(g: GraphBuilder, ids: string, table: Weight, output: string): string {
   const storage = table.precision.vocabulary;
   if (storage.kind === 'blocks' && canLookUp(table.data.shape[1], storage))
-    return blockRows(g, 'input_ids', table, storage, output);
-  if (storage.kind !== 'widened') return rows(g, table, output);
+    return blockRows(g, ids, table, storage, output);
+  if (storage.kind !== 'widened') return rows(g, ids, table, output);
   // Rows are looked up as they are stored. A widened copy of the whole table would serve only a few of them.
-  const narrow = rows(g, { ...table, data: cast(table.data, storage.dtype) }, g.fresh('narrow'));
+  const narrow = rows(g, ids, { ...table, data: cast(table.data, storage.dtype) }, g.fresh('narrow'));
   return g.cast(narrow, 'float32', output);
 }
 
-function rows(g: GraphBuilder, { name, data }: Weight, output: string): string {
-  return g.op('Gather', [g.initializer(name, data), 'input_ids'], { outputs: [output] });
+function rows(g: GraphBuilder, ids: string, { name, data }: Weight, output: string): string {
+  return g.op('Gather', [g.initializer(name, data), ids], { outputs: [output] });
 }
 
 function positionIds(g: GraphBuilder): void {

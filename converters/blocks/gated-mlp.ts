@@ -1,19 +1,22 @@
-/** The gated FFN (Shazeer 2020, "GLU variants"): down(activation(gate x) * up x). */
+/** The gated FFN (Shazeer 2020, "GLU variants"): down(activation(gate x) * up x), whose gates training may have cut. */
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { type FFN_WEIGHTS, ffnBiasName, ffnWeightName, tapName } from '../../src/core/model.ts';
 import { activate } from './activation.ts';
+import { cutGates } from './gate-cut.ts';
 import type { DecoderParts } from './parts.ts';
 import { linear } from './product.ts';
 
 /** x [b, s, hidden] -> the FFN's result: tap `ffn_out`, or `down` if a norm follows; gate, up and act on the way. */
 export function gatedMlp(g: GraphBuilder, x: string, index: number, parts: DecoderParts, output: string): string {
-  const { config, weights } = parts;
+  const { config, weights, floats } = parts;
+  const { gateQuantile } = config.layers[index];
   const project = (from: string, projection: (typeof FFN_WEIGHTS)[number], result: string) => {
     const bias = config.biases.has('ffn') ? weights(ffnBiasName(index, projection)) : undefined;
     return linear(g, from, weights(ffnWeightName(index, projection)), bias, result);
   };
   const gate = project(x, 'gate_proj', tapName(index, 'gate'));
   const up = project(x, 'up_proj', tapName(index, 'up'));
-  const act = activate(g, gate, config.activation, tapName(index, 'act'));
+  const open = gateQuantile === undefined ? gate : cutGates(g, gate, gateQuantile, floats);
+  const act = activate(g, open, config.activation, tapName(index, 'act'));
   return project(g.op('Mul', [act, up]), 'down_proj', output);
 }

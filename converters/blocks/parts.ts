@@ -8,8 +8,8 @@ import type { rotaryTables } from './rotary.ts';
 /** Type of the residual stream and the caches. */
 export type Floats = Precision['floats'];
 
-export interface DecoderParts {
-  readonly config: DecoderConfig;
+export interface DecoderParts<Config extends DecoderConfig = DecoderConfig> {
+  readonly config: Config;
   readonly floats: Floats;
   readonly weights: Weights;
   /** The factor of the residual stream, a power of two. See `streamScaleOf`. */

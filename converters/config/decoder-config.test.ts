@@ -47,7 +47,13 @@ describe('defaults are those of Transformers', () => {
       logitSoftcap: undefined,
       layers: Array(2).fill({ slidingWindow: undefined, rope: 'rotary' }),
       ropes: { rotary: { kind: 'default', theta: 10_000 } },
-      traits: { addsOneToNorms: false, scalesEmbeddings: false, normsHeads: false, normsOutputs: false },
+      traits: {
+        addsOneToNorms: false,
+        scalesEmbeddings: false,
+        normsHeads: false,
+        normsValues: false,
+        normsOutputs: false,
+      },
     });
   });
 

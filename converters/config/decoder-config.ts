@@ -39,6 +39,8 @@ export interface Traits {
   readonly scalesEmbeddings: boolean;
   /** Each head of queries and keys is normed, before positions are applied. */
   readonly normsHeads: boolean;
+  /** Each head of values is normed too, without weights. */
+  readonly normsValues: boolean;
   /** The results of attention and FFN are normed before they are added. */
   readonly normsOutputs: boolean;
 }
@@ -61,6 +63,10 @@ export interface LayerConfig {
   readonly slidingWindow: number | undefined;
   /** Name of its rotary tables. */
   readonly rope: string;
+  /** The layer whose keys and values it reads; undefined = it has its own. */
+  readonly cacheOf?: number | undefined;
+  /** Gates below mean + deviation * this are 0, and the others are less by that: what the model was trained with. */
+  readonly gateQuantile?: number | undefined;
 }
 
 export interface DecoderConfig {
@@ -151,8 +157,8 @@ export function readDecoderConfig(checkpoint: Checkpoint, family: Family): Decod
 }
 
 /** A config, as far as it can be read, and everything that is wrong with it. */
-export interface DecoderConfigSurvey {
-  readonly config: DecoderConfig | undefined;
+export interface DecoderConfigSurvey<Config extends DecoderConfig = DecoderConfig> {
+  readonly config: Config | undefined;
   /** Throws as `readDecoderConfig` does. */
   readonly problems: readonly LacunaError[];
 }
@@ -227,6 +233,7 @@ const LLAMA_TRAITS: Traits = {
   addsOneToNorms: false,
   scalesEmbeddings: false,
   normsHeads: false,
+  normsValues: false,
   normsOutputs: false,
 };
 

@@ -14,11 +14,16 @@ export const modelSpecSchema = z.object({
   architecture: z.string(),
   numHiddenLayers: size.max(MAX_LAYERS),
   hiddenSize: size,
+  /** The widest FFN's, where layers differ. */
   intermediateSize: size,
+  /** By layer, where they differ. */
+  intermediateSizes: z.array(size).readonly().optional(),
   vocabSize: size,
   numAttentionHeads: size,
   numKeyValueHeads: size,
   headDim: size,
+  /** Layers that own a cache, the first ones, where the others read one of theirs; all layers where it is absent. */
+  cacheLayers: size.max(MAX_LAYERS).optional(),
   /** Positions the rotary tables cover (max_position_embeddings). */
   contextLength: size,
   hiddenAct: z.string(),
@@ -36,6 +41,8 @@ export const modelIdentitySchema = z.strictObject({
   numHiddenLayers: size.max(MAX_LAYERS),
   hiddenSize: size,
   intermediateSize: size,
+  /** As in `ModelSpec`. */
+  cacheLayers: size.max(MAX_LAYERS).optional(),
 });
 
 export interface ModelIdentity extends Readonly<z.infer<typeof modelIdentitySchema>> {}
@@ -43,12 +50,15 @@ export interface ModelIdentity extends Readonly<z.infer<typeof modelIdentitySche
 /**
  * A model cut where one layer ends and the next begins, so that it can be run layer by layer.
  *
- * The residual stream is `hidden.0` (after the embedding) to `hidden.L`. Piece by piece, inputs -> outputs:
+ * The residual stream is `hidden.0` (after the embedding) to `hidden.L`; it has one more axis in models that carry several
+ * streams, [batch_size, sequence_length, streams, hidden_size]. Piece by piece, inputs -> outputs:
  * - `embed`: input_ids int64 [batch_size, sequence_length], attention_mask int64 [batch_size, total_sequence_length]
  *   -> hidden.0 float [batch_size, sequence_length, hidden_size], and the positions that all layers share:
  *   seqlens_k int32 [batch_size], total_sequence_length int32 [], position_ids int64 [batch_size, sequence_length]
  * - `layer(i)`: hidden.i, seqlens_k, total_sequence_length, past_key_values.i.key/value
  *   -> hidden.(i+1), present.i.key/value
+ *   A layer may also read any value that a piece before it gives: its part of a second embedding, or keys and values of
+ *   another layer. Then it has no cache of its own.
  * - `head`: hidden.L -> logits float [batch_size, sequence_length, vocab_size]
  *
  * Initializers that pieces share (rotary tables, tied embeddings) carry the same name in each.
@@ -99,6 +109,12 @@ export function tapWidth(tap: Tap | PostNormTap, spec: ModelSpec): number {
   return tap === 'attended' ? spec.numAttentionHeads * spec.headDim : spec.hiddenSize;
 }
 
+/** The spec as a layer has it, whose FFN may be narrower than others; the model's own for the head. */
+export function specOfLayer(spec: ModelSpec, layer: number): ModelSpec {
+  const { intermediateSizes, ...rest } = spec;
+  return intermediateSizes === undefined ? spec : { ...rest, intermediateSize: intermediateSizes[layer] ?? spec.intermediateSize };
+}
+
 export function hiddenName(index: number): string {
   return `hidden.${index}`;
 }
@@ -110,6 +126,10 @@ export const FFN_WEIGHTS = ['gate_proj', 'up_proj', 'down_proj'] as const;
 export const HEAD_WEIGHT = 'lm_head.weight';
 
 export const EMBEDDING_WEIGHT = 'model.embed_tokens.weight';
+
+/** A second table of tokens, with a part for each layer (Gemma 3n), and the graph's value that says which rows are read. */
+export const PER_LAYER_EMBEDDING_WEIGHT = 'model.embed_tokens_per_layer.weight';
+export const PER_LAYER_IDS = 'per_layer_ids';
 
 export function attentionWeightName(layer: number, projection: 'q_proj' | 'k_proj' | 'v_proj' | 'o_proj'): string {
   return `model.layers.${layer}.self_attn.${projection}.weight`;

@@ -175,7 +175,9 @@ export function openModels(
     const rounded = weighed !== undefined && 'rounded' in weighed ? weighed.rounded : undefined;
     const pieces = openModel(checkpoint, { precision, importance: weighed?.byWeight, rounded });
     const rounding = weighed && (rounded === undefined ? 'search' : 'gptq');
-    const graph = fuseDecoderParts(denseGraph(pieces));
+    const turnables =
+      weighed !== undefined && 'turnables' in weighed ? weighed.turnables.get(precision.name) : undefined;
+    const graph = fuseDecoderParts(denseGraph(pieces), turnables);
     return { precision, pieces, graph, rounding, calibratedOn: weighed?.texts };
   });
 }

@@ -2,7 +2,6 @@
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
 import type { Manifest } from '../core/manifest.ts';
-import { blockOfWeight } from '../core/model.ts';
 import { door, files, optionsOf, path } from '../core/options.ts';
 import { type Host, mixOf, type Plan, type PlanTensors } from '../core/plan.ts';
 import {
@@ -15,7 +14,7 @@ import {
 } from '../core/precision.ts';
 import { STORAGES, type Storage } from '../ops/index.ts';
 import { checkMeasure } from '../plan/index.ts';
-import { applyPlan, fuseDecoderParts, type RoundedTurnables, type RuleReport } from '../rewrite/index.ts';
+import { applyPlan, fuseDecoderParts, type RuleReport } from '../rewrite/index.ts';
 import { refuseNonFiniteBlocks } from './convert.ts';
 import { isModelFolder, type WriteFolderOptions, writeModelFolder } from './folder/model-folder.ts';
 import {
@@ -28,7 +27,7 @@ import {
 } from './folder/source.ts';
 import { count, flag } from './options.ts';
 import { openPlan } from './plan.ts';
-import { inRoundingWorkspace, type RoundedLayers, roundLayers } from './rounding/rounding.ts';
+import { inRoundingWorkspace, roundLayers, turnablesOf } from './rounding/rounding.ts';
 import { pinnedTexts } from './texts/texts.ts';
 
 export interface SparsifyResult {
@@ -125,21 +124,12 @@ export async function writeSparse(
   checkHost(model.precision, plan.host);
   checkMeasures(plan, model.precision);
   const { spec, fingerprint, precision, rounded } = model;
-  const turnables = turnablesOf(plan, rounded, precision);
+  const turnables = turnablesOf(mixOf(plan), rounded, precision);
   const { graph, report } = applyPlan(model.graph, plan, tensors, turnables);
   const rounding = rounded && { rounding: 'gptq' as const, calibratedOn: rounded.texts };
-  const models = [{ graph: fuseDecoderParts(graph), precision, ...rounding }];
+  const models = [{ graph: fuseDecoderParts(graph, turnables), precision, ...rounding }];
   const manifest = await writeModelFolder(output, { models, spec, fingerprint, plan, source: model }, options);
   return { output, report, files: manifest.files };
-}
-
-/** `down` of each block in the block's own precision. */
-function turnablesOf(plan: Plan, rounded: RoundedLayers | undefined, base: Precision): RoundedTurnables {
-  const mix = mixOf(plan);
-  const all = [...(rounded?.turnables ?? [])].flatMap(([name, matrices]) =>
-    [...matrices].filter(([weight]) => (mix.get(blockOfWeight(weight) ?? '') ?? base).name === name),
-  );
-  return new Map(all);
 }
 
 function checkSameModel(model: Pick<DenseModel, 'fingerprint' | 'path'>, plan: Plan): void {

@@ -2,6 +2,7 @@
 import type { DType } from '../core/dtype.ts';
 import { type Attribute, attr } from '../core/graph.ts';
 import { joinPlanes } from '../core/planes.ts';
+import { int64Tensor } from '../core/tensor.ts';
 import { FFN_BLOCK_SIZE } from '../ops/index.ts';
 import {
   type AttributeOptions,
@@ -104,12 +105,32 @@ function added(storages: Storages, block: Pattern): Pattern {
   return oneOf(block, norm(storages, 'post_norm', 'post_epsilon', block));
 }
 
-/** down(act(gate n) * up n) */
-export function ffnPattern(storages: Storages, normed = any): Pattern {
+/** down(act(gate n) * up n). `open` is what is activated of the gate. */
+export function ffnPattern(storages: Storages, normed = any, open = (gate: Pattern) => gate): Pattern {
   const n = capture('n', normed);
-  const act = capture('act', activation(capture('gate', linear(storages, 'gate', n))));
+  const act = capture('act', activation(open(capture('gate', linear(storages, 'gate', n)))));
   const chosen = op('Mul', { inputs: [act, capture('up', linear(storages, 'up', n))] });
   return added(storages, linear(storages, 'down', capture('middle', chosen)));
+}
+
+/** A gate, or what training left of it: max(gate - (mean + deviation * quantile), 0), in float32. */
+export function cutOrWhole(gate: Pattern): Pattern {
+  const wide = capture('wide_gate', widened(gate));
+  return oneOf(gate, cutGate(gate), op('Cast', { inputs: [cutGate(wide)], attributes: { to: is(FLOAT16) } }));
+}
+
+/** What Cast calls float16. */
+const FLOAT16 = 10;
+
+function cutGate(gate: Pattern): Pattern {
+  const lastAxis = op('Constant', { attributes: { value: { among: [attr.tensor(int64Tensor([-1]))] } } });
+  const mean = (of: Pattern) => op('ReduceMean', { inputs: [of, lastAxis], attributes: {}, strict: true });
+  const middle = capture('gate_mean', mean(gate));
+  const centred = capture('gate_centred', op('Sub', { inputs: [gate, middle] }));
+  const deviation = op('Sqrt', { inputs: [mean(op('Mul', { inputs: [centred, centred] }))] });
+  const factor = op('Constant', { attributes: { value_float: { as: 'quantile' } } });
+  const cut = op('Add', { inputs: [middle, op('Mul', { inputs: [deviation, factor] })] });
+  return op('Relu', { inputs: [op('Sub', { inputs: [gate, cut] })] });
 }
 
 function activation(x: Pattern): Pattern {

@@ -1,5 +1,5 @@
 /** A matched FFN as one GatedFFN node: the edit that the plan's passes share. */
-import { GATHER_SHARE, measureNamed } from '../core/choice.ts';
+import { GATHER_SHARE, measureNamed, type NeuronChoice } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import {
   type Graph,
@@ -10,6 +10,7 @@ import {
   type ValueInfo,
 } from '../core/graph.ts';
 import { GraphBuilder, value } from '../core/graph-builder.ts';
+import { normalQuantile, normalShare } from '../core/normal-quantile.ts';
 import { type BlockPlan, type Choice, layerOfBlock, neuronChoice } from '../core/plan.ts';
 import { precisionNamed } from '../core/precision.ts';
 import {
@@ -35,8 +36,7 @@ import {
 } from '../ops/index.ts';
 import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
-import { normalQuantile } from './normal-quantile.ts';
-import { type PlanContext, scoreWeights } from './plan-context.ts';
+import { type BlockContext, scoreWeights } from './plan-context.ts';
 import { type StoredWeight, turnableWeight } from './stored-weight.ts';
 
 export interface GatedBlock {
@@ -77,11 +77,16 @@ function countedNode(node: Node, kept: string, bodies: Bodies): Node {
   return { ...node, opType, outputs: outputs.slice(0, outputs.findLastIndex((name) => name !== '') + 1) };
 }
 
+/** What is asked of a block: all of it from a plan, or its name where the model itself says what is left out. */
+export type Asked = Pick<BlockPlan, 'block' | 'choice'> & {
+  readonly expected?: Pick<BlockPlan['expected'], 'density'>;
+};
+
 /** The node for a block's FFN. A block that skips reads its mask from `active` and gives its saturation. */
 export function gatedBlock(
-  context: PlanContext,
+  context: BlockContext,
   bodies: Bodies,
-  block: BlockPlan,
+  block: Asked,
   match: FfnMatch,
   active?: string,
 ): GatedBlock {
@@ -114,7 +119,7 @@ export function gatedBlock(
       ...(variant.masked && { saturation: `${prefix}.saturation` }),
       ...(norm !== undefined && { sum: match.residual }),
     },
-    quantile: cut?.kind === 'deviation' ? normalQuantile(1 - cut.density) : undefined,
+    quantile: cut?.kind === 'deviation' ? normalQuantile(1 - cut.density) : match.trainedQuantile,
     epsilon: norm?.epsilon,
     postEpsilon: match.postNorm?.epsilon,
     sizes: { hidden: match.gate.weight.shape[1], neurons: match.gate.weight.shape[0] },
@@ -146,8 +151,14 @@ function inFloat32(vector: Initializer): Initializer {
 }
 
 /** Whether kernels read chosen neurons of a block by records, whose `down` has to be stored along both of its axes. */
-export function hasRecords({ choice }: BlockPlan, { down }: FfnMatch): boolean {
-  return down.weight.scales !== undefined && recordedBy(choice && neuronChoice(choice)).length > 0;
+export function hasRecords(block: Asked, match: FfnMatch): boolean {
+  return match.down.weight.scales !== undefined && recordedBy(choiceOf(block, match)).length > 0;
+}
+
+/** What a plan asks for, or what the model was trained with. */
+function choiceOf({ choice }: Asked, { trainedQuantile }: FfnMatch): NeuronChoice | undefined {
+  if (choice !== undefined) return neuronChoice(choice);
+  return trainedQuantile === undefined ? undefined : { measure: 'gate', cut: 'deviation', mode: 'soft' };
 }
 
 /** Names of the weights by input, and their tensors; `turnable` is the `down` of a block that has records. */
@@ -189,16 +200,15 @@ function weightInputs(
   return { inputs: namesOf(chosen), tensors: Object.values(chosen) };
 }
 
-function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, masked: boolean): GatedFfnVariant {
-  const { choice } = block;
+function variantOf({ prefill }: BlockContext, block: Asked, match: FfnMatch, masked: boolean): GatedFfnVariant {
   return {
-    choice: choice && neuronChoice(choice),
+    choice: choiceOf(block, match),
     storage: match.gate.weight.storage,
     split: false,
     masked,
-    // A block without a choice leaves out nothing but masked tokens, and FFNSkipStart masks none in dense prefill.
-    densePrefill: plan.prefill === 'dense' && choice !== undefined,
-    gather: expectedDensity(block) < GATHER_SHARE,
+    // A block without a choice of the plan leaves out masked tokens, and FFNSkipStart masks none in dense prefill.
+    densePrefill: prefill === 'dense' && block.choice !== undefined,
+    gather: expectedDensity(block, match) < GATHER_SHARE,
     normed: match.norm !== undefined,
     counted: false,
     activation: match.activation,
@@ -210,14 +220,16 @@ function variantOf({ plan }: PlanContext, block: BlockPlan, match: FfnMatch, mas
 }
 
 /** Share of neurons that a block is planned to choose; 0 where the plan does not say, so that few may be gathered. */
-function expectedDensity({ choice, expected }: BlockPlan): number {
-  return (choice?.cut.kind === 'deviation' ? choice.cut.density : expected.density) ?? 0;
+function expectedDensity({ choice, expected }: Asked, { trainedQuantile }: FfnMatch): number {
+  if (choice?.cut.kind === 'deviation') return choice.cut.density;
+  if (choice === undefined && trainedQuantile !== undefined) return 1 - normalShare(trainedQuantile);
+  return expected?.density ?? 0;
 }
 
 /** Initializers by the input that they feed: thresholds are tensors, so that they can be changed without a rewrite. */
 function choiceInputs(
-  context: PlanContext,
-  { block, choice }: BlockPlan,
+  context: BlockContext,
+  { block, choice }: Asked,
   { gate, up }: FfnMatch,
 ): Record<string, Initializer> {
   if (choice === undefined || choice.cut.kind === 'deviation') return {};

@@ -12,6 +12,7 @@ import { checkBlocks, type PlanContext } from './plan-context.ts';
 import { sparseFfn } from './sparse-ffn.ts';
 import { withSparsePrefill } from './sparse-prefill.ts';
 import type { RoundedTurnables } from './stored-weight.ts';
+import { trainedCut } from './trained-cut.ts';
 
 export type { RoundedTurnables, RuleReport };
 export { withCounts, withNothingLeftOut, withSparsePrefill };
@@ -20,10 +21,12 @@ export { withCounts, withNothingLeftOut, withSparsePrefill };
 const PLAN_PASSES: readonly Pass<PlanContext>[] = [sparseFfn, ffnSkip];
 
 /** Every pass in order, as `before -> after`. */
-export const PASSES = [fuseSkipNorm, ...PLAN_PASSES, fuseParts, dropUnread].map(({ name, description }) => ({
-  name,
-  description,
-}));
+export const PASSES = [fuseSkipNorm, ...PLAN_PASSES, trainedCut, fuseParts, dropUnread].map(
+  ({ name, description }) => ({
+    name,
+    description,
+  }),
+);
 
 /**
  * Residual additions and the norms after them as one operator; equal results, fewer operators.
@@ -35,15 +38,17 @@ export function fuseSkipNorms(graph: Graph): Graph {
 }
 
 /**
- * Attention, FFN and head of a decoder whose weights are in blocks as one operator each, the same graph to a runtime without
- * kernels, and no nodes that nothing reads. The last that is done to a graph: plans find their blocks before it.
+ * FFNs that were trained to be sparse as operators that read few of their rows. Attention, FFN and head of a decoder whose
+ * weights are in blocks as one operator each, the same graph to a runtime without kernels, and no nodes that nothing reads.
+ * The last that is done to a graph: plans find their blocks before it. `rounded` as for `applyPlan`.
  *
  * @example const fused = fuseDecoderParts(fuseSkipNorms(assemble(openModel(checkpoint, { precision: 'int4' }))));
  */
-export function fuseDecoderParts(graph: Graph): Graph {
-  const fused = fuseParts.apply(graph, undefined).graph;
+export function fuseDecoderParts(graph: Graph, rounded: RoundedTurnables = new Map()): Graph {
+  const cut = trainedCut.apply(graph, { rounded }).graph;
+  const fused = fuseParts.apply(cut, undefined).graph;
   // Folders of floats may still be made sparse, for which positions are wanted.
-  return fused === graph ? graph : dropUnread.apply(fused, undefined).graph;
+  return fused === cut ? cut : dropUnread.apply(fused, undefined).graph;
 }
 
 /**
@@ -59,7 +64,7 @@ export function applyPlan(
   tensors: PlanTensors,
   rounded: RoundedTurnables = new Map(),
 ): PassResult {
-  const context = { plan, tensors, rounded };
+  const context = { plan, prefill: plan.prefill, tensors, rounded };
   checkBlocks(context, graph);
   return PLAN_PASSES.reduce<PassResult>(
     (before, pass) => {

@@ -2,12 +2,20 @@
 import type { Initializer, Node } from '../core/graph.ts';
 import { type Tap, tapName } from '../core/model.ts';
 import { ACTIVATIONS, type Activation } from '../ops/index.ts';
-import { blockProduct, ffnPattern, floatProduct, narrowProduct, type Storages, sumNorm } from './block-patterns.ts';
+import {
+  blockProduct,
+  cutOrWhole,
+  ffnPattern,
+  floatProduct,
+  narrowProduct,
+  type Storages,
+  sumNorm,
+} from './block-patterns.ts';
 import type { GraphIndex } from './graph-index.ts';
-import { type Match, matchPattern, numberOf, type Refusal } from './pattern.ts';
+import { any, type Match, matchPattern, numberOf, type Refusal } from './pattern.ts';
 import { type StoredWeight, storedWeight } from './stored-weight.ts';
 
-/** x -> down(act(gate x) * up x), with what it is made of; weights in HF layout, [out, in]. */
+/** x -> down(act(gate x) * up x), whose gates may be cut, with what it is made of; weights in HF layout, [out, in]. */
 export interface FfnMatch {
   readonly kind: 'match';
   /** Values that go in: the normed input and the residual stream. */
@@ -16,6 +24,8 @@ export interface FfnMatch {
   /** The value that comes out, after the post-norm. */
   readonly output: string;
   readonly activation: Activation;
+  /** Gates below mean + deviation * this are 0 and the others less by that, where the model was trained so. */
+  readonly trainedQuantile: number | undefined;
   readonly gate: Linear;
   readonly up: Linear;
   readonly down: Linear;
@@ -43,10 +53,11 @@ export interface Linear {
 }
 
 const VECTORS = ['float32', 'float16', 'bfloat16'] as const;
-const PLAIN = ffnPattern({ products: [floatProduct, narrowProduct, blockProduct], vectors: VECTORS });
+const ANY: Storages = { products: [floatProduct, narrowProduct, blockProduct], vectors: VECTORS };
+const PLAIN = ffnPattern(ANY, any, cutOrWhole);
 /** Graphs in float16 would have to cast more than taking the norm along is worth. */
 const FLOAT32: Storages = { products: [floatProduct, blockProduct], vectors: VECTORS };
-const WITH_NORM = ffnPattern(FLOAT32, sumNorm(FLOAT32));
+const WITH_NORM = ffnPattern(FLOAT32, sumNorm(FLOAT32), cutOrWhole);
 
 /**
  * Matches `ffnPattern` backwards from the tap `ffn_out`; with it the norm that makes `ffn_in` and `ffn_residual`, where
@@ -78,6 +89,7 @@ export function matchFfn(index: GraphIndex, layer: number): FfnMatch | Refusal {
     down,
     norm,
     activation: activationOf(found),
+    trainedQuantile: found.attributes.quantile && numberOf(found, 'quantile'),
     postNorm: normOf(found, 'post_norm', 'post_epsilon'),
     nodes: found.nodes.toSorted((a, b) => Number(b === place) - Number(a === place)),
   };

@@ -5,11 +5,16 @@ import { type BlockPlan, layerOfBlock, type Plan, type PlanTensors, placeOfBlock
 import type { FfnMatch } from './match-ffn.ts';
 import type { RoundedTurnables } from './stored-weight.ts';
 
-export interface PlanContext {
-  readonly plan: Plan;
+/** What decides a block's node beside the block. */
+export interface BlockContext {
+  readonly prefill: Plan['prefill'];
   readonly tensors: PlanTensors;
   /** `down` of blocks whose neurons are chosen, where it was rounded by texts. */
   readonly rounded: RoundedTurnables;
+}
+
+export interface PlanContext extends BlockContext {
+  readonly plan: Plan;
 }
 
 /** Throws `mismatch` where a plan speaks of layers that the graph does not have, or not in their order. */
@@ -42,7 +47,7 @@ function wrongModel(message: string): LacunaError {
 
 /** A tensor that the plan names for a block, of that shape. */
 export function planTensor(
-  { tensors }: PlanContext,
+  { tensors }: BlockContext,
   block: string,
   name: string,
   shape: readonly number[],
@@ -55,7 +60,7 @@ export function planTensor(
 }
 
 /** The score weights that a choice names, as long as the block has neurons. */
-export function scoreWeights(context: PlanContext, block: string, name: string, neurons: number): Float32Array {
+export function scoreWeights(context: BlockContext, block: string, name: string, neurons: number): Float32Array {
   const weights = planTensor(context, block, name, [neurons]);
   if (!weights.every((weight) => weight >= 0 && weight < Number.POSITIVE_INFINITY))
     throw badPlan(`The plan's tensor "${name}" has negative numbers or none; score weights are 0 or more`);

@@ -2,12 +2,12 @@
 import { measureNamed } from '../core/choice.ts';
 import { type BlockPlan, layerOfBlock } from '../core/plan.ts';
 import { Bodies } from '../ops/index.ts';
-import { gatedBlock, hasRecords, withBlocks } from './gated-block.ts';
+import { type Asked, gatedBlock, hasRecords, withBlocks } from './gated-block.ts';
 import { type GraphIndex, indexGraph } from './graph-index.ts';
 import { type FfnMatch, matchFfn } from './match-ffn.ts';
 import type { Pass, RuleReport } from './pass.ts';
 import type { Refusal } from './pattern.ts';
-import { checkSize, type PlanContext } from './plan-context.ts';
+import { type BlockContext, checkSize, type PlanContext } from './plan-context.ts';
 import { turnableWeight } from './stored-weight.ts';
 
 /**
@@ -45,15 +45,24 @@ export function findBlock(index: GraphIndex, context: PlanContext, block: BlockP
   const match = matchFfn(index, layerOfBlock(block.block));
   if (match.kind === 'refused') return match;
   checkSize(context, block, match);
+  if (block.choice !== undefined && match.trainedQuantile !== undefined)
+    return {
+      kind: 'refused',
+      reason: 'the model was trained to choose this block’s neurons, and is not chosen from again',
+    };
   const storage = match.gate.weight.scales === undefined ? 'floats' : 'blocks';
   if (block.choice !== undefined && !measureNamed(block.choice.measure).plannedFor.includes(storage))
     return { kind: 'refused', reason: `measure ${block.choice.measure} is not for weights in ${storage}` };
-  if (hasRecords(block, match) && turnableWeight(match.down.weight, context.rounded) === undefined)
-    return { kind: 'refused', reason: `the floats that ${match.down.weight.data.name} was rounded from are not known` };
-  return match;
+  return withKnownRecords(block, match, context) ?? match;
 }
 
-export function reportOf(rule: string, { block }: BlockPlan, match: FfnMatch | Refusal): RuleReport {
+/** Refuses a block whose records cannot be made. */
+export function withKnownRecords(block: Asked, match: FfnMatch, { rounded }: BlockContext): Refusal | undefined {
+  if (!hasRecords(block, match) || turnableWeight(match.down.weight, rounded) !== undefined) return undefined;
+  return { kind: 'refused', reason: `the floats that ${match.down.weight.data.name} was rounded from are not known` };
+}
+
+export function reportOf(rule: string, { block }: Pick<BlockPlan, 'block'>, match: FfnMatch | Refusal): RuleReport {
   if (match.kind === 'refused') return { rule, block, applied: false, reason: match.reason };
   const reason = `one operator in place of ${match.nodes.length}`;
   return { rule, block, applied: true, reason, nodes: [`layers.${layerOfBlock(block)}.ffn.gated`] };

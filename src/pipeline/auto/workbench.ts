@@ -12,7 +12,7 @@ import { contentOf, openModels } from '../convert.ts';
 import type { MeasuringJob } from '../engine/measured-session.ts';
 import { openModelFolder, writeModelFolder } from '../folder/model-folder.ts';
 import { denseGraph } from '../folder/source.ts';
-import type { RoundedLayers } from '../rounding/rounding.ts';
+import { type RoundedLayers, turnablesOf } from '../rounding/rounding.ts';
 
 /** By the block's name. Blocks that it does not name have the workbench's first precision. */
 export type BlockMix = ReadonlyMap<string, Precision>;
@@ -44,13 +44,15 @@ export async function openWorkbench({ checkpoint, precisions, rounded, folder }:
   }
   const { modelPath } = await openModelFolder(folder, base.name);
   const onDisk = ({ name, data }: Initializer, mix: BlockMix): Initializer => {
-    const precision = mix.get(blockOfWeight(name) ?? '') ?? base;
+    // Of an FFN that chooses its neurons, weights have the name of the block.
+    const block = blockOfWeight(name) ?? /^layers\.\d+\.ffn(?=\.)/.exec(name)?.[0];
+    const precision = mix.get(block ?? '') ?? base;
     const there = written.get(precision.name)?.get(name);
     return there?.kind === 'file' ? { name, data: there } : { name, data };
   };
   return async (mix: BlockMix): Promise<Session> => {
     const pieces = openModel(checkpoint, { precision: base, mix, rounded: rounded?.rounded });
-    const graph: Graph = fuseDecoderParts(denseGraph(pieces));
+    const graph: Graph = fuseDecoderParts(denseGraph(pieces), turnablesOf(mix, rounded, base));
     const initializers = graph.initializers.map((one) => onDisk(one, mix));
     return openSession(await encodeReferencing({ ...graph, initializers }, modelPath), options);
   };

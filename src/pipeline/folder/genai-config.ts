@@ -18,7 +18,8 @@ export function genaiConfig(spec: ModelSpec, sharesCacheBuffer: boolean): Record
         hidden_size: spec.hiddenSize,
         num_attention_heads: spec.numAttentionHeads,
         num_key_value_heads: spec.numKeyValueHeads,
-        num_hidden_layers: spec.numHiddenLayers,
+        // It counts caches by them.
+        num_hidden_layers: spec.cacheLayers ?? spec.numHiddenLayers,
         head_size: spec.headDim,
         inputs: {
           input_ids: 'input_ids',

@@ -4,6 +4,7 @@ import type { Checkpoint } from '../../core/checkpoint.ts';
 import { byteLength, elementCount } from '../../core/dtype.ts';
 import type { Graph } from '../../core/graph.ts';
 import { ffnBlock } from '../../core/model.ts';
+import { normalQuantile } from '../../core/normal-quantile.ts';
 import { type BlockPlan, PLAN_FORMAT, PLAN_VERSION, type Plan, type PlanTensors } from '../../core/plan.ts';
 import { bytesPerWeight, type HostDtype, precisionNamed } from '../../core/precision.ts';
 import {
@@ -18,7 +19,6 @@ import {
 } from '../../core/tensor.ts';
 import type { StepShape } from '../../plan/index.ts';
 import { applyPlan, fuseDecoderParts } from '../../rewrite/index.ts';
-import { normalQuantile } from '../../rewrite/normal-quantile.ts';
 import { denseGraph } from '../folder/source.ts';
 
 /** What all blocks of a probe leave out. */

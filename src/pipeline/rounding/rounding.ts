@@ -10,7 +10,7 @@ import {
   linearWeights,
   type Statistic,
 } from '../../../calibrate/index.ts';
-import { openModel } from '../../../converters/index.ts';
+import { modelLayout, openModel } from '../../../converters/index.ts';
 import { refuseExistingFolder, sha256File } from '../../../formats/files.ts';
 import { encodeModel } from '../../../formats/onnx/index.ts';
 import { readSafetensors, writeSafetensors } from '../../../formats/safetensors/index.ts';
@@ -18,7 +18,7 @@ import type { Spill } from '../../../formats/spill.ts';
 import { readSums } from '../../../formats/statistics.ts';
 import type { Checkpoint } from '../../core/checkpoint.ts';
 import { LacunaError, throwIfAborted } from '../../core/errors.ts';
-import { HEAD_WEIGHT, type ModelPieces } from '../../core/model.ts';
+import { blockOfWeight, HEAD_WEIGHT, type ModelPieces, type ModelSpec } from '../../core/model.ts';
 import { FLOATS, type Precision } from '../../core/precision.ts';
 import type { Multiply } from '../../core/runner.ts';
 import { layerSumsOf, type Statistics, type Sums } from '../../core/statistics.ts';
@@ -47,6 +47,18 @@ export interface RoundedLayers extends MeasuredImportance {
   readonly turnables: ReadonlyMap<string, RoundedTurnables>;
 }
 
+/** `down` of each block in the block's own precision. */
+export function turnablesOf(
+  mix: ReadonlyMap<string, Precision>,
+  rounded: RoundedLayers | undefined,
+  base: Precision,
+): RoundedTurnables {
+  const all = [...(rounded?.turnables ?? [])].flatMap(([name, matrices]) =>
+    [...matrices].filter(([weight]) => (mix.get(blockOfWeight(weight) ?? '') ?? base).name === name),
+  );
+  return new Map(all);
+}
+
 export interface RoundOptions extends MeasureOptions {
   /** Statistics with Gram matrices, which are read instead of measured. */
   readonly importance?: string;
@@ -70,8 +82,10 @@ export async function roundLayers(
   work: string,
   options: RoundOptions,
 ): Promise<RoundedLayers> {
+  // Models that were trained to choose neurons read `down` along both of its axes too.
+  const isTrained = modelLayout(checkpoint).layers.some(({ gateQuantile }) => gateQuantile !== undefined);
   const schemes = precisions.flatMap(({ name, linear }) =>
-    schemesOf(name, linear as BlockScheme, options.turnables ?? false),
+    schemesOf(name, linear as BlockScheme, isTrained || (options.turnables ?? false)),
   );
   const pieces = openModel(checkpoint, { precision: FLOATS });
   const grams = await (options.importance === undefined ? gramsOnTexts : gramsInFile)({ checkpoint, pieces }, options);
@@ -95,7 +109,7 @@ export async function roundLayers(
   const files = layers.slice(0, head).map(fileOf);
   const { tensors } = await readSafetensors(fileOf(head));
   const byWeight = new Map([[HEAD_WEIGHT, present(tensors.get(HEAD_WEIGHT), fileOf(head))]]);
-  return { texts: grams.texts, byWeight, ...(await readLayers(files, schemes)) };
+  return { texts: grams.texts, byWeight, ...(await readLayers(files, schemes, pieces.spec)) };
 }
 
 /** Gram matrices that are still to be measured or read. */
@@ -237,13 +251,14 @@ async function writeHead(path: string, inputs: Iterable<InputGram>): Promise<voi
 async function readLayers(
   files: readonly string[],
   schemes: readonly NamedScheme[],
+  spec: ModelSpec,
 ): Promise<Pick<RoundedLayers, 'rounded' | 'turnables'>> {
   const rounded = new Map(schemes.map(({ name }) => [name, new Map<string, QuantizedMatrix>()]));
   const turnables = new Map(schemes.map(({ name }) => [name, new Map<string, TurnableMatrix>()]));
   for (const [layer, path] of files.entries()) {
     const { tensors } = await readSafetensors(path);
     for (const scheme of schemes)
-      for (const weight of linearWeights(layer).filter((one) => isRoundedBy(scheme, one))) {
+      for (const weight of linearWeights(layer, spec).filter((one) => isRoundedBy(scheme, one))) {
         const part = (name: string) => present(tensors.get(entryName(scheme, weight, name)), path);
         const zeroPoints = scheme.scheme.symmetric ? undefined : part('zeroPoints');
         const matrix = { codes: part('codes'), scales: part('scales'), zeroPoints };

@@ -1,4 +1,4 @@
-/** Q, the quantile function of the standard normal distribution, which turns a density into StatisticalTopK's cut. */
+/** The standard normal distribution and its quantile function Q, which turns a density into StatisticalTopK's cut. */
 
 /** The z below which a share `p` of a standard normal lies; 0 < p < 1. @example normalQuantile(0.95) // 1.6449 */
 export function normalQuantile(p: number): number {
@@ -8,7 +8,7 @@ export function normalQuantile(p: number): number {
   // Each step halves 18; after 60 the middle is as exact as a float64 near 1 can be.
   for (let step = 0; step < 60; step++) {
     const middle = (low + high) / 2;
-    if (cumulative(middle) < p) low = middle;
+    if (normalShare(middle) < p) low = middle;
     else high = middle;
   }
   return (low + high) / 2;
@@ -17,8 +17,12 @@ export function normalQuantile(p: number): number {
 /** Beyond this, float64 cannot tell a share from 0 or 1. */
 const LIMIT = 9;
 
-/** Phi(z) = 1/2 + phi(z) (z + z^3/3 + z^5/(3 5) + ...), from G. Marsaglia, "Evaluating the Normal Distribution", 2004. */
-function cumulative(z: number): number {
+/**
+ * The share of a standard normal that lies below z. Phi(z) = 1/2 + phi(z) (z + z^3/3 + z^5/(3 5) + ...), from G. Marsaglia,
+ * "Evaluating the Normal Distribution", 2004. @example normalShare(1.6449) // 0.95
+ */
+export function normalShare(z: number): number {
+  if (Math.abs(z) > LIMIT) return z < 0 ? 0 : 1;
   let sum = 0;
   let term = z;
   for (let odd = 3; sum + term !== sum; odd += 2) {
