@@ -84,7 +84,7 @@ describe('dynamic positions', () => {
 });
 
 describe('batches', () => {
-  test.each(['gqa-tied-bf16', 'odd-sizes', 'mistral-window', 'gemma2-softcap', 'gemma3-rope-scaling'])(
+  test.each(['gqa-tied-bf16', 'odd-sizes', 'mistral-window', 'gemma2-softcap', 'gemma3-rope-scaling', 'gemma3n-sparse'])(
     '%s: a right-padded row gives its own logits',
     async (name) => {
       const { pieces, ids } = await openVariant(name);
@@ -209,7 +209,7 @@ function feeds(spec: ModelSpec, ids: readonly number[], mask: readonly number[],
     dims: shape,
     data: BigInt64Array.from(values, BigInt),
   });
-  expect(Object.keys(cache)).toHaveLength(2 * spec.numHiddenLayers);
+  expect(Object.keys(cache)).toHaveLength(2 * ownersOf(spec));
   return { input_ids: int64(ids, dims), attention_mask: int64(mask, [dims[0], mask.length / dims[0]]), ...cache };
 }
 
@@ -219,10 +219,15 @@ function emptyCache(spec: ModelSpec, batch: number): Feeds {
     dims: [batch, spec.numKeyValueHeads, 0, spec.headDim],
     data: new Float32Array(0),
   };
-  const layers = Array.from({ length: spec.numHiddenLayers }, (_, index) => index);
+  const layers = Array.from({ length: ownersOf(spec) }, (_, index) => index);
   return Object.fromEntries(
     layers.flatMap((index) => ['key', 'value'].map((part) => [`past_key_values.${index}.${part}`, empty])),
   );
+}
+
+/** Layers with a cache. */
+function ownersOf({ cacheLayers, numHiddenLayers }: ModelSpec): number {
+  return cacheLayers ?? numHiddenLayers;
 }
 
 function cacheOf(outputs: Feeds): Feeds {

@@ -33,10 +33,10 @@ interface Listed {
 
 const { prompt, steps, models }: Listed = JSON.parse(readFileSync(join(ROOT, 'models.json'), 'utf8'));
 
-test('at least 60 models, and every folder is listed', () => {
+test('at least 80 models, and every folder is listed', () => {
   const folders = readdirSync(ROOT, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   expect(folders.map(({ name }) => name).sort()).toEqual(models.map(({ name }) => name).sort());
-  expect(models.length).toBeGreaterThanOrEqual(60);
+  expect(models.length).toBeGreaterThanOrEqual(80);
   expect(steps).toBeGreaterThanOrEqual(16);
 });
 
@@ -70,9 +70,11 @@ async function prefillAndDecode(session: Session, ids: readonly number[]): Promi
 }
 
 /** Those that make.py draws. */
-const ALL = ['llama', 'mistral', 'gemma', 'gemma2', 'gemma3_text', 'gemma3'];
 const GEMMA3 = ['gemma3_text', 'gemma3'];
-const WITH_LAYER_KINDS = ['gemma2', ...GEMMA3];
+const GEMMA3N = ['gemma3n_text', 'gemma3n'];
+const ALL = ['llama', 'mistral', 'gemma', 'gemma2', ...GEMMA3, ...GEMMA3N];
+const WITH_SCALAR = ['gemma2', ...GEMMA3];
+const WITH_LAYER_KINDS = [...WITH_SCALAR, ...GEMMA3N];
 const WITH_BIAS = ALL.filter((name) => name !== 'mistral');
 const ROPE_KINDS = ['default', 'linear', 'dynamic', 'yarn', 'llama3'];
 
@@ -107,15 +109,15 @@ const DIMENSIONS: readonly Dimension[] = [
     ROPE_KINDS.flatMap((kind) => [`${kind}, old style`, `${kind}, new style`]),
     ({ text }) => `${ropeKind(text, 'full_attention')}, ${'rope_parameters' in text ? 'new' : 'old'} style`,
   ],
-  ['positions in windows', GEMMA3, ['default', 'linear'], ({ text }) => ropeKind(text, 'sliding_attention')],
+  ['positions in windows', [...GEMMA3, ...GEMMA3N], ['default', 'linear'], ({ text }) => ropeKind(text, 'sliding_attention')],
   ['window', ['mistral'], ['none', 'short', 'full while decoding', 'long'], windowKind],
   ['window', WITH_LAYER_KINDS, ['short', 'full while decoding', 'long'], windowKind],
-  ['layer kinds', ['gemma2'], ['by rule', 'listed'], layerKindsGiven],
+  ['layer kinds', ['gemma2', ...GEMMA3N], ['by rule', 'listed'], layerKindsGiven],
   ['layer kinds', GEMMA3, ['by rule', 'by pattern', 'listed'], layerKindsGiven],
   ['soft cap of scores', ['gemma2'], [false, true], ({ text }) => text.attn_logit_softcapping !== null],
   ['soft cap of logits', ['gemma2'], [false, true], ({ text }) => text.final_logit_softcapping !== null],
   ['soft cap of logits', ['gemma3_text'], [false, true], ({ text }) => Boolean(text.final_logit_softcapping)],
-  ['query_pre_attn_scalar', WITH_LAYER_KINDS, [256, 7, 24], ({ text }) => text.query_pre_attn_scalar ?? 256],
+  ['query_pre_attn_scalar', WITH_SCALAR, [256, 7, 24], ({ text }) => text.query_pre_attn_scalar ?? 256],
   ['activation', ALL, ['silu', 'gelu_tanh', 'relu'], ({ spec }) => spec.hiddenAct],
   // Gemma 1 uses its approximation where the config names the exact one.
   ['activation', ALL.filter((name) => name !== 'gemma'), ['gelu'], ({ spec }) => spec.hiddenAct],
@@ -130,6 +132,15 @@ const DIMENSIONS: readonly Dimension[] = [
   ['files', ALL, [1, 2, 3], ({ checkpoint }) => new Set([...checkpoint.tensors.values()].map(fileOf)).size],
   ['fields that say the default', ALL, [false, true], ({ text }) => 'use_cache' in text],
   ['vision tower', ['gemma3'], [false, true], ({ checkpoint }) => hasTensor(checkpoint, /vision_tower/)],
+  ['towers', ['gemma3n'], [false, true], ({ checkpoint }) => hasTensor(checkpoint, /audio_tower/)],
+  ['soft cap of logits', GEMMA3N, [2, 30], ({ text }) => text.final_logit_softcapping ?? 30],
+  ['layers that share keys', GEMMA3N, [0, 1, 2, 3], ({ text }) => text.num_kv_shared_layers],
+  ['layers that cut gates', GEMMA3N, ['none', 'some', 'all'], cutsKind],
+  ['FFNs of several sizes', GEMMA3N, [false, true], ({ spec }) => spec.intermediateSizes !== undefined],
+  ['streams', GEMMA3N, [2, 3, 4], ({ text }) => text.altup_num_inputs ?? 4],
+  ['the stream that is computed', GEMMA3N, [0, 1], ({ text }) => text.altup_active_idx ?? 0],
+  ['a scale of what is corrected', GEMMA3N, [false, true], ({ text }) => text.altup_correct_scale ?? true],
+  ['tokens beyond the second table', GEMMA3N, [false, true], hasTokensBeyond],
   ['names', ['gemma3'], [false, true], ({ checkpoint }) => hasTensor(checkpoint, /^language_model\.model\./)],
 ];
 
@@ -139,13 +150,16 @@ const FEATURES: readonly (readonly [feature: string, architectures: readonly str
   ['rope linear', ALL],
   ['rope yarn', ALL],
   ['rope llama3', ALL],
-  ['local rope', GEMMA3],
+  ['local rope', [...GEMMA3, ...GEMMA3N]],
   ['sliding_window', ['mistral', ...WITH_LAYER_KINDS]],
   ['attention_bias', WITH_BIAS],
   ['mlp_bias', ['llama']],
-  ['query_pre_attn_scalar', WITH_LAYER_KINDS],
+  ['query_pre_attn_scalar', WITH_SCALAR],
+  ['activation_sparsity_pattern', GEMMA3N],
+  ['altup_active_idx', GEMMA3N],
+  ['altup_correct_scale', GEMMA3N],
   ['attn_logit_softcapping', ['gemma2']],
-  ['final_logit_softcapping', ['gemma2', 'gemma3_text']],
+  ['final_logit_softcapping', ['gemma2', 'gemma3_text', ...GEMMA3N]],
 ];
 
 describe('the draw', () => {
@@ -205,6 +219,16 @@ function windowKind({ text }: Opened): string {
 
 function layerKindsGiven({ text }: Opened): string {
   return 'layer_types' in text ? 'listed' : 'sliding_window_pattern' in text ? 'by pattern' : 'by rule';
+}
+
+function cutsKind({ text }: Opened): string {
+  const pattern = (text.activation_sparsity_pattern ?? []) as number[];
+  const cut = pattern.filter((share) => share > 0).length;
+  return cut === 0 ? 'none' : cut === pattern.length ? 'all' : 'some';
+}
+
+function hasTokensBeyond({ text, spec }: Opened): boolean {
+  return Number(text.vocab_size_per_layer_input) < spec.vocabSize;
 }
 
 function hasStrayActivation({ architecture, text }: Opened): boolean {

@@ -1,4 +1,5 @@
 /** Layers without attention, their FFNs as converters write them: what rewriting rules are tried on. */
+import { cutGates } from '../converters/blocks/gate-cut.ts';
 import { attr, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { ffnBiasName, ffnWeightName, hiddenName, type Tap, tapName } from '../src/core/model.ts';
@@ -11,6 +12,8 @@ export interface StackOptions {
   readonly activation?: Activation | 'silu-by-sigmoid';
   readonly bias?: boolean;
   readonly postNorm?: boolean;
+  /** Gates are cut by mean + deviation * this, as in a model that was trained so. */
+  readonly gateQuantile?: number;
 }
 
 export const HIDDEN = 8;
@@ -25,6 +28,7 @@ export function ffnStack({
   activation = 'silu-by-sigmoid',
   bias = false,
   postNorm = false,
+  gateQuantile,
 }: StackOptions): Graph {
   const g = new GraphBuilder('stack');
   const floats = seededFloats(7);
@@ -53,7 +57,8 @@ export function ffnStack({
     const x = norm(residual, `model.layers.${layer}.post_attention_layernorm.weight`, tap('ffn_in'));
     const gate = linear(layer, x, 'gate_proj', tap('gate'));
     const up = linear(layer, x, 'up_proj', tap('up'));
-    const act = activate(g, activation, gate, tap('act'));
+    const open = gateQuantile === undefined ? gate : cutGates(g, gate, gateQuantile, 'float32');
+    const act = activate(g, activation, open, tap('act'));
     const product = g.op('Mul', [act, up]);
     const down = linear(layer, product, 'down_proj', postNorm ? g.fresh('down') : tap('ffn_out'));
     const out = postNorm ? norm(down, `model.layers.${layer}.post_feedforward_layernorm.weight`, tap('ffn_out')) : down;
