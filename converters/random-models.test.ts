@@ -134,7 +134,7 @@ const DIMENSIONS: readonly Dimension[] = [
   ['vision tower', ['gemma3'], [false, true], ({ checkpoint }) => hasTensor(checkpoint, /vision_tower/)],
   ['towers', ['gemma3n'], [false, true], ({ checkpoint }) => hasTensor(checkpoint, /audio_tower/)],
   ['soft cap of logits', GEMMA3N, [2, 30], ({ text }) => text.final_logit_softcapping ?? 30],
-  ['layers that share keys', GEMMA3N, [0, 1, 2, 3], ({ text }) => text.num_kv_shared_layers],
+  ['layers that share keys', GEMMA3N, [0, 1, 2], ({ text }) => text.num_kv_shared_layers],
   ['layers that cut gates', GEMMA3N, ['none', 'some', 'all'], cutsKind],
   ['FFNs of several sizes', GEMMA3N, [false, true], ({ spec }) => spec.intermediateSizes !== undefined],
   ['streams', GEMMA3N, [2, 3, 4], ({ text }) => text.altup_num_inputs ?? 4],
