@@ -18,6 +18,7 @@ import {
   type DecoderConfig,
   type DecoderConfigSurvey,
   type Family,
+  settledConfig,
   surveyDecoderConfig,
 } from './config/decoder-config.ts';
 import { layoutOf } from './layout.ts';
@@ -64,11 +65,7 @@ export function decoderArchitecture(family: Family): Architecture {
 
 export function architectureOf<Config extends DecoderConfig>(decoder: Decoder<Config>): Architecture {
   const { modelType, className, survey, tensors, ignores = () => () => false } = decoder;
-  const read = (checkpoint: Checkpoint): Config => {
-    const { config, problems } = survey(checkpoint);
-    if (config === undefined || problems.length > 0) throw problems[0];
-    return config;
-  };
+  const read = (checkpoint: Checkpoint) => settledConfig(survey(checkpoint));
   const open = (checkpoint: Checkpoint, storage: StorageOptions): ModelPieces => {
     const config = read(checkpoint);
     checkTensors(checkpoint, tensors(config), { ignores: ignores(config) });

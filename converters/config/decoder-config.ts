@@ -151,7 +151,11 @@ type Fields = z.infer<typeof schema>;
  * contradicting each other; `unsupported` for features that are not built, all named.
  */
 export function readDecoderConfig(checkpoint: Checkpoint, family: Family): DecoderConfig {
-  const { config, problems } = surveyDecoderConfig(checkpoint, family);
+  return settledConfig(surveyDecoderConfig(checkpoint, family));
+}
+
+/** The config that was surveyed, if nothing is wrong with it; else its first problem is thrown. */
+export function settledConfig<Config extends DecoderConfig>({ config, problems }: DecoderConfigSurvey<Config>): Config {
   if (config === undefined || problems.length > 0) throw problems[0];
   return config;
 }
