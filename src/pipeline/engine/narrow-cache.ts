@@ -6,6 +6,7 @@ import type { Graph } from '../../core/graph.ts';
 import { operatorOf } from '../../ops/index.ts';
 
 const PAST = /^past_key_values\./;
+const PRESENT = /^present\./;
 
 /**
  * Throws `unsupported` unless our attention alone reads the caches of a model: ONNX Runtime's own would take narrow ones for
@@ -15,7 +16,7 @@ export async function checkNarrowCache(cache: CacheFormat, path: string, graph?:
   const { inputs, nodes } = graph ?? (await readOnnx(path));
   const caches = new Set(inputs.map(({ name }) => name).filter((name) => PAST.test(name)));
   const reader = nodes.find(
-    (node) => operatorOf(node) !== 'NormAttention' && node.inputs.some((name) => caches.has(name)),
+    (node) => operatorOf(node) !== 'NormAttention' && node.inputs.some((name) => caches.has(name) || PRESENT.test(name)),
   );
   if (caches.size > 0 && reader === undefined) return;
   const why =
