@@ -84,28 +84,32 @@ describe('dynamic positions', () => {
 });
 
 describe('batches', () => {
-  test.each(['gqa-tied-bf16', 'odd-sizes', 'mistral-window', 'gemma2-softcap', 'gemma3-rope-scaling', 'gemma3n-sparse'])(
-    '%s: a right-padded row gives its own logits',
-    async (name) => {
-      const { pieces, ids } = await openVariant(name);
-      const { spec } = pieces;
-      const runner = await openGraph(assemble(pieces));
-      const alone = await feed(runner, spec, ids.slice(0, 10), 1);
-      // Row 0: nine tokens of padding-free text; row 1: the text's first seven, then padding.
-      const [long, short] = [ids.slice(3, 12), ids.slice(0, 7)];
-      const padded = [...long, ...short, 5, 5];
-      const mask = [...Array(9).fill(1), ...Array(7).fill(1), 0, 0];
-      const first = await runner.run(feeds(spec, padded, mask, [2, 9], emptyCache(spec, 2)));
-      const row = floats(first.logits).slice(9 * spec.vocabSize, 16 * spec.vocabSize);
-      expect(relativeError(row, alone.slice(0, row.length))).toBeLessThan(RELATIVE);
-      // Decoding continues where the row's text ended.
-      const nextMask = [...Array(10).fill(1), ...Array(7).fill(1), 0, 0, 1];
-      const next = await runner.run(feeds(spec, [ids[12], ids[7]], nextMask, [2, 1], cacheOf(first)));
-      const decoded = floats(next.logits).slice(spec.vocabSize);
-      expect(relativeError(decoded, alone.slice(7 * spec.vocabSize, 8 * spec.vocabSize))).toBeLessThan(RELATIVE);
-      await runner.close();
-    },
-  );
+  test.each([
+    'gqa-tied-bf16',
+    'odd-sizes',
+    'mistral-window',
+    'gemma2-softcap',
+    'gemma3-rope-scaling',
+    'gemma3n-sparse',
+  ])('%s: a right-padded row gives its own logits', async (name) => {
+    const { pieces, ids } = await openVariant(name);
+    const { spec } = pieces;
+    const runner = await openGraph(assemble(pieces));
+    const alone = await feed(runner, spec, ids.slice(0, 10), 1);
+    // Row 0: nine tokens of padding-free text; row 1: the text's first seven, then padding.
+    const [long, short] = [ids.slice(3, 12), ids.slice(0, 7)];
+    const padded = [...long, ...short, 5, 5];
+    const mask = [...Array(9).fill(1), ...Array(7).fill(1), 0, 0];
+    const first = await runner.run(feeds(spec, padded, mask, [2, 9], emptyCache(spec, 2)));
+    const row = floats(first.logits).slice(9 * spec.vocabSize, 16 * spec.vocabSize);
+    expect(relativeError(row, alone.slice(0, row.length))).toBeLessThan(RELATIVE);
+    // Decoding continues where the row's text ended.
+    const nextMask = [...Array(10).fill(1), ...Array(7).fill(1), 0, 0, 1];
+    const next = await runner.run(feeds(spec, [ids[12], ids[7]], nextMask, [2, 1], cacheOf(first)));
+    const decoded = floats(next.logits).slice(spec.vocabSize);
+    expect(relativeError(decoded, alone.slice(7 * spec.vocabSize, 8 * spec.vocabSize))).toBeLessThan(RELATIVE);
+    await runner.close();
+  });
 });
 
 describe('openModel', () => {

@@ -109,7 +109,12 @@ const DIMENSIONS: readonly Dimension[] = [
     ROPE_KINDS.flatMap((kind) => [`${kind}, old style`, `${kind}, new style`]),
     ({ text }) => `${ropeKind(text, 'full_attention')}, ${'rope_parameters' in text ? 'new' : 'old'} style`,
   ],
-  ['positions in windows', [...GEMMA3, ...GEMMA3N], ['default', 'linear'], ({ text }) => ropeKind(text, 'sliding_attention')],
+  [
+    'positions in windows',
+    [...GEMMA3, ...GEMMA3N],
+    ['default', 'linear'],
+    ({ text }) => ropeKind(text, 'sliding_attention'),
+  ],
   ['window', ['mistral'], ['none', 'short', 'full while decoding', 'long'], windowKind],
   ['window', WITH_LAYER_KINDS, ['short', 'full while decoding', 'long'], windowKind],
   ['layer kinds', ['gemma2', ...GEMMA3N], ['by rule', 'listed'], layerKindsGiven],

@@ -100,20 +100,23 @@ describe('precisions', () => {
   /** Of the dense graph: its products in blocks round activations to 8 bits, one way or another at a tie. */
   const LIMITS: Readonly<Record<string, number>> = { fp32: 1e-5, bf16: 1e-5, fp16: 1e-2 };
 
-  it.each(PRECISION_NAMES)('%s: one operator a trained block, and nearly the logits of the graph without', async (precision) => {
-    const { checkpoint, graph } = await opened(SPARSE, precision);
-    const sparse = fuseDecoderParts(graph);
-    expect(chosen(sparse)).toHaveLength(trainedLayers(checkpoint).length);
-    const { ids } = await readExpected(expectedOf(SPARSE));
-    const whole = await logitsOf(await openSession(await written(graph)), ids);
-    const model = await written(sparse);
-    // `down` of a chosen row has the codes of its own blocks: another rounding to the same bits.
-    const limit = LIMITS[precision] ?? ROUNDED[precision];
-    expect(relativeError(await logitsOf(await openSession(model), ids), whole)).toBeLessThan(limit);
-    if (!existsSync(addon)) return;
-    const native = await openNativeSession(model, { addon, operators: library });
-    expect(relativeError(await logitsOf(native, ids), whole)).toBeLessThan(limit);
-  });
+  it.each(PRECISION_NAMES)(
+    '%s: one operator a trained block, and nearly the logits of the graph without',
+    async (precision) => {
+      const { checkpoint, graph } = await opened(SPARSE, precision);
+      const sparse = fuseDecoderParts(graph);
+      expect(chosen(sparse)).toHaveLength(trainedLayers(checkpoint).length);
+      const { ids } = await readExpected(expectedOf(SPARSE));
+      const whole = await logitsOf(await openSession(await written(graph)), ids);
+      const model = await written(sparse);
+      // `down` of a chosen row has the codes of its own blocks: another rounding to the same bits.
+      const limit = LIMITS[precision] ?? ROUNDED[precision];
+      expect(relativeError(await logitsOf(await openSession(model), ids), whole)).toBeLessThan(limit);
+      if (!existsSync(addon)) return;
+      const native = await openNativeSession(model, { addon, operators: library });
+      expect(relativeError(await logitsOf(native, ids), whole)).toBeLessThan(limit);
+    },
+  );
 
   /** A fraction of what the precision itself may cost (converters/precisions.test.ts), as a share of the largest logit. */
   const ROUNDED: Readonly<Record<string, number>> = { int8: 0.08, int6: 0.16, int5: 0.3, int4: 0.6 };
@@ -167,7 +170,7 @@ describe('the walk', () => {
   it('measures the usual statistics, of weights that are there', async () => {
     const { checkpoint, pieces } = await opened(SPARSE);
     const options = { openGraph, readFloats, fingerprint: checkpoint.fingerprint };
-    const statistics = await calibrate(pieces, { texts: texts(pieces.spec) }, options);
+    const statistics = await calibrate(pieces, { texts: texts(pieces.spec), sequenceLength: 16 }, options);
     expect(statistics.tokens).toBe(40);
     expect(statistics.model).toMatchObject({ modelType: 'gemma3n_text', cacheLayers: 2 });
     for (let layer = 0; layer < pieces.spec.numHiddenLayers; layer++)
@@ -179,7 +182,7 @@ describe('the walk', () => {
     const { checkpoint, pieces } = await opened('gemma3n-uneven');
     const { spec } = pieces;
     const options = { openGraph, readFloats, fingerprint: checkpoint.fingerprint };
-    const input = { texts: texts(spec) };
+    const input = { texts: texts(spec), sequenceLength: 16 };
     const { layerSums } = await calibrate(pieces, input, { ...options, statistics: [inputGrams] });
     const widths = layerSums[inputGrams.name].slice(0, -1).map((sums, layer) => {
       const last = [...gramsOf(sums as never, layer, spec)].at(-1);
@@ -187,7 +190,10 @@ describe('the walk', () => {
     });
     expect(widths).toEqual(spec.intermediateSizes);
     await expect(calibrate(pieces, input, options)).rejects.toThrow(
-      expect.objectContaining({ code: 'unsupported', message: expect.stringMatching(/FFNs have 48, 21, 64, 33 neurons/) }),
+      expect.objectContaining({
+        code: 'unsupported',
+        message: expect.stringMatching(/FFNs have 48, 21, 64, 33 neurons/),
+      }),
     );
   });
 });
@@ -235,15 +241,26 @@ describe('a folder', () => {
     expect(read('genai_config.json').model.decoder.num_hidden_layers).toBe(2);
     expect(read('lacuna.json').spec).toMatchObject({ numHiddenLayers: 4, cacheLayers: 2 });
     expect(notes.join('\n')).toMatch(/Only the text model is converted: 3 tensors of the towers for images and sound/);
-    expect(await logitError(output, expectedOf('gemma3n-multimodal'), expectedOf('gemma3n-multimodal'))).toBeLessThan(RELATIVE);
+    expect(await logitError(output, expectedOf('gemma3n-multimodal'), expectedOf('gemma3n-multimodal'))).toBeLessThan(
+      RELATIVE,
+    );
   });
 
   it('is the same of a checkpoint with keys of layers that read those of others', async () => {
     const { checkpoint } = await opened(SPARSE);
-    const spare = { kind: 'file', dtype: 'bfloat16', shape: [32, 32], path: '', byteOffset: 0, name: '', mustBeFinite: true } as const;
+    const spare = {
+      kind: 'file',
+      dtype: 'bfloat16',
+      shape: [32, 32],
+      path: '',
+      byteOffset: 0,
+      name: '',
+      mustBeFinite: true,
+    } as const;
     const open = (name: string) => () =>
       openModel({ ...checkpoint, tensors: new Map([...checkpoint.tensors, [name, spare]]) }, { precision: 'fp32' });
-    for (const part of ['k_proj', 'v_proj', 'k_norm']) expect(open(`model.layers.3.self_attn.${part}.weight`)).not.toThrow();
+    for (const part of ['k_proj', 'v_proj', 'k_norm'])
+      expect(open(`model.layers.3.self_attn.${part}.weight`)).not.toThrow();
     expect(open('model.layers.3.self_attn.x_proj.weight')).toThrow(/used by nothing/);
     expect(open('model.layers.9.self_attn.k_proj.weight')).toThrow(/used by nothing/);
   });
@@ -262,5 +279,7 @@ it('rejects logits that are another model’s', async () => {
   const config = { ...checkpoint.config, activation_sparsity_pattern: [0, 0, 0, 0] };
   const graph = fuseSkipNorms(assemble(openModel({ ...checkpoint, config }, { precision: 'fp32' })));
   const { ids, logits } = await readExpected(expectedOf(SPARSE));
-  expect(relativeError(await logitsOf(await openSession(await written(graph)), ids), logits)).toBeGreaterThan(100 * RELATIVE);
+  expect(relativeError(await logitsOf(await openSession(await written(graph)), ids), logits)).toBeGreaterThan(
+    100 * RELATIVE,
+  );
 });

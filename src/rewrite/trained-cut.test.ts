@@ -90,13 +90,17 @@ describe('refuses', () => {
   it('a mean over another axis, or one that is kept in another way', () => {
     const graph = stack({ layers: 1 });
     const squeezed = edited(graph, 'ReduceMean', (node) => ({ ...node, attributes: { keepdims: attr.int(0) } }));
-    expect(cut(squeezed).report).toEqual([expect.objectContaining({ applied: false, reason: expect.stringMatching(/keepdims/) })]);
+    expect(cut(squeezed).report).toEqual([
+      expect.objectContaining({ applied: false, reason: expect.stringMatching(/keepdims/) }),
+    ]);
   });
 
   it('something else between the gate and its activation', () => {
     const graph = stack({ layers: 1 });
     const clipped = edited(graph, 'Relu', (node) => ({ ...node, opType: 'Abs' }));
-    expect(cut(clipped).report).toEqual([expect.objectContaining({ applied: false, reason: expect.stringMatching(/act is made from stack.Relu/) })]);
+    expect(cut(clipped).report).toEqual([
+      expect.objectContaining({ applied: false, reason: expect.stringMatching(/act is made from stack.Relu/) }),
+    ]);
     expect(cut(clipped).graph).toBe(clipped);
   });
 
@@ -105,7 +109,9 @@ describe('refuses', () => {
     const relu = graph.nodes.find(({ opType }) => opType === 'Relu')?.outputs[0] ?? '';
     const reader = { name: 'reader', opType: 'Neg', domain: '', inputs: [relu], outputs: ['read'], attributes: {} };
     const { report } = cut({ ...graph, nodes: [...graph.nodes, reader] });
-    expect(report).toEqual([expect.objectContaining({ applied: false, reason: expect.stringMatching(/read by reader/) })]);
+    expect(report).toEqual([
+      expect.objectContaining({ applied: false, reason: expect.stringMatching(/read by reader/) }),
+    ]);
   });
 });
 
@@ -129,9 +135,16 @@ describe('plans for such a model', () => {
   });
 
   it('leave out nothing in a dense prefill, but what the model was trained to leave out', async () => {
-    const plan = stackPlan(2, [{ layer: 0, skip: { threshold: -1, runLength: 1 } }, { layer: 1, skip: { threshold: -1, runLength: 1 } }], {
-      prefill: 'dense',
-    });
+    const plan = stackPlan(
+      2,
+      [
+        { layer: 0, skip: { threshold: -1, runLength: 1 } },
+        { layer: 1, skip: { threshold: -1, runLength: 1 } },
+      ],
+      {
+        prefill: 'dense',
+      },
+    );
     const graph = stack();
     const { graph: skipping } = applyPlan(graph, plan, new Map());
     expectWithin(await run(skipping), await run(graph), TOLERANCE);
@@ -140,11 +153,15 @@ describe('plans for such a model', () => {
   it.each([byGate(0.3), byActivation(0.1)])('do not choose from its neurons again: %j', (choice) => {
     const scores = new Map([['scores', { shape: [NEURONS], data: new Float32Array(NEURONS).fill(1) }]]);
     const { report } = applyPlan(stack(), stackPlan(2, [{ layer: 0, choice }]), scores);
-    expect(report).toEqual([expect.objectContaining({ applied: false, reason: expect.stringMatching(/was trained to choose/) })]);
+    expect(report).toEqual([
+      expect.objectContaining({ applied: false, reason: expect.stringMatching(/was trained to choose/) }),
+    ]);
   });
 
   it('and its neurons are counted', () => {
     const counted = withCounts(cut(stack()).graph);
-    expect(ours(counted).flatMap(({ outputs }) => outputs)).toEqual(expect.arrayContaining(['layers.0.kept', 'layers.1.kept']));
+    expect(ours(counted).flatMap(({ outputs }) => outputs)).toEqual(
+      expect.arrayContaining(['layers.0.kept', 'layers.1.kept']),
+    );
   });
 });

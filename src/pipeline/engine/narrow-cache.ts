@@ -16,7 +16,8 @@ export async function checkNarrowCache(cache: CacheFormat, path: string, graph?:
   const { inputs, nodes } = graph ?? (await readOnnx(path));
   const caches = new Set(inputs.map(({ name }) => name).filter((name) => PAST.test(name)));
   const reader = nodes.find(
-    (node) => operatorOf(node) !== 'NormAttention' && node.inputs.some((name) => caches.has(name) || PRESENT.test(name)),
+    (node) =>
+      operatorOf(node) !== 'NormAttention' && node.inputs.some((name) => caches.has(name) || PRESENT.test(name)),
   );
   if (caches.size > 0 && reader === undefined) return;
   const why =
