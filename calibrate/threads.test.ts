@@ -66,7 +66,7 @@ async function measured(threads: number, start: StartLine | undefined) {
   const layers = [];
   try {
     for (let layer = 0; layer < LAYERS; layer++) {
-      await crew.begin(layerNames);
+      await crew.begin(layerNames, layer);
       let firstToken = 0;
       for (const [position, tokens] of lengths.entries()) {
         await crew.add(position, layer, tapsOf(position, layer), facts(tokens, firstToken));
@@ -75,7 +75,7 @@ async function measured(threads: number, start: StartLine | undefined) {
       const { here, away } = await crew.endLayer();
       layers.push({ ...here, ...(await away) });
     }
-    await crew.begin([]);
+    await crew.begin([], LAYERS);
     for (const [position, tokens] of lengths.entries()) await crew.addHead(position, headInOf(position), tokens);
     return { layers, whole: await crew.end() };
   } finally {
@@ -135,14 +135,14 @@ describe('openCrew', () => {
 it('a thread refuses a statistic that uses the runtime', async () => {
   const { name } = STATISTICS.find(({ usesRuntime }) => usesRuntime) ?? { name: '' };
   const answer = answerCalls({ names: [name], shape }, () => {});
-  await answer({ name: 'begin', args: [[name]] });
+  await answer({ name: 'begin', args: [[name], 0] });
   const add = answer({ name: 'add', args: [0, tapsOf(0, 0), facts(lengths[0], 0)] });
   await expect(add).rejects.toThrow(/usesRuntime/);
 });
 
 it('an adder measures only the layers that it is asked for', async () => {
   const adder = openAdder(STATISTICS, shape, squareOf);
-  await adder.begin([]);
+  await adder.begin([], 0);
   await adder.add(0, tapsOf(0, 0), facts(lengths[0], 0));
   expect(await adder.endLayer()).toEqual({});
   expect(Object.keys(await adder.end())).not.toContain('activation-histogram');

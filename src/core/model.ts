@@ -112,7 +112,9 @@ export function tapWidth(tap: Tap | PostNormTap, spec: ModelSpec): number {
 /** The spec as a layer has it, whose FFN may be narrower than others; the model's own for the head. */
 export function specOfLayer(spec: ModelSpec, layer: number): ModelSpec {
   const { intermediateSizes, ...rest } = spec;
-  return intermediateSizes === undefined ? spec : { ...rest, intermediateSize: intermediateSizes[layer] ?? spec.intermediateSize };
+  return intermediateSizes === undefined
+    ? spec
+    : { ...rest, intermediateSize: intermediateSizes[layer] ?? spec.intermediateSize };
 }
 
 export function hiddenName(index: number): string {
